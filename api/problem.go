@@ -1,0 +1,78 @@
+package api
+
+import (
+	"fmt"
+	"strings"
+)
+
+// ObjectRef names a Kubernetes object the way kubectl prints it.
+type ObjectRef struct {
+	Kind      string // "Service"
+	Namespace string // empty for a cluster-scoped object
+	Name      string
+}
+
+// String returns "Service demo/reviews", or "Namespace demo" for a cluster-scoped object.
+func (r ObjectRef) String() string {
+	if r.Namespace == "" {
+		return r.Kind + " " + r.Name
+	}
+	return r.Kind + " " + r.Namespace + "/" + r.Name
+}
+
+// Problem is a "no" that a user caused and a user can mend. It is data: it is told, never retried. R is the closed
+// set of reasons it draws from, InjectReason or RouteReason.
+type Problem[R ~string] struct {
+	Object ObjectRef // what to look at
+	Field  string    // where in the object, e.g. "metadata.annotations[outrigger.dev/weights]"; empty if it is the whole
+	Value  string    // what stands there; empty if nothing does
+	Reason R         // the word that every surface shows
+	// Message says in one sentence what is wrong and what Outrigger did instead.
+	Message string
+	// Advice says in one sentence what would be right, with the command or value where there is one.
+	Advice string
+}
+
+// String returns one line: object, field and value, message, advice. Long values are cut.
+func (p Problem[R]) String() string {
+	var b strings.Builder
+	b.WriteString(p.Object.String())
+	if p.Field != "" {
+		b.WriteString(": " + p.Field)
+		if p.Value != "" {
+			fmt.Fprintf(&b, " = %q", Shorten(p.Value, 120))
+		}
+	}
+	b.WriteString(": " + p.Message)
+	if p.Advice != "" {
+		b.WriteString(" " + p.Advice)
+	}
+	return b.String()
+}
+
+// InjectProblem is a Problem of sidecar injection, RouteProblem one of routing.
+type (
+	InjectProblem = Problem[InjectReason]
+	RouteProblem  = Problem[RouteReason]
+)
+
+// AnnotationField returns the Field of a Problem for an annotation, LabelField the one for a label.
+func AnnotationField(key string) string { return "metadata.annotations[" + key + "]" }
+
+// LabelField returns the Field of a Problem for a label.
+func LabelField(key string) string { return "metadata.labels[" + key + "]" }
+
+// Shorten cuts text to at most max bytes, on a rune boundary, and marks the cut with "...".
+func Shorten(text string, max int) string {
+	if len(text) <= max {
+		return text
+	}
+	cut := text[:max]
+	for len(cut) > 0 && cut[len(cut)-1]&0xC0 == 0x80 {
+		cut = cut[:len(cut)-1]
+	}
+	if len(cut) > 0 && cut[len(cut)-1] >= 0xC0 {
+		cut = cut[:len(cut)-1]
+	}
+	return cut + "..."
+}

@@ -1,0 +1,133 @@
+package api
+
+import "time"
+
+// Domain is the domain of every label and annotation of Outrigger's own. It must never contain the text of Istio's
+// domain: istiod pushes to every proxy when a key that contains it is touched.
+const Domain = "outrigger.dev"
+
+// Labels and annotations that a user may write for routing.
+const (
+	LabelRouting              = Domain + "/routing"          // label on Namespace, Service
+	AnnotationVersionLabel    = Domain + "/version-label"    // Namespace, Service
+	AnnotationDefaultVersion  = Domain + "/default-version"  // Namespace, Service
+	AnnotationWeights         = Domain + "/weights"          // Service
+	AnnotationMatch           = Domain + "/match"            // Service
+	AnnotationExpose          = Domain + "/expose"           // Service
+	AnnotationHosts           = Domain + "/hosts"            // Service
+	AnnotationAllowedHosts    = Domain + "/allowed-hosts"    // Namespace
+	AnnotationGateway         = Domain + "/gateway"          // Namespace, Service
+	AnnotationGatewaySelector = Domain + "/gateway-selector" // Namespace, Service
+	AnnotationGatewayPort     = Domain + "/gateway-port"     // Namespace, Service
+	AnnotationPath            = Domain + "/path"             // Service
+	AnnotationUnversioned     = Domain + "/unversioned"      // Namespace, Service
+)
+
+// Labels and annotations that Outrigger writes on the objects it makes.
+const (
+	LabelManagedBy        = "app.kubernetes.io/managed-by" // value ManagedBy
+	LabelService          = Domain + "/service"            // the Service's name
+	LabelKialiWizard      = "kiali_wizard"
+	ManagedBy             = "outrigger"
+	FieldManager          = Domain
+	AnnotationHash        = Domain + "/hash"
+	AnnotationRecord      = Domain + "/record" // what must survive a restart, see routing.Record
+	AnnotationDefaultGone = Domain + "/default-gone-at"
+)
+
+// RouteReason is the closed set of words that say what routing did not do, or did otherwise, and why.
+type RouteReason string
+
+// RoutingMode is the value of LabelRouting.
+type RoutingMode string
+
+// The routing modes. RoutingUnset lets the injection label start routing, and does not stop it.
+const (
+	RoutingUnset    RoutingMode = ""
+	RoutingEnabled  RoutingMode = "enabled"
+	RoutingDisabled RoutingMode = "disabled"
+)
+
+// DefaultPolicy says how the default version is found.
+type DefaultPolicy string
+
+// The policies of AnnotationDefaultVersion; DefaultLiteral stands for a version written out.
+const (
+	DefaultFirst   DefaultPolicy = "@first"
+	DefaultLowest  DefaultPolicy = "@lowest"
+	DefaultHighest DefaultPolicy = "@highest"
+	DefaultAll     DefaultPolicy = "@all"
+	DefaultLiteral DefaultPolicy = ""
+)
+
+// RouteIntent is what the user asked for one Service, independent of where it was written.
+type RouteIntent struct {
+	// Wanted says whether Outrigger is to make objects where none stand: by LabelRouting, else by the injection label.
+	Wanted bool
+	// Disabled is the explicit word: standing objects are removed, in order.
+	Disabled bool
+	// VersionLabel is the pod label whose values are versions; "version" unless said otherwise.
+	VersionLabel string
+	Default      DefaultIntent
+	Weights      []Weight // as written, in the order written; empty if unset
+	Match        []HeaderMatch
+	Expose       *Exposure // nil if the Service is not to be exposed
+	// IgnoreUnversioned is true for unversioned=ignore.
+	IgnoreUnversioned bool
+}
+
+// DefaultIntent is what default-version says.
+type DefaultIntent struct {
+	Policy  DefaultPolicy // DefaultFirst if unset
+	Version string        // for DefaultLiteral
+	// OnService is true if the Service itself says so; a Namespace's default is no word against a split.
+	OnService bool
+}
+
+// Weight is one item of the weights annotation.
+type Weight struct {
+	Version string
+	Weight  int32
+}
+
+// HeaderMatch is one item of the match annotation: requests whose header equals value go to the version.
+type HeaderMatch struct {
+	Version string
+	Header  string // lower case
+	Value   string
+}
+
+// Exposure is what expose and its companions say.
+type Exposure struct {
+	Hosts           []string          // sorted, without duplicates; ["*"] if unset
+	Gateway         string            // "namespace/name" of an existing Gateway; empty = make one
+	GatewaySelector map[string]string // istio: ingressgateway
+	GatewayPort     uint32            // 80
+	Path            string            // "/"
+	// AllowedHosts is the Namespace's list; nil if the Namespace has none.
+	AllowedHosts []string
+}
+
+// RoutingSettings are the settings of the routing job, from the configuration file.
+type RoutingSettings struct {
+	Settle            time.Duration // wait after a Service is first seen; 2s
+	PropagationDelay  time.Duration // between a DestinationRule and the VirtualService that names it; 2s
+	SubsetRetention   time.Duration // how long an unused subset stays; 60s
+	SplitAge          time.Duration // tracks older than this flow; 5m
+	DefaultGoneWindow time.Duration // how long the return of a deleted default counts; 5m
+	DefaultGoneAfter  time.Duration // how long a default is without a ready pod before it is told; 30s
+	Expose            ExposeSetting // enabled
+	AllowWildcardHost bool          // true
+	ClusterDomain     string        // cluster.local
+	MaxVersions       int           // 20
+}
+
+// ExposeSetting is the operator's word on exposure.
+type ExposeSetting string
+
+// The values of ExposeSetting. ExposeNamespaces permits exposure only where the Namespace lists allowed hosts.
+const (
+	ExposeEnabled    ExposeSetting = "enabled"
+	ExposeNamespaces ExposeSetting = "namespaces"
+	ExposeDisabled   ExposeSetting = "disabled"
+)

@@ -1,0 +1,64 @@
+package inject
+
+import (
+	corev1 "k8s.io/api/core/v1"
+
+	"outrigger.dev/outrigger/api"
+)
+
+// Source is Istio's configuration as it stands in the cluster, before parsing.
+type Source struct {
+	Config string // key "config" of ConfigMap istio-sidecar-injector[-REV]
+	Values string // key "values" of the same
+	Mesh   string // key "mesh" of ConfigMap istio[-REV]
+	// Release is Istio's version where a label of the ConfigMap or a setting says it, e.g. "1.31.1"; else empty.
+	Release  string
+	Settings Settings
+}
+
+// Settings are our own settings that override what the values say.
+type Settings struct {
+	Revision         string // Istio's revision; empty for the default one
+	NativeSidecars   string // "auto", "enabled", "disabled"; empty = as the values and the release say
+	Platform         string // "openshift" or empty = as the values say
+	CompliancePolicy string // empty = as the values say
+}
+
+// Request is what one decision depends on, beside the configuration.
+type Request struct {
+	Pod       *corev1.Pod       // as received; never changed
+	Namespace *corev1.Namespace // its namespace; one with only a name where nothing is known of it
+	Path      string            // URL path of the webhook call, e.g. "/inject/cluster/c1/net/n1"; may be empty
+}
+
+// Result is the outcome in one word.
+type Result string
+
+// The outcomes. They are a closed set, used as a metric label.
+const (
+	Injected Result = "injected"
+	Skipped  Result = "skipped"
+	Denied   Result = "denied"
+	Failed   Result = "failed"
+)
+
+// Report says what was decided and why.
+type Report struct {
+	Result Result
+	Reason api.InjectReason
+	// Message is the sentence for people: why it was skipped, or what is wrong.
+	Message string
+	// Problems are the user's doings: for Denied those that deny, else those worth a warning.
+	Problems []api.InjectProblem
+	// Templates are the names of the templates that were laid over the pod.
+	Templates []string
+}
+
+// The two functions that the rest of the project calls (implemented in this package):
+//
+//	func Parse(source Source) (*Config, []api.InjectProblem, error)
+//	func Unavailable(problem api.InjectProblem) *Config                 // a Config that denies every pod that asks, with this problem
+//	func (c *Config) With(facts Facts) *Config                          // the same configuration with facts of the cluster (nodes' kubelets, ProxyConfig resources)
+//	func Pod(request Request, config *Config) (*corev1.Pod, Report, error)
+//
+// An error is the world's or our own fault, never the user's.

@@ -1,0 +1,78 @@
+package routing
+
+import (
+	"time"
+
+	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
+	corev1 "k8s.io/api/core/v1"
+
+	"outrigger.dev/outrigger/api"
+)
+
+// Observed is everything that one plan depends on, beside the time.
+type Observed struct {
+	Service   *corev1.Service
+	Namespace *corev1.Namespace
+	Intent    api.RouteIntent
+	// Pods are the unfinished pods that the Service selects, counted by workload and version. Pods of Jobs are left out.
+	Pods []PodGroup
+	// Workloads are the Deployments, StatefulSets and DaemonSets of the namespace, with or without pods.
+	Workloads []Workload
+	// Standing holds our own objects for this Service as they are in the cluster: label and owner reference are ours.
+	Standing Objects
+	// Foreign holds the objects of other authors that may concern the Service's hosts or our names.
+	Foreign Objects
+	// IngressServices are the Services that select pods of the wanted ingress gateway.
+	IngressServices []*corev1.Service
+	// IngressSelectors are the "istio" label values of the gateways that exist in the cluster, for messages.
+	IngressSelectors []string
+	// ServiceNames holds the names of all Services in the namespace; a derived name must not be one of them.
+	ServiceNames map[string]bool
+	// ManagedBy names the Rollout, Canary or HTTPRoute that takes the Service, e.g. "Rollout demo/reviews"; else empty.
+	ManagedBy string
+	// Ambient is true if the namespace is in Istio's ambient mode.
+	Ambient bool
+	// RootNamespace is the mesh's root namespace, istio-system.
+	RootNamespace string
+	Settings      api.RoutingSettings
+}
+
+// WorkloadRef names a top-level workload. A track is known by it, never by a UID.
+type WorkloadRef struct {
+	Kind string // Deployment, StatefulSet, DaemonSet, ReplicaSet, Pod, or an unknown owner's kind
+	Name string
+}
+
+// PodGroup counts the pods of one workload that carry one version.
+type PodGroup struct {
+	Workload WorkloadRef
+	Version  string // value of the version label; empty if the pods have none
+	Pods     int    // including pods that end
+	Ready    int    // ready and not ending
+	// Created is the creation time of the oldest of the pods.
+	Created time.Time
+}
+
+// Workload is what routing needs to know of a Deployment, StatefulSet or DaemonSet.
+type Workload struct {
+	WorkloadRef
+	Created  time.Time
+	Replicas int32             // wanted; for a DaemonSet the desired number
+	Selector map[string]string // spec.selector.matchLabels
+	Labels   map[string]string // of the pod template
+}
+
+// Objects are Istio's objects of one Service, each list sorted by name.
+type Objects struct {
+	DestinationRules []*networkingv1.DestinationRule
+	VirtualServices  []*networkingv1.VirtualService
+	Gateways         []*networkingv1.Gateway
+}
+
+// Result is what Plan says: the objects as they must be now, when to look again, and what the user should know.
+type Result struct {
+	Objects Objects
+	// Next is when time alone will change the answer; zero if it will not.
+	Next     time.Time
+	Problems []api.RouteProblem
+}
