@@ -1,0 +1,52 @@
+# The commands of the README. Everything they need beside Go, make and git is built into a cache folder.
+
+GO      ?= go
+CACHE   ?= $(or $(OUTRIGGER_CACHE),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/outrigger)
+LINTER  := $(CACHE)/golangci-lint-$(shell sed -n 's|.*golangci/golangci-lint/v2 \(v[^ ]*\).*|\1|p' hack/tools/lint/go.mod)
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+MODULES := . hack test
+
+# The race detector needs a C compiler. RACE=required makes its absence an error, RACE=off switches it off.
+RACE ?= auto
+CC_FOUND := $(shell command -v $$($(GO) env CC) 2>/dev/null)
+ifeq ($(RACE),off)
+  RACE_FLAG :=
+else ifneq ($(CC_FOUND),)
+  RACE_FLAG := -race
+else ifeq ($(RACE),required)
+  $(error no C compiler found, and RACE=required: install one, e.g. gcc)
+endif
+
+.PHONY: help build test demo bench lint fmt docs
+
+help: ## show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+build: ## build bin/outrigger
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags "-s -w -X main.version=$(VERSION)" -o bin/outrigger ./cmd/outrigger
+
+demo: ## walk the users' journey on a real control plane, then stay up (ONCE=1: end by itself)
+	cd hack && ONCE=$(ONCE) $(GO) run ./demo
+
+test: ## all tests; the first time it builds the control plane
+	@echo "race detector: $(if $(RACE_FLAG),on,off (no C compiler was found, or RACE=off))"
+	$(GO) test $(RACE_FLAG) ./...
+	cd hack && $(GO) test $(RACE_FLAG) -timeout 60m ./...
+	cd test && $(GO) test $(RACE_FLAG) -timeout 60m ./...
+
+bench: ## benchmarks
+	$(GO) test -run '^$$' -bench . -benchmem ./...
+
+lint: $(LINTER) ## formatting, vet and linters
+	@for module in $(MODULES); do echo "lint $$module"; (cd $$module && $(LINTER) run --config $(CURDIR)/.golangci.yaml ./...) || exit 1; done
+
+$(LINTER):
+	@echo "building the linter into $(CACHE) (about 3 minutes on 2 cores, once)"
+	@mkdir -p $(CACHE)
+	$(GO) -C hack/tools/lint build -o $@ github.com/golangci/golangci-lint/v2/cmd/golangci-lint
+
+fmt: ## format all Go files
+	gofmt -w $$(git ls-files '*.go')
+
+docs: ## write docs/reference.md anew
+	$(GO) test -run TestReference . -update

@@ -1,0 +1,2 @@
+// Package outrigger is the root of the module. It holds no code; the test beside it keeps the rules of the house.
+package outrigger
