@@ -1,0 +1,95 @@
+// Command istio-20260827 answers what Istio's own code, in its state of 27 August 2026, makes of a pod or of YAML: one
+// JSON request a line on standard input, one JSON answer a line on standard output.
+//
+// It is a module of its own and a process of its own, so that Istio's dependencies never meet those of the product.
+package main
+
+import (
+	"bufio"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"runtime/debug"
+
+	"istio.io/istio/pkg/log"
+)
+
+func main() {
+	answers := os.Stdout
+	os.Stdout = os.Stderr // nothing else may write between the answers
+	if err := quiet(); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	if err := serve(os.Stdin, answers); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+}
+
+// quiet keeps Istio's log to errors, on standard error.
+func quiet() error {
+	options := log.DefaultOptions()
+	options.OutputPaths = []string{"stderr"}
+	options.SetDefaultOutputLevel(log.OverrideScopeName, log.ErrorLevel)
+	return log.Configure(options)
+}
+
+// request is one line of input. Op says which of the other fields count.
+type request struct {
+	Op         string             `json:"op"` // "inject", "analyze" or "configmaps"
+	Inject     *injectRequest     `json:"inject,omitempty"`
+	Analyze    *analyzeRequest    `json:"analyze,omitempty"`
+	ConfigMaps *configMapsRequest `json:"configmaps,omitempty"`
+}
+
+// answer is one line of output: Error, or the field named like the request's Op.
+type answer struct {
+	Error      string            `json:"error,omitempty"`
+	Inject     *injectAnswer     `json:"inject,omitempty"`
+	Analyze    *analyzeAnswer    `json:"analyze,omitempty"`
+	ConfigMaps *configMapsAnswer `json:"configmaps,omitempty"`
+}
+
+// serve answers line by line until the input ends.
+func serve(in io.Reader, out io.Writer) error {
+	lines := json.NewDecoder(bufio.NewReader(in))
+	answers := json.NewEncoder(out)
+	for {
+		var r request
+		if err := lines.Decode(&r); errors.Is(err, io.EOF) {
+			return nil
+		} else if err != nil {
+			return fmt.Errorf("reading a request: %w", err)
+		}
+		if err := answers.Encode(respond(r)); err != nil {
+			return fmt.Errorf("writing an answer: %w", err)
+		}
+	}
+}
+
+// respond answers one request; a panic of Istio's code becomes an error of this request alone.
+func respond(r request) (a answer) {
+	defer func() {
+		if p := recover(); p != nil {
+			a = answer{Error: fmt.Sprintf("panic: %v\n%s", p, debug.Stack())}
+		}
+	}()
+	var err error
+	switch {
+	case r.Op == "inject" && r.Inject != nil:
+		a.Inject, err = inject(*r.Inject)
+	case r.Op == "analyze" && r.Analyze != nil:
+		a.Analyze, err = analyze(*r.Analyze)
+	case r.Op == "configmaps" && r.ConfigMaps != nil:
+		a.ConfigMaps, err = configMaps(*r.ConfigMaps)
+	default:
+		err = fmt.Errorf("op %q is unknown, or its field is absent; there are inject, analyze, configmaps", r.Op)
+	}
+	if err != nil {
+		return answer{Error: err.Error()}
+	}
+	return a
+}
