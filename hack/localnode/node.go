@@ -9,6 +9,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"runtime"
 	"sync"
 	"time"
 
@@ -23,6 +24,7 @@ import (
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/cache"
+	"k8s.io/client-go/util/retry"
 )
 
 // Mark is the label of the Node and the key of its taint, both with the value "true": a pod lands here only if it
@@ -151,35 +153,47 @@ func withoutLimit(config *rest.Config) *rest.Config {
 func (n *Node) register(ctx context.Context) error {
 	node := &corev1.Node{
 		ObjectMeta: metav1.ObjectMeta{Name: n.options.NodeName, Labels: map[string]string{
-			Mark: "true", corev1.LabelHostname: n.options.NodeName, corev1.LabelOSStable: "linux", corev1.LabelArchStable: "amd64",
+			Mark: "true", corev1.LabelHostname: n.options.NodeName, corev1.LabelOSStable: "linux", corev1.LabelArchStable: runtime.GOARCH,
 		}},
 		Spec: corev1.NodeSpec{Taints: []corev1.Taint{{Key: Mark, Value: "true", Effect: corev1.TaintEffectNoSchedule}}},
 	}
-	created, err := n.client.CoreV1().Nodes().Create(ctx, node, metav1.CreateOptions{})
-	if apierrors.IsAlreadyExists(err) {
-		created, err = n.client.CoreV1().Nodes().Get(ctx, node.Name, metav1.GetOptions{})
+	nodes := n.client.CoreV1().Nodes()
+	if _, err := nodes.Create(ctx, node, metav1.CreateOptions{}); err != nil && !apierrors.IsAlreadyExists(err) {
+		return err
 	}
+	err := retry.RetryOnConflict(retry.DefaultBackoff, func() error {
+		current, err := nodes.Get(ctx, node.Name, metav1.GetOptions{})
+		if err != nil {
+			return err
+		}
+		current.Status = n.status()
+		_, err = nodes.UpdateStatus(ctx, current, metav1.UpdateOptions{})
+		return err
+	})
 	if err != nil {
 		return err
 	}
+	return n.renew(ctx)
+}
+
+func (n *Node) status() corev1.NodeStatus {
 	now := metav1.Now()
-	created.Status = corev1.NodeStatus{
+	condition := func(kind corev1.NodeConditionType, status corev1.ConditionStatus, reason, message string) corev1.NodeCondition {
+		return corev1.NodeCondition{Type: kind, Status: status, Reason: reason, Message: message, LastHeartbeatTime: now, LastTransitionTime: now}
+	}
+	return corev1.NodeStatus{
 		Capacity: capacity(), Allocatable: capacity(),
-		Addresses: []corev1.NodeAddress{{Type: corev1.NodeInternalIP, Address: n.block.hostIP()}, {Type: corev1.NodeHostName, Address: node.Name}},
+		Addresses: []corev1.NodeAddress{{Type: corev1.NodeInternalIP, Address: n.block.hostIP()}, {Type: corev1.NodeHostName, Address: n.Name()}},
 		NodeInfo: corev1.NodeSystemInfo{
-			KubeletVersion: n.options.KubeletVersion, OperatingSystem: "linux", Architecture: "amd64", ContainerRuntimeVersion: "process://1",
+			KubeletVersion: n.options.KubeletVersion, OperatingSystem: "linux", Architecture: runtime.GOARCH, ContainerRuntimeVersion: "process://1",
 		},
 		Conditions: []corev1.NodeCondition{
-			{Type: corev1.NodeReady, Status: corev1.ConditionTrue, Reason: "KubeletReady", Message: "pods run as processes of this machine", LastHeartbeatTime: now, LastTransitionTime: now},
-			{Type: corev1.NodeMemoryPressure, Status: corev1.ConditionFalse, Reason: "KubeletHasSufficientMemory", LastHeartbeatTime: now, LastTransitionTime: now},
-			{Type: corev1.NodeDiskPressure, Status: corev1.ConditionFalse, Reason: "KubeletHasNoDiskPressure", LastHeartbeatTime: now, LastTransitionTime: now},
-			{Type: corev1.NodePIDPressure, Status: corev1.ConditionFalse, Reason: "KubeletHasSufficientPID", LastHeartbeatTime: now, LastTransitionTime: now},
+			condition(corev1.NodeReady, corev1.ConditionTrue, "KubeletReady", "pods run as processes of this machine"),
+			condition(corev1.NodeMemoryPressure, corev1.ConditionFalse, "KubeletHasSufficientMemory", ""),
+			condition(corev1.NodeDiskPressure, corev1.ConditionFalse, "KubeletHasNoDiskPressure", ""),
+			condition(corev1.NodePIDPressure, corev1.ConditionFalse, "KubeletHasSufficientPID", ""),
 		},
 	}
-	if _, err := n.client.CoreV1().Nodes().UpdateStatus(ctx, created, metav1.UpdateOptions{}); err != nil {
-		return err
-	}
-	return n.renew(ctx)
 }
 
 // capacity is what the Node says it has. It only has to be enough: nothing is measured.

@@ -80,7 +80,7 @@ func (p *pod) run(ctx context.Context) {
 		// A pod that ended before this node process started: nothing to run, only its deletion to confirm.
 		p.setPhase(p.object().Status.Phase)
 	} else {
-		p.live(ctx)
+		p.setPhase(p.live(ctx))
 	}
 	select {
 	case <-p.ending:
@@ -91,22 +91,19 @@ func (p *pod) run(ctx context.Context) {
 	p.confirm(ctx)
 }
 
-// live runs the containers until the pod has ended: by itself, or because it is to end.
-func (p *pod) live(ctx context.Context) {
+// live runs the containers until none is left, because the pod has ended by itself or is to end, and returns how.
+func (p *pod) live(ctx context.Context) corev1.PodPhase {
 	if p.isEnding() {
-		p.setPhase(corev1.PodFailed)
-		return
+		return corev1.PodFailed
 	}
 	for _, dir := range []string{p.dir, filepath.Join(p.node.options.Dir, "logs")} {
 		if err := os.MkdirAll(dir, 0o700); err != nil {
 			p.node.log.Printf("pod %s: %v", p.key, err)
-			p.setPhase(corev1.PodFailed)
-			return
+			return corev1.PodFailed
 		}
 	}
 	if !p.mount(ctx) {
-		p.setPhase(corev1.PodFailed)
-		return
+		return corev1.PodFailed
 	}
 	refreshing, stopRefreshing := context.WithCancel(ctx)
 	defer stopRefreshing()
@@ -126,8 +123,7 @@ func (p *pod) live(ctx context.Context) {
 			sidecars = append(sidecars, c)
 		}
 		if !p.initialise(ctx, c) {
-			p.setPhase(corev1.PodFailed)
-			return
+			return corev1.PodFailed
 		}
 	}
 	p.setInitDone()
@@ -147,10 +143,9 @@ func (p *pod) live(ctx context.Context) {
 		succeeded = succeeded && c.exitCode() == 0
 	}
 	if succeeded {
-		p.setPhase(corev1.PodSucceeded)
-	} else {
-		p.setPhase(corev1.PodFailed)
+		return corev1.PodSucceeded
 	}
+	return corev1.PodFailed
 }
 
 // mount makes the volumes, trying again until it works or the pod is to end; the reason is in the status meanwhile.
