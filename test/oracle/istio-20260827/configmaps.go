@@ -1,14 +1,20 @@
 package main
 
 import (
+	"errors"
 	"fmt"
+	"os"
+	"strings"
 
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+
+	"istio.io/istio/operator/pkg/manifest"
 	"istio.io/istio/operator/pkg/render"
 )
 
 // configMapsRequest says how Istio is to be installed.
 type configMapsRequest struct {
-	Set []string `json:"set"` // as istioctl's --set: "hub=registry.example/istio", "values.pilot.cni.enabled=true"
+	Operator string `json:"operator"` // an IstioOperator document, as istioctl's -f takes it; may be empty
 }
 
 // configMapsAnswer holds the three texts that an injector reads.
@@ -20,27 +26,40 @@ type configMapsAnswer struct {
 
 // configMaps renders Istio's charts as "istioctl manifest generate" does and takes the injector's ConfigMaps out of it.
 func configMaps(r configMapsRequest) (*configMapsAnswer, error) {
-	sets, _, err := render.GenerateManifest(nil, r.Set, false, nil, nil)
+	file, err := os.CreateTemp("", "operator-*.yaml")
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = os.Remove(file.Name()) }()
+	_, err = file.WriteString(r.Operator)
+	if err = errors.Join(err, file.Close()); err != nil {
+		return nil, err
+	}
+	sets, _, err := render.GenerateManifest([]string{file.Name()}, nil, false, nil, nil)
 	if err != nil {
 		return nil, fmt.Errorf("rendering Istio's charts: %w", err)
 	}
-	found := map[string]map[string]string{}
+	answer := &configMapsAnswer{}
 	for _, set := range sets {
 		for _, m := range set.Manifests {
-			if m.GetKind() != "ConfigMap" {
-				continue
+			if m.GetKind() == "ConfigMap" {
+				answer.take(m)
 			}
-			data := map[string]string{}
-			object, _ := m.Object["data"].(map[string]any)
-			for key, value := range object {
-				data[key], _ = value.(string)
-			}
-			found[m.GetName()] = data
 		}
 	}
-	injector, mesh := found["istio-sidecar-injector"], found["istio"]
-	if injector == nil || mesh == nil {
+	if answer.Config == "" || answer.Values == "" || answer.Mesh == "" {
 		return nil, fmt.Errorf("ConfigMaps istio-sidecar-injector and istio are not among those rendered")
 	}
-	return &configMapsAnswer{Config: injector["config"], Values: injector["values"], Mesh: mesh["mesh"]}, nil
+	return answer, nil
+}
+
+// take keeps the texts of an injector's ConfigMap, that of a revision included, and leaves others alone.
+func (a *configMapsAnswer) take(m manifest.Manifest) {
+	data, _, _ := unstructured.NestedStringMap(m.Object, "data")
+	switch name := m.GetName(); {
+	case strings.HasPrefix(name, "istio-sidecar-injector"):
+		a.Config, a.Values = data["config"], data["values"]
+	case name == "istio" || strings.HasPrefix(name, "istio-") && data["mesh"] != "":
+		a.Mesh = data["mesh"]
+	}
 }

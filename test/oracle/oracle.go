@@ -1,0 +1,226 @@
+// Package oracle asks Istio's own code what it would answer: its injector, all its analyzers, its charts.
+//
+// Istio runs as a process built from a module of its own (folder istio-DATE), so that its dependencies meet neither the
+// product's nor those of the tests.
+package oracle
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"sync"
+	"testing"
+)
+
+// source is the folder of the module that holds the process, named after the state of Istio that it is built from.
+const source = "istio-20260827"
+
+// Oracle is a running process. Its methods may be called from several goroutines; they wait for each other.
+type Oracle struct {
+	mu      sync.Mutex
+	in      io.WriteCloser
+	answers *json.Decoder
+}
+
+// Start builds the process where it is not in the cache yet, starts it, and stops it when the test ends.
+func Start(t testing.TB) *Oracle {
+	t.Helper()
+	binary, err := build()
+	if err != nil {
+		t.Fatalf("building the oracle: %v", err)
+	}
+	command := exec.Command(binary)
+	command.Stderr = os.Stderr
+	in, err := command.StdinPipe()
+	if err != nil {
+		t.Fatalf("starting the oracle: %v", err)
+	}
+	out, err := command.StdoutPipe()
+	if err != nil {
+		t.Fatalf("starting the oracle: %v", err)
+	}
+	if err := command.Start(); err != nil {
+		t.Fatalf("starting the oracle: %v", err)
+	}
+	t.Cleanup(func() {
+		_ = in.Close() // the process ends with its input
+		if err := command.Wait(); err != nil {
+			t.Errorf("the oracle ended with: %v", err)
+		}
+	})
+	return &Oracle{in: in, answers: json.NewDecoder(out)}
+}
+
+// Inject asks Istio's webhook.
+func (o *Oracle) Inject(r Review) (Verdict, error) {
+	var answer Verdict
+	return answer, o.ask("inject", r, &answer)
+}
+
+// AnalyzeYAML runs all of Istio's analyzers and validations over the YAML documents of a whole cluster and returns
+// what they find. Every object needs a namespace. It is an error if an analyzer was skipped.
+func (o *Oracle) AnalyzeYAML(documents string) ([]Finding, error) {
+	var answer struct {
+		Messages []Finding `json:"messages"`
+		Skipped  []string  `json:"skipped"`
+	}
+	if err := o.ask("analyze", map[string]string{"yaml": documents}, &answer); err != nil {
+		return nil, err
+	}
+	if len(answer.Skipped) > 0 {
+		return nil, fmt.Errorf("these analyzers were skipped: %s", strings.Join(answer.Skipped, ", "))
+	}
+	return answer.Messages, nil
+}
+
+// ConfigMaps renders Istio's charts as istioctl does, from an IstioOperator document (may be empty).
+func (o *Oracle) ConfigMaps(operator string) (ConfigMaps, error) {
+	var answer ConfigMaps
+	return answer, o.ask("configmaps", map[string]string{"operator": operator}, &answer)
+}
+
+// ConfigMaps holds the texts that an injector reads from the cluster.
+type ConfigMaps struct {
+	Config string `json:"config"` // key "config" of ConfigMap istio-sidecar-injector
+	Values string `json:"values"` // key "values" of the same
+	Mesh   string `json:"mesh"`   // key "mesh" of ConfigMap istio
+}
+
+// Review is one admission review, and the istiod that it goes to.
+type Review struct {
+	ConfigMaps
+	Pod                  json.RawMessage   `json:"pod"` // as the API server sends it
+	Namespace            string            `json:"namespace"`
+	NamespaceLabels      map[string]string `json:"namespaceLabels,omitempty"`
+	NamespaceAnnotations map[string]string `json:"namespaceAnnotations,omitempty"`
+	Path                 string            `json:"path,omitempty"`     // URL path; "/inject" if empty
+	NativeSidecars       string            `json:"nativeSidecars"`     // "enabled", "disabled", "auto"
+	Nodes                map[string]string `json:"nodes,omitempty"`    // kubelet version by node name, for "auto"
+	Platform             string            `json:"platform,omitempty"` // "openshift" or empty
+	CompliancePolicy     string            `json:"compliancePolicy,omitempty"`
+	Revision             string            `json:"revision,omitempty"`
+	ProxyConfigs         string            `json:"proxyConfigs,omitempty"` // ProxyConfig resources, YAML documents
+}
+
+// Verdict is what Istio answers to a review.
+type Verdict struct {
+	Allowed bool            `json:"allowed"`
+	Message string          `json:"message"` // why not, if not allowed
+	Patch   json.RawMessage `json:"patch"`   // empty if the pod is left alone
+	Pod     json.RawMessage `json:"pod"`     // the received pod with the patch applied
+}
+
+// Finding is one message of an analyzer.
+type Finding struct {
+	Code     string `json:"code"`     // "IST0101"
+	Level    string `json:"level"`    // "Error", "Warning", "Info"
+	Message  string `json:"message"`  //
+	Resource string `json:"resource"` // "VirtualService demo/reviews"
+}
+
+// String returns the finding as istioctl prints it.
+func (f Finding) String() string {
+	return fmt.Sprintf("%s [%s] (%s) %s", f.Level, f.Code, f.Resource, f.Message)
+}
+
+// ask sends one request and decodes the answer's field of the same name.
+func (o *Oracle) ask(op string, request, answer any) error {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if err := json.NewEncoder(o.in).Encode(map[string]any{"op": op, op: request}); err != nil {
+		return fmt.Errorf("asking the oracle: %w", err)
+	}
+	var line map[string]json.RawMessage
+	if err := o.answers.Decode(&line); err != nil {
+		return fmt.Errorf("reading the oracle's answer: %w", err)
+	}
+	if refused, bad := line["error"]; bad {
+		var text string
+		if err := json.Unmarshal(refused, &text); err != nil {
+			return fmt.Errorf("reading the oracle's error: %w", err)
+		}
+		return errors.New(text)
+	}
+	return json.Unmarshal(line[op], answer)
+}
+
+// build makes the process's binary and returns its path: in the user's cache folder, under a key of its sources.
+var build = sync.OnceValues(func() (string, error) {
+	folder, err := sourceFolder()
+	if err != nil {
+		return "", err
+	}
+	key, err := keyOf(folder)
+	if err != nil {
+		return "", err
+	}
+	cache, err := cacheFolder()
+	if err != nil {
+		return "", err
+	}
+	binary := filepath.Join(cache, "oracle", source+"-"+key)
+	if _, err := os.Stat(binary); err == nil {
+		return binary, nil
+	}
+	if err := os.MkdirAll(filepath.Dir(binary), 0o755); err != nil {
+		return "", err
+	}
+	fmt.Fprintln(os.Stderr, "building Istio's injector and analyzers for comparison (once; about 5 minutes on 2 cores from an empty cache)")
+	unfinished := fmt.Sprintf("%s.%d", binary, os.Getpid())
+	defer func() { _ = os.Remove(unfinished) }()
+	command := exec.Command("go", "build", "-trimpath", "-ldflags", "-s -w", "-o", unfinished, ".")
+	command.Dir = folder
+	command.Env = append(os.Environ(), "CGO_ENABLED=0", "GOWORK=off", "GOFLAGS=-mod=readonly")
+	if output, err := command.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("go build in %s: %w\n%s", folder, err, output)
+	}
+	return binary, os.Rename(unfinished, binary)
+})
+
+// sourceFolder finds the process's module from wherever in this module the test runs.
+func sourceFolder() (string, error) {
+	output, err := exec.Command("go", "list", "-m", "-f", "{{.Dir}}", "outrigger.dev/outrigger/test").Output()
+	if err != nil {
+		return "", fmt.Errorf("finding the folder of module outrigger.dev/outrigger/test: %w", err)
+	}
+	return filepath.Join(strings.TrimSpace(string(output)), "oracle", source), nil
+}
+
+// keyOf returns a text that differs when the module's files, the Go version or the platform do.
+func keyOf(folder string) (string, error) {
+	hash := sha256.New()
+	fmt.Fprintln(hash, runtime.Version(), runtime.GOOS, runtime.GOARCH)
+	files, err := os.ReadDir(folder) // sorted by name
+	if err != nil {
+		return "", err
+	}
+	for _, file := range files {
+		content, err := os.ReadFile(filepath.Join(folder, file.Name()))
+		if err != nil {
+			return "", err
+		}
+		fmt.Fprintln(hash, file.Name(), len(content))
+		hash.Write(content)
+	}
+	return hex.EncodeToString(hash.Sum(nil))[:16], nil
+}
+
+// cacheFolder is Outrigger's folder in the user's cache; OUTRIGGER_CACHE names another.
+func cacheFolder() (string, error) {
+	if folder := os.Getenv("OUTRIGGER_CACHE"); folder != "" {
+		return folder, nil
+	}
+	folder, err := os.UserCacheDir()
+	if err != nil {
+		return "", err
+	}
+	return filepath.Join(folder, "outrigger"), nil
+}
