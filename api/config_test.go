@@ -1,0 +1,146 @@
+package api
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+func TestLoadConfigLaysTheFileOverTheDefaults(t *testing.T) {
+	with := func(change func(*Config)) Config {
+		config := DefaultConfig()
+		change(&config)
+		return config
+	}
+	for name, test := range map[string]struct {
+		file string
+		want Config
+	}{
+		"empty":               {"", DefaultConfig()},
+		"only comments":       {"# nothing\n---\n# still nothing\n", DefaultConfig()},
+		"its type":            {"apiVersion: config.outrigger.dev/v1alpha1\nkind: Configuration\n", DefaultConfig()},
+		"no value":            {"istio:\nwebhook:\n  port:\n", DefaultConfig()},
+		"a duration":          {"shutdown: {linger: 90s}", with(func(c *Config) { c.Shutdown.Linger = 90 * time.Second })},
+		"zero is a value":     {"routing: {settle: 0s}", with(func(c *Config) { c.Routing.Settle = 0 })},
+		"a number":            {"webhook: {port: 9443}", with(func(c *Config) { c.Webhook.Port = 9443 })},
+		"a list":              {`certificates: {hosts: ["127.0.0.1", a.b.svc]}`, with(func(c *Config) { c.Certificates.Hosts = []string{"127.0.0.1", "a.b.svc"} })},
+		"a choice":            {"routing: {expose: disabled}", with(func(c *Config) { c.Routing.Expose = ExposeDisabled })},
+		"JSON":                {`{"log": {"format": "text"}}`, with(func(c *Config) { c.Log.Format = "text" })},
+		"an address":          {"metrics: {address: \"0\"}", with(func(c *Config) { c.Metrics.Address = "0" })},
+		"routing off":         {"routing: {enabled: false}", with(func(c *Config) { c.Routing.Enabled = false })},
+		"a revision":          {"istio: {revision: canary}", with(func(c *Config) { c.Istio.Revision = "canary"; c.Routing.Enabled = false })},
+		"a revision, routing": {"istio: {revision: canary}\nrouting: {enabled: true}", with(func(c *Config) { c.Istio.Revision = "canary" })},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got, err := LoadConfig([]byte(test.file))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(test.want, got); diff != "" {
+				t.Errorf("-want +got\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestLoadConfigRefusesWithFieldValueAndWhatWouldBeRight(t *testing.T) {
+	for name, test := range map[string]struct {
+		file string
+		want []string
+	}{
+		"not YAML":               {"a: [", []string{"not YAML"}},
+		"a list":                 {"- a", []string{"must be a map of fields"}},
+		"two documents":          {"kind: Configuration\n---\nkind: Configuration\n", []string{"second"}},
+		"twice":                  {"log: {level: info, level: debug}", []string{"level"}},
+		"unknown at the top":     {"isto: {}", []string{"unknown field isto", "istio, kind"}},
+		"unknown below":          {"istio: {revison: a}", []string{"unknown field istio.revison", "platform, revision"}},
+		"wrong case":             {"webhook: {mintlsversion: \"1.2\"}", []string{"unknown field webhook.mintlsversion", "webhook.minTLSVersion"}},
+		"another version":        {"apiVersion: config.outrigger.dev/v2", []string{`apiVersion = "config.outrigger.dev/v2"`, "config.outrigger.dev/v1alpha1"}},
+		"another kind":           {"kind: ConfigMap", []string{`kind = "ConfigMap"`, `"Configuration"`}},
+		"section is text":        {"istio: istio-system", []string{`istio = "istio-system"`, "map of fields"}},
+		"a version unquoted":     {"webhook: {minTLSVersion: 1.3}", []string{"webhook.minTLSVersion = 1.3", `"1.2", "1.3"`}},
+		"a release unquoted":     {"istio: {version: 1.31}", []string{"istio.version = 1.31", "quotes"}},
+		"a release with a v":     {"istio: {version: v1.31}", []string{`istio.version = "v1.31"`, "1.31.1"}},
+		"port too high":          {"webhook: {port: 70000}", []string{"webhook.port = 70000", "from 1 to 65535"}},
+		"port is text":           {"webhook: {port: \"443\"}", []string{`webhook.port = "443"`, "whole number"}},
+		"port is a fraction":     {"webhook: {port: 1.5}", []string{"webhook.port = 1.5", "whole number"}},
+		"duration without unit":  {"shutdown: {linger: 10}", []string{"shutdown.linger = 10", "a duration from 0s to 5m"}},
+		"duration unreadable":    {"shutdown: {linger: long}", []string{`shutdown.linger = "long"`}},
+		"duration negative":      {"routing: {settle: -1s}", []string{`routing.settle = "-1s"`}},
+		"bool is text":           {"routing: {enabled: \"yes\"}", []string{`routing.enabled = "yes"`, "true or false"}},
+		"choice":                 {"istio: {nativeSidecars: maybe}", []string{`istio.nativeSidecars = "maybe"`, `"auto", "enabled", "disabled"`}},
+		"revision with a dot":    {"istio: {revision: 1-31.1}", []string{`istio.revision = "1-31.1"`, "small letters"}},
+		"hosts not a list":       {"certificates: {hosts: a}", []string{`certificates.hosts = "a"`, "list"}},
+		"a host that is none":    {"certificates: {hosts: [a/b]}", []string{"certificates.hosts", "DNS names or IP addresses"}},
+		"an address that is not": {"health: {address: 8081}", []string{"health.address = 8081", "quotes"}},
+		"address without a port": {"health: {address: localhost}", []string{`health.address = "localhost"`, "host:port"}},
+		"renew behind lease":     {"leaderElection: {renewDeadline: 20s}", []string{"leaderElection.renewDeadline = 20s", "leaseDuration, 15s"}},
+		"retry behind renew":     {"leaderElection: {retryPeriod: 9s}", []string{"leaderElection.retryPeriod = 9s", "renewDeadline, 10s"}},
+		"leaf outlives its CA":   {"certificates: {caDuration: 24h}", []string{"certificates.leafDuration = 24h", "caDuration, 24h"}},
+		"two faults":             {"webhook: {port: 0}\nlog: {level: loud}", []string{`log.level = "loud"`, "webhook.port = 0"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, err := LoadConfig([]byte(test.file))
+			if err == nil {
+				t.Fatal("no error")
+			}
+			for _, want := range test.want {
+				if !strings.Contains(err.Error(), want) {
+					t.Errorf("error %q does not contain %q", err, want)
+				}
+			}
+		})
+	}
+}
+
+// Every field tells what it is for, and its own default passes its own check: the reference can be pasted.
+func TestFieldsAreDocumentedAndTheirDefaultsAreValid(t *testing.T) {
+	fields := DefaultConfig().Fields()
+	if len(fields) < 30 {
+		t.Fatalf("only %d fields", len(fields))
+	}
+	for _, field := range fields {
+		if field.Doc == "" || !strings.HasSuffix(field.Doc, ".") {
+			t.Errorf("%s: documentation %q is not a sentence", field.Path, field.Doc)
+		}
+		file := field.Default
+		path := strings.Split(field.Path, ".")
+		for i := len(path) - 1; i >= 0; i-- {
+			file = "{" + path[i] + ": " + file + "}"
+		}
+		got, err := LoadConfig([]byte(file))
+		if err != nil {
+			t.Errorf("%s: its default is refused: %v", field.Path, err)
+		}
+		if diff := cmp.Diff(DefaultConfig(), got); diff != "" {
+			t.Errorf("%s: its default as written changes something\n%s", field.Path, diff)
+		}
+	}
+}
+
+func TestNamesFollowTheRevision(t *testing.T) {
+	for revision, want := range map[string][2]string{
+		"":        {"outrigger-sidecar-injector", "outrigger-last-good"},
+		"default": {"outrigger-sidecar-injector", "outrigger-last-good"},
+		"1-31":    {"outrigger-sidecar-injector-1-31", "outrigger-last-good-1-31"},
+	} {
+		config := DefaultConfig()
+		config.Istio.Revision = revision
+		if got := [2]string{config.WebhookConfigurationName(), config.LastGoodName()}; got != want {
+			t.Errorf("revision %q: got %v, want %v", revision, got, want)
+		}
+	}
+}
+
+func TestRoutingSettingsCarryEveryField(t *testing.T) {
+	want := RoutingSettings{
+		Settle: 2 * time.Second, PropagationDelay: 2 * time.Second, SubsetRetention: time.Minute, SplitAge: 5 * time.Minute,
+		DefaultGoneWindow: 5 * time.Minute, DefaultGoneAfter: 30 * time.Second, Expose: ExposeEnabled, AllowWildcardHost: true,
+		ClusterDomain: "cluster.local", MaxVersions: 20,
+	}
+	if diff := cmp.Diff(want, DefaultConfig().RoutingSettings()); diff != "" {
+		t.Errorf("-want +got\n%s", diff)
+	}
+}
