@@ -1,0 +1,98 @@
+{{- define "outrigger.name" -}}
+{{- default .Chart.Name .Values.nameOverride | trunc 63 | trimSuffix "-" }}
+{{- end }}
+
+{{- define "outrigger.fullname" -}}
+{{- if .Values.fullnameOverride }}
+{{- .Values.fullnameOverride | trunc 40 | trimSuffix "-" }}
+{{- else if contains (include "outrigger.name" .) .Release.Name }}
+{{- .Release.Name | trunc 40 | trimSuffix "-" }}
+{{- else }}
+{{- printf "%s-%s" .Release.Name (include "outrigger.name" .) | trunc 40 | trimSuffix "-" }}
+{{- end }}
+{{- end }}
+
+{{- define "outrigger.selectorLabels" -}}
+app.kubernetes.io/name: {{ include "outrigger.name" . }}
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end }}
+
+{{/* managed-by is Helm's here: the value "outrigger" marks the objects that routing makes. */}}
+{{- define "outrigger.labels" -}}
+{{ include "outrigger.selectorLabels" . }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-" }}
+{{- end }}
+
+{{- define "outrigger.serviceAccountName" -}}
+{{- if .Values.serviceAccount.create }}
+{{- default (include "outrigger.fullname" .) .Values.serviceAccount.name }}
+{{- else }}
+{{- default "default" .Values.serviceAccount.name }}
+{{- end }}
+{{- end }}
+
+{{- define "outrigger.image" -}}
+{{- if .Values.image.digest }}
+{{- printf "%s@%s" .Values.image.repository .Values.image.digest }}
+{{- else }}
+{{- printf "%s:%s" .Values.image.repository (default .Chart.AppVersion .Values.image.tag) }}
+{{- end }}
+{{- end }}
+
+{{/* The revision as a suffix of names: "" or "-REV". */}}
+{{- define "outrigger.suffix" -}}
+{{- if and .Values.revision (ne .Values.revision "default") }}{{ printf "-%s" .Values.revision }}{{ end }}
+{{- end }}
+
+{{/* The name is fixed, independent of the release's, so that it sorts after Istio's: webhooks run in the order of names. */}}
+{{- define "outrigger.webhookName" -}}
+outrigger-sidecar-injector{{ include "outrigger.suffix" . }}
+{{- end }}
+
+{{- define "outrigger.lastGoodName" -}}
+outrigger-last-good{{ include "outrigger.suffix" . }}
+{{- end }}
+
+{{- define "outrigger.secretName" -}}
+{{- default (printf "%s-ca" (include "outrigger.fullname" .)) .Values.certificates.secretName }}
+{{- end }}
+
+{{- define "outrigger.leaseName" -}}
+{{- default "outrigger-routing" .Values.leaderElection.leaseName }}
+{{- end }}
+
+{{- define "outrigger.routingEnabled" -}}
+{{- if kindIs "invalid" .Values.routing.enabled }}
+{{- not (include "outrigger.suffix" .) }}
+{{- else }}
+{{- .Values.routing.enabled }}
+{{- end }}
+{{- end }}
+
+{{/* The host under which the API server reaches the webhook when it does not go through the Service. */}}
+{{- define "outrigger.urlHost" -}}
+{{- if .Values.webhook.url }}
+{{- regexReplaceAll ":[0-9]+$" (urlParse .Values.webhook.url).host "" | trimPrefix "[" | trimSuffix "]" }}
+{{- end }}
+{{- end }}
+
+{{/* The configuration file of "outrigger serve": what Kubernetes objects the release consists of, and what the values say. */}}
+{{- define "outrigger.config" -}}
+{{- $service := printf "%s.%s.svc" (include "outrigger.fullname" .) .Release.Namespace }}
+{{- $hosts := compact (list $service (include "outrigger.urlHost" .)) }}
+{{- $config := dict
+  "apiVersion" "config.outrigger.dev/v1alpha1"
+  "kind" "Configuration"
+  "istio" (merge (dict "revision" .Values.revision) (omit .Values.istio "revision" "revisions"))
+  "webhook" (pick .Values.webhook "port" "minTLSVersion")
+  "certificates" (merge (dict "secretName" (include "outrigger.secretName" .)) .Values.certificates (dict "hosts" $hosts))
+  "routing" (merge (dict "enabled" (eq (include "outrigger.routingEnabled" .) "true")) .Values.routing)
+  "shutdown" .Values.shutdown
+  "log" .Values.log
+  "leaderElection" .Values.leaderElection
+  "health" (dict "address" ":8081")
+  "metrics" (dict "address" ":8080") }}
+{{- toYaml $config }}
+{{- end }}
