@@ -1,6 +1,7 @@
 package oracle
 
 import (
+	"os"
 	"strings"
 	"testing"
 
@@ -90,5 +91,67 @@ spec:
 				t.Errorf("findings (-want +got):\n%s", diff)
 			}
 		})
+	}
+}
+
+// What surrounds an application must be clean by itself, or a finding could not be blamed on the objects made for it.
+func TestExamplesAreCleanByThemselves(t *testing.T) {
+	istio := Start(t)
+	for _, file := range examples(t) {
+		t.Run(file, func(t *testing.T) {
+			application, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			cluster, err := Cluster("demo", application)
+			if err != nil {
+				t.Fatal(err)
+			}
+			found, err := istio.AnalyzeYAML(cluster)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, f := range found {
+				t.Error(f)
+			}
+		})
+	}
+}
+
+func TestAnalyzersFindAGatewayOnAPortThatIsNotOpen(t *testing.T) {
+	istio := Start(t)
+	application, err := os.ReadFile("../../examples/springbootapp/app.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	gateway := func(port int) any {
+		return map[string]any{
+			"apiVersion": "networking.istio.io/v1", "kind": "Gateway",
+			"metadata": map[string]any{"name": "springbootapp", "namespace": "demo"},
+			"spec": map[string]any{
+				"selector": map[string]any{"istio": "ingressgateway"},
+				"servers": []any{map[string]any{
+					"hosts": []any{"demo/*"},
+					"port":  map[string]any{"number": port, "name": "http", "protocol": "HTTP"},
+				}},
+			},
+		}
+	}
+	for port, want := range map[int]string{80: "", 8066: "", 8067: "IST0162"} {
+		cluster, err := Cluster("demo", application, gateway(port))
+		if err != nil {
+			t.Fatal(err)
+		}
+		found, err := istio.AnalyzeYAML(cluster)
+		if err != nil {
+			t.Fatal(err)
+		}
+		codes := ""
+		for _, f := range found {
+			codes += f.Code
+		}
+		if codes != want {
+			t.Errorf("port %d: findings %v, want %q", port, found, want)
+		}
 	}
 }

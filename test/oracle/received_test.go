@@ -33,16 +33,12 @@ func (s sample) raw(t *testing.T) json.RawMessage {
 // corpus reads the pods of all examples and of testdata, each as its controller and the API server make it.
 func corpus(t *testing.T) []sample {
 	t.Helper()
-	files, err := filepath.Glob("../../examples/*/*.yaml")
-	if err != nil || len(files) == 0 {
-		t.Fatalf("no examples found: %v", err)
-	}
 	own, err := filepath.Glob("testdata/pods/*.yaml")
 	if err != nil || len(own) == 0 {
 		t.Fatalf("no pods found in testdata: %v", err)
 	}
 	var samples []sample
-	for _, file := range files {
+	for _, file := range examples(t) {
 		story := filepath.Base(filepath.Dir(file)) + "/" + filepath.Base(file)
 		samples = append(samples, samplesOf(t, file, story)...)
 	}
@@ -50,6 +46,16 @@ func corpus(t *testing.T) []sample {
 		samples = append(samples, samplesOf(t, file, filepath.Base(file))...)
 	}
 	return samples
+}
+
+// examples are the paths of the examples' manifests.
+func examples(t *testing.T) []string {
+	t.Helper()
+	files, err := filepath.Glob("../../examples/*/*.yaml")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no examples found: %v", err)
+	}
+	return files
 }
 
 // samplesOf reads the pods of one file.
@@ -344,4 +350,3 @@ func (i installation) review(texts ConfigMaps, native string, s sample, raw json
 	r.ConfigMaps, r.NativeSidecars, r.Pod, r.Namespace = texts, native, raw, s.pod.Namespace
 	return r
 }
-
