@@ -11,6 +11,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	istiocharts "outrigger.dev/outrigger/hack/istio"
 	"outrigger.dev/outrigger/internal/manifest"
 )
 
@@ -255,7 +256,7 @@ func pointer[T any](value T) *T { return &value }
 
 // installation is an Istio that pods come to: an IstioOperator document and what its istiod sees of the cluster.
 type installation struct {
-	name     string // file in testdata/istio
+	name     string // file in testdata/istio, or asTheDemo
 	aspect   string // what differs from the file alone; may be empty
 	natives  []string
 	settings Review // all but the pod and what the file says
@@ -269,6 +270,9 @@ func (i installation) String() string {
 	}
 	return i.name + "," + i.aspect
 }
+
+// asTheDemo is the installation of the demo and of the end-to-end tests: the charts as Helm renders them.
+const asTheDemo = "as the demo"
 
 // onAndOff are the two outcomes of the detection of native sidecars.
 var onAndOff = []string{"enabled", "disabled"}
@@ -298,6 +302,7 @@ spec: {selector: {matchLabels: {tier: tuned}}, concurrency: 0, environmentVariab
 // installations are those that every pod of the corpus is sent to.
 var installations = []installation{
 	{name: "default", natives: onAndOff},
+	{name: asTheDemo, natives: onAndOff},
 	{name: "cni", natives: onAndOff},
 	{name: "multus", natives: []string{"enabled"}},
 	{name: "hold-in-mesh", natives: onAndOff},
@@ -332,6 +337,13 @@ var installations = []installation{
 // configMaps renders the installation's ConfigMaps.
 func (i installation) configMaps(t *testing.T, istio *Oracle) ConfigMaps {
 	t.Helper()
+	if i.name == asTheDemo {
+		files, err := istiocharts.InjectionFiles(nil)
+		if err != nil {
+			t.Fatalf("%s: %v", i, err)
+		}
+		return ConfigMaps{Config: string(files.Config), Values: string(files.Values), Mesh: string(files.Mesh)}
+	}
 	operator, err := os.ReadFile(filepath.Join("testdata", "istio", i.name+".yaml"))
 	if err != nil {
 		t.Fatal(err)
