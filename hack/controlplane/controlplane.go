@@ -10,17 +10,19 @@ import (
 	"io"
 	"net/http"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
+	"github.com/go-logr/logr"
 	"golang.org/x/sync/errgroup"
 	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/envtest"
+	"sigs.k8s.io/controller-runtime/pkg/log"
 )
 
 // Options say what Start starts; the zero value is a control plane with one kwok node, "node-1".
@@ -44,15 +46,20 @@ type ControlPlane struct {
 	environment *envtest.Environment
 	components  []*component
 	guard       *guard
-	nodes       int
+	nodes       atomic.Int32 // created so far
+	runs        atomic.Int32 // of kubectl and helm
 
 	stopping sync.Once
 	stopped  error
 }
 
+// silence keeps controller-runtime, which envtest logs to, from complaining that it has no logger. A logger that was set before stays.
+var silence = sync.OnceFunc(func() { log.SetLogger(logr.Discard()) })
+
 // Start starts a control plane and returns when its controllers work and its nodes are Ready. ctx bounds the
 // starting only; the caller must call Stop. An error holds the end of the failed component's log, and nothing is left running.
 func Start(ctx context.Context, options Options) (_ *ControlPlane, err error) {
+	silence()
 	if options.Progress == nil {
 		options.Progress = io.Discard
 	}
@@ -79,7 +86,7 @@ func Start(ctx context.Context, options Options) (_ *ControlPlane, err error) {
 			err = errors.Join(err, c.Stop())
 		}
 	}()
-	_, _ = fmt.Fprintf(options.Progress, "starting etcd and kube-apiserver %s\n", KubernetesVersion)
+	_, _ = fmt.Fprintln(options.Progress, "starting etcd and kube-apiserver")
 	if err := c.startAPIServer(options); err != nil {
 		return nil, err
 	}
@@ -135,12 +142,12 @@ func (c *ControlPlane) startAPIServer(options Options) error {
 		if err != nil {
 			return err
 		}
-		log, err := os.Create(c.logFile(name))
+		file, err := os.Create(c.logFile(name))
 		if err != nil {
 			return err
 		}
-		defer func() { _ = log.Close() }() // the commands have it by then
-		logs[name], paths[name] = log, path
+		defer func() { _ = file.Close() }() // the commands have it by then
+		logs[name], paths[name] = file, path
 	}
 	no := false
 	c.environment = &envtest.Environment{
@@ -186,6 +193,8 @@ func (c *ControlPlane) startControllers(ctx context.Context) error {
 		DisableKeepAlives: true,
 		TLSClientConfig:   &tls.Config{InsecureSkipVerify: true}, // a health check of our own child, which signs for itself
 	}}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
 	healthy, ctx := errgroup.WithContext(ctx)
 	start := func(name, healthURL string, args ...string) error {
 		port, err := freePort()
@@ -221,7 +230,11 @@ func (c *ControlPlane) startControllers(ctx context.Context) error {
 			"--kubeconfig="+c.Kubeconfig, "--config="+stages, "--server-address=127.0.0.1:PORT",
 			"--manage-nodes-with-annotation-selector="+nodeAnnotation+"=fake", "--cidr=10.244.0.0/16")
 	}
-	return errors.Join(err, healthy.Wait())
+	if err != nil {
+		cancel()
+		return errors.Join(err, healthy.Wait())
+	}
+	return healthy.Wait()
 }
 
 // Stop stops everything, waits for its end and removes Dir. It may be called again; only the first call does something.
@@ -255,9 +268,17 @@ func (c *ControlPlane) Helm(ctx context.Context, stdin io.Reader, args ...string
 }
 
 func (c *ControlPlane) run(ctx context.Context, name string, stdin io.Reader, args []string) (string, error) {
-	command := exec.CommandContext(ctx, c.Assets[name], args...)
+	record := fmt.Sprintf("%s-%d", name, c.runs.Add(1))
+	command, err := c.childCommand(ctx, record, c.Assets[name], args...)
+	if err != nil {
+		return "", err
+	}
+	defer func() {
+		for _, file := range []string{"run/" + record, "bin/" + record, "bin/" + record + ".real"} {
+			_ = os.Remove(filepath.Join(c.Dir, file))
+		}
+	}()
 	command.Stdin, command.Env = stdin, append(os.Environ(), c.Env()...)
-	command.WaitDelay = 5 * time.Second
 	var stdout, stderr bytes.Buffer
 	command.Stdout, command.Stderr = &stdout, &stderr
 	if err := command.Run(); err != nil {
@@ -273,6 +294,7 @@ func (c *ControlPlane) Env() []string {
 	return []string{
 		"KUBECONFIG=" + c.Kubeconfig,
 		"KUBECACHEDIR=" + filepath.Join(home, "kube"),
+		"KUBERC=off",
 		"HELM_CACHE_HOME=" + filepath.Join(home, "helm", "cache"),
 		"HELM_CONFIG_HOME=" + filepath.Join(home, "helm", "config"),
 		"HELM_DATA_HOME=" + filepath.Join(home, "helm", "data"),

@@ -53,12 +53,12 @@ func (c *ControlPlane) createNode(ctx context.Context, n Node) error {
 		corev1.ResourceCPU: resource.MustParse("1k"), corev1.ResourceMemory: resource.MustParse("1Ti"),
 		corev1.ResourcePods: resource.MustParse("1M"), corev1.ResourceEphemeralStorage: resource.MustParse("1Ti"),
 	}
-	c.nodes++
+	number := c.nodes.Add(1)
 	_, err = client.CoreV1().Nodes().Create(ctx, &corev1.Node{
 		ObjectMeta: metav1.ObjectMeta{Name: n.Name, Labels: labels, Annotations: map[string]string{nodeAnnotation: "fake"}},
 		Status: corev1.NodeStatus{
 			Addresses: []corev1.NodeAddress{
-				{Type: corev1.NodeInternalIP, Address: fmt.Sprintf("10.32.%d.%d", c.nodes/250, c.nodes%250+1)},
+				{Type: corev1.NodeInternalIP, Address: fmt.Sprintf("10.32.%d.%d", number/250, number%250+1)},
 				{Type: corev1.NodeHostName, Address: n.Name},
 			},
 			Capacity: resources, Allocatable: resources,

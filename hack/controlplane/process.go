@@ -16,16 +16,17 @@ import (
 	"time"
 )
 
-// childCommand returns a command that runs the program at path and dies with this process: on Linux the kernel sees to
-// it, elsewhere the guard. The name is that of its record below Dir and may be used once at a time. The caller sets
-// its output, starts it and waits for it. It has a process group of its own, so that Ctrl-C in a terminal does not reach it.
-func (c *ControlPlane) childCommand(name, path string, args ...string) (*exec.Cmd, error) {
-	stand, err := stand(c.Dir, c.Assets, name, path)
+// childCommand returns a command that runs the program at path and dies with this process: on Linux the kernel sees
+// to it, elsewhere the guard. The name is that of its record below Dir and may be used once at a time. It has a
+// process group of its own, so that Ctrl-C in a terminal does not reach it; the end of ctx kills it.
+func (c *ControlPlane) childCommand(ctx context.Context, name, path string, args ...string) (*exec.Cmd, error) {
+	place, err := stand(c.Dir, c.Assets, name, path)
 	if err != nil {
 		return nil, err
 	}
-	command := exec.Command(stand, args...)
+	command := exec.CommandContext(ctx, place, args...)
 	command.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	command.WaitDelay = 5 * time.Second
 	return command, nil
 }
 
@@ -78,7 +79,7 @@ type component struct {
 
 // startComponent starts an asset; what it says goes into its log.
 func (c *ControlPlane) startComponent(name string, args ...string) (*component, error) {
-	command, err := c.childCommand(name, c.Assets[name], args...)
+	command, err := c.childCommand(context.Background(), name, c.Assets[name], args...)
 	if err != nil {
 		return nil, err
 	}
@@ -88,7 +89,6 @@ func (c *ControlPlane) startComponent(name string, args ...string) (*component, 
 	}
 	command.Stdout, command.Stderr = log, log
 	command.Env = append(os.Environ(), "HOME="+filepath.Join(c.Dir, "home")) // kwok reads a configuration from there
-	command.WaitDelay = 5 * time.Second
 	if err := command.Start(); err != nil {
 		return nil, errors.Join(fmt.Errorf("start %s: %w", name, err), log.Close())
 	}
