@@ -38,7 +38,7 @@ bench: ## benchmarks
 	$(GO) test -run '^$$' -bench . -benchmem ./...
 
 lint: $(LINTER) ## formatting, vet and linters
-	@for module in $(MODULES); do echo "lint $$module"; (cd $$module && $(LINTER) run --config $(CURDIR)/.golangci.yaml ./...) || exit 1; done
+	@for module in $(MODULES); do echo "lint $$module"; (cd $$module && $(LINTER) run --allow-parallel-runners --config $(CURDIR)/.golangci.yaml ./...) || exit 1; done
 
 $(LINTER):
 	@echo "building the linter into $(CACHE) (about 3 minutes on 2 cores, once)"
