@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -37,8 +38,9 @@ type Options struct {
 	Binary string
 	// Node runs the pods; one is started if nil, and closed by Close. A second release on a control plane passes the
 	// first one's.
-	Node *localnode.Node
-	Log  io.Writer // what the node does, line by line; nil discards it
+	Node    *localnode.Node
+	Timeout time.Duration // how long Helm waits for the pods; 2 minutes if 0
+	Log     io.Writer     // what the node does, line by line; nil discards it
 }
 
 // Installed is a release of Outrigger, or one about to be installed.
@@ -51,6 +53,7 @@ type Installed struct {
 	Webhook            *localnode.Balancer // stands where webhook.url points
 
 	plane   *controlplane.ControlPlane
+	timeout time.Duration
 	dir     string
 	ownNode bool
 }
@@ -72,12 +75,15 @@ func Outrigger(ctx context.Context, plane *controlplane.ControlPlane, options Op
 
 // Prepare starts what the release needs on this machine, so that "helm" with HelmArgs installs it.
 func Prepare(ctx context.Context, plane *controlplane.ControlPlane, options Options) (_ *Installed, err error) {
-	i := &Installed{Namespace: options.Namespace, Release: options.Release, Binary: options.Binary, Node: options.Node, plane: plane}
+	i := &Installed{Namespace: options.Namespace, Release: options.Release, Binary: options.Binary, Node: options.Node, plane: plane, timeout: options.Timeout}
 	if i.Namespace == "" {
 		i.Namespace = "outrigger-system"
 	}
 	if i.Release == "" {
 		i.Release = "outrigger"
+	}
+	if i.timeout == 0 {
+		i.timeout = 2 * time.Minute
 	}
 	defer func() {
 		if err != nil {
@@ -116,7 +122,7 @@ func Prepare(ctx context.Context, plane *controlplane.ControlPlane, options Opti
 // HelmArgs returns the arguments of the helm command that installs the release; "upgrade --install" in place of
 // "install" changes it.
 func (i *Installed) HelmArgs() []string {
-	return []string{"install", i.Release, filepath.Join(i.Root, "charts", "outrigger"), "-n", i.Namespace, "--create-namespace", "-f", i.ValuesFile, "--wait", "--timeout", "2m"}
+	return []string{"install", i.Release, filepath.Join(i.Root, "charts", "outrigger"), "-n", i.Namespace, "--create-namespace", "-f", i.ValuesFile, "--wait", "--timeout", i.timeout.String()}
 }
 
 // Upgrade changes the release to these values, over those that the local node needs, and waits for its pods.
@@ -133,7 +139,11 @@ func (i *Installed) Upgrade(ctx context.Context, values map[string]any) error {
 
 // Uninstall removes the release and waits until its pods are gone.
 func (i *Installed) Uninstall(ctx context.Context) error {
-	_, err := i.plane.Helm(ctx, nil, "uninstall", i.Release, "-n", i.Namespace, "--wait", "--timeout", "2m")
+	if _, err := i.plane.Helm(ctx, nil, "uninstall", i.Release, "-n", i.Namespace, "--wait", "--timeout", i.timeout.String()); err != nil {
+		return err
+	}
+	// Helm waits for the Deployment only, and its pods linger.
+	_, err := i.plane.Kubectl(ctx, nil, "wait", "--for=delete", "pod", "-l", "app.kubernetes.io/instance="+i.Release, "-n", i.Namespace, "--timeout=2m")
 	return err
 }
 
