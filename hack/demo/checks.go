@@ -108,7 +108,7 @@ func routes(name, want string) check {
 func gateway(name string, port int, host string) check {
 	return about("Gateway", name, func(o object) error {
 		if len(o.Spec.Servers) != 1 {
-			return fmt.Errorf("Gateway %s has %d servers, not 1", name, len(o.Spec.Servers))
+			return fmt.Errorf("there are %d servers in Gateway %s, not 1", len(o.Spec.Servers), name)
 		}
 		server := o.Spec.Servers[0]
 		got := fmt.Sprintf("%v %d %v", o.Spec.Selector, server.Port.Number, server.Hosts)

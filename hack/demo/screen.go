@@ -11,7 +11,6 @@ import (
 type screen struct {
 	out    io.Writer
 	colour bool
-	number int
 }
 
 func newScreen(out *os.File) *screen {
