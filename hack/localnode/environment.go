@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 	"slices"
 	"sort"
@@ -54,7 +53,7 @@ func (p *pod) commandLine(ctx context.Context, container corev1.Container) (line
 
 // environment returns name → value, references resolved. The machine's own environment is not inherited.
 func (p *pod) environment(ctx context.Context, container corev1.Container) (map[string]string, error) {
-	values := map[string]string{"PATH": os.Getenv("PATH"), "HOSTNAME": p.key.Name, "HOME": p.dir}
+	values := map[string]string{"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOSTNAME": p.key.Name, "HOME": p.dir}
 	for _, from := range container.EnvFrom {
 		var data map[string]string
 		var err error

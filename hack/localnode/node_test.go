@@ -2,6 +2,7 @@ package localnode
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -292,7 +293,7 @@ func TestDeploymentServesThroughARollout(t *testing.T) {
 			if apierrors.IsNotFound(err) {
 				return nil
 			}
-			return fmt.Errorf("%s is there (%v)", name, err)
+			return errors.Join(errors.New(name+" is there"), err)
 		})
 		if logs := node.Logs(namespace, name); !strings.Contains(logs, "heard terminated") {
 			t.Errorf("pod %s ended without SIGTERM; its log is %q", name, logs)
@@ -377,7 +378,7 @@ func TestDeafProcessIsKilledAfterItsGracePeriod(t *testing.T) {
 		if apierrors.IsNotFound(err) {
 			return nil
 		}
-		return fmt.Errorf("it is there (%v)", err)
+		return errors.Join(errors.New("it is there"), err)
 	})
 	for _, want := range []string{"container app: killed", "ended with code 137"} {
 		if !strings.Contains(log.String(), want) {
