@@ -1,0 +1,202 @@
+package certs
+
+import (
+	"bytes"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"math/big"
+	"net"
+	"slices"
+	"time"
+)
+
+// skew is how far the clocks of API servers may be behind ours.
+const skew = 5 * time.Minute
+
+// authority is a CA that can sign.
+type authority struct {
+	cert *x509.Certificate
+	key  *ecdsa.PrivateKey
+}
+
+// newAuthority makes a CA that is valid from now for the duration.
+func newAuthority(now time.Time, duration time.Duration) (*authority, error) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return nil, fmt.Errorf("making the key of a CA: %w", err)
+	}
+	serial, err := serialNumber()
+	if err != nil {
+		return nil, err
+	}
+	template := &x509.Certificate{
+		SerialNumber:          serial,
+		Subject:               pkix.Name{Organization: []string{"outrigger.dev"}, CommonName: "Outrigger CA " + now.UTC().Format(time.RFC3339)},
+		NotBefore:             now.Add(-skew),
+		NotAfter:              now.Add(duration),
+		KeyUsage:              x509.KeyUsageCertSign | x509.KeyUsageCRLSign,
+		BasicConstraintsValid: true,
+		IsCA:                  true,
+		MaxPathLenZero:        true,
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	if err != nil {
+		return nil, fmt.Errorf("signing a CA: %w", err)
+	}
+	cert, err := x509.ParseCertificate(der)
+	if err != nil {
+		return nil, fmt.Errorf("reading the CA just made: %w", err)
+	}
+	return &authority{cert: cert, key: key}, nil
+}
+
+// issue signs a serving certificate for the hosts, DNS names or IP addresses. It ends no later than the CA.
+func (a *authority) issue(hosts []string, now time.Time, duration time.Duration) (*tls.Certificate, error) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return nil, fmt.Errorf("making the key of a serving certificate: %w", err)
+	}
+	serial, err := serialNumber()
+	if err != nil {
+		return nil, err
+	}
+	template := &x509.Certificate{
+		SerialNumber: serial,
+		Subject:      pkix.Name{Organization: []string{"outrigger.dev"}, CommonName: "outrigger"},
+		NotBefore:    now.Add(-skew),
+		NotAfter:     now.Add(duration),
+		KeyUsage:     x509.KeyUsageDigitalSignature,
+		ExtKeyUsage:  []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
+	}
+	if template.NotAfter.After(a.cert.NotAfter) {
+		template.NotAfter = a.cert.NotAfter
+	}
+	for _, host := range hosts {
+		if ip := net.ParseIP(host); ip != nil {
+			template.IPAddresses = append(template.IPAddresses, ip)
+		} else {
+			template.DNSNames = append(template.DNSNames, host)
+		}
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, a.cert, key.Public(), a.key)
+	if err != nil {
+		return nil, fmt.Errorf("signing a serving certificate: %w", err)
+	}
+	leaf, err := x509.ParseCertificate(der)
+	if err != nil {
+		return nil, fmt.Errorf("reading the serving certificate just made: %w", err)
+	}
+	return &tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key, Leaf: leaf}, nil
+}
+
+// due tells whether a new serving certificate must be signed by the CA, and why.
+func due(leaf *x509.Certificate, ca *authority, hosts []string, now time.Time) (bool, string) {
+	switch {
+	case leaf == nil:
+		return true, "there is none yet"
+	case leaf.CheckSignatureFrom(ca.cert) != nil:
+		return true, "another CA signs now"
+	case !slices.Equal(sorted(hosts), hostsOf(leaf)):
+		return true, "it is for other hosts"
+	case !now.Before(renewal(leaf)):
+		return true, "two thirds of its time are over"
+	case now.Before(leaf.NotBefore):
+		return true, "the clock went back to before it begins"
+	}
+	return false, ""
+}
+
+// renewal returns when two thirds of a certificate's time are over.
+func renewal(cert *x509.Certificate) time.Time {
+	return cert.NotAfter.Add(-cert.NotAfter.Sub(cert.NotBefore) / 3)
+}
+
+func hostsOf(leaf *x509.Certificate) []string {
+	hosts := slices.Clone(leaf.DNSNames)
+	for _, ip := range leaf.IPAddresses {
+		hosts = append(hosts, ip.String())
+	}
+	return sorted(hosts)
+}
+
+// sorted returns the hosts sorted, IP addresses in their shortest form.
+func sorted(hosts []string) []string {
+	out := make([]string, 0, len(hosts))
+	for _, host := range hosts {
+		if ip := net.ParseIP(host); ip != nil {
+			host = ip.String()
+		}
+		out = append(out, host)
+	}
+	slices.Sort(out)
+	return slices.Compact(out)
+}
+
+func serialNumber() (*big.Int, error) {
+	serial, err := rand.Int(rand.Reader, new(big.Int).Lsh(big.NewInt(1), 127))
+	if err != nil {
+		return nil, fmt.Errorf("making a serial number: %w", err)
+	}
+	return serial.Add(serial, big.NewInt(1)), nil
+}
+
+func certPEM(cert *x509.Certificate) []byte {
+	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: cert.Raw})
+}
+
+func (a *authority) keyPEM() ([]byte, error) {
+	der, err := x509.MarshalPKCS8PrivateKey(a.key)
+	if err != nil {
+		return nil, fmt.Errorf("encoding the key of the CA: %w", err)
+	}
+	return pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}), nil
+}
+
+// parseAuthority reads a CA from PEM and checks that it is one and that the key is its own.
+func parseAuthority(cert, key []byte) (*authority, error) {
+	certs, err := parseCerts(cert)
+	if err != nil {
+		return nil, err
+	}
+	if len(certs) != 1 || !certs[0].IsCA {
+		return nil, errors.New("it must be one certificate, of a CA")
+	}
+	block, _ := pem.Decode(key)
+	if block == nil {
+		return nil, errors.New("its key is not PEM")
+	}
+	parsed, err := x509.ParsePKCS8PrivateKey(block.Bytes)
+	if err != nil {
+		return nil, fmt.Errorf("its key cannot be read: %w", err)
+	}
+	private, ok := parsed.(*ecdsa.PrivateKey)
+	if !ok || !private.PublicKey.Equal(certs[0].PublicKey) {
+		return nil, errors.New("its key is that of another certificate")
+	}
+	return &authority{cert: certs[0], key: private}, nil
+}
+
+// parseCerts reads certificates in PEM, one behind the other; other blocks are an error.
+func parseCerts(text []byte) ([]*x509.Certificate, error) {
+	var out []*x509.Certificate
+	for rest := bytes.TrimSpace(text); len(rest) > 0; {
+		var block *pem.Block
+		if block, rest = pem.Decode(rest); block == nil || block.Type != "CERTIFICATE" {
+			return nil, errors.New("it is not a certificate in PEM")
+		}
+		cert, err := x509.ParseCertificate(block.Bytes)
+		if err != nil {
+			return nil, fmt.Errorf("it is not a certificate: %w", err)
+		}
+		out = append(out, cert)
+		rest = bytes.TrimSpace(rest)
+	}
+	return out, nil
+}
