@@ -3,8 +3,8 @@ package localnode
 import (
 	"context"
 	"fmt"
+	"os"
 	"os/exec"
-	"path/filepath"
 	"sync"
 	"syscall"
 	"time"
@@ -92,7 +92,7 @@ func (c *container) once(ctx context.Context) (code int32, ran bool) {
 		c.cannotStart(reason, err)
 		return 0, false
 	}
-	out, err := logFile(filepath.Join(c.pod.node.options.Dir, "logs", fmt.Sprintf("%s_%s_%s.log", c.pod.key.Namespace, c.pod.key.Name, c.spec.Name)))
+	out, err := os.OpenFile(c.pod.node.logPath(c.pod.key.Namespace, c.pod.key.Name, c.spec.Name), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
 		c.cannotStart("CreateContainerError", err)
 		return 0, false
@@ -260,6 +260,12 @@ func (c *container) backOff(wait time.Duration) {
 	}
 	c.mu.Unlock()
 	c.pod.touch()
+}
+
+func (c *container) isRunning() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.state.Running != nil
 }
 
 func (c *container) setStarted(started bool) {

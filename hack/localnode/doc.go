@@ -9,7 +9,7 @@
 //
 // What differs:
 //   - An image is a local binary, the image's entrypoint. Users, capabilities, a read-only root, resource limits and
-//     activeDeadlineSeconds are not enforced, and there is no "kubectl logs" or "kubectl exec": see Node.Logs.
+//     activeDeadlineSeconds are not enforced. "kubectl logs" works, "kubectl exec" does not.
 //   - A file of a volume is not at its mountPath: the path is rewritten where it stands in command, args and
 //     environment values, not inside files. A container that mounts a folder at /tmp gets it as TMPDIR.
 //   - In-cluster access would need the address of the kubernetes Service, so a container that mounts a ServiceAccount

@@ -59,6 +59,8 @@ type Node struct {
 	cancel  context.CancelFunc
 	work    sync.WaitGroup
 
+	logsPort int
+
 	mu   sync.Mutex
 	pods map[types.UID]*pod
 }
@@ -98,6 +100,10 @@ func Start(ctx context.Context, options Options) (*Node, error) {
 		options: options, client: client, log: log.New(options.Log, "", log.Ltime|log.Lmicroseconds), block: block,
 		ctx: running, cancel: cancel, pods: map[types.UID]*pod{},
 	}
+	if n.logsPort, err = n.serveLogs(running); err != nil {
+		n.Close()
+		return nil, fmt.Errorf("serve the logs of Node %s: %w", options.NodeName, err)
+	}
 	if err := n.register(running); err != nil {
 		n.Close()
 		return nil, fmt.Errorf("register Node %s: %w", options.NodeName, err)
@@ -124,24 +130,6 @@ func (n *Node) Name() string { return n.options.NodeName }
 // Address returns the address of this machine at which the processes of a pod listen, for the address in the pod's
 // status or in an EndpointSlice; "" if it is not one of this node.
 func (n *Node) Address(podIP string) string { return n.block.local(podIP) }
-
-// Logs returns what the containers of a pod have written so far, restarts included, oldest container first. It
-// also works when the pod is gone. A pod that is not known has no logs.
-func (n *Node) Logs(namespace, name string) string {
-	files, err := filepath.Glob(filepath.Join(n.options.Dir, "logs", namespace+"_"+name+"_*.log"))
-	if err != nil {
-		return ""
-	}
-	var text []byte
-	for _, file := range files {
-		content, err := os.ReadFile(file)
-		if err != nil {
-			continue
-		}
-		text = append(text, content...)
-	}
-	return string(text)
-}
 
 // withoutLimit copies the config: a node that is slowed by its own client writes a late status.
 func withoutLimit(config *rest.Config) *rest.Config {
@@ -183,7 +171,9 @@ func (n *Node) status() corev1.NodeStatus {
 	}
 	return corev1.NodeStatus{
 		Capacity: capacity(), Allocatable: capacity(),
-		Addresses: []corev1.NodeAddress{{Type: corev1.NodeInternalIP, Address: n.block.hostIP()}, {Type: corev1.NodeHostName, Address: n.Name()}},
+		// No hostname: the API server would try to resolve it.
+		Addresses:       []corev1.NodeAddress{{Type: corev1.NodeInternalIP, Address: n.block.nodeAddress()}},
+		DaemonEndpoints: corev1.NodeDaemonEndpoints{KubeletEndpoint: corev1.DaemonEndpoint{Port: int32(n.logsPort)}},
 		NodeInfo: corev1.NodeSystemInfo{
 			KubeletVersion: n.options.KubeletVersion, OperatingSystem: "linux", Architecture: runtime.GOARCH, ContainerRuntimeVersion: "process://1",
 		},
@@ -325,6 +315,8 @@ func reserveBlock() (*addressBlock, error) {
 }
 
 func (a *addressBlock) release() { _ = a.held.Close() }
+
+func (a *addressBlock) nodeAddress() string { return fmt.Sprintf("127.88.%d.254", a.b) }
 
 func (a *addressBlock) hostIP() string { return fmt.Sprintf("198.18.%d.254", a.b) }
 

@@ -370,6 +370,11 @@ func TestDeafProcessIsKilledAfterItsGracePeriod(t *testing.T) {
 	spec.Containers[0].Args = append(spec.Containers[0].Args, "-deaf")
 	create(t, client, node, "deaf", spec)
 	until(t, client, node, "deaf", isReady)
+	stream, err := client.CoreV1().Pods(node.Name()).GetLogs("deaf", &corev1.PodLogOptions{Follow: true}).Stream(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = stream.Close() }()
 	if err := client.CoreV1().Pods(node.Name()).Delete(t.Context(), "deaf", metav1.DeleteOptions{}); err != nil {
 		t.Fatal(err)
 	}
@@ -384,6 +389,9 @@ func TestDeafProcessIsKilledAfterItsGracePeriod(t *testing.T) {
 		if !strings.Contains(log.String(), want) {
 			t.Errorf("the node's log lacks %q", want)
 		}
+	}
+	if followed, err := io.ReadAll(stream); err != nil || !strings.Contains(string(followed), "heard terminated") {
+		t.Errorf("whoever follows the log reads %q (%v)", followed, err)
 	}
 	if logs := node.Logs(node.Name(), "deaf"); !strings.Contains(logs, "heard terminated") {
 		t.Errorf("it was killed without SIGTERM; its log is %q", logs)
@@ -458,6 +466,13 @@ func TestContainersSeeTheirVolumesAndTheirAccount(t *testing.T) {
 		"\nI am system:serviceaccount:" + namespace + ":default\n"
 	if got := node.Logs(namespace, "reader"); got != want {
 		t.Errorf("the container saw\n%s\nwant\n%s", got, want)
+	}
+	shown, err := shared.Kubectl(ctx, nil, "logs", "reader", "-n", namespace)
+	if err != nil || shown != want {
+		t.Errorf("kubectl logs shows (%v)\n%s\nwant\n%s", err, shown, want)
+	}
+	if last, err := shared.Kubectl(ctx, nil, "logs", "reader", "-n", namespace, "--tail=1"); err != nil || !strings.HasSuffix(want, "\n"+last) {
+		t.Errorf("kubectl logs --tail=1 shows %q (%v)", last, err)
 	}
 }
 

@@ -3,7 +3,6 @@ package localnode
 import (
 	"errors"
 	"io"
-	"os"
 	"os/exec"
 	"runtime"
 	"sync"
@@ -89,9 +88,4 @@ func startOnKeptThread(cmd *exec.Cmd) error {
 	request := startRequest{cmd: cmd, result: make(chan error, 1)}
 	starter() <- request
 	return <-request.result
-}
-
-// logFile is where a container writes; every restart appends.
-func logFile(path string) (*os.File, error) {
-	return os.OpenFile(path, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 }

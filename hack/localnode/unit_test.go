@@ -136,6 +136,17 @@ func TestProbeThresholds(t *testing.T) {
 	}
 }
 
+func TestTailOfALog(t *testing.T) {
+	for count, want := range map[int]string{0: "", 1: "c\n", 2: "b\nc\n", 9: "a\nb\nc\n"} {
+		if got := string(tail([]byte("a\nb\nc\n"), count)); got != want {
+			t.Errorf("tail(%d) = %q, want %q", count, got, want)
+		}
+	}
+	if got := string(tail(nil, 3)); got != "" {
+		t.Errorf("tail of nothing = %q", got)
+	}
+}
+
 // TestProcessesDieWithTheirParent starts this test binary again as a parent that starts a child, and kills the parent.
 func TestProcessesDieWithTheirParent(t *testing.T) {
 	if os.Getenv("LOCALNODE_PARENT") != "" {
