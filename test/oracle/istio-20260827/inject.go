@@ -65,9 +65,7 @@ func inject(r injectRequest) (*injectAnswer, error) {
 		return nil, err
 	}
 	defer restore()
-	stop := make(chan struct{})
-	defer close(stop)
-	handler, err := newHandler(r, stop)
+	handler, err := handlerOf(r)
 	if err != nil {
 		return nil, err
 	}
@@ -113,6 +111,36 @@ func setFeatures(r injectRequest) (func(), error) {
 		pilotfeatures.EnableNativeSidecars, features.CompliancePolicy = oldMode, oldPolicy
 		_ = os.Unsetenv("PLATFORM")
 	}, nil
+}
+
+// latest is the webhook of the last request. Building one parses eight templates, which takes longer than an injection.
+var latest struct {
+	key     string
+	handler http.Handler
+	stop    chan struct{}
+}
+
+// handlerOf returns the webhook of the request's istiod: the one of the last request if nothing but the pod differs.
+func handlerOf(r injectRequest) (http.Handler, error) {
+	r.Pod, r.Path = nil, ""
+	encoded, err := json.Marshal(r)
+	if err != nil {
+		return nil, err
+	}
+	if latest.handler != nil && latest.key == string(encoded) {
+		return latest.handler, nil
+	}
+	stop := make(chan struct{})
+	handler, err := newHandler(r, stop)
+	if err != nil {
+		close(stop)
+		return nil, err
+	}
+	if latest.stop != nil {
+		close(latest.stop)
+	}
+	latest.key, latest.handler, latest.stop = string(encoded), handler, stop
+	return handler, nil
 }
 
 // newHandler builds Istio's webhook with this configuration, its cluster holding the namespace and the nodes.
@@ -189,11 +217,10 @@ func post(handler http.Handler, r injectRequest) (*admissionv1.AdmissionResponse
 	if err != nil {
 		return nil, fmt.Errorf("encoding the review: %w", err)
 	}
-	path := r.Path
-	if path == "" {
-		path = "/inject"
+	request := httptest.NewRequest(http.MethodPost, "/inject", bytes.NewReader(body))
+	if r.Path != "" {
+		request.URL.Path = r.Path
 	}
-	request := httptest.NewRequest(http.MethodPost, path, bytes.NewReader(body))
 	request.Header.Set("Content-Type", "application/json")
 	recorder := httptest.NewRecorder()
 	handler.ServeHTTP(recorder, request)
