@@ -228,7 +228,8 @@ func (c *ControlPlane) startControllers(ctx context.Context) error {
 	if err == nil {
 		err = start("kwok", "http://127.0.0.1:PORT/healthz",
 			"--kubeconfig="+c.Kubeconfig, "--config="+stages, "--server-address=127.0.0.1:PORT",
-			"--manage-nodes-with-annotation-selector="+nodeAnnotation+"=fake", "--cidr=10.244.0.0/16")
+			"--manage-nodes-with-annotation-selector="+nodeAnnotation+"=fake", "--cidr=10.244.0.0/16",
+			"--node-lease-duration-seconds=40") // without leases the nodes lose their readiness after a minute
 	}
 	if err != nil {
 		cancel()

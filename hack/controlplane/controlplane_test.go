@@ -261,6 +261,9 @@ func TestOtherKubeletsAreLeftAlone(t *testing.T) {
 	if got := kubectl(t, c, "", "get", "node", "old", "-o", "jsonpath={.status.nodeInfo.kubeletVersion}"); got != "v1.32.0" {
 		t.Errorf("kubelet version %q", got)
 	}
+	if got := kubectl(t, c, "", "get", "lease", "old", "-n", "kube-node-lease", "-o", "jsonpath={.spec.leaseDurationSeconds}"); got != "40" {
+		t.Errorf("the node's lease, without which it would not stay Ready, lasts %q seconds", got)
+	}
 	kubectl(t, c, "", "wait", "--for=condition=Ready", "pod/on-old", "-n", name, "--timeout=60s")
 	// kwok hears of both pods in their order; it has had its chance.
 	if got := kubectl(t, c, "", "get", "pod", "on-local", "-n", name, "-o", "jsonpath={.status.phase}"); got != "Pending" {
@@ -336,10 +339,11 @@ func gone(t *testing.T, dir string, all map[string]int) {
 				return fmt.Errorf("%s (process %d) still runs", name, pid)
 			}
 		}
-		if _, err := os.Stat(dir); !errors.Is(err, os.ErrNotExist) {
-			return fmt.Errorf("%s is still there: %v", dir, err)
+		_, err := os.Stat(dir)
+		if errors.Is(err, os.ErrNotExist) {
+			return nil
 		}
-		return nil
+		return errors.Join(fmt.Errorf("%s is still there", dir), err)
 	})
 }
 

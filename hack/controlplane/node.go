@@ -126,7 +126,7 @@ func (c *ControlPlane) failed() error {
 	for _, running := range c.components {
 		select {
 		case <-running.ended:
-			errs = append(errs, fmt.Errorf("%s ended: %v\n%s", running.name, running.err, c.tail(running.name)))
+			errs = append(errs, fmt.Errorf("%s ended: %s\n%s", running.name, running.command.ProcessState, c.tail(running.name)))
 		default:
 		}
 	}

@@ -72,9 +72,7 @@ func (g *guard) dismiss() error {
 type component struct {
 	name    string
 	command *exec.Cmd
-	log     *os.File
-	ended   chan struct{} // closed once err is set
-	err     error
+	ended   chan struct{} // closed when it has; command.ProcessState says how
 }
 
 // startComponent starts an asset; what it says goes into its log.
@@ -92,9 +90,9 @@ func (c *ControlPlane) startComponent(name string, args ...string) (*component, 
 	if err := command.Start(); err != nil {
 		return nil, errors.Join(fmt.Errorf("start %s: %w", name, err), log.Close())
 	}
-	running := &component{name: name, command: command, log: log, ended: make(chan struct{})}
+	running := &component{name: name, command: command, ended: make(chan struct{})}
 	go func() {
-		running.err = command.Wait()
+		_ = command.Wait() // its ProcessState says more
 		_ = os.Remove(filepath.Join(c.Dir, "run", name))
 		_ = log.Close()
 		close(running.ended)
@@ -126,7 +124,7 @@ func (c *ControlPlane) waitHealthy(ctx context.Context, p *component, client *ht
 		}
 		select {
 		case <-p.ended:
-			return fmt.Errorf("%s ended before it was healthy: %v\n%s", p.name, p.err, c.tail(p.name))
+			return fmt.Errorf("%s ended before it was healthy: %s\n%s", p.name, p.command.ProcessState, c.tail(p.name))
 		case <-ctx.Done():
 			return fmt.Errorf("%s is not healthy (%s): %w\n%s", p.name, url, ctx.Err(), c.tail(p.name))
 		case <-tick.C:
