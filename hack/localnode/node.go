@@ -320,7 +320,7 @@ func (a *addressBlock) nodeAddress() string { return fmt.Sprintf("127.88.%d.254"
 
 func (a *addressBlock) hostIP() string { return fmt.Sprintf("198.18.%d.254", a.b) }
 
-// take returns a free number; the one released longest ago comes last, so that stale connections meet nobody.
+// take returns a free number. It goes round, so that a stale connection to an ended pod meets nobody for a while.
 func (a *addressBlock) take() (int, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 )
@@ -256,21 +257,27 @@ func (p *pod) end(grace time.Duration) {
 
 // confirm takes the pod out of the API, as a kubelet does when nothing of it runs any more.
 func (p *pod) confirm(ctx context.Context) {
-	p.mu.Lock()
-	gone := p.gone
-	p.mu.Unlock()
-	if gone || ctx.Err() != nil {
-		return
-	}
-	p.publish(ctx)
 	zero := int64(0)
-	err := p.node.client.CoreV1().Pods(p.key.Namespace).Delete(ctx, p.key.Name, metav1.DeleteOptions{
-		GracePeriodSeconds: &zero, Preconditions: &metav1.Preconditions{UID: &p.uid},
-	})
-	if err != nil && ctx.Err() == nil {
+	options := metav1.DeleteOptions{GracePeriodSeconds: &zero, Preconditions: &metav1.Preconditions{UID: &p.uid}}
+	p.publish(ctx)
+	for ctx.Err() == nil && !p.isGone() {
+		err := p.node.client.CoreV1().Pods(p.key.Namespace).Delete(ctx, p.key.Name, options)
+		if err == nil || apierrors.IsNotFound(err) || apierrors.IsConflict(err) { // a conflict: another pod has the name
+			p.node.log.Printf("pod %s: ended", p.key)
+			return
+		}
 		p.node.log.Printf("pod %s: confirm its deletion: %v", p.key, err)
+		select {
+		case <-ctx.Done():
+		case <-time.After(500 * time.Millisecond):
+		}
 	}
-	p.node.log.Printf("pod %s: ended", p.key)
+}
+
+func (p *pod) isGone() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.gone
 }
 
 func (p *pod) removeDir() {
