@@ -61,7 +61,7 @@ func cluster(ctx context.Context, s *stage) error {
 
 func installation(ctx context.Context, s *stage) error {
 	s.say(`The chart is the one that everybody installs. local-node.yaml only says that its pods belong on the node "local"
-		and at which address the API server reaches them; in your cluster you leave it away.`)
+		and at which address the API server reaches them; in your own cluster you leave it out.`)
 	const ours = "kubectl get pods -n outrigger-system"
 	return all(
 		func() error {
