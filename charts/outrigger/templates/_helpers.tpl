@@ -81,7 +81,7 @@ outrigger-last-good{{ include "outrigger.suffix" . }}
 {{/* The configuration file of "outrigger serve": what Kubernetes objects the release consists of, and what the values say. */}}
 {{- define "outrigger.config" -}}
 {{- $service := printf "%s.%s.svc" (include "outrigger.fullname" .) .Release.Namespace }}
-{{- $hosts := compact (list $service (include "outrigger.urlHost" .)) }}
+{{- $hosts := compact (list (include "outrigger.urlHost" .) $service) }}
 {{- $config := dict
   "apiVersion" "config.outrigger.dev/v1alpha1"
   "kind" "Configuration"
