@@ -31,6 +31,8 @@ func TestIstioAnswersTheCorpus(t *testing.T) {
 		}
 	}
 	want := []string{
+		"hostile.yaml/metadata-with-quote", "hostile.yaml/metadata-with-backslash", "hostile.yaml/metadata-ends-in-backslash",
+		"hostile.yaml/bootstrap-adds-volume", "hostile.yaml/container-name-adds-annotation",
 		"prometheus.yaml/on-reserved-port", "prometheus.yaml/port-by-name", "prometheus.yaml/port-out-of-range",
 		"templates.yaml/extra", "templates.yaml/extra-before", "templates.yaml/extra-alone", // only where they exist
 		"templates.yaml/alias", "templates.yaml/functions",
