@@ -338,6 +338,37 @@ func TestAReadyReplicaStaysReady(t *testing.T) {
 	}
 }
 
+// A CA that could not be published does not sign: what is served stays trusted by what is published.
+func TestACAThatIsNotPublishedDoesNotSign(t *testing.T) {
+	c := newCluster()
+	keeper := c.replica(t)
+	look(t, keeper)
+	refused := true
+	c.PrependReactor("patch", "mutatingwebhookconfigurations", func(kubetesting.Action) (bool, runtime.Object, error) {
+		return refused, nil, errors.New("no luck")
+	})
+	secret, err := c.CoreV1().Secrets(ownNamespace).Get(t.Context(), "ca", metav1.GetOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if secret.Data, err = (bundle{current: mustAuthority(t, start, 90*time.Hour)}).data(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.CoreV1().Secrets(ownNamespace).Update(t.Context(), secret, metav1.UpdateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := keeper.reconcile(t.Context()); err == nil || !strings.Contains(err.Error(), "no luck") {
+		t.Errorf("got %v, want the error of publishing", err)
+	}
+	c.trusted(t, keeper)
+	refused = false
+	look(t, keeper)
+	c.trusted(t, keeper)
+	if err := keeper.serving.Load().Leaf.CheckSignatureFrom(keeper.held.current.cert); err != nil {
+		t.Errorf("the new CA did not sign once it was published: %v", err)
+	}
+}
+
 func TestBundlePatchTestsNamesAndWritesOnlyWhatDiffers(t *testing.T) {
 	entries := []admissionregistrationv1.MutatingWebhook{{Name: "a"}, {Name: "b"}}
 	entries[0].ClientConfig.CABundle = []byte("x")
