@@ -197,7 +197,7 @@ func sourceFolder() (string, error) {
 // keyOf returns a text that differs when the module's files, the Go version or the platform do.
 func keyOf(folder string) (string, error) {
 	hash := sha256.New()
-	hash.Write([]byte(fmt.Sprintln(runtime.Version(), runtime.GOOS, runtime.GOARCH)))
+	_, _ = fmt.Fprintln(hash, runtime.Version(), runtime.GOOS, runtime.GOARCH)
 	files, err := os.ReadDir(folder) // sorted by name
 	if err != nil {
 		return "", err
@@ -207,7 +207,7 @@ func keyOf(folder string) (string, error) {
 		if err != nil {
 			return "", err
 		}
-		hash.Write([]byte(fmt.Sprintln(file.Name(), len(content))))
+		_, _ = fmt.Fprintln(hash, file.Name(), len(content))
 		hash.Write(content)
 	}
 	return hex.EncodeToString(hash.Sum(nil))[:16], nil
