@@ -415,3 +415,32 @@ func present(pod *corev1.Pod, name string) bool {
 	}
 	return slices.ContainsFunc(pod.Spec.Volumes, func(v corev1.Volume) bool { return v.Name == name })
 }
+
+func BenchmarkPatch(b *testing.B) {
+	for _, containers := range []int{1, 10, 100} {
+		b.Run(fmt.Sprintf("containers=%d", containers), func(b *testing.B) {
+			before := &corev1.Pod{}
+			for i := range containers {
+				c := corev1.Container{Name: fmt.Sprintf("app-%d", i), Image: "registry.example/app:1"}
+				for j := range 20 {
+					c.Env = append(c.Env, corev1.EnvVar{Name: fmt.Sprintf("NAME_%d", j), Value: "value"})
+				}
+				before.Spec.Containers = append(before.Spec.Containers, c)
+			}
+			received, err := json.Marshal(before)
+			if err != nil {
+				b.Fatal(err)
+			}
+			after := before.DeepCopy()
+			after.Annotations = map[string]string{"sidecar.istio.io/status": "{}"}
+			after.Spec.Containers = append([]corev1.Container{{Name: "istio-proxy"}}, after.Spec.Containers...)
+			after.Spec.Volumes = []corev1.Volume{{Name: "istio-envoy"}}
+			b.ReportAllocs()
+			for b.Loop() {
+				if _, err := Patch(received, before, after); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
