@@ -30,13 +30,18 @@ const (
 	LabelKialiWizard      = "kiali_wizard"
 	ManagedBy             = "outrigger"
 	FieldManager          = Domain
-	AnnotationHash        = Domain + "/hash"
-	AnnotationRecord      = Domain + "/record" // what must survive a restart, see routing.Record
-	AnnotationDefaultGone = Domain + "/default-gone-at"
+	AnnotationRecord      = Domain + "/record"              // both: what was decided, JSON
+	AnnotationDefault     = Domain + "/default-version"     // both: the default as people read it; never read back
+	AnnotationSubsetAdded = Domain + "/subset-added-at"     // DestinationRule: since when each subset stands
+	AnnotationUnusedSince = Domain + "/subset-unused-since" // DestinationRule: since when a subset has neither pods nor a route
+	AnnotationLastRan     = Domain + "/last-ran"            // DestinationRule: the version that each rolling default ran last
+	AnnotationWaiting     = Domain + "/waiting-workloads"   // DestinationRule: workloads that are known and not the default's
+	AnnotationWithdrawn   = Domain + "/withdrawn-at"        // DestinationRule: since when no route of ours names it
+	AnnotationDefaultGone = Domain + "/default-gone-at"     // VirtualService: since when another version stands in for a deleted default
+	AnnotationWords       = Domain + "/words"               // VirtualService: what the annotations said last that could be read, JSON
+	AnnotationAway        = Domain + "/away"                // VirtualService: weighed versions without pods whose share the default has
+	AnnotationExposedAt   = Domain + "/exposed-at"          // VirtualService: since when it is bound to its gateway as it is
 )
-
-// RouteReason is the closed set of words that say what routing did not do, or did otherwise, and why.
-type RouteReason string
 
 // RoutingMode is the value of LabelRouting.
 type RoutingMode string
@@ -74,6 +79,11 @@ type RouteIntent struct {
 	Expose       *Exposure // nil if the Service is not to be exposed
 	// IgnoreUnversioned is true for unversioned=ignore.
 	IgnoreUnversioned bool
+	// Texts holds what the annotations that parse say, by key, the Service's before the Namespace's.
+	Texts map[string]string
+	// Bad holds the keys of the annotations that do not parse. They are as if unwritten here; a route that stands keeps
+	// what the same key said last.
+	Bad map[string]bool
 }
 
 // DefaultIntent is what default-version says.

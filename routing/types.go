@@ -34,7 +34,9 @@ type Observed struct {
 	Ambient bool
 	// RootNamespace is the mesh's root namespace, istio-system.
 	RootNamespace string
-	Settings      api.RoutingSettings
+	// Offline is true where there is no cluster to ask: gateways and their Services are then not missed.
+	Offline  bool
+	Settings api.RoutingSettings
 }
 
 // WorkloadRef names a top-level workload. A track is known by it, never by a UID.

@@ -1,0 +1,440 @@
+package api
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/util/validation"
+)
+
+// LabelGatewayManaged marks a Service that Istio made for a Gateway.
+const LabelGatewayManaged = "gateway.istio.io/managed"
+
+// KeyDoc documents one label or annotation that a user may write for routing.
+type KeyDoc struct {
+	Key     string
+	Label   bool     // a label; otherwise an annotation
+	On      []string // the kinds it may stand on: "Namespace", "Service"; the Service's own wins
+	Default string   // as one would write it; empty if unset means nothing
+	Values  string   // what may be written
+	Doc     string   // one or two sentences
+}
+
+// RoutingKeys returns every label and annotation of routing that a user may write, in the order of the reference.
+func RoutingKeys() []KeyDoc {
+	both, service, namespace := []string{"Namespace", "Service"}, []string{"Service"}, []string{"Namespace"}
+	return []KeyDoc{
+		{LabelRouting, true, both, "", "enabled, disabled", "Whether routes are kept. Without it the injection label of the Namespace starts them and does not stop them."},
+		{AnnotationVersionLabel, false, both, "version", "the key of a label", "The label of the pods whose values are the versions."},
+		{AnnotationDefaultVersion, false, both, string(DefaultFirst), "@first, @lowest, @highest, @all, or a version such as v1", "The version that receives what nothing else claims; @all prefers none."},
+		{AnnotationWeights, false, service, "", "v1=90,v2=10", "How requests are shared between versions; whole numbers that are not all 0."},
+		{AnnotationMatch, false, service, "", "v2=header:end-user:jason;v3=header:beta:1", "Requests with this header go to that version; the first that fits wins. In a value ; is written %3B and % is written %25."},
+		{AnnotationExpose, false, service, "false", "true, false", "Whether the Service is reached through an ingress gateway."},
+		{AnnotationHosts, false, service, "*", "a comma list of host names", "The hosts under which an exposed Service is reached."},
+		{AnnotationAllowedHosts, false, namespace, "", "a comma list of host names, with *. wildcards", "The hosts that Services of the Namespace may take. Where it is written, others are refused."},
+		{AnnotationGateway, false, both, "", "namespace/name", "A Gateway that exists and is to be used; without it one is made."},
+		{AnnotationGatewaySelector, false, both, "istio=ingressgateway", "key=value,key=value", "The labels of the ingress gateway's pods."},
+		{AnnotationGatewayPort, false, both, "80", "1 to 65535", "The port of the ingress gateway."},
+		{AnnotationPath, false, service, "/", "a path that begins with /", "The prefix of the paths that the gateway serves for this Service."},
+		{AnnotationUnversioned, false, both, "all", "all, ignore", "With ignore, a default route is written although pods without a version lose their traffic by it."},
+	}
+}
+
+// RouteIntentOf reads what the user asked for. An annotation that does not parse is a Problem, stands in Bad, and is as
+// if unwritten. The Namespace may be nil. The Problems are sorted by the kind of object and key.
+func RouteIntentOf(service *corev1.Service, namespace *corev1.Namespace) (RouteIntent, []RouteProblem) {
+	r := newReading(service, namespace)
+	intent := RouteIntent{VersionLabel: "version", Default: DefaultIntent{Policy: DefaultFirst}, Texts: map[string]string{}, Bad: map[string]bool{}}
+	mode := r.mode()
+	intent.Disabled = mode == RoutingDisabled
+	intent.Wanted = mode == RoutingEnabled || mode == RoutingUnset && injects(r.namespace)
+	r.each(&intent, AnnotationVersionLabel, func(text string) (err error) { intent.VersionLabel, err = parseLabelKey(text); return })
+	r.each(&intent, AnnotationDefaultVersion, func(text string) (err error) { intent.Default, err = parseDefault(text); return })
+	r.each(&intent, AnnotationWeights, func(text string) (err error) { intent.Weights, err = parseWeights(text); return })
+	r.each(&intent, AnnotationMatch, func(text string) (err error) { intent.Match, err = parseMatches(text); return })
+	r.each(&intent, AnnotationUnversioned, func(text string) (err error) { intent.IgnoreUnversioned, err = parseUnversioned(text); return })
+	r.exposure(&intent)
+	if _, written := r.service.Annotations[AnnotationDefaultVersion]; written && !intent.Bad[AnnotationDefaultVersion] {
+		intent.Default.OnService = true
+	}
+	r.strangers()
+	slices.SortStableFunc(r.problems, func(a, b RouteProblem) int {
+		return strings.Compare(a.Object.Kind+" "+a.Field, b.Object.Kind+" "+b.Field)
+	})
+	return intent, r.problems
+}
+
+func injects(namespace *corev1.Namespace) bool {
+	switch namespace.Labels[LabelInjection] {
+	case "enabled":
+		return true
+	case "":
+		return namespace.Labels[LabelRevision] != ""
+	}
+	return false
+}
+
+// reading goes through the annotations of one Service and its Namespace and collects what is wrong with them.
+type reading struct {
+	service   *corev1.Service
+	namespace *corev1.Namespace
+	keys      map[string]KeyDoc
+	problems  []RouteProblem
+}
+
+func newReading(service *corev1.Service, namespace *corev1.Namespace) *reading {
+	r := &reading{service: service, namespace: namespace, keys: map[string]KeyDoc{}}
+	if namespace == nil {
+		r.namespace = &corev1.Namespace{}
+		r.namespace.Name = service.Namespace
+	}
+	for _, key := range RoutingKeys() {
+		r.keys[key.Key] = key
+	}
+	return r
+}
+
+func (r *reading) serviceRef() ObjectRef {
+	return ObjectRef{Kind: "Service", Namespace: r.service.Namespace, Name: r.service.Name}
+}
+
+func (r *reading) namespaceRef() ObjectRef {
+	return ObjectRef{Kind: "Namespace", Name: r.namespace.Name}
+}
+
+// mode reads the label: the Service's own, else the Namespace's. A value that is none of the modes is as if unwritten.
+func (r *reading) mode() RoutingMode {
+	for _, place := range []struct {
+		ref    ObjectRef
+		labels map[string]string
+	}{{r.serviceRef(), r.service.Labels}, {r.namespaceRef(), r.namespace.Labels}} {
+		switch mode := RoutingMode(place.labels[LabelRouting]); mode {
+		case RoutingEnabled, RoutingDisabled:
+			return mode
+		case RoutingUnset:
+		default:
+			r.problems = append(r.problems, RouteProblem{
+				Object: place.ref, Field: LabelField(LabelRouting), Value: string(mode), Reason: RouteInvalidAnnotation,
+				Message: "The label is neither enabled nor disabled; it is as if unwritten.",
+				Advice:  "Write enabled, disabled, or remove it.",
+			})
+		}
+	}
+	return RoutingUnset
+}
+
+// each reads one key where it stands: on the Service, else on the Namespace if it may stand there. What does not parse
+// on the Service is not replaced by the Namespace's.
+func (r *reading) each(intent *RouteIntent, key string, parse func(string) error) {
+	text, ref, written := r.find(key)
+	if !written {
+		return
+	}
+	err := parse(strings.TrimSpace(text))
+	if err == nil {
+		intent.Texts[key] = strings.TrimSpace(text)
+		return
+	}
+	intent.Bad[key] = true
+	r.problems = append(r.problems, RouteProblem{
+		Object: ref, Field: AnnotationField(key), Value: text, Reason: RouteInvalidAnnotation,
+		Message: "It does not parse: " + err.Error() + "; it is as if unwritten, and a route that stands stays as it is.",
+		Advice:  "Write " + r.keys[key].Values + ".",
+	})
+}
+
+func (r *reading) find(key string) (string, ObjectRef, bool) {
+	doc := r.keys[key]
+	if text, written := r.service.Annotations[key]; written && slices.Contains(doc.On, "Service") {
+		return text, r.serviceRef(), true
+	}
+	text, written := r.namespace.Annotations[key]
+	return text, r.namespaceRef(), written && slices.Contains(doc.On, "Namespace")
+}
+
+// exposure reads expose and its companions. The companions are read, and told about, also where nothing is exposed.
+func (r *reading) exposure(intent *RouteIntent) {
+	wanted := false
+	x := &Exposure{Hosts: []string{"*"}, GatewaySelector: map[string]string{"istio": "ingressgateway"}, GatewayPort: 80, Path: "/"}
+	r.each(intent, AnnotationExpose, func(text string) (err error) { wanted, err = parseSwitch(text); return })
+	r.each(intent, AnnotationHosts, func(text string) error { return keep(&x.Hosts)(parseHosts(text)) })
+	r.each(intent, AnnotationGateway, func(text string) error { return keep(&x.Gateway)(parseGateway(text)) })
+	r.each(intent, AnnotationGatewaySelector, func(text string) error { return keep(&x.GatewaySelector)(parseSelector(text)) })
+	r.each(intent, AnnotationGatewayPort, func(text string) error { return keep(&x.GatewayPort)(parsePort(text)) })
+	r.each(intent, AnnotationPath, func(text string) error { return keep(&x.Path)(parsePath(text)) })
+	x.AllowedHosts = r.allowedHosts()
+	if wanted {
+		intent.Expose = x
+	}
+}
+
+// keep returns a function that stores a value unless it comes with an error.
+func keep[T any](at *T) func(T, error) error {
+	return func(value T, err error) error {
+		if err == nil {
+			*at = value
+		}
+		return err
+	}
+}
+
+// allowedHosts reads the Namespace's list. An entry that is no host is told and allows nothing; the list binds all the
+// same.
+func (r *reading) allowedHosts() []string {
+	text, written := r.namespace.Annotations[AnnotationAllowedHosts]
+	if !written {
+		return nil
+	}
+	hosts := []string{}
+	for _, item := range strings.Split(text, ",") {
+		item = strings.ToLower(strings.TrimSpace(item))
+		if item == "" {
+			continue
+		}
+		if err := checkHost(item); err != nil {
+			r.problems = append(r.problems, RouteProblem{
+				Object: r.namespaceRef(), Field: AnnotationField(AnnotationAllowedHosts), Value: text, Reason: RouteInvalidAnnotation,
+				Message: "An item is no host: " + err.Error() + "; it allows nothing.",
+				Advice:  "Write " + r.keys[AnnotationAllowedHosts].Values + ".",
+			})
+			continue
+		}
+		hosts = append(hosts, item)
+	}
+	slices.Sort(hosts)
+	return slices.Compact(hosts)
+}
+
+// strangers reports keys of our domain that nobody reads, and those that stand on the wrong object.
+func (r *reading) strangers() {
+	r.strangersOn(r.serviceRef(), r.service.Annotations)
+	r.strangersOn(r.namespaceRef(), r.namespace.Annotations)
+}
+
+func (r *reading) strangersOn(ref ObjectRef, annotations map[string]string) {
+	for _, key := range slices.Sorted(maps.Keys(annotations)) {
+		if !strings.HasPrefix(key, Domain+"/") {
+			continue
+		}
+		doc, known := r.keys[key]
+		problem := RouteProblem{Object: ref, Field: AnnotationField(key), Value: annotations[key], Reason: RouteUnknownAnnotation}
+		switch {
+		case !known:
+			problem.Message, problem.Advice = "Outrigger reads no annotation of this name.", r.nearest(key)
+		case doc.Label:
+			problem.Message, problem.Advice = "This is a label, not an annotation.", fmt.Sprintf("Write kubectl label %s %s=%s.", strings.ToLower(ref.Kind), key, annotations[key])
+		case !slices.Contains(doc.On, ref.Kind):
+			problem.Message, problem.Advice = "It is not read on a "+ref.Kind+".", "Write it on the "+strings.Join(doc.On, " or ")+"."
+		default:
+			continue
+		}
+		r.problems = append(r.problems, problem)
+	}
+}
+
+func (r *reading) nearest(key string) string {
+	for _, known := range RoutingKeys() {
+		if strings.HasPrefix(known.Key, key) || strings.HasPrefix(key, known.Key) {
+			return "Perhaps " + known.Key + " is meant."
+		}
+	}
+	return "Remove it, or see the list of annotations."
+}
+
+func parseLabelKey(text string) (string, error) {
+	if faults := validation.IsQualifiedName(text); len(faults) > 0 {
+		return "version", fmt.Errorf("%q is not the key of a label", text)
+	}
+	return text, nil
+}
+
+func parseDefault(text string) (DefaultIntent, error) {
+	switch policy := DefaultPolicy(text); policy {
+	case DefaultFirst, DefaultLowest, DefaultHighest, DefaultAll:
+		return DefaultIntent{Policy: policy}, nil
+	}
+	if err := checkVersion(text); err != nil {
+		return DefaultIntent{Policy: DefaultFirst}, err
+	}
+	return DefaultIntent{Policy: DefaultLiteral, Version: text}, nil
+}
+
+// checkVersion accepts what can be the value of a label, but not the empty one.
+func checkVersion(text string) error {
+	if text == "" {
+		return errors.New("the version is empty")
+	}
+	if faults := validation.IsValidLabelValue(text); len(faults) > 0 {
+		return fmt.Errorf("%q cannot be the value of a label, so no pod has this version", text)
+	}
+	return nil
+}
+
+func parseWeights(text string) ([]Weight, error) {
+	var out []Weight
+	sum := 0
+	for _, item := range strings.Split(text, ",") {
+		version, number, found := strings.Cut(strings.TrimSpace(item), "=")
+		if !found {
+			return nil, fmt.Errorf("%q is not of the form version=weight", strings.TrimSpace(item))
+		}
+		version = strings.TrimSpace(version)
+		if err := checkVersion(version); err != nil {
+			return nil, err
+		}
+		weight, err := strconv.ParseUint(strings.TrimSpace(number), 10, 24)
+		if err != nil {
+			return nil, fmt.Errorf("the weight of %s, %q, is not a whole number from 0 to %d", version, strings.TrimSpace(number), 1<<24-1)
+		}
+		if slices.ContainsFunc(out, func(w Weight) bool { return w.Version == version }) {
+			return nil, fmt.Errorf("version %s is named twice", version)
+		}
+		sum += int(weight)
+		out = append(out, Weight{Version: version, Weight: int32(weight)})
+	}
+	if sum == 0 {
+		return nil, errors.New("all weights are 0")
+	}
+	return out, nil
+}
+
+func parseMatches(text string) ([]HeaderMatch, error) {
+	var out []HeaderMatch
+	for _, item := range strings.Split(strings.TrimSuffix(text, ";"), ";") {
+		match, err := parseMatch(strings.TrimSpace(item))
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, match)
+	}
+	return out, nil
+}
+
+func parseMatch(item string) (HeaderMatch, error) {
+	version, condition, found := strings.Cut(item, "=")
+	if !found {
+		return HeaderMatch{}, fmt.Errorf("%q is not of the form version=header:name:value", item)
+	}
+	if err := checkVersion(version); err != nil {
+		return HeaderMatch{}, err
+	}
+	kind, rest, _ := strings.Cut(condition, ":")
+	header, value, found := strings.Cut(rest, ":")
+	if kind != "header" || !found {
+		return HeaderMatch{}, fmt.Errorf("%q is not of the form header:name:value", condition)
+	}
+	if faults := validation.IsHTTPHeaderName(header); len(faults) > 0 {
+		return HeaderMatch{}, fmt.Errorf("%q is not the name of a header", header)
+	}
+	value, err := unescape(value)
+	if err != nil {
+		return HeaderMatch{}, err
+	}
+	return HeaderMatch{Version: version, Header: strings.ToLower(header), Value: value}, nil
+}
+
+// unescape undoes %3B and %25; another % is a mistake.
+func unescape(value string) (string, error) {
+	if value == "" {
+		return "", errors.New("the header's value is empty")
+	}
+	plain := strings.NewReplacer("%3B", "", "%3b", "", "%25", "").Replace(value)
+	if strings.Contains(plain, "%") {
+		return "", fmt.Errorf("in %q a %% is neither %%3B nor %%25", value)
+	}
+	return strings.NewReplacer("%3B", ";", "%3b", ";", "%25", "%").Replace(value), nil
+}
+
+func parseSwitch(text string) (bool, error) {
+	switch text {
+	case "true":
+		return true, nil
+	case "false":
+		return false, nil
+	}
+	return false, fmt.Errorf("%q is neither true nor false", text)
+}
+
+func parseUnversioned(text string) (bool, error) {
+	switch text {
+	case "ignore":
+		return true, nil
+	case "all":
+		return false, nil
+	}
+	return false, fmt.Errorf("%q is neither all nor ignore", text)
+}
+
+// parseHosts returns the hosts in lower case, sorted, without duplicates; "*" includes all others.
+func parseHosts(text string) ([]string, error) {
+	var out []string
+	for _, item := range strings.Split(text, ",") {
+		host := strings.ToLower(strings.TrimSpace(item))
+		if err := checkHost(host); err != nil {
+			return nil, err
+		}
+		out = append(out, host)
+	}
+	if slices.Contains(out, "*") {
+		return []string{"*"}, nil
+	}
+	slices.Sort(out)
+	return slices.Compact(out), nil
+}
+
+func checkHost(host string) error {
+	name := strings.TrimPrefix(host, "*.")
+	if host == "*" {
+		return nil
+	}
+	labels := strings.Split(name, ".")
+	if _, err := strconv.Atoi(labels[len(labels)-1]); err == nil || len(validation.IsDNS1123Subdomain(name)) > 0 || len(host) > 253 {
+		return fmt.Errorf("%q is not a host name", host)
+	}
+	for _, label := range labels {
+		if len(validation.IsDNS1123Label(label)) > 0 {
+			return fmt.Errorf("%q is not a host name", host)
+		}
+	}
+	return nil
+}
+
+func parseGateway(text string) (string, error) {
+	namespace, name, found := strings.Cut(text, "/")
+	if !found || len(validation.IsDNS1123Label(namespace)) > 0 || len(validation.IsDNS1123Label(name)) > 0 {
+		return "", fmt.Errorf("%q is not of the form namespace/name", text)
+	}
+	return text, nil
+}
+
+func parseSelector(text string) (map[string]string, error) {
+	out := map[string]string{}
+	for _, item := range strings.Split(text, ",") {
+		key, value, found := strings.Cut(strings.TrimSpace(item), "=")
+		if !found || len(validation.IsQualifiedName(key)) > 0 || len(validation.IsValidLabelValue(value)) > 0 {
+			return nil, fmt.Errorf("%q is not a label of the form key=value", strings.TrimSpace(item))
+		}
+		out[key] = value
+	}
+	return out, nil
+}
+
+func parsePort(text string) (uint32, error) {
+	port, err := strconv.ParseUint(text, 10, 16)
+	if err != nil || port == 0 {
+		return 0, fmt.Errorf("%q is not a port", text)
+	}
+	return uint32(port), nil
+}
+
+func parsePath(text string) (string, error) {
+	if !strings.HasPrefix(text, "/") || strings.ContainsAny(text, " \t?#") {
+		return "", fmt.Errorf("%q is not a path", text)
+	}
+	return text, nil
+}

@@ -1,0 +1,82 @@
+package api
+
+// RouteReason is the closed set of words that say what routing did not do, or did otherwise, and why.
+type RouteReason string
+
+// The reasons of routing.
+const (
+	RouteInvalidAnnotation    RouteReason = "InvalidAnnotation"        // an annotation or label does not parse
+	RouteUnknownAnnotation    RouteReason = "UnknownAnnotation"        // a key of our domain that nobody reads
+	RoutePreexistingSplit     RouteReason = "PreexistingSplit"         // several versions served before anything was recorded
+	RouteUnversionedPods      RouteReason = "UnversionedPods"          // pods without a version would lose their traffic
+	RoutePendingVersions      RouteReason = "PendingVersions"          // a named version is not there or not ready
+	RouteDefaultVersionGone   RouteReason = "DefaultVersionGone"       // a version that has traffic has no ready pod
+	RouteDefaultMoved         RouteReason = "DefaultMoved"             // the deleted default was replaced for good
+	RouteVersionSucceeded     RouteReason = "VersionSucceeded"         // a named workload runs another version by now
+	RouteRolloutBesideOthers  RouteReason = "RolloutBesideOthers"      // a rollout in place that needs us
+	RouteSubsetNameCollision  RouteReason = "SubsetNameCollision"      // two versions want the same subset name
+	RouteTooManyVersions      RouteReason = "TooManyVersions"          // more versions than the setting allows
+	RouteRouteConflict        RouteReason = "RouteConflict"            // a foreign VirtualService of this namespace has the host
+	RouteRouteHijackable      RouteReason = "RouteHijackable"          // a foreign VirtualService elsewhere has the host; ours wins
+	RouteRouteShadowed        RouteReason = "RouteShadowed"            // a foreign VirtualService elsewhere has the host; theirs wins
+	RouteGatewayBypasses      RouteReason = "GatewayBypassesSubsets"   // a foreign gateway route names no subset
+	RoutePolicyShared         RouteReason = "PolicyShared"             // a foreign DestinationRule of this namespace is merged with ours
+	RouteSubsetConflict       RouteReason = "SubsetConflict"           // a foreign DestinationRule uses our names otherwise
+	RouteShadowedInNamespaces RouteReason = "ShadowedInNamespaces"     // a foreign DestinationRule hides ours from its namespace
+	RouteSubsetsInUse         RouteReason = "SubsetsInUse"             // a foreign route names subsets that would go
+	RouteNameTaken            RouteReason = "NameTaken"                // a foreign object has the names that ours would have
+	RouteManagedElsewhere     RouteReason = "ManagedElsewhere"         // a Rollout, Canary or HTTPRoute takes the Service
+	RouteAmbientUnsupported   RouteReason = "AmbientUnsupported"       // the namespace is in ambient mode
+	RouteServiceSkipped       RouteReason = "ServiceSkipped"           // a kind of Service that routes cannot serve
+	RoutePortNotRouted        RouteReason = "PortNotRouted"            // a TLS port, which gets subsets and no route
+	RouteExposeNotPermitted   RouteReason = "ExposeNotPermitted"       // the installation does not let this Service be exposed
+	RouteHostNotAllowed       RouteReason = "HostNotAllowed"           // a host outside the Namespace's list
+	RouteHostConflict         RouteReason = "HostConflict"             // a host that somebody else already serves
+	RouteGatewayNotFound      RouteReason = "GatewayNotFound"          // the named Gateway is not there
+	RouteGatewayHostMissing   RouteReason = "GatewayHostMissing"       // the named Gateway does not serve the host
+	RouteGatewayPortUnexposed RouteReason = "GatewayPortNotExposed"    // no Service opens the gateway's port
+	RouteGatewayUnmatched     RouteReason = "GatewaySelectorUnmatched" // no ingress gateway has the labels
+)
+
+// RouteReasonDoc is one reason of routing with the sentence that explains it.
+type RouteReasonDoc struct {
+	Reason RouteReason
+	Doc    string
+}
+
+// RouteReasons returns every reason of routing, in the order of the constants.
+func RouteReasons() []RouteReasonDoc {
+	return []RouteReasonDoc{
+		{RouteInvalidAnnotation, "An annotation or label does not parse; it is as if unwritten, and a route that stands keeps what the same key said last."},
+		{RouteUnknownAnnotation, "A key under outrigger.dev/ that Outrigger does not read, perhaps misspelt."},
+		{RoutePreexistingSplit, "Several versions received traffic before Outrigger came; it stays so until you decide."},
+		{RouteUnversionedPods, "Ready pods without a version label would lose their traffic to the default route, so none is written."},
+		{RoutePendingVersions, "A version that you named is not there or not ready; the route is as if it were unnamed until it is."},
+		{RouteDefaultVersionGone, "A version that has traffic has no ready pod; its route is kept, or a deleted default's place is taken for the time being."},
+		{RouteDefaultMoved, "The default's workload was deleted and did not come back; the version that took over is the default now."},
+		{RouteVersionSucceeded, "A version that you named was rolled out to another one in place; the name means that workload and goes with it."},
+		{RouteRolloutBesideOthers, "A workload that has traffic changes its version in place beside others; its shares follow the ready pods while Outrigger runs."},
+		{RouteSubsetNameCollision, "Two versions would get the same subset name; the later one gets a longer name."},
+		{RouteTooManyVersions, "There are more versions than routing.maxVersions; the rest gets no subset and no traffic."},
+		{RouteRouteConflict, "A VirtualService in the Service's namespace is for the same host; ours gives way."},
+		{RouteRouteHijackable, "A VirtualService in another namespace is for the same host; ours wins, as it is older."},
+		{RouteRouteShadowed, "A VirtualService in another namespace is for the same host and wins over ours for some or all callers."},
+		{RouteGatewayBypasses, "A VirtualService that is bound to a gateway leads to the Service and names no version: every version gets traffic through it."},
+		{RoutePolicyShared, "A DestinationRule in the Service's namespace is for the same host; Istio merges it with ours."},
+		{RouteSubsetConflict, "A DestinationRule in the Service's namespace uses the name of a version for other labels; nothing is written, and what stands stays."},
+		{RouteShadowedInNamespaces, "A DestinationRule in another namespace is for the same host; callers there do not see the versions."},
+		{RouteSubsetsInUse, "A VirtualService of somebody else names subsets that would be removed; they stay until it does not."},
+		{RouteNameTaken, "An object that Outrigger did not make has the name that ours would have."},
+		{RouteManagedElsewhere, "A Rollout, Canary or HTTPRoute takes the Service; Outrigger leaves it alone."},
+		{RouteAmbientUnsupported, "The namespace is in ambient mode, where these routes do not hold; nothing is written, and what stands stays."},
+		{RouteServiceSkipped, "Routes cannot serve this kind of Service, for example a headless one."},
+		{RoutePortNotRouted, "The port carries TLS or HTTPS, which cannot be routed by version: every version gets its share."},
+		{RouteExposeNotPermitted, "The installation does not let this Service be exposed (routing.expose)."},
+		{RouteHostNotAllowed, "The host is not in the list that the Namespace or the installation allows."},
+		{RouteHostConflict, "Somebody else already serves the host; who was there first keeps it."},
+		{RouteGatewayNotFound, "The Gateway that is named is not there."},
+		{RouteGatewayHostMissing, "The Gateway that is named does not serve the host."},
+		{RouteGatewayPortUnexposed, "No Service of the ingress gateway opens the port."},
+		{RouteGatewayUnmatched, "No ingress gateway with these labels was found."},
+	}
+}

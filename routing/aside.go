@@ -1,0 +1,128 @@
+package routing
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
+	corev1 "k8s.io/api/core/v1"
+
+	"outrigger.dev/outrigger/api"
+)
+
+// standAside answers for Services that get no routes of ours, and for those whose routes must stay as they are. A route
+// that stands is withdrawn only by a word about it; everything else leaves it.
+func (s *situation) standAside() (Objects, bool) {
+	if s.Intent.Disabled {
+		return s.withdraw(), true
+	}
+	stands := !s.Standing.IsEmpty()
+	if !s.Intent.Wanted && !stands {
+		return Objects{}, true
+	}
+	if why, advice := s.skipped(); why != "" {
+		if stands || s.asked() || why == headless {
+			s.tell(api.RouteServiceSkipped, why, advice)
+		}
+		return s.withdraw(), true
+	}
+	if s.ManagedBy != "" {
+		s.tell(api.RouteManagedElsewhere, s.ManagedBy+" takes the Service; Outrigger makes no routes for it.", "Remove one of the two.")
+		return s.withdraw(), true
+	}
+	if s.Ambient {
+		s.tell(api.RouteAmbientUnsupported, "The namespace is in Istio's ambient mode, where these routes do not hold; nothing is written, and what stands stays.",
+			"Take the label istio.io/dataplane-mode off the namespace, or say outrigger.dev/routing=disabled.")
+		return s.Standing, true
+	}
+	if s.Intent.Bad[api.AnnotationVersionLabel] && stands {
+		return s.Standing, true // the pods were counted by another label than the routes stand for
+	}
+	if s.names.taken != "" {
+		s.tell(api.RouteNameTaken, s.names.taken+" was not made by Outrigger and has the name that our object needs; nothing is written.", "Rename it.")
+		return s.Standing, true
+	}
+	return Objects{}, false
+}
+
+const headless = "A headless Service has no address that a route could stand for; every caller chooses a pod by itself."
+
+// skipped says why routes cannot serve this Service, and what would be right; empty if they can.
+func (s *situation) skipped() (why, advice string) {
+	spec := s.Service.Spec
+	switch {
+	case s.Service.Namespace == "kube-system" || s.Service.Namespace == s.RootNamespace || s.Service.Namespace == "default" && s.Service.Name == "kubernetes":
+		return "A Service of the cluster itself gets no routes.", ""
+	case s.Service.Labels[api.LabelGatewayManaged] != "":
+		return "A Service that Istio made for a Gateway gets no routes.", ""
+	case spec.Type == corev1.ServiceTypeExternalName:
+		return "An ExternalName Service has no pods.", ""
+	case spec.ClusterIP == corev1.ClusterIPNone:
+		return headless, "Give it a cluster IP, or route by hand."
+	case len(spec.Selector) == 0:
+		return "A Service without a selector has no pods whose versions could be read.", ""
+	case spec.Selector[s.Intent.VersionLabel] != "" || spec.Selector["pod-template-hash"] != "" || spec.Selector["rollouts-pod-template-hash"] != "":
+		return "The Service's selector names one version already.", "Take the version out of the selector to route between versions."
+	}
+	return "", ""
+}
+
+// asked reports whether the user wrote anything about routing on the Service itself.
+func (s *situation) asked() bool {
+	for key := range s.Service.Annotations {
+		if strings.HasPrefix(key, api.Domain+"/") {
+			return true
+		}
+	}
+	return s.Service.Labels[api.LabelRouting] != ""
+}
+
+// withdraw takes our objects away in order: the VirtualServices and the Gateway at once, the DestinationRule when no
+// proxy can have the routes any more. Subsets that somebody else's route names stay.
+func (s *situation) withdraw() Objects {
+	if len(s.Standing.DestinationRules) == 0 {
+		return Objects{}
+	}
+	var out Objects
+	for _, rule := range s.Standing.DestinationRules {
+		since, marked := parseTime(rule.Annotations[api.AnnotationWithdrawn])
+		if !marked {
+			since = s.now
+		}
+		used := s.namedByOthers(rule)
+		if s.over(since, s.Settings.SubsetRetention) && len(s.Standing.VirtualServices) == 0 && len(used) == 0 {
+			continue
+		}
+		if len(used) > 0 {
+			s.tell(api.RouteSubsetsInUse, fmt.Sprintf("%s names the subsets of DestinationRule %s; it stays.", used[0], rule.Name), "Change that VirtualService first.")
+		}
+		out.DestinationRules = append(out.DestinationRules, s.withdrawn(rule, since))
+	}
+	return out
+}
+
+// withdrawn is a standing DestinationRule that waits for its end. It keeps its record: the user may think again.
+func (s *situation) withdrawn(rule *networkingv1.DestinationRule, since time.Time) *networkingv1.DestinationRule {
+	kept := &networkingv1.DestinationRule{ObjectMeta: s.meta(rule.Name), TypeMeta: typeMeta("DestinationRule")}
+	kept.Spec = *rule.Spec.DeepCopy()
+	kept.Spec.TrafficPolicy = nil
+	mark(&kept.ObjectMeta, ownMarks(rule.Annotations))
+	kept.Annotations[api.AnnotationWithdrawn] = timeText(since)
+	return kept
+}
+
+// namedByOthers returns the foreign VirtualServices that name a subset of ours.
+func (s *situation) namedByOthers(rule *networkingv1.DestinationRule) []string {
+	var out []string
+	for _, vs := range s.Foreign.VirtualServices {
+		for _, subset := range subsetsNamed(vs, s.host, s.Settings.ClusterDomain) {
+			if findSubset(rule, subset) != nil {
+				out = append(out, "VirtualService "+vs.Namespace+"/"+vs.Name)
+			}
+		}
+	}
+	slices.Sort(out)
+	return slices.Compact(out)
+}

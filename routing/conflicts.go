@@ -1,0 +1,177 @@
+package routing
+
+import (
+	"cmp"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	networkingapi "istio.io/api/networking/v1alpha3"
+	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
+
+	"outrigger.dev/outrigger/api"
+)
+
+// foreignFindings is what objects of others mean for ours.
+type foreignFindings struct {
+	meshTaken bool            // a VirtualService of this namespace has the host in the mesh
+	clash     bool            // a DestinationRule uses a name of ours for other labels
+	named     map[string]bool // subset names that foreign routes use
+	supplied  map[string]bool // subset names that a foreign DestinationRule supplies with a policy of its own
+	exportTo  []string        // of the foreign DestinationRule that ours is merged with
+	bypasses  []*networkingv1.VirtualService
+}
+
+// noteForeign looks at each foreign object on our host and says who stands back.
+func (s *situation) noteForeign() {
+	s.foreign = foreignFindings{named: map[string]bool{}, supplied: map[string]bool{}}
+	for _, vs := range s.Foreign.VirtualServices {
+		s.noteRoute(vs)
+	}
+	for _, rule := range s.Foreign.DestinationRules {
+		if resolveHost(rule.Spec.Host, rule.Namespace, s.Settings.ClusterDomain) == s.host {
+			s.noteRule(rule)
+		}
+	}
+}
+
+func (s *situation) noteRoute(vs *networkingv1.VirtualService) {
+	for _, name := range subsetsNamed(vs, s.host, s.Settings.ClusterDomain) {
+		s.foreign.named[name] = true
+	}
+	switch {
+	case !coversService(vs, s.host, s.Settings.ClusterDomain):
+		if len(boundGateways(vs)) > 0 && slices.Contains(subsetsNamed(vs, s.host, s.Settings.ClusterDomain), "") {
+			s.foreign.bypasses = append(s.foreign.bypasses, vs)
+		}
+	case vs.Namespace == s.Service.Namespace:
+		s.foreign.meshTaken = true
+		s.tellForeign(vs, "spec.hosts", strings.Join(vs.Spec.Hosts, ","), api.RouteRouteConflict,
+			fmt.Sprintf("It is for the host of Service %s; Outrigger's route gives way to it, the subsets stay.", s.Service.Name),
+			"Delete it if Outrigger is to keep the route.")
+	case !visible(vs):
+	default:
+		s.noteRouteElsewhere(vs)
+	}
+}
+
+// noteRouteElsewhere tells who wins: what is exported to the callers' namespaces alone comes first, then the older one.
+func (s *situation) noteRouteElsewhere(vs *networkingv1.VirtualService) {
+	limited := len(vs.Spec.ExportTo) > 0 && !slices.Contains(vs.Spec.ExportTo, "*")
+	if limited {
+		s.tellForeign(vs, "spec.exportTo", strings.Join(vs.Spec.ExportTo, ","), api.RouteRouteShadowed,
+			fmt.Sprintf("It is for the host of Service %s and wins over Outrigger's route for callers in the namespaces it is exported to.", s.serviceRef().Namespace+"/"+s.Service.Name),
+			"Delete it, or take the host out of it.")
+		return
+	}
+	if s.standing.mesh != nil && olderObject(s.standing.mesh, vs) {
+		s.tellForeign(vs, "spec.hosts", strings.Join(vs.Spec.Hosts, ","), api.RouteRouteHijackable,
+			fmt.Sprintf("It is for the host of Service %s. Outrigger's route wins because it is older; were it created anew, this one would.", s.serviceRef().Namespace+"/"+s.Service.Name),
+			"Delete it, or take the host out of it.")
+		return
+	}
+	s.tellForeign(vs, "spec.hosts", strings.Join(vs.Spec.Hosts, ","), api.RouteRouteShadowed,
+		fmt.Sprintf("It is for the host of Service %s and wins over Outrigger's route because it is older.", s.serviceRef().Namespace+"/"+s.Service.Name),
+		"Delete it, or take the host out of it.")
+}
+
+func visible(vs *networkingv1.VirtualService) bool { return !slices.Contains(vs.Spec.ExportTo, "~") }
+
+func olderObject(a, b Object) bool {
+	return cmp.Or(
+		a.GetCreationTimestamp().Time.Compare(b.GetCreationTimestamp().Time),
+		cmp.Compare(a.GetNamespace(), b.GetNamespace()), cmp.Compare(a.GetName(), b.GetName())) < 0
+}
+
+func (s *situation) noteRule(rule *networkingv1.DestinationRule) {
+	if rule.Namespace != s.Service.Namespace {
+		if rule.Namespace != s.RootNamespace || slices.Contains(rule.Spec.ExportTo, ".") {
+			s.tellForeign(rule, "spec.host", rule.Spec.Host, api.RouteShadowedInNamespaces,
+				fmt.Sprintf("It is for the host of Service %s: callers in namespace %s see none of the versions, and a route that names one fails there.", s.serviceRef().Namespace+"/"+s.Service.Name, rule.Namespace),
+				"Delete it, or copy the subsets into it.")
+		}
+		return
+	}
+	for _, subset := range rule.Spec.Subsets {
+		version, ours := s.subsets.versions[subset.Name]
+		switch {
+		case !ours:
+		case !maps.Equal(subset.Labels, map[string]string{s.Intent.VersionLabel: version}):
+			s.foreign.clash = true
+			s.tellForeign(rule, "spec.subsets", subset.Name, api.RouteSubsetConflict,
+				fmt.Sprintf("Subset %s has the labels %s there, and stands for version %s in Outrigger's DestinationRule; nothing is written, and what stands stays.", subset.Name, pairsText(subset.Labels), version),
+				"Rename that subset.")
+			return
+		case subset.TrafficPolicy != nil:
+			s.foreign.supplied[subset.Name] = true
+		}
+	}
+	if s.foreign.exportTo == nil {
+		s.foreign.exportTo = slices.Clone(rule.Spec.ExportTo)
+	}
+	s.tellForeign(rule, "spec.host", rule.Spec.Host, api.RoutePolicyShared,
+		fmt.Sprintf("It is for the host of Service %s; Istio merges it with Outrigger's, which carries no policy of its own.", s.Service.Name), "")
+}
+
+func (s *situation) tellForeign(object Object, field, value string, reason api.RouteReason, message, advice string) {
+	s.problems = append(s.problems, api.RouteProblem{
+		Object: api.ObjectRef{Kind: kindOf(object), Namespace: object.GetNamespace(), Name: object.GetName()},
+		Field:  field, Value: value, Reason: reason, Message: message, Advice: advice,
+	})
+}
+
+// tellBypasses warns of foreign gateway routes that lead to every version although ours lead to some.
+func (s *situation) tellBypasses() {
+	named := slices.ContainsFunc(s.rules, func(r rule) bool {
+		return slices.ContainsFunc(r.to, func(p portion) bool { return p.version != "" })
+	})
+	if !named {
+		return
+	}
+	for _, vs := range s.foreign.bypasses {
+		s.tellForeign(vs, "spec.http", "", api.RouteGatewayBypasses,
+			fmt.Sprintf("It leads to Service %s and names no subset: through its gateway every version gets a share.", s.Service.Name),
+			"Name a subset in it, or expose the Service with "+s.annotate(api.AnnotationExpose+"=true")+".")
+	}
+}
+
+// subsetsNamed returns the subsets of the host that a VirtualService leads to, sorted; the empty one for a destination
+// without subset.
+func subsetsNamed(vs *networkingv1.VirtualService, host, clusterDomain string) []string {
+	var out []string
+	for _, d := range destinationsOf(vs) {
+		if resolveHost(d.GetHost(), vs.Namespace, clusterDomain) == host {
+			out = append(out, d.GetSubset())
+		}
+	}
+	slices.Sort(out)
+	return slices.Compact(out)
+}
+
+// destinationsOf returns every destination that a VirtualService leads to, mirrors included.
+func destinationsOf(vs *networkingv1.VirtualService) []*networkingapi.Destination {
+	var out []*networkingapi.Destination
+	for _, http := range vs.Spec.Http {
+		for _, route := range http.Route {
+			out = append(out, route.Destination)
+		}
+		if http.Mirror != nil {
+			out = append(out, http.Mirror)
+		}
+		for _, mirror := range http.Mirrors {
+			out = append(out, mirror.Destination)
+		}
+	}
+	for _, tcp := range vs.Spec.Tcp {
+		for _, route := range tcp.Route {
+			out = append(out, route.Destination)
+		}
+	}
+	for _, tls := range vs.Spec.Tls {
+		for _, route := range tls.Route {
+			out = append(out, route.Destination)
+		}
+	}
+	return out
+}

@@ -1,0 +1,486 @@
+package routing
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+
+	networkingapi "istio.io/api/networking/v1alpha3"
+	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
+
+	"outrigger.dev/outrigger/api"
+)
+
+// rule is one rule of a route, independent of ports and gateways. The last one has no match.
+type rule struct {
+	match *api.HeaderMatch
+	to    []portion // in natural order; weights above 0
+}
+
+// portion is a share of a rule's requests.
+type portion struct {
+	version string // empty: a destination without subset
+	weight  int
+}
+
+// decideRules gives every rule its destinations: the header rules as written, then the default.
+func (s *situation) decideRules() {
+	s.noRoute = s.mayNotCreate()
+	if s.unsplit {
+		s.rules = []rule{{to: []portion{{weight: 1}}}}
+		return
+	}
+	s.rules = append(s.headerRules(), rule{to: s.defaultPortions()})
+	s.tellBypasses()
+	s.tellNames()
+}
+
+// mayNotCreate reports whether a route for the mesh that is not there must not be made: in a split, and while the
+// default is not ready but something else serves that is no newcomer.
+func (s *situation) mayNotCreate() bool {
+	if s.standing.mesh != nil && !s.renewed && slices.Contains(s.standing.mesh.Spec.Hosts, s.host) {
+		return false
+	}
+	if s.unsplit {
+		return true
+	}
+	if _, ready := s.podsOf(s.current()); ready > 0 || s.current().All {
+		return false
+	}
+	return slices.ContainsFunc(s.withPods(), func(t track) bool {
+		return s.isOld(t.created) && slices.ContainsFunc(t.groups, func(g PodGroup) bool { return g.Ready > 0 && !s.current().includes(t, g.Version) })
+	})
+}
+
+// headerRules are the rules of the match annotation whose version is in force. Of two with the same condition the first
+// counts.
+func (s *situation) headerRules() []rule {
+	var out []rule
+	var pending []string
+	seen := map[[2]string]bool{}
+	for i, match := range s.Intent.Match {
+		condition := [2]string{match.Header, match.Value}
+		if seen[condition] {
+			continue
+		}
+		seen[condition] = true
+		m, why := s.destinationOf(match.Version)
+		if why != "" {
+			pending = append(pending, why)
+			continue
+		}
+		out = append(out, rule{match: &s.Intent.Match[i], to: normalised(s.expand(m))})
+	}
+	s.tellPending(api.AnnotationMatch, pending)
+	return out
+}
+
+// defaultPortions are the weights as far as their versions are in force, else the default.
+func (s *situation) defaultPortions() []portion {
+	var out []portion
+	var pending []string
+	for _, w := range s.Intent.Weights {
+		if w.Weight == 0 {
+			continue
+		}
+		if s.isAway(w.Version) {
+			s.away = append(s.away, w.Version)
+			pending = append(pending, w.Version+" (its share goes to the default)")
+			for _, p := range s.expand(s.current()) {
+				out = append(out, portion{p.version, p.weight * int(w.Weight)})
+			}
+			continue
+		}
+		m, why := s.destinationOf(w.Version)
+		if why != "" {
+			pending = append(pending, why)
+			continue
+		}
+		for _, p := range s.expand(m) {
+			out = append(out, portion{p.version, p.weight * int(w.Weight)})
+		}
+	}
+	s.tellPending(api.AnnotationWeights, pending)
+	if len(out) == 0 {
+		out = s.expand(s.current())
+	}
+	return normalised(out)
+}
+
+// destinationOf is what a written name leads to, or why it leads nowhere yet. Once in the route, it stays as long as it
+// has pods; without pods its destination stays as well.
+func (s *situation) destinationOf(name string) (meaning, string) {
+	m := s.meaningOf(name)
+	if s.within(m) || m.Version != "" && m.Version == s.record.Default.Version {
+		return s.replacing(m), ""
+	}
+	if s.inForce(m) {
+		return m, ""
+	}
+	pods, ready := s.podsOf(m)
+	if s.inRoute(m) {
+		s.tell(api.RouteDefaultVersionGone, "Version "+name+" is in the route and has no pod; its destination is kept, and requests to it fail.",
+			"Bring it back, or take it out of the annotations.")
+		return m, ""
+	}
+	if pods == 0 {
+		return m, name + " (no pods)"
+	}
+	return m, fmt.Sprintf("%s (%d of %d pods ready)", name, ready, pods)
+}
+
+// replacing is the stand-in for a name that means a deleted default.
+func (s *situation) replacing(m meaning) meaning {
+	if !s.gone.standIn.isZero() {
+		return s.gone.standIn
+	}
+	return m
+}
+
+// isAway reports whether a weighed version was in the route, has lost its pods and is not back in force: the default
+// has its share, if it is weighed itself.
+func (s *situation) isAway(name string) bool {
+	m := s.meaningOf(name)
+	pods, _ := s.podsOf(m)
+	left := pods == 0 && s.inRoute(m)
+	still := slices.Contains(s.standing.away, name) && !s.wordChanged(api.AnnotationWeights) && !s.inForce(m)
+	return (left || still) && !s.within(m) && s.defaultIsWeighed(name)
+}
+
+// defaultIsWeighed reports whether another name in the weights means the default.
+func (s *situation) defaultIsWeighed(except string) bool {
+	return slices.ContainsFunc(s.Intent.Weights, func(w api.Weight) bool {
+		m := s.meaningOf(w.Version)
+		pods, _ := s.podsOf(m)
+		return w.Version != except && w.Weight > 0 && pods > 0 && overlap(m, s.current())
+	})
+}
+
+func overlap(a, b meaning) bool {
+	return a.Version != "" && a.Version == b.Version || slices.ContainsFunc(a.Tracks, func(ref WorkloadRef) bool { return slices.Contains(b.Tracks, ref) })
+}
+
+// inForce reports whether a name takes part: it is in the route and has pods, or enough of them are ready and its
+// subset has stood long enough.
+func (s *situation) inForce(m meaning) bool {
+	pods, _ := s.podsOf(m)
+	if pods == 0 {
+		return false
+	}
+	return s.inRoute(m) || s.isReady(m) && s.usableNow(m)
+}
+
+// inRoute reports whether a standing VirtualService of ours leads to what m means.
+func (s *situation) inRoute(m meaning) bool {
+	versions := s.possible(m)
+	for _, p := range s.standingPortions() {
+		if p.version != "" && slices.Contains(versions, p.version) {
+			return true
+		}
+	}
+	return false
+}
+
+// standingNames reports whether a standing VirtualService of ours names the subset of a version.
+func (s *situation) standingNames(version string) bool {
+	return slices.ContainsFunc(s.standingPortions(), func(p portion) bool { return p.version == version && version != "" })
+}
+
+// possible are the versions that m stands for now, or stood for last.
+func (s *situation) possible(m meaning) []string {
+	var out []string
+	for _, group := range s.groupsOf(m) {
+		out = append(out, group.Version)
+	}
+	for _, ref := range m.Tracks {
+		out = append(out, s.standing.lastRan[ref.String()])
+	}
+	out = append(out, m.Version)
+	return slices.DeleteFunc(out, func(version string) bool { return version == "" })
+}
+
+// standingPortions are all destinations on our host that our standing VirtualServices have.
+func (s *situation) standingPortions() []portion {
+	var out []portion
+	for _, vs := range s.standing.routes() {
+		for _, http := range vs.Spec.Http {
+			for _, d := range http.Route {
+				out = s.appendStanding(out, d.Destination, d.Weight)
+			}
+		}
+		for _, tcp := range vs.Spec.Tcp {
+			for _, d := range tcp.Route {
+				out = s.appendStanding(out, d.Destination, d.Weight)
+			}
+		}
+	}
+	return out
+}
+
+func (s *situation) appendStanding(out []portion, d *networkingapi.Destination, weight int32) []portion {
+	if d.GetHost() != s.host {
+		return out
+	}
+	return append(out, portion{s.subsets.versions[d.GetSubset()], max(int(weight), 1)})
+}
+
+// unpinned reports whether a standing VirtualService leads to every pod of the Service.
+func unpinned(vs *networkingv1.VirtualService) bool {
+	return vs != nil && slices.ContainsFunc(destinationsOf(vs), func(d *networkingapi.Destination) bool { return d.GetSubset() == "" })
+}
+
+func (s *situation) standsUnpinned() bool { return slices.ContainsFunc(s.standing.routes(), unpinned) }
+
+// expand turns a meaning into destinations whose weights sum to 4. What means all pods there are needs no subset; a
+// rolling track beside others is divided over its versions by ready pods.
+func (s *situation) expand(m meaning) []portion {
+	if m.All || s.alone(m) {
+		return []portion{{weight: 4}}
+	}
+	if len(m.Tracks) == 0 {
+		return []portion{{m.Version, 4}}
+	}
+	s.tellRollout(m)
+	ready := s.readyByVersion(m)
+	usable := map[string]int{}
+	for version, count := range ready {
+		if s.usable(version) {
+			usable[version] = count
+		}
+	}
+	switch {
+	case len(usable) > 0:
+		return quarters(usable)
+	case s.standsUnpinned() && !s.anyUsable(m):
+		return []portion{{weight: 4}}
+	case s.inRoute(m):
+		return s.held(m)
+	case len(ready) > 0:
+		return quarters(ready)
+	}
+	return s.held(m)
+}
+
+// alone reports whether m is rolling and has all the pods. Once a route names subsets, others must have been away for
+// the retention, too; and a stand-in keeps its subset.
+func (s *situation) alone(m meaning) bool {
+	if len(m.Tracks) == 0 || m.Version != "" {
+		return false
+	}
+	for _, t := range s.withPods() {
+		if !slices.Contains(m.Tracks, t.ref) {
+			return false
+		}
+	}
+	routes := s.standing.routes()
+	if len(routes) == 0 || s.standsUnpinned() {
+		return true
+	}
+	return s.gone.standIn.isZero() && s.othersAway(m)
+}
+
+// othersAway reports whether every subset without pods, but for those that m ran last, has been unused for the
+// retention.
+func (s *situation) othersAway(m meaning) bool {
+	if s.standing.rule == nil {
+		return true
+	}
+	own := s.possible(m)
+	for _, subset := range s.standing.rule.Spec.Subsets {
+		version, is := s.versionOf(subset)
+		if !is || slices.Contains(own, version) || s.foreignSubsetOfOurs(subset) {
+			continue
+		}
+		since, unused := s.standing.unused[subset.Name]
+		if !unused {
+			since = s.now
+		}
+		if !s.over(since, s.Settings.SubsetRetention) {
+			return false
+		}
+	}
+	return true
+}
+
+// readyByVersion counts the ready pods that m's share goes to. An old version of a rolling track leaves when it has at
+// most one pod and the new one a ready one.
+func (s *situation) readyByVersion(m meaning) map[string]int {
+	out := map[string]int{}
+	for _, t := range s.tracks {
+		newest := t.newest()
+		newReady := slices.ContainsFunc(t.groups, func(g PodGroup) bool { return g.Version == newest && g.Ready > 0 && s.usable(newest) })
+		for _, group := range t.groups {
+			leaves := !t.fixed && group.Version != newest && group.Pods <= 1 && newReady
+			if group.Version != "" && group.Ready > 0 && !leaves && m.includes(t, group.Version) {
+				out[group.Version] += group.Ready
+			}
+		}
+	}
+	return out
+}
+
+func (s *situation) anyUsable(m meaning) bool { return slices.ContainsFunc(s.possible(m), s.usable) }
+
+// held is where m's share stays while none of its pods is ready: where it went, else what it ran last, else where most
+// of its pods are.
+func (s *situation) held(m meaning) []portion {
+	versions := s.possible(m)
+	counts := map[string]int{}
+	for _, p := range s.standingPortions() {
+		if p.version != "" && slices.Contains(versions, p.version) {
+			counts[p.version] = max(counts[p.version], p.weight)
+		}
+	}
+	if len(counts) > 0 {
+		return quarters(counts)
+	}
+	for _, ref := range m.Tracks {
+		if version := s.lastRan(ref); version != "" {
+			return []portion{{version, 4}}
+		}
+	}
+	best := PodGroup{}
+	for _, group := range s.groupsOf(m) {
+		if group.Version != "" && group.Pods > best.Pods {
+			best = group
+		}
+	}
+	return []portion{{best.Version, 4}}
+}
+
+// lastRan is the version that a rolling track ran last: what is recorded as long as it still runs or nothing does, else
+// its newest.
+func (s *situation) lastRan(ref WorkloadRef) string {
+	recorded := s.standing.lastRan[ref.String()]
+	t, _ := s.trackOf(ref)
+	if newest := t.newest(); newest != "" && (recorded == "" || !t.runs(recorded)) {
+		return newest
+	}
+	return recorded
+}
+
+// usable reports whether a route may name the subset of a version: it has stood for the propagation delay, or a route
+// names it already, or somebody else's DestinationRule has it.
+func (s *situation) usable(version string) bool {
+	if version == "" {
+		return false
+	}
+	name := s.subsets.names[version]
+	if s.Settings.PropagationDelay <= 0 || s.foreign.supplied[name] || s.standingNames(version) {
+		return true
+	}
+	subset := findSubset(s.standing.rule, name)
+	if subset == nil || subset.Labels[s.Intent.VersionLabel] != version || len(subset.Labels) != 1 {
+		return false
+	}
+	added, stamped := s.standing.added[name]
+	return stamped && s.over(added, s.Settings.PropagationDelay)
+}
+
+// usableNow reports whether a destination for m could be written now.
+func (s *situation) usableNow(m meaning) bool {
+	if m.All || s.alone(m) {
+		return true
+	}
+	if len(m.Tracks) == 0 {
+		return s.usable(m.Version)
+	}
+	for version := range s.readyByVersion(m) {
+		if s.usable(version) {
+			return true
+		}
+	}
+	return false
+}
+
+// quarters divides 4 by counts, by largest remainder, so that a rollout is at most four steps.
+func quarters(counts map[string]int) []portion {
+	var in []portion
+	for version, count := range counts {
+		in = append(in, portion{version, count})
+	}
+	return divide(in, 4)
+}
+
+// normalised adds up what leads to the same subset and scales the weights to 100, by largest remainder. Where that
+// would leave a version without a share, the weights stay as they are: Istio takes them as relative.
+func normalised(portions []portion) []portion {
+	sums := map[string]int{}
+	for _, p := range portions {
+		sums[p.version] += p.weight
+	}
+	var in []portion
+	for version, weight := range sums {
+		in = append(in, portion{version, weight})
+	}
+	if out := divide(in, 100); len(out) == len(in) {
+		return out
+	}
+	slices.SortFunc(in, comparePortions)
+	return in
+}
+
+// divide shares out total by weight, by largest remainder; what gets nothing is left out.
+func divide(in []portion, total int) []portion {
+	slices.SortFunc(in, comparePortions)
+	sum := 0
+	for _, p := range in {
+		sum += p.weight
+	}
+	out, rest := slices.Clone(in), total
+	byRemainder := make([]int, len(in))
+	for i, p := range in {
+		out[i].weight = p.weight * total / sum
+		rest -= out[i].weight
+		byRemainder[i] = i
+	}
+	slices.SortStableFunc(byRemainder, func(a, b int) int {
+		return cmp.Compare(in[b].weight*total%sum, in[a].weight*total%sum)
+	})
+	for _, i := range byRemainder[:rest] {
+		out[i].weight++
+	}
+	return slices.DeleteFunc(out, func(p portion) bool { return p.weight == 0 })
+}
+
+func comparePortions(a, b portion) int { return compareVersions(a.version, b.version) }
+
+func (s *situation) tellPending(key string, pending []string) {
+	if len(pending) == 0 {
+		return
+	}
+	s.tellAbout(key, s.Intent.Texts[key], api.RoutePendingVersions,
+		"Not there or not ready yet: "+strings.Join(pending, ", ")+". Until then the route is as if unnamed.",
+		"It takes part by itself when three quarters of its pods are ready; see kubectl get pods -n "+s.Service.Namespace+" -L "+s.Intent.VersionLabel+".")
+}
+
+// tellRollout says that a rolling workload changes its version while others are behind the Service.
+func (s *situation) tellRollout(m meaning) {
+	for _, ref := range m.Tracks {
+		t, _ := s.trackOf(ref)
+		if len(t.groups) > 1 {
+			s.tell(api.RouteRolloutBesideOthers, ref.String()+" changes its version beside other workloads; its share follows its ready pods, and needs Outrigger to run.",
+				"A rollout of a workload that is alone behind the Service needs nothing.")
+		}
+	}
+}
+
+// tellNames says which names mean a workload that runs another version by now, and a default that waits.
+func (s *situation) tellNames() {
+	for _, name := range s.writtenNames() {
+		m := s.meaningOf(name)
+		versions := s.possible(m)
+		if pods, _ := s.podsOf(m); pods == 0 || len(m.Tracks) == 0 || slices.Contains(versions, name) {
+			continue
+		}
+		s.tell(api.RouteVersionSucceeded, fmt.Sprintf("The name %s means %s, which runs %s by now; it goes with it.", name, m, strings.Join(versions, ", ")),
+			"Write the annotation with the present version to keep it readable.")
+	}
+	if d := s.Intent.Default; d.Policy == api.DefaultLiteral && !s.within(s.meaningOf(d.Version)) {
+		m := s.meaningOf(d.Version)
+		if pods, ready := s.podsOf(m); !s.isReady(m) || s.isGone(m) {
+			s.tellPending(api.AnnotationDefaultVersion, []string{fmt.Sprintf("%s (%d of %d pods ready)", d.Version, ready, pods)})
+		}
+	}
+}

@@ -1,0 +1,225 @@
+package routing
+
+import (
+	"cmp"
+	"maps"
+	"reflect"
+	"slices"
+
+	"google.golang.org/protobuf/proto"
+	networkingapi "istio.io/api/networking/v1alpha3"
+	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+
+	"outrigger.dev/outrigger/api"
+)
+
+// Action is what a Change does.
+type Action string
+
+// The actions. Create fails if the object exists, Apply is a server-side apply over the object that was looked at.
+const (
+	Create Action = "Create"
+	Apply  Action = "Apply"
+	Delete Action = "Delete"
+)
+
+// Object is an object of Istio's as the cluster keeps it.
+type Object interface {
+	metav1.Object
+	runtime.Object
+}
+
+// Change is one write. Object carries everything that is to be applied, with kind and apiVersion; for Delete it is the
+// standing object. ResourceVersion is the one of the object that Diff looked at, empty for Create: the write must fail
+// if the object is another by now.
+type Change struct {
+	Action          Action
+	Object          Object
+	ResourceVersion string
+}
+
+// Diff returns what must be written so that current becomes want, in the order in which it must be written: what a
+// route needs comes before the route, and the route goes before what it needs. It is empty if nothing differs. Only
+// what we apply is compared: specs field by field (the trafficPolicy of a DestinationRule is its user's), our labels,
+// our annotations and the owner.
+func Diff(current, want Objects) []Change {
+	before, after := current.all(), want.all()
+	var out []Change
+	for _, object := range after {
+		at := slices.IndexFunc(before, func(o Object) bool { return sameName(o, object) })
+		switch {
+		case at < 0:
+			out = append(out, Change{Action: Create, Object: object})
+		case !upToDate(before[at], object):
+			out = append(out, Change{Action: Apply, Object: object, ResourceVersion: before[at].GetResourceVersion()})
+		}
+	}
+	for _, object := range before {
+		if !slices.ContainsFunc(after, func(o Object) bool { return sameName(o, object) }) {
+			out = append(out, Change{Action: Delete, Object: object, ResourceVersion: object.GetResourceVersion()})
+		}
+	}
+	steps := writeOrder(before)
+	slices.SortStableFunc(out, func(a, b Change) int {
+		return cmp.Or(cmp.Compare(steps(a), steps(b)), cmp.Compare(a.Object.GetName(), b.Object.GetName()))
+	})
+	return out
+}
+
+// all returns the objects in the order DestinationRules, Gateways, VirtualServices.
+func (o Objects) all() []Object {
+	var out []Object
+	for _, rule := range o.DestinationRules {
+		out = append(out, rule)
+	}
+	for _, gateway := range o.Gateways {
+		out = append(out, gateway)
+	}
+	for _, service := range o.VirtualServices {
+		out = append(out, service)
+	}
+	return out
+}
+
+// IsEmpty reports whether there is no object at all.
+func (o Objects) IsEmpty() bool { return len(o.all()) == 0 }
+
+func kindOf(object Object) string {
+	switch object.(type) {
+	case *networkingv1.DestinationRule:
+		return "DestinationRule"
+	case *networkingv1.VirtualService:
+		return "VirtualService"
+	case *networkingv1.Gateway:
+		return "Gateway"
+	}
+	return ""
+}
+
+func sameName(a, b Object) bool {
+	return kindOf(a) == kindOf(b) && a.GetNamespace() == b.GetNamespace() && a.GetName() == b.GetName()
+}
+
+// writeOrder returns the step at which a change is written. A write that only adds to a DestinationRule or Gateway
+// comes before the routes, one that takes something away after them.
+func writeOrder(before []Object) func(Change) int {
+	return func(c Change) int {
+		isRoute := kindOf(c.Object) == "VirtualService"
+		switch {
+		case c.Action == Delete && isRoute:
+			return 4
+		case c.Action == Delete:
+			return 6
+		case isRoute:
+			return 3
+		case c.Action == Apply && takesAway(before, c.Object):
+			return 5
+		case kindOf(c.Object) == "DestinationRule":
+			return 1
+		}
+		return 2
+	}
+}
+
+func takesAway(before []Object, after Object) bool {
+	at := slices.IndexFunc(before, func(o Object) bool { return sameName(o, after) })
+	if at < 0 {
+		return false
+	}
+	switch was := before[at].(type) {
+	case *networkingv1.DestinationRule:
+		for _, subset := range was.Spec.Subsets {
+			if findSubset(after.(*networkingv1.DestinationRule), subset.Name) == nil {
+				return true
+			}
+		}
+	case *networkingv1.Gateway:
+		for _, server := range was.Spec.Servers {
+			for _, host := range server.Hosts {
+				if !serves(after.(*networkingv1.Gateway), server.GetPort().GetNumber(), host) {
+					return true
+				}
+			}
+		}
+	}
+	return false
+}
+
+func serves(gateway *networkingv1.Gateway, port uint32, host string) bool {
+	for _, server := range gateway.Spec.Servers {
+		if server.GetPort().GetNumber() == port && slices.Contains(server.Hosts, host) {
+			return true
+		}
+	}
+	return false
+}
+
+// upToDate reports whether applying want over current would change nothing.
+func upToDate(current, want Object) bool {
+	return sameSpec(current, want) && sameMarks(current, want)
+}
+
+func sameSpec(current, want Object) bool {
+	switch want := want.(type) {
+	case *networkingv1.DestinationRule:
+		is, must := current.(*networkingv1.DestinationRule).Spec.DeepCopy(), want.Spec.DeepCopy()
+		if must.TrafficPolicy == nil {
+			is.TrafficPolicy = nil
+		}
+		return proto.Equal(is, must)
+	case *networkingv1.VirtualService:
+		is := current.(*networkingv1.VirtualService).Spec.DeepCopy()
+		return proto.Equal(loneWeights(is), loneWeights(want.Spec.DeepCopy()))
+	case *networkingv1.Gateway:
+		return proto.Equal(&current.(*networkingv1.Gateway).Spec, &want.Spec)
+	}
+	return false
+}
+
+// sameMarks compares what we write into the metadata. Keys of our domain that we no longer write make a difference;
+// everything else that others put there is theirs.
+func sameMarks(current, want Object) bool {
+	return maps.Equal(ownMarks(current.GetLabels()), ownMarks(want.GetLabels())) &&
+		maps.Equal(ownMarks(current.GetAnnotations()), ownMarks(want.GetAnnotations())) &&
+		reflect.DeepEqual(controllerOf(current), controllerOf(want))
+}
+
+func ownMarks(marks map[string]string) map[string]string {
+	out := map[string]string{}
+	for key, value := range marks {
+		if ownKey(key) {
+			out[key] = value
+		}
+	}
+	return out
+}
+
+func controllerOf(object Object) *metav1.OwnerReference {
+	for _, reference := range object.GetOwnerReferences() {
+		if reference.Controller != nil && *reference.Controller {
+			return &metav1.OwnerReference{APIVersion: reference.APIVersion, Kind: reference.Kind, Name: reference.Name, UID: reference.UID}
+		}
+	}
+	return nil
+}
+
+func ownKey(key string) bool {
+	return key == api.LabelManagedBy || key == api.LabelKialiWizard || domainOf(key) == api.Domain
+}
+
+// loneWeights takes the weight off lone destinations: 100 and none mean the same.
+func loneWeights(spec *networkingapi.VirtualService) *networkingapi.VirtualService {
+	for _, http := range spec.Http {
+		if len(http.Route) == 1 && http.Route[0].Weight == 100 {
+			http.Route[0].Weight = 0
+		}
+	}
+	for _, tcp := range spec.Tcp {
+		if len(tcp.Route) == 1 && tcp.Route[0].Weight == 100 {
+			tcp.Route[0].Weight = 0
+		}
+	}
+	return spec
+}

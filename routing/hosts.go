@@ -1,0 +1,110 @@
+package routing
+
+import (
+	"slices"
+	"strings"
+
+	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
+	corev1 "k8s.io/api/core/v1"
+
+	"outrigger.dev/outrigger/api"
+)
+
+// MayConcern reports whether an object that is not the Service's own may matter to its plan: it names the Service's
+// host, bears one of the names that we would give, or opens a gateway. Gather keeps what it accepts as Foreign; too
+// much does no harm.
+func MayConcern(object Object, service *corev1.Service, clusterDomain string) bool {
+	if object.GetNamespace() == service.Namespace && slices.Contains(derivedNames(service.Name), object.GetName()) {
+		return true
+	}
+	switch o := object.(type) {
+	case *networkingv1.DestinationRule:
+		return resolveHost(o.Spec.Host, o.Namespace, clusterDomain) == hostOf(service, clusterDomain)
+	case *networkingv1.VirtualService:
+		return len(boundGateways(o)) > 0 || coversService(o, hostOf(service, clusterDomain), clusterDomain)
+	case *networkingv1.Gateway:
+		return true
+	}
+	return false
+}
+
+// ServiceOf returns the name of the Service, in the object's namespace, that an object of ours belongs to: it has our
+// labels, and the Service is its owner. It is false for objects of others.
+func ServiceOf(object Object) (string, bool) {
+	name := object.GetLabels()[api.LabelService]
+	owner := controllerOf(object)
+	if name == "" || object.GetLabels()[api.LabelManagedBy] != api.ManagedBy || owner == nil {
+		return "", false
+	}
+	return name, owner.Kind == "Service" && owner.Name == name
+}
+
+// Own reports whether an object is one that we made for the Service, or for one of its name that is gone.
+func Own(object Object, service *corev1.Service) bool {
+	name, ours := ServiceOf(object)
+	return ours && name == service.Name && object.GetNamespace() == service.Namespace
+}
+
+// hostOf returns the Service's full name in the mesh.
+func hostOf(service *corev1.Service, clusterDomain string) string {
+	return service.Name + "." + service.Namespace + ".svc." + clusterDomain
+}
+
+// resolveHost does as Istio: a name without a dot is a Service of the object's own namespace, any other is literal.
+func resolveHost(host, namespace, clusterDomain string) string {
+	if host == "" || strings.ContainsAny(host, ".*") {
+		return host
+	}
+	return host + "." + namespace + ".svc." + clusterDomain
+}
+
+// covers reports whether a host of a route or Gateway, perhaps a wildcard, includes another host.
+func covers(pattern, host string) bool {
+	if pattern == "*" || pattern == host {
+		return true
+	}
+	suffix, wild := strings.CutPrefix(pattern, "*")
+	return wild && strings.HasSuffix(host, suffix) && host != suffix
+}
+
+// coversService reports whether a VirtualService is for callers in the mesh and includes the host.
+func coversService(vs *networkingv1.VirtualService, host, clusterDomain string) bool {
+	if len(vs.Spec.Gateways) > 0 && !slices.Contains(vs.Spec.Gateways, meshGateway) {
+		return false
+	}
+	return slices.ContainsFunc(vs.Spec.Hosts, func(h string) bool {
+		return covers(resolveHost(h, vs.Namespace, clusterDomain), host)
+	})
+}
+
+const meshGateway = "mesh"
+
+// boundGateways returns the Gateways that a VirtualService is bound to, as namespace/name.
+func boundGateways(vs *networkingv1.VirtualService) []string {
+	var out []string
+	for _, gateway := range vs.Spec.Gateways {
+		if gateway == meshGateway {
+			continue
+		}
+		if !strings.Contains(gateway, "/") {
+			gateway = vs.Namespace + "/" + gateway
+		}
+		out = append(out, gateway)
+	}
+	return out
+}
+
+// derivedNames are the names that our objects for a Service may have.
+func derivedNames(service string) []string {
+	return []string{service, service + autoSuffix, service + gatewaySuffix, service + gatewaySuffix + autoSuffix}
+}
+
+const (
+	autoSuffix    = "-auto"
+	gatewaySuffix = "-gateway"
+)
+
+func domainOf(key string) string {
+	domain, _, _ := strings.Cut(key, "/")
+	return domain
+}

@@ -1,0 +1,48 @@
+package routing
+
+import (
+	"slices"
+)
+
+// objectNames are the names that our objects have or would get.
+type objectNames struct {
+	rule    string // DestinationRule
+	mesh    string // VirtualService for the mesh, and for the gateway where the exposed hosts are names
+	wild    string // VirtualService for every host
+	gateway string // Gateway
+	taken   string // a foreign object that leaves us no name; empty if there is none
+}
+
+// chooseNames keeps the name of what stands. Otherwise it is the Service's name, or with "-auto" where somebody else's
+// object, or another Service, has it.
+func (s *situation) chooseNames() objectNames {
+	base := s.Service.Name
+	var n objectNames
+	n.rule = s.freeName(base, "DestinationRule", &n.taken)
+	n.mesh = s.freeName(base, "VirtualService", &n.taken)
+	n.wild = s.freeName(base+gatewaySuffix, "VirtualService", &n.taken)
+	n.gateway = s.freeName(base, "Gateway", &n.taken)
+	return n
+}
+
+func (s *situation) freeName(base, kind string, taken *string) string {
+	candidates := []string{base, base + autoSuffix}
+	has := func(objects []Object, name string) bool {
+		return slices.ContainsFunc(objects, func(o Object) bool {
+			return kindOf(o) == kind && o.GetNamespace() == s.Service.Namespace && o.GetName() == name
+		})
+	}
+	ours, theirs := s.Standing.all(), s.Foreign.all()
+	for _, name := range candidates {
+		if has(ours, name) {
+			return name
+		}
+	}
+	for _, name := range candidates {
+		if !has(theirs, name) && (name == s.Service.Name || !s.ServiceNames[name]) {
+			return name
+		}
+	}
+	*taken = kind + " " + s.Service.Namespace + "/" + base
+	return ""
+}

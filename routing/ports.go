@@ -1,0 +1,97 @@
+package routing
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"outrigger.dev/outrigger/api"
+)
+
+// traffic is how routes can treat a port.
+type traffic int
+
+const (
+	trafficNone    traffic = iota // UDP and the like: Istio routes nothing
+	trafficHTTP                   // http rules
+	trafficTCP                    // tcp rules
+	trafficGuessed                // Istio looks at each connection: both
+	trafficTLS                    // would need server names
+)
+
+// portTraffic finds the protocol of a Service's port as Istio does: appProtocol, else the port's name up to the first
+// dash, else ports that are known to be TCP, else Istio guesses.
+func portTraffic(port corev1.ServicePort) traffic {
+	if port.Protocol != corev1.ProtocolTCP && port.Protocol != "" {
+		return trafficNone
+	}
+	name := port.Name
+	if port.AppProtocol != nil {
+		name = *port.AppProtocol
+		switch name {
+		case "kubernetes.io/h2c", "kubernetes.io/ws":
+			return trafficHTTP
+		case "kubernetes.io/wss":
+			return trafficTLS
+		}
+	}
+	name = strings.ToLower(name)
+	if strings.HasPrefix(name, "grpc-web") {
+		return trafficHTTP
+	}
+	name, _, _ = strings.Cut(name, "-")
+	switch name {
+	case "http", "http2", "grpc":
+		return trafficHTTP
+	case "tcp", "mongo", "redis", "mysql", "http_proxy":
+		return trafficTCP
+	case "https", "tls":
+		return trafficTLS
+	case "udp":
+		return trafficNone
+	}
+	if slices.Contains([]int32{25, 53, 3306, 27017}, port.Port) {
+		return trafficTCP
+	}
+	return trafficGuessed
+}
+
+func (t traffic) http() bool { return t == trafficHTTP || t == trafficGuessed }
+func (t traffic) tcp() bool  { return t == trafficTCP || t == trafficGuessed }
+
+// portNumber is how a destination or match names a port: not at all on a Service with one port, so that a changed or
+// added port is right before we write.
+func (s *situation) portNumber(port corev1.ServicePort) uint32 {
+	if len(s.Service.Spec.Ports) < 2 {
+		return 0
+	}
+	return uint32(port.Port)
+}
+
+// gatewayServicePort is the port of the Service that a gateway leads to: the first that speaks HTTP.
+func (s *situation) gatewayServicePort() (corev1.ServicePort, bool) {
+	for _, want := range []traffic{trafficHTTP, trafficGuessed} {
+		for _, port := range s.Service.Spec.Ports {
+			if portTraffic(port) == want {
+				return port, true
+			}
+		}
+	}
+	return corev1.ServicePort{}, false
+}
+
+// tellPorts names the ports that cannot be routed by version.
+func (s *situation) tellPorts() {
+	for i, port := range s.Service.Spec.Ports {
+		if portTraffic(port) != trafficTLS {
+			continue
+		}
+		s.problems = append(s.problems, api.RouteProblem{
+			Object: s.serviceRef(), Field: fmt.Sprintf("spec.ports[%d]", i), Value: fmt.Sprintf("%d/%s", port.Port, port.Name), Reason: api.RoutePortNotRouted,
+			Message: "The port carries TLS, which is not routed by version: every version gets its share there.",
+			Advice:  "Let the sidecars encrypt, and name the port http-… or set appProtocol: http.",
+		})
+	}
+}

@@ -1,0 +1,200 @@
+package routing
+
+import (
+	"cmp"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"outrigger.dev/outrigger/api"
+)
+
+// record is what must survive a restart and cannot be read off the cluster. It stands as JSON in the annotation
+// outrigger.dev/record of the DestinationRule and of each VirtualService, so that deleting one of them loses nothing:
+//
+//	{"default":"v1","by":"first","selector":"3f2a9c01"}
+//	{"state":"split","selector":"3f2a9c01"}
+//	{"default":"Deployment/app","by":"first","names":{"v2":"Deployment/app"},"selector":"3f2a9c01"}
+type record struct {
+	// State is stateSplit or stateUndecided where there is no default, else empty.
+	State string `json:"state,omitempty"`
+	// Default is the default, in the form of meaning.
+	Default meaning `json:"default,omitzero"`
+	// By says how the default was found, one of the by… words.
+	By string `json:"by,omitempty"`
+	// Names holds what version names mean, where that is not simply the version.
+	Names map[string]meaning `json:"names,omitempty"`
+	// Selector is the hash of the Service's selector and of the version label.
+	Selector string `json:"selector,omitempty"`
+	// Waiting is the exposure that was refused because its host was taken: it does not take over by itself.
+	Waiting string `json:"waiting,omitempty"`
+}
+
+const (
+	stateSplit     = "split"
+	stateUndecided = "undecided"
+)
+
+// How a default was found. Only byFirst can change by itself, while everything is young.
+const (
+	byFirst = "first" // the first workload
+	byOld   = "old"   // it served before us
+	byWord  = "word"  // the user said so
+	byLeft  = "left"  // the others were deleted
+)
+
+// meaning is what a version name, or the default, stands for. As text it is "v1", "Deployment/app",
+// "v1 Deployment/app" or "@all": a version, rolling workloads whatever they run, both, or no version in particular.
+type meaning struct {
+	Version string        // the pods that carry this version
+	Tracks  []WorkloadRef // sorted
+	All     bool
+}
+
+func (m meaning) isZero() bool { return m.Version == "" && len(m.Tracks) == 0 && !m.All }
+
+// IsZero leaves an empty meaning out of JSON.
+func (m meaning) IsZero() bool { return m.isZero() }
+
+func (m meaning) equal(other meaning) bool {
+	return m.Version == other.Version && m.All == other.All && slices.Equal(m.Tracks, other.Tracks)
+}
+
+func (m meaning) String() string {
+	if m.All {
+		return string(api.DefaultAll)
+	}
+	var words []string
+	if m.Version != "" {
+		words = append(words, m.Version)
+	}
+	for _, ref := range m.Tracks {
+		words = append(words, ref.String())
+	}
+	return strings.Join(words, " ")
+}
+
+func parseMeaning(text string) meaning {
+	var m meaning
+	for _, word := range strings.Fields(text) {
+		if ref, ok := refFrom(word); ok {
+			m.Tracks = append(m.Tracks, ref)
+		} else if word == string(api.DefaultAll) {
+			m.All = true
+		} else {
+			m.Version = word
+		}
+	}
+	slices.SortFunc(m.Tracks, compareRefs)
+	return m
+}
+
+// MarshalText and UnmarshalText are for JSON.
+func (m meaning) MarshalText() ([]byte, error) { return []byte(m.String()), nil }
+
+func (m *meaning) UnmarshalText(text []byte) error {
+	*m = parseMeaning(string(text))
+	return nil
+}
+
+func (r record) text() string {
+	out, err := json.Marshal(r)
+	if err != nil {
+		panic(err) // a struct of texts
+	}
+	return string(out)
+}
+
+// recordOf reads the record of an object. One that does not parse is as if there were none.
+func recordOf(object Object) record {
+	var r record
+	if err := json.Unmarshal([]byte(object.GetAnnotations()[api.AnnotationRecord]), &r); err != nil {
+		return record{}
+	}
+	return r
+}
+
+func (r record) isZero() bool { return r.State == "" && r.Default.isZero() }
+
+func (r record) workloads() []WorkloadRef {
+	out := slices.Clone(r.Default.Tracks)
+	for _, name := range slices.Sorted(maps.Keys(r.Names)) {
+		out = append(out, r.Names[name].Tracks...)
+	}
+	return out
+}
+
+func selectorHash(selector map[string]string, versionLabel string) string {
+	var b strings.Builder
+	for _, key := range slices.Sorted(maps.Keys(selector)) {
+		b.WriteString(key + "=" + selector[key] + ",")
+	}
+	return shortHash(b.String() + "|" + versionLabel)
+}
+
+func shortHash(text string) string {
+	sum := sha256.Sum256([]byte(text))
+	return hex.EncodeToString(sum[:4])
+}
+
+// timeFormat has milliseconds, since the waiting times may be less than a second. A time is rounded up, so that no wait
+// is cut short.
+const timeFormat = "2006-01-02T15:04:05.000Z"
+
+func timeText(t time.Time) string {
+	return t.UTC().Add(time.Millisecond - 1).Truncate(time.Millisecond).Format(timeFormat)
+}
+
+func parseTime(text string) (time.Time, bool) {
+	t, err := time.Parse(time.RFC3339, text)
+	return t, err == nil
+}
+
+// stamps are times by name, as "v1=2026-11-24T03:28:34.000Z,v2=…", sorted by name.
+type stamps map[string]time.Time
+
+func parseStamps(text string) stamps {
+	out := stamps{}
+	for key, value := range parsePairs(text) {
+		if t, ok := parseTime(value); ok {
+			out[key] = t
+		}
+	}
+	return out
+}
+
+func (s stamps) String() string {
+	pairs := map[string]string{}
+	for key, t := range s {
+		pairs[key] = timeText(t)
+	}
+	return pairsText(pairs)
+}
+
+func parsePairs(text string) map[string]string {
+	out := map[string]string{}
+	for _, item := range strings.Split(text, ",") {
+		if key, value, ok := strings.Cut(item, "="); ok {
+			out[key] = value
+		}
+	}
+	return out
+}
+
+func pairsText(pairs map[string]string) string {
+	var out []string
+	for _, key := range slices.Sorted(maps.Keys(pairs)) {
+		out = append(out, key+"="+pairs[key])
+	}
+	return strings.Join(out, ",")
+}
+
+func compareProblems(a, b api.RouteProblem) int {
+	return cmp.Or(
+		cmp.Compare(a.Reason, b.Reason), cmp.Compare(a.Object.String(), b.Object.String()), cmp.Compare(a.Field, b.Field),
+		cmp.Compare(a.Value, b.Value), cmp.Compare(a.Message, b.Message), cmp.Compare(a.Advice, b.Advice))
+}

@@ -1,0 +1,569 @@
+package routing
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	networkingapi "istio.io/api/networking/v1alpha3"
+	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"outrigger.dev/outrigger/api"
+)
+
+type server = networkingapi.Server
+
+// render writes the decisions down as objects. A route that would name a subset too early waits: what stands stays, or
+// nothing is made yet.
+func (s *situation) render() Objects {
+	s.tellPorts()
+	s.leaveSubsetsAtOnce()
+	var out Objects
+	views := s.views()
+	for _, view := range []routeView{views.mesh, views.wild} {
+		if vs := s.renderRoute(view); vs != nil {
+			out.VirtualServices = append(out.VirtualServices, vs)
+		}
+	}
+	if gateway := s.renderGateway(views); gateway != nil {
+		out.Gateways = append(out.Gateways, gateway)
+	}
+	out.DestinationRules = append(out.DestinationRules, s.renderRule(out.VirtualServices))
+	return out
+}
+
+// leaveSubsetsAtOnce takes the subset out of the destinations when the Service has been turned to other pods and their
+// subsets are not there yet: the old ones are empty.
+func (s *situation) leaveSubsetsAtOnce() {
+	if !s.reselected {
+		return
+	}
+	for i, r := range s.rules {
+		if slices.ContainsFunc(r.to, func(p portion) bool { return p.version != "" && !s.usable(p.version) }) {
+			s.rules[i].to = []portion{{weight: 1}}
+		}
+	}
+}
+
+// routeView is what one VirtualService has to be: its hosts, and where it is bound.
+type routeView struct {
+	name     string
+	standing *networkingv1.VirtualService
+	mesh     bool     // for callers in the mesh, under the Service's own host
+	hosts    []string // under which gateways serve it
+	gateways []string // namespace/name
+	carries  bool     // it carries the exposure as it is to be
+	since    time.Time
+}
+
+func (v routeView) isEmpty() bool { return !v.mesh && len(v.gateways) == 0 }
+
+// routeViews are both VirtualServices, and whether a change of exposure is under way: add, wait, remove.
+type routeViews struct {
+	mesh, wild routeView
+	changing   bool
+}
+
+// views says which VirtualServices there are. While the exposure changes, what stood before stays beside what is new,
+// until the new has stood for the propagation delay.
+func (s *situation) views() routeViews {
+	v := routeViews{
+		mesh: routeView{name: s.names.mesh, standing: s.standing.mesh, mesh: !s.noRoute && !s.foreign.meshTaken},
+		wild: routeView{name: s.names.wild, standing: s.standing.wild},
+	}
+	if !s.exposure.on {
+		return v
+	}
+	carrier := &v.mesh
+	if s.exposure.wild() {
+		carrier = &v.wild
+	}
+	carrier.hosts, carrier.gateways, carrier.carries = s.exposure.hosts, []string{s.exposure.gateway}, true
+	carrier.since = s.now
+	if at, key := exposedAt(carrier.standing); key == s.exposure.key() {
+		carrier.since = at
+	}
+	if s.renewed || s.Settings.PropagationDelay <= 0 || carrier.standing != nil && s.over(carrier.since, s.Settings.PropagationDelay) && carrier.since.Before(s.now) {
+		return v
+	}
+	v.keepStanding(s)
+	return v
+}
+
+// keepStanding adds what the standing VirtualServices serve at gateways.
+func (v *routeViews) keepStanding(s *situation) {
+	for _, view := range []*routeView{&v.mesh, &v.wild} {
+		if view.standing == nil || len(boundGateways(view.standing)) == 0 {
+			continue
+		}
+		hosts := slices.DeleteFunc(slices.Clone(view.standing.Spec.Hosts), func(h string) bool { return h == s.host })
+		view.hosts = union(view.hosts, hosts)
+		view.gateways = union(view.gateways, boundGateways(view.standing))
+		v.changing = true
+	}
+}
+
+func union(a, b []string) []string {
+	out := append(slices.Clone(a), b...)
+	slices.Sort(out)
+	return slices.Compact(out)
+}
+
+// exposedAt reads since when a VirtualService has been bound to its gateway as it is.
+func exposedAt(vs *networkingv1.VirtualService) (time.Time, string) {
+	if vs == nil {
+		return time.Time{}, ""
+	}
+	text, key, _ := strings.Cut(vs.Annotations[api.AnnotationExposedAt], " ")
+	at, ok := parseTime(text)
+	if !ok {
+		return time.Time{}, ""
+	}
+	return at, key
+}
+
+// renderRoute makes one VirtualService; nil if there is to be none, or none yet.
+func (s *situation) renderRoute(view routeView) *networkingv1.VirtualService {
+	if view.isEmpty() {
+		return nil
+	}
+	vs := &networkingv1.VirtualService{ObjectMeta: s.meta(view.name), TypeMeta: typeMeta("VirtualService")}
+	if view.mesh {
+		vs.Spec.Hosts = append(vs.Spec.Hosts, s.host)
+	}
+	vs.Spec.Hosts = append(vs.Spec.Hosts, view.hosts...)
+	if len(view.gateways) > 0 {
+		if view.mesh {
+			vs.Spec.Gateways = append(vs.Spec.Gateways, meshGateway)
+		}
+		vs.Spec.Gateways = append(vs.Spec.Gateways, view.gateways...)
+	}
+	vs.Spec.Http, vs.Spec.Tcp = s.httpRoutes(view), s.tcpRoutes(view)
+	if len(vs.Spec.Http)+len(vs.Spec.Tcp) == 0 {
+		return nil
+	}
+	vs.Spec.ExportTo = s.foreign.exportTo
+	if !s.mayStand(vs) {
+		return standingRoute(view.standing, s)
+	}
+	s.markRoute(vs, view)
+	return vs
+}
+
+// mayStand reports whether every subset that a route names may be named now.
+func (s *situation) mayStand(vs *networkingv1.VirtualService) bool {
+	return !slices.ContainsFunc(destinationsOf(vs), func(d *networkingapi.Destination) bool {
+		return d.Subset != "" && !s.usable(s.subsets.versions[d.Subset])
+	})
+}
+
+// standingRoute is a standing VirtualService as it is, if there is one: what is new about it waits.
+func standingRoute(vs *networkingv1.VirtualService, s *situation) *networkingv1.VirtualService {
+	if vs == nil || s.renewed {
+		return nil
+	}
+	return vs
+}
+
+// httpRoutes are the rules for each HTTP port, and for the gateway.
+func (s *situation) httpRoutes(view routeView) []*networkingapi.HTTPRoute {
+	gatewayPort, _ := s.gatewayServicePort()
+	var out []*networkingapi.HTTPRoute
+	for _, r := range s.rules {
+		for _, port := range s.Service.Spec.Ports {
+			atGateway := len(view.gateways) > 0 && port.Name == gatewayPort.Name && port.Port == gatewayPort.Port
+			if !portTraffic(port).http() || !view.mesh && !atGateway {
+				continue
+			}
+			route := &networkingapi.HTTPRoute{Name: s.ruleName(r, port), Match: s.httpMatches(r, port, view, atGateway)}
+			for i, d := range s.destinations(r, port) {
+				route.Route = append(route.Route, &networkingapi.HTTPRouteDestination{Destination: d, Weight: weightOf(r.to, i)})
+			}
+			out = append(out, route)
+		}
+	}
+	return out
+}
+
+func (s *situation) ruleName(r rule, port corev1.ServicePort) string {
+	name := "default"
+	if r.match != nil {
+		name = "to-" + s.subsetOr(r.to[len(r.to)-1].version, "all")
+	}
+	if number := s.portNumber(port); number != 0 {
+		name += fmt.Sprintf("-%d", number)
+	}
+	return name
+}
+
+func (s *situation) subsetOr(version, none string) string {
+	if version == "" {
+		return none
+	}
+	return s.subsets.names[version]
+}
+
+// httpMatches tells apart what needs telling apart: the port in the mesh, the path at the gateway. Nothing to match is
+// no match.
+func (s *situation) httpMatches(r rule, port corev1.ServicePort, view routeView, atGateway bool) []*networkingapi.HTTPMatchRequest {
+	base := func() *networkingapi.HTTPMatchRequest {
+		match := &networkingapi.HTTPMatchRequest{}
+		if r.match != nil {
+			match.Headers = map[string]*networkingapi.StringMatch{r.match.Header: exact(r.match.Value)}
+		}
+		return match
+	}
+	number, path := s.portNumber(port), s.exposure.path
+	gateway, mesh := base(), base()
+	if path != "" && path != "/" {
+		gateway.Uri = &networkingapi.StringMatch{MatchType: &networkingapi.StringMatch_Prefix{Prefix: path}}
+	}
+	mesh.Port = number
+	var out []*networkingapi.HTTPMatchRequest
+	switch {
+	case view.mesh && len(view.gateways) > 0 && (number != 0 || gateway.Uri != nil):
+		mesh.Gateways, gateway.Gateways = []string{meshGateway}, view.gateways
+		out = append(out, mesh)
+		if atGateway {
+			out = append(out, gateway)
+		}
+	case view.mesh:
+		out = append(out, mesh)
+	default:
+		out = append(out, gateway)
+	}
+	if len(out) == 1 && out[0].Port == 0 && out[0].Uri == nil && out[0].Headers == nil && out[0].Gateways == nil {
+		return nil
+	}
+	return out
+}
+
+func exact(value string) *networkingapi.StringMatch {
+	return &networkingapi.StringMatch{MatchType: &networkingapi.StringMatch_Exact{Exact: value}}
+}
+
+func (s *situation) destinations(r rule, port corev1.ServicePort) []*networkingapi.Destination {
+	var out []*networkingapi.Destination
+	for _, p := range r.to {
+		d := &networkingapi.Destination{Host: s.host, Subset: s.subsetOr(p.version, "")}
+		if number := s.portNumber(port); number != 0 {
+			d.Port = &networkingapi.PortSelector{Number: number}
+		}
+		out = append(out, d)
+	}
+	return out
+}
+
+// weightOf leaves out the weight of a lone destination, which is 100 in any case.
+func weightOf(to []portion, i int) int32 {
+	if len(to) == 1 {
+		return 0
+	}
+	return int32(to[i].weight)
+}
+
+// tcpRoutes are the default's shares for each TCP port: connections have no headers, and gateways serve HTTP only.
+func (s *situation) tcpRoutes(view routeView) []*networkingapi.TCPRoute {
+	if !view.mesh {
+		return nil
+	}
+	byDefault := s.rules[len(s.rules)-1]
+	var out []*networkingapi.TCPRoute
+	for _, port := range s.Service.Spec.Ports {
+		if !portTraffic(port).tcp() {
+			continue
+		}
+		match := &networkingapi.L4MatchAttributes{Port: s.portNumber(port)}
+		if len(view.gateways) > 0 {
+			match.Gateways = []string{meshGateway}
+		}
+		route := &networkingapi.TCPRoute{}
+		if match.Port != 0 || match.Gateways != nil {
+			route.Match = append(route.Match, match)
+		}
+		for i, d := range s.destinations(byDefault, port) {
+			route.Route = append(route.Route, &networkingapi.RouteDestination{Destination: d, Weight: weightOf(byDefault.to, i)})
+		}
+		out = append(out, route)
+	}
+	return out
+}
+
+// meta is the metadata of every object of ours.
+func (s *situation) meta(name string) metav1.ObjectMeta {
+	meta := metav1.ObjectMeta{
+		Name: name, Namespace: s.Service.Namespace,
+		Labels:      map[string]string{api.LabelManagedBy: api.ManagedBy, api.LabelService: s.Service.Name},
+		Annotations: map[string]string{},
+	}
+	if s.Service.UID != "" {
+		controller, block := true, false
+		meta.OwnerReferences = []metav1.OwnerReference{{
+			APIVersion: "v1", Kind: "Service", Name: s.Service.Name, UID: s.Service.UID, Controller: &controller, BlockOwnerDeletion: &block,
+		}}
+	}
+	return meta
+}
+
+func typeMeta(kind string) metav1.TypeMeta {
+	return metav1.TypeMeta{APIVersion: networkingv1.SchemeGroupVersion.String(), Kind: kind}
+}
+
+// mark writes the annotations that are not empty.
+func mark(meta *metav1.ObjectMeta, marks map[string]string) {
+	for key, value := range marks {
+		if value != "" {
+			meta.Annotations[key] = value
+		}
+	}
+}
+
+// readable is the default as people read it.
+func (s *situation) readable() string {
+	if s.record.State != "" {
+		return s.record.State
+	}
+	return s.record.Default.String()
+}
+
+func (s *situation) markRoute(vs *networkingv1.VirtualService, view routeView) {
+	vs.Labels[api.LabelKialiWizard] = wizard(vs)
+	marks := map[string]string{
+		api.AnnotationRecord:  s.record.text(),
+		api.AnnotationDefault: s.readable(),
+		api.AnnotationWords:   s.wordsText(),
+		api.AnnotationAway:    strings.Join(s.away, ","),
+	}
+	if !s.gone.standIn.isZero() {
+		marks[api.AnnotationDefaultGone] = timeText(s.gone.at) + " " + s.gone.standIn.String()
+	}
+	if view.carries {
+		marks[api.AnnotationExposedAt] = timeText(view.since) + " " + s.exposure.key()
+	}
+	mark(&vs.ObjectMeta, marks)
+}
+
+// wizard is the kind of route that Kiali's menu takes it for.
+func wizard(vs *networkingv1.VirtualService) string {
+	switch {
+	case len(vs.Spec.Http) == 0:
+		return "tcp_traffic_shifting"
+	case len(vs.Spec.Http) == 1 && len(vs.Spec.Http[0].Match) == 0:
+		return "traffic_shifting"
+	}
+	return "request_routing"
+}
+
+// renderGateway makes the Gateway. While the exposure changes, it serves what it served, too.
+func (s *situation) renderGateway(views routeViews) *networkingv1.Gateway {
+	x := s.exposure
+	wanted, keeps := x.on && x.generated, views.changing && s.standing.gateway != nil
+	if !wanted && !keeps {
+		return nil
+	}
+	gateway := &networkingv1.Gateway{ObjectMeta: s.meta(s.names.gateway), TypeMeta: typeMeta("Gateway")}
+	if wanted {
+		hosts := make([]string, len(x.hosts))
+		for i, host := range x.hosts {
+			hosts[i] = s.Service.Namespace + "/" + host
+		}
+		gateway.Spec.Selector = maps.Clone(x.selector)
+		gateway.Spec.Servers = []*server{{Port: &networkingapi.Port{Number: x.port, Name: "http", Protocol: "HTTP"}, Hosts: hosts}}
+	}
+	if keeps {
+		keepServers(gateway, s.standing.gateway)
+	}
+	return gateway
+}
+
+func keepServers(gateway, standing *networkingv1.Gateway) {
+	if gateway.Spec.Selector == nil {
+		gateway.Spec.Selector = maps.Clone(standing.Spec.Selector)
+	}
+	for _, old := range standing.Spec.Servers {
+		at := slices.IndexFunc(gateway.Spec.Servers, func(s *server) bool { return s.GetPort().GetNumber() == old.GetPort().GetNumber() })
+		if at >= 0 {
+			gateway.Spec.Servers[at].Hosts = union(gateway.Spec.Servers[at].Hosts, old.Hosts)
+			continue
+		}
+		kept := old.DeepCopy()
+		if len(gateway.Spec.Servers) > 0 {
+			kept.Port.Name = fmt.Sprintf("http-%d", kept.Port.Number)
+		}
+		gateway.Spec.Servers = append(gateway.Spec.Servers, kept)
+	}
+}
+
+// renderRule makes the DestinationRule: a subset for each version that has pods or that a route names, and for those
+// that had until lately.
+func (s *situation) renderRule(routes []*networkingv1.VirtualService) *networkingv1.DestinationRule {
+	rule := &networkingv1.DestinationRule{ObjectMeta: s.meta(s.names.rule), TypeMeta: typeMeta("DestinationRule")}
+	rule.Spec.Host = s.host
+	rule.Spec.ExportTo = s.foreign.exportTo
+	added, unused := stamps{}, stamps{}
+	for _, version := range s.keptVersions(routes, unused) {
+		name := s.subsets.names[version]
+		if s.foreign.supplied[name] {
+			continue
+		}
+		added[name] = s.addedAt(name, version)
+		rule.Spec.Subsets = append(rule.Spec.Subsets, &networkingapi.Subset{Name: name, Labels: map[string]string{s.Intent.VersionLabel: version}})
+	}
+	for _, subset := range s.subsetsOfOthers() {
+		if findSubset(rule, subset.Name) == nil {
+			rule.Spec.Subsets = append(rule.Spec.Subsets, subset.DeepCopy())
+		}
+	}
+	mark(&rule.ObjectMeta, map[string]string{
+		api.AnnotationRecord:      s.record.text(),
+		api.AnnotationDefault:     s.readable(),
+		api.AnnotationSubsetAdded: added.String(),
+		api.AnnotationUnusedSince: unused.String(),
+		api.AnnotationLastRan:     pairsText(s.lastRunByDefault()),
+		api.AnnotationWaiting:     strings.Join(s.stillWaiting(rule), ","),
+	})
+	return rule
+}
+
+func (s *situation) subsetsOfOthers() []*networkingapi.Subset {
+	if s.standing.rule == nil {
+		return nil
+	}
+	return slices.DeleteFunc(slices.Clone(s.standing.rule.Spec.Subsets), func(subset *networkingapi.Subset) bool {
+		return !s.foreignSubsetOfOurs(subset)
+	})
+}
+
+// addedAt is since when a subset has stood with the right labels.
+func (s *situation) addedAt(name, version string) time.Time {
+	subset := findSubset(s.standing.rule, name)
+	if at, stamped := s.standing.added[name]; stamped && subset != nil && len(subset.Labels) == 1 && subset.Labels[s.Intent.VersionLabel] == version {
+		return at
+	}
+	return s.now
+}
+
+// keptVersions are the versions that have a subset, in natural order. One that nobody needs any more is marked in unused
+// and stays for the retention.
+func (s *situation) keptVersions(routes []*networkingv1.VirtualService, unused stamps) []string {
+	needed := s.neededVersions(routes)
+	stand := map[string]bool{}
+	for version, name := range s.subsets.names {
+		if findSubset(s.standing.rule, name) != nil {
+			stand[version] = true
+		}
+	}
+	running := s.podVersions()
+	kept := sortedKeys(needed)
+	for _, version := range s.withinLimit(needed, stand, running) {
+		if !needed[version] {
+			kept = append(kept, version)
+		}
+	}
+	for version := range stand {
+		if needed[version] || slices.Contains(running, version) {
+			continue
+		}
+		name := s.subsets.names[version]
+		since, marked := s.standing.unused[name]
+		if !marked {
+			since = s.now
+		}
+		if s.over(since, s.Settings.SubsetRetention) && !s.standingNames(version) {
+			continue
+		}
+		unused[name] = since
+		kept = append(kept, version)
+	}
+	slices.SortFunc(kept, compareVersions)
+	return slices.Compact(kept)
+}
+
+// neededVersions are those that a route of ours or of others names, and the default's.
+func (s *situation) neededVersions(routes []*networkingv1.VirtualService) map[string]bool {
+	needed := map[string]bool{}
+	for _, r := range s.rules {
+		for _, p := range r.to {
+			needed[p.version] = true
+		}
+	}
+	for _, vs := range routes {
+		for _, d := range destinationsOf(vs) {
+			needed[s.subsets.versions[d.Subset]] = true
+		}
+	}
+	for name := range s.foreign.named {
+		needed[s.subsets.versions[name]] = true
+	}
+	for _, m := range []meaning{s.record.Default, s.gone.standIn} {
+		needed[m.Version] = true
+		for _, ref := range m.Tracks {
+			needed[s.lastRan(ref)] = true
+		}
+	}
+	delete(needed, "")
+	return needed
+}
+
+// withinLimit are the running versions that may have a subset: those that have one first, then in natural order.
+func (s *situation) withinLimit(needed, stand map[string]bool, running []string) []string {
+	room := s.Settings.MaxVersions - len(needed)
+	if s.Settings.MaxVersions <= 0 {
+		return running
+	}
+	var in, out []string
+	byAge := slices.Clone(running)
+	slices.SortStableFunc(byAge, func(a, b string) int { return boolOrder(stand[a], stand[b]) })
+	for _, version := range byAge {
+		switch {
+		case needed[version]:
+		case room > 0:
+			in, room = append(in, version), room-1
+		default:
+			out = append(out, version)
+		}
+	}
+	if len(out) > 0 {
+		slices.SortFunc(out, compareVersions)
+		s.tell(api.RouteTooManyVersions, fmt.Sprintf("There are %d versions, more than %d; %s get no subset.", len(running), s.Settings.MaxVersions, strings.Join(out, ", ")),
+			"Remove old versions, or raise routing.maxVersions.")
+	}
+	return in
+}
+
+// lastRunByDefault records what each rolling track of the default ran last.
+func (s *situation) lastRunByDefault() map[string]string {
+	out := map[string]string{}
+	for _, m := range []meaning{s.record.Default, s.gone.standIn} {
+		for _, ref := range m.Tracks {
+			if version := s.lastRan(ref); version != "" {
+				out[ref.String()] = version
+			}
+		}
+	}
+	return out
+}
+
+// stillWaiting forgets workloads that are gone, not before their subset goes: one write is enough.
+func (s *situation) stillWaiting(rule *networkingv1.DestinationRule) []string {
+	pruned := s.standing.rule == nil || len(s.standing.rule.Spec.Subsets) > len(rule.Spec.Subsets)
+	return slices.DeleteFunc(slices.Clone(s.waiting), func(name string) bool {
+		ref, _ := refFrom(name)
+		t, seen := s.trackOf(ref)
+		return pruned && ref.listed() && (!seen || !t.exists)
+	})
+}
+
+// tellAboutPods is about pods that a decided route leaves out.
+func (s *situation) tellAboutPods() {
+	if s.unsplit || s.record.Default.All {
+		return
+	}
+	if names := s.starving(s.current()); names != "" {
+		s.tell(api.RouteUnversionedPods, "Ready pods of "+names+" carry no label "+s.Intent.VersionLabel+" and get no traffic.", "Label their pod template.")
+	}
+}

@@ -1,0 +1,458 @@
+package routing
+
+import (
+	"fmt"
+	"maps"
+	"math/rand"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	networkingapi "istio.io/api/networking/v1alpha3"
+	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/yaml"
+
+	"outrigger.dev/outrigger/api"
+)
+
+// cluster is a simulated cluster with one Service under a clock of its own. It plans and applies until nothing changes,
+// and checks after every single write what must always hold.
+type cluster struct {
+	t         *testing.T
+	now       time.Time
+	service   *corev1.Service
+	namespace *corev1.Namespace
+	workloads map[WorkloadRef]*Workload
+	pods      map[WorkloadRef]map[string]*PodGroup
+	foreign   Objects
+	standing  Objects
+	settings  api.RoutingSettings
+	ingress   []*corev1.Service
+
+	managedBy string
+	ambient   bool
+	names     map[string]bool
+
+	uid      int
+	writes   []string             // since the last call of wrote
+	since    map[string]time.Time // when each subset was added
+	left     map[string]time.Time // when a route last named each subset
+	problems []api.RouteProblem
+	next     time.Time
+	empty    bool // a destination may be without a ready pod: the case is hold
+	told     map[api.RouteReason]bool
+}
+
+func testSettings() api.RoutingSettings { return api.DefaultConfig().RoutingSettings() }
+
+func newCluster(t *testing.T) *cluster {
+	c := &cluster{
+		t: t, now: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC),
+		namespace: &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "demo", Labels: map[string]string{"istio-injection": "enabled"}}},
+		workloads: map[WorkloadRef]*Workload{}, pods: map[WorkloadRef]map[string]*PodGroup{},
+		settings: testSettings(), since: map[string]time.Time{}, left: map[string]time.Time{}, names: map[string]bool{"app": true},
+		ingress: []*corev1.Service{{ObjectMeta: metav1.ObjectMeta{Namespace: "istio-system", Name: "istio-ingressgateway"},
+			Spec: corev1.ServiceSpec{Ports: []corev1.ServicePort{{Port: 80}, {Port: 8066}}}}},
+		told: map[api.RouteReason]bool{},
+	}
+	c.createService()
+	return c
+}
+
+func (c *cluster) createService() {
+	c.uid++
+	c.service = &corev1.Service{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "demo", Name: "app", UID: types.UID(fmt.Sprint("uid-", c.uid)), CreationTimestamp: metav1.NewTime(c.now), Annotations: map[string]string{}, Labels: map[string]string{}},
+		Spec:       corev1.ServiceSpec{ClusterIP: "10.0.0.1", Selector: map[string]string{"app": "app"}, Ports: []corev1.ServicePort{{Name: "http", Port: 8080}}},
+	}
+}
+
+func deploymentRef(name string) WorkloadRef { return WorkloadRef{Kind: "Deployment", Name: name} }
+
+// fixed and rolling create a Deployment, with all its pods, none of them ready.
+func (c *cluster) fixed(name, version string, replicas int) {
+	c.deploy(name, version, replicas, map[string]string{"app": "app", "version": version})
+}
+
+func (c *cluster) rolling(name, version string, replicas int) {
+	c.deploy(name, version, replicas, map[string]string{"app": "app", "workload": name})
+}
+
+func (c *cluster) deploy(name, version string, replicas int, selector map[string]string) {
+	ref := deploymentRef(name)
+	labels := maps.Clone(selector)
+	if version != "" {
+		labels["version"] = version
+	}
+	c.workloads[ref] = &Workload{WorkloadRef: ref, Created: c.now, Replicas: int32(replicas), Selector: selector, Labels: labels}
+	c.pods[ref] = map[string]*PodGroup{}
+	c.run(name, version, replicas, 0)
+}
+
+// run sets how many pods of a version a Deployment has, and how many are ready.
+func (c *cluster) run(name, version string, pods, ready int) {
+	ref := deploymentRef(name)
+	if c.pods[ref] == nil {
+		c.pods[ref] = map[string]*PodGroup{}
+	}
+	if pods == 0 {
+		delete(c.pods[ref], version)
+		return
+	}
+	created := c.now
+	if was := c.pods[ref][version]; was != nil {
+		created = was.Created
+	}
+	c.pods[ref][version] = &PodGroup{Workload: ref, Version: version, Pods: pods, Ready: ready, Created: created}
+}
+
+// ready makes all pods ready, or those of some Deployments.
+func (c *cluster) ready(names ...string) {
+	for ref, groups := range c.pods {
+		for _, group := range groups {
+			if len(names) == 0 || slices.Contains(names, ref.Name) {
+				group.Ready = group.Pods
+			}
+		}
+	}
+}
+
+func (c *cluster) template(name, version string) {
+	c.workloads[deploymentRef(name)].Labels["version"] = version
+}
+
+// remove deletes a Deployment; its pods stay until gone.
+func (c *cluster) remove(name string) { delete(c.workloads, deploymentRef(name)) }
+
+func (c *cluster) gone(name string) { delete(c.pods, deploymentRef(name)) }
+
+func (c *cluster) annotate(pairs ...string) {
+	for _, pair := range pairs {
+		if key, remove := strings.CutSuffix(pair, "-"); remove && !strings.Contains(pair, "=") {
+			delete(c.service.Annotations, "outrigger.dev/"+key)
+			continue
+		}
+		key, value, _ := strings.Cut(pair, "=")
+		c.service.Annotations["outrigger.dev/"+key] = value
+	}
+}
+
+func (c *cluster) observe() Observed {
+	intent, problems := api.RouteIntentOf(c.service, c.namespace)
+	c.problems = problems
+	o := Observed{
+		Service: c.service.DeepCopy(), Namespace: c.namespace.DeepCopy(), Intent: intent, Standing: copyObjects(c.standing), Foreign: copyObjects(c.foreign),
+		IngressServices: c.ingress, IngressSelectors: []string{"ingressgateway"}, ServiceNames: c.names, RootNamespace: "istio-system", Settings: c.settings,
+		ManagedBy: c.managedBy, Ambient: c.ambient,
+	}
+	for _, ref := range slices.SortedFunc(maps.Keys(c.pods), compareRefs) {
+		for _, version := range sortedKeys(c.pods[ref]) {
+			o.Pods = append(o.Pods, *c.pods[ref][version])
+		}
+	}
+	for _, ref := range slices.SortedFunc(maps.Keys(c.workloads), compareRefs) {
+		o.Workloads = append(o.Workloads, *c.workloads[ref])
+	}
+	return o
+}
+
+func copyObjects(o Objects) Objects {
+	var out Objects
+	for _, rule := range o.DestinationRules {
+		out.DestinationRules = append(out.DestinationRules, rule.DeepCopy())
+	}
+	for _, vs := range o.VirtualServices {
+		out.VirtualServices = append(out.VirtualServices, vs.DeepCopy())
+	}
+	for _, gateway := range o.Gateways {
+		out.Gateways = append(out.Gateways, gateway.DeepCopy())
+	}
+	return out
+}
+
+func shuffled(o Observed, random *rand.Rand) Observed {
+	o.Pods, o.Workloads = slices.Clone(o.Pods), slices.Clone(o.Workloads)
+	random.Shuffle(len(o.Pods), func(i, j int) { o.Pods[i], o.Pods[j] = o.Pods[j], o.Pods[i] })
+	random.Shuffle(len(o.Workloads), func(i, j int) { o.Workloads[i], o.Workloads[j] = o.Workloads[j], o.Workloads[i] })
+	random.Shuffle(len(o.Standing.VirtualServices), func(i, j int) {
+		o.Standing.VirtualServices[i], o.Standing.VirtualServices[j] = o.Standing.VirtualServices[j], o.Standing.VirtualServices[i]
+	})
+	return o
+}
+
+// settle plans and applies until nothing changes.
+func (c *cluster) settle() {
+	c.t.Helper()
+	for range 6 {
+		observed := c.observe()
+		before := text(c.t, observed)
+		result := Plan(observed, c.now)
+		if diff := cmp.Diff(before, text(c.t, observed)); diff != "" {
+			c.t.Fatalf("Plan changed what it was given:\n%s", diff)
+		}
+		again := Plan(shuffled(c.observe(), rand.New(rand.NewSource(int64(c.uid)))), c.now)
+		if diff := cmp.Diff(text(c.t, result), text(c.t, again)); diff != "" {
+			c.t.Fatalf("another order of the same input gives another plan:\n%s", diff)
+		}
+		if !result.Next.IsZero() && !result.Next.After(c.now) {
+			c.t.Fatalf("Next is %v, not after now, %v", result.Next, c.now)
+		}
+		c.problems = append(c.problems, result.Problems...)
+		for _, p := range result.Problems {
+			c.told[p.Reason] = true
+		}
+		c.next = result.Next
+		changes := Diff(observed.Standing, result.Objects)
+		if len(changes) == 0 {
+			c.checkDestinations()
+			return
+		}
+		if left := Diff(result.Objects, result.Objects); len(left) > 0 {
+			c.t.Fatalf("Diff(x, x) is not empty: %v", left)
+		}
+		for _, change := range changes {
+			c.apply(change)
+			c.checkSubsets()
+		}
+		c.checkDestinations()
+	}
+	c.t.Fatalf("the plan never comes to rest; the last writes: %v", c.writes)
+}
+
+// advance lets time pass, planning whenever the plan asks for it.
+func (c *cluster) advance(d time.Duration) {
+	c.t.Helper()
+	end := c.now.Add(d)
+	c.settle()
+	for range 100 {
+		if c.next.IsZero() || c.next.After(end) {
+			c.now = end
+			c.settle()
+			return
+		}
+		c.now = c.next
+		c.settle()
+	}
+	c.t.Fatal("a hundred plans are not enough: Next moves too slowly")
+}
+
+func (c *cluster) apply(change Change) {
+	c.t.Helper()
+	kind, name := kindOf(change.Object), change.Object.GetName()
+	c.writes = append(c.writes, fmt.Sprint(change.Action, " ", kind, " ", name))
+	at := slices.IndexFunc(c.standing.all(), func(o Object) bool { return sameName(o, change.Object) })
+	if (at < 0) != (change.Action == Create) {
+		c.t.Fatalf("%s %s %s, but present: %t", change.Action, kind, name, at >= 0)
+	}
+	if at >= 0 && c.standing.all()[at].GetResourceVersion() != change.ResourceVersion {
+		c.t.Fatalf("%s %s %s over resourceVersion %q, it is %q", change.Action, kind, name, change.ResourceVersion, c.standing.all()[at].GetResourceVersion())
+	}
+	c.uid++
+	stamp := func(o Object, was Object) {
+		o.SetResourceVersion(fmt.Sprint(c.uid))
+		o.SetCreationTimestamp(metav1.NewTime(c.now))
+		o.SetUID(types.UID(fmt.Sprint("object-", c.uid)))
+		if was != nil {
+			o.SetCreationTimestamp(was.GetCreationTimestamp())
+			o.SetUID(was.GetUID())
+		}
+	}
+	switch o := change.Object.(type) {
+	case *networkingv1.DestinationRule:
+		c.standing.DestinationRules = put(c.standing.DestinationRules, o.DeepCopy(), change.Action, stamp, func(is, was *networkingv1.DestinationRule) {
+			if is.Spec.TrafficPolicy == nil {
+				is.Spec.TrafficPolicy = was.Spec.TrafficPolicy
+			}
+		})
+	case *networkingv1.VirtualService:
+		c.standing.VirtualServices = put(c.standing.VirtualServices, o.DeepCopy(), change.Action, stamp, nil)
+	case *networkingv1.Gateway:
+		c.standing.Gateways = put(c.standing.Gateways, o.DeepCopy(), change.Action, stamp, nil)
+	}
+}
+
+func put[T Object](list []T, object T, action Action, stamp func(is, was Object), merge func(is, was T)) []T {
+	at := slices.IndexFunc(list, func(o T) bool { return o.GetName() == object.GetName() })
+	switch action {
+	case Delete:
+		return slices.Delete(list, at, at+1)
+	case Create:
+		stamp(object, nil)
+		return append(list, object)
+	}
+	stamp(object, list[at])
+	if merge != nil {
+		merge(object, list[at])
+	}
+	list[at] = object
+	return list
+}
+
+// checkSubsets holds at every moment: a route names only subsets that are there and, unless somebody else's, have been
+// there for the propagation delay; a subset goes only when no route has named it for the retention.
+func (c *cluster) checkSubsets() {
+	c.t.Helper()
+	now := map[string]bool{}
+	for _, rule := range append(slices.Clone(c.standing.DestinationRules), c.foreign.DestinationRules...) {
+		for _, subset := range rule.Spec.Subsets {
+			now[subset.Name] = true
+			if _, known := c.since[subset.Name]; !known {
+				c.since[subset.Name] = c.now
+			}
+		}
+	}
+	for name := range c.since {
+		if !now[name] {
+			if left, named := c.left[name]; named && c.now.Sub(left) < c.settings.SubsetRetention {
+				c.t.Errorf("%v: subset %s went %v after a route named it last", c.now, name, c.now.Sub(left))
+			}
+			delete(c.since, name)
+			delete(c.left, name)
+		}
+	}
+	for _, vs := range c.standing.VirtualServices {
+		for _, d := range destinationsOf(vs) {
+			since, there := c.since[d.Subset]
+			switch {
+			case d.Subset == "":
+			case !there:
+				c.t.Errorf("%v: VirtualService %s names subset %s, which is not there", c.now, vs.Name, d.Subset)
+			case c.now.Sub(since) < c.settings.PropagationDelay:
+				c.t.Errorf("%v: VirtualService %s names subset %s, which has been there for only %v", c.now, vs.Name, d.Subset, c.now.Sub(since))
+			default:
+				c.left[d.Subset] = c.now
+			}
+		}
+	}
+}
+
+// checkDestinations holds whenever nothing is to be written: a route leads to a ready pod wherever one is behind the
+// Service, but for hold.
+func (c *cluster) checkDestinations() {
+	c.t.Helper()
+	if c.empty {
+		return
+	}
+	for _, vs := range c.standing.VirtualServices {
+		for _, http := range vs.Spec.Http {
+			if ready := c.readyBehind(http); ready == 0 && c.anyReady() {
+				c.t.Errorf("%v: rule %s of VirtualService %s leads to no ready pod: %s", c.now, http.Name, vs.Name, routesOf(vs))
+			}
+		}
+	}
+}
+
+func (c *cluster) anyReady() bool { return c.readyBehind(&networkingapi.HTTPRoute{Route: []*networkingapi.HTTPRouteDestination{{Destination: &networkingapi.Destination{}}}}) > 0 }
+
+func (c *cluster) readyBehind(http *networkingapi.HTTPRoute) int {
+	ready := 0
+	for _, route := range http.Route {
+		for _, groups := range c.pods {
+			for version, group := range groups {
+				if route.Destination.Subset == "" || SubsetName(version) == route.Destination.Subset {
+					ready += group.Ready
+				}
+			}
+		}
+	}
+	return ready
+}
+
+// wrote wants exactly these writes since it was asked last.
+func (c *cluster) wrote(want ...string) {
+	c.t.Helper()
+	if diff := cmp.Diff(want, c.writes); diff != "" {
+		c.t.Errorf("%v: writes (-want +got):\n%s", c.now, diff)
+	}
+	c.writes = nil
+}
+
+// has wants these subsets and routes: "v1 v2", "v1=90 v2=10", "-" for a destination without subset, "none" for no route.
+func (c *cluster) has(subsets, routes string) {
+	c.t.Helper()
+	var names []string
+	for _, rule := range c.standing.DestinationRules {
+		for _, subset := range rule.Spec.Subsets {
+			names = append(names, subset.Name)
+		}
+	}
+	if got := strings.Join(names, " "); got != subsets {
+		c.t.Errorf("%v: subsets %q, want %q", c.now, got, subsets)
+	}
+	if got := c.routes("app"); got != routes {
+		c.t.Errorf("%v: routes %q, want %q", c.now, got, routes)
+	}
+}
+
+func (c *cluster) routes(name string) string {
+	for _, vs := range c.standing.VirtualServices {
+		if vs.Name == name {
+			return routesOf(vs)
+		}
+	}
+	return "none"
+}
+
+func routesOf(vs *networkingv1.VirtualService) string {
+	var rules []string
+	for _, http := range vs.Spec.Http {
+		var to []string
+		for _, route := range http.Route {
+			subset := route.Destination.Subset
+			if subset == "" {
+				subset = "-"
+			}
+			if len(http.Route) > 1 {
+				subset = fmt.Sprintf("%s=%d", subset, route.Weight)
+			}
+			to = append(to, subset)
+		}
+		text := strings.Join(to, " ")
+		for _, match := range http.Match {
+			for header, value := range match.Headers {
+				if prefix := header + "=" + value.GetExact() + ": "; !strings.HasPrefix(text, prefix) {
+					text = prefix + text
+				}
+			}
+		}
+		rules = append(rules, text)
+	}
+	return strings.Join(rules, "; ")
+}
+
+// tells wants exactly these reasons to be told now.
+func (c *cluster) tells(want ...api.RouteReason) {
+	c.t.Helper()
+	c.settle()
+	var got []api.RouteReason
+	for _, p := range c.problems {
+		got = append(got, p.Reason)
+	}
+	slices.Sort(got)
+	slices.Sort(want)
+	if diff := cmp.Diff(want, slices.Compact(got)); diff != "" {
+		c.t.Errorf("%v: problems (-want +got):\n%s%v", c.now, diff, c.problems)
+	}
+}
+
+// onceTold wants a reason to have been told since the beginning.
+func (c *cluster) onceTold(reason api.RouteReason) {
+	c.t.Helper()
+	if !c.told[reason] {
+		c.t.Errorf("%v: %s was never told", c.now, reason)
+	}
+}
+
+func text(t *testing.T, value any) string {
+	t.Helper()
+	out, err := yaml.Marshal(value)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(out)
+}

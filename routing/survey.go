@@ -1,0 +1,234 @@
+package routing
+
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
+	corev1 "k8s.io/api/core/v1"
+
+	"outrigger.dev/outrigger/api"
+)
+
+// situation is one plan on its way: what was observed, what was read out of it, and what was decided so far.
+type situation struct {
+	Observed
+	now      time.Time
+	next     time.Time
+	problems []api.RouteProblem
+	host     string
+
+	names    objectNames
+	standing standing
+	record   record // as recorded, then as it is to be recorded
+	recorded bool   // false at first sight
+	renewed  bool   // the Service has another UID than the one that the objects stand for
+
+	waiting []string // workloads that are known and not the default's, by WorkloadRef.String()
+
+	tracks  []track
+	subsets subsetTable
+	foreign foreignFindings
+
+	reselected bool // the Service selects other pods: the destination gives up its subset at once
+	gone       goneDefault
+	exposure   exposure
+	rules      []rule
+	away       []string // weighed versions without pods whose share the default has
+	noRoute    bool     // no route for the mesh is created
+	unsplit    bool     // split or undecided: destinations name no version
+}
+
+// standing are our objects as they are, by their role.
+type standing struct {
+	rule    *networkingv1.DestinationRule
+	mesh    *networkingv1.VirtualService // <service>
+	wild    *networkingv1.VirtualService // <service>-gateway
+	gateway *networkingv1.Gateway
+	words   map[string]string
+	away    []string // versions
+	added   stamps
+	unused  stamps
+	lastRan map[string]string // by WorkloadRef.String()
+	waiting []string          // likewise
+}
+
+func survey(observed Observed, now time.Time) *situation {
+	s := &situation{Observed: observed, now: now, host: hostOf(observed.Service, observed.Settings.ClusterDomain)}
+	s.names = s.chooseNames()
+	s.readStanding()
+	s.readRecord()
+	s.restoreWords()
+	return s
+}
+
+// readStanding finds our objects by name. What bears another of our names (a name was free or taken before) is not
+// wanted and goes.
+func (s *situation) readStanding() {
+	st := &s.standing
+	for _, rule := range s.Standing.DestinationRules {
+		if rule.Name == s.names.rule {
+			st.rule = rule
+		}
+	}
+	for _, vs := range s.Standing.VirtualServices {
+		switch vs.Name {
+		case s.names.mesh:
+			st.mesh = vs
+		case s.names.wild:
+			st.wild = vs
+		}
+	}
+	for _, gateway := range s.Standing.Gateways {
+		if gateway.Name == s.names.gateway {
+			st.gateway = gateway
+		}
+	}
+	var marks map[string]string
+	if st.rule != nil {
+		marks = st.rule.Annotations
+	}
+	st.added, st.unused = parseStamps(marks[api.AnnotationSubsetAdded]), parseStamps(marks[api.AnnotationUnusedSince])
+	st.lastRan = parsePairs(marks[api.AnnotationLastRan])
+	st.waiting = splitList(marks[api.AnnotationWaiting])
+	s.waiting = slices.Clone(st.waiting)
+}
+
+func (st standing) routes() []*networkingv1.VirtualService {
+	var out []*networkingv1.VirtualService
+	for _, vs := range []*networkingv1.VirtualService{st.mesh, st.wild} {
+		if vs != nil {
+			out = append(out, vs)
+		}
+	}
+	return out
+}
+
+// readRecord takes the DestinationRule's word first, since it is written first. Objects of a Service with another UID
+// are written over: nothing is recorded about this one.
+func (s *situation) readRecord() {
+	var candidates []Object
+	if s.standing.rule != nil {
+		candidates = append(candidates, s.standing.rule)
+	}
+	for _, vs := range s.standing.routes() {
+		candidates = append(candidates, vs)
+	}
+	for _, object := range candidates {
+		if owner := controllerOf(object); owner == nil || owner.UID != s.Service.UID {
+			s.renewed = true
+			continue
+		}
+		if r := recordOf(object); !r.isZero() && !s.recorded {
+			s.record, s.recorded = r, true
+		}
+	}
+}
+
+// restoreWords puts what an annotation said last in the place of one that does not parse, so that a slip of the pen
+// moves no traffic.
+func (s *situation) restoreWords() {
+	for _, vs := range s.standing.routes() {
+		words := map[string]string{}
+		if err := json.Unmarshal([]byte(vs.Annotations[api.AnnotationWords]), &words); err == nil && s.standing.words == nil && !s.renewed {
+			s.standing.words, s.standing.away = words, splitList(vs.Annotations[api.AnnotationAway])
+		}
+	}
+	if len(s.Intent.Bad) == 0 {
+		return
+	}
+	service := &corev1.Service{ObjectMeta: *s.Service.ObjectMeta.DeepCopy()}
+	for key := range s.Intent.Bad {
+		delete(service.Annotations, key)
+		if text, said := s.standing.words[key]; said {
+			if service.Annotations == nil {
+				service.Annotations = map[string]string{}
+			}
+			service.Annotations[key] = text
+		}
+	}
+	s.Intent, _ = api.RouteIntentOf(service, s.Namespace)
+}
+
+// later says that time alone changes the answer at t.
+func (s *situation) later(t time.Time) {
+	if t.After(s.now) && (s.next.IsZero() || t.Before(s.next)) {
+		s.next = t
+	}
+}
+
+// over reports whether a wait that began at since is over, and looks again when it will be.
+func (s *situation) over(since time.Time, wait time.Duration) bool {
+	end := since.Add(wait)
+	if wait <= 0 || !end.After(s.now) {
+		return true
+	}
+	s.later(end)
+	return false
+}
+
+func (s *situation) serviceRef() api.ObjectRef {
+	return api.ObjectRef{Kind: "Service", Namespace: s.Service.Namespace, Name: s.Service.Name}
+}
+
+// tell adds a Problem about the Service.
+func (s *situation) tell(reason api.RouteReason, message, advice string) {
+	s.problems = append(s.problems, api.RouteProblem{Object: s.serviceRef(), Reason: reason, Message: message, Advice: advice})
+}
+
+// tellAbout adds a Problem about an annotation of the Service.
+func (s *situation) tellAbout(key, value string, reason api.RouteReason, message, advice string) {
+	s.problems = append(s.problems, api.RouteProblem{
+		Object: s.serviceRef(), Field: api.AnnotationField(key), Value: value, Reason: reason, Message: message, Advice: advice,
+	})
+}
+
+// annotate returns the command that writes annotations of the Service.
+func (s *situation) annotate(pairs ...string) string {
+	return fmt.Sprintf("kubectl annotate service -n %s %s %s --overwrite", s.Service.Namespace, s.Service.Name, strings.Join(pairs, " "))
+}
+
+// deciding names the two commands that decide which versions have traffic.
+func (s *situation) deciding(versions []string) string {
+	if len(versions) == 0 {
+		return ""
+	}
+	shares := make([]string, len(versions))
+	for i, version := range versions {
+		shares[i] = fmt.Sprintf("%s=%d", version, 100/len(versions))
+	}
+	advice := "Decide with " + s.annotate(api.AnnotationDefaultVersion+"="+versions[0])
+	if len(versions) > 1 {
+		advice += " or " + s.annotate(api.AnnotationWeights+"="+strings.Join(shares, ","))
+	}
+	return advice + "."
+}
+
+// wordsText is what the annotations say now, for the VirtualServices.
+func (s *situation) wordsText() string {
+	if len(s.Intent.Texts) == 0 {
+		return ""
+	}
+	out, err := json.Marshal(s.Intent.Texts) // sorted by key
+	if err != nil {
+		panic(err) // a map of texts
+	}
+	return string(out)
+}
+
+// wordChanged reports whether one of these annotations says something else than when the route was written last.
+func (s *situation) wordChanged(keys ...string) bool {
+	return len(s.standing.routes()) > 0 && slices.ContainsFunc(keys, func(key string) bool {
+		return s.standing.words[key] != s.Intent.Texts[key]
+	})
+}
+
+func splitList(text string) []string {
+	return strings.FieldsFunc(text, func(r rune) bool { return r == ',' })
+}
+
+func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }

@@ -1,0 +1,257 @@
+package routing
+
+import (
+	"slices"
+	"time"
+
+	"outrigger.dev/outrigger/api"
+)
+
+// track is one top-level workload behind the Service. Known by kind and name, it stays itself when it is created again.
+type track struct {
+	ref     WorkloadRef
+	exists  bool   // the workload is there, or is of a kind whose absence cannot be seen
+	fixed   bool   // its selector contains the version: Kubernetes refuses to change it
+	next    string // the version in the pod template, where it is known
+	created time.Time
+	groups  []PodGroup // one per version, in natural order; none at 0 pods
+}
+
+// readTracks makes the tracks: the workloads that own the pods, and those without pods whose template the Service
+// selects.
+func (s *situation) readTracks() {
+	byRef := map[WorkloadRef]*track{}
+	at := func(ref WorkloadRef) *track {
+		if byRef[ref] == nil {
+			byRef[ref] = &track{ref: ref, exists: !ref.listed()}
+		}
+		return byRef[ref]
+	}
+	for _, group := range s.Pods {
+		t := at(group.Workload)
+		t.groups = append(t.groups, group)
+		t.exists = t.exists || group.Workload.Kind == "Pod"
+		if t.created.IsZero() || group.Created.Before(t.created) {
+			t.created = group.Created
+		}
+	}
+	for _, w := range s.Workloads {
+		if byRef[w.WorkloadRef] == nil && !selects(s.Service.Spec.Selector, w.Labels) {
+			continue
+		}
+		t := at(w.WorkloadRef)
+		t.exists, t.created, t.next = true, w.Created, w.Labels[s.Intent.VersionLabel]
+		t.fixed = w.Selector[s.Intent.VersionLabel] != ""
+	}
+	for _, t := range byRef {
+		slices.SortFunc(t.groups, func(a, b PodGroup) int { return compareVersions(a.Version, b.Version) })
+		s.tracks = append(s.tracks, *t)
+	}
+	slices.SortFunc(s.tracks, func(a, b track) int { return compareRefs(a.ref, b.ref) })
+}
+
+func (t track) pods() (pods, ready int) {
+	for _, group := range t.groups {
+		pods, ready = pods+group.Pods, ready+group.Ready
+	}
+	return pods, ready
+}
+
+func (t track) runs(version string) bool {
+	return slices.ContainsFunc(t.groups, func(g PodGroup) bool { return g.Version == version && g.Pods > 0 })
+}
+
+// versions are those that the track runs, or would run if it had pods.
+func (t track) versions() []string {
+	var out []string
+	for _, group := range t.groups {
+		out = append(out, group.Version)
+	}
+	if len(out) == 0 {
+		out = append(out, t.next)
+	}
+	return out
+}
+
+// newest is the version that the track rolls out: the template's, or that of the pods that came last.
+func (t track) newest() string {
+	if t.next != "" && t.runs(t.next) {
+		return t.next
+	}
+	newest := PodGroup{}
+	for _, group := range t.groups {
+		if newest.Version == "" || group.Created.After(newest.Created) {
+			newest = group
+		}
+	}
+	return newest.Version
+}
+
+// withPods are the tracks that have a pod.
+func (s *situation) withPods() []track {
+	return slices.DeleteFunc(slices.Clone(s.tracks), func(t track) bool { return len(t.groups) == 0 })
+}
+
+func (s *situation) trackOf(ref WorkloadRef) (track, bool) {
+	at := slices.IndexFunc(s.tracks, func(t track) bool { return t.ref == ref })
+	if at < 0 {
+		return track{}, false
+	}
+	return s.tracks[at], true
+}
+
+// carriers returns what a version stands for among the tracks that run it now: rolling ones as themselves, fixed ones
+// by the version.
+func (s *situation) carriers(version string) meaning {
+	var m meaning
+	for _, t := range s.tracks {
+		switch {
+		case !t.runs(version) || !t.exists:
+		case t.fixed:
+			m.Version = version
+		default:
+			m.Tracks = append(m.Tracks, t.ref)
+		}
+	}
+	if m.isZero() {
+		m.Version = version
+	}
+	return m
+}
+
+// means reports whether a meaning includes the pods of this track that carry this version.
+func (m meaning) includes(t track, version string) bool {
+	if m.All || slices.Contains(m.Tracks, t.ref) {
+		return true
+	}
+	return m.Version != "" && m.Version == version
+}
+
+// groupsOf are the pods that a meaning stands for.
+func (s *situation) groupsOf(m meaning) []PodGroup {
+	var out []PodGroup
+	for _, t := range s.tracks {
+		for _, group := range t.groups {
+			if m.includes(t, group.Version) {
+				out = append(out, group)
+			}
+		}
+	}
+	return out
+}
+
+func (s *situation) podsOf(m meaning) (pods, ready int) {
+	return track{groups: s.groupsOf(m)}.pods()
+}
+
+// podVersions are the versions that have pods, in natural order.
+func (s *situation) podVersions() []string {
+	seen := map[string]bool{}
+	for _, t := range s.tracks {
+		for _, group := range t.groups {
+			if group.Version != "" {
+				seen[group.Version] = true
+			}
+		}
+	}
+	out := sortedKeys(seen)
+	slices.SortFunc(out, compareVersions)
+	return out
+}
+
+// isGone reports whether the workloads behind a meaning were deleted: none of their kinds and names is there any more,
+// and no other carries the version. A workload of a kind that we cannot look for is never gone.
+func (s *situation) isGone(m meaning) bool {
+	if m.isZero() || m.All {
+		return false
+	}
+	for _, ref := range m.Tracks {
+		if !ref.listed() || slices.ContainsFunc(s.Workloads, func(w Workload) bool { return w.WorkloadRef == ref }) {
+			return false
+		}
+		if t, seen := s.trackOf(ref); seen && t.exists {
+			return false
+		}
+	}
+	versions := []string{m.Version}
+	for _, ref := range m.Tracks {
+		versions = append(versions, s.standing.lastRan[ref.String()])
+	}
+	for _, t := range s.tracks {
+		for _, version := range t.versions() {
+			if t.exists && version != "" && slices.Contains(versions, version) {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+// bindNames decides what each written name means, once: when a rolling track carries it as it is first seen together
+// with a pod, it is that track from then on. A changed text binds anew the names that some track carries.
+func (s *situation) bindNames() {
+	changed := s.wordChanged(api.AnnotationDefaultVersion, api.AnnotationWeights, api.AnnotationMatch)
+	names, old := map[string]meaning{}, s.record.Names
+	for _, name := range s.writtenNames() {
+		bound, has := old[name]
+		carried := s.carriers(name)
+		switch {
+		case has && (!changed || len(s.groupsOf(meaning{Version: name})) == 0):
+			names[name] = bound
+		case len(carried.Tracks) > 0 && !s.literalAlready(name, carried):
+			names[name] = carried
+		}
+	}
+	if changed || len(names) > 0 {
+		names = s.apart(names)
+	}
+	if len(names) == 0 {
+		names = nil
+	}
+	s.record.Names = names
+}
+
+// literalAlready reports whether a name was a version's before a rolling workload came to carry its text: a fixed
+// workload has it, and the route names it.
+func (s *situation) literalAlready(name string, carried meaning) bool {
+	return carried.Version != "" && s.standingNames(name)
+}
+
+// apart makes names literal that would mean the same track: the user tells its versions apart.
+func (s *situation) apart(names map[string]meaning) map[string]meaning {
+	users := map[WorkloadRef]int{}
+	for _, m := range names {
+		for _, ref := range m.Tracks {
+			users[ref]++
+		}
+	}
+	for name, m := range names {
+		if slices.ContainsFunc(m.Tracks, func(ref WorkloadRef) bool { return users[ref] > 1 }) {
+			names[name] = meaning{Version: name}
+		}
+	}
+	return names
+}
+
+func (s *situation) meaningOf(name string) meaning {
+	if m, bound := s.record.Names[name]; bound {
+		return m
+	}
+	return meaning{Version: name}
+}
+
+// writtenNames are the versions that the annotations name, sorted.
+func (s *situation) writtenNames() []string {
+	var out []string
+	if s.Intent.Default.Policy == api.DefaultLiteral && s.Intent.Default.Version != "" {
+		out = append(out, s.Intent.Default.Version)
+	}
+	for _, w := range s.Intent.Weights {
+		out = append(out, w.Version)
+	}
+	for _, m := range s.Intent.Match {
+		out = append(out, m.Version)
+	}
+	slices.Sort(out)
+	return slices.Compact(out)
+}

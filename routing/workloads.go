@@ -1,0 +1,124 @@
+package routing
+
+import (
+	"cmp"
+	"slices"
+	"strings"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+// WorkloadOf returns the top-level workload that a pod belongs to, found in the pod alone: a ReplicaSet that carries
+// the pod's template hash is its Deployment (or Rollout), a pod without a controller is its own workload. It is false
+// for the pods of Jobs and CronJobs, which are no workload that serves.
+func WorkloadOf(pod *corev1.Pod) (WorkloadRef, bool) {
+	owner := metav1.GetControllerOfNoCopy(pod)
+	if owner == nil {
+		return WorkloadRef{Kind: "Pod", Name: pod.Name}, true
+	}
+	switch owner.Kind {
+	case "Job", "CronJob":
+		return WorkloadRef{}, false
+	case "ReplicaSet":
+		if name, ok := withoutHash(owner.Name, pod.Labels[appsv1.DefaultDeploymentUniqueLabelKey]); ok {
+			return WorkloadRef{Kind: "Deployment", Name: name}, true
+		}
+		if name, ok := withoutHash(owner.Name, pod.Labels["rollouts-pod-template-hash"]); ok {
+			return WorkloadRef{Kind: "Rollout", Name: name}, true
+		}
+	case "ReplicationController":
+		if name := pod.Labels["deploymentconfig"]; name != "" {
+			return WorkloadRef{Kind: "DeploymentConfig", Name: name}, true
+		}
+	}
+	return WorkloadRef{Kind: owner.Kind, Name: owner.Name}, true
+}
+
+func withoutHash(name, hash string) (string, bool) {
+	if hash == "" {
+		return "", false
+	}
+	short, found := strings.CutSuffix(name, "-"+hash)
+	return short, found && short != ""
+}
+
+// GroupPods counts pods by workload and version, sorted. Finished pods and pods of Jobs are left out.
+func GroupPods(pods []*corev1.Pod, versionLabel string) []PodGroup {
+	type key struct {
+		ref     WorkloadRef
+		version string
+	}
+	groups := map[key]*PodGroup{}
+	for _, pod := range pods {
+		ref, serves := WorkloadOf(pod)
+		if !serves || pod.Status.Phase == corev1.PodSucceeded || pod.Status.Phase == corev1.PodFailed {
+			continue
+		}
+		at := key{ref, pod.Labels[versionLabel]}
+		group := groups[at]
+		if group == nil {
+			group = &PodGroup{Workload: ref, Version: at.version, Created: pod.CreationTimestamp.Time}
+			groups[at] = group
+		}
+		group.Pods++
+		if isReady(pod) {
+			group.Ready++
+		}
+		if pod.CreationTimestamp.Time.Before(group.Created) {
+			group.Created = pod.CreationTimestamp.Time
+		}
+	}
+	out := make([]PodGroup, 0, len(groups))
+	for _, group := range groups {
+		out = append(out, *group)
+	}
+	slices.SortFunc(out, func(a, b PodGroup) int {
+		return cmp.Or(compareRefs(a.Workload, b.Workload), cmp.Compare(a.Version, b.Version))
+	})
+	return out
+}
+
+func isReady(pod *corev1.Pod) bool {
+	if pod.DeletionTimestamp != nil {
+		return false
+	}
+	return slices.ContainsFunc(pod.Status.Conditions, func(c corev1.PodCondition) bool {
+		return c.Type == corev1.PodReady && c.Status == corev1.ConditionTrue
+	})
+}
+
+func compareRefs(a, b WorkloadRef) int {
+	return cmp.Or(cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.Name, b.Name))
+}
+
+// String returns "Deployment/app", the form in which a record names a workload.
+func (r WorkloadRef) String() string { return r.Kind + "/" + r.Name }
+
+func refFrom(text string) (WorkloadRef, bool) {
+	kind, name, ok := strings.Cut(text, "/")
+	return WorkloadRef{Kind: kind, Name: name}, ok && kind != "" && name != ""
+}
+
+// listed says whether workloads of this kind are all in Observed.Workloads, so that one that is not there is gone. A
+// bare pod is there as long as its pod is.
+func (r WorkloadRef) listed() bool {
+	switch r.Kind {
+	case "Deployment", "StatefulSet", "DaemonSet", "Pod":
+		return true
+	}
+	return false
+}
+
+func selects(selector, labels map[string]string) bool {
+	if len(selector) == 0 {
+		return false
+	}
+	for key, value := range selector {
+		if is, has := labels[key]; !has || is != value {
+			return false
+		}
+	}
+	return true
+}
