@@ -251,7 +251,7 @@ func (p *patcher) editList(at place, had []element, strangers map[string]element
 		if origin[j] >= 0 {
 			from, known = had[origin[j]], true
 		}
-		out[j] = moved(at.item(j), from, known, wanted)
+		out[j] = carried(at.item(j), from, known, wanted)
 		p.add("add", at.item(j), out[j])
 	}
 	for j, wanted := range after {
@@ -262,8 +262,8 @@ func (p *patcher) editList(at place, had []element, strangers map[string]element
 	return out
 }
 
-// moved returns an element as it is put in: as it was received, if it was, with its changes applied.
-func moved(at place, from element, known bool, wanted any) any {
+// carried returns an element as it is put in: as it was received, if it was, with its changes applied.
+func carried(at place, from element, known bool, wanted any) any {
 	if !known {
 		return withoutNoise(at, wanted)
 	}

@@ -200,7 +200,7 @@ func FuzzPatch(f *testing.F) {
 		samePod(t, result, after)
 		want := map[string]string{}
 		for name, mark := range marks(t, received) {
-			if present(after, name) {
+			if stillThere(after, name) {
 				want[name] = mark
 			}
 		}
@@ -401,8 +401,8 @@ func marks(t *testing.T, document []byte) map[string]string {
 	return out
 }
 
-// present tells whether the part is still in the pod.
-func present(pod *corev1.Pod, name string) bool {
+// stillThere tells whether the part is still in the pod.
+func stillThere(pod *corev1.Pod, name string) bool {
 	if name == "pod" || name == "metadata" || name == "spec" {
 		return true
 	}
