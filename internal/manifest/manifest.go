@@ -273,7 +273,7 @@ func objectOf(fields map[string]any, where string) (*Object, error) {
 		value, given := from[key]
 		text, isText := value.(string)
 		if given && value != nil && !isText {
-			faults = append(faults, fmt.Errorf("%s is %s, expected text", path, describe(value)))
+			faults = append(faults, fmt.Errorf("%s is %s, expected text; write it in quotes", path, describe(value)))
 		}
 		*into = text
 	}

@@ -100,7 +100,7 @@ func TestWhatIsNotAnObjectIsRefusedWithItsPlace(t *testing.T) {
 		{"a list", "- a\n", "document 1 is not a Kubernetes object but a list: expected a mapping with apiVersion and kind"},
 		{"no kind", "apiVersion: v1\nmetadata: {name: web}\n", "document 1 (web) is not a Kubernetes object: it has no kind"},
 		{"no apiVersion", "kind: Pod\n", "document 1 (Pod) is not a Kubernetes object: it has no apiVersion"},
-		{"a number for a name", "apiVersion: v1\nkind: Pod\nmetadata: {name: 5}\n", "document 1 (Pod) is not a Kubernetes object: metadata.name is the value 5, expected text"},
+		{"a number for a name", "apiVersion: v1\nkind: Pod\nmetadata: {name: 5}\n", "document 1 (Pod) is not a Kubernetes object: metadata.name is the value 5, expected text; write it in quotes"},
 		{"an item that is text", "apiVersion: v1\nkind: List\nitems: [{apiVersion: v1, kind: Pod}, oops]\n", `document 1, item 2 of the List is not a Kubernetes object but the text "oops"`},
 		{"an item without kind", "apiVersion: v1\nkind: List\nitems: [{apiVersion: v1, metadata: {name: web}}]\n", "document 1, item 1 (web) is not a Kubernetes object: it has no kind (the List was not read)"},
 		{"items that are no list", "apiVersion: v1\nkind: List\nitems: {a: b}\n", "document 1 (List): items is a mapping, expected a list of objects"},

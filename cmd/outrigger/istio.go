@@ -1,0 +1,286 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/spf13/pflag"
+	istioclient "istio.io/client-go/pkg/clientset/versioned"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/tools/clientcmd"
+	"sigs.k8s.io/yaml"
+
+	"outrigger.dev/outrigger/api"
+	"outrigger.dev/outrigger/inject"
+)
+
+var nativeSidecarWords = []string{"auto", "enabled", "disabled"}
+
+// istioFlags say where Istio's configuration comes from.
+type istioFlags struct {
+	kubeconfig, context          string
+	istioNamespace, revision     string
+	configFile, valuesFile, mesh string
+	nativeSidecars               string
+}
+
+func (f *istioFlags) register(flags *pflag.FlagSet) {
+	flags.StringVar(&f.configFile, "injectConfigFile", "", `file with the key "config" of ConfigMap istio-sidecar-injector, or a template alone`)
+	flags.StringVar(&f.valuesFile, "valuesFile", "", `file with the key "values" of ConfigMap istio-sidecar-injector`)
+	flags.StringVar(&f.mesh, "meshConfigFile", "", `file with the key "mesh" of ConfigMap istio`)
+	flags.StringVar(&f.kubeconfig, "kubeconfig", "", "kubeconfig file (default: as kubectl finds it)")
+	flags.StringVar(&f.context, "context", "", "context of the kubeconfig (default: the current one)")
+	flags.StringVarP(&f.istioNamespace, "istioNamespace", "i", "istio-system", "namespace of Istio's ConfigMaps")
+	flags.StringVarP(&f.revision, "revision", "r", "", "Istio's revision (default: the default one)")
+	flags.StringVar(&f.nativeSidecars, "nativeSidecars", "", "proxy as a native sidecar: auto, enabled or disabled (default: as Istio's values say)")
+}
+
+// istioSource is Istio's configuration and what else of the cluster injection depends on.
+type istioSource struct {
+	config    *inject.Config
+	warnings  []api.InjectProblem  // about the configuration itself
+	namespace string               // of objects that name none
+	client    kubernetes.Interface // nil without a cluster
+}
+
+// load reads and parses Istio's configuration from the three files, or else from the cluster.
+func (f *istioFlags) load(ctx context.Context) (*istioSource, error) {
+	if f.nativeSidecars != "" && !slices.Contains(nativeSidecarWords, f.nativeSidecars) {
+		return nil, fmt.Errorf("--nativeSidecars=%s: expected auto, enabled or disabled", f.nativeSidecars)
+	}
+	local, err := f.wantsFiles()
+	if err != nil {
+		return nil, err
+	}
+	if local {
+		return f.fromFiles()
+	}
+	return f.fromCluster(ctx)
+}
+
+// wantsFiles says whether the files are given; some without the others would mix two installations.
+func (f *istioFlags) wantsFiles() (bool, error) {
+	var given, missing []string
+	for _, file := range []struct{ flag, value string }{
+		{"--injectConfigFile", f.configFile}, {"--valuesFile", f.valuesFile}, {"--meshConfigFile", f.mesh},
+	} {
+		if file.value == "" {
+			missing = append(missing, file.flag)
+		} else {
+			given = append(given, file.flag)
+		}
+	}
+	if len(given) > 0 && len(missing) > 0 {
+		return false, fmt.Errorf("%s without %s: the three belong together, give all of them, or none to read the cluster",
+			strings.Join(given, " and "), strings.Join(missing, " and "))
+	}
+	return len(given) > 0, nil
+}
+
+func (f *istioFlags) fromFiles() (*istioSource, error) {
+	source := inject.Source{Settings: f.settings()}
+	for _, file := range []struct {
+		name, key string
+		into      *string
+	}{{f.configFile, "config", &source.Config}, {f.valuesFile, "values", &source.Values}, {f.mesh, "mesh", &source.Mesh}} {
+		text, err := os.ReadFile(file.name)
+		if err != nil {
+			return nil, err
+		}
+		if *file.into, err = keyOf(file.name, file.key, string(text)); err != nil {
+			return nil, err
+		}
+	}
+	source.Config = wholeConfig(source.Config)
+	loaded, err := parse(source, "the configuration of the files")
+	if err != nil {
+		return nil, err
+	}
+	loaded.namespace = metav1.NamespaceDefault
+	return loaded, nil
+}
+
+func (f *istioFlags) settings() inject.Settings {
+	return inject.Settings{Revision: f.revision, NativeSidecars: f.nativeSidecars}
+}
+
+// keyOf returns the text of a file, or, where the file is a whole ConfigMap, what stands under its key.
+func keyOf(file, key, text string) (string, error) {
+	var configMap corev1.ConfigMap
+	if err := yaml.Unmarshal([]byte(text), &configMap); err != nil || configMap.Kind != "ConfigMap" {
+		return text, nil // templates are no YAML
+	}
+	value, ok := configMap.Data[key]
+	if !ok {
+		return "", fmt.Errorf("%s: ConfigMap %s has no key %q", file, configMap.Name, key)
+	}
+	return value, nil
+}
+
+var configKeys = regexp.MustCompile(`(?m)^(policy|templates|defaultTemplates|aliases):`)
+
+// wholeConfig makes a template alone, as istioctl takes it too, the template "sidecar" of a configuration.
+func wholeConfig(text string) string {
+	if configKeys.MatchString(text) {
+		return text
+	}
+	whole, err := yaml.Marshal(map[string]any{"policy": "enabled", "defaultTemplates": []string{"sidecar"}, "templates": map[string]string{"sidecar": text}})
+	if err != nil {
+		return text // text can always be written
+	}
+	return string(whole)
+}
+
+func parse(source inject.Source, what string) (*istioSource, error) {
+	config, problems, err := inject.Parse(source)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", what, err)
+	}
+	return &istioSource{config: config, warnings: problems}, nil
+}
+
+// errNoSource is what a user without cluster and files is told: there is nothing that could be made up.
+var errNoSource = errors.New("no Istio configuration: there is neither a cluster (no --kubeconfig, KUBECONFIG, ~/.kube/config or pod's account) nor " +
+	"--injectConfigFile, --valuesFile and --meshConfigFile; Outrigger has no template, hub or tag of its own")
+
+func (f *istioFlags) fromCluster(ctx context.Context) (*istioSource, error) {
+	rules := clientcmd.NewDefaultClientConfigLoadingRules()
+	rules.ExplicitPath = f.kubeconfig
+	loaded := clientcmd.NewNonInteractiveDeferredLoadingClientConfig(rules, &clientcmd.ConfigOverrides{CurrentContext: f.context})
+	rest, err := loaded.ClientConfig()
+	if clientcmd.IsEmptyConfig(err) {
+		return nil, errNoSource
+	}
+	if err != nil {
+		return nil, fmt.Errorf("kubeconfig: %w", err)
+	}
+	rest.UserAgent = "outrigger/" + version
+	client, err := kubernetes.NewForConfig(rest)
+	if err != nil {
+		return nil, fmt.Errorf("kubeconfig: %w", err)
+	}
+	namespace, _, err := loaded.Namespace()
+	if err != nil {
+		return nil, fmt.Errorf("kubeconfig: %w", err)
+	}
+	source, err := f.read(ctx, client)
+	if err != nil {
+		return nil, err
+	}
+	found, err := parse(source, "Istio's configuration in namespace "+f.istioNamespace)
+	if err != nil {
+		return nil, err
+	}
+	istio, err := istioclient.NewForConfig(rest)
+	if err != nil {
+		return nil, fmt.Errorf("kubeconfig: %w", err)
+	}
+	facts, err := f.facts(ctx, client, istio)
+	if err != nil {
+		return nil, err
+	}
+	found.config, found.namespace, found.client = found.config.With(facts), namespace, client
+	return found, nil
+}
+
+// facts reads what else the webhook goes by: kubelets' versions, where no flag decides, and ProxyConfig resources, where
+// there are any.
+func (f *istioFlags) facts(ctx context.Context, client kubernetes.Interface, istio istioclient.Interface) (inject.Facts, error) {
+	facts := inject.Facts{Nodes: map[string]string{}}
+	nodes := &corev1.NodeList{}
+	if f.nativeSidecars != "enabled" && f.nativeSidecars != "disabled" {
+		var err error
+		if nodes, err = client.CoreV1().Nodes().List(ctx, metav1.ListOptions{}); err != nil {
+			return facts, fmt.Errorf("read the nodes' kubelets, by which the webhook decides about native sidecars (--nativeSidecars enabled or disabled needs none): %w", err)
+		}
+	}
+	for _, node := range nodes.Items {
+		facts.Nodes[node.Name] = node.Status.NodeInfo.KubeletVersion
+	}
+	found, err := istio.NetworkingV1beta1().ProxyConfigs(metav1.NamespaceAll).List(ctx, metav1.ListOptions{})
+	if apierrors.IsNotFound(err) {
+		return facts, nil // its CRD is not installed
+	}
+	if err != nil {
+		return facts, fmt.Errorf("read ProxyConfig resources: %w", err)
+	}
+	facts.ProxyConfigs = found.Items
+	return facts, nil
+}
+
+// read reads Istio's two ConfigMaps.
+func (f *istioFlags) read(ctx context.Context, client kubernetes.Interface) (inject.Source, error) {
+	source := inject.Source{Settings: f.settings()}
+	configMaps := client.CoreV1().ConfigMaps(f.istioNamespace)
+	injector, err := configMaps.Get(ctx, withRevision("istio-sidecar-injector", f.revision), metav1.GetOptions{})
+	if apierrors.IsNotFound(err) && f.revision == "" {
+		// Every install with a revision has no unsuffixed ConfigMap; the tag "default" says which one stands for it.
+		tag, tagErr := client.AdmissionregistrationV1().MutatingWebhookConfigurations().Get(ctx, "istio-revision-tag-default", metav1.GetOptions{})
+		if tagErr == nil && tag.Labels["istio.io/rev"] != "" {
+			f.revision = tag.Labels["istio.io/rev"]
+			return f.read(ctx, client)
+		}
+	}
+	if err != nil {
+		return inject.Source{}, f.unreadable(withRevision("istio-sidecar-injector", f.revision), err)
+	}
+	mesh, err := configMaps.Get(ctx, withRevision("istio", f.revision), metav1.GetOptions{})
+	if err != nil {
+		return inject.Source{}, f.unreadable(withRevision("istio", f.revision), err)
+	}
+	source.Config, source.Values, source.Mesh = injector.Data["config"], injector.Data["values"], mesh.Data["mesh"]
+	source.Release = releaseOf(injector.Labels)
+	return source, nil
+}
+
+func (f *istioFlags) unreadable(name string, err error) error {
+	if apierrors.IsNotFound(err) {
+		return fmt.Errorf("no Istio configuration: there is no ConfigMap %s in namespace %s; say where Istio is with --istioNamespace and --revision, or give --injectConfigFile, --valuesFile and --meshConfigFile", name, f.istioNamespace)
+	}
+	return fmt.Errorf("read ConfigMap %s/%s: %w", f.istioNamespace, name, err)
+}
+
+// withRevision returns the name of an object of one revision, as Istio's chart does.
+func withRevision(name, revision string) string {
+	if revision == "" || revision == "default" {
+		return name
+	}
+	return name + "-" + revision
+}
+
+// releaseOf returns Istio's release as its chart wrote it on the ConfigMap; the chart of the source tree says 1.0.0,
+// which means nothing.
+func releaseOf(labels map[string]string) string {
+	release := labels["app.kubernetes.io/version"]
+	if release == "" {
+		release, _ = strings.CutPrefix(labels["helm.sh/chart"], "istiod-")
+	}
+	if release == "1.0.0" {
+		return ""
+	}
+	return release
+}
+
+// lookup returns a Namespace of the cluster; without one, or where it is not there yet, one with only a name.
+func (s *istioSource) lookup(ctx context.Context, name string) (*corev1.Namespace, error) {
+	unknown := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}}
+	if s.client == nil {
+		return unknown, nil
+	}
+	namespace, err := s.client.CoreV1().Namespaces().Get(ctx, name, metav1.GetOptions{})
+	if apierrors.IsNotFound(err) || apierrors.IsForbidden(err) {
+		return unknown, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read Namespace %s: %w", name, err)
+	}
+	return namespace, nil
+}

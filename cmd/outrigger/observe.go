@@ -1,0 +1,199 @@
+package main
+
+import (
+	"cmp"
+	"slices"
+	"strings"
+	"time"
+
+	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
+
+	"outrigger.dev/outrigger/api"
+	"outrigger.dev/outrigger/internal/manifest"
+	"outrigger.dev/outrigger/routing"
+)
+
+// world is what the input says of a cluster: as if all of it had been created together, and every workload had all its
+// pods ready.
+type world struct {
+	created    time.Time
+	namespaces map[string]*corev1.Namespace
+	services   []*corev1.Service
+	workloads  []workload
+	foreign    routing.Objects // hand-written routes
+}
+
+// workload is one that makes pods behind Services.
+type workload struct {
+	routing.Workload
+	namespace string
+}
+
+// worldOf reads the objects that routes depend on; others do not matter.
+func worldOf(stream *manifest.Stream, namespace string, created time.Time) (*world, error) {
+	w := &world{created: created}
+	var err error
+	if w.namespaces, err = namespacesIn(stream); err != nil {
+		return nil, err
+	}
+	for _, object := range stream.Objects() {
+		if err := w.add(object, namespace); err != nil {
+			return nil, err
+		}
+	}
+	return w, nil
+}
+
+func (w *world) add(object *manifest.Object, namespace string) error {
+	if object.Namespace != "" {
+		namespace = object.Namespace
+	}
+	group, _, _ := strings.Cut(object.APIVersion, "/")
+	switch group + "/" + object.Kind {
+	case "v1/Service":
+		service := &corev1.Service{}
+		if err := decodeObject(object, service); err != nil {
+			return err
+		}
+		service.Namespace, service.CreationTimestamp = namespace, metav1.NewTime(w.created)
+		w.services = append(w.services, service)
+	case "networking.istio.io/DestinationRule":
+		rule := &networkingv1.DestinationRule{}
+		if err := decodeObject(object, rule); err != nil {
+			return err
+		}
+		rule.Namespace = namespace
+		w.foreign.DestinationRules = append(w.foreign.DestinationRules, rule)
+	case "networking.istio.io/VirtualService":
+		virtual := &networkingv1.VirtualService{}
+		if err := decodeObject(object, virtual); err != nil {
+			return err
+		}
+		virtual.Namespace = namespace
+		w.foreign.VirtualServices = append(w.foreign.VirtualServices, virtual)
+	case "networking.istio.io/Gateway":
+		gateway := &networkingv1.Gateway{}
+		if err := decodeObject(object, gateway); err != nil {
+			return err
+		}
+		gateway.Namespace = namespace
+		w.foreign.Gateways = append(w.foreign.Gateways, gateway)
+	default:
+		return w.addWorkload(object, namespace)
+	}
+	return nil
+}
+
+func (w *world) addWorkload(object *manifest.Object, namespace string) error {
+	found := workload{namespace: namespace, Workload: routing.Workload{
+		WorkloadRef: routing.WorkloadRef{Kind: object.Kind, Name: object.Name}, Created: w.created, Replicas: 1,
+	}}
+	var replicas *int32
+	var selector *metav1.LabelSelector
+	group, _, _ := strings.Cut(object.APIVersion, "/")
+	switch group + "/" + object.Kind {
+	case "apps/Deployment":
+		typed := &appsv1.Deployment{}
+		if err := decodeObject(object, typed); err != nil {
+			return err
+		}
+		replicas, selector, found.Labels = typed.Spec.Replicas, typed.Spec.Selector, typed.Spec.Template.Labels
+	case "apps/StatefulSet":
+		typed := &appsv1.StatefulSet{}
+		if err := decodeObject(object, typed); err != nil {
+			return err
+		}
+		replicas, selector, found.Labels = typed.Spec.Replicas, typed.Spec.Selector, typed.Spec.Template.Labels
+	case "apps/ReplicaSet":
+		typed := &appsv1.ReplicaSet{}
+		if err := decodeObject(object, typed); err != nil {
+			return err
+		}
+		replicas, selector, found.Labels = typed.Spec.Replicas, typed.Spec.Selector, typed.Spec.Template.Labels
+	case "apps/DaemonSet":
+		typed := &appsv1.DaemonSet{}
+		if err := decodeObject(object, typed); err != nil {
+			return err
+		}
+		selector, found.Labels = typed.Spec.Selector, typed.Spec.Template.Labels
+	case "v1/Pod":
+		typed := &corev1.Pod{}
+		if err := decodeObject(object, typed); err != nil {
+			return err
+		}
+		found.Labels = typed.Labels
+	default:
+		return nil
+	}
+	if replicas != nil {
+		found.Replicas = *replicas
+	}
+	if selector != nil {
+		found.Selector = selector.MatchLabels
+	}
+	w.workloads = append(w.workloads, found)
+	return nil
+}
+
+// observed gathers what one plan depends on, as the controller gathers it from a cluster.
+func (w *world) observed(service *corev1.Service, intent api.RouteIntent, settings api.RoutingSettings) routing.Observed {
+	observed := routing.Observed{
+		Service: service, Namespace: w.namespaces[service.Namespace], Intent: intent, Settings: settings,
+		Foreign: w.concerning(service, settings.ClusterDomain), ServiceNames: map[string]bool{}, RootNamespace: "istio-system",
+		Ambient: w.namespaces[service.Namespace].Labels["istio.io/dataplane-mode"] == "ambient",
+	}
+	for _, other := range w.services {
+		if other.Namespace == service.Namespace {
+			observed.ServiceNames[other.Name] = true
+		}
+	}
+	selector := labels.SelectorFromSet(service.Spec.Selector)
+	for _, found := range w.workloads {
+		if found.namespace != service.Namespace {
+			continue
+		}
+		if slices.Contains([]string{"Deployment", "StatefulSet", "DaemonSet"}, found.Kind) {
+			observed.Workloads = append(observed.Workloads, found.Workload)
+		}
+		if found.Replicas == 0 || len(service.Spec.Selector) == 0 || !selector.Matches(labels.Set(found.Labels)) {
+			continue
+		}
+		observed.Pods = append(observed.Pods, routing.PodGroup{
+			Workload: found.WorkloadRef, Version: found.Labels[intent.VersionLabel],
+			Pods: int(found.Replicas), Ready: int(found.Replicas), Created: w.created,
+		})
+	}
+	slices.SortFunc(observed.Pods, func(a, b routing.PodGroup) int {
+		return cmp.Or(cmp.Compare(a.Workload.Kind, b.Workload.Kind), cmp.Compare(a.Workload.Name, b.Workload.Name), cmp.Compare(a.Version, b.Version))
+	})
+	slices.SortFunc(observed.Workloads, func(a, b routing.Workload) int {
+		return cmp.Or(cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.Name, b.Name))
+	})
+	return observed
+}
+
+// concerning returns the routes of others that may matter to a Service, each list sorted by name.
+func (w *world) concerning(service *corev1.Service, clusterDomain string) routing.Objects {
+	return routing.Objects{
+		DestinationRules: matter(w.foreign.DestinationRules, service, clusterDomain),
+		VirtualServices:  matter(w.foreign.VirtualServices, service, clusterDomain),
+		Gateways:         matter(w.foreign.Gateways, service, clusterDomain),
+	}
+}
+
+func matter[T routing.Object](objects []T, service *corev1.Service, clusterDomain string) []T {
+	var out []T
+	for _, object := range objects {
+		if routing.MayConcern(object, service, clusterDomain) {
+			out = append(out, object)
+		}
+	}
+	slices.SortFunc(out, func(a, b T) int {
+		return cmp.Or(cmp.Compare(a.GetNamespace(), b.GetNamespace()), cmp.Compare(a.GetName(), b.GetName()))
+	})
+	return out
+}

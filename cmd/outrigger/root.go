@@ -1,0 +1,36 @@
+package main
+
+import (
+	"path/filepath"
+	"strings"
+
+	"github.com/spf13/cobra"
+)
+
+// root returns the command with all its subcommands. Under the name kubectl-outrigger it is a plugin of kubectl, and
+// shows itself as one.
+func root(program string) *cobra.Command {
+	command := &cobra.Command{
+		Use:   "outrigger",
+		Short: "Sidecars and version routes for Istio, from labels alone",
+		Long: `Outrigger injects Istio's sidecar as istiod would, from the cluster's own Istio configuration, and keeps
+DestinationRule, VirtualService and Gateway true to the "version" labels of the pods that really run.
+
+In a cluster it runs as "outrigger serve", installed by the Helm chart. The other commands do the same by hand.`,
+		Example: `  # What the webhook would make of these pods, and apply it
+  outrigger inject -f app.yaml | kubectl apply -f -
+
+  # The routes that the controller would make for these Services
+  outrigger routes -f app.yaml
+
+  # Completion for the shell you are in
+  source <(outrigger completion bash)`,
+		SilenceUsage:  true,
+		SilenceErrors: true,
+	}
+	if strings.HasPrefix(filepath.Base(program), "kubectl-") {
+		command.Annotations = map[string]string{cobra.CommandDisplayNameAnnotation: "kubectl outrigger"}
+	}
+	command.AddCommand(injectCommand(), routesCommand(), serveCommand(), versionCommand())
+	return command
+}

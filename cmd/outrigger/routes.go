@@ -1,0 +1,203 @@
+package main
+
+import (
+	"bytes"
+	"cmp"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/tools/clientcmd"
+	"sigs.k8s.io/yaml"
+
+	"outrigger.dev/outrigger/api"
+	"outrigger.dev/outrigger/internal/manifest"
+	"outrigger.dev/outrigger/routing"
+)
+
+func routesCommand() *cobra.Command {
+	var input, output, namespace, configFile string
+	command := &cobra.Command{
+		Use:   "routes -f FILE",
+		Short: "Print the DestinationRules, VirtualServices and Gateways that the controller would make",
+		Long: `Reads Services and workloads (and, where they are there, Namespaces and hand-written routes) and prints the objects
+that the controller would keep for them once all pods are ready and nothing is under way any more. No cluster is asked:
+the input is taken to be all there is, created together.
+
+A Namespace that is not in the input is taken to be labelled for injection. What is not made, or made otherwise, is told
+on stderr with its reason.`,
+		Example: `  # The routes of an application
+  outrigger routes -f app.yaml -n demo
+
+  # What an annotation would change
+  kubectl annotate --local -f app.yaml outrigger.dev/expose=true -o yaml | outrigger routes -f -`,
+		Args: cobra.NoArgs,
+		RunE: func(command *cobra.Command, _ []string) error {
+			print, err := printerFor(output)
+			if err != nil {
+				return err
+			}
+			config, err := readConfig(configFile)
+			if err != nil {
+				return err
+			}
+			stream, err := readInput(input, command.InOrStdin())
+			if err != nil {
+				return err
+			}
+			if namespace == "" {
+				namespace = contextNamespace()
+			}
+			w, err := worldOf(stream, namespace, assumedTime)
+			if err != nil {
+				return err
+			}
+			made, err := w.routes(config.RoutingSettings(), command.ErrOrStderr())
+			if err != nil {
+				return err
+			}
+			return print(made, command.OutOrStdout())
+		},
+	}
+	flags := command.Flags()
+	flags.StringVarP(&input, "filename", "f", "", "file to read, - for standard input (required)")
+	flags.StringVarP(&output, "output", "o", "yaml", `"yaml", "json", or the name of a file to write YAML to`)
+	flags.StringVarP(&namespace, "namespace", "n", "", `namespace of what names none (default: the kubeconfig context's, else "default")`)
+	flags.StringVar(&configFile, "config", "", "configuration file of outrigger serve, for its routing settings")
+	_ = command.RegisterFlagCompletionFunc("output", cobra.FixedCompletions([]string{"yaml", "json"}, cobra.ShellCompDirectiveDefault))
+	return command
+}
+
+// assumedTime is when the input is taken to have been created: any time will do, and one that never changes keeps the
+// output the same.
+var assumedTime = time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC)
+
+// contextNamespace returns the namespace in which kubectl would apply the input; no cluster is asked for it.
+func contextNamespace() string {
+	namespace, _, err := clientcmd.NewNonInteractiveDeferredLoadingClientConfig(clientcmd.NewDefaultClientConfigLoadingRules(), nil).Namespace()
+	if err != nil || namespace == "" {
+		return metav1.NamespaceDefault
+	}
+	return namespace
+}
+
+// readConfig reads the configuration file, or returns the defaults if none is named.
+func readConfig(name string) (api.Config, error) {
+	if name == "" {
+		return api.LoadConfig(nil)
+	}
+	text, err := os.ReadFile(name)
+	if err != nil {
+		return api.Config{}, err
+	}
+	config, err := api.LoadConfig(text)
+	if err != nil {
+		return api.Config{}, fmt.Errorf("%s: %w", name, err)
+	}
+	return config, nil
+}
+
+// routes plans every Service of the world and returns the objects as a stream, in the order of the input. Of two that
+// want the same host the first by name has it, as in a cluster.
+func (w *world) routes(settings api.RoutingSettings, notes io.Writer) (*manifest.Stream, error) {
+	made := map[*corev1.Service]routing.Objects{}
+	told := map[string]bool{}
+	for _, service := range sortedServices(w.services) {
+		if w.namespaces[service.Namespace] == nil {
+			w.namespaces[service.Namespace] = &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{
+				Name: service.Namespace, Labels: map[string]string{api.LabelInjection: "enabled"},
+			}}
+		}
+		intent, problems := api.RouteIntentOf(service, w.namespaces[service.Namespace])
+		if !intent.Wanted && !intent.Disabled {
+			problems = nil // nobody asked for its routes
+		}
+		result := routing.Settled(w.observed(service, intent, settings), w.created)
+		for _, problem := range slices.Concat(problems, result.Problems) {
+			line := fmt.Sprintf("outrigger: %s (%s)\n", problem, problem.Reason)
+			if !told[line] {
+				_, _ = io.WriteString(notes, line) // nobody to tell if stderr is closed
+			}
+			told[line] = true
+		}
+		made[service] = result.Objects
+		w.foreign.DestinationRules = append(w.foreign.DestinationRules, result.Objects.DestinationRules...)
+		w.foreign.VirtualServices = append(w.foreign.VirtualServices, result.Objects.VirtualServices...)
+		w.foreign.Gateways = append(w.foreign.Gateways, result.Objects.Gateways...)
+	}
+	var text bytes.Buffer
+	for _, service := range w.services {
+		if err := writeObjects(&text, made[service]); err != nil {
+			return nil, fmt.Errorf("service %s/%s: %w", service.Namespace, service.Name, err)
+		}
+	}
+	return manifest.Read(&text)
+}
+
+func sortedServices(services []*corev1.Service) []*corev1.Service {
+	return slices.SortedStableFunc(slices.Values(services), func(a, b *corev1.Service) int {
+		return cmp.Or(cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Name, b.Name))
+	})
+}
+
+// writeObjects writes the objects as YAML documents for kubectl: without what belongs to a cluster, such as owner, record
+// and status.
+func writeObjects(out *bytes.Buffer, objects routing.Objects) error {
+	write := func(object metav1.Object, kind string) error {
+		raw, err := json.Marshal(object)
+		if err != nil {
+			return err
+		}
+		var fields map[string]any
+		if err := json.Unmarshal(raw, &fields); err != nil {
+			return err
+		}
+		metadata := map[string]any{"name": object.GetName(), "namespace": object.GetNamespace()}
+		if labels := object.GetLabels(); len(labels) > 0 {
+			metadata["labels"] = labels
+		}
+		annotations := map[string]string{}
+		for key, value := range object.GetAnnotations() {
+			if !strings.HasPrefix(key, api.Domain+"/") {
+				annotations[key] = value
+			}
+		}
+		if len(annotations) > 0 {
+			metadata["annotations"] = annotations
+		}
+		text, err := yaml.Marshal(map[string]any{
+			"apiVersion": "networking.istio.io/v1", "kind": kind, "metadata": metadata, "spec": fields["spec"],
+		})
+		if err != nil {
+			return err
+		}
+		if out.Len() > 0 {
+			out.WriteString("---\n")
+		}
+		out.Write(text)
+		return nil
+	}
+	for _, gateway := range objects.Gateways {
+		if err := write(gateway, "Gateway"); err != nil {
+			return err
+		}
+	}
+	for _, rule := range objects.DestinationRules {
+		if err := write(rule, "DestinationRule"); err != nil {
+			return err
+		}
+	}
+	for _, virtual := range objects.VirtualServices {
+		if err := write(virtual, "VirtualService"); err != nil {
+			return err
+		}
+	}
+	return nil
+}

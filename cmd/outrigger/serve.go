@@ -1,0 +1,277 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"os/signal"
+	"strconv"
+	"syscall"
+	"time"
+
+	"github.com/go-logr/logr"
+	"github.com/spf13/cobra"
+	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
+	istioclient "istio.io/client-go/pkg/clientset/versioned"
+	corev1 "k8s.io/api/core/v1"
+	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/client-go/kubernetes"
+	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
+	"k8s.io/client-go/metadata"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
+	"k8s.io/klog/v2"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
+	"sigs.k8s.io/controller-runtime/pkg/manager"
+	"sigs.k8s.io/controller-runtime/pkg/metrics"
+	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
+
+	"outrigger.dev/outrigger/api"
+	"outrigger.dev/outrigger/certs"
+	"outrigger.dev/outrigger/inject"
+	"outrigger.dev/outrigger/routing/controller"
+	"outrigger.dev/outrigger/webhook"
+)
+
+func serveCommand() *cobra.Command {
+	var configFile string
+	var where placement
+	command := &cobra.Command{
+		Use:   "serve",
+		Short: "Serve the webhook and keep the routes; what the Helm chart runs",
+		Long: `Runs both jobs in one process: the webhook that injects sidecars, on every replica, and the controller that keeps the
+routes, on the one replica that leads.
+
+Its settings are in one file; an unknown field or a bad value stops the start. All have defaults. Besides the webhook it
+serves /healthz, /readyz and /metrics. After SIGTERM readiness fails at once, and it serves on for shutdown.linger.`,
+		Example: `  # In a pod
+  outrigger serve --config /etc/outrigger/config.yaml
+
+  # As a process of this machine, against the cluster of a kubeconfig, in which the chart is installed
+  outrigger serve --config config.yaml --kubeconfig ~/.kube/config --namespace outrigger-system --address 127.0.0.1`,
+		Args: cobra.NoArgs,
+		RunE: func(command *cobra.Command, _ []string) error {
+			config, err := readConfig(configFile)
+			if err != nil {
+				return err
+			}
+			ctx, stop := signal.NotifyContext(command.Context(), os.Interrupt, syscall.SIGTERM)
+			defer stop()
+			context.AfterFunc(ctx, stop) // the second signal ends the process at once
+			logger := newLog(config.Log, command.ErrOrStderr())
+			ctrl.SetLogger(logger)
+			klog.SetLogger(logger)
+			process, err := newProcess(config, where, logger)
+			if err != nil {
+				return err
+			}
+			return process.run(ctx)
+		},
+	}
+	flags := command.Flags()
+	flags.StringVar(&configFile, "config", "", "configuration file (default: all settings have their defaults)")
+	flags.StringVar(&where.kubeconfig, "kubeconfig", "", "kubeconfig file (default: KUBECONFIG, else the pod's account)")
+	flags.StringVar(&where.namespace, "namespace", os.Getenv("POD_NAMESPACE"), "namespace of our own Secret, ConfigMap and Lease (default: POD_NAMESPACE)")
+	flags.StringVar(&where.address, "address", "", "address to listen on, in place of the host of every address of the configuration (default: all)")
+	return command
+}
+
+// placement is what depends on where the process runs.
+type placement struct {
+	kubeconfig, namespace, address string
+}
+
+// newProcess makes all parts and joins them; nothing runs yet but open ports.
+func newProcess(config api.Config, where placement, logger logr.Logger) (*process, error) {
+	if where.namespace == "" {
+		return nil, errors.New("--namespace is empty and so is POD_NAMESPACE: the namespace of our Secret, ConfigMap and Lease must be given")
+	}
+	cluster, err := restConfig(where.kubeconfig)
+	if err != nil {
+		return nil, err
+	}
+	client, err := kubernetes.NewForConfig(cluster)
+	if err != nil {
+		return nil, err
+	}
+	jobs, err := newManager(cluster, config, where.namespace, logger)
+	if err != nil {
+		return nil, fmt.Errorf("controllers: %w", err)
+	}
+	keeper, err := certificates(config, client, where, logger)
+	if err != nil {
+		return nil, err
+	}
+	istio, handler, err := injector(cluster, config, where.namespace, jobs, logger)
+	if err != nil {
+		return nil, err
+	}
+	// Every replica keeps its certificate and Istio's configuration; routing is the leader's alone.
+	for _, job := range []manager.Runnable{keeper, istio} {
+		if err := jobs.Add(job); err != nil {
+			return nil, err
+		}
+	}
+	if config.Routing.Enabled {
+		routes := controller.New(controller.Options{
+			Settings: config.RoutingSettings(), RootNamespace: config.Istio.Namespace, Registerer: metrics.Registry,
+		})
+		if err := routes.SetupWithManager(jobs); err != nil {
+			return nil, err
+		}
+	}
+	ready := &readiness{checks: []readyCheck{
+		{"certificate", func() error { return keeper.Ready(nil) }},
+		{"caches", func() error { return synced(jobs) }},
+		{"configuration", func() error { _, err := istio.Current(); return err }},
+	}}
+	p := &process{log: logger, ready: ready, jobs: jobs.Start, linger: config.Shutdown.Linger}
+	webhookAddress := where.at(net.JoinHostPort("", strconv.Itoa(config.Webhook.Port)))
+	if p.webhook, err = listen("webhook", webhookAddress, handler, tlsConfig(config.Webhook.MinTLSVersion, keeper.GetCertificate)); err != nil {
+		return nil, err
+	}
+	for _, plain := range []struct {
+		name, address string
+		handler       http.Handler
+	}{
+		{"health", config.Health.Address, healthHandler(ready)},
+		{"metrics", config.Metrics.Address, metricsHandler(metrics.Registry, logger)},
+	} {
+		if plain.address == "0" {
+			continue
+		}
+		e, err := listen(plain.name, where.at(plain.address), plain.handler, nil)
+		if err != nil {
+			return nil, err
+		}
+		p.others = append(p.others, e)
+	}
+	return p, nil
+}
+
+// injector returns Istio's live configuration, and the handler that answers about pods by it.
+func injector(cluster *rest.Config, config api.Config, namespace string, jobs manager.Manager, logger logr.Logger) (*webhook.IstioConfiguration, http.Handler, error) {
+	client, err := kubernetes.NewForConfig(cluster)
+	if err != nil {
+		return nil, nil, err
+	}
+	objects, err := metadata.NewForConfig(cluster)
+	if err != nil {
+		return nil, nil, err
+	}
+	istioClient, err := istioclient.NewForConfig(cluster)
+	if err != nil {
+		return nil, nil, err
+	}
+	// Asked for now, the cache of Namespaces is complete before a replica is ready.
+	if _, err := jobs.GetCache().GetInformer(context.Background(), &corev1.Namespace{}, cache.BlockUntilSynced(false)); err != nil {
+		return nil, nil, err
+	}
+	counts := webhook.NewMetrics(metrics.Registry)
+	istio := webhook.NewIstioConfiguration(webhook.IstioOptions{
+		Client: client, Metadata: objects, Istio: istioClient,
+		Namespace:    config.Istio.Namespace,
+		OwnNamespace: namespace, LastGoodName: config.LastGoodName(),
+		Release: config.Istio.Version,
+		Settings: inject.Settings{
+			Revision: config.Istio.Revision, NativeSidecars: config.Istio.NativeSidecars,
+			Platform: config.Istio.Platform, CompliancePolicy: config.Istio.CompliancePolicy,
+		},
+		Events:  jobs.GetEventRecorder("outrigger"),
+		Metrics: counts,
+		Log:     logger.WithName("istio"),
+	})
+	handler := &webhook.Handler{Namespaces: webhook.NamespacesFrom(jobs.GetCache()), Config: istio, Metrics: counts, Log: logger.WithName("webhook")}
+	return istio, handler.HTTP(), nil
+}
+
+// restConfig returns how to reach the API server: by the file, else by KUBECONFIG, else by the pod's account.
+func restConfig(kubeconfig string) (*rest.Config, error) {
+	rules := clientcmd.NewDefaultClientConfigLoadingRules()
+	rules.ExplicitPath = kubeconfig
+	config, err := clientcmd.NewNonInteractiveDeferredLoadingClientConfig(rules, nil).ClientConfig()
+	if clientcmd.IsEmptyConfig(err) {
+		return nil, errors.New("no cluster: there is no --kubeconfig, KUBECONFIG or account of a pod")
+	}
+	if err != nil {
+		return nil, fmt.Errorf("kubeconfig: %w", err)
+	}
+	config.UserAgent = "outrigger/" + version
+	// The API server's own fairness is the limit; a limit of ours would slow what a burst of changes must get done.
+	config.QPS = -1
+	return config, nil
+}
+
+// newManager makes the manager of caches and controllers. Its own servers are off: ours outlive it.
+func newManager(cluster *rest.Config, config api.Config, namespace string, logger logr.Logger) (manager.Manager, error) {
+	scheme := runtime.NewScheme()
+	for _, add := range []func(*runtime.Scheme) error{clientgoscheme.AddToScheme, networkingv1.AddToScheme, apiextensionsv1.AddToScheme} {
+		if err := add(scheme); err != nil {
+			return nil, err
+		}
+	}
+	election := config.LeaderElection
+	return manager.New(cluster, manager.Options{
+		Scheme:                        scheme,
+		Logger:                        logger,
+		LeaderElection:                election.Enabled && config.Routing.Enabled,
+		LeaderElectionNamespace:       namespace,
+		LeaderElectionID:              election.LeaseName,
+		LeaderElectionReleaseOnCancel: true,
+		LeaseDuration:                 &election.LeaseDuration,
+		RenewDeadline:                 &election.RenewDeadline,
+		RetryPeriod:                   &election.RetryPeriod,
+		Metrics:                       metricsserver.Options{BindAddress: "0"},
+		HealthProbeBindAddress:        "0",
+		Cache:                         cache.Options{DefaultTransform: cache.TransformStripManagedFields()},
+	})
+}
+
+// certificates returns the keeper of the serving certificate.
+func certificates(config api.Config, client kubernetes.Interface, where placement, logger logr.Logger) (*certs.Keeper, error) {
+	hosts := config.Certificates.Hosts
+	if len(hosts) == 0 {
+		hosts = []string{fmt.Sprintf("%s.%s.svc", api.Outrigger, where.namespace)}
+	}
+	own := where.address
+	if address := net.ParseIP(own); own == "" || address != nil && address.IsUnspecified() {
+		own = "localhost"
+	}
+	return certs.New(certs.Options{
+		Client: client, Namespace: where.namespace, SecretName: config.Certificates.SecretName,
+		WebhookConfiguration: config.WebhookConfigurationName(),
+		Hosts:                hosts,
+		CADuration:           config.Certificates.CADuration,
+		LeafDuration:         config.Certificates.LeafDuration,
+		Endpoint:             net.JoinHostPort(own, strconv.Itoa(config.Webhook.Port)),
+		Metrics:              metrics.Registry,
+		Log:                  logger.WithName("certs"),
+	})
+}
+
+// at returns an address of the configuration with the host that the command line wants.
+func (p placement) at(address string) string {
+	if p.address == "" {
+		return address
+	}
+	_, port, err := net.SplitHostPort(address)
+	if err != nil {
+		return address // "0" switches the endpoint off
+	}
+	return net.JoinHostPort(p.address, port)
+}
+
+// synced returns nil when the caches of all kinds that were asked for at the start are complete.
+func synced(jobs manager.Manager) error {
+	ctx, cancel := context.WithTimeout(context.Background(), 100*time.Millisecond)
+	defer cancel()
+	if !jobs.GetCache().WaitForCacheSync(ctx) {
+		return errors.New("not complete yet")
+	}
+	return nil
+}
