@@ -1,0 +1,151 @@
+package controller
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"slices"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/sets"
+	"k8s.io/client-go/util/csaupgrade"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/client/apiutil"
+
+	"outrigger.dev/outrigger/api"
+	"outrigger.dev/outrigger/routing"
+)
+
+// apply writes the changes in their order. It stops, and says that the Service must be looked at again, where the
+// cluster is another by now than it was when the changes were made out.
+func (r *reconciler) apply(ctx context.Context, observed *routing.Observed, changes []routing.Change) (again bool, err error) {
+	for _, change := range changes {
+		gvk, err := apiutil.GVKForObject(change.Object, r.writer.Scheme())
+		if err != nil {
+			return false, err
+		}
+		body, err := bodyOf(change.Object)
+		if err != nil {
+			return false, err
+		}
+		body.SetGroupVersionKind(gvk)
+		if err := r.write(ctx, observed, change, body); err != nil {
+			if apierrors.IsAlreadyExists(err) || apierrors.IsConflict(err) || apierrors.IsNotFound(err) {
+				return true, nil
+			}
+			return false, fmt.Errorf("%s %s %s: %w", change.Action, gvk.Kind, client.ObjectKeyFromObject(change.Object), err)
+		}
+		r.teller.tellWrite(observed.Service, gvk.Kind, change)
+	}
+	return false, nil
+}
+
+func (r *reconciler) write(ctx context.Context, observed *routing.Observed, change routing.Change, body *unstructured.Unstructured) error {
+	switch change.Action {
+	case routing.Create:
+		return r.writer.Create(ctx, body, client.FieldOwner(api.FieldManager))
+	case routing.Apply:
+		version, err := r.takeOver(ctx, observed, change)
+		if err != nil {
+			return err
+		}
+		body.SetResourceVersion(version)
+		text, err := body.MarshalJSON()
+		if err != nil {
+			return err
+		}
+		return r.writer.Patch(ctx, body, client.RawPatch(types.ApplyPatchType, text), client.FieldOwner(api.FieldManager), client.ForceOwnership)
+	case routing.Delete:
+		uid, version := change.Object.GetUID(), change.ResourceVersion
+		return r.writer.Delete(ctx, body, client.Preconditions{UID: &uid, ResourceVersion: &version})
+	}
+	return fmt.Errorf("unknown action %q", change.Action)
+}
+
+// takeOver makes ours to apply what we own by a create: only then does a field go that a later apply leaves out. It
+// returns the resource version that the object has after it.
+func (r *reconciler) takeOver(ctx context.Context, observed *routing.Observed, change routing.Change) (string, error) {
+	standing := standingOf(observed.Standing, change.Object)
+	if standing == nil || !slices.ContainsFunc(standing.GetManagedFields(), createdByUs) {
+		return change.ResourceVersion, nil
+	}
+	upgraded := standing.DeepCopyObject().(client.Object)
+	patch, err := csaupgrade.UpgradeManagedFieldsPatch(upgraded, sets.New(api.FieldManager), api.FieldManager)
+	if err != nil {
+		return "", fmt.Errorf("managed fields: %w", err)
+	}
+	if err := r.writer.Patch(ctx, upgraded, client.RawPatch(types.JSONPatchType, patch)); err != nil {
+		return "", err
+	}
+	return upgraded.GetResourceVersion(), nil
+}
+
+func createdByUs(entry metav1.ManagedFieldsEntry) bool {
+	return entry.Manager == api.FieldManager && entry.Operation == metav1.ManagedFieldsOperationUpdate && entry.Subresource == ""
+}
+
+func standingOf(objects routing.Objects, like routing.Object) routing.Object {
+	for _, object := range objectsOf(objects) {
+		if fmt.Sprintf("%T", object) == fmt.Sprintf("%T", like) && client.ObjectKeyFromObject(object) == client.ObjectKeyFromObject(like) {
+			return object
+		}
+	}
+	return nil
+}
+
+func objectsOf(objects routing.Objects) []routing.Object {
+	var out []routing.Object
+	for _, rule := range objects.DestinationRules {
+		out = append(out, rule)
+	}
+	for _, vs := range objects.VirtualServices {
+		out = append(out, vs)
+	}
+	for _, gateway := range objects.Gateways {
+		out = append(out, gateway)
+	}
+	return out
+}
+
+// bodyOf returns what we write of an object: its name, marks, owner and spec. What the API server writes is left out.
+func bodyOf(object routing.Object) (*unstructured.Unstructured, error) {
+	text, err := json.Marshal(object)
+	if err != nil {
+		return nil, fmt.Errorf("encode %s: %w", client.ObjectKeyFromObject(object), err)
+	}
+	var whole struct {
+		Spec map[string]any `json:"spec"`
+	}
+	if err := json.Unmarshal(text, &whole); err != nil {
+		return nil, fmt.Errorf("decode %s: %w", client.ObjectKeyFromObject(object), err)
+	}
+	body := &unstructured.Unstructured{Object: map[string]any{"spec": integers(whole.Spec)}}
+	body.SetNamespace(object.GetNamespace())
+	body.SetName(object.GetName())
+	body.SetLabels(object.GetLabels())
+	body.SetAnnotations(object.GetAnnotations())
+	body.SetOwnerReferences(object.GetOwnerReferences())
+	return body, nil
+}
+
+// integers turns the whole numbers of decoded JSON into int64, the only kind that an Unstructured may be copied with.
+func integers(value any) any {
+	switch v := value.(type) {
+	case map[string]any:
+		for key, item := range v {
+			v[key] = integers(item)
+		}
+	case []any:
+		for i, item := range v {
+			v[i] = integers(item)
+		}
+	case float64:
+		if whole := int64(v); float64(whole) == v {
+			return whole
+		}
+	}
+	return value
+}

@@ -1,0 +1,115 @@
+// Package controller keeps the routes of a cluster true to what package routing plans: it reads the cluster, has the
+// plan made, writes what differs, and tells the user.
+package controller
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/go-logr/logr"
+	"github.com/prometheus/client_golang/prometheus"
+	"k8s.io/client-go/tools/events"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+
+	"outrigger.dev/outrigger/api"
+	"outrigger.dev/outrigger/routing"
+)
+
+const (
+	controllerName = "routing"
+	workers        = 4
+	// lookAgain is how soon a Service is looked at again when the cluster was not as the cache said.
+	lookAgain = 500 * time.Millisecond
+)
+
+// Options are what the controller needs beside the manager.
+type Options struct {
+	Settings      api.RoutingSettings
+	RootNamespace string                // the mesh's root namespace; istio-system if empty
+	Registerer    prometheus.Registerer // nil = no metrics
+}
+
+// Controller keeps the routes of every Service, on the replica that leads and while Istio's kinds are in the cluster.
+type Controller struct {
+	options Options
+	manager ctrl.Manager
+	log     logr.Logger
+	teller  *teller
+}
+
+// New returns a Controller; SetupWithManager makes it run.
+func New(options Options) *Controller {
+	if options.RootNamespace == "" {
+		options.RootNamespace = "istio-system"
+	}
+	return &Controller{options: options, teller: newTeller()}
+}
+
+// SetupWithManager adds the Controller to the manager, which starts it on the leader. Nothing is asked of the cluster
+// yet: Istio need not be there.
+func (c *Controller) SetupWithManager(manager ctrl.Manager) error {
+	c.manager = manager
+	c.log = manager.GetLogger().WithName(controllerName)
+	c.teller.recorder = manager.GetEventRecorder(api.ManagedBy)
+	if err := c.teller.register(c.options.Registerer); err != nil {
+		return fmt.Errorf("metrics of routing: %w", err)
+	}
+	if err := manager.Add(c); err != nil {
+		return fmt.Errorf("add the routing controller: %w", err)
+	}
+	return nil
+}
+
+// NeedLeaderElection makes the manager start the Controller on the leader alone.
+func (c *Controller) NeedLeaderElection() bool { return true }
+
+// reconciler looks at one Service at a time.
+type reconciler struct {
+	options Options
+	reader  client.Reader // the caches
+	writer  client.Client // the API server
+	others  *elsewhere
+	teller  *teller
+	now     func() time.Time
+}
+
+// Reconcile makes the objects of one Service as they must be now.
+func (r *reconciler) Reconcile(ctx context.Context, request reconcile.Request) (reconcile.Result, error) {
+	observed, problems, err := r.gather(ctx, request.NamespacedName)
+	if err != nil {
+		return reconcile.Result{}, fmt.Errorf("read the cluster for Service %s: %w", request, err)
+	}
+	if observed == nil {
+		r.teller.forget(request.NamespacedName)
+		return reconcile.Result{}, nil
+	}
+	now := r.now()
+	plan := routing.Plan(*observed, now)
+	again, err := r.apply(ctx, observed, routing.Diff(observed.Standing, plan.Objects))
+	r.teller.tellProblems(observed.Service, append(problems, plan.Problems...))
+	if err != nil {
+		return reconcile.Result{}, fmt.Errorf("write the routes of Service %s: %w", request, err)
+	}
+	if again {
+		return reconcile.Result{RequeueAfter: lookAgain}, nil
+	}
+	if plan.Next.IsZero() {
+		return reconcile.Result{}, nil
+	}
+	// A RequeueAfter of zero would mean never.
+	return reconcile.Result{RequeueAfter: max(time.Millisecond, plan.Next.Sub(now))}, nil
+}
+
+// teller tells the user, each thing once.
+type teller struct {
+	recorder events.EventRecorder
+	writes   *prometheus.CounterVec
+	standing *prometheus.GaugeVec
+
+	mutex sync.Mutex
+	told  map[client.ObjectKey]map[toldProblem]bool
+}

@@ -1,0 +1,257 @@
+package controller
+
+import (
+	"cmp"
+	"context"
+	"maps"
+	"slices"
+
+	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/utils/ptr"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"outrigger.dev/outrigger/api"
+	"outrigger.dev/outrigger/routing"
+)
+
+const (
+	labelIstio       = "istio"
+	labelDataplane   = "istio.io/dataplane-mode"
+	dataplaneAmbient = "ambient"
+)
+
+// gather reads everything that the plan for a Service depends on, and what is wrong with its annotations. It returns
+// nil if there is nothing to keep: the Service or its Namespace is gone or goes, and its objects go with it.
+func (r *reconciler) gather(ctx context.Context, key client.ObjectKey) (*routing.Observed, []api.RouteProblem, error) {
+	service, namespace := &corev1.Service{}, &corev1.Namespace{}
+	if err := r.reader.Get(ctx, key, service); err != nil {
+		return nil, nil, client.IgnoreNotFound(err)
+	}
+	if err := r.reader.Get(ctx, client.ObjectKey{Name: key.Namespace}, namespace); err != nil {
+		return nil, nil, err // also if it is not found: its cache is behind
+	}
+	if service.DeletionTimestamp != nil || namespace.DeletionTimestamp != nil {
+		return nil, nil, nil
+	}
+	intent, problems := api.RouteIntentOf(service, namespace)
+	observed := &routing.Observed{
+		Service: service, Namespace: namespace, Intent: intent,
+		Ambient:       namespace.Labels[labelDataplane] == dataplaneAmbient,
+		RootNamespace: r.options.RootNamespace,
+		Settings:      r.options.Settings,
+	}
+	if err := r.readObjects(ctx, observed); err != nil {
+		return nil, nil, err
+	}
+	if !intent.Wanted && !intent.Disabled && observed.Standing.IsEmpty() {
+		// Nobody asked for routes, so none of the rest matters, nor what a Namespace says about all its Services.
+		problems = slices.DeleteFunc(problems, func(p api.RouteProblem) bool { return p.Object.Kind != "Service" })
+		return observed, problems, nil
+	}
+	for _, read := range []func(context.Context, *routing.Observed) error{
+		r.readPods, r.readWorkloads, r.readServices, r.readIngress, r.readElsewhere,
+	} {
+		if err := read(ctx, observed); err != nil {
+			return nil, nil, err
+		}
+	}
+	return observed, problems, nil
+}
+
+// readObjects sorts Istio's objects into ours and those of others.
+func (r *reconciler) readObjects(ctx context.Context, observed *routing.Observed) error {
+	var all istioObjects
+	if err := all.list(ctx, r.reader); err != nil {
+		return err
+	}
+	service, domain := observed.Service, r.options.Settings.ClusterDomain
+	own := func(o routing.Object) bool { return routing.Own(o, service) }
+	foreign := func(o routing.Object) bool { return !own(o) && routing.MayConcern(o, service, domain) }
+	observed.Standing = routing.Objects{
+		DestinationRules: chosen(all.rules.Items, own),
+		VirtualServices:  chosen(all.routes.Items, own),
+		Gateways:         chosen(all.gateways.Items, own),
+	}
+	observed.Foreign = routing.Objects{
+		DestinationRules: chosen(all.rules.Items, foreign),
+		VirtualServices:  chosen(all.routes.Items, foreign),
+		Gateways:         chosen(all.gateways.Items, foreign),
+	}
+	return nil
+}
+
+// istioObjects are all of Istio's objects that concern routes, as the cache holds them: not to be changed.
+type istioObjects struct {
+	rules    networkingv1.DestinationRuleList
+	routes   networkingv1.VirtualServiceList
+	gateways networkingv1.GatewayList
+}
+
+func (l *istioObjects) list(ctx context.Context, reader client.Reader, options ...client.ListOption) error {
+	options = append(options, client.UnsafeDisableDeepCopy)
+	for _, list := range []client.ObjectList{&l.rules, &l.routes, &l.gateways} {
+		if err := reader.List(ctx, list, options...); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// chosen returns copies of the objects that are wanted, sorted by name, then Namespace.
+func chosen[O interface {
+	routing.Object
+	DeepCopy() O
+}](all []O, wanted func(routing.Object) bool) []O {
+	var out []O
+	for _, object := range all {
+		if wanted(object) {
+			out = append(out, object.DeepCopy())
+		}
+	}
+	slices.SortFunc(out, func(a, b O) int {
+		return cmp.Or(cmp.Compare(a.GetName(), b.GetName()), cmp.Compare(a.GetNamespace(), b.GetNamespace()))
+	})
+	return out
+}
+
+func (r *reconciler) readPods(ctx context.Context, observed *routing.Observed) error {
+	if len(observed.Service.Spec.Selector) == 0 {
+		return nil
+	}
+	var list corev1.PodList
+	err := r.reader.List(ctx, &list, client.InNamespace(observed.Service.Namespace),
+		client.MatchingLabels(observed.Service.Spec.Selector), client.UnsafeDisableDeepCopy)
+	if err != nil {
+		return err
+	}
+	observed.Pods = routing.GroupPods(pointers(list.Items), observed.Intent.VersionLabel)
+	return nil
+}
+
+func (r *reconciler) readWorkloads(ctx context.Context, observed *routing.Observed) error {
+	var deployments appsv1.DeploymentList
+	var statefulSets appsv1.StatefulSetList
+	var daemonSets appsv1.DaemonSetList
+	for _, list := range []client.ObjectList{&deployments, &statefulSets, &daemonSets} {
+		if err := r.reader.List(ctx, list, client.InNamespace(observed.Service.Namespace), client.UnsafeDisableDeepCopy); err != nil {
+			return err
+		}
+	}
+	var out []routing.Workload
+	for i := range deployments.Items {
+		d := &deployments.Items[i]
+		out = append(out, workload("Deployment", d, ptr.Deref(d.Spec.Replicas, 1), d.Spec.Selector, d.Spec.Template.Labels))
+	}
+	for i := range statefulSets.Items {
+		s := &statefulSets.Items[i]
+		out = append(out, workload("StatefulSet", s, ptr.Deref(s.Spec.Replicas, 1), s.Spec.Selector, s.Spec.Template.Labels))
+	}
+	for i := range daemonSets.Items {
+		d := &daemonSets.Items[i]
+		out = append(out, workload("DaemonSet", d, d.Status.DesiredNumberScheduled, d.Spec.Selector, d.Spec.Template.Labels))
+	}
+	slices.SortFunc(out, func(a, b routing.Workload) int {
+		return cmp.Or(cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.Name, b.Name))
+	})
+	observed.Workloads = out
+	return nil
+}
+
+func workload(kind string, object metav1.Object, replicas int32, selector *metav1.LabelSelector, podLabels map[string]string) routing.Workload {
+	out := routing.Workload{
+		WorkloadRef: routing.WorkloadRef{Kind: kind, Name: object.GetName()},
+		Created:     object.GetCreationTimestamp().Time,
+		Replicas:    replicas,
+		Labels:      podLabels,
+	}
+	if selector != nil {
+		out.Selector = selector.MatchLabels
+	}
+	return out
+}
+
+func (r *reconciler) readServices(ctx context.Context, observed *routing.Observed) error {
+	var list corev1.ServiceList
+	if err := r.reader.List(ctx, &list, client.InNamespace(observed.Service.Namespace), client.UnsafeDisableDeepCopy); err != nil {
+		return err
+	}
+	observed.ServiceNames = map[string]bool{}
+	for i := range list.Items {
+		observed.ServiceNames[list.Items[i].Name] = true
+	}
+	return nil
+}
+
+// readIngress finds the Services of the wanted ingress gateway, for a Service that is to be exposed.
+func (r *reconciler) readIngress(ctx context.Context, observed *routing.Observed) error {
+	wish := observed.Intent.Expose
+	if wish == nil || wish.Gateway != "" {
+		return nil
+	}
+	var pods corev1.PodList
+	if err := r.reader.List(ctx, &pods, client.HasLabels{labelIstio}, client.UnsafeDisableDeepCopy); err != nil {
+		return err
+	}
+	for i := range pods.Items {
+		// The control plane bears the label too.
+		if value := pods.Items[i].Labels[labelIstio]; value != "" && value != "pilot" {
+			observed.IngressSelectors = append(observed.IngressSelectors, value)
+		}
+	}
+	slices.Sort(observed.IngressSelectors)
+	observed.IngressSelectors = slices.Compact(observed.IngressSelectors)
+
+	var gateways corev1.PodList
+	if err := r.reader.List(ctx, &gateways, client.MatchingLabels(wish.GatewaySelector), client.UnsafeDisableDeepCopy); err != nil {
+		return err
+	}
+	podLabels := map[string][]map[string]string{} // by Namespace
+	for i := range gateways.Items {
+		if pod := &gateways.Items[i]; unfinished(pod) {
+			podLabels[pod.Namespace] = append(podLabels[pod.Namespace], pod.Labels)
+		}
+	}
+	for _, namespace := range slices.Sorted(maps.Keys(podLabels)) {
+		var services corev1.ServiceList
+		if err := r.reader.List(ctx, &services, client.InNamespace(namespace)); err != nil {
+			return err
+		}
+		for _, service := range pointers(services.Items) {
+			if slices.ContainsFunc(podLabels[namespace], func(l map[string]string) bool { return selects(service, l) }) {
+				observed.IngressServices = append(observed.IngressServices, service)
+			}
+		}
+	}
+	slices.SortFunc(observed.IngressServices, func(a, b *corev1.Service) int {
+		return cmp.Or(cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Name, b.Name))
+	})
+	return nil
+}
+
+func (r *reconciler) readElsewhere(ctx context.Context, observed *routing.Observed) (err error) {
+	if observed.ManagedBy = managedByRollouts(observed.Service, observed.Foreign.DestinationRules, r.options.Settings.ClusterDomain); observed.ManagedBy == "" {
+		observed.ManagedBy, err = r.others.managerOf(ctx, observed.Service)
+	}
+	return err
+}
+
+// selects reports whether a Service's selector matches the labels of a pod. A Service without one selects nothing.
+func selects(service *corev1.Service, podLabels map[string]string) bool {
+	return len(service.Spec.Selector) > 0 && labels.SelectorFromSet(service.Spec.Selector).Matches(labels.Set(podLabels))
+}
+
+func unfinished(pod *corev1.Pod) bool {
+	return pod.Status.Phase != corev1.PodSucceeded && pod.Status.Phase != corev1.PodFailed
+}
+
+func pointers[T any](items []T) []*T {
+	out := make([]*T, len(items))
+	for i := range items {
+		out[i] = &items[i]
+	}
+	return out
+}

@@ -1,0 +1,270 @@
+package controller
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	toolscache "k8s.io/client-go/tools/cache"
+	"k8s.io/utils/ptr"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller"
+
+	"outrigger.dev/outrigger/routing"
+)
+
+// lookForIstio is how often one looks whether Istio's kinds are there, beside when a CustomResourceDefinition changes.
+const lookForIstio = 15 * time.Second
+
+var crdKind = schema.GroupVersionKind{Group: "apiextensions.k8s.io", Version: "v1", Kind: "CustomResourceDefinition"}
+
+// istioKinds are the kinds without which there are no routes, by the names of their definitions.
+var istioKinds = map[string]string{
+	"destinationrules.networking.istio.io": "DestinationRule",
+	"virtualservices.networking.istio.io":  "VirtualService",
+	"gateways.networking.istio.io":         "Gateway",
+}
+
+// Start keeps routes while Istio's kinds are there and waits while they are not, until ctx is done. The manager calls
+// it on the leader.
+func (c *Controller) Start(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	var running sync.WaitGroup
+	defer running.Wait()
+	defer cancel()
+	definitions, err := c.newCache(cache.Options{DefaultTransform: bare})
+	if err != nil {
+		return fmt.Errorf("cache of CustomResourceDefinitions: %w", err)
+	}
+	failed := make(chan error, 1)
+	running.Go(func() { failed <- definitions.Start(ctx) })
+	changed, err := signals(ctx, definitions)
+	if err != nil {
+		if ctx.Err() != nil {
+			return nil
+		}
+		return fmt.Errorf("watch CustomResourceDefinitions: %w", err)
+	}
+	told := false
+	for {
+		if c.istioIsThere(ctx, definitions) {
+			told = false
+			c.keepRoutes(ctx, definitions, changed)
+		} else if !told {
+			told = true
+			c.log.Info("Istio's CustomResourceDefinitions are not there; routes are kept as soon as they are")
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case err := <-failed:
+			return err
+		case <-changed:
+		case <-time.After(lookForIstio):
+		}
+	}
+}
+
+// keepRoutes runs the controller until Istio's kinds go, it fails or ctx is done. A failure is logged; it is begun anew.
+func (c *Controller) keepRoutes(ctx context.Context, definitions client.Reader, changed <-chan struct{}) {
+	ctx, cancel := context.WithCancel(ctx)
+	done := make(chan error, 1)
+	go func() { done <- c.run(ctx, definitions) }()
+	look := time.NewTicker(lookForIstio)
+	defer look.Stop()
+	defer cancel()
+	for {
+		select {
+		case err := <-done:
+			if err != nil && ctx.Err() == nil {
+				c.log.Error(err, "routing stopped and is begun anew")
+			}
+			return
+		case <-changed:
+		case <-look.C:
+		}
+		if !c.istioIsThere(ctx, definitions) && ctx.Err() == nil {
+			c.log.Info("Istio's CustomResourceDefinitions are gone")
+			cancel()
+			<-done
+			return
+		}
+	}
+}
+
+// run runs one controller on caches of its own. Those are smaller than the manager's, which other parts of the process
+// share, and go when they are no longer needed.
+func (c *Controller) run(ctx context.Context, definitions client.Reader) error {
+	ctx, cancel := context.WithCancel(ctx)
+	var running sync.WaitGroup
+	defer running.Wait()
+	defer cancel()
+	objects, err := c.newCache(cache.Options{
+		DefaultTransform: bare,
+		ByObject: map[client.Object]cache.ByObject{
+			&corev1.Pod{}:                   {Transform: barePod},
+			&appsv1.Deployment{}:            {Transform: bareWorkload},
+			&appsv1.StatefulSet{}:           {Transform: bareWorkload},
+			&appsv1.DaemonSet{}:             {Transform: bareWorkload},
+			&networkingv1.DestinationRule{}: {Transform: bareRoute},
+			&networkingv1.VirtualService{}:  {Transform: bareRoute},
+			&networkingv1.Gateway{}:         {Transform: bareRoute},
+		},
+	})
+	if err != nil {
+		return fmt.Errorf("cache: %w", err)
+	}
+	writer, err := client.New(c.manager.GetConfig(), client.Options{
+		HTTPClient: c.manager.GetHTTPClient(), Scheme: c.manager.GetScheme(), Mapper: c.manager.GetRESTMapper(),
+	})
+	if err != nil {
+		return fmt.Errorf("client: %w", err)
+	}
+	r := &reconciler{
+		options: c.options, reader: objects, writer: writer, teller: c.teller, now: time.Now,
+		others: newElsewhere(writer, c.manager.GetRESTMapper(), c.log, func(ctx context.Context, name string) bool {
+			return defined(ctx, definitions, name)
+		}),
+	}
+	loop, err := controller.NewUnmanaged(controllerName, controller.Options{
+		Reconciler: r, MaxConcurrentReconciles: workers, Logger: c.log,
+		SkipNameValidation: ptr.To(true), // the same name again after Istio's kinds were gone
+	})
+	if err != nil {
+		return err
+	}
+	if err := (&watches{reader: objects, options: c.options}).start(loop, objects); err != nil {
+		return fmt.Errorf("watch: %w", err)
+	}
+	failed := make(chan error, 1)
+	running.Go(func() { failed <- objects.Start(ctx) })
+	running.Go(func() { failed <- loop.Start(ctx) })
+	c.log.Info("keeping routes")
+	select {
+	case <-ctx.Done():
+		return nil
+	case err := <-failed:
+		if err == nil && ctx.Err() == nil {
+			err = errors.New("it ended by itself")
+		}
+		return err
+	}
+}
+
+func (c *Controller) newCache(options cache.Options) (cache.Cache, error) {
+	options.HTTPClient, options.Scheme, options.Mapper = c.manager.GetHTTPClient(), c.manager.GetScheme(), c.manager.GetRESTMapper()
+	return cache.New(c.manager.GetConfig(), options)
+}
+
+// istioIsThere reports whether all of Istio's kinds are defined and served.
+func (c *Controller) istioIsThere(ctx context.Context, definitions client.Reader) bool {
+	for name, kind := range istioKinds {
+		if !defined(ctx, definitions, name) {
+			return false
+		}
+		group := schema.GroupKind{Group: networkingv1.GroupName, Kind: kind}
+		if _, err := c.manager.GetRESTMapper().RESTMapping(group, networkingv1.SchemeGroupVersion.Version); err != nil {
+			return false
+		}
+	}
+	return true
+}
+
+func defined(ctx context.Context, definitions client.Reader, name string) bool {
+	definition := &metav1.PartialObjectMetadata{}
+	definition.SetGroupVersionKind(crdKind)
+	return definitions.Get(ctx, client.ObjectKey{Name: name}, definition) == nil && definition.DeletionTimestamp == nil
+}
+
+// signals returns a channel that has something when a CustomResourceDefinition changed.
+func signals(ctx context.Context, definitions cache.Cache) (<-chan struct{}, error) {
+	definition := &metav1.PartialObjectMetadata{}
+	definition.SetGroupVersionKind(crdKind)
+	informer, err := definitions.GetInformer(ctx, definition)
+	if err != nil {
+		return nil, err
+	}
+	changed := make(chan struct{}, 1)
+	signal := func() {
+		select {
+		case changed <- struct{}{}:
+		default:
+		}
+	}
+	_, err = informer.AddEventHandler(toolscache.ResourceEventHandlerFuncs{
+		AddFunc:    func(any) { signal() },
+		UpdateFunc: func(any, any) { signal() },
+		DeleteFunc: func(any) { signal() },
+	})
+	return changed, err
+}
+
+// bare takes off what nobody here reads.
+func bare(object any) (any, error) {
+	if o, ok := object.(metav1.Object); ok {
+		o.SetManagedFields(nil)
+		if marks := o.GetAnnotations(); marks[corev1.LastAppliedConfigAnnotation] != "" {
+			delete(marks, corev1.LastAppliedConfigAnnotation)
+		}
+	}
+	return object, nil
+}
+
+// bareRoute leaves the managed fields of our own objects, which applying them needs, and all annotations.
+func bareRoute(object any) (any, error) {
+	if o, ok := object.(routing.Object); ok {
+		if _, ours := routing.ServiceOf(o); !ours {
+			o.SetManagedFields(nil)
+		}
+	}
+	return object, nil
+}
+
+// barePod leaves what routing.GroupPods reads.
+func barePod(object any) (any, error) {
+	pod, ok := object.(*corev1.Pod)
+	if !ok {
+		return object, nil
+	}
+	pod.ManagedFields, pod.Annotations, pod.Finalizers = nil, nil, nil
+	pod.Spec = corev1.PodSpec{}
+	status := corev1.PodStatus{Phase: pod.Status.Phase}
+	for _, condition := range pod.Status.Conditions {
+		if condition.Type == corev1.PodReady {
+			status.Conditions = []corev1.PodCondition{{Type: condition.Type, Status: condition.Status}}
+		}
+	}
+	pod.Status = status
+	return pod, nil
+}
+
+// bareWorkload leaves how many pods a workload wants and how they are labelled.
+func bareWorkload(object any) (any, error) {
+	template := func(t corev1.PodTemplateSpec) corev1.PodTemplateSpec {
+		return corev1.PodTemplateSpec{ObjectMeta: metav1.ObjectMeta{Labels: t.Labels}}
+	}
+	switch o := object.(type) {
+	case *appsv1.Deployment:
+		o.Spec = appsv1.DeploymentSpec{Replicas: o.Spec.Replicas, Selector: o.Spec.Selector, Template: template(o.Spec.Template)}
+		o.Status = appsv1.DeploymentStatus{}
+	case *appsv1.StatefulSet:
+		o.Spec = appsv1.StatefulSetSpec{Replicas: o.Spec.Replicas, Selector: o.Spec.Selector, Template: template(o.Spec.Template)}
+		o.Status = appsv1.StatefulSetStatus{}
+	case *appsv1.DaemonSet:
+		o.Spec = appsv1.DaemonSetSpec{Selector: o.Spec.Selector, Template: template(o.Spec.Template)}
+		o.Status = appsv1.DaemonSetStatus{DesiredNumberScheduled: o.Status.DesiredNumberScheduled}
+	default:
+		return object, nil
+	}
+	object.(metav1.Object).SetManagedFields(nil)
+	object.(metav1.Object).SetAnnotations(nil)
+	return object, nil
+}

@@ -1,0 +1,160 @@
+package controller
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/prometheus/client_golang/prometheus"
+	networkingapi "istio.io/api/networking/v1alpha3"
+	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
+	corev1 "k8s.io/api/core/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"outrigger.dev/outrigger/api"
+	"outrigger.dev/outrigger/routing"
+)
+
+// maxNote is how long the API server lets the note of an Event be.
+const maxNote = 1024 - len("...")
+
+// toldProblem is what makes one Problem the same as another.
+type toldProblem struct {
+	object                api.ObjectRef
+	reason                api.RouteReason
+	field, value, message string
+}
+
+func newTeller() *teller {
+	return &teller{
+		writes: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "outrigger_routing_writes_total", Help: "Routing objects written, by kind and action.",
+		}, []string{"kind", "action"}),
+		standing: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "outrigger_routing_problems", Help: "Problems of routing that stand now, by reason.",
+		}, []string{"reason"}),
+		told: map[client.ObjectKey]map[toldProblem]bool{},
+	}
+}
+
+func (t *teller) register(registerer prometheus.Registerer) error {
+	if registerer == nil {
+		return nil
+	}
+	for _, collector := range []prometheus.Collector{t.writes, t.standing} {
+		if err := registerer.Register(collector); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// tellProblems tells what was not the matter when the Service was looked at last.
+func (t *teller) tellProblems(service *corev1.Service, problems []api.RouteProblem) {
+	now := map[toldProblem]bool{}
+	for _, p := range problems {
+		now[toldProblem{p.Object, p.Reason, p.Field, p.Value, p.Message}] = true
+	}
+	before := t.replace(client.ObjectKeyFromObject(service), now)
+	for _, p := range problems {
+		id := toldProblem{p.Object, p.Reason, p.Field, p.Value, p.Message}
+		if before[id] || !now[id] {
+			continue
+		}
+		delete(now, id) // now is ours; twice in one list is told once
+		t.event(service, nil, eventType(p.Reason), string(p.Reason), "Plan", p.String())
+	}
+}
+
+// forget drops what is known of a Service that is gone.
+func (t *teller) forget(service client.ObjectKey) { t.replace(service, nil) }
+
+// replace puts a copy of the Problems that stand now in the place of those before, which it returns.
+func (t *teller) replace(service client.ObjectKey, now map[toldProblem]bool) map[toldProblem]bool {
+	t.mutex.Lock()
+	defer t.mutex.Unlock()
+	before := t.told[service]
+	for p := range before {
+		t.standing.WithLabelValues(string(p.reason)).Dec()
+	}
+	delete(t.told, service)
+	for p := range now {
+		t.standing.WithLabelValues(string(p.reason)).Inc()
+		if t.told[service] == nil {
+			t.told[service] = map[toldProblem]bool{}
+		}
+		t.told[service][p] = true
+	}
+	return before
+}
+
+// tellWrite tells of one object that was written.
+func (t *teller) tellWrite(service *corev1.Service, kind string, change routing.Change) {
+	t.writes.WithLabelValues(kind, strings.ToLower(string(change.Action))).Inc()
+	note := kind + " " + change.Object.GetName()
+	if what := summary(change.Object); what != "" && change.Action != routing.Delete {
+		note += ": " + what
+	}
+	reason := map[routing.Action]string{routing.Create: "Created", routing.Apply: "Updated", routing.Delete: "Deleted"}[change.Action]
+	t.event(service, change.Object, corev1.EventTypeNormal, reason, string(change.Action), note)
+}
+
+func (t *teller) event(service *corev1.Service, related routing.Object, kind, reason, action, note string) {
+	note = api.Shorten(note, maxNote)
+	if related == nil {
+		t.recorder.Eventf(service, nil, kind, reason, action, "%s", note)
+		return
+	}
+	t.recorder.Eventf(service, related, kind, reason, action, "%s", note)
+}
+
+// eventType is Normal for what merely happened and Warning for what somebody should look at.
+func eventType(reason api.RouteReason) string {
+	switch reason {
+	case api.RouteVersionSucceeded, api.RouteDefaultMoved:
+		return corev1.EventTypeNormal
+	}
+	return corev1.EventTypeWarning
+}
+
+// summary says in a few words what an object does: the shares of its last route, its versions, or its hosts.
+func summary(object routing.Object) string {
+	switch o := object.(type) {
+	case *networkingv1.DestinationRule:
+		names := make([]string, len(o.Spec.Subsets))
+		for i, subset := range o.Spec.Subsets {
+			names[i] = subset.Name
+		}
+		return strings.Join(names, ", ")
+	case *networkingv1.VirtualService:
+		if n := len(o.Spec.Http); n > 0 {
+			return shares(o.Spec.Http[n-1].Route)
+		}
+		if n := len(o.Spec.Tcp); n > 0 {
+			return shares(o.Spec.Tcp[n-1].Route)
+		}
+	case *networkingv1.Gateway:
+		var hosts []string
+		for _, server := range o.Spec.Servers {
+			hosts = append(hosts, server.Hosts...)
+		}
+		return strings.Join(hosts, ", ")
+	}
+	return ""
+}
+
+func shares[D interface {
+	GetDestination() *networkingapi.Destination
+	GetWeight() int32
+}](routes []D) string {
+	out := make([]string, len(routes))
+	for i, route := range routes {
+		out[i] = route.GetDestination().GetSubset()
+		if out[i] == "" {
+			out[i] = "all versions"
+		}
+		if len(routes) > 1 {
+			out[i] += fmt.Sprintf("=%d", route.GetWeight())
+		}
+	}
+	return strings.Join(out, ", ")
+}

@@ -1,0 +1,247 @@
+package controller
+
+import (
+	"context"
+	"maps"
+	"reflect"
+	"slices"
+
+	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/client-go/util/workqueue"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller"
+	"sigs.k8s.io/controller-runtime/pkg/event"
+	"sigs.k8s.io/controller-runtime/pkg/handler"
+	logf "sigs.k8s.io/controller-runtime/pkg/log"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+	"sigs.k8s.io/controller-runtime/pkg/source"
+
+	"outrigger.dev/outrigger/api"
+	"outrigger.dev/outrigger/routing"
+)
+
+// watches says which Services are to be looked at when something changes.
+type watches struct {
+	reader  client.Reader
+	options Options
+}
+
+type queue = workqueue.TypedRateLimitingInterface[reconcile.Request]
+
+// concerned returns the Services that an object, as it was or as it is, matters to.
+type concerned func(context.Context, client.Object) ([]client.ObjectKey, error)
+
+func (w *watches) start(loop controller.Controller, objects cache.Cache) error {
+	for _, watch := range []struct {
+		object  client.Object
+		who     concerned
+		differs func(before, after client.Object) bool
+	}{
+		{&corev1.Service{}, w.ofService, always},
+		{&corev1.Namespace{}, w.ofNamespace, marksDiffer},
+		{&corev1.Pod{}, w.ofPod, podDiffers},
+		{&appsv1.Deployment{}, w.ofWorkload, workloadDiffers},
+		{&appsv1.StatefulSet{}, w.ofWorkload, workloadDiffers},
+		{&appsv1.DaemonSet{}, w.ofWorkload, workloadDiffers},
+		{&networkingv1.DestinationRule{}, w.ofRoute, routeDiffers},
+		{&networkingv1.VirtualService{}, w.ofRoute, routeDiffers},
+		{&networkingv1.Gateway{}, w.ofRoute, routeDiffers},
+	} {
+		if err := loop.Watch(source.Kind(objects, watch.object, enqueue(watch.who, watch.differs))); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// enqueue puts the concerned Services into the queue, at an update those of both states.
+func enqueue(who concerned, differs func(before, after client.Object) bool) handler.EventHandler {
+	add := func(ctx context.Context, q queue, objects ...client.Object) {
+		for _, object := range objects {
+			keys, err := who(ctx, object)
+			if err != nil {
+				logf.FromContext(ctx).Error(err, "find the Services that an object concerns", "object", client.ObjectKeyFromObject(object))
+			}
+			for _, key := range keys {
+				q.Add(reconcile.Request{NamespacedName: key})
+			}
+		}
+	}
+	return handler.Funcs{
+		CreateFunc: func(ctx context.Context, e event.CreateEvent, q queue) {
+			// At the start every Service is looked at by itself, after all caches are complete.
+			if _, isService := e.Object.(*corev1.Service); isService || !e.IsInInitialList {
+				add(ctx, q, e.Object)
+			}
+		},
+		DeleteFunc: func(ctx context.Context, e event.DeleteEvent, q queue) { add(ctx, q, e.Object) },
+		UpdateFunc: func(ctx context.Context, e event.UpdateEvent, q queue) {
+			if e.ObjectOld.GetResourceVersion() != e.ObjectNew.GetResourceVersion() && differs(e.ObjectOld, e.ObjectNew) {
+				add(ctx, q, e.ObjectOld, e.ObjectNew)
+			}
+		},
+	}
+}
+
+// ofService returns the Service itself. One that may belong to an ingress gateway also matters to what is exposed there.
+func (w *watches) ofService(ctx context.Context, object client.Object) ([]client.ObjectKey, error) {
+	keys := []client.ObjectKey{client.ObjectKeyFromObject(object)}
+	if object.(*corev1.Service).Spec.Selector[labelIstio] == "" {
+		return keys, nil
+	}
+	exposed, err := w.services(ctx, "", asksForExposure)
+	return append(keys, exposed...), err
+}
+
+func (w *watches) ofNamespace(ctx context.Context, object client.Object) ([]client.ObjectKey, error) {
+	return w.services(ctx, object.GetName(), func(*corev1.Service) bool { return true })
+}
+
+// ofPod returns the Services that select the pod. One that may be an ingress gateway also matters to what is exposed.
+func (w *watches) ofPod(ctx context.Context, object client.Object) ([]client.ObjectKey, error) {
+	keys, err := w.services(ctx, object.GetNamespace(), func(s *corev1.Service) bool { return selects(s, object.GetLabels()) })
+	if err != nil || object.GetLabels()[labelIstio] == "" {
+		return keys, err
+	}
+	exposed, err := w.services(ctx, "", asksForExposure)
+	return append(keys, exposed...), err
+}
+
+// ofWorkload returns the Services that select the workload's pods, and those with objects of ours, whose records may
+// name it.
+func (w *watches) ofWorkload(ctx context.Context, object client.Object) ([]client.ObjectKey, error) {
+	var podLabels map[string]string
+	switch o := object.(type) {
+	case *appsv1.Deployment:
+		podLabels = o.Spec.Template.Labels
+	case *appsv1.StatefulSet:
+		podLabels = o.Spec.Template.Labels
+	case *appsv1.DaemonSet:
+		podLabels = o.Spec.Template.Labels
+	}
+	routed, err := w.routed(ctx, client.InNamespace(object.GetNamespace()))
+	if err != nil {
+		return nil, err
+	}
+	return w.services(ctx, object.GetNamespace(), func(s *corev1.Service) bool {
+		return routed[client.ObjectKeyFromObject(s)] || selects(s, podLabels)
+	})
+}
+
+// ofRoute returns the Service of an object of ours; and the Services with routes, or that are to have some, to which
+// the object is foreign and may matter.
+func (w *watches) ofRoute(ctx context.Context, object client.Object) ([]client.ObjectKey, error) {
+	route, ok := object.(routing.Object)
+	if !ok {
+		return nil, nil
+	}
+	name, ours := routing.ServiceOf(route)
+	routed, err := w.routed(ctx)
+	if err != nil {
+		return nil, err
+	}
+	keys, err := w.services(ctx, "", func(s *corev1.Service) bool {
+		switch {
+		case routing.Own(route, s) || !routing.MayConcern(route, s, w.options.Settings.ClusterDomain):
+			return false
+		case ours: // only what is exposed can want the same host
+			return asksForExposure(s)
+		case routed[client.ObjectKeyFromObject(s)]:
+			return true
+		}
+		return w.wanted(ctx, s)
+	})
+	if ours {
+		keys = append(keys, client.ObjectKey{Namespace: object.GetNamespace(), Name: name})
+	}
+	return keys, err
+}
+
+// services returns the Services of a Namespace, or of all, that are chosen.
+func (w *watches) services(ctx context.Context, namespace string, choose func(*corev1.Service) bool) ([]client.ObjectKey, error) {
+	var list corev1.ServiceList
+	if err := w.reader.List(ctx, &list, client.InNamespace(namespace), client.UnsafeDisableDeepCopy); err != nil {
+		return nil, err
+	}
+	var keys []client.ObjectKey
+	for i := range list.Items {
+		if choose(&list.Items[i]) {
+			keys = append(keys, client.ObjectKeyFromObject(&list.Items[i]))
+		}
+	}
+	return keys, nil
+}
+
+// routed returns the Services that have objects of ours.
+func (w *watches) routed(ctx context.Context, options ...client.ListOption) (map[client.ObjectKey]bool, error) {
+	var all istioObjects
+	if err := all.list(ctx, w.reader, append(slices.Clone(options), client.MatchingLabels{api.LabelManagedBy: api.ManagedBy})...); err != nil {
+		return nil, err
+	}
+	out := map[client.ObjectKey]bool{}
+	note := func(object routing.Object) {
+		if name, ours := routing.ServiceOf(object); ours {
+			out[client.ObjectKey{Namespace: object.GetNamespace(), Name: name}] = true
+		}
+	}
+	for _, rule := range all.rules.Items {
+		note(rule)
+	}
+	for _, vs := range all.routes.Items {
+		note(vs)
+	}
+	for _, gateway := range all.gateways.Items {
+		note(gateway)
+	}
+	return out, nil
+}
+
+// wanted reports whether routes are asked for; where the Namespace is not known yet, they may be.
+func (w *watches) wanted(ctx context.Context, service *corev1.Service) bool {
+	var namespace corev1.Namespace
+	if err := w.reader.Get(ctx, client.ObjectKey{Name: service.Namespace}, &namespace); err != nil {
+		return true
+	}
+	intent, _ := api.RouteIntentOf(service, &namespace)
+	return intent.Wanted
+}
+
+func asksForExposure(service *corev1.Service) bool {
+	_, asks := service.Annotations[api.AnnotationExpose]
+	return asks
+}
+
+func always(_, _ client.Object) bool { return true }
+
+func marksDiffer(before, after client.Object) bool {
+	return !maps.Equal(before.GetLabels(), after.GetLabels()) || !maps.Equal(before.GetAnnotations(), after.GetAnnotations()) ||
+		(before.GetDeletionTimestamp() == nil) != (after.GetDeletionTimestamp() == nil)
+}
+
+// podDiffers compares what the cache keeps of pods.
+func podDiffers(before, after client.Object) bool {
+	return marksDiffer(before, after) || !reflect.DeepEqual(before.(*corev1.Pod).Status, after.(*corev1.Pod).Status)
+}
+
+// workloadDiffers compares what the cache keeps of workloads.
+func workloadDiffers(before, after client.Object) bool {
+	switch b := before.(type) {
+	case *appsv1.Deployment:
+		return !reflect.DeepEqual(b.Spec, after.(*appsv1.Deployment).Spec)
+	case *appsv1.StatefulSet:
+		return !reflect.DeepEqual(b.Spec, after.(*appsv1.StatefulSet).Spec)
+	case *appsv1.DaemonSet:
+		a := after.(*appsv1.DaemonSet)
+		return !reflect.DeepEqual(b.Spec, a.Spec) || b.Status.DesiredNumberScheduled != a.Status.DesiredNumberScheduled
+	}
+	return true
+}
+
+// routeDiffers leaves out what changes the status alone.
+func routeDiffers(before, after client.Object) bool {
+	return marksDiffer(before, after) || before.GetGeneration() != after.GetGeneration() ||
+		!reflect.DeepEqual(before.GetOwnerReferences(), after.GetOwnerReferences())
+}
