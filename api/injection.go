@@ -14,3 +14,72 @@ const (
 
 // InjectReason is the closed set of words that say why a pod was injected, skipped, denied, or failed.
 type InjectReason string
+
+// The reasons of injection.
+const (
+	InjectOptedIn        InjectReason = "OptedIn"
+	InjectAlwaysSelector InjectReason = "AlwaysInjectSelector"
+	InjectPolicyEnabled  InjectReason = "PolicyEnabled"
+
+	InjectHostNetwork      InjectReason = "HostNetwork"
+	InjectIgnoredNamespace InjectReason = "IgnoredNamespace"
+	InjectWindowsPod       InjectReason = "WindowsPod"
+	InjectOptedOut         InjectReason = "OptedOut"
+	InjectNeverSelector    InjectReason = "NeverInjectSelector"
+	InjectPolicyDisabled   InjectReason = "PolicyDisabled"
+	InjectPolicyInvalid    InjectReason = "PolicyInvalid"
+	InjectAlready          InjectReason = "AlreadyInjected"
+
+	InjectNoIstioConfiguration        InjectReason = "NoIstioConfiguration"
+	InjectIstioConfigurationForbidden InjectReason = "IstioConfigurationForbidden"
+	InjectIstioConfigurationRefused   InjectReason = "IstioConfigurationRefused"
+	InjectIstioConfigurationWarning   InjectReason = "IstioConfigurationWarning"
+	InjectInvalidAnnotation           InjectReason = "InvalidAnnotation"
+	InjectUnknownTemplate             InjectReason = "UnknownTemplate"
+	InjectTemplateFailed              InjectReason = "TemplateFailed"
+	InjectUnsafeValue                 InjectReason = "UnsafeValue"
+	InjectInvalidResult               InjectReason = "InvalidResult"
+
+	InjectUnreadableChoice InjectReason = "UnreadableChoice"
+
+	InjectError      InjectReason = "Error"
+	InjectPanic      InjectReason = "Panic"
+	InjectBadRequest InjectReason = "BadRequest"
+)
+
+// InjectReasonDoc is one reason of injection with the sentence that explains it.
+type InjectReasonDoc struct {
+	Reason InjectReason
+	Doc    string
+}
+
+// InjectReasons returns every reason of injection: why injected, why skipped, why denied, what is worth a warning, and
+// what failed.
+func InjectReasons() []InjectReasonDoc {
+	return []InjectReasonDoc{
+		{InjectOptedIn, "Injected: the pod's label or annotation sidecar.istio.io/inject is true."},
+		{InjectAlwaysSelector, "Injected: alwaysInjectSelector of Istio's configuration selects the pod."},
+		{InjectPolicyEnabled, "Injected: the pod was selected, and the policy of Istio's configuration is enabled."},
+		{InjectHostNetwork, "Skipped: the pod is on the host's network, which a sidecar would redirect for the whole node."},
+		{InjectIgnoredNamespace, "Skipped: pods of kube-system, kube-public, kube-node-lease and local-path-storage are never injected."},
+		{InjectWindowsPod, "Skipped: the pod is for Windows, and Istio's sidecar is for Linux."},
+		{InjectOptedOut, "Skipped: the pod's label or annotation sidecar.istio.io/inject is false."},
+		{InjectNeverSelector, "Skipped: neverInjectSelector of Istio's configuration selects the pod."},
+		{InjectPolicyDisabled, "Skipped: the policy of Istio's configuration is disabled, and the pod does not opt in."},
+		{InjectPolicyInvalid, "Skipped: the policy of Istio's configuration is neither enabled nor disabled."},
+		{InjectAlready, "Skipped: the pod has already what it would be given."},
+		{InjectNoIstioConfiguration, "Denied: the ConfigMaps that Istio's configuration is read from are not there."},
+		{InjectIstioConfigurationForbidden, "Denied: the ConfigMaps that Istio's configuration is read from may not be read."},
+		{InjectIstioConfigurationRefused, "Denied: Istio's configuration does not parse or does not render, and there is no earlier one that did."},
+		{InjectIstioConfigurationWarning, "Warning: a part of Istio's configuration that may never be used does not render."},
+		{InjectInvalidAnnotation, "Denied: an annotation's value is not valid."},
+		{InjectUnknownTemplate, "Denied: the annotation inject.istio.io/templates names a template that is not there."},
+		{InjectTemplateFailed, "Denied: a template does not render for this pod, or what it renders is not a pod."},
+		{InjectUnsafeValue, "Denied: a value would change the structure of what a template renders."},
+		{InjectInvalidResult, "Denied: injection would make a pod that Kubernetes refuses, for example with one container name twice."},
+		{InjectUnreadableChoice, "Warning: sidecar.istio.io/inject is neither true nor false, so it counts as absent."},
+		{InjectError, "Failed: something that Outrigger needs did not answer."},
+		{InjectPanic, "Failed: a fault of Outrigger itself."},
+		{InjectBadRequest, "Failed: the request is not an admission review, or too large."},
+	}
+}

@@ -1,0 +1,214 @@
+package inject
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"regexp"
+	"slices"
+	"strings"
+	"text/template"
+
+	meshconfig "istio.io/api/mesh/v1alpha1"
+	networkingv1beta1 "istio.io/client-go/pkg/apis/networking/v1beta1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
+	"sigs.k8s.io/yaml"
+
+	"outrigger.dev/outrigger/api"
+)
+
+// Config is Istio's configuration, parsed and proven once. It is immutable; With returns a changed copy.
+type Config struct {
+	unavailable *api.InjectProblem // why there is none; else nil
+
+	policy            string
+	defaultTemplates  []string
+	templates         map[string]*parsedTemplate
+	aliases           map[string][]string
+	always, never     []labels.Selector
+	injectAnnotations map[string]string
+
+	values   values
+	mesh     *meshconfig.MeshConfig
+	release  release
+	settings Settings
+	facts    Facts
+}
+
+// Facts are what injection depends on in the cluster, beside Istio's ConfigMaps.
+type Facts struct {
+	// Nodes maps the names of the nodes to their kubelets' versions, for the detection of native sidecars. Nil means that
+	// nothing is known of nodes.
+	Nodes        map[string]string
+	ProxyConfigs []*networkingv1beta1.ProxyConfig
+}
+
+// parsedTemplate is a template with what was found out about it when it was parsed.
+type parsedTemplate struct {
+	*template.Template
+	sideEffects bool // it calls functions that change their arguments, so it gets its own copy of the data
+}
+
+// injectorConfig is the document under the key "config". Keys that are not listed are ignored, as Istio's chart writes
+// one that is meant to break old releases.
+type injectorConfig struct {
+	Policy               string                 `json:"policy"`
+	DefaultTemplates     []string               `json:"defaultTemplates"`
+	Templates            map[string]string      `json:"templates"`
+	Aliases              map[string][]string    `json:"aliases"`
+	AlwaysInjectSelector []metav1.LabelSelector `json:"alwaysInjectSelector"`
+	NeverInjectSelector  []metav1.LabelSelector `json:"neverInjectSelector"`
+	InjectedAnnotations  map[string]string      `json:"injectedAnnotations"`
+}
+
+// With returns the same configuration with facts of the cluster.
+func (c *Config) With(facts Facts) *Config {
+	changed := *c
+	changed.facts = facts
+	return &changed
+}
+
+// Unavailable returns a configuration that denies every pod that asks for injection, with this problem.
+func Unavailable(problem api.InjectProblem) *Config { return &Config{unavailable: &problem} }
+
+// Parse parses Istio's configuration as one whole and proves it by rendering the default templates on a minimal pod. The
+// problems are warnings; the error is why all of it is refused.
+func Parse(source Source) (*Config, []api.InjectProblem, error) {
+	values, err := parseValues(source.Values)
+	if err != nil {
+		return nil, nil, fmt.Errorf("values: %w", err)
+	}
+	mesh, err := parseMesh(source.Mesh)
+	if err != nil {
+		return nil, nil, fmt.Errorf("mesh: %w", err)
+	}
+	var raw injectorConfig
+	if err := yaml.Unmarshal([]byte(source.Config), &raw); err != nil {
+		return nil, nil, fmt.Errorf("config is not the YAML of Istio's injector: %w", err)
+	}
+	c := &Config{
+		policy: raw.Policy, defaultTemplates: raw.DefaultTemplates, aliases: raw.Aliases, injectAnnotations: raw.InjectedAnnotations,
+		values: values, mesh: mesh, settings: source.Settings,
+	}
+	if len(c.defaultTemplates) == 0 {
+		c.defaultTemplates = []string{"sidecar"}
+	}
+	if len(raw.Templates) == 0 {
+		return nil, nil, errors.New("config holds no templates; the key \"templates\" must map names to Go templates")
+	}
+	c.release = findRelease(source, values)
+	if c.templates, err = c.parseTemplates(raw.Templates); err != nil {
+		return nil, nil, err
+	}
+	c.always, c.never = selectors(raw.AlwaysInjectSelector), selectors(raw.NeverInjectSelector)
+	warnings, err := c.prove()
+	if err != nil {
+		return nil, nil, err
+	}
+	return c, warnings, nil
+}
+
+// parseTemplates parses all templates: one that does not parse makes the whole configuration fail, also an unused one.
+func (c *Config) parseTemplates(texts map[string]string) (map[string]*parsedTemplate, error) {
+	functions := c.functions()
+	out := map[string]*parsedTemplate{}
+	for _, name := range slices.Sorted(maps.Keys(texts)) {
+		parsed, err := template.New(name).Funcs(functions).Parse(texts[name])
+		if err != nil {
+			return nil, explainGone(fmt.Errorf("template %q does not parse: %w", name, err))
+		}
+		out[name] = &parsedTemplate{Template: parsed, sideEffects: hasSideEffects(parsed)}
+	}
+	return out, nil
+}
+
+// selectors returns the selectors that are valid and not empty: an empty one does not mean "all" here.
+func selectors(raw []metav1.LabelSelector) []labels.Selector {
+	var out []labels.Selector
+	for i := range raw {
+		selector, err := metav1.LabelSelectorAsSelector(&raw[i])
+		if err == nil && !selector.Empty() {
+			out = append(out, selector)
+		}
+	}
+	return out
+}
+
+// prove renders every template on a minimal pod. A default one must render; another one may need an annotation.
+func (c *Config) prove() ([]api.InjectProblem, error) {
+	pod := &corev1.Pod{
+		ObjectMeta: metav1.ObjectMeta{Name: "proof", Namespace: "default"},
+		Spec:       corev1.PodSpec{Containers: []corev1.Container{{Name: "app", Image: "registry.example/app:1"}}},
+	}
+	defaults := c.expand(c.defaultTemplates)
+	for _, name := range defaults {
+		if c.templates[name] == nil {
+			return nil, fmt.Errorf("defaultTemplates names %q, but there is no such template; there are %s", name, strings.Join(c.templateNames(), ", "))
+		}
+	}
+	var warnings []api.InjectProblem
+	for _, name := range c.templateNames() {
+		if gatewayDeploymentTemplates[name] && !slices.Contains(defaults, name) {
+			continue // rendered by istiod's Gateway controller with other data, never for pods
+		}
+		err := c.proveTemplate(name, pod)
+		if err == nil {
+			continue
+		}
+		err = explainGone(fmt.Errorf("template %q does not render: %w", name, err))
+		if slices.Contains(defaults, name) {
+			return nil, err
+		}
+		warnings = append(warnings, api.InjectProblem{
+			Object: api.ObjectRef{Kind: "ConfigMap", Name: "istio-sidecar-injector"}, Field: "data.config", Reason: api.InjectIstioConfigurationWarning,
+			Message: err.Error() + ".", Advice: "Pods that ask for this template will be denied, unless they bring an annotation that it needs.",
+		})
+	}
+	return warnings, nil
+}
+
+// gatewayDeploymentTemplates are those that istiod's Gateway controller renders for Deployments, not for pods.
+var gatewayDeploymentTemplates = map[string]bool{"waypoint": true, "kube-gateway": true, "agentgateway": true, "agentgateway-waypoint": true}
+
+func (c *Config) proveTemplate(name string, pod *corev1.Pod) error {
+	job, err := c.newJob(Request{Pod: pod, Namespace: &corev1.Namespace{}})
+	if err != nil {
+		return err
+	}
+	rendered, err := job.render(name)
+	if err != nil {
+		return err
+	}
+	_, err = overlayPod(pod, rendered)
+	return err
+}
+
+// goneWords match Go's messages about a field or function that the data of a template does not have.
+var goneWords = regexp.MustCompile(`can't evaluate field (\w+)|function "(\w+)" not defined`)
+
+// explainGone says what a template that asks for something unknown most probably is: one of an old release.
+func explainGone(err error) error {
+	found := goneWords.FindStringSubmatch(err.Error())
+	if found == nil {
+		return err
+	}
+	return fmt.Errorf("it asks for %q, which Istio 1.24 and later do not offer to templates, so it is of an older Istio release (or misspelt) and cannot be used: upgrade Istio (%w)", found[1]+found[2], err)
+}
+
+// templateNames returns the sorted names of all templates.
+func (c *Config) templateNames() []string { return slices.Sorted(maps.Keys(c.templates)) }
+
+// expand replaces aliases by what they stand for, once.
+func (c *Config) expand(names []string) []string {
+	var out []string
+	for _, name := range names {
+		if aliased, is := c.aliases[name]; is {
+			out = append(out, aliased...)
+			continue
+		}
+		out = append(out, name)
+	}
+	return out
+}

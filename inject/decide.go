@@ -1,0 +1,122 @@
+package inject
+
+import (
+	"fmt"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/labels"
+
+	"outrigger.dev/outrigger/api"
+)
+
+// ignoredNamespaces are never injected, whatever labels say.
+var ignoredNamespaces = map[string]bool{"kube-system": true, "kube-public": true, "kube-node-lease": true, "local-path-storage": true}
+
+// decision is whether a pod gets sidecars, and why.
+type decision struct {
+	inject  bool
+	reason  api.InjectReason
+	message string
+}
+
+// choice is what the pod itself says.
+type choice int
+
+const (
+	unsaid choice = iota
+	yes
+	no
+)
+
+// decide goes through the rules in their order; the first that applies decides. Problems are worth a warning.
+func (c *Config) decide(pod *corev1.Pod) (decision, []api.InjectProblem) {
+	skip := func(reason api.InjectReason, format string, args ...any) decision {
+		return decision{reason: reason, message: fmt.Sprintf(format, args...)}
+	}
+	if pod.Spec.HostNetwork {
+		return skip(api.InjectHostNetwork, "the pod is on the host's network"), nil
+	}
+	if ignoredNamespaces[pod.Namespace] {
+		return skip(api.InjectIgnoredNamespace, "pods of namespace %s are never injected", pod.Namespace), nil
+	}
+	if pod.Spec.OS != nil && pod.Spec.OS.Name == corev1.Windows {
+		return skip(api.InjectWindowsPod, "spec.os.name is windows, and Istio's sidecar is for Linux"), nil
+	}
+	said, where, problems := c.choiceOf(pod)
+	if said == no {
+		return skip(api.InjectOptedOut, "%s %s is %q", where, api.KeySidecarInject, choiceText(pod)), problems
+	}
+	if c.unavailable != nil {
+		return decision{inject: true, reason: c.unavailable.Reason}, problems
+	}
+	if c.policy != "enabled" && c.policy != "disabled" {
+		return skip(api.InjectPolicyInvalid, "the policy of Istio's injector is %q; it must be enabled or disabled", c.policy), problems
+	}
+	set := labels.Set(pod.Labels)
+	switch {
+	case said == yes:
+		return decision{inject: true, reason: api.InjectOptedIn}, problems
+	case matchesAny(c.never, set):
+		return skip(api.InjectNeverSelector, "neverInjectSelector of Istio's injector selects the pod"), problems
+	case matchesAny(c.always, set):
+		return decision{inject: true, reason: api.InjectAlwaysSelector}, problems
+	case c.policy == "enabled":
+		return decision{inject: true, reason: api.InjectPolicyEnabled}, problems
+	}
+	return skip(api.InjectPolicyDisabled, "the policy of Istio's injector is disabled, and the pod does not opt in with the label %s=true", api.KeySidecarInject), problems
+}
+
+func matchesAny(selectors []labels.Selector, set labels.Set) bool {
+	for _, selector := range selectors {
+		if selector.Matches(set) {
+			return true
+		}
+	}
+	return false
+}
+
+// choiceText is what stands in the label, or where there is no such label, in the annotation.
+func choiceText(pod *corev1.Pod) string {
+	if text, present := pod.Labels[api.KeySidecarInject]; present {
+		return text
+	}
+	return pod.Annotations[api.KeySidecarInject]
+}
+
+// choiceOf reads the pod's own word: a label that is present hides the annotation, also when it is empty.
+func (c *Config) choiceOf(pod *corev1.Pod) (said choice, where string, problems []api.InjectProblem) {
+	text, field := choiceText(pod), api.AnnotationField(api.KeySidecarInject)
+	where = "annotation"
+	if _, present := pod.Labels[api.KeySidecarInject]; present {
+		where, field = "label", api.LabelField(api.KeySidecarInject)
+	}
+	switch text {
+	case "true":
+		return yes, where, nil
+	case "false":
+		return no, where, nil
+	case "":
+		return unsaid, where, nil
+	}
+	if c.release.looseChoice() {
+		switch strings.ToLower(text) {
+		case "y", "yes", "true", "on":
+			return yes, where, nil
+		}
+		return no, where, nil
+	}
+	return unsaid, where, []api.InjectProblem{{
+		Object: podRef(pod), Field: field, Value: text, Reason: api.InjectUnreadableChoice,
+		Message: "it is neither true nor false, so it counts as absent.", Advice: `Write "true" or "false", in quotes and lower case.`,
+	}}
+}
+
+// podRef names a pod, which may not have its name yet.
+func podRef(pod *corev1.Pod) api.ObjectRef {
+	name := pod.Name
+	if name == "" {
+		name = pod.GenerateName + "*"
+	}
+	return api.ObjectRef{Kind: "Pod", Namespace: pod.Namespace, Name: name}
+}

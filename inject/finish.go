@@ -1,0 +1,306 @@
+package inject
+
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+
+	"google.golang.org/protobuf/proto"
+	meshconfig "istio.io/api/mesh/v1alpha1"
+	corev1 "k8s.io/api/core/v1"
+
+	"outrigger.dev/outrigger/api"
+)
+
+// finish does what templates cannot: cluster and network, Prometheus, probes, metadata, order.
+func (j *job) finish() error {
+	j.setProxyEnv()
+	if err := j.mergePrometheus(); err != nil {
+		return err
+	}
+	if err := j.rewriteProbes(); err != nil {
+		return err
+	}
+	if err := j.setMetadata(); err != nil {
+		return err
+	}
+	return j.order()
+}
+
+// statusPort is the port of the agent, always the mesh's.
+func (j *job) statusPort() string {
+	return strconv.Itoa(int(j.mesh.GetDefaultConfig().GetStatusPort()))
+}
+
+// setProxyEnv gives the proxy its cluster, network and what else was in the URL path, at the end of its environment.
+func (j *job) setProxyEnv() {
+	proxy := findProxy(j.merged)
+	if proxy == nil || len(j.proxyEnv) == 0 {
+		return
+	}
+	proxy.Env = slices.DeleteFunc(proxy.Env, func(e corev1.EnvVar) bool { _, replaced := j.proxyEnv[e.Name]; return replaced })
+	for _, name := range slices.Sorted(maps.Keys(j.proxyEnv)) {
+		proxy.Env = append(proxy.Env, corev1.EnvVar{Name: name, Value: j.proxyEnv[name]})
+	}
+}
+
+// Prometheus annotations are compared after every character but letters, digits and underscores became an underscore.
+const (
+	prometheusScrape     = "prometheus_io_scrape"
+	prometheusPort       = "prometheus_io_port"
+	prometheusPath       = "prometheus_io_path"
+	prometheusTargets    = "prometheus_istio_io_scrape_targets"
+	prometheusSecurePort = "prometheus_istio_io_secure_port"
+	annotationMerge      = "prometheus.istio.io/merge-metrics"
+	annotationTargets    = "prometheus.istio.io/scrape-targets"
+)
+
+var notInLabelName = regexp.MustCompile(`[^a-zA-Z0-9_]`)
+
+// prometheusAnnotation returns the value of an annotation in any spelling; the first by name where there are several.
+func prometheusAnnotation(pod *corev1.Pod, name string) (string, bool) {
+	for _, key := range slices.Sorted(maps.Keys(pod.Annotations)) {
+		if notInLabelName.ReplaceAllString(key, "_") == name {
+			return pod.Annotations[key], true
+		}
+	}
+	return "", false
+}
+
+func clearPrometheus(pod *corev1.Pod, more ...string) {
+	names := append([]string{prometheusScrape, prometheusPort, prometheusPath}, more...)
+	maps.DeleteFunc(pod.Annotations, func(key, _ string) bool {
+		return slices.Contains(names, notInLabelName.ReplaceAllString(key, "_"))
+	})
+}
+
+// scraping is what the agent is told to scrape for the application.
+type scraping struct {
+	Scrape  string         `json:"scrape"`
+	Path    string         `json:"path"`
+	Port    string         `json:"port"`
+	Targets []scrapeTarget `json:"targets,omitempty"`
+}
+
+type scrapeTarget struct {
+	Port string `json:"port"`
+	Path string `json:"path"`
+}
+
+// mergePrometheus lets Prometheus scrape the agent, which scrapes the application.
+func (j *job) mergePrometheus() error {
+	pod := j.merged
+	defer j.setSecurePort()
+	if !j.mergesPrometheus() {
+		return nil
+	}
+	if port, written := prometheusAnnotation(pod, prometheusPort); written && port == j.statusPort() {
+		return nil
+	}
+	var s scraping
+	s.Scrape, _ = prometheusAnnotation(pod, prometheusScrape)
+	s.Path, _ = prometheusAnnotation(pod, prometheusPath)
+	s.Port, _ = prometheusAnnotation(pod, prometheusPort)
+	var gone []string
+	if j.release.scrapeTargets() {
+		gone = append(gone, prometheusTargets)
+		if text, written := prometheusAnnotation(pod, prometheusTargets); written {
+			s.Targets = parseTargets(text)
+		}
+		if len(s.Targets) > 0 {
+			s.Port, s.Path = s.Targets[0].Port, s.Targets[0].Path
+		}
+		if err := j.checkScraping(s); err != nil {
+			return err
+		}
+	}
+	if proxy := findProxy(pod); proxy != nil && (s.Scrape != "" || s.Path != "" || s.Port != "" || len(s.Targets) > 0) {
+		text, err := json.Marshal(s)
+		if err != nil {
+			return err
+		}
+		proxy.Env = append(proxy.Env, corev1.EnvVar{Name: "ISTIO_PROMETHEUS_ANNOTATIONS", Value: string(text)})
+	}
+	clearPrometheus(pod, gone...)
+	annotate(pod, "prometheus.io/port", j.statusPort())
+	annotate(pod, "prometheus.io/path", "/stats/prometheus")
+	annotate(pod, "prometheus.io/scrape", "true")
+	return nil
+}
+
+func (j *job) mergesPrometheus() bool {
+	for _, key := range slices.Sorted(maps.Keys(j.merged.Annotations)) {
+		if notInLabelName.ReplaceAllString(key, "_") != prometheusScrape {
+			continue
+		}
+		if scrape, err := strconv.ParseBool(j.merged.Annotations[key]); err == nil && !scrape {
+			return false
+		}
+	}
+	if text, written := j.merged.Annotations[annotationMerge]; written {
+		if merge, err := strconv.ParseBool(text); err == nil {
+			return merge
+		}
+	}
+	if enabled := j.mesh.GetEnablePrometheusMerge(); enabled != nil {
+		return enabled.Value
+	}
+	return true
+}
+
+// parseTargets reads "port:path,port:path"; none if one lacks its port.
+func parseTargets(text string) []scrapeTarget {
+	var targets []scrapeTarget
+	for _, item := range strings.Split(text, ",") {
+		if item = strings.TrimSpace(item); item == "" {
+			continue
+		}
+		port, path, _ := strings.Cut(item, ":")
+		if port = strings.TrimSpace(port); port == "" {
+			return nil
+		}
+		if path = strings.TrimSpace(path); path == "" {
+			path = "/metrics"
+		}
+		targets = append(targets, scrapeTarget{Port: port, Path: path})
+	}
+	return targets
+}
+
+// reservedPorts are those of the proxy itself.
+var reservedPorts = []int{15000, 15001, 15004, 15006, 15008, 15020, 15021, 15053, 15090}
+
+func (j *job) checkScraping(s scraping) error {
+	ports, field := []string{s.Port}, "prometheus.io/port"
+	if len(s.Targets) > 0 {
+		ports, field = nil, annotationTargets
+		for _, target := range s.Targets {
+			ports = append(ports, target.Port)
+		}
+	}
+	for _, port := range ports {
+		if port == "" {
+			continue
+		}
+		number, err := strconv.Atoi(port)
+		fault := ""
+		switch {
+		case err != nil || number < 1 || number > 65535:
+			fault = fmt.Sprintf("invalid port %q.", port)
+		case strconv.Itoa(number) == j.statusPort():
+			fault = fmt.Sprintf("port %s conflicts with agent port.", port)
+		case slices.Contains(reservedPorts, number):
+			fault = fmt.Sprintf("port %s is reserved for Istio.", port)
+		}
+		if fault != "" {
+			return refuse(denied(j.pod, api.InjectInvalidAnnotation, api.AnnotationField(field), port, "invalid prometheus scrape configuration: "+fault,
+				"Write the number of the port on which the application serves its metrics."))
+		}
+	}
+	return nil
+}
+
+// setSecurePort tells Prometheus the port on which the agent serves merged metrics over mutual TLS.
+func (j *job) setSecurePort() {
+	proxy := findProxy(j.merged)
+	if proxy == nil || !j.release.scrapeTargets() {
+		return
+	}
+	if _, written := prometheusAnnotation(j.merged, prometheusSecurePort); written {
+		return
+	}
+	for _, env := range proxy.Env {
+		if env.Name == "ENVOY_SECURE_MERGED_METRICS_PORT" && env.Value != "" && env.Value != "0" {
+			annotate(j.merged, "prometheus.istio.io/secure-port", env.Value)
+			return
+		}
+	}
+}
+
+// setMetadata labels the network, writes the status and, last of all, the configured annotations.
+func (j *job) setMetadata() error {
+	pod := j.merged
+	if network, known := j.proxyEnv[envNetwork]; known {
+		if pod.Labels == nil {
+			pod.Labels = map[string]string{}
+		}
+		pod.Labels[labelNetwork] = network
+	}
+	made := status{Revision: j.settings.Revision}
+	if made.Revision == "" {
+		made.Revision = "default"
+	}
+	for _, c := range j.template.Spec.InitContainers {
+		made.InitContainers = append(made.InitContainers, c.Name)
+	}
+	for _, c := range j.template.Spec.Containers {
+		made.Containers = append(made.Containers, c.Name)
+	}
+	for _, v := range j.template.Spec.Volumes {
+		made.Volumes = append(made.Volumes, v.Name)
+	}
+	for _, s := range j.template.Spec.ImagePullSecrets {
+		made.ImagePullSecrets = append(made.ImagePullSecrets, s.Name)
+	}
+	text, err := json.Marshal(made)
+	if err != nil {
+		return err
+	}
+	annotate(pod, api.AnnotationStatus, string(text))
+	maps.Copy(pod.Annotations, j.injectAnnotations)
+	return nil
+}
+
+// order puts the containers where they belong: the proxy last, or first where the application is to wait for it; of the
+// init containers those first that set up the network, if the proxy is among them.
+func (j *job) order() error {
+	hold, err := j.holdsApplication()
+	if err != nil {
+		return err
+	}
+	spec := &j.merged.Spec
+	spec.Containers = withMoved(spec.Containers, proxyName, hold)
+	if findContainer(spec.InitContainers, proxyName) != nil {
+		for _, name := range []string{"enable-core-dump", proxyName, "istio-validation", "istio-init"} {
+			spec.InitContainers = withMoved(spec.InitContainers, name, true)
+		}
+		return nil
+	}
+	spec.InitContainers = withMoved(spec.InitContainers, "istio-validation", true)
+	spec.InitContainers = withMoved(spec.InitContainers, "istio-init", false)
+	spec.InitContainers = withMoved(spec.InitContainers, "enable-core-dump", false)
+	return nil
+}
+
+// holdsApplication reads the mesh's default with the pod's annotation over it, or the values; not the effective
+// ProxyConfig.
+func (j *job) holdsApplication() (bool, error) {
+	config := j.mesh.DefaultConfig
+	if text, written := j.pod.Annotations[annotationProxyConfig]; written {
+		level, tree, err := decode(text, &meshconfig.ProxyConfig{})
+		if err != nil {
+			return false, err
+		}
+		config = proto.Clone(config).(*meshconfig.ProxyConfig)
+		layProxyConfig(config, level, tree)
+	}
+	return config.GetHoldApplicationUntilProxyStarts().GetValue() || j.values.hold(), nil
+}
+
+// withMoved returns the list with the container of that name first or last.
+func withMoved(list []corev1.Container, name string, first bool) []corev1.Container {
+	at := slices.IndexFunc(list, func(c corev1.Container) bool { return c.Name == name })
+	if at < 0 {
+		return list
+	}
+	container := list[at]
+	rest := slices.Delete(slices.Clone(list), at, at+1)
+	if first {
+		return slices.Insert(rest, 0, container)
+	}
+	return append(rest, container)
+}

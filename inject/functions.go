@@ -1,0 +1,410 @@
+package inject
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+	"text/template"
+	"text/template/parse"
+
+	"github.com/Masterminds/sprig/v3"
+	"google.golang.org/protobuf/encoding/protojson"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/durationpb"
+	meshconfig "istio.io/api/mesh/v1alpha1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/yaml"
+)
+
+// functions are what templates may call: sprig's, and over them those of Istio's injector, with their odd corners
+// (injection.md, 6.6).
+func (c *Config) functions() template.FuncMap {
+	functions := sprig.TxtFuncMap()
+	for _, name := range []string{"expandenv", "getHostByName"} {
+		functions[name] = func(...any) (string, error) {
+			return "", errors.New(name + " is not offered: a template may not look outside its data")
+		}
+	}
+	maps.Copy(functions, template.FuncMap{
+		"formatDuration":         formatDuration,
+		"isset":                  func(m map[string]string, key string) bool { _, found := m[key]; return found },
+		"excludeInboundPort":     excludeInboundPort,
+		"includeInboundPorts":    func(containers []corev1.Container) string { return portsOf(containers, "") },
+		"applicationPorts":       func(containers []corev1.Container) string { return portsOf(containers, proxyName) },
+		"kubevirtInterfaces":     func(text string) string { return text },
+		"excludeInterfaces":      func(text string) string { return text },
+		"annotation":             annotationOr,
+		"valueOrDefault":         valueOrDefault,
+		"toJSON":                 toJSON,
+		"fromJSON":               fromJSON,
+		"structToJSON":           structToJSON,
+		"protoToJSON":            protoToJSON,
+		"toYaml":                 toYAML,
+		"indent":                 indentFollowing,
+		"directory":              func(path string) string { return path[:strings.LastIndex(path, "/")+1] },
+		"contains":               func(needle, text string) bool { return strings.Contains(text, needle) },
+		"toLower":                strings.ToLower,
+		"appendMultusNetwork":    appendMultusNetwork,
+		"env":                    c.env,
+		"omit":                   omitKeys,
+		"strdict":                stringDict,
+		"mergeMaps":              mergeMaps,
+		"toJsonMap":              func(m ...map[string]string) string { return toJSON(mergeMaps(m...)) },
+		"omitNil":                omitNil,
+		"otelResourceAttributes": otelResourceAttributes,
+	})
+	return functions
+}
+
+// env answers for the environment of istiod from the values, never from our own process.
+func (c *Config) env(key, fallback string) string {
+	if key == "ENABLE_NATIVE_SIDECARS" {
+		return strconv.FormatBool(c.nativeSetting() == nativeOn)
+	}
+	if value, found := c.values.env(key); found {
+		return value
+	}
+	return fallback
+}
+
+func formatDuration(d *durationpb.Duration) string { return d.AsDuration().String() }
+
+// excludeInboundPort adds a port to a comma list unless it is there. The list is only tidied where something is added.
+func excludeInboundPort(port any, list string) string {
+	text := strings.TrimSpace(fmt.Sprint(port))
+	if text == "" || text == "0" {
+		return list
+	}
+	var items []string
+	for _, item := range strings.Split(list, ",") {
+		item = strings.TrimSpace(item)
+		if item == text {
+			return list
+		}
+		if item != "" {
+			items = append(items, item)
+		}
+	}
+	return strings.Join(append(items, text), ",")
+}
+
+// portsOf lists the container ports, without those of UDP and SCTP and those of one container.
+func portsOf(containers []corev1.Container, without string) string {
+	var ports []string
+	for _, container := range containers {
+		if without != "" && container.Name == without {
+			continue
+		}
+		for _, port := range container.Ports {
+			if port.Protocol != corev1.ProtocolUDP && port.Protocol != corev1.ProtocolSCTP {
+				ports = append(ports, strconv.Itoa(int(port.ContainerPort)))
+			}
+		}
+	}
+	return strings.Join(ports, ",")
+}
+
+func annotationOr(meta metav1.ObjectMeta, name string, fallback any) string {
+	if value, found := meta.Annotations[name]; found {
+		return value
+	}
+	return fmt.Sprint(fallback)
+}
+
+func valueOrDefault(value, fallback any) any {
+	if value == nil || value == "" {
+		return fallback
+	}
+	return value
+}
+
+func toJSON(m map[string]string) string {
+	if m == nil {
+		return "{}"
+	}
+	return structToJSON(m)
+}
+
+func structToJSON(value any) string {
+	if value == nil {
+		return "{}"
+	}
+	text, err := json.Marshal(value)
+	if err != nil {
+		return "{}"
+	}
+	return string(text)
+}
+
+// fromJSON returns the parsed value, or the text "{}" where it does not parse.
+func fromJSON(text string) any {
+	var value any
+	if err := json.Unmarshal([]byte(text), &value); err != nil {
+		return "{}"
+	}
+	return value
+}
+
+// protoToJSON prints a message in compact form with its fields in declaration order and with HTML escapes; a ProxyConfig
+// without what equals the built-in default.
+func protoToJSON(message proto.Message) string {
+	if message == nil {
+		return "{}"
+	}
+	if config, is := message.(*meshconfig.ProxyConfig); is && config != nil {
+		message = withoutDefaults(config)
+	}
+	raw, err := protojson.Marshal(message)
+	if err != nil {
+		return "{}"
+	}
+	var compact, escaped bytes.Buffer
+	if err := json.Compact(&compact, raw); err != nil {
+		return "{}"
+	}
+	json.HTMLEscape(&escaped, compact.Bytes())
+	return escaped.String()
+}
+
+func withoutDefaults(config *meshconfig.ProxyConfig) *meshconfig.ProxyConfig {
+	out, base := proto.Clone(config).(*meshconfig.ProxyConfig), defaultProxyConfig()
+	to, from := out.ProtoReflect(), base.ProtoReflect()
+	for _, name := range []string{
+		"config_path", "binary_path", "control_plane_auth_policy", "service_cluster", "drain_duration", "termination_drain_duration",
+		"discovery_address", "proxy_admin_port", "stat_name_length", "status_port",
+	} {
+		field := to.Descriptor().Fields().ByTextName(name)
+		if to.Has(field) && to.Get(field).Equal(from.Get(field)) {
+			to.Clear(field)
+		}
+	}
+	return out
+}
+
+func toYAML(value any) string {
+	text, err := yaml.Marshal(value)
+	if err != nil {
+		return ""
+	}
+	return string(text)
+}
+
+// indentFollowing indents every line but the first.
+func indentFollowing(spaces int, text string) string {
+	lines := strings.Split(text, "\n")
+	for i := 1; i < len(lines); i++ {
+		lines[i] = strings.Repeat(" ", spaces) + lines[i]
+	}
+	return strings.Join(lines, "\n")
+}
+
+// appendMultusNetwork adds a network, "name" or "namespace/name", to the annotation of Multus, which is a comma list or a
+// JSON list. JSON that does not parse stays as it is.
+func appendMultusNetwork(existing, network string) string {
+	if existing == "" {
+		return network
+	}
+	end := strings.LastIndex(existing, "]")
+	if end < 0 {
+		for _, item := range strings.Split(existing, ",") {
+			if strings.TrimSpace(item) == network {
+				return existing
+			}
+		}
+		return existing + ", " + network
+	}
+	var networks []map[string]any
+	if err := json.Unmarshal([]byte(existing), &networks); err != nil {
+		return existing
+	}
+	namespace, name, qualified := strings.Cut(network, "/")
+	if !qualified {
+		namespace, name = "", network
+	}
+	for _, n := range networks {
+		has, _ := n["namespace"].(string)
+		if n["name"] == name && has == namespace {
+			return existing
+		}
+	}
+	entry := fmt.Sprintf(`{"name": "%s"}`, name)
+	if namespace != "" {
+		entry = fmt.Sprintf(`{"name": "%s", "namespace": "%s"}`, name, namespace)
+	}
+	return existing[:end] + ", " + entry + existing[end:]
+}
+
+func omitKeys(m map[string]string, keys ...string) map[string]string {
+	out := map[string]string{}
+	for key, value := range m {
+		if !slices.Contains(keys, key) {
+			out[key] = value
+		}
+	}
+	return out
+}
+
+// stringDict makes a map of keys and values in turn; a last key without a value gets the empty text.
+func stringDict(list ...string) map[string]string {
+	out := map[string]string{}
+	for i := 0; i < len(list); i += 2 {
+		out[list[i]] = ""
+		if i+1 < len(list) {
+			out[list[i]] = list[i+1]
+		}
+	}
+	return out
+}
+
+func mergeMaps(list ...map[string]string) map[string]string {
+	out := map[string]string{}
+	for _, m := range list {
+		maps.Copy(out, m)
+	}
+	return out
+}
+
+// omitNil drops nils from maps and lists, and what becomes empty by that. What holds no nil is returned untouched.
+func omitNil(value any) any {
+	out, _ := withoutNil(value)
+	return out
+}
+
+// withoutNil returns the value without nils, and whether any was dropped.
+func withoutNil(value any) (any, bool) {
+	dropped := false
+	switch value := value.(type) {
+	case map[string]any:
+		out := make(map[string]any, len(value))
+		for key, item := range value {
+			kept, changed := withoutNil(item)
+			dropped = dropped || changed || kept == nil
+			if kept != nil {
+				out[key] = kept
+			}
+		}
+		if !dropped {
+			return value, false
+		}
+		if len(out) == 0 {
+			return nil, true
+		}
+		return out, true
+	case []any:
+		out := make([]any, 0, len(value))
+		for _, item := range value {
+			kept, changed := withoutNil(item)
+			dropped = dropped || changed || kept == nil
+			if kept != nil {
+				out = append(out, kept)
+			}
+		}
+		if !dropped {
+			return value, false
+		}
+		if len(out) == 0 {
+			return nil, true
+		}
+		return out, true
+	}
+	return value, false
+}
+
+// otelResourceAttributes lists the attributes of the application for OpenTelemetry, if a provider of the mesh asks for
+// them.
+func otelResourceAttributes(mesh *meshconfig.MeshConfig, annotations, labels map[string]string, namespace string, containers []corev1.Container) string {
+	if !slices.ContainsFunc(mesh.GetExtensionProviders(), func(p *meshconfig.MeshConfig_ExtensionProvider) bool {
+		return p.GetOpentelemetry().GetServiceAttributeEnrichment() == meshconfig.MeshConfig_ExtensionProvider_OTEL_SEMANTIC_CONVENTIONS
+	}) {
+		return ""
+	}
+	var attributes []string
+	add := func(name string, candidates ...string) {
+		for _, candidate := range append([]string{annotations["resource.opentelemetry.io/"+name]}, candidates...) {
+			if candidate != "" {
+				attributes = append(attributes, name+"="+candidate)
+				return
+			}
+		}
+	}
+	image, instance := "", ""
+	if len(containers) == 1 {
+		image = imageVersion(containers[0].Image)
+	}
+	if len(containers) > 0 {
+		instance = namespace + ".$(POD_NAME)." + containers[0].Name
+	}
+	add("service.namespace", namespace)
+	add("service.version", labels["app.kubernetes.io/version"], image)
+	add("service.instance.id", instance)
+	return strings.Join(attributes, ",")
+}
+
+// imageVersion returns the tag of an image, its digest, or "tag@digest"; empty for neither.
+func imageVersion(image string) string {
+	name, digest, hasDigest := strings.Cut(image, "@")
+	tag := ""
+	if at := strings.LastIndex(name, ":"); at > strings.LastIndex(name, "/") {
+		tag = name[at+1:]
+	}
+	switch {
+	case hasDigest && digest != "" && tag != "":
+		return tag + "@" + digest
+	case hasDigest && digest != "":
+		return digest
+	}
+	return tag
+}
+
+// changers are functions that change their first argument.
+var changers = map[string]bool{"set": true, "unset": true, "merge": true, "mergeOverwrite": true, "mustMerge": true, "mustMergeOverwrite": true}
+
+// hasSideEffects says whether a template, or one that it defines, calls a function or method that changes its data.
+func hasSideEffects(t *template.Template) bool {
+	for _, part := range t.Templates() {
+		if part.Tree != nil && changes(part.Tree.Root) {
+			return true
+		}
+	}
+	return false
+}
+
+func changes(node parse.Node) bool {
+	switch node := node.(type) {
+	case *parse.ListNode:
+		return node != nil && slices.ContainsFunc(node.Nodes, changes)
+	case *parse.ActionNode:
+		return changes(node.Pipe)
+	case *parse.PipeNode:
+		return node != nil && slices.ContainsFunc(node.Cmds, func(c *parse.CommandNode) bool { return changes(c) })
+	case *parse.CommandNode:
+		return slices.ContainsFunc(node.Args, changes)
+	case *parse.IfNode:
+		return changes(node.Pipe) || changes(node.List) || changes(node.ElseList)
+	case *parse.RangeNode:
+		return changes(node.Pipe) || changes(node.List) || changes(node.ElseList)
+	case *parse.WithNode:
+		return changes(node.Pipe) || changes(node.List) || changes(node.ElseList)
+	case *parse.TemplateNode:
+		return changes(node.Pipe)
+	case *parse.ChainNode:
+		return changes(node.Node) || slices.ContainsFunc(node.Field, isSetter)
+	case *parse.FieldNode:
+		return slices.ContainsFunc(node.Ident, isSetter)
+	case *parse.VariableNode:
+		return slices.ContainsFunc(node.Ident, isSetter)
+	case *parse.IdentifierNode:
+		return changers[node.Ident]
+	}
+	return false
+}
+
+func isSetter(name string) bool {
+	return strings.HasPrefix(name, "Set") || strings.HasPrefix(name, "Reset")
+}

@@ -1,0 +1,322 @@
+package inject
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"google.golang.org/protobuf/encoding/protojson"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protoreflect"
+	"google.golang.org/protobuf/types/known/durationpb"
+	"google.golang.org/protobuf/types/known/wrapperspb"
+	meshconfig "istio.io/api/mesh/v1alpha1"
+	networkingv1alpha3 "istio.io/api/networking/v1alpha3"
+	networkingv1beta1 "istio.io/client-go/pkg/apis/networking/v1beta1"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/labels"
+	"sigs.k8s.io/yaml"
+)
+
+// annotationProxyConfig holds a ProxyConfig for one pod, as YAML.
+const annotationProxyConfig = "proxy.istio.io/config"
+
+// defaultProxyConfig is what istiod starts from; everything else is laid over it.
+func defaultProxyConfig() *meshconfig.ProxyConfig {
+	return &meshconfig.ProxyConfig{
+		ConfigPath:               "./etc/istio/proxy",
+		BinaryPath:               "/usr/local/bin/envoy",
+		ClusterName:              &meshconfig.ProxyConfig_ServiceCluster{ServiceCluster: "istio-proxy"},
+		DrainDuration:            durationpb.New(45 * time.Second),
+		TerminationDrainDuration: durationpb.New(5 * time.Second),
+		DiscoveryAddress:         "istiod.istio-system.svc:15012",
+		ControlPlaneAuthPolicy:   meshconfig.AuthenticationPolicy_MUTUAL_TLS,
+		ProxyAdminPort:           15000,
+		StatNameLength:           189,
+		StatusPort:               15020,
+	}
+}
+
+// defaultMesh is the mesh configuration that the ConfigMap's text is laid over.
+func defaultMesh() *meshconfig.MeshConfig {
+	return &meshconfig.MeshConfig{
+		DefaultConfig:                  defaultProxyConfig(),
+		TrustDomain:                    "cluster.local",
+		RootNamespace:                  "istio-system",
+		ProxyListenPort:                15001,
+		ProxyInboundListenPort:         15006,
+		EnableTracing:                  true,
+		EnableAutoMtls:                 wrapperspb.Bool(true),
+		EnablePrometheusMerge:          wrapperspb.Bool(true),
+		IngressService:                 "istio-ingressgateway",
+		IngressControllerMode:          meshconfig.MeshConfig_STRICT,
+		IngressClass:                   "istio",
+		ConnectTimeout:                 durationpb.New(10 * time.Second),
+		ProtocolDetectionTimeout:       durationpb.New(0),
+		DnsRefreshRate:                 durationpb.New(time.Minute),
+		InboundTrafficPolicy:           &meshconfig.MeshConfig_InboundTrafficPolicy{Mode: meshconfig.MeshConfig_InboundTrafficPolicy_PASSTHROUGH},
+		OutboundTrafficPolicy:          &meshconfig.MeshConfig_OutboundTrafficPolicy{Mode: meshconfig.MeshConfig_OutboundTrafficPolicy_ALLOW_ANY},
+		LocalityLbSetting:              &networkingv1alpha3.LocalityLoadBalancerSetting{Enabled: wrapperspb.Bool(true)},
+		DefaultServiceExportTo:         []string{"*"},
+		DefaultVirtualServiceExportTo:  []string{"*"},
+		DefaultDestinationRuleExportTo: []string{"*"},
+		DefaultProviders:               &meshconfig.MeshConfig_DefaultProviders{},
+		ExtensionProviders: []*meshconfig.MeshConfig_ExtensionProvider{
+			{Name: "prometheus", Provider: &meshconfig.MeshConfig_ExtensionProvider_Prometheus{Prometheus: &meshconfig.MeshConfig_ExtensionProvider_PrometheusMetricsProvider{}}},
+			{Name: "stackdriver", Provider: &meshconfig.MeshConfig_ExtensionProvider_Stackdriver{Stackdriver: &meshconfig.MeshConfig_ExtensionProvider_StackdriverProvider{}}},
+			{Name: "envoy", Provider: &meshconfig.MeshConfig_ExtensionProvider_EnvoyFileAccessLog{EnvoyFileAccessLog: &meshconfig.MeshConfig_ExtensionProvider_EnvoyFileAccessLogProvider{Path: "/dev/stdout"}}},
+		},
+	}
+}
+
+// parseMesh lays the text of the ConfigMap over the defaults: fields replace, but for defaultConfig and
+// defaultProviders, which are merged, extensionProviders, merged by name, and trustDomainAliases, united.
+func parseMesh(text string) (*meshconfig.MeshConfig, error) {
+	mesh := defaultMesh()
+	written, tree, err := decode(text, &meshconfig.MeshConfig{})
+	if err != nil {
+		return nil, err
+	}
+	base := proto.Clone(mesh).(*meshconfig.MeshConfig)
+	overwrite(mesh, written, tree)
+	mesh.DefaultConfig = base.DefaultConfig
+	if sub, is := tree["defaultConfig"].(map[string]any); is {
+		layProxyConfig(mesh.DefaultConfig, written.DefaultConfig, sub)
+	}
+	mesh.DefaultProviders = base.DefaultProviders
+	if sub, is := tree["defaultProviders"].(map[string]any); is {
+		overwrite(mesh.DefaultProviders, written.DefaultProviders, sub)
+	}
+	mesh.ExtensionProviders = base.ExtensionProviders
+	for _, provider := range written.GetExtensionProviders() {
+		same := slices.IndexFunc(mesh.ExtensionProviders, func(p *meshconfig.MeshConfig_ExtensionProvider) bool { return p.Name == provider.Name })
+		if same < 0 {
+			mesh.ExtensionProviders = append(mesh.ExtensionProviders, provider)
+		} else {
+			mesh.ExtensionProviders[same].Provider = provider.Provider
+		}
+	}
+	slices.Sort(mesh.TrustDomainAliases)
+	mesh.TrustDomainAliases = slices.Compact(mesh.TrustDomainAliases)
+	if faults := proxyConfigFaults(mesh.DefaultConfig); len(faults) > 0 {
+		return nil, fmt.Errorf("defaultConfig: %s", strings.Join(faults, "; "))
+	}
+	return mesh, nil
+}
+
+// decode reads YAML into a message and, beside it, into a tree that tells which fields were written. Unknown fields are
+// passed over, as Istio passes them over.
+func decode[M proto.Message](text string, into M) (M, map[string]any, error) {
+	raw, err := yaml.YAMLToJSON([]byte(text))
+	if err != nil {
+		return into, nil, err
+	}
+	tree := map[string]any{}
+	if trimmed := bytes.TrimSpace(raw); len(trimmed) == 0 || string(trimmed) == "null" {
+		return into, tree, nil
+	}
+	if err := json.Unmarshal(raw, &tree); err != nil {
+		return into, nil, fmt.Errorf("it must be a map of fields: %w", err)
+	}
+	if err := (protojson.UnmarshalOptions{DiscardUnknown: true}).Unmarshal(raw, into); err != nil {
+		return into, nil, err
+	}
+	return into, tree, nil
+}
+
+// overwrite sets in base every field that was written, also to its zero value. A field written as null is as if unwritten.
+func overwrite[M proto.Message](base, written M, tree map[string]any) {
+	to, from := base.ProtoReflect(), written.ProtoReflect()
+	fields := from.Descriptor().Fields()
+	for key, value := range tree {
+		field := fields.ByJSONName(key)
+		if field == nil {
+			field = fields.ByTextName(key)
+		}
+		if field == nil || value == nil {
+			continue
+		}
+		if from.Has(field) {
+			to.Set(field, from.Get(field))
+		} else {
+			to.Clear(field)
+		}
+	}
+}
+
+// layProxyConfig lays one written level over a ProxyConfig in place: fields replace, nested messages whole, but
+// proxyMetadata is merged by key and proxyHeaders by its fields.
+func layProxyConfig(base, written *meshconfig.ProxyConfig, tree map[string]any) {
+	if written == nil {
+		return
+	}
+	metadata, headers := base.ProxyMetadata, base.ProxyHeaders
+	overwrite(base, written, tree)
+	base.ProxyMetadata = mergedMetadata(metadata, base.ProxyMetadata)
+	base.ProxyHeaders = mergedHeaders(headers, base.ProxyHeaders)
+}
+
+func mergedMetadata(below, above map[string]string) map[string]string {
+	if len(below) == 0 && len(above) == 0 {
+		return nil
+	}
+	out := make(map[string]string, len(below)+len(above))
+	for key, value := range below {
+		out[key] = value
+	}
+	for key, value := range above {
+		out[key] = value
+	}
+	return out
+}
+
+func mergedHeaders(below, above *meshconfig.ProxyConfig_ProxyHeaders) *meshconfig.ProxyConfig_ProxyHeaders {
+	if below == nil || above == nil || below == above {
+		if above == nil {
+			return below
+		}
+		return above
+	}
+	out := proto.Clone(below).(*meshconfig.ProxyConfig_ProxyHeaders)
+	above.ProtoReflect().Range(func(field protoreflect.FieldDescriptor, value protoreflect.Value) bool {
+		out.ProtoReflect().Set(field, value)
+		return true
+	})
+	return out
+}
+
+// populated returns which fields of a message are populated, as a tree for overwrite.
+func populated(message proto.Message) map[string]any {
+	tree := map[string]any{}
+	message.ProtoReflect().Range(func(field protoreflect.FieldDescriptor, _ protoreflect.Value) bool {
+		tree[field.JSONName()] = true
+		return true
+	})
+	return tree
+}
+
+// proxyConfigOf returns the effective ProxyConfig of a pod, from the lowest level to the highest: the mesh's default, the
+// root namespace's resource, the namespace's resource, the pod's annotation, a resource that selects the pod. Of several
+// resources at one level only the oldest counts. The annotation has been validated before.
+func (c *Config) proxyConfigOf(pod *corev1.Pod) (*meshconfig.ProxyConfig, error) {
+	effective := proto.Clone(c.mesh.DefaultConfig).(*meshconfig.ProxyConfig)
+	root := c.mesh.RootNamespace
+	c.layResource(effective, func(r *networkingv1beta1.ProxyConfig) bool { return r.Namespace == root && !selects(r) })
+	if pod.Namespace != root {
+		c.layResource(effective, func(r *networkingv1beta1.ProxyConfig) bool { return r.Namespace == pod.Namespace && !selects(r) })
+	}
+	if text, written := pod.Annotations[annotationProxyConfig]; written {
+		level, _, err := decode(text, &meshconfig.ProxyConfig{})
+		if err != nil {
+			return nil, err
+		}
+		layProxyConfig(effective, level, populated(level)) // a scalar at its zero value counts as absent at this level
+	}
+	c.layResource(effective, func(r *networkingv1beta1.ProxyConfig) bool {
+		return r.Namespace == pod.Namespace && selects(r) && labels.SelectorFromSet(r.Spec.Selector.MatchLabels).Matches(labels.Set(pod.Labels))
+	})
+	return effective, nil
+}
+
+func selects(r *networkingv1beta1.ProxyConfig) bool {
+	return len(r.Spec.GetSelector().GetMatchLabels()) > 0
+}
+
+func (c *Config) layResource(effective *meshconfig.ProxyConfig, applies func(*networkingv1beta1.ProxyConfig) bool) {
+	var oldest *networkingv1beta1.ProxyConfig
+	for _, resource := range c.facts.ProxyConfigs {
+		if !applies(resource) {
+			continue
+		}
+		if oldest == nil || resource.CreationTimestamp.Before(&oldest.CreationTimestamp) {
+			oldest = resource
+		}
+	}
+	if oldest == nil {
+		return
+	}
+	level := &meshconfig.ProxyConfig{Concurrency: oldest.Spec.Concurrency, ProxyMetadata: oldest.Spec.EnvironmentVariables, Image: oldest.Spec.Image}
+	layProxyConfig(effective, level, populated(level))
+}
+
+// proxyConfigFaults returns what is wrong with a complete ProxyConfig.
+func proxyConfigFaults(p *meshconfig.ProxyConfig) []string {
+	var faults []string
+	want := func(ok bool, format string, args ...any) {
+		if !ok {
+			faults = append(faults, fmt.Sprintf(format, args...))
+		}
+	}
+	want(p.ConfigPath != "", "configPath must be set")
+	want(p.BinaryPath != "", "binaryPath must be set")
+	want(p.GetServiceCluster() != "" || p.GetTracingServiceName() != meshconfig.ProxyConfig_APP_LABEL_AND_NAMESPACE || p.ClusterName != nil && p.GetServiceCluster() != "",
+		"serviceCluster must be set")
+	wantDuration := func(name string, d *durationpb.Duration) {
+		want(d.CheckValid() == nil && d.AsDuration() >= time.Second && d.AsDuration()%time.Second == 0, "%s must be whole seconds, at least 1s", name)
+	}
+	wantDuration("drainDuration", p.DrainDuration)
+	if p.TerminationDrainDuration != nil {
+		wantDuration("terminationDrainDuration", p.TerminationDrainDuration)
+	}
+	wantAddress := func(name, address string) {
+		if fault := addressFault(address); fault != "" {
+			faults = append(faults, fmt.Sprintf("%s %q: %s", name, address, fault))
+		}
+	}
+	wantAddress("discoveryAddress", p.DiscoveryAddress)
+	if tracing := p.GetTracing(); tracing != nil {
+		if address := tracing.GetZipkin().GetAddress(); tracing.GetZipkin() != nil && address != "$(HOST_IP):9411" {
+			wantAddress("tracing.zipkin.address", strings.ReplaceAll(address, "$(HOST_IP)", "0.0.0.0"))
+		}
+		if tracing.GetLightstep() != nil {
+			wantAddress("tracing.lightstep.address", tracing.GetLightstep().GetAddress())
+			want(tracing.GetLightstep().GetAccessToken() != "", "tracing.lightstep.accessToken must be set")
+		}
+		if datadog := tracing.GetDatadog(); datadog != nil {
+			wantAddress("tracing.datadog.address", strings.ReplaceAll(datadog.GetAddress(), "$(HOST_IP)", "0.0.0.0"))
+		}
+		want(tracing.Sampling >= 0 && tracing.Sampling <= 100, "tracing.sampling must be between 0 and 100")
+	}
+	if address := p.GetEnvoyMetricsService().GetAddress(); p.EnvoyMetricsService != nil {
+		wantAddress("envoyMetricsService.address", address)
+	}
+	if address := p.GetEnvoyAccessLogService().GetAddress(); p.EnvoyAccessLogService != nil {
+		wantAddress("envoyAccessLogService.address", address)
+	}
+	want(p.ProxyAdminPort >= 1 && p.ProxyAdminPort <= 65535, "proxyAdminPort must be between 1 and 65535, it is %d", p.ProxyAdminPort)
+	want(p.StatusPort >= 1 && p.StatusPort <= 65535, "statusPort must be between 1 and 65535, it is %d", p.StatusPort)
+	_, known := meshconfig.AuthenticationPolicy_name[int32(p.ControlPlaneAuthPolicy)]
+	want(known, "controlPlaneAuthPolicy %d is unknown", p.ControlPlaneAuthPolicy)
+	if pkp := p.PrivateKeyProvider; pkp != nil {
+		want(pkp.Provider != nil, "privateKeyProvider must name a provider")
+	}
+	return faults
+}
+
+// addressFault says what is wrong with host:port.
+func addressFault(address string) string {
+	host, port, found := cutLast(address, ":")
+	switch {
+	case address == "":
+		return "must be host:port"
+	case !found:
+		return "must be host:port, the port is missing"
+	case host == "":
+		return "must be host:port, the host is missing"
+	}
+	if !validPort(port) {
+		return "the port must be between 1 and 65535"
+	}
+	return ""
+}
+
+func cutLast(text, separator string) (before, after string, found bool) {
+	at := strings.LastIndex(text, separator)
+	if at < 0 {
+		return text, "", false
+	}
+	return text[:at], text[at+len(separator):], true
+}

@@ -1,0 +1,202 @@
+package inject
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"reflect"
+	"slices"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"outrigger.dev/outrigger/api"
+)
+
+// proxyName is the name of the container that makes a pod an injected one.
+const proxyName = "istio-proxy"
+
+// Pod decides whether the pod of a request gets sidecars and returns the pod that results, with the reason. The pod of
+// the request is never changed; one that is skipped or denied is returned as it is. An error is not the user's doing.
+func Pod(request Request, config *Config) (*corev1.Pod, Report, error) {
+	decided, problems := config.decide(request.Pod)
+	if !decided.inject {
+		return request.Pod, Report{Result: Skipped, Reason: decided.reason, Message: decided.message, Problems: problems}, nil
+	}
+	if config.unavailable != nil {
+		return deny(request.Pod, *config.unavailable)
+	}
+	faults, warnings := config.validate(request.Pod)
+	if len(faults) > 0 {
+		return deny(request.Pod, faults...)
+	}
+	problems = append(problems, warnings...)
+	after, templates, err := config.injected(request)
+	var refusal *refusal
+	if errors.As(err, &refusal) {
+		return deny(request.Pod, refusal.problems...)
+	}
+	if err != nil {
+		return request.Pod, Report{}, err
+	}
+	report := Report{Result: Injected, Reason: decided.reason, Problems: problems, Templates: templates}
+	if reflect.DeepEqual(request.Pod, after) {
+		report.Result, report.Reason, report.Message = Skipped, api.InjectAlready, "the pod has already what it would be given"
+		return request.Pod, report, nil
+	}
+	return after, report, nil
+}
+
+// refusal is a "no" from the middle of the pipeline: the user's doing, not an error of ours.
+type refusal struct{ problems []api.InjectProblem }
+
+func (r *refusal) Error() string { return r.problems[0].String() }
+
+func refuse(problems ...api.InjectProblem) error { return &refusal{problems} }
+
+func deny(pod *corev1.Pod, problems ...api.InjectProblem) (*corev1.Pod, Report, error) {
+	return pod, Report{Result: Denied, Reason: problems[0].Reason, Message: problems[0].String(), Problems: problems}, nil
+}
+
+// injected renders the chosen templates, lays them over the pod, and finishes it.
+func (c *Config) injected(request Request) (*corev1.Pod, []string, error) {
+	j, err := c.newJob(request)
+	if err != nil {
+		return nil, nil, err
+	}
+	names, err := j.chosen()
+	if err != nil {
+		return nil, nil, err
+	}
+	if err := j.merge(names); err != nil {
+		return nil, nil, err
+	}
+	if err := j.reapply(); err != nil {
+		return nil, nil, err
+	}
+	if err := j.finish(); err != nil {
+		return nil, nil, err
+	}
+	if problems := newFaults(request.Pod, j.merged); len(problems) > 0 {
+		return nil, nil, refuse(problems...)
+	}
+	return j.merged, names, nil
+}
+
+// job is one injection on its way.
+type job struct {
+	*Config
+	request  Request
+	pod      *corev1.Pod // as received, with what OpenShift wants taken away
+	data     *data
+	native   bool              // the proxy becomes an init container that restarts always
+	proxyEnv map[string]string // cluster, network and what else the URL path says
+	status   status            // what an earlier injection wrote
+	recorded overrides         // what an earlier injection recorded of the user's own containers
+	injected bool              // there was an earlier injection
+
+	template *corev1.Pod // all rendered templates over an empty pod
+	merged   *corev1.Pod // all rendered templates over the pod
+}
+
+// status is the annotation that marks an injected pod. The order of its keys and null for an empty list are Istio's.
+type status struct {
+	InitContainers   []string `json:"initContainers"`
+	Containers       []string `json:"containers"`
+	Volumes          []string `json:"volumes"`
+	ImagePullSecrets []string `json:"imagePullSecrets"`
+	Revision         string   `json:"revision"`
+}
+
+// overrides are the containers of the user's own that were laid over what templates made.
+type overrides struct {
+	Containers     []corev1.Container `json:"containers,omitempty"`
+	InitContainers []corev1.Container `json:"initContainers,omitempty"`
+}
+
+const annotationOverrides = "proxy.istio.io/overrides"
+
+func (c *Config) newJob(request Request) (*job, error) {
+	pod := request.Pod.DeepCopy()
+	if c.openShift() {
+		withoutForeignUser(pod)
+	}
+	j := &job{Config: c, request: request, pod: pod, proxyEnv: c.proxyEnv(request.Path, pod), template: &corev1.Pod{}, merged: pod.DeepCopy()}
+	text, injected := pod.Annotations[api.AnnotationStatus]
+	j.injected = injected
+	if injected {
+		if err := json.Unmarshal([]byte(text), &j.status); err != nil {
+			j.status = status{} // unreadable: nothing is known of the earlier injection
+		}
+	}
+	if text, written := pod.Annotations[annotationOverrides]; written {
+		if err := json.Unmarshal([]byte(text), &j.recorded); err != nil {
+			return nil, refuse(denied(pod, api.InjectInvalidAnnotation, api.AnnotationField(annotationOverrides), text,
+				fmt.Sprintf("it does not parse: %v.", err), "Remove it: the injector writes it."))
+		}
+	}
+	config, err := c.proxyConfigOf(pod)
+	if err != nil {
+		return nil, refuse(denied(pod, api.InjectInvalidAnnotation, api.AnnotationField(annotationProxyConfig), pod.Annotations[annotationProxyConfig],
+			fmt.Sprintf("failed to convert to apply proxy config: %v.", err), "Write a ProxyConfig as YAML."))
+	}
+	detected := c.native(pod)
+	j.native = saidNative(pod, detected)
+	j.data = c.newData(j.stripped(injected && json.Valid([]byte(text))), request, config, detected)
+	return j, nil
+}
+
+// stripped returns the pod without what an earlier injection gave it and with the containers of the user's own that it
+// recorded: only templates see it so.
+func (j *job) stripped(readable bool) *corev1.Pod {
+	if !readable && len(j.recorded.Containers) == 0 && len(j.recorded.InitContainers) == 0 {
+		return j.pod
+	}
+	pod := j.pod.DeepCopy()
+	if readable {
+		j.strip(pod)
+	}
+	for _, own := range j.recorded.Containers {
+		if findContainer(pod.Spec.Containers, own.Name) == nil {
+			pod.Spec.Containers = append(pod.Spec.Containers, own)
+		}
+	}
+	for _, own := range j.recorded.InitContainers {
+		if findContainer(pod.Spec.InitContainers, own.Name) == nil {
+			pod.Spec.InitContainers = append(pod.Spec.InitContainers, own)
+		}
+	}
+	return pod
+}
+
+// strip takes away what the status of an earlier injection lists.
+func (j *job) strip(pod *corev1.Pod) {
+	without := func(list []corev1.Container, names []string) []corev1.Container {
+		return slices.DeleteFunc(list, func(c corev1.Container) bool { return slices.Contains(names, c.Name) })
+	}
+	pod.Spec.Containers = without(pod.Spec.Containers, j.status.Containers)
+	pod.Spec.InitContainers = without(pod.Spec.InitContainers, j.status.InitContainers)
+	if port, written := prometheusAnnotation(pod, prometheusPort); written && port == j.statusPort() {
+		clearPrometheus(pod)
+	}
+	delete(pod.Annotations, api.AnnotationStatus)
+}
+
+// findContainer returns the container of that name in a list, to be changed in place; nil if there is none.
+func findContainer(list []corev1.Container, name string) *corev1.Container {
+	for i := range list {
+		if list[i].Name == name {
+			return &list[i]
+		}
+	}
+	return nil
+}
+
+// findInPod looks among the containers first, then among the init containers.
+func findInPod(pod *corev1.Pod, name string) *corev1.Container {
+	if found := findContainer(pod.Spec.Containers, name); found != nil {
+		return found
+	}
+	return findContainer(pod.Spec.InitContainers, name)
+}
+
+func findProxy(pod *corev1.Pod) *corev1.Container { return findInPod(pod, proxyName) }

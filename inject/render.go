@@ -1,0 +1,351 @@
+package inject
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"google.golang.org/protobuf/proto"
+	meshconfig "istio.io/api/mesh/v1alpha1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/strategicpatch"
+	"sigs.k8s.io/yaml"
+
+	"outrigger.dev/outrigger/api"
+)
+
+const (
+	annotationTemplates = "inject.istio.io/templates"
+	maxRendered         = 1 << 20 // bytes
+)
+
+// data is what a template sees; the names of the fields are Istio's.
+type data struct {
+	TypeMeta                 metav1.TypeMeta
+	DeploymentMeta           types.NamespacedName
+	ObjectMeta               metav1.ObjectMeta
+	Spec                     corev1.PodSpec
+	ProxyConfig              *meshconfig.ProxyConfig
+	MeshConfig               *meshconfig.MeshConfig
+	Values                   map[string]any
+	Revision                 string
+	NativeSidecars           bool
+	ProxyImage               string
+	ProxyInitImage           string
+	ProxyUID, ProxyGID       int64
+	InboundTrafficPolicyMode string
+	CompliancePolicy         string
+}
+
+func (c *Config) newData(pod *corev1.Pod, request Request, config *meshconfig.ProxyConfig, native bool) *data {
+	kind, name := workloadOf(pod)
+	d := &data{
+		TypeMeta: kind, DeploymentMeta: name, ObjectMeta: pod.ObjectMeta, Spec: pod.Spec,
+		ProxyConfig: config, MeshConfig: c.mesh, Values: c.values.tree,
+		Revision: c.settings.Revision, NativeSidecars: native,
+		ProxyImage:               c.image(c.values.typed.Global.Proxy.Image, pod.Annotations, config),
+		ProxyInitImage:           c.image(c.values.typed.Global.ProxyInit.Image, pod.Annotations, nil),
+		InboundTrafficPolicyMode: "passthrough",
+		CompliancePolicy:         c.compliancePolicy(),
+	}
+	d.ProxyUID, d.ProxyGID = c.proxyUser(request.Namespace)
+	if c.mesh.GetInboundTrafficPolicy().GetMode() == meshconfig.MeshConfig_InboundTrafficPolicy_LOCALHOST {
+		d.InboundTrafficPolicyMode = "localhost"
+	}
+	return d
+}
+
+// own returns a copy that a template may change.
+func (d *data) own() *data {
+	c := *d
+	c.ObjectMeta, c.Spec = *d.ObjectMeta.DeepCopy(), *d.Spec.DeepCopy()
+	c.ProxyConfig = proto.Clone(d.ProxyConfig).(*meshconfig.ProxyConfig)
+	c.MeshConfig = proto.Clone(d.MeshConfig).(*meshconfig.MeshConfig)
+	c.Values = runtime.DeepCopyJSON(d.Values)
+	return &c
+}
+
+// chosen returns the names of the templates that the pod asks for, or the default ones, aliases replaced.
+func (j *job) chosen() ([]string, error) {
+	names := j.defaultTemplates
+	text, written := j.pod.Annotations[annotationTemplates]
+	if written {
+		names = nil
+		for _, name := range strings.Split(text, ",") {
+			names = append(names, strings.TrimSpace(name))
+		}
+	}
+	names = j.expand(names)
+	for _, name := range names {
+		if j.templates[name] == nil {
+			return nil, refuse(denied(j.pod, api.InjectUnknownTemplate, api.AnnotationField(annotationTemplates), text,
+				fmt.Sprintf("requested template %q not found; have %s.", name, strings.Join(j.templateNames(), ",")), "Name templates of Istio's configuration, separated by commas."))
+		}
+	}
+	return names, nil
+}
+
+// merge renders the templates in their order and lays each over the template pod and over the merged pod.
+func (j *job) merge(names []string) error {
+	rendered := make([]map[string]any, 0, len(names))
+	nativeProxy := false
+	for _, name := range names {
+		tree, err := j.renderSafely(name)
+		if err != nil {
+			return err
+		}
+		rendered = append(rendered, tree)
+		nativeProxy = nativeProxy || j.native && containerIndex(tree, "initContainers") >= 0
+	}
+	for i, tree := range rendered {
+		if nativeProxy {
+			redirectToNativeProxy(tree)
+		}
+		if err := j.lay(tree); err != nil {
+			return j.refuseTemplate(names[i], err)
+		}
+	}
+	return nil
+}
+
+func (j *job) lay(tree map[string]any) (err error) {
+	if j.template, err = overlayPod(j.template, tree); err != nil {
+		return err
+	}
+	proxy := slices.IndexFunc(j.merged.Spec.Containers, func(c corev1.Container) bool { return c.Name == proxyName })
+	if j.native && proxy >= 0 && findContainer(j.template.Spec.InitContainers, proxyName) != nil {
+		j.merged.Spec.InitContainers = append(j.merged.Spec.InitContainers, j.merged.Spec.Containers[proxy])
+		j.merged.Spec.Containers = slices.Delete(j.merged.Spec.Containers, proxy, proxy+1)
+	}
+	j.merged, err = overlayPod(j.merged, tree)
+	return err
+}
+
+// containerIndex returns the place of the proxy in a list of containers of a rendered tree, or -1.
+func containerIndex(tree map[string]any, list string) int {
+	spec, _ := tree["spec"].(map[string]any)
+	containers, _ := spec[list].([]any)
+	return slices.IndexFunc(containers, func(item any) bool {
+		container, _ := item.(map[string]any)
+		return container["name"] == proxyName
+	})
+}
+
+// redirectToNativeProxy moves what a template says of containers[istio-proxy] to the init container that the proxy is,
+// or there would be two of one name.
+func redirectToNativeProxy(tree map[string]any) {
+	at := containerIndex(tree, "containers")
+	if at < 0 || containerIndex(tree, "initContainers") >= 0 {
+		return
+	}
+	spec := tree["spec"].(map[string]any)
+	containers := spec["containers"].([]any)
+	init, _ := spec["initContainers"].([]any)
+	spec["initContainers"] = append(init, containers[at])
+	if containers = slices.Delete(containers, at, at+1); len(containers) == 0 {
+		delete(spec, "containers")
+		return
+	}
+	spec["containers"] = containers
+}
+
+// render executes a template and parses what it printed.
+func (j *job) render(name string) (map[string]any, error) { return j.renderData(name, j.data) }
+
+func (j *job) renderData(name string, d *data) (map[string]any, error) {
+	t := j.templates[name]
+	if t.sideEffects {
+		d = d.own()
+	}
+	var text limitedBuffer
+	if err := t.Execute(&text, d); err != nil {
+		return nil, err
+	}
+	raw, err := yaml.YAMLToJSON(text.Bytes())
+	if err != nil {
+		return nil, fmt.Errorf("what it renders is not YAML: %w", err)
+	}
+	tree := map[string]any{}
+	if err := json.Unmarshal(raw, &tree); err != nil {
+		return nil, fmt.Errorf("what it renders is not a map: %w", err)
+	}
+	return tree, nil
+}
+
+func (j *job) refuseTemplate(name string, err error) error {
+	return refuse(denied(j.pod, api.InjectTemplateFailed, "", "",
+		fmt.Sprintf("failed to run injection template: template %q: %v.", name, err), "Mend the annotation that it uses, or the template in Istio's configuration."))
+}
+
+// limitedBuffer refuses to grow over maxRendered.
+type limitedBuffer struct{ bytes.Buffer }
+
+func (b *limitedBuffer) Write(p []byte) (int, error) {
+	if b.Len()+len(p) > maxRendered {
+		return 0, errors.New("it renders more than 1 MiB")
+	}
+	return b.Buffer.Write(p)
+}
+
+var podSchema = mustPodSchema()
+
+func mustPodSchema() strategicpatch.LookupPatchMeta {
+	schema, err := strategicpatch.NewPatchMetaFromStruct(corev1.Pod{})
+	if err != nil {
+		panic(err) // the type is compiled in
+	}
+	return schema
+}
+
+// overlayPod lays a tree over a pod by strategic merge with the patch metadata of the pod's type. Both stay as they are.
+func overlayPod(pod *corev1.Pod, tree map[string]any) (*corev1.Pod, error) {
+	raw, err := json.Marshal(pod)
+	if err != nil {
+		return nil, err
+	}
+	var original map[string]any
+	if err := json.Unmarshal(raw, &original); err != nil {
+		return nil, err
+	}
+	merged, err := strategicpatch.StrategicMergeMapPatchUsingLookupPatchMeta(original, runtime.DeepCopyJSON(tree), podSchema)
+	if err != nil {
+		return nil, err
+	}
+	if raw, err = json.Marshal(merged); err != nil {
+		return nil, err
+	}
+	out := &corev1.Pod{}
+	return out, json.Unmarshal(raw, out)
+}
+
+// treeOf returns a Go value as a JSON tree.
+func treeOf(value any) (tree map[string]any, err error) {
+	raw, err := json.Marshal(value)
+	if err != nil {
+		return nil, err
+	}
+	return tree, json.Unmarshal(raw, &tree)
+}
+
+// reapply lays the user's own containers over those that templates made of the same name, so that the user wins, and
+// records them. After an earlier injection only what was recorded then is the user's own; and what that injection gave
+// and the templates no longer give goes.
+func (j *job) reapply() error {
+	var applied overrides
+	for _, made := range j.template.Spec.Containers {
+		own := findContainer(j.recorded.Containers, made.Name)
+		if own == nil && !slices.Contains(j.status.Containers, made.Name) {
+			own = findContainer(j.pod.Spec.Containers, made.Name)
+		}
+		if err := j.layOwn("containers", own, &applied.Containers); err != nil {
+			return err
+		}
+	}
+	for _, made := range j.template.Spec.InitContainers {
+		own := findContainer(j.recorded.InitContainers, made.Name)
+		if own == nil && !slices.Contains(j.status.InitContainers, made.Name) {
+			own = findInPod(j.pod, made.Name)
+		}
+		if err := j.layOwn("initContainers", own, &applied.InitContainers); err != nil {
+			return err
+		}
+	}
+	if !j.injected && (len(applied.Containers) > 0 || len(applied.InitContainers) > 0) {
+		text, err := json.Marshal(applied)
+		if err != nil {
+			return err
+		}
+		annotate(j.merged, annotationOverrides, string(text))
+	}
+	j.dropOutdated()
+	j.adjustInitUser()
+	return nil
+}
+
+func (j *job) layOwn(list string, own *corev1.Container, applied *[]corev1.Container) error {
+	if own == nil {
+		return nil
+	}
+	container := *own.DeepCopy()
+	if container.Image == "auto" {
+		container.Image = ""
+	}
+	*applied = append(*applied, container)
+	tree, err := treeOf(container)
+	if err != nil {
+		return err
+	}
+	merged, err := overlayPod(j.merged, map[string]any{"spec": map[string]any{list: []any{tree}}})
+	if err != nil {
+		return refuse(denied(j.pod, api.InjectInvalidResult, "spec."+list+"["+own.Name+"]", "",
+			fmt.Sprintf("failed to re apply container: %v.", err), "Change the pod's own container of that name."))
+	}
+	j.merged = merged
+	return nil
+}
+
+// dropOutdated removes the containers that an earlier injection gave and the templates no longer give.
+func (j *job) dropOutdated() {
+	if !j.injected {
+		return
+	}
+	outdated := func(was []string, now []corev1.Container) func(corev1.Container) bool {
+		return func(c corev1.Container) bool {
+			return slices.Contains(was, c.Name) && findContainer(now, c.Name) == nil
+		}
+	}
+	j.merged.Spec.Containers = slices.DeleteFunc(j.merged.Spec.Containers, outdated(j.status.Containers, j.template.Spec.Containers))
+	j.merged.Spec.InitContainers = slices.DeleteFunc(j.merged.Spec.InitContainers, outdated(j.status.InitContainers, j.template.Spec.InitContainers))
+}
+
+// adjustInitUser makes the container that sets up the redirection know the user that the pod's own proxy runs as, or the
+// proxy's traffic would be sent back to it.
+func (j *job) adjustInitUser() {
+	own := findProxy(j.pod)
+	if own == nil || own.SecurityContext == nil || own.SecurityContext.RunAsUser == nil && own.SecurityContext.RunAsGroup == nil {
+		return
+	}
+	user, group := own.SecurityContext.RunAsUser, own.SecurityContext.RunAsGroup
+	init := findContainer(j.merged.Spec.InitContainers, "istio-init")
+	validation := init == nil
+	if validation {
+		init = findContainer(j.merged.Spec.InitContainers, "istio-validation")
+	}
+	if init == nil {
+		return
+	}
+	tproxy := j.data.ProxyConfig.InterceptionMode == meshconfig.ProxyConfig_TPROXY || j.merged.Annotations["sidecar.istio.io/interceptionMode"] == "TPROXY"
+	if proxy := findProxy(j.merged); tproxy && user != nil && proxy != nil && proxy.SecurityContext != nil {
+		proxy.SecurityContext.RunAsUser = new(int64)
+	}
+	if !tproxy && validation {
+		if init.SecurityContext == nil {
+			init.SecurityContext = &corev1.SecurityContext{}
+		}
+		if user != nil {
+			init.SecurityContext.RunAsUser = user
+		}
+		if group != nil {
+			init.SecurityContext.RunAsGroup = group
+		}
+	}
+	if user == nil || *user == 0 {
+		return
+	}
+	if at := slices.Index(init.Args, "-u"); at >= 0 && at+1 < len(init.Args) {
+		init.Args[at+1] = fmt.Sprint(*user)
+	}
+}
+
+func annotate(pod *corev1.Pod, key, value string) {
+	if pod.Annotations == nil {
+		pod.Annotations = map[string]string{}
+	}
+	pod.Annotations[key] = value
+}

@@ -1,0 +1,265 @@
+package inject
+
+import (
+	"regexp"
+	"strconv"
+	"strings"
+
+	meshconfig "istio.io/api/mesh/v1alpha1"
+	corev1 "k8s.io/api/core/v1"
+
+	"outrigger.dev/outrigger/api"
+)
+
+// What a pod's own annotations do not say: native sidecars, images, cluster and network, users of OpenShift.
+
+const (
+	annotationNative    = "sidecar.istio.io/nativeSidecar"
+	annotationImageType = "sidecar.istio.io/proxyImageType"
+	labelNetwork        = "topology.istio.io/network"
+	envNetwork          = "ISTIO_META_NETWORK"
+	envCluster          = "ISTIO_META_CLUSTER_ID"
+	firstNativeMinor    = 33
+)
+
+type nativeMode int
+
+const (
+	nativeOff nativeMode = iota
+	nativeOn
+	nativeAuto
+)
+
+// nativeSetting returns what settings, values and release say about native sidecars.
+func (c *Config) nativeSetting() nativeMode {
+	switch c.settings.NativeSidecars {
+	case "enabled":
+		return nativeOn
+	case "disabled":
+		return nativeOff
+	case "auto":
+		return nativeAuto
+	}
+	if text, found := c.values.env("ENABLE_NATIVE_SIDECARS"); found {
+		switch {
+		case text == "true":
+			return nativeOn
+		case text == "auto" && c.release.nativeByDefault():
+			return nativeAuto
+		}
+		return nativeOff
+	}
+	if c.release.nativeByDefault() {
+		return nativeAuto
+	}
+	return nativeOff
+}
+
+// native detects whether the pod's kubelet knows native sidecars: the pod's own node, where it names one that is known,
+// else all nodes. Without nodes there is none that does not.
+func (c *Config) native(pod *corev1.Pod) bool {
+	switch c.nativeSetting() {
+	case nativeOn:
+		return true
+	case nativeOff:
+		return false
+	}
+	if version, known := c.facts.Nodes[pod.Spec.NodeName]; known && pod.Spec.NodeName != "" {
+		return isNativeKubelet(version)
+	}
+	for _, version := range c.facts.Nodes {
+		if !isNativeKubelet(version) {
+			return false
+		}
+	}
+	return true
+}
+
+var kubeletVersion = regexp.MustCompile(`^v?\d+\.(\d+)`)
+
+func isNativeKubelet(version string) bool {
+	found := kubeletVersion.FindStringSubmatch(version)
+	if found == nil {
+		return false
+	}
+	minor, err := strconv.Atoi(found[1])
+	return err == nil && minor >= firstNativeMinor
+}
+
+// image returns hub/name:tag. The type of an image is a suffix of its tag: the annotation's, even when empty, else the
+// ProxyConfig's where there is one, else the variant of the values.
+func (c *Config) image(name string, annotations map[string]string, config *meshconfig.ProxyConfig) string {
+	if name == "" {
+		name = "proxyv2"
+	}
+	global := c.values.typed.Global
+	kind := global.Variant
+	if image := config.GetImage(); image != nil && (image.ImageType != "" || !c.release.imageTypeFallsBack()) {
+		kind = image.ImageType
+	}
+	if text, written := annotations[annotationImageType]; written {
+		kind = text
+	}
+	return global.Hub + "/" + name + ":" + taggedWith(c.values.tag(), kind)
+}
+
+func taggedWith(tag, kind string) string {
+	if kind == "" {
+		return tag
+	}
+	for _, suffix := range []string{"-distroless", "-debug"} {
+		if cut, found := strings.CutSuffix(tag, suffix); found {
+			tag = cut
+			break
+		}
+	}
+	if kind == "default" {
+		return tag
+	}
+	return tag + "-" + kind
+}
+
+// proxyEnv is what the proxy is told about its cluster and network: from the values, over them what the URL path says,
+// over that the pod's label. The names are those of its environment.
+func (c *Config) proxyEnv(path string, pod *corev1.Pod) map[string]string {
+	env := pathParameters(path)
+	set := func(key, value string) {
+		if _, said := env[key]; !said && value != "" {
+			env[key] = value
+		}
+	}
+	set(envCluster, c.values.typed.Global.MultiCluster.ClusterName)
+	if network := pod.Labels[labelNetwork]; network != "" {
+		env[envNetwork] = network
+	}
+	set(envNetwork, c.values.typed.Global.Network)
+	return env
+}
+
+// pathParameters reads the pairs behind /inject/: key/value/key/value, or the older :ENV:name=value:ENV:name=value.
+func pathParameters(path string) map[string]string {
+	out := map[string]string{}
+	rest, found := strings.CutPrefix(path, "/inject/")
+	if !found {
+		return out
+	}
+	if strings.HasPrefix(rest, ":ENV:") {
+		for _, item := range strings.Split(rest, ":ENV:") {
+			name, value, isPair := strings.Cut(item, "=")
+			if isPair && name != "" && !strings.Contains(value, "=") {
+				out[parameterName(name)] = value
+			}
+		}
+		return out
+	}
+	parts := strings.Split(strings.TrimSuffix(rest, "/"), "/")
+	for i := 0; i+1 < len(parts); i += 2 {
+		out[parameterName(parts[i])] = strings.ReplaceAll(parts[i+1], "--slash--", "/")
+	}
+	return out
+}
+
+func parameterName(key string) string {
+	switch key {
+	case "cluster":
+		return envCluster
+	case "net":
+		return envNetwork
+	}
+	return strings.ToUpper(key)
+}
+
+// openShift says whether the cluster is one.
+func (c *Config) openShift() bool {
+	if c.settings.Platform != "" {
+		return c.settings.Platform == "openshift"
+	}
+	if c.values.typed.Global.Platform != "" {
+		return c.values.typed.Global.Platform == "openshift"
+	}
+	platform, _ := c.values.env("PLATFORM")
+	return platform == "openshift"
+}
+
+func (c *Config) compliancePolicy() string {
+	if c.settings.CompliancePolicy != "" {
+		return c.settings.CompliancePolicy
+	}
+	policy, _ := c.values.env("COMPLIANCE_POLICY")
+	return policy
+}
+
+const defaultProxyUser = 1337
+
+// proxyUser returns the user and group of the proxy: 1337, or on OpenShift the last ones of the namespace's ranges.
+func (c *Config) proxyUser(namespace *corev1.Namespace) (uid, gid int64) {
+	uid, gid = defaultProxyUser, defaultProxyUser
+	if !c.openShift() || namespace == nil {
+		return uid, gid
+	}
+	users := namespace.Annotations["openshift.io/sa.scc.uid-range"]
+	if last, ok := lastOfBlock(users); ok {
+		uid, gid = last, last
+	}
+	groups, _, _ := strings.Cut(namespace.Annotations["openshift.io/sa.scc.supplemental-groups"], ",")
+	if last, ok := lastOfBlock(groups); ok {
+		gid = last
+	}
+	return uid, gid
+}
+
+// lastOfBlock reads "start/size" or "start-end".
+func lastOfBlock(block string) (int64, bool) {
+	number := func(text string) (int64, bool) {
+		n, err := strconv.ParseInt(strings.TrimSpace(text), 10, 64)
+		return n, err == nil && n >= 0
+	}
+	if start, size, found := strings.Cut(block, "/"); found {
+		from, okFrom := number(start)
+		count, okCount := number(size)
+		return from + count - 1, okFrom && okCount && count > 0
+	}
+	if _, end, found := strings.Cut(block, "-"); found {
+		return number(end)
+	}
+	return 0, false
+}
+
+// withoutForeignUser drops, on OpenShift, the user that the platform gave to the pod's own proxy together with the
+// application: the proxy must run as another one, or its own traffic is not told apart.
+func withoutForeignUser(pod *corev1.Pod) {
+	proxy := findProxy(pod)
+	if proxy == nil || proxy.SecurityContext == nil {
+		return
+	}
+	var application int64
+	for _, list := range [][]corev1.Container{pod.Spec.InitContainers, pod.Spec.Containers} {
+		for _, container := range list {
+			if container.Name != proxyName && container.SecurityContext != nil && container.SecurityContext.RunAsUser != nil {
+				application = *container.SecurityContext.RunAsUser
+			}
+		}
+	}
+	var own int64
+	if proxy.SecurityContext.RunAsUser != nil {
+		own = *proxy.SecurityContext.RunAsUser
+	}
+	if own == application {
+		proxy.SecurityContext.RunAsUser, proxy.SecurityContext.RunAsGroup = nil, nil
+	}
+}
+
+// said returns the native annotation as the injector's own code reads it: exactly true or false, else the detected value.
+func saidNative(pod *corev1.Pod, detected bool) bool {
+	switch pod.Annotations[annotationNative] {
+	case "true":
+		return true
+	case "false":
+		return false
+	}
+	return detected
+}
+
+func denied(pod *corev1.Pod, reason api.InjectReason, field, value, message, advice string) api.InjectProblem {
+	return api.InjectProblem{Object: podRef(pod), Field: field, Value: value, Reason: reason, Message: message, Advice: advice}
+}

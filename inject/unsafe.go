@@ -1,0 +1,314 @@
+package inject
+
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"regexp"
+	"slices"
+	"strings"
+
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protoreflect"
+	meshconfig "istio.io/api/mesh/v1alpha1"
+
+	"outrigger.dev/outrigger/api"
+)
+
+// Values become part of YAML text. A value with a quote, a newline or a backslash may therefore become structure: a key,
+// a container, an argument (CVE-2026-23766). No list of forbidden characters would do, because many annotations are YAML
+// or JSON themselves. So where a value holds anything unusual, the template is rendered once more with every such value
+// made harmless, and what comes out must have the same structure.
+
+var harmless = regexp.MustCompile(`^[A-Za-z0-9 ._:/,=@+*-]*$`)
+
+// renderSafely renders a template and refuses what only a value's characters have shaped.
+func (j *job) renderSafely(name string) (map[string]any, error) {
+	tree, err := j.render(name)
+	unusual := j.data.unusual()
+	if len(unusual) == 0 {
+		if err != nil {
+			return nil, j.refuseTemplate(name, err)
+		}
+		return tree, nil
+	}
+	all, safeErr := j.renderData(name, j.data.defused(unusual, ""))
+	if safeErr != nil {
+		if err == nil {
+			err = safeErr // what cannot be compared cannot be let through
+		}
+		return nil, j.refuseTemplate(name, err)
+	}
+	if err == nil && sameShape(tree, all) {
+		return tree, nil
+	}
+	for _, field := range slices.Sorted(maps.Keys(unusual)) {
+		one, oneErr := j.renderData(name, j.data.defused(unusual, field))
+		if oneErr == nil && sameShape(one, all) {
+			continue
+		}
+		return nil, refuse(denied(j.pod, api.InjectUnsafeValue, field, unusual[field],
+			fmt.Sprintf("the character %q would change the structure of what template %q renders.", firstUnusual(unusual[field]), name),
+			"Leave that character out."))
+	}
+	return nil, j.refuseTemplate(name, err)
+}
+
+func firstUnusual(text string) string {
+	for _, character := range []string{"\\", "\"", "\n", "'"} {
+		if strings.Contains(text, character) {
+			return character
+		}
+	}
+	for _, r := range text {
+		if !harmless.MatchString(string(r)) {
+			return string(r)
+		}
+	}
+	return ""
+}
+
+// unusual returns every string that a template may print and that holds an unusual character, by its field.
+func (d *data) unusual() map[string]string {
+	out := map[string]string{}
+	note := func(field string, texts ...string) {
+		for _, text := range texts {
+			if !harmless.MatchString(text) {
+				out[field] = text
+			}
+		}
+	}
+	for key, value := range d.ObjectMeta.Annotations {
+		note(api.AnnotationField(key), key, value)
+	}
+	for key, value := range d.ObjectMeta.Labels {
+		note(api.LabelField(key), key, value)
+	}
+	note("metadata.name", d.ObjectMeta.Name)
+	note("metadata.generateName", d.ObjectMeta.GenerateName)
+	note("metadata.namespace", d.ObjectMeta.Namespace)
+	note("metadata.ownerReferences", d.DeploymentMeta.Name, d.TypeMeta.Kind, d.TypeMeta.APIVersion)
+	note("spec.serviceAccountName", d.Spec.ServiceAccountName)
+	for i := range d.Spec.Containers {
+		c := &d.Spec.Containers[i]
+		note(fmt.Sprintf("spec.containers[%d].name", i), c.Name)
+		note(fmt.Sprintf("spec.containers[%d].image", i), c.Image)
+		for k := range c.Ports {
+			note(fmt.Sprintf("spec.containers[%d].ports[%d].name", i, k), c.Ports[k].Name)
+		}
+	}
+	eachString(d.ProxyConfig.ProtoReflect(), "", func(field, text string) { note("ProxyConfig"+field, text) })
+	return out
+}
+
+// defused returns a copy of the data in which every unusual string is harmless, but for the one of the field to keep.
+func (d *data) defused(unusual map[string]string, keep string) *data {
+	c := d.own()
+	defuse := func(field string, text *string) {
+		if _, is := unusual[field]; is && field != keep {
+			*text = disarmed(*text)
+		}
+	}
+	for _, m := range []struct {
+		field func(string) string
+		texts map[string]string
+	}{{api.AnnotationField, c.ObjectMeta.Annotations}, {api.LabelField, c.ObjectMeta.Labels}} {
+		for key, value := range maps.Clone(m.texts) {
+			if _, is := unusual[m.field(key)]; !is || m.field(key) == keep {
+				continue
+			}
+			delete(m.texts, key)
+			m.texts[disarmed(key)] = disarmed(value)
+		}
+	}
+	defuse("metadata.name", &c.ObjectMeta.Name)
+	defuse("metadata.generateName", &c.ObjectMeta.GenerateName)
+	defuse("metadata.namespace", &c.ObjectMeta.Namespace)
+	defuse("metadata.namespace", &c.DeploymentMeta.Namespace)
+	defuse("metadata.ownerReferences", &c.DeploymentMeta.Name)
+	defuse("metadata.ownerReferences", &c.TypeMeta.Kind)
+	defuse("metadata.ownerReferences", &c.TypeMeta.APIVersion)
+	defuse("spec.serviceAccountName", &c.Spec.ServiceAccountName)
+	for i := range c.Spec.Containers {
+		container := &c.Spec.Containers[i]
+		defuse(fmt.Sprintf("spec.containers[%d].name", i), &container.Name)
+		defuse(fmt.Sprintf("spec.containers[%d].image", i), &container.Image)
+		for k := range container.Ports {
+			defuse(fmt.Sprintf("spec.containers[%d].ports[%d].name", i, k), &container.Ports[k].Name)
+		}
+	}
+	c.ProxyConfig = defusedMessage(c.ProxyConfig, unusual, keep)
+	return c
+}
+
+// structural is every character that can be structure in YAML somewhere, so more than is unusual in a value: where a text
+// is printed bare, what was left of an attack could not be parsed to compare with.
+var structural = regexp.MustCompile(`[^A-Za-z0-9._/,-]|^-`)
+
+// disarmed returns a harmless text of the same class: JSON keeps its shape, and other text its length and the characters
+// of words, paths and lists.
+func disarmed(text string) string {
+	trimmed := strings.TrimSpace(text)
+	if strings.HasPrefix(trimmed, "{") || strings.HasPrefix(trimmed, "[") {
+		var value any
+		if json.Unmarshal([]byte(text), &value) == nil {
+			if out, err := json.Marshal(disarmedTree(value)); err == nil {
+				return string(out)
+			}
+		}
+	}
+	return structural.ReplaceAllString(text, "x")
+}
+
+func disarmedTree(value any) any {
+	switch value := value.(type) {
+	case string:
+		return structural.ReplaceAllString(value, "x")
+	case []any:
+		out := make([]any, 0, len(value))
+		for _, item := range value {
+			out = append(out, disarmedTree(item))
+		}
+		return out
+	case map[string]any:
+		out := make(map[string]any, len(value))
+		for key, item := range value {
+			out[structural.ReplaceAllString(key, "x")] = disarmedTree(item)
+		}
+		return out
+	}
+	return value
+}
+
+// eachString visits every string of a message, map keys too, with its path.
+func eachString(message protoreflect.Message, path string, visit func(path, text string)) {
+	message.Range(func(field protoreflect.FieldDescriptor, value protoreflect.Value) bool {
+		at := path + "." + field.JSONName()
+		switch {
+		case field.IsMap():
+			value.Map().Range(func(key protoreflect.MapKey, item protoreflect.Value) bool {
+				visit(at+"["+key.String()+"]", key.String())
+				if field.MapValue().Kind() == protoreflect.StringKind {
+					visit(at+"["+key.String()+"]", item.String())
+				} else if field.MapValue().Message() != nil {
+					eachString(item.Message(), at+"["+key.String()+"]", visit)
+				}
+				return true
+			})
+		case field.IsList():
+			for i := range value.List().Len() {
+				item := value.List().Get(i)
+				if field.Kind() == protoreflect.StringKind {
+					visit(fmt.Sprintf("%s[%d]", at, i), item.String())
+				} else if field.Message() != nil {
+					eachString(item.Message(), fmt.Sprintf("%s[%d]", at, i), visit)
+				}
+			}
+		case field.Kind() == protoreflect.StringKind:
+			visit(at, value.String())
+		case field.Message() != nil:
+			eachString(value.Message(), at, visit)
+		}
+		return true
+	})
+}
+
+// defusedMessage returns a copy of a ProxyConfig in which the unusual strings are harmless, but for the field to keep.
+func defusedMessage(config *meshconfig.ProxyConfig, unusual map[string]string, keep string) *meshconfig.ProxyConfig {
+	out := proto.Clone(config).(*meshconfig.ProxyConfig)
+	defuseMessage(out.ProtoReflect(), "ProxyConfig", func(field string) bool {
+		_, is := unusual[field]
+		return is && field != keep
+	})
+	return out
+}
+
+func defuseMessage(message protoreflect.Message, path string, wanted func(field string) bool) {
+	message.Range(func(field protoreflect.FieldDescriptor, value protoreflect.Value) bool {
+		at := path + "." + field.JSONName()
+		switch {
+		case field.IsMap():
+			defuseMap(field, value.Map(), at, wanted)
+		case field.IsList():
+			for i := range value.List().Len() {
+				item, here := value.List().Get(i), fmt.Sprintf("%s[%d]", at, i)
+				if field.Kind() == protoreflect.StringKind && wanted(here) {
+					value.List().Set(i, protoreflect.ValueOfString(disarmed(item.String())))
+				} else if field.Message() != nil {
+					defuseMessage(item.Message(), here, wanted)
+				}
+			}
+		case field.Kind() == protoreflect.StringKind:
+			if wanted(at) {
+				message.Set(field, protoreflect.ValueOfString(disarmed(value.String())))
+			}
+		case field.Message() != nil:
+			defuseMessage(value.Message(), at, wanted)
+		}
+		return true
+	})
+}
+
+func defuseMap(field protoreflect.FieldDescriptor, m protoreflect.Map, at string, wanted func(field string) bool) {
+	if field.MapKey().Kind() != protoreflect.StringKind {
+		return
+	}
+	type entry struct {
+		key   protoreflect.MapKey
+		value protoreflect.Value
+	}
+	var entries []entry
+	m.Range(func(key protoreflect.MapKey, value protoreflect.Value) bool {
+		entries = append(entries, entry{key, value})
+		return true
+	})
+	for _, e := range entries {
+		here := at + "[" + e.key.String() + "]"
+		if field.MapValue().Message() != nil {
+			defuseMessage(e.value.Message(), here, wanted)
+			continue
+		}
+		if field.MapValue().Kind() != protoreflect.StringKind || !wanted(here) {
+			continue
+		}
+		m.Clear(e.key)
+		m.Set(protoreflect.ValueOfString(disarmed(e.key.String())).MapKey(), protoreflect.ValueOfString(disarmed(e.value.String())))
+	}
+}
+
+// sameShape says whether two trees have the same keys, after what makes keys harmless, and lists of the same lengths.
+func sameShape(a, b any) bool {
+	switch a := a.(type) {
+	case map[string]any:
+		other, is := b.(map[string]any)
+		if !is || len(a) != len(other) {
+			return false
+		}
+		for key, value := range a {
+			match, found := other[key]
+			if !found {
+				match, found = other[disarmed(key)]
+			}
+			if !found || !sameShape(value, match) {
+				return false
+			}
+		}
+		return true
+	case []any:
+		other, is := b.([]any)
+		if !is || len(a) != len(other) {
+			return false
+		}
+		for i := range a {
+			if !sameShape(a[i], other[i]) {
+				return false
+			}
+		}
+		return true
+	}
+	switch b.(type) {
+	case map[string]any, []any:
+		return false
+	}
+	return true
+}
