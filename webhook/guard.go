@@ -1,0 +1,112 @@
+package webhook
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"runtime/debug"
+	"strings"
+	"time"
+
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/webhook/admission"
+
+	"outrigger.dev/outrigger/api"
+	"outrigger.dev/outrigger/inject"
+)
+
+// call is what becomes known of a request on its way, and what the guard answers by.
+type call struct {
+	begun          time.Time
+	path           string
+	namespace, pod string
+	uid            types.UID
+	dryRun         bool
+	report         inject.Report
+	err            error // set: HTTP 500 and no review
+}
+
+type callKey struct{}
+
+// callOf returns the call of a context, or one that nobody looks at.
+func callOf(ctx context.Context) *call {
+	if c, is := ctx.Value(callKey{}).(*call); is {
+		return c
+	}
+	return &call{}
+}
+
+func (c *call) note(request admission.Request) {
+	c.namespace, c.pod, c.uid = request.Namespace, request.Name, request.UID
+	c.dryRun = request.DryRun != nil && *request.DryRun
+	// Until it is known better: should what follows panic, this is not a bad request.
+	c.report = inject.Report{Result: inject.Failed, Reason: api.InjectError}
+}
+
+// fail notes an error. What it returns is only seen by those who call Handle without the guard.
+func (c *call) fail(err error) admission.Response {
+	c.err, c.report = err, inject.Report{Result: inject.Failed, Reason: api.InjectError}
+	return admission.Errored(http.StatusInternalServerError, err)
+}
+
+// guard serves reviews of pods. It holds the answer back until it is known to be one.
+func guard(h *Handler, reviews http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path != "/inject" && !strings.HasPrefix(r.URL.Path, "/inject/") {
+			http.NotFound(w, r)
+			return
+		}
+		c := &call{begun: time.Now(), path: r.URL.Path, report: inject.Report{Result: inject.Failed, Reason: api.InjectBadRequest}}
+		held := &heldResponse{header: http.Header{}}
+		c.serve(reviews, held, r)
+		h.record(c)
+		if c.err != nil {
+			http.Error(w, c.err.Error(), http.StatusInternalServerError)
+			return
+		}
+		w.Header().Set("Content-Type", "application/json")
+		_, _ = w.Write(held.body.Bytes()) // who no longer listens needs no answer
+	})
+}
+
+// serve lets the reviews answer into held, and turns a panic into an error.
+func (c *call) serve(reviews http.Handler, held *heldResponse, r *http.Request) {
+	defer func() {
+		if cause := recover(); cause != nil {
+			c.err = &panicError{cause: cause, stack: debug.Stack()}
+			c.report = inject.Report{Result: inject.Failed, Reason: api.InjectPanic}
+		}
+	}()
+	reviews.ServeHTTP(held, r.WithContext(context.WithValue(r.Context(), callKey{}, c)))
+	if c.err == nil && c.report.Reason == api.InjectBadRequest {
+		c.report.Message = "the body is no admission review, or too large"
+	}
+}
+
+// panicError is a panic on the way to the log. Its text, which the API server is told, says nothing of our insides.
+type panicError struct {
+	cause any
+	stack []byte
+}
+
+func (p *panicError) Error() string { return "the injector failed on this pod; its log says more" }
+
+// heldResponse keeps an answer until it is let go.
+type heldResponse struct {
+	header http.Header
+	body   bytes.Buffer
+}
+
+func (h *heldResponse) Header() http.Header            { return h.header }
+func (h *heldResponse) Write(text []byte) (int, error) { return h.body.Write(text) }
+func (h *heldResponse) WriteHeader(int)                {}
+
+// logValues returns what the log says of an error beyond its text.
+func logValues(err error) []any {
+	if p := (*panicError)(nil); errors.As(err, &p) {
+		return []any{"panic", fmt.Sprint(p.cause), "stack", string(p.stack)}
+	}
+	return nil
+}

@@ -1,0 +1,565 @@
+package webhook
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/go-logr/logr"
+	networkingv1beta1 "istio.io/client-go/pkg/apis/networking/v1beta1"
+	istioclient "istio.io/client-go/pkg/clientset/versioned"
+	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/metadata"
+
+	"outrigger.dev/outrigger/api"
+	"outrigger.dev/outrigger/inject"
+)
+
+// IstioOptions are what an IstioConfiguration needs to know.
+type IstioOptions struct {
+	Client   kubernetes.Interface
+	Metadata metadata.Interface    // for the CRD of ProxyConfig
+	Istio    istioclient.Interface // for ProxyConfig resources
+	// Namespace is Istio's own, where its ConfigMaps are.
+	Namespace string
+	// OwnNamespace and LastGoodName name the ConfigMap of ours that keeps the last good configuration. It must exist;
+	// it may be empty.
+	OwnNamespace, LastGoodName string
+	// Release is Istio's release where a setting says it; empty to read it off the ConfigMap's labels.
+	Release  string
+	Settings inject.Settings
+	// Events tells refusals on the ConfigMap; nil tells them nowhere.
+	Events  EventRecorder
+	Metrics *Metrics // nil counts nothing
+	Log     logr.Logger
+}
+
+// EventRecorder is how Kubernetes' recorders of events.k8s.io look.
+type EventRecorder interface {
+	Eventf(regarding, related runtime.Object, eventtype, reason, action, note string, args ...any)
+}
+
+// IstioConfiguration is Istio's configuration as it stands in the cluster: the two ConfigMaps, read together, with the
+// facts of the cluster that injection depends on, nodes and ProxyConfig resources. What does not parse never replaces
+// what did. It runs on every replica.
+type IstioConfiguration struct {
+	options IstioOptions
+	wake    chan struct{}
+	current atomic.Pointer[answerNow]
+
+	own   *source  // by the setting
+	tag   *watched // Istio's default tag; nil where the setting names a revision
+	crd   *watched
+	nodes *watched // nil where a setting says whether sidecars are native
+
+	// The rest belongs to the one goroutine of Start.
+	from             *source  // where the configuration is taken from now: own, or tagged
+	tagged           *source  // of the revision that the default tag names; nil while that is not needed
+	proxyConfigs     *watched // nil while there is no CRD
+	stopProxyConfigs context.CancelFunc
+	good             *inject.Config // of the last source that parsed
+	seen             inject.Source  // the source last looked at, good or not
+	seenProblem      api.InjectProblem
+	saved            bool   // the good source is the one in our ConfigMap
+	saveErr          string // the last failure to save that was logged
+	state            string // what was told last
+	running          sync.WaitGroup
+}
+
+// source is the two ConfigMaps of one revision.
+type source struct {
+	revision       string
+	injector, mesh *watched
+	stop           context.CancelFunc
+}
+
+// answerNow is what Current answers.
+type answerNow struct {
+	config *inject.Config
+	err    error
+}
+
+// NewIstioConfiguration returns a configuration that is not known until it is started.
+func NewIstioConfiguration(options IstioOptions) *IstioConfiguration {
+	c := &IstioConfiguration{options: options, wake: make(chan struct{}, 1)}
+	c.current.Store(&answerNow{err: errors.New("the Istio configuration has not been read yet")})
+	c.own = c.sourceOf(options.Settings.Revision)
+	c.from = c.own
+	if options.Settings.Revision == "" {
+		tags := options.Client.AdmissionregistrationV1().MutatingWebhookConfigurations()
+		c.tag = c.watch("MutatingWebhookConfiguration "+defaultTag, options.Client, &admissionregistrationv1.MutatingWebhookConfiguration{}, defaultTag, onlyLabels,
+			func(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) { return tags.List(ctx, o) },
+			tags.Watch)
+	}
+	crds := options.Metadata.Resource(schema.GroupVersionResource{Group: "apiextensions.k8s.io", Version: "v1", Resource: "customresourcedefinitions"})
+	c.crd = c.watch("CustomResourceDefinition "+proxyConfigCRD, options.Metadata, &metav1.PartialObjectMetadata{}, proxyConfigCRD, nil,
+		func(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) { return crds.List(ctx, o) },
+		crds.Watch)
+	if native := options.Settings.NativeSidecars; native != "" && native != "auto" {
+		return c
+	}
+	nodes := options.Client.CoreV1().Nodes()
+	c.nodes = c.watch("nodes", options.Client, &corev1.Node{}, "", onlyKubelet,
+		func(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) { return nodes.List(ctx, o) },
+		nodes.Watch)
+	return c
+}
+
+const (
+	proxyConfigCRD = "proxyconfigs.networking.istio.io"
+	// defaultTag is the object of Istio's tag "default"; its label istio.io/rev names the revision that is the default.
+	defaultTag = "istio-revision-tag-default"
+)
+
+// sourceOf describes the watches of one revision's ConfigMaps.
+func (c *IstioConfiguration) sourceOf(revision string) *source {
+	configMaps := c.options.Client.CoreV1().ConfigMaps(c.options.Namespace)
+	configMap := func(name string) *watched {
+		return c.watch("ConfigMap "+c.options.Namespace+"/"+name, c.options.Client, &corev1.ConfigMap{}, name, onlyData,
+			func(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) {
+				return configMaps.List(ctx, o)
+			},
+			configMaps.Watch)
+	}
+	return &source{
+		revision: revision,
+		injector: configMap(withRevision("istio-sidecar-injector", revision)),
+		mesh:     configMap(withRevision("istio", revision)),
+		stop:     func() {},
+	}
+}
+
+// NeedLeaderElection returns false: every replica answers pods.
+func (c *IstioConfiguration) NeedLeaderElection() bool { return false }
+
+// Current returns the configuration to decide by. Without a usable one in the cluster it is one that denies with the
+// reason. It is an error while it is not known what the cluster holds.
+func (c *IstioConfiguration) Current() (*inject.Config, error) {
+	now := c.current.Load()
+	return now.config, now.err
+}
+
+// Ready is a readiness check: it is known what the cluster holds, be it that there is no Istio.
+func (c *IstioConfiguration) Ready(*http.Request) error {
+	_, err := c.Current()
+	return err
+}
+
+// Start follows the cluster until the context ends.
+func (c *IstioConfiguration) Start(ctx context.Context) error {
+	defer c.running.Wait()
+	for _, w := range []*watched{c.own.injector, c.own.mesh, c.tag, c.crd, c.nodes} {
+		if w == nil {
+			continue
+		}
+		if err := c.follow(ctx, w); err != nil {
+			return err
+		}
+	}
+	for {
+		wait := c.look(ctx)
+		timer := time.NewTimer(wait)
+		select {
+		case <-ctx.Done():
+			timer.Stop()
+			return nil
+		case <-c.wake:
+		case <-timer.C:
+		}
+		timer.Stop()
+	}
+}
+
+const (
+	soon   = 5 * time.Second  // to try again what failed
+	seldom = 10 * time.Minute // with nothing to do
+)
+
+// look takes over what the cluster holds now, and returns when to look again if nothing happens.
+func (c *IstioConfiguration) look(ctx context.Context) time.Duration {
+	source, problem, err := c.read(ctx)
+	if err != nil {
+		if c.good == nil {
+			c.current.Store(&answerNow{err: err})
+		}
+		return seldom // what is missing wakes us when it comes
+	}
+	wait := seldom
+	if problem == nil {
+		if problem, err = c.take(ctx, source); err != nil {
+			c.options.Log.Error(err, "the last good Istio configuration could not be read; it is tried again")
+			c.current.Store(&answerNow{err: err})
+			return soon
+		}
+	}
+	c.tell(problem)
+	if problem == nil && !c.saved {
+		if err := c.save(ctx, source); err != nil {
+			wait = soon
+			if c.saveErr != err.Error() {
+				c.saveErr = err.Error()
+				c.options.Log.Error(err, "the good Istio configuration could not be kept; it is tried again")
+			}
+		}
+	}
+	config := c.good
+	if config == nil {
+		c.current.Store(&answerNow{config: inject.Unavailable(*problem)})
+		return wait
+	}
+	facts, err := c.facts(ctx)
+	if err != nil {
+		c.current.Store(&answerNow{err: err})
+		return soon
+	}
+	c.current.Store(&answerNow{config: config.With(facts)})
+	return wait
+}
+
+// read returns Istio's configuration as it stands, or the problem that it is not there or may not be read. An error
+// means that it is not known.
+func (c *IstioConfiguration) read(ctx context.Context) (inject.Source, *api.InjectProblem, error) {
+	if err := c.choose(ctx); err != nil {
+		return inject.Source{}, nil, err
+	}
+	var data [2]*corev1.ConfigMap
+	for i, w := range []*watched{c.from.injector, c.from.mesh} {
+		object, err := w.object()
+		switch {
+		case apierrors.IsForbidden(err):
+			problem := c.forbidden(w)
+			return inject.Source{}, &problem, nil
+		case err != nil:
+			return inject.Source{}, nil, err
+		case object == nil:
+			problem := c.missing(w)
+			return inject.Source{}, &problem, nil
+		}
+		data[i] = object.(*corev1.ConfigMap)
+	}
+	source := inject.Source{
+		Config:   data[0].Data["config"],
+		Values:   data[0].Data["values"],
+		Mesh:     data[1].Data["mesh"],
+		Release:  c.options.Release,
+		Settings: c.options.Settings,
+	}
+	source.Settings.Revision = c.from.revision
+	if source.Release == "" {
+		source.Release = releaseOf(data[0].Labels)
+	}
+	return source, nil, nil
+}
+
+// choose decides whose ConfigMaps are read: those of the setting; without a setting, and where there are none without a
+// revision, those of the revision that Istio's default tag names.
+func (c *IstioConfiguration) choose(ctx context.Context) error {
+	c.from = c.own
+	if c.tag == nil {
+		return nil
+	}
+	own, err := c.own.injector.object()
+	if own != nil || err != nil {
+		return c.followTag(ctx, "") // read meets the error again and says what it means
+	}
+	tag, err := c.tag.object()
+	if err != nil && !apierrors.IsForbidden(err) {
+		return err
+	}
+	revision := ""
+	if tag != nil {
+		revision = tag.(*admissionregistrationv1.MutatingWebhookConfiguration).Labels[api.LabelRevision]
+	}
+	if revision == "default" {
+		revision = "" // its ConfigMaps are our own
+	}
+	return c.followTag(ctx, revision)
+}
+
+// followTag reads the ConfigMaps of the revision from now on; those of the setting, if it is empty.
+func (c *IstioConfiguration) followTag(ctx context.Context, revision string) error {
+	if c.tagged != nil && c.tagged.revision != revision {
+		c.tagged.stop()
+		c.tagged = nil
+	}
+	if revision == "" {
+		return nil
+	}
+	if c.tagged == nil {
+		tagged := c.sourceOf(revision)
+		ctx, tagged.stop = context.WithCancel(ctx)
+		for _, w := range []*watched{tagged.injector, tagged.mesh} {
+			if err := c.follow(ctx, w); err != nil {
+				tagged.stop()
+				return err
+			}
+		}
+		c.tagged = tagged
+	}
+	c.from = c.tagged
+	return nil
+}
+
+func (c *IstioConfiguration) missing(w *watched) api.InjectProblem {
+	return api.InjectProblem{
+		Object:  api.ObjectRef{Kind: "ConfigMap", Namespace: c.options.Namespace, Name: w.name},
+		Reason:  api.InjectNoIstioConfiguration,
+		Message: "it is not there, so there is no Istio configuration to inject with.",
+		Advice: fmt.Sprintf("Install Istio, or say where it is: the value istio.namespace (now %s) and the value revision (now %q) of Outrigger's chart.",
+			c.options.Namespace, c.options.Settings.Revision),
+	}
+}
+
+func (c *IstioConfiguration) forbidden(w *watched) api.InjectProblem {
+	problem := api.InjectProblem{
+		Object:  api.ObjectRef{Kind: "ConfigMap", Namespace: c.options.Namespace, Name: w.name},
+		Reason:  api.InjectIstioConfigurationForbidden,
+		Message: "Outrigger may not read it.",
+		Advice:  "Give Outrigger's ServiceAccount the verbs get, list and watch on it, as its chart does unless rbac.create is false.",
+	}
+	if revision := c.from.revision; revision != "" && revision != "default" {
+		problem.Advice = fmt.Sprintf("Allow it: helm upgrade outrigger charts/outrigger -n %s --reuse-values --set istio.revisions={%s}", c.options.OwnNamespace, revision)
+	}
+	return problem
+}
+
+// take parses a source that was not seen before. A good one becomes the configuration. For a refused one it returns the
+// problem, and falls back on the last good one that is kept where this process has none of its own.
+func (c *IstioConfiguration) take(ctx context.Context, source inject.Source) (*api.InjectProblem, error) {
+	if source == c.seen {
+		if c.seenProblem.Reason == "" {
+			return nil, nil
+		}
+		return &c.seenProblem, nil
+	}
+	config, problem := c.parse(source)
+	if config == nil && c.good == nil {
+		kept, err := c.kept(ctx)
+		if err != nil {
+			return nil, err
+		}
+		c.good = kept
+	}
+	c.seen, c.seenProblem = source, api.InjectProblem{}
+	if config == nil {
+		c.seenProblem = problem
+		return &c.seenProblem, nil
+	}
+	c.good, c.saved = config, false
+	return nil, nil
+}
+
+// parse returns the configuration of a source, or nil and why it is refused.
+func (c *IstioConfiguration) parse(source inject.Source) (*inject.Config, api.InjectProblem) {
+	config, problems, err := inject.Parse(source)
+	if err == nil && config != nil {
+		for _, problem := range problems {
+			c.options.Log.Info("a warning about Istio's configuration", "object", problem.Object.String(), "reason", problem.Reason, "message", problem.String())
+		}
+		return config, api.InjectProblem{}
+	}
+	injector := api.ObjectRef{Kind: "ConfigMap", Namespace: c.options.Namespace, Name: c.from.injector.name}
+	if err == nil && len(problems) > 0 {
+		refused := problems[0]
+		if refused.Object.Name == "" {
+			refused.Object = injector
+		}
+		return nil, refused
+	}
+	refused := api.InjectProblem{
+		Object:  injector,
+		Reason:  api.InjectIstioConfigurationRefused,
+		Message: "it was refused.",
+		Advice:  "Mend it; until then the last good configuration stays in use, if there was one.",
+	}
+	if err != nil {
+		refused.Message = fmt.Sprintf("it was refused: %v.", err)
+	}
+	return nil, refused
+}
+
+// The keys of our ConfigMap.
+const (
+	keyConfig   = "config"
+	keyValues   = "values"
+	keyMesh     = "mesh"
+	keyRelease  = "release"
+	keyRevision = "revision"
+)
+
+// kept returns the last good configuration of our ConfigMap; nil if there is none, or none that this build can use.
+func (c *IstioConfiguration) kept(ctx context.Context) (*inject.Config, error) {
+	kept, err := c.options.Client.CoreV1().ConfigMaps(c.options.OwnNamespace).Get(ctx, c.options.LastGoodName, metav1.GetOptions{})
+	if apierrors.IsNotFound(err) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("reading ConfigMap %s/%s: %w", c.options.OwnNamespace, c.options.LastGoodName, err)
+	}
+	if kept.Data[keyConfig] == "" {
+		return nil, nil
+	}
+	source := inject.Source{
+		Config: kept.Data[keyConfig], Values: kept.Data[keyValues], Mesh: kept.Data[keyMesh], Release: kept.Data[keyRelease], Settings: c.options.Settings,
+	}
+	source.Settings.Revision = kept.Data[keyRevision]
+	config, _ := c.parse(source)
+	return config, nil
+}
+
+// save keeps a good source in our ConfigMap.
+func (c *IstioConfiguration) save(ctx context.Context, source inject.Source) error {
+	configMaps := c.options.Client.CoreV1().ConfigMaps(c.options.OwnNamespace)
+	kept, err := configMaps.Get(ctx, c.options.LastGoodName, metav1.GetOptions{})
+	if err != nil {
+		return fmt.Errorf("reading ConfigMap %s/%s: %w", c.options.OwnNamespace, c.options.LastGoodName, err)
+	}
+	data := map[string]string{keyConfig: source.Config, keyValues: source.Values, keyMesh: source.Mesh, keyRelease: source.Release, keyRevision: source.Settings.Revision}
+	if !maps.Equal(kept.Data, data) {
+		kept = kept.DeepCopy()
+		kept.Data = data
+		_, err = configMaps.Update(ctx, kept, metav1.UpdateOptions{})
+		if err != nil && !apierrors.IsConflict(err) { // another replica keeps the same just now; the next look compares
+			return fmt.Errorf("writing ConfigMap %s/%s: %w", c.options.OwnNamespace, c.options.LastGoodName, err)
+		}
+	}
+	c.saved = err == nil
+	return nil
+}
+
+// tell says once what state the configuration is in: log, metric, and an Event where there is an object for it.
+func (c *IstioConfiguration) tell(problem *api.InjectProblem) {
+	state := "good"
+	if problem != nil {
+		state = problem.String()
+	}
+	if problem == nil && c.seen.Config != "" {
+		state += c.seen.Config + "\x00" + c.seen.Values + "\x00" + c.seen.Mesh + "\x00" + c.seen.Settings.Revision
+	}
+	if state == c.state {
+		return
+	}
+	c.state = state
+	if problem == nil {
+		c.metric(1)
+		c.options.Log.Info("Istio's configuration is in use", "configMap", c.from.injector.what, "mesh", c.from.mesh.what, "release", c.seen.Release)
+		return
+	}
+	c.metric(0)
+	instead := "pods that ask for a sidecar are denied"
+	if c.good != nil {
+		instead = "the last good one stays in use"
+	}
+	c.options.Log.Error(errors.New(problem.String()), "Istio's configuration is not usable", "reason", problem.Reason, "instead", instead)
+	c.event(*problem, instead)
+}
+
+// event tells a problem on the ConfigMap that it is about, if that is there.
+func (c *IstioConfiguration) event(problem api.InjectProblem, instead string) {
+	about := c.from.injector
+	if problem.Object.Name == c.from.mesh.name {
+		about = c.from.mesh
+	}
+	object, err := about.object()
+	if c.options.Events == nil || err != nil || object == nil {
+		return
+	}
+	note := api.Shorten(strings.ToUpper(instead[:1])+instead[1:]+". "+problem.String(), 1000)
+	c.options.Events.Eventf(object, nil, corev1.EventTypeWarning, string(problem.Reason), "Load", "%s", note)
+}
+
+func (c *IstioConfiguration) metric(valid float64) {
+	if c.options.Metrics == nil {
+		return
+	}
+	c.options.Metrics.configValid.Set(valid)
+	if valid == 0 {
+		c.options.Metrics.configRefused.Inc()
+	}
+}
+
+// facts returns what injection depends on beside Istio's configuration. An error means that it is not known yet: a pod
+// must not come out otherwise because of the moment it was created in.
+func (c *IstioConfiguration) facts(ctx context.Context) (inject.Facts, error) {
+	var facts inject.Facts
+	if c.nodes != nil {
+		nodes, err := c.nodes.objects()
+		if err != nil {
+			return facts, err
+		}
+		facts.Nodes = map[string]string{}
+		for _, node := range nodes {
+			facts.Nodes[node.(*corev1.Node).Name] = node.(*corev1.Node).Status.NodeInfo.KubeletVersion
+		}
+	}
+	crd, err := c.crd.object()
+	if err != nil {
+		return facts, err
+	}
+	if err := c.followProxyConfigs(ctx, crd != nil); err != nil || crd == nil {
+		return facts, err
+	}
+	resources, err := c.proxyConfigs.objects()
+	if err != nil {
+		return facts, err
+	}
+	for _, resource := range resources {
+		facts.ProxyConfigs = append(facts.ProxyConfigs, resource.(*networkingv1beta1.ProxyConfig))
+	}
+	slices.SortFunc(facts.ProxyConfigs, func(a, b *networkingv1beta1.ProxyConfig) int {
+		return strings.Compare(a.Namespace+"/"+a.Name, b.Namespace+"/"+b.Name)
+	})
+	return facts, nil
+}
+
+// followProxyConfigs starts to watch ProxyConfig resources when their CRD is there, and ends when it is gone.
+func (c *IstioConfiguration) followProxyConfigs(ctx context.Context, wanted bool) error {
+	if wanted == (c.proxyConfigs != nil) {
+		return nil
+	}
+	if !wanted {
+		c.stopProxyConfigs()
+		c.proxyConfigs = nil
+		return nil
+	}
+	resources := c.options.Istio.NetworkingV1beta1().ProxyConfigs(metav1.NamespaceAll)
+	ctx, c.stopProxyConfigs = context.WithCancel(ctx)
+	c.proxyConfigs = c.watch("ProxyConfig resources", c.options.Istio, &networkingv1beta1.ProxyConfig{}, "", nil,
+		func(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) { return resources.List(ctx, o) },
+		resources.Watch)
+	return c.follow(ctx, c.proxyConfigs)
+}
+
+// releaseOf returns Istio's release as its chart wrote it on the ConfigMap. The chart of Istio's source tree says
+// 1.0.0, which means nothing.
+func releaseOf(labels map[string]string) string {
+	release := labels["app.kubernetes.io/version"]
+	if chart, is := strings.CutPrefix(labels["helm.sh/chart"], "istiod-"); is && release == "" {
+		release = chart
+	}
+	if release == "1.0.0" {
+		return ""
+	}
+	return release
+}
+
+// withRevision returns the name of a ConfigMap of one revision, as Istio's chart writes it.
+func withRevision(name, revision string) string {
+	if revision == "" || revision == "default" {
+		return name
+	}
+	return name + "-" + revision
+}

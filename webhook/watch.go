@@ -1,0 +1,173 @@
+package webhook
+
+import (
+	"context"
+	"fmt"
+	"sync"
+
+	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/watch"
+	"k8s.io/client-go/tools/cache"
+)
+
+// watched is a kind that is watched, one object by its name or all of them. Unlike a bare informer it knows why it
+// knows nothing.
+type watched struct {
+	what     string // for people: "ConfigMap istio-system/istio"
+	name     string // of the one object; empty for all
+	informer cache.SharedIndexInformer
+
+	mu  sync.Mutex
+	err error // of the last list or watch
+}
+
+type (
+	lister  = func(context.Context, metav1.ListOptions) (runtime.Object, error)
+	watcher = func(context.Context, metav1.ListOptions) (watch.Interface, error)
+)
+
+// watch describes a watch; follow begins it. A rights-saving detail: a list or watch of one name is allowed by a rule
+// that names it.
+func (c *IstioConfiguration) watch(what string, client any, kind runtime.Object, name string, strip cache.TransformFunc, list lister, watching watcher) *watched {
+	w := &watched{what: what, name: name}
+	one := func(o *metav1.ListOptions) {
+		if name != "" {
+			o.FieldSelector = fields.OneTermEqualSelector(metav1.ObjectNameField, name).String()
+		}
+	}
+	listWatch := &cache.ListWatch{
+		ListWithContextFunc: func(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) {
+			one(&o)
+			found, err := list(ctx, o)
+			c.heard(w, err)
+			return found, err
+		},
+		WatchFuncWithContext: func(ctx context.Context, o metav1.ListOptions) (watch.Interface, error) {
+			one(&o)
+			stream, err := watching(ctx, o)
+			c.heard(w, err)
+			return stream, err
+		},
+	}
+	w.informer = cache.NewSharedIndexInformerWithOptions(cache.ToListWatcherWithWatchListSemantics(listWatch, client), kind,
+		cache.SharedIndexInformerOptions{ObjectDescription: what})
+	if strip != nil {
+		// It fails only for an informer that was started.
+		_ = w.informer.SetTransform(strip)
+	}
+	return w
+}
+
+// follow begins a watch. It ends with the context.
+func (c *IstioConfiguration) follow(ctx context.Context, w *watched) error {
+	registration, err := w.informer.AddEventHandler(cache.ResourceEventHandlerFuncs{
+		AddFunc: func(any) { c.nudge() },
+		UpdateFunc: func(before, after any) {
+			if changed(before, after) {
+				c.nudge()
+			}
+		},
+		DeleteFunc: func(any) { c.nudge() },
+	})
+	if err != nil {
+		return fmt.Errorf("watching %s: %w", w.what, err)
+	}
+	c.running.Go(func() { w.informer.RunWithContext(ctx) })
+	c.running.Go(func() {
+		select {
+		case <-ctx.Done():
+		case <-registration.HasSyncedChecker().Done():
+			c.nudge()
+		}
+	})
+	return nil
+}
+
+// changed tells whether an update of a node matters; of everything else any does.
+func changed(before, after any) bool {
+	was, isNode := before.(*corev1.Node)
+	is, stays := after.(*corev1.Node)
+	return !isNode || !stays || was.Status.NodeInfo.KubeletVersion != is.Status.NodeInfo.KubeletVersion
+}
+
+// heard notes what the API server said to a list or watch.
+func (c *IstioConfiguration) heard(w *watched, err error) {
+	w.mu.Lock()
+	news := (err == nil) != (w.err == nil) || apierrors.IsForbidden(err) != apierrors.IsForbidden(w.err)
+	w.err = err
+	w.mu.Unlock()
+	if !news {
+		return
+	}
+	if err != nil {
+		c.options.Log.Error(err, "watching failed; it is tried again", "what", w.what)
+	}
+	c.nudge()
+}
+
+func (c *IstioConfiguration) nudge() {
+	select {
+	case c.wake <- struct{}{}:
+	default:
+	}
+}
+
+// objects returns what is there. An error means that it is not known: the first list has not come, and why if so.
+func (w *watched) objects() ([]any, error) {
+	w.mu.Lock()
+	err := w.err
+	w.mu.Unlock()
+	switch {
+	case w.informer.HasSynced():
+		return w.informer.GetStore().List(), nil
+	case err != nil:
+		return nil, fmt.Errorf("reading %s: %w", w.what, err)
+	}
+	return nil, fmt.Errorf("%s: not read yet", w.what)
+}
+
+// object returns the one object; nil if it is not there.
+func (w *watched) object() (runtime.Object, error) {
+	found, err := w.objects()
+	for _, item := range found {
+		if named, is := item.(metav1.Object); is && named.GetName() == w.name {
+			return item.(runtime.Object), nil
+		}
+	}
+	return nil, err
+}
+
+// onlyData drops what is not needed of a ConfigMap, above all its managed fields.
+func onlyData(object any) (any, error) {
+	if configMap, is := object.(*corev1.ConfigMap); is {
+		configMap.ManagedFields = nil
+	}
+	return object, nil
+}
+
+// onlyLabels drops all of a webhook object but its name and labels.
+func onlyLabels(object any) (any, error) {
+	webhook, is := object.(*admissionregistrationv1.MutatingWebhookConfiguration)
+	if !is {
+		return object, nil
+	}
+	return &admissionregistrationv1.MutatingWebhookConfiguration{ObjectMeta: metav1.ObjectMeta{
+		Name: webhook.Name, UID: webhook.UID, ResourceVersion: webhook.ResourceVersion, Labels: webhook.Labels,
+	}}, nil
+}
+
+// onlyKubelet drops all of a node but its name and its kubelet's version.
+func onlyKubelet(object any) (any, error) {
+	node, is := object.(*corev1.Node)
+	if !is {
+		return object, nil
+	}
+	slim := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: node.Name, UID: node.UID, ResourceVersion: node.ResourceVersion}}
+	slim.Status.NodeInfo.KubeletVersion = node.Status.NodeInfo.KubeletVersion
+	return slim, nil
+}
