@@ -39,7 +39,7 @@ func RoutingKeys() []KeyDoc {
 		{AnnotationAllowedHosts, false, namespace, "", "a comma list of host names, with *. wildcards", "The hosts that Services of the Namespace may take. Where it is written, others are refused."},
 		{AnnotationGateway, false, both, "", "namespace/name", "A Gateway that exists and is to be used; without it one is made."},
 		{AnnotationGatewaySelector, false, both, "istio=ingressgateway", "key=value,key=value", "The labels of the ingress gateway's pods."},
-		{AnnotationGatewayPort, false, both, "80", "1 to 65535", "The port of the ingress gateway."},
+		{AnnotationGatewayPort, false, both, "80", "a number from 1 to 65535", "The port of the ingress gateway."},
 		{AnnotationPath, false, service, "/", "a path that begins with /", "The prefix of the paths that the gateway serves for this Service."},
 		{AnnotationUnversioned, false, both, "all", "all, ignore", "With ignore, a default route is written although pods without a version lose their traffic by it."},
 	}
@@ -227,7 +227,7 @@ func (r *reading) strangersOn(ref ObjectRef, annotations map[string]string) {
 		case !known:
 			problem.Message, problem.Advice = "Outrigger reads no annotation of this name.", r.nearest(key)
 		case doc.Label:
-			problem.Message, problem.Advice = "This is a label, not an annotation.", fmt.Sprintf("Write kubectl label %s %s=%s.", strings.ToLower(ref.Kind), key, annotations[key])
+			problem.Message, problem.Advice = "This is a label, not an annotation.", "Write "+labelCommand(ref, key, annotations[key])+"."
 		case !slices.Contains(doc.On, ref.Kind):
 			problem.Message, problem.Advice = "It is not read on a "+ref.Kind+".", "Write it on the "+strings.Join(doc.On, " or ")+"."
 		default:
@@ -235,6 +235,13 @@ func (r *reading) strangersOn(ref ObjectRef, annotations map[string]string) {
 		}
 		r.problems = append(r.problems, problem)
 	}
+}
+
+func labelCommand(ref ObjectRef, key, value string) string {
+	if ref.Namespace == "" {
+		return fmt.Sprintf("kubectl label %s %s %s=%s", strings.ToLower(ref.Kind), ref.Name, key, value)
+	}
+	return fmt.Sprintf("kubectl label %s -n %s %s %s=%s", strings.ToLower(ref.Kind), ref.Namespace, ref.Name, key, value)
 }
 
 func (r *reading) nearest(key string) string {

@@ -23,7 +23,7 @@ func (s *situation) standAside() (Objects, bool) {
 		return Objects{}, true
 	}
 	if why, advice := s.skipped(); why != "" {
-		if stands || s.asked() || why == headless {
+		if stands || s.asked() || why == headless && s.anyVersion() {
 			s.tell(api.RouteServiceSkipped, why, advice)
 		}
 		return s.withdraw(), true
@@ -67,6 +67,10 @@ func (s *situation) skipped() (why, advice string) {
 		return "The Service's selector names one version already.", "Take the version out of the selector to route between versions."
 	}
 	return "", ""
+}
+
+func (s *situation) anyVersion() bool {
+	return slices.ContainsFunc(s.Pods, func(g PodGroup) bool { return g.Version != "" })
 }
 
 // asked reports whether the user wrote anything about routing on the Service itself.

@@ -173,13 +173,11 @@ func (s *situation) inForce(m meaning) bool {
 
 // inRoute reports whether a standing VirtualService of ours leads to what m means.
 func (s *situation) inRoute(m meaning) bool {
-	versions := s.possible(m)
-	for _, p := range s.standingPortions() {
-		if p.version != "" && slices.Contains(versions, p.version) {
-			return true
-		}
+	if pods, _ := s.podsOf(m); pods > 0 && s.standsUnpinned() && s.alone(m) {
+		return true
 	}
-	return false
+	versions := s.possible(m)
+	return slices.ContainsFunc(s.standingPortions(), func(p portion) bool { return slices.Contains(versions, p.version) })
 }
 
 // standingNames reports whether a standing VirtualService of ours names the subset of a version.

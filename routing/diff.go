@@ -83,6 +83,17 @@ func (o Objects) all() []Object {
 	return out
 }
 
+// sorted returns the same objects with each list in the order of namespaces and names.
+func (o Objects) sorted() Objects {
+	return Objects{DestinationRules: sortedByName(o.DestinationRules), VirtualServices: sortedByName(o.VirtualServices), Gateways: sortedByName(o.Gateways)}
+}
+
+func sortedByName[T Object](list []T) []T {
+	return slices.SortedFunc(slices.Values(list), func(a, b T) int {
+		return cmp.Or(cmp.Compare(a.GetNamespace(), b.GetNamespace()), cmp.Compare(a.GetName(), b.GetName()))
+	})
+}
+
 // IsEmpty reports whether there is no object at all.
 func (o Objects) IsEmpty() bool { return len(o.all()) == 0 }
 

@@ -73,7 +73,7 @@ func RecordedWorkloads(objects Objects) []WorkloadRef {
 func (s *situation) result(objects Objects) Result {
 	slices.SortStableFunc(s.problems, compareProblems)
 	return Result{
-		Objects:  objects,
+		Objects:  objects.sorted(),
 		Next:     s.next,
 		Problems: slices.CompactFunc(s.problems, func(a, b api.RouteProblem) bool { return a == b }),
 	}

@@ -1,6 +1,8 @@
 package routing
 
 import (
+	"bytes"
+	"encoding/json"
 	"fmt"
 	"maps"
 	"math/rand"
@@ -182,6 +184,9 @@ func shuffled(o Observed, random *rand.Rand) Observed {
 	random.Shuffle(len(o.Standing.VirtualServices), func(i, j int) {
 		o.Standing.VirtualServices[i], o.Standing.VirtualServices[j] = o.Standing.VirtualServices[j], o.Standing.VirtualServices[i]
 	})
+	random.Shuffle(len(o.Foreign.VirtualServices), func(i, j int) {
+		o.Foreign.VirtualServices[i], o.Foreign.VirtualServices[j] = o.Foreign.VirtualServices[j], o.Foreign.VirtualServices[i]
+	})
 	return o
 }
 
@@ -190,14 +195,14 @@ func (c *cluster) settle() {
 	c.t.Helper()
 	for range 6 {
 		observed := c.observe()
-		before := text(c.t, observed)
+		before := bytesOf(c.t, observed)
 		result := Plan(observed, c.now)
-		if diff := cmp.Diff(before, text(c.t, observed)); diff != "" {
-			c.t.Fatalf("Plan changed what it was given:\n%s", diff)
+		if !bytes.Equal(before, bytesOf(c.t, observed)) {
+			c.t.Fatalf("Plan changed what it was given:\n%s", cmp.Diff(string(before), string(bytesOf(c.t, observed))))
 		}
 		again := Plan(shuffled(c.observe(), rand.New(rand.NewSource(int64(c.uid)))), c.now)
-		if diff := cmp.Diff(text(c.t, result), text(c.t, again)); diff != "" {
-			c.t.Fatalf("another order of the same input gives another plan:\n%s", diff)
+		if !bytes.Equal(bytesOf(c.t, result), bytesOf(c.t, again)) {
+			c.t.Fatalf("another order of the same input gives another plan:\n%s", cmp.Diff(text(c.t, result), text(c.t, again)))
 		}
 		if !result.Next.IsZero() && !result.Next.After(c.now) {
 			c.t.Fatalf("Next is %v, not after now, %v", result.Next, c.now)
@@ -221,7 +226,8 @@ func (c *cluster) settle() {
 		}
 		c.checkDestinations()
 	}
-	c.t.Fatalf("the plan never comes to rest; the last writes: %v", c.writes)
+	last := Plan(c.observe(), c.now).Objects
+	c.t.Fatalf("the plan never comes to rest; the last writes: %v\n%s", c.writes[max(0, len(c.writes)-8):], cmp.Diff(text(c.t, c.standing.sorted()), text(c.t, last)))
 }
 
 // advance lets time pass, planning whenever the plan asks for it.
@@ -446,6 +452,15 @@ func (c *cluster) onceTold(reason api.RouteReason) {
 	if !c.told[reason] {
 		c.t.Errorf("%v: %s was never told", c.now, reason)
 	}
+}
+
+func bytesOf(t *testing.T, value any) []byte {
+	t.Helper()
+	out, err := json.Marshal(value)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out
 }
 
 func text(t *testing.T, value any) string {

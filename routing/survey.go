@@ -59,6 +59,7 @@ type standing struct {
 
 func survey(observed Observed, now time.Time) *situation {
 	s := &situation{Observed: observed, now: now, host: hostOf(observed.Service, observed.Settings.ClusterDomain)}
+	s.Standing, s.Foreign = s.Standing.sorted(), s.Foreign.sorted()
 	s.names = s.chooseNames()
 	s.readStanding()
 	s.readRecord()

@@ -1,0 +1,136 @@
+package routing
+
+import (
+	"flag"
+	"fmt"
+	"math/rand"
+	"strings"
+	"testing"
+	"time"
+
+	networkingapi "istio.io/api/networking/v1alpha3"
+	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"outrigger.dev/outrigger/api"
+)
+
+var walks = flag.Int("walks", 40, "how many random walks to take")
+
+// Whatever users do, in whatever order: the plan comes to rest, a shuffled input gives the same plan, and no route ever
+// names a subset that is not there or has not been there long enough.
+func TestRandomWalks(t *testing.T) {
+	for seed := range *walks {
+		t.Run(fmt.Sprint(seed), func(t *testing.T) {
+			t.Parallel()
+			random := rand.New(rand.NewSource(int64(seed)))
+			c := newCluster(t)
+			c.empty = true
+			var steps []string
+			for range 60 {
+				steps = append(steps, step(c, random))
+				c.settle()
+				c.advance(time.Duration(random.Intn(1<<uint(random.Intn(10)))) * time.Second)
+				if t.Failed() {
+					t.Fatalf("after:\n%s", strings.Join(steps, "\n"))
+				}
+			}
+		})
+	}
+}
+
+func step(c *cluster, random *rand.Rand) string {
+	pick := func(words ...string) string { return words[random.Intn(len(words))] }
+	version, name := pick("v1", "v2", "v3", "1.2.3", "1-2-3", ""), pick("a", "b", "c")
+	switch random.Intn(16) {
+	case 0, 1:
+		c.gone(name)
+		if random.Intn(2) == 0 && version != "" {
+			c.fixed(name, version, 1+random.Intn(3))
+			return "fixed " + name + " " + version
+		}
+		c.rolling(name, version, 1+random.Intn(3))
+		return "rolling " + name + " " + version
+	case 2:
+		c.remove(name)
+		return "remove " + name
+	case 3:
+		if c.workloads[deploymentRef(name)] == nil {
+			c.gone(name)
+		}
+		return "pods of a removed workload go: " + name
+	case 4, 5, 6:
+		w := c.workloads[deploymentRef(name)]
+		if w == nil {
+			return "nothing"
+		}
+		if fixed := w.Selector["version"]; fixed != "" {
+			version = fixed
+		} else if version != "" {
+			c.template(name, version)
+		}
+		pods := random.Intn(4)
+		ready := random.Intn(pods + 1)
+		c.run(name, version, pods, ready)
+		return fmt.Sprintf("run %s %s %d/%d", name, version, ready, pods)
+	case 7, 8:
+		c.ready()
+		return "all ready"
+	case 9:
+		word := pick("default-version=v1", "default-version=v2", "default-version=@highest", "default-version=@all", "default-version=1.2.3", "default-version-", "default-version=!")
+		c.annotate(word)
+		return word
+	case 10:
+		word := pick("weights=v1=90,v2=10", "weights=v2=1", "weights=1.2.3=1,v1=999", "weights=v3=50,v1=50", "weights-", "weights=bad")
+		c.annotate(word)
+		return word
+	case 11:
+		word := pick("match=v2=header:end-user:jason", "match=v1=header:a:b;1-2-3=header:a:c", "match-", "match=bad")
+		c.annotate(word)
+		return word
+	case 12:
+		word := pick("expose=true", "expose=true", "expose-", "hosts=a.example.com", "hosts=b.example.com,c.example.com", "hosts-", "gateway-port=8066", "gateway-port-", "path=/x", "path-", "expose=perhaps", "gateway=istio-system/shared", "gateway-")
+		c.annotate(word)
+		return word
+	case 13:
+		word := pick("", "", "", "disabled", "enabled")
+		c.service.Labels[api.LabelRouting] = word
+		return "routing=" + word
+	case 14:
+		if random.Intn(3) == 0 {
+			c.createService()
+			return "the Service is created again"
+		}
+		c.service.Spec.Selector["slot"] = pick("blue", "green")
+		return "selector"
+	}
+	return foreignStep(c, pick)
+}
+
+func foreignStep(c *cluster, pick func(...string) string) string {
+	c.foreign = Objects{}
+	what := pick("none", "none", "none", "route", "policy", "supplied", "clash", "gateway")
+	switch what {
+	case "route":
+		vs := &networkingv1.VirtualService{ObjectMeta: metav1.ObjectMeta{Namespace: "demo", Name: "mine"}}
+		vs.Spec.Hosts = []string{"app"}
+		vs.Spec.Http = []*networkingapi.HTTPRoute{{Route: []*networkingapi.HTTPRouteDestination{{Destination: &networkingapi.Destination{Host: "app", Subset: "v2"}}}}}
+		c.foreign.VirtualServices = append(c.foreign.VirtualServices, vs)
+	case "policy", "clash":
+		rule := &networkingv1.DestinationRule{ObjectMeta: metav1.ObjectMeta{Namespace: "demo", Name: "app"}}
+		rule.Spec.Host = "app"
+		if what == "clash" {
+			rule.Spec.Subsets = []*networkingapi.Subset{{Name: "v1", Labels: map[string]string{"track": "stable"}}}
+		}
+		if len(c.standing.DestinationRules) > 0 {
+			rule.Name = "mine"
+		}
+		c.foreign.DestinationRules = append(c.foreign.DestinationRules, rule)
+	case "gateway":
+		gateway := &networkingv1.Gateway{ObjectMeta: metav1.ObjectMeta{Namespace: "other", Name: "theirs", CreationTimestamp: metav1.NewTime(c.now)}}
+		gateway.Spec.Selector = map[string]string{"istio": "ingressgateway"}
+		gateway.Spec.Servers = []*server{{Port: &networkingapi.Port{Number: 80}, Hosts: []string{pick("*", "a.example.com")}}}
+		c.foreign.Gateways = append(c.foreign.Gateways, gateway)
+	}
+	return "foreign: " + what
+}
