@@ -19,11 +19,13 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/util/uuid"
 	"k8s.io/client-go/kubernetes"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/metadata"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
+	"k8s.io/client-go/tools/leaderelection/resourcelock"
 	"k8s.io/klog/v2"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
@@ -216,12 +218,14 @@ func newManager(cluster *rest.Config, config api.Config, namespace string, logge
 		}
 	}
 	election := config.LeaderElection
+	lock, err := leaseLock(cluster, election, namespace)
+	if err != nil {
+		return nil, err
+	}
 	return manager.New(cluster, manager.Options{
 		Scheme:                        scheme,
 		Logger:                        logger,
 		LeaderElection:                election.Enabled && config.Routing.Enabled,
-		LeaderElectionNamespace:       namespace,
-		LeaderElectionID:              election.LeaseName,
 		LeaderElectionReleaseOnCancel: true,
 		LeaseDuration:                 &election.LeaseDuration,
 		RenewDeadline:                 &election.RenewDeadline,
@@ -229,7 +233,28 @@ func newManager(cluster *rest.Config, config api.Config, namespace string, logge
 		Metrics:                       metricsserver.Options{BindAddress: "0"},
 		HealthProbeBindAddress:        "0",
 		Cache:                         cache.Options{DefaultTransform: cache.TransformStripManagedFields()},
+
+		LeaderElectionResourceLockInterface: lock,
 	})
+}
+
+// leaseLock names the holder of the Lease by its pod, so that one sees who leads; the manager's own would name the host.
+func leaseLock(cluster *rest.Config, election api.LeaderElectionConfig, namespace string) (resourcelock.Interface, error) {
+	holder := os.Getenv("POD_NAME")
+	if holder == "" {
+		var err error
+		if holder, err = os.Hostname(); err != nil {
+			return nil, err
+		}
+	}
+	cluster = rest.CopyConfig(cluster)
+	cluster.Timeout = election.RenewDeadline / 2 // one request that hangs must not cost the lead
+	client, err := kubernetes.NewForConfig(cluster)
+	if err != nil {
+		return nil, err
+	}
+	return resourcelock.New(resourcelock.LeasesResourceLock, namespace, election.LeaseName, client.CoreV1(), client.CoordinationV1(),
+		resourcelock.ResourceLockConfig{Identity: holder + "_" + string(uuid.NewUUID())})
 }
 
 // certificates returns the keeper of the serving certificate.
