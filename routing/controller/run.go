@@ -94,7 +94,9 @@ func (c *Controller) keepRoutes(ctx context.Context, definitions client.Reader, 
 		if !c.istioIsThere(ctx, definitions) && ctx.Err() == nil {
 			c.log.Info("Istio's CustomResourceDefinitions are gone")
 			cancel()
-			<-done
+			if err := <-done; err != nil {
+				c.log.Error(err, "routing stopped late")
+			}
 			return
 		}
 	}
@@ -144,7 +146,7 @@ func (c *Controller) run(ctx context.Context, definitions client.Reader) error {
 	if err := (&watches{reader: objects, options: c.options}).start(loop, objects); err != nil {
 		return fmt.Errorf("watch: %w", err)
 	}
-	failed := make(chan error, 1)
+	failed := make(chan error, 2) // room for both: nobody may read it any more
 	running.Go(func() { failed <- objects.Start(ctx) })
 	running.Go(func() { failed <- loop.Start(ctx) })
 	c.log.Info("keeping routes")
