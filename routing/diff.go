@@ -189,21 +189,35 @@ func sameSpec(current, want Object) bool {
 	return false
 }
 
-// sameMarks compares what we write into the metadata. Keys of our domain that we no longer write make a difference;
-// everything else that others put there is theirs.
+// sameMarks compares what we write into the metadata, and what we wrote before and no longer do. Everything else that
+// others put there is theirs: a server-side apply would not take it away.
 func sameMarks(current, want Object) bool {
-	return maps.Equal(ownMarks(current.GetLabels()), ownMarks(want.GetLabels())) &&
-		maps.Equal(ownMarks(current.GetAnnotations()), ownMarks(want.GetAnnotations())) &&
+	return sameKeys(current.GetLabels(), want.GetLabels()) && sameKeys(current.GetAnnotations(), want.GetAnnotations()) &&
 		reflect.DeepEqual(controllerOf(current), controllerOf(want))
 }
 
-func ownMarks(marks map[string]string) map[string]string {
-	out := map[string]string{}
-	for key, value := range marks {
-		if ownKey(key) {
-			out[key] = value
+func sameKeys(current, want map[string]string) bool {
+	for key, value := range want {
+		if current[key] != value {
+			return false
 		}
 	}
+	return !slices.ContainsFunc(writtenKeys, func(key string) bool {
+		_, is := current[key]
+		_, must := want[key]
+		return is && !must
+	})
+}
+
+// writtenKeys are the annotations that come and go on our objects.
+var writtenKeys = []string{
+	api.AnnotationRecord, api.AnnotationDefault, api.AnnotationSubsetAdded, api.AnnotationUnusedSince, api.AnnotationLastRan,
+	api.AnnotationWaiting, api.AnnotationWithdrawn, api.AnnotationDefaultGone, api.AnnotationWords, api.AnnotationAway, api.AnnotationExposedAt,
+}
+
+func ownMarks(annotations map[string]string) map[string]string {
+	out := maps.Clone(annotations)
+	maps.DeleteFunc(out, func(key, _ string) bool { return !slices.Contains(writtenKeys, key) })
 	return out
 }
 
@@ -214,10 +228,6 @@ func controllerOf(object Object) *metav1.OwnerReference {
 		}
 	}
 	return nil
-}
-
-func ownKey(key string) bool {
-	return key == api.LabelManagedBy || key == api.LabelKialiWizard || domainOf(key) == api.Domain
 }
 
 // loneWeights takes the weight off lone destinations: 100 and none mean the same.

@@ -48,6 +48,10 @@ func (s *situation) decideExposure() {
 		s.tellAbout(api.AnnotationExpose, "true", api.RoutePortNotRouted, "The Service has no HTTP port that a gateway could lead to; it is not exposed.", "Name a port http or set its appProtocol.")
 		return
 	}
+	if s.names.barred != "" {
+		s.tell(api.RouteNameTaken, s.names.barred+" was not made by Outrigger and has the name that our object needs; the Service is not exposed.", "Rename it.")
+		return
+	}
 	x := exposure{on: true, hosts: s.allowedOf(wish), gateway: wish.Gateway, selector: wish.GatewaySelector, port: wish.GatewayPort, path: wish.Path}
 	if x.gateway == "" {
 		x.gateway, x.generated = s.Service.Namespace+"/"+s.names.gateway, true

@@ -103,8 +103,3 @@ const (
 	autoSuffix    = "-auto"
 	gatewaySuffix = "-gateway"
 )
-
-func domainOf(key string) string {
-	domain, _, _ := strings.Cut(key, "/")
-	return domain
-}

@@ -11,6 +11,7 @@ type objectNames struct {
 	wild    string // VirtualService for every host
 	gateway string // Gateway
 	taken   string // a foreign object that leaves us no name; empty if there is none
+	barred  string // the same for the names that exposure needs
 }
 
 // chooseNames keeps the name of what stands. Otherwise it is the Service's name, or with "-auto" where somebody else's
@@ -20,8 +21,8 @@ func (s *situation) chooseNames() objectNames {
 	var n objectNames
 	n.rule = s.freeName(base, "DestinationRule", &n.taken)
 	n.mesh = s.freeName(base, "VirtualService", &n.taken)
-	n.wild = s.freeName(base+gatewaySuffix, "VirtualService", &n.taken)
-	n.gateway = s.freeName(base, "Gateway", &n.taken)
+	n.wild = s.freeName(base+gatewaySuffix, "VirtualService", &n.barred)
+	n.gateway = s.freeName(base, "Gateway", &n.barred)
 	return n
 }
 

@@ -459,6 +459,7 @@ func (s *situation) keptVersions(routes []*networkingv1.VirtualService, unused s
 	}
 	running := s.podVersions()
 	kept := sortedKeys(needed)
+	adds := slices.ContainsFunc(slices.Concat(running, kept), func(version string) bool { return !stand[version] && !s.foreign.supplied[s.subsets.names[version]] })
 	for _, version := range s.withinLimit(needed, stand, running) {
 		if !needed[version] {
 			kept = append(kept, version)
@@ -473,8 +474,8 @@ func (s *situation) keptVersions(routes []*networkingv1.VirtualService, unused s
 		if !marked {
 			since = s.now
 		}
-		if s.over(since, s.Settings.SubsetRetention) && !s.standingNames(version) {
-			continue
+		if s.over(since, s.Settings.SubsetRetention) && !s.standingNames(version) && !adds {
+			continue // never in the write that adds another: that one comes before the routes, this one after them
 		}
 		unused[name] = since
 		kept = append(kept, version)

@@ -353,7 +353,9 @@ func (c *cluster) checkDestinations() {
 	}
 }
 
-func (c *cluster) anyReady() bool { return c.readyBehind(&networkingapi.HTTPRoute{Route: []*networkingapi.HTTPRouteDestination{{Destination: &networkingapi.Destination{}}}}) > 0 }
+func (c *cluster) anyReady() bool {
+	return c.readyBehind(&networkingapi.HTTPRoute{Route: []*networkingapi.HTTPRouteDestination{{Destination: &networkingapi.Destination{}}}}) > 0
+}
 
 func (c *cluster) readyBehind(http *networkingapi.HTTPRoute) int {
 	ready := 0

@@ -1,0 +1,207 @@
+package api
+
+import (
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+// objects makes a Service and its Namespace of pairs: "weights=v1=1" is the Service's annotation, "ns:…" the
+// Namespace's, "label:…" and "nslabel:…" are labels with their whole keys.
+func objects(pairs ...string) (*corev1.Service, *corev1.Namespace) {
+	service := &corev1.Service{ObjectMeta: metav1.ObjectMeta{Namespace: "demo", Name: "app", Annotations: map[string]string{}, Labels: map[string]string{}}}
+	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "demo", Annotations: map[string]string{}, Labels: map[string]string{}}}
+	for _, pair := range pairs {
+		place, rest, placed := strings.Cut(pair, ":")
+		at, prefix := service.Annotations, Domain+"/"
+		switch {
+		case placed && place == "ns":
+			at = namespace.Annotations
+		case placed && place == "label":
+			at, prefix = service.Labels, ""
+		case placed && place == "nslabel":
+			at, prefix = namespace.Labels, ""
+		default:
+			rest = pair
+		}
+		key, value, _ := strings.Cut(rest, "=")
+		at[prefix+key] = value
+	}
+	return service, namespace
+}
+
+func TestRouteIntentOf(t *testing.T) {
+	plain := func(change func(*RouteIntent)) RouteIntent {
+		intent := RouteIntent{VersionLabel: "version", Default: DefaultIntent{Policy: DefaultFirst}}
+		change(&intent)
+		return intent
+	}
+	exposed := func(change func(*Exposure)) RouteIntent {
+		x := &Exposure{Hosts: []string{"*"}, GatewaySelector: map[string]string{"istio": "ingressgateway"}, GatewayPort: 80, Path: "/"}
+		change(x)
+		return RouteIntent{VersionLabel: "version", Default: DefaultIntent{Policy: DefaultFirst}, Expose: x}
+	}
+	for _, test := range []struct {
+		name string
+		in   []string
+		want RouteIntent
+	}{
+		{"nothing asks", nil, plain(func(*RouteIntent) {})},
+		{"the injection label starts", []string{"nslabel:istio-injection=enabled"}, plain(func(i *RouteIntent) { i.Wanted = true })},
+		{"so does a revision", []string{"nslabel:istio.io/rev=canary"}, plain(func(i *RouteIntent) { i.Wanted = true })},
+		{"not where injection is off", []string{"nslabel:istio-injection=disabled", "nslabel:istio.io/rev=canary"}, plain(func(*RouteIntent) {})},
+		{"the routing label alone", []string{"label:outrigger.dev/routing=enabled"}, plain(func(i *RouteIntent) { i.Wanted = true })},
+		{"the Namespace's", []string{"nslabel:outrigger.dev/routing=enabled"}, plain(func(i *RouteIntent) { i.Wanted = true })},
+		{"disabled wins over injection", []string{"nslabel:istio-injection=enabled", "label:outrigger.dev/routing=disabled"}, plain(func(i *RouteIntent) { i.Disabled = true })},
+		{"the Service's own wins", []string{"label:outrigger.dev/routing=enabled", "nslabel:outrigger.dev/routing=disabled"}, plain(func(i *RouteIntent) { i.Wanted = true })},
+		{"a literal default on the Service", []string{"default-version=v1"}, plain(func(i *RouteIntent) { i.Default = DefaultIntent{Version: "v1", OnService: true} })},
+		{"a policy on the Namespace", []string{"ns:default-version=@highest"}, plain(func(i *RouteIntent) { i.Default.Policy = DefaultHighest })},
+		{"weights as written", []string{"weights= v2=10, v1=0 "}, plain(func(i *RouteIntent) { i.Weights = []Weight{{"v2", 10}, {"v1", 0}} })},
+		{"headers", []string{"match=v2=header:End-User:a:b%3B%25;v1=header:x:=;"}, plain(func(i *RouteIntent) { i.Match = []HeaderMatch{{"v2", "end-user", "a:b;%"}, {"v1", "x", "="}} })},
+		{"another version label", []string{"ns:version-label=app.kubernetes.io/version"}, plain(func(i *RouteIntent) { i.VersionLabel = "app.kubernetes.io/version" })},
+		{"unversioned", []string{"unversioned=ignore"}, plain(func(i *RouteIntent) { i.IgnoreUnversioned = true })},
+		{"exposed by default values", []string{"expose=true"}, exposed(func(*Exposure) {})},
+		{"companions alone expose nothing", []string{"hosts=a.example.com"}, plain(func(*RouteIntent) {})},
+		{"hosts, sorted", []string{"expose=true", "hosts=B.example.com, a.example.com,a.example.com"}, exposed(func(x *Exposure) { x.Hosts = []string{"a.example.com", "b.example.com"} })},
+		{"every host includes all", []string{"expose=true", "hosts=a.example.com,*"}, exposed(func(*Exposure) {})},
+		{"companions", []string{"expose=true", "gateway=istio-system/gw", "ns:gateway-port=8066", "gateway-selector=istio=ingress,app=gw", "path=/hello"}, exposed(func(x *Exposure) {
+			x.Gateway, x.GatewayPort, x.GatewaySelector, x.Path = "istio-system/gw", 8066, map[string]string{"istio": "ingress", "app": "gw"}, "/hello"
+		})},
+		{"allowed hosts", []string{"expose=true", "ns:allowed-hosts=*.b.example.com, a.example.com"}, exposed(func(x *Exposure) { x.AllowedHosts = []string{"*.b.example.com", "a.example.com"} })},
+		{"an empty list allows nothing", []string{"expose=true", "ns:allowed-hosts="}, exposed(func(x *Exposure) { x.AllowedHosts = []string{} })},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			got, problems := RouteIntentOf(objects(test.in...))
+			if len(problems) > 0 {
+				t.Errorf("problems: %v", problems)
+			}
+			got.Texts, got.Bad = nil, nil
+			if diff := cmp.Diff(test.want, got); diff != "" {
+				t.Errorf("-want +got:\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestWhatDoesNotParseIsAProblem(t *testing.T) {
+	for _, in := range []string{
+		"version-label=a b", "version-label=",
+		"default-version=", "default-version=@newest", "default-version=v1,v2",
+		"weights=", "weights=v1", "weights=v1=-1", "weights=v1=0", "weights=v1=1,v1=2", "weights==1", "weights=v1=1.5", "weights=v1:50;v2:50", "weights=v1=99999999",
+		"match=", "match=v2", "match=v2=header:end-user", "match=v2=header::x", "match=v2=header:a b:x", "match=v2=header:a:", "match=v2=header:a:%", "match=v2=cookie:a:b", "match=v2=header:a:b;;",
+		"expose=yes", "hosts=", "hosts=a,,b", "hosts=-a", "hosts=*.*", "hosts=a*b", "hosts=10.0.0.1",
+		"gateway=gw", "gateway=a/b/c", "gateway=a/b.c", "gateway-selector=istio", "gateway-selector=", "gateway-port=0", "gateway-port=65536", "gateway-port=http",
+		"path=hello", "path=/a b", "path=/a?b", "unversioned=none",
+	} {
+		t.Run(in, func(t *testing.T) {
+			intent, problems := RouteIntentOf(objects("expose=true", in))
+			key, text, _ := strings.Cut(in, "=")
+			if len(problems) != 1 || problems[0].Reason != RouteInvalidAnnotation || problems[0].Field != AnnotationField(Domain+"/"+key) || problems[0].Value != text {
+				t.Fatalf("problems: %v", problems)
+			}
+			if problems[0].Message == "" || problems[0].Advice == "" {
+				t.Errorf("no message or advice: %v", problems[0])
+			}
+			if !intent.Bad[Domain+"/"+key] || intent.Texts[Domain+"/"+key] != "" {
+				t.Errorf("bad %v, texts %v", intent.Bad, intent.Texts)
+			}
+			without, _ := RouteIntentOf(objects("expose=true"))
+			if key == "expose" {
+				without.Expose = nil
+			}
+			intent.Bad, without.Bad, intent.Texts, without.Texts = nil, nil, nil, nil
+			if diff := cmp.Diff(without, intent); diff != "" {
+				t.Errorf("it is not as if unwritten:\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestStrangersAreTold(t *testing.T) {
+	for _, test := range []struct {
+		in     string
+		reason RouteReason
+		says   string
+	}{
+		{"weight=v1=1", RouteUnknownAnnotation, "Perhaps outrigger.dev/weights is meant."},
+		{"ns:weights=v1=1", RouteUnknownAnnotation, "Write it on the Service."},
+		{"allowed-hosts=*", RouteUnknownAnnotation, "Write it on the Namespace."},
+		{"routing=disabled", RouteUnknownAnnotation, "kubectl label service -n demo app outrigger.dev/routing=disabled"},
+		{"ns:routing=disabled", RouteUnknownAnnotation, "kubectl label namespace demo outrigger.dev/routing=disabled"},
+		{"label:outrigger.dev/routing=off", RouteInvalidAnnotation, "Write enabled, disabled, or remove it."},
+		{"ns:allowed-hosts=a b", RouteInvalidAnnotation, "a comma list"},
+	} {
+		_, problems := RouteIntentOf(objects(test.in))
+		if len(problems) != 1 || problems[0].Reason != test.reason || !strings.Contains(problems[0].Advice, test.says) {
+			t.Errorf("%s: %v", test.in, problems)
+		}
+	}
+}
+
+func TestNoNamespaceIsAnEmptyOne(t *testing.T) {
+	service, _ := objects("label:outrigger.dev/routing=enabled")
+	if intent, problems := RouteIntentOf(service, nil); !intent.Wanted || len(problems) > 0 {
+		t.Errorf("%+v %v", intent, problems)
+	}
+}
+
+// Every constant of the closed set has its sentence, once.
+func TestEveryRouteReasonHasItsSentence(t *testing.T) {
+	file, err := parser.ParseFile(token.NewFileSet(), "routing_reasons.go", nil, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	declared := map[string]bool{}
+	ast.Inspect(file, func(node ast.Node) bool {
+		spec, ok := node.(*ast.ValueSpec)
+		if kind, is := specType(spec, ok); is && kind == "RouteReason" {
+			value, err := strconv.Unquote(spec.Values[0].(*ast.BasicLit).Value)
+			if err != nil {
+				t.Fatal(err)
+			}
+			declared[value] = true
+		}
+		return true
+	})
+	if len(declared) == 0 {
+		t.Fatal("no reasons found")
+	}
+	listed := map[string]bool{}
+	for _, doc := range RouteReasons() {
+		if listed[string(doc.Reason)] || !declared[string(doc.Reason)] || !strings.HasSuffix(doc.Doc, ".") {
+			t.Errorf("reason %s: listed twice, not declared, or without a sentence: %q", doc.Reason, doc.Doc)
+		}
+		listed[string(doc.Reason)] = true
+	}
+	if diff := cmp.Diff(declared, listed); diff != "" {
+		t.Errorf("-declared +listed:\n%s", diff)
+	}
+}
+
+func specType(spec *ast.ValueSpec, ok bool) (string, bool) {
+	if !ok {
+		return "", false
+	}
+	name, is := spec.Type.(*ast.Ident)
+	if !is {
+		return "", false
+	}
+	return name.Name, true
+}
+
+func TestEveryRoutingKeyIsDocumented(t *testing.T) {
+	seen := map[string]bool{}
+	for _, key := range RoutingKeys() {
+		if seen[key.Key] || !strings.HasPrefix(key.Key, Domain+"/") || len(key.On) == 0 || key.Values == "" || !strings.HasSuffix(key.Doc, ".") {
+			t.Errorf("key %+v", key)
+		}
+		seen[key.Key] = true
+	}
+}
