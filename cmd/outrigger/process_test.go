@@ -59,7 +59,7 @@ func startProcess(t *testing.T, linger time.Duration, jobs func(context.Context)
 	return r
 }
 
-func (r *running) get(t *testing.T, e *endpoint, path string) (*http.Response, string) {
+func (r *running) get(t *testing.T, e *endpoint, path string) (status int, body string) {
 	t.Helper()
 	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
 	response, err := client.Get("http://" + e.listener.Addr().String() + path)
@@ -67,11 +67,11 @@ func (r *running) get(t *testing.T, e *endpoint, path string) (*http.Response, s
 		t.Fatal(err)
 	}
 	defer func() { _ = response.Body.Close() }()
-	body, err := io.ReadAll(response.Body)
+	text, err := io.ReadAll(response.Body)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return response, string(body)
+	return response.StatusCode, string(text)
 }
 
 func until(t *testing.T, what string, done func() bool) {
@@ -85,8 +85,8 @@ func until(t *testing.T, what string, done func() bool) {
 }
 
 func (r *running) isReady(t *testing.T) bool {
-	response, _ := r.get(t, r.others[0], "/readyz")
-	return response.StatusCode == http.StatusOK
+	status, _ := r.get(t, r.others[0], "/readyz")
+	return status == http.StatusOK
 }
 
 func TestStopKeepsServingWhileReadinessFails(t *testing.T) {
@@ -99,7 +99,7 @@ func TestStopKeepsServingWhileReadinessFails(t *testing.T) {
 	}
 	defer func() { _ = connection.Close() }()
 	reader := bufio.NewReader(connection)
-	ask := func() *http.Response {
+	closes := func() bool { // one request on the same connection: is it the last?
 		t.Helper()
 		if _, err := fmt.Fprint(connection, "GET / HTTP/1.1\r\nHost: x\r\n\r\n"); err != nil {
 			t.Fatal(err)
@@ -108,12 +108,13 @@ func TestStopKeepsServingWhileReadinessFails(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		defer func() { _ = response.Body.Close() }()
 		if _, err := io.Copy(io.Discard, response.Body); err != nil {
 			t.Fatal(err)
 		}
-		return response
+		return response.Close
 	}
-	if ask().Close {
+	if closes() {
 		t.Error("a connection is closed before the end")
 	}
 	r.stop()
@@ -126,7 +127,7 @@ func TestStopKeepsServingWhileReadinessFails(t *testing.T) {
 		t.Error("the jobs were stopped before the linger time was over")
 	default:
 	}
-	if !ask().Close {
+	if !closes() {
 		t.Error("an idle connection was not told to close with its next answer")
 	}
 	if err := <-r.finished; err != nil {
