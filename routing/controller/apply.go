@@ -38,7 +38,7 @@ func (r *reconciler) apply(ctx context.Context, observed *routing.Observed, chan
 			}
 			return false, fmt.Errorf("%s %s %s: %w", change.Action, gvk.Kind, client.ObjectKeyFromObject(change.Object), err)
 		}
-		r.teller.tellWrite(observed.Service, gvk.Kind, change)
+		r.teller.tellWrite(observed.Service, change, body)
 	}
 	return false, nil
 }

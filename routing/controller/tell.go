@@ -2,12 +2,15 @@ package controller
 
 import (
 	"fmt"
+	"hash/fnv"
 	"strings"
 
 	"github.com/prometheus/client_golang/prometheus"
 	networkingapi "istio.io/api/networking/v1alpha3"
 	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"outrigger.dev/outrigger/api"
@@ -61,7 +64,8 @@ func (t *teller) tellProblems(service *corev1.Service, problems []api.RouteProbl
 			continue
 		}
 		delete(now, id) // now is ours; twice in one list is told once
-		t.event(service, nil, eventType(p.Reason), string(p.Reason), "Plan", p.String())
+		note := p.String()
+		t.event(service, nil, eventType(p.Reason), string(p.Reason), "Plan-"+shortHash(note), note)
 	}
 }
 
@@ -87,24 +91,28 @@ func (t *teller) replace(service client.ObjectKey, now map[toldProblem]bool) map
 	return before
 }
 
-// tellWrite tells of one object that was written.
-func (t *teller) tellWrite(service *corev1.Service, kind string, change routing.Change) {
+// tellWrite tells of one object that was written, and is in the cluster as written.
+func (t *teller) tellWrite(service *corev1.Service, change routing.Change, written *unstructured.Unstructured) {
+	kind := written.GetKind()
 	t.writes.WithLabelValues(kind, strings.ToLower(string(change.Action))).Inc()
 	note := kind + " " + change.Object.GetName()
 	if what := summary(change.Object); what != "" && change.Action != routing.Delete {
 		note += ": " + what
 	}
 	reason := map[routing.Action]string{routing.Create: "Created", routing.Apply: "Updated", routing.Delete: "Deleted"}[change.Action]
-	t.event(service, change.Object, corev1.EventTypeNormal, reason, string(change.Action), note)
+	t.event(service, written, corev1.EventTypeNormal, reason, string(change.Action), note)
 }
 
-func (t *teller) event(service *corev1.Service, related routing.Object, kind, reason, action, note string) {
-	note = api.Shorten(note, maxNote)
-	if related == nil {
-		t.recorder.Eventf(service, nil, kind, reason, action, "%s", note)
-		return
-	}
-	t.recorder.Eventf(service, related, kind, reason, action, "%s", note)
+// event sends one Event. The API's recorder takes two for the same, and keeps the note of the first, that differ in the
+// note alone. So the action or the resource version of the related object must tell one from another.
+func (t *teller) event(service *corev1.Service, related runtime.Object, kind, reason, action, note string) {
+	t.recorder.Eventf(service, related, kind, reason, action, "%s", api.Shorten(note, maxNote))
+}
+
+func shortHash(text string) string {
+	hash := fnv.New32a()
+	_, _ = hash.Write([]byte(text)) // never fails
+	return fmt.Sprintf("%08x", hash.Sum32())
 }
 
 // eventType is Normal for what merely happened and Warning for what somebody should look at.
