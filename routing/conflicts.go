@@ -79,8 +79,9 @@ func (s *situation) noteRouteElsewhere(vs *networkingv1.VirtualService) {
 func visible(vs *networkingv1.VirtualService) bool { return !slices.Contains(vs.Spec.ExportTo, "~") }
 
 func olderObject(a, b Object) bool {
+	older, younger := a.GetCreationTimestamp(), b.GetCreationTimestamp()
 	return cmp.Or(
-		a.GetCreationTimestamp().Time.Compare(b.GetCreationTimestamp().Time),
+		older.Compare(younger.Time),
 		cmp.Compare(a.GetNamespace(), b.GetNamespace()), cmp.Compare(a.GetName(), b.GetName())) < 0
 }
 
