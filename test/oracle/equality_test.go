@@ -1,0 +1,178 @@
+package oracle
+
+import (
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	networkingv1beta1 "istio.io/client-go/pkg/apis/networking/v1beta1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/yaml"
+
+	"outrigger.dev/outrigger/inject"
+)
+
+// deviation is a pod of which Outrigger deliberately makes something else than Istio, wherever Istio injects it.
+type deviation struct {
+	where  func(installation, string) bool // with this mode of native sidecars; nil: everywhere
+	want   inject.Result                   // what Outrigger decides; the pod then stays as it was received
+	reason string
+}
+
+const (
+	structure = "a value that becomes structure of the rendered template is denied"
+	invalid   = "a fault that the merge itself makes is denied: the API server would refuse the pod with a riddle"
+)
+
+// deviations is the closed list of them, by sample.name.
+var deviations = map[string]deviation{
+	"decision.yaml/windows": {want: inject.Skipped, reason: "the proxy does not run on Windows"},
+
+	"own-proxy.yaml/other-readiness-handler": {want: inject.Denied, reason: invalid},
+	"own-proxy.yaml/proxy-as-init":           {want: inject.Denied, reason: invalid, where: ordinarySidecar},
+
+	"hostile.yaml/metadata-adds-env":           {want: inject.Denied, reason: structure},
+	"hostile.yaml/metadata-key-adds-env":       {want: inject.Denied, reason: structure},
+	"hostile.yaml/log-level-adds-argument":     {want: inject.Denied, reason: structure},
+	"hostile.yaml/ports-add-argument":          {want: inject.Denied, reason: structure},
+	"hostile.yaml/image-adds-command":          {want: inject.Denied, reason: structure},
+	"hostile.yaml/workload-name-adds-env":      {want: inject.Denied, reason: structure},
+	"hostile.yaml/user-volume-key-adds-volume": {want: inject.Denied, reason: structure},
+	"hostile.yaml/datadog-adds-env": {want: inject.Denied, reason: structure,
+		where: func(i installation, _ string) bool { return i.name == "datadog" }},
+}
+
+// ordinarySidecar is true where the proxy is one of the containers, not an init container.
+func ordinarySidecar(i installation, native string) bool {
+	return native == "disabled" || native == "auto" && i.settings.Nodes["old"] != ""
+}
+
+// The product's promise: the pod that comes out is the pod that istiod would have made.
+func TestPodsEqualIstios(t *testing.T) {
+	istio := Start(t)
+	samples := corpus(t)
+	for name := range deviations {
+		if !slices.ContainsFunc(samples, func(s sample) bool { return s.name == name }) {
+			t.Errorf("the deviation of %s is about no pod of the corpus; take it out of the list", name)
+		}
+	}
+	for _, i := range installations {
+		t.Run(i.String(), func(t *testing.T) {
+			texts := i.configMaps(t, istio)
+			for _, native := range i.natives {
+				t.Run(native, func(t *testing.T) {
+					config := parse(t, i, texts, native)
+					for _, s := range samples {
+						t.Run(s.name, func(t *testing.T) {
+							verdict, err := istio.Inject(i.review(texts, native, s, s.raw(t)))
+							if err != nil {
+								t.Fatalf("the oracle: %v", err)
+							}
+							d, deviates := deviations[s.name]
+							if deviates && resultOf(verdict) == inject.Injected && (d.where == nil || d.where(i, native)) {
+								compareWithDeviation(t, i, s, config, d)
+							} else {
+								compareWithVerdict(t, i, s, config, verdict)
+							}
+						})
+					}
+				})
+			}
+		})
+	}
+}
+
+// parse reads the same three texts as Istio did, with the same facts of the cluster.
+func parse(t *testing.T, i installation, texts ConfigMaps, native string) *inject.Config {
+	t.Helper()
+	config, problems, err := inject.Parse(inject.Source{
+		Config: texts.Config, Values: texts.Values, Mesh: texts.Mesh,
+		Settings: inject.Settings{
+			Revision:         i.settings.Revision,
+			NativeSidecars:   native,
+			Platform:         i.settings.Platform,
+			CompliancePolicy: i.settings.CompliancePolicy,
+		},
+	})
+	if err != nil {
+		t.Fatalf("Parse: %v", err)
+	}
+	for _, p := range problems {
+		t.Errorf("Parse: %s", p)
+	}
+	return config.With(facts(t, i.settings))
+}
+
+// compareWithVerdict injects the pod and holds it against Istio's.
+func compareWithVerdict(t *testing.T, i installation, s sample, config *inject.Config, verdict Verdict) {
+	t.Helper()
+	ours, report, err := inject.Pod(request(i, s), config)
+	if err != nil {
+		t.Fatalf("Pod: %v", err)
+	}
+	if want := resultOf(verdict); report.Result != want {
+		t.Fatalf("result %s (%s: %s), want %s; Istio says %q", report.Result, report.Reason, report.Message, want, verdict.Message)
+	}
+	istios := fields(t, decode(t, verdict.Pod))
+	if ours := fields(t, ours); !reflect.DeepEqual(istios, ours) { // cmp is slower, and asked to explain only
+		t.Errorf("the pod is not Istio's (-Istio +ours):\n%s", cmp.Diff(istios, ours))
+	}
+}
+
+// compareWithDeviation sees that Outrigger does the other thing that the list says, and leaves the pod alone.
+func compareWithDeviation(t *testing.T, i installation, s sample, config *inject.Config, d deviation) {
+	t.Helper()
+	ours, report, err := inject.Pod(request(i, s), config)
+	if err != nil {
+		t.Fatalf("Pod: %v", err)
+	}
+	if report.Result != d.want {
+		t.Errorf("result %s (%s: %s), want %s: %s", report.Result, report.Reason, report.Message, d.want, d.reason)
+	}
+	if diff := cmp.Diff(fields(t, s.pod), fields(t, ours)); diff != "" {
+		t.Errorf("the pod was changed (-received +ours):\n%s", diff)
+	}
+}
+
+// resultOf is the word for Istio's verdict.
+func resultOf(v Verdict) inject.Result {
+	switch {
+	case !v.Allowed:
+		return inject.Denied
+	case len(v.Patch) == 0:
+		return inject.Skipped
+	default:
+		return inject.Injected
+	}
+}
+
+// request is what the webhook would hand to inject.
+func request(i installation, s sample) inject.Request {
+	return inject.Request{
+		Pod: s.pod,
+		Namespace: &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{
+			Name: s.pod.Namespace, Labels: i.settings.NamespaceLabels, Annotations: i.settings.NamespaceAnnotations,
+		}},
+		Path: i.settings.Path,
+	}
+}
+
+// facts are those of the cluster that Istio was shown, too.
+func facts(t *testing.T, settings Review) inject.Facts {
+	t.Helper()
+	known := inject.Facts{Nodes: settings.Nodes}
+	for _, document := range strings.Split(settings.ProxyConfigs, "---\n") {
+		if strings.TrimSpace(document) == "" {
+			continue
+		}
+		resource := &networkingv1beta1.ProxyConfig{}
+		if err := yaml.Unmarshal([]byte(document), resource); err != nil {
+			t.Fatal(err)
+		}
+		known.ProxyConfigs = append(known.ProxyConfigs, resource)
+	}
+	return known
+}
