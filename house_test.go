@@ -33,7 +33,6 @@ var rooms = map[string]room{
 	"routing/controller": {ours: []string{"routing", "api"}},
 	"certs":              {},
 	"internal/manifest":  {},
-	"internal/golden":    {},
 	"cmd/outrigger":      {ours: []string{"api", "inject", "routing", "webhook", "routing/controller", "certs", "internal/manifest"}},
 }
 

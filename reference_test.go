@@ -1,0 +1,76 @@
+package outrigger
+
+import (
+	"flag"
+	"fmt"
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"outrigger.dev/outrigger/api"
+)
+
+var update = flag.Bool("update", false, "write docs/reference.md anew")
+
+// docs/reference.md is made from what package api says of itself, so no key, setting or reason can lack its row.
+func TestReferenceIsCurrent(t *testing.T) {
+	want := reference()
+	if *update {
+		if err := os.WriteFile("docs/reference.md", []byte(want), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	got, err := os.ReadFile("docs/reference.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(want, string(got)); diff != "" {
+		t.Errorf("docs/reference.md is not what package api says (make docs writes it anew):\n%s", diff)
+	}
+}
+
+func reference() string {
+	var b strings.Builder
+	b.WriteString("# Reference\n\nMade from the source by `make docs`.\n")
+	b.WriteString("\n## Labels and annotations of routing\n\nLabels and annotations of injection are Istio's own: see [injection.md](injection.md).\n\n| key | on | default | values | |\n|---|---|---|---|---|\n")
+	for _, key := range api.RoutingKeys() {
+		kind := "annotation"
+		if key.Label {
+			kind = "label"
+		}
+		row(&b, "`"+key.Key+"`", kind+" of "+strings.Join(key.On, ", "), code(key.Default), key.Values, key.Doc)
+	}
+	b.WriteString("\n## Reasons of routing\n\nEvents on the Service carry them.\n\n| reason | |\n|---|---|\n")
+	for _, reason := range api.RouteReasons() {
+		row(&b, "`"+string(reason.Reason)+"`", reason.Doc)
+	}
+	b.WriteString("\n## Reasons of injection\n\nAudit annotations, metrics, logs and messages carry them.\n\n| reason | |\n|---|---|\n")
+	for _, reason := range api.InjectReasons() {
+		row(&b, "`"+string(reason.Reason)+"`", reason.Doc)
+	}
+	b.WriteString("\n## The configuration file\n\n`outrigger serve --config FILE`; the chart renders it from its values. An unknown field or a bad value stops the start.\n\n| field | default | values | |\n|---|---|---|---|\n")
+	for _, field := range api.DefaultConfig().Fields() {
+		values := field.Type
+		if len(field.Values) > 0 {
+			values = strings.Join(field.Values, ", ")
+		}
+		row(&b, "`"+field.Path+"`", code(field.Default), values, field.Doc)
+	}
+	return b.String()
+}
+
+func row(b *strings.Builder, cells ...string) {
+	for i, cell := range cells {
+		cells[i] = strings.ReplaceAll(cell, "|", "\\|")
+	}
+	fmt.Fprintf(b, "| %s |\n", strings.Join(cells, " | "))
+}
+
+func code(text string) string {
+	if text == "" {
+		return ""
+	}
+	return "`" + text + "`"
+}
