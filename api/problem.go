@@ -50,11 +50,11 @@ func (p Problem[R]) String() string {
 	return b.String()
 }
 
-// InjectProblem is a Problem of sidecar injection, RouteProblem one of routing.
-type (
-	InjectProblem = Problem[InjectReason]
-	RouteProblem  = Problem[RouteReason]
-)
+// InjectProblem is a Problem of sidecar injection.
+type InjectProblem = Problem[InjectReason]
+
+// RouteProblem is a Problem of routing.
+type RouteProblem = Problem[RouteReason]
 
 // AnnotationField returns the Field of a Problem for an annotation, LabelField the one for a label.
 func AnnotationField(key string) string { return "metadata.annotations[" + key + "]" }

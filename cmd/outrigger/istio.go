@@ -261,7 +261,9 @@ func withRevision(name, revision string) string {
 func releaseOf(labels map[string]string) string {
 	release := labels["app.kubernetes.io/version"]
 	if release == "" {
-		release, _ = strings.CutPrefix(labels["helm.sh/chart"], "istiod-")
+		if version, ours := strings.CutPrefix(labels["helm.sh/chart"], "istiod-"); ours {
+			release = version
+		}
 	}
 	if release == "1.0.0" {
 		return ""
