@@ -368,7 +368,7 @@ var changers = map[string]bool{"set": true, "unset": true, "merge": true, "merge
 // hasSideEffects says whether a template, or one that it defines, calls a function or method that changes its data.
 func hasSideEffects(t *template.Template) bool {
 	for _, part := range t.Templates() {
-		if part.Tree != nil && changes(part.Tree.Root) {
+		if part.Tree != nil && changes(part.Root) {
 			return true
 		}
 	}
