@@ -127,6 +127,9 @@ func (s *situation) destinationOf(name string) (meaning, string) {
 	if pods == 0 {
 		return m, name + " (no pods)"
 	}
+	if s.isReady(m) {
+		return m, name + " (its subset is on its way to the proxies)"
+	}
 	return m, fmt.Sprintf("%s (%d of %d pods ready)", name, ready, pods)
 }
 
