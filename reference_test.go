@@ -4,6 +4,7 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -28,6 +29,33 @@ func TestReferenceIsCurrent(t *testing.T) {
 	}
 	if diff := cmp.Diff(want, string(got)); diff != "" {
 		t.Errorf("docs/reference.md is not what package api says (make docs writes it anew):\n%s", diff)
+	}
+}
+
+// A reason that is declared and not listed would never reach the reference.
+func TestEveryReasonIsListed(t *testing.T) {
+	listed := map[string]bool{}
+	for _, reason := range api.InjectReasons() {
+		listed[string(reason.Reason)] = true
+	}
+	for _, reason := range api.RouteReasons() {
+		listed[string(reason.Reason)] = true
+	}
+	declared := 0
+	for _, file := range []string{"api/injection.go", "api/routing_reasons.go"} {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, found := range regexp.MustCompile(`(?:Inject|Route)Reason += "(\w+)"`).FindAllStringSubmatch(string(text), -1) {
+			declared++
+			if !listed[found[1]] {
+				t.Errorf("%s declares the reason %s, but its list lacks it", file, found[1])
+			}
+		}
+	}
+	if declared != len(listed) {
+		t.Errorf("%d reasons are declared, %d are listed", declared, len(listed))
 	}
 }
 

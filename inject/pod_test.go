@@ -327,14 +327,6 @@ func TestUnavailableDeniesOnlyWhoAsks(t *testing.T) {
 	}
 }
 
-func TestReasonsOfTheDecisionAreDocumented(t *testing.T) {
-	for _, reason := range api.InjectReasons() {
-		if reason.Reason == "" || reason.Doc == "" {
-			t.Errorf("a reason without its word or sentence: %+v", reason)
-		}
-	}
-}
-
 // FuzzPod sees that no annotation panics, that what is injected is injected once, and that a skipped pod is untouched.
 func FuzzPod(f *testing.F) {
 	for _, seed := range [][2]string{
