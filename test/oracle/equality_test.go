@@ -1,6 +1,7 @@
 package oracle
 
 import (
+	"bytes"
 	"reflect"
 	"slices"
 	"strings"
@@ -77,6 +78,7 @@ func TestPodsEqualIstios(t *testing.T) {
 							} else {
 								compareWithVerdict(t, i, s, config, verdict)
 							}
+							compareWithoutCaches(t, i, s, config)
 						})
 					}
 				})
@@ -119,6 +121,26 @@ func compareWithVerdict(t *testing.T, i installation, s sample, config *inject.C
 	istios := fields(t, decode(t, verdict.Pod))
 	if ours := fields(t, ours); !reflect.DeepEqual(istios, ours) { // cmp is slower, and asked to explain only
 		t.Errorf("the pod is not Istio's (-Istio +ours):\n%s", cmp.Diff(istios, ours))
+	}
+}
+
+// compareWithoutCaches sees that what is kept from earlier pods, this one among them, changes no answer.
+func compareWithoutCaches(t *testing.T, i installation, s sample, config *inject.Config) {
+	t.Helper()
+	r := request(i, s)
+	received := inject.Received{JSON: s.raw(t), NamespaceName: r.Namespace.Name, Namespace: r.Namespace, Path: r.Path}
+	want, err := inject.Review(received, config.Uncached())
+	if err != nil {
+		t.Fatalf("Review: %v", err)
+	}
+	for _, state := range []string{"known shape", "known pod", "known pod again"} {
+		got, err := inject.Review(received, config)
+		if err != nil {
+			t.Fatalf("Review of a %s: %v", state, err)
+		}
+		if !bytes.Equal(want.Patch, got.Patch) || !reflect.DeepEqual(want.Report, got.Report) {
+			t.Errorf("a %s got another answer than without caches:\n%s\n%s", state, cmp.Diff(want.Report, got.Report), cmp.Diff(string(want.Patch), string(got.Patch)))
+		}
 	}
 }
 
