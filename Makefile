@@ -4,7 +4,7 @@ GO      ?= go
 CACHE   ?= $(or $(OUTRIGGER_CACHE),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/outrigger)
 LINTER  := $(CACHE)/golangci-lint-$(shell sed -n 's|.*golangci/golangci-lint/v2 \(v[^ ]*\).*|\1|p' hack/tools/lint/go.mod)
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
-MODULES := . hack test test/oracle/istio-20260827 test/bench
+MODULES := . hack test test/oracle/answers test/oracle/istio-20260423 test/oracle/istio-20260827 test/bench
 
 # The race detector needs a C compiler. RACE=required makes its absence an error, RACE=off switches it off.
 RACE ?= auto
