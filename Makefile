@@ -17,7 +17,7 @@ else ifeq ($(RACE),required)
   $(error no C compiler found, and RACE=required: install one, e.g. gcc)
 endif
 
-.PHONY: help build test demo bench lint fmt docs
+.PHONY: help build test demo oracle bench lint fmt docs
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -38,6 +38,13 @@ test: ## all tests; the first time it builds the control plane
 BENCHTIME ?= 0.5s
 BENCHCOUNT ?= 6
 BENCHREQUESTS ?= 1000000
+
+# How many generated pods both injectors get, and what they are drawn by.
+PAIRS ?= 20000
+SEED  ?= 1
+
+oracle: ## compare with Istio's own injector over many generated pods (about 10 minutes)
+	cd test && $(GO) test ./oracle -run TestGeneratedPodsEqualIstios -v -timeout 60m -args -pairs $(PAIRS) -seed $(SEED)
 
 bench: ## benchmarks, side by side with Istio's own handler (about 15 minutes)
 	$(GO) test -run '^$$' -bench . -benchmem ./...

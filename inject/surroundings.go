@@ -120,19 +120,25 @@ func taggedWith(tag, kind string) string {
 }
 
 // proxyEnv is what the proxy is told about its cluster and network: from the values, over them what the URL path says,
-// over that the pod's label. The names are those of its environment.
+// over that the pod's label, also where it is empty. The names are those of its environment.
 func (c *Config) proxyEnv(path string, pod *corev1.Pod) map[string]string {
 	env := pathParameters(path)
-	set := func(key, value string) {
-		if _, said := env[key]; !said && value != "" {
-			env[key] = value
-		}
+	cluster, network := c.values.typed.Global.MultiCluster.ClusterName, c.values.typed.Global.Network
+	if env[envCluster] != "" {
+		cluster = env[envCluster]
 	}
-	set(envCluster, c.values.typed.Global.MultiCluster.ClusterName)
-	if network := pod.Labels[labelNetwork]; network != "" {
+	if env[envNetwork] != "" {
+		network = env[envNetwork]
+	}
+	if said, labelled := pod.Labels[labelNetwork]; labelled {
+		network = said
+	}
+	if cluster != "" {
+		env[envCluster] = cluster
+	}
+	if network != "" {
 		env[envNetwork] = network
 	}
-	set(envNetwork, c.values.typed.Global.Network)
 	return env
 }
 
