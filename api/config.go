@@ -185,17 +185,18 @@ func (c Config) RoutingSettings() RoutingSettings {
 // WebhookConfigurationName returns the name of our MutatingWebhookConfiguration. It does not depend on the release's
 // name, so that it sorts behind Istio's own.
 func (c Config) WebhookConfigurationName() string {
-	return withRevision(Outrigger+"-sidecar-injector", c.Istio.Revision)
+	return WithRevision(Outrigger+"-sidecar-injector", c.Istio.Revision)
 }
 
 // LastGoodName returns the name of the ConfigMap that keeps Istio's last good configuration.
-func (c Config) LastGoodName() string { return withRevision(Outrigger+"-last-good", c.Istio.Revision) }
+func (c Config) LastGoodName() string { return WithRevision(Outrigger+"-last-good", c.Istio.Revision) }
 
 // Outrigger is the name that fixed object names begin with.
 const Outrigger = "outrigger"
 
-// withRevision appends a revision as Istio does: neither the empty one nor "default" is written.
-func withRevision(name, revision string) string {
+// WithRevision returns the name of an object of one revision, "istio-1-31", as Istio's charts write it: neither the empty
+// revision nor "default" is written.
+func WithRevision(name, revision string) string {
 	if revision == "" || revision == "default" {
 		return name
 	}

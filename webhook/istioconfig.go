@@ -136,8 +136,8 @@ func (c *IstioConfiguration) sourceOf(revision string) *source {
 	}
 	return &source{
 		revision: revision,
-		injector: configMap(withRevision("istio-sidecar-injector", revision)),
-		mesh:     configMap(withRevision("istio", revision)),
+		injector: configMap(api.WithRevision("istio-sidecar-injector", revision)),
+		mesh:     configMap(api.WithRevision("istio", revision)),
 		stop:     func() {},
 	}
 }
@@ -259,7 +259,7 @@ func (c *IstioConfiguration) read(ctx context.Context) (inject.Source, *api.Inje
 	}
 	source.Settings.Revision = c.from.revision
 	if source.Release == "" {
-		source.Release = releaseOf(data[0].Labels)
+		source.Release = inject.ReleaseOf(data[0].Labels)
 	}
 	return source, nil, nil
 }
@@ -541,25 +541,4 @@ func (c *IstioConfiguration) followProxyConfigs(ctx context.Context, wanted bool
 		func(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) { return resources.List(ctx, o) },
 		resources.Watch)
 	return c.follow(ctx, c.proxyConfigs)
-}
-
-// releaseOf returns Istio's release as its chart wrote it on the ConfigMap. The chart of Istio's source tree says
-// 1.0.0, which means nothing.
-func releaseOf(labels map[string]string) string {
-	release := labels["app.kubernetes.io/version"]
-	if chart, is := strings.CutPrefix(labels["helm.sh/chart"], "istiod-"); is && release == "" {
-		release = chart
-	}
-	if release == "1.0.0" {
-		return ""
-	}
-	return release
-}
-
-// withRevision returns the name of a ConfigMap of one revision, as Istio's chart writes it.
-func withRevision(name, revision string) string {
-	if revision == "" || revision == "default" {
-		return name
-	}
-	return name + "-" + revision
 }
