@@ -19,7 +19,7 @@ const proxyName = "istio-proxy"
 // the request is never changed; one that is skipped or denied is returned as it is. An error is not the user's doing.
 func Pod(request Request, config *Config) (*corev1.Pod, Report, error) {
 	decided, problems := config.decide(request.Pod)
-	problems = append(problems, warnWords(request)...)
+	problems = append(problems, WarnWords(request)...)
 	if !decided.inject {
 		return request.Pod, Report{Result: Skipped, Reason: decided.reason, Message: decided.message, Problems: problems}, nil
 	}

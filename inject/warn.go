@@ -8,8 +8,8 @@ import (
 	"outrigger.dev/outrigger/api"
 )
 
-// warnWords returns what looks like a word about injection in a pod and its namespace, and is none.
-func warnWords(request Request) []api.InjectProblem {
+// WarnWords returns what looks like a word about injection in a pod and its namespace, and is none.
+func WarnWords(request Request) []api.InjectProblem {
 	problems := api.InjectKeyProblems(podRef(request.Pod), request.Pod.Labels, request.Pod.Annotations)
 	if namespace := request.Namespace; namespace != nil {
 		problems = append(problems, api.InjectKeyProblems(api.ObjectRef{Kind: "Namespace", Name: namespace.Name}, namespace.Labels, namespace.Annotations)...)
@@ -115,6 +115,6 @@ func willNotComplete(request Request, after *corev1.Pod) (api.InjectProblem, boo
 		who = kind.Kind + " " + name.Name
 	}
 	return denied(request.Pod, api.InjectJobWillNotComplete, "spec.restartPolicy", string(policy),
-		"the sidecar is an ordinary container and goes on when the application has ended, so "+who+" never completes.",
-		"Annotate the pod's template "+annotationNative+"=true (Kubernetes 1.29 and later), or let the application end the sidecar: POST to http://localhost:15020/quitquitquit."), true
+		"the sidecar is no native one and outlives the application, so "+who+" never completes.",
+		"Annotate the pod's template "+annotationNative+"=true."), true
 }
