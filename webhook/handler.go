@@ -137,8 +137,9 @@ func sentence(report inject.Report) string {
 	return string(report.Reason) + ": " + strings.Join(lines, "; ")
 }
 
-// warningLength is how much of one warning the API server lets through where there are many.
-const warningLength = 256
+// warningLength bounds one warning. Where all of them together are over 4 KiB the API server cuts each to 256 itself; what
+// is at the end is what to do, so it is not cut before.
+const warningLength = 1000
 
 // warnings returns what kubectl is to show: only for a pod without a controller, since else it is the controller that
 // creates the pod, and nobody reads what it is told.
