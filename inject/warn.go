@@ -4,17 +4,24 @@ import (
 	"fmt"
 
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"outrigger.dev/outrigger/api"
 )
 
-// WarnWords returns what looks like a word about injection in a pod and its namespace, and is none.
+// WarnWords returns what looks like a word about injection in a pod, and is none. The namespace's words are told with a
+// bare pod only: else it is the workload that hears of them, and the answer for a replica must not depend on them.
 func WarnWords(request Request) []api.InjectProblem {
 	problems := api.InjectKeyProblems(podRef(request.Pod), request.Pod.Labels, request.Pod.Annotations)
-	if namespace := request.Namespace; namespace != nil {
-		problems = append(problems, api.InjectKeyProblems(api.ObjectRef{Kind: "Namespace", Name: namespace.Name}, namespace.Labels, namespace.Annotations)...)
+	if request.Namespace != nil && metav1.GetControllerOfNoCopy(request.Pod) == nil {
+		problems = append(problems, WarnNamespace(request.Namespace)...)
 	}
 	return problems
+}
+
+// WarnNamespace returns what looks like a word about injection in a Namespace, and is none.
+func WarnNamespace(namespace *corev1.Namespace) []api.InjectProblem {
+	return api.InjectKeyProblems(api.ObjectRef{Kind: "Namespace", Name: namespace.Name}, namespace.Labels, namespace.Annotations)
 }
 
 // warnInjected returns what will not work as the user expects in a pod that was injected. It changes nothing: the pod

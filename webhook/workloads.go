@@ -106,7 +106,7 @@ func (w Workloads) problems(ctx context.Context, made *workload) ([]api.InjectPr
 	if err != nil {
 		return nil, err
 	}
-	problems = append(problems, made.misplaced(request.Pod)...)
+	problems = append(append(problems, made.misplaced(request.Pod)...), inject.WarnNamespace(namespace)...)
 	for i := range problems {
 		problems[i] = ofWorkload(problems[i], made, path)
 	}
