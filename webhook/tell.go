@@ -97,8 +97,11 @@ type toldOfPod struct {
 // tell puts into the queue what the owner of a pod should hear of it. It never waits. The pod is the JSON of the request,
 // which is read only if there is something to tell.
 func (o *OwnerEvents) tell(namespace string, pod []byte, report inject.Report) {
+	if o == nil {
+		return
+	}
 	news := newsOf(report)
-	if o == nil || len(news) == 0 {
+	if len(news) == 0 {
 		return
 	}
 	about := &metav1.PartialObjectMetadata{}
@@ -200,7 +203,6 @@ func newsOf(report inject.Report) []event {
 			note: "Not injected: %s: " + escaped(report.Message+". "+report.Reason.Advice()),
 		})
 	}
-	said := map[inject.Result]string{inject.Denied: "Denied: %s: ", inject.Injected: "Injected, but: %s: ", inject.Skipped: "Not injected: %s: "}
 	for _, problem := range report.Problems {
 		about := problem
 		if about.Object.Kind == "Pod" {
@@ -208,12 +210,15 @@ func newsOf(report inject.Report) []event {
 		}
 		news = append(news, event{
 			kind: corev1.EventTypeWarning, reason: string(problem.Reason), action: "Inject",
-			note: said[report.Result] + escaped(strings.TrimPrefix(about.String(), " : ")),
+			note: saidOf[report.Result] + escaped(strings.TrimPrefix(about.String(), " : ")),
 			same: problem.Field + "=" + problem.Value,
 		})
 	}
 	return news
 }
+
+// saidOf is how a note about a Problem begins.
+var saidOf = map[inject.Result]string{inject.Denied: "Denied: %s: ", inject.Injected: "Injected, but: %s: ", inject.Skipped: "Not injected: %s: "}
 
 // escaped makes text stand for itself in a format.
 func escaped(text string) string { return strings.ReplaceAll(text, "%", "%%") }
