@@ -9,6 +9,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/webhook/admission"
 
 	"outrigger.dev/outrigger/api"
+	"outrigger.dev/outrigger/inject"
 )
 
 // adviser answers a request with what the user should know; it never refuses anything.
@@ -17,6 +18,7 @@ type adviser func(ctx context.Context, request admission.Request) ([]string, err
 // advice serves an adviser. An error or a panic is HTTP 500 and no review: the failurePolicy of these entries is Ignore.
 func advice(ask adviser) http.Handler {
 	reviews := (&admission.Webhook{Handler: admission.HandlerFunc(func(ctx context.Context, request admission.Request) admission.Response {
+		callOf(ctx).note(request)
 		warnings, err := ask(ctx, request)
 		if err != nil {
 			callOf(ctx).err = err
@@ -28,10 +30,14 @@ func advice(ask adviser) http.Handler {
 		return admission.Allowed("").WithWarnings(warnings...)
 	})}).WithRecoverPanic(false)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		c, held := &call{path: r.URL.Path}, &heldResponse{header: http.Header{}}
+		c, held := &call{path: r.URL.Path, report: inject.Report{Reason: api.InjectBadRequest}}, &heldResponse{header: http.Header{}}
 		c.serve(reviews, held, r)
-		if c.err != nil {
+		switch {
+		case c.err != nil:
 			http.Error(w, c.err.Error(), http.StatusInternalServerError)
+			return
+		case c.report.Reason == api.InjectBadRequest: // held is a review that says no, which this path never does
+			http.Error(w, c.report.Message, http.StatusBadRequest)
 			return
 		}
 		w.Header().Set("Content-Type", "application/json")
