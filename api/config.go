@@ -53,6 +53,7 @@ type IstioConfig struct {
 type WebhookConfig struct {
 	Port          int    `json:"port" min:"1" max:"65535" doc:"Port of the HTTPS server. Private GKE clusters reach 10250 without a firewall rule."`
 	MinTLSVersion string `json:"minTLSVersion" oneOf:"1.2,1.3" doc:"Lowest TLS version that is accepted, in quotes."`
+	Warnings      bool   `json:"warnings" doc:"Whether the ValidatingWebhookConfiguration outrigger-validator is there, through which workloads are warned about."`
 }
 
 // CertificatesConfig is about the self-managed certificate of the webhook.
@@ -114,7 +115,7 @@ func DefaultConfig() Config {
 		APIVersion:   ConfigAPIVersion,
 		Kind:         ConfigKind,
 		Istio:        IstioConfig{Namespace: "istio-system"},
-		Webhook:      WebhookConfig{Port: 10250, MinTLSVersion: "1.3"},
+		Webhook:      WebhookConfig{Port: 10250, MinTLSVersion: "1.3", Warnings: true},
 		Certificates: CertificatesConfig{SecretName: "outrigger-ca", CADuration: 87600 * time.Hour, LeafDuration: 24 * time.Hour},
 		Routing: RoutingConfig{
 			Enabled:           true,
@@ -185,17 +186,26 @@ func (c Config) RoutingSettings() RoutingSettings {
 // WebhookConfigurationName returns the name of our MutatingWebhookConfiguration. It does not depend on the release's
 // name, so that it sorts behind Istio's own.
 func (c Config) WebhookConfigurationName() string {
-	return withRevision(Outrigger+"-sidecar-injector", c.Istio.Revision)
+	return WithRevision(Outrigger+"-sidecar-injector", c.Istio.Revision)
+}
+
+// ValidatorName returns the name of our ValidatingWebhookConfiguration; empty if there is none.
+func (c Config) ValidatorName() string {
+	if !c.Webhook.Warnings {
+		return ""
+	}
+	return WithRevision(Outrigger+"-validator", c.Istio.Revision)
 }
 
 // LastGoodName returns the name of the ConfigMap that keeps Istio's last good configuration.
-func (c Config) LastGoodName() string { return withRevision(Outrigger+"-last-good", c.Istio.Revision) }
+func (c Config) LastGoodName() string { return WithRevision(Outrigger+"-last-good", c.Istio.Revision) }
 
 // Outrigger is the name that fixed object names begin with.
 const Outrigger = "outrigger"
 
-// withRevision appends a revision as Istio does: neither the empty one nor "default" is written.
-func withRevision(name, revision string) string {
+// WithRevision returns the name of an object of one revision, "istio-1-31", as Istio's charts write it: neither the empty
+// revision nor "default" is written.
+func WithRevision(name, revision string) string {
 	if revision == "" || revision == "default" {
 		return name
 	}

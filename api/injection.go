@@ -29,6 +29,7 @@ const (
 	InjectPolicyDisabled   InjectReason = "PolicyDisabled"
 	InjectPolicyInvalid    InjectReason = "PolicyInvalid"
 	InjectAlready          InjectReason = "AlreadyInjected"
+	InjectEphemeral        InjectReason = "EphemeralContainers"
 
 	InjectNoIstioConfiguration        InjectReason = "NoIstioConfiguration"
 	InjectIstioConfigurationForbidden InjectReason = "IstioConfigurationForbidden"
@@ -40,7 +41,13 @@ const (
 	InjectUnsafeValue                 InjectReason = "UnsafeValue"
 	InjectInvalidResult               InjectReason = "InvalidResult"
 
-	InjectUnreadableChoice InjectReason = "UnreadableChoice"
+	InjectUnreadableChoice   InjectReason = "UnreadableChoice"
+	InjectMisspelledKey      InjectReason = "MisspelledKey"
+	InjectMisplacedKey       InjectReason = "MisplacedKey"
+	InjectUnknownKey         InjectReason = "UnknownKey"
+	InjectForeignSidecar     InjectReason = "ForeignSidecar"
+	InjectRunsAsProxyUser    InjectReason = "RunsAsProxyUser"
+	InjectJobWillNotComplete InjectReason = "JobWillNotComplete"
 
 	InjectError      InjectReason = "Error"
 	InjectPanic      InjectReason = "Panic"
@@ -62,12 +69,13 @@ func InjectReasons() []InjectReasonDoc {
 		{InjectPolicyEnabled, "Injected: the pod was selected, and the policy of Istio's configuration is enabled."},
 		{InjectHostNetwork, "Skipped: the pod is on the host's network, which a sidecar would redirect for the whole node."},
 		{InjectIgnoredNamespace, "Skipped: pods of kube-system, kube-public, kube-node-lease and local-path-storage are never injected."},
-		{InjectWindowsPod, "Skipped: the pod is for Windows, and Istio's sidecar is for Linux."},
+		{InjectWindowsPod, "Skipped, where spec.os.name is windows, or a warning, where only the nodeSelector says so: Istio's sidecar is for Linux."},
 		{InjectOptedOut, "Skipped: the pod's label or annotation sidecar.istio.io/inject is false."},
 		{InjectNeverSelector, "Skipped: neverInjectSelector of Istio's configuration selects the pod."},
 		{InjectPolicyDisabled, "Skipped: the policy of Istio's configuration is disabled, and the pod does not opt in."},
 		{InjectPolicyInvalid, "Skipped: the policy of Istio's configuration is neither enabled nor disabled."},
 		{InjectAlready, "Skipped: the pod has already what it would be given."},
+		{InjectEphemeral, "Skipped: the request adds an ephemeral container to a pod that runs, and a running pod gets no sidecar."},
 		{InjectNoIstioConfiguration, "Denied: the ConfigMaps that Istio's configuration is read from are not there."},
 		{InjectIstioConfigurationForbidden, "Denied: the ConfigMaps that Istio's configuration is read from may not be read."},
 		{InjectIstioConfigurationRefused, "Denied: Istio's configuration does not parse or does not render, and there is no earlier one that did."},
@@ -77,7 +85,13 @@ func InjectReasons() []InjectReasonDoc {
 		{InjectTemplateFailed, "Denied: a template does not render for this pod, or what it renders is not a pod."},
 		{InjectUnsafeValue, "Denied: a value would change the structure of what a template renders."},
 		{InjectInvalidResult, "Denied: injection would make a pod that Kubernetes refuses, for example with one container name twice."},
-		{InjectUnreadableChoice, "Warning: sidecar.istio.io/inject is neither true nor false, so it counts as absent."},
+		{InjectUnreadableChoice, "Warning: sidecar.istio.io/inject, or another choice between two words, is neither true nor false, so it counts as absent."},
+		{InjectMisspelledKey, "Warning: a label or annotation, or the value of istio-injection, looks like one that decides about injection, and is not read."},
+		{InjectMisplacedKey, "Warning: a label or annotation stands where it is not read: on another object, or as the other of the two."},
+		{InjectUnknownKey, "Warning: Outrigger has no such label or annotation under its domain."},
+		{InjectForeignSidecar, "Warning: the pod has another mesh's sidecar, and two of them redirect the same traffic."},
+		{InjectRunsAsProxyUser, "Warning: a container runs as the proxy's user, whose traffic passes by the proxy."},
+		{InjectJobWillNotComplete, "Warning: the pod is to end, but its sidecar is an ordinary container and never does."},
 		{InjectError, "Failed: something that Outrigger needs did not answer."},
 		{InjectPanic, "Failed: a fault of Outrigger itself."},
 		{InjectBadRequest, "Failed: the request is not an admission review, or too large."},

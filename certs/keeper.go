@@ -36,6 +36,8 @@ type Options struct {
 	Namespace, SecretName string
 	// WebhookConfiguration is the name of the MutatingWebhookConfiguration whose entries get the caBundle.
 	WebhookConfiguration string
+	// Validator is the name of the ValidatingWebhookConfiguration whose entries get it too; empty if there is none.
+	Validator string
 	// Hosts are the DNS names and IP addresses that the serving certificate is for, the one the API server asks for first.
 	Hosts []string
 	// CADuration and LeafDuration say how long a CA and a serving certificate are valid.
@@ -102,7 +104,11 @@ func (k *Keeper) Start(ctx context.Context) error {
 	wake := make(chan struct{}, 1)
 	var watches sync.WaitGroup
 	defer watches.Wait()
-	for _, informer := range []cache.SharedIndexInformer{k.secretInformer(), k.webhookInformer()} {
+	informers := []cache.SharedIndexInformer{k.secretInformer(), k.webhookInformer()}
+	if k.options.Validator != "" {
+		informers = append(informers, k.validatorInformer())
+	}
+	for _, informer := range informers {
 		if _, err := informer.AddEventHandler(nudge(wake)); err != nil {
 			return fmt.Errorf("watching: %w", err)
 		}
@@ -161,6 +167,7 @@ func (k *Keeper) reconcile(ctx context.Context) (time.Duration, error) {
 	if publishErr == nil {
 		publishErr = k.noteNextPublished(ctx, published)
 	}
+	publishErr = errors.Join(publishErr, k.publishToValidator(ctx))
 	signErr := k.renewServing(published)
 	verifyErr := k.verify(ctx, published)
 	k.metrics.record(k.held, k.serving.Load())

@@ -106,10 +106,7 @@ func (c *Config) choiceOf(pod *corev1.Pod) (said choice, where string, problems 
 		}
 		return no, where, nil
 	}
-	return unsaid, where, []api.InjectProblem{{
-		Object: podRef(pod), Field: field, Value: text, Reason: api.InjectUnreadableChoice,
-		Message: "it is neither true nor false, so it counts as absent.", Advice: `Write "true" or "false", in quotes and lower case.`,
-	}}
+	return unsaid, where, []api.InjectProblem{api.UnreadableChoice(podRef(pod), field, text)}
 }
 
 // podRef names a pod, which may not have its name yet.

@@ -19,6 +19,7 @@ const proxyName = "istio-proxy"
 // the request is never changed; one that is skipped or denied is returned as it is. An error is not the user's doing.
 func Pod(request Request, config *Config) (*corev1.Pod, Report, error) {
 	decided, problems := config.decide(request.Pod)
+	problems = append(problems, WarnWords(request)...)
 	if !decided.inject {
 		return request.Pod, Report{Result: Skipped, Reason: decided.reason, Message: decided.message, Problems: problems}, nil
 	}
@@ -38,7 +39,7 @@ func Pod(request Request, config *Config) (*corev1.Pod, Report, error) {
 	if err != nil {
 		return request.Pod, Report{}, err
 	}
-	report := Report{Result: Injected, Reason: decided.reason, Problems: problems, Templates: templates}
+	report := Report{Result: Injected, Reason: decided.reason, Problems: append(problems, config.warnInjected(request, after)...), Templates: templates}
 	if reflect.DeepEqual(request.Pod, after) {
 		report.Result, report.Reason, report.Message = Skipped, api.InjectAlready, "the pod has already what it would be given"
 		return request.Pod, report, nil

@@ -23,6 +23,19 @@ func parseRelease(text string) release {
 	return release(minor)
 }
 
+// ReleaseOf returns Istio's release as its chart wrote it in the labels of the ConfigMap istio-sidecar-injector; empty if
+// they do not say. The chart of Istio's source tree says 1.0.0, which means nothing.
+func ReleaseOf(labels map[string]string) string {
+	release := labels["app.kubernetes.io/version"]
+	if chart, is := strings.CutPrefix(labels["helm.sh/chart"], "istiod-"); is && release == "" {
+		release = chart
+	}
+	if release == "1.0.0" {
+		return ""
+	}
+	return release
+}
+
 // findRelease finds Istio's release: what is said outright, the proxy's tag, else words that appeared in the templates
 // with a release.
 func findRelease(source Source, values values) release {

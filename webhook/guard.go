@@ -23,6 +23,7 @@ type call struct {
 	path           string
 	namespace, pod string
 	uid            types.UID
+	received       []byte // the pod
 	dryRun         bool
 	report         inject.Report
 	err            error // set: HTTP 500 and no review
@@ -39,7 +40,7 @@ func callOf(ctx context.Context) *call {
 }
 
 func (c *call) note(request admission.Request) {
-	c.namespace, c.pod, c.uid = request.Namespace, request.Name, request.UID
+	c.namespace, c.pod, c.uid, c.received = request.Namespace, request.Name, request.UID, request.Object.Raw
 	c.dryRun = request.DryRun != nil && *request.DryRun
 	// Until it is known better: should what follows panic, this is not a bad request.
 	c.report = inject.Report{Result: inject.Failed, Reason: api.InjectError}
@@ -47,7 +48,7 @@ func (c *call) note(request admission.Request) {
 
 // fail notes an error. What it returns is only seen by those who call Handle without the guard.
 func (c *call) fail(err error) admission.Response {
-	c.err, c.report = err, inject.Report{Result: inject.Failed, Reason: api.InjectError}
+	c.err, c.report = err, inject.Report{Result: inject.Failed, Reason: api.InjectError, Message: err.Error() + "."}
 	return admission.Errored(http.StatusInternalServerError, err)
 }
 
@@ -76,7 +77,7 @@ func (c *call) serve(reviews http.Handler, held *heldResponse, r *http.Request) 
 	defer func() {
 		if cause := recover(); cause != nil {
 			c.err = &panicError{cause: cause, stack: debug.Stack()}
-			c.report = inject.Report{Result: inject.Failed, Reason: api.InjectPanic}
+			c.report = inject.Report{Result: inject.Failed, Reason: api.InjectPanic, Message: c.err.Error() + "."}
 		}
 	}()
 	reviews.ServeHTTP(held, r.WithContext(context.WithValue(r.Context(), callKey{}, c)))

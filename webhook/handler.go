@@ -34,7 +34,8 @@ type ConfigSource interface {
 type Handler struct {
 	Namespaces NamespaceReader
 	Config     ConfigSource
-	Metrics    *Metrics // nil counts nothing
+	Metrics    *Metrics     // nil counts nothing
+	Owners     *OwnerEvents // nil tells no owner
 	Log        logr.Logger
 
 	decide func(inject.Received, *inject.Config) (inject.Answer, error) // inject.Review unless a test says otherwise
@@ -52,6 +53,9 @@ func (h *Handler) Handle(ctx context.Context, request admission.Request) admissi
 	call.note(request)
 	if err := holdsPod(request); err != nil {
 		return call.fail(err)
+	}
+	if request.SubResource != "" {
+		return call.skipRunning(request)
 	}
 	config, err := h.Config.Current()
 	if err != nil {
@@ -76,6 +80,14 @@ func (h *Handler) review(received inject.Received, config *inject.Config) (injec
 		return h.decide(received, config)
 	}
 	return inject.Review(received, config)
+}
+
+// skipRunning answers about a part of a pod that runs. Only the creation of a pod can give it a sidecar.
+func (c *call) skipRunning(request admission.Request) admission.Response {
+	c.report = inject.Report{Result: inject.Skipped, Reason: api.InjectEphemeral, Message: "the request is about " + request.SubResource + " of a pod that runs"}
+	response := admission.Allowed("")
+	response.AuditAnnotations = auditOf(c.report)
+	return response
 }
 
 // holdsPod says what is wrong with a request that is not about the creation of a pod.
@@ -104,8 +116,13 @@ func responseOf(answer inject.Answer) (admission.Response, error) {
 	default:
 		return admission.Response{}, fmt.Errorf("the decision about the pod has the unknown result %q", report.Result)
 	}
-	response.AuditAnnotations = map[string]string{"result": string(report.Result), "reason": string(report.Reason)}
+	response.AuditAnnotations = auditOf(report)
 	return response, nil
+}
+
+// auditOf is what the API server's audit log holds of a decision, each key after the name of our webhook's entry.
+func auditOf(report inject.Report) map[string]string {
+	return map[string]string{"result": string(report.Result), "reason": string(report.Reason)}
 }
 
 // sentence is what the user reads of a denial: the reason, then every problem in full, or the report's own message.
@@ -120,17 +137,22 @@ func sentence(report inject.Report) string {
 	return string(report.Reason) + ": " + strings.Join(lines, "; ")
 }
 
-// warningLength is how much of one warning the API server lets through where there are many.
-const warningLength = 256
+// warningLength bounds one warning. Where all of them together are over 4 KiB the API server cuts each to 256 itself; what
+// is at the end is what to do, so it is not cut before.
+const warningLength = 1000
 
 // warnings returns what kubectl is to show: only for a pod without a controller, since else it is the controller that
 // creates the pod, and nobody reads what it is told.
 func warnings(pod *corev1.Pod, report inject.Report) []string {
-	if len(report.Problems) == 0 || metav1.GetControllerOfNoCopy(pod) != nil {
+	problems, skip := report.Problems, skipIsNews(report)
+	if len(problems) == 0 && !skip || metav1.GetControllerOfNoCopy(pod) != nil {
 		return nil
 	}
+	if skip {
+		problems = append(problems[:len(problems):len(problems)], skipped(pod, report))
+	}
 	var out []string
-	for _, problem := range report.Problems {
+	for _, problem := range problems {
 		out = append(out, api.Shorten(string(problem.Reason)+": "+problem.String(), warningLength))
 	}
 	return out
@@ -154,6 +176,9 @@ func (h *Handler) record(c *call) {
 	took := time.Since(c.begun)
 	if h.Metrics != nil && !c.dryRun {
 		h.Metrics.count(c.report, took)
+	}
+	if !c.dryRun {
+		h.Owners.tell(c.namespace, c.received, c.report)
 	}
 	log := h.Log.WithValues("result", c.report.Result, "reason", c.report.Reason, "namespace", c.namespace, "pod", c.pod, "uid", c.uid, "duration", took.String())
 	if c.dryRun {

@@ -173,8 +173,12 @@ func TestSkippedIsAllowedUnchanged(t *testing.T) {
 	})
 	_, body := review(t, h, "/inject", rawPod, nil)
 	response := responseIn(t, body)
-	if !response.Allowed || response.Patch != nil || response.PatchType != nil || response.Warnings != nil {
+	if !response.Allowed || response.Patch != nil || response.PatchType != nil {
 		t.Errorf("got %s", body)
+	}
+	want := []string{"HostNetwork: Pod demo/app-*: no sidecar: the message. Take hostNetwork out of the pod's spec, or do without a sidecar."}
+	if diff := cmp.Diff(want, response.Warnings); diff != "" {
+		t.Error(diff)
 	}
 	if diff := cmp.Diff(map[string]string{"result": "skipped", "reason": "HostNetwork"}, response.AuditAnnotations); diff != "" {
 		t.Error(diff)

@@ -41,15 +41,10 @@ type IstioOptions struct {
 	// Release is Istio's release where a setting says it; empty to read it off the ConfigMap's labels.
 	Release  string
 	Settings inject.Settings
-	// Events tells refusals on the ConfigMap; nil tells them nowhere.
-	Events  EventRecorder
+	// Events tells refusals on the ConfigMap, once for all replicas; nil tells them nowhere.
+	Events  *Events
 	Metrics *Metrics // nil counts nothing
 	Log     logr.Logger
-}
-
-// EventRecorder is how Kubernetes' recorders of events.k8s.io look.
-type EventRecorder interface {
-	Eventf(regarding, related runtime.Object, eventtype, reason, action, note string, args ...any)
 }
 
 // IstioConfiguration is Istio's configuration as it stands in the cluster: the two ConfigMaps, read together, with the
@@ -73,9 +68,11 @@ type IstioConfiguration struct {
 	good             *inject.Config // of the last source that parsed
 	seen             inject.Source  // the source last looked at, good or not
 	seenProblem      api.InjectProblem
+	keptRead         bool   // our ConfigMap was read for a last good one
 	saved            bool   // the good source is the one in our ConfigMap
 	saveErr          string // the last failure to save that was logged
 	state            string // what was told last
+	untold           *event // the Event that could not be written yet
 	running          sync.WaitGroup
 }
 
@@ -136,8 +133,8 @@ func (c *IstioConfiguration) sourceOf(revision string) *source {
 	}
 	return &source{
 		revision: revision,
-		injector: configMap(withRevision("istio-sidecar-injector", revision)),
-		mesh:     configMap(withRevision("istio", revision)),
+		injector: configMap(api.WithRevision("istio-sidecar-injector", revision)),
+		mesh:     configMap(api.WithRevision("istio", revision)),
 		stop:     func() {},
 	}
 }
@@ -199,13 +196,18 @@ func (c *IstioConfiguration) look(ctx context.Context) time.Duration {
 	}
 	wait := seldom
 	if problem == nil {
-		if problem, err = c.take(ctx, source); err != nil {
-			c.options.Log.Error(err, "the last good Istio configuration could not be read; it is tried again")
-			c.current.Store(&answerNow{err: err})
-			return soon
-		}
+		problem = c.take(source)
+	}
+	if err := c.fallBack(ctx, problem); err != nil {
+		c.options.Log.Error(err, "the last good Istio configuration could not be read; it is tried again")
+		c.current.Store(&answerNow{err: err})
+		return soon
 	}
 	c.tell(problem)
+	if err := c.writeEvent(ctx); err != nil {
+		c.options.Log.Error(err, "the refusal of Istio's configuration could not be told; it is tried again")
+		wait = soon
+	}
 	if problem == nil && !c.saved {
 		if err := c.save(ctx, source); err != nil {
 			wait = soon
@@ -259,7 +261,7 @@ func (c *IstioConfiguration) read(ctx context.Context) (inject.Source, *api.Inje
 	}
 	source.Settings.Revision = c.from.revision
 	if source.Release == "" {
-		source.Release = releaseOf(data[0].Labels)
+		source.Release = inject.ReleaseOf(data[0].Labels)
 	}
 	return source, nil, nil
 }
@@ -337,29 +339,39 @@ func (c *IstioConfiguration) forbidden(w *watched) api.InjectProblem {
 }
 
 // take parses a source that was not seen before. A good one becomes the configuration. For a refused one it returns the
-// problem, and falls back on the last good one that is kept where this process has none of its own.
-func (c *IstioConfiguration) take(ctx context.Context, source inject.Source) (*api.InjectProblem, error) {
+// problem.
+func (c *IstioConfiguration) take(source inject.Source) *api.InjectProblem {
 	if source == c.seen {
 		if c.seenProblem.Reason == "" {
-			return nil, nil
+			return nil
 		}
-		return &c.seenProblem, nil
+		return &c.seenProblem
 	}
 	config, problem := c.parse(source)
-	if config == nil && c.good == nil {
-		kept, err := c.kept(ctx)
-		if err != nil {
-			return nil, err
-		}
-		c.good = kept
-	}
-	c.seen, c.seenProblem = source, api.InjectProblem{}
+	c.seen, c.seenProblem = source, problem
 	if config == nil {
-		c.seenProblem = problem
-		return &c.seenProblem, nil
+		return &c.seenProblem
 	}
 	c.good, c.saved = config, false
-	return nil, nil
+	return nil
+}
+
+// fallBack makes the last good configuration that is kept the one in use, where the cluster's is not usable and this
+// process has not seen a good one itself: a replica that starts must answer as those do that run. One that may not be
+// read is another matter if it is of another revision than what is kept: somebody has moved the default tag to it.
+func (c *IstioConfiguration) fallBack(ctx context.Context, problem *api.InjectProblem) error {
+	if problem == nil || c.good != nil || c.keptRead {
+		return nil
+	}
+	kept, revision, err := c.kept(ctx)
+	if err != nil {
+		return err
+	}
+	if problem.Reason == api.InjectIstioConfigurationForbidden && revision != c.from.revision {
+		return nil
+	}
+	c.good, c.keptRead = kept, true
+	return nil
 }
 
 // parse returns the configuration of a source, or nil and why it is refused.
@@ -400,24 +412,25 @@ const (
 	keyRevision = "revision"
 )
 
-// kept returns the last good configuration of our ConfigMap; nil if there is none, or none that this build can use.
-func (c *IstioConfiguration) kept(ctx context.Context) (*inject.Config, error) {
+// kept returns the last good configuration of our ConfigMap, and the revision it is of; nil if there is none, or none
+// that this build can use.
+func (c *IstioConfiguration) kept(ctx context.Context) (*inject.Config, string, error) {
 	kept, err := c.options.Client.CoreV1().ConfigMaps(c.options.OwnNamespace).Get(ctx, c.options.LastGoodName, metav1.GetOptions{})
 	if apierrors.IsNotFound(err) {
-		return nil, nil
+		return nil, "", nil
 	}
 	if err != nil {
-		return nil, fmt.Errorf("reading ConfigMap %s/%s: %w", c.options.OwnNamespace, c.options.LastGoodName, err)
+		return nil, "", fmt.Errorf("reading ConfigMap %s/%s: %w", c.options.OwnNamespace, c.options.LastGoodName, err)
 	}
 	if kept.Data[keyConfig] == "" {
-		return nil, nil
+		return nil, "", nil
 	}
 	source := inject.Source{
 		Config: kept.Data[keyConfig], Values: kept.Data[keyValues], Mesh: kept.Data[keyMesh], Release: kept.Data[keyRelease], Settings: c.options.Settings,
 	}
 	source.Settings.Revision = kept.Data[keyRevision]
 	config, _ := c.parse(source)
-	return config, nil
+	return config, source.Settings.Revision, nil
 }
 
 // save keeps a good source in our ConfigMap.
@@ -452,7 +465,7 @@ func (c *IstioConfiguration) tell(problem *api.InjectProblem) {
 	if state == c.state {
 		return
 	}
-	c.state = state
+	c.state, c.untold = state, nil
 	if problem == nil {
 		c.metric(1)
 		c.options.Log.Info("Istio's configuration is in use", "configMap", c.from.injector.what, "mesh", c.from.mesh.what, "release", c.seen.Release)
@@ -467,7 +480,8 @@ func (c *IstioConfiguration) tell(problem *api.InjectProblem) {
 	c.event(*problem, instead)
 }
 
-// event tells a problem on the ConfigMap that it is about, if that is there.
+// event prepares the Event about a problem on the ConfigMap that it is about, if that is there. All replicas prepare the
+// same one for one version of the ConfigMap.
 func (c *IstioConfiguration) event(problem api.InjectProblem, instead string) {
 	about := c.from.injector
 	if problem.Object.Name == c.from.mesh.name {
@@ -477,8 +491,25 @@ func (c *IstioConfiguration) event(problem api.InjectProblem, instead string) {
 	if c.options.Events == nil || err != nil || object == nil {
 		return
 	}
-	note := api.Shorten(strings.ToUpper(instead[:1])+instead[1:]+". "+problem.String(), 1000)
-	c.options.Events.Eventf(object, nil, corev1.EventTypeWarning, string(problem.Reason), "Load", "%s", note)
+	configMap := object.(*corev1.ConfigMap)
+	c.untold = &event{
+		about: corev1.ObjectReference{APIVersion: "v1", Kind: "ConfigMap", Namespace: configMap.Namespace, Name: configMap.Name, UID: configMap.UID},
+		kind:  corev1.EventTypeWarning, reason: string(problem.Reason), action: "Load",
+		note: strings.ToUpper(instead[:1]) + instead[1:] + ". " + problem.String(),
+		same: configMap.ResourceVersion + " " + problem.String(),
+	}
+}
+
+// writeEvent writes what was prepared and not written yet.
+func (c *IstioConfiguration) writeEvent(ctx context.Context) error {
+	if c.untold == nil {
+		return nil
+	}
+	if _, err := c.options.Events.write(ctx, *c.untold); err != nil {
+		return err
+	}
+	c.untold = nil
+	return nil
 }
 
 func (c *IstioConfiguration) metric(valid float64) {
@@ -541,25 +572,4 @@ func (c *IstioConfiguration) followProxyConfigs(ctx context.Context, wanted bool
 		func(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) { return resources.List(ctx, o) },
 		resources.Watch)
 	return c.follow(ctx, c.proxyConfigs)
-}
-
-// releaseOf returns Istio's release as its chart wrote it on the ConfigMap. The chart of Istio's source tree says
-// 1.0.0, which means nothing.
-func releaseOf(labels map[string]string) string {
-	release := labels["app.kubernetes.io/version"]
-	if chart, is := strings.CutPrefix(labels["helm.sh/chart"], "istiod-"); is && release == "" {
-		release = chart
-	}
-	if release == "1.0.0" {
-		return ""
-	}
-	return release
-}
-
-// withRevision returns the name of a ConfigMap of one revision, as Istio's chart writes it.
-func withRevision(name, revision string) string {
-	if revision == "" || revision == "default" {
-		return name
-	}
-	return name + "-" + revision
 }

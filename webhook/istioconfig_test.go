@@ -3,6 +3,7 @@ package webhook
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -52,7 +53,6 @@ type cluster struct {
 
 	mu        sync.Mutex
 	forbidden map[string]bool // "list configmaps istio"
-	events    []string
 }
 
 // istioFake tells the reflector that the fake cannot stream a list.
@@ -97,19 +97,19 @@ func (c *cluster) forbid(what string, is bool) {
 	c.forbidden[what] = is
 }
 
-// Eventf records events by their object, reason and beginning.
-func (c *cluster) Eventf(regarding, _ runtime.Object, eventtype, reason, _, note string, args ...any) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	object := regarding.(metav1.Object)
-	sentence, _, _ := strings.Cut(fmt.Sprintf(note, args...), ".")
-	c.events = append(c.events, fmt.Sprintf("%s %s/%s %s: %s", eventtype, object.GetNamespace(), object.GetName(), reason, sentence))
-}
-
+// told returns the Events that were written, by their object, reason and beginning.
 func (c *cluster) told() string {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return strings.Join(c.events, "\n")
+	list, err := c.EventsV1().Events(metav1.NamespaceAll).List(context.Background(), metav1.ListOptions{})
+	if err != nil {
+		return err.Error()
+	}
+	var lines []string
+	for _, event := range list.Items {
+		sentence, _, _ := strings.Cut(event.Note, ".")
+		lines = append(lines, fmt.Sprintf("%s %s/%s %s: %s", event.Type, event.Regarding.Namespace, event.Regarding.Name, event.Reason, sentence))
+	}
+	slices.Sort(lines)
+	return strings.Join(lines, "\n")
 }
 
 func configMap(namespace, name string, data map[string]string) *corev1.ConfigMap {
@@ -131,7 +131,7 @@ func (c *cluster) started(t *testing.T, change ...func(*IstioOptions)) *IstioCon
 	options := IstioOptions{
 		Client: c.Clientset, Metadata: c.metadata, Istio: c.istio, Namespace: "istio-system",
 		OwnNamespace: "outrigger-system", LastGoodName: "outrigger-last-good",
-		Events: c, Metrics: NewMetrics(c.registry), Log: logr.Discard(),
+		Events: &Events{Client: c.Clientset, Instance: "outrigger-0"}, Metrics: NewMetrics(c.registry), Log: logr.Discard(),
 	}
 	for _, one := range change {
 		one(&options)
@@ -423,23 +423,4 @@ func TestNodesAreNotReadWhereASettingDecides(t *testing.T) {
 	c.forbid("nodes ", true)
 	becomes(t, c.started(t, func(o *IstioOptions) { o.Settings.NativeSidecars = "enabled" }), "injected first")
 	becomes(t, c.started(t), "error: reading nodes")
-}
-
-func TestReleaseOfTheConfigMap(t *testing.T) {
-	for name, test := range map[string]struct {
-		labels map[string]string
-		want   string
-	}{
-		"none":          {nil, ""},
-		"version":       {map[string]string{"app.kubernetes.io/version": "1.31.1", "helm.sh/chart": "istiod-1.30.0"}, "1.31.1"},
-		"chart":         {map[string]string{"helm.sh/chart": "istiod-1.30.0"}, "1.30.0"},
-		"another chart": {map[string]string{"helm.sh/chart": "base-1.30.0"}, ""},
-		"source tree":   {map[string]string{"app.kubernetes.io/version": "1.0.0"}, ""},
-	} {
-		t.Run(name, func(t *testing.T) {
-			if got := releaseOf(test.labels); got != test.want {
-				t.Errorf("got %q, want %q", got, test.want)
-			}
-		})
-	}
 }

@@ -9,6 +9,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	kjson "sigs.k8s.io/json"
 
+	"outrigger.dev/outrigger/inject"
 	"outrigger.dev/outrigger/internal/manifest"
 )
 
@@ -23,14 +24,6 @@ type assumption struct {
 	hadLabels bool
 	isPod     bool
 }
-
-// The names below stand for what a controller makes up. Their form is what tells a Deployment's ReplicaSet and a
-// CronJob's Job from others.
-const (
-	assumedHash    = "6b7f9d5c84"
-	assumedMinutes = "29000000"
-	assumedNumber  = "1"
-)
 
 // assume completes a template. For a Pod object, which nobody generates, it assumes the namespace alone.
 func assume(object *manifest.Object, path string, template []byte, namespace string) (*assumption, error) {
@@ -58,7 +51,7 @@ func assume(object *manifest.Object, path string, template []byte, namespace str
 		}
 		metadata["namespace"] = mustJSON(namespace)
 	} else {
-		generated := generatedMetadata(object, labels)
+		generated := inject.Generated(metav1.TypeMeta{APIVersion: object.APIVersion, Kind: object.Kind}, object.Name, labels)
 		a.labels = generated.Labels
 		metadata["namespace"] = mustJSON(namespace)
 		metadata["generateName"] = mustJSON(generated.GenerateName)
@@ -83,36 +76,6 @@ func assume(object *manifest.Object, path string, template []byte, namespace str
 		return nil, fmt.Errorf("%s is not a pod: %s", podPath(path), strings.TrimPrefix(err.Error(), "json: "))
 	}
 	return a, nil
-}
-
-// generatedMetadata returns what the controller of a workload gives its pods beside the template's own metadata.
-func generatedMetadata(object *manifest.Object, labels map[string]string) metav1.ObjectMeta {
-	group, _, _ := strings.Cut(object.APIVersion, "/")
-	owner := metav1.OwnerReference{APIVersion: object.APIVersion, Kind: object.Kind, Name: object.Name}
-	added := map[string]string{}
-	switch {
-	case object.APIVersion == "v1" && object.Kind == "PodTemplate":
-		return metav1.ObjectMeta{GenerateName: object.Name + "-"} // nobody's, until somebody makes a pod of it
-	case object.Kind == "Deployment" && (group == "apps" || group == "extensions"):
-		owner = metav1.OwnerReference{APIVersion: "apps/v1", Kind: "ReplicaSet", Name: object.Name + "-" + assumedHash}
-		added["pod-template-hash"] = assumedHash
-	case object.Kind == "Rollout" && group == "argoproj.io":
-		owner = metav1.OwnerReference{APIVersion: "apps/v1", Kind: "ReplicaSet", Name: object.Name + "-" + assumedHash}
-		added["rollouts-pod-template-hash"] = assumedHash
-	case object.Kind == "CronJob" && group == "batch":
-		owner = metav1.OwnerReference{APIVersion: "batch/v1", Kind: "Job", Name: object.Name + "-" + assumedMinutes}
-	case object.Kind == "DeploymentConfig" && group == "apps.openshift.io":
-		owner = metav1.OwnerReference{APIVersion: "v1", Kind: "ReplicationController", Name: object.Name + "-" + assumedNumber}
-		added["deploymentconfig"] = object.Name
-	}
-	for key := range added {
-		if _, given := labels[key]; given {
-			delete(added, key) // a template that was copied from a pod keeps what it says
-		}
-	}
-	controller := true
-	owner.Controller = &controller
-	return metav1.ObjectMeta{GenerateName: owner.Name + "-", OwnerReferences: []metav1.OwnerReference{owner}, Labels: added}
 }
 
 // undo returns the template of a patched pod, without what was assumed.

@@ -64,7 +64,7 @@ func TestControllerPodHasTheOwnerThatTheControllerGives(t *testing.T) {
 			case "deploymentconfig":
 				labels[c.label] = "web"
 			default:
-				labels[c.label] = assumedHash
+				labels[c.label] = "6b7f9d5c84" // as inject.Generated assumes it
 			}
 			want := metav1.ObjectMeta{GenerateName: c.generateName, Namespace: "shop", OwnerReferences: c.owner, Labels: labels, Annotations: map[string]string{"a": "b"}}
 			if diff := cmp.Diff(want, assumed.pod.ObjectMeta); diff != "" {

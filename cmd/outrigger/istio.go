@@ -220,7 +220,7 @@ func (f *istioFlags) facts(ctx context.Context, client kubernetes.Interface, ist
 func (f *istioFlags) read(ctx context.Context, client kubernetes.Interface) (inject.Source, error) {
 	source := inject.Source{Settings: f.settings()}
 	configMaps := client.CoreV1().ConfigMaps(f.istioNamespace)
-	injector, err := configMaps.Get(ctx, withRevision("istio-sidecar-injector", f.revision), metav1.GetOptions{})
+	injector, err := configMaps.Get(ctx, api.WithRevision("istio-sidecar-injector", f.revision), metav1.GetOptions{})
 	if apierrors.IsNotFound(err) && f.revision == "" {
 		// Every install with a revision has no unsuffixed ConfigMap; the tag "default" says which one stands for it.
 		tag, tagErr := client.AdmissionregistrationV1().MutatingWebhookConfigurations().Get(ctx, "istio-revision-tag-default", metav1.GetOptions{})
@@ -230,14 +230,14 @@ func (f *istioFlags) read(ctx context.Context, client kubernetes.Interface) (inj
 		}
 	}
 	if err != nil {
-		return inject.Source{}, f.unreadable(withRevision("istio-sidecar-injector", f.revision), err)
+		return inject.Source{}, f.unreadable(api.WithRevision("istio-sidecar-injector", f.revision), err)
 	}
-	mesh, err := configMaps.Get(ctx, withRevision("istio", f.revision), metav1.GetOptions{})
+	mesh, err := configMaps.Get(ctx, api.WithRevision("istio", f.revision), metav1.GetOptions{})
 	if err != nil {
-		return inject.Source{}, f.unreadable(withRevision("istio", f.revision), err)
+		return inject.Source{}, f.unreadable(api.WithRevision("istio", f.revision), err)
 	}
 	source.Config, source.Values, source.Mesh = injector.Data["config"], injector.Data["values"], mesh.Data["mesh"]
-	source.Release = releaseOf(injector.Labels)
+	source.Release = inject.ReleaseOf(injector.Labels)
 	return source, nil
 }
 
@@ -246,29 +246,6 @@ func (f *istioFlags) unreadable(name string, err error) error {
 		return fmt.Errorf("no Istio configuration: there is no ConfigMap %s in namespace %s; say where Istio is with --istioNamespace and --revision, or give --injectConfigFile, --valuesFile and --meshConfigFile", name, f.istioNamespace)
 	}
 	return fmt.Errorf("read ConfigMap %s/%s: %w", f.istioNamespace, name, err)
-}
-
-// withRevision returns the name of an object of one revision, as Istio's chart does.
-func withRevision(name, revision string) string {
-	if revision == "" || revision == "default" {
-		return name
-	}
-	return name + "-" + revision
-}
-
-// releaseOf returns Istio's release as its chart wrote it on the ConfigMap; the chart of the source tree says 1.0.0,
-// which means nothing.
-func releaseOf(labels map[string]string) string {
-	release := labels["app.kubernetes.io/version"]
-	if release == "" {
-		if version, ours := strings.CutPrefix(labels["helm.sh/chart"], "istiod-"); ours {
-			release = version
-		}
-	}
-	if release == "1.0.0" {
-		return ""
-	}
-	return release
 }
 
 // lookup returns a Namespace of the cluster; without one, or where it is not there yet, one with only a name.

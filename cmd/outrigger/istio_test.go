@@ -68,12 +68,6 @@ func TestConfigurationIsReadFromTheCluster(t *testing.T) {
 	}
 }
 
-func TestReleaseOfTheSourceTreeMeansNothing(t *testing.T) {
-	if got := releaseOf(map[string]string{"app.kubernetes.io/version": "1.0.0"}); got != "" {
-		t.Errorf("got %q", got)
-	}
-}
-
 func TestConfigFileMayBeTheKeyTheConfigMapOrATemplate(t *testing.T) {
 	const key = "policy: enabled\ntemplates:\n  sidecar: |\n    {{ if true }}\n"
 	const template = "metadata:\n  labels:\n    {{ if true }}\n"

@@ -16,8 +16,11 @@ import (
 	"github.com/spf13/cobra"
 	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
 	istioclient "istio.io/client-go/pkg/clientset/versioned"
+	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
 	corev1 "k8s.io/api/core/v1"
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/uuid"
 	"k8s.io/client-go/kubernetes"
@@ -29,6 +32,7 @@ import (
 	"k8s.io/klog/v2"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/manager"
 	"sigs.k8s.io/controller-runtime/pkg/metrics"
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
@@ -174,6 +178,7 @@ func injector(cluster *rest.Config, config api.Config, namespace string, jobs ma
 	if _, err := jobs.GetCache().GetInformer(context.Background(), &corev1.Namespace{}, cache.BlockUntilSynced(false)); err != nil {
 		return nil, nil, err
 	}
+	events := &webhook.Events{Client: client, Instance: instance()}
 	counts := webhook.NewMetrics(metrics.Registry)
 	istio := webhook.NewIstioConfiguration(webhook.IstioOptions{
 		Client: client, Metadata: objects, Istio: istioClient,
@@ -184,12 +189,51 @@ func injector(cluster *rest.Config, config api.Config, namespace string, jobs ma
 			Revision: config.Istio.Revision, NativeSidecars: config.Istio.NativeSidecars,
 			Platform: config.Istio.Platform, CompliancePolicy: config.Istio.CompliancePolicy,
 		},
-		Events:  jobs.GetEventRecorder("outrigger"),
+		Events:  events,
 		Metrics: counts,
 		Log:     logger.WithName("istio"),
 	})
-	handler := &webhook.Handler{Namespaces: webhook.NamespacesFrom(jobs.GetCache()), Config: istio, Metrics: counts, Log: logger.WithName("webhook")}
-	return istio, handler.HTTP(), nil
+	owners := webhook.NewOwnerEvents(webhook.OwnerEventsOptions{Events: events, Owners: objects, Registerer: metrics.Registry, Log: logger.WithName("webhook")})
+	if err := jobs.Add(owners); err != nil {
+		return nil, nil, err
+	}
+	handler := &webhook.Handler{
+		Namespaces: webhook.NamespacesFrom(jobs.GetCache()), Config: istio, Metrics: counts, Owners: owners, Log: logger.WithName("webhook"),
+	}
+	warnings, err := adviceAbout(config, istio, jobs)
+	if err != nil {
+		return nil, nil, err
+	}
+	return istio, webhook.Paths(handler.HTTP(), warnings), nil
+}
+
+// adviceAbout returns the paths of the validating webhook, which only warns; none if there is no such webhook.
+func adviceAbout(config api.Config, istio *webhook.IstioConfiguration, jobs manager.Manager) (map[string]http.Handler, error) {
+	if config.ValidatorName() == "" {
+		return map[string]http.Handler{}, nil
+	}
+	// Asked for now, so that a replica that is ready knows by which selectors pods are sent to it.
+	if _, err := jobs.GetCache().GetInformer(context.Background(), &admissionregistrationv1.MutatingWebhookConfiguration{}, cache.BlockUntilSynced(false)); err != nil {
+		return nil, err
+	}
+	return map[string]http.Handler{
+		webhook.WorkloadsPath: webhook.WorkloadAdvice(webhook.Workloads{
+			Namespaces: webhook.NamespacesFrom(jobs.GetCache()), Config: istio,
+			Entries: webhook.EntriesFrom(jobs.GetCache(), config.WebhookConfigurationName()),
+		}),
+	}, nil
+}
+
+// instance is the name under which this process reports: its pod's, else its host's.
+func instance() string {
+	if name := os.Getenv("POD_NAME"); name != "" {
+		return name
+	}
+	name, err := os.Hostname()
+	if err != nil {
+		return api.Outrigger // an Event must name somebody
+	}
+	return name
 }
 
 // restConfig returns how to reach the API server: by the file, else by KUBECONFIG, else by the pod's account.
@@ -232,7 +276,13 @@ func newManager(cluster *rest.Config, config api.Config, namespace string, logge
 		RetryPeriod:                   &election.RetryPeriod,
 		Metrics:                       metricsserver.Options{BindAddress: "0"},
 		HealthProbeBindAddress:        "0",
-		Cache:                         cache.Options{DefaultTransform: cache.TransformStripManagedFields()},
+		Cache: cache.Options{
+			DefaultTransform: cache.TransformStripManagedFields(),
+			// Our own webhook object alone: our rights name it.
+			ByObject: map[client.Object]cache.ByObject{
+				&admissionregistrationv1.MutatingWebhookConfiguration{}: {Field: fields.OneTermEqualSelector(metav1.ObjectNameField, config.WebhookConfigurationName())},
+			},
+		},
 
 		LeaderElectionResourceLockInterface: lock,
 	})
@@ -270,6 +320,7 @@ func certificates(config api.Config, client kubernetes.Interface, where placemen
 	return certs.New(certs.Options{
 		Client: client, Namespace: where.namespace, SecretName: config.Certificates.SecretName,
 		WebhookConfiguration: config.WebhookConfigurationName(),
+		Validator:            config.ValidatorName(),
 		Hosts:                hosts,
 		CADuration:           config.Certificates.CADuration,
 		LeafDuration:         config.Certificates.LeafDuration,

@@ -51,6 +51,15 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | 
 outrigger-sidecar-injector{{ include "outrigger.suffix" . }}
 {{- end }}
 
+{{- define "outrigger.validatorName" -}}
+outrigger-validator{{ include "outrigger.suffix" . }}
+{{- end }}
+
+{{/* What excludes namespaces from every entry of both webhook objects, as a list of expressions. */}}
+{{- define "outrigger.excluded" -}}
+{{- list (dict "key" "kubernetes.io/metadata.name" "operator" "NotIn" "values" (concat (list .Release.Namespace) .Values.webhook.excludedNamespaces | uniq)) | toYaml }}
+{{- end }}
+
 {{- define "outrigger.lastGoodName" -}}
 outrigger-last-good{{ include "outrigger.suffix" . }}
 {{- end }}
@@ -86,7 +95,7 @@ outrigger-last-good{{ include "outrigger.suffix" . }}
   "apiVersion" "config.outrigger.dev/v1alpha1"
   "kind" "Configuration"
   "istio" (merge (dict "revision" .Values.revision) (omit .Values.istio "revision" "revisions"))
-  "webhook" (pick .Values.webhook "port" "minTLSVersion")
+  "webhook" (pick .Values.webhook "port" "minTLSVersion" "warnings")
   "certificates" (merge (dict "secretName" (include "outrigger.secretName" .)) .Values.certificates (dict "hosts" $hosts))
   "routing" (merge (dict "enabled" (eq (include "outrigger.routingEnabled" .) "true")) .Values.routing)
   "shutdown" .Values.shutdown

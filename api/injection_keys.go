@@ -1,0 +1,211 @@
+package api
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+
+	"istio.io/api/annotation"
+	"istio.io/api/label"
+)
+
+// InjectKeyProblems returns a warning for every label and annotation of a Namespace, a pod or a pod's template that
+// looks like a word about injection and is none: misspelled, on the wrong kind of object, or unknown under our domain.
+// It is silent about words that are nobody's business here. The order is that of the keys, labels first.
+func InjectKeyProblems(object ObjectRef, labels, annotations map[string]string) []InjectProblem {
+	var problems []InjectProblem
+	for _, p := range []place{{object, labels, true}, {object, annotations, false}} {
+		var keys []string
+		for key := range p.words {
+			if concernsInjection(key) {
+				keys = append(keys, key)
+			}
+		}
+		slices.Sort(keys)
+		for _, key := range keys {
+			if problem, is := p.look(key, p.words[key]); is {
+				problems = append(problems, problem)
+			}
+		}
+	}
+	return problems
+}
+
+// UnreadableChoice is the warning about a choice between true and false that is neither.
+func UnreadableChoice(object ObjectRef, field, value string) InjectProblem {
+	return InjectProblem{
+		Object: object, Field: field, Value: value, Reason: InjectUnreadableChoice,
+		Message: "it is neither true nor false, so it counts as absent.", Advice: InjectUnreadableChoice.Advice(),
+	}
+}
+
+// place is the labels or the annotations of an object.
+type place struct {
+	object ObjectRef
+	words  map[string]string
+	labels bool
+}
+
+// concernsInjection keeps ordinary keys from being compared with all that are known.
+func concernsInjection(key string) bool {
+	for _, word := range []string{"istio", "inject", "sidecar", "outrigger"} {
+		if strings.Contains(key, word) {
+			return true
+		}
+	}
+	return false
+}
+
+// look returns what is wrong with one key and its value, if anything is.
+func (p place) look(key, value string) (InjectProblem, bool) {
+	problem := InjectProblem{Object: p.object, Field: AnnotationField(key), Value: value}
+	if p.labels {
+		problem.Field = LabelField(key)
+	}
+	if strings.HasPrefix(key, Domain+"/") {
+		return p.ownKey(problem, key)
+	}
+	if message, advice := p.misplaced(key); message != "" {
+		problem.Reason, problem.Message, problem.Advice = InjectMisplacedKey, message, advice
+		return problem, true
+	}
+	if near := nearest(key, istioKeys); near != "" {
+		problem.Reason, problem.Message, problem.Advice = InjectMisspelledKey, "nothing reads it; it looks like "+near+".", "Write "+near+"."
+		return problem, true
+	}
+	return p.value(problem, key, value)
+}
+
+// misplaced says what is wrong with the place of a key that is known; empty texts where nothing is.
+func (p place) misplaced(key string) (message, advice string) {
+	asAnnotation := strings.Contains(key, "sidecar.istio.io/") && istioKeys[key] || key == annotation.InjectTemplates.Name || key == annotation.ProxyConfig.Name
+	switch namespace := p.object.Kind == "Namespace"; {
+	case namespace && key == KeySidecarInject:
+		return "it is read on pods, not on a Namespace.", "Label the Namespace " + LabelInjection + "=enabled."
+	case namespace && !p.labels && (key == LabelInjection || key == LabelRevision):
+		return "it is read as a label, not as an annotation.", "Label the Namespace with it."
+	case !namespace && key == LabelInjection:
+		return "it is read on a Namespace, not on pods.", "Label the pod's template " + KeySidecarInject + "=true."
+	case !namespace && p.labels && key != KeySidecarInject && asAnnotation:
+		return "it is read as an annotation, not as a label.", "Write it under metadata.annotations."
+	}
+	return "", ""
+}
+
+// value looks at the value of a key that stands in its place.
+func (p place) value(problem InjectProblem, key, value string) (InjectProblem, bool) {
+	switch {
+	case key == LabelInjection && p.labels && looksEnabled(value):
+		problem.Reason = InjectMisspelledKey
+		problem.Message = fmt.Sprintf("only the word enabled injects, so pods of this Namespace get no sidecar because of %q.", value)
+		problem.Advice = fmt.Sprintf("kubectl label namespace %s %s=enabled --overwrite", p.object.Name, LabelInjection)
+		return problem, true
+	case key == annotation.SidecarNativeSidecar.Name && !p.labels && value != "true" && value != "false",
+		key == annotation.SidecarRewriteAppHTTPProbers.Name && !p.labels && !isBool(value):
+		return UnreadableChoice(p.object, problem.Field, value), true
+	}
+	return problem, false
+}
+
+func isBool(text string) bool {
+	_, err := strconv.ParseBool(text)
+	return err == nil
+}
+
+// looksEnabled tells whether a word that is not "enabled" was meant to be.
+func looksEnabled(value string) bool {
+	lower := strings.ToLower(value)
+	switch {
+	case value == "enabled":
+		return false
+	case slices.Contains([]string{"true", "yes", "y", "on", "1", "inject"}, lower):
+		return true
+	}
+	return lower != "" && distance(lower, "enabled") <= 2
+}
+
+// ownKey looks at a key under our domain. On a Namespace routing tells of them itself.
+func (p place) ownKey(problem InjectProblem, key string) (InjectProblem, bool) {
+	if p.object.Kind == "Namespace" {
+		return problem, false
+	}
+	own := map[string]bool{}
+	for _, known := range RoutingKeys() {
+		if known.Key == key {
+			problem.Reason = InjectMisplacedKey
+			problem.Message = "it is read on a " + strings.Join(known.On, " or a ") + ", not on pods."
+			problem.Advice = "Write it there."
+			return problem, true
+		}
+		own[known.Key] = true
+	}
+	problem.Reason = InjectUnknownKey
+	problem.Message, problem.Advice = "Outrigger has no such key.", InjectUnknownKey.Advice()
+	if near := nearest(key, own); near != "" {
+		problem.Advice = "It looks like " + near + ", which is read on a Service or a Namespace, not on pods."
+	}
+	return problem, true
+}
+
+// istioKeys are the labels and annotations of Istio, those of pods and of Namespaces together.
+var istioKeys = knownToIstio()
+
+func knownToIstio() map[string]bool {
+	known := map[string]bool{LabelInjection: true}
+	for _, instance := range annotation.AllResourceAnnotations() {
+		known[instance.Name] = true
+	}
+	for _, instance := range label.AllResourceLabels() {
+		known[instance.Name] = true
+	}
+	// Read by the injector, its template or the agent, and not among those that Istio documents.
+	for _, name := range []string{"sidecar.istio.io/capNetBindService", "sidecar.istio.io/enableCoreDump", "prometheus.istio.io/scrape-targets", "prometheus.istio.io/secure-port"} {
+		known[name] = true
+	}
+	return known
+}
+
+// nearest returns the known key that is at most two slips away from one that is not known, the first in order where
+// several are; "" if there is none.
+func nearest(key string, known map[string]bool) string {
+	if known[key] {
+		return ""
+	}
+	best, least := "", 3
+	for _, candidate := range slices.Sorted(maps.Keys(known)) {
+		if d := distance(strings.ToLower(key), strings.ToLower(candidate)); d < least {
+			best, least = candidate, d
+		}
+	}
+	return best
+}
+
+// distance counts the slips between two texts: a byte too many, one missing, one wrong, or two neighbours swapped. More
+// than two are not counted out.
+func distance(a, b string) int {
+	if len(a)-len(b) > 2 || len(b)-len(a) > 2 {
+		return 3
+	}
+	// The rows of the table of distances between beginnings of a and b: two back, one back, this one.
+	before, last, row := make([]int, len(b)+1), make([]int, len(b)+1), make([]int, len(b)+1)
+	for j := range last {
+		last[j] = j
+	}
+	for i := 1; i <= len(a); i++ {
+		row[0] = i
+		for j := 1; j <= len(b); j++ {
+			wrong := 1
+			if a[i-1] == b[j-1] {
+				wrong = 0
+			}
+			row[j] = min(last[j]+1, row[j-1]+1, last[j-1]+wrong)
+			if i > 1 && j > 1 && a[i-1] == b[j-2] && a[i-2] == b[j-1] {
+				row[j] = min(row[j], before[j-2]+1)
+			}
+		}
+		before, last, row = last, row, before
+	}
+	return last[len(b)]
+}

@@ -1,0 +1,36 @@
+package outrigger
+
+import (
+	"os"
+	"regexp"
+	"strings"
+	"testing"
+
+	"outrigger.dev/outrigger/api"
+)
+
+// Every reason that a user may meet has a row that says what it means and what to do, and every row a reason.
+func TestEveryInjectReasonIsExplained(t *testing.T) {
+	text, err := os.ReadFile("docs/troubleshooting.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, rest, _ := strings.Cut(string(text), "\n## Reasons of injection\n")
+	rows, _, _ := strings.Cut(rest, "\n## ")
+	explained := map[string]bool{}
+	for _, row := range regexp.MustCompile("(?m)^\\| `(\\w+)` \\| (.+?) \\| (.+?) \\|$").FindAllStringSubmatch(rows, -1) {
+		if explained[row[1]] {
+			t.Errorf("%s has two rows", row[1])
+		}
+		explained[row[1]] = true
+	}
+	for _, reason := range api.InjectReasons() {
+		if !explained[string(reason.Reason)] {
+			t.Errorf("docs/troubleshooting.md does not say what to do about %s", reason.Reason)
+		}
+		delete(explained, string(reason.Reason))
+	}
+	for name := range explained {
+		t.Errorf("docs/troubleshooting.md explains %s, which is no reason of injection", name)
+	}
+}

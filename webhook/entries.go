@@ -1,0 +1,63 @@
+package webhook
+
+import (
+	"context"
+	"fmt"
+
+	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+)
+
+// PodSelector tells whether the API server would ask us about a pod.
+type PodSelector interface {
+	// Selects returns whether an entry of our webhook object selects pods with these labels in the namespace.
+	Selects(ctx context.Context, namespace *corev1.Namespace, podLabels map[string]string) (bool, error)
+}
+
+// EntriesFrom returns a PodSelector on a cache that holds our MutatingWebhookConfiguration of that name. It goes by the
+// selectors of the live object; the conditions of the chart beside them repeat what the decision itself says.
+func EntriesFrom(reader client.Reader, name string) PodSelector { return entries{reader, name} }
+
+type entries struct {
+	reader client.Reader
+	name   string
+}
+
+func (e entries) Selects(ctx context.Context, namespace *corev1.Namespace, podLabels map[string]string) (bool, error) {
+	object := &admissionregistrationv1.MutatingWebhookConfiguration{}
+	err := e.reader.Get(ctx, client.ObjectKey{Name: e.name}, object)
+	if apierrors.IsNotFound(err) {
+		return false, nil // nobody asks us about any pod
+	}
+	if err != nil {
+		return false, fmt.Errorf("reading MutatingWebhookConfiguration %s: %w", e.name, err)
+	}
+	for _, entry := range object.Webhooks {
+		is, err := matches(entry.NamespaceSelector, namespace.Labels)
+		if err == nil && is {
+			is, err = matches(entry.ObjectSelector, podLabels)
+		}
+		if err != nil {
+			return false, fmt.Errorf("MutatingWebhookConfiguration %s: webhooks[%s]: %w", e.name, entry.Name, err)
+		}
+		if is {
+			return true, nil
+		}
+	}
+	return false, nil
+}
+
+func matches(selector *metav1.LabelSelector, set map[string]string) (bool, error) {
+	if selector == nil {
+		return true, nil // an absent selector selects everything; LabelSelectorAsSelector says nothing
+	}
+	parsed, err := metav1.LabelSelectorAsSelector(selector)
+	if err != nil {
+		return false, err
+	}
+	return parsed.Matches(labels.Set(set)), nil
+}

@@ -1,0 +1,70 @@
+package webhook
+
+import (
+	"context"
+	"fmt"
+	"hash/fnv"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	eventsv1 "k8s.io/api/events/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/kubernetes"
+
+	"outrigger.dev/outrigger/api"
+)
+
+// Events writes Events that all replicas together write once: the name of an Event is made of what it tells, so whoever
+// comes second finds it there. It is told again when the API server has forgotten it, after an hour as a rule, if the
+// matter still stands then.
+type Events struct {
+	Client   kubernetes.Interface
+	Instance string // who reports: the name of our pod
+}
+
+// event is what one Event tells.
+type event struct {
+	about                corev1.ObjectReference
+	kind                 string // corev1.EventTypeNormal or EventTypeWarning
+	reason, action, note string
+	// same makes the Event one with those of the same object and reason that have the same text here.
+	same string
+}
+
+// maxNote is how long the API server lets the note of an Event be.
+const maxNote = 1024 - len("...")
+
+// write returns whether this call wrote the Event; false without an error means that it is there already.
+func (e *Events) write(ctx context.Context, told event) (bool, error) {
+	now := time.Now()
+	namespace := told.about.Namespace
+	if namespace == "" {
+		namespace = metav1.NamespaceDefault
+	}
+	_, err := e.Client.EventsV1().Events(namespace).Create(ctx, &eventsv1.Event{
+		ObjectMeta:          metav1.ObjectMeta{Namespace: namespace, Name: told.name()},
+		EventTime:           metav1.NewMicroTime(now),
+		ReportingController: api.Outrigger,
+		ReportingInstance:   api.Shorten(e.Instance, 128-len("...")),
+		Regarding:           told.about,
+		Type:                told.kind,
+		Reason:              told.reason,
+		Action:              told.action,
+		Note:                api.Shorten(told.note, maxNote),
+	}, metav1.CreateOptions{})
+	switch {
+	case apierrors.IsAlreadyExists(err):
+		return false, nil
+	case err != nil:
+		return false, fmt.Errorf("writing Event %s on %s %s/%s: %w", told.reason, told.about.Kind, told.about.Namespace, told.about.Name, err)
+	}
+	return true, nil
+}
+
+// name returns the name of the Event, which is the object's and a hash.
+func (e event) name() string {
+	hash := fnv.New64a()
+	_, _ = fmt.Fprintf(hash, "%s\x00%s\x00%s", e.about.UID, e.reason, e.same) // never fails
+	return fmt.Sprintf("%.200s.%016x", e.about.Name, hash.Sum64())
+}

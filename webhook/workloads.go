@@ -1,0 +1,214 @@
+package webhook
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/webhook/admission"
+
+	"outrigger.dev/outrigger/api"
+	"outrigger.dev/outrigger/inject"
+)
+
+// WorkloadsPath is where WorkloadAdvice is served.
+const WorkloadsPath = "/validate/workloads"
+
+// Workloads is what WorkloadAdvice needs to know.
+type Workloads struct {
+	Namespaces NamespaceReader
+	Config     ConfigSource
+	Entries    PodSelector
+}
+
+// WorkloadAdvice answers CREATE and UPDATE of workloads with what would become of their pods, where that is not what one
+// would expect: the very decision of the pods' webhook, on the pod that the workload's controller would send. Nothing is
+// said of a workload that another object made, nor on an update that leaves the pods as they are.
+func WorkloadAdvice(w Workloads) http.Handler {
+	return advice(func(ctx context.Context, request admission.Request) ([]string, error) {
+		if len(request.Object.Raw) == 0 {
+			return nil, errNoObject(request)
+		}
+		after, before := &workload{}, &workload{}
+		if err := json.Unmarshal(request.Object.Raw, after); err != nil {
+			return nil, fmt.Errorf("decoding the %s of the request: %w", request.Kind.Kind, err)
+		}
+		if len(request.OldObject.Raw) > 0 {
+			if err := json.Unmarshal(request.OldObject.Raw, before); err != nil {
+				return nil, fmt.Errorf("decoding the old %s of the request: %w", request.Kind.Kind, err)
+			}
+		}
+		if byCluster(request) || after.DeletionTimestamp != nil || metav1.GetControllerOfNoCopy(after) != nil || after.same(before) {
+			return nil, nil
+		}
+		after.Namespace = request.Namespace
+		problems, err := w.problems(ctx, after)
+		if err != nil {
+			return nil, err
+		}
+		var warnings []string
+		for _, problem := range problems {
+			warnings = append(warnings, string(problem.Reason)+": "+problem.String())
+		}
+		return warnings, nil
+	})
+}
+
+// workload is what all built-in kinds that make pods have in common. One of the two templates is there.
+type workload struct {
+	metav1.TypeMeta   `json:",inline"`
+	metav1.ObjectMeta `json:"metadata"`
+
+	Spec struct {
+		Template    json.RawMessage `json:"template"`
+		JobTemplate struct {
+			Spec struct {
+				Template json.RawMessage `json:"template"`
+			} `json:"spec"`
+		} `json:"jobTemplate"`
+	} `json:"spec"`
+}
+
+// template returns the pod template as it stands, and where.
+func (w *workload) template() (raw []byte, path string) {
+	if len(w.Spec.JobTemplate.Spec.Template) > 0 {
+		return w.Spec.JobTemplate.Spec.Template, "spec.jobTemplate.spec.template."
+	}
+	return w.Spec.Template, "spec.template."
+}
+
+// same tells whether two versions of a workload make the same pods and say the same of injection.
+func (w *workload) same(before *workload) bool {
+	is, _ := w.template()
+	was, _ := before.template()
+	return bytes.Equal(is, was) && len(w.misplaced(nil)) == len(before.misplaced(nil))
+}
+
+// problems returns what the user should know of the workload's pods, as Problems of the workload.
+func (w Workloads) problems(ctx context.Context, made *workload) ([]api.InjectProblem, error) {
+	raw, path := made.template()
+	template := corev1.PodTemplateSpec{}
+	if err := json.Unmarshal(raw, &template); err != nil {
+		return nil, fmt.Errorf("decoding the pod template of %s %s: %w", made.Kind, made.Name, err)
+	}
+	namespace := w.Namespaces.Namespace(ctx, made.Namespace)
+	selected, err := w.Entries.Selects(ctx, namespace, template.Labels)
+	if err != nil {
+		return nil, err
+	}
+	request := inject.Request{Pod: podOf(made, template), Namespace: namespace, Path: "/inject"}
+	problems, err := w.decided(request, selected)
+	if err != nil {
+		return nil, err
+	}
+	problems = append(append(problems, made.misplaced(request.Pod)...), inject.WarnNamespace(namespace)...)
+	for i := range problems {
+		problems[i] = ofWorkload(problems[i], made, path)
+	}
+	return problems, nil
+}
+
+// decided returns what the decision about the pod says; for a pod that the API server would not ask about, whether that
+// is for a word that was meant to say otherwise.
+func (w Workloads) decided(request inject.Request, selected bool) ([]api.InjectProblem, error) {
+	if !selected {
+		return notSelected(request), nil
+	}
+	config, err := w.Config.Current()
+	if err != nil {
+		return nil, err
+	}
+	_, report, err := inject.Pod(request, config)
+	if err != nil {
+		return nil, fmt.Errorf("deciding about a pod: %w", err)
+	}
+	problems := report.Problems
+	if skipIsNews(report) {
+		problems = append(problems, skipped(request.Pod, report))
+	}
+	return problems, nil
+}
+
+// skipped is the answer to "why has my pod no sidecar?" as a Problem.
+func skipped(pod *corev1.Pod, report inject.Report) api.InjectProblem {
+	name := pod.Name
+	if name == "" {
+		name = pod.GenerateName + "*"
+	}
+	return api.InjectProblem{
+		Object: api.ObjectRef{Kind: "Pod", Namespace: pod.Namespace, Name: name}, Reason: report.Reason,
+		Message: "no sidecar: " + report.Message + ".", Advice: report.Reason.Advice(),
+	}
+}
+
+// notSelected returns what looks as if the pod was to be injected, where no entry of ours selects it.
+func notSelected(request inject.Request) []api.InjectProblem {
+	pod, namespace := request.Pod, request.Namespace
+	object := api.ObjectRef{Kind: "Pod", Namespace: pod.Namespace}
+	problems := inject.WarnWords(request)
+	label, labelled := pod.Labels[api.KeySidecarInject]
+	if labelled && label != "true" && label != "false" && label != "" {
+		problems = append(problems, api.UnreadableChoice(object, api.LabelField(api.KeySidecarInject), label))
+	}
+	if annotation := pod.Annotations[api.KeySidecarInject]; annotation == "true" && !labelled && namespace.Labels[api.LabelInjection] == "" && namespace.Labels[api.LabelRevision] == "" {
+		problems = append(problems, api.InjectProblem{
+			Object: object, Field: api.AnnotationField(api.KeySidecarInject), Value: annotation, Reason: api.InjectMisplacedKey,
+			Message: "in a Namespace that is not labelled only a label of this name injects.",
+			Advice:  "Write it under metadata.labels of the pod's template.",
+		})
+	}
+	return problems
+}
+
+// misplaced returns the words about injection that stand on the workload itself, where nothing reads them, and not on
+// its pods, where they belong.
+func (w *workload) misplaced(pod *corev1.Pod) []api.InjectProblem {
+	var problems []api.InjectProblem
+	for _, key := range []string{api.KeySidecarInject, "inject.istio.io/templates", "proxy.istio.io/config", "sidecar.istio.io/nativeSidecar"} {
+		for _, words := range []struct {
+			own   map[string]string
+			field string
+		}{{w.Labels, api.LabelField(key)}, {w.Annotations, api.AnnotationField(key)}} {
+			value, written := words.own[key]
+			if !written || pod != nil && (pod.Labels[key] != "" || pod.Annotations[key] != "") {
+				continue
+			}
+			problems = append(problems, api.InjectProblem{
+				Object: api.ObjectRef{Kind: w.Kind, Namespace: w.Namespace, Name: w.Name}, Field: words.field, Value: value, Reason: api.InjectMisplacedKey,
+				Message: "it is read on pods, not on a " + w.Kind + ".", Advice: "Write it under the metadata of the pod's template.",
+			})
+		}
+	}
+	return problems
+}
+
+// podOf returns the pod that the workload's controller would send.
+func podOf(made *workload, template corev1.PodTemplateSpec) *corev1.Pod {
+	generated := inject.Generated(made.TypeMeta, made.Name, template.Labels)
+	pod := &corev1.Pod{ObjectMeta: *template.ObjectMeta.DeepCopy(), Spec: template.Spec}
+	pod.Namespace, pod.Name, pod.GenerateName, pod.OwnerReferences = made.Namespace, "", generated.GenerateName, generated.OwnerReferences
+	for key, value := range generated.Labels {
+		if pod.Labels == nil {
+			pod.Labels = map[string]string{}
+		}
+		pod.Labels[key] = value
+	}
+	return pod
+}
+
+// ofWorkload says of the workload's template what is said of its pod.
+func ofWorkload(problem api.InjectProblem, made *workload, path string) api.InjectProblem {
+	if problem.Object.Kind != "Pod" {
+		return problem
+	}
+	problem.Object = api.ObjectRef{Kind: made.Kind, Namespace: made.Namespace, Name: made.Name + strings.TrimSuffix(made.GenerateName, "-")}
+	if problem.Field != "" {
+		problem.Field = path + problem.Field
+	}
+	return problem
+}
