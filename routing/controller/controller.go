@@ -72,6 +72,8 @@ type reconciler struct {
 	options Options
 	reader  client.Reader // the caches
 	writer  client.Client // the API server
+	pods    *podStore
+	seen    *attention
 	others  *elsewhere
 	teller  *teller
 	now     func() time.Time
@@ -84,6 +86,7 @@ func (r *reconciler) Reconcile(ctx context.Context, request reconcile.Request) (
 		return reconcile.Result{}, fmt.Errorf("read the cluster for Service %s: %w", request, err)
 	}
 	if observed == nil {
+		r.seen.forget(request.NamespacedName)
 		r.teller.forget(request.NamespacedName)
 		return reconcile.Result{}, nil
 	}
@@ -97,11 +100,26 @@ func (r *reconciler) Reconcile(ctx context.Context, request reconcile.Request) (
 	if again {
 		return reconcile.Result{RequeueAfter: lookAgain}, nil
 	}
+	if r.podsMoved(observed, plan.Problems) {
+		return reconcile.Result{RequeueAfter: time.Millisecond}, nil
+	}
 	if plan.Next.IsZero() {
 		return reconcile.Result{}, nil
 	}
 	// A RequeueAfter of zero would mean never.
 	return reconcile.Result{RequeueAfter: max(time.Millisecond, plan.Next.Sub(now))}, nil
+}
+
+// podsMoved notes from which pods the plan was made, and reports whether they are others by now: nobody may have said so
+// while the ones before were noted.
+func (r *reconciler) podsMoved(observed *routing.Observed, problems []api.RouteProblem) bool {
+	service := client.ObjectKeyFromObject(observed.Service)
+	r.seen.note(service, seenPods{
+		versionLabel: observed.Intent.VersionLabel, groups: observed.Pods, none: !dependsOnPods(observed), closely: closely(observed, problems),
+	})
+	return r.seen.differs(service, func(versionLabel string) []routing.PodGroup {
+		return r.pods.groups(service.Namespace, observed.Service.Spec.Selector, versionLabel)
+	})
 }
 
 // teller tells the user, each thing once.

@@ -57,18 +57,21 @@ func newStage(t *testing.T, annotations map[string]string) *stage {
 		s.writes++
 		return do()
 	}
-	cluster := fake.NewClientBuilder().WithScheme(scheme).WithReturnManagedFields().WithObjects(world(annotations)...).
-		WithInterceptorFuncs(interceptor.Funcs{
-			Create: func(ctx context.Context, c client.WithWatch, o client.Object, options ...client.CreateOption) error {
-				return write(func() error { return c.Create(ctx, o, options...) })
-			},
-			Patch: func(ctx context.Context, c client.WithWatch, o client.Object, p client.Patch, options ...client.PatchOption) error {
-				return write(func() error { return c.Patch(ctx, o, p, options...) })
-			},
-			Delete: func(ctx context.Context, c client.WithWatch, o client.Object, options ...client.DeleteOption) error {
-				return write(func() error { return c.Delete(ctx, o, options...) })
-			},
-		}).Build()
+	builder := fake.NewClientBuilder().WithScheme(scheme).WithReturnManagedFields().WithObjects(world(annotations)...)
+	for _, index := range indexes("cluster.local") {
+		builder.WithIndex(index.object, index.field, index.extract)
+	}
+	cluster := builder.WithInterceptorFuncs(interceptor.Funcs{
+		Create: func(ctx context.Context, c client.WithWatch, o client.Object, options ...client.CreateOption) error {
+			return write(func() error { return c.Create(ctx, o, options...) })
+		},
+		Patch: func(ctx context.Context, c client.WithWatch, o client.Object, p client.Patch, options ...client.PatchOption) error {
+			return write(func() error { return c.Patch(ctx, o, p, options...) })
+		},
+		Delete: func(ctx context.Context, c client.WithWatch, o client.Object, options ...client.DeleteOption) error {
+			return write(func() error { return c.Delete(ctx, o, options...) })
+		},
+	}).Build()
 	teller := newTeller()
 	teller.recorder = s.recorder
 	s.reconciler = &reconciler{
@@ -77,11 +80,28 @@ func newStage(t *testing.T, annotations map[string]string) *stage {
 			DefaultGoneWindow: 5 * time.Minute, DefaultGoneAfter: 30 * time.Second,
 			Expose: api.ExposeEnabled, AllowWildcardHost: true, ClusterDomain: "cluster.local", MaxVersions: 20,
 		}},
-		reader: cluster, writer: cluster, teller: teller,
+		reader: cluster, writer: cluster, teller: teller, pods: newPodStore(), seen: newAttention(),
 		now:    func() time.Time { return s.now },
 		others: &elsewhere{present: func(context.Context, string) bool { return false }},
 	}
+	s.fillPods()
 	return s
+}
+
+// fillPods does what the Reflector does: the store holds the pods of the cluster.
+func (s *stage) fillPods() {
+	s.t.Helper()
+	var list corev1.PodList
+	if err := s.reader.List(context.Background(), &list); err != nil {
+		s.t.Fatal(err)
+	}
+	var items []any
+	for i := range list.Items {
+		items = append(items, entryOf(&list.Items[i]))
+	}
+	if err := s.pods.Replace(items, ""); err != nil {
+		s.t.Fatal(err)
+	}
 }
 
 func world(annotations map[string]string) []client.Object {
