@@ -222,10 +222,19 @@ func TestChangesWhatStands(t *testing.T) {
 	if words, there := vs.Annotations[api.AnnotationWords]; there {
 		t.Errorf("what is no longer written stays: %s", words)
 	}
-	for _, entry := range vs.ManagedFields {
-		if createdByUs(entry) {
-			t.Errorf("owned by the create still: %v", entry)
-		}
+}
+
+// What was written by the create goes as well when it is no longer written.
+func TestTakesAwayWhatItCreated(t *testing.T) {
+	s := newStage(t, map[string]string{api.AnnotationWeights: "v1=1,v2=3"})
+	s.settle()
+	if words := s.route().Annotations[api.AnnotationWords]; words == "" {
+		t.Error("the words are not recorded")
+	}
+	s.annotate(nil)
+	s.settle()
+	if words, there := s.route().Annotations[api.AnnotationWords]; there {
+		t.Errorf("what is no longer written stays: %s", words)
 	}
 }
 
