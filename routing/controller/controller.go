@@ -39,6 +39,7 @@ type Controller struct {
 	manager ctrl.Manager
 	log     logr.Logger
 	teller  *teller
+	paced   *pacedRecorder
 }
 
 // New returns a Controller; SetupWithManager makes it run.
@@ -54,7 +55,8 @@ func New(options Options) *Controller {
 func (c *Controller) SetupWithManager(manager ctrl.Manager) error {
 	c.manager = manager
 	c.log = manager.GetLogger().WithName(controllerName)
-	c.teller.recorder = manager.GetEventRecorder(api.ManagedBy)
+	c.paced = newPacedRecorder(manager.GetEventRecorder(api.ManagedBy), manager.GetScheme())
+	c.teller.recorder = c.paced
 	if err := c.teller.register(c.options.Registerer); err != nil {
 		return fmt.Errorf("metrics of routing: %w", err)
 	}

@@ -40,6 +40,7 @@ func (c *Controller) Start(ctx context.Context) error {
 	var running sync.WaitGroup
 	defer running.Wait()
 	defer cancel()
+	running.Go(func() { c.paced.run(ctx) })
 	definitions, err := c.newCache(cache.Options{DefaultTransform: bare})
 	if err != nil {
 		return fmt.Errorf("cache of CustomResourceDefinitions: %w", err)

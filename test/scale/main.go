@@ -96,6 +96,11 @@ func (w *world) coldStarts(ctx context.Context) error {
 		if err := w.wantWrites(ctx, "cold start", 2*w.services); err != nil {
 			return err
 		}
+		now, err := w.controller.look(ctx, false)
+		if err != nil {
+			return err
+		}
+		fmt.Printf("  %d reconciles, %.2f s of CPU\n", now.Reconciles, now.CPU)
 		if round == 1 {
 			break
 		}

@@ -78,6 +78,7 @@ func newWorld(ctx context.Context, s size) (_ *world, err error) {
 		ControlPlaneStartTimeout: time.Minute, ControlPlaneStopTimeout: time.Minute,
 	}
 	w.environment.ControlPlane.Etcd.Configure().Set("quota-backend-bytes", quotaBytes)
+	w.environment.ControlPlane.APIServer.Configure().Set("service-cluster-ip-range", "10.96.0.0/16")
 	config, err := w.environment.Start()
 	if err != nil {
 		return nil, err
