@@ -75,12 +75,8 @@ func newStage(t *testing.T, annotations map[string]string) *stage {
 	teller := newTeller()
 	teller.recorder = s.recorder
 	s.reconciler = &reconciler{
-		options: Options{RootNamespace: "istio-system", Settings: api.RoutingSettings{
-			Settle: 2 * time.Second, PropagationDelay: 2 * time.Second, SubsetRetention: time.Minute, SplitAge: 5 * time.Minute,
-			DefaultGoneWindow: 5 * time.Minute, DefaultGoneAfter: 30 * time.Second,
-			Expose: api.ExposeEnabled, AllowWildcardHost: true, ClusterDomain: "cluster.local", MaxVersions: 20,
-		}},
-		reader: cluster, writer: cluster, teller: teller, pods: newPodStore(), seen: newAttention(),
+		options: Options{RootNamespace: "istio-system", Settings: settings()},
+		reader:  cluster, writer: cluster, teller: teller, pods: newPodStore(), seen: newAttention(),
 		now:    func() time.Time { return s.now },
 		others: &elsewhere{present: func(context.Context, string) bool { return false }},
 	}
@@ -101,6 +97,14 @@ func (s *stage) fillPods() {
 	}
 	if err := s.pods.Replace(items, ""); err != nil {
 		s.t.Fatal(err)
+	}
+}
+
+func settings() api.RoutingSettings {
+	return api.RoutingSettings{
+		Settle: 2 * time.Second, PropagationDelay: 2 * time.Second, SubsetRetention: time.Minute, SplitAge: 5 * time.Minute,
+		DefaultGoneWindow: 5 * time.Minute, DefaultGoneAfter: 30 * time.Second,
+		Expose: api.ExposeEnabled, AllowWildcardHost: true, ClusterDomain: "cluster.local", MaxVersions: 20,
 	}
 }
 

@@ -107,12 +107,8 @@ func (f *fleet) restart() {
 	teller.recorder = &events.FakeRecorder{}
 	pods := newPodStore()
 	f.reconciler = &reconciler{
-		options: Options{RootNamespace: "istio-system", Settings: api.RoutingSettings{
-			Settle: 2 * time.Second, PropagationDelay: 2 * time.Second, SubsetRetention: time.Minute, SplitAge: 5 * time.Minute,
-			DefaultGoneWindow: 5 * time.Minute, DefaultGoneAfter: 30 * time.Second,
-			Expose: api.ExposeEnabled, AllowWildcardHost: true, ClusterDomain: "cluster.local", MaxVersions: 20,
-		}},
-		reader: f.cluster, writer: f.cluster, teller: teller, pods: pods, seen: newAttention(),
+		options: Options{RootNamespace: "istio-system", Settings: settings()},
+		reader:  f.cluster, writer: f.cluster, teller: teller, pods: pods, seen: newAttention(),
 		now:    func() time.Time { return f.now },
 		others: &elsewhere{present: func(context.Context, string) bool { return false }},
 	}
