@@ -169,6 +169,9 @@ func (w *world) shifts(ctx context.Context) error {
 		}
 		taken = append(taken, d)
 	}
+	if err := w.controller.quiet(ctx); err != nil {
+		return err
+	}
 	slices.Sort(taken)
 	fmt.Printf("annotation to object, %d Services: p50 %v, p99 %v\n", len(taken),
 		taken[len(taken)/2].Round(time.Millisecond), taken[len(taken)*99/100].Round(time.Millisecond))
