@@ -35,6 +35,7 @@ type Config struct {
 	release  release
 	settings Settings
 	facts    Facts
+	cache    *cache // of this configuration with these facts; nil keeps nothing
 }
 
 // Facts are what injection depends on in the cluster, beside Istio's ConfigMaps.
@@ -43,12 +44,6 @@ type Facts struct {
 	// nothing is known of nodes.
 	Nodes        map[string]string
 	ProxyConfigs []*networkingv1beta1.ProxyConfig
-}
-
-// parsedTemplate is a template with what was found out about it when it was parsed.
-type parsedTemplate struct {
-	*template.Template
-	sideEffects bool // it calls functions that change their arguments, so it gets its own copy of the data
 }
 
 // injectorConfig is the document under the key "config". Keys that are not listed are ignored, as Istio's chart writes
@@ -63,10 +58,18 @@ type injectorConfig struct {
 	InjectedAnnotations  map[string]string      `json:"injectedAnnotations"`
 }
 
-// With returns the same configuration with facts of the cluster.
+// With returns the same configuration with facts of the cluster. What was worked out with other facts is forgotten.
 func (c *Config) With(facts Facts) *Config {
 	changed := *c
 	changed.facts = facts
+	changed.cache = newCache(cacheLimit)
+	return &changed
+}
+
+// Uncached returns the same configuration that keeps nothing of what it works out, to compare with.
+func (c *Config) Uncached() *Config {
+	changed := *c
+	changed.cache = nil
 	return &changed
 }
 
@@ -107,6 +110,7 @@ func Parse(source Source) (*Config, []api.InjectProblem, error) {
 	if err != nil {
 		return nil, nil, err
 	}
+	c.cache = newCache(cacheLimit)
 	return c, warnings, nil
 }
 
@@ -119,7 +123,9 @@ func (c *Config) parseTemplates(texts map[string]string) (map[string]*parsedTemp
 		if err != nil {
 			return nil, explainGone(fmt.Errorf("template %q does not parse: %w", name, err))
 		}
-		out[name] = &parsedTemplate{Template: parsed, sideEffects: hasSideEffects(parsed)}
+		if out[name], err = c.specialised(newParsedTemplate(parsed), functions); err != nil {
+			return nil, err
+		}
 	}
 	return out, nil
 }
@@ -177,11 +183,11 @@ func (c *Config) proveTemplate(name string, pod *corev1.Pod) error {
 	if err != nil {
 		return err
 	}
-	rendered, err := job.render(name)
+	r, err := job.render(name)
 	if err != nil {
 		return err
 	}
-	_, err = overlayPod(pod, rendered)
+	_, err = r.over(pod)
 	return err
 }
 

@@ -1,7 +1,6 @@
 package inject
 
 import (
-	"fmt"
 	"maps"
 	"reflect"
 	"slices"
@@ -36,55 +35,65 @@ func faultsOf(pod *corev1.Pod) map[string]string {
 	}{{"spec.initContainers", pod.Spec.InitContainers}, {"spec.containers", pod.Spec.Containers}} {
 		for i := range list.containers {
 			c := &list.containers[i]
-			field := fmt.Sprintf("%s[%s]", list.field, c.Name)
+			note := func(below, fault string) { faults[list.field+"["+c.Name+"]"+below] = fault }
 			if names[c.Name] {
-				faults[field] = fmt.Sprintf("two containers are named %s", c.Name)
+				note("", "two containers are named "+c.Name)
 			}
 			names[c.Name] = true
-			containerFaults(c, field, faults)
+			containerFaults(c, note)
 		}
 	}
 	volumeFaults(pod, faults)
 	return faults
 }
 
-func containerFaults(c *corev1.Container, field string, faults map[string]string) {
-	for name, probe := range map[string]*corev1.Probe{"readinessProbe": c.ReadinessProbe, "livenessProbe": c.LivenessProbe, "startupProbe": c.StartupProbe} {
-		if probe != nil && set(probe.HTTPGet, probe.TCPSocket, probe.GRPC, probe.Exec) > 1 {
-			faults[field+"."+name] = "the probe has two handlers"
+// containerFaults notes the faults of a container, by what stands behind its field.
+func containerFaults(c *corev1.Container, note func(below, fault string)) {
+	for _, p := range []struct {
+		name  string
+		probe *corev1.Probe
+	}{{"readinessProbe", c.ReadinessProbe}, {"livenessProbe", c.LivenessProbe}, {"startupProbe", c.StartupProbe}} {
+		if p.probe != nil && set(p.probe.HTTPGet, p.probe.TCPSocket, p.probe.GRPC, p.probe.Exec) > 1 {
+			note("."+p.name, "the probe has two handlers")
 		}
 	}
-	paths, ports := map[string]bool{}, map[string]bool{}
-	for _, mount := range c.VolumeMounts {
-		if paths[mount.MountPath] {
-			faults[field+".volumeMounts["+mount.MountPath+"]"] = "two volumes are mounted at " + mount.MountPath
+	duplicates(c.VolumeMounts, func(m *corev1.VolumeMount) string { return m.MountPath }, func(path string) {
+		note(".volumeMounts["+path+"]", "two volumes are mounted at "+path)
+	})
+	duplicates(c.Ports, func(p *corev1.ContainerPort) string { return p.Name }, func(name string) {
+		if name != "" {
+			note(".ports["+name+"]", "two ports are named "+name)
 		}
-		paths[mount.MountPath] = true
+	})
+}
+
+// duplicates shows every name that several elements have.
+func duplicates[T any](list []T, name func(*T) string, found func(name string)) {
+	if unique(list, name) {
+		return
 	}
-	for _, port := range c.Ports {
-		if port.Name != "" && ports[port.Name] {
-			faults[field+".ports["+port.Name+"]"] = "two ports are named " + port.Name
+	seen := make(map[string]bool, len(list))
+	for i := range list {
+		if n := name(&list[i]); seen[n] {
+			found(n)
+		} else {
+			seen[n] = true
 		}
-		ports[port.Name] = true
 	}
 }
 
 func volumeFaults(pod *corev1.Pod, faults map[string]string) {
-	names := map[string]bool{}
-	for _, volume := range pod.Spec.Volumes {
-		field := "spec.volumes[" + volume.Name + "]"
-		if names[volume.Name] {
-			faults[field] = "two volumes are named " + volume.Name
-		}
-		names[volume.Name] = true
-		source, sources := reflect.ValueOf(volume.VolumeSource), 0
+	duplicates(pod.Spec.Volumes, volumeName, func(name string) { faults["spec.volumes["+name+"]"] = "two volumes are named " + name })
+	for i := range pod.Spec.Volumes {
+		volume := &pod.Spec.Volumes[i]
+		source, sources := reflect.ValueOf(&volume.VolumeSource).Elem(), 0
 		for i := range source.NumField() {
 			if !source.Field(i).IsNil() {
 				sources++
 			}
 		}
 		if sources > 1 {
-			faults[field+".source"] = "the volume has two sources"
+			faults["spec.volumes["+volume.Name+"].source"] = "the volume has two sources"
 		}
 	}
 }

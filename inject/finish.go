@@ -4,13 +4,10 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 
-	"google.golang.org/protobuf/proto"
-	meshconfig "istio.io/api/mesh/v1alpha1"
 	corev1 "k8s.io/api/core/v1"
 
 	"outrigger.dev/outrigger/api"
@@ -25,10 +22,8 @@ func (j *job) finish() error {
 	if err := j.rewriteProbes(); err != nil {
 		return err
 	}
-	if err := j.setMetadata(); err != nil {
-		return err
-	}
-	return j.order()
+	j.order()
+	return j.setMetadata()
 }
 
 // statusPort is the port of the agent, always the mesh's.
@@ -59,22 +54,37 @@ const (
 	annotationTargets    = "prometheus.istio.io/scrape-targets"
 )
 
-var notInLabelName = regexp.MustCompile(`[^a-zA-Z0-9_]`)
+// spells says whether a key becomes a name when every other character of it becomes an underscore.
+func spells(key, name string) bool {
+	at := 0
+	for _, r := range key {
+		if r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' {
+			if at >= len(name) || rune(name[at]) != r {
+				return false
+			}
+		} else if at >= len(name) || name[at] != '_' {
+			return false
+		}
+		at++
+	}
+	return at == len(name)
+}
 
 // prometheusAnnotation returns the value of an annotation in any spelling; the first by name where there are several.
 func prometheusAnnotation(pod *corev1.Pod, name string) (string, bool) {
-	for _, key := range slices.Sorted(maps.Keys(pod.Annotations)) {
-		if notInLabelName.ReplaceAllString(key, "_") == name {
-			return pod.Annotations[key], true
+	first, found := "", false
+	for key := range pod.Annotations {
+		if spells(key, name) && (!found || key < first) {
+			first, found = key, true
 		}
 	}
-	return "", false
+	return pod.Annotations[first], found
 }
 
 func clearPrometheus(pod *corev1.Pod, more ...string) {
 	names := append([]string{prometheusScrape, prometheusPort, prometheusPath}, more...)
 	maps.DeleteFunc(pod.Annotations, func(key, _ string) bool {
-		return slices.Contains(names, notInLabelName.ReplaceAllString(key, "_"))
+		return slices.ContainsFunc(names, func(name string) bool { return spells(key, name) })
 	})
 }
 
@@ -134,7 +144,7 @@ func (j *job) mergePrometheus() error {
 
 func (j *job) mergesPrometheus() bool {
 	for _, key := range slices.Sorted(maps.Keys(j.merged.Annotations)) {
-		if notInLabelName.ReplaceAllString(key, "_") != prometheusScrape {
+		if !spells(key, prometheusScrape) {
 			continue
 		}
 		if scrape, err := strconv.ParseBool(j.merged.Annotations[key]); err == nil && !scrape {
@@ -257,38 +267,18 @@ func (j *job) setMetadata() error {
 
 // order puts the containers where they belong: the proxy last, or first where the application is to wait for it; of the
 // init containers those first that set up the network, if the proxy is among them.
-func (j *job) order() error {
-	hold, err := j.holdsApplication()
-	if err != nil {
-		return err
-	}
+func (j *job) order() {
 	spec := &j.merged.Spec
-	spec.Containers = withMoved(spec.Containers, proxyName, hold)
+	spec.Containers = withMoved(spec.Containers, proxyName, j.hold || j.values.hold())
 	if findContainer(spec.InitContainers, proxyName) != nil {
 		for _, name := range []string{"enable-core-dump", proxyName, "istio-validation", "istio-init"} {
 			spec.InitContainers = withMoved(spec.InitContainers, name, true)
 		}
-		return nil
+		return
 	}
 	spec.InitContainers = withMoved(spec.InitContainers, "istio-validation", true)
 	spec.InitContainers = withMoved(spec.InitContainers, "istio-init", false)
 	spec.InitContainers = withMoved(spec.InitContainers, "enable-core-dump", false)
-	return nil
-}
-
-// holdsApplication reads the mesh's default with the pod's annotation over it, or the values; not the effective
-// ProxyConfig.
-func (j *job) holdsApplication() (bool, error) {
-	config := j.mesh.DefaultConfig
-	if text, written := j.pod.Annotations[annotationProxyConfig]; written {
-		level, tree, err := decode(text, &meshconfig.ProxyConfig{})
-		if err != nil {
-			return false, err
-		}
-		config = proto.Clone(config).(*meshconfig.ProxyConfig)
-		layProxyConfig(config, level, tree)
-	}
-	return config.GetHoldApplicationUntilProxyStarts().GetValue() || j.values.hold(), nil
 }
 
 // withMoved returns the list with the container of that name first or last.

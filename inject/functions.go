@@ -6,11 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"reflect"
 	"slices"
 	"strconv"
 	"strings"
 	"text/template"
-	"text/template/parse"
 
 	"github.com/Masterminds/sprig/v3"
 	"google.golang.org/protobuf/encoding/protojson"
@@ -110,11 +110,32 @@ func portsOf(containers []corev1.Container, without string) string {
 	return strings.Join(ports, ",")
 }
 
-func annotationOr(meta metav1.ObjectMeta, name string, fallback any) string {
-	if value, found := meta.Annotations[name]; found {
-		return value
+// annotationOr takes an ObjectMeta as it is in the data: to pass it as what it is would copy it on each of many calls.
+func annotationOr(meta reflect.Value, name string, fallback any) (string, error) {
+	if !meta.IsValid() || !meta.CanInterface() {
+		return "", errors.New("annotation: there is no ObjectMeta")
 	}
-	return fmt.Sprint(fallback)
+	var annotations map[string]string
+	switch object := addressed(meta).(type) {
+	case *metav1.ObjectMeta:
+		annotations = object.Annotations
+	case metav1.ObjectMeta:
+		annotations = object.Annotations
+	default:
+		return "", fmt.Errorf("annotation: wrong type for value; expected v1.ObjectMeta; got %s", meta.Type())
+	}
+	if value, found := annotations[name]; found {
+		return value, nil
+	}
+	return fmt.Sprint(fallback), nil
+}
+
+// addressed returns a pointer to a value where there is one.
+func addressed(value reflect.Value) any {
+	if value.CanAddr() {
+		return value.Addr().Interface()
+	}
+	return value.Interface()
 }
 
 func valueOrDefault(value, fallback any) any {
@@ -360,51 +381,4 @@ func imageVersion(image string) string {
 		return digest
 	}
 	return tag
-}
-
-// changers are functions that change their first argument.
-var changers = map[string]bool{"set": true, "unset": true, "merge": true, "mergeOverwrite": true, "mustMerge": true, "mustMergeOverwrite": true}
-
-// hasSideEffects says whether a template, or one that it defines, calls a function or method that changes its data.
-func hasSideEffects(t *template.Template) bool {
-	for _, part := range t.Templates() {
-		if part.Tree != nil && changes(part.Root) {
-			return true
-		}
-	}
-	return false
-}
-
-func changes(node parse.Node) bool {
-	switch node := node.(type) {
-	case *parse.ListNode:
-		return node != nil && slices.ContainsFunc(node.Nodes, changes)
-	case *parse.ActionNode:
-		return changes(node.Pipe)
-	case *parse.PipeNode:
-		return node != nil && slices.ContainsFunc(node.Cmds, func(c *parse.CommandNode) bool { return changes(c) })
-	case *parse.CommandNode:
-		return slices.ContainsFunc(node.Args, changes)
-	case *parse.IfNode:
-		return changes(node.Pipe) || changes(node.List) || changes(node.ElseList)
-	case *parse.RangeNode:
-		return changes(node.Pipe) || changes(node.List) || changes(node.ElseList)
-	case *parse.WithNode:
-		return changes(node.Pipe) || changes(node.List) || changes(node.ElseList)
-	case *parse.TemplateNode:
-		return changes(node.Pipe)
-	case *parse.ChainNode:
-		return changes(node.Node) || slices.ContainsFunc(node.Field, isSetter)
-	case *parse.FieldNode:
-		return slices.ContainsFunc(node.Ident, isSetter)
-	case *parse.VariableNode:
-		return slices.ContainsFunc(node.Ident, isSetter)
-	case *parse.IdentifierNode:
-		return changers[node.Ident]
-	}
-	return false
-}
-
-func isSetter(name string) bool {
-	return strings.HasPrefix(name, "Set") || strings.HasPrefix(name, "Reset")
 }

@@ -198,48 +198,87 @@ func populated(message proto.Message) map[string]any {
 	return tree
 }
 
+// effective is a pod's ProxyConfig, and what else follows from it alone. It may be kept and is never changed.
+type effective struct {
+	config  *meshconfig.ProxyConfig
+	unusual map[string]string // strings with unusual characters, by their field (see unsafe.go)
+	// hold is whether the application waits for the proxy, by the mesh's default with the pod's annotation over it; not by
+	// the effective ProxyConfig.
+	hold bool
+}
+
 // proxyConfigOf returns the effective ProxyConfig of a pod, from the lowest level to the highest: the mesh's default, the
 // root namespace's resource, the namespace's resource, the pod's annotation, a resource that selects the pod. Of several
 // resources at one level only the oldest counts. The annotation has been validated before.
-func (c *Config) proxyConfigOf(pod *corev1.Pod) (*meshconfig.ProxyConfig, error) {
-	effective := proto.Clone(c.mesh.DefaultConfig).(*meshconfig.ProxyConfig)
+func (c *Config) proxyConfigOf(pod *corev1.Pod) (*effective, error) {
 	root := c.mesh.RootNamespace
-	c.layResource(effective, func(r *networkingv1beta1.ProxyConfig) bool { return r.Namespace == root && !selects(r) })
-	if pod.Namespace != root {
-		c.layResource(effective, func(r *networkingv1beta1.ProxyConfig) bool { return r.Namespace == pod.Namespace && !selects(r) })
+	resources := []*networkingv1beta1.ProxyConfig{
+		c.resource(func(r *networkingv1beta1.ProxyConfig) bool { return r.Namespace == root && !selects(r) }),
+		c.resource(func(r *networkingv1beta1.ProxyConfig) bool {
+			return r.Namespace == pod.Namespace && pod.Namespace != root && !selects(r)
+		}),
+		c.resource(func(r *networkingv1beta1.ProxyConfig) bool {
+			return r.Namespace == pod.Namespace && selects(r) && labels.SelectorFromSet(r.Spec.Selector.MatchLabels).Matches(labels.Set(pod.Labels))
+		}),
 	}
-	if text, written := pod.Annotations[annotationProxyConfig]; written {
-		level, _, err := decode(text, &meshconfig.ProxyConfig{})
+	text, written := pod.Annotations[annotationProxyConfig]
+	key := fmt.Appendf(nil, "%c%t %q %p %p %p", proxyConfigLevel, written, text, resources[0], resources[1], resources[2])
+	if found, has := c.cache.get(key); has {
+		return found.(*effective), nil
+	}
+	out, err := c.layLevels(text, written, resources)
+	if err == nil {
+		c.cache.put(key, out, 4096)
+	}
+	return out, err
+}
+
+func (c *Config) layLevels(annotation string, written bool, resources []*networkingv1beta1.ProxyConfig) (*effective, error) {
+	config := proto.Clone(c.mesh.DefaultConfig).(*meshconfig.ProxyConfig)
+	hold := config.GetHoldApplicationUntilProxyStarts().GetValue()
+	layResource(config, resources[0])
+	layResource(config, resources[1])
+	if written {
+		level, tree, err := decode(annotation, &meshconfig.ProxyConfig{})
 		if err != nil {
 			return nil, err
 		}
-		layProxyConfig(effective, level, populated(level)) // a scalar at its zero value counts as absent at this level
+		layProxyConfig(config, level, populated(level)) // a scalar at its zero value counts as absent at this level
+		own := proto.Clone(c.mesh.DefaultConfig).(*meshconfig.ProxyConfig)
+		layProxyConfig(own, level, tree)
+		hold = own.GetHoldApplicationUntilProxyStarts().GetValue()
 	}
-	c.layResource(effective, func(r *networkingv1beta1.ProxyConfig) bool {
-		return r.Namespace == pod.Namespace && selects(r) && labels.SelectorFromSet(r.Spec.Selector.MatchLabels).Matches(labels.Set(pod.Labels))
+	layResource(config, resources[2])
+	unusual := map[string]string{}
+	eachString(config.ProtoReflect(), "", func(field, text string) {
+		if !isHarmless(text) {
+			unusual["ProxyConfig"+field] = text
+		}
 	})
-	return effective, nil
+	return &effective{config: config, unusual: unusual, hold: hold}, nil
 }
 
 func selects(r *networkingv1beta1.ProxyConfig) bool {
 	return len(r.Spec.GetSelector().GetMatchLabels()) > 0
 }
 
-func (c *Config) layResource(effective *meshconfig.ProxyConfig, applies func(*networkingv1beta1.ProxyConfig) bool) {
+// resource returns the oldest of the resources that apply; nil if there is none.
+func (c *Config) resource(applies func(*networkingv1beta1.ProxyConfig) bool) *networkingv1beta1.ProxyConfig {
 	var oldest *networkingv1beta1.ProxyConfig
 	for _, resource := range c.facts.ProxyConfigs {
-		if !applies(resource) {
-			continue
-		}
-		if oldest == nil || resource.CreationTimestamp.Before(&oldest.CreationTimestamp) {
+		if applies(resource) && (oldest == nil || resource.CreationTimestamp.Before(&oldest.CreationTimestamp)) {
 			oldest = resource
 		}
 	}
-	if oldest == nil {
+	return oldest
+}
+
+func layResource(config *meshconfig.ProxyConfig, resource *networkingv1beta1.ProxyConfig) {
+	if resource == nil {
 		return
 	}
-	level := &meshconfig.ProxyConfig{Concurrency: oldest.Spec.Concurrency, ProxyMetadata: oldest.Spec.EnvironmentVariables, Image: oldest.Spec.Image}
-	layProxyConfig(effective, level, populated(level))
+	level := &meshconfig.ProxyConfig{Concurrency: resource.Spec.Concurrency, ProxyMetadata: resource.Spec.EnvironmentVariables, Image: resource.Spec.Image}
+	layProxyConfig(config, level, populated(level))
 }
 
 // proxyConfigFaults returns what is wrong with a complete ProxyConfig.

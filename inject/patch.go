@@ -21,6 +21,9 @@ import (
 // on its own element. What before and after agree on is not touched, however it was written. Equal arguments give equal
 // operations; no difference gives none. An error means that received is not the JSON of a pod.
 func Patch(received []byte, before, after *corev1.Pod) ([]jsonpatch.Operation, error) {
+	if operations, ok := patchByField(received, before, after); ok {
+		return operations, nil
+	}
 	document, err := parseTree(received)
 	if err != nil {
 		return nil, fmt.Errorf("the document received is not JSON: %w", err)

@@ -85,9 +85,10 @@ func (c *Config) injected(request Request) (*corev1.Pod, []string, error) {
 // job is one injection on its way.
 type job struct {
 	*Config
-	request  Request
-	pod      *corev1.Pod // as received, with what OpenShift wants taken away
-	data     *data
+	request Request
+	pod     *corev1.Pod // as received, with what OpenShift wants taken away
+	data    *data
+	*effective
 	native   bool              // the proxy becomes an init container that restarts always
 	proxyEnv map[string]string // cluster, network and what else the URL path says
 	status   status            // what an earlier injection wrote
@@ -116,8 +117,9 @@ type overrides struct {
 const annotationOverrides = "proxy.istio.io/overrides"
 
 func (c *Config) newJob(request Request) (*job, error) {
-	pod := request.Pod.DeepCopy()
-	if c.openShift() {
+	pod := request.Pod
+	if c.openShift() && findProxy(pod) != nil {
+		pod = pod.DeepCopy()
 		withoutForeignUser(pod)
 	}
 	j := &job{Config: c, request: request, pod: pod, proxyEnv: c.proxyEnv(request.Path, pod), template: &corev1.Pod{}, merged: pod.DeepCopy()}
@@ -134,14 +136,15 @@ func (c *Config) newJob(request Request) (*job, error) {
 				fmt.Sprintf("it does not parse: %v.", err), "Remove it: the injector writes it."))
 		}
 	}
-	config, err := c.proxyConfigOf(pod)
+	effective, err := c.proxyConfigOf(pod)
 	if err != nil {
 		return nil, refuse(denied(pod, api.InjectInvalidAnnotation, api.AnnotationField(annotationProxyConfig), pod.Annotations[annotationProxyConfig],
 			fmt.Sprintf("failed to convert to apply proxy config: %v.", err), "Write a ProxyConfig as YAML."))
 	}
+	j.effective = effective
 	detected := c.native(pod)
 	j.native = saidNative(pod, detected)
-	j.data = c.newData(j.stripped(injected && json.Valid([]byte(text))), request, config, detected)
+	j.data = c.newData(j.stripped(injected && json.Valid([]byte(text))), request, effective.config, detected)
 	return j, nil
 }
 

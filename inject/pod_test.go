@@ -307,7 +307,7 @@ func TestProxyConfigLevels(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if diff := cmp.Diff(map[string]string{"LEVEL": test.want, "KEPT": "mesh"}, got.ProxyMetadata); diff != "" {
+			if diff := cmp.Diff(map[string]string{"LEVEL": test.want, "KEPT": "mesh"}, got.config.ProxyMetadata); diff != "" {
 				t.Error(diff)
 			}
 		})

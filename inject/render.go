@@ -1,9 +1,7 @@
 package inject
 
 import (
-	"bytes"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -14,8 +12,6 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/apimachinery/pkg/util/strategicpatch"
-	"sigs.k8s.io/yaml"
 
 	"outrigger.dev/outrigger/api"
 )
@@ -51,14 +47,18 @@ func (c *Config) newData(pod *corev1.Pod, request Request, config *meshconfig.Pr
 		Revision: c.settings.Revision, NativeSidecars: native,
 		ProxyImage:               c.image(c.values.typed.Global.Proxy.Image, pod.Annotations, config),
 		ProxyInitImage:           c.image(c.values.typed.Global.ProxyInit.Image, pod.Annotations, nil),
-		InboundTrafficPolicyMode: "passthrough",
+		InboundTrafficPolicyMode: c.inboundTrafficPolicyMode(),
 		CompliancePolicy:         c.compliancePolicy(),
 	}
 	d.ProxyUID, d.ProxyGID = c.proxyUser(request.Namespace)
-	if c.mesh.GetInboundTrafficPolicy().GetMode() == meshconfig.MeshConfig_InboundTrafficPolicy_LOCALHOST {
-		d.InboundTrafficPolicyMode = "localhost"
-	}
 	return d
+}
+
+func (c *Config) inboundTrafficPolicyMode() string {
+	if c.mesh.GetInboundTrafficPolicy().GetMode() == meshconfig.MeshConfig_InboundTrafficPolicy_LOCALHOST {
+		return "localhost"
+	}
+	return "passthrough"
 }
 
 // own returns a copy that a template may change.
@@ -93,29 +93,29 @@ func (j *job) chosen() ([]string, error) {
 
 // merge renders the templates in their order and lays each over the template pod and over the merged pod.
 func (j *job) merge(names []string) error {
-	rendered := make([]map[string]any, 0, len(names))
+	list := make([]rendered, 0, len(names))
 	nativeProxy := false
 	for _, name := range names {
-		tree, err := j.renderSafely(name)
+		r, err := j.renderSafely(name)
 		if err != nil {
 			return err
 		}
-		rendered = append(rendered, tree)
-		nativeProxy = nativeProxy || j.native && containerIndex(tree, "initContainers") >= 0
+		list = append(list, r)
+		nativeProxy = nativeProxy || j.native && r.holdsProxy("initContainers")
 	}
-	for i, tree := range rendered {
+	for i, r := range list {
 		if nativeProxy {
-			redirectToNativeProxy(tree)
+			r = redirectToNativeProxy(r)
 		}
-		if err := j.lay(tree); err != nil {
+		if err := j.lay(r); err != nil {
 			return j.refuseTemplate(names[i], err)
 		}
 	}
 	return nil
 }
 
-func (j *job) lay(tree map[string]any) (err error) {
-	if j.template, err = overlayPod(j.template, tree); err != nil {
+func (j *job) lay(r rendered) (err error) {
+	if j.template, err = r.over(j.template); err != nil {
 		return err
 	}
 	proxy := slices.IndexFunc(j.merged.Spec.Containers, func(c corev1.Container) bool { return c.Name == proxyName })
@@ -123,8 +123,20 @@ func (j *job) lay(tree map[string]any) (err error) {
 		j.merged.Spec.InitContainers = append(j.merged.Spec.InitContainers, j.merged.Spec.Containers[proxy])
 		j.merged.Spec.Containers = slices.Delete(j.merged.Spec.Containers, proxy, proxy+1)
 	}
-	j.merged, err = overlayPod(j.merged, tree)
+	j.merged, err = r.over(j.merged)
 	return err
+}
+
+// holdsProxy says whether the proxy is in a list of containers.
+func (r rendered) holdsProxy(list string) bool {
+	if r.pod == nil {
+		return containerIndex(r.tree(), list) >= 0
+	}
+	containers := r.pod.Spec.Containers
+	if list == "initContainers" {
+		containers = r.pod.Spec.InitContainers
+	}
+	return findContainer(containers, proxyName) != nil
 }
 
 // containerIndex returns the place of the proxy in a list of containers of a rendered tree, or -1.
@@ -139,98 +151,43 @@ func containerIndex(tree map[string]any, list string) int {
 
 // redirectToNativeProxy moves what a template says of containers[istio-proxy] to the init container that the proxy is,
 // or there would be two of one name.
-func redirectToNativeProxy(tree map[string]any) {
-	at := containerIndex(tree, "containers")
-	if at < 0 || containerIndex(tree, "initContainers") >= 0 {
-		return
+func redirectToNativeProxy(r rendered) rendered {
+	if !r.holdsProxy("containers") || r.holdsProxy("initContainers") {
+		return r
 	}
+	tree := runtime.DeepCopyJSON(r.tree())
+	at := containerIndex(tree, "containers")
 	spec := tree["spec"].(map[string]any)
 	containers := spec["containers"].([]any)
 	init, _ := spec["initContainers"].([]any)
 	spec["initContainers"] = append(init, containers[at])
-	if containers = slices.Delete(containers, at, at+1); len(containers) == 0 {
+	spec["containers"] = slices.Delete(containers, at, at+1)
+	if len(containers) == 1 {
 		delete(spec, "containers")
-		return
 	}
-	spec["containers"] = containers
+	return ofTree(tree)
 }
 
 // render executes a template and parses what it printed.
-func (j *job) render(name string) (map[string]any, error) { return j.renderData(name, j.data) }
+func (j *job) render(name string) (rendered, error) { return j.renderData(name, j.data) }
 
-func (j *job) renderData(name string, d *data) (map[string]any, error) {
+func (j *job) renderData(name string, d *data) (rendered, error) {
 	t := j.templates[name]
 	if t.sideEffects {
 		d = d.own()
 	}
-	var text limitedBuffer
-	if err := t.Execute(&text, d); err != nil {
-		return nil, err
+	printed := recorders.Get().(*recorder)
+	defer recorders.Put(printed)
+	printed.reset()
+	if err := t.Execute(printed, d); err != nil {
+		return rendered{}, err
 	}
-	raw, err := yaml.YAMLToJSON(text.Bytes())
-	if err != nil {
-		return nil, fmt.Errorf("what it renders is not YAML: %w", err)
-	}
-	tree := map[string]any{}
-	if err := json.Unmarshal(raw, &tree); err != nil {
-		return nil, fmt.Errorf("what it renders is not a map: %w", err)
-	}
-	return tree, nil
+	return j.parse(name, printed)
 }
 
 func (j *job) refuseTemplate(name string, err error) error {
 	return refuse(denied(j.pod, api.InjectTemplateFailed, "", "",
 		fmt.Sprintf("failed to run injection template: template %q: %v.", name, err), "Mend the annotation that it uses, or the template in Istio's configuration."))
-}
-
-// limitedBuffer refuses to grow over maxRendered.
-type limitedBuffer struct{ bytes.Buffer }
-
-func (b *limitedBuffer) Write(p []byte) (int, error) {
-	if b.Len()+len(p) > maxRendered {
-		return 0, errors.New("it renders more than 1 MiB")
-	}
-	return b.Buffer.Write(p)
-}
-
-var podSchema = mustPodSchema()
-
-func mustPodSchema() strategicpatch.LookupPatchMeta {
-	schema, err := strategicpatch.NewPatchMetaFromStruct(corev1.Pod{})
-	if err != nil {
-		panic(err) // the type is compiled in
-	}
-	return schema
-}
-
-// overlayPod lays a tree over a pod by strategic merge with the patch metadata of the pod's type. Both stay as they are.
-func overlayPod(pod *corev1.Pod, tree map[string]any) (*corev1.Pod, error) {
-	raw, err := json.Marshal(pod)
-	if err != nil {
-		return nil, err
-	}
-	var original map[string]any
-	if err := json.Unmarshal(raw, &original); err != nil {
-		return nil, err
-	}
-	merged, err := strategicpatch.StrategicMergeMapPatchUsingLookupPatchMeta(original, runtime.DeepCopyJSON(tree), podSchema)
-	if err != nil {
-		return nil, err
-	}
-	if raw, err = json.Marshal(merged); err != nil {
-		return nil, err
-	}
-	out := &corev1.Pod{}
-	return out, json.Unmarshal(raw, out)
-}
-
-// treeOf returns a Go value as a JSON tree.
-func treeOf(value any) (tree map[string]any, err error) {
-	raw, err := json.Marshal(value)
-	if err != nil {
-		return nil, err
-	}
-	return tree, json.Unmarshal(raw, &tree)
 }
 
 // reapply lays the user's own containers over those that templates made of the same name, so that the user wins, and
@@ -281,7 +238,14 @@ func (j *job) layOwn(list string, own *corev1.Container, applied *[]corev1.Conta
 	if err != nil {
 		return err
 	}
-	merged, err := overlayPod(j.merged, map[string]any{"spec": map[string]any{list: []any{tree}}})
+	laid := ofTree(map[string]any{"spec": map[string]any{list: []any{tree}}})
+	laid.pod = &corev1.Pod{}
+	if list == "containers" {
+		laid.pod.Spec.Containers = []corev1.Container{container}
+	} else {
+		laid.pod.Spec.InitContainers = []corev1.Container{container}
+	}
+	merged, err := laid.over(j.merged)
 	if err != nil {
 		return refuse(denied(j.pod, api.InjectInvalidResult, "spec."+list+"["+own.Name+"]", "",
 			fmt.Sprintf("failed to re apply container: %v.", err), "Change the pod's own container of that name."))

@@ -197,15 +197,23 @@ func (c *Config) proxyUser(namespace *corev1.Namespace) (uid, gid int64) {
 	if !c.openShift() || namespace == nil {
 		return uid, gid
 	}
-	users := namespace.Annotations["openshift.io/sa.scc.uid-range"]
-	if last, ok := lastOfBlock(users); ok {
+	facts := userFacts(namespace)
+	if last, ok := lastOfBlock(facts[0]); ok {
 		uid, gid = last, last
 	}
-	groups, _, _ := strings.Cut(namespace.Annotations["openshift.io/sa.scc.supplemental-groups"], ",")
+	groups, _, _ := strings.Cut(facts[1], ",")
 	if last, ok := lastOfBlock(groups); ok {
 		gid = last
 	}
 	return uid, gid
+}
+
+// userFacts returns all of a namespace that injection looks at: OpenShift's ranges of users and of groups.
+func userFacts(namespace *corev1.Namespace) []string {
+	if namespace == nil {
+		return []string{"", ""}
+	}
+	return []string{namespace.Annotations["openshift.io/sa.scc.uid-range"], namespace.Annotations["openshift.io/sa.scc.supplemental-groups"]}
 }
 
 // lastOfBlock reads "start/size" or "start-end".

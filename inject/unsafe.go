@@ -20,38 +20,47 @@ import (
 // or JSON themselves. So where a value holds anything unusual, the template is rendered once more with every such value
 // made harmless, and what comes out must have the same structure.
 
-var harmless = regexp.MustCompile(`^[A-Za-z0-9 ._:/,=@+*-]*$`)
+// isHarmless says that a text holds nothing but letters, digits and  ._:/,=@+*-
+func isHarmless(text string) bool {
+	for i := range len(text) {
+		c := text[i]
+		if (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') && (c < '-' || c > ':') && c != ' ' && c != '_' && c != ',' && c != '=' && c != '@' && c != '+' && c != '*' {
+			return false
+		}
+	}
+	return true
+}
 
 // renderSafely renders a template and refuses what only a value's characters have shaped.
-func (j *job) renderSafely(name string) (map[string]any, error) {
-	tree, err := j.render(name)
-	unusual := j.data.unusual()
+func (j *job) renderSafely(name string) (rendered, error) {
+	out, err := j.render(name)
+	unusual := j.data.unusual(j.unusual)
 	if len(unusual) == 0 {
 		if err != nil {
-			return nil, j.refuseTemplate(name, err)
+			return rendered{}, j.refuseTemplate(name, err)
 		}
-		return tree, nil
+		return out, nil
 	}
 	all, safeErr := j.renderData(name, j.data.defused(unusual, ""))
 	if safeErr != nil {
 		if err == nil {
 			err = safeErr // what cannot be compared cannot be let through
 		}
-		return nil, j.refuseTemplate(name, err)
+		return rendered{}, j.refuseTemplate(name, err)
 	}
-	if err == nil && sameShape(tree, all) {
-		return tree, nil
+	if err == nil && sameShape(out.tree(), all.tree()) {
+		return out, nil
 	}
 	for _, field := range slices.Sorted(maps.Keys(unusual)) {
 		one, oneErr := j.renderData(name, j.data.defused(unusual, field))
-		if oneErr == nil && sameShape(one, all) {
+		if oneErr == nil && sameShape(one.tree(), all.tree()) {
 			continue
 		}
-		return nil, refuse(denied(j.pod, api.InjectUnsafeValue, field, unusual[field],
+		return rendered{}, refuse(denied(j.pod, api.InjectUnsafeValue, field, unusual[field],
 			fmt.Sprintf("the character %q would change the structure of what template %q renders.", firstUnusual(unusual[field]), name),
 			"Leave that character out."))
 	}
-	return nil, j.refuseTemplate(name, err)
+	return rendered{}, j.refuseTemplate(name, err)
 }
 
 func firstUnusual(text string) string {
@@ -61,28 +70,33 @@ func firstUnusual(text string) string {
 		}
 	}
 	for _, r := range text {
-		if !harmless.MatchString(string(r)) {
+		if !isHarmless(string(r)) {
 			return string(r)
 		}
 	}
 	return ""
 }
 
-// unusual returns every string that a template may print and that holds an unusual character, by its field.
-func (d *data) unusual() map[string]string {
+// unusual returns every string that a template may print and that holds an unusual character, by its field. Those of the
+// ProxyConfig are known.
+func (d *data) unusual(inProxyConfig map[string]string) map[string]string {
 	out := map[string]string{}
+	for key, value := range d.ObjectMeta.Annotations {
+		if !isHarmless(key) || !isHarmless(value) {
+			out[api.AnnotationField(key)] = unusualOf(key, value)
+		}
+	}
+	for key, value := range d.ObjectMeta.Labels {
+		if !isHarmless(key) || !isHarmless(value) {
+			out[api.LabelField(key)] = unusualOf(key, value)
+		}
+	}
 	note := func(field string, texts ...string) {
 		for _, text := range texts {
-			if !harmless.MatchString(text) {
+			if !isHarmless(text) {
 				out[field] = text
 			}
 		}
-	}
-	for key, value := range d.ObjectMeta.Annotations {
-		note(api.AnnotationField(key), key, value)
-	}
-	for key, value := range d.ObjectMeta.Labels {
-		note(api.LabelField(key), key, value)
 	}
 	note("metadata.name", d.ObjectMeta.Name)
 	note("metadata.generateName", d.ObjectMeta.GenerateName)
@@ -91,14 +105,28 @@ func (d *data) unusual() map[string]string {
 	note("spec.serviceAccountName", d.Spec.ServiceAccountName)
 	for i := range d.Spec.Containers {
 		c := &d.Spec.Containers[i]
-		note(fmt.Sprintf("spec.containers[%d].name", i), c.Name)
-		note(fmt.Sprintf("spec.containers[%d].image", i), c.Image)
+		if !isHarmless(c.Name) {
+			note(fmt.Sprintf("spec.containers[%d].name", i), c.Name)
+		}
+		if !isHarmless(c.Image) {
+			note(fmt.Sprintf("spec.containers[%d].image", i), c.Image)
+		}
 		for k := range c.Ports {
-			note(fmt.Sprintf("spec.containers[%d].ports[%d].name", i, k), c.Ports[k].Name)
+			if !isHarmless(c.Ports[k].Name) {
+				note(fmt.Sprintf("spec.containers[%d].ports[%d].name", i, k), c.Ports[k].Name)
+			}
 		}
 	}
-	eachString(d.ProxyConfig.ProtoReflect(), "", func(field, text string) { note("ProxyConfig"+field, text) })
+	maps.Copy(out, inProxyConfig)
 	return out
+}
+
+// unusualOf returns of a key and its value the one that is unusual, of two the value.
+func unusualOf(key, value string) string {
+	if !isHarmless(value) {
+		return value
+	}
+	return key
 }
 
 // defused returns a copy of the data in which every unusual string is harmless, but for the one of the field to keep.

@@ -56,7 +56,7 @@ func (c *Config) validate(pod *corev1.Pod) (faults, warnings []api.InjectProblem
 			continue
 		}
 		value := pod.Annotations[name]
-		err := validator.check(value)
+		err := c.check(name, value)
 		if err == nil {
 			continue
 		}
@@ -69,6 +69,21 @@ func (c *Config) validate(pod *corev1.Pod) (faults, warnings []api.InjectProblem
 		faults = append(faults, problem)
 	}
 	return faults, warnings
+}
+
+// check checks one annotation. What was found out about a ProxyConfig is kept, since reading YAML takes long.
+func (c *Config) check(name, value string) error {
+	if name != annotationProxyConfig {
+		return validators[name].check(value)
+	}
+	key := append([]byte{byte(annotationLevel)}, value...)
+	if found, has := c.cache.get(key); has {
+		err, _ := found.(error)
+		return err
+	}
+	err := proxyConfig(value)
+	c.cache.put(key, err, 0)
+	return err
 }
 
 func interceptionMode(text string) error {

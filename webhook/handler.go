@@ -2,13 +2,13 @@ package webhook
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"net/http"
 	"strings"
 	"time"
 
 	"github.com/go-logr/logr"
+	admissionv1 "k8s.io/api/admission/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -37,7 +37,7 @@ type Handler struct {
 	Metrics    *Metrics // nil counts nothing
 	Log        logr.Logger
 
-	decide func(inject.Request, *inject.Config) (*corev1.Pod, inject.Report, error) // inject.Pod unless a test says otherwise
+	decide func(inject.Received, *inject.Config) (inject.Answer, error) // inject.Review unless a test says otherwise
 }
 
 // HTTP returns the handler of the paths /inject and everything below /inject/. An error or a panic is answered by HTTP
@@ -50,67 +50,57 @@ func (h *Handler) HTTP() http.Handler {
 func (h *Handler) Handle(ctx context.Context, request admission.Request) admission.Response {
 	call := callOf(ctx)
 	call.note(request)
-	pod, err := podIn(request)
-	if err != nil {
+	if err := holdsPod(request); err != nil {
 		return call.fail(err)
 	}
 	config, err := h.Config.Current()
 	if err != nil {
 		return call.fail(err)
 	}
-	namespace := h.Namespaces.Namespace(ctx, pod.Namespace)
-	after, report, err := h.pod(inject.Request{Pod: pod, Namespace: namespace, Path: call.path}, config)
+	answer, err := h.review(inject.Received{
+		JSON: request.Object.Raw, NamespaceName: request.Namespace, Namespace: h.Namespaces.Namespace(ctx, request.Namespace), Path: call.path,
+	}, config)
 	if err != nil {
 		return call.fail(fmt.Errorf("deciding about the pod: %w", err))
 	}
-	call.report = report
-	response, err := answer(request.Object.Raw, pod, after, report)
+	call.report = answer.Report
+	response, err := responseOf(answer)
 	if err != nil {
 		return call.fail(err)
 	}
 	return response
 }
 
-func (h *Handler) pod(request inject.Request, config *inject.Config) (*corev1.Pod, inject.Report, error) {
+func (h *Handler) review(received inject.Received, config *inject.Config) (inject.Answer, error) {
 	if h.decide != nil {
-		return h.decide(request, config)
+		return h.decide(received, config)
 	}
-	return inject.Pod(request, config)
+	return inject.Review(received, config)
 }
 
-// podIn decodes the pod of a request. A pod that has no namespace yet gets the request's.
-func podIn(request admission.Request) (*corev1.Pod, error) {
+// holdsPod says what is wrong with a request that is not about the creation of a pod.
+func holdsPod(request admission.Request) error {
 	if request.Kind.Kind != "" && (request.Kind.Kind != "Pod" || request.Kind.Group != "") {
-		return nil, fmt.Errorf("the request is about a %s; the webhook object must send pods only", request.Kind.Kind)
+		return fmt.Errorf("the request is about a %s; the webhook object must send pods only", request.Kind.Kind)
 	}
 	if len(request.Object.Raw) == 0 {
-		return nil, fmt.Errorf("the request holds no pod; the webhook object must send operation CREATE only, not %s", request.Operation)
+		return fmt.Errorf("the request holds no pod; the webhook object must send operation CREATE only, not %s", request.Operation)
 	}
-	pod := &corev1.Pod{}
-	if err := json.Unmarshal(request.Object.Raw, pod); err != nil {
-		return nil, fmt.Errorf("decoding the pod of the request: %w", err)
-	}
-	if pod.Namespace == "" {
-		pod.Namespace = request.Namespace
-	}
-	pod.ManagedFields = nil
-	return pod, nil
+	return nil
 }
 
-// answer turns a report into a response.
-func answer(received []byte, before, after *corev1.Pod, report inject.Report) (admission.Response, error) {
+// responseOf turns an answer into a response.
+func responseOf(answer inject.Answer) (admission.Response, error) {
 	var response admission.Response
+	report := answer.Report
 	switch report.Result {
 	case inject.Denied:
 		response = admission.Denied(sentence(report))
 	case inject.Skipped:
-		response = admission.Allowed("").WithWarnings(warnings(before, report)...)
+		response = admission.Allowed("").WithWarnings(warnings(answer.Pod, report)...)
 	case inject.Injected:
-		operations, err := inject.Patch(received, before, after)
-		if err != nil {
-			return admission.Response{}, fmt.Errorf("writing the patch: %w", err)
-		}
-		response = admission.Patched("", operations...).WithWarnings(warnings(before, report)...)
+		response = admission.Allowed("").WithWarnings(warnings(answer.Pod, report)...)
+		response.Patch, response.PatchType = answer.Patch, new(admissionv1.PatchTypeJSONPatch)
 	default:
 		return admission.Response{}, fmt.Errorf("the decision about the pod has the unknown result %q", report.Result)
 	}
@@ -136,7 +126,7 @@ const warningLength = 256
 // warnings returns what kubectl is to show: only for a pod without a controller, since else it is the controller that
 // creates the pod, and nobody reads what it is told.
 func warnings(pod *corev1.Pod, report inject.Report) []string {
-	if metav1.GetControllerOfNoCopy(pod) != nil {
+	if len(report.Problems) == 0 || metav1.GetControllerOfNoCopy(pod) != nil {
 		return nil
 	}
 	var out []string

@@ -40,13 +40,36 @@ func (named) Namespace(_ context.Context, name string) *corev1.Namespace {
 	return &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}}
 }
 
+// deciding makes of a decision about a pod what inject.Review does with its own.
+func deciding(decide func(inject.Request) (*corev1.Pod, inject.Report, error)) func(inject.Received, *inject.Config) (inject.Answer, error) {
+	return func(received inject.Received, _ *inject.Config) (inject.Answer, error) {
+		pod := &corev1.Pod{}
+		if err := json.Unmarshal(received.JSON, pod); err != nil {
+			return inject.Answer{}, fmt.Errorf("decoding the pod of the request: %w", err)
+		}
+		if pod.Namespace == "" {
+			pod.Namespace = received.NamespaceName
+		}
+		after, report, err := decide(inject.Request{Pod: pod, Namespace: received.Namespace, Path: received.Path})
+		if err != nil || report.Result != inject.Injected {
+			return inject.Answer{Report: report, Pod: pod}, err
+		}
+		operations, err := inject.Patch(received.JSON, pod, after)
+		if err != nil {
+			return inject.Answer{}, err
+		}
+		patch, err := json.Marshal(operations)
+		return inject.Answer{Report: report, Pod: pod, Patch: patch}, err
+	}
+}
+
 // decided returns a handler whose decision is given, and its log.
 func decided(decide func(inject.Request) (*corev1.Pod, inject.Report, error)) (*Handler, *prometheus.Registry, *bytes.Buffer) {
 	registry, log := prometheus.NewRegistry(), &bytes.Buffer{}
 	return &Handler{
 		Namespaces: named{}, Config: fixed{}, Metrics: NewMetrics(registry),
 		Log:    funcr.New(func(prefix, args string) { fmt.Fprintln(log, prefix, args) }, funcr.Options{}),
-		decide: func(r inject.Request, _ *inject.Config) (*corev1.Pod, inject.Report, error) { return decide(r) },
+		decide: deciding(decide),
 	}, registry, log
 }
 
@@ -209,14 +232,14 @@ func TestErrorsAndPanicsAreNoReview(t *testing.T) {
 	}{
 		"an error of the decision": {
 			func(h *Handler) {
-				h.decide = func(inject.Request, *inject.Config) (*corev1.Pod, inject.Report, error) {
-					return nil, inject.Report{}, errors.New("no luck")
+				h.decide = func(inject.Received, *inject.Config) (inject.Answer, error) {
+					return inject.Answer{}, errors.New("no luck")
 				}
 			}, rawPod, nil, "Error", "no luck", "no luck",
 		},
 		"a panic of the decision": {
 			func(h *Handler) {
-				h.decide = func(inject.Request, *inject.Config) (*corev1.Pod, inject.Report, error) { panic("inner secret") }
+				h.decide = func(inject.Received, *inject.Config) (inject.Answer, error) { panic("inner secret") }
 			}, rawPod, nil, "Panic", "its log says more", "inner secret",
 		},
 		"a configuration that is not known": {
@@ -224,8 +247,8 @@ func TestErrorsAndPanicsAreNoReview(t *testing.T) {
 		},
 		"a result that is none": {
 			func(h *Handler) {
-				h.decide = func(r inject.Request, _ *inject.Config) (*corev1.Pod, inject.Report, error) {
-					return r.Pod, report("perhaps", "X"), nil
+				h.decide = func(inject.Received, *inject.Config) (inject.Answer, error) {
+					return inject.Answer{Report: report("perhaps", "X")}, nil
 				}
 			}, rawPod, nil, "Error", "perhaps", "perhaps",
 		},

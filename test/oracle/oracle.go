@@ -20,8 +20,17 @@ import (
 	"testing"
 )
 
-// source is the folder of the module that holds the process, named after the state of Istio that it is built from.
-const source = "istio-20260827"
+// State is a state of Istio's code that can be had.
+type State struct {
+	Folder  string // of the program's module
+	Release string // of Istio that behaves as it does, where its charts do not say so; may be empty
+}
+
+// The states, the newest last.
+var (
+	April  = State{Folder: "istio-20260423", Release: "1.30.0"} // before 1.31 changed Prometheus targets and image types
+	August = State{Folder: "istio-20260827"}
+)
 
 // Oracle is a running process. Its methods may be called from several goroutines; they wait for each other.
 type Oracle struct {
@@ -30,10 +39,16 @@ type Oracle struct {
 	answers *json.Decoder
 }
 
-// Start builds the process where it is not in the cache yet, starts it, and stops it when the test ends.
+// Start starts the newest state.
 func Start(t testing.TB) *Oracle {
 	t.Helper()
-	binary, err := build()
+	return August.Start(t)
+}
+
+// Start builds the process where it is not in the cache yet, starts it, and stops it when the test ends.
+func (s State) Start(t testing.TB) *Oracle {
+	t.Helper()
+	binary, err := s.build()
 	if err != nil {
 		t.Fatalf("building the oracle: %v", err)
 	}
@@ -152,13 +167,19 @@ func (o *Oracle) ask(op string, request, answer any) error {
 	return json.Unmarshal(line[op], answer)
 }
 
+// building keeps two tests of one process from building side by side.
+var building sync.Mutex
+
 // build makes the process's binary and returns its path: in the user's cache folder, under a key of its sources.
-var build = sync.OnceValues(func() (string, error) {
-	folder, err := sourceFolder()
+func (s State) build() (string, error) {
+	building.Lock()
+	defer building.Unlock()
+	folder, err := ownFolder()
 	if err != nil {
 		return "", err
 	}
-	key, err := keyOf(folder)
+	program := filepath.Join(folder, s.Folder)
+	key, err := keyOf(program, filepath.Join(folder, "answers"))
 	if err != nil {
 		return "", err
 	}
@@ -166,49 +187,51 @@ var build = sync.OnceValues(func() (string, error) {
 	if err != nil {
 		return "", err
 	}
-	binary := filepath.Join(cache, "oracle", source+"-"+key)
+	binary := filepath.Join(cache, "oracle", s.Folder+"-"+key)
 	if _, err := os.Stat(binary); err == nil {
 		return binary, nil
 	}
 	if err := os.MkdirAll(filepath.Dir(binary), 0o755); err != nil {
 		return "", err
 	}
-	fmt.Fprintln(os.Stderr, "building Istio's injector and analyzers for comparison (once; about 5 minutes on 2 cores from an empty cache)")
+	fmt.Fprintf(os.Stderr, "building Istio's injector and analyzers for comparison, %s (once; about 5 minutes on 2 cores from an empty cache)\n", s.Folder)
 	unfinished := fmt.Sprintf("%s.%d", binary, os.Getpid())
 	defer func() { _ = os.Remove(unfinished) }()
 	command := exec.Command("go", "build", "-trimpath", "-ldflags", "-s -w", "-o", unfinished, ".")
-	command.Dir = folder
+	command.Dir = program
 	command.Env = append(os.Environ(), "CGO_ENABLED=0", "GOWORK=off", "GOFLAGS=-mod=readonly")
 	if output, err := command.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("go build in %s: %w\n%s", folder, err, output)
+		return "", fmt.Errorf("go build in %s: %w\n%s", program, err, output)
 	}
 	return binary, os.Rename(unfinished, binary)
-})
+}
 
-// sourceFolder finds the process's module from wherever in this module the test runs.
-func sourceFolder() (string, error) {
+// ownFolder finds this package's folder from wherever in this module the test runs.
+func ownFolder() (string, error) {
 	output, err := exec.Command("go", "list", "-m", "-f", "{{.Dir}}", "outrigger.dev/outrigger/test").Output()
 	if err != nil {
 		return "", fmt.Errorf("finding the folder of module outrigger.dev/outrigger/test: %w", err)
 	}
-	return filepath.Join(strings.TrimSpace(string(output)), "oracle", source), nil
+	return filepath.Join(strings.TrimSpace(string(output)), "oracle"), nil
 }
 
-// keyOf returns a text that differs when the module's files, the Go version or the platform do.
-func keyOf(folder string) (string, error) {
+// keyOf returns a text that differs when the files of the folders, the Go version or the platform do.
+func keyOf(folders ...string) (string, error) {
 	hash := sha256.New()
 	_, _ = fmt.Fprintln(hash, runtime.Version(), runtime.GOOS, runtime.GOARCH)
-	files, err := os.ReadDir(folder) // sorted by name
-	if err != nil {
-		return "", err
-	}
-	for _, file := range files {
-		content, err := os.ReadFile(filepath.Join(folder, file.Name()))
+	for _, folder := range folders {
+		files, err := os.ReadDir(folder) // sorted by name
 		if err != nil {
 			return "", err
 		}
-		_, _ = fmt.Fprintln(hash, file.Name(), len(content))
-		hash.Write(content)
+		for _, file := range files {
+			content, err := os.ReadFile(filepath.Join(folder, file.Name()))
+			if err != nil {
+				return "", err
+			}
+			_, _ = fmt.Fprintln(hash, file.Name(), len(content))
+			hash.Write(content)
+		}
 	}
 	return hex.EncodeToString(hash.Sum(nil))[:16], nil
 }

@@ -1,0 +1,130 @@
+package inject
+
+import (
+	"slices"
+	"strings"
+	"text/template"
+	"text/template/parse"
+)
+
+// parsedTemplate is a template with what was found out about it when it was parsed.
+type parsedTemplate struct {
+	*template.Template
+	sideEffects bool // it calls functions that change their arguments, so it gets its own copy of the data
+	volatile    bool // it calls functions that answer differently each time, so nothing of it is kept
+	// perReplica: it reads what differs between the replicas of one workload, so no replica gets another's answer.
+	perReplica bool
+}
+
+func newParsedTemplate(t *template.Template) *parsedTemplate {
+	out := &parsedTemplate{Template: t}
+	for _, part := range t.Templates() {
+		if part.Tree != nil {
+			visit(part.Root, out.note)
+		}
+	}
+	return out
+}
+
+func (t *parsedTemplate) note(node parse.Node) {
+	switch node := node.(type) {
+	case *parse.CommandNode:
+		t.noteCommand(node)
+	case *parse.ChainNode:
+		t.noteFields(node.Field)
+	case *parse.FieldNode:
+		t.noteFields(node.Ident)
+	case *parse.VariableNode:
+		t.noteFields(node.Ident[1:])
+	case *parse.IdentifierNode:
+		t.sideEffects = t.sideEffects || changers[node.Ident]
+		t.volatile = t.volatile || isVolatile(node.Ident)
+	}
+}
+
+// changers are functions that change their first argument.
+var changers = map[string]bool{"set": true, "unset": true, "merge": true, "mergeOverwrite": true, "mustMerge": true, "mustMergeOverwrite": true}
+
+// isVolatile says whether a function answers differently each time.
+func isVolatile(function string) bool {
+	switch function {
+	case "now", "ago", "uuidv4", "bcrypt", "htpasswd", "derivePassword", "encryptAES", "shuffle":
+		return true
+	}
+	for _, prefix := range []string{"date", "rand", "gen"} {
+		if strings.HasPrefix(function, prefix) {
+			return true
+		}
+	}
+	return false
+}
+
+// noteFields looks at a way through the data: at a protobuf setter, and at what the replicas of a workload differ in.
+func (t *parsedTemplate) noteFields(names []string) {
+	for i, name := range names {
+		setter := strings.HasPrefix(name, "Set") || strings.HasPrefix(name, "Reset")
+		t.sideEffects = t.sideEffects || setter
+		switch name {
+		case "Volumes", "VolumeMounts":
+			t.perReplica = true // the volume of the service account's token has a random name
+		case "Name", "UID", "CreationTimestamp":
+			t.perReplica = t.perReplica || i > 0 && names[i-1] == "ObjectMeta"
+		}
+	}
+}
+
+// noteCommand looks for a whole ObjectMeta: only the function annotation is known to look at no more than one annotation.
+func (t *parsedTemplate) noteCommand(node *parse.CommandNode) {
+	if function, is := node.Args[0].(*parse.IdentifierNode); is && function.Ident == "annotation" {
+		return
+	}
+	for _, argument := range node.Args {
+		field, is := argument.(*parse.FieldNode)
+		variable, isVariable := argument.(*parse.VariableNode)
+		whole := is && slices.Equal(field.Ident, []string{"ObjectMeta"}) || isVariable && slices.Equal(variable.Ident[1:], []string{"ObjectMeta"})
+		t.perReplica = t.perReplica || whole
+	}
+}
+
+// visit shows a node and all below it.
+func visit(node parse.Node, see func(parse.Node)) {
+	branch := func(b *parse.BranchNode) {
+		visit(b.Pipe, see)
+		visit(b.List, see)
+		visit(b.ElseList, see)
+	}
+	switch node := node.(type) {
+	case *parse.ListNode:
+		if node != nil {
+			for _, below := range node.Nodes {
+				visit(below, see)
+			}
+		}
+	case *parse.PipeNode:
+		if node != nil {
+			for _, command := range node.Cmds {
+				visit(command, see)
+			}
+		}
+	case *parse.ActionNode:
+		visit(node.Pipe, see)
+	case *parse.CommandNode:
+		see(node)
+		for _, argument := range node.Args {
+			visit(argument, see)
+		}
+	case *parse.ChainNode:
+		see(node)
+		visit(node.Node, see)
+	case *parse.TemplateNode:
+		visit(node.Pipe, see)
+	case *parse.IfNode:
+		branch(&node.BranchNode)
+	case *parse.RangeNode:
+		branch(&node.BranchNode)
+	case *parse.WithNode:
+		branch(&node.BranchNode)
+	default:
+		see(node)
+	}
+}
