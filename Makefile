@@ -17,10 +17,10 @@ else ifeq ($(RACE),required)
   $(error no C compiler found, and RACE=required: install one, e.g. gcc)
 endif
 
-.PHONY: help build test demo oracle bench lint fmt docs
+.PHONY: help build test demo oracle bench bench-scale lint fmt docs
 
 help: ## show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 build: ## build bin/outrigger
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags "-s -w -X main.version=$(VERSION)" -o bin/outrigger ./cmd/outrigger
@@ -52,6 +52,10 @@ bench: ## benchmarks, side by side with Istio's own handler (about 15 minutes)
 	cd test/bench && $(GO) test -run '^$$' -bench . -benchtime $(BENCHTIME) -count $(BENCHCOUNT) -timeout 60m . >$(CACHE)/bench.txt || { cat $(CACHE)/bench.txt; exit 1; }
 	cd test/bench && $(GO) tool benchstat -col /by $(CACHE)/bench.txt
 	cd test/bench && $(GO) test -run TestMemoryStaysFlat -v -requests $(BENCHREQUESTS) -timeout 60m .
+
+bench-scale: ## routing at scale on a real API server; SIZE=small, middle or large (docs/scale.md)
+	$(GO) -C test build -o $(CURDIR)/bin/scale ./scale
+	$(CURDIR)/bin/scale -size $(or $(SIZE),small)
 
 lint: $(LINTER) ## formatting, vet and linters
 	@for module in $(MODULES); do echo "lint $$module"; (cd $$module && $(LINTER) run --allow-parallel-runners --config $(CURDIR)/.golangci.yaml ./...) || exit 1; done

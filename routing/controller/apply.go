@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"slices"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -48,7 +47,7 @@ func (r *reconciler) write(ctx context.Context, observed *routing.Observed, chan
 	case routing.Create:
 		return r.writer.Create(ctx, body, client.FieldOwner(api.FieldManager))
 	case routing.Apply:
-		version, err := r.takeOver(ctx, observed, change)
+		version, err := r.takeOver(ctx, observed, change, body)
 		if err != nil {
 			return err
 		}
@@ -65,11 +64,11 @@ func (r *reconciler) write(ctx context.Context, observed *routing.Observed, chan
 	return fmt.Errorf("unknown action %q", change.Action)
 }
 
-// takeOver makes ours to apply what we own by a create: only then does a field go that a later apply leaves out. It
-// returns the resource version that the object has after it.
-func (r *reconciler) takeOver(ctx context.Context, observed *routing.Observed, change routing.Change) (string, error) {
+// takeOver makes ours to apply what we own by a create, where something of it is to go: only then does a later apply
+// that leaves it out take it away. It returns the resource version that the object has after it.
+func (r *reconciler) takeOver(ctx context.Context, observed *routing.Observed, change routing.Change, body *unstructured.Unstructured) (string, error) {
 	standing := standingOf(observed.Standing, change.Object)
-	if standing == nil || !slices.ContainsFunc(standing.GetManagedFields(), createdByUs) {
+	if standing == nil || !mustTakeOver(standing.GetManagedFields(), body) {
 		return change.ResourceVersion, nil
 	}
 	upgraded := standing.DeepCopyObject().(client.Object)

@@ -39,6 +39,7 @@ type Controller struct {
 	manager ctrl.Manager
 	log     logr.Logger
 	teller  *teller
+	paced   *pacedRecorder
 }
 
 // New returns a Controller; SetupWithManager makes it run.
@@ -54,7 +55,8 @@ func New(options Options) *Controller {
 func (c *Controller) SetupWithManager(manager ctrl.Manager) error {
 	c.manager = manager
 	c.log = manager.GetLogger().WithName(controllerName)
-	c.teller.recorder = manager.GetEventRecorder(api.ManagedBy)
+	c.paced = newPacedRecorder(manager.GetEventRecorder(api.ManagedBy), manager.GetScheme())
+	c.teller.recorder = c.paced
 	if err := c.teller.register(c.options.Registerer); err != nil {
 		return fmt.Errorf("metrics of routing: %w", err)
 	}
@@ -72,6 +74,8 @@ type reconciler struct {
 	options Options
 	reader  client.Reader // the caches
 	writer  client.Client // the API server
+	pods    *podStore
+	seen    *attention
 	others  *elsewhere
 	teller  *teller
 	now     func() time.Time
@@ -84,6 +88,7 @@ func (r *reconciler) Reconcile(ctx context.Context, request reconcile.Request) (
 		return reconcile.Result{}, fmt.Errorf("read the cluster for Service %s: %w", request, err)
 	}
 	if observed == nil {
+		r.seen.forget(request.NamespacedName)
 		r.teller.forget(request.NamespacedName)
 		return reconcile.Result{}, nil
 	}
@@ -97,11 +102,26 @@ func (r *reconciler) Reconcile(ctx context.Context, request reconcile.Request) (
 	if again {
 		return reconcile.Result{RequeueAfter: lookAgain}, nil
 	}
+	if r.podsMoved(observed, plan.Problems) {
+		return reconcile.Result{RequeueAfter: time.Millisecond}, nil
+	}
 	if plan.Next.IsZero() {
 		return reconcile.Result{}, nil
 	}
 	// A RequeueAfter of zero would mean never.
 	return reconcile.Result{RequeueAfter: max(time.Millisecond, plan.Next.Sub(now))}, nil
+}
+
+// podsMoved notes from which pods the plan was made, and reports whether they are others by now: nobody may have said so
+// while the ones before were noted.
+func (r *reconciler) podsMoved(observed *routing.Observed, problems []api.RouteProblem) bool {
+	service := client.ObjectKeyFromObject(observed.Service)
+	r.seen.note(service, seenPods{
+		versionLabel: observed.Intent.VersionLabel, groups: observed.Pods, none: !dependsOnPods(observed), closely: closely(observed, problems),
+	})
+	return r.seen.differs(service, func(versionLabel string) []routing.PodGroup {
+		return r.pods.groups(service.Namespace, observed.Service.Spec.Selector, versionLabel)
+	})
 }
 
 // teller tells the user, each thing once.

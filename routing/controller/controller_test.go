@@ -57,31 +57,55 @@ func newStage(t *testing.T, annotations map[string]string) *stage {
 		s.writes++
 		return do()
 	}
-	cluster := fake.NewClientBuilder().WithScheme(scheme).WithReturnManagedFields().WithObjects(world(annotations)...).
-		WithInterceptorFuncs(interceptor.Funcs{
-			Create: func(ctx context.Context, c client.WithWatch, o client.Object, options ...client.CreateOption) error {
-				return write(func() error { return c.Create(ctx, o, options...) })
-			},
-			Patch: func(ctx context.Context, c client.WithWatch, o client.Object, p client.Patch, options ...client.PatchOption) error {
-				return write(func() error { return c.Patch(ctx, o, p, options...) })
-			},
-			Delete: func(ctx context.Context, c client.WithWatch, o client.Object, options ...client.DeleteOption) error {
-				return write(func() error { return c.Delete(ctx, o, options...) })
-			},
-		}).Build()
+	builder := fake.NewClientBuilder().WithScheme(scheme).WithReturnManagedFields().WithObjects(world(annotations)...)
+	for _, index := range indexes("cluster.local") {
+		builder.WithIndex(index.object, index.field, index.extract)
+	}
+	cluster := builder.WithInterceptorFuncs(interceptor.Funcs{
+		Create: func(ctx context.Context, c client.WithWatch, o client.Object, options ...client.CreateOption) error {
+			return write(func() error { return c.Create(ctx, o, options...) })
+		},
+		Patch: func(ctx context.Context, c client.WithWatch, o client.Object, p client.Patch, options ...client.PatchOption) error {
+			return write(func() error { return c.Patch(ctx, o, p, options...) })
+		},
+		Delete: func(ctx context.Context, c client.WithWatch, o client.Object, options ...client.DeleteOption) error {
+			return write(func() error { return c.Delete(ctx, o, options...) })
+		},
+	}).Build()
 	teller := newTeller()
 	teller.recorder = s.recorder
 	s.reconciler = &reconciler{
-		options: Options{RootNamespace: "istio-system", Settings: api.RoutingSettings{
-			Settle: 2 * time.Second, PropagationDelay: 2 * time.Second, SubsetRetention: time.Minute, SplitAge: 5 * time.Minute,
-			DefaultGoneWindow: 5 * time.Minute, DefaultGoneAfter: 30 * time.Second,
-			Expose: api.ExposeEnabled, AllowWildcardHost: true, ClusterDomain: "cluster.local", MaxVersions: 20,
-		}},
-		reader: cluster, writer: cluster, teller: teller,
+		options: Options{RootNamespace: "istio-system", Settings: settings()},
+		reader:  cluster, writer: cluster, teller: teller, pods: newPodStore(), seen: newAttention(),
 		now:    func() time.Time { return s.now },
 		others: &elsewhere{present: func(context.Context, string) bool { return false }},
 	}
+	s.fillPods()
 	return s
+}
+
+// fillPods does what the Reflector does: the store holds the pods of the cluster.
+func (s *stage) fillPods() {
+	s.t.Helper()
+	var list corev1.PodList
+	if err := s.reader.List(context.Background(), &list); err != nil {
+		s.t.Fatal(err)
+	}
+	var items []any
+	for i := range list.Items {
+		items = append(items, entryOf(&list.Items[i]))
+	}
+	if err := s.pods.Replace(items, ""); err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+func settings() api.RoutingSettings {
+	return api.RoutingSettings{
+		Settle: 2 * time.Second, PropagationDelay: 2 * time.Second, SubsetRetention: time.Minute, SplitAge: 5 * time.Minute,
+		DefaultGoneWindow: 5 * time.Minute, DefaultGoneAfter: 30 * time.Second,
+		Expose: api.ExposeEnabled, AllowWildcardHost: true, ClusterDomain: "cluster.local", MaxVersions: 20,
+	}
 }
 
 func world(annotations map[string]string) []client.Object {
@@ -202,10 +226,19 @@ func TestChangesWhatStands(t *testing.T) {
 	if words, there := vs.Annotations[api.AnnotationWords]; there {
 		t.Errorf("what is no longer written stays: %s", words)
 	}
-	for _, entry := range vs.ManagedFields {
-		if createdByUs(entry) {
-			t.Errorf("owned by the create still: %v", entry)
-		}
+}
+
+// What was written by the create goes as well when it is no longer written.
+func TestTakesAwayWhatItCreated(t *testing.T) {
+	s := newStage(t, map[string]string{api.AnnotationWeights: "v1=1,v2=3"})
+	s.settle()
+	if words := s.route().Annotations[api.AnnotationWords]; words == "" {
+		t.Error("the words are not recorded")
+	}
+	s.annotate(nil)
+	s.settle()
+	if words, there := s.route().Annotations[api.AnnotationWords]; there {
+		t.Errorf("what is no longer written stays: %s", words)
 	}
 }
 

@@ -47,7 +47,7 @@ func (r *reconciler) gather(ctx context.Context, key client.ObjectKey) (*routing
 	if err := r.readObjects(ctx, observed); err != nil {
 		return nil, nil, err
 	}
-	if !intent.Wanted && !intent.Disabled && observed.Standing.IsEmpty() {
+	if !dependsOnPods(observed) {
 		// Nobody asked for routes, so none of the rest matters, nor what a Namespace says about all its Services.
 		problems = slices.DeleteFunc(problems, func(p api.RouteProblem) bool { return p.Object.Kind != "Service" })
 		return observed, problems, nil
@@ -62,13 +62,18 @@ func (r *reconciler) gather(ctx context.Context, key client.ObjectKey) (*routing
 	return observed, problems, nil
 }
 
+// dependsOnPods is false where nobody asked for routes and none are there.
+func dependsOnPods(observed *routing.Observed) bool {
+	return observed.Intent.Wanted || observed.Intent.Disabled || !observed.Standing.IsEmpty()
+}
+
 // readObjects sorts Istio's objects into ours and those of others.
 func (r *reconciler) readObjects(ctx context.Context, observed *routing.Observed) error {
-	var all istioObjects
-	if err := all.list(ctx, r.reader); err != nil {
+	service, domain := observed.Service, r.options.Settings.ClusterDomain
+	all, err := routesFor(ctx, r.reader, observed, domain)
+	if err != nil {
 		return err
 	}
-	service, domain := observed.Service, r.options.Settings.ClusterDomain
 	own := func(o routing.Object) bool { return routing.Own(o, service) }
 	foreign := func(o routing.Object) bool { return !own(o) && routing.MayConcern(o, service, domain) }
 	observed.Standing = routing.Objects{
@@ -118,17 +123,8 @@ func chosen[O interface {
 	return out
 }
 
-func (r *reconciler) readPods(ctx context.Context, observed *routing.Observed) error {
-	if len(observed.Service.Spec.Selector) == 0 {
-		return nil
-	}
-	var list corev1.PodList
-	err := r.reader.List(ctx, &list, client.InNamespace(observed.Service.Namespace),
-		client.MatchingLabels(observed.Service.Spec.Selector), client.UnsafeDisableDeepCopy)
-	if err != nil {
-		return err
-	}
-	observed.Pods = routing.GroupPods(pointers(list.Items), observed.Intent.VersionLabel)
+func (r *reconciler) readPods(_ context.Context, observed *routing.Observed) error {
+	observed.Pods = r.pods.groups(observed.Service.Namespace, observed.Service.Spec.Selector, observed.Intent.VersionLabel)
 	return nil
 }
 
@@ -192,29 +188,12 @@ func (r *reconciler) readIngress(ctx context.Context, observed *routing.Observed
 	if wish == nil || wish.Gateway != "" {
 		return nil
 	}
-	var pods corev1.PodList
-	if err := r.reader.List(ctx, &pods, client.HasLabels{labelIstio}, client.UnsafeDisableDeepCopy); err != nil {
-		return err
-	}
-	for i := range pods.Items {
-		// The control plane bears the label too.
-		if value := pods.Items[i].Labels[labelIstio]; value != "" && value != "pilot" {
+	for _, value := range r.pods.istioValues() {
+		if value != "" && value != "pilot" { // the control plane bears the label too
 			observed.IngressSelectors = append(observed.IngressSelectors, value)
 		}
 	}
-	slices.Sort(observed.IngressSelectors)
-	observed.IngressSelectors = slices.Compact(observed.IngressSelectors)
-
-	var gateways corev1.PodList
-	if err := r.reader.List(ctx, &gateways, client.MatchingLabels(wish.GatewaySelector), client.UnsafeDisableDeepCopy); err != nil {
-		return err
-	}
-	podLabels := map[string][]map[string]string{} // by Namespace
-	for i := range gateways.Items {
-		if pod := &gateways.Items[i]; unfinished(pod) {
-			podLabels[pod.Namespace] = append(podLabels[pod.Namespace], pod.Labels)
-		}
-	}
+	podLabels := r.pods.labelSets(wish.GatewaySelector) // by Namespace
 	for _, namespace := range slices.Sorted(maps.Keys(podLabels)) {
 		var services corev1.ServiceList
 		if err := r.reader.List(ctx, &services, client.InNamespace(namespace)); err != nil {
@@ -242,10 +221,6 @@ func (r *reconciler) readElsewhere(ctx context.Context, observed *routing.Observ
 // selects reports whether a Service's selector matches the labels of a pod. A Service without one selects nothing.
 func selects(service *corev1.Service, podLabels map[string]string) bool {
 	return len(service.Spec.Selector) > 0 && labels.SelectorFromSet(service.Spec.Selector).Matches(labels.Set(podLabels))
-}
-
-func unfinished(pod *corev1.Pod) bool {
-	return pod.Status.Phase != corev1.PodSucceeded && pod.Status.Phase != corev1.PodFailed
 }
 
 func pointers[T any](items []T) []*T {

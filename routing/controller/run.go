@@ -40,6 +40,7 @@ func (c *Controller) Start(ctx context.Context) error {
 	var running sync.WaitGroup
 	defer running.Wait()
 	defer cancel()
+	running.Go(func() { c.paced.run(ctx) })
 	definitions, err := c.newCache(cache.Options{DefaultTransform: bare})
 	if err != nil {
 		return fmt.Errorf("cache of CustomResourceDefinitions: %w", err)
@@ -112,7 +113,6 @@ func (c *Controller) run(ctx context.Context, definitions client.Reader) error {
 	objects, err := c.newCache(cache.Options{
 		DefaultTransform: bare,
 		ByObject: map[client.Object]cache.ByObject{
-			&corev1.Pod{}:                   {Transform: barePod},
 			&appsv1.Deployment{}:            {Transform: bareWorkload},
 			&appsv1.StatefulSet{}:           {Transform: bareWorkload},
 			&appsv1.DaemonSet{}:             {Transform: bareWorkload},
@@ -124,6 +124,13 @@ func (c *Controller) run(ctx context.Context, definitions client.Reader) error {
 	if err != nil {
 		return fmt.Errorf("cache: %w", err)
 	}
+	if err := addIndexes(ctx, objects, c.options.Settings.ClusterDomain); err != nil {
+		return err
+	}
+	pods, err := podClient(c.manager.GetConfig())
+	if err != nil {
+		return fmt.Errorf("client of pods: %w", err)
+	}
 	writer, err := client.New(c.manager.GetConfig(), client.Options{
 		HTTPClient: c.manager.GetHTTPClient(), Scheme: c.manager.GetScheme(), Mapper: c.manager.GetRESTMapper(),
 	})
@@ -132,6 +139,7 @@ func (c *Controller) run(ctx context.Context, definitions client.Reader) error {
 	}
 	r := &reconciler{
 		options: c.options, reader: objects, writer: writer, teller: c.teller, now: time.Now,
+		pods: newPodStore(), seen: newAttention(),
 		others: newElsewhere(writer, c.manager.GetRESTMapper(), c.log, func(ctx context.Context, name string) bool {
 			return defined(ctx, definitions, name)
 		}),
@@ -145,6 +153,17 @@ func (c *Controller) run(ctx context.Context, definitions client.Reader) error {
 	}
 	if err := (&watches{reader: objects, options: c.options}).start(loop, objects); err != nil {
 		return fmt.Errorf("watch: %w", err)
+	}
+	err = loop.Watch(&podSource{
+		pods: pods, store: r.pods, attention: r.seen,
+		services: func(ctx context.Context, pod *podShape) ([]*corev1.Service, error) {
+			return servicesOf(ctx, objects, pod)
+		},
+		exposed: func(ctx context.Context) ([]client.ObjectKey, error) { return exposedOn(ctx, objects, anyExposed) },
+		failed:  func(err error, what string) { c.log.Error(err, what) },
+	})
+	if err != nil {
+		return fmt.Errorf("watch pods: %w", err)
 	}
 	failed := make(chan error, 2) // room for both: nobody may read it any more
 	running.Go(func() { failed <- objects.Start(ctx) })
@@ -228,24 +247,6 @@ func bareRoute(object any) (any, error) {
 		}
 	}
 	return object, nil
-}
-
-// barePod leaves what routing.GroupPods reads.
-func barePod(object any) (any, error) {
-	pod, ok := object.(*corev1.Pod)
-	if !ok {
-		return object, nil
-	}
-	pod.ManagedFields, pod.Annotations, pod.Finalizers = nil, nil, nil
-	pod.Spec = corev1.PodSpec{}
-	status := corev1.PodStatus{Phase: pod.Status.Phase}
-	for _, condition := range pod.Status.Conditions {
-		if condition.Type == corev1.PodReady {
-			status.Conditions = []corev1.PodCondition{{Type: condition.Type, Status: condition.Status}}
-		}
-	}
-	pod.Status = status
-	return pod, nil
 }
 
 // bareWorkload leaves how many pods a workload wants and how they are labelled.

@@ -5,6 +5,7 @@ import (
 	"maps"
 	"reflect"
 	"slices"
+	"strings"
 
 	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
 	appsv1 "k8s.io/api/apps/v1"
@@ -42,7 +43,6 @@ func (w *watches) start(loop controller.Controller, objects cache.Cache) error {
 	}{
 		{&corev1.Service{}, w.ofService, always},
 		{&corev1.Namespace{}, w.ofNamespace, marksDiffer},
-		{&corev1.Pod{}, w.ofPod, podDiffers},
 		{&appsv1.Deployment{}, w.ofWorkload, workloadDiffers},
 		{&appsv1.StatefulSet{}, w.ofWorkload, workloadDiffers},
 		{&appsv1.DaemonSet{}, w.ofWorkload, workloadDiffers},
@@ -92,22 +92,12 @@ func (w *watches) ofService(ctx context.Context, object client.Object) ([]client
 	if object.(*corev1.Service).Spec.Selector[labelIstio] == "" {
 		return keys, nil
 	}
-	exposed, err := w.services(ctx, "", asksForExposure)
+	exposed, err := exposedOn(ctx, w.reader, anyExposed)
 	return append(keys, exposed...), err
 }
 
 func (w *watches) ofNamespace(ctx context.Context, object client.Object) ([]client.ObjectKey, error) {
 	return w.services(ctx, object.GetName(), func(*corev1.Service) bool { return true })
-}
-
-// ofPod returns the Services that select the pod. One that may be an ingress gateway also matters to what is exposed.
-func (w *watches) ofPod(ctx context.Context, object client.Object) ([]client.ObjectKey, error) {
-	keys, err := w.services(ctx, object.GetNamespace(), func(s *corev1.Service) bool { return selects(s, object.GetLabels()) })
-	if err != nil || object.GetLabels()[labelIstio] == "" {
-		return keys, err
-	}
-	exposed, err := w.services(ctx, "", asksForExposure)
-	return append(keys, exposed...), err
 }
 
 // ofWorkload returns the Services that select the workload's pods, and those with objects of ours, whose records may
@@ -131,33 +121,87 @@ func (w *watches) ofWorkload(ctx context.Context, object client.Object) ([]clien
 	})
 }
 
-// ofRoute returns the Service of an object of ours; and the Services with routes, or that are to have some, to which
-// the object is foreign and may matter.
+// ofRoute returns the Service of an object of ours; the Services whose names or hosts the object has or leads to; and
+// those that want a host which it serves at a gateway. Too many do no harm.
 func (w *watches) ofRoute(ctx context.Context, object client.Object) ([]client.ObjectKey, error) {
 	route, ok := object.(routing.Object)
 	if !ok {
 		return nil, nil
 	}
+	var keys []client.ObjectKey
 	name, ours := routing.ServiceOf(route)
-	routed, err := w.routed(ctx)
-	if err != nil {
-		return nil, err
-	}
-	keys, err := w.services(ctx, "", func(s *corev1.Service) bool {
-		switch {
-		case routing.Own(route, s) || !routing.MayConcern(route, s, w.options.Settings.ClusterDomain):
-			return false
-		case ours: // only what is exposed can want the same host
-			return asksForExposure(s)
-		case routed[client.ObjectKeyFromObject(s)]:
-			return true
-		}
-		return w.wanted(ctx, s)
-	})
 	if ours {
 		keys = append(keys, client.ObjectKey{Namespace: object.GetNamespace(), Name: name})
 	}
-	return keys, err
+	keys, err := w.sharingHosts(ctx, route, keys)
+	if err != nil {
+		return nil, err
+	}
+	served := servedHosts(object)
+	if _, gateway := object.(*networkingv1.Gateway); gateway && !ours {
+		served = append(served, wildcards) // also what is bound to it may serve hosts by it, or no longer
+	}
+	for _, host := range served {
+		if host = hostClass(host); host == wildcards && (!ours || !isWild(route)) {
+			host = anyExposed
+		}
+		exposed, err := exposedOn(ctx, w.reader, host)
+		if err != nil {
+			return nil, err
+		}
+		keys = append(keys, exposed...)
+	}
+	slices.SortFunc(keys, compareKeys)
+	return slices.Compact(keys), nil
+}
+
+// isWild reports whether all hosts with a wildcard that an object serves are "*", which stands in nobody's way but that
+// of another "*".
+func isWild(route routing.Object) bool {
+	return !slices.ContainsFunc(servedHosts(route), func(host string) bool { return host != "*" && hostClass(host) == wildcards })
+}
+
+// sharingHosts adds the Services that an object's names and hosts are about: a Service by its name there, all where a
+// host has a wildcard.
+func (w *watches) sharingHosts(ctx context.Context, route routing.Object, keys []client.ObjectKey) ([]client.ObjectKey, error) {
+	_, ours := routing.ServiceOf(route)
+	for name := route.GetName(); !ours; {
+		keys = append(keys, client.ObjectKey{Namespace: route.GetNamespace(), Name: name})
+		at := strings.LastIndexByte(name, '-')
+		if at <= 0 {
+			break
+		}
+		name = name[:at]
+	}
+	for _, host := range hostsOf(route, w.options.Settings.ClusterDomain) {
+		if hostClass(host) != wildcards {
+			if service, is := serviceOfHost(host, w.options.Settings.ClusterDomain); is {
+				keys = append(keys, service)
+			}
+			continue
+		}
+		if ours {
+			continue // "*" at a gateway alone
+		}
+		all, err := w.services(ctx, "", func(s *corev1.Service) bool {
+			return routing.MayConcern(route, s, w.options.Settings.ClusterDomain)
+		})
+		if err != nil {
+			return nil, err
+		}
+		keys = append(keys, all...)
+	}
+	return keys, nil
+}
+
+// serviceOfHost returns the Service that a full host name means.
+func serviceOfHost(host, clusterDomain string) (client.ObjectKey, bool) {
+	short, is := strings.CutSuffix(host, ".svc."+clusterDomain)
+	if !is {
+		return client.ObjectKey{}, false
+	}
+	name, namespace, is := strings.Cut(short, ".")
+	return client.ObjectKey{Namespace: namespace, Name: name}, is && !strings.Contains(namespace, ".")
 }
 
 // services returns the Services of a Namespace, or of all, that are chosen.
@@ -199,16 +243,6 @@ func (w *watches) routed(ctx context.Context, options ...client.ListOption) (map
 	return out, nil
 }
 
-// wanted reports whether routes are asked for; where the Namespace is not known yet, they may be.
-func (w *watches) wanted(ctx context.Context, service *corev1.Service) bool {
-	var namespace corev1.Namespace
-	if err := w.reader.Get(ctx, client.ObjectKey{Name: service.Namespace}, &namespace); err != nil {
-		return true
-	}
-	intent, _ := api.RouteIntentOf(service, &namespace)
-	return intent.Wanted
-}
-
 func asksForExposure(service *corev1.Service) bool {
 	_, asks := service.Annotations[api.AnnotationExpose]
 	return asks
@@ -219,11 +253,6 @@ func always(_, _ client.Object) bool { return true }
 func marksDiffer(before, after client.Object) bool {
 	return !maps.Equal(before.GetLabels(), after.GetLabels()) || !maps.Equal(before.GetAnnotations(), after.GetAnnotations()) ||
 		(before.GetDeletionTimestamp() == nil) != (after.GetDeletionTimestamp() == nil)
-}
-
-// podDiffers compares what the cache keeps of pods.
-func podDiffers(before, after client.Object) bool {
-	return marksDiffer(before, after) || !reflect.DeepEqual(before.(*corev1.Pod).Status, after.(*corev1.Pod).Status)
 }
 
 // workloadDiffers compares what the cache keeps of workloads.

@@ -1,0 +1,367 @@
+package controller
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
+	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
+	"k8s.io/client-go/tools/events"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/client/apiutil"
+	"sigs.k8s.io/controller-runtime/pkg/client/fake"
+	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+
+	"outrigger.dev/outrigger/api"
+)
+
+// fleet is a cluster of some Services, at a time of its own. Every request that writes is counted by kind.
+type fleet struct {
+	*reconciler
+	t        *testing.T
+	cluster  client.Client
+	services []client.ObjectKey
+	now      time.Time
+	writes   map[string]int
+	before   func(verb string, object client.Object) error // a fault; nil = none
+	after    func(verb string, object client.Object) error
+	looked   int // reconciles
+}
+
+const fleetSize = 3
+
+func newFleet(t *testing.T) *fleet {
+	t.Helper()
+	scheme := runtime.NewScheme()
+	for _, add := range []func(*runtime.Scheme) error{clientgoscheme.AddToScheme, networkingv1.AddToScheme} {
+		if err := add(scheme); err != nil {
+			t.Fatal(err)
+		}
+	}
+	f := &fleet{t: t, now: begin, writes: map[string]int{}}
+	write := func(verb string, object client.Object, do func() error) error {
+		kind, err := apiutil.GVKForObject(object, scheme)
+		if err != nil {
+			return err
+		}
+		if kind.Group != networkingv1.GroupName {
+			return do()
+		}
+		f.writes[kind.Kind]++
+		if f.before != nil {
+			if err := f.before(verb, object); err != nil {
+				return err
+			}
+		}
+		if err := do(); err != nil {
+			return err
+		}
+		if f.after != nil {
+			return f.after(verb, object)
+		}
+		return nil
+	}
+	builder := fake.NewClientBuilder().WithScheme(scheme).WithReturnManagedFields()
+	for _, index := range indexes("cluster.local") {
+		builder.WithIndex(index.object, index.field, index.extract)
+	}
+	f.cluster = builder.WithInterceptorFuncs(interceptor.Funcs{
+		Create: func(ctx context.Context, c client.WithWatch, o client.Object, options ...client.CreateOption) error {
+			return write("create", o, func() error { return c.Create(ctx, o, options...) })
+		},
+		Patch: func(ctx context.Context, c client.WithWatch, o client.Object, p client.Patch, options ...client.PatchOption) error {
+			return write("patch", o, func() error { return c.Patch(ctx, o, p, options...) })
+		},
+		Delete: func(ctx context.Context, c client.WithWatch, o client.Object, options ...client.DeleteOption) error {
+			return write("delete", o, func() error { return c.Delete(ctx, o, options...) })
+		},
+	}).Build()
+	f.create(&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "demo", Labels: map[string]string{api.LabelInjection: "enabled"}}})
+	for i := range fleetSize {
+		name := fmt.Sprintf("app%d", i)
+		service := &corev1.Service{ObjectMeta: f.meta(name, nil), Spec: corev1.ServiceSpec{
+			ClusterIP: "10.0.0.1", Selector: map[string]string{"app": name}, Ports: []corev1.ServicePort{{Name: "http", Port: 80}},
+		}}
+		service.UID = types.UID("uid-" + name)
+		f.create(service)
+		f.services = append(f.services, client.ObjectKeyFromObject(service))
+	}
+	f.restart()
+	return f
+}
+
+// restart puts a new leader in the place of the one that was, which remembers nothing.
+func (f *fleet) restart() {
+	teller := newTeller()
+	teller.recorder = &events.FakeRecorder{}
+	pods := newPodStore()
+	f.reconciler = &reconciler{
+		options: Options{RootNamespace: "istio-system", Settings: settings()},
+		reader:  f.cluster, writer: f.cluster, teller: teller, pods: pods, seen: newAttention(),
+		now:    func() time.Time { return f.now },
+		others: &elsewhere{present: func(context.Context, string) bool { return false }},
+	}
+}
+
+func (f *fleet) meta(name string, labels map[string]string) metav1.ObjectMeta {
+	return metav1.ObjectMeta{Namespace: "demo", Name: name, Labels: labels, CreationTimestamp: metav1.NewTime(f.now)}
+}
+
+func (f *fleet) create(object client.Object) {
+	f.t.Helper()
+	if err := f.cluster.Create(context.Background(), object); err != nil {
+		f.t.Fatal(err)
+	}
+}
+
+// deploy makes every Service a Deployment with ready pods of a version; fixed ones have it in their selector.
+func (f *fleet) deploy(track, version string, fixed bool, hash string, pods int) {
+	f.t.Helper()
+	for _, key := range f.services {
+		name := key.Name + "-" + track
+		labels := map[string]string{"app": key.Name, "version": version}
+		selector := map[string]string{"app": key.Name, "track": track}
+		if fixed {
+			selector = labels
+		}
+		deployment := &appsv1.Deployment{ObjectMeta: f.meta(name, nil), Spec: appsv1.DeploymentSpec{
+			Selector: &metav1.LabelSelector{MatchLabels: selector},
+			Template: corev1.PodTemplateSpec{ObjectMeta: metav1.ObjectMeta{Labels: labels}},
+		}}
+		if err := f.cluster.Create(context.Background(), deployment); apierrors.IsAlreadyExists(err) {
+			standing := &appsv1.Deployment{}
+			f.must(f.cluster.Get(context.Background(), client.ObjectKeyFromObject(deployment), standing))
+			standing.Spec = deployment.Spec
+			f.must(f.cluster.Update(context.Background(), standing))
+		} else {
+			f.must(err)
+		}
+		for i := range pods {
+			f.addPod(key.Name, name, version, hash, i)
+		}
+	}
+}
+
+func (f *fleet) addPod(app, deployment, version, hash string, number int) {
+	f.t.Helper()
+	controls := true
+	labels := map[string]string{"app": app, "version": version, "pod-template-hash": hash}
+	pod := &corev1.Pod{ObjectMeta: f.meta(fmt.Sprintf("%s-%s-%d", deployment, hash, number), labels), Status: corev1.PodStatus{
+		Phase: corev1.PodRunning, Conditions: []corev1.PodCondition{{Type: corev1.PodReady, Status: corev1.ConditionTrue}},
+	}}
+	pod.OwnerReferences = []metav1.OwnerReference{{APIVersion: "apps/v1", Kind: "ReplicaSet", Name: deployment + "-" + hash, Controller: &controls}}
+	f.create(pod)
+}
+
+// removePods deletes the pods of all Services with a template hash.
+func (f *fleet) removePods(hash string) {
+	f.t.Helper()
+	f.must(f.cluster.DeleteAllOf(context.Background(), &corev1.Pod{}, client.InNamespace("demo"), client.MatchingLabels{"pod-template-hash": hash}))
+}
+
+func (f *fleet) annotate(annotations map[string]string) {
+	f.t.Helper()
+	f.change(func(service *corev1.Service) { service.Annotations = maps.Clone(annotations) })
+}
+
+func (f *fleet) label(labels map[string]string) {
+	f.t.Helper()
+	f.change(func(service *corev1.Service) { service.Labels = maps.Clone(labels) })
+}
+
+func (f *fleet) change(how func(*corev1.Service)) {
+	f.t.Helper()
+	for _, key := range f.services {
+		service := &corev1.Service{}
+		f.must(f.cluster.Get(context.Background(), key, service))
+		how(service)
+		f.must(f.cluster.Update(context.Background(), service))
+	}
+}
+
+func (f *fleet) must(err error) {
+	f.t.Helper()
+	if err != nil {
+		f.t.Fatal(err)
+	}
+}
+
+// seePods brings the store to what is in the cluster, as the watch does, and returns the Services to be looked at.
+func (f *fleet) seePods() map[client.ObjectKey]bool {
+	f.t.Helper()
+	var list corev1.PodList
+	f.must(f.cluster.List(context.Background(), &list))
+	items := make([]any, len(list.Items))
+	for i := range list.Items {
+		items[i] = entryOf(&list.Items[i])
+	}
+	due := map[client.ObjectKey]bool{}
+	source := &podSource{
+		store: f.pods, attention: f.seen, failed: func(err error, what string) { f.t.Errorf("%s: %v", what, err) },
+		services: func(ctx context.Context, pod *podShape) ([]*corev1.Service, error) {
+			return servicesOf(ctx, f.reader, pod)
+		},
+		exposed: func(ctx context.Context) ([]client.ObjectKey, error) { return exposedOn(ctx, f.reader, anyExposed) },
+	}
+	f.pods.changed = func(before, after *podShape) {
+		for _, key := range source.concerned(context.Background(), before, after) {
+			due[key] = true
+		}
+	}
+	f.must(f.pods.Replace(items, ""))
+	return due
+}
+
+// settle looks at every Service until none waits any more; an error is answered as the queue does, by another look.
+func (f *fleet) settle() {
+	f.t.Helper()
+	f.seePods()
+	for range 200 {
+		wait, busy := time.Duration(0), false
+		for _, key := range f.services {
+			f.looked++
+			before := total(f.writes)
+			result, err := f.Reconcile(context.Background(), reconcile.Request{NamespacedName: key})
+			if err != nil || total(f.writes) != before {
+				busy = true
+			}
+			if result.RequeueAfter > 0 && (wait == 0 || result.RequeueAfter < wait) {
+				wait = result.RequeueAfter
+			}
+		}
+		if !busy && wait == 0 {
+			return
+		}
+		if !busy {
+			f.now = f.now.Add(wait)
+		}
+	}
+	f.t.Fatal("it does not come to rest")
+}
+
+func total(writes map[string]int) int {
+	sum := 0
+	for _, n := range writes {
+		sum += n
+	}
+	return sum
+}
+
+// wantWrites compares what was written since it was asked last, per Service.
+func (f *fleet) wantWrites(what string, want map[string]int) {
+	f.t.Helper()
+	exact := map[string]int{}
+	for kind, n := range want {
+		exact[kind] = n * len(f.services)
+	}
+	if diff := cmp.Diff(exact, f.writes); diff != "" {
+		f.t.Errorf("%s, %d Services (-want +got): %s", what, len(f.services), diff)
+	}
+	clear(f.writes)
+}
+
+const (
+	rules  = "DestinationRule"
+	routes = "VirtualService"
+)
+
+func TestWritesOfFixedWorkloads(t *testing.T) {
+	f := newFleet(t)
+	f.deploy("v1", "v1", true, "a", 2)
+	f.now = f.now.Add(time.Second)
+	f.deploy("v2", "v2", true, "b", 2)
+	f.settle()
+	f.wantWrites("cold start", map[string]int{rules: 1, routes: 1})
+
+	f.restart()
+	f.settle()
+	f.wantWrites("restart", map[string]int{})
+
+	// The new pods of a restarted workload come before the old ones go.
+	f.deploy("v1", "v1", true, "c", 2)
+	due := f.seePods()
+	f.removePods("a")
+	maps.Copy(due, f.seePods())
+	if len(due) > 0 {
+		t.Errorf("pods of the same versions have Services looked at: %v", due)
+	}
+	f.settle()
+	f.wantWrites("every pod anew", map[string]int{})
+
+	f.annotate(map[string]string{api.AnnotationWeights: "v1=90,v2=10"})
+	f.settle()
+	f.wantWrites("shift", map[string]int{routes: 1})
+	f.annotate(map[string]string{api.AnnotationWeights: "v1=50,v2=50"})
+	f.settle()
+	f.wantWrites("shift again", map[string]int{routes: 1})
+
+	f.deploy("v3", "v3", true, "d", 2)
+	if due := f.seePods(); len(due) != len(f.services) {
+		t.Errorf("a new version has %d Services looked at", len(due))
+	}
+	f.settle()
+	f.wantWrites("a new version", map[string]int{rules: 1})
+}
+
+func TestWritesOfARolloutInPlace(t *testing.T) {
+	f := newFleet(t)
+	f.deploy("main", "v1", false, "a", 2)
+	f.settle()
+	f.wantWrites("cold start", map[string]int{rules: 1, routes: 1})
+
+	f.rollOut("main", "v2", "a", "b")
+	// The new version, the mark that the old one is unused, its end.
+	f.wantWrites("rollout of a lone workload", map[string]int{rules: 3})
+	f.rollOut("main", "v3", "b", "c")
+	f.wantWrites("another one", map[string]int{rules: 3})
+}
+
+func TestWritesOfASecondWorkload(t *testing.T) {
+	f := newFleet(t)
+	f.deploy("main", "v1", false, "a", 2)
+	f.settle()
+	clear(f.writes)
+	f.now = f.now.Add(time.Hour)
+	f.deploy("canary", "v2", false, "x", 2)
+	f.settle()
+	f.wantWrites("a second workload beside a lone rolling one", map[string]int{rules: 1, routes: 1})
+
+	f.rollOut("main", "v3", "a", "b")
+	if got, most := f.writes[routes], 5*len(f.services); got > most {
+		t.Errorf("a rollout beside a second workload wrote VirtualServices %d times, more than %d", got, most)
+	}
+	delete(f.writes, routes)
+	f.wantWrites("its DestinationRules", map[string]int{rules: 3})
+}
+
+// rollOut changes the version of a workload of two pods in place, one pod at a time, and waits for the end of it all.
+func (f *fleet) rollOut(track, version, from, to string) {
+	f.t.Helper()
+	f.now = f.now.Add(time.Hour)
+	f.deploy(track, version, false, to, 0)
+	for i := range 2 {
+		for _, key := range f.services {
+			f.addPod(key.Name, key.Name+"-"+track, version, to, i)
+		}
+		f.settle()
+		for _, key := range f.services {
+			f.must(f.cluster.Delete(context.Background(), &corev1.Pod{ObjectMeta: metav1.ObjectMeta{
+				Namespace: "demo", Name: fmt.Sprintf("%s-%s-%s-%d", key.Name, track, from, i),
+			}}))
+		}
+		f.settle()
+	}
+	f.now = f.now.Add(time.Hour)
+	f.settle()
+}

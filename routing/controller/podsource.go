@@ -1,0 +1,263 @@
+package controller
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/util/wait"
+	"k8s.io/apimachinery/pkg/watch"
+	"k8s.io/client-go/kubernetes"
+	corev1client "k8s.io/client-go/kubernetes/typed/core/v1"
+	"k8s.io/client-go/rest"
+	toolscache "k8s.io/client-go/tools/cache"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+
+	"outrigger.dev/outrigger/api"
+	"outrigger.dev/outrigger/routing"
+)
+
+// podPage is how many pods are decoded at a time when all are listed: 500 are 8 MB, all of a large cluster 1.6 GB.
+const podPage = 500
+
+// podSource fills the pod store while the controller runs, and has the Services looked at to which a change of a pod
+// matters.
+type podSource struct {
+	pods      corev1client.PodInterface
+	store     *podStore
+	attention *attention
+	// services returns the Services that select pods with these labels; exposed those that are reached by a gateway.
+	services func(ctx context.Context, pod *podShape) ([]*corev1.Service, error)
+	exposed  func(ctx context.Context) ([]client.ObjectKey, error)
+	failed   func(err error, what string)
+}
+
+// podClient returns a client of pods that speaks protobuf: nobody here needs what its types do not know.
+func podClient(config *rest.Config) (corev1client.PodInterface, error) {
+	config = rest.CopyConfig(config)
+	config.ContentType, config.AcceptContentTypes = runtime.ContentTypeProtobuf, runtime.ContentTypeProtobuf+","+runtime.ContentTypeJSON
+	clients, err := kubernetes.NewForConfig(config)
+	if err != nil {
+		return nil, err
+	}
+	return clients.CoreV1().Pods(metav1.NamespaceAll), nil
+}
+
+// Start begins to list and watch, until ctx is done.
+func (p *podSource) Start(ctx context.Context, q queue) error {
+	p.store.changed = func(before, after *podShape) {
+		for _, key := range p.concerned(ctx, before, after) {
+			q.Add(reconcile.Request{NamespacedName: key})
+		}
+	}
+	reflector := toolscache.NewReflectorWithOptions(&podLister{p.pods}, &podEntry{}, p.store, toolscache.ReflectorOptions{
+		Name: controllerName, TypeDescription: "pods",
+	})
+	go reflector.RunWithContext(ctx)
+	return nil
+}
+
+// WaitForSync waits until the first list is in.
+func (p *podSource) WaitForSync(ctx context.Context) error {
+	err := wait.PollUntilContextCancel(ctx, 20*time.Millisecond, true, func(context.Context) (bool, error) { return p.store.hasFilled(), nil })
+	if err != nil {
+		return fmt.Errorf("list of pods: %w", err)
+	}
+	return nil
+}
+
+// concerned returns the Services to which a change of one pod matters.
+func (p *podSource) concerned(ctx context.Context, before, after *podShape) []client.ObjectKey {
+	var keys []client.ObjectKey
+	shapes := []*podShape{before, after}
+	if before == after {
+		shapes = shapes[:1]
+	}
+	for _, shape := range shapes {
+		if shape == nil {
+			continue
+		}
+		services, err := p.services(ctx, shape)
+		if err != nil {
+			p.failed(err, "find the Services of a pod")
+		}
+		for _, service := range services {
+			key := client.ObjectKeyFromObject(service)
+			if p.attention.differs(key, func(versionLabel string) []routing.PodGroup {
+				return p.store.groups(service.Namespace, service.Spec.Selector, versionLabel)
+			}) {
+				keys = append(keys, key)
+			}
+		}
+		if _, gateway := shape.label(labelIstio); gateway && before != after {
+			exposed, err := p.exposed(ctx)
+			if err != nil {
+				p.failed(err, "find the Services that are exposed")
+			}
+			keys = append(keys, exposed...)
+		}
+	}
+	slices.SortFunc(keys, compareKeys)
+	return slices.Compact(keys)
+}
+
+func compareKeys(a, b client.ObjectKey) int { return strings.Compare(a.String(), b.String()) }
+
+// attention remembers of every Service how its pods were when it was looked at last, and how closely its plan looks at
+// them, so that a pod that comes and goes as any other costs nothing.
+type attention struct {
+	mutex sync.Mutex
+	seen  map[client.ObjectKey]seenPods
+}
+
+type seenPods struct {
+	versionLabel string
+	closely      bool
+	none         bool // the plan does not depend on pods
+	groups       []routing.PodGroup
+}
+
+func newAttention() *attention { return &attention{seen: map[client.ObjectKey]seenPods{}} }
+
+// note remembers what a plan was made from.
+func (a *attention) note(service client.ObjectKey, seen seenPods) {
+	a.mutex.Lock()
+	defer a.mutex.Unlock()
+	a.seen[service] = seen
+}
+
+func (a *attention) forget(service client.ObjectKey) {
+	a.mutex.Lock()
+	defer a.mutex.Unlock()
+	delete(a.seen, service)
+}
+
+// differs reports whether the pods of a Service differ, in what its plan depends on, from how they were. One that was
+// never looked at may.
+func (a *attention) differs(service client.ObjectKey, now func(versionLabel string) []routing.PodGroup) bool {
+	a.mutex.Lock()
+	seen, is := a.seen[service]
+	a.mutex.Unlock()
+	switch {
+	case !is:
+		return true
+	case seen.none:
+		return false
+	}
+	return !slices.EqualFunc(seen.groups, now(seen.versionLabel), func(a, b routing.PodGroup) bool {
+		if a.Workload != b.Workload || a.Version != b.Version {
+			return false
+		}
+		return (a.Ready > 0) == (b.Ready > 0) && (!seen.closely || a.Pods == b.Pods && a.Ready == b.Ready)
+	})
+}
+
+// closely reports whether a plan depends on how many pods are ready, beside whether one is: a version waits for
+// three quarters of its pods; or workloads whose version changes in place run several versions, so that a share is divided by
+// ready pods.
+func closely(observed *routing.Observed, problems []api.RouteProblem) bool {
+	if slices.ContainsFunc(problems, func(p api.RouteProblem) bool { return p.Reason == api.RoutePendingVersions }) {
+		return true
+	}
+	fixed := map[routing.WorkloadRef]bool{}
+	for _, w := range observed.Workloads {
+		fixed[w.WorkloadRef] = w.Selector[observed.Intent.VersionLabel] != ""
+	}
+	first, rolling := "", false
+	for _, group := range observed.Pods {
+		if group.Version == "" || fixed[group.Workload] {
+			continue
+		}
+		if rolling && group.Version != first {
+			return true
+		}
+		first, rolling = group.Version, true
+	}
+	return false
+}
+
+// podLister lists and watches unfinished pods and hands on entries instead of pods, one page at a time.
+type podLister struct{ pods corev1client.PodInterface }
+
+// unfinished leaves out pods that will never run again.
+var unfinished = fields.AndSelectors(
+	fields.OneTermNotEqualSelector("status.phase", string(corev1.PodSucceeded)),
+	fields.OneTermNotEqualSelector("status.phase", string(corev1.PodFailed)),
+).String()
+
+// IsWatchListSemanticsUnSupported has the Reflector list in pages: a stream of all pods at once is not one.
+func (l *podLister) IsWatchListSemanticsUnSupported() bool { return true }
+
+// List does as ListWithContext.
+func (l *podLister) List(options metav1.ListOptions) (runtime.Object, error) {
+	return l.ListWithContext(context.Background(), options)
+}
+
+// Watch does as WatchWithContext.
+func (l *podLister) Watch(options metav1.ListOptions) (watch.Interface, error) {
+	return l.WatchWithContext(context.Background(), options)
+}
+
+// ListWithContext reads all pages of one consistent list. The API server pages only what it reads at its newest, which
+// is never older than what the Reflector asks for.
+func (l *podLister) ListWithContext(ctx context.Context, options metav1.ListOptions) (runtime.Object, error) {
+	options.FieldSelector, options.ResourceVersion, options.ResourceVersionMatch = unfinished, "", ""
+	options.Limit, options.Continue = podPage, ""
+	out := &podEntryList{}
+	for {
+		page, err := l.pods.List(ctx, options)
+		if err != nil {
+			return nil, err
+		}
+		for i := range page.Items {
+			out.Items = append(out.Items, entryOf(&page.Items[i]))
+		}
+		out.ResourceVersion = page.ResourceVersion
+		if options.Continue = page.Continue; options.Continue == "" {
+			return out, nil
+		}
+	}
+}
+
+// WatchWithContext watches, and turns each pod into an entry as it comes.
+func (l *podLister) WatchWithContext(ctx context.Context, options metav1.ListOptions) (watch.Interface, error) {
+	options.FieldSelector = unfinished
+	pods, err := l.pods.Watch(ctx, options)
+	if err != nil {
+		return nil, err
+	}
+	return watch.Filter(pods, func(event watch.Event) (watch.Event, bool) {
+		if pod, is := event.Object.(*corev1.Pod); is {
+			entry := entryOf(pod)
+			if event.Type == watch.Bookmark {
+				entry.annotations = pod.Annotations
+			}
+			event.Object = entry
+		}
+		return event, true
+	}), nil
+}
+
+type podEntryList struct {
+	metav1.ListMeta
+	Items []runtime.Object
+}
+
+// GetObjectKind makes the list something that a Reflector takes.
+func (l *podEntryList) GetObjectKind() schema.ObjectKind { return schema.EmptyObjectKind }
+
+// DeepCopyObject returns a copy; what entries share is never changed.
+func (l *podEntryList) DeepCopyObject() runtime.Object {
+	out := *l
+	out.Items = slices.Clone(l.Items)
+	return &out
+}

@@ -1,0 +1,294 @@
+package controller
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/labels"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"outrigger.dev/outrigger/api"
+	"outrigger.dev/outrigger/routing"
+)
+
+// The caches keep objects by these, so that a Service or an object of Istio's finds what it concerns without a look at
+// all there is.
+const (
+	indexConcerns = "outrigger.concerns" // of Istio's objects: the terms below
+	indexSelector = "outrigger.selector" // of Services: one label of the selector
+	indexExposed  = "outrigger.exposed"  // of Services: the hosts they are to be exposed on, and anyExposed
+)
+
+const (
+	anyExposed = "any"
+	wildcards  = "*" // stands for every host with a wildcard
+)
+
+// The terms by which Istio's objects are found. A Service asks for those of its name, its host and the hosts that it is
+// exposed on; routing.MayConcern then has the last word.
+func termOwner(namespace, service string) string { return "owner/" + namespace + "/" + service }
+func termName(namespace, name string) string     { return "name/" + namespace + "/" + name }
+func termHost(host string) string                { return "host/" + hostClass(host) }
+func termServed(host string) string              { return "served/" + hostClass(host) }
+
+func hostClass(host string) string {
+	if strings.Contains(host, "*") {
+		return wildcards
+	}
+	return host
+}
+
+type fieldIndexer interface {
+	IndexField(ctx context.Context, object client.Object, field string, extract client.IndexerFunc) error
+}
+
+// indexes are what the caches are to be indexed by.
+func indexes(clusterDomain string) []struct {
+	object  client.Object
+	field   string
+	extract client.IndexerFunc
+} {
+	concerns := func(object client.Object) []string { return termsOf(object, clusterDomain) }
+	return []struct {
+		object  client.Object
+		field   string
+		extract client.IndexerFunc
+	}{
+		{&networkingv1.DestinationRule{}, indexConcerns, concerns},
+		{&networkingv1.VirtualService{}, indexConcerns, concerns},
+		{&networkingv1.Gateway{}, indexConcerns, concerns},
+		{&corev1.Service{}, indexSelector, func(object client.Object) []string { return selectorTerm(object.(*corev1.Service)) }},
+		{&corev1.Service{}, indexExposed, func(object client.Object) []string { return exposedTerms(object.(*corev1.Service)) }},
+	}
+}
+
+func addIndexes(ctx context.Context, indexer fieldIndexer, clusterDomain string) error {
+	for _, index := range indexes(clusterDomain) {
+		if err := indexer.IndexField(ctx, index.object, index.field, index.extract); err != nil {
+			return fmt.Errorf("index %T by %s: %w", index.object, index.field, err)
+		}
+	}
+	return nil
+}
+
+// termsOf returns the terms by which an object of Istio's is found, each once.
+func termsOf(object client.Object, clusterDomain string) []string {
+	terms := map[string]bool{}
+	// Our names are a Service's with something after a dash, and so is that of a delegate.
+	for name := object.GetName(); ; {
+		terms[termName(object.GetNamespace(), name)] = true
+		at := strings.LastIndexByte(name, '-')
+		if at <= 0 {
+			break
+		}
+		name = name[:at]
+	}
+	if route, is := object.(routing.Object); is {
+		if service, ours := routing.ServiceOf(route); ours {
+			terms[termOwner(object.GetNamespace(), service)] = true
+		}
+	}
+	for _, host := range hostsOf(object, clusterDomain) {
+		terms[termHost(host)] = true
+	}
+	for _, host := range servedHosts(object) {
+		terms[termServed(host)] = true
+	}
+	return slices.Sorted(maps.Keys(terms))
+}
+
+// hostsOf returns the hosts in the mesh that an object is for or leads to, as Istio resolves them.
+func hostsOf(object client.Object, clusterDomain string) []string {
+	full := func(host string) string {
+		if host == "" || strings.ContainsAny(host, ".*") {
+			return host
+		}
+		return host + "." + object.GetNamespace() + ".svc." + clusterDomain
+	}
+	var out []string
+	switch o := object.(type) {
+	case *networkingv1.DestinationRule:
+		out = append(out, full(o.Spec.Host))
+	case *networkingv1.VirtualService:
+		for _, host := range o.Spec.Hosts {
+			out = append(out, full(host))
+		}
+		for _, host := range destinationHosts(o) {
+			out = append(out, full(host))
+		}
+	}
+	return out
+}
+
+func destinationHosts(vs *networkingv1.VirtualService) []string {
+	var out []string
+	for _, rule := range vs.Spec.Http {
+		for _, route := range rule.Route {
+			out = append(out, route.GetDestination().GetHost())
+		}
+		if rule.Mirror != nil {
+			out = append(out, rule.Mirror.GetHost())
+		}
+		for _, mirror := range rule.Mirrors {
+			out = append(out, mirror.GetDestination().GetHost())
+		}
+	}
+	for _, rule := range vs.Spec.Tcp {
+		for _, route := range rule.Route {
+			out = append(out, route.GetDestination().GetHost())
+		}
+	}
+	for _, rule := range vs.Spec.Tls {
+		for _, route := range rule.Route {
+			out = append(out, route.GetDestination().GetHost())
+		}
+	}
+	return out
+}
+
+// servedHosts returns the hosts that an object serves at a gateway.
+func servedHosts(object client.Object) []string {
+	var out []string
+	switch o := object.(type) {
+	case *networkingv1.VirtualService:
+		if slices.ContainsFunc(o.Spec.Gateways, func(g string) bool { return g != "mesh" }) {
+			out = slices.Clone(o.Spec.Hosts)
+		}
+	case *networkingv1.Gateway:
+		for _, server := range o.Spec.Servers {
+			for _, host := range server.Hosts {
+				if _, name, scoped := strings.Cut(host, "/"); scoped {
+					host = name
+				}
+				out = append(out, host)
+			}
+		}
+	}
+	return out
+}
+
+// selectorTerm is the label of a Service's selector by which it is found; one is enough.
+func selectorTerm(service *corev1.Service) []string {
+	for _, key := range slices.Sorted(maps.Keys(service.Spec.Selector)) {
+		return []string{key + "=" + service.Spec.Selector[key]}
+	}
+	return nil
+}
+
+// exposedTerms are the hosts that a Service is to be exposed on, read loosely: too many do no harm.
+func exposedTerms(service *corev1.Service) []string {
+	if !asksForExposure(service) {
+		return nil
+	}
+	terms := []string{anyExposed}
+	for _, host := range strings.FieldsFunc(service.Annotations[api.AnnotationHosts], func(r rune) bool { return r == ',' || r == ' ' }) {
+		terms = append(terms, hostClass(host))
+	}
+	if len(terms) == 1 {
+		terms = append(terms, wildcards)
+	}
+	slices.Sort(terms)
+	return slices.Compact(terms)
+}
+
+// routesFor returns Istio's objects that may matter to a Service: a few of all there are, as the cache holds them.
+func routesFor(ctx context.Context, reader client.Reader, observed *routing.Observed, clusterDomain string) (*istioObjects, error) {
+	service := observed.Service
+	terms := []string{
+		termOwner(service.Namespace, service.Name), termName(service.Namespace, service.Name),
+		termHost(service.Name + "." + service.Namespace + ".svc." + clusterDomain), termHost(wildcards),
+	}
+	wish := observed.Intent.Expose
+	if wish != nil {
+		for _, host := range append(slices.Clone(wish.Hosts), wildcards) {
+			terms = append(terms, termServed(host))
+		}
+	}
+	all := &istioObjects{}
+	if err := all.find(ctx, reader, terms); err != nil || wish == nil {
+		return all, err
+	}
+	// The Gateways of the routes that serve our hosts say whether they do so at the same ingress.
+	var gateways []string
+	if namespace, name, ok := strings.Cut(wish.Gateway, "/"); ok {
+		gateways = append(gateways, termName(namespace, name))
+	}
+	for _, vs := range all.routes.Items {
+		for _, gateway := range vs.Spec.Gateways {
+			namespace, name, ok := strings.Cut(gateway, "/")
+			if !ok {
+				namespace, name = vs.Namespace, gateway
+			}
+			gateways = append(gateways, termName(namespace, name))
+		}
+	}
+	return all, all.find(ctx, reader, gateways)
+}
+
+// find adds the objects with any of the terms, each once.
+func (l *istioObjects) find(ctx context.Context, reader client.Reader, terms []string) error {
+	slices.Sort(terms)
+	for _, term := range slices.Compact(terms) {
+		var more istioObjects
+		if err := more.list(ctx, reader, client.MatchingFieldsSelector{Selector: fields.OneTermEqualSelector(indexConcerns, term)}); err != nil {
+			return err
+		}
+		l.rules.Items = merged(l.rules.Items, more.rules.Items)
+		l.routes.Items = merged(l.routes.Items, more.routes.Items)
+		l.gateways.Items = merged(l.gateways.Items, more.gateways.Items)
+	}
+	return nil
+}
+
+func merged[O client.Object](have, more []O) []O {
+	for _, object := range more {
+		if !slices.ContainsFunc(have, func(o O) bool {
+			return o.GetNamespace() == object.GetNamespace() && o.GetName() == object.GetName()
+		}) {
+			have = append(have, object)
+		}
+	}
+	return have
+}
+
+// servicesOf returns the Services that select pods of a shape.
+func servicesOf(ctx context.Context, reader client.Reader, pod *podShape) ([]*corev1.Service, error) {
+	return servicesSelecting(ctx, reader, pod.namespace.Value(), pod.labelMap())
+}
+
+// servicesSelecting returns the Services of a Namespace that select pods with these labels, as the cache holds them.
+func servicesSelecting(ctx context.Context, reader client.Reader, namespace string, podLabels map[string]string) ([]*corev1.Service, error) {
+	var out []*corev1.Service
+	for key, value := range podLabels {
+		var list corev1.ServiceList
+		if err := reader.List(ctx, &list, client.InNamespace(namespace), client.UnsafeDisableDeepCopy,
+			client.MatchingFields{indexSelector: key + "=" + value}); err != nil {
+			return nil, err
+		}
+		for i := range list.Items {
+			if labels.SelectorFromSet(list.Items[i].Spec.Selector).Matches(labels.Set(podLabels)) {
+				out = append(out, &list.Items[i])
+			}
+		}
+	}
+	return out, nil
+}
+
+// exposedOn returns the Services that are to be exposed on a host: with anyExposed all that are to be exposed at all.
+func exposedOn(ctx context.Context, reader client.Reader, host string) ([]client.ObjectKey, error) {
+	var list corev1.ServiceList
+	if err := reader.List(ctx, &list, client.UnsafeDisableDeepCopy, client.MatchingFields{indexExposed: host}); err != nil {
+		return nil, err
+	}
+	keys := make([]client.ObjectKey, len(list.Items))
+	for i := range list.Items {
+		keys[i] = client.ObjectKeyFromObject(&list.Items[i])
+	}
+	return keys, nil
+}

@@ -1,0 +1,242 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"runtime"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
+	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
+	kruntime "k8s.io/apimachinery/pkg/runtime"
+	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
+	"k8s.io/client-go/tools/clientcmd"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
+	"sigs.k8s.io/controller-runtime/pkg/manager"
+	"sigs.k8s.io/controller-runtime/pkg/metrics"
+	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
+
+	"outrigger.dev/outrigger/api"
+	"outrigger.dev/outrigger/routing/controller"
+)
+
+// reading is what a controller says of itself.
+type reading struct {
+	Reconciles, Writes int
+	CPU                float64 // seconds, of user and system
+	LiveHeapMB         uint64
+	ResidentMB, PeakMB uint64
+}
+
+// beController runs the routing controller as Outrigger does when it leads, and answers on a port, which it prints,
+// how it is.
+func beController(ctx context.Context, kubeconfig string, delays bool) error {
+	config, err := clientcmd.BuildConfigFromFlags("", kubeconfig)
+	if err != nil {
+		return err
+	}
+	config.QPS = -1
+	scheme, err := newScheme()
+	if err != nil {
+		return err
+	}
+	jobs, err := manager.New(config, manager.Options{
+		Scheme: scheme, Metrics: metricsserver.Options{BindAddress: "0"}, HealthProbeBindAddress: "0",
+		Cache: cache.Options{DefaultTransform: cache.TransformStripManagedFields()},
+	})
+	if err != nil {
+		return err
+	}
+	settings := api.DefaultConfig().RoutingSettings()
+	settings.SplitAge = 24 * time.Hour // to fill the cluster takes longer than the default; that all is old is another case
+	if !delays {
+		settings.Settle, settings.PropagationDelay = 0, 0
+	}
+	routes := controller.New(controller.Options{Settings: settings, Registerer: metrics.Registry})
+	if err := routes.SetupWithManager(jobs); err != nil {
+		return err
+	}
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return err
+	}
+	server := &http.Server{ReadHeaderTimeout: time.Minute, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		now, err := readSelf(r.URL.Query().Has("gc"))
+		if err != nil {
+			http.Error(w, err.Error(), http.StatusInternalServerError)
+			return
+		}
+		_ = json.NewEncoder(w).Encode(now)
+	})}
+	go func() { _ = server.Serve(listener) }()
+	fmt.Println(listener.Addr())
+	return jobs.Start(ctx)
+}
+
+func newScheme() (*kruntime.Scheme, error) {
+	scheme := kruntime.NewScheme()
+	for _, add := range []func(*kruntime.Scheme) error{clientgoscheme.AddToScheme, networkingv1.AddToScheme, apiextensionsv1.AddToScheme} {
+		if err := add(scheme); err != nil {
+			return nil, err
+		}
+	}
+	return scheme, nil
+}
+
+func readSelf(collect bool) (reading, error) {
+	var now reading
+	resident, peak, err := residentMB() // before the collection, which would give memory back
+	if err != nil {
+		return now, err
+	}
+	now.ResidentMB, now.PeakMB = resident, peak
+	if collect {
+		runtime.GC()
+		runtime.GC()
+	}
+	var memory runtime.MemStats
+	runtime.ReadMemStats(&memory)
+	now.LiveHeapMB = memory.HeapAlloc >> 20
+	var used syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &used); err != nil {
+		return now, err
+	}
+	now.CPU = time.Duration(used.Utime.Nano() + used.Stime.Nano()).Seconds()
+	families, err := metrics.Registry.Gather()
+	if err != nil {
+		return now, err
+	}
+	for _, family := range families {
+		for _, metric := range family.GetMetric() {
+			switch family.GetName() {
+			case "controller_runtime_reconcile_total":
+				now.Reconciles += int(metric.GetCounter().GetValue())
+			case "outrigger_routing_writes_total":
+				now.Writes += int(metric.GetCounter().GetValue())
+			}
+		}
+	}
+	return now, nil
+}
+
+// residentMB reads what Linux says of this process: now, and at most.
+func residentMB() (now, peak uint64, err error) {
+	text, err := os.ReadFile("/proc/self/status")
+	if err != nil {
+		return 0, 0, err
+	}
+	for line := range strings.Lines(string(text)) {
+		fields := strings.Fields(line)
+		if len(fields) < 2 {
+			continue
+		}
+		kb, _ := strconv.ParseUint(fields[1], 10, 64)
+		switch fields[0] {
+		case "VmRSS:":
+			now = kb >> 10
+		case "VmHWM:":
+			peak = kb >> 10
+		}
+	}
+	return now, peak, nil
+}
+
+// process is a running controller.
+type process struct {
+	command *exec.Cmd
+	url     string
+}
+
+func (w *world) startController(ctx context.Context, delays bool) error {
+	self, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	command := exec.CommandContext(ctx, self, "-controller", "-kubeconfig", w.kubeconfig, fmt.Sprintf("-delays=%t", delays))
+	command.Cancel = func() error { return command.Process.Signal(syscall.SIGTERM) }
+	command.Stderr = os.Stderr
+	out, err := command.StdoutPipe()
+	if err != nil {
+		return err
+	}
+	if err := command.Start(); err != nil {
+		return err
+	}
+	w.controller = &process{command: command}
+	address, err := bufio.NewReader(out).ReadString('\n')
+	if err != nil {
+		return errors.Join(fmt.Errorf("the controller says no address: %w", err), w.controller.stop())
+	}
+	w.controller.url = "http://" + strings.TrimSpace(address)
+	return nil
+}
+
+func (p *process) stop() error {
+	if p == nil || p.command.ProcessState != nil {
+		return nil
+	}
+	if err := p.command.Process.Signal(syscall.SIGTERM); err != nil {
+		return err
+	}
+	return p.command.Wait()
+}
+
+// look asks the controller how it is, after a garbage collection or as it is.
+func (p *process) look(ctx context.Context, collect bool) (now reading, err error) {
+	url := p.url
+	if collect {
+		url += "?gc"
+	}
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	if err != nil {
+		return now, err
+	}
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		return now, err
+	}
+	defer func() { _ = response.Body.Close() }()
+	return now, json.NewDecoder(response.Body).Decode(&now)
+}
+
+// reconciled waits for a number of reconciles, and quiet until there are no more for two seconds.
+func (p *process) reconciled(ctx context.Context, count int) error {
+	return p.until(ctx, func(now reading, _ time.Duration) bool { return now.Reconciles >= count })
+}
+
+func (p *process) quiet(ctx context.Context) error {
+	return p.until(ctx, func(_ reading, still time.Duration) bool { return still >= 2*time.Second })
+}
+
+func (p *process) until(ctx context.Context, is func(now reading, still time.Duration) bool) error {
+	last, since := -1, time.Now()
+	tick := time.NewTicker(100 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		now, err := p.look(ctx, false)
+		if err != nil {
+			return err
+		}
+		if now.Reconciles != last {
+			last, since = now.Reconciles, time.Now()
+		}
+		if is(now, time.Since(since)) {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-tick.C:
+		}
+	}
+}

@@ -1,0 +1,262 @@
+// Command scale measures routing on a real API server: how long the first objects take beside a program that only
+// creates the same ones, how much memory the pods cost, how soon an annotation is an object, and what pods that come
+// and go cost. Nodes and kubelets are not needed: the pods are made bound to a node and said to be ready.
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"slices"
+	"syscall"
+	"time"
+
+	"sigs.k8s.io/controller-runtime/pkg/log"
+
+	"github.com/go-logr/logr"
+)
+
+// size is how many Services, versions of each and pods of each version there are.
+type size struct{ services, versions, pods int }
+
+func (s size) String() string {
+	return fmt.Sprintf("%d×%d×%d (%d pods)", s.services, s.versions, s.pods, s.services*s.versions*s.pods)
+}
+
+var sizes = map[string]size{"small": {100, 2, 3}, "middle": {1000, 3, 5}, "large": {5000, 4, 5}}
+
+// The figures that are to be reached.
+const (
+	reachRatio    = 1.2
+	reachHeapMB   = 120
+	reachMemoryMB = 250
+)
+
+func main() {
+	flags := flag.NewFlagSet("scale", flag.ExitOnError) // libraries have put theirs into the common one
+	child := flags.Bool("controller", false, "be the controller that is measured (used by the command itself)")
+	kubeconfig := flags.String("kubeconfig", "", "with -controller: the cluster")
+	delays := flags.Bool("delays", false, "with -controller: the waiting times as they are by default, instead of none")
+	name := flags.String("size", "small", "small, middle or large")
+	_ = flags.Parse(os.Args[1:]) // it exits by itself
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	log.SetLogger(logr.Discard())
+	var err error
+	if *child {
+		err = beController(ctx, *kubeconfig, *delays)
+	} else if s, known := sizes[*name]; known {
+		err = measure(ctx, s)
+	} else {
+		err = fmt.Errorf("-size %s: it is small, middle or large", *name)
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+}
+
+// measure makes the cluster and measures one thing after the other.
+func measure(ctx context.Context, s size) (err error) {
+	fmt.Printf("services × versions × pods: %s\n", s)
+	w, err := newWorld(ctx, s)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if stopErr := w.stop(); err == nil {
+			err = stopErr
+		}
+	}()
+	began := time.Now()
+	if err := w.populate(ctx); err != nil {
+		return err
+	}
+	fmt.Printf("made in %v\n", time.Since(began).Round(time.Second))
+	for _, step := range []func(context.Context) error{w.coldStarts, w.shifts, w.churn, w.restart, w.withDelays} {
+		if err := step(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// coldStarts has the floor and the controller create the objects in turn, and leaves the last controller running.
+func (w *world) coldStarts(ctx context.Context) error {
+	var outrigger, floor []time.Duration
+	for round := range 2 {
+		taken, total, err := w.coldStart(ctx, false)
+		if err != nil {
+			return err
+		}
+		outrigger = append(outrigger, taken)
+		fmt.Printf("cold start %d: %v from the first object to the last, %v from the start of the process\n", round+1, taken.Round(time.Millisecond), total.Round(time.Millisecond))
+		if err := w.wantWrites(ctx, "cold start", 2*w.services); err != nil {
+			return err
+		}
+		now, err := w.controller.look(ctx, false)
+		if err != nil {
+			return err
+		}
+		fmt.Printf("  %d reconciles, %.2f s of CPU\n", now.Reconciles, now.CPU)
+		if round == 1 {
+			break
+		}
+		if err := w.controller.stop(); err != nil {
+			return err
+		}
+		bodies, err := w.takeRoutes(ctx)
+		if err != nil {
+			return err
+		}
+		for range 2 {
+			if taken, err = w.createAll(ctx, bodies); err != nil {
+				return err
+			}
+			floor = append(floor, taken)
+			fmt.Printf("floor: %v\n", taken.Round(time.Millisecond))
+			if _, err = w.takeRoutes(ctx); err != nil {
+				return err
+			}
+		}
+	}
+	fmt.Printf("wall time, mean of each / floor: %.2f (reach %.1f)\n", mean(outrigger)/mean(floor), reachRatio)
+	return nil
+}
+
+func mean(all []time.Duration) float64 {
+	sum := time.Duration(0)
+	for _, d := range all {
+		sum += d
+	}
+	return sum.Seconds() / float64(len(all))
+}
+
+// coldStart starts a controller on a cluster without routes, and returns how long the objects took, from the first to
+// the last and in all.
+func (w *world) coldStart(ctx context.Context, delays bool) (taken, total time.Duration, err error) {
+	arrivals, err := w.watchRoutes(ctx)
+	if err != nil {
+		return 0, 0, err
+	}
+	defer arrivals.stop()
+	began := time.Now()
+	if err := w.startController(ctx, delays); err != nil {
+		return 0, 0, err
+	}
+	if err := arrivals.wait(ctx, 2*w.services); err != nil {
+		return 0, 0, err
+	}
+	return arrivals.last.Sub(arrivals.first), arrivals.last.Sub(began), nil
+}
+
+// shifts annotates one Service after the other and waits for its route.
+func (w *world) shifts(ctx context.Context) error {
+	if err := w.controller.quiet(ctx); err != nil {
+		return err
+	}
+	before, err := w.controller.look(ctx, false)
+	if err != nil {
+		return err
+	}
+	var taken []time.Duration
+	for i := range min(w.services, 300) {
+		d, err := w.shift(ctx, i)
+		if err != nil {
+			return err
+		}
+		taken = append(taken, d)
+	}
+	if err := w.controller.quiet(ctx); err != nil {
+		return err
+	}
+	slices.Sort(taken)
+	fmt.Printf("annotation to object, %d Services: p50 %v, p99 %v\n", len(taken),
+		taken[len(taken)/2].Round(time.Millisecond), taken[len(taken)*99/100].Round(time.Millisecond))
+	after, err := w.controller.look(ctx, false)
+	if err != nil {
+		return err
+	}
+	if got := after.Writes - before.Writes; got != len(taken) {
+		return fmt.Errorf("shifting %d Services was %d writes", len(taken), got)
+	}
+	return nil
+}
+
+// churn replaces pods by others of the same version.
+func (w *world) churn(ctx context.Context) error {
+	before, err := w.controller.look(ctx, false)
+	if err != nil {
+		return err
+	}
+	began := time.Now()
+	events, err := w.replacePods(ctx)
+	if err != nil {
+		return err
+	}
+	if err := w.controller.quiet(ctx); err != nil {
+		return err
+	}
+	after, err := w.controller.look(ctx, false)
+	if err != nil {
+		return err
+	}
+	per := 10000 / float64(events)
+	fmt.Printf("%d pod events in %v; per 10,000: %.0f reconciles, %.2f s of CPU, %.0f writes\n", events, time.Since(began).Round(time.Second),
+		per*float64(after.Reconciles-before.Reconciles), per*(after.CPU-before.CPU), per*float64(after.Writes-before.Writes))
+	if after.Writes != before.Writes {
+		return fmt.Errorf("pods that come and go were %d writes", after.Writes-before.Writes)
+	}
+	return nil
+}
+
+// restart starts another controller on the objects that stand.
+func (w *world) restart(ctx context.Context) error {
+	if err := w.controller.stop(); err != nil {
+		return err
+	}
+	began := time.Now()
+	if err := w.startController(ctx, false); err != nil {
+		return err
+	}
+	if err := w.controller.reconciled(ctx, w.services); err != nil {
+		return err
+	}
+	took := time.Since(began)
+	now, err := w.controller.look(ctx, true)
+	if err != nil {
+		return err
+	}
+	fmt.Printf("restart: every Service looked at after %v, %d writes; live heap %d MB (reach %d), resident %d MB, at most %d MB (reach %d)\n",
+		took.Round(time.Millisecond), now.Writes, now.LiveHeapMB, reachHeapMB, now.ResidentMB, now.PeakMB, reachMemoryMB)
+	return w.wantWrites(ctx, "restart", 0)
+}
+
+// withDelays is a cold start with the waiting times that users have.
+func (w *world) withDelays(ctx context.Context) error {
+	if err := w.controller.stop(); err != nil {
+		return err
+	}
+	if _, err := w.takeRoutes(ctx); err != nil {
+		return err
+	}
+	_, total, err := w.coldStart(ctx, true)
+	if err != nil {
+		return err
+	}
+	fmt.Printf("cold start with the default waiting times: %v from the start of the process\n", total.Round(time.Millisecond))
+	return w.controller.stop()
+}
+
+func (w *world) wantWrites(ctx context.Context, what string, want int) error {
+	if err := w.controller.quiet(ctx); err != nil {
+		return err
+	}
+	now, err := w.controller.look(ctx, false)
+	if err == nil && now.Writes != want {
+		err = fmt.Errorf("%s: %d writes, not %d", what, now.Writes, want)
+	}
+	return err
+}
