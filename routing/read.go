@@ -17,6 +17,8 @@ type Reading struct {
 	// Default is the default as people read it: "v1", "Deployment/app", "@all", "split", "undecided"; empty if nothing
 	// is recorded.
 	Default string
+	// By says how the default was found: "first", "old", "word" or "left"; empty if none is recorded.
+	By string
 	// Mesh is true if callers in the mesh are routed by a VirtualService of ours.
 	Mesh bool
 	// Rules are those of the route in their order; the last has no condition. Empty if there is no route of ours.
@@ -46,7 +48,7 @@ func Read(standing Objects, service *corev1.Service, intent api.RouteIntent, set
 	out := Reading{Subsets: map[string]string{}}
 	versions := map[string]string{}
 	for _, rule := range standing.DestinationRules {
-		out.Default = rule.Annotations[api.AnnotationDefault]
+		out.Default, out.By = rule.Annotations[api.AnnotationDefault], recordOf(rule).By
 		for _, subset := range rule.Spec.Subsets {
 			if version := subset.GetLabels()[intent.VersionLabel]; version != "" {
 				out.Subsets[version], versions[subset.GetName()] = subset.GetName(), version
@@ -69,7 +71,7 @@ func Read(standing Objects, service *corev1.Service, intent api.RouteIntent, set
 	if main != nil {
 		out.Rules = readRules(main, versions)
 		if out.Default == "" {
-			out.Default = main.Annotations[api.AnnotationDefault]
+			out.Default, out.By = main.Annotations[api.AnnotationDefault], recordOf(main).By
 		}
 	}
 	return out

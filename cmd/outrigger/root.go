@@ -32,5 +32,6 @@ In a cluster it runs as "outrigger serve", installed by the Helm chart. The othe
 		command.Annotations = map[string]string{cobra.CommandDisplayNameAnnotation: "kubectl outrigger"}
 	}
 	command.AddCommand(injectCommand(), routesCommand(), serveCommand(), versionCommand())
+	command.AddCommand(statusCommand(), explainCommand(), shiftCommand(), promoteCommand(), enableCommand(), disableCommand(), uninstallRoutesCommand())
 	return command
 }
