@@ -246,10 +246,8 @@ func labelCommand(ref ObjectRef, key, value string) string {
 }
 
 func (r *reading) nearest(key string) string {
-	for _, known := range RoutingKeys() {
-		if strings.HasPrefix(known.Key, key) || strings.HasPrefix(key, known.Key) {
-			return "Perhaps " + known.Key + " is meant."
-		}
+	if known, found := NearestRoutingKey(key); found {
+		return "Perhaps " + known.Key + " is meant."
 	}
 	return "Remove it, or see the list of annotations."
 }
