@@ -1,0 +1,57 @@
+package webhook
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"strings"
+
+	"sigs.k8s.io/controller-runtime/pkg/webhook/admission"
+
+	"outrigger.dev/outrigger/api"
+	"outrigger.dev/outrigger/inject"
+)
+
+// adviser answers a request with what the user should know; it never refuses anything.
+type adviser func(ctx context.Context, request admission.Request) ([]string, error)
+
+// advice serves an adviser. An error or a panic is HTTP 500 and no review: the failurePolicy of these entries is Ignore.
+func advice(ask adviser) http.Handler {
+	reviews := (&admission.Webhook{Handler: admission.HandlerFunc(func(ctx context.Context, request admission.Request) admission.Response {
+		callOf(ctx).note(request)
+		warnings, err := ask(ctx, request)
+		if err != nil {
+			callOf(ctx).err = err
+			return admission.Errored(http.StatusInternalServerError, err)
+		}
+		for i, warning := range warnings {
+			warnings[i] = api.Shorten(warning, warningLength)
+		}
+		return admission.Allowed("").WithWarnings(warnings...)
+	})}).WithRecoverPanic(false)
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		c, held := &call{path: r.URL.Path, report: inject.Report{Reason: api.InjectBadRequest}}, &heldResponse{header: http.Header{}}
+		c.serve(reviews, held, r)
+		switch {
+		case c.err != nil:
+			http.Error(w, c.err.Error(), http.StatusInternalServerError)
+			return
+		case c.report.Reason == api.InjectBadRequest: // held is a review that says no, which this path never does
+			http.Error(w, c.report.Message, http.StatusBadRequest)
+			return
+		}
+		w.Header().Set("Content-Type", "application/json")
+		_, _ = w.Write(held.body.Bytes()) // who no longer listens needs no answer
+	})
+}
+
+// byCluster reports whether a request comes from Kubernetes' own controllers: nobody reads what they are warned of.
+func byCluster(request admission.Request) bool {
+	user := request.UserInfo.Username
+	return strings.HasPrefix(user, "system:serviceaccount:kube-system:") || user == "system:kube-controller-manager"
+}
+
+// errNoObject says that the webhook object sends what this path cannot judge.
+func errNoObject(request admission.Request) error {
+	return fmt.Errorf("%s of %s %s/%s came without the object", request.Operation, request.Kind.Kind, request.Namespace, request.Name)
+}
