@@ -1,0 +1,87 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
+	corev1 "k8s.io/api/core/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/manager"
+
+	"outrigger.dev/outrigger/api"
+	"outrigger.dev/outrigger/routing"
+	"outrigger.dev/outrigger/routing/controller"
+	"outrigger.dev/outrigger/webhook"
+)
+
+// traffic answers what the end of a workload would cost, for webhook.TrafficAdvice. It asks the API server each time, and
+// for one namespace only: the question is rare, and replicas that do not lead keep no pods.
+type traffic struct {
+	client     client.Client
+	namespaces webhook.NamespaceReader // a cache: the right to get a Namespace is not ours
+	options    controller.Options
+}
+
+var _ webhook.TrafficReader = traffic{}
+
+// newTraffic returns a reader of traffic beside the manager's cache.
+func newTraffic(jobs manager.Manager, config api.Config) (webhook.TrafficReader, error) {
+	direct, err := client.New(jobs.GetConfig(), client.Options{HTTPClient: jobs.GetHTTPClient(), Scheme: jobs.GetScheme(), Mapper: jobs.GetRESTMapper()})
+	if err != nil {
+		return nil, fmt.Errorf("client: %w", err)
+	}
+	return traffic{
+		client: direct, namespaces: webhook.NamespacesFrom(jobs.GetCache()),
+		options: controller.Options{Settings: config.RoutingSettings(), RootNamespace: config.Istio.Namespace},
+	}, nil
+}
+
+// Losing returns what the routes of each Service would lose by the end of a workload.
+func (t traffic) Losing(ctx context.Context, ending webhook.Ending) ([]webhook.LostTraffic, error) {
+	reads := &oneNamespace{
+		snapshot:  snapshot{client: t.client, home: ending.Namespace, lists: map[snapshotKey]client.ObjectList{}, unread: map[string]bool{}},
+		namespace: t.namespaces.Namespace(ctx, ending.Namespace),
+	}
+	var routes networkingv1.VirtualServiceList
+	if err := reads.List(ctx, &routes); err != nil {
+		return nil, err
+	}
+	var out []webhook.LostTraffic
+	looker := controller.NewLooker(reads, t.client.RESTMapper(), t.options)
+	ref := routing.WorkloadRef{Kind: ending.Kind, Name: ending.Name}
+	for _, key := range owned(routing.Objects{VirtualServices: routes.Items}) {
+		observed, _, err := looker.Look(ctx, key)
+		if err != nil {
+			return nil, err
+		}
+		if observed == nil {
+			continue
+		}
+		if loss, lost := routing.Losing(*observed, ref, ending.Deleted, time.Now()); lost {
+			out = append(out, webhook.LostTraffic{Service: key.Name, Versions: loss.Versions, Now: loss.Now, Others: loss.Others})
+		}
+	}
+	return out, nil
+}
+
+// oneNamespace reads as if the cluster had one namespace: objects elsewhere decide nothing about who loses traffic here.
+type oneNamespace struct {
+	snapshot
+	namespace *corev1.Namespace
+}
+
+// Get knows the Namespace already.
+func (o *oneNamespace) Get(ctx context.Context, key client.ObjectKey, object client.Object, options ...client.GetOption) error {
+	if namespace, is := object.(*corev1.Namespace); is {
+		o.namespace.DeepCopyInto(namespace)
+		return nil
+	}
+	return o.snapshot.Get(ctx, key, object, options...)
+}
+
+// List asks for the one namespace also where all are meant.
+func (o *oneNamespace) List(ctx context.Context, list client.ObjectList, options ...client.ListOption) error {
+	return o.snapshot.List(ctx, list, append(options, client.InNamespace(o.home))...)
+}
