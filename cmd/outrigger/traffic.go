@@ -2,13 +2,12 @@ package main
 
 import (
 	"context"
-	"fmt"
+	"net/http"
 	"time"
 
 	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
 	corev1 "k8s.io/api/core/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/controller-runtime/pkg/manager"
 
 	"outrigger.dev/outrigger/api"
 	"outrigger.dev/outrigger/routing"
@@ -26,16 +25,14 @@ type traffic struct {
 
 var _ webhook.TrafficReader = traffic{}
 
-// newTraffic returns a reader of traffic beside the manager's cache.
-func newTraffic(jobs manager.Manager, config api.Config) (webhook.TrafficReader, error) {
-	direct, err := client.New(jobs.GetConfig(), client.Options{HTTPClient: jobs.GetHTTPClient(), Scheme: jobs.GetScheme(), Mapper: jobs.GetRESTMapper()})
-	if err != nil {
-		return nil, fmt.Errorf("client: %w", err)
+// routingAdvice returns the handlers of what only advises about routing, by path. The client must ask the API server; the
+// namespaces come from a cache.
+func routingAdvice(direct client.Client, namespaces webhook.NamespaceReader, config api.Config) map[string]http.Handler {
+	options := controller.Options{Settings: config.RoutingSettings(), RootNamespace: config.Istio.Namespace}
+	return map[string]http.Handler{
+		webhook.ServicesPath: webhook.ServiceAdvice(namespaces),
+		webhook.TrafficPath:  webhook.TrafficAdvice(traffic{direct, namespaces, options}),
 	}
-	return traffic{
-		client: direct, namespaces: webhook.NamespacesFrom(jobs.GetCache()),
-		options: controller.Options{Settings: config.RoutingSettings(), RootNamespace: config.Istio.Namespace},
-	}, nil
 }
 
 // Losing returns what the routes of each Service would lose by the end of a workload.
