@@ -5,7 +5,7 @@ import "testing"
 func TestNearestRoutingKey(t *testing.T) {
 	for _, c := range []struct{ key, want string }{
 		{"outrigger.dev/weights", AnnotationWeights},
-		{"outrigger.dev/wieghts", AnnotationWeights},
+		{"outrigger.dev/wegihts", AnnotationWeights},
 		{"outrigger.dev/weight", AnnotationWeights},
 		{"outrigger.dev/Weights", AnnotationWeights},
 		{"outriger.dev/weights", AnnotationWeights},

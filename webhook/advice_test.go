@@ -56,7 +56,7 @@ func serviceWith(metadata string) runtime.RawExtension {
 }
 
 func TestServiceAdvice(t *testing.T) {
-	const slip = `UnknownAnnotation: Service demo/app: metadata.annotations[outrigger.dev/wieghts] = "v1=1": Outrigger reads no annotation of this name. Perhaps outrigger.dev/weights is meant.`
+	const slip = `UnknownAnnotation: Service demo/app: metadata.annotations[outrigger.dev/wegihts] = "v1=1": Outrigger reads no annotation of this name. Perhaps outrigger.dev/weights is meant.`
 	bad := func(value string) string {
 		return `InvalidAnnotation: Service demo/app: metadata.annotations[outrigger.dev/weights] = "` + value + `": It does not parse: the weight of v1, "` + strings.TrimPrefix(value, "v1=") + `", is not a whole number`
 	}
@@ -68,7 +68,7 @@ func TestServiceAdvice(t *testing.T) {
 	}{
 		"right words": {operation: admissionv1.Create, new: serviceWith(`"annotations":{"outrigger.dev/weights":"v1=90,v2=10"},"labels":{"outrigger.dev/routing":"enabled","app":"app"}`)},
 		"bad value":   {operation: admissionv1.Create, new: serviceWith(`"annotations":{"outrigger.dev/weights":"v1=ninety"}`), want: []string{bad("v1=ninety")}},
-		"misspelt key": {operation: admissionv1.Create, new: serviceWith(`"annotations":{"outrigger.dev/wieghts":"v1=1"}`),
+		"misspelt key": {operation: admissionv1.Create, new: serviceWith(`"annotations":{"outrigger.dev/wegihts":"v1=1"}`),
 			want: []string{slip}},
 		"misspelt domain": {operation: admissionv1.Create, new: serviceWith(`"annotations":{"outriger.dev/expose":"true"}`),
 			want: []string{`UnknownAnnotation: annotation outriger.dev/expose = "true" is not read. Perhaps the annotation outrigger.dev/expose is meant.`}},
@@ -80,10 +80,10 @@ func TestServiceAdvice(t *testing.T) {
 			want: []string{`InvalidAnnotation: Service demo/app: metadata.labels[outrigger.dev/routing] = "enable"`}},
 		"other people's keys": {operation: admissionv1.Create, new: serviceWith(`"annotations":{"example.com/weights":"x","weights":"y"},"labels":{"example.com/routing":"on"}`)},
 		"old faults are not told again": {operation: admissionv1.Update,
-			old: serviceWith(`"annotations":{"outrigger.dev/wieghts":"v1=1","outrigger.dev/weights":"v1=ninety"},"labels":{"outriger.dev/routing":"x"}`),
-			new: serviceWith(`"annotations":{"outrigger.dev/wieghts":"v1=1","outrigger.dev/weights":"v1=eighty"},"labels":{"outriger.dev/routing":"x"}`), want: []string{bad("v1=eighty")}},
+			old: serviceWith(`"annotations":{"outrigger.dev/wegihts":"v1=1","outrigger.dev/weights":"v1=ninety"},"labels":{"outriger.dev/routing":"x"}`),
+			new: serviceWith(`"annotations":{"outrigger.dev/wegihts":"v1=1","outrigger.dev/weights":"v1=eighty"},"labels":{"outriger.dev/routing":"x"}`), want: []string{bad("v1=eighty")}},
 		"nobody reads what a controller is told": {operation: admissionv1.Update, user: "system:serviceaccount:kube-system:service-controller",
-			old: serviceWith(`"labels":{}`), new: serviceWith(`"annotations":{"outrigger.dev/wieghts":"v1=1"}`)},
+			old: serviceWith(`"labels":{}`), new: serviceWith(`"annotations":{"outrigger.dev/wegihts":"v1=1"}`)},
 	} {
 		t.Run(name, func(t *testing.T) {
 			status, allowed, warnings := adviceOn(t, ServiceAdvice(namesOnly{}), admissionv1.AdmissionRequest{

@@ -37,7 +37,7 @@ func TestStatusOfAShopAtWork(t *testing.T) {
 	without := podOf("old", map[string]string{"app": "batch"}, true)
 	without.Spec.Containers = without.Spec.Containers[:1]
 	s := shop(t, append(ingressGateway(), without)...)
-	s.annotate("app", "outrigger.dev/weights=v1=90,v2=10", "outrigger.dev/match=v2=header:end-user:jason", "outrigger.dev/expose=true", "outrigger.dev/path=/hello", "outrigger.dev/wieghts=x")
+	s.annotate("app", "outrigger.dev/weights=v1=90,v2=10", "outrigger.dev/match=v2=header:end-user:jason", "outrigger.dev/expose=true", "outrigger.dev/path=/hello", "outrigger.dev/wegihts=x")
 	s.reconcile("app", "app-internal")
 	s.annotate("app-internal", "outrigger.dev/default-version=v2") // the controller has yet to look
 	want := `
@@ -57,7 +57,7 @@ app       demo/app   *       80     -         31380       http://192.0.2.7:31380
 OLDER THAN THE LABEL   PODS   TO GIVE THEM A SIDECAR
 Pod/old                1      kubectl get pod old -n demo -o yaml | kubectl replace --force -f -
 
-UnknownAnnotation: Service demo/app, metadata.annotations[outrigger.dev/wieghts] = "x": Outrigger reads no annotation of this name.
+UnknownAnnotation: Service demo/app, metadata.annotations[outrigger.dev/wegihts] = "x": Outrigger reads no annotation of this name.
     Perhaps outrigger.dev/weights is meant.
 Service demo/app-internal: not written yet: apply VirtualService app-internal.
     If this stays, Outrigger does not run: kubectl get pods -A -l app.kubernetes.io/name=outrigger

@@ -139,7 +139,7 @@ func TestStatusTellsWhereAServiceIsReachedAndWhatHasNoSidecar(t *testing.T) {
 	says(t, cli(t, "explain", "svc/web", "-n", ns), "outrigger enable "+ns)
 
 	kubectl(t, "label", "namespace", ns, "istio-injection=enabled")
-	annotate(t, ns, "web", "outrigger.dev/expose=true", "outrigger.dev/hosts=web.example.com", "outrigger.dev/path=/hello", "outrigger.dev/wieghts=v1=1", "outrigger.dev/gateway-port=8155", "outrigger.dev/gateway-selector=ingress="+ns)
+	annotate(t, ns, "web", "outrigger.dev/expose=true", "outrigger.dev/hosts=web.example.com", "outrigger.dev/path=/hello", "outrigger.dev/wegihts=v1=1", "outrigger.dev/gateway-port=8155", "outrigger.dev/gateway-selector=ingress="+ns)
 	apply(t, ns, `
 apiVersion: v1
 kind: Service
@@ -161,7 +161,7 @@ spec:
 		}
 		return nil
 	})
-	says(t, cli(t, "status", "-n", ns), "Deployment/web-v1", "kubectl rollout restart deployment/web-v1 -n "+ns, "UnknownAnnotation: Service "+ns+"/web", "outrigger.dev/wieghts")
+	says(t, cli(t, "status", "-n", ns), "Deployment/web-v1", "kubectl rollout restart deployment/web-v1 -n "+ns, "UnknownAnnotation: Service "+ns+"/web", "outrigger.dev/wegihts")
 	says(t, cli(t, "status", "-A"), ns)
 }
 
