@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"maps"
 	"reflect"
 	"slices"
 	"strings"
@@ -24,8 +25,14 @@ type snapshot struct {
 	client client.Client
 	whole  bool   // all namespaces are wanted: every kind is listed once, for all of them
 	home   string // the namespace that is left where the whole cluster may not be listed
-	lists  map[snapshotKey]client.ObjectList
+	lists  map[snapshotKey]*heldList
 	unread map[string]bool // sentences
+}
+
+// heldList is what was listed, and the same by namespace.
+type heldList struct {
+	list        client.ObjectList
+	byNamespace map[string][]runtime.Object
 }
 
 type snapshotKey struct {
@@ -36,7 +43,7 @@ type snapshotKey struct {
 
 // snapshot returns an empty one; home is the namespace that the command is about, whole whether it is about all of them.
 func (l *live) snapshot(home string, whole bool) *snapshot {
-	return &snapshot{client: l.client, whole: whole, home: home, lists: map[snapshotKey]client.ObjectList{}, unread: map[string]bool{}}
+	return &snapshot{client: l.client, whole: whole, home: home, lists: map[snapshotKey]*heldList{}, unread: map[string]bool{}}
 }
 
 // notes are the sentences about what could not be read, sorted.
@@ -106,11 +113,15 @@ func (s *snapshot) List(ctx context.Context, list client.ObjectList, options ...
 	if err != nil {
 		return err
 	}
-	return meta.SetList(list, chosenItems(held, wanted.Namespace, wanted.LabelSelector))
+	if wanted.Namespace == key.namespace && (wanted.LabelSelector == nil || key.selector != "") {
+		reflect.ValueOf(list).Elem().Set(reflect.ValueOf(held.list).Elem())
+		return nil
+	}
+	return meta.SetList(list, held.chosen(wanted.Namespace, wanted.LabelSelector))
 }
 
 // load lists a kind once. Where the whole cluster may not be listed, the namespace of the command is what is left.
-func (s *snapshot) load(ctx context.Context, key snapshotKey, selector labels.Selector) (client.ObjectList, error) {
+func (s *snapshot) load(ctx context.Context, key snapshotKey, selector labels.Selector) (*heldList, error) {
 	if held := s.lists[key]; held != nil {
 		return held, nil
 	}
@@ -135,20 +146,40 @@ func (s *snapshot) load(ctx context.Context, key snapshotKey, selector labels.Se
 	default:
 		return nil, fmt.Errorf("list %ss: %w", kind, err)
 	}
-	s.lists[key] = list
-	return list, nil
+	held, err := holding(list)
+	s.lists[key] = held
+	return held, err
 }
 
-func chosenItems(list client.ObjectList, namespace string, selector labels.Selector) []runtime.Object {
+func holding(list client.ObjectList) (*heldList, error) {
 	items, err := meta.ExtractList(list)
 	if err != nil {
-		panic(err) // a typed list
+		return nil, err
 	}
-	return slices.DeleteFunc(items, func(item runtime.Object) bool {
-		o, is := item.(metav1.Object)
-		return !is || namespace != "" && o.GetNamespace() != namespace ||
-			selector != nil && !selector.Matches(labels.Set(o.GetLabels()))
-	})
+	held := &heldList{list: list, byNamespace: map[string][]runtime.Object{}}
+	for _, item := range items {
+		if o, is := item.(metav1.Object); is {
+			held.byNamespace[o.GetNamespace()] = append(held.byNamespace[o.GetNamespace()], item)
+		}
+	}
+	return held, nil
+}
+
+// chosen are the items of a namespace, or of all in the order of their names, that a selector matches.
+func (h *heldList) chosen(namespace string, selector labels.Selector) []runtime.Object {
+	namespaces := []string{namespace}
+	if namespace == "" {
+		namespaces = slices.Sorted(maps.Keys(h.byNamespace))
+	}
+	var out []runtime.Object
+	for _, name := range namespaces {
+		for _, item := range h.byNamespace[name] {
+			if selector == nil || selector.Matches(labels.Set(item.(metav1.Object).GetLabels())) {
+				out = append(out, item)
+			}
+		}
+	}
+	return out
 }
 
 func isForbidden(err error) bool { return apierrors.IsForbidden(err) }

@@ -38,7 +38,7 @@ func routingAdvice(direct client.Client, namespaces webhook.NamespaceReader, con
 // Losing returns what the routes of each Service would lose by the end of a workload.
 func (t traffic) Losing(ctx context.Context, ending webhook.Ending) ([]webhook.LostTraffic, error) {
 	reads := &oneNamespace{
-		snapshot:  snapshot{client: t.client, home: ending.Namespace, lists: map[snapshotKey]client.ObjectList{}, unread: map[string]bool{}},
+		snapshot:  snapshot{client: t.client, home: ending.Namespace, lists: map[snapshotKey]*heldList{}, unread: map[string]bool{}},
 		namespace: t.namespaces.Namespace(ctx, ending.Namespace),
 	}
 	var routes networkingv1.VirtualServiceList
