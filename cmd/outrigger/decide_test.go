@@ -174,6 +174,25 @@ func TestWaitSaysWhatItWaitsFor(t *testing.T) {
 	s.printed("in force")
 }
 
+func TestPromoteEndsASplit(t *testing.T) {
+	objects := append(runningPods("app", "v1", 1, 1), runningPods("app", "v2", 1, 1)...)
+	s := newLiveStage(t, append(objects, demo("istio-injection=enabled"), serviceOf("app", "app"))...)
+	s.config.Routing.SplitAge = 0 // all of it is old
+	s.reconcile("app")
+	if err := s.decide(context.Background(), promoting(t, "app", "v2"), s.writing(dryRunNone)); err != nil {
+		t.Fatal(err)
+	}
+	s.printed("service/app: no route -> v2=100\n")
+}
+
+func TestAWordThatNothingFollowsIsSaidSo(t *testing.T) {
+	s := newLiveStage(t, append(runningPods("app", "v1", 1, 1), demo(), serviceOf("app", "app"))...)
+	if err := s.decide(context.Background(), promoting(t, "app", "v1"), s.writing(dryRunNone)); err != nil {
+		t.Fatal(err)
+	}
+	s.printed("No route follows: nobody asked for its routes. To change that: outrigger enable demo\n", "service/app annotated\n")
+}
+
 func TestWaitSaysThatNoRouteFollows(t *testing.T) {
 	s := shop(t, byHand("theirs", "app"))
 	why, err := s.decided(context.Background(), []outlook{{observed: s.look("app")}})

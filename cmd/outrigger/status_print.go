@@ -135,6 +135,8 @@ func (p *tables) version(s serviceStatus, v versionStatus) []string {
 		weight = strconv.Itoa(*v.Weight)
 	case v.Pods == 0:
 		weight = "-"
+	case len(s.Versions) == 1:
+		weight = "100" // every pod, and all of them are its
 	}
 	row := []string{s.Name, s.State, version, fmt.Sprintf("%d/%d", v.Ready, v.Pods), weight, orDash(strings.Join(v.Match, "; "))}
 	if p.view.wide {

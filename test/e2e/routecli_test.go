@@ -27,7 +27,7 @@ func refused(t *testing.T, args ...string) string {
 	return string(out)
 }
 
-// say fails the test unless all texts are in the output.
+// says fails the test unless all texts are in the output.
 func says(t *testing.T, output string, texts ...string) {
 	t.Helper()
 	for _, text := range texts {
@@ -55,7 +55,7 @@ func annotationsOf(t *testing.T, ns, name string) map[string]string {
 	return service.Annotations
 }
 
-// now fails the test unless the route is so at this moment: what --wait has waited for needs no waiting.
+// routesNow fails the test unless the route is so at this moment: what --wait has waited for needs no waiting.
 func routesNow(t *testing.T, ns, name, want string) {
 	t.Helper()
 	vs, err := virtualService(ns, name)
@@ -135,7 +135,7 @@ func TestStatusTellsWhereAServiceIsReachedAndWhatHasNoSidecar(t *testing.T) {
 	ns := namespace(t)
 	apply(t, ns, service("web")+fixed("web-v1", "web", "v1"))
 	readyPods(t, ns, "app=web", 2)
-	says(t, cells(cli(t, "status", "-n", ns)), "web off v1 2/2 by pods -")
+	says(t, cells(cli(t, "status", "-n", ns)), "web off v1 2/2 100 -")
 	says(t, cli(t, "explain", "svc/web", "-n", ns), "outrigger enable "+ns)
 
 	kubectl(t, "label", "namespace", ns, "istio-injection=enabled")
