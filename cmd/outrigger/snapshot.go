@@ -139,7 +139,7 @@ func (s *snapshot) load(ctx context.Context, key snapshotKey, selector labels.Se
 	case !isForbidden(err):
 		return nil, fmt.Errorf("list %ss: %w", kind, err)
 	case key.namespace == "" && s.home != "":
-		s.unread[kind+"s of other namespaces may not be listed; what is there is not known."] = true
+		s.unread[kind+"s of the whole cluster may not be listed; those outside namespace "+s.home+" are not known."] = true
 		if err := s.client.List(ctx, list, append(options, client.InNamespace(s.home))...); err != nil && !isForbidden(err) {
 			return nil, fmt.Errorf("list %ss of namespace %s: %w", kind, s.home, err)
 		}
