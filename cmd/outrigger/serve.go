@@ -189,7 +189,11 @@ func injector(cluster *rest.Config, config api.Config, namespace string, jobs ma
 		Log:     logger.WithName("istio"),
 	})
 	handler := &webhook.Handler{Namespaces: webhook.NamespacesFrom(jobs.GetCache()), Config: istio, Metrics: counts, Log: logger.WithName("webhook")}
-	return istio, handler.HTTP(), nil
+	advice, err := routingAdvice(jobs, handler.Namespaces, config)
+	if err != nil {
+		return nil, nil, err
+	}
+	return istio, webhook.Paths(handler.HTTP(), advice), nil
 }
 
 // restConfig returns how to reach the API server: by the file, else by KUBECONFIG, else by the pod's account.

@@ -274,7 +274,7 @@ Objects
 func TestAdviceAboutTraffic(t *testing.T) {
 	third := runningPods("app", "v3", 1, 1)
 	s := shop(t, third...)
-	handlers := routingAdvice(s.client, webhook.NamespacesFrom(s.client), api.DefaultConfig())
+	handlers := routingAdviceFrom(s.client, webhook.NamespacesFrom(s.client), api.DefaultConfig())
 	for _, c := range []struct {
 		name      string
 		operation admissionv1.Operation

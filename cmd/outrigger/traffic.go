@@ -2,12 +2,14 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"net/http"
 	"time"
 
 	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
 	corev1 "k8s.io/api/core/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/manager"
 
 	"outrigger.dev/outrigger/api"
 	"outrigger.dev/outrigger/routing"
@@ -25,9 +27,21 @@ type traffic struct {
 
 var _ webhook.TrafficReader = traffic{}
 
-// routingAdvice returns the handlers of what only advises about routing, by path. The client must ask the API server; the
-// namespaces come from a cache.
-func routingAdvice(direct client.Client, namespaces webhook.NamespaceReader, config api.Config) map[string]http.Handler {
+// routingAdvice returns the handlers of what only advises about routing, by path; none where this installation keeps no
+// routes, since its rights are less then.
+func routingAdvice(jobs manager.Manager, namespaces webhook.NamespaceReader, config api.Config) (map[string]http.Handler, error) {
+	if !config.Routing.Enabled {
+		return map[string]http.Handler{}, nil
+	}
+	direct, err := client.New(jobs.GetConfig(), client.Options{HTTPClient: jobs.GetHTTPClient(), Scheme: jobs.GetScheme(), Mapper: jobs.GetRESTMapper()})
+	if err != nil {
+		return nil, fmt.Errorf("client: %w", err)
+	}
+	return routingAdviceFrom(direct, namespaces, config), nil
+}
+
+// routingAdviceFrom makes the handlers. The client must ask the API server; the namespaces come from a cache.
+func routingAdviceFrom(direct client.Client, namespaces webhook.NamespaceReader, config api.Config) map[string]http.Handler {
 	options := controller.Options{Settings: config.RoutingSettings(), RootNamespace: config.Istio.Namespace}
 	return map[string]http.Handler{
 		webhook.ServicesPath: webhook.ServiceAdvice(namespaces),
