@@ -83,7 +83,7 @@ func (l *live) over(ctx context.Context, s *snapshot, d decision) (*routing.Obse
 	}
 	looker := l.looker(s)
 	look := func(name string) (*routing.Observed, error) {
-		observed, _, err := looker.LookWhole(ctx, client.ObjectKey{Namespace: l.namespace, Name: name})
+		observed, _, err := looker.Look(ctx, client.ObjectKey{Namespace: l.namespace, Name: name})
 		return observed, err
 	}
 	main, err := look(d.service)
@@ -326,7 +326,7 @@ func (l *live) decided(ctx context.Context, outlooks []outlook) (string, error) 
 	s := l.snapshot(l.namespace, false)
 	looker := l.looker(s)
 	for _, o := range outlooks {
-		observed, _, err := looker.LookWhole(ctx, client.ObjectKeyFromObject(o.observed.Service))
+		observed, _, err := looker.Look(ctx, client.ObjectKeyFromObject(o.observed.Service))
 		if err != nil {
 			return "", err
 		}

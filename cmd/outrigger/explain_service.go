@@ -31,7 +31,7 @@ func explainService(command *cobra.Command, from *clusterFlags, name string) err
 	if _, err := servicesOf(command.Context(), s, l.namespace, name); err != nil {
 		return err
 	}
-	observed, problems, err := l.looker(s).LookWhole(command.Context(), client.ObjectKey{Namespace: l.namespace, Name: name})
+	observed, problems, err := l.looker(s).Look(command.Context(), client.ObjectKey{Namespace: l.namespace, Name: name})
 	if err != nil {
 		return err
 	}

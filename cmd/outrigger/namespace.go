@@ -105,7 +105,7 @@ func (l *live) allOf(ctx context.Context, namespace string) ([]routing.Observed,
 	looker := l.looker(s)
 	var out []routing.Observed
 	for _, name := range names {
-		observed, _, err := looker.LookWhole(ctx, client.ObjectKey{Namespace: namespace, Name: name})
+		observed, _, err := looker.Look(ctx, client.ObjectKey{Namespace: namespace, Name: name})
 		if err != nil {
 			return nil, err
 		}

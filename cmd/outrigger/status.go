@@ -191,7 +191,7 @@ func (l *live) namespaceStatus(ctx context.Context, s *snapshot, namespace *core
 	out := namespaceStatus{Name: namespace.Name, Injection: injectionOf(namespace), Routing: namespace.Labels[api.LabelRouting], Services: []serviceStatus{}}
 	looker := l.looker(s)
 	for _, name := range names {
-		observed, problems, err := looker.LookWhole(ctx, client.ObjectKey{Namespace: namespace.Name, Name: name})
+		observed, problems, err := looker.Look(ctx, client.ObjectKey{Namespace: namespace.Name, Name: name})
 		if err != nil {
 			return namespaceStatus{}, err
 		}

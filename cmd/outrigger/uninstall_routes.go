@@ -141,7 +141,7 @@ func (l *live) leaving(ctx context.Context, namespace string, all bool, how writ
 	looker := l.looker(s)
 	var out []routing.Objects
 	for _, key := range owned(objects) {
-		observed, _, err := looker.LookWhole(ctx, key)
+		observed, _, err := looker.Look(ctx, key)
 		if err != nil && !apierrors.IsNotFound(err) {
 			return nil, err
 		}
