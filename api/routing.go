@@ -21,6 +21,7 @@ const (
 	AnnotationGatewayPort     = Domain + "/gateway-port"     // Namespace, Service
 	AnnotationPath            = Domain + "/path"             // Service
 	AnnotationUnversioned     = Domain + "/unversioned"      // Namespace, Service
+	AnnotationDecidedAt       = Domain + "/decided-at"       // Service
 )
 
 // Labels and annotations that Outrigger writes on the objects it makes.

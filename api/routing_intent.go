@@ -42,6 +42,7 @@ func RoutingKeys() []KeyDoc {
 		{AnnotationGatewayPort, false, both, "80", "a number from 1 to 65535", "The port of the ingress gateway."},
 		{AnnotationPath, false, service, "/", "a path that begins with /", "The prefix of the paths that the gateway serves for this Service."},
 		{AnnotationUnversioned, false, both, "all", "all, ignore", "With ignore, a default route is written although pods without a version lose their traffic by it."},
+		{AnnotationDecidedAt, false, service, "", "a time such as 2026-01-02T03:04:05Z", "When outrigger shift or promote was said last; they write it. A name in the annotations means anew what carries it then."},
 	}
 }
 
@@ -245,10 +246,8 @@ func labelCommand(ref ObjectRef, key, value string) string {
 }
 
 func (r *reading) nearest(key string) string {
-	for _, known := range RoutingKeys() {
-		if strings.HasPrefix(known.Key, key) || strings.HasPrefix(key, known.Key) {
-			return "Perhaps " + known.Key + " is meant."
-		}
+	if known, found := NearestRoutingKey(key); found {
+		return "Perhaps " + known.Key + " is meant."
 	}
 	return "Remove it, or see the list of annotations."
 }

@@ -23,14 +23,36 @@ In a cluster it runs as "outrigger serve", installed by the Helm chart. The othe
   # The routes that the controller would make for these Services
   outrigger routes -f app.yaml
 
+  # How everything stands, and one request in ten to v2
+  outrigger status -A
+  outrigger shift springbootapp v1=90 v2=10
+
   # Completion for the shell you are in
   source <(outrigger completion bash)`,
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
-	if strings.HasPrefix(filepath.Base(program), "kubectl-") {
-		command.Annotations = map[string]string{cobra.CommandDisplayNameAnnotation: "kubectl outrigger"}
-	}
 	command.AddCommand(injectCommand(), routesCommand(), serveCommand(), versionCommand())
+	command.AddCommand(statusCommand(), explainCommand(), shiftCommand(), promoteCommand(), enableCommand(), disableCommand(), uninstallRoutesCommand())
+	if strings.HasPrefix(filepath.Base(program), "kubectl-") {
+		asPlugin(command)
+	}
 	return command
+}
+
+const pluginName = "kubectl outrigger"
+
+// asPlugin makes the usage texts show what one types with kubectl in front.
+func asPlugin(command *cobra.Command) {
+	command.Annotations = map[string]string{cobra.CommandDisplayNameAnnotation: pluginName}
+	var rename func(*cobra.Command)
+	rename = func(c *cobra.Command) {
+		for _, before := range []string{"  ", "| ", "<("} {
+			c.Example = strings.ReplaceAll(c.Example, before+"outrigger ", before+pluginName+" ")
+		}
+		for _, sub := range c.Commands() {
+			rename(sub)
+		}
+	}
+	rename(command)
 }

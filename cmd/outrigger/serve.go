@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"net/http"
 	"os"
@@ -204,6 +205,11 @@ func injector(cluster *rest.Config, config api.Config, namespace string, jobs ma
 	if err != nil {
 		return nil, nil, err
 	}
+	routes, err := routingAdvice(jobs, handler.Namespaces, config)
+	if err != nil {
+		return nil, nil, err
+	}
+	maps.Copy(warnings, routes)
 	return istio, webhook.Paths(handler.HTTP(), warnings), nil
 }
 

@@ -28,6 +28,7 @@ func walk(ctx context.Context, s *stage) error {
 		{"6, what most people do: roll out in place", rollout},
 		{"2, the other way round: take the label's word back", labelOff},
 		{"8. By hand, without the webhook", withoutWebhook},
+		{"9. What was done, what was not, and why", telling},
 	} {
 		s.heading(step.title)
 		if err := step.walk(ctx, s); err != nil {
@@ -186,13 +187,17 @@ func exposure(ctx context.Context, s *stage) error {
 func shift(ctx context.Context, s *stage) error {
 	const get = "kubectl get virtualservice springbootapp -n " + shop + " -o yaml"
 	const getBoth = "kubectl get virtualservices -n " + shop + " -o yaml"
-	s.say("One request in ten goes to v2.")
+	s.say(`One request in ten goes to v2. The command writes one annotation, which one can as well write by hand; --wait returns
+		when every proxy has had time to take the route over.`)
 	err := all(
 		func() error {
-			return s.do(ctx, "kubectl annotate svc springbootapp outrigger.dev/weights=v1=90,v2=10 -n "+shop, contains("annotated"))
+			return s.do(ctx, "outrigger shift springbootapp v1=90 v2=10 -n "+shop+" --wait", contains("v1=100 -> v1=90 v2=10", "springbootapp annotated", "in force"))
 		},
 		func() error {
-			return s.until(ctx, getBoth, routes("springbootapp", "v1=90 v2=10"), routes("springbootapp-gateway", "v1=90 v2=10"))
+			return s.do(ctx, getBoth, routes("springbootapp", "v1=90 v2=10"), routes("springbootapp-gateway", "v1=90 v2=10"))
+		},
+		func() error {
+			return s.do(ctx, "outrigger status springbootapp -n "+shop, contains("90", "10", ":31380"))
 		},
 		func() error { s.right("90 to 10, for callers in the mesh and through the gateway"); return nil },
 	)
@@ -213,7 +218,11 @@ func shift(ctx context.Context, s *stage) error {
 	s.say("v2 is good: it becomes the version that serves.")
 	return all(
 		func() error {
-			return s.do(ctx, "kubectl annotate svc springbootapp outrigger.dev/default-version=v2 outrigger.dev/match- -n "+shop, contains("annotated"))
+			return s.do(ctx, "outrigger promote springbootapp v2 -n "+shop+" --wait", contains("v1=100 -> v2=100", "springbootapp annotated", "in force"))
+		},
+		func() error { return s.do(ctx, get, routes("springbootapp", "end-user=jason: v2=100; v2=100")) },
+		func() error {
+			return s.do(ctx, "kubectl annotate svc springbootapp outrigger.dev/match- -n "+shop, contains("annotated"))
 		},
 		func() error {
 			return s.until(ctx, getBoth, routes("springbootapp", "v2=100"), routes("springbootapp-gateway", "v2=100"))
@@ -363,5 +372,21 @@ func withoutWebhook(ctx context.Context, s *stage) error {
 			return s.do(ctx, "kubectl get deployments -n "+byHand+" -o custom-columns='DEPLOYMENT:.metadata.name,INIT:.spec.template.spec.initContainers[*].name,CONTAINERS:.spec.template.spec.containers[*].name'", everyRow("istio-proxy"))
 		},
 		func() error { s.right("the sidecar is in the Deployments themselves"); return nil },
+	)
+}
+
+func telling(ctx context.Context, s *stage) error {
+	s.say("The label was taken back, so routes are kept for what stands, and a new Service gets none. status and explain say so.")
+	return all(
+		func() error {
+			return s.do(ctx, "outrigger status -n "+shop, contains("disabled", "springbootapp", "orders", ":31380"))
+		},
+		func() error {
+			return s.do(ctx, "outrigger explain service/springbootapp -n "+shop, contains("routed", "v2, since the annotations said so", "subsets v1,v2"))
+		},
+		func() error {
+			return s.do(ctx, "outrigger disable "+shop+" --dry-run=client", contains("service/springbootapp: begins to receive traffic: v1", "(dry run)"))
+		},
+		func() error { s.right("nothing has to be guessed, and nothing was changed by asking"); return nil },
 	)
 }

@@ -24,6 +24,8 @@ const (
 	workers        = 4
 	// lookAgain is how soon a Service is looked at again when the cluster was not as the cache said.
 	lookAgain = 500 * time.Millisecond
+	// defaultRootNamespace is where Istio is, unless said otherwise.
+	defaultRootNamespace = "istio-system"
 )
 
 // Options are what the controller needs beside the manager.
@@ -45,7 +47,7 @@ type Controller struct {
 // New returns a Controller; SetupWithManager makes it run.
 func New(options Options) *Controller {
 	if options.RootNamespace == "" {
-		options.RootNamespace = "istio-system"
+		options.RootNamespace = defaultRootNamespace
 	}
 	return &Controller{options: options, teller: newTeller()}
 }

@@ -1,0 +1,59 @@
+package api
+
+import "strings"
+
+// NearestRoutingKey returns the key of routing that a misspelt one was probably meant to be: one of its beginning, or
+// one that differs by a slip. The domain must be ours or differ by a slip as well.
+func NearestRoutingKey(key string) (KeyDoc, bool) {
+	domain, name, has := strings.Cut(key, "/")
+	if !has || !strings.HasPrefix(domain, Outrigger) && !nearly(domain, Domain) {
+		return KeyDoc{}, false
+	}
+	for _, known := range RoutingKeys() {
+		if _, word, _ := strings.Cut(known.Key, "/"); strings.EqualFold(name, word) {
+			return known, true
+		}
+	}
+	for _, known := range RoutingKeys() {
+		_, word, _ := strings.Cut(known.Key, "/")
+		if name != "" && (strings.HasPrefix(word, name) || strings.HasPrefix(name, word) || nearly(name, word)) {
+			return known, true
+		}
+	}
+	return KeyDoc{}, false
+}
+
+// nearly reports whether two words differ by a slip: at most two letters put in, left out, replaced, or swapped with
+// their neighbour; in a short word one.
+func nearly(a, b string) bool {
+	limit := 2
+	if min(len(a), len(b)) < 6 {
+		limit = 1
+	}
+	return slips(strings.ToLower(a), strings.ToLower(b)) <= limit
+}
+
+// slips counts insertions, deletions, replacements and swaps of neighbours (optimal string alignment).
+func slips(a, b string) int {
+	rows := make([][]int, len(a)+1)
+	for i := range rows {
+		rows[i] = make([]int, len(b)+1)
+		rows[i][0] = i
+	}
+	for j := range rows[0] {
+		rows[0][j] = j
+	}
+	for i := 1; i <= len(a); i++ {
+		for j := 1; j <= len(b); j++ {
+			cost := 1
+			if a[i-1] == b[j-1] {
+				cost = 0
+			}
+			rows[i][j] = min(rows[i-1][j]+1, rows[i][j-1]+1, rows[i-1][j-1]+cost)
+			if i > 1 && j > 1 && a[i-1] == b[j-2] && a[i-2] == b[j-1] {
+				rows[i][j] = min(rows[i][j], rows[i-2][j-2]+1)
+			}
+		}
+	}
+	return rows[len(a)][len(b)]
+}

@@ -1,0 +1,275 @@
+package main
+
+import (
+	"context"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	corev1 "k8s.io/api/core/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+)
+
+func shifting(t *testing.T, service string, words ...string) decision {
+	t.Helper()
+	d, err := shiftOf(service, words)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return d
+}
+
+func promoting(t *testing.T, service, version string) decision {
+	t.Helper()
+	d, err := promotionOf(service, version)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return d
+}
+
+func TestShiftChangesTheAnnotationsAlone(t *testing.T) {
+	s := shop(t)
+	if err := s.decide(context.Background(), shifting(t, "app", "v1=90", "v2=10"), s.writing(dryRunNone)); err != nil {
+		t.Fatal(err)
+	}
+	want := `service/app: v1=100 -> v1=90 v2=10
+    v2: 9 of 10 pods ready
+kubectl annotate service -n demo app outrigger.dev/decided-at=2026-01-02T12:00:00Z outrigger.dev/weights=v1=90,v2=10 --overwrite
+service/app-internal selects the same pods: v1=100
+    They are not changed by this; --all-services says it to them as well.
+service/app annotated
+`
+	if diff := cmp.Diff(want, s.out.String()); diff != "" {
+		t.Errorf("-want +got:\n%s", diff)
+	}
+	if diff := cmp.Diff(map[string]string{"outrigger.dev/decided-at": "2026-01-02T12:00:00Z", "outrigger.dev/weights": "v1=90,v2=10"}, s.annotations("app")); diff != "" {
+		t.Errorf("-want +got:\n%s", diff)
+	}
+	if got := s.annotations("app-internal"); len(got) > 0 {
+		t.Errorf("the other Service was annotated: %v", got)
+	}
+}
+
+func TestPromoteTakesTheWeightsAway(t *testing.T) {
+	s := shop(t)
+	if err := s.decide(context.Background(), shifting(t, "app", "v1=90,v2=10"), s.writing(dryRunNone)); err != nil {
+		t.Fatal(err)
+	}
+	s.reconcile("app", "app-internal")
+	d := promoting(t, "app", "v2")
+	d.allServices = true
+	if err := s.decide(context.Background(), d, s.writing(dryRunNone)); err != nil {
+		t.Fatal(err)
+	}
+	s.printed("service/app: v1=90 v2=10 -> v2=100\n", "outrigger.dev/weights is taken away; it was v1=90,v2=10\n", "service/app-internal: v1=100 -> v2=100\n",
+		"outrigger.dev/default-version=v2 outrigger.dev/weights- --overwrite", "service/app-internal annotated\n")
+	for _, name := range []string{"app", "app-internal"} {
+		if diff := cmp.Diff(map[string]string{"outrigger.dev/decided-at": "2026-01-02T12:00:00Z", "outrigger.dev/default-version": "v2"}, s.annotations(name)); diff != "" {
+			t.Errorf("%s, -want +got:\n%s", name, diff)
+		}
+	}
+}
+
+func TestWhatMakesNoSenseIsRefusedAndWritesNothing(t *testing.T) {
+	for name, c := range map[string]struct {
+		decision func(*testing.T) decision
+		want     string
+	}{
+		"an unknown version":  {func(t *testing.T) decision { return shifting(t, "app", "v1=1", "v3=1") }, "service demo/app has no version v3; it has v1, v2. With --pending"},
+		"an unknown default":  {func(t *testing.T) decision { return promoting(t, "app", "v9") }, "has no version v9"},
+		"an unknown Service":  {func(t *testing.T) decision { return promoting(t, "ap", "v2") }, "namespace demo has no Service ap; it has app, app-internal, other"},
+		"a Service of no pod": {func(t *testing.T) decision { return promoting(t, "other", "v2") }, "no pod behind it carries the label version"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := shop(t)
+			err := s.decide(context.Background(), c.decision(t), s.writing(dryRunNone))
+			if err == nil || !strings.Contains(err.Error(), c.want) {
+				t.Errorf("%v, want %q", err, c.want)
+			}
+			if got := s.annotations("app"); len(got) > 0 {
+				t.Errorf("written: %v", got)
+			}
+		})
+	}
+}
+
+func TestWordsThatDoNotParse(t *testing.T) {
+	for _, c := range []struct {
+		args []string
+		want string
+	}{
+		{[]string{"v1"}, `"v1" is not of the form VERSION=WEIGHT`},
+		{[]string{"v1=ninety"}, "is not a whole number"},
+		{[]string{"v1=-1"}, "is not a whole number"},
+		{[]string{"v1=0", "v2=0"}, "all weights are 0"},
+		{[]string{"v1=1", "v1=2"}, "version v1 is named twice"},
+		{[]string{"v 1=1"}, "cannot be the value of a label"},
+	} {
+		if _, err := shiftOf("app", c.args); err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%v: %v, want %q", c.args, err, c.want)
+		}
+	}
+	if _, err := promotionOf("app", "v2=10"); err == nil || !strings.Contains(err.Error(), "shift app v2=10") {
+		t.Errorf("promote v2=10: %v", err)
+	}
+	if d, err := promotionOf("app", "@highest"); err != nil || d.names != nil {
+		t.Errorf("promote @highest: %v, %v", d, err)
+	}
+}
+
+func TestDryRunsWriteNothing(t *testing.T) {
+	for mode, want := range map[string]string{dryRunClient: "service/app annotated (dry run)\n", dryRunServer: "service/app annotated (server dry run)\n"} {
+		s := shop(t)
+		if err := s.decide(context.Background(), shifting(t, "app", "v2=1"), s.writing(mode)); err != nil {
+			t.Fatal(err)
+		}
+		s.printed("service/app: v1=100 -> v2=100\n", want)
+		if got := s.annotations("app"); len(got) > 0 {
+			t.Errorf("--dry-run=%s has written %v", mode, got)
+		}
+	}
+}
+
+func TestAVersionThatIsToCome(t *testing.T) {
+	s := shop(t)
+	d := shifting(t, "app", "v1=50", "v3=50")
+	d.pending = true
+	if err := s.decide(context.Background(), d, s.writing(dryRunNone)); err != nil {
+		t.Fatal(err)
+	}
+	s.printed("service/app: v1=100 (as before)\n", "v3 has no pods; until it has, the route is as if it were not named\n")
+	s.reconcile("app")
+	if why, err := s.decided(context.Background(), []outlook{{observed: s.look("app")}}); err != nil || !strings.Contains(why, "v3 (no pods)") {
+		t.Errorf("%q, %v", why, err)
+	}
+}
+
+func TestWaitSaysWhatItWaitsFor(t *testing.T) {
+	s := shop(t)
+	if err := s.decide(context.Background(), shifting(t, "app", "v1=1", "v2=1"), s.writing(dryRunNone)); err != nil {
+		t.Fatal(err)
+	}
+	outlooks := []outlook{{observed: s.look("app")}}
+	why, err := s.decided(context.Background(), outlooks)
+	if err != nil || !strings.Contains(why, "service/app: the route stands at v1=100 and is to be v1=50 v2=50; VirtualService app is not written yet. If it stays so, Outrigger does not run") {
+		t.Errorf("%q, %v", why, err)
+	}
+	how := s.writing(dryRunNone)
+	how.wait, how.timeout = true, time.Millisecond
+	err = s.waitFor(context.Background(), how, func(ctx context.Context) (string, error) { return s.decided(ctx, outlooks) })
+	if err == nil || !strings.Contains(err.Error(), "it is written, but not in force within 1ms: service/app: the route stands at v1=100") {
+		t.Errorf("%v", err)
+	}
+	s.reconcile("app", "app-internal")
+	if why, err := s.decided(context.Background(), outlooks); err != nil || why != "" {
+		t.Errorf("%q, %v", why, err)
+	}
+	s.config.Routing.PropagationDelay = 0
+	how.timeout = time.Second
+	if err := s.waitFor(context.Background(), how, func(ctx context.Context) (string, error) { return s.decided(ctx, outlooks) }); err != nil {
+		t.Error(err)
+	}
+	s.printed("in force")
+}
+
+func TestPromoteEndsASplit(t *testing.T) {
+	objects := append(runningPods("app", "v1", 1, 1), runningPods("app", "v2", 1, 1)...)
+	s := newLiveStage(t, append(objects, demo("istio-injection=enabled"), serviceOf("app", "app"))...)
+	s.config.Routing.SplitAge = 0 // all of it is old
+	s.reconcile("app")
+	if err := s.decide(context.Background(), promoting(t, "app", "v2"), s.writing(dryRunNone)); err != nil {
+		t.Fatal(err)
+	}
+	s.printed("service/app: no route -> v2=100\n")
+}
+
+func TestAWordThatNothingFollowsIsSaidSo(t *testing.T) {
+	s := newLiveStage(t, append(runningPods("app", "v1", 1, 1), demo(), serviceOf("app", "app"))...)
+	if err := s.decide(context.Background(), promoting(t, "app", "v1"), s.writing(dryRunNone)); err != nil {
+		t.Fatal(err)
+	}
+	s.printed("No route follows: nobody asked for its routes. To change that: outrigger enable demo\n", "service/app annotated\n")
+}
+
+func TestWaitSaysThatNoRouteFollows(t *testing.T) {
+	s := shop(t, byHand("theirs", "app"))
+	why, err := s.decided(context.Background(), []outlook{{observed: s.look("app")}})
+	if err != nil || !strings.Contains(why, "no route can be written; RouteConflict: ") {
+		t.Errorf("%q, %v", why, err)
+	}
+}
+
+func TestEnableSaysWhatComesAndSetsOurLabelAlone(t *testing.T) {
+	s := newLiveStage(t, append(append(runningPods("app", "v1", 2, 2), runningPods("app", "v2", 1, 1)...), demo(), serviceOf("app", "app"))...)
+	if err := s.setRouting(context.Background(), "demo", "enabled", s.writing(dryRunNone)); err != nil {
+		t.Fatal(err)
+	}
+	want := `service/app: no route -> v1=100
+kubectl label namespace demo outrigger.dev/routing=enabled --overwrite
+namespace/demo labeled
+`
+	if diff := cmp.Diff(want, s.out.String()); diff != "" {
+		t.Errorf("-want +got:\n%s", diff)
+	}
+	if diff := cmp.Diff(map[string]string{"outrigger.dev/routing": "enabled"}, s.namespaceLabels()); diff != "" {
+		t.Errorf("-want +got:\n%s", diff)
+	}
+}
+
+func TestDisableSaysWhoBeginsToReceiveTraffic(t *testing.T) {
+	s := shop(t, ingressGateway()...)
+	s.annotate("app", "outrigger.dev/expose=true", "outrigger.dev/match=v2=header:end-user:jason")
+	s.reconcile("app", "app-internal")
+	if err := s.setRouting(context.Background(), "demo", "disabled", s.writing(dryRunClient)); err != nil {
+		t.Fatal(err)
+	}
+	want := `service/app: begins to receive traffic: v2 (9 of 10 pods ready) (now v1=100)
+service/app: end-user=jason goes to every pod, no more to v2
+service/app: no longer served at gateway demo/app for *
+service/app-internal: begins to receive traffic: v2 (9 of 10 pods ready) (now v1=100)
+kubectl label namespace demo outrigger.dev/routing=disabled --overwrite
+namespace/demo labeled (dry run)
+`
+	if diff := cmp.Diff(want, s.out.String()); diff != "" {
+		t.Errorf("-want +got:\n%s", diff)
+	}
+	if diff := cmp.Diff(map[string]string{"istio-injection": "enabled"}, s.namespaceLabels()); diff != "" {
+		t.Errorf("-want +got:\n%s", diff)
+	}
+}
+
+func TestUninstallLeavesWhatWouldMoveTraffic(t *testing.T) {
+	s := shop(t, append(runningPods("other", "v1", 1, 1), ingressGateway()...)...)
+	s.reconcile("other")
+	s.config.Routing.PropagationDelay = time.Millisecond
+	if err := s.uninstallRoutes(context.Background(), "", false, s.writing(dryRunNone)); err != nil {
+		t.Fatal(err)
+	}
+	want := `service/app in namespace demo keeps its routes: without them v2 (9 of 10 pods ready) would begin to receive traffic
+service/app-internal in namespace demo keeps its routes: without them v2 (9 of 10 pods ready) would begin to receive traffic
+virtualservice/other in namespace demo deleted
+waiting 1ms for the proxies to forget the routes
+destinationrule/other in namespace demo deleted
+`
+	if diff := cmp.Diff(want, s.out.String()); diff != "" {
+		t.Errorf("-want +got:\n%s", diff)
+	}
+	if err := s.uninstallRoutes(context.Background(), "demo", true, s.writing(dryRunNone)); err != nil {
+		t.Fatal(err)
+	}
+	s.printed("service/app: begins to receive traffic: v2", "virtualservice/app in namespace demo deleted")
+	if err := s.uninstallRoutes(context.Background(), "demo", true, s.writing(dryRunNone)); err != nil || s.out.String() != "no routes to remove\n" {
+		t.Errorf("%v, %q", err, s.out.String())
+	}
+}
+
+func (s *liveStage) namespaceLabels() map[string]string {
+	s.t.Helper()
+	namespace := &corev1.Namespace{}
+	if err := s.client.Get(context.Background(), client.ObjectKey{Name: "demo"}, namespace); err != nil {
+		s.t.Fatal(err)
+	}
+	return namespace.Labels
+}

@@ -1,0 +1,291 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"outrigger.dev/outrigger/api"
+	"outrigger.dev/outrigger/routing"
+)
+
+// explainService says why the routes of a Service are as they are: `outrigger explain service/NAME`.
+func explainService(command *cobra.Command, from *clusterFlags, name string) error {
+	if name == "" {
+		return errors.New("name the Service: explain service/NAME")
+	}
+	l, err := from.connect(command.Context(), command.ErrOrStderr())
+	if err != nil {
+		return err
+	}
+	s := l.snapshot(l.namespace, false)
+	if _, err := servicesOf(command.Context(), s, l.namespace, name); err != nil {
+		return err
+	}
+	observed, problems, err := l.looker(s).Look(command.Context(), client.ObjectKey{Namespace: l.namespace, Name: name})
+	if err != nil {
+		return err
+	}
+	if observed == nil {
+		return fmt.Errorf("service %s/%s is being deleted", l.namespace, name)
+	}
+	around, err := l.surroundings(command.Context(), s, observed)
+	if err != nil {
+		return err
+	}
+	for _, note := range s.notes() {
+		command.PrintErrln("Note: " + note)
+	}
+	return printExplanation(explanationOf(*observed, problems, around, l.now()), command.OutOrStdout())
+}
+
+// servicesToExplain completes service/NAME.
+func servicesToExplain(ctx context.Context, l *live, args []string) ([]string, error) {
+	names, err := serviceNames(ctx, l, args)
+	if err != nil {
+		return nil, err
+	}
+	for i, name := range names {
+		names[i] = "service/" + name
+	}
+	return names, nil
+}
+
+// paragraph is a heading and the rows of cells below it.
+type paragraph struct {
+	heading string
+	rows    [][]string
+}
+
+// explanationOf tells the story of a Service: whether routes are wanted, what was said, what runs, who is the default
+// and why, where requests go, what was written, and what is wrong.
+func explanationOf(observed routing.Observed, problems []api.RouteProblem, around surroundings, now time.Time) []paragraph {
+	reading := readingOf(observed)
+	plan := routing.Plan(observed, now)
+	status, ofNamespace := statusOf(observed, problems, around, now)
+	ref := observed.Service.Namespace + "/" + observed.Service.Name
+	out := []paragraph{
+		{"Service " + ref, [][]string{{"State", status.State + ": " + stateMeaning(status.State)}, {"Routing", wantedBecause(observed)},
+			{"Versions", "the values of the pods' label " + observed.Intent.VersionLabel}, {"Default", defaultBecause(reading)}}},
+		{"What was said", wordRows(observed)},
+		{"What runs behind it", workloadRows(observed)},
+		{"Where requests go", ruleRows(reading)},
+		{"From outside", gatewayRows(status.Gateways)},
+		{"Objects", objectRows(observed.Standing)},
+		{"Not written yet", dueRows(status.Due, plan.Next, now)},
+		{"What is not, or is otherwise", problemRows(append(ofNamespace, status.Problems...))},
+	}
+	return slices.DeleteFunc(out, func(p paragraph) bool { return len(p.rows) == 0 })
+}
+
+func stateMeaning(state string) string {
+	switch state {
+	case stateRouted:
+		return "a VirtualService of Outrigger shares its requests"
+	case stateSplit:
+		return "several versions served before Outrigger came; they go on so until you decide"
+	case stateUndecided:
+		return "a default route would cut off pods without a version"
+	case stateSubsets:
+		return "a DestinationRule stands, no VirtualService of ours"
+	case stateOff:
+		return "nobody asked for routes"
+	case stateDisabled:
+		return "routes are taken away and none are made"
+	}
+	return "routes are wanted, and there are none yet"
+}
+
+// wantedBecause says which label decides whether routes are kept.
+func wantedBecause(observed routing.Observed) string {
+	service, namespace := observed.Service, observed.Namespace
+	for _, place := range []struct {
+		labels map[string]string
+		where  string
+	}{{service.Labels, "the Service"}, {namespace.Labels, "namespace " + namespace.Name}} {
+		if word := api.RoutingMode(place.labels[api.LabelRouting]); word == api.RoutingEnabled || word == api.RoutingDisabled {
+			return fmt.Sprintf("%s, by label %s on %s", word, api.LabelRouting, place.where)
+		}
+	}
+	switch word := injectionOf(namespace); {
+	case observed.Intent.Wanted:
+		return fmt.Sprintf("on, since namespace %s is labelled for injection (%s)", namespace.Name, word)
+	case !observed.Standing.IsEmpty():
+		return "kept, since objects stand; no label asks for them any more"
+	}
+	return "off, since namespace " + namespace.Name + " has no label that asks for it; to change that: outrigger enable " + namespace.Name
+}
+
+func defaultBecause(reading routing.Reading) string {
+	if reading.Default == "" {
+		return "none is recorded"
+	}
+	because := map[string]string{
+		"first": "its workload was created first",
+		"old":   "it served before Outrigger came",
+		"word":  "the annotations said so",
+		"left":  "everything else was deleted",
+	}[reading.By]
+	if because == "" {
+		return reading.Default
+	}
+	return reading.Default + ", since " + because
+}
+
+// wordRows are the labels and annotations of ours on the Service and its Namespace.
+func wordRows(observed routing.Observed) [][]string {
+	var out [][]string
+	for _, place := range []struct {
+		where               string
+		labels, annotations map[string]string
+	}{
+		{"Service", observed.Service.Labels, observed.Service.Annotations},
+		{"Namespace", observed.Namespace.Labels, observed.Namespace.Annotations},
+	} {
+		for _, marks := range []map[string]string{place.labels, place.annotations} {
+			for _, key := range slices.Sorted(maps.Keys(marks)) {
+				if strings.HasPrefix(key, api.Domain+"/") {
+					out = append(out, []string{place.where, key, marks[key]})
+				}
+			}
+		}
+	}
+	return out
+}
+
+// workloadRows are the workloads behind the Service, each with its versions.
+func workloadRows(observed routing.Observed) [][]string {
+	var out [][]string
+	seen := map[routing.WorkloadRef]bool{}
+	for _, group := range observed.Pods {
+		seen[group.Workload] = true
+		version := group.Version
+		if version == "" {
+			version = "no version"
+		}
+		out = append(out, []string{group.Workload.String(), version, fmt.Sprintf("%d of %d pods ready", group.Ready, group.Pods), kindOfTrack(observed, group.Workload)})
+	}
+	for _, w := range observed.Workloads {
+		if !seen[w.WorkloadRef] && selects(observed.Service.Spec.Selector, w.Labels) {
+			out = append(out, []string{w.String(), orDash(w.Labels[observed.Intent.VersionLabel]), "no pods", kindOfTrack(observed, w.WorkloadRef)})
+		}
+	}
+	return out
+}
+
+func kindOfTrack(observed routing.Observed, ref routing.WorkloadRef) string {
+	at := slices.IndexFunc(observed.Workloads, func(w routing.Workload) bool { return w.WorkloadRef == ref })
+	if at >= 0 && observed.Workloads[at].Selector[observed.Intent.VersionLabel] != "" {
+		return "fixed: its selector holds the version"
+	}
+	return "rolling: its version may change in place"
+}
+
+func ruleRows(reading routing.Reading) [][]string {
+	var out [][]string
+	for _, rule := range reading.Rules {
+		match := rule.Match
+		if match == "" {
+			match = "what is left"
+		}
+		var to []string
+		for _, share := range rule.To {
+			switch {
+			case share.Version == "":
+				to = append(to, "every pod")
+			case len(rule.To) == 1:
+				to = append(to, share.Version)
+			default:
+				to = append(to, fmt.Sprintf("%s=%d", share.Version, share.Weight))
+			}
+		}
+		out = append(out, []string{match, "->", strings.Join(to, " ")})
+	}
+	if len(out) == 0 {
+		out = append(out, []string{"everything", "->", "every pod (no route of ours)"})
+	}
+	return out
+}
+
+func gatewayRows(gateways []gatewayStatus) [][]string {
+	var out [][]string
+	for _, g := range gateways {
+		out = append(out, []string{"gateway " + g.Name, "port " + fmt.Sprint(g.Port), strings.Join(g.Hosts, ","), orDash(g.URL)})
+	}
+	return out
+}
+
+func objectRows(standing routing.Objects) [][]string {
+	var out [][]string
+	for _, rule := range standing.DestinationRules {
+		var subsets []string
+		for _, subset := range rule.Spec.Subsets {
+			subsets = append(subsets, subset.GetName())
+		}
+		out = append(out, []string{"DestinationRule " + rule.Name, "subsets " + orDash(strings.Join(subsets, ","))})
+	}
+	for _, vs := range standing.VirtualServices {
+		out = append(out, []string{"VirtualService " + vs.Name, "hosts " + strings.Join(vs.Spec.Hosts, ",")})
+	}
+	for _, gateway := range standing.Gateways {
+		var hosts []string
+		for _, server := range gateway.Spec.Servers {
+			hosts = append(hosts, server.GetHosts()...)
+		}
+		out = append(out, []string{"Gateway " + gateway.Name, "hosts " + strings.Join(hosts, ",")})
+	}
+	return out
+}
+
+func dueRows(due []string, next, now time.Time) [][]string {
+	var out [][]string
+	for _, write := range due {
+		out = append(out, []string{write})
+	}
+	if next.After(now) {
+		out = append(out, []string{fmt.Sprintf("time alone changes something in %v", max(next.Sub(now).Round(time.Second), time.Second))})
+	}
+	return out
+}
+
+func problemRows(problems []problemStatus) [][]string {
+	var out [][]string
+	for _, problem := range problems {
+		for _, line := range problem.lines() {
+			out = append(out, []string{line})
+		}
+	}
+	return out
+}
+
+func printExplanation(story []paragraph, out io.Writer) error {
+	for i, p := range story {
+		if i > 0 {
+			if _, err := fmt.Fprintln(out); err != nil {
+				return err
+			}
+		}
+		if _, err := fmt.Fprintln(out, p.heading); err != nil {
+			return err
+		}
+		aligned := tabwriter.NewWriter(out, 0, 0, 3, ' ', 0)
+		for _, row := range p.rows {
+			if _, err := fmt.Fprintln(aligned, "  "+strings.Join(row, "\t")); err != nil {
+				return err
+			}
+		}
+		if err := aligned.Flush(); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,144 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"outrigger.dev/outrigger/api"
+	"outrigger.dev/outrigger/routing/controller"
+)
+
+// live is a cluster that a command reads and writes, as its user.
+type live struct {
+	client    client.Client
+	namespace string     // that of the flag, else of the kubeconfig's context
+	config    api.Config // of the installation, for its routing settings
+	installed string     // namespace of the installation
+	now       func() time.Time
+}
+
+// clusterFlags say which cluster a command talks to, as kubectl's do.
+type clusterFlags struct {
+	kubeconfig, context, namespace string
+	system, configFile             string
+}
+
+const defaultSystemNamespace = "outrigger-system"
+
+func (f *clusterFlags) register(command *cobra.Command, namespaced bool) {
+	flags := command.Flags()
+	flags.StringVar(&f.kubeconfig, "kubeconfig", "", "kubeconfig file (default: as kubectl finds it)")
+	flags.StringVar(&f.context, "context", "", "context of the kubeconfig (default: the current one)")
+	flags.StringVar(&f.system, "system-namespace", defaultSystemNamespace, "namespace in which Outrigger is installed; its settings are read there")
+	flags.StringVar(&f.configFile, "config", "", "configuration file of outrigger serve, in place of the installation's")
+	_ = command.RegisterFlagCompletionFunc("context", completeContexts)
+	if namespaced {
+		flags.StringVarP(&f.namespace, "namespace", "n", "", "namespace (default: that of the kubeconfig's context)")
+		_ = command.RegisterFlagCompletionFunc("namespace", f.complete(namespaceNames))
+	}
+}
+
+// connect makes the client. What the API server warns of is written to notes.
+func (f *clusterFlags) connect(ctx context.Context, notes io.Writer) (*live, error) {
+	loading := f.loading()
+	cluster, err := loading.ClientConfig()
+	if clientcmd.IsEmptyConfig(err) {
+		return nil, fmt.Errorf("no cluster: no kubeconfig was found; name one with --kubeconfig or KUBECONFIG")
+	}
+	if err != nil {
+		return nil, fmt.Errorf("kubeconfig: %w", err)
+	}
+	cluster.UserAgent = "outrigger/" + version
+	cluster.QPS = -1 // the API server's own fairness is the limit
+	cluster.WarningHandlerWithContext = warningsTo{notes}
+	namespace, _, err := loading.Namespace()
+	if err != nil {
+		return nil, fmt.Errorf("kubeconfig: %w", err)
+	}
+	scheme, err := liveScheme()
+	if err != nil {
+		return nil, err
+	}
+	api, err := client.New(cluster, client.Options{Scheme: scheme})
+	if err != nil {
+		return nil, fmt.Errorf("reach the cluster: %w", err)
+	}
+	l := &live{client: api, namespace: namespace, installed: f.system, now: time.Now}
+	l.config, err = f.settings(ctx, api)
+	return l, err
+}
+
+func (f *clusterFlags) loading() clientcmd.ClientConfig {
+	rules := clientcmd.NewDefaultClientConfigLoadingRules()
+	rules.ExplicitPath = f.kubeconfig
+	overrides := &clientcmd.ConfigOverrides{CurrentContext: f.context}
+	overrides.Context.Namespace = f.namespace
+	return clientcmd.NewNonInteractiveDeferredLoadingClientConfig(rules, overrides)
+}
+
+// warningsTo shows what the API server warns of as kubectl does.
+type warningsTo struct{ notes io.Writer }
+
+// HandleWarningHeaderWithContext is called by the client with each warning of an answer.
+func (w warningsTo) HandleWarningHeaderWithContext(_ context.Context, code int, _, text string) {
+	if code == http.StatusOK || code == 299 {
+		_, _ = fmt.Fprintln(w.notes, "Warning: "+text) // nobody to tell if stderr is closed
+	}
+}
+
+var _ rest.WarningHandlerWithContext = warningsTo{}
+
+func liveScheme() (*runtime.Scheme, error) {
+	scheme := runtime.NewScheme()
+	for _, add := range []func(*runtime.Scheme) error{clientgoscheme.AddToScheme, networkingv1.AddToScheme} {
+		if err := add(scheme); err != nil {
+			return nil, err
+		}
+	}
+	return scheme, nil
+}
+
+// settings are those of the file that is named, else of the installation whose controller keeps the routes; the defaults
+// where it cannot be read.
+func (f *clusterFlags) settings(ctx context.Context, reader client.Reader) (api.Config, error) {
+	if f.configFile != "" {
+		return readConfig(f.configFile)
+	}
+	var list corev1.ConfigMapList
+	if err := reader.List(ctx, &list, client.InNamespace(f.system)); err != nil {
+		if !isUnreadable(err) {
+			return api.Config{}, fmt.Errorf("read the settings of Outrigger: %w", err)
+		}
+		return api.DefaultConfig(), nil
+	}
+	for i := range list.Items {
+		text := list.Items[i].Data["config.yaml"]
+		if !strings.Contains(text, api.ConfigAPIVersion) {
+			continue
+		}
+		if config, err := api.LoadConfig([]byte(text)); err == nil && config.Routing.Enabled {
+			return config, nil
+		}
+	}
+	return api.DefaultConfig(), nil
+}
+
+func (l *live) settings() api.RoutingSettings { return l.config.RoutingSettings() }
+
+// looker reads the cluster through a snapshot, so that nothing is asked for twice.
+func (l *live) looker(s *snapshot) *controller.Looker {
+	return controller.NewLooker(s, l.client.RESTMapper(), controller.Options{Settings: l.settings(), RootNamespace: l.config.Istio.Namespace})
+}

@@ -1,0 +1,234 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	corev1 "k8s.io/api/core/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"outrigger.dev/outrigger/api"
+	"outrigger.dev/outrigger/routing"
+)
+
+func enableCommand() *cobra.Command {
+	return namespaceCommand(api.RoutingEnabled, &cobra.Command{
+		Use:   "enable NAMESPACE",
+		Short: "Have routes kept for the Services of a namespace",
+		Long: `Sets the label outrigger.dev/routing=enabled on the namespace, and nothing else: never Istio's own label, which decides
+about sidecars. First it is said which routes will come; what flows, flows on.`,
+		Example: `  outrigger enable demo`,
+	})
+}
+
+func disableCommand() *cobra.Command {
+	return namespaceCommand(api.RoutingDisabled, &cobra.Command{
+		Use:   "disable NAMESPACE",
+		Short: "Have the routes of a namespace taken away",
+		Long: `Sets the label outrigger.dev/routing=disabled on the namespace, and nothing else. The controller then removes its routes
+in order: first VirtualServices and Gateways, and the DestinationRules when no proxy can have the routes any more. First it
+is said which versions will begin to receive traffic, and what will no longer be reached from outside.`,
+		Example: `  # Who would begin to receive traffic?
+  outrigger disable demo --dry-run=client
+
+  outrigger disable demo`,
+	})
+}
+
+func namespaceCommand(mode api.RoutingMode, command *cobra.Command) *cobra.Command {
+	var from clusterFlags
+	var how writing
+	command.Args = func(_ *cobra.Command, args []string) error {
+		if len(args) != 1 {
+			return errors.New("name one namespace: " + command.Use)
+		}
+		return nil
+	}
+	command.RunE = func(command *cobra.Command, args []string) error {
+		if err := how.check(command.OutOrStdout()); err != nil {
+			return err
+		}
+		l, err := from.connect(command.Context(), command.ErrOrStderr())
+		if err != nil {
+			return err
+		}
+		return l.setRouting(command.Context(), args[0], mode, how)
+	}
+	from.register(command, false)
+	how.register(command)
+	command.ValidArgsFunction = from.complete(firstOf(namespaceNames))
+	return command
+}
+
+// setRouting tells what the label will do, sets it, and waits until it is done if that is wanted.
+func (l *live) setRouting(ctx context.Context, name string, mode api.RoutingMode, how writing) error {
+	namespace := &corev1.Namespace{}
+	if err := l.client.Get(ctx, client.ObjectKey{Name: name}, namespace); err != nil {
+		return fmt.Errorf("namespace %s: %w", name, err)
+	}
+	services, err := l.allOf(ctx, name)
+	if err != nil {
+		return err
+	}
+	for _, observed := range services {
+		for _, line := range withMode(observed, mode, l.now()) {
+			how.say("%s", line)
+		}
+	}
+	words := map[string]string{api.LabelRouting: string(mode)}
+	how.say("kubectl label namespace %s %s --overwrite", name, strings.Join(wordList(words), " "))
+	if how.dryRun != dryRunClient {
+		patch, err := marksPatch("labels", words)
+		if err != nil {
+			return err
+		}
+		if err := l.client.Patch(ctx, namespace, patch, how.patchOptions()...); err != nil {
+			return fmt.Errorf("label namespace %s: %w", name, err)
+		}
+	}
+	how.say("namespace/%s labeled%s", name, how.suffix())
+	return l.waitFor(ctx, how, func(ctx context.Context) (string, error) { return l.followed(ctx, name) })
+}
+
+// allOf reads every Service of a namespace, sorted by name.
+func (l *live) allOf(ctx context.Context, namespace string) ([]routing.Observed, error) {
+	s := l.snapshot(namespace, false)
+	names, err := servicesOf(ctx, s, namespace)
+	if err != nil {
+		return nil, err
+	}
+	looker := l.looker(s)
+	var out []routing.Observed
+	for _, name := range names {
+		observed, _, err := looker.Look(ctx, client.ObjectKey{Namespace: namespace, Name: name})
+		if err != nil {
+			return nil, err
+		}
+		if observed != nil {
+			out = append(out, *observed)
+		}
+	}
+	return out, nil
+}
+
+// withMode says what becomes of a Service when its Namespace gets the label; nothing if nothing does.
+func withMode(observed routing.Observed, mode api.RoutingMode, now time.Time) []string {
+	before := readingOf(observed)
+	after := observed
+	after.Namespace = observed.Namespace.DeepCopy()
+	if after.Namespace.Labels == nil {
+		after.Namespace.Labels = map[string]string{}
+	}
+	after.Namespace.Labels[api.LabelRouting] = string(mode)
+	after.Intent, _ = api.RouteIntentOf(observed.Service, after.Namespace)
+	if after.Intent.Disabled {
+		return withoutRoutes(observed, before)
+	}
+	name := "service/" + observed.Service.Name
+	if word := observed.Service.Labels[api.LabelRouting]; word != "" {
+		return []string{name + ": nothing changes; its own label says " + api.LabelRouting + "=" + word}
+	}
+	plan := routing.Plan(atOnce(after), now)
+	after.Standing = plan.Objects
+	var out []string
+	if will := readingOf(after); will.String() != before.String() {
+		out = append(out, name+": "+before.String()+" -> "+will.String())
+	}
+	for _, p := range plan.Problems {
+		out = append(out, name+": "+string(p.Reason)+": "+p.Message)
+	}
+	return out
+}
+
+// withoutRoutes says who begins to receive traffic when a Service's routes go, and what ends.
+func withoutRoutes(observed routing.Observed, before routing.Reading) []string {
+	name := "service/" + observed.Service.Name
+	if observed.Standing.IsEmpty() {
+		return nil
+	}
+	var out []string
+	if begin := beginners(observed, before); len(begin) > 0 {
+		out = append(out, fmt.Sprintf("%s: begins to receive traffic: %s (now %s)", name, strings.Join(begin, ", "), before))
+	} else {
+		out = append(out, name+": no version begins to receive traffic")
+	}
+	for _, rule := range before.Rules {
+		if rule.Match != "" {
+			out = append(out, fmt.Sprintf("%s: %s goes to every pod, no more to %s", name, rule.Match, sharesText(rule.To)))
+		}
+	}
+	if len(observed.Standing.Gateways) > 0 || len(before.Gateways) > 0 {
+		out = append(out, fmt.Sprintf("%s: no longer served at gateway %s for %s", name, strings.Join(before.Gateways, ", "), strings.Join(before.Hosts, ", ")))
+	}
+	return out
+}
+
+// beginners are the versions with pods that the route gives nothing now, as "v2 (1 of 1 pods ready)".
+func beginners(observed routing.Observed, before routing.Reading) []string {
+	var out []string
+	for _, v := range versionsOf(observed, before) {
+		if v.Weight == nil || *v.Weight > 0 || v.Pods == 0 {
+			continue
+		}
+		version := v.Version
+		if version == "" {
+			version = "pods without a version"
+		}
+		out = append(out, fmt.Sprintf("%s (%d of %d pods ready)", version, v.Ready, v.Pods))
+	}
+	return out
+}
+
+func sharesText(shares []routing.ReadShare) string {
+	var out []string
+	for _, share := range shares {
+		if share.Version == "" {
+			out = append(out, "every pod")
+		} else {
+			out = append(out, share.Version)
+		}
+	}
+	return strings.Join(out, ", ")
+}
+
+// followed says for which Service of a namespace the controller has yet to write; nothing if for none. What waits for
+// proxies to forget a route is no longer missed.
+func (l *live) followed(ctx context.Context, namespace string) (string, error) {
+	services, err := l.allOf(ctx, namespace)
+	if err != nil {
+		return "", err
+	}
+	for _, observed := range services {
+		end := observed
+		end.Standing = routing.Plan(atOnce(observed), l.now()).Objects
+		if why := notWritten(observed, end, l.now()); why != "" {
+			return "service/" + observed.Service.Name + ": " + why, nil
+		}
+	}
+	return "", nil
+}
+
+// owned returns the Services of the cluster, or of one namespace, for which objects of ours stand.
+func owned(objects routing.Objects) []client.ObjectKey {
+	var out []client.ObjectKey
+	for _, object := range slices.Concat(asObjects(objects.DestinationRules), asObjects(objects.VirtualServices), asObjects(objects.Gateways)) {
+		if name, ours := routing.ServiceOf(object); ours {
+			out = append(out, client.ObjectKey{Namespace: object.GetNamespace(), Name: name})
+		}
+	}
+	slices.SortFunc(out, func(a, b client.ObjectKey) int { return strings.Compare(a.String(), b.String()) })
+	return slices.Compact(out)
+}
+
+func asObjects[T routing.Object](list []T) []routing.Object {
+	out := make([]routing.Object, len(list))
+	for i, object := range list {
+		out[i] = object
+	}
+	return out
+}

@@ -1,0 +1,62 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"outrigger.dev/outrigger/api"
+)
+
+func promoteCommand() *cobra.Command {
+	var from clusterFlags
+	var how writing
+	var pending, allServices bool
+	command := &cobra.Command{
+		Use:   "promote SERVICE VERSION",
+		Short: "Make a version the one that serves",
+		Long: `Writes the annotations outrigger.dev/default-version and outrigger.dev/decided-at of the Service, takes
+outrigger.dev/weights away, and changes nothing else: all requests that no match claims go to the version.
+
+A version that neither a pod nor a workload behind the Service carries is refused, unless --pending says that it is to
+come. First it is said what will happen, also to other Services over the same pods.`,
+		Example: `  # v2 is good
+  outrigger promote springbootapp v2
+
+  # The same for every Service over the same pods, and return when every proxy has it
+  outrigger promote springbootapp v2 --all-services --wait`,
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) != 2 {
+				return errors.New("name the Service and one version: promote SERVICE v2")
+			}
+			return nil
+		},
+		RunE: func(command *cobra.Command, args []string) error {
+			d, err := promotionOf(args[0], args[1])
+			if err != nil {
+				return err
+			}
+			d.pending, d.allServices = pending, allServices
+			return runDecision(command, &from, how, d)
+		},
+	}
+	from.register(command, true)
+	how.register(command)
+	registerDecision(command, &pending, &allServices)
+	command.ValidArgsFunction = from.complete(firstOf(serviceNames, versionNames))
+	return command
+}
+
+// promotionOf reads the words of a promotion. The policies of the annotation, such as @highest, name no version.
+func promotionOf(service, version string) (decision, error) {
+	d := decision{service: service, words: map[string]string{api.AnnotationDefaultVersion: version, api.AnnotationWeights: ""}}
+	if strings.Contains(version, "=") {
+		return d, fmt.Errorf("%q names a weight; to share requests: shift %s %s", version, service, version)
+	}
+	if !strings.HasPrefix(version, "@") {
+		d.names = []string{version}
+	}
+	return d, api.CheckDefaultVersion(version)
+}

@@ -1,0 +1,87 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"outrigger.dev/outrigger/api"
+)
+
+func shiftCommand() *cobra.Command {
+	var from clusterFlags
+	var how writing
+	var pending, allServices bool
+	command := &cobra.Command{
+		Use:   "shift SERVICE VERSION=WEIGHT...",
+		Short: "Share a Service's requests between versions",
+		Long: `Writes the annotations outrigger.dev/weights and outrigger.dev/decided-at of the Service, and nothing else; the
+controller makes the route that follows from them. Weights are whole numbers; they need not sum to 100. A version that is
+not named gets nothing.
+
+A version that neither a pod nor a workload behind the Service carries is refused, unless --pending says that it is to
+come. First it is said what will happen, also to other Services over the same pods.`,
+		Example: `  # One request in ten to v2
+  outrigger shift springbootapp v1=90 v2=10
+
+  # Only say what would be written
+  outrigger shift springbootapp v1=90 v2=10 --dry-run=client
+
+  # Return when every proxy has it
+  outrigger shift springbootapp v1=50 v2=50 --wait`,
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) < 2 {
+				return errors.New("name the Service and at least one version with its weight: shift SERVICE v1=90 v2=10")
+			}
+			return nil
+		},
+		RunE: func(command *cobra.Command, args []string) error {
+			d, err := shiftOf(args[0], args[1:])
+			if err != nil {
+				return err
+			}
+			d.pending, d.allServices = pending, allServices
+			return runDecision(command, &from, how, d)
+		},
+	}
+	from.register(command, true)
+	how.register(command)
+	registerDecision(command, &pending, &allServices)
+	command.ValidArgsFunction = from.complete(firstOf(serviceNames, versionWeights))
+	return command
+}
+
+func registerDecision(command *cobra.Command, pending, allServices *bool) {
+	command.Flags().BoolVar(pending, "pending", false, "also versions that nothing carries yet; they take part when their pods are ready")
+	command.Flags().BoolVar(allServices, "all-services", false, "say it to the other Services over the same pods as well")
+}
+
+func runDecision(command *cobra.Command, from *clusterFlags, how writing, d decision) error {
+	if err := how.check(command.OutOrStdout()); err != nil {
+		return err
+	}
+	l, err := from.connect(command.Context(), command.ErrOrStderr())
+	if err != nil {
+		return err
+	}
+	return l.decide(command.Context(), d, how)
+}
+
+// shiftOf reads the words of a shift. Commas may stand for spaces, as in the annotation.
+func shiftOf(service string, args []string) (decision, error) {
+	d := decision{service: service}
+	var items []string
+	for _, arg := range args {
+		for _, item := range strings.Split(arg, ",") {
+			name, weight, found := strings.Cut(strings.TrimSpace(item), "=")
+			if !found || name == "" || weight == "" {
+				return d, fmt.Errorf("%q is not of the form VERSION=WEIGHT, such as v2=10", item)
+			}
+			items, d.names = append(items, name+"="+weight), append(d.names, name)
+		}
+	}
+	d.words = map[string]string{api.AnnotationWeights: strings.Join(items, ",")}
+	return d, api.CheckWeights(d.words[api.AnnotationWeights])
+}

@@ -1,0 +1,567 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"net"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"outrigger.dev/outrigger/api"
+	"outrigger.dev/outrigger/routing"
+)
+
+func statusCommand() *cobra.Command {
+	var from clusterFlags
+	var all bool
+	var output string
+	command := &cobra.Command{
+		Use:   "status [SERVICE]",
+		Short: "Show versions, weights, gateways and problems as they are",
+		Long: `Shows for each Service the versions that run, how many of their pods are ready, and how requests are shared between
+them by the routes that stand; where it is reached through a gateway; which pods were created before the namespace was
+labelled and so have no sidecar; and what Outrigger did not do, or did otherwise, and why.
+
+Nothing is stored anywhere for it: it is found out from the cluster in the same way as the controller does.`,
+		Example: `  # The namespace of the kubeconfig's context
+  outrigger status
+
+  # One Service, with workloads and subsets
+  outrigger status springbootapp -n demo -o wide
+
+  # Every namespace that is labelled or has routes
+  outrigger status -A`,
+		Args: cobra.MaximumNArgs(1),
+		RunE: func(command *cobra.Command, args []string) error {
+			print, err := statusPrinter(output)
+			if err != nil {
+				return err
+			}
+			if all && len(args) > 0 {
+				return fmt.Errorf("service %s is in one namespace: leave out -A", args[0])
+			}
+			l, err := from.connect(command.Context(), command.ErrOrStderr())
+			if err != nil {
+				return err
+			}
+			report, err := l.status(command.Context(), all, args...)
+			if err != nil {
+				return err
+			}
+			for _, note := range report.Notes {
+				command.PrintErrln("Note: " + note)
+			}
+			return print(report, statusView{wide: output == "wide", namespaces: all}, command.OutOrStdout())
+		},
+	}
+	from.register(command, true)
+	flags := command.Flags()
+	flags.BoolVarP(&all, "all-namespaces", "A", false, "every namespace that is labelled or has routes of ours")
+	flags.StringVarP(&output, "output", "o", "", "wide, json or yaml (default: a table)")
+	_ = command.RegisterFlagCompletionFunc("output", cobra.FixedCompletions([]string{"wide", "json", "yaml"}, cobra.ShellCompDirectiveNoFileComp))
+	command.ValidArgsFunction = from.complete(firstOf(serviceNames))
+	return command
+}
+
+// statusReport is what status says, in the form of -o json.
+type statusReport struct {
+	Namespaces []namespaceStatus `json:"namespaces"`
+	Notes      []string          `json:"notes,omitempty"` // what could not be read
+}
+
+type namespaceStatus struct {
+	Name string `json:"name"`
+	// Injection is what the labels say: "enabled", "revision NAME", "disabled", or empty.
+	Injection string `json:"injection,omitempty"`
+	// Routing is the value of the label outrigger.dev/routing.
+	Routing        string          `json:"routing,omitempty"`
+	Services       []serviceStatus `json:"services"`
+	WithoutSidecar []restartStatus `json:"withoutSidecar,omitempty"`
+	Problems       []problemStatus `json:"problems,omitempty"`
+}
+
+type serviceStatus struct {
+	Name string `json:"name"`
+	// State is one of the routeState words.
+	State    string          `json:"state"`
+	Default  string          `json:"default,omitempty"`
+	Versions []versionStatus `json:"versions"`
+	Gateways []gatewayStatus `json:"gateways,omitempty"`
+	// Due are the writes that the controller has yet to make.
+	Due      []string        `json:"due,omitempty"`
+	Problems []problemStatus `json:"problems,omitempty"`
+}
+
+// The states of a Service.
+const (
+	stateRouted    = "routed"       // a VirtualService of ours shares its requests
+	stateSplit     = "split"        // versions served before us; no route until someone decides
+	stateUndecided = "undecided"    // pods without a version prevent a route
+	stateSubsets   = "subsets only" // a DestinationRule alone
+	stateWaiting   = "no route"     // routes are wanted, and there are none: see the problems
+	stateOff       = "off"          // nobody asked for routes
+	stateDisabled  = "disabled"     // outrigger.dev/routing=disabled
+)
+
+type versionStatus struct {
+	Version string `json:"version"` // empty for pods without one
+	Ready   int    `json:"ready"`
+	Pods    int    `json:"pods"`
+	// Weight is the share of the requests that no condition claims; nil where the route names no version, so that every
+	// pod has its part.
+	Weight    *int     `json:"weight,omitempty"`
+	Match     []string `json:"match,omitempty"`
+	Workloads []string `json:"workloads,omitempty"`
+	Subset    string   `json:"subset,omitempty"`
+}
+
+type gatewayStatus struct {
+	Name      string   `json:"name"` // namespace/name
+	Hosts     []string `json:"hosts"`
+	Port      uint32   `json:"port,omitempty"`
+	Addresses []string `json:"addresses,omitempty"` // host:port of load balancers
+	NodePort  int32    `json:"nodePort,omitempty"`
+	Node      string   `json:"node,omitempty"` // the address of a node
+	URL       string   `json:"url,omitempty"`
+}
+
+type restartStatus struct {
+	Workload string `json:"workload"` // Deployment/app
+	Pods     int    `json:"pods"`
+	Command  string `json:"command"`
+}
+
+type problemStatus struct {
+	Object  string `json:"object"`
+	Field   string `json:"field,omitempty"`
+	Value   string `json:"value,omitempty"`
+	Reason  string `json:"reason"`
+	Message string `json:"message"`
+	Advice  string `json:"advice,omitempty"`
+}
+
+// status reads the cluster and says how one Service, the Services of a namespace, or all of them stand.
+func (l *live) status(ctx context.Context, all bool, service ...string) (statusReport, error) {
+	s := l.snapshot(l.namespace, all)
+	var namespaces corev1.NamespaceList
+	if all {
+		if err := s.List(ctx, &namespaces); err != nil {
+			return statusReport{}, err
+		}
+	} else {
+		one := corev1.Namespace{}
+		if err := s.Get(ctx, client.ObjectKey{Name: l.namespace}, &one); err != nil {
+			return statusReport{}, fmt.Errorf("namespace %s: %w", l.namespace, err)
+		}
+		namespaces.Items = []corev1.Namespace{one}
+	}
+	report := statusReport{Namespaces: []namespaceStatus{}}
+	for i := range namespaces.Items {
+		status, err := l.namespaceStatus(ctx, s, &namespaces.Items[i], service...)
+		if err != nil {
+			return statusReport{}, err
+		}
+		if !all || status.concerned() {
+			report.Namespaces = append(report.Namespaces, status)
+		}
+	}
+	report.Notes = s.notes()
+	return report, nil
+}
+
+// concerned reports whether a namespace has anything to do with Outrigger.
+func (n namespaceStatus) concerned() bool {
+	return n.Injection != "" || n.Routing != "" || slices.ContainsFunc(n.Services, func(s serviceStatus) bool { return s.State != stateOff })
+}
+
+func (l *live) namespaceStatus(ctx context.Context, s *snapshot, namespace *corev1.Namespace, only ...string) (namespaceStatus, error) {
+	names, err := servicesOf(ctx, s, namespace.Name, only...)
+	if err != nil {
+		return namespaceStatus{}, err
+	}
+	out := namespaceStatus{Name: namespace.Name, Injection: injectionOf(namespace), Routing: namespace.Labels[api.LabelRouting], Services: []serviceStatus{}}
+	looker := l.looker(s)
+	for _, name := range names {
+		observed, problems, err := looker.Look(ctx, client.ObjectKey{Namespace: namespace.Name, Name: name})
+		if err != nil {
+			return namespaceStatus{}, err
+		}
+		if observed == nil {
+			continue // it goes
+		}
+		surroundings, err := l.surroundings(ctx, s, observed)
+		if err != nil {
+			return namespaceStatus{}, err
+		}
+		status, ofNamespace := statusOf(*observed, problems, surroundings, l.now())
+		out.Services = append(out.Services, status)
+		out.Problems = append(out.Problems, ofNamespace...)
+	}
+	out.Problems = sortedProblems(out.Problems)
+	var pods corev1.PodList
+	if err := s.List(ctx, &pods, client.InNamespace(namespace.Name)); err != nil {
+		return namespaceStatus{}, err
+	}
+	if len(only) == 0 {
+		out.WithoutSidecar = withoutSidecar(namespace, pods.Items)
+	}
+	return out, nil
+}
+
+// servicesOf returns the names of the Services of a namespace, sorted, or those that are asked for, which must be there.
+func servicesOf(ctx context.Context, s *snapshot, namespace string, only ...string) ([]string, error) {
+	var list corev1.ServiceList
+	if err := s.List(ctx, &list, client.InNamespace(namespace)); err != nil {
+		return nil, err
+	}
+	var names []string
+	for i := range list.Items {
+		names = append(names, list.Items[i].Name)
+	}
+	slices.Sort(names)
+	if len(only) == 0 {
+		return names, nil
+	}
+	for _, name := range only {
+		if !slices.Contains(names, name) {
+			return nil, noService(namespace, name, names)
+		}
+	}
+	return only, nil
+}
+
+func noService(namespace, name string, there []string) error {
+	if len(there) == 0 {
+		return fmt.Errorf("namespace %s has no Service %s, nor any other", namespace, name)
+	}
+	return fmt.Errorf("namespace %s has no Service %s; it has %s", namespace, name, strings.Join(there, ", "))
+}
+
+// surroundings are what the address of a Service depends on beyond what its plan does.
+type surroundings struct {
+	gateways []*networkingv1.Gateway // those that the routes name
+	ingress  []ingress               // in their order
+	node     string                  // an address of a node; empty if none may be read
+}
+
+// ingress are the Services that select the pods of one gateway.
+type ingress struct{ services []*corev1.Service }
+
+func (l *live) surroundings(ctx context.Context, s *snapshot, observed *routing.Observed) (surroundings, error) {
+	reading := routing.Read(observed.Standing, observed.Service, observed.Intent, observed.Settings)
+	out := surroundings{}
+	if len(reading.Gateways) == 0 {
+		return out, nil
+	}
+	for _, gateway := range slices.Concat(observed.Standing.Gateways, observed.Foreign.Gateways) {
+		if !slices.Contains(reading.Gateways, gateway.Namespace+"/"+gateway.Name) {
+			continue
+		}
+		behind, err := ingressOf(ctx, s, gateway.Spec.Selector)
+		if err != nil {
+			return out, err
+		}
+		out.gateways, out.ingress = append(out.gateways, gateway), append(out.ingress, behind)
+	}
+	var nodes corev1.NodeList
+	if err := s.List(ctx, &nodes); err != nil && !apierrors.IsForbidden(err) {
+		return out, err
+	}
+	out.node = nodeAddress(nodes.Items)
+	return out, nil
+}
+
+func ingressOf(ctx context.Context, s *snapshot, selector map[string]string) (ingress, error) {
+	var out ingress
+	if len(selector) == 0 {
+		return out, nil
+	}
+	var pods corev1.PodList
+	if err := s.List(ctx, &pods, client.MatchingLabels(selector)); err != nil {
+		return out, err
+	}
+	seen := map[string]bool{}
+	for i := range pods.Items {
+		namespace := pods.Items[i].Namespace
+		var services corev1.ServiceList
+		if err := s.List(ctx, &services, client.InNamespace(namespace)); err != nil {
+			return out, err
+		}
+		for j := range services.Items {
+			service := &services.Items[j]
+			if !seen[namespace+"/"+service.Name] && selects(service.Spec.Selector, pods.Items[i].Labels) {
+				seen[namespace+"/"+service.Name] = true
+				out.services = append(out.services, service)
+			}
+		}
+	}
+	slices.SortFunc(out.services, func(a, b *corev1.Service) int {
+		return cmp.Or(cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Name, b.Name))
+	})
+	return out, nil
+}
+
+// selects reports whether a Service's selector matches the labels of a pod. An empty one selects nothing.
+func selects(selector, podLabels map[string]string) bool {
+	for key, value := range selector {
+		if is, has := podLabels[key]; !has || is != value {
+			return false
+		}
+	}
+	return len(selector) > 0
+}
+
+// nodeAddress returns an address under which a node is reached: of the first by name that is ready, from outside if it
+// has such a one.
+func nodeAddress(nodes []corev1.Node) string {
+	nodes = slices.SortedFunc(slices.Values(nodes), func(a, b corev1.Node) int { return cmp.Compare(a.Name, b.Name) })
+	for _, kind := range []corev1.NodeAddressType{corev1.NodeExternalIP, corev1.NodeInternalIP} {
+		for i := range nodes {
+			for _, address := range nodes[i].Status.Addresses {
+				if address.Type == kind && nodeReady(&nodes[i]) {
+					return address.Address
+				}
+			}
+		}
+	}
+	return ""
+}
+
+func nodeReady(node *corev1.Node) bool {
+	return slices.ContainsFunc(node.Status.Conditions, func(c corev1.NodeCondition) bool {
+		return c.Type == corev1.NodeReady && c.Status == corev1.ConditionTrue
+	})
+}
+
+// statusOf says how one Service stands, and what is wrong with its Namespace.
+func statusOf(observed routing.Observed, problems []api.RouteProblem, around surroundings, now time.Time) (serviceStatus, []problemStatus) {
+	reading := routing.Read(observed.Standing, observed.Service, observed.Intent, observed.Settings)
+	plan := routing.Plan(observed, now)
+	out := serviceStatus{
+		Name: observed.Service.Name, State: stateOf(observed, reading), Default: reading.Default,
+		Versions: versionsOf(observed, reading), Gateways: gatewaysOf(observed, reading, around),
+	}
+	for _, change := range routing.Diff(observed.Standing, plan.Objects) {
+		out.Due = append(out.Due, strings.ToLower(string(change.Action))+" "+kindOf(change.Object)+" "+change.Object.GetName())
+	}
+	var ofNamespace []problemStatus
+	for _, p := range append(slices.Clone(problems), plan.Problems...) {
+		told := problemStatus{p.Object.String(), p.Field, p.Value, string(p.Reason), p.Message, p.Advice}
+		if p.Object.Kind == "Namespace" {
+			ofNamespace = append(ofNamespace, told)
+			continue
+		}
+		out.Problems = append(out.Problems, told)
+	}
+	out.Problems = sortedProblems(out.Problems)
+	return out, ofNamespace
+}
+
+func stateOf(observed routing.Observed, reading routing.Reading) string {
+	switch {
+	case observed.Intent.Disabled:
+		return stateDisabled
+	case reading.Default == stateSplit || reading.Default == stateUndecided:
+		return reading.Default
+	case len(reading.Rules) > 0:
+		return stateRouted
+	case !observed.Standing.IsEmpty():
+		return stateSubsets
+	case !observed.Intent.Wanted:
+		return stateOff
+	}
+	return stateWaiting
+}
+
+// versionsOf lists the versions that run or that the route names, in natural order; pods without a version come last.
+func versionsOf(observed routing.Observed, reading routing.Reading) []versionStatus {
+	byVersion := map[string]*versionStatus{}
+	at := func(version string) *versionStatus {
+		if byVersion[version] == nil {
+			byVersion[version] = &versionStatus{Version: version, Subset: reading.Subsets[version], Match: reading.MatchesOf(version)}
+		}
+		return byVersion[version]
+	}
+	for _, group := range observed.Pods {
+		v := at(group.Version)
+		v.Pods, v.Ready = v.Pods+group.Pods, v.Ready+group.Ready
+		v.Workloads = append(v.Workloads, group.Workload.String())
+	}
+	for _, version := range reading.Names() {
+		at(version)
+	}
+	out := []versionStatus{}
+	for _, v := range byVersion {
+		if weight, named := reading.WeightOf(v.Version); named {
+			v.Weight = &weight
+		}
+		slices.Sort(v.Workloads)
+		out = append(out, *v)
+	}
+	slices.SortFunc(out, func(a, b versionStatus) int {
+		if (a.Version == "") != (b.Version == "") {
+			return cmp.Compare(b.Version, a.Version)
+		}
+		return routing.CompareVersions(a.Version, b.Version)
+	})
+	return out
+}
+
+// gatewaysOf says where the Service is reached from outside.
+func gatewaysOf(observed routing.Observed, reading routing.Reading, around surroundings) []gatewayStatus {
+	path := ""
+	if observed.Intent.Expose != nil && observed.Intent.Expose.Path != "/" {
+		path = observed.Intent.Expose.Path
+	}
+	var out []gatewayStatus
+	for _, name := range reading.Gateways {
+		status := gatewayStatus{Name: name, Hosts: reading.Hosts}
+		at := slices.IndexFunc(around.gateways, func(g *networkingv1.Gateway) bool { return g.Namespace+"/"+g.Name == name })
+		if at >= 0 {
+			status.Port = portOf(around.gateways[at], observed.Intent)
+			status.find(around.ingress[at], around.node, path)
+		}
+		out = append(out, status)
+	}
+	return out
+}
+
+// portOf is the port of the Gateway's pods that serves the Service: the one that was asked for if it is there.
+func portOf(gateway *networkingv1.Gateway, intent api.RouteIntent) uint32 {
+	var ports []uint32
+	for _, server := range gateway.Spec.Servers {
+		ports = append(ports, server.GetPort().GetNumber())
+	}
+	if intent.Expose != nil && slices.Contains(ports, intent.Expose.GatewayPort) {
+		return intent.Expose.GatewayPort
+	}
+	if len(ports) == 0 {
+		return 0
+	}
+	return slices.Min(ports)
+}
+
+func (g *gatewayStatus) find(behind ingress, node, path string) {
+	for _, service := range behind.services {
+		for _, port := range service.Spec.Ports {
+			if uint32(port.Port) != g.Port {
+				continue
+			}
+			for _, point := range service.Status.LoadBalancer.Ingress {
+				g.Addresses = append(g.Addresses, hostPort(cmp.Or(point.IP, point.Hostname), port.Port))
+			}
+			if g.NodePort == 0 && port.NodePort != 0 {
+				g.NodePort, g.Node = port.NodePort, cmp.Or(node, "<node>")
+			}
+		}
+	}
+	slices.Sort(g.Addresses)
+	g.Addresses = slices.Compact(g.Addresses)
+	g.URL = g.url(path)
+}
+
+// url is what one types: by the host where there is one, else by the address.
+func (g *gatewayStatus) url(path string) string {
+	address := ""
+	switch {
+	case len(g.Addresses) > 0:
+		address = g.Addresses[0]
+	case g.NodePort != 0:
+		address = hostPort(g.Node, g.NodePort)
+	default:
+		return ""
+	}
+	if host := g.Hosts[0]; !strings.HasPrefix(host, "*") {
+		if _, port, err := net.SplitHostPort(address); err == nil {
+			address = net.JoinHostPort(host, port)
+		}
+	}
+	return "http://" + strings.TrimSuffix(address, ":80") + path
+}
+
+func hostPort(host string, port int32) string { return net.JoinHostPort(host, strconv.Itoa(int(port))) }
+
+// injectionOf puts the labels that ask for sidecars into a word.
+func injectionOf(namespace *corev1.Namespace) string {
+	if word := namespace.Labels[api.LabelInjection]; word != "" {
+		return word
+	}
+	if revision := namespace.Labels[api.LabelRevision]; revision != "" {
+		return "revision " + revision
+	}
+	return ""
+}
+
+// withoutSidecar finds the pods that the namespace's label would give a sidecar if they were created now: they are older
+// than the label, or were created while no injector answered.
+func withoutSidecar(namespace *corev1.Namespace, pods []corev1.Pod) []restartStatus {
+	if word := injectionOf(namespace); word != "enabled" && !strings.HasPrefix(word, "revision ") {
+		return nil
+	}
+	counts := map[routing.WorkloadRef]int{}
+	for i := range pods {
+		ref, serves := routing.WorkloadOf(&pods[i])
+		if serves && lacksSidecar(&pods[i]) {
+			counts[ref]++
+		}
+	}
+	out := []restartStatus{}
+	for ref, count := range counts {
+		out = append(out, restartStatus{ref.String(), count, restartCommand(ref, namespace.Name)})
+	}
+	slices.SortFunc(out, func(a, b restartStatus) int { return cmp.Compare(a.Workload, b.Workload) })
+	return out
+}
+
+func lacksSidecar(pod *corev1.Pod) bool {
+	word, labelled := pod.Labels["sidecar.istio.io/inject"]
+	if !labelled {
+		word = pod.Annotations["sidecar.istio.io/inject"]
+	}
+	ended := pod.DeletionTimestamp != nil || pod.Status.Phase == corev1.PodSucceeded || pod.Status.Phase == corev1.PodFailed
+	if word == "false" || pod.Spec.HostNetwork || ended || pod.Annotations["sidecar.istio.io/status"] != "" {
+		return false
+	}
+	return !slices.ContainsFunc(slices.Concat(pod.Spec.InitContainers, pod.Spec.Containers), func(c corev1.Container) bool { return c.Name == "istio-proxy" })
+}
+
+func restartCommand(ref routing.WorkloadRef, namespace string) string {
+	switch ref.Kind {
+	case "Deployment", "StatefulSet", "DaemonSet":
+		return fmt.Sprintf("kubectl rollout restart %s/%s -n %s", strings.ToLower(ref.Kind), ref.Name, namespace)
+	case "Rollout":
+		return fmt.Sprintf("kubectl argo rollouts restart %s -n %s", ref.Name, namespace)
+	case "Pod":
+		return fmt.Sprintf("kubectl get pod %s -n %s -o yaml | kubectl replace --force -f -", ref.Name, namespace)
+	}
+	return fmt.Sprintf("(restart %s in namespace %s)", ref, namespace)
+}
+
+// sortedProblems sorts by reason and text, and leaves out what is there twice.
+func sortedProblems(problems []problemStatus) []problemStatus {
+	slices.SortFunc(problems, func(a, b problemStatus) int {
+		return cmp.Or(cmp.Compare(a.Reason, b.Reason), cmp.Compare(a.Object, b.Object), cmp.Compare(a.Field, b.Field), cmp.Compare(a.Message, b.Message))
+	})
+	return slices.Compact(problems)
+}
+
+func kindOf(object routing.Object) string {
+	switch object.(type) {
+	case *networkingv1.DestinationRule:
+		return "DestinationRule"
+	case *networkingv1.VirtualService:
+		return "VirtualService"
+	case *networkingv1.Gateway:
+		return "Gateway"
+	}
+	return "object"
+}

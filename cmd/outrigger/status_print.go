@@ -1,0 +1,221 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"strconv"
+	"strings"
+	"text/tabwriter"
+
+	"sigs.k8s.io/yaml"
+)
+
+// statusView says how much a table shows.
+type statusView struct {
+	wide       bool
+	namespaces bool // with a column for the namespace
+}
+
+// statusPrinter reads -o.
+func statusPrinter(output string) (func(statusReport, statusView, io.Writer) error, error) {
+	switch output {
+	case "", "wide":
+		return printStatus, nil
+	case "json":
+		return func(report statusReport, _ statusView, out io.Writer) error {
+			text, err := json.MarshalIndent(report, "", "  ")
+			if err != nil {
+				return err
+			}
+			_, err = out.Write(append(text, '\n'))
+			return err
+		}, nil
+	case "yaml":
+		return func(report statusReport, _ statusView, out io.Writer) error {
+			text, err := yaml.Marshal(report)
+			if err != nil {
+				return err
+			}
+			_, err = out.Write(text)
+			return err
+		}, nil
+	}
+	return nil, fmt.Errorf("-o %s: expected wide, json or yaml", output)
+}
+
+// printStatus writes the tables: namespaces, versions, gateways, pods without a sidecar, problems. What there is none of
+// is left out.
+func printStatus(report statusReport, view statusView, out io.Writer) error {
+	p := &tables{out: out, view: view}
+	p.namespaces(report.Namespaces)
+	p.versions(report.Namespaces)
+	p.gateways(report.Namespaces)
+	p.restarts(report.Namespaces)
+	p.problems(report.Namespaces)
+	return p.err
+}
+
+// tables writes one table after another, with an empty line between them.
+type tables struct {
+	out  io.Writer
+	view statusView
+	some bool // a table has been written
+	err  error
+}
+
+func (p *tables) table(heading []string, rows [][]string) {
+	if len(rows) == 0 || p.err != nil {
+		return
+	}
+	if p.some {
+		p.line("")
+	}
+	p.some = true
+	aligned := tabwriter.NewWriter(p.out, 0, 0, 3, ' ', 0)
+	for _, row := range append([][]string{heading}, rows...) {
+		text := strings.TrimRight(strings.Join(row, "\t"), "\t")
+		if _, err := fmt.Fprintln(aligned, text); err != nil {
+			p.err = err
+		}
+	}
+	if err := aligned.Flush(); err != nil {
+		p.err = err
+	}
+}
+
+func (p *tables) line(text string) {
+	if _, err := fmt.Fprintln(p.out, text); err != nil {
+		p.err = err
+	}
+}
+
+// at puts the namespace in front of a row where it is shown.
+func (p *tables) at(namespace string, row ...string) []string {
+	if p.view.namespaces {
+		return append([]string{namespace}, row...)
+	}
+	return row
+}
+
+func (p *tables) namespaces(namespaces []namespaceStatus) {
+	var rows [][]string
+	for _, n := range namespaces {
+		rows = append(rows, []string{n.Name, orDash(n.Injection), orDash(n.Routing), strconv.Itoa(len(n.Services))})
+	}
+	p.table([]string{"NAMESPACE", "INJECTION", "ROUTING", "SERVICES"}, rows)
+}
+
+func (p *tables) versions(namespaces []namespaceStatus) {
+	heading := p.at("NAMESPACE", "SERVICE", "STATE", "VERSION", "READY", "WEIGHT", "MATCH")
+	if p.view.wide {
+		heading = append(heading, "DEFAULT", "SUBSET", "WORKLOADS")
+	}
+	var rows [][]string
+	for _, n := range namespaces {
+		for _, s := range n.Services {
+			for _, v := range s.Versions {
+				rows = append(rows, p.at(n.Name, p.version(s, v)...))
+			}
+			if len(s.Versions) == 0 {
+				rows = append(rows, p.at(n.Name, p.version(s, versionStatus{Version: "-"})...))
+			}
+		}
+	}
+	p.table(heading, rows)
+}
+
+func (p *tables) version(s serviceStatus, v versionStatus) []string {
+	version, weight := v.Version, "by pods"
+	if version == "" {
+		version = "<none>"
+	}
+	switch {
+	case v.Weight != nil:
+		weight = strconv.Itoa(*v.Weight)
+	case v.Pods == 0:
+		weight = "-"
+	case len(s.Versions) == 1:
+		weight = "100" // every pod, and all of them are its
+	}
+	row := []string{s.Name, s.State, version, fmt.Sprintf("%d/%d", v.Ready, v.Pods), weight, orDash(strings.Join(v.Match, "; "))}
+	if p.view.wide {
+		row = append(row, orDash(s.Default), orDash(v.Subset), orDash(strings.Join(v.Workloads, ",")))
+	}
+	return row
+}
+
+func (p *tables) gateways(namespaces []namespaceStatus) {
+	var rows [][]string
+	for _, n := range namespaces {
+		for _, s := range n.Services {
+			for _, g := range s.Gateways {
+				nodePort := "-"
+				if g.NodePort != 0 {
+					nodePort = strconv.Itoa(int(g.NodePort))
+				}
+				rows = append(rows, p.at(n.Name, s.Name, g.Name, strings.Join(g.Hosts, ","), strconv.Itoa(int(g.Port)),
+					orDash(strings.Join(g.Addresses, ",")), nodePort, orDash(g.URL)))
+			}
+		}
+	}
+	p.table(p.at("NAMESPACE", "SERVICE", "GATEWAY", "HOSTS", "PORT", "ADDRESS", "NODE-PORT", "URL"), rows)
+}
+
+func (p *tables) restarts(namespaces []namespaceStatus) {
+	var rows [][]string
+	for _, n := range namespaces {
+		for _, r := range n.WithoutSidecar {
+			rows = append(rows, p.at(n.Name, r.Workload, strconv.Itoa(r.Pods), r.Command))
+		}
+	}
+	p.table(p.at("NAMESPACE", "OLDER THAN THE LABEL", "PODS", "TO GIVE THEM A SIDECAR"), rows)
+}
+
+// problems writes each on lines of its own, since they are sentences.
+func (p *tables) problems(namespaces []namespaceStatus) {
+	var lines []string
+	for _, n := range namespaces {
+		for _, problem := range n.Problems {
+			lines = append(lines, problem.lines()...)
+		}
+		for _, s := range n.Services {
+			if len(s.Due) > 0 {
+				lines = append(lines, "Service "+n.Name+"/"+s.Name+": not written yet: "+strings.Join(s.Due, ", ")+".",
+					"    If this stays, Outrigger does not run: kubectl get pods -A -l app.kubernetes.io/name=outrigger")
+			}
+			for _, problem := range s.Problems {
+				lines = append(lines, problem.lines()...)
+			}
+		}
+	}
+	if len(lines) > 0 && p.some {
+		p.line("")
+	}
+	for _, line := range lines {
+		p.line(line)
+	}
+}
+
+// lines are what is wrong and where, and below it what would be right.
+func (p problemStatus) lines() []string {
+	where := p.Object
+	if p.Field != "" {
+		where += ", " + p.Field
+		if p.Value != "" {
+			where += fmt.Sprintf(" = %q", p.Value)
+		}
+	}
+	out := []string{p.Reason + ": " + where + ": " + p.Message}
+	if p.Advice != "" {
+		out = append(out, "    "+p.Advice)
+	}
+	return out
+}
+
+func orDash(text string) string {
+	if text == "" {
+		return "-"
+	}
+	return text
+}

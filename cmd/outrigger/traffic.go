@@ -1,0 +1,98 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"time"
+
+	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
+	corev1 "k8s.io/api/core/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/manager"
+
+	"outrigger.dev/outrigger/api"
+	"outrigger.dev/outrigger/routing"
+	"outrigger.dev/outrigger/routing/controller"
+	"outrigger.dev/outrigger/webhook"
+)
+
+// traffic answers what the end of a workload would cost, for webhook.TrafficAdvice. It asks the API server each time, and
+// for one namespace only: the question is rare, and replicas that do not lead keep no pods.
+type traffic struct {
+	client     client.Client
+	namespaces webhook.NamespaceReader // a cache: the right to get a Namespace is not ours
+	options    controller.Options
+}
+
+var _ webhook.TrafficReader = traffic{}
+
+// routingAdvice returns the handlers of what only advises about routing, by path; none where this installation keeps no
+// routes, since its rights are less then.
+func routingAdvice(jobs manager.Manager, namespaces webhook.NamespaceReader, config api.Config) (map[string]http.Handler, error) {
+	if !config.Routing.Enabled {
+		return map[string]http.Handler{}, nil
+	}
+	direct, err := client.New(jobs.GetConfig(), client.Options{HTTPClient: jobs.GetHTTPClient(), Scheme: jobs.GetScheme(), Mapper: jobs.GetRESTMapper()})
+	if err != nil {
+		return nil, fmt.Errorf("client: %w", err)
+	}
+	return routingAdviceFrom(direct, namespaces, config), nil
+}
+
+// routingAdviceFrom makes the handlers. The client must ask the API server; the namespaces come from a cache.
+func routingAdviceFrom(direct client.Client, namespaces webhook.NamespaceReader, config api.Config) map[string]http.Handler {
+	options := controller.Options{Settings: config.RoutingSettings(), RootNamespace: config.Istio.Namespace}
+	return map[string]http.Handler{
+		webhook.ServicesPath: webhook.ServiceAdvice(namespaces),
+		webhook.TrafficPath:  webhook.TrafficAdvice(traffic{direct, namespaces, options}),
+	}
+}
+
+// Losing returns what the routes of each Service would lose by the end of a workload.
+func (t traffic) Losing(ctx context.Context, ending webhook.Ending) ([]webhook.LostTraffic, error) {
+	reads := &oneNamespace{
+		snapshot:  snapshot{client: t.client, home: ending.Namespace, lists: map[snapshotKey]*heldList{}, unread: map[string]bool{}},
+		namespace: t.namespaces.Namespace(ctx, ending.Namespace),
+	}
+	var routes networkingv1.VirtualServiceList
+	if err := reads.List(ctx, &routes); err != nil {
+		return nil, err
+	}
+	var out []webhook.LostTraffic
+	looker := controller.NewLooker(reads, t.client.RESTMapper(), t.options)
+	ref := routing.WorkloadRef{Kind: ending.Kind, Name: ending.Name}
+	for _, key := range owned(routing.Objects{VirtualServices: routes.Items}) {
+		observed, _, err := looker.Look(ctx, key)
+		if err != nil {
+			return nil, err
+		}
+		if observed == nil {
+			continue
+		}
+		if loss, lost := routing.Losing(*observed, ref, ending.Deleted, time.Now()); lost {
+			out = append(out, webhook.LostTraffic{Service: key.Name, Versions: loss.Versions, Now: loss.Now, Others: loss.Others})
+		}
+	}
+	return out, nil
+}
+
+// oneNamespace reads as if the cluster had one namespace: objects elsewhere decide nothing about who loses traffic here.
+type oneNamespace struct {
+	snapshot
+	namespace *corev1.Namespace
+}
+
+// Get knows the Namespace already.
+func (o *oneNamespace) Get(ctx context.Context, key client.ObjectKey, object client.Object, options ...client.GetOption) error {
+	if namespace, is := object.(*corev1.Namespace); is {
+		o.namespace.DeepCopyInto(namespace)
+		return nil
+	}
+	return o.snapshot.Get(ctx, key, object, options...)
+}
+
+// List asks for the one namespace also where all are meant.
+func (o *oneNamespace) List(ctx context.Context, list client.ObjectList, options ...client.ListOption) error {
+	return o.snapshot.List(ctx, list, append(options, client.InNamespace(o.home))...)
+}

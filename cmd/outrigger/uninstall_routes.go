@@ -1,0 +1,237 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
+	coordinationv1 "k8s.io/api/coordination/v1"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/utils/ptr"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"outrigger.dev/outrigger/routing"
+)
+
+func uninstallRoutesCommand() *cobra.Command {
+	var from clusterFlags
+	var how writing
+	var all bool
+	command := &cobra.Command{
+		Use:   "uninstall-routes",
+		Short: "Remove the routes that Outrigger made, after or before it is uninstalled",
+		Long: `A route that nobody follows any more is a trap for the next release. This removes the objects of every Service where
+that moves no traffic: it has one workload, or its routes name no version, and it is not served at a gateway. The others are
+printed with the reason; --all removes them too, and first says who will begin to receive traffic.
+
+VirtualServices and Gateways go first, the DestinationRules after the propagation delay. A running Outrigger would write
+them anew, so it must not run.`,
+		Example: `  # Every namespace: what would go, what would stay?
+  outrigger uninstall-routes --dry-run=client
+
+  # One namespace, all of it
+  outrigger uninstall-routes -n demo --all`,
+		Args: cobra.NoArgs,
+		RunE: func(command *cobra.Command, _ []string) error {
+			if err := how.check(command.OutOrStdout()); err != nil {
+				return err
+			}
+			l, err := from.connect(command.Context(), command.ErrOrStderr())
+			if err != nil {
+				return err
+			}
+			return l.uninstallRoutes(command.Context(), from.namespace, all, how)
+		},
+	}
+	from.register(command, true)
+	how.register(command)
+	command.Flags().Lookup("namespace").Usage = "namespace (default: all)"
+	for _, name := range []string{"wait", "timeout"} {
+		_ = command.Flags().MarkHidden(name) // it always waits between the steps
+	}
+	command.Flags().BoolVar(&all, "all", false, "also routes whose removal moves traffic")
+	return command
+}
+
+// uninstallRoutes removes the objects of Services, VirtualServices first; in one namespace if it is given.
+func (l *live) uninstallRoutes(ctx context.Context, namespace string, all bool, how writing) error {
+	if err := l.mustNotRun(ctx, how); err != nil {
+		return err
+	}
+	leaving, err := l.leaving(ctx, namespace, all, how)
+	if err != nil {
+		return err
+	}
+	routes, rules := 0, 0
+	for _, standing := range leaving {
+		for _, object := range slices.Concat(asObjects(standing.VirtualServices), asObjects(standing.Gateways)) {
+			routes++
+			if err := l.remove(ctx, object, how); err != nil {
+				return err
+			}
+		}
+		rules += len(standing.DestinationRules)
+	}
+	if routes > 0 && rules > 0 && how.dryRun == dryRunNone {
+		how.say("waiting %v for the proxies to forget the routes", l.settings().PropagationDelay)
+		select {
+		case <-ctx.Done():
+			return errors.New("interrupted: the routes are gone, their DestinationRules are still there; run it again")
+		case <-time.After(l.settings().PropagationDelay):
+		}
+	}
+	for _, standing := range leaving {
+		for _, rule := range standing.DestinationRules {
+			if err := l.remove(ctx, rule, how); err != nil {
+				return err
+			}
+		}
+	}
+	if routes+rules == 0 {
+		how.say("no routes to remove")
+	}
+	return nil
+}
+
+// mustNotRun refuses where a controller leads: it would write anew what is removed.
+func (l *live) mustNotRun(ctx context.Context, how writing) error {
+	if how.dryRun != dryRunNone {
+		return nil
+	}
+	lease := &coordinationv1.Lease{}
+	err := l.client.Get(ctx, client.ObjectKey{Namespace: l.installed, Name: l.config.LeaderElection.LeaseName}, lease)
+	switch {
+	case apierrors.IsNotFound(err) || err != nil && isForbidden(err):
+		return nil
+	case err != nil:
+		return fmt.Errorf("read the Lease of Outrigger: %w", err)
+	}
+	if holder := leader(lease, l.now()); holder != "" {
+		return fmt.Errorf("%s keeps the routes and would write them anew; stop it first: kubectl scale deployment -n %s --all --replicas=0, or say it for one namespace with: outrigger disable NAMESPACE", holder, l.installed)
+	}
+	return nil
+}
+
+// leader is who holds a Lease that has not run out; empty if nobody does.
+func leader(lease *coordinationv1.Lease, now time.Time) string {
+	holder := ptr.Deref(lease.Spec.HolderIdentity, "")
+	if holder == "" || lease.Spec.RenewTime == nil {
+		return ""
+	}
+	if now.After(lease.Spec.RenewTime.Add(time.Duration(ptr.Deref(lease.Spec.LeaseDurationSeconds, 0)) * time.Second)) {
+		return ""
+	}
+	name, _, _ := strings.Cut(holder, "_")
+	return name
+}
+
+// leaving returns the objects that go, by Service in the order of namespaces and names, and says what stays and why.
+func (l *live) leaving(ctx context.Context, namespace string, all bool, how writing) ([]routing.Objects, error) {
+	s := l.snapshot(namespace, namespace == "")
+	objects, err := ourObjects(ctx, s, namespace)
+	if err != nil {
+		return nil, err
+	}
+	looker := l.looker(s)
+	var out []routing.Objects
+	for _, key := range owned(objects) {
+		observed, _, err := looker.Look(ctx, key)
+		if err != nil && !apierrors.IsNotFound(err) {
+			return nil, err
+		}
+		if observed == nil {
+			out = append(out, of(objects, key)) // its Service is gone or goes
+			continue
+		}
+		why := staying(*observed)
+		if why != "" && !all {
+			how.say("service/%s in namespace %s keeps its routes: %s", key.Name, key.Namespace, why)
+			continue
+		}
+		if why != "" {
+			for _, line := range withoutRoutes(*observed, readingOf(*observed)) {
+				how.say("%s", line)
+			}
+		}
+		out = append(out, observed.Standing)
+	}
+	return out, nil
+}
+
+// staying says what would move if the routes of a Service went; nothing if nothing would.
+func staying(observed routing.Observed) string {
+	reading := readingOf(observed)
+	if len(reading.Gateways) > 0 {
+		return fmt.Sprintf("it is served at gateway %s for %s", strings.Join(reading.Gateways, ", "), strings.Join(reading.Hosts, ", "))
+	}
+	if len(reading.Names()) == 0 {
+		return ""
+	}
+	tracks := map[routing.WorkloadRef]bool{}
+	for _, group := range observed.Pods {
+		tracks[group.Workload] = true
+	}
+	for _, w := range observed.Workloads {
+		if selects(observed.Service.Spec.Selector, w.Labels) {
+			tracks[w.WorkloadRef] = true
+		}
+	}
+	if len(tracks) <= 1 {
+		return ""
+	}
+	begin := beginners(observed, reading)
+	if len(begin) == 0 {
+		return fmt.Sprintf("it is shared as %s between %d workloads", reading, len(tracks))
+	}
+	return "without them " + strings.Join(begin, ", ") + " would begin to receive traffic"
+}
+
+// ourObjects are all objects that bear our label and owner, in one namespace or everywhere.
+func ourObjects(ctx context.Context, s *snapshot, namespace string) (routing.Objects, error) {
+	var rules networkingv1.DestinationRuleList
+	var routes networkingv1.VirtualServiceList
+	var gateways networkingv1.GatewayList
+	for _, list := range []client.ObjectList{&rules, &routes, &gateways} {
+		if err := s.List(ctx, list, client.InNamespace(namespace)); err != nil {
+			return routing.Objects{}, err
+		}
+	}
+	return routing.Objects{DestinationRules: rules.Items, VirtualServices: routes.Items, Gateways: gateways.Items}, nil
+}
+
+// of returns the objects that belong to one Service by name.
+func of(objects routing.Objects, key client.ObjectKey) routing.Objects {
+	service := &corev1.Service{}
+	service.Namespace, service.Name = key.Namespace, key.Name
+	return routing.Objects{
+		DestinationRules: ownOf(objects.DestinationRules, service),
+		VirtualServices:  ownOf(objects.VirtualServices, service),
+		Gateways:         ownOf(objects.Gateways, service),
+	}
+}
+
+func ownOf[T routing.Object](list []T, service *corev1.Service) []T {
+	return slices.DeleteFunc(slices.Clone(list), func(object T) bool { return !routing.Own(object, service) })
+}
+
+// remove deletes an object as it was looked at. One that is gone already is no error.
+func (l *live) remove(ctx context.Context, object routing.Object, how writing) error {
+	if how.dryRun != dryRunClient {
+		uid, version := object.GetUID(), object.GetResourceVersion()
+		options := []client.DeleteOption{client.Preconditions{UID: &uid, ResourceVersion: &version}}
+		if how.dryRun == dryRunServer {
+			options = append(options, client.DryRunAll)
+		}
+		if err := l.client.Delete(ctx, object.DeepCopyObject().(client.Object), options...); err != nil && !apierrors.IsNotFound(err) {
+			return fmt.Errorf("delete %s %s/%s: %w", kindOf(object), object.GetNamespace(), object.GetName(), err)
+		}
+	}
+	how.say("%s/%s in namespace %s deleted%s", strings.ToLower(kindOf(object)), object.GetName(), object.GetNamespace(), how.suffix())
+	return nil
+}

@@ -1,0 +1,72 @@
+package controller
+
+import (
+	"context"
+	"fmt"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"outrigger.dev/outrigger/routing"
+)
+
+// What a command sees of a Service is what the controller plans from.
+func TestLookSeesWhatTheControllerDoes(t *testing.T) {
+	s := newStage(t, map[string]string{"outrigger.dev/weights": "v1=90,v2=10", "outrigger.dev/expose": "true", "outrigger.dev/path": "no path"})
+	s.settle()
+	want, wantProblems, err := s.gather(context.Background(), service.NamespacedName)
+	if err != nil {
+		t.Fatal(err)
+	}
+	looker := NewLooker(s.reader, s.writer.RESTMapper(), s.options)
+	got, problems, err := looker.Look(context.Background(), service.NamespacedName)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(want.Pods) == 0 || len(want.Standing.VirtualServices) == 0 || len(wantProblems) == 0 {
+		t.Fatalf("the stage is empty: %d pods, %d routes, %d problems", len(want.Pods), len(want.Standing.VirtualServices), len(wantProblems))
+	}
+	if diff := cmp.Diff(want.Pods, got.Pods); diff != "" {
+		t.Errorf("pods, -controller +look:\n%s", diff)
+	}
+	if diff := cmp.Diff(want.Workloads, got.Workloads); diff != "" {
+		t.Errorf("workloads, -controller +look:\n%s", diff)
+	}
+	if diff := cmp.Diff(written(want.Standing), written(got.Standing)); diff != "" {
+		t.Errorf("objects, -controller +look:\n%s", diff)
+	}
+	if diff := cmp.Diff(wantProblems, problems); diff != "" {
+		t.Errorf("problems, -controller +look:\n%s", diff)
+	}
+	if diff := cmp.Diff([]any{want.ServiceNames, want.IngressSelectors, len(want.IngressServices), want.ManagedBy}, []any{got.ServiceNames, got.IngressSelectors, len(got.IngressServices), got.ManagedBy}); diff != "" {
+		t.Errorf("the rest, -controller +look:\n%s", diff)
+	}
+}
+
+func TestLookFindsNothingWhereNoServiceIs(t *testing.T) {
+	s := newStage(t, nil)
+	looker := NewLooker(s.reader, s.writer.RESTMapper(), s.options)
+	observed, _, err := looker.Look(context.Background(), client.ObjectKey{Namespace: "demo", Name: "nobody"})
+	if observed != nil || err != nil {
+		t.Errorf("%v, %v", observed, err)
+	}
+	nowhere := &corev1.Service{ObjectMeta: metav1.ObjectMeta{Namespace: "nowhere", Name: "app"}}
+	if err := s.writer.Create(context.Background(), nowhere); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := looker.Look(context.Background(), client.ObjectKeyFromObject(nowhere)); err == nil {
+		t.Error("a Namespace that is not there is no error")
+	}
+}
+
+// written are the objects with the versions at which they were read.
+func written(objects routing.Objects) []string {
+	var out []string
+	for _, object := range objectsOf(objects) {
+		out = append(out, fmt.Sprintf("%T %s %s", object, object.GetName(), object.GetResourceVersion()))
+	}
+	return out
+}

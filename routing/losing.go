@@ -1,0 +1,72 @@
+package routing
+
+import (
+	"slices"
+	"time"
+)
+
+// Loss is traffic that nothing would receive.
+type Loss struct {
+	Versions []string // whose share it is, in natural order
+	Now      string   // the shares as they stand, "v1=90 v2=10"
+	Others   []string // versions with a ready pod that could receive it, in natural order; never empty
+}
+
+// Losing foresees what becomes of a Service's traffic when a workload is deleted, or has no pods any more: the routes
+// that would follow are planned, and what they send to versions without a ready pod is lost. It is false if nothing is,
+// or if nothing is left that could take it.
+func Losing(observed Observed, ref WorkloadRef, deleted bool, now time.Time) (Loss, bool) {
+	before := readStanding(observed)
+	if len(before.Rules) == 0 {
+		return Loss{}, false
+	}
+	versionsHere := map[string]bool{}
+	left := observed
+	left.Pods, left.Workloads = nil, nil
+	for _, group := range observed.Pods {
+		if group.Workload != ref {
+			left.Pods = append(left.Pods, group)
+		} else if group.Ready > 0 {
+			versionsHere[group.Version] = true
+		}
+	}
+	for _, w := range observed.Workloads {
+		if w.WorkloadRef == ref {
+			if deleted {
+				continue
+			}
+			w.Replicas = 0
+		}
+		left.Workloads = append(left.Workloads, w)
+	}
+	left.Settings.Settle, left.Settings.PropagationDelay = 0, 0
+	others := readyVersions(left.Pods)
+	if len(versionsHere) == 0 || len(others) == 0 {
+		return Loss{}, false
+	}
+	left.Standing = Plan(left, now).Objects
+	loss := Loss{Now: before.String(), Others: others}
+	for _, version := range readStanding(left).Names() {
+		if versionsHere[version] && !slices.Contains(others, version) {
+			loss.Versions = append(loss.Versions, version)
+		}
+	}
+	return loss, len(loss.Versions) > 0
+}
+
+func readStanding(observed Observed) Reading {
+	return Read(observed.Standing, observed.Service, observed.Intent, observed.Settings)
+}
+
+// readyVersions are the versions with a ready pod, in natural order.
+func readyVersions(pods []PodGroup) []string {
+	seen := map[string]bool{}
+	for _, group := range pods {
+		if group.Ready > 0 && group.Version != "" {
+			seen[group.Version] = true
+		}
+	}
+	out := sortedKeys(seen)
+	slices.SortFunc(out, compareVersions)
+	return out
+}

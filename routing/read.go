@@ -1,0 +1,221 @@
+package routing
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	networkingapi "istio.io/api/networking/v1alpha3"
+	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
+	corev1 "k8s.io/api/core/v1"
+
+	"outrigger.dev/outrigger/api"
+)
+
+// Reading is what our standing objects say about one Service, in the words of users: versions, not names of subsets.
+type Reading struct {
+	// Default is the default as people read it: "v1", "Deployment/app", "@all", "split", "undecided"; empty if nothing
+	// is recorded.
+	Default string
+	// By says how the default was found: "first", "old", "word" or "left"; empty if none is recorded.
+	By string
+	// Mesh is true if callers in the mesh are routed by a VirtualService of ours.
+	Mesh bool
+	// Rules are those of the route in their order; the last has no condition. Empty if there is no route of ours.
+	Rules []ReadRule
+	// Hosts and Gateways are those under which a gateway serves the Service, as the VirtualServices name them.
+	Hosts, Gateways []string
+	// Subsets holds the name of the subset of each version that has one.
+	Subsets map[string]string
+}
+
+// ReadRule is one rule of a standing route.
+type ReadRule struct {
+	Match string // "end-user=jason"; empty for the rule that takes what is left
+	To    []ReadShare
+}
+
+// ReadShare is where a part of a rule's requests goes.
+type ReadShare struct {
+	Version string // empty: to every pod of the Service
+	Weight  int    // percent as long as the weights of a rule sum to 100
+}
+
+// Read says what the standing objects of a Service mean. Where the Service is reached through a gateway alone, that
+// route is read.
+func Read(standing Objects, service *corev1.Service, intent api.RouteIntent, settings api.RoutingSettings) Reading {
+	standing = standing.sorted()
+	out := Reading{Subsets: map[string]string{}}
+	versions := map[string]string{}
+	for _, rule := range standing.DestinationRules {
+		out.Default, out.By = rule.Annotations[api.AnnotationDefault], recordOf(rule).By
+		for _, subset := range rule.Spec.Subsets {
+			if version := subset.GetLabels()[intent.VersionLabel]; version != "" {
+				out.Subsets[version], versions[subset.GetName()] = subset.GetName(), version
+			}
+		}
+	}
+	host := hostOf(service, settings.ClusterDomain)
+	var main *networkingv1.VirtualService
+	for _, vs := range standing.VirtualServices {
+		forMesh := slices.Contains(vs.Spec.Hosts, host)
+		if main == nil || forMesh && !out.Mesh {
+			main = vs
+		}
+		out.Mesh = out.Mesh || forMesh
+		if bound := boundGateways(vs); len(bound) > 0 {
+			out.Gateways = union(out.Gateways, bound)
+			out.Hosts = union(out.Hosts, slices.DeleteFunc(slices.Clone(vs.Spec.Hosts), func(h string) bool { return h == host }))
+		}
+	}
+	if main != nil {
+		out.Rules = readRules(main, versions)
+		if out.Default == "" {
+			out.Default, out.By = main.Annotations[api.AnnotationDefault], recordOf(main).By
+		}
+	}
+	return out
+}
+
+// readRules reads each rule once, however many ports and gateways it is written for.
+func readRules(vs *networkingv1.VirtualService, versions map[string]string) []ReadRule {
+	var out []ReadRule
+	add := func(rule ReadRule) {
+		same := func(r ReadRule) bool { return r.Match == rule.Match && slices.Equal(r.To, rule.To) }
+		if len(rule.To) > 0 && !slices.ContainsFunc(out, same) {
+			out = append(out, rule)
+		}
+	}
+	for _, http := range vs.Spec.Http {
+		rule := ReadRule{Match: readMatches(http.Match)}
+		for _, d := range http.Route {
+			rule.To = append(rule.To, readShare(d.Destination, d.Weight, len(http.Route), versions))
+		}
+		add(rule)
+	}
+	for _, tcp := range vs.Spec.Tcp {
+		rule := ReadRule{}
+		for _, d := range tcp.Route {
+			rule.To = append(rule.To, readShare(d.Destination, d.Weight, len(tcp.Route), versions))
+		}
+		add(rule)
+	}
+	return out
+}
+
+func readShare(d *networkingapi.Destination, weight int32, of int, versions map[string]string) ReadShare {
+	if of == 1 {
+		weight = 100 // a lone destination needs no weight
+	}
+	version := versions[d.GetSubset()]
+	if version == "" {
+		version = d.GetSubset() // a subset that is not ours
+	}
+	return ReadShare{Version: version, Weight: int(weight)}
+}
+
+// readMatches puts the conditions that users write into words: headers, query, and who calls. Ports, paths and gateways
+// are not conditions of theirs.
+func readMatches(matches []*networkingapi.HTTPMatchRequest) string {
+	var out []string
+	for _, match := range matches {
+		var words []string
+		for _, name := range sortedKeys(match.Headers) {
+			words = append(words, name+readString(match.Headers[name]))
+		}
+		for _, name := range sortedKeys(match.QueryParams) {
+			words = append(words, "?"+name+readString(match.QueryParams[name]))
+		}
+		for _, name := range sortedKeys(match.SourceLabels) {
+			words = append(words, "source "+name+"="+match.SourceLabels[name])
+		}
+		if text := strings.Join(words, " and "); text != "" && !slices.Contains(out, text) {
+			out = append(out, text)
+		}
+	}
+	return strings.Join(out, " or ")
+}
+
+func readString(match *networkingapi.StringMatch) string {
+	switch m := match.GetMatchType().(type) {
+	case *networkingapi.StringMatch_Exact:
+		return "=" + m.Exact
+	case *networkingapi.StringMatch_Prefix:
+		return "=" + m.Prefix + "*"
+	case *networkingapi.StringMatch_Regex:
+		return "~" + m.Regex
+	}
+	return " present"
+}
+
+// Shares are where the requests go that no condition claims; empty if no route of ours stands.
+func (r Reading) Shares() []ReadShare {
+	for _, rule := range r.Rules {
+		if rule.Match == "" {
+			return rule.To
+		}
+	}
+	return nil
+}
+
+// WeightOf returns how much of the requests that no condition claims goes to a version by name. It is false where the
+// route names no version, or there is none: then every pod gets its share.
+func (r Reading) WeightOf(version string) (int, bool) {
+	shares := r.Shares()
+	weight := 0
+	for _, share := range shares {
+		if share.Version == "" {
+			return 0, false
+		}
+		if share.Version == version {
+			weight += share.Weight
+		}
+	}
+	return weight, len(shares) > 0
+}
+
+// MatchesOf returns the conditions under which requests go to a version.
+func (r Reading) MatchesOf(version string) []string {
+	var out []string
+	for _, rule := range r.Rules {
+		goes := slices.ContainsFunc(rule.To, func(s ReadShare) bool { return s.Version == version })
+		if rule.Match != "" && goes && !slices.Contains(out, rule.Match) {
+			out = append(out, rule.Match)
+		}
+	}
+	return out
+}
+
+// Names returns the versions that the route names in any rule, in natural order.
+func (r Reading) Names() []string {
+	seen := map[string]bool{}
+	for _, rule := range r.Rules {
+		for _, share := range rule.To {
+			if share.Version != "" {
+				seen[share.Version] = true
+			}
+		}
+	}
+	out := sortedKeys(seen)
+	slices.SortFunc(out, compareVersions)
+	return out
+}
+
+// String returns the shares of what no condition claims as "v1=90 v2=10"; "every pod" where no version is named, "no
+// route" where there is no route of ours.
+func (r Reading) String() string {
+	var out []string
+	for _, share := range r.Shares() {
+		if share.Version == "" {
+			return "every pod"
+		}
+		out = append(out, fmt.Sprintf("%s=%d", share.Version, share.Weight))
+	}
+	if len(out) == 0 {
+		return "no route"
+	}
+	return strings.Join(out, " ")
+}
+
+// CompareVersions is the natural order of versions: v2 before v10, 1.2-rc1 before 1.2.
+func CompareVersions(a, b string) int { return compareVersions(a, b) }

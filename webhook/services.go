@@ -1,0 +1,110 @@
+package webhook
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"net/http"
+	"slices"
+	"strings"
+
+	admissionv1 "k8s.io/api/admission/v1"
+	corev1 "k8s.io/api/core/v1"
+	"sigs.k8s.io/controller-runtime/pkg/webhook/admission"
+
+	"outrigger.dev/outrigger/api"
+)
+
+// ServicesPath is where ServiceAdvice is served.
+const ServicesPath = "/validate/services"
+
+// ServiceAdvice answers CREATE and UPDATE of Services with a warning for each annotation or label of routing that does
+// not say what was meant. On an update only what it changes is warned of.
+func ServiceAdvice(namespaces NamespaceReader) http.Handler {
+	return advice(func(ctx context.Context, request admission.Request) ([]string, error) {
+		if len(request.Object.Raw) == 0 {
+			return nil, errNoObject(request)
+		}
+		service, before := &corev1.Service{}, &corev1.Service{}
+		if err := json.Unmarshal(request.Object.Raw, service); err != nil {
+			return nil, fmt.Errorf("decoding the Service of the request: %w", err)
+		}
+		if request.Operation == admissionv1.Update && len(request.OldObject.Raw) > 0 {
+			if err := json.Unmarshal(request.OldObject.Raw, before); err != nil {
+				return nil, fmt.Errorf("decoding the old Service of the request: %w", err)
+			}
+		}
+		if service.DeletionTimestamp != nil || byCluster(request) {
+			return nil, nil
+		}
+		service.Namespace = request.Namespace
+		return ServiceWarnings(service, before, namespaces.Namespace(ctx, request.Namespace)), nil
+	})
+}
+
+// ServiceWarnings says what is wrong with the words about routing on a Service, sorted, each with what would be right.
+// What stood there before is not told again; before is empty for a new Service.
+func ServiceWarnings(service, before *corev1.Service, namespace *corev1.Namespace) []string {
+	_, problems := api.RouteIntentOf(service, namespace)
+	var out []string
+	for _, p := range problems {
+		if p.Object.Kind == "Service" && !stood(p, before) {
+			out = append(out, string(p.Reason)+": "+p.String())
+		}
+	}
+	out = append(out, nearMisses("annotation", service.Annotations, before.Annotations)...)
+	out = append(out, nearMisses("label", service.Labels, before.Labels)...)
+	return out
+}
+
+// stood reports whether the label or annotation that a Problem is about was there before and said the same.
+func stood(p api.RouteProblem, before *corev1.Service) bool {
+	for key, value := range before.Annotations {
+		if p.Field == api.AnnotationField(key) && p.Value == value {
+			return true
+		}
+	}
+	for key, value := range before.Labels {
+		if p.Field == api.LabelField(key) && p.Value == value {
+			return true
+		}
+	}
+	return false
+}
+
+// nearMisses finds keys that look like one of ours but are in no domain of ours, and, among labels, keys of ours that
+// nobody reads there.
+func nearMisses(what string, marks, before map[string]string) []string {
+	var out []string
+	for _, key := range slices.Sorted(maps.Keys(marks)) {
+		if was, had := before[key]; had && was == marks[key] {
+			continue
+		}
+		if right, advice := meant(what, key); right != "" {
+			out = append(out, fmt.Sprintf("%s: %s %s = %q is not read. %s", api.RouteUnknownAnnotation, what, key, api.Shorten(marks[key], 60), advice))
+		}
+	}
+	return out
+}
+
+// meant returns the key of ours that a key was probably meant to be; empty if it has nothing to do with us. Keys under
+// our own domain that are annotations are api.RouteIntentOf's to judge.
+func meant(what, key string) (right, advice string) {
+	ours := strings.HasPrefix(key, api.Domain+"/")
+	if ours && what == "annotation" {
+		return "", ""
+	}
+	known, found := api.NearestRoutingKey(key)
+	switch {
+	case ours && known.Label && known.Key == key:
+		return "", "" // a label of ours where it belongs
+	case found && known.Label:
+		return known.Key, "Perhaps the label " + known.Key + " is meant."
+	case found:
+		return known.Key, "Perhaps the annotation " + known.Key + " is meant."
+	case ours:
+		return api.LabelRouting, "The only label of Outrigger's own on a Service is " + api.LabelRouting + "."
+	}
+	return "", ""
+}

@@ -1,0 +1,121 @@
+package webhook
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+
+	admissionv1 "k8s.io/api/admission/v1"
+	"sigs.k8s.io/controller-runtime/pkg/webhook/admission"
+)
+
+// TrafficPath is where TrafficAdvice is served.
+const TrafficPath = "/validate/traffic"
+
+// Ending is a workload that is about to have no pods any more.
+type Ending struct {
+	Namespace, Kind, Name string
+	Deleted               bool // otherwise it is scaled to 0
+}
+
+// LostTraffic is what the routes of one Service would go on to send where nothing receives it.
+type LostTraffic struct {
+	Service  string
+	Versions []string // whose share it is
+	Now      string   // the shares as they stand, "v1=90 v2=10"
+	Others   []string // versions that could receive it; not empty
+}
+
+// TrafficReader knows the routes that stand and the pods behind them.
+type TrafficReader interface {
+	// Losing returns what the end of a workload would cost, by Service in the order of their names.
+	Losing(ctx context.Context, ending Ending) ([]LostTraffic, error)
+}
+
+// TrafficAdvice answers DELETE of Deployments, StatefulSets and DaemonSets, and UPDATE of them or of their scale to 0,
+// with a warning where the workload holds traffic that nothing else will receive.
+func TrafficAdvice(traffic TrafficReader) http.Handler {
+	return advice(func(ctx context.Context, request admission.Request) ([]string, error) {
+		ending, ends, err := endingOf(request)
+		if err != nil || !ends || byCluster(request) {
+			return nil, err
+		}
+		lost, err := traffic.Losing(ctx, ending)
+		if err != nil {
+			return nil, fmt.Errorf("reading the routes of namespace %s: %w", ending.Namespace, err)
+		}
+		return TrafficWarnings(ending, lost), nil
+	})
+}
+
+// TrafficWarnings says for each Service what would be lost, and the command that prevents it.
+func TrafficWarnings(ending Ending, lost []LostTraffic) []string {
+	end := "is scaled to 0"
+	if ending.Deleted {
+		end = "is deleted"
+	}
+	var out []string
+	for _, l := range lost {
+		out = append(out, fmt.Sprintf("%s %s %s, and holds traffic of Service %s (%s, to %s); nothing else will receive it: outrigger promote %s %s -n %s",
+			ending.Kind, ending.Name, end, l.Service, l.Now, strings.Join(l.Versions, ", "), l.Service, l.Others[len(l.Others)-1], ending.Namespace))
+	}
+	return out
+}
+
+// scaled are the resources whose UPDATE may be a scale to 0, by their kind.
+var scaled = map[string]string{"deployments": "Deployment", "statefulsets": "StatefulSet"}
+
+// replicas is what Deployments, StatefulSets and Scales have in common.
+type replicas struct {
+	Spec struct {
+		Replicas *int32 `json:"replicas"`
+	} `json:"spec"`
+}
+
+// endingOf says which workload a request ends; false if it ends none.
+func endingOf(request admission.Request) (Ending, bool, error) {
+	ending := Ending{Namespace: request.Namespace, Name: request.Name, Kind: scaled[request.Resource.Resource]}
+	if request.Resource.Resource == "daemonsets" {
+		ending.Kind = "DaemonSet"
+	}
+	if ending.Kind == "" || request.Resource.Group != "apps" {
+		return Ending{}, false, nil
+	}
+	switch request.Operation {
+	case admissionv1.Delete:
+		ending.Deleted = true
+		return ending, request.SubResource == "", nil
+	case admissionv1.Update:
+		if !slices.Contains([]string{"", "scale"}, request.SubResource) || ending.Kind == "DaemonSet" {
+			return Ending{}, false, nil
+		}
+		before, err := replicasIn(request, request.OldObject.Raw)
+		if err != nil {
+			return Ending{}, false, err
+		}
+		after, err := replicasIn(request, request.Object.Raw)
+		return ending, before > 0 && after == 0, err
+	}
+	return Ending{}, false, nil
+}
+
+// replicasIn reads how many pods are wanted. A workload that does not say wants one; a Scale leaves out 0.
+func replicasIn(request admission.Request, raw []byte) (int32, error) {
+	if len(raw) == 0 {
+		return 0, errNoObject(request)
+	}
+	var object replicas
+	if err := json.Unmarshal(raw, &object); err != nil {
+		return 0, fmt.Errorf("decoding %s %s/%s of the request: %w", request.Kind.Kind, request.Namespace, request.Name, err)
+	}
+	switch {
+	case object.Spec.Replicas != nil:
+		return *object.Spec.Replicas, nil
+	case request.SubResource == "scale":
+		return 0, nil
+	}
+	return 1, nil
+}
