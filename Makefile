@@ -17,7 +17,7 @@ else ifeq ($(RACE),required)
   $(error no C compiler found, and RACE=required: install one, e.g. gcc)
 endif
 
-.PHONY: help build test demo oracle bench bench-scale lint fmt docs
+.PHONY: help build test demo oracle fuzz bench bench-scale lint fmt docs
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -33,6 +33,16 @@ test: ## all tests; the first time it builds the control plane
 	$(GO) test $(RACE_FLAG) ./...
 	cd hack && $(GO) test $(RACE_FLAG) -timeout 60m ./...
 	cd test && $(GO) test $(RACE_FLAG) -timeout 60m ./...
+
+# How long each fuzz target runs.
+FUZZTIME ?= 10m
+
+fuzz: ## fuzz the injector and the webhook, one target after the other
+	$(GO) test ./inject -run '^$$' -fuzz '^FuzzInject$$' -fuzztime $(FUZZTIME) -fuzzminimizetime 5s
+	$(GO) test ./inject -run '^$$' -fuzz '^FuzzConfig$$' -fuzztime $(FUZZTIME) -fuzzminimizetime 5s
+	$(GO) test ./inject -run '^$$' -fuzz '^FuzzPatch$$' -fuzztime $(FUZZTIME) -fuzzminimizetime 5s
+	$(GO) test ./inject -run '^$$' -fuzz '^FuzzScanner$$' -fuzztime $(FUZZTIME) -fuzzminimizetime 5s
+	$(GO) test ./webhook -run '^$$' -fuzz '^FuzzReview$$' -fuzztime $(FUZZTIME) -fuzzminimizetime 5s
 
 # How long each measurement takes, how often it is taken, and how many requests the memory is watched for.
 BENCHTIME ?= 0.5s

@@ -1,7 +1,6 @@
 package inject
 
 import (
-	"encoding/json"
 	"fmt"
 	"strings"
 	"testing"
@@ -325,41 +324,6 @@ func TestUnavailableDeniesOnlyWhoAsks(t *testing.T) {
 	if _, report := inject(t, pod(t, "metadata: {labels: {sidecar.istio.io/inject: 'false'}}"), config); report.Result != Skipped {
 		t.Errorf("a pod that opts out got %s %s", report.Result, report.Reason)
 	}
-}
-
-// FuzzPod sees that no annotation panics, that what is injected is injected once, and that a skipped pod is untouched.
-func FuzzPod(f *testing.F) {
-	for _, seed := range [][2]string{
-		{"proxy.istio.io/config", "proxyMetadata: {A: \"x\\\"\"}"}, {"sidecar.istio.io/status", "{}"}, {"proxy.istio.io/overrides", `{"containers":[{"name":"istio-proxy"}]}`},
-		{"sidecar.istio.io/logLevel", "a\nb: c"}, {"prometheus.istio.io/scrape-targets", "1:/a,2"}, {"sidecar.istio.io/nativeSidecar", "maybe"},
-	} {
-		f.Add(seed[0], seed[1], true)
-	}
-	native := parsed(f, func(s *Source) { s.Settings.NativeSidecars = "enabled" })
-	ordinary := parsed(f, func(s *Source) { s.Settings.NativeSidecars = "disabled" })
-	f.Fuzz(func(t *testing.T, key, value string, isNative bool) {
-		config := ordinary
-		if isNative {
-			config = native
-		}
-		p := pod(t, "")
-		p.Annotations = map[string]string{key: value}
-		after, report := inject(t, p, config)
-		if report.Result != Injected {
-			return
-		}
-		raw, err := json.Marshal(after)
-		if err != nil {
-			t.Fatal(err)
-		}
-		received := &corev1.Pod{}
-		if err := json.Unmarshal(raw, received); err != nil {
-			t.Fatal(err)
-		}
-		if _, again := inject(t, received, config); again.Result == Injected {
-			t.Errorf("%s", fmt.Sprint("injected twice is not injected once: ", key, " = ", value))
-		}
-	})
 }
 
 func BenchmarkPod(b *testing.B) {

@@ -31,7 +31,7 @@ type configured struct {
 func (c configured) Current() (*inject.Config, error) { return c.config, c.err }
 
 // workloadsOf is the advice of a cluster whose namespaces are "in", "out" and "typo", by the entries that the chart has.
-func workloadsOf(t *testing.T, config string) Workloads {
+func workloadsOf(t testing.TB, config string) Workloads {
 	t.Helper()
 	parsed, problems, err := inject.Parse(inject.Source{Config: config, Values: `{"global":{"proxy":{},"proxy_init":{}}}`, Settings: inject.Settings{NativeSidecars: "disabled"}})
 	if err != nil || parsed == nil {
