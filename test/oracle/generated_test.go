@@ -415,7 +415,7 @@ func (g *generator) installation(t *testing.T, istio *Oracle) generated {
 	for range g.random.IntN(5) {
 		layTree(out.values, pick(g, someValues)())
 	}
-	if global, is := out.values["global"].(map[string]any); is && base.settings.Platform != "" {
+	if global, is := out.values["global"].(map[string]any); is && (base.settings.Platform != "" || base.settings.Nodes != nil) {
 		delete(global, "multiCluster") // the oracle knows its one cluster by the default name
 	}
 	for range g.random.IntN(5) {
@@ -537,6 +537,9 @@ func (g *generator) pod() *corev1.Pod {
 		}
 		pod.Labels[key] = pick(g, someLabels[key])
 	}
+	pod.Spec.InitContainers = slices.DeleteFunc(slices.Clone(pod.Spec.InitContainers), func(c corev1.Container) bool {
+		return slices.ContainsFunc(pod.Spec.Containers, func(other corev1.Container) bool { return other.Name == c.Name })
+	}) // the API server refuses a name that is in both lists, whoever injects
 	if _, also := pod.Annotations["prometheus.io/scrape"]; also {
 		delete(pod.Annotations, otherSpelling) // of two spellings istiod takes now this one, now that
 	}
