@@ -4,6 +4,7 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
@@ -101,4 +102,37 @@ func code(text string) string {
 		return ""
 	}
 	return "`" + text + "`"
+}
+
+// Every annotation and label that injection reads in its own code, beside the templates, stands on the page for users.
+func TestInjectionPageNamesWhatIsRead(t *testing.T) {
+	page, err := os.ReadFile("docs/injection.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	files, err := filepath.Glob("inject/*.go")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no files of inject: %v", err)
+	}
+	key := regexp.MustCompile(`"((?:[a-z0-9-]+\.)*(?:istio\.io|prometheus\.io)/[A-Za-z-]+)"`)
+	seen := 0
+	for _, file := range files {
+		if strings.HasSuffix(file, "_test.go") {
+			continue
+		}
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, found := range key.FindAllStringSubmatch(string(text), -1) {
+			seen++
+			_, name, _ := strings.Cut(found[1], "/")
+			if !strings.Contains(string(page), found[1]) && !strings.Contains(string(page), "`"+name+"`") {
+				t.Errorf("%s reads %s, which docs/injection.md does not name", file, found[1])
+			}
+		}
+	}
+	if seen < 20 {
+		t.Errorf("only %d keys were found in inject, so this shows little", seen)
+	}
 }
