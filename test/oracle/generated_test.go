@@ -540,8 +540,22 @@ func (g *generator) pod() *corev1.Pod {
 	pod.Spec.InitContainers = slices.DeleteFunc(slices.Clone(pod.Spec.InitContainers), func(c corev1.Container) bool {
 		return slices.ContainsFunc(pod.Spec.Containers, func(other corev1.Container) bool { return other.Name == c.Name })
 	}) // the API server refuses a name that is in both lists, whoever injects
-	if _, also := pod.Annotations["prometheus.io/scrape"]; also {
-		delete(pod.Annotations, otherSpelling) // of two spellings istiod takes now this one, now that
+	spelled := map[string]bool{}
+	for _, key := range slices.Sorted(maps.Keys(pod.Annotations)) {
+		name := strings.NewReplacer(".", "_", "/", "_", "-", "_").Replace(key)
+		if strings.HasPrefix(name, "prometheus_") && spelled[name] {
+			delete(pod.Annotations, key) // of two spellings istiod takes now this one, now that
+		}
+		spelled[name] = true
+	}
+	for _, list := range [][]corev1.Container{pod.Spec.InitContainers, pod.Spec.Containers} {
+		for i := range list {
+			if c := &list[i]; c.Name == "istio-proxy" && c.SecurityContext != nil {
+				// On OpenShift istiod takes the group away before it compares with the pod as received, so that its patch by
+				// position leaves the group on whichever container comes to stand there.
+				c.SecurityContext.RunAsGroup = nil
+			}
+		}
 	}
 	return pod
 }
@@ -633,8 +647,6 @@ var someLabels = map[string][]string{
 	"deploymentconfig":                    {"config"},
 }
 
-const otherSpelling = "prometheus-io/scrape"
-
 var someAnnotations = map[string][]string{
 	"sidecar.istio.io/inject":                               {"true", "false", "yes"},
 	"inject.istio.io/templates":                             {"sidecar", "gateway", "grpc-agent", "sidecar, ", "none-such", "sidecar,sidecar"},
@@ -673,7 +685,7 @@ var someAnnotations = map[string][]string{
 	"prometheus.io/scrape":                                  {"true", "false", "no"},
 	"prometheus.io/port":                                    {"9090", "15020", "web", "15090"},
 	"prometheus.io/path":                                    {"/m"},
-	otherSpelling:                                           {"true"},
+	"prometheus-io/scrape":                                  {"true"},
 	"prometheus.istio.io/scrape-targets":                    {"9090:/a,9091", ":/x", "9090", "15020:/m"},
 	"prometheus.istio.io/merge-metrics":                     {"true", "false", "x"},
 	"prometheus.istio.io/secure-port":                       {"15091"},
