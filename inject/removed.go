@@ -1,0 +1,263 @@
+package inject
+
+import (
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"outrigger.dev/outrigger/api"
+)
+
+// Removed returns an injected pod as it was before: without what the status annotation lists, with the probes, hooks,
+// Prometheus annotations and containers of its own that injection recorded. What injection writes as a default and does
+// not record is taken away where it says no more than the default does. The second answer is false for a pod that was
+// never injected, which is returned as it is. The notes say what could not be brought back; an error is an annotation that
+// nobody can read.
+func Removed(pod *corev1.Pod) (before *corev1.Pod, injected bool, notes []string, err error) {
+	text, injected := pod.Annotations[api.AnnotationStatus]
+	if !injected {
+		return pod, false, nil, nil
+	}
+	r := removal{pod: pod.DeepCopy()}
+	if err := json.Unmarshal([]byte(text), &r.status); err != nil {
+		return pod, true, nil, fmt.Errorf("annotation %s %q is not what an injector writes: %w", api.AnnotationStatus, text, err)
+	}
+	if text, written := pod.Annotations[annotationOverrides]; written {
+		if err := json.Unmarshal([]byte(text), &r.recorded); err != nil {
+			return pod, true, nil, fmt.Errorf("annotation %s is not what an injector writes: %w", annotationOverrides, err)
+		}
+	}
+	if proxy := findProxy(r.pod); proxy != nil {
+		if r.env = map[string]string{}; len(proxy.Env) > 0 {
+			for _, env := range proxy.Env {
+				r.env[env.Name] = env.Value
+			}
+		}
+	}
+	if err := r.restoreProbes(); err != nil {
+		return pod, true, nil, err
+	}
+	if err := r.restorePrometheus(); err != nil {
+		return pod, true, nil, err
+	}
+	r.dropContainers()
+	r.dropMetadata()
+	return r.pod, true, r.notes, nil
+}
+
+// removal is one injection on its way back.
+type removal struct {
+	pod      *corev1.Pod
+	status   status
+	recorded overrides
+	env      map[string]string // of the proxy
+	notes    []string
+}
+
+// restoreProbes gives the kubelet back what the agent was told to do in its place.
+func (r *removal) restoreProbes() error {
+	probers := map[string]*prober{}
+	if text := r.env[envProbers]; text != "" {
+		if err := json.Unmarshal([]byte(text), &probers); err != nil {
+			return fmt.Errorf("env %s of container %s is not what an injector writes: %w", envProbers, proxyName, err)
+		}
+	}
+	for _, list := range [][]corev1.Container{r.pod.Spec.InitContainers, r.pod.Spec.Containers} {
+		for i := range list {
+			c := &list[i]
+			for kind, probe := range map[string]*corev1.Probe{"readyz": c.ReadinessProbe, "livez": c.LivenessProbe, "startupz": c.StartupProbe} {
+				path := healthPath(c.Name, kind)
+				if probe != nil && r.leadsTo(probe.HTTPGet, path, probers) {
+					was := probers[path]
+					probe.HTTPGet, probe.TCPSocket, probe.GRPC = was.HTTPGet, was.TCPSocket, was.GRPC
+				}
+			}
+			if c.Lifecycle == nil {
+				continue
+			}
+			for kind, hook := range map[string]*corev1.LifecycleHandler{"prestopz": c.Lifecycle.PreStop, "poststartz": c.Lifecycle.PostStart} {
+				path := lifecyclePath(c.Name, kind)
+				if hook != nil && r.leadsTo(hook.HTTPGet, path, probers) {
+					hook.HTTPGet, hook.TCPSocket = probers[path].HTTPGet, probers[path].TCPSocket
+				}
+			}
+		}
+	}
+	slices.Sort(r.notes)
+	return nil
+}
+
+// leadsTo says whether a handler was sent to the agent, and notes one whose own target nobody recorded.
+func (r *removal) leadsTo(get *corev1.HTTPGetAction, path string, probers map[string]*prober) bool {
+	if get == nil || get.Path != path {
+		return false
+	}
+	if probers[path] == nil {
+		r.notes = append(r.notes, fmt.Sprintf("%s was a probe or hook on a port name that its container does not have; its own path and port were not recorded", path))
+		return false
+	}
+	return true
+}
+
+// restorePrometheus gives Prometheus the application's own annotations back.
+func (r *removal) restorePrometheus() error {
+	pod := r.pod
+	if path, written := prometheusAnnotation(pod, prometheusPath); written && path == "/stats/prometheus" {
+		clearPrometheus(pod)
+	}
+	if port, written := pod.Annotations["prometheus.istio.io/secure-port"]; written && port == r.env["ENVOY_SECURE_MERGED_METRICS_PORT"] {
+		delete(pod.Annotations, "prometheus.istio.io/secure-port")
+	}
+	text := r.env["ISTIO_PROMETHEUS_ANNOTATIONS"]
+	if text == "" {
+		return nil
+	}
+	var was scraping
+	if err := json.Unmarshal([]byte(text), &was); err != nil {
+		return fmt.Errorf("env ISTIO_PROMETHEUS_ANNOTATIONS of container %s is not what an injector writes: %w", proxyName, err)
+	}
+	if len(was.Targets) > 0 {
+		var targets []string
+		for _, target := range was.Targets {
+			targets = append(targets, target.Port+":"+target.Path)
+		}
+		annotate(pod, annotationTargets, strings.Join(targets, ","))
+		was.Port, was.Path = "", ""
+	}
+	for _, a := range []struct{ key, value string }{{"prometheus.io/scrape", was.Scrape}, {"prometheus.io/port", was.Port}, {"prometheus.io/path", was.Path}} {
+		if a.value != "" {
+			annotate(pod, a.key, a.value)
+		}
+	}
+	return nil
+}
+
+// dropContainers takes away what the status lists, and puts the user's own containers of those names in their place.
+func (r *removal) dropContainers() {
+	spec := &r.pod.Spec
+	own := func(c corev1.Container) corev1.Container {
+		if c.Image == "" {
+			c.Image = "auto" // injection records it without
+		}
+		return c
+	}
+	var ofContainers []corev1.Container
+	ofInit := map[string]corev1.Container{}
+	for _, c := range r.recorded.InitContainers {
+		if c.Name == proxyName {
+			ofContainers = append(ofContainers, own(c)) // a native sidecar: where users write it is among the containers
+		} else {
+			ofInit[c.Name] = own(c)
+		}
+	}
+	without := func(list []corev1.Container, names []string, recorded map[string]corev1.Container) []corev1.Container {
+		var out []corev1.Container
+		for _, c := range list {
+			was, is := recorded[c.Name]
+			switch {
+			case is:
+				out = append(out, was)
+			case !slices.Contains(names, c.Name):
+				out = append(out, c)
+			}
+		}
+		return out
+	}
+	recorded := map[string]corev1.Container{}
+	for _, c := range r.recorded.Containers {
+		recorded[c.Name] = own(c)
+	}
+	spec.InitContainers = without(spec.InitContainers, r.status.InitContainers, ofInit)
+	spec.Containers = append(without(spec.Containers, r.status.Containers, recorded), ofContainers...)
+	mounted := mountedBy(spec)
+	spec.Volumes = slices.DeleteFunc(spec.Volumes, func(v corev1.Volume) bool {
+		return slices.Contains(r.status.Volumes, v.Name) && !mounted[v.Name] // a pod's own volume may have that name, too
+	})
+	spec.ImagePullSecrets = slices.DeleteFunc(spec.ImagePullSecrets, func(s corev1.LocalObjectReference) bool { return slices.Contains(r.status.ImagePullSecrets, s.Name) })
+	if len(spec.Volumes) == 0 {
+		spec.Volumes = nil
+	}
+	if len(spec.ImagePullSecrets) == 0 {
+		spec.ImagePullSecrets = nil
+	}
+}
+
+// mountedBy returns the names of the volumes that some container mounts.
+func mountedBy(spec *corev1.PodSpec) map[string]bool {
+	mounted := map[string]bool{}
+	for _, list := range [][]corev1.Container{spec.InitContainers, spec.Containers} {
+		for _, c := range list {
+			for _, mount := range c.VolumeMounts {
+				mounted[mount.Name] = true
+			}
+		}
+	}
+	return mounted
+}
+
+// dropMetadata takes away labels and annotations that say what injection would say again.
+func (r *removal) dropMetadata() {
+	pod := r.pod
+	_, workload := workloadOf(pod)
+	name := strings.TrimSuffix(cut63(firstOf(pod.Labels["app.kubernetes.io/name"], pod.Labels["app"], workload.Name)), "-")
+	for key, value := range map[string]string{
+		"security.istio.io/tlsMode":           "istio",
+		"networking.istio.io/tunnel":          "http",
+		"service.istio.io/canonical-name":     name,
+		"service.istio.io/canonical-revision": firstOf(pod.Labels["app.kubernetes.io/version"], pod.Labels["version"], "latest"),
+	} {
+		if pod.Labels[key] == value {
+			delete(pod.Labels, key)
+		}
+	}
+	if network, written := pod.Labels[labelNetwork]; written {
+		r.notes = append(r.notes, fmt.Sprintf("label %s=%s stays: whether it is the pod's own or injection wrote it is not recorded", labelNetwork, network))
+	}
+	app := ""
+	if len(pod.Spec.Containers) > 0 {
+		app = pod.Spec.Containers[0].Name
+	}
+	for key, value := range map[string]string{
+		"istio.io/rev": r.status.Revision,
+		"kubectl.kubernetes.io/default-container":      app,
+		"kubectl.kubernetes.io/default-logs-container": app,
+		"k8s.v1.cni.cncf.io/networks":                  multusNetwork,
+	} {
+		if pod.Annotations[key] == value {
+			delete(pod.Annotations, key)
+		}
+	}
+	if networks, cut := strings.CutSuffix(pod.Annotations["k8s.v1.cni.cncf.io/networks"], ", "+multusNetwork); cut {
+		pod.Annotations["k8s.v1.cni.cncf.io/networks"] = networks
+	}
+	delete(pod.Annotations, api.AnnotationStatus)
+	delete(pod.Annotations, annotationOverrides)
+	if len(pod.Labels) == 0 {
+		pod.Labels = nil
+	}
+	if len(pod.Annotations) == 0 {
+		pod.Annotations = nil
+	}
+}
+
+// multusNetwork is what Istio's template adds where its CNI runs under Multus.
+const multusNetwork = "default/istio-cni"
+
+func cut63(text string) string {
+	if len(text) > 63 {
+		return text[:63]
+	}
+	return text
+}
+
+func firstOf(texts ...string) string {
+	for _, text := range texts {
+		if text != "" {
+			return text
+		}
+	}
+	return ""
+}
