@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -17,8 +16,8 @@ import (
 )
 
 func injectCommand() *cobra.Command {
-	var from istioFlags
-	var input, output, namespace string
+	var from injectionFlags
+	var output string
 	command := &cobra.Command{
 		Use:   "inject -f FILE",
 		Short: "Print pods and workloads with the sidecar that the webhook would give them",
@@ -48,43 +47,97 @@ document cannot be read, nothing is printed and the exit status is 1.`,
 			if err != nil {
 				return err
 			}
-			stream, err := readInput(input, command.InOrStdin())
+			i, stream, err := from.start(command)
 			if err != nil {
 				return err
 			}
-			istio, err := from.load(command.Context())
-			if err != nil {
-				return err
-			}
-			if namespace == "" {
-				namespace = istio.namespace
-			}
-			i := injection{istio: istio, namespace: namespace, notes: command.ErrOrStderr()}
 			if err := i.all(command.Context(), stream); err != nil {
 				return err
 			}
 			return print(stream, command.OutOrStdout())
 		},
 	}
-	flags := command.Flags()
-	flags.StringVarP(&input, "filename", "f", "", "file to read, - for standard input (required)")
-	flags.StringVarP(&output, "output", "o", "yaml", `"yaml", "json", or the name of a file to write YAML to`)
-	flags.StringVarP(&namespace, "namespace", "n", "", `namespace of what names none (default: the kubeconfig context's, else "default")`)
-	from.register(flags)
+	from.register(command)
+	command.Flags().StringVarP(&output, "output", "o", "yaml", `"yaml", "json", or the name of a file to write YAML to`)
 	_ = command.RegisterFlagCompletionFunc("output", cobra.FixedCompletions([]string{"yaml", "json"}, cobra.ShellCompDirectiveDefault))
-	_ = command.RegisterFlagCompletionFunc("nativeSidecars", cobra.FixedCompletions(nativeSidecarWords, cobra.ShellCompDirectiveNoFileComp))
 	return command
+}
+
+// injectionFlags say what is injected, and with whose configuration.
+type injectionFlags struct {
+	istio                  istioFlags
+	input, namespace, path string
+}
+
+func (f *injectionFlags) register(command *cobra.Command) {
+	flags := command.Flags()
+	flags.StringVarP(&f.input, "filename", "f", "", "file to read, - for standard input (required)")
+	flags.StringVarP(&f.namespace, "namespace", "n", "", `namespace of what names none (default: that of --namespaceFile, else the kubeconfig context's, else "default")`)
+	flags.StringVar(&f.path, "injectPath", injectPath, "URL path of the webhook, which may name cluster and network: /inject/cluster/c1/net/n1")
+	f.istio.register(flags)
+	f.istio.complete(command)
+}
+
+// start reads the input and Istio's configuration.
+func (f *injectionFlags) start(command *cobra.Command) (injection, *manifest.Stream, error) {
+	if f.path != injectPath && !strings.HasPrefix(f.path, injectPath+"/") {
+		return injection{}, nil, fmt.Errorf("--injectPath=%s: expected /inject, or /inject/ and pairs such as cluster/c1/net/n1", f.path)
+	}
+	stream, err := readInput(f.input, command.InOrStdin())
+	if err != nil {
+		return injection{}, nil, err
+	}
+	istio, err := f.istio.load(command.Context())
+	if err != nil {
+		return injection{}, nil, err
+	}
+	i := injection{istio: istio, namespace: f.namespace, path: f.path, notes: command.ErrOrStderr()}
+	if i.namespace == "" {
+		i.namespace = istio.namespace
+	}
+	return i, stream, nil
 }
 
 // injection is one run over a stream.
 type injection struct {
 	istio     *istioSource
 	namespace string    // for objects that name none
+	path      string    // of the URL that the API server would call
 	notes     io.Writer // what the user should know, one line each
 }
 
+// injectPath is where the chart's webhook object sends pods.
+const injectPath = "/inject"
+
 // all injects every pod and pod template of the stream. If any is refused the error names all that are.
 func (i injection) all(ctx context.Context, stream *manifest.Stream) error {
+	var refused []error
+	err := i.each(ctx, stream, func(template podIn, namespace *corev1.Namespace) error {
+		report, written, err := template.injected(namespace, i)
+		if err != nil {
+			return err
+		}
+		if report.Result == inject.Denied {
+			refused = append(refused, template.refusal(report))
+			return nil
+		}
+		if report.Result == inject.Skipped {
+			i.note("%s is not injected: %s (%s)", template.object, report.Message, report.Reason)
+		}
+		i.warn(template.object, report)
+		if written == nil {
+			return nil
+		}
+		return template.template.Replace(written)
+	})
+	if err != nil {
+		return err
+	}
+	return errors.Join(refused...)
+}
+
+// each hands over every pod and pod template of the stream with its namespace.
+func (i injection) each(ctx context.Context, stream *manifest.Stream, do func(podIn, *corev1.Namespace) error) error {
 	namespaces, err := namespacesIn(stream)
 	if err != nil {
 		return err
@@ -92,87 +145,85 @@ func (i injection) all(ctx context.Context, stream *manifest.Stream) error {
 	for _, problem := range i.istio.warnings {
 		i.note("warning: %s (%s)", problem, problem.Reason)
 	}
-	var refused []error
 	for _, object := range stream.Objects() {
-		template, err := object.Template()
+		name := object.Namespace
+		if name == "" {
+			name = i.namespace
+		}
+		template, err := templatePod(object, name)
 		if err != nil {
 			return err
 		}
 		if template == nil {
 			continue
 		}
-		name := object.Namespace
-		if name == "" {
-			name = i.namespace
-		}
 		if namespaces[name] == nil {
 			if namespaces[name], err = i.istio.lookup(ctx, name); err != nil {
 				return err
 			}
 		}
-		var no *refusal
-		if err := i.one(object, template, namespaces[name]); errors.As(err, &no) {
-			refused = append(refused, err)
-		} else if err != nil {
-			return err
+		if err := do(*template, namespaces[name]); err != nil {
+			return fmt.Errorf("%s: %w", object, err)
 		}
 	}
-	return errors.Join(refused...)
+	return nil
+}
+
+// podIn is a pod or a pod template of the input, and the pod that would be sent for it.
+type podIn struct {
+	object   *manifest.Object
+	template *manifest.Template
+	*assumption
+}
+
+// templatePod finds the pod template of an object; nil if it holds none.
+func templatePod(object *manifest.Object, namespace string) (*podIn, error) {
+	template, err := object.Template()
+	if err != nil || template == nil {
+		return nil, err
+	}
+	raw, err := template.JSON()
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", object, err)
+	}
+	assumed, err := assume(object, template.Path, raw, namespace)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", object, err)
+	}
+	return &podIn{object, template, assumed}, nil
+}
+
+// injected returns what the webhook would decide, and the template that results; nil where it stays as it is.
+func (p podIn) injected(namespace *corev1.Namespace, i injection) (inject.Report, []byte, error) {
+	answer, err := inject.Review(inject.Received{JSON: p.raw, NamespaceName: namespace.Name, Namespace: namespace, Path: i.path}, i.istio.config)
+	if err != nil || len(answer.Patch) == 0 {
+		return answer.Report, nil, err
+	}
+	written, err := p.patched(answer.Patch)
+	return answer.Report, written, err
+}
+
+// patched applies the patch for the pod to the template.
+func (p podIn) patched(text []byte) ([]byte, error) {
+	patch, err := jsonpatch.DecodePatch(text)
+	if err != nil {
+		return nil, err
+	}
+	after, err := patch.Apply(p.raw)
+	if err != nil {
+		return nil, fmt.Errorf("apply the patch: %w", err)
+	}
+	return p.undo(after)
+}
+
+func (p podIn) refusal(report inject.Report) error {
+	return &refusal{fmt.Sprintf("%s is refused: %s (%s)", p.object, refusalText(report), report.Reason)}
 }
 
 // refusal is the decision that a pod must not be created like this: the user's to mend, unlike other errors.
 type refusal struct{ text string }
 
 func (r *refusal) Error() string { return r.text }
-
-func (i injection) one(object *manifest.Object, template *manifest.Template, namespace *corev1.Namespace) error {
-	raw, err := template.JSON()
-	if err != nil {
-		return fmt.Errorf("%s: %w", object, err)
-	}
-	assumed, err := assume(object, template.Path, raw, namespace.Name)
-	if err != nil {
-		return fmt.Errorf("%s: %w", object, err)
-	}
-	after, report, err := inject.Pod(inject.Request{Pod: assumed.pod, Namespace: namespace}, i.istio.config)
-	if err != nil {
-		return fmt.Errorf("%s: %w", object, err)
-	}
-	switch report.Result {
-	case inject.Injected:
-	case inject.Skipped:
-		i.note("%s is not injected: %s (%s)", object, report.Message, report.Reason)
-		i.warn(object, report)
-		return nil
-	default:
-		return &refusal{fmt.Sprintf("%s is refused: %s (%s)", object, refusalText(report), report.Reason)}
-	}
-	i.warn(object, report)
-	operations, err := inject.Patch(assumed.raw, assumed.pod, after)
-	if err != nil {
-		return fmt.Errorf("%s: %w", object, err)
-	}
-	if len(operations) == 0 {
-		return nil
-	}
-	text, err := json.Marshal(operations)
-	if err != nil {
-		return fmt.Errorf("%s: %w", object, err)
-	}
-	patch, err := jsonpatch.DecodePatch(text)
-	if err != nil {
-		return fmt.Errorf("%s: %w", object, err)
-	}
-	patched, err := patch.Apply(assumed.raw)
-	if err != nil {
-		return fmt.Errorf("%s: apply the injection: %w", object, err)
-	}
-	written, err := assumed.undo(patched)
-	if err != nil {
-		return fmt.Errorf("%s: %w", object, err)
-	}
-	return template.Replace(written)
-}
 
 func (i injection) note(format string, args ...any) {
 	_, _ = fmt.Fprintf(i.notes, "outrigger: "+format+"\n", args...) // nobody to tell if stderr is closed

@@ -9,7 +9,9 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
+	networkingv1beta1 "istio.io/client-go/pkg/apis/networking/v1beta1"
 	istioclient "istio.io/client-go/pkg/clientset/versioned"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -20,6 +22,7 @@ import (
 
 	"outrigger.dev/outrigger/api"
 	"outrigger.dev/outrigger/inject"
+	"outrigger.dev/outrigger/internal/manifest"
 )
 
 var nativeSidecarWords = []string{"auto", "enabled", "disabled"}
@@ -28,8 +31,12 @@ var nativeSidecarWords = []string{"auto", "enabled", "disabled"}
 type istioFlags struct {
 	kubeconfig, context          string
 	istioNamespace, revision     string
+	configMap, meshMap           string
 	configFile, valuesFile, mesh string
-	nativeSidecars               string
+	proxyConfigFile              string
+	namespaceFile                string
+	nativeSidecars, platform     string
+	compliancePolicy, release    string
 }
 
 func (f *istioFlags) register(flags *pflag.FlagSet) {
@@ -40,30 +47,132 @@ func (f *istioFlags) register(flags *pflag.FlagSet) {
 	flags.StringVar(&f.context, "context", "", "context of the kubeconfig (default: the current one)")
 	flags.StringVarP(&f.istioNamespace, "istioNamespace", "i", "istio-system", "namespace of Istio's ConfigMaps")
 	flags.StringVarP(&f.revision, "revision", "r", "", "Istio's revision (default: the default one)")
-	flags.StringVar(&f.nativeSidecars, "nativeSidecars", "", "proxy as a native sidecar: auto, enabled or disabled (default: as Istio's values say)")
+	flags.StringVar(&f.configMap, "injectConfigMapName", "", "ConfigMap of the templates and values (default: istio-sidecar-injector, with -REVISION behind it)")
+	flags.StringVar(&f.meshMap, "meshConfigMapName", "", "ConfigMap of the mesh configuration (default: istio, with -REVISION behind it)")
+	flags.StringVar(&f.proxyConfigFile, "proxyConfigFile", "", "file with ProxyConfig resources, in place of the cluster's")
+	flags.StringVar(&f.namespaceFile, "namespaceFile", "", "file with Namespace objects, in place of the cluster's")
+	flags.StringVar(&f.nativeSidecars, "nativeSidecars", "", "proxy as a native sidecar: auto (by the nodes; without any, enabled), enabled or disabled (default: as Istio's values say)")
+	flags.StringVar(&f.platform, "platform", "", "platform of the cluster: openshift (default: as Istio's values say)")
+	flags.StringVar(&f.compliancePolicy, "compliancePolicy", "", "compliance policy of the proxies, such as fips-140-3 (default: as Istio's values say)")
+	flags.StringVar(&f.release, "istioVersion", "", "Istio's release, such as 1.31.1 (default: as the ConfigMap or the proxy's tag says)")
+}
+
+// complete registers what the shell may offer for the flags.
+func (f *istioFlags) complete(command *cobra.Command) {
+	_ = command.RegisterFlagCompletionFunc("nativeSidecars", cobra.FixedCompletions(nativeSidecarWords, cobra.ShellCompDirectiveNoFileComp))
+	_ = command.RegisterFlagCompletionFunc("platform", cobra.FixedCompletions([]string{"openshift"}, cobra.ShellCompDirectiveNoFileComp))
+	_ = command.RegisterFlagCompletionFunc("context", completeContexts)
 }
 
 // istioSource is Istio's configuration and what else of the cluster injection depends on.
 type istioSource struct {
-	config    *inject.Config
-	warnings  []api.InjectProblem  // about the configuration itself
-	namespace string               // of objects that name none
-	client    kubernetes.Interface // nil without a cluster
+	config     *inject.Config
+	warnings   []api.InjectProblem // about the configuration itself
+	namespace  string              // of objects that name none
+	namespaces map[string]*corev1.Namespace
+	client     kubernetes.Interface // nil without a cluster
 }
 
 // load reads and parses Istio's configuration from the three files, or else from the cluster.
 func (f *istioFlags) load(ctx context.Context) (*istioSource, error) {
-	if f.nativeSidecars != "" && !slices.Contains(nativeSidecarWords, f.nativeSidecars) {
-		return nil, fmt.Errorf("--nativeSidecars=%s: expected auto, enabled or disabled", f.nativeSidecars)
+	if err := f.check(); err != nil {
+		return nil, err
 	}
 	local, err := f.wantsFiles()
 	if err != nil {
 		return nil, err
 	}
-	if local {
-		return f.fromFiles()
+	var given givenFacts
+	if err := f.readFacts(&given); err != nil {
+		return nil, err
 	}
-	return f.fromCluster(ctx)
+	var found *istioSource
+	if local {
+		found, err = f.fromFiles(given)
+	} else {
+		found, err = f.fromCluster(ctx, given)
+	}
+	if err != nil {
+		return nil, err
+	}
+	found.namespaces = given.namespaces
+	if len(given.namespaces) == 1 {
+		for name := range given.namespaces {
+			found.namespace = name
+		}
+	}
+	return found, nil
+}
+
+var istioRelease = regexp.MustCompile(`^v?1\.\d+(\.\d+)?([-+].*)?$`)
+
+// check refuses words that are none.
+func (f *istioFlags) check() error {
+	if f.nativeSidecars != "" && !slices.Contains(nativeSidecarWords, f.nativeSidecars) {
+		return fmt.Errorf("--nativeSidecars=%s: expected auto, enabled or disabled", f.nativeSidecars)
+	}
+	if f.platform != "" && f.platform != "openshift" {
+		return fmt.Errorf("--platform=%s: expected openshift, or nothing to do as Istio's values say", f.platform)
+	}
+	if f.release != "" && !istioRelease.MatchString(f.release) {
+		return fmt.Errorf("--istioVersion=%s: expected a release of Istio such as 1.31.1", f.release)
+	}
+	return nil
+}
+
+// givenFacts are facts of a cluster that files say in its place.
+type givenFacts struct {
+	namespaces   map[string]*corev1.Namespace
+	proxyConfigs []*networkingv1beta1.ProxyConfig
+}
+
+func (f *istioFlags) readFacts(into *givenFacts) error {
+	into.namespaces = map[string]*corev1.Namespace{}
+	if f.namespaceFile != "" {
+		err := eachObject(f.namespaceFile, "Namespace", func(object *manifest.Object) error {
+			namespace := &corev1.Namespace{}
+			into.namespaces[object.Name] = namespace
+			return decodeObject(object, namespace)
+		})
+		if err != nil {
+			return err
+		}
+	}
+	if f.proxyConfigFile == "" {
+		return nil
+	}
+	return eachObject(f.proxyConfigFile, "ProxyConfig", func(object *manifest.Object) error {
+		raw, err := object.JSON()
+		if err != nil {
+			return err
+		}
+		proxyConfig := &networkingv1beta1.ProxyConfig{}
+		if err := yaml.Unmarshal(raw, proxyConfig); err != nil {
+			return fmt.Errorf("%s: %w", object, err)
+		}
+		into.proxyConfigs = append(into.proxyConfigs, proxyConfig)
+		return nil
+	})
+}
+
+// eachObject reads the objects of a file, all of which must be of one kind.
+func eachObject(file, kind string, take func(*manifest.Object) error) error {
+	stream, err := readInput(file, strings.NewReader(""))
+	if err != nil {
+		return err
+	}
+	if len(stream.Objects()) == 0 {
+		return fmt.Errorf("%s holds no %s", file, kind)
+	}
+	for _, object := range stream.Objects() {
+		if object.Kind != kind {
+			return fmt.Errorf("%s: %s is no %s", file, object, kind)
+		}
+		if err := take(object); err != nil {
+			return fmt.Errorf("%s: %w", file, err)
+		}
+	}
+	return nil
 }
 
 // wantsFiles says whether the files are given; some without the others would mix two installations.
@@ -85,8 +194,8 @@ func (f *istioFlags) wantsFiles() (bool, error) {
 	return len(given) > 0, nil
 }
 
-func (f *istioFlags) fromFiles() (*istioSource, error) {
-	source := inject.Source{Settings: f.settings()}
+func (f *istioFlags) fromFiles(given givenFacts) (*istioSource, error) {
+	source := inject.Source{Settings: f.settings(), Release: f.release}
 	for _, file := range []struct {
 		name, key string
 		into      *string
@@ -104,12 +213,13 @@ func (f *istioFlags) fromFiles() (*istioSource, error) {
 	if err != nil {
 		return nil, err
 	}
+	loaded.config = loaded.config.With(inject.Facts{ProxyConfigs: given.proxyConfigs})
 	loaded.namespace = metav1.NamespaceDefault
 	return loaded, nil
 }
 
 func (f *istioFlags) settings() inject.Settings {
-	return inject.Settings{Revision: f.revision, NativeSidecars: f.nativeSidecars}
+	return inject.Settings{Revision: f.revision, NativeSidecars: f.nativeSidecars, Platform: f.platform, CompliancePolicy: f.compliancePolicy}
 }
 
 // keyOf returns the text of a file, or, where the file is a whole ConfigMap, what stands under its key.
@@ -151,7 +261,7 @@ func parse(source inject.Source, what string) (*istioSource, error) {
 var errNoSource = errors.New("no Istio configuration: there is neither a cluster (no --kubeconfig, KUBECONFIG, ~/.kube/config or pod's account) nor " +
 	"--injectConfigFile, --valuesFile and --meshConfigFile; Outrigger has no template, hub or tag of its own")
 
-func (f *istioFlags) fromCluster(ctx context.Context) (*istioSource, error) {
+func (f *istioFlags) fromCluster(ctx context.Context, given givenFacts) (*istioSource, error) {
 	rules := clientcmd.NewDefaultClientConfigLoadingRules()
 	rules.ExplicitPath = f.kubeconfig
 	loaded := clientcmd.NewNonInteractiveDeferredLoadingClientConfig(rules, &clientcmd.ConfigOverrides{CurrentContext: f.context})
@@ -187,6 +297,9 @@ func (f *istioFlags) fromCluster(ctx context.Context) (*istioSource, error) {
 	if err != nil {
 		return nil, err
 	}
+	if f.proxyConfigFile != "" {
+		facts.ProxyConfigs = given.proxyConfigs
+	}
 	found.config, found.namespace, found.client = found.config.With(facts), namespace, client
 	return found, nil
 }
@@ -205,6 +318,9 @@ func (f *istioFlags) facts(ctx context.Context, client kubernetes.Interface, ist
 	for _, node := range nodes.Items {
 		facts.Nodes[node.Name] = node.Status.NodeInfo.KubeletVersion
 	}
+	if f.proxyConfigFile != "" {
+		return facts, nil
+	}
 	found, err := istio.NetworkingV1beta1().ProxyConfigs(metav1.NamespaceAll).List(ctx, metav1.ListOptions{})
 	if apierrors.IsNotFound(err) {
 		return facts, nil // its CRD is not installed
@@ -220,8 +336,9 @@ func (f *istioFlags) facts(ctx context.Context, client kubernetes.Interface, ist
 func (f *istioFlags) read(ctx context.Context, client kubernetes.Interface) (inject.Source, error) {
 	source := inject.Source{Settings: f.settings()}
 	configMaps := client.CoreV1().ConfigMaps(f.istioNamespace)
-	injector, err := configMaps.Get(ctx, api.WithRevision("istio-sidecar-injector", f.revision), metav1.GetOptions{})
-	if apierrors.IsNotFound(err) && f.revision == "" {
+	injectorName, meshName := f.configMapNames()
+	injector, err := configMaps.Get(ctx, injectorName, metav1.GetOptions{})
+	if apierrors.IsNotFound(err) && f.revision == "" && f.configMap == "" {
 		// Every install with a revision has no unsuffixed ConfigMap; the tag "default" says which one stands for it.
 		tag, tagErr := client.AdmissionregistrationV1().MutatingWebhookConfigurations().Get(ctx, "istio-revision-tag-default", metav1.GetOptions{})
 		if tagErr == nil && tag.Labels["istio.io/rev"] != "" {
@@ -230,15 +347,29 @@ func (f *istioFlags) read(ctx context.Context, client kubernetes.Interface) (inj
 		}
 	}
 	if err != nil {
-		return inject.Source{}, f.unreadable(api.WithRevision("istio-sidecar-injector", f.revision), err)
+		return inject.Source{}, f.unreadable(injectorName, err)
 	}
-	mesh, err := configMaps.Get(ctx, api.WithRevision("istio", f.revision), metav1.GetOptions{})
+	mesh, err := configMaps.Get(ctx, meshName, metav1.GetOptions{})
 	if err != nil {
-		return inject.Source{}, f.unreadable(api.WithRevision("istio", f.revision), err)
+		return inject.Source{}, f.unreadable(meshName, err)
 	}
 	source.Config, source.Values, source.Mesh = injector.Data["config"], injector.Data["values"], mesh.Data["mesh"]
-	source.Release = inject.ReleaseOf(injector.Labels)
+	if source.Release = f.release; source.Release == "" {
+		source.Release = inject.ReleaseOf(injector.Labels)
+	}
 	return source, nil
+}
+
+// configMapNames are those of the flags, else Istio's own of the revision.
+func (f *istioFlags) configMapNames() (injector, mesh string) {
+	injector, mesh = f.configMap, f.meshMap
+	if injector == "" {
+		injector = api.WithRevision("istio-sidecar-injector", f.revision)
+	}
+	if mesh == "" {
+		mesh = api.WithRevision("istio", f.revision)
+	}
+	return injector, mesh
 }
 
 func (f *istioFlags) unreadable(name string, err error) error {
@@ -250,6 +381,9 @@ func (f *istioFlags) unreadable(name string, err error) error {
 
 // lookup returns a Namespace of the cluster; without one, or where it is not there yet, one with only a name.
 func (s *istioSource) lookup(ctx context.Context, name string) (*corev1.Namespace, error) {
+	if given := s.namespaces[name]; given != nil {
+		return given, nil
+	}
 	unknown := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}}
 	if s.client == nil {
 		return unknown, nil

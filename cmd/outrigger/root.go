@@ -32,7 +32,7 @@ In a cluster it runs as "outrigger serve", installed by the Helm chart. The othe
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
-	command.AddCommand(injectCommand(), routesCommand(), serveCommand(), versionCommand())
+	command.AddCommand(injectCommand(), uninjectCommand(), diffCommand(), routesCommand(), serveCommand(), versionCommand())
 	command.AddCommand(statusCommand(), explainCommand(), shiftCommand(), promoteCommand(), enableCommand(), disableCommand(), uninstallRoutesCommand())
 	if strings.HasPrefix(filepath.Base(program), "kubectl-") {
 		asPlugin(command)

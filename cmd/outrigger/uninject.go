@@ -1,0 +1,82 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"outrigger.dev/outrigger/inject"
+	"outrigger.dev/outrigger/internal/manifest"
+)
+
+func uninjectCommand() *cobra.Command {
+	var input, output string
+	command := &cobra.Command{
+		Use:   "uninject -f FILE",
+		Short: "Print pods and workloads without the sidecar that injection gave them",
+		Long: `Reads Kubernetes YAML and takes out of every pod and pod template what Istio's or Outrigger's injection put in: the
+containers, volumes and pull secrets that the annotation sidecar.istio.io/status lists. Probes, hooks, Prometheus
+annotations and containers of the pod's own come back as injection recorded them. Everything else is printed as it was
+read, and no cluster is asked.
+
+What injection does not record stays lost: where among the containers a proxy of the pod's own stood, and a volume or a
+pull secret of its own that has the name of one that was injected. What may be the pod's own stays, with a line on stderr.`,
+		Example: `  outrigger uninject -f injected.yaml > app.yaml
+  kubectl get deployment web -o yaml | outrigger uninject -f - | kubectl apply -f -`,
+		Args: cobra.NoArgs,
+		RunE: func(command *cobra.Command, _ []string) error {
+			print, err := printerFor(output)
+			if err != nil {
+				return err
+			}
+			stream, err := readInput(input, command.InOrStdin())
+			if err != nil {
+				return err
+			}
+			for _, object := range stream.Objects() {
+				notes, err := uninject(object)
+				if err != nil {
+					return fmt.Errorf("%s: %w", object, err)
+				}
+				for _, note := range notes {
+					command.PrintErrf("outrigger: %s: %s\n", object, note)
+				}
+			}
+			return print(stream, command.OutOrStdout())
+		},
+	}
+	flags := command.Flags()
+	flags.StringVarP(&input, "filename", "f", "", "file to read, - for standard input (required)")
+	flags.StringVarP(&output, "output", "o", "yaml", `"yaml", "json", or the name of a file to write YAML to`)
+	_ = command.RegisterFlagCompletionFunc("output", cobra.FixedCompletions([]string{"yaml", "json"}, cobra.ShellCompDirectiveDefault))
+	return command
+}
+
+// uninject takes the sidecar out of one object, and says what the user should know of it.
+func uninject(object *manifest.Object) ([]string, error) {
+	template, err := templatePod(object, object.Namespace)
+	if err != nil || template == nil {
+		return nil, err
+	}
+	before, injected, notes, err := inject.Removed(template.pod)
+	if err != nil {
+		return nil, err
+	}
+	if !injected {
+		return []string{"it has no sidecar: there is no annotation sidecar.istio.io/status"}, nil
+	}
+	operations, err := inject.Patch(template.raw, template.pod, before)
+	if err != nil {
+		return nil, err
+	}
+	text, err := json.Marshal(operations)
+	if err != nil {
+		return nil, err
+	}
+	written, err := template.patched(text)
+	if err != nil {
+		return nil, err
+	}
+	return notes, template.template.Replace(written)
+}
