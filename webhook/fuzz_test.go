@@ -12,6 +12,7 @@ import (
 	patching "github.com/evanphx/json-patch/v5"
 	"github.com/go-logr/logr/funcr"
 	admissionv1 "k8s.io/api/admission/v1"
+	kjson "sigs.k8s.io/json"
 )
 
 // FuzzReview posts any body to every path: the answer is a review of the request, or an error and no review; nothing
@@ -57,7 +58,8 @@ func FuzzReview(f *testing.F) {
 		if len(answer.Response.Patch) == 0 {
 			return
 		}
-		if err := json.Unmarshal(body, &asked); err != nil || asked.Request == nil {
+		// As the API server and the handler read it: keys in another case are other keys.
+		if err := kjson.UnmarshalCaseSensitivePreserveInts(body, &asked); err != nil || asked.Request == nil {
 			t.Fatalf("a patch for no request: %v", err)
 		}
 		patch, err := patching.DecodePatch(answer.Response.Patch)

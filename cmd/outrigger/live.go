@@ -117,23 +117,36 @@ func (f *clusterFlags) settings(ctx context.Context, reader client.Reader) (api.
 	if f.configFile != "" {
 		return readConfig(f.configFile)
 	}
-	var list corev1.ConfigMapList
-	if err := reader.List(ctx, &list, client.InNamespace(f.system)); err != nil {
-		if !isUnreadable(err) {
-			return api.Config{}, fmt.Errorf("read the settings of Outrigger: %w", err)
-		}
-		return api.DefaultConfig(), nil
+	configs, err := installations(ctx, reader, f.system)
+	if err != nil {
+		return api.Config{}, err
 	}
+	for _, config := range configs {
+		if config.Routing.Enabled {
+			return config, nil
+		}
+	}
+	return api.DefaultConfig(), nil
+}
+
+// installations are the settings of all Outriggers of a namespace; none where they may not be read.
+func installations(ctx context.Context, reader client.Reader, namespace string) ([]api.Config, error) {
+	var list corev1.ConfigMapList
+	err := reader.List(ctx, &list, client.InNamespace(namespace))
+	if err != nil && !isUnreadable(err) {
+		return nil, fmt.Errorf("read the settings of Outrigger: %w", err)
+	}
+	var out []api.Config
 	for i := range list.Items {
 		text := list.Items[i].Data["config.yaml"]
 		if !strings.Contains(text, api.ConfigAPIVersion) {
 			continue
 		}
-		if config, err := api.LoadConfig([]byte(text)); err == nil && config.Routing.Enabled {
-			return config, nil
+		if config, err := api.LoadConfig([]byte(text)); err == nil {
+			out = append(out, config)
 		}
 	}
-	return api.DefaultConfig(), nil
+	return out, nil
 }
 
 func (l *live) settings() api.RoutingSettings { return l.config.RoutingSettings() }

@@ -376,13 +376,16 @@ func withoutWebhook(ctx context.Context, s *stage) error {
 }
 
 func telling(ctx context.Context, s *stage) error {
-	s.say("The label was taken back, so routes are kept for what stands, and a new Service gets none. status and explain say so.")
+	s.say("The label was taken back, so routes are kept for what stands, and new pods get no sidecar. status and explain say so.")
 	return all(
 		func() error {
 			return s.do(ctx, "outrigger status -n "+shop, contains("disabled", "springbootapp", "orders", ":31380"))
 		},
 		func() error {
 			return s.do(ctx, "outrigger explain service/springbootapp -n "+shop, contains("routed", "v2, since the annotations said so", "subsets v1,v2"))
+		},
+		func() error {
+			return s.do(ctx, "outrigger explain deployment/springbootapp-v1 -n "+shop, contains("no injector is asked about it", "kubectl label namespace "+shop+" istio-injection=enabled"))
 		},
 		func() error {
 			return s.do(ctx, "outrigger disable "+shop+" --dry-run=client", contains("service/springbootapp: begins to receive traffic: v1", "(dry run)"))

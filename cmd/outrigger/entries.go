@@ -1,0 +1,158 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apiserver/pkg/admission"
+	"k8s.io/apiserver/pkg/admission/plugin/cel"
+	"k8s.io/apiserver/pkg/admission/plugin/webhook"
+	"k8s.io/apiserver/pkg/admission/plugin/webhook/predicates/rules"
+	"k8s.io/apiserver/pkg/authentication/user"
+	"k8s.io/apiserver/pkg/cel/environment"
+)
+
+// injectorName is whose webhook an entry is.
+type injectorName string
+
+const (
+	ours   injectorName = "Outrigger"
+	istios injectorName = "istiod"
+)
+
+// entryVerdict is what the API server does with one entry of a webhook object for one pod.
+type entryVerdict struct {
+	injector      injectorName
+	object, entry string
+	asked         bool
+	why           string // why it does not ask; or, where it asks, how
+	broken        bool   // a condition fails, and the failurePolicy refuses the pod for that
+	webhook       admissionregistrationv1.MutatingWebhook
+}
+
+// injectorOf says whose injector an entry calls, by the entry's name; false for other webhooks.
+func injectorOf(entry string) (injectorName, bool) {
+	switch {
+	case strings.HasSuffix(entry, "sidecar-injector.outrigger.dev"):
+		return ours, true
+	case strings.HasSuffix(entry, "sidecar-injector.istio.io"):
+		return istios, true
+	}
+	return "", false
+}
+
+// entriesFor goes through the entries of all injectors as the API server does, in its order, with its own code.
+func entriesFor(ctx context.Context, objects []admissionregistrationv1.MutatingWebhookConfiguration, pod *corev1.Pod, namespace *corev1.Namespace) []entryVerdict {
+	objects = slices.SortedFunc(slices.Values(objects), func(a, b admissionregistrationv1.MutatingWebhookConfiguration) int {
+		return cmp.Compare(a.Name, b.Name)
+	})
+	compiler := cel.NewConditionCompiler(environment.MustBaseEnvSet(environment.DefaultCompatibilityVersion()))
+	var out []entryVerdict
+	for _, object := range objects {
+		for i := range object.Webhooks {
+			whose, is := injectorOf(object.Webhooks[i].Name)
+			if !is {
+				continue
+			}
+			verdict := entryVerdict{injector: whose, object: object.Name, entry: object.Webhooks[i].Name, webhook: object.Webhooks[i]}
+			verdict.judge(ctx, compiler, pod, namespace)
+			out = append(out, verdict)
+		}
+	}
+	return out
+}
+
+// judge fills in what the API server would do.
+func (v *entryVerdict) judge(ctx context.Context, compiler cel.ConditionCompiler, pod *corev1.Pod, namespace *corev1.Namespace) {
+	attributes := admission.NewAttributesRecord(pod, nil, corev1.SchemeGroupVersion.WithKind("Pod"), namespace.Name, pod.Name,
+		corev1.SchemeGroupVersion.WithResource("pods"), "", admission.Create, &metav1.CreateOptions{}, false,
+		&user.DefaultInfo{Name: "system:serviceaccount:kube-system:replicaset-controller"})
+	asks := slices.ContainsFunc(v.webhook.Rules, func(r admissionregistrationv1.RuleWithOperations) bool {
+		return (&rules.Matcher{Rule: r, Attr: attributes}).Matches()
+	})
+	if !asks {
+		v.why = "no rule of it is about the creation of pods"
+		return
+	}
+	if v.why = unmet(v.webhook.NamespaceSelector, namespace.Labels, "the Namespace"); v.why != "" {
+		return
+	}
+	if v.why = unmet(v.webhook.ObjectSelector, pod.Labels, "the pod"); v.why != "" {
+		return
+	}
+	if len(v.webhook.MatchConditions) > 0 {
+		matcher := webhook.NewMutatingWebhookAccessor(v.entry, v.object, &v.webhook).GetCompiledMatcher(compiler)
+		result := matcher.Match(ctx, &admission.VersionedAttributes{Attributes: attributes, VersionedObject: admission.NewLazyObject(pod), VersionedKind: corev1.SchemeGroupVersion.WithKind("Pod")}, nil, nil)
+		switch {
+		case result.Error != nil:
+			v.broken = true
+			v.why = fmt.Sprintf("its matchConditions fail, and failurePolicy Fail refuses the pod: %v", result.Error)
+			return
+		case result.FailedConditionName != "":
+			v.why = "its matchCondition " + result.FailedConditionName + " says no"
+			return
+		case !result.Matches:
+			v.why = "its matchConditions fail, and failurePolicy Ignore lets the pod through"
+			return
+		}
+	}
+	v.asked = true
+	v.why = "failurePolicy " + string(v.failurePolicy()) + ", which " + map[admissionregistrationv1.FailurePolicyType]string{
+		admissionregistrationv1.Fail:   "refuses the pod while nobody answers",
+		admissionregistrationv1.Ignore: "creates the pod without sidecar while nobody answers",
+	}[v.failurePolicy()]
+}
+
+func (v *entryVerdict) failurePolicy() admissionregistrationv1.FailurePolicyType {
+	if v.webhook.FailurePolicy == nil {
+		return admissionregistrationv1.Fail
+	}
+	return *v.webhook.FailurePolicy
+}
+
+// unmet says which requirement of a selector does not hold for labels of what; nothing if all hold.
+func unmet(selector *metav1.LabelSelector, set map[string]string, what string) string {
+	if selector == nil {
+		return ""
+	}
+	var wanted []metav1.LabelSelectorRequirement
+	for key, value := range selector.MatchLabels {
+		wanted = append(wanted, metav1.LabelSelectorRequirement{Key: key, Operator: metav1.LabelSelectorOpIn, Values: []string{value}})
+	}
+	slices.SortFunc(wanted, func(a, b metav1.LabelSelectorRequirement) int { return cmp.Compare(a.Key, b.Key) })
+	for _, requirement := range append(wanted, selector.MatchExpressions...) {
+		one, err := metav1.LabelSelectorAsSelector(&metav1.LabelSelector{MatchExpressions: []metav1.LabelSelectorRequirement{requirement}})
+		if err != nil {
+			return fmt.Sprintf("its selector for %s cannot be read: %v", strings.TrimPrefix(what, "the "), err)
+		}
+		if one.Matches(labels.Set(set)) {
+			continue
+		}
+		is := what + " has no label " + requirement.Key
+		if value, has := set[requirement.Key]; has {
+			is = fmt.Sprintf("%s is labelled %s=%s", what, requirement.Key, value)
+		}
+		return is + ", and it wants " + wants(requirement)
+	}
+	return ""
+}
+
+func wants(r metav1.LabelSelectorRequirement) string {
+	values := strings.Join(r.Values, " or ")
+	switch r.Operator {
+	case metav1.LabelSelectorOpIn:
+		return values
+	case metav1.LabelSelectorOpNotIn:
+		return "another value than " + values
+	case metav1.LabelSelectorOpExists:
+		return "that label"
+	}
+	return "no such label"
+}

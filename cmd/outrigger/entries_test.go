@@ -1,0 +1,95 @@
+package main
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/yaml"
+)
+
+// Two injectors as their charts install them, cut down to what decides.
+const webhookObjects = `
+- metadata: {name: outrigger-sidecar-injector}
+  webhooks:
+  - &entry
+    name: namespace.sidecar-injector.outrigger.dev
+    rules: &pods [{operations: [CREATE], apiGroups: [""], apiVersions: [v1], resources: [pods], scope: Namespaced}]
+    namespaceSelector: {matchExpressions: [{key: istio-injection, operator: In, values: [enabled]}, {key: kubernetes.io/metadata.name, operator: NotIn, values: [kube-system]}]}
+    objectSelector: {matchExpressions: [{key: sidecar.istio.io/inject, operator: NotIn, values: ["false"]}]}
+    matchConditions:
+    - {name: not-host-network, expression: "!(has(object.spec.hostNetwork) && object.spec.hostNetwork)"}
+    - {name: of-a-name, expression: "object.metadata.labels['app'] != ''"}
+    failurePolicy: Fail
+- metadata: {name: istio-sidecar-injector}
+  webhooks:
+  - {name: rev.namespace.sidecar-injector.istio.io, rules: *pods, failurePolicy: Ignore, namespaceSelector: {matchLabels: {istio.io/rev: canary}}}
+- metadata: {name: other}
+  webhooks:
+  - {name: pods.example.com, rules: *pods}
+- metadata: {name: outrigger-z}
+  webhooks:
+  - {name: late.sidecar-injector.outrigger.dev, rules: [{operations: [UPDATE], apiGroups: [""], apiVersions: [v1], resources: [pods]}]}
+`
+
+func TestEntriesAreJudgedAsTheAPIServerDoes(t *testing.T) {
+	var objects []admissionregistrationv1.MutatingWebhookConfiguration
+	if err := yaml.UnmarshalStrict([]byte(webhookObjects), &objects); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		what, namespace, pod string
+		want                 []string
+	}{
+		{"a labelled namespace", `{istio-injection: enabled}`, `{metadata: {labels: {app: web}}}`, []string{
+			"istiod rev.namespace no: the Namespace has no label istio.io/rev, and it wants canary",
+			"Outrigger namespace yes: failurePolicy Fail, which refuses the pod while nobody answers",
+		}},
+		{"no label", `{}`, `{metadata: {labels: {app: web}}}`, []string{
+			"istiod rev.namespace no: the Namespace has no label istio.io/rev, and it wants canary",
+			"Outrigger namespace no: the Namespace has no label istio-injection, and it wants enabled",
+		}},
+		{"another value, an excluded name", `{istio-injection: enabled, kubernetes.io/metadata.name: kube-system, istio.io/rev: canary}`, `{metadata: {labels: {app: web}}}`, []string{
+			"istiod rev.namespace yes: failurePolicy Ignore, which creates the pod without sidecar while nobody answers",
+			"Outrigger namespace no: the Namespace is labelled kubernetes.io/metadata.name=kube-system, and it wants another value than kube-system",
+		}},
+		{"a pod that is opted out", `{istio-injection: enabled}`, `{metadata: {labels: {app: web, sidecar.istio.io/inject: "false"}}}`, []string{
+			"istiod rev.namespace no: the Namespace has no label istio.io/rev, and it wants canary",
+			"Outrigger namespace no: the pod is labelled sidecar.istio.io/inject=false, and it wants another value than false",
+		}},
+		{"a pod on the host network", `{istio-injection: enabled}`, `{metadata: {labels: {app: web}}, spec: {hostNetwork: true}}`, []string{
+			"istiod rev.namespace no: the Namespace has no label istio.io/rev, and it wants canary",
+			"Outrigger namespace no: its matchCondition not-host-network says no",
+		}},
+		{"a condition that fails", `{istio-injection: enabled}`, `{}`, []string{
+			"istiod rev.namespace no: the Namespace has no label istio.io/rev, and it wants canary",
+			"Outrigger namespace broken: its matchConditions fail, and failurePolicy Fail refuses the pod",
+		}},
+	} {
+		t.Run(c.what, func(t *testing.T) {
+			namespace, pod := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "shop"}}, &corev1.Pod{}
+			if err := yaml.UnmarshalStrict([]byte(c.namespace), &namespace.Labels); err != nil {
+				t.Fatal(err)
+			}
+			if err := yaml.UnmarshalStrict([]byte(c.pod), pod); err != nil {
+				t.Fatal(err)
+			}
+			var got []string
+			for _, v := range entriesFor(t.Context(), objects, pod, namespace) {
+				is := map[bool]string{true: "yes", false: "no"}[v.asked]
+				if v.broken {
+					is = "broken"
+				}
+				why, _, _ := strings.Cut(v.why, ": ")
+				got = append(got, string(v.injector)+" "+strings.Split(v.entry, ".sidecar-injector")[0]+" "+is+": "+why)
+			}
+			want := append(c.want, "Outrigger late no: no rule of it is about the creation of pods")
+			if diff := cmp.Diff(want, got); diff != "" {
+				t.Error(diff)
+			}
+		})
+	}
+}

@@ -1,0 +1,326 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"outrigger.dev/outrigger/api"
+	"outrigger.dev/outrigger/inject"
+	"outrigger.dev/outrigger/internal/manifest"
+	"outrigger.dev/outrigger/routing"
+)
+
+// explainFile explains every pod and pod template of a file.
+func explainFile(command *cobra.Command, from *clusterFlags, input string) error {
+	stream, err := readInput(input, command.InOrStdin())
+	if err != nil {
+		return err
+	}
+	l, err := from.connect(command.Context(), command.ErrOrStderr())
+	if err != nil {
+		return err
+	}
+	found := 0
+	for _, object := range stream.Objects() {
+		namespace := object.Namespace
+		if namespace == "" {
+			namespace = l.namespace
+		}
+		template, err := templatePod(object, namespace)
+		if err != nil {
+			return err
+		}
+		if template == nil {
+			continue
+		}
+		if found++; found > 1 {
+			command.Println()
+		}
+		if err := l.explainTemplate(command, from, *template, nil); err != nil {
+			return fmt.Errorf("%s: %w", object, err)
+		}
+	}
+	if found == 0 {
+		return fmt.Errorf("%s holds no pod and nothing with a pod template", input)
+	}
+	return nil
+}
+
+// kinds are the built-in ones by the names that kubectl knows them by.
+var kinds = func() map[string]schema.GroupVersionKind {
+	out := map[string]schema.GroupVersionKind{}
+	for names, gk := range map[string]schema.GroupKind{
+		"pod pods po": {Kind: "Pod"},
+		"replicationcontroller replicationcontrollers rc": {Kind: "ReplicationController"},
+		"deployment deployments deploy":                   {Group: "apps", Kind: "Deployment"},
+		"statefulset statefulsets sts":                    {Group: "apps", Kind: "StatefulSet"},
+		"daemonset daemonsets ds":                         {Group: "apps", Kind: "DaemonSet"},
+		"replicaset replicasets rs":                       {Group: "apps", Kind: "ReplicaSet"},
+		"job jobs":                                        {Group: "batch", Kind: "Job"},
+		"cronjob cronjobs cj":                             {Group: "batch", Kind: "CronJob"},
+	} {
+		for _, name := range strings.Fields(names) {
+			out[name] = gk.WithVersion("v1")
+		}
+	}
+	return out
+}()
+
+// explainObject explains a live pod, or the pods of a live workload.
+func explainObject(command *cobra.Command, from *clusterFlags, kind, name string) error {
+	ctx := command.Context()
+	l, err := from.connect(ctx, command.ErrOrStderr())
+	if err != nil {
+		return err
+	}
+	gvk, known := kinds[strings.ToLower(kind)]
+	if !known {
+		resource, group, _ := strings.Cut(kind, ".")
+		if gvk, err = l.client.RESTMapper().KindFor(schema.GroupVersionResource{Group: group, Resource: strings.ToLower(resource)}); err != nil {
+			return fmt.Errorf("the cluster has no kind %q; write RESOURCE.GROUP/NAME for one that is not built in, as in rollouts.argoproj.io/web", kind)
+		}
+	}
+	live := &unstructured.Unstructured{}
+	live.SetGroupVersionKind(gvk)
+	if err := l.client.Get(ctx, client.ObjectKey{Namespace: l.namespace, Name: name}, live); err != nil {
+		return fmt.Errorf("read %s %s/%s: %w", gvk.Kind, l.namespace, name, err)
+	}
+	live.SetManagedFields(nil)
+	text, err := live.MarshalJSON()
+	if err != nil {
+		return err
+	}
+	stream, err := manifest.Read(strings.NewReader(string(text)))
+	if err != nil {
+		return err
+	}
+	template, err := templatePod(stream.Objects()[0], l.namespace)
+	if err != nil {
+		return err
+	}
+	if template == nil {
+		return fmt.Errorf("%s %s/%s holds no pod template", gvk.Kind, l.namespace, name)
+	}
+	pods, err := l.podsOf(ctx, live, template)
+	if err != nil {
+		return err
+	}
+	return l.explainTemplate(command, from, *template, pods)
+}
+
+// podsOf are the pods that run for an object: itself, or those that its selector selects. None if it has no selector.
+func (l *live) podsOf(ctx context.Context, object *unstructured.Unstructured, template *podIn) ([]corev1.Pod, error) {
+	if template.isPod {
+		return []corev1.Pod{*template.pod}, nil
+	}
+	raw, has, err := unstructured.NestedMap(object.Object, "spec", "selector")
+	if err != nil || !has {
+		return nil, nil //nolint:nilerr // a selector of another form selects nothing that is known here
+	}
+	text, err := json.Marshal(raw)
+	if err != nil {
+		return nil, err
+	}
+	wanted := &metav1.LabelSelector{}
+	if err := json.Unmarshal(text, wanted); err != nil || len(wanted.MatchLabels)+len(wanted.MatchExpressions) == 0 {
+		return nil, nil //nolint:nilerr // that of a ReplicationController is a plain map
+	}
+	selector, err := metav1.LabelSelectorAsSelector(wanted)
+	if err != nil {
+		return nil, err
+	}
+	var list corev1.PodList
+	if err := l.client.List(ctx, &list, client.InNamespace(l.namespace), client.MatchingLabelsSelector{Selector: selector}); err != nil {
+		return nil, fmt.Errorf("list the pods: %w", err)
+	}
+	return list.Items, nil
+}
+
+// injectionStory is all that decides about the sidecar of one pod.
+type injectionStory struct {
+	object    *manifest.Object
+	pod       *corev1.Pod // as it is created
+	namespace *corev1.Namespace
+	pods      []corev1.Pod // that run now
+	entries   []entryVerdict
+	endpoints map[string]int // of our Services, "namespace/name", how many are ready
+	report    inject.Report  // what Outrigger decides, asked or not
+	unknown   string         // why it is not known what Outrigger decides
+	owner     routing.WorkloadRef
+	owned     bool
+	notes     []string
+}
+
+// explainTemplate tells the story of a pod template, with the pods that run for it.
+func (l *live) explainTemplate(command *cobra.Command, from *clusterFlags, template podIn, pods []corev1.Pod) error {
+	ctx := command.Context()
+	s := injectionStory{object: template.object, pods: pods}
+	raw, pod, err := asCreated(template)
+	if err != nil {
+		return err
+	}
+	s.pod = pod
+	if s.namespace, err = l.namespaceOf(ctx, pod.Namespace, &s); err != nil {
+		return err
+	}
+	var objects admissionregistrationv1.MutatingWebhookConfigurationList
+	if err := l.client.List(ctx, &objects); err != nil {
+		return fmt.Errorf("read the webhook objects of the cluster, without which nothing is known of who is asked: %w", err)
+	}
+	s.entries = entriesFor(ctx, objects.Items, pod, s.namespace)
+	s.endpoints = l.readyEndpoints(ctx, &s)
+	s.owner, s.owned = routing.WorkloadOf(pod)
+	if template.isPod && metav1.GetControllerOfNoCopy(pod) == nil {
+		s.owner, s.owned = routing.WorkloadRef{Kind: "Pod", Name: pod.Name}, true
+	}
+	config, err := l.installation(ctx, s.entries)
+	if err != nil {
+		return err
+	}
+	source := istioFlags{
+		kubeconfig: from.kubeconfig, context: from.context, istioNamespace: config.Istio.Namespace, revision: config.Istio.Revision,
+		nativeSidecars: config.Istio.NativeSidecars, platform: config.Istio.Platform, compliancePolicy: config.Istio.CompliancePolicy, release: config.Istio.Version,
+	}
+	istio, err := source.load(ctx)
+	if err != nil {
+		s.unknown = err.Error()
+		return printExplanation(s.paragraphs(), command.OutOrStdout())
+	}
+	answer, err := inject.Review(inject.Received{JSON: raw, NamespaceName: s.namespace.Name, Namespace: s.namespace, Path: s.path()}, istio.config)
+	if err != nil {
+		return err
+	}
+	s.report = answer.Report
+	return printExplanation(s.paragraphs(), command.OutOrStdout())
+}
+
+// asCreated returns the pod as it was sent, or would be: a live one without the sidecar that it was given.
+func asCreated(template podIn) ([]byte, *corev1.Pod, error) {
+	before, injected, _, err := inject.Removed(template.pod)
+	if err != nil {
+		return nil, nil, err
+	}
+	if !injected {
+		return template.raw, template.pod, nil
+	}
+	raw, err := json.Marshal(before)
+	return raw, before, err
+}
+
+// namespaceOf reads the Namespace; one that is not there or may not be read has only its name.
+func (l *live) namespaceOf(ctx context.Context, name string, s *injectionStory) (*corev1.Namespace, error) {
+	namespace := &corev1.Namespace{}
+	err := l.client.Get(ctx, client.ObjectKey{Name: name}, namespace)
+	if err == nil {
+		return namespace, nil
+	}
+	if !isUnreadable(err) {
+		return nil, fmt.Errorf("read Namespace %s: %w", name, err)
+	}
+	s.notes = append(s.notes, fmt.Sprintf("Namespace %s is not there, or may not be read; it is taken for one without labels.", name))
+	return &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name, Labels: map[string]string{"kubernetes.io/metadata.name": name}}}, nil
+}
+
+// readyEndpoints counts who answers behind the Services of our entries that are asked.
+func (l *live) readyEndpoints(ctx context.Context, s *injectionStory) map[string]int {
+	out := map[string]int{}
+	for _, entry := range s.entries {
+		service := entry.webhook.ClientConfig.Service
+		if !entry.asked || service == nil {
+			continue
+		}
+		name := service.Namespace + "/" + service.Name
+		if _, done := out[name]; done {
+			continue
+		}
+		var list discoveryv1.EndpointSliceList
+		if err := l.client.List(ctx, &list, client.InNamespace(service.Namespace), client.MatchingLabels{discoveryv1.LabelServiceName: service.Name}); err != nil {
+			s.notes = append(s.notes, fmt.Sprintf("Who answers behind Service %s may not be read: %v.", name, err))
+			continue
+		}
+		out[name] = 0
+		for _, slice := range list.Items {
+			for _, endpoint := range slice.Endpoints {
+				if endpoint.Conditions.Ready == nil || *endpoint.Conditions.Ready {
+					out[name]++
+				}
+			}
+		}
+	}
+	return out
+}
+
+// installation returns the settings of the Outrigger whose entry is asked, else of the one without a revision.
+func (l *live) installation(ctx context.Context, entries []entryVerdict) (api.Config, error) {
+	revision := ""
+	for _, entry := range entries {
+		if entry.injector == ours && entry.asked {
+			revision = strings.TrimPrefix(strings.TrimPrefix(entry.object, webhookName), "-")
+		}
+	}
+	configs, err := installations(ctx, l.client, l.installed)
+	if err != nil {
+		return api.Config{}, err
+	}
+	for _, config := range configs {
+		if config.Istio.Revision == revision {
+			return config, nil
+		}
+	}
+	return l.config, nil
+}
+
+// webhookName is the name of the chart's webhook object, without a revision.
+const webhookName = "outrigger-sidecar-injector"
+
+// path is that of the URL of our entry which is asked.
+func (s *injectionStory) path() string {
+	for _, entry := range s.entries {
+		if entry.injector == ours && entry.asked && entry.webhook.ClientConfig.Service != nil && entry.webhook.ClientConfig.Service.Path != nil {
+			return *entry.webhook.ClientConfig.Service.Path
+		}
+	}
+	return injectPath
+}
+
+// asked returns the first entry of an injector that is asked; nil if none is.
+func (s *injectionStory) asked(whose injectorName) *entryVerdict {
+	at := slices.IndexFunc(s.entries, func(v entryVerdict) bool { return v.injector == whose && v.asked })
+	if at < 0 {
+		return nil
+	}
+	return &s.entries[at]
+}
+
+// whatToExplain completes KIND/NAME.
+func whatToExplain(ctx context.Context, l *live, args []string) ([]string, error) {
+	out, err := servicesToExplain(ctx, l, args)
+	if err != nil {
+		return nil, err
+	}
+	for _, k := range []string{"deployment", "pod"} {
+		list := &metav1.PartialObjectMetadataList{}
+		gvk := kinds[k]
+		gvk.Kind += "List"
+		list.SetGroupVersionKind(gvk)
+		if err := l.client.List(ctx, list, client.InNamespace(l.namespace)); err != nil {
+			return nil, err
+		}
+		for _, item := range list.Items {
+			out = append(out, k+"/"+item.Name)
+		}
+	}
+	return out, nil
+}

@@ -1,0 +1,245 @@
+package main
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
+
+	"outrigger.dev/outrigger/api"
+	"outrigger.dev/outrigger/inject"
+)
+
+// paragraphs tell what becomes of the pod: the outcome, the words that were said, who is asked, what is decided, and what
+// to change.
+func (s *injectionStory) paragraphs() []paragraph {
+	out := []paragraph{
+		{s.heading(), append([][]string{{"Sidecar", s.outcome()}}, s.podRows()...)},
+		{"What was said", s.wordRows()},
+		{"Who is asked", s.entryRows()},
+		{"What Outrigger decides", s.decisionRows()},
+		{"What to change", rowsOf(s.advice())},
+		{"Not known", rowsOf(s.notes)},
+	}
+	return slices.DeleteFunc(out, func(p paragraph) bool { return len(p.rows) == 0 })
+}
+
+func (s *injectionStory) heading() string {
+	return s.object.Kind + " " + s.namespace.Name + "/" + s.object.Name
+}
+
+// outcome is the answer in one line.
+func (s *injectionStory) outcome() string {
+	switch {
+	case s.broken() != nil:
+		return "a new pod is refused before any injector is asked"
+	case s.asked(istios) != nil:
+		return "a new pod gets it from istiod's own injector, which is asked first"
+	case s.asked(ours) == nil:
+		return "a new pod gets none: no injector is asked about it"
+	case s.silent() && s.asked(ours).failurePolicy() == admissionregistrationv1.Fail:
+		return "a new pod is refused: Outrigger does not answer"
+	case s.silent():
+		return "a new pod gets none: Outrigger does not answer"
+	case s.unknown != "":
+		return "not known, since Istio's configuration is not"
+	}
+	switch s.report.Result {
+	case inject.Injected:
+		return "a new pod gets it"
+	case inject.Denied:
+		return "a new pod is refused"
+	}
+	return "a new pod gets none"
+}
+
+// broken is an entry whose conditions fail so that the API server refuses the pod; nil if there is none.
+func (s *injectionStory) broken() *entryVerdict {
+	at := slices.IndexFunc(s.entries, func(v entryVerdict) bool { return v.broken })
+	if at < 0 {
+		return nil
+	}
+	return &s.entries[at]
+}
+
+// silent says that nobody is ready behind the entry of ours that is asked, or that the API server cannot trust who is.
+func (s *injectionStory) silent() bool {
+	entry := s.asked(ours)
+	if entry == nil {
+		return false
+	}
+	if len(entry.webhook.ClientConfig.CABundle) == 0 {
+		return true
+	}
+	service := entry.webhook.ClientConfig.Service
+	if service == nil {
+		return false
+	}
+	ready, known := s.endpoints[service.Namespace+"/"+service.Name]
+	return known && ready == 0
+}
+
+// podRows say how many pods run with and without a sidecar.
+func (s *injectionStory) podRows() [][]string {
+	if len(s.pods) == 0 {
+		return nil
+	}
+	with := 0
+	for i := range s.pods {
+		if s.pods[i].Annotations[api.AnnotationStatus] != "" {
+			with++
+		}
+	}
+	if s.object.Kind == "Pod" {
+		return [][]string{{"This pod", map[bool]string{true: "has one", false: "has none"}[with > 0]}}
+	}
+	return [][]string{{"Pods now", fmt.Sprintf("%d of %d have one", with, len(s.pods))}}
+}
+
+// wordRows are the labels and annotations by which one asks for injection or refuses it.
+func (s *injectionStory) wordRows() [][]string {
+	var out [][]string
+	add := func(where string, marks map[string]string, keys ...string) {
+		for _, key := range keys {
+			if value, written := marks[key]; written {
+				out = append(out, []string{where, key + "=" + value})
+			}
+		}
+	}
+	add("Namespace, label", s.namespace.Labels, api.LabelInjection, api.LabelRevision)
+	add("pod, label", s.pod.Labels, api.KeySidecarInject, api.LabelRevision)
+	add("pod, annotation", s.pod.Annotations, api.KeySidecarInject, "inject.istio.io/templates")
+	if len(out) == 0 {
+		out = append(out, []string{"nothing asks for a sidecar: no label " + api.LabelInjection + " or " + api.LabelRevision + " on the Namespace, none on the pod"})
+	}
+	return out
+}
+
+func (s *injectionStory) entryRows() [][]string {
+	out := [][]string{}
+	for _, v := range s.entries {
+		is := "not asked"
+		if v.asked {
+			is = "asked"
+		}
+		out = append(out, []string{string(v.injector), v.object, v.entry[:strings.Index(v.entry+".sidecar-injector", ".sidecar-injector")], is, v.why})
+	}
+	if len(out) == 0 {
+		out = append(out, []string{"nobody: the cluster has no webhook object of Outrigger or istiod"})
+	}
+	return out
+}
+
+func (s *injectionStory) decisionRows() [][]string {
+	if s.unknown != "" {
+		return [][]string{{"not known", s.unknown}}
+	}
+	verdict := string(s.report.Result)
+	if s.asked(ours) == nil {
+		verdict += ", if it were asked"
+	}
+	out := [][]string{{verdict, string(s.report.Reason)}}
+	if s.report.Message != "" && s.report.Result != inject.Denied {
+		out = append(out, []string{"because", s.report.Message})
+	}
+	if len(s.report.Templates) > 0 {
+		out = append(out, []string{"templates", strings.Join(s.report.Templates, ",")})
+	}
+	for _, problem := range s.problems() {
+		out = append(out, []string{string(problem.Reason), problem.String()})
+	}
+	return out
+}
+
+// problems are those of the pod and of the labels of its Namespace.
+func (s *injectionStory) problems() []api.InjectProblem {
+	return append(slices.Clone(s.report.Problems), inject.WarnNamespace(s.namespace)...)
+}
+
+// advice says what to change, the first obstacle first.
+func (s *injectionStory) advice() []string {
+	var out []string
+	say := func(format string, args ...any) { out = append(out, fmt.Sprintf(format, args...)) }
+	if v := s.broken(); v != nil {
+		say("Mend the matchConditions of %s in MutatingWebhookConfiguration %s.", v.entry, v.object)
+	}
+	for _, problem := range inject.WarnNamespace(s.namespace) {
+		say("%s", problem.Advice)
+	}
+	switch {
+	case s.report.Result == inject.Denied || s.report.Result == inject.Skipped && s.report.Reason != api.InjectAlready:
+		say("%s", s.report.Reason.Advice())
+	case s.asked(ours) == nil && s.asked(istios) == nil:
+		out = append(out, s.ask()...)
+	case s.asked(istios) != nil && s.asked(ours) != nil:
+		say("Nothing has to be; for Outrigger to inject alone, install Istio with global.operatorManageWebhooks=true.")
+	}
+	if s.asked(ours) != nil && s.silent() {
+		say("%s", s.awaken())
+	}
+	if s.stale() {
+		say("Pods that run keep what they were created with. For new ones: %s", restartCommand(s.owner, s.namespace.Name))
+	}
+	if len(out) == 0 {
+		say("Nothing.")
+	}
+	return out
+}
+
+// ask says how an injector comes to be asked about the pod.
+func (s *injectionStory) ask() []string {
+	at := slices.IndexFunc(s.entries, func(v entryVerdict) bool { return v.injector == ours })
+	if at < 0 {
+		return []string{"Install Outrigger: helm install outrigger charts/outrigger -n outrigger-system --create-namespace"}
+	}
+	if slices.ContainsFunc(s.entries, func(v entryVerdict) bool {
+		return v.injector == ours && strings.HasPrefix(v.why, "its matchCondition ")
+	}) {
+		return []string{"The conditions are those of webhook.matchConditions in the chart's values; what the pod has of what they exclude must go."}
+	}
+	name := s.namespace.Name
+	switch word, labelled := s.namespace.Labels[api.LabelInjection]; {
+	case labelled && word != "enabled":
+		return []string{fmt.Sprintf("kubectl label namespace %s %s=enabled --overwrite", name, api.LabelInjection)}
+	case labelled:
+		return []string{fmt.Sprintf("Namespace %s asks for it, and no entry is for it: see why above; webhook.namespaceSelector, webhook.objectSelector and webhook.excludedNamespaces of the chart add to them.", name)}
+	case s.namespace.Labels[api.LabelRevision] != "":
+		return []string{fmt.Sprintf("No injector is installed for revision %s: install one with --set revision=%s, or kubectl label namespace %s %s=enabled %s-",
+			s.namespace.Labels[api.LabelRevision], s.namespace.Labels[api.LabelRevision], name, api.LabelInjection, api.LabelRevision)}
+	}
+	return []string{fmt.Sprintf("kubectl label namespace %s %s=enabled", name, api.LabelInjection)}
+}
+
+// awaken says what to look at where Outrigger does not answer.
+func (s *injectionStory) awaken() string {
+	entry := s.asked(ours)
+	if len(entry.webhook.ClientConfig.CABundle) == 0 {
+		return fmt.Sprintf("MutatingWebhookConfiguration %s has no caBundle yet: Outrigger writes it when it runs. kubectl get pods -A -l app.kubernetes.io/name=outrigger", entry.object)
+	}
+	service := entry.webhook.ClientConfig.Service
+	return fmt.Sprintf("No pod is ready behind Service %s/%s: kubectl get pods -n %s -l app.kubernetes.io/name=outrigger", service.Namespace, service.Name, service.Namespace)
+}
+
+// stale says that some pod that runs is not what a new one would be.
+func (s *injectionStory) stale() bool {
+	if !s.owned || len(s.pods) == 0 {
+		return false
+	}
+	gets := s.asked(istios) != nil || s.asked(ours) != nil && s.report.Result == inject.Injected
+	for i := range s.pods {
+		pod := &s.pods[i]
+		if has := pod.Annotations[api.AnnotationStatus] != ""; has != gets && pod.DeletionTimestamp == nil {
+			return true
+		}
+	}
+	return false
+}
+
+func rowsOf(lines []string) [][]string {
+	var out [][]string
+	for _, line := range lines {
+		out = append(out, []string{line})
+	}
+	return out
+}
