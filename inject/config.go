@@ -35,6 +35,7 @@ type Config struct {
 	release  release
 	settings Settings
 	facts    Facts
+	usual    *usual // what most pods have in common, worked out beforehand
 	cache    *cache // of this configuration with these facts; nil keeps nothing
 }
 
@@ -62,6 +63,7 @@ type injectorConfig struct {
 func (c *Config) With(facts Facts) *Config {
 	changed := *c
 	changed.facts = facts
+	changed.usual = changed.usualPods()
 	changed.cache = newCache(cacheLimit)
 	return &changed
 }
@@ -69,7 +71,7 @@ func (c *Config) With(facts Facts) *Config {
 // Uncached returns the same configuration that keeps nothing of what it works out, to compare with.
 func (c *Config) Uncached() *Config {
 	changed := *c
-	changed.cache = nil
+	changed.cache, changed.usual = nil, nil
 	return &changed
 }
 
@@ -110,6 +112,7 @@ func Parse(source Source) (*Config, []api.InjectProblem, error) {
 	if err != nil {
 		return nil, nil, err
 	}
+	c.usual = c.usualPods()
 	c.cache = newCache(cacheLimit)
 	return c, warnings, nil
 }

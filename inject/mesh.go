@@ -213,7 +213,7 @@ type effective struct {
 func (c *Config) proxyConfigOf(pod *corev1.Pod) (*effective, error) {
 	root := c.mesh.RootNamespace
 	resources := []*networkingv1beta1.ProxyConfig{
-		c.resource(func(r *networkingv1beta1.ProxyConfig) bool { return r.Namespace == root && !selects(r) }),
+		c.rootResource(),
 		c.resource(func(r *networkingv1beta1.ProxyConfig) bool {
 			return r.Namespace == pod.Namespace && pod.Namespace != root && !selects(r)
 		}),
@@ -222,6 +222,9 @@ func (c *Config) proxyConfigOf(pod *corev1.Pod) (*effective, error) {
 		}),
 	}
 	text, written := pod.Annotations[annotationProxyConfig]
+	if c.usual != nil && !written && resources[1] == nil && resources[2] == nil {
+		return c.usual.effective, nil
+	}
 	key := fmt.Appendf(nil, "%c%t %q %p %p %p", proxyConfigLevel, written, text, resources[0], resources[1], resources[2])
 	if found, has := c.cache.get(key); has {
 		return found.(*effective), nil
@@ -256,6 +259,12 @@ func (c *Config) layLevels(annotation string, written bool, resources []*network
 		}
 	})
 	return &effective{config: config, unusual: unusual, hold: hold}, nil
+}
+
+// rootResource returns the ProxyConfig resource of the whole mesh; nil if there is none.
+func (c *Config) rootResource() *networkingv1beta1.ProxyConfig {
+	root := c.mesh.RootNamespace
+	return c.resource(func(r *networkingv1beta1.ProxyConfig) bool { return r.Namespace == root && !selects(r) })
 }
 
 func selects(r *networkingv1beta1.ProxyConfig) bool {

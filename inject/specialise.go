@@ -3,7 +3,10 @@ package inject
 import (
 	"bytes"
 	"fmt"
+	"maps"
+	"slices"
 	"strconv"
+	"strings"
 	"text/template"
 	"text/template/parse"
 )
@@ -14,16 +17,30 @@ import (
 
 // specialiser replaces the constant parts of a template by what they come to.
 type specialiser struct {
-	functions template.FuncMap
-	data      *data // of which only constantFields are set
-	budget    int   // of evaluations, so that no configuration takes long to parse
+	data   *data           // of which only the constant fields are set
+	fields map[string]bool // the constant fields
+	// withoutAnnotations: the pods have none of the annotations that the template asks for by their names. Those are noted
+	// in asked.
+	withoutAnnotations bool
+	asked              map[string]bool
+
+	declared  []parse.Node    // actions that declare constant variables, in their order
+	variables map[string]bool // constant variables
+	once      map[string]bool // variables that are declared at one place and never assigned to again
+
+	runner   *template.Template
+	captured any
+	budget   int // of evaluations, so that no configuration takes long to parse
 }
 
 // constantFields are the fields of a template's data that are the same for every pod.
 var constantFields = map[string]bool{"Values": true, "MeshConfig": true, "Revision": true, "CompliancePolicy": true, "InboundTrafficPolicyMode": true}
 
 // scope says what . and $ stand for.
-type scope struct{ dotIsRoot, dollarIsRoot bool }
+type scope struct {
+	dotIsRoot, dollarIsRoot bool
+	dotIsConstant           bool // inside of a range or with over something constant
+}
 
 // specialised returns a template that prints the same for every pod of this configuration, or the template itself where
 // it cannot be told what is constant.
@@ -31,20 +48,10 @@ func (c *Config) specialised(t *parsedTemplate, functions template.FuncMap) (*pa
 	if t.sideEffects {
 		return t, nil
 	}
-	copied, err := t.Clone()
+	s := newSpecialiser(functions, c.constantData(), constantFields)
+	copied, err := s.template(t.Template)
 	if err != nil {
 		return nil, fmt.Errorf("template %q: %w", t.Name(), err)
-	}
-	s := &specialiser{functions: functions, data: c.constantData(), budget: 10000}
-	for _, part := range copied.Templates() {
-		if part.Tree == nil || part.Root == nil {
-			continue
-		}
-		root := scope{true, true}
-		if part.Name() != t.Name() && !calledWithRoot(copied, part.Name()) {
-			root = scope{}
-		}
-		part.Root.Nodes = s.list(part.Root.Nodes, root)
 	}
 	return &parsedTemplate{Template: copied, sideEffects: t.sideEffects, volatile: t.volatile, perReplica: t.perReplica}, nil
 }
@@ -55,6 +62,61 @@ func (c *Config) constantData() *data {
 		Values: c.values.tree, MeshConfig: c.mesh, Revision: c.settings.Revision,
 		CompliancePolicy: c.compliancePolicy(), InboundTrafficPolicyMode: c.inboundTrafficPolicyMode(),
 	}
+}
+
+func newSpecialiser(functions template.FuncMap, d *data, fields map[string]bool) *specialiser {
+	s := &specialiser{data: d, fields: fields, asked: map[string]bool{}, variables: map[string]bool{}, budget: 10000}
+	s.runner = template.New("constants").Funcs(functions).Funcs(template.FuncMap{"outriggerCapture": func(value any) string { s.captured = value; return "" }})
+	return s
+}
+
+// template returns a copy of a template with its constant parts replaced.
+func (s *specialiser) template(t *template.Template) (*template.Template, error) {
+	copied, err := t.Clone()
+	if err != nil {
+		return nil, err
+	}
+	var parts []*template.Template
+	for _, part := range copied.Templates() {
+		if part.Tree != nil && part.Root != nil {
+			part.Tree = part.Tree.Copy() // Clone shares the nodes
+			parts = append(parts, part)
+		}
+	}
+	slices.SortFunc(parts, func(a, b *template.Template) int { return strings.Compare(a.Name(), b.Name()) })
+	s.once = declaredOnce(parts)
+	for _, part := range parts {
+		root := scope{dotIsRoot: true, dollarIsRoot: true}
+		if part.Name() != t.Name() && !calledWithRoot(copied, part.Name()) {
+			root = scope{}
+		}
+		part.Root.Nodes = s.list(part.Root.Nodes, root)
+	}
+	for _, part := range parts {
+		s.prune(part.Root)
+	}
+	return copied, nil
+}
+
+// declaredOnce returns the names of the variables that have one value from where they are declared to where they end.
+func declaredOnce(parts []*template.Template) map[string]bool {
+	times := map[string]int{}
+	for _, part := range parts {
+		visit(part.Root, func(node parse.Node) {
+			pipe, is := node.(*parse.PipeNode)
+			if !is {
+				return
+			}
+			for _, variable := range pipe.Decl {
+				times[variable.Ident[0]]++
+			}
+		})
+	}
+	once := map[string]bool{}
+	for name, n := range times {
+		once[name] = n == 1
+	}
+	return once
 }
 
 // calledWithRoot says whether a defined template is only called by the main one, outside of range and with, with all of
@@ -131,19 +193,132 @@ func (s *specialiser) node(node parse.Node, at scope) parse.Node {
 		if text, ok := s.printed(node, node.Pipe, at); ok {
 			return &parse.TextNode{NodeType: parse.NodeText, Pos: node.Pos, Text: text}
 		}
+		s.declare(node, at)
 		s.arguments(node.Pipe, at)
 	case *parse.IfNode:
 		return s.condition(node, at)
 	case *parse.RangeNode:
+		if text, ok := s.printedWhole(node, at); ok {
+			return &parse.TextNode{NodeType: parse.NodeText, Pos: node.Pos, Text: text}
+		}
 		s.arguments(node.Pipe, at)
 		inside := scope{dollarIsRoot: at.dollarIsRoot}
 		s.branches(&node.BranchNode, inside, at)
 	case *parse.WithNode:
+		if text, ok := s.printedWhole(node, at); ok {
+			return &parse.TextNode{NodeType: parse.NodeText, Pos: node.Pos, Text: text}
+		}
 		s.arguments(node.Pipe, at)
 		inside := scope{dollarIsRoot: at.dollarIsRoot}
 		s.branches(&node.BranchNode, inside, at)
 	}
 	return node
+}
+
+// declare notes a variable that is declared once and constant.
+func (s *specialiser) declare(node *parse.ActionNode, at scope) {
+	if len(node.Pipe.Decl) != 1 || node.Pipe.IsAssign || !s.once[node.Pipe.Decl[0].Ident[0]] || !s.constantCommands(node.Pipe, at) {
+		return
+	}
+	if _, ok := s.run(node); ok {
+		s.declared = append(s.declared, node.Copy())
+		s.variables[node.Pipe.Decl[0].Ident[0]] = true
+	}
+}
+
+// prune takes away the declarations of constant variables that nothing reads any more.
+func (s *specialiser) prune(root *parse.ListNode) {
+	for {
+		read := map[string]bool{}
+		visit(root, func(node parse.Node) {
+			if variable, is := node.(*parse.VariableNode); is {
+				read[variable.Ident[0]] = true
+			}
+		})
+		gone := false
+		var within func(list *parse.ListNode)
+		within = func(list *parse.ListNode) {
+			if list == nil {
+				return
+			}
+			list.Nodes = slices.DeleteFunc(list.Nodes, func(node parse.Node) bool {
+				action, is := node.(*parse.ActionNode)
+				unread := is && len(action.Pipe.Decl) == 1 && s.variables[action.Pipe.Decl[0].Ident[0]] && !read[action.Pipe.Decl[0].Ident[0]]
+				gone = gone || unread
+				return unread
+			})
+			for _, node := range list.Nodes {
+				if branch := branchOf(node); branch != nil {
+					within(branch.List)
+					within(branch.ElseList)
+				}
+			}
+		}
+		within(root)
+		if !gone {
+			return
+		}
+	}
+}
+
+// branchOf returns what an if, range or with has in common; nil for other nodes.
+func branchOf(node parse.Node) *parse.BranchNode {
+	switch node := node.(type) {
+	case *parse.IfNode:
+		return &node.BranchNode
+	case *parse.RangeNode:
+		return &node.BranchNode
+	case *parse.WithNode:
+		return &node.BranchNode
+	}
+	return nil
+}
+
+// printedWhole returns what a range or with prints if all in it is constant.
+func (s *specialiser) printedWhole(node parse.Node, at scope) ([]byte, bool) {
+	outside := maps.Clone(s.variables)
+	whole := s.whole(node, at)
+	s.variables = outside
+	if !whole {
+		return nil, false
+	}
+	return s.run(node)
+}
+
+// whole says whether a node prints the same for every pod, whatever it declares on its way.
+func (s *specialiser) whole(node parse.Node, at scope) bool {
+	switch node := node.(type) {
+	case *parse.TextNode, *parse.CommentNode:
+		return true
+	case *parse.ActionNode:
+		return !node.Pipe.IsAssign && s.wholePipe(node.Pipe, at)
+	case *parse.IfNode:
+		return s.wholePipe(node.Pipe, at) && s.wholeList(node.List, at) && s.wholeList(node.ElseList, at)
+	case *parse.RangeNode:
+		return s.wholePipe(node.Pipe, at) && s.wholeList(node.List, scope{dollarIsRoot: at.dollarIsRoot, dotIsConstant: true}) && s.wholeList(node.ElseList, at)
+	case *parse.WithNode:
+		return s.wholePipe(node.Pipe, at) && s.wholeList(node.List, scope{dollarIsRoot: at.dollarIsRoot, dotIsConstant: true}) && s.wholeList(node.ElseList, at)
+	}
+	return false
+}
+
+func (s *specialiser) wholeList(list *parse.ListNode, at scope) bool {
+	return !slices.ContainsFunc(nodesOf(list), func(node parse.Node) bool { return !s.whole(node, at) })
+}
+
+// wholePipe says whether a pipeline is constant. What it declares is constant from here on; outside nobody reads a
+// variable of that name, since only those that are declared at one place count.
+func (s *specialiser) wholePipe(pipe *parse.PipeNode, at scope) bool {
+	if !s.constantCommands(pipe, at) {
+		return false
+	}
+	for _, variable := range pipe.Decl {
+		if !s.once[variable.Ident[0]] {
+			return false
+		}
+		s.variables[variable.Ident[0]] = true
+	}
+	return true
 }
 
 func (s *specialiser) branches(b *parse.BranchNode, list, elseList scope) {
@@ -213,10 +388,12 @@ func (s *specialiser) constant(node parse.Node, at scope) bool {
 	switch node := node.(type) {
 	case *parse.StringNode, *parse.NumberNode, *parse.BoolNode, *parse.NilNode:
 		return true
+	case *parse.DotNode:
+		return at.dotIsConstant
 	case *parse.FieldNode:
-		return at.dotIsRoot && constantFields[node.Ident[0]]
+		return at.dotIsConstant || at.dotIsRoot && s.fields[node.Ident[0]]
 	case *parse.VariableNode:
-		return at.dollarIsRoot && node.Ident[0] == "$" && len(node.Ident) > 1 && constantFields[node.Ident[1]]
+		return s.variables[node.Ident[0]] || at.dollarIsRoot && node.Ident[0] == "$" && len(node.Ident) > 1 && s.fields[node.Ident[1]]
 	case *parse.IdentifierNode:
 		return !isVolatile(node.Ident) && !changers[node.Ident]
 	case *parse.ChainNode:
@@ -228,11 +405,20 @@ func (s *specialiser) constant(node parse.Node, at scope) bool {
 }
 
 func (s *specialiser) constantPipe(pipe *parse.PipeNode, at scope) bool {
-	if pipe == nil || len(pipe.Decl) > 0 {
+	return pipe != nil && len(pipe.Decl) == 0 && s.constantCommands(pipe, at)
+}
+
+func (s *specialiser) constantCommands(pipe *parse.PipeNode, at scope) bool {
+	if pipe == nil {
 		return false
 	}
 	for _, command := range pipe.Cmds {
-		for _, argument := range command.Args {
+		arguments := command.Args
+		if key, rest, asks := s.asksAnnotation(command, at); asks {
+			s.asked[key] = true
+			arguments = rest
+		}
+		for _, argument := range arguments {
 			if !s.constant(argument, at) {
 				return false
 			}
@@ -241,12 +427,43 @@ func (s *specialiser) constantPipe(pipe *parse.PipeNode, at scope) bool {
 	return true
 }
 
+// asksAnnotation says whether a command asks for one annotation of the pod by its name, which the pods do not have, and
+// which of its arguments are still to be looked at.
+func (s *specialiser) asksAnnotation(command *parse.CommandNode, at scope) (key string, rest []parse.Node, asks bool) {
+	if !s.withoutAnnotations || len(command.Args) < 3 {
+		return "", nil, false
+	}
+	function, isFunction := command.Args[0].(*parse.IdentifierNode)
+	name, isText := command.Args[2].(*parse.StringNode)
+	if !isFunction || !isText {
+		return "", nil, false
+	}
+	switch {
+	case (function.Ident == "index" || function.Ident == "isset") && len(command.Args) == 3 && isField(command.Args[1], at, "ObjectMeta", "Annotations"):
+		return name.Text, nil, true
+	case function.Ident == "annotation" && isField(command.Args[1], at, "ObjectMeta"):
+		return name.Text, command.Args[3:], true
+	}
+	return "", nil, false
+}
+
+// isField says whether a node is a field of the data.
+func isField(node parse.Node, at scope, names ...string) bool {
+	switch node := node.(type) {
+	case *parse.FieldNode:
+		return at.dotIsRoot && slices.Equal(node.Ident, names)
+	case *parse.VariableNode:
+		return at.dollarIsRoot && node.Ident[0] == "$" && slices.Equal(node.Ident[1:], names)
+	}
+	return false
+}
+
 // printed returns what a constant action prints.
 func (s *specialiser) printed(node parse.Node, pipe *parse.PipeNode, at scope) ([]byte, bool) {
 	if !s.constantPipe(pipe, at) {
 		return nil, false
 	}
-	return s.run(node, nil)
+	return s.run(node)
 }
 
 func (s *specialiser) truth(pipe *parse.PipeNode, at scope) (holds, known bool) {
@@ -254,7 +471,7 @@ func (s *specialiser) truth(pipe *parse.PipeNode, at scope) (holds, known bool) 
 		return false, false
 	}
 	yes := &parse.ListNode{NodeType: parse.NodeList, Nodes: []parse.Node{&parse.TextNode{NodeType: parse.NodeText, Text: []byte("yes")}}}
-	text, known := s.run(&parse.IfNode{BranchNode: parse.BranchNode{NodeType: parse.NodeIf, Pipe: pipe, List: yes}}, nil)
+	text, known := s.run(&parse.IfNode{BranchNode: parse.BranchNode{NodeType: parse.NodeIf, Pipe: pipe, List: yes}})
 	return len(text) > 0, known
 }
 
@@ -263,27 +480,22 @@ func (s *specialiser) text(argument parse.Node, at scope) (text string, ok bool)
 	if !s.constant(argument, at) {
 		return "", false
 	}
-	capture := func(value any) string { text, ok = value.(string); return "" }
+	s.captured = nil
 	command := &parse.CommandNode{NodeType: parse.NodeCommand, Args: []parse.Node{parse.NewIdentifier("outriggerCapture"), argument}}
-	_, ran := s.run(&parse.ActionNode{NodeType: parse.NodeAction, Pipe: &parse.PipeNode{NodeType: parse.NodePipe, Cmds: []*parse.CommandNode{command}}}, capture)
+	_, ran := s.run(&parse.ActionNode{NodeType: parse.NodeAction, Pipe: &parse.PipeNode{NodeType: parse.NodePipe, Cmds: []*parse.CommandNode{command}}})
+	text, ok = s.captured.(string)
 	return text, ok && ran
 }
 
-// run executes one node on the constant data. It is not ok if it fails: then it is to fail where it stands, if it is
-// ever reached.
-func (s *specialiser) run(node parse.Node, capture func(any) string) (printed []byte, ok bool) {
+// run executes one node on the constant data, behind the declarations of the constant variables. It is not ok if it
+// fails: then it is to fail where it stands, if it is ever reached.
+func (s *specialiser) run(node parse.Node) (printed []byte, ok bool) {
 	if s.budget--; s.budget < 0 {
 		return nil, false
 	}
-	functions := s.functions
-	if capture != nil {
-		functions = template.FuncMap{"outriggerCapture": capture}
-		for name, function := range s.functions {
-			functions[name] = function
-		}
-	}
-	tree := &parse.Tree{Name: "constant", Root: &parse.ListNode{NodeType: parse.NodeList, Nodes: []parse.Node{node}}}
-	t, err := template.New("constant").Funcs(functions).AddParseTree("constant", tree)
+	nodes := append(slices.Clone(s.declared), node)
+	tree := &parse.Tree{Name: "constant", Root: &parse.ListNode{NodeType: parse.NodeList, Nodes: nodes}}
+	t, err := s.runner.AddParseTree("constant", tree)
 	if err != nil {
 		return nil, false
 	}

@@ -102,6 +102,7 @@ func visit(node parse.Node, see func(parse.Node)) {
 		}
 	case *parse.PipeNode:
 		if node != nil {
+			see(node)
 			for _, command := range node.Cmds {
 				visit(command, see)
 			}
