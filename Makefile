@@ -4,7 +4,7 @@ GO      ?= go
 CACHE   ?= $(or $(OUTRIGGER_CACHE),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/outrigger)
 LINTER  := $(CACHE)/golangci-lint-$(shell sed -n 's|.*golangci/golangci-lint/v2 \(v[^ ]*\).*|\1|p' hack/tools/lint/go.mod)
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
-MODULES := . hack test test/oracle/answers test/oracle/istio-20260423 test/oracle/istio-20260827 test/bench
+MODULES := . hack test test/oracle/answers test/oracle/istio-20260423 test/oracle/istio-20260827 test/oracle/validation test/bench
 
 # The race detector needs a C compiler. RACE=required makes its absence an error, RACE=off switches it off.
 RACE ?= auto
@@ -43,6 +43,7 @@ fuzz: ## fuzz the injector and the webhook, one target after the other
 	$(GO) test ./inject -run '^$$' -fuzz '^FuzzPatch$$' -fuzztime $(FUZZTIME) -fuzzminimizetime 5s
 	$(GO) test ./inject -run '^$$' -fuzz '^FuzzScanner$$' -fuzztime $(FUZZTIME) -fuzzminimizetime 5s
 	$(GO) test ./webhook -run '^$$' -fuzz '^FuzzReview$$' -fuzztime $(FUZZTIME) -fuzzminimizetime 5s
+	cd test && $(GO) test ./oracle -run '^$$' -fuzz '^FuzzPodStaysValid$$' -fuzztime $(FUZZTIME) -fuzzminimizetime 5s
 
 # How long each measurement takes, how often it is taken, and how many requests the memory is watched for.
 BENCHTIME ?= 0.5s

@@ -43,6 +43,9 @@ func faultsOf(pod *corev1.Pod) map[string]string {
 			containerFaults(c, note)
 		}
 	}
+	if len(pod.Spec.Containers) == 0 {
+		faults["spec.containers"] = "no container is left beside the proxy, which is a native sidecar"
+	}
 	volumeFaults(pod, faults)
 	return faults
 }
@@ -55,6 +58,11 @@ func containerFaults(c *corev1.Container, note func(below, fault string)) {
 	}{{"readinessProbe", c.ReadinessProbe}, {"livenessProbe", c.LivenessProbe}, {"startupProbe", c.StartupProbe}} {
 		if p.probe != nil && set(p.probe.HTTPGet, p.probe.TCPSocket, p.probe.GRPC, p.probe.Exec) > 1 {
 			note("."+p.name, "the probe has two handlers")
+		}
+	}
+	for i := range c.Env {
+		if e := &c.Env[i]; e.Value != "" && e.ValueFrom != nil {
+			note(".env["+e.Name+"]", "the variable has a value and a valueFrom")
 		}
 	}
 	duplicates(c.VolumeMounts, func(m *corev1.VolumeMount) string { return m.MountPath }, func(path string) {

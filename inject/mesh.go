@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -121,10 +122,75 @@ func decode[M proto.Message](text string, into M) (M, map[string]any, error) {
 	if err := json.Unmarshal(raw, &tree); err != nil {
 		return into, nil, fmt.Errorf("it must be a map of fields: %w", err)
 	}
-	if err := (protojson.UnmarshalOptions{DiscardUnknown: true}).Unmarshal(raw, into); err != nil {
+	lax := protojson.UnmarshalOptions{DiscardUnknown: true}
+	err = lax.Unmarshal(raw, into)
+	if err != nil && keepLastOfEachOneof(into.ProtoReflect().Descriptor(), tree) {
+		if raw, err = json.Marshal(tree); err == nil {
+			err = lax.Unmarshal(raw, into)
+		}
+	}
+	if err != nil {
 		return into, nil, err
 	}
 	return into, tree, nil
+}
+
+// keepLastOfEachOneof deletes from a tree what a oneof holds beside its last field in the order of declaration, which is
+// the one that counts for Istio, and says whether there was any. Values that were merged from two files hold such, for
+// example two tracers.
+func keepLastOfEachOneof(message protoreflect.MessageDescriptor, tree map[string]any) (deleted bool) {
+	last := map[protoreflect.Name]string{}
+	for i := range message.Fields().Len() {
+		field := message.Fields().Get(i)
+		key := field.JSONName()
+		if tree[key] == nil {
+			key = field.TextName()
+		}
+		value := tree[key]
+		if value == nil {
+			continue
+		}
+		if oneof := field.ContainingOneof(); oneof != nil && !oneof.IsSynthetic() {
+			if before, has := last[oneof.Name()]; has {
+				delete(tree, before)
+				deleted = true
+			}
+			last[oneof.Name()] = key
+		}
+		for _, below := range messagesIn(field, value) {
+			deleted = keepLastOfEachOneof(below.descriptor, below.tree) || deleted
+		}
+	}
+	return deleted
+}
+
+// messageTree is a message inside of another one.
+type messageTree struct {
+	descriptor protoreflect.MessageDescriptor
+	tree       map[string]any
+}
+
+// messagesIn returns the messages that the value of a field is or holds, in any order.
+func messagesIn(field protoreflect.FieldDescriptor, value any) []messageTree {
+	descriptor := field.Message()
+	var values []any
+	switch {
+	case field.IsMap():
+		descriptor = field.MapValue().Message()
+		object, _ := value.(map[string]any)
+		values = slices.Collect(maps.Values(object))
+	case field.IsList():
+		values, _ = value.([]any)
+	default:
+		values = []any{value}
+	}
+	var out []messageTree
+	for _, value := range values {
+		if tree, is := value.(map[string]any); is && descriptor != nil && descriptor.ParentFile().Package() != "google.protobuf" { // those have a JSON of their own
+			out = append(out, messageTree{descriptor, tree})
+		}
+	}
+	return out
 }
 
 // overwrite sets in base every field that was written, also to its zero value. A field written as null is as if unwritten.

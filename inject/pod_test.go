@@ -49,6 +49,9 @@ templates:
       containers:
       - name: istio-proxy
         env: [{name: EXTRA, value: "yes"}]
+  named: |
+    spec:
+      containers: [{name: app, env: [{name: NAME, valueFrom: {fieldRef: {fieldPath: metadata.name}}}]}]
   twice: |
     spec:
       volumes: [{name: data, emptyDir: {}}]
@@ -206,7 +209,7 @@ func TestDenials(t *testing.T) {
 		{"annotation that is not valid", "metadata: {annotations: {sidecar.istio.io/proxyCPU: lots}}", api.InjectInvalidAnnotation, "metadata.annotations[sidecar.istio.io/proxyCPU]", "quantities must match"},
 		{"mode that is not one", "metadata: {annotations: {sidecar.istio.io/interceptionMode: none}}", api.InjectInvalidAnnotation, "metadata.annotations[sidecar.istio.io/interceptionMode]", "REDIRECT"},
 		{"ProxyConfig that does not parse", "metadata: {annotations: {proxy.istio.io/config: 'concurrency: many'}}", api.InjectInvalidAnnotation, "metadata.annotations[proxy.istio.io/config]", "proxy config"},
-		{"unknown template", "metadata: {annotations: {inject.istio.io/templates: 'sidecar,nope'}}", api.InjectUnknownTemplate, "metadata.annotations[inject.istio.io/templates]", "extra,sidecar,twice"},
+		{"unknown template", "metadata: {annotations: {inject.istio.io/templates: 'sidecar,nope'}}", api.InjectUnknownTemplate, "metadata.annotations[inject.istio.io/templates]", "extra,named,sidecar,twice"},
 		{"value that becomes an argument", "metadata: {annotations: {sidecar.istio.io/logLevel: \"info, --evil], command: [sh\"}}", api.InjectUnsafeValue, "metadata.annotations[sidecar.istio.io/logLevel]", "structure"},
 		{"metadata value with a quote", `metadata: {annotations: {proxy.istio.io/config: 'proxyMetadata: {A: "x\"\n    - name: EVIL\n      value: \"y"}'}}`, api.InjectUnsafeValue, "", ""},
 		{"reserved port", "metadata: {annotations: {prometheus.io/port: '15090'}}", api.InjectInvalidAnnotation, "metadata.annotations[prometheus.io/port]", "reserved"},
@@ -346,4 +349,18 @@ func BenchmarkPod(b *testing.B) {
 
 func selectorOf(labels map[string]string) *typev1beta1.WorkloadSelector {
 	return &typev1beta1.WorkloadSelector{MatchLabels: labels}
+}
+
+func TestLastOfAOneofCounts(t *testing.T) {
+	config := parsed(t, func(s *Source) {
+		s.Mesh = `{defaultConfig: {tracing: {zipkin: {address: "z.example:9411"}, datadog: {address: "d.example:8126"}, lightstep: null}},
+			extensionProviders: [{name: both, zipkin: {service: z, port: 1}, datadog: {service: d, port: 2}}]}`
+	})
+	after, _ := inject(t, pod(t, `{}`), config)
+	want := `{"tracing":{"datadog":{"address":"d.example:8126"}}}`
+	for _, env := range findProxy(after).Env {
+		if env.Name == "PROXY_CONFIG" && env.Value != want {
+			t.Errorf("PROXY_CONFIG is %s, want %s", env.Value, want)
+		}
+	}
 }

@@ -79,7 +79,7 @@ func (s *specialiser) template(t *template.Template) (*template.Template, error)
 	var parts []*template.Template
 	for _, part := range copied.Templates() {
 		if part.Tree != nil && part.Root != nil {
-			part.Tree = part.Tree.Copy() // Clone shares the nodes
+			part.Tree = part.Copy() // Clone shares the nodes
 			parts = append(parts, part)
 		}
 	}

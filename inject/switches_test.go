@@ -132,7 +132,7 @@ func TestEveryReleaseHasItsSwitches(t *testing.T) {
 		"the application's user is taken from the proxy on OpenShift, init containers looked at": {
 			change: func(s *Source) { s.Settings.Platform = "openshift" },
 			pod: `spec: {initContainers: [{name: i, securityContext: {runAsUser: 7}}],
-containers: [{name: istio-proxy, image: auto, securityContext: {runAsUser: 7}}]}`,
+containers: [{name: istio-proxy, image: auto, securityContext: {runAsUser: 7}}, {name: app, image: a, securityContext: {runAsUser: 7}}]}`,
 			see: func(pod *corev1.Pod, _ Report) string {
 				return fmt.Sprint(findProxy(pod).SecurityContext.RunAsUser == nil)
 			},

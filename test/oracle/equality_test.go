@@ -34,6 +34,10 @@ var deviations = map[string]deviation{
 
 	"own-proxy.yaml/other-readiness-handler": {want: inject.Denied, reason: invalid},
 	"own-proxy.yaml/proxy-as-init":           {want: inject.Denied, reason: invalid, where: ordinarySidecar},
+	"own-proxy.yaml/only-a-proxy": {want: inject.Denied, reason: invalid, where: func(i installation, native string) bool {
+		return !ordinarySidecar(i, native) && i.name != "custom-templates" // whose template brings a container
+	}},
+	"own-proxy.yaml/image-auto": {want: inject.Denied, reason: invalid},
 
 	"hostile.yaml/metadata-adds-env":           {want: inject.Denied, reason: structure},
 	"hostile.yaml/metadata-key-adds-env":       {want: inject.Denied, reason: structure},
@@ -112,7 +116,7 @@ func (i installation) compare(t *testing.T, istio *Oracle, config *inject.Config
 }
 
 // parse reads the same three texts as Istio did, with the same facts of the cluster.
-func (s State) parse(t *testing.T, i installation, texts ConfigMaps, native string) *inject.Config {
+func (s State) parse(t testing.TB, i installation, texts ConfigMaps, native string) *inject.Config {
 	t.Helper()
 	config, problems, err := inject.Parse(inject.Source{
 		Config: texts.Config, Values: texts.Values, Mesh: texts.Mesh, Release: s.Release,
@@ -207,7 +211,7 @@ func request(i installation, s sample) inject.Request {
 }
 
 // facts are those of the cluster that Istio was shown, too.
-func facts(t *testing.T, settings Review) inject.Facts {
+func facts(t testing.TB, settings Review) inject.Facts {
 	t.Helper()
 	known := inject.Facts{Nodes: settings.Nodes}
 	for _, document := range strings.Split(settings.ProxyConfigs, "---\n") {

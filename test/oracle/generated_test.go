@@ -153,6 +153,9 @@ func deliberate(t *testing.T, pod *corev1.Pod, verdict Verdict, report inject.Re
 
 // isInvalid looks for the faults that a merge can make.
 func isInvalid(pod *corev1.Pod) bool {
+	if len(pod.Spec.Containers) == 0 {
+		return true
+	}
 	names := map[string]bool{}
 	for _, list := range [][]corev1.Container{pod.Spec.InitContainers, pod.Spec.Containers} {
 		for i := range list {
@@ -165,6 +168,9 @@ func isInvalid(pod *corev1.Pod) bool {
 				if p != nil && count(p.HTTPGet != nil, p.TCPSocket != nil, p.GRPC != nil, p.Exec != nil) > 1 {
 					return true
 				}
+			}
+			if slices.ContainsFunc(c.Env, func(e corev1.EnvVar) bool { return e.Value != "" && e.ValueFrom != nil }) {
+				return true
 			}
 			paths, ports := map[string]bool{}, map[string]bool{}
 			for _, m := range c.VolumeMounts {

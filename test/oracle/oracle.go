@@ -1,7 +1,8 @@
-// Package oracle asks Istio's own code what it would answer: its injector, all its analyzers, its charts.
+// Package oracle asks Istio's own code what it would answer: its injector, all its analyzers, its charts; and the API
+// server's own validation what it says of a pod.
 //
-// Istio runs as a process built from a module of its own (folder istio-DATE), so that its dependencies meet neither the
-// product's nor those of the tests.
+// Each runs as a process built from a module of its own (folders istio-DATE and validation), so that their dependencies
+// meet neither the product's nor those of the tests.
 package oracle
 
 import (
@@ -31,6 +32,9 @@ var (
 	April  = State{Folder: "istio-20260423", Release: "1.30.0"} // before 1.31 changed Prometheus targets and image types
 	August = State{Folder: "istio-20260827"}
 )
+
+// APIServer is the API server's validation of pods. It answers Validate alone.
+var APIServer = State{Folder: "validation"}
 
 // Oracle is a running process. Its methods may be called from several goroutines; they wait for each other.
 type Oracle struct {
@@ -102,6 +106,12 @@ func (o *Oracle) ConfigMaps(operator string) (ConfigMaps, error) {
 	return answer, o.ask("configmaps", map[string]string{"operator": operator}, &answer)
 }
 
+// Validate returns what the API server finds wrong in a pod that is created, after its defaults; nothing if it is accepted.
+func (o *Oracle) Validate(pod []byte) ([]string, error) {
+	var faults []string
+	return faults, o.ask("validate", json.RawMessage(pod), &faults)
+}
+
 // ConfigMaps holds the texts that an injector reads from the cluster.
 type ConfigMaps struct {
 	Config string `json:"config"` // key "config" of ConfigMap istio-sidecar-injector
@@ -167,6 +177,13 @@ func (o *Oracle) ask(op string, request, answer any) error {
 	return json.Unmarshal(line[op], answer)
 }
 
+func (s State) what() string {
+	if s == APIServer {
+		return "the API server's validation"
+	}
+	return "Istio's injector and analyzers, " + s.Folder + ","
+}
+
 // building keeps two tests of one process from building side by side.
 var building sync.Mutex
 
@@ -194,7 +211,7 @@ func (s State) build() (string, error) {
 	if err := os.MkdirAll(filepath.Dir(binary), 0o755); err != nil {
 		return "", err
 	}
-	fmt.Fprintf(os.Stderr, "building Istio's injector and analyzers for comparison, %s (once; about 5 minutes on 2 cores from an empty cache)\n", s.Folder)
+	fmt.Fprintf(os.Stderr, "building %s for comparison (once; some minutes on 2 cores from an empty cache)\n", s.what())
 	unfinished := fmt.Sprintf("%s.%d", binary, os.Getpid())
 	defer func() { _ = os.Remove(unfinished) }()
 	command := exec.Command("go", "build", "-trimpath", "-ldflags", "-s -w", "-o", unfinished, ".")

@@ -22,7 +22,7 @@ type sample struct {
 }
 
 // raw is the pod as the API server sends it.
-func (s sample) raw(t *testing.T) json.RawMessage {
+func (s sample) raw(t testing.TB) json.RawMessage {
 	t.Helper()
 	encoded, err := json.Marshal(s.pod)
 	if err != nil {
@@ -32,7 +32,7 @@ func (s sample) raw(t *testing.T) json.RawMessage {
 }
 
 // corpus reads the pods of all examples and of testdata, each as its controller and the API server make it.
-func corpus(t *testing.T) []sample {
+func corpus(t testing.TB) []sample {
 	t.Helper()
 	own, err := filepath.Glob("testdata/pods/*.yaml")
 	if err != nil || len(own) == 0 {
@@ -50,7 +50,7 @@ func corpus(t *testing.T) []sample {
 }
 
 // examples are the paths of the examples' manifests.
-func examples(t *testing.T) []string {
+func examples(t testing.TB) []string {
 	t.Helper()
 	files, err := filepath.Glob("../../examples/*/*.yaml")
 	if err != nil || len(files) == 0 {
@@ -60,7 +60,7 @@ func examples(t *testing.T) []string {
 }
 
 // samplesOf reads the pods of one file.
-func samplesOf(t *testing.T, file, name string) []sample {
+func samplesOf(t testing.TB, file, name string) []sample {
 	t.Helper()
 	content, err := os.ReadFile(file)
 	if err != nil {
@@ -335,7 +335,7 @@ var installations = []installation{
 }
 
 // configMaps renders the installation's ConfigMaps.
-func (i installation) configMaps(t *testing.T, istio *Oracle) ConfigMaps {
+func (i installation) configMaps(t testing.TB, istio *Oracle) ConfigMaps {
 	t.Helper()
 	if i.name == asTheDemo {
 		files, err := istiocharts.InjectionFiles(nil)
