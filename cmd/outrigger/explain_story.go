@@ -118,10 +118,14 @@ func (s *injectionStory) wordRows() [][]string {
 
 func (s *injectionStory) entryRows() [][]string {
 	out := [][]string{}
+	var before injectorName // who is asked already
 	for _, v := range s.entries {
 		is := "not asked"
-		if v.asked {
-			is = "asked"
+		switch {
+		case v.asked && before != "" && before != v.injector:
+			is = "asked if " + string(before) + " has not injected it"
+		case v.asked:
+			is, before = "asked", v.injector
 		}
 		out = append(out, []string{string(v.injector), v.object, v.entry[:strings.Index(v.entry+".sidecar-injector", ".sidecar-injector")], is, v.why})
 	}

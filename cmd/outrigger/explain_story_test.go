@@ -1,0 +1,77 @@
+package main
+
+import (
+	"strings"
+	"testing"
+
+	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"outrigger.dev/outrigger/api"
+	"outrigger.dev/outrigger/inject"
+	"outrigger.dev/outrigger/internal/manifest"
+	"outrigger.dev/outrigger/routing"
+)
+
+// entryOf returns an entry with a Service and a CA behind it.
+func entryOf(whose injectorName, object string, asked bool, why string) entryVerdict {
+	return entryVerdict{injector: whose, object: object, entry: "namespace.sidecar-injector.example", asked: asked, why: why, webhook: admissionregistrationv1.MutatingWebhook{
+		ClientConfig: admissionregistrationv1.WebhookClientConfig{CABundle: []byte("ca"), Service: &admissionregistrationv1.ServiceReference{Namespace: "system", Name: "outrigger"}},
+	}}
+}
+
+func TestStoryTellsTheOutcomeAndWhatToChange(t *testing.T) {
+	asked, not := entryOf(ours, "outrigger-sidecar-injector", true, ""), entryOf(ours, "outrigger-sidecar-injector", false, "the Namespace has no label")
+	by := func(e entryVerdict, change func(*entryVerdict)) entryVerdict { change(&e); return e }
+	ready := map[string]int{"system/outrigger": 2}
+	injected := inject.Report{Result: inject.Injected, Reason: api.InjectPolicyEnabled}
+	for _, c := range []struct {
+		what            string
+		story           injectionStory
+		outcome, advice string
+	}{
+		{"all is well", injectionStory{entries: []entryVerdict{asked}, endpoints: ready, report: injected}, "a new pod gets it", "Nothing."},
+		{"no label", injectionStory{entries: []entryVerdict{not}, report: injected}, "no injector is asked about it", "kubectl label namespace shop istio-injection=enabled"},
+		{"another value", injectionStory{entries: []entryVerdict{not}, report: injected, namespace: namespaceOf(api.LabelInjection, "disabled")}, "no injector is asked", "kubectl label namespace shop istio-injection=enabled --overwrite"},
+		{"a revision that nobody serves", injectionStory{entries: []entryVerdict{not}, report: injected, namespace: namespaceOf(api.LabelRevision, "canary")}, "no injector is asked", "No injector is installed for revision canary"},
+		{"labelled, but excluded", injectionStory{entries: []entryVerdict{not}, report: injected, namespace: namespaceOf(api.LabelInjection, "enabled")}, "no injector is asked", "webhook.excludedNamespaces"},
+		{"a condition says no", injectionStory{entries: []entryVerdict{by(not, func(e *entryVerdict) { e.why = "its matchCondition mine says no" })}, report: injected}, "no injector is asked", "webhook.matchConditions"},
+		{"nothing is installed", injectionStory{report: injected}, "no injector is asked", "helm install outrigger"},
+		{"istiod is asked first", injectionStory{entries: []entryVerdict{entryOf(istios, "istio-sidecar-injector", true, ""), asked}, endpoints: ready, report: injected}, "istiod's own injector", "operatorManageWebhooks=true"},
+		{"nobody is ready", injectionStory{entries: []entryVerdict{asked}, endpoints: map[string]int{"system/outrigger": 0}, report: injected}, "refused: Outrigger does not answer", "No pod is ready behind Service system/outrigger"},
+		{"nobody is ready, and that is ignored", injectionStory{entries: []entryVerdict{by(asked, func(e *entryVerdict) {
+			ignore := admissionregistrationv1.Ignore
+			e.webhook.FailurePolicy = &ignore
+		})}, endpoints: map[string]int{"system/outrigger": 0}, report: injected}, "gets none: Outrigger does not answer", "No pod is ready"},
+		{"no CA yet", injectionStory{entries: []entryVerdict{by(asked, func(e *entryVerdict) { e.webhook.ClientConfig.CABundle = nil })}, endpoints: ready, report: injected}, "Outrigger does not answer", "has no caBundle yet"},
+		{"a condition fails", injectionStory{entries: []entryVerdict{by(not, func(e *entryVerdict) { e.broken = true })}, report: injected}, "refused before any injector is asked", "Mend the matchConditions of namespace.sidecar-injector.example"},
+		{"denied", injectionStory{entries: []entryVerdict{asked}, endpoints: ready, report: inject.Report{Result: inject.Denied, Reason: api.InjectUnknownTemplate}}, "a new pod is refused", "Name templates of Istio's configuration"},
+		{"opted out", injectionStory{entries: []entryVerdict{asked}, endpoints: ready, report: inject.Report{Result: inject.Skipped, Reason: api.InjectOptedOut}}, "a new pod gets none", "Take sidecar.istio.io/inject off"},
+		{"the configuration is not known", injectionStory{entries: []entryVerdict{asked}, endpoints: ready, unknown: "no Istio configuration"}, "not known", "Nothing."},
+		{"a misspelt label", injectionStory{entries: []entryVerdict{not}, report: injected, namespace: namespaceOf(api.LabelInjection, "enable")}, "no injector is asked", "istio-injection=enabled --overwrite"},
+		{"pods older than the label", injectionStory{entries: []entryVerdict{asked}, endpoints: ready, report: injected, pods: make([]corev1.Pod, 1), owned: true, owner: routing.WorkloadRef{Kind: "Deployment", Name: "web"}}, "a new pod gets it", "kubectl rollout restart deployment/web -n shop"},
+	} {
+		t.Run(c.what, func(t *testing.T) {
+			s := c.story
+			s.object, s.pod = &manifest.Object{Kind: "Deployment", Name: "web"}, &corev1.Pod{}
+			if s.namespace == nil {
+				s.namespace = &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "shop"}}
+			}
+			if !strings.Contains(s.outcome(), c.outcome) {
+				t.Errorf("outcome %q, want %q", s.outcome(), c.outcome)
+			}
+			if advice := strings.Join(s.advice(), "\n"); !strings.Contains(advice, c.advice) {
+				t.Errorf("advice %q, want %q", advice, c.advice)
+			}
+			var out strings.Builder
+			if err := printExplanation(s.paragraphs(), &out); err != nil || !strings.HasPrefix(out.String(), "Deployment shop/web\n") {
+				t.Errorf("%v, printed:\n%s", err, out.String())
+			}
+		})
+	}
+}
+
+func namespaceOf(label, value string) *corev1.Namespace {
+	return &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "shop", Labels: map[string]string{label: value}}}
+}
