@@ -1,0 +1,48 @@
+package e2e
+
+import (
+	"strings"
+	"testing"
+)
+
+const chart = "../../charts/outrigger"
+
+func TestHelmRefusesMisspelledValues(t *testing.T) {
+	t.Parallel()
+	template := func(args ...string) (string, error) {
+		out, err := cluster.Helm(t.Context(), nil, append([]string{"template", "outrigger", chart, "-n", "outrigger-system", "--kube-version", "1.37.0"}, args...)...)
+		return string(out), err
+	}
+	for _, right := range [][]string{
+		nil,
+		{"-f", chart + "/values-ha.yaml"},
+		{"--set", "webhook.failurePolicy=Ignore,webhook.timeoutSeconds=3,webhook.namespaceSelector.matchLabels.a=b"},
+		{"--set", "routing.enabled=false,routing.settle=1s,log.level=debug,istio.version=1.31.1,istio.revisions={canary}"},
+		{"--set", "revision=canary,revisionTags={prod},image.tag=20261124,podDisruptionBudget.maxUnavailable=50%"},
+		{"--set", "global.proxy.image=x,resources.limits.cpu=1,nodeSelector.disk=ssd"},
+	} {
+		if _, err := template(right...); err != nil {
+			t.Errorf("%q is refused: %v", right, err)
+		}
+	}
+	for wrong, named := range map[string]string{
+		"replicas=3":                        "'replicas' not allowed",
+		"webhook.failurPolicy=Ignore":       "'failurPolicy' not allowed",
+		"webhook.failurePolicy=ignore":      "'Fail', 'Ignore'",
+		"image.pullPolicy=Sometimes":        "/image/pullPolicy",
+		"routing.settel=1s":                 "'settel' not allowed",
+		"log.level=chatty":                  "'error', 'info', 'debug'",
+		"istio.nativeSidecars=yes":          "/istio/nativeSidecars",
+		"serviceAccount.craete=false":       "'craete' not allowed",
+		"podDisruptionBudget.enabled=maybe": "/podDisruptionBudget/enabled",
+	} {
+		if _, err := template("--set", wrong); err == nil || !strings.Contains(err.Error(), named) {
+			t.Errorf("--set %s: %v; want it refused, naming %s", wrong, err, named)
+		}
+	}
+	ha, err := template("-f", chart+"/values-ha.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	says(t, ha, "replicas: 3", "priorityClassName: system-cluster-critical", "kind: PodDisruptionBudget")
+}
