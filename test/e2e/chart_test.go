@@ -11,7 +11,7 @@ func TestHelmRefusesMisspelledValues(t *testing.T) {
 	t.Parallel()
 	template := func(args ...string) (string, error) {
 		out, err := cluster.Helm(t.Context(), nil, append([]string{"template", "outrigger", chart, "-n", "outrigger-system", "--kube-version", "1.37.0"}, args...)...)
-		return string(out), err
+		return out, err
 	}
 	for _, right := range [][]string{
 		nil,
