@@ -79,5 +79,5 @@ $(LINTER):
 fmt: ## format all Go files
 	gofmt -w $$(git ls-files '*.go')
 
-docs: ## write docs/reference.md and the schema of the chart's values anew
-	$(GO) test -run 'TestReference|TestChartSchema' . -update
+docs: ## write docs/reference.md, the chart's README and the schema of its values anew
+	$(GO) test -run 'TestReference|TestChartSchema|TestChartReadme' . -update

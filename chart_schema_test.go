@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"maps"
 	"os"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -65,7 +66,42 @@ var alsoAllowed = map[string][]any{
 	"routing.enabled": {"boolean", "null"}, "image.tag": {"string", "number"}, "podDisruptionBudget.maxUnavailable": {"integer", "string"},
 }
 
-func valuesSchema(t *testing.T) []byte {
+// What Rancher asks its users are values that there are, with the defaults that they have.
+func TestChartQuestionsAreAboutValues(t *testing.T) {
+	var asked struct {
+		Questions []struct {
+			Variable string `json:"variable"`
+			Default  any    `json:"default"`
+			Options  []any  `json:"options"`
+		} `json:"questions"`
+	}
+	text, err := os.ReadFile("charts/outrigger/questions.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := yaml.Unmarshal(text, &asked); err != nil || len(asked.Questions) == 0 {
+		t.Fatalf("%d questions: %v", len(asked.Questions), err)
+	}
+	values := chartValues(t)
+	for _, question := range asked.Questions {
+		var value any = values
+		for _, key := range strings.Split(question.Variable, ".") {
+			fields, _ := value.(map[string]any)
+			var is bool
+			if value, is = fields[key]; !is {
+				t.Errorf("questions.yaml asks for %s, and there is no such value", question.Variable)
+			}
+		}
+		if !reflect.DeepEqual(value, question.Default) {
+			t.Errorf("questions.yaml says that %s is %v by default; it is %v", question.Variable, question.Default, value)
+		}
+		if right := choices[question.Variable]; right != nil && !reflect.DeepEqual(right, question.Options) {
+			t.Errorf("questions.yaml offers %v for %s; right are %v", question.Options, question.Variable, right)
+		}
+	}
+}
+
+func chartValues(t *testing.T) map[string]any {
 	t.Helper()
 	text, err := os.ReadFile(valuesFile)
 	if err != nil {
@@ -75,6 +111,12 @@ func valuesSchema(t *testing.T) []byte {
 	if err := yaml.UnmarshalStrict(text, &values); err != nil {
 		t.Fatal(err)
 	}
+	return values
+}
+
+func valuesSchema(t *testing.T) []byte {
+	t.Helper()
+	values := chartValues(t)
 	values["global"] = map[string]any{} // Helm gives it to every chart that is part of another one
 	schema := objectSchema("", values)
 	schema["$schema"], schema["title"] = "http://json-schema.org/draft-07/schema#", "Values of the chart outrigger"
@@ -155,4 +197,83 @@ func configurationSchema(section string) map[string]any {
 		properties[name] = schema
 	}
 	return properties
+}
+
+const readmeFile = "charts/outrigger/README.md"
+
+// The chart's README lists every value with what stands above it in values.yaml.
+func TestChartReadmeIsCurrent(t *testing.T) {
+	want := chartReadme(t)
+	if *update {
+		if err := os.WriteFile(readmeFile, []byte(want), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	got, err := os.ReadFile(readmeFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(want, string(got)); diff != "" {
+		t.Errorf("%s is not what the values say (make docs writes it anew):\n%s", readmeFile, diff)
+	}
+}
+
+func chartReadme(t *testing.T) string {
+	t.Helper()
+	about, err := os.ReadFile("charts/outrigger/app-readme.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var b strings.Builder
+	b.Write(about)
+	b.WriteString("\n    helm install outrigger charts/outrigger -n outrigger-system --create-namespace --wait\n\n" +
+		"`values-ha.yaml` is for clusters where an injector that is away is an outage. A misspelled value is refused\n" +
+		"(`values.schema.json`). Upgrade, removal and what users see in an outage: [operations.md](../../docs/operations.md).\n\n" +
+		"## Values\n\nMade from `values.yaml` by `make docs`. The sections istio, certificates, routing, shutdown, log and leaderElection take\n" +
+		"every field of the [configuration file](../../docs/reference.md#the-configuration-file).\n\n| value | default | |\n|---|---|---|\n")
+	comments := commentsOf(t)
+	rows(&b, "", chartValues(t), comments)
+	return b.String()
+}
+
+// rows writes a row for every value that is no mapping, and for those mappings that take any field.
+func rows(b *strings.Builder, path string, values map[string]any, comments map[string]string) {
+	for _, key := range slices.Sorted(maps.Keys(values)) {
+		below := strings.TrimPrefix(path+"."+key, ".")
+		if fields, is := values[key].(map[string]any); is && len(fields) > 0 && !slices.Contains(freeForm, below) {
+			rows(b, below, fields, comments)
+			continue
+		}
+		text := []byte("…") // longer than a row can hold
+		if list, is := values[key].([]any); !is || below != "webhook.matchConditions" || len(list) == 0 {
+			text, _ = json.Marshal(values[key]) // what was read from YAML can be written
+		}
+		row(b, "`"+below+"`", code(string(text)), comments[below])
+	}
+}
+
+// commentsOf returns the comments above the values of values.yaml by their paths.
+func commentsOf(t *testing.T) map[string]string {
+	t.Helper()
+	text, err := os.ReadFile(valuesFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	comments := map[string]string{}
+	var above, path []string
+	for line := range strings.Lines(string(text)) {
+		trimmed := strings.TrimSpace(line)
+		if comment, is := strings.CutPrefix(trimmed, "# "); is {
+			above = append(above, comment)
+			continue
+		}
+		key, _, isKey := strings.Cut(trimmed, ":")
+		depth := (len(line) - len(strings.TrimLeft(line, " "))) / 2
+		if isKey && depth <= len(path) && !strings.HasPrefix(trimmed, "- ") {
+			path = append(path[:depth], key)
+			comments[strings.Join(path, ".")] = strings.Join(above, " ")
+		}
+		above = nil
+	}
+	return comments
 }
