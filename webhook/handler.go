@@ -44,8 +44,11 @@ type Handler struct {
 // HTTP returns the handler of the paths /inject and everything below /inject/. An error or a panic is answered by HTTP
 // 500 and no review, so that the failurePolicy of the webhook object decides about the pod.
 func (h *Handler) HTTP() http.Handler {
-	return guard(h, (&admission.Webhook{Handler: h}).WithRecoverPanic(false))
+	return guard(h, (&admission.Webhook{Handler: h, LogConstructor: plainLogger}).WithRecoverPanic(false))
 }
+
+// plainLogger spares a logger with values of its own for every request: what is logged of one is logged in record.
+func plainLogger(base logr.Logger, _ *admission.Request) logr.Logger { return base }
 
 // Handle answers one request. An error reaches the guard through the call in the context.
 func (h *Handler) Handle(ctx context.Context, request admission.Request) admission.Response {
@@ -180,19 +183,19 @@ func (h *Handler) record(c *call) {
 	if !c.dryRun {
 		h.Owners.tell(c.namespace, c.received, c.report)
 	}
-	log := h.Log.WithValues("result", c.report.Result, "reason", c.report.Reason, "namespace", c.namespace, "pod", c.pod, "uid", c.uid, "duration", took.String())
+	values := []any{"result", c.report.Result, "reason", c.report.Reason, "namespace", c.namespace, "pod", c.pod, "uid", c.uid, "duration", took.String()}
 	if c.dryRun {
-		log = log.WithValues("dryRun", true)
+		values = append(values, "dryRun", true)
 	}
 	if c.err != nil {
-		log.Error(c.err, "no decision about a pod", logValues(c.err)...)
+		h.Log.Error(c.err, "no decision about a pod", append(values, logValues(c.err)...)...)
 		return
 	}
 	if len(c.report.Templates) > 0 {
-		log = log.WithValues("templates", c.report.Templates)
+		values = append(values, "templates", c.report.Templates)
 	}
 	if c.report.Message != "" {
-		log = log.WithValues("message", c.report.Message)
+		values = append(values, "message", c.report.Message)
 	}
-	log.Info("decided about a pod")
+	h.Log.Info("decided about a pod", values...)
 }
