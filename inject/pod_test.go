@@ -357,10 +357,14 @@ func TestLastOfAOneofCounts(t *testing.T) {
 			extensionProviders: [{name: both, zipkin: {service: z, port: 1}, datadog: {service: d, port: 2}}]}`
 	})
 	after, _ := inject(t, pod(t, `{}`), config)
-	want := `{"tracing":{"datadog":{"address":"d.example:8126"}}}`
+	written := map[string]string{}
 	for _, env := range findProxy(after).Env {
-		if env.Name == "PROXY_CONFIG" && env.Value != want {
-			t.Errorf("PROXY_CONFIG is %s, want %s", env.Value, want)
-		}
+		written[env.Name] = env.Value
+	}
+	if want := `{"tracing":{"datadog":{"address":"d.example:8126"}}}`; written["PROXY_CONFIG"] != want {
+		t.Errorf("PROXY_CONFIG is %q, want %s", written["PROXY_CONFIG"], want)
+	}
+	if provider := config.mesh.ExtensionProviders[len(config.mesh.ExtensionProviders)-1]; provider.GetName() != "both" || provider.GetDatadog().GetPort() != 2 {
+		t.Errorf("the provider is %v, want the datadog one", provider)
 	}
 }

@@ -1,6 +1,7 @@
 package inject
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"slices"
@@ -21,7 +22,7 @@ func Removed(pod *corev1.Pod) (before *corev1.Pod, injected bool, notes []string
 	if !injected {
 		return pod, false, nil, nil
 	}
-	r := removal{pod: pod.DeepCopy()}
+	r := removal{pod: pod.DeepCopy(), env: map[string]string{}}
 	if err := json.Unmarshal([]byte(text), &r.status); err != nil {
 		return pod, true, nil, fmt.Errorf("annotation %s %q is not what an injector writes: %w", api.AnnotationStatus, text, err)
 	}
@@ -31,10 +32,8 @@ func Removed(pod *corev1.Pod) (before *corev1.Pod, injected bool, notes []string
 		}
 	}
 	if proxy := findProxy(r.pod); proxy != nil {
-		if r.env = map[string]string{}; len(proxy.Env) > 0 {
-			for _, env := range proxy.Env {
-				r.env[env.Name] = env.Value
-			}
+		for _, env := range proxy.Env {
+			r.env[env.Name] = env.Value
 		}
 	}
 	if err := r.restoreProbes(); err != nil {
@@ -45,6 +44,7 @@ func Removed(pod *corev1.Pod) (before *corev1.Pod, injected bool, notes []string
 	}
 	r.dropContainers()
 	r.dropMetadata()
+	slices.Sort(r.notes)
 	return r.pod, true, r.notes, nil
 }
 
@@ -86,7 +86,6 @@ func (r *removal) restoreProbes() error {
 			}
 		}
 	}
-	slices.Sort(r.notes)
 	return nil
 }
 
@@ -202,12 +201,13 @@ func mountedBy(spec *corev1.PodSpec) map[string]bool {
 func (r *removal) dropMetadata() {
 	pod := r.pod
 	_, workload := workloadOf(pod)
-	name := strings.TrimSuffix(cut63(firstOf(pod.Labels["app.kubernetes.io/name"], pod.Labels["app"], workload.Name)), "-")
+	name := cmp.Or(pod.Labels["app.kubernetes.io/name"], pod.Labels["app"], workload.Name)
+	name = strings.TrimSuffix(name[:min(len(name), 63)], "-") // as Istio's template cuts it
 	for key, value := range map[string]string{
 		"security.istio.io/tlsMode":           "istio",
 		"networking.istio.io/tunnel":          "http",
 		"service.istio.io/canonical-name":     name,
-		"service.istio.io/canonical-revision": firstOf(pod.Labels["app.kubernetes.io/version"], pod.Labels["version"], "latest"),
+		"service.istio.io/canonical-revision": cmp.Or(pod.Labels["app.kubernetes.io/version"], pod.Labels["version"], "latest"),
 	} {
 		if pod.Labels[key] == value {
 			delete(pod.Labels, key)
@@ -245,19 +245,3 @@ func (r *removal) dropMetadata() {
 
 // multusNetwork is what Istio's template adds where its CNI runs under Multus.
 const multusNetwork = "default/istio-cni"
-
-func cut63(text string) string {
-	if len(text) > 63 {
-		return text[:63]
-	}
-	return text
-}
-
-func firstOf(texts ...string) string {
-	for _, text := range texts {
-		if text != "" {
-			return text
-		}
-	}
-	return ""
-}

@@ -31,6 +31,9 @@ var usualFields = map[string]bool{"ProxyConfig": true, "NativeSidecars": true, "
 // usualPods works out what the usual pods have in common, or returns what was worked out before if it is the same. It is
 // nil where that cannot be told; then every pod is an unusual one.
 func (c *Config) usualPods() *usual {
+	if c.unavailable != nil {
+		return nil
+	}
 	native, root := c.native(&corev1.Pod{}), c.rootResource()
 	if c.usual != nil && c.usual.data.NativeSidecars == native && c.usual.root == root {
 		return c.usual

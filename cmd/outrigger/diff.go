@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -11,7 +10,6 @@ import (
 	"github.com/rogpeppe/go-internal/diff"
 	"github.com/spf13/cobra"
 	"gomodules.xyz/jsonpatch/v2"
-	corev1 "k8s.io/api/core/v1"
 	"sigs.k8s.io/yaml"
 
 	"outrigger.dev/outrigger/inject"
@@ -77,36 +75,24 @@ type change struct {
 
 func (i injection) changes(ctx context.Context, stream *manifest.Stream) ([]change, error) {
 	var out []change
-	var refused []error
-	err := i.each(ctx, stream, func(template podIn, namespace *corev1.Namespace) error {
-		report, written, err := template.injected(namespace, i)
-		if err != nil {
+	err := i.each(ctx, stream, func(d decided) error {
+		c := change{object: d.object, report: d.report}
+		var err error
+		if c.before, err = d.object.JSON(); err != nil {
 			return err
 		}
-		if report.Result == inject.Denied {
-			refused = append(refused, template.refusal(report))
-			return nil
-		}
-		i.warn(template.object, report)
-		c := change{object: template.object, report: report}
-		if c.before, err = template.object.JSON(); err != nil {
-			return err
-		}
-		if written != nil {
-			if err := template.template.Replace(written); err != nil {
+		if d.written != nil {
+			if err := d.template.Replace(d.written); err != nil {
 				return err
 			}
-			if c.after, err = template.object.JSON(); err != nil {
+			if c.after, err = d.object.JSON(); err != nil {
 				return err
 			}
 		}
 		out = append(out, c)
 		return nil
 	})
-	if err != nil {
-		return nil, err
-	}
-	return out, errors.Join(refused...)
+	return out, err
 }
 
 // printChanges shows the changes as lines that people read: what is decided, and the YAML before and after.

@@ -13,6 +13,7 @@ import (
 	discoveryv1 "k8s.io/api/discovery/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -46,7 +47,7 @@ func explainFile(command *cobra.Command, from *clusterFlags, input string) error
 			continue
 		}
 		if found++; found > 1 {
-			command.Println()
+			_, _ = fmt.Fprintln(command.OutOrStdout()) // the next write tells of an error
 		}
 		if err := l.explainTemplate(command, from, *template, nil); err != nil {
 			return fmt.Errorf("%s: %w", object, err)
@@ -120,7 +121,7 @@ func explainObject(command *cobra.Command, from *clusterFlags, kind, name string
 	return l.explainTemplate(command, from, *template, pods)
 }
 
-// podsOf are the pods that run for an object: itself, or those that its selector selects. None if it has no selector.
+// podsOf are the pods that run for an object: itself, or those of its selector that do not end. None if it has no selector.
 func (l *live) podsOf(ctx context.Context, object *unstructured.Unstructured, template *podIn) ([]corev1.Pod, error) {
 	if template.isPod {
 		return []corev1.Pod{*template.pod}, nil
@@ -129,12 +130,8 @@ func (l *live) podsOf(ctx context.Context, object *unstructured.Unstructured, te
 	if err != nil || !has {
 		return nil, nil //nolint:nilerr // a selector of another form selects nothing that is known here
 	}
-	text, err := json.Marshal(raw)
-	if err != nil {
-		return nil, err
-	}
 	wanted := &metav1.LabelSelector{}
-	if err := json.Unmarshal(text, wanted); err != nil || len(wanted.MatchLabels)+len(wanted.MatchExpressions) == 0 {
+	if err := runtime.DefaultUnstructuredConverter.FromUnstructured(raw, wanted); err != nil || len(wanted.MatchLabels)+len(wanted.MatchExpressions) == 0 {
 		return nil, nil //nolint:nilerr // that of a ReplicationController is a plain map
 	}
 	selector, err := metav1.LabelSelectorAsSelector(wanted)
@@ -145,7 +142,7 @@ func (l *live) podsOf(ctx context.Context, object *unstructured.Unstructured, te
 	if err := l.client.List(ctx, &list, client.InNamespace(l.namespace), client.MatchingLabelsSelector{Selector: selector}); err != nil {
 		return nil, fmt.Errorf("list the pods: %w", err)
 	}
-	return list.Items, nil
+	return slices.DeleteFunc(list.Items, func(pod corev1.Pod) bool { return ended(&pod) }), nil
 }
 
 // injectionStory is all that decides about the sidecar of one pod.

@@ -87,7 +87,7 @@ func (s *injectionStory) podRows() [][]string {
 	}
 	with := 0
 	for i := range s.pods {
-		if s.pods[i].Annotations[api.AnnotationStatus] != "" {
+		if hasSidecar(&s.pods[i]) {
 			with++
 		}
 	}
@@ -232,8 +232,7 @@ func (s *injectionStory) stale() bool {
 	}
 	gets := s.asked(istios) != nil || s.asked(ours) != nil && s.report.Result == inject.Injected
 	for i := range s.pods {
-		pod := &s.pods[i]
-		if has := pod.Annotations[api.AnnotationStatus] != ""; has != gets && pod.DeletionTimestamp == nil {
+		if hasSidecar(&s.pods[i]) != gets {
 			return true
 		}
 	}

@@ -111,33 +111,28 @@ const injectPath = "/inject"
 
 // all injects every pod and pod template of the stream. If any is refused the error names all that are.
 func (i injection) all(ctx context.Context, stream *manifest.Stream) error {
-	var refused []error
-	err := i.each(ctx, stream, func(template podIn, namespace *corev1.Namespace) error {
-		report, written, err := template.injected(namespace, i)
-		if err != nil {
-			return err
+	return i.each(ctx, stream, func(d decided) error {
+		if d.report.Result == inject.Skipped {
+			i.note("%s is not injected: %s (%s)", d.object, d.report.Message, d.report.Reason)
 		}
-		if report.Result == inject.Denied {
-			refused = append(refused, template.refusal(report))
+		if d.written == nil {
 			return nil
 		}
-		if report.Result == inject.Skipped {
-			i.note("%s is not injected: %s (%s)", template.object, report.Message, report.Reason)
-		}
-		i.warn(template.object, report)
-		if written == nil {
-			return nil
-		}
-		return template.template.Replace(written)
+		return d.template.Replace(d.written)
 	})
-	if err != nil {
-		return err
-	}
-	return errors.Join(refused...)
 }
 
-// each hands over every pod and pod template of the stream with its namespace.
-func (i injection) each(ctx context.Context, stream *manifest.Stream, do func(podIn, *corev1.Namespace) error) error {
+// decided is what the webhook would do about a pod or a pod template.
+type decided struct {
+	podIn
+	report  inject.Report
+	written []byte // the template that results; nil where it stays as it is
+}
+
+// each decides about every pod and pod template of the stream and hands over those that are not refused. If any is
+// refused the error names all that are.
+func (i injection) each(ctx context.Context, stream *manifest.Stream, do func(decided) error) error {
+	var refused []error
 	namespaces, err := namespacesIn(stream)
 	if err != nil {
 		return err
@@ -162,11 +157,20 @@ func (i injection) each(ctx context.Context, stream *manifest.Stream, do func(po
 				return err
 			}
 		}
-		if err := do(*template, namespaces[name]); err != nil {
+		d := decided{podIn: *template}
+		if d.report, d.written, err = template.injected(namespaces[name], i); err != nil {
 			return fmt.Errorf("%s: %w", object, err)
 		}
+		if d.report.Result == inject.Denied {
+			refused = append(refused, template.refusal(d.report))
+			continue
+		}
+		if err := do(d); err != nil {
+			return fmt.Errorf("%s: %w", object, err)
+		}
+		i.warn(object, d.report)
 	}
-	return nil
+	return errors.Join(refused...)
 }
 
 // podIn is a pod or a pod template of the input, and the pod that would be sent for it.
@@ -216,14 +220,10 @@ func (p podIn) patched(text []byte) ([]byte, error) {
 	return p.undo(after)
 }
 
+// refusal is the decision that the pod must not be created like this.
 func (p podIn) refusal(report inject.Report) error {
-	return &refusal{fmt.Sprintf("%s is refused: %s (%s)", p.object, refusalText(report), report.Reason)}
+	return fmt.Errorf("%s is refused: %s (%s)", p.object, refusalText(report), report.Reason)
 }
-
-// refusal is the decision that a pod must not be created like this: the user's to mend, unlike other errors.
-type refusal struct{ text string }
-
-func (r *refusal) Error() string { return r.text }
 
 func (i injection) note(format string, args ...any) {
 	_, _ = fmt.Fprintf(i.notes, "outrigger: "+format+"\n", args...) // nobody to tell if stderr is closed

@@ -104,8 +104,6 @@ func (f *istioFlags) load(ctx context.Context) (*istioSource, error) {
 	return found, nil
 }
 
-var istioRelease = regexp.MustCompile(`^v?1\.\d+(\.\d+)?([-+].*)?$`)
-
 // check refuses words that are none.
 func (f *istioFlags) check() error {
 	if f.nativeSidecars != "" && !slices.Contains(nativeSidecarWords, f.nativeSidecars) {
@@ -114,7 +112,7 @@ func (f *istioFlags) check() error {
 	if f.platform != "" && f.platform != "openshift" {
 		return fmt.Errorf("--platform=%s: expected openshift, or nothing to do as Istio's values say", f.platform)
 	}
-	if f.release != "" && !istioRelease.MatchString(f.release) {
+	if f.release != "" && !inject.IsRelease(f.release) {
 		return fmt.Errorf("--istioVersion=%s: expected a release of Istio such as 1.31.1", f.release)
 	}
 	return nil
@@ -293,43 +291,45 @@ func (f *istioFlags) fromCluster(ctx context.Context, given givenFacts) (*istioS
 	if err != nil {
 		return nil, fmt.Errorf("kubeconfig: %w", err)
 	}
-	facts, err := f.facts(ctx, client, istio)
+	facts, err := f.facts(ctx, client)
 	if err != nil {
 		return nil, err
 	}
 	if f.proxyConfigFile != "" {
 		facts.ProxyConfigs = given.proxyConfigs
+	} else if facts.ProxyConfigs, err = proxyConfigsOf(ctx, istio); err != nil {
+		return nil, err
 	}
 	found.config, found.namespace, found.client = found.config.With(facts), namespace, client
 	return found, nil
 }
 
-// facts reads what else the webhook goes by: kubelets' versions, where no flag decides, and ProxyConfig resources, where
-// there are any.
-func (f *istioFlags) facts(ctx context.Context, client kubernetes.Interface, istio istioclient.Interface) (inject.Facts, error) {
+// facts reads what else the webhook goes by: kubelets' versions, where no flag decides.
+func (f *istioFlags) facts(ctx context.Context, client kubernetes.Interface) (inject.Facts, error) {
 	facts := inject.Facts{Nodes: map[string]string{}}
-	nodes := &corev1.NodeList{}
-	if f.nativeSidecars != "enabled" && f.nativeSidecars != "disabled" {
-		var err error
-		if nodes, err = client.CoreV1().Nodes().List(ctx, metav1.ListOptions{}); err != nil {
-			return facts, fmt.Errorf("read the nodes' kubelets, by which the webhook decides about native sidecars (--nativeSidecars enabled or disabled needs none): %w", err)
-		}
+	if f.nativeSidecars == "enabled" || f.nativeSidecars == "disabled" {
+		return facts, nil
+	}
+	nodes, err := client.CoreV1().Nodes().List(ctx, metav1.ListOptions{})
+	if err != nil {
+		return facts, fmt.Errorf("read the nodes' kubelets, by which the webhook decides about native sidecars (--nativeSidecars enabled or disabled needs none): %w", err)
 	}
 	for _, node := range nodes.Items {
 		facts.Nodes[node.Name] = node.Status.NodeInfo.KubeletVersion
 	}
-	if f.proxyConfigFile != "" {
-		return facts, nil
-	}
+	return facts, nil
+}
+
+// proxyConfigsOf reads the ProxyConfig resources of a cluster; there are none where their CRD is not installed.
+func proxyConfigsOf(ctx context.Context, istio istioclient.Interface) ([]*networkingv1beta1.ProxyConfig, error) {
 	found, err := istio.NetworkingV1beta1().ProxyConfigs(metav1.NamespaceAll).List(ctx, metav1.ListOptions{})
 	if apierrors.IsNotFound(err) {
-		return facts, nil // its CRD is not installed
+		return nil, nil
 	}
 	if err != nil {
-		return facts, fmt.Errorf("read ProxyConfig resources: %w", err)
+		return nil, fmt.Errorf("read ProxyConfig resources: %w", err)
 	}
-	facts.ProxyConfigs = found.Items
-	return facts, nil
+	return found.Items, nil
 }
 
 // read reads Istio's two ConfigMaps.

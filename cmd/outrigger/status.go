@@ -527,11 +527,18 @@ func lacksSidecar(pod *corev1.Pod) bool {
 	if !labelled {
 		word = pod.Annotations["sidecar.istio.io/inject"]
 	}
-	ended := pod.DeletionTimestamp != nil || pod.Status.Phase == corev1.PodSucceeded || pod.Status.Phase == corev1.PodFailed
-	if word == "false" || pod.Spec.HostNetwork || ended || pod.Annotations["sidecar.istio.io/status"] != "" {
-		return false
-	}
-	return !slices.ContainsFunc(slices.Concat(pod.Spec.InitContainers, pod.Spec.Containers), func(c corev1.Container) bool { return c.Name == "istio-proxy" })
+	return word != "false" && !pod.Spec.HostNetwork && !ended(pod) && !hasSidecar(pod)
+}
+
+// ended says whether a pod has ended or is about to.
+func ended(pod *corev1.Pod) bool {
+	return pod.DeletionTimestamp != nil || pod.Status.Phase == corev1.PodSucceeded || pod.Status.Phase == corev1.PodFailed
+}
+
+// hasSidecar says whether a pod was injected, or brings a proxy of its own.
+func hasSidecar(pod *corev1.Pod) bool {
+	return pod.Annotations[api.AnnotationStatus] != "" ||
+		slices.ContainsFunc(slices.Concat(pod.Spec.InitContainers, pod.Spec.Containers), func(c corev1.Container) bool { return c.Name == "istio-proxy" })
 }
 
 func restartCommand(ref routing.WorkloadRef, namespace string) string {
