@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strings"
 
 	"github.com/rogpeppe/go-internal/diff"
 	"github.com/spf13/cobra"
@@ -143,6 +144,7 @@ func printPatches(changes []change, out io.Writer) error {
 			if err != nil {
 				return err
 			}
+			inOrder(operations, 1)
 			p.Patch = operations
 		}
 		list = append(list, p)
@@ -151,4 +153,32 @@ func printPatches(changes []change, out io.Writer) error {
 	encoder.SetIndent("", "    ")
 	encoder.SetEscapeHTML(false)
 	return encoder.Encode(list)
+}
+
+// inOrder brings operations into an order that does not depend on the order in which maps are walked: by key within an
+// object, as they come within a list, where positions depend on what came before. The paths are equal before depth.
+func inOrder(operations []jsonpatch.Operation, depth int) {
+	at := func(o jsonpatch.Operation) string {
+		if segments := strings.Split(o.Path, "/"); depth < len(segments) {
+			return segments[depth]
+		}
+		return ""
+	}
+	isIndex := func(segment string) bool { return segment != "" && strings.Trim(segment, "0123456789") == "" }
+	slices.SortStableFunc(operations, func(a, b jsonpatch.Operation) int {
+		if isIndex(at(a)) && isIndex(at(b)) {
+			return 0
+		}
+		return strings.Compare(at(a), at(b))
+	})
+	for len(operations) > 0 {
+		end := 1
+		for end < len(operations) && at(operations[end]) == at(operations[0]) {
+			end++
+		}
+		if end > 1 && at(operations[0]) != "" {
+			inOrder(operations[:end], depth+1)
+		}
+		operations = operations[end:]
+	}
 }
