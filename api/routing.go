@@ -75,11 +75,13 @@ type RouteIntent struct {
 	// VersionLabel is the pod label whose values are versions; "version" unless said otherwise.
 	VersionLabel string
 	Default      DefaultIntent
-	Weights      []Weight // as written, in the order written; empty if unset
-	Match        []HeaderMatch
+	Weights      []Weight  // as written, in the order written; empty if unset
+	Match        []Match   // as written, in the order written
 	Expose       *Exposure // nil if the Service is not to be exposed
 	// IgnoreUnversioned is true for unversioned=ignore.
 	IgnoreUnversioned bool
+	// DecidedAt is when shift or promote was said last; zero if never. Names are in force from their first ready pod on then.
+	DecidedAt time.Time
 	// Texts holds what the annotations that parse say, by key, the Service's before the Namespace's.
 	Texts map[string]string
 	// Bad holds the keys of the annotations that do not parse. They are as if unwritten here; a route that stands keeps
@@ -99,13 +101,6 @@ type DefaultIntent struct {
 type Weight struct {
 	Version string
 	Weight  int32
-}
-
-// HeaderMatch is one item of the match annotation: requests whose header equals value go to the version.
-type HeaderMatch struct {
-	Version string
-	Header  string // lower case
-	Value   string
 }
 
 // Exposure is what expose and its companions say.

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/util/validation"
@@ -33,7 +34,7 @@ func RoutingKeys() []KeyDoc {
 		{AnnotationVersionLabel, false, both, "version", "the key of a label", "The label of the pods whose values are the versions."},
 		{AnnotationDefaultVersion, false, both, string(DefaultFirst), "@first, @lowest, @highest, @all, or a version such as v1", "The version that receives what nothing else claims; @all prefers none."},
 		{AnnotationWeights, false, service, "", "v1=90,v2=10", "How requests are shared between versions; whole numbers that are not all 0."},
-		{AnnotationMatch, false, service, "", "v2=header:end-user:jason;v3=header:beta:1", "Requests with this header go to that version; the first that fits wins. In a value ; is written %3B and % is written %25."},
+		{AnnotationMatch, false, service, "", "v2=header:end-user:jason;v2=header-prefix:x-canary:yes;v2=cookie:beta:1;v3=query:v:3;v2=source:v2", "Such requests go to that version; the first that fits wins. A header equals the value or begins with it, a cookie or a parameter of the query has it; source is the version of the calling pod. In a name or value ; is written %3B and % is written %25."},
 		{AnnotationExpose, false, service, "false", "true, false", "Whether the Service is reached through an ingress gateway."},
 		{AnnotationHosts, false, service, "*", "a comma list of host names", "The hosts under which an exposed Service is reached."},
 		{AnnotationAllowedHosts, false, namespace, "", "a comma list of host names, with *. wildcards", "The hosts that Services of the Namespace may take. Where it is written, others are refused."},
@@ -58,6 +59,8 @@ func RouteIntentOf(service *corev1.Service, namespace *corev1.Namespace) (RouteI
 	r.each(&intent, AnnotationDefaultVersion, func(text string) (err error) { intent.Default, err = parseDefault(text); return })
 	r.each(&intent, AnnotationWeights, func(text string) (err error) { intent.Weights, err = parseWeights(text); return })
 	r.each(&intent, AnnotationMatch, func(text string) (err error) { intent.Match, err = parseMatches(text); return })
+	r.covered(&intent)
+	r.each(&intent, AnnotationDecidedAt, func(text string) (err error) { intent.DecidedAt, err = parseTime(text); return })
 	r.each(&intent, AnnotationUnversioned, func(text string) (err error) { intent.IgnoreUnversioned, err = parseUnversioned(text); return })
 	r.exposure(&intent)
 	if _, written := r.service.Annotations[AnnotationDefaultVersion]; written && !intent.Bad[AnnotationDefaultVersion] {
@@ -309,53 +312,6 @@ func parseWeights(text string) ([]Weight, error) {
 	return out, nil
 }
 
-func parseMatches(text string) ([]HeaderMatch, error) {
-	var out []HeaderMatch
-	for _, item := range strings.Split(strings.TrimSuffix(text, ";"), ";") {
-		match, err := parseMatch(strings.TrimSpace(item))
-		if err != nil {
-			return nil, err
-		}
-		out = append(out, match)
-	}
-	return out, nil
-}
-
-func parseMatch(item string) (HeaderMatch, error) {
-	version, condition, found := strings.Cut(item, "=")
-	if !found {
-		return HeaderMatch{}, fmt.Errorf("%q is not of the form version=header:name:value", item)
-	}
-	if err := checkVersion(version); err != nil {
-		return HeaderMatch{}, err
-	}
-	kind, rest, _ := strings.Cut(condition, ":")
-	header, value, found := strings.Cut(rest, ":")
-	if kind != "header" || !found {
-		return HeaderMatch{}, fmt.Errorf("%q is not of the form header:name:value", condition)
-	}
-	if faults := validation.IsHTTPHeaderName(header); len(faults) > 0 {
-		return HeaderMatch{}, fmt.Errorf("%q is not the name of a header", header)
-	}
-	value, err := unescape(value)
-	if err != nil {
-		return HeaderMatch{}, err
-	}
-	return HeaderMatch{Version: version, Header: strings.ToLower(header), Value: value}, nil
-}
-
-// unescape undoes %3B and %25; another % is a mistake.
-func unescape(value string) (string, error) {
-	if value == "" {
-		return "", errors.New("the header's value is empty")
-	}
-	plain := strings.NewReplacer("%3B", "", "%3b", "", "%25", "").Replace(value)
-	if strings.Contains(plain, "%") {
-		return "", fmt.Errorf("in %q a %% is neither %%3B nor %%25", value)
-	}
-	return strings.NewReplacer("%3B", ";", "%3b", ";", "%25", "%").Replace(value), nil
-}
-
 func parseSwitch(text string) (bool, error) {
 	switch text {
 	case "true":
@@ -443,4 +399,12 @@ func parsePath(text string) (string, error) {
 		return "", fmt.Errorf("%q is not a path", text)
 	}
 	return text, nil
+}
+
+func parseTime(text string) (time.Time, error) {
+	at, err := time.Parse(time.RFC3339, text)
+	if err != nil {
+		return time.Time{}, fmt.Errorf("%q is not a time of RFC 3339", text)
+	}
+	return at, nil
 }

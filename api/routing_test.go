@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
@@ -64,7 +65,13 @@ func TestRouteIntentOf(t *testing.T) {
 		{"a literal default on the Service", []string{"default-version=v1"}, plain(func(i *RouteIntent) { i.Default = DefaultIntent{Version: "v1", OnService: true} })},
 		{"a policy on the Namespace", []string{"ns:default-version=@highest"}, plain(func(i *RouteIntent) { i.Default.Policy = DefaultHighest })},
 		{"weights as written", []string{"weights= v2=10, v1=0 "}, plain(func(i *RouteIntent) { i.Weights = []Weight{{"v2", 10}, {"v1", 0}} })},
-		{"headers", []string{"match=v2=header:End-User:a:b%3B%25;v1=header:x:=;"}, plain(func(i *RouteIntent) { i.Match = []HeaderMatch{{"v2", "end-user", "a:b;%"}, {"v1", "x", "="}} })},
+		{"headers", []string{"match=v2=header:End-User:a:b%3B%25;v1=header:x:=;"}, plain(func(i *RouteIntent) {
+			i.Match = []Match{{"v2", MatchHeader, "end-user", "a:b;%"}, {"v1", MatchHeader, "x", "="}}
+		})},
+		{"all kinds of match", []string{"match=v2=header-prefix:X-C:can; v2=cookie:be%25ta:1%25;v3=query:v%3B:a:b;v2=source:v2"}, plain(func(i *RouteIntent) {
+			i.Match = []Match{{"v2", MatchHeaderPrefix, "x-c", "can"}, {"v2", MatchCookie, "be%ta", "1%"}, {"v3", MatchQuery, "v;", "a:b"}, {"v2", MatchSource, "", "v2"}}
+		})},
+		{"when it was decided", []string{"decided-at=2026-01-02T03:04:05Z"}, plain(func(i *RouteIntent) { i.DecidedAt = time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC) })},
 		{"another version label", []string{"ns:version-label=app.kubernetes.io/version"}, plain(func(i *RouteIntent) { i.VersionLabel = "app.kubernetes.io/version" })},
 		{"unversioned", []string{"unversioned=ignore"}, plain(func(i *RouteIntent) { i.IgnoreUnversioned = true })},
 		{"exposed by default values", []string{"expose=true"}, exposed(func(*Exposure) {})},
@@ -95,7 +102,10 @@ func TestWhatDoesNotParseIsAProblem(t *testing.T) {
 		"version-label=a b", "version-label=",
 		"default-version=", "default-version=@newest", "default-version=v1,v2",
 		"weights=", "weights=v1", "weights=v1=-1", "weights=v1=0", "weights=v1=1,v1=2", "weights==1", "weights=v1=1.5", "weights=v1:50;v2:50", "weights=v1=99999999",
-		"match=", "match=v2", "match=v2=header:end-user", "match=v2=header::x", "match=v2=header:a b:x", "match=v2=header:a:", "match=v2=header:a:%", "match=v2=cookie:a:b", "match=v2=header:a:b;;",
+		"match=", "match=v2", "match=v2=header:end-user", "match=v2=header::x", "match=v2=header:a b:x", "match=v2=header:a:", "match=v2=header:a:%", "match=v2=header:a:b;;", "match=v2=header:a:b\nc",
+		"match=v2=cookies:a:b", "match=v2=cookie:a", "match=v2=cookie:a b:c", "match=v2=cookie::c", "match=v2=cookie:a:b%3Bc", "match=v2=cookie:a:" + strings.Repeat("b", 1024), "match=v2=cookie:a:" + strings.Repeat(".", 512),
+		"match=v2=header-prefix:a:", "match=v2=header-prefix:a b:c", "match=v2=query:v", "match=v2=query:v:", "match=v2=query::1", "match=v2=query:v:a&b", "match=v2=query:v=:a",
+		"match=v2=source:", "match=v2=source", "match=v2=source:a:b", "match=v2=:a:b", "decided-at=now",
 		"expose=yes", "hosts=", "hosts=a,,b", "hosts=-a", "hosts=*.*", "hosts=a*b", "hosts=10.0.0.1",
 		"gateway=gw", "gateway=a/b/c", "gateway=a/b.c", "gateway-selector=istio", "gateway-selector=", "gateway-port=0", "gateway-port=65536", "gateway-port=http",
 		"path=hello", "path=/a b", "path=/a?b", "unversioned=none",

@@ -163,10 +163,11 @@ func (s *situation) greatestWeight() meaning {
 	return s.meaningOf(best.Version)
 }
 
-// isReady is the readiness that a name needs to come into force: three quarters of its pods, at least one.
+// isReady is the readiness that a name needs to come into force: three quarters of its pods, at least one; one is enough
+// where somebody said the moment.
 func (s *situation) isReady(m meaning) bool {
 	pods, ready := s.podsOf(m)
-	return ready > 0 && 4*ready >= 3*pods
+	return ready > 0 && (4*ready >= 3*pods || !s.Intent.DecidedAt.IsZero())
 }
 
 // splitServes reports whether versions of two different tracks receive traffic already.

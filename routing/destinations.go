@@ -14,7 +14,7 @@ import (
 
 // rule is one rule of a route, independent of ports and gateways. The last one has no match.
 type rule struct {
-	match *api.HeaderMatch
+	match *api.Match
 	to    []portion // in natural order; weights above 0
 }
 
@@ -24,14 +24,14 @@ type portion struct {
 	weight  int
 }
 
-// decideRules gives every rule its destinations: the header rules as written, then the default.
+// decideRules gives every rule its destinations: the rules of match as written, then the default.
 func (s *situation) decideRules() {
 	s.noRoute = s.mayNotCreate()
 	if s.unsplit {
 		s.rules = []rule{{to: []portion{{weight: 1}}}}
 		return
 	}
-	s.rules = append(s.headerRules(), rule{to: s.defaultPortions()})
+	s.rules = append(s.matchRules(), rule{to: s.defaultPortions()})
 	s.tellBypasses()
 	s.tellNames()
 }
@@ -51,29 +51,6 @@ func (s *situation) mayNotCreate() bool {
 	return slices.ContainsFunc(s.withPods(), func(t track) bool {
 		return s.isOld(t.created) && slices.ContainsFunc(t.groups, func(g PodGroup) bool { return g.Ready > 0 && !s.current().includes(t, g.Version) })
 	})
-}
-
-// headerRules are the rules of the match annotation whose version is in force. Of two with the same condition the first
-// counts.
-func (s *situation) headerRules() []rule {
-	var out []rule
-	var pending []string
-	seen := map[[2]string]bool{}
-	for i, match := range s.Intent.Match {
-		condition := [2]string{match.Header, match.Value}
-		if seen[condition] {
-			continue
-		}
-		seen[condition] = true
-		m, why := s.destinationOf(match.Version)
-		if why != "" {
-			pending = append(pending, why)
-			continue
-		}
-		out = append(out, rule{match: &s.Intent.Match[i], to: normalised(s.expand(m))})
-	}
-	s.tellPending(api.AnnotationMatch, pending)
-	return out
 }
 
 // defaultPortions are the weights as far as their versions are in force, else the default.

@@ -94,7 +94,7 @@ func readRules(vs *networkingv1.VirtualService, versions map[string]string) []Re
 		add(rule)
 	}
 	for _, tcp := range vs.Spec.Tcp {
-		rule := ReadRule{}
+		rule := ReadRule{Match: readCallers(tcp.Match)}
 		for _, d := range tcp.Route {
 			rule.To = append(rule.To, readShare(d.Destination, d.Weight, len(tcp.Route), versions))
 		}
@@ -114,26 +114,44 @@ func readShare(d *networkingapi.Destination, weight int32, of int, versions map[
 	return ReadShare{Version: version, Weight: int(weight)}
 }
 
-// readMatches puts the conditions that users write into words: headers, query, and who calls. Ports, paths and gateways
-// are not conditions of theirs.
+// readMatches puts the conditions that users write into words: headers, cookies, query, and who calls. Ports, paths and
+// gateways are not conditions of theirs.
 func readMatches(matches []*networkingapi.HTTPMatchRequest) string {
 	var out []string
 	for _, match := range matches {
 		var words []string
 		for _, name := range sortedKeys(match.Headers) {
+			if pair, made := api.CookieOf(match.Headers[name].GetRegex()); made && name == "cookie" {
+				words = append(words, "cookie "+pair)
+				continue
+			}
 			words = append(words, name+readString(match.Headers[name]))
 		}
 		for _, name := range sortedKeys(match.QueryParams) {
 			words = append(words, "?"+name+readString(match.QueryParams[name]))
 		}
-		for _, name := range sortedKeys(match.SourceLabels) {
-			words = append(words, "source "+name+"="+match.SourceLabels[name])
-		}
+		words = append(words, readSource(match.SourceLabels)...)
 		if text := strings.Join(words, " and "); text != "" && !slices.Contains(out, text) {
 			out = append(out, text)
 		}
 	}
 	return strings.Join(out, " or ")
+}
+
+func readCallers(matches []*networkingapi.L4MatchAttributes) string {
+	var out []string
+	for _, match := range matches {
+		out = append(out, strings.Join(readSource(match.SourceLabels), " and "))
+	}
+	return strings.Join(slices.Compact(slices.DeleteFunc(out, func(text string) bool { return text == "" })), " or ")
+}
+
+func readSource(labels map[string]string) []string {
+	var out []string
+	for _, name := range sortedKeys(labels) {
+		out = append(out, "source "+name+"="+labels[name])
+	}
+	return out
 }
 
 func readString(match *networkingapi.StringMatch) string {

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"google.golang.org/protobuf/proto"
 	networkingapi "istio.io/api/networking/v1alpha3"
 	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -175,7 +176,7 @@ func (s *situation) httpRoutes(view routeView) []*networkingapi.HTTPRoute {
 	var out []*networkingapi.HTTPRoute
 	for _, r := range s.rules {
 		for _, port := range s.Service.Spec.Ports {
-			atGateway := len(view.gateways) > 0 && port.Name == gatewayPort.Name && port.Port == gatewayPort.Port
+			atGateway := len(view.gateways) > 0 && port.Name == gatewayPort.Name && port.Port == gatewayPort.Port && !r.meshOnly()
 			if !portTraffic(port).http() || !view.mesh && !atGateway {
 				continue
 			}
@@ -207,43 +208,29 @@ func (s *situation) subsetOr(version, none string) string {
 	return s.subsets.names[version]
 }
 
-// httpMatches tells apart what needs telling apart: the port in the mesh, the path at the gateway. Nothing to match is
-// no match.
+// httpMatches tells apart what needs telling apart: the port in the mesh, the path at the gateway, and what is for one of
+// them alone. Nothing to match is no match.
 func (s *situation) httpMatches(r rule, port corev1.ServicePort, view routeView, atGateway bool) []*networkingapi.HTTPMatchRequest {
-	base := func() *networkingapi.HTTPMatchRequest {
-		match := &networkingapi.HTTPMatchRequest{}
-		if r.match != nil {
-			match.Headers = map[string]*networkingapi.StringMatch{r.match.Header: exact(r.match.Value)}
-		}
-		return match
-	}
-	number, path := s.portNumber(port), s.exposure.path
-	gateway, mesh := base(), base()
-	if path != "" && path != "/" {
+	gateway, mesh := s.condition(r.match), s.condition(r.match)
+	if path := s.exposure.path; path != "" && path != "/" {
 		gateway.Uri = &networkingapi.StringMatch{MatchType: &networkingapi.StringMatch_Prefix{Prefix: path}}
 	}
-	mesh.Port = number
-	var out []*networkingapi.HTTPMatchRequest
+	mesh.Port = s.portNumber(port)
+	out := []*networkingapi.HTTPMatchRequest{gateway}
 	switch {
-	case view.mesh && len(view.gateways) > 0 && (number != 0 || gateway.Uri != nil):
+	case view.mesh && len(view.gateways) > 0 && (mesh.Port != 0 || gateway.Uri != nil || !atGateway):
 		mesh.Gateways, gateway.Gateways = []string{meshGateway}, view.gateways
-		out = append(out, mesh)
+		out = []*networkingapi.HTTPMatchRequest{mesh}
 		if atGateway {
 			out = append(out, gateway)
 		}
 	case view.mesh:
-		out = append(out, mesh)
-	default:
-		out = append(out, gateway)
+		out[0] = mesh
 	}
-	if len(out) == 1 && out[0].Port == 0 && out[0].Uri == nil && out[0].Headers == nil && out[0].Gateways == nil {
+	if len(out) == 1 && proto.Equal(out[0], &networkingapi.HTTPMatchRequest{}) {
 		return nil
 	}
 	return out
-}
-
-func exact(value string) *networkingapi.StringMatch {
-	return &networkingapi.StringMatch{MatchType: &networkingapi.StringMatch_Exact{Exact: value}}
 }
 
 func (s *situation) destinations(r rule, port corev1.ServicePort) []*networkingapi.Destination {
@@ -266,31 +253,39 @@ func weightOf(to []portion, i int) int32 {
 	return int32(to[i].weight)
 }
 
-// tcpRoutes are the default's shares for each TCP port: connections have no headers, and gateways serve HTTP only.
+// tcpRoutes are the shares for each TCP port, by caller and for all: of a connection nothing else is known, and gateways
+// serve HTTP only.
 func (s *situation) tcpRoutes(view routeView) []*networkingapi.TCPRoute {
 	if !view.mesh {
 		return nil
 	}
-	byDefault := s.rules[len(s.rules)-1]
 	var out []*networkingapi.TCPRoute
-	for _, port := range s.Service.Spec.Ports {
-		if !portTraffic(port).tcp() {
+	for _, r := range s.rules {
+		if r.match != nil && r.match.Kind != api.MatchSource {
 			continue
 		}
-		match := &networkingapi.L4MatchAttributes{Port: s.portNumber(port)}
-		if len(view.gateways) > 0 {
-			match.Gateways = []string{meshGateway}
+		for _, port := range s.Service.Spec.Ports {
+			if portTraffic(port).tcp() {
+				out = append(out, s.tcpRoute(r, port, view))
+			}
 		}
-		route := &networkingapi.TCPRoute{}
-		if match.Port != 0 || match.Gateways != nil {
-			route.Match = append(route.Match, match)
-		}
-		for i, d := range s.destinations(byDefault, port) {
-			route.Route = append(route.Route, &networkingapi.RouteDestination{Destination: d, Weight: weightOf(byDefault.to, i)})
-		}
-		out = append(out, route)
 	}
 	return out
+}
+
+func (s *situation) tcpRoute(r rule, port corev1.ServicePort, view routeView) *networkingapi.TCPRoute {
+	match := &networkingapi.L4MatchAttributes{Port: s.portNumber(port), SourceLabels: s.condition(r.match).SourceLabels}
+	if len(view.gateways) > 0 {
+		match.Gateways = []string{meshGateway}
+	}
+	route := &networkingapi.TCPRoute{}
+	if !proto.Equal(match, &networkingapi.L4MatchAttributes{}) {
+		route.Match = append(route.Match, match)
+	}
+	for i, d := range s.destinations(r, port) {
+		route.Route = append(route.Route, &networkingapi.RouteDestination{Destination: d, Weight: weightOf(r.to, i)})
+	}
+	return route
 }
 
 // meta is the metadata of every object of ours.

@@ -421,12 +421,8 @@ func routesOf(vs *networkingv1.VirtualService) string {
 			to = append(to, subset)
 		}
 		text := strings.Join(to, " ")
-		for _, match := range http.Match {
-			for header, value := range match.Headers {
-				if prefix := header + "=" + value.GetExact() + ": "; !strings.HasPrefix(text, prefix) {
-					text = prefix + text
-				}
-			}
+		if match := readMatches(http.Match); match != "" {
+			text = match + ": " + text
 		}
 		rules = append(rules, text)
 	}

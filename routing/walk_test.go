@@ -85,7 +85,7 @@ func step(c *cluster, random *rand.Rand) string {
 		c.annotate(word)
 		return word
 	case 11:
-		word := pick("match=v2=header:end-user:jason", "match=v1=header:a:b;1-2-3=header:a:c", "match-", "match=bad")
+		word := pick("match=v2=header:end-user:jason", "match=v1=header:a:b;1-2-3=header:a:c", "match=v3=cookie:a:b;v2=cookie:a:b;v1=query:a:b;v2=source:v1", "match=v2=header-prefix:a:b;v3=header:a:bc", "decided-at=2026-01-02T03:04:05Z", "match-", "match=bad")
 		c.annotate(word)
 		return word
 	case 12:

@@ -1,0 +1,193 @@
+package api
+
+import (
+	"errors"
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+	"unicode"
+
+	"k8s.io/apimachinery/pkg/util/validation"
+)
+
+// MatchKind is what a Match looks at.
+type MatchKind string
+
+// The kinds of Match, as users write them.
+const (
+	MatchHeader       MatchKind = "header"        // a request header equals the value
+	MatchHeaderPrefix MatchKind = "header-prefix" // a request header begins with the value
+	MatchCookie       MatchKind = "cookie"        // a cookie has the value
+	MatchQuery        MatchKind = "query"         // a parameter of the URL's query has the value
+	MatchSource       MatchKind = "source"        // the caller is a pod whose version is the value; in the mesh only
+)
+
+// Match is one item of the match annotation: what it takes goes to the version. Two are the same condition if their
+// kinds, names and values are equal.
+type Match struct {
+	Version string
+	Kind    MatchKind
+	Name    string // of the header (lower case), cookie or parameter; empty for MatchSource
+	Value   string
+}
+
+// maxRegex is how long Istio lets a regular expression be.
+const maxRegex = 1024
+
+// CookieRegex returns the regular expression (RE2) that a cookie header matches as a whole if it holds this cookie with
+// this value.
+func CookieRegex(name, value string) string {
+	return cookieBefore + regexp.QuoteMeta(name+"="+value) + cookieAfter
+}
+
+const (
+	cookieBefore = `^(.*;\s*)?`
+	cookieAfter  = `(\s*;.*)?$`
+)
+
+var escapedRune = regexp.MustCompile(`\\([^A-Za-z0-9])`)
+
+// CookieOf returns the "name=value" that a regular expression of CookieRegex was made of; false if it is another's.
+func CookieOf(regex string) (string, bool) {
+	rest, begins := strings.CutPrefix(regex, cookieBefore)
+	rest, ends := strings.CutSuffix(rest, cookieAfter)
+	pair := escapedRune.ReplaceAllString(rest, "$1")
+	return pair, begins && ends && regexp.QuoteMeta(pair) == rest
+}
+
+// String returns the item as it is written: "v2=header:end-user:jason", "v2=source:v2".
+func (m Match) String() string {
+	words := []string{string(m.Kind)}
+	if m.Kind != MatchSource {
+		words = append(words, escape(m.Name))
+	}
+	return m.Version + "=" + strings.Join(append(words, escape(m.Value)), ":")
+}
+
+// covers reports whether every request that the other condition takes is taken by this one.
+func (m Match) covers(other Match) bool {
+	switch {
+	case m.Name != other.Name:
+		return false
+	case m.Kind == MatchHeaderPrefix && (other.Kind == MatchHeader || other.Kind == MatchHeaderPrefix):
+		return strings.HasPrefix(other.Value, m.Value)
+	}
+	return m.Kind == other.Kind && m.Value == other.Value
+}
+
+// covered reports items whose requests an earlier item takes.
+func (r *reading) covered(intent *RouteIntent) {
+	for i, later := range intent.Match {
+		at := slices.IndexFunc(intent.Match[:i], func(m Match) bool { return m.covers(later) })
+		if at < 0 {
+			continue
+		}
+		r.problems = append(r.problems, RouteProblem{
+			Object: r.serviceRef(), Field: AnnotationField(AnnotationMatch), Value: intent.Texts[AnnotationMatch], Reason: RouteWithoutEffect,
+			Message: fmt.Sprintf("%s receives nothing: %s comes before it and takes the same requests.", later, intent.Match[at]),
+			Advice:  "Write it first, or take it out.",
+		})
+	}
+}
+
+const matchForms = "header:name:value, header-prefix:name:value, cookie:name:value, query:name:value, source:version"
+
+func parseMatches(text string) ([]Match, error) {
+	var out []Match
+	for _, item := range strings.Split(strings.TrimSuffix(text, ";"), ";") {
+		match, err := parseMatch(strings.TrimSpace(item))
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, match)
+	}
+	return out, nil
+}
+
+func parseMatch(item string) (Match, error) {
+	version, condition, found := strings.Cut(item, "=")
+	if !found {
+		return Match{}, fmt.Errorf("%q is not of the form version=condition; a condition is one of %s", item, matchForms)
+	}
+	if err := checkVersion(version); err != nil {
+		return Match{}, err
+	}
+	kind, rest, _ := strings.Cut(condition, ":")
+	match := Match{Version: version, Kind: MatchKind(kind)}
+	if match.Kind == MatchSource {
+		match.Value = rest
+		return match, checkVersion(rest)
+	}
+	name, value, found := strings.Cut(rest, ":")
+	if !found || !slices.Contains([]MatchKind{MatchHeader, MatchHeaderPrefix, MatchCookie, MatchQuery}, match.Kind) {
+		return Match{}, fmt.Errorf("%q is none of %s", condition, matchForms)
+	}
+	for _, part := range []struct {
+		text string
+		into *string
+	}{{name, &match.Name}, {value, &match.Value}} {
+		plain, err := unescape(part.text)
+		if err != nil {
+			return Match{}, err
+		}
+		*part.into = plain
+	}
+	if match.Kind == MatchHeader || match.Kind == MatchHeaderPrefix {
+		match.Name = strings.ToLower(match.Name)
+	}
+	return match, match.check()
+}
+
+// check says why no request could have what the condition asks for.
+func (m Match) check() error {
+	switch {
+	case m.Name == "":
+		return fmt.Errorf("the %s has no name", m.Kind)
+	case m.Value == "":
+		return fmt.Errorf("the value of %s %s is empty", m.Kind, m.Name)
+	case strings.ContainsFunc(m.Name+m.Value, unicode.IsControl):
+		return fmt.Errorf("%s %s holds a control character", m.Kind, m.Name)
+	}
+	switch m.Kind {
+	case MatchHeader, MatchHeaderPrefix:
+		if faults := validation.IsHTTPHeaderName(m.Name); len(faults) > 0 {
+			return fmt.Errorf("%q is not the name of a header", m.Name)
+		}
+	case MatchCookie:
+		if !isCookieName(m.Name) {
+			return fmt.Errorf("%q is not the name of a cookie", m.Name)
+		}
+		if strings.Contains(m.Value, ";") {
+			return errors.New("the value of a cookie has no ;")
+		}
+		if long := len(CookieRegex(m.Name, m.Value)); long > maxRegex {
+			return fmt.Errorf("cookie %s is too long: Istio matches it with a regular expression of %d characters, and takes %d", m.Name, long, maxRegex)
+		}
+	case MatchQuery:
+		if strings.ContainsAny(m.Name, "&=# ") || strings.ContainsAny(m.Value, "&# ") {
+			return fmt.Errorf("%q cannot be in the query of a URL; write it as it stands there, with %%25 for each %%", m.Name+"="+m.Value)
+		}
+	}
+	return nil
+}
+
+var cookieName = regexp.MustCompile("^[-!#$%&'*+.^_`|~0-9A-Za-z]+$")
+
+func isCookieName(name string) bool { return cookieName.MatchString(name) }
+
+var (
+	escaping  = strings.NewReplacer("%", "%25", ";", "%3B")
+	escapes   = strings.NewReplacer("%3B", "", "%3b", "", "%25", "")
+	unescaper = strings.NewReplacer("%3B", ";", "%3b", ";", "%25", "%")
+)
+
+func escape(text string) string { return escaping.Replace(text) }
+
+// unescape undoes %3B and %25; another % is a mistake.
+func unescape(text string) (string, error) {
+	if strings.Contains(escapes.Replace(text), "%") {
+		return "", fmt.Errorf("in %q a %% is neither %%3B nor %%25", text)
+	}
+	return unescaper.Replace(text), nil
+}
