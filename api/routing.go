@@ -22,6 +22,7 @@ const (
 	AnnotationPath            = Domain + "/path"             // Service
 	AnnotationUnversioned     = Domain + "/unversioned"      // Namespace, Service
 	AnnotationDecidedAt       = Domain + "/decided-at"       // Service
+	AnnotationDrift           = Domain + "/drift"            // Namespace, Service
 )
 
 // Labels and annotations that Outrigger writes on the objects it makes.
@@ -42,6 +43,8 @@ const (
 	AnnotationWords       = Domain + "/words"               // VirtualService: what the annotations said last that could be read, JSON
 	AnnotationAway        = Domain + "/away"                // VirtualService: weighed versions without pods whose share the default has
 	AnnotationExposedAt   = Domain + "/exposed-at"          // VirtualService: since when it is bound to its gateway as it is
+	AnnotationWritten     = Domain + "/written"             // VirtualService: a digest of what we wrote, so that an edit by others is seen, JSON
+	AnnotationAdopted     = Domain + "/adopted-weights"     // VirtualService: shares that somebody set on it and that hold
 )
 
 // RoutingMode is the value of LabelRouting.
@@ -66,6 +69,16 @@ const (
 	DefaultLiteral DefaultPolicy = ""
 )
 
+// DriftMode says what becomes of a VirtualService of ours that somebody else changed.
+type DriftMode string
+
+// The values of AnnotationDrift.
+const (
+	DriftAdopt  DriftMode = "adopt"  // changed shares hold where no weights are declared; other changes detach it
+	DriftRevert DriftMode = "revert" // it is written back
+	DriftDetach DriftMode = "detach" // it is left to whoever changed it
+)
+
 // RouteIntent is what the user asked for one Service, independent of where it was written.
 type RouteIntent struct {
 	// Wanted says whether Outrigger is to make objects where none stand: by LabelRouting, else by the injection label.
@@ -82,6 +95,7 @@ type RouteIntent struct {
 	IgnoreUnversioned bool
 	// DecidedAt is when shift or promote was said last; zero if never. Names are in force from their first ready pod on then.
 	DecidedAt time.Time
+	Drift     DriftMode // empty as DriftAdopt
 	// Texts holds what the annotations that parse say, by key, the Service's before the Namespace's.
 	Texts map[string]string
 	// Bad holds the keys of the annotations that do not parse. They are as if unwritten here; a route that stands keeps

@@ -43,6 +43,7 @@ func RoutingKeys() []KeyDoc {
 		{AnnotationGatewayPort, false, both, "80", "a number from 1 to 65535", "The port of the ingress gateway."},
 		{AnnotationPath, false, service, "/", "a path that begins with /", "The prefix of the paths that the gateway serves for this Service."},
 		{AnnotationUnversioned, false, both, "all", "all, ignore", "With ignore, a default route is written although pods without a version lose their traffic by it."},
+		{AnnotationDrift, false, both, string(DriftAdopt), "adopt, revert, detach", "What becomes of a VirtualService of ours that you change by hand: adopt lets changed weights hold where none are declared, and leaves it to you after any other change; revert writes it back; detach leaves it to you."},
 		{AnnotationDecidedAt, false, service, "", "a time such as 2026-01-02T03:04:05Z", "When outrigger shift or promote was said last; they write it. A name in the annotations means anew what carries it then."},
 	}
 }
@@ -62,6 +63,7 @@ func RouteIntentOf(service *corev1.Service, namespace *corev1.Namespace) (RouteI
 	r.covered(&intent)
 	r.each(&intent, AnnotationDecidedAt, func(text string) (err error) { intent.DecidedAt, err = parseTime(text); return })
 	r.each(&intent, AnnotationUnversioned, func(text string) (err error) { intent.IgnoreUnversioned, err = parseUnversioned(text); return })
+	r.each(&intent, AnnotationDrift, func(text string) error { return keep(&intent.Drift)(parseDrift(text)) })
 	r.exposure(&intent)
 	if _, written := r.service.Annotations[AnnotationDefaultVersion]; written && !intent.Bad[AnnotationDefaultVersion] {
 		intent.Default.OnService = true
@@ -284,6 +286,9 @@ func checkVersion(text string) error {
 	return nil
 }
 
+// ParseWeights reads weights as the annotation has them, "v1=90,v2=10".
+func ParseWeights(text string) ([]Weight, error) { return parseWeights(text) }
+
 func parseWeights(text string) ([]Weight, error) {
 	var out []Weight
 	sum := 0
@@ -330,6 +335,14 @@ func parseUnversioned(text string) (bool, error) {
 		return false, nil
 	}
 	return false, fmt.Errorf("%q is neither all nor ignore", text)
+}
+
+func parseDrift(text string) (DriftMode, error) {
+	switch mode := DriftMode(text); mode {
+	case DriftAdopt, DriftRevert, DriftDetach:
+		return mode, nil
+	}
+	return DriftAdopt, fmt.Errorf("%q is neither adopt, revert nor detach", text)
 }
 
 // parseHosts returns the hosts in lower case, sorted, without duplicates; "*" includes all others.

@@ -37,6 +37,9 @@ const (
 	RouteGatewayHostMissing   RouteReason = "GatewayHostMissing"       // the named Gateway does not serve the host
 	RouteGatewayPortUnexposed RouteReason = "GatewayPortNotExposed"    // no Service opens the gateway's port
 	RouteGatewayUnmatched     RouteReason = "GatewaySelectorUnmatched" // no ingress gateway has the labels
+	RouteWeightsAdopted       RouteReason = "WeightsAdopted"           // shares set on our VirtualService hold
+	RouteEditReverted         RouteReason = "EditReverted"             // an edit of our VirtualService is written back
+	RouteDrifted              RouteReason = "Drifted"                  // our VirtualService was changed and is left alone
 )
 
 // RouteReasonDoc is one reason of routing with the sentence that explains it.
@@ -80,5 +83,8 @@ func RouteReasons() []RouteReasonDoc {
 		{RouteGatewayHostMissing, "The Gateway that is named does not serve the host."},
 		{RouteGatewayPortUnexposed, "No Service of the ingress gateway opens the port."},
 		{RouteGatewayUnmatched, "No ingress gateway with these labels was found."},
+		{RouteWeightsAdopted, "Somebody set the shares on our VirtualService, with Kiali for instance, and no weights are declared; they hold until default-version or weights is written."},
+		{RouteEditReverted, "Somebody changed our VirtualService; the annotations say otherwise, and it was written back."},
+		{RouteDrifted, "Somebody changed our VirtualService in more than its shares; it is not written any more, and the subsets that it names stay."},
 	}
 }

@@ -78,7 +78,11 @@ func (s *situation) defaultPortions() []portion {
 			out = append(out, portion{p.version, p.weight * int(w.Weight)})
 		}
 	}
-	s.tellPending(api.AnnotationWeights, pending)
+	if s.adopted != "" {
+		s.tellPending(api.AnnotationAdopted, pending)
+	} else {
+		s.tellPending(api.AnnotationWeights, pending)
+	}
 	if len(out) == 0 {
 		out = s.expand(s.current())
 	}
@@ -183,12 +187,12 @@ func (s *situation) standingPortions() []portion {
 	var out []portion
 	for _, vs := range s.standing.routes() {
 		for _, http := range vs.Spec.Http {
-			for _, d := range http.Route {
+			for _, d := range heavy(http.Route) {
 				out = s.appendStanding(out, d.Destination, d.Weight)
 			}
 		}
 		for _, tcp := range vs.Spec.Tcp {
-			for _, d := range tcp.Route {
+			for _, d := range heavy(tcp.Route) {
 				out = s.appendStanding(out, d.Destination, d.Weight)
 			}
 		}

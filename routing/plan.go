@@ -18,8 +18,10 @@ func Plan(observed Observed, now time.Time) Result {
 		return s.result(keep)
 	}
 	s.readTracks()
+	s.readAdopted()
 	s.nameSubsets()
 	s.noteForeign()
+	s.noteDrift()
 	s.bindNames()
 	if !s.decideDefault() {
 		return s.result(observed.Standing)

@@ -129,6 +129,9 @@ func exposedAt(vs *networkingv1.VirtualService) (time.Time, string) {
 
 // renderRoute makes one VirtualService; nil if there is to be none, or none yet.
 func (s *situation) renderRoute(view routeView) *networkingv1.VirtualService {
+	if slices.Contains(s.detached, view.name) {
+		return view.standing
+	}
 	if view.isEmpty() {
 		return nil
 	}
@@ -327,11 +330,14 @@ func (s *situation) readable() string {
 
 func (s *situation) markRoute(vs *networkingv1.VirtualService, view routeView) {
 	vs.Labels[api.LabelKialiWizard] = wizard(vs)
+	digest, _, _, _ := s.digest(vs)
 	marks := map[string]string{
 		api.AnnotationRecord:  s.record.text(),
 		api.AnnotationDefault: s.readable(),
 		api.AnnotationWords:   s.wordsText(),
 		api.AnnotationAway:    strings.Join(s.away, ","),
+		api.AnnotationWritten: digest.text(),
+		api.AnnotationAdopted: s.adopted,
 	}
 	if !s.gone.standIn.isZero() {
 		marks[api.AnnotationDefaultGone] = timeText(s.gone.at) + " " + s.gone.standIn.String()

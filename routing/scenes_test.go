@@ -267,6 +267,9 @@ func TestForeignDestinationRuleThatClashes(t *testing.T) {
 
 func TestHandEditsAreRestored(t *testing.T) {
 	c := twoVersions(t)
+	c.annotate("drift=revert")
+	c.settle()
+	c.writes = nil
 	c.standing.VirtualServices[0].Spec.Http[0].Route[0].Destination.Subset = "v2"
 	c.settle()
 	c.has("v1 v2", "v1")

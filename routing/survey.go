@@ -34,6 +34,9 @@ type situation struct {
 	subsets subsetTable
 	foreign foreignFindings
 
+	adopted  string   // weights that somebody set on our VirtualService and that hold
+	detached []string // our VirtualServices that somebody changed and that are not written any more
+
 	reselected bool // the Service selects other pods: the destination gives up its subset at once
 	gone       goneDefault
 	exposure   exposure

@@ -301,3 +301,42 @@ func TestLooksAgainWhenTimeHasWork(t *testing.T) {
 		t.Errorf("a Service that is just seen is looked at after %v", result.RequeueAfter)
 	}
 }
+
+// Somebody else's manager sets shares: they hold. Once more it rebuilds the route: it is left alone.
+func TestEditsByOthers(t *testing.T) {
+	s := newStage(t, nil)
+	s.settle()
+	s.told()
+	edit := func(change func(*networkingv1.VirtualService)) {
+		t.Helper()
+		vs := s.route()
+		change(vs)
+		if err := s.writer.Update(t.Context(), vs, client.FieldOwner("kiali")); err != nil {
+			t.Fatal(err)
+		}
+		s.settle()
+	}
+	edit(func(vs *networkingv1.VirtualService) {
+		rule := vs.Spec.Http[0]
+		rule.Name, rule.Route[0].Weight = "", 30
+		other := rule.Route[0].DeepCopy()
+		other.Destination.Subset, other.Weight = "v2", 70
+		rule.Route = append(rule.Route, other)
+	})
+	told := s.told()
+	if !slices.Contains(told, "Normal Updated VirtualService app: v1=30, v2=70") || !slices.ContainsFunc(told, func(e string) bool {
+		return strings.HasPrefix(e, "Normal "+string(api.RouteWeightsAdopted))
+	}) {
+		t.Errorf("told %q", told)
+	}
+	before := s.writes
+	edit(func(vs *networkingv1.VirtualService) { vs.Spec.Http[0].Name = "mine" }) // a name alone is nothing
+	if told := s.told(); s.writes != before+1 || len(told) != 1 {
+		t.Errorf("%d writes, told %q", s.writes-before, told)
+	}
+	before = s.writes
+	edit(func(vs *networkingv1.VirtualService) { vs.Spec.Hosts = append(vs.Spec.Hosts, "app.example.com") })
+	if told := s.told(); s.writes != before || len(told) != 1 || !strings.HasPrefix(told[0], "Warning "+string(api.RouteDrifted)) {
+		t.Errorf("%d writes, told %q", s.writes-before, told)
+	}
+}

@@ -480,7 +480,7 @@ spec:
 	})
 }
 
-func TestHandEditIsRestoredAndTrafficPolicyStays(t *testing.T) {
+func TestHandEditsAndTrafficPolicy(t *testing.T) {
 	t.Parallel()
 	needIstio(t)
 	ns := namespace(t, injected)
@@ -489,7 +489,15 @@ func TestHandEditIsRestoredAndTrafficPolicyStays(t *testing.T) {
 	kubectl(t, "-n", ns, "patch", "destinationrule", "app", "--type=merge", "-p", `{"spec":{"trafficPolicy":{"connectionPool":{"tcp":{"maxConnections":7}}},"subsets":[]}}`)
 	wantSubsets(t, ns, "app", "v1 v2")
 	kubectl(t, "-n", ns, "patch", "virtualservice", "app", "--type=json", "-p", `[{"op":"replace","path":"/spec/http/0/route/0/destination/subset","value":"v2"}]`)
+	wantEvent(t, ns, "app", "WeightsAdopted")
+	wantRoutes(t, ns, "app", "v2=100")
+	kubectl(t, "-n", ns, "annotate", "service", "app", "outrigger.dev/weights=v1=1")
 	wantRoutes(t, ns, "app", "v1=100")
+	kubectl(t, "-n", ns, "patch", "virtualservice", "app", "--type=json", "-p", `[{"op":"replace","path":"/spec/http/0/route/0/destination/subset","value":"v2"}]`)
+	wantEvent(t, ns, "app", "EditReverted")
+	wantRoutes(t, ns, "app", "v1=100")
+	kubectl(t, "-n", ns, "patch", "virtualservice", "app", "--type=json", "-p", `[{"op":"add","path":"/spec/hosts/-","value":"app.example.com"}]`)
+	wantEvent(t, ns, "app", "Drifted")
 	dr, err := destinationRule(ns, "app")
 	if err != nil {
 		t.Fatal(err)

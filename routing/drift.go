@@ -1,0 +1,408 @@
+package routing
+
+import (
+	"bytes"
+	"cmp"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	networkingapi "istio.io/api/networking/v1alpha3"
+	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
+
+	"outrigger.dev/outrigger/api"
+)
+
+// written is a digest of a VirtualService's spec. What was written last stands as JSON in the annotation
+// outrigger.dev/written, so that what somebody else changed since is told from what we have yet to change:
+//
+//	{"shape":"3f2a9c01","to":"v1=9,v2=1"}
+type written struct {
+	Shape string `json:"shape"`         // hash of everything but shares and tcp rules
+	TCP   string `json:"tcp,omitempty"` // hash of the tcp rules but for their shares; empty if there are none
+	To    string `json:"to"`            // subset=share of the rules without a condition, in lowest terms; "-" for no subset
+}
+
+// edit is what somebody else did to a VirtualService of ours.
+type edit int
+
+const (
+	unedited     edit = iota
+	reweighed         // only the shares of the rules without a condition are others
+	restructured      // anything else
+)
+
+// readAdopted makes adopted weights what the user wants, as long as no word has come about shares since.
+func (s *situation) readAdopted() {
+	if s.renewed || !s.recorded || len(s.Intent.Weights) > 0 || s.sharesSpoken() {
+		return
+	}
+	for _, vs := range s.standing.routes() {
+		text := vs.Annotations[api.AnnotationAdopted]
+		if weights, err := api.ParseWeights(text); text != "" && err == nil && s.adopted == "" {
+			s.adopted, s.Intent.Weights = text, weights
+		}
+	}
+}
+
+// sharesSpoken reports whether the user has said something about shares since the route was written last.
+func (s *situation) sharesSpoken() bool {
+	return s.wordChanged(api.AnnotationDefaultVersion, api.AnnotationWeights, api.AnnotationDecidedAt)
+}
+
+// noteDrift finds what somebody else changed in our VirtualServices, and says what becomes of it: it holds, it is
+// written back, or the VirtualService is theirs from now on.
+func (s *situation) noteDrift() {
+	if s.renewed || !s.recorded {
+		return
+	}
+	declared := len(s.Intent.Weights) > 0 && s.adopted == ""
+	for i, vs := range s.standing.routes() {
+		how, to := s.editOf(vs)
+		weights := s.weightsOf(to)
+		if how == reweighed && weights == "" {
+			how = restructured
+		}
+		switch {
+		case how == unedited:
+		case s.Intent.Drift == api.DriftRevert:
+			s.tellEdit(vs, api.RouteEditReverted, "It was changed by hand and is written back, as outrigger.dev/drift says.", "Write the annotations of the Service instead.")
+		case how == restructured || s.Intent.Drift == api.DriftDetach || s.record.State != "":
+			s.detached = append(s.detached, vs.Name)
+			s.tellEdit(vs, api.RouteDrifted, "It was changed by hand; Outrigger writes it no longer, and keeps the subsets that it names.",
+				fmt.Sprintf("To have it back: %s, or kubectl delete virtualservice -n %s %s.", s.annotate(api.AnnotationDrift+"=revert"), vs.Namespace, vs.Name))
+		case i > 0:
+			s.tellEdit(vs, api.RouteEditReverted, "Its shares were changed by hand and are written back: those of VirtualService "+s.standing.routes()[0].Name+" hold for both.", "Change them there, or write outrigger.dev/weights.")
+		case declared || s.sharesSpoken():
+			s.tellEdit(vs, api.RouteEditReverted, "Its shares were changed by hand to "+weights+"; the annotations say otherwise, and they are written back.", "Write "+s.annotate(api.AnnotationWeights+"="+weights)+" instead.")
+		default:
+			s.adopt(weights)
+		}
+	}
+	if s.adopted != "" {
+		s.tellEdit(s.standing.routes()[0], api.RouteWeightsAdopted, "Its shares were set by hand to "+s.adopted+", and the Service says nothing about them; they hold until it does.",
+			"To write them down: "+s.annotate(api.AnnotationWeights+"="+s.adopted)+".")
+	}
+}
+
+func (s *situation) adopt(text string) {
+	weights, err := api.ParseWeights(text)
+	if err != nil {
+		return // not of versions that a user could name
+	}
+	s.adopted, s.Intent.Weights = text, weights
+}
+
+func (s *situation) tellEdit(vs *networkingv1.VirtualService, reason api.RouteReason, message, advice string) {
+	s.tellForeign(vs, "spec", "", reason, message, advice)
+}
+
+// weightsOf writes shares as the annotation has them; empty if they name anything but versions.
+func (s *situation) weightsOf(to []portion) string {
+	pairs := map[string]string{}
+	for _, p := range to {
+		if p.version == "" {
+			return ""
+		}
+		pairs[p.version] = fmt.Sprint(p.weight)
+	}
+	return pairsText(pairs)
+}
+
+// editOf compares a standing VirtualService with what we wrote last. The shares are those that it has now. Where the
+// managed fields show that the spec is ours alone, nobody has edited it, whatever a digest of other times says; where
+// nothing says what we wrote, nothing can be told.
+func (s *situation) editOf(vs *networkingv1.VirtualService) (edit, []portion) {
+	var was written
+	if err := json.Unmarshal([]byte(vs.Annotations[api.AnnotationWritten]), &was); err != nil || oursAlone(vs) {
+		return unedited, nil
+	}
+	is, to, tcpTo, uneven := s.digest(vs)
+	onlyHTTP := len(vs.Spec.Http) > 0 && (tcpTo == "" || tcpTo == was.To) // as Kiali saves a port that speaks either
+	switch {
+	case uneven || is.Shape != was.Shape || is.TCP != was.TCP && (is.TCP != "" || !onlyHTTP) || tcpTo != is.To && !onlyHTTP:
+		return restructured, nil
+	case is.To != was.To || tcpTo != "" && tcpTo != is.To || is.TCP != was.TCP:
+		return reweighed, to
+	}
+	return unedited, nil
+}
+
+// oursAlone reports whether managed fields prove that nobody else has written any part of the spec that stands.
+func oursAlone(vs *networkingv1.VirtualService) bool {
+	ours := false
+	for _, entry := range vs.ManagedFields {
+		if entry.FieldsV1 == nil || !bytes.Contains(entry.FieldsV1.GetRawBytes(), []byte(`"f:spec"`)) {
+			continue
+		}
+		if entry.Manager != api.FieldManager {
+			return false
+		}
+		ours = true
+	}
+	return ours
+}
+
+func (w written) text() string {
+	out, err := json.Marshal(w)
+	if err != nil {
+		panic(err) // a struct of texts
+	}
+	return string(out)
+}
+
+// digest takes a VirtualService apart into its shape and its shares. What a save by other hands alters without a
+// meaning is left out: names, ports that the match names already, the order of hosts and gateways, short names,
+// weights of nothing, raw versions instead of the names of subsets. It is uneven if rules without a condition differ in
+// their shares.
+func (s *situation) digest(vs *networkingv1.VirtualService) (digest written, to []portion, tcpTo string, uneven bool) {
+	spec := vs.Spec.DeepCopy()
+	for i, host := range spec.Hosts {
+		spec.Hosts[i] = resolveHost(host, vs.Namespace, s.Settings.ClusterDomain)
+	}
+	slices.Sort(spec.Hosts)
+	spec.Gateways = s.plainGateways(vs.Namespace, spec.Gateways)
+	if len(spec.Gateways) == 0 {
+		spec.Gateways = []string{meshGateway}
+	}
+	if slices.Sort(spec.ExportTo); slices.Equal(spec.ExportTo, []string{"*"}) {
+		spec.ExportTo = nil
+	}
+	var extras []string
+	shares := map[string]bool{}
+	for _, http := range spec.Http {
+		http.Name = ""
+		s.plainMatches(vs.Namespace, http)
+		for _, d := range http.Route {
+			s.plainDestination(vs.Namespace, d.Destination, func(port uint32) bool {
+				return slices.ContainsFunc(http.Match, func(m *networkingapi.HTTPMatchRequest) bool { return m.Port == port })
+			})
+		}
+		if http.Route = heavy(http.Route); isConditional(http) || len(http.Route) == 0 {
+			continue
+		}
+		to = sharesOf(http.Route, s.subsets.versions)
+		shares[sharesText(http.Route)] = true
+		extras = append(extras, extrasOf(http.Route))
+		http.Route = nil
+	}
+	tcp := s.digestTCP(vs.Namespace, spec)
+	digest.TCP, tcpTo = tcp.shape, tcp.to
+	if len(shares) == 0 && tcpTo != "" {
+		to, shares[tcpTo] = tcp.shares, true
+	}
+	spec.Tcp = nil
+	uneven = len(shares) > 1 || strings.Contains(tcpTo, ";")
+	for text := range shares {
+		digest.To = text
+	}
+	digest.Shape = shortHash(canonical(spec) + strings.Join(extras, ";"))
+	return digest, to, tcpTo, uneven
+}
+
+// tcpDigest is the digest of the tcp rules. The shares of those without a condition are joined by semicolons where they
+// differ.
+type tcpDigest struct {
+	shape, to string
+	shares    []portion
+}
+
+func (s *situation) digestTCP(namespace string, spec *networkingapi.VirtualService) (digest tcpDigest) {
+	var parts []string
+	shares := map[string]bool{}
+	for _, tcp := range spec.Tcp {
+		for _, d := range tcp.Route {
+			s.plainDestination(namespace, d.Destination, func(port uint32) bool {
+				return slices.ContainsFunc(tcp.Match, func(m *networkingapi.L4MatchAttributes) bool { return m.Port == port })
+			})
+		}
+		for _, match := range tcp.Match {
+			match.Gateways = s.plainGateways(namespace, match.Gateways)
+		}
+		tcp.Route = heavy(tcp.Route)
+		if slices.ContainsFunc(tcp.Match, isForSomeCallers) {
+			parts = append(parts, canonical(tcp))
+			continue
+		}
+		digest.shares = sharesOf(tcp.Route, s.subsets.versions)
+		shares[sharesText(tcp.Route)] = true
+		rest := tcp.DeepCopy()
+		rest.Route = nil
+		parts = append(parts, canonical(rest)+extrasOf(tcp.Route))
+	}
+	if len(parts) > 0 {
+		digest.shape, digest.to = shortHash(strings.Join(parts, ";")), strings.Join(slices.Sorted(maps.Keys(shares)), ";")
+	}
+	return digest
+}
+
+func isForSomeCallers(match *networkingapi.L4MatchAttributes) bool {
+	return len(match.SourceLabels)+len(match.DestinationSubnets) > 0 || match.SourceNamespace != ""
+}
+
+func (s *situation) plainGateways(namespace string, gateways []string) []string {
+	out := slices.Clone(gateways)
+	for i, gateway := range out {
+		if gateway != meshGateway && !strings.Contains(gateway, "/") {
+			out[i] = namespace + "/" + gateway
+		}
+	}
+	slices.Sort(out)
+	return out
+}
+
+// plainMatches takes off names; a match of everything is none.
+func (s *situation) plainMatches(namespace string, http *networkingapi.HTTPRoute) {
+	for _, match := range http.Match {
+		match.Name, match.Gateways = "", s.plainGateways(namespace, match.Gateways)
+	}
+	if len(http.Match) == 1 && canonical(http.Match[0]) == "{}" {
+		http.Match = nil
+	}
+}
+
+// plainDestination writes the full host and the name that a subset has with us, and takes off a port that the match
+// names already.
+func (s *situation) plainDestination(namespace string, d *networkingapi.Destination, matched func(port uint32) bool) {
+	d.Host = resolveHost(d.Host, namespace, s.Settings.ClusterDomain)
+	if _, ours := s.subsets.versions[d.Subset]; !ours {
+		if name, raw := s.subsets.names[d.Subset]; raw {
+			d.Subset = name
+		}
+	}
+	if d.Port.GetNumber() == 0 || matched(d.Port.GetNumber()) {
+		d.Port = nil
+	}
+}
+
+// isConditional reports whether an http rule is for some requests alone, or does not end at pods. Ports, paths and
+// gateways are no conditions of users.
+func isConditional(http *networkingapi.HTTPRoute) bool {
+	if http.Delegate != nil || http.Redirect != nil || http.DirectResponse != nil {
+		return true
+	}
+	return slices.ContainsFunc(http.Match, func(m *networkingapi.HTTPMatchRequest) bool {
+		return len(m.Headers)+len(m.WithoutHeaders)+len(m.QueryParams)+len(m.SourceLabels) > 0 ||
+			m.Method != nil || m.Authority != nil || m.Scheme != nil || m.SourceNamespace != ""
+	})
+}
+
+// weighted is a destination of an http or a tcp rule.
+type weighted interface {
+	GetDestination() *networkingapi.Destination
+	GetWeight() int32
+}
+
+// heavy leaves out destinations of weight 0 beside others.
+func heavy[D weighted](routes []D) []D {
+	if !slices.ContainsFunc(routes, func(d D) bool { return d.GetWeight() > 0 }) {
+		return routes
+	}
+	return slices.DeleteFunc(slices.Clone(routes), func(d D) bool { return d.GetWeight() == 0 })
+}
+
+// sharesText is which subset has what share, in lowest terms, sorted: "v1=9,v2=1". "-" is no subset.
+func sharesText[D weighted](routes []D) string {
+	counts := map[string]int{}
+	divisor := 0
+	for _, d := range routes {
+		counts[cmp.Or(d.GetDestination().GetSubset(), "-")] += int(d.GetWeight())
+	}
+	for _, count := range counts {
+		divisor = gcd(divisor, count)
+	}
+	pairs := map[string]string{}
+	for name, count := range counts {
+		if len(counts) == 1 {
+			count, divisor = 1, 1 // a lone destination needs no weight
+		}
+		pairs[name] = fmt.Sprint(count / max(divisor, 1))
+	}
+	return pairsText(pairs)
+}
+
+// sharesOf are the shares as written, by version; a version is empty where the subset is none of ours.
+func sharesOf[D weighted](routes []D, versions map[string]string) []portion {
+	weights := map[string]int{}
+	for _, d := range routes {
+		weights[versions[d.GetDestination().GetSubset()]] += int(d.GetWeight())
+	}
+	var out []portion
+	for _, version := range sortedKeys(weights) {
+		weight := weights[version]
+		if len(weights) == 1 {
+			weight = 100
+		}
+		out = append(out, portion{version, weight})
+	}
+	return out
+}
+
+func gcd(a, b int) int {
+	for b != 0 {
+		a, b = b, a%b
+	}
+	return a
+}
+
+// extrasOf is what destinations have beside subset and weight, each once. The cookie that makes a version stick is
+// another one for each version.
+func extrasOf[D interface {
+	weighted
+	json.Marshaler
+}](routes []D) string {
+	seen := map[string]bool{}
+	for _, d := range routes {
+		tree := treeOf(d)
+		delete(tree, "weight")
+		delete(below(tree, "destination"), "subset")
+		response := below(tree, "headers", "response")
+		for _, verb := range []string{"set", "add"} {
+			headers := below(response, verb)
+			maps.DeleteFunc(headers, func(name string, _ any) bool { return strings.EqualFold(name, "set-cookie") })
+			if len(headers) == 0 {
+				delete(response, verb)
+			}
+		}
+		if len(response) == 0 {
+			delete(below(tree, "headers"), "response")
+		}
+		if len(below(tree, "headers")) == 0 {
+			delete(tree, "headers")
+		}
+		seen[textOf(tree)] = true
+	}
+	return strings.Join(slices.Sorted(maps.Keys(seen)), ",")
+}
+
+func below(tree map[string]any, path ...string) map[string]any {
+	for _, step := range path {
+		tree, _ = tree[step].(map[string]any)
+	}
+	return tree
+}
+
+// canonical is an object of Istio's as JSON with sorted keys: Istio's own encoding promises no bytes.
+func canonical(object json.Marshaler) string { return textOf(treeOf(object)) }
+
+func treeOf(object json.Marshaler) map[string]any {
+	raw, err := json.Marshal(object)
+	if err != nil {
+		panic(err) // what the API server took
+	}
+	var tree map[string]any
+	if err := json.Unmarshal(raw, &tree); err != nil {
+		panic(err) // just encoded
+	}
+	return tree
+}
+
+func textOf(tree map[string]any) string {
+	out, err := json.Marshal(tree) // sorted by key
+	if err != nil {
+		panic(err) // just decoded
+	}
+	return string(out)
+}
