@@ -21,6 +21,7 @@ type foreignFindings struct {
 	supplied  map[string]bool // subset names that a foreign DestinationRule supplies with a policy of its own
 	exportTo  []string        // of the foreign DestinationRule that ours is merged with
 	bypasses  []*networkingv1.VirtualService
+	delegate  *networkingv1.VirtualService // the user's rules that come before ours
 }
 
 // noteForeign looks at each foreign object on our host and says who stands back.
@@ -28,6 +29,7 @@ func (s *situation) noteForeign() {
 	s.foreign = foreignFindings{named: map[string]bool{}, supplied: map[string]bool{}}
 	for _, vs := range s.Foreign.VirtualServices {
 		s.noteRoute(vs)
+		s.noteDelegate(vs)
 	}
 	for _, rule := range s.Foreign.DestinationRules {
 		if resolveHost(rule.Spec.Host, rule.Namespace, s.Settings.ClusterDomain) == s.host {

@@ -10,9 +10,9 @@ import (
 	"outrigger.dev/outrigger/api"
 )
 
-// MayConcern reports whether an object that is not the Service's own may matter to its plan: it names the Service's
-// host, bears one of the names that we would give, or opens a gateway. Gather keeps what it accepts as Foreign; too
-// much does no harm.
+// MayConcern reports whether an object that is not the Service's own may matter to its plan: it is for the Service's host
+// or leads to it, bears one of the names that we would give or look for, or opens a gateway. Gather keeps what it accepts
+// as Foreign; too much does no harm.
 func MayConcern(object Object, service *corev1.Service, clusterDomain string) bool {
 	if object.GetNamespace() == service.Namespace && slices.Contains(derivedNames(service.Name), object.GetName()) {
 		return true
@@ -21,7 +21,8 @@ func MayConcern(object Object, service *corev1.Service, clusterDomain string) bo
 	case *networkingv1.DestinationRule:
 		return resolveHost(o.Spec.Host, o.Namespace, clusterDomain) == hostOf(service, clusterDomain)
 	case *networkingv1.VirtualService:
-		return len(boundGateways(o)) > 0 || coversService(o, hostOf(service, clusterDomain), clusterDomain)
+		host := hostOf(service, clusterDomain)
+		return len(boundGateways(o)) > 0 || coversService(o, host, clusterDomain) || len(subsetsNamed(o, host, clusterDomain)) > 0
 	case *networkingv1.Gateway:
 		return true
 	}
@@ -94,9 +95,9 @@ func boundGateways(vs *networkingv1.VirtualService) []string {
 	return out
 }
 
-// derivedNames are the names that our objects for a Service may have.
+// derivedNames are the names that our objects for a Service may have, and the user's rules.
 func derivedNames(service string) []string {
-	return []string{service, service + autoSuffix, service + gatewaySuffix, service + gatewaySuffix + autoSuffix}
+	return []string{service, service + autoSuffix, service + gatewaySuffix, service + gatewaySuffix + autoSuffix, service + extraSuffix}
 }
 
 const (

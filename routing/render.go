@@ -190,6 +190,9 @@ func (s *situation) httpRoutes(view routeView) []*networkingapi.HTTPRoute {
 			out = append(out, route)
 		}
 	}
+	if s.foreign.delegate != nil && len(out) > 0 {
+		out = slices.Insert(out, 0, s.delegateRule(view))
+	}
 	return out
 }
 

@@ -346,7 +346,7 @@ func (c *cluster) checkDestinations() {
 	}
 	for _, vs := range c.standing.VirtualServices {
 		for _, http := range vs.Spec.Http {
-			if ready := c.readyBehind(http); ready == 0 && c.anyReady() {
+			if ready := c.readyBehind(http); ready == 0 && http.Delegate == nil && c.anyReady() {
 				c.t.Errorf("%v: rule %s of VirtualService %s leads to no ready pod: %s", c.now, http.Name, vs.Name, routesOf(vs))
 			}
 		}

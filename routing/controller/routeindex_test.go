@@ -196,7 +196,9 @@ func randomRoutes(random *rand.Rand) []client.Object {
 				Hosts: []string{host()}, ExportTo: []string{pick("*", ".", "~")},
 				Http: []*networkingapi.HTTPRoute{{Route: []*networkingapi.HTTPRouteDestination{{Destination: &networkingapi.Destination{Host: host(), Subset: pick("", "v1", "v2")}}}}},
 			}}
-			if random.IntN(2) == 0 {
+			if meta.Name == "app-extra" && random.IntN(2) == 0 {
+				vs.Spec.Hosts = nil // a delegate
+			} else if random.IntN(2) == 0 {
 				vs.Spec.Gateways = []string{pick("mesh", "app", "other/app", "demo/app", "x1")}
 			}
 			object = vs

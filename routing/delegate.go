@@ -1,0 +1,66 @@
+package routing
+
+import (
+	"slices"
+
+	networkingapi "istio.io/api/networking/v1alpha3"
+	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
+
+	"outrigger.dev/outrigger/api"
+)
+
+// extraSuffix makes of a Service's name that of a VirtualService of its user's, whose rules come before ours.
+const extraSuffix = "-extra"
+
+// noteDelegate finds the user's rules: a VirtualService <service>-extra without hosts, as Istio has delegates. One that
+// cannot be one is told.
+func (s *situation) noteDelegate(vs *networkingv1.VirtualService) {
+	if vs.Namespace != s.Service.Namespace || vs.Name != s.Service.Name+extraSuffix || vs.Labels[api.LabelManagedBy] == api.ManagedBy {
+		return
+	}
+	field, why := "", ""
+	switch {
+	case len(vs.Spec.Hosts) > 0:
+		field, why = "spec.hosts", "it has hosts"
+	case len(vs.Spec.Gateways) > 0:
+		field, why = "spec.gateways", "it is bound to gateways"
+	case len(vs.Spec.Tcp)+len(vs.Spec.Tls) > 0:
+		field, why = "spec", "it has tcp or tls rules"
+	case len(vs.Spec.Http) == 0:
+		field, why = "spec.http", "it has no http rules"
+	case !s.speaksHTTP():
+		field, why = "spec.http", "the Service has no HTTP port"
+	}
+	if why == "" {
+		s.foreign.delegate = vs
+		return
+	}
+	if !s.ServiceNames[vs.Name] { // else it is that Service's
+		s.tellForeign(vs, field, "", api.RouteDelegateUnusable, "By its name it would hold rules that come before ours, but "+why+"; it is left out.",
+			"A delegate has http rules alone, and neither hosts nor gateways. Or rename it.")
+	}
+}
+
+// delegateRule leads to the user's rules first. Its match is of everything that this VirtualService serves: without one,
+// Istio would take the rules behind it for dead.
+func (s *situation) delegateRule(view routeView) *networkingapi.HTTPRoute {
+	whole := func(path string) *networkingapi.HTTPMatchRequest {
+		return &networkingapi.HTTPMatchRequest{Uri: &networkingapi.StringMatch{MatchType: &networkingapi.StringMatch_Prefix{Prefix: path}}}
+	}
+	rule := &networkingapi.HTTPRoute{
+		Name:     "extra",
+		Delegate: &networkingapi.Delegate{Name: s.foreign.delegate.Name, Namespace: s.foreign.delegate.Namespace},
+	}
+	path := s.exposure.path
+	switch {
+	case len(view.gateways) == 0 || path == "" || path == "/":
+		rule.Match = append(rule.Match, whole("/"))
+	case !view.mesh:
+		rule.Match = append(rule.Match, whole(path))
+	default:
+		mesh, gateway := whole("/"), whole(path)
+		mesh.Gateways, gateway.Gateways = []string{meshGateway}, slices.Clone(view.gateways)
+		rule.Match = append(rule.Match, mesh, gateway)
+	}
+	return rule
+}
