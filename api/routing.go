@@ -13,6 +13,7 @@ const (
 	AnnotationDefaultVersion  = Domain + "/default-version"  // Namespace, Service
 	AnnotationWeights         = Domain + "/weights"          // Service
 	AnnotationMatch           = Domain + "/match"            // Service
+	AnnotationMirror          = Domain + "/mirror"           // Service
 	AnnotationExpose          = Domain + "/expose"           // Service
 	AnnotationHosts           = Domain + "/hosts"            // Service
 	AnnotationAllowedHosts    = Domain + "/allowed-hosts"    // Namespace
@@ -90,6 +91,7 @@ type RouteIntent struct {
 	Default      DefaultIntent
 	Weights      []Weight  // as written, in the order written; empty if unset
 	Match        []Match   // as written, in the order written
+	Mirror       []Weight  // percent of the requests that no match claims, in the order written
 	Expose       *Exposure // nil if the Service is not to be exposed
 	// IgnoreUnversioned is true for unversioned=ignore.
 	IgnoreUnversioned bool
@@ -111,7 +113,7 @@ type DefaultIntent struct {
 	OnService bool
 }
 
-// Weight is one item of the weights annotation.
+// Weight is one item of the weights annotation, or of mirror, where it is a percentage.
 type Weight struct {
 	Version string
 	Weight  int32

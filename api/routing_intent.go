@@ -35,6 +35,7 @@ func RoutingKeys() []KeyDoc {
 		{AnnotationDefaultVersion, false, both, string(DefaultFirst), "@first, @lowest, @highest, @all, or a version such as v1", "The version that receives what nothing else claims; @all prefers none."},
 		{AnnotationWeights, false, service, "", "v1=90,v2=10", "How requests are shared between versions; whole numbers that are not all 0."},
 		{AnnotationMatch, false, service, "", "v2=header:end-user:jason;v2=header-prefix:x-canary:yes;v2=cookie:beta:1;v3=query:v:3;v2=source:v2", "Such requests go to that version; the first that fits wins. A header equals the value or begins with it, a cookie or a parameter of the query has it; source is the version of the calling pod. In a name or value ; is written %3B and % is written %25."},
+		{AnnotationMirror, false, service, "", "v2=10", "A copy of so many percent of the HTTP requests that no match claims goes to that version, whose answers nobody waits for."},
 		{AnnotationExpose, false, service, "false", "true, false", "Whether the Service is reached through an ingress gateway."},
 		{AnnotationHosts, false, service, "*", "a comma list of host names", "The hosts under which an exposed Service is reached."},
 		{AnnotationAllowedHosts, false, namespace, "", "a comma list of host names, with *. wildcards", "The hosts that Services of the Namespace may take. Where it is written, others are refused."},
@@ -61,6 +62,7 @@ func RouteIntentOf(service *corev1.Service, namespace *corev1.Namespace) (RouteI
 	r.each(&intent, AnnotationWeights, func(text string) (err error) { intent.Weights, err = parseWeights(text); return })
 	r.each(&intent, AnnotationMatch, func(text string) (err error) { intent.Match, err = parseMatches(text); return })
 	r.covered(&intent)
+	r.each(&intent, AnnotationMirror, func(text string) (err error) { intent.Mirror, err = parseMirror(text); return })
 	r.each(&intent, AnnotationDecidedAt, func(text string) (err error) { intent.DecidedAt, err = parseTime(text); return })
 	r.each(&intent, AnnotationUnversioned, func(text string) (err error) { intent.IgnoreUnversioned, err = parseUnversioned(text); return })
 	r.each(&intent, AnnotationDrift, func(text string) error { return keep(&intent.Drift)(parseDrift(text)) })
@@ -290,29 +292,35 @@ func checkVersion(text string) error {
 func ParseWeights(text string) ([]Weight, error) { return parseWeights(text) }
 
 func parseWeights(text string) ([]Weight, error) {
+	out, err := parseNumbers(text, "weight", 1<<24-1)
+	if err == nil && !slices.ContainsFunc(out, func(w Weight) bool { return w.Weight > 0 }) {
+		return nil, errors.New("all weights are 0")
+	}
+	return out, err
+}
+
+func parseMirror(text string) ([]Weight, error) { return parseNumbers(text, "percentage", 100) }
+
+// parseNumbers reads a comma list of version=number, each version once, the numbers from 0 to most.
+func parseNumbers(text, what string, most uint64) ([]Weight, error) {
 	var out []Weight
-	sum := 0
 	for _, item := range strings.Split(text, ",") {
 		version, number, found := strings.Cut(strings.TrimSpace(item), "=")
 		if !found {
-			return nil, fmt.Errorf("%q is not of the form version=weight", strings.TrimSpace(item))
+			return nil, fmt.Errorf("%q is not of the form version=%s", strings.TrimSpace(item), what)
 		}
-		version = strings.TrimSpace(version)
+		version, number = strings.TrimSpace(version), strings.TrimSpace(number)
 		if err := checkVersion(version); err != nil {
 			return nil, err
 		}
-		weight, err := strconv.ParseUint(strings.TrimSpace(number), 10, 24)
-		if err != nil {
-			return nil, fmt.Errorf("the weight of %s, %q, is not a whole number from 0 to %d", version, strings.TrimSpace(number), 1<<24-1)
+		n, err := strconv.ParseUint(number, 10, 32)
+		if err != nil || n > most {
+			return nil, fmt.Errorf("the %s of %s, %q, is not a whole number from 0 to %d", what, version, number, most)
 		}
 		if slices.ContainsFunc(out, func(w Weight) bool { return w.Version == version }) {
 			return nil, fmt.Errorf("version %s is named twice", version)
 		}
-		sum += int(weight)
-		out = append(out, Weight{Version: version, Weight: int32(weight)})
-	}
-	if sum == 0 {
-		return nil, errors.New("all weights are 0")
+		out = append(out, Weight{Version: version, Weight: int32(n)})
 	}
 	return out, nil
 }

@@ -16,6 +16,10 @@ import (
 type rule struct {
 	match *api.Match
 	to    []portion // in natural order; weights above 0
+	// mirrors are sent copies of the requests, in natural order.
+	mirrors []mirror
+	// sticky is true for the rule of callers who have been given a version: match is then their cookie.
+	sticky bool
 }
 
 // portion is a share of a rule's requests.
@@ -32,6 +36,7 @@ func (s *situation) decideRules() {
 		return
 	}
 	s.rules = append(s.matchRules(), rule{to: s.defaultPortions()})
+	s.decideMirrors()
 	s.tellBypasses()
 	s.tellNames()
 }
@@ -166,7 +171,8 @@ func (s *situation) inRoute(m meaning) bool {
 
 // standingNames reports whether a standing VirtualService of ours names the subset of a version.
 func (s *situation) standingNames(version string) bool {
-	return slices.ContainsFunc(s.standingPortions(), func(p portion) bool { return p.version == version && version != "" })
+	return version != "" && (slices.Contains(s.standingMirrors(), version) ||
+		slices.ContainsFunc(s.standingPortions(), func(p portion) bool { return p.version == version }))
 }
 
 // possible are the versions that m stands for now, or stood for last.

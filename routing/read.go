@@ -1,6 +1,7 @@
 package routing
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -33,7 +34,23 @@ type Reading struct {
 type ReadRule struct {
 	Match string // "end-user=jason"; empty for the rule that takes what is left
 	To    []ReadShare
+	// Mirror are the versions that are sent copies, in natural order.
+	Mirror []ReadMirror
 }
+
+// Equal reports whether two rules say the same.
+func (r ReadRule) Equal(other ReadRule) bool {
+	return r.Match == other.Match && slices.Equal(r.To, other.To) && slices.Equal(r.Mirror, other.Mirror)
+}
+
+// ReadMirror is a version that is sent copies of a rule's requests.
+type ReadMirror struct {
+	Version string
+	Percent float64
+}
+
+// String returns "v2=10%".
+func (m ReadMirror) String() string { return fmt.Sprintf("%s=%v%%", m.Version, m.Percent) }
 
 // ReadShare is where a part of a rule's requests goes.
 type ReadShare struct {
@@ -81,8 +98,7 @@ func Read(standing Objects, service *corev1.Service, intent api.RouteIntent, set
 func readRules(vs *networkingv1.VirtualService, versions map[string]string) []ReadRule {
 	var out []ReadRule
 	add := func(rule ReadRule) {
-		same := func(r ReadRule) bool { return r.Match == rule.Match && slices.Equal(r.To, rule.To) }
-		if len(rule.To) > 0 && !slices.ContainsFunc(out, same) {
+		if len(rule.To) > 0 && !slices.ContainsFunc(out, rule.Equal) {
 			out = append(out, rule)
 		}
 	}
@@ -90,6 +106,9 @@ func readRules(vs *networkingv1.VirtualService, versions map[string]string) []Re
 		rule := ReadRule{Match: readMatches(http.Match)}
 		for _, d := range http.Route {
 			rule.To = append(rule.To, readShare(d.Destination, d.Weight, len(http.Route), versions))
+		}
+		for _, m := range http.Mirrors {
+			rule.Mirror = append(rule.Mirror, ReadMirror{versionOr(m.GetDestination(), versions), m.GetPercentage().GetValue()})
 		}
 		add(rule)
 	}
@@ -107,11 +126,12 @@ func readShare(d *networkingapi.Destination, weight int32, of int, versions map[
 	if of == 1 {
 		weight = 100 // a lone destination needs no weight
 	}
-	version := versions[d.GetSubset()]
-	if version == "" {
-		version = d.GetSubset() // a subset that is not ours
-	}
-	return ReadShare{Version: version, Weight: int(weight)}
+	return ReadShare{Version: versionOr(d, versions), Weight: int(weight)}
+}
+
+// versionOr is the version that a destination leads to; the subset's name where it is not ours.
+func versionOr(d *networkingapi.Destination, versions map[string]string) string {
+	return cmp.Or(versions[d.GetSubset()], d.GetSubset())
 }
 
 // readMatches puts the conditions that users write into words: headers, cookies, query, and who calls. Ports, paths and
@@ -190,6 +210,19 @@ func (r Reading) WeightOf(version string) (int, bool) {
 		}
 	}
 	return weight, len(shares) > 0
+}
+
+// MirrorOf returns how many percent of the requests that no condition claims are copied to a version.
+func (r Reading) MirrorOf(version string) float64 {
+	percent := 0.0
+	for _, rule := range r.Rules {
+		for _, m := range rule.Mirror {
+			if rule.Match == "" && m.Version == version {
+				percent = m.Percent
+			}
+		}
+	}
+	return percent
 }
 
 // MatchesOf returns the conditions under which requests go to a version.

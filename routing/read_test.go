@@ -14,14 +14,14 @@ func TestReadSaysWhatStands(t *testing.T) {
 		c := twoVersions(t)
 		c.fixed("app-v3", "1.2.3", 1)
 		c.ready()
-		c.annotate("weights=v1=90,v2=10", "match=1.2.3=header:end-user:jason;v2=header:beta:1", "expose=true", "hosts=app.example.com", "path=/hello")
+		c.annotate("weights=v1=90,v2=10", "match=1.2.3=header:end-user:jason;v2=header:beta:1", "mirror=1.2.3=5", "expose=true", "hosts=app.example.com", "path=/hello")
 		c.advance(time.Minute)
 		want := Reading{
 			Default: "v1", By: "first", Mesh: true,
 			Rules: []ReadRule{
-				{"end-user=jason", []ReadShare{{"1.2.3", 100}}},
-				{"beta=1", []ReadShare{{"v2", 100}}},
-				{"", []ReadShare{{"v1", 90}, {"v2", 10}}},
+				{Match: "end-user=jason", To: []ReadShare{{"1.2.3", 100}}},
+				{Match: "beta=1", To: []ReadShare{{"v2", 100}}},
+				{To: []ReadShare{{"v1", 90}, {"v2", 10}}, Mirror: []ReadMirror{{"1.2.3", 5}}},
 			},
 			Hosts: []string{"app.example.com"}, Gateways: []string{"demo/app"},
 			Subsets: map[string]string{"1.2.3": "1-2-3", "v1": "v1", "v2": "v2"},
@@ -35,6 +35,9 @@ func TestReadSaysWhatStands(t *testing.T) {
 		}
 		if weight, named := got.WeightOf("v2"); weight != 10 || !named || got.String() != "v1=90 v2=10" {
 			t.Errorf("v2 has %d (%v) of %s", weight, named, got)
+		}
+		if percent := got.MirrorOf("1.2.3"); percent != 5 || got.MirrorOf("v2") != 0 {
+			t.Errorf("%v%% are copied to 1.2.3", percent)
 		}
 		if diff := cmp.Diff([]string{"beta=1"}, got.MatchesOf("v2")); diff != "" {
 			t.Errorf("matches, -want +got:\n%s", diff)

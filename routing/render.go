@@ -183,7 +183,7 @@ func (s *situation) httpRoutes(view routeView) []*networkingapi.HTTPRoute {
 			if !portTraffic(port).http() || !view.mesh && !atGateway {
 				continue
 			}
-			route := &networkingapi.HTTPRoute{Name: s.ruleName(r, port), Match: s.httpMatches(r, port, view, atGateway)}
+			route := &networkingapi.HTTPRoute{Name: s.ruleName(r, port), Match: s.httpMatches(r, port, view, atGateway), Mirrors: s.mirrorPolicies(r, port)}
 			for i, d := range s.destinations(r, port) {
 				route.Route = append(route.Route, &networkingapi.HTTPRouteDestination{Destination: d, Weight: weightOf(r.to, i)})
 			}
@@ -242,13 +242,17 @@ func (s *situation) httpMatches(r rule, port corev1.ServicePort, view routeView,
 func (s *situation) destinations(r rule, port corev1.ServicePort) []*networkingapi.Destination {
 	var out []*networkingapi.Destination
 	for _, p := range r.to {
-		d := &networkingapi.Destination{Host: s.host, Subset: s.subsetOr(p.version, "")}
-		if number := s.portNumber(port); number != 0 {
-			d.Port = &networkingapi.PortSelector{Number: number}
-		}
-		out = append(out, d)
+		out = append(out, s.destination(p.version, port))
 	}
 	return out
+}
+
+func (s *situation) destination(version string, port corev1.ServicePort) *networkingapi.Destination {
+	d := &networkingapi.Destination{Host: s.host, Subset: s.subsetOr(version, "")}
+	if number := s.portNumber(port); number != 0 {
+		d.Port = &networkingapi.PortSelector{Number: number}
+	}
+	return d
 }
 
 // weightOf leaves out the weight of a lone destination, which is 100 in any case.
@@ -494,6 +498,9 @@ func (s *situation) neededVersions(routes []*networkingv1.VirtualService) map[st
 	for _, r := range s.rules {
 		for _, p := range r.to {
 			needed[p.version] = true
+		}
+		for _, m := range r.mirrors {
+			needed[m.version] = true
 		}
 	}
 	for _, vs := range routes {

@@ -421,6 +421,9 @@ func routesOf(vs *networkingv1.VirtualService) string {
 			to = append(to, subset)
 		}
 		text := strings.Join(to, " ")
+		for _, m := range http.Mirrors {
+			text += fmt.Sprintf(" +%s=%v", m.Destination.Subset, m.Percentage.Value)
+		}
 		if match := readMatches(http.Match); match != "" {
 			text = match + ": " + text
 		}

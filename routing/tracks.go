@@ -190,7 +190,7 @@ func (s *situation) isGone(m meaning) bool {
 // bindNames decides what each written name means, once: when a rolling track carries it as it is first seen together
 // with a pod, it is that track from then on. A changed text binds anew the names that some track carries.
 func (s *situation) bindNames() {
-	changed := s.wordChanged(api.AnnotationDefaultVersion, api.AnnotationWeights, api.AnnotationMatch, api.AnnotationDecidedAt)
+	changed := s.wordChanged(api.AnnotationDefaultVersion, api.AnnotationWeights, api.AnnotationMatch, api.AnnotationMirror, api.AnnotationDecidedAt)
 	names, old := map[string]meaning{}, s.record.Names
 	for _, name := range s.writtenNames() {
 		bound, has := old[name]
@@ -250,6 +250,9 @@ func (s *situation) writtenNames() []string {
 		out = append(out, w.Version)
 	}
 	for _, m := range s.Intent.Match {
+		out = append(out, m.Version)
+	}
+	for _, m := range s.Intent.Mirror {
 		out = append(out, m.Version)
 	}
 	slices.Sort(out)

@@ -367,7 +367,7 @@ func missing(observed routing.Observed, now time.Time) string {
 func notWritten(observed, end routing.Observed, now time.Time) string {
 	changes := routing.Diff(observed.Standing, routing.Plan(observed, now).Objects)
 	is, will := readingOf(observed), readingOf(end)
-	if len(changes) == 0 && slices.EqualFunc(is.Rules, will.Rules, func(a, b routing.ReadRule) bool { return a.Match == b.Match && slices.Equal(a.To, b.To) }) {
+	if len(changes) == 0 && slices.EqualFunc(is.Rules, will.Rules, routing.ReadRule.Equal) {
 		return ""
 	}
 	why := fmt.Sprintf("the route stands at %s and is to be %s", is, will)

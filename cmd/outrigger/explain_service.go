@@ -208,7 +208,11 @@ func ruleRows(reading routing.Reading) [][]string {
 				to = append(to, fmt.Sprintf("%s=%d", share.Version, share.Weight))
 			}
 		}
-		out = append(out, []string{match, "->", strings.Join(to, " ")})
+		row := []string{match, "->", strings.Join(to, " ")}
+		for _, m := range rule.Mirror {
+			row = append(row, "copied to "+m.String())
+		}
+		out = append(out, row)
 	}
 	if len(out) == 0 {
 		out = append(out, []string{"everything", "->", "every pod (no route of ours)"})

@@ -120,6 +120,7 @@ type versionStatus struct {
 	// pod has its part.
 	Weight    *int     `json:"weight,omitempty"`
 	Match     []string `json:"match,omitempty"`
+	Mirror    float64  `json:"mirror,omitempty"` // percent of the requests that no condition claims, as copies
 	Workloads []string `json:"workloads,omitempty"`
 	Subset    string   `json:"subset,omitempty"`
 }
@@ -387,7 +388,7 @@ func versionsOf(observed routing.Observed, reading routing.Reading) []versionSta
 	byVersion := map[string]*versionStatus{}
 	at := func(version string) *versionStatus {
 		if byVersion[version] == nil {
-			byVersion[version] = &versionStatus{Version: version, Subset: reading.Subsets[version], Match: reading.MatchesOf(version)}
+			byVersion[version] = &versionStatus{Version: version, Subset: reading.Subsets[version], Match: reading.MatchesOf(version), Mirror: reading.MirrorOf(version)}
 		}
 		return byVersion[version]
 	}

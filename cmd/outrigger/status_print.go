@@ -109,7 +109,7 @@ func (p *tables) namespaces(namespaces []namespaceStatus) {
 func (p *tables) versions(namespaces []namespaceStatus) {
 	heading := p.at("NAMESPACE", "SERVICE", "STATE", "VERSION", "READY", "WEIGHT", "MATCH")
 	if p.view.wide {
-		heading = append(heading, "DEFAULT", "SUBSET", "WORKLOADS")
+		heading = append(heading, "DEFAULT", "SUBSET", "MIRROR", "WORKLOADS")
 	}
 	var rows [][]string
 	for _, n := range namespaces {
@@ -140,9 +140,16 @@ func (p *tables) version(s serviceStatus, v versionStatus) []string {
 	}
 	row := []string{s.Name, s.State, version, fmt.Sprintf("%d/%d", v.Ready, v.Pods), weight, orDash(strings.Join(v.Match, "; "))}
 	if p.view.wide {
-		row = append(row, orDash(s.Default), orDash(v.Subset), orDash(strings.Join(v.Workloads, ",")))
+		row = append(row, orDash(s.Default), orDash(v.Subset), percent(v.Mirror), orDash(strings.Join(v.Workloads, ",")))
 	}
 	return row
+}
+
+func percent(of float64) string {
+	if of == 0 {
+		return "-"
+	}
+	return fmt.Sprintf("%v%%", of)
 }
 
 func (p *tables) gateways(namespaces []namespaceStatus) {

@@ -75,12 +75,12 @@ func TestStatusWideAndOfEveryNamespace(t *testing.T) {
 NAMESPACE   INJECTION   ROUTING   SERVICES
 demo        enabled     -         3
 
-NAMESPACE   SERVICE        STATE      VERSION   READY   WEIGHT   MATCH   DEFAULT   SUBSET   WORKLOADS
-demo        app            routed     v1        2/2     100      -       v1        v1       Deployment/app-v1
-demo        app            routed     v2        9/10    0        -       v1        v2       Deployment/app-v2
-demo        app-internal   routed     v1        2/2     100      -       v1        v1       Deployment/app-v1
-demo        app-internal   routed     v2        9/10    0        -       v1        v2       Deployment/app-v2
-demo        other          no route   -         0/0     -        -       -         -        -
+NAMESPACE   SERVICE        STATE      VERSION   READY   WEIGHT   MATCH   DEFAULT   SUBSET   MIRROR   WORKLOADS
+demo        app            routed     v1        2/2     100      -       v1        v1       -        Deployment/app-v1
+demo        app            routed     v2        9/10    0        -       v1        v2       -        Deployment/app-v2
+demo        app-internal   routed     v1        2/2     100      -       v1        v1       -        Deployment/app-v1
+demo        app-internal   routed     v2        9/10    0        -       v1        v2       -        Deployment/app-v2
+demo        other          no route   -         0/0     -        -       -         -        -        -
 `
 	if diff := cmp.Diff(want, s.table(statusView{wide: true, namespaces: true}, true)); diff != "" {
 		t.Errorf("-want +got:\n%s", diff)
