@@ -3,8 +3,9 @@
 GO      ?= go
 CACHE   ?= $(or $(OUTRIGGER_CACHE),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/outrigger)
 LINTER  := $(CACHE)/golangci-lint-$(shell sed -n 's|.*golangci/golangci-lint/v2 \(v[^ ]*\).*|\1|p' hack/tools/lint/go.mod)
+VULNCHECK := $(CACHE)/govulncheck-$(shell sed -n 's|.*golang.org/x/vuln \(v[^ ]*\).*|\1|p' hack/tools/vuln/go.mod)
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
-MODULES := . hack test test/oracle/answers test/oracle/istio-20260423 test/oracle/istio-20260827 test/oracle/validation test/bench
+MODULES := . hack hack/image test test/oracle/answers test/oracle/istio-20260423 test/oracle/istio-20260827 test/oracle/validation test/bench
 
 # The race detector needs a C compiler. RACE=required makes its absence an error, RACE=off switches it off.
 RACE ?= auto
@@ -17,13 +18,16 @@ else ifeq ($(RACE),required)
   $(error no C compiler found, and RACE=required: install one, e.g. gcc)
 endif
 
-.PHONY: help build test demo oracle fuzz bench bench-scale lint fmt docs
+.PHONY: help build image test demo oracle fuzz bench bench-scale lint vuln fmt docs
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 build: ## build bin/outrigger
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags "-s -w -X main.version=$(VERSION)" -o bin/outrigger ./cmd/outrigger
+
+image: ## bin/image: the container image for amd64 and arm64 with its bills of materials, an OCI layout (docs/security.md)
+	cd hack/image && $(GO) run . -o $(CURDIR)/bin/image -version $(VERSION)
 
 demo: ## walk the users' journey on a real control plane, then stay up (ONCE=1: end by itself)
 	cd hack && ONCE=$(ONCE) $(GO) run ./demo
@@ -32,6 +36,7 @@ test: ## all tests; the first time it builds the control plane
 	@echo "race detector: $(if $(RACE_FLAG),on,off (no C compiler was found, or RACE=off))"
 	$(GO) test $(RACE_FLAG) ./...
 	cd hack && $(GO) test $(RACE_FLAG) -timeout 60m ./...
+	cd hack/image && $(GO) test ./...
 	cd test && $(GO) test $(RACE_FLAG) -timeout 60m ./...
 
 # How long each fuzz target runs.
@@ -75,6 +80,13 @@ $(LINTER):
 	@echo "building the linter into $(CACHE) (about 3 minutes on 2 cores, once)"
 	@mkdir -p $(CACHE)
 	$(GO) -C hack/tools/lint build -o $@ github.com/golangci/golangci-lint/v2/cmd/golangci-lint
+
+vuln: $(VULNCHECK) ## known vulnerabilities in what Outrigger calls; says so where no database of them can be reached
+	cd hack && $(GO) run ./vuln -govulncheck $(VULNCHECK)
+
+$(VULNCHECK):
+	@mkdir -p $(CACHE)
+	$(GO) -C hack/tools/vuln build -o $@ golang.org/x/vuln/cmd/govulncheck
 
 fmt: ## format all Go files
 	gofmt -w $$(git ls-files '*.go')

@@ -1,0 +1,365 @@
+package main
+
+import (
+	"archive/tar"
+	"bytes"
+	"crypto/x509"
+	"debug/buildinfo"
+	"encoding/json"
+	"errors"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"regexp"
+	"runtime"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/CycloneDX/cyclonedx-go"
+	"github.com/google/go-cmp/cmp"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/layout"
+	"github.com/google/go-containerregistry/pkg/v1/mutate"
+	"github.com/google/go-containerregistry/pkg/v1/validate"
+)
+
+var hello = Recipe{
+	Root: "testdata/hello", Package: ".", Version: "v1.2.3", Created: time.Unix(1_800_000_000, 0),
+	Platforms: []v1.Platform{{OS: "linux", Architecture: "amd64"}, {OS: "linux", Architecture: "arm64"}},
+}
+
+func written(t *testing.T, r Recipe) (folder string, digest v1.Hash) {
+	t.Helper()
+	folder = filepath.Join(t.TempDir(), "image")
+	digest, err := r.Write(t.Context(), folder)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return folder, digest
+}
+
+// images returns the images of a layout by their platforms, and its bills of materials by the images they are about.
+func images(t *testing.T, folder string) (map[string]v1.Image, map[v1.Hash]cyclonedx.BOM) {
+	t.Helper()
+	top, err := layout.ImageIndexFromPath(folder)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := validate.Index(top); err != nil {
+		t.Errorf("the layout is not valid: %v", err)
+	}
+	manifest, err := top.IndexManifest()
+	if err != nil {
+		t.Fatal(err)
+	}
+	found, boms := map[string]v1.Image{}, map[v1.Hash]cyclonedx.BOM{}
+	for _, entry := range manifest.Manifests {
+		if entry.MediaType.IsImage() {
+			image, err := top.Image(entry.Digest)
+			if err != nil {
+				t.Fatal(err)
+			}
+			about, bom := billOf(t, image)
+			if entry.ArtifactType != string(sbomType) {
+				t.Errorf("%s stands in the index as an artifact of type %q", entry.Digest, entry.ArtifactType)
+			}
+			boms[about] = bom
+			continue
+		}
+		index, err := top.ImageIndex(entry.Digest)
+		if err != nil {
+			t.Fatal(err)
+		}
+		platforms, err := index.IndexManifest()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if name := entry.Annotations["org.opencontainers.image.ref.name"]; name != hello.Version {
+			t.Errorf("the images are named %q", name)
+		}
+		for _, p := range platforms.Manifests {
+			if found[p.Platform.String()], err = index.Image(p.Digest); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	return found, boms
+}
+
+func billOf(t *testing.T, artifact v1.Image) (about v1.Hash, bom cyclonedx.BOM) {
+	t.Helper()
+	manifest, err := artifact.Manifest()
+	if err != nil || manifest.Subject == nil {
+		t.Fatalf("an artifact without a subject: %v", err)
+	}
+	layers, err := artifact.Layers()
+	if err != nil || len(layers) != 1 {
+		t.Fatalf("%d layers: %v", len(layers), err)
+	}
+	text, err := layers[0].Uncompressed()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cyclonedx.NewBOMDecoder(text, cyclonedx.BOMFileFormatJSON).Decode(&bom); err != nil {
+		t.Fatal(err)
+	}
+	return manifest.Subject.Digest, bom
+}
+
+// entries returns what is in the file system of an image.
+func entries(t *testing.T, image v1.Image) (map[string]tar.Header, map[string][]byte) {
+	t.Helper()
+	headers, data := map[string]tar.Header{}, map[string][]byte{}
+	stream := mutate.Extract(image)
+	defer func() { _ = stream.Close() }()
+	for r := tar.NewReader(stream); ; {
+		header, err := r.Next()
+		if errors.Is(err, io.EOF) {
+			return headers, data
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		name := strings.TrimSuffix(header.Name, "/")
+		headers[name] = *header
+		if data[name], err = io.ReadAll(r); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func TestEveryPlatformHasItsImageAndItsBill(t *testing.T) {
+	folder, digest := written(t, hello)
+	if index, err := layout.ImageIndexFromPath(folder); err != nil {
+		t.Fatal(err)
+	} else if all, err := index.IndexManifest(); err != nil || all.Manifests[0].Digest != digest {
+		t.Errorf("the digest that is printed is %s, of none: %v", digest, err)
+	}
+	found, boms := images(t, folder)
+	if len(found) != 2 || len(boms) != 2 {
+		t.Fatalf("%d images and %d bills, want 2 and 2", len(found), len(boms))
+	}
+	for name, machine := range map[string]string{"linux/amd64": "amd64", "linux/arm64": "arm64"} {
+		image := found[name]
+		if image == nil {
+			t.Fatalf("no image for %s", name)
+		}
+		config, err := image.ConfigFile()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if config.OS != "linux" || config.Architecture != machine || !config.Created.Equal(hello.Created) {
+			t.Errorf("%s: the configuration is of %s/%s, %s", name, config.OS, config.Architecture, config.Created)
+		}
+		headers, data := entries(t, image)
+		for path, want := range map[string]struct {
+			mode  int64
+			owner int
+		}{
+			"outrigger":                         {0o755, 0},
+			"usr/share/doc/outrigger/LICENSES":  {0o644, 0},
+			"etc/passwd":                        {0o644, 0},
+			"etc/group":                         {0o644, 0},
+			"etc/ssl/certs/ca-certificates.crt": {0o644, 0},
+			"home/nonroot":                      {0o700, user},
+			"tmp":                               {0o1777, 0},
+		} {
+			if h, is := headers[path]; !is || h.Mode != want.mode || h.Uid != want.owner || h.Gid != want.owner {
+				t.Errorf("%s: /%s is %v, mode %o, of %d:%d", name, path, is, h.Mode, h.Uid, h.Gid)
+			}
+		}
+		info, err := buildinfo.Read(bytes.NewReader(data["outrigger"]))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, setting := range info.Settings {
+			if setting.Key == "GOARCH" && setting.Value != machine || setting.Key == "CGO_ENABLED" && setting.Value != "0" {
+				t.Errorf("%s holds a binary of %s=%s", name, setting.Key, setting.Value)
+			}
+		}
+		if !strings.Contains(string(data["etc/passwd"]), "nonroot:x:65532:65532:nonroot:/home/nonroot:") {
+			t.Errorf("/etc/passwd is %q", data["etc/passwd"])
+		}
+		if pool := x509.NewCertPool(); !pool.AppendCertsFromPEM(data["etc/ssl/certs/ca-certificates.crt"]) {
+			t.Error("there is no certificate in ca-certificates.crt")
+		} else if count := bytes.Count(data["etc/ssl/certs/ca-certificates.crt"], []byte("BEGIN CERTIFICATE")); count < 50 {
+			t.Errorf("there are %d certificates", count)
+		}
+		own, err := image.Digest()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if bom := boms[own]; bom.Metadata == nil || bom.Metadata.Component.PackageURL != "pkg:golang/example.test/hello@v1.2.3?goarch="+machine+"&goos=linux" {
+			t.Errorf("%s: the bill is about something else: %+v", name, bom.Metadata)
+		}
+	}
+}
+
+func TestTheSameCommitGivesTheSameBytes(t *testing.T) {
+	one, _ := written(t, hello)
+	two, _ := written(t, hello)
+	if diff := cmp.Diff(contents(t, one), contents(t, two)); diff != "" {
+		t.Errorf("two runs differ:\n%s", diff)
+	}
+	newer := hello
+	newer.Version = "v1.2.4"
+	three, _ := written(t, newer)
+	if cmp.Equal(contents(t, one), contents(t, three)) {
+		t.Error("another version has the same bytes")
+	}
+}
+
+func contents(t *testing.T, folder string) map[string]string {
+	t.Helper()
+	out := map[string]string{}
+	err := filepath.WalkDir(folder, func(path string, entry fs.DirEntry, err error) error {
+		if err != nil || entry.IsDir() {
+			return err
+		}
+		data, err := os.ReadFile(path)
+		name, _ := filepath.Rel(folder, path)
+		out[name] = string(data)
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
+
+func TestAnEarlierLayoutIsReplacedAndNothingElse(t *testing.T) {
+	folder, _ := written(t, hello)
+	before := contents(t, folder)
+	if _, err := hello.Write(t.Context(), folder); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(before, contents(t, folder)); diff != "" {
+		t.Errorf("written over itself:\n%s", diff)
+	}
+	other := t.TempDir()
+	if err := os.WriteFile(filepath.Join(other, "letter"), []byte("mine"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := hello.Write(t.Context(), other); err == nil || !strings.Contains(err.Error(), "left alone") {
+		t.Errorf("into a folder of somebody's: %v", err)
+	}
+	if _, err := os.Stat(filepath.Join(other, "letter")); err != nil {
+		t.Error(err)
+	}
+}
+
+// The image that "docker build" makes and ours are one: same user, entrypoint, place of the binary and way to build it.
+func TestTheDockerfileMakesTheSame(t *testing.T) {
+	data, err := os.ReadFile("../../Dockerfile")
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := strings.ReplaceAll(string(data), "\\\n", " ")
+	last := text[strings.LastIndex(text, "\nFROM "):]
+	line := func(in, word string) string {
+		match := regexp.MustCompile(`(?m)^` + word + `\s+(.*)$`).FindStringSubmatch(in)
+		if match == nil {
+			t.Fatalf("the Dockerfile has no %s", word)
+		}
+		return match[1]
+	}
+	linux := hello
+	linux.Platforms = hello.Platforms[:1]
+	folder, _ := written(t, linux)
+	found, _ := images(t, folder)
+	config, err := found["linux/amd64"].ConfigFile()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := line(last, "USER"); got != config.Config.User {
+		t.Errorf("USER is %s there, %s here", got, config.Config.User)
+	}
+	var start []string
+	if err := json.Unmarshal([]byte(line(last, "ENTRYPOINT")), &start); err != nil || !slices.Equal(start, config.Config.Entrypoint) {
+		t.Errorf("ENTRYPOINT is %v there, %v here: %v", start, config.Config.Entrypoint, err)
+	}
+	if strings.Contains(last, "\nCMD ") || len(config.Config.Cmd) > 0 {
+		t.Error("neither has a CMD")
+	}
+	copied := strings.Fields(line(last, "COPY"))
+	if place := copied[len(copied)-1]; place != entrypoint {
+		t.Errorf("the binary is at %s there, at %s here", place, entrypoint)
+	}
+	if headers, _ := entries(t, found["linux/amd64"]); headers[strings.TrimPrefix(entrypoint, "/")].Mode != 0o755 {
+		t.Errorf("there is no program at %s", entrypoint)
+	}
+	if build, want := line(text, "RUN CGO_ENABLED=0"), `go build -trimpath -ldflags "`+linkFlags+`$VERSION" -o /outrigger ./cmd/outrigger`; !strings.Contains(strings.Join(strings.Fields(build), " "), want) {
+		t.Errorf("it is built there by %s; here by %s", build, want)
+	}
+}
+
+// The binary that we ship is made of nothing but what we may pass on, and its bill names all of it.
+func TestTheBillOfOutriggerNamesEveryModuleAndLicence(t *testing.T) {
+	outrigger := Recipe{Root: "../..", Package: "./cmd/outrigger", Version: hello.Version, Created: hello.Created, Platforms: []v1.Platform{{OS: "linux", Architecture: runtime.GOARCH}}}
+	folder, _ := written(t, outrigger)
+	found, boms := images(t, folder)
+	image := found["linux/"+runtime.GOARCH]
+	_, data := entries(t, image)
+	info, err := buildinfo.Read(bytes.NewReader(data["outrigger"]))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []string{"std " + strings.TrimPrefix(info.GoVersion, "go")}
+	for _, dep := range info.Deps {
+		want = append(want, dep.Path+" "+dep.Version)
+		if named := dep.Path + " " + dep.Version + " (LICEN"; !bytes.Contains(data["usr/share/doc/outrigger/LICENSES"], []byte(named)) {
+			t.Errorf("the licence of %s is not in the image", dep.Path)
+		}
+	}
+	digest, err := image.Digest()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, c := range *boms[digest].Components {
+		got = append(got, c.Name+" "+c.Version)
+		if len(*c.Licenses) == 0 || c.Hashes == nil && c.Name != "std" {
+			t.Errorf("%s has no licence or no hash in the bill", c.Name)
+		}
+	}
+	slices.Sort(want)
+	slices.Sort(got)
+	if diff := cmp.Diff(want, got); diff != "" || len(want) < 20 {
+		t.Errorf("what was linked, and what the bill names:\n%s", diff)
+	}
+}
+
+func TestLicencesThatMayNotBeShippedAreErrors(t *testing.T) {
+	for name, test := range map[string]struct {
+		file, text, want string
+	}{
+		"none":        {"README", "hello", "no licence is known"},
+		"unknown":     {"LICENSE", "You may do nothing with this.", "no licence is known"},
+		"not allowed": {"LICENSE", zeroBSD, "licence 0BSD is none"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			folder := t.TempDir()
+			if err := os.WriteFile(filepath.Join(folder, test.file), []byte(test.text), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			if _, _, err := licences(folder); err == nil || !strings.Contains(err.Error(), test.want) {
+				t.Errorf("%v; want %q", err, test.want)
+			}
+		})
+	}
+	texts, ids, err := licences("../..")
+	if err != nil || len(texts) != 1 || !slices.Equal(ids, []string{ourLicence}) {
+		t.Errorf("our own: %d texts, %v, %v", len(texts), ids, err)
+	}
+}
+
+const zeroBSD = `Permission to use, copy, modify, and/or distribute this software for any purpose with or without fee is hereby granted.
+
+THE SOFTWARE IS PROVIDED "AS IS" AND THE AUTHOR DISCLAIMS ALL WARRANTIES WITH REGARD TO THIS SOFTWARE INCLUDING ALL IMPLIED
+WARRANTIES OF MERCHANTABILITY AND FITNESS. IN NO EVENT SHALL THE AUTHOR BE LIABLE FOR ANY SPECIAL, DIRECT, INDIRECT, OR
+CONSEQUENTIAL DAMAGES OR ANY DAMAGES WHATSOEVER RESULTING FROM LOSS OF USE, DATA OR PROFITS, WHETHER IN AN ACTION OF CONTRACT,
+NEGLIGENCE OR OTHER TORTIOUS ACTION, ARISING OUT OF OR IN CONNECTION WITH THE USE OR PERFORMANCE OF THIS SOFTWARE.
+`
