@@ -24,6 +24,7 @@ const (
 	AnnotationUnversioned     = Domain + "/unversioned"      // Namespace, Service
 	AnnotationDecidedAt       = Domain + "/decided-at"       // Service
 	AnnotationDrift           = Domain + "/drift"            // Namespace, Service
+	AnnotationInheritPolicy   = Domain + "/inherit-policy"   // Namespace, Service
 )
 
 // Labels and annotations that Outrigger writes on the objects it makes.
@@ -44,6 +45,7 @@ const (
 	AnnotationWords       = Domain + "/words"               // VirtualService: what the annotations said last that could be read, JSON
 	AnnotationAway        = Domain + "/away"                // VirtualService: weighed versions without pods whose share the default has
 	AnnotationExposedAt   = Domain + "/exposed-at"          // VirtualService: since when it is bound to its gateway as it is
+	AnnotationInherited   = Domain + "/inherited-policy"    // DestinationRule: where its policy was copied from
 	AnnotationWritten     = Domain + "/written"             // VirtualService: a digest of what we wrote, so that an edit by others is seen, JSON
 	AnnotationAdopted     = Domain + "/adopted-weights"     // VirtualService: shares that somebody set on it and that hold
 )
@@ -98,6 +100,7 @@ type RouteIntent struct {
 	// DecidedAt is when shift or promote was said last; zero if never. Names are in force from their first ready pod on then.
 	DecidedAt time.Time
 	Drift     DriftMode // empty as DriftAdopt
+	NoPolicy  bool      // inherit-policy=false: the policy of a wildcard DestinationRule is not copied
 	// Texts holds what the annotations that parse say, by key, the Service's before the Namespace's.
 	Texts map[string]string
 	// Bad holds the keys of the annotations that do not parse. They are as if unwritten here; a route that stands keeps

@@ -45,6 +45,7 @@ func RoutingKeys() []KeyDoc {
 		{AnnotationPath, false, service, "/", "a path that begins with /", "The prefix of the paths that the gateway serves for this Service."},
 		{AnnotationUnversioned, false, both, "all", "all, ignore", "With ignore, a default route is written although pods without a version lose their traffic by it."},
 		{AnnotationDrift, false, both, string(DriftAdopt), "adopt, revert, detach", "What becomes of a VirtualService of ours that you change by hand: adopt lets changed weights hold where none are declared, and leaves it to you after any other change; revert writes it back; detach leaves it to you."},
+		{AnnotationInheritPolicy, false, both, "true", "true, false", "Whether our DestinationRule takes over the policy of a wildcard DestinationRule that would no longer hold beside it."},
 		{AnnotationDecidedAt, false, service, "", "a time such as 2026-01-02T03:04:05Z", "When outrigger shift or promote was said last; they write it. A name in the annotations means anew what carries it then."},
 	}
 }
@@ -66,6 +67,11 @@ func RouteIntentOf(service *corev1.Service, namespace *corev1.Namespace) (RouteI
 	r.each(&intent, AnnotationDecidedAt, func(text string) (err error) { intent.DecidedAt, err = parseTime(text); return })
 	r.each(&intent, AnnotationUnversioned, func(text string) (err error) { intent.IgnoreUnversioned, err = parseUnversioned(text); return })
 	r.each(&intent, AnnotationDrift, func(text string) error { return keep(&intent.Drift)(parseDrift(text)) })
+	r.each(&intent, AnnotationInheritPolicy, func(text string) error {
+		inherits, err := parseSwitch(text)
+		intent.NoPolicy = err == nil && !inherits
+		return err
+	})
 	r.exposure(&intent)
 	if _, written := r.service.Annotations[AnnotationDefaultVersion]; written && !intent.Bad[AnnotationDefaultVersion] {
 		intent.Default.OnService = true

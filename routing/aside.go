@@ -111,7 +111,9 @@ func (s *situation) withdraw() Objects {
 func (s *situation) withdrawn(rule *networkingv1.DestinationRule, since time.Time) *networkingv1.DestinationRule {
 	kept := &networkingv1.DestinationRule{ObjectMeta: s.meta(rule.Name), TypeMeta: typeMeta("DestinationRule")}
 	kept.Spec = *rule.Spec.DeepCopy()
-	kept.Spec.TrafficPolicy = nil
+	if rule.Annotations[api.AnnotationInherited] == "" {
+		kept.Spec.TrafficPolicy = nil // its user's
+	}
 	mark(&kept.ObjectMeta, ownMarks(rule.Annotations))
 	kept.Annotations[api.AnnotationWithdrawn] = timeText(since)
 	return kept

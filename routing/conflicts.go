@@ -21,7 +21,8 @@ type foreignFindings struct {
 	supplied  map[string]bool // subset names that a foreign DestinationRule supplies with a policy of its own
 	exportTo  []string        // of the foreign DestinationRule that ours is merged with
 	bypasses  []*networkingv1.VirtualService
-	delegate  *networkingv1.VirtualService // the user's rules that come before ours
+	wide      []*networkingv1.DestinationRule // for many hosts, in namespaces of callers
+	delegate  *networkingv1.VirtualService    // the user's rules that come before ours
 }
 
 // noteForeign looks at each foreign object on our host and says who stands back.
@@ -32,10 +33,14 @@ func (s *situation) noteForeign() {
 		s.noteDelegate(vs)
 	}
 	for _, rule := range s.Foreign.DestinationRules {
-		if resolveHost(rule.Spec.Host, rule.Namespace, s.Settings.ClusterDomain) == s.host {
+		switch host := resolveHost(rule.Spec.Host, rule.Namespace, s.Settings.ClusterDomain); {
+		case host == s.host:
 			s.noteRule(rule)
+		case covers(host, s.host):
+			s.noteWideRule(rule)
 		}
 	}
+	s.tellWideRules()
 }
 
 func (s *situation) noteRoute(vs *networkingv1.VirtualService) {
@@ -88,6 +93,12 @@ func olderObject(a, b Object) bool {
 }
 
 func (s *situation) noteRule(rule *networkingv1.DestinationRule) {
+	if rule.Spec.WorkloadSelector != nil {
+		s.tellForeign(rule, "spec.workloadSelector", pairsText(rule.Spec.WorkloadSelector.MatchLabels), api.RouteShadowedInNamespaces,
+			fmt.Sprintf("It is for the host of Service %s: the pods that it selects see none of the versions, and a route that names one fails for them.", s.serviceRef().Namespace+"/"+s.Service.Name),
+			"Delete it, or copy the subsets into it.")
+		return
+	}
 	if rule.Namespace != s.Service.Namespace {
 		if rule.Namespace != s.RootNamespace || slices.Contains(rule.Spec.ExportTo, ".") {
 			s.tellForeign(rule, "spec.host", rule.Spec.Host, api.RouteShadowedInNamespaces,

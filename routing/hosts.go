@@ -19,7 +19,7 @@ func MayConcern(object Object, service *corev1.Service, clusterDomain string) bo
 	}
 	switch o := object.(type) {
 	case *networkingv1.DestinationRule:
-		return resolveHost(o.Spec.Host, o.Namespace, clusterDomain) == hostOf(service, clusterDomain)
+		return covers(resolveHost(o.Spec.Host, o.Namespace, clusterDomain), hostOf(service, clusterDomain))
 	case *networkingv1.VirtualService:
 		host := hostOf(service, clusterDomain)
 		return len(boundGateways(o)) > 0 || coversService(o, host, clusterDomain) || len(subsetsNamed(o, host, clusterDomain)) > 0

@@ -434,6 +434,7 @@ func (s *situation) renderRule(routes []*networkingv1.VirtualService) *networkin
 		api.AnnotationLastRan:     pairsText(s.lastRunByDefault()),
 		api.AnnotationWaiting:     strings.Join(s.stillWaiting(rule), ","),
 	})
+	s.inherit(rule)
 	return rule
 }
 

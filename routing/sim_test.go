@@ -271,7 +271,7 @@ func (c *cluster) apply(change Change) {
 	switch o := change.Object.(type) {
 	case *networkingv1.DestinationRule:
 		c.standing.DestinationRules = put(c.standing.DestinationRules, o.DeepCopy(), change.Action, stamp, func(is, was *networkingv1.DestinationRule) {
-			if is.Spec.TrafficPolicy == nil {
+			if is.Spec.TrafficPolicy == nil && was.Annotations[api.AnnotationInherited] == "" { // else we applied it
 				is.Spec.TrafficPolicy = was.Spec.TrafficPolicy
 			}
 		})

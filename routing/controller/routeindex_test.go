@@ -190,6 +190,9 @@ func randomRoutes(random *rand.Rand) []client.Object {
 		case 0:
 			object = &networkingv1.DestinationRule{ObjectMeta: meta, Spec: networkingapi.DestinationRule{
 				Host: host(), Subsets: []*networkingapi.Subset{{Name: pick("v1", "v2"), Labels: map[string]string{"version": pick("v1", "v9")}}},
+				TrafficPolicy: &networkingapi.TrafficPolicy{ConnectionPool: &networkingapi.ConnectionPoolSettings{
+					Tcp: &networkingapi.ConnectionPoolSettings_TCPSettings{MaxConnections: int32(i)},
+				}},
 			}}
 		case 1:
 			vs := &networkingv1.VirtualService{ObjectMeta: meta, Spec: networkingapi.VirtualService{

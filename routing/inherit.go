@@ -1,0 +1,145 @@
+package routing
+
+import (
+	"bytes"
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+
+	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
+
+	"outrigger.dev/outrigger/api"
+)
+
+// policyEdited stands in the annotation outrigger.dev/inherited-policy when somebody changed a policy that we had copied:
+// it is theirs from then on. Otherwise it names where the policy is from, and its hash: "istio-system/default 3f2a9c01".
+const policyEdited = "edited"
+
+// inherit gives our DestinationRule the policy that callers had without it: Istio takes the most specific rule alone, so
+// ours would take the policy of a rule for many hosts away. A policy that somebody else wrote into ours is theirs.
+func (s *situation) inherit(rule *networkingv1.DestinationRule) {
+	if standing := s.standing.rule; standing != nil && standing.Spec.TrafficPolicy != nil && !policyIsOurs(standing) {
+		if standing.Annotations[api.AnnotationInherited] != "" {
+			// What we copied of it is still applied by us, so that leaving it out would take it away.
+			rule.Spec.TrafficPolicy = standing.Spec.TrafficPolicy.DeepCopy()
+			rule.Annotations[api.AnnotationInherited] = policyEdited
+		}
+		return
+	}
+	from := s.shadowed()
+	if from == nil || s.Intent.NoPolicy {
+		return
+	}
+	rule.Spec.TrafficPolicy = from.Spec.TrafficPolicy.DeepCopy()
+	rule.Annotations[api.AnnotationInherited] = policyMark(from)
+	s.tellForeign(from, "spec.host", from.Spec.Host, api.RoutePolicyInherited,
+		fmt.Sprintf("Istio would no longer take its policy for Service %s/%s, as Outrigger's DestinationRule is for that very host; the policy is copied there and kept in step.", s.Service.Namespace, s.Service.Name),
+		"To leave it out: "+s.annotate(api.AnnotationInheritPolicy+"=false")+".")
+}
+
+func policyMark(from *networkingv1.DestinationRule) string {
+	return from.Namespace + "/" + from.Name + " " + shortHash(canonical(from.Spec.TrafficPolicy))
+}
+
+// policyIsOurs reports whether the policy of our DestinationRule is as we copied it, and nobody else's as well.
+func policyIsOurs(rule *networkingv1.DestinationRule) bool {
+	_, hash, marked := strings.Cut(rule.Annotations[api.AnnotationInherited], " ")
+	if !marked || hash != shortHash(canonical(rule.Spec.TrafficPolicy)) {
+		return false
+	}
+	for _, entry := range rule.ManagedFields {
+		if entry.Manager != api.FieldManager && entry.FieldsV1 != nil && bytes.Contains(entry.FieldsV1.GetRawBytes(), []byte(`"f:trafficPolicy"`)) {
+			return false
+		}
+	}
+	return true
+}
+
+// shadowed is the DestinationRule of others whose policy holds where ours is not: looked for as Istio does, in the
+// Service's namespace, then in the root namespace, the most specific host alone, of several for it the oldest with a
+// policy. It is nil if there is none, or if another rule for this very host takes its place already.
+func (s *situation) shadowed() *networkingv1.DestinationRule {
+	for _, namespace := range []string{s.Service.Namespace, s.RootNamespace} {
+		var best []*networkingv1.DestinationRule
+		for _, rule := range s.Foreign.DestinationRules {
+			host := resolveHost(rule.Spec.Host, rule.Namespace, s.Settings.ClusterDomain)
+			if rule.Namespace != namespace || rule.Spec.WorkloadSelector != nil || !covers(host, s.host) || !s.exported(rule) {
+				continue
+			}
+			if namespace == s.Service.Namespace && host == s.host {
+				return nil // Istio merges it with ours; the policy is its own
+			}
+			if len(best) > 0 && moreSpecific(best[0].Spec.Host, rule.Spec.Host) {
+				continue
+			}
+			if len(best) > 0 && moreSpecific(rule.Spec.Host, best[0].Spec.Host) {
+				best = nil
+			}
+			best = append(best, rule)
+		}
+		if len(best) > 0 {
+			slices.SortFunc(best, func(a, b *networkingv1.DestinationRule) int {
+				return cmp.Or(a.CreationTimestamp.Compare(b.CreationTimestamp.Time), cmp.Compare(a.Name, b.Name))
+			})
+			at := slices.IndexFunc(best, func(rule *networkingv1.DestinationRule) bool {
+				return rule.Spec.TrafficPolicy != nil && canonical(rule.Spec.TrafficPolicy) != "{}"
+			})
+			if at < 0 {
+				return nil
+			}
+			return best[at]
+		}
+	}
+	return nil
+}
+
+// exported reports whether callers in the Service's own namespace see a DestinationRule.
+func (s *situation) exported(rule *networkingv1.DestinationRule) bool {
+	to := rule.Spec.ExportTo
+	return len(to) == 0 || slices.Contains(to, "*") || slices.Contains(to, s.Service.Namespace) ||
+		rule.Namespace == s.Service.Namespace && slices.Contains(to, ".")
+}
+
+// moreSpecific is Istio's order of hosts that include the same name: a name before wildcards, the longer before the
+// shorter.
+func moreSpecific(a, b string) bool {
+	wildA, wildB := strings.Contains(a, "*"), strings.Contains(b, "*")
+	if wildA != wildB {
+		return wildB
+	}
+	return wildA && len(a) > len(b)
+}
+
+// noteWideRule remembers a DestinationRule for many hosts in a caller's namespace: Istio looks there first, so callers
+// there see nothing of ours.
+func (s *situation) noteWideRule(rule *networkingv1.DestinationRule) {
+	if rule.Namespace == s.Service.Namespace || rule.Spec.WorkloadSelector != nil || rule.Namespace == s.RootNamespace && !slices.Contains(rule.Spec.ExportTo, ".") {
+		return
+	}
+	s.foreign.wide = append(s.foreign.wide, rule)
+}
+
+const namedAtMost = 5
+
+// tellWideRules tells of them in one Problem: a mesh may have one in every namespace.
+func (s *situation) tellWideRules() {
+	if len(s.foreign.wide) == 0 {
+		return
+	}
+	var names, namespaces []string
+	for _, rule := range s.foreign.wide {
+		names = append(names, rule.Namespace+"/"+rule.Name+" ("+rule.Spec.Host+")")
+		namespaces = append(namespaces, rule.Namespace)
+	}
+	slices.Sort(names)
+	slices.Sort(namespaces)
+	more := ""
+	if n := len(names) - namedAtMost; n > 0 {
+		names, more = names[:namedAtMost], fmt.Sprintf(" and %d more", n)
+	}
+	s.tell(api.RouteShadowedInNamespaces,
+		fmt.Sprintf("DestinationRule %s%s: callers in %d other namespace(s) take it, see none of the versions, and a route that names one fails there.",
+			strings.Join(names, ", "), more, len(slices.Compact(namespaces))),
+		"Move it to the root namespace, or delete it.")
+}
