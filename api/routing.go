@@ -14,6 +14,7 @@ const (
 	AnnotationWeights         = Domain + "/weights"          // Service
 	AnnotationMatch           = Domain + "/match"            // Service
 	AnnotationMirror          = Domain + "/mirror"           // Service
+	AnnotationSticky          = Domain + "/sticky"           // Service
 	AnnotationExpose          = Domain + "/expose"           // Service
 	AnnotationHosts           = Domain + "/hosts"            // Service
 	AnnotationAllowedHosts    = Domain + "/allowed-hosts"    // Namespace
@@ -94,6 +95,7 @@ type RouteIntent struct {
 	Weights      []Weight  // as written, in the order written; empty if unset
 	Match        []Match   // as written, in the order written
 	Mirror       []Weight  // percent of the requests that no match claims, in the order written
+	Sticky       *Sticky   // nil if every request is shared out anew
 	Expose       *Exposure // nil if the Service is not to be exposed
 	// IgnoreUnversioned is true for unversioned=ignore.
 	IgnoreUnversioned bool
@@ -120,6 +122,13 @@ type DefaultIntent struct {
 type Weight struct {
 	Version string
 	Weight  int32
+}
+
+// Sticky is what the sticky annotation says: who has been given a version by its share stays with it as long as a cookie
+// lasts.
+type Sticky struct {
+	Cookie string        // its name
+	TTL    time.Duration // whole seconds, from when it was given
 }
 
 // Exposure is what expose and its companions say.

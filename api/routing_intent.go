@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -36,6 +37,7 @@ func RoutingKeys() []KeyDoc {
 		{AnnotationWeights, false, service, "", "v1=90,v2=10", "How requests are shared between versions; whole numbers that are not all 0."},
 		{AnnotationMatch, false, service, "", "v2=header:end-user:jason;v2=header-prefix:x-canary:yes;v2=cookie:beta:1;v3=query:v:3;v2=source:v2", "Such requests go to that version; the first that fits wins. A header equals the value or begins with it, a cookie or a parameter of the query has it; source is the version of the calling pod. In a name or value ; is written %3B and % is written %25."},
 		{AnnotationMirror, false, service, "", "v2=10", "A copy of so many percent of the HTTP requests that no match claims goes to that version, whose answers nobody waits for."},
+		{AnnotationSticky, false, service, "", "cookie:NAME:TTL, for example cookie:version:1h", "Who has been given a version by its weight is given a cookie that leads to it again for so long; HTTP only."},
 		{AnnotationExpose, false, service, "false", "true, false", "Whether the Service is reached through an ingress gateway."},
 		{AnnotationHosts, false, service, "*", "a comma list of host names", "The hosts under which an exposed Service is reached."},
 		{AnnotationAllowedHosts, false, namespace, "", "a comma list of host names, with *. wildcards", "The hosts that Services of the Namespace may take. Where it is written, others are refused."},
@@ -64,6 +66,7 @@ func RouteIntentOf(service *corev1.Service, namespace *corev1.Namespace) (RouteI
 	r.each(&intent, AnnotationMatch, func(text string) (err error) { intent.Match, err = parseMatches(text); return })
 	r.covered(&intent)
 	r.each(&intent, AnnotationMirror, func(text string) (err error) { intent.Mirror, err = parseMirror(text); return })
+	r.each(&intent, AnnotationSticky, func(text string) (err error) { intent.Sticky, err = parseSticky(text); return })
 	r.each(&intent, AnnotationDecidedAt, func(text string) (err error) { intent.DecidedAt, err = parseTime(text); return })
 	r.each(&intent, AnnotationUnversioned, func(text string) (err error) { intent.IgnoreUnversioned, err = parseUnversioned(text); return })
 	r.each(&intent, AnnotationDrift, func(text string) error { return keep(&intent.Drift)(parseDrift(text)) })
@@ -329,6 +332,27 @@ func parseNumbers(text, what string, most uint64) ([]Weight, error) {
 		out = append(out, Weight{Version: version, Weight: int32(n)})
 	}
 	return out, nil
+}
+
+// cookieLimit is how long browsers keep a cookie at most.
+const cookieLimit = 400 * 24 * time.Hour
+
+var stickyName = regexp.MustCompile(`^[-_.0-9A-Za-z]{1,64}$`)
+
+func parseSticky(text string) (*Sticky, error) {
+	kind, rest, _ := strings.Cut(text, ":")
+	name, lasts, found := strings.Cut(rest, ":")
+	if kind != "cookie" || !found {
+		return nil, fmt.Errorf("%q is not of the form cookie:name:time", text)
+	}
+	if !stickyName.MatchString(name) || strings.HasPrefix(name, "__") {
+		return nil, fmt.Errorf("%q cannot be the name of the cookie: at most 64 letters, digits, dots, dashes and underscores, not two underscores first", name)
+	}
+	ttl, err := time.ParseDuration(lasts)
+	if err != nil || ttl < time.Second || ttl > cookieLimit || ttl%time.Second != 0 {
+		return nil, fmt.Errorf("%q is not a time of whole seconds, from 1s to %d days, such as 30m or 24h", lasts, cookieLimit/(24*time.Hour))
+	}
+	return &Sticky{Cookie: name, TTL: ttl}, nil
 }
 
 func parseSwitch(text string) (bool, error) {

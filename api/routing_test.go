@@ -72,6 +72,7 @@ func TestRouteIntentOf(t *testing.T) {
 			i.Match = []Match{{"v2", MatchHeaderPrefix, "x-c", "can"}, {"v2", MatchCookie, "be%ta", "1%"}, {"v3", MatchQuery, "v;", "a:b"}, {"v2", MatchSource, "", "v2"}}
 		})},
 		{"mirror", []string{"mirror=v2=10, v3=0"}, plain(func(i *RouteIntent) { i.Mirror = []Weight{{"v2", 10}, {"v3", 0}} })},
+		{"sticky", []string{"sticky=cookie:a_b-c.d:90m"}, plain(func(i *RouteIntent) { i.Sticky = &Sticky{"a_b-c.d", 90 * time.Minute} })},
 		{"when it was decided", []string{"decided-at=2026-01-02T03:04:05Z"}, plain(func(i *RouteIntent) { i.DecidedAt = time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC) })},
 		{"another version label", []string{"ns:version-label=app.kubernetes.io/version"}, plain(func(i *RouteIntent) { i.VersionLabel = "app.kubernetes.io/version" })},
 		{"unversioned", []string{"unversioned=ignore"}, plain(func(i *RouteIntent) { i.IgnoreUnversioned = true })},
@@ -107,6 +108,8 @@ func TestWhatDoesNotParseIsAProblem(t *testing.T) {
 		"match=v2=cookies:a:b", "match=v2=cookie:a", "match=v2=cookie:a b:c", "match=v2=cookie::c", "match=v2=cookie:a:b%3Bc", "match=v2=cookie:a:" + strings.Repeat("b", 1024), "match=v2=cookie:a:" + strings.Repeat(".", 512),
 		"match=v2=header-prefix:a:", "match=v2=header-prefix:a b:c", "match=v2=query:v", "match=v2=query:v:", "match=v2=query::1", "match=v2=query:v:a&b", "match=v2=query:v=:a",
 		"match=v2=source:", "match=v2=source", "match=v2=source:a:b", "match=v2=:a:b", "decided-at=now",
+		"sticky=", "sticky=true", "sticky=ver:1h", "sticky=cookie:ver", "sticky=cookie::1h", "sticky=cookie:a b:1h", "sticky=cookie:a%25:1h", "sticky=cookie:__Host-v:1h", "sticky=cookie:ver:3600",
+		"sticky=cookie:ver:0s", "sticky=cookie:ver:500ms", "sticky=cookie:ver:1500ms", "sticky=cookie:ver:-1h", "sticky=cookie:ver:10000h", "sticky=header:ver:1h",
 		"mirror=", "mirror=v2", "mirror=v2=101", "mirror=v2=-1", "mirror=v2=0.5", "mirror=v2=10%", "mirror=v2=1,v2=2",
 		"expose=yes", "hosts=", "hosts=a,,b", "hosts=-a", "hosts=*.*", "hosts=a*b", "hosts=10.0.0.1",
 		"gateway=gw", "gateway=a/b/c", "gateway=a/b.c", "gateway-selector=istio", "gateway-selector=", "gateway-port=0", "gateway-port=65536", "gateway-port=http",

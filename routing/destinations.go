@@ -20,6 +20,8 @@ type rule struct {
 	mirrors []mirror
 	// sticky is true for the rule of callers who have been given a version: match is then their cookie.
 	sticky bool
+	// cookies are what those whom this rule gives a version are told to carry, by version; nil where nothing sticks.
+	cookies map[string]string
 }
 
 // portion is a share of a rule's requests.
@@ -35,7 +37,8 @@ func (s *situation) decideRules() {
 		s.rules = []rule{{to: []portion{{weight: 1}}}}
 		return
 	}
-	s.rules = append(s.matchRules(), rule{to: s.defaultPortions()})
+	s.rules = s.matchRules()
+	s.rules = append(s.rules, s.defaultRules(s.rules)...)
 	s.decideMirrors()
 	s.tellBypasses()
 	s.tellNames()
@@ -58,20 +61,25 @@ func (s *situation) mayNotCreate() bool {
 	})
 }
 
-// defaultPortions are the weights as far as their versions are in force, else the default.
-func (s *situation) defaultPortions() []portion {
-	var out []portion
+// defaultShares are the weights as far as their versions are in force, else the default's, which has no name then.
+func (s *situation) defaultShares() []share {
+	var out []share
 	var pending []string
+	add := func(w api.Weight, name string, m meaning) {
+		sh := share{name: name}
+		for _, p := range s.expand(m) {
+			sh.to = append(sh.to, portion{p.version, p.weight * int(w.Weight)})
+		}
+		out = append(out, sh)
+	}
 	for _, w := range s.Intent.Weights {
 		if w.Weight == 0 {
 			continue
 		}
-		if s.isAway(w.Version) {
+		if byDefault, away := s.isAway(w.Version); away {
 			s.away = append(s.away, w.Version)
 			pending = append(pending, w.Version+" (its share goes to the default)")
-			for _, p := range s.expand(s.current()) {
-				out = append(out, portion{p.version, p.weight * int(w.Weight)})
-			}
+			add(w, byDefault, s.current())
 			continue
 		}
 		m, why := s.destinationOf(w.Version)
@@ -79,9 +87,7 @@ func (s *situation) defaultPortions() []portion {
 			pending = append(pending, why)
 			continue
 		}
-		for _, p := range s.expand(m) {
-			out = append(out, portion{p.version, p.weight * int(w.Weight)})
-		}
+		add(w, w.Version, m)
 	}
 	if s.adopted != "" {
 		s.tellPending(api.AnnotationAdopted, pending)
@@ -89,9 +95,9 @@ func (s *situation) defaultPortions() []portion {
 		s.tellPending(api.AnnotationWeights, pending)
 	}
 	if len(out) == 0 {
-		out = s.expand(s.current())
+		out = append(out, share{to: s.expand(s.current())})
 	}
-	return normalised(out)
+	return out
 }
 
 // destinationOf is what a written name leads to, or why it leads nowhere yet. Once in the route, it stays as long as it
@@ -128,22 +134,27 @@ func (s *situation) replacing(m meaning) meaning {
 }
 
 // isAway reports whether a weighed version was in the route, has lost its pods and is not back in force: the default
-// has its share, if it is weighed itself.
-func (s *situation) isAway(name string) bool {
+// has its share, if it is weighed itself, under the name that is returned.
+func (s *situation) isAway(name string) (byDefault string, away bool) {
 	m := s.meaningOf(name)
 	pods, _ := s.podsOf(m)
 	left := pods == 0 && s.inRoute(m)
 	still := slices.Contains(s.standing.away, name) && !s.wordChanged(api.AnnotationWeights) && !s.inForce(m)
-	return (left || still) && !s.within(m) && s.defaultIsWeighed(name)
+	byDefault = s.defaultInWeights(name)
+	return byDefault, (left || still) && !s.within(m) && byDefault != ""
 }
 
-// defaultIsWeighed reports whether another name in the weights means the default.
-func (s *situation) defaultIsWeighed(except string) bool {
-	return slices.ContainsFunc(s.Intent.Weights, func(w api.Weight) bool {
+// defaultInWeights is another name in the weights that means the default; empty if there is none.
+func (s *situation) defaultInWeights(except string) string {
+	at := slices.IndexFunc(s.Intent.Weights, func(w api.Weight) bool {
 		m := s.meaningOf(w.Version)
 		pods, _ := s.podsOf(m)
 		return w.Version != except && w.Weight > 0 && pods > 0 && overlap(m, s.current())
 	})
+	if at < 0 {
+		return ""
+	}
+	return s.Intent.Weights[at].Version
 }
 
 func overlap(a, b meaning) bool {

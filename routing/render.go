@@ -185,7 +185,7 @@ func (s *situation) httpRoutes(view routeView) []*networkingapi.HTTPRoute {
 			}
 			route := &networkingapi.HTTPRoute{Name: s.ruleName(r, port), Match: s.httpMatches(r, port, view, atGateway), Mirrors: s.mirrorPolicies(r, port)}
 			for i, d := range s.destinations(r, port) {
-				route.Route = append(route.Route, &networkingapi.HTTPRouteDestination{Destination: d, Weight: weightOf(r.to, i)})
+				route.Route = append(route.Route, &networkingapi.HTTPRouteDestination{Destination: d, Weight: weightOf(r.to, i), Headers: s.setCookie(r, r.to[i].version)})
 			}
 			out = append(out, route)
 		}
@@ -198,7 +198,10 @@ func (s *situation) httpRoutes(view routeView) []*networkingapi.HTTPRoute {
 
 func (s *situation) ruleName(r rule, port corev1.ServicePort) string {
 	name := "default"
-	if r.match != nil {
+	switch {
+	case r.sticky:
+		name = "sticky-" + s.subsetOr(r.match.Value, "all")
+	case r.match != nil:
 		name = "to-" + s.subsetOr(r.to[len(r.to)-1].version, "all")
 	}
 	if number := s.portNumber(port); number != 0 {

@@ -104,7 +104,7 @@ func step(c *cluster, random *rand.Rand) string {
 		c.service.Spec.Selector["slot"] = pick("blue", "green")
 		return "selector"
 	case 15:
-		word := pick("mirror=v2=10", "mirror=v1=100,v3=0", "mirror=1.2.3=33,v2=100", "mirror-", "mirror=v2")
+		word := pick("mirror=v2=10", "mirror=v1=100,v3=0", "mirror=1.2.3=33,v2=100", "mirror-", "mirror=v2", "sticky=cookie:ver:1h", "sticky=cookie:ver:1h", "sticky-", "sticky=ver")
 		c.annotate(word)
 		return word
 	}
