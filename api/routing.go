@@ -22,6 +22,8 @@ const (
 	AnnotationGatewaySelector = Domain + "/gateway-selector" // Namespace, Service
 	AnnotationGatewayPort     = Domain + "/gateway-port"     // Namespace, Service
 	AnnotationPath            = Domain + "/path"             // Service
+	AnnotationPathRewrite     = Domain + "/path-rewrite"     // Service
+	AnnotationServicePort     = Domain + "/service-port"     // Service
 	AnnotationUnversioned     = Domain + "/unversioned"      // Namespace, Service
 	AnnotationDecidedAt       = Domain + "/decided-at"       // Service
 	AnnotationDrift           = Domain + "/drift"            // Namespace, Service
@@ -138,6 +140,8 @@ type Exposure struct {
 	GatewaySelector map[string]string // istio: ingressgateway
 	GatewayPort     uint32            // 80
 	Path            string            // "/"
+	PathRewrite     string            // what the Service gets to see in place of Path; empty if it sees the path as it is
+	ServicePort     string            // name or number of a port of the Service; empty for its first HTTP port
 	// AllowedHosts is the Namespace's list; nil if the Namespace has none.
 	AllowedHosts []string
 }

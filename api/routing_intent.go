@@ -45,6 +45,8 @@ func RoutingKeys() []KeyDoc {
 		{AnnotationGatewaySelector, false, both, "istio=ingressgateway", "key=value,key=value", "The labels of the ingress gateway's pods."},
 		{AnnotationGatewayPort, false, both, "80", "a number from 1 to 65535", "The port of the ingress gateway."},
 		{AnnotationPath, false, service, "/", "a path that begins with /", "The prefix of the paths that the gateway serves for this Service."},
+		{AnnotationPathRewrite, false, service, "", "a path that begins with /", "What takes the place of that prefix before the Service sees the path; callers in the mesh are not concerned."},
+		{AnnotationServicePort, false, service, "the first HTTP port", "the name or number of a port of the Service", "The port of the Service that the gateway leads to."},
 		{AnnotationUnversioned, false, both, "all", "all, ignore", "With ignore, a default route is written although pods without a version lose their traffic by it."},
 		{AnnotationDrift, false, both, string(DriftAdopt), "adopt, revert, detach", "What becomes of a VirtualService of ours that you change by hand: adopt lets changed weights hold where none are declared, and leaves it to you after any other change; revert writes it back; detach leaves it to you."},
 		{AnnotationInheritPolicy, false, both, "true", "true, false", "Whether our DestinationRule takes over the policy of a wildcard DestinationRule that would no longer hold beside it."},
@@ -184,10 +186,40 @@ func (r *reading) exposure(intent *RouteIntent) {
 	r.each(intent, AnnotationGatewaySelector, func(text string) error { return keep(&x.GatewaySelector)(parseSelector(text)) })
 	r.each(intent, AnnotationGatewayPort, func(text string) error { return keep(&x.GatewayPort)(parsePort(text)) })
 	r.each(intent, AnnotationPath, func(text string) error { return keep(&x.Path)(parsePath(text)) })
+	r.each(intent, AnnotationPathRewrite, func(text string) error { return keep(&x.PathRewrite)(parsePath(text)) })
+	r.each(intent, AnnotationServicePort, func(text string) error { return keep(&x.ServicePort)(parsePortName(text)) })
+	if x.ServicePort != "" && !r.hasPort(x.ServicePort) {
+		r.unknownPort(intent, x)
+	}
 	x.AllowedHosts = r.allowedHosts()
 	if wanted {
 		intent.Expose = x
 	}
+}
+
+func (r *reading) hasPort(wish string) bool {
+	return slices.ContainsFunc(r.service.Spec.Ports, func(port corev1.ServicePort) bool { return IsPort(port, wish) })
+}
+
+// IsPort reports whether a port of a Service is the one that is called by this name or number.
+func IsPort(port corev1.ServicePort, wish string) bool {
+	return port.Name == wish || strconv.Itoa(int(port.Port)) == wish
+}
+
+// unknownPort reports a port that the Service does not have, and takes it out.
+func (r *reading) unknownPort(intent *RouteIntent, x *Exposure) {
+	var there []string
+	for _, port := range r.service.Spec.Ports {
+		there = append(there, strings.TrimSpace(fmt.Sprintf("%s %d", port.Name, port.Port)))
+	}
+	r.problems = append(r.problems, RouteProblem{
+		Object: r.serviceRef(), Field: AnnotationField(AnnotationServicePort), Value: x.ServicePort, Reason: RouteInvalidAnnotation,
+		Message: "The Service has no such port; what a gateway serves stays as it is, and is not served for the first time.",
+		Advice:  "Write one of " + strings.Join(there, ", ") + ".",
+	})
+	intent.Bad[AnnotationServicePort] = true
+	delete(intent.Texts, AnnotationServicePort)
+	x.ServicePort = ""
 }
 
 // keep returns a function that stores a value unless it comes with an error.
@@ -443,6 +475,16 @@ func parsePort(text string) (uint32, error) {
 		return 0, fmt.Errorf("%q is not a port", text)
 	}
 	return uint32(port), nil
+}
+
+func parsePortName(text string) (string, error) {
+	if _, err := parsePort(text); err == nil {
+		return text, nil
+	}
+	if faults := validation.IsDNS1123Label(text); len(faults) > 0 {
+		return "", fmt.Errorf("%q is neither the name nor the number of a port", text)
+	}
+	return text, nil
 }
 
 func parsePath(text string) (string, error) {

@@ -17,7 +17,10 @@ import (
 // objects makes a Service and its Namespace of pairs: "weights=v1=1" is the Service's annotation, "ns:…" the
 // Namespace's, "label:…" and "nslabel:…" are labels with their whole keys.
 func objects(pairs ...string) (*corev1.Service, *corev1.Namespace) {
-	service := &corev1.Service{ObjectMeta: metav1.ObjectMeta{Namespace: "demo", Name: "app", Annotations: map[string]string{}, Labels: map[string]string{}}}
+	service := &corev1.Service{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "demo", Name: "app", Annotations: map[string]string{}, Labels: map[string]string{}},
+		Spec:       corev1.ServiceSpec{Ports: []corev1.ServicePort{{Name: "web", Port: 8080}}},
+	}
 	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "demo", Annotations: map[string]string{}, Labels: map[string]string{}}}
 	for _, pair := range pairs {
 		place, rest, placed := strings.Cut(pair, ":")
@@ -83,6 +86,8 @@ func TestRouteIntentOf(t *testing.T) {
 		{"companions", []string{"expose=true", "gateway=istio-system/gw", "ns:gateway-port=8066", "gateway-selector=istio=ingress,app=gw", "path=/hello"}, exposed(func(x *Exposure) {
 			x.Gateway, x.GatewayPort, x.GatewaySelector, x.Path = "istio-system/gw", 8066, map[string]string{"istio": "ingress", "app": "gw"}, "/hello"
 		})},
+		{"another path and port", []string{"expose=true", "path-rewrite=/", "service-port=web"}, exposed(func(x *Exposure) { x.PathRewrite, x.ServicePort = "/", "web" })},
+		{"a port by its number", []string{"expose=true", "service-port=8080"}, exposed(func(x *Exposure) { x.ServicePort = "8080" })},
 		{"allowed hosts", []string{"expose=true", "ns:allowed-hosts=*.b.example.com, a.example.com"}, exposed(func(x *Exposure) { x.AllowedHosts = []string{"*.b.example.com", "a.example.com"} })},
 		{"an empty list allows nothing", []string{"expose=true", "ns:allowed-hosts="}, exposed(func(x *Exposure) { x.AllowedHosts = []string{} })},
 	} {
@@ -108,6 +113,7 @@ func TestWhatDoesNotParseIsAProblem(t *testing.T) {
 		"match=v2=cookies:a:b", "match=v2=cookie:a", "match=v2=cookie:a b:c", "match=v2=cookie::c", "match=v2=cookie:a:b%3Bc", "match=v2=cookie:a:" + strings.Repeat("b", 1024), "match=v2=cookie:a:" + strings.Repeat(".", 512),
 		"match=v2=header-prefix:a:", "match=v2=header-prefix:a b:c", "match=v2=query:v", "match=v2=query:v:", "match=v2=query::1", "match=v2=query:v:a&b", "match=v2=query:v=:a",
 		"match=v2=source:", "match=v2=source", "match=v2=source:a:b", "match=v2=:a:b", "decided-at=now",
+		"path-rewrite=", "path-rewrite=api", "path-rewrite=/a?b", "service-port=", "service-port=a b", "service-port=0", "service-port=grpc", "service-port=9999",
 		"sticky=", "sticky=true", "sticky=ver:1h", "sticky=cookie:ver", "sticky=cookie::1h", "sticky=cookie:a b:1h", "sticky=cookie:a%25:1h", "sticky=cookie:__Host-v:1h", "sticky=cookie:ver:3600",
 		"sticky=cookie:ver:0s", "sticky=cookie:ver:500ms", "sticky=cookie:ver:1500ms", "sticky=cookie:ver:-1h", "sticky=cookie:ver:10000h", "sticky=header:ver:1h",
 		"mirror=", "mirror=v2", "mirror=v2=101", "mirror=v2=-1", "mirror=v2=0.5", "mirror=v2=10%", "mirror=v2=1,v2=2",

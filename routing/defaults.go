@@ -64,7 +64,15 @@ func (s *situation) followSelector() {
 // followKinds keeps the recorded default in its form: a workload that was created again with the version in its selector
 // is fixed now, and the other way round.
 func (s *situation) followKinds() {
-	m := s.record.Default
+	m := s.fixedByNow(s.record.Default)
+	if len(m.Tracks) > 0 && !slices.ContainsFunc(s.tracks, func(t track) bool { return t.exists && t.fixed && slices.Contains(t.versions(), m.Version) }) {
+		m.Version = ""
+	}
+	s.record.Default = m
+}
+
+// fixedByNow puts the version in the place of tracks that were rolling and are fixed by now.
+func (s *situation) fixedByNow(m meaning) meaning {
 	var rolling []WorkloadRef
 	for _, ref := range m.Tracks {
 		t, seen := s.trackOf(ref)
@@ -75,10 +83,7 @@ func (s *situation) followKinds() {
 		rolling = append(rolling, ref)
 	}
 	m.Tracks = rolling
-	if len(rolling) > 0 && !slices.ContainsFunc(s.tracks, func(t track) bool { return t.exists && t.fixed && slices.Contains(t.versions(), m.Version) }) {
-		m.Version = ""
-	}
-	s.record.Default = m
+	return m
 }
 
 // firstSight decides for a Service about which nothing is recorded. What flows, flows on: the user's word, else a split

@@ -22,6 +22,7 @@ type exposure struct {
 	selector  map[string]string
 	port      uint32
 	path      string
+	rewrite   string // what the Service sees in place of path; empty = the same
 }
 
 func (x exposure) wild() bool { return x.on && slices.Equal(x.hosts, []string{anyHost}) }
@@ -44,7 +45,15 @@ func (s *situation) decideExposure() {
 	if !s.exposurePermitted(wish) {
 		return
 	}
-	if _, speaksHTTP := s.gatewayServicePort(); !speaksHTTP {
+	if s.portless {
+		return
+	}
+	if port, speaksHTTP := s.gatewayServicePort(); !speaksHTTP {
+		if wish.ServicePort != "" {
+			s.tellAbout(api.AnnotationServicePort, wish.ServicePort, api.RoutePortNotRouted, fmt.Sprintf("Port %d does not carry plain HTTP, which is what a gateway could lead to; the Service is not exposed.", port.Port),
+				"Choose another, or name the port http… or set its appProtocol.")
+			return
+		}
 		s.tellAbout(api.AnnotationExpose, "true", api.RoutePortNotRouted, "The Service has no HTTP port that a gateway could lead to; it is not exposed.", "Name a port http or set its appProtocol.")
 		return
 	}
@@ -52,7 +61,7 @@ func (s *situation) decideExposure() {
 		s.tell(api.RouteNameTaken, s.names.barred+" was not made by Outrigger and has the name that our object needs; the Service is not exposed.", "Rename it.")
 		return
 	}
-	x := exposure{on: true, hosts: s.allowedOf(wish), gateway: wish.Gateway, selector: wish.GatewaySelector, port: wish.GatewayPort, path: wish.Path}
+	x := exposure{on: true, hosts: s.allowedOf(wish), gateway: wish.Gateway, selector: wish.GatewaySelector, port: wish.GatewayPort, path: wish.Path, rewrite: wish.PathRewrite}
 	if x.gateway == "" {
 		x.gateway, x.generated = s.Service.Namespace+"/"+s.names.gateway, true
 	}

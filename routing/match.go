@@ -69,7 +69,7 @@ func (s *situation) condition(match *api.Match) *networkingapi.HTTPMatchRequest 
 	case api.MatchHeader:
 		out.Headers = one(exact(match.Value))
 	case api.MatchHeaderPrefix:
-		out.Headers = one(&networkingapi.StringMatch{MatchType: &networkingapi.StringMatch_Prefix{Prefix: match.Value}})
+		out.Headers = one(prefix(match.Value))
 	case api.MatchCookie:
 		regex := api.CookieRegex(match.Name, match.Value)
 		out.Headers = map[string]*networkingapi.StringMatch{"cookie": {MatchType: &networkingapi.StringMatch_Regex{Regex: regex}}}

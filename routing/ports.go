@@ -70,8 +70,21 @@ func (s *situation) portNumber(port corev1.ServicePort) uint32 {
 	return uint32(port.Port)
 }
 
-// gatewayServicePort is the port of the Service that a gateway leads to: the first that speaks HTTP.
+// gatewayServicePort is the port of the Service that a gateway leads to: the one that the user names, else the first that
+// speaks HTTP. It is false if that one does not.
 func (s *situation) gatewayServicePort() (corev1.ServicePort, bool) {
+	if wish := s.Intent.Expose; wish != nil && wish.ServicePort != "" {
+		named := corev1.ServicePort{}
+		for _, port := range s.Service.Spec.Ports {
+			if !api.IsPort(port, wish.ServicePort) {
+				continue
+			}
+			if named = port; portTraffic(port).http() {
+				return port, true // and not the UDP port of the same number
+			}
+		}
+		return named, false
+	}
 	for _, want := range []traffic{trafficHTTP, trafficGuessed} {
 		for _, port := range s.Service.Spec.Ports {
 			if portTraffic(port) == want {

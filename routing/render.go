@@ -173,27 +173,45 @@ func standingRoute(vs *networkingv1.VirtualService, s *situation) *networkingv1.
 	return vs
 }
 
-// httpRoutes are the rules for each HTTP port, and for the gateway.
+// httpRoutes are the rules for each HTTP port, and for the gateway: in one where they differ in nothing but what they
+// match, else the gateway's before the mesh's.
 func (s *situation) httpRoutes(view routeView) []*networkingapi.HTTPRoute {
 	gatewayPort, _ := s.gatewayServicePort()
 	var out []*networkingapi.HTTPRoute
 	for _, r := range s.rules {
 		for _, port := range s.Service.Spec.Ports {
-			atGateway := len(view.gateways) > 0 && port.Name == gatewayPort.Name && port.Port == gatewayPort.Port && !r.meshOnly()
-			if !portTraffic(port).http() || !view.mesh && !atGateway {
-				continue
+			at := places{mesh: view.mesh, gateway: len(view.gateways) > 0 && port.Name == gatewayPort.Name && port.Port == gatewayPort.Port && !r.meshOnly()}
+			switch {
+			case !portTraffic(port).http() || !at.mesh && !at.gateway:
+			case at.gateway && s.exposure.rewrites():
+				out = append(out, s.httpRoute(r, port, view, places{gateway: true}))
+				if at.mesh {
+					out = append(out, s.httpRoute(r, port, view, places{mesh: true}))
+				}
+			default:
+				out = append(out, s.httpRoute(r, port, view, at))
 			}
-			route := &networkingapi.HTTPRoute{Name: s.ruleName(r, port), Match: s.httpMatches(r, port, view, atGateway), Mirrors: s.mirrorPolicies(r, port)}
-			for i, d := range s.destinations(r, port) {
-				route.Route = append(route.Route, &networkingapi.HTTPRouteDestination{Destination: d, Weight: weightOf(r.to, i), Headers: s.setCookie(r, r.to[i].version)})
-			}
-			out = append(out, route)
 		}
 	}
 	if s.foreign.delegate != nil && len(out) > 0 {
 		out = slices.Insert(out, 0, s.delegateRule(view))
 	}
 	return out
+}
+
+// places are where a rule applies.
+type places struct{ mesh, gateway bool }
+
+func (s *situation) httpRoute(r rule, port corev1.ServicePort, view routeView, at places) *networkingapi.HTTPRoute {
+	route := &networkingapi.HTTPRoute{Name: s.ruleName(r, port), Match: s.httpMatches(r, port, view, at), Mirrors: s.mirrorPolicies(r, port)}
+	if _, replacement := s.exposure.uris(); replacement != "" && at.gateway {
+		route.Name += gatewaySuffix
+		route.Rewrite = &networkingapi.HTTPRewrite{Uri: replacement}
+	}
+	for i, d := range s.destinations(r, port) {
+		route.Route = append(route.Route, &networkingapi.HTTPRouteDestination{Destination: d, Weight: weightOf(r.to, i), Headers: s.setCookie(r, r.to[i].version)})
+	}
+	return route
 }
 
 func (s *situation) ruleName(r rule, port corev1.ServicePort) string {
@@ -219,22 +237,30 @@ func (s *situation) subsetOr(version, none string) string {
 
 // httpMatches tells apart what needs telling apart: the port in the mesh, the path at the gateway, and what is for one of
 // them alone. Nothing to match is no match.
-func (s *situation) httpMatches(r rule, port corev1.ServicePort, view routeView, atGateway bool) []*networkingapi.HTTPMatchRequest {
-	gateway, mesh := s.condition(r.match), s.condition(r.match)
-	if path := s.exposure.path; path != "" && path != "/" {
-		gateway.Uri = &networkingapi.StringMatch{MatchType: &networkingapi.StringMatch_Prefix{Prefix: path}}
-	}
+func (s *situation) httpMatches(r rule, port corev1.ServicePort, view routeView, at places) []*networkingapi.HTTPMatchRequest {
+	mesh := s.condition(r.match)
 	mesh.Port = s.portNumber(port)
-	out := []*networkingapi.HTTPMatchRequest{gateway}
+	var gateway []*networkingapi.HTTPMatchRequest
+	uris, _ := s.exposure.uris()
+	for _, uri := range uris {
+		match := s.condition(r.match)
+		match.Uri = uri
+		gateway = append(gateway, match)
+	}
+	out := gateway
 	switch {
-	case view.mesh && len(view.gateways) > 0 && (mesh.Port != 0 || gateway.Uri != nil || !atGateway):
-		mesh.Gateways, gateway.Gateways = []string{meshGateway}, view.gateways
-		out = []*networkingapi.HTTPMatchRequest{mesh}
-		if atGateway {
-			out = append(out, gateway)
+	case view.mesh && len(view.gateways) > 0 && (mesh.Port != 0 || gateway[0].Uri != nil || at.mesh != at.gateway):
+		out = nil
+		if mesh.Gateways = []string{meshGateway}; at.mesh {
+			out = append(out, mesh)
 		}
-	case view.mesh:
-		out[0] = mesh
+		for _, match := range gateway {
+			if match.Gateways = view.gateways; at.gateway {
+				out = append(out, match)
+			}
+		}
+	case at.mesh:
+		out = []*networkingapi.HTTPMatchRequest{mesh}
 	}
 	if len(out) == 1 && proto.Equal(out[0], &networkingapi.HTTPMatchRequest{}) {
 		return nil

@@ -42,6 +42,7 @@ type situation struct {
 	exposure   exposure
 	rules      []rule
 	away       []string // weighed versions without pods whose share the default has
+	portless   bool     // the port that a gateway is to lead to is not there, and none has led to the Service yet
 	noRoute    bool     // no route for the mesh is created
 	unsplit    bool     // split or undecided: destinations name no version
 }
@@ -145,7 +146,7 @@ func (s *situation) restoreWords() {
 	if len(s.Intent.Bad) == 0 {
 		return
 	}
-	service := &corev1.Service{ObjectMeta: *s.Service.ObjectMeta.DeepCopy()}
+	service := &corev1.Service{ObjectMeta: *s.Service.ObjectMeta.DeepCopy(), Spec: corev1.ServiceSpec{Ports: s.Service.Spec.Ports}}
 	for key := range s.Intent.Bad {
 		delete(service.Annotations, key)
 		if text, said := s.standing.words[key]; said {
@@ -155,7 +156,10 @@ func (s *situation) restoreWords() {
 			service.Annotations[key] = text
 		}
 	}
+	isExposed := slices.ContainsFunc(s.standing.routes(), func(vs *networkingv1.VirtualService) bool { return len(boundGateways(vs)) > 0 })
+	fresh := s.Intent.Bad[api.AnnotationServicePort] && !isExposed
 	s.Intent, _ = api.RouteIntentOf(service, s.Namespace)
+	s.portless = fresh || s.Intent.Bad[api.AnnotationServicePort]
 }
 
 // later says that time alone changes the answer at t.

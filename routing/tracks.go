@@ -197,7 +197,7 @@ func (s *situation) bindNames() {
 		carried := s.carriers(name)
 		switch {
 		case has && (!changed || len(s.groupsOf(meaning{Version: name})) == 0):
-			names[name] = bound
+			names[name] = s.fixedByNow(bound)
 		case len(carried.Tracks) > 0 && !s.literalAlready(name, carried):
 			names[name] = carried
 		}

@@ -89,7 +89,7 @@ func step(c *cluster, random *rand.Rand) string {
 		c.annotate(word)
 		return word
 	case 12:
-		word := pick("expose=true", "expose=true", "expose-", "hosts=a.example.com", "hosts=b.example.com,c.example.com", "hosts-", "gateway-port=8066", "gateway-port-", "path=/x", "path-", "expose=perhaps", "gateway=istio-system/shared", "gateway-")
+		word := pick("expose=true", "expose=true", "expose-", "hosts=a.example.com", "hosts=b.example.com,c.example.com", "hosts-", "gateway-port=8066", "gateway-port-", "path=/x", "path-", "path-rewrite=/", "path-rewrite=/y", "path-rewrite-", "service-port=http", "service-port=admin", "service-port-", "expose=perhaps", "gateway=istio-system/shared", "gateway-")
 		c.annotate(word)
 		return word
 	case 13:

@@ -47,6 +47,8 @@ func TestAnalyzersSayNothingAboutRoutes(t *testing.T) {
 			map[string]int{"DestinationRule": 1, "VirtualService": 1, "Gateway": 1}},
 		{"callers that stay with their version, and copies", bookinfo, "reviews", map[string]string{"weights": "v1=50,v2=50", "sticky": "cookie:version:1h", "mirror": "v3=10", "expose": "true", "hosts": "app.example.com"},
 			map[string]int{"DestinationRule": 4, "VirtualService": 4, "Gateway": 1}},
+		{"another path and port", app, "springbootapp", map[string]string{"expose": "true", "hosts": "app.example.com", "path": "/hello", "path-rewrite": "/", "match": "v2=source:v2"},
+			map[string]int{"DestinationRule": 1, "VirtualService": 1, "Gateway": 1}},
 		{"promoted", bookinfo, "reviews", map[string]string{"default-version": "v3"},
 			map[string]int{"DestinationRule": 4, "VirtualService": 4}},
 		{"three shares", bookinfo, "reviews", map[string]string{"weights": "v1=50,v2=30,v3=20"},
