@@ -53,6 +53,9 @@ const (
 	AnnotationAdopted     = Domain + "/adopted-weights"     // VirtualService: shares that somebody set on it and that hold
 )
 
+// AnnotationExportTo is Istio's own annotation of a Service: to which Namespaces it is visible. Our objects go with it.
+const AnnotationExportTo = "networking.istio.io/exportTo"
+
 // RoutingMode is the value of LabelRouting.
 type RoutingMode string
 
@@ -99,6 +102,9 @@ type RouteIntent struct {
 	Mirror       []Weight  // percent of the requests that no match claims, in the order written
 	Sticky       *Sticky   // nil if every request is shared out anew
 	Expose       *Exposure // nil if the Service is not to be exposed
+	// ExportTo are the Namespaces that the Service is visible to, as Istio's objects have it: "*" alone, or names and "."
+	// for its own, sorted; nil if nothing is said.
+	ExportTo []string
 	// IgnoreUnversioned is true for unversioned=ignore.
 	IgnoreUnversioned bool
 	// DecidedAt is when shift or promote was said last; zero if never. Names are in force from their first ready pod on then.

@@ -78,6 +78,7 @@ func RouteIntentOf(service *corev1.Service, namespace *corev1.Namespace) (RouteI
 		return err
 	})
 	r.exposure(&intent)
+	intent.ExportTo = r.exportTo()
 	if _, written := r.service.Annotations[AnnotationDefaultVersion]; written && !intent.Bad[AnnotationDefaultVersion] {
 		intent.Default.OnService = true
 	}

@@ -36,6 +36,7 @@ const (
 	RouteGatewayNotFound      RouteReason = "GatewayNotFound"          // the named Gateway is not there
 	RouteGatewayHostMissing   RouteReason = "GatewayHostMissing"       // the named Gateway does not serve the host
 	RouteGatewayPortUnexposed RouteReason = "GatewayPortNotExposed"    // no Service opens the gateway's port
+	RouteGatewayNotExported   RouteReason = "GatewayNotExported"       // the Service's routes are hidden from the gateway's namespace
 	RouteGatewayUnmatched     RouteReason = "GatewaySelectorUnmatched" // no ingress gateway has the labels
 	RouteWeightsAdopted       RouteReason = "WeightsAdopted"           // shares set on our VirtualService hold
 	RouteEditReverted         RouteReason = "EditReverted"             // an edit of our VirtualService is written back
@@ -84,6 +85,7 @@ func RouteReasons() []RouteReasonDoc {
 		{RouteGatewayNotFound, "The Gateway that is named is not there."},
 		{RouteGatewayHostMissing, "The Gateway that is named does not serve the host."},
 		{RouteGatewayPortUnexposed, "No Service of the ingress gateway opens the port."},
+		{RouteGatewayNotExported, "The Service is exposed, and exportTo hides its routes from the namespace of the ingress gateway."},
 		{RouteGatewayUnmatched, "No ingress gateway with these labels was found."},
 		{RouteWeightsAdopted, "Somebody set the shares on our VirtualService, with Kiali for instance, and no weights are declared; they hold until default-version or weights is written."},
 		{RouteEditReverted, "Somebody changed our VirtualService; the annotations say otherwise, and it was written back."},

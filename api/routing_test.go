@@ -145,6 +145,24 @@ func TestWhatDoesNotParseIsAProblem(t *testing.T) {
 	}
 }
 
+func TestExportToIsReadAsIstioReadsIt(t *testing.T) {
+	for _, test := range []struct {
+		text string
+		want []string
+		told bool
+	}{
+		{"*", []string{"*"}, false}, {".", []string{"."}, false}, {"~", []string{"."}, false},
+		{"b, a,demo,.", []string{".", "a", "b"}, false}, {"a,*", []string{"*"}, false}, {"", nil, true}, {"a,B", []string{"a"}, true},
+	} {
+		service, namespace := objects()
+		service.Annotations[AnnotationExportTo] = test.text
+		intent, problems := RouteIntentOf(service, namespace)
+		if diff := cmp.Diff(test.want, intent.ExportTo); diff != "" || len(problems) > 0 != test.told {
+			t.Errorf("%q: %v, -want +got:\n%s", test.text, problems, diff)
+		}
+	}
+}
+
 func TestStrangersAreTold(t *testing.T) {
 	for _, test := range []struct {
 		in     string

@@ -19,6 +19,7 @@ type foreignFindings struct {
 	clash     bool            // a DestinationRule uses a name of ours for other labels
 	named     map[string]bool // subset names that foreign routes use
 	supplied  map[string]bool // subset names that a foreign DestinationRule supplies with a policy of its own
+	merged    bool            // a DestinationRule of this namespace is merged with ours
 	exportTo  []string        // of the foreign DestinationRule that ours is merged with
 	bypasses  []*networkingv1.VirtualService
 	wide      []*networkingv1.DestinationRule // for many hosts, in namespaces of callers
@@ -121,7 +122,7 @@ func (s *situation) noteRule(rule *networkingv1.DestinationRule) {
 			s.foreign.supplied[subset.Name] = true
 		}
 	}
-	if s.foreign.exportTo == nil {
+	if s.foreign.merged = true; s.foreign.exportTo == nil {
 		s.foreign.exportTo = slices.Clone(rule.Spec.ExportTo)
 	}
 	s.tellForeign(rule, "spec.host", rule.Spec.Host, api.RoutePolicyShared,

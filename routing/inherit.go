@@ -96,9 +96,7 @@ func (s *situation) shadowed() *networkingv1.DestinationRule {
 
 // exported reports whether callers in the Service's own namespace see a DestinationRule.
 func (s *situation) exported(rule *networkingv1.DestinationRule) bool {
-	to := rule.Spec.ExportTo
-	return len(to) == 0 || slices.Contains(to, "*") || slices.Contains(to, s.Service.Namespace) ||
-		rule.Namespace == s.Service.Namespace && slices.Contains(to, ".")
+	return exports(rule.Spec.ExportTo, rule.Namespace, s.Service.Namespace)
 }
 
 // moreSpecific is Istio's order of hosts that include the same name: a name before wildcards, the longer before the

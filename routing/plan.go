@@ -27,6 +27,7 @@ func Plan(observed Observed, now time.Time) Result {
 		return s.result(observed.Standing)
 	}
 	s.decideExposure()
+	s.decideExport()
 	s.decideRules()
 	s.tellAboutPods()
 	return s.result(s.render())

@@ -150,7 +150,7 @@ func (s *situation) renderRoute(view routeView) *networkingv1.VirtualService {
 	if len(vs.Spec.Http)+len(vs.Spec.Tcp) == 0 {
 		return nil
 	}
-	vs.Spec.ExportTo = s.foreign.exportTo
+	vs.Spec.ExportTo = s.exportTo
 	if !s.mayStand(vs) {
 		return standingRoute(view.standing, s)
 	}
@@ -440,7 +440,7 @@ func keepServers(gateway, standing *networkingv1.Gateway) {
 func (s *situation) renderRule(routes []*networkingv1.VirtualService) *networkingv1.DestinationRule {
 	rule := &networkingv1.DestinationRule{ObjectMeta: s.meta(s.names.rule), TypeMeta: typeMeta("DestinationRule")}
 	rule.Spec.Host = s.host
-	rule.Spec.ExportTo = s.foreign.exportTo
+	rule.Spec.ExportTo = s.exportTo
 	added, unused := stamps{}, stamps{}
 	for _, version := range s.keptVersions(routes, unused) {
 		name := s.subsets.names[version]

@@ -56,7 +56,7 @@ func TestExposureIsAddedBeforeTheOldOneGoes(t *testing.T) {
 	c.annotate("expose=true")
 	c.settle()
 	c.exposed("app-gateway: *@demo/app; 80: demo/*")
-	c.wrote("Create Gateway app", applyRoute, "Create VirtualService app-gateway") // the words are noted on both
+	c.wrote(applyRule, "Create Gateway app", applyRoute, "Create VirtualService app-gateway") // the words are noted on both
 	c.advance(time.Minute)
 	c.wrote()
 
@@ -84,7 +84,7 @@ func TestExposureIsAddedBeforeTheOldOneGoes(t *testing.T) {
 	c.annotate("expose-")
 	c.settle()
 	c.exposed("")
-	c.wrote(applyRoute, "Delete VirtualService app-gateway", "Delete Gateway app")
+	c.wrote(applyRule, applyRoute, "Delete VirtualService app-gateway", "Delete Gateway app")
 	c.has("v1 v2", "v1")
 	c.tells()
 }

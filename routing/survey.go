@@ -40,6 +40,7 @@ type situation struct {
 	reselected bool // the Service selects other pods: the destination gives up its subset at once
 	gone       goneDefault
 	exposure   exposure
+	exportTo   []string // of all our objects; nil = as the mesh has it
 	rules      []rule
 	away       []string // weighed versions without pods whose share the default has
 	portless   bool     // the port that a gateway is to lead to is not there, and none has led to the Service yet

@@ -42,7 +42,7 @@ func TestRandomWalks(t *testing.T) {
 func step(c *cluster, random *rand.Rand) string {
 	pick := func(words ...string) string { return words[random.Intn(len(words))] }
 	version, name := pick("v1", "v2", "v3", "1.2.3", "1-2-3", ""), pick("a", "b", "c")
-	switch random.Intn(17) {
+	switch random.Intn(18) {
 	case 0, 1:
 		c.gone(name)
 		if random.Intn(2) == 0 && version != "" {
@@ -103,6 +103,12 @@ func step(c *cluster, random *rand.Rand) string {
 		}
 		c.service.Spec.Selector["slot"] = pick("blue", "green")
 		return "selector"
+	case 16:
+		to := pick(".", "*", "other", "other,.", "~")
+		if c.service.Annotations[api.AnnotationExportTo] = to; to == "~" {
+			delete(c.service.Annotations, api.AnnotationExportTo)
+		}
+		return "exportTo=" + to
 	case 15:
 		word := pick("mirror=v2=10", "mirror=v1=100,v3=0", "mirror=1.2.3=33,v2=100", "mirror-", "mirror=v2", "sticky=cookie:ver:1h", "sticky=cookie:ver:1h", "sticky-", "sticky=ver")
 		c.annotate(word)

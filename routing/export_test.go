@@ -1,0 +1,96 @@
+package routing
+
+import (
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"outrigger.dev/outrigger/api"
+)
+
+// exported wants this exportTo on all our objects that have one; "" for none.
+func (c *cluster) exported(want string) {
+	c.t.Helper()
+	for _, rule := range c.standing.DestinationRules {
+		if got := strings.Join(rule.Spec.ExportTo, ","); got != want {
+			c.t.Errorf("%v: DestinationRule %s is exported to %q, want %q", c.now, rule.Name, got, want)
+		}
+	}
+	for _, vs := range c.standing.VirtualServices {
+		if got := strings.Join(vs.Spec.ExportTo, ","); got != want {
+			c.t.Errorf("%v: VirtualService %s is exported to %q, want %q", c.now, vs.Name, got, want)
+		}
+	}
+}
+
+// No caller ever sees the route and not the subsets that it names.
+func TestExportToFollowsTheService(t *testing.T) {
+	c := twoVersions(t)
+	c.exported("")
+	for _, step := range []struct {
+		to     string
+		want   string
+		writes []string
+	}{
+		{".", ".", []string{applyRoute, applyRule}},
+		{"other,demo", ".,other", []string{applyRule, applyRoute}},
+		{"third", "third", []string{applyRoute, applyRule}},
+		{"*,other", "*", []string{applyRule, applyRoute}},
+		{"~", ".", []string{applyRoute, applyRule}},
+	} {
+		c.service.Annotations[api.AnnotationExportTo] = step.to
+		c.settle()
+		c.exported(step.want)
+		c.wrote(step.writes...)
+	}
+	delete(c.service.Annotations, api.AnnotationExportTo)
+	c.settle()
+	c.exported("")
+	c.tells()
+}
+
+func TestWhatIsExposedIsExportedToTheGateway(t *testing.T) {
+	c := twoVersions(t)
+	c.annotate("expose=true")
+	c.advance(time.Minute)
+	c.exported("*")
+	c.tells()
+	c.service.Annotations[api.AnnotationExportTo] = "."
+	c.tells(api.RouteGatewayNotExported)
+	c.exported(".")
+	c.service.Annotations[api.AnnotationExportTo] = ".,istio-system"
+	c.tells()
+	mine := &networkingv1.DestinationRule{ObjectMeta: metav1.ObjectMeta{Namespace: "demo", Name: "mine"}}
+	mine.Spec.Host, mine.Spec.ExportTo = "app", []string{"."}
+	c.foreign.DestinationRules = append(c.foreign.DestinationRules, mine)
+	c.tells(api.RoutePolicyShared, api.RouteGatewayNotExported)
+	c.exported(".")
+	mine.Spec.ExportTo = nil
+	c.tells(api.RoutePolicyShared)
+	c.exported("")
+	c.foreign.DestinationRules = nil
+	c.annotate("expose-")
+	delete(c.service.Annotations, api.AnnotationExportTo)
+	c.advance(time.Minute)
+	c.exported("")
+}
+
+func TestNarrows(t *testing.T) {
+	for _, test := range []struct {
+		was, is string
+		want    bool
+	}{
+		{"", "*", false}, {"*", "", false}, {"", ".", true}, {".", "", false}, {".", "demo", false}, {"a,b", "a", true}, {"a", "a,b", false}, {".", "a", true}, {"a", ".", true},
+	} {
+		list := func(text string) []string {
+			return slices.DeleteFunc(strings.Split(text, ","), func(s string) bool { return s == "" })
+		}
+		if got := narrows(list(test.was), list(test.is), "demo"); got != test.want {
+			t.Errorf("from %q to %q: %t, want %t", test.was, test.is, got, test.want)
+		}
+	}
+}
