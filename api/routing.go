@@ -59,12 +59,20 @@ const AnnotationExportTo = "networking.istio.io/exportTo"
 // RoutingMode is the value of LabelRouting.
 type RoutingMode string
 
-// The routing modes. RoutingUnset lets the injection label start routing, and does not stop it.
+// The routing modes. RoutingUnset lets the injection label start routing, and does not stop it; with RoutingSubsetsOnly
+// there is a DestinationRule and no route; with RoutingObserve nothing is written, and what would be is told.
 const (
-	RoutingUnset    RoutingMode = ""
-	RoutingEnabled  RoutingMode = "enabled"
-	RoutingDisabled RoutingMode = "disabled"
+	RoutingUnset       RoutingMode = ""
+	RoutingEnabled     RoutingMode = "enabled"
+	RoutingSubsetsOnly RoutingMode = "subsets-only"
+	RoutingObserve     RoutingMode = "observe"
+	RoutingDisabled    RoutingMode = "disabled"
 )
+
+// IsWritten reports whether the mode is one that a user may write.
+func (m RoutingMode) IsWritten() bool {
+	return m == RoutingEnabled || m == RoutingSubsetsOnly || m == RoutingObserve || m == RoutingDisabled
+}
 
 // DefaultPolicy says how the default version is found.
 type DefaultPolicy string
@@ -94,6 +102,10 @@ type RouteIntent struct {
 	Wanted bool
 	// Disabled is the explicit word: standing objects are removed, in order.
 	Disabled bool
+	// SubsetsOnly is the word for a DestinationRule without routes: standing routes are removed.
+	SubsetsOnly bool
+	// Observe is the word for a dry run: nothing is written and nothing removed.
+	Observe bool
 	// VersionLabel is the pod label whose values are versions; "version" unless said otherwise.
 	VersionLabel string
 	Default      DefaultIntent

@@ -31,7 +31,7 @@ type KeyDoc struct {
 func RoutingKeys() []KeyDoc {
 	both, service, namespace := []string{"Namespace", "Service"}, []string{"Service"}, []string{"Namespace"}
 	return []KeyDoc{
-		{LabelRouting, true, both, "", "enabled, disabled", "Whether routes are kept. Without it the injection label of the Namespace starts them and does not stop them."},
+		{LabelRouting, true, both, "", "enabled, subsets-only, observe, disabled", "Whether routes are kept; or only the DestinationRule with its subsets, or nothing, and what would be written is told. Without it the injection label of the Namespace starts them and does not stop them."},
 		{AnnotationVersionLabel, false, both, "version", "the key of a label", "The label of the pods whose values are the versions."},
 		{AnnotationDefaultVersion, false, both, string(DefaultFirst), "@first, @lowest, @highest, @all, or a version such as v1", "The version that receives what nothing else claims; @all prefers none."},
 		{AnnotationWeights, false, service, "", "v1=90,v2=10", "How requests are shared between versions; whole numbers that are not all 0."},
@@ -61,7 +61,8 @@ func RouteIntentOf(service *corev1.Service, namespace *corev1.Namespace) (RouteI
 	intent := RouteIntent{VersionLabel: "version", Default: DefaultIntent{Policy: DefaultFirst}, Texts: map[string]string{}, Bad: map[string]bool{}}
 	mode := r.mode()
 	intent.Disabled = mode == RoutingDisabled
-	intent.Wanted = mode == RoutingEnabled || mode == RoutingUnset && injects(r.namespace)
+	intent.SubsetsOnly, intent.Observe = mode == RoutingSubsetsOnly, mode == RoutingObserve
+	intent.Wanted = mode == RoutingEnabled || intent.SubsetsOnly || intent.Observe || mode == RoutingUnset && injects(r.namespace)
 	r.each(&intent, AnnotationVersionLabel, func(text string) (err error) { intent.VersionLabel, err = parseLabelKey(text); return })
 	r.each(&intent, AnnotationDefaultVersion, func(text string) (err error) { intent.Default, err = parseDefault(text); return })
 	r.each(&intent, AnnotationWeights, func(text string) (err error) { intent.Weights, err = parseWeights(text); return })
@@ -133,15 +134,14 @@ func (r *reading) mode() RoutingMode {
 		ref    ObjectRef
 		labels map[string]string
 	}{{r.serviceRef(), r.service.Labels}, {r.namespaceRef(), r.namespace.Labels}} {
-		switch mode := RoutingMode(place.labels[LabelRouting]); mode {
-		case RoutingEnabled, RoutingDisabled:
+		switch mode := RoutingMode(place.labels[LabelRouting]); {
+		case mode.IsWritten():
 			return mode
-		case RoutingUnset:
-		default:
+		case mode != RoutingUnset:
 			r.problems = append(r.problems, RouteProblem{
 				Object: place.ref, Field: LabelField(LabelRouting), Value: string(mode), Reason: RouteInvalidAnnotation,
-				Message: "The label is neither enabled nor disabled; it is as if unwritten.",
-				Advice:  "Write enabled, disabled, or remove it.",
+				Message: "The label is no mode of routing; it is as if unwritten.",
+				Advice:  "Write " + r.keys[LabelRouting].Values + ", or remove it.",
 			})
 		}
 	}

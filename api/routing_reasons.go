@@ -8,6 +8,7 @@ const (
 	RouteInvalidAnnotation    RouteReason = "InvalidAnnotation"        // an annotation or label does not parse
 	RouteUnknownAnnotation    RouteReason = "UnknownAnnotation"        // a key of our domain that nobody reads
 	RouteWithoutEffect        RouteReason = "WithoutEffect"            // something that was written does nothing as things are
+	RouteObservedOnly         RouteReason = "ObservedOnly"             // a dry run: what would be written
 	RoutePreexistingSplit     RouteReason = "PreexistingSplit"         // several versions served before anything was recorded
 	RouteUnversionedPods      RouteReason = "UnversionedPods"          // pods without a version would lose their traffic
 	RoutePendingVersions      RouteReason = "PendingVersions"          // a named version is not there or not ready
@@ -57,6 +58,7 @@ func RouteReasons() []RouteReasonDoc {
 		{RouteInvalidAnnotation, "An annotation or label does not parse; it is as if unwritten, and a route that stands keeps what the same key said last."},
 		{RouteUnknownAnnotation, "A key under outrigger.dev/ that Outrigger does not read, perhaps misspelt."},
 		{RouteWithoutEffect, "Something that you wrote can be read and does nothing as things are, for example a match whose requests an earlier one takes."},
+		{RouteObservedOnly, "routing=observe: nothing is written, and this is what would be."},
 		{RoutePreexistingSplit, "Several versions received traffic before Outrigger came; it stays so until you decide."},
 		{RouteUnversionedPods, "Ready pods without a version label would lose their traffic to the default route, so none is written."},
 		{RoutePendingVersions, "A version that you named is not there or not ready; the route is as if it were unnamed until it is."},

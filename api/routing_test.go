@@ -64,6 +64,8 @@ func TestRouteIntentOf(t *testing.T) {
 		{"the routing label alone", []string{"label:outrigger.dev/routing=enabled"}, plain(func(i *RouteIntent) { i.Wanted = true })},
 		{"the Namespace's", []string{"nslabel:outrigger.dev/routing=enabled"}, plain(func(i *RouteIntent) { i.Wanted = true })},
 		{"disabled wins over injection", []string{"nslabel:istio-injection=enabled", "label:outrigger.dev/routing=disabled"}, plain(func(i *RouteIntent) { i.Disabled = true })},
+		{"subsets alone", []string{"nslabel:outrigger.dev/routing=subsets-only"}, plain(func(i *RouteIntent) { i.Wanted, i.SubsetsOnly = true, true })},
+		{"a dry run", []string{"label:outrigger.dev/routing=observe", "nslabel:outrigger.dev/routing=disabled"}, plain(func(i *RouteIntent) { i.Wanted, i.Observe = true, true })},
 		{"the Service's own wins", []string{"label:outrigger.dev/routing=enabled", "nslabel:outrigger.dev/routing=disabled"}, plain(func(i *RouteIntent) { i.Wanted = true })},
 		{"a literal default on the Service", []string{"default-version=v1"}, plain(func(i *RouteIntent) { i.Default = DefaultIntent{Version: "v1", OnService: true} })},
 		{"a policy on the Namespace", []string{"ns:default-version=@highest"}, plain(func(i *RouteIntent) { i.Default.Policy = DefaultHighest })},
@@ -174,7 +176,7 @@ func TestStrangersAreTold(t *testing.T) {
 		{"allowed-hosts=*", RouteUnknownAnnotation, "Write it on the Namespace."},
 		{"routing=disabled", RouteUnknownAnnotation, "kubectl label service -n demo app outrigger.dev/routing=disabled"},
 		{"ns:routing=disabled", RouteUnknownAnnotation, "kubectl label namespace demo outrigger.dev/routing=disabled"},
-		{"label:outrigger.dev/routing=off", RouteInvalidAnnotation, "Write enabled, disabled, or remove it."},
+		{"label:outrigger.dev/routing=off", RouteInvalidAnnotation, "Write enabled, subsets-only, observe, disabled, or remove it."},
 		{"ns:allowed-hosts=a b", RouteInvalidAnnotation, "a comma list"},
 	} {
 		_, problems := RouteIntentOf(objects(test.in))

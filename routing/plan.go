@@ -13,6 +13,9 @@ import (
 // tracks in the pods, decides on the default, gives every rule its destinations, and renders; what cannot be written
 // yet waits, and Next says until when. The same input gives the same bytes.
 func Plan(observed Observed, now time.Time) Result {
+	if observed.Intent.Observe {
+		return observe(observed, now)
+	}
 	s := survey(observed, now)
 	if keep, decided := s.standAside(); decided {
 		return s.result(keep)
@@ -21,6 +24,9 @@ func Plan(observed Observed, now time.Time) Result {
 	s.readAdopted()
 	s.nameSubsets()
 	s.noteForeign()
+	if s.Intent.SubsetsOnly {
+		return s.result(s.subsetsOnly())
+	}
 	s.noteDrift()
 	s.bindNames()
 	if !s.decideDefault() {
@@ -41,6 +47,7 @@ func Settled(observed Observed, now time.Time) Result {
 	settings.SplitAge = 1<<63 - 1
 	observed.Settings = settings
 	observed.Offline = true
+	observed.Intent.Observe = false // who asks what the objects would be is told them
 	observed.Service = observed.Service.DeepCopy()
 	observed.Service.CreationTimestamp = metav1.NewTime(created(observed.Service.CreationTimestamp.Time, now))
 	observed.Pods, observed.Workloads = slices.Clone(observed.Pods), slices.Clone(observed.Workloads)

@@ -255,15 +255,29 @@ func (r Reading) Names() []string {
 // String returns the shares of what no condition claims as "v1=90 v2=10"; "every pod" where no version is named, "no
 // route" where there is no route of ours.
 func (r Reading) String() string {
+	shares := r.Shares()
+	if len(shares) == 0 {
+		return "no route"
+	}
+	return sharesLine(shares)
+}
+
+// String returns where a rule leads: "v1=90 v2=10", with copies "v1=100 (copied to v2=10%)".
+func (r ReadRule) String() string {
+	text := sharesLine(r.To)
+	for _, m := range r.Mirror {
+		text += " (copied to " + m.String() + ")"
+	}
+	return text
+}
+
+func sharesLine(shares []ReadShare) string {
 	var out []string
-	for _, share := range r.Shares() {
+	for _, share := range shares {
 		if share.Version == "" {
 			return "every pod"
 		}
 		out = append(out, fmt.Sprintf("%s=%d", share.Version, share.Weight))
-	}
-	if len(out) == 0 {
-		return "no route"
 	}
 	return strings.Join(out, " ")
 }

@@ -102,6 +102,9 @@ func (m *meaning) UnmarshalText(text []byte) error {
 }
 
 func (r record) text() string {
+	if r.isZero() {
+		return "" // nothing is recorded
+	}
 	out, err := json.Marshal(r)
 	if err != nil {
 		panic(err) // a struct of texts

@@ -77,4 +77,7 @@ type Result struct {
 	// Next is when time alone will change the answer; zero if it will not.
 	Next     time.Time
 	Problems []api.RouteProblem
+	// Unwritten are the changes that routing=observe keeps from being made, in the order of Diff; what would change in
+	// their metadata alone is left out.
+	Unwritten []Change
 }

@@ -93,7 +93,7 @@ func step(c *cluster, random *rand.Rand) string {
 		c.annotate(word)
 		return word
 	case 13:
-		word := pick("", "", "", "disabled", "enabled")
+		word := pick("", "", "", "", "disabled", "enabled", "subsets-only", "observe")
 		c.service.Labels[api.LabelRouting] = word
 		return "routing=" + word
 	case 14:

@@ -186,6 +186,10 @@ func routeless(observed routing.Observed) string {
 	switch {
 	case observed.Intent.Disabled:
 		return "routing is disabled for it"
+	case observed.Intent.SubsetsOnly:
+		return "it has subsets and no routes (" + api.LabelRouting + "=" + string(api.RoutingSubsetsOnly) + ")"
+	case observed.Intent.Observe:
+		return "it is only observed (" + api.LabelRouting + "=" + string(api.RoutingObserve) + ")"
 	case !observed.Intent.Wanted && observed.Standing.IsEmpty():
 		return "nobody asked for its routes"
 	case observed.Service.Spec.Selector[observed.Intent.VersionLabel] != "":

@@ -82,6 +82,7 @@ func explanationOf(observed routing.Observed, problems []api.RouteProblem, aroun
 		{"From outside", gatewayRows(status.Gateways)},
 		{"Objects", objectRows(observed.Standing)},
 		{"Not written yet", dueRows(status.Due, plan.Next, now)},
+		{"Would be written, were it not only observed", oneEach(status.Unwritten)},
 		{"What is not, or is otherwise", problemRows(append(ofNamespace, status.Problems...))},
 	}
 	return slices.DeleteFunc(out, func(p paragraph) bool { return len(p.rows) == 0 })
@@ -97,6 +98,8 @@ func stateMeaning(state string) string {
 		return "a default route would cut off pods without a version"
 	case stateSubsets:
 		return "a DestinationRule stands, no VirtualService of ours"
+	case stateObserved:
+		return "nothing is written, and what would be is told"
 	case stateOff:
 		return "nobody asked for routes"
 	case stateDisabled:
@@ -112,7 +115,7 @@ func wantedBecause(observed routing.Observed) string {
 		labels map[string]string
 		where  string
 	}{{service.Labels, "the Service"}, {namespace.Labels, "namespace " + namespace.Name}} {
-		if word := api.RoutingMode(place.labels[api.LabelRouting]); word == api.RoutingEnabled || word == api.RoutingDisabled {
+		if word := api.RoutingMode(place.labels[api.LabelRouting]); word.IsWritten() {
 			return fmt.Sprintf("%s, by label %s on %s", word, api.LabelRouting, place.where)
 		}
 	}
@@ -250,11 +253,16 @@ func objectRows(standing routing.Objects) [][]string {
 	return out
 }
 
-func dueRows(due []string, next, now time.Time) [][]string {
+func oneEach(lines []string) [][]string {
 	var out [][]string
-	for _, write := range due {
-		out = append(out, []string{write})
+	for _, line := range lines {
+		out = append(out, []string{line})
 	}
+	return out
+}
+
+func dueRows(due []string, next, now time.Time) [][]string {
+	out := oneEach(due)
 	if next.After(now) {
 		out = append(out, []string{fmt.Sprintf("time alone changes something in %v", max(next.Sub(now).Round(time.Second), time.Second))})
 	}

@@ -97,8 +97,10 @@ type serviceStatus struct {
 	Versions []versionStatus `json:"versions"`
 	Gateways []gatewayStatus `json:"gateways,omitempty"`
 	// Due are the writes that the controller has yet to make.
-	Due      []string        `json:"due,omitempty"`
-	Problems []problemStatus `json:"problems,omitempty"`
+	Due []string `json:"due,omitempty"`
+	// Unwritten are the writes that routing=observe keeps from being made.
+	Unwritten []string        `json:"unwritten,omitempty"`
+	Problems  []problemStatus `json:"problems,omitempty"`
 }
 
 // The states of a Service.
@@ -108,6 +110,7 @@ const (
 	stateUndecided = "undecided"    // pods without a version prevent a route
 	stateSubsets   = "subsets only" // a DestinationRule alone
 	stateWaiting   = "no route"     // routes are wanted, and there are none: see the problems
+	stateObserved  = "observed"     // outrigger.dev/routing=observe, and nothing stands
 	stateOff       = "off"          // nobody asked for routes
 	stateDisabled  = "disabled"     // outrigger.dev/routing=disabled
 )
@@ -351,9 +354,7 @@ func statusOf(observed routing.Observed, problems []api.RouteProblem, around sur
 		Name: observed.Service.Name, State: stateOf(observed, reading), Default: reading.Default,
 		Versions: versionsOf(observed, reading), Gateways: gatewaysOf(observed, reading, around),
 	}
-	for _, change := range routing.Diff(observed.Standing, plan.Objects) {
-		out.Due = append(out.Due, strings.ToLower(string(change.Action))+" "+kindOf(change.Object)+" "+change.Object.GetName())
-	}
+	out.Due, out.Unwritten = changeNames(routing.Diff(observed.Standing, plan.Objects)), changeNames(plan.Unwritten)
 	var ofNamespace []problemStatus
 	for _, p := range append(slices.Clone(problems), plan.Problems...) {
 		told := problemStatus{p.Object.String(), p.Field, p.Value, string(p.Reason), p.Message, p.Advice}
@@ -367,6 +368,14 @@ func statusOf(observed routing.Observed, problems []api.RouteProblem, around sur
 	return out, ofNamespace
 }
 
+func changeNames(changes []routing.Change) []string {
+	var out []string
+	for _, change := range changes {
+		out = append(out, strings.ToLower(string(change.Action))+" "+kindOf(change.Object)+" "+change.Object.GetName())
+	}
+	return out
+}
+
 func stateOf(observed routing.Observed, reading routing.Reading) string {
 	switch {
 	case observed.Intent.Disabled:
@@ -377,6 +386,8 @@ func stateOf(observed routing.Observed, reading routing.Reading) string {
 		return stateRouted
 	case !observed.Standing.IsEmpty():
 		return stateSubsets
+	case observed.Intent.Observe:
+		return stateObserved
 	case !observed.Intent.Wanted:
 		return stateOff
 	}

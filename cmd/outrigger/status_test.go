@@ -99,6 +99,14 @@ func TestStatusSaysWhatStateAServiceIsIn(t *testing.T) {
 		"disabled": {func() *liveStage {
 			return newLiveStage(t, demo("outrigger.dev/routing=disabled"), serviceOf("app", "app"))
 		}, stateDisabled},
+		"observed": {func() *liveStage {
+			return newLiveStage(t, append(runningPods("app", "v1", 1, 1), demo("outrigger.dev/routing=observe"), serviceOf("app", "app"))...)
+		}, stateObserved},
+		"subsets alone": {func() *liveStage {
+			s := newLiveStage(t, append(runningPods("app", "v1", 1, 1), demo("outrigger.dev/routing=subsets-only"), serviceOf("app", "app"))...)
+			s.reconcile("app")
+			return s
+		}, stateSubsets},
 		"wanted, without pods": {func() *liveStage {
 			return newLiveStage(t, demo("outrigger.dev/routing=enabled"), serviceOf("app", "app"))
 		},

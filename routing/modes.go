@@ -1,0 +1,146 @@
+package routing
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
+
+	"outrigger.dev/outrigger/api"
+)
+
+// mostSteps is how many writes it takes at most, one after the other, until a foreseen plan is at rest.
+const mostSteps = 8
+
+// observe is the plan of a dry run: what stands stays, and the changes that would be there in the end, all waits over,
+// are told.
+func observe(observed Observed, now time.Time) Result {
+	would := observed
+	would.Intent.Observe = false
+	would.Settings.Settle, would.Settings.PropagationDelay, would.Settings.SubsetRetention = 0, 0, 0
+	result := Plan(would, now)
+	end := result.Objects
+	for range mostSteps {
+		would.Standing = end
+		next := Plan(would, now).Objects
+		if len(Diff(end, next)) == 0 {
+			break
+		}
+		end = next
+	}
+	result.Objects = observed.Standing.sorted()
+	for _, change := range Diff(observed.Standing.sorted(), end) {
+		if change.Action != Apply || !slices.ContainsFunc(observed.Standing.all(), func(o Object) bool { return sameName(o, change.Object) && sameSpec(o, change.Object) }) {
+			result.Unwritten = append(result.Unwritten, change)
+		}
+	}
+	if len(result.Unwritten) > 0 {
+		result.Problems = append(result.Problems, observed.unwritten(result.Unwritten, end))
+		slices.SortStableFunc(result.Problems, compareProblems)
+	}
+	return result
+}
+
+// unwritten says what would be written. It says no times, so that it is the same as long as nothing changes.
+func (o Observed) unwritten(changes []Change, end Objects) api.RouteProblem {
+	before := o
+	after := o
+	after.Standing = end
+	var would []string
+	for _, change := range changes {
+		what := change.verb() + " " + kindOf(change.Object) + " " + change.Object.GetName()
+		if gist := gistOf(change, readStanding(before), readStanding(after)); gist != "" {
+			what += " (" + gist + ")"
+		}
+		would = append(would, what)
+	}
+	namespace, name := o.Service.Namespace, o.Service.Name
+	return api.RouteProblem{
+		Object: api.ObjectRef{Kind: "Service", Namespace: namespace, Name: name}, Field: api.LabelField(api.LabelRouting), Value: string(api.RoutingObserve),
+		Reason: api.RouteObservedOnly, Message: "Only observed. Outrigger would " + strings.Join(would, ", ") + ".",
+		Advice: fmt.Sprintf("To have it done: kubectl label service -n %s %s %s=%s --overwrite.", namespace, name, api.LabelRouting, api.RoutingEnabled),
+	}
+}
+
+func (c Change) verb() string {
+	return map[Action]string{Create: "create", Apply: "change", Delete: "delete"}[c.Action]
+}
+
+// gistOf is what an object that is written says.
+func gistOf(change Change, before, after Reading) string {
+	if change.Action == Delete {
+		return ""
+	}
+	switch o := change.Object.(type) {
+	case *networkingv1.DestinationRule:
+		var names []string
+		for _, subset := range o.Spec.Subsets {
+			names = append(names, subset.Name)
+		}
+		return "subsets " + strings.Join(names, ", ")
+	case *networkingv1.VirtualService:
+		if was, is := before.rulesText(), after.rulesText(); change.Action == Apply && was != is {
+			return was + " -> " + is
+		}
+		return after.rulesText()
+	case *networkingv1.Gateway:
+		var hosts []string
+		for _, server := range o.Spec.Servers {
+			hosts = append(hosts, server.Hosts...)
+		}
+		return "hosts " + strings.Join(hosts, ", ")
+	}
+	return ""
+}
+
+// rulesText is every rule in one line: "end-user=jason: v2=100; v1=90 v2=10".
+func (r Reading) rulesText() string {
+	var out []string
+	for _, rule := range r.Rules {
+		text := rule.String()
+		if rule.Match != "" {
+			text = rule.Match + ": " + text
+		}
+		out = append(out, text)
+	}
+	return strings.Join(out, "; ")
+}
+
+// subsetsOnly keeps the DestinationRule true and takes the routes away. What had the default's traffic is forgotten: from
+// then on every version has its share, and what flows then flows on when routes are wanted again.
+func (s *situation) subsetsOnly() Objects {
+	s.problems = slices.DeleteFunc(s.problems, func(p api.RouteProblem) bool { // about routes, and there are none
+		return slices.Contains([]api.RouteReason{api.RouteRouteConflict, api.RouteRouteHijackable, api.RouteRouteShadowed, api.RouteDelegateUnusable}, p.Reason)
+	})
+	s.tellIdleWords()
+	out := Objects{DestinationRules: s.Standing.DestinationRules}
+	if s.foreign.clash || s.standing.rule == nil && len(s.podVersions()) == 0 {
+		return out
+	}
+	s.record, s.waiting = record{}, nil
+	s.decideExport()
+	out.DestinationRules = []*networkingv1.DestinationRule{s.renderRule(nil)}
+	return out
+}
+
+// tellIdleWords names the annotations of the Service that are about routes.
+func (s *situation) tellIdleWords() {
+	var idle []string
+	for _, key := range []string{
+		api.AnnotationDefaultVersion, api.AnnotationWeights, api.AnnotationMatch, api.AnnotationMirror, api.AnnotationSticky, api.AnnotationExpose,
+	} {
+		if _, written := s.Service.Annotations[key]; written && s.Intent.Texts[key] != "" && s.Intent.Texts[key] != "false" {
+			idle = append(idle, key)
+		}
+	}
+	if len(idle) == 0 {
+		return
+	}
+	s.problems = append(s.problems, api.RouteProblem{
+		Object: s.serviceRef(), Field: api.LabelField(api.LabelRouting), Value: string(api.RoutingSubsetsOnly), Reason: api.RouteWithoutEffect,
+		Message: "There are subsets and no routes, so that nothing comes of " + strings.Join(idle, ", ") + ".",
+		Advice:  fmt.Sprintf("For routes: kubectl label service -n %s %s %s=%s --overwrite.", s.Service.Namespace, s.Service.Name, api.LabelRouting, api.RoutingEnabled),
+	})
+}
