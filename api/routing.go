@@ -8,26 +8,29 @@ const Domain = "outrigger.dev"
 
 // Labels and annotations that a user may write for routing.
 const (
-	LabelRouting              = Domain + "/routing"          // label on Namespace, Service
-	AnnotationVersionLabel    = Domain + "/version-label"    // Namespace, Service
-	AnnotationDefaultVersion  = Domain + "/default-version"  // Namespace, Service
-	AnnotationWeights         = Domain + "/weights"          // Service
-	AnnotationMatch           = Domain + "/match"            // Service
-	AnnotationMirror          = Domain + "/mirror"           // Service
-	AnnotationSticky          = Domain + "/sticky"           // Service
-	AnnotationExpose          = Domain + "/expose"           // Service
-	AnnotationHosts           = Domain + "/hosts"            // Service
-	AnnotationAllowedHosts    = Domain + "/allowed-hosts"    // Namespace
-	AnnotationGateway         = Domain + "/gateway"          // Namespace, Service
-	AnnotationGatewaySelector = Domain + "/gateway-selector" // Namespace, Service
-	AnnotationGatewayPort     = Domain + "/gateway-port"     // Namespace, Service
-	AnnotationPath            = Domain + "/path"             // Service
-	AnnotationPathRewrite     = Domain + "/path-rewrite"     // Service
-	AnnotationServicePort     = Domain + "/service-port"     // Service
-	AnnotationUnversioned     = Domain + "/unversioned"      // Namespace, Service
-	AnnotationDecidedAt       = Domain + "/decided-at"       // Service
-	AnnotationDrift           = Domain + "/drift"            // Namespace, Service
-	AnnotationInheritPolicy   = Domain + "/inherit-policy"   // Namespace, Service
+	LabelRouting              = Domain + "/routing"            // label on Namespace, Service
+	AnnotationVersionLabel    = Domain + "/version-label"      // Namespace, Service
+	AnnotationDefaultVersion  = Domain + "/default-version"    // Namespace, Service
+	AnnotationWeights         = Domain + "/weights"            // Service
+	AnnotationMatch           = Domain + "/match"              // Service
+	AnnotationMirror          = Domain + "/mirror"             // Service
+	AnnotationSticky          = Domain + "/sticky"             // Service
+	AnnotationExpose          = Domain + "/expose"             // Service
+	AnnotationHosts           = Domain + "/hosts"              // Service
+	AnnotationAllowedHosts    = Domain + "/allowed-hosts"      // Namespace
+	AnnotationGateway         = Domain + "/gateway"            // Namespace, Service
+	AnnotationGatewaySelector = Domain + "/gateway-selector"   // Namespace, Service
+	AnnotationGatewayPort     = Domain + "/gateway-port"       // Namespace, Service
+	AnnotationPath            = Domain + "/path"               // Service
+	AnnotationPathRewrite     = Domain + "/path-rewrite"       // Service
+	AnnotationServicePort     = Domain + "/service-port"       // Service
+	AnnotationUnversioned     = Domain + "/unversioned"        // Namespace, Service
+	AnnotationSubsetRetention = Domain + "/subset-retention"   // Namespace, Service
+	AnnotationUnreadyAfter    = Domain + "/default-gone-after" // Namespace, Service
+	AnnotationUnreadyPolicy   = Domain + "/default-gone"       // Namespace, Service
+	AnnotationDecidedAt       = Domain + "/decided-at"         // Service
+	AnnotationDrift           = Domain + "/drift"              // Namespace, Service
+	AnnotationInheritPolicy   = Domain + "/inherit-policy"     // Namespace, Service
 )
 
 // Labels and annotations that Outrigger writes on the objects it makes.
@@ -37,20 +40,21 @@ const (
 	LabelKialiWizard      = "kiali_wizard"
 	ManagedBy             = "outrigger"
 	FieldManager          = Domain
-	AnnotationRecord      = Domain + "/record"              // both: what was decided, JSON
-	AnnotationDefault     = Domain + "/default-version"     // both: the default as people read it; never read back
-	AnnotationSubsetAdded = Domain + "/subset-added-at"     // DestinationRule: since when each subset stands
-	AnnotationUnusedSince = Domain + "/subset-unused-since" // DestinationRule: since when a subset has neither pods nor a route
-	AnnotationLastRan     = Domain + "/last-ran"            // DestinationRule: the version that each rolling default ran last
-	AnnotationWaiting     = Domain + "/waiting-workloads"   // DestinationRule: workloads that are known and not the default's
-	AnnotationWithdrawn   = Domain + "/withdrawn-at"        // DestinationRule: since when no route of ours names it
-	AnnotationDefaultGone = Domain + "/default-gone-at"     // VirtualService: since when another version stands in for a deleted default
-	AnnotationWords       = Domain + "/words"               // VirtualService: what the annotations said last that could be read, JSON
-	AnnotationAway        = Domain + "/away"                // VirtualService: weighed versions without pods whose share the default has
-	AnnotationExposedAt   = Domain + "/exposed-at"          // VirtualService: since when it is bound to its gateway as it is
-	AnnotationInherited   = Domain + "/inherited-policy"    // DestinationRule: where its policy was copied from
-	AnnotationWritten     = Domain + "/written"             // VirtualService: a digest of what we wrote, so that an edit by others is seen, JSON
-	AnnotationAdopted     = Domain + "/adopted-weights"     // VirtualService: shares that somebody set on it and that hold
+	AnnotationRecord      = Domain + "/record"                // both: what was decided, JSON
+	AnnotationDefault     = Domain + "/default-version"       // both: the default as people read it; never read back
+	AnnotationSubsetAdded = Domain + "/subset-added-at"       // DestinationRule: since when each subset stands
+	AnnotationUnusedSince = Domain + "/subset-unused-since"   // DestinationRule: since when a subset has neither pods nor a route
+	AnnotationLastRan     = Domain + "/last-ran"              // DestinationRule: the version that each rolling default ran last
+	AnnotationWaiting     = Domain + "/waiting-workloads"     // DestinationRule: workloads that are known and not the default's
+	AnnotationWithdrawn   = Domain + "/withdrawn-at"          // DestinationRule: since when no route of ours names it
+	AnnotationDefaultGone = Domain + "/default-gone-at"       // VirtualService: since when another version stands in for a deleted default
+	AnnotationUnready     = Domain + "/default-unready-since" // DestinationRule: since when the default has no ready pod, where that is to end
+	AnnotationWords       = Domain + "/words"                 // VirtualService: what the annotations said last that could be read, JSON
+	AnnotationAway        = Domain + "/away"                  // VirtualService: weighed versions without pods whose share the default has
+	AnnotationExposedAt   = Domain + "/exposed-at"            // VirtualService: since when it is bound to its gateway as it is
+	AnnotationInherited   = Domain + "/inherited-policy"      // DestinationRule: where its policy was copied from
+	AnnotationWritten     = Domain + "/written"               // VirtualService: a digest of what we wrote, so that an edit by others is seen, JSON
+	AnnotationAdopted     = Domain + "/adopted-weights"       // VirtualService: shares that somebody set on it and that hold
 )
 
 // AnnotationExportTo is Istio's own annotation of a Service: to which Namespaces it is visible. Our objects go with it.
@@ -96,6 +100,16 @@ const (
 	DriftDetach DriftMode = "detach" // it is left to whoever changed it
 )
 
+// UnreadyPolicy says what becomes of a default version that has had no ready pod for a while.
+type UnreadyPolicy string
+
+// The values of AnnotationUnreadyPolicy. Neither of the others ever returns by itself.
+const (
+	UnreadyHold UnreadyPolicy = ""     // "hold", or unset: its route is kept
+	UnreadyNext UnreadyPolicy = "next" // the next version is the default from then on
+	UnreadyAll  UnreadyPolicy = "all"  // every version has its share from then on
+)
+
 // RouteIntent is what the user asked for one Service, independent of where it was written.
 type RouteIntent struct {
 	// Wanted says whether Outrigger is to make objects where none stand: by LabelRouting, else by the injection label.
@@ -123,6 +137,11 @@ type RouteIntent struct {
 	DecidedAt time.Time
 	Drift     DriftMode // empty as DriftAdopt
 	NoPolicy  bool      // inherit-policy=false: the policy of a wildcard DestinationRule is not copied
+	// SubsetRetention and UnreadyAfter are for this Service instead of the settings' SubsetRetention and DefaultGoneAfter;
+	// 0 if nothing is said.
+	SubsetRetention, UnreadyAfter time.Duration
+	// Unready is what becomes of a default without a ready pod after that time.
+	Unready UnreadyPolicy
 	// Texts holds what the annotations that parse say, by key, the Service's before the Namespace's.
 	Texts map[string]string
 	// Bad holds the keys of the annotations that do not parse. They are as if unwritten here; a route that stands keeps

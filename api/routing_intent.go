@@ -46,10 +46,13 @@ func RoutingKeys() []KeyDoc {
 		{AnnotationGatewayPort, false, both, "80", "a number from 1 to 65535", "The port of the ingress gateway."},
 		{AnnotationPath, false, service, "/", "a path that begins with /", "The prefix of the paths that the gateway serves for this Service."},
 		{AnnotationPathRewrite, false, service, "", "a path that begins with /", "What takes the place of that prefix before the Service sees the path; callers in the mesh are not concerned."},
-		{AnnotationServicePort, false, service, "the first HTTP port", "the name or number of a port of the Service", "The port of the Service that the gateway leads to."},
+		{AnnotationServicePort, false, service, "", "the name or number of a port of the Service", "The port of the Service that the gateway leads to; its first HTTP port unless said."},
 		{AnnotationUnversioned, false, both, "all", "all, ignore", "With ignore, a default route is written although pods without a version lose their traffic by it."},
 		{AnnotationDrift, false, both, string(DriftAdopt), "adopt, revert, detach", "What becomes of a VirtualService of ours that you change by hand: adopt lets changed weights hold where none are declared, and leaves it to you after any other change; revert writes it back; detach leaves it to you."},
 		{AnnotationInheritPolicy, false, both, "true", "true, false", "Whether our DestinationRule takes over the policy of a wildcard DestinationRule that would no longer hold beside it."},
+		{AnnotationSubsetRetention, false, both, "1m", "a duration from 10s on, such as 5m", "How long a subset stays after its last pod has gone and no route names it; the setting routing.subsetRetention unless said."},
+		{AnnotationUnreadyAfter, false, both, "30s", "a duration from 1s on, such as 2m", "How long a default version may have no ready pod before default-gone applies and it is told; the setting routing.defaultGoneAfter unless said."},
+		{AnnotationUnreadyPolicy, false, both, "hold", "hold, next, all", "What becomes of a default version without a ready pod: its route is kept; or the next version by the order of default-version takes its place; or every version has its share. Nothing returns by itself."},
 		{AnnotationDecidedAt, false, service, "", "a time such as 2026-01-02T03:04:05Z", "When outrigger shift or promote was said last; they write it. A name in the annotations means anew what carries it then."},
 	}
 }
@@ -78,6 +81,12 @@ func RouteIntentOf(service *corev1.Service, namespace *corev1.Namespace) (RouteI
 		intent.NoPolicy = err == nil && !inherits
 		return err
 	})
+	r.each(&intent, AnnotationSubsetRetention, func(text string) (err error) {
+		intent.SubsetRetention, err = parseDuration(text, leastRetention)
+		return
+	})
+	r.each(&intent, AnnotationUnreadyAfter, func(text string) (err error) { intent.UnreadyAfter, err = parseDuration(text, time.Second); return })
+	r.each(&intent, AnnotationUnreadyPolicy, func(text string) (err error) { intent.Unready, err = parseUnready(text); return })
 	r.exposure(&intent)
 	intent.ExportTo = r.exportTo()
 	if _, written := r.service.Annotations[AnnotationDefaultVersion]; written && !intent.Bad[AnnotationDefaultVersion] {
@@ -501,4 +510,25 @@ func parseTime(text string) (time.Time, error) {
 		return time.Time{}, fmt.Errorf("%q is not a time of RFC 3339", text)
 	}
 	return at, nil
+}
+
+// leastRetention is the longest that istiod holds a change back: a subset must outlast the route that named it.
+const leastRetention = 10 * time.Second
+
+func parseDuration(text string, least time.Duration) (time.Duration, error) {
+	d, err := time.ParseDuration(text)
+	if err != nil || d < least {
+		return 0, fmt.Errorf("%q is not a duration from %v on", text, least)
+	}
+	return d, nil
+}
+
+func parseUnready(text string) (UnreadyPolicy, error) {
+	switch policy := UnreadyPolicy(text); policy {
+	case "hold":
+		return UnreadyHold, nil
+	case UnreadyNext, UnreadyAll:
+		return policy, nil
+	}
+	return UnreadyHold, fmt.Errorf("%q is neither hold, next nor all", text)
 }

@@ -78,6 +78,10 @@ func TestRouteIntentOf(t *testing.T) {
 		})},
 		{"mirror", []string{"mirror=v2=10, v3=0"}, plain(func(i *RouteIntent) { i.Mirror = []Weight{{"v2", 10}, {"v3", 0}} })},
 		{"sticky", []string{"sticky=cookie:a_b-c.d:90m"}, plain(func(i *RouteIntent) { i.Sticky = &Sticky{"a_b-c.d", 90 * time.Minute} })},
+		{"times and what follows", []string{"ns:subset-retention=5m", "default-gone-after=90s", "ns:default-gone=all", "default-gone=next"}, plain(func(i *RouteIntent) {
+			i.SubsetRetention, i.UnreadyAfter, i.Unready = 5*time.Minute, 90*time.Second, UnreadyNext
+		})},
+		{"the Service holds", []string{"ns:default-gone=all", "default-gone=hold"}, plain(func(i *RouteIntent) { i.Unready = UnreadyHold })},
 		{"when it was decided", []string{"decided-at=2026-01-02T03:04:05Z"}, plain(func(i *RouteIntent) { i.DecidedAt = time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC) })},
 		{"another version label", []string{"ns:version-label=app.kubernetes.io/version"}, plain(func(i *RouteIntent) { i.VersionLabel = "app.kubernetes.io/version" })},
 		{"unversioned", []string{"unversioned=ignore"}, plain(func(i *RouteIntent) { i.IgnoreUnversioned = true })},
@@ -115,6 +119,7 @@ func TestWhatDoesNotParseIsAProblem(t *testing.T) {
 		"match=v2=cookies:a:b", "match=v2=cookie:a", "match=v2=cookie:a b:c", "match=v2=cookie::c", "match=v2=cookie:a:b%3Bc", "match=v2=cookie:a:" + strings.Repeat("b", 1024), "match=v2=cookie:a:" + strings.Repeat(".", 512),
 		"match=v2=header-prefix:a:", "match=v2=header-prefix:a b:c", "match=v2=query:v", "match=v2=query:v:", "match=v2=query::1", "match=v2=query:v:a&b", "match=v2=query:v=:a",
 		"match=v2=source:", "match=v2=source", "match=v2=source:a:b", "match=v2=:a:b", "decided-at=now",
+		"subset-retention=", "subset-retention=60", "subset-retention=9s", "default-gone-after=0s", "default-gone-after=soon", "default-gone=", "default-gone=v2",
 		"path-rewrite=", "path-rewrite=api", "path-rewrite=/a?b", "service-port=", "service-port=a b", "service-port=0", "service-port=grpc", "service-port=9999",
 		"sticky=", "sticky=true", "sticky=ver:1h", "sticky=cookie:ver", "sticky=cookie::1h", "sticky=cookie:a b:1h", "sticky=cookie:a%25:1h", "sticky=cookie:__Host-v:1h", "sticky=cookie:ver:3600",
 		"sticky=cookie:ver:0s", "sticky=cookie:ver:500ms", "sticky=cookie:ver:1500ms", "sticky=cookie:ver:-1h", "sticky=cookie:ver:10000h", "sticky=header:ver:1h",

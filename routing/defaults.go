@@ -44,7 +44,9 @@ func (s *situation) decideDefault() bool {
 	if !s.unsplit {
 		s.admitNewcomers()
 		s.takeOver()
-		s.tellHold()
+		if !s.failOver() {
+			s.tellHold()
+		}
 	}
 	return true
 }
@@ -68,7 +70,7 @@ func (s *situation) followKinds() {
 	if len(m.Tracks) > 0 && !slices.ContainsFunc(s.tracks, func(t track) bool { return t.exists && t.fixed && slices.Contains(t.versions(), m.Version) }) {
 		m.Version = ""
 	}
-	s.record.Default = m
+	s.record.Default, s.record.Failed = m, s.fixedByNow(s.record.Failed)
 }
 
 // fixedByNow puts the version in the place of tracks that were rolling and are fixed by now.
@@ -369,6 +371,9 @@ func (s *situation) wholeTracks(tracks []track) meaning {
 
 // followWord lets the user's word change a recorded default: a version that is in force, or a policy.
 func (s *situation) followWord() {
+	if s.hasFailed() {
+		return // what failed does not return by itself
+	}
 	d := s.Intent.Default
 	if s.record.Default.All && d.Policy != api.DefaultAll {
 		if s.recorded = false; s.firstSight() {

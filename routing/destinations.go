@@ -72,8 +72,15 @@ func (s *situation) defaultShares() []share {
 		}
 		out = append(out, sh)
 	}
+	if s.hasFailed() && s.record.Default.All {
+		return []share{{to: s.expand(s.record.Default)}}
+	}
 	for _, w := range s.Intent.Weights {
 		if w.Weight == 0 {
+			continue
+		}
+		if s.hasFailed() && overlap(s.meaningOf(w.Version), s.record.Failed) {
+			add(w, cmp.Or(s.defaultInWeights(w.Version), s.nameable(s.current())), s.current())
 			continue
 		}
 		if byDefault, away := s.isAway(w.Version); away {

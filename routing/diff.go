@@ -216,7 +216,7 @@ func sameKeys(current, want map[string]string) bool {
 var writtenKeys = []string{
 	api.AnnotationRecord, api.AnnotationDefault, api.AnnotationSubsetAdded, api.AnnotationUnusedSince, api.AnnotationLastRan,
 	api.AnnotationWaiting, api.AnnotationWithdrawn, api.AnnotationDefaultGone, api.AnnotationWords, api.AnnotationAway, api.AnnotationExposedAt,
-	api.AnnotationWritten, api.AnnotationAdopted, api.AnnotationInherited,
+	api.AnnotationUnready, api.AnnotationWritten, api.AnnotationAdopted, api.AnnotationInherited,
 }
 
 func ownMarks(annotations map[string]string) map[string]string {

@@ -18,7 +18,7 @@ const mostSteps = 8
 // are told.
 func observe(observed Observed, now time.Time) Result {
 	would := observed
-	would.Intent.Observe = false
+	would.Intent.Observe, would.Intent.SubsetRetention = false, 0
 	would.Settings.Settle, would.Settings.PropagationDelay, would.Settings.SubsetRetention = 0, 0, 0
 	result := Plan(would, now)
 	end := result.Objects

@@ -18,7 +18,7 @@ type Reading struct {
 	// Default is the default as people read it: "v1", "Deployment/app", "@all", "split", "undecided"; empty if nothing
 	// is recorded.
 	Default string
-	// By says how the default was found: "first", "old", "word" or "left"; empty if none is recorded.
+	// By says how the default was found: "first", "old", "word", "left" or "gone"; empty if none is recorded.
 	By string
 	// Mesh is true if callers in the mesh are routed by a VirtualService of ours.
 	Mesh bool

@@ -28,6 +28,10 @@ type record struct {
 	By string `json:"by,omitempty"`
 	// Names holds what version names mean, where that is not simply the version.
 	Names map[string]meaning `json:"names,omitempty"`
+	// Failed is the default before this one, which had no ready pod for too long. Its share in the weights is the default's
+	// as long as the words that FailedWords is the hash of are said.
+	Failed      meaning `json:"failed,omitzero"`
+	FailedWords string  `json:"failedWords,omitempty"`
 	// Selector is the hash of the Service's selector and of the version label.
 	Selector string `json:"selector,omitempty"`
 	// Waiting is the exposure that was refused because its host was taken: it does not take over by itself.
@@ -45,6 +49,7 @@ const (
 	byOld   = "old"   // it served before us
 	byWord  = "word"  // the user said so
 	byLeft  = "left"  // the others were deleted
+	byGone  = "gone"  // the one before had no ready pod for too long
 )
 
 // meaning is what a version name, or the default, stands for. As text it is "v1", "Deployment/app",

@@ -460,6 +460,7 @@ func (s *situation) renderRule(routes []*networkingv1.VirtualService) *networkin
 		api.AnnotationDefault:     s.readable(),
 		api.AnnotationSubsetAdded: added.String(),
 		api.AnnotationUnusedSince: unused.String(),
+		api.AnnotationUnready:     s.unreadyText(),
 		api.AnnotationLastRan:     pairsText(s.lastRunByDefault()),
 		api.AnnotationWaiting:     strings.Join(s.stillWaiting(rule), ","),
 	})

@@ -39,6 +39,7 @@ type situation struct {
 
 	reselected bool // the Service selects other pods: the destination gives up its subset at once
 	gone       goneDefault
+	unready    time.Time // since when the default has no ready pod, where that is to end
 	exposure   exposure
 	exportTo   []string // of all our objects; nil = as the mesh has it
 	rules      []rule
@@ -69,6 +70,7 @@ func survey(observed Observed, now time.Time) *situation {
 	s.readStanding()
 	s.readRecord()
 	s.restoreWords()
+	s.followTimes()
 	return s
 }
 

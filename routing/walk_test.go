@@ -42,7 +42,7 @@ func TestRandomWalks(t *testing.T) {
 func step(c *cluster, random *rand.Rand) string {
 	pick := func(words ...string) string { return words[random.Intn(len(words))] }
 	version, name := pick("v1", "v2", "v3", "1.2.3", "1-2-3", ""), pick("a", "b", "c")
-	switch random.Intn(18) {
+	switch random.Intn(19) {
 	case 0, 1:
 		c.gone(name)
 		if random.Intn(2) == 0 && version != "" {
@@ -103,6 +103,10 @@ func step(c *cluster, random *rand.Rand) string {
 		}
 		c.service.Spec.Selector["slot"] = pick("blue", "green")
 		return "selector"
+	case 17:
+		word := pick("default-gone=next", "default-gone=next", "default-gone=all", "default-gone=hold", "default-gone-", "default-gone=v2", "default-gone-after=10s", "default-gone-after-", "subset-retention=90s", "subset-retention-")
+		c.annotate(word)
+		return word
 	case 16:
 		to := pick(".", "*", "other", "other,.", "~")
 		if c.service.Annotations[api.AnnotationExportTo] = to; to == "~" {

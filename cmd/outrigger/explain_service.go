@@ -137,6 +137,7 @@ func defaultBecause(reading routing.Reading) string {
 		"old":   "it served before Outrigger came",
 		"word":  "the annotations said so",
 		"left":  "everything else was deleted",
+		"gone":  "the one before had no ready pod for too long",
 	}[reading.By]
 	if because == "" {
 		return reading.Default

@@ -1,0 +1,153 @@
+package routing
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"outrigger.dev/outrigger/api"
+)
+
+// followTimes puts the times that the user names in the place of the settings.
+func (s *situation) followTimes() {
+	if s.Offline {
+		return // nothing is waited for
+	}
+	s.Settings.SubsetRetention = cmp.Or(s.Intent.SubsetRetention, s.Settings.SubsetRetention)
+	s.Settings.DefaultGoneAfter = cmp.Or(s.Intent.UnreadyAfter, s.Settings.DefaultGoneAfter)
+}
+
+// failOver is for default-gone=next and all: a default that has traffic, and has had no ready pod for the time while
+// others have pods, gives its place up for good. Since when is marked on the DestinationRule, so that the time goes on
+// under another leader. It reports whether it told what will be.
+func (s *situation) failOver() bool {
+	s.tellFailed()
+	m := s.record.Default
+	if s.Intent.Unready == api.UnreadyHold || m.All || !s.gone.standIn.isZero() || !s.recorded || !s.inRoute(m) || s.isStarting(m) {
+		return false
+	}
+	if _, ready := s.podsOf(m); ready > 0 || !s.othersHavePods(m) {
+		return false
+	}
+	s.unready = s.unreadySince(m)
+	to := meaning{All: true}
+	if s.Intent.Unready == api.UnreadyNext {
+		to = s.nextDefault(m)
+	}
+	switch over := s.over(s.unready, s.Settings.DefaultGoneAfter); {
+	case to.isZero():
+		return false
+	case !over || !s.usableNow(to):
+		s.tell(api.RouteDefaultVersionGone, fmt.Sprintf("The default, %s, has no ready pod; after %v of that %s.", m, s.Settings.DefaultGoneAfter, s.takes(to)),
+			"To decide now: "+s.annotate(api.AnnotationDefaultVersion+"="+s.nameable(to))+".")
+		return true
+	}
+	s.setDefault(to, byGone)
+	s.record.Failed, s.record.FailedWords, s.unready = m, s.failedWords(), time.Time{}
+	s.tellFailed()
+	return false
+}
+
+// hasFailed reports whether a default was left because it had no ready pod, and nothing has been said about shares since.
+// A new word ends that.
+func (s *situation) hasFailed() bool {
+	if !s.record.Failed.isZero() && s.record.FailedWords != s.failedWords() {
+		s.record.Failed, s.record.FailedWords = meaning{}, ""
+	}
+	return !s.record.Failed.isZero()
+}
+
+func (s *situation) failedWords() string {
+	var b strings.Builder
+	for _, key := range []string{api.AnnotationDefaultVersion, api.AnnotationWeights, api.AnnotationDecidedAt} {
+		b.WriteString(s.Intent.Texts[key] + "|")
+	}
+	return shortHash(b.String())
+}
+
+func (s *situation) tellFailed() {
+	if !s.hasFailed() {
+		return
+	}
+	was := s.record.Failed
+	s.tell(api.RouteDefaultMoved, fmt.Sprintf("The default was %s, which had no ready pod for %v; %s since, and that does not end by itself.", was, s.Settings.DefaultGoneAfter, s.takes(s.record.Default)),
+		fmt.Sprintf("To go back: outrigger promote -n %s %s %s.", s.Service.Namespace, s.Service.Name, s.nameable(was)))
+}
+
+func (s *situation) takes(m meaning) string {
+	if m.All {
+		return "every version has its share"
+	}
+	return m.String() + " has its traffic"
+}
+
+// unreadySince is since when the default has had no ready pod, as marked; else that begins now.
+func (s *situation) unreadySince(m meaning) time.Time {
+	if s.standing.rule != nil && !s.renewed {
+		text, of, _ := strings.Cut(s.standing.rule.Annotations[api.AnnotationUnready], " ")
+		if at, ok := parseTime(text); ok && of == m.String() {
+			return at
+		}
+	}
+	return s.now
+}
+
+func (s *situation) unreadyText() string {
+	if s.unready.IsZero() {
+		return ""
+	}
+	return timeText(s.unready) + " " + s.record.Default.String()
+}
+
+// isStarting reports whether all that m means is so young that it may never have been ready.
+func (s *situation) isStarting(m meaning) bool {
+	starting := false
+	for _, t := range s.withPods() {
+		if !slices.ContainsFunc(t.groups, func(g PodGroup) bool { return m.includes(t, g.Version) }) {
+			continue
+		}
+		if s.over(t.created, youngAge) {
+			return false
+		}
+		starting = true
+	}
+	return starting
+}
+
+func (s *situation) othersHavePods(m meaning) bool {
+	return slices.ContainsFunc(s.withPods(), func(t track) bool {
+		return slices.ContainsFunc(t.groups, func(g PodGroup) bool { return g.Version != "" && !m.includes(t, g.Version) })
+	})
+}
+
+// nextDefault is what would be the default among the versions with a ready pod, were m not there: the lowest or highest
+// where the policy says so, else the one whose workload was created first.
+func (s *situation) nextDefault(m meaning) meaning {
+	created := map[string]time.Time{} // of the oldest workload, by version
+	for _, t := range s.withPods() {
+		for _, group := range t.groups {
+			if group.Version == "" || group.Ready == 0 || m.includes(t, group.Version) {
+				continue
+			}
+			if at, seen := created[group.Version]; !seen || t.created.Before(at) {
+				created[group.Version] = t.created
+			}
+		}
+	}
+	versions := sortedKeys(created)
+	if len(versions) == 0 {
+		return meaning{}
+	}
+	slices.SortFunc(versions, compareVersions)
+	switch s.Intent.Default.Policy {
+	case api.DefaultLowest:
+		return s.carriers(versions[0])
+	case api.DefaultHighest:
+		return s.carriers(versions[len(versions)-1])
+	}
+	earliest := created[slices.MinFunc(versions, func(a, b string) int { return created[a].Compare(created[b]) })]
+	at := slices.IndexFunc(versions, func(version string) bool { return !created[version].After(earliest.Add(tieWindow)) })
+	return s.carriers(versions[at])
+}
