@@ -18,7 +18,7 @@ else ifeq ($(RACE),required)
   $(error no C compiler found, and RACE=required: install one, e.g. gcc)
 endif
 
-.PHONY: help build image test demo oracle fuzz bench bench-scale lint vuln fmt docs
+.PHONY: help build image manifest test demo oracle fuzz bench bench-scale lint vuln fmt docs
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -28,6 +28,9 @@ build: ## build bin/outrigger
 
 image: ## bin/image: the container image for amd64 and arm64 with its bills of materials, an OCI layout (docs/security.md)
 	cd hack/image && $(GO) run . -o $(CURDIR)/bin/image -version $(VERSION)
+
+manifest: ## write bin/outrigger.yaml, the chart's defaults for "kubectl apply"
+	$(GO) -C hack run ./manifest -o $(CURDIR)/bin/outrigger.yaml
 
 demo: ## walk the users' journey on a real control plane, then stay up (ONCE=1: end by itself)
 	cd hack && ONCE=$(ONCE) $(GO) run ./demo

@@ -59,6 +59,7 @@ var choices = map[string][]any{
 // listsOf are the types of what lists hold.
 var listsOf = map[string]string{
 	"affinity": "object", "extraEnv": "object", "imagePullSecrets": "object", "tolerations": "object", "topologySpreadConstraints": "object", "webhook.matchConditions": "object",
+	"extraObjects": "object", "networkPolicy.metricsFrom": "object",
 }
 
 // alsoAllowed are types that a value may have beside that of its default.
@@ -98,6 +99,47 @@ func TestChartQuestionsAreAboutValues(t *testing.T) {
 		if right := choices[question.Variable]; right != nil && !reflect.DeepEqual(right, question.Options) {
 			t.Errorf("questions.yaml offers %v for %s; right are %v", question.Options, question.Variable, right)
 		}
+	}
+}
+
+// expected are the names that users of other charts look for, by what they are called there.
+var expected = strings.Fields(`replicaCount image.repository image.tag image.digest image.pullPolicy imagePullSecrets nameOverride
+	fullnameOverride resources nodeSelector tolerations affinity topologySpreadConstraints priorityClassName
+	podDisruptionBudget.enabled podDisruptionBudget.maxUnavailable podAnnotations podLabels podSecurityContext securityContext
+	serviceAccount.create serviceAccount.name serviceAccount.annotations rbac.create webhook.failurePolicy webhook.timeoutSeconds
+	webhook.namespaceSelector webhook.objectSelector webhook.matchConditions webhook.reinvocationPolicy webhook.port webhook.url
+	networkPolicy.enabled extraArgs extraEnv extraObjects`)
+
+func TestChartHasTheNamesPeopleExpect(t *testing.T) {
+	values := chartValues(t)
+	for _, path := range expected {
+		var value any = values
+		for _, key := range strings.Split(path, ".") {
+			fields, _ := value.(map[string]any)
+			var is bool
+			if value, is = fields[key]; !is {
+				t.Errorf("there is no value %s", path)
+				break
+			}
+		}
+	}
+}
+
+// Rancher compares its own annotation with the cluster, Helm kubeVersion.
+func TestChartNamesOneKubernetes(t *testing.T) {
+	var chart struct {
+		KubeVersion string            `json:"kubeVersion"`
+		Annotations map[string]string `json:"annotations"`
+	}
+	text, err := os.ReadFile("charts/outrigger/Chart.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := yaml.Unmarshal(text, &chart); err != nil {
+		t.Fatal(err)
+	}
+	if chart.KubeVersion != ">=1.30.0-0" || chart.Annotations["catalog.cattle.io/kube-version"] != chart.KubeVersion {
+		t.Errorf("kubeVersion is %q, Rancher's annotation %q; want >=1.30.0-0 for both", chart.KubeVersion, chart.Annotations["catalog.cattle.io/kube-version"])
 	}
 }
 

@@ -18,6 +18,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes"
+	"outrigger.dev/outrigger/hack/chart"
 	"outrigger.dev/outrigger/hack/controlplane"
 	"outrigger.dev/outrigger/hack/localnode"
 	"sigs.k8s.io/yaml"
@@ -36,6 +37,8 @@ type Options struct {
 	Values    map[string]any // values of the chart over those that the local node needs; nested as in values.yaml
 	// Binary is the path of the outrigger binary; built from this repository if empty.
 	Binary string
+	// Images are more that the node can run, by their names: tag → path of a binary.
+	Images map[string]string
 	// Node runs the pods; one is started if nil, and closed by Close. A second release on a control plane passes the
 	// first one's.
 	Node    *localnode.Node
@@ -49,6 +52,7 @@ type Installed struct {
 	Root               string              // the folder of this repository
 	Binary             string              // the outrigger binary that the pods run; also the command line
 	ValuesFile         string              // what HelmArgs passes with -f
+	Values             map[string]any      // what stands in it
 	Node               *localnode.Node     // runs the pods
 	Webhook            *localnode.Balancer // stands where webhook.url points
 
@@ -104,10 +108,14 @@ func Prepare(ctx context.Context, plane *controlplane.ControlPlane, options Opti
 	}
 	if i.Node == nil {
 		i.ownNode = true
+		images := map[string]string{repository + ":" + tag: i.Binary}
+		for tag, binary := range options.Images {
+			images[repository+":"+tag] = binary
+		}
 		// The node outlives ctx, which bounds the installation.
 		i.Node, err = localnode.Start(context.WithoutCancel(ctx), localnode.Options{
 			Config: plane.Config, KubeletVersion: controlplane.KubernetesVersion,
-			Images: map[string]string{repository + ":" + tag: i.Binary}, Dir: i.dir, Log: options.Log,
+			Images: images, Dir: i.dir, Log: options.Log,
 		})
 		if err != nil {
 			return nil, err
@@ -142,8 +150,8 @@ func (i *Installed) Uninstall(ctx context.Context) error {
 	if _, err := i.plane.Helm(ctx, nil, "uninstall", i.Release, "-n", i.Namespace, "--wait", "--timeout", i.timeout.String()); err != nil {
 		return err
 	}
-	// Helm waits for the Deployment only, and its pods linger.
-	_, err := i.plane.Kubectl(ctx, nil, "wait", "--for=delete", "pod", "-l", "app.kubernetes.io/instance="+i.Release, "-n", i.Namespace, "--timeout=2m")
+	// Helm waits for the Deployment only, and its pods linger. Those of "helm test" stay, as Helm's users expect.
+	_, err := i.plane.Kubectl(ctx, nil, "wait", "--for=delete", "pod", "-l", "app.kubernetes.io/name=outrigger,app.kubernetes.io/instance="+i.Release, "-n", i.Namespace, "--timeout=2m")
 	return err
 }
 
@@ -186,6 +194,11 @@ func Build(ctx context.Context, dir string) (string, error) {
 	if err != nil {
 		return "", err
 	}
+	return BuildFrom(ctx, root, dir)
+}
+
+// BuildFrom builds the outrigger binary of a source tree, such as an earlier state of this repository.
+func BuildFrom(ctx context.Context, root, dir string) (string, error) {
 	path := filepath.Join(dir, "outrigger")
 	command := exec.CommandContext(ctx, "go", "build", "-trimpath", "-o", path, "./cmd/outrigger")
 	command.Dir, command.Env = root, append(os.Environ(), "CGO_ENABLED=0")
@@ -196,20 +209,7 @@ func Build(ctx context.Context, dir string) (string, error) {
 }
 
 // Root returns the folder of this repository: the nearest one above the working folder that holds the chart.
-func Root() (string, error) {
-	dir, err := os.Getwd()
-	if err != nil {
-		return "", err
-	}
-	for at := dir; ; at = filepath.Dir(at) {
-		if _, err := os.Stat(filepath.Join(at, "charts", "outrigger", "Chart.yaml")); err == nil {
-			return at, nil
-		}
-		if at == filepath.Dir(at) {
-			return "", fmt.Errorf("%s is not inside this repository: no folder above it has charts/outrigger/Chart.yaml", dir)
-		}
-	}
-}
+func Root() (string, error) { return chart.Root() }
 
 // service is the name that the chart gives its Service and Deployment.
 func (i *Installed) service() string {
@@ -228,7 +228,8 @@ func (i *Installed) writeValues(values map[string]any) error {
 		"nodeSelector":  map[string]any{localnode.Mark: "true"},
 		"tolerations":   []any{map[string]any{"key": localnode.Mark, "operator": string(corev1.TolerationOpExists)}},
 	}
-	text, err := yaml.Marshal(over(local, values))
+	i.Values = over(local, values)
+	text, err := yaml.Marshal(i.Values)
 	if err != nil {
 		return err
 	}

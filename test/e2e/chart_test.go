@@ -5,20 +5,22 @@ import (
 	"testing"
 )
 
-const chart = "../../charts/outrigger"
+const chartFolder = "../../charts/outrigger"
 
 func TestHelmRefusesMisspelledValues(t *testing.T) {
 	t.Parallel()
 	template := func(args ...string) (string, error) {
-		out, err := cluster.Helm(t.Context(), nil, append([]string{"template", "outrigger", chart, "-n", "outrigger-system", "--kube-version", "1.37.0"}, args...)...)
+		out, err := cluster.Helm(t.Context(), nil, append([]string{"template", "outrigger", chartFolder, "-n", "outrigger-system", "--kube-version", "1.37.0"}, args...)...)
 		return out, err
 	}
 	for _, right := range [][]string{
 		nil,
-		{"-f", chart + "/values-ha.yaml"},
+		{"-f", chartFolder + "/values-ha.yaml"},
 		{"--set", "webhook.failurePolicy=Ignore,webhook.timeoutSeconds=3,webhook.namespaceSelector.matchLabels.a=b"},
 		{"--set", "routing.enabled=false,routing.settle=1s,log.level=debug,istio.version=1.31.1,istio.revisions={canary}"},
 		{"--set", "revision=canary,revisionTags={prod},image.tag=20261124,podDisruptionBudget.maxUnavailable=50%"},
+		{"--set", "networkPolicy.enabled=true,postInstallCheck.timeout=5m,tests.namespace=demo,resourceQuota.pods=5"},
+		{"--set", "extraObjects[0].kind=ConfigMap,extraObjects[0].apiVersion=v1,extraObjects[0].metadata.name=a"},
 		{"--set", "global.proxy.image=x,resources.limits.cpu=1,nodeSelector.disk=ssd"},
 	} {
 		if _, err := template(right...); err != nil {
@@ -33,6 +35,8 @@ func TestHelmRefusesMisspelledValues(t *testing.T) {
 		"routing.settel=1s":                 "'settel' not allowed",
 		"log.level=chatty":                  "'error', 'info', 'debug'",
 		"istio.nativeSidecars=yes":          "/istio/nativeSidecars",
+		"preDelete.enabled=yes":             "/preDelete/enabled",
+		"test.namespace=demo":               "'test' not allowed",
 		"serviceAccount.craete=false":       "'craete' not allowed",
 		"podDisruptionBudget.enabled=maybe": "/podDisruptionBudget/enabled",
 	} {
@@ -40,7 +44,7 @@ func TestHelmRefusesMisspelledValues(t *testing.T) {
 			t.Errorf("--set %s: %v; want it refused, naming %s", wrong, err, named)
 		}
 	}
-	ha, err := template("-f", chart+"/values-ha.yaml")
+	ha, err := template("-f", chartFolder+"/values-ha.yaml")
 	if err != nil {
 		t.Fatal(err)
 	}

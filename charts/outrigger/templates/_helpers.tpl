@@ -105,3 +105,88 @@ outrigger-last-good{{ include "outrigger.suffix" . }}
   "metrics" (dict "address" ":8080") }}
 {{- toYaml $config }}
 {{- end }}
+
+{{- define "outrigger.systemPriority" -}}
+{{- has .Values.priorityClassName (list "system-cluster-critical" "system-node-critical") }}
+{{- end }}
+
+{{- /* Pods of hooks are none of the Service's, the Deployment's or the budget's. */ -}}
+{{- define "outrigger.hookLabels" -}}
+app.kubernetes.io/name: {{ include "outrigger.name" . }}-hook
+app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-" }}
+{{- end }}
+
+{{/* What the pod of a hook shares with those of the Deployment: dict "root" $ "account" NAME "args" (list …). */}}
+{{- define "outrigger.hookPod" -}}
+serviceAccountName: {{ .account }}
+restartPolicy: Never
+{{- with .root.Values.imagePullSecrets }}
+imagePullSecrets:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .root.Values.podSecurityContext }}
+securityContext:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .root.Values.priorityClassName }}
+priorityClassName: {{ . }}
+{{- end }}
+containers:
+  - name: outrigger
+    image: {{ include "outrigger.image" .root | quote }}
+    imagePullPolicy: {{ .root.Values.image.pullPolicy }}
+    args:
+      {{- toYaml .args | nindent 6 }}
+    env:
+      - name: POD_NAMESPACE
+        valueFrom:
+          fieldRef:
+            fieldPath: metadata.namespace
+      {{- with .root.Values.extraEnv }}
+      {{- toYaml . | nindent 6 }}
+      {{- end }}
+    {{- with .root.Values.resources }}
+    resources:
+      {{- toYaml . | nindent 6 }}
+    {{- end }}
+    {{- with .root.Values.securityContext }}
+    securityContext:
+      {{- toYaml . | nindent 6 }}
+    {{- end }}
+    volumeMounts:
+      - name: config
+        mountPath: /etc/outrigger
+        readOnly: true
+volumes:
+  - name: config
+    configMap:
+      name: {{ include "outrigger.fullname" .root }}-config
+{{- with .root.Values.nodeSelector }}
+nodeSelector:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .root.Values.tolerations }}
+tolerations:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .root.Values.affinity }}
+affinity:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end }}
+
+{{/* Rights of a hook are made before it, and are taken away after it, whether it went well or not. */}}
+{{- define "outrigger.preDeleteRights" -}}
+helm.sh/hook: pre-delete
+helm.sh/hook-weight: "-5"
+helm.sh/hook-delete-policy: before-hook-creation,hook-succeeded,hook-failed
+{{- end }}
+
+{{- define "outrigger.testRights" -}}
+helm.sh/hook: test
+helm.sh/hook-weight: "-5"
+helm.sh/hook-delete-policy: before-hook-creation,hook-succeeded
+{{- end }}
