@@ -66,17 +66,18 @@ type CertificatesConfig struct {
 
 // RoutingConfig is the switch of the routing job and its settings, see RoutingSettings.
 type RoutingConfig struct {
-	Enabled           bool          `json:"enabled" doc:"Whether this installation keeps routes. Only one in a cluster may. Where istio.revision is set, the default is false."`
-	Settle            time.Duration `json:"settle" min:"0s" max:"10m" doc:"How long to wait after a Service is first seen before the first route is written."`
-	PropagationDelay  time.Duration `json:"propagationDelay" min:"0s" max:"10m" doc:"How long a DestinationRule must stand before a VirtualService names its subset, and the other way round."`
-	SubsetRetention   time.Duration `json:"subsetRetention" min:"0s" max:"24h" doc:"How long a subset stays after its last pod has gone."`
-	SplitAge          time.Duration `json:"splitAge" min:"0s" max:"24h" doc:"Workloads older than this are taken to serve when two versions are found without a route."`
-	DefaultGoneWindow time.Duration `json:"defaultGoneWindow" min:"0s" max:"24h" doc:"How long the return of a deleted default version still counts as its return."`
-	DefaultGoneAfter  time.Duration `json:"defaultGoneAfter" min:"0s" max:"24h" doc:"How long a default version may have no ready pod before it is told."`
-	Expose            ExposeSetting `json:"expose" oneOf:"enabled,namespaces,disabled" doc:"Who may expose a Service: every Service, only those in Namespaces that list allowed hosts, or none."`
-	AllowWildcardHost bool          `json:"allowWildcardHost" doc:"Whether a Service may be exposed for every host."`
-	ClusterDomain     string        `json:"clusterDomain" form:"subdomain" doc:"DNS domain of the cluster."`
-	MaxVersions       int           `json:"maxVersions" min:"1" max:"1000" doc:"How many versions of one Service get a subset."`
+	Enabled           bool                `json:"enabled" doc:"Whether this installation keeps routes. Only one in a cluster may. Where istio.revision is set, the default is false."`
+	Settle            time.Duration       `json:"settle" min:"0s" max:"10m" doc:"How long to wait after a Service is first seen before the first route is written."`
+	PropagationDelay  time.Duration       `json:"propagationDelay" min:"0s" max:"10m" doc:"How long a DestinationRule must stand before a VirtualService names its subset, and the other way round."`
+	SubsetRetention   time.Duration       `json:"subsetRetention" min:"0s" max:"24h" doc:"How long a subset stays after its last pod has gone."`
+	SplitAge          time.Duration       `json:"splitAge" min:"0s" max:"24h" doc:"Workloads older than this are taken to serve when two versions are found without a route."`
+	DefaultGoneWindow time.Duration       `json:"defaultGoneWindow" min:"0s" max:"24h" doc:"How long the return of a deleted default version still counts as its return."`
+	DefaultGoneAfter  time.Duration       `json:"defaultGoneAfter" min:"0s" max:"24h" doc:"How long a default version may have no ready pod before it is told."`
+	Expose            ExposeSetting       `json:"expose" oneOf:"enabled,namespaces,disabled" doc:"Who may expose a Service: every Service, only those in Namespaces that list allowed hosts, or none."`
+	AllowWildcardHost bool                `json:"allowWildcardHost" doc:"Whether a Service may be exposed for every host."`
+	ClusterDomain     string              `json:"clusterDomain" form:"subdomain" doc:"DNS domain of the cluster."`
+	MaxVersions       int                 `json:"maxVersions" min:"1" max:"1000" doc:"How many versions of one Service get a subset."`
+	MultiCluster      MultiClusterSetting `json:"multiCluster" oneOf:"auto,enabled,disabled" doc:"Whether Services have endpoints in other clusters, which are not seen here; then no default route is written without a word. auto looks for the label topology.istio.io/network on Istio's namespace and for an east-west gateway."`
 }
 
 // ShutdownConfig is about the end.
@@ -129,6 +130,7 @@ func DefaultConfig() Config {
 			AllowWildcardHost: true,
 			ClusterDomain:     "cluster.local",
 			MaxVersions:       20,
+			MultiCluster:      MultiClusterAuto,
 		},
 		Shutdown: ShutdownConfig{Linger: 10 * time.Second},
 		Health:   HealthConfig{Address: ":8081"},
@@ -180,6 +182,7 @@ func (c Config) RoutingSettings() RoutingSettings {
 		AllowWildcardHost: c.Routing.AllowWildcardHost,
 		ClusterDomain:     c.Routing.ClusterDomain,
 		MaxVersions:       c.Routing.MaxVersions,
+		MultiCluster:      c.Routing.MultiCluster,
 	}
 }
 

@@ -30,6 +30,7 @@ const (
 	AnnotationUnreadyPolicy   = Domain + "/default-gone"       // Namespace, Service
 	AnnotationDecidedAt       = Domain + "/decided-at"         // Service
 	AnnotationDrift           = Domain + "/drift"              // Namespace, Service
+	AnnotationEager           = Domain + "/eager"              // Namespace, Service
 	AnnotationInheritPolicy   = Domain + "/inherit-policy"     // Namespace, Service
 )
 
@@ -136,6 +137,7 @@ type RouteIntent struct {
 	// DecidedAt is when shift or promote was said last; zero if never. Names are in force from their first ready pod on then.
 	DecidedAt time.Time
 	Drift     DriftMode // empty as DriftAdopt
+	Lazy      bool      // eager=false: subsets and a route only when there is a second workload
 	NoPolicy  bool      // inherit-policy=false: the policy of a wildcard DestinationRule is not copied
 	// SubsetRetention and UnreadyAfter are for this Service instead of the settings' SubsetRetention and DefaultGoneAfter;
 	// 0 if nothing is said.
@@ -185,17 +187,29 @@ type Exposure struct {
 
 // RoutingSettings are the settings of the routing job, from the configuration file.
 type RoutingSettings struct {
-	Settle            time.Duration // wait after a Service is first seen; 2s
-	PropagationDelay  time.Duration // between a DestinationRule and the VirtualService that names it; 2s
-	SubsetRetention   time.Duration // how long an unused subset stays; 60s
-	SplitAge          time.Duration // tracks older than this flow; 5m
-	DefaultGoneWindow time.Duration // how long the return of a deleted default counts; 5m
-	DefaultGoneAfter  time.Duration // how long a default is without a ready pod before it is told; 30s
-	Expose            ExposeSetting // enabled
-	AllowWildcardHost bool          // true
-	ClusterDomain     string        // cluster.local
-	MaxVersions       int           // 20
+	Settle            time.Duration       // wait after a Service is first seen; 2s
+	PropagationDelay  time.Duration       // between a DestinationRule and the VirtualService that names it; 2s
+	SubsetRetention   time.Duration       // how long an unused subset stays; 60s
+	SplitAge          time.Duration       // tracks older than this flow; 5m
+	DefaultGoneWindow time.Duration       // how long the return of a deleted default counts; 5m
+	DefaultGoneAfter  time.Duration       // how long a default is without a ready pod before it is told; 30s
+	Expose            ExposeSetting       // enabled
+	AllowWildcardHost bool                // true
+	ClusterDomain     string              // cluster.local
+	MultiCluster      MultiClusterSetting // auto
+	MaxVersions       int                 // 20
 }
+
+// MultiClusterSetting says whether Services have endpoints in other clusters.
+type MultiClusterSetting string
+
+// The values of MultiClusterSetting. MultiClusterAuto looks for a network on Istio's namespace and for an east-west
+// gateway.
+const (
+	MultiClusterAuto     MultiClusterSetting = "auto"
+	MultiClusterEnabled  MultiClusterSetting = "enabled"
+	MultiClusterDisabled MultiClusterSetting = "disabled"
+)
 
 // ExposeSetting is the operator's word on exposure.
 type ExposeSetting string

@@ -49,6 +49,7 @@ func RoutingKeys() []KeyDoc {
 		{AnnotationServicePort, false, service, "", "the name or number of a port of the Service", "The port of the Service that the gateway leads to; its first HTTP port unless said."},
 		{AnnotationUnversioned, false, both, "all", "all, ignore", "With ignore, a default route is written although pods without a version lose their traffic by it."},
 		{AnnotationDrift, false, both, string(DriftAdopt), "adopt, revert, detach", "What becomes of a VirtualService of ours that you change by hand: adopt lets changed weights hold where none are declared, and leaves it to you after any other change; revert writes it back; detach leaves it to you."},
+		{AnnotationEager, false, both, "true", "true, false", "With false, subsets and a route are made only when a second workload comes, or when the Service says which version it wants; until then a sidecar keeps nothing more for the Service."},
 		{AnnotationInheritPolicy, false, both, "true", "true, false", "Whether our DestinationRule takes over the policy of a wildcard DestinationRule that would no longer hold beside it."},
 		{AnnotationSubsetRetention, false, both, "1m", "a duration from 10s on, such as 5m", "How long a subset stays after its last pod has gone and no route names it; the setting routing.subsetRetention unless said."},
 		{AnnotationUnreadyAfter, false, both, "30s", "a duration from 1s on, such as 2m", "How long a default version may have no ready pod before default-gone applies and it is told; the setting routing.defaultGoneAfter unless said."},
@@ -76,6 +77,11 @@ func RouteIntentOf(service *corev1.Service, namespace *corev1.Namespace) (RouteI
 	r.each(&intent, AnnotationDecidedAt, func(text string) (err error) { intent.DecidedAt, err = parseTime(text); return })
 	r.each(&intent, AnnotationUnversioned, func(text string) (err error) { intent.IgnoreUnversioned, err = parseUnversioned(text); return })
 	r.each(&intent, AnnotationDrift, func(text string) error { return keep(&intent.Drift)(parseDrift(text)) })
+	r.each(&intent, AnnotationEager, func(text string) error {
+		eager, err := parseSwitch(text)
+		intent.Lazy = err == nil && !eager
+		return err
+	})
 	r.each(&intent, AnnotationInheritPolicy, func(text string) error {
 		inherits, err := parseSwitch(text)
 		intent.NoPolicy = err == nil && !inherits

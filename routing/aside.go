@@ -28,8 +28,8 @@ func (s *situation) standAside() (Objects, bool) {
 		}
 		return s.withdraw(), true
 	}
-	if s.ManagedBy != "" {
-		s.tell(api.RouteManagedElsewhere, s.ManagedBy+" takes the Service; Outrigger makes no routes for it.", "Remove one of the two.")
+	if taker := s.managerOf(); taker != "" {
+		s.tell(api.RouteManagedElsewhere, taker+" takes the Service; Outrigger makes no routes for it.", "Remove one of the two.")
 		return s.withdraw(), true
 	}
 	if s.Ambient {

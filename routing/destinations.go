@@ -33,6 +33,9 @@ type portion struct {
 // decideRules gives every rule its destinations: the rules of match as written, then the default.
 func (s *situation) decideRules() {
 	s.noRoute = s.mayNotCreate()
+	if !s.unsplit && s.endpointsElsewhere() {
+		s.noRoute, s.unsplit = true, true
+	}
 	if s.unsplit {
 		s.rules = []rule{{to: []portion{{weight: 1}}}}
 		return

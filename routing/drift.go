@@ -20,9 +20,10 @@ import (
 //
 //	{"shape":"3f2a9c01","to":"v1=9,v2=1"}
 type written struct {
-	Shape string `json:"shape"`         // hash of everything but shares and tcp rules
-	TCP   string `json:"tcp,omitempty"` // hash of the tcp rules but for their shares; empty if there are none
-	To    string `json:"to"`            // subset=share of the rules without a condition, in lowest terms; "-" for no subset
+	Shape string `json:"shape"`          // hash of everything but shares and tcp rules
+	TCP   string `json:"tcp,omitempty"`  // hash of the tcp rules but for their shares; empty if there are none
+	Copy  string `json:"copy,omitempty"` // hash of the mirrors; empty if there are none
+	To    string `json:"to"`             // subset=share of the rules without a condition, in lowest terms; "-" for no subset
 }
 
 // edit is what somebody else did to a VirtualService of ours.
@@ -122,7 +123,7 @@ func (s *situation) editOf(vs *networkingv1.VirtualService) (edit, []portion) {
 	is, to, tcpTo, uneven := s.digest(vs)
 	onlyHTTP := len(vs.Spec.Http) > 0 && (tcpTo == "" || tcpTo == was.To) // as Kiali saves a port that speaks either
 	switch {
-	case uneven || is.Shape != was.Shape || is.TCP != was.TCP && (is.TCP != "" || !onlyHTTP) || tcpTo != is.To && !onlyHTTP:
+	case uneven || is.Shape != was.Shape || is.Copy != was.Copy && is.Copy != "" || is.TCP != was.TCP && (is.TCP != "" || !onlyHTTP) || tcpTo != is.To && !onlyHTTP:
 		return restructured, nil
 	case is.To != was.To || tcpTo != "" && tcpTo != is.To || is.TCP != was.TCP:
 		return reweighed, to
@@ -170,7 +171,7 @@ func (s *situation) digest(vs *networkingv1.VirtualService) (digest written, to 
 	if slices.Sort(spec.ExportTo); slices.Equal(spec.ExportTo, []string{"*"}) {
 		spec.ExportTo = nil
 	}
-	var extras []string
+	var extras, copies []string
 	shares := map[string]bool{}
 	for _, http := range spec.Http {
 		http.Name = ""
@@ -186,7 +187,10 @@ func (s *situation) digest(vs *networkingv1.VirtualService) (digest written, to 
 		to = sharesOf(http.Route, s.subsets.versions)
 		shares[sharesText(http.Route)] = true
 		extras = append(extras, extrasOf(http.Route))
-		http.Route = nil
+		if http.Mirror != nil || len(http.Mirrors) > 0 {
+			copies = append(copies, canonical(&networkingapi.HTTPRoute{Mirror: http.Mirror, Mirrors: http.Mirrors, MirrorPercentage: http.MirrorPercentage}))
+		}
+		http.Route, http.Mirror, http.Mirrors, http.MirrorPercentage = nil, nil, nil, nil
 	}
 	tcp := s.digestTCP(vs.Namespace, spec)
 	digest.TCP, tcpTo = tcp.shape, tcp.to
@@ -197,6 +201,9 @@ func (s *situation) digest(vs *networkingv1.VirtualService) (digest written, to 
 	uneven = len(shares) > 1 || strings.Contains(tcpTo, ";")
 	for text := range shares {
 		digest.To = text
+	}
+	if len(copies) > 0 {
+		digest.Copy = shortHash(strings.Join(copies, ";"))
 	}
 	digest.Shape = shortHash(canonical(spec) + strings.Join(extras, ";"))
 	return digest, to, tcpTo, uneven

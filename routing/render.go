@@ -24,6 +24,10 @@ func (s *situation) render() Objects {
 	s.tellPorts()
 	s.leaveSubsetsAtOnce()
 	var out Objects
+	if s.waitsForSecond() {
+		out.DestinationRules = append(out.DestinationRules, s.renderRule(nil))
+		return out
+	}
 	views := s.views()
 	for _, view := range []routeView{views.mesh, views.wild} {
 		if vs := s.renderRoute(view); vs != nil {
@@ -489,6 +493,9 @@ func (s *situation) addedAt(name, version string) time.Time {
 // keptVersions are the versions that have a subset, in natural order. One that nobody needs any more is marked in unused
 // and stays for the retention.
 func (s *situation) keptVersions(routes []*networkingv1.VirtualService, unused stamps) []string {
+	if s.waitsForSecond() {
+		return nil
+	}
 	needed := s.neededVersions(routes)
 	stand := map[string]bool{}
 	for version, name := range s.subsets.names {

@@ -37,6 +37,7 @@ type cluster struct {
 	ingress   []*corev1.Service
 
 	managedBy string
+	several   bool // the mesh spans clusters
 	ambient   bool
 	names     map[string]bool
 
@@ -150,7 +151,7 @@ func (c *cluster) observe() Observed {
 	o := Observed{
 		Service: c.service.DeepCopy(), Namespace: c.namespace.DeepCopy(), Intent: intent, Standing: copyObjects(c.standing), Foreign: copyObjects(c.foreign),
 		IngressServices: c.ingress, IngressSelectors: []string{"ingressgateway"}, ServiceNames: c.names, RootNamespace: "istio-system", Settings: c.settings,
-		ManagedBy: c.managedBy, Ambient: c.ambient,
+		ManagedBy: c.managedBy, Ambient: c.ambient, MultiCluster: c.several,
 	}
 	for _, ref := range slices.SortedFunc(maps.Keys(c.pods), compareRefs) {
 		for _, version := range sortedKeys(c.pods[ref]) {

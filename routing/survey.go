@@ -46,7 +46,7 @@ type situation struct {
 	away       []string // weighed versions without pods whose share the default has
 	portless   bool     // the port that a gateway is to lead to is not there, and none has led to the Service yet
 	noRoute    bool     // no route for the mesh is created
-	unsplit    bool     // split or undecided: destinations name no version
+	unsplit    bool     // split, undecided or endpoints elsewhere: destinations name no version
 }
 
 // standing are our objects as they are, by their role.

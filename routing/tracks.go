@@ -30,7 +30,7 @@ func (s *situation) readTracks() {
 	for _, group := range s.Pods {
 		t := at(group.Workload)
 		t.groups = append(t.groups, group)
-		t.exists = t.exists || group.Workload.Kind == "Pod"
+		t.exists = t.exists || group.Workload.Kind == "Pod" || group.Workload.Kind == kindEntry
 		if t.created.IsZero() || group.Created.Before(t.created) {
 			t.created = group.Created
 		}

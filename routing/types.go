@@ -14,7 +14,8 @@ type Observed struct {
 	Service   *corev1.Service
 	Namespace *corev1.Namespace
 	Intent    api.RouteIntent
-	// Pods are the unfinished pods that the Service selects, counted by workload and version. Pods of Jobs are left out.
+	// Pods are the unfinished pods that the Service selects, counted by workload and version, and the WorkloadEntries that
+	// it selects, each as one pod. Pods of Jobs are left out.
 	Pods []PodGroup
 	// Workloads are the Deployments, StatefulSets and DaemonSets of the namespace, with or without pods.
 	Workloads []Workload
@@ -32,6 +33,8 @@ type Observed struct {
 	ManagedBy string
 	// Ambient is true if the namespace is in Istio's ambient mode.
 	Ambient bool
+	// MultiCluster is true if the mesh shows signs of spanning several clusters.
+	MultiCluster bool
 	// RootNamespace is the mesh's root namespace, istio-system.
 	RootNamespace string
 	// Offline is true where there is no cluster to ask: gateways and their Services are then not missed.

@@ -2,9 +2,12 @@ package routing
 
 import (
 	"cmp"
+	"maps"
 	"slices"
 	"strings"
 
+	meta "istio.io/api/meta/v1alpha1"
+	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -101,11 +104,48 @@ func refFrom(text string) (WorkloadRef, bool) {
 	return WorkloadRef{Kind: kind, Name: name}, ok && kind != "" && name != ""
 }
 
+// kindEntry is the kind of a machine outside of Kubernetes. Each is a track of its own.
+const kindEntry = "WorkloadEntry"
+
+// EntryLabels returns the labels of a WorkloadEntry, merged as Istio does: those of its metadata win.
+func EntryLabels(entry *networkingv1.WorkloadEntry) map[string]string {
+	out := maps.Clone(entry.Spec.Labels)
+	if out == nil {
+		out = map[string]string{}
+	}
+	maps.Copy(out, entry.Labels)
+	return out
+}
+
+// GroupEntries returns the WorkloadEntries that a selector matches, each as a workload of one pod. It is ready unless
+// a health check of Istio's says otherwise.
+func GroupEntries(entries []*networkingv1.WorkloadEntry, selector map[string]string, versionLabel string) []PodGroup {
+	var out []PodGroup
+	for _, entry := range entries {
+		labels := EntryLabels(entry)
+		if !selects(selector, labels) {
+			continue
+		}
+		group := PodGroup{Workload: WorkloadRef{Kind: kindEntry, Name: entry.Name}, Version: labels[versionLabel], Pods: 1, Created: entry.CreationTimestamp.Time}
+		if entry.DeletionTimestamp == nil && !slices.ContainsFunc(entry.Status.GetConditions(), func(c *meta.IstioCondition) bool {
+			return c.GetType() == "Healthy" && c.GetStatus() == "False"
+		}) {
+			group.Ready = 1
+		}
+		out = append(out, group)
+	}
+	slices.SortFunc(out, func(a, b PodGroup) int { return compareRefs(a.Workload, b.Workload) })
+	return out
+}
+
+// IsEntry reports whether a workload is a WorkloadEntry.
+func (r WorkloadRef) IsEntry() bool { return r.Kind == kindEntry }
+
 // listed says whether workloads of this kind are all in Observed.Workloads, so that one that is not there is gone. A
-// bare pod is there as long as its pod is.
+// bare pod is there as long as its pod is, and a WorkloadEntry as long as it is.
 func (r WorkloadRef) listed() bool {
 	switch r.Kind {
-	case "Deployment", "StatefulSet", "DaemonSet", "Pod":
+	case "Deployment", "StatefulSet", "DaemonSet", "Pod", kindEntry:
 		return true
 	}
 	return false

@@ -2,6 +2,7 @@ package main
 
 import (
 	"cmp"
+	"encoding/json"
 	"slices"
 	"strings"
 	"time"
@@ -10,7 +11,9 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/types"
 
 	"outrigger.dev/outrigger/api"
 	"outrigger.dev/outrigger/internal/manifest"
@@ -24,7 +27,9 @@ type world struct {
 	namespaces map[string]*corev1.Namespace
 	services   []*corev1.Service
 	workloads  []workload
-	foreign    routing.Objects // hand-written routes
+	entries    []*networkingv1.WorkloadEntry
+	foreign    routing.Objects                 // hand-written routes
+	takers     map[types.NamespacedName]string // what takes a Service, "Rollout demo/app"
 }
 
 // workload is one that makes pods behind Services.
@@ -35,7 +40,7 @@ type workload struct {
 
 // worldOf reads the objects that routes depend on; others do not matter.
 func worldOf(stream *manifest.Stream, namespace string, created time.Time) (*world, error) {
-	w := &world{created: created}
+	w := &world{created: created, takers: map[types.NamespacedName]string{}}
 	var err error
 	if w.namespaces, err = namespacesIn(stream); err != nil {
 		return nil, err
@@ -82,8 +87,47 @@ func (w *world) add(object *manifest.Object, namespace string) error {
 		}
 		gateway.Namespace = namespace
 		w.foreign.Gateways = append(w.foreign.Gateways, gateway)
+	case "networking.istio.io/WorkloadEntry":
+		entry := &networkingv1.WorkloadEntry{}
+		if err := decodeObject(object, entry); err != nil {
+			return err
+		}
+		entry.Namespace, entry.CreationTimestamp = namespace, metav1.NewTime(w.created)
+		w.entries = append(w.entries, entry)
 	default:
+		if taker, is := takerOf(group, object.Kind); is {
+			return w.addTaker(taker, object, namespace)
+		}
 		return w.addWorkload(object, namespace)
+	}
+	return nil
+}
+
+func takerOf(group, kind string) (routing.Taker, bool) {
+	for _, taker := range routing.Takers() {
+		if taker.Group == group && taker.Kind == kind {
+			return taker, true
+		}
+	}
+	return routing.Taker{}, false
+}
+
+// addTaker notes the Services that an object of another controller takes.
+func (w *world) addTaker(taker routing.Taker, object *manifest.Object, namespace string) error {
+	raw, err := object.JSON()
+	if err != nil {
+		return err
+	}
+	fields := map[string]any{}
+	if err := json.Unmarshal(raw, &fields); err != nil {
+		return err
+	}
+	whole := &unstructured.Unstructured{Object: fields}
+	whole.SetNamespace(namespace)
+	for _, service := range taker.Takes(whole) {
+		if w.takers[service] == "" {
+			w.takers[service] = taker.Name(whole)
+		}
 	}
 	return nil
 }
@@ -144,7 +188,11 @@ func (w *world) observed(service *corev1.Service, intent api.RouteIntent, settin
 	observed := routing.Observed{
 		Service: service, Namespace: w.namespaces[service.Namespace], Intent: intent, Settings: settings,
 		Foreign: w.concerning(service, settings.ClusterDomain), ServiceNames: map[string]bool{}, RootNamespace: "istio-system",
-		Ambient: w.namespaces[service.Namespace].Labels["istio.io/dataplane-mode"] == "ambient",
+		Ambient:   w.namespaces[service.Namespace].Labels["istio.io/dataplane-mode"] == "ambient",
+		ManagedBy: w.takers[types.NamespacedName{Namespace: service.Namespace, Name: service.Name}],
+	}
+	if root := w.namespaces[observed.RootNamespace]; root != nil {
+		observed.MultiCluster = root.Labels["topology.istio.io/network"] != ""
 	}
 	for _, other := range w.services {
 		if other.Namespace == service.Namespace {
@@ -167,6 +215,8 @@ func (w *world) observed(service *corev1.Service, intent api.RouteIntent, settin
 			Pods: int(found.Replicas), Ready: int(found.Replicas), Created: w.created,
 		})
 	}
+	entries := slices.DeleteFunc(slices.Clone(w.entries), func(e *networkingv1.WorkloadEntry) bool { return e.Namespace != service.Namespace })
+	observed.Pods = append(observed.Pods, routing.GroupEntries(entries, service.Spec.Selector, intent.VersionLabel)...)
 	slices.SortFunc(observed.Pods, func(a, b routing.PodGroup) int {
 		return cmp.Or(cmp.Compare(a.Workload.Kind, b.Workload.Kind), cmp.Compare(a.Workload.Name, b.Workload.Name), cmp.Compare(a.Version, b.Version))
 	})

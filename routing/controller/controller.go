@@ -42,6 +42,7 @@ type Controller struct {
 	log     logr.Logger
 	teller  *teller
 	paced   *pacedRecorder
+	refused map[string]bool // definitions of kinds that may not be listed, said already
 }
 
 // New returns a Controller; SetupWithManager makes it run.
@@ -49,7 +50,7 @@ func New(options Options) *Controller {
 	if options.RootNamespace == "" {
 		options.RootNamespace = defaultRootNamespace
 	}
-	return &Controller{options: options, teller: newTeller()}
+	return &Controller{options: options, teller: newTeller(), refused: map[string]bool{}}
 }
 
 // SetupWithManager adds the Controller to the manager, which starts it on the leader. Nothing is asked of the cluster
@@ -78,7 +79,8 @@ type reconciler struct {
 	writer  client.Client // the API server
 	pods    *podStore
 	seen    *attention
-	others  *elsewhere
+	others  taking
+	entries bool // WorkloadEntries are watched
 	teller  *teller
 	now     func() time.Time
 }
@@ -91,9 +93,11 @@ func (r *reconciler) Reconcile(ctx context.Context, request reconcile.Request) (
 	}
 	if observed == nil {
 		r.seen.forget(request.NamespacedName)
+		r.seen.noteGate(request.NamespacedName, nil)
 		r.teller.forget(request.NamespacedName)
 		return reconcile.Result{}, nil
 	}
+	r.seen.noteGate(request.NamespacedName, gateOf(observed))
 	now := r.now()
 	plan := routing.Plan(*observed, now)
 	again, err := r.apply(ctx, observed, routing.Diff(observed.Standing, plan.Objects))
@@ -119,7 +123,7 @@ func (r *reconciler) Reconcile(ctx context.Context, request reconcile.Request) (
 func (r *reconciler) podsMoved(observed *routing.Observed, problems []api.RouteProblem) bool {
 	service := client.ObjectKeyFromObject(observed.Service)
 	r.seen.note(service, seenPods{
-		versionLabel: observed.Intent.VersionLabel, groups: observed.Pods, none: !dependsOnPods(observed), closely: closely(observed, problems),
+		versionLabel: observed.Intent.VersionLabel, groups: withoutEntries(observed.Pods), none: !dependsOnPods(observed), closely: closely(observed, problems),
 	})
 	return r.seen.differs(service, func(versionLabel string) []routing.PodGroup {
 		return r.pods.groups(service.Namespace, observed.Service.Spec.Selector, versionLabel)

@@ -78,7 +78,7 @@ func newStage(t *testing.T, annotations map[string]string) *stage {
 		options: Options{RootNamespace: "istio-system", Settings: settings()},
 		reader:  cluster, writer: cluster, teller: teller, pods: newPodStore(), seen: newAttention(),
 		now:    func() time.Time { return s.now },
-		others: &elsewhere{present: func(context.Context, string) bool { return false }},
+		others: watchedTakers{},
 	}
 	s.fillPods()
 	return s

@@ -110,7 +110,7 @@ func (f *fleet) restart() {
 		options: Options{RootNamespace: "istio-system", Settings: settings()},
 		reader:  f.cluster, writer: f.cluster, teller: teller, pods: pods, seen: newAttention(),
 		now:    func() time.Time { return f.now },
-		others: &elsewhere{present: func(context.Context, string) bool { return false }},
+		others: watchedTakers{},
 	}
 }
 

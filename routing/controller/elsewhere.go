@@ -3,164 +3,190 @@ package controller
 import (
 	"context"
 	"fmt"
-	"slices"
-	"sync"
-	"time"
+	"strings"
 
 	"github.com/go-logr/logr"
-	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"outrigger.dev/outrigger/routing"
 )
 
-// rememberFor is how long a list of other controllers' objects is good: they are read, not watched.
-const rememberFor = 30 * time.Second
-
-// elsewhere finds the objects of other controllers that take a Service. Their kinds need not be in the cluster.
-type elsewhere struct {
-	reader  client.Reader                              // the API server
-	present func(ctx context.Context, crd string) bool // whether a CustomResourceDefinition is there
-	mapper  meta.RESTMapper
-	now     func() time.Time
-	log     logr.Logger
-
-	mutex     sync.Mutex
-	lists     map[listKey]heldList
-	forbidden map[schema.GroupKind]bool // said already
+// taking finds what takes a Service, as "Rollout demo/reviews", or nothing.
+type taking interface {
+	managerOf(ctx context.Context, service *corev1.Service) (string, error)
 }
 
-type listKey struct {
-	kind      schema.GroupKind
-	namespace string
+// watchedTakers looks into the caches of those kinds that are there.
+type watchedTakers struct {
+	reader client.Reader
+	kinds  []optionalKind
 }
 
-type heldList struct {
-	until time.Time
-	items []unstructured.Unstructured
-}
+// indexTakes finds objects of other controllers by the Services that they take, "namespace/name".
+const indexTakes = "outrigger.takes"
 
-// takers are the kinds that take a Service, and how each names it.
-var takers = []struct {
-	crd   string
-	kind  schema.GroupKind
-	takes func(object *unstructured.Unstructured, service *corev1.Service) bool
-}{
-	{"rollouts.argoproj.io", schema.GroupKind{Group: "argoproj.io", Kind: "Rollout"}, rolloutTakes},
-	{"canaries.flagger.app", schema.GroupKind{Group: "flagger.app", Kind: "Canary"}, canaryTakes},
-	{"httproutes.gateway.networking.k8s.io", schema.GroupKind{Group: "gateway.networking.k8s.io", Kind: "HTTPRoute"}, httpRouteTakes},
-}
-
-// managerOf returns what takes the Service, as "Rollout demo/reviews", or nothing.
-func (e *elsewhere) managerOf(ctx context.Context, service *corev1.Service) (string, error) {
-	for _, taker := range takers {
-		if !e.present(ctx, taker.crd) {
+func (w watchedTakers) managerOf(ctx context.Context, service *corev1.Service) (string, error) {
+	for _, kind := range w.kinds {
+		if kind.taker == nil {
 			continue
 		}
-		items, err := e.list(ctx, listKey{taker.kind, service.Namespace})
-		if err != nil {
-			return "", fmt.Errorf("list %s: %w", taker.kind, err)
+		list := kind.list()
+		if err := w.reader.List(ctx, list, client.MatchingFields{indexTakes: client.ObjectKeyFromObject(service).String()}); err != nil {
+			return "", fmt.Errorf("list %s: %w", kind.gvk.Kind, err)
 		}
-		for i := range items {
-			if taker.takes(&items[i], service) {
-				return fmt.Sprintf("%s %s/%s", taker.kind.Kind, items[i].GetNamespace(), items[i].GetName()), nil
-			}
+		if name := first(*kind.taker, list.Items); name != "" {
+			return name, nil
 		}
 	}
 	return "", nil
 }
 
-// list returns the objects of a kind in a Namespace. One that we may not read, or that is not served, has none.
-func (e *elsewhere) list(ctx context.Context, key listKey) ([]unstructured.Unstructured, error) {
-	e.mutex.Lock()
-	defer e.mutex.Unlock()
-	if held, ok := e.lists[key]; ok && e.now().Before(held.until) {
-		return held.items, nil
-	}
-	items, err := e.read(ctx, key)
-	switch {
-	case apierrors.IsForbidden(err):
-		if !e.forbidden[key.kind] {
-			e.forbidden[key.kind] = true
-			e.log.Info("may not be listed, so a Service that one of them takes is not known", "kind", key.kind.String(), "reason", err.Error())
+// first is the name of the first object by namespace and name; empty if there is none.
+func first(taker routing.Taker, items []unstructured.Unstructured) string {
+	name := ""
+	for i := range items {
+		if other := taker.Name(&items[i]); name == "" || other < name {
+			name = other
 		}
-	case meta.IsNoMatchError(err) || apierrors.IsNotFound(err):
-	case err != nil:
-		return nil, err
 	}
-	e.lists[key] = heldList{e.now().Add(rememberFor), items}
-	return items, nil
+	return name
 }
 
-func (e *elsewhere) read(ctx context.Context, key listKey) ([]unstructured.Unstructured, error) {
-	mapping, err := e.mapper.RESTMapping(key.kind)
+// bareTaker leaves of an object of another controller's what it takes.
+func bareTaker(taker routing.Taker) func(any) (any, error) {
+	return func(object any) (any, error) {
+		whole, is := object.(*unstructured.Unstructured)
+		if !is {
+			return object, nil
+		}
+		if _, done := whole.Object[fieldTakes]; done {
+			return object, nil
+		}
+		var takes []any
+		for _, name := range taker.Takes(whole) {
+			takes = append(takes, name.String())
+		}
+		out := &unstructured.Unstructured{Object: map[string]any{fieldTakes: takes}}
+		out.SetGroupVersionKind(whole.GroupVersionKind())
+		out.SetNamespace(whole.GetNamespace())
+		out.SetName(whole.GetName())
+		out.SetUID(whole.GetUID())
+		out.SetResourceVersion(whole.GetResourceVersion())
+		return out, nil
+	}
+}
+
+const fieldTakes = "takes"
+
+func addTakerIndexes(ctx context.Context, indexer fieldIndexer, kinds []optionalKind) error {
+	for _, kind := range kinds {
+		if kind.taker == nil {
+			continue
+		}
+		if err := indexer.IndexField(ctx, kind.object(), indexTakes, takenBy); err != nil {
+			return fmt.Errorf("index %s: %w", kind.gvk.Kind, err)
+		}
+	}
+	return nil
+}
+
+// takenBy reads what bareTaker left.
+func takenBy(object client.Object) []string {
+	bare, is := object.(*unstructured.Unstructured)
+	if !is {
+		return nil
+	}
+	out, _, _ := unstructured.NestedStringSlice(bare.Object, fieldTakes)
+	return out
+}
+
+// ofTaker returns the Services that an object of another controller takes.
+func ofTaker(_ context.Context, object client.Object) ([]client.ObjectKey, error) {
+	var out []client.ObjectKey
+	for _, text := range takenBy(object) {
+		namespace, name, _ := strings.Cut(text, "/")
+		out = append(out, client.ObjectKey{Namespace: namespace, Name: name})
+	}
+	return out, nil
+}
+
+// askedTakers asks the API server, each thing once, for one who looks once.
+type askedTakers struct {
+	reader client.Reader
+	mapper meta.RESTMapper
+	lists  map[listKey][]unstructured.Unstructured
+	log    logr.Logger
+}
+
+type listKey struct {
+	kind      schema.GroupKind
+	namespace string // empty for all
+}
+
+func (a *askedTakers) managerOf(ctx context.Context, service *corev1.Service) (string, error) {
+	key := client.ObjectKeyFromObject(service)
+	for _, taker := range routing.Takers() {
+		items, err := a.list(ctx, taker, service.Namespace)
+		if err != nil {
+			return "", fmt.Errorf("list %s: %w", taker.GroupKind, err)
+		}
+		var taking []unstructured.Unstructured
+		for i := range items {
+			for _, taken := range taker.Takes(&items[i]) {
+				if taken == key {
+					taking = append(taking, items[i])
+				}
+			}
+		}
+		if name := first(taker, taking); name != "" {
+			return name, nil
+		}
+	}
+	return "", nil
+}
+
+// list returns the objects of a kind that may take Services of a namespace. One that we may not read everywhere is read in
+// the namespace alone; one that we may not read at all, or that is not served, has none.
+func (a *askedTakers) list(ctx context.Context, taker routing.Taker, namespace string) ([]unstructured.Unstructured, error) {
+	places := []string{namespace}
+	if taker.Elsewhere {
+		places = []string{"", namespace}
+	}
+	for _, place := range places {
+		key := listKey{taker.GroupKind, place}
+		if items, held := a.lists[key]; held {
+			return items, nil
+		}
+		items, err := a.read(ctx, key)
+		switch {
+		case apierrors.IsForbidden(err):
+			a.log.V(1).Info("may not be listed, so a Service that one of them takes is not known", "kind", taker.String(), "namespace", place, "reason", err.Error())
+			continue
+		case meta.IsNoMatchError(err) || apierrors.IsNotFound(err):
+		case err != nil:
+			return nil, err
+		}
+		a.lists[key] = items
+		return items, nil
+	}
+	a.lists[listKey{taker.GroupKind, places[len(places)-1]}] = nil
+	return nil, nil
+}
+
+func (a *askedTakers) read(ctx context.Context, key listKey) ([]unstructured.Unstructured, error) {
+	mapping, err := a.mapper.RESTMapping(key.kind)
 	if err != nil {
 		return nil, err
 	}
 	list := &unstructured.UnstructuredList{}
 	list.SetGroupVersionKind(mapping.GroupVersionKind.GroupVersion().WithKind(key.kind.Kind + "List"))
-	if err := e.reader.List(ctx, list, client.InNamespace(key.namespace)); err != nil {
+	if err := a.reader.List(ctx, list, client.InNamespace(key.namespace)); err != nil {
 		return nil, err
 	}
 	return list.Items, nil
-}
-
-func rolloutTakes(rollout *unstructured.Unstructured, service *corev1.Service) bool {
-	for _, path := range [][]string{
-		{"spec", "strategy", "canary", "stableService"},
-		{"spec", "strategy", "canary", "canaryService"},
-		{"spec", "strategy", "blueGreen", "activeService"},
-		{"spec", "strategy", "blueGreen", "previewService"},
-	} {
-		if text(rollout.Object, path...) == service.Name {
-			return true
-		}
-	}
-	// With subset routing it names only Istio's objects; they bear the Service's name, or its host.
-	return text(rollout.Object, "spec", "strategy", "canary", "trafficRouting", "istio", "destinationRule", "name") == service.Name ||
-		text(rollout.Object, "spec", "strategy", "canary", "trafficRouting", "istio", "virtualService", "name") == service.Name
-}
-
-func canaryTakes(canary *unstructured.Unstructured, service *corev1.Service) bool {
-	name := text(canary.Object, "spec", "service", "name")
-	if name == "" {
-		name = text(canary.Object, "spec", "targetRef", "name")
-	}
-	return name != "" && slices.Contains([]string{name, name + "-primary", name + "-canary"}, service.Name)
-}
-
-func httpRouteTakes(route *unstructured.Unstructured, service *corev1.Service) bool {
-	parents, _, _ := unstructured.NestedSlice(route.Object, "spec", "parentRefs")
-	return slices.ContainsFunc(parents, func(item any) bool {
-		parent, _ := item.(map[string]any)
-		namespace := text(parent, "namespace")
-		return text(parent, "kind") == "Service" && text(parent, "name") == service.Name && (namespace == "" || namespace == service.Namespace)
-	})
-}
-
-func text(object map[string]any, path ...string) string {
-	out, _, _ := unstructured.NestedString(object, path...)
-	return out
-}
-
-// managedByRollouts returns the Rollout that has marked a DestinationRule of the Service's host as its own.
-func managedByRollouts(service *corev1.Service, rules []*networkingv1.DestinationRule, clusterDomain string) string {
-	long := service.Name + "." + service.Namespace + ".svc." + clusterDomain
-	for _, rule := range rules {
-		name := rule.Annotations["argo-rollouts.argoproj.io/managed-by-rollouts"]
-		if name != "" && (rule.Spec.Host == long || rule.Spec.Host == service.Name && rule.Namespace == service.Namespace) {
-			return "Rollout " + rule.Namespace + "/" + name
-		}
-	}
-	return ""
-}
-
-func newElsewhere(reader client.Reader, mapper meta.RESTMapper, log logr.Logger, present func(context.Context, string) bool) *elsewhere {
-	return &elsewhere{
-		reader: reader, mapper: mapper, present: present, log: log, now: time.Now,
-		lists: map[listKey]heldList{}, forbidden: map[schema.GroupKind]bool{},
-	}
 }

@@ -53,7 +53,7 @@ func (r *reconciler) gather(ctx context.Context, key client.ObjectKey) (*routing
 		return observed, problems, nil
 	}
 	for _, read := range []func(context.Context, *routing.Observed) error{
-		r.readPods, r.readWorkloads, r.readServices, r.readIngress, r.readElsewhere,
+		r.readPods, r.readEntries, r.readMesh, r.readWorkloads, r.readServices, r.readIngress, r.readElsewhere,
 	} {
 		if err := read(ctx, observed); err != nil {
 			return nil, nil, err
@@ -212,10 +212,17 @@ func (r *reconciler) readIngress(ctx context.Context, observed *routing.Observed
 }
 
 func (r *reconciler) readElsewhere(ctx context.Context, observed *routing.Observed) (err error) {
-	if observed.ManagedBy = managedByRollouts(observed.Service, observed.Foreign.DestinationRules, r.options.Settings.ClusterDomain); observed.ManagedBy == "" {
-		observed.ManagedBy, err = r.others.managerOf(ctx, observed.Service)
-	}
+	observed.ManagedBy, err = r.others.managerOf(ctx, observed.Service)
 	return err
+}
+
+// gateOf is the selector of the ingress gateway that a Service is to be exposed at; nil if it is not, or at a Gateway
+// that somebody else made.
+func gateOf(observed *routing.Observed) map[string]string {
+	if wish := observed.Intent.Expose; wish != nil && wish.Gateway == "" {
+		return wish.GatewaySelector
+	}
+	return nil
 }
 
 // selects reports whether a Service's selector matches the labels of a pod. A Service without one selects nothing.

@@ -10,6 +10,7 @@ import (
 	"github.com/go-logr/logr"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"outrigger.dev/outrigger/api"
@@ -26,9 +27,8 @@ func NewLooker(reader client.Reader, mapper meta.RESTMapper, options Options) *L
 	if options.RootNamespace == "" {
 		options.RootNamespace = defaultRootNamespace
 	}
-	// A kind that is not there has no mapping, and so no objects.
-	served := func(context.Context, string) bool { return true }
-	return &Looker{reconciler{options: options, reader: reader, others: newElsewhere(reader, mapper, logr.Discard(), served)}}
+	others := &askedTakers{reader: reader, mapper: mapper, lists: map[listKey][]unstructured.Unstructured{}, log: logr.Discard()}
+	return &Looker{reconciler{options: options, reader: reader, others: others, entries: true}}
 }
 
 // Look returns what the plan for a Service depends on, and what is wrong with its annotations; nil if the Service is not
@@ -60,7 +60,7 @@ func (l *Looker) look(ctx context.Context, key client.ObjectKey) (*routing.Obser
 		Settings:      l.options.Settings,
 	}
 	for _, read := range []func(context.Context, *routing.Observed) error{
-		l.listObjects, l.listPods, l.readWorkloads, l.readServices, l.listIngress, l.readElsewhere,
+		l.listObjects, l.listPods, l.readEntries, l.listMesh, l.readWorkloads, l.readServices, l.listIngress, l.readElsewhere,
 	} {
 		if err := read(ctx, observed); err != nil {
 			return nil, nil, err
@@ -100,6 +100,25 @@ func (l *Looker) listPods(ctx context.Context, observed *routing.Observed) error
 		return err
 	}
 	observed.Pods = routing.GroupPods(pointers(list.Items), observed.Intent.VersionLabel)
+	return nil
+}
+
+// listMesh finds the signs of a mesh of several clusters, where they matter.
+func (l *Looker) listMesh(ctx context.Context, observed *routing.Observed) error {
+	set := observed.Settings.MultiCluster
+	if set == api.MultiClusterEnabled || set == api.MultiClusterDisabled || len(observed.Standing.VirtualServices) > 0 {
+		return nil // it does not matter: a route that stands stays
+	}
+	spans, err := namesNetwork(ctx, l.reader, l.options.RootNamespace)
+	if err != nil || spans {
+		observed.MultiCluster = spans
+		return err
+	}
+	var labelled corev1.PodList
+	if err := l.reader.List(ctx, &labelled, client.HasLabels{labelIstio}); err != nil {
+		return err
+	}
+	observed.MultiCluster = slices.ContainsFunc(labelled.Items, func(pod corev1.Pod) bool { return pod.Labels[labelIstio] == eastWestGateway })
 	return nil
 }
 

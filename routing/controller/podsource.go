@@ -3,6 +3,7 @@ package controller
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -11,6 +12,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/wait"
@@ -35,9 +37,11 @@ type podSource struct {
 	pods      corev1client.PodInterface
 	store     *podStore
 	attention *attention
-	// services returns the Services that select pods with these labels; exposed those that are reached by a gateway.
+	// services returns the Services that select pods with these labels; exposed those that are reached by a gateway; all
+	// those that there are.
 	services func(ctx context.Context, pod *podShape) ([]*corev1.Service, error)
 	exposed  func(ctx context.Context) ([]client.ObjectKey, error)
+	all      func(ctx context.Context) ([]client.ObjectKey, error)
 	failed   func(err error, what string)
 }
 
@@ -98,16 +102,34 @@ func (p *podSource) concerned(ctx context.Context, before, after *podShape) []cl
 				keys = append(keys, key)
 			}
 		}
-		if _, gateway := shape.label(labelIstio); gateway && before != after {
-			exposed, err := p.exposed(ctx)
-			if err != nil {
-				p.failed(err, "find the Services that are exposed")
-			}
-			keys = append(keys, exposed...)
+		if before != after {
+			keys = append(keys, p.besideGateway(ctx, shape)...)
 		}
 	}
 	slices.SortFunc(keys, compareKeys)
 	return slices.Compact(keys)
+}
+
+// besideGateway returns the Services to which it matters that a pod comes or goes which may be a gateway's.
+func (p *podSource) besideGateway(ctx context.Context, shape *podShape) []client.ObjectKey {
+	keys := p.attention.behindGate(shape)
+	value, labelled := shape.label(labelIstio)
+	if !labelled {
+		return keys
+	}
+	exposed, err := p.exposed(ctx)
+	if err != nil {
+		p.failed(err, "find the Services that are exposed")
+	}
+	keys = append(keys, exposed...)
+	if value == eastWestGateway && p.attention.noteEastWest(p.store.hasIstio(eastWestGateway)) {
+		all, err := p.all(ctx)
+		if err != nil {
+			p.failed(err, "find all Services")
+		}
+		keys = append(keys, all...)
+	}
+	return keys
 }
 
 func compareKeys(a, b client.ObjectKey) int { return strings.Compare(a.String(), b.String()) }
@@ -115,8 +137,10 @@ func compareKeys(a, b client.ObjectKey) int { return strings.Compare(a.String(),
 // attention remembers of every Service how its pods were when it was looked at last, and how closely its plan looks at
 // them, so that a pod that comes and goes as any other costs nothing.
 type attention struct {
-	mutex sync.Mutex
-	seen  map[client.ObjectKey]seenPods
+	mutex    sync.Mutex
+	seen     map[client.ObjectKey]seenPods
+	gates    map[client.ObjectKey]map[string]string // the selector of the gateway that each is exposed at
+	eastWest bool                                   // there was an east-west gateway
 }
 
 type seenPods struct {
@@ -126,7 +150,73 @@ type seenPods struct {
 	groups       []routing.PodGroup
 }
 
-func newAttention() *attention { return &attention{seen: map[client.ObjectKey]seenPods{}} }
+func newAttention() *attention {
+	return &attention{seen: map[client.ObjectKey]seenPods{}, gates: map[client.ObjectKey]map[string]string{}}
+}
+
+// gate is an ingress gateway, known by its labels, with the Services that are to be exposed there.
+type gate struct {
+	selector map[string]string
+	services []client.ObjectKey
+}
+
+// noteGate remembers at which gateway a Service is to be exposed; nil for none.
+func (a *attention) noteGate(service client.ObjectKey, selector map[string]string) {
+	a.mutex.Lock()
+	defer a.mutex.Unlock()
+	if selector == nil {
+		delete(a.gates, service)
+		return
+	}
+	a.gates[service] = selector
+}
+
+// allGates are the gateways at which Services are to be exposed: few, however many Services.
+func (a *attention) allGates() []gate {
+	a.mutex.Lock()
+	defer a.mutex.Unlock()
+	found := map[string]*gate{}
+	for service, selector := range a.gates {
+		text := labels.FormatLabels(selector)
+		if found[text] == nil {
+			found[text] = &gate{selector: selector}
+		}
+		found[text].services = append(found[text].services, service)
+	}
+	var out []gate
+	for _, text := range slices.Sorted(maps.Keys(found)) {
+		out = append(out, *found[text])
+	}
+	return out
+}
+
+// behindGate are the Services that are to be exposed at the gateway which a pod belongs to.
+func (a *attention) behindGate(shape *podShape) []client.ObjectKey {
+	var out []client.ObjectKey
+	for _, gate := range a.allGates() {
+		if shape.hasAll(pairsOf(gate.selector)) {
+			out = append(out, gate.services...)
+		}
+	}
+	return out
+}
+
+func pairsOf(set map[string]string) []labelPair {
+	var out []labelPair
+	for key, value := range set {
+		out = append(out, pairOf(key, value))
+	}
+	return out
+}
+
+// noteEastWest remembers whether there is an east-west gateway, and reports whether that is new.
+func (a *attention) noteEastWest(is bool) bool {
+	a.mutex.Lock()
+	defer a.mutex.Unlock()
+	was := a.eastWest
+	a.eastWest = is
+	return was != is
+}
 
 // note remembers what a plan was made from.
 func (a *attention) note(service client.ObjectKey, seen seenPods) {

@@ -349,6 +349,20 @@ func (s *podStore) istioValues() []string {
 	return slices.Sorted(maps.Keys(s.istio))
 }
 
+// hasIstio reports whether any pod has a value of the label "istio".
+func (s *podStore) hasIstio(value string) bool {
+	s.mutex.RLock()
+	defer s.mutex.RUnlock()
+	return s.istio[value] > 0
+}
+
+// anyWith reports whether a Namespace has a pod with all these labels.
+func (s *podStore) anyWith(namespace string, labels map[string]string) bool {
+	s.mutex.RLock()
+	defer s.mutex.RUnlock()
+	return len(s.matching(namespace, labels)) > 0
+}
+
 // hasFilled reports whether the first list is in.
 func (s *podStore) hasFilled() bool {
 	s.mutex.RLock()

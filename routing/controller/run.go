@@ -58,7 +58,9 @@ func (c *Controller) Start(ctx context.Context) error {
 	for {
 		if c.istioIsThere(ctx, definitions) {
 			told = false
-			c.keepRoutes(ctx, definitions, changed)
+			if c.keepRoutes(ctx, definitions, changed) {
+				continue
+			}
 		} else if !told {
 			told = true
 			c.log.Info("Istio's CustomResourceDefinitions are not there; routes are kept as soon as they are")
@@ -74,11 +76,13 @@ func (c *Controller) Start(ctx context.Context) error {
 	}
 }
 
-// keepRoutes runs the controller until Istio's kinds go, it fails or ctx is done. A failure is logged; it is begun anew.
-func (c *Controller) keepRoutes(ctx context.Context, definitions client.Reader, changed <-chan struct{}) {
+// keepRoutes runs the controller until Istio's kinds go, it fails or ctx is done. A failure is logged; it is begun anew. It
+// is true if it is to be begun anew at once, since other kinds are to be watched.
+func (c *Controller) keepRoutes(ctx context.Context, definitions client.Reader, changed <-chan struct{}) (again bool) {
 	ctx, cancel := context.WithCancel(ctx)
 	done := make(chan error, 1)
-	go func() { done <- c.run(ctx, definitions) }()
+	optional := c.optionalKinds(ctx, definitions, nil)
+	go func() { done <- c.run(ctx, optional) }()
 	look := time.NewTicker(lookForIstio)
 	defer look.Stop()
 	defer cancel()
@@ -88,43 +92,58 @@ func (c *Controller) keepRoutes(ctx context.Context, definitions client.Reader, 
 			if err != nil && ctx.Err() == nil {
 				c.log.Error(err, "routing stopped and is begun anew")
 			}
-			return
+			return false
 		case <-changed:
 		case <-look.C:
 		}
-		if !c.istioIsThere(ctx, definitions) && ctx.Err() == nil {
-			c.log.Info("Istio's CustomResourceDefinitions are gone")
-			cancel()
-			if err := <-done; err != nil {
-				c.log.Error(err, "routing stopped late")
-			}
-			return
+		if ctx.Err() != nil {
+			continue // done says when it has ended
 		}
+		there := c.istioIsThere(ctx, definitions)
+		if there && sameKinds(optional, c.optionalKinds(ctx, definitions, optional)) {
+			continue
+		}
+		if there {
+			c.log.Info("kinds of other controllers came or went; routing is begun anew")
+		} else {
+			c.log.Info("Istio's CustomResourceDefinitions are gone")
+		}
+		cancel()
+		if err := <-done; err != nil {
+			c.log.Error(err, "routing stopped late")
+		}
+		return there
 	}
 }
 
 // run runs one controller on caches of its own. Those are smaller than the manager's, which other parts of the process
 // share, and go when they are no longer needed.
-func (c *Controller) run(ctx context.Context, definitions client.Reader) error {
+func (c *Controller) run(ctx context.Context, optional []optionalKind) error {
 	ctx, cancel := context.WithCancel(ctx)
 	var running sync.WaitGroup
 	defer running.Wait()
 	defer cancel()
-	objects, err := c.newCache(cache.Options{
-		DefaultTransform: bare,
-		ByObject: map[client.Object]cache.ByObject{
-			&appsv1.Deployment{}:            {Transform: bareWorkload},
-			&appsv1.StatefulSet{}:           {Transform: bareWorkload},
-			&appsv1.DaemonSet{}:             {Transform: bareWorkload},
-			&networkingv1.DestinationRule{}: {Transform: bareRoute},
-			&networkingv1.VirtualService{}:  {Transform: bareRoute},
-			&networkingv1.Gateway{}:         {Transform: bareRoute},
-		},
-	})
+	kept := map[client.Object]cache.ByObject{
+		&appsv1.Deployment{}:            {Transform: bareWorkload},
+		&appsv1.StatefulSet{}:           {Transform: bareWorkload},
+		&appsv1.DaemonSet{}:             {Transform: bareWorkload},
+		&networkingv1.DestinationRule{}: {Transform: bareRoute},
+		&networkingv1.VirtualService{}:  {Transform: bareRoute},
+		&networkingv1.Gateway{}:         {Transform: bareRoute},
+	}
+	for _, kind := range optional {
+		if kind.taker != nil {
+			kept[kind.object()] = cache.ByObject{Transform: bareTaker(*kind.taker)}
+		}
+	}
+	objects, err := c.newCache(cache.Options{DefaultTransform: bare, ByObject: kept})
 	if err != nil {
 		return fmt.Errorf("cache: %w", err)
 	}
 	if err := addIndexes(ctx, objects, c.options.Settings.ClusterDomain); err != nil {
+		return err
+	}
+	if err := addTakerIndexes(ctx, objects, optional); err != nil {
 		return err
 	}
 	pods, err := podClient(c.manager.GetConfig())
@@ -140,9 +159,7 @@ func (c *Controller) run(ctx context.Context, definitions client.Reader) error {
 	r := &reconciler{
 		options: c.options, reader: objects, writer: writer, teller: c.teller, now: time.Now,
 		pods: newPodStore(), seen: newAttention(),
-		others: newElsewhere(writer, c.manager.GetRESTMapper(), c.log, func(ctx context.Context, name string) bool {
-			return defined(ctx, definitions, name)
-		}),
+		others: watchedTakers{objects, optional}, entries: hasEntries(optional),
 	}
 	loop, err := controller.NewUnmanaged(controllerName, controller.Options{
 		Reconciler: r, MaxConcurrentReconciles: workers, Logger: c.log,
@@ -151,7 +168,8 @@ func (c *Controller) run(ctx context.Context, definitions client.Reader) error {
 	if err != nil {
 		return err
 	}
-	if err := (&watches{reader: objects, options: c.options}).start(loop, objects); err != nil {
+	watching := &watches{reader: objects, options: c.options, pods: r.pods, attention: r.seen}
+	if err := errors.Join(watching.start(loop, objects), watching.watchOptional(loop, objects, optional)); err != nil {
 		return fmt.Errorf("watch: %w", err)
 	}
 	err = loop.Watch(&podSource{
@@ -160,7 +178,10 @@ func (c *Controller) run(ctx context.Context, definitions client.Reader) error {
 			return servicesOf(ctx, objects, pod)
 		},
 		exposed: func(ctx context.Context) ([]client.ObjectKey, error) { return exposedOn(ctx, objects, anyExposed) },
-		failed:  func(err error, what string) { c.log.Error(err, what) },
+		all: func(ctx context.Context) ([]client.ObjectKey, error) {
+			return watching.services(ctx, "", func(*corev1.Service) bool { return true })
+		},
+		failed: func(err error, what string) { c.log.Error(err, what) },
 	})
 	if err != nil {
 		return fmt.Errorf("watch pods: %w", err)

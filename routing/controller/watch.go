@@ -26,8 +26,10 @@ import (
 
 // watches says which Services are to be looked at when something changes.
 type watches struct {
-	reader  client.Reader
-	options Options
+	reader    client.Reader
+	options   Options
+	pods      *podStore
+	attention *attention
 }
 
 type queue = workqueue.TypedRateLimitingInterface[reconcile.Request]
@@ -86,18 +88,40 @@ func enqueue(who concerned, differs func(before, after client.Object) bool) hand
 	}
 }
 
-// ofService returns the Service itself. One that may belong to an ingress gateway also matters to what is exposed there.
-func (w *watches) ofService(ctx context.Context, object client.Object) ([]client.ObjectKey, error) {
+// ofService returns the Service itself. One that selects pods of an ingress gateway also matters to what is exposed there.
+func (w *watches) ofService(_ context.Context, object client.Object) ([]client.ObjectKey, error) {
 	keys := []client.ObjectKey{client.ObjectKeyFromObject(object)}
-	if object.(*corev1.Service).Spec.Selector[labelIstio] == "" {
+	selector := object.(*corev1.Service).Spec.Selector
+	if len(selector) == 0 {
 		return keys, nil
 	}
-	exposed, err := exposedOn(ctx, w.reader, anyExposed)
-	return append(keys, exposed...), err
+	for _, gate := range w.attention.allGates() {
+		if both, agree := together(selector, gate.selector); agree && w.pods.anyWith(object.GetNamespace(), both) {
+			keys = append(keys, gate.services...)
+		}
+	}
+	return keys, nil
 }
 
+// together returns the labels of both; they do not agree if a label would have two values.
+func together(a, b map[string]string) (map[string]string, bool) {
+	both := maps.Clone(a)
+	for key, value := range b {
+		if is, has := both[key]; has && is != value {
+			return nil, false
+		}
+		both[key] = value
+	}
+	return both, true
+}
+
+// ofNamespace returns the Services of the Namespace. What Istio's own says about networks matters to all.
 func (w *watches) ofNamespace(ctx context.Context, object client.Object) ([]client.ObjectKey, error) {
-	return w.services(ctx, object.GetName(), func(*corev1.Service) bool { return true })
+	namespace := object.GetName()
+	if namespace == w.options.RootNamespace {
+		namespace = ""
+	}
+	return w.services(ctx, namespace, func(*corev1.Service) bool { return true })
 }
 
 // ofWorkload returns the Services that select the workload's pods, and those with objects of ours, whose records may

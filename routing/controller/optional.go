@@ -1,0 +1,110 @@
+package controller
+
+import (
+	"context"
+	"slices"
+
+	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller"
+	"sigs.k8s.io/controller-runtime/pkg/source"
+
+	"outrigger.dev/outrigger/routing"
+)
+
+// optionalKind is a kind that need not be in the cluster, and is watched as long as it is there and may be listed.
+type optionalKind struct {
+	definition string // the name of its CustomResourceDefinition
+	gvk        schema.GroupVersionKind
+	taker      *routing.Taker // nil for WorkloadEntries
+}
+
+// entryDefinition defines machines outside of Kubernetes, which Services select as they select pods.
+const entryDefinition = "workloadentries.networking.istio.io"
+
+func (k optionalKind) list() *unstructured.UnstructuredList {
+	list := &unstructured.UnstructuredList{}
+	list.SetGroupVersionKind(k.gvk.GroupVersion().WithKind(k.gvk.Kind + "List"))
+	return list
+}
+
+// object is what the caches know the kind by.
+func (k optionalKind) object() client.Object {
+	if k.taker == nil {
+		return &networkingv1.WorkloadEntry{}
+	}
+	out := &unstructured.Unstructured{}
+	out.SetGroupVersionKind(k.gvk)
+	return out
+}
+
+// optionalKinds returns those that are there, in a fixed order. Of those that are watched already it is known that they
+// may be listed.
+func (c *Controller) optionalKinds(ctx context.Context, definitions client.Reader, watched []optionalKind) []optionalKind {
+	wanted := []optionalKind{{definition: entryDefinition, gvk: networkingv1.SchemeGroupVersion.WithKind("WorkloadEntry")}}
+	for _, taker := range routing.Takers() {
+		wanted = append(wanted, optionalKind{definition: taker.Definition, gvk: taker.WithVersion(""), taker: &taker})
+	}
+	var out []optionalKind
+	for _, kind := range wanted {
+		if !defined(ctx, definitions, kind.definition) {
+			continue
+		}
+		if at := slices.IndexFunc(watched, func(k optionalKind) bool { return k.definition == kind.definition }); at >= 0 {
+			out = append(out, watched[at])
+			continue
+		}
+		var versions []string
+		if kind.gvk.Version != "" {
+			versions = append(versions, kind.gvk.Version)
+		}
+		mapping, err := c.manager.GetRESTMapper().RESTMapping(kind.gvk.GroupKind(), versions...)
+		if err != nil {
+			continue // not served yet: its definition changes when it is
+		}
+		kind.gvk = mapping.GroupVersionKind
+		if c.mayList(ctx, kind) {
+			out = append(out, kind)
+		}
+	}
+	return out
+}
+
+// mayList asks for one object, since a watch that is refused would keep all others waiting. A refusal is logged once.
+func (c *Controller) mayList(ctx context.Context, kind optionalKind) bool {
+	ctx, cancel := context.WithTimeout(ctx, lookForIstio)
+	defer cancel()
+	err := c.manager.GetAPIReader().List(ctx, kind.list(), client.Limit(1))
+	if apierrors.IsForbidden(err) && !c.refused[kind.definition] {
+		c.refused[kind.definition] = true
+		c.log.Info("may not be listed, so what it says about Services is not known", "kind", kind.gvk.GroupKind().String(), "reason", err.Error())
+	}
+	return err == nil
+}
+
+// watchOptional has the Services looked at that an object of an optional kind concerns.
+func (w *watches) watchOptional(loop controller.Controller, objects cache.Cache, kinds []optionalKind) error {
+	for _, kind := range kinds {
+		who, differs := concerned(ofTaker), always
+		if kind.taker == nil {
+			who, differs = w.ofEntry, entryDiffers
+		}
+		if err := loop.Watch(source.Kind(objects, kind.object(), enqueue(who, differs))); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// sameKinds reports whether two lists of kinds, in the fixed order, are of the same.
+func sameKinds(a, b []optionalKind) bool {
+	return slices.EqualFunc(a, b, func(x, y optionalKind) bool { return x.definition == y.definition && x.gvk == y.gvk })
+}
+
+func hasEntries(kinds []optionalKind) bool {
+	return slices.ContainsFunc(kinds, func(k optionalKind) bool { return k.taker == nil })
+}

@@ -1,0 +1,29 @@
+package routing
+
+import (
+	"outrigger.dev/outrigger/api"
+)
+
+// endpointsElsewhere reports whether a default route would take traffic from endpoints that are not seen here: in a mesh
+// of several clusters a Service has pods of other clusters, whose versions nobody here knows. A word of the user about
+// versions is enough for a route, and one that stands stays.
+func (s *situation) endpointsElsewhere() bool {
+	several := s.Settings.MultiCluster == api.MultiClusterEnabled || s.MultiCluster && s.Settings.MultiCluster != api.MultiClusterDisabled
+	if !several || s.record.State != "" || s.record.Default.All {
+		return false
+	}
+	for _, vs := range s.standing.routes() {
+		if vs == s.standing.mesh || !unpinned(vs) {
+			return false
+		}
+	}
+	d := s.Intent.Default
+	said := d.OnService && (d.Policy != api.DefaultLiteral || s.within(s.meaningOf(d.Version))) || s.record.By == byWord || !s.greatestWeight().isZero()
+	if said {
+		return false
+	}
+	s.tell(api.RouteEndpointsElsewhere,
+		"The mesh spans several clusters, and endpoints of the Service in others are not seen: a default route to "+s.record.Default.String()+" could take their traffic away, so none is written.",
+		s.deciding(s.podVersions())+" In a mesh of one cluster set routing.multiCluster: disabled.")
+	return true
+}

@@ -1,0 +1,116 @@
+package routing
+
+import (
+	"slices"
+	"strings"
+
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
+)
+
+// Taker is a kind of another controller's whose objects take Services.
+type Taker struct {
+	schema.GroupKind
+	Definition string // the name of its CustomResourceDefinition
+	// Elsewhere is true if its objects may take Services of other namespaces.
+	Elsewhere bool
+	takes     func(object *unstructured.Unstructured) []types.NamespacedName
+}
+
+// Takers are the kinds that take Services, in the order in which they are asked.
+func Takers() []Taker {
+	return []Taker{
+		{schema.GroupKind{Group: "argoproj.io", Kind: "Rollout"}, "rollouts.argoproj.io", false, takenByRollout},
+		{schema.GroupKind{Group: "flagger.app", Kind: "Canary"}, "canaries.flagger.app", false, takenByCanary},
+		{schema.GroupKind{Group: "gateway.networking.k8s.io", Kind: "HTTPRoute"}, "httproutes.gateway.networking.k8s.io", true, takenByHTTPRoute},
+	}
+}
+
+// Takes returns the Services that an object of this kind takes, sorted: too many, where it names what may be a Service's.
+func (t Taker) Takes(object *unstructured.Unstructured) []types.NamespacedName {
+	out := slices.DeleteFunc(t.takes(object), func(name types.NamespacedName) bool { return name.Name == "" })
+	slices.SortFunc(out, func(a, b types.NamespacedName) int { return strings.Compare(a.String(), b.String()) })
+	return slices.Compact(out)
+}
+
+// Name is how a user knows an object of this kind, "Rollout demo/reviews".
+func (t Taker) Name(object *unstructured.Unstructured) string {
+	return t.Kind + " " + object.GetNamespace() + "/" + object.GetName()
+}
+
+// takenByRollout: by its Services; or, with subset routing, by the names of Istio's objects, which bear the Service's.
+func takenByRollout(rollout *unstructured.Unstructured) []types.NamespacedName {
+	var out []types.NamespacedName
+	add := func(name string) {
+		out = append(out, types.NamespacedName{Namespace: rollout.GetNamespace(), Name: name})
+	}
+	for _, path := range []string{
+		"canary.stableService", "canary.canaryService", "blueGreen.activeService", "blueGreen.previewService",
+		"canary.trafficRouting.istio.destinationRule.name", "canary.trafficRouting.istio.virtualService.name",
+	} {
+		add(textAt(rollout.Object, append([]string{"spec", "strategy"}, strings.Split(path, ".")...)...))
+	}
+	several, _, _ := unstructured.NestedSlice(rollout.Object, "spec", "strategy", "canary", "trafficRouting", "istio", "virtualServices")
+	for _, item := range several {
+		virtual, _ := item.(map[string]any)
+		add(textAt(virtual, "name"))
+	}
+	return out
+}
+
+// takenByCanary: Flagger makes, and rewrites, three Services of one name.
+func takenByCanary(canary *unstructured.Unstructured) []types.NamespacedName {
+	name := textAt(canary.Object, "spec", "service", "name")
+	if name == "" {
+		name = textAt(canary.Object, "spec", "targetRef", "name")
+	}
+	if name == "" {
+		return nil
+	}
+	var out []types.NamespacedName
+	for _, suffix := range []string{"", "-primary", "-canary"} {
+		out = append(out, types.NamespacedName{Namespace: canary.GetNamespace(), Name: name + suffix})
+	}
+	return out
+}
+
+// takenByHTTPRoute: by a Service among its parents, which may be another namespace's.
+func takenByHTTPRoute(route *unstructured.Unstructured) []types.NamespacedName {
+	parents, _, _ := unstructured.NestedSlice(route.Object, "spec", "parentRefs")
+	var out []types.NamespacedName
+	for _, item := range parents {
+		parent, _ := item.(map[string]any)
+		if textAt(parent, "kind") != "Service" {
+			continue
+		}
+		namespace := textAt(parent, "namespace")
+		if namespace == "" {
+			namespace = route.GetNamespace()
+		}
+		out = append(out, types.NamespacedName{Namespace: namespace, Name: textAt(parent, "name")})
+	}
+	return out
+}
+
+func textAt(object map[string]any, path ...string) string {
+	out, _, _ := unstructured.NestedString(object, path...)
+	return out
+}
+
+// managedByRollouts is the mark with which Argo Rollouts makes a DestinationRule its own.
+const managedByRollouts = "argo-rollouts.argoproj.io/managed-by-rollouts"
+
+// managerOf names what takes the Service: what was found beside Istio's objects, or a Rollout that has made a DestinationRule
+// of the Service's host its own.
+func (s *situation) managerOf() string {
+	if s.ManagedBy != "" {
+		return s.ManagedBy
+	}
+	for _, rule := range s.Foreign.DestinationRules {
+		if name := rule.Annotations[managedByRollouts]; name != "" && resolveHost(rule.Spec.Host, rule.Namespace, s.Settings.ClusterDomain) == s.host {
+			return "Rollout " + rule.Namespace + "/" + name
+		}
+	}
+	return ""
+}
