@@ -42,6 +42,7 @@ const (
 	RouteWeightsAdopted       RouteReason = "WeightsAdopted"           // shares set on our VirtualService hold
 	RouteEditReverted         RouteReason = "EditReverted"             // an edit of our VirtualService is written back
 	RouteDrifted              RouteReason = "Drifted"                  // our VirtualService was changed and is left alone
+	RouteTelemetryDiffers     RouteReason = "TelemetryRevisionDiffers" // telemetry shows another version than routes mean
 	RouteEndpointsElsewhere   RouteReason = "EndpointsElsewhere"       // in a mesh of several clusters nothing is routed without a word
 	RoutePolicyInherited      RouteReason = "PolicyInherited"          // a wildcard DestinationRule's policy is copied into ours
 	RouteDelegateUnusable     RouteReason = "DelegateUnusable"         // a VirtualService <service>-extra cannot be a delegate
@@ -93,6 +94,7 @@ func RouteReasons() []RouteReasonDoc {
 		{RouteWeightsAdopted, "Somebody set the shares on our VirtualService, with Kiali for instance, and no weights are declared; they hold until default-version or weights is written."},
 		{RouteEditReverted, "Somebody changed our VirtualService; the annotations say otherwise, and it was written back."},
 		{RouteDrifted, "Somebody changed our VirtualService in more than its shares; it is not written any more, and the subsets that it names stay."},
+		{RouteTelemetryDiffers, "Telemetry and Kiali show another version than the label that routes follow, since Istio prefers other labels; the Event says which to set."},
 		{RouteEndpointsElsewhere, "The mesh spans several clusters, so the Service may have endpoints that are not seen; no default route is written until you say which version is meant."},
 		{RoutePolicyInherited, "A wildcard DestinationRule's policy would no longer hold beside ours; it is copied into ours and kept in step."},
 		{RouteDelegateUnusable, "A VirtualService <service>-extra would hold your rules before ours, but has hosts, gateways, or rules that are not http; it is left out."},

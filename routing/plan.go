@@ -36,6 +36,7 @@ func Plan(observed Observed, now time.Time) Result {
 	s.decideExport()
 	s.decideRules()
 	s.tellAboutPods()
+	s.tellTelemetry()
 	return s.result(s.render())
 }
 

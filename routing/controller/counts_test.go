@@ -2,6 +2,7 @@ package controller
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"testing"
@@ -14,6 +15,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/tools/events"
@@ -84,7 +86,12 @@ func newFleet(t *testing.T) *fleet {
 			return write("patch", o, func() error { return c.Patch(ctx, o, p, options...) })
 		},
 		Delete: func(ctx context.Context, c client.WithWatch, o client.Object, options ...client.DeleteOption) error {
-			return write("delete", o, func() error { return c.Delete(ctx, o, options...) })
+			return write("delete", o, func() error {
+				if err := met(ctx, c, o, options); err != nil {
+					return err
+				}
+				return c.Delete(ctx, o, options...)
+			})
 		},
 	}).Build()
 	f.create(&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "demo", Labels: map[string]string{api.LabelInjection: "enabled"}}})
@@ -99,6 +106,20 @@ func newFleet(t *testing.T) *fleet {
 	}
 	f.restart()
 	return f
+}
+
+// met checks the preconditions of a delete, as the API server does and the fake one does not.
+func met(ctx context.Context, cluster client.Client, object client.Object, options []client.DeleteOption) error {
+	wanted := client.DeleteOptions{}
+	wanted.ApplyOptions(options)
+	standing := object.DeepCopyObject().(client.Object)
+	if err := cluster.Get(ctx, client.ObjectKeyFromObject(object), standing); err != nil || wanted.Preconditions == nil {
+		return err
+	}
+	if *wanted.Preconditions.UID != standing.GetUID() || *wanted.Preconditions.ResourceVersion != standing.GetResourceVersion() {
+		return apierrors.NewConflict(schema.GroupResource{Group: networkingv1.GroupName}, object.GetName(), errors.New("precondition failed"))
+	}
+	return nil
 }
 
 // restart puts a new leader in the place of the one that was, which remembers nothing.

@@ -118,7 +118,8 @@ func shortHash(text string) string {
 // eventType is Normal for what merely happened and Warning for what somebody should look at.
 func eventType(reason api.RouteReason) string {
 	switch reason {
-	case api.RouteVersionSucceeded, api.RouteDefaultMoved, api.RouteWeightsAdopted, api.RoutePolicyInherited, api.RouteObservedOnly:
+	case api.RouteVersionSucceeded, api.RouteDefaultMoved, api.RouteWeightsAdopted, api.RoutePolicyInherited, api.RouteTelemetryDiffers,
+		api.RouteObservedOnly:
 		return corev1.EventTypeNormal
 	}
 	return corev1.EventTypeWarning

@@ -1,0 +1,40 @@
+package routing
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+
+	"outrigger.dev/outrigger/api"
+)
+
+// The labels from which Istio takes the version that telemetry and Kiali show, in their order.
+const (
+	labelCanonicalRevision = "service.istio.io/canonical-revision"
+	labelAppVersion        = "app.kubernetes.io/version"
+	labelVersion           = "version"
+)
+
+// tellTelemetry names the workloads whose version telemetry knows by another word than routes do: Istio prefers other
+// labels for it.
+func (s *situation) tellTelemetry() {
+	var differ []string
+	for _, w := range s.Workloads {
+		version := w.Labels[s.Intent.VersionLabel]
+		t, seen := s.trackOf(w.WorkloadRef)
+		if version == "" || !seen || len(t.groups) == 0 {
+			continue
+		}
+		revision := cmp.Or(w.Labels[labelCanonicalRevision], w.Labels[labelAppVersion], w.Labels[labelVersion], "latest")
+		if revision != version {
+			differ = append(differ, fmt.Sprintf("%s, version %s, as %s", w.WorkloadRef, version, revision))
+		}
+	}
+	if len(differ) == 0 {
+		return
+	}
+	slices.Sort(differ)
+	s.tell(api.RouteTelemetryDiffers, "Telemetry and Kiali show "+strings.Join(differ, "; ")+": Istio prefers the labels "+labelCanonicalRevision+" and "+labelAppVersion+" to "+s.Intent.VersionLabel+".",
+		"Label each pod template "+labelCanonicalRevision+" with its version.")
+}
