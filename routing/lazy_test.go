@@ -71,3 +71,13 @@ func TestSeveralWorkloadsAreNotWaitedFor(t *testing.T) {
 	c.advance(time.Minute)
 	c.has("v1 v2", "v1")
 }
+
+func TestSubsetsOnlyAreNotWaitedFor(t *testing.T) {
+	c := newCluster(t)
+	c.annotate("eager=false")
+	c.service.Labels["outrigger.dev/routing"] = "subsets-only"
+	c.fixed("app-v1", "v1", 2)
+	c.ready()
+	c.advance(time.Minute)
+	c.has("v1", "none")
+}
