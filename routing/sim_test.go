@@ -49,6 +49,7 @@ type cluster struct {
 	next     time.Time
 	empty    bool // a destination may be without a ready pod: the case is hold
 	told     map[api.RouteReason]bool
+	watch    func() // called whenever something in the cluster may be different; may be nil
 }
 
 func testSettings() api.RoutingSettings { return api.DefaultConfig().RoutingSettings() }
@@ -151,17 +152,22 @@ func (c *cluster) observe() Observed {
 	o := Observed{
 		Service: c.service.DeepCopy(), Namespace: c.namespace.DeepCopy(), Intent: intent, Standing: copyObjects(c.standing), Foreign: copyObjects(c.foreign),
 		IngressServices: c.ingress, IngressSelectors: []string{"ingressgateway"}, ServiceNames: c.names, RootNamespace: "istio-system", Settings: c.settings,
-		ManagedBy: c.managedBy, Ambient: c.ambient, MultiCluster: c.several,
-	}
-	for _, ref := range slices.SortedFunc(maps.Keys(c.pods), compareRefs) {
-		for _, version := range sortedKeys(c.pods[ref]) {
-			o.Pods = append(o.Pods, *c.pods[ref][version])
-		}
+		ManagedBy: c.managedBy, Ambient: c.ambient, MultiCluster: c.several, Pods: c.groups(),
 	}
 	for _, ref := range slices.SortedFunc(maps.Keys(c.workloads), compareRefs) {
 		o.Workloads = append(o.Workloads, *c.workloads[ref])
 	}
 	return o
+}
+
+func (c *cluster) groups() []PodGroup {
+	var out []PodGroup
+	for _, ref := range slices.SortedFunc(maps.Keys(c.pods), compareRefs) {
+		for _, version := range sortedKeys(c.pods[ref]) {
+			out = append(out, *c.pods[ref][version])
+		}
+	}
+	return out
 }
 
 func copyObjects(o Objects) Objects {
@@ -178,22 +184,26 @@ func copyObjects(o Objects) Objects {
 	return out
 }
 
+func shuffle[T any](list []T, random *rand.Rand) {
+	random.Shuffle(len(list), func(i, j int) { list[i], list[j] = list[j], list[i] })
+}
+
 func shuffled(o Observed, random *rand.Rand) Observed {
 	o.Pods, o.Workloads = slices.Clone(o.Pods), slices.Clone(o.Workloads)
-	random.Shuffle(len(o.Pods), func(i, j int) { o.Pods[i], o.Pods[j] = o.Pods[j], o.Pods[i] })
-	random.Shuffle(len(o.Workloads), func(i, j int) { o.Workloads[i], o.Workloads[j] = o.Workloads[j], o.Workloads[i] })
-	random.Shuffle(len(o.Standing.VirtualServices), func(i, j int) {
-		o.Standing.VirtualServices[i], o.Standing.VirtualServices[j] = o.Standing.VirtualServices[j], o.Standing.VirtualServices[i]
-	})
-	random.Shuffle(len(o.Foreign.VirtualServices), func(i, j int) {
-		o.Foreign.VirtualServices[i], o.Foreign.VirtualServices[j] = o.Foreign.VirtualServices[j], o.Foreign.VirtualServices[i]
-	})
+	shuffle(o.Pods, random)
+	shuffle(o.Workloads, random)
+	for _, objects := range []Objects{o.Standing, o.Foreign} {
+		shuffle(objects.DestinationRules, random)
+		shuffle(objects.VirtualServices, random)
+		shuffle(objects.Gateways, random)
+	}
 	return o
 }
 
 // settle plans and applies until nothing changes.
 func (c *cluster) settle() {
 	c.t.Helper()
+	c.changed()
 	for range 6 {
 		observed := c.observe()
 		before := bytesOf(c.t, observed)
@@ -223,12 +233,19 @@ func (c *cluster) settle() {
 		}
 		for _, change := range changes {
 			c.apply(change)
+			c.changed()
 			c.checkSubsets()
 		}
 		c.checkDestinations()
 	}
 	last := Plan(c.observe(), c.now).Objects
 	c.t.Fatalf("the plan never comes to rest; the last writes: %v\n%s", c.writes[max(0, len(c.writes)-8):], cmp.Diff(text(c.t, c.standing.sorted()), text(c.t, last)))
+}
+
+func (c *cluster) changed() {
+	if c.watch != nil {
+		c.watch()
+	}
 }
 
 // advance lets time pass, planning whenever the plan asks for it.
