@@ -27,6 +27,11 @@ var journey = []struct {
 	{"a second version", func(f *fleet) { f.deploy("v2", "v2", true, "b", 2) }},
 	{"shift", func(f *fleet) { f.annotate(map[string]string{api.AnnotationWeights: "v1=90,v2=10"}) }},
 	{"promote", func(f *fleet) { f.annotate(map[string]string{api.AnnotationDefaultVersion: "v2"}) }},
+	{"a third version, whose workload can roll out", func(f *fleet) { f.deploy("canary", "v3", false, "c", 2) }},
+	{"shift to it", func(f *fleet) {
+		f.annotate(map[string]string{api.AnnotationDefaultVersion: "v2", api.AnnotationWeights: "v2=50,v3=50"})
+	}},
+	{"it rolls out", func(f *fleet) { f.deploy("canary", "v4", false, "d", 2); f.removePods("c") }},
 	{"expose", func(f *fleet) {
 		f.annotate(map[string]string{api.AnnotationDefaultVersion: "v2", api.AnnotationExpose: "true"})
 	}},
@@ -38,12 +43,18 @@ var journey = []struct {
 // travel goes through the journey and returns the objects after each step; during is called before each settles.
 func travel(t *testing.T, during func(f *fleet, step int)) (states []string) {
 	t.Helper()
+	return travelTo(t, len(journey), during)
+}
+
+// travelTo goes through the first steps of the journey.
+func travelTo(t *testing.T, steps int, during func(f *fleet, step int)) (states []string) {
+	t.Helper()
 	f := newFleet(t)
 	f.services = f.services[:1]
 	f.after = func(verb string, _ client.Object) error { f.noRouteWithoutSubset(verb); return nil }
 	f.deploy("v1", "v1", true, "a", 2)
 	f.settle()
-	for i, step := range journey {
+	for i, step := range journey[:steps] {
 		f.now = f.now.Add(time.Minute)
 		step.do(f)
 		during(f, i)
@@ -101,6 +112,19 @@ func untroubled(t *testing.T) []string {
 	return travel(t, func(*fleet, int) {})
 }
 
+// stepClock sets the clock when the next write is done.
+func (f *fleet) stepClock(by time.Duration) {
+	stepped := false
+	f.after = func(verb string, _ client.Object) error {
+		f.noRouteWithoutSubset(verb)
+		if !stepped {
+			stepped = true
+			f.now = f.now.Add(by)
+		}
+		return nil
+	}
+}
+
 var errAway = errors.New("connection refused")
 
 func TestFaultsEndInTheSameState(t *testing.T) {
@@ -147,6 +171,8 @@ func TestFaultsEndInTheSameState(t *testing.T) {
 				f.must(err)
 			}
 		},
+		"the clock steps back in the middle of each step":  func(f *fleet, _ int) { f.stepClock(-time.Hour) },
+		"the clock leaps ahead in the middle of each step": func(f *fleet, _ int) { f.stepClock(24 * time.Hour) },
 	} {
 		t.Run(what, func(t *testing.T) {
 			got := travel(t, during)
@@ -165,7 +191,8 @@ func TestAKilledLeaderIsFollowed(t *testing.T) {
 		for nth, more := 1, true; more; nth++ {
 			for _, written := range []bool{false, true} {
 				more = false
-				got := travel(t, func(f *fleet, at int) {
+				steps := min(step+2, len(journey)) // the one after it shows whether something was forgotten
+				got := travelTo(t, steps, func(f *fleet, at int) {
 					f.before = nil
 					f.after = func(verb string, _ client.Object) error { f.noRouteWithoutSubset(verb); return nil }
 					if at != step {
@@ -188,7 +215,7 @@ func TestAKilledLeaderIsFollowed(t *testing.T) {
 						f.before = func(_ string, o client.Object) error { return kill(o) }
 					}
 				})
-				if diff := cmp.Diff(want, got); diff != "" {
+				if diff := cmp.Diff(want[:steps], got); diff != "" {
 					t.Errorf("killed at write %d of %q (written: %v): %s", nth, journey[step].what, written, diff)
 				}
 			}
