@@ -42,7 +42,7 @@ func TestRandomWalks(t *testing.T) {
 func step(c *cluster, random *rand.Rand) string {
 	pick := func(words ...string) string { return words[random.Intn(len(words))] }
 	version, name := pick("v1", "v2", "v3", "1.2.3", "1-2-3", ""), pick("a", "b", "c")
-	switch random.Intn(19) {
+	switch random.Intn(23) {
 	case 0, 1:
 		c.gone(name)
 		if random.Intn(2) == 0 && version != "" {
@@ -113,6 +113,15 @@ func step(c *cluster, random *rand.Rand) string {
 			delete(c.service.Annotations, api.AnnotationExportTo)
 		}
 		return "exportTo=" + to
+	case 18, 19:
+		return handEdit(c, random)
+	case 20:
+		word := pick("drift=adopt", "drift=revert", "drift=revert", "drift=detach", "drift-", "eager=false", "eager=true", "eager-", "inherit-policy=false", "inherit-policy-")
+		c.annotate(word)
+		return word
+	case 21:
+		c.several = random.Intn(3) == 0
+		return fmt.Sprint("several clusters: ", c.several)
 	case 15:
 		word := pick("mirror=v2=10", "mirror=v1=100,v3=0", "mirror=1.2.3=33,v2=100", "mirror-", "mirror=v2", "sticky=cookie:ver:1h", "sticky=cookie:ver:1h", "sticky-", "sticky=ver")
 		c.annotate(word)
@@ -121,10 +130,50 @@ func step(c *cluster, random *rand.Rand) string {
 	return foreignStep(c, pick)
 }
 
+// handEdit changes one of our objects as people do: shares of subsets that stand, or more.
+func handEdit(c *cluster, random *rand.Rand) string {
+	if len(c.standing.DestinationRules) > 0 && random.Intn(4) == 0 {
+		c.standing.DestinationRules[0].Spec.TrafficPolicy = connections(int32(random.Intn(3)))
+		return "edit: another policy"
+	}
+	if len(c.standing.VirtualServices) == 0 {
+		return "nothing"
+	}
+	at := random.Intn(len(c.standing.VirtualServices))
+	vs := c.standing.VirtualServices[at]
+	if random.Intn(8) == 0 {
+		c.standing.VirtualServices = append(c.standing.VirtualServices[:at:at], c.standing.VirtualServices[at+1:]...)
+		return "edit: delete VirtualService " + vs.Name
+	}
+	vs.ResourceVersion += "e"
+	if random.Intn(4) == 0 {
+		vs.Spec.Http[0].Retries = &networkingapi.HTTPRetry{Attempts: int32(random.Intn(3))}
+		return "edit: retries in VirtualService " + vs.Name
+	}
+	var shares []string
+	for _, name := range sortedKeys(c.since) {
+		if c.now.Sub(c.since[name]) >= c.settings.PropagationDelay && random.Intn(2) == 0 {
+			shares = append(shares, fmt.Sprintf("%s=%d", name, random.Intn(3)))
+		}
+	}
+	if len(shares) == 0 {
+		return "nothing"
+	}
+	c.kiali(vs.Name, shares...)
+	return "edit: VirtualService " + vs.Name + " to " + strings.Join(shares, ",")
+}
+
 func foreignStep(c *cluster, pick func(...string) string) string {
 	c.foreign = Objects{}
-	what := pick("none", "none", "none", "route", "policy", "supplied", "clash", "gateway")
+	what := pick("none", "none", "none", "route", "policy", "supplied", "clash", "gateway", "delegate", "wide", "a Rollout")
+	c.managedBy = ""
 	switch what {
+	case "delegate":
+		c.foreign.VirtualServices = append(c.foreign.VirtualServices, extraRules())
+	case "wide":
+		c.foreign.DestinationRules = append(c.foreign.DestinationRules, wideRule(pick("demo", "istio-system", "other"), "wide", pick("*.local", "*", "*.demo.svc.cluster.local"), 9))
+	case "a Rollout":
+		c.managedBy = "Rollout demo/app"
 	case "route":
 		vs := &networkingv1.VirtualService{ObjectMeta: metav1.ObjectMeta{Namespace: "demo", Name: "mine"}}
 		vs.Spec.Hosts = []string{"app"}
