@@ -11,11 +11,29 @@ import (
 
 // Every reason that a user may meet has a row that says what it means and what to do, and every row a reason.
 func TestEveryInjectReasonIsExplained(t *testing.T) {
+	var names []string
+	for _, reason := range api.InjectReasons() {
+		names = append(names, string(reason.Reason))
+	}
+	wantRows(t, "injection", names)
+}
+
+func TestEveryRouteReasonIsExplained(t *testing.T) {
+	var names []string
+	for _, reason := range api.RouteReasons() {
+		names = append(names, string(reason.Reason))
+	}
+	wantRows(t, "routing", names)
+}
+
+// wantRows wants exactly these reasons to have a row in the section about a job.
+func wantRows(t *testing.T, job string, names []string) {
+	t.Helper()
 	text, err := os.ReadFile("docs/troubleshooting.md")
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, rest, _ := strings.Cut(string(text), "\n## Reasons of injection\n")
+	_, rest, _ := strings.Cut(string(text), "\n## Reasons of "+job+"\n")
 	rows, _, _ := strings.Cut(rest, "\n## ")
 	explained := map[string]bool{}
 	for _, row := range regexp.MustCompile("(?m)^\\| `(\\w+)` \\| (.+?) \\| (.+?) \\|$").FindAllStringSubmatch(rows, -1) {
@@ -24,13 +42,13 @@ func TestEveryInjectReasonIsExplained(t *testing.T) {
 		}
 		explained[row[1]] = true
 	}
-	for _, reason := range api.InjectReasons() {
-		if !explained[string(reason.Reason)] {
-			t.Errorf("docs/troubleshooting.md does not say what to do about %s", reason.Reason)
+	for _, name := range names {
+		if !explained[name] {
+			t.Errorf("docs/troubleshooting.md does not say what to do about %s", name)
 		}
-		delete(explained, string(reason.Reason))
+		delete(explained, name)
 	}
 	for name := range explained {
-		t.Errorf("docs/troubleshooting.md explains %s, which is no reason of injection", name)
+		t.Errorf("docs/troubleshooting.md explains %s, which is no reason of %s", name, job)
 	}
 }

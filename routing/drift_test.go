@@ -76,6 +76,14 @@ func TestSharesSetByHandHold(t *testing.T) {
 	c.settle()
 	c.has("v1 v2 v3", "v3")
 	c.tells()
+	// So does a command that says the same again.
+	c.annotate("default-version=v3")
+	c.settle()
+	c.kiali("app", "v1=50", "v3=50")
+	c.settle()
+	c.annotate("decided-at=2026-01-02T03:04:05Z")
+	c.settle()
+	c.has("v1 v2 v3", "v3")
 	// So does the end of the VirtualService.
 	c.kiali("app", "v1=50", "v3=50")
 	c.settle()
