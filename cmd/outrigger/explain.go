@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"io"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -10,7 +11,7 @@ import (
 
 func explainCommand() *cobra.Command {
 	var from clusterFlags
-	var input string
+	var input, output string
 	command := &cobra.Command{
 		Use:   "explain service/NAME | pod/NAME | KIND/NAME | -f FILE",
 		Short: "Say why routes are as they are, and why a pod has a sidecar or has none",
@@ -20,7 +21,9 @@ Of a pod, of anything that holds a pod template (deployment/NAME, job/NAME, roll
 in a file, it says what becomes of such a pod when it is created now: whether the API server asks an injector about it,
 Outrigger's or istiod's, by which label or condition; what the injector decides and why; and what to change. The webhook
 objects, the Namespace and Istio's configuration are read from the cluster, and judged by the code of the API server and
-of Outrigger's webhook.`,
+of Outrigger's webhook.
+
+With -o json or yaml the same is given as data.`,
 		Example: `  outrigger explain service/springbootapp -n demo
   outrigger explain deployment/springbootapp-v1 -n demo
   outrigger explain pod/springbootapp-v1-6b7f9d5c84-x2x7k -n demo
@@ -30,8 +33,15 @@ of Outrigger's webhook.`,
 			if (input == "") == (len(args) == 0) {
 				return errors.New("name one object, as in explain deployment/NAME, or a file with -f")
 			}
+			print, err := explanationsTo(command.OutOrStdout(), output)
+			if err != nil {
+				return err
+			}
 			if input != "" {
-				return explainFile(command, &from, input)
+				if err := explainFile(command, &from, input, print); err != nil {
+					return err
+				}
+				return print.list()
 			}
 			kind, name, _ := strings.Cut(args[0], "/")
 			if kind == "" || name == "" {
@@ -39,13 +49,71 @@ of Outrigger's webhook.`,
 			}
 			switch kind {
 			case "service", "services", "svc":
-				return explainService(command, &from, name)
+				err = explainService(command, &from, name, print)
+			default:
+				err = explainObject(command, &from, kind, name, print)
 			}
-			return explainObject(command, &from, kind, name)
+			if err != nil {
+				return err
+			}
+			return print.one()
 		},
 	}
 	from.register(command, true)
 	command.Flags().StringVarP(&input, "filename", "f", "", "file with pods or workloads to explain, - for standard input")
+	command.Flags().StringVarP(&output, "output", "o", "", "wide, json or yaml (default: text; wide is the same)")
+	_ = command.RegisterFlagCompletionFunc("output", cobra.FixedCompletions([]string{"wide", "json", "yaml"}, cobra.ShellCompDirectiveNoFileComp))
 	command.ValidArgsFunction = from.complete(firstOf(whatToExplain))
 	return command
+}
+
+// explanations are printed one after the other as text, or gathered where they are wanted as data.
+type explanations struct {
+	out     io.Writer
+	encode  func(any) ([]byte, error) // nil = text
+	printed int
+	data    []any
+}
+
+// explanationsTo reads -o.
+func explanationsTo(out io.Writer, output string) (*explanations, error) {
+	encode, err := encoderFor(output)
+	return &explanations{out: out, encode: encode}, err
+}
+
+func (e *explanations) add(story func() []paragraph, data any) error {
+	if e.encode != nil {
+		e.data = append(e.data, data)
+		return nil
+	}
+	if e.printed++; e.printed > 1 {
+		if _, err := fmt.Fprintln(e.out); err != nil {
+			return err
+		}
+	}
+	return printExplanation(story(), e.out)
+}
+
+// one prints the data of the one thing that was asked for, list those of all that stand in a file.
+func (e *explanations) one() error {
+	if e.encode == nil {
+		return nil
+	}
+	return e.write(e.data[0])
+}
+
+func (e *explanations) list() error {
+	if e.encode == nil {
+		return nil
+	}
+	return e.write(e.data)
+}
+
+func (e *explanations) write(data any) error {
+	text, err := e.encode(data)
+	if err != nil {
+		return err
+	}
+	_, err = e.out.Write(text)
+	return err
 }

@@ -24,7 +24,7 @@ import (
 )
 
 // explainFile explains every pod and pod template of a file.
-func explainFile(command *cobra.Command, from *clusterFlags, input string) error {
+func explainFile(command *cobra.Command, from *clusterFlags, input string, print *explanations) error {
 	stream, err := readInput(input, command.InOrStdin())
 	if err != nil {
 		return err
@@ -46,10 +46,8 @@ func explainFile(command *cobra.Command, from *clusterFlags, input string) error
 		if template == nil {
 			continue
 		}
-		if found++; found > 1 {
-			_, _ = fmt.Fprintln(command.OutOrStdout()) // the next write tells of an error
-		}
-		if err := l.explainTemplate(command, from, *template, nil); err != nil {
+		found++
+		if err := l.explainTemplate(command.Context(), from, *template, nil, print); err != nil {
 			return fmt.Errorf("%s: %w", object, err)
 		}
 	}
@@ -80,7 +78,7 @@ var kinds = func() map[string]schema.GroupVersionKind {
 }()
 
 // explainObject explains a live pod, or the pods of a live workload.
-func explainObject(command *cobra.Command, from *clusterFlags, kind, name string) error {
+func explainObject(command *cobra.Command, from *clusterFlags, kind, name string, print *explanations) error {
 	ctx := command.Context()
 	l, err := from.connect(ctx, command.ErrOrStderr())
 	if err != nil {
@@ -118,7 +116,7 @@ func explainObject(command *cobra.Command, from *clusterFlags, kind, name string
 	if err != nil {
 		return err
 	}
-	return l.explainTemplate(command, from, *template, pods)
+	return l.explainTemplate(ctx, from, *template, pods, print)
 }
 
 // podsOf are the pods that run for an object: itself, or those of its selector that do not end. None if it has no selector.
@@ -161,8 +159,7 @@ type injectionStory struct {
 }
 
 // explainTemplate tells the story of a pod template, with the pods that run for it.
-func (l *live) explainTemplate(command *cobra.Command, from *clusterFlags, template podIn, pods []corev1.Pod) error {
-	ctx := command.Context()
+func (l *live) explainTemplate(ctx context.Context, from *clusterFlags, template podIn, pods []corev1.Pod, print *explanations) error {
 	s := injectionStory{object: template.object, pods: pods}
 	raw, pod, err := asCreated(template)
 	if err != nil {
@@ -193,14 +190,14 @@ func (l *live) explainTemplate(command *cobra.Command, from *clusterFlags, templ
 	istio, err := source.load(ctx)
 	if err != nil {
 		s.unknown = err.Error()
-		return printExplanation(s.paragraphs(), command.OutOrStdout())
+		return print.add(s.paragraphs, s.data())
 	}
 	answer, err := inject.Review(inject.Received{JSON: raw, NamespaceName: s.namespace.Name, Namespace: s.namespace, Path: s.path()}, istio.config)
 	if err != nil {
 		return err
 	}
 	s.report = answer.Report
-	return printExplanation(s.paragraphs(), command.OutOrStdout())
+	return print.add(s.paragraphs, s.data())
 }
 
 // asCreated returns the pod as it was sent, or would be: a live one without the sidecar that it was given.

@@ -19,7 +19,7 @@ import (
 )
 
 // explainService says why the routes of a Service are as they are: `outrigger explain service/NAME`.
-func explainService(command *cobra.Command, from *clusterFlags, name string) error {
+func explainService(command *cobra.Command, from *clusterFlags, name string, print *explanations) error {
 	if name == "" {
 		return errors.New("name the Service: explain service/NAME")
 	}
@@ -45,7 +45,8 @@ func explainService(command *cobra.Command, from *clusterFlags, name string) err
 	for _, note := range s.notes() {
 		command.PrintErrln("Note: " + note)
 	}
-	return printExplanation(explanationOf(*observed, problems, around, l.now()), command.OutOrStdout())
+	now := l.now()
+	return print.add(func() []paragraph { return explanationOf(*observed, problems, around, now) }, serviceData(*observed, problems, around, now))
 }
 
 // servicesToExplain completes service/NAME.
@@ -132,17 +133,19 @@ func defaultBecause(reading routing.Reading) string {
 	if reading.Default == "" {
 		return "none is recorded"
 	}
-	because := map[string]string{
-		"first": "its workload was created first",
-		"old":   "it served before Outrigger came",
-		"word":  "the annotations said so",
-		"left":  "everything else was deleted",
-		"gone":  "the one before had no ready pod for too long",
-	}[reading.By]
-	if because == "" {
+	if because[reading.By] == "" {
 		return reading.Default
 	}
-	return reading.Default + ", since " + because
+	return reading.Default + ", since " + because[reading.By]
+}
+
+// because says how a default was found, by what is recorded of it.
+var because = map[string]string{
+	"first": "its workload was created first",
+	"old":   "it served before Outrigger came",
+	"word":  "the annotations said so",
+	"left":  "everything else was deleted",
+	"gone":  "the one before had no ready pod for too long",
 }
 
 // wordRows are the labels and annotations of ours on the Service and its Namespace.
@@ -166,32 +169,43 @@ func wordRows(observed routing.Observed) [][]string {
 	return out
 }
 
-// workloadRows are the workloads behind the Service, each with its versions.
-func workloadRows(observed routing.Observed) [][]string {
-	var out [][]string
+// workloadsOf are the workloads behind the Service, each with its versions; last those without pods.
+func workloadsOf(observed routing.Observed) []workloadStatus {
+	var out []workloadStatus
 	seen := map[routing.WorkloadRef]bool{}
 	for _, group := range observed.Pods {
 		seen[group.Workload] = true
-		version := group.Version
-		if version == "" {
-			version = "no version"
-		}
-		out = append(out, []string{group.Workload.String(), version, fmt.Sprintf("%d of %d pods ready", group.Ready, group.Pods), kindOfTrack(observed, group.Workload)})
+		out = append(out, workloadStatus{group.Workload.String(), group.Version, group.Ready, group.Pods, isFixed(observed, group.Workload)})
 	}
 	for _, w := range observed.Workloads {
 		if !seen[w.WorkloadRef] && selects(observed.Service.Spec.Selector, w.Labels) {
-			out = append(out, []string{w.String(), orDash(w.Labels[observed.Intent.VersionLabel]), "no pods", kindOfTrack(observed, w.WorkloadRef)})
+			out = append(out, workloadStatus{Workload: w.String(), Version: w.Labels[observed.Intent.VersionLabel], Fixed: isFixed(observed, w.WorkloadRef)})
 		}
 	}
 	return out
 }
 
-func kindOfTrack(observed routing.Observed, ref routing.WorkloadRef) string {
+func isFixed(observed routing.Observed, ref routing.WorkloadRef) bool {
 	at := slices.IndexFunc(observed.Workloads, func(w routing.Workload) bool { return w.WorkloadRef == ref })
-	if at >= 0 && observed.Workloads[at].Selector[observed.Intent.VersionLabel] != "" {
-		return "fixed: its selector holds the version"
+	return at >= 0 && observed.Workloads[at].Selector[observed.Intent.VersionLabel] != ""
+}
+
+func workloadRows(observed routing.Observed) [][]string {
+	var out [][]string
+	for _, w := range workloadsOf(observed) {
+		version, pods, track := w.Version, fmt.Sprintf("%d of %d pods ready", w.Ready, w.Pods), "rolling: its version may change in place"
+		if version == "" {
+			version = "no version"
+		}
+		if w.Pods == 0 {
+			pods = "no pods"
+		}
+		if w.Fixed {
+			track = "fixed: its selector holds the version"
+		}
+		out = append(out, []string{w.Workload, version, pods, track})
 	}
-	return "rolling: its version may change in place"
+	return out
 }
 
 func ruleRows(reading routing.Reading) [][]string {
@@ -234,22 +248,12 @@ func gatewayRows(gateways []gatewayStatus) [][]string {
 
 func objectRows(standing routing.Objects) [][]string {
 	var out [][]string
-	for _, rule := range standing.DestinationRules {
-		var subsets []string
-		for _, subset := range rule.Spec.Subsets {
-			subsets = append(subsets, subset.GetName())
+	for _, o := range objectsOf(standing) {
+		has := "hosts " + strings.Join(o.Hosts, ",")
+		if o.Kind == "DestinationRule" {
+			has = "subsets " + orDash(strings.Join(o.Subsets, ","))
 		}
-		out = append(out, []string{"DestinationRule " + rule.Name, "subsets " + orDash(strings.Join(subsets, ","))})
-	}
-	for _, vs := range standing.VirtualServices {
-		out = append(out, []string{"VirtualService " + vs.Name, "hosts " + strings.Join(vs.Spec.Hosts, ",")})
-	}
-	for _, gateway := range standing.Gateways {
-		var hosts []string
-		for _, server := range gateway.Spec.Servers {
-			hosts = append(hosts, server.GetHosts()...)
-		}
-		out = append(out, []string{"Gateway " + gateway.Name, "hosts " + strings.Join(hosts, ",")})
+		out = append(out, []string{o.Kind + " " + o.Name, has})
 	}
 	return out
 }

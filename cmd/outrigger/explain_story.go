@@ -97,19 +97,29 @@ func (s *injectionStory) podRows() [][]string {
 	return [][]string{{"Pods now", fmt.Sprintf("%d of %d have one", with, len(s.pods))}}
 }
 
-// wordRows are the labels and annotations by which one asks for injection or refuses it.
-func (s *injectionStory) wordRows() [][]string {
-	var out [][]string
-	add := func(where string, marks map[string]string, keys ...string) {
+// injectionWord is a label or annotation by which one asks for injection or refuses it.
+type injectionWord struct{ where, mark, key, value string }
+
+func (s *injectionStory) words() []injectionWord {
+	var out []injectionWord
+	add := func(where, mark string, marks map[string]string, keys ...string) {
 		for _, key := range keys {
 			if value, written := marks[key]; written {
-				out = append(out, []string{where, key + "=" + value})
+				out = append(out, injectionWord{where, mark, key, value})
 			}
 		}
 	}
-	add("Namespace, label", s.namespace.Labels, api.LabelInjection, api.LabelRevision)
-	add("pod, label", s.pod.Labels, api.KeySidecarInject, api.LabelRevision)
-	add("pod, annotation", s.pod.Annotations, api.KeySidecarInject, "inject.istio.io/templates")
+	add("Namespace", "label", s.namespace.Labels, api.LabelInjection, api.LabelRevision)
+	add("pod", "label", s.pod.Labels, api.KeySidecarInject, api.LabelRevision)
+	add("pod", "annotation", s.pod.Annotations, api.KeySidecarInject, "inject.istio.io/templates")
+	return out
+}
+
+func (s *injectionStory) wordRows() [][]string {
+	var out [][]string
+	for _, word := range s.words() {
+		out = append(out, []string{word.where + ", " + word.mark, word.key + "=" + word.value})
+	}
 	if len(out) == 0 {
 		out = append(out, []string{"nothing asks for a sidecar: no label " + api.LabelInjection + " or " + api.LabelRevision + " on the Namespace, none on the pod"})
 	}

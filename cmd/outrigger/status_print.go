@@ -19,27 +19,32 @@ type statusView struct {
 
 // statusPrinter reads -o.
 func statusPrinter(output string) (func(statusReport, statusView, io.Writer) error, error) {
+	encode, err := encoderFor(output)
+	if encode == nil {
+		return printStatus, err
+	}
+	return func(report statusReport, _ statusView, out io.Writer) error {
+		text, err := encode(report)
+		if err != nil {
+			return err
+		}
+		_, err = out.Write(text)
+		return err
+	}, nil
+}
+
+// encoderFor returns what -o json or yaml asks for; nil where text is wanted.
+func encoderFor(output string) (func(any) ([]byte, error), error) {
 	switch output {
 	case "", "wide":
-		return printStatus, nil
+		return nil, nil
 	case "json":
-		return func(report statusReport, _ statusView, out io.Writer) error {
-			text, err := json.MarshalIndent(report, "", "  ")
-			if err != nil {
-				return err
-			}
-			_, err = out.Write(append(text, '\n'))
-			return err
+		return func(data any) ([]byte, error) {
+			text, err := json.MarshalIndent(data, "", "  ")
+			return append(text, '\n'), err
 		}, nil
 	case "yaml":
-		return func(report statusReport, _ statusView, out io.Writer) error {
-			text, err := yaml.Marshal(report)
-			if err != nil {
-				return err
-			}
-			_, err = out.Write(text)
-			return err
-		}, nil
+		return yaml.Marshal, nil
 	}
 	return nil, fmt.Errorf("-o %s: expected wide, json or yaml", output)
 }

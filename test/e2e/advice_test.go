@@ -1,55 +1,11 @@
 package e2e
 
 import (
-	"context"
 	"fmt"
 	"os/exec"
 	"strings"
 	"testing"
-
-	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/utils/ptr"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 )
-
-// validator has the API server ask about Services and workloads of one namespace, at the address of the webhook for pods.
-func validator(t *testing.T, ns string) {
-	t.Helper()
-	from := &admissionregistrationv1.MutatingWebhookConfiguration{}
-	if err := kube.Get(t.Context(), client.ObjectKey{Name: "outrigger-sidecar-injector"}, from); err != nil {
-		t.Fatal(err)
-	}
-	made := &admissionregistrationv1.ValidatingWebhookConfiguration{}
-	made.Name = "advice-" + ns
-	entry := func(name, path string, rules ...admissionregistrationv1.RuleWithOperations) {
-		config := *from.Webhooks[0].ClientConfig.DeepCopy()
-		if config.URL != nil {
-			config.URL = ptr.To(strings.TrimSuffix(*config.URL, "/inject") + path)
-		} else {
-			config.Service.Path = ptr.To(path)
-		}
-		made.Webhooks = append(made.Webhooks, admissionregistrationv1.ValidatingWebhook{
-			Name: name + ".validator.outrigger.dev", ClientConfig: config, Rules: rules, AdmissionReviewVersions: []string{"v1"},
-			SideEffects: ptr.To(admissionregistrationv1.SideEffectClassNone), FailurePolicy: ptr.To(admissionregistrationv1.Ignore), TimeoutSeconds: ptr.To(int32(2)),
-			NamespaceSelector: &metav1.LabelSelector{MatchLabels: map[string]string{"kubernetes.io/metadata.name": ns}},
-			MatchConditions: []admissionregistrationv1.MatchCondition{{
-				Name:       "may-end-a-workload",
-				Expression: "request.resource.resource == 'services' || request.operation == 'DELETE' || !has(object.spec.replicas) || object.spec.replicas == 0",
-			}},
-		})
-	}
-	rule := func(group string, resources []string, operations ...admissionregistrationv1.OperationType) admissionregistrationv1.RuleWithOperations {
-		return admissionregistrationv1.RuleWithOperations{Operations: operations, Rule: admissionregistrationv1.Rule{APIGroups: []string{group}, APIVersions: []string{"v1"}, Resources: resources}}
-	}
-	entry("services", "/validate/services", rule("", []string{"services"}, "CREATE", "UPDATE"))
-	entry("traffic", "/validate/traffic", rule("apps", []string{"deployments", "statefulsets", "daemonsets"}, "DELETE"),
-		rule("apps", []string{"deployments", "statefulsets", "deployments/scale", "statefulsets/scale"}, "UPDATE"))
-	if err := kube.Create(t.Context(), made); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = kube.Delete(context.Background(), made) })
-}
 
 // told runs kubectl as a user would and returns what it prints on stderr.
 func told(t *testing.T, args ...string) string {
@@ -64,11 +20,11 @@ func told(t *testing.T, args ...string) string {
 	return notes.String()
 }
 
+// The entries are those of the chart, so that what they ask about is tested with what is answered.
 func TestKubectlShowsAdviceAboutRouting(t *testing.T) {
 	t.Parallel()
 	needIstio(t)
 	ns := namespace(t, injected)
-	validator(t, ns)
 	apply(t, ns, service("app")+fixed("app-v1", "app", "v1")+fixed("app-v2", "app", "v2")+fixed("app-v3", "app", "v3"))
 	wantRoutes(t, ns, "app", "v1=100")
 	readyPods(t, ns, "app=app", 6)
@@ -88,6 +44,7 @@ func TestKubectlShowsAdviceAboutRouting(t *testing.T) {
 	says(t, told(t, "-n", ns, "scale", "deployment", "app-v1", "--replicas=0", "--dry-run=server"), fmt.Sprintf(lost, "scaled to 0"))
 	says(t, told(t, "-n", ns, "patch", "deployment", "app-v1", "--dry-run=server", "-p", `{"spec":{"replicas":0}}`), fmt.Sprintf(lost, "scaled to 0"))
 	says(t, told(t, "-n", ns, "delete", "deployment", "app-v1", "--dry-run=server"), fmt.Sprintf(lost, "deleted"))
+	says(t, told(t, "-n", ns, "delete", "deployments", "--all", "--dry-run=server"), fmt.Sprintf(lost, "deleted"))
 	for _, args := range [][]string{
 		{"delete", "deployment", "app-v3", "--dry-run=server"},
 		{"scale", "deployment", "app-v1", "--replicas=3"},
@@ -97,4 +54,54 @@ func TestKubectlShowsAdviceAboutRouting(t *testing.T) {
 			t.Errorf("kubectl %v: %s", args, out)
 		}
 	}
+}
+
+func TestKubectlShowsAdviceAboutStatefulSetsAndDaemonSets(t *testing.T) {
+	t.Parallel()
+	needIstio(t)
+	ns := namespace(t, injected)
+	apply(t, ns, service("db")+ofKind("StatefulSet", fixed("db-v1", "db", "v1"))+ofKind("StatefulSet", fixed("db-v2", "db", "v2")))
+	apply(t, ns, service("agent")+ofKind("DaemonSet", fixed("agent-v1", "agent", "v1"))+ofKind("DaemonSet", fixed("agent-v2", "agent", "v2"))+ofKind("DaemonSet", fixed("agent-v3", "agent", "v3")))
+	// Without a word the default of workloads as young as these is found anew.
+	for _, name := range []string{"db", "agent"} {
+		annotate(t, ns, name, "outrigger.dev/default-version=v1")
+		wantRoutes(t, ns, name, "v1=100")
+	}
+	readyPods(t, ns, "app=db", 4)
+
+	// To scale is a word about pods, not about traffic: the version that is left does not take over by it.
+	lost := "Warning: StatefulSet db-v1 is scaled to 0, and holds traffic of Service db (v1=100, to v1); nothing else will receive it: outrigger promote db v2 -n " + ns
+	says(t, told(t, "-n", ns, "scale", "statefulset", "db-v1", "--replicas=0", "--dry-run=server"), lost)
+	says(t, told(t, "-n", ns, "patch", "statefulset", "db-v1", "--dry-run=server", "-p", `{"spec":{"replicas":0}}`), lost)
+	// Of two that are left neither takes over. A DaemonSet has as many pods as there are nodes, ready or not yet.
+	eventually(t, "the warning about a DaemonSet", func() error {
+		out := told(t, "-n", ns, "delete", "daemonset", "agent-v1", "--dry-run=server")
+		if want := "Warning: DaemonSet agent-v1 is deleted, and holds traffic of Service agent (v1=100, to v1); nothing else will receive it: outrigger promote agent v3 -n " + ns; !strings.Contains(out, want) {
+			return fmt.Errorf("kubectl prints %q", out)
+		}
+		return nil
+	})
+	for _, args := range [][]string{
+		{"scale", "statefulset", "db-v2", "--replicas=0", "--dry-run=server"}, // it holds none
+		{"scale", "statefulset", "db-v1", "--replicas=1", "--dry-run=server"},
+		{"delete", "statefulset", "db-v1", "--dry-run=server"}, // db-v2 takes over
+	} {
+		if out := told(t, append([]string{"-n", ns}, args...)...); strings.Contains(out, "Warning") {
+			t.Errorf("kubectl %v: %s", args, out)
+		}
+	}
+
+	// What is warned of is done all the same.
+	says(t, told(t, "-n", ns, "scale", "statefulset", "db-v1", "--replicas=0"), lost)
+	readyPods(t, ns, "app=db,version=v1", 0)
+}
+
+// ofKind makes a StatefulSet or a DaemonSet of a Deployment.
+func ofKind(kind, deployment string) string {
+	out := strings.Replace(deployment, "kind: Deployment", "kind: "+kind, 1)
+	out = strings.Replace(out, "  strategy: {rollingUpdate: {maxUnavailable: 0, maxSurge: 1}}\n", "", 1)
+	if kind == "DaemonSet" {
+		out = strings.Replace(out, "  replicas: 2\n", "", 1)
+	}
+	return out
 }

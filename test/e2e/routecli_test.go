@@ -118,6 +118,20 @@ func TestVersionsAreShiftedAndPromotedByCommand(t *testing.T) {
 	if weights, written := annotationsOf(t, ns, "app")["outrigger.dev/weights"]; written {
 		t.Errorf("promote has left the weights %s", weights)
 	}
+	var why struct {
+		State, Default, DefaultBecause string
+		Workloads                      []struct {
+			Workload string
+			Fixed    bool
+		}
+	}
+	if err := json.Unmarshal([]byte(cli(t, "explain", "service/app", "-n", ns, "-o", "json")), &why); err != nil {
+		t.Fatal(err)
+	}
+	if got := fmt.Sprint(why); got != "{routed v2 the annotations said so [{Deployment/app-v1 true} {Deployment/app-v2 true}]}" {
+		t.Errorf("explain -o json: %s", got)
+	}
+	says(t, cli(t, "explain", "deployment/app-v1", "-n", ns, "-o", "yaml"), "kind: Deployment", "sidecar: a new pod gets it")
 	says(t, cli(t, "explain", "service/app", "-n", ns), "Default    v2, since the annotations said so", "what is left   ->   v2", "Deployment/app-v1", "fixed")
 
 	// A version that is to come is written when it is asked for, and the wait says what it waits for.

@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
+	"runtime/pprof"
 	"strconv"
 	"strings"
 	"syscall"
@@ -151,6 +152,23 @@ func residentMB() (now, peak uint64, err error) {
 	return now, peak, nil
 }
 
+// profiled writes a CPU profile of all that is done into a folder, if one is named.
+func profiled(folder string, do func() error) error {
+	if folder == "" {
+		return do()
+	}
+	file, err := os.CreateTemp(folder, "controller-*.pprof")
+	if err != nil {
+		return err
+	}
+	if err := pprof.StartCPUProfile(file); err != nil {
+		return errors.Join(err, file.Close())
+	}
+	err = do()
+	pprof.StopCPUProfile()
+	return errors.Join(err, file.Close())
+}
+
 // process is a running controller.
 type process struct {
 	command *exec.Cmd
@@ -162,7 +180,7 @@ func (w *world) startController(ctx context.Context, delays bool) error {
 	if err != nil {
 		return err
 	}
-	command := exec.CommandContext(ctx, self, "-controller", "-kubeconfig", w.kubeconfig, fmt.Sprintf("-delays=%t", delays))
+	command := exec.CommandContext(ctx, self, "-controller", "-kubeconfig", w.kubeconfig, fmt.Sprintf("-delays=%t", delays), "-profiles", w.profiles)
 	command.Cancel = func() error { return command.Process.Signal(syscall.SIGTERM) }
 	command.Stderr = os.Stderr
 	out, err := command.StdoutPipe()

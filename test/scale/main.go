@@ -39,6 +39,7 @@ func main() {
 	child := flags.Bool("controller", false, "be the controller that is measured (used by the command itself)")
 	kubeconfig := flags.String("kubeconfig", "", "with -controller: the cluster")
 	delays := flags.Bool("delays", false, "with -controller: the waiting times as they are by default, instead of none")
+	profiles := flags.String("profiles", "", "a folder for a CPU profile of each controller")
 	name := flags.String("size", "small", "small, middle or large")
 	_ = flags.Parse(os.Args[1:]) // it exits by itself
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
@@ -46,9 +47,9 @@ func main() {
 	log.SetLogger(logr.Discard())
 	var err error
 	if *child {
-		err = beController(ctx, *kubeconfig, *delays)
+		err = profiled(*profiles, func() error { return beController(ctx, *kubeconfig, *delays) })
 	} else if s, known := sizes[*name]; known {
-		err = measure(ctx, s)
+		err = measure(ctx, s, *profiles)
 	} else {
 		err = fmt.Errorf("-size %s: it is small, middle or large", *name)
 	}
@@ -59,12 +60,13 @@ func main() {
 }
 
 // measure makes the cluster and measures one thing after the other.
-func measure(ctx context.Context, s size) (err error) {
+func measure(ctx context.Context, s size, profiles string) (err error) {
 	fmt.Printf("services × versions × pods: %s\n", s)
 	w, err := newWorld(ctx, s)
 	if err != nil {
 		return err
 	}
+	w.profiles = profiles
 	defer func() {
 		if stopErr := w.stop(); err == nil {
 			err = stopErr

@@ -40,6 +40,7 @@ type world struct {
 	environment *envtest.Environment
 	dir         string
 	kubeconfig  string
+	profiles    string               // folder for the profiles of controllers; empty = none
 	kube        kubernetes.Interface // speaks protobuf
 	istio       istioclient.Interface
 	controller  *process
