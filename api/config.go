@@ -2,7 +2,9 @@ package api
 
 import (
 	"bytes"
+	"crypto/x509"
 	"encoding/json"
+	"encoding/pem"
 	"fmt"
 	"net"
 	"reflect"
@@ -51,9 +53,11 @@ type IstioConfig struct {
 
 // WebhookConfig is about the HTTPS server that the API server calls.
 type WebhookConfig struct {
-	Port          int    `json:"port" min:"1" max:"65535" doc:"Port of the HTTPS server. Private GKE clusters reach 10250 without a firewall rule."`
-	MinTLSVersion string `json:"minTLSVersion" oneOf:"1.2,1.3" doc:"Lowest TLS version that is accepted, in quotes."`
-	Warnings      bool   `json:"warnings" doc:"Whether the ValidatingWebhookConfiguration outrigger-validator is there, through which workloads are warned about."`
+	Port          int      `json:"port" min:"1" max:"65535" doc:"Port of the HTTPS server. Private GKE clusters reach 10250 without a firewall rule."`
+	MinTLSVersion string   `json:"minTLSVersion" oneOf:"1.2,1.3" doc:"Lowest TLS version that is accepted, in quotes."`
+	ClientCA      string   `json:"clientCA" form:"certificatesOrEmpty" doc:"Certificates, in PEM, of the authorities one of which must have signed the client certificate of who calls; empty to ask for none."`
+	ClientNames   []string `json:"clientNames" form:"name" doc:"Names one of which the client certificate must have, as common name or DNS name; empty for any name."`
+	Warnings      bool     `json:"warnings" doc:"Whether the ValidatingWebhookConfiguration outrigger-validator is there, through which workloads are warned about."`
 }
 
 // CertificatesConfig is about the self-managed certificate of the webhook.
@@ -511,6 +515,9 @@ var forms = map[string]form{
 	"wordOrEmpty":    {orEmpty(wordPattern.MatchString), "a word of letters, digits, dots, dashes and underscores, or empty"},
 	"hosts":          {isHost, "DNS names or IP addresses"},
 	"address":        {isAddress, `host:port, :port, or "0"`},
+	"name":           {func(text string) bool { return text != "" }, "names"},
+
+	"certificatesOrEmpty": {orEmpty(areCertificates), "certificates in PEM, or empty"},
 }
 
 func formFault(name, text string) string {
@@ -540,6 +547,22 @@ func isAddress(text string) bool {
 	return err == nil && number >= 1 && number <= 65535
 }
 
+// areCertificates reports whether the text is one certificate in PEM, or several.
+func areCertificates(text string) bool {
+	for rest := []byte(text); ; {
+		var block *pem.Block
+		if block, rest = pem.Decode(rest); block == nil || block.Type != "CERTIFICATE" {
+			return false
+		}
+		if _, err := x509.ParseCertificate(block.Bytes); err != nil {
+			return false
+		}
+		if strings.TrimSpace(string(rest)) == "" {
+			return true
+		}
+	}
+}
+
 // contradictions returns a sentence for every pair of fields that cannot stand together.
 func (c Config) contradictions() []string {
 	var out []string
@@ -548,6 +571,9 @@ func (c Config) contradictions() []string {
 	}
 	if e := c.LeaderElection; e.RetryPeriod*6/5 >= e.RenewDeadline {
 		out = append(out, fmt.Sprintf("leaderElection.retryPeriod = %s: 1.2 times it must be less than renewDeadline, %s", shortDuration(e.RetryPeriod), shortDuration(e.RenewDeadline)))
+	}
+	if w := c.Webhook; len(w.ClientNames) > 0 && w.ClientCA == "" {
+		out = append(out, "webhook.clientNames: mean nothing without webhook.clientCA, the authority that vouches for them")
 	}
 	if k := c.Certificates; k.LeafDuration*3 > k.CADuration {
 		out = append(out, fmt.Sprintf("certificates.leafDuration = %s: must be at most a third of caDuration, %s", shortDuration(k.LeafDuration), shortDuration(k.CADuration)))

@@ -79,6 +79,9 @@ func TestLoadConfigRefusesWithFieldValueAndWhatWouldBeRight(t *testing.T) {
 		"renew behind lease":     {"leaderElection: {renewDeadline: 20s}", []string{"leaderElection.renewDeadline = 20s", "leaseDuration, 15s"}},
 		"retry behind renew":     {"leaderElection: {retryPeriod: 9s}", []string{"leaderElection.retryPeriod = 9s", "renewDeadline, 10s"}},
 		"leaf outlives its CA":   {"certificates: {caDuration: 24h}", []string{"certificates.leafDuration = 24h", "caDuration, 24h"}},
+		"a CA that is none":      {"webhook: {clientCA: /etc/ca.crt}", []string{`webhook.clientCA = "/etc/ca.crt"`, "certificates in PEM"}},
+		"a CA that is a key":     {"webhook: {clientCA: \"-----BEGIN PRIVATE KEY-----\\nAAAA\\n-----END PRIVATE KEY-----\"}", []string{"webhook.clientCA", "certificates in PEM"}},
+		"names without a CA":     {"webhook: {clientNames: [apiserver]}", []string{"webhook.clientNames", "webhook.clientCA"}},
 		"two faults":             {"webhook: {port: 0}\nlog: {level: loud}", []string{`log.level = "loud"`, "webhook.port = 0"}},
 	} {
 		t.Run(name, func(t *testing.T) {

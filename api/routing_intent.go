@@ -377,7 +377,7 @@ func parseNumbers(text, what string, most uint64) ([]Weight, error) {
 		if slices.ContainsFunc(out, func(w Weight) bool { return w.Version == version }) {
 			return nil, fmt.Errorf("version %s is named twice", version)
 		}
-		out = append(out, Weight{Version: version, Weight: int32(n)})
+		out = append(out, Weight{Version: version, Weight: int32(n)}) //nolint:gosec // at most most, which is small
 	}
 	return out, nil
 }

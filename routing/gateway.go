@@ -331,7 +331,7 @@ func (s *situation) tellIngress(x exposure) {
 	var open []string
 	for _, service := range s.IngressServices {
 		for _, port := range service.Spec.Ports {
-			if uint32(port.Port) == x.port || port.TargetPort.IntValue() == int(x.port) {
+			if uint32(port.Port) == x.port || port.TargetPort.IntValue() == int(x.port) { //nolint:gosec // a port is not negative
 				return
 			}
 			open = append(open, fmt.Sprint(port.Port))

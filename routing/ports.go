@@ -67,7 +67,7 @@ func (s *situation) portNumber(port corev1.ServicePort) uint32 {
 	if len(s.Service.Spec.Ports) < 2 {
 		return 0
 	}
-	return uint32(port.Port)
+	return uint32(port.Port) //nolint:gosec // a port is not negative
 }
 
 // gatewayServicePort is the port of the Service that a gateway leads to: the one that the user names, else the first that

@@ -293,7 +293,7 @@ func weightOf(to []portion, i int) int32 {
 	if len(to) == 1 {
 		return 0
 	}
-	return int32(to[i].weight)
+	return int32(to[i].weight) //nolint:gosec // weights sum to 100
 }
 
 // tcpRoutes are the shares for each TCP port, by caller and for all: of a connection nothing else is known, and gateways

@@ -204,6 +204,38 @@ func TestExposureIsAPrivilege(t *testing.T) {
 	}
 }
 
+// A Gateway of another namespace is no way around what is not permitted.
+func TestASharedGatewayNeedsTheSamePermission(t *testing.T) {
+	for _, test := range []struct {
+		name    string
+		setting api.ExposeSetting
+		allowed string // "" = no list
+		hosts   string
+		want    string
+		told    []api.RouteReason
+	}{
+		{"everybody may", api.ExposeEnabled, "", "a.example.com", "app: a.example.com@other/theirs", nil},
+		{"nobody may", api.ExposeDisabled, "*", "a.example.com", "", []api.RouteReason{api.RouteExposeNotPermitted}},
+		{"only listed namespaces may, this is none", api.ExposeNamespaces, "", "a.example.com", "", []api.RouteReason{api.RouteExposeNotPermitted}},
+		{"only listed namespaces may, this is one", api.ExposeNamespaces, "*.example.com", "a.example.com", "app: a.example.com@other/theirs", nil},
+		{"a list binds in any case", api.ExposeEnabled, "*.example.com", "a.example.com,bank.example.org", "app: a.example.com@other/theirs", []api.RouteReason{api.RouteHostNotAllowed}},
+		{"every host is not on a list of names", api.ExposeEnabled, "*.example.com", "*", "", []api.RouteReason{api.RouteHostNotAllowed}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			c := twoVersions(t)
+			c.settings.Expose = test.setting
+			c.foreign.Gateways = []*networkingv1.Gateway{foreignGateway(c, "*", false)}
+			if test.allowed != "" {
+				c.namespace.Annotations = map[string]string{api.AnnotationAllowedHosts: test.allowed}
+			}
+			c.annotate("expose=true", "gateway=other/theirs", "hosts="+test.hosts)
+			c.tells(test.told...)
+			c.exposed(test.want)
+			c.has("v1 v2", "v1")
+		})
+	}
+}
+
 func TestIngressThatIsNotThereIsTold(t *testing.T) {
 	c := twoVersions(t)
 	c.annotate("expose=true", "gateway-port=9999")

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"strings"
 
+	logf "sigs.k8s.io/controller-runtime/pkg/log"
 	"sigs.k8s.io/controller-runtime/pkg/webhook/admission"
 
 	"outrigger.dev/outrigger/api"
@@ -34,6 +35,7 @@ func advice(ask adviser) http.Handler {
 		c.serve(reviews, held, r)
 		switch {
 		case c.err != nil:
+			logf.Log.WithName("webhook").Error(c.err, "no advice", append([]any{"path", c.path, "namespace", c.namespace, "name", c.pod}, logValues(c.err)...)...)
 			http.Error(w, c.err.Error(), http.StatusInternalServerError)
 			return
 		case c.report.Reason == api.InjectBadRequest: // held is a review that says no, which this path never does

@@ -263,6 +263,9 @@ func (c *checker) asked(ctx context.Context, entry admissionregistrationv1.Mutat
 	if err != nil {
 		return failed("the answer of %s: %v", target, err)
 	}
+	if response.StatusCode == http.StatusUnauthorized && c.config.Webhook.ClientCA != "" {
+		return note("%s: its certificate, until %s, verifies by the caBundle; it answers only who shows a client certificate (webhook.clientCA), as the API server must be told to", target, response.TLS.PeerCertificates[0].NotAfter.Format(time.RFC3339))
+	}
 	var review admissionv1.AdmissionReview
 	if err := json.Unmarshal(text, &review); response.StatusCode != http.StatusOK || err != nil || review.Response == nil || review.Response.UID != uid {
 		return failed("%s answers %s: %s", target, response.Status, api.Shorten(string(text), 300))

@@ -205,3 +205,18 @@ func TestCheckWaits(t *testing.T) {
 		t.Errorf("%v\n%s", err, out.String())
 	}
 }
+
+// A webhook that answers only who shows a client certificate is not broken; one that asks for none has no reason for a 401.
+func TestCheckOfAWebhookThatAsksForACertificate(t *testing.T) {
+	server, entry := answering(t, injecting)
+	config := api.WebhookConfig{ClientCA: string(entry.ClientConfig.CABundle)}
+	server.Config.Handler = knownCallers(config, server.Config.Handler)
+	c := &checker{config: api.DefaultConfig()}
+	if got := c.asked(t.Context(), entry); got.state != checkFailed || !strings.Contains(got.text, "401") {
+		t.Errorf("it asks for a certificate unasked: %s: %s", got.state, got.text)
+	}
+	c.config.Webhook = config
+	if got := c.asked(t.Context(), entry); got.state != checkNote || !strings.Contains(got.text, "webhook.clientCA") {
+		t.Errorf("%s: %s", got.state, got.text)
+	}
+}

@@ -3,17 +3,21 @@ package main
 import (
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net"
 	"net/http"
+	"slices"
 	"sync/atomic"
 	"time"
 
 	"github.com/go-logr/logr"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"outrigger.dev/outrigger/api"
 )
 
 // endpoint is one HTTP server of the process. It is made listening, so that a taken port stops the start.
@@ -37,7 +41,12 @@ func listen(name, address string, handler http.Handler, tlsConfig *tls.Config) (
 	e.server = &http.Server{
 		Handler:           e.closing(handler),
 		ReadHeaderTimeout: 10 * time.Second,
-		IdleTimeout:       90 * time.Second,
+		// No caller waits longer than the API server, which gives up after 30 seconds at most: who sends or reads more
+		// slowly holds a connection, and what is read of him, for nothing.
+		ReadTimeout:    30 * time.Second,
+		WriteTimeout:   60 * time.Second,
+		IdleTimeout:    90 * time.Second,
+		MaxHeaderBytes: 64 << 10,
 	}
 	return e, nil
 }
@@ -75,12 +84,40 @@ func (e *endpoint) closing(next http.Handler) http.Handler {
 
 // tlsConfig returns the settings of the webhook's server. HTTP/2 is not offered: the API server does not use it for
 // webhooks, and it costs a class of attacks.
-func tlsConfig(minimum string, certificate func(*tls.ClientHelloInfo) (*tls.Certificate, error)) *tls.Config {
-	version := uint16(tls.VersionTLS13)
-	if minimum == "1.2" {
-		version = tls.VersionTLS12
+//
+// A certificate of the caller is checked where one is given and an authority is configured; that one must be given is
+// knownCallers' to say, in words that the API server passes on, and our own check of the endpoint needs none.
+func tlsConfig(webhook api.WebhookConfig, certificate func(*tls.ClientHelloInfo) (*tls.Certificate, error)) *tls.Config {
+	config := &tls.Config{MinVersion: tls.VersionTLS13, GetCertificate: certificate, NextProtos: []string{"http/1.1"}}
+	if webhook.MinTLSVersion == "1.2" {
+		config.MinVersion = tls.VersionTLS12
 	}
-	return &tls.Config{MinVersion: version, GetCertificate: certificate, NextProtos: []string{"http/1.1"}}
+	if webhook.ClientCA != "" {
+		config.ClientCAs, config.ClientAuth = x509.NewCertPool(), tls.VerifyClientCertIfGiven
+		config.ClientCAs.AppendCertsFromPEM([]byte(webhook.ClientCA))
+	}
+	return config
+}
+
+// knownCallers lets through whom a certificate of the configured authority names, before anything is read of the request.
+// Without an authority it lets everybody through.
+func knownCallers(webhook api.WebhookConfig, next http.Handler) http.Handler {
+	if webhook.ClientCA == "" {
+		return next
+	}
+	return http.HandlerFunc(func(w http.ResponseWriter, request *http.Request) {
+		if request.TLS == nil || len(request.TLS.VerifiedChains) == 0 {
+			http.Error(w, "a client certificate is wanted, see webhook.clientCA", http.StatusUnauthorized)
+			return
+		}
+		caller := request.TLS.PeerCertificates[0]
+		names := append([]string{caller.Subject.CommonName}, caller.DNSNames...)
+		if len(webhook.ClientNames) > 0 && !slices.ContainsFunc(names, func(name string) bool { return slices.Contains(webhook.ClientNames, name) }) {
+			http.Error(w, fmt.Sprintf("the client certificate of %q is of none of webhook.clientNames", caller.Subject.CommonName), http.StatusForbidden)
+			return
+		}
+		next.ServeHTTP(w, request)
+	})
 }
 
 // readiness is what /readyz answers. Once ready it stays ready until the process ends: what breaks later, a wrong

@@ -93,7 +93,7 @@ func readConfig(name string) (api.Config, error) {
 	if name == "" {
 		return api.LoadConfig(nil)
 	}
-	text, err := os.ReadFile(name)
+	text, err := os.ReadFile(name) //nolint:gosec // the file that the caller names, with his rights
 	if err != nil {
 		return api.Config{}, err
 	}

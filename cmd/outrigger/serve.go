@@ -139,7 +139,7 @@ func newProcess(config api.Config, where placement, logger logr.Logger) (*proces
 	}}
 	p := &process{log: logger, ready: ready, jobs: jobs.Start, linger: config.Shutdown.Linger}
 	webhookAddress := where.at(net.JoinHostPort("", strconv.Itoa(config.Webhook.Port)))
-	if p.webhook, err = listen("webhook", webhookAddress, handler, tlsConfig(config.Webhook.MinTLSVersion, keeper.GetCertificate)); err != nil {
+	if p.webhook, err = listen("webhook", webhookAddress, knownCallers(config.Webhook, handler), tlsConfig(config.Webhook, keeper.GetCertificate)); err != nil {
 		return nil, err
 	}
 	for _, plain := range []struct {

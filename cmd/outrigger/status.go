@@ -465,7 +465,7 @@ func portOf(gateway *networkingv1.Gateway, intent api.RouteIntent) uint32 {
 func (g *gatewayStatus) find(behind ingress, node, path string) {
 	for _, service := range behind.services {
 		for _, port := range service.Spec.Ports {
-			if uint32(port.Port) != g.Port {
+			if uint32(port.Port) != g.Port { //nolint:gosec // a port is not negative
 				continue
 			}
 			for _, point := range service.Status.LoadBalancer.Ingress {

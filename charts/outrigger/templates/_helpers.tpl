@@ -95,7 +95,7 @@ outrigger-last-good{{ include "outrigger.suffix" . }}
   "apiVersion" "config.outrigger.dev/v1alpha1"
   "kind" "Configuration"
   "istio" (merge (dict "revision" .Values.revision) (omit .Values.istio "revision" "revisions"))
-  "webhook" (pick .Values.webhook "port" "minTLSVersion" "warnings")
+  "webhook" (pick .Values.webhook "port" "minTLSVersion" "clientCA" "clientNames" "warnings")
   "certificates" (merge (dict "secretName" (include "outrigger.secretName" .)) .Values.certificates (dict "hosts" $hosts))
   "routing" (merge (dict "enabled" (eq (include "outrigger.routingEnabled" .) "true")) .Values.routing)
   "shutdown" .Values.shutdown
@@ -122,6 +122,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | 
 {{/* What the pod of a hook shares with those of the Deployment: dict "root" $ "account" NAME "args" (list …). */}}
 {{- define "outrigger.hookPod" -}}
 serviceAccountName: {{ .account }}
+automountServiceAccountToken: true
 restartPolicy: Never
 {{- with .root.Values.imagePullSecrets }}
 imagePullSecrets:
@@ -189,4 +190,28 @@ helm.sh/hook-delete-policy: before-hook-creation,hook-succeeded,hook-failed
 helm.sh/hook: test
 helm.sh/hook-weight: "-5"
 helm.sh/hook-delete-policy: before-hook-creation,hook-succeeded
+{{- end }}
+
+{{/* The ways of asking for a sidecar, as a list of names with the selectors of each. Selectors are AND-ed, so every way needs an
+entry of its own. At most one of them matches a pod. */}}
+{{- define "outrigger.entries" -}}
+{{- $revision := default "default" .Values.revision }}
+{{- $default := or (not (include "outrigger.suffix" .)) (has "default" .Values.revisionTags) }}
+{{- $no := list (dict "key" "istio-injection" "operator" "DoesNotExist") (dict "key" "istio.io/rev" "operator" "DoesNotExist") }}
+{{- $noRevision := list (dict "key" "istio.io/rev" "operator" "DoesNotExist") }}
+{{- $notOut := list (dict "key" "sidecar.istio.io/inject" "operator" "NotIn" "values" (list "false")) }}
+{{- $ours := list (dict "key" "istio.io/rev" "operator" "In" "values" (concat (list $revision) .Values.revisionTags | uniq)) }}
+{{- $entries := list
+  (dict "name" "rev.namespace" "namespace" (concat $ours (list (dict "key" "istio-injection" "operator" "DoesNotExist"))) "object" $notOut)
+  (dict "name" "rev.object" "namespace" $no "object" (concat $notOut $ours)) }}
+{{- if $default }}
+{{- $entries = concat (list
+  (dict "name" "namespace" "namespace" (list (dict "key" "istio-injection" "operator" "In" "values" (list "enabled"))) "object" $notOut)
+  (dict "name" "object" "namespace" $no "object" (concat (list (dict "key" "sidecar.istio.io/inject" "operator" "In" "values" (list "true"))) $noRevision))) $entries }}
+{{- if .Values.webhook.enableNamespacesByDefault }}
+{{- $entries = append $entries
+  (dict "name" "auto" "namespace" (append $no (dict "key" "kubernetes.io/metadata.name" "operator" "NotIn" "values" (list "kube-system" "kube-public" "kube-node-lease" "local-path-storage"))) "object" (concat (list (dict "key" "sidecar.istio.io/inject" "operator" "DoesNotExist")) $noRevision)) }}
+{{- end }}
+{{- end }}
+{{- toYaml $entries }}
 {{- end }}
