@@ -35,6 +35,7 @@ func (s *situation) noteForeign() {
 	}
 	for _, rule := range s.Foreign.DestinationRules {
 		switch host := resolveHost(rule.Spec.Host, rule.Namespace, s.Settings.ClusterDomain); {
+		case !visible(rule.Spec.ExportTo):
 		case host == s.host:
 			s.noteRule(rule)
 		case covers(host, s.host):
@@ -53,12 +54,12 @@ func (s *situation) noteRoute(vs *networkingv1.VirtualService) {
 		if len(boundGateways(vs)) > 0 && slices.Contains(subsetsNamed(vs, s.host, s.Settings.ClusterDomain), "") {
 			s.foreign.bypasses = append(s.foreign.bypasses, vs)
 		}
+	case !visible(vs.Spec.ExportTo):
 	case vs.Namespace == s.Service.Namespace:
 		s.foreign.meshTaken = true
 		s.tellForeign(vs, "spec.hosts", strings.Join(vs.Spec.Hosts, ","), api.RouteRouteConflict,
 			fmt.Sprintf("It is for the host of Service %s; Outrigger's route gives way to it, the subsets stay.", s.Service.Name),
 			"Delete it if Outrigger is to keep the route.")
-	case !visible(vs):
 	default:
 		s.noteRouteElsewhere(vs)
 	}
@@ -84,7 +85,8 @@ func (s *situation) noteRouteElsewhere(vs *networkingv1.VirtualService) {
 		"Delete it, or take the host out of it.")
 }
 
-func visible(vs *networkingv1.VirtualService) bool { return !slices.Contains(vs.Spec.ExportTo, "~") }
+// visible reports whether an object is exported to anybody at all.
+func visible(exportTo []string) bool { return !slices.Contains(exportTo, "~") }
 
 func olderObject(a, b Object) bool {
 	older, younger := a.GetCreationTimestamp(), b.GetCreationTimestamp()

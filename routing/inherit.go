@@ -7,7 +7,9 @@ import (
 	"slices"
 	"strings"
 
+	"google.golang.org/protobuf/proto"
 	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"outrigger.dev/outrigger/api"
 )
@@ -19,7 +21,8 @@ const policyEdited = "edited"
 // inherit gives our DestinationRule the policy that callers had without it: Istio takes the most specific rule alone, so
 // ours would take the policy of a rule for many hosts away. A policy that somebody else wrote into ours is theirs.
 func (s *situation) inherit(rule *networkingv1.DestinationRule) {
-	if standing := s.standing.rule; standing != nil && standing.Spec.TrafficPolicy != nil && !policyIsOurs(standing) {
+	from := s.shadowed()
+	if standing := s.standing.rule; standing != nil && standing.Spec.TrafficPolicy != nil && !policyIsOurs(standing, from) {
 		if standing.Annotations[api.AnnotationInherited] != "" {
 			// What we copied of it is still applied by us, so that leaving it out would take it away.
 			rule.Spec.TrafficPolicy = standing.Spec.TrafficPolicy.DeepCopy()
@@ -27,7 +30,6 @@ func (s *situation) inherit(rule *networkingv1.DestinationRule) {
 		}
 		return
 	}
-	from := s.shadowed()
 	if from == nil || s.Intent.NoPolicy {
 		return
 	}
@@ -42,18 +44,18 @@ func policyMark(from *networkingv1.DestinationRule) string {
 	return from.Namespace + "/" + from.Name + " " + shortHash(canonical(from.Spec.TrafficPolicy))
 }
 
-// policyIsOurs reports whether the policy of our DestinationRule is as we copied it, and nobody else's as well.
-func policyIsOurs(rule *networkingv1.DestinationRule) bool {
-	_, hash, marked := strings.Cut(rule.Annotations[api.AnnotationInherited], " ")
-	if !marked || hash != shortHash(canonical(rule.Spec.TrafficPolicy)) {
+// policyIsOurs reports whether the policy of our DestinationRule is as we copied it, or as its source is now, and nobody
+// else's as well.
+func policyIsOurs(rule, from *networkingv1.DestinationRule) bool {
+	mark := rule.Annotations[api.AnnotationInherited]
+	_, hash, _ := strings.Cut(mark, " ")
+	asSource := from != nil && proto.Equal(rule.Spec.TrafficPolicy, from.Spec.TrafficPolicy)
+	if mark == "" || hash != shortHash(canonical(rule.Spec.TrafficPolicy)) && !asSource {
 		return false
 	}
-	for _, entry := range rule.ManagedFields {
-		if entry.Manager != api.FieldManager && entry.FieldsV1 != nil && bytes.Contains(entry.FieldsV1.GetRawBytes(), []byte(`"f:trafficPolicy"`)) {
-			return false
-		}
-	}
-	return true
+	return !slices.ContainsFunc(rule.ManagedFields, func(entry metav1.ManagedFieldsEntry) bool {
+		return entry.Manager != api.FieldManager && entry.FieldsV1 != nil && bytes.Contains(entry.FieldsV1.GetRawBytes(), []byte(`"f:trafficPolicy"`))
+	})
 }
 
 // shadowed is the DestinationRule of others whose policy holds where ours is not: looked for as Istio does, in the
@@ -64,7 +66,7 @@ func (s *situation) shadowed() *networkingv1.DestinationRule {
 		var best []*networkingv1.DestinationRule
 		for _, rule := range s.Foreign.DestinationRules {
 			host := resolveHost(rule.Spec.Host, rule.Namespace, s.Settings.ClusterDomain)
-			if rule.Namespace != namespace || rule.Spec.WorkloadSelector != nil || !covers(host, s.host) || !s.exported(rule) {
+			if rule.Namespace != namespace || rule.Spec.WorkloadSelector != nil || !covers(host, s.host) || !exports(rule.Spec.ExportTo, rule.Namespace, s.Service.Namespace) {
 				continue
 			}
 			if namespace == s.Service.Namespace && host == s.host {
@@ -92,11 +94,6 @@ func (s *situation) shadowed() *networkingv1.DestinationRule {
 		}
 	}
 	return nil
-}
-
-// exported reports whether callers in the Service's own namespace see a DestinationRule.
-func (s *situation) exported(rule *networkingv1.DestinationRule) bool {
-	return exports(rule.Spec.ExportTo, rule.Namespace, s.Service.Namespace)
 }
 
 // moreSpecific is Istio's order of hosts that include the same name: a name before wildcards, the longer before the

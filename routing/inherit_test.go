@@ -106,6 +106,23 @@ func TestAPolicyOfTheUsersIsNeverWrittenOver(t *testing.T) {
 		c.annotate("inherit-policy=false")
 		c.limits(7)
 		c.tells()
+		// Made the same again, it is followed again.
+		c.annotate("inherit-policy-")
+		c.foreign.DestinationRules = []*networkingv1.DestinationRule{wide}
+		c.standing.DestinationRules[0].Spec.TrafficPolicy = connections(98)
+		c.limits(98)
+		wide.Spec.TrafficPolicy = connections(97)
+		c.limits(97)
+	})
+	t.Run("but what only its hash makes another is ours", func(t *testing.T) {
+		c := twoVersions(t)
+		wide := wideRule("istio-system", "mesh", "*.local", 99)
+		c.foreign.DestinationRules = []*networkingv1.DestinationRule{wide}
+		c.limits(99)
+		c.standing.DestinationRules[0].Annotations[api.AnnotationInherited] = "istio-system/mesh 00000000"
+		c.limits(99)
+		wide.Spec.TrafficPolicy = connections(98)
+		c.limits(98)
 	})
 	t.Run("that somebody else applies as well", func(t *testing.T) {
 		c := twoVersions(t)

@@ -31,6 +31,12 @@ func subsetRule(namespace, host string, policy *networkingapi.TrafficPolicy, sub
 	return rule
 }
 
+// hidden is the same rule, exported to nobody.
+func hidden(rule *networkingv1.DestinationRule) *networkingv1.DestinationRule {
+	rule.Spec.ExportTo = []string{"~"}
+	return rule
+}
+
 func subset(name, key, value string, policy *networkingapi.TrafficPolicy) *networkingapi.Subset {
 	return &networkingapi.Subset{Name: name, Labels: map[string]string{key: value}, TrafficPolicy: policy}
 }
@@ -64,6 +70,7 @@ func TestWhoStandsBack(t *testing.T) {
 		{"elsewhere and younger", at(young, meshRoute("other", "app.demo.svc.cluster.local")), nil, []api.RouteReason{api.RouteRouteHijackable}, "v1 v2", "v1", ""},
 		{"elsewhere by a wildcard", at(young, meshRoute("other", "*.local")), nil, []api.RouteReason{api.RouteRouteHijackable}, "v1 v2", "v1", ""},
 		{"elsewhere for callers there", at(young, meshRoute("other", "app.demo.svc.cluster.local", ".")), nil, []api.RouteReason{api.RouteRouteShadowed}, "v1 v2", "v1", ""},
+		{"here, for nobody", meshRoute("demo", "app", "~"), nil, nil, "v1 v2", "v1", ""},
 		{"elsewhere for nobody", meshRoute("other", "app.demo.svc.cluster.local", "~"), nil, nil, "v1 v2", "v1", ""},
 		{"at a gateway alone", gateway, nil, []api.RouteReason{api.RouteGatewayBypasses}, "v1 v2", "v1", ""},
 		{"at a gateway, with a subset", pinned, nil, nil, "v1 v2", "v1", ""},
@@ -73,6 +80,8 @@ func TestWhoStandsBack(t *testing.T) {
 		{"our names, our labels", nil, subsetRule("demo", "app.demo.svc.cluster.local", nil, subset("v1", "version", "v1", nil)), []api.RouteReason{api.RoutePolicyShared}, "v1 v2", "v1", ""},
 		{"our names with a policy", nil, subsetRule("demo", "app", nil, subset("v2", "version", "v2", connections(7))), []api.RouteReason{api.RoutePolicyShared}, "v1", "v1", ""},
 		{"our names for other labels", nil, subsetRule("demo", "app", nil, subset("v1", "track", "x", nil)), []api.RouteReason{api.RouteSubsetConflict}, "v1 v2", "v1", " none"},
+		{"a clash that nobody sees", nil, hidden(subsetRule("demo", "app", nil, subset("v1", "track", "x", nil))), nil, "v1 v2", "v1", ""},
+		{"a client's, that nobody sees", nil, hidden(subsetRule("other", "*.local", connections(7))), nil, "v1 v2", "v1", ""},
 		{"a client's namespace", nil, subsetRule("other", "app.demo.svc.cluster.local", connections(7)), []api.RouteReason{api.RouteShadowedInNamespaces}, "v1 v2", "v1", ""},
 		{"the root namespace", nil, subsetRule("istio-system", "app.demo.svc.cluster.local", connections(7)), []api.RouteReason{api.RoutePolicyInherited}, "v1 v2", "v1", ""},
 		{"a short name elsewhere", nil, subsetRule("other", "app", connections(7)), nil, "v1 v2", "v1", ""},

@@ -112,7 +112,7 @@ func (p *podSource) concerned(ctx context.Context, before, after *podShape) []cl
 
 // besideGateway returns the Services to which it matters that a pod comes or goes which may be a gateway's.
 func (p *podSource) besideGateway(ctx context.Context, shape *podShape) []client.ObjectKey {
-	keys := p.attention.behindGate(shape)
+	keys := p.attention.behindGates(func(selector map[string]string) bool { return shape.hasAll(pairsOf(selector)) })
 	value, labelled := shape.label(labelIstio)
 	if !labelled {
 		return keys
@@ -139,8 +139,9 @@ func compareKeys(a, b client.ObjectKey) int { return strings.Compare(a.String(),
 type attention struct {
 	mutex    sync.Mutex
 	seen     map[client.ObjectKey]seenPods
-	gates    map[client.ObjectKey]map[string]string // the selector of the gateway that each is exposed at
-	eastWest bool                                   // there was an east-west gateway
+	gates    map[string]*gate            // the ingress gateways at which Services are to be exposed, by their labels
+	gateOf   map[client.ObjectKey]string // which of them, by Service
+	eastWest bool                        // there was an east-west gateway
 }
 
 type seenPods struct {
@@ -151,51 +152,49 @@ type seenPods struct {
 }
 
 func newAttention() *attention {
-	return &attention{seen: map[client.ObjectKey]seenPods{}, gates: map[client.ObjectKey]map[string]string{}}
+	return &attention{seen: map[client.ObjectKey]seenPods{}, gates: map[string]*gate{}, gateOf: map[client.ObjectKey]string{}}
 }
 
 // gate is an ingress gateway, known by its labels, with the Services that are to be exposed there.
 type gate struct {
 	selector map[string]string
-	services []client.ObjectKey
+	services map[client.ObjectKey]bool
 }
 
 // noteGate remembers at which gateway a Service is to be exposed; nil for none.
 func (a *attention) noteGate(service client.ObjectKey, selector map[string]string) {
 	a.mutex.Lock()
 	defer a.mutex.Unlock()
-	if selector == nil {
-		delete(a.gates, service)
+	text := labels.FormatLabels(selector)
+	was, is := a.gateOf[service]
+	if is && selector != nil && was == text {
 		return
 	}
-	a.gates[service] = selector
+	if is {
+		delete(a.gateOf, service)
+		if delete(a.gates[was].services, service); len(a.gates[was].services) == 0 {
+			delete(a.gates, was)
+		}
+	}
+	if selector == nil {
+		return
+	}
+	a.gateOf[service] = text
+	if a.gates[text] == nil {
+		a.gates[text] = &gate{selector: selector, services: map[client.ObjectKey]bool{}}
+	}
+	a.gates[text].services[service] = true
 }
 
-// allGates are the gateways at which Services are to be exposed: few, however many Services.
-func (a *attention) allGates() []gate {
+// behindGates are the Services that are to be exposed at one of the gateways that are chosen by their labels: few,
+// however many Services there are.
+func (a *attention) behindGates(chosen func(selector map[string]string) bool) []client.ObjectKey {
 	a.mutex.Lock()
 	defer a.mutex.Unlock()
-	found := map[string]*gate{}
-	for service, selector := range a.gates {
-		text := labels.FormatLabels(selector)
-		if found[text] == nil {
-			found[text] = &gate{selector: selector}
-		}
-		found[text].services = append(found[text].services, service)
-	}
-	var out []gate
-	for _, text := range slices.Sorted(maps.Keys(found)) {
-		out = append(out, *found[text])
-	}
-	return out
-}
-
-// behindGate are the Services that are to be exposed at the gateway which a pod belongs to.
-func (a *attention) behindGate(shape *podShape) []client.ObjectKey {
 	var out []client.ObjectKey
-	for _, gate := range a.allGates() {
-		if shape.hasAll(pairsOf(gate.selector)) {
-			out = append(out, gate.services...)
+	for _, gate := range a.gates {
+		if chosen(gate.selector) {
+			out = slices.AppendSeq(out, maps.Keys(gate.services))
 		}
 	}
 	return out

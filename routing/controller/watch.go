@@ -95,12 +95,10 @@ func (w *watches) ofService(_ context.Context, object client.Object) ([]client.O
 	if len(selector) == 0 {
 		return keys, nil
 	}
-	for _, gate := range w.attention.allGates() {
-		if both, agree := together(selector, gate.selector); agree && w.pods.anyWith(object.GetNamespace(), both) {
-			keys = append(keys, gate.services...)
-		}
-	}
-	return keys, nil
+	return append(keys, w.attention.behindGates(func(gate map[string]string) bool {
+		both, agree := together(selector, gate)
+		return agree && w.pods.anyWith(object.GetNamespace(), both)
+	})...), nil
 }
 
 // together returns the labels of both; they do not agree if a label would have two values.
