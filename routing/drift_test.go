@@ -42,6 +42,40 @@ func (c *cluster) kiali(name string, shares ...string) {
 	vs.ResourceVersion += "k"
 }
 
+// A save by Kiali as a whole: it takes all annotations off the DestinationRule, and names the versions that run anew.
+func TestAWholeSaveByKiali(t *testing.T) {
+	c := newCluster(t)
+	c.annotate("expose=true", "hosts=a.example.com")
+	c.foreign.DestinationRules = []*networkingv1.DestinationRule{wideRule("istio-system", "mesh", "*.local", 99)}
+	c.fixed("app-v1", "v1", 2)
+	c.fixed("app-v2", "v2", 2)
+	c.ready()
+	c.advance(10 * time.Minute)
+	c.has("v1 v2", "v1")
+	vs := c.route("app")
+	if got := vs.Spec.Gateways; len(got) != 2 || got[0] != "demo/app" || got[1] != "mesh" {
+		t.Fatalf("Kiali keeps the first gateway that is not the mesh's; they are %v", got)
+	}
+	c.kiali("app", "v1=90", "v2=10")
+	rule := c.standing.DestinationRules[0]
+	rule.Annotations, rule.Spec.TrafficPolicy = nil, nil
+	rule.Labels[api.LabelKialiWizard] = "traffic_shifting"
+	c.advance(time.Minute)
+	c.has("v1 v2", "v1=90 v2=10")
+	c.limits(99)
+	c.tells(api.RouteWeightsAdopted, api.RoutePolicyInherited)
+	c.exposed("app: a.example.com@demo/app; 80: demo/a.example.com")
+	c.writes = nil
+	c.advance(time.Hour)
+	c.wrote()
+	// Its record is whole again: subsets go when they should.
+	c.annotate("default-version=v1")
+	c.remove("app-v2")
+	c.gone("app-v2")
+	c.advance(time.Hour)
+	c.has("v1", "v1")
+}
+
 func TestSharesSetByHandHold(t *testing.T) {
 	c := twoVersions(t)
 	c.kiali("app", "v1=70", "v2=30")

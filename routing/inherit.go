@@ -9,7 +9,6 @@ import (
 
 	"google.golang.org/protobuf/proto"
 	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"outrigger.dev/outrigger/api"
 )
@@ -45,17 +44,20 @@ func policyMark(from *networkingv1.DestinationRule) string {
 }
 
 // policyIsOurs reports whether the policy of our DestinationRule is as we copied it, or as its source is now, and nobody
-// else's as well.
+// else's as well. Without the mark, which a save by Kiali takes away with all annotations, the managed fields say it.
 func policyIsOurs(rule, from *networkingv1.DestinationRule) bool {
-	mark := rule.Annotations[api.AnnotationInherited]
-	_, hash, _ := strings.Cut(mark, " ")
-	asSource := from != nil && proto.Equal(rule.Spec.TrafficPolicy, from.Spec.TrafficPolicy)
-	if mark == "" || hash != shortHash(canonical(rule.Spec.TrafficPolicy)) && !asSource {
-		return false
+	ours, theirs := false, false
+	for _, entry := range rule.ManagedFields {
+		if entry.FieldsV1 != nil && bytes.Contains(entry.FieldsV1.GetRawBytes(), []byte(`"f:trafficPolicy"`)) {
+			ours, theirs = ours || entry.Manager == api.FieldManager, theirs || entry.Manager != api.FieldManager
+		}
 	}
-	return !slices.ContainsFunc(rule.ManagedFields, func(entry metav1.ManagedFieldsEntry) bool {
-		return entry.Manager != api.FieldManager && entry.FieldsV1 != nil && bytes.Contains(entry.FieldsV1.GetRawBytes(), []byte(`"f:trafficPolicy"`))
-	})
+	mark := rule.Annotations[api.AnnotationInherited]
+	if mark == "" || theirs {
+		return ours && !theirs
+	}
+	_, hash, _ := strings.Cut(mark, " ")
+	return hash == shortHash(canonical(rule.Spec.TrafficPolicy)) || from != nil && proto.Equal(rule.Spec.TrafficPolicy, from.Spec.TrafficPolicy)
 }
 
 // shadowed is the DestinationRule of others whose policy holds where ours is not: looked for as Istio does, in the

@@ -145,10 +145,10 @@ func (s *situation) renderRoute(view routeView) *networkingv1.VirtualService {
 	}
 	vs.Spec.Hosts = append(vs.Spec.Hosts, view.hosts...)
 	if len(view.gateways) > 0 {
+		vs.Spec.Gateways = append(vs.Spec.Gateways, view.gateways...) // first, as Kiali takes the first for the gateway
 		if view.mesh {
 			vs.Spec.Gateways = append(vs.Spec.Gateways, meshGateway)
 		}
-		vs.Spec.Gateways = append(vs.Spec.Gateways, view.gateways...)
 	}
 	vs.Spec.Http, vs.Spec.Tcp = s.httpRoutes(view), s.tcpRoutes(view)
 	if len(vs.Spec.Http)+len(vs.Spec.Tcp) == 0 {

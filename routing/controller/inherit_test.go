@@ -51,6 +51,12 @@ func TestAnInheritedPolicyIsOursOnlyAsLongAsNobodyElseWritesIt(t *testing.T) {
 	wide.ResourceVersion = ""
 	must(s.writer.Create(t.Context(), wide))
 	limits("once more", 8, 5)
+	bare := s.rule()
+	bare.Annotations = nil // as Kiali saves it
+	must(s.writer.Update(t.Context(), bare, client.FieldOwner("kiali")))
+	wide.Spec.TrafficPolicy = policyOf(6)
+	must(s.writer.Update(t.Context(), wide))
+	limits("without annotations", 6, 5)
 
 	mine := s.rule()
 	mine.Spec.TrafficPolicy.ConnectionPool.Tcp.MaxConnections = 7

@@ -95,7 +95,7 @@ func TestExposeOnAnyHostThenOnNames(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got, want := fmt.Sprint(vs.Spec.Hosts, vs.Spec.Gateways), fmt.Sprintf("[app.%s.svc.cluster.local app.example.com] [mesh %s/app]", ns, ns); got != want {
+	if got, want := fmt.Sprint(vs.Spec.Hosts, vs.Spec.Gateways), fmt.Sprintf("[app.%s.svc.cluster.local app.example.com] [%s/app mesh]", ns, ns); got != want {
 		t.Errorf("VirtualService app: %s, want %s", got, want)
 	}
 
