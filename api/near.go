@@ -2,8 +2,8 @@ package api
 
 import "strings"
 
-// NearestRoutingKey returns the key of routing that a misspelt one was probably meant to be: one of its beginning, or
-// one that differs by a slip. The domain must be ours or differ by a slip as well.
+// NearestRoutingKey returns the key of routing that a misspelt one was probably meant to be: one that differs by a
+// slip, or one of its beginning. The domain must be ours or differ by a slip as well.
 func NearestRoutingKey(key string) (KeyDoc, bool) {
 	domain, name, has := strings.Cut(key, "/")
 	if !has || !strings.HasPrefix(domain, Outrigger) && !nearly(domain, Domain) {
@@ -14,10 +14,14 @@ func NearestRoutingKey(key string) (KeyDoc, bool) {
 			return known, true
 		}
 	}
-	for _, known := range RoutingKeys() {
-		_, word, _ := strings.Cut(known.Key, "/")
-		if name != "" && (strings.HasPrefix(word, name) || strings.HasPrefix(name, word) || nearly(name, word)) {
-			return known, true
+	for _, meant := range []func(name, word string) bool{
+		nearly,
+		func(name, word string) bool { return strings.HasPrefix(word, name) || strings.HasPrefix(name, word) },
+	} {
+		for _, known := range RoutingKeys() {
+			if _, word, _ := strings.Cut(known.Key, "/"); name != "" && meant(name, word) {
+				return known, true
+			}
 		}
 	}
 	return KeyDoc{}, false

@@ -120,19 +120,24 @@ func (s *situation) destinationOf(name string) (meaning, string) {
 	if s.inForce(m) {
 		return m, ""
 	}
-	pods, ready := s.podsOf(m)
 	if s.inRoute(m) {
 		s.tell(api.RouteDefaultVersionGone, "Version "+name+" is in the route and has no pod; its destination is kept, and requests to it fail.",
 			"Bring it back, or take it out of the annotations.")
 		return m, ""
 	}
-	if pods == 0 {
-		return m, name + " (no pods)"
+	return m, s.notYet(name, m)
+}
+
+// notYet says what a name waits for.
+func (s *situation) notYet(name string, m meaning) string {
+	pods, ready := s.podsOf(m)
+	switch {
+	case pods == 0:
+		return name + " (no pods)"
+	case s.isReady(m):
+		return name + " (its subset is on its way to the proxies)"
 	}
-	if s.isReady(m) {
-		return m, name + " (its subset is on its way to the proxies)"
-	}
-	return m, fmt.Sprintf("%s (%d of %d pods ready)", name, ready, pods)
+	return fmt.Sprintf("%s (%d of %d pods ready)", name, ready, pods)
 }
 
 // replacing is the stand-in for a name that means a deleted default.

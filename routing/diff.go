@@ -141,9 +141,6 @@ func takesAway(before []Object, after Object) bool {
 	}
 	switch was := before[at].(type) {
 	case *networkingv1.DestinationRule:
-		if narrows(was.Spec.ExportTo, after.(*networkingv1.DestinationRule).Spec.ExportTo, was.Namespace) {
-			return true
-		}
 		for _, subset := range was.Spec.Subsets {
 			if findSubset(after.(*networkingv1.DestinationRule), subset.Name) == nil {
 				return true

@@ -5,6 +5,8 @@ import (
 	"slices"
 	"strings"
 
+	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
+
 	"outrigger.dev/outrigger/api"
 )
 
@@ -22,6 +24,33 @@ func (s *situation) decideExport() {
 		s.exportTo = []string{"*"}
 	}
 	s.tellHidden()
+}
+
+// exportOfSubsets is where the DestinationRule is visible: as decided, and as far as any route that still stands. So it
+// widens before the routes do, and narrows after them.
+func (s *situation) exportOfSubsets(routes []*networkingv1.VirtualService) []string {
+	out := s.exportTo
+	for _, vs := range append(s.standing.routes(), routes...) {
+		if narrows(vs.Spec.ExportTo, out, s.Service.Namespace) {
+			out = s.together(vs.Spec.ExportTo, out)
+		}
+	}
+	return out
+}
+
+// together is visible to whom either is.
+func (s *situation) together(a, b []string) []string {
+	if len(a) == 0 || slices.Contains(a, "*") {
+		return a
+	}
+	out := union(a, b)
+	for i, to := range out {
+		if to == s.Service.Namespace {
+			out[i] = "."
+		}
+	}
+	slices.Sort(out)
+	return slices.Compact(out)
 }
 
 // tellHidden says that no ingress gateway gets to see the routes.

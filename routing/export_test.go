@@ -38,7 +38,7 @@ func TestExportToFollowsTheService(t *testing.T) {
 	}{
 		{".", ".", []string{applyRoute, applyRule}},
 		{"other,demo", ".,other", []string{applyRule, applyRoute}},
-		{"third", "third", []string{applyRoute, applyRule}},
+		{"third", "third", []string{applyRule, applyRoute, applyRule}}, // in between to all three
 		{"*,other", "*", []string{applyRule, applyRoute}},
 		{"~", ".", []string{applyRoute, applyRule}},
 	} {

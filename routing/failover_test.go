@@ -231,3 +231,33 @@ func TestRetentionOfOneService(t *testing.T) {
 	c.advance(2 * time.Minute)
 	c.has("", "none")
 }
+
+// A weighed workload that is scaled to 0 gives its share to the default if that is weighed, too; else nobody has it. It
+// comes back by itself.
+func TestWeighedRollingWorkloadWithoutPods(t *testing.T) {
+	c := newCluster(t)
+	c.empty = true
+	c.rolling("stable", "1.0", 2)
+	c.ready()
+	c.advance(10 * time.Minute)
+	c.rolling("next", "1.1", 2)
+	c.ready()
+	c.annotate("weights=1.1=100")
+	c.advance(10 * time.Minute)
+	c.has("1-0 1-1", "1-1")
+	c.run("next", "1.1", 0, 0)
+	c.advance(time.Hour)
+	c.has("1-0 1-1", "1-1")
+	c.tells(api.RouteDefaultVersionGone)
+	c.annotate("weights=1.0=50,1.1=50")
+	c.tells(api.RoutePendingVersions)
+	c.has("1-0 1-1", "1-0")
+	c.run("next", "1.1", 2, 2)
+	c.tells()
+	c.has("1-0 1-1", "1-0=50 1-1=50")
+	c.template("next", "1.2") // the name means the workload
+	c.run("next", "1.1", 0, 0)
+	c.run("next", "1.2", 2, 2)
+	c.advance(time.Hour)
+	c.has("1-0 1-2", "1-0=50 1-2=50")
+}

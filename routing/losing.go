@@ -40,6 +40,7 @@ func Losing(observed Observed, ref WorkloadRef, deleted bool, now time.Time) (Lo
 		left.Workloads = append(left.Workloads, w)
 	}
 	left.Settings.Settle, left.Settings.PropagationDelay = 0, 0
+	left.Settings.DefaultGoneAfter, left.Intent.UnreadyAfter = 0, 0 // what default-gone does is told by itself
 	others := readyVersions(left.Pods)
 	if len(versionsHere) == 0 || len(others) == 0 {
 		return Loss{}, false

@@ -75,16 +75,10 @@ func (s *situation) wantedMirrors() []mirror {
 
 // unmirrored says why a name gets no copies yet; empty if it does.
 func (s *situation) unmirrored(name string, m meaning) string {
-	pods, ready := s.podsOf(m)
-	switch {
-	case pods == 0:
-		return name + " (no pods)"
-	case s.inForce(m) || s.standsMirrored(m):
+	if pods, _ := s.podsOf(m); pods > 0 && (s.inForce(m) || s.standsMirrored(m)) {
 		return ""
-	case s.isReady(m):
-		return name + " (its subset is on its way to the proxies)"
 	}
-	return fmt.Sprintf("%s (%d of %d pods ready)", name, ready, pods)
+	return s.notYet(name, m)
 }
 
 // standsMirrored reports whether a standing VirtualService of ours sends copies to what m means.

@@ -444,7 +444,7 @@ func keepServers(gateway, standing *networkingv1.Gateway) {
 func (s *situation) renderRule(routes []*networkingv1.VirtualService) *networkingv1.DestinationRule {
 	rule := &networkingv1.DestinationRule{ObjectMeta: s.meta(s.names.rule), TypeMeta: typeMeta("DestinationRule")}
 	rule.Spec.Host = s.host
-	rule.Spec.ExportTo = s.exportTo
+	rule.Spec.ExportTo = s.exportOfSubsets(routes)
 	added, unused := stamps{}, stamps{}
 	for _, version := range s.keptVersions(routes, unused) {
 		name := s.subsets.names[version]
@@ -465,7 +465,7 @@ func (s *situation) renderRule(routes []*networkingv1.VirtualService) *networkin
 		api.AnnotationSubsetAdded: added.String(),
 		api.AnnotationUnusedSince: unused.String(),
 		api.AnnotationUnready:     s.unreadyText(),
-		api.AnnotationLastRan:     pairsText(s.lastRunByDefault()),
+		api.AnnotationLastRan:     pairsText(s.lastRun()),
 		api.AnnotationWaiting:     strings.Join(s.stillWaiting(rule), ","),
 	})
 	s.inherit(rule)
@@ -585,10 +585,11 @@ func (s *situation) withinLimit(needed, stand map[string]bool, running []string)
 	return in
 }
 
-// lastRunByDefault records what each rolling track of the default ran last.
-func (s *situation) lastRunByDefault() map[string]string {
+// lastRun records what each rolling track ran last that is the default, or is meant by a name: where its share stays
+// while it has no pods.
+func (s *situation) lastRun() map[string]string {
 	out := map[string]string{}
-	for _, m := range []meaning{s.record.Default, s.gone.standIn} {
+	for _, m := range append(slices.Collect(maps.Values(s.record.Names)), s.record.Default, s.gone.standIn) {
 		for _, ref := range m.Tracks {
 			if version := s.lastRan(ref); version != "" {
 				out[ref.String()] = version

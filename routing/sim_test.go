@@ -225,6 +225,7 @@ func (c *cluster) settle() {
 		c.next = result.Next
 		changes := Diff(observed.Standing, result.Objects)
 		if len(changes) == 0 {
+			c.checkRules()
 			c.checkDestinations()
 			return
 		}
@@ -235,6 +236,7 @@ func (c *cluster) settle() {
 			c.apply(change)
 			c.changed()
 			c.checkSubsets()
+			c.checkVisible()
 		}
 		c.checkDestinations()
 	}
@@ -352,6 +354,80 @@ func (c *cluster) checkSubsets() {
 				c.left[d.Subset] = c.now
 			}
 		}
+	}
+}
+
+// checkVisible holds at every moment: who sees a route of ours sees the subsets that it names.
+func (c *cluster) checkVisible() {
+	c.t.Helper()
+	for _, vs := range c.standing.VirtualServices {
+		for _, rule := range c.standing.DestinationRules {
+			if narrows(vs.Spec.ExportTo, rule.Spec.ExportTo, "demo") {
+				c.t.Errorf("%v: VirtualService %s is exported to %v, DestinationRule %s to %v", c.now, vs.Name, vs.Spec.ExportTo, rule.Name, rule.Spec.ExportTo)
+			}
+		}
+	}
+}
+
+// checkRules holds whenever nothing is to be written: what Istio's and Kiali's checks want of the rules (IST0130, IST0131,
+// KIA1104, KIA1105, weights that sum to 100 or were given in smaller parts).
+func (c *cluster) checkRules() {
+	c.t.Helper()
+	if slices.ContainsFunc(c.problems, func(p api.RouteProblem) bool { return p.Reason == api.RouteDrifted }) {
+		return // somebody else's rules
+	}
+	for _, vs := range c.standing.VirtualServices {
+		if slices.ContainsFunc(vs.Spec.Http, func(http *networkingapi.HTTPRoute) bool { return http.Name == "" }) || vs.Annotations[api.AnnotationAdopted] != "" {
+			continue // changed by hand: ours have names
+		}
+		matches := map[string]bool{}
+		for i, http := range vs.Spec.Http {
+			if http.Delegate != nil {
+				continue // somebody else's rules come there
+			}
+			if len(http.Match) == 0 && i < len(vs.Spec.Http)-1 {
+				c.t.Errorf("%v: rule %s of VirtualService %s takes everything and is not the last", c.now, http.Name, vs.Name)
+			}
+			for _, match := range http.Match {
+				if text := canonical(match); matches[text] {
+					c.t.Errorf("%v: two rules of VirtualService %s match %s", c.now, vs.Name, text)
+				} else {
+					matches[text] = true
+				}
+			}
+			checkShares(c, vs.Name+" "+http.Name, http.Route)
+			for _, m := range http.Mirrors {
+				if m.Percentage.Value <= 0 || m.Percentage.Value > 100 || m.Destination.Subset == "" {
+					c.t.Errorf("%v: rule %s of VirtualService %s has mirror %v", c.now, http.Name, vs.Name, m)
+				}
+			}
+		}
+		callers := map[string]bool{}
+		for _, tcp := range vs.Spec.Tcp {
+			checkShares(c, vs.Name+" tcp", tcp.Route)
+			for _, match := range tcp.Match {
+				if text := canonical(match); callers[text] {
+					c.t.Errorf("%v: two tcp rules of VirtualService %s match %s", c.now, vs.Name, text)
+				} else {
+					callers[text] = true
+				}
+			}
+		}
+	}
+}
+
+func checkShares[D weighted](c *cluster, where string, routes []D) {
+	c.t.Helper()
+	seen, sum := map[string]bool{}, 0
+	for _, route := range routes {
+		subset, weight := route.GetDestination().GetSubset(), int(route.GetWeight())
+		if seen[subset] || len(routes) > 1 && weight <= 0 || len(routes) == 1 && weight != 0 && weight != 100 {
+			c.t.Errorf("%v: %s leads to %q with weight %d of %d", c.now, where, subset, weight, len(routes))
+		}
+		seen[subset], sum = true, sum+weight
+	}
+	if len(routes) == 0 || len(routes) > 1 && sum < 100 {
+		c.t.Errorf("%v: the weights of %s sum to %d", c.now, where, sum)
 	}
 }
 

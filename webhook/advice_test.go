@@ -7,6 +7,7 @@ import (
 	"errors"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"testing"
 
@@ -16,6 +17,8 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+
+	"outrigger.dev/outrigger/api"
 )
 
 // namesOnly knows of each Namespace only its name.
@@ -183,5 +186,29 @@ func TestTrafficAdviceNamesTheCommand(t *testing.T) {
 	TrafficAdvice(&told{}).ServeHTTP(answer, httptest.NewRequest(http.MethodPost, "/", strings.NewReader("junk")))
 	if answer.Code != http.StatusBadRequest {
 		t.Errorf("HTTP %d after a body that is no review", answer.Code)
+	}
+}
+
+// Whatever a user may write on a Service for routing: a bad value and a slip in the key are answered.
+func TestServiceAdviceKnowsEveryKey(t *testing.T) {
+	for _, key := range api.RoutingKeys() {
+		if !slices.Contains(key.On, "Service") {
+			continue
+		}
+		warned := func(key string, label bool) string {
+			service := &corev1.Service{ObjectMeta: metav1.ObjectMeta{Namespace: "demo", Name: "app"}}
+			if label {
+				service.Labels = map[string]string{key: "?"}
+			} else {
+				service.Annotations = map[string]string{key: "?"}
+			}
+			return strings.Join(ServiceWarnings(service, &corev1.Service{}, &corev1.Namespace{}), "\n")
+		}
+		if got := warned(key.Key, key.Label); !strings.HasPrefix(got, "InvalidAnnotation: ") || !strings.Contains(got, key.Key) {
+			t.Errorf("%s=?: %q", key.Key, got)
+		}
+		if got := warned(key.Key+"x", key.Label); !strings.HasPrefix(got, "UnknownAnnotation: ") || !strings.Contains(got, key.Key+" is meant.") {
+			t.Errorf("%sx: %q", key.Key, got)
+		}
 	}
 }

@@ -278,6 +278,42 @@ Objects
 	}
 }
 
+// Every kind of rule is printed, and what a dry run would write.
+func TestExplainServiceTellsEveryRule(t *testing.T) {
+	s := shop(t)
+	s.annotate("app", "outrigger.dev/weights=v1=90,v2=10")
+	s.annotate("app", "outrigger.dev/match=v2=cookie:beta:1;v1=source:v1")
+	s.annotate("app", "outrigger.dev/mirror=v2=5")
+	s.annotate("app", "outrigger.dev/sticky=cookie:ver:1h")
+	s.reconcile("app")
+	s.annotate("app", "outrigger.dev/weights=v2=100")
+	observed := s.look("app")
+	observed.Service.Labels = map[string]string{api.LabelRouting: string(api.RoutingObserve)}
+	observed.Intent, _ = api.RouteIntentOf(observed.Service, observed.Namespace)
+	var out bytes.Buffer
+	if err := printExplanation(explanationOf(observed, nil, surroundings{}, noon), &out); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{`
+  Routing    observe, by label outrigger.dev/routing on the Service
+`, `
+Where requests go
+  cookie beta=1       ->   v2
+  source version=v1   ->   v1
+  cookie ver=v1       ->   v1   copied to v2=5%
+  cookie ver=v2       ->   v2
+  what is left        ->   v1=90 v2=10   copied to v2=5%
+`, `
+Would be written, were it not only observed
+  apply VirtualService app
+`, `
+  ObservedOnly`, "Outrigger would change VirtualService app (cookie beta=1: v2=100; source version=v1: v1=100; cookie ver=v1: v1=100 (copied to v2=5%); "} {
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("%q is not in\n%s", want, out.String())
+		}
+	}
+}
+
 // The advice about a workload's end, from the request to the warning.
 func TestAdviceAboutTraffic(t *testing.T) {
 	third := runningPods("app", "v3", 1, 1)
