@@ -40,12 +40,13 @@ func TestChartSchemaIsCurrent(t *testing.T) {
 }
 
 // ofConfiguration are the values that take every field of a section of the configuration file.
-var ofConfiguration = []string{"istio", "certificates", "routing", "shutdown", "log", "leaderElection"}
+var ofConfiguration = []string{"istio", "certificates", "routing", "coverage", "shutdown", "log", "leaderElection"}
 
 // freeForm are the values that take any fields: they go into an object of Kubernetes as they are.
 var freeForm = []string{
 	"affinity", "nodeSelector", "podAnnotations", "podLabels", "podSecurityContext", "resources", "securityContext",
-	"serviceAccount.annotations", "webhook.namespaceSelector", "webhook.objectSelector", "global",
+	"grafanaDashboard.annotations", "grafanaDashboard.labels", "prometheusRule.annotations", "prometheusRule.labels", "prometheusRule.ruleLabels",
+	"serviceAccount.annotations", "serviceMonitor.annotations", "serviceMonitor.labels", "webhook.namespaceSelector", "webhook.objectSelector", "global",
 }
 
 // choices are the values of which only some are right, beside those that package api knows.
@@ -54,17 +55,21 @@ var choices = map[string][]any{
 	"webhook.failurePolicy":      {"Fail", "Ignore"},
 	"webhook.reinvocationPolicy": {"Never", "IfNeeded"},
 	"webhook.minTLSVersion":      {"1.2", "1.3"},
+	"tracing.protocol":           {"http/protobuf", "grpc"},
+	"tracing.sampler":            {"always_on", "always_off", "traceidratio", "parentbased_always_on", "parentbased_always_off", "parentbased_traceidratio"},
 }
 
 // listsOf are the types of what lists hold.
 var listsOf = map[string]string{
 	"affinity": "object", "extraEnv": "object", "imagePullSecrets": "object", "tolerations": "object", "topologySpreadConstraints": "object", "webhook.matchConditions": "object",
 	"extraObjects": "object", "networkPolicy.metricsFrom": "object",
+	"serviceMonitor.relabelings": "object", "serviceMonitor.metricRelabelings": "object",
 }
 
 // alsoAllowed are types that a value may have beside that of its default.
 var alsoAllowed = map[string][]any{
 	"routing.enabled": {"boolean", "null"}, "image.tag": {"string", "number"}, "podDisruptionBudget.maxUnavailable": {"integer", "string"},
+	"prometheusRule.thresholds.coverage": {"number", "string"}, "prometheusRule.thresholds.latency": {"number", "string"}, // --set makes no fractions
 }
 
 // What Rancher asks its users are values that there are, with the defaults that they have.

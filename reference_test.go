@@ -42,13 +42,16 @@ func TestEveryReasonIsListed(t *testing.T) {
 	for _, reason := range api.RouteReasons() {
 		listed["Route "+string(reason.Reason)] = true
 	}
+	for _, reason := range api.CoverageReasons() {
+		listed["Coverage "+string(reason.Reason)] = true
+	}
 	declared := 0
-	for _, file := range []string{"api/injection.go", "api/routing_reasons.go"} {
+	for _, file := range []string{"api/injection.go", "api/routing_reasons.go", "api/coverage.go"} {
 		text, err := os.ReadFile(file)
 		if err != nil {
 			t.Fatal(err)
 		}
-		for _, found := range regexp.MustCompile(`(Inject|Route)Reason += "(\w+)"`).FindAllStringSubmatch(string(text), -1) {
+		for _, found := range regexp.MustCompile(`(Inject|Route|Coverage)Reason += "(\w+)"`).FindAllStringSubmatch(string(text), -1) {
 			declared++
 			if !listed[found[1]+" "+found[2]] {
 				t.Errorf("%s declares the reason %s, but its list lacks it", file, found[2])
@@ -78,6 +81,14 @@ func reference() string {
 	b.WriteString("\n## Reasons of injection\n\nAudit annotations, metrics, logs and messages carry them.\n\n| reason | |\n|---|---|\n")
 	for _, reason := range api.InjectReasons() {
 		row(&b, "`"+string(reason.Reason)+"`", reason.Doc)
+	}
+	b.WriteString("\n## Reasons of coverage\n\nThe metric outrigger_coverage_pods and `outrigger coverage` carry them.\n\n| reason | state | |\n|---|---|---|\n")
+	for _, reason := range api.CoverageReasons() {
+		var states []string
+		for _, state := range reason.States {
+			states = append(states, string(state))
+		}
+		row(&b, "`"+string(reason.Reason)+"`", strings.Join(states, ", "), reason.Doc)
 	}
 	b.WriteString("\n## The configuration file\n\n`outrigger serve --config FILE`; the chart renders it from its values. An unknown field or a bad value stops the start.\n\n| field | default | values | |\n|---|---|---|---|\n")
 	for _, field := range api.DefaultConfig().Fields() {

@@ -34,6 +34,7 @@ type Config struct {
 	Webhook        WebhookConfig        `json:"webhook"`
 	Certificates   CertificatesConfig   `json:"certificates"`
 	Routing        RoutingConfig        `json:"routing"`
+	Coverage       CoverageConfig       `json:"coverage"`
 	Shutdown       ShutdownConfig       `json:"shutdown"`
 	Health         HealthConfig         `json:"health"`
 	Metrics        MetricsConfig        `json:"metrics"`
@@ -82,6 +83,11 @@ type RoutingConfig struct {
 	ClusterDomain     string              `json:"clusterDomain" form:"subdomain" doc:"DNS domain of the cluster."`
 	MaxVersions       int                 `json:"maxVersions" min:"1" max:"1000" doc:"How many versions of one Service get a subset."`
 	MultiCluster      MultiClusterSetting `json:"multiCluster" oneOf:"auto,enabled,disabled" doc:"Whether Services have endpoints in other clusters, which are not seen here; then no default route is written without a word. auto looks for the label topology.istio.io/network on Istio's namespace and for an east-west gateway."`
+}
+
+// CoverageConfig is about the count of pods that lack the sidecar that they should have.
+type CoverageConfig struct {
+	Interval time.Duration `json:"interval" min:"0s" max:"24h" doc:"How long the leader rests between two counts of the pods that should have a sidecar and have none, or an outdated one; 0s to count none. Needs routing.enabled."`
 }
 
 // ShutdownConfig is about the end.
@@ -136,6 +142,7 @@ func DefaultConfig() Config {
 			MaxVersions:       20,
 			MultiCluster:      MultiClusterAuto,
 		},
+		Coverage: CoverageConfig{Interval: time.Minute},
 		Shutdown: ShutdownConfig{Linger: 10 * time.Second},
 		Health:   HealthConfig{Address: ":8081"},
 		Metrics:  MetricsConfig{Address: ":8080"},

@@ -22,6 +22,7 @@ import (
 // Config is Istio's configuration, parsed and proven once. It is immutable; With returns a changed copy.
 type Config struct {
 	unavailable *api.InjectProblem // why there is none; else nil
+	source      Source
 
 	policy            string
 	defaultTemplates  []string
@@ -95,7 +96,7 @@ func Parse(source Source) (*Config, []api.InjectProblem, error) {
 	}
 	c := &Config{
 		policy: raw.Policy, defaultTemplates: raw.DefaultTemplates, aliases: raw.Aliases, injectAnnotations: raw.InjectedAnnotations,
-		values: values, mesh: mesh, settings: source.Settings,
+		values: values, mesh: mesh, settings: source.Settings, source: source,
 	}
 	if len(c.defaultTemplates) == 0 {
 		c.defaultTemplates = []string{"sidecar"}

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"go.opentelemetry.io/otel/trace"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/webhook/admission"
 
@@ -26,7 +27,8 @@ type call struct {
 	received       []byte // the pod
 	dryRun         bool
 	report         inject.Report
-	err            error // set: HTTP 500 and no review
+	err            error      // set: HTTP 500 and no review
+	span           trace.Span // nil where nothing is traced
 }
 
 type callKey struct{}
@@ -61,7 +63,7 @@ func guard(h *Handler, reviews http.Handler) http.Handler {
 		}
 		c := &call{begun: time.Now(), path: r.URL.Path, report: inject.Report{Result: inject.Failed, Reason: api.InjectBadRequest}}
 		held := &heldResponse{header: http.Header{}}
-		c.serve(reviews, held, r)
+		c.serve(reviews, held, h.traced(c, r))
 		h.record(c)
 		if c.err != nil {
 			http.Error(w, c.err.Error(), http.StatusInternalServerError)

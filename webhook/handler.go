@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/go-logr/logr"
+	"go.opentelemetry.io/otel/trace"
 	admissionv1 "k8s.io/api/admission/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -36,6 +37,7 @@ type Handler struct {
 	Config     ConfigSource
 	Metrics    *Metrics     // nil counts nothing
 	Owners     *OwnerEvents // nil tells no owner
+	Tracer     trace.Tracer // nil traces nothing
 	Log        logr.Logger
 
 	decide func(inject.Received, *inject.Config) (inject.Answer, error) // inject.Review unless a test says otherwise
@@ -183,9 +185,13 @@ func (h *Handler) record(c *call) {
 	if !c.dryRun {
 		h.Owners.tell(c.namespace, c.received, c.report)
 	}
+	c.endSpan()
 	values := []any{"result", c.report.Result, "reason", c.report.Reason, "namespace", c.namespace, "pod", c.pod, "uid", c.uid, "duration", took.String()}
 	if c.dryRun {
 		values = append(values, "dryRun", true)
+	}
+	if c.span != nil && c.span.SpanContext().IsSampled() {
+		values = append(values, "trace", c.span.SpanContext().TraceID().String())
 	}
 	if c.err != nil {
 		h.Log.Error(c.err, "no decision about a pod", append(values, logValues(c.err)...)...)

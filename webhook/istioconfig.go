@@ -353,6 +353,7 @@ func (c *IstioConfiguration) take(source inject.Source) *api.InjectProblem {
 		return &c.seenProblem
 	}
 	c.good, c.saved = config, false
+	c.options.Metrics.loaded(source)
 	return nil
 }
 
@@ -363,14 +364,17 @@ func (c *IstioConfiguration) fallBack(ctx context.Context, problem *api.InjectPr
 	if problem == nil || c.good != nil || c.keptRead {
 		return nil
 	}
-	kept, revision, err := c.kept(ctx)
+	kept, source, err := c.kept(ctx)
 	if err != nil {
 		return err
 	}
-	if problem.Reason == api.InjectIstioConfigurationForbidden && revision != c.from.revision {
+	if problem.Reason == api.InjectIstioConfigurationForbidden && source.Settings.Revision != c.from.revision {
 		return nil
 	}
 	c.good, c.keptRead = kept, true
+	if kept != nil {
+		c.options.Metrics.loaded(source)
+	}
 	return nil
 }
 
@@ -412,25 +416,26 @@ const (
 	keyRevision = "revision"
 )
 
-// kept returns the last good configuration of our ConfigMap, and the revision it is of; nil if there is none, or none
-// that this build can use.
-func (c *IstioConfiguration) kept(ctx context.Context) (*inject.Config, string, error) {
+// kept returns the last good configuration of our ConfigMap, and what it is made of; nil if there is none, or none that
+// this build can use.
+func (c *IstioConfiguration) kept(ctx context.Context) (*inject.Config, inject.Source, error) {
+	var source inject.Source
 	kept, err := c.options.Client.CoreV1().ConfigMaps(c.options.OwnNamespace).Get(ctx, c.options.LastGoodName, metav1.GetOptions{})
 	if apierrors.IsNotFound(err) {
-		return nil, "", nil
+		return nil, source, nil
 	}
 	if err != nil {
-		return nil, "", fmt.Errorf("reading ConfigMap %s/%s: %w", c.options.OwnNamespace, c.options.LastGoodName, err)
+		return nil, source, fmt.Errorf("reading ConfigMap %s/%s: %w", c.options.OwnNamespace, c.options.LastGoodName, err)
 	}
 	if kept.Data[keyConfig] == "" {
-		return nil, "", nil
+		return nil, source, nil
 	}
-	source := inject.Source{
+	source = inject.Source{
 		Config: kept.Data[keyConfig], Values: kept.Data[keyValues], Mesh: kept.Data[keyMesh], Release: kept.Data[keyRelease], Settings: c.options.Settings,
 	}
 	source.Settings.Revision = kept.Data[keyRevision]
 	config, _ := c.parse(source)
-	return config, source.Settings.Revision, nil
+	return config, source, nil
 }
 
 // save keeps a good source in our ConfigMap.
@@ -466,12 +471,11 @@ func (c *IstioConfiguration) tell(problem *api.InjectProblem) {
 		return
 	}
 	c.state, c.untold = state, nil
+	c.options.Metrics.state(problem)
 	if problem == nil {
-		c.metric(1)
 		c.options.Log.Info("Istio's configuration is in use", "configMap", c.from.injector.what, "mesh", c.from.mesh.what, "release", c.seen.Release)
 		return
 	}
-	c.metric(0)
 	instead := "pods that ask for a sidecar are denied"
 	if c.good != nil {
 		instead = "the last good one stays in use"
@@ -510,16 +514,6 @@ func (c *IstioConfiguration) writeEvent(ctx context.Context) error {
 	}
 	c.untold = nil
 	return nil
-}
-
-func (c *IstioConfiguration) metric(valid float64) {
-	if c.options.Metrics == nil {
-		return
-	}
-	c.options.Metrics.configValid.Set(valid)
-	if valid == 0 {
-		c.options.Metrics.configRefused.Inc()
-	}
 }
 
 // facts returns what injection depends on beside Istio's configuration. An error means that it is not known yet: a pod

@@ -1,19 +1,26 @@
 package webhook
 
 import (
+	"crypto/sha256"
+	"encoding/binary"
+	"strings"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"outrigger.dev/outrigger/api"
 	"outrigger.dev/outrigger/inject"
 )
 
 // Metrics are the numbers of the webhook and of Istio's configuration. No label's value comes from a user.
 type Metrics struct {
-	injections    *prometheus.CounterVec
-	duration      prometheus.Histogram
-	configValid   prometheus.Gauge
-	configRefused prometheus.Counter
+	injections *prometheus.CounterVec
+	duration   prometheus.Histogram
+
+	configValid  prometheus.Gauge
+	configHash   prometheus.Gauge
+	configLoaded prometheus.Gauge
+	configErrors *prometheus.CounterVec
 }
 
 // NewMetrics makes the metrics and registers them.
@@ -32,16 +39,75 @@ func NewMetrics(registerer prometheus.Registerer) *Metrics {
 			Name: "outrigger_istio_configuration_valid",
 			Help: "1 if Istio's configuration as it stands in the cluster is the one in use, else 0.",
 		}),
-		configRefused: prometheus.NewCounter(prometheus.CounterOpts{
-			Name: "outrigger_istio_configuration_errors_total",
-			Help: "How often Istio's configuration was found missing, unreadable or refused.",
+		configHash: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "outrigger_istio_configuration_hash",
+			Help: "The first 48 bits of a hash of the Istio configuration in use, to see whether replicas agree; 0 without one.",
 		}),
+		configLoaded: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "outrigger_istio_configuration_loaded_timestamp_seconds",
+			Help: "When the Istio configuration in use was taken over, in seconds since 1970; 0 without one.",
+		}),
+		configErrors: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "outrigger_istio_configuration_errors_total",
+			Help: "How often Istio's configuration was found missing, unreadable or refused, by reason.",
+		}, []string{"reason"}),
 	}
-	registerer.MustRegister(m.injections, m.duration, m.configValid, m.configRefused)
+	// An increase is seen only of a series that was there before it.
+	for _, doc := range api.InjectReasons() {
+		if result, is := resultOf(doc); is {
+			m.injections.WithLabelValues(string(result), string(doc.Reason))
+		}
+	}
+	for _, reason := range []api.InjectReason{api.InjectNoIstioConfiguration, api.InjectIstioConfigurationForbidden, api.InjectIstioConfigurationRefused} {
+		m.configErrors.WithLabelValues(string(reason))
+	}
+	registerer.MustRegister(m.injections, m.duration, m.configValid, m.configHash, m.configLoaded, m.configErrors)
 	return m
+}
+
+// resultOf returns the result that a reason is for, with which its sentence begins; false for one that only warns.
+func resultOf(doc api.InjectReasonDoc) (inject.Result, bool) {
+	for _, result := range []inject.Result{inject.Injected, inject.Skipped, inject.Denied, inject.Failed} {
+		if strings.HasPrefix(strings.ToLower(doc.Doc), string(result)) {
+			return result, true
+		}
+	}
+	return "", false
 }
 
 func (m *Metrics) count(report inject.Report, took time.Duration) {
 	m.injections.WithLabelValues(string(report.Result), string(report.Reason)).Inc()
 	m.duration.Observe(took.Seconds())
+}
+
+// state tells whether the cluster's configuration is in use, or for what reason it is not.
+func (m *Metrics) state(problem *api.InjectProblem) {
+	switch {
+	case m == nil:
+	case problem == nil:
+		m.configValid.Set(1)
+	default:
+		m.configValid.Set(0)
+		m.configErrors.WithLabelValues(string(problem.Reason)).Inc()
+	}
+}
+
+// loaded tells which configuration is in use from now on.
+func (m *Metrics) loaded(source inject.Source) {
+	if m == nil {
+		return
+	}
+	m.configHash.Set(hashOf(source))
+	m.configLoaded.SetToCurrentTime()
+}
+
+// hashOf returns 48 bits of a hash, which a sample holds exactly.
+func hashOf(source inject.Source) float64 {
+	hash := sha256.New()
+	for _, part := range []string{source.Config, source.Values, source.Mesh, source.Release, source.Settings.Revision} {
+		_ = binary.Write(hash, binary.BigEndian, uint64(len(part))) // a hash takes all
+		_, _ = hash.Write([]byte(part))
+	}
+	sum := hash.Sum(nil)
+	return float64(binary.BigEndian.Uint64(sum) >> 16)
 }

@@ -93,7 +93,7 @@ func TestABadPartRefusesTheWhole(t *testing.T) {
 				t.Errorf("with a bad part the pod becomes %q", got)
 			}
 			eventually(t, c.told, "Warning istio-system/istio")
-			if errors := strings.Join(counted(t, c.registry, "outrigger_istio_configuration_errors_total"), ""); errors == "0" {
+			if errors := strings.Join(counted(t, c.registry, "outrigger_istio_configuration_errors_total"), ""); errors == "" {
 				t.Error("the refusal was not counted")
 			}
 			becomes(t, c.started(t), "injected a/hub1/one/0") // across a restart
@@ -115,20 +115,32 @@ func TestARefusalIsOneEventOfAllReplicas(t *testing.T) {
 	refusals := func() string {
 		var out []string
 		for _, registry := range registries {
-			out = append(out, counted(t, registry, "outrigger_istio_configuration_errors_total")...)
+			for _, line := range counted(t, registry, "outrigger_istio_configuration_errors_total") {
+				out = append(out, strings.TrimPrefix(line, "reason=IstioConfigurationRefused "))
+			}
 		}
 		return strings.Join(out, " ")
 	}
 	replica()
 	replica()
 	eventually(t, refusals, "1 1", func() {
-		if refusals() == "0 0" { // once it is heard of, it must not be written again
+		if refusals() == "" { // once it is heard of, it must not be written again
 			c.set(t, injectorMap(brokenConfig))
 		}
 	})
 	replica()
 	eventually(t, refusals, "1 1 1")
 	eventually(t, c.told, "istio-sidecar-injector")
+	hashes := map[string]bool{}
+	for _, registry := range registries {
+		hashes[strings.Join(counted(t, registry, "outrigger_istio_configuration_hash"), "")] = true
+		if loaded := counted(t, registry, "outrigger_istio_configuration_loaded_timestamp_seconds"); loaded[0] == "0" {
+			t.Error("a replica does not say since when it has its configuration")
+		}
+	}
+	if len(hashes) != 1 || hashes["0"] {
+		t.Errorf("all replicas use the last good one, and say %v", hashes)
+	}
 	if told := c.told(); strings.Count(told, "\n") != 0 || !strings.Contains(told, "istio-sidecar-injector") {
 		t.Errorf("three replicas told\n%s", told)
 	}

@@ -63,6 +63,9 @@ func NewOwnerEvents(options OwnerEventsOptions) *OwnerEvents {
 		limit: flowcontrol.NewTokenBucketRateLimiter(eventsEach, eventBurst),
 		told:  map[string]time.Time{},
 	}
+	for _, result := range []string{"written", "known", "dropped", "failed"} {
+		o.counts.WithLabelValues(result)
+	}
 	if options.Registerer != nil {
 		options.Registerer.MustRegister(o.counts)
 	}

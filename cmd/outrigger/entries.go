@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 
 	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -17,6 +18,8 @@ import (
 	"k8s.io/apiserver/pkg/admission/plugin/webhook/predicates/rules"
 	"k8s.io/apiserver/pkg/authentication/user"
 	"k8s.io/apiserver/pkg/cel/environment"
+
+	"outrigger.dev/outrigger/api"
 )
 
 // injectorName is whose webhook an entry is.
@@ -35,6 +38,8 @@ type entryVerdict struct {
 	why           string // why it does not ask; or, where it asks, how
 	broken        bool   // a condition fails, and the failurePolicy refuses the pod for that
 	webhook       admissionregistrationv1.MutatingWebhook
+	revision      string // whose configuration the injector goes by; empty for the default one
+	compiled      webhook.WebhookAccessor
 }
 
 // injectorOf says whose injector an entry calls, by the entry's name; false for other webhooks.
@@ -48,12 +53,11 @@ func injectorOf(entry string) (injectorName, bool) {
 	return "", false
 }
 
-// entriesFor goes through the entries of all injectors as the API server does, in its order, with its own code.
-func entriesFor(ctx context.Context, objects []admissionregistrationv1.MutatingWebhookConfiguration, pod *corev1.Pod, namespace *corev1.Namespace) []entryVerdict {
+// injectorEntries are the entries of all injectors in the order in which the API server asks them, not judged yet.
+func injectorEntries(objects []admissionregistrationv1.MutatingWebhookConfiguration) []entryVerdict {
 	objects = slices.SortedFunc(slices.Values(objects), func(a, b admissionregistrationv1.MutatingWebhookConfiguration) int {
 		return cmp.Compare(a.Name, b.Name)
 	})
-	compiler := cel.NewConditionCompiler(environment.MustBaseEnvSet(environment.DefaultCompatibilityVersion()))
 	var out []entryVerdict
 	for _, object := range objects {
 		for i := range object.Webhooks {
@@ -61,16 +65,48 @@ func entriesFor(ctx context.Context, objects []admissionregistrationv1.MutatingW
 			if !is {
 				continue
 			}
-			verdict := entryVerdict{injector: whose, object: object.Name, entry: object.Webhooks[i].Name, webhook: object.Webhooks[i]}
-			verdict.judge(ctx, compiler, pod, namespace)
-			out = append(out, verdict)
+			out = append(out, entryVerdict{
+				injector: whose, object: object.Name, entry: object.Webhooks[i].Name, webhook: object.Webhooks[i], revision: revisionOf(whose, &object),
+				compiled: webhook.NewMutatingWebhookAccessor(object.Webhooks[i].Name, object.Name, &object.Webhooks[i]),
+			})
 		}
 	}
 	return out
 }
 
+// revisionOf returns whose configuration an injector goes by: ours has the revision in its object's name, istiod's in a
+// label.
+func revisionOf(whose injectorName, object *admissionregistrationv1.MutatingWebhookConfiguration) string {
+	if whose == ours {
+		return strings.TrimPrefix(strings.TrimPrefix(object.Name, webhookName), "-")
+	}
+	if revision := object.Labels[api.LabelRevision]; revision != "default" {
+		return revision
+	}
+	return ""
+}
+
+// conditions compiles the matchConditions of entries, as the API server does.
+var conditions = sync.OnceValue(func() cel.ConditionCompiler {
+	return cel.NewConditionCompiler(environment.MustBaseEnvSet(environment.DefaultCompatibilityVersion()))
+})
+
+// entriesFor goes through the entries of all injectors as the API server does, in its order, with its own code.
+func entriesFor(ctx context.Context, objects []admissionregistrationv1.MutatingWebhookConfiguration, pod *corev1.Pod, namespace *corev1.Namespace) []entryVerdict {
+	return judged(ctx, injectorEntries(objects), pod, namespace)
+}
+
+// judged returns the entries with what the API server does with them for one pod.
+func judged(ctx context.Context, entries []entryVerdict, pod *corev1.Pod, namespace *corev1.Namespace) []entryVerdict {
+	out := slices.Clone(entries)
+	for i := range out {
+		out[i].judge(ctx, pod, namespace)
+	}
+	return out
+}
+
 // judge fills in what the API server would do.
-func (v *entryVerdict) judge(ctx context.Context, compiler cel.ConditionCompiler, pod *corev1.Pod, namespace *corev1.Namespace) {
+func (v *entryVerdict) judge(ctx context.Context, pod *corev1.Pod, namespace *corev1.Namespace) {
 	attributes := admission.NewAttributesRecord(pod, nil, corev1.SchemeGroupVersion.WithKind("Pod"), namespace.Name, pod.Name,
 		corev1.SchemeGroupVersion.WithResource("pods"), "", admission.Create, &metav1.CreateOptions{}, false,
 		&user.DefaultInfo{Name: "system:serviceaccount:kube-system:replicaset-controller"})
@@ -88,7 +124,7 @@ func (v *entryVerdict) judge(ctx context.Context, compiler cel.ConditionCompiler
 		return
 	}
 	if len(v.webhook.MatchConditions) > 0 {
-		matcher := webhook.NewMutatingWebhookAccessor(v.entry, v.object, &v.webhook).GetCompiledMatcher(compiler)
+		matcher := v.compiled.GetCompiledMatcher(conditions())
 		result := matcher.Match(ctx, &admission.VersionedAttributes{Attributes: attributes, VersionedObject: admission.NewLazyObject(pod), VersionedKind: corev1.SchemeGroupVersion.WithKind("Pod")}, nil, nil)
 		switch {
 		case result.Error != nil:

@@ -261,7 +261,7 @@ func (l *live) installation(ctx context.Context, entries []entryVerdict) (api.Co
 	revision := ""
 	for _, entry := range entries {
 		if entry.injector == ours && entry.asked {
-			revision = strings.TrimPrefix(strings.TrimPrefix(entry.object, webhookName), "-")
+			revision = entry.revision
 		}
 	}
 	configs, err := installations(ctx, l.client, l.installed)

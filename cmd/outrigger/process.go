@@ -23,6 +23,8 @@ type process struct {
 	// jobs runs caches, certificate and routing until its context ends.
 	jobs   func(context.Context) error
 	linger time.Duration
+	// flush sends the spans that wait; nil where nothing is traced.
+	flush func(context.Context) error
 }
 
 // run serves until ctx ends or a part fails, then ends in this order: readiness fails; the webhook goes on answering,
@@ -74,5 +76,12 @@ func (p *process) run(ctx context.Context) error {
 		cancel()
 	}
 	running.Wait()
+	if p.flush != nil {
+		flushing, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
+		defer cancel()
+		if err := p.flush(flushing); err != nil {
+			p.log.Error(err, "the last spans could not be sent") // no reason to end with an error
+		}
+	}
 	return errors.Join(faults...)
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"maps"
 	"net"
 	"net/http"
@@ -15,6 +16,7 @@ import (
 
 	"github.com/go-logr/logr"
 	"github.com/spf13/cobra"
+	"go.opentelemetry.io/otel/trace"
 	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
 	istioclient "istio.io/client-go/pkg/clientset/versioned"
 	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
@@ -114,7 +116,11 @@ func newProcess(config api.Config, where placement, logger logr.Logger) (*proces
 	if err != nil {
 		return nil, err
 	}
-	istio, handler, err := injector(cluster, config, where.namespace, jobs, logger)
+	tracing, err := newTracing(os.Getenv, where.namespace, logger.WithName("traces"))
+	if err != nil {
+		return nil, err
+	}
+	istio, handler, err := injector(cluster, config, where.namespace, jobs, tracing.tracer(), logger)
 	if err != nil {
 		return nil, err
 	}
@@ -131,13 +137,16 @@ func newProcess(config api.Config, where placement, logger logr.Logger) (*proces
 		if err := routes.SetupWithManager(jobs); err != nil {
 			return nil, err
 		}
+		if err := addCoverage(jobs, routes, istio, config, logger); err != nil {
+			return nil, err
+		}
 	}
 	ready := &readiness{checks: []readyCheck{
 		{"certificate", func() error { return keeper.Ready(nil) }},
 		{"caches", func() error { return synced(jobs) }},
 		{"configuration", func() error { _, err := istio.Current(); return err }},
 	}}
-	p := &process{log: logger, ready: ready, jobs: jobs.Start, linger: config.Shutdown.Linger}
+	p := &process{log: logger, ready: ready, jobs: jobs.Start, linger: config.Shutdown.Linger, flush: tracing.flush()}
 	webhookAddress := where.at(net.JoinHostPort("", strconv.Itoa(config.Webhook.Port)))
 	if p.webhook, err = listen("webhook", webhookAddress, knownCallers(config.Webhook, handler), tlsConfig(config.Webhook, keeper.GetCertificate)); err != nil {
 		return nil, err
@@ -162,7 +171,7 @@ func newProcess(config api.Config, where placement, logger logr.Logger) (*proces
 }
 
 // injector returns Istio's live configuration, and the handler that answers about pods by it.
-func injector(cluster *rest.Config, config api.Config, namespace string, jobs manager.Manager, logger logr.Logger) (*webhook.IstioConfiguration, http.Handler, error) {
+func injector(cluster *rest.Config, config api.Config, namespace string, jobs manager.Manager, tracer trace.Tracer, logger logr.Logger) (*webhook.IstioConfiguration, http.Handler, error) {
 	client, err := kubernetes.NewForConfig(cluster)
 	if err != nil {
 		return nil, nil, err
@@ -199,7 +208,7 @@ func injector(cluster *rest.Config, config api.Config, namespace string, jobs ma
 		return nil, nil, err
 	}
 	handler := &webhook.Handler{
-		Namespaces: webhook.NamespacesFrom(jobs.GetCache()), Config: istio, Metrics: counts, Owners: owners, Log: logger.WithName("webhook"),
+		Namespaces: webhook.NamespacesFrom(jobs.GetCache()), Config: istio, Metrics: counts, Owners: owners, Tracer: tracer, Log: logger.WithName("webhook"),
 	}
 	warnings, err := adviceAbout(config, istio, jobs)
 	if err != nil {
@@ -228,6 +237,28 @@ func adviceAbout(config api.Config, istio *webhook.IstioConfiguration, jobs mana
 			Entries: webhook.EntriesFrom(jobs.GetCache(), config.WebhookConfigurationName()),
 		}),
 	}, nil
+}
+
+// addCoverage has the leader count which pods lack the sidecar that they should have.
+func addCoverage(jobs manager.Manager, routes *controller.Controller, istio *webhook.IstioConfiguration, config api.Config, logger logr.Logger) error {
+	if config.Coverage.Interval == 0 {
+		return nil
+	}
+	pods := func() (iter.Seq[webhook.PodKind], bool) {
+		kinds, known := routes.PodKinds()
+		return func(yield func(webhook.PodKind) bool) {
+			for _, kind := range kinds {
+				if !yield(webhook.PodKind{ID: kind.ID(), Pods: kind.Pods, Pod: kind.Pod}) {
+					return
+				}
+			}
+		}, known
+	}
+	return jobs.Add(webhook.NewCoverage(webhook.CoverageOptions{
+		Pods: pods, Namespaces: webhook.NamespacesFrom(jobs.GetCache()), Config: istio,
+		Entries:  webhook.EntriesFrom(jobs.GetCache(), config.WebhookConfigurationName()),
+		Interval: config.Coverage.Interval, Registerer: metrics.Registry, Log: logger.WithName("coverage"),
+	}))
 }
 
 // instance is the name under which this process reports: its pod's, else its host's.
@@ -276,6 +307,7 @@ func newManager(cluster *rest.Config, config api.Config, namespace string, logge
 		Scheme:                        scheme,
 		Logger:                        logger,
 		LeaderElection:                election.Enabled && config.Routing.Enabled,
+		LeaderElectionID:              election.LeaseName, // which the metric of who leads names
 		LeaderElectionReleaseOnCancel: true,
 		LeaseDuration:                 &election.LeaseDuration,
 		RenewDeadline:                 &election.RenewDeadline,

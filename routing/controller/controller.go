@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/go-logr/logr"
@@ -42,7 +43,8 @@ type Controller struct {
 	log     logr.Logger
 	teller  *teller
 	paced   *pacedRecorder
-	refused map[string]bool // definitions of kinds that may not be listed, said already
+	refused map[string]bool          // definitions of kinds that may not be listed, said already
+	pods    atomic.Pointer[podStore] // of the reconciler that runs; nil if none does
 }
 
 // New returns a Controller; SetupWithManager makes it run.

@@ -40,6 +40,7 @@ type podNamespace struct {
 type podShape struct {
 	namespace unique.Handle[string]
 	workload  unique.Handle[routing.WorkloadRef]
+	sidecar   unique.Handle[sidecarShape]
 	serves    bool        // false for the pods of Jobs
 	labels    []labelPair // sorted by key
 
@@ -82,7 +83,7 @@ func entryOf(pod *corev1.Pod) *podEntry {
 			}),
 		},
 		shape: podShape{
-			namespace: unique.Make(pod.Namespace), workload: unique.Make(workload), serves: serves,
+			namespace: unique.Make(pod.Namespace), workload: unique.Make(workload), sidecar: sidecarOf(pod), serves: serves,
 			labels: make([]labelPair, 0, len(pod.Labels)),
 		},
 	}
@@ -92,6 +93,7 @@ func entryOf(pod *corev1.Pod) *podEntry {
 	var hash maphash.Hash
 	hash.SetSeed(shapeSeed)
 	maphash.WriteComparable(&hash, e.shape.workload)
+	maphash.WriteComparable(&hash, e.shape.sidecar)
 	for _, pair := range e.shape.labels {
 		maphash.WriteComparable(&hash, pair)
 	}
@@ -202,7 +204,7 @@ func (s *podStore) shapeLike(namespace *podNamespace, like *podShape) *podShape 
 		}
 	}
 	shape := &podShape{
-		namespace: like.namespace, workload: like.workload, serves: like.serves, labels: like.labels,
+		namespace: like.namespace, workload: like.workload, sidecar: like.sidecar, serves: like.serves, labels: like.labels,
 		hash: like.hash, next: namespace.shapes[like.hash],
 	}
 	namespace.shapes[shape.hash] = shape
@@ -371,7 +373,7 @@ func (s *podStore) hasFilled() bool {
 }
 
 func (p *podShape) same(other *podShape) bool {
-	return p.hash == other.hash && p.namespace == other.namespace && p.workload == other.workload && p.serves == other.serves &&
+	return p.hash == other.hash && p.namespace == other.namespace && p.workload == other.workload && p.sidecar == other.sidecar && p.serves == other.serves &&
 		slices.Equal(p.labels, other.labels)
 }
 

@@ -241,3 +241,54 @@ func TestReflectorFillsTheStore(t *testing.T) {
 		return !slices.ContainsFunc(groups, func(g routing.PodGroup) bool { return g.Version == "v1" })
 	})
 }
+
+// What a sidecar depends on comes back out of the store, for pods that are alike together, and without those that end.
+func TestPodKinds(t *testing.T) {
+	store := newPodStore()
+	injected := func(name, image string) *corev1.Pod {
+		pod := podOf(name, "a", "v1", "abc", true)
+		pod.Annotations = map[string]string{"sidecar.istio.io/status": `{"revision":"default"}`, "example.com/other": name}
+		pod.Spec.InitContainers = []corev1.Container{{Name: "istio-proxy", Image: image, Env: []corev1.EnvVar{{Name: "A"}}}}
+		return pod
+	}
+	host := podOf("host", "a", "v1", "abc", true)
+	host.Spec.HostNetwork, host.Spec.OS = true, &corev1.PodOS{Name: corev1.Windows}
+	ending := injected("ending", "proxy:1")
+	ending.DeletionTimestamp = &metav1.Time{Time: begin}
+	for _, pod := range []*corev1.Pod{podOf("plain", "a", "v1", "abc", true), injected("one", "proxy:1"), injected("two", "proxy:1"), injected("old", "proxy:0"), host, ending} {
+		if err := store.Add(entryOf(pod)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var got []string
+	ids := map[any]bool{}
+	for _, kind := range store.kinds() {
+		pod := kind.Pod()
+		line := fmt.Sprintf("%d of %s/%s", kind.Pods, pod.Namespace, pod.Labels["app"])
+		if pod.Spec.HostNetwork {
+			line += " host " + string(pod.Spec.OS.Name)
+		}
+		for _, proxy := range pod.Spec.InitContainers {
+			line += " " + proxy.Name + "=" + proxy.Image
+		}
+		for key, value := range pod.Annotations {
+			line += " " + key + "=" + value
+		}
+		got, ids[kind.ID()] = append(got, line), true
+	}
+	slices.Sort(got)
+	want := []string{
+		"1 of demo/a",
+		"1 of demo/a host windows",
+		`1 of demo/a istio-proxy=proxy:0 sidecar.istio.io/status={"revision":"default"}`,
+		`2 of demo/a istio-proxy=proxy:1 sidecar.istio.io/status={"revision":"default"}`,
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+	for _, kind := range store.kinds() {
+		if !ids[kind.ID()] {
+			t.Error("a kind has another ID at another time")
+		}
+	}
+}

@@ -172,6 +172,8 @@ func (c *Controller) run(ctx context.Context, optional []optionalKind) error {
 	if err := errors.Join(watching.start(loop, objects), watching.watchOptional(loop, objects, optional)); err != nil {
 		return fmt.Errorf("watch: %w", err)
 	}
+	c.pods.Store(r.pods)
+	defer c.pods.Store(nil)
 	err = loop.Watch(&podSource{
 		pods: pods, store: r.pods, attention: r.seen,
 		services: func(ctx context.Context, pod *podShape) ([]*corev1.Service, error) {
@@ -181,7 +183,9 @@ func (c *Controller) run(ctx context.Context, optional []optionalKind) error {
 		all: func(ctx context.Context) ([]client.ObjectKey, error) {
 			return watching.services(ctx, "", func(*corev1.Service) bool { return true })
 		},
-		failed: func(err error, what string) { c.log.Error(err, what) },
+		failed: func(err error, what string) {
+			c.log.Error(err, "a change of a pod could not be followed", "doing", what)
+		},
 	})
 	if err != nil {
 		return fmt.Errorf("watch pods: %w", err)

@@ -28,15 +28,25 @@ type toldProblem struct {
 }
 
 func newTeller() *teller {
-	return &teller{
+	t := &teller{
 		writes: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "outrigger_routing_writes_total", Help: "Routing objects written, by kind and action.",
-		}, []string{"kind", "action"}),
+			Name: "outrigger_routing_writes_total", Help: "Routing objects written, by kind and verb (create, apply, delete).",
+		}, []string{"kind", "verb"}),
 		standing: prometheus.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "outrigger_routing_problems", Help: "Problems of routing that stand now, by reason.",
 		}, []string{"reason"}),
 		told: map[client.ObjectKey]map[toldProblem]bool{},
 	}
+	// An increase is seen only of a series that was there before it.
+	for _, kind := range istioKinds {
+		for _, verb := range []routing.Action{routing.Create, routing.Apply, routing.Delete} {
+			t.writes.WithLabelValues(kind, strings.ToLower(string(verb)))
+		}
+	}
+	for _, doc := range api.RouteReasons() {
+		t.standing.WithLabelValues(string(doc.Reason))
+	}
+	return t
 }
 
 func (t *teller) register(registerer prometheus.Registerer) error {

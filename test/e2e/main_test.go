@@ -45,12 +45,13 @@ var settings = map[string]any{"routing": map[string]any{
 	"splitAge":          splitAge.String(),
 	"defaultGoneWindow": "15s",
 	"defaultGoneAfter":  "2s",
-}}
+}, "coverage": map[string]any{"interval": "500ms"}}
 
 var (
 	cluster   *controlplane.ControlPlane
 	outrigger *install.Installed
 	kube      client.Client
+	traces    *traceReceiver
 )
 
 func TestMain(m *testing.M) {
@@ -82,6 +83,9 @@ func run(m *testing.M) (code int, err error) {
 	if kube, err = client.New(cluster.Config, client.Options{Scheme: scheme}); err != nil {
 		return 1, err
 	}
+	traces = newTraceReceiver()
+	defer traces.Close()
+	settings["tracing"] = map[string]any{"endpoint": traces.URL}
 	outrigger, err = install.Outrigger(ctx, cluster, install.Options{Values: settings})
 	if err != nil {
 		return 1, err

@@ -12,6 +12,11 @@
 {{- end }}
 {{- end }}
 
+{{/* The Service of the metrics, and with it the label "job" of what Prometheus scrapes. */}}
+{{- define "outrigger.metricsName" -}}
+{{ include "outrigger.fullname" . }}-metrics
+{{- end }}
+
 {{- define "outrigger.selectorLabels" -}}
 app.kubernetes.io/name: {{ include "outrigger.name" . }}
 app.kubernetes.io/instance: {{ .Release.Name }}
@@ -98,6 +103,7 @@ outrigger-last-good{{ include "outrigger.suffix" . }}
   "webhook" (pick .Values.webhook "port" "minTLSVersion" "clientCA" "clientNames" "warnings")
   "certificates" (merge (dict "secretName" (include "outrigger.secretName" .)) .Values.certificates (dict "hosts" $hosts))
   "routing" (merge (dict "enabled" (eq (include "outrigger.routingEnabled" .) "true")) .Values.routing)
+  "coverage" .Values.coverage
   "shutdown" .Values.shutdown
   "log" .Values.log
   "leaderElection" .Values.leaderElection

@@ -1,0 +1,51 @@
+package api
+
+// CoverageState is the closed set of words for how a pod that runs stands to the sidecar that it should have.
+type CoverageState string
+
+// The states of coverage. A pod that should have no sidecar is in none of them.
+const (
+	CoverageCovered  CoverageState = "covered"
+	CoverageMissing  CoverageState = "missing"
+	CoverageOutdated CoverageState = "outdated"
+)
+
+// CoverageReason is the closed set of words that say why a pod is in its state of coverage.
+type CoverageReason string
+
+// The reasons of coverage.
+const (
+	CoverageUpToDate    CoverageReason = "UpToDate"
+	CoverageNotCompared CoverageReason = "NotCompared"
+
+	CoverageNoSidecar CoverageReason = "NoSidecar"
+
+	CoverageRevision      CoverageReason = "DifferentRevision"
+	CoverageImage         CoverageReason = "DifferentImage"
+	CoverageContainers    CoverageReason = "DifferentContainers"
+	CoverageConfiguration CoverageReason = "DifferentConfiguration"
+
+	CoverageDenied CoverageReason = "NewPodDenied"
+)
+
+// CoverageReasonDoc is one reason of coverage with the states that it explains and the sentence that explains it.
+type CoverageReasonDoc struct {
+	Reason CoverageReason
+	States []CoverageState
+	Doc    string
+}
+
+// CoverageReasons returns every reason of coverage, those of a state together.
+func CoverageReasons() []CoverageReasonDoc {
+	covered, missing, outdated := []CoverageState{CoverageCovered}, []CoverageState{CoverageMissing}, []CoverageState{CoverageOutdated}
+	return []CoverageReasonDoc{
+		{CoverageUpToDate, covered, "The pod has the sidecar that a new one would get."},
+		{CoverageNotCompared, covered, "The pod brings a proxy of its own, or what it says of its sidecar cannot be read, so it is not compared."},
+		{CoverageNoSidecar, missing, "The pod has no sidecar and a new one would get it: it is older than the label, or was created while no injector answered."},
+		{CoverageRevision, outdated, "The sidecar is of another revision than a new one would be."},
+		{CoverageImage, outdated, "A container of the sidecar has another image than a new one would have."},
+		{CoverageContainers, outdated, "Injection makes other containers by now, or in another place, as native sidecars are."},
+		{CoverageConfiguration, outdated, "Injection gives a container of the sidecar other arguments or another environment by now."},
+		{CoverageDenied, append(missing, outdated...), "A new pod would be denied, so that a restart would not help: something is to be mended first."},
+	}
+}

@@ -1,0 +1,114 @@
+package controller
+
+import (
+	"maps"
+	"slices"
+	"strings"
+	"unique"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+// sidecarShape is what of a pod its sidecar depends on, beside its labels: what to judge by whether it has the one that it
+// should have. Routes do not depend on it.
+type sidecarShape struct {
+	annotations string // those of Istio, "key\x00value\x00" each, sorted
+	image       string // of the proxy; empty if there is none
+	os          corev1.OSName
+	native      bool // the proxy is an init container
+	hostNetwork bool
+}
+
+// noSidecar is the shape of a pod of which nothing is to be said.
+var noSidecar = unique.Make(sidecarShape{})
+
+const proxyContainer = "istio-proxy"
+
+func sidecarOf(pod *corev1.Pod) unique.Handle[sidecarShape] {
+	out := sidecarShape{hostNetwork: pod.Spec.HostNetwork}
+	if pod.Spec.OS != nil {
+		out.os = pod.Spec.OS.Name
+	}
+	isProxy := func(c corev1.Container) bool { return c.Name == proxyContainer }
+	if at := slices.IndexFunc(pod.Spec.InitContainers, isProxy); at >= 0 {
+		out.image, out.native = pod.Spec.InitContainers[at].Image, true
+	}
+	if at := slices.IndexFunc(pod.Spec.Containers, isProxy); at >= 0 {
+		out.image, out.native = pod.Spec.Containers[at].Image, false
+	}
+	var annotations strings.Builder
+	for _, key := range slices.Sorted(maps.Keys(pod.Annotations)) {
+		if strings.Contains(key, "istio.io/") {
+			annotations.WriteString(key + "\x00" + pod.Annotations[key] + "\x00")
+		}
+	}
+	out.annotations = annotations.String()
+	if out == (sidecarShape{}) {
+		return noSidecar // the most usual one where nobody injects
+	}
+	return unique.Make(out)
+}
+
+// PodKind are pods that are alike in their labels, their workload, and what their sidecar depends on.
+type PodKind struct {
+	shape *podShape
+	Pods  int // that run and do not end
+}
+
+// ID is the same for the same kind at another time.
+func (k PodKind) ID() any { return k.shape }
+
+// Pod returns a pod of the kind with its namespace, labels, annotations of Istio, network and operating system, and with
+// the proxy's image if it has a proxy.
+func (k PodKind) Pod() *corev1.Pod {
+	sidecar := k.shape.sidecar.Value()
+	pod := &corev1.Pod{
+		ObjectMeta: metav1.ObjectMeta{Namespace: k.shape.namespace.Value(), Labels: k.shape.labelMap()},
+		Spec:       corev1.PodSpec{HostNetwork: sidecar.hostNetwork, Containers: []corev1.Container{{Name: "app"}}},
+	}
+	if sidecar.os != "" {
+		pod.Spec.OS = &corev1.PodOS{Name: sidecar.os}
+	}
+	proxy := corev1.Container{Name: proxyContainer, Image: sidecar.image}
+	switch {
+	case sidecar.native:
+		pod.Spec.InitContainers = []corev1.Container{proxy}
+	case sidecar.image != "":
+		pod.Spec.Containers = append(pod.Spec.Containers, proxy)
+	}
+	words := strings.Split(sidecar.annotations, "\x00")
+	for i := 0; i+1 < len(words); i += 2 {
+		metav1.SetMetaDataAnnotation(&pod.ObjectMeta, words[i], words[i+1])
+	}
+	return pod
+}
+
+// PodKinds returns the kinds of all unfinished pods of the cluster; false on a replica that does not keep routes now.
+func (c *Controller) PodKinds() ([]PodKind, bool) {
+	store := c.pods.Load()
+	if store == nil || !store.hasFilled() {
+		return nil, false
+	}
+	return store.kinds(), true
+}
+
+func (s *podStore) kinds() []PodKind {
+	s.mutex.RLock()
+	defer s.mutex.RUnlock()
+	var out []PodKind
+	for _, namespace := range s.namespaces {
+		for _, shape := range namespace.shapes {
+			for ; shape != nil; shape = shape.next {
+				kind := PodKind{shape: shape}
+				for _, member := range shape.members {
+					if !member.ending {
+						kind.Pods++
+					}
+				}
+				out = append(out, kind)
+			}
+		}
+	}
+	return out
+}
