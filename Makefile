@@ -5,7 +5,7 @@ CACHE   ?= $(or $(OUTRIGGER_CACHE),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/outrig
 LINTER  := $(CACHE)/golangci-lint-$(shell sed -n 's|.*golangci/golangci-lint/v2 \(v[^ ]*\).*|\1|p' hack/tools/lint/go.mod)
 VULNCHECK := $(CACHE)/govulncheck-$(shell sed -n 's|.*golang.org/x/vuln \(v[^ ]*\).*|\1|p' hack/tools/vuln/go.mod)
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
-MODULES := . hack hack/image test test/oracle/answers test/oracle/istio-20260423 test/oracle/istio-20260827 test/oracle/validation test/bench
+MODULES := . hack hack/image test test/oracle/answers test/oracle/istio-20260423 test/oracle/istio-20260827 test/oracle/validation test/bench test/alerts
 
 # The race detector needs a C compiler. RACE=required makes its absence an error, RACE=off switches it off.
 RACE ?= auto
@@ -35,12 +35,15 @@ manifest: ## write bin/outrigger.yaml, the chart's defaults for "kubectl apply"
 demo: ## walk the users' journey on a real control plane, then stay up (ONCE=1: end by itself)
 	cd hack && ONCE=$(ONCE) $(GO) run ./demo
 
+# Without the race detector for test/alerts: Prometheus takes minutes to build with it, and what runs there of ours is
+# tested with it elsewhere.
 test: ## all tests; the first time it builds the control plane
 	@echo "race detector: $(if $(RACE_FLAG),on,off (no C compiler was found, or RACE=off))"
 	$(GO) test $(RACE_FLAG) ./...
 	cd hack && $(GO) test $(RACE_FLAG) -timeout 60m ./...
 	cd hack/image && $(GO) test ./...
 	cd test && $(GO) test $(RACE_FLAG) -timeout 60m ./...
+	cd test/alerts && $(GO) test -timeout 20m ./...
 
 # How long each fuzz target runs.
 FUZZTIME ?= 10m
@@ -94,5 +97,5 @@ $(VULNCHECK):
 fmt: ## format all Go files
 	gofmt -w $$(git ls-files '*.go')
 
-docs: ## write docs/reference.md, the chart's README and the schema of its values anew
-	$(GO) test -run 'TestReference|TestChartSchema|TestChartReadme' . -update
+docs: ## write docs/reference.md, the table of docs/metrics.md, the chart's README and the schema of its values anew
+	$(GO) test -run 'TestReference|TestChartSchema|TestChartReadme|TestMetricsPage' . -update

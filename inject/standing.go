@@ -149,7 +149,9 @@ func orNone(revision string) string {
 }
 
 // sameImage takes a name with a registry's mirror in front, which other admission puts there, for the same image.
-func sameImage(running, now string) bool { return running == now || strings.HasSuffix(running, "/"+now) }
+func sameImage(running, now string) bool {
+	return running == now || strings.HasSuffix(running, "/"+now)
+}
 
 func sameNames(a, b []string) bool {
 	a, b = slices.Clone(a), slices.Clone(b)

@@ -194,7 +194,9 @@ func TestCoverageIsCounted(t *testing.T) {
 	ns := namespace(t)
 	apply(t, ns, fixed("old", "old", "v1"))
 	readyPods(t, ns, "app=old", 2)
-	missing := func() float64 { return samples(scrapeLeader(t), "outrigger_coverage_pods")["reason=NoSidecar state=missing"] }
+	missing := func() float64 {
+		return samples(scrapeLeader(t), "outrigger_coverage_pods")["reason=NoSidecar state=missing"]
+	}
 	becomes := func(what string, want float64) {
 		t.Helper()
 		eventually(t, what, func() error {
