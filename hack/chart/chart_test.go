@@ -145,6 +145,8 @@ func find[T any](t *testing.T, text, kind, suffix string) *T {
 var alternatives = map[string]any{
 	"certificates":                       Values{"caDuration": "1000h"},
 	"leaderElection":                     Values{"leaseName": "other"},
+	"coverage":                           Values{"interval": "5m"},
+	"prometheusRule.disabled":            []any{"OutriggerDown"},
 	"routing.enabled":                    false,
 	"webhook.url":                        "https://10.0.0.1:8443/inject",
 	"webhook.namespaceSelector":          parseAny(`{matchLabels: {a: b}}`),
@@ -159,6 +161,7 @@ var alternatives = map[string]any{
 // needed are values that must be set for another one to mean anything, beside "enabled" of the same section.
 var needed = map[string]Values{
 	"resourceQuota": {"priorityClassName": "system-cluster-critical"},
+	"tracing":       {"tracing.endpoint": "http://otel-collector:4318"},
 }
 
 func parseAny(text string) any {
