@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"outrigger.dev/outrigger/api"
 	"outrigger.dev/outrigger/hack/controlplane"
 	"sigs.k8s.io/yaml"
 )
@@ -244,5 +245,27 @@ func TestEveryAlertHasItsRunbook(t *testing.T) {
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("the chart's alerts and the headings of docs/metrics.md (-chart +page):\n%s", diff)
+	}
+}
+
+// The words that alerts select by are reasons that there are.
+func TestAlertsSelectReasonsThatThereAre(t *testing.T) {
+	known := map[string]bool{}
+	for _, doc := range api.RouteReasons() {
+		known[string(doc.Reason)] = true
+	}
+	for _, doc := range api.InjectReasons() {
+		known[string(doc.Reason)] = true
+	}
+	seen := 0
+	for _, found := range regexp.MustCompile(`reason(?:=|!=|=~)\\\\?"([\w|]+)\\\\?"`).FindAllSubmatch(alertsOf(t), -1) {
+		for _, word := range strings.Split(string(found[1]), "|") {
+			if seen++; !known[word] {
+				t.Errorf("an alert selects the reason %s, which there is not", word)
+			}
+		}
+	}
+	if seen < 4 {
+		t.Errorf("only %d reasons were found", seen)
 	}
 }
