@@ -68,7 +68,7 @@ func (s *situation) decideExposure() {
 	if !x.generated && !s.gatewayServes(&x) {
 		return
 	}
-	x.hosts = s.freeHosts(x)
+	x.hosts = widest(s.freeHosts(x))
 	if len(x.hosts) == 0 {
 		return
 	}

@@ -68,6 +68,13 @@ func covers(pattern, host string) bool {
 	return wild && strings.HasSuffix(host, suffix) && host != suffix
 }
 
+// widest leaves out the hosts that another of them includes: Istio refuses a VirtualService that has both.
+func widest(hosts []string) []string {
+	return slices.DeleteFunc(slices.Clone(hosts), func(host string) bool {
+		return slices.ContainsFunc(hosts, func(other string) bool { return other != host && covers(other, host) })
+	})
+}
+
 // coversService reports whether a VirtualService is for callers in the mesh and includes the host.
 func coversService(vs *networkingv1.VirtualService, host, clusterDomain string) bool {
 	if len(vs.Spec.Gateways) > 0 && !slices.Contains(vs.Spec.Gateways, meshGateway) {

@@ -143,7 +143,7 @@ func (s *situation) renderRoute(view routeView) *networkingv1.VirtualService {
 	if view.mesh {
 		vs.Spec.Hosts = append(vs.Spec.Hosts, s.host)
 	}
-	vs.Spec.Hosts = append(vs.Spec.Hosts, view.hosts...)
+	vs.Spec.Hosts = append(vs.Spec.Hosts, widest(view.hosts)...)
 	if len(view.gateways) > 0 {
 		vs.Spec.Gateways = append(vs.Spec.Gateways, view.gateways...) // first, as Kiali takes the first for the gateway
 		if view.mesh {
@@ -255,7 +255,10 @@ func (s *situation) httpMatches(r rule, port corev1.ServicePort, view routeView,
 	switch {
 	case view.mesh && len(view.gateways) > 0 && (mesh.Port != 0 || gateway[0].Uri != nil || at.mesh != at.gateway):
 		out = nil
-		if mesh.Gateways = []string{meshGateway}; at.mesh {
+		if len(mesh.SourceLabels) == 0 { // istiod asks for them only where no gateway is named; a gateway's pods have none of them
+			mesh.Gateways = []string{meshGateway}
+		}
+		if at.mesh {
 			out = append(out, mesh)
 		}
 		for _, match := range gateway {
