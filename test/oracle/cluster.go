@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
@@ -21,6 +22,7 @@ apiVersion: v1
 kind: Service
 metadata: {name: istio-ingressgateway, namespace: istio-system, labels: {istio: ingressgateway}}
 spec:
+  clusterIP: 10.8.0.1
   selector: {istio: ingressgateway}
   ports:
   - {name: http2, port: 80, targetPort: 80, protocol: TCP}
@@ -30,18 +32,22 @@ apiVersion: v1
 kind: Pod
 metadata: {name: istio-ingressgateway-1, namespace: istio-system, labels: {istio: ingressgateway}}
 spec: {containers: [{name: istio-proxy, image: "registry.example/istio/proxyv2:1.31.1"}]}
-status: {phase: Running}
+status: {phase: Running, podIP: 10.9.0.3, podIPs: [{ip: 10.9.0.3}], conditions: [{type: Ready, status: "True"}]}
 `
 
 // Cluster returns the YAML documents of a settled cluster for AnalyzeYAML: Istio with its ingress gateway, the
-// namespace, labelled for injection, the objects of an application's manifest in it, a running, injected pod for each of
-// its pod templates, and the objects that were made for it (any type that encodes as a Kubernetes object).
+// namespace, labelled for injection where the manifest does not hold it, the objects of an application's manifest, in that
+// namespace where they name none, a running, injected pod for each of its pod templates, and the objects that were made
+// for it (any type that encodes as a Kubernetes object).
 func Cluster(namespace string, application []byte, made ...any) (string, error) {
-	documents := []string{mesh, fmt.Sprintf(
-		"apiVersion: v1\nkind: Namespace\nmetadata: {name: %s, labels: {istio-injection: enabled}}\n", namespace)}
+	documents := []string{mesh}
 	stream, err := manifest.Read(bytes.NewReader(application))
 	if err != nil {
 		return "", err
+	}
+	if !slices.ContainsFunc(stream.Objects(), func(o *manifest.Object) bool { return o.Kind == "Namespace" }) {
+		documents = append(documents, fmt.Sprintf(
+			"apiVersion: v1\nkind: Namespace\nmetadata: {name: %s, labels: {istio-injection: enabled}}\n", namespace))
 	}
 	add := func(object any) error {
 		document, err := yaml.Marshal(object)
@@ -75,7 +81,7 @@ func Cluster(namespace string, application []byte, made ...any) (string, error) 
 	return strings.Join(documents, "---\n"), nil
 }
 
-// within returns the object's fields with the namespace set and, as the API server does, the protocol of a Service's ports.
+// within returns the object's fields with a namespace and, as the API server does, the protocol of a Service's ports.
 func within(namespace string, object *manifest.Object) (map[string]any, error) {
 	raw, err := object.JSON()
 	if err != nil {
@@ -85,7 +91,7 @@ func within(namespace string, object *manifest.Object) (map[string]any, error) {
 	if err := json.Unmarshal(raw, &fields); err != nil {
 		return nil, fmt.Errorf("%s: %w", object, err)
 	}
-	if metadata, ok := fields["metadata"].(map[string]any); ok {
+	if metadata, ok := fields["metadata"].(map[string]any); ok && metadata["namespace"] == nil && object.Kind != "Namespace" {
 		metadata["namespace"] = namespace
 	}
 	spec, _ := fields["spec"].(map[string]any)

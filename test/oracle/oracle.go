@@ -100,6 +100,20 @@ func (o *Oracle) AnalyzeYAML(documents string) ([]Finding, error) {
 	return answer.Messages, nil
 }
 
+// Reach starts istiod's discovery server over the YAML documents of a whole cluster and says where each call goes.
+func (o *Oracle) Reach(documents string, calls []Call) ([]Outcome, error) {
+	var answer struct {
+		Outcomes []Outcome `json:"outcomes"`
+	}
+	if err := o.ask("reach", map[string]any{"yaml": documents, "calls": calls}, &answer); err != nil {
+		return nil, err
+	}
+	if len(answer.Outcomes) != len(calls) {
+		return nil, fmt.Errorf("%d calls have %d outcomes", len(calls), len(answer.Outcomes))
+	}
+	return answer.Outcomes, nil
+}
+
 // ConfigMaps renders Istio's charts as istioctl does, from an IstioOperator document (may be empty).
 func (o *Oracle) ConfigMaps(operator string) (ConfigMaps, error) {
 	var answer ConfigMaps
@@ -154,6 +168,43 @@ type Finding struct {
 // String returns the finding as istioctl prints it.
 func (f Finding) String() string {
 	return fmt.Sprintf("%s [%s] (%s) %s", f.Level, f.Code, f.Resource, f.Message)
+}
+
+// Call is a request or a connection that a proxy is asked to make.
+type Call struct {
+	From    Caller            `json:"from"`
+	Address string            `json:"address,omitempty"` // cluster IP that a sidecar's pod connects to
+	Port    int32             `json:"port"`
+	TCP     bool              `json:"tcp,omitempty"` // no HTTP is spoken; the fields below do not count
+	Host    string            `json:"host,omitempty"`
+	Path    string            `json:"path,omitempty"` // with its query; "/" if empty
+	Headers map[string]string `json:"headers,omitempty"`
+}
+
+// Caller is the pod whose proxy makes a call.
+type Caller struct {
+	Gateway   bool              `json:"gateway,omitempty"` // an ingress gateway, not a sidecar
+	Namespace string            `json:"namespace"`
+	Address   string            `json:"address"`
+	Labels    map[string]string `json:"labels,omitempty"`
+}
+
+// Outcome is where a call goes.
+type Outcome struct {
+	Refused string    `json:"refused"` // why it goes nowhere; empty if it goes somewhere
+	Rule    string    `json:"rule"`    // name of the route that it takes
+	Path    string    `json:"path"`    // as the pod receives it
+	To      []Portion `json:"to"`
+	Mirrors []Portion `json:"mirrors"`
+}
+
+// Portion is a cluster of Envoy's and its part of the calls.
+type Portion struct {
+	Cluster   string   `json:"cluster"`
+	Percent   float64  `json:"percent"`
+	Missing   bool     `json:"missing"`   // the proxy has no such cluster: every call fails
+	Endpoints []string `json:"endpoints"` // addresses that take calls; none: every call fails
+	SetCookie string   `json:"setCookie"` // added to the answer
 }
 
 // ask sends one request and decodes the answer's field of the same name.

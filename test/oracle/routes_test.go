@@ -3,6 +3,7 @@ package oracle
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"maps"
 	"os"
 	"os/exec"
@@ -85,18 +86,26 @@ func TestAnalyzersSayNothingAboutRoutes(t *testing.T) {
 // outrigger builds the product's binary and returns its path.
 func outrigger(t *testing.T) string {
 	t.Helper()
-	folder, err := exec.Command("go", "list", "-m", "-f", "{{.Dir}}", "outrigger.dev/outrigger").Output()
-	if err != nil {
-		t.Fatalf("finding the product's folder: %v", err)
-	}
 	binary := filepath.Join(t.TempDir(), "outrigger")
 	command := exec.Command("go", "build", "-trimpath", "-o", binary, "./cmd/outrigger")
-	command.Dir = strings.TrimSpace(string(folder))
+	product, err := productFolder()
+	if err != nil {
+		t.Fatal(err)
+	}
+	command.Dir = product
 	command.Env = append(os.Environ(), "CGO_ENABLED=0", "GOWORK=off")
 	if output, err := command.CombinedOutput(); err != nil {
 		t.Fatalf("building outrigger: %v\n%s", err, output)
 	}
 	return binary
+}
+
+func productFolder() (string, error) {
+	folder, err := exec.Command("go", "list", "-m", "-f", "{{.Dir}}", "outrigger.dev/outrigger").Output()
+	if err != nil {
+		return "", fmt.Errorf("finding the product's folder: %w", err)
+	}
+	return strings.TrimSpace(string(folder)), nil
 }
 
 // annotated reads an example and annotates one of its Services.

@@ -42,9 +42,10 @@ func quiet() error {
 
 // request is one line of input. Op says which of the other fields count.
 type request struct {
-	Op         string             `json:"op"` // "inject", "analyze" or "configmaps"
+	Op         string             `json:"op"` // "inject", "analyze", "reach" or "configmaps"
 	Inject     *injectRequest     `json:"inject,omitempty"`
 	Analyze    *analyzeRequest    `json:"analyze,omitempty"`
+	Reach      *reachRequest      `json:"reach,omitempty"`
 	ConfigMaps *configMapsRequest `json:"configmaps,omitempty"`
 }
 
@@ -53,6 +54,7 @@ type answer struct {
 	Error      string            `json:"error,omitempty"`
 	Inject     *injectAnswer     `json:"inject,omitempty"`
 	Analyze    *analyzeAnswer    `json:"analyze,omitempty"`
+	Reach      *reachAnswer      `json:"reach,omitempty"`
 	ConfigMaps *configMapsAnswer `json:"configmaps,omitempty"`
 }
 
@@ -86,10 +88,12 @@ func respond(r request) (a answer) {
 		a.Inject, err = inject(*r.Inject)
 	case r.Op == "analyze" && r.Analyze != nil:
 		a.Analyze, err = analyze(*r.Analyze)
+	case r.Op == "reach" && r.Reach != nil:
+		a.Reach, err = reach(*r.Reach)
 	case r.Op == "configmaps" && r.ConfigMaps != nil:
 		a.ConfigMaps, err = configMaps(*r.ConfigMaps)
 	default:
-		err = fmt.Errorf("op %q is unknown, or its field is absent; there are inject, analyze, configmaps", r.Op)
+		err = fmt.Errorf("op %q is unknown, or its field is absent; there are inject, analyze, reach, configmaps", r.Op)
 	}
 	if err != nil {
 		return answer{Error: err.Error()}
