@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"strings"
 	"testing"
 
 	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
@@ -86,6 +87,21 @@ func TestARevisionHasItsOwnRelease(t *testing.T) {
 		{"pod opts in without a revision", plain, map[string]string{"sidecar.istio.io/inject": "true"}, "default"},
 	} {
 		wantInjectedBy(t, test.what, test.namespace, test.labels, test.want)
+	}
+	for _, release := range []string{outriggerName, "outrigger-canary"} {
+		if out, err := cluster.Helm(t.Context(), nil, "test", release, "-n", outriggerNamespace, "--logs"); err != nil || !strings.Contains(out, "its sidecar, from Outrigger") {
+			t.Errorf("helm test %s: %v\n%s", release, err, out)
+		}
+	}
+	// Routing is the first release's alone: the second has neither the right nor a Lease.
+	for account, may := range map[string]string{outriggerName: "yes", "outrigger-canary": "no"} {
+		out, _ := cluster.Kubectl(t.Context(), nil, "auth", "can-i", "create", "virtualservices.networking.istio.io", "-A", "--as=system:serviceaccount:"+outriggerNamespace+":"+account) // "no" is an exit status
+		if strings.TrimSpace(out) != may {
+			t.Errorf("may %s create VirtualServices? %s; want %s", account, out, may)
+		}
+	}
+	if leases := kubectl(t, "-n", outriggerNamespace, "get", "leases", "-o", "name"); strings.TrimSpace(leases) != "lease.coordination.k8s.io/outrigger-routing" {
+		t.Errorf("there are the Leases %q", leases)
 	}
 }
 
