@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	networkingapi "istio.io/api/networking/v1alpha3"
 	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
@@ -208,7 +209,7 @@ func (s *situation) possible(m meaning) []string {
 		out = append(out, group.Version)
 	}
 	for _, ref := range m.Tracks {
-		out = append(out, s.standing.lastRan[ref.String()])
+		out = append(out, s.recordedRun(ref))
 	}
 	out = append(out, m.Version)
 	return slices.DeleteFunc(out, func(version string) bool { return version == "" })
@@ -366,12 +367,37 @@ func (s *situation) held(m meaning) []portion {
 // lastRan is the version that a rolling track ran last: what is recorded as long as it still runs or nothing does, else
 // its newest.
 func (s *situation) lastRan(ref WorkloadRef) string {
-	recorded := s.standing.lastRan[ref.String()]
+	recorded := s.recordedRun(ref)
 	t, _ := s.trackOf(ref)
 	if newest := t.newest(); newest != "" && (recorded == "" || !t.runs(recorded)) {
 		return newest
 	}
 	return recorded
+}
+
+// recordedRun is the version that is recorded as the one that a rolling track ran last, or what has replaced it: where the
+// recorded one is marked as unused and has no pods any more, that is the subset which came last and is not marked.
+func (s *situation) recordedRun(ref WorkloadRef) string {
+	recorded := s.standing.lastRan[ref.String()]
+	if t, _ := s.trackOf(ref); recorded == "" || t.runs(recorded) || s.standing.rule == nil {
+		return recorded
+	}
+	replaced, successor, latest := false, recorded, time.Time{}
+	for _, subset := range s.standing.rule.Spec.Subsets {
+		version, is := s.versionOf(subset)
+		if !is || s.foreignSubsetOfOurs(subset) {
+			continue
+		}
+		_, marked := s.standing.unused[subset.Name]
+		replaced = replaced || marked && version == recorded
+		if added := s.standing.added[subset.Name]; !marked && added.After(latest) {
+			successor, latest = version, added
+		}
+	}
+	if !replaced {
+		return recorded
+	}
+	return successor
 }
 
 // usable reports whether a route may name the subset of a version: it has stood for the propagation delay, or a route

@@ -449,7 +449,8 @@ func (s *situation) renderRule(routes []*networkingv1.VirtualService) *networkin
 	rule.Spec.Host = s.host
 	rule.Spec.ExportTo = s.exportOfSubsets(routes)
 	added, unused := stamps{}, stamps{}
-	for _, version := range s.keptVersions(routes, unused) {
+	kept, adds := s.keptVersions(routes, unused)
+	for _, version := range kept {
 		name := s.subsets.names[version]
 		if s.foreign.supplied[name] {
 			continue
@@ -468,7 +469,7 @@ func (s *situation) renderRule(routes []*networkingv1.VirtualService) *networkin
 		api.AnnotationSubsetAdded: added.String(),
 		api.AnnotationUnusedSince: unused.String(),
 		api.AnnotationUnready:     s.unreadyText(),
-		api.AnnotationLastRan:     pairsText(s.lastRun()),
+		api.AnnotationLastRan:     pairsText(s.lastRun(unused, adds)),
 		api.AnnotationWaiting:     strings.Join(s.stillWaiting(rule), ","),
 	})
 	s.inherit(rule)
@@ -493,13 +494,15 @@ func (s *situation) addedAt(name, version string) time.Time {
 	return s.now
 }
 
-// keptVersions are the versions that have a subset, in natural order. One that nobody needs any more is marked in unused
-// and stays for the retention.
-func (s *situation) keptVersions(routes []*networkingv1.VirtualService, unused stamps) []string {
+// keptVersions are the versions that have a subset, in natural order, and whether one is among them that has none yet. One
+// that nobody needs any more is marked in unused and stays for the retention. One that a rollout in place replaces is
+// marked by the write that adds what replaces it.
+func (s *situation) keptVersions(routes []*networkingv1.VirtualService, unused stamps) (kept []string, adds bool) {
 	if s.waitsForSecond() {
-		return nil
+		return nil, false
 	}
-	needed := s.neededVersions(routes)
+	routed := s.routedVersions(routes)
+	needed := s.neededVersions(routed)
 	stand := map[string]bool{}
 	for version, name := range s.subsets.names {
 		if findSubset(s.standing.rule, name) != nil {
@@ -507,21 +510,24 @@ func (s *situation) keptVersions(routes []*networkingv1.VirtualService, unused s
 		}
 	}
 	running := s.podVersions()
-	kept := sortedKeys(needed)
-	adds := slices.ContainsFunc(slices.Concat(running, kept), func(version string) bool { return !stand[version] && !s.foreign.supplied[s.subsets.names[version]] })
+	kept = sortedKeys(needed)
+	adds = slices.ContainsFunc(slices.Concat(running, kept), func(version string) bool { return !stand[version] && !s.foreign.supplied[s.subsets.names[version]] })
 	for _, version := range s.withinLimit(needed, stand, running) {
 		if !needed[version] {
 			kept = append(kept, version)
 		}
 	}
 	for version := range stand {
-		if needed[version] || slices.Contains(running, version) {
-			continue
-		}
 		name := s.subsets.names[version]
 		since, marked := s.standing.unused[name]
 		if !marked {
 			since = s.now
+		}
+		if !routed[version] && s.isReplaced(version, stand, marked) {
+			unused[name] = since
+		}
+		if needed[version] || slices.Contains(running, version) {
+			continue
 		}
 		if s.over(since, s.Settings.SubsetRetention) && !s.standingNames(version) && !adds {
 			continue // never in the write that adds another: that one comes before the routes, this one after them
@@ -530,28 +536,51 @@ func (s *situation) keptVersions(routes []*networkingv1.VirtualService, unused s
 		kept = append(kept, version)
 	}
 	slices.SortFunc(kept, compareVersions)
-	return slices.Compact(kept)
+	return slices.Compact(kept), adds
 }
 
-// neededVersions are those that a route of ours or of others names, and the default's.
-func (s *situation) neededVersions(routes []*networkingv1.VirtualService) map[string]bool {
-	needed := map[string]bool{}
+// isReplaced reports whether a version of the lone default still runs beside the one that its workload rolls out. No route
+// of ours names a subset then, so that the retention of what goes can begin: a mark of its own at the last pod's end
+// would be one write more in each rollout. What has no subset yet is the one that comes, also where its pod is seen before
+// the new template. A mark once made stays while both run, whichever wins.
+func (s *situation) isReplaced(version string, stand map[string]bool, marked bool) bool {
+	if !s.standsUnpinned() || !s.alone(s.record.Default) {
+		return false
+	}
+	for _, ref := range s.record.Default.Tracks {
+		if t, _ := s.trackOf(ref); t.runs(version) && len(t.versions()) > 1 {
+			return marked || slices.ContainsFunc(t.versions(), func(other string) bool { return other != "" && !stand[other] })
+		}
+	}
+	return false
+}
+
+// routedVersions are those that a route of ours or of others names.
+func (s *situation) routedVersions(routes []*networkingv1.VirtualService) map[string]bool {
+	routed := map[string]bool{}
 	for _, r := range s.rules {
 		for _, p := range r.to {
-			needed[p.version] = true
+			routed[p.version] = true
 		}
 		for _, m := range r.mirrors {
-			needed[m.version] = true
+			routed[m.version] = true
 		}
 	}
 	for _, vs := range routes {
 		for _, d := range destinationsOf(vs) {
-			needed[s.subsets.versions[d.Subset]] = true
+			routed[s.subsets.versions[d.Subset]] = true
 		}
 	}
 	for name := range s.foreign.named {
-		needed[s.subsets.versions[name]] = true
+		routed[s.subsets.versions[name]] = true
 	}
+	delete(routed, "")
+	return routed
+}
+
+// neededVersions are those that a route names, and the default's.
+func (s *situation) neededVersions(routed map[string]bool) map[string]bool {
+	needed := maps.Clone(routed)
 	for _, m := range []meaning{s.record.Default, s.gone.standIn} {
 		needed[m.Version] = true
 		for _, ref := range m.Tracks {
@@ -589,12 +618,18 @@ func (s *situation) withinLimit(needed, stand map[string]bool, running []string)
 }
 
 // lastRun records what each rolling track ran last that is the default, or is meant by a name: where its share stays
-// while it has no pods.
-func (s *situation) lastRun() map[string]string {
+// while it has no pods. While the mark on a replaced version tells as much, the record waits for the write that takes the
+// version away.
+func (s *situation) lastRun(unused stamps, adds bool) map[string]string {
 	out := map[string]string{}
 	for _, m := range append(slices.Collect(maps.Values(s.record.Names)), s.record.Default, s.gone.standIn) {
 		for _, ref := range m.Tracks {
-			if version := s.lastRan(ref); version != "" {
+			version, recorded := s.lastRan(ref), s.standing.lastRan[ref.String()]
+			_, replaced := unused[s.subsets.names[recorded]]
+			if recorded != "" && replaced && !adds && s.alone(m) {
+				version = recorded
+			}
+			if version != "" {
 				out[ref.String()] = version
 			}
 		}

@@ -175,7 +175,7 @@ func (s *situation) isGone(m meaning) bool {
 	}
 	versions := []string{m.Version}
 	for _, ref := range m.Tracks {
-		versions = append(versions, s.standing.lastRan[ref.String()])
+		versions = append(versions, s.recordedRun(ref))
 	}
 	for _, t := range s.tracks {
 		for _, version := range t.versions() {
