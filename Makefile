@@ -77,7 +77,7 @@ bench: ## benchmarks, side by side with Istio's own handler (about 15 minutes)
 
 bench-scale: ## routing at scale on a real API server; SIZE=small, middle or large (docs/scale.md)
 	$(GO) -C test build -o $(CURDIR)/bin/scale ./scale
-	$(CURDIR)/bin/scale -size $(or $(SIZE),small)
+	$(CURDIR)/bin/scale -size $(or $(SIZE),small) -rounds $(or $(ROUNDS),3)
 
 lint: $(LINTER) ## formatting, vet and linters
 	@for module in $(MODULES); do echo "lint $$module"; (cd $$module && $(LINTER) run --allow-parallel-runners --config $(CURDIR)/.golangci.yaml ./...) || exit 1; done

@@ -3,11 +3,14 @@ package controller
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 
+	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/sets"
 	"k8s.io/client-go/util/csaupgrade"
@@ -37,6 +40,12 @@ func (r *reconciler) apply(ctx context.Context, observed *routing.Observed, chan
 			}
 			return false, fmt.Errorf("%s %s %s: %w", change.Action, gvk.Kind, client.ObjectKeyFromObject(change.Object), err)
 		}
+		version := body.GetResourceVersion()
+		if change.Action == routing.Delete {
+			version = change.ResourceVersion
+		}
+		r.written.note(client.ObjectKeyFromObject(observed.Service), writtenObject{gvk.Kind, client.ObjectKeyFromObject(body)},
+			writtenState{version: version, deleted: change.Action == routing.Delete, until: r.now().Add(awaitFor)})
 		r.teller.tellWrite(observed.Service, change, body)
 	}
 	return false, nil
@@ -65,22 +74,54 @@ func (r *reconciler) write(ctx context.Context, observed *routing.Observed, chan
 }
 
 // takeOver makes ours to apply what we own by a create, where something of it is to go: only then does a later apply
-// that leaves it out take it away. It returns the resource version that the object has after it.
+// that leaves it out take it away. It returns the resource version that the object has after it. The caches keep no
+// managed fields, so they are read where something is left out.
 func (r *reconciler) takeOver(ctx context.Context, observed *routing.Observed, change routing.Change, body *unstructured.Unstructured) (string, error) {
 	standing := standingOf(observed.Standing, change.Object)
-	if standing == nil || !mustTakeOver(standing.GetManagedFields(), body) {
+	if standing == nil {
 		return change.ResourceVersion, nil
 	}
-	upgraded := standing.DeepCopyObject().(client.Object)
-	patch, err := csaupgrade.UpgradeManagedFieldsPatch(upgraded, sets.New(api.FieldManager), api.FieldManager)
+	was, err := bodyOf(standing)
+	if err != nil || !leavesOut(was, body) {
+		return change.ResourceVersion, err
+	}
+	live, err := r.live(ctx, body)
+	if err != nil {
+		return "", err
+	}
+	if live.ResourceVersion != change.ResourceVersion {
+		return "", apierrors.NewConflict(schema.GroupResource{Group: networkingv1.GroupName, Resource: body.GetKind()}, live.Name, errors.New("it changed meanwhile"))
+	}
+	if !mustTakeOver(live.ManagedFields, body) {
+		return change.ResourceVersion, nil
+	}
+	patch, err := csaupgrade.UpgradeManagedFieldsPatch(live, sets.New(api.FieldManager), api.FieldManager)
 	if err != nil {
 		return "", fmt.Errorf("managed fields: %w", err)
 	}
-	if err := r.writer.Patch(ctx, upgraded, client.RawPatch(types.JSONPatchType, patch)); err != nil {
+	if err := r.writer.Patch(ctx, live, client.RawPatch(types.JSONPatchType, patch)); err != nil {
 		return "", err
 	}
-	return upgraded.GetResourceVersion(), nil
+	return live.ResourceVersion, nil
 }
+
+// live reads the metadata of an object from the API server: by a list of one, since the right to list is ours already.
+func (r *reconciler) live(ctx context.Context, object client.Object) (*metav1.PartialObjectMetadata, error) {
+	gvk := object.GetObjectKind().GroupVersionKind()
+	list := &metav1.PartialObjectMetadataList{}
+	list.SetGroupVersionKind(gvk.GroupVersion().WithKind(gvk.Kind + "List"))
+	if err := r.writer.List(ctx, list, client.InNamespace(object.GetNamespace()), client.MatchingFields{fieldName: object.GetName()}); err != nil {
+		return nil, err
+	}
+	if len(list.Items) != 1 {
+		return nil, apierrors.NewNotFound(schema.GroupResource{Group: gvk.Group, Resource: gvk.Kind}, object.GetName())
+	}
+	list.Items[0].SetGroupVersionKind(gvk)
+	return &list.Items[0], nil
+}
+
+// fieldName is the field by which the API server finds an object by its name.
+const fieldName = "metadata.name"
 
 func createdByUs(entry metav1.ManagedFieldsEntry) bool {
 	return entry.Manager == api.FieldManager && entry.Operation == metav1.ManagedFieldsOperationUpdate && entry.Subresource == ""

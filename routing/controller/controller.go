@@ -12,6 +12,7 @@ import (
 	"github.com/go-logr/logr"
 	"github.com/prometheus/client_golang/prometheus"
 	"k8s.io/client-go/tools/events"
+	"k8s.io/utils/ptr"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
@@ -76,19 +77,29 @@ func (c *Controller) NeedLeaderElection() bool { return true }
 
 // reconciler looks at one Service at a time.
 type reconciler struct {
-	options Options
-	reader  client.Reader // the caches
-	writer  client.Client // the API server
-	pods    *podStore
-	seen    *attention
-	others  taking
-	entries bool // WorkloadEntries are watched
-	teller  *teller
-	now     func() time.Time
+	options   Options
+	reader    client.Reader // the caches
+	writer    client.Client // the API server
+	pods      *podStore
+	seen      *attention
+	names     *serviceNames  // nil = read each time
+	workloads *workloadStore // nil = read each time
+	written   *ownWrites
+	others    taking
+	entries   bool // WorkloadEntries are watched
+	teller    *teller
+	now       func() time.Time
 }
 
 // Reconcile makes the objects of one Service as they must be now.
 func (r *reconciler) Reconcile(ctx context.Context, request reconcile.Request) (reconcile.Result, error) {
+	behind, err := r.written.areBehind(ctx, r.reader, request.NamespacedName, r.now())
+	if err != nil {
+		return reconcile.Result{}, fmt.Errorf("read what was written for Service %s: %w", request, err)
+	}
+	if behind {
+		return reconcile.Result{RequeueAfter: lookAgain}, nil // sooner, as it comes into the cache
+	}
 	observed, problems, err := r.gather(ctx, request.NamespacedName)
 	if err != nil {
 		return reconcile.Result{}, fmt.Errorf("read the cluster for Service %s: %w", request, err)
@@ -96,13 +107,15 @@ func (r *reconciler) Reconcile(ctx context.Context, request reconcile.Request) (
 	if observed == nil {
 		r.seen.forget(request.NamespacedName)
 		r.seen.noteGate(request.NamespacedName, nil)
+		r.written.forget(request.NamespacedName)
 		r.teller.forget(request.NamespacedName)
 		return reconcile.Result{}, nil
 	}
 	r.seen.noteGate(request.NamespacedName, gateOf(observed))
 	now := r.now()
 	plan := routing.Plan(*observed, now)
-	again, err := r.apply(ctx, observed, routing.Diff(observed.Standing, plan.Objects))
+	changes := routing.Diff(observed.Standing, plan.Objects)
+	again, err := r.apply(ctx, observed, changes)
 	r.teller.tellProblems(observed.Service, append(problems, plan.Problems...))
 	if err != nil {
 		return reconcile.Result{}, fmt.Errorf("write the routes of Service %s: %w", request, err)
@@ -113,11 +126,39 @@ func (r *reconciler) Reconcile(ctx context.Context, request reconcile.Request) (
 	if r.podsMoved(observed, plan.Problems) {
 		return reconcile.Result{RequeueAfter: time.Millisecond}, nil
 	}
-	if plan.Next.IsZero() {
-		return reconcile.Result{}, nil
+	if len(changes) > 0 {
+		return afterWrites(*observed, plan, now), nil
 	}
-	// A RequeueAfter of zero would mean never.
-	return reconcile.Result{RequeueAfter: max(time.Millisecond, plan.Next.Sub(now))}, nil
+	return lookAt(plan.Next, now), nil
+}
+
+// afterWrites says when the next step is due once what was planned is written. The writes come back as changes of the
+// objects, and the Service is looked at then; but behind all else, and a step must not wait for that.
+func afterWrites(observed routing.Observed, plan routing.Result, now time.Time) reconcile.Result {
+	observed.Standing = plan.Objects
+	then := routing.Plan(observed, now)
+	if len(routing.Diff(observed.Standing, then.Objects)) > 0 {
+		then.Next = now.Add(echoAfter)
+	}
+	out := lookAt(earlier(plan.Next, then.Next), now)
+	out.Priority = ptr.To(0)
+	return out
+}
+
+// earlier returns the time that comes first; zero is never.
+func earlier(a, b time.Time) time.Time {
+	if a.IsZero() || !b.IsZero() && b.Before(a) {
+		return b
+	}
+	return a
+}
+
+// lookAt has a Service looked at again at a time; zero is never.
+func lookAt(next, now time.Time) reconcile.Result {
+	if next.IsZero() {
+		return reconcile.Result{}
+	}
+	return reconcile.Result{RequeueAfter: max(time.Millisecond, next.Sub(now))} // zero would mean never
 }
 
 // podsMoved notes from which pods the plan was made, and reports whether they are others by now: nobody may have said so

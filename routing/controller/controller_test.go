@@ -61,6 +61,7 @@ func newStage(t *testing.T, annotations map[string]string) *stage {
 	for _, index := range indexes("cluster.local") {
 		builder.WithIndex(index.object, index.field, index.extract)
 	}
+	byName(builder)
 	cluster := builder.WithInterceptorFuncs(interceptor.Funcs{
 		Create: func(ctx context.Context, c client.WithWatch, o client.Object, options ...client.CreateOption) error {
 			return write(func() error { return c.Create(ctx, o, options...) })
@@ -76,7 +77,7 @@ func newStage(t *testing.T, annotations map[string]string) *stage {
 	teller.recorder = s.recorder
 	s.reconciler = &reconciler{
 		options: Options{RootNamespace: "istio-system", Settings: settings()},
-		reader:  cluster, writer: cluster, teller: teller, pods: newPodStore(), seen: newAttention(),
+		reader:  cluster, writer: cluster, teller: teller, pods: newPodStore(), seen: newAttention(), written: newOwnWrites(), names: newServiceNames(),
 		now:    func() time.Time { return s.now },
 		others: watchedTakers{},
 	}

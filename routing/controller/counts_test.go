@@ -78,6 +78,7 @@ func newFleet(t *testing.T) *fleet {
 	for _, index := range indexes("cluster.local") {
 		builder.WithIndex(index.object, index.field, index.extract)
 	}
+	byName(builder)
 	f.cluster = builder.WithInterceptorFuncs(interceptor.Funcs{
 		Create: func(ctx context.Context, c client.WithWatch, o client.Object, options ...client.CreateOption) error {
 			return write("create", o, func() error { return c.Create(ctx, o, options...) })
@@ -120,6 +121,13 @@ func met(ctx context.Context, cluster client.Client, object client.Object, optio
 		return apierrors.NewConflict(schema.GroupResource{Group: networkingv1.GroupName}, object.GetName(), errors.New("precondition failed"))
 	}
 	return nil
+}
+
+// byName has a fake client find Istio's objects by their names, as the API server does.
+func byName(builder *fake.ClientBuilder) {
+	for _, object := range []client.Object{&networkingv1.DestinationRule{}, &networkingv1.VirtualService{}, &networkingv1.Gateway{}} {
+		builder.WithIndex(object, fieldName, func(o client.Object) []string { return []string{o.GetName()} })
+	}
 }
 
 // restart puts a new leader in the place of the one that was, which remembers nothing.

@@ -11,7 +11,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
-	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"outrigger.dev/outrigger/api"
@@ -128,33 +127,31 @@ func (r *reconciler) readPods(_ context.Context, observed *routing.Observed) err
 	return nil
 }
 
-func (r *reconciler) readWorkloads(ctx context.Context, observed *routing.Observed) error {
+func (r *reconciler) readWorkloads(ctx context.Context, observed *routing.Observed) (err error) {
+	if r.workloads != nil {
+		observed.Workloads = r.workloads.of(observed.Service.Namespace)
+		return nil
+	}
+	observed.Workloads, err = r.listWorkloads(ctx, observed.Service.Namespace)
+	return err
+}
+
+func (r *reconciler) listWorkloads(ctx context.Context, namespace string) ([]routing.Workload, error) {
 	var deployments appsv1.DeploymentList
 	var statefulSets appsv1.StatefulSetList
 	var daemonSets appsv1.DaemonSetList
 	for _, list := range []client.ObjectList{&deployments, &statefulSets, &daemonSets} {
-		if err := r.reader.List(ctx, list, client.InNamespace(observed.Service.Namespace), client.UnsafeDisableDeepCopy); err != nil {
-			return err
+		if err := r.reader.List(ctx, list, client.InNamespace(namespace), client.UnsafeDisableDeepCopy); err != nil {
+			return nil, err
 		}
 	}
-	var out []routing.Workload
-	for i := range deployments.Items {
-		d := &deployments.Items[i]
-		out = append(out, workload("Deployment", d, ptr.Deref(d.Spec.Replicas, 1), d.Spec.Selector, d.Spec.Template.Labels))
+	objects := slices.Concat(workloadEntries(pointers(deployments.Items)), workloadEntries(pointers(statefulSets.Items)), workloadEntries(pointers(daemonSets.Items)))
+	out := make([]routing.Workload, len(objects))
+	for i, object := range objects {
+		out[i] = object.(*workloadEntry).workload
 	}
-	for i := range statefulSets.Items {
-		s := &statefulSets.Items[i]
-		out = append(out, workload("StatefulSet", s, ptr.Deref(s.Spec.Replicas, 1), s.Spec.Selector, s.Spec.Template.Labels))
-	}
-	for i := range daemonSets.Items {
-		d := &daemonSets.Items[i]
-		out = append(out, workload("DaemonSet", d, d.Status.DesiredNumberScheduled, d.Spec.Selector, d.Spec.Template.Labels))
-	}
-	slices.SortFunc(out, func(a, b routing.Workload) int {
-		return cmp.Or(cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.Name, b.Name))
-	})
-	observed.Workloads = out
-	return nil
+	slices.SortFunc(out, compareWorkloads)
+	return out, nil
 }
 
 func workload(kind string, object metav1.Object, replicas int32, selector *metav1.LabelSelector, podLabels map[string]string) routing.Workload {
@@ -170,16 +167,21 @@ func workload(kind string, object metav1.Object, replicas int32, selector *metav
 	return out
 }
 
-func (r *reconciler) readServices(ctx context.Context, observed *routing.Observed) error {
+func (r *reconciler) readServices(ctx context.Context, observed *routing.Observed) (err error) {
+	observed.ServiceNames, err = r.names.of(ctx, observed.Service.Namespace, r.listServiceNames)
+	return err
+}
+
+func (r *reconciler) listServiceNames(ctx context.Context, namespace string) (map[string]bool, error) {
 	var list corev1.ServiceList
-	if err := r.reader.List(ctx, &list, client.InNamespace(observed.Service.Namespace), client.UnsafeDisableDeepCopy); err != nil {
-		return err
+	if err := r.reader.List(ctx, &list, client.InNamespace(namespace), client.UnsafeDisableDeepCopy); err != nil {
+		return nil, err
 	}
-	observed.ServiceNames = map[string]bool{}
+	out := map[string]bool{}
 	for i := range list.Items {
-		observed.ServiceNames[list.Items[i].Name] = true
+		out[list.Items[i].Name] = true
 	}
-	return nil
+	return out, nil
 }
 
 // readIngress finds the Services of the wanted ingress gateway, for a Service that is to be exposed.

@@ -93,7 +93,7 @@ func (w *watches) watchOptional(loop controller.Controller, objects cache.Cache,
 		if kind.taker == nil {
 			who, differs = w.ofEntry, entryDiffers
 		}
-		if err := loop.Watch(source.Kind(objects, kind.object(), enqueue(who, differs))); err != nil {
+		if err := loop.Watch(source.Kind(objects, kind.object(), enqueue(who, differs, nil))); err != nil {
 			return err
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"sync"
+	"time"
 
 	"golang.org/x/time/rate"
 	corev1 "k8s.io/api/core/v1"
@@ -13,10 +14,13 @@ import (
 )
 
 // How many Events are sent: what users do is told at once, and what a first start does, thousands of times, does not
-// take the API server from the objects themselves. The recorder would drop what it cannot send.
+// take the API server from the objects themselves, but is told when no more comes. The recorder would drop what it
+// cannot send.
 const (
-	eventsPerSecond = 50
 	eventsAtOnce    = 20
+	eventsPerSecond = 50
+	eventsWhileBusy = 2           // a second
+	quietAfter      = time.Second // without a new one
 )
 
 // pacedRecorder hands Events on to a recorder, in their order and not too fast. Of the objects it keeps references.
@@ -26,6 +30,7 @@ type pacedRecorder struct {
 	limit    *rate.Limiter
 
 	mutex   sync.Mutex
+	last    time.Time // when one came
 	waiting []pacedEvent
 	more    chan struct{}
 }
@@ -46,7 +51,7 @@ func (p *pacedRecorder) Eventf(regarding, related runtime.Object, kind, reason, 
 		kind: kind, reason: reason, action: action, note: fmt.Sprintf(note, args...),
 	}
 	p.mutex.Lock()
-	p.waiting = append(p.waiting, event)
+	p.waiting, p.last = append(p.waiting, event), time.Now()
 	p.mutex.Unlock()
 	select {
 	case p.more <- struct{}{}:
@@ -72,10 +77,23 @@ func (p *pacedRecorder) run(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 		case <-p.more:
-			p.send(func() bool { return p.limit.Wait(ctx) == nil })
+			p.send(func() bool {
+				p.limit.SetLimit(p.pace(time.Now()))
+				return p.limit.Wait(ctx) == nil
+			})
 		}
 	}
 	p.send(func() bool { return true })
+}
+
+// pace is how many Events a second may be sent beyond those at once.
+func (p *pacedRecorder) pace(now time.Time) rate.Limit {
+	p.mutex.Lock()
+	defer p.mutex.Unlock()
+	if now.Sub(p.last) < quietAfter {
+		return eventsWhileBusy
+	}
+	return eventsPerSecond
 }
 
 func (p *pacedRecorder) send(may func() bool) {

@@ -37,3 +37,14 @@ func TestEventsComeInTheirOrderAndNoneIsLost(t *testing.T) {
 		t.Error("an Event waits for ever")
 	}
 }
+
+func TestEventsWaitWhileMoreCome(t *testing.T) {
+	paced := newPacedRecorder(events.NewFakeRecorder(1), clientgoscheme.Scheme)
+	paced.Eventf(&corev1.Service{}, nil, corev1.EventTypeNormal, "Created", "Create", "one")
+	if got := paced.pace(paced.last.Add(quietAfter / 2)); got != eventsWhileBusy {
+		t.Errorf("half a second later it is %v a second", got)
+	}
+	if got := paced.pace(paced.last.Add(quietAfter)); got != eventsPerSecond {
+		t.Errorf("a second later it is %v a second", got)
+	}
+}

@@ -10,16 +10,11 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/wait"
-	"k8s.io/apimachinery/pkg/watch"
-	"k8s.io/client-go/kubernetes"
 	corev1client "k8s.io/client-go/kubernetes/typed/core/v1"
-	"k8s.io/client-go/rest"
 	toolscache "k8s.io/client-go/tools/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
@@ -27,9 +22,6 @@ import (
 	"outrigger.dev/outrigger/api"
 	"outrigger.dev/outrigger/routing"
 )
-
-// podPage is how many pods are decoded at a time when all are listed: 500 are 8 MB, all of a large cluster 1.6 GB.
-const podPage = 500
 
 // podSource fills the pod store while the controller runs, and has the Services looked at to which a change of a pod
 // matters.
@@ -45,17 +37,6 @@ type podSource struct {
 	failed   func(err error, what string)
 }
 
-// podClient returns a client of pods that speaks protobuf: nobody here needs what its types do not know.
-func podClient(config *rest.Config) (corev1client.PodInterface, error) {
-	config = rest.CopyConfig(config)
-	config.ContentType, config.AcceptContentTypes = runtime.ContentTypeProtobuf, runtime.ContentTypeProtobuf+","+runtime.ContentTypeJSON
-	clients, err := kubernetes.NewForConfig(config)
-	if err != nil {
-		return nil, err
-	}
-	return clients.CoreV1().Pods(metav1.NamespaceAll), nil
-}
-
 // Start begins to list and watch, until ctx is done.
 func (p *podSource) Start(ctx context.Context, q queue) error {
 	p.store.changed = func(before, after *podShape) {
@@ -63,7 +44,7 @@ func (p *podSource) Start(ctx context.Context, q queue) error {
 			q.Add(reconcile.Request{NamespacedName: key})
 		}
 	}
-	reflector := toolscache.NewReflectorWithOptions(&podLister{p.pods}, &podEntry{}, p.store, toolscache.ReflectorOptions{
+	reflector := toolscache.NewReflectorWithOptions(podLister(p.pods), &podEntry{}, p.store, toolscache.ReflectorOptions{
 		Name: controllerName, TypeDescription: "pods",
 	})
 	go reflector.RunWithContext(ctx)
@@ -274,79 +255,38 @@ func closely(observed *routing.Observed, problems []api.RouteProblem) bool {
 	return false
 }
 
-// podLister lists and watches unfinished pods and hands on entries instead of pods, one page at a time.
-type podLister struct{ pods corev1client.PodInterface }
-
 // unfinished leaves out pods that will never run again.
 var unfinished = fields.AndSelectors(
 	fields.OneTermNotEqualSelector("status.phase", string(corev1.PodSucceeded)),
 	fields.OneTermNotEqualSelector("status.phase", string(corev1.PodFailed)),
 ).String()
 
-// IsWatchListSemanticsUnSupported has the Reflector list in pages: a stream of all pods at once is not one.
-func (l *podLister) IsWatchListSemanticsUnSupported() bool { return true }
-
-// List does as ListWithContext.
-func (l *podLister) List(options metav1.ListOptions) (runtime.Object, error) {
-	return l.ListWithContext(context.Background(), options)
-}
-
-// Watch does as WatchWithContext.
-func (l *podLister) Watch(options metav1.ListOptions) (watch.Interface, error) {
-	return l.WatchWithContext(context.Background(), options)
-}
-
-// ListWithContext reads all pages of one consistent list. The API server pages only what it reads at its newest, which
-// is never older than what the Reflector asks for.
-func (l *podLister) ListWithContext(ctx context.Context, options metav1.ListOptions) (runtime.Object, error) {
-	options.FieldSelector, options.ResourceVersion, options.ResourceVersionMatch = unfinished, "", ""
-	options.Limit, options.Continue = podPage, ""
-	out := &podEntryList{}
-	for {
-		page, err := l.pods.List(ctx, options)
-		if err != nil {
-			return nil, err
-		}
-		for i := range page.Items {
-			out.Items = append(out.Items, entryOf(&page.Items[i]))
-		}
-		out.ResourceVersion = page.ResourceVersion
-		if options.Continue = page.Continue; options.Continue == "" {
-			return out, nil
-		}
-	}
-}
-
-// WatchWithContext watches, and turns each pod into an entry as it comes.
-func (l *podLister) WatchWithContext(ctx context.Context, options metav1.ListOptions) (watch.Interface, error) {
-	options.FieldSelector = unfinished
-	pods, err := l.pods.Watch(ctx, options)
-	if err != nil {
-		return nil, err
-	}
-	return watch.Filter(pods, func(event watch.Event) (watch.Event, bool) {
-		if pod, is := event.Object.(*corev1.Pod); is {
+// podLister is the Reflector's way to the pods.
+func podLister(pods corev1client.PodInterface) toolscache.ListerWatcher {
+	return &entryLister[*corev1.PodList]{
+		fieldSelector: unfinished, list: pods.List, watch: pods.Watch,
+		entries: func(list *corev1.PodList) []runtime.Object {
+			out := make([]runtime.Object, len(list.Items))
+			var last *podEntry // pods of one workload come one after the other, and are alike
+			for i := range list.Items {
+				entry := entryOf(&list.Items[i])
+				if last != nil && last.shape.same(&entry.shape) {
+					entry.shape.labels = last.shape.labels
+				}
+				out[i], last = entry, entry
+			}
+			return out
+		},
+		entry: func(object runtime.Object, bookmark bool) runtime.Object {
+			pod, is := object.(*corev1.Pod)
+			if !is {
+				return object
+			}
 			entry := entryOf(pod)
-			if event.Type == watch.Bookmark {
+			if bookmark {
 				entry.annotations = pod.Annotations
 			}
-			event.Object = entry
-		}
-		return event, true
-	}), nil
-}
-
-type podEntryList struct {
-	metav1.ListMeta
-	Items []runtime.Object
-}
-
-// GetObjectKind makes the list something that a Reflector takes.
-func (l *podEntryList) GetObjectKind() schema.ObjectKind { return schema.EmptyObjectKind }
-
-// DeepCopyObject returns a copy; what entries share is never changed.
-func (l *podEntryList) DeepCopyObject() runtime.Object {
-	out := *l
-	out.Items = slices.Clone(l.Items)
-	return &out
+			return entry
+		},
+	}
 }

@@ -201,7 +201,7 @@ func TestReflectorFillsTheStore(t *testing.T) {
 	var mutex sync.Mutex
 	changes := 0
 	store.changed = func(_, _ *podShape) { mutex.Lock(); changes++; mutex.Unlock() }
-	reflector := toolscache.NewReflectorWithOptions(&podLister{clients.CoreV1().Pods("")}, &podEntry{}, store, toolscache.ReflectorOptions{})
+	reflector := toolscache.NewReflectorWithOptions(podLister(clients.CoreV1().Pods("")), &podEntry{}, store, toolscache.ReflectorOptions{})
 	go reflector.RunWithContext(t.Context())
 	wait := func(what string, is func() bool) {
 		t.Helper()

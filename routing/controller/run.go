@@ -8,7 +8,6 @@ import (
 	"time"
 
 	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
-	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -17,8 +16,6 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller"
-
-	"outrigger.dev/outrigger/routing"
 )
 
 // lookForIstio is how often one looks whether Istio's kinds are there, beside when a CustomResourceDefinition changes.
@@ -124,12 +121,10 @@ func (c *Controller) run(ctx context.Context, optional []optionalKind) error {
 	defer running.Wait()
 	defer cancel()
 	kept := map[client.Object]cache.ByObject{
-		&appsv1.Deployment{}:            {Transform: bareWorkload},
-		&appsv1.StatefulSet{}:           {Transform: bareWorkload},
-		&appsv1.DaemonSet{}:             {Transform: bareWorkload},
-		&networkingv1.DestinationRule{}: {Transform: bareRoute},
-		&networkingv1.VirtualService{}:  {Transform: bareRoute},
-		&networkingv1.Gateway{}:         {Transform: bareRoute},
+		// Only the managed fields go: all annotations of these are compared.
+		&networkingv1.DestinationRule{}: {Transform: cache.TransformStripManagedFields()},
+		&networkingv1.VirtualService{}:  {Transform: cache.TransformStripManagedFields()},
+		&networkingv1.Gateway{}:         {Transform: cache.TransformStripManagedFields()},
 	}
 	for _, kind := range optional {
 		if kind.taker != nil {
@@ -146,9 +141,9 @@ func (c *Controller) run(ctx context.Context, optional []optionalKind) error {
 	if err := addTakerIndexes(ctx, objects, optional); err != nil {
 		return err
 	}
-	pods, err := podClient(c.manager.GetConfig())
+	kube, err := kubernetesClient(c.manager.GetConfig())
 	if err != nil {
-		return fmt.Errorf("client of pods: %w", err)
+		return fmt.Errorf("client of pods and workloads: %w", err)
 	}
 	writer, err := client.New(c.manager.GetConfig(), client.Options{
 		HTTPClient: c.manager.GetHTTPClient(), Scheme: c.manager.GetScheme(), Mapper: c.manager.GetRESTMapper(),
@@ -158,7 +153,7 @@ func (c *Controller) run(ctx context.Context, optional []optionalKind) error {
 	}
 	r := &reconciler{
 		options: c.options, reader: objects, writer: writer, teller: c.teller, now: time.Now,
-		pods: newPodStore(), seen: newAttention(),
+		pods: newPodStore(), seen: newAttention(), names: newServiceNames(), workloads: newWorkloadStore(), written: newOwnWrites(),
 		others: watchedTakers{objects, optional}, entries: hasEntries(optional),
 	}
 	loop, err := controller.NewUnmanaged(controllerName, controller.Options{
@@ -168,14 +163,20 @@ func (c *Controller) run(ctx context.Context, optional []optionalKind) error {
 	if err != nil {
 		return err
 	}
-	watching := &watches{reader: objects, options: c.options, pods: r.pods, attention: r.seen}
+	watching := &watches{reader: objects, options: c.options, pods: r.pods, attention: r.seen, names: r.names}
 	if err := errors.Join(watching.start(loop, objects), watching.watchOptional(loop, objects, optional)); err != nil {
 		return fmt.Errorf("watch: %w", err)
+	}
+	failed := func(err error, what string) {
+		c.log.Error(err, "a change of a pod or a workload could not be followed", "doing", what)
+	}
+	if err := loop.Watch(&workloadSource{client: kube, store: r.workloads, services: watching.ofPodLabels, failed: failed}); err != nil {
+		return fmt.Errorf("watch workloads: %w", err)
 	}
 	c.pods.Store(r.pods)
 	defer c.pods.Store(nil)
 	err = loop.Watch(&podSource{
-		pods: pods, store: r.pods, attention: r.seen,
+		pods: kube.CoreV1().Pods(metav1.NamespaceAll), store: r.pods, attention: r.seen,
 		services: func(ctx context.Context, pod *podShape) ([]*corev1.Service, error) {
 			return servicesOf(ctx, objects, pod)
 		},
@@ -183,21 +184,19 @@ func (c *Controller) run(ctx context.Context, optional []optionalKind) error {
 		all: func(ctx context.Context) ([]client.ObjectKey, error) {
 			return watching.services(ctx, "", func(*corev1.Service) bool { return true })
 		},
-		failed: func(err error, what string) {
-			c.log.Error(err, "a change of a pod could not be followed", "doing", what)
-		},
+		failed: failed,
 	})
 	if err != nil {
 		return fmt.Errorf("watch pods: %w", err)
 	}
-	failed := make(chan error, 2) // room for both: nobody may read it any more
-	running.Go(func() { failed <- objects.Start(ctx) })
-	running.Go(func() { failed <- loop.Start(ctx) })
+	ended := make(chan error, 2) // room for both: nobody may read it any more
+	running.Go(func() { ended <- objects.Start(ctx) })
+	running.Go(func() { ended <- loop.Start(ctx) })
 	c.log.Info("keeping routes")
 	select {
 	case <-ctx.Done():
 		return nil
-	case err := <-failed:
+	case err := <-ended:
 		if err == nil && ctx.Err() == nil {
 			err = errors.New("it ended by itself")
 		}
@@ -261,38 +260,5 @@ func bare(object any) (any, error) {
 			delete(marks, corev1.LastAppliedConfigAnnotation)
 		}
 	}
-	return object, nil
-}
-
-// bareRoute leaves the managed fields of our own objects, which applying them needs, and all annotations.
-func bareRoute(object any) (any, error) {
-	if o, ok := object.(routing.Object); ok {
-		if _, ours := routing.ServiceOf(o); !ours {
-			o.SetManagedFields(nil)
-		}
-	}
-	return object, nil
-}
-
-// bareWorkload leaves how many pods a workload wants and how they are labelled.
-func bareWorkload(object any) (any, error) {
-	template := func(t corev1.PodTemplateSpec) corev1.PodTemplateSpec {
-		return corev1.PodTemplateSpec{ObjectMeta: metav1.ObjectMeta{Labels: t.Labels}}
-	}
-	switch o := object.(type) {
-	case *appsv1.Deployment:
-		o.Spec = appsv1.DeploymentSpec{Replicas: o.Spec.Replicas, Selector: o.Spec.Selector, Template: template(o.Spec.Template)}
-		o.Status = appsv1.DeploymentStatus{}
-	case *appsv1.StatefulSet:
-		o.Spec = appsv1.StatefulSetSpec{Replicas: o.Spec.Replicas, Selector: o.Spec.Selector, Template: template(o.Spec.Template)}
-		o.Status = appsv1.StatefulSetStatus{}
-	case *appsv1.DaemonSet:
-		o.Spec = appsv1.DaemonSetSpec{Selector: o.Spec.Selector, Template: template(o.Spec.Template)}
-		o.Status = appsv1.DaemonSetStatus{DesiredNumberScheduled: o.Status.DesiredNumberScheduled}
-	default:
-		return object, nil
-	}
-	object.(metav1.Object).SetManagedFields(nil)
-	object.(metav1.Object).SetAnnotations(nil)
 	return object, nil
 }

@@ -2,6 +2,7 @@ package controller
 
 import (
 	"encoding/json"
+	"reflect"
 	"slices"
 	"strings"
 
@@ -22,6 +23,27 @@ func mustTakeOver(fields []metav1.ManagedFieldsEntry, body *unstructured.Unstruc
 		}
 		return lacks(body.Object, owned)
 	})
+}
+
+// leavesOut reports whether a new body has not all the fields of the one that stands, or other owners: only then can an
+// apply leave something that it should take away. Lists are one field each, but for the owners.
+func leavesOut(was, body *unstructured.Unstructured) bool {
+	return fieldLeftOut(was.Object, body.Object) || !reflect.DeepEqual(was.GetOwnerReferences(), body.GetOwnerReferences())
+}
+
+func fieldLeftOut(was, is any) bool {
+	fields, isObject := was.(map[string]any)
+	if !isObject {
+		return false
+	}
+	in, _ := is.(map[string]any)
+	for name, value := range fields {
+		now, has := in[name]
+		if !has || fieldLeftOut(value, now) {
+			return true
+		}
+	}
+	return false
 }
 
 // lacks reports whether a value misses one of the fields of a set, in the form of managed fields. What is neither a

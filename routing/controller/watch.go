@@ -6,14 +6,16 @@ import (
 	"reflect"
 	"slices"
 	"strings"
+	"time"
 
 	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
-	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/client-go/util/workqueue"
+	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller"
+	"sigs.k8s.io/controller-runtime/pkg/controller/priorityqueue"
 	"sigs.k8s.io/controller-runtime/pkg/event"
 	"sigs.k8s.io/controller-runtime/pkg/handler"
 	logf "sigs.k8s.io/controller-runtime/pkg/log"
@@ -30,7 +32,15 @@ type watches struct {
 	options   Options
 	pods      *podStore
 	attention *attention
+	names     *serviceNames
 }
+
+// Nearly all changes of objects of ours are our own writes that come back. They are waited with until the second of two
+// that belong together is there, and looked at after all else, a first look at Services included.
+const (
+	echoAfter    = 100 * time.Millisecond
+	echoPriority = handler.LowPriority - 1
+)
 
 type queue = workqueue.TypedRateLimitingInterface[reconcile.Request]
 
@@ -42,17 +52,15 @@ func (w *watches) start(loop controller.Controller, objects cache.Cache) error {
 		object  client.Object
 		who     concerned
 		differs func(before, after client.Object) bool
+		changed func(namespace string) // before anything is looked at; nil = nobody wants to know
 	}{
-		{&corev1.Service{}, w.ofService, always},
-		{&corev1.Namespace{}, w.ofNamespace, marksDiffer},
-		{&appsv1.Deployment{}, w.ofWorkload, workloadDiffers},
-		{&appsv1.StatefulSet{}, w.ofWorkload, workloadDiffers},
-		{&appsv1.DaemonSet{}, w.ofWorkload, workloadDiffers},
-		{&networkingv1.DestinationRule{}, w.ofRoute, routeDiffers},
-		{&networkingv1.VirtualService{}, w.ofRoute, routeDiffers},
-		{&networkingv1.Gateway{}, w.ofRoute, routeDiffers},
+		{&corev1.Service{}, w.ofService, always, w.names.drop},
+		{&corev1.Namespace{}, w.ofNamespace, marksDiffer, nil},
+		{&networkingv1.DestinationRule{}, w.ofRoute, routeDiffers, nil},
+		{&networkingv1.VirtualService{}, w.ofRoute, routeDiffers, nil},
+		{&networkingv1.Gateway{}, w.ofRoute, routeDiffers, nil},
 	} {
-		if err := loop.Watch(source.Kind(objects, watch.object, enqueue(watch.who, watch.differs))); err != nil {
+		if err := loop.Watch(source.Kind(objects, watch.object, enqueue(watch.who, watch.differs, watch.changed))); err != nil {
 			return err
 		}
 	}
@@ -60,32 +68,60 @@ func (w *watches) start(loop controller.Controller, objects cache.Cache) error {
 }
 
 // enqueue puts the concerned Services into the queue, at an update those of both states.
-func enqueue(who concerned, differs func(before, after client.Object) bool) handler.EventHandler {
-	add := func(ctx context.Context, q queue, objects ...client.Object) {
+func enqueue(who concerned, differs func(before, after client.Object) bool, changed func(namespace string)) handler.EventHandler {
+	add := func(ctx context.Context, q queue, echo bool, objects ...client.Object) {
 		for _, object := range objects {
 			keys, err := who(ctx, object)
 			if err != nil {
 				logf.FromContext(ctx).Error(err, "find the Services that an object concerns", "object", client.ObjectKeyFromObject(object))
 			}
 			for _, key := range keys {
-				q.Add(reconcile.Request{NamespacedName: key})
+				request := reconcile.Request{NamespacedName: key}
+				byPriority, is := q.(priorityqueue.PriorityQueue[reconcile.Request])
+				switch {
+				case echo && is:
+					byPriority.AddWithOpts(priorityqueue.AddOpts{After: echoAfter, Priority: ptr.To(echoPriority)}, request)
+				case echo:
+					q.AddAfter(request, echoAfter)
+				default:
+					q.Add(request)
+				}
 			}
+		}
+	}
+	note := func(object client.Object) {
+		if changed != nil {
+			changed(object.GetNamespace())
 		}
 	}
 	return handler.Funcs{
 		CreateFunc: func(ctx context.Context, e event.CreateEvent, q queue) {
+			note(e.Object)
 			// At the start every Service is looked at by itself, after all caches are complete.
 			if _, isService := e.Object.(*corev1.Service); isService || !e.IsInInitialList {
-				add(ctx, q, e.Object)
+				add(ctx, q, isOurs(e.Object), e.Object)
 			}
 		},
-		DeleteFunc: func(ctx context.Context, e event.DeleteEvent, q queue) { add(ctx, q, e.Object) },
+		DeleteFunc: func(ctx context.Context, e event.DeleteEvent, q queue) {
+			note(e.Object)
+			add(ctx, q, false, e.Object)
+		},
 		UpdateFunc: func(ctx context.Context, e event.UpdateEvent, q queue) {
+			note(e.ObjectNew)
 			if e.ObjectOld.GetResourceVersion() != e.ObjectNew.GetResourceVersion() && differs(e.ObjectOld, e.ObjectNew) {
-				add(ctx, q, e.ObjectOld, e.ObjectNew)
+				add(ctx, q, isOurs(e.ObjectNew), e.ObjectOld, e.ObjectNew)
 			}
 		},
 	}
+}
+
+func isOurs(object client.Object) bool {
+	route, is := object.(routing.Object)
+	if !is {
+		return false
+	}
+	_, ours := routing.ServiceOf(route)
+	return ours
 }
 
 // ofService returns the Service itself. One that selects pods of an ingress gateway also matters to what is exposed there.
@@ -122,23 +158,14 @@ func (w *watches) ofNamespace(ctx context.Context, object client.Object) ([]clie
 	return w.services(ctx, namespace, func(*corev1.Service) bool { return true })
 }
 
-// ofWorkload returns the Services that select the workload's pods, and those with objects of ours, whose records may
+// ofPodLabels returns the Services that select pods of a workload, and those with objects of ours, whose records may
 // name it.
-func (w *watches) ofWorkload(ctx context.Context, object client.Object) ([]client.ObjectKey, error) {
-	var podLabels map[string]string
-	switch o := object.(type) {
-	case *appsv1.Deployment:
-		podLabels = o.Spec.Template.Labels
-	case *appsv1.StatefulSet:
-		podLabels = o.Spec.Template.Labels
-	case *appsv1.DaemonSet:
-		podLabels = o.Spec.Template.Labels
-	}
-	routed, err := w.routed(ctx, client.InNamespace(object.GetNamespace()))
+func (w *watches) ofPodLabels(ctx context.Context, namespace string, podLabels map[string]string) ([]client.ObjectKey, error) {
+	routed, err := w.routed(ctx, client.InNamespace(namespace))
 	if err != nil {
 		return nil, err
 	}
-	return w.services(ctx, object.GetNamespace(), func(s *corev1.Service) bool {
+	return w.services(ctx, namespace, func(s *corev1.Service) bool {
 		return routed[client.ObjectKeyFromObject(s)] || selects(s, podLabels)
 	})
 }
@@ -275,20 +302,6 @@ func always(_, _ client.Object) bool { return true }
 func marksDiffer(before, after client.Object) bool {
 	return !maps.Equal(before.GetLabels(), after.GetLabels()) || !maps.Equal(before.GetAnnotations(), after.GetAnnotations()) ||
 		(before.GetDeletionTimestamp() == nil) != (after.GetDeletionTimestamp() == nil)
-}
-
-// workloadDiffers compares what the cache keeps of workloads.
-func workloadDiffers(before, after client.Object) bool {
-	switch b := before.(type) {
-	case *appsv1.Deployment:
-		return !reflect.DeepEqual(b.Spec, after.(*appsv1.Deployment).Spec)
-	case *appsv1.StatefulSet:
-		return !reflect.DeepEqual(b.Spec, after.(*appsv1.StatefulSet).Spec)
-	case *appsv1.DaemonSet:
-		a := after.(*appsv1.DaemonSet)
-		return !reflect.DeepEqual(b.Spec, a.Spec) || b.Status.DesiredNumberScheduled != a.Status.DesiredNumberScheduled
-	}
-	return true
 }
 
 // routeDiffers leaves out what changes the status alone.

@@ -19,6 +19,7 @@ import (
 
 	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	kruntime "k8s.io/apimachinery/pkg/runtime"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/tools/clientcmd"
@@ -31,17 +32,21 @@ import (
 	"outrigger.dev/outrigger/routing/controller"
 )
 
+// standbyLease is what a replica waits for that does not lead.
+const standbyLease = "scale"
+
 // reading is what a controller says of itself.
 type reading struct {
 	Reconciles, Writes int
-	CPU                float64 // seconds, of user and system
+	Kinds              map[string]int // writes by kind
+	CPU                float64        // seconds, of user and system
 	LiveHeapMB         uint64
 	ResidentMB, PeakMB uint64
 }
 
 // beController runs the routing controller as Outrigger does when it leads, and answers on a port, which it prints,
 // how it is.
-func beController(ctx context.Context, kubeconfig string, delays bool) error {
+func beController(ctx context.Context, kubeconfig string, delays, standby bool) error {
 	config, err := clientcmd.BuildConfigFromFlags("", kubeconfig)
 	if err != nil {
 		return err
@@ -53,7 +58,8 @@ func beController(ctx context.Context, kubeconfig string, delays bool) error {
 	}
 	jobs, err := manager.New(config, manager.Options{
 		Scheme: scheme, Metrics: metricsserver.Options{BindAddress: "0"}, HealthProbeBindAddress: "0",
-		Cache: cache.Options{DefaultTransform: cache.TransformStripManagedFields()},
+		Cache:          cache.Options{DefaultTransform: cache.TransformStripManagedFields()},
+		LeaderElection: standby, LeaderElectionID: standbyLease, LeaderElectionNamespace: metav1.NamespaceDefault,
 	})
 	if err != nil {
 		return err
@@ -61,7 +67,7 @@ func beController(ctx context.Context, kubeconfig string, delays bool) error {
 	settings := api.DefaultConfig().RoutingSettings()
 	settings.SplitAge = 24 * time.Hour // to fill the cluster takes longer than the default; that all is old is another case
 	if !delays {
-		settings.Settle, settings.PropagationDelay = 0, 0
+		settings.Settle, settings.PropagationDelay, settings.SubsetRetention = 0, 0, time.Second
 	}
 	routes := controller.New(controller.Options{Settings: settings, Registerer: metrics.Registry})
 	if err := routes.SetupWithManager(jobs); err != nil {
@@ -95,7 +101,7 @@ func newScheme() (*kruntime.Scheme, error) {
 }
 
 func readSelf(collect bool) (reading, error) {
-	var now reading
+	now := reading{Kinds: map[string]int{}}
 	resident, peak, err := residentMB() // before the collection, which would give memory back
 	if err != nil {
 		return now, err
@@ -124,6 +130,11 @@ func readSelf(collect bool) (reading, error) {
 				now.Reconciles += int(metric.GetCounter().GetValue())
 			case "outrigger_routing_writes_total":
 				now.Writes += int(metric.GetCounter().GetValue())
+				for _, label := range metric.GetLabel() {
+					if label.GetName() == "kind" {
+						now.Kinds[label.GetValue()] += int(metric.GetCounter().GetValue())
+					}
+				}
 			}
 		}
 	}
@@ -175,12 +186,12 @@ type process struct {
 	url     string
 }
 
-func (w *world) startController(ctx context.Context, delays bool) error {
+func (w *world) startController(ctx context.Context, flags ...string) error {
 	self, err := os.Executable()
 	if err != nil {
 		return err
 	}
-	command := exec.CommandContext(ctx, self, "-controller", "-kubeconfig", w.kubeconfig, fmt.Sprintf("-delays=%t", delays), "-profiles", w.profiles)
+	command := exec.CommandContext(ctx, self, append([]string{"-controller", "-kubeconfig", w.kubeconfig, "-profiles", w.profiles}, flags...)...)
 	command.Cancel = func() error { return command.Process.Signal(syscall.SIGTERM) }
 	command.Stderr = os.Stderr
 	out, err := command.StdoutPipe()

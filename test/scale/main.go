@@ -13,9 +13,10 @@ import (
 	"syscall"
 	"time"
 
-	"sigs.k8s.io/controller-runtime/pkg/log"
-
 	"github.com/go-logr/logr"
+	coordinationv1 "k8s.io/api/coordination/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/log"
 )
 
 // size is how many Services, versions of each and pods of each version there are.
@@ -39,17 +40,19 @@ func main() {
 	child := flags.Bool("controller", false, "be the controller that is measured (used by the command itself)")
 	kubeconfig := flags.String("kubeconfig", "", "with -controller: the cluster")
 	delays := flags.Bool("delays", false, "with -controller: the waiting times as they are by default, instead of none")
+	standby := flags.Bool("standby", false, "with -controller: do not lead")
 	profiles := flags.String("profiles", "", "a folder for a CPU profile of each controller")
 	name := flags.String("size", "small", "small, middle or large")
+	rounds := flags.Int("rounds", 3, "how often the first start and the floor are measured, in turn")
 	_ = flags.Parse(os.Args[1:]) // it exits by itself
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	log.SetLogger(logr.Discard())
 	var err error
 	if *child {
-		err = profiled(*profiles, func() error { return beController(ctx, *kubeconfig, *delays) })
+		err = profiled(*profiles, func() error { return beController(ctx, *kubeconfig, *delays, *standby) })
 	} else if s, known := sizes[*name]; known {
-		err = measure(ctx, s, *profiles)
+		err = measure(ctx, s, *rounds, *profiles)
 	} else {
 		err = fmt.Errorf("-size %s: it is small, middle or large", *name)
 	}
@@ -60,13 +63,13 @@ func main() {
 }
 
 // measure makes the cluster and measures one thing after the other.
-func measure(ctx context.Context, s size, profiles string) (err error) {
+func measure(ctx context.Context, s size, rounds int, profiles string) (err error) {
 	fmt.Printf("services × versions × pods: %s\n", s)
 	w, err := newWorld(ctx, s)
 	if err != nil {
 		return err
 	}
-	w.profiles = profiles
+	w.rounds, w.profiles = rounds, profiles
 	defer func() {
 		if stopErr := w.stop(); err == nil {
 			err = stopErr
@@ -77,7 +80,7 @@ func measure(ctx context.Context, s size, profiles string) (err error) {
 		return err
 	}
 	fmt.Printf("made in %v\n", time.Since(began).Round(time.Second))
-	for _, step := range []func(context.Context) error{w.coldStarts, w.shifts, w.churn, w.restart, w.withDelays} {
+	for _, step := range []func(context.Context) error{w.coldStarts, w.shifts, w.churn, w.transitions, w.restart, w.standby, w.withDelays} {
 		if err := step(ctx); err != nil {
 			return err
 		}
@@ -85,27 +88,24 @@ func measure(ctx context.Context, s size, profiles string) (err error) {
 	return nil
 }
 
-// coldStarts has the floor and the controller create the objects in turn, and leaves the last controller running.
+// coldStarts has the controller and the floor create the objects in turn, and leaves the last controller running.
 func (w *world) coldStarts(ctx context.Context) error {
 	var outrigger, floor []time.Duration
-	for round := range 2 {
-		taken, total, err := w.coldStart(ctx, false)
+	for round := range w.rounds {
+		taken, total, err := w.coldStart(ctx)
 		if err != nil {
 			return err
 		}
 		outrigger = append(outrigger, taken)
-		fmt.Printf("cold start %d: %v from the first object to the last, %v from the start of the process\n", round+1, taken.Round(time.Millisecond), total.Round(time.Millisecond))
-		if err := w.wantWrites(ctx, "cold start", 2*w.services); err != nil {
+		fmt.Printf("first start %d: %v from the first object to the last, %v from the start of the process\n", round+1, taken.Round(time.Millisecond), total.Round(time.Millisecond))
+		if err := w.wantWrites(ctx, "first start", 2*w.services); err != nil {
 			return err
 		}
 		now, err := w.controller.look(ctx, false)
 		if err != nil {
 			return err
 		}
-		fmt.Printf("  %d reconciles, %.2f s of CPU\n", now.Reconciles, now.CPU)
-		if round == 1 {
-			break
-		}
+		fmt.Printf("  %d writes, %d reconciles, %.2f s of CPU\n", now.Writes, now.Reconciles, now.CPU)
 		if err := w.controller.stop(); err != nil {
 			return err
 		}
@@ -113,39 +113,44 @@ func (w *world) coldStarts(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		for range 2 {
-			if taken, err = w.createAll(ctx, bodies); err != nil {
-				return err
-			}
-			floor = append(floor, taken)
-			fmt.Printf("floor: %v\n", taken.Round(time.Millisecond))
-			if _, err = w.takeRoutes(ctx); err != nil {
-				return err
-			}
+		if taken, err = w.createAll(ctx, bodies); err != nil {
+			return err
+		}
+		floor = append(floor, taken)
+		fmt.Printf("floor %d: %v\n", round+1, taken.Round(time.Millisecond))
+		if round == w.rounds-1 {
+			break // they are what a controller would have written
+		}
+		if _, err = w.takeRoutes(ctx); err != nil {
+			return err
 		}
 	}
-	fmt.Printf("wall time, mean of each / floor: %.2f (reach %.1f)\n", mean(outrigger)/mean(floor), reachRatio)
-	return nil
+	fmt.Printf("wall time: median %v, floor %v, ratio %.2f (reach %.1f)\n", median(outrigger).Round(time.Millisecond), median(floor).Round(time.Millisecond),
+		median(outrigger).Seconds()/median(floor).Seconds(), reachRatio)
+	if err := w.startController(ctx); err != nil {
+		return err
+	}
+	if err := w.controller.reconciled(ctx, w.services); err != nil {
+		return err
+	}
+	return w.wantWrites(ctx, "another leader on the floor's objects", 0)
 }
 
-func mean(all []time.Duration) float64 {
-	sum := time.Duration(0)
-	for _, d := range all {
-		sum += d
-	}
-	return sum.Seconds() / float64(len(all))
+func median(all []time.Duration) time.Duration {
+	sorted := slices.Sorted(slices.Values(all))
+	return (sorted[(len(sorted)-1)/2] + sorted[len(sorted)/2]) / 2
 }
 
 // coldStart starts a controller on a cluster without routes, and returns how long the objects took, from the first to
 // the last and in all.
-func (w *world) coldStart(ctx context.Context, delays bool) (taken, total time.Duration, err error) {
+func (w *world) coldStart(ctx context.Context, flags ...string) (taken, total time.Duration, err error) {
 	arrivals, err := w.watchRoutes(ctx)
 	if err != nil {
 		return 0, 0, err
 	}
 	defer arrivals.stop()
 	began := time.Now()
-	if err := w.startController(ctx, delays); err != nil {
+	if err := w.startController(ctx, flags...); err != nil {
 		return 0, 0, err
 	}
 	if err := arrivals.wait(ctx, 2*w.services); err != nil {
@@ -220,7 +225,7 @@ func (w *world) restart(ctx context.Context) error {
 		return err
 	}
 	began := time.Now()
-	if err := w.startController(ctx, false); err != nil {
+	if err := w.startController(ctx); err != nil {
 		return err
 	}
 	if err := w.controller.reconciled(ctx, w.services); err != nil {
@@ -236,15 +241,41 @@ func (w *world) restart(ctx context.Context) error {
 	return w.wantWrites(ctx, "restart", 0)
 }
 
-// withDelays is a cold start with the waiting times that users have.
-func (w *world) withDelays(ctx context.Context) error {
+// standby starts a replica that does not lead, since somebody else holds the Lease, and tells what it keeps.
+func (w *world) standby(ctx context.Context) error {
 	if err := w.controller.stop(); err != nil {
 		return err
 	}
+	other, day, now := "another", int32(24*60*60), metav1.NowMicro()
+	lease := &coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Name: standbyLease}, Spec: coordinationv1.LeaseSpec{
+		HolderIdentity: &other, LeaseDurationSeconds: &day, AcquireTime: &now, RenewTime: &now,
+	}}
+	if _, err := w.kube.CoordinationV1().Leases(metav1.NamespaceDefault).Create(ctx, lease, metav1.CreateOptions{}); err != nil {
+		return err
+	}
+	if err := w.startController(ctx, "-standby"); err != nil {
+		return err
+	}
+	if err := w.controller.quiet(ctx); err != nil {
+		return err
+	}
+	is, err := w.controller.look(ctx, true)
+	if err != nil {
+		return err
+	}
+	fmt.Printf("a replica that does not lead: %d reconciles, live heap %d MB, resident %d MB\n", is.Reconciles, is.LiveHeapMB, is.ResidentMB)
+	if is.Reconciles > 0 {
+		return fmt.Errorf("it has looked at %d Services", is.Reconciles)
+	}
+	return w.controller.stop()
+}
+
+// withDelays is a cold start with the waiting times that users have.
+func (w *world) withDelays(ctx context.Context) error {
 	if _, err := w.takeRoutes(ctx); err != nil {
 		return err
 	}
-	_, total, err := w.coldStart(ctx, true)
+	_, total, err := w.coldStart(ctx, "-delays")
 	if err != nil {
 		return err
 	}

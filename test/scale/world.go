@@ -40,6 +40,7 @@ type world struct {
 	environment *envtest.Environment
 	dir         string
 	kubeconfig  string
+	rounds      int
 	profiles    string               // folder for the profiles of controllers; empty = none
 	kube        kubernetes.Interface // speaks protobuf
 	istio       istioclient.Interface
@@ -80,7 +81,7 @@ func newWorld(ctx context.Context, s size) (_ *world, err error) {
 	}
 	w.environment.ControlPlane.Etcd.Configure().Set("quota-backend-bytes", quotaBytes)
 	w.environment.ControlPlane.APIServer.Configure().Set("service-cluster-ip-range", "10.96.0.0/16")
-	config, err := w.environment.Start()
+	config, err := w.startServer()
 	if err != nil {
 		return nil, err
 	}
@@ -96,6 +97,17 @@ func newWorld(ctx context.Context, s size) (_ *world, err error) {
 	binary.ContentType = "application/vnd.kubernetes.protobuf"
 	w.kube, err = kubernetes.NewForConfig(binary)
 	return w, err
+}
+
+// startServer starts etcd and the API server. That keeps whole pods in memory, and as much again as garbage, which for a
+// hundred thousand pods is more than a small machine has: there it collects sooner. Both programs meet the same server,
+// and neither inherits this.
+func (w *world) startServer() (*rest.Config, error) {
+	if _, is := os.LookupEnv("GOGC"); !is && w.services*w.versions*w.pods > 50000 {
+		_ = os.Setenv("GOGC", "40") // it is a name like any other
+		defer func() { _ = os.Unsetenv("GOGC") }()
+	}
+	return w.environment.Start()
 }
 
 func (w *world) stop() error {
@@ -131,18 +143,18 @@ func (w *world) populate(ctx context.Context) error {
 	if _, err := w.kube.CoreV1().Nodes().Create(ctx, &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: node}}, metav1.CreateOptions{}); err != nil {
 		return err
 	}
+	names := []string{rollingNamespace}
 	for i := range w.namespaces() {
-		namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: namespaceOf(i * perNamespace), Labels: map[string]string{api.LabelInjection: "enabled"}}}
+		names = append(names, namespaceOf(i*perNamespace))
+	}
+	for _, name := range names {
+		namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name, Labels: map[string]string{api.LabelInjection: "enabled"}}}
 		if _, err := w.kube.CoreV1().Namespaces().Create(ctx, namespace, metav1.CreateOptions{}); err != nil {
 			return err
 		}
 	}
 	return each(ctx, w.services, creators, func(ctx context.Context, i int) error {
-		namespace, name := namespaceOf(i), nameOf(i)
-		service := &corev1.Service{ObjectMeta: metav1.ObjectMeta{Name: name}, Spec: corev1.ServiceSpec{
-			Selector: map[string]string{"app": name}, Ports: []corev1.ServicePort{{Name: "http", Port: 80}},
-		}}
-		if _, err := w.kube.CoreV1().Services(namespace).Create(ctx, service, metav1.CreateOptions{}); err != nil {
+		if err := w.createService(ctx, namespaceOf(i), nameOf(i)); err != nil {
 			return err
 		}
 		for v := range w.versions {
@@ -152,6 +164,14 @@ func (w *world) populate(ctx context.Context) error {
 		}
 		return nil
 	})
+}
+
+func (w *world) createService(ctx context.Context, namespace, name string) error {
+	service := &corev1.Service{ObjectMeta: metav1.ObjectMeta{Name: name}, Spec: corev1.ServiceSpec{
+		Selector: map[string]string{"app": name}, Ports: []corev1.ServicePort{{Name: "http", Port: 80}},
+	}}
+	_, err := w.kube.CoreV1().Services(namespace).Create(ctx, service, metav1.CreateOptions{})
+	return err
 }
 
 func (w *world) createVersion(ctx context.Context, service, version int) error {
@@ -189,22 +209,37 @@ func podSpec() corev1.PodSpec {
 	}
 }
 
-// createPod makes a pod that is bound to the node and ready. Its ReplicaSet is not there: nobody collects garbage here.
+// createPod makes a pod of a version.
 func (w *world) createPod(ctx context.Context, service, version int, suffix string) error {
-	controls := true
 	deployment := deploymentOf(service, version)
+	return w.createBound(ctx, namespaceOf(service), deployment, deployment+"-"+suffix, "abcdef",
+		map[string]string{"app": nameOf(service), "version": fmt.Sprintf("v%d", version+1)})
+}
+
+func podOf(deployment, version string, number int) string {
+	return fmt.Sprintf("%s-%s-%d", deployment, version, number)
+}
+
+// createReadyPod makes a pod of a Deployment whose template hash is the version.
+func (w *world) createReadyPod(ctx context.Context, namespace, deployment, version string, number int, labels map[string]string) error {
+	return w.createBound(ctx, namespace, deployment, podOf(deployment, version, number), version, labels)
+}
+
+// createBound makes a pod that is bound to the node and ready. Its ReplicaSet is not there: nobody collects garbage here.
+func (w *world) createBound(ctx context.Context, namespace, deployment, name, hash string, labels map[string]string) error {
+	controls := true
+	labels["pod-template-hash"] = hash
 	pod := &corev1.Pod{
 		ObjectMeta: metav1.ObjectMeta{
-			Name:   deployment + "-" + suffix,
-			Labels: map[string]string{"app": nameOf(service), "version": fmt.Sprintf("v%d", version+1), "pod-template-hash": "abcdef"},
+			Name: name, Labels: labels,
 			OwnerReferences: []metav1.OwnerReference{{
-				APIVersion: "apps/v1", Kind: "ReplicaSet", Name: deployment + "-abcdef", UID: types.UID(deployment), Controller: &controls,
+				APIVersion: "apps/v1", Kind: "ReplicaSet", Name: deployment + "-" + hash, UID: types.UID(deployment), Controller: &controls,
 			}},
 		},
 		Spec: podSpec(),
 	}
 	pod.Spec.NodeName = node
-	pods := w.kube.CoreV1().Pods(namespaceOf(service))
+	pods := w.kube.CoreV1().Pods(namespace)
 	created, err := pods.Create(ctx, pod, metav1.CreateOptions{})
 	if err != nil {
 		return err
@@ -224,9 +259,7 @@ func (w *world) replacePods(ctx context.Context) (events int, err error) {
 			if err := w.createPod(ctx, service, version, fmt.Sprintf("abcdef-again-%d", n)); err != nil {
 				return err
 			}
-			now := int64(0)
-			old := fmt.Sprintf("%s-abcdef-%d", deploymentOf(service, version), n)
-			if err := w.kube.CoreV1().Pods(namespaceOf(service)).Delete(ctx, old, metav1.DeleteOptions{GracePeriodSeconds: &now}); err != nil {
+			if err := w.deletePod(ctx, namespaceOf(service), fmt.Sprintf("%s-abcdef-%d", deploymentOf(service, version), n)); err != nil {
 				return err
 			}
 		}
@@ -264,14 +297,22 @@ func (w *world) takeRoutes(ctx context.Context) (*bodies, error) {
 			bare(&vs.ObjectMeta)
 		}
 		out.rules, out.routes = append(out.rules, rules.Items...), append(out.routes, routes.Items...)
-		if err := w.istio.NetworkingV1().VirtualServices(namespace).DeleteCollection(ctx, metav1.DeleteOptions{}, metav1.ListOptions{}); err != nil {
-			return nil, err
-		}
-		if err := w.istio.NetworkingV1().DestinationRules(namespace).DeleteCollection(ctx, metav1.DeleteOptions{}, metav1.ListOptions{}); err != nil {
+		if err := w.deleteRoutes(ctx, namespace); err != nil {
 			return nil, err
 		}
 	}
 	return out, nil
+}
+
+func (w *world) deleteRoutes(ctx context.Context, namespace string) error {
+	client, all, every := w.istio.NetworkingV1(), metav1.DeleteOptions{}, metav1.ListOptions{}
+	if err := client.VirtualServices(namespace).DeleteCollection(ctx, all, every); err != nil {
+		return err
+	}
+	if err := client.Gateways(namespace).DeleteCollection(ctx, all, every); err != nil {
+		return err
+	}
+	return client.DestinationRules(namespace).DeleteCollection(ctx, all, every)
 }
 
 // createAll is the floor: the same objects with as many workers and nothing to decide.

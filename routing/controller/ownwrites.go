@@ -1,0 +1,106 @@
+package controller
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/util/resourceversion"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"outrigger.dev/outrigger/routing"
+)
+
+// awaitFor is how long a cache is waited for that does not show what was written: it never will where somebody deleted
+// it again at once.
+const awaitFor = 5 * time.Second
+
+// ownWrites remembers what was written for each Service until the caches show it. A plan from caches that are older than
+// our own last word would create once more what was created a moment ago, only to be told that it is there.
+type ownWrites struct {
+	mutex   sync.Mutex
+	pending map[client.ObjectKey]map[writtenObject]writtenState
+}
+
+type writtenObject struct {
+	kind string
+	key  client.ObjectKey
+}
+
+type writtenState struct {
+	version string // the resource version after the write; of what was deleted, the one before
+	deleted bool
+	until   time.Time
+}
+
+func newOwnWrites() *ownWrites {
+	return &ownWrites{pending: map[client.ObjectKey]map[writtenObject]writtenState{}}
+}
+
+func (w *ownWrites) note(service client.ObjectKey, object writtenObject, state writtenState) {
+	w.mutex.Lock()
+	defer w.mutex.Unlock()
+	if w.pending[service] == nil {
+		w.pending[service] = map[writtenObject]writtenState{}
+	}
+	w.pending[service][object] = state
+}
+
+func (w *ownWrites) forget(service client.ObjectKey) {
+	w.mutex.Lock()
+	defer w.mutex.Unlock()
+	delete(w.pending, service)
+}
+
+// areBehind reports whether the caches do not show yet what was written for a Service. One Service is looked at by one
+// worker at a time, so nothing is noted for it meanwhile.
+func (w *ownWrites) areBehind(ctx context.Context, caches client.Reader, service client.ObjectKey, now time.Time) (bool, error) {
+	w.mutex.Lock()
+	pending := w.pending[service]
+	w.mutex.Unlock()
+	for object, state := range pending {
+		if now.After(state.until) {
+			continue
+		}
+		version, err := versionOf(ctx, caches, object)
+		if err != nil {
+			return false, err
+		}
+		if state.isBehind(version) {
+			return true, nil
+		}
+	}
+	if pending != nil {
+		w.forget(service)
+	}
+	return false, nil
+}
+
+// isBehind compares with the version that a cache has; empty if it does not have the object.
+func (s writtenState) isBehind(version string) bool {
+	if version == "" {
+		return !s.deleted
+	}
+	order, err := resourceversion.CompareResourceVersion(version, s.version)
+	return err == nil && (order < 0 || order == 0 && s.deleted)
+}
+
+// versionOf returns the resource version of an object in the caches; empty if it is not there.
+func versionOf(ctx context.Context, caches client.Reader, object writtenObject) (string, error) {
+	var held routing.Object
+	switch object.kind {
+	case "DestinationRule":
+		held = &networkingv1.DestinationRule{}
+	case "VirtualService":
+		held = &networkingv1.VirtualService{}
+	default:
+		held = &networkingv1.Gateway{}
+	}
+	err := caches.Get(ctx, object.key, held, client.UnsafeDisableDeepCopy)
+	if apierrors.IsNotFound(err) {
+		return "", nil
+	}
+	return held.GetResourceVersion(), err
+}
