@@ -46,7 +46,7 @@ type reading struct {
 
 // beController runs the routing controller as Outrigger does when it leads, and answers on a port, which it prints,
 // how it is.
-func beController(ctx context.Context, kubeconfig string, delays, standby bool) error {
+func beController(ctx context.Context, kubeconfig, profiles string, delays, standby bool) error {
 	config, err := clientcmd.BuildConfigFromFlags("", kubeconfig)
 	if err != nil {
 		return err
@@ -78,7 +78,7 @@ func beController(ctx context.Context, kubeconfig string, delays, standby bool) 
 		return err
 	}
 	server := &http.Server{ReadHeaderTimeout: time.Minute, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		now, err := readSelf(r.URL.Query().Has("gc"))
+		now, err := readSelf(r.URL.Query().Has("gc"), profiles)
 		if err != nil {
 			http.Error(w, err.Error(), http.StatusInternalServerError)
 			return
@@ -100,7 +100,9 @@ func newScheme() (*kruntime.Scheme, error) {
 	return scheme, nil
 }
 
-func readSelf(collect bool) (reading, error) {
+// readSelf reads the state of this process, after a garbage collection if that is wanted; then a profile of the heap goes
+// into a folder, if one is named.
+func readSelf(collect bool, profiles string) (reading, error) {
 	now := reading{Kinds: map[string]int{}}
 	resident, peak, err := residentMB() // before the collection, which would give memory back
 	if err != nil {
@@ -110,6 +112,9 @@ func readSelf(collect bool) (reading, error) {
 	if collect {
 		runtime.GC()
 		runtime.GC()
+		if err := writeHeap(profiles); err != nil {
+			return now, err
+		}
 	}
 	var memory runtime.MemStats
 	runtime.ReadMemStats(&memory)
@@ -178,6 +183,17 @@ func profiled(folder string, do func() error) error {
 	err = do()
 	pprof.StopCPUProfile()
 	return errors.Join(err, file.Close())
+}
+
+func writeHeap(folder string) error {
+	if folder == "" {
+		return nil
+	}
+	file, err := os.CreateTemp(folder, "heap-*.pprof")
+	if err != nil {
+		return err
+	}
+	return errors.Join(pprof.Lookup("heap").WriteTo(file, 0), file.Close())
 }
 
 // process is a running controller.

@@ -41,7 +41,7 @@ func main() {
 	kubeconfig := flags.String("kubeconfig", "", "with -controller: the cluster")
 	delays := flags.Bool("delays", false, "with -controller: the waiting times as they are by default, instead of none")
 	standby := flags.Bool("standby", false, "with -controller: do not lead")
-	profiles := flags.String("profiles", "", "a folder for a CPU profile of each controller")
+	profiles := flags.String("profiles", "", "a folder for a CPU profile of each controller, and one of the heap where it is measured")
 	name := flags.String("size", "small", "small, middle or large")
 	rounds := flags.Int("rounds", 3, "how often the first start and the floor are measured, in turn")
 	_ = flags.Parse(os.Args[1:]) // it exits by itself
@@ -50,7 +50,7 @@ func main() {
 	log.SetLogger(logr.Discard())
 	var err error
 	if *child {
-		err = profiled(*profiles, func() error { return beController(ctx, *kubeconfig, *delays, *standby) })
+		err = profiled(*profiles, func() error { return beController(ctx, *kubeconfig, *profiles, *delays, *standby) })
 	} else if s, known := sizes[*name]; known {
 		err = measure(ctx, s, *rounds, *profiles)
 	} else {
@@ -80,7 +80,7 @@ func measure(ctx context.Context, s size, rounds int, profiles string) (err erro
 		return err
 	}
 	fmt.Printf("made in %v\n", time.Since(began).Round(time.Second))
-	for _, step := range []func(context.Context) error{w.coldStarts, w.shifts, w.churn, w.transitions, w.restart, w.standby, w.withDelays} {
+	for _, step := range []func(context.Context) error{w.coldStarts, w.restart, w.shifts, w.churn, w.transitions, w.standby, w.withDelays} {
 		if err := step(ctx); err != nil {
 			return err
 		}

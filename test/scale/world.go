@@ -19,6 +19,8 @@ import (
 	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/cache"
+	watchtools "k8s.io/client-go/tools/watch"
 	"sigs.k8s.io/controller-runtime/pkg/envtest"
 
 	"outrigger.dev/outrigger/api"
@@ -370,17 +372,30 @@ type arrivals struct {
 
 func (w *world) watchRoutes(ctx context.Context) (*arrivals, error) {
 	a := &arrivals{changed: make(chan struct{}, 1)}
-	rules, err := w.istio.NetworkingV1().DestinationRules("").Watch(ctx, metav1.ListOptions{})
+	one := metav1.ListOptions{Limit: 1}
+	rules, err := w.istio.NetworkingV1().DestinationRules("").List(ctx, one)
 	if err != nil {
 		return nil, err
 	}
-	a.watches = append(a.watches, rules)
-	routes, err := w.istio.NetworkingV1().VirtualServices("").Watch(ctx, metav1.ListOptions{})
+	routes, err := w.istio.NetworkingV1().VirtualServices("").List(ctx, one)
 	if err != nil {
-		a.stop()
 		return nil, err
 	}
-	a.watches = append(a.watches, routes)
+	for _, from := range []struct {
+		version string
+		watch   func(ctx context.Context, options metav1.ListOptions) (watch.Interface, error)
+	}{
+		{rules.ResourceVersion, w.istio.NetworkingV1().DestinationRules("").Watch},
+		{routes.ResourceVersion, w.istio.NetworkingV1().VirtualServices("").Watch},
+	} {
+		// A busy API server ends watches that it finds slow.
+		source, err := watchtools.NewRetryWatcherWithContext(ctx, from.version, &cache.ListWatch{WatchFuncWithContext: from.watch})
+		if err != nil {
+			a.stop()
+			return nil, err
+		}
+		a.watches = append(a.watches, source)
+	}
 	for _, source := range a.watches {
 		go func() {
 			for event := range source.ResultChan() {
