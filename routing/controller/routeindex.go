@@ -30,12 +30,12 @@ const (
 	wildcards  = "*" // stands for every host with a wildcard
 )
 
-// The terms by which Istio's objects are found. A Service asks for those of its name, its host and the hosts that it is
-// exposed on; routing.MayConcern then has the last word.
-func termOwner(namespace, service string) string { return "owner/" + namespace + "/" + service }
-func termName(namespace, name string) string     { return "name/" + namespace + "/" + name }
-func termHost(host string) string                { return "host/" + hostClass(host) }
-func termServed(host string) string              { return "served/" + hostClass(host) }
+// The terms by which Istio's objects are found. A Service asks for those of itself, under which are found what it owns,
+// what has its name and what is for its host, since each term costs half a kilobyte for each object; and for those of the
+// hosts that it is exposed on. routing.MayConcern then has the last word.
+func termService(namespace, name string) string { return "service/" + namespace + "/" + name }
+func termHost(host string) string               { return "host/" + hostClass(host) }
+func termServed(host string) string             { return "served/" + hostClass(host) }
 
 func hostClass(host string) string {
 	if strings.Contains(host, "*") {
@@ -82,7 +82,7 @@ func termsOf(object client.Object, clusterDomain string) []string {
 	terms := map[string]bool{}
 	// Our names are a Service's with something after a dash, and so is that of a delegate.
 	for name := object.GetName(); ; {
-		terms[termName(object.GetNamespace(), name)] = true
+		terms[termService(object.GetNamespace(), name)] = true
 		at := strings.LastIndexByte(name, '-')
 		if at <= 0 {
 			break
@@ -91,11 +91,15 @@ func termsOf(object client.Object, clusterDomain string) []string {
 	}
 	if route, is := object.(routing.Object); is {
 		if service, ours := routing.ServiceOf(route); ours {
-			terms[termOwner(object.GetNamespace(), service)] = true
+			terms[termService(object.GetNamespace(), service)] = true
 		}
 	}
 	for _, host := range hostsOf(object, clusterDomain) {
-		terms[termHost(host)] = true
+		if service, is := serviceOfHost(host, clusterDomain); is && hostClass(host) != wildcards {
+			terms[termService(service.Namespace, service.Name)] = true
+		} else {
+			terms[termHost(host)] = true
+		}
 	}
 	for _, host := range servedHosts(object) {
 		terms[termServed(host)] = true
@@ -200,10 +204,7 @@ func exposedTerms(service *corev1.Service) []string {
 // routesFor returns Istio's objects that may matter to a Service: a few of all there are, as the cache holds them.
 func routesFor(ctx context.Context, reader client.Reader, observed *routing.Observed, clusterDomain string) (*istioObjects, error) {
 	service := observed.Service
-	terms := []string{
-		termOwner(service.Namespace, service.Name), termName(service.Namespace, service.Name),
-		termHost(service.Name + "." + service.Namespace + ".svc." + clusterDomain), termHost(wildcards),
-	}
+	terms := []string{termService(service.Namespace, service.Name), termHost(wildcards)}
 	wish := observed.Intent.Expose
 	if wish != nil {
 		for _, host := range append(slices.Clone(wish.Hosts), wildcards) {
@@ -217,7 +218,7 @@ func routesFor(ctx context.Context, reader client.Reader, observed *routing.Obse
 	// The Gateways of the routes that serve our hosts say whether they do so at the same ingress.
 	var gateways []string
 	if namespace, name, ok := strings.Cut(wish.Gateway, "/"); ok {
-		gateways = append(gateways, termName(namespace, name))
+		gateways = append(gateways, termService(namespace, name))
 	}
 	for _, vs := range all.routes.Items {
 		for _, gateway := range vs.Spec.Gateways {
@@ -225,7 +226,7 @@ func routesFor(ctx context.Context, reader client.Reader, observed *routing.Obse
 			if !ok {
 				namespace, name = vs.Namespace, gateway
 			}
-			gateways = append(gateways, termName(namespace, name))
+			gateways = append(gateways, termService(namespace, name))
 		}
 	}
 	return all, all.find(ctx, reader, gateways)
