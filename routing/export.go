@@ -53,28 +53,34 @@ func (s *situation) together(a, b []string) []string {
 	return slices.Compact(out)
 }
 
-// tellHidden says that no ingress gateway gets to see the routes.
+// tellHidden says that no ingress gateway gets to see the routes, or the Service that they lead to.
 func (s *situation) tellHidden() {
-	if !s.exposure.on || len(s.exportTo) == 0 || len(s.IngressServices) == 0 {
+	if !s.exposure.on || len(s.IngressServices) == 0 {
 		return
 	}
-	var places []string
+	own := s.Intent.ExportTo
+	var places, without []string
 	for _, ingress := range s.IngressServices {
-		if exports(s.exportTo, s.Service.Namespace, ingress.Namespace) {
+		seen := exports(own, s.Service.Namespace, ingress.Namespace)
+		if seen && exports(s.exportTo, s.Service.Namespace, ingress.Namespace) {
 			return
 		}
 		places = append(places, ingress.Namespace)
+		if !seen {
+			without = append(without, ingress.Namespace)
+		}
 	}
 	slices.Sort(places)
 	where := strings.Join(slices.Compact(places), ", ")
-	if s.foreign.merged {
+	if len(without) == 0 {
 		s.tell(api.RouteGatewayNotExported, fmt.Sprintf("A DestinationRule beside ours is exported to %s, and ours as well, since Istio merges them; the ingress gateway in %s sees no route.", strings.Join(s.exportTo, ","), where),
 			"Add that namespace to its exportTo.")
 		return
 	}
+	slices.Sort(without)
 	s.tellAbout(api.AnnotationExportTo, s.Service.Annotations[api.AnnotationExportTo], api.RouteGatewayNotExported,
 		fmt.Sprintf("The Service is not visible in %s, where the ingress gateway is; nothing reaches it there.", where),
-		"Add that namespace: "+fmt.Sprintf("kubectl annotate service -n %s %s %s=%s --overwrite", s.Service.Namespace, s.Service.Name, api.AnnotationExportTo, strings.Join(append(slices.Clone(s.exportTo), where), ","))+".")
+		"Add that namespace: "+fmt.Sprintf("kubectl annotate service -n %s %s %s=%s --overwrite", s.Service.Namespace, s.Service.Name, api.AnnotationExportTo, strings.Join(append(slices.Clone(own), slices.Compact(without)...), ","))+".")
 }
 
 // exports reports whether something of one namespace is visible in another. No list is every namespace.

@@ -72,6 +72,9 @@ func TestWhatIsExposedIsExportedToTheGateway(t *testing.T) {
 	mine.Spec.ExportTo = nil
 	c.tells(api.RoutePolicyShared)
 	c.exported("")
+	c.service.Annotations[api.AnnotationExportTo] = "." // the routes are seen there, the Service is not
+	c.tells(api.RoutePolicyShared, api.RouteGatewayNotExported)
+	c.exported("")
 	c.foreign.DestinationRules = nil
 	c.annotate("expose-")
 	delete(c.service.Annotations, api.AnnotationExportTo)
