@@ -130,8 +130,8 @@ func TestAPolicyOfTheUsersIsNeverWrittenOver(t *testing.T) {
 		c.foreign.DestinationRules = []*networkingv1.DestinationRule{wide}
 		c.limits(99)
 		c.standing.DestinationRules[0].ManagedFields = []metav1.ManagedFieldsEntry{
-			{Manager: api.FieldManager, FieldsV1: &metav1.FieldsV1{Raw: []byte(`{"f:spec":{"f:trafficPolicy":{}}}`)}},
-			{Manager: "argocd", FieldsV1: &metav1.FieldsV1{Raw: []byte(`{"f:spec":{"f:trafficPolicy":{}}}`)}},
+			{Manager: api.FieldManager, FieldsV1: metav1.NewFieldsV1(`{"f:spec":{"f:trafficPolicy":{}}}`)},
+			{Manager: "argocd", FieldsV1: metav1.NewFieldsV1(`{"f:spec":{"f:trafficPolicy":{}}}`)},
 		}
 		wide.Spec.TrafficPolicy = connections(98)
 		c.limits(99)
