@@ -97,7 +97,7 @@ func (l *live) stop(ctx context.Context, name string, how writing) error {
 	}
 	selector, err := metav1.LabelSelectorAsSelector(deployment.Spec.Selector)
 	if err != nil {
-		return fmt.Errorf("Deployment %s: its selector: %w", name, err)
+		return fmt.Errorf("read the selector of Deployment %s: %w", name, err)
 	}
 	none := client.RawPatch(types.MergePatchType, []byte(`{"spec":{"replicas":0}}`))
 	scale := &autoscalingv1.Scale{ObjectMeta: metav1.ObjectMeta{Namespace: l.installed, Name: name}}
