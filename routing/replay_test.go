@@ -126,11 +126,11 @@ func (r *recorder) serving(versions ...string) {
 	r.t.Helper()
 	for _, version := range versions {
 		r.fixed("app-"+version, version, 2)
-		r.cluster.watch = nil // how it came to be is another case's
+		r.watch = nil // how it came to be is another case's
 		r.ready()
 		r.advance(10 * time.Minute)
 	}
-	r.cluster.watch = r.note
+	r.watch = r.note
 	r.lead("mesh", versions[0])
 	r.lands("mesh", versions[0])
 }
