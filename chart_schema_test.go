@@ -52,6 +52,7 @@ var freeForm = []string{
 // choices are the values of which only some are right, beside those that package api knows.
 var choices = map[string][]any{
 	"image.pullPolicy":           {"Always", "IfNotPresent", "Never"},
+	"guardRails.action":          {"Deny", "Warn", "Audit"},
 	"webhook.failurePolicy":      {"Fail", "Ignore"},
 	"webhook.reinvocationPolicy": {"Never", "IfNeeded"},
 	"webhook.minTLSVersion":      {"1.2", "1.3"},

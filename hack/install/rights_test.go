@@ -20,7 +20,8 @@ import (
 
 var update = flag.Bool("update", false, "write the expected rights anew")
 
-// What every account of the chart may do, word for word: a change of it is to be seen in a review.
+// What every account of the chart may do, word for word: a change of it is to be seen in a review. That it is needed, all
+// of it, is shown by TestRightsAreThoseThatAreUsed in test/e2e.
 func TestRightsAreAsExpected(t *testing.T) {
 	for name, values := range map[string]map[string]any{
 		"default":         {},

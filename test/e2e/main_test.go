@@ -65,7 +65,16 @@ func TestMain(m *testing.M) {
 
 func run(m *testing.M) (code int, err error) {
 	ctx := context.Background()
-	cluster, err = controlplane.Start(ctx, controlplane.Options{Progress: os.Stderr})
+	dir, err := os.MkdirTemp("", "outrigger-e2e-")
+	if err != nil {
+		return 1, err
+	}
+	defer func() { _ = os.RemoveAll(dir) }()
+	args, err := apiServerArgs(dir)
+	if err != nil {
+		return 1, err
+	}
+	cluster, err = controlplane.Start(ctx, controlplane.Options{Progress: os.Stderr, APIServerArgs: args})
 	if err != nil {
 		return 1, err
 	}
