@@ -57,7 +57,7 @@ func (w *world) transitions(ctx context.Context) error {
 		{"a version changed beside it", all(func(ctx context.Context, i int) error { return w.rollOut(ctx, i, "v2", "v3") }), []bound{{rules, 3, true}, {routes, 5, true}}},
 		{"exposed for every host, each at a port of its own", all(func(ctx context.Context, i int) error {
 			return w.annotate(ctx, rollingNamespace, rollingName(i), api.AnnotationExpose, "true", api.AnnotationGatewayPort, fmt.Sprint(20000+i))
-		}), []bound{{gateways, 1, false}, {routes, 3, true}}},
+		}), []bound{{gateways, 1, false}, {routes, 3, true}, {rules, 1, true}}},
 		{"weights changed there", all(func(ctx context.Context, i int) error {
 			return w.annotate(ctx, rollingNamespace, rollingName(i), api.AnnotationWeights, "v3=90,v9=10")
 		}), []bound{{rules, 1, true}, {routes, 2, false}}},
