@@ -42,10 +42,11 @@ func (s *situation) noteDelegate(vs *networkingv1.VirtualService) {
 }
 
 // delegateRule leads to the user's rules first. Its match is of everything that this VirtualService serves: without one,
-// Istio would take the rules behind it for dead.
+// Istio would take the rules behind it for dead. For the same reason it is never the very match of a rule behind it, nor
+// one whose path begins theirs: below a path it says the scheme, which every request has and a delegate's rules may narrow.
 func (s *situation) delegateRule(view routeView) *networkingapi.HTTPRoute {
-	whole := func(path string) *networkingapi.HTTPMatchRequest {
-		return &networkingapi.HTTPMatchRequest{Uri: &networkingapi.StringMatch{MatchType: &networkingapi.StringMatch_Prefix{Prefix: path}}}
+	below := func(path string) *networkingapi.HTTPMatchRequest {
+		return &networkingapi.HTTPMatchRequest{Scheme: prefix("http"), Uri: prefix(path)}
 	}
 	rule := &networkingapi.HTTPRoute{
 		Name:     "extra",
@@ -54,11 +55,11 @@ func (s *situation) delegateRule(view routeView) *networkingapi.HTTPRoute {
 	path := s.exposure.path
 	switch {
 	case len(view.gateways) == 0 || path == "" || path == "/":
-		rule.Match = append(rule.Match, whole("/"))
+		rule.Match = append(rule.Match, &networkingapi.HTTPMatchRequest{Uri: prefix("/")})
 	case !view.mesh:
-		rule.Match = append(rule.Match, whole(path))
+		rule.Match = append(rule.Match, below(path))
 	default:
-		mesh, gateway := whole("/"), whole(path)
+		mesh, gateway := &networkingapi.HTTPMatchRequest{Scheme: prefix("http")}, below(path)
 		mesh.Gateways, gateway.Gateways = []string{meshGateway}, slices.Clone(view.gateways)
 		rule.Match = append(rule.Match, mesh, gateway)
 	}

@@ -382,9 +382,6 @@ func (c *cluster) checkRules() {
 		}
 		matches := map[string]bool{}
 		for i, http := range vs.Spec.Http {
-			if http.Delegate != nil {
-				continue // somebody else's rules come there
-			}
 			if len(http.Match) == 0 && i < len(vs.Spec.Http)-1 {
 				c.t.Errorf("%v: rule %s of VirtualService %s takes everything and is not the last", c.now, http.Name, vs.Name)
 			}
@@ -395,7 +392,9 @@ func (c *cluster) checkRules() {
 					matches[text] = true
 				}
 			}
-			checkShares(c, vs.Name+" "+http.Name, http.Route)
+			if http.Delegate == nil {
+				checkShares(c, vs.Name+" "+http.Name, http.Route)
+			}
 			for _, m := range http.Mirrors {
 				if m.Percentage.Value <= 0 || m.Percentage.Value > 100 || m.Destination.Subset == "" {
 					c.t.Errorf("%v: rule %s of VirtualService %s has mirror %v", c.now, http.Name, vs.Name, m)

@@ -16,6 +16,17 @@ import (
 	"outrigger.dev/outrigger/internal/manifest"
 )
 
+// extra holds rules of a user's that come before those that are made.
+const extra = `apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: springbootapp-extra, namespace: demo}
+spec:
+  http:
+  - match: [{uri: {prefix: /hello/slow}}]
+    timeout: 30s
+    route: [{destination: {host: springbootapp.demo.svc.cluster.local, subset: v1}}]
+`
+
 // Istio's analyzers, all of them, have nothing to say about what we make.
 func TestAnalyzersSayNothingAboutRoutes(t *testing.T) {
 	const app, rolling, bookinfo = "springbootapp/app.yaml", "springbootapp/rolling.yaml", "bookinfo/app.yaml"
@@ -26,37 +37,45 @@ func TestAnalyzersSayNothingAboutRoutes(t *testing.T) {
 		service   string            // that carries the annotations
 		annotate  map[string]string // keys without the domain
 		kinds     map[string]int    // how many objects are to be made
+		also      string            // a document of the user's own
 	}{
-		{"every service has its route", app, "", nil, map[string]int{"DestinationRule": 1, "VirtualService": 1}},
-		{"a lone rolling workload has one too", rolling, "", nil, map[string]int{"DestinationRule": 1, "VirtualService": 1}},
-		{"three versions of one service", bookinfo, "", nil, map[string]int{"DestinationRule": 4, "VirtualService": 4}},
+		{"every service has its route", app, "", nil, map[string]int{"DestinationRule": 1, "VirtualService": 1}, ""},
+		{"a lone rolling workload has one too", rolling, "", nil, map[string]int{"DestinationRule": 1, "VirtualService": 1}, ""},
+		{"three versions of one service", bookinfo, "", nil, map[string]int{"DestinationRule": 4, "VirtualService": 4}, ""},
 		{"exposed to everybody", app, "springbootapp", map[string]string{"expose": "true"},
-			map[string]int{"DestinationRule": 1, "VirtualService": 2, "Gateway": 1}},
+			map[string]int{"DestinationRule": 1, "VirtualService": 2, "Gateway": 1}, ""},
 		{"exposed on another port", app, "springbootapp", map[string]string{"expose": "true", "gateway-port": "8066"},
-			map[string]int{"DestinationRule": 1, "VirtualService": 2, "Gateway": 1}},
+			map[string]int{"DestinationRule": 1, "VirtualService": 2, "Gateway": 1}, ""},
 		{"exposed under a name", app, "springbootapp", map[string]string{"expose": "true", "hosts": "app.example.com"},
-			map[string]int{"DestinationRule": 1, "VirtualService": 1, "Gateway": 1}},
+			map[string]int{"DestinationRule": 1, "VirtualService": 1, "Gateway": 1}, ""},
 		{"exposed below a path", app, "springbootapp", map[string]string{"expose": "true", "hosts": "app.example.com", "path": "/hello"},
-			map[string]int{"DestinationRule": 1, "VirtualService": 1, "Gateway": 1}},
+			map[string]int{"DestinationRule": 1, "VirtualService": 1, "Gateway": 1}, ""},
 		{"a lone rolling workload exposed", rolling, "orders", map[string]string{"expose": "true"},
-			map[string]int{"DestinationRule": 1, "VirtualService": 2, "Gateway": 1}},
+			map[string]int{"DestinationRule": 1, "VirtualService": 2, "Gateway": 1}, ""},
 		{"a share for another version", app, "springbootapp", map[string]string{"weights": "v1=90,v2=10", "expose": "true"},
-			map[string]int{"DestinationRule": 1, "VirtualService": 2, "Gateway": 1}},
+			map[string]int{"DestinationRule": 1, "VirtualService": 2, "Gateway": 1}, ""},
 		{"a header for another version", app, "springbootapp", map[string]string{"match": "v2=header:end-user:jason", "expose": "true", "hosts": "app.example.com"},
-			map[string]int{"DestinationRule": 1, "VirtualService": 1, "Gateway": 1}},
+			map[string]int{"DestinationRule": 1, "VirtualService": 1, "Gateway": 1}, ""},
 		{"every kind of match", app, "springbootapp", map[string]string{"match": "v2=header-prefix:x-c:can;v2=cookie:beta:1;v1=query:v:1;v2=source:v2;v1=source:v1", "expose": "true", "hosts": "app.example.com", "path": "/hello"},
-			map[string]int{"DestinationRule": 1, "VirtualService": 1, "Gateway": 1}},
+			map[string]int{"DestinationRule": 1, "VirtualService": 1, "Gateway": 1}, ""},
 		{"callers that stay with their version, and copies", bookinfo, "reviews", map[string]string{"weights": "v1=50,v2=50", "sticky": "cookie:version:1h", "mirror": "v3=10", "expose": "true", "hosts": "app.example.com"},
-			map[string]int{"DestinationRule": 4, "VirtualService": 4, "Gateway": 1}},
+			map[string]int{"DestinationRule": 4, "VirtualService": 4, "Gateway": 1}, ""},
 		{"another path and port", app, "springbootapp", map[string]string{"expose": "true", "hosts": "app.example.com", "path": "/hello", "path-rewrite": "/", "match": "v2=source:v2"},
-			map[string]int{"DestinationRule": 1, "VirtualService": 1, "Gateway": 1}},
+			map[string]int{"DestinationRule": 1, "VirtualService": 1, "Gateway": 1}, ""},
 		{"promoted", bookinfo, "reviews", map[string]string{"default-version": "v3"},
-			map[string]int{"DestinationRule": 4, "VirtualService": 4}},
+			map[string]int{"DestinationRule": 4, "VirtualService": 4}, ""},
 		{"three shares", bookinfo, "reviews", map[string]string{"weights": "v1=50,v2=30,v3=20"},
-			map[string]int{"DestinationRule": 4, "VirtualService": 4}},
+			map[string]int{"DestinationRule": 4, "VirtualService": 4}, ""},
+		{"the user's own rules first", app, "springbootapp", map[string]string{"expose": "true", "path": "/hello", "match": "v2=header:end-user:jason"},
+			map[string]int{"DestinationRule": 1, "VirtualService": 2, "Gateway": 1}, extra},
+		{"the user's own rules first, under a name", app, "springbootapp", map[string]string{"expose": "true", "hosts": "app.example.com", "path": "/hello"},
+			map[string]int{"DestinationRule": 1, "VirtualService": 1, "Gateway": 1}, extra},
 	} {
 		t.Run(c.behaviour, func(t *testing.T) {
 			application := annotated(t, filepath.Join("../../examples", c.example), c.service, c.annotate)
+			if c.also != "" {
+				application = append(append(application, "---\n"...), c.also...)
+			}
 			made := routes(t, binary, application)
 			kinds := map[string]int{}
 			for _, object := range made {
