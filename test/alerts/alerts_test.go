@@ -126,7 +126,7 @@ func TestEveryAlertFires(t *testing.T) {
 		"OutriggerDown": {targets: func(*testing.T, time.Time) []target { return nil }, says: "No replica has been scraped"},
 		"OutriggerUnreachable": {targets: func(_ *testing.T, now time.Time) []target {
 			return append(healthy(t, now), apiServer(func(_ *testing.T, n int) []byte {
-				return fmt.Appendf(nil, `apiserver_admission_webhook_rejection_count{error_type="calling_webhook_error",name="namespace.sidecar-injector.outrigger.dev",operation="CREATE",rejection_code="0",type="admit"} %d
+				return fmt.Appendf(nil, `apiserver_admission_webhook_rejection_count{error_type="calling_webhook_error",name="namespace.sidecar-injector.outrigger.dev",operation="CREATE",rejection_code="503",type="admit"} %d
 apiserver_admission_webhook_rejection_count{error_type="no_error",name="rev.namespace.sidecar-injector.outrigger.dev",operation="CREATE",rejection_code="400",type="admit"} %d
 `, 2*n, n)
 			}))

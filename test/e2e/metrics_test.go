@@ -160,7 +160,7 @@ func TestWhatAlertsAndDashboardAskForIsServed(t *testing.T) {
 		t.Fatal(err)
 	}
 	for metric, want := range map[string]string{
-		"apiserver_admission_webhook_rejection_count": "error_type=calling_webhook_error name=refused.sidecar-injector.outrigger.dev operation=CREATE rejection_code=0 type=admit",
+		"apiserver_admission_webhook_rejection_count": "error_type=calling_webhook_error name=refused.sidecar-injector.outrigger.dev operation=CREATE rejection_code=503 type=admit",
 		"apiserver_admission_webhook_fail_open_count": "name=ignored.sidecar-injector.outrigger.dev type=admit",
 	} {
 		if got := samples(served, metric); got[want] == 0 {
