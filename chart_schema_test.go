@@ -46,8 +46,11 @@ var ofConfiguration = []string{"istio", "certificates", "routing", "coverage", "
 var freeForm = []string{
 	"affinity", "nodeSelector", "podAnnotations", "podLabels", "podSecurityContext", "resources", "securityContext",
 	"grafanaDashboard.annotations", "grafanaDashboard.labels", "prometheusRule.annotations", "prometheusRule.labels", "prometheusRule.ruleLabels",
-	"serviceAccount.annotations", "serviceMonitor.annotations", "serviceMonitor.labels", "webhook.namespaceSelector", "webhook.objectSelector", "global",
+	"certManager.issuerRef", "serviceAccount.annotations", "serviceMonitor.annotations", "serviceMonitor.labels", "webhook.namespaceSelector", "webhook.objectSelector", "global",
 }
+
+// chosenByTheChart are fields of those sections that follow from other values, and are none themselves.
+var chosenByTheChart = []string{"certificates.source", "certificates.certificateName", "certificates.caBundle"}
 
 // choices are the values of which only some are right, beside those that package api knows.
 var choices = map[string][]any{
@@ -222,7 +225,7 @@ func configurationSchema(section string) map[string]any {
 	properties := map[string]any{}
 	for _, field := range api.DefaultConfig().Fields() {
 		name, is := strings.CutPrefix(field.Path, section+".")
-		if !is {
+		if !is || slices.Contains(chosenByTheChart, field.Path) {
 			continue
 		}
 		schema := map[string]any{"description": field.Doc}

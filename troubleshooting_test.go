@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"outrigger.dev/outrigger/api"
+	"outrigger.dev/outrigger/certs"
 )
 
 // Every reason that a user may meet has a row that says what it means and what to do, and every row a reason.
@@ -24,6 +25,14 @@ func TestEveryRouteReasonIsExplained(t *testing.T) {
 		names = append(names, string(reason.Reason))
 	}
 	wantRows(t, "routing", names)
+}
+
+func TestEveryReasonAboutTheCertificateIsExplained(t *testing.T) {
+	var names []string
+	for _, reason := range certs.NoticeReasons() {
+		names = append(names, string(reason))
+	}
+	wantRows(t, "the certificate", names)
 }
 
 // wantRows wants exactly these reasons to have a row in the section about a job.

@@ -61,12 +61,26 @@ type WebhookConfig struct {
 	Warnings      bool     `json:"warnings" doc:"Whether the ValidatingWebhookConfiguration outrigger-validator is there, through which workloads are warned about."`
 }
 
-// CertificatesConfig is about the self-managed certificate of the webhook.
+// CertificateSource is where the webhook's certificate comes from.
+type CertificateSource string
+
+// The sources of the webhook's certificate.
+const (
+	CertificateSelfManaged CertificateSource = "selfManaged"
+	CertificateFromSecret  CertificateSource = "secret"
+	CertificateCertManager CertificateSource = "certManager"
+)
+
+// CertificatesConfig is about the certificate of the webhook.
 type CertificatesConfig struct {
-	SecretName   string        `json:"secretName" form:"subdomain" doc:"Secret in our namespace that holds the CA. It must exist; the chart makes it, empty."`
-	Hosts        []string      `json:"hosts" form:"hosts" doc:"DNS names and IP addresses that the serving certificate is for; empty for the name of our Service."`
-	CADuration   time.Duration `json:"caDuration" min:"1h" max:"876000h" doc:"How long a new CA is valid. It is replaced, with overlap, when two thirds are over."`
-	LeafDuration time.Duration `json:"leafDuration" min:"5m" max:"8760h" doc:"How long a serving certificate is valid. It is replaced when two thirds are over."`
+	Source          CertificateSource `json:"source" oneOf:"selfManaged,secret,certManager" doc:"Where the certificate comes from: a CA of our own, a Secret that somebody else keeps, or such a Secret that cert-manager writes and whose CA it publishes. The chart sets it."`
+	SecretName      string            `json:"secretName" form:"subdomain" doc:"Secret in our namespace that holds the CA; it must exist, and the chart makes it, empty. With another source, the one with tls.crt and tls.key."`
+	CertificateName string            `json:"certificateName" form:"subdomainOrEmpty" doc:"cert-manager's Certificate in our namespace that the Secret belongs to, with source certManager."`
+	CABundle        string            `json:"caBundle" form:"certificatesOrEmpty" doc:"CAs in PEM that verify the certificate, with source secret; empty for what is in the Secret's ca.crt."`
+	Hosts           []string          `json:"hosts" form:"hosts" doc:"DNS names and IP addresses that the serving certificate is for; empty for the name of our Service."`
+	CADuration      time.Duration     `json:"caDuration" min:"1h" max:"876000h" doc:"How long a new CA of our own is valid. It is replaced, with overlap, when two thirds are over."`
+	LeafDuration    time.Duration     `json:"leafDuration" min:"1m" max:"8760h" doc:"How long a serving certificate of our own is valid. It is replaced when two thirds are over."`
+	Overlap         time.Duration     `json:"overlap" min:"1s" max:"1h" doc:"How long a new CA is published beside the old one before a certificate that it signed is served."`
 }
 
 // RoutingConfig is the switch of the routing job and its settings, see RoutingSettings.
@@ -123,11 +137,13 @@ type LeaderElectionConfig struct {
 // DefaultConfig returns the configuration of an empty file.
 func DefaultConfig() Config {
 	return Config{
-		APIVersion:   ConfigAPIVersion,
-		Kind:         ConfigKind,
-		Istio:        IstioConfig{Namespace: "istio-system"},
-		Webhook:      WebhookConfig{Port: 10250, MinTLSVersion: "1.3", Warnings: true},
-		Certificates: CertificatesConfig{SecretName: "outrigger-ca", CADuration: 87600 * time.Hour, LeafDuration: 24 * time.Hour},
+		APIVersion: ConfigAPIVersion,
+		Kind:       ConfigKind,
+		Istio:      IstioConfig{Namespace: "istio-system"},
+		Webhook:    WebhookConfig{Port: 10250, MinTLSVersion: "1.3", Warnings: true},
+		Certificates: CertificatesConfig{
+			Source: CertificateSelfManaged, SecretName: "outrigger-ca", CADuration: 87600 * time.Hour, LeafDuration: 24 * time.Hour, Overlap: time.Minute,
+		},
 		Routing: RoutingConfig{
 			Enabled:           true,
 			Settle:            2 * time.Second,
@@ -515,14 +531,15 @@ var (
 )
 
 var forms = map[string]form{
-	"label":          {isLabel, "a name of small letters, digits and dashes, at most 63"},
-	"labelOrEmpty":   {orEmpty(isLabel), "a name of small letters, digits and dashes, at most 63, or empty"},
-	"subdomain":      {isSubdomain, "a name of small letters, digits, dashes and dots"},
-	"releaseOrEmpty": {orEmpty(releasePattern.MatchString), "a release such as 1.31 or 1.31.1, in quotes, or empty"},
-	"wordOrEmpty":    {orEmpty(wordPattern.MatchString), "a word of letters, digits, dots, dashes and underscores, or empty"},
-	"hosts":          {isHost, "DNS names or IP addresses"},
-	"address":        {isAddress, `host:port, :port, or "0"`},
-	"name":           {func(text string) bool { return text != "" }, "names"},
+	"label":            {isLabel, "a name of small letters, digits and dashes, at most 63"},
+	"labelOrEmpty":     {orEmpty(isLabel), "a name of small letters, digits and dashes, at most 63, or empty"},
+	"subdomain":        {isSubdomain, "a name of small letters, digits, dashes and dots"},
+	"releaseOrEmpty":   {orEmpty(releasePattern.MatchString), "a release such as 1.31 or 1.31.1, in quotes, or empty"},
+	"wordOrEmpty":      {orEmpty(wordPattern.MatchString), "a word of letters, digits, dots, dashes and underscores, or empty"},
+	"subdomainOrEmpty": {orEmpty(isSubdomain), "a name of small letters, digits, dashes and dots, or empty"},
+	"hosts":            {isHost, "DNS names or IP addresses"},
+	"address":          {isAddress, `host:port, :port, or "0"`},
+	"name":             {func(text string) bool { return text != "" }, "names"},
 
 	"certificatesOrEmpty": {orEmpty(areCertificates), "certificates in PEM, or empty"},
 }
@@ -584,6 +601,12 @@ func (c Config) contradictions() []string {
 	}
 	if k := c.Certificates; k.LeafDuration*3 > k.CADuration {
 		out = append(out, fmt.Sprintf("certificates.leafDuration = %s: must be at most a third of caDuration, %s", shortDuration(k.LeafDuration), shortDuration(k.CADuration)))
+	}
+	if k := c.Certificates; (k.Source == CertificateCertManager) != (k.CertificateName != "") {
+		out = append(out, fmt.Sprintf("certificates.certificateName = %q: must be the name of a Certificate with source certManager, and empty with another; source is %q", k.CertificateName, k.Source))
+	}
+	if k := c.Certificates; k.CABundle != "" && k.Source != CertificateFromSecret {
+		out = append(out, fmt.Sprintf("certificates.caBundle: must be empty unless source is secret; source is %q", k.Source))
 	}
 	return out
 }

@@ -32,13 +32,18 @@ func newAuthority(now time.Time, duration time.Duration) (*authority, error) {
 	if err != nil {
 		return nil, fmt.Errorf("making the key of a CA: %w", err)
 	}
+	return certify(key, "Outrigger CA "+now.UTC().Format(time.RFC3339), now, duration)
+}
+
+// certify makes a CA of a key.
+func certify(key *ecdsa.PrivateKey, name string, now time.Time, duration time.Duration) (*authority, error) {
 	serial, err := serialNumber()
 	if err != nil {
 		return nil, err
 	}
 	template := &x509.Certificate{
 		SerialNumber:          serial,
-		Subject:               pkix.Name{Organization: []string{"outrigger.dev"}, CommonName: "Outrigger CA " + now.UTC().Format(time.RFC3339)},
+		Subject:               pkix.Name{Organization: []string{"outrigger.dev"}, CommonName: name},
 		NotBefore:             now.Add(-skew),
 		NotAfter:              now.Add(duration),
 		KeyUsage:              x509.KeyUsageCertSign | x509.KeyUsageCRLSign,
@@ -113,9 +118,9 @@ func due(leaf *x509.Certificate, ca *authority, hosts []string, now time.Time) (
 	return false, ""
 }
 
-// renewal returns when two thirds of a certificate's time are over.
+// renewal returns when two thirds of the time of a certificate of ours are over, which was made skew after it begins.
 func renewal(cert *x509.Certificate) time.Time {
-	return cert.NotAfter.Add(-cert.NotAfter.Sub(cert.NotBefore) / 3)
+	return cert.NotAfter.Add(-cert.NotAfter.Sub(cert.NotBefore.Add(skew)) / 3)
 }
 
 func hostsOf(leaf *x509.Certificate) []string {

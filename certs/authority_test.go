@@ -118,7 +118,7 @@ func TestBundleLifecycle(t *testing.T) {
 	b := bundle{}
 	advance := func(want step) {
 		t.Helper()
-		due, why := dueStep(b, now)
+		due, why := dueStep(b, now, time.Minute)
 		if due != want {
 			t.Fatalf("at %v: due %q (%s), want %q", now.Sub(start), due, why, want)
 		}
@@ -157,7 +157,7 @@ func TestBundleLifecycle(t *testing.T) {
 	now = now.Add(5 * time.Minute)
 	advance(nothing) // nobody has said that it is published
 	b.nextPublished = now
-	now = now.Add(overlap - time.Second)
+	now = now.Add(time.Minute - time.Second)
 	advance(nothing)
 	now = now.Add(time.Second)
 	advance(promote)

@@ -7,9 +7,6 @@ import (
 	"time"
 )
 
-// overlap is how long a new CA is published before it signs: API servers learn of it by a watch.
-const overlap = time.Minute
-
 // The keys of the Secret.
 const (
 	keyCert          = "ca.crt"         // the CA that signs
@@ -123,8 +120,8 @@ const (
 	forget  step = "forget"  // drop the old CAs
 )
 
-// dueStep tells what must change in the bundle now, and why.
-func dueStep(b bundle, now time.Time) (step, string) {
+// dueStep tells what must change in the bundle now, and why. overlap is how long the next CA is published before it signs.
+func dueStep(b bundle, now time.Time, overlap time.Duration) (step, string) {
 	switch {
 	case b.current == nil:
 		return create, "there is no CA yet"
@@ -172,7 +169,7 @@ func (b bundle) replace(with *authority, until time.Time) bundle {
 }
 
 // nextChange returns when dueStep will answer otherwise; zero if that waits for something else than time.
-func (b bundle) nextChange() time.Time {
+func (b bundle) nextChange(overlap time.Duration) time.Time {
 	if b.current == nil {
 		return time.Time{}
 	}

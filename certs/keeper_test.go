@@ -92,17 +92,21 @@ func (c *cluster) bundles(t *testing.T) [][]byte {
 }
 
 // replica is a Keeper behind a real TLS server.
-func (c *cluster) replica(t *testing.T) *Keeper {
+func (c *cluster) replica(t *testing.T, changes ...func(*Options)) *Keeper {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	keeper, err := New(Options{
+	options := Options{
 		Client: c.Clientset, Namespace: ownNamespace, SecretName: "ca", WebhookConfiguration: webhookName,
-		Hosts: []string{ownHost, "127.0.0.1"}, CADuration: 90 * time.Hour, LeafDuration: 24 * time.Hour,
+		Hosts: []string{ownHost, "127.0.0.1"}, CADuration: 90 * time.Hour, LeafDuration: 24 * time.Hour, Overlap: time.Minute,
 		Endpoint: listener.Addr().String(), Log: logr.Discard(), Now: c.now,
-	})
+	}
+	for _, change := range changes {
+		change(&options)
+	}
+	keeper, err := New(options)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -112,6 +116,9 @@ func (c *cluster) replica(t *testing.T) *Keeper {
 	t.Cleanup(server.Close)
 	return keeper
 }
+
+// ca returns the bundle of a replica that manages its certificate itself.
+func ca(k *Keeper) bundle { return k.source.(*selfManaged).held }
 
 // look reconciles once and requires it to succeed.
 func look(t *testing.T, keepers ...*Keeper) {
@@ -215,7 +222,7 @@ func TestAChangeOfCAHasNoGap(t *testing.T) {
 	c := newCluster()
 	a, b := c.replica(t), c.replica(t)
 	look(t, a, b)
-	first := a.held.current.cert
+	first := ca(a).current.cert
 	seen := map[string]bool{}
 	for step := range 400 {
 		c.advance(17 * time.Minute)
@@ -227,9 +234,9 @@ func TestAChangeOfCAHasNoGap(t *testing.T) {
 			look(t, b)
 		}
 		c.trusted(t, a, b)
-		seen[a.held.current.cert.Subject.CommonName] = true
+		seen[ca(a).current.cert.Subject.CommonName] = true
 	}
-	if len(seen) < 2 || a.held.current.cert.Equal(first) {
+	if len(seen) < 2 || ca(a).current.cert.Equal(first) {
 		t.Errorf("the CA was not changed in %v", c.now().Sub(start))
 	}
 	if bytes.Contains(c.bundles(t)[0], certPEM(first)) {
@@ -246,19 +253,12 @@ func TestASpoiltOrEmptiedSecretGetsBackWhatTheReplicaHolds(t *testing.T) {
 			c := newCluster()
 			keeper := c.replica(t)
 			look(t, keeper)
-			ca := keeper.held.current.cert
-			secret, err := c.CoreV1().Secrets(ownNamespace).Get(t.Context(), "ca", metav1.GetOptions{})
-			if err != nil {
-				t.Fatal(err)
-			}
-			secret.Data = data
-			if _, err := c.CoreV1().Secrets(ownNamespace).Update(t.Context(), secret, metav1.UpdateOptions{}); err != nil {
-				t.Fatal(err)
-			}
+			before := ca(keeper).current.cert
+			c.write(t, data)
 			look(t, keeper)
 			other := c.replica(t)
 			look(t, other)
-			if !other.held.current.cert.Equal(ca) {
+			if !ca(other).current.cert.Equal(before) {
 				t.Error("another CA took the place of the one that is in use")
 			}
 			c.trusted(t, keeper, other)
@@ -268,18 +268,11 @@ func TestASpoiltOrEmptiedSecretGetsBackWhatTheReplicaHolds(t *testing.T) {
 
 func TestASpoiltSecretThatNobodyRemembersIsMadeAnew(t *testing.T) {
 	c := newCluster()
-	secret, err := c.CoreV1().Secrets(ownNamespace).Get(t.Context(), "ca", metav1.GetOptions{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	secret.Data = map[string][]byte{keyCert: []byte("x"), "note": []byte("of somebody else")}
-	if _, err := c.CoreV1().Secrets(ownNamespace).Update(t.Context(), secret, metav1.UpdateOptions{}); err != nil {
-		t.Fatal(err)
-	}
+	c.write(t, map[string][]byte{keyCert: []byte("x"), "note": []byte("of somebody else")})
 	keeper := c.replica(t)
 	look(t, keeper)
 	c.trusted(t, keeper)
-	secret, err = c.CoreV1().Secrets(ownNamespace).Get(t.Context(), "ca", metav1.GetOptions{})
+	secret, err := c.CoreV1().Secrets(ownNamespace).Get(t.Context(), "ca", metav1.GetOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -347,16 +340,11 @@ func TestACAThatIsNotPublishedDoesNotSign(t *testing.T) {
 	c.PrependReactor("patch", "mutatingwebhookconfigurations", func(kubetesting.Action) (bool, runtime.Object, error) {
 		return refused, nil, errors.New("no luck")
 	})
-	secret, err := c.CoreV1().Secrets(ownNamespace).Get(t.Context(), "ca", metav1.GetOptions{})
+	data, err := (bundle{current: mustAuthority(t, start, 90*time.Hour)}).data()
 	if err != nil {
 		t.Fatal(err)
 	}
-	if secret.Data, err = (bundle{current: mustAuthority(t, start, 90*time.Hour)}).data(); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := c.CoreV1().Secrets(ownNamespace).Update(t.Context(), secret, metav1.UpdateOptions{}); err != nil {
-		t.Fatal(err)
-	}
+	c.write(t, data)
 	if _, err := keeper.reconcile(t.Context()); err == nil || !strings.Contains(err.Error(), "no luck") {
 		t.Errorf("got %v, want the error of publishing", err)
 	}
@@ -364,24 +352,14 @@ func TestACAThatIsNotPublishedDoesNotSign(t *testing.T) {
 	refused = false
 	look(t, keeper)
 	c.trusted(t, keeper)
-	if err := keeper.serving.Load().Leaf.CheckSignatureFrom(keeper.held.current.cert); err != nil {
+	if keeper.serving.Load().Leaf.CheckSignatureFrom(ca(keeper).current.cert) == nil {
+		t.Error("the new CA signed what is served before API servers can have heard of it")
+	}
+	c.advance(time.Minute)
+	look(t, keeper)
+	c.trusted(t, keeper)
+	if err := keeper.serving.Load().Leaf.CheckSignatureFrom(ca(keeper).current.cert); err != nil {
 		t.Errorf("the new CA did not sign once it was published: %v", err)
-	}
-}
-
-func TestBundlePatchTestsNamesAndWritesOnlyWhatDiffers(t *testing.T) {
-	entries := []admissionregistrationv1.MutatingWebhook{{Name: "a"}, {Name: "b"}}
-	entries[0].ClientConfig.CABundle = []byte("x")
-	patch, err := bundlePatch(entries, []byte("x"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	want := `[{"op":"test","path":"/webhooks/1/name","value":"b"},{"op":"add","path":"/webhooks/1/clientConfig/caBundle","value":"eA=="}]`
-	if string(patch) != want {
-		t.Errorf("got  %s\nwant %s", patch, want)
-	}
-	if patch, err := bundlePatch(entries[:1], []byte("x")); err != nil || patch != nil {
-		t.Errorf("got %s, %v for nothing to do", patch, err)
 	}
 }
 

@@ -62,6 +62,13 @@ func (e *Events) write(ctx context.Context, told event) (bool, error) {
 	return true, nil
 }
 
+// Tell writes an Event about an object, with the same text once for all replicas. kind is corev1.EventTypeNormal or
+// EventTypeWarning; action says in one word what was done or tried.
+func (e *Events) Tell(ctx context.Context, about corev1.ObjectReference, kind, reason, action, note string) error {
+	_, err := e.write(ctx, event{about: about, kind: kind, reason: reason, action: action, note: note, same: note})
+	return err
+}
+
 // name returns the name of the Event, which is the object's and a hash.
 func (e event) name() string {
 	hash := fnv.New64a()

@@ -14,6 +14,7 @@ import (
 	"syscall"
 	"time"
 
+	cmclient "github.com/cert-manager/cert-manager/pkg/client/clientset/versioned/typed/certmanager/v1"
 	"github.com/go-logr/logr"
 	"github.com/spf13/cobra"
 	"go.opentelemetry.io/otel/trace"
@@ -112,7 +113,8 @@ func newProcess(config api.Config, where placement, logger logr.Logger) (*proces
 	if err != nil {
 		return nil, fmt.Errorf("controllers: %w", err)
 	}
-	keeper, err := certificates(config, client, where, logger)
+	events := &webhook.Events{Client: client, Instance: instance()}
+	keeper, err := certificates(cluster, config, client, where, events, logger)
 	if err != nil {
 		return nil, err
 	}
@@ -120,7 +122,7 @@ func newProcess(config api.Config, where placement, logger logr.Logger) (*proces
 	if err != nil {
 		return nil, err
 	}
-	istio, handler, err := injector(cluster, config, where.namespace, jobs, tracing.tracer(), logger)
+	istio, handler, err := injector(cluster, config, where.namespace, jobs, events, tracing.tracer(), logger)
 	if err != nil {
 		return nil, err
 	}
@@ -171,7 +173,7 @@ func newProcess(config api.Config, where placement, logger logr.Logger) (*proces
 }
 
 // injector returns Istio's live configuration, and the handler that answers about pods by it.
-func injector(cluster *rest.Config, config api.Config, namespace string, jobs manager.Manager, tracer trace.Tracer, logger logr.Logger) (*webhook.IstioConfiguration, http.Handler, error) {
+func injector(cluster *rest.Config, config api.Config, namespace string, jobs manager.Manager, events *webhook.Events, tracer trace.Tracer, logger logr.Logger) (*webhook.IstioConfiguration, http.Handler, error) {
 	client, err := kubernetes.NewForConfig(cluster)
 	if err != nil {
 		return nil, nil, err
@@ -188,7 +190,6 @@ func injector(cluster *rest.Config, config api.Config, namespace string, jobs ma
 	if _, err := jobs.GetCache().GetInformer(context.Background(), &corev1.Namespace{}, cache.BlockUntilSynced(false)); err != nil {
 		return nil, nil, err
 	}
-	events := &webhook.Events{Client: client, Instance: instance()}
 	counts := webhook.NewMetrics(metrics.Registry)
 	istio := webhook.NewIstioConfiguration(webhook.IstioOptions{
 		Client: client, Metadata: objects, Istio: istioClient,
@@ -346,8 +347,9 @@ func leaseLock(cluster *rest.Config, election api.LeaderElectionConfig, namespac
 }
 
 // certificates returns the keeper of the serving certificate.
-func certificates(config api.Config, client kubernetes.Interface, where placement, logger logr.Logger) (*certs.Keeper, error) {
-	hosts := config.Certificates.Hosts
+func certificates(cluster *rest.Config, config api.Config, client kubernetes.Interface, where placement, events *webhook.Events, logger logr.Logger) (*certs.Keeper, error) {
+	settings := config.Certificates
+	hosts := settings.Hosts
 	if len(hosts) == 0 {
 		hosts = []string{fmt.Sprintf("%s.%s.svc", api.Outrigger, where.namespace)}
 	}
@@ -355,16 +357,29 @@ func certificates(config api.Config, client kubernetes.Interface, where placemen
 	if address := net.ParseIP(own); own == "" || address != nil && address.IsUnspecified() {
 		own = "localhost"
 	}
+	certManager, err := cmclient.NewForConfig(cluster)
+	if err != nil {
+		return nil, err
+	}
 	return certs.New(certs.Options{
-		Client: client, Namespace: where.namespace, SecretName: config.Certificates.SecretName,
+		Client: client, Source: certs.Source(settings.Source), Namespace: where.namespace, SecretName: settings.SecretName,
+		CABundle: []byte(settings.CABundle), Certificates: certManager, CertificateName: settings.CertificateName,
 		WebhookConfiguration: config.WebhookConfigurationName(),
 		Validator:            config.ValidatorName(),
 		Hosts:                hosts,
-		CADuration:           config.Certificates.CADuration,
-		LeafDuration:         config.Certificates.LeafDuration,
+		CADuration:           settings.CADuration,
+		LeafDuration:         settings.LeafDuration,
+		Overlap:              settings.Overlap,
 		Endpoint:             net.JoinHostPort(own, strconv.Itoa(config.Webhook.Port)),
 		Metrics:              metrics.Registry,
-		Log:                  logger.WithName("certs"),
+		Tell: func(ctx context.Context, n certs.Notice) error {
+			kind := corev1.EventTypeNormal
+			if n.Warning {
+				kind = corev1.EventTypeWarning
+			}
+			return events.Tell(ctx, n.About, kind, string(n.Reason), "KeepCertificate", n.Note)
+		},
+		Log: logger.WithName("certs"),
 	})
 }
 

@@ -160,8 +160,9 @@ var alternatives = map[string]any{
 
 // needed are values that must be set for another one to mean anything, beside "enabled" of the same section.
 var needed = map[string]Values{
-	"resourceQuota": {"priorityClassName": "system-cluster-critical"},
-	"tracing":       {"tracing.endpoint": "http://otel-collector:4318"},
+	"resourceQuota":                {"priorityClassName": "system-cluster-critical"},
+	"tracing":                      {"tracing.endpoint": "http://otel-collector:4318"},
+	"webhook.certificate.caBundle": {"webhook.certificate.secretName": "mine"},
 }
 
 func parseAny(text string) any {

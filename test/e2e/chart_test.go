@@ -28,17 +28,21 @@ func TestHelmRefusesMisspelledValues(t *testing.T) {
 		}
 	}
 	for wrong, named := range map[string]string{
-		"replicas=3":                        "'replicas' not allowed",
-		"webhook.failurPolicy=Ignore":       "'failurPolicy' not allowed",
-		"webhook.failurePolicy=ignore":      "'Fail', 'Ignore'",
-		"image.pullPolicy=Sometimes":        "/image/pullPolicy",
-		"routing.settel=1s":                 "'settel' not allowed",
-		"log.level=chatty":                  "'error', 'info', 'debug'",
-		"istio.nativeSidecars=yes":          "/istio/nativeSidecars",
-		"preDelete.enabled=yes":             "/preDelete/enabled",
-		"test.namespace=demo":               "'test' not allowed",
-		"serviceAccount.craete=false":       "'craete' not allowed",
-		"podDisruptionBudget.enabled=maybe": "/podDisruptionBudget/enabled",
+		"replicas=3":                                                "'replicas' not allowed",
+		"webhook.failurPolicy=Ignore":                               "'failurPolicy' not allowed",
+		"webhook.failurePolicy=ignore":                              "'Fail', 'Ignore'",
+		"image.pullPolicy=Sometimes":                                "/image/pullPolicy",
+		"routing.settel=1s":                                         "'settel' not allowed",
+		"log.level=chatty":                                          "'error', 'info', 'debug'",
+		"istio.nativeSidecars=yes":                                  "/istio/nativeSidecars",
+		"preDelete.enabled=yes":                                     "/preDelete/enabled",
+		"test.namespace=demo":                                       "'test' not allowed",
+		"serviceAccount.craete=false":                               "'craete' not allowed",
+		"podDisruptionBudget.enabled=maybe":                         "/podDisruptionBudget/enabled",
+		"certManager.issuer=x":                                      "'issuer' not allowed",
+		"certificates.source=secret":                                "'source' not allowed",
+		"certManager.enabled=true,webhook.certificate.secretName=x": "exclude each other",
+		"webhook.certificate.caBundle=x":                            "needs webhook.certificate.secretName",
 	} {
 		if _, err := template("--set", wrong); err == nil || !strings.Contains(err.Error(), named) {
 			t.Errorf("--set %s: %v; want it refused, naming %s", wrong, err, named)

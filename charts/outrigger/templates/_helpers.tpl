@@ -69,8 +69,45 @@ outrigger-validator{{ include "outrigger.suffix" . }}
 outrigger-last-good{{ include "outrigger.suffix" . }}
 {{- end }}
 
+{{/* Where the certificate comes from: selfManaged, secret or certManager. */}}
+{{- define "outrigger.certificateSource" -}}
+{{- if and (.Values.certManager).enabled (.Values.webhook.certificate).secretName }}
+{{- fail "certManager.enabled and webhook.certificate.secretName exclude each other: the certificate comes from cert-manager, or from a Secret that is there" }}
+{{- end }}
+{{- if and (.Values.webhook.certificate).caBundle (not (.Values.webhook.certificate).secretName) }}
+{{- fail "webhook.certificate.caBundle needs webhook.certificate.secretName: it verifies the certificate of that Secret" }}
+{{- end }}
+{{- if (.Values.certManager).enabled }}certManager{{ else if (.Values.webhook.certificate).secretName }}secret{{ else }}selfManaged{{ end }}
+{{- end }}
+
+{{/* The Secret of our own CA, or of the certificate. */}}
 {{- define "outrigger.secretName" -}}
+{{- $source := include "outrigger.certificateSource" . }}
+{{- if eq $source "certManager" }}
+{{- printf "%s-webhook-tls" (include "outrigger.fullname" .) }}
+{{- else if eq $source "secret" }}
+{{- (.Values.webhook.certificate).secretName }}
+{{- else }}
 {{- default (printf "%s-ca" (include "outrigger.fullname" .)) .Values.certificates.secretName }}
+{{- end }}
+{{- end }}
+
+{{/* cert-manager's Certificate; empty with another source. */}}
+{{- define "outrigger.certificateName" -}}
+{{- if (.Values.certManager).enabled }}{{ include "outrigger.fullname" . }}-webhook{{ end }}
+{{- end }}
+
+{{/* The hosts that the certificate is for, as a list. The API server asks for the first. */}}
+{{- define "outrigger.hosts" -}}
+{{- compact (list (include "outrigger.urlHost" .) (printf "%s.%s.svc" (include "outrigger.fullname" .) .Release.Namespace)) | toYaml }}
+{{- end }}
+
+{{/* What makes cert-manager's cainjector write the caBundle of a webhook object. */}}
+{{- define "outrigger.injectCA" -}}
+{{- if (.Values.certManager).enabled }}
+annotations:
+  cert-manager.io/inject-ca-from: {{ .Release.Namespace }}/{{ include "outrigger.certificateName" . }}
+{{- end }}
 {{- end }}
 
 {{- define "outrigger.leaseName" -}}
@@ -94,14 +131,19 @@ outrigger-last-good{{ include "outrigger.suffix" . }}
 
 {{/* The configuration file of "outrigger serve": what Kubernetes objects the release consists of, and what the values say. */}}
 {{- define "outrigger.config" -}}
-{{- $service := printf "%s.%s.svc" (include "outrigger.fullname" .) .Release.Namespace }}
-{{- $hosts := compact (list (include "outrigger.urlHost" .) $service) }}
+{{- $chosen := dict "source" (include "outrigger.certificateSource" .) "secretName" (include "outrigger.secretName" .) }}
+{{- with include "outrigger.certificateName" . }}
+{{- $_ := set $chosen "certificateName" . }}
+{{- end }}
+{{- with (.Values.webhook.certificate).caBundle }}
+{{- $_ := set $chosen "caBundle" . }}
+{{- end }}
 {{- $config := dict
   "apiVersion" "config.outrigger.dev/v1alpha1"
   "kind" "Configuration"
   "istio" (merge (dict "revision" .Values.revision) (omit .Values.istio "revision" "revisions"))
   "webhook" (pick .Values.webhook "port" "minTLSVersion" "clientCA" "clientNames" "warnings")
-  "certificates" (merge (dict "secretName" (include "outrigger.secretName" .)) .Values.certificates (dict "hosts" $hosts))
+  "certificates" (merge $chosen .Values.certificates (dict "hosts" (include "outrigger.hosts" . | fromYamlArray)))
   "routing" (merge (dict "enabled" (eq (include "outrigger.routingEnabled" .) "true")) .Values.routing)
   "coverage" .Values.coverage
   "shutdown" .Values.shutdown

@@ -1,0 +1,156 @@
+package certs
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"maps"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+// selfManaged keeps a CA in a Secret together with the other replicas, and signs a certificate that no other replica has.
+type selfManaged struct {
+	options Options
+	held    bundle           // the last bundle that was read or written
+	signed  *tls.Certificate // the last certificate that was signed
+}
+
+func (s *selfManaged) renew(ctx context.Context, published trust) (offer, error) {
+	saveErr := s.renewBundle(ctx)
+	if s.held.current == nil {
+		return offer{}, saveErr
+	}
+	noteErr := s.noteNextPublished(ctx, published)
+	signErr := s.renewSigned()
+	now := s.options.Now()
+	out := offer{certificate: s.signed, trusted: s.held.trusted(now), again: s.held.nextChange(s.options.Overlap)}
+	if s.signed != nil {
+		if at := renewal(s.signed.Leaf); out.again.IsZero() || at.Before(out.again) {
+			out.again = at
+		}
+	}
+	return out, errors.Join(saveErr, noteErr, signErr)
+}
+
+// renewBundle reads the Secret, takes the steps that are due, and writes it. Of two replicas that write at once the
+// second gets a conflict and takes what the first wrote.
+func (s *selfManaged) renewBundle(ctx context.Context) error {
+	secrets := s.options.Client.CoreV1().Secrets(s.options.Namespace)
+	for range 5 {
+		secret, err := secrets.Get(ctx, s.options.SecretName, metav1.GetOptions{})
+		if err != nil {
+			return fmt.Errorf("reading Secret %s/%s: %w", s.options.Namespace, s.options.SecretName, err)
+		}
+		wanted, why, err := s.wanted(secret)
+		if err != nil {
+			return err
+		}
+		if why == "" {
+			s.held = wanted
+			return nil
+		}
+		err = s.save(ctx, secret, wanted)
+		if apierrors.IsConflict(err) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		s.options.Log.Info("the CA changed", "secret", s.options.SecretName, "why", why)
+		s.held = wanted
+		return nil
+	}
+	return fmt.Errorf("writing Secret %s/%s: others write it all the time", s.options.Namespace, s.options.SecretName)
+}
+
+// wanted returns the bundle that the Secret must hold, and why it must be written; "" if it holds it.
+func (s *selfManaged) wanted(secret *corev1.Secret) (bundle, string, error) {
+	why := ""
+	read, err := parseBundle(secret.Data)
+	if err != nil || read.current == nil && s.held.current != nil {
+		if read, why = s.held, "the Secret was emptied; what this replica holds is written back"; err != nil {
+			why = "the Secret cannot be read: " + err.Error()
+		}
+	}
+	now := s.options.Now()
+	for {
+		due, reason := dueStep(read, now, s.options.Overlap)
+		if due == nothing {
+			return read, why, nil
+		}
+		if read, err = read.take(due, now, s.options.CADuration, s.options.LeafDuration); err != nil {
+			return bundle{}, "", err
+		}
+		if why != "" {
+			why += "; "
+		}
+		why += reason
+	}
+}
+
+func (s *selfManaged) save(ctx context.Context, secret *corev1.Secret, b bundle) error {
+	data, err := b.data()
+	if err != nil {
+		return err
+	}
+	changed := secret.DeepCopy()
+	if changed.Data == nil {
+		changed.Data = map[string][]byte{}
+	}
+	for _, key := range []string{keyCert, keyKey, keyNextCert, keyNextKey, keyNextPublished, keyOldCerts, keyOldUntil} {
+		delete(changed.Data, key)
+	}
+	maps.Copy(changed.Data, data)
+	if _, err := s.options.Client.CoreV1().Secrets(s.options.Namespace).Update(ctx, changed, metav1.UpdateOptions{}); err != nil {
+		return fmt.Errorf("writing Secret %s/%s: %w", s.options.Namespace, s.options.SecretName, err)
+	}
+	return nil
+}
+
+// noteNextPublished writes into the Secret that the next CA is published: from then on its time runs.
+func (s *selfManaged) noteNextPublished(ctx context.Context, published trust) error {
+	if s.held.next == nil || !s.held.nextPublished.IsZero() || !published.has(s.held.next.cert) {
+		return nil
+	}
+	secret, err := s.options.Client.CoreV1().Secrets(s.options.Namespace).Get(ctx, s.options.SecretName, metav1.GetOptions{})
+	if err != nil {
+		return fmt.Errorf("reading Secret %s/%s: %w", s.options.Namespace, s.options.SecretName, err)
+	}
+	standing, err := parseBundle(secret.Data)
+	if err != nil || standing.next == nil || !standing.nextPublished.IsZero() || !standing.next.cert.Equal(s.held.next.cert) {
+		return nil //nolint:nilerr // another replica changed it meanwhile, or spoilt it; the next look deals with that
+	}
+	noted := s.held
+	noted.nextPublished = s.options.Now()
+	if err := s.save(ctx, secret, noted); err != nil {
+		return err
+	}
+	s.held = noted
+	return nil
+}
+
+// renewSigned signs a new certificate when one is due.
+func (s *selfManaged) renewSigned() error {
+	var leaf *x509.Certificate
+	if s.signed != nil {
+		leaf = s.signed.Leaf
+	}
+	now := s.options.Now()
+	is, why := due(leaf, s.held.current, s.options.Hosts, now)
+	if !is {
+		return nil
+	}
+	certificate, err := s.held.current.issue(s.options.Hosts, now, s.options.LeafDuration)
+	if err != nil {
+		return err
+	}
+	s.signed = certificate
+	s.options.Log.Info("a serving certificate was signed", "why", why, "until", certificate.Leaf.NotAfter.Format(time.RFC3339))
+	return nil
+}
