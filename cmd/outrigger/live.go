@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	cmapi "github.com/cert-manager/cert-manager/pkg/apis/certmanager/v1"
 	"github.com/spf13/cobra"
 	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -24,9 +25,10 @@ import (
 // live is a cluster that a command reads and writes, as its user.
 type live struct {
 	client    client.Client
-	namespace string     // that of the flag, else of the kubeconfig's context
-	config    api.Config // of the installation, for its routing settings
-	installed string     // namespace of the installation
+	namespace string       // that of the flag, else of the kubeconfig's context
+	config    api.Config   // of the installation, for its routing settings
+	configs   []api.Config // of all installations of its namespace
+	installed string       // namespace of the installation
 	now       func() time.Time
 }
 
@@ -77,7 +79,7 @@ func (f *clusterFlags) connect(ctx context.Context, notes io.Writer) (*live, err
 		return nil, fmt.Errorf("reach the cluster: %w", err)
 	}
 	l := &live{client: api, namespace: namespace, installed: f.system, now: time.Now}
-	l.config, err = f.settings(ctx, api)
+	l.config, l.configs, err = f.settings(ctx, api)
 	return l, err
 }
 
@@ -103,7 +105,7 @@ var _ rest.WarningHandlerWithContext = warningsTo{}
 
 func liveScheme() (*runtime.Scheme, error) {
 	scheme := runtime.NewScheme()
-	for _, add := range []func(*runtime.Scheme) error{clientgoscheme.AddToScheme, networkingv1.AddToScheme} {
+	for _, add := range []func(*runtime.Scheme) error{clientgoscheme.AddToScheme, networkingv1.AddToScheme, cmapi.AddToScheme} {
 		if err := add(scheme); err != nil {
 			return nil, err
 		}
@@ -112,21 +114,22 @@ func liveScheme() (*runtime.Scheme, error) {
 }
 
 // settings are those of the file that is named, else of the installation whose controller keeps the routes; the defaults
-// where it cannot be read.
-func (f *clusterFlags) settings(ctx context.Context, reader client.Reader) (api.Config, error) {
+// where it cannot be read. Behind them come those of all installations.
+func (f *clusterFlags) settings(ctx context.Context, reader client.Reader) (api.Config, []api.Config, error) {
 	if f.configFile != "" {
-		return readConfig(f.configFile)
+		config, err := readConfig(f.configFile)
+		return config, []api.Config{config}, err
 	}
 	configs, err := installations(ctx, reader, f.system)
 	if err != nil {
-		return api.Config{}, err
+		return api.Config{}, nil, err
 	}
 	for _, config := range configs {
 		if config.Routing.Enabled {
-			return config, nil
+			return config, configs, nil
 		}
 	}
-	return api.DefaultConfig(), nil
+	return api.DefaultConfig(), configs, nil
 }
 
 // installations are the settings of all Outriggers of a namespace; none where they may not be read.

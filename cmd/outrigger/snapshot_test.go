@@ -114,7 +114,7 @@ func TestSettingsAreThoseOfTheInstallation(t *testing.T) {
 	for _, c := range []struct {
 		system, want string
 	}{{"elsewhere", "7s"}, {"nowhere", "2s"}} {
-		config, err := (&clusterFlags{system: c.system}).settings(context.Background(), s.client)
+		config, _, err := (&clusterFlags{system: c.system}).settings(context.Background(), s.client)
 		if got := config.Routing.PropagationDelay.String(); err != nil || got != c.want {
 			t.Errorf("%s: %s, %v", c.system, got, err)
 		}

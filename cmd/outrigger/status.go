@@ -75,7 +75,9 @@ Nothing is stored anywhere for it: it is found out from the cluster in the same 
 // statusReport is what status says, in the form of -o json.
 type statusReport struct {
 	Namespaces []namespaceStatus `json:"namespaces"`
-	Notes      []string          `json:"notes,omitempty"` // what could not be read
+	// Certificates are those of the webhooks through which pods are injected.
+	Certificates []certificateStatus `json:"certificates,omitempty"`
+	Notes        []string            `json:"notes,omitempty"` // what could not be read
 }
 
 type namespaceStatus struct {
@@ -178,8 +180,10 @@ func (l *live) status(ctx context.Context, all bool, service ...string) (statusR
 			report.Namespaces = append(report.Namespaces, status)
 		}
 	}
+	var err error
+	report.Certificates, err = l.certificates(ctx)
 	report.Notes = s.notes()
-	return report, nil
+	return report, err
 }
 
 // concerned reports whether a namespace has anything to do with Outrigger.

@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 	"text/tabwriter"
+	"time"
 
 	"sigs.k8s.io/yaml"
 )
@@ -57,7 +58,8 @@ func printStatus(report statusReport, view statusView, out io.Writer) error {
 	p.versions(report.Namespaces)
 	p.gateways(report.Namespaces)
 	p.restarts(report.Namespaces)
-	p.problems(report.Namespaces)
+	p.certificates(report.Certificates)
+	p.problems(report.Namespaces, report.Certificates)
 	return p.err
 }
 
@@ -184,9 +186,31 @@ func (p *tables) restarts(namespaces []namespaceStatus) {
 	p.table(p.at("NAMESPACE", "OLDER THAN THE LABEL", "PODS", "TO GIVE THEM A SIDECAR"), rows)
 }
 
+// certificates are shown where much is shown; what is wrong with one is always, among the problems.
+func (p *tables) certificates(certificates []certificateStatus) {
+	if !p.view.wide {
+		return
+	}
+	var rows [][]string
+	for _, c := range certificates {
+		until := "-"
+		if c.Until != nil {
+			until = c.Until.UTC().Format(time.RFC3339)
+		}
+		rows = append(rows, []string{c.Webhook, c.Source, orDash(c.Certificate), strconv.FormatBool(c.Ready), until})
+	}
+	p.table([]string{"WEBHOOK", "CERTIFICATE FROM", "CERTIFICATE", "READY", "UNTIL"}, rows)
+}
+
 // problems writes each on lines of its own, since they are sentences.
-func (p *tables) problems(namespaces []namespaceStatus) {
+func (p *tables) problems(namespaces []namespaceStatus, certificates []certificateStatus) {
 	var lines []string
+	for _, c := range certificates {
+		if !c.Ready {
+			lines = append(lines, "The certificate of MutatingWebhookConfiguration "+c.Webhook+": "+c.Problem+".",
+				"    Pods may be refused: kubectl describe mutatingwebhookconfiguration "+c.Webhook)
+		}
+	}
 	for _, n := range namespaces {
 		for _, problem := range n.Problems {
 			lines = append(lines, problem.lines()...)
