@@ -7,6 +7,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -28,13 +29,17 @@ const (
 )
 
 // keepCreating creates pods in a namespace until stop is called. They are not stored, but every one of them is admitted.
-func keepCreating(t *testing.T, ns string) *creations {
+func keepCreating(t *testing.T, ns string) *creations { return keepCreatingEvery(t, ns, 0) }
+
+// keepCreatingEvery does so with a pause after each pod, for what takes long.
+func keepCreatingEvery(t *testing.T, ns string, pause time.Duration) *creations {
 	ctx, cancel := context.WithCancel(t.Context())
 	c := &creations{cancel: cancel}
 	t.Cleanup(cancel)
 	for range creators {
 		c.done.Go(func() {
 			for ctx.Err() == nil && c.one(ctx, ns) {
+				time.Sleep(pause)
 			}
 		})
 	}
