@@ -48,7 +48,7 @@ func (w *world) transitions(ctx context.Context) error {
 	}{
 		{"a new version", all(func(ctx context.Context, i int) error { return w.createVersion(ctx, i, added) }), []bound{{rules, 1, false}}},
 		{"weights changed", all(func(ctx context.Context, i int) error {
-			return w.annotate(ctx, namespaceOf(i), nameOf(i), api.AnnotationWeights, "v1=50,v2=50")
+			return w.annotate(ctx, namespaceOf(i), nameOf(i), map[string]string{api.AnnotationWeights: "v1=50,v2=50"})
 		}), []bound{{routes, 1, false}}},
 		{"a version removed", all(func(ctx context.Context, i int) error { return w.removeVersion(ctx, i, added) }), []bound{{rules, 2, true}}},
 		{"a lone workload comes", all(w.createRolling), []bound{{rules, 1, false}, {routes, 1, false}}},
@@ -56,10 +56,10 @@ func (w *world) transitions(ctx context.Context) error {
 		{"a second workload comes", all(func(ctx context.Context, i int) error { return w.createTrack(ctx, i, "canary", "v9", 1) }), []bound{{rules, 1, false}, {routes, 1, false}}},
 		{"a version changed beside it", all(func(ctx context.Context, i int) error { return w.rollOut(ctx, i, "v2", "v3") }), []bound{{rules, 3, true}, {routes, 5, true}}},
 		{"exposed for every host, each at a port of its own", all(func(ctx context.Context, i int) error {
-			return w.annotate(ctx, rollingNamespace, rollingName(i), api.AnnotationExpose, "true", api.AnnotationGatewayPort, fmt.Sprint(20000+i))
+			return w.annotate(ctx, rollingNamespace, rollingName(i), map[string]string{api.AnnotationExpose: "true", api.AnnotationGatewayPort: fmt.Sprint(20000 + i)})
 		}), []bound{{gateways, 1, false}, {routes, 3, true}, {rules, 1, true}}},
 		{"weights changed there", all(func(ctx context.Context, i int) error {
-			return w.annotate(ctx, rollingNamespace, rollingName(i), api.AnnotationWeights, "v3=90,v9=10")
+			return w.annotate(ctx, rollingNamespace, rollingName(i), map[string]string{api.AnnotationWeights: "v3=90,v9=10"})
 		}), []bound{{rules, 1, true}, {routes, 2, false}}},
 	} {
 		if err := w.controller.quiet(ctx); err != nil {
@@ -111,12 +111,8 @@ func compareWrites(what string, services int, before, after reading, bounds []bo
 
 func rollingName(i int) string { return fmt.Sprintf("rolling-%05d", i) }
 
-// annotate writes pairs of annotations in one request.
-func (w *world) annotate(ctx context.Context, namespace, service string, pairs ...string) error {
-	words := map[string]string{}
-	for i := 0; i < len(pairs); i += 2 {
-		words[pairs[i]] = pairs[i+1]
-	}
+// annotate writes annotations in one request.
+func (w *world) annotate(ctx context.Context, namespace, service string, words map[string]string) error {
 	patch, err := json.Marshal(map[string]any{"metadata": map[string]any{"annotations": words}})
 	if err != nil {
 		return err
