@@ -9,10 +9,13 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"encoding/json"
 	"encoding/pem"
 	"errors"
 	"math/big"
 	"net"
+	"os/exec"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -29,11 +32,12 @@ import (
 )
 
 // Whoever keeps the certificate: pods are created all the while that it and its CA are replaced, and none is refused.
-// The releases, each of a revision of its own, are rotated at the same time.
+// The three releases, each of a revision of its own, are rotated at the same time.
 func TestCertificatesAreRotatedUnderTraffic(t *testing.T) {
 	needIstio(t)
 	t.Run("self-managed", func(t *testing.T) { t.Parallel(); rotateSelfManaged(t) })
 	t.Run("existing Secret", func(t *testing.T) { t.Parallel(); rotateSecret(t) })
+	t.Run("cert-manager", func(t *testing.T) { t.Parallel(); rotateCertManagers(t) })
 }
 
 func rotateSelfManaged(t *testing.T) {
@@ -108,6 +112,73 @@ func rotateSecret(t *testing.T) {
 	r.writeSecret(t, "given", data)
 	eventually(t, "every replica serves the certificate after the mishap", func() error { return r.everyReplica(t, isIn(data)) })
 	r.nothingWentWrong(t, traffic)
+}
+
+func rotateCertManagers(t *testing.T) {
+	startCertManager(t)
+	r := prepareRelease(t, "certs-manager", map[string]any{
+		"certManager": map[string]any{"enabled": true, "duration": "48h", "renewBefore": "16h"}, "certificates": map[string]any{"overlap": "2s"},
+	})
+	r.install(t)
+	webhook, root := r.name+"-webhook", r.name+"-root"
+	traffic := keepCreatingEvery(t, r.namespace(t), creationPause)
+	for _, leaf := range r.leaves(t) {
+		if got := leaf.NotAfter.Sub(leaf.NotBefore); got != 48*time.Hour {
+			t.Errorf("the certificate is valid for %v, not for what the value says", got)
+		}
+	}
+	renewed := func(what, name string) *corev1.Secret {
+		t.Helper()
+		before := r.secret(t, name)
+		renew(t, what)
+		var after *corev1.Secret
+		eventually(t, "cert-manager has renewed "+what, func() error {
+			if after = r.secret(t, name); bytes.Equal(after.Data[corev1.TLSCertKey], before.Data[corev1.TLSCertKey]) {
+				return errors.New("the Secret is the same")
+			}
+			return nil
+		})
+		return after
+	}
+	leaf := renewed(webhook, webhook+"-tls")
+	eventually(t, "every replica serves the renewed certificate", func() error { return r.everyReplica(t, isIn(leaf.Data)) })
+
+	takesOver := func(ca *x509.Certificate) {
+		t.Helper()
+		for try := range 10 { // the issuer signs with the CA that it has seen last
+			if leaf = renewed(webhook, webhook+"-tls"); parseCertificate(t, leaf.Data["ca.crt"]).Equal(ca) {
+				break
+			}
+			t.Logf("the issuer did not know the new CA yet, try %d", try+1)
+		}
+		eventually(t, "every replica serves the certificate of the new CA", func() error { return r.everyReplica(t, isIn(leaf.Data)) })
+		r.publishes(t, ca)
+	}
+	oldRoot := parseCertificate(t, r.secret(t, root).Data[corev1.TLSCertKey])
+	newRoot := parseCertificate(t, renewed(root, root).Data[corev1.TLSCertKey])
+	if !oldRoot.PublicKey.(*ecdsa.PublicKey).Equal(newRoot.PublicKey) {
+		t.Error("the CA has another key after its renewal")
+	}
+	takesOver(newRoot)
+
+	// Its key is lost, and the CA that is made anew has another one.
+	kubectl(t, "-n", outriggerNamespace, "delete", "secret", root)
+	var again *x509.Certificate
+	eventually(t, "there is a CA again", func() error {
+		secret := &corev1.Secret{}
+		if err := kube.Get(t.Context(), client.ObjectKey{Namespace: outriggerNamespace, Name: root}, secret); err != nil {
+			return err
+		}
+		again = parseCertificate(t, secret.Data[corev1.TLSCertKey])
+		return nil
+	})
+	if newRoot.PublicKey.(*ecdsa.PublicKey).Equal(again.PublicKey) {
+		t.Error("the CA has its old key")
+	}
+	takesOver(again)
+	r.nothingWentWrong(t, traffic)
+
+	says(t, cli(t, "status", "--system-namespace", outriggerNamespace, "-n", outriggerNamespace, "-o", "yaml"), "ready: true")
 }
 
 // creationPause lets each of the clients create some twenty pods a second, for minutes.
@@ -367,4 +438,59 @@ func parseCertificate(t *testing.T, text []byte) *x509.Certificate {
 		t.Fatal(err)
 	}
 	return cert
+}
+
+// startCertManager runs cert-manager's own controllers and cainjector until the test ends.
+func startCertManager(t *testing.T) {
+	t.Helper()
+	const module = "../certmanager"
+	found, err := exec.Command("go", "-C", module, "list", "-m", "-f", "{{.Dir}}", "github.com/cert-manager/cert-manager").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	definitions, err := filepath.Glob(filepath.Join(strings.TrimSpace(string(found)), "deploy", "crds", "cert-manager.io_*.yaml"))
+	if err != nil || len(definitions) == 0 {
+		t.Fatalf("cert-manager's module has no definitions: %v", err)
+	}
+	for _, file := range definitions {
+		kubectl(t, "apply", "--server-side", "-f", file)
+	}
+	eventually(t, "the kinds of cert-manager are served", func() error {
+		_, err := cluster.Kubectl(t.Context(), nil, "get", "certificates,certificaterequests,issuers,clusterissuers", "-A")
+		return err
+	})
+	binary := filepath.Join(t.TempDir(), "certmanager")
+	build := exec.Command("go", "-C", module, "build", "-o", binary, ".")
+	build.Env = append(build.Environ(), "CGO_ENABLED=0")
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("building cert-manager: %v\n%s", err, out)
+	}
+	var log bytes.Buffer
+	program := exec.Command(binary, cluster.Kubeconfig)
+	program.Stdout, program.Stderr = &log, &log
+	in, err := program.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := program.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = in.Close() // the program ends with its input
+		if err := program.Wait(); err != nil || t.Failed() {
+			t.Errorf("cert-manager ended with %v; it wrote\n%s", err, log.String())
+		}
+	})
+}
+
+// renew asks cert-manager to issue a Certificate anew, as its command line does.
+func renew(t *testing.T, name string) {
+	t.Helper()
+	condition, err := json.Marshal([]any{map[string]any{"op": "add", "path": "/status/conditions/-", "value": map[string]any{
+		"type": "Issuing", "status": "True", "reason": "ManuallyTriggered", "message": "for a test", "lastTransitionTime": metav1.Now(),
+	}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	kubectl(t, "-n", outriggerNamespace, "patch", "certificates.cert-manager.io", name, "--subresource=status", "--type=json", "-p", string(condition))
 }
