@@ -428,24 +428,31 @@ func holds(t *testing.T, entry string, selector *metav1.LabelSelector, wanted ..
 	}
 }
 
-// Istio's ConfigMaps are read by name: those of the release's revision and of those that a tag may point to.
+// Istio's ConfigMaps are read by name: those of the release's revision, and in the release without one also those that the
+// default tag may point to.
 func TestRightsNameTheRevisions(t *testing.T) {
-	role := find[rbacv1.ClusterRole](t, render(t, parse(t, "{revision: canary, istio: {revisions: [blue]}}")).Objects, "ClusterRole", "/outrigger")
-	var names []string
-	for _, rule := range role.Rules {
-		if slices.Contains(rule.Resources, "configmaps") {
-			names = append(names, rule.ResourceNames...)
+	for values, want := range map[string][]string{
+		"{revision: canary}":           {"istio-canary", "istio-sidecar-injector-canary"},
+		"{istio: {revisions: [blue]}}": {"istio", "istio-sidecar-injector", "istio-blue", "istio-sidecar-injector-blue"},
+	} {
+		role := find[rbacv1.ClusterRole](t, render(t, parse(t, values)).Objects, "ClusterRole", "/outrigger")
+		var names []string
+		routes := false
+		for _, rule := range role.Rules {
+			if slices.Contains(rule.Resources, "configmaps") {
+				names = append(names, rule.ResourceNames...)
+			}
+			if slices.Contains(rule.Resources, "secrets") || slices.Contains(rule.Resources, "*") || slices.Contains(rule.Verbs, "*") {
+				t.Errorf("%s: a right of the whole cluster: %v", values, rule)
+			}
+			routes = routes || slices.Contains(rule.Resources, "virtualservices")
 		}
-		if slices.Contains(rule.Resources, "secrets") || slices.Contains(rule.Resources, "*") || slices.Contains(rule.Verbs, "*") {
-			t.Errorf("a right of the whole cluster: %v", rule)
+		if diff := cmp.Diff(want, names); diff != "" {
+			t.Errorf("%s: ConfigMaps (-want +got):\n%s", values, diff)
 		}
-		if slices.Contains(rule.Resources, "virtualservices") {
-			t.Error("a release for a revision may write routes")
+		if isFirst := !strings.Contains(values, "canary"); routes != isFirst {
+			t.Errorf("%s: may it write routes? %t", values, routes)
 		}
-	}
-	want := []string{"istio", "istio-sidecar-injector", "istio-canary", "istio-sidecar-injector-canary", "istio-blue", "istio-sidecar-injector-blue"}
-	if diff := cmp.Diff(want, names); diff != "" {
-		t.Errorf("ConfigMaps (-want +got):\n%s", diff)
 	}
 }
 
