@@ -196,7 +196,7 @@ func names(t *testing.T, expr string) map[string][]string {
 		}
 		asked := out[selector.Name]
 		for _, matcher := range selector.LabelMatchers {
-			if matcher.Name != labels.MetricName {
+			if matcher.Name != model.MetricNameLabel {
 				asked = append(asked, matcher.Name)
 			}
 		}
