@@ -13,17 +13,16 @@ import (
 type Taker struct {
 	schema.GroupKind
 	Definition string // the name of its CustomResourceDefinition
-	// Elsewhere is true if its objects may take Services of other namespaces.
-	Elsewhere bool
-	takes     func(object *unstructured.Unstructured) []types.NamespacedName
+	takes      func(object *unstructured.Unstructured) []types.NamespacedName
 }
 
-// Takers are the kinds that take Services, in the order in which they are asked.
+// Takers are the kinds that take Services, in the order in which they are asked. An object takes Services of its own
+// namespace alone: nobody else may have a route withdrawn.
 func Takers() []Taker {
 	return []Taker{
-		{schema.GroupKind{Group: "argoproj.io", Kind: "Rollout"}, "rollouts.argoproj.io", false, takenByRollout},
-		{schema.GroupKind{Group: "flagger.app", Kind: "Canary"}, "canaries.flagger.app", false, takenByCanary},
-		{schema.GroupKind{Group: "gateway.networking.k8s.io", Kind: "HTTPRoute"}, "httproutes.gateway.networking.k8s.io", true, takenByHTTPRoute},
+		{schema.GroupKind{Group: "argoproj.io", Kind: "Rollout"}, "rollouts.argoproj.io", takenByRollout},
+		{schema.GroupKind{Group: "flagger.app", Kind: "Canary"}, "canaries.flagger.app", takenByCanary},
+		{schema.GroupKind{Group: "gateway.networking.k8s.io", Kind: "HTTPRoute"}, "httproutes.gateway.networking.k8s.io", takenByHTTPRoute},
 	}
 }
 
@@ -75,7 +74,8 @@ func takenByCanary(canary *unstructured.Unstructured) []types.NamespacedName {
 	return out
 }
 
-// takenByHTTPRoute: by a Service among its parents, which may be another namespace's.
+// takenByHTTPRoute: by a Service among its parents. Where that is another namespace's, the route is one of its callers: by
+// Gateway API's rules it holds for them alone, and the Service's owner has said nothing.
 func takenByHTTPRoute(route *unstructured.Unstructured) []types.NamespacedName {
 	parents, _, _ := unstructured.NestedSlice(route.Object, "spec", "parentRefs")
 	var out []types.NamespacedName
@@ -84,11 +84,10 @@ func takenByHTTPRoute(route *unstructured.Unstructured) []types.NamespacedName {
 		if textAt(parent, "kind") != "Service" {
 			continue
 		}
-		namespace := textAt(parent, "namespace")
-		if namespace == "" {
-			namespace = route.GetNamespace()
+		if namespace := textAt(parent, "namespace"); namespace != "" && namespace != route.GetNamespace() {
+			continue
 		}
-		out = append(out, types.NamespacedName{Namespace: namespace, Name: textAt(parent, "name")})
+		out = append(out, types.NamespacedName{Namespace: route.GetNamespace(), Name: textAt(parent, "name")})
 	}
 	return out
 }

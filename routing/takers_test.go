@@ -25,7 +25,7 @@ func TestWhatOthersTake(t *testing.T) {
 		{"Canary", `{targetRef: {name: app}}`, "demo/app demo/app-canary demo/app-primary"},
 		{"Canary", `{targetRef: {name: app}, service: {name: web}}`, "demo/web demo/web-canary demo/web-primary"},
 		{"Canary", `{}`, ""},
-		{"HTTPRoute", `{parentRefs: [{name: gw}, {kind: Service, name: app}, {kind: Service, name: web, namespace: shop}]}`, "demo/app shop/web"},
+		{"HTTPRoute", `{parentRefs: [{name: gw}, {kind: Service, name: app}, {kind: Service, name: web, namespace: shop}, {kind: Service, name: api, namespace: demo}]}`, "demo/api demo/app"},
 		{"HTTPRoute", `{parentRefs: [{kind: Gateway, name: gw}], rules: [{backendRefs: [{name: app}]}]}`, ""},
 	} {
 		object := &unstructured.Unstructured{}

@@ -125,7 +125,7 @@ type askedTakers struct {
 
 type listKey struct {
 	kind      schema.GroupKind
-	namespace string // empty for all
+	namespace string
 }
 
 func (a *askedTakers) managerOf(ctx context.Context, service *corev1.Service) (string, error) {
@@ -150,32 +150,22 @@ func (a *askedTakers) managerOf(ctx context.Context, service *corev1.Service) (s
 	return "", nil
 }
 
-// list returns the objects of a kind that may take Services of a namespace. One that we may not read everywhere is read in
-// the namespace alone; one that we may not read at all, or that is not served, has none.
+// list returns the objects of a kind in a namespace. One that we may not read, or that is not served, has none.
 func (a *askedTakers) list(ctx context.Context, taker routing.Taker, namespace string) ([]unstructured.Unstructured, error) {
-	places := []string{namespace}
-	if taker.Elsewhere {
-		places = []string{"", namespace}
-	}
-	for _, place := range places {
-		key := listKey{taker.GroupKind, place}
-		if items, held := a.lists[key]; held {
-			return items, nil
-		}
-		items, err := a.read(ctx, key)
-		switch {
-		case apierrors.IsForbidden(err):
-			a.log.V(1).Info("may not be listed, so a Service that one of them takes is not known", "kind", taker.String(), "namespace", place, "reason", err.Error())
-			continue
-		case meta.IsNoMatchError(err) || apierrors.IsNotFound(err):
-		case err != nil:
-			return nil, err
-		}
-		a.lists[key] = items
+	key := listKey{taker.GroupKind, namespace}
+	if items, held := a.lists[key]; held {
 		return items, nil
 	}
-	a.lists[listKey{taker.GroupKind, places[len(places)-1]}] = nil
-	return nil, nil
+	items, err := a.read(ctx, key)
+	switch {
+	case apierrors.IsForbidden(err):
+		a.log.V(1).Info("may not be listed, so a Service that one of them takes is not known", "kind", taker.String(), "namespace", namespace, "reason", err.Error())
+	case meta.IsNoMatchError(err) || apierrors.IsNotFound(err):
+	case err != nil:
+		return nil, err
+	}
+	a.lists[key] = items
+	return items, nil
 }
 
 func (a *askedTakers) read(ctx context.Context, key listKey) ([]unstructured.Unstructured, error) {

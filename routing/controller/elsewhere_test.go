@@ -69,11 +69,10 @@ func TestTakersAreFoundWhereTheyMayBeRead(t *testing.T) {
 		refuse func(namespace string) bool
 		want   string
 	}{
-		"everywhere":            {func(string) bool { return false }, "HTTPRoute a/theirs"},
-		"in the namespace":      {func(namespace string) bool { return namespace == "" }, "HTTPRoute demo/mine"},
+		"in the namespace":      {func(namespace string) bool { return namespace != "demo" }, "HTTPRoute demo/mine"},
 		"not at all, not known": {func(string) bool { return true }, ""},
 	} {
-		cluster, mapper := takersCluster(t, test.refuse, httpRoute("demo", "mine", "demo"), httpRoute("a", "theirs", "demo"), httpRoute("a", "other", "a"))
+		cluster, mapper := takersCluster(t, test.refuse, httpRoute("demo", "mine", "demo"), httpRoute("demo", "yours", "demo"), httpRoute("a", "theirs", "demo"), httpRoute("a", "other", "a"))
 		asked := &askedTakers{reader: cluster, mapper: mapper, lists: map[listKey][]unstructured.Unstructured{}, log: logr.Discard()}
 		for range 2 { // the second from what was read
 			if got, err := asked.managerOf(t.Context(), demoApp()); err != nil || got != test.want {
@@ -104,12 +103,15 @@ func TestTakersAreWatched(t *testing.T) {
 		}
 		held = append(held, once.(client.Object))
 	}
-	if keys, err := ofTaker(t.Context(), held[1]); err != nil || len(keys) != 1 || keys[0] != service.NamespacedName {
-		t.Errorf("%v has %v looked at: %v", held[1].GetName(), keys, err)
+	if keys, err := ofTaker(t.Context(), held[0]); err != nil || len(keys) != 1 || keys[0] != service.NamespacedName {
+		t.Errorf("%v has %v looked at: %v", held[0].GetName(), keys, err)
+	}
+	if keys, err := ofTaker(t.Context(), held[1]); err != nil || len(keys) != 0 {
+		t.Errorf("a route of another namespace has %v looked at: %v", keys, err)
 	}
 	cluster, _ := takersCluster(t, func(string) bool { return false }, held...)
 	watched := watchedTakers{cluster, []optionalKind{{definition: entryDefinition}, {definition: taker.Definition, gvk: routeKind, taker: &taker}}}
-	if got, err := watched.managerOf(t.Context(), demoApp()); err != nil || got != "HTTPRoute a/theirs" {
+	if got, err := watched.managerOf(t.Context(), demoApp()); err != nil || got != "HTTPRoute demo/mine" {
 		t.Errorf("%q, %v", got, err)
 	}
 	if got, err := (watchedTakers{reader: cluster}).managerOf(t.Context(), demoApp()); err != nil || got != "" {
