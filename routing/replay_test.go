@@ -88,12 +88,12 @@ func (r *recorder) lead(call string, versions ...string) {
 // loose allows calls to find no ready pod for one propagation from now on.
 func (r *recorder) loose() { r.loosed = r.now }
 
-// now says where each call goes when everything is seen: lands("mesh", "v1=90 v2=10", …).
+// lands says where each call goes when everything is seen: lands("mesh", "v1=90 v2=10", …).
 func (r *recorder) lands(pairs ...string) {
 	r.settle()
 	r.settled = map[string]string{}
-	for i := 0; i < len(pairs); i += 2 {
-		r.settled[pairs[i]] = pairs[i+1]
+	for pair := range slices.Chunk(pairs, 2) {
+		r.settled[pair[0]] = pair[1]
 	}
 	r.note()
 	r.settled = nil
