@@ -181,7 +181,7 @@ func takes(m *routev3.RouteMatch, c call) (matches bool, unknown string) {
 	}
 	for _, h := range m.GetHeaders() {
 		value, present := c.header(h.Name)
-		one := present
+		var one bool
 		switch specifier := h.GetHeaderMatchSpecifier().(type) {
 		case *routev3.HeaderMatcher_PresentMatch:
 			one = present == specifier.PresentMatch
