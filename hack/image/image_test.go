@@ -219,7 +219,7 @@ func contents(t *testing.T, folder string) map[string]string {
 		if err != nil || entry.IsDir() {
 			return err
 		}
-		data, err := os.ReadFile(path) //nolint:gosec // nobody else writes into a test's folder
+		data, err := os.ReadFile(path)
 		name, _ := filepath.Rel(folder, path)
 		out[name] = string(data)
 		return err
