@@ -44,7 +44,7 @@ const (
 	AnnotationRecord      = Domain + "/record"                // both: what was decided, JSON
 	AnnotationDefault     = Domain + "/default-version"       // both: the default as people read it; never read back
 	AnnotationSubsetAdded = Domain + "/subset-added-at"       // DestinationRule: since when each subset stands
-	AnnotationUnusedSince = Domain + "/subset-unused-since"   // DestinationRule: since when a subset has neither pods nor a route
+	AnnotationUnusedSince = Domain + "/subset-unused-since"   // DestinationRule: since when a subset has neither pods nor a route; VirtualService: since when it leads no more to one that a workload replaces
 	AnnotationLastRan     = Domain + "/last-ran"              // DestinationRule: the version that each rolling default ran last
 	AnnotationWaiting     = Domain + "/waiting-workloads"     // DestinationRule: workloads that are known and not the default's
 	AnnotationWithdrawn   = Domain + "/withdrawn-at"          // DestinationRule: since when no route of ours names it
@@ -53,8 +53,9 @@ const (
 	AnnotationWords       = Domain + "/words"                 // VirtualService: what the annotations said last that could be read, JSON
 	AnnotationAway        = Domain + "/away"                  // VirtualService: weighed versions without pods whose share the default has
 	AnnotationExposedAt   = Domain + "/exposed-at"            // VirtualService: since when it is bound to its gateway as it is
+	AnnotationExportedAt  = Domain + "/exported-at"           // both: since when exportTo is as it is; absent as long as it never changed
 	AnnotationInherited   = Domain + "/inherited-policy"      // DestinationRule: where its policy was copied from
-	AnnotationWritten     = Domain + "/written"               // VirtualService: a digest of what we wrote, so that an edit by others is seen, JSON
+	AnnotationWritten     = Domain + "/written"               // VirtualService, Gateway: a digest of what we wrote, so that an edit by others is seen
 	AnnotationAdopted     = Domain + "/adopted-weights"       // VirtualService: shares that somebody set on it and that hold
 )
 

@@ -40,8 +40,8 @@ const (
 	RouteGatewayNotExported   RouteReason = "GatewayNotExported"       // the Service's routes are hidden from the gateway's namespace
 	RouteGatewayUnmatched     RouteReason = "GatewaySelectorUnmatched" // no ingress gateway has the labels
 	RouteWeightsAdopted       RouteReason = "WeightsAdopted"           // shares set on our VirtualService hold
-	RouteEditReverted         RouteReason = "EditReverted"             // an edit of our VirtualService is written back
-	RouteDrifted              RouteReason = "Drifted"                  // our VirtualService was changed and is left alone
+	RouteEditReverted         RouteReason = "EditReverted"             // an edit of our VirtualService or Gateway is written back
+	RouteDrifted              RouteReason = "Drifted"                  // our VirtualService or Gateway was changed and is left alone
 	RouteTelemetryDiffers     RouteReason = "TelemetryRevisionDiffers" // telemetry shows another version than routes mean
 	RouteEndpointsElsewhere   RouteReason = "EndpointsElsewhere"       // in a mesh of several clusters nothing is routed without a word
 	RoutePolicyInherited      RouteReason = "PolicyInherited"          // a wildcard DestinationRule's policy is copied into ours
@@ -92,8 +92,8 @@ func RouteReasons() []RouteReasonDoc {
 		{RouteGatewayNotExported, "The Service is exposed, and exportTo hides its routes from the namespace of the ingress gateway."},
 		{RouteGatewayUnmatched, "No ingress gateway with these labels was found."},
 		{RouteWeightsAdopted, "Somebody set the shares on our VirtualService, with Kiali for instance, and no weights are declared; they hold until default-version or weights is written."},
-		{RouteEditReverted, "Somebody changed our VirtualService; the annotations say otherwise, and it was written back."},
-		{RouteDrifted, "Somebody changed our VirtualService in more than its shares; it is not written any more, and the subsets that it names stay."},
+		{RouteEditReverted, "Somebody changed our VirtualService or Gateway; the annotations say otherwise, and it was written back."},
+		{RouteDrifted, "Somebody changed our VirtualService in more than its shares, or with drift=detach our Gateway; it is not written any more, and the subsets that it names stay."},
 		{RouteTelemetryDiffers, "Telemetry and Kiali show another version than the label that routes follow, since Istio prefers other labels; the Event says which to set."},
 		{RouteEndpointsElsewhere, "The mesh spans several clusters, so the Service may have endpoints that are not seen; no default route is written until you say which version is meant."},
 		{RoutePolicyInherited, "A wildcard DestinationRule's policy would no longer hold beside ours; it is copied into ours and kept in step."},

@@ -318,7 +318,7 @@ func (s *situation) endSplit() {
 	default:
 		word = s.greatestWeight()
 	}
-	if !word.isZero() && s.usableNow(word) {
+	if !word.isZero() && s.usableNow(word) && (word.All || s.isSeenReady(word)) {
 		s.record.State, s.record.Default, s.record.By = "", word, byWord
 		s.waiting = nil
 		return
@@ -473,10 +473,9 @@ func (s *situation) addWaiting(ref WorkloadRef) {
 func (s *situation) takeOver() {
 	at, standIn := s.standingIn()
 	isGone := s.isGone(s.record.Default)
-	if !isGone {
-		if _, ready := s.podsOf(s.record.Default); at.IsZero() || ready > 0 {
-			return
-		}
+	_, back := s.podsOf(s.record.Default)
+	if !isGone && (at.IsZero() || back > 0 && s.isSeenReady(s.record.Default)) {
+		return
 	}
 	if standIn.isZero() || s.isGone(standIn) {
 		if !isGone {
@@ -488,7 +487,7 @@ func (s *situation) takeOver() {
 		return
 	}
 	was := s.record.Default.String()
-	if s.over(at, s.Settings.DefaultGoneWindow) {
+	if s.over(at, s.Settings.DefaultGoneWindow) && (isGone || back == 0) {
 		s.setDefault(standIn, byLeft)
 		s.tell(api.RouteDefaultMoved, "The workload of "+was+" was deleted and did not come back; "+standIn.String()+" is the default now.",
 			"To choose otherwise: "+s.annotate(api.AnnotationDefaultVersion+"=VERSION")+".")

@@ -57,7 +57,7 @@ func (s *situation) mayNotCreate() bool {
 	if s.unsplit {
 		return true
 	}
-	if _, ready := s.podsOf(s.current()); ready > 0 || s.current().All {
+	if s.current().All || s.isSeenReady(s.current()) {
 		return false
 	}
 	return slices.ContainsFunc(s.withPods(), func(t track) bool {
@@ -135,6 +135,8 @@ func (s *situation) notYet(name string, m meaning) string {
 	switch {
 	case pods == 0:
 		return name + " (no pods)"
+	case s.isReady(m) && !s.isSeenReady(m):
+		return name + " (its pods are on their way to the proxies)"
 	case s.isReady(m):
 		return name + " (its subset is on its way to the proxies)"
 	}
@@ -149,13 +151,13 @@ func (s *situation) replacing(m meaning) meaning {
 	return m
 }
 
-// isAway reports whether a weighed version was in the route, has lost its pods and is not back in force: the default
-// has its share, if it is weighed itself, under the name that is returned.
+// isAway reports whether a weighed version was in the route, has lost its pods or its workload, whose pods still serve for
+// a moment then, and is not back in force: the default has its share, if it is weighed itself, under the name that is returned.
 func (s *situation) isAway(name string) (byDefault string, away bool) {
 	m := s.meaningOf(name)
 	pods, _ := s.podsOf(m)
-	left := pods == 0 && s.inRoute(m)
-	still := slices.Contains(s.standing.away, name) && !s.wordChanged(api.AnnotationWeights) && !s.inForce(m)
+	left := (pods == 0 || s.isGone(m)) && s.inRoute(m)
+	still := slices.Contains(s.standing.away, name) && !s.wordChanged(api.AnnotationWeights) && (!s.inForce(m) || s.isGone(m))
 	byDefault = s.defaultInWeights(name)
 	return byDefault, (left || still) && !s.within(m) && byDefault != ""
 }
@@ -177,14 +179,25 @@ func overlap(a, b meaning) bool {
 	return a.Version != "" && a.Version == b.Version || slices.ContainsFunc(a.Tracks, func(ref WorkloadRef) bool { return slices.Contains(b.Tracks, ref) })
 }
 
-// inForce reports whether a name takes part: it is in the route and has pods, or enough of them are ready and its
-// subset has stood long enough.
+// inForce reports whether a name takes part: it is in the route and has pods, or enough of them are ready, and they and its
+// subset have been there long enough.
 func (s *situation) inForce(m meaning) bool {
 	pods, _ := s.podsOf(m)
 	if pods == 0 {
 		return false
 	}
-	return s.inRoute(m) || s.isReady(m) && s.usableNow(m)
+	return s.inRoute(m) || s.isReady(m) && s.isSeenReady(m) && s.usableNow(m)
+}
+
+// isSeenReady reports whether the proxies know of a ready pod of m: istiod hears of readiness by another watch than of
+// routes. The API cuts the time at which a pod became ready to the second.
+func (s *situation) isSeenReady(m meaning) bool {
+	for _, group := range s.groupsOf(m) {
+		if group.Ready > 0 && s.over(group.ReadySince.Add(time.Second), s.Settings.PropagationDelay) {
+			return true
+		}
+	}
+	return false
 }
 
 // inRoute reports whether a standing VirtualService of ours leads to what m means.
@@ -379,8 +392,12 @@ func (s *situation) lastRan(ref WorkloadRef) string {
 // recorded one is marked as unused and has no pods any more, that is the subset which came last and is not marked.
 func (s *situation) recordedRun(ref WorkloadRef) string {
 	recorded := s.standing.lastRan[ref.String()]
-	if t, _ := s.trackOf(ref); recorded == "" || t.runs(recorded) || s.standing.rule == nil {
+	t, _ := s.trackOf(ref)
+	if recorded == "" || t.runs(recorded) || s.standing.rule == nil {
 		return recorded
+	}
+	if _, left := s.leftSince(recorded); left {
+		return cmp.Or(t.newest(), t.next, recorded)
 	}
 	replaced, successor, latest := false, recorded, time.Time{}
 	for _, subset := range s.standing.rule.Spec.Subsets {

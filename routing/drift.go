@@ -88,6 +88,29 @@ func (s *situation) noteDrift() {
 	}
 }
 
+// noteGatewayDrift finds that somebody else changed our Gateway. It says nothing but what the annotations say, so there is
+// nothing to adopt: it is written back, unless it is to be left.
+func (s *situation) noteGatewayDrift() {
+	gateway := s.standing.gateway
+	if s.renewed || gateway == nil {
+		return
+	}
+	was := gateway.Annotations[api.AnnotationWritten]
+	if was == "" || was == gatewayDigest(gateway) {
+		return
+	}
+	if s.Intent.Drift == api.DriftDetach {
+		s.gatewayDetached = true
+		s.tellForeign(gateway, "spec", "", api.RouteDrifted, "It was changed by hand; Outrigger writes it no longer.",
+			fmt.Sprintf("To have it back: %s, or kubectl delete gateways.networking.istio.io -n %s %s.", s.annotate(api.AnnotationDrift+"=revert"), gateway.Namespace, gateway.Name))
+		return
+	}
+	s.tellForeign(gateway, "spec", "", api.RouteEditReverted, "It was changed by hand and is written back: it says what the annotations of the Service say.",
+		"For a Gateway of your own: "+s.annotate(api.AnnotationGateway+"=NAMESPACE/NAME")+".")
+}
+
+func gatewayDigest(gateway *networkingv1.Gateway) string { return shortHash(canonical(&gateway.Spec)) }
+
 func (s *situation) adopt(text string) {
 	weights, err := api.ParseWeights(text)
 	if err != nil {

@@ -408,3 +408,46 @@ func TestASplitIsNotEndedByAnEdit(t *testing.T) {
 	c.tells(api.RouteDrifted, api.RoutePreexistingSplit)
 	c.has("v1 v2", "none")
 }
+
+// Our Gateway holds nothing that could be adopted: an edit of it is written back, or left where that is wanted.
+func TestGatewayEditedByHand(t *testing.T) {
+	applyGateway := "Apply Gateway app"
+	edit := func(c *cluster) {
+		server := c.standing.Gateways[0].Spec.Servers[0]
+		server.Hosts = append(server.Hosts, "demo/more.example.com")
+	}
+	for _, test := range []struct {
+		mode  string
+		tells api.RouteReason
+		wrote []string
+		hosts int
+	}{
+		{"adopt", api.RouteEditReverted, []string{applyGateway}, 1},
+		{"revert", api.RouteEditReverted, []string{applyGateway}, 1},
+		{"detach", api.RouteDrifted, nil, 2},
+	} {
+		t.Run(test.mode, func(t *testing.T) {
+			c := twoVersions(t)
+			c.annotate("expose=true", "hosts=a.example.com", "drift="+test.mode)
+			c.advance(time.Minute)
+			c.tells()
+			c.writes, c.told = nil, map[api.RouteReason]bool{}
+			edit(c)
+			c.settle()
+			c.onceTold(test.tells)
+			c.wrote(test.wrote...)
+			if hosts := c.standing.Gateways[0].Spec.Servers[0].Hosts; len(hosts) != test.hosts {
+				t.Errorf("the Gateway serves %v", hosts)
+			}
+			c.annotate("weights=v1=90,v2=10")
+			c.settle()
+			c.has("v1 v2", "v1=90 v2=10")
+			c.annotate("drift=revert")
+			c.settle()
+			c.tells()
+			if hosts := c.standing.Gateways[0].Spec.Servers[0].Hosts; len(hosts) != 1 {
+				t.Errorf("written back, the Gateway serves %v", hosts)
+			}
+		})
+	}
+}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
 
@@ -26,8 +27,24 @@ func (s *situation) decideExport() {
 	s.tellHidden()
 }
 
-// exportOfSubsets is where the DestinationRule is visible: as decided, and as far as any route that still stands. So it
-// widens before the routes do, and narrows after them.
+// exportOfRoute is where a VirtualService is visible now: it is shown to others when the subsets have been shown to them
+// for the propagation delay. It is false for one that is not there yet and has to wait for that.
+func (s *situation) exportOfRoute(standing *networkingv1.VirtualService) (exportTo []string, may bool) {
+	rule := s.standing.rule
+	switch {
+	case rule == nil || s.renewed || s.foreign.merged,
+		standing != nil && !narrows(s.exportTo, standing.Spec.ExportTo, s.Service.Namespace),
+		!narrows(s.exportTo, rule.Spec.ExportTo, s.Service.Namespace) && s.over(exportedAt(rule), s.Settings.PropagationDelay):
+		return s.exportTo, true
+	case standing == nil:
+		return nil, false
+	}
+	return standing.Spec.ExportTo, true
+}
+
+// exportOfSubsets is where the DestinationRule is visible: as decided, as far as any route, and as far as a route was that
+// proxies may still have. So it widens before the routes do, and narrows after them. With a DestinationRule of others that
+// Istio merges with ours it goes at once, since two that differ are not merged.
 func (s *situation) exportOfSubsets(routes []*networkingv1.VirtualService) []string {
 	out := s.exportTo
 	for _, vs := range append(s.standing.routes(), routes...) {
@@ -35,7 +52,33 @@ func (s *situation) exportOfSubsets(routes []*networkingv1.VirtualService) []str
 			out = s.together(vs.Spec.ExportTo, out)
 		}
 	}
+	rule := s.standing.rule
+	if rule == nil || s.renewed || s.foreign.merged || !narrows(rule.Spec.ExportTo, out, s.Service.Namespace) {
+		return out
+	}
+	for _, vs := range routes {
+		if !s.over(exportedAt(vs), s.Settings.SubsetRetention) {
+			return s.together(rule.Spec.ExportTo, out)
+		}
+	}
 	return out
+}
+
+// exportedAt is since when an object has been visible where it is; zero if that never changed.
+func exportedAt(object Object) time.Time {
+	at, _ := parseTime(object.GetAnnotations()[api.AnnotationExportedAt])
+	return at
+}
+
+// exportedText marks an object whose exportTo changes with the time of that.
+func (s *situation) exportedText(was, is []string, standing Object) string {
+	switch namespace := s.Service.Namespace; {
+	case narrows(was, is, namespace) || narrows(is, was, namespace):
+		return timeText(s.now)
+	case s.renewed:
+		return ""
+	}
+	return standing.GetAnnotations()[api.AnnotationExportedAt]
 }
 
 // together is visible to whom either is.

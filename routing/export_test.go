@@ -44,13 +44,39 @@ func TestExportToFollowsTheService(t *testing.T) {
 	} {
 		c.service.Annotations[api.AnnotationExportTo] = step.to
 		c.settle()
+		if len(c.writes) != 1 {
+			t.Errorf("exported to %q: %v at once, want one write", step.to, c.writes)
+		}
+		c.advance(time.Hour)
 		c.exported(step.want)
 		c.wrote(step.writes...)
 	}
 	delete(c.service.Annotations, api.AnnotationExportTo)
-	c.settle()
+	c.advance(time.Hour)
 	c.exported("")
 	c.tells()
+}
+
+// The waits go on under another leader, and other changes of the route do not wait for them.
+func TestRouteIsWrittenWhileExportToWaits(t *testing.T) {
+	c := twoVersions(t)
+	c.service.Annotations[api.AnnotationExportTo] = "."
+	c.advance(time.Hour)
+	c.writes = nil
+	c.service.Annotations[api.AnnotationExportTo] = "*"
+	c.settle()
+	c.wrote(applyRule)
+	c.advance(time.Second)
+	c.annotate("weights=v1=90,v2=10")
+	c.settle()
+	c.has("v1 v2", "v1=90 v2=10")
+	if to := c.standing.VirtualServices[0].Spec.ExportTo; len(to) != 1 || to[0] != "." {
+		t.Errorf("the route is exported to %v before the subsets were for the propagation delay", to)
+	}
+	c.wrote(applyRoute)
+	c.advance(time.Second)
+	c.exported("*")
+	c.wrote(applyRoute)
 }
 
 func TestWhatIsExposedIsExportedToTheGateway(t *testing.T) {
@@ -61,9 +87,12 @@ func TestWhatIsExposedIsExportedToTheGateway(t *testing.T) {
 	c.tells()
 	c.service.Annotations[api.AnnotationExportTo] = "."
 	c.tells(api.RouteGatewayNotExported)
+	c.advance(time.Hour)
 	c.exported(".")
 	c.service.Annotations[api.AnnotationExportTo] = ".,istio-system"
 	c.tells()
+	c.advance(time.Hour)
+	c.exported(".,istio-system")
 	mine := &networkingv1.DestinationRule{ObjectMeta: metav1.ObjectMeta{Namespace: "demo", Name: "mine"}}
 	mine.Spec.Host, mine.Spec.ExportTo = "app", []string{"."}
 	c.foreign.DestinationRules = append(c.foreign.DestinationRules, mine)

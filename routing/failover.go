@@ -39,7 +39,7 @@ func (s *situation) failOver() bool {
 	switch over := s.over(s.unready, s.Settings.DefaultGoneAfter); {
 	case to.isZero():
 		return false
-	case !over || !s.usableNow(to):
+	case !over || !s.usableNow(to) || !s.isSeenReady(to):
 		s.tell(api.RouteDefaultVersionGone, fmt.Sprintf("The default, %s, has no ready pod; after %v of that %s.", m, s.Settings.DefaultGoneAfter, s.takes(to)),
 			"To decide now: "+s.annotate(api.AnnotationDefaultVersion+"="+s.nameable(to))+".")
 		return true

@@ -160,6 +160,8 @@ func TestWhatDoesNotFailOver(t *testing.T) {
 	c.tells(api.RouteDefaultVersionGone)
 	c.ready("app-v2")
 	c.settle()
+	c.has("v1 v2", "v1")
+	c.spread()
 	c.has("v1 v2", "v2")
 
 	c = newCluster(t) // a lone workload that is scaled to 0

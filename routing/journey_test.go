@@ -233,6 +233,8 @@ func TestDefaultDeletedAndCreatedAgain(t *testing.T) {
 	c.has("v1 v2", "v2")
 	c.ready()
 	c.settle()
+	c.has("v1 v2", "v2") // no proxy knows of it yet
+	c.spread()
 	c.has("v1 v2", "v1")
 	c.tells()
 
@@ -293,7 +295,24 @@ func TestOutageHolds(t *testing.T) {
 	c.has("v1 v2", "none")
 	c.run("app-v1", "v1", 2, 2)
 	c.settle()
+	c.has("v1 v2", "none")
+	c.spread()
 	c.has("v1 v2", "v1")
+}
+
+// A default that is ready again just before the time is over is the default again.
+func TestDefaultComesBackAtTheLastMoment(t *testing.T) {
+	c := twoVersions(t)
+	c.remove("app-v1")
+	c.gone("app-v1")
+	c.settle()
+	c.has("v1 v2", "v2")
+	c.advance(c.settings.DefaultGoneWindow - time.Second)
+	c.fixed("app-v1", "v1", 2)
+	c.ready()
+	c.advance(time.Hour)
+	c.has("v1 v2", "v1")
+	c.tells()
 }
 
 func split(t *testing.T) *cluster {
@@ -423,7 +442,7 @@ func TestPendingVersionTakesPartWhenReady(t *testing.T) {
 	c.settle()
 	c.has("v1 v2", "v1")
 	c.run("app-v2", "v2", 4, 3)
-	c.settle()
+	c.spread()
 	c.has("v1 v2", "v1=50 v2=50")
 	c.tells()
 	// In the route it stays while it has pods, ready or not.

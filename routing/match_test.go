@@ -38,6 +38,7 @@ func TestOfEqualMatchesTheFirstInForceCounts(t *testing.T) {
 	c.advance(time.Minute)
 	c.has("v1 v2 v3", "cookie beta=1: v2; v1")
 	c.ready()
+	c.spread()
 	c.tells(api.RouteWithoutEffect)
 	c.has("v1 v2 v3", "cookie beta=1: v3; v1")
 }

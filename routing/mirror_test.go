@@ -45,7 +45,7 @@ func TestMirroredVersionIsNotInTheRoute(t *testing.T) {
 	c.tells(api.RoutePendingVersions)
 	c.has("v1 v2", "v1 +v2=100")
 	c.ready()
-	c.settle()
+	c.spread()
 	c.has("v1 v2", "v1=90 v2=10 +v2=100")
 	c.annotate("weights=v2=1")
 	c.tells(api.RouteWithoutEffect)

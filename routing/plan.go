@@ -28,6 +28,7 @@ func Plan(observed Observed, now time.Time) Result {
 		return s.result(s.subsetsOnly())
 	}
 	s.noteDrift()
+	s.noteGatewayDrift()
 	s.bindNames()
 	if !s.decideDefault() {
 		return s.result(observed.Standing)

@@ -145,12 +145,17 @@ func TestGroupPods(t *testing.T) {
 	}
 	ending := make("c", "v1", 3, true, corev1.PodRunning)
 	ending.DeletionTimestamp = &metav1.Time{Time: at}
+	late := make("f", "v2", 1, true, corev1.PodRunning)
+	late.Status.Conditions[0].LastTransitionTime = metav1.NewTime(at)
 	got := GroupPods([]*corev1.Pod{
 		make("b", "v2", 1, true, corev1.PodRunning), make("a", "v1", 2, true, corev1.PodRunning), ending, make("d", "v1", 9, false, corev1.PodFailed), make("e", "v1", 9, false, corev1.PodSucceeded),
-		pod("j", "job", "Job", map[string]string{"version": "v1"}),
+		pod("j", "job", "Job", map[string]string{"version": "v1"}), late,
 	}, "version")
 	db := WorkloadRef{"StatefulSet", "db"}
-	want := []PodGroup{{db, "v1", 2, 1, at.Add(-3 * time.Hour)}, {db, "v2", 1, 1, at.Add(-time.Hour)}}
+	want := []PodGroup{
+		{Workload: db, Version: "v1", Pods: 2, Ready: 1, Created: at.Add(-3 * time.Hour), ReadySince: at.Add(-2 * time.Hour)},
+		{Workload: db, Version: "v2", Pods: 2, Ready: 2, Created: at.Add(-time.Hour), ReadySince: at.Add(-time.Hour)},
+	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("-want +got:\n%s", diff)
 	}

@@ -154,8 +154,8 @@ func (s *situation) renderRoute(view routeView) *networkingv1.VirtualService {
 	if len(vs.Spec.Http)+len(vs.Spec.Tcp) == 0 {
 		return nil
 	}
-	vs.Spec.ExportTo = s.exportTo
-	if !s.mayStand(vs) {
+	exportTo, may := s.exportOfRoute(view.standing)
+	if vs.Spec.ExportTo = exportTo; !may || !s.mayStand(vs) {
 		return standingRoute(view.standing, s)
 	}
 	s.markRoute(vs, view)
@@ -385,6 +385,10 @@ func (s *situation) markRoute(vs *networkingv1.VirtualService, view routeView) {
 	if !s.gone.standIn.isZero() {
 		marks[api.AnnotationDefaultGone] = timeText(s.gone.at) + " " + s.gone.standIn.String()
 	}
+	if view.standing != nil {
+		marks[api.AnnotationExportedAt] = s.exportedText(view.standing.Spec.ExportTo, vs.Spec.ExportTo, view.standing)
+		marks[api.AnnotationUnusedSince] = s.leftBehind(vs, view.standing).String()
+	}
 	if view.carries {
 		marks[api.AnnotationExposedAt] = timeText(view.since) + " " + s.exposure.key()
 	}
@@ -404,6 +408,9 @@ func wizard(vs *networkingv1.VirtualService) string {
 
 // renderGateway makes the Gateway. While the exposure changes, it serves what it served, too.
 func (s *situation) renderGateway(views routeViews) *networkingv1.Gateway {
+	if s.gatewayDetached {
+		return s.standing.gateway
+	}
 	x := s.exposure
 	wanted, keeps := x.on && x.generated, views.changing && s.standing.gateway != nil
 	if !wanted && !keeps {
@@ -421,6 +428,7 @@ func (s *situation) renderGateway(views routeViews) *networkingv1.Gateway {
 	if keeps {
 		keepServers(gateway, s.standing.gateway)
 	}
+	gateway.Annotations[api.AnnotationWritten] = gatewayDigest(gateway)
 	return gateway
 }
 
@@ -463,13 +471,16 @@ func (s *situation) renderRule(routes []*networkingv1.VirtualService) *networkin
 			rule.Spec.Subsets = append(rule.Spec.Subsets, subset.DeepCopy())
 		}
 	}
+	if standing := s.standing.rule; standing != nil {
+		mark(&rule.ObjectMeta, map[string]string{api.AnnotationExportedAt: s.exportedText(standing.Spec.ExportTo, rule.Spec.ExportTo, standing)})
+	}
 	mark(&rule.ObjectMeta, map[string]string{
 		api.AnnotationRecord:      s.record.text(),
 		api.AnnotationDefault:     s.readable(),
 		api.AnnotationSubsetAdded: added.String(),
 		api.AnnotationUnusedSince: unused.String(),
 		api.AnnotationUnready:     s.unreadyText(),
-		api.AnnotationLastRan:     pairsText(s.lastRun(unused, adds)),
+		api.AnnotationLastRan:     pairsText(s.lastRun(kept, unused, adds)),
 		api.AnnotationWaiting:     strings.Join(s.stillWaiting(rule), ","),
 	})
 	s.inherit(rule)
@@ -529,6 +540,12 @@ func (s *situation) keptVersions(routes []*networkingv1.VirtualService, unused s
 		if needed[version] || slices.Contains(running, version) {
 			continue
 		}
+		if left, is := s.leftSince(version); is && !marked {
+			if !s.over(left, s.Settings.SubsetRetention) || s.standingNames(version) || adds {
+				kept = append(kept, version)
+			}
+			continue
+		}
 		if s.over(since, s.Settings.SubsetRetention) && !s.standingNames(version) && !adds {
 			continue // never in the write that adds another: that one comes before the routes, this one after them
 		}
@@ -537,6 +554,52 @@ func (s *situation) keptVersions(routes []*networkingv1.VirtualService, unused s
 	}
 	slices.SortFunc(kept, compareVersions)
 	return slices.Compact(kept), adds
+}
+
+// leftBehind are the subsets that a route names no more as it is written now, since a workload beside others replaces their
+// version, and those that it left behind before. Their retention begins with that write, so that the DestinationRule needs
+// none of its own for that.
+func (s *situation) leftBehind(vs, standing *networkingv1.VirtualService) stamps {
+	was := parseStamps(standing.Annotations[api.AnnotationUnusedSince])
+	if s.renewed {
+		return nil
+	}
+	if sameSpec(standing, vs) {
+		return was
+	}
+	for _, d := range destinationsOf(standing) {
+		if _, known := was[d.Subset]; !known && s.isSuperseded(s.subsets.versions[d.Subset]) {
+			was[d.Subset] = s.now
+		}
+	}
+	for _, d := range destinationsOf(vs) {
+		delete(was, d.Subset)
+	}
+	maps.DeleteFunc(was, func(name string, _ time.Time) bool { return findSubset(s.standing.rule, name) == nil })
+	return was
+}
+
+// isSuperseded reports whether a rolling workload that the default or a name means ran a version last, or still does, and
+// rolls out another.
+func (s *situation) isSuperseded(version string) bool {
+	if version == "" {
+		return false
+	}
+	for _, ref := range s.record.workloads() {
+		t, _ := s.trackOf(ref)
+		if newest := t.newest(); newest != "" && newest != version && (t.runs(version) || s.standing.lastRan[ref.String()] == version) {
+			return true
+		}
+	}
+	return false
+}
+
+// leftSince is since when no route of ours leads to a version without pods that a workload beside others ran last and has
+// replaced. It is false once the DestinationRule has it that the workload ran another last.
+func (s *situation) leftSince(version string) (time.Time, bool) {
+	at, left := s.standing.left[s.subsets.names[version]]
+	ranLast := slices.Contains(slices.Collect(maps.Values(s.standing.lastRan)), version)
+	return at, left && ranLast && !slices.Contains(s.podVersions(), version)
 }
 
 // isReplaced reports whether a version of the lone default still runs beside the one that its workload rolls out. No route
@@ -620,13 +683,14 @@ func (s *situation) withinLimit(needed, stand map[string]bool, running []string)
 // lastRun records what each rolling track ran last that is the default, or is meant by a name: where its share stays
 // while it has no pods. While the mark on a replaced version tells as much, the record waits for the write that takes the
 // version away.
-func (s *situation) lastRun(unused stamps, adds bool) map[string]string {
+func (s *situation) lastRun(kept []string, unused stamps, adds bool) map[string]string {
 	out := map[string]string{}
 	for _, m := range append(slices.Collect(maps.Values(s.record.Names)), s.record.Default, s.gone.standIn) {
 		for _, ref := range m.Tracks {
 			version, recorded := s.lastRan(ref), s.standing.lastRan[ref.String()]
 			_, replaced := unused[s.subsets.names[recorded]]
-			if recorded != "" && replaced && !adds && s.alone(m) {
+			_, left := s.leftSince(recorded)
+			if recorded != "" && replaced && !adds && s.alone(m) || left && slices.Contains(kept, recorded) {
 				version = recorded
 			}
 			if version != "" {

@@ -182,3 +182,97 @@ func TestNextRolloutBeginsBeforeTheLastOneIsForgotten(t *testing.T) {
 	c.lastRan("Deployment/app=v3")
 	c.wrote(applyRule, applyRule, applyRule)
 }
+
+// besideOthers is a rolling default, pinned beside a workload that waits, whose v2 is rolled out. The route has left v1, and
+// the retention of that is not over.
+func besideOthers(t *testing.T) *cluster {
+	t.Helper()
+	c := newCluster(t)
+	c.rolling("app", "v1", 2)
+	c.ready()
+	c.advance(time.Minute)
+	c.fixed("next", "v9", 1)
+	c.ready()
+	c.advance(10 * time.Minute)
+	c.has("v1 v9", "v1")
+	c.writes, c.empty = nil, true // as a rollout beside others may be for one propagation
+	rollOut(c, "v1", "v2")
+	c.has("v1 v2 v9", "v2")
+	return c
+}
+
+// rulesWritten counts the writes of DestinationRules since the last look.
+func (c *cluster) rulesWritten(want int) {
+	c.t.Helper()
+	c.advance(time.Hour)
+	count := 0
+	for _, write := range c.writes {
+		if write == applyRule {
+			count++
+		}
+	}
+	if count != want {
+		c.t.Errorf("%v: the DestinationRule was written %d times, want %d: %v", c.now, count, want, c.writes)
+	}
+	c.writes = nil
+}
+
+func TestRolloutBesideOthersIsTwoWritesOfTheDestinationRule(t *testing.T) {
+	c := besideOthers(t)
+	c.marked()
+	c.lastRan("Deployment/app=v1") // what the route left behind tells that v2 has replaced it
+	c.advance(40 * time.Second)
+	c.has("v1 v2 v9", "v2")
+	c.rulesWritten(2)
+	c.has("v2 v9", "v2")
+	c.lastRan("Deployment/app=v2")
+	rollOut(c, "v2", "v3")
+	c.rulesWritten(2)
+	c.has("v3 v9", "v3")
+	c.lastRan("Deployment/app=v3")
+}
+
+func TestRolloutBesideOthersIsUndone(t *testing.T) {
+	c := besideOthers(t)
+	rollOut(c, "v2", "v1") // its subset is there yet
+	c.has("v1 v2 v9", "v1")
+	c.rulesWritten(3) // v2 was never recorded, so it gets a mark
+	c.has("v1 v9", "v1")
+	c.lastRan("Deployment/app=v1")
+}
+
+func TestWorkloadIsScaledTo0RightAfterItsRolloutBesideOthers(t *testing.T) {
+	c := besideOthers(t)
+	c.run("app", "v2", 0, 0)
+	c.advance(time.Hour)
+	c.has("v2 v9", "v2")
+	c.lastRan("Deployment/app=v2")
+	c.run("app", "v2", 2, 2)
+	c.empty = false
+	c.advance(time.Hour)
+	c.has("v2 v9", "v2")
+}
+
+func TestNextRolloutBesideOthersBeginsBeforeTheLastOneIsForgotten(t *testing.T) {
+	c := besideOthers(t)
+	rollOut(c, "v2", "v3")
+	c.has("v1 v2 v3 v9", "v3")
+	c.advance(time.Hour)
+	c.has("v3 v9", "v3")
+	c.lastRan("Deployment/app=v3")
+}
+
+// Another workload that carries the version which was left keeps its subset, and its own end has the whole retention.
+func TestVersionThatWasLeftLivesOnElsewhere(t *testing.T) {
+	c := besideOthers(t)
+	c.fixed("old", "v1", 1)
+	c.ready()
+	c.advance(time.Hour)
+	c.has("v1 v2 v9", "v2")
+	c.remove("old")
+	c.gone("old")
+	c.advance(30 * time.Second)
+	c.has("v1 v2 v9", "v2")
+	c.advance(time.Hour)
+	c.has("v2 v9", "v2")
+}

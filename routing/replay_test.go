@@ -34,11 +34,12 @@ type tape struct {
 
 // probe is a call that is made in every state.
 type probe struct {
-	Gateway bool // made at the ingress gateway, else by a sidecar of the Service's namespace
-	Host    string
-	Port    int
-	Path    string
-	Headers map[string]string
+	Gateway   bool // made at the ingress gateway, else by a sidecar of the Service's namespace
+	Elsewhere bool // by a sidecar of the namespace "other"
+	Host      string
+	Port      int
+	Path      string
+	Headers   map[string]string
 }
 
 // moment is everything that istiod reads, after a single write or event.
@@ -163,6 +164,9 @@ func TestReplay(t *testing.T) {
 		{"a lone workload rolls out, is undone, and rolls out again", playRollout},
 		{"a lone workload rolls out while Outrigger is away", playRolloutAway},
 		{"a workload rolls out beside another", playRolloutBeside},
+		{"a lone StatefulSet rolls out up to a partition, is undone, and rolls out", playPartition},
+		{"a StatefulSet rolls out up to a partition beside another", playPartitionBeside},
+		{"a DaemonSet rolls out, alone and beside another", playDaemonSet},
 		{"a named share rolls out", playNamedRollout},
 		{"blue to green by the selector", playBlueGreen},
 		{"the default is deleted and comes back", playDefaultGone},
@@ -265,13 +269,20 @@ func playPending(r *recorder) {
 	r.advance(3 * time.Second)
 	r.lead("mesh", "v1", "v2")
 	r.run("app-v2", "v2", 4, 3)
-	r.loose() // it takes part as soon as it is ready, and istiod hears of readiness by another watch
 	r.advance(time.Minute)
 	r.lands("mesh", "v1=50 v2=50")
-	// Its pods go: what they had goes to the default, one propagation later.
+	// It is deleted, and its pods end as usual: what they had is the default's by then.
 	r.remove("app-v2")
-	r.loose()
+	r.advance(3 * time.Second)
 	r.gone("app-v2")
+	r.advance(5 * time.Minute)
+	r.lands("mesh", "v1")
+	// It comes back, and is scaled to 0: nobody can know before its pods are gone.
+	r.fixed("app-v2", "v2", 2)
+	r.starting()
+	r.lands("mesh", "v1=50 v2=50")
+	r.loose()
+	r.run("app-v2", "v2", 0, 0)
 	r.advance(5 * time.Minute)
 	r.lands("mesh", "v1")
 }
@@ -397,6 +408,99 @@ func playRolloutAway(r *recorder) {
 	r.lands("mesh", "v2")
 }
 
+// replace rolls out as a StatefulSet or a DaemonSet does: a pod goes before the next one comes. It ends with the pods that
+// a partition holds back.
+func (r *recorder) replace(name, from, to string, pods, held int) {
+	r.template(name, to)
+	for i := 1; i <= pods-held; i++ {
+		r.run(name, from, pods-i, pods-i)
+		r.advance(time.Second)
+		r.run(name, to, i, i-1)
+		r.advance(3 * time.Second)
+		r.run(name, to, i, i)
+		r.advance(time.Second)
+	}
+}
+
+func playPartition(r *recorder) {
+	r.kinds["db"] = "StatefulSet"
+	r.rolling("db", "v1", 3)
+	r.lead("mesh", "v1")
+	r.starting()
+	r.lead("mesh", "v1", "v2")
+	r.replace("db", "v1", "v2", 3, 2)
+	r.advance(time.Hour)
+	r.lands("mesh", "v1=66.7 v2=33.3")
+	r.template("db", "v1") // undone
+	r.run("db", "v2", 0, 0)
+	r.advance(time.Second)
+	r.run("db", "v1", 3, 2)
+	r.advance(3 * time.Second)
+	r.run("db", "v1", 3, 3)
+	r.advance(10 * time.Minute)
+	r.lead("mesh", "v1")
+	r.lands("mesh", "v1")
+	r.lead("mesh", "v1", "v2")
+	r.replace("db", "v1", "v2", 3, 0)
+	r.advance(10 * time.Minute)
+	r.lead("mesh", "v2")
+	r.lands("mesh", "v2")
+}
+
+func playPartitionBeside(r *recorder) {
+	r.kinds["db"] = "StatefulSet"
+	r.rolling("db", "v1", 4)
+	r.lead("mesh", "v1")
+	r.starting()
+	r.fixed("next", "v9", 1)
+	r.starting()
+	r.lands("mesh", "v1")
+	r.lead("mesh", "v1", "v2")
+	r.empty = true // as every rollout beside others
+	r.replace("db", "v1", "v2", 4, 3)
+	r.advance(5 * time.Second)
+	r.empty = false
+	r.advance(time.Hour)
+	r.lands("mesh", "v1=75 v2=25")
+	r.empty = true
+	r.replace("db", "v1", "v2", 4, 0)
+	r.advance(5 * time.Second)
+	r.empty = false
+	r.advance(10 * time.Minute)
+	r.lead("mesh", "v2")
+	r.lands("mesh", "v2")
+}
+
+func playDaemonSet(r *recorder) {
+	r.kinds["agent"] = "DaemonSet"
+	r.rolling("agent", "v1", 3)
+	r.lead("mesh", "v1")
+	r.starting()
+	r.lead("mesh", "v1", "v2")
+	r.replace("agent", "v1", "v2", 3, 0)
+	r.advance(10 * time.Minute)
+	r.lead("mesh", "v2")
+	r.lands("mesh", "v2")
+	// A node comes and goes beside another workload.
+	r.fixed("next", "v9", 1)
+	r.starting()
+	r.run("agent", "v2", 4, 3)
+	r.advance(3 * time.Second)
+	r.run("agent", "v2", 4, 4)
+	r.advance(time.Minute)
+	r.run("agent", "v2", 3, 3)
+	r.advance(time.Minute)
+	r.lands("mesh", "v2")
+	r.lead("mesh", "v2", "v3")
+	r.empty = true
+	r.replace("agent", "v2", "v3", 3, 0)
+	r.advance(5 * time.Second)
+	r.empty = false
+	r.advance(10 * time.Minute)
+	r.lead("mesh", "v3")
+	r.lands("mesh", "v3")
+}
+
 func playRolloutBeside(r *recorder) {
 	r.rolling("app", "v1", 4)
 	r.fixed("next", "v9", 1)
@@ -466,7 +570,6 @@ func playDefaultGone(r *recorder) {
 	r.lead("mesh", "v1", "v2")
 	r.advance(3 * time.Second)
 	r.ready()
-	r.loose() // as above: it is the default again as soon as it is ready
 	r.advance(time.Minute)
 	r.lands("mesh", "v1")
 }
@@ -867,12 +970,31 @@ func playObserved(r *recorder) {
 
 // What callers of other namespaces reach while that changes is not judged: the two objects follow the Service without a
 // wait between them.
+// Whoever is shown the Service meets all versions until the route is shown, too, and no missing cluster at any time.
 func playExport(r *recorder) {
+	r.call("elsewhere", probe{Elsewhere: true, Host: "app.demo.svc.cluster.local", Port: 8080})
 	r.serving("v1", "v2")
-	for _, to := range []string{".", "other,.", "*"} {
-		r.service.Annotations[api.AnnotationExportTo] = to
+	r.lead("elsewhere", "v1")
+	r.lands("mesh", "v1", "elsewhere", "v1")
+	for _, step := range []struct {
+		to   string
+		seen []string // by which calls
+	}{
+		{".", []string{"mesh"}}, {"other,.", []string{"mesh", "elsewhere"}}, {"third,.", []string{"mesh"}}, {"other", []string{"elsewhere"}},
+		{".", []string{"mesh"}}, {"*", []string{"mesh", "elsewhere"}},
+	} {
+		r.service.Annotations[api.AnnotationExportTo] = step.to
+		for _, call := range []string{"mesh", "elsewhere"} {
+			r.lead(call)
+		}
+		r.advance(30 * time.Second)
+		var lands []string
+		for _, call := range step.seen {
+			r.lead(call, "v1")
+			lands = append(lands, call, "v1")
+		}
 		r.advance(5 * time.Minute)
-		r.lands("mesh", "v1")
+		r.lands(lands...)
 	}
 }
 
@@ -889,7 +1011,6 @@ func playAnything(r *recorder) {
 			r.standing = standing
 		}
 		r.foreign, r.managedBy = Objects{}, ""
-		delete(r.service.Annotations, api.AnnotationExportTo) // as in playExport
 		r.advance(time.Duration(1+random.Intn(90)) * time.Second)
 	}
 }

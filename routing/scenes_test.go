@@ -457,7 +457,7 @@ func TestPolicies(t *testing.T) {
 			c.advance(time.Minute)
 			c.has("v0-9 v1 v2 v10", test.before)
 			c.ready()
-			c.settle()
+			c.spread()
 			c.has("v0-9 v1 v2 v10", strings.ReplaceAll(test.after, ".", "-"))
 			c.tells()
 		})
@@ -593,6 +593,8 @@ func TestNamesOfALoneRollingWorkload(t *testing.T) {
 	c.advance(10 * time.Second)
 	c.ready()
 	c.settle()
+	c.has("v2 v9", "v2")
+	c.spread()
 	c.has("v2 v9", "v2=50 v9=50")
 }
 

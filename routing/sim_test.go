@@ -31,6 +31,7 @@ type cluster struct {
 	namespace *corev1.Namespace
 	workloads map[WorkloadRef]*Workload
 	pods      map[WorkloadRef]map[string]*PodGroup
+	kinds     map[string]string // of workloads that are no Deployments, by name
 	foreign   Objects
 	standing  Objects
 	settings  api.RoutingSettings
@@ -58,7 +59,7 @@ func newCluster(t *testing.T) *cluster {
 	c := &cluster{
 		t: t, now: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC),
 		namespace: &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "demo", Labels: map[string]string{"istio-injection": "enabled"}}},
-		workloads: map[WorkloadRef]*Workload{}, pods: map[WorkloadRef]map[string]*PodGroup{},
+		workloads: map[WorkloadRef]*Workload{}, pods: map[WorkloadRef]map[string]*PodGroup{}, kinds: map[string]string{},
 		settings: testSettings(), since: map[string]time.Time{}, left: map[string]time.Time{}, names: map[string]bool{"app": true},
 		ingress: []*corev1.Service{{ObjectMeta: metav1.ObjectMeta{Namespace: "istio-system", Name: "istio-ingressgateway"},
 			Spec: corev1.ServiceSpec{Ports: []corev1.ServicePort{{Port: 80}, {Port: 8066}}}}},
@@ -78,7 +79,16 @@ func (c *cluster) createService() {
 
 func deploymentRef(name string) WorkloadRef { return WorkloadRef{Kind: "Deployment", Name: name} }
 
-// fixed and rolling create a Deployment, with all its pods, none of them ready.
+// ref is the workload of a name: a Deployment unless kinds says otherwise.
+func (c *cluster) ref(name string) WorkloadRef {
+	ref := deploymentRef(name)
+	if kind := c.kinds[name]; kind != "" {
+		ref.Kind = kind
+	}
+	return ref
+}
+
+// fixed and rolling create a workload, with all its pods, none of them ready.
 func (c *cluster) fixed(name, version string, replicas int) {
 	c.deploy(name, version, replicas, map[string]string{"app": "app", "version": version})
 }
@@ -88,7 +98,7 @@ func (c *cluster) rolling(name, version string, replicas int) {
 }
 
 func (c *cluster) deploy(name, version string, replicas int, selector map[string]string) {
-	ref := deploymentRef(name)
+	ref := c.ref(name)
 	labels := maps.Clone(selector)
 	if version != "" {
 		labels["version"] = version
@@ -98,9 +108,9 @@ func (c *cluster) deploy(name, version string, replicas int, selector map[string
 	c.run(name, version, replicas, 0)
 }
 
-// run sets how many pods of a version a Deployment has, and how many are ready.
+// run sets how many pods of a version a workload has, and how many are ready.
 func (c *cluster) run(name, version string, pods, ready int) {
-	ref := deploymentRef(name)
+	ref := c.ref(name)
 	if c.pods[ref] == nil {
 		c.pods[ref] = map[string]*PodGroup{}
 	}
@@ -108,32 +118,50 @@ func (c *cluster) run(name, version string, pods, ready int) {
 		delete(c.pods[ref], version)
 		return
 	}
-	created := c.now
+	group := &PodGroup{Workload: ref, Version: version, Pods: pods, Created: c.now}
 	if was := c.pods[ref][version]; was != nil {
-		created = was.Created
+		group.Created, group.Ready, group.ReadySince = was.Created, was.Ready, was.ReadySince
 	}
-	c.pods[ref][version] = &PodGroup{Workload: ref, Version: version, Pods: pods, Ready: ready, Created: created}
+	c.pods[ref][version] = group
+	c.setReady(group, ready)
 }
 
-// ready makes all pods ready, or those of some Deployments.
+// setReady makes so many pods ready; the API tells since when by the second.
+func (c *cluster) setReady(group *PodGroup, ready int) {
+	switch {
+	case ready == 0:
+		group.ReadySince = time.Time{}
+	case group.Ready == 0:
+		group.ReadySince = c.now.Truncate(time.Second)
+	}
+	group.Ready = ready
+}
+
+// ready makes all pods ready, or those of some workloads.
 func (c *cluster) ready(names ...string) {
 	for ref, groups := range c.pods {
 		for _, group := range groups {
 			if len(names) == 0 || slices.Contains(names, ref.Name) {
-				group.Ready = group.Pods
+				c.setReady(group, group.Pods)
 			}
 		}
 	}
 }
 
-func (c *cluster) template(name, version string) {
-	c.workloads[deploymentRef(name)].Labels["version"] = version
+// spread lets the proxies hear of pods that have just become ready.
+func (c *cluster) spread() {
+	c.t.Helper()
+	c.advance(c.settings.PropagationDelay + time.Second)
 }
 
-// remove deletes a Deployment; its pods stay until gone.
-func (c *cluster) remove(name string) { delete(c.workloads, deploymentRef(name)) }
+func (c *cluster) template(name, version string) {
+	c.workloads[c.ref(name)].Labels["version"] = version
+}
 
-func (c *cluster) gone(name string) { delete(c.pods, deploymentRef(name)) }
+// remove deletes a workload; its pods stay until gone.
+func (c *cluster) remove(name string) { delete(c.workloads, c.ref(name)) }
+
+func (c *cluster) gone(name string) { delete(c.pods, c.ref(name)) }
 
 func (c *cluster) annotate(pairs ...string) {
 	for _, pair := range pairs {

@@ -37,6 +37,8 @@ type situation struct {
 	adopted  string   // weights that somebody set on our VirtualService and that hold
 	detached []string // our VirtualServices that somebody changed and that are not written any more
 
+	gatewayDetached bool // likewise
+
 	reselected bool // the Service selects other pods: the destination gives up its subset at once
 	gone       goneDefault
 	unready    time.Time // since when the default has no ready pod, where that is to end
@@ -59,6 +61,7 @@ type standing struct {
 	away    []string // versions
 	added   stamps
 	unused  stamps
+	left    stamps            // subsets that a route of ours names no more, since when
 	lastRan map[string]string // by WorkloadRef.String()
 	waiting []string          // likewise
 }
@@ -101,6 +104,14 @@ func (s *situation) readStanding() {
 		marks = st.rule.Annotations
 	}
 	st.added, st.unused = parseStamps(marks[api.AnnotationSubsetAdded]), parseStamps(marks[api.AnnotationUnusedSince])
+	st.left = stamps{}
+	for _, vs := range st.routes() {
+		for name, at := range parseStamps(vs.Annotations[api.AnnotationUnusedSince]) {
+			if at.After(st.left[name]) {
+				st.left[name] = at
+			}
+		}
+	}
 	st.lastRan = parsePairs(marks[api.AnnotationLastRan])
 	st.waiting = splitList(marks[api.AnnotationWaiting])
 	s.waiting = slices.Clone(st.waiting)

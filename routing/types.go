@@ -56,6 +56,9 @@ type PodGroup struct {
 	Ready    int    // ready and not ending
 	// Created is the creation time of the oldest of the pods.
 	Created time.Time
+	// ReadySince is since when the ready pod that has been so for the longest is ready, cut to the second as the API has
+	// it; zero if none is ready.
+	ReadySince time.Time
 }
 
 // Workload is what routing needs to know of a Deployment, StatefulSet or DaemonSet.

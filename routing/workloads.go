@@ -5,8 +5,8 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"time"
 
-	meta "istio.io/api/meta/v1alpha1"
 	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -62,16 +62,11 @@ func GroupPods(pods []*corev1.Pod, versionLabel string) []PodGroup {
 		at := key{ref, pod.Labels[versionLabel]}
 		group := groups[at]
 		if group == nil {
-			group = &PodGroup{Workload: ref, Version: at.version, Created: pod.CreationTimestamp.Time}
+			group = &PodGroup{Workload: ref, Version: at.version}
 			groups[at] = group
 		}
-		group.Pods++
-		if isReady(pod) {
-			group.Ready++
-		}
-		if pod.CreationTimestamp.Time.Before(group.Created) {
-			group.Created = pod.CreationTimestamp.Time
-		}
+		since, ready := ReadySince(pod)
+		group.Add(pod.CreationTimestamp.Time, since, ready)
 	}
 	out := make([]PodGroup, 0, len(groups))
 	for _, group := range groups {
@@ -83,13 +78,36 @@ func GroupPods(pods []*corev1.Pod, versionLabel string) []PodGroup {
 	return out
 }
 
-func isReady(pod *corev1.Pod) bool {
-	if pod.DeletionTimestamp != nil {
-		return false
+// Add counts one more pod. When it became ready matters only if it is ready.
+func (g *PodGroup) Add(created, readySince time.Time, ready bool) {
+	g.Pods++
+	if g.Created.IsZero() || created.Before(g.Created) {
+		g.Created = created
 	}
-	return slices.ContainsFunc(pod.Status.Conditions, func(c corev1.PodCondition) bool {
+	if !ready {
+		return
+	}
+	g.Ready++
+	if g.ReadySince.IsZero() || readySince.Before(g.ReadySince) {
+		g.ReadySince = readySince
+	}
+}
+
+// ReadySince is since when a pod is ready; false if it is not, or ends. A condition without a time is as old as the pod.
+func ReadySince(pod *corev1.Pod) (since time.Time, ready bool) {
+	if pod.DeletionTimestamp != nil {
+		return time.Time{}, false
+	}
+	at := slices.IndexFunc(pod.Status.Conditions, func(c corev1.PodCondition) bool {
 		return c.Type == corev1.PodReady && c.Status == corev1.ConditionTrue
 	})
+	if at < 0 {
+		return time.Time{}, false
+	}
+	if since = pod.Status.Conditions[at].LastTransitionTime.Time; since.IsZero() {
+		since = pod.CreationTimestamp.Time
+	}
+	return since, true
 }
 
 func compareRefs(a, b WorkloadRef) int {
@@ -126,16 +144,28 @@ func GroupEntries(entries []*networkingv1.WorkloadEntry, selector map[string]str
 		if !selects(selector, labels) {
 			continue
 		}
-		group := PodGroup{Workload: WorkloadRef{Kind: kindEntry, Name: entry.Name}, Version: labels[versionLabel], Pods: 1, Created: entry.CreationTimestamp.Time}
-		if entry.DeletionTimestamp == nil && !slices.ContainsFunc(entry.Status.GetConditions(), func(c *meta.IstioCondition) bool {
-			return c.GetType() == "Healthy" && c.GetStatus() == "False"
-		}) {
-			group.Ready = 1
-		}
+		group := PodGroup{Workload: WorkloadRef{Kind: kindEntry, Name: entry.Name}, Version: labels[versionLabel]}
+		since, ready := healthySince(entry)
+		group.Add(entry.CreationTimestamp.Time, since, ready)
 		out = append(out, group)
 	}
 	slices.SortFunc(out, func(a, b PodGroup) int { return compareRefs(a.Workload, b.Workload) })
 	return out
+}
+
+// healthySince is since when a WorkloadEntry receives calls; false if it does not.
+func healthySince(entry *networkingv1.WorkloadEntry) (since time.Time, ready bool) {
+	since, ready = entry.CreationTimestamp.Time, entry.DeletionTimestamp == nil
+	for _, c := range entry.Status.GetConditions() {
+		if c.GetType() != "Healthy" {
+			continue
+		}
+		ready = ready && c.GetStatus() != "False"
+		if at := c.GetLastTransitionTime(); at.IsValid() && at.AsTime().After(since) {
+			since = at.AsTime()
+		}
+	}
+	return since, ready
 }
 
 // IsEntry reports whether a workload is a WorkloadEntry.

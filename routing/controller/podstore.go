@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"hash/maphash"
 	"maps"
+	"math"
 	"slices"
 	"sync"
 	"time"
@@ -52,10 +53,19 @@ type podShape struct {
 type labelPair struct{ key, value unique.Handle[string] }
 
 type podMember struct {
-	name          string
-	created       int64 // seconds since 1970, as the API has it
-	ready, ending bool
+	name       string
+	created    seconds
+	readySince seconds // of a ready pod
+	ready      bool
+	ending     bool
 }
+
+// seconds are those since 1970, as the API has a time; 32 bits reach until 2106.
+type seconds uint32
+
+func secondsOf(t time.Time) seconds { return seconds(min(max(t.Unix(), 0), math.MaxUint32)) }
+
+func (s seconds) time() time.Time { return time.Unix(int64(s), 0).UTC() }
 
 // podEntry is one pod on its way from the API server into the store.
 type podEntry struct {
@@ -74,13 +84,11 @@ var shapeSeed = maphash.MakeSeed()
 // entryOf takes out of a pod what is kept.
 func entryOf(pod *corev1.Pod) *podEntry {
 	workload, serves := routing.WorkloadOf(pod)
+	since, ready := routing.ReadySince(pod)
 	e := &podEntry{
 		resourceVersion: pod.ResourceVersion,
 		member: podMember{
-			name: pod.Name, created: pod.CreationTimestamp.Unix(), ending: pod.DeletionTimestamp != nil,
-			ready: pod.DeletionTimestamp == nil && slices.ContainsFunc(pod.Status.Conditions, func(c corev1.PodCondition) bool {
-				return c.Type == corev1.PodReady && c.Status == corev1.ConditionTrue
-			}),
+			name: pod.Name, created: secondsOf(pod.CreationTimestamp.Time), readySince: secondsOf(since), ready: ready, ending: pod.DeletionTimestamp != nil,
 		},
 		shape: podShape{
 			namespace: unique.Make(pod.Namespace), workload: unique.Make(workload), sidecar: sidecarOf(pod), serves: serves,
@@ -284,13 +292,7 @@ func (s *podStore) groups(namespace string, selector map[string]string, versionL
 			counts[key{shape.workload, version}] = group
 		}
 		for _, member := range shape.members {
-			group.Pods++
-			if member.ready {
-				group.Ready++
-			}
-			if created := time.Unix(member.created, 0).UTC(); group.Created.IsZero() || created.Before(group.Created) {
-				group.Created = created
-			}
+			group.Add(member.created.time(), member.readySince.time(), member.ready)
 		}
 	}
 	out := make([]routing.PodGroup, 0, len(counts))

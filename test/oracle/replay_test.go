@@ -33,11 +33,12 @@ type tape struct {
 }
 
 type probe struct {
-	Gateway bool
-	Host    string
-	Port    int32
-	Path    string
-	Headers map[string]string
+	Gateway   bool
+	Elsewhere bool
+	Host      string
+	Port      int32
+	Path      string
+	Headers   map[string]string
 }
 
 type moment struct {
@@ -232,8 +233,11 @@ func (p *player) outcomes(t *testing.T, s view, calls map[string]probe) map[stri
 	for _, name := range names {
 		c := calls[name]
 		call := Call{From: beside, Address: s.service.Spec.ClusterIP, Port: c.Port, Host: c.Host, Path: c.Path, Headers: c.Headers}
-		if c.Gateway {
+		switch {
+		case c.Gateway:
 			call.From, call.Address = ingress, ""
+		case c.Elsewhere:
+			call.From = elsewhere
 		}
 		requests = append(requests, call)
 	}
@@ -496,6 +500,21 @@ func TestMistakesInStatesAreFound(t *testing.T) {
 				vs.Spec.Hosts = slices.DeleteFunc(vs.Spec.Hosts, func(h string) bool { return h == "a.example.com" })
 			})
 		}, "is refused"},
+		{"a route is shown when its subsets are", "the Service is exported to less, and to all", func(p *tape) {
+			eachRoute(p, func(m *moment, vs *networkingv1.VirtualService) {
+				vs.Spec.ExportTo = m.Objects.DestinationRules[0].Spec.ExportTo
+			})
+		}, `call "elsewhere" finds no cluster`},
+		{"a version has its share as soon as it is ready", "a share waits for its version", func(p *tape) {
+			isReady := func(m moment) bool {
+				return slices.ContainsFunc(m.Pods, func(g routing.PodGroup) bool { return g.Version == "v2" && g.Ready > 0 })
+			}
+			first := slices.IndexFunc(p.Moments, isReady)
+			shared := slices.IndexFunc(p.Moments, func(m moment) bool { return len(m.Objects.VirtualServices[0].Spec.Http[0].Route) > 1 })
+			for i := first; i < shared; i++ {
+				p.Moments[i].Objects.VirtualServices = p.Moments[shared].Objects.VirtualServices
+			}
+		}, "finds no pod"},
 		{"shares are not those that were asked for", "shares are shifted", func(p *tape) {
 			eachRoute(p, func(_ *moment, vs *networkingv1.VirtualService) {
 				for _, d := range vs.Spec.Http[0].Route {
