@@ -208,7 +208,7 @@ func (w *world) startController(ctx context.Context, flags ...string) error {
 		return err
 	}
 	command := exec.CommandContext(ctx, self, append([]string{"-controller", "-kubeconfig", w.kubeconfig, "-profiles", w.profiles}, flags...)...)
-	command.Env = append(os.Environ(), "GOGC=50") // as the chart has it
+	command.Env = append(os.Environ(), "GOGC=40") // as the chart has it
 	command.Cancel = func() error { return command.Process.Signal(syscall.SIGTERM) }
 	command.Stderr = os.Stderr
 	out, err := command.StdoutPipe()
