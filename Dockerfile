@@ -1,6 +1,6 @@
 # syntax=docker/dockerfile:1
 # Built for the platform of the machine that builds, and compiled for the one that is asked for.
-FROM --platform=$BUILDPLATFORM golang:1.26 AS build
+FROM --platform=$BUILDPLATFORM golang:1.26.10 AS build
 WORKDIR /src
 COPY go.mod go.sum ./
 RUN go mod download

@@ -7,6 +7,10 @@ VULNCHECK := $(CACHE)/govulncheck-$(shell sed -n 's|.*golang.org/x/vuln \(v[^ ]*
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 MODULES := . hack hack/image test test/certmanager test/oracle/answers test/oracle/istio-20260423 test/oracle/istio-20260827 test/oracle/validation test/bench test/alerts
 
+# The Go that the image is built with, and that "make vuln" looks at: the same commit gives the same bytes, and a standard
+# library without known vulnerabilities, whatever Go is installed. It is fetched like a module. IMAGE_GO=local takes what is there.
+IMAGE_GO ?= go1.26.10
+
 # The race detector needs a C compiler. RACE=required makes its absence an error, RACE=off switches it off.
 RACE ?= auto
 CC_FOUND := $(shell command -v $$($(GO) env CC) 2>/dev/null)
@@ -27,7 +31,7 @@ build: ## build bin/outrigger
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags "-s -w -X main.version=$(VERSION)" -o bin/outrigger ./cmd/outrigger
 
 image: ## bin/image: the container image for amd64 and arm64 with its bills of materials, an OCI layout (docs/security.md)
-	cd hack/image && $(GO) run . -o $(CURDIR)/bin/image -version $(VERSION)
+	cd hack/image && GOTOOLCHAIN=$(IMAGE_GO) $(GO) run . -o $(CURDIR)/bin/image -version $(VERSION)
 
 manifest: ## write bin/outrigger.yaml, the chart's defaults for "kubectl apply"
 	$(GO) -C hack run ./manifest -o $(CURDIR)/bin/outrigger.yaml
@@ -88,7 +92,7 @@ $(LINTER):
 	$(GO) -C hack/tools/lint build -o $@ github.com/golangci/golangci-lint/v2/cmd/golangci-lint
 
 vuln: $(VULNCHECK) ## known vulnerabilities in what Outrigger calls; says so where no database of them can be reached
-	cd hack && $(GO) run ./vuln -govulncheck $(VULNCHECK)
+	cd hack && GOTOOLCHAIN=$(IMAGE_GO) $(GO) run ./vuln -govulncheck $(VULNCHECK)
 
 $(VULNCHECK):
 	@mkdir -p $(CACHE)

@@ -266,6 +266,13 @@ func TestTheDockerfileMakesTheSame(t *testing.T) {
 		}
 		return match[1]
 	}
+	makefile, err := os.ReadFile("../../Makefile")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if pinned := regexp.MustCompile(`(?m)^IMAGE_GO \?= go(.+)$`).FindSubmatch(makefile); pinned == nil || !strings.Contains(line(text, "FROM"), " golang:"+string(pinned[1])+" ") {
+		t.Errorf("the Go of the Dockerfile, %s, is not the Makefile's IMAGE_GO, %s", line(text, "FROM"), pinned)
+	}
 	linux := hello
 	linux.Platforms = hello.Platforms[:1]
 	folder, _ := written(t, linux)
