@@ -319,11 +319,7 @@ func TestATutorialsFilesOverOurs(t *testing.T) {
 }
 
 func TestALoneWorkloadsShareIsEverything(t *testing.T) {
-	c := newCluster(t)
-	c.rolling("app", "v1", 2)
-	c.ready()
-	c.advance(10 * time.Minute)
-	c.has("v1", "-")
+	c := loneWorkload(t)
 	c.kiali("app", "v1=100")
 	c.settle()
 	c.has("v1", "-")

@@ -103,12 +103,7 @@ func TestRolloutOfALoneWorkloadWritesNoRoute(t *testing.T) {
 }
 
 func TestSecondWorkloadPinsAndUnpins(t *testing.T) {
-	c := newCluster(t)
-	c.rolling("app", "v1", 2)
-	c.ready()
-	c.advance(10 * time.Minute)
-	c.has("v1", "-")
-	c.writes = nil
+	c := loneWorkload(t)
 	c.rolling("next", "v2", 2)
 	c.settle() // the first pod is created, not ready
 	c.has("v1 v2", "v1")
@@ -199,12 +194,7 @@ func TestBlueGreenBySelector(t *testing.T) {
 }
 
 func TestSelectorThatStillSelectsTheDefaultMovesNothing(t *testing.T) {
-	c := newCluster(t)
-	c.fixed("app-v1", "v1", 2)
-	c.fixed("app-v2", "v2", 2)
-	c.ready()
-	c.advance(10 * time.Minute)
-	c.writes = nil
+	c := twoVersions(t)
 	c.service.Spec.Selector["team"] = "a"
 	c.advance(time.Hour)
 	c.has("v1 v2", "v1")
@@ -212,12 +202,7 @@ func TestSelectorThatStillSelectsTheDefaultMovesNothing(t *testing.T) {
 }
 
 func TestDefaultDeletedAndCreatedAgain(t *testing.T) {
-	c := newCluster(t)
-	c.fixed("app-v1", "v1", 2)
-	c.fixed("app-v2", "v2", 2)
-	c.ready()
-	c.advance(10 * time.Minute)
-	c.has("v1 v2", "v1")
+	c := twoVersions(t)
 
 	// The pods still serve when the word is given.
 	c.remove("app-v1")
@@ -273,11 +258,7 @@ func TestDefaultDeletedWithTwoOthersHolds(t *testing.T) {
 }
 
 func TestOutageHolds(t *testing.T) {
-	c := newCluster(t)
-	c.fixed("app-v1", "v1", 2)
-	c.fixed("app-v2", "v2", 2)
-	c.ready()
-	c.advance(10 * time.Minute)
+	c := twoVersions(t)
 	c.empty = true
 	c.writes = nil
 	c.run("app-v1", "v1", 2, 0)

@@ -11,12 +11,7 @@ import (
 // over. The rollout has written the DestinationRule once.
 func halfway(t *testing.T) *cluster {
 	t.Helper()
-	c := newCluster(t)
-	c.rolling("app", "v1", 2)
-	c.ready()
-	c.advance(10 * time.Minute)
-	c.has("v1", "-")
-	c.writes = nil
+	c := loneWorkload(t)
 	rollOut(c, "v1", "v2")
 	c.has("v1 v2", "-")
 	c.wrote(applyRule)
@@ -70,11 +65,7 @@ func TestRolloutOfALoneWorkloadIsTwoWrites(t *testing.T) {
 
 // The watch of pods may be ahead of that of their workloads.
 func TestRolloutIsTwoWritesAlsoWhereThePodIsSeenBeforeTheTemplate(t *testing.T) {
-	c := newCluster(t)
-	c.rolling("app", "v1", 2)
-	c.ready()
-	c.advance(10 * time.Minute)
-	c.writes = nil
+	c := loneWorkload(t)
 	c.run("app", "v2", 1, 0)
 	c.advance(time.Second)
 	c.marked("v1")
@@ -87,10 +78,7 @@ func TestRolloutIsTwoWritesAlsoWhereThePodIsSeenBeforeTheTemplate(t *testing.T) 
 
 // A slow rollout keeps the old subset as long as it has a pod, however long ago it was marked.
 func TestReplacedVersionKeepsItsSubsetWhileItHasPods(t *testing.T) {
-	c := newCluster(t)
-	c.rolling("app", "v1", 2)
-	c.ready()
-	c.advance(10 * time.Minute)
+	c := loneWorkload(t)
 	c.template("app", "v2")
 	c.run("app", "v2", 1, 1)
 	c.run("app", "v1", 1, 1)
@@ -117,11 +105,7 @@ func TestSubsetThatRanLastStaysWhenScaledTo0BeforeTheOldOneIsGone(t *testing.T) 
 }
 
 func TestUndoneRolloutLeavesTheOldVersionUnmarked(t *testing.T) {
-	c := newCluster(t)
-	c.rolling("app", "v1", 2)
-	c.ready()
-	c.advance(10 * time.Minute)
-	c.writes = nil
+	c := loneWorkload(t)
 	c.template("app", "v2")
 	c.run("app", "v2", 1, 0)
 	c.advance(10 * time.Second)
@@ -156,10 +140,7 @@ func TestSecondWorkloadPinsToWhatHasReplacedTheRecordedVersion(t *testing.T) {
 }
 
 func TestSecondWorkloadWhileTheOldVersionRunsTakesTheMarkAway(t *testing.T) {
-	c := newCluster(t)
-	c.rolling("app", "v1", 2)
-	c.ready()
-	c.advance(10 * time.Minute)
+	c := loneWorkload(t)
 	c.template("app", "v2")
 	c.run("app", "v2", 1, 0)
 	c.advance(10 * time.Second)

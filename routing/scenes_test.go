@@ -27,6 +27,18 @@ func twoVersions(t *testing.T) *cluster {
 	return c
 }
 
+// loneWorkload is a cluster at rest: one workload of two pods, which may change its version v1 in place.
+func loneWorkload(t *testing.T) *cluster {
+	t.Helper()
+	c := newCluster(t)
+	c.rolling("app", "v1", 2)
+	c.ready()
+	c.advance(10 * time.Minute)
+	c.has("v1", "-")
+	c.writes = nil
+	return c
+}
+
 // gates describes all gateway parts: "app.example.com@demo/app on app; ports 80: demo/app.example.com".
 func (c *cluster) gates() string {
 	var out []string

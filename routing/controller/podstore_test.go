@@ -203,14 +203,6 @@ func TestReflectorFillsTheStore(t *testing.T) {
 	store.changed = func(_, _ *podShape) { mutex.Lock(); changes++; mutex.Unlock() }
 	reflector := toolscache.NewReflectorWithOptions(podLister(clients.CoreV1().Pods("")), &podEntry{}, store, toolscache.ReflectorOptions{})
 	go reflector.RunWithContext(t.Context())
-	wait := func(what string, is func() bool) {
-		t.Helper()
-		for deadline := time.Now().Add(20 * time.Second); !is(); time.Sleep(5 * time.Millisecond) {
-			if time.Now().After(deadline) {
-				t.Fatalf("not within 20 s: %s", what)
-			}
-		}
-	}
 	pods := func() int {
 		sum := 0
 		for _, group := range store.groups("demo", map[string]string{"app": "app"}, "version") {
@@ -218,7 +210,7 @@ func TestReflectorFillsTheStore(t *testing.T) {
 		}
 		return sum
 	}
-	wait("the list is in", func() bool { return store.hasFilled() && pods() == 1 })
+	waitFor(t, "the list is in", func() bool { return store.hasFilled() && pods() == 1 })
 	create := func(name string) {
 		t.Helper()
 		if _, err := clients.CoreV1().Pods("demo").Create(t.Context(), podOf(name, "app", "v2", "1", true), metav1.CreateOptions{}); err != nil {
@@ -226,7 +218,7 @@ func TestReflectorFillsTheStore(t *testing.T) {
 		}
 	}
 	names := 0
-	wait("a pod is created and comes by the watch", func() bool { // the fake server forgets what was before the watch
+	waitFor(t, "a pod is created and comes by the watch", func() bool { // the fake server forgets what was before the watch
 		names++
 		create(fmt.Sprint("b", names))
 		mutex.Lock()
@@ -236,10 +228,20 @@ func TestReflectorFillsTheStore(t *testing.T) {
 	if err := clients.CoreV1().Pods("demo").Delete(t.Context(), "a", metav1.DeleteOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	wait("a pod that is deleted goes", func() bool {
+	waitFor(t, "a pod that is deleted goes", func() bool {
 		groups := store.groups("demo", map[string]string{"app": "app"}, "version")
 		return !slices.ContainsFunc(groups, func(g routing.PodGroup) bool { return g.Version == "v1" })
 	})
+}
+
+// waitFor waits for what another goroutine does.
+func waitFor(t *testing.T, what string, is func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(20 * time.Second); !is(); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("not within 20 s: %s", what)
+		}
+	}
 }
 
 // What a sidecar depends on comes back out of the store, for pods that are alike together, and without those that end.

@@ -141,17 +141,9 @@ func TestReflectorsFillTheWorkloadStore(t *testing.T) {
 		reflector := toolscache.NewReflectorWithOptions(lister(clients), &workloadEntry{}, kindStore{store, kind}, toolscache.ReflectorOptions{})
 		go reflector.RunWithContext(t.Context())
 	}
-	wait := func(what string, is func() bool) {
-		t.Helper()
-		for deadline := time.Now().Add(20 * time.Second); !is(); time.Sleep(5 * time.Millisecond) {
-			if time.Now().After(deadline) {
-				t.Fatalf("not within 20 s: %s", what)
-			}
-		}
-	}
-	wait("the lists are in", func() bool { return store.hasFilled() && len(store.of("demo")) == 2 })
+	waitFor(t, "the lists are in", func() bool { return store.hasFilled() && len(store.of("demo")) == 2 })
 	made := 0
-	wait("a Deployment is created and comes by the watch", func() bool { // the fake server forgets what was before the watch
+	waitFor(t, "a Deployment is created and comes by the watch", func() bool { // the fake server forgets what was before the watch
 		made++
 		if _, err := clients.AppsV1().Deployments("demo").Create(t.Context(), deploymentFor(fmt.Sprint("next-", made), "v1", 1), metav1.CreateOptions{}); err != nil {
 			t.Fatal(err)
@@ -163,7 +155,7 @@ func TestReflectorsFillTheWorkloadStore(t *testing.T) {
 	if err := clients.AppsV1().Deployments("demo").Delete(t.Context(), "first", metav1.DeleteOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	wait("a Deployment that is deleted goes", func() bool {
+	waitFor(t, "a Deployment that is deleted goes", func() bool {
 		return !slices.ContainsFunc(store.of("demo"), func(w routing.Workload) bool { return w.String() == "Deployment/first" })
 	})
 }
