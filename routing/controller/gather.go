@@ -185,7 +185,7 @@ func (r *reconciler) listServiceNames(ctx context.Context, namespace string) (ma
 }
 
 // readIngress finds the Services of the wanted ingress gateway, for a Service that is to be exposed.
-func (r *reconciler) readIngress(ctx context.Context, observed *routing.Observed) error {
+func (r *reconciler) readIngress(ctx context.Context, observed *routing.Observed) (err error) {
 	wish := observed.Intent.Expose
 	if wish == nil || wish.Gateway != "" {
 		return nil
@@ -195,22 +195,28 @@ func (r *reconciler) readIngress(ctx context.Context, observed *routing.Observed
 			observed.IngressSelectors = append(observed.IngressSelectors, value)
 		}
 	}
-	podLabels := r.pods.labelSets(wish.GatewaySelector) // by Namespace
+	observed.IngressServices, err = ingressServices(ctx, r.reader, r.pods.labelSets(wish.GatewaySelector))
+	return err
+}
+
+// ingressServices returns the Services that select any of the pods, whose labels are given by Namespace, sorted.
+func ingressServices(ctx context.Context, reader client.Reader, podLabels map[string][]map[string]string) ([]*corev1.Service, error) {
+	var out []*corev1.Service
 	for _, namespace := range slices.Sorted(maps.Keys(podLabels)) {
 		var services corev1.ServiceList
-		if err := r.reader.List(ctx, &services, client.InNamespace(namespace)); err != nil {
-			return err
+		if err := reader.List(ctx, &services, client.InNamespace(namespace)); err != nil {
+			return nil, err
 		}
 		for _, service := range pointers(services.Items) {
 			if slices.ContainsFunc(podLabels[namespace], func(l map[string]string) bool { return selects(service, l) }) {
-				observed.IngressServices = append(observed.IngressServices, service)
+				out = append(out, service)
 			}
 		}
 	}
-	slices.SortFunc(observed.IngressServices, func(a, b *corev1.Service) int {
+	slices.SortFunc(out, func(a, b *corev1.Service) int {
 		return cmp.Or(cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Name, b.Name))
 	})
-	return nil
+	return out, nil
 }
 
 func (r *reconciler) readElsewhere(ctx context.Context, observed *routing.Observed) (err error) {

@@ -1,10 +1,8 @@
 package controller
 
 import (
-	"cmp"
 	"context"
 	"fmt"
-	"maps"
 	"slices"
 
 	"github.com/go-logr/logr"
@@ -123,7 +121,7 @@ func (l *Looker) listMesh(ctx context.Context, observed *routing.Observed) error
 }
 
 // listIngress finds the Services of the wanted ingress gateway, for a Service that is to be exposed.
-func (l *Looker) listIngress(ctx context.Context, observed *routing.Observed) error {
+func (l *Looker) listIngress(ctx context.Context, observed *routing.Observed) (err error) {
 	wish := observed.Intent.Expose
 	if wish == nil || wish.Gateway != "" {
 		return nil
@@ -151,19 +149,6 @@ func (l *Looker) listIngress(ctx context.Context, observed *routing.Observed) er
 			podLabels[pod.Namespace] = append(podLabels[pod.Namespace], pod.Labels)
 		}
 	}
-	for _, namespace := range slices.Sorted(maps.Keys(podLabels)) {
-		var services corev1.ServiceList
-		if err := l.reader.List(ctx, &services, client.InNamespace(namespace)); err != nil {
-			return err
-		}
-		for _, service := range pointers(services.Items) {
-			if slices.ContainsFunc(podLabels[namespace], func(set map[string]string) bool { return selects(service, set) }) {
-				observed.IngressServices = append(observed.IngressServices, service)
-			}
-		}
-	}
-	slices.SortFunc(observed.IngressServices, func(a, b *corev1.Service) int {
-		return cmp.Or(cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Name, b.Name))
-	})
-	return nil
+	observed.IngressServices, err = ingressServices(ctx, l.reader, podLabels)
+	return err
 }
