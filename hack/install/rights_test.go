@@ -21,12 +21,14 @@ import (
 var update = flag.Bool("update", false, "write the expected rights anew")
 
 // What every account of the chart may do, word for word: a change of it is to be seen in a review. That it is needed, all
-// of it, is shown by TestRightsAreThoseThatAreUsed in test/e2e.
+// of it, is shown by TestRightsAreThoseThatAreUsed and its like in test/e2e.
 func TestRightsAreAsExpected(t *testing.T) {
 	for name, values := range map[string]map[string]any{
 		"default":         {},
 		"without-routing": {"routing": map[string]any{"enabled": false}, "webhook": map[string]any{"warnings": false}},
 		"revision":        {"revision": "canary", "istio": map[string]any{"revisions": []any{"prod"}}},
+		"secret":          {"webhook": map[string]any{"certificate": map[string]any{"secretName": "mine"}}},
+		"cert-manager":    {"certManager": map[string]any{"enabled": true}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			got := rights(t, values)

@@ -112,6 +112,7 @@ func rotateSecret(t *testing.T) {
 	r.writeSecret(t, "given", data)
 	eventually(t, "every replica serves the certificate after the mishap", func() error { return r.everyReplica(t, isIn(data)) })
 	r.nothingWentWrong(t, traffic)
+	r.usesItsRights(t)
 }
 
 func rotateCertManagers(t *testing.T) {
@@ -179,6 +180,7 @@ func rotateCertManagers(t *testing.T) {
 	r.nothingWentWrong(t, traffic)
 
 	says(t, cli(t, "status", "--system-namespace", outriggerNamespace, "-n", outriggerNamespace, "-o", "yaml"), "ready: true")
+	r.usesItsRights(t)
 }
 
 // creationPause lets each of the clients create some twenty pods a second, for minutes.
@@ -197,6 +199,7 @@ func prepareRelease(t *testing.T, revision string, values map[string]any) *relea
 		t.Fatal(err)
 	}
 	values["revision"] = revision
+	values["extraEnv"] = []any{listing}
 	r := &release{name: "outrigger-" + revision, revision: revision, webhook: "outrigger-sidecar-injector-" + revision}
 	var err error
 	r.installed, err = install.Prepare(t.Context(), cluster, install.Options{Release: r.name, Node: outrigger.Node, Binary: outrigger.Binary, Values: values})
@@ -250,6 +253,13 @@ func (r *release) nothingWentWrong(t *testing.T, traffic *creations) {
 	if got := r.pods(t); len(got) != 2 || got[0].Status.ContainerStatuses[0].RestartCount+got[1].Status.ContainerStatuses[0].RestartCount > 0 {
 		t.Errorf("the replicas are not those of the beginning")
 	}
+}
+
+// usesItsRights requires that what a source of certificates needs is granted, and used: not all of them need the same.
+func (r *release) usesItsRights(t *testing.T) {
+	t.Helper()
+	ownersHear(t, r.namespace(t))
+	wantEveryRightUsed(t, outriggerNamespace, r.name, 0, false)
 }
 
 func (r *release) pods(t *testing.T) []corev1.Pod {

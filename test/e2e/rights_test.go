@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"bufio"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -13,6 +14,7 @@ import (
 	"testing"
 
 	rbacv1 "k8s.io/api/rbac/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/yaml"
 )
@@ -114,9 +116,16 @@ func granted(t *testing.T, namespace, account string) []right {
 	return out
 }
 
-// used returns what a ServiceAccount has asked the API server for so far, and what of it was forbidden; without what was noted
+// asker is an account; with a pod it is that account in pods whose names begin so, as those of a hook do.
+type asker struct{ namespace, account, pod string }
+
+func (a asker) String() string {
+	return strings.TrimSuffix(a.namespace+"/"+a.account+" in pod "+a.pod, " in pod ")
+}
+
+// used returns what somebody has asked the API server for so far, and what of it was forbidden; without what was noted
 // before a place in the audit log.
-func used(t *testing.T, namespace, account string, from int64) (allowed, forbidden map[right]bool) {
+func used(t *testing.T, by asker, from int64) (allowed, forbidden map[right]bool) {
 	t.Helper()
 	file, err := os.Open(auditLog)
 	if err != nil {
@@ -133,7 +142,8 @@ func used(t *testing.T, namespace, account string, from int64) (allowed, forbidd
 		var event struct {
 			Verb string `json:"verb"`
 			User struct {
-				Username string `json:"username"`
+				Username string              `json:"username"`
+				Extra    map[string][]string `json:"extra"`
 			} `json:"user"`
 			Object *struct {
 				APIGroup    string `json:"apiGroup"`
@@ -147,8 +157,11 @@ func used(t *testing.T, namespace, account string, from int64) (allowed, forbidd
 		if err := json.Unmarshal(lines.Bytes(), &event); err != nil {
 			continue // the last line, still being written
 		}
-		if event.User.Username != "system:serviceaccount:"+namespace+":"+account || event.Object == nil {
+		if event.User.Username != "system:serviceaccount:"+by.namespace+":"+by.account || event.Object == nil {
 			continue // of another account, or about no resource: discovery, which everybody may
+		}
+		if !strings.HasPrefix(strings.Join(event.User.Extra["authentication.kubernetes.io/pod-name"], ""), by.pod) {
+			continue
 		}
 		use := right{event.Verb, event.Object.APIGroup, event.Object.Resource, event.Object.Name, event.Object.Namespace}
 		if event.Object.Subresource != "" {
@@ -253,12 +266,27 @@ func hookRights(t *testing.T, namespace, release string) map[string][]right {
 	return out
 }
 
-// wantHookRightsUsed looks whether an account of a hook that has run used all that the hook was granted.
-func wantHookRightsUsed(t *testing.T, rights []right, namespace, account string) {
+// wantHookRightsUsed looks whether a hook that has run used all that it was granted for its time, and nothing beside that and
+// what its account may do anyway.
+func wantHookRightsUsed(t *testing.T, by asker, hook, standing []right) {
 	t.Helper()
-	allowed, _ := used(t, namespace, account, 0)
-	if idle := unused(rights, allowed); len(idle) > 0 || len(rights) == 0 {
-		t.Errorf("of %d rights of hooks of %s/%s never used:\n  %s", len(rights), namespace, account, strings.Join(idle, "\n  "))
+	allowed, forbidden := used(t, by, 0)
+	if idle := unused(hook, allowed); len(idle) > 0 || len(hook) == 0 {
+		t.Errorf("of %d rights of the hook %s never used:\n  %s", len(hook), by, strings.Join(idle, "\n  "))
+	}
+	wantCovered(t, by, slices.Concat(hook, standing), allowed, forbidden)
+}
+
+// wantCovered looks whether somebody asked for more than the rights allow.
+func wantCovered(t *testing.T, by asker, rights []right, allowed, forbidden map[right]bool) {
+	t.Helper()
+	for use := range forbidden {
+		t.Errorf("%s: forbidden: %s", by, use)
+	}
+	for use := range allowed {
+		if !slices.ContainsFunc(rights, func(r right) bool { return r.covers(use) }) {
+			t.Errorf("%s: allowed by something that is not the chart's: %s", by, use)
+		}
 	}
 }
 
@@ -276,12 +304,13 @@ func noted(t *testing.T) int64 {
 // audit log: before that, other tests may have given it other rights. streams says that its clients list by watching.
 func wantEveryRightUsed(t *testing.T, namespace, account string, since int64, streams bool) {
 	t.Helper()
+	by := asker{namespace: namespace, account: account}
 	rights := granted(t, namespace, account)
 	if len(rights) < 10 {
-		t.Fatalf("%s/%s has %d rights; is it the account that Outrigger runs as?", namespace, account, len(rights))
+		t.Fatalf("%s has %d rights; is it the account that Outrigger runs as?", by, len(rights))
 	}
-	eventually(t, "every right of "+namespace+"/"+account+" is used", func() error {
-		allowed, _ := used(t, namespace, account, 0)
+	eventually(t, "every right of "+by.String()+" is used", func() error {
+		allowed, _ := used(t, by, 0)
 		if streams {
 			allowed = asListed(allowed)
 		}
@@ -290,18 +319,11 @@ func wantEveryRightUsed(t *testing.T, namespace, account string, since int64, st
 		}
 		return nil
 	})
-	allowed, forbidden := used(t, namespace, account, since)
-	if all, _ := used(t, namespace, account, 0); len(wide(rights, all)) > 0 {
+	allowed, forbidden := used(t, by, since)
+	if all, _ := used(t, by, 0); len(wide(rights, all)) > 0 {
 		t.Errorf("these can be narrowed to names:\n  %s", strings.Join(wide(rights, all), "\n  "))
 	}
-	for use := range forbidden {
-		t.Errorf("forbidden: %s", use)
-	}
-	for use := range allowed {
-		if !slices.ContainsFunc(rights, func(r right) bool { return r.covers(use) }) {
-			t.Errorf("allowed by something that is not the chart's: %s", use)
-		}
-	}
+	wantCovered(t, by, rights, allowed, forbidden)
 }
 
 // kindsOfOthers are the kinds that are read where their CRDs are, whoever brings them: each has a right that is used once
@@ -369,7 +391,7 @@ func TestRightsAreThoseThatAreUsed(t *testing.T) {
 		} else {
 			kubectl(t, "-n", ns, "delete", "gateway.networking.istio.io", "latecomer")
 		}
-		allowed, _ := used(t, outriggerNamespace, outriggerName, since)
+		allowed, _ := used(t, asker{namespace: outriggerNamespace, account: outriggerName}, since)
 		for use := range allowed {
 			if use.verb == "patch" && use.resource == "events" {
 				return nil
@@ -381,6 +403,33 @@ func TestRightsAreThoseThatAreUsed(t *testing.T) {
 
 	ownersHear(t, ns)
 	wantEveryRightUsed(t, outriggerNamespace, outriggerName, since, true)
+}
+
+// Where routing is on, the removal of the release stops its replicas and takes routes away, for which its hook has rights of
+// its own. The release is there again afterwards, for the tests that follow.
+func TestARemovalUsesTheRightsOfItsHook(t *testing.T) {
+	needIstio(t)
+	needKindsOfOthers(t)
+	ns := namespace(t, injected)
+	apply(t, ns, service("lone")+rolling("lone", "lone", "v1")+service("two")+fixed("two-v1", "two", "v1")+fixed("two-v2", "two", "v2"))
+	wantRoutes(t, ns, "lone", "-=100")
+	wantRoutes(t, ns, "two", "v1=100")
+	standing, hook := granted(t, outriggerNamespace, outriggerName), hookRights(t, outriggerNamespace, outriggerName)["delete"]
+	if err := outrigger.Uninstall(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := outrigger.Upgrade(context.Background(), settings); err != nil {
+			t.Error(err)
+		}
+	})
+	wantHookRightsUsed(t, asker{outriggerNamespace, outriggerName, outriggerName + "-pre-delete-"}, hook, standing)
+	if _, err := virtualService(ns, "lone"); !apierrors.IsNotFound(err) {
+		t.Errorf("the route of one workload, whose removal moves nothing: %v; want it gone", err)
+	}
+	if vs, err := virtualService(ns, "two"); err != nil || routes(vs) != "v1=100" {
+		t.Errorf("the route of two workloads, whose removal moves traffic, is %q, %v", routes(vs), err)
+	}
 }
 
 // ownersHear has pods of owners of every kind denied, and waits until the owners are told.

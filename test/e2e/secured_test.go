@@ -23,6 +23,9 @@ import (
 	"outrigger.dev/outrigger/hack/istio"
 )
 
+// listing has clients list as they do where the API server cannot stream lists, so that this is seen to be granted, and used.
+var listing = map[string]any{"name": "KUBE_FEATURE_WatchListClient", "value": "false"}
+
 // securedNamespace takes none but restricted pods.
 const securedNamespace = "outrigger-secured"
 
@@ -50,8 +53,7 @@ func TestASecuredRelease(t *testing.T) {
 		"revision":   "secured",
 		"webhook":    map[string]any{"clientCA": callers.authority, "clientNames": []any{callerName}},
 		"guardRails": map[string]any{"enabled": true},
-		// Its clients list as they do where the API server cannot stream lists, so that this is seen to be granted, and used.
-		"extraEnv": []any{map[string]any{"name": "KUBE_FEATURE_WatchListClient", "value": "false"}},
+		"extraEnv":   []any{listing},
 	}
 	secured, err := install.Outrigger(t.Context(), cluster, install.Options{Namespace: securedNamespace, Release: securedNamespace, Node: outrigger.Node, Values: values})
 	if err != nil {
@@ -92,16 +94,16 @@ func TestASecuredRelease(t *testing.T) {
 		wantEveryRightUsed(t, securedNamespace, securedNamespace, 0, false)
 	})
 	t.Run("hooks", func(t *testing.T) { // their pods are restricted, too
-		rights := hookRights(t, securedNamespace, securedNamespace)
+		hooks, standing := hookRights(t, securedNamespace, securedNamespace), granted(t, securedNamespace, securedNamespace)
 		if out, err := cluster.Helm(t.Context(), nil, "test", securedNamespace, "-n", securedNamespace); err != nil {
 			t.Fatalf("helm test: %v\n%s", err, out)
 		}
-		wantHookRightsUsed(t, rights["test"], securedNamespace, securedNamespace+"-test")
+		wantHookRightsUsed(t, asker{namespace: securedNamespace, account: securedNamespace + "-test"}, hooks["test"], nil)
 		removed = true
 		if err := secured.Uninstall(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		wantHookRightsUsed(t, rights["delete"], securedNamespace, securedNamespace)
+		wantHookRightsUsed(t, asker{securedNamespace, securedNamespace, securedNamespace + "-pre-delete-"}, hooks["delete"], standing)
 	})
 }
 
