@@ -101,7 +101,7 @@ type RoutingConfig struct {
 
 // CoverageConfig is about the count of pods that lack the sidecar that they should have.
 type CoverageConfig struct {
-	Interval time.Duration `json:"interval" min:"0s" max:"24h" doc:"How long the leader rests between two counts of the pods that should have a sidecar and have none, or an outdated one; 0s to count none. Needs routing.enabled."`
+	Interval time.Duration `json:"interval" min:"0s" max:"24h" doc:"How long the leader rests between two counts of the pods that should have a sidecar and have none, or an outdated one; 0s to count none. Where routing is off, one replica watches pods for it alone."`
 }
 
 // ShutdownConfig is about the end.
@@ -125,10 +125,10 @@ type LogConfig struct {
 	Format string `json:"format" oneOf:"json,text" doc:"Form of a line."`
 }
 
-// LeaderElectionConfig is about which replica keeps the routes. The webhook does not depend on it.
+// LeaderElectionConfig is about which replica keeps the routes and counts pods. The webhook does not depend on it.
 type LeaderElectionConfig struct {
 	Enabled       bool          `json:"enabled" doc:"Whether replicas elect a leader; false only for a single replica."`
-	LeaseName     string        `json:"leaseName" form:"subdomain" doc:"Lease in our namespace."`
+	LeaseName     string        `json:"leaseName" form:"subdomain" doc:"Lease in our namespace of the replica that keeps the routes. Where routing is off and pods are counted, it is outrigger-coverage, with the revision behind it."`
 	LeaseDuration time.Duration `json:"leaseDuration" min:"1s" max:"10m" doc:"How long others wait before they take over from a silent leader."`
 	RenewDeadline time.Duration `json:"renewDeadline" min:"1s" max:"10m" doc:"How long a leader tries to renew before it gives up; less than leaseDuration."`
 	RetryPeriod   time.Duration `json:"retryPeriod" min:"100ms" max:"5m" doc:"How long between two tries; less than renewDeadline."`
@@ -225,6 +225,18 @@ func (c Config) ValidatorName() string {
 		return ""
 	}
 	return WithRevision(Outrigger+"-validator", c.Istio.Revision)
+}
+
+// LeaseName returns the name of the Lease by which a leader is elected; empty if there is nothing to lead. Who only counts
+// pods never holds the Lease of routing, whose release may be another one.
+func (c Config) LeaseName() string {
+	switch {
+	case c.Routing.Enabled:
+		return c.LeaderElection.LeaseName
+	case c.Coverage.Interval > 0:
+		return WithRevision(Outrigger+"-coverage", c.Istio.Revision)
+	}
+	return ""
 }
 
 // LastGoodName returns the name of the ConfigMap that keeps Istio's last good configuration.

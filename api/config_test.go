@@ -141,6 +141,29 @@ func TestNamesFollowTheRevision(t *testing.T) {
 	}
 }
 
+// A release that only counts never takes the lead of routing, which may be another's.
+func TestTheLeaseIsThatOfWhatThereIsToLead(t *testing.T) {
+	for file, want := range map[string]string{
+		"":                                  "outrigger-routing",
+		"coverage: {interval: 0s}":          "outrigger-routing",
+		"leaderElection: {leaseName: mine}": "mine",
+		"routing: {enabled: false}":         "outrigger-coverage",
+		"routing: {enabled: false}\nleaderElection: {leaseName: mine}": "outrigger-coverage",
+		"istio: {revision: default}\nrouting: {enabled: false}":        "outrigger-coverage",
+		"istio: {revision: canary}":                                    "outrigger-coverage-canary",
+		"istio: {revision: canary}\nrouting: {enabled: true}":          "outrigger-routing",
+		"istio: {revision: canary}\ncoverage: {interval: 0s}":          "",
+	} {
+		config, err := LoadConfig([]byte(file))
+		if err != nil {
+			t.Errorf("%q: %v", file, err)
+		}
+		if got := config.LeaseName(); got != want {
+			t.Errorf("%q: the Lease is %q, not %q", file, got, want)
+		}
+	}
+}
+
 func TestRoutingSettingsCarryEveryField(t *testing.T) {
 	want := RoutingSettings{
 		Settle: 2 * time.Second, PropagationDelay: 2 * time.Second, SubsetRetention: time.Minute, SplitAge: 5 * time.Minute,

@@ -126,22 +126,14 @@ func newProcess(config api.Config, where placement, logger logr.Logger) (*proces
 	if err != nil {
 		return nil, err
 	}
-	// Every replica keeps its certificate and Istio's configuration; routing is the leader's alone.
+	// Every replica keeps its certificate and Istio's configuration; routes and the count of pods are the leader's alone.
 	for _, job := range []manager.Runnable{keeper, istio} {
 		if err := jobs.Add(job); err != nil {
 			return nil, err
 		}
 	}
-	if config.Routing.Enabled {
-		routes := controller.New(controller.Options{
-			Settings: config.RoutingSettings(), RootNamespace: config.Istio.Namespace, Registerer: metrics.Registry,
-		})
-		if err := routes.SetupWithManager(jobs); err != nil {
-			return nil, err
-		}
-		if err := addCoverage(jobs, routes, istio, config, logger); err != nil {
-			return nil, err
-		}
+	if err := addLeadersJobs(jobs, istio, config, logger); err != nil {
+		return nil, err
 	}
 	ready := &readiness{checks: []readyCheck{
 		{"certificate", func() error { return keeper.Ready(nil) }},
@@ -240,13 +232,44 @@ func adviceAbout(config api.Config, istio *webhook.IstioConfiguration, jobs mana
 	}, nil
 }
 
-// addCoverage has the leader count which pods lack the sidecar that they should have.
-func addCoverage(jobs manager.Manager, routes *controller.Controller, istio *webhook.IstioConfiguration, config api.Config, logger logr.Logger) error {
+// podsOfCluster is who knows the pods of the cluster on the leader.
+type podsOfCluster interface {
+	PodKinds() ([]controller.PodKind, bool)
+}
+
+// addLeadersJobs has the leader keep the routes, and count which pods lack the sidecar that they should have. Pods are watched
+// once for both; where there are no routes to keep, for the count alone.
+func addLeadersJobs(jobs manager.Manager, istio *webhook.IstioConfiguration, config api.Config, logger logr.Logger) error {
+	var pods podsOfCluster
+	switch {
+	case config.Routing.Enabled:
+		routes := controller.New(controller.Options{
+			Settings: config.RoutingSettings(), RootNamespace: config.Istio.Namespace, Registerer: metrics.Registry,
+		})
+		if err := routes.SetupWithManager(jobs); err != nil {
+			return err
+		}
+		pods = routes
+	case config.Coverage.Interval > 0:
+		watch, err := controller.NewPodWatch(jobs.GetConfig())
+		if err != nil {
+			return err
+		}
+		if err := jobs.Add(watch); err != nil {
+			return err
+		}
+		pods = watch
+	}
 	if config.Coverage.Interval == 0 {
 		return nil
 	}
+	return addCoverage(jobs, pods, istio, config, logger)
+}
+
+// addCoverage has the leader count which pods lack the sidecar that they should have.
+func addCoverage(jobs manager.Manager, of podsOfCluster, istio *webhook.IstioConfiguration, config api.Config, logger logr.Logger) error {
 	pods := func() (iter.Seq[webhook.PodKind], bool) {
-		kinds, known := routes.PodKinds()
+		kinds, known := of.PodKinds()
 		return func(yield func(webhook.PodKind) bool) {
 			for _, kind := range kinds {
 				if !yield(webhook.PodKind{ID: kind.ID(), Pods: kind.Pods, Pod: kind.Pod}) {
@@ -299,16 +322,16 @@ func newManager(cluster *rest.Config, config api.Config, namespace string, logge
 			return nil, err
 		}
 	}
-	election := config.LeaderElection
-	lock, err := leaseLock(cluster, election, namespace)
+	election, lease := config.LeaderElection, config.LeaseName()
+	lock, err := leaseLock(cluster, election, namespace, lease)
 	if err != nil {
 		return nil, err
 	}
 	return manager.New(cluster, manager.Options{
 		Scheme:                        scheme,
 		Logger:                        logger,
-		LeaderElection:                election.Enabled && config.Routing.Enabled,
-		LeaderElectionID:              election.LeaseName, // which the metric of who leads names
+		LeaderElection:                election.Enabled && lease != "",
+		LeaderElectionID:              lease, // which the metric of who leads names
 		LeaderElectionReleaseOnCancel: true,
 		LeaseDuration:                 &election.LeaseDuration,
 		RenewDeadline:                 &election.RenewDeadline,
@@ -328,7 +351,7 @@ func newManager(cluster *rest.Config, config api.Config, namespace string, logge
 }
 
 // leaseLock names the holder of the Lease by its pod, so that one sees who leads; the manager's own would name the host.
-func leaseLock(cluster *rest.Config, election api.LeaderElectionConfig, namespace string) (resourcelock.Interface, error) {
+func leaseLock(cluster *rest.Config, election api.LeaderElectionConfig, namespace, name string) (resourcelock.Interface, error) {
 	holder := os.Getenv("POD_NAME")
 	if holder == "" {
 		var err error
@@ -342,7 +365,7 @@ func leaseLock(cluster *rest.Config, election api.LeaderElectionConfig, namespac
 	if err != nil {
 		return nil, err
 	}
-	return resourcelock.New(resourcelock.LeasesResourceLock, namespace, election.LeaseName, client.CoreV1(), client.CoordinationV1(),
+	return resourcelock.New(resourcelock.LeasesResourceLock, namespace, name, client.CoreV1(), client.CoordinationV1(),
 		resourcelock.ResourceLockConfig{Identity: holder + "_" + string(uuid.NewUUID())})
 }
 

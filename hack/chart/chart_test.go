@@ -15,6 +15,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/rogpeppe/go-internal/txtar"
 	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
+	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 	policyv1 "k8s.io/api/policy/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
@@ -452,6 +453,46 @@ func TestRightsNameTheRevisions(t *testing.T) {
 		}
 		if isFirst := !strings.Contains(values, "canary"); routes != isFirst {
 			t.Errorf("%s: may it write routes? %t", values, routes)
+		}
+	}
+}
+
+// Without routing pods are listed only to count which of them lack a sidecar, and one replica is elected for it by a Lease that
+// no other release has.
+func TestPodsAreListedToKeepRoutesOrToBeCounted(t *testing.T) {
+	for values, want := range map[string]struct {
+		pods  bool
+		lease string
+	}{
+		"{}":                                  {true, "outrigger-routing"},
+		"{coverage: {interval: 0s}}":          {true, "outrigger-routing"},
+		"{leaderElection: {leaseName: mine}}": {true, "mine"},
+		"{revision: canary}":                  {true, "outrigger-coverage-canary"},
+		"{revision: canary, leaderElection: {leaseName: mine}}":                     {true, "outrigger-coverage-canary"},
+		"{routing: {enabled: false}}":                                               {true, "outrigger-coverage"},
+		"{routing: {enabled: false}, coverage: {interval: 500ms}}":                  {true, "outrigger-coverage"},
+		"{routing: {enabled: false}, coverage: {interval: 10m}}":                    {true, "outrigger-coverage"},
+		"{routing: {enabled: false}, coverage: {interval: 0s}}":                     {false, ""},
+		"{revision: canary, coverage: {interval: '0'}}":                             {false, ""},
+		"{revision: canary, coverage: {interval: 0h0m}, rbac: {createLease: true}}": {false, ""},
+	} {
+		objects := render(t, parse(t, values)).Objects
+		lease := ""
+		if made := find[coordinationv1.Lease](t, objects, "Lease", ""); made != nil {
+			lease = made.Name
+		}
+		pods := false
+		for _, rule := range find[rbacv1.ClusterRole](t, objects, "ClusterRole", "/outrigger").Rules {
+			pods = pods || slices.Contains(rule.Resources, "pods")
+		}
+		elects := ""
+		for _, rule := range find[rbacv1.Role](t, objects, "Role", "/outrigger").Rules {
+			if slices.Contains(rule.Resources, "leases") {
+				elects += strings.Join(rule.ResourceNames, " ")
+			}
+		}
+		if pods != want.pods || lease != want.lease || elects != want.lease {
+			t.Errorf("%s: pods may be listed: %t, the Lease is %q, rights on %q; want %t, %q", values, pods, lease, elects, want.pods, want.lease)
 		}
 	}
 }

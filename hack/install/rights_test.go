@@ -26,6 +26,7 @@ func TestRightsAreAsExpected(t *testing.T) {
 	for name, values := range map[string]map[string]any{
 		"default":         {},
 		"without-routing": {"routing": map[string]any{"enabled": false}, "webhook": map[string]any{"warnings": false}},
+		"least":           {"routing": map[string]any{"enabled": false}, "coverage": map[string]any{"interval": "0s"}, "webhook": map[string]any{"warnings": false}},
 		"revision":        {"revision": "canary", "istio": map[string]any{"revisions": []any{"prod"}}},
 		"secret":          {"webhook": map[string]any{"certificate": map[string]any{"secretName": "mine"}}},
 		"cert-manager":    {"certManager": map[string]any{"enabled": true}},

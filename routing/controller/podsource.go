@@ -44,10 +44,7 @@ func (p *podSource) Start(ctx context.Context, q queue) error {
 			q.Add(reconcile.Request{NamespacedName: key})
 		}
 	}
-	reflector := toolscache.NewReflectorWithOptions(podLister(p.pods), &podEntry{}, p.store, toolscache.ReflectorOptions{
-		Name: controllerName, TypeDescription: "pods",
-	})
-	go reflector.RunWithContext(ctx)
+	go podReflector(p.pods, p.store).RunWithContext(ctx)
 	return nil
 }
 

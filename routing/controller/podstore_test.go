@@ -14,7 +14,6 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/client-go/kubernetes/fake"
-	toolscache "k8s.io/client-go/tools/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"outrigger.dev/outrigger/api"
@@ -201,8 +200,7 @@ func TestReflectorFillsTheStore(t *testing.T) {
 	var mutex sync.Mutex
 	changes := 0
 	store.changed = func(_, _ *podShape) { mutex.Lock(); changes++; mutex.Unlock() }
-	reflector := toolscache.NewReflectorWithOptions(podLister(clients.CoreV1().Pods("")), &podEntry{}, store, toolscache.ReflectorOptions{})
-	go reflector.RunWithContext(t.Context())
+	go podReflector(clients.CoreV1().Pods(""), store).RunWithContext(t.Context())
 	pods := func() int {
 		sum := 0
 		for _, group := range store.groups("demo", map[string]string{"app": "app"}, "version") {
@@ -241,6 +239,37 @@ func waitFor(t *testing.T, what string, is func() bool) {
 		if time.Now().After(deadline) {
 			t.Fatalf("not within 20 s: %s", what)
 		}
+	}
+}
+
+// Where no routes are kept the kinds of pods are known once they are listed, and not on a replica that does not lead.
+func TestPodWatchKnowsKindsOnceTheyAreListed(t *testing.T) {
+	clients := fake.NewClientset(podOf("a", "app", "v1", "1", true), podOf("b", "app", "v1", "1", true), podOf("c", "app", "v2", "2", true))
+	watch := &PodWatch{pods: clients.CoreV1().Pods(""), store: newPodStore()}
+	if !watch.NeedLeaderElection() {
+		t.Error("every replica would watch all pods")
+	}
+	if kinds, known := watch.PodKinds(); known {
+		t.Errorf("%d kinds are known before anything was listed", len(kinds))
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- watch.Start(ctx) }()
+	var counts []int
+	waitFor(t, "the kinds of pods are known", func() bool {
+		kinds, known := watch.PodKinds()
+		for _, kind := range kinds {
+			counts = append(counts, kind.Pods)
+		}
+		return known
+	})
+	slices.Sort(counts)
+	if diff := cmp.Diff([]int{1, 2}, counts); diff != "" {
+		t.Errorf("pods of each kind (-want +got):\n%s", diff)
+	}
+	stop()
+	if err := <-ended; err != nil {
+		t.Errorf("it ends with %v", err)
 	}
 }
 

@@ -223,10 +223,13 @@ func TestAlertsFollowTheValues(t *testing.T) {
 			t.Errorf("%s is still there", not)
 		}
 	}
-	for _, is := range []string{"OutriggerDown", `absent(outrigger_istio_configuration_valid{cluster=\"a\"})`, `"severity":"page"`} {
+	for _, is := range []string{"OutriggerDown", "OutriggerSidecarsMissing", "< 0.5", `absent(outrigger_istio_configuration_valid{cluster=\"a\"})`, `"severity":"page"`} {
 		if !strings.Contains(text, is) {
 			t.Errorf("%s is not there:\n%s", is, text)
 		}
+	}
+	if text := string(alertsOf(t, "coverage.interval=0s")); strings.Contains(text, "OutriggerSidecars") {
+		t.Errorf("there are alerts about what is not counted:\n%s", text)
 	}
 }
 

@@ -15,6 +15,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
+	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"outrigger.dev/outrigger/hack/controlplane"
@@ -209,29 +210,30 @@ func waitForPodsOfOutrigger(t *testing.T, count int) {
 	})
 }
 
-// leaderOfRouting returns the name of the pod that holds the Lease.
+// leaderOfRouting returns the name of the pod that keeps the routes.
 func leaderOfRouting(t *testing.T) string {
 	t.Helper()
-	var leader string
-	eventually(t, "a pod of Outrigger leads", func() error {
-		leases := &coordinationv1.LeaseList{}
-		if err := kube.List(t.Context(), leases, client.InNamespace(outriggerNamespace)); err != nil {
+	return holderOf(t, "outrigger-routing")
+}
+
+// holderOf returns the name of the pod that holds a Lease.
+func holderOf(t *testing.T, name string) string {
+	t.Helper()
+	var holder string
+	eventually(t, "a pod of Outrigger holds Lease "+name, func() error {
+		lease := &coordinationv1.Lease{}
+		if err := kube.Get(t.Context(), client.ObjectKey{Namespace: outriggerNamespace, Name: name}, lease); err != nil {
 			return err
 		}
-		for _, lease := range leases.Items {
-			if lease.Spec.HolderIdentity == nil {
-				continue
-			}
-			for _, pod := range outriggerPods(t) {
-				if strings.HasPrefix(*lease.Spec.HolderIdentity, pod.Name) {
-					leader = pod.Name
-					return nil
-				}
+		for _, pod := range outriggerPods(t) {
+			if strings.HasPrefix(ptr.Deref(lease.Spec.HolderIdentity, ""), pod.Name+"_") {
+				holder = pod.Name
+				return nil
 			}
 		}
-		return fmt.Errorf("no Lease names one of %d pods", len(outriggerPods(t)))
+		return fmt.Errorf("it names none of %d pods", len(outriggerPods(t)))
 	})
-	return leader
+	return holder
 }
 
 // quiet waits until the objects of a namespace have not changed for longer than every waiting time of routing.

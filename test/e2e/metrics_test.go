@@ -38,11 +38,16 @@ func scrape(ctx context.Context, pod *corev1.Pod) (map[string]*dto.MetricFamily,
 	return parser.TextToMetricFamilies(response.Body)
 }
 
-// scrapeLeader reads the metrics of the pod that leads routing.
+// scrapeLeader reads the metrics of the pod that leads routing, scrapeHolder those of one that holds a Lease.
 func scrapeLeader(t *testing.T) map[string]*dto.MetricFamily {
 	t.Helper()
+	return scrapeHolder(t, "outrigger-routing")
+}
+
+func scrapeHolder(t *testing.T, lease string) map[string]*dto.MetricFamily {
+	t.Helper()
 	pod := &corev1.Pod{}
-	if err := kube.Get(t.Context(), client.ObjectKey{Namespace: outriggerNamespace, Name: leaderOfRouting(t)}, pod); err != nil {
+	if err := kube.Get(t.Context(), client.ObjectKey{Namespace: outriggerNamespace, Name: holderOf(t, lease)}, pod); err != nil {
 		t.Fatal(err)
 	}
 	families, err := scrape(t.Context(), pod)
@@ -217,4 +222,51 @@ func TestCoverageIsCounted(t *testing.T) {
 		}
 		return nil
 	})
+}
+
+// Where routing is off pods are counted, too, by one replica. Each release counts those that it would inject.
+func TestEveryReleaseCountsThePodsOfItsRevision(t *testing.T) {
+	needIstio(t)
+	r := prepareRelease(t, "counting", map[string]any{"coverage": settings["coverage"]})
+	r.install(t)
+	const missing, covered = "reason=NoSidecar state=missing", "reason=UpToDate state=covered"
+	counted := func(lease, what string) float64 {
+		return samples(scrapeHolder(t, lease), "outrigger_coverage_pods")[what]
+	}
+	becomes := func(why, lease, what string, want float64) {
+		t.Helper()
+		eventually(t, why, func() error {
+			if got := counted(lease, what); got != want {
+				return fmt.Errorf("%v pods are counted, want %v", got, want)
+			}
+			return nil
+		})
+	}
+	const first, second = "outrigger-routing", "outrigger-coverage-counting"
+	theirs, ours := namespace(t), namespace(t)
+	apply(t, theirs, fixed("old", "old", "v1"))
+	apply(t, ours, fixed("old", "old", "v1")+fixed("older", "older", "v1"))
+	readyPods(t, theirs, "app=old", 2)
+	readyPods(t, ours, "", 4)
+	before := counted(first, missing)
+	becomes("no pod asks for the revision", second, missing, 0)
+
+	kubectl(t, "label", "namespace", ours, "istio.io/rev=counting")
+	becomes("four pods are older than the label of the revision", second, missing, 4)
+	kubectl(t, "label", "namespace", theirs, "istio-injection=enabled")
+	becomes("the first release counts its own two, and none of those four", first, missing, before+2)
+	kubectl(t, "rollout", "restart", "deployment/old", "-n", ours)
+	becomes("two pods are new", second, covered, 2)
+	becomes("the second release counts none of the first's", second, missing, 2)
+
+	leader := holderOf(t, second)
+	for _, pod := range r.pods(t) {
+		metrics, err := scrape(t.Context(), &pod)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := samples(metrics, "outrigger_coverage_pods"); (len(got) > 0) != (pod.Name == leader) {
+			t.Errorf("pod %s counts %v, and %s leads", pod.Name, got, leader)
+		}
+	}
 }

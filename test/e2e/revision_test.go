@@ -93,14 +93,14 @@ func TestARevisionHasItsOwnRelease(t *testing.T) {
 			t.Errorf("helm test %s: %v\n%s", release, err, out)
 		}
 	}
-	// Routing is the first release's alone: the second has neither the right nor a Lease.
+	// Routing is the first release's alone: the second has no right to it, and a Lease of its own by which one replica counts pods.
 	for account, may := range map[string]string{outriggerName: "yes", "outrigger-canary": "no"} {
 		out, _ := cluster.Kubectl(t.Context(), nil, "auth", "can-i", "create", "virtualservices.networking.istio.io", "-A", "--as=system:serviceaccount:"+outriggerNamespace+":"+account) // "no" is an exit status
 		if strings.TrimSpace(out) != may {
 			t.Errorf("may %s create VirtualServices? %s; want %s", account, out, may)
 		}
 	}
-	if leases := kubectl(t, "-n", outriggerNamespace, "get", "leases", "-o", "name"); strings.TrimSpace(leases) != "lease.coordination.k8s.io/outrigger-routing" {
+	if leases := kubectl(t, "-n", outriggerNamespace, "get", "leases", "-o", "name"); strings.Join(strings.Fields(leases), " ") != "lease.coordination.k8s.io/outrigger-coverage-canary lease.coordination.k8s.io/outrigger-routing" {
 		t.Errorf("there are the Leases %q", leases)
 	}
 }

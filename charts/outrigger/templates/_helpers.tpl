@@ -110,8 +110,18 @@ annotations:
 {{- end }}
 {{- end }}
 
+{{/* The Lease of who leads: who keeps the routes, or only counts pods. Empty if there is nothing to lead. */}}
 {{- define "outrigger.leaseName" -}}
+{{- if eq (include "outrigger.routingEnabled" .) "true" }}
 {{- default "outrigger-routing" .Values.leaderElection.leaseName }}
+{{- else if eq (include "outrigger.coverageEnabled" .) "true" }}
+{{- printf "outrigger-coverage%s" (include "outrigger.suffix" .) }}
+{{- end }}
+{{- end }}
+
+{{/* Whether pods are counted that lack their sidecar: the interval is a duration that is not zero. */}}
+{{- define "outrigger.coverageEnabled" -}}
+{{- regexMatch "[1-9]" (default "1m" .Values.coverage.interval) }}
 {{- end }}
 
 {{- define "outrigger.routingEnabled" -}}
