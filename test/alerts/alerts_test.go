@@ -218,12 +218,12 @@ func healthy(t *testing.T, now time.Time) []target {
 func TestAlertsFollowTheValues(t *testing.T) {
 	text := string(alertsOf(t, "prometheusRule.disabled={OutriggerSlow}", "prometheusRule.thresholds.coverage=0.5", "prometheusRule.selector=cluster=\"a\"",
 		"prometheusRule.ruleLabels.severity=page", "routing.enabled=false", "leaderElection.leaseName=other"))
-	for _, not := range []string{"OutriggerSlow", "OutriggerNoLeader", "OutriggerRoutingStuck", "< 0.95", `job=\"`, "severity: critical"} {
+	for _, not := range []string{"OutriggerSlow", "OutriggerNoLeader", "OutriggerRoutingStuck", `\u003c 0.95`, `job=\"`, `"severity":"critical"`} {
 		if strings.Contains(text, not) {
 			t.Errorf("%s is still there", not)
 		}
 	}
-	for _, is := range []string{"OutriggerDown", "OutriggerSidecarsMissing", "< 0.5", `absent(outrigger_istio_configuration_valid{cluster=\"a\"})`, `"severity":"page"`} {
+	for _, is := range []string{"OutriggerDown", "OutriggerSidecarsMissing", `\u003c 0.5"`, `absent(outrigger_istio_configuration_valid{cluster=\"a\"})`, `"severity":"page"`} {
 		if !strings.Contains(text, is) {
 			t.Errorf("%s is not there:\n%s", is, text)
 		}
