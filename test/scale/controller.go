@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"iter"
 	"net"
 	"net/http"
 	"os"
@@ -17,11 +18,16 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/go-logr/logr"
 	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
+	istioclient "istio.io/client-go/pkg/clientset/versioned"
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	kruntime "k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/client-go/kubernetes"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
+	"k8s.io/client-go/metadata"
+	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/manager"
@@ -30,6 +36,7 @@ import (
 
 	"outrigger.dev/outrigger/api"
 	"outrigger.dev/outrigger/routing/controller"
+	"outrigger.dev/outrigger/webhook"
 )
 
 // standbyLease is what a replica waits for that does not lead.
@@ -40,12 +47,13 @@ type reading struct {
 	Reconciles, Writes int
 	Kinds              map[string]int // writes by kind
 	CPU                float64        // seconds, of user and system
+	Counted, Covered   int            // pods that should have a sidecar, and those that have the right one
 	LiveHeapMB         uint64
 	ResidentMB, PeakMB uint64
 }
 
-// beController runs the routing controller as Outrigger does when it leads, and answers on a port, which it prints,
-// how it is.
+// beController keeps routes and counts sidecars as Outrigger does when it leads, and answers on a port, which it prints, how
+// it is.
 func beController(ctx context.Context, kubeconfig, profiles string, delays, standby bool) error {
 	config, err := clientcmd.BuildConfigFromFlags("", kubeconfig)
 	if err != nil {
@@ -73,6 +81,9 @@ func beController(ctx context.Context, kubeconfig, profiles string, delays, stan
 	if err := routes.SetupWithManager(jobs); err != nil {
 		return err
 	}
+	if err := addCoverage(jobs, routes, config); err != nil {
+		return err
+	}
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return err
@@ -88,6 +99,43 @@ func beController(ctx context.Context, kubeconfig, profiles string, delays, stan
 	go func() { _ = server.Serve(listener) }()
 	fmt.Println(listener.Addr())
 	return jobs.Start(ctx)
+}
+
+// addCoverage has the leader count pods as often as it does by default.
+func addCoverage(jobs manager.Manager, routes *controller.Controller, cluster *rest.Config) error {
+	config := api.DefaultConfig()
+	kube, err := kubernetes.NewForConfig(cluster)
+	if err != nil {
+		return err
+	}
+	objects, err := metadata.NewForConfig(cluster)
+	if err != nil {
+		return err
+	}
+	istio, err := istioclient.NewForConfig(cluster)
+	if err != nil {
+		return err
+	}
+	current := webhook.NewIstioConfiguration(webhook.IstioOptions{
+		Client: kube, Metadata: objects, Istio: istio,
+		Namespace: config.Istio.Namespace, OwnNamespace: ownNamespace, LastGoodName: config.LastGoodName(), Log: logr.Discard(),
+	})
+	coverage := webhook.NewCoverage(webhook.CoverageOptions{
+		Pods: func() (iter.Seq[webhook.PodKind], bool) {
+			kinds, known := routes.PodKinds()
+			return func(yield func(webhook.PodKind) bool) {
+				for _, kind := range kinds {
+					if !yield(webhook.PodKind{ID: kind.ID(), Pods: kind.Pods, Pod: kind.Pod}) {
+						return
+					}
+				}
+			}, known
+		},
+		Namespaces: webhook.NamespacesFrom(jobs.GetCache()), Config: current,
+		Entries:  webhook.EntriesFrom(jobs.GetCache(), config.WebhookConfigurationName()),
+		Interval: config.Coverage.Interval, Registerer: metrics.Registry, Log: jobs.GetLogger(),
+	})
+	return errors.Join(jobs.Add(current), jobs.Add(coverage))
 }
 
 func newScheme() (*kruntime.Scheme, error) {
@@ -133,6 +181,13 @@ func readSelf(collect bool, profiles string) (reading, error) {
 			switch family.GetName() {
 			case "controller_runtime_reconcile_total":
 				now.Reconciles += int(metric.GetCounter().GetValue())
+			case "outrigger_coverage_pods":
+				now.Counted += int(metric.GetGauge().GetValue())
+				for _, label := range metric.GetLabel() {
+					if label.GetValue() == string(api.CoverageCovered) {
+						now.Covered += int(metric.GetGauge().GetValue())
+					}
+				}
 			case "outrigger_routing_writes_total":
 				now.Writes += int(metric.GetCounter().GetValue())
 				for _, label := range metric.GetLabel() {
@@ -262,6 +317,11 @@ func (p *process) reconciled(ctx context.Context, count int) error {
 
 func (p *process) quiet(ctx context.Context) error {
 	return p.until(ctx, func(_ reading, still time.Duration) bool { return still >= 2*time.Second })
+}
+
+// counted waits until as many pods are counted.
+func (p *process) counted(ctx context.Context, pods int) error {
+	return p.until(ctx, func(now reading, _ time.Duration) bool { return now.Counted == pods })
 }
 
 func (p *process) until(ctx context.Context, is func(now reading, still time.Duration) bool) error {

@@ -232,12 +232,21 @@ func (w *world) restart(ctx context.Context) error {
 		return err
 	}
 	took := time.Since(began)
+	pods := w.services * w.versions * w.pods
+	if err := w.controller.counted(ctx, pods); err != nil { // so that what is kept for it is measured as well
+		return err
+	}
+	counted := time.Since(began)
 	now, err := w.controller.look(ctx, true)
 	if err != nil {
 		return err
 	}
 	fmt.Printf("restart: every Service looked at after %v, %d writes; live heap %d MB (reach %d), resident %d MB, at most %d MB (reach %d)\n",
 		took.Round(time.Millisecond), now.Writes, now.LiveHeapMB, reachHeapMB, now.ResidentMB, now.PeakMB, reachMemoryMB)
+	fmt.Printf("sidecars of %d pods counted after %v\n", now.Counted, counted.Round(time.Millisecond))
+	if now.Covered != pods {
+		return fmt.Errorf("%d of %d pods have the right sidecar; all of them were made with it", now.Covered, pods)
+	}
 	return w.wantWrites(ctx, "restart", 0)
 }
 
@@ -264,8 +273,8 @@ func (w *world) standby(ctx context.Context) error {
 		return err
 	}
 	fmt.Printf("a replica that does not lead: %d reconciles, live heap %d MB, resident %d MB\n", is.Reconciles, is.LiveHeapMB, is.ResidentMB)
-	if is.Reconciles > 0 {
-		return fmt.Errorf("it has looked at %d Services", is.Reconciles)
+	if is.Reconciles+is.Counted > 0 {
+		return fmt.Errorf("it has looked at %d Services and counted %d pods", is.Reconciles, is.Counted)
 	}
 	return w.controller.stop()
 }

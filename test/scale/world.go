@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sync/errgroup"
 	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
 	istioclient "istio.io/client-go/pkg/clientset/versioned"
+	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -22,6 +23,7 @@ import (
 	"k8s.io/client-go/tools/cache"
 	watchtools "k8s.io/client-go/tools/watch"
 	"sigs.k8s.io/controller-runtime/pkg/envtest"
+	"sigs.k8s.io/yaml"
 
 	"outrigger.dev/outrigger/api"
 	"outrigger.dev/outrigger/hack/controlplane"
@@ -34,6 +36,7 @@ const (
 	workers      = 4  // as many as the controller has; the floor has no more
 	quotaBytes   = "8589934592"
 	node         = "node-1"
+	ownNamespace = "outrigger-system"
 )
 
 // world is an API server with Services, Deployments and pods in it.
@@ -145,6 +148,9 @@ func (w *world) populate(ctx context.Context) error {
 	if _, err := w.kube.CoreV1().Nodes().Create(ctx, &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: node}}, metav1.CreateOptions{}); err != nil {
 		return err
 	}
+	if err := w.createIstio(ctx); err != nil {
+		return err
+	}
 	names := []string{rollingNamespace}
 	for i := range w.namespaces() {
 		names = append(names, namespaceOf(i*perNamespace))
@@ -166,6 +172,45 @@ func (w *world) populate(ctx context.Context) error {
 		}
 		return nil
 	})
+}
+
+// createIstio creates what the sidecars of pods are judged by: Istio's ConfigMaps and our webhook object. That has no rules,
+// so that nobody is asked about the pods which are made here.
+func (w *world) createIstio(ctx context.Context) error {
+	config := api.DefaultConfig()
+	for _, name := range []string{config.Istio.Namespace, ownNamespace} {
+		if _, err := w.kube.CoreV1().Namespaces().Create(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}}, metav1.CreateOptions{}); err != nil {
+			return err
+		}
+	}
+	manifests, err := istio.ConfigMaps(nil)
+	if err != nil {
+		return err
+	}
+	configMaps := []*corev1.ConfigMap{{ObjectMeta: metav1.ObjectMeta{Namespace: ownNamespace, Name: config.LastGoodName()}}}
+	for _, manifest := range manifests {
+		configMap := &corev1.ConfigMap{}
+		if err := yaml.Unmarshal(manifest.YAML, configMap); err != nil {
+			return err
+		}
+		configMaps = append(configMaps, configMap)
+	}
+	for _, configMap := range configMaps {
+		if _, err := w.kube.CoreV1().ConfigMaps(configMap.Namespace).Create(ctx, configMap, metav1.CreateOptions{}); err != nil {
+			return err
+		}
+	}
+	url, none := "https://127.0.0.1:1/inject", admissionregistrationv1.SideEffectClassNone
+	webhook := &admissionregistrationv1.MutatingWebhookConfiguration{
+		ObjectMeta: metav1.ObjectMeta{Name: config.WebhookConfigurationName()},
+		Webhooks: []admissionregistrationv1.MutatingWebhook{{
+			Name: "namespace.sidecar-injector.outrigger.dev", ClientConfig: admissionregistrationv1.WebhookClientConfig{URL: &url},
+			NamespaceSelector: &metav1.LabelSelector{MatchLabels: map[string]string{api.LabelInjection: "enabled"}},
+			SideEffects:       &none, AdmissionReviewVersions: []string{"v1"},
+		}},
+	}
+	_, err = w.kube.AdmissionregistrationV1().MutatingWebhookConfigurations().Create(ctx, webhook, metav1.CreateOptions{})
+	return err
 }
 
 func (w *world) createService(ctx context.Context, namespace, name string) error {
@@ -206,7 +251,7 @@ func podSpec() corev1.PodSpec {
 	return corev1.PodSpec{
 		Containers: []corev1.Container{
 			{Name: "app", Image: "registry.example/app:1", Ports: []corev1.ContainerPort{{ContainerPort: 8080}}},
-			{Name: "istio-proxy", Image: "registry.example/proxyv2:1", Env: variables},
+			{Name: "istio-proxy", Image: istio.Hub + "/proxyv2:" + istio.Tag, Env: variables},
 		},
 	}
 }
@@ -227,13 +272,16 @@ func (w *world) createReadyPod(ctx context.Context, namespace, deployment, versi
 	return w.createBound(ctx, namespace, deployment, podOf(deployment, version, number), version, labels)
 }
 
-// createBound makes a pod that is bound to the node and ready. Its ReplicaSet is not there: nobody collects garbage here.
+// injected is what injection says in the annotation of a pod.
+const injected = `{"initContainers":["istio-init"],"containers":["istio-proxy"],"volumes":["istio-envoy","istio-data","istio-podinfo","istio-token","istiod-ca-cert"],"imagePullSecrets":null,"revision":"default"}`
+
+// createBound makes a pod that is bound to the node and ready, and has its sidecar. Its ReplicaSet is not there: nobody collects garbage here.
 func (w *world) createBound(ctx context.Context, namespace, deployment, name, hash string, labels map[string]string) error {
 	controls := true
 	labels["pod-template-hash"] = hash
 	pod := &corev1.Pod{
 		ObjectMeta: metav1.ObjectMeta{
-			Name: name, Labels: labels,
+			Name: name, Labels: labels, Annotations: map[string]string{api.AnnotationStatus: injected},
 			OwnerReferences: []metav1.OwnerReference{{
 				APIVersion: "apps/v1", Kind: "ReplicaSet", Name: deployment + "-" + hash, UID: types.UID(deployment), Controller: &controls,
 			}},
