@@ -227,7 +227,7 @@ func TestCoverageIsCounted(t *testing.T) {
 // Where routing is off pods are counted, too, by one replica. Each release counts those that it would inject.
 func TestEveryReleaseCountsThePodsOfItsRevision(t *testing.T) {
 	needIstio(t)
-	r := prepareRelease(t, "counting", map[string]any{"coverage": settings["coverage"]})
+	r := prepareRelease(t, "counting", map[string]any{"coverage": settings["coverage"], "rbac": map[string]any{"createLease": true}})
 	r.install(t)
 	const missing, covered = "reason=NoSidecar state=missing", "reason=UpToDate state=covered"
 	counted := func(lease, what string) float64 {
@@ -269,4 +269,7 @@ func TestEveryReleaseCountsThePodsOfItsRevision(t *testing.T) {
 			t.Errorf("pod %s counts %v, and %s leads", pod.Name, got, leader)
 		}
 	}
+	kubectl(t, "-n", outriggerNamespace, "delete", "lease", second) // as what installs the chart may leave it out
+	holderOf(t, second)
+	r.usesItsRights(t)
 }
