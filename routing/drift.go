@@ -62,6 +62,9 @@ func (s *situation) noteDrift() {
 	declared := len(s.Intent.Weights) > 0 && s.adopted == ""
 	for i, vs := range s.standing.routes() {
 		how, to := s.editOf(vs)
+		if how != unedited {
+			s.edited = append(s.edited, vs.Name)
+		}
 		weights := s.weightsOf(to)
 		if how == reweighed && weights == "" {
 			how = restructured
@@ -82,6 +85,7 @@ func (s *situation) noteDrift() {
 			s.adopt(weights)
 		}
 	}
+	s.left = s.leftBy(s.standing.routes())
 	if s.adopted != "" {
 		s.tellEdit(s.standing.routes()[0], api.RouteWeightsAdopted, "Its shares were set by hand to "+s.adopted+", and the Service says nothing about them; they hold until it does.",
 			"To write them down: "+s.annotate(api.AnnotationWeights+"="+s.adopted)+".")

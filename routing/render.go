@@ -92,7 +92,11 @@ func (s *situation) views() routeViews {
 	if at, key := exposedAt(carrier.standing); key == s.exposure.key() {
 		carrier.since = at
 	}
-	if s.renewed || s.Settings.PropagationDelay <= 0 || carrier.standing != nil && s.over(carrier.since, s.Settings.PropagationDelay) && carrier.since.Before(s.now) {
+	if s.renewed || s.Settings.PropagationDelay <= 0 {
+		return v
+	}
+	theirs := slices.Contains(s.detached, carrier.name) // and never carries it: what stands stays
+	if !theirs && carrier.standing != nil && s.over(carrier.since, s.Settings.PropagationDelay) && carrier.since.Before(s.now) {
 		return v
 	}
 	v.keepStanding(s)
@@ -457,6 +461,7 @@ func (s *situation) renderRule(routes []*networkingv1.VirtualService) *networkin
 	rule.Spec.Host = s.host
 	rule.Spec.ExportTo = s.exportOfSubsets(routes)
 	added, unused := stamps{}, stamps{}
+	s.left = s.leftBy(routes)
 	kept, adds := s.keptVersions(routes, unused)
 	for _, version := range kept {
 		name := s.subsets.names[version]
@@ -531,7 +536,7 @@ func (s *situation) keptVersions(routes []*networkingv1.VirtualService, unused s
 	for version := range stand {
 		name := s.subsets.names[version]
 		since, marked := s.standing.unused[name]
-		if !marked {
+		if !marked || s.standingNames(version) { // somebody may have led a route there by hand
 			since = s.now
 		}
 		if !routed[version] && s.isReplaced(version, stand, marked) {
@@ -560,15 +565,15 @@ func (s *situation) keptVersions(routes []*networkingv1.VirtualService, unused s
 // version, and those that it left behind before. Their retention begins with that write, so that the DestinationRule needs
 // none of its own for that.
 func (s *situation) leftBehind(vs, standing *networkingv1.VirtualService) stamps {
-	was := parseStamps(standing.Annotations[api.AnnotationUnusedSince])
 	if s.renewed {
 		return nil
 	}
+	was := s.leftBy([]*networkingv1.VirtualService{standing})
 	if sameSpec(standing, vs) {
 		return was
 	}
-	for _, d := range destinationsOf(standing) {
-		if _, known := was[d.Subset]; !known && s.isSuperseded(s.subsets.versions[d.Subset]) {
+	for _, d := range destinationsOf(standing) { // also one whom somebody else wrote into it
+		if delete(was, d.Subset); s.isSuperseded(s.subsets.versions[d.Subset]) {
 			was[d.Subset] = s.now
 		}
 	}
@@ -594,10 +599,17 @@ func (s *situation) isSuperseded(version string) bool {
 	return false
 }
 
+// isBeingLeft reports whether a route of ours still leads to a version without pods that a workload ran last, or has ceased to
+// do so and says since when: the write that takes the subset away records what has replaced it.
+func (s *situation) isBeingLeft(version string) bool {
+	_, left := s.leftSince(version)
+	return left || s.standingNames(version) && !slices.Contains(s.podVersions(), version)
+}
+
 // leftSince is since when no route of ours leads to a version without pods that a workload beside others ran last and has
 // replaced. It is false once the DestinationRule has it that the workload ran another last.
 func (s *situation) leftSince(version string) (time.Time, bool) {
-	at, left := s.standing.left[s.subsets.names[version]]
+	at, left := s.left[s.subsets.names[version]]
 	ranLast := slices.Contains(slices.Collect(maps.Values(s.standing.lastRan)), version)
 	return at, left && ranLast && !slices.Contains(s.podVersions(), version)
 }
@@ -689,8 +701,7 @@ func (s *situation) lastRun(kept []string, unused stamps, adds bool) map[string]
 		for _, ref := range m.Tracks {
 			version, recorded := s.lastRan(ref), s.standing.lastRan[ref.String()]
 			_, replaced := unused[s.subsets.names[recorded]]
-			_, left := s.leftSince(recorded)
-			if recorded != "" && replaced && !adds && s.alone(m) || left && slices.Contains(kept, recorded) {
+			if recorded != "" && replaced && !adds && s.alone(m) || s.isBeingLeft(recorded) && slices.Contains(kept, recorded) {
 				version = recorded
 			}
 			if version != "" {

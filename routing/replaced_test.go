@@ -257,3 +257,14 @@ func TestVersionThatWasLeftLivesOnElsewhere(t *testing.T) {
 	c.advance(time.Hour)
 	c.has("v2 v9", "v2")
 }
+
+func TestRolloutBesideOthersIsTwoWritesAlsoWhereItIsSeenAtOnce(t *testing.T) {
+	c := besideOthers(t)
+	c.rulesWritten(2)
+	c.template("app", "v3")
+	c.run("app", "v2", 0, 0)
+	c.run("app", "v3", 2, 2)
+	c.rulesWritten(2)
+	c.has("v3 v9", "v3")
+	c.lastRan("Deployment/app=v3")
+}

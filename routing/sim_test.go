@@ -374,15 +374,41 @@ func (c *cluster) checkSubsets() {
 			since, there := c.since[d.Subset]
 			switch {
 			case d.Subset == "":
+			case !there && c.theirs(vs):
 			case !there:
 				c.t.Errorf("%v: VirtualService %s names subset %s, which is not there", c.now, vs.Name, d.Subset)
 			case c.now.Sub(since) < c.settings.PropagationDelay:
 				c.t.Errorf("%v: VirtualService %s names subset %s, which has been there for only %v", c.now, vs.Name, d.Subset, c.now.Sub(since))
-			default:
+			case !weightless(vs, d):
 				c.left[d.Subset] = c.now
 			}
 		}
 	}
+}
+
+// theirs reports whether somebody changed a route by hand, so that it is written no more.
+func (c *cluster) theirs(vs *networkingv1.VirtualService) bool {
+	return slices.ContainsFunc(c.problems, func(p api.RouteProblem) bool { return p.Reason == api.RouteDrifted && p.Object.Name == vs.Name })
+}
+
+// weightless reports whether a route names a destination without sending it anything, as somebody may who edits by hand.
+func weightless(vs *networkingv1.VirtualService, d *networkingapi.Destination) bool {
+	is := func(route weighted) bool { return route.GetDestination() == d }
+	for _, http := range vs.Spec.Http {
+		for _, route := range http.Route {
+			if is(route) {
+				return !slices.Contains(heavy(http.Route), route)
+			}
+		}
+	}
+	for _, tcp := range vs.Spec.Tcp {
+		for _, route := range tcp.Route {
+			if is(route) {
+				return !slices.Contains(heavy(tcp.Route), route)
+			}
+		}
+	}
+	return false
 }
 
 // checkVisible holds at every moment: who sees a route of ours sees the subsets that it names.

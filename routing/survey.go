@@ -34,13 +34,15 @@ type situation struct {
 	subsets subsetTable
 	foreign foreignFindings
 
+	edited   []string // our VirtualServices that somebody changed since we wrote them
 	adopted  string   // weights that somebody set on our VirtualService and that hold
-	detached []string // our VirtualServices that somebody changed and that are not written any more
+	detached []string // those of them that are not written any more
 
 	gatewayDetached bool // likewise
 
 	reselected bool // the Service selects other pods: the destination gives up its subset at once
 	gone       goneDefault
+	left       stamps    // subsets that routes of ours name no more, since when: of those that stand, then of those to be
 	unready    time.Time // since when the default has no ready pod, where that is to end
 	exposure   exposure
 	exportTo   []string // of all our objects; nil = as the mesh has it
@@ -61,7 +63,6 @@ type standing struct {
 	away    []string // versions
 	added   stamps
 	unused  stamps
-	left    stamps            // subsets that a route of ours names no more, since when
 	lastRan map[string]string // by WorkloadRef.String()
 	waiting []string          // likewise
 }
@@ -104,17 +105,27 @@ func (s *situation) readStanding() {
 		marks = st.rule.Annotations
 	}
 	st.added, st.unused = parseStamps(marks[api.AnnotationSubsetAdded]), parseStamps(marks[api.AnnotationUnusedSince])
-	st.left = stamps{}
-	for _, vs := range st.routes() {
-		for name, at := range parseStamps(vs.Annotations[api.AnnotationUnusedSince]) {
-			if at.After(st.left[name]) {
-				st.left[name] = at
-			}
-		}
-	}
+	s.left = s.leftBy(st.routes())
 	st.lastRan = parsePairs(marks[api.AnnotationLastRan])
 	st.waiting = splitList(marks[api.AnnotationWaiting])
 	s.waiting = slices.Clone(st.waiting)
+}
+
+// leftBy reads since when routes name subsets no more that a workload beside others has replaced. Of one that somebody has
+// edited nothing is known.
+func (s *situation) leftBy(routes []*networkingv1.VirtualService) stamps {
+	out := stamps{}
+	for _, vs := range routes {
+		if slices.Contains(s.edited, vs.Name) {
+			continue
+		}
+		for name, at := range parseStamps(vs.Annotations[api.AnnotationUnusedSince]) {
+			if at.After(out[name]) {
+				out[name] = at
+			}
+		}
+	}
+	return out
 }
 
 func (st standing) routes() []*networkingv1.VirtualService {
