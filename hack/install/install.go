@@ -41,9 +41,12 @@ type Options struct {
 	Images map[string]string
 	// Node runs the pods; one is started if nil, and closed by Close. A second release on a control plane passes the
 	// first one's.
-	Node    *localnode.Node
-	Timeout time.Duration // how long Helm waits for the pods; 2 minutes if 0
-	Log     io.Writer     // what the node does, line by line; nil discards it
+	Node *localnode.Node
+	// APIServer is the URL by which the pods reach the API server; the control plane's own if empty. It is the started
+	// node's: with Node set it means nothing.
+	APIServer string
+	Timeout   time.Duration // how long Helm waits for the pods; 2 minutes if 0
+	Log       io.Writer     // what the node does, line by line; nil discards it
 }
 
 // Installed is a release of Outrigger, or one about to be installed.
@@ -114,7 +117,7 @@ func Prepare(ctx context.Context, plane *controlplane.ControlPlane, options Opti
 		}
 		// The node outlives ctx, which bounds the installation.
 		i.Node, err = localnode.Start(context.WithoutCancel(ctx), localnode.Options{
-			Config: plane.Config, KubeletVersion: controlplane.KubernetesVersion,
+			Config: plane.Config, APIServer: options.APIServer, KubeletVersion: controlplane.KubernetesVersion,
 			Images: images, Dir: i.dir, Log: options.Log,
 		})
 		if err != nil {

@@ -36,6 +36,8 @@ type Options struct {
 	// Config reaches the API server with the rights of an administrator; its server and CA also go into the
 	// KUBECONFIG of the containers.
 	Config *rest.Config
+	// APIServer is the URL by which the containers reach the API server; Config's server if empty.
+	APIServer string
 	// NodeName is the name of the Node; "local" if empty.
 	NodeName string
 	// KubeletVersion is what the Node says it runs; "v1.37.2" if empty.

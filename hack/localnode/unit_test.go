@@ -15,6 +15,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
 )
 
 func TestExpand(t *testing.T) {
@@ -53,6 +55,24 @@ func TestPathsOfVolumesAreReplacedAsWholePaths(t *testing.T) {
 	} {
 		if got := v.place(container, text); got != want {
 			t.Errorf("place(%q) = %q, want %q", text, got, want)
+		}
+	}
+}
+
+func TestContainersReachTheAPIServerWhereTheyAreTold(t *testing.T) {
+	container := corev1.Container{Name: "app", VolumeMounts: []corev1.VolumeMount{{Name: "token", MountPath: tokenPath}}}
+	for told, want := range map[string]string{"": "https://127.0.0.1:6443", "https://127.0.0.1:7443": "https://127.0.0.1:7443"} {
+		node := &Node{options: Options{Config: &rest.Config{Host: "https://127.0.0.1:6443"}, APIServer: told}}
+		path, err := (&volumes{pod: &pod{node: node, dir: t.TempDir()}}).kubeconfig(container)
+		if err != nil {
+			t.Fatal(err)
+		}
+		config, err := clientcmd.LoadFromFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := config.Clusters["cluster"].Server; got != want {
+			t.Errorf("told %q, containers ask %s, want %s", told, got, want)
 		}
 	}
 }

@@ -1,6 +1,7 @@
 package localnode
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -274,7 +275,7 @@ func (v *volumes) kubeconfig(container corev1.Container) (string, error) {
 			return "", err
 		}
 	}
-	cluster := map[string]any{"server": config.Host}
+	cluster := map[string]any{"server": cmp.Or(v.pod.node.options.APIServer, config.Host)}
 	if len(authority) > 0 {
 		cluster["certificate-authority-data"] = authority // []byte: JSON writes base64, as kubeconfig wants it
 	}
