@@ -19,8 +19,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
-// transitions are what a leader may be killed in: what is done, and what is there in the end. Where middle is set, the
-// leader dies as soon as that is seen; else it dies before it can hear of what is done.
+// transitions are what faults fall into: what is done, and what is there in the end. Where middle is set, the fault comes as
+// soon as that is seen; else it comes before what is done.
 var transitions = []struct {
 	what   string
 	do     func(t *testing.T, ns string)
@@ -68,10 +68,18 @@ var transitions = []struct {
 // objects: the same writes follow each other as where nobody was killed, and the end is the same.
 func TestTheLeaderIsKilledInTransitions(t *testing.T) {
 	needIstio(t)
-	want := transitionsIn(t, func() {})
-	got := transitionsIn(t, func() { killLeader(t) })
-	if diff := gocmp.Diff(want, got); diff != "" {
+	want := undisturbedTransitions(t)
+	got := transitionsIn(t, func(string) { killLeader(t) })
+	if diff := gocmp.Diff(want, got.settled(t)); diff != "" {
 		t.Errorf("writes (-with one leader +with killed leaders):\n%s", diff)
+	}
+	before := versions(t, got.ns)
+	killLeader(t)
+	quiet(t, got.ns)
+	for name, version := range versions(t, got.ns) {
+		if before[name] != version {
+			t.Errorf("%s was written by a leader that had nothing to do", name)
+		}
 	}
 	t.Logf("%d writes changed what is routed:\n%s", len(want), strings.Join(want, "\n"))
 }
@@ -133,12 +141,26 @@ func standStill(t *testing.T) (goOn func()) {
 	return goOn
 }
 
-// transitionsIn lives through the transitions in a namespace of its own and returns the writes that changed what is
-// routed, in their order.
-func transitionsIn(t *testing.T, fault func()) []string {
+// undisturbed are the writes of the transitions where nothing goes wrong, for the tests that compare with them.
+var undisturbed struct {
+	once   sync.Once
+	writes []string
+}
+
+func undisturbedTransitions(t *testing.T) []string {
+	t.Helper()
+	undisturbed.once.Do(func() { undisturbed.writes = transitionsIn(t, func(string) {}).settled(t) })
+	if len(undisturbed.writes) == 0 {
+		t.Fatal("the transitions failed with nothing to disturb them; see the test that went through them first")
+	}
+	return undisturbed.writes
+}
+
+// transitionsIn lives through the transitions in a namespace of its own, and returns what was written there.
+func transitionsIn(t *testing.T, fault func(ns string)) *writes {
 	t.Helper()
 	ns := namespace(t, "outrigger.dev/routing=enabled") // routed, not injected: its pods start without the webhook
-	writes := watchWrites(t, ns)
+	seen := watchWrites(t, ns)
 	apply(t, ns, service("app")+fixed("app-v1", "app", "v1"))
 	wantRoutes(t, ns, "app", "v1=100")
 	apply(t, ns, service("web")+rolling("web", "web", "v1"))
@@ -149,29 +171,21 @@ func transitionsIn(t *testing.T, fault func()) []string {
 	wantEvent(t, ns, "app", "PendingVersions")
 	for _, transition := range transitions {
 		if transition.middle == nil {
-			fault()
+			fault(ns)
 			transition.do(t, ns)
 		} else {
 			transition.do(t, ns)
 			transition.middle(t, ns)
-			fault()
+			fault(ns)
 		}
 		transition.end(t, ns)
 	}
-	quiet(t, ns)
-	before := versions(t, ns)
-	fault()
-	quiet(t, ns)
-	for name, version := range versions(t, ns) {
-		if before[name] != version {
-			t.Errorf("%s was written by a leader that had nothing to do", name)
-		}
-	}
-	return writes.changes(t)
+	return seen
 }
 
 // writes are all that a watch saw of the objects of a namespace.
 type writes struct {
+	ns   string
 	mu   sync.Mutex
 	seen []write
 }
@@ -180,6 +194,7 @@ type writes struct {
 type write struct {
 	version      int // resourceVersion: one order for all kinds
 	object, what string
+	is           client.Object
 	names        []string // subsets that a DestinationRule has, or a VirtualService names
 }
 
@@ -189,7 +204,7 @@ func watchWrites(t *testing.T, ns string) *writes {
 	if err != nil {
 		t.Fatal(err)
 	}
-	out := &writes{}
+	out := &writes{ns: ns}
 	for _, list := range []client.ObjectList{&networkingv1.DestinationRuleList{}, &networkingv1.VirtualServiceList{}} {
 		w, err := watching.Watch(context.Background(), list, client.InNamespace(ns))
 		if err != nil {
@@ -214,7 +229,7 @@ func (w *writes) add(event watch.Event) {
 	if err != nil {
 		return
 	}
-	one := write{version: version}
+	one := write{version: version, is: object}
 	switch o := object.(type) {
 	case *networkingv1.DestinationRule:
 		one.object, one.what = "DestinationRule "+o.Name, subsets(o)
@@ -235,16 +250,27 @@ func (w *writes) add(event watch.Event) {
 	w.seen = append(w.seen, one)
 }
 
+// inOrder returns what was seen so far.
+func (w *writes) inOrder() []write {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return slices.SortedFunc(slices.Values(w.seen), func(a, b write) int { return cmp.Compare(a.version, b.version) })
+}
+
+// settled returns the changes once there are no more.
+func (w *writes) settled(t *testing.T) []string {
+	t.Helper()
+	quiet(t, w.ns)
+	return w.changes(t)
+}
+
 // changes returns the writes after which an object says something else about routes, in their order, and holds at each of
 // them that the route names only subsets that are there.
 func (w *writes) changes(t *testing.T) []string {
 	t.Helper()
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	slices.SortFunc(w.seen, func(a, b write) int { return cmp.Compare(a.version, b.version) })
 	last := map[string]write{}
 	var out []string
-	for _, one := range w.seen {
+	for _, one := range w.inOrder() {
 		if was, known := last[one.object]; known && was.what == one.what {
 			continue
 		}

@@ -127,6 +127,27 @@ func (a asker) String() string {
 // before a place in the audit log.
 func used(t *testing.T, by asker, from int64) (allowed, forbidden map[right]bool) {
 	t.Helper()
+	allowed, forbidden = map[right]bool{}, map[right]bool{}
+	for _, request := range requests(t, by, from) {
+		if request.forbidden {
+			forbidden[request.right] = true
+			continue
+		}
+		allowed[request.right] = true
+	}
+	return allowed, forbidden
+}
+
+// request is one that the API server has noted.
+type request struct {
+	right
+	forbidden bool
+	status    int // of HTTP
+}
+
+// requests returns those of somebody, in their order, from a place in the audit log on.
+func requests(t *testing.T, by asker, from int64) []request {
+	t.Helper()
 	file, err := os.Open(auditLog)
 	if err != nil {
 		t.Fatal(err)
@@ -135,7 +156,7 @@ func used(t *testing.T, by asker, from int64) (allowed, forbidden map[right]bool
 	if _, err := file.Seek(from, io.SeekStart); err != nil {
 		t.Fatal(err)
 	}
-	allowed, forbidden = map[right]bool{}, map[right]bool{}
+	var out []request
 	lines := bufio.NewScanner(file)
 	lines.Buffer(nil, 1<<20)
 	for lines.Scan() {
@@ -152,12 +173,15 @@ func used(t *testing.T, by asker, from int64) (allowed, forbidden map[right]bool
 				Namespace   string `json:"namespace"`
 				Name        string `json:"name"`
 			} `json:"objectRef"`
+			Response struct {
+				Code int `json:"code"`
+			} `json:"responseStatus"`
 			Annotations map[string]string `json:"annotations"`
 		}
 		if err := json.Unmarshal(lines.Bytes(), &event); err != nil {
 			continue // the last line, still being written
 		}
-		if event.User.Username != "system:serviceaccount:"+by.namespace+":"+by.account || event.Object == nil {
+		if event.User.Username != userOf(by.namespace, by.account) || event.Object == nil {
 			continue // of another account, or about no resource: discovery, which everybody may
 		}
 		if !strings.HasPrefix(strings.Join(event.User.Extra["authentication.kubernetes.io/pod-name"], ""), by.pod) {
@@ -167,16 +191,17 @@ func used(t *testing.T, by asker, from int64) (allowed, forbidden map[right]bool
 		if event.Object.Subresource != "" {
 			use.resource += "/" + event.Object.Subresource
 		}
-		if event.Annotations["authorization.k8s.io/decision"] == "forbid" {
-			forbidden[use] = true
-			continue
-		}
-		allowed[use] = true
+		out = append(out, request{use, event.Annotations["authorization.k8s.io/decision"] == "forbid", event.Response.Code})
 	}
 	if err := lines.Err(); err != nil {
 		t.Fatal(err)
 	}
-	return allowed, forbidden
+	return out
+}
+
+// userOf is the name by which the API server knows a ServiceAccount.
+func userOf(namespace, account string) string {
+	return "system:serviceaccount:" + namespace + ":" + account
 }
 
 // asListed adds to what was watched that it is listed: a client that streams the list through its watch falls back to listing
