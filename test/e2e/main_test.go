@@ -96,7 +96,11 @@ func run(m *testing.M) (code int, err error) {
 	traces = newTraceReceiver()
 	defer traces.Close()
 	settings["tracing"] = map[string]any{"endpoint": traces.URL}
-	outrigger, err = install.Outrigger(ctx, cluster, install.Options{Values: settings})
+	if toAPIServer, err = newLink(cluster.Config.Host); err != nil {
+		return 1, err
+	}
+	defer func() { _ = toAPIServer.listener.Close() }()
+	outrigger, err = install.Outrigger(ctx, cluster, install.Options{Values: settings, APIServer: toAPIServer.URL()})
 	if err != nil {
 		return 1, err
 	}
