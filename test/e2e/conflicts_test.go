@@ -326,14 +326,10 @@ func TestAForeignObjectIsCreatedWhereOursWouldBe(t *testing.T) {
 			case <-time.After(patience):
 				t.Fatalf("Outrigger created no %s", kind)
 			}
-			test.after(t, ns)
-			after := theirs.DeepCopyObject().(client.Object)
-			if err := kube.Get(t.Context(), client.ObjectKeyFromObject(theirs), after); err != nil {
-				t.Fatal(err)
-			}
-			if after.GetUID() != theirs.GetUID() || after.GetResourceVersion() != theirs.GetResourceVersion() {
-				t.Errorf("theirs was written: %v, was %v", after, theirs)
-			}
+			func() {
+				defer wantUntouched(t, theirs) // also where what follows does not come
+				test.after(t, ns)
+			}()
 			late := 0
 			for _, r := range requests(t, asker{namespace: outriggerNamespace, account: outriggerName}, since) {
 				if r.namespace == ns && r.verb == "create" && r.status == http.StatusConflict {
@@ -350,6 +346,17 @@ func TestAForeignObjectIsCreatedWhereOursWouldBe(t *testing.T) {
 				test.gone(t, ns)
 			}
 		})
+	}
+}
+
+// wantUntouched holds that an object is as it was when it was created.
+func wantUntouched(t *testing.T, created client.Object) {
+	t.Helper()
+	is := created.DeepCopyObject().(client.Object)
+	if err := kube.Get(t.Context(), client.ObjectKeyFromObject(created), is); err != nil {
+		t.Error(err)
+	} else if is.GetUID() != created.GetUID() || is.GetResourceVersion() != created.GetResourceVersion() {
+		t.Errorf("theirs was written: %v, was %v", is, created)
 	}
 }
 
