@@ -15,7 +15,7 @@ import (
 )
 
 // twoVersions is a cluster at rest with v1, the default, and v2.
-func twoVersions(t *testing.T) *cluster {
+func twoVersions(t testing.TB) *cluster {
 	t.Helper()
 	c := newCluster(t)
 	c.fixed("app-v1", "v1", 2)

@@ -25,7 +25,7 @@ import (
 // cluster is a simulated cluster with one Service under a clock of its own. It plans and applies until nothing changes,
 // and checks after every single write what must always hold.
 type cluster struct {
-	t         *testing.T
+	t         testing.TB
 	now       time.Time
 	service   *corev1.Service
 	namespace *corev1.Namespace
@@ -55,7 +55,7 @@ type cluster struct {
 
 func testSettings() api.RoutingSettings { return api.DefaultConfig().RoutingSettings() }
 
-func newCluster(t *testing.T) *cluster {
+func newCluster(t testing.TB) *cluster {
 	c := &cluster{
 		t: t, now: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC),
 		namespace: &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "demo", Labels: map[string]string{"istio-injection": "enabled"}}},
@@ -602,7 +602,7 @@ func (c *cluster) onceTold(reason api.RouteReason) {
 	}
 }
 
-func bytesOf(t *testing.T, value any) []byte {
+func bytesOf(t testing.TB, value any) []byte {
 	t.Helper()
 	out, err := json.Marshal(value)
 	if err != nil {
@@ -611,7 +611,7 @@ func bytesOf(t *testing.T, value any) []byte {
 	return out
 }
 
-func text(t *testing.T, value any) string {
+func text(t testing.TB, value any) string {
 	t.Helper()
 	out, err := yaml.Marshal(value)
 	if err != nil {

@@ -235,13 +235,11 @@ func closely(observed *routing.Observed, problems []api.RouteProblem) bool {
 	if slices.ContainsFunc(problems, func(p api.RouteProblem) bool { return p.Reason == api.RoutePendingVersions }) {
 		return true
 	}
-	fixed := map[routing.WorkloadRef]bool{}
-	for _, w := range observed.Workloads {
-		fixed[w.WorkloadRef] = w.Selector[observed.Intent.VersionLabel] != ""
-	}
 	first, rolling := "", false
 	for _, group := range observed.Pods {
-		if group.Version == "" || fixed[group.Workload] {
+		// A Namespace may have many workloads; they are sorted.
+		at, found := slices.BinarySearchFunc(observed.Workloads, routing.Workload{WorkloadRef: group.Workload}, compareWorkloads)
+		if group.Version == "" || found && observed.Workloads[at].Selector[observed.Intent.VersionLabel] != "" {
 			continue
 		}
 		if rolling && group.Version != first {
