@@ -30,6 +30,7 @@ const (
 	InjectPolicyInvalid    InjectReason = "PolicyInvalid"
 	InjectAlready          InjectReason = "AlreadyInjected"
 	InjectEphemeral        InjectReason = "EphemeralContainers"
+	InjectPodExists        InjectReason = "PodExists"
 
 	InjectNoIstioConfiguration        InjectReason = "NoIstioConfiguration"
 	InjectIstioConfigurationForbidden InjectReason = "IstioConfigurationForbidden"
@@ -76,6 +77,7 @@ func InjectReasons() []InjectReasonDoc {
 		{InjectPolicyInvalid, "Skipped: the policy of Istio's configuration is neither enabled nor disabled."},
 		{InjectAlready, "Skipped: the pod has already what it would be given."},
 		{InjectEphemeral, "Skipped: the request adds an ephemeral container to a pod that runs, and a running pod gets no sidecar."},
+		{InjectPodExists, "Skipped: the request changes or deletes a pod that exists, and only a new pod gets a sidecar."},
 		{InjectNoIstioConfiguration, "Denied: the ConfigMaps that Istio's configuration is read from are not there."},
 		{InjectIstioConfigurationForbidden, "Denied: the ConfigMaps that Istio's configuration is read from may not be read."},
 		{InjectIstioConfigurationRefused, "Denied: Istio's configuration does not parse or does not render, and there is no earlier one that did."},

@@ -15,6 +15,7 @@ var injectAdvice = map[InjectReason]string{
 	InjectPolicyInvalid:    "Write policy: enabled, or disabled, in ConfigMap istio-sidecar-injector.",
 	InjectAlready:          "Nothing is to be done.",
 	InjectEphemeral:        "Restart the workload: its new pods get the sidecar when they are created.",
+	InjectPodExists:        "Remove all operations but CREATE from the rules of the webhook object: helm upgrade writes them.",
 
 	InjectNoIstioConfiguration:        "Install Istio with the ConfigMaps istio and istio-sidecar-injector, or set istio.namespace and revision of Outrigger's chart to where they are.",
 	InjectIstioConfigurationForbidden: "Add the revision to istio.revisions of Outrigger's chart.",

@@ -207,6 +207,8 @@ func TestDenials(t *testing.T) {
 		field, words   string
 	}{
 		{"annotation that is not valid", "metadata: {annotations: {sidecar.istio.io/proxyCPU: lots}}", api.InjectInvalidAnnotation, "metadata.annotations[sidecar.istio.io/proxyCPU]", "quantities must match"},
+		{"negative request", "metadata: {annotations: {sidecar.istio.io/proxyCPU: '-100m'}}", api.InjectInvalidAnnotation, "metadata.annotations[sidecar.istio.io/proxyCPU]", "must not be negative"},
+		{"negative limit", "metadata: {annotations: {sidecar.istio.io/proxyMemoryLimit: '-1Gi'}}", api.InjectInvalidAnnotation, "metadata.annotations[sidecar.istio.io/proxyMemoryLimit]", "must not be negative"},
 		{"mode that is not one", "metadata: {annotations: {sidecar.istio.io/interceptionMode: none}}", api.InjectInvalidAnnotation, "metadata.annotations[sidecar.istio.io/interceptionMode]", "REDIRECT"},
 		{"ProxyConfig that does not parse", "metadata: {annotations: {proxy.istio.io/config: 'concurrency: many'}}", api.InjectInvalidAnnotation, "metadata.annotations[proxy.istio.io/config]", "proxy config"},
 		{"unknown template", "metadata: {annotations: {inject.istio.io/templates: 'sidecar,nope'}}", api.InjectUnknownTemplate, "metadata.annotations[inject.istio.io/templates]", "extra,named,sidecar,twice"},

@@ -196,6 +196,9 @@ func quantity(text string) error {
 	if strings.ContainsFunc(text, unicode.IsControl) {
 		return errors.New("value contains control characters")
 	}
-	_, err := resource.ParseQuantity(text)
+	parsed, err := resource.ParseQuantity(text)
+	if err == nil && parsed.Sign() < 0 {
+		err = errors.New("a resource must not be negative")
+	}
 	return err
 }

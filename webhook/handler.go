@@ -1,7 +1,9 @@
 package webhook
 
 import (
+	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"strings"
@@ -56,11 +58,14 @@ func plainLogger(base logr.Logger, _ *admission.Request) logr.Logger { return ba
 func (h *Handler) Handle(ctx context.Context, request admission.Request) admission.Response {
 	call := callOf(ctx)
 	call.note(request)
-	if err := holdsPod(request); err != nil {
+	if err := isOfPods(request); err != nil {
 		return call.fail(err)
 	}
-	if request.SubResource != "" {
-		return call.skipRunning(request)
+	if reason := skipsExisting(request); reason != "" {
+		return call.skip(reason, "the request is "+describe(request)+" of a pod that exists")
+	}
+	if err := holdsPod(request); err != nil {
+		return call.fail(err)
 	}
 	config, err := h.Config.Current()
 	if err != nil {
@@ -87,21 +92,46 @@ func (h *Handler) review(received inject.Received, config *inject.Config) (injec
 	return inject.Review(received, config)
 }
 
-// skipRunning answers about a part of a pod that runs. Only the creation of a pod can give it a sidecar.
-func (c *call) skipRunning(request admission.Request) admission.Response {
-	c.report = inject.Report{Result: inject.Skipped, Reason: api.InjectEphemeral, Message: "the request is about " + request.SubResource + " of a pod that runs"}
+// skip allows a request without looking at its object, which is not the creation of a pod.
+func (c *call) skip(reason api.InjectReason, message string) admission.Response {
+	c.report = inject.Report{Result: inject.Skipped, Reason: reason, Message: message}
 	response := admission.Allowed("")
 	response.AuditAnnotations = auditOf(c.report)
 	return response
 }
 
-// holdsPod says what is wrong with a request that is not about the creation of a pod.
-func holdsPod(request admission.Request) error {
+// skipsExisting returns the reason to skip a request about a pod that exists; empty for the creation of a pod. Only a new
+// pod can get a sidecar, and no change or deletion of another one may ever fail because of Outrigger.
+func skipsExisting(request admission.Request) api.InjectReason {
+	switch {
+	case request.SubResource == "ephemeralcontainers":
+		return api.InjectEphemeral
+	case request.SubResource != "", request.Operation != admissionv1.Create && request.Operation != "":
+		return api.InjectPodExists
+	}
+	return ""
+}
+
+// describe names the operation of a request and the subresource, as "UPDATE of status".
+func describe(request admission.Request) string {
+	if request.SubResource == "" {
+		return string(request.Operation)
+	}
+	return string(request.Operation) + " of " + request.SubResource
+}
+
+// isOfPods returns an error for a request about another kind.
+func isOfPods(request admission.Request) error {
 	if request.Kind.Kind != "" && (request.Kind.Kind != "Pod" || request.Kind.Group != "") {
 		return fmt.Errorf("the request is about a %s; the webhook object must send pods only", request.Kind.Kind)
 	}
-	if len(request.Object.Raw) == 0 {
-		return fmt.Errorf("the request holds no pod; the webhook object must send operation CREATE only, not %s", request.Operation)
+	return nil
+}
+
+// holdsPod returns an error for a creation that comes without the pod. JSON's null is none.
+func holdsPod(request admission.Request) error {
+	if text := bytes.TrimSpace(request.Object.Raw); len(text) == 0 || bytes.Equal(text, []byte("null")) {
+		return errors.New("the request holds no pod")
 	}
 	return nil
 }

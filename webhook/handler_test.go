@@ -256,9 +256,10 @@ func TestErrorsAndPanicsAreNoReview(t *testing.T) {
 				}
 			}, rawPod, nil, "Error", "perhaps", "perhaps",
 		},
-		"a pod that does not decode":  {nil, `{"spec":[]}`, nil, "Error", "decoding the pod", "decoding the pod"},
-		"another kind":                {nil, rawPod, func(r *admissionv1.AdmissionRequest) { r.Kind.Kind = "Service" }, "Error", "about a Service", "about a Service"},
-		"a request without an object": {nil, rawPod, func(r *admissionv1.AdmissionRequest) { r.Object.Raw = nil; r.Operation = "DELETE" }, "Error", "not DELETE", "not DELETE"},
+		"a pod that does not decode":   {nil, `{"spec":[]}`, nil, "Error", "decoding the pod", "decoding the pod"},
+		"another kind":                 {nil, rawPod, func(r *admissionv1.AdmissionRequest) { r.Kind.Kind = "Service" }, "Error", "about a Service", "about a Service"},
+		"a creation without an object": {nil, rawPod, func(r *admissionv1.AdmissionRequest) { r.Object.Raw = nil }, "Error", "holds no pod", "holds no pod"},
+		"a creation of null":           {nil, " null ", nil, "Error", "holds no pod", "holds no pod"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			h, registry, log := decided(func(r inject.Request) (*corev1.Pod, inject.Report, error) {

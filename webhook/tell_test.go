@@ -231,3 +231,34 @@ func TestWhatIsAboutARunningPodIsSkipped(t *testing.T) {
 	}
 	wantCount(t, registry, "skipped", "EphemeralContainers")
 }
+
+// Whatever the webhook object sends: a pod that exists is neither injected nor changed, and its change or deletion is never
+// refused, with or without the object.
+func TestRequestsAboutExistingPodsAreAllowedUnchanged(t *testing.T) {
+	for name, change := range map[string]func(*admissionv1.AdmissionRequest){
+		"update":               func(r *admissionv1.AdmissionRequest) { r.Operation = admissionv1.Update },
+		"update of null":       func(r *admissionv1.AdmissionRequest) { r.Operation, r.Object.Raw = admissionv1.Update, []byte("null") },
+		"update of the status": func(r *admissionv1.AdmissionRequest) { r.Operation, r.SubResource = admissionv1.Update, "status" },
+		"deletion":             func(r *admissionv1.AdmissionRequest) { r.Operation, r.Object.Raw = admissionv1.Delete, nil },
+		"deletion with null":   func(r *admissionv1.AdmissionRequest) { r.Operation, r.Object.Raw = admissionv1.Delete, []byte("null") },
+		"binding":              func(r *admissionv1.AdmissionRequest) { r.SubResource = "binding" },
+		"exec":                 func(r *admissionv1.AdmissionRequest) { r.Operation, r.SubResource = admissionv1.Connect, "exec" },
+	} {
+		t.Run(name, func(t *testing.T) {
+			h, registry, _ := decided(func(inject.Request) (*corev1.Pod, inject.Report, error) {
+				t.Error("the pod was decided about as if it were new")
+				return nil, inject.Report{}, nil
+			})
+			code, body := review(t, h, "/inject", rawPod, change)
+			response := responseIn(t, body)
+			want := &admissionv1.AdmissionResponse{
+				UID: "u1", Allowed: true, Result: &metav1.Status{Code: 200},
+				AuditAnnotations: map[string]string{"result": "skipped", "reason": "PodExists"},
+			}
+			if diff := cmp.Diff(want, response); code != 200 || diff != "" {
+				t.Errorf("code %d (-want +got):\n%s", code, diff)
+			}
+			wantCount(t, registry, "skipped", "PodExists")
+		})
+	}
+}
