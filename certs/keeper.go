@@ -33,6 +33,9 @@ type Options struct {
 	// Certificates and CertificateName name the Certificate of CertManager.
 	Certificates    cmclient.CertificatesGetter
 	CertificateName string
+	// RecordName names the ConfigMap of the namespace in whose annotation replicas record since when they see foreign CAs.
+	// It must exist. Empty keeps that in memory.
+	RecordName string
 	// WebhookConfiguration is the name of the MutatingWebhookConfiguration whose entries get the caBundle.
 	WebhookConfiguration string
 	// Validator is the name of the ValidatingWebhookConfiguration whose entries get it too; empty if there is none.
@@ -68,7 +71,9 @@ type Keeper struct {
 	mu        sync.Mutex // held by one reconcile at a time
 	published trust      // what stood in the webhook object when it was last read or written
 	since     sightings  // since when each CA stands there
-	strangers sightings  // since when CAs stand there that are not the source's
+	offered   sightings  // when the source last offered each CA
+	records   ledger     // what is recorded of CAs
+	recorded  bool       // the records of other replicas have been read once
 	about     *admissionregistrationv1.MutatingWebhookConfiguration
 	memory    memory
 }
@@ -159,7 +164,7 @@ func (k *Keeper) reconcile(ctx context.Context) (time.Duration, error) {
 	defer k.mu.Unlock()
 	object, readErr := k.readWebhook(ctx)
 	offered, sourceErr := k.source.renew(ctx, k.published)
-	publishErr := k.publish(ctx, offered.trusted, object)
+	publishAgain, publishErr := k.publish(ctx, offered.trusted, object)
 	made := k.serve(offered.certificate)
 	verifyErr := k.verify(ctx)
 	found := state{failed: offered.trouble, refused: made.why}
@@ -170,7 +175,7 @@ func (k *Keeper) reconcile(ctx context.Context) (time.Duration, error) {
 		found.mismatch = oneLine(verifyErr)
 	}
 	told := k.tell(ctx, found)
-	return k.wait(offered.again, made.again, told), errors.Join(readErr, sourceErr, publishErr, verifyErr)
+	return k.wait(offered.again, publishAgain, made.again, told), errors.Join(readErr, sourceErr, publishErr, verifyErr)
 }
 
 // serve takes the offered certificate into service, if it is to be. The choice says why it is not.

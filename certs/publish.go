@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
+	"time"
 
 	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -36,62 +38,95 @@ func (k *Keeper) trusts(published trust) {
 	k.published, k.since = published, k.since.note(published.certs(), k.options.Now())
 }
 
-// publish writes the trusted CAs into every entry of both webhook objects. Those of the validating one only warn and
-// ignore failures, so that no serving certificate and no readiness waits for it.
-func (k *Keeper) publish(ctx context.Context, trusted []byte, object *admissionregistrationv1.MutatingWebhookConfiguration) error {
+// publish writes the trusted CAs into every entry of both webhook objects, and returns when to look again if nothing
+// happens. The entries of the validating one only warn and ignore failures, so that no serving certificate and no
+// readiness waits for it.
+func (k *Keeper) publish(ctx context.Context, trusted []byte, object *admissionregistrationv1.MutatingWebhookConfiguration) (time.Time, error) {
 	if trusted == nil {
-		return nil
+		return time.Time{}, nil
 	}
-	var wanted []byte
-	wanted, k.strangers = bundleOf(trusted, k.published, k.strangers, k.options.Now())
-	var faults error
+	now := k.options.Now()
+	validator, validatorErr := k.readValidator(ctx)
+	mutating, validating := entriesOf(object), entriesOfValidator(validator)
+	seen := sceneOf(trusted, mutating, validating)
+	var recordErr error
 	if object != nil {
-		faults = k.publishToWebhook(ctx, wanted, object)
+		recordErr = k.record(ctx, seen)
 	}
-	return errors.Join(faults, k.publishToValidator(ctx, wanted))
+	retired := k.offered.retired(seen.ours, now)
+	k.offered = noteOffered(retired, k.offered, seen.ours, now)
+	for _, entries := range [][]entry{mutating, validating} {
+		for i := range entries {
+			entries[i].wanted = bundleFor(entries[i].caBundle, trusted, retired, k.records, now)
+		}
+	}
+	err := errors.Join(recordErr, k.publishToWebhook(ctx, object, mutating), validatorErr, k.publishToValidator(ctx, validator, validating))
+	return k.records.next(seen, now), err
 }
 
-func (k *Keeper) publishToWebhook(ctx context.Context, wanted []byte, object *admissionregistrationv1.MutatingWebhookConfiguration) error {
-	entries := make([]entry, len(object.Webhooks))
-	for i, webhook := range object.Webhooks {
-		entries[i] = entry{webhook.Name, webhook.ClientConfig.CABundle}
+// sceneOf returns what the entries show.
+func sceneOf(trusted []byte, mutating, validating []entry) scene {
+	out := scene{ours: bundleCerts(trusted)}
+	for _, entry := range mutating {
+		out.entries = append(out.entries, bundleCerts(entry.caBundle))
 	}
-	return k.writeBundles("MutatingWebhookConfiguration "+object.Name, entries, wanted, func(patch []byte) error {
+	for _, entry := range slices.Concat(mutating, validating) {
+		for _, cert := range bundleCerts(entry.caBundle) {
+			if !contains(out.ours, cert) && !contains(out.foreign, cert) {
+				out.foreign = append(out.foreign, cert)
+			}
+		}
+	}
+	return out
+}
+
+func (k *Keeper) publishToWebhook(ctx context.Context, object *admissionregistrationv1.MutatingWebhookConfiguration, entries []entry) error {
+	if object == nil {
+		return nil
+	}
+	return k.writeBundles("MutatingWebhookConfiguration "+object.Name, entries, func(patch []byte) error {
 		webhooks := k.options.Client.AdmissionregistrationV1().MutatingWebhookConfigurations()
 		if _, err := webhooks.Patch(ctx, object.Name, types.JSONPatchType, patch, metav1.PatchOptions{}); err != nil {
 			return err
 		}
-		k.trusts(trustOf(wanted))
+		bundles := make([][]byte, len(entries))
+		for i, entry := range entries {
+			bundles[i] = entry.wanted
+		}
+		k.trusts(trustOf(bundles...))
 		return nil
 	})
 }
 
-func (k *Keeper) publishToValidator(ctx context.Context, wanted []byte) error {
+// readValidator returns the validating webhook object; nil if there is none.
+func (k *Keeper) readValidator(ctx context.Context) (*admissionregistrationv1.ValidatingWebhookConfiguration, error) {
 	name := k.options.Validator
 	if name == "" {
-		return nil
+		return nil, nil
 	}
-	validators := k.options.Client.AdmissionregistrationV1().ValidatingWebhookConfigurations()
-	object, err := validators.Get(ctx, name, metav1.GetOptions{})
+	object, err := k.options.Client.AdmissionregistrationV1().ValidatingWebhookConfigurations().Get(ctx, name, metav1.GetOptions{})
 	if apierrors.IsNotFound(err) {
-		return nil // it was removed, and we hear of it when it comes back
+		return nil, nil // it was removed, and we hear of it when it comes back
 	}
 	if err != nil {
-		return fmt.Errorf("reading ValidatingWebhookConfiguration %s: %w", name, err)
+		return nil, fmt.Errorf("reading ValidatingWebhookConfiguration %s: %w", name, err)
 	}
-	entries := make([]entry, len(object.Webhooks))
-	for i, webhook := range object.Webhooks {
-		entries[i] = entry{webhook.Name, webhook.ClientConfig.CABundle}
+	return object, nil
+}
+
+func (k *Keeper) publishToValidator(ctx context.Context, object *admissionregistrationv1.ValidatingWebhookConfiguration, entries []entry) error {
+	if object == nil {
+		return nil
 	}
-	return k.writeBundles("ValidatingWebhookConfiguration "+name, entries, wanted, func(patch []byte) error {
-		_, err := validators.Patch(ctx, name, types.JSONPatchType, patch, metav1.PatchOptions{})
+	return k.writeBundles("ValidatingWebhookConfiguration "+object.Name, entries, func(patch []byte) error {
+		_, err := k.options.Client.AdmissionregistrationV1().ValidatingWebhookConfigurations().Patch(ctx, object.Name, types.JSONPatchType, patch, metav1.PatchOptions{})
 		return err
 	})
 }
 
-// writeBundles has the patch written that makes every entry of a webhook object have the caBundle, if one is needed.
-func (k *Keeper) writeBundles(object string, entries []entry, wanted []byte, write func(patch []byte) error) error {
-	patch, err := bundlePatch(entries, wanted)
+// writeBundles has the patch written that makes every entry of a webhook object have its caBundle, if one is needed.
+func (k *Keeper) writeBundles(object string, entries []entry, write func(patch []byte) error) error {
+	patch, err := bundlePatch(entries)
 	if err != nil || patch == nil {
 		return err
 	}
@@ -102,15 +137,39 @@ func (k *Keeper) writeBundles(object string, entries []entry, wanted []byte, wri
 	return nil
 }
 
-// entry is what is read of one entry of a webhook object of either kind.
+// entry is one entry of a webhook object of either kind.
 type entry struct {
 	name     string
-	caBundle []byte
+	caBundle []byte // what it has
+	wanted   []byte // what it must have
 }
 
-// bundlePatch returns the JSON patch that writes the caBundle where another one stands; nil if that is nowhere. The name
-// of each entry is tested, so that a list that changed meanwhile is never written by position.
-func bundlePatch(entries []entry, wanted []byte) ([]byte, error) {
+func entriesOf(object *admissionregistrationv1.MutatingWebhookConfiguration) []entry {
+	if object == nil {
+		return nil
+	}
+	out := make([]entry, len(object.Webhooks))
+	for i, webhook := range object.Webhooks {
+		out[i] = entry{name: webhook.Name, caBundle: webhook.ClientConfig.CABundle}
+	}
+	return out
+}
+
+func entriesOfValidator(object *admissionregistrationv1.ValidatingWebhookConfiguration) []entry {
+	if object == nil {
+		return nil
+	}
+	out := make([]entry, len(object.Webhooks))
+	for i, webhook := range object.Webhooks {
+		out[i] = entry{name: webhook.Name, caBundle: webhook.ClientConfig.CABundle}
+	}
+	return out
+}
+
+// bundlePatch returns the JSON patch that writes the caBundles of the entries that need another one; nil if none does.
+// The name and the caBundle of each entry are tested, so that a list that changed meanwhile is never written by position,
+// and a CA that another replica added meanwhile is never lost.
+func bundlePatch(entries []entry) ([]byte, error) {
 	type operation struct {
 		Op    string `json:"op"`
 		Path  string `json:"path"`
@@ -118,12 +177,15 @@ func bundlePatch(entries []entry, wanted []byte) ([]byte, error) {
 	}
 	var operations []operation
 	for i, entry := range entries {
-		if sameCerts(entry.caBundle, wanted) {
+		if sameCerts(entry.caBundle, entry.wanted) {
 			continue
 		}
-		operations = append(operations,
-			operation{"test", fmt.Sprintf("/webhooks/%d/name", i), entry.name},
-			operation{"add", fmt.Sprintf("/webhooks/%d/clientConfig/caBundle", i), wanted})
+		name, caBundle := fmt.Sprintf("/webhooks/%d/name", i), fmt.Sprintf("/webhooks/%d/clientConfig/caBundle", i)
+		operations = append(operations, operation{"test", name, entry.name})
+		if len(entry.caBundle) > 0 {
+			operations = append(operations, operation{"test", caBundle, entry.caBundle})
+		}
+		operations = append(operations, operation{"add", caBundle, entry.wanted})
 	}
 	if operations == nil {
 		return nil, nil

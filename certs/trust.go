@@ -108,28 +108,52 @@ func (t trust) certs() []*x509.Certificate {
 	return out
 }
 
-// lease is how long a CA stays published that this source does not know: one that was replaced in the Secret, whose
-// certificates other replicas still serve, or that of replicas with another source, while one takes over from the other.
-const lease = 10 * time.Minute
-
-// bundleOf returns the caBundle to publish: the trusted CAs, and behind them those that stand there for less than the
-// lease without being trusted. strangers says since when each of those was seen.
-func bundleOf(trusted []byte, standing trust, strangers sightings, now time.Time) ([]byte, sightings) {
-	ours := bundleCerts(trusted)
-	var others []*x509.Certificate
-	for _, cert := range standing.certs() {
-		if !contains(ours, cert) && !contains(others, cert) && now.Before(cert.NotAfter) {
-			others = append(others, cert)
-		}
-	}
-	strangers = strangers.note(others, now)
+// bundleFor returns the caBundle that an entry must have: the CAs that the source offers, those that it offered until a
+// moment ago, and those foreign CAs that the entry has already and whose lease has not ended. A foreign CA never comes
+// into an entry this way.
+func bundleFor(entry, trusted []byte, retired []*x509.Certificate, records ledger, now time.Time) []byte {
 	out := bytes.Clone(trusted)
-	for _, cert := range others {
-		if now.Before(strangers[string(cert.Raw)].Add(lease)) {
+	added := bundleCerts(trusted)
+	add := func(cert *x509.Certificate) {
+		if !contains(added, cert) && now.Before(cert.NotAfter) {
+			added = append(added, cert)
 			out = append(out, certPEM(cert)...)
 		}
 	}
-	return out, strangers
+	for _, cert := range retired {
+		add(cert)
+	}
+	for _, cert := range bundleCerts(entry) {
+		if records.leased(cert, now) {
+			add(cert)
+		}
+	}
+	return out
+}
+
+// retired returns the CAs that the source offered within the lease, and does not offer any more.
+func (s sightings) retired(ours []*x509.Certificate, now time.Time) []*x509.Certificate {
+	var out []*x509.Certificate
+	for der, last := range s {
+		cert, err := x509.ParseCertificate([]byte(der))
+		if err == nil && !contains(ours, cert) && now.Before(last.Add(lease)) {
+			out = append(out, cert)
+		}
+	}
+	slices.SortFunc(out, func(a, b *x509.Certificate) int { return bytes.Compare(a.Raw, b.Raw) })
+	return out
+}
+
+// noteOffered returns the sightings after the source offers these CAs now. Those that it retired keep their time.
+func noteOffered(retired []*x509.Certificate, before sightings, ours []*x509.Certificate, now time.Time) sightings {
+	out := sightings{}
+	for _, cert := range retired {
+		out[string(cert.Raw)] = before[string(cert.Raw)]
+	}
+	for _, cert := range ours {
+		out[string(cert.Raw)] = now
+	}
+	return out
 }
 
 // sameCerts tells whether two caBundles say the same. Their order says nothing, and two replicas may put them in

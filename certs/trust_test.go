@@ -3,6 +3,7 @@ package certs
 import (
 	"bytes"
 	"crypto/tls"
+	"crypto/x509"
 	"slices"
 	"strings"
 	"testing"
@@ -80,50 +81,57 @@ func TestACAThatKeepsItsKeyNeedsNoOverlap(t *testing.T) {
 	}
 }
 
-func TestBundleOfKeepsStrangersForALease(t *testing.T) {
-	ours, before, ended := mustAuthority(t, start, 1000*time.Hour), mustAuthority(t, start, 1000*time.Hour), mustAuthority(t, start.Add(-time.Hour), time.Minute)
-	trusted, both := certPEM(ours.cert), slices.Concat(certPEM(ours.cert), certPEM(before.cert))
-	standing := trustOf(slices.Concat(certPEM(before.cert), []byte("nothing\n"), certPEM(ended.cert)), nil)
+func TestBundleForTakesNoForeignCAFromElsewhere(t *testing.T) {
+	now := start.Add(time.Hour)
+	ours, retired := mustAuthority(t, start, 1000*time.Hour).cert, mustAuthority(t, start, 1000*time.Hour).cert
+	leased, expired, unknown := mustAuthority(t, start, 1000*time.Hour).cert, mustAuthority(t, start, 1000*time.Hour).cert, mustAuthority(t, start, 1000*time.Hour).cert
+	ended := mustAuthority(t, start.Add(-time.Hour), time.Minute).cert
+	records := ledger{
+		fingerprint(leased): {FirstSeen: now.Add(-lease + time.Second)}, fingerprint(expired): {FirstSeen: now.Add(-lease)}, fingerprint(ended): {FirstSeen: now},
+	}
+	for name, test := range map[string]struct{ entry, want []byte }{
+		"an empty entry":                    {nil, pemOf(ours, retired)},
+		"an entry with a foreign CA":        {pemOf(leased), pemOf(ours, retired, leased)},
+		"a foreign CA whose lease is over":  {pemOf(expired, ours), pemOf(ours, retired)},
+		"a foreign CA that has no record":   {pemOf(unknown, ours), pemOf(ours, retired)},
+		"a foreign CA that has ended":       {pemOf(ended, ours), pemOf(ours, retired)},
+		"text that is no certificate":       {append([]byte("nothing\n"), pemOf(leased)...), pemOf(ours, retired, leased)},
+		"everything that it must have":      {pemOf(ours, retired, leased), pemOf(ours, retired, leased)},
+		"a retired CA that it already had ": {pemOf(retired), pemOf(ours, retired)},
+	} {
+		if got := bundleFor(test.entry, pemOf(ours), []*x509.Certificate{retired}, records, now); !bytes.Equal(got, test.want) {
+			t.Errorf("%s: got\n%s\nwant\n%s", name, got, test.want)
+		}
+	}
+}
 
-	got, strangers := bundleOf(trusted, standing, nil, start)
-	if !bytes.Equal(got, both) {
-		t.Errorf("the CA that was there is not kept, or something else is:\n%s", got)
+func pemOf(certs ...*x509.Certificate) []byte {
+	var out []byte
+	for _, cert := range certs {
+		out = append(out, certPEM(cert)...)
 	}
-	got, strangers = bundleOf(trusted, trustOf(both), strangers, start.Add(lease-time.Second))
-	if !bytes.Equal(got, both) {
-		t.Error("it is not kept for the lease")
-	}
-	got, strangers = bundleOf(trusted, trustOf(both), strangers, start.Add(lease))
-	if !bytes.Equal(got, trusted) {
-		t.Error("it is kept after the lease")
-	}
-	if _, strangers = bundleOf(trusted, trustOf(trusted), strangers, start.Add(lease)); len(strangers) != 0 {
-		t.Error("what is gone is remembered")
-	}
-	if got, _ = bundleOf(trusted, trustOf(both), strangers, start.Add(2*lease)); !bytes.Equal(got, both) {
-		t.Error("what came back has no lease of its own")
-	}
+	return out
 }
 
 func TestBundlePatchTestsNamesAndWritesOnlyWhatDiffers(t *testing.T) {
 	a, b := certPEM(mustAuthority(t, start, time.Hour).cert), certPEM(mustAuthority(t, start, time.Hour).cert)
 	wanted, turned := slices.Concat(a, b), slices.Concat(b, a)
-	patch, err := bundlePatch([]entry{{"right", wanted}, {"empty", nil}, {"in another order", turned}, {"one less", a}}, wanted)
+	patch, err := bundlePatch([]entry{{"right", wanted, wanted}, {"empty", nil, wanted}, {"in another order", turned, wanted}, {"one less", a, wanted}})
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, want := range []string{
 		`{"op":"test","path":"/webhooks/1/name","value":"empty"},{"op":"add","path":"/webhooks/1/clientConfig/caBundle","value":"LS0t`,
-		`{"op":"test","path":"/webhooks/3/name","value":"one less"},{"op":"add","path":"/webhooks/3/clientConfig/caBundle","value":"LS0t`,
+		`{"op":"test","path":"/webhooks/3/name","value":"one less"},{"op":"test","path":"/webhooks/3/clientConfig/caBundle","value":"LS0t`,
 	} {
 		if !strings.Contains(string(patch), want) {
 			t.Errorf("the patch does not say %s:\n%s", want, patch)
 		}
 	}
-	if got := strings.Count(string(patch), `"op"`); got != 4 {
-		t.Errorf("the patch has %d operations, want 4:\n%s", got, patch)
+	if got := strings.Count(string(patch), `"op"`); got != 5 {
+		t.Errorf("the patch has %d operations, want 5:\n%s", got, patch)
 	}
-	if patch, err := bundlePatch([]entry{{"right", wanted}, {"in another order", turned}}, wanted); err != nil || patch != nil {
+	if patch, err := bundlePatch([]entry{{"right", wanted, wanted}, {"in another order", turned, wanted}}); err != nil || patch != nil {
 		t.Errorf("got %s, %v for nothing to do", patch, err)
 	}
 }

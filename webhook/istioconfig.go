@@ -23,6 +23,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/metadata"
+	"k8s.io/client-go/util/retry"
 
 	"outrigger.dev/outrigger/api"
 	"outrigger.dev/outrigger/inject"
@@ -438,24 +439,28 @@ func (c *IstioConfiguration) kept(ctx context.Context) (*inject.Config, inject.S
 	return config, source, nil
 }
 
-// save keeps a good source in our ConfigMap.
+// save keeps a good source in our ConfigMap. Other replicas write the same, and the certificate's record of CAs beside it:
+// after a conflict it is read again.
 func (c *IstioConfiguration) save(ctx context.Context, source inject.Source) error {
 	configMaps := c.options.Client.CoreV1().ConfigMaps(c.options.OwnNamespace)
-	kept, err := configMaps.Get(ctx, c.options.LastGoodName, metav1.GetOptions{})
-	if err != nil {
-		return fmt.Errorf("reading ConfigMap %s/%s: %w", c.options.OwnNamespace, c.options.LastGoodName, err)
-	}
 	data := map[string]string{keyConfig: source.Config, keyValues: source.Values, keyMesh: source.Mesh, keyRelease: source.Release, keyRevision: source.Settings.Revision}
-	if !maps.Equal(kept.Data, data) {
+	err := retry.RetryOnConflict(retry.DefaultRetry, func() error {
+		kept, err := configMaps.Get(ctx, c.options.LastGoodName, metav1.GetOptions{})
+		if err != nil {
+			return fmt.Errorf("reading ConfigMap %s/%s: %w", c.options.OwnNamespace, c.options.LastGoodName, err)
+		}
+		if maps.Equal(kept.Data, data) {
+			return nil
+		}
 		kept = kept.DeepCopy()
 		kept.Data = data
-		_, err = configMaps.Update(ctx, kept, metav1.UpdateOptions{})
-		if err != nil && !apierrors.IsConflict(err) { // another replica keeps the same just now; the next look compares
+		if _, err := configMaps.Update(ctx, kept, metav1.UpdateOptions{}); err != nil {
 			return fmt.Errorf("writing ConfigMap %s/%s: %w", c.options.OwnNamespace, c.options.LastGoodName, err)
 		}
-	}
+		return nil
+	})
 	c.saved = err == nil
-	return nil
+	return err
 }
 
 // tell says once what state the configuration is in: log, metric, and an Event where there is an object for it.

@@ -424,3 +424,30 @@ func TestNodesAreNotReadWhereASettingDecides(t *testing.T) {
 	becomes(t, c.started(t, func(o *IstioOptions) { o.Settings.NativeSidecars = "enabled" }), "injected first")
 	becomes(t, c.started(t), "error: reading nodes")
 }
+
+// The certificate's record of CAs is in the same ConfigMap: a write of it that comes between costs one more try, and is
+// kept.
+func TestAConflictDoesNotCostTheLastGoodConfiguration(t *testing.T) {
+	c := newCluster(injectorMap(goodConfig("first")), meshMap())
+	const record = "outrigger.dev/certificate-authorities"
+	var once sync.Once
+	c.PrependReactor("update", "configmaps", func(kubetesting.Action) (refused bool, _ runtime.Object, err error) {
+		once.Do(func() {
+			refused, err = true, apierrors.NewConflict(corev1.Resource("configmaps"), "outrigger-last-good", nil)
+			changed := configMap("outrigger-system", "outrigger-last-good", nil)
+			changed.Annotations = map[string]string{record: "{}"}
+			if err := c.Tracker().Update(corev1.SchemeGroupVersion.WithResource("configmaps"), changed, "outrigger-system"); err != nil {
+				t.Error(err)
+			}
+		})
+		return refused, nil, err
+	})
+	c.started(t)
+	eventually(t, func() string {
+		kept, err := c.CoreV1().ConfigMaps("outrigger-system").Get(t.Context(), "outrigger-last-good", metav1.GetOptions{})
+		if err != nil {
+			return err.Error()
+		}
+		return fmt.Sprintf("kept %t, record %q", kept.Data["config"] == goodConfig("first"), kept.Annotations[record])
+	}, `kept true, record "{}"`)
+}

@@ -387,6 +387,7 @@ func certificates(cluster *rest.Config, config api.Config, client kubernetes.Int
 	return certs.New(certs.Options{
 		Client: client, Source: certs.Source(settings.Source), Namespace: where.namespace, SecretName: settings.SecretName,
 		CABundle: []byte(settings.CABundle), Certificates: certManager, CertificateName: settings.CertificateName,
+		RecordName:           config.LastGoodName(),
 		WebhookConfiguration: config.WebhookConfigurationName(),
 		Validator:            config.ValidatorName(),
 		Hosts:                hosts,

@@ -1,0 +1,205 @@
+package certs
+
+import (
+	"cmp"
+	"crypto/sha256"
+	"crypto/x509"
+	"encoding/hex"
+	"encoding/json"
+	"maps"
+	"slices"
+	"time"
+)
+
+const (
+	// lease is how long a CA that this source does not offer stays in the entries that have it: the CA that was replaced
+	// in the Secret, or that of replicas with another source while one takes over from the other.
+	lease = 10 * time.Minute
+	// remember is how long a CA is still known after it has left every entry.
+	remember = 24 * time.Hour
+	// maxRecords bounds the ledger. A foreign CA that does not fit has no lease.
+	maxRecords = 100
+)
+
+// record is what all replicas know of one CA. A foreign CA is one that the source of the replica that looks does not
+// offer.
+//
+//	unknown ── in an entry ──▶ seen ── in no entry ──▶ absent ── 24 hours ──▶ unknown
+//	                            ▲                        │
+//	                            └── in every entry, as replicas and cainjector write it: firstSeen = now
+//
+// A CA that returns to some entries only is seen again with the firstSeen it had.
+type record struct {
+	FirstSeen   time.Time `json:"firstSeen,omitzero"`   // as a foreign CA
+	AbsentSince time.Time `json:"absentSince,omitzero"` // in no entry since then
+	Offered     time.Time `json:"offered,omitzero"`     // when a replica last said that the CA is its own
+}
+
+// expires returns when the lease of the CA ends.
+func (r record) expires() time.Time {
+	if r.Offered.After(r.FirstSeen) {
+		return r.Offered.Add(lease)
+	}
+	return r.FirstSeen.Add(lease)
+}
+
+// ledger holds the records by the SHA-256 fingerprint of the CA, in hex.
+type ledger map[string]record
+
+func fingerprint(cert *x509.Certificate) string {
+	sum := sha256.Sum256(cert.Raw)
+	return hex.EncodeToString(sum[:])
+}
+
+// parseLedger reads a ledger that was written as text. Empty text is an empty ledger.
+func parseLedger(text string) (ledger, error) {
+	out := ledger{}
+	if text == "" {
+		return out, nil
+	}
+	if err := json.Unmarshal([]byte(text), &out); err != nil {
+		return ledger{}, err
+	}
+	return out, nil
+}
+
+func (l ledger) text() (string, error) {
+	text, err := json.Marshal(l)
+	return string(text), err
+}
+
+// leased reports whether a foreign CA may stay where it is.
+func (l ledger) leased(cert *x509.Certificate, now time.Time) bool {
+	known, is := l[fingerprint(cert)]
+	return is && now.Before(known.expires())
+}
+
+// scene is one look at the webhook objects.
+type scene struct {
+	ours    []*x509.Certificate   // what the source offers
+	foreign []*x509.Certificate   // the other CAs of all entries
+	entries [][]*x509.Certificate // the CAs of each entry of the mutating webhook object
+}
+
+// everywhere reports whether each entry has the CA.
+func (s scene) everywhere(cert *x509.Certificate) bool {
+	return !slices.ContainsFunc(s.entries, func(entry []*x509.Certificate) bool { return !contains(entry, cert) })
+}
+
+// needsRecord reports whether the ledger may have to change after the look.
+func (l ledger) needsRecord(s scene) bool {
+	if len(s.foreign) > 0 {
+		return true
+	}
+	for _, known := range l {
+		if known.AbsentSince.IsZero() && !known.FirstSeen.IsZero() {
+			return true
+		}
+	}
+	return false
+}
+
+// observe returns the ledger after the look.
+func (l ledger) observe(s scene, now time.Time) ledger {
+	now = now.UTC().Truncate(time.Second)
+	out := ledger{}
+	for key, known := range l {
+		out[key] = known.notAfter(now)
+	}
+	present := map[string]bool{}
+	for _, cert := range s.foreign {
+		present[fingerprint(cert)] = true
+		out.see(cert, s, now)
+	}
+	for _, cert := range s.ours {
+		key := fingerprint(cert)
+		present[key] = true
+		// Only a change of the source needs to know whose CA it is; without one nothing is written.
+		if known := out[key]; len(s.foreign) > 0 && !now.Before(known.Offered.Add(lease/2)) {
+			known.Offered, known.AbsentSince = now, time.Time{}
+			out[key] = known
+		}
+	}
+	for key, known := range out {
+		switch {
+		case present[key]:
+		case known.AbsentSince.IsZero():
+			known.AbsentSince = now
+			out[key] = known
+		case !now.Before(known.AbsentSince.Add(remember)):
+			delete(out, key)
+		}
+	}
+	out.trim(present)
+	return out
+}
+
+// see records a foreign CA that is in an entry now.
+func (l ledger) see(cert *x509.Certificate, s scene, now time.Time) {
+	key := fingerprint(cert)
+	known := l[key]
+	returned := !known.AbsentSince.IsZero()
+	switch {
+	case known.FirstSeen.IsZero(), returned && s.everywhere(cert):
+		known.FirstSeen, known.AbsentSince = now, time.Time{}
+	case returned && now.Before(known.expires()):
+		known.AbsentSince = time.Time{}
+	}
+	l[key] = known
+}
+
+// notAfter returns the record without times that are still to come: a clock that is ahead must not prolong a lease.
+func (r record) notAfter(now time.Time) record {
+	for _, at := range []*time.Time{&r.FirstSeen, &r.AbsentSince, &r.Offered} {
+		if at.After(now) {
+			*at = now
+		}
+	}
+	return r
+}
+
+// trim drops records beyond the bound: absent CAs first, then those that were seen last.
+func (l ledger) trim(present map[string]bool) {
+	if len(l) <= maxRecords {
+		return
+	}
+	keys := slices.SortedFunc(maps.Keys(l), func(a, b string) int {
+		if present[a] != present[b] {
+			if present[a] {
+				return -1
+			}
+			return 1
+		}
+		return cmp.Or(l[a].FirstSeen.Compare(l[b].FirstSeen), cmp.Compare(a, b))
+	})
+	for _, key := range keys[maxRecords:] {
+		delete(l, key)
+	}
+}
+
+// next returns when the first lease of a foreign CA ends, or this replica has to say again what it offers; zero if never.
+func (l ledger) next(s scene, now time.Time) time.Time {
+	var out time.Time
+	soonest := func(at time.Time) {
+		if now.Before(at) && (out.IsZero() || at.Before(out)) {
+			out = at
+		}
+	}
+	for _, cert := range s.foreign {
+		soonest(l[fingerprint(cert)].expires())
+	}
+	for _, cert := range s.ours {
+		if known := l[fingerprint(cert)]; len(s.foreign) > 0 && !known.Offered.IsZero() {
+			soonest(known.Offered.Add(lease / 2))
+		}
+	}
+	return out
+}
+
+// with returns the ledger with what only the other one knows.
+func (l ledger) with(other ledger) ledger {
+	out := ledger{}
+	maps.Copy(out, other)
+	maps.Copy(out, l)
+	return out
+}
