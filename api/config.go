@@ -95,7 +95,11 @@ type RoutingConfig struct {
 	Expose            ExposeSetting       `json:"expose" oneOf:"enabled,namespaces,disabled" doc:"Who may expose a Service: every Service, only those in Namespaces that list allowed hosts, or none."`
 	AllowWildcardHost bool                `json:"allowWildcardHost" doc:"Whether a Service may be exposed for every host."`
 	ClusterDomain     string              `json:"clusterDomain" form:"subdomain" doc:"DNS domain of the cluster."`
-	MaxVersions       int                 `json:"maxVersions" min:"1" max:"1000" doc:"How many versions of one Service get a subset."`
+	MaxVersions       int                 `json:"maxVersions" min:"1" max:"1000" doc:"How many versions of one Service get a subset. Those that have one keep it; then come those that a route needs."`
+	MaxMatchItems     int                 `json:"maxMatchItems" min:"1" max:"10000" doc:"How many items the annotation match of one Service may have."`
+	MaxHosts          int                 `json:"maxHosts" min:"1" max:"1000" doc:"How many hosts one Service may be exposed for."`
+	MaxAnnotationSize int                 `json:"maxAnnotationBytes" min:"256" max:"262144" doc:"How many bytes one routing annotation may have."`
+	MaxObjectSize     int                 `json:"maxObjectBytes" min:"16384" max:"1048576" doc:"How many bytes an object may have that is generated; larger ones are not written. What exists stays."`
 	MultiCluster      MultiClusterSetting `json:"multiCluster" oneOf:"auto,enabled,disabled" doc:"Whether Services have endpoints in other clusters, which are not seen here; then no default route is written without a word. auto looks for the label topology.istio.io/network on Istio's namespace and for an east-west gateway."`
 }
 
@@ -155,7 +159,11 @@ func DefaultConfig() Config {
 			Expose:            ExposeEnabled,
 			AllowWildcardHost: true,
 			ClusterDomain:     "cluster.local",
-			MaxVersions:       20,
+			MaxVersions:       50,
+			MaxMatchItems:     100,
+			MaxHosts:          50,
+			MaxAnnotationSize: 16 << 10,
+			MaxObjectSize:     256 << 10,
 			MultiCluster:      MultiClusterAuto,
 		},
 		Coverage: CoverageConfig{Interval: time.Minute},
@@ -209,6 +217,8 @@ func (c Config) RoutingSettings() RoutingSettings {
 		AllowWildcardHost: c.Routing.AllowWildcardHost,
 		ClusterDomain:     c.Routing.ClusterDomain,
 		MaxVersions:       c.Routing.MaxVersions,
+		MaxObjectBytes:    c.Routing.MaxObjectSize,
+		Limits:            RouteLimits{AnnotationBytes: c.Routing.MaxAnnotationSize, MatchItems: c.Routing.MaxMatchItems, Hosts: c.Routing.MaxHosts},
 		MultiCluster:      c.Routing.MultiCluster,
 	}
 }

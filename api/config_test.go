@@ -168,7 +168,8 @@ func TestRoutingSettingsCarryEveryField(t *testing.T) {
 	want := RoutingSettings{
 		Settle: 2 * time.Second, PropagationDelay: 2 * time.Second, SubsetRetention: time.Minute, SplitAge: 5 * time.Minute,
 		DefaultGoneWindow: 5 * time.Minute, DefaultGoneAfter: 30 * time.Second, Expose: ExposeEnabled, AllowWildcardHost: true,
-		ClusterDomain: "cluster.local", MultiCluster: MultiClusterAuto, MaxVersions: 20,
+		ClusterDomain: "cluster.local", MultiCluster: MultiClusterAuto,
+		MaxVersions: 50, MaxObjectBytes: 256 << 10, Limits: RouteLimits{AnnotationBytes: 16 << 10, MatchItems: 100, Hosts: 50},
 	}
 	if diff := cmp.Diff(want, DefaultConfig().RoutingSettings()); diff != "" {
 		t.Errorf("-want +got\n%s", diff)

@@ -198,7 +198,9 @@ type RoutingSettings struct {
 	AllowWildcardHost bool                // true
 	ClusterDomain     string              // cluster.local
 	MultiCluster      MultiClusterSetting // auto
-	MaxVersions       int                 // 20
+	MaxVersions       int                 // subsets of one Service; 50; 0 = no limit
+	MaxObjectBytes    int                 // of an object that is generated; 256 KiB; 0 = no limit
+	Limits            RouteLimits         // of annotations; 16 KiB, 100 match items, 50 hosts
 }
 
 // MultiClusterSetting says whether Services have endpoints in other clusters.

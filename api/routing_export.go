@@ -31,7 +31,7 @@ func (r *reading) exportTo() []string {
 	if len(bad) > 0 {
 		r.problems = append(r.problems, RouteProblem{
 			Object: r.serviceRef(), Field: AnnotationField(AnnotationExportTo), Value: text, Reason: RouteInvalidAnnotation,
-			Message: strings.Join(bad, ", ") + " is no Namespace; for routes it is left out.",
+			Message: Shorten(strings.Join(bad, ", "), maxReasonBytes) + " is no Namespace; for routes it is left out.",
 			Advice:  "Write a comma list of Namespaces, . for this one, or * for all.",
 		})
 	}

@@ -58,10 +58,18 @@ func RoutingKeys() []KeyDoc {
 	}
 }
 
-// RouteIntentOf reads what the user asked for. An annotation that does not parse is a Problem, stands in Bad, and is as
-// if unwritten. The Namespace may be nil. The Problems are sorted by the kind of object and key.
+// RouteIntentOf reads what the user asked for within the default limits.
 func RouteIntentOf(service *corev1.Service, namespace *corev1.Namespace) (RouteIntent, []RouteProblem) {
+	return DefaultRouteLimits().IntentOf(service, namespace, nil)
+}
+
+// IntentOf reads what the user asked for. An annotation that does not parse, or that Istio or Envoy would not accept, is a
+// Problem, stands in Bad, and is as if unwritten. The annotations in recorded were accepted by an earlier release and are
+// in effect: they are held to the grammar alone. The Namespace may be nil. The Problems are sorted by the kind of object
+// and key.
+func (l RouteLimits) IntentOf(service *corev1.Service, namespace *corev1.Namespace, recorded map[string]bool) (RouteIntent, []RouteProblem) {
 	r := newReading(service, namespace)
+	r.limits, r.recorded = l, recorded
 	intent := RouteIntent{VersionLabel: "version", Default: DefaultIntent{Policy: DefaultFirst}, Texts: map[string]string{}, Bad: map[string]bool{}}
 	mode := r.mode()
 	intent.Disabled = mode == RoutingDisabled
@@ -120,6 +128,8 @@ type reading struct {
 	service   *corev1.Service
 	namespace *corev1.Namespace
 	keys      map[string]KeyDoc
+	limits    RouteLimits
+	recorded  map[string]bool // keys that are held to the grammar alone
 	problems  []RouteProblem
 }
 
@@ -170,15 +180,33 @@ func (r *reading) each(intent *RouteIntent, key string, parse func(string) error
 	if !written {
 		return
 	}
-	err := parse(strings.TrimSpace(text))
-	if err == nil {
-		intent.Texts[key] = strings.TrimSpace(text)
+	if err := r.refusalOf(key, text); err != nil {
+		r.invalid(intent, key, text, ref, "It is refused: "+err.Error())
 		return
 	}
+	if err := parse(strings.TrimSpace(text)); err != nil {
+		r.invalid(intent, key, text, ref, "It does not parse: "+err.Error())
+		return
+	}
+	intent.Texts[key] = strings.TrimSpace(text)
+}
+
+// refusalOf is refusal, for annotations that are not recorded as accepted.
+func (r *reading) refusalOf(key, text string) error {
+	if r.recorded[key] {
+		return nil
+	}
+	return r.refusal(key, text)
+}
+
+// maxReasonBytes is how much of an error that quotes the annotation is kept.
+const maxReasonBytes = 500
+
+func (r *reading) invalid(intent *RouteIntent, key, text string, ref ObjectRef, why string) {
 	intent.Bad[key] = true
 	r.problems = append(r.problems, RouteProblem{
 		Object: ref, Field: AnnotationField(key), Value: text, Reason: RouteInvalidAnnotation,
-		Message: "It does not parse: " + err.Error() + "; it is as if unwritten, and a route that stands stays as it is.",
+		Message: Shorten(why, maxReasonBytes) + "; it is as if unwritten, and a route that stands stays as it is.",
 		Advice:  "Write " + r.keys[key].Values + ".",
 	})
 }
@@ -207,7 +235,7 @@ func (r *reading) exposure(intent *RouteIntent) {
 	if x.ServicePort != "" && !r.hasPort(x.ServicePort) {
 		r.unknownPort(intent, x)
 	}
-	x.AllowedHosts = r.allowedHosts()
+	x.AllowedHosts = r.allowedHosts(intent)
 	if wanted {
 		intent.Expose = x
 	}
@@ -249,11 +277,14 @@ func keep[T any](at *T) func(T, error) error {
 }
 
 // allowedHosts reads the Namespace's list. An entry that is no host is told and allows nothing; the list binds all the
-// same.
-func (r *reading) allowedHosts() []string {
+// same, also where it exceeds a limit: without it every host would be allowed, and with none what is exposed would end.
+func (r *reading) allowedHosts(intent *RouteIntent) []string {
 	text, written := r.namespace.Annotations[AnnotationAllowedHosts]
 	if !written {
 		return nil
+	}
+	if err := r.limits.checkText(AnnotationAllowedHosts, text); err != nil {
+		r.invalid(intent, AnnotationAllowedHosts, text, r.namespaceRef(), "It is refused: "+err.Error())
 	}
 	hosts := []string{}
 	for _, item := range strings.Split(text, ",") {
@@ -264,7 +295,7 @@ func (r *reading) allowedHosts() []string {
 		if err := checkHost(item); err != nil {
 			r.problems = append(r.problems, RouteProblem{
 				Object: r.namespaceRef(), Field: AnnotationField(AnnotationAllowedHosts), Value: text, Reason: RouteInvalidAnnotation,
-				Message: "An item is no host: " + err.Error() + "; it allows nothing.",
+				Message: "An item is no host: " + Shorten(err.Error(), maxReasonBytes) + "; it allows nothing.",
 				Advice:  "Write " + r.keys[AnnotationAllowedHosts].Values + ".",
 			})
 			continue

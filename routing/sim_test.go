@@ -41,6 +41,7 @@ type cluster struct {
 	several   bool // the mesh spans clusters
 	ambient   bool
 	names     map[string]bool
+	accepts   map[string]bool // annotations that are held to the grammar alone, as by an earlier release
 
 	uid      int
 	writes   []string             // since the last call of wrote
@@ -175,7 +176,7 @@ func (c *cluster) annotate(pairs ...string) {
 }
 
 func (c *cluster) observe() Observed {
-	intent, problems := api.RouteIntentOf(c.service, c.namespace)
+	intent, problems := c.settings.Limits.IntentOf(c.service, c.namespace, c.accepts)
 	c.problems = problems
 	o := Observed{
 		Service: c.service.DeepCopy(), Namespace: c.namespace.DeepCopy(), Intent: intent, Standing: copyObjects(c.standing), Foreign: copyObjects(c.foreign),

@@ -172,9 +172,11 @@ func (s *situation) restoreWords() {
 		return
 	}
 	service := &corev1.Service{ObjectMeta: *s.Service.ObjectMeta.DeepCopy(), Spec: corev1.ServiceSpec{Ports: s.Service.Spec.Ports}}
+	recorded := map[string]bool{} // an earlier release may have accepted what this one refuses
 	for key := range s.Intent.Bad {
 		delete(service.Annotations, key)
 		if text, said := s.standing.words[key]; said {
+			recorded[key] = true
 			if service.Annotations == nil {
 				service.Annotations = map[string]string{}
 			}
@@ -183,7 +185,7 @@ func (s *situation) restoreWords() {
 	}
 	isExposed := slices.ContainsFunc(s.standing.routes(), func(vs *networkingv1.VirtualService) bool { return len(boundGateways(vs)) > 0 })
 	fresh := s.Intent.Bad[api.AnnotationServicePort] && !isExposed
-	s.Intent, _ = api.RouteIntentOf(service, s.Namespace)
+	s.Intent, _ = s.Settings.Limits.IntentOf(service, s.Namespace, recorded)
 	s.portless = fresh || s.Intent.Bad[api.AnnotationServicePort]
 }
 

@@ -13,6 +13,8 @@ import (
 	"github.com/go-logr/logr/funcr"
 	admissionv1 "k8s.io/api/admission/v1"
 	kjson "sigs.k8s.io/json"
+
+	"outrigger.dev/outrigger/api"
 )
 
 // FuzzReview posts any body to every path: the answer is a review of the request, or an error and no review; nothing
@@ -24,7 +26,7 @@ func FuzzReview(f *testing.F) {
 		Namespaces: workloads.Namespaces, Config: workloads.Config,
 		Log: funcr.New(func(prefix, args string) { fmt.Fprintln(log, prefix, args) }, funcr.Options{}),
 	}
-	handler := Paths(pods.HTTP(), map[string]http.Handler{WorkloadsPath: WorkloadAdvice(workloads), ServicesPath: ServiceAdvice(workloads.Namespaces)})
+	handler := Paths(pods.HTTP(), map[string]http.Handler{WorkloadsPath: WorkloadAdvice(workloads), ServicesPath: ServiceAdvice(workloads.Namespaces, api.DefaultRouteLimits())})
 	paths := []string{"/inject", "/inject/cluster/c1/net/n1", WorkloadsPath, ServicesPath}
 	for n, seed := range []string{
 		`{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview","request":{"uid":"u","namespace":"in","operation":"CREATE","kind":{"version":"v1","kind":"Pod"},"object":{"metadata":{"generateName":"a-"},"spec":{"containers":[{"name":"app","tomorrow":1}]}}}}`,

@@ -21,7 +21,7 @@ const ServicesPath = "/validate/services"
 
 // ServiceAdvice answers CREATE and UPDATE of Services with a warning for each annotation or label of routing that does
 // not say what was meant. On an update only what it changes is warned of.
-func ServiceAdvice(namespaces NamespaceReader) http.Handler {
+func ServiceAdvice(namespaces NamespaceReader, limits api.RouteLimits) http.Handler {
 	return advice(func(ctx context.Context, request admission.Request) ([]string, error) {
 		if len(request.Object.Raw) == 0 {
 			return nil, errNoObject(request)
@@ -39,14 +39,14 @@ func ServiceAdvice(namespaces NamespaceReader) http.Handler {
 			return nil, nil
 		}
 		service.Namespace = request.Namespace
-		return ServiceWarnings(service, before, namespaces.Namespace(ctx, request.Namespace)), nil
+		return ServiceWarnings(service, before, namespaces.Namespace(ctx, request.Namespace), limits), nil
 	})
 }
 
 // ServiceWarnings says what is wrong with the words about routing on a Service, sorted, each with what would be right.
 // What stood there before is not told again; before is empty for a new Service.
-func ServiceWarnings(service, before *corev1.Service, namespace *corev1.Namespace) []string {
-	_, problems := api.RouteIntentOf(service, namespace)
+func ServiceWarnings(service, before *corev1.Service, namespace *corev1.Namespace, limits api.RouteLimits) []string {
+	_, problems := limits.IntentOf(service, namespace, nil)
 	var out []string
 	for _, p := range problems {
 		if p.Object.Kind == "Service" && !stood(p, before) {

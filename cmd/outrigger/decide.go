@@ -134,7 +134,7 @@ func foresee(observed routing.Observed, d decision, now time.Time) (outlook, err
 	service := observed.Service.DeepCopy()
 	removed := removedWords(service, d.words)
 	setWords(service, d.words)
-	intent, _ := api.RouteIntentOf(service, observed.Namespace)
+	intent, _ := observed.Settings.Limits.IntentOf(service, observed.Namespace, nil)
 	known := knownVersions(observed)
 	for _, name := range d.names {
 		if slices.Contains(known, name) {

@@ -125,7 +125,7 @@ func withMode(observed routing.Observed, mode api.RoutingMode, now time.Time) []
 		after.Namespace.Labels = map[string]string{}
 	}
 	after.Namespace.Labels[api.LabelRouting] = string(mode)
-	after.Intent, _ = api.RouteIntentOf(observed.Service, after.Namespace)
+	after.Intent, _ = observed.Settings.Limits.IntentOf(observed.Service, after.Namespace, nil)
 	if after.Intent.Disabled {
 		return withoutRoutes(observed, before)
 	}

@@ -115,7 +115,7 @@ func (w *world) routes(settings api.RoutingSettings, notes io.Writer) (*manifest
 				Name: service.Namespace, Labels: map[string]string{api.LabelInjection: "enabled"},
 			}}
 		}
-		intent, problems := api.RouteIntentOf(service, w.namespaces[service.Namespace])
+		intent, problems := settings.Limits.IntentOf(service, w.namespaces[service.Namespace], nil)
 		if !intent.Wanted && !intent.Disabled {
 			problems = nil // nobody asked for its routes
 		}

@@ -44,7 +44,7 @@ func routingAdvice(jobs manager.Manager, namespaces webhook.NamespaceReader, con
 func routingAdviceFrom(direct client.Client, namespaces webhook.NamespaceReader, config api.Config) map[string]http.Handler {
 	options := controller.Options{Settings: config.RoutingSettings(), RootNamespace: config.Istio.Namespace}
 	return map[string]http.Handler{
-		webhook.ServicesPath: webhook.ServiceAdvice(namespaces),
+		webhook.ServicesPath: webhook.ServiceAdvice(namespaces, config.RoutingSettings().Limits),
 		webhook.TrafficPath:  webhook.TrafficAdvice(traffic{direct, namespaces, options}),
 	}
 }

@@ -36,7 +36,7 @@ func (r *reconciler) gather(ctx context.Context, key client.ObjectKey) (*routing
 	if service.DeletionTimestamp != nil || namespace.DeletionTimestamp != nil {
 		return nil, nil, nil
 	}
-	intent, problems := api.RouteIntentOf(service, namespace)
+	intent, problems := r.options.Settings.Limits.IntentOf(service, namespace, nil)
 	observed := &routing.Observed{
 		Service: service, Namespace: namespace, Intent: intent,
 		Ambient:       namespace.Labels[labelDataplane] == dataplaneAmbient,

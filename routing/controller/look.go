@@ -50,7 +50,7 @@ func (l *Looker) look(ctx context.Context, key client.ObjectKey) (*routing.Obser
 	if service.DeletionTimestamp != nil || namespace.DeletionTimestamp != nil {
 		return nil, nil, nil
 	}
-	intent, problems := api.RouteIntentOf(service, namespace)
+	intent, problems := l.options.Settings.Limits.IntentOf(service, namespace, nil)
 	observed := &routing.Observed{
 		Service: service, Namespace: namespace, Intent: intent,
 		Ambient:       namespace.Labels[labelDataplane] == dataplaneAmbient,

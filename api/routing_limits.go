@@ -1,0 +1,181 @@
+package api
+
+import (
+	"errors"
+	"fmt"
+	"regexp"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+)
+
+// RouteLimits bound what the routing annotations of one Service may ask for. A limit of 0 is none.
+type RouteLimits struct {
+	AnnotationBytes int // length of one annotation
+	MatchItems      int // conditions in the match annotation
+	Hosts           int // host names in the hosts annotation
+}
+
+// DefaultRouteLimits returns the limits of a configuration file that sets none.
+func DefaultRouteLimits() RouteLimits { return DefaultConfig().RoutingSettings().Limits }
+
+const (
+	// maxNameBytes bounds the name of a header, cookie or query parameter: Envoy rejects a route configuration in which a
+	// parameter has a longer one.
+	maxNameBytes = 1024
+	// maxValueBytes bounds a value or path: Envoy accepts no longer header value in its configuration.
+	maxValueBytes = 16 << 10
+	// maxWeightSum keeps the sum of the weights within 32 bits, signed for Istio and unsigned for Envoy, after each has been
+	// multiplied by 4 to divide it between the versions of a rollout.
+	maxWeightSum = 1 << 28
+)
+
+// listSeparators are the separators of the annotations that are lists. Line breaks and tabs around them are layout, as
+// in a YAML block, and never reach an object.
+var listSeparators = map[string]*regexp.Regexp{
+	AnnotationMatch:           regexp.MustCompile(`\s*;\s*`),
+	AnnotationWeights:         regexp.MustCompile(`\s*,\s*`),
+	AnnotationMirror:          regexp.MustCompile(`\s*,\s*`),
+	AnnotationHosts:           regexp.MustCompile(`\s*,\s*`),
+	AnnotationAllowedHosts:    regexp.MustCompile(`\s*,\s*`),
+	AnnotationGatewaySelector: regexp.MustCompile(`\s*,\s*`),
+}
+
+// refusal says why the text of an annotation is refused although its grammar may be right: it exceeds a limit, or Istio
+// or Envoy would reject what is generated from it. It is nil for texts that are accepted, and for most that do not parse.
+func (r *reading) refusal(key, text string) error {
+	if err := r.limits.checkText(key, text); err != nil {
+		return err
+	}
+	switch text = strings.TrimSpace(text); key {
+	case AnnotationMatch:
+		return r.refusedMatch(text)
+	case AnnotationWeights:
+		return refusedWeights(text)
+	case AnnotationHosts:
+		return r.limits.refusedHosts(text)
+	case AnnotationPath, AnnotationPathRewrite:
+		return refusedPath(text)
+	}
+	return nil
+}
+
+// checkText is what every annotation has to satisfy.
+func (l RouteLimits) checkText(key, text string) error {
+	if l.AnnotationBytes > 0 && len(text) > l.AnnotationBytes {
+		return fmt.Errorf("it has %d bytes, more than the %d of routing.maxAnnotationBytes", len(text), l.AnnotationBytes)
+	}
+	if !utf8.ValidString(text) {
+		return errors.New("it is not valid UTF-8")
+	}
+	text = strings.TrimSpace(text)
+	if separator, isList := listSeparators[key]; isList {
+		text = separator.ReplaceAllString(text, "")
+	}
+	for _, r := range text {
+		if unicode.IsControl(r) {
+			return fmt.Errorf("it contains the control character %U", r)
+		}
+	}
+	return nil
+}
+
+func (r *reading) refusedMatch(text string) error {
+	items := strings.Split(strings.TrimSuffix(text, ";"), ";")
+	if n := r.limits.MatchItems; n > 0 && len(items) > n {
+		return fmt.Errorf("it has %d items, more than the %d of routing.maxMatchItems", len(items), n)
+	}
+	for _, item := range items {
+		if name, is := pseudoHeader(item); is {
+			return r.reservedHeader(name)
+		}
+		m, err := parseMatch(strings.TrimSpace(item))
+		if err != nil {
+			return nil // the grammar is reported by who parses
+		}
+		switch {
+		case len(m.Name) > maxNameBytes:
+			return fmt.Errorf("the name of a %s has %d bytes; Envoy accepts %d", m.Kind, len(m.Name), maxNameBytes)
+		case len(m.Value) > maxValueBytes:
+			return fmt.Errorf("the value of %s %s has %d bytes; Envoy accepts %d", m.Kind, m.Name, len(m.Value), maxValueBytes)
+		case m.matchesHeader() && reservedHeaders[m.Name] != "":
+			return r.reservedHeader(m.Name)
+		}
+	}
+	return nil
+}
+
+func (m Match) matchesHeader() bool { return m.Kind == MatchHeader || m.Kind == MatchHeaderPrefix }
+
+// pseudoHeader returns the name in an item such as "v2=header::authority:example.com".
+func pseudoHeader(item string) (string, bool) {
+	_, condition, _ := strings.Cut(strings.TrimSpace(item), "=")
+	for _, kind := range []MatchKind{MatchHeader, MatchHeaderPrefix} {
+		if rest, is := strings.CutPrefix(condition, string(kind)+"::"); is {
+			name, _, _ := strings.Cut(rest, ":")
+			return ":" + strings.ToLower(name), name != ""
+		}
+	}
+	return "", false
+}
+
+// reservedHeaders are the keys that Istio does not take for headers in a match. It ignores them, or Envoy takes them for
+// a part of the request line; each with the field of a VirtualService that means it.
+var reservedHeaders = map[string]string{
+	"uri": "uri", "path": "uri", ":path": "uri",
+	"method": "method", ":method": "method",
+	"scheme": "scheme", ":scheme": "scheme",
+	"authority": "authority", ":authority": "authority",
+}
+
+// reservedHeader says what to write in place of a reserved name.
+func (r *reading) reservedHeader(name string) error {
+	alternative := "match a header that callers set"
+	switch field := reservedHeaders[name]; field {
+	case "uri":
+		alternative = fmt.Sprintf("use %s for the paths that a gateway serves, or match.uri in VirtualService %s-extra", AnnotationPath, r.service.Name)
+	case "authority":
+		alternative = fmt.Sprintf("use %s for the hosts that a gateway serves, or match.authority in VirtualService %s-extra", AnnotationHosts, r.service.Name)
+	case "method", "scheme":
+		alternative = fmt.Sprintf("use match.%s in VirtualService %s-extra", field, r.service.Name)
+	}
+	return fmt.Errorf("header %q is a reserved name and no header: Istio would send every request to the version; %s", name, alternative)
+}
+
+func refusedWeights(text string) error {
+	weights, err := parseWeights(text)
+	if err != nil {
+		return nil // the grammar is reported by who parses
+	}
+	sum := 0
+	for _, w := range weights {
+		sum += int(w.Weight)
+	}
+	if sum > maxWeightSum {
+		return fmt.Errorf("the weights add up to %d, more than %d", sum, maxWeightSum)
+	}
+	return nil
+}
+
+func (l RouteLimits) refusedHosts(text string) error {
+	items := strings.Split(text, ",")
+	if l.Hosts > 0 && len(items) > l.Hosts {
+		return fmt.Errorf("it has %d hosts, more than the %d of routing.maxHosts", len(items), l.Hosts)
+	}
+	for _, item := range items {
+		if host := strings.TrimSpace(item); host != "" && host != "*" && !strings.Contains(host, ".") {
+			return fmt.Errorf("host %q has no domain; Istio accepts full names only, such as %s.example.com", Shorten(host, 63), Shorten(host, 63))
+		}
+	}
+	return nil
+}
+
+func refusedPath(text string) error {
+	switch {
+	case len(text) > maxValueBytes:
+		return fmt.Errorf("the path has %d bytes, more than %d", len(text), maxValueBytes)
+	case strings.ContainsFunc(text, unicode.IsSpace):
+		return errors.New("a path contains no white space; write it percent-encoded")
+	}
+	return nil
+}
