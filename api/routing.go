@@ -53,6 +53,7 @@ const (
 	AnnotationWords       = Domain + "/words"                 // VirtualService: what the annotations said last that could be read, JSON
 	AnnotationAway        = Domain + "/away"                  // VirtualService: weighed versions without pods whose share the default has
 	AnnotationExposedAt   = Domain + "/exposed-at"            // VirtualService: since when it is bound to its gateway as it is
+	AnnotationClaimedAt   = Domain + "/claimed-at"            // VirtualService: since when each exposed host has been ours
 	AnnotationExportedAt  = Domain + "/exported-at"           // both: since when exportTo is as it is; absent as long as it never changed
 	AnnotationInherited   = Domain + "/inherited-policy"      // DestinationRule: where its policy was copied from
 	AnnotationWritten     = Domain + "/written"               // VirtualService, Gateway: a digest of what we wrote, so that an edit by others is seen

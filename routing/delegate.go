@@ -1,8 +1,6 @@
 package routing
 
 import (
-	"slices"
-
 	networkingapi "istio.io/api/networking/v1alpha3"
 	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
 
@@ -45,23 +43,14 @@ func (s *situation) noteDelegate(vs *networkingv1.VirtualService) {
 // Istio would take the rules behind it for dead. For the same reason it is never the very match of a rule behind it, nor
 // one whose path begins theirs: below a path it says the scheme, which every request has and a delegate's rules may narrow.
 func (s *situation) delegateRule(view routeView) *networkingapi.HTTPRoute {
-	below := func(path string) *networkingapi.HTTPMatchRequest {
-		return &networkingapi.HTTPMatchRequest{Scheme: prefix("http"), Uri: prefix(path)}
-	}
 	rule := &networkingapi.HTTPRoute{
 		Name:     "extra",
 		Delegate: &networkingapi.Delegate{Name: s.foreign.delegate.Name, Namespace: s.foreign.delegate.Namespace},
 	}
-	path := s.exposure.path
-	switch {
-	case len(view.gateways) == 0 || path == "" || path == "/":
+	if path := s.exposure.path; view.mesh || path == "" || path == "/" {
 		rule.Match = append(rule.Match, &networkingapi.HTTPMatchRequest{Uri: prefix("/")})
-	case !view.mesh:
-		rule.Match = append(rule.Match, below(path))
-	default:
-		mesh, gateway := &networkingapi.HTTPMatchRequest{Scheme: prefix("http")}, below(path)
-		mesh.Gateways, gateway.Gateways = []string{meshGateway}, slices.Clone(view.gateways)
-		rule.Match = append(rule.Match, mesh, gateway)
+	} else {
+		rule.Match = append(rule.Match, &networkingapi.HTTPMatchRequest{Scheme: prefix("http"), Uri: prefix(path)})
 	}
 	return rule
 }

@@ -114,7 +114,8 @@ func sameName(a, b Object) bool {
 }
 
 // writeOrder returns the step at which a change is written. A write that only adds to a DestinationRule or Gateway
-// comes before the routes, one that takes something away after them.
+// comes before the routes, one that takes something away after them. A route that gives up hosts is written after the one
+// that takes them over.
 func writeOrder(before []Object) func(Change) int {
 	return func(c Change) int {
 		isRoute := kindOf(c.Object) == "VirtualService"
@@ -123,6 +124,8 @@ func writeOrder(before []Object) func(Change) int {
 			return 4
 		case c.Action == Delete:
 			return 6
+		case isRoute && c.Action == Apply && takesAway(before, c.Object):
+			return 4
 		case isRoute:
 			return 3
 		case c.Action == Apply && takesAway(before, c.Object):
@@ -146,6 +149,10 @@ func takesAway(before []Object, after Object) bool {
 				return true
 			}
 		}
+	case *networkingv1.VirtualService:
+		return slices.ContainsFunc(was.Spec.Hosts, func(host string) bool {
+			return !slices.Contains(after.(*networkingv1.VirtualService).Spec.Hosts, host)
+		})
 	case *networkingv1.Gateway:
 		for _, server := range was.Spec.Servers {
 			for _, host := range server.Hosts {
@@ -212,7 +219,7 @@ func sameKeys(current, want map[string]string) bool {
 // writtenKeys are the annotations that come and go on our objects.
 var writtenKeys = []string{
 	api.AnnotationRecord, api.AnnotationDefault, api.AnnotationSubsetAdded, api.AnnotationUnusedSince, api.AnnotationLastRan,
-	api.AnnotationWaiting, api.AnnotationWithdrawn, api.AnnotationDefaultGone, api.AnnotationWords, api.AnnotationAway, api.AnnotationExposedAt, api.AnnotationExportedAt,
+	api.AnnotationWaiting, api.AnnotationWithdrawn, api.AnnotationDefaultGone, api.AnnotationWords, api.AnnotationAway, api.AnnotationExposedAt, api.AnnotationClaimedAt, api.AnnotationExportedAt,
 	api.AnnotationUnready, api.AnnotationWritten, api.AnnotationAdopted, api.AnnotationInherited,
 }
 

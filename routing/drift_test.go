@@ -52,10 +52,6 @@ func TestAWholeSaveByKiali(t *testing.T) {
 	c.ready()
 	c.advance(10 * time.Minute)
 	c.has("v1 v2", "v1")
-	vs := c.route("app")
-	if got := vs.Spec.Gateways; len(got) != 2 || got[0] != "demo/app" || got[1] != "mesh" {
-		t.Fatalf("Kiali keeps the first gateway that is not the mesh's; they are %v", got)
-	}
 	c.kiali("app", "v1=90", "v2=10")
 	rule := c.standing.DestinationRules[0]
 	rule.Annotations, rule.Spec.TrafficPolicy = nil, nil
@@ -64,7 +60,7 @@ func TestAWholeSaveByKiali(t *testing.T) {
 	c.has("v1 v2", "v1=90 v2=10")
 	c.limits(99)
 	c.tells(api.RouteWeightsAdopted, api.RoutePolicyInherited)
-	c.exposed("app: a.example.com@demo/app; 80: demo/a.example.com")
+	c.exposed("app-gateway: a.example.com@demo/app; 80: demo/a.example.com")
 	c.writes = nil
 	c.advance(time.Hour)
 	c.wrote()

@@ -25,8 +25,6 @@ type exposure struct {
 	rewrite   string // what the Service sees in place of path; empty = the same
 }
 
-func (x exposure) wild() bool { return x.on && slices.Equal(x.hosts, []string{anyHost}) }
-
 // key tells one exposure from another, but for its path.
 func (x exposure) key() string {
 	if !x.on {
@@ -213,7 +211,7 @@ func (s *situation) takenBy(x exposure, host string) (Object, bool) {
 	consider := func(other Object, mine Object) bool {
 		found = other
 		_, outrigger := ServiceOf(other)
-		return ours && (!outrigger || mine == nil || olderObject(mine, other))
+		return ours && (!outrigger || mine == nil || claimsEarlier(mine, other, host))
 	}
 	if x.generated {
 		for _, gateway := range s.Foreign.Gateways {
@@ -225,7 +223,7 @@ func (s *situation) takenBy(x exposure, host string) (Object, bool) {
 	}
 	for _, vs := range s.Foreign.VirtualServices {
 		if s.routesHost(vs, x, host) {
-			first := consider(vs, objectOrNil(s.carrier(x)))
+			first := consider(vs, objectOrNil(s.carrier(x, host)))
 			return found, first
 		}
 	}
@@ -288,16 +286,8 @@ func (s *situation) routesHost(vs *networkingv1.VirtualService, x exposure, host
 
 // stands reports whether our standing objects serve these hosts at this gateway.
 func (s *situation) stands(x exposure, hosts []string) bool {
-	wild := slices.Equal(hosts, []string{anyHost})
-	vs := s.standing.mesh
-	if wild {
-		vs = s.standing.wild
-	}
-	if vs == nil || s.renewed || !slices.Contains(vs.Spec.Gateways, x.gateway) {
-		return false
-	}
 	for _, host := range hosts {
-		if !slices.Contains(vs.Spec.Hosts, host) {
+		if s.carrier(x, host) == nil {
 			return false
 		}
 		if x.generated && (s.standing.gateway == nil || !maps.Equal(s.standing.gateway.Spec.Selector, x.selector) || !serves(s.standing.gateway, x.port, s.Service.Namespace+"/"+host)) {
@@ -307,12 +297,15 @@ func (s *situation) stands(x exposure, hosts []string) bool {
 	return true
 }
 
-// carrier is the standing VirtualService that an exposure is, or would be, on.
-func (s *situation) carrier(x exposure) *networkingv1.VirtualService {
-	if x.wild() {
-		return s.standing.wild
+// carrier is the standing VirtualService that serves a host at the exposure's gateway; nil if none does. It may be one of
+// an earlier release, which serves the mesh as well.
+func (s *situation) carrier(x exposure, host string) *networkingv1.VirtualService {
+	for _, vs := range []*networkingv1.VirtualService{s.standing.mesh, s.standing.exposed} {
+		if vs != nil && !s.renewed && slices.Contains(vs.Spec.Gateways, x.gateway) && slices.Contains(vs.Spec.Hosts, host) {
+			return vs
+		}
 	}
-	return s.standing.mesh
+	return nil
 }
 
 // tellIngress warns when the ingress gateway is not there, or does not open the port.

@@ -109,7 +109,7 @@ func readInput(t *testing.T, input []byte) (Observed, []api.RouteProblem) {
 	return o, problems
 }
 
-func decode(t *testing.T, document []byte, into any) {
+func decode(t testing.TB, document []byte, into any) {
 	t.Helper()
 	if err := yaml.Unmarshal(document, into); err != nil {
 		t.Fatalf("%v in\n%s", err, document)

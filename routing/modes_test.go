@@ -105,7 +105,7 @@ func TestObserve(t *testing.T) {
 	}
 	c.annotate("weights=v1=90,v2=10", "match=v2=cookie:beta:1", "mirror=v2=5", "expose=true", "hosts=a.example.com")
 	want = "Only observed. Outrigger would create DestinationRule app (subsets v1, v2), create Gateway app (hosts demo/a.example.com), " +
-		"create VirtualService app (cookie beta=1: v2=100; v1=90 v2=10 (copied to v2=5%))."
+		"create VirtualService app (cookie beta=1: v2=100; v1=90 v2=10 (copied to v2=5%)), create VirtualService app-gateway (cookie beta=1: v2=100; v1=90 v2=10 (copied to v2=5%))."
 	if got := told(c); got != want {
 		t.Errorf("it says %s\nwant    %s", got, want)
 	}

@@ -7,8 +7,8 @@ import (
 // objectNames are the names that our objects have or would get.
 type objectNames struct {
 	rule    string // DestinationRule
-	mesh    string // VirtualService for the mesh, and for the gateway where the exposed hosts are names
-	wild    string // VirtualService for every host
+	mesh    string // VirtualService for callers in the mesh, under the Service's own host alone
+	exposed string // VirtualService for the exposed hosts, bound to their gateway alone
 	gateway string // Gateway
 	taken   string // a foreign object that leaves us no name; empty if there is none
 	barred  string // the same for the names that exposure needs
@@ -21,7 +21,7 @@ func (s *situation) chooseNames() objectNames {
 	var n objectNames
 	n.rule = s.freeName(base, "DestinationRule", &n.taken)
 	n.mesh = s.freeName(base, "VirtualService", &n.taken)
-	n.wild = s.freeName(base+gatewaySuffix, "VirtualService", &n.barred)
+	n.exposed = s.freeName(base+gatewaySuffix, "VirtualService", &n.barred)
 	n.gateway = s.freeName(base, "Gateway", &n.barred)
 	return n
 }

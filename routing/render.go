@@ -29,7 +29,7 @@ func (s *situation) render() Objects {
 		return out
 	}
 	views := s.views()
-	for _, view := range []routeView{views.mesh, views.wild} {
+	for _, view := range []routeView{views.mesh, views.exposed} {
 		if vs := s.renderRoute(view); vs != nil {
 			out.VirtualServices = append(out.VirtualServices, vs)
 		}
@@ -54,14 +54,15 @@ func (s *situation) leaveSubsetsAtOnce() {
 	}
 }
 
-// routeView is what one VirtualService has to be: its hosts, and where it is bound.
+// routeView is what one VirtualService has to be: for callers in the mesh under the Service's own host, or for callers at
+// gateways under the exposed hosts. It is never both: whatever host a user exposes, no sidecar takes it from its owner.
 type routeView struct {
 	name     string
 	standing *networkingv1.VirtualService
-	mesh     bool     // for callers in the mesh, under the Service's own host
+	mesh     bool     // for callers in the mesh
 	hosts    []string // under which gateways serve it
 	gateways []string // namespace/name
-	carries  bool     // it carries the exposure as it is to be
+	held     bool     // the existing object stays as it is
 	since    time.Time
 }
 
@@ -69,51 +70,60 @@ func (v routeView) isEmpty() bool { return !v.mesh && len(v.gateways) == 0 }
 
 // routeViews are both VirtualServices, and whether a change of exposure is under way: add, wait, remove.
 type routeViews struct {
-	mesh, wild routeView
-	changing   bool
+	mesh, exposed routeView
+	changing      bool
 }
 
-// views says which VirtualServices there are. While the exposure changes, what stood before stays beside what is new,
-// until the new has stood for the propagation delay.
+// views says which VirtualServices there are. While the exposure changes, what was served before is served beside what is
+// new, until the new has existed for the propagation delay.
 func (s *situation) views() routeViews {
 	v := routeViews{
-		mesh: routeView{name: s.names.mesh, standing: s.standing.mesh, mesh: !s.noRoute && !s.foreign.meshTaken},
-		wild: routeView{name: s.names.wild, standing: s.standing.wild},
+		mesh:    routeView{name: s.names.mesh, standing: s.standing.mesh, mesh: !s.noRoute && !s.foreign.meshTaken},
+		exposed: routeView{name: s.names.exposed, standing: s.standing.exposed},
 	}
 	if !s.exposure.on {
 		return v
 	}
-	carrier := &v.mesh
-	if s.exposure.wild() {
-		carrier = &v.wild
+	if s.exposedByHand() {
+		v.mesh.held = true
+		return v
 	}
-	carrier.hosts, carrier.gateways, carrier.carries = s.exposure.hosts, []string{s.exposure.gateway}, true
-	carrier.since = s.now
-	if at, key := exposedAt(carrier.standing); key == s.exposure.key() {
-		carrier.since = at
+	x := &v.exposed
+	x.hosts, x.gateways, x.since = s.exposure.hosts, []string{s.exposure.gateway}, s.now
+	if at, key := exposedAt(x.standing); key == s.exposure.key() {
+		x.since = at
 	}
 	if s.renewed || s.Settings.PropagationDelay <= 0 {
 		return v
 	}
-	theirs := slices.Contains(s.detached, carrier.name) // and never carries it: what stands stays
-	if !theirs && carrier.standing != nil && s.over(carrier.since, s.Settings.PropagationDelay) && carrier.since.Before(s.now) {
+	theirs := slices.Contains(s.detached, x.name) // and never serves what is new: what it serves stays
+	if !theirs && x.standing != nil && s.over(x.since, s.Settings.PropagationDelay) && x.since.Before(s.now) {
 		return v
 	}
 	v.keepStanding(s)
 	return v
 }
 
-// keepStanding adds what the standing VirtualServices serve at gateways.
+// keepStanding adds what gateways serve now. A VirtualService of an earlier release serves mesh and gateway at once: it stays
+// whole until its gateway's part has existed elsewhere for the propagation delay.
 func (v *routeViews) keepStanding(s *situation) {
-	for _, view := range []*routeView{&v.mesh, &v.wild} {
-		if view.standing == nil || len(boundGateways(view.standing)) == 0 {
-			continue
-		}
-		hosts := slices.DeleteFunc(slices.Clone(view.standing.Spec.Hosts), func(h string) bool { return h == s.host })
-		view.hosts = union(view.hosts, hosts)
-		view.gateways = union(view.gateways, boundGateways(view.standing))
+	if exposed := v.exposed.standing; exposed != nil && len(boundGateways(exposed)) > 0 {
+		v.exposed.hosts = union(v.exposed.hosts, exposed.Spec.Hosts)
+		v.exposed.gateways = union(v.exposed.gateways, boundGateways(exposed))
 		v.changing = true
 	}
+	if s.standing.isCombined() && !slices.Contains(s.detached, v.exposed.name) {
+		v.mesh.held, v.changing = true, true
+	}
+}
+
+// isCombined reports whether the VirtualService for the mesh is bound to gateways as well, as earlier releases wrote it.
+func (st standing) isCombined() bool { return st.mesh != nil && len(boundGateways(st.mesh)) > 0 }
+
+// exposedByHand reports whether somebody changed a VirtualService that serves mesh and gateway at once, and that is not
+// written any more: its gateway's part is theirs, too.
+func (s *situation) exposedByHand() bool {
+	return s.standing.isCombined() && slices.Contains(s.detached, s.standing.mesh.Name) && s.standing.exposed == nil
 }
 
 func union(a, b []string) []string {
@@ -137,7 +147,7 @@ func exposedAt(vs *networkingv1.VirtualService) (time.Time, string) {
 
 // renderRoute makes one VirtualService; nil if there is to be none, or none yet.
 func (s *situation) renderRoute(view routeView) *networkingv1.VirtualService {
-	if slices.Contains(s.detached, view.name) {
+	if view.held || slices.Contains(s.detached, view.name) {
 		return view.standing
 	}
 	if view.isEmpty() {
@@ -145,14 +155,9 @@ func (s *situation) renderRoute(view routeView) *networkingv1.VirtualService {
 	}
 	vs := &networkingv1.VirtualService{ObjectMeta: s.meta(view.name), TypeMeta: typeMeta("VirtualService")}
 	if view.mesh {
-		vs.Spec.Hosts = append(vs.Spec.Hosts, s.host)
-	}
-	vs.Spec.Hosts = append(vs.Spec.Hosts, widest(view.hosts)...)
-	if len(view.gateways) > 0 {
-		vs.Spec.Gateways = append(vs.Spec.Gateways, view.gateways...) // first, as Kiali takes the first for the gateway
-		if view.mesh {
-			vs.Spec.Gateways = append(vs.Spec.Gateways, meshGateway)
-		}
+		vs.Spec.Hosts = []string{s.host}
+	} else {
+		vs.Spec.Hosts, vs.Spec.Gateways = widest(view.hosts), slices.Clone(view.gateways)
 	}
 	vs.Spec.Http, vs.Spec.Tcp = s.httpRoutes(view), s.tcpRoutes(view)
 	if len(vs.Spec.Http)+len(vs.Spec.Tcp) == 0 {
@@ -181,23 +186,15 @@ func standingRoute(vs *networkingv1.VirtualService, s *situation) *networkingv1.
 	return vs
 }
 
-// httpRoutes are the rules for each HTTP port, and for the gateway: in one where they differ in nothing but what they
-// match, else the gateway's before the mesh's.
+// httpRoutes are the rules for each HTTP port; at a gateway, for the one port that it leads to.
 func (s *situation) httpRoutes(view routeView) []*networkingapi.HTTPRoute {
 	gatewayPort, _ := s.gatewayServicePort()
 	var out []*networkingapi.HTTPRoute
 	for _, r := range s.rules {
 		for _, port := range s.Service.Spec.Ports {
-			at := places{mesh: view.mesh, gateway: len(view.gateways) > 0 && port.Name == gatewayPort.Name && port.Port == gatewayPort.Port && !r.meshOnly()}
-			switch {
-			case !portTraffic(port).http() || !at.mesh && !at.gateway:
-			case at.gateway && s.exposure.rewrites():
-				out = append(out, s.httpRoute(r, port, view, places{gateway: true}))
-				if at.mesh {
-					out = append(out, s.httpRoute(r, port, view, places{mesh: true}))
-				}
-			default:
-				out = append(out, s.httpRoute(r, port, view, at))
+			atGateway := port.Name == gatewayPort.Name && port.Port == gatewayPort.Port && !r.meshOnly()
+			if portTraffic(port).http() && (view.mesh || atGateway) {
+				out = append(out, s.httpRoute(r, port, view))
 			}
 		}
 	}
@@ -207,12 +204,9 @@ func (s *situation) httpRoutes(view routeView) []*networkingapi.HTTPRoute {
 	return out
 }
 
-// places are where a rule applies.
-type places struct{ mesh, gateway bool }
-
-func (s *situation) httpRoute(r rule, port corev1.ServicePort, view routeView, at places) *networkingapi.HTTPRoute {
-	route := &networkingapi.HTTPRoute{Name: s.ruleName(r, port), Match: s.httpMatches(r, port, view, at), Mirrors: s.mirrorPolicies(r, port)}
-	if _, replacement := s.exposure.uris(); replacement != "" && at.gateway {
+func (s *situation) httpRoute(r rule, port corev1.ServicePort, view routeView) *networkingapi.HTTPRoute {
+	route := &networkingapi.HTTPRoute{Name: s.ruleName(r, port), Match: s.httpMatches(r, port, view), Mirrors: s.mirrorPolicies(r, port)}
+	if _, replacement := s.exposure.uris(); replacement != "" && !view.mesh {
 		route.Name += gatewaySuffix
 		route.Rewrite = &networkingapi.HTTPRewrite{Uri: replacement}
 	}
@@ -243,35 +237,21 @@ func (s *situation) subsetOr(version, none string) string {
 	return s.subsets.names[version]
 }
 
-// httpMatches tells apart what needs telling apart: the port in the mesh, the path at the gateway, and what is for one of
-// them alone. Nothing to match is no match.
-func (s *situation) httpMatches(r rule, port corev1.ServicePort, view routeView, at places) []*networkingapi.HTTPMatchRequest {
-	mesh := s.condition(r.match)
-	mesh.Port = s.portNumber(port)
-	var gateway []*networkingapi.HTTPMatchRequest
-	uris, _ := s.exposure.uris()
-	for _, uri := range uris {
+// httpMatches are the port in the mesh, or the path at the gateway, each with the rule's own condition. Nothing to match is
+// no match.
+func (s *situation) httpMatches(r rule, port corev1.ServicePort, view routeView) []*networkingapi.HTTPMatchRequest {
+	var out []*networkingapi.HTTPMatchRequest
+	if view.mesh {
 		match := s.condition(r.match)
-		match.Uri = uri
-		gateway = append(gateway, match)
-	}
-	out := gateway
-	switch {
-	case view.mesh && len(view.gateways) > 0 && (mesh.Port != 0 || gateway[0].Uri != nil || at.mesh != at.gateway):
-		out = nil
-		if len(mesh.SourceLabels) == 0 { // istiod asks for them only where no gateway is named; a gateway's pods have none of them
-			mesh.Gateways = []string{meshGateway}
+		match.Port = s.portNumber(port)
+		out = append(out, match)
+	} else {
+		uris, _ := s.exposure.uris()
+		for _, uri := range uris {
+			match := s.condition(r.match)
+			match.Uri = uri
+			out = append(out, match)
 		}
-		if at.mesh {
-			out = append(out, mesh)
-		}
-		for _, match := range gateway {
-			if match.Gateways = view.gateways; at.gateway {
-				out = append(out, match)
-			}
-		}
-	case at.mesh:
-		out = []*networkingapi.HTTPMatchRequest{mesh}
 	}
 	if len(out) == 1 && proto.Equal(out[0], &networkingapi.HTTPMatchRequest{}) {
 		return nil
@@ -316,18 +296,15 @@ func (s *situation) tcpRoutes(view routeView) []*networkingapi.TCPRoute {
 		}
 		for _, port := range s.Service.Spec.Ports {
 			if portTraffic(port).tcp() {
-				out = append(out, s.tcpRoute(r, port, view))
+				out = append(out, s.tcpRoute(r, port))
 			}
 		}
 	}
 	return out
 }
 
-func (s *situation) tcpRoute(r rule, port corev1.ServicePort, view routeView) *networkingapi.TCPRoute {
+func (s *situation) tcpRoute(r rule, port corev1.ServicePort) *networkingapi.TCPRoute {
 	match := &networkingapi.L4MatchAttributes{Port: s.portNumber(port), SourceLabels: s.condition(r.match).SourceLabels}
-	if len(view.gateways) > 0 {
-		match.Gateways = []string{meshGateway}
-	}
 	route := &networkingapi.TCPRoute{}
 	if !proto.Equal(match, &networkingapi.L4MatchAttributes{}) {
 		route.Match = append(route.Match, match)
@@ -393,8 +370,9 @@ func (s *situation) markRoute(vs *networkingv1.VirtualService, view routeView) {
 		marks[api.AnnotationExportedAt] = s.exportedText(view.standing.Spec.ExportTo, vs.Spec.ExportTo, view.standing)
 		marks[api.AnnotationUnusedSince] = s.leftBehind(vs, view.standing).String()
 	}
-	if view.carries {
+	if len(view.gateways) > 0 {
 		marks[api.AnnotationExposedAt] = timeText(view.since) + " " + s.exposure.key()
+		marks[api.AnnotationClaimedAt] = s.claims(vs.Spec.Hosts).String()
 	}
 	mark(&vs.ObjectMeta, marks)
 }

@@ -179,6 +179,7 @@ func TestReplay(t *testing.T) {
 		{"installed beside live versions", playInstalledBeside},
 		{"installed beside one that serves and one that does not", playInstalledBesideOne},
 		{"exposed to everybody, under names, and no longer", playExposure},
+		{"an earlier release bound exposed hosts to the mesh", playCombined},
 		{"ports are added, renamed, changed and removed", playPorts},
 		{"the Service is created again", playServiceAgain},
 		{"Outrigger is away while everything changes", playAway},
@@ -744,6 +745,20 @@ func playExposure(r *recorder) {
 	r.annotate("expose-")
 	r.advance(time.Minute)
 	r.lands("mesh", "v1=80 v2=20", "gateway", "refused", "gateway b", "refused")
+}
+
+// playCombined is an upgrade from a release that served mesh and gateway by one VirtualService.
+func playCombined(r *recorder) {
+	r.call("gateway", probe{Gateway: true, Host: "a.example.com", Port: 80, Path: "/hello/x"})
+	r.call("gateway, jason", probe{Gateway: true, Host: "a.example.com", Port: 80, Path: "/hello/x", Headers: map[string]string{"end-user": "jason"}})
+	r.serving("v1", "v2")
+	r.advance(11 * time.Minute)
+	r.lead("mesh", "v1", "v2")
+	r.lead("gateway", "v1", "v2")
+	r.lead("gateway, jason", "v2")
+	loadCombined(r.t, r.cluster, "weights-and-path")
+	r.advance(time.Minute)
+	r.lands("mesh", "v1=90 v2=10", "gateway", "v1=90 v2=10", "gateway, jason", "v2")
 }
 
 func playPorts(r *recorder) {

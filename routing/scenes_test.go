@@ -74,20 +74,20 @@ func TestExposureIsAddedBeforeTheOldOneGoes(t *testing.T) {
 
 	c.annotate("hosts=a.example.com")
 	c.settle()
-	c.exposed("app: a.example.com@demo/app; app-gateway: *@demo/app; 80: demo/*,demo/a.example.com")
+	c.exposed("app-gateway: *@demo/app; 80: demo/*,demo/a.example.com")
 	c.advance(3 * time.Second)
-	c.exposed("app: a.example.com@demo/app; 80: demo/a.example.com")
-	c.wrote("Apply Gateway app", applyRoute, "Apply VirtualService app-gateway", "Delete VirtualService app-gateway", "Apply Gateway app")
+	c.exposed("app-gateway: a.example.com@demo/app; 80: demo/a.example.com")
+	c.wrote("Apply Gateway app", applyRoute, "Apply VirtualService app-gateway", "Apply VirtualService app-gateway", "Apply Gateway app")
 
 	c.annotate("hosts=b.example.com", "gateway-port=8066")
 	c.settle()
-	c.exposed("app: a.example.com,b.example.com@demo/app; 8066: demo/b.example.com; 80: demo/a.example.com")
+	c.exposed("app-gateway: a.example.com,b.example.com@demo/app; 8066: demo/b.example.com; 80: demo/a.example.com")
 	c.advance(3 * time.Second)
-	c.exposed("app: b.example.com@demo/app; 8066: demo/b.example.com")
+	c.exposed("app-gateway: b.example.com@demo/app; 8066: demo/b.example.com")
 
 	c.annotate("hosts-", "gateway-port-")
 	c.settle()
-	c.exposed("app: b.example.com@demo/app; app-gateway: *@demo/app; 80: demo/*; 8066: demo/b.example.com")
+	c.exposed("app-gateway: *@demo/app; 80: demo/*; 8066: demo/b.example.com")
 	c.advance(3 * time.Second)
 	c.exposed("app-gateway: *@demo/app; 80: demo/*")
 	c.annotate("path=/hello")
@@ -159,7 +159,7 @@ func TestWhoServesAHostFirstKeepsIt(t *testing.T) {
 		c.foreign.Gateways = []*networkingv1.Gateway{foreignGateway(c, "*", false)}
 		c.annotate("expose=true", "hosts=a.example.com")
 		c.tells()
-		c.exposed("app: a.example.com@demo/app; 80: demo/a.example.com")
+		c.exposed("app-gateway: a.example.com@demo/app; 80: demo/a.example.com")
 	})
 	t.Run("another port, other gateway pods", func(t *testing.T) {
 		c := twoVersions(t)
@@ -178,7 +178,7 @@ func TestWhoServesAHostFirstKeepsIt(t *testing.T) {
 		c.foreign = Objects{Gateways: []*networkingv1.Gateway{shared}, VirtualServices: []*networkingv1.VirtualService{theirs}}
 		c.annotate("expose=true", "gateway=other/theirs", "hosts=a.example.com,a.example.org")
 		c.tells(api.RouteHostConflict)
-		c.exposed("app: a.example.org@other/theirs")
+		c.exposed("app-gateway: a.example.org@other/theirs")
 	})
 }
 
@@ -194,9 +194,9 @@ func TestExposureIsAPrivilege(t *testing.T) {
 	}{
 		{"nobody may", api.ExposeDisabled, "*", "a.example.com", true, "", []api.RouteReason{api.RouteExposeNotPermitted}},
 		{"only listed namespaces may, this is none", api.ExposeNamespaces, "", "a.example.com", true, "", []api.RouteReason{api.RouteExposeNotPermitted}},
-		{"only listed namespaces may, this is one", api.ExposeNamespaces, "*.example.com", "a.example.com", true, "app: a.example.com@demo/app; 80: demo/a.example.com", nil},
-		{"a list binds in any case", api.ExposeEnabled, "*.example.com", "a.example.com,a.example.org", true, "app: a.example.com@demo/app; 80: demo/a.example.com", []api.RouteReason{api.RouteHostNotAllowed}},
-		{"a wildcard below the list's", api.ExposeEnabled, "*.example.com", "*.a.example.com", true, "app: *.a.example.com@demo/app; 80: demo/*.a.example.com", nil},
+		{"only listed namespaces may, this is one", api.ExposeNamespaces, "*.example.com", "a.example.com", true, "app-gateway: a.example.com@demo/app; 80: demo/a.example.com", nil},
+		{"a list binds in any case", api.ExposeEnabled, "*.example.com", "a.example.com,a.example.org", true, "app-gateway: a.example.com@demo/app; 80: demo/a.example.com", []api.RouteReason{api.RouteHostNotAllowed}},
+		{"a wildcard below the list's", api.ExposeEnabled, "*.example.com", "*.a.example.com", true, "app-gateway: *.a.example.com@demo/app; 80: demo/*.a.example.com", nil},
 		{"the list's parent is not on it", api.ExposeEnabled, "*.example.com", "example.com", true, "", []api.RouteReason{api.RouteHostNotAllowed}},
 		{"every host is not on a list of names", api.ExposeEnabled, "*.example.com", "*", true, "", []api.RouteReason{api.RouteHostNotAllowed}},
 		{"an empty list allows nothing", api.ExposeEnabled, " ", "a.example.com", true, "", []api.RouteReason{api.RouteHostNotAllowed}},
@@ -226,11 +226,11 @@ func TestASharedGatewayNeedsTheSamePermission(t *testing.T) {
 		want    string
 		told    []api.RouteReason
 	}{
-		{"everybody may", api.ExposeEnabled, "", "a.example.com", "app: a.example.com@other/theirs", nil},
+		{"everybody may", api.ExposeEnabled, "", "a.example.com", "app-gateway: a.example.com@other/theirs", nil},
 		{"nobody may", api.ExposeDisabled, "*", "a.example.com", "", []api.RouteReason{api.RouteExposeNotPermitted}},
 		{"only listed namespaces may, this is none", api.ExposeNamespaces, "", "a.example.com", "", []api.RouteReason{api.RouteExposeNotPermitted}},
-		{"only listed namespaces may, this is one", api.ExposeNamespaces, "*.example.com", "a.example.com", "app: a.example.com@other/theirs", nil},
-		{"a list binds in any case", api.ExposeEnabled, "*.example.com", "a.example.com,bank.example.org", "app: a.example.com@other/theirs", []api.RouteReason{api.RouteHostNotAllowed}},
+		{"only listed namespaces may, this is one", api.ExposeNamespaces, "*.example.com", "a.example.com", "app-gateway: a.example.com@other/theirs", nil},
+		{"a list binds in any case", api.ExposeEnabled, "*.example.com", "a.example.com,bank.example.org", "app-gateway: a.example.com@other/theirs", []api.RouteReason{api.RouteHostNotAllowed}},
 		{"every host is not on a list of names", api.ExposeEnabled, "*.example.com", "*", "", []api.RouteReason{api.RouteHostNotAllowed}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -566,7 +566,7 @@ func TestSplitCanBeExposed(t *testing.T) {
 	c.has("v1 v2", "none")
 	c.annotate("hosts=a.example.com")
 	c.advance(time.Minute)
-	c.exposed("app: a.example.com@demo/app; 80: demo/a.example.com")
+	c.exposed("app-gateway: a.example.com@demo/app; 80: demo/a.example.com")
 	for _, vs := range c.standing.VirtualServices {
 		if !slices.Equal(vs.Spec.Hosts, []string{"a.example.com"}) || !slices.Equal(vs.Spec.Gateways, []string{"demo/app"}) {
 			t.Errorf("a split binds the mesh: %v %v", vs.Spec.Hosts, vs.Spec.Gateways)

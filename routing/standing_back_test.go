@@ -126,9 +126,9 @@ func TestWhoStandsBack(t *testing.T) {
 }
 
 func TestTheGatewaysPartStaysWhereTheMeshIsTaken(t *testing.T) {
-	for _, test := range []struct{ hosts, route, want string }{
-		{"a.example.com", "app", "app: a.example.com@demo/app; 80: demo/a.example.com"},
-		{"*", "app-gateway", "app-gateway: *@demo/app; 80: demo/*"},
+	for _, test := range []struct{ hosts, want string }{
+		{"a.example.com", "app-gateway: a.example.com@demo/app; 80: demo/a.example.com"},
+		{"*", "app-gateway: *@demo/app; 80: demo/*"},
 	} {
 		c := twoVersions(t)
 		c.annotate("expose=true", "hosts="+test.hosts)
@@ -137,7 +137,7 @@ func TestTheGatewaysPartStaysWhereTheMeshIsTaken(t *testing.T) {
 		c.foreign.VirtualServices = []*networkingv1.VirtualService{foreignRoute("v2")}
 		c.settle()
 		c.exposed(test.want)
-		vs := c.route(test.route)
+		vs := c.route("app-gateway")
 		if len(vs.Spec.Gateways) != 1 || len(vs.Spec.Hosts) != 1 || vs.Spec.Hosts[0] != test.hosts {
 			t.Errorf("it is still bound to the mesh: %v %v", vs.Spec.Gateways, vs.Spec.Hosts)
 		}

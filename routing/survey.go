@@ -57,7 +57,7 @@ type situation struct {
 type standing struct {
 	rule    *networkingv1.DestinationRule
 	mesh    *networkingv1.VirtualService // <service>
-	wild    *networkingv1.VirtualService // <service>-gateway
+	exposed *networkingv1.VirtualService // <service>-gateway
 	gateway *networkingv1.Gateway
 	words   map[string]string
 	away    []string // versions
@@ -91,8 +91,8 @@ func (s *situation) readStanding() {
 		switch vs.Name {
 		case s.names.mesh:
 			st.mesh = vs
-		case s.names.wild:
-			st.wild = vs
+		case s.names.exposed:
+			st.exposed = vs
 		}
 	}
 	for _, gateway := range s.Standing.Gateways {
@@ -130,7 +130,7 @@ func (s *situation) leftBy(routes []*networkingv1.VirtualService) stamps {
 
 func (st standing) routes() []*networkingv1.VirtualService {
 	var out []*networkingv1.VirtualService
-	for _, vs := range []*networkingv1.VirtualService{st.mesh, st.wild} {
+	for _, vs := range []*networkingv1.VirtualService{st.mesh, st.exposed} {
 		if vs != nil {
 			out = append(out, vs)
 		}

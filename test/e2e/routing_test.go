@@ -88,20 +88,29 @@ func TestExposeOnAnyHostThenOnNames(t *testing.T) {
 	wantRoutes(t, ns, "app-gateway", "v1=75 v2=25")
 	wantRoutes(t, ns, "app", "v1=75 v2=25")
 
-	// Names instead of "*": one VirtualService serves mesh and gateway, the second one goes last.
+	// Names instead of "*": the mesh keeps a VirtualService of its own.
 	annotate(t, ns, "app", "outrigger.dev/hosts=app.example.com", "outrigger.dev/path=/hello")
-	wantAbsent(t, &networkingv1.VirtualService{}, ns, "app-gateway")
-	vs, err = virtualService(ns, "app")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if got, want := fmt.Sprint(vs.Spec.Hosts, vs.Spec.Gateways), fmt.Sprintf("[app.%s.svc.cluster.local app.example.com] [%s/app mesh]", ns, ns); got != want {
-		t.Errorf("VirtualService app: %s, want %s", got, want)
-	}
+	wantBound(t, ns, "app-gateway", fmt.Sprintf("[app.example.com] [%s/app]", ns))
+	wantBound(t, ns, "app", fmt.Sprintf("[app.%s.svc.cluster.local] []", ns))
 
 	annotate(t, ns, "app", "outrigger.dev/expose-")
 	wantAbsent(t, &networkingv1.Gateway{}, ns, "app")
 	wantRoutes(t, ns, "app", "v1=75 v2=25")
+}
+
+// wantBound waits until a VirtualService has these hosts and gateways.
+func wantBound(t *testing.T, ns, name, want string) {
+	t.Helper()
+	eventually(t, "VirtualService "+name+" with "+want, func() error {
+		vs, err := virtualService(ns, name)
+		if err != nil {
+			return err
+		}
+		if got := fmt.Sprint(vs.Spec.Hosts, vs.Spec.Gateways); got != want {
+			return fmt.Errorf("it has %s", got)
+		}
+		return nil
+	})
 }
 
 func TestSecondWildcardOnTheSamePortIsRefused(t *testing.T) {

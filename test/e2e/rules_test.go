@@ -41,8 +41,8 @@ func TestEveryWordAboutRules(t *testing.T) {
 	annotate(t, ns, "app", "outrigger.dev/match=v2=header-prefix:x-c:can;v2=cookie:beta:1;v1=query:v:1;v2=source:v2", "outrigger.dev/mirror=v3=10",
 		"outrigger.dev/weights=v1=90,v2=10", "outrigger.dev/sticky=cookie:version:1h", "outrigger.dev/expose=true", "outrigger.dev/gateway-port=8190",
 		"outrigger.dev/hosts=rules.example.com", "outrigger.dev/path=/hello", "outrigger.dev/path-rewrite=/", "outrigger.dev/service-port=http")
-	vs := wantRules(t, ns, "app", "to-v2-gateway", "to-v2", "to-v2-gateway", "to-v2", "to-v1-gateway", "to-v1", "to-v2",
-		"sticky-v1-gateway", "sticky-v1", "sticky-v2-gateway", "sticky-v2", "default-gateway", "default")
+	gateway := wantRules(t, ns, "app-gateway", "to-v2-gateway", "to-v2-gateway", "to-v1-gateway", "sticky-v1-gateway", "sticky-v2-gateway", "default-gateway")
+	vs := wantRules(t, ns, "app", "to-v2", "to-v2", "to-v1", "to-v2", "sticky-v1", "sticky-v2", "default")
 	last := vs.Spec.Http[len(vs.Spec.Http)-1]
 	if got := last.Route[1].GetHeaders().GetResponse().GetAdd()["Set-Cookie"]; got != "version=v2; Max-Age=3600; Path=/; HttpOnly" {
 		t.Errorf("v2 gives the cookie %q", got)
@@ -50,7 +50,7 @@ func TestEveryWordAboutRules(t *testing.T) {
 	if m := last.Mirrors; len(m) != 1 || m[0].Destination.Subset != "v3" || m[0].Percentage.Value != 10 {
 		t.Errorf("mirrors: %v", m)
 	}
-	if rewrite := vs.Spec.Http[0].Rewrite; rewrite == nil || rewrite.Uri != "/" {
+	if rewrite := gateway.Spec.Http[0].Rewrite; rewrite == nil || rewrite.Uri != "/" {
 		t.Errorf("the gateway's first rule rewrites to %v", rewrite)
 	}
 	if got := fmt.Sprint(vs.Spec.ExportTo); got != "[. istio-system]" {
@@ -60,7 +60,7 @@ func TestEveryWordAboutRules(t *testing.T) {
 	before := versions(t, ns)
 	kubectl(t, "-n", ns, "label", "service", "app", "touched=yes") // it is looked at again
 	reconciledNow(t, ns)
-	if after := versions(t, ns); fmt.Sprint(after) != fmt.Sprint(before) || len(before) != 3 {
+	if after := versions(t, ns); fmt.Sprint(after) != fmt.Sprint(before) || len(before) != 4 {
 		t.Errorf("what stands was written again: before %v, after %v", before, after)
 	}
 }

@@ -1,0 +1,60 @@
+package routing
+
+import (
+	"cmp"
+	"slices"
+	"time"
+
+	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
+
+	"outrigger.dev/outrigger/api"
+)
+
+// claims are since when this Service has exposed each host of the VirtualService that serves them, where its creation does
+// not say so: the host was added later, or an object of an earlier release served it before.
+func (s *situation) claims(hosts []string) stamps {
+	out := stamps{}
+	created := s.now
+	if exposed := s.standing.exposed; exposed != nil {
+		created = exposed.CreationTimestamp.Time
+	}
+	for _, host := range hosts {
+		since := s.now
+		for _, vs := range s.standing.routes() {
+			if at := claimedAt(vs, host); len(boundGateways(vs)) > 0 && servesHost(vs, host) && at.Before(since) {
+				since = at
+			}
+		}
+		if !since.Equal(created) {
+			out[host] = since
+		}
+	}
+	return out
+}
+
+func servesHost(vs *networkingv1.VirtualService, host string) bool {
+	return slices.Contains(vs.Spec.Hosts, host)
+}
+
+// claimsEarlier reports whether the first of two objects that serve a host has claimed it before the other. Equal times are
+// decided by the names, so that both sides come to the same answer.
+func claimsEarlier(a, b Object, host string) bool {
+	return cmp.Or(
+		claimedAt(a, host).Compare(claimedAt(b, host)),
+		cmp.Compare(a.GetNamespace(), b.GetNamespace()), cmp.Compare(a.GetName(), b.GetName())) < 0
+}
+
+// claimedAt is since when an object claims a host: as recorded for that host, or for the first recorded wildcard that
+// includes it, else since it was created.
+func claimedAt(object Object, host string) time.Time {
+	claims := parseStamps(object.GetAnnotations()[api.AnnotationClaimedAt])
+	if at, recorded := claims[host]; recorded {
+		return at
+	}
+	for _, claimed := range sortedKeys(claims) {
+		if covers(claimed, host) {
+			return claims[claimed]
+		}
+	}
+	return object.GetCreationTimestamp().Time
+}
