@@ -10,7 +10,7 @@ import (
 )
 
 const (
-	// youngAge is how long @first may still change its mind, while every track is younger.
+	// youngAge is how long a workload without a ready pod counts as starting.
 	youngAge = time.Minute
 	// tieWindow is how far apart workloads may be created and still count as created together.
 	tieWindow = 10 * time.Second
@@ -110,12 +110,16 @@ func (s *situation) firstSight() bool {
 		return true
 	}
 	s.record.Default, s.record.By = chosen, by
+	if by == byFirst && s.Settings.Settle > 0 {
+		s.record.Since = timeText(s.now)
+	}
 	return true
 }
 
-// settled waits a moment after a Service is first seen, so that what is created together is seen together.
+// settled waits a moment after a Service is first seen, so that what is created together is seen together. While
+// nothing serves there is no traffic to protect: the choice is made at once and may be revised.
 func (s *situation) settled() bool {
-	if s.renewed || s.reselected || s.record.State != "" {
+	if s.renewed || s.reselected || s.record.State != "" || s.nothingServes() {
 		return true
 	}
 	var first time.Time
@@ -337,7 +341,7 @@ func (s *situation) leftOfSplit() meaning {
 	var tracks []track
 	versions := map[string]bool{}
 	for _, t := range s.tracks {
-		if !t.exists {
+		if t.isDeleted() {
 			continue
 		}
 		tracks = append(tracks, t)
@@ -393,7 +397,7 @@ func (s *situation) followWord() {
 			s.setDefault(m, byWord)
 		}
 	case api.DefaultFirst:
-		if s.record.By == byFirst && s.allYoung() && len(s.Intent.Weights) == 0 && len(s.podVersions()) > 0 {
+		if s.record.By == byFirst && s.isRevisable() && len(s.Intent.Weights) == 0 && len(s.podVersions()) > 0 {
 			if m := s.first(); !s.within(m) && s.usableNow(m) {
 				s.setDefault(m, byFirst)
 			}
@@ -432,8 +436,15 @@ func (s *situation) extreme() meaning {
 	return s.carriers(versions[len(versions)-1])
 }
 
-func (s *situation) allYoung() bool {
-	return !slices.ContainsFunc(s.withPods(), func(t track) bool { return !t.created.Add(youngAge).After(s.now) })
+// isRevisable reports whether the default was recorded so recently that workloads created together with it may still
+// be appearing. Only the age of the record counts: workloads are young again after a restore or a replacement. A default
+// that serves is not revised.
+func (s *situation) isRevisable() bool {
+	since, recorded := parseTime(s.record.Since)
+	if _, ready := s.podsOf(s.record.Default); !recorded || ready > 0 {
+		return false
+	}
+	return !s.over(since, s.Settings.Settle)
 }
 
 // admitNewcomers lets a rolling track that first appears with a version of the default join it; a fixed one is in it by
@@ -519,7 +530,7 @@ func (s *situation) leftOver() meaning {
 	versions := map[string]bool{}
 	for _, t := range s.tracks {
 		ready := slices.DeleteFunc(slices.Clone(t.groups), func(g PodGroup) bool { return g.Ready == 0 || s.record.Default.includes(t, g.Version) })
-		if !t.exists || len(ready) == 0 {
+		if t.isDeleted() || len(ready) == 0 {
 			continue
 		}
 		tracks = append(tracks, t)

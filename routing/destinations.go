@@ -417,14 +417,14 @@ func (s *situation) recordedRun(ref WorkloadRef) string {
 	return successor
 }
 
-// usable reports whether a route may name the subset of a version: it has stood for the propagation delay, or a route
-// names it already, or somebody else's DestinationRule has it.
+// usable reports whether a route may name the subset of a version: the subset has existed for the propagation delay, a
+// route names it already, another DestinationRule provides it, or waiting would protect no traffic.
 func (s *situation) usable(version string) bool {
 	if version == "" {
 		return false
 	}
 	name := s.subsets.names[version]
-	if s.Settings.PropagationDelay <= 0 || s.foreign.supplied[name] || s.standingNames(version) {
+	if s.Settings.PropagationDelay <= 0 || s.foreign.supplied[name] || s.standingNames(version) || s.nothingServes() || s.isUrgent(version) {
 		return true
 	}
 	subset := findSubset(s.standing.rule, name)
@@ -435,9 +435,36 @@ func (s *situation) usable(version string) bool {
 	return stamped && s.over(added, s.Settings.PropagationDelay)
 }
 
+// nothingServes reports whether no endpoint behind the Service is ready, in this cluster or another one. A route that is
+// written now takes no request from anybody, and no wait protects any.
+func (s *situation) nothingServes() bool {
+	return !s.spansClusters() && !slices.ContainsFunc(s.Pods, func(g PodGroup) bool { return g.Ready > 0 })
+}
+
+// isUrgent reports whether requests fail until the route names this version: a workload runs it and is in the route with
+// other versions, none of which has a ready pod. The workload's share fails in any case until the subset arrives.
+func (s *situation) isUrgent(version string) bool {
+	return slices.ContainsFunc(s.tracks, func(t track) bool {
+		if t.fixed || !slices.ContainsFunc(t.groups, func(g PodGroup) bool { return g.Version == version && g.Ready > 0 }) {
+			return false
+		}
+		routed := false
+		for _, p := range s.standingPortions() {
+			if p.version == "" || p.version == version || !slices.Contains(s.possible(meaning{Tracks: []WorkloadRef{t.ref}}), p.version) {
+				continue
+			}
+			if _, ready := s.podsOf(meaning{Version: p.version}); ready > 0 {
+				return false
+			}
+			routed = true
+		}
+		return routed
+	})
+}
+
 // usableNow reports whether a destination for m could be written now.
 func (s *situation) usableNow(m meaning) bool {
-	if m.All || s.alone(m) {
+	if m.All || s.alone(m) || s.nothingServes() {
 		return true
 	}
 	if len(m.Tracks) == 0 {

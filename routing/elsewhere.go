@@ -4,12 +4,17 @@ import (
 	"outrigger.dev/outrigger/api"
 )
 
+// spansClusters reports whether the Service may have endpoints in other clusters of the mesh, by the setting or else by
+// what the mesh shows.
+func (s *situation) spansClusters() bool {
+	return s.Settings.MultiCluster == api.MultiClusterEnabled || s.MultiCluster && s.Settings.MultiCluster != api.MultiClusterDisabled
+}
+
 // endpointsElsewhere reports whether a default route would take traffic from endpoints that are not seen here: in a mesh
 // of several clusters a Service has pods of other clusters, whose versions nobody here knows. A word of the user about
 // versions is enough for a route, and one that stands stays.
 func (s *situation) endpointsElsewhere() bool {
-	several := s.Settings.MultiCluster == api.MultiClusterEnabled || s.MultiCluster && s.Settings.MultiCluster != api.MultiClusterDisabled
-	if !several || s.record.State != "" || s.record.Default.All {
+	if !s.spansClusters() || s.record.State != "" || s.record.Default.All {
 		return false
 	}
 	for _, vs := range s.standing.routes() {

@@ -117,7 +117,7 @@ func TestWorkloadEntriesCountAsPods(t *testing.T) {
 	}, map[string]string{"app": "app"}, "version")
 	ref := func(name string) WorkloadRef { return WorkloadRef{Kind: "WorkloadEntry", Name: name} }
 	want := []PodGroup{
-		{Workload: ref("bare"), Version: "v1", Pods: 1, Ready: 1}, {Workload: ref("leaving"), Pods: 1},
+		{Workload: ref("bare"), Version: "v1", Pods: 1, Ready: 1}, {Workload: ref("leaving"), Pods: 1, Terminating: 1},
 		{Workload: ref("sick"), Version: "v2", Pods: 1}, {Workload: ref("well"), Version: "v3", Pods: 1, Ready: 1},
 	}
 	if diff := cmp.Diff(want, got); diff != "" {

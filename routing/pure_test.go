@@ -153,7 +153,7 @@ func TestGroupPods(t *testing.T) {
 	}, "version")
 	db := WorkloadRef{"StatefulSet", "db"}
 	want := []PodGroup{
-		{Workload: db, Version: "v1", Pods: 2, Ready: 1, Created: at.Add(-3 * time.Hour), ReadySince: at.Add(-2 * time.Hour)},
+		{Workload: db, Version: "v1", Pods: 2, Ready: 1, Terminating: 1, Created: at.Add(-3 * time.Hour), ReadySince: at.Add(-2 * time.Hour)},
 		{Workload: db, Version: "v2", Pods: 2, Ready: 2, Created: at.Add(-time.Hour), ReadySince: at.Add(-time.Hour)},
 	}
 	if diff := cmp.Diff(want, got); diff != "" {

@@ -26,6 +26,9 @@ type record struct {
 	Default meaning `json:"default,omitzero"`
 	// By says how the default was found, one of the by… words.
 	By string `json:"by,omitempty"`
+	// Since is when a default that nobody chose was recorded (byFirst only). It may be revised until it is
+	// Settings.Settle old. Records of earlier releases have no such time and are never revised.
+	Since string `json:"since,omitempty"`
 	// Names holds what version names mean, where that is not simply the version.
 	Names map[string]meaning `json:"names,omitempty"`
 	// Failed is the default before this one, which had no ready pod for too long. Its share in the weights is the default's
@@ -43,7 +46,7 @@ const (
 	stateUndecided = "undecided"
 )
 
-// How a default was found. Only byFirst can change by itself, while everything is young.
+// How a default was found. Only byFirst can change by itself, until its record is Settings.Settle old.
 const (
 	byFirst = "first" // the first workload
 	byOld   = "old"   // it served before us

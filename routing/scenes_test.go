@@ -435,16 +435,17 @@ func TestUnversionedPodsOfALoneRolloutPreventNothing(t *testing.T) {
 	c.tells()
 }
 
-func TestFirstMayChangeItsMindWhileAllIsYoung(t *testing.T) {
+func TestAnEarlyDefaultIsRevisedUntilItsRecordIsSettled(t *testing.T) {
 	c := newCluster(t)
 	c.fixed("app-v1", "v1", 0)
 	c.fixed("app-v2", "v2", 1)
-	c.ready()
-	c.advance(10 * time.Second)
+	c.settle()
 	c.has("v2", "v2")
-	c.run("app-v1", "v1", 1, 1) // its ReplicaSet came late
-	c.advance(5 * time.Second)
+	c.advance(time.Second)
+	c.run("app-v1", "v1", 1, 0) // its first pod appears late
+	c.settle()
 	c.has("v1 v2", "v1")
+	c.ready()
 	c.advance(time.Hour)
 	c.fixed("app-v0", "v0", 1)
 	c.ready()
@@ -612,7 +613,7 @@ func TestNamesOfALoneRollingWorkload(t *testing.T) {
 
 func TestZeroDelaysKeepTheOrderOfWrites(t *testing.T) {
 	c := newCluster(t)
-	c.settings.Settle, c.settings.PropagationDelay, c.settings.SubsetRetention = 0, 0, 0
+	c.settings.Settle, c.settings.PropagationDelay, c.settings.SubsetRetention, c.settings.DefaultGoneWindow = 0, 0, 0, 0
 	c.fixed("app-v1", "v1", 1)
 	c.ready()
 	c.settle()

@@ -44,9 +44,11 @@ type cluster struct {
 	accepts   map[string]bool // annotations that are held to the grammar alone, as by an earlier release
 
 	uid      int
-	writes   []string             // since the last call of wrote
-	since    map[string]time.Time // when each subset was added
-	left     map[string]time.Time // when a route last named each subset
+	writes   []string                                // since the last call of wrote
+	since    map[string]time.Time                    // when each subset was added
+	before   map[string]*networkingv1.VirtualService // as they were before they were written last, by name
+	left     map[string]time.Time                    // when a route last named each subset
+	early    map[string]bool                         // subsets that a route named before the propagation delay, where that protected nothing
 	problems []api.RouteProblem
 	next     time.Time
 	empty    bool // a destination may be without a ready pod: the case is hold
@@ -61,7 +63,7 @@ func newCluster(t testing.TB) *cluster {
 		t: t, now: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC),
 		namespace: &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "demo", Labels: map[string]string{"istio-injection": "enabled"}}},
 		workloads: map[WorkloadRef]*Workload{}, pods: map[WorkloadRef]map[string]*PodGroup{}, kinds: map[string]string{},
-		settings: testSettings(), since: map[string]time.Time{}, left: map[string]time.Time{}, names: map[string]bool{"app": true},
+		settings: testSettings(), since: map[string]time.Time{}, left: map[string]time.Time{}, early: map[string]bool{}, before: map[string]*networkingv1.VirtualService{}, names: map[string]bool{"app": true},
 		ingress: []*corev1.Service{{ObjectMeta: metav1.ObjectMeta{Namespace: "istio-system", Name: "istio-ingressgateway"},
 			Spec: corev1.ServiceSpec{Ports: []corev1.ServicePort{{Port: 80}, {Port: 8066}}}}},
 		told: map[api.RouteReason]bool{},
@@ -159,8 +161,16 @@ func (c *cluster) template(name, version string) {
 	c.workloads[c.ref(name)].Labels["version"] = version
 }
 
-// remove deletes a workload; its pods stay until gone.
-func (c *cluster) remove(name string) { delete(c.workloads, c.ref(name)) }
+// remove deletes a workload; its pods terminate until gone.
+func (c *cluster) remove(name string) {
+	c.orphan(name)
+	for _, group := range c.pods[c.ref(name)] {
+		group.Terminating, group.Ready, group.ReadySince = group.Pods, 0, time.Time{}
+	}
+}
+
+// orphan deletes a workload and leaves its pods, as kubectl delete --cascade=orphan does.
+func (c *cluster) orphan(name string) { delete(c.workloads, c.ref(name)) }
 
 func (c *cluster) gone(name string) { delete(c.pods, c.ref(name)) }
 
@@ -325,6 +335,10 @@ func (c *cluster) apply(change Change) {
 			}
 		})
 	case *networkingv1.VirtualService:
+		delete(c.before, name)
+		if at >= 0 {
+			c.before[name] = c.standing.all()[at].(*networkingv1.VirtualService).DeepCopy()
+		}
 		c.standing.VirtualServices = put(c.standing.VirtualServices, o.DeepCopy(), change.Action, stamp, nil)
 	case *networkingv1.Gateway:
 		c.standing.Gateways = put(c.standing.Gateways, o.DeepCopy(), change.Action, stamp, nil)
@@ -368,6 +382,7 @@ func (c *cluster) checkSubsets() {
 			}
 			delete(c.since, name)
 			delete(c.left, name)
+			delete(c.early, name)
 		}
 	}
 	for _, vs := range c.standing.VirtualServices {
@@ -378,13 +393,26 @@ func (c *cluster) checkSubsets() {
 			case !there && c.theirs(vs):
 			case !there:
 				c.t.Errorf("%v: VirtualService %s names subset %s, which is not there", c.now, vs.Name, d.Subset)
-			case c.now.Sub(since) < c.settings.PropagationDelay:
+			case c.now.Sub(since) < c.settings.PropagationDelay && !c.early[d.Subset] && !c.protectsNothing(vs):
 				c.t.Errorf("%v: VirtualService %s names subset %s, which has been there for only %v", c.now, vs.Name, d.Subset, c.now.Sub(since))
 			case !weightless(vs, d):
 				c.left[d.Subset] = c.now
+				c.early[d.Subset] = c.now.Sub(since) < c.settings.PropagationDelay
 			}
 		}
 	}
+}
+
+// protectsNothing reports whether a route may name a subset at once: nothing behind the Service is ready, or the route
+// before sent a share to a subset without a ready pod, which fails until the new subset has it.
+func (c *cluster) protectsNothing(vs *networkingv1.VirtualService) bool {
+	if !c.anyReady() {
+		return true
+	}
+	before := c.before[vs.Name]
+	return before != nil && slices.ContainsFunc(destinationsOf(before), func(d *networkingapi.Destination) bool {
+		return d.Subset != "" && c.readyBehind(&networkingapi.HTTPRoute{Route: []*networkingapi.HTTPRouteDestination{{Destination: d}}}) == 0
+	})
 }
 
 // theirs reports whether somebody changed a route by hand, so that it is written no more.

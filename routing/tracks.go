@@ -11,6 +11,7 @@ import (
 type track struct {
 	ref     WorkloadRef
 	exists  bool   // the workload is there, or is of a kind whose absence cannot be seen
+	remains bool   // it has pods that are not terminating, even if the workload itself was deleted
 	fixed   bool   // its selector contains the version: Kubernetes refuses to change it
 	next    string // the version in the pod template, where it is known
 	created time.Time
@@ -31,6 +32,7 @@ func (s *situation) readTracks() {
 		t := at(group.Workload)
 		t.groups = append(t.groups, group)
 		t.exists = t.exists || group.Workload.Kind == "Pod" || group.Workload.Kind == kindEntry
+		t.remains = t.remains || group.Pods > group.Terminating
 		if t.created.IsZero() || group.Created.Before(t.created) {
 			t.created = group.Created
 		}
@@ -49,6 +51,10 @@ func (s *situation) readTracks() {
 	}
 	slices.SortFunc(s.tracks, func(a, b track) int { return compareRefs(a.ref, b.ref) })
 }
+
+// isDeleted reports whether the workload was deleted together with its pods. Deleting only the workload
+// (kubectl delete --cascade=orphan, the way to change an immutable selector) leaves pods that serve.
+func (t track) isDeleted() bool { return !t.exists && !t.remains }
 
 func (t track) pods() (pods, ready int) {
 	for _, group := range t.groups {
@@ -159,8 +165,8 @@ func (s *situation) podVersions() []string {
 	return out
 }
 
-// isGone reports whether the workloads behind a meaning were deleted: none of their kinds and names is there any more,
-// and no other carries the version. A workload of a kind that we cannot look for is never gone.
+// isGone reports whether the workloads behind a meaning were deleted together with their pods, and no other workload
+// runs the version. Terminating pods do not count. A workload of a kind that is not watched is never gone.
 func (s *situation) isGone(m meaning) bool {
 	if m.isZero() || m.All {
 		return false
@@ -169,7 +175,7 @@ func (s *situation) isGone(m meaning) bool {
 		if !ref.listed() || slices.ContainsFunc(s.Workloads, func(w Workload) bool { return w.WorkloadRef == ref }) {
 			return false
 		}
-		if t, seen := s.trackOf(ref); seen && t.exists {
+		if t, seen := s.trackOf(ref); seen && !t.isDeleted() {
 			return false
 		}
 	}
@@ -179,7 +185,7 @@ func (s *situation) isGone(m meaning) bool {
 	}
 	for _, t := range s.tracks {
 		for _, version := range t.versions() {
-			if t.exists && version != "" && slices.Contains(versions, version) {
+			if !t.isDeleted() && version != "" && slices.Contains(versions, version) {
 				return false
 			}
 		}

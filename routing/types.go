@@ -52,8 +52,10 @@ type WorkloadRef struct {
 type PodGroup struct {
 	Workload WorkloadRef
 	Version  string // value of the version label; empty if the pods have none
-	Pods     int    // including pods that end
-	Ready    int    // ready and not ending
+	Pods     int    // including pods that terminate
+	Ready    int    // ready and not terminating
+	// Terminating counts the pods with a deletion timestamp. Pods on a lost node have one until the node returns.
+	Terminating int
 	// Created is the creation time of the oldest of the pods.
 	Created time.Time
 	// ReadySince is since when the ready pod that has been so for the longest is ready, cut to the second as the API has

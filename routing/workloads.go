@@ -66,7 +66,7 @@ func GroupPods(pods []*corev1.Pod, versionLabel string) []PodGroup {
 			groups[at] = group
 		}
 		since, ready := ReadySince(pod)
-		group.Add(pod.CreationTimestamp.Time, since, ready)
+		group.Add(pod.CreationTimestamp.Time, since, ready, pod.DeletionTimestamp != nil)
 	}
 	out := make([]PodGroup, 0, len(groups))
 	for _, group := range groups {
@@ -78,9 +78,12 @@ func GroupPods(pods []*corev1.Pod, versionLabel string) []PodGroup {
 	return out
 }
 
-// Add counts one more pod. When it became ready matters only if it is ready.
-func (g *PodGroup) Add(created, readySince time.Time, ready bool) {
+// Add counts one more pod. readySince counts only for a ready pod; a terminating pod is not ready.
+func (g *PodGroup) Add(created, readySince time.Time, ready, terminating bool) {
 	g.Pods++
+	if terminating {
+		g.Terminating++
+	}
 	if g.Created.IsZero() || created.Before(g.Created) {
 		g.Created = created
 	}
@@ -146,7 +149,7 @@ func GroupEntries(entries []*networkingv1.WorkloadEntry, selector map[string]str
 		}
 		group := PodGroup{Workload: WorkloadRef{Kind: kindEntry, Name: entry.Name}, Version: labels[versionLabel]}
 		since, ready := healthySince(entry)
-		group.Add(entry.CreationTimestamp.Time, since, ready)
+		group.Add(entry.CreationTimestamp.Time, since, ready, entry.DeletionTimestamp != nil)
 		out = append(out, group)
 	}
 	slices.SortFunc(out, func(a, b PodGroup) int { return compareRefs(a.Workload, b.Workload) })

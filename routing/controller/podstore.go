@@ -292,7 +292,7 @@ func (s *podStore) groups(namespace string, selector map[string]string, versionL
 			counts[key{shape.workload, version}] = group
 		}
 		for _, member := range shape.members {
-			group.Add(member.created.time(), member.readySince.time(), member.ready)
+			group.Add(member.created.time(), member.readySince.time(), member.ready, member.ending)
 		}
 	}
 	out := make([]routing.PodGroup, 0, len(counts))

@@ -34,8 +34,6 @@ const (
 	propagationDelay = 500 * time.Millisecond
 	subsetRetention  = 3 * time.Second
 	splitAge         = 12 * time.Second
-	// provisional is how long the default of young workloads is found anew each time; it cannot be set.
-	provisional = time.Minute
 )
 
 // settings are the values of the chart beside those of a user.

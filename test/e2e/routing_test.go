@@ -342,7 +342,6 @@ func TestDefaultsWorkloadDeleted(t *testing.T) {
 	apply(t, ns, service("app")+fixed("app-v1", "app", "v1")+fixed("app-v2", "app", "v2"))
 	readyPods(t, ns, "app=app", 4)
 	wantRoutes(t, ns, "app", "v1=100")
-	waitUntilOlder(t, ns, "app-v2", provisional)
 	kubectl(t, "-n", ns, "delete", "deployment", "app-v1")
 	wantRoutes(t, ns, "app", "v2=100")
 
