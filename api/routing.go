@@ -28,6 +28,7 @@ const (
 	AnnotationSubsetRetention = Domain + "/subset-retention"   // Namespace, Service
 	AnnotationUnreadyAfter    = Domain + "/default-gone-after" // Namespace, Service
 	AnnotationUnreadyPolicy   = Domain + "/default-gone"       // Namespace, Service
+	AnnotationDefaultDeleted  = Domain + "/default-deleted"    // Namespace, Service
 	AnnotationDecidedAt       = Domain + "/decided-at"         // Service
 	AnnotationDrift           = Domain + "/drift"              // Namespace, Service
 	AnnotationEager           = Domain + "/eager"              // Namespace, Service
@@ -146,6 +147,8 @@ type RouteIntent struct {
 	SubsetRetention, UnreadyAfter time.Duration
 	// Unready is what becomes of a default without a ready pod after that time.
 	Unready UnreadyPolicy
+	// HoldDeleted keeps the route of a default whose workload was deleted (default-deleted=hold).
+	HoldDeleted bool
 	// Texts holds what the annotations that parse say, by key, the Service's before the Namespace's.
 	Texts map[string]string
 	// Bad holds the keys of the annotations that do not parse. They are as if unwritten here; a route that stands keeps

@@ -46,6 +46,7 @@ const (
 	RouteEndpointsElsewhere   RouteReason = "EndpointsElsewhere"       // in a mesh of several clusters nothing is routed without a word
 	RoutePolicyInherited      RouteReason = "PolicyInherited"          // a wildcard DestinationRule's policy is copied into ours
 	RouteDelegateUnusable     RouteReason = "DelegateUnusable"         // a VirtualService <service>-extra cannot be a delegate
+	RouteRestored             RouteReason = "RestoredFromBackup"       // restored objects were deleted and are recreated from their record
 )
 
 // RouteReasonDoc is one reason of routing with the sentence that explains it.
@@ -98,5 +99,6 @@ func RouteReasons() []RouteReasonDoc {
 		{RouteEndpointsElsewhere, "The mesh spans several clusters, so the Service may have endpoints that are not seen; no default route is written until you say which version is meant."},
 		{RoutePolicyInherited, "A wildcard DestinationRule's policy would no longer hold beside ours; it is copied into ours and kept in step."},
 		{RouteDelegateUnusable, "A VirtualService <service>-extra would hold your rules before ours, but has hosts, gateways, or rules that are not http; it is left out."},
+		{RouteRestored, "Generated objects from a backup were deleted by Kubernetes, because their owner was the Service of the backup; they are recreated with the default that they recorded."},
 	}
 }

@@ -489,7 +489,7 @@ func (s *situation) takeOver() {
 		return
 	}
 	if standIn.isZero() || s.isGone(standIn) {
-		if !isGone {
+		if !isGone || s.Intent.HoldDeleted {
 			return
 		}
 		at, standIn = s.now, s.leftOver()

@@ -5,11 +5,14 @@ import (
 	"time"
 )
 
-// Loss is traffic that nothing would receive.
+// Loss is traffic that nothing would receive, or that a version would receive which nobody chose.
 type Loss struct {
 	Versions []string // whose share it is, in natural order
 	Now      string   // the shares as they stand, "v1=90 v2=10"
 	Others   []string // versions with a ready pod that could receive it, in natural order; never empty
+	// To are the versions that have no share now and would receive one, in natural order: the version that is left when
+	// the default's workload is deleted. Empty if the route is kept.
+	To []string
 }
 
 // Losing foresees what becomes of a Service's traffic when a workload is deleted, or has no pods any more: the routes
@@ -48,11 +51,14 @@ func Losing(observed Observed, ref WorkloadRef, deleted bool, now time.Time) (Lo
 	left.Standing = Plan(left, now).Objects
 	loss := Loss{Now: before.String(), Others: others}
 	for _, version := range readStanding(left).Names() {
-		if versionsHere[version] && !slices.Contains(others, version) {
+		switch {
+		case versionsHere[version] && !slices.Contains(others, version):
 			loss.Versions = append(loss.Versions, version)
+		case deleted && !slices.Contains(before.Names(), version):
+			loss.To = append(loss.To, version)
 		}
 	}
-	return loss, len(loss.Versions) > 0
+	return loss, len(loss.Versions)+len(loss.To) > 0
 }
 
 func readStanding(observed Observed) Reading {

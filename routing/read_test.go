@@ -83,13 +83,14 @@ func TestLosingForeseesWhatNothingWouldReceive(t *testing.T) {
 		deleted bool
 		want    Loss
 	}{
-		"the default is scaled to 0":                    {ref: "app-v1", want: Loss{[]string{"v1"}, "v1=100", []string{"v2"}}},
+		"the default is scaled to 0":                    {ref: "app-v1", want: Loss{Versions: []string{"v1"}, Now: "v1=100", Others: []string{"v2"}}},
 		"the default is scaled to 0, and others follow": {change: exposedTo("default-gone=next", "default-gone-after=1h"), ref: "app-v1"},
-		"the default is deleted, one other is left":     {ref: "app-v1", deleted: true},
-		"the default is deleted, two are left":          {change: three, ref: "app-v1", deleted: true, want: Loss{[]string{"v1"}, "v1=100", []string{"v2", "v3"}}},
+		"the default is deleted, one other is left":     {ref: "app-v1", deleted: true, want: Loss{Now: "v1=100", Others: []string{"v2"}, To: []string{"v2"}}},
+		"the default is deleted, and its route is held": {change: exposedTo("default-deleted=hold"), ref: "app-v1", deleted: true, want: Loss{Versions: []string{"v1"}, Now: "v1=100", Others: []string{"v2"}}},
+		"the default is deleted, two are left":          {change: three, ref: "app-v1", deleted: true, want: Loss{Versions: []string{"v1"}, Now: "v1=100", Others: []string{"v2", "v3"}}},
 		"a version without traffic":                     {ref: "app-v2", deleted: true},
 		"a weighed version beside the default":          {change: exposedTo("weights=v1=90,v2=10"), ref: "app-v2"},
-		"a version of a header":                         {change: exposedTo("match=v2=header:end-user:jason"), ref: "app-v2", want: Loss{[]string{"v2"}, "v1=100", []string{"v1"}}},
+		"a version of a header":                         {change: exposedTo("match=v2=header:end-user:jason"), ref: "app-v2", want: Loss{Versions: []string{"v2"}, Now: "v1=100", Others: []string{"v1"}}},
 		"the last one":                                  {change: func(c *cluster) { c.remove("app-v2"); c.gone("app-v2") }, ref: "app-v1"},
 		"another workload of the version": {change: func(c *cluster) { c.fixed("app-v1-spot", "v1", 1); c.ready() },
 			ref: "app-v1"},
@@ -102,7 +103,7 @@ func TestLosingForeseesWhatNothingWouldReceive(t *testing.T) {
 			}
 			cluster.advance(time.Minute)
 			got, lost := Losing(cluster.observe(), deploymentRef(c.ref), c.deleted, cluster.now)
-			if lost != (len(c.want.Versions) > 0) {
+			if lost != (len(c.want.Versions)+len(c.want.To) > 0) {
 				t.Errorf("lost: %v", lost)
 			}
 			if !lost {

@@ -129,6 +129,21 @@ func recordOf(object Object) record {
 	return r
 }
 
+// IsRestored reports whether a DestinationRule of ours was created from a backup: it records when its subsets were added,
+// and that was before it was created. Creation times are whole seconds.
+func IsRestored(object Object) bool {
+	created := object.GetCreationTimestamp().Time
+	if created.IsZero() {
+		return false
+	}
+	for _, at := range parseStamps(object.GetAnnotations()[api.AnnotationSubsetAdded]) {
+		if at.Before(created.Add(-time.Second)) {
+			return true
+		}
+	}
+	return false
+}
+
 func (r record) isZero() bool { return r.State == "" && r.Default.isZero() }
 
 func (r record) workloads() []WorkloadRef {

@@ -149,7 +149,7 @@ func (s *situation) readRecord() {
 		candidates = append(candidates, vs)
 	}
 	for _, object := range candidates {
-		if owner := controllerOf(object); owner == nil || owner.UID != s.Service.UID {
+		if owner := controllerOf(object); (owner == nil || owner.UID != s.Service.UID) && !s.isRestored(object) {
 			s.renewed = true
 			continue
 		}
@@ -157,6 +157,20 @@ func (s *situation) readRecord() {
 			s.record, s.recorded = r, true
 		}
 	}
+	if s.recorded || s.renewed || s.Collected == nil {
+		return
+	}
+	if r := recordOf(s.Collected); !r.isZero() {
+		s.record, s.recorded = r, true
+		s.tell(api.RouteRestored, fmt.Sprintf("DestinationRule %s came from a backup and named the Service of the backup as its owner, so Kubernetes deleted it. It is recreated with its recorded default, %s.", s.Collected.Name, s.readable()),
+			"Check the route: outrigger status -n "+s.Service.Namespace+" "+s.Service.Name+".")
+	}
+}
+
+// isRestored reports whether one of our objects was restored from a backup together with its Service. Its record then
+// still applies, and the write that follows makes the present Service its owner before the garbage collector deletes it.
+func (s *situation) isRestored(object Object) bool {
+	return IsRestored(object) || s.standing.rule != nil && IsRestored(s.standing.rule) && recordOf(object).text() == recordOf(s.standing.rule).text()
 }
 
 // restoreWords puts what an annotation said last in the place of one that does not parse, so that a slip of the pen
@@ -185,7 +199,10 @@ func (s *situation) restoreWords() {
 	}
 	isExposed := slices.ContainsFunc(s.standing.routes(), func(vs *networkingv1.VirtualService) bool { return len(boundGateways(vs)) > 0 })
 	fresh := s.Intent.Bad[api.AnnotationServicePort] && !isExposed
+	bad := s.Intent.Bad
 	s.Intent, _ = s.Settings.Limits.IntentOf(service, s.Namespace, recorded)
+	// Without an earlier value, an invalid one holds the route rather than move traffic.
+	s.Intent.HoldDeleted = s.Intent.HoldDeleted || bad[api.AnnotationDefaultDeleted] && !recorded[api.AnnotationDefaultDeleted]
 	s.portless = fresh || s.Intent.Bad[api.AnnotationServicePort]
 }
 

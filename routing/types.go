@@ -21,6 +21,9 @@ type Observed struct {
 	Workloads []Workload
 	// Standing holds our own objects for this Service as they are in the cluster: label and owner reference are ours.
 	Standing Objects
+	// Collected is a DestinationRule of ours that was restored from a backup and deleted by the garbage collector a short
+	// time ago, because its owner was the Service of the backup; nil if there is none.
+	Collected *networkingv1.DestinationRule
 	// Foreign holds the objects of other authors that may concern the Service's hosts or our names.
 	Foreign Objects
 	// IngressServices are the Services that select pods of the wanted ingress gateway.

@@ -175,6 +175,12 @@ func TestTrafficAdviceNamesTheCommand(t *testing.T) {
 	if status != http.StatusOK || !allowed || !cmp.Equal(warnings, want) {
 		t.Errorf("HTTP %d, allowed: %v, warnings: %v", status, allowed, warnings)
 	}
+	lost = []LostTraffic{{Service: "app", Now: "v1=100", Others: []string{"v2"}, To: []string{"v2"}}}
+	_, _, warnings = adviceOn(t, TrafficAdvice(&told{lost: lost}), request)
+	want = []string{"Deployment app-v1 is deleted and serves traffic of Service app (v1=100). While it is gone, v2 receives that traffic. To keep the route instead: kubectl annotate service -n demo app outrigger.dev/default-deleted=hold"}
+	if !cmp.Equal(warnings, want) {
+		t.Errorf("warnings: %v", warnings)
+	}
 	// What cannot be found out is the failurePolicy's to judge, and neither is a panic an answer.
 	if status, _, _ := adviceOn(t, TrafficAdvice(&told{err: errors.New("no API server")}), request); status != http.StatusInternalServerError {
 		t.Errorf("HTTP %d after an error", status)

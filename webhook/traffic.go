@@ -10,6 +10,8 @@ import (
 
 	admissionv1 "k8s.io/api/admission/v1"
 	"sigs.k8s.io/controller-runtime/pkg/webhook/admission"
+
+	"outrigger.dev/outrigger/api"
 )
 
 // TrafficPath is where TrafficAdvice is served.
@@ -27,6 +29,7 @@ type LostTraffic struct {
 	Versions []string // whose share it is
 	Now      string   // the shares as they stand, "v1=90 v2=10"
 	Others   []string // versions that could receive it; not empty
+	To       []string // versions that would receive traffic and have none now
 }
 
 // TrafficReader knows the routes that stand and the pods behind them.
@@ -59,6 +62,11 @@ func TrafficWarnings(ending Ending, lost []LostTraffic) []string {
 	}
 	var out []string
 	for _, l := range lost {
+		if len(l.To) > 0 {
+			out = append(out, fmt.Sprintf("%s %s is deleted and serves traffic of Service %s (%s). While it is gone, %s receives that traffic. To keep the route instead: kubectl annotate service -n %s %s %s=hold",
+				ending.Kind, ending.Name, l.Service, l.Now, strings.Join(l.To, ", "), ending.Namespace, l.Service, api.AnnotationDefaultDeleted))
+			continue
+		}
 		out = append(out, fmt.Sprintf("%s %s %s, and holds traffic of Service %s (%s, to %s); nothing else will receive it: outrigger promote %s %s -n %s",
 			ending.Kind, ending.Name, end, l.Service, l.Now, strings.Join(l.Versions, ", "), l.Service, l.Others[len(l.Others)-1], ending.Namespace))
 	}

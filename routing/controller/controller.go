@@ -83,6 +83,7 @@ type reconciler struct {
 	pods      *podStore
 	seen      *attention
 	names     *serviceNames  // nil = read each time
+	restored  *restoredRules // nil = nothing is remembered
 	workloads *workloadStore // nil = read each time
 	written   *ownWrites
 	others    taking

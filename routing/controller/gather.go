@@ -46,6 +46,9 @@ func (r *reconciler) gather(ctx context.Context, key client.ObjectKey) (*routing
 	if err := r.readObjects(ctx, observed); err != nil {
 		return nil, nil, err
 	}
+	if observed.Standing.IsEmpty() {
+		observed.Collected = r.restored.of(key)
+	}
 	if !dependsOnPods(observed) {
 		// Nobody asked for routes, so none of the rest matters, nor what a Namespace says about all its Services.
 		problems = slices.DeleteFunc(problems, func(p api.RouteProblem) bool { return p.Object.Kind != "Service" })

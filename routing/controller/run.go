@@ -153,7 +153,7 @@ func (c *Controller) run(ctx context.Context, optional []optionalKind) error {
 	}
 	r := &reconciler{
 		options: c.options, reader: objects, writer: writer, teller: c.teller, now: time.Now,
-		pods: newPodStore(), seen: newAttention(), names: newServiceNames(), workloads: newWorkloadStore(), written: newOwnWrites(),
+		pods: newPodStore(), seen: newAttention(), names: newServiceNames(), restored: newRestoredRules(time.Now), workloads: newWorkloadStore(), written: newOwnWrites(),
 		others: watchedTakers{objects, optional}, entries: hasEntries(optional),
 	}
 	loop, err := controller.NewUnmanaged(controllerName, controller.Options{
@@ -163,7 +163,7 @@ func (c *Controller) run(ctx context.Context, optional []optionalKind) error {
 	if err != nil {
 		return err
 	}
-	watching := &watches{reader: objects, options: c.options, pods: r.pods, attention: r.seen, names: r.names}
+	watching := &watches{reader: objects, options: c.options, pods: r.pods, attention: r.seen, names: r.names, restored: r.restored}
 	if err := errors.Join(watching.start(loop, objects), watching.watchOptional(loop, objects, optional)); err != nil {
 		return fmt.Errorf("watch: %w", err)
 	}

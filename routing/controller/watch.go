@@ -33,6 +33,7 @@ type watches struct {
 	pods      *podStore
 	attention *attention
 	names     *serviceNames
+	restored  *restoredRules
 }
 
 // Nearly all changes of objects of ours are our own writes that come back. They are waited with until the second of two
@@ -52,11 +53,11 @@ func (w *watches) start(loop controller.Controller, objects cache.Cache) error {
 		object  client.Object
 		who     concerned
 		differs func(before, after client.Object) bool
-		changed func(namespace string) // before anything is looked at; nil = nobody wants to know
+		changed func(client.Object) // called before any Service is enqueued; may be nil
 	}{
-		{&corev1.Service{}, w.ofService, always, w.names.drop},
+		{&corev1.Service{}, w.ofService, always, func(o client.Object) { w.names.drop(o.GetNamespace()) }},
 		{&corev1.Namespace{}, w.ofNamespace, marksDiffer, nil},
-		{&networkingv1.DestinationRule{}, w.ofRoute, routeDiffers, nil},
+		{&networkingv1.DestinationRule{}, w.ofRoute, routeDiffers, w.restored.note},
 		{&networkingv1.VirtualService{}, w.ofRoute, routeDiffers, nil},
 		{&networkingv1.Gateway{}, w.ofRoute, routeDiffers, nil},
 	} {
@@ -68,7 +69,7 @@ func (w *watches) start(loop controller.Controller, objects cache.Cache) error {
 }
 
 // enqueue puts the concerned Services into the queue, at an update those of both states.
-func enqueue(who concerned, differs func(before, after client.Object) bool, changed func(namespace string)) handler.EventHandler {
+func enqueue(who concerned, differs func(before, after client.Object) bool, changed func(client.Object)) handler.EventHandler {
 	add := func(ctx context.Context, q queue, echo bool, objects ...client.Object) {
 		for _, object := range objects {
 			keys, err := who(ctx, object)
@@ -91,7 +92,7 @@ func enqueue(who concerned, differs func(before, after client.Object) bool, chan
 	}
 	note := func(object client.Object) {
 		if changed != nil {
-			changed(object.GetNamespace())
+			changed(object)
 		}
 	}
 	return handler.Funcs{

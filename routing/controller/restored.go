@@ -1,0 +1,69 @@
+package controller
+
+import (
+	"sync"
+	"time"
+
+	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"outrigger.dev/outrigger/routing"
+)
+
+// restoredFor is how long a restored object is remembered after the garbage collector has deleted it: a backup may
+// restore it minutes before its Service.
+const restoredFor = 10 * time.Minute
+
+// restoredRules remembers DestinationRules of ours that came from a backup, which carry the record of what was decided.
+// Their owner is the Service of the backup, so the garbage collector may delete them before the controller can make the
+// present Service their owner.
+type restoredRules struct {
+	now func() time.Time
+
+	mutex     sync.Mutex
+	byService map[client.ObjectKey]restoredRule
+}
+
+type restoredRule struct {
+	rule *networkingv1.DestinationRule
+	seen time.Time
+}
+
+func newRestoredRules(now func() time.Time) *restoredRules {
+	return &restoredRules{now: now, byService: map[client.ObjectKey]restoredRule{}}
+}
+
+// note remembers a DestinationRule of ours if it was restored from a backup.
+func (r *restoredRules) note(object client.Object) {
+	rule, is := object.(*networkingv1.DestinationRule)
+	if !is || !routing.IsRestored(rule) {
+		return
+	}
+	name, ours := routing.ServiceOf(rule)
+	if !ours {
+		return
+	}
+	r.mutex.Lock()
+	defer r.mutex.Unlock()
+	r.prune()
+	r.byService[client.ObjectKey{Namespace: rule.Namespace, Name: name}] = restoredRule{rule: rule, seen: r.now()}
+}
+
+// of returns the remembered DestinationRule of a Service; nil if there is none.
+func (r *restoredRules) of(service client.ObjectKey) *networkingv1.DestinationRule {
+	if r == nil {
+		return nil
+	}
+	r.mutex.Lock()
+	defer r.mutex.Unlock()
+	r.prune()
+	return r.byService[service].rule.DeepCopy()
+}
+
+func (r *restoredRules) prune() {
+	for key, restored := range r.byService {
+		if r.now().Sub(restored.seen) > restoredFor {
+			delete(r.byService, key)
+		}
+	}
+}
