@@ -488,7 +488,7 @@ func (s *situation) takeOver() {
 	if !isGone && (at.IsZero() || back > 0 && s.isSeenReady(s.record.Default)) {
 		return
 	}
-	if standIn.isZero() || s.isGone(standIn) {
+	if standIn.isZero() || s.within(standIn) || s.isGone(standIn) {
 		if !isGone || s.Intent.HoldDeleted {
 			return
 		}
@@ -500,13 +500,13 @@ func (s *situation) takeOver() {
 	was := s.record.Default.String()
 	if s.over(at, s.Settings.DefaultGoneWindow) && (isGone || back == 0) {
 		s.setDefault(standIn, byLeft)
-		s.tell(api.RouteDefaultMoved, "The workload of "+was+" was deleted and did not come back; "+standIn.String()+" is the default now.",
+		s.tell(api.RouteDefaultMoved, "The workload of "+was+" was deleted and did not come back; "+standIn.String()+" is the default from now on.",
 			"To choose otherwise: "+s.annotate(api.AnnotationDefaultVersion+"=VERSION")+".")
 		return
 	}
 	s.gone = goneDefault{at: at, standIn: standIn}
 	s.tell(api.RouteDefaultVersionGone,
-		fmt.Sprintf("The workload of %s was deleted; %s has its traffic, for good from %s on unless it comes back.", was, standIn, timeText(at.Add(s.Settings.DefaultGoneWindow))),
+		fmt.Sprintf("The workload of %s was deleted; %s receives its traffic. It becomes the default at %s unless the workload comes back.", was, standIn, timeText(at.Add(s.Settings.DefaultGoneWindow))),
 		"To decide now: "+s.annotate(api.AnnotationDefaultVersion+"="+s.nameable(standIn))+".")
 }
 

@@ -554,10 +554,15 @@ func (s *situation) tellRollout(m meaning) {
 func (s *situation) tellNames() {
 	for _, name := range s.writtenNames() {
 		m := s.meaningOf(name)
-		versions := s.possible(m)
-		if pods, _ := s.podsOf(m); pods == 0 || len(m.Tracks) == 0 || slices.Contains(versions, name) {
+		if pods, _ := s.podsOf(m); pods == 0 || len(m.Tracks) == 0 || slices.Contains(s.possible(m), name) {
 			continue
 		}
+		var versions []string
+		for _, group := range s.groupsOf(m) {
+			versions = append(versions, group.Version)
+		}
+		slices.SortFunc(versions, compareVersions)
+		versions = slices.Compact(versions)
 		s.tell(api.RouteVersionSucceeded, fmt.Sprintf("The name %s means %s, which runs %s by now; it goes with it.", name, m, strings.Join(versions, ", ")),
 			"Write the annotation with the present version to keep it readable.")
 	}

@@ -20,6 +20,8 @@ type Reading struct {
 	Default string
 	// By says how the default was found: "first", "old", "word", "left" or "gone"; empty if none is recorded.
 	By string
+	// StandIn receives the default's traffic while the default's workload is deleted; empty otherwise.
+	StandIn string
 	// Mesh is true if callers in the mesh are routed by a VirtualService of ours.
 	Mesh bool
 	// Rules are those of the route in their order; the last has no condition. Empty if there is no route of ours.
@@ -87,6 +89,9 @@ func Read(standing Objects, service *corev1.Service, intent api.RouteIntent, set
 	}
 	if main != nil {
 		out.Rules = readRules(main, versions)
+		if _, standIn, deleted := strings.Cut(main.Annotations[api.AnnotationDefaultGone], " "); deleted {
+			out.StandIn = parseMeaning(standIn).String()
+		}
 		if out.Default == "" {
 			out.Default, out.By = main.Annotations[api.AnnotationDefault], recordOf(main).By
 		}

@@ -43,7 +43,7 @@ func TestExplanationOfAServiceAsData(t *testing.T) {
 	observed := s.look("app")
 	_, problems := api.RouteIntentOf(observed.Service, observed.Namespace)
 	want := `default: v1
-defaultBecause: its workload was created first
+defaultBecause: it was the first version when the default was recorded
 kind: Service
 name: app
 namespace: demo

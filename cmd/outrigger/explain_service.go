@@ -136,16 +136,19 @@ func defaultBecause(reading routing.Reading) string {
 	if because[reading.By] == "" {
 		return reading.Default
 	}
-	return reading.Default + ", since " + because[reading.By]
+	if reading.StandIn != "" {
+		return reading.Default + ", whose workload was deleted; " + reading.StandIn + " receives its traffic"
+	}
+	return reading.Default + ", because " + because[reading.By]
 }
 
 // because says how a default was found, by what is recorded of it.
 var because = map[string]string{
-	"first": "its workload was created first",
-	"old":   "it served before Outrigger came",
-	"word":  "the annotations said so",
-	"left":  "everything else was deleted",
-	"gone":  "the one before had no ready pod for too long",
+	"first": "it was the first version when the default was recorded",
+	"old":   "it received traffic before Outrigger was installed",
+	"word":  "the annotations chose it",
+	"left":  "the workloads of all other versions were deleted",
+	"gone":  "the default before had no ready pod for too long",
 }
 
 // wordRows are the labels and annotations of ours on the Service and its Namespace.
@@ -200,8 +203,11 @@ func workloadRows(observed routing.Observed) [][]string {
 		if w.Pods == 0 {
 			pods = "no pods"
 		}
-		if w.Fixed {
-			track = "fixed: its selector holds the version"
+		switch kind, _, _ := strings.Cut(w.Workload, "/"); {
+		case w.Fixed:
+			track = "fixed: its selector contains the version"
+		case kind == "Pod" || kind == "WorkloadEntry":
+			track = "no workload: nothing rolls it out"
 		}
 		out = append(out, []string{w.Workload, version, pods, track})
 	}

@@ -257,14 +257,14 @@ func TestExplainServiceTellsTheStory(t *testing.T) {
   State      routed: a VirtualService of Outrigger shares its requests
   Routing    on, since namespace demo is labelled for injection (enabled)
   Versions   the values of the pods' label version
-  Default    v1, since its workload was created first
+  Default    v1, because it was the first version when the default was recorded
 
 What was said
   Service   outrigger.dev/weights   v1=90,v2=10
 
 What runs behind it
-  Deployment/app-v1   v1   2 of 2 pods ready    fixed: its selector holds the version
-  Deployment/app-v2   v2   9 of 10 pods ready   fixed: its selector holds the version
+  Deployment/app-v1   v1   2 of 2 pods ready    fixed: its selector contains the version
+  Deployment/app-v2   v2   9 of 10 pods ready   fixed: its selector contains the version
 
 Where requests go
   what is left   ->   v1=90 v2=10
