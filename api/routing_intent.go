@@ -217,9 +217,13 @@ const maxReasonBytes = 500
 
 func (r *reading) invalid(intent *RouteIntent, key, text string, ref ObjectRef, why string) {
 	intent.Bad[key] = true
+	effect := "; it is as if unwritten, and a route that stands stays as it is."
+	if isExposureKey(key) {
+		effect = "; nothing new is exposed, and an existing exposure stays as it was."
+	}
 	r.problems = append(r.problems, RouteProblem{
 		Object: ref, Field: AnnotationField(key), Value: text, Reason: RouteInvalidAnnotation,
-		Message: Shorten(why, maxReasonBytes) + "; it is as if unwritten, and a route that stands stays as it is.",
+		Message: Shorten(why, maxReasonBytes) + effect,
 		Advice:  "Write " + r.keys[key].Values + ".",
 	})
 }

@@ -31,6 +31,7 @@ const (
 	RouteAmbientUnsupported   RouteReason = "AmbientUnsupported"       // the namespace is in ambient mode
 	RouteServiceSkipped       RouteReason = "ServiceSkipped"           // a kind of Service that routes cannot serve
 	RoutePortNotRouted        RouteReason = "PortNotRouted"            // a TLS port, which gets subsets and no route
+	RouteStillExposed         RouteReason = "StillExposed"             // an annotation about exposure is invalid; what is exposed stays
 	RouteExposeNotPermitted   RouteReason = "ExposeNotPermitted"       // the installation does not let this Service be exposed
 	RouteHostNotAllowed       RouteReason = "HostNotAllowed"           // a host outside the Namespace's list
 	RouteHostConflict         RouteReason = "HostConflict"             // a host that somebody else already serves
@@ -84,6 +85,7 @@ func RouteReasons() []RouteReasonDoc {
 		{RouteAmbientUnsupported, "The namespace is in ambient mode, where these routes do not hold; nothing is written, and what stands stays."},
 		{RouteServiceSkipped, "Routes cannot serve this kind of Service, for example a headless one."},
 		{RoutePortNotRouted, "The port carries TLS or HTTPS, which cannot be routed by version: every version gets its share."},
+		{RouteStillExposed, "An annotation about exposure is invalid; the existing exposure stays as it was, and nothing new is exposed."},
 		{RouteExposeNotPermitted, "The installation does not let this Service be exposed (routing.expose)."},
 		{RouteHostNotAllowed, "The host is not in the list that the Namespace or the installation allows."},
 		{RouteHostConflict, "Somebody else already serves the host; who was there first keeps it."},

@@ -40,6 +40,10 @@ func (s *situation) decideExposure() {
 		s.record.Waiting = ""
 		return
 	}
+	if len(s.badExposure) > 0 {
+		s.keepExposure(wish)
+		return
+	}
 	if !s.exposurePermitted(wish) {
 		return
 	}
@@ -59,10 +63,7 @@ func (s *situation) decideExposure() {
 		s.tell(api.RouteNameTaken, s.names.barred+" was not made by Outrigger and has the name that our object needs; the Service is not exposed.", "Rename it.")
 		return
 	}
-	x := exposure{on: true, hosts: s.allowedOf(wish), gateway: wish.Gateway, selector: wish.GatewaySelector, port: wish.GatewayPort, path: wish.Path, rewrite: wish.PathRewrite}
-	if x.gateway == "" {
-		x.gateway, x.generated = s.Service.Namespace+"/"+s.names.gateway, true
-	}
+	x := s.exposureOf(wish)
 	if !x.generated && !s.gatewayServes(&x) {
 		return
 	}

@@ -446,7 +446,7 @@ func TestBadAnnotationLeavesTheRoute(t *testing.T) {
 	c.annotate("weights=v1:50;v2:50", "hosts=not a host", "match=v2=heder:a:b")
 	c.advance(time.Hour)
 	c.wrote()
-	c.tells(api.RouteInvalidAnnotation)
+	c.tells(api.RouteInvalidAnnotation, api.RouteStillExposed)
 	c.annotate("weights=v1=50,v2=50", "match-")
 	c.settle()
 	c.has("v1 v2", "v1=50 v2=50")

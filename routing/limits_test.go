@@ -29,7 +29,7 @@ func TestUpgradeOverRefusedAnnotationsMovesNothing(t *testing.T) {
 	c.settings.Limits = api.RouteLimits{AnnotationBytes: 30, MatchItems: 1, Hosts: 1}
 	c.writes = nil
 	c.advance(time.Minute)
-	c.tells(api.RouteInvalidAnnotation)
+	c.tells(api.RouteInvalidAnnotation, api.RouteStillExposed)
 	c.wrote()
 	if diff := cmp.Diff(before, string(bytesOf(t, c.standing))); diff != "" {
 		t.Errorf("the upgrade moves something:\n%s", diff)

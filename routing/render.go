@@ -81,6 +81,10 @@ func (s *situation) views() routeViews {
 		mesh:    routeView{name: s.names.mesh, standing: s.standing.mesh, mesh: !s.noRoute && !s.foreign.meshTaken},
 		exposed: routeView{name: s.names.exposed, standing: s.standing.exposed},
 	}
+	if s.unrecorded {
+		v.exposed.held, v.mesh.held = true, s.standing.isCombined()
+		return v
+	}
 	if !s.exposure.on {
 		return v
 	}
@@ -390,7 +394,7 @@ func wizard(vs *networkingv1.VirtualService) string {
 
 // renderGateway makes the Gateway. While the exposure changes, it serves what it served, too.
 func (s *situation) renderGateway(views routeViews) *networkingv1.Gateway {
-	if s.gatewayDetached {
+	if s.gatewayDetached || s.unrecorded {
 		return s.standing.gateway
 	}
 	x := s.exposure

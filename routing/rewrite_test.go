@@ -83,7 +83,7 @@ func TestServicePort(t *testing.T) {
 	c.annotate("service-port=admin")
 	c.advance(time.Minute)
 	c.annotate("service-port=admn")
-	c.tells(api.RouteInvalidAnnotation, api.RoutePortNotRouted)
+	c.tells(api.RouteInvalidAnnotation, api.RoutePortNotRouted, api.RouteStillExposed)
 	if got := leadsTo(c); got != 9090 {
 		t.Errorf("after a slip of the pen the gateway leads to port %d", got)
 	}

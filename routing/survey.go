@@ -40,17 +40,19 @@ type situation struct {
 
 	gatewayDetached bool // likewise
 
-	reselected bool // the Service selects other pods: the destination gives up its subset at once
-	gone       goneDefault
-	left       stamps    // subsets that routes of ours name no more, since when: of those that stand, then of those to be
-	unready    time.Time // since when the default has no ready pod, where that is to end
-	exposure   exposure
-	exportTo   []string // of all our objects; nil = as the mesh has it
-	rules      []rule
-	away       []string // weighed versions without pods whose share the default has
-	portless   bool     // the port that a gateway is to lead to is not there, and none has led to the Service yet
-	noRoute    bool     // no route for the mesh is created
-	unsplit    bool     // split, undecided or endpoints elsewhere: destinations name no version
+	reselected  bool // the Service selects other pods: the destination gives up its subset at once
+	gone        goneDefault
+	left        stamps    // subsets that routes of ours name no more, since when: of those that stand, then of those to be
+	unready     time.Time // since when the default has no ready pod, where that is to end
+	exposure    exposure
+	exportTo    []string // of all our objects; nil = as the mesh has it
+	rules       []rule
+	away        []string // weighed versions without pods whose share the default has
+	badExposure []string // annotations about exposure that are invalid, so that what is exposed stays as it is
+	unrecorded  bool     // and nothing says what it was written for
+	portless    bool     // the port that a gateway is to lead to is not there, and none has led to the Service yet
+	noRoute     bool     // no route for the mesh is created
+	unsplit     bool     // split, undecided or endpoints elsewhere: destinations name no version
 }
 
 // standing are our objects as they are, by their role.
@@ -197,13 +199,12 @@ func (s *situation) restoreWords() {
 			service.Annotations[key] = text
 		}
 	}
-	isExposed := slices.ContainsFunc(s.standing.routes(), func(vs *networkingv1.VirtualService) bool { return len(boundGateways(vs)) > 0 })
-	fresh := s.Intent.Bad[api.AnnotationServicePort] && !isExposed
+	namespace := s.holdExposure(service, recorded)
 	bad := s.Intent.Bad
-	s.Intent, _ = s.Settings.Limits.IntentOf(service, s.Namespace, recorded)
+	s.Intent, _ = s.Settings.Limits.IntentOf(service, namespace, recorded)
 	// Without an earlier value, an invalid one holds the route rather than move traffic.
 	s.Intent.HoldDeleted = s.Intent.HoldDeleted || bad[api.AnnotationDefaultDeleted] && !recorded[api.AnnotationDefaultDeleted]
-	s.portless = fresh || s.Intent.Bad[api.AnnotationServicePort]
+	s.portless = s.Intent.Bad[api.AnnotationServicePort]
 }
 
 // later says that time alone changes the answer at t.

@@ -93,6 +93,8 @@ func stateMeaning(state string) string {
 	switch state {
 	case stateRouted:
 		return "a VirtualService of Outrigger shares its requests"
+	case stateStillExposed:
+		return "a VirtualService of Outrigger shares its requests; the Service is exposed as before, because an annotation about exposure is invalid"
 	case stateSplit:
 		return "several versions served before Outrigger came; they go on so until you decide"
 	case stateUndecided:

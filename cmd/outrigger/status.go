@@ -93,7 +93,7 @@ type namespaceStatus struct {
 
 type serviceStatus struct {
 	Name string `json:"name"`
-	// State is one of the routeState words.
+	// State is one of the states below.
 	State    string          `json:"state"`
 	Default  string          `json:"default,omitempty"`
 	Versions []versionStatus `json:"versions"`
@@ -107,14 +107,15 @@ type serviceStatus struct {
 
 // The states of a Service.
 const (
-	stateRouted    = "routed"       // a VirtualService of ours shares its requests
-	stateSplit     = "split"        // versions served before us; no route until someone decides
-	stateUndecided = "undecided"    // pods without a version prevent a route
-	stateSubsets   = "subsets only" // a DestinationRule alone
-	stateWaiting   = "no route"     // routes are wanted, and there are none: see the problems
-	stateObserved  = "observed"     // outrigger.dev/routing=observe, and nothing stands
-	stateOff       = "off"          // nobody asked for routes
-	stateDisabled  = "disabled"     // outrigger.dev/routing=disabled
+	stateRouted       = "routed"        // a VirtualService of ours shares its requests
+	stateStillExposed = "still-exposed" // routed, and exposed as before an annotation about it became invalid
+	stateSplit        = "split"         // versions served before us; no route until someone decides
+	stateUndecided    = "undecided"     // pods without a version prevent a route
+	stateSubsets      = "subsets only"  // a DestinationRule alone
+	stateWaiting      = "no route"      // routes are wanted, and there are none: see the problems
+	stateObserved     = "observed"      // outrigger.dev/routing=observe, and nothing stands
+	stateOff          = "off"           // nobody asked for routes
+	stateDisabled     = "disabled"      // outrigger.dev/routing=disabled
 )
 
 type versionStatus struct {
@@ -367,6 +368,9 @@ func statusOf(observed routing.Observed, problems []api.RouteProblem, around sur
 			continue
 		}
 		out.Problems = append(out.Problems, told)
+		if p.Reason == api.RouteStillExposed && out.State == stateRouted {
+			out.State = stateStillExposed
+		}
 	}
 	out.Problems = sortedProblems(out.Problems)
 	return out, ofNamespace

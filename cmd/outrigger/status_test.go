@@ -33,6 +33,20 @@ func (s *liveStage) table(view statusView, all bool, services ...string) string 
 	return "\n" + s.out.String()
 }
 
+func TestStatusOfAHeldExposure(t *testing.T) {
+	s := shop(t, ingressGateway()...)
+	s.annotate("app", "outrigger.dev/expose=true", "outrigger.dev/hosts=app.example.com")
+	s.reconcile("app")
+	s.annotate("app", "outrigger.dev/expose=flase", "outrigger.dev/hosts=other.example.com")
+	s.reconcile("app")
+	got := s.table(statusView{}, false, "app")
+	for _, want := range []string{"app       still-exposed   v1", "app.example.com", "StillExposed: Service demo/app, metadata.annotations[outrigger.dev/expose]", "kubectl annotate service -n demo app outrigger.dev/expose-"} {
+		if !strings.Contains(got, want) {
+			t.Errorf("%q is not in\n%s", want, got)
+		}
+	}
+}
+
 func TestStatusOfAShopAtWork(t *testing.T) {
 	without := podOf("old", map[string]string{"app": "batch"}, true)
 	without.Spec.Containers = without.Spec.Containers[:1]

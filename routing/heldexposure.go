@@ -1,0 +1,86 @@
+package routing
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+
+	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
+	corev1 "k8s.io/api/core/v1"
+
+	"outrigger.dev/outrigger/api"
+)
+
+// An exposure fails closed: while an annotation about it is invalid, nothing new is exposed, and what is exposed stays as it
+// was when all of them were valid. None of them is replaced by its default or by the Namespace's, which may be broader.
+
+// holdExposure takes the annotations about exposure from the VirtualService that serves the gateway, all of them together,
+// where one is invalid now. It returns copies of Service and Namespace that say so.
+func (s *situation) holdExposure(service *corev1.Service, recorded map[string]bool) *corev1.Namespace {
+	s.badExposure = s.Intent.BadExposure()
+	if len(s.badExposure) == 0 {
+		return s.Namespace
+	}
+	namespace := s.Namespace.DeepCopy()
+	words := s.exposedWords()
+	s.unrecorded = words == nil
+	for _, key := range api.ExposureKeys() {
+		delete(service.Annotations, key)
+		if namespace != nil {
+			delete(namespace.Annotations, key)
+		}
+		if text, said := words[key]; said {
+			if service.Annotations == nil {
+				service.Annotations = map[string]string{}
+			}
+			service.Annotations[key], recorded[key] = text, true
+		}
+	}
+	return namespace
+}
+
+// exposedWords are the annotations that the current exposure was written for; nil if nothing is exposed.
+func (s *situation) exposedWords() map[string]string {
+	for _, vs := range []*networkingv1.VirtualService{s.standing.exposed, s.standing.mesh} {
+		if vs == nil || s.renewed || len(boundGateways(vs)) == 0 {
+			continue
+		}
+		var words map[string]string
+		if err := json.Unmarshal([]byte(vs.Annotations[api.AnnotationWords]), &words); err == nil {
+			return words
+		}
+	}
+	return nil
+}
+
+// keepExposure is the exposure while an annotation about it is invalid: what is served now, as far as the administrator still
+// permits it.
+func (s *situation) keepExposure(wish *api.Exposure) {
+	if s.portless || !s.exposurePermitted(wish) {
+		return
+	}
+	x := s.exposureOf(wish)
+	var hosts []string
+	for _, host := range x.hosts {
+		if s.carrier(x, host) != nil {
+			hosts = append(hosts, host)
+		}
+	}
+	if len(hosts) == 0 {
+		return
+	}
+	x.hosts = hosts
+	s.exposure = x
+	s.tellAbout(s.badExposure[0], s.Service.Annotations[s.badExposure[0]], api.RouteStillExposed,
+		fmt.Sprintf("Invalid: %s. The Service is still exposed for %s at Gateway %s, as before.", strings.Join(s.badExposure, ", "), strings.Join(hosts, ", "), x.gateway),
+		fmt.Sprintf("Correct the annotation, or end the exposure: kubectl annotate service -n %s %s %s-.", s.Service.Namespace, s.Service.Name, api.AnnotationExpose))
+}
+
+// exposureOf is what the annotations ask for, with the hosts that Namespace and installation allow.
+func (s *situation) exposureOf(wish *api.Exposure) exposure {
+	x := exposure{on: true, hosts: s.allowedOf(wish), gateway: wish.Gateway, selector: wish.GatewaySelector, port: wish.GatewayPort, path: wish.Path, rewrite: wish.PathRewrite}
+	if x.gateway == "" {
+		x.gateway, x.generated = s.Service.Namespace+"/"+s.names.gateway, true
+	}
+	return x
+}
