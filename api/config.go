@@ -93,7 +93,10 @@ type RoutingConfig struct {
 	DefaultGoneWindow time.Duration       `json:"defaultGoneWindow" min:"0s" max:"24h" doc:"How long the return of a deleted default version still counts as its return."`
 	DefaultGoneAfter  time.Duration       `json:"defaultGoneAfter" min:"0s" max:"24h" doc:"How long a default version may have no ready pod before it is told."`
 	Expose            ExposeSetting       `json:"expose" oneOf:"enabled,namespaces,disabled" doc:"Who may expose a Service: every Service, only those in Namespaces that list allowed hosts, or none."`
-	AllowWildcardHost bool                `json:"allowWildcardHost" doc:"Whether a Service may be exposed for every host."`
+	AllowWildcardHost bool                `json:"allowWildcardHost" doc:"Whether a Service may be exposed for every host. With false, any other wildcard needs an entry of the Namespace's allowed-hosts, too."`
+	GatewaySelectors  []string            `json:"gatewaySelectors" form:"selector" doc:"Labels of the gateway pods that an exposed Service may use, key=value,key=value, each item one set; empty for any."`
+	Gateways          []string            `json:"gateways" form:"gateway" doc:"Gateways that the annotation gateway may name, namespace/name or namespace/*; empty for any."`
+	GatewayPorts      []string            `json:"gatewayPorts" form:"ports" doc:"Ports that an exposed Service may use, such as 80 or 8000-8100; empty for those that a Service of the gateway has."`
 	ClusterDomain     string              `json:"clusterDomain" form:"subdomain" doc:"DNS domain of the cluster."`
 	MaxVersions       int                 `json:"maxVersions" min:"1" max:"1000" doc:"How many versions of one Service get a subset. Those that have one keep it; then come those that a route needs."`
 	MaxMatchItems     int                 `json:"maxMatchItems" min:"1" max:"10000" doc:"How many items the annotation match of one Service may have."`
@@ -215,6 +218,9 @@ func (c Config) RoutingSettings() RoutingSettings {
 		DefaultGoneAfter:  c.Routing.DefaultGoneAfter,
 		Expose:            c.Routing.Expose,
 		AllowWildcardHost: c.Routing.AllowWildcardHost,
+		GatewaySelectors:  c.Routing.GatewaySelectors,
+		Gateways:          c.Routing.Gateways,
+		GatewayPorts:      c.Routing.GatewayPorts,
 		ClusterDomain:     c.Routing.ClusterDomain,
 		MaxVersions:       c.Routing.MaxVersions,
 		MaxObjectBytes:    c.Routing.MaxObjectSize,
@@ -557,6 +563,9 @@ var forms = map[string]form{
 	"labelOrEmpty":     {orEmpty(isLabel), "a name of small letters, digits and dashes, at most 63, or empty"},
 	"subdomain":        {isSubdomain, "a name of small letters, digits, dashes and dots"},
 	"releaseOrEmpty":   {orEmpty(releasePattern.MatchString), "a release such as 1.31 or 1.31.1, in quotes, or empty"},
+	"selector":         {isSelector, "labels such as istio=ingressgateway, in quotes"},
+	"gateway":          {isGatewayPattern, "Gateways such as istio-system/shared or istio-system/*, in quotes"},
+	"ports":            {isPortRange, "ports such as 80 or 8000-8100, in quotes"},
 	"wordOrEmpty":      {orEmpty(wordPattern.MatchString), "a word of letters, digits, dots, dashes and underscores, or empty"},
 	"subdomainOrEmpty": {orEmpty(isSubdomain), "a name of small letters, digits, dashes and dots, or empty"},
 	"hosts":            {isHost, "DNS names or IP addresses"},

@@ -55,6 +55,7 @@ const (
 	AnnotationAway        = Domain + "/away"                  // VirtualService: weighed versions without pods whose share the default has
 	AnnotationExposedAt   = Domain + "/exposed-at"            // VirtualService: since when it is bound to its gateway as it is
 	AnnotationClaimedAt   = Domain + "/claimed-at"            // VirtualService: since when each exposed host has been ours
+	AnnotationKeptHosts   = Domain + "/kept-hosts"            // VirtualService: wildcards that an earlier release exposed and that are no longer allowed
 	AnnotationExportedAt  = Domain + "/exported-at"           // both: since when exportTo is as it is; absent as long as it never changed
 	AnnotationInherited   = Domain + "/inherited-policy"      // DestinationRule: where its policy was copied from
 	AnnotationWritten     = Domain + "/written"               // VirtualService, Gateway: a digest of what we wrote, so that an edit by others is seen
@@ -200,6 +201,9 @@ type RoutingSettings struct {
 	DefaultGoneAfter  time.Duration       // how long a default is without a ready pod before it is told; 30s
 	Expose            ExposeSetting       // enabled
 	AllowWildcardHost bool                // true
+	GatewaySelectors  []string            // labels of gateway pods that may be used, "key=value,key=value"; empty = any
+	Gateways          []string            // existing Gateways that may be used, "namespace/name" or "namespace/*"; empty = any
+	GatewayPorts      []string            // ports that may be used, "80" or "8000-8100"; empty = those of the gateway's Service
 	ClusterDomain     string              // cluster.local
 	MultiCluster      MultiClusterSetting // auto
 	MaxVersions       int                 // subsets of one Service; 50; 0 = no limit

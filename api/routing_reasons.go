@@ -34,6 +34,9 @@ const (
 	RouteStillExposed         RouteReason = "StillExposed"             // an annotation about exposure is invalid; what is exposed stays
 	RouteExposeNotPermitted   RouteReason = "ExposeNotPermitted"       // the installation does not let this Service be exposed
 	RouteHostNotAllowed       RouteReason = "HostNotAllowed"           // a host outside the Namespace's list
+	RouteHostReserved         RouteReason = "HostReserved"             // a host of the cluster, or of another Service or ServiceEntry
+	RouteGatewayNotAllowed    RouteReason = "GatewayNotAllowed"        // a gateway or port that the installation does not allow
+	RouteGatewayPortConflict  RouteReason = "GatewayPortConflict"      // a port on which another Gateway speaks TLS or TCP
 	RouteHostConflict         RouteReason = "HostConflict"             // a host that somebody else already serves
 	RouteGatewayNotFound      RouteReason = "GatewayNotFound"          // the named Gateway is not there
 	RouteGatewayHostMissing   RouteReason = "GatewayHostMissing"       // the named Gateway does not serve the host
@@ -88,6 +91,9 @@ func RouteReasons() []RouteReasonDoc {
 		{RouteStillExposed, "An annotation about exposure is invalid; the existing exposure stays as it was, and nothing new is exposed."},
 		{RouteExposeNotPermitted, "The installation does not let this Service be exposed (routing.expose)."},
 		{RouteHostNotAllowed, "The host is not in the list that the Namespace or the installation allows."},
+		{RouteHostReserved, "The host is a name of the cluster, or belongs to another Service or a ServiceEntry; nothing new is exposed under it."},
+		{RouteGatewayNotAllowed, "The installation does not allow the gateway or port (routing.gatewaySelectors, routing.gateways, routing.gatewayPorts)."},
+		{RouteGatewayPortConflict, "Another Gateway serves TLS or TCP on the same port of the same gateway pods, and a listener has one protocol."},
 		{RouteHostConflict, "Somebody else already serves the host; who was there first keeps it."},
 		{RouteGatewayNotFound, "The Gateway that is named is not there."},
 		{RouteGatewayHostMissing, "The Gateway that is named does not serve the host."},

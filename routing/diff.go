@@ -219,7 +219,7 @@ func sameKeys(current, want map[string]string) bool {
 // writtenKeys are the annotations that come and go on our objects.
 var writtenKeys = []string{
 	api.AnnotationRecord, api.AnnotationDefault, api.AnnotationSubsetAdded, api.AnnotationUnusedSince, api.AnnotationLastRan,
-	api.AnnotationWaiting, api.AnnotationWithdrawn, api.AnnotationDefaultGone, api.AnnotationWords, api.AnnotationAway, api.AnnotationExposedAt, api.AnnotationClaimedAt, api.AnnotationExportedAt,
+	api.AnnotationWaiting, api.AnnotationWithdrawn, api.AnnotationDefaultGone, api.AnnotationWords, api.AnnotationAway, api.AnnotationExposedAt, api.AnnotationClaimedAt, api.AnnotationKeptHosts, api.AnnotationExportedAt,
 	api.AnnotationUnready, api.AnnotationWritten, api.AnnotationAdopted, api.AnnotationInherited,
 }
 

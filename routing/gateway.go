@@ -64,6 +64,9 @@ func (s *situation) decideExposure() {
 		return
 	}
 	x := s.exposureOf(wish)
+	if !s.gatewayPermitted(x) || x.generated && !s.portFree(x) {
+		return
+	}
 	if !x.generated && !s.gatewayServes(&x) {
 		return
 	}
@@ -98,14 +101,35 @@ func (s *situation) allowedOf(wish *api.Exposure) []string {
 		case wish.AllowedHosts != nil && !slices.ContainsFunc(wish.AllowedHosts, func(allowed string) bool { return allows(allowed, host) }):
 			s.tellAbout(api.AnnotationHosts, host, api.RouteHostNotAllowed, fmt.Sprintf("The Namespace does not allow host %s; it is not exposed.", host),
 				"Use one that it allows: "+s.annotate(api.AnnotationHosts+"=HOST")+" (allowed: "+strings.Join(wish.AllowedHosts, ", ")+").")
-		case host == anyHost && !s.Settings.AllowWildcardHost:
-			s.tellAbout(api.AnnotationHosts, host, api.RouteHostNotAllowed, "This installation does not expose Services for every host (routing.allowWildcardHost).",
+		case !s.Settings.AllowWildcardHost && strings.HasPrefix(host, anyHost) && !grantsWildcard(wish.AllowedHosts, host):
+			if s.isKept(host) {
+				s.keptHosts = append(s.keptHosts, host)
+				out = append(out, host)
+				s.tellAbout(api.AnnotationHosts, host, api.RouteHostNotAllowed, fmt.Sprintf("This installation does not expose Services for %s (routing.allowWildcardHost); it was exposed by an earlier release and stays so.", host),
+					fmt.Sprintf("Name the hosts, or have the Namespace allow it: kubectl annotate namespace %s %s=%s.", s.Service.Namespace, api.AnnotationAllowedHosts, host))
+				continue
+			}
+			s.tellAbout(api.AnnotationHosts, host, api.RouteHostNotAllowed, fmt.Sprintf("This installation does not expose Services for %s (routing.allowWildcardHost); it is not exposed.", host),
 				"Name the hosts: "+s.annotate(api.AnnotationHosts+"=HOST")+".")
 		default:
 			out = append(out, host)
 		}
 	}
 	return out
+}
+
+// grantsWildcard reports whether the Namespace's list names a wildcard, or one that includes it; "*" names none.
+func grantsWildcard(allowed []string, host string) bool {
+	return host != anyHost && slices.ContainsFunc(allowed, func(entry string) bool { return entry != anyHost && allows(entry, host) })
+}
+
+// isKept reports whether an earlier release, which knew of no rule about wildcards other than "*", exposed the host.
+func (s *situation) isKept(host string) bool {
+	if host == anyHost || !s.servesAtGateway(host) {
+		return false
+	}
+	return s.standing.isCombined() && servesHost(s.standing.mesh, host) ||
+		s.standing.exposed != nil && slices.Contains(splitList(s.standing.exposed.Annotations[api.AnnotationKeptHosts]), host)
 }
 
 // allows reports whether an entry of the Namespace's list includes a host; "*.shop.example.com" includes what is below
@@ -172,6 +196,13 @@ func (s *situation) freeHosts(x exposure) []string {
 	refused := ""
 	for _, host := range x.hosts {
 		other, first := s.takenBy(x, host)
+		if ingress := s.ingressWith(x, host); other == nil && ingress != "" {
+			if first = s.stands(x, []string{host}); first {
+				free = append(free, host)
+			}
+			s.tellIngressHost(host, ingress, first)
+			continue
+		}
 		waits := host == anyHost && s.record.Waiting == x.key() && !s.stands(x, []string{host})
 		if other == nil && !waits {
 			free = append(free, host)
@@ -216,7 +247,7 @@ func (s *situation) takenBy(x exposure, host string) (Object, bool) {
 	}
 	if x.generated {
 		for _, gateway := range s.Foreign.Gateways {
-			if sameIngress(gateway.Spec.Selector, x.selector) && takesHost(gateway, x.port, host) {
+			if sameIngress(gateway.Spec.Selector, x.selector) && s.takesHost(gateway, x.port, host) {
 				first := consider(gateway, objectOrNil(s.standing.gateway))
 				return found, first
 			}
@@ -253,16 +284,29 @@ func includesAll(a, b map[string]string) bool {
 	return true
 }
 
-// takesHost reports whether a Gateway serves a host on a port: the same one, or a wildcard that includes it. Every host
-// is no obstacle to a name, which is more specific.
-func takesHost(gateway *networkingv1.Gateway, port uint32, host string) bool {
+// blocks reports whether a host that somebody else serves keeps us from another: the same one, or a wildcard that includes
+// it. Every host is no obstacle to a name, which is more specific; nor is any wildcard to a name that an administrator gave to
+// the Namespace.
+func (s *situation) blocks(theirs, host string) bool {
+	if theirs == host {
+		return true
+	}
+	if theirs == anyHost || !covers(theirs, host) {
+		return false
+	}
+	wish := s.Intent.Expose
+	return wish == nil || !slices.ContainsFunc(wish.AllowedHosts, func(entry string) bool { return entry != anyHost && allows(entry, host) })
+}
+
+// takesHost reports whether a Gateway serves a host on a port so that it is not free.
+func (s *situation) takesHost(gateway *networkingv1.Gateway, port uint32, host string) bool {
 	return slices.ContainsFunc(gateway.Spec.Servers, func(server *server) bool {
 		return server.GetPort().GetNumber() == port && slices.ContainsFunc(server.Hosts, func(h string) bool {
 			_, pattern, scoped := strings.Cut(h, "/")
 			if !scoped {
 				pattern = h
 			}
-			return pattern == host || pattern != anyHost && covers(pattern, host)
+			return s.blocks(pattern, host)
 		})
 	})
 }
@@ -270,7 +314,7 @@ func takesHost(gateway *networkingv1.Gateway, port uint32, host string) bool {
 // routesHost reports whether a VirtualService serves a host at the same ingress.
 func (s *situation) routesHost(vs *networkingv1.VirtualService, x exposure, host string) bool {
 	includes := slices.ContainsFunc(vs.Spec.Hosts, func(h string) bool {
-		return h == host && host != anyHost || h != anyHost && covers(h, host)
+		return host != anyHost && s.blocks(h, host)
 	})
 	if host == anyHost {
 		includes = !x.generated && slices.Contains(vs.Spec.Hosts, anyHost)
@@ -322,12 +366,12 @@ func (s *situation) tellIngress(x exposure) {
 		s.tellAbout(api.AnnotationGatewaySelector, pairsText(x.selector), api.RouteGatewayUnmatched, "No ingress gateway with these labels was found; nothing reaches the Service through it.", advice)
 		return
 	}
+	if s.opensPort(x.port) {
+		return
+	}
 	var open []string
 	for _, service := range s.IngressServices {
 		for _, port := range service.Spec.Ports {
-			if uint32(port.Port) == x.port || port.TargetPort.IntValue() == int(x.port) { //nolint:gosec // a port is not negative
-				return
-			}
 			open = append(open, fmt.Sprint(port.Port))
 		}
 	}

@@ -376,6 +376,7 @@ func (s *situation) markRoute(vs *networkingv1.VirtualService, view routeView) {
 	}
 	if len(view.gateways) > 0 {
 		marks[api.AnnotationExposedAt] = timeText(view.since) + " " + s.exposure.key()
+		marks[api.AnnotationKeptHosts] = strings.Join(s.keptHosts, ",")
 		marks[api.AnnotationClaimedAt] = s.claims(vs.Spec.Hosts).String()
 	}
 	mark(&vs.ObjectMeta, marks)

@@ -37,11 +37,14 @@ type cluster struct {
 	settings  api.RoutingSettings
 	ingress   []*corev1.Service
 
-	managedBy string
-	several   bool // the mesh spans clusters
-	ambient   bool
-	names     map[string]bool
-	accepts   map[string]bool // annotations that are held to the grammar alone, as by an earlier release
+	managedBy  string
+	several    bool // the mesh spans clusters
+	ambient    bool
+	names      map[string]bool
+	meshDomain string
+	hostOwners map[string]string
+	ingresses  []IngressHosts
+	accepts    map[string]bool // annotations that are held to the grammar alone, as by an earlier release
 
 	uid      int
 	writes   []string                                // since the last call of wrote
@@ -192,6 +195,7 @@ func (c *cluster) observe() Observed {
 		Service: c.service.DeepCopy(), Namespace: c.namespace.DeepCopy(), Intent: intent, Standing: copyObjects(c.standing), Foreign: copyObjects(c.foreign),
 		IngressServices: c.ingress, IngressSelectors: []string{"ingressgateway"}, ServiceNames: c.names, RootNamespace: "istio-system", Settings: c.settings,
 		ManagedBy: c.managedBy, Ambient: c.ambient, MultiCluster: c.several, Pods: c.groups(),
+		MeshDomain: c.meshDomain, HostOwners: c.hostOwners, Ingresses: c.ingresses,
 	}
 	for _, ref := range slices.SortedFunc(maps.Keys(c.workloads), compareRefs) {
 		o.Workloads = append(o.Workloads, *c.workloads[ref])

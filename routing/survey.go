@@ -49,6 +49,7 @@ type situation struct {
 	rules       []rule
 	away        []string // weighed versions without pods whose share the default has
 	badExposure []string // annotations about exposure that are invalid, so that what is exposed stays as it is
+	keptHosts   []string // wildcards that an earlier release exposed and that the installation no longer allows
 	unrecorded  bool     // and nothing says what it was written for
 	portless    bool     // the port that a gateway is to lead to is not there, and none has led to the Service yet
 	noRoute     bool     // no route for the mesh is created
@@ -75,6 +76,7 @@ func survey(observed Observed, now time.Time) *situation {
 	s.names = s.chooseNames()
 	s.readStanding()
 	s.readRecord()
+	s.refuseHosts()
 	s.restoreWords()
 	s.followTimes()
 	return s

@@ -36,6 +36,13 @@ type Observed struct {
 	ManagedBy string
 	// Ambient is true if the namespace is in Istio's ambient mode.
 	Ambient bool
+	// HostOwners names the Service or ServiceEntry to which a host that the Service is to be exposed for belongs, by host:
+	// "ServiceEntry shop/payments". A host without an entry belongs to neither.
+	HostOwners map[string]string
+	// Ingresses are those that the exposure's gateway may serve as well, as Istio's ingress controller.
+	Ingresses []IngressHosts
+	// MeshDomain is the cluster domain by Istio's own configuration; empty if that is not known.
+	MeshDomain string
 	// MultiCluster is true if the mesh shows signs of spanning several clusters.
 	MultiCluster bool
 	// RootNamespace is the mesh's root namespace, istio-system.
@@ -43,6 +50,12 @@ type Observed struct {
 	// Offline is true where there is no cluster to ask: gateways and their Services are then not missed.
 	Offline  bool
 	Settings api.RoutingSettings
+}
+
+// IngressHosts are the hosts of one Ingress of Istio's class. A rule without a host is for "*".
+type IngressHosts struct {
+	Namespace, Name string
+	Hosts           []string
 }
 
 // WorkloadRef names a top-level workload. A track is known by it, never by a UID.

@@ -1,0 +1,89 @@
+package routing
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"outrigger.dev/outrigger/api"
+)
+
+// clusterSetDomain is the domain of Services that several clusters share.
+const clusterSetDomain = "clusterset.local"
+
+// refuseHosts makes the hosts annotation invalid where it names a host that belongs to the cluster or to somebody else, so
+// that nothing new is exposed. A host that gateways serve for this Service already stays: whoever claimed it first keeps it.
+func (s *situation) refuseHosts() {
+	wish := s.Intent.Expose
+	if wish == nil {
+		return
+	}
+	for _, host := range wish.Hosts {
+		why := s.reservation(host)
+		if why == "" {
+			continue
+		}
+		effect := "Nothing new is exposed, and an existing exposure stays as it was."
+		if s.servesAtGateway(host) {
+			effect = "It is exposed already and stays so."
+		} else {
+			s.Intent.Bad = maps.Clone(s.Intent.Bad)
+			s.Intent.Bad[api.AnnotationHosts] = true
+		}
+		s.tellAbout(api.AnnotationHosts, host, api.RouteHostReserved, fmt.Sprintf("Host %s %s. %s", host, why, effect),
+			"Use a host name of your own: "+s.annotate(api.AnnotationHosts+"=HOST")+".")
+	}
+}
+
+// reservation says why nobody may expose a host; empty if it is free to claim.
+func (s *situation) reservation(host string) string {
+	if host == anyHost {
+		return ""
+	}
+	name := strings.TrimPrefix(host, "*.")
+	isWild := name != host
+	for _, domain := range s.clusterDomains() {
+		switch {
+		case name == domain || strings.HasSuffix(name, "."+domain):
+			return "is below the cluster domain " + domain + ", where Services have their names"
+		case isWild && strings.HasSuffix(domain, "."+name):
+			return "includes the cluster domain " + domain + ", where Services have their names"
+		}
+	}
+	switch {
+	case name == "svc" || strings.HasSuffix(name, ".svc"):
+		return "has the form of a Service's name in the cluster"
+	case isWild && !strings.Contains(name, "."):
+		return "is a wildcard for a whole top-level domain"
+	case !strings.Contains(name, "."):
+		return "has no domain, so Istio takes it for the name of a Service"
+	}
+	if owner := s.HostOwners[host]; owner != "" {
+		return "belongs to " + owner
+	}
+	return ""
+}
+
+// clusterDomains are the domains of the names that Services have: as configured here, as Istio is configured, and the one of
+// Services that clusters share. A top-level domain of local is never anybody's outside.
+func (s *situation) clusterDomains() []string {
+	out := []string{s.Settings.ClusterDomain, clusterSetDomain}
+	if s.MeshDomain != "" && !slices.Contains(out, s.MeshDomain) {
+		out = append(out, s.MeshDomain)
+	}
+	return out
+}
+
+// servesAtGateway reports whether a VirtualService of ours serves a host at any gateway.
+func (s *situation) servesAtGateway(host string) bool {
+	for _, vs := range s.standing.routes() {
+		if !s.renewed && len(boundGateways(vs)) > 0 && servesHost(vs, host) {
+			return true
+		}
+	}
+	return false
+}
+
+// HostsOverlap reports whether two hosts, each perhaps with a wildcard, have a name in common. Every host has one with "*".
+func HostsOverlap(a, b string) bool { return a == b || covers(a, b) || covers(b, a) }
