@@ -1,6 +1,9 @@
 package api
 
-import "strings"
+import (
+	"slices"
+	"strings"
+)
 
 // NearestRoutingKey returns the key of routing that a misspelt one was probably meant to be: one that differs by a
 // slip, or one of its beginning. The domain must be ours or differ by a slip as well.
@@ -60,4 +63,55 @@ func slips(a, b string) int {
 		}
 	}
 	return rows[len(a)][len(b)]
+}
+
+// NearestVersion returns the one version that a name was probably meant to be: one that differs in case, in a leading v,
+// or in its dots, dashes and underscores; else, of a name with at least four letters, one that differs by a slip in them.
+// Numbers are never a slip: v3 is not v2.
+func NearestVersion(name string, versions []string) (string, bool) {
+	if slices.Contains(versions, name) {
+		return "", false
+	}
+	plain := func(version string) string {
+		out := strings.NewReplacer(".", "", "-", "", "_", "").Replace(strings.ToLower(version))
+		if rest := strings.TrimPrefix(out, "v"); rest != "" && isDigit(rune(rest[0])) {
+			return rest
+		}
+		return out
+	}
+	digits := func(version string) string {
+		return strings.Join(strings.FieldsFunc(version, func(r rune) bool { return !isDigit(r) }), ".")
+	}
+	letters := func(version string) int { return len(strings.Map(keepLetters, strings.ToLower(version))) }
+	for _, near := range []func(version string) bool{
+		func(version string) bool { return strings.EqualFold(version, name) },
+		func(version string) bool { return plain(version) == plain(name) && digits(version) == digits(name) },
+		func(version string) bool {
+			return letters(name) >= 4 && digits(version) == digits(name) && nearly(version, name)
+		},
+		func(version string) bool { return plain(version) == plain(name) && plain(name) != "" },
+	} {
+		var found []string
+		for _, version := range versions {
+			if near(version) {
+				found = append(found, version)
+			}
+		}
+		if len(found) == 1 {
+			return found[0], true
+		}
+		if len(found) > 1 {
+			return "", false
+		}
+	}
+	return "", false
+}
+
+func isDigit(r rune) bool { return r >= '0' && r <= '9' }
+
+func keepLetters(r rune) rune {
+	if r >= 'a' && r <= 'z' {
+		return r
+	}
+	return -1
 }

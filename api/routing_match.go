@@ -65,8 +65,20 @@ func (m Match) String() string {
 	return m.Version + "=" + strings.Join(append(words, escape(m.Value)), ":")
 }
 
-// covers reports whether every request that the other condition takes is taken by this one.
-func (m Match) covers(other Match) bool {
+// Excludes reports whether no request can have what both conditions ask for.
+func (m Match) Excludes(other Match) bool {
+	if m.Name != other.Name || m.Value == other.Value {
+		return false
+	}
+	isHeader := func(kind MatchKind) bool { return kind == MatchHeader || kind == MatchHeaderPrefix }
+	if isHeader(m.Kind) && isHeader(other.Kind) {
+		return !m.Covers(other) && !other.Covers(m)
+	}
+	return m.Kind == other.Kind && (m.Kind == MatchQuery || m.Kind == MatchSource)
+}
+
+// Covers reports whether every request that the other condition takes is taken by this one.
+func (m Match) Covers(other Match) bool {
 	switch {
 	case m.Name != other.Name:
 		return false
@@ -79,7 +91,7 @@ func (m Match) covers(other Match) bool {
 // covered reports items whose requests an earlier item takes.
 func (r *reading) covered(intent *RouteIntent) {
 	for i, later := range intent.Match {
-		at := slices.IndexFunc(intent.Match[:i], func(m Match) bool { return m.covers(later) })
+		at := slices.IndexFunc(intent.Match[:i], func(m Match) bool { return m.Covers(later) })
 		if at < 0 {
 			continue
 		}
@@ -92,6 +104,9 @@ func (r *reading) covered(intent *RouteIntent) {
 }
 
 const matchForms = "header:name:value, header-prefix:name:value, cookie:name:value, query:name:value, source:version"
+
+// ParseMatches reads items as the match annotation has them.
+func ParseMatches(text string) ([]Match, error) { return parseMatches(text) }
 
 func parseMatches(text string) ([]Match, error) {
 	var out []Match

@@ -44,9 +44,7 @@ func (s *situation) decideDefault() bool {
 	if !s.unsplit {
 		s.admitNewcomers()
 		s.takeOver()
-		if !s.failOver() {
-			s.tellHold()
-		}
+		s.holdTold = s.failOver()
 	}
 	return true
 }
@@ -71,6 +69,12 @@ func (s *situation) followKinds() {
 		m.Version = ""
 	}
 	s.record.Default, s.record.Failed = m, s.fixedByNow(s.record.Failed)
+	for i, w := range s.record.Weights {
+		s.record.Weights[i].bound = s.fixedByNow(w.bound)
+	}
+	for condition, kept := range s.record.Kept {
+		s.record.Kept[condition] = s.fixedByNow(kept)
+	}
 }
 
 // fixedByNow puts the version in the place of tracks that were rolling and are fixed by now.
@@ -95,7 +99,11 @@ func (s *situation) firstSight() bool {
 		return false
 	}
 	chosen, by := s.choose()
-	s.record = record{Names: s.record.Names, Selector: s.record.Selector, Waiting: s.record.Waiting}
+	was := s.record
+	s.record = record{Names: was.Names, Selector: was.Selector, Waiting: was.Waiting}
+	if !s.reselected {
+		s.record.Weights, s.record.Adopted, s.record.Provisional, s.record.Kept = was.Weights, was.Adopted, was.Provisional, was.Kept
+	}
 	s.waiting = nil
 	if chosen.isZero() {
 		s.record.State = stateSplit
@@ -150,28 +158,14 @@ func (s *situation) choose() (meaning, string) {
 	return s.byPolicy(), byFirst
 }
 
-// wordAtFirstSight is the Service's own default-version or weights, where a name in them is in force.
+// wordAtFirstSight is the Service's own default-version, or weights, where they can be followed.
 func (s *situation) wordAtFirstSight() meaning {
 	if d := s.Intent.Default; d.OnService && d.Policy != api.DefaultLiteral {
 		return s.byPolicy()
 	} else if d.OnService && s.isReady(s.meaningOf(d.Version)) {
 		return s.meaningOf(d.Version)
 	}
-	return s.greatestWeight()
-}
-
-// greatestWeight is the default that weights imply, where at least one name in them is in force.
-func (s *situation) greatestWeight() meaning {
-	var best api.Weight
-	for _, w := range s.Intent.Weights {
-		if w.Weight > best.Weight && s.isReady(s.meaningOf(w.Version)) {
-			best = w
-		}
-	}
-	if best.Weight == 0 {
-		return meaning{}
-	}
-	return s.meaningOf(best.Version)
+	return s.impliedDefault()
 }
 
 // isReady is the readiness that a name needs to come into force: three quarters of its pods, at least one; one is enough
@@ -320,7 +314,7 @@ func (s *situation) endSplit() {
 	case d.OnService && d.Policy != api.DefaultLiteral && len(s.podVersions()) > 0:
 		word = s.byPolicy()
 	default:
-		word = s.greatestWeight()
+		word = s.impliedDefault()
 	}
 	if !word.isZero() && s.usableNow(word) && (word.All || s.isSeenReady(word)) {
 		s.record.State, s.record.Default, s.record.By = "", word, byWord
@@ -375,11 +369,11 @@ func (s *situation) wholeTracks(tracks []track) meaning {
 
 // followWord lets the user's word change a recorded default: a version that is in force, or a policy.
 func (s *situation) followWord() {
-	if s.hasFailed() {
-		return // what failed does not return by itself
+	if s.hasFailed() && (s.record.FailedWords == s.failedWords() || s.wordPending()) {
+		return // what failed does not return by itself, nor by a word that cannot be followed
 	}
 	d := s.Intent.Default
-	if s.record.Default.All && d.Policy != api.DefaultAll {
+	if s.record.Default.All && d.Policy != api.DefaultAll && !s.defaultPending() {
 		if s.recorded = false; s.firstSight() {
 			return
 		}
@@ -397,7 +391,7 @@ func (s *situation) followWord() {
 			s.setDefault(m, byWord)
 		}
 	case api.DefaultFirst:
-		if s.record.By == byFirst && s.isRevisable() && len(s.Intent.Weights) == 0 && len(s.podVersions()) > 0 {
+		if s.record.By == byFirst && s.isRevisable() && len(s.record.Weights) == 0 && len(s.podVersions()) > 0 {
 			if m := s.first(); !s.within(m) && s.usableNow(m) {
 				s.setDefault(m, byFirst)
 			}
@@ -405,8 +399,25 @@ func (s *situation) followWord() {
 	}
 }
 
+// defaultPending reports whether a version is written as the default that the default does not include and that cannot
+// be followed yet.
+func (s *situation) defaultPending() bool {
+	d := s.Intent.Default
+	return d.Policy == api.DefaultLiteral && !s.within(s.meaningOf(d.Version))
+}
+
+// wordPending reports whether what the Service says about shares cannot be followed yet.
+func (s *situation) wordPending() bool {
+	m := s.meaningOf(s.Intent.Default.Version)
+	if s.defaultPending() && (!s.inForce(m) || s.isGone(m)) {
+		return true
+	}
+	return len(s.unreadyGrowth(s.writtenWeights(), s.sharesOf(s.record.Weights))) > 0
+}
+
 func (s *situation) setDefault(m meaning, by string) {
 	if !s.record.Default.equal(m) {
+		s.defaultChosen = s.defaultChosen || by == byWord
 		s.record.Default, s.record.By = m, by
 		s.waiting = nil
 	}
@@ -565,9 +576,12 @@ func (s *situation) nameable(m meaning) string {
 	return "VERSION"
 }
 
-// tellHold says that the default has no ready pod, once that is no mere moment.
+// tellHold says that the default has a share and no ready pod, once that is no mere moment.
 func (s *situation) tellHold() {
 	m := s.current()
+	if s.holdTold || len(s.record.Weights) > 0 && !slices.ContainsFunc(s.record.Weights, func(w effectiveWeight) bool { return w.weight > 0 && overlap(w.meaning(), m) }) {
+		return
+	}
 	groups := s.groupsOf(m)
 	if _, ready := s.podsOf(m); m.All || ready > 0 {
 		return

@@ -21,6 +21,8 @@ type rule struct {
 	mirrors []mirror
 	// sticky is true for the rule of callers who have been given a version: match is then their cookie.
 	sticky bool
+	// unclaimed is true for a rule of requests that no match claims, which stands in for a pending item.
+	unclaimed bool
 	// cookies are what those whom this rule gives a version are told to carry, by version; nil where nothing sticks.
 	cookies map[string]string
 }
@@ -33,23 +35,26 @@ type portion struct {
 
 // decideRules gives every rule its destinations: the rules of match as written, then the default.
 func (s *situation) decideRules() {
-	s.noRoute = s.mayNotCreate()
-	if !s.unsplit && s.endpointsElsewhere() {
-		s.noRoute, s.unsplit = true, true
-	}
+	s.unsplit = s.unsplit || s.endpointsElsewhere()
 	if s.unsplit {
+		s.noRoute = s.mayNotCreate()
 		s.rules = []rule{{to: []portion{{weight: 1}}}}
+		s.tellUnsplitWeights()
 		return
 	}
+	s.decideWeights()
+	s.noRoute = s.mayNotCreate()
 	s.rules = s.matchRules()
 	s.rules = append(s.rules, s.defaultRules(s.rules)...)
 	s.decideMirrors()
 	s.tellBypasses()
+	s.tellAdopted()
+	s.tellHold()
 	s.tellNames()
 }
 
-// mayNotCreate reports whether a route for the mesh that is not there must not be made: in a split, and while the
-// default is not ready but something else serves that is no newcomer.
+// mayNotCreate reports whether a route for the mesh that is not there must not be made: in a split, and while nothing is
+// ready that it would lead to, but something else serves that is no newcomer.
 func (s *situation) mayNotCreate() bool {
 	if s.standing.mesh != nil && !s.renewed && slices.Contains(s.standing.mesh.Spec.Hosts, s.host) {
 		return false
@@ -57,7 +62,16 @@ func (s *situation) mayNotCreate() bool {
 	if s.unsplit {
 		return true
 	}
-	if s.current().All || s.isSeenReady(s.current()) {
+	to := []meaning{s.current()}
+	if len(s.record.Weights) > 0 {
+		to = nil
+	}
+	for _, w := range s.record.Weights {
+		if w.weight > 0 {
+			to = append(to, w.meaning())
+		}
+	}
+	if slices.ContainsFunc(to, func(m meaning) bool { return m.All || s.isSeenReady(m) }) {
 		return false
 	}
 	return slices.ContainsFunc(s.withPods(), func(t track) bool {
@@ -65,82 +79,112 @@ func (s *situation) mayNotCreate() bool {
 	})
 }
 
-// defaultShares are the weights as far as their versions are in force, else the default's, which has no name then.
+// sharing says where the requests go that no match claims, by weights in effect.
+type sharing struct {
+	shares []share
+	away   []string // names whose share the default has, since their workload was deleted or scaled to 0
+	vacant []string // names without pods whose destination is kept, since the default has no pods either
+}
+
+// defaultShares are the weights in effect, else the default's share, which has no name then.
 func (s *situation) defaultShares() []share {
-	var out []share
-	var pending []string
-	add := func(w api.Weight, name string, m meaning) {
+	out := s.sharing(s.record.Weights)
+	s.away = out.away
+	for _, name := range out.away {
+		s.tellAbout(api.AnnotationWeights, s.record.Weights.String(), api.RoutePendingVersions,
+			fmt.Sprintf("The workload of %s was deleted or has no pods; the default, %s, has its share until it is ready again.", name, s.current()),
+			"To end that, write the weights without it: "+s.annotate(api.AnnotationWeights+"="+s.weightsWithout(name))+".")
+	}
+	for _, name := range out.vacant {
+		s.tellVacant(name)
+	}
+	for _, w := range s.record.Weights {
+		s.tellRollout(w.meaning())
+	}
+	if len(s.record.Weights) == 0 {
+		s.tellRollout(s.current())
+	}
+	return out.shares
+}
+
+// weightsWithout gives the share of a name to the default.
+func (s *situation) weightsWithout(name string) string {
+	var out effectiveWeights
+	byDefault, left := -1, int32(0)
+	for _, w := range s.record.Weights {
+		if w.name == name {
+			left = w.weight
+			continue
+		}
+		if out = append(out, w); overlap(w.meaning(), s.current()) {
+			byDefault = len(out) - 1
+		}
+	}
+	if byDefault < 0 {
+		out, byDefault = append(out, effectiveWeight{name: s.nameable(s.current())}), len(out)
+	}
+	out[byDefault].weight += left
+	return out.String()
+}
+
+func (s *situation) sharesOf(weights effectiveWeights) []share { return s.sharing(weights).shares }
+
+// sharing shares requests out. A version receives what is written for it, and no more, but for two: the default has the
+// share of one whose workload was deleted or scaled to 0, and what took over from a default that failed has that one's.
+func (s *situation) sharing(weights effectiveWeights) (out sharing) {
+	add := func(weight int32, name string, m meaning) {
 		sh := share{name: name}
 		for _, p := range s.expand(m) {
-			sh.to = append(sh.to, portion{p.version, p.weight * int(w.Weight)})
+			sh.to = append(sh.to, portion{p.version, p.weight * int(weight)})
 		}
-		out = append(out, sh)
+		out.shares = append(out.shares, sh)
 	}
-	if s.hasFailed() && s.record.Default.All {
-		return []share{{to: s.expand(s.record.Default)}}
+	failed := s.record.Failed
+	if !failed.isZero() && s.record.Default.All {
+		return sharing{shares: []share{{to: s.expand(s.record.Default)}}}
 	}
-	for _, w := range s.Intent.Weights {
-		if w.Weight == 0 {
-			continue
+	for _, w := range weights {
+		m := w.meaning()
+		pods, _ := s.podsOf(m)
+		switch {
+		case w.weight == 0:
+		case overlap(m, failed) && !overlap(m, s.current()):
+			add(w.weight, s.nameInWeights(weights, s.current()), s.current())
+		case s.isOfDefault(m):
+			add(w.weight, w.name, s.replacing(m))
+		case s.isAway(w.name, m):
+			out.away = append(out.away, w.name)
+			add(w.weight, s.nameInWeights(weights, s.current()), s.current())
+		default:
+			if pods == 0 {
+				out.vacant = append(out.vacant, w.name)
+			}
+			add(w.weight, w.name, m)
 		}
-		if s.hasFailed() && overlap(s.meaningOf(w.Version), s.record.Failed) {
-			add(w, cmp.Or(s.defaultInWeights(w.Version), s.nameable(s.current())), s.current())
-			continue
-		}
-		if byDefault, away := s.isAway(w.Version); away {
-			s.away = append(s.away, w.Version)
-			pending = append(pending, w.Version+" (its share goes to the default)")
-			add(w, byDefault, s.current())
-			continue
-		}
-		m, why := s.destinationOf(w.Version)
-		if why != "" {
-			pending = append(pending, why)
-			continue
-		}
-		add(w, w.Version, m)
 	}
-	if s.adopted != "" {
-		s.tellPending(api.AnnotationAdopted, pending)
-	} else {
-		s.tellPending(api.AnnotationWeights, pending)
-	}
-	if len(out) == 0 {
-		out = append(out, share{to: s.expand(s.current())})
+	if len(out.shares) == 0 {
+		out.shares = append(out.shares, share{to: s.expand(s.current())})
 	}
 	return out
 }
 
-// destinationOf is what a written name leads to, or why it leads nowhere yet. Once in the route, it stays as long as it
-// has pods; without pods its destination stays as well.
-func (s *situation) destinationOf(name string) (meaning, string) {
-	m := s.meaningOf(name)
-	if s.within(m) || m.Version != "" && m.Version == s.record.Default.Version {
-		return s.replacing(m), ""
-	}
-	if s.inForce(m) {
-		return m, ""
-	}
-	if s.inRoute(m) {
-		s.tell(api.RouteDefaultVersionGone, "Version "+name+" is in the route and has no pod; its destination is kept, and requests to it fail.",
-			"Bring it back, or take it out of the annotations.")
-		return m, ""
-	}
-	return m, s.notYet(name, m)
+// isOfDefault reports whether a name means the default, or a part of it.
+func (s *situation) isOfDefault(m meaning) bool {
+	return s.within(m) || m.Version != "" && m.Version == s.record.Default.Version
 }
 
-// notYet says what a name waits for.
-func (s *situation) notYet(name string, m meaning) string {
-	pods, ready := s.podsOf(m)
-	switch {
-	case pods == 0:
-		return name + " (no pods)"
-	case s.isReady(m) && !s.isSeenReady(m):
-		return name + " (its pods are on their way to the proxies)"
-	case s.isReady(m):
-		return name + " (its subset is on its way to the proxies)"
+// nameInWeights is the name by which weights call what m means; where they do not, one by which a user may.
+func (s *situation) nameInWeights(weights effectiveWeights, m meaning) string {
+	at := slices.IndexFunc(weights, func(w effectiveWeight) bool { return w.weight > 0 && overlap(w.meaning(), m) })
+	if at < 0 {
+		return s.nameable(m)
 	}
-	return fmt.Sprintf("%s (%d of %d pods ready)", name, ready, pods)
+	return weights[at].name
+}
+
+func (s *situation) tellVacant(name string) {
+	s.tell(api.RouteDefaultVersionGone, "Version "+name+" is in the route and has no pod; its destination is kept, and requests to it fail.",
+		"Bring it back, or take it out of the annotations.")
 }
 
 // replacing is the stand-in for a name that means a deleted default.
@@ -151,28 +195,33 @@ func (s *situation) replacing(m meaning) meaning {
 	return m
 }
 
-// isAway reports whether a weighed version was in the route, has lost its pods or its workload, whose pods still serve for
-// a moment then, and is not back in force: the default has its share, if it is weighed itself, under the name that is returned.
-func (s *situation) isAway(name string) (byDefault string, away bool) {
-	m := s.meaningOf(name)
-	pods, _ := s.podsOf(m)
-	left := (pods == 0 || s.isGone(m)) && s.inRoute(m)
-	still := slices.Contains(s.standing.away, name) && !s.wordChanged(api.AnnotationWeights) && (!s.inForce(m) || s.isGone(m))
-	byDefault = s.defaultInWeights(name)
-	return byDefault, (left || still) && !s.within(m) && byDefault != ""
+// notYet says what a name waits for.
+func (s *situation) notYet(name string, m meaning) string {
+	pods, ready := s.podsOf(m)
+	candidate, near := api.NearestVersion(name, s.knownVersions())
+	switch {
+	case pods == 0 && near:
+		return fmt.Sprintf("unknown version %q; did you mean %q?", name, candidate)
+	case pods == 0:
+		return name + " (no pods)"
+	case s.isGone(m):
+		return name + " (its workload was deleted)"
+	case s.isReady(m) && !s.isSeenReady(m):
+		return name + " (its pods are on their way to the proxies)"
+	case s.isReady(m):
+		return name + " (its subset is on its way to the proxies)"
+	}
+	return fmt.Sprintf("%s (%d of %d pods ready)", name, ready, pods)
 }
 
-// defaultInWeights is another name in the weights that means the default; empty if there is none.
-func (s *situation) defaultInWeights(except string) string {
-	at := slices.IndexFunc(s.Intent.Weights, func(w api.Weight) bool {
-		m := s.meaningOf(w.Version)
-		pods, _ := s.podsOf(m)
-		return w.Version != except && w.Weight > 0 && pods > 0 && overlap(m, s.current())
-	})
-	if at < 0 {
-		return ""
+// isAway reports whether a version in the weights in effect was deleted or has no pods any more, so that the default has
+// its share, and is not back yet. Pods that still serve for a moment after their workload was deleted do not count.
+func (s *situation) isAway(name string, m meaning) bool {
+	if pods, _ := s.podsOf(s.current()); s.record.Provisional || pods == 0 && !s.current().All {
+		return false
 	}
-	return s.Intent.Weights[at].Version
+	pods, _ := s.podsOf(m)
+	return pods == 0 || s.isGone(m) || slices.Contains(s.standing.away, name) && !s.isReadyForMore(m)
 }
 
 func overlap(a, b meaning) bool {
@@ -269,7 +318,6 @@ func (s *situation) expand(m meaning) []portion {
 	if len(m.Tracks) == 0 {
 		return []portion{{m.Version, 4}}
 	}
-	s.tellRollout(m)
 	ready := s.readyByVersion(m)
 	usable := map[string]int{}
 	for version, count := range ready {
@@ -530,17 +578,27 @@ func divide(in []portion, total int) []portion {
 
 func comparePortions(a, b portion) int { return compareVersions(a.version, b.version) }
 
-func (s *situation) tellPending(key string, pending []string) {
-	if len(pending) == 0 {
-		return
+// pend says that what an annotation says is not in effect yet, since names in it cannot be followed.
+func (s *situation) pend(key, value string, missing []string, message string) {
+	s.pending = append(s.pending, Pending{Key: key, Value: value, Missing: missing})
+	advice := "It takes effect by itself when three quarters of the pods are ready; see kubectl get pods -n " + s.Service.Namespace + " -L " + s.Intent.VersionLabel + "."
+	if example := s.corrected(key, value); example != "" {
+		advice = "Example: " + s.annotate(key+"="+example) + "."
 	}
-	s.tellAbout(key, s.Intent.Texts[key], api.RoutePendingVersions,
-		"Not there or not ready yet: "+strings.Join(pending, ", ")+". Until then the route is as if unnamed.",
-		"It takes part by itself when three quarters of its pods are ready; see kubectl get pods -n "+s.Service.Namespace+" -L "+s.Intent.VersionLabel+".")
+	s.tellAbout(key, value, api.RoutePendingVersions, message, advice)
+}
+
+func (s *situation) tellPending(key string, missing []string, until string) {
+	if len(missing) > 0 {
+		s.pend(key, s.Intent.Texts[key], missing, pendingText(missing)+until)
+	}
 }
 
 // tellRollout says that a rolling workload changes its version while others are behind the Service.
 func (s *situation) tellRollout(m meaning) {
+	if s.alone(m) {
+		return
+	}
 	for _, ref := range m.Tracks {
 		t, _ := s.trackOf(ref)
 		if len(t.groups) > 1 {
@@ -566,10 +624,7 @@ func (s *situation) tellNames() {
 		s.tell(api.RouteVersionSucceeded, fmt.Sprintf("The name %s means %s, which runs %s by now; it goes with it.", name, m, strings.Join(versions, ", ")),
 			"Write the annotation with the present version to keep it readable.")
 	}
-	if d := s.Intent.Default; d.Policy == api.DefaultLiteral && !s.within(s.meaningOf(d.Version)) {
-		m := s.meaningOf(d.Version)
-		if pods, ready := s.podsOf(m); !s.isReady(m) || s.isGone(m) {
-			s.tellPending(api.AnnotationDefaultVersion, []string{fmt.Sprintf("%s (%d of %d pods ready)", d.Version, ready, pods)})
-		}
+	if m := s.meaningOf(s.Intent.Default.Version); s.defaultPending() && (!s.isReady(m) || s.isGone(m)) {
+		s.tellPending(api.AnnotationDefaultVersion, []string{s.notYet(s.Intent.Default.Version, m)}, "The default stays "+s.record.Default.String()+".")
 	}
 }

@@ -35,17 +35,42 @@ const (
 	restructured      // anything else
 )
 
-// readAdopted makes adopted weights what the user wants, as long as no word has come about shares since.
+// readAdopted takes over weights that a release adopted which did not record them as in effect.
 func (s *situation) readAdopted() {
-	if s.renewed || !s.recorded || len(s.Intent.Weights) > 0 || s.sharesSpoken() {
+	if s.renewed || !s.recorded || len(s.record.Weights) > 0 {
 		return
 	}
 	for _, vs := range s.standing.routes() {
 		text := vs.Annotations[api.AnnotationAdopted]
-		if weights, err := api.ParseWeights(text); text != "" && err == nil && s.adopted == "" {
-			s.adopted, s.Intent.Weights = text, weights
+		if weights, err := api.ParseWeights(text); text != "" && err == nil && len(s.record.Weights) == 0 {
+			s.adopt(weights)
 		}
 	}
+}
+
+func (s *situation) adopt(weights []api.Weight) {
+	s.record.Adopted = true
+	names := map[string]meaning{}
+	for _, w := range weights {
+		if carried := s.carriers(w.Version); len(carried.Tracks) > 0 && !s.literalAlready(w.Version, carried) {
+			names[w.Version] = carried
+		}
+	}
+	names = s.apart(names)
+	s.record.Weights = s.bound(weights, func(name string) meaning {
+		if m, bound := names[name]; bound {
+			return m
+		}
+		return meaning{Version: name}
+	})
+}
+
+// adoptedText are adopted weights that hold, as the annotation would have them; empty if there are none.
+func (s *situation) adoptedText() string {
+	if !s.record.Adopted {
+		return ""
+	}
+	return s.record.Weights.String()
 }
 
 // sharesSpoken reports whether the user has said something about shares since the route was written last.
@@ -59,7 +84,7 @@ func (s *situation) noteDrift() {
 	if s.renewed || !s.recorded {
 		return
 	}
-	declared := len(s.Intent.Weights) > 0 && s.adopted == ""
+	declared := len(s.Intent.Weights) > 0
 	for i, vs := range s.standing.routes() {
 		how, to := s.editOf(vs)
 		if how != unedited {
@@ -82,13 +107,19 @@ func (s *situation) noteDrift() {
 		case declared || s.sharesSpoken():
 			s.tellEdit(vs, api.RouteEditReverted, "Its shares were changed by hand to "+weights+"; the annotations say otherwise, and they are written back.", "Write "+s.annotate(api.AnnotationWeights+"="+weights)+" instead.")
 		default:
-			s.adopt(weights)
+			if parsed, err := api.ParseWeights(weights); err == nil { // else of versions that no user could name
+				s.adopt(parsed)
+			}
 		}
 	}
 	s.left = s.leftBy(s.standing.routes())
-	if s.adopted != "" {
-		s.tellEdit(s.standing.routes()[0], api.RouteWeightsAdopted, "Its shares were set by hand to "+s.adopted+", and the Service says nothing about them; they hold until it does.",
-			"To write them down: "+s.annotate(api.AnnotationWeights+"="+s.adopted)+".")
+}
+
+// tellAdopted says that shares hold which somebody set on our VirtualService.
+func (s *situation) tellAdopted() {
+	if routes, text := s.standing.routes(), s.adoptedText(); text != "" && len(routes) > 0 {
+		s.tellEdit(routes[0], api.RouteWeightsAdopted, "Its shares were set by hand to "+text+", and the Service says nothing about them; they hold until it does.",
+			"To write them down: "+s.annotate(api.AnnotationWeights+"="+text)+".")
 	}
 }
 
@@ -114,14 +145,6 @@ func (s *situation) noteGatewayDrift() {
 }
 
 func gatewayDigest(gateway *networkingv1.Gateway) string { return shortHash(canonical(&gateway.Spec)) }
-
-func (s *situation) adopt(text string) {
-	weights, err := api.ParseWeights(text)
-	if err != nil {
-		return // not of versions that a user could name
-	}
-	s.adopted, s.Intent.Weights = text, weights
-}
 
 func (s *situation) tellEdit(vs *networkingv1.VirtualService, reason api.RouteReason, message, advice string) {
 	s.tellForeign(vs, "spec", "", reason, message, advice)

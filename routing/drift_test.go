@@ -77,7 +77,7 @@ func TestSharesSetByHandHold(t *testing.T) {
 	c.kiali("app", "v1=70", "v2=30")
 	c.settle()
 	c.has("v1 v2", "v1=70 v2=30")
-	c.wrote(applyRoute)
+	c.wrote(applyRule, applyRoute)
 	if rule := c.route("app").Spec.Http[0]; rule.Name != "default" {
 		t.Errorf("the rule is not written as ours: %v", rule)
 	}
@@ -114,13 +114,13 @@ func TestSharesSetByHandHold(t *testing.T) {
 	c.annotate("decided-at=2026-01-02T03:04:05Z")
 	c.settle()
 	c.has("v1 v2 v3", "v3")
-	// So does the end of the VirtualService.
+	// The end of the VirtualService does not: the shares are recorded on the DestinationRule, too.
 	c.kiali("app", "v1=50", "v3=50")
 	c.settle()
 	c.standing.VirtualServices = nil
 	c.settle()
-	c.has("v1 v2 v3", "v3")
-	c.tells()
+	c.has("v1 v2 v3", "v1=50 v3=50")
+	c.tells(api.RouteWeightsAdopted)
 }
 
 func TestAWordThatComesWithAnEditWins(t *testing.T) {

@@ -14,7 +14,7 @@ func (s *situation) spansClusters() bool {
 // of several clusters a Service has pods of other clusters, whose versions nobody here knows. A word of the user about
 // versions is enough for a route, and one that stands stays.
 func (s *situation) endpointsElsewhere() bool {
-	if !s.spansClusters() || s.record.State != "" || s.record.Default.All {
+	if !s.spansClusters() || s.unsplit || s.record.State != "" || s.record.Default.All {
 		return false
 	}
 	for _, vs := range s.standing.routes() {
@@ -23,7 +23,7 @@ func (s *situation) endpointsElsewhere() bool {
 		}
 	}
 	d := s.Intent.Default
-	said := d.OnService && (d.Policy != api.DefaultLiteral || s.within(s.meaningOf(d.Version))) || s.record.By == byWord || !s.greatestWeight().isZero()
+	said := d.OnService && (d.Policy != api.DefaultLiteral || s.within(s.meaningOf(d.Version))) || s.record.By == byWord || len(s.record.Weights) > 0 || !s.impliedDefault().isZero()
 	if said {
 		return false
 	}

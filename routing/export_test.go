@@ -73,7 +73,7 @@ func TestRouteIsWrittenWhileExportToWaits(t *testing.T) {
 	if to := c.standing.VirtualServices[0].Spec.ExportTo; len(to) != 1 || to[0] != "." {
 		t.Errorf("the route is exported to %v before the subsets were for the propagation delay", to)
 	}
-	c.wrote(applyRoute)
+	c.wrote(applyRule, applyRoute)
 	c.advance(time.Second)
 	c.exported("*")
 	c.wrote(applyRoute)

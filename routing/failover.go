@@ -50,13 +50,21 @@ func (s *situation) failOver() bool {
 	return false
 }
 
-// hasFailed reports whether a default was left because it had no ready pod, and nothing has been said about shares since.
-// A new word ends that.
-func (s *situation) hasFailed() bool {
-	if !s.record.Failed.isZero() && s.record.FailedWords != s.failedWords() {
-		s.record.Failed, s.record.FailedWords = meaning{}, ""
+// hasFailed reports whether a default was left because it had no ready pod, and no later word has taken effect.
+func (s *situation) hasFailed() bool { return !s.record.Failed.isZero() }
+
+// endFailure forgets what failed once a later word about shares is in effect. Where that gives the failed version a share
+// again, it must be ready.
+func (s *situation) endFailure() {
+	if !s.hasFailed() || s.record.FailedWords == s.failedWords() || s.defaultPending() {
+		return
 	}
-	return !s.record.Failed.isZero()
+	for _, w := range s.record.Weights {
+		if w.weight > 0 && overlap(w.meaning(), s.record.Failed) && !s.isReadyForMore(w.meaning()) {
+			return
+		}
+	}
+	s.record.Failed, s.record.FailedWords = meaning{}, ""
 }
 
 func (s *situation) failedWords() string {

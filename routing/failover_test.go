@@ -234,8 +234,8 @@ func TestRetentionOfOneService(t *testing.T) {
 	c.has("", "none")
 }
 
-// A weighed workload that is scaled to 0 gives its share to the default if that is weighed, too; else nobody has it. It
-// comes back by itself.
+// A weighed workload that is scaled to 0 gives its share to the default, also where that is not weighed. It comes back by
+// itself.
 func TestWeighedRollingWorkloadWithoutPods(t *testing.T) {
 	c := newCluster(t)
 	c.empty = true
@@ -249,14 +249,15 @@ func TestWeighedRollingWorkloadWithoutPods(t *testing.T) {
 	c.has("1-0 1-1", "1-1")
 	c.run("next", "1.1", 0, 0)
 	c.advance(time.Hour)
-	c.has("1-0 1-1", "1-1")
-	c.tells(api.RouteDefaultVersionGone)
+	c.has("1-0", "-")
+	c.tells(api.RoutePendingVersions)
 	c.annotate("weights=1.0=50,1.1=50")
 	c.tells(api.RoutePendingVersions)
-	c.has("1-0 1-1", "1-0")
+	c.has("1-0", "-")
 	c.run("next", "1.1", 2, 2)
-	c.tells()
+	c.spread()
 	c.has("1-0 1-1", "1-0=50 1-1=50")
+	c.tells()
 	c.template("next", "1.2") // the name means the workload
 	c.run("next", "1.1", 0, 0)
 	c.run("next", "1.2", 2, 2)

@@ -31,11 +31,11 @@ func TestTheTutorial(t *testing.T) {
 	c.annotate("weights=v1=90,v2=10")
 	c.settle()
 	c.has("v1 v2", "v1=90 v2=10")
-	c.wrote(applyRoute)
+	c.wrote(applyRule, applyRoute) // both record the weights
 	c.annotate("match=v2=header:end-user:jason", "weights-")
 	c.settle()
 	c.has("v1 v2", "end-user=jason: v2; v1")
-	c.wrote(applyRoute)
+	c.wrote(applyRule, applyRoute)
 	c.annotate("default-version=v2", "match-")
 	c.settle()
 	c.has("v1 v2", "v2")

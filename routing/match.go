@@ -1,32 +1,185 @@
 package routing
 
 import (
+	"maps"
 	"slices"
+	"strings"
 
+	"google.golang.org/protobuf/proto"
 	networkingapi "istio.io/api/networking/v1alpha3"
 
 	"outrigger.dev/outrigger/api"
 )
 
-// matchRules are the rules of the match annotation whose version is in force. Of two in force with the same condition the
-// first counts: Istio says of the second that it is never used.
+// matchItem is one item of the match annotation and what becomes of it.
+type matchItem struct {
+	api.Match
+	at      int     // in the annotation
+	to      meaning // where its requests go; zero if nowhere of its own
+	pending bool    // the version that is written cannot be followed yet
+}
+
+// matchRules are the rules of the match annotation. An item whose version cannot be followed changes nothing: its requests
+// go on where they went, and no later item receives them for it. Of two with the same condition the first counts that can
+// be followed: Istio says of the second that it is never used.
 func (s *situation) matchRules() []rule {
+	items, missing := s.matchItems()
+	s.tellPending(api.AnnotationMatch, missing, "Their requests go on where they go now, and the other items are not affected.")
+	s.tellUnmatched()
+	s.record.Kept = nil
 	var out []rule
-	var pending []string
-	for i, match := range s.Intent.Match {
-		m, why := s.destinationOf(match.Version)
-		if why != "" {
-			pending = append(pending, why)
+	for i, item := range items {
+		if slices.ContainsFunc(out, func(r rule) bool { return sameCondition(*r.match, item.Match) }) {
 			continue
 		}
-		if !slices.ContainsFunc(out, func(r rule) bool { return sameCondition(*r.match, match) }) {
-			out = append(out, rule{match: &s.Intent.Match[i], to: normalised(s.expand(m))})
+		match := &s.Intent.Match[item.at]
+		switch {
+		case !item.to.isZero():
+			s.tellRollout(item.to)
+			out = append(out, rule{match: match, to: normalised(s.expand(item.to))})
+			if item.pending {
+				s.keep(item)
+			}
+		case s.mustNotFallThrough(items[i:]):
+			var rest []portion
+			for _, sh := range s.sharesOf(s.record.Weights) {
+				rest = append(rest, sh.to...)
+			}
+			out = append(out, rule{match: match, to: normalised(rest), unclaimed: true})
 		}
 	}
-	slices.Sort(pending)
-	s.tellPending(api.AnnotationMatch, slices.Compact(pending))
-	s.tellUnmatched()
 	return out
+}
+
+func (s *situation) keep(item matchItem) {
+	if s.record.Kept == nil {
+		s.record.Kept = map[string]meaning{}
+	}
+	s.record.Kept[conditionText(item.Match)] = item.to
+}
+
+// conditionText is an item without its version: "header:end-user:jason".
+func conditionText(m api.Match) string {
+	m.Version = ""
+	return strings.TrimPrefix(m.String(), "=")
+}
+
+// matchItems says of each item where its requests go, and which versions the pending ones wait for.
+func (s *situation) matchItems() (items []matchItem, missing []string) {
+	before := s.matchesBefore()
+	for i, match := range s.Intent.Match {
+		item := matchItem{Match: match, at: i}
+		var why string
+		if item.to, why = s.leadsMatch(match); why != "" {
+			missing = append(missing, why)
+			item.pending, item.to = true, s.keptFor(match, before)
+		}
+		items = append(items, item)
+	}
+	slices.Sort(missing)
+	return items, slices.Compact(missing)
+}
+
+// leadsMatch is what the version of an item means, or why it cannot be followed yet. Once it is followed, it stays, however
+// its pods fare.
+func (s *situation) leadsMatch(match api.Match) (meaning, string) {
+	m := s.meaningOf(match.Version)
+	pods, _ := s.podsOf(m)
+	switch {
+	case s.isOfDefault(m):
+		return s.replacing(m), ""
+	case s.isReadyForMore(m), pods > 0 && s.leadsAlready(match, m):
+		return m, ""
+	case s.leadsAlready(match, m):
+		s.tellVacant(match.Version)
+		return m, ""
+	}
+	return meaning{}, s.notYet(match.Version, m)
+}
+
+// leadsAlready reports whether a standing VirtualService of ours has a rule of this condition that leads to what m means.
+func (s *situation) leadsAlready(match api.Match, m meaning) bool {
+	versions := s.possible(m)
+	return slices.ContainsFunc(s.standingFor(match), func(version string) bool { return slices.Contains(versions, version) })
+}
+
+// standingFor are the versions that the rules of a condition lead to in our standing VirtualServices.
+func (s *situation) standingFor(match api.Match) []string {
+	condition := s.condition(&match)
+	var out []string
+	for _, vs := range s.standing.routes() {
+		for _, http := range vs.Spec.Http {
+			if !slices.ContainsFunc(http.Match, func(m *networkingapi.HTTPMatchRequest) bool { return proto.Equal(bare(m), condition) }) {
+				continue
+			}
+			for _, d := range heavy(http.Route) {
+				out = append(out, s.subsets.versions[d.Destination.GetSubset()])
+			}
+		}
+		for _, tcp := range vs.Spec.Tcp {
+			if !slices.ContainsFunc(tcp.Match, func(m *networkingapi.L4MatchAttributes) bool {
+				return len(m.SourceLabels) > 0 && maps.Equal(m.SourceLabels, condition.SourceLabels)
+			}) {
+				continue
+			}
+			for _, d := range heavy(tcp.Route) {
+				out = append(out, s.subsets.versions[d.Destination.GetSubset()])
+			}
+		}
+	}
+	return out
+}
+
+// bare is what a match asks of a request, without port, path and gateways.
+func bare(match *networkingapi.HTTPMatchRequest) *networkingapi.HTTPMatchRequest {
+	out := match.DeepCopy()
+	out.Name, out.Port, out.Uri, out.Gateways = "", 0, nil, nil
+	return out
+}
+
+// matchesBefore are the items that the route follows: those that the annotation named when it was written last.
+func (s *situation) matchesBefore() []matchItem {
+	if !s.wordChanged(api.AnnotationMatch) {
+		return nil
+	}
+	matches, err := api.ParseMatches(s.standing.words[api.AnnotationMatch])
+	if err != nil {
+		return nil
+	}
+	var out []matchItem
+	for _, match := range matches {
+		m := meaning{Version: match.Version}
+		if was, is := s.formerNames[match.Version]; is {
+			m = was
+		}
+		if s.isOfDefault(m) || s.leadsAlready(match, m) {
+			out = append(out, matchItem{Match: match, to: m})
+		}
+	}
+	return out
+}
+
+// keptFor is where the requests of a pending item went before it was written, where that was of a condition's own.
+func (s *situation) keptFor(match api.Match, before []matchItem) meaning {
+	if kept, is := s.record.Kept[conditionText(match)]; is {
+		return kept
+	}
+	for _, item := range before {
+		if item.Covers(match) {
+			return item.to
+		}
+	}
+	return meaning{}
+}
+
+// mustNotFallThrough reports whether a later item could receive requests of the first, which is pending: not one of the
+// same condition, which is written for them too.
+func (s *situation) mustNotFallThrough(items []matchItem) bool {
+	return slices.ContainsFunc(items[1:], func(later matchItem) bool {
+		return !later.to.isZero() && !sameCondition(later.Match, items[0].Match) && !later.Excludes(items[0].Match)
+	}) && !slices.ContainsFunc(items[1:], func(later matchItem) bool {
+		return !later.to.isZero() && sameCondition(later.Match, items[0].Match)
+	})
 }
 
 func sameCondition(a, b api.Match) bool {

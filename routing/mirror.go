@@ -25,7 +25,7 @@ func (s *situation) decideMirrors() {
 		return
 	}
 	for i, r := range s.rules {
-		if r.match == nil || r.sticky {
+		if r.match == nil || r.sticky || r.unclaimed {
 			s.rules[i].mirrors = slices.DeleteFunc(slices.Clone(wanted), func(m mirror) bool { return r.leadsOnlyTo(m.version) })
 		}
 	}
@@ -57,7 +57,7 @@ func (s *situation) wantedMirrors() []mirror {
 			percents[p.version] += float64(wish.Weight) * float64(p.weight) / 4
 		}
 	}
-	s.tellPending(api.AnnotationMirror, pending)
+	s.tellPending(api.AnnotationMirror, pending, "They get no copies until then; the other items are not affected.")
 	if _, everything := percents[""]; everything {
 		delete(percents, "")
 		s.tellAbout(api.AnnotationMirror, s.Intent.Texts[api.AnnotationMirror], api.RouteWithoutEffect, "A version that it names has all the pods there are; requests are not copied to where they go.",

@@ -2,6 +2,7 @@ package routing
 
 import (
 	"slices"
+	"strings"
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -84,9 +85,11 @@ func RecordedWorkloads(objects Objects) []WorkloadRef {
 // result sorts what was found.
 func (s *situation) result(objects Objects) Result {
 	slices.SortStableFunc(s.problems, compareProblems)
+	slices.SortStableFunc(s.pending, func(a, b Pending) int { return strings.Compare(a.Key, b.Key) })
 	return Result{
 		Objects:  objects.sorted(),
 		Next:     s.next,
+		Pending:  s.pending,
 		Problems: slices.CompactFunc(s.problems, func(a, b api.RouteProblem) bool { return a == b }),
 	}
 }

@@ -31,8 +31,16 @@ type record struct {
 	Since string `json:"since,omitempty"`
 	// Names holds what version names mean, where that is not simply the version.
 	Names map[string]meaning `json:"names,omitempty"`
+	// Weights are the weights in effect, which may be others than those that are written; empty where the default has
+	// everything. Adopted is true for those that were set on our VirtualService by hand, Provisional for those of the first
+	// route, which holds until what is written can be followed.
+	Weights     effectiveWeights `json:"weights,omitempty"`
+	Adopted     bool             `json:"adopted,omitempty"`
+	Provisional bool             `json:"provisional,omitempty"`
+	// Kept holds what conditions of the match annotation lead to while the version that is written for them is pending.
+	Kept map[string]meaning `json:"kept,omitempty"`
 	// Failed is the default before this one, which had no ready pod for too long. Its share in the weights is the default's
-	// as long as the words that FailedWords is the hash of are said.
+	// until other words than those that FailedWords is the hash of take effect.
 	Failed      meaning `json:"failed,omitzero"`
 	FailedWords string  `json:"failedWords,omitempty"`
 	// Selector is the hash of the Service's selector and of the version label.
@@ -147,9 +155,24 @@ func IsRestored(object Object) bool {
 func (r record) isZero() bool { return r.State == "" && r.Default.isZero() }
 
 func (r record) workloads() []WorkloadRef {
-	out := slices.Clone(r.Default.Tracks)
+	var out []WorkloadRef
+	for _, m := range r.meanings() {
+		out = append(out, m.Tracks...)
+	}
+	return out
+}
+
+// meanings are all that the record names, the default first.
+func (r record) meanings() []meaning {
+	out := []meaning{r.Default}
 	for _, name := range slices.Sorted(maps.Keys(r.Names)) {
-		out = append(out, r.Names[name].Tracks...)
+		out = append(out, r.Names[name])
+	}
+	for _, w := range r.Weights {
+		out = append(out, w.meaning())
+	}
+	for _, condition := range slices.Sorted(maps.Keys(r.Kept)) {
+		out = append(out, r.Kept[condition])
 	}
 	return out
 }

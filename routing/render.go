@@ -365,7 +365,7 @@ func (s *situation) markRoute(vs *networkingv1.VirtualService, view routeView) {
 		api.AnnotationWords:   s.wordsText(),
 		api.AnnotationAway:    strings.Join(s.away, ","),
 		api.AnnotationWritten: digest.text(),
-		api.AnnotationAdopted: s.adopted,
+		api.AnnotationAdopted: s.adoptedText(),
 	}
 	if !s.gone.standIn.isZero() {
 		marks[api.AnnotationDefaultGone] = timeText(s.gone.at) + " " + s.gone.standIn.String()
@@ -680,7 +680,7 @@ func (s *situation) withinLimit(needed, stand map[string]bool, running []string)
 // version away.
 func (s *situation) lastRun(kept []string, unused stamps, adds bool) map[string]string {
 	out := map[string]string{}
-	for _, m := range append(slices.Collect(maps.Values(s.record.Names)), s.record.Default, s.gone.standIn) {
+	for _, m := range append(s.record.meanings(), s.gone.standIn) {
 		for _, ref := range m.Tracks {
 			version, recorded := s.lastRan(ref), s.standing.lastRan[ref.String()]
 			_, replaced := unused[s.subsets.names[recorded]]

@@ -122,7 +122,9 @@ func (s *situation) versionsInPlay() []string {
 	for _, version := range s.standing.lastRan {
 		seen[version] = true
 	}
-	seen[s.record.Default.Version] = true
+	for _, m := range s.record.meanings() {
+		seen[m.Version] = true
+	}
 	for _, name := range s.writtenNames() {
 		seen[name] = true
 	}

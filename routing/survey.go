@@ -28,6 +28,8 @@ type situation struct {
 	recorded bool   // false at first sight
 	renewed  bool   // the Service has another UID than the one that the objects stand for
 
+	formerNames map[string]meaning // what names meant when the route was written last
+
 	waiting []string // workloads that are known and not the default's, by WorkloadRef.String()
 
 	tracks  []track
@@ -35,10 +37,13 @@ type situation struct {
 	foreign foreignFindings
 
 	edited   []string // our VirtualServices that somebody changed since we wrote them
-	adopted  string   // weights that somebody set on our VirtualService and that hold
 	detached []string // those of them that are not written any more
 
 	gatewayDetached bool // likewise
+
+	holdTold      bool      // what becomes of a default without a ready pod is told already
+	defaultChosen bool      // the user's word has moved the default just now
+	pending       []Pending // what is written and not in effect
 
 	reselected  bool // the Service selects other pods: the destination gives up its subset at once
 	gone        goneDefault

@@ -150,6 +150,21 @@ func (s *situation) podsOf(m meaning) (pods, ready int) {
 	return track{groups: s.groupsOf(m)}.pods()
 }
 
+// knownVersions are those that the workloads behind the Service run or will run, in natural order.
+func (s *situation) knownVersions() []string {
+	seen := map[string]bool{}
+	for _, t := range s.tracks {
+		for _, version := range t.versions() {
+			seen[version] = true
+		}
+		seen[t.next] = true
+	}
+	delete(seen, "")
+	out := sortedKeys(seen)
+	slices.SortFunc(out, compareVersions)
+	return out
+}
+
 // podVersions are the versions that have pods, in natural order.
 func (s *situation) podVersions() []string {
 	seen := map[string]bool{}
@@ -198,6 +213,7 @@ func (s *situation) isGone(m meaning) bool {
 func (s *situation) bindNames() {
 	changed := s.wordChanged(api.AnnotationDefaultVersion, api.AnnotationWeights, api.AnnotationMatch, api.AnnotationMirror, api.AnnotationDecidedAt)
 	names, old := map[string]meaning{}, s.record.Names
+	s.formerNames = old
 	for _, name := range s.writtenNames() {
 		bound, has := old[name]
 		carried := s.carriers(name)

@@ -101,7 +101,16 @@ type Result struct {
 	// Next is when time alone will change the answer; zero if it will not.
 	Next     time.Time
 	Problems []api.RouteProblem
+	// Pending are the settings that are written and not in effect, in the order of their keys.
+	Pending []Pending
 	// Unwritten are the changes that routing=observe keeps from being made, in the order of Diff; what would change in
 	// their metadata alone is left out.
 	Unwritten []Change
+}
+
+// Pending is a setting of the Service that is written and not in effect yet, or not in all its parts.
+type Pending struct {
+	Key     string   // of the annotation
+	Value   string   // as it is written; empty where it was removed
+	Missing []string // what it waits for: "v2 (0 of 2 pods ready)", `unknown version "V1"; did you mean "v1"?`
 }

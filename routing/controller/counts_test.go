@@ -330,10 +330,10 @@ func TestWritesOfFixedWorkloads(t *testing.T) {
 
 	f.annotate(map[string]string{api.AnnotationWeights: "v1=90,v2=10"})
 	f.settle()
-	f.wantWrites("shift", map[string]int{routes: 1})
+	f.wantWrites("shift", map[string]int{rules: 1, routes: 1}) // both record the weights in effect
 	f.annotate(map[string]string{api.AnnotationWeights: "v1=50,v2=50"})
 	f.settle()
-	f.wantWrites("shift again", map[string]int{routes: 1})
+	f.wantWrites("shift again", map[string]int{rules: 1, routes: 1})
 
 	f.deploy("v3", "v3", true, "d", 2)
 	if due := f.seePods(); len(due) != len(f.services) {
@@ -369,7 +369,7 @@ func TestWritesWhereExposedForEveryHost(t *testing.T) {
 	f.wantWrites("cold start", map[string]int{rules: 1, routes: 2, "Gateway": 1})
 	words("v1=90,v2=10")
 	f.settle()
-	f.wantWrites("shift", map[string]int{routes: 2})
+	f.wantWrites("shift", map[string]int{rules: 1, routes: 2})
 	f.restart()
 	f.settle()
 	f.wantWrites("restart", map[string]int{})

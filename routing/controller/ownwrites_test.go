@@ -82,7 +82,7 @@ func TestNothingIsPlannedFromACacheOlderThanOurOwnWrites(t *testing.T) {
 
 	s.annotate(map[string]string{api.AnnotationWeights: "v1=90,v2=10"})
 	cache.stop(t, cluster)
-	writesOf("shift", 1, false)
+	writesOf("shift", 2, false)
 	writesOf("the cache has the route before", 0, true)
 	cache.held = nil
 	writesOf("the cache has the route after", 0, false)
@@ -90,7 +90,7 @@ func TestNothingIsPlannedFromACacheOlderThanOurOwnWrites(t *testing.T) {
 	object := s.route()
 	s.annotate(map[string]string{api.AnnotationWeights: "v1=50,v2=50"})
 	cache.stop(t, cluster)
-	writesOf("shift again", 1, false)
+	writesOf("shift again", 2, false)
 	s.now = s.now.Add(awaitFor + time.Second) // the route may have gone meanwhile
 	writesOf("the cache is not waited for for ever; the API server refuses", 1, true)
 	cache.held = nil

@@ -1,0 +1,374 @@
+package routing
+
+import (
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+
+	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
+
+	"outrigger.dev/outrigger/api"
+)
+
+// Weights apply as a whole or not at all: see docs/decisions/0018-wrong-input-moves-nothing.md. A value of the
+// weights annotation is in one of these states:
+//
+//	pending    a version whose share would grow is not ready; the shares in effect stay, or provisional ones are in effect
+//	in effect  recorded, and kept however its versions fare from then on
+//	replaced   a later value, or the default alone, is in effect
+//
+// The shares in effect are recorded with what their names mean, so that neither a restart, nor the deletion of one of the
+// objects, nor another text with the same names changes them.
+
+// effectiveWeight is one item of the weights in effect.
+type effectiveWeight struct {
+	name   string
+	weight int32
+	bound  meaning // what the name means, where that is not simply the version
+}
+
+func (w effectiveWeight) meaning() meaning {
+	if w.bound.isZero() {
+		return meaning{Version: w.name}
+	}
+	return w.bound
+}
+
+// effectiveWeights are weights in effect. In a record they are "v1=90,v2=10 Deployment/canary".
+type effectiveWeights []effectiveWeight
+
+// MarshalText and UnmarshalText are for JSON.
+func (weights effectiveWeights) MarshalText() ([]byte, error) {
+	items := make([]string, len(weights))
+	for i, w := range weights {
+		items[i] = strings.TrimSpace(fmt.Sprintf("%s=%d %s", w.name, w.weight, w.bound))
+	}
+	return []byte(strings.Join(items, ",")), nil
+}
+
+// UnmarshalText is the reverse of MarshalText.
+func (weights *effectiveWeights) UnmarshalText(text []byte) error {
+	*weights = nil
+	for _, item := range strings.Split(string(text), ",") {
+		numbers, bound, _ := strings.Cut(item, " ")
+		name, number, _ := strings.Cut(numbers, "=")
+		weight, err := strconv.ParseInt(number, 10, 32)
+		if err != nil || name == "" || weight < 0 {
+			return fmt.Errorf("%q is not a weight in effect", item)
+		}
+		*weights = append(*weights, effectiveWeight{name, int32(weight), parseMeaning(bound)})
+	}
+	return nil
+}
+
+// String writes weights as the annotation has them.
+func (weights effectiveWeights) String() string {
+	items := make([]string, len(weights))
+	for i, w := range weights {
+		items[i] = fmt.Sprintf("%s=%d", w.name, w.weight)
+	}
+	return strings.Join(items, ",")
+}
+
+func sameWeights(a, b effectiveWeights) bool {
+	return slices.EqualFunc(a, b, func(x, y effectiveWeight) bool {
+		return x.name == y.name && x.weight == y.weight && x.meaning().equal(y.meaning())
+	})
+}
+
+// writtenWeights are those of the annotation, with what their names mean now.
+func (s *situation) writtenWeights() effectiveWeights { return s.bound(s.Intent.Weights, s.meaningOf) }
+
+func (s *situation) bound(weights []api.Weight, meaningOf func(string) meaning) effectiveWeights {
+	var out effectiveWeights
+	for _, w := range weights {
+		item := effectiveWeight{name: w.Version, weight: w.Weight}
+		if m := meaningOf(w.Version); !m.equal(meaning{Version: w.Version}) {
+			item.bound = m
+		}
+		out = append(out, item)
+	}
+	return out
+}
+
+// weightsVerdict is what becomes of the weights that are written.
+type weightsVerdict struct {
+	inEffect effectiveWeights // empty: the default has everything
+	adopted  bool             // they were set on our VirtualService and hold until the Service says something about shares
+	first    bool             // they are provisional
+	missing  []string         // why what is written is pending; empty if it is in effect
+}
+
+// decideWeights decides which weights are in effect from now on, and records them.
+func (s *situation) decideWeights() {
+	verdict := s.weightsVerdict()
+	s.record.Weights, s.record.Adopted, s.record.Provisional = verdict.inEffect, verdict.adopted, verdict.first
+	if len(verdict.missing) == 0 {
+		s.endFailure()
+		return
+	}
+	key, value := api.AnnotationWeights, s.Intent.Texts[api.AnnotationWeights]
+	if len(s.Intent.Weights) == 0 {
+		key, value = api.AnnotationDefaultVersion, s.Intent.Texts[api.AnnotationDefaultVersion]
+	}
+	s.tellPendingWeights(key, value, verdict)
+}
+
+func (s *situation) weightsVerdict() weightsVerdict {
+	current := weightsVerdict{inEffect: s.record.Weights, adopted: s.record.Adopted, first: s.record.Provisional}
+	if len(current.inEffect) == 0 && len(s.Intent.Weights) > 0 {
+		current.inEffect = s.weightsOfOldRoute()
+	}
+	if len(s.Intent.Weights) == 0 {
+		return s.withoutWeights(current)
+	}
+	written := s.writtenWeights()
+	now := s.sharesOf(current.inEffect)
+	if current.first {
+		now = nil // every version must be ready
+	}
+	missing := s.unreadyGrowth(written, now)
+	switch {
+	case sameWeights(written, current.inEffect) && !current.first, len(missing) == 0:
+		return weightsVerdict{inEffect: written}
+	case len(current.inEffect) == 0 && len(s.standing.routes()) == 0:
+		return s.withoutRoute(written, missing)
+	}
+	current.missing = missing
+	return current
+}
+
+// withoutWeights lets the default have everything where no weights are written, once its share may grow. Shares that
+// were set by hand hold until the Service says something about shares that can be followed.
+func (s *situation) withoutWeights(current weightsVerdict) weightsVerdict {
+	// Weights that were written and removed meanwhile never took effect.
+	spoken := s.wordChanged(api.AnnotationDefaultVersion, api.AnnotationDecidedAt) || s.defaultChosen
+	switch {
+	case len(current.inEffect) == 0, s.defaultPending(), current.adopted && !spoken:
+		return current // what is missing about the default is told with it
+	}
+	current.adopted = false
+	all := effectiveWeights{{name: s.nameable(s.current()), weight: 1, bound: s.current()}}
+	if current.missing = s.unreadyGrowth(all, s.sharesOf(current.inEffect)); len(current.missing) > 0 {
+		return current
+	}
+	return weightsVerdict{}
+}
+
+// withoutRoute is about a Service that no route of ours serves yet. The default has everything, unless it is written with
+// 0, or others are ready and it is not: then the ready ones share in proportion. Where the default is written with 0 and
+// nothing else is ready, those that are written receive what they will have in the end, and nobody else.
+func (s *situation) withoutRoute(written effectiveWeights, missing []string) weightsVerdict {
+	positive := slices.DeleteFunc(slices.Clone(written), func(w effectiveWeight) bool { return w.weight == 0 })
+	here := slices.DeleteFunc(slices.Clone(positive), func(w effectiveWeight) bool { return !s.isReady(w.meaning()) })
+	barred := s.isBarred(written)
+	switch _, ready := s.podsOf(s.current()); {
+	case s.current().All:
+	case len(here) > 0 && (barred || ready == 0):
+		return weightsVerdict{inEffect: here, first: true, missing: missing}
+	case barred:
+		return weightsVerdict{inEffect: positive, first: true, missing: missing}
+	}
+	return weightsVerdict{missing: missing}
+}
+
+// isBarred reports whether the default is written with 0.
+func (s *situation) isBarred(written effectiveWeights) bool {
+	return slices.ContainsFunc(written, func(w effectiveWeight) bool { return w.weight == 0 && overlap(w.meaning(), s.current()) })
+}
+
+// weightsOfOldRoute reads the shares of a route that a release wrote which did not record the weights in effect: they
+// count as in effect, whatever the annotation names. Nothing where the route is the default's, or somebody edited it.
+func (s *situation) weightsOfOldRoute() effectiveWeights {
+	var vs *networkingv1.VirtualService
+	for _, route := range s.standing.routes() {
+		if vs == nil && !slices.Contains(s.edited, route.Name) {
+			vs = route
+		}
+	}
+	if vs == nil || s.renewed || s.reselected || !s.recorded {
+		return nil
+	}
+	_, to, _, uneven := s.digest(vs)
+	ours := slices.Concat(s.possible(s.record.Default), s.possible(s.gone.standIn))
+	if uneven || !slices.ContainsFunc(to, func(p portion) bool { return !slices.Contains(ours, p.version) }) {
+		return nil
+	}
+	var out effectiveWeights
+	for _, p := range to {
+		if p.version == "" {
+			return nil
+		}
+		out = append(out, effectiveWeight{name: p.version, weight: int32(p.weight)}) //nolint:gosec // read from an int32
+	}
+	return out
+}
+
+// unreadyGrowth names the versions whose share would be greater than now and that are not ready for that.
+func (s *situation) unreadyGrowth(written effectiveWeights, now []share) []string {
+	var portions []portion
+	for _, sh := range now {
+		portions = append(portions, sh.to...)
+	}
+	total, sum := 0, 0
+	for _, p := range portions {
+		total += p.weight
+	}
+	for _, w := range written {
+		sum += int(w.weight)
+	}
+	var missing []string
+	for _, w := range written {
+		has := 0
+		for _, p := range portions {
+			if s.leadsTo(p, w.meaning()) {
+				has += p.weight
+			}
+		}
+		if grows(int(w.weight), sum, has, total) && !s.isReadyForMore(w.meaning()) {
+			missing = append(missing, s.notYet(w.name, w.meaning()))
+		}
+	}
+	return missing
+}
+
+// grows reports whether want of sum is more than has of total. Less than one percent is the rounding of a route, unless
+// there was nothing before.
+func grows(want, sum, has, total int) bool {
+	if has == 0 || total == 0 {
+		return want > 0
+	}
+	return 100*float64(want)/float64(sum) >= 100*float64(has)/float64(total)+1
+}
+
+// leadsTo reports whether a share of the route is one of m's.
+func (s *situation) leadsTo(p portion, m meaning) bool {
+	if p.version == "" {
+		return m.All || s.alone(m)
+	}
+	return m.All || slices.Contains(s.possible(m), p.version)
+}
+
+// isReadyForMore reports whether what m means may receive more than it does: enough of its pods are ready, and they and a
+// subset of theirs have been there long enough.
+func (s *situation) isReadyForMore(m meaning) bool {
+	return s.isReady(m) && s.isSeenReady(m) && s.usableNow(m)
+}
+
+// impliedDefault is the default that weights imply at first sight and at the end of a split: the greatest of them, where
+// all of them could take effect.
+func (s *situation) impliedDefault() meaning {
+	var greatest effectiveWeight
+	for _, w := range s.writtenWeights() {
+		if w.weight > 0 && !s.isReady(w.meaning()) {
+			return meaning{}
+		}
+		if w.weight > greatest.weight {
+			greatest = w
+		}
+	}
+	if greatest.weight == 0 {
+		return meaning{}
+	}
+	return greatest.meaning()
+}
+
+// tellPendingWeights says what weights wait for, and what happens until then.
+func (s *situation) tellPendingWeights(key, value string, verdict weightsVerdict) {
+	var all []portion
+	for _, sh := range s.sharesOf(verdict.inEffect) {
+		all = append(all, sh.to...)
+	}
+	message := pendingText(verdict.missing)
+	if key == api.AnnotationWeights {
+		message += "Weights take effect as a whole; until then the route is " + sharesLine(asRead(normalised(all))) + "."
+	} else {
+		message += "No weights are written any more, and the default cannot take their share yet; until then the route is " + sharesLine(asRead(normalised(all))) + "."
+	}
+	if verdict.first {
+		message += " " + s.provisionalNote()
+	}
+	s.pend(key, value, verdict.missing, message)
+}
+
+// provisionalNote says why the first route leaves the default out.
+func (s *situation) provisionalNote() string {
+	why := "had no ready pod when that was written"
+	if s.isBarred(s.writtenWeights()) {
+		why = "is written with 0"
+	}
+	note := "The default, " + s.current().String() + ", " + why + " and gets none."
+	if !slices.ContainsFunc(s.record.Weights, func(w effectiveWeight) bool { return s.isReady(w.meaning()) }) {
+		note += " No other version is ready; requests fail until one is."
+	}
+	return note
+}
+
+// pendingText names what is missing, as a sentence that others follow.
+func pendingText(missing []string) string {
+	text := "Pending: " + strings.Join(missing, ", ")
+	if !strings.HasSuffix(text, "?") {
+		text += "."
+	}
+	return text + " "
+}
+
+func asRead(portions []portion) []ReadShare {
+	var out []ReadShare
+	for _, p := range portions {
+		out = append(out, ReadShare{p.version, p.weight})
+	}
+	return out
+}
+
+// tellUnsplitWeights is about weights where no route is written yet.
+func (s *situation) tellUnsplitWeights() {
+	if missing := s.unreadyGrowth(s.writtenWeights(), nil); len(missing) > 0 {
+		s.tellPending(api.AnnotationWeights, missing, "Weights take effect as a whole; until then no route is written.")
+	}
+}
+
+// corrected is what an annotation was probably meant to say, with the versions that are there; empty if no name in it is
+// close to one of them.
+func (s *situation) corrected(key, value string) string {
+	if value == "" {
+		return ""
+	}
+	known, found := s.knownVersions(), false
+	near := func(name string) string {
+		candidate, is := api.NearestVersion(name, known)
+		if pods, _ := s.podsOf(s.meaningOf(name)); !is || pods > 0 {
+			return name
+		}
+		found = true
+		return candidate
+	}
+	var items []string
+	separator := ","
+	switch key {
+	case api.AnnotationDefaultVersion:
+		items = []string{near(s.Intent.Default.Version)}
+	case api.AnnotationWeights:
+		for _, w := range s.Intent.Weights {
+			items = append(items, fmt.Sprintf("%s=%d", near(w.Version), w.Weight))
+		}
+		if api.CheckWeights(strings.Join(items, ",")) != nil {
+			return "" // a version would be named twice
+		}
+	case api.AnnotationMirror:
+		for _, w := range s.Intent.Mirror {
+			items = append(items, fmt.Sprintf("%s=%d", near(w.Version), w.Weight))
+		}
+	case api.AnnotationMatch:
+		separator = ";"
+		for _, m := range s.Intent.Match {
+			m.Version = near(m.Version)
+			items = append(items, m.String())
+		}
+	}
+	if !found {
+		return ""
+	}
+	return strings.Join(items, separator)
+}
