@@ -266,6 +266,85 @@ func TestASpoiltOrEmptiedSecretGetsBackWhatTheReplicaHolds(t *testing.T) {
 	}
 }
 
+// A running replica that may create Secrets recreates a deleted one; of several at once, one does.
+func TestADeletedSecretIsRecreatedByAReplicaThatMay(t *testing.T) {
+	c := newCluster()
+	secrets := c.CoreV1().Secrets(ownNamespace)
+	secret, err := secrets.Get(t.Context(), "ca", metav1.GetOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	secret.Labels, secret.Annotations = map[string]string{"app.kubernetes.io/managed-by": "Helm"}, map[string]string{"meta.helm.sh/release-name": "outrigger"}
+	if _, err := secrets.Update(t.Context(), secret, metav1.UpdateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	a, b := c.replica(t), c.replica(t)
+	look(t, a, b)
+	before := ca(a).current.cert
+	if err := secrets.Delete(t.Context(), "ca", metav1.DeleteOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.replica(t).reconcile(t.Context()); err == nil || !strings.Contains(err.Error(), "helm upgrade") {
+		t.Errorf("a replica without a CA: %v; want what to do", err)
+	}
+	look(t, a, b)
+	again, err := secrets.Get(t.Context(), "ca", metav1.GetOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(again.Data[keyCert], certPEM(before)) || again.Labels["app.kubernetes.io/managed-by"] != "Helm" || again.Annotations["meta.helm.sh/release-name"] != "outrigger" {
+		t.Errorf("it is not the Secret that was deleted: %v %v", again.Labels, again.Annotations)
+	}
+	fresh := c.replica(t)
+	look(t, fresh)
+	if !ca(fresh).current.cert.Equal(before) {
+		t.Error("another CA took the place of the one that is in use")
+	}
+	c.trusted(t, a, b, fresh)
+}
+
+// withoutCreate refuses to create Secrets, as an API server does with the rights of the chart.
+func (c *cluster) withoutCreate() *cluster {
+	c.PrependReactor("create", "secrets", func(kubetesting.Action) (bool, runtime.Object, error) {
+		return true, nil, apierrors.NewForbidden(schema.GroupResource{Resource: "secrets"}, "ca", errors.New("not granted"))
+	})
+	return c
+}
+
+// With the rights of the chart, a replica may not create the Secret. The Event says what to do, and what helm upgrade
+// creates empty gets the CA back.
+func TestADeletedSecretIsFilledOnceItExistsAgain(t *testing.T) {
+	c := newCluster().withoutCreate()
+	var told []Notice
+	keeper := c.replica(t, func(o *Options) {
+		o.Tell = func(_ context.Context, n Notice) error { told = append(told, n); return nil }
+	})
+	look(t, keeper)
+	before := ca(keeper).current.cert
+	if err := c.CoreV1().Secrets(ownNamespace).Delete(t.Context(), "ca", metav1.DeleteOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	for range 3 {
+		if _, err := keeper.reconcile(t.Context()); err == nil {
+			t.Error("no error without the Secret")
+		}
+		c.advance(toldAfter)
+	}
+	if len(told) != 1 || told[0].Reason != NoticeFailed || !strings.Contains(told[0].Note, "Secret outrigger-system/ca, which was deleted") || !strings.Contains(told[0].Note, "helm upgrade") {
+		t.Errorf("the user hears %+v", told)
+	}
+	if err := c.Tracker().Add(&corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: ownNamespace, Name: "ca", ResourceVersion: strconv.Itoa(c.version)}}); err != nil {
+		t.Fatal(err)
+	}
+	look(t, keeper)
+	fresh := c.replica(t)
+	look(t, fresh)
+	if !ca(fresh).current.cert.Equal(before) {
+		t.Error("another CA took the place of the one that is in use")
+	}
+	c.trusted(t, keeper, fresh)
+}
+
 func TestASpoiltSecretThatNobodyRemembersIsMadeAnew(t *testing.T) {
 	c := newCluster()
 	c.write(t, map[string][]byte{keyCert: []byte("x"), "note": []byte("of somebody else")})
@@ -312,7 +391,7 @@ func TestErrorsNameTheObject(t *testing.T) {
 
 // What has been ready stays ready, and goes on serving, whatever is taken away.
 func TestAReadyReplicaStaysReady(t *testing.T) {
-	c := newCluster()
+	c := newCluster().withoutCreate()
 	keeper := c.replica(t)
 	look(t, keeper)
 	if err := c.CoreV1().Secrets(ownNamespace).Delete(t.Context(), "ca", metav1.DeleteOptions{}); err != nil {

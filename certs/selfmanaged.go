@@ -18,6 +18,7 @@ import (
 type selfManaged struct {
 	options Options
 	held    bundle           // the last bundle that was read or written
+	secret  *corev1.Secret   // as it was read last, without its data; nil before
 	signed  *tls.Certificate // the last certificate that was signed
 }
 
@@ -44,9 +45,16 @@ func (s *selfManaged) renewBundle(ctx context.Context) error {
 	secrets := s.options.Client.CoreV1().Secrets(s.options.Namespace)
 	for range 5 {
 		secret, err := secrets.Get(ctx, s.options.SecretName, metav1.GetOptions{})
+		if apierrors.IsNotFound(err) {
+			if err = s.recreate(ctx); apierrors.IsAlreadyExists(err) {
+				continue // another replica, or Helm, was faster
+			}
+			return err
+		}
 		if err != nil {
 			return fmt.Errorf("reading Secret %s/%s: %w", s.options.Namespace, s.options.SecretName, err)
 		}
+		s.secret = &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Labels: secret.Labels, Annotations: secret.Annotations}, Type: secret.Type}
 		wanted, why, err := s.wanted(secret)
 		if err != nil {
 			return err
@@ -67,6 +75,34 @@ func (s *selfManaged) renewBundle(ctx context.Context) error {
 		return nil
 	}
 	return fmt.Errorf("writing Secret %s/%s: others write it all the time", s.options.Namespace, s.options.SecretName)
+}
+
+// recreate creates the Secret that was deleted, with the CA that this replica holds and the labels that Helm knows it by.
+// The chart grants no permission to create Secrets; without it the error says how to recreate the Secret. A replica that
+// holds no CA waits for one that does, or for the Secret.
+func (s *selfManaged) recreate(ctx context.Context) error {
+	name := s.options.Namespace + "/" + s.options.SecretName
+	if s.held.current == nil || s.secret == nil {
+		return fmt.Errorf("reading Secret %s: it does not exist; to recreate it, run helm upgrade with the values of the release", name)
+	}
+	data, err := s.held.data()
+	if err != nil {
+		return err
+	}
+	secret := s.secret.DeepCopy()
+	secret.Namespace, secret.Name, secret.Data = s.options.Namespace, s.options.SecretName, data
+	_, err = s.options.Client.CoreV1().Secrets(s.options.Namespace).Create(ctx, secret, metav1.CreateOptions{})
+	switch {
+	case apierrors.IsAlreadyExists(err):
+		return err
+	case apierrors.IsForbidden(err):
+		return fmt.Errorf("recreating Secret %s, which was deleted: Outrigger may not create Secrets; running replicas keep the CA in memory, and a restarted one has none; "+
+			"to recreate the Secret, run helm upgrade with the values of the release, and a running replica writes the CA back", name)
+	case err != nil:
+		return fmt.Errorf("recreating Secret %s: %w", name, err)
+	}
+	s.options.Log.Info("the Secret of the CA was deleted and is recreated with the CA that this replica holds", "secret", s.options.SecretName)
+	return nil
 }
 
 // wanted returns the bundle that the Secret must hold, and why it must be written; "" if it holds it.
