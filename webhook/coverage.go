@@ -76,11 +76,13 @@ func NewCoverage(options CoverageOptions) *Coverage {
 	return c
 }
 
-// NeedLeaderElection returns true: one replica knows the pods.
-func (c *Coverage) NeedLeaderElection() bool { return true }
-
-// Start counts at the interval until the context ends.
+// Start counts at the interval until the context ends. It runs on the replica that knows the pods, and may be called again
+// after it has returned.
 func (c *Coverage) Start(ctx context.Context) error {
+	defer func() {
+		c.known, c.by, c.held = nil, nil, ""
+		c.set(nil) // the next leader counts
+	}()
 	for {
 		if err := c.count(ctx); err != nil && ctx.Err() == nil && c.held != err.Error() {
 			c.held = err.Error()

@@ -37,9 +37,8 @@ import (
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/controller-runtime/pkg/manager"
+	ctrlcluster "sigs.k8s.io/controller-runtime/pkg/cluster"
 	"sigs.k8s.io/controller-runtime/pkg/metrics"
-	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
 	"outrigger.dev/outrigger/api"
 	"outrigger.dev/outrigger/certs"
@@ -109,9 +108,9 @@ func newProcess(config api.Config, where placement, logger logr.Logger) (*proces
 	if err != nil {
 		return nil, err
 	}
-	jobs, err := newManager(cluster, config, where.namespace, logger)
+	shared, err := newCluster(cluster, config, logger)
 	if err != nil {
-		return nil, fmt.Errorf("controllers: %w", err)
+		return nil, fmt.Errorf("caches: %w", err)
 	}
 	events := &webhook.Events{Client: client, Instance: instance()}
 	keeper, err := certificates(cluster, config, client, where, events, logger)
@@ -122,27 +121,24 @@ func newProcess(config api.Config, where placement, logger logr.Logger) (*proces
 	if err != nil {
 		return nil, err
 	}
-	istio, handler, err := injector(cluster, config, where.namespace, jobs, events, tracing.tracer(), logger)
+	answers, err := injector(cluster, config, where.namespace, shared, events, tracing.tracer(), logger)
 	if err != nil {
 		return nil, err
 	}
 	// Every replica keeps its certificate and Istio's configuration; routes and the count of pods are the leader's alone.
-	for _, job := range []manager.Runnable{keeper, istio} {
-		if err := jobs.Add(job); err != nil {
-			return nil, err
-		}
-	}
-	if err := addLeadersJobs(jobs, istio, config, logger); err != nil {
+	leader, err := leadersJobs(cluster, shared, answers.istio, config, where.namespace, logger)
+	if err != nil {
 		return nil, err
 	}
 	ready := &readiness{checks: []readyCheck{
 		{"certificate", func() error { return keeper.Ready(nil) }},
-		{"caches", func() error { return synced(jobs) }},
-		{"configuration", func() error { _, err := istio.Current(); return err }},
+		{"caches", func() error { return synced(shared) }},
+		{"configuration", func() error { _, err := answers.istio.Current(); return err }},
 	}}
+	jobs := above(shared, keeper, answers.istio, answers.owners, leader)
 	p := &process{log: logger, ready: ready, jobs: jobs.Start, linger: config.Shutdown.Linger, flush: tracing.flush()}
 	webhookAddress := where.at(net.JoinHostPort("", strconv.Itoa(config.Webhook.Port)))
-	if p.webhook, err = listen("webhook", webhookAddress, knownCallers(config.Webhook, handler), tlsConfig(config.Webhook, keeper.GetCertificate)); err != nil {
+	if p.webhook, err = listen("webhook", webhookAddress, knownCallers(config.Webhook, answers.handler), tlsConfig(config.Webhook, keeper.GetCertificate)); err != nil {
 		return nil, err
 	}
 	for _, plain := range []struct {
@@ -164,23 +160,30 @@ func newProcess(config api.Config, where placement, logger logr.Logger) (*proces
 	return p, nil
 }
 
-// injector returns Istio's live configuration, and the handler that answers about pods by it.
-func injector(cluster *rest.Config, config api.Config, namespace string, jobs manager.Manager, events *webhook.Events, tracer trace.Tracer, logger logr.Logger) (*webhook.IstioConfiguration, http.Handler, error) {
+// injectorParts are the parts that answer about pods.
+type injectorParts struct {
+	istio   *webhook.IstioConfiguration // Istio's live configuration
+	owners  *webhook.OwnerEvents        // reports to the owners of pods
+	handler http.Handler
+}
+
+// injector makes the parts that answer about pods.
+func injector(cluster *rest.Config, config api.Config, namespace string, shared ctrlcluster.Cluster, events *webhook.Events, tracer trace.Tracer, logger logr.Logger) (injectorParts, error) {
 	client, err := kubernetes.NewForConfig(cluster)
 	if err != nil {
-		return nil, nil, err
+		return injectorParts{}, err
 	}
 	objects, err := metadata.NewForConfig(cluster)
 	if err != nil {
-		return nil, nil, err
+		return injectorParts{}, err
 	}
 	istioClient, err := istioclient.NewForConfig(cluster)
 	if err != nil {
-		return nil, nil, err
+		return injectorParts{}, err
 	}
 	// Asked for now, the cache of Namespaces is complete before a replica is ready.
-	if _, err := jobs.GetCache().GetInformer(context.Background(), &corev1.Namespace{}, cache.BlockUntilSynced(false)); err != nil {
-		return nil, nil, err
+	if _, err := shared.GetCache().GetInformer(context.Background(), &corev1.Namespace{}, cache.BlockUntilSynced(false)); err != nil {
+		return injectorParts{}, err
 	}
 	counts := webhook.NewMetrics(metrics.Registry)
 	istio := webhook.NewIstioConfiguration(webhook.IstioOptions{
@@ -197,37 +200,34 @@ func injector(cluster *rest.Config, config api.Config, namespace string, jobs ma
 		Log:     logger.WithName("istio"),
 	})
 	owners := webhook.NewOwnerEvents(webhook.OwnerEventsOptions{Events: events, Owners: objects, Registerer: metrics.Registry, Log: logger.WithName("webhook")})
-	if err := jobs.Add(owners); err != nil {
-		return nil, nil, err
-	}
 	handler := &webhook.Handler{
-		Namespaces: webhook.NamespacesFrom(jobs.GetCache()), Config: istio, Metrics: counts, Owners: owners, Tracer: tracer, Log: logger.WithName("webhook"),
+		Namespaces: webhook.NamespacesFrom(shared.GetCache()), Config: istio, Metrics: counts, Owners: owners, Tracer: tracer, Log: logger.WithName("webhook"),
 	}
-	warnings, err := adviceAbout(config, istio, jobs)
+	warnings, err := adviceAbout(config, istio, shared)
 	if err != nil {
-		return nil, nil, err
+		return injectorParts{}, err
 	}
-	routes, err := routingAdvice(jobs, handler.Namespaces, config)
+	routes, err := routingAdvice(shared, handler.Namespaces, config)
 	if err != nil {
-		return nil, nil, err
+		return injectorParts{}, err
 	}
 	maps.Copy(warnings, routes)
-	return istio, webhook.Paths(handler.HTTP(), warnings), nil
+	return injectorParts{istio, owners, webhook.Paths(handler.HTTP(), warnings)}, nil
 }
 
 // adviceAbout returns the paths of the validating webhook, which only warns; none if there is no such webhook.
-func adviceAbout(config api.Config, istio *webhook.IstioConfiguration, jobs manager.Manager) (map[string]http.Handler, error) {
+func adviceAbout(config api.Config, istio *webhook.IstioConfiguration, shared ctrlcluster.Cluster) (map[string]http.Handler, error) {
 	if config.ValidatorName() == "" {
 		return map[string]http.Handler{}, nil
 	}
 	// Asked for now, so that a replica that is ready knows by which selectors pods are sent to it.
-	if _, err := jobs.GetCache().GetInformer(context.Background(), &admissionregistrationv1.MutatingWebhookConfiguration{}, cache.BlockUntilSynced(false)); err != nil {
+	if _, err := shared.GetCache().GetInformer(context.Background(), &admissionregistrationv1.MutatingWebhookConfiguration{}, cache.BlockUntilSynced(false)); err != nil {
 		return nil, err
 	}
 	return map[string]http.Handler{
 		webhook.WorkloadsPath: webhook.WorkloadAdvice(webhook.Workloads{
-			Namespaces: webhook.NamespacesFrom(jobs.GetCache()), Config: istio,
-			Entries: webhook.EntriesFrom(jobs.GetCache(), config.WebhookConfigurationName()),
+			Namespaces: webhook.NamespacesFrom(shared.GetCache()), Config: istio,
+			Entries: webhook.EntriesFrom(shared.GetCache(), config.WebhookConfigurationName()),
 		}),
 	}, nil
 }
@@ -237,37 +237,43 @@ type podsOfCluster interface {
 	PodKinds() ([]controller.PodKind, bool)
 }
 
-// addLeadersJobs has the leader keep the routes, and count which pods lack the sidecar that they should have. Pods are watched
+// leadersJobs has the leader keep the routes, and count which pods lack the sidecar that they should have. Pods are watched
 // once for both; where there are no routes to keep, for the count alone.
-func addLeadersJobs(jobs manager.Manager, istio *webhook.IstioConfiguration, config api.Config, logger logr.Logger) error {
+func leadersJobs(cluster *rest.Config, shared ctrlcluster.Cluster, istio *webhook.IstioConfiguration, config api.Config, namespace string, logger logr.Logger) (*leadership, error) {
+	leader := &leadership{name: config.LeaseName(), timing: config.LeaderElection, log: logger.WithName("leader"), retry: firstRetry}
+	if config.LeaderElection.Enabled && leader.name != "" {
+		var err error
+		if leader.lock, err = leaseLock(cluster, config.LeaderElection, namespace, leader.name); err != nil {
+			return nil, err
+		}
+	}
 	var pods podsOfCluster
 	switch {
 	case config.Routing.Enabled:
 		routes := controller.New(controller.Options{
 			Settings: config.RoutingSettings(), RootNamespace: config.Istio.Namespace, Registerer: metrics.Registry,
 		})
-		if err := routes.SetupWithManager(jobs); err != nil {
-			return err
+		if err := routes.Prepare(shared, logger); err != nil {
+			return nil, err
 		}
+		leader.add(routes)
 		pods = routes
 	case config.Coverage.Interval > 0:
-		watch, err := controller.NewPodWatch(jobs.GetConfig())
+		watch, err := controller.NewPodWatch(shared.GetConfig())
 		if err != nil {
-			return err
+			return nil, err
 		}
-		if err := jobs.Add(watch); err != nil {
-			return err
-		}
+		leader.add(watch)
 		pods = watch
 	}
-	if config.Coverage.Interval == 0 {
-		return nil
+	if config.Coverage.Interval > 0 {
+		leader.add(coverage(shared, pods, istio, config, logger))
 	}
-	return addCoverage(jobs, pods, istio, config, logger)
+	return leader, nil
 }
 
-// addCoverage has the leader count which pods lack the sidecar that they should have.
-func addCoverage(jobs manager.Manager, of podsOfCluster, istio *webhook.IstioConfiguration, config api.Config, logger logr.Logger) error {
+// coverage counts which pods lack the sidecar that they should have.
+func coverage(shared ctrlcluster.Cluster, of podsOfCluster, istio *webhook.IstioConfiguration, config api.Config, logger logr.Logger) *webhook.Coverage {
 	pods := func() (iter.Seq[webhook.PodKind], bool) {
 		kinds, known := of.PodKinds()
 		return func(yield func(webhook.PodKind) bool) {
@@ -278,11 +284,11 @@ func addCoverage(jobs manager.Manager, of podsOfCluster, istio *webhook.IstioCon
 			}
 		}, known
 	}
-	return jobs.Add(webhook.NewCoverage(webhook.CoverageOptions{
-		Pods: pods, Namespaces: webhook.NamespacesFrom(jobs.GetCache()), Config: istio,
-		Entries:  webhook.EntriesFrom(jobs.GetCache(), config.WebhookConfigurationName()),
+	return webhook.NewCoverage(webhook.CoverageOptions{
+		Pods: pods, Namespaces: webhook.NamespacesFrom(shared.GetCache()), Config: istio,
+		Entries:  webhook.EntriesFrom(shared.GetCache(), config.WebhookConfigurationName()),
 		Interval: config.Coverage.Interval, Registerer: metrics.Registry, Log: logger.WithName("coverage"),
-	}))
+	})
 }
 
 // instance is the name under which this process reports: its pod's, else its host's.
@@ -314,39 +320,23 @@ func restConfig(kubeconfig string) (*rest.Config, error) {
 	return config, nil
 }
 
-// newManager makes the manager of caches and controllers. Its own servers are off: ours outlive it.
-func newManager(cluster *rest.Config, config api.Config, namespace string, logger logr.Logger) (manager.Manager, error) {
+// newCluster makes what all parts share: the caches, and what writes Events. It asks the API server for nothing yet.
+func newCluster(cluster *rest.Config, config api.Config, logger logr.Logger) (ctrlcluster.Cluster, error) {
 	scheme := runtime.NewScheme()
 	for _, add := range []func(*runtime.Scheme) error{clientgoscheme.AddToScheme, networkingv1.AddToScheme, apiextensionsv1.AddToScheme} {
 		if err := add(scheme); err != nil {
 			return nil, err
 		}
 	}
-	election, lease := config.LeaderElection, config.LeaseName()
-	lock, err := leaseLock(cluster, election, namespace, lease)
-	if err != nil {
-		return nil, err
-	}
-	return manager.New(cluster, manager.Options{
-		Scheme:                        scheme,
-		Logger:                        logger,
-		LeaderElection:                election.Enabled && lease != "",
-		LeaderElectionID:              lease, // which the metric of who leads names
-		LeaderElectionReleaseOnCancel: true,
-		LeaseDuration:                 &election.LeaseDuration,
-		RenewDeadline:                 &election.RenewDeadline,
-		RetryPeriod:                   &election.RetryPeriod,
-		Metrics:                       metricsserver.Options{BindAddress: "0"},
-		HealthProbeBindAddress:        "0",
-		Cache: cache.Options{
+	return ctrlcluster.New(cluster, func(o *ctrlcluster.Options) {
+		o.Scheme, o.Logger, o.MapperProvider = scheme, logger, newKindMapper
+		o.Cache = cache.Options{
 			DefaultTransform: cache.TransformStripManagedFields(),
 			// Our own webhook object alone: our rights name it.
 			ByObject: map[client.Object]cache.ByObject{
 				&admissionregistrationv1.MutatingWebhookConfiguration{}: {Field: fields.OneTermEqualSelector(metav1.ObjectNameField, config.WebhookConfigurationName())},
 			},
-		},
-
-		LeaderElectionResourceLockInterface: lock,
+		}
 	})
 }
 
@@ -420,10 +410,10 @@ func (p placement) at(address string) string {
 }
 
 // synced returns nil when the caches of all kinds that were asked for at the start are complete.
-func synced(jobs manager.Manager) error {
+func synced(shared ctrlcluster.Cluster) error {
 	ctx, cancel := context.WithTimeout(context.Background(), 100*time.Millisecond)
 	defer cancel()
-	if !jobs.GetCache().WaitForCacheSync(ctx) {
+	if !shared.GetCache().WaitForCacheSync(ctx) {
 		return errors.New("not complete yet")
 	}
 	return nil

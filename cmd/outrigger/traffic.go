@@ -9,7 +9,7 @@ import (
 	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
 	corev1 "k8s.io/api/core/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/controller-runtime/pkg/manager"
+	ctrlcluster "sigs.k8s.io/controller-runtime/pkg/cluster"
 
 	"outrigger.dev/outrigger/api"
 	"outrigger.dev/outrigger/routing"
@@ -29,11 +29,11 @@ var _ webhook.TrafficReader = traffic{}
 
 // routingAdvice returns the handlers of what only advises about routing, by path; none where this installation keeps no
 // routes, since its rights are less then.
-func routingAdvice(jobs manager.Manager, namespaces webhook.NamespaceReader, config api.Config) (map[string]http.Handler, error) {
+func routingAdvice(shared ctrlcluster.Cluster, namespaces webhook.NamespaceReader, config api.Config) (map[string]http.Handler, error) {
 	if !config.Routing.Enabled {
 		return map[string]http.Handler{}, nil
 	}
-	direct, err := client.New(jobs.GetConfig(), client.Options{HTTPClient: jobs.GetHTTPClient(), Scheme: jobs.GetScheme(), Mapper: jobs.GetRESTMapper()})
+	direct, err := client.New(shared.GetConfig(), client.Options{HTTPClient: shared.GetHTTPClient(), Scheme: shared.GetScheme(), Mapper: shared.GetRESTMapper()})
 	if err != nil {
 		return nil, fmt.Errorf("client: %w", err)
 	}

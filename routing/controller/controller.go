@@ -13,8 +13,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"k8s.io/client-go/tools/events"
 	"k8s.io/utils/ptr"
-	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/cluster"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"outrigger.dev/outrigger/api"
@@ -30,7 +30,7 @@ const (
 	defaultRootNamespace = "istio-system"
 )
 
-// Options are what the controller needs beside the manager.
+// Options are what the controller needs beside the cluster.
 type Options struct {
 	Settings      api.RoutingSettings
 	RootNamespace string                // the mesh's root namespace; istio-system if empty
@@ -40,7 +40,7 @@ type Options struct {
 // Controller keeps the routes of every Service, on the replica that leads and while Istio's kinds are in the cluster.
 type Controller struct {
 	options Options
-	manager ctrl.Manager
+	cluster cluster.Cluster
 	log     logr.Logger
 	teller  *teller
 	paced   *pacedRecorder
@@ -48,7 +48,7 @@ type Controller struct {
 	pods    atomic.Pointer[podStore] // of the reconciler that runs; nil if none does
 }
 
-// New returns a Controller; SetupWithManager makes it run.
+// New returns a Controller; Prepare makes it ready to start.
 func New(options Options) *Controller {
 	if options.RootNamespace == "" {
 		options.RootNamespace = defaultRootNamespace
@@ -56,24 +56,18 @@ func New(options Options) *Controller {
 	return &Controller{options: options, teller: newTeller(), refused: map[string]bool{}}
 }
 
-// SetupWithManager adds the Controller to the manager, which starts it on the leader. Nothing is asked of the cluster
-// yet: Istio need not be there.
-func (c *Controller) SetupWithManager(manager ctrl.Manager) error {
-	c.manager = manager
-	c.log = manager.GetLogger().WithName(controllerName)
-	c.paced = newPacedRecorder(manager.GetEventRecorder(api.ManagedBy), manager.GetScheme())
+// Prepare makes the Controller use what it shares with others: clients, and what writes Events. The caller starts it, on the leader alone. Nothing is asked of
+// the cluster yet: Istio need not be there.
+func (c *Controller) Prepare(shared cluster.Cluster, logger logr.Logger) error {
+	c.cluster = shared
+	c.log = logger.WithName(controllerName)
+	c.paced = newPacedRecorder(shared.GetEventRecorder(api.ManagedBy), shared.GetScheme())
 	c.teller.recorder = c.paced
 	if err := c.teller.register(c.options.Registerer); err != nil {
 		return fmt.Errorf("metrics of routing: %w", err)
 	}
-	if err := manager.Add(c); err != nil {
-		return fmt.Errorf("add the routing controller: %w", err)
-	}
 	return nil
 }
-
-// NeedLeaderElection makes the manager start the Controller on the leader alone.
-func (c *Controller) NeedLeaderElection() bool { return true }
 
 // reconciler looks at one Service at a time.
 type reconciler struct {

@@ -62,7 +62,7 @@ func (c *Controller) optionalKinds(ctx context.Context, definitions client.Reade
 		if kind.gvk.Version != "" {
 			versions = append(versions, kind.gvk.Version)
 		}
-		mapping, err := c.manager.GetRESTMapper().RESTMapping(kind.gvk.GroupKind(), versions...)
+		mapping, err := c.cluster.GetRESTMapper().RESTMapping(kind.gvk.GroupKind(), versions...)
 		if err != nil {
 			continue // not served yet: its definition changes when it is
 		}
@@ -78,7 +78,7 @@ func (c *Controller) optionalKinds(ctx context.Context, definitions client.Reade
 func (c *Controller) mayList(ctx context.Context, kind optionalKind) bool {
 	ctx, cancel := context.WithTimeout(ctx, lookForIstio)
 	defer cancel()
-	err := c.manager.GetAPIReader().List(ctx, kind.list(), client.Limit(1))
+	err := c.cluster.GetAPIReader().List(ctx, kind.list(), client.Limit(1))
 	if apierrors.IsForbidden(err) && !c.refused[kind.definition] {
 		c.refused[kind.definition] = true
 		c.log.Info("may not be listed, so what it says about Services is not known", "kind", kind.gvk.GroupKind().String(), "reason", err.Error())

@@ -245,31 +245,33 @@ func waitFor(t *testing.T, what string, is func() bool) {
 // Where no routes are kept the kinds of pods are known once they are listed, and not on a replica that does not lead.
 func TestPodWatchKnowsKindsOnceTheyAreListed(t *testing.T) {
 	clients := fake.NewClientset(podOf("a", "app", "v1", "1", true), podOf("b", "app", "v1", "1", true), podOf("c", "app", "v2", "2", true))
-	watch := &PodWatch{pods: clients.CoreV1().Pods(""), store: newPodStore()}
-	if !watch.NeedLeaderElection() {
-		t.Error("every replica would watch all pods")
-	}
+	watch := &PodWatch{pods: clients.CoreV1().Pods("")}
 	if kinds, known := watch.PodKinds(); known {
 		t.Errorf("%d kinds are known before anything was listed", len(kinds))
 	}
-	ctx, stop := context.WithCancel(t.Context())
-	ended := make(chan error, 1)
-	go func() { ended <- watch.Start(ctx) }()
-	var counts []int
-	waitFor(t, "the kinds of pods are known", func() bool {
-		kinds, known := watch.PodKinds()
-		for _, kind := range kinds {
-			counts = append(counts, kind.Pods)
+	for range 2 { // it leads, loses the lead, and leads again
+		ctx, stop := context.WithCancel(t.Context())
+		ended := make(chan error, 1)
+		go func() { ended <- watch.Start(ctx) }()
+		var counts []int
+		waitFor(t, "the kinds of pods are known", func() bool {
+			kinds, known := watch.PodKinds()
+			for _, kind := range kinds {
+				counts = append(counts, kind.Pods)
+			}
+			return known
+		})
+		slices.Sort(counts)
+		if diff := cmp.Diff([]int{1, 2}, counts); diff != "" {
+			t.Errorf("pods of each kind (-want +got):\n%s", diff)
 		}
-		return known
-	})
-	slices.Sort(counts)
-	if diff := cmp.Diff([]int{1, 2}, counts); diff != "" {
-		t.Errorf("pods of each kind (-want +got):\n%s", diff)
-	}
-	stop()
-	if err := <-ended; err != nil {
-		t.Errorf("it ends with %v", err)
+		stop()
+		if err := <-ended; err != nil {
+			t.Errorf("it ends with %v", err)
+		}
+		if kinds, known := watch.PodKinds(); known {
+			t.Errorf("%d kinds are known on a replica that does not lead any more", len(kinds))
+		}
 	}
 }
 

@@ -3,6 +3,7 @@ package controller
 import (
 	"context"
 	"fmt"
+	"sync/atomic"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	corev1client "k8s.io/client-go/kubernetes/typed/core/v1"
@@ -14,7 +15,7 @@ import (
 // that leads, so that pods are watched once.
 type PodWatch struct {
 	pods  corev1client.PodInterface
-	store *podStore
+	store atomic.Pointer[podStore] // nil while it does not run
 }
 
 // NewPodWatch returns a PodWatch that asks the cluster for nothing until it is started.
@@ -23,24 +24,25 @@ func NewPodWatch(config *rest.Config) (*PodWatch, error) {
 	if err != nil {
 		return nil, fmt.Errorf("client of pods: %w", err)
 	}
-	return &PodWatch{pods: kube.CoreV1().Pods(metav1.NamespaceAll), store: newPodStore()}, nil
+	return &PodWatch{pods: kube.CoreV1().Pods(metav1.NamespaceAll)}, nil
 }
 
-// NeedLeaderElection makes the manager start the PodWatch on the leader alone.
-func (w *PodWatch) NeedLeaderElection() bool { return true }
-
-// Start lists and watches pods until ctx is done. What fails is tried again.
+// Start lists and watches pods until ctx is done. What fails is tried again. It may be called again after it has returned.
 func (w *PodWatch) Start(ctx context.Context) error {
-	podReflector(w.pods, w.store).RunWithContext(ctx)
+	store := newPodStore()
+	w.store.Store(store)
+	defer w.store.Store(nil)
+	podReflector(w.pods, store).RunWithContext(ctx)
 	return nil
 }
 
 // PodKinds returns the kinds of all unfinished pods of the cluster; false on a replica that does not watch them.
 func (w *PodWatch) PodKinds() ([]PodKind, bool) {
-	if !w.store.hasFilled() {
+	store := w.store.Load()
+	if store == nil || !store.hasFilled() {
 		return nil, false
 	}
-	return w.store.kinds(), true
+	return store.kinds(), true
 }
 
 // podReflector fills a pod store while it runs.

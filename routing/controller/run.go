@@ -30,10 +30,11 @@ var istioKinds = map[string]string{
 	"gateways.networking.istio.io":         "Gateway",
 }
 
-// Start keeps routes while Istio's kinds are there and waits while they are not, until ctx is done. The manager calls
-// it on the leader.
+// Start keeps routes while Istio's kinds are there and waits while they are not, until ctx is done. It may be called again
+// after it has returned: whoever lost the lead may get it back.
 func (c *Controller) Start(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
+	defer c.teller.clear() // the next leader reports what is wrong
 	var running sync.WaitGroup
 	defer running.Wait()
 	defer cancel()
@@ -141,12 +142,12 @@ func (c *Controller) run(ctx context.Context, optional []optionalKind) error {
 	if err := addTakerIndexes(ctx, objects, optional); err != nil {
 		return err
 	}
-	kube, err := kubernetesClient(c.manager.GetConfig())
+	kube, err := kubernetesClient(c.cluster.GetConfig())
 	if err != nil {
 		return fmt.Errorf("client of pods and workloads: %w", err)
 	}
-	writer, err := client.New(c.manager.GetConfig(), client.Options{
-		HTTPClient: c.manager.GetHTTPClient(), Scheme: c.manager.GetScheme(), Mapper: c.manager.GetRESTMapper(),
+	writer, err := client.New(c.cluster.GetConfig(), client.Options{
+		HTTPClient: c.cluster.GetHTTPClient(), Scheme: c.cluster.GetScheme(), Mapper: c.cluster.GetRESTMapper(),
 	})
 	if err != nil {
 		return fmt.Errorf("client: %w", err)
@@ -205,8 +206,8 @@ func (c *Controller) run(ctx context.Context, optional []optionalKind) error {
 }
 
 func (c *Controller) newCache(options cache.Options) (cache.Cache, error) {
-	options.HTTPClient, options.Scheme, options.Mapper = c.manager.GetHTTPClient(), c.manager.GetScheme(), c.manager.GetRESTMapper()
-	return cache.New(c.manager.GetConfig(), options)
+	options.HTTPClient, options.Scheme, options.Mapper = c.cluster.GetHTTPClient(), c.cluster.GetScheme(), c.cluster.GetRESTMapper()
+	return cache.New(c.cluster.GetConfig(), options)
 }
 
 // istioIsThere reports whether all of Istio's kinds are defined and served.
@@ -216,7 +217,7 @@ func (c *Controller) istioIsThere(ctx context.Context, definitions client.Reader
 			return false
 		}
 		group := schema.GroupKind{Group: networkingv1.GroupName, Kind: kind}
-		if _, err := c.manager.GetRESTMapper().RESTMapping(group, networkingv1.SchemeGroupVersion.Version); err != nil {
+		if _, err := c.cluster.GetRESTMapper().RESTMapping(group, networkingv1.SchemeGroupVersion.Version); err != nil {
 			return false
 		}
 	}

@@ -82,6 +82,18 @@ func (t *teller) tellProblems(service *corev1.Service, problems []api.RouteProbl
 // forget drops what is known of a Service that is gone.
 func (t *teller) forget(service client.ObjectKey) { t.replace(service, nil) }
 
+// clear forgets all Services. The metric of Problems shows 0 on a replica that does not lead.
+func (t *teller) clear() {
+	t.mutex.Lock()
+	defer t.mutex.Unlock()
+	for service, problems := range t.told {
+		for p := range problems {
+			t.standing.WithLabelValues(string(p.reason)).Dec()
+		}
+		delete(t.told, service)
+	}
+}
+
 // replace puts a copy of the Problems that stand now in the place of those before, which it returns.
 func (t *teller) replace(service client.ObjectKey, now map[toldProblem]bool) map[toldProblem]bool {
 	t.mutex.Lock()

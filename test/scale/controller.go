@@ -78,7 +78,7 @@ func beController(ctx context.Context, kubeconfig, profiles string, delays, stan
 		settings.Settle, settings.PropagationDelay, settings.SubsetRetention = 0, 0, time.Second
 	}
 	routes := controller.New(controller.Options{Settings: settings, Registerer: metrics.Registry})
-	if err := routes.SetupWithManager(jobs); err != nil {
+	if err := errors.Join(routes.Prepare(jobs, jobs.GetLogger()), jobs.Add(routes)); err != nil {
 		return err
 	}
 	if err := addCoverage(jobs, routes, config); err != nil {
