@@ -87,7 +87,7 @@ func TestTheLeaderIsKilledInTransitions(t *testing.T) {
 }
 
 // The API server stands still in the middle of a transition, until the leader has given up its lead. When it answers
-// again somebody leads, and goes on: nothing is lost, and the order is kept.
+// again somebody leads, and goes on: nothing is lost, and the order is kept. No replica ends with its Lease.
 func TestTheAPIServerIsAwayInATransition(t *testing.T) {
 	needIstio(t)
 	ns := namespace(t, "outrigger.dev/routing=enabled")
@@ -98,6 +98,7 @@ func TestTheAPIServerIsAwayInATransition(t *testing.T) {
 	wantEvent(t, ns, "app", "PendingVersions")
 	apply(t, ns, fixed("app-v2", "app", "v2"))
 	wantSubsets(t, ns, "app", "v1 v2") // the route waits for the proxies
+	before := processes(t)
 	untilGivenUp := leaderGivesUp(t)
 	goOn := standStill(t)
 	untilGivenUp()
@@ -106,6 +107,9 @@ func TestTheAPIServerIsAwayInATransition(t *testing.T) {
 	annotate(t, ns, "app", "outrigger.dev/default-version=v2", "outrigger.dev/weights-")
 	wantRoutes(t, ns, "app", "v2=100")
 	waitForPodsOfOutrigger(t, 2)
+	if diff := gocmp.Diff(before, processes(t)); diff != "" {
+		t.Errorf("replicas ended while the API server was away (-before +after):\n%s", diff)
+	}
 	want := []string{
 		"DestinationRule app: v1", "VirtualService app: v1=100", "DestinationRule app: v1 v2",
 		"VirtualService app: v1=90 v2=10", "VirtualService app: v2=100",
@@ -115,10 +119,20 @@ func TestTheAPIServerIsAwayInATransition(t *testing.T) {
 	}
 }
 
+// processes are Outrigger's pods, with how often each has restarted.
+func processes(t *testing.T) map[string]int32 {
+	t.Helper()
+	out := map[string]int32{}
+	for _, pod := range outriggerPods(t) {
+		out[pod.Name] = pod.Status.ContainerStatuses[0].RestartCount
+	}
+	return out
+}
+
 // leaderGivesUp returns what waits until a leader has said that it lost its lead, from now on.
 func leaderGivesUp(t *testing.T) (wait func()) {
 	t.Helper()
-	const givenUp = `"msg":"shutting down","err":"leader election lost"`
+	const givenUp = `"msg":"the Lease was lost`
 	before := strings.Count(outrigger.Logs(), givenUp)
 	return func() {
 		t.Helper()
