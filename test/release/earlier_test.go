@@ -20,20 +20,26 @@ const earlier = "1074ba4746f7daf6745f14d5427442f1cf6d085d"
 // earlierRelease packs the chart of that commit and builds its binary.
 func earlierRelease(t *testing.T) (chart, binary string) {
 	t.Helper()
+	return releaseAt(t, earlier)
+}
+
+// releaseAt packs the chart of a commit and builds its binary.
+func releaseAt(t *testing.T, commit string) (chart, binary string) {
+	t.Helper()
 	root, err := install.Root()
 	if err != nil {
 		t.Fatal(err)
 	}
-	if out, err := exec.Command("git", "-C", root, "cat-file", "-e", earlier+"^{commit}").CombinedOutput(); err != nil {
-		t.Fatalf("commit %s is not in this clone, and upgrading from it cannot be tested; a shallow clone gets it by: git fetch --unshallow\n%s", earlier, out)
+	if out, err := exec.Command("git", "-C", root, "cat-file", "-e", commit+"^{commit}").CombinedOutput(); err != nil {
+		t.Fatalf("commit %s is not in this clone, and upgrading from it cannot be tested; a shallow clone gets it by: git fetch --unshallow\n%s", commit, out)
 	}
 	source := t.TempDir()
 	var stderr bytes.Buffer
-	archive := exec.Command("git", "-C", root, "archive", "--format=tar", earlier)
+	archive := exec.Command("git", "-C", root, "archive", "--format=tar", commit)
 	archive.Stderr = &stderr
 	text, err := archive.Output()
 	if err != nil {
-		t.Fatalf("git archive %s: %v\n%s", earlier, err, stderr.String())
+		t.Fatalf("git archive %s: %v\n%s", commit, err, stderr.String())
 	}
 	if err := unpack(text, source); err != nil {
 		t.Fatal(err)
