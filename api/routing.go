@@ -58,8 +58,10 @@ const (
 	AnnotationKeptHosts   = Domain + "/kept-hosts"            // VirtualService: wildcards that an earlier release exposed and that are no longer allowed
 	AnnotationExportedAt  = Domain + "/exported-at"           // both: since when exportTo is as it is; absent as long as it never changed
 	AnnotationInherited   = Domain + "/inherited-policy"      // DestinationRule: where its policy was copied from
-	AnnotationWritten     = Domain + "/written"               // VirtualService, Gateway: a digest of what we wrote, so that an edit by others is seen
+	AnnotationWritten     = Domain + "/written"               // all: a digest of what we wrote, so that an edit by others is seen
 	AnnotationAdopted     = Domain + "/adopted-weights"       // VirtualService: shares that somebody set on it and that hold
+	AnnotationSubsets     = Domain + "/subset-versions"       // both: the version that each subset stands for; on a VirtualService, of those that it names
+	AnnotationSeal        = Domain + "/seal"                  // all: a digest of the annotations above, so that an edit of them is seen
 )
 
 // AnnotationExportTo is Istio's own annotation of a Service: to which Namespaces it is visible. Our objects go with it.

@@ -46,6 +46,7 @@ const (
 	RouteWeightsAdopted       RouteReason = "WeightsAdopted"           // shares set on our VirtualService hold
 	RouteEditReverted         RouteReason = "EditReverted"             // an edit of our VirtualService or Gateway is written back
 	RouteDrifted              RouteReason = "Drifted"                  // our VirtualService or Gateway was changed and is left alone
+	RouteRecordEdited         RouteReason = "RecordEdited"             // annotations of ours on our objects were edited
 	RouteTelemetryDiffers     RouteReason = "TelemetryRevisionDiffers" // telemetry shows another version than routes mean
 	RouteEndpointsElsewhere   RouteReason = "EndpointsElsewhere"       // in a mesh of several clusters nothing is routed without a word
 	RoutePolicyInherited      RouteReason = "PolicyInherited"          // a wildcard DestinationRule's policy is copied into ours
@@ -101,8 +102,9 @@ func RouteReasons() []RouteReasonDoc {
 		{RouteGatewayNotExported, "The Service is exposed, and exportTo hides its routes from the namespace of the ingress gateway."},
 		{RouteGatewayUnmatched, "No ingress gateway with these labels was found."},
 		{RouteWeightsAdopted, "Somebody set the shares on our VirtualService, with Kiali for instance, and no weights are declared; they hold until default-version or weights is written."},
-		{RouteEditReverted, "Somebody changed our VirtualService or Gateway; the annotations say otherwise, and it was written back."},
+		{RouteEditReverted, "Another client changed our VirtualService, Gateway or subsets; the annotations say otherwise, and the change was reverted."},
 		{RouteDrifted, "Somebody changed our VirtualService in more than its shares, or with drift=detach our Gateway; it is not written any more, and the subsets that it names stay."},
+		{RouteRecordEdited, "Another client edited annotations in which Outrigger keeps its record; they are written back from the other copy. Without one, everything stays as it is until you decide."},
 		{RouteTelemetryDiffers, "Telemetry and Kiali show another version than the label that routes follow, since Istio prefers other labels; the Event says which to set."},
 		{RouteEndpointsElsewhere, "The mesh spans several clusters, so the Service may have endpoints that are not seen; no default route is written until you say which version is meant."},
 		{RoutePolicyInherited, "A wildcard DestinationRule's policy would no longer hold beside ours; it is copied into ours and kept in step."},

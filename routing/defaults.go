@@ -473,6 +473,10 @@ func (s *situation) admitNewcomers() {
 		if t.fixed || !t.exists || slices.Contains(d.Tracks, t.ref) || slices.Contains(s.waiting, t.ref.String()) {
 			continue
 		}
+		if s.forgotWaiting() {
+			s.addWaiting(t.ref)
+			continue
+		}
 		if slices.ContainsFunc(t.groups, func(g PodGroup) bool { return g.Version != "" && slices.Contains(versions, g.Version) }) {
 			d.Tracks = append(slices.Clone(d.Tracks), t.ref)
 			slices.SortFunc(d.Tracks, compareRefs)
@@ -481,6 +485,13 @@ func (s *situation) admitNewcomers() {
 		s.addWaiting(t.ref)
 	}
 	s.record.Default = d
+}
+
+// forgotWaiting reports whether another client deleted or wiped the DestinationRule, so that newcomers can no longer be told
+// from workloads that wait already: none of them joins the default.
+func (s *situation) forgotWaiting() bool {
+	return s.copies.read.Revision > 0 && len(s.standing.routes()) > 0 && !s.renewed && !s.reselected &&
+		(s.standing.rule == nil || trustOf(s.standing.rule) == blank)
 }
 
 func (s *situation) addWaiting(ref WorkloadRef) {

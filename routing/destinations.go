@@ -281,6 +281,10 @@ func (s *situation) possible(m meaning) []string {
 func (s *situation) standingPortions() []portion {
 	var out []portion
 	for _, vs := range s.standing.routes() {
+		if slices.Contains(s.reverted, vs.Name) {
+			out = append(out, s.writtenPortions(vs)...)
+			continue
+		}
 		for _, http := range vs.Spec.Http {
 			for _, d := range heavy(http.Route) {
 				out = s.appendStanding(out, d.Destination, d.Weight)
@@ -296,7 +300,7 @@ func (s *situation) standingPortions() []portion {
 }
 
 func (s *situation) appendStanding(out []portion, d *networkingapi.Destination, weight int32) []portion {
-	if d.GetHost() != s.host {
+	if resolveHost(d.GetHost(), s.Service.Namespace, s.Settings.ClusterDomain) != s.host {
 		return out
 	}
 	return append(out, portion{s.subsets.versions[d.GetSubset()], max(int(weight), 1)})
@@ -307,7 +311,14 @@ func unpinned(vs *networkingv1.VirtualService) bool {
 	return vs != nil && slices.ContainsFunc(destinationsOf(vs), func(d *networkingapi.Destination) bool { return d.GetSubset() == "" })
 }
 
-func (s *situation) standsUnpinned() bool { return slices.ContainsFunc(s.standing.routes(), unpinned) }
+func (s *situation) standsUnpinned() bool {
+	return slices.ContainsFunc(s.standing.routes(), func(vs *networkingv1.VirtualService) bool {
+		if slices.Contains(s.reverted, vs.Name) {
+			return slices.ContainsFunc(s.writtenPortions(vs), func(p portion) bool { return p.version == "" })
+		}
+		return unpinned(vs)
+	})
+}
 
 // expand turns a meaning into destinations whose weights sum to 4. What means all pods there are needs no subset; a
 // rolling track beside others is divided over its versions by ready pods.
@@ -364,7 +375,7 @@ func (s *situation) othersAway(m meaning) bool {
 	}
 	own := s.possible(m)
 	for _, subset := range s.standing.rule.Spec.Subsets {
-		version, is := s.versionOf(subset)
+		version, is := s.subsets.versions[subset.Name]
 		if !is || slices.Contains(own, version) || s.foreignSubsetOfOurs(subset) {
 			continue
 		}
@@ -449,7 +460,7 @@ func (s *situation) recordedRun(ref WorkloadRef) string {
 	}
 	replaced, successor, latest := false, recorded, time.Time{}
 	for _, subset := range s.standing.rule.Spec.Subsets {
-		version, is := s.versionOf(subset)
+		version, is := s.subsets.versions[subset.Name]
 		if !is || s.foreignSubsetOfOurs(subset) {
 			continue
 		}

@@ -5,6 +5,7 @@ import (
 	"maps"
 	"reflect"
 	"slices"
+	"strings"
 
 	"google.golang.org/protobuf/proto"
 	networkingapi "istio.io/api/networking/v1alpha3"
@@ -186,20 +187,51 @@ func sameSpec(current, want Object) bool {
 		if must.TrafficPolicy == nil {
 			is.TrafficPolicy = nil
 		}
+		if isShortOf(is.Host, must.Host, current.GetNamespace()) {
+			is.Host = must.Host
+		}
 		return proto.Equal(is, must)
 	case *networkingv1.VirtualService:
-		is := current.(*networkingv1.VirtualService).Spec.DeepCopy()
-		return proto.Equal(loneWeights(is), loneWeights(want.Spec.DeepCopy()))
+		is := current.(*networkingv1.VirtualService).DeepCopy()
+		must := want.DeepCopy()
+		lengthenHosts(is, want)
+		lengthenHosts(must, want)
+		return proto.Equal(loneWeights(&is.Spec), loneWeights(&must.Spec))
 	case *networkingv1.Gateway:
 		return proto.Equal(&current.(*networkingv1.Gateway).Spec, &want.Spec)
 	}
 	return false
 }
 
+// isShortOf reports whether a host is the short name of a Service of the object's namespace whose full name the other is.
+func isShortOf(short, full, namespace string) bool {
+	return short != "" && !strings.ContainsAny(short, ".*") && strings.HasPrefix(full, short+"."+namespace+".svc.")
+}
+
+// lengthenHosts puts the full names that want has in the place of the short ones that mean the same.
+func lengthenHosts(is, want *networkingv1.VirtualService) {
+	full := slices.Clone(want.Spec.Hosts)
+	for _, d := range destinationsOf(want) {
+		full = append(full, d.GetHost())
+	}
+	lengthen := func(host string) string {
+		if at := slices.IndexFunc(full, func(f string) bool { return isShortOf(host, f, want.Namespace) }); at >= 0 {
+			return full[at]
+		}
+		return host
+	}
+	for i, host := range is.Spec.Hosts {
+		is.Spec.Hosts[i] = lengthen(host)
+	}
+	for _, d := range destinationsOf(is) {
+		d.Host = lengthen(d.Host)
+	}
+}
+
 // sameMarks compares what we write into the metadata, and what we wrote before and no longer do. Everything else that
 // others put there is theirs: a server-side apply would not take it away.
 func sameMarks(current, want Object) bool {
-	return sameKeys(current.GetLabels(), want.GetLabels()) && sameKeys(current.GetAnnotations(), want.GetAnnotations()) &&
+	return sameKeys(current.GetLabels(), want.GetLabels()) && sameKeys(current.GetAnnotations(), asEarlier(current, want)) &&
 		reflect.DeepEqual(controllerOf(current), controllerOf(want))
 }
 
@@ -220,7 +252,7 @@ func sameKeys(current, want map[string]string) bool {
 var writtenKeys = []string{
 	api.AnnotationRecord, api.AnnotationDefault, api.AnnotationSubsetAdded, api.AnnotationUnusedSince, api.AnnotationLastRan,
 	api.AnnotationWaiting, api.AnnotationWithdrawn, api.AnnotationDefaultGone, api.AnnotationWords, api.AnnotationAway, api.AnnotationExposedAt, api.AnnotationClaimedAt, api.AnnotationKeptHosts, api.AnnotationExportedAt,
-	api.AnnotationUnready, api.AnnotationWritten, api.AnnotationAdopted, api.AnnotationInherited,
+	api.AnnotationUnready, api.AnnotationWritten, api.AnnotationAdopted, api.AnnotationInherited, api.AnnotationSubsets, api.AnnotationSeal,
 }
 
 func ownMarks(annotations map[string]string) map[string]string {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 
 	networkingapi "istio.io/api/networking/v1alpha3"
@@ -97,15 +98,18 @@ func (s *situation) noteDrift() {
 		switch {
 		case how == unedited:
 		case s.Intent.Drift == api.DriftRevert:
-			s.tellEdit(vs, api.RouteEditReverted, "It was changed by hand and is written back, as outrigger.dev/drift says.", "Write the annotations of the Service instead.")
+			s.revert(vs, "It was changed by hand and is written back, as outrigger.dev/drift says.", "Write the annotations of the Service instead.")
+		case s.namesMissing(vs) != "":
+			s.revert(vs, "It was edited and routes to subset "+s.namesMissing(vs)+", which does not exist. The edit is reverted.",
+				"Add that subset to DestinationRule "+s.names.rule+" first.")
 		case how == restructured || s.Intent.Drift == api.DriftDetach || s.record.State != "":
 			s.detached = append(s.detached, vs.Name)
 			s.tellEdit(vs, api.RouteDrifted, "It was changed by hand; Outrigger writes it no longer, and keeps the subsets that it names.",
 				fmt.Sprintf("To have it back: %s, or kubectl delete virtualservice -n %s %s.", s.annotate(api.AnnotationDrift+"=revert"), vs.Namespace, vs.Name))
 		case i > 0:
-			s.tellEdit(vs, api.RouteEditReverted, "Its shares were changed by hand and are written back: those of VirtualService "+s.standing.routes()[0].Name+" hold for both.", "Change them there, or write outrigger.dev/weights.")
+			s.revert(vs, "Its shares were changed by hand and are written back: those of VirtualService "+s.standing.routes()[0].Name+" hold for both.", "Change them there, or write outrigger.dev/weights.")
 		case declared || s.sharesSpoken():
-			s.tellEdit(vs, api.RouteEditReverted, "Its shares were changed by hand to "+weights+"; the annotations say otherwise, and they are written back.", "Write "+s.annotate(api.AnnotationWeights+"="+weights)+" instead.")
+			s.revert(vs, "Its shares were changed by hand to "+weights+"; the annotations say otherwise, and they are written back.", "Write "+s.annotate(api.AnnotationWeights+"="+weights)+" instead.")
 		default:
 			if parsed, err := api.ParseWeights(weights); err == nil { // else of versions that no user could name
 				s.adopt(parsed)
@@ -145,6 +149,34 @@ func (s *situation) noteGatewayDrift() {
 }
 
 func gatewayDigest(gateway *networkingv1.Gateway) string { return shortHash(canonical(&gateway.Spec)) }
+
+// revert has an edited VirtualService written back, and says so.
+func (s *situation) revert(vs *networkingv1.VirtualService, message, advice string) {
+	s.reverted = append(s.reverted, vs.Name)
+	s.tellEdit(vs, api.RouteEditReverted, message, advice)
+}
+
+// writtenPortions are the destinations that a VirtualService had as we wrote it last. Weights are known of those that no
+// condition leads to.
+func (s *situation) writtenPortions(vs *networkingv1.VirtualService) []portion {
+	var was written
+	if err := json.Unmarshal([]byte(vs.Annotations[api.AnnotationWritten]), &was); err != nil {
+		return nil
+	}
+	weights := parsePairs(was.To)
+	var out []portion
+	for _, name := range sortedKeys(parsePairs(vs.Annotations[api.AnnotationSubsets])) {
+		weight, err := strconv.Atoi(weights[name])
+		if err != nil {
+			weight = 1
+		}
+		out = append(out, portion{s.subsets.versions[name], max(weight, 1)})
+	}
+	if weights["-"] != "" {
+		out = append(out, portion{weight: 1})
+	}
+	return out
+}
 
 func (s *situation) tellEdit(vs *networkingv1.VirtualService, reason api.RouteReason, message, advice string) {
 	s.tellForeign(vs, "spec", "", reason, message, advice)

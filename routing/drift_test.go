@@ -302,7 +302,7 @@ func TestATutorialsFilesOverOurs(t *testing.T) {
 	rule.Spec.TrafficPolicy = &networkingapi.TrafficPolicy{Tls: &networkingapi.ClientTLSSettings{Mode: networkingapi.ClientTLSSettings_ISTIO_MUTUAL}}
 	c.tells() // it means what ours did
 	c.has("v1 v2", "v1")
-	c.wrote(applyRule, applyRoute)
+	c.wrote(applyRoute)
 	if c.standing.DestinationRules[0].Spec.TrafficPolicy.GetTls() == nil {
 		t.Error("the user's trafficPolicy is gone")
 	}
@@ -386,6 +386,7 @@ func TestManagedFieldsAcquit(t *testing.T) {
 			c := twoVersions(t)
 			vs := c.route("app")
 			vs.Annotations[api.AnnotationWritten] = `{"shape":"00000000","to":"v1=1"}`
+			vs.Annotations[api.AnnotationSeal] = seal(vs.Annotations)
 			vs.ManagedFields = test.fields
 			c.tells(test.told...)
 		})

@@ -99,8 +99,9 @@ func TestARecordWithoutATimeIsNotRevised(t *testing.T) {
 		if r.Since == "" {
 			t.Fatalf("%s has no time in its record", kindOf(object))
 		}
-		r.Since = ""
+		r.Since, r.Revision = "", 0
 		object.GetAnnotations()[api.AnnotationRecord] = r.text()
+		delete(object.GetAnnotations(), api.AnnotationSeal)
 	}
 	c.fixed("app-v1", "v1", 1)
 	c.settle()

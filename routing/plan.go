@@ -25,9 +25,13 @@ func Plan(observed Observed, now time.Time) Result {
 	s.readAdopted()
 	s.nameSubsets()
 	s.noteForeign()
+	if s.holdsRecord() {
+		return s.result(observed.Standing)
+	}
 	if s.Intent.SubsetsOnly {
 		return s.result(s.subsetsOnly())
 	}
+	s.noteRuleDrift()
 	s.noteDrift()
 	s.noteGatewayDrift()
 	s.bindNames()
@@ -86,6 +90,10 @@ func RecordedWorkloads(objects Objects) []WorkloadRef {
 func (s *situation) result(objects Objects) Result {
 	slices.SortStableFunc(s.problems, compareProblems)
 	slices.SortStableFunc(s.pending, func(a, b Pending) int { return strings.Compare(a.Key, b.Key) })
+	objects.DestinationRules = asObserved(s, objects.DestinationRules)
+	objects.VirtualServices = asObserved(s, objects.VirtualServices)
+	objects.Gateways = asObserved(s, objects.Gateways)
+	s.sealAll(objects)
 	return Result{
 		Objects:  objects.sorted(),
 		Next:     s.next,

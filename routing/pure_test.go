@@ -233,5 +233,5 @@ func TestDiffTakesEqualMeaningAsEqual(t *testing.T) {
 	c.standing.VirtualServices[0].Labels["app.kubernetes.io/managed-by"] = "helm"
 	c.standing.DestinationRules[0].Spec.Host = "app"
 	c.settle()
-	c.wrote(applyRule, applyRoute)
+	c.wrote(applyRoute) // a short host means the full one
 }

@@ -47,6 +47,9 @@ type record struct {
 	Selector string `json:"selector,omitempty"`
 	// Waiting is the exposure that was refused because its host was taken: it does not take over by itself.
 	Waiting string `json:"waiting,omitempty"`
+	// Revision counts the changes of the record, so that the newer of two copies is known. It is 0 where a release that did
+	// not count wrote it.
+	Revision int `json:"revision,omitempty"`
 }
 
 const (

@@ -360,12 +360,13 @@ func (s *situation) markRoute(vs *networkingv1.VirtualService, view routeView) {
 	vs.Labels[api.LabelKialiWizard] = wizard(vs)
 	digest, _, _, _ := s.digest(vs)
 	marks := map[string]string{
-		api.AnnotationRecord:  s.record.text(),
+		api.AnnotationRecord:  s.recordText(),
 		api.AnnotationDefault: s.readable(),
 		api.AnnotationWords:   s.wordsText(),
 		api.AnnotationAway:    strings.Join(s.away, ","),
 		api.AnnotationWritten: digest.text(),
 		api.AnnotationAdopted: s.adoptedText(),
+		api.AnnotationSubsets: pairsText(s.meaningsIn(vs)),
 	}
 	if !s.gone.standIn.isZero() {
 		marks[api.AnnotationDefaultGone] = timeText(s.gone.at) + " " + s.gone.standIn.String()
@@ -442,6 +443,9 @@ func keepServers(gateway, standing *networkingv1.Gateway) {
 func (s *situation) renderRule(routes []*networkingv1.VirtualService) *networkingv1.DestinationRule {
 	rule := &networkingv1.DestinationRule{ObjectMeta: s.meta(s.names.rule), TypeMeta: typeMeta("DestinationRule")}
 	rule.Spec.Host = s.host
+	if standing := s.standing.rule; standing != nil && isShortOf(standing.Spec.Host, s.host, s.Service.Namespace) {
+		rule.Spec.Host = standing.Spec.Host // whoever shortened it is not contradicted
+	}
 	rule.Spec.ExportTo = s.exportOfSubsets(routes)
 	added, unused := stamps{}, stamps{}
 	s.left = s.leftBy(routes)
@@ -459,13 +463,20 @@ func (s *situation) renderRule(routes []*networkingv1.VirtualService) *networkin
 			rule.Spec.Subsets = append(rule.Spec.Subsets, subset.DeepCopy())
 		}
 	}
+	s.keepNamed(rule, added, routes)
+	meanings := map[string]string{}
+	for name := range added {
+		meanings[name] = s.subsets.versions[name]
+	}
 	if standing := s.standing.rule; standing != nil {
 		mark(&rule.ObjectMeta, map[string]string{api.AnnotationExportedAt: s.exportedText(standing.Spec.ExportTo, rule.Spec.ExportTo, standing)})
 	}
 	mark(&rule.ObjectMeta, map[string]string{
-		api.AnnotationRecord:      s.record.text(),
+		api.AnnotationRecord:      s.recordText(),
 		api.AnnotationDefault:     s.readable(),
 		api.AnnotationSubsetAdded: added.String(),
+		api.AnnotationSubsets:     pairsText(meanings),
+		api.AnnotationWritten:     s.ruleDigest(rule, added),
 		api.AnnotationUnusedSince: unused.String(),
 		api.AnnotationUnready:     s.unreadyText(),
 		api.AnnotationLastRan:     pairsText(s.lastRun(kept, unused, adds)),

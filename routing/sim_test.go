@@ -56,7 +56,9 @@ type cluster struct {
 	next     time.Time
 	empty    bool // a destination may be without a ready pod: the case is hold
 	told     map[api.RouteReason]bool
-	watch    func() // called whenever something in the cluster may be different; may be nil
+	// editedRoutes are VirtualServices that another client edited and that have not been written since: they may name anything.
+	editedRoutes map[string]bool
+	watch        func() // called whenever something in the cluster may be different; may be nil
 }
 
 func testSettings() api.RoutingSettings { return api.DefaultConfig().RoutingSettings() }
@@ -343,6 +345,7 @@ func (c *cluster) apply(change Change) {
 		if at >= 0 {
 			c.before[name] = c.standing.all()[at].(*networkingv1.VirtualService).DeepCopy()
 		}
+		delete(c.editedRoutes, name)
 		c.standing.VirtualServices = put(c.standing.VirtualServices, o.DeepCopy(), change.Action, stamp, nil)
 	case *networkingv1.Gateway:
 		c.standing.Gateways = put(c.standing.Gateways, o.DeepCopy(), change.Action, stamp, nil)
@@ -394,7 +397,7 @@ func (c *cluster) checkSubsets() {
 			since, there := c.since[d.Subset]
 			switch {
 			case d.Subset == "":
-			case !there && c.theirs(vs):
+			case !there && (c.theirs(vs) || c.editedRoutes[vs.Name]):
 			case !there:
 				c.t.Errorf("%v: VirtualService %s names subset %s, which is not there", c.now, vs.Name, d.Subset)
 			case c.now.Sub(since) < c.settings.PropagationDelay && !c.early[d.Subset] && !c.protectsNothing(vs):

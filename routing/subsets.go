@@ -59,14 +59,15 @@ func hashedName(version string) string {
 // are names themselves, then the others.
 func (s *situation) nameSubsets() {
 	s.subsets = subsetTable{names: map[string]string{}, versions: map[string]string{}}
-	if s.standing.rule != nil {
-		for _, subset := range s.standing.rule.Spec.Subsets {
-			if version, is := s.versionOf(subset); is && !s.foreignSubsetOfOurs(subset) {
-				s.subsets.put(version, subset.Name)
-			}
+	versions := s.versionsInPlay()
+	for _, name := range s.ownSubsets() {
+		version := s.meaningOfSubset(name, versions)
+		if _, named := s.subsets.names[version]; named {
+			s.subsets.versions[name] = version
+		} else if version != "" {
+			s.subsets.put(version, name)
 		}
 	}
-	versions := s.versionsInPlay()
 	slices.SortStableFunc(versions, func(a, b string) int {
 		return boolOrder(SubsetName(a) == a, SubsetName(b) == b)
 	})
@@ -108,7 +109,7 @@ func (s *situation) versionOf(subset *networkingapi.Subset) (string, bool) {
 // they were added. It stays as it is.
 func (s *situation) foreignSubsetOfOurs(subset *networkingapi.Subset) bool {
 	_, ours := s.standing.added[subset.Name]
-	return !ours
+	return !ours && s.standing.meanings[subset.Name] == ""
 }
 
 // versionsInPlay are the versions of the pods, of the record and of the annotations, in natural order.

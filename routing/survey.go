@@ -22,6 +22,10 @@ type situation struct {
 	problems []api.RouteProblem
 	host     string
 
+	observedObjects []Object          // ours, as they were observed
+	distrusted      map[Object]Object // copies of those whose annotations another client edited, to what was observed
+	copies          recordCopies
+
 	names    objectNames
 	standing standing
 	record   record // as recorded, then as it is to be recorded
@@ -37,6 +41,7 @@ type situation struct {
 	foreign foreignFindings
 
 	edited   []string // our VirtualServices that somebody changed since we wrote them
+	reverted []string // those of them that are written back: the plan goes on from what we wrote
 	detached []string // those of them that are not written any more
 
 	gatewayDetached bool // likewise
@@ -71,13 +76,17 @@ type standing struct {
 	away    []string // versions
 	added   stamps
 	unused  stamps
-	lastRan map[string]string // by WorkloadRef.String()
-	waiting []string          // likewise
+	// meanings are the versions that our subsets stand for, by subset name, as recorded.
+	meanings map[string]string
+	lastRan  map[string]string // by WorkloadRef.String()
+	waiting  []string          // likewise
 }
 
 func survey(observed Observed, now time.Time) *situation {
 	s := &situation{Observed: observed, now: now, host: hostOf(observed.Service, observed.Settings.ClusterDomain)}
 	s.Standing, s.Foreign = s.Standing.sorted(), s.Foreign.sorted()
+	s.observedObjects = s.Standing.all()
+	s.distrustEdited()
 	s.names = s.chooseNames()
 	s.readStanding()
 	s.readRecord()
@@ -115,6 +124,15 @@ func (s *situation) readStanding() {
 	}
 	st.added, st.unused = parseStamps(marks[api.AnnotationSubsetAdded]), parseStamps(marks[api.AnnotationUnusedSince])
 	s.left = s.leftBy(st.routes())
+	st.meanings = parsePairs(marks[api.AnnotationSubsets])
+	for _, vs := range st.routes() {
+		for name, version := range parsePairs(vs.Annotations[api.AnnotationSubsets]) {
+			if st.meanings[name] == "" {
+				st.meanings[name] = version
+			}
+		}
+	}
+	s.restoreAdded()
 	st.lastRan = parsePairs(marks[api.AnnotationLastRan])
 	st.waiting = splitList(marks[api.AnnotationWaiting])
 	s.waiting = slices.Clone(st.waiting)
@@ -147,35 +165,6 @@ func (st standing) routes() []*networkingv1.VirtualService {
 	return out
 }
 
-// readRecord takes the DestinationRule's word first, since it is written first. Objects of a Service with another UID
-// are written over: nothing is recorded about this one.
-func (s *situation) readRecord() {
-	var candidates []Object
-	if s.standing.rule != nil {
-		candidates = append(candidates, s.standing.rule)
-	}
-	for _, vs := range s.standing.routes() {
-		candidates = append(candidates, vs)
-	}
-	for _, object := range candidates {
-		if owner := controllerOf(object); (owner == nil || owner.UID != s.Service.UID) && !s.isRestored(object) {
-			s.renewed = true
-			continue
-		}
-		if r := recordOf(object); !r.isZero() && !s.recorded {
-			s.record, s.recorded = r, true
-		}
-	}
-	if s.recorded || s.renewed || s.Collected == nil {
-		return
-	}
-	if r := recordOf(s.Collected); !r.isZero() {
-		s.record, s.recorded = r, true
-		s.tell(api.RouteRestored, fmt.Sprintf("DestinationRule %s came from a backup and named the Service of the backup as its owner, so Kubernetes deleted it. It is recreated with its recorded default, %s.", s.Collected.Name, s.readable()),
-			"Check the route: outrigger status -n "+s.Service.Namespace+" "+s.Service.Name+".")
-	}
-}
-
 // isRestored reports whether one of our objects was restored from a backup together with its Service. Its record then
 // still applies, and the write that follows makes the present Service its owner before the garbage collector deletes it.
 func (s *situation) isRestored(object Object) bool {
@@ -190,6 +179,9 @@ func (s *situation) restoreWords() {
 		if err := json.Unmarshal([]byte(vs.Annotations[api.AnnotationWords]), &words); err == nil && s.standing.words == nil && !s.renewed {
 			s.standing.words, s.standing.away = words, splitList(vs.Annotations[api.AnnotationAway])
 		}
+	}
+	if s.standing.words == nil && s.recorded && slices.ContainsFunc(s.standing.routes(), func(vs *networkingv1.VirtualService) bool { return trustOf(vs) == blank }) {
+		s.standing.words = maps.Clone(s.Intent.Texts) // another client wiped them: nothing new is said by that
 	}
 	if len(s.Intent.Bad) == 0 {
 		return

@@ -303,7 +303,10 @@ func (c *cluster) asBefore() {
 		r := recordOf(object)
 		r.Weights, r.Adopted, r.Kept = nil, false, nil
 		if kindOf(object) != "Gateway" {
+			r.Revision = 0
 			object.GetAnnotations()[api.AnnotationRecord] = r.text()
+			delete(object.GetAnnotations(), api.AnnotationSeal)
+			delete(object.GetAnnotations(), api.AnnotationSubsets)
 		}
 	}
 }

@@ -1,0 +1,130 @@
+package routing
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"outrigger.dev/outrigger/api"
+)
+
+// recordCopies is what the copies of the record say of each other. Each object of ours has one; the DestinationRule's is
+// written first, so that the others may be older for a while.
+type recordCopies struct {
+	read     record   // the copy that counts
+	newest   int      // the highest revision of all
+	disagree []string // the objects whose copies have the same revision and differ
+	lost     []string // the objects whose copy another client edited
+	outdated []string // the objects on which another client restored an older copy
+}
+
+// readRecord reads the newest copy, the DestinationRule's first. Objects of a Service with another UID are written over:
+// nothing is recorded about this one.
+func (s *situation) readRecord() {
+	var candidates []Object
+	if s.standing.rule != nil {
+		candidates = append(candidates, s.standing.rule)
+	}
+	for _, vs := range s.standing.routes() {
+		candidates = append(candidates, vs)
+	}
+	c, from := &s.copies, ""
+	for _, object := range candidates {
+		if owner := controllerOf(object); (owner == nil || owner.UID != s.Service.UID) && !s.isRestored(object) {
+			s.renewed = true
+			continue
+		}
+		name := kindOf(object) + " " + object.GetName()
+		if s.distrusted[object] != nil {
+			c.lost = append(c.lost, name)
+		}
+		r := recordOf(object)
+		if r.isZero() {
+			continue
+		}
+		c.newest = max(c.newest, r.Revision)
+		switch {
+		case !s.recorded:
+			s.record, s.recorded, from = r, true, name
+		case r.Revision > s.record.Revision:
+			if !r.saysAs(s.record) {
+				c.outdated = append(c.outdated, from)
+			}
+			s.record, from = r, name
+		case r.Revision == s.record.Revision && r.Revision > 0 && r.text() != s.record.text():
+			c.disagree = append(c.disagree, from, name)
+		}
+	}
+	c.read = s.record
+	s.readCollected()
+}
+
+// readCollected reads the record of a DestinationRule that Kubernetes deleted after a backup was restored.
+func (s *situation) readCollected() {
+	if s.recorded || s.renewed || s.Collected == nil {
+		return
+	}
+	if r := recordOf(s.Collected); !r.isZero() {
+		s.record, s.recorded = r, true
+		s.tell(api.RouteRestored, fmt.Sprintf("DestinationRule %s came from a backup and named the Service of the backup as its owner, so Kubernetes deleted it. It is recreated with its recorded default, %s.", s.Collected.Name, s.readable()),
+			"Check the route: outrigger status -n "+s.Service.Namespace+" "+s.Service.Name+".")
+	}
+}
+
+// saysAs reports whether two records differ in nothing but their revision.
+func (r record) saysAs(other record) bool {
+	r.Revision = other.Revision
+	return r.text() == other.text()
+}
+
+// recordText is the record as it is to be written, with its revision.
+func (s *situation) recordText() string {
+	r := s.record
+	if r.isZero() {
+		return ""
+	}
+	if r.Revision = s.copies.read.Revision; s.Offline {
+		r.Revision = 0
+	} else if r.Revision == 0 || r.text() != s.copies.read.text() {
+		r.Revision = s.copies.newest + 1
+	}
+	return r.text()
+}
+
+// holdsRecord reports whether nothing may be decided, since no copy of the record can be trusted: what exists stays until
+// the user decides. An explicit setting of the Service is such a decision.
+func (s *situation) holdsRecord() bool {
+	c := s.copies
+	unknown := !s.recorded && len(c.lost) > 0
+	if len(c.disagree) == 0 && !unknown {
+		s.tellRestored()
+		return false
+	}
+	if s.Intent.Default.OnService || len(s.Intent.Weights) > 0 {
+		s.record, s.recorded = record{}, false
+		return false
+	}
+	what := "The records on " + strings.Join(slices.Compact(c.disagree), " and ") + " differ in one revision"
+	if unknown {
+		what = "Another client edited the record on " + strings.Join(c.lost, " and ") + ", and there is no other copy"
+	}
+	s.tell(api.RouteRecordEdited, what+". Everything stays as it is until you decide.", s.deciding(s.podVersions()))
+	return true
+}
+
+// tellRestored reports edits of the record that its other copy repairs.
+func (s *situation) tellRestored() {
+	if s.renewed {
+		return
+	}
+	for _, object := range s.Standing.all() {
+		if s.distrusted[object] != nil {
+			s.tellForeign(object, "metadata.annotations", "", api.RouteRecordEdited,
+				"Another client edited annotations in which Outrigger keeps its record. They are written back, and the route is unchanged.",
+				fmt.Sprintf("Decide with annotations of the Service, for example %s.", s.annotate(api.AnnotationDefaultVersion+"=VERSION")))
+		}
+	}
+	for _, name := range s.copies.outdated {
+		s.tell(api.RouteRecordEdited, "Another client restored an older record on "+name+". It is replaced by the newer one.", "")
+	}
+}

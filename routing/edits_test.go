@@ -1,0 +1,171 @@
+package routing
+
+import (
+	"maps"
+	"testing"
+	"time"
+
+	networkingapi "istio.io/api/networking/v1alpha3"
+
+	"outrigger.dev/outrigger/api"
+)
+
+func versionLabel(version string) map[string]string { return map[string]string{"version": version} }
+
+// Whoever edits the labels of our subsets changes neither what a route means nor what a subset's name means: the edit is
+// reverted by one write, and called what it is.
+func TestSubsetsEditedByHand(t *testing.T) {
+	edits := map[string]func(rule *networkingapi.DestinationRule){
+		"v1 means v2": func(rule *networkingapi.DestinationRule) { rule.Subsets[0].Labels = versionLabel("v2") },
+		"v1 and v2 swap": func(rule *networkingapi.DestinationRule) {
+			rule.Subsets[0].Labels, rule.Subsets[1].Labels = versionLabel("v2"), versionLabel("v1")
+		},
+		"other labels": func(rule *networkingapi.DestinationRule) {
+			rule.Subsets[0].Labels = map[string]string{"track": "stable"}
+		},
+		"one more label": func(rule *networkingapi.DestinationRule) { rule.Subsets[0].Labels["track"] = "stable" },
+		"v1 is renamed":  func(rule *networkingapi.DestinationRule) { rule.Subsets[0].Name = "stable" },
+		"v1 is removed":  func(rule *networkingapi.DestinationRule) { rule.Subsets = rule.Subsets[1:] },
+		"none is left":   func(rule *networkingapi.DestinationRule) { rule.Subsets = nil },
+		"another host":   func(rule *networkingapi.DestinationRule) { rule.Host = "other.demo.svc.cluster.local" },
+	}
+	for what, edit := range edits {
+		for _, drift := range []string{"adopt", "revert", "detach"} {
+			t.Run(what+", "+drift, func(t *testing.T) {
+				c := twoVersions(t)
+				c.annotate("drift=" + drift)
+				c.advance(time.Minute)
+				c.writes, c.told = nil, map[api.RouteReason]bool{}
+				edit(&c.standing.DestinationRules[0].Spec)
+				c.settle()
+				c.wrote(applyRule)
+				if c.routes("app") != "v1" {
+					t.Errorf("the route is %s", c.routes("app"))
+				}
+				for _, version := range []string{"v1", "v2"} {
+					if subset := findSubset(c.standing.DestinationRules[0], version); subset == nil || !maps.Equal(subset.Labels, versionLabel(version)) {
+						t.Errorf("subset %s is %v", version, subset)
+					}
+				}
+				c.onceTold(api.RouteEditReverted)
+				if len(c.told) > 1 {
+					t.Errorf("also told: %v", c.told)
+				}
+				c.tells()
+				c.annotate("default-version=v2")
+				c.advance(5 * time.Second)
+				if c.routes("app") != "v2" {
+					t.Errorf("v2 was chosen, and the route is %s", c.routes("app"))
+				}
+			})
+		}
+	}
+}
+
+// A subset name that says no version by itself keeps its meaning as well.
+func TestSubsetOfADottedVersionKeepsItsMeaning(t *testing.T) {
+	c := newCluster(t)
+	c.fixed("app-1", "1.2.3", 2)
+	c.fixed("app-2", "1-2-3", 2)
+	c.ready()
+	c.advance(10 * time.Minute)
+	before := c.standing.DestinationRules[0].Spec.DeepCopy()
+	subsets := c.standing.DestinationRules[0].Spec.Subsets
+	subsets[0].Labels, subsets[1].Labels = subsets[1].Labels, subsets[0].Labels
+	c.settle()
+	if after := c.standing.DestinationRules[0].Spec.DeepCopy(); after.String() != before.String() {
+		t.Errorf("the subsets are %v, and were %v", after, before)
+	}
+}
+
+// A short host means the full one: nobody who applies it again and again is contradicted.
+func TestShortHostsAreNotWrittenBack(t *testing.T) {
+	c := twoVersions(t)
+	c.writes = nil
+	c.standing.DestinationRules[0].Spec.Host = "app"
+	vs := c.route("app")
+	vs.Spec.Hosts = []string{"app"}
+	vs.Spec.Http[0].Route[0].Destination.Host = "app"
+	c.tells()
+	c.has("v1 v2", "v1")
+	c.advance(time.Hour)
+	c.wrote()
+}
+
+// The record that another client edited on one object is repaired from the other; edited on both, it decides nothing.
+func TestEditedRecords(t *testing.T) {
+	edit := func(o Object) {
+		o.GetAnnotations()[api.AnnotationRecord] = `{"default":"v2","by":"word"}`
+	}
+	c := twoVersions(t)
+	c.writes = nil
+	edit(c.standing.DestinationRules[0])
+	c.settle()
+	c.wrote(applyRule)
+	c.onceTold(api.RouteRecordEdited)
+	c.tells()
+	c.has("v1 v2", "v1")
+
+	edit(c.route("app"))
+	c.settle()
+	c.wrote(applyRoute)
+	c.tells()
+	c.has("v1 v2", "v1")
+
+	edit(c.standing.DestinationRules[0])
+	edit(c.route("app"))
+	c.fixed("app-v3", "v3", 1)
+	c.advance(time.Hour)
+	c.wrote()
+	c.tells(api.RouteRecordEdited)
+	c.has("v1 v2", "v1")
+	c.ready()
+	c.annotate("default-version=v2")
+	c.advance(time.Minute)
+	c.has("v1 v2 v3", "v2")
+	c.tells()
+}
+
+// An older copy that a backup brought back is known by its revision.
+func TestRestoredRecordIsOutdated(t *testing.T) {
+	c := twoVersions(t)
+	backup := c.standing.DestinationRules[0].DeepCopy()
+	c.annotate("default-version=v2")
+	c.advance(time.Minute)
+	c.has("v1 v2", "v2")
+	c.annotate("default-version-")
+	c.settle()
+	backup.ResourceVersion = c.standing.DestinationRules[0].ResourceVersion
+	c.standing.DestinationRules[0] = backup
+	c.settle()
+	c.has("v1 v2", "v2")
+	c.onceTold(api.RouteRecordEdited)
+	c.tells()
+}
+
+// Objects that a release without seal and revision wrote are read as they are, and sealed with the next change.
+func TestRecordsOfEarlierReleasesAreRead(t *testing.T) {
+	c := twoVersions(t)
+	c.annotate("default-version=v2")
+	c.advance(time.Minute)
+	for _, o := range c.standing.all() {
+		annotations := o.GetAnnotations()
+		delete(annotations, api.AnnotationSeal)
+		delete(annotations, api.AnnotationSubsets)
+		annotations[api.AnnotationRecord] = `{"default":"v2","by":"word","selector":"` + recordOf(o).Selector + `"}`
+	}
+	delete(c.standing.DestinationRules[0].Annotations, api.AnnotationWritten)
+	c.writes = nil
+	c.advance(time.Hour)
+	c.tells()
+	c.has("v1 v2", "v2")
+	c.wrote()
+	c.annotate("default-version=v1")
+	c.settle()
+	c.has("v1 v2", "v1")
+	for _, o := range c.standing.all() {
+		if trustOf(o) != sealed {
+			t.Errorf("%s %s has no seal", kindOf(o), o.GetName())
+		}
+	}
+}

@@ -1,0 +1,130 @@
+package routing
+
+import (
+	"maps"
+	"slices"
+	"strings"
+
+	"outrigger.dev/outrigger/api"
+)
+
+// trust is what can be said of the annotations in which one of our objects keeps what we recorded on it.
+type trust int
+
+const (
+	blank    trust = iota // none of our annotations is left
+	unsealed              // as a release without the seal wrote them
+	sealed                // as we wrote them
+	broken                // changed by another client since
+)
+
+// seal is the digest of our annotations on an object. Whoever edits one of them does not renew it, so an edited record is
+// told from one that we wrote.
+func seal(annotations map[string]string) string {
+	var b strings.Builder
+	for _, key := range slices.Sorted(maps.Keys(ownMarks(annotations))) {
+		if key != api.AnnotationSeal {
+			b.WriteString(key + "=" + annotations[key] + "\n")
+		}
+	}
+	return shortHash(b.String())
+}
+
+func trustOf(object Object) trust {
+	annotations := object.GetAnnotations()
+	switch written := annotations[api.AnnotationSeal]; {
+	case len(ownMarks(annotations)) == 0:
+		return blank
+	case written == "":
+		return unsealed
+	case written == seal(annotations):
+		return sealed
+	}
+	return broken
+}
+
+// sealAll seals what the plan has made; objects that stay as they are keep the seal that they have.
+func (s *situation) sealAll(objects Objects) {
+	if s.Offline {
+		return // nothing is recorded on what is printed
+	}
+	for _, object := range objects.all() {
+		if !slices.Contains(s.observedObjects, object) {
+			annotations := object.GetAnnotations()
+			annotations[api.AnnotationSeal] = seal(annotations)
+		}
+	}
+}
+
+// distrustEdited takes the annotations of ours off the objects on which another client edited them: nothing that it wrote
+// there counts as a decision. What they recorded is read from the other objects, or found out again.
+func (s *situation) distrustEdited() {
+	s.distrusted = map[Object]Object{}
+	for i, rule := range s.Standing.DestinationRules {
+		s.Standing.DestinationRules[i] = distrust(s, rule)
+	}
+	for i, vs := range s.Standing.VirtualServices {
+		s.Standing.VirtualServices[i] = distrust(s, vs)
+	}
+	for i, gateway := range s.Standing.Gateways {
+		s.Standing.Gateways[i] = distrust(s, gateway)
+	}
+}
+
+func distrust[T interface {
+	Object
+	DeepCopy() T
+}](s *situation, object T) T {
+	if trustOf(object) != broken {
+		return object
+	}
+	bare := object.DeepCopy()
+	maps.DeleteFunc(bare.GetAnnotations(), func(key, _ string) bool { return slices.Contains(writtenKeys, key) })
+	s.distrusted[bare] = object
+	return bare
+}
+
+// restoreAdded takes the subsets that look like ours for ours where the DestinationRule can no longer be asked. They count
+// as added now.
+func (s *situation) restoreAdded() {
+	rule := s.standing.rule
+	if rule == nil || trustOf(rule) != blank {
+		return
+	}
+	for _, subset := range rule.Spec.Subsets {
+		if version, is := s.versionOf(subset); is && isNameOf(subset.Name, version) {
+			s.standing.added[subset.Name] = s.now
+		}
+	}
+}
+
+// asObserved puts the observed objects in the place of copies without annotations that the plan leaves as they are.
+func asObserved[T Object](s *situation, list []T) []T {
+	out := slices.Clone(list)
+	for i, object := range out {
+		if original, is := s.distrusted[object].(T); is {
+			out[i] = original
+		}
+	}
+	return out
+}
+
+// asEarlier returns the annotations that an object must have. Of one that an earlier release wrote, it leaves out what that
+// release did not know: those are written with the next change, so that an upgrade writes nothing for their sake alone.
+func asEarlier(current, want Object) map[string]string {
+	marks := want.GetAnnotations()
+	if trustOf(current) != unsealed || current.GetAnnotations()[api.AnnotationSubsets] != "" || recordOf(current).Revision > 0 {
+		return marks
+	}
+	out := maps.Clone(marks)
+	for _, key := range []string{api.AnnotationSeal, api.AnnotationSubsets, api.AnnotationWritten} {
+		if _, has := current.GetAnnotations()[key]; !has && (key != api.AnnotationWritten || kindOf(current) == "DestinationRule") {
+			delete(out, key)
+		}
+	}
+	if r := recordOf(want); !r.isZero() {
+		r.Revision = 0
+		out[api.AnnotationRecord] = r.text()
+	}
+	return out
+}

@@ -1,0 +1,157 @@
+package routing
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	networkingapi "istio.io/api/networking/v1alpha3"
+	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
+
+	"outrigger.dev/outrigger/api"
+)
+
+// A subset of ours means the version for which it was made. That is recorded on the DestinationRule, and on each
+// VirtualService for the subsets that it names; the labels that another client wrote into the DestinationRule do not change it.
+
+// isNameOf reports whether we give a version this subset name.
+func isNameOf(name, version string) bool {
+	return name == SubsetName(version) || name == hashedName(version)
+}
+
+// ownSubsets are the names of our subsets, sorted: also of those that another client removed.
+func (s *situation) ownSubsets() []string {
+	seen := map[string]bool{}
+	for name := range s.standing.added {
+		seen[name] = true
+	}
+	for name := range s.standing.meanings {
+		seen[name] = true
+	}
+	return sortedKeys(seen)
+}
+
+// meaningOfSubset returns the version that a subset of ours stands for: as recorded, else by its labels where they fit its
+// name, else the version whose name it is. It is empty for one that was made by another version label.
+func (s *situation) meaningOfSubset(name string, versions []string) string {
+	subset := findSubset(s.standing.rule, name)
+	version, labelled := "", false
+	if subset != nil {
+		if version, labelled = s.versionOf(subset); !labelled && !s.ruleEdited() {
+			return ""
+		}
+	}
+	if recorded := s.standing.meanings[name]; recorded != "" {
+		return recorded
+	}
+	if labelled && isNameOf(name, version) {
+		return version
+	}
+	for _, version := range versions {
+		if isNameOf(name, version) {
+			return version
+		}
+	}
+	if SubsetName(name) == name {
+		return name
+	}
+	return version
+}
+
+// meaningsIn are the versions that the subsets stand for which a VirtualService of ours names.
+func (s *situation) meaningsIn(vs *networkingv1.VirtualService) map[string]string {
+	out := map[string]string{}
+	for _, name := range subsetsNamed(vs, s.host, s.Settings.ClusterDomain) {
+		if version := s.subsets.versions[name]; version != "" {
+			out[name] = version
+		}
+	}
+	return out
+}
+
+// keepNamed adds the subsets that a route of ours names, as it is or as it will be, and that the DestinationRule would lack.
+func (s *situation) keepNamed(rule *networkingv1.DestinationRule, added stamps, routes []*networkingv1.VirtualService) {
+	for _, vs := range append(s.standing.routes(), routes...) {
+		meanings := s.meaningsIn(vs)
+		for _, name := range sortedKeys(meanings) {
+			if s.foreign.supplied[name] || findSubset(rule, name) != nil || findSubset(s.standing.rule, name) == nil && s.standing.meanings[name] == "" {
+				continue
+			}
+			added[name] = s.addedAt(name, meanings[name])
+			rule.Spec.Subsets = append(rule.Spec.Subsets, &networkingapi.Subset{Name: name, Labels: map[string]string{s.Intent.VersionLabel: meanings[name]}})
+		}
+	}
+}
+
+// ruleDigest is a digest of what we write into a DestinationRule: its host and our subsets.
+func (s *situation) ruleDigest(rule *networkingv1.DestinationRule, ours stamps) string {
+	parts := []string{resolveHost(rule.Spec.Host, rule.Namespace, s.Settings.ClusterDomain)}
+	for _, name := range slices.Sorted(maps.Keys(ours)) {
+		subset := findSubset(rule, name)
+		if subset == nil {
+			subset = &networkingapi.Subset{}
+		}
+		parts = append(parts, name+canonical(subset))
+	}
+	return shortHash(strings.Join(parts, ";"))
+}
+
+// ruleEdited reports whether another client changed the host or a subset of ours in our DestinationRule.
+func (s *situation) ruleEdited() bool {
+	rule := s.standing.rule
+	if rule == nil {
+		return false
+	}
+	written := rule.Annotations[api.AnnotationWritten]
+	return written != "" && written != s.ruleDigest(rule, s.standing.added)
+}
+
+// noteRuleDrift reports what another client changed in our DestinationRule. It is written back whatever outrigger.dev/drift
+// says: requests for one version would reach another, or none.
+func (s *situation) noteRuleDrift() {
+	if s.renewed || !s.ruleEdited() {
+		return
+	}
+	rule := s.standing.rule
+	if host := resolveHost(rule.Spec.Host, rule.Namespace, s.Settings.ClusterDomain); host != s.host {
+		s.tellForeign(rule, "spec.host", rule.Spec.Host, api.RouteEditReverted,
+			"The host of Outrigger's DestinationRule was edited. It is written back, since the routes name its subsets.", "For another host write a DestinationRule of your own.")
+		return
+	}
+	var edits []string
+	for _, name := range slices.Sorted(maps.Keys(s.standing.added)) {
+		version := s.subsets.versions[name]
+		switch subset := findSubset(rule, name); {
+		case version == "":
+		case subset == nil:
+			edits = append(edits, name+" was removed")
+		case !maps.Equal(subset.Labels, map[string]string{s.Intent.VersionLabel: version}):
+			edits = append(edits, fmt.Sprintf("%s has the labels %s instead of %s=%s", name, pairsText(subset.Labels), s.Intent.VersionLabel, version))
+		case subset.TrafficPolicy != nil:
+			edits = append(edits, name+" has a trafficPolicy")
+		}
+	}
+	if len(edits) > 0 {
+		s.tellForeign(rule, "spec.subsets", "", api.RouteEditReverted,
+			"Subsets of Outrigger were edited: "+strings.Join(edits, ", ")+". They are written back, so that each route reaches the version that it is for.",
+			"To send requests to another version: "+s.annotate(api.AnnotationDefaultVersion+"=VERSION")+".")
+	}
+}
+
+// namesMissing returns a subset of our host that a VirtualService names and that no DestinationRule has; empty if there is none.
+func (s *situation) namesMissing(vs *networkingv1.VirtualService) string {
+	own := s.ownSubsets()
+	for _, name := range subsetsNamed(vs, s.host, s.Settings.ClusterDomain) {
+		_, raw := s.subsets.names[name]
+		if name == "" || raw || slices.Contains(own, name) || findSubset(s.standing.rule, name) != nil {
+			continue
+		}
+		if !slices.ContainsFunc(s.Foreign.DestinationRules, func(rule *networkingv1.DestinationRule) bool {
+			return rule.Namespace == s.Service.Namespace && resolveHost(rule.Spec.Host, rule.Namespace, s.Settings.ClusterDomain) == s.host && findSubset(rule, name) != nil
+		}) {
+			return name
+		}
+	}
+	return ""
+}
