@@ -36,6 +36,17 @@ func servesHost(vs *networkingv1.VirtualService, host string) bool {
 	return slices.Contains(vs.Spec.Hosts, host)
 }
 
+// HostsLeavingMesh returns the hosts beside the Service's own that a VirtualService of an earlier release binds to mesh, and that
+// this release serves at gateways alone. It is empty for objects of others, and for what this release wrote.
+func HostsLeavingMesh(vs *networkingv1.VirtualService, clusterDomain string) []string {
+	service, ours := ServiceOf(vs)
+	if !ours || len(vs.Spec.Gateways) > 0 && !slices.Contains(vs.Spec.Gateways, meshGateway) {
+		return nil
+	}
+	own := service + "." + vs.Namespace + ".svc." + clusterDomain
+	return slices.DeleteFunc(slices.Clone(vs.Spec.Hosts), func(host string) bool { return resolveHost(host, vs.Namespace, clusterDomain) == own })
+}
+
 // claimsEarlier reports whether the first of two objects that serve a host has claimed it before the other. Equal times are
 // decided by the names, so that both sides come to the same answer.
 func claimsEarlier(a, b Object, host string) bool {

@@ -19,10 +19,12 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
 	admissionv1 "k8s.io/api/admission/v1"
 	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/uuid"
@@ -30,6 +32,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"outrigger.dev/outrigger/api"
+	"outrigger.dev/outrigger/routing"
 )
 
 func checkCommand() *cobra.Command {
@@ -45,6 +48,8 @@ namespace; its name and labels are of no other meaning.
 With --direct it also asks the webhook itself, as the API server does: at the address and by the caBundle of the webhook
 object. That works from inside the cluster only. The chart runs both as "helm test", and --direct --create=false after
 every install and upgrade.
+
+Run it with the new version before an upgrade, too: it lists the exposed hosts that an earlier release bound to the mesh.
 
 The exit status is 1 if anything failed.`,
 		Example: `  # Does a pod of namespace demo get its sidecar?
@@ -181,7 +186,28 @@ func (c *checker) round(ctx context.Context) []finding {
 	if c.create {
 		findings = append(findings, c.created(ctx))
 	}
-	return findings
+	return append(findings, c.leavingMesh(ctx)...)
+}
+
+// leavingMesh lists the hosts that an earlier release bound to the mesh, and that this release will serve at gateways alone.
+func (c *checker) leavingMesh(ctx context.Context) []finding {
+	var list networkingv1.VirtualServiceList
+	err := c.client.List(ctx, &list, client.MatchingLabels{api.LabelManagedBy: api.ManagedBy})
+	switch {
+	case meta.IsNoMatchError(err) || apierrors.IsNotFound(err) || isForbidden(err):
+		return nil
+	case err != nil:
+		return []finding{note("hosts that leave the mesh are not known: %v", err)}
+	}
+	var out []finding
+	for _, vs := range list.Items {
+		if hosts := routing.HostsLeavingMesh(vs, c.config.Routing.ClusterDomain); len(hosts) > 0 {
+			out = append(out, note("VirtualService %s/%s binds %s to the mesh; from this release on, only gateways serve these hosts. Callers in the mesh then reach them through DNS and the ingress; use %s.%s instead",
+				vs.Namespace, vs.Name, strings.Join(hosts, ", "), vs.Labels[api.LabelService], vs.Namespace))
+		}
+	}
+	slices.SortFunc(out, func(a, b finding) int { return strings.Compare(a.text, b.text) })
+	return out
 }
 
 // trusted checks the caBundle of every entry.

@@ -14,10 +14,12 @@ import (
 	"testing"
 	"time"
 
+	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
 	admissionv1 "k8s.io/api/admission/v1"
 	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
 	certutil "k8s.io/client-go/util/cert"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/fake"
@@ -218,5 +220,33 @@ func TestCheckOfAWebhookThatAsksForACertificate(t *testing.T) {
 	c.config.Webhook = config
 	if got := c.asked(t.Context(), entry); got.state != checkNote || !strings.Contains(got.text, "webhook.clientCA") {
 		t.Errorf("%s: %s", got.state, got.text)
+	}
+}
+
+// Before an upgrade the new version lists what leaves the mesh, and nothing of what it wrote itself or of others.
+func TestCheckListsHostsThatLeaveTheMesh(t *testing.T) {
+	route := func(name string, ours bool, gateways []string, hosts ...string) client.Object {
+		vs := &networkingv1.VirtualService{ObjectMeta: metav1.ObjectMeta{Namespace: "demo", Name: name}}
+		vs.Labels = map[string]string{api.LabelManagedBy: api.ManagedBy, api.LabelService: "app"}
+		if ours {
+			vs.OwnerReferences = []metav1.OwnerReference{{APIVersion: "v1", Kind: "Service", Name: "app", UID: "1", Controller: new(true)}}
+		}
+		vs.Spec.Hosts, vs.Spec.Gateways = hosts, gateways
+		return vs
+	}
+	scheme := runtime.NewScheme()
+	if err := networkingv1.AddToScheme(scheme); err != nil {
+		t.Fatal(err)
+	}
+	c := &checker{config: api.DefaultConfig()}
+	c.client = fake.NewClientBuilder().WithScheme(scheme).WithObjects(
+		route("app", true, []string{"demo/app", "mesh"}, "app.demo.svc.cluster.local", "*.victim.svc.cluster.local", "a.example.com"),
+		route("app-auto", true, nil, "app.demo.svc.cluster.local"),
+		route("app-gateway", true, []string{"demo/app"}, "b.example.com"),
+		route("theirs", false, nil, "c.example.com"),
+	).Build()
+	got := c.leavingMesh(t.Context())
+	if len(got) != 1 || got[0].state != checkNote || !strings.Contains(got[0].text, "VirtualService demo/app binds *.victim.svc.cluster.local, a.example.com to the mesh") || !strings.Contains(got[0].text, "use app.demo instead") {
+		t.Errorf("it says %v", got)
 	}
 }

@@ -98,7 +98,7 @@ func TestStatusAsksForEachKindOnce(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := map[string]int{}
-	for _, kind := range []string{"Namespace", "Service", "Pod", "Node", "Deployment", "StatefulSet", "DaemonSet", "DestinationRule", "VirtualService", "Gateway", "WorkloadEntry"} {
+	for _, kind := range []string{"Namespace", "Service", "Pod", "Node", "Deployment", "StatefulSet", "DaemonSet", "DestinationRule", "VirtualService", "Gateway", "WorkloadEntry", "ServiceEntry", "Ingress"} {
 		want[kind+" "] = 1
 	}
 	if diff := cmp.Diff(want, asked); diff != "" {

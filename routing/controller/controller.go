@@ -82,8 +82,10 @@ type reconciler struct {
 	written   *ownWrites
 	others    taking
 	entries   bool // WorkloadEntries are watched
-	teller    *teller
-	now       func() time.Time
+
+	serviceEntries, ingresses bool // likewise
+	teller                    *teller
+	now                       func() time.Time
 }
 
 // Reconcile makes the objects of one Service as they must be now.

@@ -26,7 +26,7 @@ func NewLooker(reader client.Reader, mapper meta.RESTMapper, options Options) *L
 		options.RootNamespace = defaultRootNamespace
 	}
 	others := &askedTakers{reader: reader, mapper: mapper, lists: map[listKey][]unstructured.Unstructured{}, log: logr.Discard()}
-	return &Looker{reconciler{options: options, reader: reader, others: others, entries: true}}
+	return &Looker{reconciler{options: options, reader: reader, others: others, entries: true, serviceEntries: true, ingresses: true}}
 }
 
 // Look returns what the plan for a Service depends on, and what is wrong with its annotations; nil if the Service is not
@@ -58,7 +58,7 @@ func (l *Looker) look(ctx context.Context, key client.ObjectKey) (*routing.Obser
 		Settings:      l.options.Settings,
 	}
 	for _, read := range []func(context.Context, *routing.Observed) error{
-		l.listObjects, l.listPods, l.readEntries, l.listMesh, l.readWorkloads, l.readServices, l.listIngress, l.readElsewhere,
+		l.listObjects, l.listPods, l.readEntries, l.listMesh, l.readWorkloads, l.readServices, l.listIngress, l.readHostOwners, l.readIngresses, l.readElsewhere,
 	} {
 		if err := read(ctx, observed); err != nil {
 			return nil, nil, err

@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
+	networkingk8s "k8s.io/api/networking/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -18,13 +19,20 @@ import (
 
 // optionalKind is a kind that need not be in the cluster, and is watched as long as it is there and may be listed.
 type optionalKind struct {
-	definition string // the name of its CustomResourceDefinition
+	definition string // the name of its CustomResourceDefinition; of the resource for a kind of Kubernetes' own
+	builtIn    bool   // it has no CustomResourceDefinition
 	gvk        schema.GroupVersionKind
-	taker      *routing.Taker // nil for WorkloadEntries
+	taker      *routing.Taker // nil for kinds that have a type here
 }
 
 // entryDefinition defines machines outside of Kubernetes, which Services select as they select pods.
 const entryDefinition = "workloadentries.networking.istio.io"
+
+// ServiceEntries and Ingresses claim hosts that Services are not to be exposed for.
+const (
+	serviceEntryDefinition = "serviceentries.networking.istio.io"
+	ingressResource        = "ingresses.networking.k8s.io"
+)
 
 func (k optionalKind) list() *unstructured.UnstructuredList {
 	list := &unstructured.UnstructuredList{}
@@ -34,8 +42,13 @@ func (k optionalKind) list() *unstructured.UnstructuredList {
 
 // object is what the caches know the kind by.
 func (k optionalKind) object() client.Object {
-	if k.taker == nil {
+	switch k.definition {
+	case entryDefinition:
 		return &networkingv1.WorkloadEntry{}
+	case serviceEntryDefinition:
+		return &networkingv1.ServiceEntry{}
+	case ingressResource:
+		return &networkingk8s.Ingress{}
 	}
 	out := &unstructured.Unstructured{}
 	out.SetGroupVersionKind(k.gvk)
@@ -45,13 +58,17 @@ func (k optionalKind) object() client.Object {
 // optionalKinds returns those that are there, in a fixed order. Of those that are watched already it is known that they
 // may be listed.
 func (c *Controller) optionalKinds(ctx context.Context, definitions client.Reader, watched []optionalKind) []optionalKind {
-	wanted := []optionalKind{{definition: entryDefinition, gvk: networkingv1.SchemeGroupVersion.WithKind("WorkloadEntry")}}
+	wanted := []optionalKind{
+		{definition: entryDefinition, gvk: networkingv1.SchemeGroupVersion.WithKind("WorkloadEntry")},
+		{definition: serviceEntryDefinition, gvk: networkingv1.SchemeGroupVersion.WithKind("ServiceEntry")},
+		{definition: ingressResource, builtIn: true, gvk: networkingk8s.SchemeGroupVersion.WithKind("Ingress")},
+	}
 	for _, taker := range routing.Takers() {
 		wanted = append(wanted, optionalKind{definition: taker.Definition, gvk: taker.WithVersion(""), taker: &taker})
 	}
 	var out []optionalKind
 	for _, kind := range wanted {
-		if !defined(ctx, definitions, kind.definition) {
+		if !kind.builtIn && !defined(ctx, definitions, kind.definition) {
 			continue
 		}
 		if at := slices.IndexFunc(watched, func(k optionalKind) bool { return k.definition == kind.definition }); at >= 0 {
@@ -90,8 +107,11 @@ func (c *Controller) mayList(ctx context.Context, kind optionalKind) bool {
 func (w *watches) watchOptional(loop controller.Controller, objects cache.Cache, kinds []optionalKind) error {
 	for _, kind := range kinds {
 		who, differs := concerned(ofTaker), always
-		if kind.taker == nil {
+		switch kind.definition {
+		case entryDefinition:
 			who, differs = w.ofEntry, entryDiffers
+		case serviceEntryDefinition, ingressResource:
+			who, differs = w.ofHosts, hostsDiffer
 		}
 		if err := loop.Watch(source.Kind(objects, kind.object(), enqueue(who, differs, nil))); err != nil {
 			return err
@@ -105,6 +125,7 @@ func sameKinds(a, b []optionalKind) bool {
 	return slices.EqualFunc(a, b, func(x, y optionalKind) bool { return x.definition == y.definition && x.gvk == y.gvk })
 }
 
-func hasEntries(kinds []optionalKind) bool {
-	return slices.ContainsFunc(kinds, func(k optionalKind) bool { return k.taker == nil })
+// isWatched reports whether a kind is among those that are watched.
+func isWatched(kinds []optionalKind, definition string) bool {
+	return slices.ContainsFunc(kinds, func(k optionalKind) bool { return k.definition == definition })
 }

@@ -155,7 +155,8 @@ func (c *Controller) run(ctx context.Context, optional []optionalKind) error {
 	r := &reconciler{
 		options: c.options, reader: objects, writer: writer, teller: c.teller, now: time.Now,
 		pods: newPodStore(), seen: newAttention(), names: newServiceNames(), restored: newRestoredRules(time.Now), workloads: newWorkloadStore(), written: newOwnWrites(),
-		others: watchedTakers{objects, optional}, entries: hasEntries(optional),
+		others: watchedTakers{objects, optional}, entries: isWatched(optional, entryDefinition),
+		serviceEntries: isWatched(optional, serviceEntryDefinition), ingresses: isWatched(optional, ingressResource),
 	}
 	loop, err := controller.NewUnmanaged(controllerName, controller.Options{
 		Reconciler: r, MaxConcurrentReconciles: workers, Logger: c.log,

@@ -126,8 +126,12 @@ func isOurs(object client.Object) bool {
 }
 
 // ofService returns the Service itself. One that selects pods of an ingress gateway also matters to what is exposed there.
-func (w *watches) ofService(_ context.Context, object client.Object) ([]client.ObjectKey, error) {
-	keys := []client.ObjectKey{client.ObjectKeyFromObject(object)}
+func (w *watches) ofService(ctx context.Context, object client.Object) ([]client.ObjectKey, error) {
+	keys, err := exposedOn(ctx, w.reader, object.GetName()+"."+object.GetNamespace()) // a name that is not to be exposed by others
+	if err != nil {
+		return nil, err
+	}
+	keys = append(keys, client.ObjectKeyFromObject(object))
 	selector := object.(*corev1.Service).Spec.Selector
 	if len(selector) == 0 {
 		return keys, nil

@@ -44,6 +44,7 @@ var settings = map[string]any{"routing": map[string]any{
 	"splitAge":          splitAge.String(),
 	"defaultGoneWindow": "15s",
 	"defaultGoneAfter":  "2s",
+	"gatewayPorts":      []any{"1-65535"}, // no gateway runs here, so none has a Service with ports
 }, "coverage": map[string]any{"interval": "500ms"}}
 
 var (

@@ -73,7 +73,8 @@ func beController(ctx context.Context, kubeconfig, profiles string, delays, stan
 		return err
 	}
 	settings := api.DefaultConfig().RoutingSettings()
-	settings.SplitAge = 24 * time.Hour // to fill the cluster takes longer than the default; that all is old is another case
+	settings.GatewayPorts = []string{"1-65535"} // no gateway runs here, so none has a Service with ports
+	settings.SplitAge = 24 * time.Hour          // to fill the cluster takes longer than the default; that all is old is another case
 	if !delays {
 		settings.Settle, settings.PropagationDelay, settings.SubsetRetention = 0, 0, time.Second
 	}

@@ -1,0 +1,161 @@
+package controller
+
+import (
+	"cmp"
+	"context"
+	"slices"
+	"strings"
+
+	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
+	corev1 "k8s.io/api/core/v1"
+	networkingk8s "k8s.io/api/networking/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"outrigger.dev/outrigger/routing"
+)
+
+// isUnavailable reports whether a kind is not served, or may not be listed: then what it says about hosts is not known.
+func isUnavailable(err error) bool {
+	return meta.IsNoMatchError(err) || apierrors.IsNotFound(err) || apierrors.IsForbidden(err)
+}
+
+// readHostOwners finds to whom the hosts belong that a Service is to be exposed for.
+func (r *reconciler) readHostOwners(ctx context.Context, observed *routing.Observed) error {
+	wish := observed.Intent.Expose
+	if wish == nil {
+		return nil
+	}
+	var entries networkingv1.ServiceEntryList
+	if r.serviceEntries {
+		if err := r.reader.List(ctx, &entries, client.UnsafeDisableDeepCopy); err != nil && !isUnavailable(err) {
+			return err
+		}
+	}
+	observed.HostOwners = map[string]string{}
+	for _, host := range wish.Hosts {
+		owner, err := r.ownerOf(ctx, observed.Service, host, entries.Items)
+		if err != nil {
+			return err
+		}
+		if owner != "" {
+			observed.HostOwners[host] = owner
+		}
+	}
+	return nil
+}
+
+// ownerOf names the ServiceEntry, or the Service with the short name, to which a host belongs; empty if there is none.
+func (r *reconciler) ownerOf(ctx context.Context, service *corev1.Service, host string, entries []*networkingv1.ServiceEntry) (string, error) {
+	owner := ""
+	for _, entry := range entries {
+		name := "ServiceEntry " + entry.Namespace + "/" + entry.Name
+		if host != "*" && (owner == "" || name < owner) && slices.ContainsFunc(entry.Spec.Hosts, func(h string) bool { return routing.HostsOverlap(h, host) }) {
+			owner = name
+		}
+	}
+	name, namespace, found := strings.Cut(host, ".")
+	if owner != "" || !found || strings.Contains(namespace, ".") || name == "*" {
+		return owner, nil
+	}
+	other := &corev1.Service{}
+	err := r.reader.Get(ctx, client.ObjectKey{Namespace: namespace, Name: name}, other)
+	switch {
+	case isUnavailable(err):
+		return "", nil
+	case err != nil:
+		return "", err
+	}
+	return "Service " + namespace + "/" + name, nil
+}
+
+// readIngresses finds the Ingresses of Istio's class, for a Service that is to be exposed.
+func (r *reconciler) readIngresses(ctx context.Context, observed *routing.Observed) error {
+	if observed.Intent.Expose == nil || !r.ingresses {
+		return nil
+	}
+	var list networkingk8s.IngressList
+	if err := r.reader.List(ctx, &list, client.UnsafeDisableDeepCopy); err != nil {
+		if isUnavailable(err) {
+			return nil
+		}
+		return err
+	}
+	for i := range list.Items {
+		if hosts := ingressHosts(&list.Items[i]); len(hosts) > 0 {
+			observed.Ingresses = append(observed.Ingresses, routing.IngressHosts{Namespace: list.Items[i].Namespace, Name: list.Items[i].Name, Hosts: hosts})
+		}
+	}
+	slices.SortFunc(observed.Ingresses, func(a, b routing.IngressHosts) int {
+		return cmp.Or(cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Name, b.Name))
+	})
+	return nil
+}
+
+// classOfIngress is the annotation that names the class of an Ingress in its older form.
+const classOfIngress = "kubernetes.io/ingress.class"
+
+// ingressHosts returns the hosts of an Ingress of the class istio, "*" for a rule without one; nil for other classes.
+func ingressHosts(ingress *networkingk8s.Ingress) []string {
+	class := ingress.Annotations[classOfIngress]
+	if ingress.Spec.IngressClassName != nil {
+		class = *ingress.Spec.IngressClassName
+	}
+	if class != labelIstio {
+		return nil
+	}
+	var out []string
+	for _, rule := range ingress.Spec.Rules {
+		out = append(out, cmp.Or(rule.Host, "*"))
+	}
+	if ingress.Spec.DefaultBackend != nil {
+		out = append(out, "*")
+	}
+	slices.Sort(out)
+	return slices.Compact(out)
+}
+
+// hostsOfOthers are the hosts that an object of another kind than our own claims.
+func hostsOfOthers(object client.Object) []string {
+	switch o := object.(type) {
+	case *networkingv1.ServiceEntry:
+		return o.Spec.Hosts
+	case *networkingk8s.Ingress:
+		return ingressHosts(o)
+	}
+	return nil
+}
+
+// ofHosts returns the Services that are to be exposed for a host that the object claims.
+func (w *watches) ofHosts(ctx context.Context, object client.Object) ([]client.ObjectKey, error) {
+	var out []client.ObjectKey
+	for _, host := range hostsOfOthers(object) {
+		terms := []string{host, wildcards}
+		if hostClass(host) == wildcards && host != "*" {
+			terms = []string{anyExposed}
+		}
+		for _, term := range terms {
+			keys, err := exposedOn(ctx, w.reader, hostTerm(term))
+			if err != nil {
+				return nil, err
+			}
+			out = append(out, keys...)
+		}
+	}
+	slices.SortFunc(out, compareKeys)
+	return slices.Compact(out), nil
+}
+
+// hostTerm is the term of the index of exposed hosts.
+func hostTerm(term string) string {
+	if term == anyExposed {
+		return term
+	}
+	return hostClass(term)
+}
+
+// hostsDiffer compares what a plan depends on.
+func hostsDiffer(before, after client.Object) bool {
+	return !slices.Equal(hostsOfOthers(before), hostsOfOthers(after))
+}
