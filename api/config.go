@@ -58,6 +58,8 @@ type WebhookConfig struct {
 	MinTLSVersion string   `json:"minTLSVersion" oneOf:"1.2,1.3" doc:"Lowest TLS version that is accepted, in quotes."`
 	ClientCA      string   `json:"clientCA" form:"certificatesOrEmpty" doc:"Certificates, in PEM, of the authorities one of which must have signed the client certificate of who calls; empty to ask for none."`
 	ClientNames   []string `json:"clientNames" form:"name" doc:"Names one of which the client certificate must have, as common name or DNS name; empty for any name."`
+	MaxContainers int      `json:"maxContainers" min:"1" max:"1000000" doc:"The most containers, init containers and ephemeral containers that a pod may have together; a pod with more is denied with TooLarge."`
+	MaxVolumes    int      `json:"maxVolumes" min:"1" max:"1000000" doc:"The most volumes that a pod may have; a pod with more is denied with TooLarge."`
 	Warnings      bool     `json:"warnings" doc:"Whether the ValidatingWebhookConfiguration outrigger-validator is there, through which workloads are warned about."`
 }
 
@@ -147,7 +149,7 @@ func DefaultConfig() Config {
 		APIVersion: ConfigAPIVersion,
 		Kind:       ConfigKind,
 		Istio:      IstioConfig{Namespace: "istio-system"},
-		Webhook:    WebhookConfig{Port: 10250, MinTLSVersion: "1.3", Warnings: true},
+		Webhook:    WebhookConfig{Port: 10250, MinTLSVersion: "1.3", MaxContainers: DefaultMaxContainers, MaxVolumes: DefaultMaxVolumes, Warnings: true},
 		Certificates: CertificatesConfig{
 			Source: CertificateSelfManaged, SecretName: "outrigger-ca", CADuration: 87600 * time.Hour, LeafDuration: 24 * time.Hour, Overlap: time.Minute,
 		},

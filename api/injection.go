@@ -41,6 +41,7 @@ const (
 	InjectTemplateFailed              InjectReason = "TemplateFailed"
 	InjectUnsafeValue                 InjectReason = "UnsafeValue"
 	InjectInvalidResult               InjectReason = "InvalidResult"
+	InjectTooLarge                    InjectReason = "TooLarge"
 
 	InjectUnreadableChoice   InjectReason = "UnreadableChoice"
 	InjectMisspelledKey      InjectReason = "MisspelledKey"
@@ -53,6 +54,14 @@ const (
 	InjectError      InjectReason = "Error"
 	InjectPanic      InjectReason = "Panic"
 	InjectBadRequest InjectReason = "BadRequest"
+	InjectOverloaded InjectReason = "Overloaded"
+	InjectAbandoned  InjectReason = "Abandoned"
+)
+
+// The most containers and volumes that a pod may have by default. Only absurd pods have more: etcd takes 1.5 MB.
+const (
+	DefaultMaxContainers = 5000
+	DefaultMaxVolumes    = 5000
 )
 
 // InjectReasonDoc is one reason of injection with the sentence that explains it.
@@ -87,6 +96,7 @@ func InjectReasons() []InjectReasonDoc {
 		{InjectTemplateFailed, "Denied: a template does not render for this pod, or what it renders is not a pod."},
 		{InjectUnsafeValue, "Denied: a value would change the structure of what a template renders."},
 		{InjectInvalidResult, "Denied: injection would make a pod that Kubernetes refuses, for example with one container name twice."},
+		{InjectTooLarge, "Denied: the pod has more containers, volumes or templates than the settings allow."},
 		{InjectUnreadableChoice, "Warning: sidecar.istio.io/inject, or another choice between two words, is neither true nor false, so it counts as absent."},
 		{InjectMisspelledKey, "Warning: a label or annotation, or the value of istio-injection, looks like one that decides about injection, and is not read."},
 		{InjectMisplacedKey, "Warning: a label or annotation stands where it is not read: on another object, or as the other of the two."},
@@ -97,5 +107,7 @@ func InjectReasons() []InjectReasonDoc {
 		{InjectError, "Failed: something that Outrigger needs did not answer."},
 		{InjectPanic, "Failed: a fault of Outrigger itself."},
 		{InjectBadRequest, "Failed: the request is not an admission review, or too large."},
+		{InjectOverloaded, "Failed: too many reviews of the pod's namespace were waiting."},
+		{InjectAbandoned, "Failed: the caller's timeout expired, or the caller disconnected, before the review was done."},
 	}
 }

@@ -24,7 +24,7 @@ func InjectKeyProblems(object ObjectRef, labels, annotations map[string]string) 
 			}
 		}
 		slices.Sort(keys)
-		for _, key := range keys {
+		for _, key := range keys[:min(len(keys), maxLookedAt)] {
 			if problem, is := p.look(key, p.words[key]); is {
 				problems = append(problems, problem)
 			}
@@ -47,6 +47,9 @@ type place struct {
 	words  map[string]string
 	labels bool
 }
+
+// maxLookedAt bounds how many keys of an object are compared with all that are known. Istio has some 70 in all.
+const maxLookedAt = 100
 
 // concernsInjection keeps ordinary keys from being compared with all that are known.
 func concernsInjection(key string) bool {

@@ -126,7 +126,7 @@ func patchedBy(t *testing.T, raw, patch []byte) []byte {
 // nothingUnknownIsLost sees that every leaf which the Go types do not know is still there.
 func nothingUnknownIsLost(t *testing.T, raw, after []byte) {
 	t.Helper()
-	typed, err := Received{JSON: raw}.pod()
+	typed, _, err := Received{JSON: raw}.pod(Settings{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -13,8 +13,8 @@ import (
 	"k8s.io/apimachinery/pkg/util/strategicpatch"
 )
 
-// A rendered template is laid over a pod by strategic merge with the patch metadata of the pod's type. The library merges
-// trees, and making a tree of a pod and a pod of a tree costs far more than the merge. So where it can be, the pod's and
+// A rendered template is laid over a pod by strategic merge with the patch metadata of the pod's type. It merges trees
+// (strategic.go), and making a tree of a pod and a pod of a tree costs far more than the merge. So where it can be, the pod's and
 // the template's elements of a list are merged as their names alone, which gives their order; only elements of one name,
 // and what is no such list, are merged as trees.
 
@@ -85,7 +85,7 @@ func (r rendered) overSpec(spec *corev1.PodSpec) error {
 		}
 		patch[key] = runtime.DeepCopyJSONValue(r.specTree(key))
 	}
-	merged, err := strategicpatch.StrategicMergeMapPatchUsingLookupPatchMeta(map[string]any{"spec": original}, map[string]any{"spec": patch}, podSchema)
+	merged, err := mergeTrees(map[string]any{"spec": original}, map[string]any{"spec": patch}, podSchema)
 	if err != nil {
 		return err
 	}
@@ -346,7 +346,7 @@ func overlayPod(pod *corev1.Pod, tree map[string]any) (*corev1.Pod, error) {
 	if err != nil {
 		return nil, err
 	}
-	merged, err := strategicpatch.StrategicMergeMapPatchUsingLookupPatchMeta(original, runtime.DeepCopyJSON(tree), podSchema)
+	merged, err := mergeTrees(original, runtime.DeepCopyJSON(tree), podSchema)
 	if err != nil {
 		return nil, err
 	}

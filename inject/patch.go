@@ -234,11 +234,15 @@ func (p *patcher) editContainers(at place, received, before any, after []any, st
 func (p *patcher) editList(at place, had []element, strangers map[string]element, after []any) any {
 	origin := match(at, had, after)
 	stays := longestRising(origin)
-	kept := make([]bool, len(had))
+	kept, staying := make([]bool, len(had)), 0
 	for j, stay := range stays {
 		if stay {
 			kept[origin[j]] = true
+			staying++
 		}
+	}
+	if moved := len(had) + len(after) - 2*staying; moved > maxMoved {
+		return p.replaceList(at, had, strangers, after, origin)
 	}
 	for i := len(had) - 1; i >= 0; i-- {
 		if !kept[i] {
@@ -247,15 +251,10 @@ func (p *patcher) editList(at place, had []element, strangers map[string]element
 	}
 	out := make([]any, len(after))
 	for j, wanted := range after {
-		if stays[j] {
-			continue
+		if !stays[j] {
+			out[j] = broughtIn(at.item(j), origin[j], had, strangers, wanted)
+			p.add("add", at.item(j), out[j])
 		}
-		from, known := strangers[textOf(field(wanted, "name"))]
-		if origin[j] >= 0 {
-			from, known = had[origin[j]], true
-		}
-		out[j] = carried(at.item(j), from, known, wanted)
-		p.add("add", at.item(j), out[j])
 	}
 	for j, wanted := range after {
 		if stays[j] {
@@ -263,6 +262,29 @@ func (p *patcher) editList(at place, had []element, strangers map[string]element
 		}
 	}
 	return out
+}
+
+// maxMoved bounds how many elements of one list are taken out and put in one by one. Whoever applies the patch shifts the
+// rest of the list each time, so that beyond it the list is put in as a whole.
+const maxMoved = 512
+
+// replaceList puts a list in as a whole, each element as it was received with its changes applied.
+func (p *patcher) replaceList(at place, had []element, strangers map[string]element, after []any, origin []int) any {
+	out := make([]any, len(after))
+	for j, wanted := range after {
+		out[j] = broughtIn(at.item(j), origin[j], had, strangers, wanted)
+	}
+	p.add("replace", at, out)
+	return out
+}
+
+// broughtIn returns an element that is put in: from had, where origin says, or from the strangers, or a new one.
+func broughtIn(at place, origin int, had []element, strangers map[string]element, wanted any) any {
+	if origin >= 0 {
+		return carried(at, had[origin], true, wanted)
+	}
+	from, known := strangers[textOf(field(wanted, "name"))]
+	return carried(at, from, known, wanted)
 }
 
 // carried returns an element as it is put in: as it was received, if it was, with its changes applied.

@@ -26,6 +26,9 @@ func Pod(request Request, config *Config) (*corev1.Pod, Report, error) {
 	if config.unavailable != nil {
 		return deny(request.Pod, *config.unavailable)
 	}
+	if problems := config.tooLarge(request); len(problems) > 0 {
+		return deny(request.Pod, problems...)
+	}
 	faults, warnings := config.validate(request.Pod)
 	if len(faults) > 0 {
 		return deny(request.Pod, faults...)
@@ -68,14 +71,13 @@ func (c *Config) injected(request Request) (*corev1.Pod, []string, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	if err := j.merge(names); err != nil {
-		return nil, nil, err
-	}
-	if err := j.reapply(); err != nil {
-		return nil, nil, err
-	}
-	if err := j.finish(); err != nil {
-		return nil, nil, err
+	for _, step := range []func() error{func() error { return j.merge(names) }, j.reapply, j.finish} {
+		if err := step(); err != nil {
+			return nil, nil, err
+		}
+		if j.abandoned() {
+			return nil, nil, ErrAbandoned
+		}
 	}
 	if problems := newFaults(request.Pod, j.merged); len(problems) > 0 {
 		return nil, nil, refuse(problems...)
@@ -99,6 +101,11 @@ type job struct {
 	template *corev1.Pod // all rendered templates over an empty pod
 	merged   *corev1.Pod // all rendered templates over the pod
 }
+
+// abandoned reports whether nobody waits for this injection any more.
+func (j *job) abandoned() bool { return j.request.isAbandoned() }
+
+func (r Request) isAbandoned() bool { return r.Abandoned != nil && r.Abandoned() }
 
 // status is the annotation that marks an injected pod. The order of its keys and null for an empty list are Istio's.
 type status struct {
@@ -159,23 +166,39 @@ func (j *job) stripped(readable bool) *corev1.Pod {
 	if readable {
 		j.strip(pod)
 	}
-	for _, own := range j.recorded.Containers {
-		if findContainer(pod.Spec.Containers, own.Name) == nil {
-			pod.Spec.Containers = append(pod.Spec.Containers, own)
-		}
-	}
-	for _, own := range j.recorded.InitContainers {
-		if findContainer(pod.Spec.InitContainers, own.Name) == nil {
-			pod.Spec.InitContainers = append(pod.Spec.InitContainers, own)
-		}
-	}
+	pod.Spec.Containers = withMissing(pod.Spec.Containers, j.recorded.Containers)
+	pod.Spec.InitContainers = withMissing(pod.Spec.InitContainers, j.recorded.InitContainers)
 	return pod
+}
+
+// withMissing returns a list with those of the recorded containers whose names it lacks, each name once.
+func withMissing(list, recorded []corev1.Container) []corev1.Container {
+	present := make(map[string]bool, len(list)+len(recorded))
+	for i := range list {
+		present[list[i].Name] = true
+	}
+	for _, own := range recorded {
+		if !present[own.Name] {
+			present[own.Name] = true
+			list = append(list, own)
+		}
+	}
+	return list
+}
+
+func setOf(names []string) map[string]bool {
+	set := make(map[string]bool, len(names))
+	for _, name := range names {
+		set[name] = true
+	}
+	return set
 }
 
 // strip takes away what the status of an earlier injection lists.
 func (j *job) strip(pod *corev1.Pod) {
 	without := func(list []corev1.Container, names []string) []corev1.Container {
-		return slices.DeleteFunc(list, func(c corev1.Container) bool { return slices.Contains(names, c.Name) })
+		listed := setOf(names)
+		return slices.DeleteFunc(list, func(c corev1.Container) bool { return listed[c.Name] })
 	}
 	pod.Spec.Containers = without(pod.Spec.Containers, j.status.Containers)
 	pod.Spec.InitContainers = without(pod.Spec.InitContainers, j.status.InitContainers)

@@ -154,12 +154,13 @@ func (r *removal) dropContainers() {
 	}
 	without := func(list []corev1.Container, names []string, recorded map[string]corev1.Container) []corev1.Container {
 		var out []corev1.Container
+		listed := setOf(names)
 		for _, c := range list {
 			was, is := recorded[c.Name]
 			switch {
 			case is:
 				out = append(out, was)
-			case !slices.Contains(names, c.Name):
+			case !listed[c.Name]:
 				out = append(out, c)
 			}
 		}
@@ -171,11 +172,11 @@ func (r *removal) dropContainers() {
 	}
 	spec.InitContainers = without(spec.InitContainers, r.status.InitContainers, ofInit)
 	spec.Containers = append(without(spec.Containers, r.status.Containers, recorded), ofContainers...)
-	mounted := mountedBy(spec)
+	mounted, volumes, pulls := mountedBy(spec), setOf(r.status.Volumes), setOf(r.status.ImagePullSecrets)
 	spec.Volumes = slices.DeleteFunc(spec.Volumes, func(v corev1.Volume) bool {
-		return slices.Contains(r.status.Volumes, v.Name) && !mounted[v.Name] // a pod's own volume may have that name, too
+		return volumes[v.Name] && !mounted[v.Name] // a pod's own volume may have that name, too
 	})
-	spec.ImagePullSecrets = slices.DeleteFunc(spec.ImagePullSecrets, func(s corev1.LocalObjectReference) bool { return slices.Contains(r.status.ImagePullSecrets, s.Name) })
+	spec.ImagePullSecrets = slices.DeleteFunc(spec.ImagePullSecrets, func(s corev1.LocalObjectReference) bool { return pulls[s.Name] })
 	if len(spec.Volumes) == 0 {
 		spec.Volumes = nil
 	}

@@ -82,6 +82,10 @@ func (j *job) chosen() ([]string, error) {
 		}
 	}
 	names = j.expand(names)
+	if len(names) > maxTemplates {
+		return nil, refuse(denied(j.pod, api.InjectTooLarge, api.AnnotationField(annotationTemplates), text,
+			fmt.Sprintf("it names %d templates; at most %d are allowed.", len(names), maxTemplates), "Name each template once."))
+	}
 	for _, name := range names {
 		if j.templates[name] == nil {
 			return nil, refuse(denied(j.pod, api.InjectUnknownTemplate, api.AnnotationField(annotationTemplates), text,
@@ -93,22 +97,29 @@ func (j *job) chosen() ([]string, error) {
 
 // merge renders the templates in their order and lays each over the template pod and over the merged pod.
 func (j *job) merge(names []string) error {
-	list := make([]rendered, 0, len(names))
+	byName := make(map[string]rendered, len(names))
 	nativeProxy := false
 	for _, name := range names {
+		if _, done := byName[name]; done {
+			continue
+		}
 		r, err := j.renderSafely(name)
 		if err != nil {
 			return err
 		}
-		list = append(list, r)
+		byName[name] = r
 		nativeProxy = nativeProxy || j.native && r.holdsProxy("initContainers")
 	}
-	for i, r := range list {
+	for _, name := range names {
+		if j.abandoned() {
+			return ErrAbandoned
+		}
+		r := byName[name]
 		if nativeProxy {
 			r = redirectToNativeProxy(r)
 		}
 		if err := j.lay(r); err != nil {
-			return j.refuseTemplate(names[i], err)
+			return j.refuseTemplate(name, err)
 		}
 	}
 	return nil
@@ -260,9 +271,8 @@ func (j *job) dropOutdated() {
 		return
 	}
 	outdated := func(was []string, now []corev1.Container) func(corev1.Container) bool {
-		return func(c corev1.Container) bool {
-			return slices.Contains(was, c.Name) && findContainer(now, c.Name) == nil
-		}
+		listed, current := setOf(was), byName(now, containerName)
+		return func(c corev1.Container) bool { return listed[c.Name] && current[c.Name] == nil }
 	}
 	j.merged.Spec.Containers = slices.DeleteFunc(j.merged.Spec.Containers, outdated(j.status.Containers, j.template.Spec.Containers))
 	j.merged.Spec.InitContainers = slices.DeleteFunc(j.merged.Spec.InitContainers, outdated(j.status.InitContainers, j.template.Spec.InitContainers))

@@ -17,6 +17,7 @@ type Received struct {
 	NamespaceName string            // of the request; it is the pod's where the pod names none yet
 	Namespace     *corev1.Namespace // that namespace; one with only a name where nothing is known of it
 	Path          string            // URL path of the webhook call; may be empty
+	Abandoned     func() bool       // as in Request
 }
 
 // Answer is what becomes of a received pod.
@@ -39,17 +40,24 @@ func Review(received Received, config *Config) (Answer, error) {
 			}
 		}
 	}
-	pod, err := received.pod()
+	pod, size, err := received.pod(config.settings)
 	if err != nil {
 		return Answer{}, err
 	}
-	after, report, err := Pod(Request{Pod: pod, Namespace: received.Namespace, Path: received.Path}, config)
+	request := Request{Pod: pod, Namespace: received.Namespace, Path: received.Path, Abandoned: received.Abandoned, size: size}
+	if request.isAbandoned() {
+		return Answer{}, ErrAbandoned
+	}
+	after, report, err := Pod(request, config)
 	if err != nil {
 		return Answer{}, err
 	}
 	answer := Answer{Report: report, Pod: pod}
 	if report.Result != Injected {
 		return answer, nil
+	}
+	if request.isAbandoned() {
+		return Answer{}, ErrAbandoned
 	}
 	operations, err := Patch(received.JSON, pod, after)
 	if err != nil {
@@ -64,17 +72,19 @@ func Review(received Received, config *Config) (Answer, error) {
 	return answer, nil
 }
 
-// pod decodes the pod.
-func (r Received) pod() (*corev1.Pod, error) {
+// pod decodes the pod, without what injection never looks at. A pod of more containers or volumes than the settings allow
+// is decoded without them, and its size says so.
+func (r Received) pod(settings Settings) (*corev1.Pod, podSize, error) {
+	document, size := withinLimits(r.JSON, settings)
 	pod := &corev1.Pod{}
-	if err := json.Unmarshal(r.JSON, pod); err != nil {
-		return nil, fmt.Errorf("decoding the pod of the request: %w", err)
+	if err := json.Unmarshal(document, pod); err != nil {
+		return nil, size, fmt.Errorf("decoding the pod of the request: %w", err)
 	}
 	if pod.Namespace == "" {
 		pod.Namespace = r.NamespaceName
 	}
 	pod.ManagedFields = nil
-	return pod, nil
+	return pod, size, nil
 }
 
 // knownAnswer is the answer that one pod got. The replicas of its workload get the same when a second one was seen to:

@@ -327,7 +327,7 @@ func TestPatchByFieldIsThePatch(t *testing.T) {
 	taken := 0
 	for range 500 {
 		raw := replica(t, random.IntN(40), "")
-		before, err := Received{JSON: raw, NamespaceName: "demo"}.pod()
+		before, _, err := Received{JSON: raw, NamespaceName: "demo"}.pod(Settings{})
 		if err != nil {
 			t.Fatal(err)
 		}

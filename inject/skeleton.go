@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"maps"
 	"math"
 	"reflect"
 	"slices"
@@ -469,11 +468,11 @@ func (s *skeleton) filled(values []string) (rendered, bool) {
 		}
 	}
 	out := rendered{shape: s.tree, tree: sync.OnceValue(func() map[string]any {
-		var tree any = s.tree
+		tree := runtime.DeepCopyJSON(s.tree)
 		for i := range s.inTree {
-			tree = withLeaf(tree, s.inTree[i].path, texts[i])
+			fillLeaf(tree, s.inTree[i].path, texts[i])
 		}
-		return tree.(map[string]any)
+		return tree
 	})}
 	if s.pod == nil {
 		return out, true
@@ -507,24 +506,22 @@ func (h *hole) marked() string {
 	return b.String() + h.text[len(h.fill)]
 }
 
-// withLeaf returns a tree with another string in one place. What is not on the way to it is shared.
-func withLeaf(tree any, path []any, text string) any {
-	if len(path) == 0 {
-		return text
+// fillLeaf sets a string of a tree in place.
+func fillLeaf(tree any, path []any, text string) {
+	for ; len(path) > 1; path = path[1:] {
+		switch at := path[0].(type) {
+		case string:
+			tree = tree.(map[string]any)[at]
+		case int:
+			tree = tree.([]any)[at]
+		}
 	}
-	switch tree := tree.(type) {
-	case map[string]any:
-		out := maps.Clone(tree)
-		key := path[0].(string)
-		out[key] = withLeaf(tree[key], path[1:], text)
-		return out
-	case []any:
-		out := slices.Clone(tree)
-		i := path[0].(int)
-		out[i] = withLeaf(tree[i], path[1:], text)
-		return out
+	switch at := path[0].(type) {
+	case string:
+		tree.(map[string]any)[at] = text
+	case int:
+		tree.([]any)[at] = text
 	}
-	return tree
 }
 
 // setLeaf sets a string of a pod in place.

@@ -186,11 +186,13 @@ func otherEnv(running, now []corev1.EnvVar) []string {
 		is[env.Name] = asServed(env) // of two with the same name the last one counts
 	}
 	var out []string
+	seen := make(map[string]bool, len(now))
 	for _, env := range now {
 		before, has := was[env.Name]
-		if ofThePod[env.Name] || strings.HasPrefix(env.Name, "ISTIO_METAJSON_") || slices.Contains(out, env.Name) {
+		if ofThePod[env.Name] || strings.HasPrefix(env.Name, "ISTIO_METAJSON_") || seen[env.Name] {
 			continue
 		}
+		seen[env.Name] = true
 		if !has || !equality.Semantic.DeepEqual(before, is[env.Name]) {
 			out = append(out, env.Name)
 		}

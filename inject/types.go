@@ -1,6 +1,8 @@
 package inject
 
 import (
+	"errors"
+
 	corev1 "k8s.io/api/core/v1"
 
 	"outrigger.dev/outrigger/api"
@@ -22,6 +24,8 @@ type Settings struct {
 	NativeSidecars   string // "auto", "enabled", "disabled"; empty = as the values and the release say
 	Platform         string // "openshift" or empty = as the values say
 	CompliancePolicy string // empty = as the values say
+	// The most containers, of all three kinds together, and the most volumes that a pod may have; 0 for the defaults.
+	MaxContainers, MaxVolumes int
 }
 
 // Request is what one decision depends on, beside the configuration.
@@ -29,7 +33,15 @@ type Request struct {
 	Pod       *corev1.Pod       // as received; never changed
 	Namespace *corev1.Namespace // its namespace; one with only a name where nothing is known of it
 	Path      string            // URL path of the webhook call, e.g. "/inject/cluster/c1/net/n1"; may be empty
+	// Abandoned reports whether nobody waits for the answer any more. It is called between the steps of an injection,
+	// which then ends with ErrAbandoned. Nil for a caller that always waits.
+	Abandoned func() bool
+
+	size podSize // of the pod where it was counted before decoding, and larger than Pod shows
 }
+
+// ErrAbandoned is returned for a request whose Abandoned has reported true.
+var ErrAbandoned = errors.New("the caller does not wait for the answer any more")
 
 // Result is the outcome in one word.
 type Result string

@@ -1,7 +1,9 @@
 package inject
 
 import (
+	"cmp"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"regexp"
@@ -41,7 +43,7 @@ func (j *job) renderSafely(name string) (rendered, error) {
 		}
 		return out, nil
 	}
-	all, safeErr := j.renderData(name, j.data.defused(unusual, ""))
+	all, safeErr := j.renderData(name, j.data.defused(unusual, nil))
 	if safeErr != nil {
 		if err == nil {
 			err = safeErr // what cannot be compared cannot be let through
@@ -51,16 +53,32 @@ func (j *job) renderSafely(name string) (rendered, error) {
 	if err == nil && sameShape(out.tree(), all.tree()) {
 		return out, nil
 	}
-	for _, field := range slices.Sorted(maps.Keys(unusual)) {
-		one, oneErr := j.renderData(name, j.data.defused(unusual, field))
-		if oneErr == nil && sameShape(one.tree(), all.tree()) {
-			continue
-		}
-		return rendered{}, refuse(denied(j.pod, api.InjectUnsafeValue, field, unusual[field],
-			fmt.Sprintf("the character %q would change the structure of what template %q renders.", firstUnusual(unusual[field]), name),
-			"Leave that character out."))
+	field, found := j.shapingField(name, unusual, all)
+	if !found {
+		return rendered{}, j.refuseTemplate(name, cmp.Or(err, errors.New("values of several fields together change the structure of what it renders")))
 	}
-	return rendered{}, j.refuseTemplate(name, err)
+	return rendered{}, refuse(denied(j.pod, api.InjectUnsafeValue, field, unusual[field],
+		fmt.Sprintf("the character %q would change the structure of what template %q renders.", firstUnusual(unusual[field]), name),
+		"Leave that character out."))
+}
+
+// shapingField returns the first field, by name, whose unusual value alone changes the structure that a template renders;
+// safe is that structure. It halves the fields, since each look costs a rendering and a pod may have very many of them.
+func (j *job) shapingField(name string, unusual map[string]string, safe rendered) (field string, found bool) {
+	changes := func(fields []string) bool {
+		kept, err := j.renderData(name, j.data.defused(unusual, setOf(fields)))
+		return err != nil || !sameShape(kept.tree(), safe.tree())
+	}
+	fields := slices.Sorted(maps.Keys(unusual))
+	for len(fields) > 1 && !j.abandoned() {
+		half := len(fields) / 2
+		if changes(fields[:half]) {
+			fields = fields[:half]
+		} else {
+			fields = fields[half:]
+		}
+	}
+	return fields[0], changes(fields)
 }
 
 func firstUnusual(text string) string {
@@ -129,11 +147,11 @@ func unusualOf(key, value string) string {
 	return key
 }
 
-// defused returns a copy of the data in which every unusual string is harmless, but for the one of the field to keep.
-func (d *data) defused(unusual map[string]string, keep string) *data {
+// defused returns a copy of the data in which every unusual string is harmless, but for those of the fields to keep.
+func (d *data) defused(unusual map[string]string, keep map[string]bool) *data {
 	c := d.own()
 	defuse := func(field string, text *string) {
-		if _, is := unusual[field]; is && field != keep {
+		if _, is := unusual[field]; is && !keep[field] {
 			*text = disarmed(*text)
 		}
 	}
@@ -142,7 +160,7 @@ func (d *data) defused(unusual map[string]string, keep string) *data {
 		texts map[string]string
 	}{{api.AnnotationField, c.ObjectMeta.Annotations}, {api.LabelField, c.ObjectMeta.Labels}} {
 		for key, value := range maps.Clone(m.texts) {
-			if _, is := unusual[m.field(key)]; !is || m.field(key) == keep {
+			if _, is := unusual[m.field(key)]; !is || keep[m.field(key)] {
 				continue
 			}
 			delete(m.texts, key)
@@ -241,12 +259,12 @@ func eachString(message protoreflect.Message, path string, visit func(path, text
 	})
 }
 
-// defusedMessage returns a copy of a ProxyConfig in which the unusual strings are harmless, but for the field to keep.
-func defusedMessage(config *meshconfig.ProxyConfig, unusual map[string]string, keep string) *meshconfig.ProxyConfig {
+// defusedMessage returns a copy of a ProxyConfig in which the unusual strings are harmless, but for the fields to keep.
+func defusedMessage(config *meshconfig.ProxyConfig, unusual map[string]string, keep map[string]bool) *meshconfig.ProxyConfig {
 	out := proto.Clone(config).(*meshconfig.ProxyConfig)
 	defuseMessage(out.ProtoReflect(), "ProxyConfig", func(field string) bool {
 		_, is := unusual[field]
-		return is && field != keep
+		return is && !keep[field]
 	})
 	return out
 }

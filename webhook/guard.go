@@ -50,7 +50,14 @@ func (c *call) note(request admission.Request) {
 
 // fail notes an error. What it returns is only seen by those who call Handle without the guard.
 func (c *call) fail(err error) admission.Response {
-	c.err, c.report = err, inject.Report{Result: inject.Failed, Reason: api.InjectError, Message: err.Error() + "."}
+	reason := api.InjectError
+	switch {
+	case errors.Is(err, inject.ErrAbandoned):
+		reason = api.InjectAbandoned
+	case errors.Is(err, errOverloaded):
+		reason = api.InjectOverloaded
+	}
+	c.err, c.report = err, inject.Report{Result: inject.Failed, Reason: reason, Message: err.Error() + "."}
 	return admission.Errored(http.StatusInternalServerError, err)
 }
 
@@ -63,7 +70,14 @@ func guard(h *Handler, reviews http.Handler) http.Handler {
 		}
 		c := &call{begun: time.Now(), path: r.URL.Path, report: inject.Report{Result: inject.Failed, Reason: api.InjectBadRequest}}
 		held := &heldResponse{header: http.Header{}}
-		c.serve(reviews, held, h.traced(c, r))
+		entered, err := h.Gate.enter(w, h.traced(c, r))
+		defer entered.leave()
+		if err != nil {
+			c.namespace = entered.namespace
+			c.fail(err)
+		} else {
+			c.serve(reviews, held, entered.request)
+		}
 		h.record(c)
 		if c.err != nil {
 			http.Error(w, c.err.Error(), http.StatusInternalServerError)

@@ -40,6 +40,7 @@ type Handler struct {
 	Metrics    *Metrics     // nil counts nothing
 	Owners     *OwnerEvents // nil tells no owner
 	Tracer     trace.Tracer // nil traces nothing
+	Gate       *Gate        // nil bounds nothing
 	Log        logr.Logger
 
 	decide func(inject.Received, *inject.Config) (inject.Answer, error) // inject.Review unless a test says otherwise
@@ -73,6 +74,7 @@ func (h *Handler) Handle(ctx context.Context, request admission.Request) admissi
 	}
 	answer, err := h.review(inject.Received{
 		JSON: request.Object.Raw, NamespaceName: request.Namespace, Namespace: h.Namespaces.Namespace(ctx, request.Namespace), Path: call.path,
+		Abandoned: func() bool { return ctx.Err() != nil },
 	}, config)
 	if err != nil {
 		return call.fail(fmt.Errorf("deciding about the pod: %w", err))

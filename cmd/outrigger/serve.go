@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"os"
 	"os/signal"
+	goruntime "runtime"
 	"strconv"
 	"syscall"
 	"time"
@@ -194,14 +195,18 @@ func injector(cluster *rest.Config, config api.Config, namespace string, shared 
 		Settings: inject.Settings{
 			Revision: config.Istio.Revision, NativeSidecars: config.Istio.NativeSidecars,
 			Platform: config.Istio.Platform, CompliancePolicy: config.Istio.CompliancePolicy,
+			MaxContainers: config.Webhook.MaxContainers, MaxVolumes: config.Webhook.MaxVolumes,
 		},
 		Events:  events,
 		Metrics: counts,
 		Log:     logger.WithName("istio"),
 	})
 	owners := webhook.NewOwnerEvents(webhook.OwnerEventsOptions{Events: events, Owners: objects, Registerer: metrics.Registry, Log: logger.WithName("webhook")})
+	memory := webhook.LimitMemory()
+	logger.Info("limits", "memory", memory, "processors", goruntime.GOMAXPROCS(0))
+	gate := webhook.NewGate(memory, goruntime.GOMAXPROCS(0), metrics.Registry)
 	handler := &webhook.Handler{
-		Namespaces: webhook.NamespacesFrom(shared.GetCache()), Config: istio, Metrics: counts, Owners: owners, Tracer: tracer, Log: logger.WithName("webhook"),
+		Namespaces: webhook.NamespacesFrom(shared.GetCache()), Config: istio, Metrics: counts, Owners: owners, Tracer: tracer, Gate: gate, Log: logger.WithName("webhook"),
 	}
 	warnings, err := adviceAbout(config, istio, shared)
 	if err != nil {
@@ -212,6 +217,9 @@ func injector(cluster *rest.Config, config api.Config, namespace string, shared 
 		return injectorParts{}, err
 	}
 	maps.Copy(warnings, routes)
+	for path, advice := range warnings {
+		warnings[path] = gate.Limit(advice)
+	}
 	return injectorParts{istio, owners, webhook.Paths(handler.HTTP(), warnings)}, nil
 }
 

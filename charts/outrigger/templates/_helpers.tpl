@@ -152,7 +152,7 @@ annotations:
   "apiVersion" "config.outrigger.dev/v1alpha1"
   "kind" "Configuration"
   "istio" (merge (dict "revision" .Values.revision) (omit .Values.istio "revision" "revisions"))
-  "webhook" (pick .Values.webhook "port" "minTLSVersion" "clientCA" "clientNames" "warnings")
+  "webhook" (pick .Values.webhook "port" "minTLSVersion" "clientCA" "clientNames" "maxContainers" "maxVolumes" "warnings")
   "certificates" (merge $chosen .Values.certificates (dict "hosts" (include "outrigger.hosts" . | fromYamlArray)))
   "routing" (merge (dict "enabled" (eq (include "outrigger.routingEnabled" .) "true")) .Values.routing)
   "coverage" .Values.coverage

@@ -1,0 +1,143 @@
+package inject
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"outrigger.dev/outrigger/api"
+)
+
+// A pod with more containers or volumes than the settings allow is denied by every way in, whatever their kind and however
+// little each says; a pod that is not to be injected is none of our business.
+func TestAbsurdPodsAreDenied(t *testing.T) {
+	config := parsed(t, func(s *Source) { s.Settings.MaxContainers, s.Settings.MaxVolumes = 5, 3 })
+	list := func(many int) string {
+		return "[" + strings.TrimSuffix(strings.Repeat(`{"name":"x"},`, many), ",") + "]"
+	}
+	for _, c := range []struct {
+		name, spec, labels string
+		result             Result
+		says               string
+	}{
+		{"as many containers as are allowed", `"containers":[{"name":"a"},{"name":"b"},{"name":"c"}],"initContainers":[{"name":"d"},{"name":"e"}]`, "", Injected, ""},
+		{"one more", `"containers":[{"name":"a"},{"name":"b"},{"name":"c"}],"initContainers":[{"name":"d"},{"name":"e"},{"name":"f"}]`, "", Denied, "6 containers; at most 5"},
+		{"ephemeral ones", `"containers":[{"name":"a"}],"ephemeralContainers":` + list(5), "", Denied, "6 containers; at most 5"},
+		{"volumes", `"containers":[{"name":"a"}],"volumes":` + list(4), "", Denied, "4 volumes; at most 3"},
+		{"in other letters", `"CONTAINERS":` + list(6), "", Denied, "6 containers; at most 5"},
+		{"opted out", `"containers":` + list(6), `"sidecar.istio.io/inject":"false"`, Skipped, ""},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			raw := fmt.Sprintf(`{"metadata":{"name":"app","labels":{%s}},"spec":{%s},"status":{"message":%q}}`, c.labels, c.spec, strings.Repeat("x", largeStatus))
+			answer, err := Review(Received{JSON: []byte(raw), NamespaceName: "demo", Namespace: &corev1.Namespace{}}, config)
+			if err != nil {
+				t.Fatal(err)
+			}
+			decoded := &corev1.Pod{}
+			if err := json.Unmarshal([]byte(raw), decoded); err != nil {
+				t.Fatal(err)
+			}
+			_, report, err := Pod(Request{Pod: decoded, Namespace: &corev1.Namespace{}}, config)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, r := range []Report{answer.Report, report} {
+				if r.Result != c.result || !strings.Contains(r.Message, c.says) || c.result == Denied && r.Reason != api.InjectTooLarge {
+					t.Errorf("%+v, want %s %q", r, c.result, c.says)
+				}
+			}
+			if c.result == Injected {
+				samePod(t, patchedBy(t, []byte(raw), answer.Patch), mustPod(t, decoded, config))
+			}
+		})
+	}
+}
+
+func mustPod(t *testing.T, p *corev1.Pod, config *Config) *corev1.Pod {
+	t.Helper()
+	after, _, err := Pod(Request{Pod: p, Namespace: &corev1.Namespace{}}, config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return after
+}
+
+// A denied pod is not decoded: a few bytes of JSON would become a struct of a kilobyte.
+func TestAbsurdPodsAreNotDecoded(t *testing.T) {
+	config := parsed(t, nil)
+	raw := []byte(`{"spec":{"containers":[` + strings.TrimSuffix(strings.Repeat("{},", 2_000_000), ",") + `]}}`)
+	var answer Answer
+	bytes := testing.Benchmark(func(b *testing.B) {
+		b.ReportAllocs()
+		for range b.N {
+			var err error
+			if answer, err = Review(Received{JSON: raw, Namespace: &corev1.Namespace{}}, config); err != nil {
+				b.Fatal(err)
+			}
+		}
+	}).AllocedBytesPerOp()
+	if answer.Report.Reason != api.InjectTooLarge {
+		t.Fatalf("%+v", answer.Report)
+	}
+	if limit := int64(4 * len(raw)); bytes > limit {
+		t.Errorf("%d bytes were allocated for a body of %d, want at most %d", bytes, len(raw), limit)
+	}
+}
+
+// An injection ends between two steps when nobody waits for it.
+func TestAbandonedInjectionEnds(t *testing.T) {
+	config := parsed(t, nil).Uncached()
+	raw, err := json.Marshal(pod(t, ""))
+	if err != nil {
+		t.Fatal(err)
+	}
+	steps := 0
+	review := func(last int) error {
+		steps = 0
+		_, err := Review(Received{JSON: raw, Namespace: &corev1.Namespace{}, Abandoned: func() bool { steps++; return steps > last }}, config)
+		return err
+	}
+	if err := review(1000); err != nil {
+		t.Fatal(err)
+	}
+	all := steps
+	if all < 5 {
+		t.Fatalf("only %d steps were asked before", all)
+	}
+	for last := range all {
+		if err := review(last); !errors.Is(err, ErrAbandoned) || steps != last+1 {
+			t.Errorf("after %d steps: %v at step %d", last, err, steps)
+		}
+	}
+}
+
+// Which of many unusual values shapes the structure is found by halves, so that few renderings are made of it.
+func TestUnsafeValueAmongMany(t *testing.T) {
+	p := pod(t, `metadata: {annotations: {sidecar.istio.io/logLevel: "a\", \"b"}}`)
+	for i := range 5000 {
+		p.Annotations[fmt.Sprint("example.com/", i)] = `"`
+		p.Annotations[fmt.Sprint("zzz.example.com/", i)] = `"`
+	}
+	config := parsed(t, func(s *Source) {
+		s.Config = strings.Replace(s.Config, "--log={{ annotation .ObjectMeta \"sidecar.istio.io/logLevel\" \"warning\" }}", "\"--log={{ annotation .ObjectMeta `sidecar.istio.io/logLevel` `warning` }}\"", 1)
+	})
+	_, report := inject(t, p, config)
+	if report.Reason != api.InjectUnsafeValue || report.Problems[0].Field != api.AnnotationField("sidecar.istio.io/logLevel") {
+		t.Errorf("%+v", report)
+	}
+}
+
+// A template that is named very often is rendered once and laid a bounded number of times.
+func TestTemplatesNamedOften(t *testing.T) {
+	for many, want := range map[int]Result{maxTemplates: Injected, maxTemplates + 1: Denied} {
+		p := pod(t, "")
+		p.Annotations = map[string]string{annotationTemplates: strings.TrimSuffix(strings.Repeat("sidecar,", many), ",")}
+		if _, report := inject(t, p, parsed(t, nil)); report.Result != want {
+			t.Errorf("%d times: %+v", many, report)
+		}
+	}
+}
