@@ -24,12 +24,17 @@ func Patch(received []byte, before, after *corev1.Pod) ([]jsonpatch.Operation, e
 	if operations, ok := patchByField(received, before, after); ok {
 		return operations, nil
 	}
-	document, err := parseTree(received)
-	if err != nil {
-		return nil, fmt.Errorf("the document received is not JSON: %w", err)
-	}
-	if _, is := document.(map[string]any); !is {
-		return nil, fmt.Errorf("the document received is not a JSON object")
+	var document any
+	if lazy, trimmedBefore, trimmedAfter, ok := lazyTrees(received, before, after); ok {
+		document, before, after = lazy, trimmedBefore, trimmedAfter
+	} else {
+		var err error
+		if document, err = parseTree(received); err != nil {
+			return nil, fmt.Errorf("the document received is not JSON: %w", err)
+		}
+		if _, is := document.(map[string]any); !is {
+			return nil, fmt.Errorf("the document received is not a JSON object")
+		}
 	}
 	was, err := podTree(before)
 	if err != nil {
@@ -83,6 +88,12 @@ func field(tree any, key string) any {
 func (p *patcher) edit(at place, received, before, after any) any {
 	if equal(before, after) {
 		return received
+	}
+	if raw, is := received.(json.RawMessage); is {
+		var err error
+		if received, err = parseTree(raw); err != nil {
+			return p.write(at, raw, after) // it was scanned, not parsed: it is replaced
+		}
 	}
 	switch after := after.(type) {
 	case absent:

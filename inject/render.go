@@ -110,6 +110,9 @@ func (j *job) merge(names []string) error {
 		byName[name] = r
 		nativeProxy = nativeProxy || j.native && r.holdsProxy("initContainers")
 	}
+	if err := j.checkOwnSize(byName); err != nil {
+		return err
+	}
 	for _, name := range names {
 		if j.abandoned() {
 			return ErrAbandoned
@@ -123,6 +126,55 @@ func (j *job) merge(names []string) error {
 		}
 	}
 	return nil
+}
+
+// checkOwnSize refuses a pod whose own containers, of names that templates give too, cannot be recorded: Kubernetes allows
+// 256 KiB for all annotations of an object together. After an earlier injection nothing is recorded, and those containers
+// are what templates made, which is bounded as well.
+func (j *job) checkOwnSize(templates map[string]rendered) error {
+	limit := maxAnnotations
+	if j.injected {
+		limit = 2 * maxRendered
+	}
+	size := 0
+	for _, list := range [][]corev1.Container{j.pod.Spec.InitContainers, j.pod.Spec.Containers} {
+		for i := range list {
+			if !gives(templates, list[i].Name) {
+				continue
+			}
+			text, err := json.Marshal(&list[i])
+			if err != nil {
+				return err
+			}
+			if size += len(text); size > limit {
+				return refuse(denied(j.pod, api.InjectTooLarge, "spec.containers["+list[i].Name+"]", "",
+					fmt.Sprintf("a container that a template gives too takes more than %d KiB.", limit>>10), "Make the pod's own container of that name smaller."))
+			}
+		}
+	}
+	return nil
+}
+
+// maxAnnotations is what Kubernetes allows for all annotations of an object together, in bytes.
+const maxAnnotations = 256 << 10
+
+// gives reports whether one of the templates gives a container of that name.
+func gives(templates map[string]rendered, name string) bool {
+	for _, r := range templates {
+		spec, _ := r.shape["spec"].(map[string]any)
+		if r.pod != nil && findInPod(r.pod, name) != nil || r.pod == nil && (hasNamed(spec["containers"], name) || hasNamed(spec["initContainers"], name)) {
+			return true
+		}
+	}
+	return false
+}
+
+func hasNamed(list any, name string) bool {
+	containers, _ := list.([]any)
+	return slices.ContainsFunc(containers, func(item any) bool {
+		container, _ := item.(map[string]any)
+		return container["name"] == name
+	})
 }
 
 func (j *job) lay(r rendered) (err error) {

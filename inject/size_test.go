@@ -141,3 +141,18 @@ func TestTemplatesNamedOften(t *testing.T) {
 		}
 	}
 }
+
+// A pod's own proxy that could not be recorded in an annotation is denied before it is merged.
+func TestOwnProxyOfAbsurdSize(t *testing.T) {
+	for many, want := range map[int]Result{3000: Injected, 20000: Denied} {
+		p := pod(t, "")
+		proxy := corev1.Container{Name: proxyName, Image: "auto"}
+		for i := range many {
+			proxy.Env = append(proxy.Env, corev1.EnvVar{Name: fmt.Sprint("VARIABLE_", i), Value: "x"})
+		}
+		p.Spec.Containers = append(p.Spec.Containers, proxy)
+		if _, report := inject(t, p, parsed(t, nil)); report.Result != want || want == Denied && report.Reason != api.InjectTooLarge {
+			t.Errorf("%d variables: %s %s", many, report.Result, report.Message)
+		}
+	}
+}

@@ -134,8 +134,8 @@ func TestAbsurdPodsAreInjected(t *testing.T) {
 		"containers":      func(p *corev1.Pod) { p.Spec.Containers = containers(30000) },
 		"variables of the proxy": func(p *corev1.Pod) {
 			proxy := corev1.Container{Name: proxyName, Image: "auto"}
-			for i := range 30000 {
-				proxy.Env = append(proxy.Env, corev1.EnvVar{Name: fmt.Sprint("E", i%20000), Value: "x"})
+			for i := range 6000 {
+				proxy.Env = append(proxy.Env, corev1.EnvVar{Name: fmt.Sprint("E", i%4000), Value: "x"})
 			}
 			p.Spec.Containers = append(p.Spec.Containers, proxy)
 		},

@@ -68,13 +68,13 @@ func gated(t *testing.T, gate *Gate) (*httptest.Server, *heldDecisions) {
 }
 
 // send posts a review and returns the code and text of the answer.
-func send(ctx context.Context, server *httptest.Server, query string, body []byte) (int, string, error) {
-	request, err := http.NewRequestWithContext(ctx, http.MethodPost, server.URL+"/inject"+query, bytes.NewReader(body))
+func send(ctx context.Context, url, query string, body []byte) (int, string, error) {
+	request, err := http.NewRequestWithContext(ctx, http.MethodPost, url+"/inject"+query, bytes.NewReader(body))
 	if err != nil {
 		return 0, "", err
 	}
 	request.Header.Set("Content-Type", "application/json")
-	response, err := server.Client().Do(request)
+	response, err := http.DefaultClient.Do(request)
 	if err != nil {
 		return 0, "", err
 	}
@@ -91,7 +91,7 @@ func TestAFloodHoldsUpNobodyElse(t *testing.T) {
 	answers := make(chan string, 1000)
 	post := func(namespace string, size int) {
 		go func() {
-			code, text, err := send(context.Background(), server, "?timeout=30s", reviewOf(namespace, size))
+			code, text, err := send(context.Background(), server.URL, "?timeout=30s", reviewOf(namespace, size))
 			answers <- fmt.Sprintf("%s %d %t %v", namespace, code, strings.Contains(text, `"allowed":true`), err)
 		}()
 	}
@@ -127,10 +127,12 @@ func TestBodiesAreAccountedFor(t *testing.T) {
 	gate := NewGate(512<<20, 16, prometheus.NewRegistry())
 	server, held := gated(t, gate)
 	for n := range 3 {
-		go func() { _, _, _ = send(context.Background(), server, "", reviewOf(fmt.Sprint("large", n), maxBody-1)) }()
+		go func() {
+			_, _, _ = send(context.Background(), server.URL, "", reviewOf(fmt.Sprint("large", n), maxBody-1))
+		}()
 	}
 	<-held.begun
-	go func() { _, _, _ = send(context.Background(), server, "", reviewOf("small", 1<<10)) }()
+	go func() { _, _, _ = send(context.Background(), server.URL, "", reviewOf("small", 1<<10)) }()
 	if got := <-held.begun; got != "small" {
 		t.Errorf("%s began beside a body of the largest size", got)
 	}
@@ -173,7 +175,7 @@ func TestNobodyWorksForACallerWhoHasGone(t *testing.T) {
 			done := make(chan struct{})
 			for range 4 { // two run and two wait
 				go func() {
-					_, _, _ = send(ctx, server, query, reviewOf("demo", 1<<10))
+					_, _, _ = send(ctx, server.URL, query, reviewOf("demo", 1<<10))
 					done <- struct{}{}
 				}()
 			}
@@ -203,7 +205,7 @@ func TestOverloadIsTold(t *testing.T) {
 	answers := make(chan string, 10)
 	for range 4 { // two run, one waits, one is too many
 		go func() {
-			code, text, err := send(context.Background(), server, "", reviewOf("demo", 1<<10))
+			code, text, err := send(context.Background(), server.URL, "", reviewOf("demo", 1<<10))
 			answers <- fmt.Sprint(code, " ", text, err)
 		}()
 	}
