@@ -22,6 +22,7 @@ type workload struct {
 	port                    int32
 	containers, env         int // further containers; env variables of each
 	annotation              int // bytes of an annotation
+	volumes, annotations    int // further ones
 	probes                  bool
 }
 
@@ -47,6 +48,19 @@ var sizes = []size{
 	{"containers=30", 60, []workload{{app: "many", version: "v1", namespace: "shop", port: 8000, containers: 29, env: 4, probes: true}}},
 	{"env=2000", 60, []workload{{app: "env", version: "v1", namespace: "shop", port: 8080, env: 2000}}},
 	{"bytes=1M", 30, []workload{{app: "large", version: "v1", namespace: "shop", port: 8080, annotation: 200 << 10, env: 12000}}},
+	// The same in growing numbers: the cost must grow no faster.
+	{"volumes=10", 60, []workload{{app: "many", version: "v1", namespace: "shop", port: 8080, volumes: 10}}},
+	{"volumes=100", 60, []workload{{app: "many", version: "v1", namespace: "shop", port: 8080, volumes: 100}}},
+	{"volumes=1000", 30, []workload{{app: "many", version: "v1", namespace: "shop", port: 8080, volumes: 1000}}},
+	{"containers=10", 60, []workload{{app: "many", version: "v1", namespace: "shop", port: 8080, containers: 9}}},
+	{"containers=100", 60, []workload{{app: "many", version: "v1", namespace: "shop", port: 8080, containers: 99}}},
+	{"containers=1000", 30, []workload{{app: "many", version: "v1", namespace: "shop", port: 8080, containers: 999}}},
+	{"env=10", 60, []workload{{app: "many", version: "v1", namespace: "shop", port: 8080, env: 10}}},
+	{"env=100", 60, []workload{{app: "many", version: "v1", namespace: "shop", port: 8080, env: 100}}},
+	{"env=1000", 30, []workload{{app: "many", version: "v1", namespace: "shop", port: 8080, env: 1000}}},
+	{"annotations=10", 60, []workload{{app: "many", version: "v1", namespace: "shop", port: 8080, annotations: 10}}},
+	{"annotations=100", 60, []workload{{app: "many", version: "v1", namespace: "shop", port: 8080, annotations: 100}}},
+	{"annotations=1000", 30, []workload{{app: "many", version: "v1", namespace: "shop", port: 8080, annotations: 1000}}},
 }
 
 // change says in what the pods of a benchmark differ from each other.
@@ -119,6 +133,15 @@ func (w workload) pod(n int) *corev1.Pod {
 	}
 	if w.annotation > 0 {
 		pod.Annotations = map[string]string{"example.com/notes": strings.Repeat("0123456789abcdef", w.annotation/16)}
+	}
+	for i := range w.annotations {
+		if pod.Annotations == nil {
+			pod.Annotations = map[string]string{}
+		}
+		pod.Annotations[fmt.Sprintf("example.com/note-%d", i)] = "a note"
+	}
+	for i := range w.volumes {
+		pod.Spec.Volumes = append(pod.Spec.Volumes, corev1.Volume{Name: fmt.Sprintf("scratch-%d", i), VolumeSource: corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{}}})
 	}
 	for i := range w.containers + 1 {
 		pod.Spec.Containers = append(pod.Spec.Containers, w.container(i, volume))
