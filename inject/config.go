@@ -207,6 +207,9 @@ func explainGone(err error) error {
 	return fmt.Errorf("it asks for %q, which Istio 1.24 and later do not offer to templates, so it is of an older Istio release (or misspelt) and cannot be used: upgrade Istio (%w)", found[1]+found[2], err)
 }
 
+// ClusterDomain returns the DNS domain of the cluster by Istio's values, global.proxy.clusterDomain; empty if they name none.
+func (c *Config) ClusterDomain() string { return c.values.clusterDomain() }
+
 // templateNames returns the sorted names of all templates.
 func (c *Config) templateNames() []string { return slices.Sorted(maps.Keys(c.templates)) }
 

@@ -27,6 +27,7 @@ type typedValues struct {
 		Proxy struct {
 			Image                           string `json:"image"`
 			HoldApplicationUntilProxyStarts *bool  `json:"holdApplicationUntilProxyStarts"`
+			ClusterDomain                   any    `json:"clusterDomain"`
 		} `json:"proxy"`
 		ProxyInit struct {
 			Image string `json:"image"`
@@ -63,6 +64,11 @@ func (v values) tag() string {
 		return ""
 	}
 	return fmt.Sprint(v.typed.Global.Tag)
+}
+
+func (v values) clusterDomain() string {
+	domain, _ := v.typed.Global.Proxy.ClusterDomain.(string)
+	return domain
 }
 
 func (v values) hold() bool {

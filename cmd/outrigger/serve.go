@@ -260,6 +260,13 @@ func leadersJobs(cluster *rest.Config, shared ctrlcluster.Cluster, istio *webhoo
 	case config.Routing.Enabled:
 		routes := controller.New(controller.Options{
 			Settings: config.RoutingSettings(), RootNamespace: config.Istio.Namespace, Registerer: metrics.Registry,
+			MeshDomain: func() string {
+				current, err := istio.Current()
+				if err != nil || current == nil {
+					return "" // not known yet
+				}
+				return current.ClusterDomain()
+			},
 		})
 		if err := routes.Prepare(shared, logger); err != nil {
 			return nil, err

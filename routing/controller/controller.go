@@ -34,6 +34,7 @@ const (
 type Options struct {
 	Settings      api.RoutingSettings
 	RootNamespace string                // the mesh's root namespace; istio-system if empty
+	MeshDomain    func() string         // the cluster domain by Istio's configuration, empty if it is not known; may be nil
 	Registerer    prometheus.Registerer // nil = no metrics
 }
 

@@ -27,6 +27,9 @@ func (r *reconciler) readHostOwners(ctx context.Context, observed *routing.Obser
 	if wish == nil {
 		return nil
 	}
+	if r.options.MeshDomain != nil {
+		observed.MeshDomain = r.options.MeshDomain()
+	}
 	var entries networkingv1.ServiceEntryList
 	if r.serviceEntries {
 		if err := r.reader.List(ctx, &entries, client.UnsafeDisableDeepCopy); err != nil && !isUnavailable(err) {

@@ -35,11 +35,14 @@ func TestHostsBelongToServiceEntriesAndServices(t *testing.T) {
 	entry.Spec.Hosts = []string{"api.stripe.example", "*.wild.example"}
 	other := &corev1.Service{ObjectMeta: metav1.ObjectMeta{Namespace: "victim", Name: "payments"}}
 	reader := fake.NewClientBuilder().WithScheme(testScheme(t)).WithObjects(entry, other).Build()
-	r := &reconciler{reader: reader, serviceEntries: true}
+	r := &reconciler{reader: reader, serviceEntries: true, options: Options{MeshDomain: func() string { return "corp.example" }}}
 	observed := &routing.Observed{Service: &corev1.Service{ObjectMeta: metav1.ObjectMeta{Namespace: "demo", Name: "app"}}}
 	observed.Intent.Expose = &api.Exposure{Hosts: []string{"api.stripe.example", "*.stripe.example", "a.wild.example", "payments.victim", "payments.nobody", "free.example.com"}}
 	if err := r.readHostOwners(t.Context(), observed); err != nil {
 		t.Fatal(err)
+	}
+	if observed.MeshDomain != "corp.example" {
+		t.Errorf("the mesh's domain is %q", observed.MeshDomain)
 	}
 	want := map[string]string{
 		"api.stripe.example": "ServiceEntry shop/external", "*.stripe.example": "ServiceEntry shop/external", "a.wild.example": "ServiceEntry shop/external",
