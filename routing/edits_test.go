@@ -6,6 +6,8 @@ import (
 	"time"
 
 	networkingapi "istio.io/api/networking/v1alpha3"
+	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"outrigger.dev/outrigger/api"
 )
@@ -168,4 +170,65 @@ func TestRecordsOfEarlierReleasesAreRead(t *testing.T) {
 			t.Errorf("%s %s has no seal", kindOf(o), o.GetName())
 		}
 	}
+}
+
+// usersFiles are those of a tutorial: a VirtualService for every host at a Gateway of its own, which pins v1.
+func usersFiles() Objects {
+	vs := foreignRoute("v1")
+	vs.Name, vs.Spec.Hosts, vs.Spec.Gateways = "front", []string{"*"}, []string{"front"}
+	gateway := &networkingv1.Gateway{ObjectMeta: metav1.ObjectMeta{Namespace: "demo", Name: "front"}}
+	gateway.Spec.Selector = map[string]string{"istio": "ingressgateway"}
+	gateway.Spec.Servers = []*server{{Port: &networkingapi.Port{Number: 80, Name: "http", Protocol: "HTTP"}, Hosts: []string{"*"}}}
+	return Objects{VirtualServices: []*networkingv1.VirtualService{vs}, Gateways: []*networkingv1.Gateway{gateway}}
+}
+
+// Where the user routes at the gateway, ours steps back; the mesh, which they do not cover, keeps its route. When they
+// delete their files, the exposure returns by itself, in either order.
+func TestTheUsersGatewayRouteGoesBeforeOurs(t *testing.T) {
+	const ours = "app-gateway: *@demo/app; 80: demo/*"
+	for _, first := range []bool{false, true} {
+		c := twoVersions(t)
+		if first {
+			c.foreign = usersFiles()
+		}
+		c.annotate("expose=true")
+		c.advance(time.Minute)
+		if !first {
+			c.exposed(ours)
+			c.foreign = usersFiles()
+			c.advance(time.Minute)
+		}
+		c.exposed("")
+		c.has("v1 v2", "v1")
+		c.tells(api.RouteRouteConflict)
+		if others := Overriding(c.observe(), c.now); len(others) > 0 {
+			t.Errorf("%v routes as is wanted", others)
+		}
+		c.annotate("default-version=v2")
+		c.advance(time.Minute)
+		others := Overriding(c.observe(), c.now)
+		if len(others) != 1 || others[0].String() != "VirtualService demo/front routes v1=100 at gateway demo/front" {
+			t.Errorf("overriding: %v", others)
+		}
+		c.foreign = Objects{}
+		c.advance(time.Minute)
+		c.exposed(ours)
+		c.has("v1 v2", "v2")
+		c.tells()
+	}
+}
+
+// Where nothing may be decided, an edit of the subsets is still reverted.
+func TestSubsetsAreRestoredBesideAClash(t *testing.T) {
+	c := twoVersions(t)
+	c.foreign.DestinationRules = []*networkingv1.DestinationRule{subsetRule("demo", "app", nil, subset("v1", "track", "x", nil))}
+	c.settle()
+	c.writes = nil
+	c.standing.DestinationRules[0].Spec.Subsets[0].Labels = versionLabel("v2")
+	c.settle()
+	c.wrote(applyRule)
+	if !maps.Equal(findSubset(c.standing.DestinationRules[0], "v1").Labels, versionLabel("v1")) {
+		t.Error("v1 means v2")
+	}
+	c.onceTold(api.RouteEditReverted)
 }

@@ -189,12 +189,21 @@ func (s *situation) foreignGateway(ref string) *networkingv1.Gateway {
 	return nil
 }
 
+func isOutriggers(object Object) bool {
+	_, ours := ServiceOf(object)
+	return ours
+}
+
 // freeHosts returns the hosts that nobody else serves, and those that we served first. What was refused as a "*" does
 // not take over by itself.
 func (s *situation) freeHosts(x exposure) []string {
 	var free []string
 	refused := ""
 	for _, host := range x.hosts {
+		if vs := s.routedByUser(x, host); vs != nil {
+			s.tellUserRoute(vs, host)
+			continue
+		}
 		other, first := s.takenBy(x, host)
 		if ingress := s.ingressWith(x, host); other == nil && ingress != "" {
 			if first = s.stands(x, []string{host}); first {
@@ -210,7 +219,7 @@ func (s *situation) freeHosts(x exposure) []string {
 		}
 		if first {
 			free = append(free, host)
-		} else if host == anyHost {
+		} else if host == anyHost && (waits || isOutriggers(other)) { // what a user wrote ends by the user's own hand
 			refused = x.key()
 		}
 		s.tellHost(host, other, first)

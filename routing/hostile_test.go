@@ -128,6 +128,8 @@ func (c *cluster) reports(name string) bool {
 		switch p.Reason {
 		case api.RouteWeightsAdopted, api.RouteRecordEdited: // the latter where it lasts: everything is held
 			return true
+		case api.RouteHostConflict: // our Gateway without our labels is another author's
+			return name == "app-gateway"
 		case api.RouteDrifted, api.RouteRouteConflict, api.RouteNameTaken:
 			return p.Object.Name == name || p.Object.Kind == "Service"
 		}

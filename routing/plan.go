@@ -26,7 +26,7 @@ func Plan(observed Observed, now time.Time) Result {
 	s.nameSubsets()
 	s.noteForeign()
 	if s.holdsRecord() {
-		return s.result(observed.Standing)
+		return s.result(s.withSubsets(observed.Standing))
 	}
 	if s.Intent.SubsetsOnly {
 		return s.result(s.subsetsOnly())
@@ -36,7 +36,7 @@ func Plan(observed Observed, now time.Time) Result {
 	s.noteGatewayDrift()
 	s.bindNames()
 	if !s.decideDefault() {
-		return s.result(observed.Standing)
+		return s.result(s.withSubsets(observed.Standing))
 	}
 	s.decideExposure()
 	s.decideExport()

@@ -155,3 +155,30 @@ func (s *situation) namesMissing(vs *networkingv1.VirtualService) string {
 	}
 	return ""
 }
+
+// withSubsets leaves everything as it is but for our subsets in an edited DestinationRule, which are restored: where
+// nothing may be decided, the routes still name them.
+func (s *situation) withSubsets(objects Objects) Objects {
+	standing := s.standing.rule
+	if standing == nil || s.renewed || !s.ruleEdited() {
+		return objects
+	}
+	rule := standing.DeepCopy()
+	rule.TypeMeta = typeMeta("DestinationRule")
+	rule.Spec.Host = s.host
+	for _, name := range sortedKeys(s.standing.added) {
+		right := &networkingapi.Subset{Name: name, Labels: map[string]string{s.Intent.VersionLabel: s.subsets.versions[name]}}
+		at := slices.IndexFunc(rule.Spec.Subsets, func(subset *networkingapi.Subset) bool { return subset.Name == name })
+		switch {
+		case s.subsets.versions[name] == "":
+		case at < 0:
+			rule.Spec.Subsets = append(rule.Spec.Subsets, right)
+		default:
+			rule.Spec.Subsets[at] = right
+		}
+	}
+	rule.Annotations[api.AnnotationWritten] = s.ruleDigest(rule, s.standing.added)
+	objects.DestinationRules = []*networkingv1.DestinationRule{rule}
+	s.noteRuleDrift()
+	return objects
+}

@@ -355,6 +355,9 @@ func missing(observed routing.Observed, now time.Time) string {
 			return p.Message + " " + p.Advice
 		}
 	}
+	if others := routing.Overriding(observed, now); len(others) > 0 {
+		return overridden(others[0])
+	}
 	end := observed
 	end.Standing = plan.Objects
 	if len(readingOf(end).Rules) == 0 {
@@ -365,6 +368,16 @@ func missing(observed routing.Observed, now time.Time) string {
 		return why
 	}
 	return notWritten(observed, end, now)
+}
+
+// overridden says which VirtualService keeps callers on other versions than the annotations name, and how to end that.
+func overridden(other routing.OtherRoute) string {
+	why := other.String() + ", and Outrigger does not write it. "
+	remove := fmt.Sprintf("kubectl delete virtualservices.networking.istio.io -n %s %s", other.Object.Namespace, other.Object.Name)
+	if other.Edited {
+		return why + "It was edited by hand. To have Outrigger's route back: " + remove
+	}
+	return why + "Change its shares, or have Outrigger route: " + remove
 }
 
 // notWritten says which writes the controller has yet to make.

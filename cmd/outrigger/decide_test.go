@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	networkingapi "istio.io/api/networking/v1alpha3"
 	corev1 "k8s.io/api/core/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
@@ -196,7 +197,32 @@ func TestAWordThatNothingFollowsIsSaidSo(t *testing.T) {
 func TestWaitSaysThatNoRouteFollows(t *testing.T) {
 	s := shop(t, byHand("theirs", "app"))
 	why, err := s.decided(context.Background(), []outlook{{observed: s.look("app")}})
-	if err != nil || !strings.Contains(why, "no route can be written; RouteConflict: ") {
+	if err != nil || !strings.Contains(why, "VirtualService demo/theirs routes every pod in the mesh, and Outrigger does not write it.") {
+		t.Errorf("%q, %v", why, err)
+	}
+}
+
+// While a VirtualService of the user keeps the gateway on another version, a decision is not applied, and it is named.
+func TestWaitNamesTheVirtualServiceThatRoutesOtherwise(t *testing.T) {
+	theirs := byHand("front", "*")
+	theirs.Spec.Gateways = []string{"front"}
+	theirs.Spec.Http = []*networkingapi.HTTPRoute{{Route: []*networkingapi.HTTPRouteDestination{{Destination: &networkingapi.Destination{Host: "app", Subset: "v1"}}}}}
+	s := shop(t, theirs)
+	if err := s.decide(context.Background(), promoting(t, "app", "v2"), s.writing(dryRunNone)); err != nil {
+		t.Fatal(err)
+	}
+	s.reconcile("app", "app-internal")
+	outlooks := []outlook{{observed: s.look("app")}}
+	why, err := s.decided(context.Background(), outlooks)
+	if err != nil || !strings.Contains(why, "VirtualService demo/front routes v1=100 at gateway demo/front, and Outrigger does not write it.") ||
+		!strings.Contains(why, "kubectl delete virtualservices.networking.istio.io -n demo front") {
+		t.Errorf("%q, %v", why, err)
+	}
+	if err := s.client.Delete(context.Background(), theirs); err != nil {
+		t.Fatal(err)
+	}
+	s.reconcile("app", "app-internal")
+	if why, err := s.decided(context.Background(), outlooks); err != nil || why != "" {
 		t.Errorf("%q, %v", why, err)
 	}
 }
