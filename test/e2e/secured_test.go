@@ -52,7 +52,7 @@ func TestASecuredRelease(t *testing.T) {
 	values := map[string]any{
 		"revision":   "secured",
 		"webhook":    map[string]any{"clientCA": callers.authority, "clientNames": []any{callerName}},
-		"guardRails": map[string]any{"enabled": true},
+		"guardRails": map[string]any{"action": "Deny"},
 		"extraEnv":   []any{listing},
 	}
 	secured, err := install.Outrigger(t.Context(), cluster, install.Options{Namespace: securedNamespace, Release: securedNamespace, Node: outrigger.Node, Values: values})
@@ -73,22 +73,6 @@ func TestASecuredRelease(t *testing.T) {
 
 	t.Run("callers", func(t *testing.T) { onlyTheAPIServerIsAnswered(t, "https://"+secured.Webhook.Address()+"/inject") })
 	t.Run("guard rails", func(t *testing.T) { guardRailsDeny(t, injected) })
-	t.Run("guard rails that warn", func(t *testing.T) {
-		values["guardRails"] = map[string]any{"enabled": true, "action": "Warn"}
-		if err := secured.Upgrade(t.Context(), values); err != nil {
-			t.Fatal(err)
-		}
-		c, warnings := listening(t)
-		eventually(t, "a forged pod is made, with a warning", func() error {
-			if err := c.Create(t.Context(), podOf(t, injected, forged), client.DryRunAll); err != nil {
-				return err
-			}
-			if !strings.Contains(warnings.all(), "only an injector writes it") {
-				return fmt.Errorf("heard %q", warnings.all())
-			}
-			return nil
-		})
-	})
 	t.Run("rights", func(t *testing.T) {
 		ownersHear(t, injected)
 		wantEveryRightUsed(t, securedNamespace, securedNamespace, 0, false)
@@ -163,7 +147,7 @@ metadata:
 `
 
 func guardRailsDeny(t *testing.T, injected string) {
-	const status, user = "only an injector writes it", "runs as the user or group of the proxy"
+	const status, user = claimsProxy, asProxy
 	eventually(t, "the guard rails are up", func() error {
 		for _, pod := range []string{forged, "spec: {securityContext: {runAsUser: 1337}}"} {
 			if err := kube.Create(t.Context(), podOf(t, injected, pod), client.DryRunAll); !apierrors.IsInvalid(err) {
@@ -214,6 +198,15 @@ spec: {containers: [{name: app, image: a, securityContext: {runAsUser: 2000}}, {
 				t.Errorf("it is refused: %v", err)
 			case test.denied != "" && (!apierrors.IsInvalid(err) || !strings.Contains(err.Error(), test.denied)):
 				t.Errorf("%v; want it denied, because %s", err, test.denied)
+			}
+		})
+	}
+
+	for _, attack := range podAttacks {
+		t.Run(attack.name, func(t *testing.T) {
+			err := kube.Create(t.Context(), podOf(t, injected, attack.pod), client.DryRunAll)
+			if err == nil || apierrors.IsInternalError(err) || !strings.Contains(err.Error(), attack.says) {
+				t.Errorf("%v; want it denied with %q", err, attack.says)
 			}
 		})
 	}

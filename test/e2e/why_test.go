@@ -33,6 +33,12 @@ func (h *heard) all() string {
 	return strings.Join(h.texts, "\n")
 }
 
+func (h *heard) forget() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.texts = nil
+}
+
 // listening returns a client whose warnings are collected.
 func listening(t *testing.T) (client.Client, *heard) {
 	t.Helper()
