@@ -102,4 +102,4 @@ fmt: ## format all Go files
 	gofmt -w $$(git ls-files '*.go')
 
 docs: ## write docs/reference.md, the table of docs/metrics.md, the chart's README and the schema of its values anew
-	$(GO) test -run 'TestReference|TestChartSchema|TestChartReadme|TestMetricsPage' . -update
+	$(GO) test -run 'TestReference|TestChartSchema|TestChartExposureKeys|TestChartReadme|TestMetricsPage' . -update

@@ -39,6 +39,29 @@ func TestChartSchemaIsCurrent(t *testing.T) {
 	}
 }
 
+const exposureKeysFile = "charts/outrigger/files/exposure-keys.yaml"
+
+// The policy on exposure guards the annotations that package api reads as exposure.
+func TestChartExposureKeysAreCurrent(t *testing.T) {
+	var want strings.Builder
+	want.WriteString("# The annotations that expose a Service, expose itself first. Generated from api.ExposureKeys by make docs.\n")
+	for _, key := range api.ExposureKeys() {
+		want.WriteString("- " + key + "\n")
+	}
+	if *update {
+		if err := os.WriteFile(exposureKeysFile, []byte(want.String()), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	got, err := os.ReadFile(exposureKeysFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(want.String(), string(got)); diff != "" {
+		t.Errorf("%s does not list the keys of package api (make docs writes it):\n%s", exposureKeysFile, diff)
+	}
+}
+
 // ofConfiguration are the values that take every field of a section of the configuration file.
 var ofConfiguration = []string{"istio", "certificates", "routing", "coverage", "shutdown", "log", "leaderElection"}
 

@@ -245,6 +245,12 @@ func (c Config) ValidatorName() string {
 	return WithRevision(Outrigger+"-validator", c.Istio.Revision)
 }
 
+// ExposurePolicyName returns the name of the chart's ValidatingAdmissionPolicy, and of its binding, that require permission
+// to expose a Service.
+func (c Config) ExposurePolicyName() string {
+	return WithRevision(Outrigger+"-exposure", c.Istio.Revision)
+}
+
 // LeaseName returns the name of the Lease by which a leader is elected; empty if there is nothing to lead. Who only counts
 // pods never holds the Lease of routing, whose release may be another one.
 func (c Config) LeaseName() string {

@@ -36,6 +36,8 @@ var injectAdvice = map[InjectReason]string{
 	InjectRunsAsProxyUser:    "Give the container another runAsUser.",
 	InjectJobWillNotComplete: "Annotate the pod's template sidecar.istio.io/nativeSidecar=true.",
 
+	InjectForeignProxy: "Remove the annotation sidecar.istio.io/status and the container istio-proxy, so that the pod is injected.",
+
 	InjectError:      "Look at Outrigger's log and its pods; the pod is created when they answer.",
 	InjectPanic:      "Report it with the lines that Outrigger's log has of it.",
 	InjectOverloaded: "Nothing is to be done for a workload, which tries again; find out what creates so many pods in the namespace.",

@@ -18,17 +18,28 @@ type adviser func(ctx context.Context, request admission.Request) ([]string, err
 
 // advice serves an adviser. An error or a panic is HTTP 500 and no review: the failurePolicy of these entries is Ignore.
 func advice(ask adviser) http.Handler {
+	return judgment(func(ctx context.Context, request admission.Request) (admission.Response, error) {
+		warnings, err := ask(ctx, request)
+		for i, warning := range warnings {
+			warnings[i] = api.Shorten(warning, warningLength)
+		}
+		return admission.Allowed("").WithWarnings(warnings...), err
+	})
+}
+
+// verdict answers a request about an object that it does not change.
+type verdict func(ctx context.Context, request admission.Request) (admission.Response, error)
+
+// judgment serves a verdict. An error or a panic is HTTP 500 and no review, so that the failurePolicy of the entry decides.
+func judgment(ask verdict) http.Handler {
 	reviews := (&admission.Webhook{Handler: admission.HandlerFunc(func(ctx context.Context, request admission.Request) admission.Response {
 		callOf(ctx).note(request)
-		warnings, err := ask(ctx, request)
+		response, err := ask(ctx, request)
 		if err != nil {
 			callOf(ctx).err = err
 			return admission.Errored(http.StatusInternalServerError, err)
 		}
-		for i, warning := range warnings {
-			warnings[i] = api.Shorten(warning, warningLength)
-		}
-		return admission.Allowed("").WithWarnings(warnings...)
+		return response
 	})}).WithRecoverPanic(false)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		c, held := &call{path: r.URL.Path, report: inject.Report{Reason: api.InjectBadRequest}}, &heldResponse{header: http.Header{}}
@@ -38,7 +49,7 @@ func advice(ask adviser) http.Handler {
 			logf.Log.WithName("webhook").Error(c.err, "no advice", append([]any{"path", c.path, "namespace", c.namespace, "name", c.pod}, logValues(c.err)...)...)
 			http.Error(w, c.err.Error(), http.StatusInternalServerError)
 			return
-		case c.report.Reason == api.InjectBadRequest: // held is a review that says no, which this path never does
+		case c.report.Reason == api.InjectBadRequest: // held is a denial without a request, which no entry asked for
 			http.Error(w, c.report.Message, http.StatusBadRequest)
 			return
 		}

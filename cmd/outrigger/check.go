@@ -50,6 +50,7 @@ object. That works from inside the cluster only. The chart runs both as "helm te
 every install and upgrade.
 
 Run it with the new version before an upgrade, too: it lists the exposed hosts that an earlier release bound to the mesh.
+It warns if everyone who may edit Services may also expose them (docs/security.md).
 
 The exit status is 1 if anything failed.`,
 		Example: `  # Does a pod of namespace demo get its sidecar?
@@ -97,14 +98,18 @@ type finding struct {
 }
 
 const (
-	checkOK     = "ok"
-	checkNote   = "note"
-	checkFailed = "FAILED"
+	checkOK      = "ok"
+	checkNote    = "note"
+	checkWarning = "warning"
+	checkFailed  = "FAILED"
 )
 
 func ok(format string, args ...any) finding { return finding{checkOK, fmt.Sprintf(format, args...)} }
 func note(format string, args ...any) finding {
 	return finding{checkNote, fmt.Sprintf(format, args...)}
+}
+func warned(format string, args ...any) finding {
+	return finding{checkWarning, fmt.Sprintf(format, args...)}
 }
 func failed(format string, args ...any) finding {
 	return finding{checkFailed, fmt.Sprintf(format, args...)}
@@ -173,7 +178,7 @@ func (c *checker) round(ctx context.Context) []finding {
 		if c.direct {
 			return []finding{failed("MutatingWebhookConfiguration %s may not be read: %v", name, err)}
 		}
-		return []finding{note("MutatingWebhookConfiguration %s may not be read", name), c.created(ctx)}
+		return append([]finding{note("MutatingWebhookConfiguration %s may not be read", name), c.created(ctx)}, c.exposure(ctx)...)
 	case err != nil:
 		return []finding{failed("MutatingWebhookConfiguration %s: %v", name, err)}
 	case len(object.Webhooks) == 0:
@@ -185,6 +190,7 @@ func (c *checker) round(ctx context.Context) []finding {
 	}
 	if c.create {
 		findings = append(findings, c.created(ctx))
+		findings = append(findings, c.exposure(ctx)...)
 	}
 	return append(findings, c.leavingMesh(ctx)...)
 }

@@ -223,7 +223,7 @@ func injector(cluster *rest.Config, config api.Config, namespace string, shared 
 	return injectorParts{istio, owners, webhook.Paths(handler.HTTP(), warnings)}, nil
 }
 
-// adviceAbout returns the paths of the validating webhook, which only warns; none if there is no such webhook.
+// adviceAbout returns the paths of the validating webhook, about pods and their workloads; none if there is no such webhook.
 func adviceAbout(config api.Config, istio *webhook.IstioConfiguration, shared ctrlcluster.Cluster) (map[string]http.Handler, error) {
 	if config.ValidatorName() == "" {
 		return map[string]http.Handler{}, nil
@@ -232,12 +232,13 @@ func adviceAbout(config api.Config, istio *webhook.IstioConfiguration, shared ct
 	if _, err := shared.GetCache().GetInformer(context.Background(), &admissionregistrationv1.MutatingWebhookConfiguration{}, cache.BlockUntilSynced(false)); err != nil {
 		return nil, err
 	}
-	return map[string]http.Handler{
-		webhook.WorkloadsPath: webhook.WorkloadAdvice(webhook.Workloads{
-			Namespaces: webhook.NamespacesFrom(shared.GetCache()), Config: istio,
-			Entries: webhook.EntriesFrom(shared.GetCache(), config.WebhookConfigurationName()),
-		}),
-	}, nil
+	namespaces := webhook.NamespacesFrom(shared.GetCache())
+	paths := webhook.InjectedPods(namespaces, istio)
+	paths[webhook.WorkloadsPath] = webhook.WorkloadAdvice(webhook.Workloads{
+		Namespaces: namespaces, Config: istio,
+		Entries: webhook.EntriesFrom(shared.GetCache(), config.WebhookConfigurationName()),
+	})
+	return paths, nil
 }
 
 // podsOfCluster is who knows the pods of the cluster on the leader.

@@ -60,6 +60,16 @@ outrigger-sidecar-injector{{ include "outrigger.suffix" . }}
 outrigger-validator{{ include "outrigger.suffix" . }}
 {{- end }}
 
+{{/* The policy that guards exposure. Its name is fixed, so that "outrigger check" finds it. */}}
+{{- define "outrigger.exposurePolicyName" -}}
+outrigger-exposure{{ include "outrigger.suffix" . }}
+{{- end }}
+
+{{/* The policy that guards the webhook objects. */}}
+{{- define "outrigger.webhookPolicyName" -}}
+outrigger-webhook-objects{{ include "outrigger.suffix" . }}
+{{- end }}
+
 {{/* What excludes namespaces from every entry of both webhook objects, as a list of expressions. */}}
 {{- define "outrigger.excluded" -}}
 {{- list (dict "key" "kubernetes.io/metadata.name" "operator" "NotIn" "values" (concat (list .Release.Namespace) .Values.webhook.excludedNamespaces | uniq)) | toYaml }}
@@ -148,13 +158,17 @@ annotations:
 {{- with (.Values.webhook.certificate).caBundle }}
 {{- $_ := set $chosen "caBundle" . }}
 {{- end }}
+{{- $routing := omit .Values.routing "exposure" }}
+{{- with omit (default dict .Values.routing.exposure) "requireGatewayRights" }}
+{{- $_ := set $routing "exposure" . }}
+{{- end }}
 {{- $config := dict
   "apiVersion" "config.outrigger.dev/v1alpha1"
   "kind" "Configuration"
   "istio" (merge (dict "revision" .Values.revision) (omit .Values.istio "revision" "revisions"))
   "webhook" (pick .Values.webhook "port" "minTLSVersion" "clientCA" "clientNames" "maxContainers" "maxVolumes" "warnings")
   "certificates" (merge $chosen .Values.certificates (dict "hosts" (include "outrigger.hosts" . | fromYamlArray)))
-  "routing" (merge (dict "enabled" (eq (include "outrigger.routingEnabled" .) "true")) .Values.routing)
+  "routing" (merge (dict "enabled" (eq (include "outrigger.routingEnabled" .) "true")) $routing)
   "coverage" .Values.coverage
   "shutdown" .Values.shutdown
   "log" .Values.log

@@ -1,0 +1,78 @@
+package inject
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"outrigger.dev/outrigger/api"
+)
+
+// ForeignProxy returns a Problem if the pod claims to be injected and its proxy runs an image of another repository than
+// injection would give it now; nil if it claims nothing, has no proxy, or the proxy is the expected one in any release.
+// What the pod openly asks for, by sidecar.istio.io/proxyImage or a recorded container of its own, is what injection
+// gives. An error is not the user's doing.
+func ForeignProxy(request Request, config *Config) (*api.InjectProblem, error) {
+	claim, claims := request.Pod.Annotations[api.AnnotationStatus]
+	proxy := findProxy(request.Pod)
+	if !claims || proxy == nil || config.unavailable != nil {
+		return nil, nil
+	}
+	foreign := func(format string, args ...any) *api.InjectProblem {
+		problem := denied(request.Pod, api.InjectForeignProxy, api.AnnotationField(api.AnnotationStatus), claim,
+			"the annotation claims that the pod is injected; "+fmt.Sprintf(format, args...)+".", api.InjectForeignProxy.Advice())
+		return &problem
+	}
+	created, _, _, err := Removed(request.Pod)
+	if err != nil {
+		return foreign("it does not parse: %v", err), nil
+	}
+	created = AsCreated(created)
+	if !recordsProxy(request.Pod) {
+		withoutProxy(&created.Spec)
+	}
+	expected, _, err := config.injected(Request{Pod: created, Namespace: request.Namespace, Path: request.Path})
+	var refusal *refusal
+	if errors.As(err, &refusal) {
+		return foreign("injection would refuse it: %s", strings.TrimSuffix(refusal.Error(), ".")), nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("rendering the expected proxy of %s: %w", podRef(request.Pod), err)
+	}
+	given := findProxy(expected)
+	switch {
+	case given == nil:
+		return foreign("injection gives such a pod no container %s", proxyName), nil
+	case !sameImage(repositoryOf(proxy.Image), repositoryOf(given.Image)):
+		return foreign("its container %s runs image %s, and injection gives %s", proxyName, proxy.Image, given.Image), nil
+	}
+	return nil, nil
+}
+
+// recordsProxy reports whether an injector recorded that the pod's author wrote a container for the proxy.
+func recordsProxy(pod *corev1.Pod) bool {
+	var recorded overrides
+	if err := json.Unmarshal([]byte(pod.Annotations[annotationOverrides]), &recorded); err != nil {
+		return false
+	}
+	return findContainer(recorded.Containers, proxyName) != nil || findContainer(recorded.InitContainers, proxyName) != nil
+}
+
+func withoutProxy(spec *corev1.PodSpec) {
+	isProxy := func(c corev1.Container) bool { return c.Name == proxyName }
+	spec.Containers = slices.DeleteFunc(spec.Containers, isProxy)
+	spec.InitContainers = slices.DeleteFunc(spec.InitContainers, isProxy)
+}
+
+// repositoryOf returns an image's name without tag and digest.
+func repositoryOf(image string) string {
+	image, _, _ = strings.Cut(image, "@")
+	if colon := strings.LastIndex(image, ":"); colon > strings.LastIndex(image, "/") {
+		image = image[:colon]
+	}
+	return image
+}
