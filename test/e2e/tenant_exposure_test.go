@@ -331,6 +331,7 @@ func serverSideApply(t *testing.T, as tenant, s *corev1.Service, manager string,
 // Without the policy everyone who may edit Services exposes them, as in earlier releases, and "outrigger check" warns of it.
 func TestTenantExposureWithoutThePolicy(t *testing.T) {
 	needIstio(t)
+	needIngress(t)
 	attacker := newTenant(t)
 	checkSays := func(what string) {
 		t.Helper()
@@ -370,6 +371,7 @@ func mustJSON(t *testing.T, value any) []byte {
 // hosts decides, and a Namespace without a list exposes nothing.
 func TestTenantWritesToGit(t *testing.T) {
 	needIstio(t)
+	needIngress(t)
 	tool := newDeployer(t)
 	listed, unlisted := namespace(t, injected), namespace(t, injected)
 	kubectl(t, "annotate", "namespace", listed, "outrigger.dev/allowed-hosts=shop.git.example,*.apps.git.example")

@@ -83,6 +83,7 @@ var hostAttacks = []hostAttack{
 // another host than the Service's own, no gateway serves the host of somebody else, and what the victim has stays as it is.
 func TestTenantClaimsHosts(t *testing.T) {
 	needIstio(t)
+	needIngress(t)
 	victim := newVictim(t)
 	attacker := newTenant(t)
 	exposer := accountIn(t, attacker.namespace, "exposer", rbacv1.RoleRef{Kind: "ClusterRole", Name: "edit"}).mayExpose(t)

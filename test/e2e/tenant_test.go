@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -116,6 +117,27 @@ func wantPermission(t *testing.T, a tenant, verb, group, resource string, want b
 		return nil
 	})
 }
+
+// needIngress brings an ingress gateway with port 80, once: what is exposed needs one.
+func needIngress(t *testing.T) {
+	t.Helper()
+	ingress.Do(func() {
+		ns := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "tenant-ingress"}}
+		if err := kube.Create(t.Context(), ns); err != nil {
+			t.Fatal(err)
+		}
+		labels := []string{"istio=ingressgateway"}
+		apply(t, ns.Name, deployment("ingress", "ingress", labels, labels)+`
+apiVersion: v1
+kind: Service
+metadata: {name: ingress}
+spec: {selector: {istio: ingressgateway}, ports: [{name: http, port: 80, targetPort: 8080}]}
+`)
+		readyPods(t, ns.Name, "istio=ingressgateway", 2)
+	})
+}
+
+var ingress sync.Once
 
 // webService is a Service with these annotations, in the tenant's namespace, whose pods are those of app web.
 func (a tenant) webService(name string, annotations map[string]string) *corev1.Service {
