@@ -29,6 +29,7 @@ const (
 	AnnotationUnreadyAfter    = Domain + "/default-gone-after" // Namespace, Service
 	AnnotationUnreadyPolicy   = Domain + "/default-gone"       // Namespace, Service
 	AnnotationDefaultDeleted  = Domain + "/default-deleted"    // Namespace, Service
+	AnnotationScaledToZero    = Domain + "/scaled-to-zero"     // Namespace, Service
 	AnnotationDecidedAt       = Domain + "/decided-at"         // Service
 	AnnotationDrift           = Domain + "/drift"              // Namespace, Service
 	AnnotationEager           = Domain + "/eager"              // Namespace, Service
@@ -152,6 +153,8 @@ type RouteIntent struct {
 	Unready UnreadyPolicy
 	// HoldDeleted keeps the route of a default whose workload was deleted (default-deleted=hold).
 	HoldDeleted bool
+	// HoldScaledToZero keeps the share of a version whose workload is scaled to 0 (scaled-to-zero=hold).
+	HoldScaledToZero bool
 	// Texts holds what the annotations that parse say, by key, the Service's before the Namespace's.
 	Texts map[string]string
 	// Bad holds the keys of the annotations that do not parse. They are as if unwritten here; a route that stands keeps

@@ -46,6 +46,7 @@ var hostile = map[string]struct {
 	AnnotationSubsetRetention: {"5m", []string{"9s", "-5m", "1e9h", "9999999999h", "NaNs", "5"}},
 	AnnotationUnreadyAfter:    {"2m", []string{"0s", "-2m", "9999999999h", "2"}},
 	AnnotationUnreadyPolicy:   {"next", []string{"gone", "next,all"}},
+	AnnotationScaledToZero:    {"hold", []string{"keep", "0", "move;hold"}},
 	AnnotationDefaultDeleted:  {"hold", []string{"hodl", "move,hold", "HOLD"}},
 	AnnotationDecidedAt:       {"2026-01-02T03:04:05Z", []string{"now", "2026-13-02T03:04:05Z", "2026-01-02", "99999999-01-02T03:04:05Z"}},
 	AnnotationExportTo:        {"other,.", []string{"other,Other", "a.b", strings.Repeat("a", 64), "a b"}},

@@ -55,6 +55,7 @@ func RoutingKeys() []KeyDoc {
 		{AnnotationUnreadyAfter, false, both, "30s", "a duration from 1s on, such as 2m", "How long a default version may have no ready pod before default-gone applies and it is told; the setting routing.defaultGoneAfter unless said."},
 		{AnnotationUnreadyPolicy, false, both, "hold", "hold, next, all", "What becomes of a default version without a ready pod: its route is kept; or the next version by the order of default-version takes its place; or every version has its share. Nothing returns by itself."},
 		{AnnotationDefaultDeleted, false, both, "move", "move, hold", "What happens when the workload of the default version is deleted with its pods. move: the one version that is left receives the traffic. hold: the route stays, and requests fail until the workload is back or you choose another version."},
+		{AnnotationScaledToZero, false, both, "move", "move, hold", "What happens to the share of a version with a weight whose workload is scaled to 0. move: the default receives it until the version is ready again. hold: the share stays, as scaling on request needs it."},
 		{AnnotationDecidedAt, false, service, "", "a time such as 2026-01-02T03:04:05Z", "When outrigger shift or promote was said last; they write it. A name in the annotations means anew what carries it then."},
 	}
 }
@@ -103,6 +104,7 @@ func (l RouteLimits) IntentOf(service *corev1.Service, namespace *corev1.Namespa
 	r.each(&intent, AnnotationUnreadyAfter, func(text string) (err error) { intent.UnreadyAfter, err = parseDuration(text, time.Second); return })
 	r.each(&intent, AnnotationUnreadyPolicy, func(text string) (err error) { intent.Unready, err = parseUnready(text); return })
 	intent.HoldDeleted = r.holds(&intent, AnnotationDefaultDeleted)
+	intent.HoldScaledToZero = r.holds(&intent, AnnotationScaledToZero)
 	r.exposure(&intent)
 	intent.ExportTo = r.exportTo()
 	if _, written := r.service.Annotations[AnnotationDefaultVersion]; written && !intent.Bad[AnnotationDefaultVersion] {

@@ -90,9 +90,14 @@ type sharing struct {
 func (s *situation) defaultShares() []share {
 	out := s.sharing(s.record.Weights)
 	s.away = out.away
+	for _, name := range s.standing.away {
+		if !slices.Contains(out.away, name) && slices.ContainsFunc(s.record.Weights, func(w effectiveWeight) bool { return w.name == name }) {
+			s.record.Returned = timeText(s.now)
+		}
+	}
 	for _, name := range out.away {
 		s.tellAbout(api.AnnotationWeights, s.record.Weights.String(), api.RoutePendingVersions,
-			fmt.Sprintf("The workload of %s was deleted or has no pods; the default, %s, has its share until it is ready again.", name, s.current()),
+			fmt.Sprintf("The workload of %s was deleted or scaled to 0; the default, %s, receives its share until it is ready again.", name, s.current()),
 			"To end that, write the weights without it: "+s.annotate(api.AnnotationWeights+"="+s.weightsWithout(name))+".")
 	}
 	for _, name := range out.vacant {
@@ -214,14 +219,53 @@ func (s *situation) notYet(name string, m meaning) string {
 	return fmt.Sprintf("%s (%d of %d pods ready)", name, ready, pods)
 }
 
-// isAway reports whether a version in the weights in effect was deleted or has no pods any more, so that the default has
-// its share, and is not back yet. Pods that still serve for a moment after their workload was deleted do not count.
+// isAway reports whether the default has the share of a version in the weights in effect: its workload was deleted or is
+// scaled to 0, or it has no pods for another reason, and it is not back yet. Pods that still drain do not keep the share.
 func (s *situation) isAway(name string, m meaning) bool {
 	if pods, _ := s.podsOf(s.current()); s.record.Provisional || pods == 0 && !s.current().All {
 		return false
 	}
+	if s.isScaledToZero(m) {
+		return !s.Intent.HoldScaledToZero
+	}
 	pods, _ := s.podsOf(m)
-	return pods == 0 || s.isGone(m) || slices.Contains(s.standing.away, name) && !s.isReadyForMore(m)
+	return pods == 0 || s.isGone(m) || slices.Contains(s.standing.away, name) && !s.mayReturn(m)
+}
+
+// returnEvery is how often a version may take its share back: an autoscaler between 0 and 1 must not make routes flap.
+const returnEvery = time.Minute
+
+// mayReturn reports whether a version that gave its share to the default takes it back.
+func (s *situation) mayReturn(m meaning) bool {
+	if !s.isReadyForMore(m) {
+		return false
+	}
+	last, returned := parseTime(s.record.Returned)
+	return !returned || s.over(last, returnEvery)
+}
+
+// isScaledToZero reports whether the workloads behind a meaning want no pods, and no other workload runs the version.
+func (s *situation) isScaledToZero(m meaning) bool {
+	wants := map[WorkloadRef]int32{}
+	for _, w := range s.Workloads {
+		isFixed := w.Selector[s.Intent.VersionLabel] != ""
+		if slices.Contains(m.Tracks, w.WorkloadRef) || isFixed && m.Version != "" && w.Labels[s.Intent.VersionLabel] == m.Version && selects(s.Service.Spec.Selector, w.Labels) {
+			wants[w.WorkloadRef] = w.Replicas
+		}
+	}
+	for _, t := range s.tracks {
+		for _, group := range t.groups {
+			if _, known := wants[t.ref]; m.includes(t, group.Version) && !known {
+				return false
+			}
+		}
+	}
+	for _, replicas := range wants {
+		if replicas > 0 {
+			return false
+		}
+	}
+	return len(wants) > 0
 }
 
 func overlap(a, b meaning) bool {

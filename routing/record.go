@@ -37,6 +37,8 @@ type record struct {
 	Weights     effectiveWeights `json:"weights,omitempty"`
 	Adopted     bool             `json:"adopted,omitempty"`
 	Provisional bool             `json:"provisional,omitempty"`
+	// Returned is when a version last took its share back from the default.
+	Returned string `json:"returned,omitempty"`
 	// Kept holds what conditions of the match annotation lead to while the version that is written for them is pending.
 	Kept map[string]meaning `json:"kept,omitempty"`
 	// Failed is the default before this one, which had no ready pod for too long. Its share in the weights is the default's

@@ -203,6 +203,7 @@ func (s *situation) restoreWords() {
 	s.Intent, _ = s.Settings.Limits.IntentOf(service, namespace, recorded)
 	// Without an earlier value, an invalid one holds the route rather than move traffic.
 	s.Intent.HoldDeleted = s.Intent.HoldDeleted || bad[api.AnnotationDefaultDeleted] && !recorded[api.AnnotationDefaultDeleted]
+	s.Intent.HoldScaledToZero = s.Intent.HoldScaledToZero || bad[api.AnnotationScaledToZero] && !recorded[api.AnnotationScaledToZero]
 	s.portless = s.Intent.Bad[api.AnnotationServicePort]
 }
 
