@@ -118,6 +118,9 @@ func problemsOf(doc KeyDoc, value string) []RouteProblem {
 		service, namespace = objects()
 		service.Annotations[doc.Key] = value
 	}
+	if doc.Key != AnnotationExpose {
+		service.Annotations[AnnotationExpose] = "false" // else its companions have no effect
+	}
 	_, problems := RouteIntentOf(service, namespace)
 	return problems
 }
@@ -156,6 +159,9 @@ func isRefused(t *testing.T, doc KeyDoc, value string) {
 		return // what is right in them counts
 	}
 	without, _ := RouteIntentOf(objects("expose=true"))
+	if doc.Label { // an unknown mode moves nothing
+		without.Wanted, without.Observe = true, true
+	}
 	if doc.Key == AnnotationExpose {
 		without, _ = RouteIntentOf(objects())
 	}
@@ -187,7 +193,7 @@ func TestReservedHeadersNameTheAlternative(t *testing.T) {
 // Line breaks between the items of a list are layout.
 func TestListsMayBeWrittenOverSeveralLines(t *testing.T) {
 	for _, in := range []string{"weights=v1=90,\n  v2=10\n", "match=v2=header:a:b;\n\tv2=header:c:d;\n", "hosts=a.example.com\r\n, b.example.com", "mirror=v1=1,\nv2=1", "gateway-selector=a=b,\nc=d"} {
-		if _, problems := RouteIntentOf(objects(in)); len(problems) > 0 {
+		if _, problems := RouteIntentOf(objects(in, "expose=false")); len(problems) > 0 {
 			t.Errorf("%q: %v", in, problems)
 		}
 	}
@@ -218,7 +224,7 @@ func TestLimitsAreThoseOfTheSettings(t *testing.T) {
 		"hosts=a.b,c.d":                                           "",
 		"ns:allowed-hosts=" + strings.Repeat("a.example.com,", 4): "more than the 40 of routing.maxAnnotationBytes",
 	} {
-		service, namespace := objects(in)
+		service, namespace := objects(in, "expose=false")
 		_, problems := limits.IntentOf(service, namespace, nil)
 		if len(problems) > 0 != (says != "") || len(problems) > 0 && !strings.Contains(problems[0].Message, says) {
 			t.Errorf("%s: %v", in, problems)

@@ -110,6 +110,7 @@ func (l RouteLimits) IntentOf(service *corev1.Service, namespace *corev1.Namespa
 	if _, written := r.service.Annotations[AnnotationDefaultVersion]; written && !intent.Bad[AnnotationDefaultVersion] {
 		intent.Default.OnService = true
 	}
+	r.idleCompanions(&intent)
 	r.strangers()
 	slices.SortStableFunc(r.problems, func(a, b RouteProblem) int {
 		return strings.Compare(a.Object.Kind+" "+a.Field, b.Object.Kind+" "+b.Field)
@@ -168,7 +169,20 @@ func (r *reading) namespaceRef() ObjectRef {
 	return ObjectRef{Kind: "Namespace", Name: r.namespace.Name}
 }
 
-// mode reads the label: the Service's own, else the Namespace's. A value that is none of the modes is as if unwritten.
+// nearestMode is the mode that an unknown value was probably meant to be.
+func nearestMode(mode RoutingMode) RoutingMode {
+	switch word := strings.ToLower(string(mode)); {
+	case slices.Contains([]string{"off", "false", "no", "none", "disable"}, word) || nearly(word, string(RoutingDisabled)):
+		return RoutingDisabled
+	case slices.Contains([]string{"on", "true", "yes", "enable"}, word) || nearly(word, string(RoutingEnabled)):
+		return RoutingEnabled
+	case nearly(word, string(RoutingSubsetsOnly)):
+		return RoutingSubsetsOnly
+	}
+	return RoutingObserve
+}
+
+// mode reads the label: the Service's own, else the Namespace's. An unknown value moves nothing: it behaves as observe.
 func (r *reading) mode() RoutingMode {
 	for _, place := range []struct {
 		ref    ObjectRef
@@ -180,9 +194,10 @@ func (r *reading) mode() RoutingMode {
 		case mode != RoutingUnset:
 			r.problems = append(r.problems, RouteProblem{
 				Object: place.ref, Field: LabelField(LabelRouting), Value: string(mode), Reason: RouteInvalidAnnotation,
-				Message: "The label is no mode of routing; it is as if unwritten.",
-				Advice:  "Write " + r.keys[LabelRouting].Values + ", or remove it.",
+				Message: "Unknown routing mode. It behaves as observe: nothing is written or removed.",
+				Advice:  "Values: " + r.keys[LabelRouting].Values + ". Example: " + labelCommand(place.ref, LabelRouting, string(nearestMode(mode))) + " --overwrite.",
 			})
+			return RoutingObserve
 		}
 	}
 	return RoutingUnset

@@ -136,7 +136,7 @@ func parseMatch(item string) (Match, error) {
 	}
 	name, value, found := strings.Cut(rest, ":")
 	if !found || !slices.Contains([]MatchKind{MatchHeader, MatchHeaderPrefix, MatchCookie, MatchQuery}, match.Kind) {
-		return Match{}, fmt.Errorf("%q is none of %s", condition, matchForms)
+		return Match{}, unknownCondition(condition, kind)
 	}
 	for _, part := range []struct {
 		text string
@@ -152,6 +152,16 @@ func parseMatch(item string) (Match, error) {
 		match.Name = strings.ToLower(match.Name)
 	}
 	return match, match.check()
+}
+
+// unknownCondition says that a condition is of no form that there is, and which kind was probably meant.
+func unknownCondition(condition, kind string) error {
+	for _, known := range []MatchKind{MatchHeader, MatchHeaderPrefix, MatchCookie, MatchQuery, MatchSource} {
+		if kind != string(known) && nearly(kind, string(known)) {
+			return fmt.Errorf("unknown kind of match %q (did you mean %q?)", kind, known)
+		}
+	}
+	return fmt.Errorf("%q is none of %s", condition, matchForms)
 }
 
 // check says why no request could have what the condition asks for.

@@ -86,7 +86,7 @@ func TestRouteIntentOf(t *testing.T) {
 		{"another version label", []string{"ns:version-label=app.kubernetes.io/version"}, plain(func(i *RouteIntent) { i.VersionLabel = "app.kubernetes.io/version" })},
 		{"unversioned", []string{"unversioned=ignore"}, plain(func(i *RouteIntent) { i.IgnoreUnversioned = true })},
 		{"exposed by default values", []string{"expose=true"}, exposed(func(*Exposure) {})},
-		{"companions alone expose nothing", []string{"hosts=a.example.com"}, plain(func(*RouteIntent) {})},
+		{"companions without exposure", []string{"expose=false", "hosts=a.example.com"}, plain(func(*RouteIntent) {})},
 		{"hosts, sorted", []string{"expose=true", "hosts=B.example.com, a.example.com,a.example.com"}, exposed(func(x *Exposure) { x.Hosts = []string{"a.example.com", "b.example.com"} })},
 		{"every host includes all", []string{"expose=true", "hosts=a.example.com,*"}, exposed(func(*Exposure) {})},
 		{"companions", []string{"expose=true", "gateway=istio-system/gw", "ns:gateway-port=8066", "gateway-selector=istio=ingress,app=gw", "path=/hello"}, exposed(func(x *Exposure) {
@@ -181,7 +181,7 @@ func TestStrangersAreTold(t *testing.T) {
 		{"allowed-hosts=*", RouteUnknownAnnotation, "Write it on the Namespace."},
 		{"routing=disabled", RouteUnknownAnnotation, "kubectl label service -n demo app outrigger.dev/routing=disabled"},
 		{"ns:routing=disabled", RouteUnknownAnnotation, "kubectl label namespace demo outrigger.dev/routing=disabled"},
-		{"label:outrigger.dev/routing=off", RouteInvalidAnnotation, "Write enabled, subsets-only, observe, disabled, or remove it."},
+		{"label:outrigger.dev/routing=off", RouteInvalidAnnotation, "Example: kubectl label service -n demo app outrigger.dev/routing=disabled --overwrite."},
 		{"ns:allowed-hosts=a b", RouteInvalidAnnotation, "a comma list"},
 	} {
 		_, problems := RouteIntentOf(objects(test.in))

@@ -203,10 +203,11 @@ func (s *situation) replacing(m meaning) meaning {
 // notYet says what a name waits for.
 func (s *situation) notYet(name string, m meaning) string {
 	pods, ready := s.podsOf(m)
-	candidate, near := api.NearestVersion(name, s.knownVersions())
+	known := s.knownVersions()
+	_, near := api.NearestVersion(name, known)
 	switch {
 	case pods == 0 && near:
-		return fmt.Sprintf("unknown version %q; did you mean %q?", name, candidate)
+		return api.UnknownVersion(name, known)
 	case pods == 0:
 		return name + " (no pods)"
 	case s.isGone(m):

@@ -344,31 +344,12 @@ func (s *situation) corrected(key, value string) string {
 		found = true
 		return candidate
 	}
-	var items []string
-	separator := ","
-	switch key {
-	case api.AnnotationDefaultVersion:
-		items = []string{near(s.Intent.Default.Version)}
-	case api.AnnotationWeights:
-		for _, w := range s.Intent.Weights {
-			items = append(items, fmt.Sprintf("%s=%d", near(w.Version), w.Weight))
-		}
-		if api.CheckWeights(strings.Join(items, ",")) != nil {
-			return "" // a version would be named twice
-		}
-	case api.AnnotationMirror:
-		for _, w := range s.Intent.Mirror {
-			items = append(items, fmt.Sprintf("%s=%d", near(w.Version), w.Weight))
-		}
-	case api.AnnotationMatch:
-		separator = ";"
-		for _, m := range s.Intent.Match {
-			m.Version = near(m.Version)
-			items = append(items, m.String())
-		}
+	text := s.Intent.Renamed(key, near)
+	if key == api.AnnotationWeights && api.CheckWeights(text) != nil {
+		return "" // a version would be named twice
 	}
 	if !found {
 		return ""
 	}
-	return strings.Join(items, separator)
+	return text
 }

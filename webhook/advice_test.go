@@ -89,7 +89,7 @@ func TestServiceAdvice(t *testing.T) {
 			old: serviceWith(`"labels":{}`), new: serviceWith(`"annotations":{"outrigger.dev/wegihts":"v1=1"}`)},
 	} {
 		t.Run(name, func(t *testing.T) {
-			status, allowed, warnings := adviceOn(t, ServiceAdvice(namesOnly{}, api.DefaultRouteLimits()), admissionv1.AdmissionRequest{
+			status, allowed, warnings := adviceOn(t, ServiceAdvice(namesOnly{}, api.DefaultRouteLimits(), nil), admissionv1.AdmissionRequest{
 				Operation: c.operation, Namespace: "demo", Name: "app", Object: c.new, OldObject: c.old,
 				Kind: metav1.GroupVersionKind{Version: "v1", Kind: "Service"}, UserInfo: authenticationv1.UserInfo{Username: c.user},
 			})

@@ -26,7 +26,7 @@ func FuzzReview(f *testing.F) {
 		Namespaces: workloads.Namespaces, Config: workloads.Config,
 		Log: funcr.New(func(prefix, args string) { fmt.Fprintln(log, prefix, args) }, funcr.Options{}),
 	}
-	handler := Paths(pods.HTTP(), map[string]http.Handler{WorkloadsPath: WorkloadAdvice(workloads), ServicesPath: ServiceAdvice(workloads.Namespaces, api.DefaultRouteLimits())})
+	handler := Paths(pods.HTTP(), map[string]http.Handler{WorkloadsPath: WorkloadAdvice(workloads), ServicesPath: ServiceAdvice(workloads.Namespaces, api.DefaultRouteLimits(), nil)})
 	paths := []string{"/inject", "/inject/cluster/c1/net/n1", WorkloadsPath, ServicesPath}
 	for n, seed := range []string{
 		`{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview","request":{"uid":"u","namespace":"in","operation":"CREATE","kind":{"version":"v1","kind":"Pod"},"object":{"metadata":{"generateName":"a-"},"spec":{"containers":[{"name":"app","tomorrow":1}]}}}}`,

@@ -11,6 +11,7 @@ import (
 
 	admissionv1 "k8s.io/api/admission/v1"
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/webhook/admission"
 
 	"outrigger.dev/outrigger/api"
@@ -21,7 +22,7 @@ const ServicesPath = "/validate/services"
 
 // ServiceAdvice answers CREATE and UPDATE of Services with a warning for each annotation or label of routing that does
 // not say what was meant. On an update only what it changes is warned of.
-func ServiceAdvice(namespaces NamespaceReader, limits api.RouteLimits) http.Handler {
+func ServiceAdvice(namespaces NamespaceReader, limits api.RouteLimits, versions VersionReader) http.Handler {
 	return advice(func(ctx context.Context, request admission.Request) ([]string, error) {
 		if len(request.Object.Raw) == 0 {
 			return nil, errNoObject(request)
@@ -39,8 +40,33 @@ func ServiceAdvice(namespaces NamespaceReader, limits api.RouteLimits) http.Hand
 			return nil, nil
 		}
 		service.Namespace = request.Namespace
-		return ServiceWarnings(service, before, namespaces.Namespace(ctx, request.Namespace), limits), nil
+		namespace := namespaces.Namespace(ctx, request.Namespace)
+		warnings := ServiceWarnings(service, before, namespace, limits)
+		return append(warnings, nameWarnings(ctx, service, before, namespace, limits, versions)...), nil
 	})
+}
+
+// VersionReader knows the versions of the pods that a Service selects.
+type VersionReader interface {
+	// Versions returns the values of the version label in natural order; none where they cannot be read.
+	Versions(ctx context.Context, service *corev1.Service, label string) []string
+}
+
+// nameWarnings is about names of versions that nothing behind the Service carries, in annotations that the request changes.
+func nameWarnings(ctx context.Context, service, before *corev1.Service, namespace *corev1.Namespace, limits api.RouteLimits, versions VersionReader) []string {
+	intent, _ := limits.IntentOf(service, namespace, nil)
+	changed := func(p api.RouteProblem) bool { return !stood(p, before) }
+	ref := api.ObjectRef{Kind: "Service", Namespace: service.Namespace, Name: service.Name}
+	if versions == nil || !slices.ContainsFunc(api.UnknownVersions(ref, intent, []string{""}), changed) {
+		return nil // no name in it is new
+	}
+	var out []string
+	for _, p := range api.UnknownVersions(ref, intent, versions.Versions(ctx, service, intent.VersionLabel)) {
+		if changed(p) {
+			out = append(out, string(p.Reason)+": "+p.String())
+		}
+	}
+	return out
 }
 
 // ServiceWarnings says what is wrong with the words about routing on a Service, sorted, each with what would be right.
@@ -59,13 +85,13 @@ func ServiceWarnings(service, before *corev1.Service, namespace *corev1.Namespac
 }
 
 // stood reports whether the label or annotation that a Problem is about was there before and said the same.
-func stood(p api.RouteProblem, before *corev1.Service) bool {
-	for key, value := range before.Annotations {
+func stood(p api.RouteProblem, before metav1.Object) bool {
+	for key, value := range before.GetAnnotations() {
 		if p.Field == api.AnnotationField(key) && p.Value == value {
 			return true
 		}
 	}
-	for key, value := range before.Labels {
+	for key, value := range before.GetLabels() {
 		if p.Field == api.LabelField(key) && p.Value == value {
 			return true
 		}
@@ -104,7 +130,7 @@ func meant(what, key string) (right, advice string) {
 	case found:
 		return known.Key, "Perhaps the annotation " + known.Key + " is meant."
 	case ours:
-		return api.LabelRouting, "The only label of Outrigger's own on a Service is " + api.LabelRouting + "."
+		return api.LabelRouting, "The only label of Outrigger's own here is " + api.LabelRouting + "."
 	}
 	return "", ""
 }

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
@@ -55,6 +56,9 @@ func WorkloadAdvice(w Workloads) http.Handler {
 		for _, problem := range problems {
 			warnings = append(warnings, string(problem.Reason)+": "+problem.String())
 		}
+		for _, problem := range after.misplacedRouting() {
+			warnings = append(warnings, string(problem.Reason)+": "+problem.String())
+		}
 		return warnings, nil
 	})
 }
@@ -86,7 +90,7 @@ func (w *workload) template() (raw []byte, path string) {
 func (w *workload) same(before *workload) bool {
 	is, _ := w.template()
 	was, _ := before.template()
-	return bytes.Equal(is, was) && len(w.misplaced(nil)) == len(before.misplaced(nil))
+	return bytes.Equal(is, was) && len(w.misplaced(nil)) == len(before.misplaced(nil)) && slices.Equal(w.misplacedRouting(), before.misplacedRouting())
 }
 
 // problems returns what the user should know of the workload's pods, as Problems of the workload.
@@ -185,6 +189,36 @@ func (w *workload) misplaced(pod *corev1.Pod) []api.InjectProblem {
 		}
 	}
 	return problems
+}
+
+// misplacedRouting returns the annotations and labels about routing that were written on a workload or its pods, where
+// nothing reads them.
+func (w *workload) misplacedRouting() []api.RouteProblem {
+	raw, path := w.template()
+	var template struct {
+		Metadata struct{ Labels, Annotations map[string]string }
+	}
+	_ = json.Unmarshal(raw, &template) // one that cannot be read is refused elsewhere
+	var out []api.RouteProblem
+	for _, key := range api.RoutingKeys() {
+		for _, place := range []struct {
+			path                string
+			labels, annotations map[string]string
+		}{{"", w.Labels, w.Annotations}, {path, template.Metadata.Labels, template.Metadata.Annotations}} {
+			for field, marks := range map[string]map[string]string{api.LabelField(key.Key): place.labels, api.AnnotationField(key.Key): place.annotations} {
+				value, written := marks[key.Key]
+				if !written {
+					continue
+				}
+				out = append(out, api.RouteProblem{
+					Object: api.ObjectRef{Kind: w.Kind, Namespace: w.Namespace, Name: w.Name}, Field: place.path + field, Value: value, Reason: api.RouteUnknownAnnotation,
+					Message: "It is not read on a " + w.Kind + " or its pods, so it has no effect.", Advice: "Write it on the " + strings.Join(key.On, " or ") + ".",
+				})
+			}
+		}
+	}
+	slices.SortFunc(out, func(a, b api.RouteProblem) int { return strings.Compare(a.Field, b.Field) })
+	return out
 }
 
 // podOf returns the pod that the workload's controller would send.

@@ -167,8 +167,15 @@ func unknownVersion(observed routing.Observed, name string, known []string) erro
 	if len(known) > 0 {
 		there = "it has " + strings.Join(known, ", ")
 	}
-	return fmt.Errorf("service %s/%s has no version %s; %s. With --pending the name is written all the same and takes part when its pods are ready",
-		observed.Service.Namespace, observed.Service.Name, name, there)
+	if candidate, near := api.NearestVersion(name, known); near {
+		there = fmt.Sprintf("did you mean %q? It has %s", candidate, strings.Join(known, ", "))
+	}
+	example := ""
+	if len(known) > 0 {
+		example = fmt.Sprintf(". Example: outrigger shift -n %s %s %s", observed.Service.Namespace, observed.Service.Name, strings.ReplaceAll(api.WeightsExample(known), ",", " "))
+	}
+	return fmt.Errorf("service %s/%s has no version %s; %s. With --pending the name is written all the same and takes effect when its pods are ready%s",
+		observed.Service.Namespace, observed.Service.Name, name, there, example)
 }
 
 // atOnce lets a plan see the end of the waits that lie between a decision and its route.
@@ -248,9 +255,9 @@ func readyNotes(observed routing.Observed, names []string) []string {
 		}
 		switch {
 		case pods == 0:
-			out = append(out, name+" has no pods; until it has, the route is as if it were not named")
+			out = append(out, name+" has no pods; until some are ready, the current route is unchanged")
 		case ready == 0:
-			out = append(out, fmt.Sprintf("%s: 0 of %d pods ready; until some are, the route is as if it were not named", name, pods))
+			out = append(out, fmt.Sprintf("%s: 0 of %d pods ready; until some are, a greater share of it is pending", name, pods))
 		case ready < pods:
 			out = append(out, fmt.Sprintf("%s: %d of %d pods ready", name, ready, pods))
 		}

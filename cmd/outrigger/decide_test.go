@@ -140,7 +140,7 @@ func TestAVersionThatIsToCome(t *testing.T) {
 	if err := s.decide(context.Background(), d, s.writing(dryRunNone)); err != nil {
 		t.Fatal(err)
 	}
-	s.printed("service/app: v1=100 (as before)\n", "v3 has no pods; until it has, the route is as if it were not named\n")
+	s.printed("service/app: v1=100 (as before)\n", "v3 has no pods; until some are ready, the current route is unchanged\n")
 	s.reconcile("app")
 	if why, err := s.decided(context.Background(), []outlook{{observed: s.look("app")}}); err != nil || !strings.Contains(why, "v3 (no pods)") {
 		t.Errorf("%q, %v", why, err)

@@ -98,6 +98,8 @@ type serviceStatus struct {
 	Default  string          `json:"default,omitempty"`
 	Versions []versionStatus `json:"versions"`
 	Gateways []gatewayStatus `json:"gateways,omitempty"`
+	// Pending are the settings that are written and not in effect yet.
+	Pending []pendingStatus `json:"pending,omitempty"`
 	// Due are the writes that the controller has yet to make.
 	Due []string `json:"due,omitempty"`
 	// Unwritten are the writes that routing=observe keeps from being made.
@@ -129,6 +131,13 @@ type versionStatus struct {
 	Mirror    float64  `json:"mirror,omitempty"` // percent of the requests that no condition claims, as copies
 	Workloads []string `json:"workloads,omitempty"`
 	Subset    string   `json:"subset,omitempty"`
+}
+
+// pendingStatus is an annotation that is written and not in effect yet, or not in all its parts.
+type pendingStatus struct {
+	Annotation string   `json:"annotation"`
+	Value      string   `json:"value,omitempty"` // empty where it was removed
+	Missing    []string `json:"missing"`         // what it waits for
 }
 
 type gatewayStatus struct {
@@ -360,6 +369,9 @@ func statusOf(observed routing.Observed, problems []api.RouteProblem, around sur
 		Versions: versionsOf(observed, reading), Gateways: gatewaysOf(observed, reading, around),
 	}
 	out.Due, out.Unwritten = changeNames(routing.Diff(observed.Standing, plan.Objects)), changeNames(plan.Unwritten)
+	for _, pending := range plan.Pending {
+		out.Pending = append(out.Pending, pendingStatus{pending.Key, pending.Value, pending.Missing})
+	}
 	var ofNamespace []problemStatus
 	for _, p := range append(slices.Clone(problems), plan.Problems...) {
 		told := problemStatus{p.Object.String(), p.Field, p.Value, string(p.Reason), p.Message, p.Advice}

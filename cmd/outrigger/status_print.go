@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"sigs.k8s.io/yaml"
+
+	"outrigger.dev/outrigger/api"
 )
 
 // statusView says how much a table shows.
@@ -56,6 +58,7 @@ func printStatus(report statusReport, view statusView, out io.Writer) error {
 	p := &tables{out: out, view: view}
 	p.namespaces(report.Namespaces)
 	p.versions(report.Namespaces)
+	p.pending(report.Namespaces)
 	p.gateways(report.Namespaces)
 	p.restarts(report.Namespaces)
 	p.certificates(report.Certificates)
@@ -150,6 +153,19 @@ func (p *tables) version(s serviceStatus, v versionStatus) []string {
 		row = append(row, orDash(s.Default), orDash(v.Subset), percent(v.Mirror), orDash(strings.Join(v.Workloads, ",")))
 	}
 	return row
+}
+
+// pending lists what is written and not in effect, and what it waits for.
+func (p *tables) pending(namespaces []namespaceStatus) {
+	var rows [][]string
+	for _, n := range namespaces {
+		for _, s := range n.Services {
+			for _, pending := range s.Pending {
+				rows = append(rows, p.at(n.Name, s.Name, strings.TrimPrefix(pending.Annotation, api.Domain+"/"), orDash(pending.Value), strings.Join(pending.Missing, ", ")))
+			}
+		}
+	}
+	p.table(p.at("NAMESPACE", "SERVICE", "PENDING", "VALUE", "WAITS FOR"), rows)
 }
 
 func percent(of float64) string {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"slices"
 	"time"
 
 	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
@@ -25,7 +26,10 @@ type traffic struct {
 	options    controller.Options
 }
 
-var _ webhook.TrafficReader = traffic{}
+var (
+	_ webhook.TrafficReader = traffic{}
+	_ webhook.VersionReader = traffic{}
+)
 
 // routingAdvice returns the handlers of what only advises about routing, by path; none where this installation keeps no
 // routes, since its rights are less then.
@@ -44,9 +48,27 @@ func routingAdvice(shared ctrlcluster.Cluster, namespaces webhook.NamespaceReade
 func routingAdviceFrom(direct client.Client, namespaces webhook.NamespaceReader, config api.Config) map[string]http.Handler {
 	options := controller.Options{Settings: config.RoutingSettings(), RootNamespace: config.Istio.Namespace}
 	return map[string]http.Handler{
-		webhook.ServicesPath: webhook.ServiceAdvice(namespaces, config.RoutingSettings().Limits),
-		webhook.TrafficPath:  webhook.TrafficAdvice(traffic{direct, namespaces, options}),
+		webhook.ServicesPath:   webhook.ServiceAdvice(namespaces, config.RoutingSettings().Limits, traffic{direct, namespaces, options}),
+		webhook.NamespacesPath: webhook.NamespaceAdvice(config.RoutingSettings().Limits),
+		webhook.TrafficPath:    webhook.TrafficAdvice(traffic{direct, namespaces, options}),
 	}
+}
+
+// Versions returns the versions of the pods that a Service selects; none where they cannot be read, since a warning is not
+// worth a failure.
+func (t traffic) Versions(ctx context.Context, service *corev1.Service, label string) []string {
+	var pods corev1.PodList
+	if len(service.Spec.Selector) == 0 || t.client.List(ctx, &pods, client.InNamespace(service.Namespace), client.MatchingLabels(service.Spec.Selector)) != nil {
+		return nil
+	}
+	var out []string
+	for i := range pods.Items {
+		if version := pods.Items[i].Labels[label]; version != "" {
+			out = append(out, version)
+		}
+	}
+	slices.SortFunc(out, routing.CompareVersions)
+	return slices.Compact(out)
 }
 
 // Losing returns what the routes of each Service would lose by the end of a workload.
