@@ -50,6 +50,8 @@ const (
 	RouteTelemetryDiffers     RouteReason = "TelemetryRevisionDiffers" // telemetry shows another version than routes mean
 	RouteEndpointsElsewhere   RouteReason = "EndpointsElsewhere"       // in a mesh of several clusters nothing is routed without a word
 	RoutePolicyInherited      RouteReason = "PolicyInherited"          // a wildcard DestinationRule's policy is copied into ours
+	RouteWriteRefused         RouteReason = "WriteRefused"             // the API server rejects an object of ours
+	RouteObjectTooLarge       RouteReason = "ObjectTooLarge"           // an object would exceed the limit and is not written
 	RouteDelegateUnusable     RouteReason = "DelegateUnusable"         // a VirtualService <service>-extra cannot be a delegate
 	RouteRestored             RouteReason = "RestoredFromBackup"       // restored objects were deleted and are recreated from their record
 )
@@ -75,7 +77,7 @@ func RouteReasons() []RouteReasonDoc {
 		{RouteVersionSucceeded, "A version that you named was rolled out to another one in place; the name means that workload and goes with it."},
 		{RouteRolloutBesideOthers, "A workload that has traffic changes its version in place beside others; its shares follow the ready pods while Outrigger runs."},
 		{RouteSubsetNameCollision, "Two versions would get the same subset name; the later one gets a longer name."},
-		{RouteTooManyVersions, "There are more versions than routing.maxVersions; the rest gets no subset and no traffic."},
+		{RouteTooManyVersions, "There are more versions than routing.maxVersions; those beyond have no subset, so a decision for one of them is pending."},
 		{RouteRouteConflict, "A VirtualService in the Service's namespace is for the same host; ours gives way."},
 		{RouteRouteHijackable, "A VirtualService in another namespace is for the same host; ours wins, as it is older."},
 		{RouteRouteShadowed, "A VirtualService in another namespace is for the same host and wins over ours for some or all callers."},
@@ -108,6 +110,8 @@ func RouteReasons() []RouteReasonDoc {
 		{RouteTelemetryDiffers, "Telemetry and Kiali show another version than the label that routes follow, since Istio prefers other labels; the Event says which to set."},
 		{RouteEndpointsElsewhere, "The mesh spans several clusters, so the Service may have endpoints that are not seen; no default route is written until you say which version is meant."},
 		{RoutePolicyInherited, "A wildcard DestinationRule's policy would no longer hold beside ours; it is copied into ours and kept in step."},
+		{RouteWriteRefused, "The API server refuses to write an object, by a policy or since it is invalid or too large; what exists stays, and it is tried again every five minutes."},
+		{RouteObjectTooLarge, "An object would have more bytes than routing.maxObjectBytes; it is not written, and what exists stays."},
 		{RouteDelegateUnusable, "A VirtualService <service>-extra would hold your rules before ours, but has hosts, gateways, or rules that are not http; it is left out."},
 		{RouteRestored, "Generated objects from a backup were deleted by Kubernetes, because their owner was the Service of the backup; they are recreated with the default that they recorded."},
 	}

@@ -212,6 +212,8 @@ func (s *situation) notYet(name string, m meaning) string {
 		return name + " (no pods)"
 	case s.isGone(m):
 		return name + " (its workload was deleted)"
+	case s.isLeftOut(m):
+		return fmt.Sprintf("%s (no subset: there are %d of at most %d, routing.maxVersions)", name, s.subsetCount(), s.Settings.MaxVersions)
 	case s.isReady(m) && !s.isSeenReady(m):
 		return name + " (its pods are on their way to the proxies)"
 	case s.isReady(m):
@@ -528,8 +530,11 @@ func (s *situation) usable(version string) bool {
 		return false
 	}
 	name := s.subsets.names[version]
-	if s.Settings.PropagationDelay <= 0 || s.foreign.supplied[name] || s.standingNames(version) || s.nothingServes() || s.isUrgent(version) {
+	if s.foreign.supplied[name] || s.standingNames(version) || s.nothingServes() || s.isUrgent(version) {
 		return true
+	}
+	if s.Settings.PropagationDelay <= 0 {
+		return !s.isBeyondLimit(version)
 	}
 	subset := findSubset(s.standing.rule, name)
 	if subset == nil || subset.Labels[s.Intent.VersionLabel] != version || len(subset.Labels) != 1 {

@@ -39,6 +39,8 @@ type Change struct {
 	Action          Action
 	Object          Object
 	ResourceVersion string
+	// Removes is true for an Apply that takes a subset or a host away: it comes after what takes their place.
+	Removes bool
 }
 
 // Diff returns what must be written so that current becomes want, in the order in which it must be written: what a
@@ -54,7 +56,7 @@ func Diff(current, want Objects) []Change {
 		case at < 0:
 			out = append(out, Change{Action: Create, Object: object})
 		case !upToDate(before[at], object):
-			out = append(out, Change{Action: Apply, Object: object, ResourceVersion: before[at].GetResourceVersion()})
+			out = append(out, Change{Action: Apply, Object: object, ResourceVersion: before[at].GetResourceVersion(), Removes: takesAway(before, object)})
 		}
 	}
 	for _, object := range before {
@@ -62,9 +64,8 @@ func Diff(current, want Objects) []Change {
 			out = append(out, Change{Action: Delete, Object: object, ResourceVersion: object.GetResourceVersion()})
 		}
 	}
-	steps := writeOrder(before)
 	slices.SortStableFunc(out, func(a, b Change) int {
-		return cmp.Or(cmp.Compare(steps(a), steps(b)), cmp.Compare(a.Object.GetName(), b.Object.GetName()))
+		return cmp.Or(cmp.Compare(a.step(), b.step()), cmp.Compare(a.Object.GetName(), b.Object.GetName()))
 	})
 	return out
 }
@@ -114,28 +115,25 @@ func sameName(a, b Object) bool {
 	return kindOf(a) == kindOf(b) && a.GetNamespace() == b.GetNamespace() && a.GetName() == b.GetName()
 }
 
-// writeOrder returns the step at which a change is written. A write that only adds to a DestinationRule or Gateway
-// comes before the routes, one that takes something away after them. A route that gives up hosts is written after the one
-// that takes them over.
-func writeOrder(before []Object) func(Change) int {
-	return func(c Change) int {
-		isRoute := kindOf(c.Object) == "VirtualService"
-		switch {
-		case c.Action == Delete && isRoute:
-			return 4
-		case c.Action == Delete:
-			return 6
-		case isRoute && c.Action == Apply && takesAway(before, c.Object):
-			return 4
-		case isRoute:
-			return 3
-		case c.Action == Apply && takesAway(before, c.Object):
-			return 5
-		case kindOf(c.Object) == "DestinationRule":
-			return 1
-		}
-		return 2
+// step returns when a change is written. A write that only adds to a DestinationRule or Gateway comes before the routes,
+// one that takes something away after them. A route that gives up hosts is written after the one that takes them over.
+func (c Change) step() int {
+	isRoute := kindOf(c.Object) == "VirtualService"
+	switch {
+	case c.Action == Delete && isRoute:
+		return 4
+	case c.Action == Delete:
+		return 6
+	case isRoute && c.Removes:
+		return 4
+	case isRoute:
+		return 3
+	case c.Removes:
+		return 5
+	case kindOf(c.Object) == "DestinationRule":
+		return 1
 	}
+	return 2
 }
 
 func takesAway(before []Object, after Object) bool {

@@ -121,7 +121,7 @@ func (s *situation) subsetsOnly() Objects {
 	}
 	s.record, s.waiting = record{}, nil
 	s.decideExport()
-	out.DestinationRules = []*networkingv1.DestinationRule{s.renderRule(nil)}
+	out.DestinationRules = s.ruleWithinSize(s.renderRule(nil))
 	return out
 }
 

@@ -2,6 +2,8 @@ package routing
 
 import (
 	"slices"
+
+	"k8s.io/apimachinery/pkg/util/validation"
 )
 
 // objectNames are the names that our objects have or would get.
@@ -40,6 +42,9 @@ func (s *situation) freeName(base, kind string, taken *string) string {
 		}
 	}
 	for _, name := range candidates {
+		if kind == "Gateway" && len(validation.IsDNS1123Label(name)) > 0 {
+			continue // Istio lets no VirtualService name it
+		}
 		if !has(theirs, name) && (name == s.Service.Name || !s.ServiceNames[name]) {
 			return name
 		}

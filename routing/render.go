@@ -25,19 +25,19 @@ func (s *situation) render() Objects {
 	s.leaveSubsetsAtOnce()
 	var out Objects
 	if s.waitsForSecond() {
-		out.DestinationRules = append(out.DestinationRules, s.renderRule(nil))
+		out.DestinationRules = s.ruleWithinSize(s.renderRule(nil))
 		return out
 	}
 	views := s.views()
 	for _, view := range []routeView{views.mesh, views.exposed} {
-		if vs := s.renderRoute(view); vs != nil {
+		if vs := withinSize(s, s.renderRoute(view), standingRoute(view.standing, s)); vs != nil {
 			out.VirtualServices = append(out.VirtualServices, vs)
 		}
 	}
-	if gateway := s.renderGateway(views); gateway != nil {
+	if gateway := withinSize(s, s.renderGateway(views), s.standing.gateway); gateway != nil {
 		out.Gateways = append(out.Gateways, gateway)
 	}
-	out.DestinationRules = append(out.DestinationRules, s.renderRule(out.VirtualServices))
+	out.DestinationRules = s.ruleWithinSize(s.renderRule(out.VirtualServices))
 	return out
 }
 
@@ -520,13 +520,8 @@ func (s *situation) keptVersions(routes []*networkingv1.VirtualService, unused s
 		}
 	}
 	running := s.podVersions()
-	kept = sortedKeys(needed)
-	adds = slices.ContainsFunc(slices.Concat(running, kept), func(version string) bool { return !stand[version] && !s.foreign.supplied[s.subsets.names[version]] })
-	for _, version := range s.withinLimit(needed, stand, running) {
-		if !needed[version] {
-			kept = append(kept, version)
-		}
-	}
+	kept = append(sortedKeys(needed), s.withinLimit(needed, stand, running)...)
+	adds = slices.ContainsFunc(kept, func(version string) bool { return !stand[version] && !s.foreign.supplied[s.subsets.names[version]] })
 	for version := range stand {
 		name := s.subsets.names[version]
 		since, marked := s.standing.unused[name]
@@ -656,34 +651,9 @@ func (s *situation) neededVersions(routed map[string]bool) map[string]bool {
 			needed[s.lastRan(ref)] = true
 		}
 	}
+	s.addSuccessors(needed, routed)
 	delete(needed, "")
 	return needed
-}
-
-// withinLimit are the running versions that may have a subset: those that have one first, then in natural order.
-func (s *situation) withinLimit(needed, stand map[string]bool, running []string) []string {
-	room := s.Settings.MaxVersions - len(needed)
-	if s.Settings.MaxVersions <= 0 {
-		return running
-	}
-	var in, out []string
-	byAge := slices.Clone(running)
-	slices.SortStableFunc(byAge, func(a, b string) int { return boolOrder(stand[a], stand[b]) })
-	for _, version := range byAge {
-		switch {
-		case needed[version]:
-		case room > 0:
-			in, room = append(in, version), room-1
-		default:
-			out = append(out, version)
-		}
-	}
-	if len(out) > 0 {
-		slices.SortFunc(out, compareVersions)
-		s.tell(api.RouteTooManyVersions, fmt.Sprintf("There are %d versions, more than %d; %s get no subset.", len(running), s.Settings.MaxVersions, strings.Join(out, ", ")),
-			"Remove old versions, or raise routing.maxVersions.")
-	}
-	return in
 }
 
 // lastRun records what each rolling track ran last that is the default, or is meant by a name: where its share stays

@@ -22,23 +22,32 @@ import (
 )
 
 // apply writes the changes in their order. It stops, and says that the Service must be looked at again, where the
-// cluster is another by now than it was when the changes were made out.
-func (r *reconciler) apply(ctx context.Context, observed *routing.Observed, changes []routing.Change) (again bool, err error) {
+// cluster is another by now than it was when the changes were made out. It returns a Problem for each write that the API
+// server refuses.
+func (r *reconciler) apply(ctx context.Context, observed *routing.Observed, changes []routing.Change) (problems []api.RouteProblem, again bool, err error) {
+	var rejected refused
 	for _, change := range changes {
+		if rejected.blocks(change) {
+			continue
+		}
 		gvk, err := apiutil.GVKForObject(change.Object, r.writer.Scheme())
 		if err != nil {
-			return false, err
+			return rejected.problems, false, err
 		}
 		body, err := bodyOf(change.Object)
 		if err != nil {
-			return false, err
+			return rejected.problems, false, err
 		}
 		body.SetGroupVersionKind(gvk)
 		if err := r.write(ctx, observed, change, body); err != nil {
 			if apierrors.IsAlreadyExists(err) || apierrors.IsConflict(err) || apierrors.IsNotFound(err) {
-				return true, nil
+				return rejected.problems, true, nil
 			}
-			return false, fmt.Errorf("%s %s %s: %w", change.Action, gvk.Kind, client.ObjectKeyFromObject(change.Object), err)
+			if status, is := refusalOf(err); is {
+				rejected.add(gvk.Kind, change, status)
+				continue
+			}
+			return rejected.problems, false, fmt.Errorf("%s %s %s: %w", change.Action, gvk.Kind, client.ObjectKeyFromObject(change.Object), err)
 		}
 		version := body.GetResourceVersion()
 		if change.Action == routing.Delete {
@@ -48,7 +57,7 @@ func (r *reconciler) apply(ctx context.Context, observed *routing.Observed, chan
 			writtenState{version: version, deleted: change.Action == routing.Delete, until: r.now().Add(awaitFor)})
 		r.teller.tellWrite(observed.Service, change, body)
 	}
-	return false, nil
+	return rejected.problems, false, nil
 }
 
 func (r *reconciler) write(ctx context.Context, observed *routing.Observed, change routing.Change, body *unstructured.Unstructured) error {

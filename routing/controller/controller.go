@@ -5,6 +5,7 @@ package controller
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -113,8 +114,8 @@ func (r *reconciler) Reconcile(ctx context.Context, request reconcile.Request) (
 	now := r.now()
 	plan := routing.Plan(*observed, now)
 	changes := routing.Diff(observed.Standing, plan.Objects)
-	again, err := r.apply(ctx, observed, changes)
-	r.teller.tellProblems(observed.Service, append(problems, plan.Problems...))
+	refusals, again, err := r.apply(ctx, observed, changes)
+	r.teller.tellProblems(observed.Service, slices.Concat(problems, plan.Problems, refusals))
 	if err != nil {
 		return reconcile.Result{}, fmt.Errorf("write the routes of Service %s: %w", request, err)
 	}
@@ -123,6 +124,9 @@ func (r *reconciler) Reconcile(ctx context.Context, request reconcile.Request) (
 	}
 	if r.podsMoved(observed, plan.Problems) {
 		return reconcile.Result{RequeueAfter: time.Millisecond}, nil
+	}
+	if len(refusals) > 0 {
+		return lookAt(earlier(plan.Next, now.Add(refusedAgain)), now), nil
 	}
 	if len(changes) > 0 {
 		return afterWrites(*observed, plan, now), nil

@@ -1,0 +1,81 @@
+package controller
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"outrigger.dev/outrigger/api"
+	"outrigger.dev/outrigger/routing"
+)
+
+const (
+	// refusedAgain is how soon a refused write is tried again although nothing changed: the policy or permission behind the
+	// refusal can change without the Service.
+	refusedAgain = 5 * time.Minute
+	// maxRefusalBytes is how much of the API server's message is kept.
+	maxRefusalBytes = 400
+)
+
+// refused are the writes of one plan that the API server rejected. What depends on a rejected write is not tried.
+type refused struct {
+	problems []api.RouteProblem
+	rule     bool // a DestinationRule: routes may need its subsets
+}
+
+// blocks reports whether a change has to wait for one that was rejected: every removal does, since what remains may still
+// need the object, and a route does where a DestinationRule was rejected.
+func (r refused) blocks(change routing.Change) bool {
+	return len(r.problems) > 0 && (r.rule || change.Action == routing.Delete || change.Removes)
+}
+
+// add records a rejected write.
+func (r *refused) add(kind string, change routing.Change, status metav1.Status) {
+	object := api.ObjectRef{Kind: kind, Namespace: change.Object.GetNamespace(), Name: change.Object.GetName()}
+	verb := map[routing.Action]string{routing.Create: "create", routing.Apply: "update", routing.Delete: "delete"}[change.Action]
+	r.rule = r.rule || kind == "DestinationRule"
+	r.problems = append(r.problems, api.RouteProblem{
+		Object: object, Reason: api.RouteWriteRefused,
+		Message: fmt.Sprintf("The API server refuses to %s it: %s. What exists is unchanged.", verb, strings.TrimSuffix(api.Shorten(status.Message, maxRefusalBytes), ".")),
+		Advice:  adviceOn(status, object, verb),
+	})
+}
+
+func adviceOn(status metav1.Status, object api.ObjectRef, verb string) string {
+	resource := strings.ToLower(object.Kind) + "s.networking.istio.io"
+	switch {
+	case isTooLarge(status):
+		return "Shorten the annotations of the Service, such as " + api.AnnotationMatch + "."
+	case status.Reason == metav1.StatusReasonForbidden && strings.Contains(status.Message, " cannot "):
+		return fmt.Sprintf("Grant Outrigger's ServiceAccount the permission to %s %s, as its chart does.", verb, resource)
+	case status.Reason == metav1.StatusReasonForbidden || strings.Contains(status.Message, "admission webhook"):
+		return fmt.Sprintf("Change the Service's annotations, or the policy that denies it. It is tried again every %v.", refusedAgain)
+	}
+	return fmt.Sprintf("Correct what the message names in the Service's annotations. It is tried again every %v.", refusedAgain)
+}
+
+// refusalOf returns the API server's answer to a write that it rejects for what it contains, so that repeating it is of
+// no use: any 4xx but those that say to come back, and an object that is too large for etcd, which is a 5xx.
+func refusalOf(err error) (metav1.Status, bool) {
+	var answer apierrors.APIStatus
+	if !errors.As(err, &answer) {
+		return metav1.Status{}, false
+	}
+	status := answer.Status()
+	switch status.Code {
+	case http.StatusUnauthorized, http.StatusNotFound, http.StatusRequestTimeout, http.StatusConflict, http.StatusTooManyRequests:
+		return status, false
+	}
+	return status, status.Code >= 400 && status.Code < 500 || isTooLarge(status)
+}
+
+// isTooLarge reports whether an object exceeds what the API server accepts or etcd stores.
+func isTooLarge(status metav1.Status) bool {
+	return status.Code == http.StatusRequestEntityTooLarge || strings.Contains(status.Message, "request is too large") ||
+		strings.Contains(status.Message, "larger than max")
+}
