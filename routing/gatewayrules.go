@@ -13,6 +13,18 @@ import (
 // gatewayPermitted reports whether the installation lets the exposure use its gateway and port. A list of the administrator's
 // always applies. Without one, a port must be one that a Service of the gateway has; what is exposed already stays.
 func (s *situation) gatewayPermitted(x exposure) bool {
+	if !s.listsPermit(x) {
+		return false
+	}
+	if !x.generated || len(s.Settings.GatewayPorts) > 0 || s.Offline || s.opensPort(x.port) || s.stands(x, x.hosts) {
+		return true
+	}
+	s.tellIngress(x)
+	return false
+}
+
+// listsPermit reports whether the administrator's lists of gateways, gateway pods, and ports permit the exposure.
+func (s *situation) listsPermit(x exposure) bool {
 	if !x.generated {
 		if allowed := s.Settings.Gateways; len(allowed) > 0 && !slices.ContainsFunc(allowed, func(entry string) bool { return namesGateway(entry, x.gateway) }) {
 			s.tellAbout(api.AnnotationGateway, x.gateway, api.RouteGatewayNotAllowed, "This installation does not allow this Gateway (routing.gateways); the Service is not exposed.",
@@ -34,11 +46,7 @@ func (s *situation) gatewayPermitted(x exposure) bool {
 			"Use one that it allows: "+strings.Join(allowed, ", ")+".")
 		return false
 	}
-	if s.Offline || s.opensPort(x.port) || s.stands(x, x.hosts) {
-		return true
-	}
-	s.tellIngress(x)
-	return false
+	return true
 }
 
 // namesGateway reports whether an entry of routing.gateways, "namespace/name" or "namespace/*", means a Gateway.

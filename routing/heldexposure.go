@@ -70,6 +70,9 @@ func (s *situation) keepExposure(wish *api.Exposure) {
 		return
 	}
 	x.hosts = hosts
+	if !s.listsPermit(x) {
+		return
+	}
 	s.exposure = x
 	s.tellAbout(s.badExposure[0], s.Service.Annotations[s.badExposure[0]], api.RouteStillExposed,
 		fmt.Sprintf("Invalid: %s. The Service is still exposed for %s at Gateway %s, as before.", strings.Join(s.badExposure, ", "), strings.Join(hosts, ", "), x.gateway),

@@ -97,6 +97,8 @@ func TestAdministratorsNarrowingAppliesToAHeldExposure(t *testing.T) {
 	for name, narrow := range map[string]func(*cluster){
 		"routing.expose=disabled":   func(c *cluster) { c.settings.Expose = api.ExposeDisabled },
 		"routing.expose=namespaces": func(c *cluster) { c.settings.Expose = api.ExposeNamespaces },
+		"routing.gatewaySelectors":  func(c *cluster) { c.settings.GatewaySelectors = []string{"istio=internal"} },
+		"routing.gatewayPorts":      func(c *cluster) { c.settings.GatewayPorts = []string{"8066"} },
 		"allowed-hosts": func(c *cluster) {
 			c.namespace.Annotations = map[string]string{api.AnnotationAllowedHosts: "other.example.com"}
 		},
