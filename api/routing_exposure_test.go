@@ -35,6 +35,7 @@ var otherValues = map[string]string{
 	AnnotationUnreadyAfter:    "2m",
 	AnnotationUnreadyPolicy:   "next",
 	AnnotationDefaultDeleted:  "hold",
+	AnnotationScaledToZero:    "hold",
 	AnnotationDecidedAt:       "2026-01-02T03:04:05Z",
 }
 
