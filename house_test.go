@@ -30,10 +30,11 @@ var rooms = map[string]room{
 	"inject":             {pure: true, ours: []string{"api"}},
 	"routing":            {pure: true, ours: []string{"api"}},
 	"webhook":            {ours: []string{"inject", "api"}},
-	"routing/controller": {ours: []string{"routing", "api"}},
-	"certs":              {},
+	"routing/controller": {ours: []string{"routing", "api", "internal/contest"}},
+	"certs":              {ours: []string{"internal/contest"}},
+	"internal/contest":   {},
 	"internal/manifest":  {},
-	"cmd/outrigger":      {ours: []string{"api", "inject", "routing", "webhook", "routing/controller", "certs", "internal/manifest"}},
+	"cmd/outrigger":      {ours: []string{"api", "inject", "routing", "webhook", "routing/controller", "certs", "internal/manifest", "internal/contest"}},
 }
 
 // A pure package must not reach these, however indirectly …

@@ -45,6 +45,7 @@ const (
 	RouteGatewayUnmatched     RouteReason = "GatewaySelectorUnmatched" // no ingress gateway has the labels
 	RouteWeightsAdopted       RouteReason = "WeightsAdopted"           // shares set on our VirtualService hold
 	RouteEditReverted         RouteReason = "EditReverted"             // an edit of our VirtualService or Gateway is written back
+	RouteContested            RouteReason = "Contested"                // another client keeps changing our object back
 	RouteDrifted              RouteReason = "Drifted"                  // our VirtualService or Gateway was changed and is left alone
 	RouteRecordEdited         RouteReason = "RecordEdited"             // annotations of ours on our objects were edited
 	RouteTelemetryDiffers     RouteReason = "TelemetryRevisionDiffers" // telemetry shows another version than routes mean
@@ -105,6 +106,7 @@ func RouteReasons() []RouteReasonDoc {
 		{RouteGatewayUnmatched, "No ingress gateway with these labels was found."},
 		{RouteWeightsAdopted, "Somebody set the shares on our VirtualService, with Kiali for instance, and no weights are declared; they hold until default-version or weights is written."},
 		{RouteEditReverted, "Another client changed our VirtualService, Gateway or subsets; the annotations say otherwise, and the change was reverted."},
+		{RouteContested, "Another client keeps changing our object back, and its field manager is named; the object is written ever more rarely, at most 5 minutes apart, but a subset that the current route names is restored within a second."},
 		{RouteDrifted, "Somebody changed our VirtualService in more than its shares, or with drift=detach our Gateway; it is not written any more, and the subsets that it names stay."},
 		{RouteRecordEdited, "Another client edited annotations in which Outrigger keeps its record; they are written back from the other copy. Without one, everything stays as it is until you decide."},
 		{RouteTelemetryDiffers, "Telemetry and Kiali show another version than the label that routes follow, since Istio prefers other labels; the Event says which to set."},

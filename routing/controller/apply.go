@@ -39,6 +39,10 @@ func (r *reconciler) apply(ctx context.Context, observed *routing.Observed, chan
 			return rejected.problems, false, err
 		}
 		body.SetGroupVersionKind(gvk)
+		attempt, err := r.attempt(observed, change)
+		if err != nil {
+			return rejected.problems, false, err
+		}
 		if err := r.write(ctx, observed, change, body); err != nil {
 			if apierrors.IsAlreadyExists(err) || apierrors.IsConflict(err) || apierrors.IsNotFound(err) {
 				return rejected.problems, true, nil
@@ -55,7 +59,11 @@ func (r *reconciler) apply(ctx context.Context, observed *routing.Observed, chan
 		}
 		r.written.note(client.ObjectKeyFromObject(observed.Service), writtenObject{gvk.Kind, client.ObjectKeyFromObject(body)},
 			writtenState{version: version, deleted: change.Action == routing.Delete, until: r.now().Add(awaitFor)})
-		r.teller.tellWrite(observed.Service, change, body)
+		r.contests.Wrote(attempt, digestAfter(change))
+		r.teller.countWrite(change, gvk.Kind)
+		if r.contests.Manager(attempt.Object) == "" { // a contested object has an Event of its own
+			r.teller.tellWrite(observed.Service, change, body)
+		}
 	}
 	return rejected.problems, false, nil
 }

@@ -19,6 +19,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"outrigger.dev/outrigger/api"
+	"outrigger.dev/outrigger/internal/contest"
 	"outrigger.dev/outrigger/routing"
 )
 
@@ -41,13 +42,14 @@ type Options struct {
 
 // Controller keeps the routes of every Service, on the replica that leads and while Istio's kinds are in the cluster.
 type Controller struct {
-	options Options
-	cluster cluster.Cluster
-	log     logr.Logger
-	teller  *teller
-	paced   *pacedRecorder
-	refused map[string]bool          // definitions of kinds that may not be listed, said already
-	pods    atomic.Pointer[podStore] // of the reconciler that runs; nil if none does
+	options  Options
+	cluster  cluster.Cluster
+	log      logr.Logger
+	teller   *teller
+	paced    *pacedRecorder
+	contests *contest.Metric
+	refused  map[string]bool          // definitions of kinds that may not be listed, said already
+	pods     atomic.Pointer[podStore] // of the reconciler that runs; nil if none does
 }
 
 // New returns a Controller; Prepare makes it ready to start.
@@ -68,6 +70,10 @@ func (c *Controller) Prepare(shared cluster.Cluster, logger logr.Logger) error {
 	if err := c.teller.register(c.options.Registerer); err != nil {
 		return fmt.Errorf("metrics of routing: %w", err)
 	}
+	var err error
+	if c.contests, err = contest.Register(c.options.Registerer); err != nil {
+		return fmt.Errorf("metric of contested objects: %w", err)
+	}
 	return nil
 }
 
@@ -82,6 +88,7 @@ type reconciler struct {
 	restored  *restoredRules // nil = nothing is remembered
 	workloads *workloadStore // nil = read each time
 	written   *ownWrites
+	contests  *contest.Ledger
 	others    taking
 	entries   bool // WorkloadEntries are watched
 
@@ -107,15 +114,19 @@ func (r *reconciler) Reconcile(ctx context.Context, request reconcile.Request) (
 		r.seen.forget(request.NamespacedName)
 		r.seen.noteGate(request.NamespacedName, nil)
 		r.written.forget(request.NamespacedName)
+		r.contests.Forget(request.String())
 		r.teller.forget(request.NamespacedName)
 		return reconcile.Result{}, nil
 	}
 	r.seen.noteGate(request.NamespacedName, gateOf(observed))
 	now := r.now()
 	plan := routing.Plan(*observed, now)
-	changes := routing.Diff(observed.Standing, plan.Objects)
-	refusals, again, err := r.apply(ctx, observed, changes)
-	r.teller.tellProblems(observed.Service, slices.Concat(problems, plan.Problems, refusals))
+	admitted, err := r.admit(ctx, observed, routing.Diff(observed.Standing, plan.Objects))
+	if err != nil {
+		return reconcile.Result{}, fmt.Errorf("compare the routes of Service %s: %w", request, err)
+	}
+	refusals, again, err := r.apply(ctx, observed, admitted.changes)
+	r.teller.tellProblems(observed.Service, slices.Concat(problems, plan.Problems, admitted.problems, refusals))
 	if err != nil {
 		return reconcile.Result{}, fmt.Errorf("write the routes of Service %s: %w", request, err)
 	}
@@ -125,13 +136,14 @@ func (r *reconciler) Reconcile(ctx context.Context, request reconcile.Request) (
 	if r.podsMoved(observed, plan.Problems) {
 		return reconcile.Result{RequeueAfter: time.Millisecond}, nil
 	}
+	next := earlier(plan.Next, admitted.next)
 	if len(refusals) > 0 {
-		return lookAt(earlier(plan.Next, now.Add(refusedAgain)), now), nil
+		return lookAt(earlier(next, now.Add(refusedAgain)), now), nil
 	}
-	if len(changes) > 0 {
+	if len(admitted.changes) > 0 && len(admitted.held) == 0 {
 		return afterWrites(*observed, plan, now), nil
 	}
-	return lookAt(plan.Next, now), nil
+	return lookAt(next, now), nil
 }
 
 // afterWrites says when the next step is due once what was planned is written. The writes come back as changes of the

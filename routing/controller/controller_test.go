@@ -23,6 +23,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"outrigger.dev/outrigger/api"
+	"outrigger.dev/outrigger/internal/contest"
 )
 
 var (
@@ -77,7 +78,7 @@ func newStage(t *testing.T, annotations map[string]string) *stage {
 	teller.recorder = s.recorder
 	s.reconciler = &reconciler{
 		options: Options{RootNamespace: "istio-system", Settings: settings()},
-		reader:  cluster, writer: cluster, teller: teller, pods: newPodStore(), seen: newAttention(), written: newOwnWrites(), names: newServiceNames(),
+		reader:  cluster, writer: cluster, teller: teller, pods: newPodStore(), seen: newAttention(), written: newOwnWrites(), contests: contest.NewLedger(), names: newServiceNames(),
 		now:    func() time.Time { return s.now },
 		others: watchedTakers{},
 	}

@@ -26,6 +26,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"outrigger.dev/outrigger/api"
+	"outrigger.dev/outrigger/internal/contest"
 )
 
 // fleet is a cluster of some Services, at a time of its own. Every request that writes is counted by kind.
@@ -137,7 +138,7 @@ func (f *fleet) restart() {
 	pods := newPodStore()
 	f.reconciler = &reconciler{
 		options: Options{RootNamespace: "istio-system", Settings: settings()},
-		reader:  f.cluster, writer: f.cluster, teller: teller, pods: pods, seen: newAttention(), written: newOwnWrites(),
+		reader:  f.cluster, writer: f.cluster, teller: teller, pods: pods, seen: newAttention(), written: newOwnWrites(), contests: contest.NewLedger(),
 		now:    func() time.Time { return f.now },
 		others: watchedTakers{},
 	}

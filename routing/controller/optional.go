@@ -106,14 +106,14 @@ func (c *Controller) mayList(ctx context.Context, kind optionalKind) bool {
 // watchOptional has the Services looked at that an object of an optional kind concerns.
 func (w *watches) watchOptional(loop controller.Controller, objects cache.Cache, kinds []optionalKind) error {
 	for _, kind := range kinds {
-		who, differs := concerned(ofTaker), always
+		change := watched{who: ofTaker, differs: always}
 		switch kind.definition {
 		case entryDefinition:
-			who, differs = w.ofEntry, entryDiffers
+			change = watched{who: w.ofEntry, differs: entryDiffers}
 		case serviceEntryDefinition, ingressResource:
-			who, differs = w.ofHosts, hostsDiffer
+			change = watched{who: w.ofHosts, differs: hostsDiffer}
 		}
-		if err := loop.Watch(source.Kind(objects, kind.object(), enqueue(who, differs, nil))); err != nil {
+		if err := loop.Watch(source.Kind(objects, kind.object(), enqueue(change))); err != nil {
 			return err
 		}
 	}

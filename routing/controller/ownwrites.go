@@ -2,6 +2,7 @@ package controller
 
 import (
 	"context"
+	"maps"
 	"sync"
 	"time"
 
@@ -76,6 +77,37 @@ func (w *ownWrites) areBehind(ctx context.Context, caches client.Reader, service
 		w.forget(service)
 	}
 	return false, nil
+}
+
+// sawDelete notes that the caches have shown an object of ours go: what was written to it is not waited for any more.
+func (w *ownWrites) sawDelete(object client.Object) {
+	route, is := object.(routing.Object)
+	if !is {
+		return
+	}
+	name, ours := routing.ServiceOf(route)
+	if !ours {
+		return
+	}
+	service := client.ObjectKey{Namespace: object.GetNamespace(), Name: name}
+	id := writtenObject{kindOf(route), client.ObjectKeyFromObject(object)}
+	w.mutex.Lock()
+	defer w.mutex.Unlock()
+	if state, waits := w.pending[service][id]; waits && !state.isBehind(object.GetResourceVersion()) {
+		pending := maps.Clone(w.pending[service]) // a worker may be reading it
+		delete(pending, id)
+		w.pending[service] = pending
+	}
+}
+
+func kindOf(object routing.Object) string {
+	switch object.(type) {
+	case *networkingv1.DestinationRule:
+		return "DestinationRule"
+	case *networkingv1.VirtualService:
+		return "VirtualService"
+	}
+	return "Gateway"
 }
 
 // isBehind compares with the version that a cache has; empty if it does not have the object.

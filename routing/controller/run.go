@@ -16,6 +16,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller"
+
+	"outrigger.dev/outrigger/internal/contest"
 )
 
 // lookForIstio is how often one looks whether Istio's kinds are there, beside when a CustomResourceDefinition changes.
@@ -154,10 +156,11 @@ func (c *Controller) run(ctx context.Context, optional []optionalKind) error {
 	}
 	r := &reconciler{
 		options: c.options, reader: objects, writer: writer, teller: c.teller, now: time.Now,
-		pods: newPodStore(), seen: newAttention(), names: newServiceNames(), restored: newRestoredRules(time.Now), workloads: newWorkloadStore(), written: newOwnWrites(),
+		pods: newPodStore(), seen: newAttention(), names: newServiceNames(), restored: newRestoredRules(time.Now), workloads: newWorkloadStore(), written: newOwnWrites(), contests: contest.NewLedger(),
 		others: watchedTakers{objects, optional}, entries: isWatched(optional, entryDefinition),
 		serviceEntries: isWatched(optional, serviceEntryDefinition), ingresses: isWatched(optional, ingressResource),
 	}
+	defer c.contests.Watch(r.contests)()
 	loop, err := controller.NewUnmanaged(controllerName, controller.Options{
 		Reconciler: r, MaxConcurrentReconciles: workers, Logger: c.log,
 		SkipNameValidation: ptr.To(true), // the same name again after Istio's kinds were gone
@@ -165,7 +168,7 @@ func (c *Controller) run(ctx context.Context, optional []optionalKind) error {
 	if err != nil {
 		return err
 	}
-	watching := &watches{reader: objects, options: c.options, pods: r.pods, attention: r.seen, names: r.names, restored: r.restored}
+	watching := &watches{reader: objects, options: c.options, pods: r.pods, attention: r.seen, names: r.names, restored: r.restored, written: r.written}
 	if err := errors.Join(watching.start(loop, objects), watching.watchOptional(loop, objects, optional)); err != nil {
 		return fmt.Errorf("watch: %w", err)
 	}

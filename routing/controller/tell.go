@@ -113,11 +113,14 @@ func (t *teller) replace(service client.ObjectKey, now map[toldProblem]bool) map
 	return before
 }
 
+// countWrite counts one write.
+func (t *teller) countWrite(change routing.Change, kind string) {
+	t.writes.WithLabelValues(kind, strings.ToLower(string(change.Action))).Inc()
+}
+
 // tellWrite tells of one object that was written, and is in the cluster as written.
 func (t *teller) tellWrite(service *corev1.Service, change routing.Change, written *unstructured.Unstructured) {
-	kind := written.GetKind()
-	t.writes.WithLabelValues(kind, strings.ToLower(string(change.Action))).Inc()
-	note := kind + " " + change.Object.GetName()
+	note := written.GetKind() + " " + change.Object.GetName()
 	if what := summary(change.Object); what != "" && change.Action != routing.Delete {
 		note += ": " + what
 	}

@@ -34,6 +34,7 @@ type watches struct {
 	attention *attention
 	names     *serviceNames
 	restored  *restoredRules
+	written   *ownWrites
 }
 
 // Nearly all changes of objects of ours are our own writes that come back. They are waited with until the second of two
@@ -49,30 +50,38 @@ type queue = workqueue.TypedRateLimitingInterface[reconcile.Request]
 type concerned func(context.Context, client.Object) ([]client.ObjectKey, error)
 
 func (w *watches) start(loop controller.Controller, objects cache.Cache) error {
+	dropNames := func(object client.Object) { w.names.drop(object.GetNamespace()) }
 	for _, watch := range []struct {
-		object  client.Object
-		who     concerned
-		differs func(before, after client.Object) bool
-		changed func(client.Object) // called before any Service is enqueued; may be nil
+		object client.Object
+		watched
 	}{
-		{&corev1.Service{}, w.ofService, always, func(o client.Object) { w.names.drop(o.GetNamespace()) }},
-		{&corev1.Namespace{}, w.ofNamespace, marksDiffer, nil},
-		{&networkingv1.DestinationRule{}, w.ofRoute, routeDiffers, w.restored.note},
-		{&networkingv1.VirtualService{}, w.ofRoute, routeDiffers, nil},
-		{&networkingv1.Gateway{}, w.ofRoute, routeDiffers, nil},
+		{&corev1.Service{}, watched{who: w.ofService, differs: always, changed: dropNames}},
+		{&corev1.Namespace{}, watched{who: w.ofNamespace, differs: marksDiffer}},
+		{&networkingv1.DestinationRule{}, watched{who: w.ofRoute, differs: routeDiffers, changed: w.restored.note, deleted: w.written.sawDelete}},
+		{&networkingv1.VirtualService{}, watched{who: w.ofRoute, differs: routeDiffers, deleted: w.written.sawDelete}},
+		{&networkingv1.Gateway{}, watched{who: w.ofRoute, differs: routeDiffers, deleted: w.written.sawDelete}},
 	} {
-		if err := loop.Watch(source.Kind(objects, watch.object, enqueue(watch.who, watch.differs, watch.changed))); err != nil {
+		if err := loop.Watch(source.Kind(objects, watch.object, enqueue(watch.watched))); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
+// watched says what becomes of the changes of a kind.
+type watched struct {
+	who     concerned
+	differs func(before, after client.Object) bool
+	// changed and deleted are called before anything is put into the queue; nil = nobody wants to know. changed is called
+	// for deletes as well.
+	changed, deleted func(client.Object)
+}
+
 // enqueue puts the concerned Services into the queue, at an update those of both states.
-func enqueue(who concerned, differs func(before, after client.Object) bool, changed func(client.Object)) handler.EventHandler {
+func enqueue(w watched) handler.EventHandler {
 	add := func(ctx context.Context, q queue, echo bool, objects ...client.Object) {
 		for _, object := range objects {
-			keys, err := who(ctx, object)
+			keys, err := w.who(ctx, object)
 			if err != nil {
 				logf.FromContext(ctx).Error(err, "find the Services that an object concerns", "object", client.ObjectKeyFromObject(object))
 			}
@@ -90,26 +99,27 @@ func enqueue(who concerned, differs func(before, after client.Object) bool, chan
 			}
 		}
 	}
-	note := func(object client.Object) {
-		if changed != nil {
-			changed(object)
+	note := func(object client.Object, who func(client.Object)) {
+		if who != nil {
+			who(object)
 		}
 	}
 	return handler.Funcs{
 		CreateFunc: func(ctx context.Context, e event.CreateEvent, q queue) {
-			note(e.Object)
+			note(e.Object, w.changed)
 			// At the start every Service is looked at by itself, after all caches are complete.
 			if _, isService := e.Object.(*corev1.Service); isService || !e.IsInInitialList {
 				add(ctx, q, isOurs(e.Object), e.Object)
 			}
 		},
 		DeleteFunc: func(ctx context.Context, e event.DeleteEvent, q queue) {
-			note(e.Object)
+			note(e.Object, w.changed)
+			note(e.Object, w.deleted)
 			add(ctx, q, false, e.Object)
 		},
 		UpdateFunc: func(ctx context.Context, e event.UpdateEvent, q queue) {
-			note(e.ObjectNew)
-			if e.ObjectOld.GetResourceVersion() != e.ObjectNew.GetResourceVersion() && differs(e.ObjectOld, e.ObjectNew) {
+			note(e.ObjectNew, w.changed)
+			if e.ObjectOld.GetResourceVersion() != e.ObjectNew.GetResourceVersion() && w.differs(e.ObjectOld, e.ObjectNew) {
 				add(ctx, q, isOurs(e.ObjectNew), e.ObjectOld, e.ObjectNew)
 			}
 		},
