@@ -29,12 +29,13 @@ var rooms = map[string]room{
 	"api":                {pure: true},
 	"inject":             {pure: true, ours: []string{"api"}},
 	"routing":            {pure: true, ours: []string{"api"}},
-	"webhook":            {ours: []string{"inject", "api"}},
-	"routing/controller": {ours: []string{"routing", "api", "internal/contest"}},
+	"webhook":            {ours: []string{"inject", "api", "internal/fairqueue"}},
+	"routing/controller": {ours: []string{"routing", "api", "internal/contest", "internal/fairqueue"}},
 	"certs":              {ours: []string{"internal/contest"}},
 	"internal/contest":   {},
+	"internal/fairqueue": {pure: true},
 	"internal/manifest":  {},
-	"cmd/outrigger":      {ours: []string{"api", "inject", "routing", "webhook", "routing/controller", "certs", "internal/manifest", "internal/contest"}},
+	"cmd/outrigger":      {ours: []string{"api", "inject", "routing", "webhook", "routing/controller", "certs", "internal/manifest", "internal/contest", "internal/fairqueue"}},
 }
 
 // A pure package must not reach these, however indirectly …

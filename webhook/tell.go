@@ -18,6 +18,7 @@ import (
 
 	"outrigger.dev/outrigger/api"
 	"outrigger.dev/outrigger/inject"
+	"outrigger.dev/outrigger/internal/fairqueue"
 )
 
 // OwnerEvents tells the owner of a pod, the Deployment or CronJob that a user knows, why the pod was not injected or will
@@ -27,7 +28,8 @@ type OwnerEvents struct {
 	owners metadata.Interface
 	log    logr.Logger
 	counts *prometheus.CounterVec
-	queue  chan toldOfPod
+	queue  *fairqueue.Queue[toldOfPod]
+	more   chan struct{}
 	limit  flowcontrol.RateLimiter
 
 	mu   sync.Mutex
@@ -36,7 +38,8 @@ type OwnerEvents struct {
 
 // The bounds of what is told. What is beyond them is dropped and counted: an Event is a courtesy.
 const (
-	eventQueue     = 256             // waiting
+	eventQueue     = 1024            // waiting
+	eventQueueEach = 256             // waiting, of one namespace
 	eventsEach     = 5               // a second
 	eventBurst     = 25              // at once
 	toldAgainAfter = 5 * time.Minute // the same of the same owner, by one replica
@@ -59,7 +62,8 @@ func NewOwnerEvents(options OwnerEventsOptions) *OwnerEvents {
 			Name: "outrigger_owner_events_total",
 			Help: "Events for owners of pods by result: written, known (it was there already), dropped (too many at once), failed.",
 		}, []string{"result"}),
-		queue: make(chan toldOfPod, eventQueue),
+		queue: fairqueue.New[toldOfPod](eventQueueEach, eventQueue),
+		more:  make(chan struct{}, 1),
 		limit: flowcontrol.NewTokenBucketRateLimiter(eventsEach, eventBurst),
 		told:  map[string]time.Time{},
 	}
@@ -75,17 +79,23 @@ func NewOwnerEvents(options OwnerEventsOptions) *OwnerEvents {
 // NeedLeaderElection returns false: every replica answers pods.
 func (o *OwnerEvents) NeedLeaderElection() bool { return false }
 
-// Start writes what is in the queue until the context ends.
+// Start writes what is in the queue until the context ends: namespaces take turns, so that a flood from one delays no
+// other.
 func (o *OwnerEvents) Start(ctx context.Context) error {
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
-		case one := <-o.queue:
+		case <-o.more:
+		}
+		for o.queue.Len() > 0 {
 			if o.limit.Wait(ctx) != nil {
 				return nil // the context ended
 			}
-			o.write(ctx, one)
+			one, _, ok := o.queue.Next(func(string) bool { return false })
+			if ok {
+				o.write(ctx, one)
+			}
 		}
 	}
 }
@@ -124,10 +134,12 @@ func (o *OwnerEvents) tell(namespace string, pod []byte, report inject.Report) {
 			continue
 		}
 		one.note = fmt.Sprintf(one.note, "Pod "+namespace+"/"+name)
-		select {
-		case o.queue <- toldOfPod{namespace, *owner, one}:
-		default:
+		if o.queue.Add(namespace, string(owner.UID)+one.reason+one.same, toldOfPod{namespace, *owner, one}) == fairqueue.Dropped {
 			o.counts.WithLabelValues("dropped").Inc()
+		}
+		select {
+		case o.more <- struct{}{}:
+		default:
 		}
 	}
 }

@@ -158,12 +158,12 @@ func TestTheTopOwnerHearsOfItsPods(t *testing.T) {
 			h.Owners = o.OwnerEvents
 			dry := true
 			review(t, h, "/inject", test.pod, func(r *admissionv1.AdmissionRequest) { r.DryRun = &dry })
-			if len(o.queue) > 0 || len(o.told) > 0 {
+			if o.queue.Len() > 0 || len(o.told) > 0 {
 				t.Error("a dry run left a trace")
 			}
 			review(t, h, "/inject", test.pod, nil)
 			review(t, h, "/inject", test.pod, nil) // the controller tries again
-			if waiting := len(o.queue); waiting != len(test.want) {
+			if waiting := o.queue.Len(); waiting != len(test.want) {
 				t.Fatalf("%d Events wait to be written, want %d", waiting, len(test.want))
 			}
 			o.run(t)
@@ -260,5 +260,25 @@ func TestRequestsAboutExistingPodsAreAllowedUnchanged(t *testing.T) {
 			}
 			wantCount(t, registry, "skipped", "PodExists")
 		})
+	}
+}
+
+// A flood of Events from one namespace delays and displaces nobody else's.
+func TestAFloodOfOwnersDelaysNobodyElse(t *testing.T) {
+	o := newOwners(t, fake.NewClientset())
+	report := inject.Report{Result: inject.Skipped, Reason: api.InjectPolicyDisabled, Message: "the policy is disabled"}
+	for i := range 2 * eventQueueEach {
+		owner := fmt.Sprintf("flood-%d", i)
+		o.tell("flood", fmt.Appendf(nil, `{"metadata":{"name":"p","ownerReferences":[{"apiVersion":"apps/v1","kind":"StatefulSet","name":%q,"uid":%q,"controller":true}]}}`, owner, owner), report)
+	}
+	o.tell("calm", []byte(`{"metadata":{"name":"p","ownerReferences":[{"apiVersion":"apps/v1","kind":"StatefulSet","name":"db","uid":"db","controller":true}]}}`), report)
+	if got := o.queue.Len(); got != eventQueueEach+1 {
+		t.Errorf("%d Events wait, want %d", got, eventQueueEach+1)
+	}
+	for i, want := range []string{"flood", "calm", "flood"} {
+		one, _, _ := o.queue.Next(func(string) bool { return false })
+		if one.namespace != want {
+			t.Errorf("Event %d is of namespace %s, want %s", i, one.namespace, want)
+		}
 	}
 }

@@ -70,6 +70,11 @@ func (c *Controller) Prepare(shared cluster.Cluster, logger logr.Logger) error {
 	if err := c.teller.register(c.options.Registerer); err != nil {
 		return fmt.Errorf("metrics of routing: %w", err)
 	}
+	if c.options.Registerer != nil {
+		if err := c.options.Registerer.Register(c.paced.counts); err != nil {
+			return fmt.Errorf("metric of Events: %w", err)
+		}
+	}
 	var err error
 	if c.contests, err = contest.Register(c.options.Registerer); err != nil {
 		return fmt.Errorf("metric of contested objects: %w", err)

@@ -6,11 +6,14 @@ import (
 	"sync"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/time/rate"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/tools/events"
 	"k8s.io/client-go/tools/reference"
+
+	"outrigger.dev/outrigger/internal/fairqueue"
 )
 
 // How many Events are sent: what users do is told at once, and what a first start does, thousands of times, does not
@@ -23,16 +26,29 @@ const (
 	quietAfter      = time.Second // without a new one
 )
 
-// pacedRecorder hands Events on to a recorder, in their order and not too fast. Of the objects it keeps references.
+// A namespace always has a few Events at eventsPerSecond, however busy others are. The bounds of the queue are those of
+// its memory.
+const (
+	eventsOfNamespaceAtOnce = 3
+	eventsOfNamespaceEvery  = 10 * time.Second // one more
+	eventsOfNamespaceQueued = 2000
+	eventsQueued            = 10000
+	namespacesPaced         = 1000 // whose rates are remembered
+)
+
+// pacedRecorder hands Events on to a recorder: those of each namespace in their order, those of different namespaces in
+// turn, and not too fast. Of the objects it keeps references.
 type pacedRecorder struct {
 	recorder events.EventRecorder
 	scheme   *runtime.Scheme
 	limit    *rate.Limiter
+	counts   *prometheus.CounterVec
+	queue    *fairqueue.Queue[pacedEvent]
+	more     chan struct{}
 
-	mutex   sync.Mutex
-	last    time.Time // when one came
-	waiting []pacedEvent
-	more    chan struct{}
+	mutex sync.Mutex
+	last  time.Time                // when one came
+	rates map[string]*rate.Limiter // by namespace; used by run alone
 }
 
 type pacedEvent struct {
@@ -40,8 +56,40 @@ type pacedEvent struct {
 	kind, reason, action, note string
 }
 
+// namespace is whose turn the Event takes.
+func (e pacedEvent) namespace() string {
+	if e.regarding == nil {
+		return ""
+	}
+	return e.regarding.Namespace
+}
+
+// key is the same for Events of which only the newest matters: those of writes to one object.
+func (e pacedEvent) key() string {
+	what := e.note
+	if e.related != nil {
+		what = e.related.Kind + "/" + e.related.Namespace + "/" + e.related.Name
+	}
+	name := ""
+	if e.regarding != nil {
+		name = e.regarding.Kind + "/" + e.regarding.Name + "/" + string(e.regarding.UID)
+	}
+	return name + "\n" + e.reason + "\n" + e.action + "\n" + what
+}
+
 func newPacedRecorder(recorder events.EventRecorder, scheme *runtime.Scheme) *pacedRecorder {
-	return &pacedRecorder{recorder: recorder, scheme: scheme, limit: rate.NewLimiter(eventsPerSecond, eventsAtOnce), more: make(chan struct{}, 1)}
+	p := &pacedRecorder{
+		recorder: recorder, scheme: scheme, limit: rate.NewLimiter(eventsPerSecond, eventsAtOnce), more: make(chan struct{}, 1),
+		queue: fairqueue.New[pacedEvent](eventsOfNamespaceQueued, eventsQueued), rates: map[string]*rate.Limiter{},
+		counts: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "outrigger_routing_events_total",
+			Help: "Events about routes by result: sent, coalesced (a newer one took its place before it was sent), dropped (too many waited).",
+		}, []string{"result"}),
+	}
+	for _, result := range []string{"sent", "coalesced", "dropped"} {
+		p.counts.WithLabelValues(result)
+	}
+	return p
 }
 
 // Eventf keeps an Event until its turn.
@@ -50,8 +98,11 @@ func (p *pacedRecorder) Eventf(regarding, related runtime.Object, kind, reason, 
 		regarding: p.refer(regarding), related: p.refer(related),
 		kind: kind, reason: reason, action: action, note: fmt.Sprintf(note, args...),
 	}
+	if result := p.queue.Add(event.namespace(), event.key(), event); result != fairqueue.Added {
+		p.counts.WithLabelValues(string(result)).Inc()
+	}
 	p.mutex.Lock()
-	p.waiting, p.last = append(p.waiting, event), time.Now()
+	p.last = time.Now()
 	p.mutex.Unlock()
 	select {
 	case p.more <- struct{}{}:
@@ -77,13 +128,42 @@ func (p *pacedRecorder) run(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 		case <-p.more:
-			p.send(func() bool {
-				p.limit.SetLimit(p.pace(time.Now()))
-				return p.limit.Wait(ctx) == nil
-			})
+			for p.queue.Len() > 0 && p.wait(ctx) == nil {
+				p.sendNext()
+			}
 		}
 	}
-	p.send(func() bool { return true })
+	for p.queue.Len() > 0 {
+		p.sendNext()
+	}
+}
+
+// wait returns when the next Event may be sent. An Event of a namespace that has sent few does not wait for the busy ones:
+// the wait ends, and begins anew, with each Event that comes.
+func (p *pacedRecorder) wait(ctx context.Context) error {
+	for {
+		now := time.Now()
+		p.limit.SetLimitAt(now, eventsPerSecond)
+		if !p.queue.Has(p.mayHurry) {
+			p.limit.SetLimitAt(now, p.pace(now))
+		}
+		reservation := p.limit.ReserveN(now, 1)
+		delay := reservation.DelayFrom(now)
+		if delay == 0 {
+			return ctx.Err()
+		}
+		timer := time.NewTimer(delay)
+		select {
+		case <-timer.C:
+			return ctx.Err()
+		case <-ctx.Done():
+			timer.Stop()
+			return ctx.Err()
+		case <-p.more:
+			timer.Stop()
+			reservation.CancelAt(time.Now())
+		}
+	}
 }
 
 // pace is how many Events a second may be sent beyond those at once.
@@ -96,22 +176,33 @@ func (p *pacedRecorder) pace(now time.Time) rate.Limit {
 	return eventsPerSecond
 }
 
-func (p *pacedRecorder) send(may func() bool) {
-	for p.isWaiting() && may() {
-		p.mutex.Lock()
-		event := p.waiting[0]
-		p.waiting = p.waiting[1:]
-		p.mutex.Unlock()
-		var related runtime.Object
-		if event.related != nil {
-			related = event.related
-		}
-		p.recorder.Eventf(event.regarding, related, event.kind, event.reason, event.action, "%s", event.note)
-	}
+// mayHurry reports whether a namespace has sent few Events lately.
+func (p *pacedRecorder) mayHurry(namespace string) bool {
+	known := p.rates[namespace]
+	return known == nil || known.Tokens() >= 1
 }
 
-func (p *pacedRecorder) isWaiting() bool {
-	p.mutex.Lock()
-	defer p.mutex.Unlock()
-	return len(p.waiting) > 0
+func (p *pacedRecorder) sendNext() {
+	event, _, ok := p.queue.Next(p.mayHurry)
+	if !ok {
+		return
+	}
+	p.countRate(event.namespace())
+	var related runtime.Object
+	if event.related != nil {
+		related = event.related
+	}
+	p.counts.WithLabelValues("sent").Inc()
+	p.recorder.Eventf(event.regarding, related, event.kind, event.reason, event.action, "%s", event.note)
+}
+
+// countRate counts an Event of a namespace. Rates of namespaces that send no more are forgotten.
+func (p *pacedRecorder) countRate(namespace string) {
+	if p.rates[namespace] == nil {
+		if len(p.rates) >= namespacesPaced {
+			clear(p.rates)
+		}
+		p.rates[namespace] = rate.NewLimiter(rate.Every(eventsOfNamespaceEvery), eventsOfNamespaceAtOnce)
+	}
+	p.rates[namespace].Allow()
 }
