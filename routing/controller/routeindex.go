@@ -13,7 +13,6 @@ import (
 	"k8s.io/apimachinery/pkg/labels"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
-	"outrigger.dev/outrigger/api"
 	"outrigger.dev/outrigger/routing"
 )
 
@@ -22,7 +21,7 @@ import (
 const (
 	indexConcerns = "outrigger.concerns" // of Istio's objects: the terms below
 	indexSelector = "outrigger.selector" // of Services: one label of the selector
-	indexExposed  = "outrigger.exposed"  // of Services: the hosts they are to be exposed on, and anyExposed
+	indexExposed  = "outrigger.exposed"  // of Services: where they are to be exposed, see exposedTerms
 )
 
 const (
@@ -36,6 +35,7 @@ const (
 func termService(namespace, name string) string { return "service/" + namespace + "/" + name }
 func termHost(host string) string               { return "host/" + hostClass(host) }
 func termServed(host string) string             { return "served/" + hostClass(host) }
+func termBound(gateway string) string           { return "bound/" + gateway } // VirtualServices at this Gateway
 
 func hostClass(host string) string {
 	if strings.Contains(host, "*") {
@@ -103,6 +103,17 @@ func termsOf(object client.Object, clusterDomain string) []string {
 	}
 	for _, host := range servedHosts(object) {
 		terms[termServed(host)] = true
+	}
+	if vs, is := object.(*networkingv1.VirtualService); is {
+		for _, gateway := range vs.Spec.Gateways {
+			switch {
+			case gateway == "mesh":
+			case strings.Contains(gateway, "/"):
+				terms[termBound(gateway)] = true
+			default:
+				terms[termBound(vs.Namespace+"/"+gateway)] = true
+			}
+		}
 	}
 	return slices.Sorted(maps.Keys(terms))
 }
@@ -185,22 +196,6 @@ func selectorTerm(service *corev1.Service) []string {
 	return nil
 }
 
-// exposedTerms are the hosts that a Service is to be exposed on, read loosely: too many do no harm.
-func exposedTerms(service *corev1.Service) []string {
-	if !asksForExposure(service) {
-		return nil
-	}
-	terms := []string{anyExposed}
-	for _, host := range strings.FieldsFunc(service.Annotations[api.AnnotationHosts], func(r rune) bool { return r == ',' || r == ' ' }) {
-		terms = append(terms, hostClass(host))
-	}
-	if len(terms) == 1 {
-		terms = append(terms, wildcards)
-	}
-	slices.Sort(terms)
-	return slices.Compact(terms)
-}
-
 // routesFor returns Istio's objects that may matter to a Service: a few of all there are, as the cache holds them.
 func routesFor(ctx context.Context, reader client.Reader, observed *routing.Observed, clusterDomain string) (*istioObjects, error) {
 	service := observed.Service
@@ -281,10 +276,10 @@ func servicesSelecting(ctx context.Context, reader client.Reader, namespace stri
 	return out, nil
 }
 
-// exposedOn returns the Services that are to be exposed on a host: with anyExposed all that are to be exposed at all.
-func exposedOn(ctx context.Context, reader client.Reader, host string) ([]client.ObjectKey, error) {
+// exposedOn returns the Services with a term of exposedTerms: with anyExposed all that are to be exposed at all.
+func exposedOn(ctx context.Context, reader client.Reader, term string) ([]client.ObjectKey, error) {
 	var list corev1.ServiceList
-	if err := reader.List(ctx, &list, client.UnsafeDisableDeepCopy, client.MatchingFields{indexExposed: host}); err != nil {
+	if err := reader.List(ctx, &list, client.UnsafeDisableDeepCopy, client.MatchingFields{indexExposed: term}); err != nil {
 		return nil, err
 	}
 	keys := make([]client.ObjectKey, len(list.Items))

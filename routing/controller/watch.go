@@ -57,9 +57,9 @@ func (w *watches) start(loop controller.Controller, objects cache.Cache) error {
 	}{
 		{&corev1.Service{}, watched{who: w.ofService, differs: always, changed: dropNames}},
 		{&corev1.Namespace{}, watched{who: w.ofNamespace, differs: marksDiffer}},
-		{&networkingv1.DestinationRule{}, watched{who: w.ofRoute, differs: routeDiffers, changed: w.restored.note, deleted: w.written.sawDelete}},
-		{&networkingv1.VirtualService{}, watched{who: w.ofRoute, differs: routeDiffers, deleted: w.written.sawDelete}},
-		{&networkingv1.Gateway{}, watched{who: w.ofRoute, differs: routeDiffers, deleted: w.written.sawDelete}},
+		{&networkingv1.DestinationRule{}, watched{who: w.ofRoute, between: w.ofRouteChange, differs: routeDiffers, changed: w.restored.note, deleted: w.written.sawDelete}},
+		{&networkingv1.VirtualService{}, watched{who: w.ofRoute, between: w.ofRouteChange, differs: routeDiffers, deleted: w.written.sawDelete}},
+		{&networkingv1.Gateway{}, watched{who: w.ofRoute, between: w.ofRouteChange, differs: routeDiffers, deleted: w.written.sawDelete}},
 	} {
 		if err := loop.Watch(source.Kind(objects, watch.object, enqueue(watch.watched))); err != nil {
 			return err
@@ -72,6 +72,8 @@ func (w *watches) start(loop controller.Controller, objects cache.Cache) error {
 type watched struct {
 	who     concerned
 	differs func(before, after client.Object) bool
+	// between is for an update, where that concerns fewer Services than both states; nil = those of both.
+	between func(ctx context.Context, before, after client.Object) ([]client.ObjectKey, error)
 	// changed and deleted are called before anything is put into the queue; nil = nobody wants to know. changed is called
 	// for deletes as well.
 	changed, deleted func(client.Object)
@@ -79,24 +81,30 @@ type watched struct {
 
 // enqueue puts the concerned Services into the queue, at an update those of both states.
 func enqueue(w watched) handler.EventHandler {
+	put := func(q queue, echo bool, keys []client.ObjectKey) {
+		for _, key := range keys {
+			request := reconcile.Request{NamespacedName: key}
+			byPriority, is := q.(priorityqueue.PriorityQueue[reconcile.Request])
+			switch {
+			case echo && is:
+				byPriority.AddWithOpts(priorityqueue.AddOpts{After: echoAfter, Priority: ptr.To(echoPriority)}, request)
+			case echo:
+				q.AddAfter(request, echoAfter)
+			default:
+				q.Add(request)
+			}
+		}
+	}
+	fails := func(ctx context.Context, object client.Object, err error) {
+		if err != nil {
+			logf.FromContext(ctx).Error(err, "find the Services that an object concerns", "object", client.ObjectKeyFromObject(object))
+		}
+	}
 	add := func(ctx context.Context, q queue, echo bool, objects ...client.Object) {
 		for _, object := range objects {
 			keys, err := w.who(ctx, object)
-			if err != nil {
-				logf.FromContext(ctx).Error(err, "find the Services that an object concerns", "object", client.ObjectKeyFromObject(object))
-			}
-			for _, key := range keys {
-				request := reconcile.Request{NamespacedName: key}
-				byPriority, is := q.(priorityqueue.PriorityQueue[reconcile.Request])
-				switch {
-				case echo && is:
-					byPriority.AddWithOpts(priorityqueue.AddOpts{After: echoAfter, Priority: ptr.To(echoPriority)}, request)
-				case echo:
-					q.AddAfter(request, echoAfter)
-				default:
-					q.Add(request)
-				}
-			}
+			fails(ctx, object, err)
+			put(q, echo, keys)
 		}
 	}
 	note := func(object client.Object, who func(client.Object)) {
@@ -120,7 +128,13 @@ func enqueue(w watched) handler.EventHandler {
 		UpdateFunc: func(ctx context.Context, e event.UpdateEvent, q queue) {
 			note(e.ObjectNew, w.changed)
 			if e.ObjectOld.GetResourceVersion() != e.ObjectNew.GetResourceVersion() && w.differs(e.ObjectOld, e.ObjectNew) {
-				add(ctx, q, isOurs(e.ObjectNew), e.ObjectOld, e.ObjectNew)
+				if w.between == nil {
+					add(ctx, q, isOurs(e.ObjectNew), e.ObjectOld, e.ObjectNew)
+					return
+				}
+				keys, err := w.between(ctx, e.ObjectOld, e.ObjectNew)
+				fails(ctx, e.ObjectNew, err)
+				put(q, isOurs(e.ObjectNew), keys)
 			}
 		},
 	}
@@ -185,44 +199,10 @@ func (w *watches) ofPodLabels(ctx context.Context, namespace string, podLabels m
 	})
 }
 
-// ofRoute returns the Service of an object of ours; the Services whose names or hosts the object has or leads to; and
-// those that want a host which it serves at a gateway. Too many do no harm.
+// ofRoute returns the Services that an object which comes or goes matters to: its own if it is ours, those whose names or
+// hosts it has or leads to, and those that want a host which it serves at a gateway. Too many do no harm.
 func (w *watches) ofRoute(ctx context.Context, object client.Object) ([]client.ObjectKey, error) {
-	route, ok := object.(routing.Object)
-	if !ok {
-		return nil, nil
-	}
-	var keys []client.ObjectKey
-	name, ours := routing.ServiceOf(route)
-	if ours {
-		keys = append(keys, client.ObjectKey{Namespace: object.GetNamespace(), Name: name})
-	}
-	keys, err := w.sharingHosts(ctx, route, keys)
-	if err != nil {
-		return nil, err
-	}
-	served := servedHosts(object)
-	if _, gateway := object.(*networkingv1.Gateway); gateway && !ours {
-		served = append(served, wildcards) // also what is bound to it may serve hosts by it, or no longer
-	}
-	for _, host := range served {
-		if host = hostClass(host); host == wildcards && (!ours || !isWild(route)) {
-			host = anyExposed
-		}
-		exposed, err := exposedOn(ctx, w.reader, host)
-		if err != nil {
-			return nil, err
-		}
-		keys = append(keys, exposed...)
-	}
-	slices.SortFunc(keys, compareKeys)
-	return slices.Compact(keys), nil
-}
-
-// isWild reports whether all hosts with a wildcard that an object serves are "*", which stands in nobody's way but that
-// of another "*".
-func isWild(route routing.Object) bool {
-	return !slices.ContainsFunc(servedHosts(route), func(host string) bool { return host != "*" && hostClass(host) == wildcards })
+	return w.ofRouteChange(ctx, nil, object)
 }
 
 // sharingHosts adds the Services that an object's names and hosts are about: a Service by its name there, all where a

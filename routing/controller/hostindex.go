@@ -1,0 +1,254 @@
+package controller
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
+	corev1 "k8s.io/api/core/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"outrigger.dev/outrigger/api"
+	"outrigger.dev/outrigger/routing"
+)
+
+// A Service that is to be exposed is found by these terms: by its hosts, by the domains that its hosts are below, and by
+// the Gateway that it names.
+func exposedAt(host string) string       { return "at/" + host }
+func exposedUnder(domain string) string  { return "under/" + domain }
+func exposedByGateway(ref string) string { return "gateway/" + ref }
+
+// exposedTerms are the terms of a Service, read loosely: too many do no harm.
+func exposedTerms(service *corev1.Service) []string {
+	if !asksForExposure(service) {
+		return nil
+	}
+	terms := map[string]bool{anyExposed: true}
+	for _, host := range wantedHosts(service) {
+		terms[exposedAt(host)] = true
+		for _, domain := range domainsAbove(host) {
+			terms[exposedUnder(domain)] = true
+		}
+	}
+	if gateway := strings.TrimSpace(service.Annotations[api.AnnotationGateway]); gateway != "" {
+		terms[exposedByGateway(gateway)] = true
+	}
+	return slices.Sorted(maps.Keys(terms))
+}
+
+// wantedHosts are the hosts that a Service is to be exposed on, "*" if it names none.
+func wantedHosts(service *corev1.Service) []string {
+	hosts := strings.FieldsFunc(service.Annotations[api.AnnotationHosts], func(r rune) bool { return r == ',' || r == ' ' })
+	if len(hosts) == 0 {
+		return []string{"*"}
+	}
+	return hosts
+}
+
+// domainsAbove returns the domains that a host is below: of a.b.c they are b.c and c, and of *.b.c as well.
+func domainsAbove(host string) []string {
+	var out []string
+	for {
+		_, above, is := strings.Cut(host, ".")
+		if !is {
+			return out
+		}
+		out = append(out, above)
+		host = above
+	}
+}
+
+// termsSharing returns the terms of the Services whose hosts may collide with a host: the same, wildcards above it, and
+// all below it if it is a wildcard. Every host (*) collides with itself alone.
+func termsSharing(host string) []string {
+	terms := []string{exposedAt(host)}
+	for _, domain := range domainsAbove(host) {
+		terms = append(terms, exposedAt("*."+domain))
+	}
+	if domain, wild := strings.CutPrefix(host, "*."); wild {
+		terms = append(terms, exposedUnder(domain))
+	}
+	return terms
+}
+
+// claims returns the hosts that an object serves at gateways, each with all that says where: two objects with the same
+// claims mean the same to all other Services.
+func claims(object client.Object) map[string]string {
+	out := map[string]string{} // the host by the whole claim
+	switch o := object.(type) {
+	case *networkingv1.VirtualService:
+		for _, host := range servedHosts(o) {
+			out[fmt.Sprintf("%s at %v", host, o.Spec.Gateways)] = host
+		}
+	case *networkingv1.Gateway:
+		for _, server := range o.Spec.Servers {
+			where := fmt.Sprintf("%v %v %v", server.GetPort(), o.Spec.Selector, server.GetTls().GetMode())
+			for _, host := range server.Hosts {
+				bare := host
+				if _, name, scoped := strings.Cut(host, "/"); scoped {
+					bare = name
+				}
+				out[host+" at "+where] = bare
+			}
+		}
+	}
+	return out
+}
+
+// ofClaims returns the Services that the hosts concern which only one of two states of an object serves; nil is a state in
+// which it is not there.
+func (w *watches) ofClaims(ctx context.Context, before, after client.Object) ([]client.ObjectKey, error) {
+	was, is := map[string]string{}, map[string]string{}
+	if before != nil {
+		was = claims(before)
+	}
+	if after != nil {
+		is = claims(after)
+	}
+	hosts := map[string]bool{}
+	for claim, host := range was {
+		if _, stays := is[claim]; !stays {
+			hosts[host] = true
+		}
+	}
+	for claim, host := range is {
+		if _, stood := was[claim]; !stood {
+			hosts[host] = true
+		}
+	}
+	var keys []client.ObjectKey
+	gateway, isGateway := after.(*networkingv1.Gateway)
+	if !isGateway {
+		gateway, isGateway = before.(*networkingv1.Gateway)
+	}
+	if isGateway {
+		named, err := w.ofGateway(ctx, before, after, gateway, hosts)
+		if err != nil {
+			return nil, err
+		}
+		keys = append(keys, named...)
+	}
+	for host := range hosts {
+		for _, term := range termsSharing(host) {
+			exposed, err := exposedOn(ctx, w.reader, term)
+			if err != nil {
+				return nil, err
+			}
+			keys = append(keys, exposed...)
+		}
+	}
+	return keys, nil
+}
+
+// ofGateway returns the Services that name a Gateway, as far as its changed hosts include one of theirs, and adds the hosts
+// of what is bound to it: where selector or ports change, those are served elsewhere.
+func (w *watches) ofGateway(ctx context.Context, before, after client.Object, gateway *networkingv1.Gateway, hosts map[string]bool) ([]client.ObjectKey, error) {
+	ref := gateway.Namespace + "/" + gateway.Name
+	moved := before == nil || after == nil || placeOf(before) != placeOf(after)
+	if moved {
+		var bound networkingv1.VirtualServiceList
+		if err := w.reader.List(ctx, &bound, client.UnsafeDisableDeepCopy, client.MatchingFields{indexConcerns: termBound(ref)}); err != nil {
+			return nil, err
+		}
+		for _, vs := range bound.Items {
+			for _, host := range servedHosts(vs) {
+				hosts[host] = true
+			}
+		}
+	}
+	if !moved && len(hosts) == 0 {
+		return nil, nil
+	}
+	naming, err := w.naming(ctx, ref)
+	if err != nil {
+		return nil, err
+	}
+	var keys []client.ObjectKey
+	for _, service := range naming {
+		if moved || slices.ContainsFunc(wantedHosts(service), func(wanted string) bool { return wanted == "*" || sharesAny(wanted, hosts) }) {
+			keys = append(keys, client.ObjectKeyFromObject(service))
+		}
+	}
+	return keys, nil
+}
+
+// naming returns the Services that are to be exposed at a Gateway which they, or their Namespaces, name.
+func (w *watches) naming(ctx context.Context, ref string) ([]*corev1.Service, error) {
+	var out corev1.ServiceList
+	if err := w.reader.List(ctx, &out, client.UnsafeDisableDeepCopy, client.MatchingFields{indexExposed: exposedByGateway(ref)}); err != nil {
+		return nil, err
+	}
+	services := pointers(out.Items)
+	var namespaces corev1.NamespaceList
+	if err := w.reader.List(ctx, &namespaces, client.UnsafeDisableDeepCopy); err != nil {
+		return nil, err
+	}
+	for i := range namespaces.Items {
+		if strings.TrimSpace(namespaces.Items[i].Annotations[api.AnnotationGateway]) != ref {
+			continue
+		}
+		var inside corev1.ServiceList
+		if err := w.reader.List(ctx, &inside, client.UnsafeDisableDeepCopy, client.InNamespace(namespaces.Items[i].Name), client.MatchingFields{indexExposed: anyExposed}); err != nil {
+			return nil, err
+		}
+		services = append(services, pointers(inside.Items)...)
+	}
+	return services, nil
+}
+
+// placeOf is where a Gateway serves, whatever its hosts are.
+func placeOf(object client.Object) string {
+	gateway, is := object.(*networkingv1.Gateway)
+	if !is {
+		return ""
+	}
+	places := map[string]bool{}
+	for _, server := range gateway.Spec.Servers {
+		places[fmt.Sprint(server.GetPort(), server.GetTls().GetMode())] = true
+	}
+	return fmt.Sprint(gateway.Spec.Selector, slices.Sorted(maps.Keys(places)))
+}
+
+// sharesAny reports whether a host is one of some hosts, below one of them, or above one.
+func sharesAny(host string, hosts map[string]bool) bool {
+	for other := range hosts {
+		if other == "*" || other == host || isBelow(host, other) || isBelow(other, host) {
+			return true
+		}
+	}
+	return false
+}
+
+func isBelow(host, wildcard string) bool {
+	domain, wild := strings.CutPrefix(wildcard, "*")
+	return wild && strings.HasSuffix(host, domain)
+}
+
+// ofRouteChange returns the Services that a change of an object from one state to another matters to.
+func (w *watches) ofRouteChange(ctx context.Context, before, after client.Object) ([]client.ObjectKey, error) {
+	var keys []client.ObjectKey
+	for _, object := range []client.Object{before, after} {
+		route, is := object.(routing.Object)
+		if !is {
+			continue
+		}
+		if name, ours := routing.ServiceOf(route); ours {
+			keys = append(keys, client.ObjectKey{Namespace: object.GetNamespace(), Name: name})
+		}
+		sharing, err := w.sharingHosts(ctx, route, nil)
+		if err != nil {
+			return nil, err
+		}
+		keys = append(keys, sharing...)
+	}
+	claiming, err := w.ofClaims(ctx, before, after)
+	if err != nil {
+		return nil, err
+	}
+	keys = append(keys, claiming...)
+	slices.SortFunc(keys, compareKeys)
+	return slices.Compact(keys), nil
+}
