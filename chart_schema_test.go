@@ -63,7 +63,7 @@ func TestChartExposureKeysAreCurrent(t *testing.T) {
 }
 
 // ofConfiguration are the values that take every field of a section of the configuration file.
-var ofConfiguration = []string{"istio", "certificates", "routing", "coverage", "shutdown", "log", "leaderElection"}
+var ofConfiguration = []string{"istio", "certificates", "routing", "coverage", "shutdown", "log", "leaderElection", "apiServer"}
 
 // freeForm are the values that take any fields: they go into an object of Kubernetes as they are.
 var freeForm = []string{
@@ -303,7 +303,7 @@ func chartReadme(t *testing.T) string {
 	b.WriteString("\n    helm install outrigger charts/outrigger -n outrigger-system --create-namespace --wait\n\n" +
 		"`values-ha.yaml` is for clusters where an injector that is away is an outage. A misspelled value is refused\n" +
 		"(`values.schema.json`). Upgrade, removal and what users see in an outage: [operations.md](../../docs/operations.md).\n\n" +
-		"## Values\n\nMade from `values.yaml` by `make docs`. The sections istio, certificates, routing, shutdown, log and leaderElection take\n" +
+		"## Values\n\nMade from `values.yaml` by `make docs`. The sections istio, certificates, routing, shutdown, log, leaderElection and apiServer take\n" +
 		"every field of the [configuration file](../../docs/reference.md#the-configuration-file).\n\n| value | default | |\n|---|---|---|\n")
 	comments := commentsOf(t)
 	rows(&b, "", chartValues(t), comments)

@@ -40,6 +40,7 @@ type Config struct {
 	Metrics        MetricsConfig        `json:"metrics"`
 	Log            LogConfig            `json:"log"`
 	LeaderElection LeaderElectionConfig `json:"leaderElection"`
+	APIServer      APIServerConfig      `json:"apiServer"`
 }
 
 // IstioConfig says where Istio's configuration is, and what of it is overridden.
@@ -143,6 +144,12 @@ type LeaderElectionConfig struct {
 	RetryPeriod   time.Duration `json:"retryPeriod" min:"100ms" max:"5m" doc:"How long between two tries; less than renewDeadline."`
 }
 
+// APIServerConfig bounds what the process asks of the API server.
+type APIServerConfig struct {
+	QPS   int `json:"qps" min:"10" max:"10000" doc:"Most requests a second that each client of the process sends to the API server."`
+	Burst int `json:"burst" min:"10" max:"20000" doc:"Most requests that each client sends at once before qps applies."`
+}
+
 // DefaultConfig returns the configuration of an empty file.
 func DefaultConfig() Config {
 	return Config{
@@ -183,6 +190,7 @@ func DefaultConfig() Config {
 			RenewDeadline: 10 * time.Second,
 			RetryPeriod:   2 * time.Second,
 		},
+		APIServer: APIServerConfig{QPS: 500, Burst: 1000},
 	}
 }
 

@@ -101,7 +101,7 @@ func newProcess(config api.Config, where placement, logger logr.Logger) (*proces
 	if where.namespace == "" {
 		return nil, errors.New("--namespace is empty and so is POD_NAMESPACE: the namespace of our Secret, ConfigMap and Lease must be given")
 	}
-	cluster, err := restConfig(where.kubeconfig)
+	cluster, err := restConfig(where.kubeconfig, config.APIServer)
 	if err != nil {
 		return nil, err
 	}
@@ -320,7 +320,7 @@ func instance() string {
 }
 
 // restConfig returns how to reach the API server: by the file, else by KUBECONFIG, else by the pod's account.
-func restConfig(kubeconfig string) (*rest.Config, error) {
+func restConfig(kubeconfig string, bound api.APIServerConfig) (*rest.Config, error) {
 	rules := clientcmd.NewDefaultClientConfigLoadingRules()
 	rules.ExplicitPath = kubeconfig
 	config, err := clientcmd.NewNonInteractiveDeferredLoadingClientConfig(rules, nil).ClientConfig()
@@ -331,8 +331,9 @@ func restConfig(kubeconfig string) (*rest.Config, error) {
 		return nil, fmt.Errorf("kubeconfig: %w", err)
 	}
 	config.UserAgent = "outrigger/" + version
-	// The API server's own fairness is the limit; a limit of ours would slow what a burst of changes must get done.
-	config.QPS = -1
+	// Far above what a large first start needs: it bounds a loop that nobody foresaw. Each client has a bound of its own, so
+	// routing never takes the certificate's requests.
+	config.QPS, config.Burst = float32(bound.QPS), bound.Burst
 	return config, nil
 }
 

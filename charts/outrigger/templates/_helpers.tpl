@@ -173,6 +173,7 @@ annotations:
   "shutdown" .Values.shutdown
   "log" .Values.log
   "leaderElection" .Values.leaderElection
+  "apiServer" .Values.apiServer
   "health" (dict "address" ":8081")
   "metrics" (dict "address" ":8080") }}
 {{- toYaml $config }}
