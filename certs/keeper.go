@@ -16,9 +16,12 @@ import (
 	cmclient "github.com/cert-manager/cert-manager/pkg/client/clientset/versioned/typed/certmanager/v1"
 	"github.com/go-logr/logr"
 	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/time/rate"
 	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/client-go/kubernetes"
+
+	"outrigger.dev/outrigger/internal/contest"
 )
 
 // Options are what a Keeper needs to know.
@@ -76,6 +79,7 @@ type Keeper struct {
 	recorded  bool       // the records of other replicas have been read once
 	about     *admissionregistrationv1.MutatingWebhookConfiguration
 	memory    memory
+	repairs   *repairs
 }
 
 // New returns a Keeper that has no certificate until it is started.
@@ -90,7 +94,13 @@ func New(options Options) (*Keeper, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Keeper{options: options, source: from, metrics: newKeeperMetrics(options.Metrics)}, nil
+	contested, err := contest.Register(options.Metrics)
+	if err != nil {
+		return nil, fmt.Errorf("metric of contested objects: %w", err)
+	}
+	k := &Keeper{options: options, source: from, metrics: newKeeperMetrics(options.Metrics), repairs: newRepairs()}
+	contested.Watch(k.repairs.contests)
+	return k, nil
 }
 
 // NeedLeaderElection returns false: every replica serves a certificate.
@@ -126,12 +136,17 @@ func (k *Keeper) Start(ctx context.Context) error {
 	var watches sync.WaitGroup
 	defer watches.Wait()
 	for _, informer := range k.informers() {
-		if _, err := informer.AddEventHandler(nudge(wake)); err != nil {
+		if _, err := informer.AddEventHandler(nudge(wake, k.sawObject)); err != nil {
 			return fmt.Errorf("watching: %w", err)
 		}
 		watches.Go(func() { informer.RunWithContext(ctx) })
 	}
+	// A client that writes a webhook object all the time must not have us look at it as often.
+	looks := rate.NewLimiter(looksPerSecond, looksPerSecond)
 	for retry := firstRetry; ; {
+		if looks.Wait(ctx) != nil {
+			return nil
+		}
 		wait, err := k.reconcile(ctx)
 		if ctx.Err() != nil {
 			return nil
@@ -156,6 +171,8 @@ const (
 	firstRetry = 200 * time.Millisecond
 	lastRetry  = 30 * time.Second
 	longest    = 10 * time.Minute // between two looks
+
+	looksPerSecond = 5
 )
 
 // reconcile brings the source, the webhook objects and the serving certificate up to date, and returns when to look again.
@@ -167,7 +184,9 @@ func (k *Keeper) reconcile(ctx context.Context) (time.Duration, error) {
 	publishAgain, publishErr := k.publish(ctx, offered.trusted, object)
 	made := k.serve(offered.certificate)
 	verifyErr := k.verify(ctx)
-	found := state{failed: offered.trouble, refused: made.why}
+	found := state{failed: offered.trouble, refused: made.why, contested: k.repairs.contestedSentence(map[string]string{
+		kindMutating: k.options.WebhookConfiguration, kindValidating: k.options.Validator,
+	})}
 	if err := errors.Join(readErr, sourceErr, publishErr); err != nil {
 		found.failed = oneLine(err)
 	}

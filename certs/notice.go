@@ -13,6 +13,7 @@ type NoticeReason string
 
 // The reasons. Each has a row in docs/troubleshooting.md.
 const (
+	NoticeContested  NoticeReason = "Contested"             // another client keeps changing the caBundle back
 	NoticeFailed     NoticeReason = "CertificateFailed"     // it cannot be read, renewed or published
 	NoticeMismatch   NoticeReason = "CertificateMismatch"   // what is served is not trusted by what is published
 	NoticeNotTrusted NoticeReason = "CertificateNotTrusted" // a new one is not served, because the caBundle does not verify it
@@ -22,7 +23,7 @@ const (
 
 // NoticeReasons returns all of them.
 func NoticeReasons() []NoticeReason {
-	return []NoticeReason{NoticeFailed, NoticeMismatch, NoticeNotTrusted, NoticeExpiring, NoticeRecovered}
+	return []NoticeReason{NoticeContested, NoticeFailed, NoticeMismatch, NoticeNotTrusted, NoticeExpiring, NoticeRecovered}
 }
 
 // Notice is what the user is told.
@@ -41,6 +42,8 @@ type state struct {
 	failed   string // an error's text, or what the source says is wrong
 	mismatch string // why our own endpoint is not trusted
 	refused  string // why the offered certificate is not served
+	// contested says who keeps changing a caBundle back, as a sentence without its end.
+	contested string
 	// begins and ends are those of the certificate that is served; zero if there is none.
 	begins, ends time.Time
 }
@@ -48,6 +51,8 @@ type state struct {
 // trouble returns the first that holds, the most urgent one; no reason if all is well.
 func (s state) trouble(now time.Time) (NoticeReason, string) {
 	switch {
+	case s.contested != "":
+		return NoticeContested, s.contested + ". A caBundle that verifies no certificate of ours is repaired once a second, any other change after longer and longer waits, at most 5 minutes. Exclude the field webhooks[*].clientConfig.caBundle from that tool."
 	case s.mismatch != "":
 		return NoticeMismatch, "The API server does not trust the certificate that is served: " + s.mismatch + "."
 	case s.failed != "":

@@ -60,8 +60,11 @@ func (k *Keeper) publish(ctx context.Context, trusted []byte, object *admissionr
 			entries[i].wanted = bundleFor(entries[i].caBundle, trusted, retired, k.records, now)
 		}
 	}
-	err := errors.Join(recordErr, k.publishToWebhook(ctx, object, mutating), validatorErr, k.publishToValidator(ctx, validator, validating))
-	return k.records.next(seen, now), err
+	k.repairs.need(trusted)
+	webhookAgain, webhookErr := k.publishToWebhook(ctx, object, mutating, trusted)
+	validatorAgain, publishErr := k.publishToValidator(ctx, validator, validating, trusted)
+	err := errors.Join(recordErr, webhookErr, validatorErr, publishErr)
+	return soonest(k.records.next(seen, now), webhookAgain, validatorAgain), err
 }
 
 // sceneOf returns what the entries show.
@@ -80,22 +83,43 @@ func sceneOf(trusted []byte, mutating, validating []entry) scene {
 	return out
 }
 
-func (k *Keeper) publishToWebhook(ctx context.Context, object *admissionregistrationv1.MutatingWebhookConfiguration, entries []entry) error {
+func (k *Keeper) publishToWebhook(ctx context.Context, object *admissionregistrationv1.MutatingWebhookConfiguration, entries []entry, trusted []byte) (time.Time, error) {
 	if object == nil {
-		return nil
+		return time.Time{}, nil
 	}
-	return k.writeBundles("MutatingWebhookConfiguration "+object.Name, entries, func(patch []byte) error {
-		webhooks := k.options.Client.AdmissionregistrationV1().MutatingWebhookConfigurations()
-		if _, err := webhooks.Patch(ctx, object.Name, types.JSONPatchType, patch, metav1.PatchOptions{}); err != nil {
-			return err
+	webhooks := k.options.Client.AdmissionregistrationV1().MutatingWebhookConfigurations()
+	return k.writeBundles(ctx, target{
+		kind: kindMutating, meta: object.ObjectMeta, entries: entries,
+		patch: func(ctx context.Context, patch []byte) error {
+			if _, err := webhooks.Patch(ctx, object.Name, types.JSONPatchType, patch, metav1.PatchOptions{FieldManager: fieldManager}); err != nil {
+				return err
+			}
+			bundles := make([][]byte, len(entries))
+			for i, entry := range entries {
+				bundles[i] = entry.wanted
+			}
+			k.trusts(trustOf(bundles...))
+			return nil
+		},
+		version: func(ctx context.Context) (string, error) {
+			now, err := webhooks.Get(ctx, object.Name, metav1.GetOptions{})
+			if err != nil {
+				return "", err
+			}
+			return now.ResourceVersion, nil
+		},
+	}, trusted)
+}
+
+// soonest returns the first of these times; zero is never.
+func soonest(times ...time.Time) time.Time {
+	var out time.Time
+	for _, at := range times {
+		if !at.IsZero() && (out.IsZero() || at.Before(out)) {
+			out = at
 		}
-		bundles := make([][]byte, len(entries))
-		for i, entry := range entries {
-			bundles[i] = entry.wanted
-		}
-		k.trusts(trustOf(bundles...))
-		return nil
-	})
+	}
+	return out
 }
 
 // readValidator returns the validating webhook object; nil if there is none.
@@ -114,27 +138,25 @@ func (k *Keeper) readValidator(ctx context.Context) (*admissionregistrationv1.Va
 	return object, nil
 }
 
-func (k *Keeper) publishToValidator(ctx context.Context, object *admissionregistrationv1.ValidatingWebhookConfiguration, entries []entry) error {
+func (k *Keeper) publishToValidator(ctx context.Context, object *admissionregistrationv1.ValidatingWebhookConfiguration, entries []entry, trusted []byte) (time.Time, error) {
 	if object == nil {
-		return nil
+		return time.Time{}, nil
 	}
-	return k.writeBundles("ValidatingWebhookConfiguration "+object.Name, entries, func(patch []byte) error {
-		_, err := k.options.Client.AdmissionregistrationV1().ValidatingWebhookConfigurations().Patch(ctx, object.Name, types.JSONPatchType, patch, metav1.PatchOptions{})
-		return err
-	})
-}
-
-// writeBundles has the patch written that makes every entry of a webhook object have its caBundle, if one is needed.
-func (k *Keeper) writeBundles(object string, entries []entry, write func(patch []byte) error) error {
-	patch, err := bundlePatch(entries)
-	if err != nil || patch == nil {
-		return err
-	}
-	if err := write(patch); err != nil {
-		return fmt.Errorf("writing the caBundle of %s: %w", object, err)
-	}
-	k.options.Log.Info("the caBundle was published", "object", object)
-	return nil
+	validators := k.options.Client.AdmissionregistrationV1().ValidatingWebhookConfigurations()
+	return k.writeBundles(ctx, target{
+		kind: kindValidating, meta: object.ObjectMeta, entries: entries,
+		patch: func(ctx context.Context, patch []byte) error {
+			_, err := validators.Patch(ctx, object.Name, types.JSONPatchType, patch, metav1.PatchOptions{FieldManager: fieldManager})
+			return err
+		},
+		version: func(ctx context.Context) (string, error) {
+			now, err := validators.Get(ctx, object.Name, metav1.GetOptions{})
+			if err != nil {
+				return "", err
+			}
+			return now.ResourceVersion, nil
+		},
+	}, trusted)
 }
 
 // entry is one entry of a webhook object of either kind.

@@ -60,8 +60,8 @@ func (k *Keeper) informerOf(object runtime.Object, name string,
 	return cache.NewSharedIndexInformer(cache.ToListWatcherWithWatchListSemantics(listWatch, k.options.Client), object, 0, cache.Indexers{})
 }
 
-// nudge wakes whoever waits for the channel at every change.
-func nudge(wake chan<- struct{}) cache.ResourceEventHandler {
+// nudge wakes whoever waits for the channel at every change, after saw was called with the object.
+func nudge(wake chan<- struct{}, saw func(object any)) cache.ResourceEventHandler {
 	send := func() {
 		select {
 		case wake <- struct{}{}:
@@ -69,8 +69,8 @@ func nudge(wake chan<- struct{}) cache.ResourceEventHandler {
 		}
 	}
 	return cache.ResourceEventHandlerFuncs{
-		AddFunc:    func(any) { send() },
-		UpdateFunc: func(any, any) { send() },
+		AddFunc:    func(object any) { saw(object); send() },
+		UpdateFunc: func(_, object any) { saw(object); send() },
 		DeleteFunc: func(any) { send() },
 	}
 }
