@@ -134,12 +134,8 @@ func hostsOfOthers(object client.Object) []string {
 func (w *watches) ofHosts(ctx context.Context, object client.Object) ([]client.ObjectKey, error) {
 	var out []client.ObjectKey
 	for _, host := range hostsOfOthers(object) {
-		terms := []string{host, wildcards}
-		if hostClass(host) == wildcards && host != "*" {
-			terms = []string{anyExposed}
-		}
-		for _, term := range terms {
-			keys, err := exposedOn(ctx, w.reader, hostTerm(term))
+		for _, term := range append(termsSharing(host), exposedAt("*")) {
+			keys, err := exposedOn(ctx, w.reader, term)
 			if err != nil {
 				return nil, err
 			}
@@ -148,14 +144,6 @@ func (w *watches) ofHosts(ctx context.Context, object client.Object) ([]client.O
 	}
 	slices.SortFunc(out, compareKeys)
 	return slices.Compact(out), nil
-}
-
-// hostTerm is the term of the index of exposed hosts.
-func hostTerm(term string) string {
-	if term == anyExposed {
-		return term
-	}
-	return hostClass(term)
 }
 
 // hostsDiffer compares what a plan depends on.

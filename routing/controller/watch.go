@@ -151,7 +151,7 @@ func isOurs(object client.Object) bool {
 
 // ofService returns the Service itself. One that selects pods of an ingress gateway also matters to what is exposed there.
 func (w *watches) ofService(ctx context.Context, object client.Object) ([]client.ObjectKey, error) {
-	keys, err := exposedOn(ctx, w.reader, object.GetName()+"."+object.GetNamespace()) // a name that is not to be exposed by others
+	keys, err := exposedOn(ctx, w.reader, exposedAt(object.GetName()+"."+object.GetNamespace())) // a name that is not to be exposed by others
 	if err != nil {
 		return nil, err
 	}
