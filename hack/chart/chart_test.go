@@ -146,6 +146,7 @@ func find[T any](t *testing.T, text, kind, suffix string) *T {
 var alternatives = map[string]any{
 	"certificates":                       Values{"caDuration": "1000h"},
 	"leaderElection":                     Values{"leaseName": "other"},
+	"apiServer":                          Values{"qps": 100},
 	"coverage":                           Values{"interval": "5m"},
 	"prometheusRule.disabled":            []any{"OutriggerDown"},
 	"routing.enabled":                    false,
