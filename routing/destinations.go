@@ -249,6 +249,9 @@ func (s *situation) mayReturn(m meaning) bool {
 
 // isScaledToZero reports whether the workloads behind a meaning want no pods, and no other workload runs the version.
 func (s *situation) isScaledToZero(m meaning) bool {
+	if s.Offline {
+		return false // manifests may leave replicas out
+	}
 	wants := map[WorkloadRef]int32{}
 	for _, w := range s.Workloads {
 		isFixed := w.Selector[s.Intent.VersionLabel] != ""

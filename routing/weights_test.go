@@ -184,7 +184,7 @@ func TestWeightsTakeEffectAsAWhole(t *testing.T) {
 			c.gone("app-v2")
 			c.settle()
 			c.has("v1 v2", "v1")
-			c.advises("The workload of v2 was deleted or has no pods; the default, v1, has its share until it is ready again.")
+			c.advises("The workload of v2 was deleted or scaled to 0; the default, v1, receives its share until it is ready again.")
 			c.fixed("app-v2", "v2", 2)
 			c.advance(time.Hour)
 			c.has("v1 v2", "v1")
