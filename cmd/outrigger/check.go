@@ -208,7 +208,7 @@ func (c *checker) leavingMesh(ctx context.Context) []finding {
 	var out []finding
 	for _, vs := range list.Items {
 		if hosts := routing.HostsLeavingMesh(vs, c.config.Routing.ClusterDomain); len(hosts) > 0 {
-			out = append(out, note("VirtualService %s/%s binds %s to the mesh; from this release on, only gateways serve these hosts. Callers in the mesh then reach them through DNS and the ingress; use %s.%s instead",
+			out = append(out, note("VirtualService %s/%s binds %s to the mesh; from this release on, only gateways serve these hosts, unless the object was edited by hand and is left to its author (Drifted). Callers in the mesh then reach them through DNS and the ingress; use %s.%s instead",
 				vs.Namespace, vs.Name, strings.Join(hosts, ", "), vs.Labels[api.LabelService], vs.Namespace))
 		}
 	}
