@@ -32,10 +32,11 @@ import (
 )
 
 // Whoever keeps the certificate: pods are created all the while that it and its CA are replaced, and none is refused.
-// The three releases, each of a revision of its own, are rotated at the same time.
+// The releases, each of a revision of its own, are rotated at the same time.
 func TestCertificatesAreRotatedUnderTraffic(t *testing.T) {
 	needIstio(t)
 	t.Run("self-managed", func(t *testing.T) { t.Parallel(); rotateSelfManaged(t) })
+	t.Run("deleted Secret", func(t *testing.T) { t.Parallel(); deleteSecretOfCA(t) })
 	t.Run("existing Secret", func(t *testing.T) { t.Parallel(); rotateSecret(t) })
 	t.Run("cert-manager", func(t *testing.T) { t.Parallel(); rotateCertManagers(t) })
 }
