@@ -212,6 +212,13 @@ func prepareRelease(t *testing.T, revision string, values map[string]any) *relea
 
 func (r *release) install(t *testing.T) {
 	t.Helper()
+	r.installChart(t)
+	waitForReadyPods(t, r.name, 2)
+}
+
+// installChart installs the release; its pods may not be ready yet.
+func (r *release) installChart(t *testing.T) {
+	t.Helper()
 	if _, err := cluster.Helm(t.Context(), nil, r.installed.HelmArgs()...); err != nil {
 		t.Fatal(r.installed.Explain(err))
 	}
@@ -224,7 +231,6 @@ func (r *release) install(t *testing.T) {
 		}
 		r.installed.Close()
 	})
-	waitForReadyPods(t, r.name, 2)
 }
 
 // aboutCertificates leaves out what is said about each pod.
