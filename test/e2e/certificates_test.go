@@ -14,8 +14,6 @@ import (
 	"errors"
 	"math/big"
 	"net"
-	"os/exec"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -29,6 +27,7 @@ import (
 
 	"outrigger.dev/outrigger/hack/install"
 	"outrigger.dev/outrigger/hack/istio"
+	"outrigger.dev/outrigger/test/issuer"
 )
 
 // Whoever keeps the certificate: pods are created all the while that it and its CA are replaced, and none is refused.
@@ -117,7 +116,7 @@ func rotateSecret(t *testing.T) {
 }
 
 func rotateCertManagers(t *testing.T) {
-	startCertManager(t)
+	issuer.Start(t, cluster)
 	r := prepareRelease(t, "certs-manager", map[string]any{
 		"certManager": map[string]any{"enabled": true, "duration": "48h", "renewBefore": "16h"}, "certificates": map[string]any{"overlap": "2s"},
 	})
@@ -455,49 +454,6 @@ func parseCertificate(t *testing.T, text []byte) *x509.Certificate {
 		t.Fatal(err)
 	}
 	return cert
-}
-
-// startCertManager runs cert-manager's own controllers and cainjector until the test ends.
-func startCertManager(t *testing.T) {
-	t.Helper()
-	const module = "../certmanager"
-	found, err := exec.Command("go", "-C", module, "list", "-m", "-f", "{{.Dir}}", "github.com/cert-manager/cert-manager").Output()
-	if err != nil {
-		t.Fatal(err)
-	}
-	definitions, err := filepath.Glob(filepath.Join(strings.TrimSpace(string(found)), "deploy", "crds", "cert-manager.io_*.yaml"))
-	if err != nil || len(definitions) == 0 {
-		t.Fatalf("cert-manager's module has no definitions: %v", err)
-	}
-	for _, file := range definitions {
-		kubectl(t, "apply", "--server-side", "-f", file)
-	}
-	eventually(t, "the kinds of cert-manager are served", func() error {
-		_, err := cluster.Kubectl(t.Context(), nil, "get", "certificates,certificaterequests,issuers,clusterissuers", "-A")
-		return err
-	})
-	binary := filepath.Join(t.TempDir(), "certmanager")
-	build := exec.Command("go", "-C", module, "build", "-o", binary, ".")
-	build.Env = append(build.Environ(), "CGO_ENABLED=0")
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("building cert-manager: %v\n%s", err, out)
-	}
-	var log bytes.Buffer
-	program := exec.Command(binary, cluster.Kubeconfig)
-	program.Stdout, program.Stderr = &log, &log
-	in, err := program.StdinPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := program.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		_ = in.Close() // the program ends with its input
-		if err := program.Wait(); err != nil || t.Failed() {
-			t.Errorf("cert-manager ended with %v; it wrote\n%s", err, log.String())
-		}
-	})
 }
 
 // renew asks cert-manager to issue a Certificate anew, as its command line does.

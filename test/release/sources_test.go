@@ -22,6 +22,7 @@ import (
 	"outrigger.dev/outrigger/hack/chart"
 	"outrigger.dev/outrigger/hack/install"
 	"outrigger.dev/outrigger/hack/istio"
+	"outrigger.dev/outrigger/test/issuer"
 )
 
 // copyingForeignCAs is the last commit whose replicas copy foreign CAs to every entry and keep no record of them.
@@ -30,7 +31,22 @@ const copyingForeignCAs = "b78e000737c3aed8ae49a99b7a4ed17373d85276"
 // The source of the certificate changes together with the version, back by a rollback, and with the version of today on
 // both sides. Replicas of both run side by side each time, and no pod is refused.
 func TestTheSourceOfTheCertificateChangesBesideAnEarlierVersion(t *testing.T) {
-	const revision = "sources"
+	t.Run("a Secret", func(t *testing.T) {
+		changeSource(t, "sources", "a Secret", []string{"--set", "webhook.certificate.secretName=given"}, func(host, release string) {
+			if err := kube.Create(t.Context(), givenSecret(t, host, release)); err != nil {
+				t.Fatal(err)
+			}
+		})
+	})
+	t.Run("cert-manager", func(t *testing.T) {
+		issuer.Start(t, cluster)
+		changeSource(t, "issued", "cert-manager", []string{"--set", "certManager.enabled=true"}, func(string, string) {})
+	})
+}
+
+// changeSource changes between the self-managed certificate and another source, by these arguments of Helm.
+func changeSource(t *testing.T, revision, source string, values []string, prepare func(host, release string)) {
+	t.Helper()
 	before, binary := releaseAt(t, copyingForeignCAs)
 	release := "outrigger-" + revision
 	installed, err := install.Prepare(t.Context(), cluster, install.Options{
@@ -57,9 +73,7 @@ func TestTheSourceOfTheCertificateChangesBesideAnEarlierVersion(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := kube.Create(t.Context(), givenSecret(t, host, release)); err != nil {
-		t.Fatal(err)
-	}
+	prepare(host, release)
 	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: revision, Labels: map[string]string{"istio.io/rev": revision}}}
 	if err := kube.Create(t.Context(), namespace); err != nil {
 		t.Fatal(err)
@@ -67,15 +81,14 @@ func TestTheSourceOfTheCertificateChangesBesideAnEarlierVersion(t *testing.T) {
 	eventually(t, "pods get their sidecar", func() error { return injects(t.Context(), namespace.Name) })
 
 	today := chart.Folder(installed.Root)
-	given := []string{"--set", "webhook.certificate.secretName=given"}
 	for _, change := range []struct {
 		what string
 		args []string
 	}{
-		{"from the earlier version, self-managed, to today's with a Secret", args("upgrade", today, given...)},
+		{"from the earlier version, self-managed, to today's with " + source, args("upgrade", today, values...)},
 		{"back to the earlier version, self-managed", []string{"rollback", release, "1", "-n", system, "--wait", "--timeout", "2m"}},
 		{"to today's version, self-managed", args("upgrade", today)},
-		{"to a Secret", args("upgrade", today, given...)},
+		{"to " + source, args("upgrade", today, values...)},
 		{"back to self-managed", args("upgrade", today)},
 	} {
 		pods := keep(t, func(ctx context.Context) error { return injects(ctx, namespace.Name) })
