@@ -91,8 +91,8 @@ func TestHostileValuesAreProblems(t *testing.T) {
 		for _, value := range append(values.bad, garbled(values.valid)...) {
 			isRefused(t, doc, value)
 		}
-		if doc.Key == AnnotationExportTo || doc.Label {
-			continue // the length of a label is the API server's; exportTo is Istio's
+		if doc.Label {
+			continue // the length of a label is the API server's
 		}
 		isRefused(t, doc, values.valid+strings.Repeat(" ", DefaultRouteLimits().AnnotationBytes))
 	}

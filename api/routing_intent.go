@@ -106,7 +106,7 @@ func (l RouteLimits) IntentOf(service *corev1.Service, namespace *corev1.Namespa
 	intent.HoldDeleted = r.holds(&intent, AnnotationDefaultDeleted)
 	intent.HoldScaledToZero = r.holds(&intent, AnnotationScaledToZero)
 	r.exposure(&intent)
-	intent.ExportTo = r.exportTo()
+	r.exportTo(&intent)
 	if _, written := r.service.Annotations[AnnotationDefaultVersion]; written && !intent.Bad[AnnotationDefaultVersion] {
 		intent.Default.OnService = true
 	}
@@ -346,7 +346,12 @@ func (r *reading) strangers() {
 	r.strangersOn(r.namespaceRef(), r.namespace.Annotations)
 }
 
+// maxStrangers is how many unread keys of one object are listed: a user may write thousands of them.
+const maxStrangers = 10
+
 func (r *reading) strangersOn(ref ObjectRef, annotations map[string]string) {
+	var listed, others int
+	var next string // the first key that is not listed
 	for _, key := range slices.Sorted(maps.Keys(annotations)) {
 		if !strings.HasPrefix(key, Domain+"/") {
 			continue
@@ -363,7 +368,23 @@ func (r *reading) strangersOn(ref ObjectRef, annotations map[string]string) {
 		default:
 			continue
 		}
-		r.problems = append(r.problems, problem)
+		switch {
+		case listed < maxStrangers:
+			listed++
+			r.problems = append(r.problems, problem)
+		case others == 0:
+			next = key
+			fallthrough
+		default:
+			others++
+		}
+	}
+	if others > 0 {
+		r.problems = append(r.problems, RouteProblem{
+			Object: ref, Field: AnnotationField(next), Value: annotations[next], Reason: RouteUnknownAnnotation,
+			Message: fmt.Sprintf("The %s has %d more annotations under %s/, from this one on, that Outrigger does not read. They have no effect.", ref.Kind, others, Domain),
+			Advice:  "Correct or remove those that are listed first.",
+		})
 	}
 }
 

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"fmt"
 	"go/ast"
 	"go/parser"
 	"go/token"
@@ -188,6 +189,37 @@ func TestStrangersAreTold(t *testing.T) {
 		if len(problems) != 1 || problems[0].Reason != test.reason || !strings.Contains(problems[0].Advice, test.says) {
 			t.Errorf("%s: %v", test.in, problems)
 		}
+	}
+}
+
+// A Service with thousands of unread keys has a few Problems, the last of which counts the rest.
+func TestManyStrangersAreCounted(t *testing.T) {
+	for _, count := range []int{10, 11, 5000} {
+		service, namespace := objects("weights=v1=1")
+		for i := range count {
+			service.Annotations[fmt.Sprintf("%s/typo-%04d", Domain, i)] = "x"
+			namespace.Annotations[fmt.Sprintf("%s/typo-%04d", Domain, i)] = "x"
+		}
+		_, problems := RouteIntentOf(service, namespace)
+		if want := 2 * min(count, 11); len(problems) != want {
+			t.Errorf("%d keys: %d Problems, want %d", count, len(problems), want)
+			continue
+		}
+		for _, last := range []RouteProblem{problems[min(count, 11)-1], problems[len(problems)-1]} {
+			want := fmt.Sprintf("has %d more annotations", count-10)
+			if got := strings.Contains(last.Message, want) && last.Field == AnnotationField(Domain+"/typo-0010"); got != (count > 10) {
+				t.Errorf("%d keys: %v", count, last)
+			}
+		}
+	}
+}
+
+func TestALongExportToIsBad(t *testing.T) {
+	service, namespace := objects()
+	service.Annotations[AnnotationExportTo] = strings.Repeat("a,", DefaultRouteLimits().AnnotationBytes) + "*"
+	intent, problems := RouteIntentOf(service, namespace)
+	if len(problems) != 1 || !intent.Bad[AnnotationExportTo] || intent.ExportTo != nil || len(problems[0].Value) > 600 {
+		t.Errorf("%v %v %v", problems, intent.Bad, intent.ExportTo)
 	}
 }
 

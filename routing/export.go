@@ -13,12 +13,18 @@ import (
 
 // decideExport says to which namespaces our objects are visible, all of them to the same: a route that reaches further
 // than the subsets it names fails there. Istio merges a DestinationRule of others with ours only where they are equal in
-// this; the Service's own annotation comes next. What is exposed says so outright, since the mesh's default may hide it
+// this; the Service's own annotation comes next; one that is over the limit changes nothing and shows nothing to others. What is exposed says so outright, since the mesh's default may hide it
 // from the gateway's namespace.
 func (s *situation) decideExport() {
 	switch {
 	case s.foreign.merged:
 		s.exportTo = s.foreign.exportTo
+	case s.badExport && s.standing.rule != nil:
+		s.exportTo = s.standing.rule.Spec.ExportTo
+		return
+	case s.badExport:
+		s.exportTo = []string{"."}
+		return
 	case s.Intent.ExportTo != nil:
 		s.exportTo = s.Intent.ExportTo
 	case s.exposure.on:

@@ -57,6 +57,29 @@ func TestExportToFollowsTheService(t *testing.T) {
 	c.tells()
 }
 
+// An annotation over the limit changes nothing that exists, and shows nothing new to other namespaces.
+func TestALongExportToChangesNothing(t *testing.T) {
+	long := strings.Repeat("a,", api.DefaultRouteLimits().AnnotationBytes) + "*"
+	c := twoVersions(t)
+	for _, step := range []struct{ before, want string }{{"other,demo", ".,other"}, {"*", "*"}, {"", ""}} {
+		c.service.Annotations[api.AnnotationExportTo] = step.before
+		if step.before == "" {
+			delete(c.service.Annotations, api.AnnotationExportTo)
+		}
+		c.advance(time.Hour)
+		c.exported(step.want)
+		c.writes = nil
+		c.service.Annotations[api.AnnotationExportTo] = long
+		c.tells(api.RouteInvalidAnnotation)
+		c.advance(time.Hour)
+		c.exported(step.want)
+		c.wrote()
+	}
+	c.standing = Objects{}
+	c.advance(time.Hour)
+	c.exported(".")
+}
+
 // The waits go on under another leader, and other changes of the route do not wait for them.
 func TestRouteIsWrittenWhileExportToWaits(t *testing.T) {
 	c := twoVersions(t)
