@@ -19,11 +19,14 @@ import (
 	"outrigger.dev/outrigger/api"
 )
 
-// journey are the transitions that faults fall into.
-var journey = []struct {
+// step is one change that a user or workload makes.
+type step struct {
 	what string
 	do   func(*fleet)
-}{
+}
+
+// journey are the transitions that faults fall into.
+var journey = []step{
 	{"a second version", func(f *fleet) { f.deploy("v2", "v2", true, "b", 2) }},
 	{"shift", func(f *fleet) { f.annotate(map[string]string{api.AnnotationWeights: "v1=90,v2=10"}) }},
 	{"promote", func(f *fleet) { f.annotate(map[string]string{api.AnnotationDefaultVersion: "v2"}) }},

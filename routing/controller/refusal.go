@@ -4,9 +4,11 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
+	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -25,13 +27,25 @@ const (
 // refused are the writes of one plan that the API server rejected. What depends on a rejected write is not tried.
 type refused struct {
 	problems []api.RouteProblem
-	rule     bool // a DestinationRule: routes may need its subsets
+	rule     bool     // a DestinationRule: routes may need its subsets
+	gateways []string // as a VirtualService names them, namespace/name
 }
 
 // blocks reports whether a change has to wait for one that was rejected: every removal does, since what remains may still
-// need the object, and a route does where a DestinationRule was rejected.
+// need the object; every route does where a DestinationRule was rejected; and a route that is bound to a rejected Gateway.
 func (r refused) blocks(change routing.Change) bool {
-	return len(r.problems) > 0 && (r.rule || change.Action == routing.Delete || change.Removes)
+	return len(r.problems) > 0 && (r.rule || change.Action == routing.Delete || change.Removes || r.bound(change.Object))
+}
+
+// bound reports whether an object is a route that is bound to a rejected Gateway.
+func (r refused) bound(object routing.Object) bool {
+	route, is := object.(*networkingv1.VirtualService)
+	return is && slices.ContainsFunc(route.Spec.Gateways, func(gateway string) bool {
+		if !strings.Contains(gateway, "/") {
+			gateway = route.Namespace + "/" + gateway
+		}
+		return slices.Contains(r.gateways, gateway)
+	})
 }
 
 // add records a rejected write.
@@ -39,6 +53,9 @@ func (r *refused) add(kind string, change routing.Change, status metav1.Status) 
 	object := api.ObjectRef{Kind: kind, Namespace: change.Object.GetNamespace(), Name: change.Object.GetName()}
 	verb := map[routing.Action]string{routing.Create: "create", routing.Apply: "update", routing.Delete: "delete"}[change.Action]
 	r.rule = r.rule || kind == "DestinationRule"
+	if kind == "Gateway" {
+		r.gateways = append(r.gateways, object.Namespace+"/"+object.Name)
+	}
 	r.problems = append(r.problems, api.RouteProblem{
 		Object: object, Reason: api.RouteWriteRefused,
 		Message: fmt.Sprintf("The API server refuses to %s it: %s. What exists is unchanged.", verb, strings.TrimSuffix(api.Shorten(status.Message, maxRefusalBytes), ".")),

@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	networkingapi "istio.io/api/networking/v1alpha3"
 	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -112,23 +114,67 @@ func TestRefusedWritesAreProblems(t *testing.T) {
 	}
 }
 
-// A rejected write holds back what would take away something that the object in its old form still needs, and everything
-// is made up for once it is accepted.
+// noRouteWithoutGateway fails the test where a route is bound to a Gateway that does not exist.
+func (f *fleet) noRouteWithoutGateway(verb string) {
+	f.t.Helper()
+	var gateways networkingv1.GatewayList
+	var routes networkingv1.VirtualServiceList
+	f.must(f.cluster.List(context.Background(), &gateways))
+	f.must(f.cluster.List(context.Background(), &routes))
+	existing := map[string]bool{"mesh": true}
+	for _, gateway := range gateways.Items {
+		existing[gateway.Name], existing[gateway.Namespace+"/"+gateway.Name] = true, true
+	}
+	for _, vs := range routes.Items {
+		for _, gateway := range vs.Spec.Gateways {
+			if !existing[gateway] {
+				f.t.Errorf("after a %s, VirtualService %s is bound to Gateway %s, which does not exist", verb, vs.Name, gateway)
+			}
+		}
+	}
+}
+
+// exposedElsewhere are steps after "expose" in the journey: the route moves to an existing Gateway and back to ours.
+var exposedElsewhere = []step{
+	{"expose by an existing Gateway", func(f *fleet) {
+		f.annotate(map[string]string{api.AnnotationDefaultVersion: "v2", api.AnnotationExpose: "true", api.AnnotationHosts: "app.example.com", api.AnnotationGateway: "demo/shared"})
+	}},
+	{"expose by our Gateway again", func(f *fleet) {
+		f.annotate(map[string]string{api.AnnotationDefaultVersion: "v2", api.AnnotationExpose: "true", api.AnnotationHosts: "app.example.com"})
+	}},
+}
+
+// A rejected write holds back what would take away something that the object in its old form still needs, and what needs
+// the new form. Everything is made up for once it is accepted.
 func TestRefusedWritesHoldRemovalsBack(t *testing.T) {
-	for _, kind := range []string{"VirtualService", "DestinationRule"} {
+	exposed := 1 + slices.IndexFunc(journey, func(s step) bool { return s.what == "expose" })
+	steps := slices.Concat(journey[:exposed], exposedElsewhere, journey[exposed:])
+	for kind, verbs := range map[string][]string{ // the writes of each that the steps need
+		"VirtualService": {"create", "patch", "delete"}, "DestinationRule": {"patch"}, "Gateway": {"create", "delete"},
+	} {
 		f := newFleet(t)
 		f.services = f.services[:1]
-		f.after = func(verb string, _ client.Object) error { f.noRouteWithoutSubset(verb); return nil }
+		f.reconciler.options.Settings.GatewayPorts = []string{"80"} // no gateway runs here
+		shared := &networkingv1.Gateway{ObjectMeta: metav1.ObjectMeta{Namespace: "demo", Name: "shared"}}
+		shared.Spec.Selector = map[string]string{"istio": "shared"}
+		shared.Spec.Servers = []*networkingapi.Server{{Port: &networkingapi.Port{Number: 80, Name: "http", Protocol: "HTTP"}, Hosts: []string{"app.example.com"}}}
+		f.create(shared)
+		settled := f.specs()
+		f.after = func(verb string, _ client.Object) error {
+			f.noRouteWithoutSubset(verb)
+			f.noRouteWithoutGateway(verb)
+			return nil
+		}
 		f.deploy("v1", "v1", true, "a", 2)
 		f.settle()
-		refusals := 0
-		for _, step := range journey {
+		refusals := map[string]int{}
+		for _, step := range steps {
 			step.do(f)
-			f.before = func(_ string, o client.Object) error {
+			f.before = func(verb string, o client.Object) error {
 				if o.GetObjectKind().GroupVersionKind().Kind != kind {
 					return nil
 				}
-				refusals++
+				refusals[verb]++
 				return apierrors.NewForbidden(refusedResource, o.GetName(), errors.New("denied"))
 			}
 			f.seePods()
@@ -140,9 +186,17 @@ func TestRefusedWritesHoldRemovalsBack(t *testing.T) {
 			}
 			f.before = nil
 			f.settle()
+			if specs := f.specs(); strings.HasPrefix(step.what, "expose by") && !strings.Contains(specs, `gateways:"demo/`) {
+				t.Errorf("%s, %s: nothing is bound to a Gateway: %s", kind, step.what, specs)
+			}
 		}
-		if refusals == 0 || f.specs() != "" {
-			t.Errorf("%s: %d refusals, in the end %s", kind, refusals, f.specs())
+		for _, verb := range verbs {
+			if refusals[verb] == 0 {
+				t.Errorf("%s: no %s was refused", kind, verb)
+			}
+		}
+		if specs := f.specs(); specs != settled {
+			t.Errorf("%s: in the end %s", kind, specs)
 		}
 	}
 }
