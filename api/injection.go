@@ -105,7 +105,7 @@ func InjectReasons() []InjectReasonDoc {
 		{InjectForeignSidecar, "Warning: the pod has another mesh's sidecar, and two of them redirect the same traffic."},
 		{InjectRunsAsProxyUser, "Warning: a container runs as the proxy's user, whose traffic passes by the proxy."},
 		{InjectJobWillNotComplete, "Warning: the pod is to end, but its sidecar is an ordinary container and never does."},
-		{InjectForeignProxy, "Warning, or denied with guardRails.action=Deny: the pod claims to be injected, and its container istio-proxy is not what an injector gives it."},
+		{InjectForeignProxy, "Warning: the pod claims to be injected, and its container istio-proxy is not what an injector gives it. With guardRails.action=Deny it is refused."},
 		{InjectError, "Failed: something that Outrigger needs did not answer."},
 		{InjectPanic, "Failed: a fault of Outrigger itself."},
 		{InjectBadRequest, "Failed: the request is not an admission review, or too large."},

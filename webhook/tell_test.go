@@ -191,7 +191,7 @@ func TestTwoReplicasTellOnce(t *testing.T) {
 // A storm of refusals costs the requests nothing and the API server little.
 func TestTooManyAtOnceAreDropped(t *testing.T) {
 	o := newOwners(t, fake.NewClientset())
-	for i := range eventQueue + 10 {
+	for i := range eventQueueEach + 10 {
 		o.tell("demo", []byte(podOfOwner("apps/v1", "StatefulSet", fmt.Sprint("s", i))), inject.Report{Result: inject.Denied, Problems: []api.InjectProblem{notInjected}})
 	}
 	if got := o.counted(t); got != "dropped 10" {

@@ -197,6 +197,9 @@ func (c *checker) round(ctx context.Context) []finding {
 
 // leavingMesh lists the hosts that an earlier release bound to the mesh, and that this release will serve at gateways alone.
 func (c *checker) leavingMesh(ctx context.Context) []finding {
+	if !c.config.Routing.Enabled {
+		return nil // such a release may not read routes
+	}
 	var list networkingv1.VirtualServiceList
 	err := c.client.List(ctx, &list, client.MatchingLabels{api.LabelManagedBy: api.ManagedBy})
 	switch {

@@ -84,12 +84,14 @@ func TestKubectlShowsAdviceAboutStatefulSetsAndDaemonSets(t *testing.T) {
 	for _, args := range [][]string{
 		{"scale", "statefulset", "db-v2", "--replicas=0", "--dry-run=server"}, // it holds none
 		{"scale", "statefulset", "db-v1", "--replicas=1", "--dry-run=server"},
-		{"delete", "statefulset", "db-v1", "--dry-run=server"}, // db-v2 takes over
 	} {
 		if out := told(t, append([]string{"-n", ns}, args...)...); strings.Contains(out, "Warning") {
 			t.Errorf("kubectl %v: %s", args, out)
 		}
 	}
+
+	says(t, told(t, "-n", ns, "delete", "statefulset", "db-v1", "--dry-run=server"),
+		"Warning: StatefulSet db-v1 is deleted and serves traffic of Service db (v1=100). While it is gone, v2 receives that traffic. To keep the route instead: kubectl annotate service -n "+ns+" db outrigger.dev/default-deleted=hold")
 
 	// What is warned of is done all the same.
 	says(t, told(t, "-n", ns, "scale", "statefulset", "db-v1", "--replicas=0"), lost)

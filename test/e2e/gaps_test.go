@@ -162,11 +162,7 @@ func TestWatchesHaveAGap(t *testing.T) {
 // The same where the gap lasts until the lead is lost, so that one who has seen nothing of what was before goes on.
 func TestWatchesHaveAGapLongerThanTheLead(t *testing.T) {
 	needIstio(t)
-	leader := holderOfLease(t)
-	missedIn(t, reset, leaderGivesUp(t))
-	if holderOfLease(t) == leader {
-		t.Errorf("%s leads still; it should have lost the lead", leader)
-	}
+	missedIn(t, reset, leaderGivesUp(t)) // the same process may lead again: it does not end
 }
 
 // missedIn has all of missed happen while Outrigger's connections are cut and new ones refused, which lasts until wait returns
