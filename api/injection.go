@@ -97,7 +97,7 @@ func InjectReasons() []InjectReasonDoc {
 		{InjectTemplateFailed, "Denied: a template does not render for this pod, or what it renders is not a pod."},
 		{InjectUnsafeValue, "Denied: a value would change the structure of what a template renders."},
 		{InjectInvalidResult, "Denied: injection would make a pod that Kubernetes refuses, for example with one container name twice."},
-		{InjectTooLarge, "Denied: the pod has more containers, volumes or templates than the settings allow."},
+		{InjectTooLarge, "Denied: the pod has more containers, volumes, templates or elements of lists than are allowed."},
 		{InjectUnreadableChoice, "Warning: sidecar.istio.io/inject, or another choice between two words, is neither true nor false, so it counts as absent."},
 		{InjectMisspelledKey, "Warning: a label or annotation, or the value of istio-injection, looks like one that decides about injection, and is not read."},
 		{InjectMisplacedKey, "Warning: a label or annotation stands where it is not read: on another object, or as the other of the two."},

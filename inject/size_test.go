@@ -69,7 +69,42 @@ func mustPod(t *testing.T, p *corev1.Pod, config *Config) *corev1.Pod {
 // A denied pod is not decoded: a few bytes of JSON would become a struct of a kilobyte.
 func TestAbsurdPodsAreNotDecoded(t *testing.T) {
 	config := parsed(t, nil)
-	raw := []byte(`{"spec":{"containers":[` + strings.TrimSuffix(strings.Repeat("{},", 2_000_000), ",") + `]}}`)
+	many := "[" + strings.TrimSuffix(strings.Repeat("{},", 2_000_000), ",") + "]"
+	for name, raw := range map[string]string{
+		"containers":  `{"spec":{"containers":` + many + `}}`,
+		"tolerations": `{"spec":{"tolerations":` + many + `}}`,
+		"sources":     `{"spec":{"volumes":[{"projected":{"sources":` + many + `}}]}}`,
+		"nulls":       `{"spec":{"tolerations":` + strings.ReplaceAll(many, "{}", "null") + `}}`,
+		"managers":    `{"metadata":{"managedFields":` + many + `}}`,
+		"quantities":  `{"spec":{"overhead":{` + strings.TrimSuffix(strings.Repeat(`"a":"1",`, 2_000_000), ",") + `}}}`,
+	} {
+		t.Run(name, func(t *testing.T) { wantNotDecoded(t, config, []byte(raw)) })
+	}
+}
+
+// As many variables as etcd stores are not denied.
+func TestVariablesAreNotDenied(t *testing.T) {
+	raw := `{"metadata":{"name":"app"},"spec":{"containers":[{"name":"app","env":[` + strings.TrimSuffix(strings.Repeat(`{"name":"VARIABLE","value":"value"},`, 200_000), ",") + `]}]}}`
+	answer, err := Review(Received{JSON: []byte(raw), NamespaceName: "demo", Namespace: &corev1.Namespace{}}, parsed(t, nil))
+	if err != nil || answer.Report.Result != Injected {
+		t.Errorf("%v %+v", err, answer.Report)
+	}
+}
+
+func TestCountEntries(t *testing.T) {
+	for text, want := range map[string]int{
+		`[]`: 0, `[ ]`: 0, `{}`: 0, `[{}]`: 1, `[1,2,[3,"],[",null]]`: 6, `{"a":[{"b":[{},{}]}],"c":1}`: 3,
+		`{` + strings.Repeat(`"a":1,`, mapMembers) + `"a":[]}`: mapMembers + 1,
+		``: 0, `]`: 0, `"`: 0, `["\""`: 0,
+	} {
+		if got := countEntries([]byte(text)); got != want {
+			t.Errorf("%s: %d, want %d", text, got, want)
+		}
+	}
+}
+
+func wantNotDecoded(t *testing.T, config *Config, raw []byte) {
+	t.Helper()
 	var answer Answer
 	bytes := testing.Benchmark(func(b *testing.B) {
 		b.ReportAllocs()
