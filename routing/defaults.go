@@ -254,11 +254,12 @@ func (s *situation) byPolicy() meaning {
 	return s.first()
 }
 
-// first is the version of the workload that was created first; of those created together, the lowest version.
+// first is the version of the workload that was created first; of those created together, the lowest version. While
+// nothing serves, workloads whose pods do not exist yet count as well.
 func (s *situation) first() meaning {
 	var candidates []track
-	for _, t := range s.withPods() {
-		if t.newest() != "" {
+	for _, t := range s.tracks {
+		if t.firstVersion() != "" && (len(t.groups) > 0 || s.nothingServes()) {
 			candidates = append(candidates, t)
 		}
 	}
@@ -267,8 +268,18 @@ func (s *situation) first() meaning {
 	}
 	earliest := slices.MinFunc(candidates, func(a, b track) int { return a.created.Compare(b.created) }).created
 	candidates = slices.DeleteFunc(candidates, func(t track) bool { return t.created.After(earliest.Add(tieWindow)) })
-	lowest := slices.MinFunc(candidates, func(a, b track) int { return compareVersions(a.newest(), b.newest()) })
-	return s.carriers(lowest.newest())
+	lowest := slices.MinFunc(candidates, func(a, b track) int { return compareVersions(a.firstVersion(), b.firstVersion()) })
+	return s.carriers(lowest.firstVersion())
+}
+
+// firstVersion is the version by which a track takes part in the choice of the first default: that of its pods, or of a
+// workload that was created a moment ago and whose pods do not exist yet. It must not lose the choice to a workload
+// created with it because its first pod is late.
+func (t track) firstVersion() string {
+	if t.starts {
+		return t.next
+	}
+	return t.newest()
 }
 
 // starving names the tracks whose ready pods a default route would cut off because they have no version.

@@ -28,6 +28,44 @@ func TestTheRouteIsThereBeforeTheFirstPodIsReady(t *testing.T) {
 	c.wrote()
 }
 
+// A workload whose first pod is late does not lose the choice to one that was created with it.
+func TestAWorkloadWhosePodsAreLateIsTheFirstAllTheSame(t *testing.T) {
+	c := newCluster(t)
+	c.empty = true // v2 is ready first
+	c.fixed("app-v1", "v1", 1)
+	c.run("app-v1", "v1", 0, 0)
+	c.fixed("app-v2", "v2", 1)
+	c.settle()
+	c.has("v1 v2", "v1")
+	c.advance(10 * time.Second)
+	c.run("app-v1", "v1", 1, 0)
+	c.ready("app-v2")
+	c.advance(time.Hour)
+	c.has("v1 v2", "v1")
+	c.ready()
+	c.advance(time.Hour)
+	c.has("v1 v2", "v1")
+	c.tells()
+}
+
+// A workload that wants no pods, or has had none for a minute, is no candidate.
+func TestAWorkloadWithoutPodsIsNotTheFirst(t *testing.T) {
+	scaled := newCluster(t)
+	scaled.fixed("app-v1", "v1", 0)
+	scaled.fixed("app-v2", "v2", 1)
+	scaled.settle()
+	scaled.has("v2", "v2")
+
+	stuck := newCluster(t)
+	stuck.fixed("app-v1", "v1", 1)
+	stuck.run("app-v1", "v1", 0, 0)
+	stuck.settle()
+	stuck.now = stuck.now.Add(2 * time.Minute)
+	stuck.fixed("app-v2", "v2", 1)
+	stuck.settle()
+	stuck.has("v2", "v2")
+}
+
 // Where something serves, or may serve out of sight, subsets are shown to the proxies before a route names them.
 func TestWhatServesIsProtectedByTheDelay(t *testing.T) {
 	for name, setup := range map[string]func(c *cluster){

@@ -119,6 +119,9 @@ func (s *situation) versionsInPlay() []string {
 		for _, group := range t.groups {
 			seen[group.Version] = true
 		}
+		if t.starts && s.nothingServes() {
+			seen[t.next] = true
+		}
 	}
 	for _, version := range s.standing.lastRan {
 		seen[version] = true

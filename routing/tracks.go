@@ -14,6 +14,7 @@ type track struct {
 	remains bool   // it has pods that are not terminating, even if the workload itself was deleted
 	fixed   bool   // its selector contains the version: Kubernetes refuses to change it
 	next    string // the version in the pod template, where it is known
+	starts  bool   // it wants pods, its version cannot change, and none of its pods exists yet
 	created time.Time
 	groups  []PodGroup // one per version, in natural order; none at 0 pods
 }
@@ -44,6 +45,7 @@ func (s *situation) readTracks() {
 		t := at(w.WorkloadRef)
 		t.exists, t.created, t.next = true, w.Created, w.Labels[s.Intent.VersionLabel]
 		t.fixed = w.Selector[s.Intent.VersionLabel] != ""
+		t.starts = t.fixed && w.Replicas > 0 && len(t.groups) == 0 && s.now.Sub(w.Created) < youngAge
 	}
 	for _, t := range byRef {
 		slices.SortFunc(t.groups, func(a, b PodGroup) int { return compareVersions(a.Version, b.Version) })
