@@ -40,7 +40,7 @@ type Config struct {
 	Metrics        MetricsConfig        `json:"metrics"`
 	Log            LogConfig            `json:"log"`
 	LeaderElection LeaderElectionConfig `json:"leaderElection"`
-	APIServer      APIServerConfig      `json:"apiServer"`
+	APIServer      RequestConfig        `json:"apiServer"`
 }
 
 // IstioConfig says where Istio's configuration is, and what of it is overridden.
@@ -144,8 +144,8 @@ type LeaderElectionConfig struct {
 	RetryPeriod   time.Duration `json:"retryPeriod" min:"100ms" max:"5m" doc:"How long between two tries; less than renewDeadline."`
 }
 
-// APIServerConfig bounds what the process asks of the API server.
-type APIServerConfig struct {
+// RequestConfig bounds what the process asks of the API server.
+type RequestConfig struct {
 	QPS   int `json:"qps" min:"10" max:"10000" doc:"Most requests a second that each client of the process sends to the API server."`
 	Burst int `json:"burst" min:"10" max:"20000" doc:"Most requests that each client sends at once before qps applies."`
 }
@@ -190,7 +190,7 @@ func DefaultConfig() Config {
 			RenewDeadline: 10 * time.Second,
 			RetryPeriod:   2 * time.Second,
 		},
-		APIServer: APIServerConfig{QPS: 500, Burst: 1000},
+		APIServer: RequestConfig{QPS: 500, Burst: 1000},
 	}
 }
 

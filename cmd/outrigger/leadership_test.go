@@ -170,7 +170,12 @@ func TestAJobThatFailsRunsAgain(t *testing.T) {
 				ctx, cancel := context.WithCancel(t.Context())
 				ended := make(chan error, 1)
 				go func() { ended <- l.Start(ctx) }()
-				stop = func() { cancel(); <-ended }
+				stop = func() {
+					cancel()
+					if err := <-ended; err != nil {
+						t.Errorf("the jobs end with %v", err)
+					}
+				}
 			}
 			defer stop()
 			until(t, "the jobs run", func() bool { return fails.running.Load() && other.running.Load() })

@@ -320,7 +320,7 @@ func instance() string {
 }
 
 // restConfig returns how to reach the API server: by the file, else by KUBECONFIG, else by the pod's account.
-func restConfig(kubeconfig string, bound api.APIServerConfig) (*rest.Config, error) {
+func restConfig(kubeconfig string, bound api.RequestConfig) (*rest.Config, error) {
 	rules := clientcmd.NewDefaultClientConfigLoadingRules()
 	rules.ExplicitPath = kubeconfig
 	config, err := clientcmd.NewNonInteractiveDeferredLoadingClientConfig(rules, nil).ClientConfig()

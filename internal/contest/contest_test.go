@@ -164,8 +164,8 @@ func TestManagerOf(t *testing.T) {
 		out := metav1.NewTime(start.Add(time.Duration(second) * time.Second))
 		return &out
 	}
-	spec := &metav1.FieldsV1{Raw: []byte(`{"f:spec":{"f:subsets":{}}}`)}
-	marks := &metav1.FieldsV1{Raw: []byte(`{"f:metadata":{"f:labels":{}}}`)}
+	spec := metav1.NewFieldsV1(`{"f:spec":{"f:subsets":{}}}`)
+	marks := metav1.NewFieldsV1(`{"f:metadata":{"f:labels":{}}}`)
 	for _, test := range []struct {
 		name string
 		want string

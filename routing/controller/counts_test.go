@@ -355,7 +355,7 @@ func TestWritesOfFixedWorkloads(t *testing.T) {
 // Each at a port of its own: only one Service has "*" at a port.
 func TestWritesWhereExposedForEveryHost(t *testing.T) {
 	f := newFleet(t)
-	f.reconciler.options.Settings.GatewayPorts = []string{"20000-30000"} // no gateway runs here
+	f.options.Settings.GatewayPorts = []string{"20000-30000"} // no gateway runs here
 	f.deploy("v1", "v1", true, "a", 2)
 	f.now = f.now.Add(time.Second)
 	f.deploy("v2", "v2", true, "b", 2)

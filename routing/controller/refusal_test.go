@@ -35,7 +35,7 @@ var answers = map[string]struct {
 }{
 	"invalid":                 {apierrors.NewInvalid(refusedKind, "app0", nil), true, "annotations"},
 	"denied by a policy":      {apierrors.NewForbidden(refusedResource, "app0", errors.New("ValidatingAdmissionPolicy 'no-routes' denied request")), true, "policy"},
-	"no permission":           {apierrors.NewForbidden(refusedResource, "app0", errors.New(`User "outrigger" cannot create resource "virtualservices"`)), true, "Grant"},
+	"no permission":           {apierrors.NewForbidden(refusedResource, "app0", errors.New(`the account "outrigger" cannot create resource "virtualservices"`)), true, "Grant"},
 	"denied by a webhook":     {apierrors.NewBadRequest(`admission webhook "validation.istio.io" denied the request: no`), true, "policy"},
 	"too large":               {apierrors.NewRequestEntityTooLargeError("limit is 3145728"), true, "Shorten"},
 	"too large for etcd":      {apierrors.NewInternalError(errors.New("etcdserver: request is too large")), true, "Shorten"},
