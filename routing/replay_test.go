@@ -100,6 +100,16 @@ func (r *recorder) lands(pairs ...string) {
 	r.settled = nil
 }
 
+// namesEarly reports whether a route names a subset before the propagation delay, as it may where that protects nothing.
+func (r *recorder) namesEarly() bool {
+	for _, early := range r.early {
+		if early {
+			return true
+		}
+	}
+	return false
+}
+
 // note records the cluster as it is, unless it is as it was.
 func (r *recorder) note() {
 	r.t.Helper()
@@ -107,7 +117,7 @@ func (r *recorder) note() {
 		DestinationRules: slices.Concat(r.standing.DestinationRules, r.foreign.DestinationRules),
 		VirtualServices:  slices.Concat(r.standing.VirtualServices, r.foreign.VirtualServices),
 		Gateways:         slices.Concat(r.standing.Gateways, r.foreign.Gateways),
-	}.sorted(), May: r.may, Empty: r.empty || r.now.Equal(r.loosed), Settled: r.settled}
+	}.sorted(), May: r.may, Empty: r.empty || r.now.Equal(r.loosed) || r.namesEarly(), Settled: r.settled}
 	var copied moment // what the cluster holds goes on changing
 	if err := json.Unmarshal(bytesOf(r.t, now), &copied); err != nil {
 		r.t.Fatal(err)
@@ -272,17 +282,19 @@ func playPending(r *recorder) {
 	r.run("app-v2", "v2", 4, 3)
 	r.advance(time.Minute)
 	r.lands("mesh", "v1=50 v2=50")
-	// It is deleted, and its pods end as usual: what they had is the default's by then.
+	// It is deleted with its pods: the default receives their share once they terminate.
+	r.loose()
 	r.remove("app-v2")
 	r.advance(3 * time.Second)
 	r.gone("app-v2")
 	r.advance(5 * time.Minute)
 	r.lands("mesh", "v1")
-	// It comes back, and is scaled to 0: nobody can know before its pods are gone.
+	// It comes back, and is scaled to 0: the default receives its share before its pods terminate.
 	r.fixed("app-v2", "v2", 2)
 	r.starting()
 	r.lands("mesh", "v1=50 v2=50")
-	r.loose()
+	r.scale("app-v2", 0)
+	r.advance(3 * time.Second)
 	r.run("app-v2", "v2", 0, 0)
 	r.advance(5 * time.Minute)
 	r.lands("mesh", "v1")
@@ -571,6 +583,7 @@ func playDefaultGone(r *recorder) {
 
 func playDefaultMoved(r *recorder) {
 	r.serving("v1", "v2")
+	r.loose()
 	r.remove("app-v1")
 	r.lead("mesh", "v1", "v2")
 	r.advance(30 * time.Second)

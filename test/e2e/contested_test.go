@@ -157,8 +157,9 @@ func TestAContestedCABundleIsRepairedByOneReplica(t *testing.T) {
 	took := time.Since(began)
 	writes := writesOf(t, since, "mutatingwebhookconfigurations", webhook)
 	t.Logf("in %v: %d reverts, %d writes of both replicas", took, reverts.Load(), writes)
-	if writes < 10 || writes > int(took/time.Second)+5 {
-		t.Errorf("%d writes in %v, want about one a second", writes, took)
+	// Five repairs are free, then one a second. Replicas that lose a race to repair have written in vain.
+	if repaired := int(reverts.Load()); repaired < 10 || repaired > int(took/time.Second)+6 || writes > 2*repaired {
+		t.Errorf("%d repairs by %d writes in %v, want about one a second, by one replica", repaired, writes, took)
 	}
 	close(stop)
 	eventually(t, "the caBundle is repaired when the other client stops", func() error {

@@ -304,9 +304,6 @@ func (p tape) judge(call string, v view, book *addressBook, o Outcome) []string 
 	var out []string
 	when := fmt.Sprintf("from %s to %s", p.clock(v.from), p.clock(v.to))
 	shares := book.shares(o.To)
-	if shares["missing"] > 0 {
-		out = append(out, fmt.Sprintf("%s: call %q finds no cluster: %s", when, call, sharesText(shares)))
-	}
 	if mirrors := book.shares(o.Mirrors); mirrors["missing"] > 0 {
 		out = append(out, fmt.Sprintf("%s: the copy of call %q finds no cluster", when, call))
 	}
@@ -314,6 +311,9 @@ func (p tape) judge(call string, v view, book *addressBook, o Outcome) []string 
 		may, refusable, empty := p.wordsAt(call, at)
 		if o.Refused != "" && !refusable {
 			out = append(out, fmt.Sprintf("%s: call %q is refused: %s", when, call, o.Refused))
+		}
+		if shares["missing"] > 0 && !empty && anyReady(v.pods) {
+			out = append(out, fmt.Sprintf("%s: call %q finds no cluster: %s", when, call, sharesText(shares)))
 		}
 		if shares["none"] > 0 && !empty && !refusable && anyReady(v.pods) {
 			out = append(out, fmt.Sprintf("%s: call %q finds no pod: %s", when, call, sharesText(shares)))
@@ -445,15 +445,21 @@ func TestMistakesInStatesAreFound(t *testing.T) {
 		make    func(*tape)
 		want    string
 	}{
-		{"the route comes with the subset that it names", "two versions are created together", func(p *tape) {
-			at := slices.IndexFunc(p.Moments, func(m moment) bool { return len(m.Objects.VirtualServices) > 0 })
+		{"the route comes with the subset that it names", "a share waits for its version", func(p *tape) {
+			hasSubset := func(m moment) bool {
+				return slices.ContainsFunc(m.Objects.DestinationRules[0].Spec.Subsets, func(s *networkingapi.Subset) bool { return s.Name == "v2" })
+			}
+			isNamed := func(m moment) bool {
+				return slices.ContainsFunc(m.Objects.VirtualServices[0].Spec.Http[0].Route, func(d *networkingapi.HTTPRouteDestination) bool { return d.Destination.Subset == "v2" })
+			}
+			at := slices.IndexFunc(p.Moments, isNamed)
 			for i := range p.Moments {
-				if len(p.Moments[i].Objects.DestinationRules) > 0 && i < at {
+				if i < at && hasSubset(p.Moments[i]) {
 					p.Moments[i].Objects.VirtualServices = p.Moments[at].Objects.VirtualServices
 				}
 			}
 		}, "finds no cluster"},
-		{"the delay between them is shorter than what a watch lags", "two versions are created together", func(p *tape) {
+		{"the delay between them is shorter than what a watch lags", "installed beside one that serves and one that does not", func(p *tape) {
 			p.Lag += time.Millisecond
 		}, "finds no cluster"},
 		{"a subset goes with the route that named it", "a version is promoted", func(p *tape) {
@@ -497,7 +503,11 @@ func TestMistakesInStatesAreFound(t *testing.T) {
 		}, "finds no pod"},
 		{"what is exposed is not bound to its gateway", "exposed to everybody, under names, and no longer", func(p *tape) {
 			eachRoute(p, func(_ *moment, vs *networkingv1.VirtualService) {
-				vs.Spec.Hosts = slices.DeleteFunc(vs.Spec.Hosts, func(h string) bool { return h == "a.example.com" })
+				for i, host := range vs.Spec.Hosts {
+					if host == "a.example.com" {
+						vs.Spec.Hosts[i] = "other.example.com"
+					}
+				}
 			})
 		}, "is refused"},
 		{"a route is shown when its subsets are", "the Service is exported to less, and to all", func(p *tape) {
