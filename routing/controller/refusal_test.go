@@ -154,7 +154,7 @@ func TestRefusedWritesHoldRemovalsBack(t *testing.T) {
 	} {
 		f := newFleet(t)
 		f.services = f.services[:1]
-		f.reconciler.options.Settings.GatewayPorts = []string{"80"} // no gateway runs here
+		f.options.Settings.GatewayPorts = []string{"80"} // no gateway runs here
 		shared := &networkingv1.Gateway{ObjectMeta: metav1.ObjectMeta{Namespace: "demo", Name: "shared"}}
 		shared.Spec.Selector = map[string]string{"istio": "shared"}
 		shared.Spec.Servers = []*networkingapi.Server{{Port: &networkingapi.Port{Number: 80, Name: "http", Protocol: "HTTP"}, Hosts: []string{"app.example.com"}}}
