@@ -135,8 +135,7 @@ func (r *release) startReplica(t *testing.T, address string, by *link) *replica 
 			}
 		case <-time.After(patience):
 			_ = process.Process.Kill()
-			_ = <-started.ended // it was told to end
-			t.Errorf("the replica did not end; it wrote\n%s", started.log.String())
+			t.Errorf("the replica did not end (killed: %v); it wrote\n%s", <-started.ended, started.log.String())
 		}
 	})
 	return started
