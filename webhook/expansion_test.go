@@ -37,6 +37,9 @@ func BenchmarkExpansion(b *testing.B) {
 
 // The gate's memory budget is only a bound if no review takes more than it is counted for.
 func TestExpansionIsAnUpperBound(t *testing.T) {
+	if underRaceDetector {
+		t.Skip("the race detector multiplies memory; make test runs this without it")
+	}
 	if testing.Short() {
 		t.Skip("it takes a minute; run without -short")
 	}
