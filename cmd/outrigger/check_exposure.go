@@ -16,7 +16,7 @@ import (
 // exposureRisk is what it means that the policy on exposure does not work.
 const exposureRisk = "everyone who may edit Services may change how they are exposed, without permission to create Gateways or VirtualServices"
 
-// exposure checks that the policy is in force that requires permission to expose. It returns no finding where the release
+// exposure checks that the policy that requires permission to expose is active. It returns no finding where the release
 // keeps no routes.
 func (c *checker) exposure(ctx context.Context) []finding {
 	if !c.config.Routing.Enabled || c.config.Routing.Expose == api.ExposeDisabled {
