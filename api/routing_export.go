@@ -8,48 +8,60 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation"
 )
 
-// exportTo reads Istio's annotation as DestinationRules and VirtualServices may have it. Those know no "~": what is to be
-// visible to nobody is visible to its own Namespace there. An item that Istio would not take in them is told and left out.
-// A text over the limit is bad as a whole.
+// exportTo reads Istio's annotation as DestinationRules and VirtualServices may have it. Those know no "~": a Service that is
+// visible to nobody gets routes that are visible to its own namespace. An item that is not a namespace is left out, as Istio
+// does for the Service itself. An annotation that is over the limit, or of which no item is valid, is bad as a whole: the
+// mesh's default, which may be broader, never replaces it. An empty one is the default, as it is for Istio.
 func (r *reading) exportTo(intent *RouteIntent) {
-	text, written := r.service.Annotations[AnnotationExportTo]
-	if !written {
+	text := r.service.Annotations[AnnotationExportTo]
+	if text == "" {
 		return
 	}
 	if most := r.limits.AnnotationBytes; most > 0 && len(text) > most {
 		intent.Bad[AnnotationExportTo] = true
-		r.problems = append(r.problems, RouteProblem{
-			Object: r.serviceRef(), Field: AnnotationField(AnnotationExportTo), Value: Shorten(text, maxReasonBytes), Reason: RouteInvalidAnnotation,
-			Message: fmt.Sprintf("The annotation has %d bytes, more than the %d of routing.maxAnnotationBytes. Existing routes stay visible where they are; new ones are visible in namespace %s only.", len(text), most, r.service.Namespace),
-			Advice:  "Write a shorter list of namespaces, or * for all.",
-		})
+		r.badExport(Shorten(text, maxReasonBytes), fmt.Sprintf("The annotation has %d bytes, more than the %d of routing.maxAnnotationBytes. %s", len(text), most, r.exportHeld()),
+			"Write a shorter list of namespaces, or * for all.")
 		return
 	}
-	intent.ExportTo = r.exportItems(text)
+	valid, invalid := r.exportItems(text)
+	if len(invalid) == 0 {
+		intent.ExportTo = valid
+		return
+	}
+	effect := "For routes it is left out."
+	if len(valid) == 0 {
+		intent.Bad[AnnotationExportTo] = true
+		effect = r.exportHeld()
+	}
+	r.badExport(Shorten(text, maxReasonBytes), "Not a namespace: "+Shorten(strings.Join(invalid, ", "), maxReasonBytes)+". "+effect,
+		fmt.Sprintf("Write a comma list of namespaces, . for this one, or * for all. Example: kubectl annotate service -n %s %s %s=. --overwrite", r.service.Namespace, r.service.Name, AnnotationExportTo))
+	intent.ExportTo = valid
 }
 
-// exportItems returns the valid items of the annotation, sorted.
-func (r *reading) exportItems(text string) []string {
-	var out, bad []string
+func (r *reading) exportHeld() string {
+	return fmt.Sprintf("Existing routes stay visible where they are; new ones are visible in namespace %s only.", r.service.Namespace)
+}
+
+func (r *reading) badExport(value, message, advice string) {
+	r.problems = append(r.problems, RouteProblem{
+		Object: r.serviceRef(), Field: AnnotationField(AnnotationExportTo), Value: value, Reason: RouteInvalidAnnotation, Message: message, Advice: advice,
+	})
+}
+
+// exportItems returns the valid items of the annotation, sorted, and the others, quoted.
+func (r *reading) exportItems(text string) (valid, invalid []string) {
 	for _, item := range strings.Split(text, ",") {
 		switch item = strings.TrimSpace(item); {
 		case item == "*":
-			return []string{"*"}
+			return []string{"*"}, nil
 		case item == "~" || item == "." || item == r.service.Namespace:
-			out = append(out, ".")
+			valid = append(valid, ".")
 		case len(validation.IsDNS1123Label(item)) > 0:
-			bad = append(bad, fmt.Sprintf("%q", item))
+			invalid = append(invalid, fmt.Sprintf("%q", item))
 		default:
-			out = append(out, item)
+			valid = append(valid, item)
 		}
 	}
-	if len(bad) > 0 {
-		r.problems = append(r.problems, RouteProblem{
-			Object: r.serviceRef(), Field: AnnotationField(AnnotationExportTo), Value: text, Reason: RouteInvalidAnnotation,
-			Message: Shorten(strings.Join(bad, ", "), maxReasonBytes) + " is no Namespace; for routes it is left out.",
-			Advice:  "Write a comma list of Namespaces, . for this one, or * for all.",
-		})
-	}
-	slices.Sort(out)
-	return slices.Compact(out)
+	slices.Sort(valid)
+	return slices.Compact(valid), invalid
 }

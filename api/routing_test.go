@@ -160,7 +160,7 @@ func TestExportToIsReadAsIstioReadsIt(t *testing.T) {
 		told bool
 	}{
 		{"*", []string{"*"}, false}, {".", []string{"."}, false}, {"~", []string{"."}, false},
-		{"b, a,demo,.", []string{".", "a", "b"}, false}, {"a,*", []string{"*"}, false}, {"", nil, true}, {"a,B", []string{"a"}, true},
+		{"b, a,demo,.", []string{".", "a", "b"}, false}, {"a,*", []string{"*"}, false}, {"", nil, false}, {"a,B", []string{"a"}, true}, {"B", nil, true}, {" ", nil, true},
 	} {
 		service, namespace := objects()
 		service.Annotations[AnnotationExportTo] = test.text

@@ -13,17 +13,15 @@ import (
 
 // decideExport says to which namespaces our objects are visible, all of them to the same: a route that reaches further
 // than the subsets it names fails there. Istio merges a DestinationRule of others with ours only where they are equal in
-// this; the Service's own annotation comes next; one that is over the limit changes nothing and shows nothing to others. What is exposed says so outright, since the mesh's default may hide it
-// from the gateway's namespace.
+// this; the Service's own annotation comes next. What is exposed says so outright, since the mesh's default may hide it from
+// the gateway's namespace. While the annotation is invalid, each object stays visible where it is, and a new one is visible no
+// further than the existing ones, or than the Service's own namespace.
 func (s *situation) decideExport() {
 	switch {
 	case s.foreign.merged:
 		s.exportTo = s.foreign.exportTo
-	case s.badExport && s.standing.rule != nil:
-		s.exportTo = s.standing.rule.Spec.ExportTo
-		return
 	case s.badExport:
-		s.exportTo = []string{"."}
+		s.exportTo = s.heldExport()
 		return
 	case s.Intent.ExportTo != nil:
 		s.exportTo = s.Intent.ExportTo
@@ -33,11 +31,27 @@ func (s *situation) decideExport() {
 	s.tellHidden()
 }
 
+// heldExport is where a new object is visible while the annotation is invalid.
+func (s *situation) heldExport() []string {
+	if s.standing.rule == nil || s.renewed {
+		return []string{"."}
+	}
+	out := s.standing.rule.Spec.ExportTo
+	for _, vs := range s.standing.routes() {
+		if narrows(out, vs.Spec.ExportTo, s.Service.Namespace) {
+			out = vs.Spec.ExportTo
+		}
+	}
+	return out
+}
+
 // exportOfRoute is where a VirtualService is visible now: it is shown to others when the subsets have been shown to them
 // for the propagation delay. It is false for one that is not there yet and has to wait for that.
 func (s *situation) exportOfRoute(standing *networkingv1.VirtualService) (exportTo []string, may bool) {
 	rule := s.standing.rule
 	switch {
+	case s.badExport && standing != nil && !s.renewed && !s.foreign.merged:
+		return standing.Spec.ExportTo, true
 	case rule == nil || s.renewed || s.foreign.merged,
 		standing != nil && !narrows(s.exportTo, standing.Spec.ExportTo, s.Service.Namespace),
 		!narrows(s.exportTo, rule.Spec.ExportTo, s.Service.Namespace) && s.over(exportedAt(rule), s.Settings.PropagationDelay):
@@ -52,6 +66,9 @@ func (s *situation) exportOfRoute(standing *networkingv1.VirtualService) (export
 // proxies may still have. So it widens before the routes do, and narrows after them. With a DestinationRule of others that
 // Istio merges with ours it goes at once, since two that differ are not merged.
 func (s *situation) exportOfSubsets(routes []*networkingv1.VirtualService) []string {
+	if rule := s.standing.rule; s.badExport && rule != nil && !s.renewed && !s.foreign.merged {
+		return rule.Spec.ExportTo
+	}
 	out := s.exportTo
 	for _, vs := range append(s.standing.routes(), routes...) {
 		if narrows(vs.Spec.ExportTo, out, s.Service.Namespace) {

@@ -57,9 +57,17 @@ func TestExportToFollowsTheService(t *testing.T) {
 	c.tells()
 }
 
-// An annotation over the limit changes nothing that exists, and shows nothing new to other namespaces.
-func TestALongExportToChangesNothing(t *testing.T) {
-	long := strings.Repeat("a,", api.DefaultRouteLimits().AnnotationBytes) + "*"
+// An annotation over the limit, or without a valid item, changes nothing that exists, and shows nothing new to other
+// namespaces.
+func TestAnInvalidExportToChangesNothing(t *testing.T) {
+	for name, text := range map[string]string{
+		"too long": strings.Repeat("a,", api.DefaultRouteLimits().AnnotationBytes) + "*", "typo": "Team_A", "two": "Team_A,B!", "blank": " ",
+	} {
+		t.Run(name, func(t *testing.T) { invalidExportChangesNothing(t, text) })
+	}
+}
+
+func invalidExportChangesNothing(t *testing.T, long string) {
 	c := twoVersions(t)
 	for _, step := range []struct{ before, want string }{{"other,demo", ".,other"}, {"*", "*"}, {"", ""}} {
 		c.service.Annotations[api.AnnotationExportTo] = step.before
@@ -78,6 +86,29 @@ func TestALongExportToChangesNothing(t *testing.T) {
 	c.standing = Objects{}
 	c.advance(time.Hour)
 	c.exported(".")
+}
+
+// A change that is under way stops where it is: the route, which is hidden first, is not shown again.
+func TestAnInvalidExportToStopsAChange(t *testing.T) {
+	c := twoVersions(t)
+	c.service.Annotations[api.AnnotationExportTo] = "*"
+	c.advance(time.Hour)
+	c.service.Annotations[api.AnnotationExportTo] = "."
+	c.settle() // the route is hidden, the subsets still have to wait
+	c.writes = nil
+	c.service.Annotations[api.AnnotationExportTo] = "Team_A"
+	c.advance(time.Hour)
+	c.wrote()
+	if to := c.standing.VirtualServices[0].Spec.ExportTo; !slices.Equal(to, []string{"."}) {
+		t.Errorf("the route is exported to %v, want . as before", to)
+	}
+	c.annotate("expose=true") // a new route is visible no further than the existing one
+	c.advance(time.Hour)
+	for _, vs := range c.standing.VirtualServices {
+		if !slices.Equal(vs.Spec.ExportTo, []string{"."}) {
+			t.Errorf("VirtualService %s is exported to %v, want .", vs.Name, vs.Spec.ExportTo)
+		}
+	}
 }
 
 // The waits go on under another leader, and other changes of the route do not wait for them.

@@ -62,7 +62,7 @@ type situation struct {
 	keptHosts   []string // wildcards that an earlier release exposed and that the installation no longer allows
 	unrecorded  bool     // and nothing says what it was written for
 	portless    bool     // the port that a gateway is to lead to is not there, and none has led to the Service yet
-	badExport   bool     // exportTo is over the limit: what exists stays visible where it is
+	badExport   bool     // exportTo is invalid: what exists stays visible where it is
 	noRoute     bool     // no route for the mesh is created
 	unsplit     bool     // split, undecided or endpoints elsewhere: destinations name no version
 }
