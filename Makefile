@@ -54,13 +54,14 @@ test: ## all tests; the first time it builds the control plane
 # How long each fuzz target runs.
 FUZZTIME ?= 10m
 
-fuzz: ## fuzz the injector and the webhook, one target after the other
+fuzz: ## fuzz the injector, the webhook and the routing annotations, one target after the other
 	$(GO) test ./inject -run '^$$' -fuzz '^FuzzInject$$' -fuzztime $(FUZZTIME) -fuzzminimizetime 5s
 	$(GO) test ./inject -run '^$$' -fuzz '^FuzzConfig$$' -fuzztime $(FUZZTIME) -fuzzminimizetime 5s
 	$(GO) test ./inject -run '^$$' -fuzz '^FuzzPatch$$' -fuzztime $(FUZZTIME) -fuzzminimizetime 5s
 	$(GO) test ./inject -run '^$$' -fuzz '^FuzzScanner$$' -fuzztime $(FUZZTIME) -fuzzminimizetime 5s
 	$(GO) test ./webhook -run '^$$' -fuzz '^FuzzReview$$' -fuzztime $(FUZZTIME) -fuzzminimizetime 5s
 	cd test && $(GO) test ./oracle -run '^$$' -fuzz '^FuzzPodStaysValid$$' -fuzztime $(FUZZTIME) -fuzzminimizetime 5s
+	cd test && $(GO) test ./oracle -run '^$$' -fuzz '^FuzzAnnotations$$' -fuzztime $(FUZZTIME) -fuzzminimizetime 5s
 
 # How long each measurement takes, how often it is taken, and how many requests the memory is watched for.
 BENCHTIME ?= 0.5s

@@ -266,6 +266,12 @@ func (g golden) settled(t *testing.T) settledCase {
 			t.Fatal(err)
 		}
 		switch fields["kind"] {
+		case "DestinationRule":
+			rule := &networkingv1.DestinationRule{}
+			if err := json.Unmarshal(encoded, rule); err != nil {
+				t.Fatal(err)
+			}
+			c.made.DestinationRules = append(c.made.DestinationRules, rule)
 		case "VirtualService":
 			vs := &networkingv1.VirtualService{}
 			if err := json.Unmarshal(encoded, vs); err != nil {

@@ -114,6 +114,35 @@ func (o *Oracle) Reach(documents string, calls []Call) ([]Outcome, error) {
 	return answer.Outcomes, nil
 }
 
+// Envoy validates Istio's objects as its webhook does, and as Envoy does what istiod's discovery server generates from them
+// for the callers' proxies. The documents are the rest of the cluster.
+func (o *Oracle) Envoy(documents string, objects []json.RawMessage, callers []Caller) (Validity, error) {
+	var answer Validity
+	return answer, o.ask("envoy", map[string]any{"yaml": documents, "objects": objects, "callers": callers}, &answer)
+}
+
+// Validity is what is wrong with Istio's objects and with the configuration that is generated from them.
+type Validity struct {
+	Istio []string `json:"istio"` // errors of Istio's validation
+	Envoy []string `json:"envoy"` // violations of Envoy's rules
+	// Listeners, Clusters and Routes count the messages that were checked.
+	Listeners int `json:"listeners"`
+	Clusters  int `json:"clusters"`
+	Routes    int `json:"routes"`
+}
+
+// Faults returns everything that is wrong, each with the name of the program that rejects it.
+func (v Validity) Faults() []string {
+	var out []string
+	for _, fault := range v.Istio {
+		out = append(out, "Istio rejects "+fault)
+	}
+	for _, fault := range v.Envoy {
+		out = append(out, "Envoy rejects "+fault)
+	}
+	return out
+}
+
 // ConfigMaps renders Istio's charts as istioctl does, from an IstioOperator document (may be empty).
 func (o *Oracle) ConfigMaps(operator string) (ConfigMaps, error) {
 	var answer ConfigMaps

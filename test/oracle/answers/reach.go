@@ -116,8 +116,8 @@ func splitDocuments(documents string) ([]runtime.Object, string, error) {
 	return objects, strings.Join(configs, "\n---\n"), nil
 }
 
-// newProxy makes the caller's proxy with everything that the server sends to it.
-func newProxy(t test.Failer, server *xds.FakeDiscoveryServer, from caller) *proxy {
+// nodeOf returns the caller as its proxy introduces itself to istiod.
+func nodeOf(from caller) *model.Proxy {
 	node := &model.Proxy{
 		Type: model.SidecarProxy, ConfigNamespace: from.Namespace, Labels: from.Labels, IPAddresses: []string{from.Address},
 		ID: "caller." + from.Namespace, Metadata: &model.NodeMetadata{Namespace: from.Namespace, Labels: from.Labels, IstioVersion: "1.31.0"},
@@ -125,7 +125,12 @@ func newProxy(t test.Failer, server *xds.FakeDiscoveryServer, from caller) *prox
 	if from.Gateway {
 		node.Type = model.Router
 	}
-	node = server.SetupProxy(node)
+	return node
+}
+
+// newProxy makes the caller's proxy with everything that the server sends to it.
+func newProxy(t test.Failer, server *xds.FakeDiscoveryServer, from caller) *proxy {
+	node := server.SetupProxy(nodeOf(from))
 	p := &proxy{t: t, gateway: from.Gateway, listeners: server.Listeners(node), endpoints: map[string][]string{}}
 	p.clusters = server.Clusters(node)
 	p.routes = server.RoutesFromListeners(node, p.listeners)

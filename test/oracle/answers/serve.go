@@ -42,10 +42,11 @@ func quiet() error {
 
 // request is one line of input. Op says which of the other fields count.
 type request struct {
-	Op         string             `json:"op"` // "inject", "analyze", "reach" or "configmaps"
+	Op         string             `json:"op"` // "inject", "analyze", "reach", "envoy" or "configmaps"
 	Inject     *injectRequest     `json:"inject,omitempty"`
 	Analyze    *analyzeRequest    `json:"analyze,omitempty"`
 	Reach      *reachRequest      `json:"reach,omitempty"`
+	Envoy      *envoyRequest      `json:"envoy,omitempty"`
 	ConfigMaps *configMapsRequest `json:"configmaps,omitempty"`
 }
 
@@ -55,6 +56,7 @@ type answer struct {
 	Inject     *injectAnswer     `json:"inject,omitempty"`
 	Analyze    *analyzeAnswer    `json:"analyze,omitempty"`
 	Reach      *reachAnswer      `json:"reach,omitempty"`
+	Envoy      *envoyAnswer      `json:"envoy,omitempty"`
 	ConfigMaps *configMapsAnswer `json:"configmaps,omitempty"`
 }
 
@@ -90,10 +92,12 @@ func respond(r request) (a answer) {
 		a.Analyze, err = analyze(*r.Analyze)
 	case r.Op == "reach" && r.Reach != nil:
 		a.Reach, err = reach(*r.Reach)
+	case r.Op == "envoy" && r.Envoy != nil:
+		a.Envoy, err = envoy(*r.Envoy)
 	case r.Op == "configmaps" && r.ConfigMaps != nil:
 		a.ConfigMaps, err = configMaps(*r.ConfigMaps)
 	default:
-		err = fmt.Errorf("op %q is unknown, or its field is absent; there are inject, analyze, reach, configmaps", r.Op)
+		err = fmt.Errorf("op %q is unknown, or its field is absent; there are inject, analyze, reach, envoy, configmaps", r.Op)
 	}
 	if err != nil {
 		return answer{Error: err.Error()}
