@@ -91,6 +91,23 @@ func TestVariablesAreNotDenied(t *testing.T) {
 	}
 }
 
+// The bound on elements applies to all lists of a pod together, and to the element.
+func TestElementsAtTheLimit(t *testing.T) {
+	config := parsed(t, nil)
+	for elements, want := range map[int]Result{maxElements: Injected, maxElements + 1: Denied} {
+		const others = 3 // the container and two finalizers
+		raw := `{"metadata":{"name":"app","finalizers":["a","b"]},"spec":{"containers":[{"name":"app"}],"tolerations":[` +
+			strings.TrimSuffix(strings.Repeat("{},", elements-others), ",") + `]}}`
+		answer, err := Review(Received{JSON: []byte(raw), NamespaceName: "demo", Namespace: &corev1.Namespace{}}, config)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if r := answer.Report; r.Result != want || want == Denied && r.Reason != api.InjectTooLarge {
+			t.Errorf("%d elements: %s %s %s", elements, r.Result, r.Reason, r.Message)
+		}
+	}
+}
+
 func TestCountEntries(t *testing.T) {
 	for text, want := range map[string]int{
 		`[]`: 0, `[ ]`: 0, `{}`: 0, `[{}]`: 1, `[1,2,[3,"],[",null]]`: 6, `{"a":[{"b":[{},{}]}],"c":1}`: 3,
@@ -177,17 +194,30 @@ func TestTemplatesNamedOften(t *testing.T) {
 	}
 }
 
-// A pod's own proxy that could not be recorded in an annotation is denied before it is merged.
+// A pod's own container that could not be recorded in an annotation is denied before it is merged, from the first byte over
+// the bound.
 func TestOwnProxyOfAbsurdSize(t *testing.T) {
-	for many, want := range map[int]Result{3000: Injected, 20000: Denied} {
+	sized := func(bytes int) corev1.Container {
+		proxy := corev1.Container{Name: proxyName, Image: "auto", Env: []corev1.EnvVar{{Name: "LONG", Value: "x"}}}
+		text, err := json.Marshal(&proxy)
+		if err != nil {
+			t.Fatal(err)
+		}
+		proxy.Env[0].Value += strings.Repeat("x", bytes-len(text))
+		return proxy
+	}
+	for bytes, want := range map[int]Result{100 << 10: Injected, maxAnnotations: Injected, maxAnnotations + 1: Denied, 1 << 20: Denied} {
 		p := pod(t, "")
-		proxy := corev1.Container{Name: proxyName, Image: "auto"}
-		for i := range many {
-			proxy.Env = append(proxy.Env, corev1.EnvVar{Name: fmt.Sprint("VARIABLE_", i), Value: "x"})
-		}
-		p.Spec.Containers = append(p.Spec.Containers, proxy)
+		p.Spec.Containers = append(p.Spec.Containers, sized(bytes))
 		if _, report := inject(t, p, parsed(t, nil)); report.Result != want || want == Denied && report.Reason != api.InjectTooLarge {
-			t.Errorf("%d variables: %s %s", many, report.Result, report.Message)
+			t.Errorf("%d bytes: %s %s", bytes, report.Result, report.Message)
 		}
+	}
+	other := sized(1 << 20) // that no template gives
+	other.Name = "other"
+	p := pod(t, "")
+	p.Spec.Containers = append(p.Spec.Containers, other)
+	if _, report := inject(t, p, parsed(t, nil)); report.Result != Injected {
+		t.Errorf("another container: %s %s", report.Result, report.Message)
 	}
 }
