@@ -62,9 +62,8 @@ func during(stop <-chan struct{}, check func() error) <-chan error {
 // namespaces counts those that were made.
 var namespaces atomic.Int32
 
-// namespace makes a namespace for one test, with labels as "key=value".
-func namespace(t *testing.T, labels ...string) string {
-	t.Helper()
+// namespaceName is the name of a test's first namespace, with which those of its others begin.
+func namespaceName(t *testing.T) string {
 	name := "t-" + strings.ToLower(strings.Map(func(r rune) rune {
 		if r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' {
 			return r
@@ -74,10 +73,17 @@ func namespace(t *testing.T, labels ...string) string {
 	if len(name) > 55 {
 		name = name[:55]
 	}
-	if again := namespaces.Add(1); kube.Get(t.Context(), client.ObjectKey{Name: strings.Trim(name, "-")}, &corev1.Namespace{}) == nil {
+	return strings.Trim(name, "-")
+}
+
+// namespace makes a namespace for one test, with labels as "key=value".
+func namespace(t *testing.T, labels ...string) string {
+	t.Helper()
+	name := namespaceName(t)
+	if again := namespaces.Add(1); kube.Get(t.Context(), client.ObjectKey{Name: name}, &corev1.Namespace{}) == nil {
 		name = fmt.Sprintf("%s-%d", name, again)
 	}
-	ns := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: strings.Trim(name, "-"), Labels: map[string]string{}}}
+	ns := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name, Labels: map[string]string{}}}
 	for _, label := range labels {
 		key, value, _ := strings.Cut(label, "=")
 		ns.Labels[key] = value

@@ -374,6 +374,7 @@ func TestTenantWritesToGit(t *testing.T) {
 	needIngress(t)
 	tool := newDeployer(t)
 	listed, unlisted := namespace(t, injected), namespace(t, injected)
+	t.Cleanup(func() { wantValid(t) })
 	kubectl(t, "annotate", "namespace", listed, "outrigger.dev/allowed-hosts=shop.git.example,*.apps.git.example")
 	upgraded(t, map[string]any{"routing": map[string]any{"expose": "namespaces"}})
 	attacks := []struct {

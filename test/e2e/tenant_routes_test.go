@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"encoding/json"
 	"fmt"
 	"slices"
 	"strings"
@@ -140,6 +141,42 @@ func TestTenantClaimsHosts(t *testing.T) {
 	}
 	if after := describeAll(t, victim); after != before {
 		t.Errorf("the victim's objects changed from\n%s\nto\n%s", before, after)
+	}
+	wantCallsReachVictim(t, victim, attacker.namespace)
+}
+
+// wantCallsReachVictim follows calls to every host that was attacked, as istiod makes proxies route them: the victim's go to
+// the victim, and what the attacker did not get served goes nowhere near its pods.
+func wantCallsReachVictim(t *testing.T, victim, attacker string) {
+	t.Helper()
+	mesh := meshOf(t)
+	payments := "payments." + victim + ".svc.cluster.local"
+	calls := []meshCall{
+		{sidecar(victim), payments, victim}, {sidecar(attacker), payments, victim}, {sidecar(victim), "payments", victim},
+		{sidecar(victim), "shop." + victim + ".svc", victim},
+		{mesh.gateway, "shop.victim.example", victim}, {mesh.gateway, payments, ""}, {mesh.gateway, "other.example", ""},
+		{mesh.gateway, "shop.tenant.example", attacker}, {sidecar(attacker), "s0." + attacker + ".svc.cluster.local", attacker},
+	}
+	for _, attack := range hostAttacks {
+		for host := range strings.SplitSeq(strings.ReplaceAll(attack.hosts, "VICTIM", victim), ",") {
+			if host = strings.Replace(strings.TrimSpace(host), "*.", "any.", 1); host != "" && !strings.Contains(host, "OWN") {
+				calls = append(calls, meshCall{sidecar(victim), strings.ToLower(host), "*"})
+			}
+		}
+	}
+	for _, fault := range misrouted(t, mesh, attacker, calls) {
+		t.Error(fault)
+	}
+	// With the object that releases before this rule wrote, calls go astray, and it is found.
+	mesh.objects = append(mesh.objects, json.RawMessage(fmt.Sprintf(`{
+		"apiVersion": "networking.istio.io/v1", "kind": "VirtualService", "metadata": {"name": "hijack", "namespace": %[1]q, "creationTimestamp": "2001-01-01T00:00:00Z"},
+		"spec": {"hosts": [%[2]q, "api.stripe.com"], "gateways": ["mesh"], "http": [{"route": [{"destination": {"host": "s0.%[1]s.svc.cluster.local"}}]}]}
+	}`, attacker, payments)))
+	faults := strings.Join(misrouted(t, mesh, attacker, calls), "\n")
+	for _, host := range []string{payments, "api.stripe.com"} {
+		if !strings.Contains(faults, fmt.Sprintf("a call from %s (gateway: false) to %s ", victim, host)) {
+			t.Errorf("a VirtualService on the mesh for %s is not found; found is %q", host, faults)
+		}
 	}
 }
 

@@ -35,10 +35,12 @@ type tenant struct {
 	warnings  *heard
 }
 
-// newTenant creates a namespace that is injected, and a tenant in it.
+// newTenant creates a namespace that is injected, and a tenant in it. When the test ends, Istio and Envoy judge everything in
+// its namespaces.
 func newTenant(t *testing.T) tenant {
 	t.Helper()
 	ns := namespace(t, injected)
+	t.Cleanup(func() { wantValid(t) })
 	return accountIn(t, ns, "tenant", rbacv1.RoleRef{Kind: "ClusterRole", Name: "edit"})
 }
 
@@ -122,7 +124,7 @@ func wantPermission(t *testing.T, a tenant, verb, group, resource string, want b
 func needIngress(t *testing.T) {
 	t.Helper()
 	ingress.Do(func() {
-		ns := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "tenant-ingress"}}
+		ns := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: ingressNamespace}}
 		if err := kube.Create(t.Context(), ns); err != nil {
 			t.Fatal(err)
 		}
