@@ -16,6 +16,7 @@ type recordCopies struct {
 	disagree []string // the objects whose copies have the same revision and differ
 	lost     []string // the objects whose copy another client edited
 	outdated []string // the objects on which another client restored an older copy
+	restored bool     // an object has the Service of a backup as its owner
 }
 
 // readRecord reads the newest copy, the DestinationRule's first. Objects of a Service with another UID are written over:
@@ -30,9 +31,12 @@ func (s *situation) readRecord() {
 	}
 	c, from := &s.copies, ""
 	for _, object := range candidates {
-		if owner := controllerOf(object); (owner == nil || owner.UID != s.Service.UID) && !s.isRestored(object) {
-			s.renewed = true
-			continue
+		if owner := controllerOf(object); owner == nil || owner.UID != s.Service.UID {
+			if !s.isRestored(object) {
+				s.renewed = true
+				continue
+			}
+			c.restored = true
 		}
 		name := kindOf(object) + " " + object.GetName()
 		if s.distrusted[object] != nil {
@@ -59,13 +63,16 @@ func (s *situation) readRecord() {
 	s.readCollected()
 }
 
-// readCollected reads the record of a DestinationRule that Kubernetes deleted after a backup was restored.
+// readCollected reads the record of a DestinationRule that Kubernetes deleted after a backup was restored, and reports
+// the loss, also while a restored route still has the record.
 func (s *situation) readCollected() {
-	if s.recorded || s.renewed || s.Collected == nil {
+	if s.renewed || s.Collected == nil || s.recorded && (s.standing.rule != nil || !s.copies.restored) {
 		return
 	}
 	if r := recordOf(s.Collected); !r.isZero() {
-		s.record, s.recorded = r, true
+		if !s.recorded {
+			s.record, s.recorded = r, true
+		}
 		s.tell(api.RouteRestored, fmt.Sprintf("DestinationRule %s came from a backup and named the Service of the backup as its owner, so Kubernetes deleted it. It is recreated with its recorded default, %s.", s.Collected.Name, s.readable()),
 			"Check the route: outrigger status -n "+s.Service.Namespace+" "+s.Service.Name+".")
 	}

@@ -62,6 +62,24 @@ func TestACollectedRecordStillApplies(t *testing.T) {
 	}
 }
 
+// The garbage collector deletes one object after the other: the route may still exist when the DestinationRule is gone.
+func TestARestoredRouteOutlivesItsRule(t *testing.T) {
+	c := twoVersions(t)
+	c.empty = true
+	restore(c)
+	collected := c.standing.DestinationRules[0]
+	c.standing.DestinationRules = nil
+	observed := c.observe()
+	observed.Collected = collected
+	plan := Plan(observed, c.now)
+	if len(plan.Objects.VirtualServices) != 1 || routesOf(plan.Objects.VirtualServices[0]) != "v1" {
+		t.Errorf("the plan is\n%s", text(t, plan.Objects))
+	}
+	if len(plan.Problems) != 1 || plan.Problems[0].Reason != api.RouteRestored {
+		t.Errorf("problems: %v", plan.Problems)
+	}
+}
+
 // A Service that was deleted and created again is a new one: the record on the objects that it left does not apply.
 func TestARecreatedServiceIsNoRestore(t *testing.T) {
 	c := twoVersions(t)

@@ -168,8 +168,13 @@ func (st standing) routes() []*networkingv1.VirtualService {
 
 // isRestored reports whether one of our objects was restored from a backup together with its Service. Its record then
 // still applies, and the write that follows makes the present Service its owner before the garbage collector deletes it.
+// A route is known by the record of its DestinationRule, which may be deleted already.
 func (s *situation) isRestored(object Object) bool {
-	return IsRestored(object) || s.standing.rule != nil && IsRestored(s.standing.rule) && recordOf(object).text() == recordOf(s.standing.rule).text()
+	rule := s.standing.rule
+	if rule == nil {
+		rule = s.Collected
+	}
+	return IsRestored(object) || rule != nil && IsRestored(rule) && recordOf(object).text() == recordOf(rule).text()
 }
 
 // restoreWords puts what an annotation said last in the place of one that does not parse, so that a slip of the pen
