@@ -5,56 +5,60 @@ type RouteReason string
 
 // The reasons of routing.
 const (
-	RouteInvalidAnnotation    RouteReason = "InvalidAnnotation"        // an annotation or label does not parse
-	RouteUnknownAnnotation    RouteReason = "UnknownAnnotation"        // a key of our domain that nobody reads
-	RouteWithoutEffect        RouteReason = "WithoutEffect"            // something that was written does nothing as things are
-	RouteObservedOnly         RouteReason = "ObservedOnly"             // a dry run: what would be written
-	RoutePreexistingSplit     RouteReason = "PreexistingSplit"         // several versions served before anything was recorded
-	RouteUnversionedPods      RouteReason = "UnversionedPods"          // pods without a version would lose their traffic
-	RoutePendingVersions      RouteReason = "PendingVersions"          // a named version is not there or not ready
-	RouteDefaultVersionGone   RouteReason = "DefaultVersionGone"       // a version that has traffic has no ready pod
-	RouteDefaultMoved         RouteReason = "DefaultMoved"             // the deleted default was replaced for good
-	RouteVersionSucceeded     RouteReason = "VersionSucceeded"         // a named workload runs another version by now
-	RouteRolloutBesideOthers  RouteReason = "RolloutBesideOthers"      // a rollout in place that needs us
-	RouteSubsetNameCollision  RouteReason = "SubsetNameCollision"      // two versions want the same subset name
-	RouteTooManyVersions      RouteReason = "TooManyVersions"          // more versions than the setting allows
-	RouteRouteConflict        RouteReason = "RouteConflict"            // a foreign VirtualService of this namespace has the host
-	RouteRouteHijackable      RouteReason = "RouteHijackable"          // a foreign VirtualService elsewhere has the host; ours wins
-	RouteRouteShadowed        RouteReason = "RouteShadowed"            // a foreign VirtualService elsewhere has the host; theirs wins
-	RouteGatewayBypasses      RouteReason = "GatewayBypassesSubsets"   // a foreign gateway route names no subset
-	RoutePolicyShared         RouteReason = "PolicyShared"             // a foreign DestinationRule of this namespace is merged with ours
-	RouteSubsetConflict       RouteReason = "SubsetConflict"           // a foreign DestinationRule uses our names otherwise
-	RouteShadowedInNamespaces RouteReason = "ShadowedInNamespaces"     // a foreign DestinationRule hides ours from its namespace
-	RouteSubsetsInUse         RouteReason = "SubsetsInUse"             // a foreign route names subsets that would go
-	RouteNameTaken            RouteReason = "NameTaken"                // a foreign object has the names that ours would have
-	RouteManagedElsewhere     RouteReason = "ManagedElsewhere"         // a Rollout, Canary or HTTPRoute takes the Service
-	RouteAmbientUnsupported   RouteReason = "AmbientUnsupported"       // the namespace is in ambient mode
-	RouteServiceSkipped       RouteReason = "ServiceSkipped"           // a kind of Service that routes cannot serve
-	RoutePortNotRouted        RouteReason = "PortNotRouted"            // a TLS port, which gets subsets and no route
-	RouteStillExposed         RouteReason = "StillExposed"             // an annotation about exposure is invalid; what is exposed stays
-	RouteExposeNotPermitted   RouteReason = "ExposeNotPermitted"       // the installation does not let this Service be exposed
-	RouteHostNotAllowed       RouteReason = "HostNotAllowed"           // a host outside the Namespace's list
-	RouteHostReserved         RouteReason = "HostReserved"             // a host of the cluster, or of another Service or ServiceEntry
-	RouteGatewayNotAllowed    RouteReason = "GatewayNotAllowed"        // a gateway or port that the installation does not allow
-	RouteGatewayPortConflict  RouteReason = "GatewayPortConflict"      // a port on which another Gateway speaks TLS or TCP
-	RouteHostConflict         RouteReason = "HostConflict"             // a host that somebody else already serves
-	RouteGatewayNotFound      RouteReason = "GatewayNotFound"          // the named Gateway is not there
-	RouteGatewayHostMissing   RouteReason = "GatewayHostMissing"       // the named Gateway does not serve the host
-	RouteGatewayPortUnexposed RouteReason = "GatewayPortNotExposed"    // no Service opens the gateway's port
-	RouteGatewayNotExported   RouteReason = "GatewayNotExported"       // the Service's routes are hidden from the gateway's namespace
-	RouteGatewayUnmatched     RouteReason = "GatewaySelectorUnmatched" // no ingress gateway has the labels
-	RouteWeightsAdopted       RouteReason = "WeightsAdopted"           // shares set on our VirtualService hold
-	RouteEditReverted         RouteReason = "EditReverted"             // an edit of our VirtualService or Gateway is written back
-	RouteContested            RouteReason = "Contested"                // another client keeps changing our object back
-	RouteDrifted              RouteReason = "Drifted"                  // our VirtualService or Gateway was changed and is left alone
-	RouteRecordEdited         RouteReason = "RecordEdited"             // annotations of ours on our objects were edited
-	RouteTelemetryDiffers     RouteReason = "TelemetryRevisionDiffers" // telemetry shows another version than routes mean
-	RouteEndpointsElsewhere   RouteReason = "EndpointsElsewhere"       // in a mesh of several clusters nothing is routed without a word
-	RoutePolicyInherited      RouteReason = "PolicyInherited"          // a wildcard DestinationRule's policy is copied into ours
-	RouteWriteRefused         RouteReason = "WriteRefused"             // the API server rejects an object of ours
-	RouteObjectTooLarge       RouteReason = "ObjectTooLarge"           // an object would exceed the limit and is not written
-	RouteDelegateUnusable     RouteReason = "DelegateUnusable"         // a VirtualService <service>-extra cannot be a delegate
-	RouteRestored             RouteReason = "RestoredFromBackup"       // restored objects were deleted and are recreated from their record
+	RouteInvalidAnnotation    RouteReason = "InvalidAnnotation"         // an annotation or label does not parse
+	RouteUnknownAnnotation    RouteReason = "UnknownAnnotation"         // a key of our domain that nobody reads
+	RouteWithoutEffect        RouteReason = "WithoutEffect"             // something that was written does nothing as things are
+	RouteObservedOnly         RouteReason = "ObservedOnly"              // a dry run: what would be written
+	RoutePreexistingSplit     RouteReason = "PreexistingSplit"          // several versions served before anything was recorded
+	RouteUnversionedPods      RouteReason = "UnversionedPods"           // pods without a version would lose their traffic
+	RoutePendingVersions      RouteReason = "PendingVersions"           // a named version is not there or not ready
+	RouteDefaultVersionGone   RouteReason = "DefaultVersionGone"        // a version that has traffic has no ready pod
+	RouteDefaultMoved         RouteReason = "DefaultMoved"              // the deleted default was replaced for good
+	RouteVersionSucceeded     RouteReason = "VersionSucceeded"          // a named workload runs another version by now
+	RouteRolloutBesideOthers  RouteReason = "RolloutBesideOthers"       // a rollout in place that needs us
+	RouteSubsetNameCollision  RouteReason = "SubsetNameCollision"       // two versions want the same subset name
+	RouteTooManyVersions      RouteReason = "TooManyVersions"           // more versions than the setting allows
+	RouteRouteConflict        RouteReason = "RouteConflict"             // a foreign VirtualService of this namespace has the host
+	RouteRouteHijackable      RouteReason = "RouteHijackable"           // a foreign VirtualService elsewhere has the host; ours wins
+	RouteRouteShadowed        RouteReason = "RouteShadowed"             // a foreign VirtualService elsewhere has the host; theirs wins
+	RouteGatewayBypasses      RouteReason = "GatewayBypassesSubsets"    // a foreign gateway route names no subset
+	RouteDelegateBypasses     RouteReason = "DelegateBypassesSubsets"   // a delegate of a VirtualService names no subset
+	RouteMeshBypasses         RouteReason = "MeshBypassesSubsets"       //nolint:gosec // no password: a foreign mesh route for another host names no subset
+	RouteGatewayAPIBypasses   RouteReason = "GatewayAPIBypassesSubsets" // a route of Gateway API leads to the Service
+	RouteIngressBypasses      RouteReason = "IngressBypassesSubsets"    // an Ingress that Istio serves leads to the Service
+	RoutePolicyShared         RouteReason = "PolicyShared"              // a foreign DestinationRule of this namespace is merged with ours
+	RouteSubsetConflict       RouteReason = "SubsetConflict"            // a foreign DestinationRule uses our names otherwise
+	RouteShadowedInNamespaces RouteReason = "ShadowedInNamespaces"      // a foreign DestinationRule hides ours from its namespace
+	RouteSubsetsInUse         RouteReason = "SubsetsInUse"              // a foreign route names subsets that would go
+	RouteNameTaken            RouteReason = "NameTaken"                 // a foreign object has the names that ours would have
+	RouteManagedElsewhere     RouteReason = "ManagedElsewhere"          // a Rollout, Canary or HTTPRoute takes the Service
+	RouteAmbientUnsupported   RouteReason = "AmbientUnsupported"        // the namespace is in ambient mode
+	RouteServiceSkipped       RouteReason = "ServiceSkipped"            // a kind of Service that routes cannot serve
+	RoutePortNotRouted        RouteReason = "PortNotRouted"             // a TLS port, which gets subsets and no route
+	RouteStillExposed         RouteReason = "StillExposed"              // an annotation about exposure is invalid; what is exposed stays
+	RouteExposeNotPermitted   RouteReason = "ExposeNotPermitted"        // the installation does not let this Service be exposed
+	RouteHostNotAllowed       RouteReason = "HostNotAllowed"            // a host outside the Namespace's list
+	RouteHostReserved         RouteReason = "HostReserved"              // a host of the cluster, or of another Service or ServiceEntry
+	RouteGatewayNotAllowed    RouteReason = "GatewayNotAllowed"         // a gateway or port that the installation does not allow
+	RouteGatewayPortConflict  RouteReason = "GatewayPortConflict"       // a port on which another Gateway speaks TLS or TCP
+	RouteHostConflict         RouteReason = "HostConflict"              // a host that somebody else already serves
+	RouteGatewayNotFound      RouteReason = "GatewayNotFound"           // the named Gateway is not there
+	RouteGatewayHostMissing   RouteReason = "GatewayHostMissing"        // the named Gateway does not serve the host
+	RouteGatewayPortUnexposed RouteReason = "GatewayPortNotExposed"     // no Service opens the gateway's port
+	RouteGatewayNotExported   RouteReason = "GatewayNotExported"        // the Service's routes are hidden from the gateway's namespace
+	RouteGatewayUnmatched     RouteReason = "GatewaySelectorUnmatched"  // no ingress gateway has the labels
+	RouteWeightsAdopted       RouteReason = "WeightsAdopted"            // shares set on our VirtualService hold
+	RouteEditReverted         RouteReason = "EditReverted"              // an edit of our VirtualService or Gateway is written back
+	RouteContested            RouteReason = "Contested"                 // another client keeps changing our object back
+	RouteDrifted              RouteReason = "Drifted"                   // our VirtualService or Gateway was changed and is left alone
+	RouteRecordEdited         RouteReason = "RecordEdited"              // annotations of ours on our objects were edited
+	RouteTelemetryDiffers     RouteReason = "TelemetryRevisionDiffers"  // telemetry shows another version than routes mean
+	RouteEndpointsElsewhere   RouteReason = "EndpointsElsewhere"        // in a mesh of several clusters nothing is routed without a word
+	RoutePolicyInherited      RouteReason = "PolicyInherited"           // a wildcard DestinationRule's policy is copied into ours
+	RouteWriteRefused         RouteReason = "WriteRefused"              // the API server rejects an object of ours
+	RouteObjectTooLarge       RouteReason = "ObjectTooLarge"            // an object would exceed the limit and is not written
+	RouteDelegateUnusable     RouteReason = "DelegateUnusable"          // a VirtualService <service>-extra cannot be a delegate
+	RouteRestored             RouteReason = "RestoredFromBackup"        // restored objects were deleted and are recreated from their record
 )
 
 // RouteReasonDoc is one reason of routing with the sentence that explains it.
@@ -83,6 +87,10 @@ func RouteReasons() []RouteReasonDoc {
 		{RouteRouteHijackable, "A VirtualService in another namespace is for the same host; ours wins, as it is older."},
 		{RouteRouteShadowed, "A VirtualService in another namespace is for the same host and wins over ours for some or all callers."},
 		{RouteGatewayBypasses, "A VirtualService that is bound to a gateway leads to the Service and names no version: every version gets traffic through it."},
+		{RouteDelegateBypasses, "A delegate of a VirtualService routes to the Service and names no subset: every version gets a share of the requests that the delegate takes."},
+		{RouteMeshBypasses, "A VirtualService routes callers in the mesh to the Service under another host and names no subset: every version gets a share of these requests."},
+		{RouteGatewayAPIBypasses, "An HTTPRoute, GRPCRoute, TCPRoute or TLSRoute routes to the Service, which such a route cannot do by version: every version gets a share of its requests."},
+		{RouteIngressBypasses, "An Ingress that Istio serves routes to the Service, which an Ingress cannot do by version: every version gets a share of its requests."},
 		{RoutePolicyShared, "A DestinationRule in the Service's namespace is for the same host; Istio merges it with ours."},
 		{RouteSubsetConflict, "A DestinationRule in the Service's namespace uses the name of a version for other labels; nothing is written, and what stands stays."},
 		{RouteShadowedInNamespaces, "A DestinationRule in another namespace is for the same host; callers there do not see the versions."},

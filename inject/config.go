@@ -210,6 +210,26 @@ func explainGone(err error) error {
 // ClusterDomain returns the DNS domain of the cluster by Istio's values, global.proxy.clusterDomain; empty if they name none.
 func (c *Config) ClusterDomain() string { return c.values.clusterDomain() }
 
+// IngressController says which Ingresses istiod serves, and on which gateway pods.
+type IngressController struct {
+	Mode    string // OFF, STRICT or DEFAULT
+	Class   string // the value of the annotation kubernetes.io/ingress.class
+	Gateway string // the value of the label "istio" of the gateway pods
+}
+
+// IngressController returns what the mesh configuration says about Ingresses, as istiod reads it: without ingressSelector, the
+// gateway pods are those labeled as ingressService is named, and the name istio-ingressgateway means "ingressgateway".
+func (c *Config) IngressController() IngressController {
+	out := IngressController{Mode: c.mesh.IngressControllerMode.String(), Class: c.mesh.IngressClass, Gateway: "ingressgateway"}
+	switch service := c.mesh.IngressService; {
+	case c.mesh.IngressSelector != "":
+		out.Gateway = c.mesh.IngressSelector
+	case service != "" && service != "istio-ingressgateway":
+		out.Gateway = service
+	}
+	return out
+}
+
 // templateNames returns the sorted names of all templates.
 func (c *Config) templateNames() []string { return slices.Sorted(maps.Keys(c.templates)) }
 

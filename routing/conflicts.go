@@ -51,7 +51,7 @@ func (s *situation) noteRoute(vs *networkingv1.VirtualService) {
 	}
 	switch {
 	case !coversService(vs, s.host, s.Settings.ClusterDomain):
-		if len(boundGateways(vs)) > 0 && slices.Contains(subsetsNamed(vs, s.host, s.Settings.ClusterDomain), "") {
+		if len(boundGateways(vs)) > 0 && len(vs.Spec.Hosts) > 0 && visible(vs.Spec.ExportTo) && s.leadsToAll(vs) {
 			s.foreign.bypasses = append(s.foreign.bypasses, vs)
 		}
 	case !visible(vs.Spec.ExportTo):
@@ -136,21 +136,6 @@ func (s *situation) tellForeign(object Object, field, value string, reason api.R
 		Object: api.ObjectRef{Kind: kindOf(object), Namespace: object.GetNamespace(), Name: object.GetName()},
 		Field:  field, Value: value, Reason: reason, Message: message, Advice: advice,
 	})
-}
-
-// tellBypasses warns of foreign gateway routes that lead to every version although ours lead to some.
-func (s *situation) tellBypasses() {
-	named := slices.ContainsFunc(s.rules, func(r rule) bool {
-		return slices.ContainsFunc(r.to, func(p portion) bool { return p.version != "" })
-	})
-	if !named {
-		return
-	}
-	for _, vs := range s.foreign.bypasses {
-		s.tellForeign(vs, "spec.http", "", api.RouteGatewayBypasses,
-			fmt.Sprintf("It leads to Service %s and names no subset: through its gateway every version gets a share.", s.Service.Name),
-			"Name a subset in it, or expose the Service with "+s.annotate(api.AnnotationExpose+"=true")+".")
-	}
 }
 
 // subsetsNamed returns the subsets of the host that a VirtualService leads to, sorted; the empty one for a destination

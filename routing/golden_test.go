@@ -14,6 +14,9 @@ import (
 	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	networkingk8s "k8s.io/api/networking/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/yaml"
 
 	"outrigger.dev/outrigger/api"
@@ -69,6 +72,9 @@ func section(archive *txtar.Archive, name string) []byte {
 func readInput(t *testing.T, input []byte) (Observed, []api.RouteProblem) {
 	t.Helper()
 	o := Observed{RootNamespace: "istio-system", Settings: testSettings()}
+	var routes []Route
+	var grants []*unstructured.Unstructured
+	var ingresses []*networkingk8s.Ingress
 	for _, document := range bytes.Split(input, []byte("\n---\n")) {
 		var head struct{ Kind string }
 		decode(t, document, &head)
@@ -95,10 +101,24 @@ func readInput(t *testing.T, input []byte) (Observed, []api.RouteProblem) {
 			gateway := &networkingv1.Gateway{}
 			decode(t, document, gateway)
 			o.Foreign.Gateways = append(o.Foreign.Gateways, gateway)
+		case "HTTPRoute", "GRPCRoute", "TCPRoute", "TLSRoute":
+			object := &unstructured.Unstructured{}
+			decode(t, document, &object.Object)
+			routes = append(routes, RouteOf(object, o.Settings.ClusterDomain))
+		case "ReferenceGrant":
+			object := &unstructured.Unstructured{}
+			decode(t, document, &object.Object)
+			grants = append(grants, object)
+		case "Ingress":
+			ingress := &networkingk8s.Ingress{}
+			decode(t, document, ingress)
+			ingresses = append(ingresses, ingress)
 		default:
 			t.Fatalf("a case has no use for kind %q", head.Kind)
 		}
 	}
+	o.Bypasses = Bypasses(types.NamespacedName{Namespace: o.Service.Namespace, Name: o.Service.Name}, routes, grants)
+	o.Ingresses = o.IngressController.ServedIngresses(ingresses, nil)
 	var problems []api.RouteProblem
 	o.Intent, problems = api.RouteIntentOf(o.Service, o.Namespace)
 	for _, w := range o.Workloads {

@@ -11,8 +11,8 @@ import (
 )
 
 // MayConcern reports whether an object that is not the Service's own may matter to its plan: it is for the Service's host
-// or leads to it, bears one of the names that we would give or look for, or opens a gateway. Gather keeps what it accepts
-// as Foreign; too much does no harm.
+// or leads to it, bears one of the names that we would give or look for, or opens a gateway or delegates. Gather keeps what it
+// accepts as Foreign; too much does no harm.
 func MayConcern(object Object, service *corev1.Service, clusterDomain string) bool {
 	if object.GetNamespace() == service.Namespace && slices.Contains(derivedNames(service.Name), object.GetName()) {
 		return true
@@ -22,7 +22,7 @@ func MayConcern(object Object, service *corev1.Service, clusterDomain string) bo
 		return covers(resolveHost(o.Spec.Host, o.Namespace, clusterDomain), hostOf(service, clusterDomain))
 	case *networkingv1.VirtualService:
 		host := hostOf(service, clusterDomain)
-		return len(boundGateways(o)) > 0 || coversService(o, host, clusterDomain) || len(subsetsNamed(o, host, clusterDomain)) > 0
+		return len(boundGateways(o)) > 0 || len(DelegatesOf(o)) > 0 || coversService(o, host, clusterDomain) || len(subsetsNamed(o, host, clusterDomain)) > 0
 	case *networkingv1.Gateway:
 		return true
 	}

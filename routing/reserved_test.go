@@ -7,6 +7,7 @@ import (
 	networkingapi "istio.io/api/networking/v1alpha3"
 	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
 	corev1 "k8s.io/api/core/v1"
+	networkingk8s "k8s.io/api/networking/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
 
 	"outrigger.dev/outrigger/api"
@@ -220,7 +221,7 @@ func TestAnIngressHasItsHost(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			c := twoVersions(t)
-			c.ingresses = []IngressHosts{{Namespace: "shop", Name: "web", Hosts: []string{test.theirs}}}
+			c.ingresses = []*networkingk8s.Ingress{ingressFor(test.theirs)}
 			c.annotate(append([]string{"expose=true", "hosts=a.example.com"}, test.annotate...)...)
 			c.advance(time.Minute)
 			c.exposed(test.want)
@@ -232,7 +233,7 @@ func TestAnIngressHasItsHost(t *testing.T) {
 	c := twoVersions(t)
 	c.annotate("expose=true", "hosts=a.example.com")
 	c.advance(time.Minute)
-	c.ingresses = []IngressHosts{{Namespace: "shop", Name: "web", Hosts: []string{"a.example.com"}}}
+	c.ingresses = []*networkingk8s.Ingress{ingressFor("a.example.com")}
 	c.advance(time.Minute)
 	c.exposed("app-gateway: a.example.com@demo/app; 80: demo/a.example.com")
 	c.tells(api.RouteHostConflict)
@@ -253,7 +254,7 @@ func TestUpgradeListsWhatIsNoLongerAllowed(t *testing.T) {
 			c.advance(11 * time.Minute)
 			loadCombined(t, c, name)
 			c.hostOwners = map[string]string{"api.stripe.example": "ServiceEntry shop/stripe"}
-			c.ingresses = []IngressHosts{{Namespace: "shop", Name: "web", Hosts: []string{"a.example.com"}}}
+			c.ingresses = []*networkingk8s.Ingress{ingressFor("a.example.com")}
 			if name == "closed-port" {
 				c.ingresses = nil
 			}

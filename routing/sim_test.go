@@ -15,6 +15,7 @@ import (
 	networkingapi "istio.io/api/networking/v1alpha3"
 	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
 	corev1 "k8s.io/api/core/v1"
+	networkingk8s "k8s.io/api/networking/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/yaml"
@@ -43,7 +44,9 @@ type cluster struct {
 	names      map[string]bool
 	meshDomain string
 	hostOwners map[string]string
-	ingresses  []IngressHosts
+	ingresses  []*networkingk8s.Ingress
+	controller IngressController
+	bypasses   []Bypass
 	accepts    map[string]bool // annotations that are held to the grammar alone, as by an earlier release
 
 	uid      int
@@ -197,7 +200,7 @@ func (c *cluster) observe() Observed {
 		Service: c.service.DeepCopy(), Namespace: c.namespace.DeepCopy(), Intent: intent, Standing: copyObjects(c.standing), Foreign: copyObjects(c.foreign),
 		IngressServices: c.ingress, IngressSelectors: []string{"ingressgateway"}, ServiceNames: c.names, RootNamespace: "istio-system", Settings: c.settings,
 		ManagedBy: c.managedBy, Ambient: c.ambient, MultiCluster: c.several, Pods: c.groups(),
-		MeshDomain: c.meshDomain, HostOwners: c.hostOwners, Ingresses: c.ingresses,
+		MeshDomain: c.meshDomain, HostOwners: c.hostOwners, Ingresses: c.ingresses, IngressController: c.controller, Bypasses: c.bypasses,
 	}
 	for _, ref := range slices.SortedFunc(maps.Keys(c.workloads), compareRefs) {
 		o.Workloads = append(o.Workloads, *c.workloads[ref])

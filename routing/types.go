@@ -5,6 +5,7 @@ import (
 
 	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
 	corev1 "k8s.io/api/core/v1"
+	networkingk8s "k8s.io/api/networking/v1"
 
 	"outrigger.dev/outrigger/api"
 )
@@ -39,8 +40,12 @@ type Observed struct {
 	// HostOwners names the Service or ServiceEntry to which a host that the Service is to be exposed for belongs, by host:
 	// "ServiceEntry shop/payments". A host without an entry belongs to neither.
 	HostOwners map[string]string
-	// Ingresses are those that the exposure's gateway may serve as well, as Istio's ingress controller.
-	Ingresses []IngressHosts
+	// Ingresses are those that Istio serves, and that share a host with the exposure or route to the Service.
+	Ingresses []*networkingk8s.Ingress
+	// IngressController says on which gateway pods Istio serves them.
+	IngressController IngressController
+	// Bypasses are the routes of Gateway API that route to the Service.
+	Bypasses []Bypass
 	// MeshDomain is the cluster domain by Istio's own configuration; empty if that is not known.
 	MeshDomain string
 	// MultiCluster is true if the mesh shows signs of spanning several clusters.
@@ -52,10 +57,10 @@ type Observed struct {
 	Settings api.RoutingSettings
 }
 
-// IngressHosts are the hosts of one Ingress of Istio's class. A rule without a host is for "*".
-type IngressHosts struct {
-	Namespace, Name string
-	Hosts           []string
+// Mesh is what Istio's own configuration says that plans depend on. The zero value is not known, so Istio's defaults apply.
+type Mesh struct {
+	Domain  string // of the cluster; empty if it is not known
+	Ingress IngressController
 }
 
 // WorkloadRef names a top-level workload. A track is known by it, never by a UID.

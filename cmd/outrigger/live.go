@@ -19,6 +19,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"outrigger.dev/outrigger/api"
+	"outrigger.dev/outrigger/routing"
 	"outrigger.dev/outrigger/routing/controller"
 )
 
@@ -156,5 +157,10 @@ func (l *live) settings() api.RoutingSettings { return l.config.RoutingSettings(
 
 // looker reads the cluster through a snapshot, so that nothing is asked for twice.
 func (l *live) looker(s *snapshot) *controller.Looker {
-	return controller.NewLooker(s, l.client.RESTMapper(), controller.Options{Settings: l.settings(), RootNamespace: l.config.Istio.Namespace})
+	return controller.NewLooker(s, l.client.RESTMapper(), controller.Options{
+		Settings: l.settings(), RootNamespace: l.config.Istio.Namespace,
+		Mesh: func(ctx context.Context) routing.Mesh {
+			return s.meshOnce(func() routing.Mesh { return l.mesh(ctx, s) })
+		},
+	})
 }

@@ -44,6 +44,7 @@ import (
 	"outrigger.dev/outrigger/api"
 	"outrigger.dev/outrigger/certs"
 	"outrigger.dev/outrigger/inject"
+	"outrigger.dev/outrigger/routing"
 	"outrigger.dev/outrigger/routing/controller"
 	"outrigger.dev/outrigger/webhook"
 )
@@ -261,12 +262,12 @@ func leadersJobs(cluster *rest.Config, shared ctrlcluster.Cluster, istio *webhoo
 	case config.Routing.Enabled:
 		routes := controller.New(controller.Options{
 			Settings: config.RoutingSettings(), RootNamespace: config.Istio.Namespace, Registerer: metrics.Registry,
-			MeshDomain: func() string {
+			Mesh: func(context.Context) routing.Mesh {
 				current, err := istio.Current()
 				if err != nil || current == nil {
-					return "" // not known yet
+					return routing.Mesh{} // not known yet
 				}
-				return current.ClusterDomain()
+				return meshOf(current)
 			},
 		})
 		if err := routes.Prepare(shared, logger); err != nil {

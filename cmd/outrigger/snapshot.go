@@ -17,6 +17,8 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/apiutil"
+
+	"outrigger.dev/outrigger/routing"
 )
 
 // snapshot answers reads from lists that it asks the API server for once. What the user may not read, or what the
@@ -27,6 +29,16 @@ type snapshot struct {
 	home   string // the namespace that is left where the whole cluster may not be listed
 	lists  map[snapshotKey]*heldList
 	unread map[string]bool // sentences
+	mesh   *routing.Mesh   // nil = not read yet
+}
+
+// meshOnce returns what Istio's configuration says, read once.
+func (s *snapshot) meshOnce(read func() routing.Mesh) routing.Mesh {
+	if s.mesh == nil {
+		mesh := read()
+		s.mesh = &mesh
+	}
+	return *s.mesh
 }
 
 // heldList is what was listed, and the same by namespace.

@@ -35,9 +35,9 @@ const (
 // Options are what the controller needs beside the cluster.
 type Options struct {
 	Settings      api.RoutingSettings
-	RootNamespace string                // the mesh's root namespace; istio-system if empty
-	MeshDomain    func() string         // the cluster domain by Istio's configuration, empty if it is not known; may be nil
-	Registerer    prometheus.Registerer // nil = no metrics
+	RootNamespace string                             // the mesh's root namespace; istio-system if empty
+	Mesh          func(context.Context) routing.Mesh // Istio's configuration; may be nil
+	Registerer    prometheus.Registerer              // nil = no metrics
 }
 
 // Controller keeps the routes of every Service, on the replica that leads and while Istio's kinds are in the cluster.
@@ -95,11 +95,12 @@ type reconciler struct {
 	written   *ownWrites
 	contests  *contest.Ledger
 	others    taking
+	paths     paths
 	entries   bool // WorkloadEntries are watched
 
-	serviceEntries, ingresses bool // likewise
-	teller                    *teller
-	now                       func() time.Time
+	serviceEntries bool // likewise
+	teller         *teller
+	now            func() time.Time
 }
 
 // Reconcile makes the objects of one Service as they must be now.

@@ -11,6 +11,7 @@ import (
 	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	networkingk8s "k8s.io/api/networking/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -63,6 +64,7 @@ func newStage(t *testing.T, annotations map[string]string) *stage {
 		builder.WithIndex(index.object, index.field, index.extract)
 	}
 	byName(builder)
+	builder.WithIndex(&networkingk8s.Ingress{}, indexBackends, backendsOf)
 	cluster := builder.WithInterceptorFuncs(interceptor.Funcs{
 		Create: func(ctx context.Context, c client.WithWatch, o client.Object, options ...client.CreateOption) error {
 			return write(func() error { return c.Create(ctx, o, options...) })
@@ -80,7 +82,7 @@ func newStage(t *testing.T, annotations map[string]string) *stage {
 		options: Options{RootNamespace: "istio-system", Settings: settings()},
 		reader:  cluster, writer: cluster, teller: teller, pods: newPodStore(), seen: newAttention(), written: newOwnWrites(), contests: contest.NewLedger(), names: newServiceNames(),
 		now:    func() time.Time { return s.now },
-		others: watchedTakers{},
+		others: watchedTakers{}, paths: watchedPaths{},
 	}
 	s.fillPods()
 	return s

@@ -140,7 +140,7 @@ func (f *fleet) restart() {
 		options: Options{RootNamespace: "istio-system", Settings: settings()},
 		reader:  f.cluster, writer: f.cluster, teller: teller, pods: pods, seen: newAttention(), written: newOwnWrites(), contests: contest.NewLedger(),
 		now:    func() time.Time { return f.now },
-		others: watchedTakers{},
+		others: watchedTakers{}, paths: watchedPaths{},
 	}
 }
 

@@ -57,30 +57,6 @@ func first(taker routing.Taker, items []unstructured.Unstructured) string {
 	return name
 }
 
-// bareTaker leaves of an object of another controller's what it takes.
-func bareTaker(taker routing.Taker) func(any) (any, error) {
-	return func(object any) (any, error) {
-		whole, is := object.(*unstructured.Unstructured)
-		if !is {
-			return object, nil
-		}
-		if _, done := whole.Object[fieldTakes]; done {
-			return object, nil
-		}
-		var takes []any
-		for _, name := range taker.Takes(whole) {
-			takes = append(takes, name.String())
-		}
-		out := &unstructured.Unstructured{Object: map[string]any{fieldTakes: takes}}
-		out.SetGroupVersionKind(whole.GroupVersionKind())
-		out.SetNamespace(whole.GetNamespace())
-		out.SetName(whole.GetName())
-		out.SetUID(whole.GetUID())
-		out.SetResourceVersion(whole.GetResourceVersion())
-		return out, nil
-	}
-}
-
 const fieldTakes = "takes"
 
 func addTakerIndexes(ctx context.Context, indexer fieldIndexer, kinds []optionalKind) error {
@@ -95,7 +71,7 @@ func addTakerIndexes(ctx context.Context, indexer fieldIndexer, kinds []optional
 	return nil
 }
 
-// takenBy reads what bareTaker left.
+// takenBy reads what a bare object takes.
 func takenBy(object client.Object) []string {
 	bare, is := object.(*unstructured.Unstructured)
 	if !is {
@@ -121,6 +97,12 @@ type askedTakers struct {
 	mapper meta.RESTMapper
 	lists  map[listKey][]unstructured.Unstructured
 	log    logr.Logger
+
+	forbidden map[listKey]bool
+}
+
+func newAskedTakers(reader client.Reader, mapper meta.RESTMapper, log logr.Logger) *askedTakers {
+	return &askedTakers{reader: reader, mapper: mapper, log: log, lists: map[listKey][]unstructured.Unstructured{}, forbidden: map[listKey]bool{}}
 }
 
 type listKey struct {
@@ -131,9 +113,9 @@ type listKey struct {
 func (a *askedTakers) managerOf(ctx context.Context, service *corev1.Service) (string, error) {
 	key := client.ObjectKeyFromObject(service)
 	for _, taker := range routing.Takers() {
-		items, err := a.list(ctx, taker, service.Namespace)
+		items, err := a.list(ctx, taker.GroupKind, service.Namespace)
 		if err != nil {
-			return "", fmt.Errorf("list %s: %w", taker.GroupKind, err)
+			return "", err
 		}
 		var taking []unstructured.Unstructured
 		for i := range items {
@@ -151,21 +133,35 @@ func (a *askedTakers) managerOf(ctx context.Context, service *corev1.Service) (s
 }
 
 // list returns the objects of a kind in a namespace. One that we may not read, or that is not served, has none.
-func (a *askedTakers) list(ctx context.Context, taker routing.Taker, namespace string) ([]unstructured.Unstructured, error) {
-	key := listKey{taker.GroupKind, namespace}
-	if items, held := a.lists[key]; held {
-		return items, nil
+func (a *askedTakers) list(ctx context.Context, kind schema.GroupKind, namespace string) ([]unstructured.Unstructured, error) {
+	items, _, err := a.look(ctx, listKey{kind, namespace})
+	return items, err
+}
+
+// everywhere returns the objects of a kind in all namespaces; where those may not be listed, in one.
+func (a *askedTakers) everywhere(ctx context.Context, kind schema.GroupKind, namespace string) ([]unstructured.Unstructured, error) {
+	items, permitted, err := a.look(ctx, listKey{kind, ""})
+	if err != nil || permitted {
+		return items, err
 	}
-	items, err := a.read(ctx, key)
+	return a.list(ctx, kind, namespace)
+}
+
+func (a *askedTakers) look(ctx context.Context, key listKey) (items []unstructured.Unstructured, permitted bool, err error) {
+	if items, held := a.lists[key]; held {
+		return items, !a.forbidden[key], nil
+	}
+	items, err = a.read(ctx, key)
 	switch {
 	case apierrors.IsForbidden(err):
-		a.log.V(1).Info("may not be listed, so a Service that one of them takes is not known", "kind", taker.String(), "namespace", namespace, "reason", err.Error())
+		a.log.V(1).Info("may not be listed, so what its objects say about Services is not known", "kind", key.kind.String(), "namespace", key.namespace, "reason", err.Error())
+		a.forbidden[key] = true
 	case meta.IsNoMatchError(err) || apierrors.IsNotFound(err):
 	case err != nil:
-		return nil, err
+		return nil, false, fmt.Errorf("list %s: %w", key.kind, err)
 	}
 	a.lists[key] = items
-	return items, nil
+	return items, !a.forbidden[key], nil
 }
 
 func (a *askedTakers) read(ctx context.Context, key listKey) ([]unstructured.Unstructured, error) {

@@ -73,7 +73,7 @@ func TestTakersAreFoundWhereTheyMayBeRead(t *testing.T) {
 		"not at all, not known": {func(string) bool { return true }, ""},
 	} {
 		cluster, mapper := takersCluster(t, test.refuse, httpRoute("demo", "mine", "demo"), httpRoute("demo", "yours", "demo"), httpRoute("a", "theirs", "demo"), httpRoute("a", "other", "a"))
-		asked := &askedTakers{reader: cluster, mapper: mapper, lists: map[listKey][]unstructured.Unstructured{}, log: logr.Discard()}
+		asked := newAskedTakers(cluster, mapper, logr.Discard())
 		for range 2 { // the second from what was read
 			if got, err := asked.managerOf(t.Context(), demoApp()); err != nil || got != test.want {
 				t.Errorf("%s: %q, %v, want %q", what, got, err, test.want)
@@ -84,7 +84,7 @@ func TestTakersAreFoundWhereTheyMayBeRead(t *testing.T) {
 
 func TestTakersAreWatched(t *testing.T) {
 	taker := routing.Takers()[2]
-	bare := bareTaker(taker)
+	bare := optionalKind{taker: &taker}.bare("cluster.local")
 	var held []client.Object
 	for _, object := range []*unstructured.Unstructured{httpRoute("demo", "mine", "demo"), httpRoute("a", "theirs", "demo"), httpRoute("a", "other", "a")} {
 		once, err := bare(object)

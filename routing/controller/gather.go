@@ -55,7 +55,7 @@ func (r *reconciler) gather(ctx context.Context, key client.ObjectKey) (*routing
 		return observed, problems, nil
 	}
 	for _, read := range []func(context.Context, *routing.Observed) error{
-		r.readPods, r.readEntries, r.readMesh, r.readWorkloads, r.readServices, r.readIngress, r.readHostOwners, r.readIngresses, r.readElsewhere,
+		r.readPods, r.readEntries, r.readMesh, r.readWorkloads, r.readServices, r.readIngress, r.readHostOwners, r.readElsewhere, r.readPaths,
 	} {
 		if err := read(ctx, observed); err != nil {
 			return nil, nil, err

@@ -1,7 +1,6 @@
 package controller
 
 import (
-	"cmp"
 	"context"
 	"slices"
 	"strings"
@@ -26,9 +25,6 @@ func (r *reconciler) readHostOwners(ctx context.Context, observed *routing.Obser
 	wish := observed.Intent.Expose
 	if wish == nil {
 		return nil
-	}
-	if r.options.MeshDomain != nil {
-		observed.MeshDomain = r.options.MeshDomain()
 	}
 	var entries networkingv1.ServiceEntryList
 	if r.serviceEntries {
@@ -73,59 +69,13 @@ func (r *reconciler) ownerOf(ctx context.Context, service *corev1.Service, host 
 	return "Service " + namespace + "/" + name, nil
 }
 
-// readIngresses finds the Ingresses of Istio's class, for a Service that is to be exposed.
-func (r *reconciler) readIngresses(ctx context.Context, observed *routing.Observed) error {
-	if observed.Intent.Expose == nil || !r.ingresses {
-		return nil
-	}
-	var list networkingk8s.IngressList
-	if err := r.reader.List(ctx, &list, client.UnsafeDisableDeepCopy); err != nil {
-		if isUnavailable(err) {
-			return nil
-		}
-		return err
-	}
-	for i := range list.Items {
-		if hosts := ingressHosts(&list.Items[i]); len(hosts) > 0 {
-			observed.Ingresses = append(observed.Ingresses, routing.IngressHosts{Namespace: list.Items[i].Namespace, Name: list.Items[i].Name, Hosts: hosts})
-		}
-	}
-	slices.SortFunc(observed.Ingresses, func(a, b routing.IngressHosts) int {
-		return cmp.Or(cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Name, b.Name))
-	})
-	return nil
-}
-
-// classOfIngress is the annotation that names the class of an Ingress in its older form.
-const classOfIngress = "kubernetes.io/ingress.class"
-
-// ingressHosts returns the hosts of an Ingress of the class istio, "*" for a rule without one; nil for other classes.
-func ingressHosts(ingress *networkingk8s.Ingress) []string {
-	class := ingress.Annotations[classOfIngress]
-	if ingress.Spec.IngressClassName != nil {
-		class = *ingress.Spec.IngressClassName
-	}
-	if class != labelIstio {
-		return nil
-	}
-	var out []string
-	for _, rule := range ingress.Spec.Rules {
-		out = append(out, cmp.Or(rule.Host, "*"))
-	}
-	if ingress.Spec.DefaultBackend != nil {
-		out = append(out, "*")
-	}
-	slices.Sort(out)
-	return slices.Compact(out)
-}
-
 // hostsOfOthers are the hosts that an object of another kind than our own claims.
 func hostsOfOthers(object client.Object) []string {
 	switch o := object.(type) {
 	case *networkingv1.ServiceEntry:
 		return o.Spec.Hosts
 	case *networkingk8s.Ingress:
-		return ingressHosts(o)
+		return routing.IngressHostsOf(o)
 	}
 	return nil
 }

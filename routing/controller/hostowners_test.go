@@ -4,15 +4,11 @@ import (
 	"maps"
 	"testing"
 
-	"github.com/google/go-cmp/cmp"
 	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
 	corev1 "k8s.io/api/core/v1"
-	networkingk8s "k8s.io/api/networking/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
-	"k8s.io/utils/ptr"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/fake"
 
 	"outrigger.dev/outrigger/api"
@@ -35,14 +31,11 @@ func TestHostsBelongToServiceEntriesAndServices(t *testing.T) {
 	entry.Spec.Hosts = []string{"api.stripe.example", "*.wild.example"}
 	other := &corev1.Service{ObjectMeta: metav1.ObjectMeta{Namespace: "victim", Name: "payments"}}
 	reader := fake.NewClientBuilder().WithScheme(testScheme(t)).WithObjects(entry, other).Build()
-	r := &reconciler{reader: reader, serviceEntries: true, options: Options{MeshDomain: func() string { return "corp.example" }}}
+	r := &reconciler{reader: reader, serviceEntries: true}
 	observed := &routing.Observed{Service: &corev1.Service{ObjectMeta: metav1.ObjectMeta{Namespace: "demo", Name: "app"}}}
 	observed.Intent.Expose = &api.Exposure{Hosts: []string{"api.stripe.example", "*.stripe.example", "a.wild.example", "payments.victim", "payments.nobody", "free.example.com"}}
 	if err := r.readHostOwners(t.Context(), observed); err != nil {
 		t.Fatal(err)
-	}
-	if observed.MeshDomain != "corp.example" {
-		t.Errorf("the mesh's domain is %q", observed.MeshDomain)
 	}
 	want := map[string]string{
 		"api.stripe.example": "ServiceEntry shop/external", "*.stripe.example": "ServiceEntry shop/external", "a.wild.example": "ServiceEntry shop/external",
@@ -54,37 +47,5 @@ func TestHostsBelongToServiceEntriesAndServices(t *testing.T) {
 	r.serviceEntries, observed.Intent.Expose.Hosts = false, []string{"api.stripe.example", "*"}
 	if err := r.readHostOwners(t.Context(), observed); err != nil || len(observed.HostOwners) > 0 {
 		t.Errorf("where ServiceEntries are not watched, hosts belong to %v: %v", observed.HostOwners, err)
-	}
-}
-
-func TestIngressesOfIstiosClassClaimHosts(t *testing.T) {
-	ingress := func(name, class, annotation string, hosts ...string) client.Object {
-		out := &networkingk8s.Ingress{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: name}}
-		if class != "" {
-			out.Spec.IngressClassName = ptr.To(class)
-		}
-		if annotation != "" {
-			out.Annotations = map[string]string{classOfIngress: annotation}
-		}
-		for _, host := range hosts {
-			out.Spec.Rules = append(out.Spec.Rules, networkingk8s.IngressRule{Host: host})
-		}
-		return out
-	}
-	reader := fake.NewClientBuilder().WithScheme(testScheme(t)).WithObjects(
-		ingress("b", "istio", "", "b.example.com", "a.example.com"), ingress("a", "", "istio", ""), ingress("c", "nginx", "", "c.example.com"), ingress("d", "", "", "d.example.com"),
-	).Build()
-	r := &reconciler{reader: reader, ingresses: true}
-	observed := &routing.Observed{}
-	observed.Intent.Expose = &api.Exposure{Hosts: []string{"a.example.com"}}
-	if err := r.readIngresses(t.Context(), observed); err != nil {
-		t.Fatal(err)
-	}
-	want := []routing.IngressHosts{
-		{Namespace: "shop", Name: "a", Hosts: []string{"*"}},
-		{Namespace: "shop", Name: "b", Hosts: []string{"a.example.com", "b.example.com"}},
-	}
-	if diff := cmp.Diff(want, observed.Ingresses); diff != "" {
-		t.Errorf("-want +got:\n%s", diff)
 	}
 }

@@ -8,7 +8,6 @@ import (
 	"github.com/go-logr/logr"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
-	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"outrigger.dev/outrigger/api"
@@ -25,8 +24,11 @@ func NewLooker(reader client.Reader, mapper meta.RESTMapper, options Options) *L
 	if options.RootNamespace == "" {
 		options.RootNamespace = defaultRootNamespace
 	}
-	others := &askedTakers{reader: reader, mapper: mapper, lists: map[listKey][]unstructured.Unstructured{}, log: logr.Discard()}
-	return &Looker{reconciler{options: options, reader: reader, others: others, entries: true, serviceEntries: true, ingresses: true}}
+	others := newAskedTakers(reader, mapper, logr.Discard())
+	return &Looker{reconciler{
+		options: options, reader: reader, others: others, entries: true, serviceEntries: true,
+		paths: askedPaths{reader: reader, taken: others, domain: options.Settings.ClusterDomain},
+	}}
 }
 
 // Look returns what the plan for a Service depends on, and what is wrong with its annotations; nil if the Service is not
@@ -58,7 +60,7 @@ func (l *Looker) look(ctx context.Context, key client.ObjectKey) (*routing.Obser
 		Settings:      l.options.Settings,
 	}
 	for _, read := range []func(context.Context, *routing.Observed) error{
-		l.listObjects, l.listPods, l.readEntries, l.listMesh, l.readWorkloads, l.readServices, l.listIngress, l.readHostOwners, l.readIngresses, l.readElsewhere,
+		l.listObjects, l.listPods, l.readEntries, l.listMesh, l.readWorkloads, l.readServices, l.listIngress, l.readHostOwners, l.readElsewhere, l.readPaths,
 	} {
 		if err := read(ctx, observed); err != nil {
 			return nil, nil, err

@@ -22,16 +22,19 @@ type optionalKind struct {
 	definition string // the name of its CustomResourceDefinition; of the resource for a kind of Kubernetes' own
 	builtIn    bool   // it has no CustomResourceDefinition
 	gvk        schema.GroupVersionKind
-	taker      *routing.Taker // nil for kinds that have a type here
+	taker      *routing.Taker // nil for kinds whose objects take no Services
+	routes     bool           // it is a kind of Gateway API whose objects route to Services
 }
 
 // entryDefinition defines machines outside of Kubernetes, which Services select as they select pods.
 const entryDefinition = "workloadentries.networking.istio.io"
 
-// ServiceEntries and Ingresses claim hosts that Services are not to be exposed for.
+// ServiceEntries and Ingresses claim hosts that Services are not to be exposed for. IngressClasses say which Ingresses are
+// Istio's.
 const (
 	serviceEntryDefinition = "serviceentries.networking.istio.io"
 	ingressResource        = "ingresses.networking.k8s.io"
+	ingressClassResource   = "ingressclasses.networking.k8s.io"
 )
 
 func (k optionalKind) list() *unstructured.UnstructuredList {
@@ -49,6 +52,8 @@ func (k optionalKind) object() client.Object {
 		return &networkingv1.ServiceEntry{}
 	case ingressResource:
 		return &networkingk8s.Ingress{}
+	case ingressClassResource:
+		return &networkingk8s.IngressClass{}
 	}
 	out := &unstructured.Unstructured{}
 	out.SetGroupVersionKind(k.gvk)
@@ -62,9 +67,18 @@ func (c *Controller) optionalKinds(ctx context.Context, definitions client.Reade
 		{definition: entryDefinition, gvk: networkingv1.SchemeGroupVersion.WithKind("WorkloadEntry")},
 		{definition: serviceEntryDefinition, gvk: networkingv1.SchemeGroupVersion.WithKind("ServiceEntry")},
 		{definition: ingressResource, builtIn: true, gvk: networkingk8s.SchemeGroupVersion.WithKind("Ingress")},
+		{definition: ingressClassResource, builtIn: true, gvk: networkingk8s.SchemeGroupVersion.WithKind("IngressClass")},
+		{definition: routing.GrantKind().Definition, gvk: routing.GrantKind().WithVersion("")},
 	}
 	for _, taker := range routing.Takers() {
 		wanted = append(wanted, optionalKind{definition: taker.Definition, gvk: taker.WithVersion(""), taker: &taker})
+	}
+	for _, kind := range routing.RouteKinds() {
+		if at := slices.IndexFunc(wanted, func(k optionalKind) bool { return k.definition == kind.Definition }); at >= 0 {
+			wanted[at].routes = true
+			continue
+		}
+		wanted = append(wanted, optionalKind{definition: kind.Definition, gvk: kind.WithVersion(""), routes: true})
 	}
 	var out []optionalKind
 	for _, kind := range wanted {
@@ -106,12 +120,18 @@ func (c *Controller) mayList(ctx context.Context, kind optionalKind) bool {
 // watchOptional has the Services looked at that an object of an optional kind concerns.
 func (w *watches) watchOptional(loop controller.Controller, objects cache.Cache, kinds []optionalKind) error {
 	for _, kind := range kinds {
-		change := watched{who: ofTaker, differs: always}
+		change := watched{who: ofTakerOrRoute, differs: pathsDiffer}
 		switch kind.definition {
 		case entryDefinition:
 			change = watched{who: w.ofEntry, differs: entryDiffers}
-		case serviceEntryDefinition, ingressResource:
+		case serviceEntryDefinition:
 			change = watched{who: w.ofHosts, differs: hostsDiffer}
+		case ingressResource:
+			change = watched{who: w.ofIngress, differs: ingressDiffers}
+		case ingressClassResource:
+			change = watched{who: w.ofIngressClass, differs: ingressClassDiffers}
+		case routing.GrantKind().Definition:
+			change = watched{who: w.ofGrant, differs: always}
 		}
 		if err := loop.Watch(source.Kind(objects, kind.object(), enqueue(change))); err != nil {
 			return err

@@ -36,6 +36,7 @@ func termService(namespace, name string) string { return "service/" + namespace 
 func termHost(host string) string               { return "host/" + hostClass(host) }
 func termServed(host string) string             { return "served/" + hostClass(host) }
 func termBound(gateway string) string           { return "bound/" + gateway } // VirtualServices at this Gateway
+func termDelegating(to string) string           { return "delegating/" + to } // VirtualServices that delegate to this one
 
 func hostClass(host string) string {
 	if strings.Contains(host, "*") {
@@ -113,6 +114,9 @@ func termsOf(object client.Object, clusterDomain string) []string {
 			default:
 				terms[termBound(vs.Namespace+"/"+gateway)] = true
 			}
+		}
+		for _, delegate := range routing.DelegatesOf(vs) {
+			terms[termDelegating(delegate)] = true
 		}
 	}
 	return slices.Sorted(maps.Keys(terms))
@@ -207,7 +211,16 @@ func routesFor(ctx context.Context, reader client.Reader, observed *routing.Obse
 		}
 	}
 	all := &istioObjects{}
-	if err := all.find(ctx, reader, terms); err != nil || wish == nil {
+	if err := all.find(ctx, reader, terms); err != nil {
+		return all, err
+	}
+	var delegating []string // what takes over the rules of those without hosts
+	for _, vs := range all.routes.Items {
+		if len(vs.Spec.Hosts) == 0 {
+			delegating = append(delegating, termDelegating(vs.Namespace+"/"+vs.Name))
+		}
+	}
+	if err := all.find(ctx, reader, delegating); err != nil || wish == nil {
 		return all, err
 	}
 	// The Gateways of the routes that serve our hosts say whether they do so at the same ingress.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -150,11 +151,14 @@ func observedFor(t *testing.T, annotations map[string]string) *routing.Observed 
 		Annotations: map[string]string{api.AnnotationAllowedHosts: "*,other/app"},
 	}}
 	intent, _ := api.RouteIntentOf(service, namespace)
-	ref := routing.WorkloadRef{Kind: "Deployment", Name: "app-v1"}
+	ref, second := routing.WorkloadRef{Kind: "Deployment", Name: "app-v1"}, routing.WorkloadRef{Kind: "Deployment", Name: "app-v2"}
 	return &routing.Observed{
 		Service: service, Namespace: namespace, Intent: intent, RootNamespace: "istio-system", Settings: settings(),
-		Pods:         []routing.PodGroup{{Workload: ref, Version: "v1", Pods: 1, Ready: 1, Created: begin}},
-		Workloads:    []routing.Workload{{WorkloadRef: ref, Created: begin, Replicas: 1, Selector: map[string]string{"version": "v1"}, Labels: map[string]string{"app": "app", "version": "v1"}}},
+		Pods: []routing.PodGroup{{Workload: ref, Version: "v1", Pods: 1, Ready: 1, Created: begin.Add(-1)}, {Workload: second, Version: "v2", Pods: 1, Ready: 1, Created: begin}},
+		Workloads: []routing.Workload{
+			{WorkloadRef: ref, Created: begin.Add(-1), Replicas: 1, Selector: map[string]string{"version": "v1"}, Labels: map[string]string{"app": "app", "version": "v1"}},
+			{WorkloadRef: second, Created: begin, Replicas: 1, Selector: map[string]string{"version": "v2"}, Labels: map[string]string{"app": "app", "version": "v2"}},
+		},
 		ServiceNames: map[string]bool{"app": true},
 	}
 }
@@ -199,7 +203,10 @@ func randomRoutes(random *rand.Rand) []client.Object {
 				Hosts: []string{host()}, ExportTo: []string{pick("*", ".", "~")},
 				Http: []*networkingapi.HTTPRoute{{Route: []*networkingapi.HTTPRouteDestination{{Destination: &networkingapi.Destination{Host: host(), Subset: pick("", "v1", "v2")}}}}},
 			}}
-			if meta.Name == "app-extra" && random.IntN(2) == 0 {
+			if random.IntN(3) == 0 {
+				vs.Spec.Http = append(vs.Spec.Http, &networkingapi.HTTPRoute{Delegate: &networkingapi.Delegate{Name: pick("app-extra", "x1", "x2"), Namespace: pick("", "demo", "other")}})
+			}
+			if (meta.Name == "app-extra" || strings.HasPrefix(meta.Name, "x")) && random.IntN(2) == 0 {
 				vs.Spec.Hosts = nil // a delegate
 			} else if random.IntN(2) == 0 {
 				vs.Spec.Gateways = []string{pick("mesh", "app", "other/app", "demo/app", "x1")}

@@ -130,8 +130,8 @@ func (c *Controller) run(ctx context.Context, optional []optionalKind) error {
 		&networkingv1.Gateway{}:         {Transform: cache.TransformStripManagedFields()},
 	}
 	for _, kind := range optional {
-		if kind.taker != nil {
-			kept[kind.object()] = cache.ByObject{Transform: bareTaker(*kind.taker)}
+		if kind.taker != nil || kind.routes {
+			kept[kind.object()] = cache.ByObject{Transform: kind.bare(c.options.Settings.ClusterDomain)}
 		}
 	}
 	objects, err := c.newCache(cache.Options{DefaultTransform: bare, ByObject: kept})
@@ -141,7 +141,7 @@ func (c *Controller) run(ctx context.Context, optional []optionalKind) error {
 	if err := addIndexes(ctx, objects, c.options.Settings.ClusterDomain); err != nil {
 		return err
 	}
-	if err := addTakerIndexes(ctx, objects, optional); err != nil {
+	if err := errors.Join(addTakerIndexes(ctx, objects, optional), addPathIndexes(ctx, objects, optional)); err != nil {
 		return err
 	}
 	kube, err := kubernetesClient(c.cluster.GetConfig())
@@ -157,8 +157,8 @@ func (c *Controller) run(ctx context.Context, optional []optionalKind) error {
 	r := &reconciler{
 		options: c.options, reader: objects, writer: writer, teller: c.teller, now: time.Now,
 		pods: newPodStore(), seen: newAttention(), names: newServiceNames(), restored: newRestoredRules(time.Now), workloads: newWorkloadStore(), written: newOwnWrites(), contests: contest.NewLedger(),
-		others: watchedTakers{objects, optional}, entries: isWatched(optional, entryDefinition),
-		serviceEntries: isWatched(optional, serviceEntryDefinition), ingresses: isWatched(optional, ingressResource),
+		others: watchedTakers{objects, optional}, paths: watchedPaths{objects, optional}, entries: isWatched(optional, entryDefinition),
+		serviceEntries: isWatched(optional, serviceEntryDefinition),
 	}
 	defer c.contests.Watch(r.contests)()
 	loop, err := controller.NewUnmanaged(controllerName, controller.Options{

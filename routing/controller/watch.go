@@ -235,7 +235,8 @@ func (w *watches) sharingHosts(ctx context.Context, route routing.Object, keys [
 		}
 		keys = append(keys, all...)
 	}
-	return keys, nil
+	delegated, err := w.ofDelegates(ctx, route)
+	return append(keys, delegated...), err
 }
 
 // serviceOfHost returns the Service that a full host name means.

@@ -357,6 +357,10 @@ var kindsOfOthers = []struct{ group, version, kind, plural string }{
 	{"argoproj.io", "v1alpha1", "Rollout", "rollouts"},
 	{"flagger.app", "v1beta1", "Canary", "canaries"},
 	{"gateway.networking.k8s.io", "v1", "HTTPRoute", "httproutes"},
+	{"gateway.networking.k8s.io", "v1", "GRPCRoute", "grpcroutes"},
+	{"gateway.networking.k8s.io", "v1alpha2", "TCPRoute", "tcproutes"},
+	{"gateway.networking.k8s.io", "v1alpha2", "TLSRoute", "tlsroutes"},
+	{"gateway.networking.k8s.io", "v1beta1", "ReferenceGrant", "referencegrants"},
 }
 
 // needKindsOfOthers brings the kinds that other tools route by.
