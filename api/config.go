@@ -46,22 +46,22 @@ type Config struct {
 // IstioConfig says where Istio's configuration is, and what of it is overridden.
 type IstioConfig struct {
 	Namespace        string `json:"namespace" form:"label" doc:"Namespace of the ConfigMaps istio-sidecar-injector and istio, and the root namespace of the mesh."`
-	Revision         string `json:"revision" form:"labelOrEmpty" doc:"Istio revision that is served; empty for the default one. It is the suffix of the two ConfigMaps and of our webhook object."`
-	Version          string `json:"version" form:"releaseOrEmpty" doc:"Istio's release, for example 1.31.1, where the ConfigMaps do not tell it; empty to find out."`
-	NativeSidecars   string `json:"nativeSidecars" oneOf:",auto,enabled,disabled" doc:"Whether the proxy becomes an init container that restarts always; empty to do as Istio's own settings say."`
-	Platform         string `json:"platform" oneOf:",openshift" doc:"Platform of the cluster; empty to do as Istio's own settings say."`
-	CompliancePolicy string `json:"compliancePolicy" form:"wordOrEmpty" doc:"Compliance policy that the proxies get, for example fips-140-3; empty to do as Istio's own settings say."`
+	Revision         string `json:"revision" form:"labelOrEmpty" doc:"Istio revision to inject for; empty for the default one. It is the suffix of the two ConfigMaps and of the webhook object."`
+	Version          string `json:"version" form:"releaseOrEmpty" doc:"Istio's release, for example 1.31.1, if the ConfigMaps do not contain it; empty to detect it."`
+	NativeSidecars   string `json:"nativeSidecars" oneOf:",auto,enabled,disabled" doc:"Whether the proxy becomes a native sidecar (a restartable init container); empty for Istio's own setting."`
+	Platform         string `json:"platform" oneOf:",openshift" doc:"Platform of the cluster; empty for Istio's own setting."`
+	CompliancePolicy string `json:"compliancePolicy" form:"wordOrEmpty" doc:"Compliance policy of the proxies, for example fips-140-3; empty for Istio's own setting."`
 }
 
 // WebhookConfig is about the HTTPS server that the API server calls.
 type WebhookConfig struct {
 	Port          int      `json:"port" min:"1" max:"65535" doc:"Port of the HTTPS server. Private GKE clusters reach 10250 without a firewall rule."`
-	MinTLSVersion string   `json:"minTLSVersion" oneOf:"1.2,1.3" doc:"Lowest TLS version that is accepted, in quotes."`
-	ClientCA      string   `json:"clientCA" form:"certificatesOrEmpty" doc:"Certificates, in PEM, of the authorities one of which must have signed the client certificate of who calls; empty to ask for none."`
-	ClientNames   []string `json:"clientNames" form:"name" doc:"Names one of which the client certificate must have, as common name or DNS name; empty for any name."`
-	MaxContainers int      `json:"maxContainers" min:"1" max:"1000000" doc:"The most containers, init containers and ephemeral containers that a pod may have together; a pod with more is denied with TooLarge."`
-	MaxVolumes    int      `json:"maxVolumes" min:"1" max:"1000000" doc:"The most volumes that a pod may have; a pod with more is denied with TooLarge."`
-	Warnings      bool     `json:"warnings" doc:"Whether the ValidatingWebhookConfiguration outrigger-validator is there, through which workloads are warned about."`
+	MinTLSVersion string   `json:"minTLSVersion" oneOf:"1.2,1.3" doc:"Minimum TLS version, in quotes."`
+	ClientCA      string   `json:"clientCA" form:"certificatesOrEmpty" doc:"PEM bundle of the CAs that client certificates must chain to. Empty disables client authentication."`
+	ClientNames   []string `json:"clientNames" form:"name" doc:"Accepted common names or DNS names of client certificates. Empty accepts any name."`
+	MaxContainers int      `json:"maxContainers" min:"1" max:"1000000" doc:"Maximum number of containers, init containers, and ephemeral containers of a pod together. A pod with more is denied with TooLarge."`
+	MaxVolumes    int      `json:"maxVolumes" min:"1" max:"1000000" doc:"Maximum number of volumes of a pod. A pod with more is denied with TooLarge."`
+	Warnings      bool     `json:"warnings" doc:"Whether the ValidatingWebhookConfiguration outrigger-validator exists, which warns about workloads."`
 }
 
 // CertificateSource is where the webhook's certificate comes from.
@@ -76,78 +76,78 @@ const (
 
 // CertificatesConfig is about the certificate of the webhook.
 type CertificatesConfig struct {
-	Source          CertificateSource `json:"source" oneOf:"selfManaged,secret,certManager" doc:"Where the certificate comes from: a CA of our own, a Secret that somebody else keeps, or such a Secret that cert-manager writes and whose CA it publishes. The chart sets it."`
-	SecretName      string            `json:"secretName" form:"subdomain" doc:"Secret in our namespace that holds the CA; it must exist, and the chart makes it, empty. With another source, the one with tls.crt and tls.key."`
-	CertificateName string            `json:"certificateName" form:"subdomainOrEmpty" doc:"cert-manager's Certificate in our namespace that the Secret belongs to, with source certManager."`
-	CABundle        string            `json:"caBundle" form:"certificatesOrEmpty" doc:"CAs in PEM that verify the certificate, with source secret; empty for what is in the Secret's ca.crt."`
-	Hosts           []string          `json:"hosts" form:"hosts" doc:"DNS names and IP addresses that the serving certificate is for; empty for the name of our Service."`
-	CADuration      time.Duration     `json:"caDuration" min:"1h" max:"876000h" doc:"How long a new CA of our own is valid. It is replaced, with overlap, when two thirds are over."`
-	LeafDuration    time.Duration     `json:"leafDuration" min:"1m" max:"8760h" doc:"How long a serving certificate of our own is valid. It is replaced when two thirds are over."`
+	Source          CertificateSource `json:"source" oneOf:"selfManaged,secret,certManager" doc:"Where the certificate comes from: our own CA, a Secret that you manage, or a Secret that cert-manager writes and whose CA it publishes. The chart sets it."`
+	SecretName      string            `json:"secretName" form:"subdomain" doc:"Secret with the CA, in the release's namespace. It must exist; the chart creates it empty. With another source, the Secret with tls.crt and tls.key."`
+	CertificateName string            `json:"certificateName" form:"subdomainOrEmpty" doc:"cert-manager's Certificate for the Secret, in the release's namespace, with source certManager."`
+	CABundle        string            `json:"caBundle" form:"certificatesOrEmpty" doc:"PEM bundle of the CAs that verify the certificate, with source secret. Empty for ca.crt of the Secret."`
+	Hosts           []string          `json:"hosts" form:"hosts" doc:"DNS names and IP addresses in the serving certificate; empty for the name of the webhook's Service."`
+	CADuration      time.Duration     `json:"caDuration" min:"1h" max:"876000h" doc:"Lifetime of our own CA. It is replaced, with overlap, after two thirds of it."`
+	LeafDuration    time.Duration     `json:"leafDuration" min:"1m" max:"8760h" doc:"Lifetime of a serving certificate that we sign. It is replaced after two thirds of it."`
 	Overlap         time.Duration     `json:"overlap" min:"1s" max:"1h" doc:"How long a new CA is published beside the old one before a certificate that it signed is served."`
 }
 
 // RoutingConfig is the switch of the routing job and its settings, see RoutingSettings.
 type RoutingConfig struct {
-	Enabled           bool                `json:"enabled" doc:"Whether this installation keeps routes. Only one in a cluster may. Where istio.revision is set, the default is false."`
-	Settle            time.Duration       `json:"settle" min:"0s" max:"10m" doc:"How long to wait after a Service is first seen before the first route is written."`
-	PropagationDelay  time.Duration       `json:"propagationDelay" min:"0s" max:"10m" doc:"How long a DestinationRule must stand before a VirtualService names its subset, and the other way round."`
-	SubsetRetention   time.Duration       `json:"subsetRetention" min:"0s" max:"24h" doc:"How long a subset stays after its last pod has gone."`
-	SplitAge          time.Duration       `json:"splitAge" min:"0s" max:"24h" doc:"Workloads older than this are taken to serve when two versions are found without a route."`
-	DefaultGoneWindow time.Duration       `json:"defaultGoneWindow" min:"0s" max:"24h" doc:"How long the return of a deleted default version still counts as its return."`
-	DefaultGoneAfter  time.Duration       `json:"defaultGoneAfter" min:"0s" max:"24h" doc:"How long a default version may have no ready pod before it is told."`
-	Expose            ExposeSetting       `json:"expose" oneOf:"enabled,namespaces,disabled" doc:"Who may expose a Service: every Service, only those in Namespaces that list allowed hosts, or none."`
-	AllowWildcardHost bool                `json:"allowWildcardHost" doc:"Whether a Service may be exposed for every host. With false, any other wildcard needs an entry of the Namespace's allowed-hosts, too."`
-	GatewaySelectors  []string            `json:"gatewaySelectors" form:"selector" doc:"Labels of the gateway pods that an exposed Service may use, key=value,key=value, each item one set; empty for any."`
-	Gateways          []string            `json:"gateways" form:"gateway" doc:"Gateways that the annotation gateway may name, namespace/name or namespace/*; empty for any."`
-	GatewayPorts      []string            `json:"gatewayPorts" form:"ports" doc:"Ports that an exposed Service may use, such as 80 or 8000-8100; empty for those that a Service of the gateway has."`
+	Enabled           bool                `json:"enabled" doc:"Whether this installation manages routes. Only one in a cluster may. If istio.revision is set, the default is false."`
+	Settle            time.Duration       `json:"settle" min:"0s" max:"10m" doc:"How long to wait after a Service is first seen before the first route is written, if pods already serve. While none serves, the recorded default can still change for as long."`
+	PropagationDelay  time.Duration       `json:"propagationDelay" min:"0s" max:"10m" doc:"How long a new subset, or a pod that became ready, must be known to the proxies before a route names it."`
+	SubsetRetention   time.Duration       `json:"subsetRetention" min:"0s" max:"24h" doc:"How long a subset stays after its last pod is gone."`
+	SplitAge          time.Duration       `json:"splitAge" min:"0s" max:"24h" doc:"Workloads older than this count as already serving when Outrigger finds two versions without a route."`
+	DefaultGoneWindow time.Duration       `json:"defaultGoneWindow" min:"0s" max:"24h" doc:"How long after its deletion a default version becomes the default again when its workload comes back."`
+	DefaultGoneAfter  time.Duration       `json:"defaultGoneAfter" min:"0s" max:"24h" doc:"How long a default version may have no ready pod before it is reported."`
+	Expose            ExposeSetting       `json:"expose" oneOf:"enabled,namespaces,disabled" doc:"Which Services can be exposed: all, only those in Namespaces that list allowed hosts, or none."`
+	AllowWildcardHost bool                `json:"allowWildcardHost" doc:"Whether a Service can be exposed for every host. With false, every other wildcard must be in the Namespace's allowed-hosts."`
+	GatewaySelectors  []string            `json:"gatewaySelectors" form:"selector" doc:"Gateway pods that exposed Services may use: each item is a set of labels, key=value,key=value. Empty for any."`
+	Gateways          []string            `json:"gateways" form:"gateway" doc:"Gateways that the annotation gateway may name: namespace/name or namespace/*. Empty for any."`
+	GatewayPorts      []string            `json:"gatewayPorts" form:"ports" doc:"Gateway ports that exposed Services may use, such as 80 or 8000-8100. Empty for the ports of the gateway's Service."`
 	ClusterDomain     string              `json:"clusterDomain" form:"subdomain" doc:"DNS domain of the cluster."`
-	MaxVersions       int                 `json:"maxVersions" min:"1" max:"1000" doc:"How many versions of one Service get a subset. Those that have one keep it; then come those that a route needs."`
-	MaxMatchItems     int                 `json:"maxMatchItems" min:"1" max:"10000" doc:"How many items the annotation match of one Service may have."`
-	MaxHosts          int                 `json:"maxHosts" min:"1" max:"1000" doc:"How many hosts one Service may be exposed for."`
-	MaxAnnotationSize int                 `json:"maxAnnotationBytes" min:"256" max:"262144" doc:"How many bytes one routing annotation may have."`
-	MaxObjectSize     int                 `json:"maxObjectBytes" min:"16384" max:"1048576" doc:"How many bytes an object may have that is generated; larger ones are not written. What exists stays."`
-	MultiCluster      MultiClusterSetting `json:"multiCluster" oneOf:"auto,enabled,disabled" doc:"Whether Services have endpoints in other clusters, which are not seen here; then no default route is written without a word. auto looks for the label topology.istio.io/network on Istio's namespace and for an east-west gateway."`
+	MaxVersions       int                 `json:"maxVersions" min:"1" max:"1000" doc:"Maximum number of subsets of one Service. Existing subsets come first, then those that a route needs."`
+	MaxMatchItems     int                 `json:"maxMatchItems" min:"1" max:"10000" doc:"Maximum number of items in the annotation match of one Service."`
+	MaxHosts          int                 `json:"maxHosts" min:"1" max:"1000" doc:"Maximum number of hosts that one Service can be exposed for."`
+	MaxAnnotationSize int                 `json:"maxAnnotationBytes" min:"256" max:"262144" doc:"Maximum size of one routing annotation, in bytes."`
+	MaxObjectSize     int                 `json:"maxObjectBytes" min:"16384" max:"1048576" doc:"Maximum size of a generated object, in bytes. Larger objects are not written, and existing ones stay."`
+	MultiCluster      MultiClusterSetting `json:"multiCluster" oneOf:"auto,enabled,disabled" doc:"Whether Services may have endpoints in other clusters, which Outrigger does not see. If so, no default route is written until you choose. auto detects the label topology.istio.io/network on Istio's namespace and east-west gateways."`
 }
 
 // CoverageConfig is about the count of pods that lack the sidecar that they should have.
 type CoverageConfig struct {
-	Interval time.Duration `json:"interval" min:"0s" max:"24h" doc:"How long the leader rests between two counts of the pods that should have a sidecar and have none, or an outdated one; 0s to count none. Where routing is off, one replica watches pods for it alone."`
+	Interval time.Duration `json:"interval" min:"0s" max:"24h" doc:"How long the leader pauses between two counts of the pods with a missing or outdated sidecar; 0s disables counting. Without routing, one replica watches pods only for this."`
 }
 
 // ShutdownConfig is about the end.
 type ShutdownConfig struct {
-	Linger time.Duration `json:"linger" min:"0s" max:"5m" doc:"How long to go on serving after SIGTERM, while readiness already fails."`
+	Linger time.Duration `json:"linger" min:"0s" max:"5m" doc:"How long to keep serving after SIGTERM, while readiness fails."`
 }
 
 // HealthConfig is about /healthz and /readyz.
 type HealthConfig struct {
-	Address string `json:"address" form:"address" doc:"Address of /healthz and /readyz; 0 switches them off."`
+	Address string `json:"address" form:"address" doc:"Address of /healthz and /readyz; 0 disables them."`
 }
 
 // MetricsConfig is about /metrics.
 type MetricsConfig struct {
-	Address string `json:"address" form:"address" doc:"Address of /metrics, plain HTTP; 0 switches it off."`
+	Address string `json:"address" form:"address" doc:"Address of /metrics, plain HTTP; 0 disables it."`
 }
 
 // LogConfig is about the log on standard error.
 type LogConfig struct {
-	Level  string `json:"level" oneOf:"error,info,debug" doc:"How much is logged."`
-	Format string `json:"format" oneOf:"json,text" doc:"Form of a line."`
+	Level  string `json:"level" oneOf:"error,info,debug" doc:"Log level."`
+	Format string `json:"format" oneOf:"json,text" doc:"Log format."`
 }
 
 // LeaderElectionConfig is about which replica keeps the routes and counts pods. The webhook does not depend on it.
 type LeaderElectionConfig struct {
 	Enabled       bool          `json:"enabled" doc:"Whether replicas elect a leader; false only for a single replica."`
-	LeaseName     string        `json:"leaseName" form:"subdomain" doc:"Lease in our namespace of the replica that keeps the routes. Where routing is off and pods are counted, it is outrigger-coverage, with the revision behind it."`
-	LeaseDuration time.Duration `json:"leaseDuration" min:"1s" max:"10m" doc:"How long others wait before they take over from a silent leader."`
+	LeaseName     string        `json:"leaseName" form:"subdomain" doc:"Lease of the leader, in the release's namespace. Without routing, and with counting of pods, it is outrigger-coverage with the revision as suffix."`
+	LeaseDuration time.Duration `json:"leaseDuration" min:"1s" max:"10m" doc:"How long other replicas wait before they replace a leader that stopped renewing."`
 	RenewDeadline time.Duration `json:"renewDeadline" min:"1s" max:"10m" doc:"How long a leader tries to renew before it gives up; less than leaseDuration."`
-	RetryPeriod   time.Duration `json:"retryPeriod" min:"100ms" max:"5m" doc:"How long between two tries; less than renewDeadline."`
+	RetryPeriod   time.Duration `json:"retryPeriod" min:"100ms" max:"5m" doc:"Interval between two attempts; less than renewDeadline."`
 }
 
 // RequestConfig bounds what the process asks of the API server.
 type RequestConfig struct {
-	QPS   int `json:"qps" min:"10" max:"10000" doc:"Most requests a second that each client of the process sends to the API server."`
-	Burst int `json:"burst" min:"10" max:"20000" doc:"Most requests that each client sends at once before qps applies."`
+	QPS   int `json:"qps" min:"10" max:"10000" doc:"Maximum requests per second from each client of the process to the API server."`
+	Burst int `json:"burst" min:"10" max:"20000" doc:"Maximum requests that each client sends at once before qps applies."`
 }
 
 // DefaultConfig returns the configuration of an empty file.

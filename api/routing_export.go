@@ -28,13 +28,13 @@ func (r *reading) exportTo(intent *RouteIntent) {
 		intent.ExportTo = valid
 		return
 	}
-	effect := "For routes it is left out."
+	effect := "It is ignored for routes."
 	if len(valid) == 0 {
 		intent.Bad[AnnotationExportTo] = true
 		effect = r.exportHeld()
 	}
 	r.badExport(Shorten(text, maxReasonBytes), "Not a namespace: "+Shorten(strings.Join(invalid, ", "), maxReasonBytes)+". "+effect,
-		fmt.Sprintf("Write a comma list of namespaces, . for this one, or * for all. Example: kubectl annotate service -n %s %s %s=. --overwrite", r.service.Namespace, r.service.Name, AnnotationExportTo))
+		fmt.Sprintf("Write namespaces separated by commas, . for this one, or * for all. Example: kubectl annotate service -n %s %s %s=. --overwrite", r.service.Namespace, r.service.Name, AnnotationExportTo))
 	intent.ExportTo = valid
 }
 

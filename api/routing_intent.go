@@ -31,32 +31,32 @@ type KeyDoc struct {
 func RoutingKeys() []KeyDoc {
 	both, service, namespace := []string{"Namespace", "Service"}, []string{"Service"}, []string{"Namespace"}
 	return []KeyDoc{
-		{LabelRouting, true, both, "", "enabled, subsets-only, observe, disabled", "Whether routes are kept; or only the DestinationRule with its subsets, or nothing, and what would be written is told. Without it the injection label of the Namespace starts them and does not stop them."},
-		{AnnotationVersionLabel, false, both, "version", "the key of a label", "The label of the pods whose values are the versions."},
-		{AnnotationDefaultVersion, false, both, string(DefaultFirst), "@first, @lowest, @highest, @all, or a version such as v1", "The version that receives what nothing else claims; @all prefers none."},
-		{AnnotationWeights, false, service, "", "v1=90,v2=10", "How requests are shared between versions; whole numbers that are not all 0."},
-		{AnnotationMatch, false, service, "", "v2=header:end-user:jason;v2=header-prefix:x-canary:yes;v2=cookie:beta:1;v3=query:v:3;v2=source:v2", "Such requests go to that version; the first that fits wins. A header equals the value or begins with it, a cookie or a parameter of the query has it; source is the version of the calling pod. In a name or value ; is written %3B and % is written %25."},
-		{AnnotationMirror, false, service, "", "v2=10", "A copy of so many percent of the HTTP requests that no match claims goes to that version, whose answers nobody waits for."},
-		{AnnotationSticky, false, service, "", "cookie:NAME:TTL, for example cookie:version:1h", "Who has been given a version by its weight is given a cookie that leads to it again for so long; HTTP only."},
-		{AnnotationExpose, false, service, "false", "true, false", "Whether the Service is reached through an ingress gateway."},
-		{AnnotationHosts, false, service, "*", "a comma list of host names", "The hosts under which an exposed Service is reached."},
-		{AnnotationAllowedHosts, false, namespace, "", "a comma list of host names, with *. wildcards", "The hosts that Services of the Namespace may take. Where it is written, others are refused."},
-		{AnnotationGateway, false, both, "", "namespace/name", "A Gateway that exists and is to be used; without it one is made."},
+		{LabelRouting, true, both, "", "enabled, subsets-only, observe, disabled", "Whether routes are managed (enabled), only the DestinationRule with its subsets (subsets-only), nothing but a dry run (observe), or nothing (disabled). Without it, the Namespace's injection label starts routing but does not end it."},
+		{AnnotationVersionLabel, false, both, "version", "the key of a label", "The pod label whose values are the versions."},
+		{AnnotationDefaultVersion, false, both, string(DefaultFirst), "@first, @lowest, @highest, @all, or a version such as v1", "The version that receives all traffic that is not routed otherwise; @all prefers none."},
+		{AnnotationWeights, false, service, "", "v1=90,v2=10", "How versions share requests: whole numbers that are not all 0."},
+		{AnnotationMatch, false, service, "", "v2=header:end-user:jason;v2=header-prefix:x-canary:yes;v2=cookie:beta:1;v3=query:v:3;v2=source:v2", "Routes matching requests to a version; the first match wins. header is an exact value, header-prefix its beginning, cookie and query a value, and source the version of the calling pod. In a name or value, write ; as %3B and % as %25."},
+		{AnnotationMirror, false, service, "", "v2=10", "Mirrors this percentage of unmatched HTTP requests; responses are discarded."},
+		{AnnotationSticky, false, service, "", "cookie:NAME:TTL, for example cookie:version:1h", "Keeps a caller on the version it was given, with a cookie of this name and lifetime. HTTP only."},
+		{AnnotationExpose, false, service, "false", "true, false", "Whether the Service is exposed at an ingress gateway."},
+		{AnnotationHosts, false, service, "*", "host names, separated by commas", "The hosts that the Service is exposed for."},
+		{AnnotationAllowedHosts, false, namespace, "", "host names, separated by commas, with *. wildcards", "The hosts that Services in the Namespace may be exposed for. If set, all others are refused."},
+		{AnnotationGateway, false, both, "", "namespace/name", "An existing Gateway to use. Without it, Outrigger creates one."},
 		{AnnotationGatewaySelector, false, both, "istio=ingressgateway", "key=value,key=value", "The labels of the ingress gateway's pods."},
 		{AnnotationGatewayPort, false, both, "80", "a number from 1 to 65535", "The port of the ingress gateway."},
-		{AnnotationPath, false, service, "/", "a path that begins with /", "The prefix of the paths that the gateway serves for this Service."},
-		{AnnotationPathRewrite, false, service, "", "a path that begins with /", "What takes the place of that prefix before the Service sees the path; callers in the mesh are not concerned."},
-		{AnnotationServicePort, false, service, "", "the name or number of a port of the Service", "The port of the Service that the gateway leads to; its first HTTP port unless said."},
-		{AnnotationUnversioned, false, both, "all", "all, ignore", "With ignore, a default route is written although pods without a version lose their traffic by it."},
-		{AnnotationDrift, false, both, string(DriftAdopt), "adopt, revert, detach", "What becomes of a VirtualService of ours that you change by hand: adopt lets changed weights hold where none are declared, and leaves it to you after any other change; revert writes it back; detach leaves it to you."},
-		{AnnotationEager, false, both, "true", "true, false", "With false, subsets and a route are made only when a second workload comes, or when the Service says which version it wants; until then a sidecar keeps nothing more for the Service."},
-		{AnnotationInheritPolicy, false, both, "true", "true, false", "Whether our DestinationRule takes over the policy of a wildcard DestinationRule that would no longer hold beside it."},
-		{AnnotationSubsetRetention, false, both, "1m", "a duration from 10s on, such as 5m", "How long a subset stays after its last pod has gone and no route names it; the setting routing.subsetRetention unless said."},
-		{AnnotationUnreadyAfter, false, both, "30s", "a duration from 1s on, such as 2m", "How long a default version may have no ready pod before default-gone applies and it is told; the setting routing.defaultGoneAfter unless said."},
-		{AnnotationUnreadyPolicy, false, both, "hold", "hold, next, all", "What becomes of a default version without a ready pod: its route is kept; or the next version by the order of default-version takes its place; or every version has its share. Nothing returns by itself."},
-		{AnnotationDefaultDeleted, false, both, "move", "move, hold", "What happens when the workload of the default version is deleted with its pods. move: the one version that is left receives the traffic. hold: the route stays, and requests fail until the workload is back or you choose another version."},
-		{AnnotationScaledToZero, false, both, "move", "move, hold", "What happens to the share of a version with a weight whose workload is scaled to 0. move: the default receives it until the version is ready again. hold: the share stays, as scaling on request needs it."},
-		{AnnotationDecidedAt, false, service, "", "a time such as 2026-01-02T03:04:05Z", "When outrigger shift or promote was said last; they write it. A name in the annotations means anew what carries it then."},
+		{AnnotationPath, false, service, "/", "a path that begins with /", "The path prefix that the gateway serves for the Service."},
+		{AnnotationPathRewrite, false, service, "", "a path that begins with /", "Replaces that prefix before the Service sees the path. Callers in the mesh are not affected."},
+		{AnnotationServicePort, false, service, "", "the name or number of a port of the Service", "The Service port that the gateway routes to. By default its first HTTP port."},
+		{AnnotationUnversioned, false, both, "all", "all, ignore", "With ignore, a default route is written although pods without a version lose their traffic."},
+		{AnnotationDrift, false, both, string(DriftAdopt), "adopt, revert, detach", "What happens to our VirtualService when you edit it. adopt: edited weights apply if the Service has none; after any other edit it is yours. revert: edits are reverted. detach: it is yours."},
+		{AnnotationEager, false, both, "true", "true, false", "With false, subsets and a route are written only when a second workload appears or you choose a version."},
+		{AnnotationInheritPolicy, false, both, "true", "true, false", "Whether our DestinationRule copies the policy of a wildcard DestinationRule that it would shadow."},
+		{AnnotationSubsetRetention, false, both, "1m", "a duration from 10s on, such as 5m", "How long a subset stays after its last pod is gone and no route names it. By default the setting routing.subsetRetention."},
+		{AnnotationUnreadyAfter, false, both, "30s", "a duration from 1s on, such as 2m", "How long a default version may have no ready pod before it is reported and default-gone applies. By default the setting routing.defaultGoneAfter."},
+		{AnnotationUnreadyPolicy, false, both, "hold", "hold, next, all", "What happens when the default version has no ready pod. hold: the route stays. next: the next version, in the order of default-version, becomes the default. all: requests go to all ready pods. Nothing returns by itself."},
+		{AnnotationDefaultDeleted, false, both, "move", "move, hold", "What happens when the workload of the default version is deleted with its pods. move: the one remaining version receives the traffic. hold: the route stays, and requests fail until the workload is back or you choose another version."},
+		{AnnotationScaledToZero, false, both, "move", "move, hold", "What happens to the share of a version with a weight whose workload is scaled to 0. move: the default receives it until the version is ready again. hold: the share stays, as scale-from-zero autoscalers need it."},
+		{AnnotationDecidedAt, false, service, "", "a time such as 2026-01-02T03:04:05Z", "When outrigger shift or promote last ran; they write it. From then on, a name means the workload that has the version at that time."},
 	}
 }
 
@@ -211,11 +211,11 @@ func (r *reading) each(intent *RouteIntent, key string, parse func(string) error
 		return
 	}
 	if err := r.refusalOf(key, text); err != nil {
-		r.invalid(intent, key, text, ref, "It is refused: "+err.Error())
+		r.invalid(intent, key, text, ref, err)
 		return
 	}
 	if err := parse(strings.TrimSpace(text)); err != nil {
-		r.invalid(intent, key, text, ref, "It does not parse: "+err.Error())
+		r.invalid(intent, key, text, ref, err)
 		return
 	}
 	intent.Texts[key] = strings.TrimSpace(text)
@@ -232,15 +232,15 @@ func (r *reading) refusalOf(key, text string) error {
 // maxReasonBytes is how much of an error that quotes the annotation is kept.
 const maxReasonBytes = 500
 
-func (r *reading) invalid(intent *RouteIntent, key, text string, ref ObjectRef, why string) {
+func (r *reading) invalid(intent *RouteIntent, key, text string, ref ObjectRef, err error) {
 	intent.Bad[key] = true
-	effect := "; it is as if unwritten, and a route that stands stays as it is."
+	effect := ". Ignored; the current route is unchanged."
 	if isExposureKey(key) {
-		effect = "; nothing new is exposed, and an existing exposure stays as it was."
+		effect = ". Nothing new is exposed, and an existing exposure is unchanged."
 	}
 	r.problems = append(r.problems, RouteProblem{
 		Object: ref, Field: AnnotationField(key), Value: text, Reason: RouteInvalidAnnotation,
-		Message: Shorten(why, maxReasonBytes) + effect,
+		Message: Shorten("Invalid value: "+err.Error(), maxReasonBytes) + effect,
 		Advice:  "Write " + r.keys[key].Values + ".",
 	})
 }
@@ -292,7 +292,7 @@ func (r *reading) unknownPort(intent *RouteIntent, x *Exposure) {
 	}
 	r.problems = append(r.problems, RouteProblem{
 		Object: r.serviceRef(), Field: AnnotationField(AnnotationServicePort), Value: x.ServicePort, Reason: RouteInvalidAnnotation,
-		Message: "The Service has no such port; what a gateway serves stays as it is, and is not served for the first time.",
+		Message: "The Service has no such port. Nothing new is exposed, and an existing exposure is unchanged.",
 		Advice:  "Write one of " + strings.Join(there, ", ") + ".",
 	})
 	intent.Bad[AnnotationServicePort] = true
@@ -318,7 +318,7 @@ func (r *reading) allowedHosts(intent *RouteIntent) []string {
 		return nil
 	}
 	if err := r.limits.checkText(AnnotationAllowedHosts, text); err != nil {
-		r.invalid(intent, AnnotationAllowedHosts, text, r.namespaceRef(), "It is refused: "+err.Error())
+		r.invalid(intent, AnnotationAllowedHosts, text, r.namespaceRef(), err)
 	}
 	hosts := []string{}
 	for _, item := range strings.Split(text, ",") {
@@ -329,7 +329,7 @@ func (r *reading) allowedHosts(intent *RouteIntent) []string {
 		if err := checkHost(item); err != nil {
 			r.problems = append(r.problems, RouteProblem{
 				Object: r.namespaceRef(), Field: AnnotationField(AnnotationAllowedHosts), Value: text, Reason: RouteInvalidAnnotation,
-				Message: "An item is no host: " + Shorten(err.Error(), maxReasonBytes) + "; it allows nothing.",
+				Message: "Invalid host: " + Shorten(err.Error(), maxReasonBytes) + ". This item allows no host.",
 				Advice:  "Write " + r.keys[AnnotationAllowedHosts].Values + ".",
 			})
 			continue
@@ -360,11 +360,11 @@ func (r *reading) strangersOn(ref ObjectRef, annotations map[string]string) {
 		problem := RouteProblem{Object: ref, Field: AnnotationField(key), Value: annotations[key], Reason: RouteUnknownAnnotation}
 		switch {
 		case !known:
-			problem.Message, problem.Advice = "Outrigger reads no annotation of this name.", r.nearest(key)
+			problem.Message, problem.Advice = "Outrigger does not read this annotation.", r.nearest(key)
 		case doc.Label:
-			problem.Message, problem.Advice = "This is a label, not an annotation.", "Write "+labelCommand(ref, key, annotations[key])+"."
+			problem.Message, problem.Advice = "This is a label, not an annotation.", "Instead: "+labelCommand(ref, key, annotations[key])+"."
 		case !slices.Contains(doc.On, ref.Kind):
-			problem.Message, problem.Advice = "It is not read on a "+ref.Kind+".", "Write it on the "+strings.Join(doc.On, " or ")+"."
+			problem.Message, problem.Advice = "It has no effect on a "+ref.Kind+".", "Set it on the "+strings.Join(doc.On, " or ")+"."
 		default:
 			continue
 		}
@@ -383,7 +383,7 @@ func (r *reading) strangersOn(ref ObjectRef, annotations map[string]string) {
 		r.problems = append(r.problems, RouteProblem{
 			Object: ref, Field: AnnotationField(next), Value: annotations[next], Reason: RouteUnknownAnnotation,
 			Message: fmt.Sprintf("The %s has %d more annotations under %s/, from this one on, that Outrigger does not read. They have no effect.", ref.Kind, others, Domain),
-			Advice:  "Correct or remove those that are listed first.",
+			Advice:  "Correct or remove them.",
 		})
 	}
 }
@@ -397,7 +397,7 @@ func labelCommand(ref ObjectRef, key, value string) string {
 
 func (r *reading) nearest(key string) string {
 	if known, found := NearestRoutingKey(key); found {
-		return "Perhaps " + known.Key + " is meant."
+		return "Did you mean " + known.Key + "?"
 	}
 	return "Remove it, or see the list of annotations."
 }

@@ -177,13 +177,13 @@ func TestStrangersAreTold(t *testing.T) {
 		reason RouteReason
 		says   string
 	}{
-		{"weight=v1=1", RouteUnknownAnnotation, "Perhaps outrigger.dev/weights is meant."},
-		{"ns:weights=v1=1", RouteUnknownAnnotation, "Write it on the Service."},
-		{"allowed-hosts=*", RouteUnknownAnnotation, "Write it on the Namespace."},
+		{"weight=v1=1", RouteUnknownAnnotation, "Did you mean outrigger.dev/weights?"},
+		{"ns:weights=v1=1", RouteUnknownAnnotation, "Set it on the Service."},
+		{"allowed-hosts=*", RouteUnknownAnnotation, "Set it on the Namespace."},
 		{"routing=disabled", RouteUnknownAnnotation, "kubectl label service -n demo app outrigger.dev/routing=disabled"},
 		{"ns:routing=disabled", RouteUnknownAnnotation, "kubectl label namespace demo outrigger.dev/routing=disabled"},
 		{"label:outrigger.dev/routing=off", RouteInvalidAnnotation, "Example: kubectl label service -n demo app outrigger.dev/routing=disabled --overwrite."},
-		{"ns:allowed-hosts=a b", RouteInvalidAnnotation, "a comma list"},
+		{"ns:allowed-hosts=a b", RouteInvalidAnnotation, "separated by commas"},
 	} {
 		_, problems := RouteIntentOf(objects(test.in))
 		if len(problems) != 1 || problems[0].Reason != test.reason || !strings.Contains(problems[0].Advice, test.says) {

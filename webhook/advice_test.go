@@ -59,9 +59,9 @@ func serviceWith(metadata string) runtime.RawExtension {
 }
 
 func TestServiceAdvice(t *testing.T) {
-	const slip = `UnknownAnnotation: Service demo/app: metadata.annotations[outrigger.dev/wegihts] = "v1=1": Outrigger reads no annotation of this name. Perhaps outrigger.dev/weights is meant.`
+	const slip = `UnknownAnnotation: Service demo/app: metadata.annotations[outrigger.dev/wegihts] = "v1=1": Outrigger does not read this annotation. Did you mean outrigger.dev/weights?`
 	bad := func(value string) string {
-		return `InvalidAnnotation: Service demo/app: metadata.annotations[outrigger.dev/weights] = "` + value + `": It does not parse: the weight of v1, "` + strings.TrimPrefix(value, "v1=") + `", is not a whole number`
+		return `InvalidAnnotation: Service demo/app: metadata.annotations[outrigger.dev/weights] = "` + value + `": Invalid value: the weight of v1, "` + strings.TrimPrefix(value, "v1=") + `", is not a whole number`
 	}
 	for name, c := range map[string]struct {
 		operation admissionv1.Operation
@@ -74,11 +74,11 @@ func TestServiceAdvice(t *testing.T) {
 		"misspelt key": {operation: admissionv1.Create, new: serviceWith(`"annotations":{"outrigger.dev/wegihts":"v1=1"}`),
 			want: []string{slip}},
 		"misspelt domain": {operation: admissionv1.Create, new: serviceWith(`"annotations":{"outriger.dev/expose":"true"}`),
-			want: []string{`UnknownAnnotation: annotation outriger.dev/expose = "true" is not read. Perhaps the annotation outrigger.dev/expose is meant.`}},
+			want: []string{`UnknownAnnotation: annotation outriger.dev/expose = "true" is not read. Did you mean the annotation outrigger.dev/expose?`}},
 		"annotation as a label": {operation: admissionv1.Create, new: serviceWith(`"labels":{"outrigger.dev/expose":"true"}`),
-			want: []string{`UnknownAnnotation: label outrigger.dev/expose = "true" is not read. Perhaps the annotation outrigger.dev/expose is meant.`}},
+			want: []string{`UnknownAnnotation: label outrigger.dev/expose = "true" is not read. Did you mean the annotation outrigger.dev/expose?`}},
 		"label as an annotation": {operation: admissionv1.Create, new: serviceWith(`"annotations":{"outrigger.dev/routing":"enabled"}`),
-			want: []string{`UnknownAnnotation: Service demo/app: metadata.annotations[outrigger.dev/routing] = "enabled": This is a label, not an annotation. Write kubectl label service -n demo app outrigger.dev/routing=enabled.`}},
+			want: []string{`UnknownAnnotation: Service demo/app: metadata.annotations[outrigger.dev/routing] = "enabled": This is a label, not an annotation. Instead: kubectl label service -n demo app outrigger.dev/routing=enabled.`}},
 		"near miss of a value": {operation: admissionv1.Create, new: serviceWith(`"labels":{"outrigger.dev/routing":"enable"}`),
 			want: []string{`InvalidAnnotation: Service demo/app: metadata.labels[outrigger.dev/routing] = "enable"`}},
 		"other people's keys": {operation: admissionv1.Create, new: serviceWith(`"annotations":{"example.com/weights":"x","weights":"y"},"labels":{"example.com/routing":"on"}`)},
@@ -213,7 +213,7 @@ func TestServiceAdviceKnowsEveryKey(t *testing.T) {
 		if got := warned(key.Key, key.Label); !strings.HasPrefix(got, "InvalidAnnotation: ") || !strings.Contains(got, key.Key) {
 			t.Errorf("%s=?: %q", key.Key, got)
 		}
-		if got := warned(key.Key+"x", key.Label); !strings.HasPrefix(got, "UnknownAnnotation: ") || !strings.Contains(got, key.Key+" is meant.") {
+		if got := warned(key.Key+"x", key.Label); !strings.HasPrefix(got, "UnknownAnnotation: ") || !strings.Contains(got, key.Key+"?") {
 			t.Errorf("%sx: %q", key.Key, got)
 		}
 	}

@@ -72,9 +72,9 @@ func TestNamespaceAdvice(t *testing.T) {
 	}
 	for now, want := range map[string]string{
 		`"labels":{"outrigger.dev/routing":"dry-run"}`:                  "It behaves as observe",
-		`"labels":{"outrigger.dev/routng":"enabled"}`:                   "Perhaps the label outrigger.dev/routing is meant.",
+		`"labels":{"outrigger.dev/routng":"enabled"}`:                   "Did you mean the label outrigger.dev/routing?",
 		`"annotations":{"outrigger.dev/default-version":"@newest"}`:     "InvalidAnnotation",
-		`"annotations":{"outrigger.dev/weights":"v1=1"}`:                "It is not read on a Namespace.",
+		`"annotations":{"outrigger.dev/weights":"v1=1"}`:                "It has no effect on a Namespace.",
 		`"labels":{"outrigger.dev/routing":"observe","team":"a"}`:       "",
 		`"annotations":{"outrigger.dev/allowed-hosts":"*.example.com"}`: "",
 	} {
@@ -98,9 +98,9 @@ func TestRoutingAnnotationsOnWorkloadsAreReported(t *testing.T) {
 		got = append(got, p.String())
 	}
 	want := []string{
-		`Deployment demo/app: metadata.annotations[outrigger.dev/weights] = "v1=1": It is not read on a Deployment or its pods, so it has no effect. Write it on the Service.`,
-		`Deployment demo/app: spec.template.metadata.annotations[outrigger.dev/expose] = "true": It is not read on a Deployment or its pods, so it has no effect. Write it on the Service.`,
-		`Deployment demo/app: spec.template.metadata.labels[outrigger.dev/routing] = "enabled": It is not read on a Deployment or its pods, so it has no effect. Write it on the Namespace or Service.`,
+		`Deployment demo/app: metadata.annotations[outrigger.dev/weights] = "v1=1": It has no effect on a Deployment or its pods. Set it on the Service.`,
+		`Deployment demo/app: spec.template.metadata.annotations[outrigger.dev/expose] = "true": It has no effect on a Deployment or its pods. Set it on the Service.`,
+		`Deployment demo/app: spec.template.metadata.labels[outrigger.dev/routing] = "enabled": It has no effect on a Deployment or its pods. Set it on the Namespace or Service.`,
 	}
 	if strings.Join(got, "\n") != strings.Join(want, "\n") {
 		t.Errorf("%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))

@@ -126,9 +126,9 @@ func meant(what, key string) (right, advice string) {
 	case ours && known.Label && known.Key == key:
 		return "", "" // a label of ours where it belongs
 	case found && known.Label:
-		return known.Key, "Perhaps the label " + known.Key + " is meant."
+		return known.Key, "Did you mean the label " + known.Key + "?"
 	case found:
-		return known.Key, "Perhaps the annotation " + known.Key + " is meant."
+		return known.Key, "Did you mean the annotation " + known.Key + "?"
 	case ours:
 		return api.LabelRouting, "The only label of Outrigger's own here is " + api.LabelRouting + "."
 	}

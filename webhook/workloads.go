@@ -212,7 +212,7 @@ func (w *workload) misplacedRouting() []api.RouteProblem {
 				}
 				out = append(out, api.RouteProblem{
 					Object: api.ObjectRef{Kind: w.Kind, Namespace: w.Namespace, Name: w.Name}, Field: place.path + field, Value: value, Reason: api.RouteUnknownAnnotation,
-					Message: "It is not read on a " + w.Kind + " or its pods, so it has no effect.", Advice: "Write it on the " + strings.Join(key.On, " or ") + ".",
+					Message: "It has no effect on a " + w.Kind + " or its pods.", Advice: "Set it on the " + strings.Join(key.On, " or ") + ".",
 				})
 			}
 		}

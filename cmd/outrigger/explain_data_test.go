@@ -60,9 +60,9 @@ objects:
   kind: VirtualService
   name: app
 problems:
-- advice: Perhaps outrigger.dev/weights is meant.
+- advice: Did you mean outrigger.dev/weights?
   field: metadata.annotations[outrigger.dev/wegihts]
-  message: Outrigger reads no annotation of this name.
+  message: Outrigger does not read this annotation.
   object: Service demo/app
   reason: UnknownAnnotation
   value: x

@@ -77,14 +77,14 @@ func explanationOf(observed routing.Observed, problems []api.RouteProblem, aroun
 	out := []paragraph{
 		{"Service " + ref, [][]string{{"State", status.State + ": " + stateMeaning(status.State)}, {"Routing", wantedBecause(observed)},
 			{"Versions", "the values of the pods' label " + observed.Intent.VersionLabel}, {"Default", defaultBecause(reading)}}},
-		{"What was said", wordRows(observed)},
-		{"What runs behind it", workloadRows(observed)},
+		{"Settings", wordRows(observed)},
+		{"Workloads", workloadRows(observed)},
 		{"Where requests go", ruleRows(reading)},
 		{"From outside", gatewayRows(status.Gateways)},
 		{"Objects", objectRows(observed.Standing)},
 		{"Not written yet", dueRows(status.Due, plan.Next, now)},
-		{"Would be written, were it not only observed", oneEach(status.Unwritten)},
-		{"What is not, or is otherwise", problemRows(append(ofNamespace, status.Problems...))},
+		{"Would be written (routing=observe)", oneEach(status.Unwritten)},
+		{"Problems", problemRows(append(ofNamespace, status.Problems...))},
 	}
 	return slices.DeleteFunc(out, func(p paragraph) bool { return len(p.rows) == 0 })
 }
@@ -92,23 +92,23 @@ func explanationOf(observed routing.Observed, problems []api.RouteProblem, aroun
 func stateMeaning(state string) string {
 	switch state {
 	case stateRouted:
-		return "a VirtualService of Outrigger shares its requests"
+		return "Outrigger's VirtualService routes its requests"
 	case stateStillExposed:
-		return "a VirtualService of Outrigger shares its requests; the Service is exposed as before, because an annotation about exposure is invalid"
+		return "Outrigger's VirtualService routes its requests; an exposure annotation is invalid, so the existing exposure is unchanged"
 	case stateSplit:
-		return "several versions served before Outrigger came; they go on so until you decide"
+		return "several versions already received traffic before Outrigger; they keep it until you decide"
 	case stateUndecided:
-		return "a default route would cut off pods without a version"
+		return "a default route would take the traffic of pods without a version"
 	case stateSubsets:
-		return "a DestinationRule stands, no VirtualService of ours"
+		return "only a DestinationRule, no VirtualService of Outrigger"
 	case stateObserved:
-		return "nothing is written, and what would be is told"
+		return "a dry run: nothing is written"
 	case stateOff:
-		return "nobody asked for routes"
+		return "no label requests routes"
 	case stateDisabled:
-		return "routes are taken away and none are made"
+		return "no routes are written, and existing ones are deleted"
 	}
-	return "routes are wanted, and there are none yet"
+	return "routes are requested, but do not exist yet"
 }
 
 // wantedBecause says which label decides whether routes are kept.
@@ -221,7 +221,7 @@ func ruleRows(reading routing.Reading) [][]string {
 	for _, rule := range reading.Rules {
 		match := rule.Match
 		if match == "" {
-			match = "what is left"
+			match = "all other requests"
 		}
 		var to []string
 		for _, share := range rule.To {
@@ -241,7 +241,7 @@ func ruleRows(reading routing.Reading) [][]string {
 		out = append(out, row)
 	}
 	if len(out) == 0 {
-		out = append(out, []string{"everything", "->", "every pod (no route of ours)"})
+		out = append(out, []string{"everything", "->", "every pod (no route of Outrigger)"})
 	}
 	return out
 }
@@ -277,7 +277,7 @@ func oneEach(lines []string) [][]string {
 func dueRows(due []string, next, now time.Time) [][]string {
 	out := oneEach(due)
 	if next.After(now) {
-		out = append(out, []string{fmt.Sprintf("time alone changes something in %v", max(next.Sub(now).Round(time.Second), time.Second))})
+		out = append(out, []string{fmt.Sprintf("next change in %v", max(next.Sub(now).Round(time.Second), time.Second))})
 	}
 	return out
 }

@@ -16,7 +16,7 @@ import (
 func (s *injectionStory) paragraphs() []paragraph {
 	out := []paragraph{
 		{s.heading(), append([][]string{{"Sidecar", s.outcome()}}, s.podRows()...)},
-		{"What was said", s.wordRows()},
+		{"Settings", s.wordRows()},
 		{"Who is asked", s.entryRows()},
 		{"What Outrigger decides", s.decisionRows()},
 		{"What to change", rowsOf(s.advice())},

@@ -71,8 +71,8 @@ app       demo/app   *       80     -         31380       http://192.0.2.7:31380
 OLDER THAN THE LABEL   PODS   TO GIVE THEM A SIDECAR
 Pod/old                1      kubectl get pod old -n demo -o yaml | kubectl replace --force -f -
 
-UnknownAnnotation: Service demo/app, metadata.annotations[outrigger.dev/wegihts] = "x": Outrigger reads no annotation of this name.
-    Perhaps outrigger.dev/weights is meant.
+UnknownAnnotation: Service demo/app, metadata.annotations[outrigger.dev/wegihts] = "x": Outrigger does not read this annotation.
+    Did you mean outrigger.dev/weights?
 Service demo/app-internal: not written yet: apply VirtualService app-internal.
     If this stays, Outrigger does not run: kubectl get pods -A -l app.kubernetes.io/name=outrigger
 `
@@ -268,20 +268,20 @@ func TestExplainServiceTellsTheStory(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := `Service demo/app
-  State      routed: a VirtualService of Outrigger shares its requests
+  State      routed: Outrigger's VirtualService routes its requests
   Routing    on, since namespace demo is labelled for injection (enabled)
   Versions   the values of the pods' label version
   Default    v1, because it was the first version when the default was recorded
 
-What was said
+Settings
   Service   outrigger.dev/weights   v1=90,v2=10
 
-What runs behind it
+Workloads
   Deployment/app-v1   v1   2 of 2 pods ready    fixed: its selector contains the version
   Deployment/app-v2   v2   9 of 10 pods ready   fixed: its selector contains the version
 
 Where requests go
-  what is left   ->   v1=90 v2=10
+  all other requests   ->   v1=90 v2=10
 
 Objects
   DestinationRule app   subsets v1,v2
@@ -312,13 +312,13 @@ func TestExplainServiceTellsEveryRule(t *testing.T) {
   Routing    observe, by label outrigger.dev/routing on the Service
 `, `
 Where requests go
-  cookie beta=1       ->   v2
-  source version=v1   ->   v1
-  cookie ver=v1       ->   v1   copied to v2=5%
-  cookie ver=v2       ->   v2
-  what is left        ->   v1=90 v2=10   copied to v2=5%
+  cookie beta=1        ->   v2
+  source version=v1    ->   v1
+  cookie ver=v1        ->   v1   copied to v2=5%
+  cookie ver=v2        ->   v2
+  all other requests   ->   v1=90 v2=10   copied to v2=5%
 `, `
-Would be written, were it not only observed
+Would be written (routing=observe)
   apply VirtualService app
 `, `
   ObservedOnly`, "Outrigger would change VirtualService app (cookie beta=1: v2=100; source version=v1: v1=100; cookie ver=v1: v1=100 (copied to v2=5%); "} {

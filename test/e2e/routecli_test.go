@@ -132,7 +132,7 @@ func TestVersionsAreShiftedAndPromotedByCommand(t *testing.T) {
 		t.Errorf("explain -o json: %s", got)
 	}
 	says(t, cli(t, "explain", "deployment/app-v1", "-n", ns, "-o", "yaml"), "kind: Deployment", "sidecar: a new pod gets it")
-	says(t, cli(t, "explain", "service/app", "-n", ns), "Default    v2, because the annotations chose it", "what is left   ->   v2", "Deployment/app-v1", "fixed")
+	says(t, cli(t, "explain", "service/app", "-n", ns), "Default    v2, because the annotations chose it", "all other requests   ->   v2", "Deployment/app-v1", "fixed")
 
 	// A version that is to come is written when it is asked for, and the wait says what it waits for.
 	says(t, refused(t, "shift", "app", "v2=50", "v9=50", "-n", ns, "--pending", "--wait", "--timeout=3s"), "v9 has no pods", "not in force within 3s", "v9 (no pods)")
