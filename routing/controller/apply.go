@@ -109,8 +109,11 @@ func (r *reconciler) takeOver(ctx context.Context, observed *routing.Observed, c
 	if live.ResourceVersion != change.ResourceVersion {
 		return "", apierrors.NewConflict(schema.GroupResource{Group: networkingv1.GroupName, Resource: body.GetKind()}, live.Name, errors.New("it changed meanwhile"))
 	}
+	if err := r.dropController(ctx, live, body); err != nil {
+		return "", err
+	}
 	if !mustTakeOver(live.ManagedFields, body) {
-		return change.ResourceVersion, nil
+		return live.ResourceVersion, nil
 	}
 	patch, err := csaupgrade.UpgradeManagedFieldsPatch(live, sets.New(api.FieldManager), api.FieldManager)
 	if err != nil {

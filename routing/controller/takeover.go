@@ -1,13 +1,18 @@
 package controller
 
 import (
+	"context"
 	"encoding/json"
+	"fmt"
 	"reflect"
 	"slices"
 	"strings"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/utils/ptr"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
 // mustTakeOver reports whether an apply would leave something that it should take away: a field that we own by a create
@@ -23,6 +28,27 @@ func mustTakeOver(fields []metav1.ManagedFieldsEntry, body *unstructured.Unstruc
 		}
 		return lacks(body.Object, owned)
 	})
+}
+
+// dropController removes from an object the controller that its new body does not name. A backup restores our objects with
+// the UID of the Service that it was made of. An apply leaves that reference, since another client wrote it, and the API
+// server refuses an object with two controllers.
+func (r *reconciler) dropController(ctx context.Context, live *metav1.PartialObjectMetadata, body *unstructured.Unstructured) error {
+	kept := slices.DeleteFunc(slices.Clone(live.OwnerReferences), func(owner metav1.OwnerReference) bool {
+		named := slices.ContainsFunc(body.GetOwnerReferences(), func(ours metav1.OwnerReference) bool { return ours.UID == owner.UID })
+		return ptr.Deref(owner.Controller, false) && !named
+	})
+	if len(kept) == len(live.OwnerReferences) {
+		return nil
+	}
+	patch, err := json.Marshal([]map[string]any{
+		{"op": "replace", "path": "/metadata/resourceVersion", "value": live.ResourceVersion},
+		{"op": "replace", "path": "/metadata/ownerReferences", "value": kept},
+	})
+	if err != nil {
+		return fmt.Errorf("encode owners: %w", err)
+	}
+	return r.writer.Patch(ctx, live, client.RawPatch(types.JSONPatchType, patch))
 }
 
 // leavesOut reports whether a new body has not all the fields of the one that stands, or other owners: only then can an
