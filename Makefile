@@ -61,7 +61,7 @@ fuzz: ## fuzz the injector, the webhook and the routing annotations, one target 
 	$(GO) test ./inject -run '^$$' -fuzz '^FuzzScanner$$' -fuzztime $(FUZZTIME) -fuzzminimizetime 5s
 	$(GO) test ./webhook -run '^$$' -fuzz '^FuzzReview$$' -fuzztime $(FUZZTIME) -fuzzminimizetime 5s
 	cd test && $(GO) test ./oracle -run '^$$' -fuzz '^FuzzPodStaysValid$$' -fuzztime $(FUZZTIME) -fuzzminimizetime 5s
-	cd test && $(GO) test ./oracle -run '^$$' -fuzz '^FuzzAnnotations$$' -fuzztime $(FUZZTIME) -fuzzminimizetime 5s
+	cd test && $(GO) test ./oracle -run '^$$' -fuzz '^FuzzAnnotations$$' -fuzztime $(FUZZTIME) -fuzzminimizetime 20x
 
 # How long each measurement takes, how often it is taken, and how many requests the memory is watched for.
 BENCHTIME ?= 0.5s

@@ -14,6 +14,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/intstr"
 	"sigs.k8s.io/yaml"
 
+	"outrigger.dev/outrigger/api"
 	"outrigger.dev/outrigger/routing"
 )
 
@@ -63,6 +64,8 @@ func (b *addressBook) address(pod, version string) string {
 func (b *addressBook) running(service *corev1.Service, versionLabel string, groups []routing.PodGroup) ([]string, error) {
 	service = service.DeepCopy()
 	service.TypeMeta = metav1.TypeMeta{APIVersion: "v1", Kind: "Service"}
+	// Istiod reads no annotation of ours, and a fuzzer's has characters that YAML does not allow.
+	maps.DeleteFunc(service.Annotations, func(key, _ string) bool { return strings.HasPrefix(key, api.Domain+"/") })
 	slice := &discoveryv1.EndpointSlice{
 		TypeMeta: metav1.TypeMeta{APIVersion: "discovery.k8s.io/v1", Kind: "EndpointSlice"},
 		ObjectMeta: metav1.ObjectMeta{
