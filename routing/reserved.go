@@ -6,6 +6,9 @@ import (
 	"slices"
 	"strings"
 
+	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
+	"k8s.io/apimachinery/pkg/types"
+
 	"outrigger.dev/outrigger/api"
 )
 
@@ -83,6 +86,24 @@ func (s *situation) servesAtGateway(host string) bool {
 		}
 	}
 	return false
+}
+
+// EntryWithHost names the first ServiceEntry by name that has a host in common with a host to expose; empty if none has.
+func EntryWithHost(host string, entries []*networkingv1.ServiceEntry) string {
+	owner := ""
+	for _, entry := range entries {
+		name := "ServiceEntry " + entry.Namespace + "/" + entry.Name
+		if host != anyHost && (owner == "" || name < owner) && slices.ContainsFunc(entry.Spec.Hosts, func(h string) bool { return HostsOverlap(h, host) }) {
+			owner = name
+		}
+	}
+	return owner
+}
+
+// ServiceWithShortHost returns the Service that a host means inside the cluster, where it has the form name.namespace.
+func ServiceWithShortHost(host string) (types.NamespacedName, bool) {
+	name, namespace, found := strings.Cut(host, ".")
+	return types.NamespacedName{Namespace: namespace, Name: name}, found && !strings.Contains(namespace, ".") && name != "*"
 }
 
 // HostsOverlap reports whether two hosts, each perhaps with a wildcard, have a name in common. Every host has one with "*".

@@ -2,7 +2,6 @@ package main
 
 import (
 	"cmp"
-	"encoding/json"
 	"slices"
 	"strings"
 	"time"
@@ -11,7 +10,6 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/types"
 
@@ -30,6 +28,7 @@ type world struct {
 	entries    []*networkingv1.WorkloadEntry
 	foreign    routing.Objects                 // hand-written routes
 	takers     map[types.NamespacedName]string // what takes a Service, "Rollout demo/app"
+	paths      worldPaths
 }
 
 // workload is one that makes pods behind Services.
@@ -95,8 +94,15 @@ func (w *world) add(object *manifest.Object, namespace string) error {
 		entry.Namespace, entry.CreationTimestamp = namespace, metav1.NewTime(w.created)
 		w.entries = append(w.entries, entry)
 	default:
+		isPath, err := w.paths.add(object, group, namespace)
+		if err != nil {
+			return err
+		}
 		if taker, is := takerOf(group, object.Kind); is {
 			return w.addTaker(taker, object, namespace)
+		}
+		if isPath {
+			return nil
 		}
 		return w.addWorkload(object, namespace)
 	}
@@ -114,16 +120,10 @@ func takerOf(group, kind string) (routing.Taker, bool) {
 
 // addTaker notes the Services that an object of another controller takes.
 func (w *world) addTaker(taker routing.Taker, object *manifest.Object, namespace string) error {
-	raw, err := object.JSON()
+	whole, err := wholeObject(object, namespace)
 	if err != nil {
 		return err
 	}
-	fields := map[string]any{}
-	if err := json.Unmarshal(raw, &fields); err != nil {
-		return err
-	}
-	whole := &unstructured.Unstructured{Object: fields}
-	whole.SetNamespace(namespace)
 	for _, service := range taker.Takes(whole) {
 		if w.takers[service] == "" {
 			w.takers[service] = taker.Name(whole)
@@ -191,6 +191,7 @@ func (w *world) observed(service *corev1.Service, intent api.RouteIntent, settin
 		Ambient:   w.namespaces[service.Namespace].Labels["istio.io/dataplane-mode"] == "ambient",
 		ManagedBy: w.takers[types.NamespacedName{Namespace: service.Namespace, Name: service.Name}],
 	}
+	w.paths.into(&observed, w.services)
 	if root := w.namespaces[observed.RootNamespace]; root != nil {
 		observed.MultiCluster = root.Labels["topology.istio.io/network"] != ""
 	}

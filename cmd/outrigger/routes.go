@@ -27,9 +27,10 @@ func routesCommand() *cobra.Command {
 	command := &cobra.Command{
 		Use:   "routes -f FILE",
 		Short: "Print the DestinationRules, VirtualServices and Gateways that the controller would make",
-		Long: `Reads Services and workloads (and, where they are there, Namespaces and hand-written routes) and prints the objects
-that the controller would keep for them once all pods are ready and nothing is under way any more. No cluster is asked:
-the input is taken to be all there is, created together.
+		Long: `Reads Services and workloads (and, where they are there, Namespaces, hand-written routes, ServiceEntries, Ingresses,
+IngressClasses, routes of Gateway API, and ReferenceGrants) and prints the objects that the controller would keep for them
+once all pods are ready and nothing is under way any more. No cluster is asked: the input is taken to be all there is, created
+together, in a mesh with Istio's default configuration.
 
 A Namespace that is not in the input is taken to be labelled for injection. What is not made, or made otherwise, is told
 on stderr with its reason.`,

@@ -3,7 +3,6 @@ package controller
 import (
 	"context"
 	"slices"
-	"strings"
 
 	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -34,7 +33,7 @@ func (r *reconciler) readHostOwners(ctx context.Context, observed *routing.Obser
 	}
 	observed.HostOwners = map[string]string{}
 	for _, host := range wish.Hosts {
-		owner, err := r.ownerOf(ctx, observed.Service, host, entries.Items)
+		owner, err := r.ownerOf(ctx, host, entries.Items)
 		if err != nil {
 			return err
 		}
@@ -46,27 +45,20 @@ func (r *reconciler) readHostOwners(ctx context.Context, observed *routing.Obser
 }
 
 // ownerOf names the ServiceEntry, or the Service with the short name, to which a host belongs; empty if there is none.
-func (r *reconciler) ownerOf(ctx context.Context, service *corev1.Service, host string, entries []*networkingv1.ServiceEntry) (string, error) {
-	owner := ""
-	for _, entry := range entries {
-		name := "ServiceEntry " + entry.Namespace + "/" + entry.Name
-		if host != "*" && (owner == "" || name < owner) && slices.ContainsFunc(entry.Spec.Hosts, func(h string) bool { return routing.HostsOverlap(h, host) }) {
-			owner = name
-		}
-	}
-	name, namespace, found := strings.Cut(host, ".")
-	if owner != "" || !found || strings.Contains(namespace, ".") || name == "*" {
+func (r *reconciler) ownerOf(ctx context.Context, host string, entries []*networkingv1.ServiceEntry) (string, error) {
+	named, is := routing.ServiceWithShortHost(host)
+	if owner := routing.EntryWithHost(host, entries); owner != "" || !is {
 		return owner, nil
 	}
 	other := &corev1.Service{}
-	err := r.reader.Get(ctx, client.ObjectKey{Namespace: namespace, Name: name}, other)
+	err := r.reader.Get(ctx, named, other)
 	switch {
 	case isUnavailable(err):
 		return "", nil
 	case err != nil:
 		return "", err
 	}
-	return "Service " + namespace + "/" + name, nil
+	return "Service " + named.String(), nil
 }
 
 // hostsOfOthers are the hosts that an object of another kind than our own claims.
