@@ -49,7 +49,8 @@ With --direct it also asks the webhook itself, as the API server does: at the ad
 object. That works from inside the cluster only. The chart runs both as "helm test", and --direct --create=false after
 every install and upgrade.
 
-Run it with the new version before an upgrade, too: it lists the exposed hosts that an earlier release bound to the mesh.
+It also lists the objects that route past the versions of the Services in the namespace. Run it with the new version before
+an upgrade, too: it lists the exposed hosts that an earlier release bound to the mesh.
 It warns if everyone who may edit Services may also expose them (docs/security.md).
 
 The exit status is 1 if anything failed.`,
@@ -86,6 +87,7 @@ type checker struct {
 	patience       time.Duration
 
 	client    client.Client
+	live      *live // nil = paths that bypass the versions are not looked for
 	namespace string
 	config    api.Config
 	warnings  bytes.Buffer // of the API server
@@ -117,7 +119,7 @@ func failed(format string, args ...any) finding {
 
 // choose finds the release that is meant: that of the file, else that of the revision.
 func (c *checker) choose(ctx context.Context, l *live, isGiven bool) error {
-	c.client, c.namespace, c.config = l.client, l.namespace, l.config
+	c.client, c.live, c.namespace, c.config = l.client, l, l.namespace, l.config
 	if isGiven {
 		return nil
 	}
@@ -191,6 +193,9 @@ func (c *checker) round(ctx context.Context) []finding {
 	if c.create {
 		findings = append(findings, c.created(ctx))
 		findings = append(findings, c.exposure(ctx)...)
+	}
+	if !c.direct { // the chart's own account may not read what routes depend on
+		findings = append(findings, c.bypasses(ctx)...)
 	}
 	return append(findings, c.leavingMesh(ctx)...)
 }
