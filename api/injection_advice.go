@@ -26,7 +26,7 @@ var injectAdvice = map[InjectReason]string{
 	InjectTemplateFailed:              "Change what the message names: the annotation that the template reads, or the template.",
 	InjectUnsafeValue:                 "Take the character that the message names out of the value.",
 	InjectInvalidResult:               "Rename or remove what the message names, in the pod's template or in Istio's.",
-	InjectTooLarge:                    "Use fewer of what the message names, or have the setting that it names raised.",
+	InjectTooLarge:                    "Reduce what the message names, or raise the setting that it names.",
 
 	InjectUnreadableChoice:   `Write "true" or "false", in quotes and lower case.`,
 	InjectMisspelledKey:      "Write it as the message says.",
@@ -40,8 +40,8 @@ var injectAdvice = map[InjectReason]string{
 
 	InjectError:      "Look at Outrigger's log and its pods; the pod is created when they answer.",
 	InjectPanic:      "Report it with the lines that Outrigger's log has of it.",
-	InjectOverloaded: "Nothing is to be done for a workload, which tries again; find out what creates so many pods in the namespace.",
-	InjectAbandoned:  "Nothing is to be done for a workload, which tries again; see the alert OutriggerSlow where it happens often.",
+	InjectOverloaded: "Workloads retry. Find out what creates so many pods in the namespace.",
+	InjectAbandoned:  "Workloads retry. If it happens often, see the alert OutriggerSlow.",
 	InjectBadRequest: "Let nothing but the API server call the webhook, and keep the pod under the API server's own limit.",
 }
 

@@ -52,7 +52,7 @@ type state struct {
 func (s state) trouble(now time.Time) (NoticeReason, string) {
 	switch {
 	case s.contested != "":
-		return NoticeContested, s.contested + ". A caBundle that verifies no certificate of ours is repaired once a second, any other change after longer and longer waits, at most 5 minutes. Exclude the field webhooks[*].clientConfig.caBundle from that tool."
+		return NoticeContested, s.contested + ". Outrigger repairs a caBundle that does not verify its certificate once a second, and any other change after growing waits of up to 5 minutes. Exclude the field webhooks[*].clientConfig.caBundle from that tool."
 	case s.mismatch != "":
 		return NoticeMismatch, "The API server does not trust the certificate that is served: " + s.mismatch + "."
 	case s.failed != "":

@@ -217,7 +217,7 @@ func (r *repairs) contestedSentence(names map[string]string) string {
 	for _, kind := range []string{kindMutating, kindValidating} {
 		object := contest.Object{Owner: kind, Kind: kind, Name: names[kind]}
 		if manager := r.contests.Manager(object); manager != "" {
-			return fmt.Sprintf("The field manager %q keeps changing the caBundle of %s %s back", manager, kind, names[kind])
+			return fmt.Sprintf("The field manager %q keeps reverting the caBundle of %s %s", manager, kind, names[kind])
 		}
 	}
 	return ""

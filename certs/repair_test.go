@@ -98,7 +98,7 @@ func TestACABundleThatVerifiesNothingIsRepairedOnceASecond(t *testing.T) {
 	if diff := cmp.Diff(seconds(0, 1, 2, 3, 4, 5, 6, 7, 8, 9), f.writes[keeper]); diff != "" {
 		t.Errorf("writes (-want +got):\n%s", diff)
 	}
-	if got := keeper.repairs.contestedSentence(map[string]string{kindMutating: webhookName}); got != `The field manager "argocd" keeps changing the caBundle of MutatingWebhookConfiguration `+webhookName+" back" {
+	if got := keeper.repairs.contestedSentence(map[string]string{kindMutating: webhookName}); got != `The field manager "argocd" keeps reverting the caBundle of MutatingWebhookConfiguration `+webhookName {
 		t.Errorf("it is contested: %q", got)
 	}
 }

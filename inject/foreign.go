@@ -46,9 +46,9 @@ func ForeignProxy(request Request, config *Config) (*api.InjectProblem, error) {
 	given := findProxy(expected)
 	switch {
 	case given == nil:
-		return foreign("injection gives such a pod no container %s", proxyName), nil
+		return foreign("injection would give this pod no container %s", proxyName), nil
 	case !sameImage(repositoryOf(proxy.Image), repositoryOf(given.Image)):
-		return foreign("its container %s runs image %s, and injection gives %s", proxyName, proxy.Image, given.Image), nil
+		return foreign("its container %s runs image %s, but injection would use %s", proxyName, proxy.Image, given.Image), nil
 	}
 	return nil, nil
 }

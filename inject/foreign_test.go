@@ -31,7 +31,7 @@ func TestForeignProxy(t *testing.T) {
 		"claims nothing":                {pod: `{spec: {containers: [{name: app, image: a}, {name: istio-proxy, image: "evil.example/proxy:1"}]}}`},
 		"no proxy":                      {pod: `{metadata: {annotations: {sidecar.istio.io/status: '{}'}}}`},
 
-		"forged":                       {pod: forged, want: "runs image evil.example/proxy:1, and injection gives registry.example/istio/proxyv2:1.31.1"},
+		"forged":                       {pod: forged, want: "runs image evil.example/proxy:1, but injection would use registry.example/istio/proxyv2:1.31.1"},
 		"forged and opted out":         {pod: strings.Replace(forged, "metadata: {", `metadata: {labels: {sidecar.istio.io/inject: "false"}, `, 1), want: "runs image evil.example/proxy:1"},
 		"forged, listing nothing":      {pod: strings.Replace(forged, claim, "{}", 1), want: "runs image evil.example/proxy:1"},
 		"forged, unreadable":           {pod: strings.Replace(forged, claim, "injected", 1), want: "does not parse"},

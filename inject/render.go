@@ -148,7 +148,7 @@ func (j *job) checkOwnSize(templates map[string]rendered) error {
 			}
 			if size += len(text); size > limit {
 				return refuse(denied(j.pod, api.InjectTooLarge, "spec.containers["+list[i].Name+"]", "",
-					fmt.Sprintf("a container that a template gives too takes more than %d KiB.", limit>>10), "Make the pod's own container of that name smaller."))
+					fmt.Sprintf("a container that a template also defines is larger than %d KiB.", limit>>10), "Make the pod's own container of that name smaller."))
 			}
 		}
 	}

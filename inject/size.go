@@ -55,7 +55,7 @@ func (c *Config) tooLarge(request Request) []api.InjectProblem {
 		if part.have > part.allowed {
 			problems = append(problems, denied(request.Pod, api.InjectTooLarge, part.field, "",
 				fmt.Sprintf("the pod has %d %s; at most %d are allowed.", part.have, part.name, part.allowed),
-				fmt.Sprintf("Use fewer %s, or have the setting %s raised to %d.", part.name, part.setting, part.have)))
+				fmt.Sprintf("Use fewer %s, or raise the setting %s to %d.", part.name, part.setting, part.have)))
 		}
 	}
 	if have := request.size.elements; have > limits.elements {

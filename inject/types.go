@@ -41,7 +41,7 @@ type Request struct {
 }
 
 // ErrAbandoned is returned for a request whose Abandoned has reported true.
-var ErrAbandoned = errors.New("the caller does not wait for the answer any more")
+var ErrAbandoned = errors.New("the caller's timeout expired, or the caller disconnected")
 
 // Result is the outcome in one word.
 type Result string

@@ -105,7 +105,7 @@ func (s *situation) allowedOf(wish *api.Exposure) []string {
 			if s.isKept(host) {
 				s.keptHosts = append(s.keptHosts, host)
 				out = append(out, host)
-				s.tellAbout(api.AnnotationHosts, host, api.RouteHostNotAllowed, fmt.Sprintf("This installation does not expose Services for %s (routing.allowWildcardHost); it was exposed by an earlier release and stays so.", host),
+				s.tellAbout(api.AnnotationHosts, host, api.RouteHostNotAllowed, fmt.Sprintf("This installation does not expose Services for %s (routing.allowWildcardHost); the exposure by an earlier release stays.", host),
 					fmt.Sprintf("Name the hosts, or have the Namespace allow it: kubectl annotate namespace %s %s=%s.", s.Service.Namespace, api.AnnotationAllowedHosts, host))
 				continue
 			}

@@ -134,7 +134,7 @@ func (s *situation) ingressWith(x exposure, host string) string {
 func (s *situation) tellIngressHost(host, ingress string, first bool) {
 	effect := "it is not exposed."
 	if first {
-		effect = "it was exposed before and stays so."
+		effect = "the existing exposure stays."
 	}
 	s.tellAbout(api.AnnotationHosts, host, api.RouteHostConflict, fmt.Sprintf("Host %s is served by %s at the same gateway; %s", host, ingress, effect),
 		"Name another host: "+s.annotate(api.AnnotationHosts+"=HOST")+", or take it out of the Ingress.")

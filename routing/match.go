@@ -24,7 +24,7 @@ type matchItem struct {
 // be followed: Istio says of the second that it is never used.
 func (s *situation) matchRules() []rule {
 	items, missing := s.matchItems()
-	s.tellPending(api.AnnotationMatch, missing, "Their requests go on where they go now, and the other items are not affected.")
+	s.tellPending(api.AnnotationMatch, missing, "Their requests go where they went before; the other items are not affected.")
 	s.tellUnmatched()
 	s.record.Kept = nil
 	var out []rule

@@ -27,9 +27,9 @@ func (s *situation) refuseHosts() {
 		if why == "" {
 			continue
 		}
-		effect := "Nothing new is exposed, and an existing exposure stays as it was."
+		effect := "Nothing new is exposed, and an existing exposure is unchanged."
 		if s.servesAtGateway(host) {
-			effect = "It is exposed already and stays so."
+			effect = "The existing exposure stays."
 		} else {
 			s.Intent.Bad = maps.Clone(s.Intent.Bad)
 			s.Intent.Bad[api.AnnotationHosts] = true

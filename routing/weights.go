@@ -296,7 +296,7 @@ func (s *situation) tellPendingWeights(key, value string, verdict weightsVerdict
 func (s *situation) provisionalNote() string {
 	why := "had no ready pod when that was written"
 	if s.isBarred(s.writtenWeights()) {
-		why = "is written with 0"
+		why = "has the weight 0"
 	}
 	note := "The default, " + s.current().String() + ", " + why + " and gets none."
 	if !slices.ContainsFunc(s.record.Weights, func(w effectiveWeight) bool { return s.isReady(w.meaning()) }) {

@@ -260,7 +260,7 @@ func TestWeightsBeforeThereIsARoute(t *testing.T) {
 		{"the default has everything", "v1=50,v2=50", []string{"app-v1"}, "v1", "v1=50 v2=50", "until then the route is v1=100"},
 		{"also where nothing is ready", "v1=50,v2=50", []string{"none"}, "v1", "v1=50 v2=50", "until then the route is v1=100"},
 		{"also where it is not weighed", "v2=50,v3=50", []string{"app-v1", "app-v2"}, "v1", "v2=50 v3=50", "until then the route is v1=100"},
-		{"a default that is written with 0 gets none", "v1=0,v2=30,v3=70", []string{"app-v1", "app-v2"}, "v2", "v2=30 v3=70", "The default, v1, is written with 0 and gets none."},
+		{"a default that is written with 0 gets none", "v1=0,v2=30,v3=70", []string{"app-v1", "app-v2"}, "v2", "v2=30 v3=70", "The default, v1, has the weight 0 and gets none."},
 		{"a default without a ready pod gets none", "v1=40,v2=20,v3=40", []string{"app-v2", "app-v3"}, "v2=33 v3=67", "v1=40 v2=20 v3=40", "The default, v1, had no ready pod when that was written and gets none."},
 		{"nobody gets what is written for others", "v1=0,v2=100", []string{"app-v1", "app-v3"}, "v2", "v2", "requests fail until one is"},
 		{"not even under a name that nothing has", "v1=0,V2=100", []string{"app-v1", "app-v2", "app-v3"}, SubsetName("V2"), SubsetName("V2"), "requests fail until one is"},

@@ -57,20 +57,20 @@ func NewGate(memoryLimit int64, processors int, registerer prometheus.Registerer
 		}),
 		running: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "outrigger_reviews_running",
-			Help: "Admission reviews that are worked on.",
+			Help: "Admission reviews in progress.",
 		}),
 		memory: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "outrigger_reviews_memory_bytes",
-			Help: "Memory that is set aside for the reviews that are worked on.",
+			Help: "Memory reserved for the reviews in progress.",
 		}),
 		wait: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Name:    "outrigger_review_wait_seconds",
-			Help:    "Time that reviews waited before they were worked on.",
+			Help:    "Time that reviews waited before they started.",
 			Buckets: []float64{.0001, .001, .01, .05, .1, .25, .5, 1, 2.5, 5, 10, 30},
 		}),
 		rejected: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "outrigger_reviews_rejected_total",
-			Help: "Reviews without an answer, by reason: overloaded (too many of one namespace waited), abandoned (the caller's timeout expired or it disconnected while the review waited).",
+			Help: "Reviews without a response, by reason: overloaded (too many of one namespace waited), abandoned (the caller's timeout expired or it disconnected while the review waited).",
 		}, []string{"reason"}),
 	}
 	for _, reason := range []string{"overloaded", "abandoned"} {
@@ -174,7 +174,7 @@ func (g *Gate) waitFor(ctx context.Context, namespace string, in lane, size int6
 		case t.state == ticketGone:
 			err = errOverloaded
 		case ctx.Err() != nil:
-			err = fmt.Errorf("waiting to be worked on: %w", inject.ErrAbandoned)
+			err = fmt.Errorf("waiting for a slot: %w", inject.ErrAbandoned)
 			g.queue.drop(t)
 			g.queue.finish(t)
 		}

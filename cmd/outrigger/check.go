@@ -211,7 +211,7 @@ func (c *checker) leavingMesh(ctx context.Context) []finding {
 	case meta.IsNoMatchError(err) || apierrors.IsNotFound(err) || isForbidden(err):
 		return nil
 	case err != nil:
-		return []finding{note("hosts that leave the mesh are not known: %v", err)}
+		return []finding{note("cannot list the hosts that leave the mesh: %v", err)}
 	}
 	var out []finding
 	for _, vs := range list.Items {

@@ -33,7 +33,7 @@ func (c *checker) exposure(ctx context.Context) []finding {
 		case apierrors.IsNotFound(err):
 			return []finding{warned("%s %s does not exist: %s. Fix: helm upgrade with --set routing.exposure.requireGatewayRights=true", kind, name, exposureRisk)}
 		case err != nil && isForbidden(err):
-			return []finding{note("%s %s may not be read, so it is unknown whether exposing a Service requires permission", kind, name)}
+			return []finding{note("no permission to read %s %s, so it is unknown whether exposing a Service requires permission", kind, name)}
 		case err != nil:
 			return []finding{failed("%s %s: %v", kind, name, err)}
 		}

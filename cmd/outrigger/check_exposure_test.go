@@ -44,7 +44,7 @@ func TestCheckLooksAtThePolicyOnExposure(t *testing.T) {
 		"not bound":             {objects: []client.Object{policy(all...)}, state: checkWarning, says: "ValidatingAdmissionPolicyBinding outrigger-exposure does not exist"},
 		"only warns":            {objects: []client.Object{policy(all...), binding(admissionregistrationv1.Warn)}, state: checkWarning, says: "does not deny"},
 		"of an older chart":     {objects: []client.Object{policy(all[:len(all)-1]...), binding(admissionregistrationv1.Deny)}, state: checkWarning, says: "does not cover " + all[len(all)-1]},
-		"not readable":          {refused: true, state: checkNote, says: "may not be read"},
+		"not readable":          {refused: true, state: checkNote, says: "no permission to read"},
 		"no routes":             {change: func(c *api.Config) { c.Routing.Enabled = false }},
 		"nobody may expose":     {change: func(c *api.Config) { c.Routing.Expose = api.ExposeDisabled }},
 		"of a revision's chart": {objects: []client.Object{policy(all...), binding(admissionregistrationv1.Deny)}, change: func(c *api.Config) { c.Istio.Revision = "canary" }, state: checkWarning, says: "outrigger-exposure-canary does not exist"},

@@ -174,7 +174,7 @@ func unknownVersion(observed routing.Observed, name string, known []string) erro
 	if len(known) > 0 {
 		example = fmt.Sprintf(". Example: outrigger shift -n %s %s %s", observed.Service.Namespace, observed.Service.Name, strings.ReplaceAll(api.WeightsExample(known), ",", " "))
 	}
-	return fmt.Errorf("service %s/%s has no version %s; %s. With --pending the name is written all the same and takes effect when its pods are ready%s",
+	return fmt.Errorf("service %s/%s has no version %s; %s. --pending writes the name anyway; it takes effect when its pods are ready%s",
 		observed.Service.Namespace, observed.Service.Name, name, there, example)
 }
 

@@ -27,7 +27,7 @@ type Metric struct {
 func Register(registerer prometheus.Registerer) (*Metric, error) {
 	m := &Metric{counts: prometheus.NewGaugeVec(prometheus.GaugeOpts{
 		Name: "outrigger_contested_objects",
-		Help: "Objects that another client keeps changing back, by kind and the client's field manager. Outrigger writes them rarely.",
+		Help: "Objects that another client keeps reverting, by kind and field manager. Outrigger writes them rarely.",
 	}, []string{"kind", "manager"})}
 	if registerer == nil {
 		return m, nil

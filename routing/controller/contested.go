@@ -120,7 +120,7 @@ func contestedProblem(observed *routing.Observed, object contest.Object, manager
 	return api.RouteProblem{
 		Object: api.ObjectRef{Kind: object.Kind, Namespace: object.Namespace, Name: object.Name},
 		Field:  "metadata.managedFields", Value: manager, Reason: api.RouteContested,
-		Message: "This field manager keeps changing the object back. Outrigger writes it again after longer and longer waits, at most 5 minutes; a subset that the current route names is restored within a second.",
+		Message: "This field manager keeps reverting the object. Outrigger writes it again after growing waits of up to 5 minutes; a subset that the current route names is restored within a second.",
 		Advice: fmt.Sprintf("Exclude the object from that tool, or end the Service's routes: kubectl label service -n %s %s %s=disabled --overwrite. To see who writes: kubectl get %s -n %s %s -o yaml --show-managed-fields.",
 			service.Namespace, service.Name, api.LabelRouting, resourceNames[object.Kind], object.Namespace, object.Name),
 	}

@@ -71,9 +71,9 @@ func adviceOn(status metav1.Status, object api.ObjectRef, verb string) string {
 	case status.Reason == metav1.StatusReasonForbidden && strings.Contains(status.Message, " cannot "):
 		return fmt.Sprintf("Grant Outrigger's ServiceAccount the permission to %s %s, as its chart does.", verb, resource)
 	case status.Reason == metav1.StatusReasonForbidden || strings.Contains(status.Message, "admission webhook"):
-		return fmt.Sprintf("Change the Service's annotations, or the policy that denies it. It is tried again every %v.", refusedAgain)
+		return fmt.Sprintf("Change the Service's annotations, or the policy that denies it. Outrigger retries every %v.", refusedAgain)
 	}
-	return fmt.Sprintf("Correct what the message names in the Service's annotations. It is tried again every %v.", refusedAgain)
+	return fmt.Sprintf("Correct what the message names in the Service's annotations. Outrigger retries every %v.", refusedAgain)
 }
 
 // refusalOf returns the API server's answer to a write that it rejects for what it contains, so that repeating it is of
