@@ -246,6 +246,9 @@ func (g golden) settled(t *testing.T) settledCase {
 			into(deployment)
 			deployments = append(deployments, deployment)
 		default:
+			if version, _ := fields["apiVersion"].(string); strings.HasPrefix(version, "gateway.networking.k8s.io/") {
+				continue // the discovery server is started without a controller for Gateway API
+			}
 			document, err := yaml.Marshal(fields)
 			if err != nil {
 				t.Fatal(err)
