@@ -42,7 +42,7 @@ func TestLargePodsDeviate(t *testing.T) {
 		says string
 	}{
 		{"a proxy of the pod's own near the bound", proxyOf(250 << 10), inject.Injected, ""},
-		{"a proxy of the pod's own beyond the bound", proxyOf(256 << 10), inject.Denied, "more than 256 KiB"},
+		{"a proxy of the pod's own beyond the bound", proxyOf(256 << 10), inject.Denied, "larger than 256 KiB"},
 		{"as many elements as are allowed", elements(250_000), inject.Injected, ""},
 		{"one element more", elements(250_001), inject.Denied, "at most 250000 are allowed"},
 	} {
