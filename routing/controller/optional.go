@@ -7,6 +7,7 @@ import (
 	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
 	networkingk8s "k8s.io/api/networking/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
@@ -93,7 +94,7 @@ func (c *Controller) optionalKinds(ctx context.Context, definitions client.Reade
 		if kind.gvk.Version != "" {
 			versions = append(versions, kind.gvk.Version)
 		}
-		mapping, err := c.cluster.GetRESTMapper().RESTMapping(kind.gvk.GroupKind(), versions...)
+		mapping, err := c.mappingOf(kind.gvk.GroupKind(), versions)
 		if err != nil {
 			continue // not served yet: its definition changes when it is
 		}
@@ -103,6 +104,26 @@ func (c *Controller) optionalKinds(ctx context.Context, definitions client.Reade
 		}
 	}
 	return out
+}
+
+// gatewayVersions are those in which kinds of Gateway API are served, the newest first.
+var gatewayVersions = []string{"v1", "v1beta1", "v1alpha3", "v1alpha2"}
+
+// mappingOf finds the version in which a kind is served. A version of Gateway API is asked for by its name: the mapper does not
+// look again for the versions of a group that it knows, and each kind of this group may come with another one.
+func (c *Controller) mappingOf(kind schema.GroupKind, versions []string) (*meta.RESTMapping, error) {
+	mapper := c.cluster.GetRESTMapper()
+	if len(versions) > 0 || kind.Group != routing.GrantKind().Group {
+		return mapper.RESTMapping(kind, versions...)
+	}
+	var mapping *meta.RESTMapping
+	err := error(&meta.NoKindMatchError{GroupKind: kind, SearchedVersions: gatewayVersions})
+	for _, version := range gatewayVersions {
+		if mapping, err = mapper.RESTMapping(kind, version); err == nil {
+			break
+		}
+	}
+	return mapping, err
 }
 
 // mayList asks for one object, since a watch that is refused would keep all others waiting. A refusal is logged once.
