@@ -114,6 +114,7 @@ func (s *situation) withdrawn(rule *networkingv1.DestinationRule, since time.Tim
 	if rule.Annotations[api.AnnotationInherited] == "" {
 		kept.Spec.TrafficPolicy = nil // its user's
 	}
+	s.restoreMeanings(kept)
 	mark(&kept.ObjectMeta, ownMarks(rule.Annotations))
 	kept.Annotations[api.AnnotationWithdrawn] = timeText(since)
 	return kept

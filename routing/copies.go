@@ -5,6 +5,8 @@ import (
 	"slices"
 	"strings"
 
+	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
+
 	"outrigger.dev/outrigger/api"
 )
 
@@ -32,14 +34,16 @@ func (s *situation) readRecord() {
 	c, from := &s.copies, ""
 	for _, object := range candidates {
 		if owner := controllerOf(object); owner == nil || owner.UID != s.Service.UID {
-			if !s.isRestored(object) {
+			switch {
+			case s.isRestored(object):
+				c.restored = true
+			case !s.ownerEdited(object):
 				s.renewed = true
 				continue
 			}
-			c.restored = true
 		}
 		name := kindOf(object) + " " + object.GetName()
-		if s.distrusted[object] != nil {
+		if trustOf(object) == blank {
 			c.lost = append(c.lost, name)
 		}
 		r := recordOf(object)
@@ -59,8 +63,32 @@ func (s *situation) readRecord() {
 			c.disagree = append(c.disagree, from, name)
 		}
 	}
-	c.read = s.record
+	for _, vs := range s.standing.routes() {
+		if name := kindOf(vs) + " " + vs.Name; s.isOutdated(vs) && !slices.Contains(c.outdated, name) {
+			c.outdated = append(c.outdated, name)
+		}
+	}
+	c.read = s.record.clone()
 	s.readCollected()
+}
+
+// isOutdated reports whether another client restored an older VirtualService. Ours are behind the DestinationRule only
+// while a subset that was just added, or a namespace that it was just shown to, makes them wait.
+func (s *situation) isOutdated(vs *networkingv1.VirtualService) bool {
+	r, rule := recordOf(vs), s.standing.rule
+	if slices.Contains(s.record.Detached, vs.Name) { // not written any more
+		return false
+	}
+	if s.renewed || rule == nil || r.Revision == 0 || r.Revision >= s.copies.newest || r.saysAs(s.record) {
+		return false
+	}
+	latest := exportedAt(rule)
+	for _, at := range s.standing.added {
+		if at.After(latest) {
+			latest = at
+		}
+	}
+	return latest.Add(2 * s.Settings.PropagationDelay).Before(s.now)
 }
 
 // readCollected reads the record of a DestinationRule that Kubernetes deleted after a backup was restored, and reports
@@ -78,8 +106,12 @@ func (s *situation) readCollected() {
 	}
 }
 
-// saysAs reports whether two records differ in nothing but their revision.
+// saysAs reports whether two records differ in nothing but their revision, or in what a release did not record that wrote
+// one of them.
 func (r record) saysAs(other record) bool {
+	if r.Revision == 0 || other.Revision == 0 {
+		r, other = r.asEarlier(), other.asEarlier()
+	}
 	r.Revision = other.Revision
 	return r.text() == other.text()
 }
@@ -107,7 +139,7 @@ func (s *situation) holdsRecord() bool {
 		s.tellRestored()
 		return false
 	}
-	if s.Intent.Default.OnService || len(s.Intent.Weights) > 0 {
+	if s.saysEverything() {
 		s.record, s.recorded = record{}, false
 		return false
 	}
@@ -119,11 +151,37 @@ func (s *situation) holdsRecord() bool {
 	return true
 }
 
+// saysEverything reports whether the Service's own annotations say where all requests go, and all of that can be followed:
+// then nothing depends on a record.
+func (s *situation) saysEverything() bool {
+	d := s.Intent.Default
+	if s.isInvalid || !d.OnService && len(s.Intent.Weights) == 0 {
+		return false
+	}
+	names := map[string]bool{}
+	if d.OnService && d.Policy == api.DefaultLiteral {
+		names[d.Version] = true
+	}
+	for _, w := range slices.Concat(s.Intent.Weights, s.Intent.Mirror) {
+		names[w.Version] = w.Weight > 0 || names[w.Version]
+	}
+	for _, m := range s.Intent.Match {
+		names[m.Version] = true
+	}
+	for name, isUsed := range names {
+		if m := s.carriers(name); isUsed && (!s.isReady(m) || !s.isSeenReady(m)) {
+			return false
+		}
+	}
+	return true
+}
+
 // tellRestored reports edits of the record that its other copy repairs.
 func (s *situation) tellRestored() {
-	if s.renewed {
+	if s.renewed || s.foreign.clash { // nothing is written then
 		return
 	}
+	s.tellMarks()
 	for _, object := range s.Standing.all() {
 		if s.distrusted[object] != nil {
 			s.tellForeign(object, "metadata.annotations", "", api.RouteRecordEdited,

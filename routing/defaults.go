@@ -25,9 +25,6 @@ type goneDefault struct {
 // decideDefault says which version receives what nothing else claims: the user's word, else what is recorded, else
 // what is found at first sight. It is false if nothing can be said yet; then nothing is written.
 func (s *situation) decideDefault() bool {
-	if s.foreign.clash {
-		return false
-	}
 	s.followSelector()
 	s.followKinds()
 	switch {
@@ -72,6 +69,9 @@ func (s *situation) followKinds() {
 	for i, w := range s.record.Weights {
 		s.record.Weights[i].bound = s.fixedByNow(w.bound)
 	}
+	for i, m := range s.record.Mirrors {
+		s.record.Mirrors[i].bound = s.fixedByNow(m.bound)
+	}
 	for condition, kept := range s.record.Kept {
 		s.record.Kept[condition] = s.fixedByNow(kept)
 	}
@@ -100,7 +100,7 @@ func (s *situation) firstSight() bool {
 	}
 	chosen, by := s.choose()
 	was := s.record
-	s.record = record{Names: was.Names, Selector: was.Selector, Waiting: was.Waiting}
+	s.record = record{Names: was.Names, Selector: was.Selector, Waiting: was.Waiting, Held: was.Held}
 	if !s.reselected {
 		s.record.Weights, s.record.Adopted, s.record.Provisional, s.record.Kept = was.Weights, was.Adopted, was.Provisional, was.Kept
 	}
@@ -515,6 +515,7 @@ func (s *situation) addWaiting(ref WorkloadRef) {
 // takeOver finds what takes a deleted default's place: the one version, or the one track, whose ready pods are left. For
 // a while that is provisional; then it is recorded.
 func (s *situation) takeOver() {
+	defer func() { s.record.Gone = s.goneText() }()
 	at, standIn := s.standingIn()
 	isGone := s.isGone(s.record.Default)
 	_, back := s.podsOf(s.record.Default)
@@ -548,13 +549,27 @@ func (s *situation) standingIn() (time.Time, meaning) {
 	if s.renewed || !s.recorded {
 		return time.Time{}, meaning{}
 	}
-	for _, vs := range s.standing.routes() {
-		text, rest, _ := strings.Cut(vs.Annotations[api.AnnotationDefaultGone], " ")
+	said := []string{s.copies.read.Gone}
+	if s.copies.read.Revision == 0 { // as earlier releases recorded it
+		for _, vs := range s.standing.routes() {
+			said = append(said, vs.Annotations[api.AnnotationDefaultGone])
+		}
+	}
+	for _, text := range said {
+		text, rest, _ := strings.Cut(text, " ")
 		if at, ok := parseTime(text); ok {
 			return at, parseMeaning(rest)
 		}
 	}
 	return time.Time{}, meaning{}
+}
+
+// goneText is the record of what stands in for a deleted default; empty if nothing does.
+func (s *situation) goneText() string {
+	if s.gone.standIn.isZero() {
+		return ""
+	}
+	return timeText(s.gone.at) + " " + s.gone.standIn.String()
 }
 
 // leftOver is what the ready pods are of when the default's are left out: one version, or one track.

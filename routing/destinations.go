@@ -37,13 +37,13 @@ type portion struct {
 func (s *situation) decideRules() {
 	s.unsplit = s.unsplit || s.endpointsElsewhere()
 	if s.unsplit {
-		s.noRoute = s.mayNotCreate()
+		s.decideNoRoute()
 		s.rules = []rule{{to: []portion{{weight: 1}}}}
 		s.tellUnsplitWeights()
 		return
 	}
 	s.decideWeights()
-	s.noRoute = s.mayNotCreate()
+	s.decideNoRoute()
 	s.rules = s.matchRules()
 	s.rules = append(s.rules, s.defaultRules(s.rules)...)
 	s.decideMirrors()
@@ -51,6 +51,19 @@ func (s *situation) decideRules() {
 	s.tellAdopted()
 	s.tellHold()
 	s.tellNames()
+}
+
+// decideNoRoute decides whether a route for the mesh may be created. One that was created before and is missing was deleted
+// by another client, and comes back.
+func (s *situation) decideNoRoute() {
+	s.noRoute = s.mayNotCreate() && (s.unsplit || !s.wasRouteDeleted())
+	s.record.Unrouted = s.record.State == "" && (s.noRoute || s.foreign.meshTaken)
+}
+
+// wasRouteDeleted reports whether the record says that callers in the mesh have a route of ours that is not there.
+func (s *situation) wasRouteDeleted() bool {
+	was := s.copies.read
+	return s.standing.mesh == nil && s.recorded && was.Revision > 0 && was.State == "" && !was.Unrouted && !s.reselected && !s.renewed
 }
 
 // mayNotCreate reports whether a route for the mesh that is not there must not be made: in a split, and while nothing is
@@ -89,7 +102,7 @@ type sharing struct {
 // defaultShares are the weights in effect, else the default's share, which has no name then.
 func (s *situation) defaultShares() []share {
 	out := s.sharing(s.record.Weights)
-	s.away = out.away
+	s.away, s.record.Away = out.away, out.away
 	for _, name := range s.standing.away {
 		if !slices.Contains(out.away, name) && slices.ContainsFunc(s.record.Weights, func(w effectiveWeight) bool { return w.name == name }) {
 			s.record.Returned = timeText(s.now)

@@ -95,6 +95,10 @@ func (s *situation) noteDrift() {
 		if how == reweighed && weights == "" {
 			how = restructured
 		}
+		unknown := how == unedited && vs.Annotations[api.AnnotationWritten] == "" && slices.Contains(s.copies.read.Detached, vs.Name)
+		if unknown { // another client edited or removed what says so
+			s.edited, how = append(s.edited, vs.Name), restructured
+		}
 		switch {
 		case how == unedited:
 		case s.Intent.Drift == api.DriftRevert:
@@ -110,13 +114,27 @@ func (s *situation) noteDrift() {
 			s.revert(vs, "Its shares were changed by hand and are written back: those of VirtualService "+s.standing.routes()[0].Name+" hold for both.", "Change them there, or write outrigger.dev/weights.")
 		case declared || s.sharesSpoken():
 			s.revert(vs, "Its shares were changed by hand to "+weights+"; the annotations say otherwise, and they are written back.", "Write "+s.annotate(api.AnnotationWeights+"="+weights)+" instead.")
+		case s.leadsNowhere(to) != "":
+			s.revert(vs, "Its shares were changed by hand to "+weights+", but "+s.leadsNowhere(to)+" has no pods, or its workload was deleted. The edit is reverted.", "Start the workload of "+s.leadsNowhere(to)+" first.")
 		default:
 			if parsed, err := api.ParseWeights(weights); err == nil { // else of versions that no user could name
 				s.adopt(parsed)
 			}
 		}
 	}
+	s.record.Detached = s.detached
 	s.left = s.leftBy(s.standing.routes())
+}
+
+// leadsNowhere returns a version among shares that has no pods, or whose workload was deleted; empty if there is none.
+func (s *situation) leadsNowhere(to []portion) string {
+	for _, p := range to {
+		m := s.carriers(p.version)
+		if pods, _ := s.podsOf(m); p.version != "" && (pods == 0 || s.isGone(m)) {
+			return p.version
+		}
+	}
+	return ""
 }
 
 // tellAdopted says that shares hold which somebody set on our VirtualService.
@@ -131,11 +149,7 @@ func (s *situation) tellAdopted() {
 // nothing to adopt: it is written back, unless it is to be left.
 func (s *situation) noteGatewayDrift() {
 	gateway := s.standing.gateway
-	if s.renewed || gateway == nil {
-		return
-	}
-	was := gateway.Annotations[api.AnnotationWritten]
-	if was == "" || was == gatewayDigest(gateway) {
+	if s.renewed || !s.gatewayEdited() {
 		return
 	}
 	if s.Intent.Drift == api.DriftDetach {
@@ -146,6 +160,15 @@ func (s *situation) noteGatewayDrift() {
 	}
 	s.tellForeign(gateway, "spec", "", api.RouteEditReverted, "It was changed by hand and is written back: it says what the annotations of the Service say.",
 		"For a Gateway of your own: "+s.annotate(api.AnnotationGateway+"=NAMESPACE/NAME")+".")
+}
+
+// gatewayEdited reports whether another client edited our Gateway.
+func (s *situation) gatewayEdited() bool {
+	if s.standing.gateway == nil {
+		return false
+	}
+	was := s.standing.gateway.Annotations[api.AnnotationWritten]
+	return was != "" && was != gatewayDigest(s.standing.gateway)
 }
 
 func gatewayDigest(gateway *networkingv1.Gateway) string { return shortHash(canonical(&gateway.Spec)) }

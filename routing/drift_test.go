@@ -183,7 +183,7 @@ func TestARebuiltRouteIsItsAuthors(t *testing.T) {
 			change(c.route("app"))
 			c.settle()
 			theirs := routesOf(c.route("app"))
-			c.wrote()
+			c.wrote(applyRule) // the record says whose route it is
 			c.tells(api.RouteDrifted, api.RoutePolicyShared)
 			// We follow with subsets, and prune none that it names.
 			c.fixed("app-v3", "v3", 1)
@@ -223,7 +223,7 @@ func TestDriftDetachLeavesAlsoShares(t *testing.T) {
 	c.kiali("app", "v1=50", "v2=50")
 	c.advance(time.Hour)
 	c.has("v1 v2", "v1=50 v2=50")
-	c.wrote()
+	c.wrote(applyRule) // the record says whose route it is
 	c.tells(api.RouteDrifted)
 	c.annotate("drift-") // adopt: from now on they hold
 	c.settle()

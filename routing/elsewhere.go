@@ -17,6 +17,9 @@ func (s *situation) endpointsElsewhere() bool {
 	if !s.spansClusters() || s.unsplit || s.record.State != "" || s.record.Default.All {
 		return false
 	}
+	if s.wasRouteDeleted() {
+		return false
+	}
 	for _, vs := range s.standing.routes() {
 		if vs == s.standing.mesh || !unpinned(vs) {
 			return false

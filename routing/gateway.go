@@ -35,6 +35,7 @@ func (x exposure) key() string {
 
 // decideExposure takes from the wish for exposure what is not permitted and what others already serve.
 func (s *situation) decideExposure() {
+	defer func() { s.record.KeptHosts = s.keptHosts }()
 	wish := s.Intent.Expose
 	if wish == nil {
 		s.record.Waiting = ""
@@ -128,7 +129,7 @@ func (s *situation) isKept(host string) bool {
 	if host == anyHost || !s.servesAtGateway(host) {
 		return false
 	}
-	return s.standing.isCombined() && servesHost(s.standing.mesh, host) ||
+	return s.standing.isCombined() && servesHost(s.standing.mesh, host) || slices.Contains(s.copies.read.KeptHosts, host) ||
 		s.standing.exposed != nil && slices.Contains(splitList(s.standing.exposed.Annotations[api.AnnotationKeptHosts]), host)
 }
 

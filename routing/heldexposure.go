@@ -50,7 +50,7 @@ func (s *situation) exposedWords() map[string]string {
 			return words
 		}
 	}
-	return nil
+	return s.heldExposure()
 }
 
 // keepExposure is the exposure while an annotation about it is invalid: what is served now, as far as the administrator still
@@ -62,7 +62,7 @@ func (s *situation) keepExposure(wish *api.Exposure) {
 	x := s.exposureOf(wish)
 	var hosts []string
 	for _, host := range x.hosts {
-		if s.carrier(x, host) != nil {
+		if s.carrier(x, host) != nil || s.isHeldHost(host) {
 			hosts = append(hosts, host)
 		}
 	}
@@ -74,6 +74,9 @@ func (s *situation) keepExposure(wish *api.Exposure) {
 		return
 	}
 	s.exposure = x
+	if s.record.Held != nil {
+		s.record.Held[api.AnnotationHosts] = strings.Join(hosts, ",")
+	}
 	s.tellAbout(s.badExposure[0], s.Service.Annotations[s.badExposure[0]], api.RouteStillExposed,
 		fmt.Sprintf("Invalid: %s. The Service is still exposed for %s at Gateway %s, as before.", strings.Join(s.badExposure, ", "), strings.Join(hosts, ", "), x.gateway),
 		fmt.Sprintf("Correct the annotation, or end the exposure: kubectl annotate service -n %s %s %s-.", s.Service.Namespace, s.Service.Name, api.AnnotationExpose))

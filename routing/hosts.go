@@ -6,8 +6,6 @@ import (
 
 	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
 	corev1 "k8s.io/api/core/v1"
-
-	"outrigger.dev/outrigger/api"
 )
 
 // MayConcern reports whether an object that is not the Service's own may matter to its plan: it is for the Service's host
@@ -29,16 +27,9 @@ func MayConcern(object Object, service *corev1.Service, clusterDomain string) bo
 	return false
 }
 
-// ServiceOf returns the name of the Service, in the object's namespace, that an object of ours belongs to: it has our
-// labels, and the Service is its owner. It is false for objects of others.
-func ServiceOf(object Object) (string, bool) {
-	name := object.GetLabels()[api.LabelService]
-	owner := controllerOf(object)
-	if name == "" || object.GetLabels()[api.LabelManagedBy] != api.ManagedBy || owner == nil {
-		return "", false
-	}
-	return name, owner.Kind == "Service" && owner.Name == name
-}
+// ServiceOf returns the name of the Service, in the object's namespace, that an object of ours belongs to. It is false for
+// objects of others.
+func ServiceOf(object Object) (string, bool) { return markedFor(object) }
 
 // Own reports whether an object is one that we made for the Service, or for one of its name that is gone.
 func Own(object Object, service *corev1.Service) bool {

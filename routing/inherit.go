@@ -53,11 +53,12 @@ func policyIsOurs(rule, from *networkingv1.DestinationRule) bool {
 		}
 	}
 	mark := rule.Annotations[api.AnnotationInherited]
+	isSame := from != nil && proto.Equal(rule.Spec.TrafficPolicy, from.Spec.TrafficPolicy)
 	if mark == "" || theirs {
-		return ours && !theirs
+		return (ours || isSame && trustOf(rule) == blank) && !theirs
 	}
 	_, hash, _ := strings.Cut(mark, " ")
-	return hash == shortHash(canonical(rule.Spec.TrafficPolicy)) || from != nil && proto.Equal(rule.Spec.TrafficPolicy, from.Spec.TrafficPolicy)
+	return hash == shortHash(canonical(rule.Spec.TrafficPolicy)) || isSame
 }
 
 // shadowed is the DestinationRule of others whose policy holds where ours is not: looked for as Istio does, in the

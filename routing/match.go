@@ -37,9 +37,7 @@ func (s *situation) matchRules() []rule {
 		case !item.to.isZero():
 			s.tellRollout(item.to)
 			out = append(out, rule{match: match, to: normalised(s.expand(item.to))})
-			if item.pending {
-				s.keep(item)
-			}
+			s.keep(item)
 		case s.mustNotFallThrough(items[i:]):
 			var rest []portion
 			for _, sh := range s.sharesOf(s.record.Weights) {
@@ -55,7 +53,11 @@ func (s *situation) keep(item matchItem) {
 	if s.record.Kept == nil {
 		s.record.Kept = map[string]meaning{}
 	}
-	s.record.Kept[conditionText(item.Match)] = item.to
+	to := s.meaningOf(item.Version)
+	if item.pending {
+		to = item.to
+	}
+	s.record.Kept[conditionText(item.Match)] = to
 }
 
 // conditionText is an item without its version: "header:end-user:jason".
@@ -97,8 +99,12 @@ func (s *situation) leadsMatch(match api.Match) (meaning, string) {
 	return meaning{}, s.notYet(match.Version, m)
 }
 
-// leadsAlready reports whether a standing VirtualService of ours has a rule of this condition that leads to what m means.
+// leadsAlready reports whether the requests of this condition go to what m means: as recorded, else as a standing
+// VirtualService of ours has it.
 func (s *situation) leadsAlready(match api.Match, m meaning) bool {
+	if kept, is := s.copies.read.Kept[conditionText(match)]; is {
+		return kept.equal(m) || overlap(kept, m)
+	}
 	versions := s.possible(m)
 	return slices.ContainsFunc(s.standingFor(match), func(version string) bool { return slices.Contains(versions, version) })
 }

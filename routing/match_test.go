@@ -15,7 +15,7 @@ func TestEveryKindOfMatchLeadsToItsVersion(t *testing.T) {
 	c.annotate("match=v2=header:end-user:jason;v2=header-prefix:x-c:can;v2=cookie:beta:1;v1=query:v:1;v2=source:v2")
 	c.settle()
 	c.has("v1 v2", "end-user=jason: v2; x-c=can*: v2; cookie beta=1: v2; ?v=1: v1; source version=v2: v2; v1")
-	c.wrote(applyRoute)
+	c.wrote(applyRule, applyRoute) // both record what is in effect
 	c.tells()
 	c.annotate("match=v2=cookie:beta:1")
 	c.settle()

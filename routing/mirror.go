@@ -44,6 +44,7 @@ func (s *situation) decideMirrors() {
 func (s *situation) wantedMirrors() []mirror {
 	percents := map[string]float64{}
 	var pending []string
+	var followed effectiveWeights
 	for _, wish := range s.Intent.Mirror {
 		if wish.Weight == 0 {
 			continue
@@ -53,11 +54,21 @@ func (s *situation) wantedMirrors() []mirror {
 			pending = append(pending, why)
 			continue
 		}
-		for _, p := range s.expand(m) {
-			percents[p.version] += float64(wish.Weight) * float64(p.weight) / 4
+		followed = append(followed, effectiveWeight{name: wish.Version, weight: wish.Weight, bound: m})
+	}
+	s.tellPending(api.AnnotationMirror, pending, "Until then the versions that had copies keep them; the other items are not affected.")
+	if len(pending) > 0 {
+		followed = s.withMirrorsBefore(followed)
+	}
+	for i, item := range followed {
+		for _, p := range s.expand(item.bound) {
+			percents[p.version] += float64(item.weight) * float64(p.weight) / 4
+		}
+		if item.bound.equal(meaning{Version: item.name}) {
+			followed[i].bound = meaning{}
 		}
 	}
-	s.tellPending(api.AnnotationMirror, pending, "They get no copies until then; the other items are not affected.")
+	s.record.Mirrors = followed
 	if _, everything := percents[""]; everything {
 		delete(percents, "")
 		s.tellAbout(api.AnnotationMirror, s.Intent.Texts[api.AnnotationMirror], api.RouteWithoutEffect, "A version that it names has all the pods there are; requests are not copied to where they go.",
@@ -73,6 +84,19 @@ func (s *situation) wantedMirrors() []mirror {
 	return out
 }
 
+// withMirrorsBefore adds the items in effect that the annotation no longer has, while another item is pending: what it
+// says takes their place once it can be followed. Versions without pods get no copies.
+func (s *situation) withMirrorsBefore(followed effectiveWeights) effectiveWeights {
+	for _, was := range s.copies.read.Mirrors {
+		was.bound = s.fixedByNow(was.meaning())
+		pods, _ := s.podsOf(was.bound)
+		if pods > 0 && !slices.ContainsFunc(followed, func(item effectiveWeight) bool { return overlap(item.bound, was.bound) || item.name == was.name }) {
+			followed = append(followed, was)
+		}
+	}
+	return followed
+}
+
 // unmirrored says why a name gets no copies yet; empty if it does.
 func (s *situation) unmirrored(name string, m meaning) string {
 	if pods, _ := s.podsOf(m); pods > 0 && (s.inForce(m) || s.standsMirrored(m)) {
@@ -81,8 +105,11 @@ func (s *situation) unmirrored(name string, m meaning) string {
 	return s.notYet(name, m)
 }
 
-// standsMirrored reports whether a standing VirtualService of ours sends copies to what m means.
+// standsMirrored reports whether copies go to what m means: as recorded, or as a standing VirtualService of ours has it.
 func (s *situation) standsMirrored(m meaning) bool {
+	if slices.ContainsFunc(s.copies.read.Mirrors, func(item effectiveWeight) bool { return overlap(item.meaning(), m) }) {
+		return true
+	}
 	versions := s.possible(m)
 	return slices.ContainsFunc(s.standingMirrors(), func(version string) bool { return slices.Contains(versions, version) })
 }

@@ -25,7 +25,7 @@ func TestMirrorWaitsForItsVersionAndGoesWithIt(t *testing.T) {
 	c.run("app-v3", "v3", 4, 0) // copies that nobody answers do no harm
 	c.settle()
 	c.has("v1 v2 v3", "v1 +v3=10")
-	c.wrote(applyRule, applyRoute)
+	c.wrote(applyRule, applyRule, applyRoute) // the subset; then both record the copies
 	c.run("app-v3", "v3", 0, 0)
 	c.tells(api.RoutePendingVersions)
 	c.has("v1 v2 v3", "v1")

@@ -116,7 +116,10 @@ func (s *situation) subsetsOnly() Objects {
 	})
 	s.tellIdleWords()
 	out := Objects{DestinationRules: s.Standing.DestinationRules}
-	if s.foreign.clash || s.standing.rule == nil && len(s.podVersions()) == 0 {
+	if s.foreign.clash {
+		return s.withSubsets(out)
+	}
+	if s.standing.rule == nil && len(s.podVersions()) == 0 {
 		return out
 	}
 	s.record, s.waiting = record{}, nil

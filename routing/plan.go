@@ -24,12 +24,17 @@ func Plan(observed Observed, now time.Time) Result {
 	s.readTracks()
 	s.readAdopted()
 	s.nameSubsets()
+	s.restoreLastRan()
 	s.noteForeign()
 	if s.holdsRecord() {
 		return s.result(s.withSubsets(observed.Standing))
 	}
 	if s.Intent.SubsetsOnly {
+		s.noteRuleDrift()
 		return s.result(s.subsetsOnly())
+	}
+	if s.foreign.clash {
+		return s.result(s.besideClash(observed.Standing))
 	}
 	s.noteRuleDrift()
 	s.noteDrift()

@@ -39,8 +39,23 @@ type record struct {
 	Provisional bool             `json:"provisional,omitempty"`
 	// Returned is when a version last took its share back from the default.
 	Returned string `json:"returned,omitempty"`
-	// Kept holds what conditions of the match annotation lead to while the version that is written for them is pending.
+	// Kept holds what the conditions of the match annotation lead to, also while the version that is written for one is
+	// pending.
 	Kept map[string]meaning `json:"kept,omitempty"`
+	// Mirrors are the items of the mirror annotation in effect, with percentages as weights.
+	Mirrors effectiveWeights `json:"mirrors,omitempty"`
+	// Held are the values in effect of annotations that are invalid now, by key. Of an exposure they are all annotations.
+	Held map[string]string `json:"held,omitempty"`
+	// Away are the names in the weights whose share the default has.
+	Away []string `json:"away,omitempty"`
+	// Gone is since when a version stands in for a deleted default, and which: "2026-01-02T03:04:05.000Z v2".
+	Gone string `json:"gone,omitempty"`
+	// Detached are the VirtualServices that another author edited and that are not written any more.
+	Detached []string `json:"detached,omitempty"`
+	// KeptHosts are wildcards that an earlier release exposed and that the installation no longer allows.
+	KeptHosts []string `json:"keptHosts,omitempty"`
+	// Unrouted is true where no route for the mesh has been created: one that is missing was not deleted.
+	Unrouted bool `json:"unrouted,omitempty"`
 	// Failed is the default before this one, which had no ready pod for too long. Its share in the weights is the default's
 	// until other words than those that FailedWords is the hash of take effect.
 	Failed      meaning `json:"failed,omitzero"`
@@ -157,6 +172,12 @@ func IsRestored(object Object) bool {
 	return false
 }
 
+// clone returns a copy that shares nothing that a plan changes.
+func (r record) clone() record {
+	r.Names, r.Kept, r.Weights, r.Mirrors = maps.Clone(r.Names), maps.Clone(r.Kept), slices.Clone(r.Weights), slices.Clone(r.Mirrors)
+	return r
+}
+
 func (r record) isZero() bool { return r.State == "" && r.Default.isZero() }
 
 func (r record) workloads() []WorkloadRef {
@@ -173,7 +194,7 @@ func (r record) meanings() []meaning {
 	for _, name := range slices.Sorted(maps.Keys(r.Names)) {
 		out = append(out, r.Names[name])
 	}
-	for _, w := range r.Weights {
+	for _, w := range slices.Concat(r.Weights, r.Mirrors) {
 		out = append(out, w.meaning())
 	}
 	for _, condition := range slices.Sorted(maps.Keys(r.Kept)) {

@@ -367,9 +367,8 @@ func (s *situation) markRoute(vs *networkingv1.VirtualService, view routeView) {
 		api.AnnotationWritten: digest.text(),
 		api.AnnotationAdopted: s.adoptedText(),
 		api.AnnotationSubsets: pairsText(s.meaningsIn(vs)),
-	}
-	if !s.gone.standIn.isZero() {
-		marks[api.AnnotationDefaultGone] = timeText(s.gone.at) + " " + s.gone.standIn.String()
+
+		api.AnnotationDefaultGone: s.goneText(),
 	}
 	if view.standing != nil {
 		marks[api.AnnotationExportedAt] = s.exportedText(view.standing.Spec.ExportTo, vs.Spec.ExportTo, view.standing)
@@ -414,10 +413,26 @@ func (s *situation) renderGateway(views routeViews) *networkingv1.Gateway {
 		gateway.Spec.Servers = []*server{{Port: &networkingapi.Port{Number: x.port, Name: "http", Protocol: "HTTP"}, Hosts: hosts}}
 	}
 	if keeps {
-		keepServers(gateway, s.standing.gateway)
+		keepServers(gateway, s.servedBefore(views.exposed))
 	}
 	gateway.Annotations[api.AnnotationWritten] = gatewayDigest(gateway)
 	return gateway
+}
+
+// servedBefore is our Gateway as it is, without hosts that another client wrote into it and that our route does not serve.
+func (s *situation) servedBefore(exposed routeView) *networkingv1.Gateway {
+	if !s.gatewayEdited() {
+		return s.standing.gateway
+	}
+	was := s.standing.gateway.DeepCopy()
+	for _, server := range was.Spec.Servers {
+		server.Hosts = slices.DeleteFunc(server.Hosts, func(h string) bool {
+			host, ours := strings.CutPrefix(h, s.Service.Namespace+"/")
+			return !ours || !slices.Contains(exposed.hosts, host)
+		})
+	}
+	was.Spec.Servers = slices.DeleteFunc(was.Spec.Servers, func(server *server) bool { return len(server.Hosts) == 0 || server.GetTls() != nil })
+	return was
 }
 
 func keepServers(gateway, standing *networkingv1.Gateway) {
@@ -525,7 +540,7 @@ func (s *situation) keptVersions(routes []*networkingv1.VirtualService, unused s
 	for version := range stand {
 		name := s.subsets.names[version]
 		since, marked := s.standing.unused[name]
-		if !marked || s.standingNames(version) { // somebody may have led a route there by hand
+		if !marked || s.standingNames(version) || s.isNamed(name) { // also by an edit that is reverted
 			since = s.now
 		}
 		if !routed[version] && s.isReplaced(version, stand, marked) {
@@ -548,6 +563,13 @@ func (s *situation) keptVersions(routes []*networkingv1.VirtualService, unused s
 	}
 	slices.SortFunc(kept, compareVersions)
 	return slices.Compact(kept), adds
+}
+
+// isNamed reports whether a VirtualService of ours names a subset as it is now, edited or not.
+func (s *situation) isNamed(subset string) bool {
+	return slices.ContainsFunc(s.standing.routes(), func(vs *networkingv1.VirtualService) bool {
+		return slices.Contains(subsetsNamed(vs, s.host, s.Settings.ClusterDomain), subset)
+	})
 }
 
 // leftBehind are the subsets that a route names no more as it is written now, since a workload beside others replaces their

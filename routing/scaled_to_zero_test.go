@@ -31,7 +31,7 @@ func TestScaledToZeroGivesItsShareAtOnce(t *testing.T) {
 	c.scale("app-v2", 0)
 	c.settle()
 	c.has("v1 v2", "v1")
-	c.wrote(applyRoute)
+	c.wrote(applyRule, applyRoute) // both record whose share the default has
 	c.drain("app-v2", "v2")
 	c.advance(time.Minute)
 	c.has("v1 v2", "v1")

@@ -272,7 +272,7 @@ func TestForeignRoutePutAndTakenAway(t *testing.T) {
 	c.foreign.VirtualServices = []*networkingv1.VirtualService{foreignRoute("v2")}
 	c.settle()
 	c.has("v1 v2", "none")
-	c.wrote(deleteRoute)
+	c.wrote(applyRule, deleteRoute) // the record says that ours was not deleted by another client
 	c.tells(api.RouteRouteConflict)
 	// A subset that it names is never pruned.
 	c.remove("app-v2")

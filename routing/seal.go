@@ -75,7 +75,7 @@ func distrust[T interface {
 	Object
 	DeepCopy() T
 }](s *situation, object T) T {
-	if trustOf(object) != broken {
+	if trustOf(object) != broken && !s.isStranger(object) {
 		return object
 	}
 	bare := object.DeepCopy()
@@ -123,8 +123,14 @@ func asEarlier(current, want Object) map[string]string {
 		}
 	}
 	if r := recordOf(want); !r.isZero() {
-		r.Revision = 0
-		out[api.AnnotationRecord] = r.text()
+		out[api.AnnotationRecord] = r.asEarlier().text()
 	}
 	return out
+}
+
+// asEarlier is a record without what releases did not record that do not count its revisions.
+func (r record) asEarlier() record {
+	r.Revision, r.Unrouted = 0, false
+	r.Kept, r.Mirrors, r.Held, r.Away, r.Gone, r.Detached, r.KeptHosts = nil, nil, nil, nil, "", nil, nil
+	return r
 }

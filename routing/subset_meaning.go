@@ -84,9 +84,9 @@ func (s *situation) keepNamed(rule *networkingv1.DestinationRule, added stamps, 
 	}
 }
 
-// ruleDigest is a digest of what we write into a DestinationRule: its host and our subsets.
+// ruleDigest is a digest of what we write into a DestinationRule: its host, its exportTo, and our subsets.
 func (s *situation) ruleDigest(rule *networkingv1.DestinationRule, ours stamps) string {
-	parts := []string{resolveHost(rule.Spec.Host, rule.Namespace, s.Settings.ClusterDomain)}
+	parts := []string{resolveHost(rule.Spec.Host, rule.Namespace, s.Settings.ClusterDomain), strings.Join(rule.Spec.ExportTo, ",")}
 	for _, name := range slices.Sorted(maps.Keys(ours)) {
 		subset := findSubset(rule, name)
 		if subset == nil {
@@ -119,7 +119,22 @@ func (s *situation) noteRuleDrift() {
 			"The host of Outrigger's DestinationRule was edited. It is written back, since the routes name its subsets.", "For another host write a DestinationRule of your own.")
 		return
 	}
-	var edits []string
+	edits := s.subsetEdits()
+	switch {
+	case len(edits) > 0:
+		s.tellForeign(rule, "spec.subsets", "", api.RouteEditReverted,
+			"Subsets of Outrigger were edited: "+strings.Join(edits, ", ")+". They are written back, so that each route reaches the version that it is for.",
+			"To send requests to another version: "+s.annotate(api.AnnotationDefaultVersion+"=VERSION")+".")
+	default:
+		s.tellForeign(rule, "spec.exportTo", strings.Join(rule.Spec.ExportTo, ","), api.RouteEditReverted,
+			"The exportTo of Outrigger's DestinationRule was edited. It is written back, so that everyone who sees a route sees its subsets.",
+			"To limit who sees the Service: "+s.annotate(api.AnnotationExportTo+"=NAMESPACES")+".")
+	}
+}
+
+// subsetEdits says what another client changed in our subsets.
+func (s *situation) subsetEdits() (edits []string) {
+	rule := s.standing.rule
 	for _, name := range slices.Sorted(maps.Keys(s.standing.added)) {
 		version := s.subsets.versions[name]
 		switch subset := findSubset(rule, name); {
@@ -132,11 +147,7 @@ func (s *situation) noteRuleDrift() {
 			edits = append(edits, name+" has a trafficPolicy")
 		}
 	}
-	if len(edits) > 0 {
-		s.tellForeign(rule, "spec.subsets", "", api.RouteEditReverted,
-			"Subsets of Outrigger were edited: "+strings.Join(edits, ", ")+". They are written back, so that each route reaches the version that it is for.",
-			"To send requests to another version: "+s.annotate(api.AnnotationDefaultVersion+"=VERSION")+".")
-	}
+	return edits
 }
 
 // namesMissing returns a subset of our host that a VirtualService names and that no DestinationRule has; empty if there is none.
@@ -156,29 +167,104 @@ func (s *situation) namesMissing(vs *networkingv1.VirtualService) string {
 	return ""
 }
 
-// withSubsets leaves everything as it is but for our subsets in an edited DestinationRule, which are restored: where
-// nothing may be decided, the routes still name them.
+// withSubsets leaves everything as it is but for our subsets that another client edited, or removed although a route names
+// them: where nothing may be decided, the routes still need them. Annotations that it edited stay as they are, so that
+// nothing takes them for ours.
 func (s *situation) withSubsets(objects Objects) Objects {
 	standing := s.standing.rule
-	if standing == nil || s.renewed || !s.ruleEdited() {
+	if standing == nil && !s.renewed && s.recorded {
+		return s.withRule(objects)
+	}
+	if standing == nil || s.renewed {
 		return objects
 	}
-	rule := standing.DeepCopy()
-	rule.TypeMeta = typeMeta("DestinationRule")
-	rule.Spec.Host = s.host
-	for _, name := range sortedKeys(s.standing.added) {
-		right := &networkingapi.Subset{Name: name, Labels: map[string]string{s.Intent.VersionLabel: s.subsets.versions[name]}}
-		at := slices.IndexFunc(rule.Spec.Subsets, func(subset *networkingapi.Subset) bool { return subset.Name == name })
-		switch {
-		case s.subsets.versions[name] == "":
-		case at < 0:
-			rule.Spec.Subsets = append(rule.Spec.Subsets, right)
-		default:
-			rule.Spec.Subsets[at] = right
-		}
+	original, isDistrusted := s.distrusted[standing].(*networkingv1.DestinationRule)
+	if !isDistrusted {
+		original = standing
 	}
-	rule.Annotations[api.AnnotationWritten] = s.ruleDigest(rule, s.standing.added)
+	rule := original.DeepCopy()
+	rule.TypeMeta = typeMeta("DestinationRule")
+	if !s.restoreSubsets(rule) {
+		return objects
+	}
+	if isDistrusted || trustOf(standing) == blank {
+		s.observedObjects = append(s.observedObjects, rule) // not sealed
+	} else {
+		rule.Annotations[api.AnnotationWritten] = s.ruleDigest(rule, s.standing.added)
+	}
 	objects.DestinationRules = []*networkingv1.DestinationRule{rule}
 	s.noteRuleDrift()
 	return objects
+}
+
+// withRule recreates a DestinationRule that another client deleted, with the subsets that our routes name.
+func (s *situation) withRule(objects Objects) Objects {
+	rule := &networkingv1.DestinationRule{ObjectMeta: s.meta(s.names.rule), TypeMeta: typeMeta("DestinationRule")}
+	rule.Spec.Host = s.host
+	rule.Spec.ExportTo = s.exportOfSubsets(nil)
+	added, meanings := stamps{}, map[string]string{}
+	s.keepNamed(rule, added, nil)
+	if len(added) == 0 {
+		return objects
+	}
+	for name := range added {
+		meanings[name] = s.subsets.versions[name]
+	}
+	mark(&rule.ObjectMeta, map[string]string{
+		api.AnnotationRecord:      s.recordText(),
+		api.AnnotationDefault:     s.readable(),
+		api.AnnotationSubsetAdded: added.String(),
+		api.AnnotationSubsets:     pairsText(meanings),
+		api.AnnotationWritten:     s.ruleDigest(rule, added),
+	})
+	objects.DestinationRules = []*networkingv1.DestinationRule{rule}
+	return objects
+}
+
+// restoreSubsets writes host and subsets of ours into a DestinationRule as they were, and reports whether that changes it.
+func (s *situation) restoreSubsets(rule *networkingv1.DestinationRule) bool {
+	edited := s.ruleEdited()
+	before := canonical(&rule.Spec)
+	if resolveHost(rule.Spec.Host, rule.Namespace, s.Settings.ClusterDomain) != s.host {
+		rule.Spec.Host = s.host
+	}
+	for _, name := range s.ownSubsets() {
+		version := s.subsets.versions[name]
+		if version == "" || s.foreign.supplied[name] {
+			continue
+		}
+		right := &networkingapi.Subset{Name: name, Labels: map[string]string{s.Intent.VersionLabel: version}}
+		at := slices.IndexFunc(rule.Spec.Subsets, func(subset *networkingapi.Subset) bool { return subset.Name == name })
+		_, added := s.standing.added[name]
+		switch {
+		case at < 0 && (edited && added || s.isNamed(name)):
+			rule.Spec.Subsets = append(rule.Spec.Subsets, right)
+		case at >= 0 && edited && added:
+			rule.Spec.Subsets[at] = right
+		}
+	}
+	return canonical(&rule.Spec) != before
+}
+
+// restoreMeanings gives the subsets of a DestinationRule that waits for its end the labels that they had: routes of others
+// may still name them.
+func (s *situation) restoreMeanings(rule *networkingv1.DestinationRule) {
+	before := canonical(&rule.Spec)
+	for _, name := range slices.Sorted(maps.Keys(s.standing.added)) {
+		version := s.standing.meanings[name]
+		if version == "" {
+			continue
+		}
+		right := &networkingapi.Subset{Name: name, Labels: map[string]string{s.Intent.VersionLabel: version}}
+		at := slices.IndexFunc(rule.Spec.Subsets, func(subset *networkingapi.Subset) bool { return subset.GetName() == name })
+		if at < 0 {
+			rule.Spec.Subsets = append(rule.Spec.Subsets, right)
+			continue
+		}
+		rule.Spec.Subsets[at] = right
+	}
+	if canonical(&rule.Spec) != before {
+		s.tellForeign(rule, "spec.subsets", "", api.RouteEditReverted,
+			"Subsets of Outrigger were edited. They are written back until the DestinationRule is deleted, since routes may name them.", "")
+	}
 }

@@ -62,6 +62,7 @@ type situation struct {
 	keptHosts   []string // wildcards that an earlier release exposed and that the installation no longer allows
 	unrecorded  bool     // and nothing says what it was written for
 	portless    bool     // the port that a gateway is to lead to is not there, and none has led to the Service yet
+	isInvalid   bool     // an annotation is invalid, and what was in effect before is in its place
 	badExport   bool     // exportTo is invalid: what exists stays visible where it is
 	noRoute     bool     // no route for the mesh is created
 	unsplit     bool     // split, undecided or endpoints elsewhere: destinations name no version
@@ -74,7 +75,7 @@ type standing struct {
 	exposed *networkingv1.VirtualService // <service>-gateway
 	gateway *networkingv1.Gateway
 	words   map[string]string
-	away    []string // versions
+	away    []string // names in the weights
 	added   stamps
 	unused  stamps
 	// meanings are the versions that our subsets stand for, by subset name, as recorded.
@@ -134,6 +135,7 @@ func (s *situation) readStanding() {
 		}
 	}
 	s.restoreAdded()
+	s.restoreMeant()
 	st.lastRan = parsePairs(marks[api.AnnotationLastRan])
 	st.waiting = splitList(marks[api.AnnotationWaiting])
 	s.waiting = slices.Clone(st.waiting)
@@ -182,21 +184,27 @@ func (s *situation) isRestored(object Object) bool {
 func (s *situation) restoreWords() {
 	for _, vs := range s.standing.routes() {
 		words := map[string]string{}
-		if err := json.Unmarshal([]byte(vs.Annotations[api.AnnotationWords]), &words); err == nil && s.standing.words == nil && !s.renewed {
+		if err := json.Unmarshal([]byte(vs.Annotations[api.AnnotationWords]), &words); err == nil && s.standing.words == nil && !s.renewed && !s.isOutdated(vs) {
 			s.standing.words, s.standing.away = words, splitList(vs.Annotations[api.AnnotationAway])
 		}
 	}
-	if s.standing.words == nil && s.recorded && slices.ContainsFunc(s.standing.routes(), func(vs *networkingv1.VirtualService) bool { return trustOf(vs) == blank }) {
-		s.standing.words = maps.Clone(s.Intent.Texts) // another client wiped them: nothing new is said by that
+	if s.copies.read.Revision > 0 {
+		s.standing.away = s.copies.read.Away
 	}
-	if len(s.Intent.Bad) == 0 {
+	if s.standing.words == nil && s.recorded && slices.ContainsFunc(s.standing.routes(), func(vs *networkingv1.VirtualService) bool { return trustOf(vs) == blank || s.isOutdated(vs) }) {
+		s.standing.words = maps.Clone(s.Intent.Texts) // another client wiped or replaced them: nothing new is said by that
+	}
+	s.isInvalid = len(s.Intent.Bad) > 0
+	held := s.record.Held
+	if s.record.Held = nil; len(s.Intent.Bad) == 0 {
 		return
 	}
+	s.record.Held = held
 	service := &corev1.Service{ObjectMeta: *s.Service.ObjectMeta.DeepCopy(), Spec: corev1.ServiceSpec{Ports: s.Service.Spec.Ports}}
 	recorded := map[string]bool{} // an earlier release may have accepted what this one refuses
 	for key := range s.Intent.Bad {
 		delete(service.Annotations, key)
-		if text, said := s.standing.words[key]; said {
+		if text, said := s.inEffect(key); said {
 			recorded[key] = true
 			if service.Annotations == nil {
 				service.Annotations = map[string]string{}
@@ -205,6 +213,7 @@ func (s *situation) restoreWords() {
 		}
 	}
 	namespace := s.holdExposure(service, recorded)
+	s.record.Held = s.heldBy(service)
 	bad := s.Intent.Bad
 	s.Intent, _ = s.Settings.Limits.IntentOf(service, namespace, recorded)
 	// Without an earlier value, an invalid one holds the route rather than move traffic.
