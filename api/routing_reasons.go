@@ -35,7 +35,7 @@ const (
 	RouteAmbientUnsupported   RouteReason = "AmbientUnsupported"        // the namespace is in ambient mode
 	RouteServiceSkipped       RouteReason = "ServiceSkipped"            // a kind of Service that routes cannot serve
 	RoutePortNotRouted        RouteReason = "PortNotRouted"             // a TLS port, which gets subsets and no route
-	RouteStillExposed         RouteReason = "StillExposed"              // an annotation about exposure is invalid; what is exposed stays
+	RouteStillExposed         RouteReason = "StillExposed"              // an annotation about exposure is invalid or refused; what is exposed stays
 	RouteExposeNotPermitted   RouteReason = "ExposeNotPermitted"        // the installation does not let this Service be exposed
 	RouteHostNotAllowed       RouteReason = "HostNotAllowed"            // a host outside the Namespace's list
 	RouteHostReserved         RouteReason = "HostReserved"              // a host of the cluster, or of another Service or ServiceEntry
@@ -100,7 +100,7 @@ func RouteReasons() []RouteReasonDoc {
 		{RouteAmbientUnsupported, "The namespace is in ambient mode, where these routes do not apply. Nothing is written; existing objects stay."},
 		{RouteServiceSkipped, "Outrigger cannot route this kind of Service, for example a headless one."},
 		{RoutePortNotRouted, "The port carries TLS or HTTPS, which cannot be routed by version: all versions get traffic."},
-		{RouteStillExposed, "An exposure annotation is invalid. The existing exposure is unchanged, and nothing new is exposed."},
+		{RouteStillExposed, "An exposure annotation is invalid or refused. The existing exposure is unchanged, and nothing new is exposed."},
 		{RouteExposeNotPermitted, "The installation does not allow this Service to be exposed (routing.expose)."},
 		{RouteHostNotAllowed, "The Namespace or the installation does not allow the host."},
 		{RouteHostReserved, "The host is a name in the cluster, a wildcard for a top-level domain, or a host of another Service or a ServiceEntry. Nothing new is exposed for it."},

@@ -1,7 +1,6 @@
 package routing
 
 import (
-	"cmp"
 	"slices"
 	"time"
 
@@ -45,14 +44,6 @@ func HostsLeavingMesh(vs *networkingv1.VirtualService, clusterDomain string) []s
 	}
 	own := service + "." + vs.Namespace + ".svc." + clusterDomain
 	return slices.DeleteFunc(slices.Clone(vs.Spec.Hosts), func(host string) bool { return resolveHost(host, vs.Namespace, clusterDomain) == own })
-}
-
-// claimsEarlier reports whether the first of two objects that serve a host has claimed it before the other. Equal times are
-// decided by the names, so that both sides come to the same answer.
-func claimsEarlier(a, b Object, host string) bool {
-	return cmp.Or(
-		claimedAt(a, host).Compare(claimedAt(b, host)),
-		cmp.Compare(a.GetNamespace(), b.GetNamespace()), cmp.Compare(a.GetName(), b.GetName())) < 0
 }
 
 // claimedAt is since when an object claims a host: as recorded for that host, or for the first recorded wildcard that

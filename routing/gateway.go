@@ -48,37 +48,42 @@ func (s *situation) decideExposure() {
 	if !s.exposurePermitted(wish) {
 		return
 	}
-	if s.portless {
-		return
-	}
-	if port, speaksHTTP := s.gatewayServicePort(); !speaksHTTP {
-		if wish.ServicePort != "" {
-			s.tellAbout(api.AnnotationServicePort, wish.ServicePort, api.RoutePortNotRouted, fmt.Sprintf("Port %d does not carry plain HTTP, which is what a gateway could lead to; the Service is not exposed.", port.Port),
-				"Choose another, or name the port http… or set its appProtocol.")
-			return
-		}
-		s.tellAbout(api.AnnotationExpose, "true", api.RoutePortNotRouted, "The Service has no HTTP port that a gateway could lead to; it is not exposed.", "Name a port http or set its appProtocol.")
-		return
-	}
-	if s.names.barred != "" {
-		s.tell(api.RouteNameTaken, s.names.barred+" was not made by Outrigger and has the name that our object needs; the Service is not exposed.", "Rename it.")
-		return
-	}
-	x := s.exposureOf(wish)
-	if !s.gatewayPermitted(x) || x.generated && !s.portFree(x) {
-		return
-	}
-	if !x.generated && !s.gatewayServes(&x) {
-		return
-	}
-	x.hosts = widest(s.freeHosts(x))
-	if len(x.hosts) == 0 {
+	s.existing = s.existingExposure()
+	x := s.resolveExposure(wish)
+	if s.keepExisting(x) || !x.on {
 		return
 	}
 	if x.generated {
 		s.tellIngress(x)
 	}
 	s.exposure = x
+}
+
+// resolveExposure returns the part of the wish that can take effect, which is off if there is none, and reports the rest.
+func (s *situation) resolveExposure(wish *api.Exposure) exposure {
+	if port, speaksHTTP := s.gatewayServicePort(); !speaksHTTP {
+		if wish.ServicePort != "" {
+			s.refuse(api.AnnotationServicePort, wish.ServicePort, api.RoutePortNotRouted, fmt.Sprintf("Port %d does not carry plain HTTP, so no gateway can route to it.", port.Port),
+				"Choose another port, name it http, or set its appProtocol.")
+			return exposure{}
+		}
+		s.refuse(api.AnnotationExpose, "true", api.RoutePortNotRouted, "The Service has no HTTP port that a gateway could route to.", "Name a port http or set its appProtocol.")
+		return exposure{}
+	}
+	if s.names.barred != "" {
+		s.refuse(api.AnnotationExpose, "true", api.RouteNameTaken, s.names.barred+" was not created by Outrigger and has the name that our object needs.", "Rename it.")
+		return exposure{}
+	}
+	x := s.exposureOf(wish)
+	if !s.gatewayPermitted(x) || x.generated && !s.portFree(x) {
+		return exposure{}
+	}
+	if !x.generated && !s.gatewayServes(&x) {
+		return exposure{}
+	}
+	x.hosts = widest(s.freeHosts(x))
+	x.on = len(x.hosts) > 0
+	return x
 }
 
 func (s *situation) exposurePermitted(wish *api.Exposure) bool {
@@ -100,7 +105,7 @@ func (s *situation) allowedOf(wish *api.Exposure) []string {
 	for _, host := range wish.Hosts {
 		switch {
 		case wish.AllowedHosts != nil && !slices.ContainsFunc(wish.AllowedHosts, func(allowed string) bool { return allows(allowed, host) }):
-			s.tellAbout(api.AnnotationHosts, host, api.RouteHostNotAllowed, fmt.Sprintf("The Namespace does not allow host %s; it is not exposed.", host),
+			s.refuseHost(api.AnnotationHosts, host, api.RouteHostNotAllowed, fmt.Sprintf("The Namespace does not allow host %s; it is not exposed.", host),
 				"Use one that it allows: "+s.annotate(api.AnnotationHosts+"=HOST")+" (allowed: "+strings.Join(wish.AllowedHosts, ", ")+").")
 		case !s.Settings.AllowWildcardHost && strings.HasPrefix(host, anyHost) && !grantsWildcard(wish.AllowedHosts, host):
 			if s.isKept(host) {
@@ -110,7 +115,7 @@ func (s *situation) allowedOf(wish *api.Exposure) []string {
 					fmt.Sprintf("Name the hosts, or have the Namespace allow it: kubectl annotate namespace %s %s=%s.", s.Service.Namespace, api.AnnotationAllowedHosts, host))
 				continue
 			}
-			s.tellAbout(api.AnnotationHosts, host, api.RouteHostNotAllowed, fmt.Sprintf("This installation does not expose Services for %s (routing.allowWildcardHost); it is not exposed.", host),
+			s.refuseHost(api.AnnotationHosts, host, api.RouteHostNotAllowed, fmt.Sprintf("This installation does not expose Services for %s (routing.allowWildcardHost); it is not exposed.", host),
 				"Name the hosts: "+s.annotate(api.AnnotationHosts+"=HOST")+".")
 		default:
 			out = append(out, host)
@@ -150,8 +155,13 @@ func (s *situation) gatewayServes(x *exposure) bool {
 		if s.Offline {
 			return true
 		}
-		s.tellAbout(api.AnnotationGateway, x.gateway, api.RouteGatewayNotFound, "There is no such Gateway; the Service is not exposed.", "Name one of kubectl get gateways.networking.istio.io -A.")
-		return s.stands(*x, x.hosts)
+		const advice = "Name one of kubectl get gateways.networking.istio.io -A."
+		if s.stands(*x, x.hosts) {
+			s.tellAbout(api.AnnotationGateway, x.gateway, api.RouteGatewayNotFound, "The Gateway does not exist any more. The route stays; nothing reaches the Service through it until the Gateway is back.", advice)
+			return true
+		}
+		s.refuse(api.AnnotationGateway, x.gateway, api.RouteGatewayNotFound, "There is no such Gateway.", advice)
+		return false
 	}
 	x.selector = gateway.Spec.Selector
 	var served []string
@@ -160,8 +170,13 @@ func (s *situation) gatewayServes(x *exposure) bool {
 			served = append(served, host)
 			continue
 		}
-		s.tellAbout(api.AnnotationHosts, host, api.RouteGatewayHostMissing, fmt.Sprintf("Gateway %s does not serve host %s for this namespace; it is not exposed.", x.gateway, host),
-			"Name a host that it serves: "+s.annotate(api.AnnotationHosts+"=HOST")+".")
+		what, advice := fmt.Sprintf("Gateway %s does not serve host %s for this namespace;", x.gateway, host), "Name a host that it serves: "+s.annotate(api.AnnotationHosts+"=HOST")+"."
+		if s.carrier(*x, host) != nil {
+			served = append(served, host)
+			s.tellAbout(api.AnnotationHosts, host, api.RouteGatewayHostMissing, what+" the existing route stays, and nothing reaches it there.", advice)
+			continue
+		}
+		s.refuseHost(api.AnnotationHosts, host, api.RouteGatewayHostMissing, what+" it is not exposed.", advice)
 	}
 	x.hosts = served
 	return len(served) > 0
@@ -237,49 +252,13 @@ func (s *situation) tellHost(host string, other Object, first bool) {
 	advice := "Name another host: " + s.annotate(api.AnnotationHosts+"=HOST") + "."
 	switch {
 	case other == nil:
-		s.tellAbout(api.AnnotationHosts, host, api.RouteHostConflict, what+" was served by another Service; this one waits.",
+		s.refuseHost(api.AnnotationHosts, host, api.RouteHostConflict, what+" was served by another Service; this one waits.",
 			fmt.Sprintf("Write the annotation again: kubectl annotate service -n %s %s %s-, then %s.", s.Service.Namespace, s.Service.Name, api.AnnotationExpose, s.annotate(api.AnnotationExpose+"=true")))
 	case first:
 		s.tellAbout(api.AnnotationHosts, host, api.RouteHostConflict, fmt.Sprintf("%s is also taken by %s %s/%s, which came later; ours stays.", what, kindOf(other), other.GetNamespace(), other.GetName()), "Take the host out of one of them.")
 	default:
-		s.tellAbout(api.AnnotationHosts, host, api.RouteHostConflict, fmt.Sprintf("%s is already served by %s %s/%s; it is not exposed.", what, kindOf(other), other.GetNamespace(), other.GetName()), advice)
+		s.refuseHost(api.AnnotationHosts, host, api.RouteHostConflict, fmt.Sprintf("%s is already served by %s %s/%s; it is not exposed.", what, kindOf(other), other.GetNamespace(), other.GetName()), advice)
 	}
-}
-
-// takenBy returns the object that serves a host at our gateway's port, and whether ours was there first.
-func (s *situation) takenBy(x exposure, host string) (Object, bool) {
-	ours := s.stands(x, []string{host})
-	var found Object
-	consider := func(other Object, mine Object) bool {
-		found = other
-		_, outrigger := ServiceOf(other)
-		return ours && (!outrigger || mine == nil || claimsEarlier(mine, other, host))
-	}
-	if x.generated {
-		for _, gateway := range s.Foreign.Gateways {
-			if sameIngress(gateway.Spec.Selector, x.selector) && s.takesHost(gateway, x.port, host) {
-				first := consider(gateway, objectOrNil(s.standing.gateway))
-				return found, first
-			}
-		}
-	}
-	for _, vs := range s.Foreign.VirtualServices {
-		if s.routesHost(vs, x, host) {
-			first := consider(vs, objectOrNil(s.carrier(x, host)))
-			return found, first
-		}
-	}
-	return nil, false
-}
-
-func objectOrNil[T any, P interface {
-	*T
-	Object
-}](object P) Object {
-	if object == nil {
-		return nil
-	}
-	return object
 }
 
 // sameIngress reports whether two selectors can mean the same gateway pods: one says all that the other says.
@@ -292,51 +271,6 @@ func includesAll(a, b map[string]string) bool {
 		}
 	}
 	return true
-}
-
-// blocks reports whether a host that somebody else serves keeps us from another: the same one, or a wildcard that includes
-// it. Every host is no obstacle to a name, which is more specific; nor is any wildcard to a name that an administrator gave to
-// the Namespace.
-func (s *situation) blocks(theirs, host string) bool {
-	if theirs == host {
-		return true
-	}
-	if theirs == anyHost || !covers(theirs, host) {
-		return false
-	}
-	wish := s.Intent.Expose
-	return wish == nil || !slices.ContainsFunc(wish.AllowedHosts, func(entry string) bool { return entry != anyHost && allows(entry, host) })
-}
-
-// takesHost reports whether a Gateway serves a host on a port so that it is not free.
-func (s *situation) takesHost(gateway *networkingv1.Gateway, port uint32, host string) bool {
-	return slices.ContainsFunc(gateway.Spec.Servers, func(server *server) bool {
-		return server.GetPort().GetNumber() == port && slices.ContainsFunc(server.Hosts, func(h string) bool {
-			_, pattern, scoped := strings.Cut(h, "/")
-			if !scoped {
-				pattern = h
-			}
-			return s.blocks(pattern, host)
-		})
-	})
-}
-
-// routesHost reports whether a VirtualService serves a host at the same ingress.
-func (s *situation) routesHost(vs *networkingv1.VirtualService, x exposure, host string) bool {
-	includes := slices.ContainsFunc(vs.Spec.Hosts, func(h string) bool {
-		return host != anyHost && s.blocks(h, host)
-	})
-	if host == anyHost {
-		includes = !x.generated && slices.Contains(vs.Spec.Hosts, anyHost)
-	}
-	return includes && slices.ContainsFunc(boundGateways(vs), func(ref string) bool {
-		if ref == x.gateway {
-			return true
-		}
-		gateway := s.foreignGateway(ref)
-		return gateway != nil && x.generated && sameIngress(gateway.Spec.Selector, x.selector) &&
-			slices.ContainsFunc(gateway.Spec.Servers, func(server *server) bool { return server.GetPort().GetNumber() == x.port })
-	})
 }
 
 // stands reports whether our standing objects serve these hosts at this gateway.
@@ -363,8 +297,15 @@ func (s *situation) carrier(x exposure, host string) *networkingv1.VirtualServic
 	return nil
 }
 
-// tellIngress warns when the ingress gateway is not there, or does not open the port.
+// tellIngress warns when the ingress gateway of an exposure is not there, or does not open the port.
 func (s *situation) tellIngress(x exposure) {
+	s.reportIngress(x, func(key, value string, reason api.RouteReason, what, advice string) {
+		s.tellAbout(key, value, reason, what+" Nothing reaches the Service there.", advice)
+	})
+}
+
+// reportIngress has tell report that the ingress gateway is not there, or does not open the port.
+func (s *situation) reportIngress(x exposure, tell func(key, value string, reason api.RouteReason, what, advice string)) {
 	if s.Offline {
 		return
 	}
@@ -373,7 +314,7 @@ func (s *situation) tellIngress(x exposure) {
 		if len(s.IngressSelectors) > 0 {
 			advice = "There are: istio=" + strings.Join(s.IngressSelectors, ", istio=") + ". Choose one: " + s.annotate(api.AnnotationGatewaySelector+"=istio="+s.IngressSelectors[0]) + "."
 		}
-		s.tellAbout(api.AnnotationGatewaySelector, pairsText(x.selector), api.RouteGatewayUnmatched, "No ingress gateway with these labels was found; nothing reaches the Service through it.", advice)
+		tell(api.AnnotationGatewaySelector, pairsText(x.selector), api.RouteGatewayUnmatched, "No ingress gateway with these labels was found.", advice)
 		return
 	}
 	if s.opensPort(x.port) {
@@ -386,7 +327,7 @@ func (s *situation) tellIngress(x exposure) {
 		}
 	}
 	slices.Sort(open)
-	s.tellAbout(api.AnnotationGatewayPort, fmt.Sprint(x.port), api.RouteGatewayPortUnexposed,
-		fmt.Sprintf("No Service of the ingress gateway opens port %d; nothing reaches it there.", x.port),
+	tell(api.AnnotationGatewayPort, fmt.Sprint(x.port), api.RouteGatewayPortUnexposed,
+		fmt.Sprintf("No Service of the ingress gateway opens port %d.", x.port),
 		fmt.Sprintf("Choose one that is open (%s), or add it to Service %s/%s.", strings.Join(slices.Compact(open), ", "), s.IngressServices[0].Namespace, s.IngressServices[0].Name))
 }

@@ -11,15 +11,18 @@ import (
 )
 
 // gatewayPermitted reports whether the installation lets the exposure use its gateway and port. A list of the administrator's
-// always applies. Without one, a port must be one that a Service of the gateway has; what is exposed already stays.
+// always applies. Without one, and for a change of an existing exposure, a Service of the gateway must have the port.
 func (s *situation) gatewayPermitted(x exposure) bool {
 	if !s.listsPermit(x) {
 		return false
 	}
-	if !x.generated || len(s.Settings.GatewayPorts) > 0 || s.Offline || s.opensPort(x.port) || s.stands(x, x.hosts) {
+	if !x.generated || s.Offline || s.opensPort(x.port) || s.stands(x, x.hosts) {
 		return true
 	}
-	s.tellIngress(x)
+	if len(s.Settings.GatewayPorts) > 0 && !s.existing.on {
+		return true
+	}
+	s.reportIngress(x, s.refuse)
 	return false
 }
 
@@ -27,14 +30,14 @@ func (s *situation) gatewayPermitted(x exposure) bool {
 func (s *situation) listsPermit(x exposure) bool {
 	if !x.generated {
 		if allowed := s.Settings.Gateways; len(allowed) > 0 && !slices.ContainsFunc(allowed, func(entry string) bool { return namesGateway(entry, x.gateway) }) {
-			s.tellAbout(api.AnnotationGateway, x.gateway, api.RouteGatewayNotAllowed, "This installation does not allow this Gateway (routing.gateways); the Service is not exposed.",
+			s.refuse(api.AnnotationGateway, x.gateway, api.RouteGatewayNotAllowed, "This installation does not allow this Gateway (routing.gateways).",
 				"Use one that it allows: "+s.annotate(api.AnnotationGateway+"="+allowed[0])+".")
 			return false
 		}
 		return true
 	}
 	if allowed := s.Settings.GatewaySelectors; len(allowed) > 0 && !slices.ContainsFunc(allowed, func(entry string) bool { return includesAll(x.selector, parsePairs(entry)) }) {
-		s.tellAbout(api.AnnotationGatewaySelector, pairsText(x.selector), api.RouteGatewayNotAllowed, "This installation does not allow these gateway pods (routing.gatewaySelectors); the Service is not exposed.",
+		s.refuse(api.AnnotationGatewaySelector, pairsText(x.selector), api.RouteGatewayNotAllowed, "This installation does not allow these gateway pods (routing.gatewaySelectors).",
 			"Use labels that it allows: "+s.annotate(api.AnnotationGatewaySelector+"="+allowed[0])+".")
 		return false
 	}
@@ -42,7 +45,7 @@ func (s *situation) listsPermit(x exposure) bool {
 		if slices.ContainsFunc(allowed, func(entry string) bool { return api.PortInRange(entry, x.port) }) {
 			return true
 		}
-		s.tellAbout(api.AnnotationGatewayPort, fmt.Sprint(x.port), api.RouteGatewayNotAllowed, fmt.Sprintf("This installation does not allow port %d (routing.gatewayPorts); the Service is not exposed.", x.port),
+		s.refuse(api.AnnotationGatewayPort, fmt.Sprint(x.port), api.RouteGatewayNotAllowed, fmt.Sprintf("This installation does not allow port %d (routing.gatewayPorts).", x.port),
 			"Use one that it allows: "+strings.Join(allowed, ", ")+".")
 		return false
 	}
@@ -87,20 +90,16 @@ func (s *situation) portFree(x exposure) bool {
 		if !sameIngress(gateway.Spec.Selector, x.selector) || !s.occupies(gateway, x.port) {
 			continue
 		}
+		what := fmt.Sprintf("Gateway %s/%s serves another protocol than HTTP on port %d of the same gateway pods.", gateway.Namespace, gateway.Name, x.port)
+		advice := "Choose another port: " + s.annotate(api.AnnotationGatewayPort+"=PORT") + "."
 		if s.stands(x, x.hosts) {
-			s.tellPort(x, gateway, "Existing traffic is unchanged; Istio serves only one of the two protocols.")
+			s.tellAbout(api.AnnotationGatewayPort, fmt.Sprint(x.port), api.RouteGatewayPortConflict, what+" Existing traffic is unchanged; Istio serves only one of the two protocols.", advice)
 			return true
 		}
-		s.tellPort(x, gateway, "The Service is not exposed.")
+		s.refuse(api.AnnotationGatewayPort, fmt.Sprint(x.port), api.RouteGatewayPortConflict, what, advice)
 		return false
 	}
 	return true
-}
-
-func (s *situation) tellPort(x exposure, gateway *networkingv1.Gateway, effect string) {
-	s.tellAbout(api.AnnotationGatewayPort, fmt.Sprint(x.port), api.RouteGatewayPortConflict,
-		fmt.Sprintf("Gateway %s/%s serves another protocol than HTTP on port %d of the same gateway pods. %s", gateway.Namespace, gateway.Name, x.port, effect),
-		"Choose another port: "+s.annotate(api.AnnotationGatewayPort+"=PORT")+".")
 }
 
 // occupies reports whether a Gateway has a server of another protocol than plain HTTP on the listener of a port.

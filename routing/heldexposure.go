@@ -56,7 +56,7 @@ func (s *situation) exposedWords() map[string]string {
 // keepExposure is the exposure while an annotation about it is invalid: what is served now, as far as the administrator still
 // permits it.
 func (s *situation) keepExposure(wish *api.Exposure) {
-	if s.portless || !s.exposurePermitted(wish) {
+	if !s.exposurePermitted(wish) {
 		return
 	}
 	x := s.exposureOf(wish)
@@ -77,9 +77,8 @@ func (s *situation) keepExposure(wish *api.Exposure) {
 	if s.record.Held != nil {
 		s.record.Held[api.AnnotationHosts] = strings.Join(hosts, ",")
 	}
-	s.tellAbout(s.badExposure[0], s.Service.Annotations[s.badExposure[0]], api.RouteStillExposed,
-		fmt.Sprintf("Invalid: %s. The Service is still exposed for %s at Gateway %s, as before.", strings.Join(s.badExposure, ", "), strings.Join(hosts, ", "), x.gateway),
-		fmt.Sprintf("Correct the annotation, or end the exposure: kubectl annotate service -n %s %s %s-.", s.Service.Namespace, s.Service.Name, api.AnnotationExpose))
+	s.freezeUnroutable()
+	s.tellStillExposed(s.badExposure[0], s.Service.Annotations[s.badExposure[0]], fmt.Sprintf("Invalid: %s.", strings.Join(s.badExposure, ", ")))
 }
 
 // exposureOf is what the annotations ask for, with the hosts that Namespace and installation allow.

@@ -102,3 +102,11 @@ const (
 	autoSuffix    = "-auto"
 	gatewaySuffix = "-gateway"
 )
+
+// withoutNamespace returns the host of a Gateway's entry "namespace/host".
+func withoutNamespace(entry string) string {
+	if _, host, scoped := strings.Cut(entry, "/"); scoped {
+		return host
+	}
+	return entry
+}

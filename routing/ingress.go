@@ -132,12 +132,12 @@ func (s *situation) ingressWith(x exposure, host string) string {
 }
 
 func (s *situation) tellIngressHost(host, ingress string, first bool) {
-	effect := "it is not exposed."
+	report, effect := s.refuseHost, "it is not exposed."
 	if first {
-		effect = "the existing exposure stays."
+		report, effect = s.tellAbout, "its existing exposure is unchanged."
 	}
-	s.tellAbout(api.AnnotationHosts, host, api.RouteHostConflict, fmt.Sprintf("Host %s is served by %s at the same gateway; %s", host, ingress, effect),
-		"Name another host: "+s.annotate(api.AnnotationHosts+"=HOST")+", or take it out of the Ingress.")
+	report(api.AnnotationHosts, host, api.RouteHostConflict, fmt.Sprintf("Host %s is served by %s at the same gateway; %s", host, ingress, effect),
+		"Name another host: "+s.annotate(api.AnnotationHosts+"=HOST")+", or remove it from the Ingress.")
 }
 
 // ServedIngresses returns the Ingresses that Istio serves, sorted by namespace and name. The classes are by name.

@@ -81,7 +81,7 @@ func (s *situation) views() routeViews {
 		mesh:    routeView{name: s.names.mesh, standing: s.standing.mesh, mesh: !s.noRoute && !s.foreign.meshTaken},
 		exposed: routeView{name: s.names.exposed, standing: s.standing.exposed},
 	}
-	if s.unrecorded {
+	if s.unrecorded || s.frozen {
 		v.exposed.held, v.mesh.held = true, s.standing.isCombined()
 		return v
 	}
@@ -395,7 +395,7 @@ func wizard(vs *networkingv1.VirtualService) string {
 
 // renderGateway makes the Gateway. While the exposure changes, it serves what it served, too.
 func (s *situation) renderGateway(views routeViews) *networkingv1.Gateway {
-	if s.gatewayDetached || s.unrecorded {
+	if s.gatewayDetached || s.unrecorded || s.frozen {
 		return s.standing.gateway
 	}
 	x := s.exposure

@@ -88,6 +88,9 @@ func TestServicePort(t *testing.T) {
 		t.Errorf("after a slip of the pen the gateway leads to port %d", got)
 	}
 	c.service.Spec.Ports = ports[:1] // the port is gone
-	c.tells(api.RouteInvalidAnnotation)
-	c.exposed("")
+	c.tells(api.RouteInvalidAnnotation, api.RouteStillExposed)
+	c.exposed("app-gateway: *@demo/app; 80: demo/*")
+	if got := leadsTo(c); got != 9090 {
+		t.Errorf("without its port the Service's exposure leads to port %d", got)
+	}
 }

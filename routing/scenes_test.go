@@ -145,11 +145,10 @@ func TestWhoServesAHostFirstKeepsIt(t *testing.T) {
 		c := twoVersions(t)
 		c.annotate("expose=true")
 		c.settle()
-		theirs := foreignGateway(c, "other/*", true)
-		c.foreign.Gateways = []*networkingv1.Gateway{theirs}
+		exposedElsewhere(c, "other", "*", c.now, c.now)
 		c.settle()
 		c.exposed("app-gateway: *@demo/app; 80: demo/*")
-		theirs.Namespace = "a"
+		exposedElsewhere(c, "a", "*", c.now, c.now)
 		c.settle()
 		c.exposed("")
 		c.tells(api.RouteHostConflict)

@@ -58,6 +58,9 @@ type situation struct {
 	exportTo    []string // of all our objects; nil = as the mesh has it
 	rules       []rule
 	away        []string // weighed versions without pods whose share the default has
+	existing    existing // the exposure that our objects serve now
+	refused     []refusal
+	frozen      bool     // the objects of the current exposure stay as they are
 	badExposure []string // annotations about exposure that are invalid, so that what is exposed stays as it is
 	keptHosts   []string // wildcards that an earlier release exposed and that the installation no longer allows
 	unrecorded  bool     // and nothing says what it was written for

@@ -1,0 +1,129 @@
+package routing
+
+import (
+	"cmp"
+	"slices"
+	"time"
+
+	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
+)
+
+// A host belongs to the first claim, host by host: the time at which an object was created says nothing about hosts that were
+// added to it later. A claim of the same host ends ours only if it is the earlier one of another Service that Outrigger exposes.
+// A wildcard and a more specific host never end each other, because proxies prefer the more specific one: the later of them is
+// refused, unless the Namespace's list grants it.
+
+// claimant is an object that serves a host at our ingress, and the host or wildcard that it serves.
+type claimant struct {
+	Object
+	host string
+}
+
+// takenBy returns an object that serves a host at our gateway's port so that it is not free, and whether our claim comes first.
+// It is nil if there is none.
+func (s *situation) takenBy(x exposure, host string) (Object, bool) {
+	exposed := s.stands(x, []string{host})
+	var later Object
+	for _, other := range s.claimants(x, host, exposed) {
+		if !exposed || s.claimedBefore(other, x, host) {
+			return other.Object, false
+		}
+		if later == nil {
+			later = other.Object
+		}
+	}
+	return later, later != nil
+}
+
+// claimants returns the objects of others that keep us from a host. Those with a more specific host keep us from a wildcard that
+// we do not serve yet.
+func (s *situation) claimants(x exposure, host string, exposed bool) []claimant {
+	var out []claimant
+	add := func(object Object, hosts []string) {
+		for _, theirs := range hosts {
+			if s.blocks(theirs, host) || !exposed && s.blocksWildcard(object, theirs, host) {
+				out = append(out, claimant{object, theirs})
+			}
+		}
+	}
+	if x.generated {
+		for _, gateway := range s.Foreign.Gateways {
+			if sameIngress(gateway.Spec.Selector, x.selector) {
+				add(gateway, hostsAt(gateway, x.port))
+			}
+		}
+	}
+	for _, vs := range s.Foreign.VirtualServices {
+		if host == anyHost && x.generated {
+			continue // the Gateway that it is bound to has the claim
+		}
+		if slices.ContainsFunc(boundGateways(vs), func(ref string) bool { return ref == x.gateway || x.generated && s.sharesIngress(ref, x) }) {
+			add(vs, vs.Spec.Hosts)
+		}
+	}
+	return out
+}
+
+// hostsAt returns the hosts that a Gateway serves on a port, without their namespaces.
+func hostsAt(gateway *networkingv1.Gateway, port uint32) []string {
+	var out []string
+	for _, server := range gateway.Spec.Servers {
+		if server.GetPort().GetNumber() == port {
+			for _, h := range server.Hosts {
+				out = append(out, withoutNamespace(h))
+			}
+		}
+	}
+	return out
+}
+
+// blocks reports whether a host that somebody else serves keeps us from another: the same one, or a wildcard that includes
+// it. Every host is no obstacle to a name, which is more specific; nor is any wildcard to a name that an administrator gave to
+// the Namespace.
+func (s *situation) blocks(theirs, host string) bool {
+	if theirs == host {
+		return true
+	}
+	return theirs != anyHost && covers(theirs, host) && !s.isGranted(host)
+}
+
+// blocksWildcard reports whether a host that another namespace serves keeps us from a wildcard that includes it. It does not
+// keep us from every host, "*", nor from a wildcard that an administrator gave to the Namespace.
+func (s *situation) blocksWildcard(other Object, theirs, host string) bool {
+	return host != anyHost && theirs != host && covers(host, theirs) && other.GetNamespace() != s.Service.Namespace && !s.isGranted(host)
+}
+
+// isGranted reports whether the Namespace's list names a host, or a wildcard that includes it; "*" grants none.
+func (s *situation) isGranted(host string) bool {
+	wish := s.Intent.Expose
+	return wish != nil && slices.ContainsFunc(wish.AllowedHosts, func(entry string) bool { return entry != anyHost && allows(entry, host) })
+}
+
+// claimedBefore reports whether another Service that Outrigger exposes claimed a host that we serve before we did. Equal times
+// are decided by the names, so that both sides come to the same answer.
+func (s *situation) claimedBefore(other claimant, x exposure, host string) bool {
+	service, outrigger := ServiceOf(other)
+	if !outrigger || other.host != host {
+		return false
+	}
+	since, exposed := s.claimOf(other.GetNamespace(), service, host)
+	return exposed && cmp.Or(
+		since.Compare(claimedAt(s.carrier(x, host), host)),
+		cmp.Compare(other.GetNamespace(), s.Service.Namespace), cmp.Compare(service, s.Service.Name)) < 0
+}
+
+// claimOf returns since when another Service claims a host; false if no VirtualService serves it, as while it is being added.
+func (s *situation) claimOf(namespace, service, host string) (time.Time, bool) {
+	var first time.Time
+	found := false
+	for _, vs := range s.Foreign.VirtualServices {
+		name, outrigger := ServiceOf(vs)
+		if !outrigger || name != service || vs.Namespace != namespace || len(boundGateways(vs)) == 0 || !servesHost(vs, host) {
+			continue
+		}
+		if at := claimedAt(vs, host); !found || at.Before(first) {
+			first, found = at, true
+		}
+	}
+	return first, found
+}
