@@ -35,7 +35,7 @@ var hostile = map[string]struct {
 	AnnotationAllowedHosts:    {"a.example.com", []string{"https://a.example.com", "a.*.com", "1.2.3.4", strings.Repeat("a", 64) + ".com"}},
 	AnnotationGateway:         {"istio-system/gateway", []string{"gateway", "mesh", "a/b/c", "a/" + strings.Repeat("b", 64), "../b", "a/B", "/b"}},
 	AnnotationGatewaySelector: {"istio=ingressgateway", []string{"istio", "=a", "a=b c", strings.Repeat("a", 64) + "=b", "a=" + strings.Repeat("b", 64), "a/b/c=d"}},
-	AnnotationGatewayPort:     {"80", []string{"0", "65536", "-1", "4294967376", "80,81", "０"}},
+	AnnotationGatewayPort:     {"80", []string{"0", "65536", "-1", "4294967376", "80,81", "０", "15000", "15001", "15002", "15004", "15006", "15008", "15009", "15020", "15021", " 15021 ", "15053", "15090"}},
 	AnnotationPath:            {"/hello", []string{"hello", "/a b", "/a\u00a0b", "/a?b", "/a#b", "/a\u2028b"}},
 	AnnotationPathRewrite:     {"/hello", []string{"hello", "/a b", "/a\u00a0b", "/a?b", "/a#b"}},
 	AnnotationServicePort:     {"8080", []string{"0", "65536", "web2", strings.Repeat("w", 64), "we b"}},

@@ -43,7 +43,7 @@ func RoutingKeys() []KeyDoc {
 		{AnnotationAllowedHosts, false, namespace, "", "host names, separated by commas, with *. wildcards", "The hosts that Services in the Namespace may be exposed for. If set, all others are refused."},
 		{AnnotationGateway, false, both, "", "namespace/name", "An existing Gateway to use. Without it, Outrigger creates one."},
 		{AnnotationGatewaySelector, false, both, "istio=ingressgateway", "key=value,key=value", "The labels of the ingress gateway's pods."},
-		{AnnotationGatewayPort, false, both, "80", "a number from 1 to 65535", "The port of the ingress gateway."},
+		{AnnotationGatewayPort, false, both, "80", "a number from 1 to 65535 that Istio's proxy does not use itself", "The port of the ingress gateway."},
 		{AnnotationPath, false, service, "/", "a path that begins with /", "The path prefix that the gateway serves for the Service."},
 		{AnnotationPathRewrite, false, service, "", "a path that begins with /", "Replaces that prefix before the Service sees the path. Callers in the mesh are not affected."},
 		{AnnotationServicePort, false, service, "", "the name or number of a port of the Service", "The Service port that the gateway routes to. By default its first HTTP port."},

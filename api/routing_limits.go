@@ -54,6 +54,8 @@ func (r *reading) refusal(key, text string) error {
 		return refusedWeights(text)
 	case AnnotationHosts:
 		return r.limits.refusedHosts(text)
+	case AnnotationGatewayPort:
+		return refusedGatewayPort(text)
 	case AnnotationPath, AnnotationPathRewrite:
 		return refusedPath(text)
 	}

@@ -164,3 +164,20 @@ func TestARefusedChangeKeepsAnExposureWithoutARecord(t *testing.T) {
 	c.advance(time.Minute)
 	c.exposed("")
 }
+
+// A gateway without a Service is used where the administrator lists ports; changes of its exposures take effect.
+func TestChangesAtAGatewayWithoutAService(t *testing.T) {
+	c := twoVersions(t)
+	c.ingress, c.settings.GatewayPorts = nil, []string{"80", "8000-9000"}
+	c.annotate("expose=true", "hosts=a.example.com")
+	c.advance(time.Minute)
+	c.annotate("hosts=b.example.com")
+	c.advance(time.Minute)
+	c.exposed("app-gateway: b.example.com@demo/app; 80: demo/b.example.com")
+	c.annotate("gateway-port=8104")
+	c.advance(time.Minute)
+	c.exposed("app-gateway: b.example.com@demo/app; 8104: demo/b.example.com")
+	c.annotate("gateway-selector=istio=ingresgateway")
+	c.advance(time.Minute)
+	c.exposed("app-gateway: b.example.com@demo/app; 8104: demo/b.example.com")
+}

@@ -323,7 +323,9 @@ func (s *situation) reportIngress(x exposure, tell func(key, value string, reaso
 	var open []string
 	for _, service := range s.IngressServices {
 		for _, port := range service.Spec.Ports {
-			open = append(open, fmt.Sprint(port.Port))
+			if !api.IsProxyPort(uint32(port.Port)) { //nolint:gosec // a port is not negative
+				open = append(open, fmt.Sprint(port.Port))
+			}
 		}
 	}
 	slices.Sort(open)

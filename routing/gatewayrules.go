@@ -2,6 +2,7 @@ package routing
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -19,11 +20,18 @@ func (s *situation) gatewayPermitted(x exposure) bool {
 	if !x.generated || s.Offline || s.opensPort(x.port) || s.stands(x, x.hosts) {
 		return true
 	}
-	if len(s.Settings.GatewayPorts) > 0 && !s.existing.on {
+	if len(s.Settings.GatewayPorts) > 0 && !s.leavesItsGateway(x) {
 		return true
 	}
 	s.reportIngress(x, s.refuse)
 	return false
+}
+
+// leavesItsGateway reports whether an exposure exists and would move to gateway pods, or to a port of theirs, that no Service
+// is known to have. A gateway without a Service, on the network of its nodes, may open any port.
+func (s *situation) leavesItsGateway(x exposure) bool {
+	was := s.existing
+	return was.on && (!was.generated || !maps.Equal(was.selector, x.selector) || was.port != x.port && len(s.IngressServices) > 0)
 }
 
 // listsPermit reports whether the administrator's lists of gateways, gateway pods, and ports permit the exposure.

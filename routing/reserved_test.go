@@ -1,6 +1,7 @@
 package routing
 
 import (
+	"strings"
 	"testing"
 	"time"
 
@@ -128,7 +129,7 @@ func TestOperatorsListsOfGatewaysAndPorts(t *testing.T) {
 		told     []api.RouteReason
 	}{
 		{"any selector and a port of the gateway's Service", func(*api.RoutingSettings) {}, []string{"gateway-port=8066"}, "app-gateway: *@demo/app; 8066: demo/*", nil},
-		{"a port that no Service has", func(*api.RoutingSettings) {}, []string{"gateway-port=15021"}, "", []api.RouteReason{api.RouteGatewayPortUnexposed}},
+		{"a port that no Service has", func(*api.RoutingSettings) {}, []string{"gateway-port=9021"}, "", []api.RouteReason{api.RouteGatewayPortUnexposed}},
 		{"a port of the list", func(s *api.RoutingSettings) { s.GatewayPorts = []string{"80", "9000-9100"} }, []string{"gateway-port=9050"}, "app-gateway: *@demo/app; 9050: demo/*", []api.RouteReason{api.RouteGatewayPortUnexposed}},
 		{"a port outside the list", func(s *api.RoutingSettings) { s.GatewayPorts = []string{"80"} }, []string{"gateway-port=8066"}, "", []api.RouteReason{api.RouteGatewayNotAllowed}},
 		{"labels of the list", func(s *api.RoutingSettings) { s.GatewaySelectors = []string{"istio=ingressgateway"} }, []string{"gateway-selector=istio=ingressgateway,app=a"}, "app-gateway: *@demo/app; 80: demo/*", nil},
@@ -274,4 +275,38 @@ func TestUpgradeListsWhatIsNoLongerAllowed(t *testing.T) {
 // boundGatewayHosts is the Gateway's part of an exposure.
 func boundGatewayHosts(c *cluster) string {
 	return string(bytesOf(c.t, c.standing.Gateways[0].Spec.Servers))
+}
+
+// The gateway's Service has port 15021 in every installation, for health checks.
+func TestPortsOfTheProxyAreNeitherAcceptedNorRecommended(t *testing.T) {
+	c := twoVersions(t)
+	c.ingress[0].Spec.Ports = append(c.ingress[0].Spec.Ports, corev1.ServicePort{Port: 15021})
+	c.annotate("expose=true", "gateway-port=15021")
+	c.tells(api.RouteInvalidAnnotation)
+	c.exposed("")
+	c.settings.GatewayPorts = []string{"15000-15100"}
+	c.advance(time.Minute)
+	c.exposed("")
+	c.settings.GatewayPorts = nil
+	c.annotate("gateway-port=9021")
+	c.tells(api.RouteGatewayPortUnexposed)
+	for _, p := range c.problems {
+		if strings.Contains(p.Advice, "15021") || !strings.Contains(p.Advice, "(80, 8066)") {
+			t.Errorf("advice: %s", p.Advice)
+		}
+	}
+}
+
+// What an earlier release exposed at such a port stays, and is reported.
+func TestUpgradeKeepsAnExposureAtAPortOfTheProxy(t *testing.T) {
+	c := twoVersions(t)
+	c.ingress[0].Spec.Ports = append(c.ingress[0].Spec.Ports, corev1.ServicePort{Port: 15021})
+	c.annotate("expose=true", "gateway-port=15021")
+	c.accepts = map[string]bool{api.AnnotationGatewayPort: true}
+	c.advance(time.Minute)
+	c.exposed("app-gateway: *@demo/app; 15021: demo/*")
+	c.accepts = nil
+	c.advance(time.Hour)
+	c.exposed("app-gateway: *@demo/app; 15021: demo/*")
+	c.tells(api.RouteInvalidAnnotation, api.RouteStillExposed)
 }

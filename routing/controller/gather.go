@@ -202,7 +202,9 @@ func (r *reconciler) readIngress(ctx context.Context, observed *routing.Observed
 	return err
 }
 
-// ingressServices returns the Services that select any of the pods, whose labels are given by Namespace, sorted.
+// ingressServices returns the gateway's Services, sorted: of those that select any of the pods, whose labels are given by
+// Namespace, the ones in the namespace of the oldest. A tenant may label pods like the gateway's; a later Service that selects
+// them adds neither ports nor addresses.
 func ingressServices(ctx context.Context, reader client.Reader, podLabels map[string][]map[string]string) ([]*corev1.Service, error) {
 	var out []*corev1.Service
 	for _, namespace := range slices.Sorted(maps.Keys(podLabels)) {
@@ -216,9 +218,14 @@ func ingressServices(ctx context.Context, reader client.Reader, podLabels map[st
 			}
 		}
 	}
-	slices.SortFunc(out, func(a, b *corev1.Service) int {
-		return cmp.Or(cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Name, b.Name))
+	if len(out) == 0 {
+		return nil, nil
+	}
+	first := slices.MinFunc(out, func(a, b *corev1.Service) int {
+		return cmp.Or(a.CreationTimestamp.Compare(b.CreationTimestamp.Time), cmp.Compare(a.Namespace, b.Namespace))
 	})
+	out = slices.DeleteFunc(out, func(service *corev1.Service) bool { return service.Namespace != first.Namespace })
+	slices.SortFunc(out, func(a, b *corev1.Service) int { return cmp.Compare(a.Name, b.Name) })
 	return out, nil
 }
 

@@ -1,0 +1,31 @@
+package api
+
+import "fmt"
+
+// proxyPorts are the ports that Istio's proxy itself uses in every pod, by what uses them. A server of a Gateway there would
+// collide with the proxy, or publish what is meant for the cluster alone.
+var proxyPorts = map[uint32]string{
+	15000: "its administration interface",
+	15001: "outbound traffic",
+	15002: "traffic that it refuses",
+	15004: "its debug interface",
+	15006: "inbound traffic",
+	15008: "HBONE tunnels",
+	15009: "HBONE tunnels",
+	15020: "merged metrics",
+	15021: "health checks",
+	15053: "DNS",
+	15090: "metrics",
+}
+
+// IsProxyPort reports whether Istio's proxy uses a port itself, so that no Gateway may serve it.
+func IsProxyPort(port uint32) bool { return proxyPorts[port] != "" }
+
+// refusedGatewayPort says why a port of a gateway is refused although it is one; nil for others and for what does not parse.
+func refusedGatewayPort(text string) error {
+	port, err := parsePort(text)
+	if err != nil || !IsProxyPort(port) {
+		return nil
+	}
+	return fmt.Errorf("Istio's proxy uses port %d for %s", port, proxyPorts[port])
+}
