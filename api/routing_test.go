@@ -113,7 +113,7 @@ func TestRouteIntentOf(t *testing.T) {
 
 func TestWhatDoesNotParseIsAProblem(t *testing.T) {
 	for _, in := range []string{
-		"version-label=a b", "version-label=",
+		"version-label=a b", "version-label=", "version-label=pod-template-hash", "version-label=controller-revision-hash", "version-label=statefulset.kubernetes.io/pod-name",
 		"default-version=", "default-version=@newest", "default-version=v1,v2",
 		"weights=", "weights=v1", "weights=v1=-1", "weights=v1=0", "weights=v1=1,v1=2", "weights==1", "weights=v1=1.5", "weights=v1:50;v2:50", "weights=v1=99999999",
 		"match=", "match=v2", "match=v2=header:end-user", "match=v2=header::x", "match=v2=header:a b:x", "match=v2=header:a:", "match=v2=header:a:%", "match=v2=header:a:b;;", "match=v2=header:a:b\nc",

@@ -37,8 +37,8 @@ func (s *situation) standAside() (Objects, bool) {
 			"Take the label istio.io/dataplane-mode off the namespace, or say outrigger.dev/routing=disabled.")
 		return s.Standing, true
 	}
-	if s.Intent.Bad[api.AnnotationVersionLabel] && stands {
-		return s.Standing, true // the pods were counted by another label than the routes stand for
+	if s.invalidLabel && !stands {
+		return Objects{}, true // nothing is created by a label that nobody chose
 	}
 	if s.names.taken != "" {
 		s.tell(api.RouteNameTaken, s.names.taken+" was not made by Outrigger and has the name that our object needs; nothing is written.", "Rename it.")
@@ -64,9 +64,20 @@ func (s *situation) skipped() (why, advice string) {
 	case len(spec.Selector) == 0:
 		return "A Service without a selector has no pods whose versions could be read.", ""
 	case spec.Selector[s.Intent.VersionLabel] != "" || spec.Selector["pod-template-hash"] != "" || spec.Selector["rollouts-pod-template-hash"] != "":
-		return "The Service's selector names one version already.", "Take the version out of the selector to route between versions."
+		return s.selectsOneVersion()
 	}
 	return "", ""
+}
+
+// selectsOneVersion explains that a version label is in the Service's selector.
+func (s *situation) selectsOneVersion() (why, advice string) {
+	label := s.Intent.VersionLabel
+	if s.Intent.Texts[api.AnnotationVersionLabel] == label && s.Service.Spec.Selector[label] != "" {
+		return fmt.Sprintf("%s is %s, and the Service selects its pods by %s=%s, so all of them have the same version. No route is created.",
+				api.AnnotationVersionLabel, label, label, s.Service.Spec.Selector[label]),
+			"Name the label that tells the versions apart. Example: " + s.annotate(api.AnnotationVersionLabel+"="+defaultVersionLabel) + "."
+	}
+	return "The Service's selector names one version already.", "Take the version out of the selector to route between versions."
 }
 
 func (s *situation) anyVersion() bool {

@@ -122,6 +122,9 @@ func (s *situation) recordText() string {
 	if r.isZero() {
 		return ""
 	}
+	if r.VersionLabel = s.Intent.VersionLabel; r.VersionLabel == defaultVersionLabel {
+		r.VersionLabel = ""
+	}
 	if r.Revision = s.copies.read.Revision; s.Offline {
 		r.Revision = 0
 	} else if r.Revision == 0 || r.text() != s.copies.read.text() {

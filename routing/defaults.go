@@ -80,14 +80,19 @@ func (s *situation) followKinds() {
 // fixedByNow puts the version in the place of tracks that were rolling and are fixed by now.
 func (s *situation) fixedByNow(m meaning) meaning {
 	var rolling []WorkloadRef
+	version := m.Version
 	for _, ref := range m.Tracks {
 		t, seen := s.trackOf(ref)
-		if seen && t.exists && t.fixed && (m.Version == "" || m.Version == t.next) {
-			m.Version = t.next
+		if !seen || !t.exists || !t.fixed {
+			rolling = append(rolling, ref)
 			continue
 		}
-		rolling = append(rolling, ref)
+		if version != "" && version != t.next {
+			return m // no one version includes them all
+		}
+		version = t.next
 	}
+	m.Version = version
 	m.Tracks = rolling
 	return m
 }
@@ -359,10 +364,26 @@ func (s *situation) leftOfSplit() meaning {
 			return meaning{}
 		}
 	}
-	if len(tracks) == 0 || len(tracks) > 1 && len(versions) > 1 {
+	if len(tracks) == 0 || len(tracks) > 1 && (len(versions) > 1 || versions[""] || !s.lostVersion(versions)) {
 		return meaning{}
 	}
 	return s.wholeTracks(tracks)
+}
+
+// lostVersion reports whether a subset stands for a version other than those of the tracks that are left: without one,
+// nothing was deleted.
+func (s *situation) lostVersion(left map[string]bool) bool {
+	for _, subset := range s.subsetNames() {
+		if version := s.subsets.versions[subset]; version != "" && !left[version] {
+			return true
+		}
+	}
+	return false
+}
+
+// subsetNames are the names of our subsets that exist.
+func (s *situation) subsetNames() []string {
+	return slices.DeleteFunc(s.ownSubsets(), func(name string) bool { return findSubset(s.standing.rule, name) == nil })
 }
 
 // wholeTracks is the meaning that includes these tracks: fixed ones by their version.

@@ -468,6 +468,7 @@ func (c *cluster) clone() *cluster {
 			twin.pods[ref][version] = &copied
 		}
 	}
+	twin.labels = maps.Clone(c.labels)
 	twin.since, twin.left, twin.told = maps.Clone(c.since), maps.Clone(c.left), maps.Clone(c.told)
 	twin.before, twin.early, twin.editedRoutes = maps.Clone(c.before), maps.Clone(c.early), maps.Clone(c.editedRoutes)
 	twin.writes, twin.problems = slices.Clone(c.writes), slices.Clone(c.problems)

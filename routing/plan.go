@@ -22,6 +22,8 @@ func Plan(observed Observed, now time.Time) Result {
 		return s.result(keep)
 	}
 	s.readTracks()
+	s.relabel()
+	s.tellVersionLabel()
 	s.readAdopted()
 	s.nameSubsets()
 	s.restoreLastRan()

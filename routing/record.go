@@ -62,6 +62,9 @@ type record struct {
 	FailedWords string  `json:"failedWords,omitempty"`
 	// Selector is the hash of the Service's selector and of the version label.
 	Selector string `json:"selector,omitempty"`
+	// VersionLabel is the label of the versions that the record and the subsets are made of; empty for "version". Records of
+	// earlier releases do not have it.
+	VersionLabel string `json:"versionLabel,omitempty"`
 	// Waiting is the exposure that was refused because its host was taken: it does not take over by itself.
 	Waiting string `json:"waiting,omitempty"`
 	// Revision counts the changes of the record, so that the newer of two copies is known. It is 0 where a release that did

@@ -123,7 +123,9 @@ func asEarlier(current, want Object) map[string]string {
 		}
 	}
 	if r := recordOf(want); !r.isZero() {
-		out[api.AnnotationRecord] = r.asEarlier().text()
+		was := r.asEarlier()
+		was.VersionLabel = recordOf(current).VersionLabel
+		out[api.AnnotationRecord] = was.text()
 	}
 	return out
 }

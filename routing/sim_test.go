@@ -49,16 +49,18 @@ type cluster struct {
 	bypasses   []Bypass
 	accepts    map[string]bool // annotations that are held to the grammar alone, as by an earlier release
 
-	uid      int
-	writes   []string                                // since the last call of wrote
-	since    map[string]time.Time                    // when each subset was added
-	before   map[string]*networkingv1.VirtualService // as they were before they were written last, by name
-	left     map[string]time.Time                    // when a route last named each subset
-	early    map[string]bool                         // subsets that a route named before the propagation delay, where that protected nothing
-	problems []api.RouteProblem
-	next     time.Time
-	empty    bool // a destination may be without a ready pod: the case is hold
-	told     map[api.RouteReason]bool
+	uid       int
+	writes    []string                                // since the last call of wrote
+	since     map[string]time.Time                    // when each subset was added
+	before    map[string]*networkingv1.VirtualService // as they were before they were written last, by name
+	left      map[string]time.Time                    // when a route last named each subset
+	early     map[string]bool                         // subsets that a route named before the propagation delay, where that protected nothing
+	problems  []api.RouteProblem
+	next      time.Time
+	labels    map[string]map[string]string // more labels of pods, by name of the workload
+	sameAlias bool                         // labelAlias has the values of version
+	empty     bool                         // a destination may be without a ready pod: the case is hold
+	told      map[api.RouteReason]bool
 	// editedRoutes are VirtualServices that another client edited and that have not been written since: they may name anything.
 	editedRoutes map[string]bool
 	quick        bool   // leaves out the checks of the plan itself, which other tests make
@@ -200,13 +202,64 @@ func (c *cluster) observe() Observed {
 	o := Observed{
 		Service: c.service.DeepCopy(), Namespace: c.namespace.DeepCopy(), Intent: intent, Standing: copyObjects(c.standing), Foreign: copyObjects(c.foreign),
 		IngressServices: c.ingress, IngressSelectors: []string{"ingressgateway"}, ServiceNames: c.names, RootNamespace: "istio-system", Settings: c.settings,
-		ManagedBy: c.managedBy, Ambient: c.ambient, MultiCluster: c.several, Pods: c.groups(),
+		ManagedBy: c.managedBy, Ambient: c.ambient, MultiCluster: c.several, Pods: c.groupsBy(intent.VersionLabel),
 		MeshDomain: c.meshDomain, HostOwners: c.hostOwners, Ingresses: c.ingresses, IngressController: c.controller, Bypasses: c.bypasses,
 	}
 	for _, ref := range slices.SortedFunc(maps.Keys(c.workloads), compareRefs) {
-		o.Workloads = append(o.Workloads, *c.workloads[ref])
+		w := *c.workloads[ref]
+		w.Labels = c.labelsOf(ref, w.Labels["version"], w.Labels)
+		o.Workloads = append(o.Workloads, w)
+	}
+	if err := FollowVersionLabel(&o, func(label string) ([]PodGroup, error) { return c.groupsBy(label), nil }); err != nil {
+		c.t.Fatal(err)
 	}
 	return o
+}
+
+// labelAlias is a label whose values tell the same pods apart as those of version, by other names.
+const labelAlias = "example.com/release"
+
+// labelsOf are the labels of the pods of a workload that run a version.
+func (c *cluster) labelsOf(ref WorkloadRef, version string, labels map[string]string) map[string]string {
+	out := map[string]string{"app": "app", "pod-template-hash": ref.Name + version}
+	maps.Copy(out, labels)
+	if delete(out, "version"); version != "" {
+		out["version"], out[labelAlias] = version, c.alias(version)
+	}
+	maps.Copy(out, c.labels[ref.Name])
+	return out
+}
+
+func (c *cluster) alias(version string) string {
+	if c.sameAlias {
+		return version
+	}
+	return "release-" + version
+}
+
+// groupsBy counts the pods by another version label.
+func (c *cluster) groupsBy(label string) []PodGroup {
+	if label == "version" {
+		return c.groups()
+	}
+	var out []PodGroup
+	for _, group := range c.groups() {
+		group.Version = c.labelsOf(group.Workload, group.Version, nil)[label]
+		at := slices.IndexFunc(out, func(g PodGroup) bool { return g.Workload == group.Workload && g.Version == group.Version })
+		if at < 0 {
+			out = append(out, group)
+			continue
+		}
+		was := &out[at]
+		was.Pods, was.Ready, was.Terminating = was.Pods+group.Pods, was.Ready+group.Ready, was.Terminating+group.Terminating
+		if group.Created.Before(was.Created) {
+			was.Created = group.Created
+		}
+		if was.ReadySince.IsZero() || !group.ReadySince.IsZero() && group.ReadySince.Before(was.ReadySince) {
+			was.ReadySince = group.ReadySince
+		}
+	}
+	return out
 }
 
 func (c *cluster) groups() []PodGroup {

@@ -77,6 +77,9 @@ func (s *situation) nameSubsets() {
 		}
 		name := SubsetName(version)
 		if other, clash := s.subsets.versions[name]; clash {
+			if m, bound := s.record.Names[version]; bound && !m.equal(meaning{Version: version}) && len(s.groupsOf(meaning{Version: version})) == 0 {
+				continue // a name for pods that have another version by now
+			}
 			name = hashedName(version)
 			s.tell(api.RouteSubsetNameCollision, fmt.Sprintf("Versions %s and %s would both get the subset name %s; %s gets %s.", other, version, SubsetName(version), version, name),
 				"Give one of them another version label.")

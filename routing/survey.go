@@ -50,25 +50,26 @@ type situation struct {
 	defaultChosen bool      // the user's word has moved the default just now
 	pending       []Pending // what is written and not in effect
 
-	reselected  bool // the Service selects other pods: the destination gives up its subset at once
-	gone        goneDefault
-	left        stamps    // subsets that routes of ours name no more, since when: of those that stand, then of those to be
-	unready     time.Time // since when the default has no ready pod, where that is to end
-	exposure    exposure
-	exportTo    []string // of all our objects; nil = as the mesh has it
-	rules       []rule
-	away        []string // weighed versions without pods whose share the default has
-	existing    existing // the exposure that our objects serve now
-	refused     []refusal
-	frozen      bool     // the objects of the current exposure stay as they are
-	badExposure []string // annotations about exposure that are invalid, so that what is exposed stays as it is
-	keptHosts   []string // wildcards that an earlier release exposed and that the installation no longer allows
-	unrecorded  bool     // and nothing says what it was written for
-	portless    bool     // the port that a gateway is to lead to is not there, and none has led to the Service yet
-	isInvalid   bool     // an annotation is invalid, and what was in effect before is in its place
-	badExport   bool     // exportTo is invalid: what exists stays visible where it is
-	noRoute     bool     // no route for the mesh is created
-	unsplit     bool     // split, undecided or endpoints elsewhere: destinations name no version
+	reselected   bool // the Service selects other pods: the destination gives up its subset at once
+	gone         goneDefault
+	left         stamps    // subsets that routes of ours name no more, since when: of those that stand, then of those to be
+	unready      time.Time // since when the default has no ready pod, where that is to end
+	exposure     exposure
+	exportTo     []string // of all our objects; nil = as the mesh has it
+	rules        []rule
+	away         []string // weighed versions without pods whose share the default has
+	existing     existing // the exposure that our objects serve now
+	refused      []refusal
+	frozen       bool     // the objects of the current exposure stay as they are
+	badExposure  []string // annotations about exposure that are invalid, so that what is exposed stays as it is
+	keptHosts    []string // wildcards that an earlier release exposed and that the installation no longer allows
+	unrecorded   bool     // and nothing says what it was written for
+	portless     bool     // the port that a gateway is to lead to is not there, and none has led to the Service yet
+	isInvalid    bool     // an annotation is invalid, and what was in effect before is in its place
+	invalidLabel bool     // the version label is invalid, so that nothing new is created
+	badExport    bool     // exportTo is invalid: what exists stays visible where it is
+	noRoute      bool     // no route for the mesh is created
+	unsplit      bool     // split, undecided or endpoints elsewhere: destinations name no version
 }
 
 // standing are our objects as they are, by their role.
@@ -91,6 +92,7 @@ func survey(observed Observed, now time.Time) *situation {
 	s := &situation{Observed: observed, now: now, host: hostOf(observed.Service, observed.Settings.ClusterDomain)}
 	s.Standing, s.Foreign = s.Standing.sorted(), s.Foreign.sorted()
 	s.observedObjects = s.Standing.all()
+	s.invalidLabel = observed.Intent.Bad[api.AnnotationVersionLabel]
 	s.distrustEdited()
 	s.names = s.chooseNames()
 	s.readStanding()
@@ -217,8 +219,9 @@ func (s *situation) restoreWords() {
 	}
 	namespace := s.holdExposure(service, recorded)
 	s.record.Held = s.heldBy(service)
-	bad := s.Intent.Bad
+	bad, label := s.Intent.Bad, s.Intent.VersionLabel
 	s.Intent, _ = s.Settings.Limits.IntentOf(service, namespace, recorded)
+	s.Intent.VersionLabel = label // the pods were counted by it
 	// Without an earlier value, an invalid one holds the route rather than move traffic.
 	s.Intent.HoldDeleted = s.Intent.HoldDeleted || bad[api.AnnotationDefaultDeleted] && !recorded[api.AnnotationDefaultDeleted]
 	s.Intent.HoldScaledToZero = s.Intent.HoldScaledToZero || bad[api.AnnotationScaledToZero] && !recorded[api.AnnotationScaledToZero]

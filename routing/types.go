@@ -15,6 +15,8 @@ type Observed struct {
 	Service   *corev1.Service
 	Namespace *corev1.Namespace
 	Intent    api.RouteIntent
+	// LabelChange is what FollowVersionLabel decided about a version label that was written after the route.
+	LabelChange LabelChange
 	// Pods are the unfinished pods that the Service selects, counted by workload and version, and the WorkloadEntries that
 	// it selects, each as one pod. Pods of Jobs are left out.
 	Pods []PodGroup

@@ -55,6 +55,9 @@ type VersionReader interface {
 // nameWarnings is about names of versions that nothing behind the Service carries, in annotations that the request changes.
 func nameWarnings(ctx context.Context, service, before *corev1.Service, namespace *corev1.Namespace, limits api.RouteLimits, versions VersionReader) []string {
 	intent, _ := limits.IntentOf(service, namespace, nil)
+	if warning := labelWarning(ctx, service, before, intent, versions); warning != "" {
+		return []string{warning} // by that label no name is known
+	}
 	changed := func(p api.RouteProblem) bool { return !stood(p, before) }
 	ref := api.ObjectRef{Kind: "Service", Namespace: service.Namespace, Name: service.Name}
 	if versions == nil || !slices.ContainsFunc(api.UnknownVersions(ref, intent, []string{""}), changed) {
@@ -67,6 +70,23 @@ func nameWarnings(ctx context.Context, service, before *corev1.Service, namespac
 		}
 	}
 	return out
+}
+
+// labelWarning is about a version label that the request writes and that tells no pods of the Service apart; empty if it does.
+func labelWarning(ctx context.Context, service, before *corev1.Service, intent api.RouteIntent, versions VersionReader) string {
+	key, label := api.AnnotationVersionLabel, intent.VersionLabel
+	text, written := service.Annotations[key]
+	if !written || intent.Bad[key] || text == before.Annotations[key] {
+		return ""
+	}
+	example := fmt.Sprintf(" An existing route is unchanged. To use the label version: kubectl annotate service -n %s %s %s-.", service.Namespace, service.Name, key)
+	if value, selected := service.Spec.Selector[label]; selected {
+		return fmt.Sprintf("%s: annotation %s = %q: the Service selects its pods by %s=%s, so all of them have the same version.%s", api.RouteVersionLabelHeld, key, text, label, value, example)
+	}
+	if versions != nil && len(versions.Versions(ctx, service, label)) == 0 && len(versions.Versions(ctx, service, "version")) > 0 {
+		return fmt.Sprintf("%s: annotation %s = %q: no pod of the Service has this label.%s", api.RouteVersionLabelHeld, key, text, example)
+	}
+	return ""
 }
 
 // ServiceWarnings says what is wrong with the words about routing on a Service, sorted, each with what would be right.

@@ -135,6 +135,7 @@ func foresee(observed routing.Observed, d decision, now time.Time) (outlook, err
 	removed := removedWords(service, d.words)
 	setWords(service, d.words)
 	intent, _ := observed.Settings.Limits.IntentOf(service, observed.Namespace, nil)
+	intent.VersionLabel = observed.Intent.VersionLabel // the one that applies
 	known := knownVersions(observed)
 	for _, name := range d.names {
 		if slices.Contains(known, name) {

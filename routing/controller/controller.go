@@ -185,7 +185,13 @@ func lookAt(next, now time.Time) reconcile.Result {
 // while the ones before were noted.
 func (r *reconciler) podsMoved(observed *routing.Observed, problems []api.RouteProblem) bool {
 	service := client.ObjectKeyFromObject(observed.Service)
+	held := observed.LabelChange.Held
+	var heldGroups []routing.PodGroup
+	if held != "" {
+		heldGroups = r.pods.groups(service.Namespace, observed.Service.Spec.Selector, held)
+	}
 	r.seen.note(service, seenPods{
+		heldLabel: held, heldGroups: heldGroups,
 		versionLabel: observed.Intent.VersionLabel, groups: withoutEntries(observed.Pods), none: !dependsOnPods(observed), closely: closely(observed, problems),
 	})
 	return r.seen.differs(service, func(versionLabel string) []routing.PodGroup {

@@ -55,7 +55,7 @@ func (r *reconciler) gather(ctx context.Context, key client.ObjectKey) (*routing
 		return observed, problems, nil
 	}
 	for _, read := range []func(context.Context, *routing.Observed) error{
-		r.readPods, r.readEntries, r.readMesh, r.readWorkloads, r.readServices, r.readIngress, r.readHostOwners, r.readElsewhere, r.readPaths,
+		r.readPods, r.readEntries, r.readMesh, r.readWorkloads, r.readServices, r.readIngress, r.readHostOwners, r.readElsewhere, r.readPaths, r.readVersionLabel,
 	} {
 		if err := read(ctx, observed); err != nil {
 			return nil, nil, err
@@ -128,6 +128,24 @@ func chosen[O interface {
 func (r *reconciler) readPods(_ context.Context, observed *routing.Observed) error {
 	observed.Pods = r.pods.groups(observed.Service.Namespace, observed.Service.Spec.Selector, observed.Intent.VersionLabel)
 	return nil
+}
+
+// readVersionLabel decides which version label applies, once all else is read.
+func (r *reconciler) readVersionLabel(ctx context.Context, observed *routing.Observed) error {
+	return followVersionLabel(ctx, observed, r.readPods, r.readEntries)
+}
+
+func followVersionLabel(ctx context.Context, observed *routing.Observed, reads ...func(context.Context, *routing.Observed) error) error {
+	return routing.FollowVersionLabel(observed, func(versionLabel string) ([]routing.PodGroup, error) {
+		by := *observed
+		by.Intent.VersionLabel, by.Pods = versionLabel, nil
+		for _, read := range reads {
+			if err := read(ctx, &by); err != nil {
+				return nil, err
+			}
+		}
+		return by.Pods, nil
+	})
 }
 
 func (r *reconciler) readWorkloads(ctx context.Context, observed *routing.Observed) (err error) {

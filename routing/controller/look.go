@@ -61,6 +61,9 @@ func (l *Looker) look(ctx context.Context, key client.ObjectKey) (*routing.Obser
 	}
 	for _, read := range []func(context.Context, *routing.Observed) error{
 		l.listObjects, l.listPods, l.readEntries, l.listMesh, l.readWorkloads, l.readServices, l.listIngress, l.readHostOwners, l.readElsewhere, l.readPaths,
+		func(ctx context.Context, observed *routing.Observed) error {
+			return followVersionLabel(ctx, observed, l.listPods, l.readEntries)
+		},
 	} {
 		if err := read(ctx, observed); err != nil {
 			return nil, nil, err

@@ -127,6 +127,9 @@ type seenPods struct {
 	closely      bool
 	none         bool // the plan does not depend on pods
 	groups       []routing.PodGroup
+	// heldLabel is a version label that is written and not followed; its groups decide when it can be.
+	heldLabel  string
+	heldGroups []routing.PodGroup
 }
 
 func newAttention() *attention {
@@ -219,6 +222,9 @@ func (a *attention) differs(service client.ObjectKey, now func(versionLabel stri
 		return true
 	case seen.none:
 		return false
+	}
+	if seen.heldLabel != "" && !slices.Equal(seen.heldGroups, now(seen.heldLabel)) {
+		return true
 	}
 	return !slices.EqualFunc(seen.groups, now(seen.versionLabel), func(a, b routing.PodGroup) bool {
 		if a.Workload != b.Workload || a.Version != b.Version {

@@ -1,0 +1,341 @@
+package routing
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
+
+	"outrigger.dev/outrigger/api"
+)
+
+// A version label that is written later than the route is followed only if no share moves by that: see
+// docs/decisions/0021-a-version-label-moves-nothing.md. The label is in one of these states:
+//
+//	free      nothing was recorded by another label; the written label applies
+//	followed  every existing subset selects the same pods by the written label; subsets and record are rewritten by it
+//	held      the recorded label still applies, and a problem says why
+
+// defaultVersionLabel is the label of versions where none is written. Records leave it out.
+const defaultVersionLabel = "version"
+
+// LabelChange is what becomes of a version label other than the one that the existing subsets are made of. The zero value
+// means that there is none.
+type LabelChange struct {
+	// From is the label of the existing subsets, where the written label is followed.
+	From string
+	// Versions are the versions by the written label, by those of From.
+	Versions map[string]string
+	// Held is the label that is written and not followed; Why says what is wrong with it.
+	Held, Why string
+}
+
+// FollowVersionLabel decides which version label applies to a Service about which all else is observed, and puts it and the
+// pods by it into observed. groups counts the pods of the Service by another label.
+func FollowVersionLabel(observed *Observed, groups func(versionLabel string) ([]PodGroup, error)) error {
+	written, invalid := observed.Intent.VersionLabel, observed.Intent.Bad[api.AnnotationVersionLabel]
+	s := survey(*observed, time.Time{})
+	recorded := s.recordedLabel()
+	if recorded == "" || recorded == written {
+		return nil
+	}
+	before, err := groups(recorded)
+	if err != nil {
+		return err
+	}
+	if invalid { // the problem about the annotation says the rest
+		observed.Intent.VersionLabel, observed.Pods = recorded, before
+		return nil
+	}
+	pairs := versionPairs{}
+	pairs.addPods(before, observed.Pods)
+	for _, w := range observed.Workloads {
+		if selects(observed.Service.Spec.Selector, w.Labels) {
+			pairs.add(w.Labels[recorded], w.Labels[written])
+		}
+	}
+	versions, why := s.versionsBy(written, recorded, pairs)
+	if why != "" {
+		observed.Intent.VersionLabel, observed.Pods = recorded, before
+		observed.LabelChange = LabelChange{Held: written, Why: why}
+		return nil
+	}
+	observed.LabelChange = LabelChange{From: recorded, Versions: versions}
+	return nil
+}
+
+// recordedLabel is the version label that the existing objects were made by; empty if nothing says. Records of earlier
+// releases do not name it, but contain a hash of it.
+func (s *situation) recordedLabel() string {
+	switch {
+	case s.renewed:
+		return ""
+	case s.recorded && s.record.VersionLabel != "":
+		return s.record.VersionLabel
+	case s.recorded:
+		for _, label := range []string{defaultVersionLabel, s.Service.Annotations[api.AnnotationVersionLabel], s.namespaceMark(api.AnnotationVersionLabel)} {
+			if label != "" && s.record.Selector == selectorHash(s.Service.Spec.Selector, label) {
+				return label
+			}
+		}
+	}
+	for _, name := range s.ownSubsets() {
+		if subset := findSubset(s.standing.rule, name); subset != nil && len(subset.Labels) == 1 {
+			return sortedKeys(subset.Labels)[0]
+		}
+	}
+	if s.recorded {
+		return defaultVersionLabel
+	}
+	return ""
+}
+
+// isStandingIn reports whether a VirtualService sends the default's traffic to another version, for the time being.
+func isStandingIn(vs *networkingv1.VirtualService) bool {
+	return vs.Annotations[api.AnnotationDefaultGone] != ""
+}
+
+func (s *situation) namespaceMark(key string) string {
+	if s.Namespace == nil {
+		return ""
+	}
+	return s.Namespace.Annotations[key]
+}
+
+// versionPairs holds, by version of one label, the versions of another label that the same pods have.
+type versionPairs map[string]map[string]bool
+
+func (p versionPairs) add(before, after string) {
+	if p[before] == nil {
+		p[before] = map[string]bool{}
+	}
+	p[before][after] = true
+}
+
+// addPods pairs the versions of each workload. Where a workload runs several by both labels, each counts as paired with each.
+func (p versionPairs) addPods(before, after []PodGroup) {
+	for _, a := range before {
+		for _, b := range after {
+			if a.Workload == b.Workload {
+				p.add(a.Version, b.Version)
+			}
+		}
+	}
+}
+
+// carriedBy are the versions by the label before of the pods that have a version by the label after.
+func (p versionPairs) carriedBy(after string) []string {
+	var out []string
+	for _, before := range sortedKeys(p) {
+		if p[before][after] {
+			out = append(out, before)
+		}
+	}
+	return out
+}
+
+// versionsBy returns what each version that the route, the record, or a subset knows is by the written label, or why that
+// label cannot be followed.
+func (s *situation) versionsBy(written, recorded string, pairs versionPairs) (versions map[string]string, why string) {
+	known := s.labelledVersions(recorded)
+	versions = map[string]string{}
+	for before, after := range pairs {
+		if len(after) == 1 && before != "" {
+			if only := sortedKeys(after)[0]; only != "" && len(pairs.carriedBy(only)) == 1 {
+				versions[before] = only
+			}
+		}
+	}
+	if s.isUnrouted() {
+		return versions, ""
+	}
+	carried := slices.ContainsFunc(sortedKeys(pairs), func(before string) bool {
+		return slices.ContainsFunc(sortedKeys(pairs[before]), func(after string) bool { return after != "" })
+	})
+	switch {
+	case s.Service.Spec.Selector[written] != "":
+		return nil, fmt.Sprintf("the Service selects its pods by %s=%s, so all of them have the same value", written, s.Service.Spec.Selector[written])
+	case !carried && len(pairs) > 0:
+		return nil, "no pod of the Service has the label " + written
+	case slices.ContainsFunc(s.Intent.Match, func(m api.Match) bool { return m.Kind == api.MatchSource }):
+		return nil, "outrigger.dev/match names versions of callers, whose label would change as well"
+	case len(s.distrusted) > 0 || len(s.copies.disagree) > 0 || s.ruleEdited():
+		return nil, "another client edited the existing objects, which are repaired first"
+	case slices.Contains(slices.Collect(maps.Values(s.standingVersions(recorded))), ""):
+		return nil, "a subset was made by another label"
+	case slices.ContainsFunc(s.standing.routes(), isStandingIn):
+		return nil, "another version has the traffic of the default, whose workload was deleted"
+	}
+	for _, version := range known {
+		if versions[version] == "" {
+			return nil, s.notCarried(version, written, recorded, pairs)
+		}
+	}
+	return versions, ""
+}
+
+// notCarried says why the pods of a version are not those of one version by the written label.
+func (s *situation) notCarried(version, written, recorded string, pairs versionPairs) string {
+	after := sortedKeys(pairs[version])
+	switch {
+	case len(after) == 0:
+		return fmt.Sprintf("version %s has no pods, so its value of %s is unknown", version, written)
+	case slices.Contains(after, ""):
+		return fmt.Sprintf("pods with %s=%s do not have the label %s", recorded, version, written)
+	case len(after) > 1:
+		return fmt.Sprintf("pods with %s=%s have several values of %s: %s", recorded, version, written, strings.Join(after, ", "))
+	}
+	return fmt.Sprintf("pods of the versions %s have the same %s=%s", strings.Join(pairs.carriedBy(after[0]), ", "), written, after[0])
+}
+
+// isUnrouted reports whether no default is recorded and no route names a subset, so that no share can move.
+func (s *situation) isUnrouted() bool {
+	return (!s.recorded || s.record.State != "") && len(s.Standing.VirtualServices) == 0 && len(namedSubsets(s.Observed)) == 0
+}
+
+// labelledVersions are the versions that a subset of ours stands for and those that the record names, sorted.
+func (s *situation) labelledVersions(label string) []string {
+	seen := map[string]bool{}
+	for _, version := range s.standingVersions(label) {
+		seen[version] = true
+	}
+	for _, m := range append(s.record.meanings(), s.record.Failed) {
+		seen[m.Version] = true
+	}
+	delete(seen, "")
+	return sortedKeys(seen)
+}
+
+// standingVersions are the versions that our subsets stand for, by subset name: as recorded, else by their labels.
+func (s *situation) standingVersions(label string) map[string]string {
+	out := map[string]string{}
+	for _, name := range s.ownSubsets() {
+		if out[name] = s.standing.meanings[name]; out[name] == "" {
+			if subset := findSubset(s.standing.rule, name); subset != nil {
+				out[name] = subset.Labels[label]
+			}
+		}
+	}
+	return out
+}
+
+// relabel rewrites what is recorded by the label before, where the written label is followed: subsets keep their names, and
+// select the same pods by the new label. The write of the DestinationRule replaces the labels at once, so that no subset is
+// missing at any moment, and the VirtualServices stay as they are.
+func (s *situation) relabel() {
+	change := s.LabelChange
+	if change.From == "" || s.recordedLabel() != change.From {
+		return // or written already
+	}
+	was := s.ruleEdited()
+	meanings := s.standingVersions(change.From)
+	if s.standing.rule != nil {
+		s.standing.rule = s.standing.rule.DeepCopy()
+	}
+	for name, version := range meanings {
+		now := change.Versions[version]
+		if now == "" { // no route names it
+			delete(s.standing.meanings, name)
+			delete(s.standing.added, name)
+			delete(s.standing.unused, name)
+			continue
+		}
+		s.standing.meanings[name] = now
+		if subset := findSubset(s.standing.rule, name); subset != nil && maps.Equal(subset.Labels, map[string]string{change.From: version}) {
+			subset.Labels = map[string]string{s.Intent.VersionLabel: now}
+		}
+	}
+	if s.standing.rule != nil && !was && s.standing.rule.Annotations[api.AnnotationWritten] != "" {
+		s.standing.rule.Annotations[api.AnnotationWritten] = s.ruleDigest(s.standing.rule, s.standing.added)
+	}
+	for workload, version := range s.standing.lastRan {
+		if s.standing.lastRan[workload] = change.Versions[version]; s.standing.lastRan[workload] == "" {
+			delete(s.standing.lastRan, workload)
+		}
+	}
+	s.relabelRecord()
+}
+
+// relabelRecord puts the versions by the followed label into the record. Names that the user wrote keep what they mean.
+func (s *situation) relabelRecord() {
+	change, r := s.LabelChange, &s.record
+	names := map[string]meaning{}
+	for name, m := range r.Names {
+		names[name] = s.relabelled(m)
+	}
+	for _, name := range s.writtenNames() {
+		if _, bound := names[name]; bound || change.Versions[name] == "" {
+			continue
+		}
+		if m := s.relabelled(meaning{Version: name}); !m.equal(meaning{Version: name}) {
+			names[name] = m
+		}
+	}
+	if r.Names = names; len(names) == 0 {
+		r.Names = nil
+	}
+	r.Default, r.Failed = s.relabelled(r.Default), s.relabelled(r.Failed)
+	for i, w := range r.Weights {
+		if r.Weights[i].bound = s.relabelled(w.meaning()); r.Weights[i].bound.equal(meaning{Version: w.name}) {
+			r.Weights[i].bound = meaning{}
+		}
+	}
+	for condition, kept := range r.Kept {
+		r.Kept[condition] = s.relabelled(kept)
+	}
+	if r.Selector == selectorHash(s.Service.Spec.Selector, change.From) {
+		r.Selector = selectorHash(s.Service.Spec.Selector, s.Intent.VersionLabel)
+	}
+}
+
+// relabelled is what a meaning is by the followed label. The workloads of a version are followed where their selector does
+// not contain the new label, as those of any rolling workload.
+func (s *situation) relabelled(m meaning) meaning {
+	now := s.LabelChange.Versions[m.Version]
+	if m.Version == "" || now == "" {
+		return m
+	}
+	version := meaning{Version: now}
+	carriers := s.carriers(now)
+	if all, _ := s.podsOf(carriers); all > 0 {
+		if pods, _ := s.podsOf(version); pods == all {
+			version = carriers
+		}
+	}
+	version.Tracks = append(slices.Clone(m.Tracks), version.Tracks...)
+	slices.SortFunc(version.Tracks, compareRefs)
+	version.Tracks = slices.Compact(version.Tracks)
+	return version
+}
+
+// tellVersionLabel reports a version label that is not followed, or that no pod has.
+func (s *situation) tellVersionLabel() {
+	text, written := s.Intent.Texts[api.AnnotationVersionLabel]
+	if change := s.LabelChange; change.Held != "" {
+		what := fmt.Sprintf("The version label %s is not followed: %s.", change.Held, change.Why)
+		if !written {
+			what = fmt.Sprintf("%s was removed, and the version label %s is not followed: %s.", api.AnnotationVersionLabel, change.Held, change.Why)
+		}
+		s.tellAbout(api.AnnotationVersionLabel, text, api.RouteVersionLabelHeld,
+			what+fmt.Sprintf(" Versions are still read from the label %s, and the current route is unchanged.", s.Intent.VersionLabel),
+			fmt.Sprintf("It is followed once the pods of each version have one value of %s that no other pod has. To keep the label %s: %s.", change.Held, s.Intent.VersionLabel, s.labelCommand()))
+		return
+	}
+	if _, own := s.Service.Annotations[api.AnnotationVersionLabel]; own && written && len(s.Pods) > 0 && !s.recorded && !s.anyVersion() {
+		s.tellAbout(api.AnnotationVersionLabel, text, api.RouteVersionLabelHeld,
+			fmt.Sprintf("No pod of the Service has the label %s. No route is created.", text),
+			fmt.Sprintf("Label the pod templates, or use the label version: kubectl annotate service -n %s %s %s-.", s.Service.Namespace, s.Service.Name, api.AnnotationVersionLabel))
+	}
+}
+
+// labelCommand is the command that writes the label that applies, where it is written now.
+func (s *situation) labelCommand() string {
+	_, own := s.Service.Annotations[api.AnnotationVersionLabel]
+	if _, above := s.Namespace.GetAnnotations()[api.AnnotationVersionLabel]; above && !own {
+		return fmt.Sprintf("kubectl annotate namespace %s %s=%s --overwrite", s.Service.Namespace, api.AnnotationVersionLabel, s.Intent.VersionLabel)
+	}
+	return s.annotate(api.AnnotationVersionLabel + "=" + s.Intent.VersionLabel)
+}
