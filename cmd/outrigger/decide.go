@@ -154,6 +154,9 @@ func foresee(observed routing.Observed, d decision, now time.Time) (outlook, err
 	observed.Standing = plan.Objects
 	out.after = readingOf(observed).String()
 	out.notes = append(append(removed, readyNotes(observed, d.names)...), routelessNote(observed)...)
+	if why := broader(service.Name, readingOf(observed), intent); why != "" {
+		out.notes = append(out.notes, why)
+	}
 	for _, p := range plan.Problems {
 		if p.Reason != api.RoutePendingVersions {
 			out.notes = append(out.notes, string(p.Reason)+": "+p.Message)
@@ -375,7 +378,25 @@ func missing(observed routing.Observed, now time.Time) string {
 		}
 		return why
 	}
+	if why := broader(observed.Service.Name, readingOf(end), observed.Intent); why != "" {
+		return why
+	}
 	return notWritten(observed, end, now)
+}
+
+// broader says that the route sends requests to other versions than the one that default-version names; nothing if it does not.
+func broader(service string, reading routing.Reading, intent api.RouteIntent) string {
+	name := intent.Default.Version
+	if intent.Default.Policy != api.DefaultLiteral || len(intent.Weights) > 0 || len(reading.Rules) == 0 {
+		return ""
+	}
+	to := reading.Rules[len(reading.Rules)-1].To
+	isNamed := func(share routing.ReadShare) bool { return share.Version == name && share.Weight > 0 }
+	isOther := func(share routing.ReadShare) bool { return share.Version != name && share.Weight > 0 }
+	if !slices.ContainsFunc(to, isNamed) || !slices.ContainsFunc(to, isOther) {
+		return ""
+	}
+	return fmt.Sprintf("the default, %s, includes more than version %s, so the route is %s. To send all requests to %s: outrigger shift %s %s=1", reading.Default, name, reading, name, service, name)
 }
 
 // overridden says which VirtualService keeps callers on other versions than the annotations name, and how to end that.
