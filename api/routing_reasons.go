@@ -49,6 +49,7 @@ const (
 	RouteGatewayNotExported   RouteReason = "GatewayNotExported"        // the Service's routes are hidden from the gateway's namespace
 	RouteGatewayUnmatched     RouteReason = "GatewaySelectorUnmatched"  // no ingress gateway has the labels
 	RouteWeightsAdopted       RouteReason = "WeightsAdopted"            // shares set on our VirtualService hold
+	RouteObjectReplaced       RouteReason = "ObjectReplaced"            // our object was replaced by one of the user's
 	RouteEditReverted         RouteReason = "EditReverted"              // an edit of our VirtualService or Gateway is written back
 	RouteContested            RouteReason = "Contested"                 // another client keeps changing our object back
 	RouteDrifted              RouteReason = "Drifted"                   // our VirtualService or Gateway was changed and is left alone
@@ -115,6 +116,7 @@ func RouteReasons() []RouteReasonDoc {
 		{RouteGatewayNotExported, "The Service is exposed, but exportTo hides its routes from the namespace of the ingress gateway."},
 		{RouteGatewayUnmatched, "No ingress gateway with these labels was found."},
 		{RouteWeightsAdopted, "Shares were set on our VirtualService, for example with Kiali, and the Service has no weights. They apply until you set default-version or weights."},
+		{RouteObjectReplaced, "You replaced one of Outrigger's objects, for example with kubectl apply of a file of the same name. It is yours, and Outrigger keeps its own object beside it."},
 		{RouteEditReverted, "Another client changed our VirtualService, Gateway, or subsets, and Outrigger reverted the change."},
 		{RouteContested, "Another client, named by its field manager, keeps reverting our object. It is written at growing intervals of up to 5 minutes, but a subset of the current route is restored within a second."},
 		{RouteDrifted, "Our VirtualService was changed in more than its shares, or our Gateway with drift=detach. It is no longer written, and the subsets that it names stay."},

@@ -16,20 +16,23 @@ import (
 // that stands is withdrawn only by a word about it; everything else leaves it.
 func (s *situation) standAside() (Objects, bool) {
 	if s.Intent.Disabled {
+		s.concluded = true
 		return s.withdraw(), true
 	}
 	stands := !s.Standing.IsEmpty()
-	if !s.Intent.Wanted && !stands {
+	if !s.Intent.Wanted && !stands && len(s.taken.all) == 0 {
 		return Objects{}, true
 	}
 	if why, advice := s.skipped(); why != "" {
 		if stands || s.asked() || why == headless && s.anyVersion() {
 			s.tell(api.RouteServiceSkipped, why, advice)
 		}
+		s.concluded = true
 		return s.withdraw(), true
 	}
 	if taker := s.managerOf(); taker != "" {
 		s.tell(api.RouteManagedElsewhere, taker+" takes the Service; Outrigger makes no routes for it.", "Remove one of the two.")
+		s.concluded = true
 		return s.withdraw(), true
 	}
 	if s.Ambient {

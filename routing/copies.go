@@ -68,6 +68,7 @@ func (s *situation) readRecord() {
 			c.outdated = append(c.outdated, name)
 		}
 	}
+	s.readTaken()
 	c.read = s.record.clone()
 	s.readCollected()
 }
@@ -91,6 +92,36 @@ func (s *situation) isOutdated(vs *networkingv1.VirtualService) bool {
 	return latest.Add(2 * s.Settings.PropagationDelay).Before(s.now)
 }
 
+// readTaken reads the record that is still on objects which the user replaced, until ours carry it.
+func (s *situation) readTaken() {
+	if s.recorded || s.renewed {
+		return
+	}
+	var candidates []Object
+	if s.taken.rule != nil && s.taken.rule != s.Collected {
+		candidates = append(candidates, s.taken.rule)
+	}
+	if s.taken.mesh != nil {
+		candidates = append(candidates, s.taken.mesh)
+	}
+	for _, object := range candidates {
+		owner := controllerOf(object)
+		if r := recordOf(object); !s.recorded && owner != nil && owner.UID == s.Service.UID && !r.isZero() {
+			s.record, s.recorded, s.copies.newest = r, true, r.Revision
+		}
+	}
+}
+
+// recordingRoutes are the VirtualServices whose annotations say what was written last: ours, or the one that the user
+// replaced while ours does not exist yet.
+func (s *situation) recordingRoutes() []*networkingv1.VirtualService {
+	routes := s.standing.routes()
+	if s.standing.mesh == nil && s.taken.mesh != nil {
+		routes = append(routes, s.taken.mesh)
+	}
+	return routes
+}
+
 // readCollected reads the record of a DestinationRule that Kubernetes deleted after a backup was restored, and reports
 // the loss, also while a restored route still has the record.
 func (s *situation) readCollected() {
@@ -98,6 +129,11 @@ func (s *situation) readCollected() {
 		return
 	}
 	if r := recordOf(s.Collected); !r.isZero() {
+		if !IsRestored(s.Collected) {
+			s.record, s.recorded = r, true
+			s.tellForeign(s.Collected, "metadata.annotations", "", api.RouteObjectReplaced, "It was replaced, and Outrigger's record on it with it. The record continues on Outrigger's own objects: the default is "+s.readable()+".", "")
+			return
+		}
 		if !s.recorded {
 			s.record, s.recorded = r, true
 		}

@@ -72,6 +72,9 @@ func (s *situation) mayNotCreate() bool {
 	if s.standing.mesh != nil && !s.renewed && slices.Contains(s.standing.mesh.Spec.Hosts, s.host) {
 		return false
 	}
+	if s.standing.mesh == nil && s.wasRouted() {
+		return false
+	}
 	if s.unsplit {
 		return true
 	}
@@ -551,6 +554,9 @@ func (s *situation) usable(version string) bool {
 	}
 	if s.Settings.PropagationDelay <= 0 {
 		return !s.isBeyondLimit(version)
+	}
+	if s.isProvidedByTaken(version) {
+		return true
 	}
 	subset := findSubset(s.standing.rule, name)
 	if subset == nil || subset.Labels[s.Intent.VersionLabel] != version || len(subset.Labels) != 1 {

@@ -24,6 +24,8 @@ const (
 	Create Action = "Create"
 	Apply  Action = "Apply"
 	Delete Action = "Delete"
+	// Release removes our marks from an object that the user replaced, and nothing else: see Released.
+	Release Action = "Release"
 )
 
 // Object is an object of Istio's as the cluster keeps it.
@@ -67,6 +69,15 @@ func Diff(current, want Objects) []Change {
 	slices.SortStableFunc(out, func(a, b Change) int {
 		return cmp.Or(cmp.Compare(a.step(), b.step()), cmp.Compare(a.Object.GetName(), b.Object.GetName()))
 	})
+	return out
+}
+
+// Changes returns what must be written for a plan: what Diff returns, and then the objects that are to be released.
+func (o Observed) Changes(plan Result) []Change {
+	out := Diff(o.Standing, plan.Objects)
+	for _, object := range plan.Release {
+		out = append(out, Change{Action: Release, Object: object, ResourceVersion: object.GetResourceVersion()})
+	}
 	return out
 }
 

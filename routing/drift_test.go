@@ -370,7 +370,11 @@ func TestSharesThatDifferByPortAreTheirAuthors(t *testing.T) {
 // What we wrote is known by the managed fields as well: a digest that is none of ours makes no edit of it.
 func TestManagedFieldsAcquit(t *testing.T) {
 	entry := func(manager, fields string) metav1.ManagedFieldsEntry {
-		return metav1.ManagedFieldsEntry{Manager: manager, Operation: metav1.ManagedFieldsOperationApply, FieldsV1: metav1.NewFieldsV1(fields)}
+		operation := metav1.ManagedFieldsOperationUpdate // an edit: what others apply is theirs
+		if manager == api.FieldManager {
+			operation = metav1.ManagedFieldsOperationApply
+		}
+		return metav1.ManagedFieldsEntry{Manager: manager, Operation: operation, FieldsV1: metav1.NewFieldsV1(fields)}
 	}
 	ours := entry(api.FieldManager, `{"f:metadata":{},"f:spec":{"f:http":{}}}`)
 	for _, test := range []struct {

@@ -87,5 +87,5 @@ func (s *situation) exposureOf(wish *api.Exposure) exposure {
 	if x.gateway == "" {
 		x.gateway, x.generated = s.Service.Namespace+"/"+s.names.gateway, true
 	}
-	return x
+	return s.throughTaken(x)
 }

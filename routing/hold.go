@@ -51,7 +51,7 @@ func withMark(marks map[string]string, key, value string) map[string]string {
 // pods, so requests fail or reach the wrong version until the change is written.
 func RepairsRoute(observed Observed, change Change) bool {
 	want, is := change.Object.(*networkingv1.DestinationRule)
-	if !is || change.Action == Delete {
+	if !is || change.Action == Delete || change.Action == Release {
 		return false
 	}
 	current := standingRule(observed.Standing, want)
@@ -73,6 +73,9 @@ func RepairsRoute(observed Observed, change Change) bool {
 func MustWait(observed Observed, change Change, held []Change) bool {
 	holds := func(kind string) bool {
 		return slices.ContainsFunc(held, func(c Change) bool { return kindOf(c.Object) == kind })
+	}
+	if change.Action == Release {
+		return len(held) > 0
 	}
 	switch object := change.Object.(type) {
 	case *networkingv1.VirtualService:

@@ -478,9 +478,11 @@ func total[D weighted](routes []D) (sum int32) {
 	return sum
 }
 
-// replaceObject puts an edited object in the place of the one that it was; without our marks it is another author's.
+// replaceObject puts an edited object in the place of the one that it was; without our marks, or where it counts as replaced,
+// it is another author's.
 func (c *cluster) replaceObject(was, is Object) {
-	ours := Own(is, c.service)
+	o := c.observe()
+	ours := Own(is, c.service) && !o.isTaken(is)
 	switch o := is.(type) {
 	case *networkingv1.DestinationRule:
 		c.standing.DestinationRules, c.foreign.DestinationRules = moved(c.standing.DestinationRules, c.foreign.DestinationRules, was, o, ours)

@@ -126,7 +126,7 @@ func (a *attacked) later(quiet *cluster) {
 	exempt := rollsOut || a.observes() || a.keepsAll() || a.adopts() || len(a.was.problems) > 0 && a.was.drifts()
 	a.watch = func() {
 		for _, vs := range a.standing.VirtualServices {
-			if !exempt && !a.isTheirs(vs) && !seen[vs.Name+" "+routesOf(vs)] {
+			if !exempt && !a.isTheirs(vs) && !seen[a.originalName(vs)+" "+routesOf(vs)] {
 				a.t.Errorf("%v: VirtualService %s routes to %s, as no route does without the edit", a.now, vs.Name, routesOf(vs))
 			}
 		}
@@ -224,11 +224,21 @@ func percentsText(routes []*networkingapi.HTTPRouteDestination) string {
 	return sharesLine(asRead(normalised(portions)))
 }
 
+// originalName is the name that a VirtualService of ours has without the edit: where the edit made the object the user's, ours
+// stands beside it.
+func (a *attacked) originalName(vs *networkingv1.VirtualService) string {
+	name, beside := strings.CutSuffix(vs.Name, autoSuffix)
+	if beside && a.tellsOf(api.RouteObjectReplaced, "VirtualService", name) {
+		return name
+	}
+	return vs.Name
+}
+
 func (a *attacked) compareRoutes(right, is []*networkingv1.VirtualService, exempt bool) {
 	a.t.Helper()
 	byName := map[string]*networkingv1.VirtualService{}
 	for _, vs := range is {
-		byName[vs.Name] = vs
+		byName[a.originalName(vs)] = vs
 	}
 	for _, must := range right {
 		vs := byName[must.Name]

@@ -56,17 +56,7 @@ func wantedShares(observed Observed, now time.Time) []ReadShare {
 
 func otherRoutes(observed Observed, now time.Time) []OtherRoute {
 	host, domain := hostOf(observed.Service, observed.Settings.ClusterDomain), observed.Settings.ClusterDomain
-	versions := map[string]string{}
-	for version, subset := range readStanding(observed).Subsets {
-		versions[subset] = version
-	}
-	for _, rule := range observed.Foreign.DestinationRules {
-		for _, subset := range rule.Spec.Subsets {
-			if version := subset.GetLabels()[observed.Intent.VersionLabel]; version != "" && versions[subset.Name] == "" && resolveHost(rule.Spec.Host, rule.Namespace, domain) == host {
-				versions[subset.Name] = version
-			}
-		}
-	}
+	versions := subsetVersions(observed)
 	var out []OtherRoute
 	add := func(vs *networkingv1.VirtualService, edited bool) {
 		route := OtherRoute{

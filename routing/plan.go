@@ -33,6 +33,7 @@ func Plan(observed Observed, now time.Time) Result {
 	}
 	if s.Intent.SubsetsOnly {
 		s.noteRuleDrift()
+		s.concluded = true
 		return s.result(s.subsetsOnly())
 	}
 	if s.foreign.clash {
@@ -50,6 +51,7 @@ func Plan(observed Observed, now time.Time) Result {
 	s.decideRules()
 	s.tellAboutPods()
 	s.tellTelemetry()
+	s.concluded = true
 	return s.result(s.render())
 }
 
@@ -95,14 +97,17 @@ func RecordedWorkloads(objects Objects) []WorkloadRef {
 
 // result sorts what was found.
 func (s *situation) result(objects Objects) Result {
+	s.tellTaken()
 	slices.SortStableFunc(s.problems, compareProblems)
 	slices.SortStableFunc(s.pending, func(a, b Pending) int { return strings.Compare(a.Key, b.Key) })
 	objects.DestinationRules = asObserved(s, objects.DestinationRules)
 	objects.VirtualServices = asObserved(s, objects.VirtualServices)
 	objects.Gateways = asObserved(s, objects.Gateways)
 	s.sealAll(objects)
+	release := s.releases(objects)
 	return Result{
 		Objects:  objects.sorted(),
+		Release:  release,
 		Next:     s.next,
 		Pending:  s.pending,
 		Problems: slices.CompactFunc(s.problems, func(a, b api.RouteProblem) bool { return a == b }),

@@ -11,6 +11,8 @@ import (
 	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"outrigger.dev/outrigger/api"
 )
 
 func TestSubsetName(t *testing.T) {
@@ -230,7 +232,7 @@ func TestDiffTakesEqualMeaningAsEqual(t *testing.T) {
 	c.standing.VirtualServices[0].Spec.Http[0].Route[0].Weight = 100 // what the API server, or Kiali, makes of none
 	c.settle()
 	c.wrote()
-	c.standing.VirtualServices[0].Labels["app.kubernetes.io/managed-by"] = "helm"
+	c.standing.VirtualServices[0].Labels[api.LabelKialiWizard] = "theirs"
 	c.standing.DestinationRules[0].Spec.Host = "app"
 	c.settle()
 	c.wrote(applyRoute) // a short host means the full one

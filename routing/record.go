@@ -160,6 +160,9 @@ func recordOf(object Object) record {
 	return r
 }
 
+// HasRecord reports whether an object of ours carries a record of what was decided.
+func HasRecord(object Object) bool { return !recordOf(object).isZero() }
+
 // IsRestored reports whether a DestinationRule of ours was created from a backup: it records when its subsets were added,
 // and that was before it was created. Creation times are whole seconds.
 func IsRestored(object Object) bool {

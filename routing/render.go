@@ -401,6 +401,9 @@ func (s *situation) renderGateway(views routeViews) *networkingv1.Gateway {
 	x := s.exposure
 	wanted, keeps := x.on && x.generated, views.changing && s.standing.gateway != nil
 	if !wanted && !keeps {
+		if s.isGatewayBorrowed() {
+			return s.standing.gateway
+		}
 		return nil
 	}
 	gateway := &networkingv1.Gateway{ObjectMeta: s.meta(s.names.gateway), TypeMeta: typeMeta("Gateway")}

@@ -204,6 +204,10 @@ func TestReplay(t *testing.T) {
 		{"subsets alone, and routes again", playSubsetsOnly},
 		{"only observed, and routes again", playObserved},
 		{"the Service is exported to less, and to all", playExport},
+		{"the tutorial's files are applied over ours, and deleted", playFilesOverOurs},
+		{"a VirtualService is applied over ours, and uses our Gateway", playRouteOverOurs},
+		{"ours are replaced with their annotations, and remembered", playReplaced},
+		{"ours are replaced with their annotations while Outrigger is away", playReplacedAway},
 		{"anything at all", playAnything},
 	} {
 		t.Run(test.name, func(t *testing.T) {

@@ -122,7 +122,7 @@ func asEarlier(current, want Object) map[string]string {
 			delete(out, key)
 		}
 	}
-	if r := recordOf(want); !r.isZero() {
+	if r := recordOf(want); !r.isZero() && current.GetAnnotations()[api.AnnotationRecord] != marks[api.AnnotationRecord] {
 		was := r.asEarlier()
 		was.VersionLabel = recordOf(current).VersionLabel
 		out[api.AnnotationRecord] = was.text()

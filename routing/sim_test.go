@@ -63,8 +63,10 @@ type cluster struct {
 	told      map[api.RouteReason]bool
 	// editedRoutes are VirtualServices that another client edited and that have not been written since: they may name anything.
 	editedRoutes map[string]bool
-	quick        bool   // leaves out the checks of the plan itself, which other tests make
-	watch        func() // called whenever something in the cluster may be different; may be nil
+	quick        bool // leaves out the checks of the plan itself, which other tests make
+	// collected is our DestinationRule that was replaced with its annotations, while Outrigger remembers it.
+	collected *networkingv1.DestinationRule
+	watch     func() // called whenever something in the cluster may be different; may be nil
 }
 
 func testSettings() api.RoutingSettings { return api.DefaultConfig().RoutingSettings() }
@@ -205,6 +207,9 @@ func (c *cluster) observe() Observed {
 		ManagedBy: c.managedBy, Ambient: c.ambient, MultiCluster: c.several, Pods: c.groupsBy(intent.VersionLabel),
 		MeshDomain: c.meshDomain, HostOwners: c.hostOwners, Ingresses: c.ingresses, IngressController: c.controller, Bypasses: c.bypasses,
 	}
+	if o.Standing.IsEmpty() {
+		o.Collected = c.collected.DeepCopy()
+	}
 	for _, ref := range slices.SortedFunc(maps.Keys(c.workloads), compareRefs) {
 		w := *c.workloads[ref]
 		w.Labels = c.labelsOf(ref, w.Labels["version"], w.Labels)
@@ -306,6 +311,7 @@ func shuffled(o Observed, random *rand.Rand) Observed {
 func (c *cluster) settle() {
 	c.t.Helper()
 	c.changed()
+	c.disown()
 	for range 6 {
 		observed := c.observe()
 		result := c.plan(observed)
@@ -317,7 +323,7 @@ func (c *cluster) settle() {
 			c.told[p.Reason] = true
 		}
 		c.next = result.Next
-		changes := Diff(observed.Standing, result.Objects)
+		changes := observed.Changes(result)
 		if len(changes) == 0 {
 			c.checkRules()
 			c.checkDestinations()
@@ -391,6 +397,10 @@ func (c *cluster) apply(change Change) {
 	c.t.Helper()
 	kind, name := kindOf(change.Object), change.Object.GetName()
 	c.writes = append(c.writes, fmt.Sprint(change.Action, " ", kind, " ", name))
+	if change.Action == Release {
+		c.release(change)
+		return
+	}
 	at := slices.IndexFunc(c.standing.all(), func(o Object) bool { return sameName(o, change.Object) })
 	if (at < 0) != (change.Action == Create) {
 		c.t.Fatalf("%s %s %s, but present: %t", change.Action, kind, name, at >= 0)

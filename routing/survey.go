@@ -22,7 +22,9 @@ type situation struct {
 	problems []api.RouteProblem
 	host     string
 
-	observedObjects []Object          // ours, as they were observed
+	found           Objects           // ours, as they were observed
+	observedObjects []Object          // likewise
+	taken           takenObjects      // those that the user replaced and that still carry our marks
 	distrusted      map[Object]Object // copies of those whose annotations another client edited, to what was observed
 	copies          recordCopies
 
@@ -67,6 +69,7 @@ type situation struct {
 	portless     bool     // the port that a gateway is to lead to is not there, and none has led to the Service yet
 	isInvalid    bool     // an annotation is invalid, and what was in effect before is in its place
 	invalidLabel bool     // the version label is invalid, so that nothing new is created
+	concluded    bool     // the plan is whole: nothing is held back but what waits for time
 	badExport    bool     // exportTo is invalid: what exists stays visible where it is
 	noRoute      bool     // no route for the mesh is created
 	unsplit      bool     // split, undecided or endpoints elsewhere: destinations name no version
@@ -91,8 +94,9 @@ type standing struct {
 func survey(observed Observed, now time.Time) *situation {
 	s := &situation{Observed: observed, now: now, host: hostOf(observed.Service, observed.Settings.ClusterDomain)}
 	s.Standing, s.Foreign = s.Standing.sorted(), s.Foreign.sorted()
-	s.observedObjects = s.Standing.all()
+	s.found, s.observedObjects = s.Standing.sorted(), s.Standing.all()
 	s.invalidLabel = observed.Intent.Bad[api.AnnotationVersionLabel]
+	s.disown()
 	s.distrustEdited()
 	s.names = s.chooseNames()
 	s.readStanding()
@@ -128,6 +132,8 @@ func (s *situation) readStanding() {
 	var marks map[string]string
 	if st.rule != nil {
 		marks = st.rule.Annotations
+	} else if s.taken.rule != nil {
+		marks = s.taken.rule.Annotations
 	}
 	st.added, st.unused = parseStamps(marks[api.AnnotationSubsetAdded]), parseStamps(marks[api.AnnotationUnusedSince])
 	s.left = s.leftBy(st.routes())
@@ -187,7 +193,7 @@ func (s *situation) isRestored(object Object) bool {
 // restoreWords puts what an annotation said last in the place of one that does not parse, so that a slip of the pen
 // moves no traffic.
 func (s *situation) restoreWords() {
-	for _, vs := range s.standing.routes() {
+	for _, vs := range s.recordingRoutes() {
 		words := map[string]string{}
 		if err := json.Unmarshal([]byte(vs.Annotations[api.AnnotationWords]), &words); err == nil && s.standing.words == nil && !s.renewed && !s.isOutdated(vs) {
 			s.standing.words, s.standing.away = words, splitList(vs.Annotations[api.AnnotationAway])
@@ -297,7 +303,7 @@ func (s *situation) wordsText() string {
 
 // wordChanged reports whether one of these annotations says something else than when the route was written last.
 func (s *situation) wordChanged(keys ...string) bool {
-	return len(s.standing.routes()) > 0 && slices.ContainsFunc(keys, func(key string) bool {
+	return (len(s.standing.routes()) > 0 || s.standing.words != nil) && slices.ContainsFunc(keys, func(key string) bool {
 		return s.standing.words[key] != s.Intent.Texts[key]
 	})
 }

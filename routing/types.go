@@ -24,8 +24,9 @@ type Observed struct {
 	Workloads []Workload
 	// Standing holds our own objects for this Service as they are in the cluster: label and owner reference are ours.
 	Standing Objects
-	// Collected is a DestinationRule of ours that was restored from a backup and deleted by the garbage collector a short
-	// time ago, because its owner was the Service of the backup; nil if there is none.
+	// Collected is a DestinationRule of ours that is gone with its record since a short time; nil if there is none. It was
+	// restored from a backup and deleted by the garbage collector, because its owner was the Service of the backup, or it was
+	// replaced with its annotations.
 	Collected *networkingv1.DestinationRule
 	// Foreign holds the objects of other authors that may concern the Service's hosts or our names.
 	Foreign Objects
@@ -105,6 +106,8 @@ type Objects struct {
 // Result is what Plan says: the objects as they must be now, when to look again, and what the user should know.
 type Result struct {
 	Objects Objects
+	// Release are the objects that the user replaced and from which our marks are to be removed now: see Changes.
+	Release []Object
 	// Next is when time alone will change the answer; zero if it will not.
 	Next     time.Time
 	Problems []api.RouteProblem

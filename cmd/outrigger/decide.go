@@ -122,7 +122,7 @@ func samePods(a, b *corev1.Service, pods []corev1.Pod) bool {
 // outlook is what a decision will do to one Service.
 type outlook struct {
 	observed      routing.Observed // as it will be read once the words are written
-	before, after string           // "v1=90 v2=10"
+	before, after []routing.Path   // what proxies have, and will have
 	notes         []string
 	leave         string // why it makes no sense to say it to this Service; empty if it does
 	command       string
@@ -130,7 +130,7 @@ type outlook struct {
 
 // foresee says what becomes of a Service by a decision. A version that nothing carries is an error, unless it is to come.
 func foresee(observed routing.Observed, d decision, now time.Time) (outlook, error) {
-	out := outlook{before: readingOf(observed).String(), leave: routeless(observed)}
+	out := outlook{before: routing.InEffect(observed, now), leave: routeless(observed)}
 	service := observed.Service.DeepCopy()
 	removed := removedWords(service, d.words)
 	setWords(service, d.words)
@@ -152,7 +152,7 @@ func foresee(observed routing.Observed, d decision, now time.Time) (outlook, err
 	out.observed = observed
 	plan := routing.Plan(atOnce(observed), now)
 	observed.Standing = plan.Objects
-	out.after = readingOf(observed).String()
+	out.after = routing.InEffect(observed, now)
 	out.notes = append(append(removed, readyNotes(observed, d.names)...), routelessNote(observed)...)
 	if why := broader(service.Name, readingOf(observed), intent); why != "" {
 		out.notes = append(out.notes, why)
@@ -270,15 +270,72 @@ func readyNotes(observed routing.Observed, names []string) []string {
 }
 
 func (o outlook) lines() []string {
-	change := o.before + " -> " + o.after
-	if o.before == o.after {
-		change = o.after + " (as before)"
-	}
-	out := []string{"service/" + o.observed.Service.Name + ": " + change}
+	out := o.changes()
 	for _, note := range o.notes {
 		out = append(out, "    "+note)
 	}
 	return append(out, o.command)
+}
+
+// changes says what becomes of the callers in the mesh and at each gateway: in one line where that is the same for all.
+func (o outlook) changes() []string {
+	name := "service/" + o.observed.Service.Name
+	var out, texts []string
+	for _, place := range placesOf(o.before, o.after) {
+		was, is := at(o.before, place), at(o.after, place)
+		text := routeText(was) + " -> " + routeText(is)
+		switch {
+		case is.IsOther():
+			text = fmt.Sprintf("%s (unchanged: %s routes there, and Outrigger does not write it)", is, is.Object)
+		case routeText(was) == routeText(is):
+			text = routeText(is) + " (as before)"
+		}
+		where := " in the mesh: "
+		if place != "" {
+			where = " at gateway " + place + ": "
+		}
+		out, texts = append(out, name+where+text), append(texts, text)
+	}
+	if slices.Sort(texts); len(slices.Compact(texts)) == 1 {
+		return []string{name + ": " + texts[0]}
+	}
+	return out
+}
+
+// placesOf are the places of callers: "" for the mesh, then the gateways. The mesh is left out where only gateways have
+// routes.
+func placesOf(lists ...[]routing.Path) []string {
+	places := map[string]bool{}
+	for _, paths := range lists {
+		for _, p := range paths {
+			if p.Object.Name != "" {
+				places[p.Gateway] = true
+			}
+		}
+	}
+	if len(places) == 0 {
+		return []string{""}
+	}
+	return slices.Sorted(maps.Keys(places))
+}
+
+// at is what applies to the callers at a place. Of several VirtualServices at a gateway one that Outrigger does not write
+// is named.
+func at(paths []routing.Path, place string) routing.Path {
+	out := routing.Path{Gateway: place}
+	for _, p := range paths {
+		if p.Gateway == place && (out.Object.Name == "" || p.IsOther()) {
+			out = p
+		}
+	}
+	return out
+}
+
+func routeText(p routing.Path) string {
+	if p.Object.Name == "" {
+		return "no route"
+	}
+	return p.String()
 }
 
 // standing says where another Service over the same pods stands.
@@ -411,7 +468,7 @@ func overridden(other routing.OtherRoute) string {
 
 // notWritten says which writes the controller has yet to make.
 func notWritten(observed, end routing.Observed, now time.Time) string {
-	changes := routing.Diff(observed.Standing, routing.Plan(observed, now).Objects)
+	changes := observed.Changes(routing.Plan(observed, now))
 	is, will := readingOf(observed), readingOf(end)
 	if len(changes) == 0 && slices.EqualFunc(is.Rules, will.Rules, routing.ReadRule.Equal) {
 		return ""

@@ -78,7 +78,7 @@ func TestWhatMakesNoSenseIsRefusedAndWritesNothing(t *testing.T) {
 		decision func(*testing.T) decision
 		want     string
 	}{
-		"an unknown version":  {func(t *testing.T) decision { return shifting(t, "app", "v1=1", "v3=1") }, "service demo/app has no version v3; it has v1, v2. With --pending"},
+		"an unknown version":  {func(t *testing.T) decision { return shifting(t, "app", "v1=1", "v3=1") }, "service demo/app has no version v3; it has v1, v2. --pending writes the name anyway"},
 		"an unknown default":  {func(t *testing.T) decision { return promoting(t, "app", "v9") }, "has no version v9"},
 		"an unknown Service":  {func(t *testing.T) decision { return promoting(t, "ap", "v2") }, "namespace demo has no Service ap; it has app, app-internal, other"},
 		"a Service of no pod": {func(t *testing.T) decision { return promoting(t, "other", "v2") }, "no pod behind it carries the label version"},

@@ -65,7 +65,7 @@ type objectStatus struct {
 
 // serviceData puts into fields what explanationOf tells in words.
 func serviceData(observed routing.Observed, problems []api.RouteProblem, around surroundings, now time.Time) serviceExplanation {
-	reading := readingOf(observed)
+	reading, _ := routing.ReadInEffect(observed, now)
 	status, ofNamespace := statusOf(observed, problems, around, now)
 	status.Problems = append(ofNamespace, status.Problems...)
 	out := serviceExplanation{

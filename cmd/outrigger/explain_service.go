@@ -70,7 +70,7 @@ type paragraph struct {
 // explanationOf tells the story of a Service: whether routes are wanted, what was said, what runs, who is the default
 // and why, where requests go, what was written, and what is wrong.
 func explanationOf(observed routing.Observed, problems []api.RouteProblem, around surroundings, now time.Time) []paragraph {
-	reading := readingOf(observed)
+	reading, _ := routing.ReadInEffect(observed, now)
 	plan := routing.Plan(observed, now)
 	status, ofNamespace := statusOf(observed, problems, around, now)
 	ref := observed.Service.Namespace + "/" + observed.Service.Name
@@ -80,6 +80,7 @@ func explanationOf(observed routing.Observed, problems []api.RouteProblem, aroun
 		{"Settings", wordRows(observed)},
 		{"Workloads", workloadRows(observed)},
 		{"Where requests go", ruleRows(reading)},
+		{"Who routes them", pathRows(status.Routes)},
 		{"From outside", gatewayRows(status.Gateways)},
 		{"Objects", objectRows(observed.Standing)},
 		{"Not written yet", dueRows(status.Due, plan.Next, now)},
@@ -95,6 +96,8 @@ func stateMeaning(state string) string {
 		return "Outrigger's VirtualService routes its requests"
 	case stateStillExposed:
 		return "Outrigger's VirtualService routes its requests; an exposure annotation is invalid, so the existing exposure is unchanged"
+	case stateOther:
+		return "a VirtualService that Outrigger does not write shares its requests"
 	case stateSplit:
 		return "several versions already received traffic before Outrigger; they keep it until you decide"
 	case stateUndecided:
@@ -241,7 +244,27 @@ func ruleRows(reading routing.Reading) [][]string {
 		out = append(out, row)
 	}
 	if len(out) == 0 {
-		out = append(out, []string{"everything", "->", "every pod (no route of Outrigger)"})
+		out = append(out, []string{"everything", "->", "every pod (no VirtualService routes)"})
+	}
+	return out
+}
+
+// pathRows say which VirtualServices route, where Outrigger does not write all of them.
+func pathRows(routes []pathStatus) [][]string {
+	var out [][]string
+	for _, r := range routes {
+		by := "no VirtualService"
+		switch {
+		case r.Outrigger:
+			by = r.Object
+		case r.Object != "":
+			by = r.Object + ", which Outrigger does not write"
+		}
+		where := "callers in the mesh"
+		if r.At != "mesh" {
+			where = "callers at gateway " + r.At
+		}
+		out = append(out, []string{where, r.Shares, by})
 	}
 	return out
 }
@@ -249,7 +272,7 @@ func ruleRows(reading routing.Reading) [][]string {
 func gatewayRows(gateways []gatewayStatus) [][]string {
 	var out [][]string
 	for _, g := range gateways {
-		out = append(out, []string{"gateway " + g.Name, "port " + fmt.Sprint(g.Port), strings.Join(g.Hosts, ","), orDash(g.URL)})
+		out = append(out, []string{"gateway " + g.Name, "port " + portText(g.Port), strings.Join(g.Hosts, ","), orDash(g.URL)})
 	}
 	return out
 }

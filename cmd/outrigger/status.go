@@ -98,6 +98,8 @@ type serviceStatus struct {
 	Default  string          `json:"default,omitempty"`
 	Versions []versionStatus `json:"versions"`
 	Gateways []gatewayStatus `json:"gateways,omitempty"`
+	// Routes are what proxies have, by where the callers are, if a VirtualService that Outrigger does not write is among it.
+	Routes []pathStatus `json:"routes,omitempty"`
 	// Pending are the settings that are written and not in effect yet.
 	Pending []pendingStatus `json:"pending,omitempty"`
 	// Due are the writes that the controller has yet to make.
@@ -111,6 +113,7 @@ type serviceStatus struct {
 const (
 	stateRouted       = "routed"        // a VirtualService of ours shares its requests
 	stateStillExposed = "still-exposed" // routed, and exposed as before an annotation about it became invalid
+	stateOther        = "other route"   // a VirtualService that Outrigger does not write shares its requests
 	stateSplit        = "split"         // versions served before us; no route until someone decides
 	stateUndecided    = "undecided"     // pods without a version prevent a route
 	stateSubsets      = "subsets only"  // a DestinationRule alone
@@ -131,6 +134,15 @@ type versionStatus struct {
 	Mirror    float64  `json:"mirror,omitempty"` // percent of the requests that no condition claims, as copies
 	Workloads []string `json:"workloads,omitempty"`
 	Subset    string   `json:"subset,omitempty"`
+}
+
+// pathStatus says which VirtualService routes callers, and to which versions.
+type pathStatus struct {
+	At        string   `json:"at"` // "mesh", or namespace/name of a Gateway
+	Hosts     []string `json:"hosts,omitempty"`
+	Object    string   `json:"object,omitempty"` // empty if none routes, so that every pod has its share
+	Outrigger bool     `json:"outrigger"`        // Outrigger writes it
+	Shares    string   `json:"shares"`
 }
 
 // pendingStatus is an annotation that is written and not in effect yet, or not in all its parts.
@@ -275,13 +287,13 @@ type surroundings struct {
 type ingress struct{ services []*corev1.Service }
 
 func (l *live) surroundings(ctx context.Context, s *snapshot, observed *routing.Observed) (surroundings, error) {
-	reading := routing.Read(observed.Standing, observed.Service, observed.Intent, observed.Settings)
+	paths := routing.InEffect(*observed, l.now())[1:]
 	out := surroundings{}
-	if len(reading.Gateways) == 0 {
+	if len(paths) == 0 {
 		return out, nil
 	}
 	for _, gateway := range slices.Concat(observed.Standing.Gateways, observed.Foreign.Gateways) {
-		if !slices.Contains(reading.Gateways, gateway.Namespace+"/"+gateway.Name) {
+		if !slices.ContainsFunc(paths, func(p routing.Path) bool { return p.Gateway == gateway.Namespace+"/"+gateway.Name }) {
 			continue
 		}
 		behind, err := ingressOf(ctx, s, gateway.Spec.Selector)
@@ -362,13 +374,13 @@ func nodeReady(node *corev1.Node) bool {
 
 // statusOf says how one Service stands, and what is wrong with its Namespace.
 func statusOf(observed routing.Observed, problems []api.RouteProblem, around surroundings, now time.Time) (serviceStatus, []problemStatus) {
-	reading := routing.Read(observed.Standing, observed.Service, observed.Intent, observed.Settings)
+	reading, paths := routing.ReadInEffect(observed, now)
 	plan := routing.Plan(observed, now)
 	out := serviceStatus{
-		Name: observed.Service.Name, State: stateOf(observed, reading), Default: reading.Default,
-		Versions: versionsOf(observed, reading), Gateways: gatewaysOf(observed, reading, around),
+		Name: observed.Service.Name, State: stateOf(observed, reading, paths[0]), Default: reading.Default,
+		Versions: versionsOf(observed, reading), Gateways: gatewaysOf(observed, paths[1:], around), Routes: pathsOf(paths),
 	}
-	out.Due, out.Unwritten = changeNames(routing.Diff(observed.Standing, plan.Objects)), changeNames(plan.Unwritten)
+	out.Due, out.Unwritten = changeNames(observed.Changes(plan)), changeNames(plan.Unwritten)
 	for _, pending := range plan.Pending {
 		out.Pending = append(out.Pending, pendingStatus{pending.Key, pending.Value, pending.Missing})
 	}
@@ -396,10 +408,28 @@ func changeNames(changes []routing.Change) []string {
 	return out
 }
 
-func stateOf(observed routing.Observed, reading routing.Reading) string {
+// pathsOf lists what proxies have; nothing where all of it is Outrigger's.
+func pathsOf(paths []routing.Path) []pathStatus {
+	if !slices.ContainsFunc(paths, routing.Path.IsOther) {
+		return nil
+	}
+	var out []pathStatus
+	for _, p := range paths {
+		status := pathStatus{At: cmp.Or(p.Gateway, "mesh"), Hosts: p.Hosts, Outrigger: p.Ours, Shares: p.String()}
+		if p.Object.Name != "" {
+			status.Object = p.Object.String()
+		}
+		out = append(out, status)
+	}
+	return out
+}
+
+func stateOf(observed routing.Observed, reading routing.Reading, mesh routing.Path) string {
 	switch {
 	case observed.Intent.Disabled:
 		return stateDisabled
+	case mesh.IsOther():
+		return stateOther
 	case reading.Default == stateSplit || reading.Default == stateUndecided:
 		return reading.Default
 	case len(reading.Rules) > 0:
@@ -449,15 +479,15 @@ func versionsOf(observed routing.Observed, reading routing.Reading) []versionSta
 }
 
 // gatewaysOf says where the Service is reached from outside.
-func gatewaysOf(observed routing.Observed, reading routing.Reading, around surroundings) []gatewayStatus {
+func gatewaysOf(observed routing.Observed, paths []routing.Path, around surroundings) []gatewayStatus {
 	path := ""
 	if observed.Intent.Expose != nil && observed.Intent.Expose.Path != "/" {
 		path = observed.Intent.Expose.Path
 	}
 	var out []gatewayStatus
-	for _, name := range reading.Gateways {
-		status := gatewayStatus{Name: name, Hosts: reading.Hosts}
-		at := slices.IndexFunc(around.gateways, func(g *networkingv1.Gateway) bool { return g.Namespace+"/"+g.Name == name })
+	for _, p := range paths {
+		status := gatewayStatus{Name: p.Gateway, Hosts: p.Hosts}
+		at := slices.IndexFunc(around.gateways, func(g *networkingv1.Gateway) bool { return g.Namespace+"/"+g.Name == p.Gateway })
 		if at >= 0 {
 			status.Port = portOf(around.gateways[at], observed.Intent)
 			status.find(around.ingress[at], around.node, path)

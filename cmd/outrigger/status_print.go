@@ -59,6 +59,7 @@ func printStatus(report statusReport, view statusView, out io.Writer) error {
 	p.namespaces(report.Namespaces)
 	p.versions(report.Namespaces)
 	p.pending(report.Namespaces)
+	p.routes(report.Namespaces)
 	p.gateways(report.Namespaces)
 	p.restarts(report.Namespaces)
 	p.certificates(report.Certificates)
@@ -168,6 +169,23 @@ func (p *tables) pending(namespaces []namespaceStatus) {
 	p.table(p.at("NAMESPACE", "SERVICE", "PENDING", "VALUE", "WAITS FOR"), rows)
 }
 
+// routes lists which VirtualServices route, where Outrigger does not write all of them.
+func (p *tables) routes(namespaces []namespaceStatus) {
+	var rows [][]string
+	for _, n := range namespaces {
+		for _, s := range n.Services {
+			for _, r := range s.Routes {
+				by := orDash(r.Object)
+				if r.Object != "" && !r.Outrigger {
+					by += " (not Outrigger's)"
+				}
+				rows = append(rows, p.at(n.Name, s.Name, r.At, orDash(strings.Join(r.Hosts, ",")), by, r.Shares))
+			}
+		}
+	}
+	p.table(p.at("NAMESPACE", "SERVICE", "CALLERS AT", "HOSTS", "ROUTED BY", "SHARES"), rows)
+}
+
 func percent(of float64) string {
 	if of == 0 {
 		return "-"
@@ -184,12 +202,20 @@ func (p *tables) gateways(namespaces []namespaceStatus) {
 				if g.NodePort != 0 {
 					nodePort = strconv.Itoa(int(g.NodePort))
 				}
-				rows = append(rows, p.at(n.Name, s.Name, g.Name, strings.Join(g.Hosts, ","), strconv.Itoa(int(g.Port)),
+				rows = append(rows, p.at(n.Name, s.Name, g.Name, orDash(strings.Join(g.Hosts, ",")), portText(g.Port),
 					orDash(strings.Join(g.Addresses, ",")), nodePort, orDash(g.URL)))
 			}
 		}
 	}
 	p.table(p.at("NAMESPACE", "SERVICE", "GATEWAY", "HOSTS", "PORT", "ADDRESS", "NODE-PORT", "URL"), rows)
+}
+
+// portText is the port that a Gateway serves; "-" where there is no such Gateway, or it serves none.
+func portText(port uint32) string {
+	if port == 0 {
+		return "-"
+	}
+	return strconv.Itoa(int(port))
 }
 
 func (p *tables) restarts(namespaces []namespaceStatus) {

@@ -136,7 +136,7 @@ func TestStatusSaysWhatStateAServiceIsIn(t *testing.T) {
 			s := newLiveStage(t, append(runningPods("app", "v1", 1, 1), demo("istio-injection=enabled"), serviceOf("app", "app"), byHand("theirs", "app"))...)
 			s.reconcile("app")
 			return s
-		}, stateSubsets},
+		}, stateOther},
 	} {
 		t.Run(name, func(t *testing.T) {
 			report, err := c.stage().status(context.Background(), false, "app")

@@ -216,8 +216,9 @@ func of(objects routing.Objects, key client.ObjectKey) routing.Objects {
 	}
 }
 
+// ownOf leaves out what the user applied over ours.
 func ownOf[T routing.Object](list []T, service *corev1.Service) []T {
-	return slices.DeleteFunc(slices.Clone(list), func(object T) bool { return !routing.Own(object, service) })
+	return slices.DeleteFunc(slices.Clone(list), func(object T) bool { return !routing.Own(object, service) || routing.IsApplied(object) })
 }
 
 // remove deletes an object as it was looked at. One that is gone already is no error.

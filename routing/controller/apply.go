@@ -59,7 +59,7 @@ func (r *reconciler) apply(ctx context.Context, observed *routing.Observed, chan
 		}
 		r.written.note(client.ObjectKeyFromObject(observed.Service), writtenObject{gvk.Kind, client.ObjectKeyFromObject(body)},
 			writtenState{version: version, deleted: change.Action == routing.Delete, until: r.now().Add(awaitFor)})
-		r.contests.Wrote(attempt, digestAfter(change))
+		r.contests.Wrote(attempt, digestAfter(observed, change))
 		r.teller.countWrite(change, gvk.Kind)
 		if r.contests.Manager(attempt.Object) == "" { // a contested object has an Event of its own
 			r.teller.tellWrite(observed.Service, change, body)
@@ -83,6 +83,8 @@ func (r *reconciler) write(ctx context.Context, observed *routing.Observed, chan
 			return err
 		}
 		return r.writer.Patch(ctx, body, client.RawPatch(types.ApplyPatchType, text), client.FieldOwner(api.FieldManager), client.ForceOwnership)
+	case routing.Release:
+		return r.release(ctx, observed, change, body)
 	case routing.Delete:
 		uid, version := change.Object.GetUID(), change.ResourceVersion
 		return r.writer.Delete(ctx, body, client.Preconditions{UID: &uid, ResourceVersion: &version})

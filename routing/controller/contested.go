@@ -76,9 +76,13 @@ func (r *reconciler) attempt(observed *routing.Observed, change routing.Change) 
 	if err != nil {
 		return contest.Attempt{}, fmt.Errorf("encode what Service %s asks for: %w", client.ObjectKeyFromObject(observed.Service), err)
 	}
+	found := standingOf(observed.Standing, change.Object)
+	if change.Action == routing.Release {
+		found = change.Object
+	}
 	return contest.Attempt{
 		Object:   contest.Object{Owner: ownerOf(observed), Kind: gvk.Kind, Namespace: change.Object.GetNamespace(), Name: change.Object.GetName()},
-		Found:    routing.Fingerprint(standingOf(observed.Standing, change.Object)),
+		Found:    routing.Fingerprint(found),
 		Harm:     routing.RepairsRoute(*observed, change),
 		Decision: shortHash(string(decision)),
 		Now:      r.now(),
@@ -86,9 +90,12 @@ func (r *reconciler) attempt(observed *routing.Observed, change routing.Change) 
 }
 
 // digestAfter is the digest of an object once a change is written.
-func digestAfter(change routing.Change) string {
-	if change.Action == routing.Delete {
+func digestAfter(observed *routing.Observed, change routing.Change) string {
+	switch change.Action {
+	case routing.Delete:
 		return contest.Absent
+	case routing.Release:
+		return routing.Fingerprint(routing.Released(change.Object, observed.Service))
 	}
 	return routing.Fingerprint(change.Object)
 }

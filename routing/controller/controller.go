@@ -127,7 +127,7 @@ func (r *reconciler) Reconcile(ctx context.Context, request reconcile.Request) (
 	r.seen.noteGate(request.NamespacedName, gateOf(observed))
 	now := r.now()
 	plan := routing.Plan(*observed, now)
-	admitted, err := r.admit(ctx, observed, routing.Diff(observed.Standing, plan.Objects))
+	admitted, err := r.admit(ctx, observed, observed.Changes(plan))
 	if err != nil {
 		return reconcile.Result{}, fmt.Errorf("compare the routes of Service %s: %w", request, err)
 	}

@@ -66,7 +66,7 @@ func (r *reconciler) gather(ctx context.Context, key client.ObjectKey) (*routing
 
 // dependsOnPods is false where nobody asked for routes and none are there.
 func dependsOnPods(observed *routing.Observed) bool {
-	return observed.Intent.Wanted || observed.Intent.Disabled || !observed.Standing.IsEmpty()
+	return observed.Intent.Wanted || observed.Intent.Disabled || !observed.Standing.IsEmpty() || observed.HasReplaced()
 }
 
 // readObjects sorts Istio's objects into ours and those of others.
@@ -76,19 +76,18 @@ func (r *reconciler) readObjects(ctx context.Context, observed *routing.Observed
 	if err != nil {
 		return err
 	}
-	own := func(o routing.Object) bool { return routing.Own(o, service) }
-	foreign := func(o routing.Object) bool { return !own(o) && routing.MayConcern(o, service, domain) }
-	observed.Standing = routing.Objects{
-		DestinationRules: chosen(all.rules.Items, own),
-		VirtualServices:  chosen(all.routes.Items, own),
-		Gateways:         chosen(all.gateways.Items, own),
-	}
-	observed.Foreign = routing.Objects{
-		DestinationRules: chosen(all.rules.Items, foreign),
-		VirtualServices:  chosen(all.routes.Items, foreign),
-		Gateways:         chosen(all.gateways.Items, foreign),
-	}
+	all.divide(observed, service, domain)
 	return nil
+}
+
+// divide sorts the objects that concern a Service into ours and those of others.
+func (l *istioObjects) divide(observed *routing.Observed, service *corev1.Service, domain string) {
+	concerns := func(o routing.Object) bool { return routing.Own(o, service) || routing.MayConcern(o, service, domain) }
+	observed.Divide(routing.Objects{
+		DestinationRules: chosen(l.rules.Items, concerns),
+		VirtualServices:  chosen(l.routes.Items, concerns),
+		Gateways:         chosen(l.gateways.Items, concerns),
+	})
 }
 
 // istioObjects are all of Istio's objects that concern routes, as the cache holds them: not to be changed.

@@ -83,14 +83,7 @@ func (l *Looker) listObjects(ctx context.Context, observed *routing.Observed) er
 		return err
 	}
 	service, domain := observed.Service, l.options.Settings.ClusterDomain
-	own := func(o routing.Object) bool { return routing.Own(o, service) }
-	foreign := func(o routing.Object) bool { return !own(o) && routing.MayConcern(o, service, domain) }
-	observed.Standing.DestinationRules = chosen(all.rules.Items, own)
-	observed.Standing.VirtualServices = chosen(all.routes.Items, own)
-	observed.Standing.Gateways = chosen(all.gateways.Items, own)
-	observed.Foreign.DestinationRules = chosen(all.rules.Items, foreign)
-	observed.Foreign.VirtualServices = chosen(all.routes.Items, foreign)
-	observed.Foreign.Gateways = chosen(all.gateways.Items, foreign)
+	all.divide(observed, service, domain)
 	return nil
 }
 

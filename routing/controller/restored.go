@@ -14,9 +14,9 @@ import (
 // restore it minutes before its Service.
 const restoredFor = 10 * time.Minute
 
-// restoredRules remembers DestinationRules of ours that came from a backup, which carry the record of what was decided.
-// Their owner is the Service of the backup, so the garbage collector may delete them before the controller can make the
-// present Service their owner.
+// restoredRules remembers DestinationRules of ours that are gone and carry the record of what was decided. Some came from a
+// backup: their owner is the Service of the backup, so the garbage collector may delete them before the controller can make
+// the present Service their owner. Others were replaced together with their annotations.
 type restoredRules struct {
 	now func() time.Time
 
@@ -47,6 +47,24 @@ func (r *restoredRules) note(object client.Object) {
 	defer r.mutex.Unlock()
 	r.prune()
 	r.byService[client.ObjectKey{Namespace: rule.Namespace, Name: name}] = restoredRule{rule: rule, seen: r.now()}
+}
+
+// noteReplaced remembers a DestinationRule of ours that another client replaced with its labels and annotations, as kubectl
+// replace does: the record went with them.
+func (r *restoredRules) noteReplaced(before, after client.Object) {
+	was, isRule := before.(*networkingv1.DestinationRule)
+	is, isRoute := after.(routing.Object)
+	if !isRule || !isRoute {
+		return
+	}
+	name, ours := routing.ServiceOf(was)
+	if _, still := routing.ServiceOf(is); !ours || still || !routing.HasRecord(was) || routing.HasRecord(is) {
+		return
+	}
+	r.mutex.Lock()
+	defer r.mutex.Unlock()
+	r.prune()
+	r.byService[client.ObjectKey{Namespace: was.Namespace, Name: name}] = restoredRule{rule: was.DeepCopy(), seen: r.now()}
 }
 
 // of returns the remembered DestinationRule of a Service; nil if there is none.

@@ -10,6 +10,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"outrigger.dev/outrigger/api"
+	"outrigger.dev/outrigger/routing"
 )
 
 func TestRestoredRulesAreRememberedForAWhile(t *testing.T) {
@@ -38,6 +39,18 @@ func TestRestoredRulesAreRememberedForAWhile(t *testing.T) {
 	restored.note(foreign)
 	if got := restored.of(key); got == nil || got.Name != "app" {
 		t.Errorf("remembered: %v", got)
+	}
+	replaced := rule("app", now)
+	replaced.Annotations = map[string]string{api.AnnotationRecord: `{"default":"v2"}`}
+	bare := replaced.DeepCopy()
+	restored.noteReplaced(replaced, bare) // an edit
+	if got := restored.of(key); routing.HasRecord(got) {
+		t.Errorf("an object that is ours counts as replaced: %v", got)
+	}
+	bare.Labels, bare.Annotations, bare.OwnerReferences = nil, nil, nil
+	restored.noteReplaced(replaced, bare)
+	if got := restored.of(key); !routing.HasRecord(got) {
+		t.Errorf("a record that was replaced is not remembered: %v", got)
 	}
 	now = now.Add(restoredFor + time.Second)
 	if got := restored.of(key); got != nil {

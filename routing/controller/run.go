@@ -18,6 +18,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/controller"
 
 	"outrigger.dev/outrigger/internal/contest"
+	"outrigger.dev/outrigger/routing"
 )
 
 // lookForIstio is how often one looks whether Istio's kinds are there, beside when a CustomResourceDefinition changes.
@@ -124,10 +125,10 @@ func (c *Controller) run(ctx context.Context, optional []optionalKind) error {
 	defer running.Wait()
 	defer cancel()
 	kept := map[client.Object]cache.ByObject{
-		// Only the managed fields go: all annotations of these are compared.
-		&networkingv1.DestinationRule{}: {Transform: cache.TransformStripManagedFields()},
-		&networkingv1.VirtualService{}:  {Transform: cache.TransformStripManagedFields()},
-		&networkingv1.Gateway{}:         {Transform: cache.TransformStripManagedFields()},
+		// All annotations of these are compared. Of the managed fields only what others apply is kept.
+		&networkingv1.DestinationRule{}: {Transform: compactManagedFields},
+		&networkingv1.VirtualService{}:  {Transform: compactManagedFields},
+		&networkingv1.Gateway{}:         {Transform: compactManagedFields},
 	}
 	for _, kind := range optional {
 		if kind.taker != nil || kind.routes {
@@ -255,6 +256,14 @@ func signals(ctx context.Context, definitions cache.Cache) (<-chan struct{}, err
 		DeleteFunc: func(any) { signal() },
 	})
 	return changed, err
+}
+
+// compactManagedFields keeps what tells an object that another client applied over ours.
+func compactManagedFields(object any) (any, error) {
+	if o, ok := object.(metav1.Object); ok {
+		o.SetManagedFields(routing.CompactManagedFields(o.GetManagedFields()))
+	}
+	return object, nil
 }
 
 // bare takes off what nobody here reads.

@@ -30,7 +30,7 @@ type toldProblem struct {
 func newTeller() *teller {
 	t := &teller{
 		writes: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "outrigger_routing_writes_total", Help: "Routing objects written, by kind and verb (create, apply, delete).",
+			Name: "outrigger_routing_writes_total", Help: "Routing objects written, by kind and verb (create, apply, delete, release).",
 		}, []string{"kind", "verb"}),
 		standing: prometheus.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "outrigger_routing_problems", Help: "Problems of routing that stand now, by reason.",
@@ -39,7 +39,7 @@ func newTeller() *teller {
 	}
 	// An increase is seen only of a series that was there before it.
 	for _, kind := range istioKinds {
-		for _, verb := range []routing.Action{routing.Create, routing.Apply, routing.Delete} {
+		for _, verb := range []routing.Action{routing.Create, routing.Apply, routing.Delete, routing.Release} {
 			t.writes.WithLabelValues(kind, strings.ToLower(string(verb)))
 		}
 	}
@@ -124,7 +124,7 @@ func (t *teller) tellWrite(service *corev1.Service, change routing.Change, writt
 	if what := summary(change.Object); what != "" && change.Action != routing.Delete {
 		note += ": " + what
 	}
-	reason := map[routing.Action]string{routing.Create: "Created", routing.Apply: "Updated", routing.Delete: "Deleted"}[change.Action]
+	reason := map[routing.Action]string{routing.Create: "Created", routing.Apply: "Updated", routing.Delete: "Deleted", routing.Release: "Released"}[change.Action]
 	t.event(service, written, corev1.EventTypeNormal, reason, string(change.Action), note)
 }
 

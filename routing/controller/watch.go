@@ -57,7 +57,7 @@ func (w *watches) start(loop controller.Controller, objects cache.Cache) error {
 	}{
 		{&corev1.Service{}, watched{who: w.ofService, differs: always, changed: dropNames}},
 		{&corev1.Namespace{}, watched{who: w.ofNamespace, differs: marksDiffer}},
-		{&networkingv1.DestinationRule{}, watched{who: w.ofRoute, between: w.ofRouteChange, differs: routeDiffers, changed: w.restored.note, deleted: w.written.sawDelete}},
+		{&networkingv1.DestinationRule{}, watched{who: w.ofRoute, between: w.ofRouteChange, differs: routeDiffers, changed: w.restored.note, replaced: w.restored.noteReplaced, deleted: w.written.sawDelete}},
 		{&networkingv1.VirtualService{}, watched{who: w.ofRoute, between: w.ofRouteChange, differs: routeDiffers, deleted: w.written.sawDelete}},
 		{&networkingv1.Gateway{}, watched{who: w.ofRoute, between: w.ofRouteChange, differs: routeDiffers, deleted: w.written.sawDelete}},
 	} {
@@ -77,6 +77,8 @@ type watched struct {
 	// changed and deleted are called before anything is put into the queue; nil = nobody wants to know. changed is called
 	// for deletes as well.
 	changed, deleted func(client.Object)
+	// replaced is called for updates, likewise.
+	replaced func(before, after client.Object)
 }
 
 // enqueue puts the concerned Services into the queue, at an update those of both states.
@@ -127,6 +129,9 @@ func enqueue(w watched) handler.EventHandler {
 		},
 		UpdateFunc: func(ctx context.Context, e event.UpdateEvent, q queue) {
 			note(e.ObjectNew, w.changed)
+			if w.replaced != nil {
+				w.replaced(e.ObjectOld, e.ObjectNew)
+			}
 			if e.ObjectOld.GetResourceVersion() != e.ObjectNew.GetResourceVersion() && w.differs(e.ObjectOld, e.ObjectNew) {
 				if w.between == nil {
 					add(ctx, q, isOurs(e.ObjectNew), e.ObjectOld, e.ObjectNew)
@@ -303,5 +308,6 @@ func marksDiffer(before, after client.Object) bool {
 // routeDiffers leaves out what changes the status alone.
 func routeDiffers(before, after client.Object) bool {
 	return marksDiffer(before, after) || before.GetGeneration() != after.GetGeneration() ||
+		!reflect.DeepEqual(before.GetManagedFields(), after.GetManagedFields()) ||
 		!reflect.DeepEqual(before.GetOwnerReferences(), after.GetOwnerReferences())
 }

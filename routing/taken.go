@@ -1,0 +1,363 @@
+package routing
+
+import (
+	"bytes"
+	"encoding/json"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	networkingapi "istio.io/api/networking/v1alpha3"
+	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"outrigger.dev/outrigger/api"
+)
+
+// An object of ours that the user replaces belongs to the user. It goes through these states:
+//
+//	ours ──replaced──▶ taken: foreign, with our marks ──our own objects exist for the propagation delay──▶ released: foreign
+//
+// Replaced means: a file that does not carry our labels was applied over it, or its hosts no longer include the Service's.
+// Any other edit leaves the object ours, and outrigger.dev/drift says what happens to it.
+
+// Divide sorts Istio's objects that concern the Service into those that Outrigger keeps and those of other authors. A
+// replaced object is another author's, also while it still carries our marks.
+func (o *Observed) Divide(all Objects) {
+	o.Standing, o.Foreign = Objects{}, Objects{}
+	o.Standing.DestinationRules, o.Foreign.DestinationRules = divided(o, all.DestinationRules)
+	o.Standing.VirtualServices, o.Foreign.VirtualServices = divided(o, all.VirtualServices)
+	o.Standing.Gateways, o.Foreign.Gateways = divided(o, all.Gateways)
+}
+
+func divided[T Object](o *Observed, list []T) (kept, foreign []T) {
+	for _, object := range list {
+		switch {
+		case Own(object, o.Service) && !o.isTaken(object):
+			kept = append(kept, object)
+		case MayConcern(object, o.Service, o.Settings.ClusterDomain):
+			foreign = append(foreign, object)
+		}
+	}
+	return kept, foreign
+}
+
+// isTaken reports whether the user replaced an object of ours. With outrigger.dev/drift=revert nothing is taken: it is
+// written back. Neither is an object of an earlier release, which left it as it is, until the next decision.
+func (o *Observed) isTaken(object Object) bool {
+	if o.Intent.Drift == api.DriftRevert || o.Intent.Bad[api.AnnotationDrift] || o.isUndecidedSince(object) || o.redefines(object) {
+		return false
+	}
+	vs, isRoute := object.(*networkingv1.VirtualService)
+	return IsApplied(object) || isRoute && o.lostHost(vs)
+}
+
+// isUndecidedSince reports whether an earlier release wrote an object, and nothing was decided since: an upgrade moves no
+// traffic.
+func (o *Observed) isUndecidedSince(object Object) bool {
+	if trustOf(object) != unsealed {
+		return false
+	}
+	if _, isRoute := object.(*networkingv1.VirtualService); !isRoute {
+		return true // it says nothing about decisions
+	}
+	words := map[string]string{}
+	if text := object.GetAnnotations()[api.AnnotationWords]; text != "" && json.Unmarshal([]byte(text), &words) != nil {
+		return true
+	}
+	return maps.Equal(words, o.Intent.Texts)
+}
+
+// redefines reports whether a DestinationRule gives one of our subset names other labels. Routes name that subset, so this
+// is an edit that is written back.
+func (o *Observed) redefines(object Object) bool {
+	rule, is := object.(*networkingv1.DestinationRule)
+	if !is {
+		return false
+	}
+	if resolveHost(rule.Spec.Host, rule.Namespace, o.Settings.ClusterDomain) != hostOf(o.Service, o.Settings.ClusterDomain) {
+		return true
+	}
+	meanings := parsePairs(rule.Annotations[api.AnnotationSubsets])
+	return slices.ContainsFunc(rule.Spec.Subsets, func(subset *networkingapi.Subset) bool {
+		version, ours := meanings[subset.GetName()]
+		return ours && !maps.Equal(subset.GetLabels(), map[string]string{o.Intent.VersionLabel: version})
+	})
+}
+
+// lostHost reports whether a VirtualService of ours for callers in the mesh is no longer for the Service's host.
+func (o *Observed) lostHost(vs *networkingv1.VirtualService) bool {
+	if name := vs.Name; name != o.Service.Name && name != o.Service.Name+autoSuffix {
+		return false
+	}
+	host, domain := hostOf(o.Service, o.Settings.ClusterDomain), o.Settings.ClusterDomain
+	return !slices.ContainsFunc(vs.Spec.Hosts, func(h string) bool { return resolveHost(h, vs.Namespace, domain) == host })
+}
+
+// applied is what a client declared with kubectl apply.
+type applied struct {
+	Metadata metav1.ObjectMeta `json:"metadata"`
+	Spec     json.RawMessage   `json:"spec"`
+}
+
+func lastApplied(object Object) (applied, bool) {
+	var out applied
+	text := object.GetAnnotations()[corev1.LastAppliedConfigAnnotation]
+	if text == "" || json.Unmarshal([]byte(text), &out) != nil {
+		return applied{}, false
+	}
+	return out, true
+}
+
+// IsApplied reports whether a file of the user is in effect on an object, by client-side or server-side apply. A file that
+// carries our labels is a copy of our object, for example an older one in git.
+func IsApplied(object Object) bool {
+	if file, is := lastApplied(object); is && !isCopy(file.Metadata.Labels) && isInEffect(object, file.Spec) {
+		return true
+	}
+	return slices.ContainsFunc(object.GetManagedFields(), func(entry metav1.ManagedFieldsEntry) bool {
+		fields := fieldsOwned(entry)
+		labels := below(fields, "f:metadata", "f:labels")
+		_, copied := labels["f:"+api.LabelService]
+		return isServerSideApply(entry) && !copied && ownsAny(below(fields, "f:spec"), "f:http", "f:tcp", "f:tls", "f:hosts", "f:host", "f:subsets", "f:servers", "f:selector")
+	})
+}
+
+func isCopy(labels map[string]string) bool {
+	return labels[api.LabelManagedBy] == api.ManagedBy && labels[api.LabelService] != ""
+}
+
+func isServerSideApply(entry metav1.ManagedFieldsEntry) bool {
+	return entry.Operation == metav1.ManagedFieldsOperationApply && entry.Manager != api.FieldManager
+}
+
+func fieldsOwned(entry metav1.ManagedFieldsEntry) map[string]any {
+	fields := map[string]any{}
+	if entry.FieldsV1 == nil || json.Unmarshal(entry.FieldsV1.GetRawBytes(), &fields) != nil {
+		return nil
+	}
+	return fields
+}
+
+func ownsAny(fields map[string]any, names ...string) bool {
+	return slices.ContainsFunc(names, func(name string) bool { _, owns := fields[name]; return owns })
+}
+
+// isInEffect reports whether an object has every field of a declared spec. Where it was written over since, the file says
+// nothing about the object as it is.
+func isInEffect(object Object, spec json.RawMessage) bool {
+	var declared, is json.Marshaler
+	var err error
+	switch o := object.(type) {
+	case *networkingv1.DestinationRule:
+		decoded := &networkingapi.DestinationRule{}
+		err = json.Unmarshal(spec, decoded)
+		declared, is = decoded, &o.Spec
+	case *networkingv1.VirtualService:
+		decoded := &networkingapi.VirtualService{}
+		err = json.Unmarshal(spec, decoded)
+		declared, is = decoded, &o.Spec
+	case *networkingv1.Gateway:
+		decoded := &networkingapi.Gateway{}
+		err = json.Unmarshal(spec, decoded)
+		declared, is = decoded, &o.Spec
+	}
+	return err == nil && declared != nil && includesTree(treeOf(is), treeOf(declared))
+}
+
+// includesTree reports whether a JSON value has all of another: a list is one value, as in a merge patch.
+func includesTree(is, declared any) bool {
+	fields, isObject := declared.(map[string]any)
+	if !isObject {
+		a, errA := json.Marshal(is)
+		b, errB := json.Marshal(declared)
+		return errA == nil && errB == nil && bytes.Equal(a, b)
+	}
+	have, _ := is.(map[string]any)
+	for name, value := range fields {
+		if !includesTree(have[name], value) {
+			return false
+		}
+	}
+	return true
+}
+
+// CompactManagedFields keeps what IsApplied reads of managed fields: which fields others apply. The caches hold no more.
+func CompactManagedFields(entries []metav1.ManagedFieldsEntry) []metav1.ManagedFieldsEntry {
+	var out []metav1.ManagedFieldsEntry
+	for _, entry := range entries {
+		fields := fieldsOwned(entry)
+		if !isServerSideApply(entry) || fields == nil {
+			continue
+		}
+		spec := map[string]any{}
+		for name := range below(fields, "f:spec") {
+			spec[name] = map[string]any{}
+		}
+		raw, err := json.Marshal(map[string]any{"f:metadata": below(fields, "f:metadata"), "f:spec": spec})
+		if err != nil {
+			continue
+		}
+		kept := &metav1.FieldsV1{}
+		kept.SetRawBytes(raw)
+		out = append(out, metav1.ManagedFieldsEntry{Manager: entry.Manager, Operation: entry.Operation, FieldsV1: kept})
+	}
+	return out
+}
+
+// Released returns a copy of an object without what makes it Outrigger's: the owner reference, our labels, and our
+// annotations. What the user's own file declares stays, so that a tool which applies it again has nothing to change.
+func Released(object Object, service *corev1.Service) Object {
+	out := object.DeepCopyObject().(Object)
+	file, _ := lastApplied(object)
+	declares := func(field, key string, inFile bool) bool {
+		return inFile || slices.ContainsFunc(object.GetManagedFields(), func(entry metav1.ManagedFieldsEntry) bool {
+			_, owns := below(fieldsOwned(entry), "f:metadata", "f:"+field)["f:"+key]
+			return isServerSideApply(entry) && owns
+		})
+	}
+	labels := maps.Clone(object.GetLabels())
+	for _, key := range []string{api.LabelManagedBy, api.LabelService, api.LabelKialiWizard} {
+		_, inFile := file.Metadata.Labels[key]
+		if key == api.LabelManagedBy && labels[key] != api.ManagedBy || declares("labels", key, inFile) {
+			continue
+		}
+		delete(labels, key)
+	}
+	annotations := maps.Clone(object.GetAnnotations())
+	for _, key := range writtenKeys {
+		if _, inFile := file.Metadata.Annotations[key]; !declares("annotations", key, inFile) {
+			delete(annotations, key)
+		}
+	}
+	out.SetLabels(labels)
+	out.SetAnnotations(annotations)
+	out.SetOwnerReferences(slices.DeleteFunc(slices.Clone(object.GetOwnerReferences()), func(owner metav1.OwnerReference) bool {
+		return isOwner(owner, service) && !slices.ContainsFunc(file.Metadata.OwnerReferences, func(declared metav1.OwnerReference) bool { return declared.UID == owner.UID })
+	}))
+	return out
+}
+
+func isOwner(owner metav1.OwnerReference, service *corev1.Service) bool {
+	return owner.Kind == "Service" && owner.Name == service.Name && owner.Controller != nil && *owner.Controller
+}
+
+// carriesMarks reports whether an object of another author still carries marks of ours for the Service that Released
+// removes.
+func carriesMarks(object Object, service *corev1.Service) bool {
+	labels, name := object.GetLabels(), object.GetName()
+	if object.GetNamespace() != service.Namespace || name == service.Name+extraSuffix || !slices.Contains(derivedNames(service.Name), name) {
+		return false
+	}
+	of, labeled := labels[api.LabelService]
+	owned := slices.ContainsFunc(object.GetOwnerReferences(), func(owner metav1.OwnerReference) bool { return isOwner(owner, service) })
+	switch {
+	case labeled && of != service.Name:
+		return false
+	case !owned && (!labeled || labels[api.LabelManagedBy] != api.ManagedBy),
+		owned && !labeled && labels[api.LabelManagedBy] != api.ManagedBy && len(ownMarks(object.GetAnnotations())) == 0:
+		return false
+	}
+	bare := Released(object, service)
+	return !maps.Equal(bare.GetLabels(), labels) || !maps.Equal(bare.GetAnnotations(), object.GetAnnotations()) ||
+		len(bare.GetOwnerReferences()) != len(object.GetOwnerReferences())
+}
+
+// HasReplaced reports whether the user replaced an object of ours that still carries our marks.
+func (o *Observed) HasReplaced() bool {
+	return slices.ContainsFunc(o.Foreign.all(), func(object Object) bool { return carriesMarks(object, o.Service) })
+}
+
+// takenObjects are objects of other authors that still carry our marks, as they were observed.
+type takenObjects struct {
+	rule *networkingv1.DestinationRule
+	mesh *networkingv1.VirtualService // <service>
+	all  []Object
+}
+
+// disown plans on replaced objects as they are once they are released.
+func (s *situation) disown() {
+	s.Foreign.DestinationRules = disowned(s, s.Foreign.DestinationRules)
+	s.Foreign.VirtualServices = disowned(s, s.Foreign.VirtualServices)
+	s.Foreign.Gateways = disowned(s, s.Foreign.Gateways)
+	for _, object := range s.taken.all {
+		if trust := trustOf(object); trust != sealed && trust != unsealed {
+			continue // nothing on it counts
+		}
+		switch o := object.(type) {
+		case *networkingv1.DestinationRule:
+			s.taken.rule = o
+		case *networkingv1.VirtualService:
+			if !strings.HasPrefix(o.Name, s.Service.Name+gatewaySuffix) {
+				s.taken.mesh = o
+			}
+		}
+	}
+	if s.taken.rule == nil && s.Collected != nil && !IsRestored(s.Collected) {
+		s.taken.rule = s.Collected
+	}
+}
+
+func disowned[T Object](s *situation, list []T) []T {
+	out := slices.Clone(list)
+	for i, object := range out {
+		if carriesMarks(object, s.Service) {
+			s.taken.all = append(s.taken.all, object)
+			out[i] = Released(object, s.Service).(T)
+		}
+	}
+	return out
+}
+
+// tellTaken says which objects the user replaced.
+func (s *situation) tellTaken() {
+	for _, object := range s.taken.all {
+		s.tellForeign(object, "metadata.ownerReferences", "", api.RouteObjectReplaced,
+			"It was Outrigger's and was replaced, so it is yours now. Outrigger keeps its own objects beside it and removes its owner reference, labels and annotations from it.",
+			"To have Outrigger's object back: kubectl delete "+resourceOf(object)+" -n "+object.GetNamespace()+" "+object.GetName()+".")
+	}
+}
+
+func resourceOf(object Object) string {
+	return strings.ToLower(kindOf(object)) + "s.networking.istio.io"
+}
+
+// releases are the replaced objects that may be released now: everything that is ours exists as planned, the record
+// included, and has for the propagation delay.
+func (s *situation) releases(objects Objects) []Object {
+	if len(s.taken.all) == 0 || !s.concluded || len(Diff(s.found, objects)) > 0 {
+		return nil
+	}
+	for _, object := range objects.all() {
+		at := slices.IndexFunc(s.observedObjects, func(o Object) bool { return sameName(o, object) })
+		if created := s.observedObjects[at].GetCreationTimestamp(); !created.IsZero() && !s.over(created.Add(time.Second), s.Settings.PropagationDelay) { // creation times are cut to the second
+			return nil
+		}
+	}
+	return s.taken.all
+}
+
+// wasRouted reports whether callers in the mesh had a route of ours until the user replaced it.
+func (s *situation) wasRouted() bool {
+	return s.recorded && s.record.State == "" && (s.taken.mesh != nil || s.taken.rule != nil && s.taken.rule == s.Collected)
+}
+
+// isProvidedByTaken reports whether a DestinationRule that was ours still has the subset of a version, as proxies have known
+// it for the propagation delay.
+func (s *situation) isProvidedByTaken(version string) bool {
+	if s.taken.rule == nil {
+		return false
+	}
+	name := s.subsets.names[version]
+	added, stamped := parseStamps(s.taken.rule.Annotations[api.AnnotationSubsetAdded])[name]
+	if !stamped || !s.over(added, s.Settings.PropagationDelay) {
+		return false
+	}
+	return slices.ContainsFunc(s.Foreign.DestinationRules, func(rule *networkingv1.DestinationRule) bool {
+		subset := findSubset(rule, name)
+		return sameName(rule, s.taken.rule) && subset != nil && maps.Equal(subset.Labels, map[string]string{s.Intent.VersionLabel: version}) &&
+			resolveHost(rule.Spec.Host, rule.Namespace, s.Settings.ClusterDomain) == s.host
+	})
+}

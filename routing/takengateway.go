@@ -1,0 +1,50 @@
+package routing
+
+import (
+	"maps"
+	"slices"
+
+	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
+
+	"outrigger.dev/outrigger/api"
+)
+
+// throughTaken lets an exposure go on through the Gateway that the user applied over ours: our VirtualService is bound to it
+// already, and a second Gateway for the same hosts would be in conflict with it. Where it serves other hosts, another port
+// or other gateway pods, the exposure gets a Gateway of its own again.
+func (s *situation) throughTaken(x exposure) exposure {
+	ref := s.Service.Namespace + "/" + s.Service.Name
+	if !x.generated || x.gateway == ref || len(x.hosts) == 0 || s.renewed ||
+		!slices.ContainsFunc(s.standing.routes(), func(vs *networkingv1.VirtualService) bool { return slices.Contains(boundGateways(vs), ref) }) {
+		return x
+	}
+	if allowed := s.Settings.Gateways; len(allowed) > 0 && !slices.ContainsFunc(allowed, func(entry string) bool { return namesGateway(entry, ref) }) {
+		return x
+	}
+	gateway := s.foreignGateway(ref)
+	if gateway == nil || !sameIngress(gateway.Spec.Selector, x.selector) {
+		return x
+	}
+	for _, host := range x.hosts {
+		if !slices.ContainsFunc(gateway.Spec.Servers, func(server *server) bool {
+			return server.GetPort().GetNumber() == x.port && serverIncludes(server, gateway.Namespace, s.Service.Namespace, host)
+		}) {
+			return x
+		}
+	}
+	x.generated, x.gateway, x.selector = false, ref, maps.Clone(gateway.Spec.Selector)
+	return x
+}
+
+// isGatewayBorrowed reports whether a VirtualService of the user's routes to the Service through our Gateway. It stays for
+// that as long as the Service asks to be exposed.
+func (s *situation) isGatewayBorrowed() bool {
+	if s.standing.gateway == nil || s.Intent.Expose == nil || s.Settings.Expose == api.ExposeDisabled {
+		return false
+	}
+	ref := s.standing.gateway.Namespace + "/" + s.standing.gateway.Name
+	return slices.ContainsFunc(s.Foreign.VirtualServices, func(vs *networkingv1.VirtualService) bool {
+		_, outrigger := ServiceOf(vs)
+		return !outrigger && vs.Namespace == s.Service.Namespace && slices.Contains(boundGateways(vs), ref) && len(subsetsNamed(vs, s.host, s.Settings.ClusterDomain)) > 0
+	})
+}
