@@ -27,5 +27,5 @@ func refusedGatewayPort(text string) error {
 	if err != nil || !IsProxyPort(port) {
 		return nil
 	}
-	return fmt.Errorf("Istio's proxy uses port %d for %s", port, proxyPorts[port])
+	return fmt.Errorf("port %d is used by Istio's proxy for %s", port, proxyPorts[port])
 }

@@ -93,7 +93,7 @@ func (s *situation) refuseHost(key, value string, reason api.RouteReason, messag
 
 // keepExisting keeps the current exposure where a refusal would change it, and reports whether it does.
 func (s *situation) keepExisting(x exposure) bool {
-	if vs := s.existing.unrecorded; len(s.refused) > 0 && vs != nil && !(x.on && sameHosts(x.hosts, vs.Spec.Hosts)) {
+	if vs := s.existing.unrecorded; len(s.refused) > 0 && vs != nil && (!x.on || !sameHosts(x.hosts, vs.Spec.Hosts)) {
 		s.frozen = true
 		s.exposure.hosts, s.exposure.gateway = vs.Spec.Hosts, strings.Join(boundGateways(vs), ", ")
 		s.tellStillExposed(s.refused[0].key, s.refused[0].value, s.refusals())

@@ -193,7 +193,7 @@ func (h *hostileWalk) addField(o Object) string {
 			o.Spec.ExportTo = []string{pick(".", "*", "other", "~")}
 			return fmt.Sprint("spec.exportTo = ", o.Spec.ExportTo)
 		case 1:
-			o.Spec.TrafficPolicy = connections(int32(h.random.Intn(9) + 1)) //nolint:gosec // below 10
+			o.Spec.TrafficPolicy = connections(int32(h.random.Intn(9) + 1))
 			return "spec.trafficPolicy"
 		case 2:
 			o.Spec.Host = pick("app", "other", "other.demo.svc.cluster.local", "*")

@@ -259,9 +259,7 @@ func (a askedPaths) classes(ctx context.Context) (map[string]*networkingk8s.Ingr
 func ofTakerOrRoute(ctx context.Context, object client.Object) ([]client.ObjectKey, error) {
 	out, err := ofTaker(ctx, object)
 	if route, is := object.(*unstructured.Unstructured); is {
-		for _, service := range bareRoute(route).Services() {
-			out = append(out, service)
-		}
+		out = append(out, bareRoute(route).Services()...)
 	}
 	return out, err
 }

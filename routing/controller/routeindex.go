@@ -214,6 +214,11 @@ func routesFor(ctx context.Context, reader client.Reader, observed *routing.Obse
 	if err := all.find(ctx, reader, terms); err != nil {
 		return all, err
 	}
+	if wish != nil {
+		if err := all.findSharing(ctx, reader, wish.Hosts, service); err != nil {
+			return all, err
+		}
+	}
 	var delegating []string // what takes over the rules of those without hosts
 	for _, vs := range all.routes.Items {
 		if len(vs.Spec.Hosts) == 0 {
@@ -241,6 +246,56 @@ func routesFor(ctx context.Context, reader client.Reader, observed *routing.Obse
 }
 
 // find adds the objects with any of the terms, each once.
+// findSharing adds what serves hosts below a wildcard that is wished for, and what shares a host of the exposure that our
+// objects serve, which stays where the wish is refused.
+func (l *istioObjects) findSharing(ctx context.Context, reader client.Reader, wished []string, service *corev1.Service) error {
+	served := map[string]bool{}
+	for i := range l.routes.Items {
+		if vs := l.routes.Items[i]; routing.Own(vs, service) {
+			for _, host := range servedHosts(vs) {
+				served[host] = true
+			}
+		}
+	}
+	var terms []string
+	for host := range served {
+		terms = append(terms, termServed(host))
+	}
+	if err := l.find(ctx, reader, terms); err != nil {
+		return err
+	}
+	var below []string
+	for _, host := range slices.Concat(wished, slices.Collect(maps.Keys(served))) {
+		if host != "*" && hostClass(host) == wildcards {
+			below = append(below, host)
+		}
+	}
+	if len(below) == 0 {
+		return nil
+	}
+	// A term for each domain above each host would cost memory for each object; wildcards are rare.
+	every := &istioObjects{}
+	if err := every.list(ctx, reader); err != nil {
+		return err
+	}
+	serves := func(object client.Object) bool {
+		return slices.ContainsFunc(servedHosts(object), func(host string) bool {
+			return slices.ContainsFunc(below, func(wildcard string) bool { return isBelow(host, wildcard) })
+		})
+	}
+	for i := range every.routes.Items {
+		if serves(every.routes.Items[i]) {
+			l.routes.Items = merged(l.routes.Items, every.routes.Items[i:i+1])
+		}
+	}
+	for i := range every.gateways.Items {
+		if serves(every.gateways.Items[i]) {
+			l.gateways.Items = merged(l.gateways.Items, every.gateways.Items[i:i+1])
+		}
+	}
+	return nil
+}
+
 func (l *istioObjects) find(ctx context.Context, reader client.Reader, terms []string) error {
 	slices.Sort(terms)
 	for _, term := range slices.Compact(terms) {

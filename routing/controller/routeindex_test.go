@@ -151,9 +151,11 @@ func observedFor(t *testing.T, annotations map[string]string) *routing.Observed 
 		Annotations: map[string]string{api.AnnotationAllowedHosts: "*,other/app"},
 	}}
 	intent, _ := api.RouteIntentOf(service, namespace)
+	withPort := settings()
+	withPort.GatewayPorts = []string{"80"} // as no gateway has a Service here
 	ref, second := routing.WorkloadRef{Kind: "Deployment", Name: "app-v1"}, routing.WorkloadRef{Kind: "Deployment", Name: "app-v2"}
 	return &routing.Observed{
-		Service: service, Namespace: namespace, Intent: intent, RootNamespace: "istio-system", Settings: settings(),
+		Service: service, Namespace: namespace, Intent: intent, RootNamespace: "istio-system", Settings: withPort,
 		Pods: []routing.PodGroup{{Workload: ref, Version: "v1", Pods: 1, Ready: 1, Created: begin.Add(-1)}, {Workload: second, Version: "v2", Pods: 1, Ready: 1, Created: begin}},
 		Workloads: []routing.Workload{
 			{WorkloadRef: ref, Created: begin.Add(-1), Replicas: 1, Selector: map[string]string{"version": "v1"}, Labels: map[string]string{"app": "app", "version": "v1"}},
@@ -225,6 +227,19 @@ func randomRoutes(random *rand.Rand) []client.Object {
 		}) {
 			out = append(out, object)
 		}
+	}
+	if namespace := pick("", "other", "third"); namespace != "" { // a host that is served, by a route and its Gateway
+		at := metav1.ObjectMeta{Namespace: namespace, Name: "shown", CreationTimestamp: metav1.NewTime(begin)}
+		served := []string{pick("a.example.com", "b.example.com", "*.example.com", "c.b.example.com")}
+		out = append(out,
+			&networkingv1.Gateway{ObjectMeta: at, Spec: networkingapi.Gateway{
+				Selector: map[string]string{"istio": "ingressgateway"},
+				Servers:  []*networkingapi.Server{{Hosts: served, Port: &networkingapi.Port{Number: 80, Name: "http", Protocol: "HTTP"}}},
+			}},
+			&networkingv1.VirtualService{ObjectMeta: at, Spec: networkingapi.VirtualService{
+				Hosts: served, Gateways: []string{"shown"},
+				Http: []*networkingapi.HTTPRoute{{Route: []*networkingapi.HTTPRouteDestination{{Destination: &networkingapi.Destination{Host: "web"}}}}},
+			}})
 	}
 	return out
 }
