@@ -404,6 +404,9 @@ func (s *situation) followWord() {
 	if s.hasFailed() && (s.record.FailedWords == s.failedWords() || s.wordPending()) {
 		return // what failed does not return by itself, nor by a word that cannot be followed
 	}
+	if s.unsaid[api.AnnotationDefaultVersion] {
+		return
+	}
 	d := s.Intent.Default
 	if s.record.Default.All && d.Policy != api.DefaultAll && !s.defaultPending() {
 		if s.recorded = false; s.firstSight() {
@@ -435,7 +438,7 @@ func (s *situation) followWord() {
 // be followed yet.
 func (s *situation) defaultPending() bool {
 	d := s.Intent.Default
-	return d.Policy == api.DefaultLiteral && !s.within(s.meaningOf(d.Version))
+	return !s.unsaid[api.AnnotationDefaultVersion] && d.Policy == api.DefaultLiteral && !s.within(s.meaningOf(d.Version))
 }
 
 // wordPending reports whether what the Service says about shares cannot be followed yet.

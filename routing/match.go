@@ -73,7 +73,9 @@ func (s *situation) matchItems() (items []matchItem, missing []string) {
 		item := matchItem{Match: match, at: i}
 		var why string
 		if item.to, why = s.leadsMatch(match); why != "" {
-			missing = append(missing, why)
+			if !s.unsaid[api.AnnotationMatch] {
+				missing = append(missing, why)
+			}
 			item.pending, item.to = true, s.keptFor(match, before)
 		}
 		items = append(items, item)
@@ -90,7 +92,7 @@ func (s *situation) leadsMatch(match api.Match) (meaning, string) {
 	switch {
 	case s.isOfDefault(m):
 		return s.replacing(m), ""
-	case s.isReadyForMore(m), pods > 0 && s.leadsAlready(match, m):
+	case s.isReadyForMore(m) && !s.unsaid[api.AnnotationMatch], pods > 0 && s.leadsAlready(match, m):
 		return m, ""
 	case s.leadsAlready(match, m):
 		s.tellVacant(match.Version)

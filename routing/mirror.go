@@ -46,7 +46,7 @@ func (s *situation) wantedMirrors() []mirror {
 	var pending []string
 	var followed effectiveWeights
 	for _, wish := range s.Intent.Mirror {
-		if wish.Weight == 0 {
+		if wish.Weight == 0 || s.unsaid[api.AnnotationMirror] && !s.wasMirrored(wish) {
 			continue
 		}
 		m := s.meaningOf(wish.Version)
@@ -82,6 +82,11 @@ func (s *situation) wantedMirrors() []mirror {
 		return cmp.Or(compareVersions(a.version, b.version), cmp.Compare(a.percent, b.percent))
 	})
 	return out
+}
+
+// wasMirrored reports whether a version had copies when the record was written; earlier releases did not record that.
+func (s *situation) wasMirrored(wish api.Weight) bool {
+	return s.copies.read.Revision == 0 || slices.ContainsFunc(s.copies.read.Mirrors, func(item effectiveWeight) bool { return item.name == wish.Version })
 }
 
 // withMirrorsBefore adds the items in effect that the annotation no longer has, while another item is pending: what it

@@ -62,17 +62,18 @@ type situation struct {
 	away         []string // weighed versions without pods whose share the default has
 	existing     existing // the exposure that our objects serve now
 	refused      []refusal
-	frozen       bool     // the objects of the current exposure stay as they are
-	badExposure  []string // annotations about exposure that are invalid, so that what is exposed stays as it is
-	keptHosts    []string // wildcards that an earlier release exposed and that the installation no longer allows
-	unrecorded   bool     // and nothing says what it was written for
-	portless     bool     // the port that a gateway is to lead to is not there, and none has led to the Service yet
-	isInvalid    bool     // an annotation is invalid, and what was in effect before is in its place
-	invalidLabel bool     // the version label is invalid, so that nothing new is created
-	concluded    bool     // the plan is whole: nothing is held back but what waits for time
-	badExport    bool     // exportTo is invalid: what exists stays visible where it is
-	noRoute      bool     // no route for the mesh is created
-	unsplit      bool     // split, undecided or endpoints elsewhere: destinations name no version
+	frozen       bool            // the objects of the current exposure stay as they are
+	badExposure  []string        // annotations about exposure that are invalid, so that what is exposed stays as it is
+	keptHosts    []string        // wildcards that an earlier release exposed and that the installation no longer allows
+	unrecorded   bool            // and nothing says what it was written for
+	portless     bool            // the port that a gateway is to lead to is not there, and none has led to the Service yet
+	unsaid       map[string]bool // annotations that are invalid: what they said before and is not in effect never will be
+	isInvalid    bool            // an annotation is invalid, and what was in effect before is in its place
+	invalidLabel bool            // the version label is invalid, so that nothing new is created
+	concluded    bool            // the plan is whole: nothing is held back but what waits for time
+	badExport    bool            // exportTo is invalid: what exists stays visible where it is
+	noRoute      bool            // no route for the mesh is created
+	unsplit      bool            // split, undecided or endpoints elsewhere: destinations name no version
 }
 
 // standing are our objects as they are, by their role.
@@ -205,7 +206,7 @@ func (s *situation) restoreWords() {
 	if s.standing.words == nil && s.recorded && slices.ContainsFunc(s.standing.routes(), func(vs *networkingv1.VirtualService) bool { return trustOf(vs) == blank || s.isOutdated(vs) }) {
 		s.standing.words = maps.Clone(s.Intent.Texts) // another client wiped or replaced them: nothing new is said by that
 	}
-	s.isInvalid = len(s.Intent.Bad) > 0
+	s.isInvalid, s.unsaid = len(s.Intent.Bad) > 0, s.Intent.Bad
 	held := s.record.Held
 	if s.record.Held = nil; len(s.Intent.Bad) == 0 {
 		return

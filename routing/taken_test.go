@@ -390,6 +390,12 @@ func TestAFileLeavesOutASubset(t *testing.T) {
 // A Gateway applied over ours that serves something else: ours stands beside it, and requests are served all the while.
 func TestAGatewayForOtherHostsIsAppliedOverOurs(t *testing.T) {
 	for _, how := range writers {
+		every := twoVersions(t)
+		every.annotate("expose=true")
+		every.advance(time.Minute)
+		every.file(how, tutorialGateway("shop.example.com")) // a part of every host
+		every.advance(time.Minute)
+		every.exposed("app-gateway: *@demo/app-auto; 80: demo/*")
 		c := twoVersions(t)
 		c.annotate("expose=true", "hosts=a.example.com")
 		c.advance(time.Minute)

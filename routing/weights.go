@@ -102,6 +102,9 @@ type weightsVerdict struct {
 
 // decideWeights decides which weights are in effect from now on, and records them.
 func (s *situation) decideWeights() {
+	if s.unsaid[api.AnnotationWeights] && len(s.record.Weights) > 0 {
+		return
+	}
 	verdict := s.weightsVerdict()
 	s.record.Weights, s.record.Adopted, s.record.Provisional = verdict.inEffect, verdict.adopted, verdict.first
 	if len(verdict.missing) == 0 {
@@ -119,6 +122,9 @@ func (s *situation) weightsVerdict() weightsVerdict {
 	current := weightsVerdict{inEffect: s.record.Weights, adopted: s.record.Adopted, first: s.record.Provisional}
 	if len(current.inEffect) == 0 && len(s.Intent.Weights) > 0 {
 		current.inEffect = s.weightsOfOldRoute()
+	}
+	if s.unsaid[api.AnnotationWeights] && len(s.standing.routes()) > 0 {
+		return current
 	}
 	if len(s.Intent.Weights) == 0 {
 		return s.withoutWeights(current)

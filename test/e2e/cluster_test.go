@@ -340,6 +340,17 @@ func hasSidecar(pod *corev1.Pod) bool {
 // versions returns the resourceVersions of a Service's objects, to see whether anything was written.
 func versions(t *testing.T, namespace string) map[string]string {
 	t.Helper()
+	return ofObjects(t, namespace, func(meta metav1.ObjectMeta) string { return meta.ResourceVersion })
+}
+
+// generations returns the generations of a Service's objects, to see whether any spec was changed.
+func generations(t *testing.T, namespace string) map[string]string {
+	t.Helper()
+	return ofObjects(t, namespace, func(meta metav1.ObjectMeta) string { return fmt.Sprint(meta.Generation) })
+}
+
+func ofObjects(t *testing.T, namespace string, of func(metav1.ObjectMeta) string) map[string]string {
+	t.Helper()
 	out := map[string]string{}
 	for _, list := range []client.ObjectList{&networkingv1.DestinationRuleList{}, &networkingv1.VirtualServiceList{}, &networkingv1.GatewayList{}} {
 		if err := kube.List(t.Context(), list, client.InNamespace(namespace)); err != nil {
@@ -356,7 +367,7 @@ func versions(t *testing.T, namespace string) map[string]string {
 			t.Fatal(err)
 		}
 		for _, item := range items.Items {
-			out[fmt.Sprintf("%T/%s", list, item.Metadata.Name)] = item.Metadata.ResourceVersion
+			out[fmt.Sprintf("%T/%s", list, item.Metadata.Name)] = of(item.Metadata)
 		}
 	}
 	return out

@@ -53,10 +53,10 @@ func TestWeightsThatDoNotParseLeaveTheRoute(t *testing.T) {
 	apply(t, ns, service("app")+fixed("app-v1", "app", "v1")+fixed("app-v2", "app", "v2"))
 	annotate(t, ns, "app", "outrigger.dev/weights=v1=80,v2=20")
 	wantRoutes(t, ns, "app", "v1=80 v2=20")
-	before := versions(t, ns)
+	before := generations(t, ns)
 	annotate(t, ns, "app", "outrigger.dev/weights=v1:50;v2:50")
 	wantEvent(t, ns, "app", "InvalidAnnotation")
-	if after := versions(t, ns); fmt.Sprint(after) != fmt.Sprint(before) {
+	if after := generations(t, ns); fmt.Sprint(after) != fmt.Sprint(before) {
 		t.Errorf("a weights annotation that does not parse changed the objects: before %v, after %v", before, after)
 	}
 }
