@@ -39,13 +39,14 @@ manifest: ## write bin/outrigger.yaml, the chart's defaults for "kubectl apply"
 demo: ## walk the users' journey on a real control plane, then stay up (ONCE=1: end by itself)
 	cd hack && ONCE=$(ONCE) $(GO) run ./demo
 
-# What measures memory in ./webhook runs once more without the race detector, which multiplies it.
+# What measures memory in ./webhook, and the random walks of ./routing, run once more without the race detector, which
+# multiplies the memory and the time that they take.
 # Without the race detector for test/alerts: Prometheus takes minutes to build with it, and what runs there of ours is
 # tested with it elsewhere.
 test: ## all tests; the first time it builds the control plane
 	@echo "race detector: $(if $(RACE_FLAG),on,off (no C compiler was found, or RACE=off))"
 	$(GO) test $(RACE_FLAG) -timeout 30m ./...
-	$(if $(RACE_FLAG),$(GO) test -timeout 20m -run 'TestNothingIsKilled|TestExpansionIsAn' ./webhook)
+	$(if $(RACE_FLAG),$(GO) test -timeout 20m -run 'TestNothingIsKilled|TestExpansionIsAn|TestHostileEditor' ./webhook ./routing)
 	cd hack && $(GO) test $(RACE_FLAG) -timeout 60m ./...
 	cd hack/image && $(GO) test ./...
 	cd test && $(GO) test $(RACE_FLAG) -timeout 60m ./...

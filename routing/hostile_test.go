@@ -17,7 +17,7 @@ import (
 )
 
 var (
-	edits    = flag.Int("edits", 300, "how many random walks to take in which another client edits our objects")
+	edits    = flag.Int("edits", defaultEdits, "how many random walks to take in which another client edits our objects")
 	editSeed = flag.Int("edits-from", 0, "the seed of the first of them")
 )
 

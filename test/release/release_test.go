@@ -453,6 +453,7 @@ func (s *story) applyManifest(t *testing.T) {
 	if err := injects(t.Context(), s.injected); err != nil {
 		t.Error(err)
 	}
+	kubectl(t, here, "delete", "-f", "-", "--ignore-not-found") // the other tests install releases of the same name
 }
 
 func manifest(t *testing.T, values chart.Values) string {
