@@ -2,4 +2,8 @@
 
 package routing
 
-const defaultEdits = 1000
+const (
+	defaultEdits      = 1000
+	defaultWalks      = 100
+	versionLabelWalks = 40
+)

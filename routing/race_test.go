@@ -2,5 +2,9 @@
 
 package routing
 
-// defaultEdits is small where the race detector makes each walk ten times slower; the plan starts no goroutine.
-const defaultEdits = 30
+// The random walks are few where the race detector makes each ten times slower; the plan starts no goroutine.
+const (
+	defaultEdits      = 30
+	defaultWalks      = 10
+	versionLabelWalks = 4
+)

@@ -253,7 +253,7 @@ func TestVersionLabelOfOldRecords(t *testing.T) {
 // Whatever users write into the version label, in any state that a cluster reaches, and after they take it back: every
 // destination keeps its share and its pods, and the default stays what it was.
 func TestRandomVersionLabels(t *testing.T) {
-	for seed := range 40 {
+	for seed := range versionLabelWalks {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			t.Parallel()
 			random := rand.New(rand.NewSource(int64(seed)))

@@ -15,7 +15,7 @@ import (
 	"outrigger.dev/outrigger/api"
 )
 
-var walks = flag.Int("walks", 100, "how many random walks to take")
+var walks = flag.Int("walks", defaultWalks, "how many random walks to take")
 
 // Whatever users do, in whatever order: the plan comes to rest, a shuffled input gives the same plan, and no route ever
 // names a subset that is not there or has not been there long enough.
