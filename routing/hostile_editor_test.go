@@ -35,7 +35,7 @@ func (h *hostileWalk) edit(c *cluster) *handEditOf {
 	switch h.random.Intn(16) {
 	case 0:
 		if kindOf(object) == "DestinationRule" && len(c.standing.VirtualServices) == 0 {
-			return nil // it is the only copy of the record: see TestDeletedRecord
+			return nil // it is the only copy of the record, which is lost
 		}
 		c.standing = without(c.standing, object)
 		return &handEditOf{what: "deleted", kind: kindOf(object), name: object.GetName(), spec: true}
