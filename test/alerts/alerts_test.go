@@ -162,7 +162,10 @@ apiserver_admission_webhook_rejection_count{error_type="no_error",name="rev.name
 		}), says: "60% of the sidecars"},
 		"OutriggerNoLeader":     {targets: line(`leader_election_master_status{name="outrigger-routing"} 0`), says: "no replica has kept the routes"},
 		"OutriggerRoutingStuck": {targets: line(`outrigger_routing_problems{reason="PendingVersions"} 2`), says: "2 problems of routing have stood with the reason PendingVersions"},
-		"OutriggerContested":    {targets: line(`outrigger_contested_objects{kind="DestinationRule",manager="argocd-controller"} 3`), says: "the field manager argocd-controller has changed 3 objects of kind DestinationRule back"},
+		"OutriggerContested": {targets: broken(func(t *testing.T, r *real, _ time.Time) {
+			r.follows(t, template)
+			r.also += `outrigger_contested_objects{kind="DestinationRule",manager="argocd-controller"} 3` + "\n"
+		}), says: "the field manager argocd-controller has changed 3 objects of kind DestinationRule back"},
 		"OutriggerRoutingFails": {targets: broken(func(t *testing.T, r *real, _ time.Time) {
 			r.follows(t, template)
 			failed := 0

@@ -131,7 +131,8 @@ func TestWhatIsAskedForIsThere(t *testing.T) {
 
 // mayBeEmpty are panels that show something only when something is the matter, or that what is scraped here lacks.
 var mayBeEmpty = []string{"Seen by the API server", "Problems that stand, by reason", "Objects written", "Missing and outdated, by reason", "Looks at Services",
-	"Services that wait", "Time of a look", "Memory", "CPU", "Requests to the API server", "Events for owners of pods", "Certificates not trusted"}
+	"Services that wait", "Time of a look", "Memory", "CPU", "Requests to the API server", "Events for owners of pods", "Certificates not trusted",
+	"Reviews that run and wait", "Time that reviews wait, and those refused", "Memory set aside for reviews", "Contested objects", "Events of routing"}
 
 // Every panel shows something of a sound Outrigger, with the labels that its legend names; and panels lie beside one
 // another, not over.

@@ -172,16 +172,17 @@ func (r *real) covers(t *testing.T, covered, missing, outdated int) *real {
 	go func() { ended <- coverage.Start(ctx) }()
 	<-asked
 	<-asked // so the first count is done
-	stop()
-	for running := true; running; {
-		select {
-		case <-asked:
-		case err := <-ended:
-			if running = false; err != nil {
-				t.Fatal(err)
-			}
+	go func() {
+		for range asked { // until the test ends
 		}
-	}
+	}()
+	t.Cleanup(func() { // a Coverage that ends takes its counts back
+		stop()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+		close(asked)
+	})
 	return r
 }
 
