@@ -245,7 +245,6 @@ func routesFor(ctx context.Context, reader client.Reader, observed *routing.Obse
 	return all, all.find(ctx, reader, gateways)
 }
 
-// find adds the objects with any of the terms, each once.
 // findSharing adds what serves hosts below a wildcard that is wished for, and what shares a host of the exposure that our
 // objects serve, which stays where the wish is refused.
 func (l *istioObjects) findSharing(ctx context.Context, reader client.Reader, wished []string, service *corev1.Service) error {
@@ -296,6 +295,7 @@ func (l *istioObjects) findSharing(ctx context.Context, reader client.Reader, wi
 	return nil
 }
 
+// find adds the objects with any of the terms, each once.
 func (l *istioObjects) find(ctx context.Context, reader client.Reader, terms []string) error {
 	slices.Sort(terms)
 	for _, term := range slices.Compact(terms) {
