@@ -55,7 +55,7 @@ const (
 	RouteDrifted              RouteReason = "Drifted"                   // our VirtualService or Gateway was changed and is left alone
 	RouteRecordEdited         RouteReason = "RecordEdited"              // annotations of ours on our objects were edited
 	RouteTelemetryDiffers     RouteReason = "TelemetryRevisionDiffers"  // telemetry shows another version than routes mean
-	RouteEndpointsElsewhere   RouteReason = "EndpointsElsewhere"        // in a mesh of several clusters nothing is routed without a word
+	RouteEndpointsElsewhere   RouteReason = "EndpointsElsewhere"        // in a mesh of several clusters no default route is written
 	RoutePolicyInherited      RouteReason = "PolicyInherited"           // a wildcard DestinationRule's policy is copied into ours
 	RouteWriteRefused         RouteReason = "WriteRefused"              // the API server rejects an object of ours
 	RouteObjectTooLarge       RouteReason = "ObjectTooLarge"            // an object would exceed the limit and is not written

@@ -588,7 +588,7 @@ func (s *situation) standingIn() (time.Time, meaning) {
 	return time.Time{}, meaning{}
 }
 
-// goneText is the record of what stands in for a deleted default; empty if nothing does.
+// goneText is the record of the version that replaces a deleted default; empty if none does.
 func (s *situation) goneText() string {
 	if s.gone.standIn.isZero() {
 		return ""

@@ -664,7 +664,11 @@ func comparePortions(a, b portion) int { return compareVersions(a.version, b.ver
 // pend says that what an annotation says is not in effect yet, since names in it cannot be followed.
 func (s *situation) pend(key, value string, missing []string, message string) {
 	s.pending = append(s.pending, Pending{Key: key, Value: value, Missing: missing})
-	advice := "It takes effect when three quarters of the pods are ready; see kubectl get pods -n " + s.Service.Namespace + " -L " + s.Intent.VersionLabel + "."
+	ready := "three quarters of the pods are"
+	if !s.Intent.DecidedAt.IsZero() {
+		ready = "one pod is"
+	}
+	advice := "It takes effect when " + ready + " ready; see kubectl get pods -n " + s.Service.Namespace + " -L " + s.Intent.VersionLabel + "."
 	if example := s.corrected(key, value); example != "" {
 		advice = "Example: " + s.annotate(key+"="+example) + "."
 	}

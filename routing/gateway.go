@@ -182,9 +182,21 @@ func (s *situation) gatewayServes(x *exposure) bool {
 	return len(served) > 0
 }
 
-// serverIncludes reports whether a Gateway's server lets a VirtualService of the namespace serve a host.
+// serverIncludes reports whether a Gateway's server lets a VirtualService of the namespace serve a host; of every host, a part
+// is enough.
 func serverIncludes(server *server, gatewayNamespace, namespace, host string) bool {
-	return slices.ContainsFunc(server.Hosts, func(h string) bool {
+	return serverCovers(server, gatewayNamespace, namespace, host) || host == anyHost && len(patternsFor(server, gatewayNamespace, namespace)) > 0
+}
+
+// serverCovers reports whether a Gateway's server lets a VirtualService of the namespace serve a host as a whole.
+func serverCovers(server *server, gatewayNamespace, namespace, host string) bool {
+	return slices.ContainsFunc(patternsFor(server, gatewayNamespace, namespace), func(pattern string) bool { return covers(pattern, host) })
+}
+
+// patternsFor are the hosts that a Gateway's server offers to VirtualServices of a namespace.
+func patternsFor(server *server, gatewayNamespace, namespace string) []string {
+	var out []string
+	for _, h := range server.Hosts {
 		scope, pattern, scoped := strings.Cut(h, "/")
 		if !scoped {
 			scope, pattern = "*", h
@@ -192,8 +204,11 @@ func serverIncludes(server *server, gatewayNamespace, namespace, host string) bo
 		if scope == "." {
 			scope = gatewayNamespace
 		}
-		return (scope == "*" || scope == namespace) && (covers(pattern, host) || host == anyHost)
-	})
+		if scope == "*" || scope == namespace {
+			out = append(out, pattern)
+		}
+	}
+	return out
 }
 
 func (s *situation) foreignGateway(ref string) *networkingv1.Gateway {

@@ -385,7 +385,7 @@ func (a *attacked) saysSo() {
 		return
 	}
 	if !a.adopts() && !a.told[api.RouteEditReverted] && !a.told[api.RouteRecordEdited] && !a.told[api.RouteRouteConflict] {
-		a.t.Errorf("%v: the edit was written back, and nobody was told: %v", a.now, a.toldFirst)
+		a.t.Errorf("%v: the edit was reverted without a message: %v", a.now, a.toldFirst)
 	}
 }
 

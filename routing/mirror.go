@@ -57,7 +57,7 @@ func (s *situation) wantedMirrors() []mirror {
 		followed = append(followed, effectiveWeight{name: wish.Version, weight: wish.Weight, bound: m})
 	}
 	s.tellPending(api.AnnotationMirror, pending, "Until then the versions that had copies keep them; the other items are not affected.")
-	if len(pending) > 0 {
+	if len(pending) > 0 || s.unsaid[api.AnnotationMirror] {
 		followed = s.withMirrorsBefore(followed)
 	}
 	for i, item := range followed {
@@ -89,8 +89,8 @@ func (s *situation) wasMirrored(wish api.Weight) bool {
 	return s.copies.read.Revision == 0 || slices.ContainsFunc(s.copies.read.Mirrors, func(item effectiveWeight) bool { return item.name == wish.Version })
 }
 
-// withMirrorsBefore adds the items in effect that the annotation no longer has, while another item is pending: what it
-// says takes their place once it can be followed. Versions without pods get no copies.
+// withMirrorsBefore adds the items in effect that the annotation no longer has, while another item is pending or the annotation
+// is invalid: what it says takes their place once it can be followed. Versions without pods get no copies.
 func (s *situation) withMirrorsBefore(followed effectiveWeights) effectiveWeights {
 	for _, was := range s.copies.read.Mirrors {
 		was.bound = s.fixedByNow(was.meaning())

@@ -12,11 +12,13 @@ import (
 // ready at last, nothing moves, and nothing is reported as pending meanwhile.
 func TestAnOverwrittenDecisionNeverTakesEffect(t *testing.T) {
 	for name, test := range map[string]struct{ inEffect, pending, invalid []string }{
-		"weights":         {[]string{"weights=v1=90,v2=10"}, []string{"weights=v1=50,v3=50"}, []string{"weights=v1=100x"}},
-		"default-version": {nil, []string{"default-version=v3"}, []string{"default-version=@frist"}},
-		"match":           {[]string{"match=v2=header:a:b"}, []string{"match=v2=header:a:b;v3=header:c:d"}, []string{"match=v3"}},
-		"match, its only": {nil, []string{"match=v3=header:c:d"}, []string{"match=v3"}},
-		"mirror":          {[]string{"mirror=v2=10"}, []string{"mirror=v2=10,v3=10"}, []string{"mirror=v3"}},
+		"weights":                      {[]string{"weights=v1=90,v2=10"}, []string{"weights=v1=50,v3=50"}, []string{"weights=v1=100x"}},
+		"default-version":              {nil, []string{"default-version=v3"}, []string{"default-version=@frist"}},
+		"match":                        {[]string{"match=v2=header:a:b"}, []string{"match=v2=header:a:b;v3=header:c:d"}, []string{"match=v3"}},
+		"match, its only":              {nil, []string{"match=v3=header:c:d"}, []string{"match=v3"}},
+		"match, a condition in effect": {[]string{"match=v2=header:a:b"}, []string{"match=v3=header:a:b"}, []string{"match=v3"}},
+		"mirror, instead of another":   {[]string{"mirror=v2=10"}, []string{"mirror=v3=10"}, []string{"mirror=v3"}},
+		"mirror":                       {[]string{"mirror=v2=10"}, []string{"mirror=v2=10,v3=10"}, []string{"mirror=v3"}},
 		"all at once": {nil, []string{"weights=v1=50,v3=50", "match=v3=header:c:d", "mirror=v3=10"},
 			[]string{"weights=v1=100x", "match=v3", "mirror=v3"}},
 	} {

@@ -27,8 +27,7 @@ func (s *situation) throughTaken(x exposure) exposure {
 	}
 	for _, host := range x.hosts {
 		if !slices.ContainsFunc(gateway.Spec.Servers, func(server *server) bool {
-			return server.GetPort().GetNumber() == x.port && serverIncludes(server, gateway.Namespace, s.Service.Namespace, host) &&
-				slices.ContainsFunc(server.Hosts, func(h string) bool { return covers(withoutNamespace(h), host) }) // not only a part of every host
+			return server.GetPort().GetNumber() == x.port && serverCovers(server, gateway.Namespace, s.Service.Namespace, host)
 		}) {
 			return x
 		}

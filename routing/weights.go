@@ -102,13 +102,12 @@ type weightsVerdict struct {
 
 // decideWeights decides which weights are in effect from now on, and records them.
 func (s *situation) decideWeights() {
-	if s.unsaid[api.AnnotationWeights] && len(s.record.Weights) > 0 {
-		return
-	}
 	verdict := s.weightsVerdict()
 	s.record.Weights, s.record.Adopted, s.record.Provisional = verdict.inEffect, verdict.adopted, verdict.first
 	if len(verdict.missing) == 0 {
-		s.endFailure()
+		if !s.unsaid[api.AnnotationWeights] {
+			s.endFailure()
+		}
 		return
 	}
 	key, value := api.AnnotationWeights, s.Intent.Texts[api.AnnotationWeights]
@@ -123,7 +122,7 @@ func (s *situation) weightsVerdict() weightsVerdict {
 	if len(current.inEffect) == 0 && len(s.Intent.Weights) > 0 {
 		current.inEffect = s.weightsOfOldRoute()
 	}
-	if s.unsaid[api.AnnotationWeights] && len(s.standing.routes()) > 0 {
+	if s.unsaid[api.AnnotationWeights] && (len(current.inEffect) > 0 || len(s.standing.routes()) > 0) {
 		return current
 	}
 	if len(s.Intent.Weights) == 0 {

@@ -229,7 +229,7 @@ func TestIngressesThatIstioServesAreRead(t *testing.T) {
 	}
 }
 
-// From an Ingress that comes to one that goes: the user is told, and the problem ends.
+// An Ingress is created and deleted: its problem is reported, and ends.
 func TestAPathThatBypassesTheVersionsIsTold(t *testing.T) {
 	s := newStage(t, nil)
 	s.paths = watchedPaths{s.reader, []optionalKind{{definition: ingressResource}}}

@@ -144,8 +144,8 @@ var exposedElsewhere = []step{
 	}},
 }
 
-// A rejected write holds back what would take away something that the object in its old form still needs, and what needs
-// the new form. Everything is made up for once it is accepted.
+// While a write is rejected, writes that the old object does not allow, and those that need the new one, wait. All are made once
+// it is accepted.
 func TestRefusedWritesHoldRemovalsBack(t *testing.T) {
 	exposed := 1 + slices.IndexFunc(journey, func(s step) bool { return s.what == "expose" })
 	steps := slices.Concat(journey[:exposed], exposedElsewhere, journey[exposed:])

@@ -202,7 +202,7 @@ func reset(end net.Conn) {
 	_ = end.Close()
 }
 
-// answer ends a connection as a balancer does that finds no server, without a word of TLS.
+// answer ends a connection as a load balancer without a server does: with plain HTTP.
 func answer(end net.Conn) {
 	defer func() { _ = end.Close() }()
 	if _, err := io.WriteString(end, "HTTP/1.0 503 Service Unavailable\r\n\r\n"); err == nil {

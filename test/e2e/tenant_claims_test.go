@@ -1,9 +1,9 @@
 package e2e
 
 import (
-	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -47,9 +47,10 @@ func TestTenantClaimsHostsLater(t *testing.T) {
 	} {
 		t.Run(attack, func(t *testing.T) {
 			annotate(t, attacker, "web", "outrigger.dev/"+attack)
+			key, value, _ := strings.Cut(attack, "=")
 			eventually(t, "an Event says that the exposure stays", func() error {
-				if eventsAbout(t, attacker, "Service", "web") == "" {
-					return errors.New("there is none")
+				if events := eventsAbout(t, attacker, "Service", "web"); !strings.Contains(events, "StillExposed: ") || !strings.Contains(events, "outrigger.dev/"+key) || !strings.Contains(events, value) {
+					return fmt.Errorf("the Events are\n%s", events)
 				}
 				return nil
 			})
@@ -87,7 +88,7 @@ func TestTenantClaimsHostsByIngress(t *testing.T) {
 	if err := attacker.client.Create(t.Context(), ingress); err != nil {
 		t.Fatal(err)
 	}
-	time.Sleep(time.Second) // until the Ingress is known
+	wantEvent(t, exposer.namespace, "first", "HostConflict") // the Ingress is known
 	expose("second", "second.ingress.example")
 	settled(t, exposer.namespace, []string{"second"})
 	quiet(t, exposer.namespace)
