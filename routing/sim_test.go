@@ -215,8 +215,8 @@ func (c *cluster) observe() Observed {
 		w.Labels = c.labelsOf(ref, w.Labels["version"], w.Labels)
 		o.Workloads = append(o.Workloads, w)
 	}
-	if err := FollowVersionLabel(&o, func(label string) ([]PodGroup, error) { return c.groupsBy(label), nil }); err != nil {
-		c.t.Fatal(err)
+	if recorded := RecordedVersionLabel(o); recorded != "" {
+		FollowVersionLabel(&o, recorded, c.groupsBy(recorded))
 	}
 	return o
 }

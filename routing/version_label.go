@@ -33,23 +33,25 @@ type LabelChange struct {
 	Held, Why string
 }
 
-// FollowVersionLabel decides which version label applies to a Service about which all else is observed, and puts it and the
-// pods by it into observed. groups counts the pods of the Service by another label.
-func FollowVersionLabel(observed *Observed, groups func(versionLabel string) ([]PodGroup, error)) error {
-	written, invalid := observed.Intent.VersionLabel, observed.Intent.Bad[api.AnnotationVersionLabel]
-	s := survey(*observed, time.Time{})
-	recorded := s.recordedLabel()
-	if recorded == "" || recorded == written {
-		return nil
+// RecordedVersionLabel returns the version label that the existing objects of a Service were made by, where another one is
+// written now; else nothing. All else about the Service is observed.
+func RecordedVersionLabel(observed Observed) string {
+	recorded := survey(observed, time.Time{}).recordedLabel()
+	if recorded == observed.Intent.VersionLabel {
+		return ""
 	}
-	before, err := groups(recorded)
-	if err != nil {
-		return err
-	}
-	if invalid { // the problem about the annotation says the rest
+	return recorded
+}
+
+// FollowVersionLabel decides whether the written version label applies or the recorded one, and puts that and the pods by it
+// into observed. before are the pods by the recorded label.
+func FollowVersionLabel(observed *Observed, recorded string, before []PodGroup) {
+	written := observed.Intent.VersionLabel
+	if observed.Intent.Bad[api.AnnotationVersionLabel] { // the problem about the annotation says the rest
 		observed.Intent.VersionLabel, observed.Pods = recorded, before
-		return nil
+		return
 	}
+	s := survey(*observed, time.Time{})
 	pairs := versionPairs{}
 	pairs.addPods(before, observed.Pods)
 	for _, w := range observed.Workloads {
@@ -61,10 +63,9 @@ func FollowVersionLabel(observed *Observed, groups func(versionLabel string) ([]
 	if why != "" {
 		observed.Intent.VersionLabel, observed.Pods = recorded, before
 		observed.LabelChange = LabelChange{Held: written, Why: why}
-		return nil
+		return
 	}
 	observed.LabelChange = LabelChange{From: recorded, Versions: versions}
-	return nil
 }
 
 // recordedLabel is the version label that the existing objects were made by; empty if nothing says. Records of earlier

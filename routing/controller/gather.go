@@ -135,16 +135,19 @@ func (r *reconciler) readVersionLabel(ctx context.Context, observed *routing.Obs
 }
 
 func followVersionLabel(ctx context.Context, observed *routing.Observed, reads ...func(context.Context, *routing.Observed) error) error {
-	return routing.FollowVersionLabel(observed, func(versionLabel string) ([]routing.PodGroup, error) {
-		by := *observed
-		by.Intent.VersionLabel, by.Pods = versionLabel, nil
-		for _, read := range reads {
-			if err := read(ctx, &by); err != nil {
-				return nil, err
-			}
+	recorded := routing.RecordedVersionLabel(*observed)
+	if recorded == "" {
+		return nil
+	}
+	before := *observed
+	before.Intent.VersionLabel, before.Pods = recorded, nil
+	for _, read := range reads {
+		if err := read(ctx, &before); err != nil {
+			return err
 		}
-		return by.Pods, nil
-	})
+	}
+	routing.FollowVersionLabel(observed, recorded, before.Pods)
+	return nil
 }
 
 func (r *reconciler) readWorkloads(ctx context.Context, observed *routing.Observed) (err error) {
