@@ -42,13 +42,22 @@ func TestEveryWordAboutRules(t *testing.T) {
 		"outrigger.dev/weights=v1=90,v2=10", "outrigger.dev/sticky=cookie:version:1h", "outrigger.dev/expose=true", "outrigger.dev/gateway-port=8190",
 		"outrigger.dev/hosts=rules.example.com", "outrigger.dev/path=/hello", "outrigger.dev/path-rewrite=/", "outrigger.dev/service-port=http")
 	gateway := wantRules(t, ns, "app-gateway", "to-v2-gateway", "to-v2-gateway", "to-v1-gateway", "sticky-v1-gateway", "sticky-v2-gateway", "default-gateway")
+	// A version is sent copies once the proxies know its pods, which may be after it is in a route.
+	eventually(t, "VirtualService app copies 10 % of the requests to v3", func() error {
+		vs, err := virtualService(ns, "app")
+		if err != nil {
+			return err
+		}
+		mirrors := vs.Spec.Http[len(vs.Spec.Http)-1].Mirrors
+		if len(mirrors) != 1 || mirrors[0].Destination.Subset != "v3" || mirrors[0].Percentage.Value != 10 {
+			return fmt.Errorf("mirrors: %v", mirrors)
+		}
+		return nil
+	})
 	vs := wantRules(t, ns, "app", "to-v2", "to-v2", "to-v1", "to-v2", "sticky-v1", "sticky-v2", "default")
 	last := vs.Spec.Http[len(vs.Spec.Http)-1]
 	if got := last.Route[1].GetHeaders().GetResponse().GetAdd()["Set-Cookie"]; got != "version=v2; Max-Age=3600; Path=/; HttpOnly" {
 		t.Errorf("v2 gives the cookie %q", got)
-	}
-	if m := last.Mirrors; len(m) != 1 || m[0].Destination.Subset != "v3" || m[0].Percentage.Value != 10 {
-		t.Errorf("mirrors: %v", m)
 	}
 	if rewrite := gateway.Spec.Http[0].Rewrite; rewrite == nil || rewrite.Uri != "/" {
 		t.Errorf("the gateway's first rule rewrites to %v", rewrite)
