@@ -123,7 +123,7 @@ func (c *checker) choose(ctx context.Context, l *live, isGiven bool) error {
 	if isGiven {
 		return nil
 	}
-	configs, err := installations(ctx, l.client, l.installed)
+	configs, err := installations(ctx, l.client, l.installed, l.unread())
 	if err != nil {
 		return err
 	}

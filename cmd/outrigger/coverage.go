@@ -152,7 +152,7 @@ func (c *coverer) report(ctx context.Context, all bool) (coverageReport, error) 
 		return report, fmt.Errorf("the cluster has no webhook object of Outrigger or istiod, so no pod gets a sidecar")
 	}
 	var err error
-	if c.settings, err = installations(ctx, c.client, c.installed); err != nil {
+	if c.settings, err = installations(ctx, c.client, c.installed, c.unread()); err != nil {
 		return report, err
 	}
 	namespaces := []corev1.Namespace{}

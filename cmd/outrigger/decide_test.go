@@ -8,8 +8,11 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	networkingapi "istio.io/api/networking/v1alpha3"
+	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
 	corev1 "k8s.io/api/core/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"outrigger.dev/outrigger/routing"
 )
 
 func shifting(t *testing.T, service string, words ...string) decision {
@@ -154,7 +157,7 @@ func TestWaitSaysWhatItWaitsFor(t *testing.T) {
 	}
 	outlooks := []outlook{{observed: s.look("app")}}
 	why, err := s.decided(context.Background(), outlooks)
-	if err != nil || !strings.Contains(why, "service/app: the route stands at v1=100 and is to be v1=50 v2=50; VirtualService app is not written yet. If it stays so, Outrigger does not run") {
+	if err != nil || !strings.Contains(why, "service/app: the route stands at v1=100 and is to be v1=50 v2=50; VirtualService app is not written yet. If this stays, Outrigger does not run") {
 		t.Errorf("%q, %v", why, err)
 	}
 	how := s.writing(dryRunNone)
@@ -298,4 +301,126 @@ func (s *liveStage) namespaceLabels() map[string]string {
 		s.t.Fatal(err)
 	}
 	return namespace.Labels
+}
+
+// A route that was edited by hand stays as it is, so a decision that it does not follow fails and writes nothing.
+func TestShiftFailsWhereTheRouteWasEditedByHand(t *testing.T) {
+	s := shop(t)
+	s.editByHand("app")
+	if report, err := s.status(t.Context(), false, "app"); err != nil || report.Namespaces[0].Services[0].State != stateDetached {
+		t.Errorf("status: %+v, %v", report, err)
+	}
+	for name, d := range map[string]decision{"shift": shifting(t, "app", "v1=90", "v2=10"), "promote": promoting(t, "app", "v2")} {
+		err := s.decide(t.Context(), d, s.writing(dryRunNone))
+		if err == nil || !strings.Contains(err.Error(), "nothing was written: VirtualService demo/app routes v1=100 in the mesh; it was edited by hand") ||
+			!strings.Contains(err.Error(), "kubectl annotate service -n demo app outrigger.dev/drift=revert --overwrite") {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if got := s.annotations("app"); len(got) > 0 {
+		t.Errorf("written: %v", got)
+	}
+	// Of other Services over the same pods it is left alone, and named.
+	d := shifting(t, "app-internal", "v1=90", "v2=10")
+	d.allServices = true
+	if err := s.decide(t.Context(), d, s.writing(dryRunNone)); err != nil {
+		t.Fatal(err)
+	}
+	s.printed("service/app is left alone: VirtualService demo/app routes v1=100 in the mesh, and was edited by hand\n", "service/app-internal annotated\n")
+
+	// The fix that the error names works.
+	s.annotate("app", "outrigger.dev/drift=revert")
+	if err := s.decide(t.Context(), shifting(t, "app", "v1=90", "v2=10"), s.writing(dryRunNone)); err != nil {
+		t.Fatal(err)
+	}
+	s.reconcile("app", "app-internal")
+	if why, err := s.decided(t.Context(), []outlook{{observed: s.look("app")}}); err != nil || why != "" {
+		t.Errorf("%q, %v", why, err)
+	}
+}
+
+// editByHand adds a host to the VirtualService of a Service, as kubectl edit does.
+func (s *liveStage) editByHand(name string) {
+	s.t.Helper()
+	vs := &networkingv1.VirtualService{}
+	if err := s.client.Get(s.t.Context(), client.ObjectKey{Namespace: "demo", Name: name}, vs); err != nil {
+		s.t.Fatal(err)
+	}
+	vs.Spec.Hosts = append(vs.Spec.Hosts, "app.example.com")
+	if err := s.client.Update(s.t.Context(), vs); err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+func TestADecisionThatChangesNothingIsNotWritten(t *testing.T) {
+	s := shop(t)
+	s.annotate("app", "outrigger.dev/weights=v1=90,v2=10", "outrigger.dev/decided-at=2026-01-01T00:00:00Z")
+	s.reconcile("app", "app-internal")
+	if err := s.decide(t.Context(), shifting(t, "app", "v1=90", "v2=10"), s.writing(dryRunNone)); err != nil {
+		t.Fatal(err)
+	}
+	s.printed("service/app: v1=90 v2=10 (as before)\n", "The annotations already say so; nothing is written.\n")
+	if got := s.annotations("app")["outrigger.dev/decided-at"]; got != "2026-01-01T00:00:00Z" || strings.Contains(s.out.String(), "annotated") {
+		t.Errorf("decided-at=%s\n%s", got, s.out.String())
+	}
+
+	// The same annotations are a decision again where the route is another one.
+	s.editShares("app", 50)
+	if err := s.decide(t.Context(), shifting(t, "app", "v1=90", "v2=10"), s.writing(dryRunNone)); err != nil {
+		t.Fatal(err)
+	}
+	if got := s.annotations("app")["outrigger.dev/decided-at"]; got != "2026-01-02T12:00:00Z" {
+		t.Errorf("decided-at=%s\n%s", got, s.out.String())
+	}
+
+	s.annotate("app", "outrigger.dev/weights=", "outrigger.dev/default-version=v2", "outrigger.dev/decided-at=2026-01-01T00:00:00Z")
+	s.reconcile("app", "app-internal")
+	if err := s.decide(t.Context(), promoting(t, "app", "v2"), s.writing(dryRunNone)); err != nil {
+		t.Fatal(err)
+	}
+	if got := s.annotations("app")["outrigger.dev/decided-at"]; got != "2026-01-01T00:00:00Z" {
+		t.Errorf("promote: decided-at=%s\n%s", got, s.out.String())
+	}
+}
+
+// editShares changes the share of the first version by hand.
+func (s *liveStage) editShares(name string, percent int32) {
+	s.t.Helper()
+	vs := &networkingv1.VirtualService{}
+	if err := s.client.Get(s.t.Context(), client.ObjectKey{Namespace: "demo", Name: name}, vs); err != nil {
+		s.t.Fatal(err)
+	}
+	vs.Spec.Http[len(vs.Spec.Http)-1].Route[0].Weight, vs.Spec.Http[len(vs.Spec.Http)-1].Route[1].Weight = percent, 100-percent
+	if err := s.client.Update(s.t.Context(), vs); err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+// What another client has decided meanwhile is not what was waited for.
+func TestWaitFailsWhenAnotherClientDecides(t *testing.T) {
+	s := shop(t)
+	s.annotate("app", "outrigger.dev/weights=v1=1")
+	s.reconcile("app", "app-internal")
+	d := shifting(t, "app", "v1=90", "v2=10")
+	if _, err := s.decided(t.Context(), []outlook{{observed: s.look("app"), words: d.words}}); err == nil || !strings.Contains(err.Error(), "another client set the annotation outrigger.dev/weights=v1=1") {
+		t.Errorf("%v", err)
+	}
+	d = promoting(t, "app", "v1")
+	if _, err := s.decided(t.Context(), []outlook{{observed: s.look("app"), words: d.words}}); err == nil || !strings.Contains(err.Error(), "another client removed the annotation outrigger.dev/default-version") {
+		t.Errorf("%v", err)
+	}
+}
+
+// Annotations that hold the route where it is are not a decision that applies.
+func TestWaitWhileAnotherAnnotationIsInvalid(t *testing.T) {
+	for _, invalid := range []string{"outrigger.dev/match=v2=haeder:a:b", "outrigger.dev/mirror=v2=many", "outrigger.dev/sticky=always", "outrigger.dev/version-label=a b", "outrigger.dev/service-port=nosuch", "outrigger.dev/expose=flase", "outrigger.dev/drift=no", "outrigger.dev/default-version=v 1"} {
+		s := shop(t)
+		s.annotate("app", "outrigger.dev/weights=v1=90,v2=10", invalid)
+		s.reconcile("app", "app-internal")
+		observed := s.look("app")
+		why, err := s.decided(t.Context(), []outlook{{observed: observed}})
+		if at := routing.InEffect(observed, noon)[0].String(); err != nil || (why == "") != (at == "v1=90 v2=10") {
+			t.Errorf("%s: the route is %s, and it says %q, %v", invalid, at, why, err)
+		}
+	}
 }

@@ -69,12 +69,15 @@ func serviceData(observed routing.Observed, problems []api.RouteProblem, around 
 	status, ofNamespace := statusOf(observed, problems, around, now)
 	status.Problems = append(ofNamespace, status.Problems...)
 	out := serviceExplanation{
-		Kind: "Service", Namespace: observed.Service.Namespace, serviceStatus: status, Routing: wantedBecause(observed),
+		Kind: "Service", Namespace: observed.Service.Namespace, serviceStatus: status, Routing: wantedBecause(observed, around.gaps),
 		VersionLabel: observed.Intent.VersionLabel, DefaultBecause: because[reading.By],
 		Workloads: workloadsOf(observed), Objects: objectsOf(observed.Standing),
 	}
 	for _, row := range wordRows(observed) {
 		out.Said = append(out.Said, saidWord{row[0], row[1], row[2]})
+	}
+	if around.gaps.hideRoutes(observed.Service.Namespace) {
+		reading.Rules = nil
 	}
 	for _, rule := range reading.Rules {
 		told := ruleStatus{Match: rule.Match, To: sharesOf(rule.To)}

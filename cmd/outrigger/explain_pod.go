@@ -264,7 +264,7 @@ func (l *live) installation(ctx context.Context, entries []entryVerdict) (api.Co
 			revision = entry.revision
 		}
 	}
-	configs, err := installations(ctx, l.client, l.installed)
+	configs, err := installations(ctx, l.client, l.installed, l.unread())
 	if err != nil {
 		return api.Config{}, err
 	}

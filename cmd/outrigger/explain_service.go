@@ -75,11 +75,11 @@ func explanationOf(observed routing.Observed, problems []api.RouteProblem, aroun
 	status, ofNamespace := statusOf(observed, problems, around, now)
 	ref := observed.Service.Namespace + "/" + observed.Service.Name
 	out := []paragraph{
-		{"Service " + ref, [][]string{{"State", status.State + ": " + stateMeaning(status.State)}, {"Routing", wantedBecause(observed)},
-			{"Versions", "the values of the pods' label " + observed.Intent.VersionLabel}, {"Default", defaultBecause(reading)}}},
+		{"Service " + ref, [][]string{{"State", status.State + ": " + stateMeaning(status.State)}, {"Routing", wantedBecause(observed, around.gaps)},
+			{"Versions", "the values of the pods' label " + observed.Intent.VersionLabel}, {"Default", status.defaultText(reading)}}},
 		{"Settings", wordRows(observed)},
 		{"Workloads", workloadRows(observed)},
-		{"Where requests go", ruleRows(reading)},
+		{"Where requests go", ruleRows(reading, around.gaps.hideRoutes(observed.Service.Namespace))},
 		{"Who routes them", pathRows(status.Routes)},
 		{"From outside", gatewayRows(status.Gateways)},
 		{"Objects", objectRows(observed.Standing)},
@@ -96,6 +96,8 @@ func stateMeaning(state string) string {
 		return "Outrigger's VirtualService routes its requests"
 	case stateStillExposed:
 		return "Outrigger's VirtualService routes its requests; an exposure annotation is invalid, so the existing exposure is unchanged"
+	case stateDetached:
+		return "Outrigger's VirtualService was edited by hand, and Outrigger no longer writes it"
 	case stateOther:
 		return "a VirtualService that Outrigger does not write shares its requests"
 	case stateSplit:
@@ -108,6 +110,8 @@ func stateMeaning(state string) string {
 		return "a dry run: nothing is written"
 	case stateOff:
 		return "no label requests routes"
+	case stateUnknown:
+		return "you have no permission to read what decides about its routes"
 	case stateDisabled:
 		return "no routes are written, and existing ones are deleted"
 	}
@@ -115,7 +119,7 @@ func stateMeaning(state string) string {
 }
 
 // wantedBecause says which label decides whether routes are kept.
-func wantedBecause(observed routing.Observed) string {
+func wantedBecause(observed routing.Observed, unread gaps) string {
 	service, namespace := observed.Service, observed.Namespace
 	for _, place := range []struct {
 		labels map[string]string
@@ -126,12 +130,21 @@ func wantedBecause(observed routing.Observed) string {
 		}
 	}
 	switch word := injectionOf(namespace); {
+	case unread.hideIntent(observed):
+		return "unknown, since you have no permission to read Namespace " + namespace.Name
 	case observed.Intent.Wanted:
 		return fmt.Sprintf("on, since namespace %s is labelled for injection (%s)", namespace.Name, word)
 	case !observed.Standing.IsEmpty():
 		return "kept, since objects stand; no label asks for them any more"
 	}
 	return "off, since namespace " + namespace.Name + " has no label that asks for it; to change that: outrigger enable " + namespace.Name
+}
+
+func (s serviceStatus) defaultText(reading routing.Reading) string {
+	if s.State == stateUnknown {
+		return "unknown"
+	}
+	return defaultBecause(reading)
 }
 
 func defaultBecause(reading routing.Reading) string {
@@ -219,7 +232,10 @@ func workloadRows(observed routing.Observed) [][]string {
 	return out
 }
 
-func ruleRows(reading routing.Reading) [][]string {
+func ruleRows(reading routing.Reading, hidden bool) [][]string {
+	if hidden {
+		return [][]string{{"unknown"}}
+	}
 	var out [][]string
 	for _, rule := range reading.Rules {
 		match := rule.Match

@@ -30,6 +30,7 @@ type live struct {
 	config    api.Config   // of the installation, for its routing settings
 	configs   []api.Config // of all installations of its namespace
 	installed string       // namespace of the installation
+	gaps      gaps         // what the user has no permission to read, as far as it is known
 	now       func() time.Time
 }
 
@@ -79,9 +80,17 @@ func (f *clusterFlags) connect(ctx context.Context, notes io.Writer) (*live, err
 	if err != nil {
 		return nil, fmt.Errorf("reach the cluster: %w", err)
 	}
-	l := &live{client: api, namespace: namespace, installed: f.system, now: time.Now}
-	l.config, l.configs, err = f.settings(ctx, api)
+	l := &live{client: api, namespace: namespace, installed: f.system, gaps: gaps{}, now: time.Now}
+	l.config, l.configs, err = f.settings(ctx, api, l.gaps)
 	return l, err
+}
+
+// unread are the gaps, to which every read adds.
+func (l *live) unread() gaps {
+	if l.gaps == nil {
+		l.gaps = gaps{}
+	}
+	return l.gaps
 }
 
 func (f *clusterFlags) loading() clientcmd.ClientConfig {
@@ -116,12 +125,12 @@ func liveScheme() (*runtime.Scheme, error) {
 
 // settings are those of the file that is named, else of the installation whose controller keeps the routes; the defaults
 // where it cannot be read. Behind them come those of all installations.
-func (f *clusterFlags) settings(ctx context.Context, reader client.Reader) (api.Config, []api.Config, error) {
+func (f *clusterFlags) settings(ctx context.Context, reader client.Reader, unread gaps) (api.Config, []api.Config, error) {
 	if f.configFile != "" {
 		config, err := readConfig(f.configFile)
 		return config, []api.Config{config}, err
 	}
-	configs, err := installations(ctx, reader, f.system)
+	configs, err := installations(ctx, reader, f.system, unread)
 	if err != nil {
 		return api.Config{}, nil, err
 	}
@@ -134,9 +143,12 @@ func (f *clusterFlags) settings(ctx context.Context, reader client.Reader) (api.
 }
 
 // installations are the settings of all Outriggers of a namespace; none where they may not be read.
-func installations(ctx context.Context, reader client.Reader, namespace string) ([]api.Config, error) {
+func installations(ctx context.Context, reader client.Reader, namespace string, unread gaps) ([]api.Config, error) {
 	var list corev1.ConfigMapList
 	err := reader.List(ctx, &list, client.InNamespace(namespace))
+	if isForbidden(err) {
+		unread.kindIn("ConfigMap", namespace)
+	}
 	if err != nil && !isUnreadable(err) {
 		return nil, fmt.Errorf("read the settings of Outrigger: %w", err)
 	}

@@ -23,6 +23,10 @@ func meshOf(istio *inject.Config) routing.Mesh {
 // or do not parse, Istio's defaults apply, and the reason is noted.
 func (l *live) mesh(ctx context.Context, s *snapshot) routing.Mesh {
 	configured, err := l.istioConfig(ctx, s)
+	if isForbidden(err) {
+		s.gaps.kindIn("ConfigMap", l.config.Istio.Namespace)
+		return routing.Mesh{}
+	}
 	if err != nil {
 		s.unread[fmt.Sprintf("Istio's configuration is not known (%v); its defaults are assumed for the cluster domain and for Ingresses.", err)] = true
 		return routing.Mesh{}

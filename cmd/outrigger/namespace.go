@@ -57,6 +57,7 @@ func namespaceCommand(mode api.RoutingMode, command *cobra.Command) *cobra.Comma
 		if err != nil {
 			return err
 		}
+		how.notes = command.ErrOrStderr()
 		return l.setRouting(command.Context(), args[0], mode, how)
 	}
 	from.register(command, false)
@@ -71,10 +72,11 @@ func (l *live) setRouting(ctx context.Context, name string, mode api.RoutingMode
 	if err := l.client.Get(ctx, client.ObjectKey{Name: name}, namespace); err != nil {
 		return fmt.Errorf("namespace %s: %w", name, err)
 	}
-	services, err := l.allOf(ctx, name)
+	services, notes, err := l.allOf(ctx, name)
 	if err != nil {
 		return err
 	}
+	how.note(notes)
 	for _, observed := range services {
 		for _, line := range withMode(observed, mode, l.now()) {
 			how.say("%s", line)
@@ -95,25 +97,26 @@ func (l *live) setRouting(ctx context.Context, name string, mode api.RoutingMode
 	return l.waitFor(ctx, how, func(ctx context.Context) (string, error) { return l.followed(ctx, name) })
 }
 
-// allOf reads every Service of a namespace, sorted by name.
-func (l *live) allOf(ctx context.Context, namespace string) ([]routing.Observed, error) {
+// allOf reads every Service of a namespace, sorted by name, and returns notes about what could not be read outside of it.
+func (l *live) allOf(ctx context.Context, namespace string) ([]routing.Observed, []string, error) {
 	s := l.snapshot(namespace, false)
+	s.strict = true // a label on the namespace concerns all of it
 	names, err := servicesOf(ctx, s, namespace)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	looker := l.looker(s)
 	var out []routing.Observed
 	for _, name := range names {
 		observed, _, err := looker.Look(ctx, client.ObjectKey{Namespace: namespace, Name: name})
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		if observed != nil {
 			out = append(out, *observed)
 		}
 	}
-	return out, nil
+	return out, s.notes(), nil
 }
 
 // withMode says what becomes of a Service when its Namespace gets the label; nothing if nothing does.
@@ -199,14 +202,14 @@ func sharesText(shares []routing.ReadShare) string {
 // followed says for which Service of a namespace the controller has yet to write; nothing if for none. What waits for
 // proxies to forget a route is no longer missed.
 func (l *live) followed(ctx context.Context, namespace string) (string, error) {
-	services, err := l.allOf(ctx, namespace)
+	services, _, err := l.allOf(ctx, namespace)
 	if err != nil {
 		return "", err
 	}
 	for _, observed := range services {
 		end := observed
 		end.Standing = routing.Plan(atOnce(observed), l.now()).Objects
-		if why := notWritten(observed, end, l.now()); why != "" {
+		if why := notWritten(observed, end, l.unread(), l.now()); why != "" {
 			return "service/" + observed.Service.Name + ": " + why, nil
 		}
 	}

@@ -62,6 +62,7 @@ func runDecision(command *cobra.Command, from *clusterFlags, how writing, d deci
 	if err := how.check(command.OutOrStdout()); err != nil {
 		return err
 	}
+	how.notes = command.ErrOrStderr()
 	l, err := from.connect(command.Context(), command.ErrOrStderr())
 	if err != nil {
 		return err

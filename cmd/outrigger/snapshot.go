@@ -21,15 +21,17 @@ import (
 	"outrigger.dev/outrigger/routing"
 )
 
-// snapshot answers reads from lists that it asks the API server for once. What the user may not read, or what the
-// cluster does not have, counts as not there, and is noted.
+// snapshot answers reads from lists that it asks the API server for once. What the user has no permission to read, and kinds
+// that the cluster does not have, count as absent, and are noted.
 type snapshot struct {
 	client client.Client
+	strict bool   // a list of the home namespace that is forbidden is an error
 	whole  bool   // all namespaces are wanted: every kind is listed once, for all of them
 	home   string // the namespace that is left where the whole cluster may not be listed
 	lists  map[snapshotKey]*heldList
 	unread map[string]bool // sentences
-	mesh   *routing.Mesh   // nil = not read yet
+	gaps   gaps
+	mesh   *routing.Mesh // nil = not read yet
 }
 
 // meshOnce returns what Istio's configuration says, read once.
@@ -55,16 +57,15 @@ type snapshotKey struct {
 
 // snapshot returns an empty one; home is the namespace that the command is about, whole whether it is about all of them.
 func (l *live) snapshot(home string, whole bool) *snapshot {
-	return &snapshot{client: l.client, whole: whole, home: home, lists: map[snapshotKey]*heldList{}, unread: map[string]bool{}}
+	return &snapshot{client: l.client, whole: whole, home: home, lists: map[snapshotKey]*heldList{}, unread: map[string]bool{}, gaps: l.unread()}
 }
 
-// notes are the sentences about what could not be read, sorted.
+// notes are the sentences about what could not be read, sorted. What the user has no permission to read is one of them.
 func (s *snapshot) notes() []string {
-	var out []string
-	for note := range s.unread {
+	out := slices.Sorted(maps.Keys(s.unread))
+	if note := s.gaps.note(s.home); note != "" {
 		out = append(out, note)
 	}
-	slices.Sort(out)
 	return out
 }
 
@@ -81,6 +82,9 @@ func (s *snapshot) Get(ctx context.Context, key client.ObjectKey, object client.
 	}
 	if err := s.List(ctx, list, client.InNamespace(key.Namespace)); err != nil {
 		return err
+	}
+	if key.Namespace == "" && s.gaps.elsewhere(gvk.Kind) {
+		return s.getOne(ctx, key, object, options...)
 	}
 	items, err := meta.ExtractList(list)
 	if err != nil {
@@ -102,7 +106,7 @@ func (s *snapshot) getOne(ctx context.Context, key client.ObjectKey, object clie
 	if err == nil || !is || !isForbidden(err) {
 		return err
 	}
-	s.unread["Namespace "+key.Name+" may not be read; what its labels and annotations say is not known."] = true
+	s.gaps.object("Namespace", "", key.Name)
 	*namespace = corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: key.Name}}
 	return nil
 }
@@ -112,7 +116,11 @@ func (s *snapshot) List(ctx context.Context, list client.ObjectList, options ...
 	wanted := client.ListOptions{}
 	wanted.ApplyOptions(options)
 	if _, partial := list.(runtime.Unstructured); partial {
-		return s.client.List(ctx, list, options...)
+		err := s.client.List(ctx, list, options...)
+		if isForbidden(err) { // the caller counts it as absent
+			s.gaps.kindIn(strings.TrimSuffix(list.GetObjectKind().GroupVersionKind().Kind, "List"), wanted.Namespace)
+		}
+		return err
 	}
 	key := snapshotKey{kind: reflect.TypeOf(list), namespace: wanted.Namespace}
 	switch {
@@ -149,14 +157,20 @@ func (s *snapshot) load(ctx context.Context, key snapshotKey, selector labels.Se
 	case meta.IsNoMatchError(err) || apierrors.IsNotFound(err):
 		s.unread["The cluster has no kind "+kind+": Istio is not installed, or not completely."] = true
 	case !isForbidden(err):
-		return nil, fmt.Errorf("list %ss: %w", kind, err)
-	case key.namespace == "" && s.home != "":
-		s.unread[kind+"s of the whole cluster may not be listed; those outside namespace "+s.home+" are not known."] = true
-		if err := s.client.List(ctx, list, append(options, client.InNamespace(s.home))...); err != nil && !isForbidden(err) {
-			return nil, fmt.Errorf("list %ss of namespace %s: %w", kind, s.home, err)
+		return nil, fmt.Errorf("list %s: %w", plural(kind), err)
+	case key.namespace == "" && s.home != "" && !slices.Contains(clusterKinds, kind):
+		s.gaps.kindIn(kind, "")
+		err := s.client.List(ctx, list, append(options, client.InNamespace(s.home))...)
+		if err != nil && (s.strict || !isForbidden(err)) {
+			return nil, fmt.Errorf("list %s of namespace %s: %w", plural(kind), s.home, err)
 		}
+		if err != nil {
+			s.gaps.kindIn(kind, s.home)
+		}
+	case s.strict:
+		return nil, fmt.Errorf("list %s: %w", plural(kind), err)
 	default:
-		return nil, fmt.Errorf("list %ss: %w", kind, err)
+		s.gaps.kindIn(kind, key.namespace)
 	}
 	held, err := holding(list)
 	s.lists[key] = held

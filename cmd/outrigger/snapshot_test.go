@@ -47,10 +47,7 @@ func TestStatusWithTheRightsOfOneNamespace(t *testing.T) {
 		t.Errorf("%+v", app)
 	}
 	want := []string{
-		"DestinationRules of the whole cluster may not be listed; those outside namespace demo are not known.",
-		"Gateways of the whole cluster may not be listed; those outside namespace demo are not known.",
-		"Namespace demo may not be read; what its labels and annotations say is not known.",
-		"VirtualServices of the whole cluster may not be listed; those outside namespace demo are not known.",
+		"You have no permission to read Namespace demo; DestinationRules, Gateways, VirtualServices outside namespace demo. What depends on them is unknown. docs/security.md lists the permissions of users.",
 	}
 	if diff := cmp.Diff(want, report.Notes); diff != "" {
 		t.Errorf("-want +got:\n%s", diff)
@@ -114,7 +111,7 @@ func TestSettingsAreThoseOfTheInstallation(t *testing.T) {
 	for _, c := range []struct {
 		system, want string
 	}{{"elsewhere", "7s"}, {"nowhere", "2s"}} {
-		config, _, err := (&clusterFlags{system: c.system}).settings(context.Background(), s.client)
+		config, _, err := (&clusterFlags{system: c.system}).settings(context.Background(), s.client, gaps{})
 		if got := config.Routing.PropagationDelay.String(); err != nil || got != c.want {
 			t.Errorf("%s: %s, %v", c.system, got, err)
 		}

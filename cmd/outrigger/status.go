@@ -13,7 +13,6 @@ import (
 	"github.com/spf13/cobra"
 	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
 	corev1 "k8s.io/api/core/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"outrigger.dev/outrigger/api"
@@ -60,7 +59,7 @@ Nothing is stored anywhere for it: it is found out from the cluster in the same 
 			for _, note := range report.Notes {
 				command.PrintErrln("Note: " + note)
 			}
-			return print(report, statusView{wide: output == "wide", namespaces: all}, command.OutOrStdout())
+			return print(report, statusView{wide: output == "wide", namespaces: all, gaps: l.unread()}, command.OutOrStdout())
 		},
 	}
 	from.register(command, true)
@@ -113,6 +112,7 @@ type serviceStatus struct {
 const (
 	stateRouted       = "routed"        // a VirtualService of ours shares its requests
 	stateStillExposed = "still-exposed" // routed, and exposed as before an annotation about it became invalid
+	stateDetached     = "detached"      // a VirtualService of ours was edited by hand, and is no longer written
 	stateOther        = "other route"   // a VirtualService that Outrigger does not write shares its requests
 	stateSplit        = "split"         // versions served before us; no route until someone decides
 	stateUndecided    = "undecided"     // pods without a version prevent a route
@@ -120,6 +120,7 @@ const (
 	stateWaiting      = "no route"      // routes are wanted, and there are none: see the problems
 	stateObserved     = "observed"      // outrigger.dev/routing=observe, and nothing stands
 	stateOff          = "off"           // nobody asked for routes
+	stateUnknown      = "unknown"       // the user may not read what decides
 	stateDisabled     = "disabled"      // outrigger.dev/routing=disabled
 )
 
@@ -185,7 +186,8 @@ func (l *live) status(ctx context.Context, all bool, service ...string) (statusR
 		if err := s.List(ctx, &namespaces); err != nil {
 			return statusReport{}, err
 		}
-	} else {
+	}
+	if !all || s.gaps.elsewhere("Namespace") {
 		one := corev1.Namespace{}
 		if err := s.Get(ctx, client.ObjectKey{Name: l.namespace}, &one); err != nil {
 			return statusReport{}, fmt.Errorf("namespace %s: %w", l.namespace, err)
@@ -247,11 +249,15 @@ func (l *live) namespaceStatus(ctx context.Context, s *snapshot, namespace *core
 	return out, nil
 }
 
-// servicesOf returns the names of the Services of a namespace, sorted, or those that are asked for, which must be there.
+// servicesOf returns the names of the Services of a namespace, sorted, or those that are asked for, which must be there. Without
+// the permission to list them there is nothing to report.
 func servicesOf(ctx context.Context, s *snapshot, namespace string, only ...string) ([]string, error) {
 	var list corev1.ServiceList
 	if err := s.List(ctx, &list, client.InNamespace(namespace)); err != nil {
 		return nil, err
+	}
+	if s.gaps.in(namespace, "Service") {
+		return nil, fmt.Errorf("no permission to list Services in namespace %s; the ClusterRole view, bound there, grants it", namespace)
 	}
 	var names []string
 	for i := range list.Items {
@@ -278,6 +284,7 @@ func noService(namespace, name string, there []string) error {
 
 // surroundings are what the address of a Service depends on beyond what its plan does.
 type surroundings struct {
+	gaps     gaps                    // what may not be read
 	gateways []*networkingv1.Gateway // those that the routes name
 	ingress  []ingress               // in their order
 	node     string                  // an address of a node; empty if none may be read
@@ -288,7 +295,7 @@ type ingress struct{ services []*corev1.Service }
 
 func (l *live) surroundings(ctx context.Context, s *snapshot, observed *routing.Observed) (surroundings, error) {
 	paths := routing.InEffect(*observed, l.now())[1:]
-	out := surroundings{}
+	out := surroundings{gaps: s.gaps}
 	if len(paths) == 0 {
 		return out, nil
 	}
@@ -303,7 +310,7 @@ func (l *live) surroundings(ctx context.Context, s *snapshot, observed *routing.
 		out.gateways, out.ingress = append(out.gateways, gateway), append(out.ingress, behind)
 	}
 	var nodes corev1.NodeList
-	if err := s.List(ctx, &nodes); err != nil && !apierrors.IsForbidden(err) {
+	if err := s.List(ctx, &nodes); err != nil {
 		return out, err
 	}
 	out.node = nodeAddress(nodes.Items)
@@ -377,15 +384,19 @@ func statusOf(observed routing.Observed, problems []api.RouteProblem, around sur
 	reading, paths := routing.ReadInEffect(observed, now)
 	plan := routing.Plan(observed, now)
 	out := serviceStatus{
-		Name: observed.Service.Name, State: stateOf(observed, reading, paths[0]), Default: reading.Default,
+		Name: observed.Service.Name, State: stateOf(observed, reading, paths), Default: reading.Default,
 		Versions: versionsOf(observed, reading), Gateways: gatewaysOf(observed, paths[1:], around), Routes: pathsOf(paths),
 	}
-	out.Due, out.Unwritten = changeNames(observed.Changes(plan)), changeNames(plan.Unwritten)
-	for _, pending := range plan.Pending {
-		out.Pending = append(out.Pending, pendingStatus{pending.Key, pending.Value, pending.Missing})
+	if hidden := around.gaps.hideRoutes(observed.Service.Namespace); hidden || around.gaps.hideIntent(observed) {
+		out.hide(hidden)
+	} else {
+		out.Due, out.Unwritten = changeNames(around.gaps.knownChanges(observed, plan)), changeNames(plan.Unwritten)
+		for _, pending := range plan.Pending {
+			out.Pending = append(out.Pending, pendingStatus{pending.Key, pending.Value, pending.Missing})
+		}
 	}
 	var ofNamespace []problemStatus
-	for _, p := range append(slices.Clone(problems), plan.Problems...) {
+	for _, p := range append(slices.Clone(problems), around.gaps.visible(observed, plan.Problems)...) {
 		told := problemStatus{p.Object.String(), p.Field, p.Value, string(p.Reason), p.Message, p.Advice}
 		if p.Object.Kind == "Namespace" {
 			ofNamespace = append(ofNamespace, told)
@@ -398,6 +409,19 @@ func statusOf(observed routing.Observed, problems []api.RouteProblem, around sur
 	}
 	out.Problems = sortedProblems(out.Problems)
 	return out, ofNamespace
+}
+
+// hide takes back what is not known about the routes of a Service.
+func (s *serviceStatus) hide(routes bool) {
+	s.State, s.Default = stateUnknown, ""
+	if !routes {
+		return
+	}
+	s.Gateways, s.Routes = nil, nil
+	for i := range s.Versions {
+		v := &s.Versions[i]
+		v.Weight, v.Match, v.Mirror, v.Subset = nil, nil, 0, ""
+	}
 }
 
 func changeNames(changes []routing.Change) []string {
@@ -424,11 +448,13 @@ func pathsOf(paths []routing.Path) []pathStatus {
 	return out
 }
 
-func stateOf(observed routing.Observed, reading routing.Reading, mesh routing.Path) string {
+func stateOf(observed routing.Observed, reading routing.Reading, paths []routing.Path) string {
 	switch {
 	case observed.Intent.Disabled:
 		return stateDisabled
-	case mesh.IsOther():
+	case slices.ContainsFunc(paths, func(p routing.Path) bool { return isDetached(observed, p) }):
+		return stateDetached
+	case paths[0].IsOther():
 		return stateOther
 	case reading.Default == stateSplit || reading.Default == stateUndecided:
 		return reading.Default
@@ -442,6 +468,13 @@ func stateOf(observed routing.Observed, reading routing.Reading, mesh routing.Pa
 		return stateOff
 	}
 	return stateWaiting
+}
+
+// isDetached reports whether a VirtualService routes that Outrigger made, and no longer writes because it was edited by hand.
+func isDetached(observed routing.Observed, p routing.Path) bool {
+	return p.IsOther() && slices.ContainsFunc(observed.Standing.VirtualServices, func(vs *networkingv1.VirtualService) bool {
+		return vs.Namespace == p.Object.Namespace && vs.Name == p.Object.Name
+	})
 }
 
 // versionsOf lists the versions that run or that the route names, in natural order; pods without a version come last.

@@ -37,6 +37,9 @@ func (l *live) certificates(ctx context.Context) ([]certificateStatus, error) {
 	for _, config := range l.configs {
 		var object admissionregistrationv1.MutatingWebhookConfiguration
 		err := l.client.Get(ctx, client.ObjectKey{Name: config.WebhookConfigurationName()}, &object)
+		if isForbidden(err) {
+			l.unread().object("MutatingWebhookConfiguration", "", config.WebhookConfigurationName())
+		}
 		if isUnreadable(err) {
 			continue
 		}
@@ -64,7 +67,7 @@ func (l *live) certificate(ctx context.Context, config api.CertificatesConfig, o
 		var certificate cmapi.Certificate
 		switch err := l.client.Get(ctx, key, &certificate); {
 		case isForbidden(err):
-			problem = cmp.Or(problem, fmt.Sprintf("Certificate %s may not be read", key))
+			l.unread().object("Certificate", key.Namespace, key.Name)
 		case isUnreadable(err) || meta.IsNoMatchError(err):
 			problem = fmt.Sprintf("Certificate %s is not there", key)
 		case err != nil:

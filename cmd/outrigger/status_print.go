@@ -16,6 +16,7 @@ import (
 
 // statusView says how much a table shows.
 type statusView struct {
+	gaps       gaps // what the user may not read
 	wide       bool
 	namespaces bool // with a column for the namespace
 }
@@ -146,8 +147,8 @@ func (p *tables) version(s serviceStatus, v versionStatus) []string {
 		weight = strconv.Itoa(*v.Weight)
 	case v.Pods == 0:
 		weight = "-"
-	case len(s.Versions) == 1:
-		weight = "100" // every pod, and all of them are its
+	case s.State == stateUnknown:
+		weight = "?"
 	}
 	row := []string{s.Name, s.State, version, fmt.Sprintf("%d/%d", v.Ready, v.Pods), weight, orDash(strings.Join(v.Match, "; "))}
 	if p.view.wide {
@@ -259,8 +260,7 @@ func (p *tables) problems(namespaces []namespaceStatus, certificates []certifica
 		}
 		for _, s := range n.Services {
 			if len(s.Due) > 0 {
-				lines = append(lines, "Service "+n.Name+"/"+s.Name+": not written yet: "+strings.Join(s.Due, ", ")+".",
-					"    If this stays, Outrigger does not run: kubectl get pods -A -l app.kubernetes.io/name=outrigger")
+				lines = append(lines, "Service "+n.Name+"/"+s.Name+": not written yet: "+strings.Join(s.Due, ", ")+".", "    "+ifStays(p.view.gaps))
 			}
 			for _, problem := range s.Problems {
 				lines = append(lines, problem.lines()...)
@@ -273,6 +273,14 @@ func (p *tables) problems(namespaces []namespaceStatus, certificates []certifica
 	for _, line := range lines {
 		p.line(line)
 	}
+}
+
+// ifStays says what a change means that the controller does not make.
+func ifStays(unread gaps) string {
+	if unread.hideExposure() {
+		return "If this stays, Outrigger does not run, or an object that you may not read prevents it. Ask an administrator."
+	}
+	return "If this stays, Outrigger does not run: kubectl get pods -A -l app.kubernetes.io/name=outrigger"
 }
 
 // lines are what is wrong and where, and below it what would be right.

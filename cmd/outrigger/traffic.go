@@ -74,7 +74,7 @@ func (t traffic) Versions(ctx context.Context, service *corev1.Service, label st
 // Losing returns what the routes of each Service would lose by the end of a workload.
 func (t traffic) Losing(ctx context.Context, ending webhook.Ending) ([]webhook.LostTraffic, error) {
 	reads := &oneNamespace{
-		snapshot:  snapshot{client: t.client, home: ending.Namespace, lists: map[snapshotKey]*heldList{}, unread: map[string]bool{}},
+		snapshot:  snapshot{client: t.client, home: ending.Namespace, lists: map[snapshotKey]*heldList{}, unread: map[string]bool{}, gaps: gaps{}, strict: true},
 		namespace: t.namespaces.Namespace(ctx, ending.Namespace),
 	}
 	var routes networkingv1.VirtualServiceList

@@ -149,7 +149,7 @@ func TestStatusTellsWhereAServiceIsReachedAndWhatHasNoSidecar(t *testing.T) {
 	ns := namespace(t)
 	apply(t, ns, service("web")+fixed("web-v1", "web", "v1"))
 	readyPods(t, ns, "app=web", 2)
-	says(t, cells(cli(t, "status", "-n", ns)), "web off v1 2/2 100 -")
+	says(t, cells(cli(t, "status", "-n", ns)), "web off v1 2/2 by pods -")
 	says(t, cli(t, "explain", "svc/web", "-n", ns), "outrigger enable "+ns)
 
 	kubectl(t, "label", "namespace", ns, "istio-injection=enabled")

@@ -47,6 +47,12 @@ func newTenant(t *testing.T) tenant {
 // accountIn creates a ServiceAccount and binds a role to it within its namespace.
 func accountIn(t *testing.T, ns, name string, role rbacv1.RoleRef) tenant {
 	t.Helper()
+	return accountWith(t, ns, name, role, "create", "services")
+}
+
+// accountWith is accountIn for a role that permits a verb on a resource, for which it waits.
+func accountWith(t *testing.T, ns, name string, role rbacv1.RoleRef, verb, resource string) tenant {
+	t.Helper()
 	role.APIGroup = rbacv1.GroupName
 	subjects := []rbacv1.Subject{{Kind: rbacv1.ServiceAccountKind, Namespace: ns, Name: name}}
 	for _, object := range []client.Object{
@@ -58,7 +64,7 @@ func accountIn(t *testing.T, ns, name string, role rbacv1.RoleRef) tenant {
 		}
 	}
 	account := impersonate(t, ns, name)
-	wantPermission(t, account, "create", "", "services", true)
+	wantPermission(t, account, verb, "", resource, true)
 	return account
 }
 

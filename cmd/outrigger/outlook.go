@@ -1,0 +1,313 @@
+package main
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"outrigger.dev/outrigger/api"
+	"outrigger.dev/outrigger/routing"
+)
+
+// outlook is what a decision will do to one Service.
+type outlook struct {
+	observed      routing.Observed  // as it will be read once the words are written
+	before, after []routing.Path    // what proxies have, and will have
+	words         map[string]string // annotations to write; an empty one is removed
+	same          bool              // the annotations and the route are as requested already
+	hidden        bool              // the user may not read how the Service is routed
+	notes         []string
+	leave         string // why the decision makes no sense for this Service; empty if it does
+	command       string
+}
+
+// foresee returns what a decision changes for a Service. A version that nothing carries is an error, unless the user says that it
+// is to come; a route that was edited by hand is one, because Outrigger no longer writes it.
+func foresee(observed routing.Observed, d decision, unread gaps, now time.Time) (outlook, error) {
+	out := outlook{
+		before: routing.InEffect(observed, now), leave: routeless(observed, unread), words: maps.Clone(d.words), hidden: unread.hideRoutes(observed.Service.Namespace),
+	}
+	out.words[api.AnnotationDecidedAt] = now.UTC().Format(time.RFC3339)
+	service := observed.Service.DeepCopy()
+	removed, written := removedWords(service, d.words), hasWords(service, d.words)
+	setWords(service, out.words)
+	intent, _ := observed.Settings.Limits.IntentOf(service, observed.Namespace, nil)
+	intent.VersionLabel = observed.Intent.VersionLabel // the one that applies
+	known := knownVersions(observed)
+	for _, name := range d.names {
+		if slices.Contains(known, name) {
+			continue
+		}
+		if observed.Service.Name == d.service && !d.pending {
+			return out, unknownVersion(observed, name, known, unread)
+		}
+		if observed.Service.Name != d.service {
+			out.leave = "nothing behind it carries version " + name
+		}
+	}
+	observed.Service, observed.Intent = service, intent
+	out.observed = observed
+	if edited := editedRoute(observed, now); edited != nil && !out.hidden {
+		out.leave = edited.String() + ", and was edited by hand"
+		if service.Name == d.service {
+			return out, fmt.Errorf("nothing was written: %s", overridden(service.Name, *edited))
+		}
+	}
+	plan := routing.Plan(atOnce(observed), now)
+	observed.Standing = plan.Objects
+	out.after = routing.InEffect(observed, now)
+	out.same = written && !out.hidden && slices.EqualFunc(out.before, out.after, samePath)
+	out.notes = append(append(removed, readyNotes(observed, d.names)...), routelessNote(observed, unread)...)
+	if why := broader(service.Name, readingOf(observed), intent); why != "" && !out.hidden {
+		out.notes = append(out.notes, why)
+	}
+	for _, p := range unread.visible(observed, plan.Problems) {
+		if p.Reason != api.RoutePendingVersions {
+			out.notes = append(out.notes, string(p.Reason)+": "+p.Message)
+		}
+	}
+	out.command = annotateCommand(service, out.words)
+	return out, nil
+}
+
+// editedRoute returns a VirtualService of Outrigger's that was edited by hand, is therefore not written, and routes otherwise than
+// the annotations say; nil if there is none.
+func editedRoute(observed routing.Observed, now time.Time) *routing.OtherRoute {
+	others := routing.Overriding(observed, now)
+	at := slices.IndexFunc(others, func(other routing.OtherRoute) bool { return other.Edited })
+	if at < 0 {
+		return nil
+	}
+	return &others[at]
+}
+
+func samePath(a, b routing.Path) bool {
+	return a.Gateway == b.Gateway && a.Object == b.Object && slices.Equal(a.Hosts, b.Hosts) && slices.EqualFunc(a.Rules, b.Rules, routing.ReadRule.Equal)
+}
+
+// hasWords reports whether a Service has these annotations already; an empty one must be absent.
+func hasWords(service *corev1.Service, words map[string]string) bool {
+	for key, text := range words {
+		if is, written := service.Annotations[key]; is != text || written != (text != "") {
+			return false
+		}
+	}
+	return true
+}
+
+func unknownVersion(observed routing.Observed, name string, known []string, unread gaps) error {
+	there := "no pod behind it carries the label " + observed.Intent.VersionLabel
+	if unread.in(observed.Service.Namespace, "Pod") {
+		return fmt.Errorf("no permission to list Pods in namespace %s, so it is unknown whether service %s has version %s. --pending writes the name anyway; it takes effect when its pods are ready",
+			observed.Service.Namespace, observed.Service.Name, name)
+	}
+	if len(known) > 0 {
+		there = "it has " + strings.Join(known, ", ")
+	}
+	if candidate, near := api.NearestVersion(name, known); near {
+		there = fmt.Sprintf("did you mean %q? It has %s", candidate, strings.Join(known, ", "))
+	}
+	example := ""
+	if len(known) > 0 {
+		example = fmt.Sprintf(". Example: outrigger shift -n %s %s %s", observed.Service.Namespace, observed.Service.Name, strings.ReplaceAll(api.WeightsExample(known), ",", " "))
+	}
+	return fmt.Errorf("service %s/%s has no version %s; %s. --pending writes the name anyway; it takes effect when its pods are ready%s",
+		observed.Service.Namespace, observed.Service.Name, name, there, example)
+}
+
+// atOnce lets a plan see the end of the waits that lie between a decision and its route.
+func atOnce(observed routing.Observed) routing.Observed {
+	observed.Settings.Settle, observed.Settings.PropagationDelay = 0, 0
+	return observed
+}
+
+func readingOf(observed routing.Observed) routing.Reading {
+	return routing.Read(observed.Standing, observed.Service, observed.Intent, observed.Settings)
+}
+
+// routeless says why no route of this Service follows a decision; empty if one does, or if that is unknown.
+func routeless(observed routing.Observed, unread gaps) string {
+	switch {
+	case unread.hideIntent(observed) || unread.hideRoutes(observed.Service.Namespace):
+		return ""
+	case observed.Intent.Disabled:
+		return "routing is disabled for it"
+	case observed.Intent.SubsetsOnly:
+		return "it has subsets and no routes (" + api.LabelRouting + "=" + string(api.RoutingSubsetsOnly) + ")"
+	case observed.Intent.Observe:
+		return "it is only observed (" + api.LabelRouting + "=" + string(api.RoutingObserve) + ")"
+	case !observed.Intent.Wanted && observed.Standing.IsEmpty():
+		return "nobody asked for its routes"
+	case observed.Service.Spec.Selector[observed.Intent.VersionLabel] != "":
+		return "its selector names one version already"
+	case observed.Service.Spec.ClusterIP == corev1.ClusterIPNone:
+		return "it is headless"
+	}
+	return ""
+}
+
+func routelessNote(observed routing.Observed, unread gaps) []string {
+	why := routeless(observed, unread)
+	if why == "" {
+		return nil
+	}
+	note := "No route follows: " + why + "."
+	if !observed.Intent.Wanted {
+		note += " To change that: outrigger enable " + observed.Service.Namespace
+	}
+	return []string{note}
+}
+
+// removedWords says what a decision takes away.
+func removedWords(service *corev1.Service, words map[string]string) []string {
+	var out []string
+	for _, key := range slices.Sorted(maps.Keys(words)) {
+		if was := service.Annotations[key]; was != "" && words[key] == "" {
+			out = append(out, fmt.Sprintf("%s is taken away; it was %s", key, was))
+		}
+	}
+	return out
+}
+
+func setWords(service *corev1.Service, words map[string]string) {
+	if service.Annotations == nil {
+		service.Annotations = map[string]string{}
+	}
+	for key, text := range words {
+		if text == "" {
+			delete(service.Annotations, key)
+		} else {
+			service.Annotations[key] = text
+		}
+	}
+}
+
+// readyNotes tells of named versions that have no pods, or whose pods are not all ready.
+func readyNotes(observed routing.Observed, names []string) []string {
+	var out []string
+	for _, name := range names {
+		pods, ready := 0, 0
+		for _, group := range observed.Pods {
+			if group.Version == name {
+				pods, ready = pods+group.Pods, ready+group.Ready
+			}
+		}
+		switch {
+		case pods == 0:
+			out = append(out, name+" has no pods; until some are ready, the current route is unchanged")
+		case ready == 0:
+			out = append(out, fmt.Sprintf("%s: 0 of %d pods ready; until some are, a greater share of it is pending", name, pods))
+		case ready < pods:
+			out = append(out, fmt.Sprintf("%s: %d of %d pods ready", name, ready, pods))
+		}
+	}
+	return out
+}
+
+func (o outlook) lines() []string {
+	out := o.changes()
+	for _, note := range o.notes {
+		out = append(out, "    "+note)
+	}
+	if o.same {
+		return append(out, "    The annotations already say so; nothing is written.")
+	}
+	return append(out, o.command)
+}
+
+// changes says what becomes of the callers in the mesh and at each gateway: in one line where that is the same for all.
+func (o outlook) changes() []string {
+	name := "service/" + o.observed.Service.Name
+	if o.hidden {
+		return []string{name + ": its current route is unknown"}
+	}
+	var out, texts []string
+	for _, place := range placesOf(o.before, o.after) {
+		was, is := at(o.before, place), at(o.after, place)
+		text := routeText(was) + " -> " + routeText(is)
+		switch {
+		case is.IsOther():
+			text = fmt.Sprintf("%s (unchanged: %s routes there, and Outrigger does not write it)", is, is.Object)
+		case routeText(was) == routeText(is):
+			text = routeText(is) + " (as before)"
+		}
+		where := " in the mesh: "
+		if place != "" {
+			where = " at gateway " + place + ": "
+		}
+		out, texts = append(out, name+where+text), append(texts, text)
+	}
+	if slices.Sort(texts); len(slices.Compact(texts)) == 1 {
+		return []string{name + ": " + texts[0]}
+	}
+	return out
+}
+
+// placesOf are the places of callers: "" for the mesh, then the gateways. The mesh is left out where only gateways have
+// routes.
+func placesOf(lists ...[]routing.Path) []string {
+	places := map[string]bool{}
+	for _, paths := range lists {
+		for _, p := range paths {
+			if p.Object.Name != "" {
+				places[p.Gateway] = true
+			}
+		}
+	}
+	if len(places) == 0 {
+		return []string{""}
+	}
+	return slices.Sorted(maps.Keys(places))
+}
+
+// at is what applies to the callers at a place. Of several VirtualServices at a gateway one that Outrigger does not write
+// is named.
+func at(paths []routing.Path, place string) routing.Path {
+	out := routing.Path{Gateway: place}
+	for _, p := range paths {
+		if p.Gateway == place && (out.Object.Name == "" || p.IsOther()) {
+			out = p
+		}
+	}
+	return out
+}
+
+func routeText(p routing.Path) string {
+	if p.Object.Name == "" {
+		return "no route"
+	}
+	return p.String()
+}
+
+// standing says where another Service over the same pods stands.
+func standing(observed routing.Observed, unread gaps) string {
+	where := readingOf(observed).String()
+	if unread.hideRoutes(observed.Service.Namespace) {
+		where = "its current route is unknown"
+	}
+	if why := routeless(observed, unread); why != "" {
+		where += " (" + why + ")"
+	}
+	return "service/" + observed.Service.Name + " selects the same pods: " + where
+}
+
+func annotateCommand(service *corev1.Service, words map[string]string) string {
+	return fmt.Sprintf("kubectl annotate service -n %s %s %s --overwrite", service.Namespace, service.Name, strings.Join(wordList(words), " "))
+}
+
+// wordList writes annotations or labels as kubectl takes them, sorted.
+func wordList(words map[string]string) []string {
+	var out []string
+	for _, key := range slices.Sorted(maps.Keys(words)) {
+		if words[key] == "" {
+			out = append(out, key+"-")
+		} else {
+			out = append(out, key+"="+words[key])
+		}
+	}
+	return out
+}
