@@ -56,14 +56,15 @@ func (s *situation) decideRules() {
 // decideNoRoute decides whether a route for the mesh may be created. One that was created before and is missing was deleted
 // by another client, and comes back.
 func (s *situation) decideNoRoute() {
-	s.noRoute = s.mayNotCreate() && (s.unsplit || !s.wasRouteDeleted())
+	s.noRoute = s.mayNotCreate() && (s.unsplit || !s.wasRouteLost())
 	s.record.Unrouted = s.record.State == "" && (s.noRoute || s.foreign.meshTaken)
 }
 
-// wasRouteDeleted reports whether the record says that callers in the mesh have a route of ours that is not there.
-func (s *situation) wasRouteDeleted() bool {
+// wasRouteLost reports whether the record says that callers in the mesh have a route of ours, and another client deleted it
+// or took the Service's host out of it.
+func (s *situation) wasRouteLost() bool {
 	was := s.copies.read
-	return s.standing.mesh == nil && s.recorded && was.Revision > 0 && was.State == "" && !was.Unrouted && !s.reselected && !s.renewed
+	return (s.standing.mesh == nil || s.lostHost(s.standing.mesh)) && s.recorded && was.Revision > 0 && was.State == "" && !was.Unrouted && !s.reselected && !s.renewed
 }
 
 // mayNotCreate reports whether a route for the mesh that is not there must not be made: in a split, and while nothing is
@@ -555,7 +556,7 @@ func (s *situation) usable(version string) bool {
 	if s.Settings.PropagationDelay <= 0 {
 		return !s.isBeyondLimit(version)
 	}
-	if s.isProvidedByTaken(version) {
+	if s.isProvidedByTaken(version) || s.isNamedByTaken(version) {
 		return true
 	}
 	subset := findSubset(s.standing.rule, name)

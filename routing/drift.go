@@ -116,6 +116,9 @@ func (s *situation) noteDrift() {
 			s.revert(vs, "Its shares were changed by hand to "+weights+"; the annotations say otherwise, and they are written back.", "Write "+s.annotate(api.AnnotationWeights+"="+weights)+" instead.")
 		case s.leadsNowhere(to) != "":
 			s.revert(vs, "Its shares were changed by hand to "+weights+", but "+s.leadsNowhere(to)+" has no pods, or its workload was deleted. The edit is reverted.", "Start the workload of "+s.leadsNowhere(to)+" first.")
+		case s.changesNoShare(vs, to):
+			s.revert(vs, "Its shares were changed by hand to "+weights+", which only divides the share of a workload whose version changes. That share follows its ready pods, so the edit is reverted.",
+				"Finish or undo the rollout instead.")
 		default:
 			if parsed, err := api.ParseWeights(weights); err == nil { // else of versions that no user could name
 				s.adopt(parsed)

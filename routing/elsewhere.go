@@ -17,7 +17,7 @@ func (s *situation) endpointsElsewhere() bool {
 	if !s.spansClusters() || s.unsplit || s.record.State != "" || s.record.Default.All {
 		return false
 	}
-	if s.wasRouteDeleted() {
+	if s.wasRouteLost() {
 		return false
 	}
 	for _, vs := range s.standing.routes() {

@@ -25,10 +25,19 @@ func (s *situation) decideExport() {
 		return
 	case s.Intent.ExportTo != nil:
 		s.exportTo = s.Intent.ExportTo
-	case s.exposure.on:
+	case s.exposure.on || s.isStillServed():
 		s.exportTo = []string{"*"}
 	}
 	s.tellHidden()
+}
+
+// isStillServed reports whether gateways still serve the exposure by a VirtualService that is not written: it is kept as it is,
+// or another client edited it and it belongs to that client now.
+func (s *situation) isStillServed() bool {
+	return slices.ContainsFunc(s.standing.routes(), func(vs *networkingv1.VirtualService) bool {
+		isKept := s.frozen || s.unrecorded || vs == s.standing.exposed && slices.Contains(s.detached, vs.Name)
+		return isKept && len(boundGateways(vs)) > 0
+	})
 }
 
 // heldExport is where a new object is visible while the annotation is invalid.

@@ -3,6 +3,7 @@ package routing
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 
 	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
@@ -49,8 +50,27 @@ func (s *situation) exposedWords() map[string]string {
 		if err := json.Unmarshal([]byte(vs.Annotations[api.AnnotationWords]), &words); err == nil {
 			return words
 		}
+		if words := s.exposedWordsInMesh(vs); words != nil {
+			return words
+		}
 	}
 	return s.heldExposure()
+}
+
+// exposedWordsInMesh are the annotations that an exposure was written for, from the VirtualService for the mesh, which is
+// written with the same ones: for a VirtualService whose annotations another client edited. It is nil where they say nothing
+// about exposure.
+func (s *situation) exposedWordsInMesh(exposed *networkingv1.VirtualService) map[string]string {
+	mesh := s.standing.mesh
+	isLost := s.distrusted[exposed] != nil || trustOf(exposed) == blank
+	if !isLost || mesh == nil || trustOf(mesh) != sealed || slices.Contains(s.copies.read.Detached, mesh.Name) {
+		return nil
+	}
+	var words map[string]string
+	if err := json.Unmarshal([]byte(mesh.Annotations[api.AnnotationWords]), &words); err != nil || words[api.AnnotationExpose] == "" {
+		return nil
+	}
+	return words
 }
 
 // keepExposure is the exposure while an annotation about it is invalid: what is served now, as far as the administrator still

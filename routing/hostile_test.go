@@ -100,10 +100,24 @@ func (a *attacked) answer() {
 		a.staysWhereNothingIsWritten(len(a.writes) - first)
 		return
 	}
-	a.checkSubsets() // none is missing after the write, whoever owns the route
+	a.checkSubsets()
+	a.namesNoMissingSubset()
 	a.copiesAgree()
 	a.compare(a.was)
 	a.saysSo()
+}
+
+// namesNoMissingSubset wants every subset that a route names to exist after the write that answers the edit, whoever owns the
+// route.
+func (a *attacked) namesNoMissingSubset() {
+	a.t.Helper()
+	for _, vs := range slices.Concat(a.standing.VirtualServices, a.foreign.VirtualServices) {
+		for _, name := range subsetsNamed(vs, "app.demo.svc.cluster.local", "cluster.local") {
+			if _, exists := a.since[name]; name != "" && !exists {
+				a.t.Errorf("%v: VirtualService %s names subset %s, which does not exist", a.now, vs.Name, name)
+			}
+		}
+	}
 }
 
 // later looks at the cluster until every wait has ended: it passes through no shares that the quiet one does not have, and

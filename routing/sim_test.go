@@ -485,7 +485,7 @@ func (c *cluster) checkSubsets() {
 			case !there && (c.theirs(vs) || c.editedRoutes[vs.Name]):
 			case !there:
 				c.t.Errorf("%v: VirtualService %s names subset %s, which is not there", c.now, vs.Name, d.Subset)
-			case c.now.Sub(since) < c.settings.PropagationDelay && !c.early[d.Subset] && !c.protectsNothing(vs):
+			case c.now.Sub(since) < c.settings.PropagationDelay && !c.early[d.Subset] && !c.protectsNothing(vs) && !c.theirs(vs) && !c.editedRoutes[vs.Name]:
 				c.t.Errorf("%v: VirtualService %s names subset %s, which has been there for only %v", c.now, vs.Name, d.Subset, c.now.Sub(since))
 			case !weightless(vs, d):
 				c.left[d.Subset] = c.now

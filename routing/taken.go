@@ -344,6 +344,12 @@ func (s *situation) wasRouted() bool {
 	return s.recorded && s.record.State == "" && (s.taken.mesh != nil || s.taken.rule != nil && s.taken.rule == s.Collected)
 }
 
+// isNamedByTaken reports whether the route that the user replaced named the subset of a version when Outrigger wrote it last:
+// ours continues it beside the user's, and has nothing to wait for.
+func (s *situation) isNamedByTaken(version string) bool {
+	return s.taken.mesh != nil && parsePairs(s.taken.mesh.Annotations[api.AnnotationSubsets])[s.subsets.names[version]] == version
+}
+
 // isProvidedByTaken reports whether a DestinationRule that was ours still has the subset of a version, as proxies have known
 // it for the propagation delay.
 func (s *situation) isProvidedByTaken(version string) bool {
