@@ -60,10 +60,14 @@ type injectorConfig struct {
 	InjectedAnnotations  map[string]string      `json:"injectedAnnotations"`
 }
 
-// With returns the same configuration with facts of the cluster. What was worked out with other facts is forgotten.
+// With returns the same configuration with facts of the cluster. What was worked out with other facts is forgotten; facts
+// that change nothing for any pod, such as one more node of the same age, keep it.
 func (c *Config) With(facts Facts) *Config {
 	changed := *c
 	changed.facts = facts
+	if c.decidesAs(&changed) {
+		return c
+	}
 	changed.usual = changed.usualPods()
 	changed.cache = newCache(cacheLimit)
 	return &changed
@@ -86,7 +90,8 @@ func Parse(source Source) (*Config, []api.InjectProblem, error) {
 	if err != nil {
 		return nil, nil, fmt.Errorf("values: %w", err)
 	}
-	mesh, err := parseMesh(source.Mesh)
+	running := findRelease(source, values)
+	mesh, err := parseMesh(source.Mesh, running)
 	if err != nil {
 		return nil, nil, fmt.Errorf("mesh: %w", err)
 	}
@@ -96,7 +101,7 @@ func Parse(source Source) (*Config, []api.InjectProblem, error) {
 	}
 	c := &Config{
 		policy: raw.Policy, defaultTemplates: raw.DefaultTemplates, aliases: raw.Aliases, injectAnnotations: raw.InjectedAnnotations,
-		values: values, mesh: mesh, settings: source.Settings, source: source,
+		values: values, mesh: mesh, release: running, settings: source.Settings, source: source,
 	}
 	if len(c.defaultTemplates) == 0 {
 		c.defaultTemplates = []string{"sidecar"}
@@ -104,7 +109,6 @@ func Parse(source Source) (*Config, []api.InjectProblem, error) {
 	if len(raw.Templates) == 0 {
 		return nil, nil, errors.New("config holds no templates; the key \"templates\" must map names to Go templates")
 	}
-	c.release = findRelease(source, values)
 	if c.templates, err = c.parseTemplates(raw.Templates); err != nil {
 		return nil, nil, err
 	}
@@ -125,8 +129,9 @@ func (c *Config) parseTemplates(texts map[string]string) (map[string]*parsedTemp
 	for _, name := range slices.Sorted(maps.Keys(texts)) {
 		parsed, err := template.New(name).Funcs(functions).Parse(texts[name])
 		if err != nil {
-			return nil, explainGone(fmt.Errorf("template %q does not parse: %w", name, err))
+			return nil, explainUndefined(fmt.Errorf("template %q does not parse: %w", name, err), c.release)
 		}
+		c.release.withhold(parsed)
 		if out[name], err = c.specialised(newParsedTemplate(parsed), functions); err != nil {
 			return nil, err
 		}
@@ -167,7 +172,7 @@ func (c *Config) prove() ([]api.InjectProblem, error) {
 		if err == nil {
 			continue
 		}
-		err = explainGone(fmt.Errorf("template %q does not render: %w", name, err))
+		err = explainUndefined(fmt.Errorf("template %q does not render: %w", name, err), c.release)
 		if slices.Contains(defaults, name) {
 			return nil, err
 		}
@@ -195,16 +200,32 @@ func (c *Config) proveTemplate(name string, pod *corev1.Pod) error {
 	return err
 }
 
-// goneWords match Go's messages about a field or function that the data of a template does not have.
-var goneWords = regexp.MustCompile(`can't evaluate field (\w+)|function "(\w+)" not defined`)
+// Go's messages about a field or function that the data of a template does not have: one that a later release offers, and
+// any other.
+var (
+	laterField    = regexp.MustCompile(`can't evaluate field (\w+) of Istio (1\.\d+)`)
+	undefinedWord = regexp.MustCompile(`can't evaluate field (\w+)|function "(\w+)" not defined`)
+)
 
-// explainGone says what a template that asks for something unknown most probably is: one of an old release.
-func explainGone(err error) error {
-	found := goneWords.FindStringSubmatch(err.Error())
+// explainUndefined says why a template asks for something that is not offered: it is of a later release of Istio than the
+// running one, or most probably of an older one.
+func explainUndefined(err error, running release) error {
+	if found := laterField.FindStringSubmatch(err.Error()); found != nil {
+		return laterThan(running, found[1], found[2], err)
+	}
+	found := undefinedWord.FindStringSubmatch(err.Error())
 	if found == nil {
 		return err
 	}
-	return fmt.Errorf("it asks for %q, which Istio 1.24 and later do not offer to templates, so it is of an older Istio release (or misspelt) and cannot be used: upgrade Istio (%w)", found[1]+found[2], err)
+	name := found[1] + found[2]
+	if since := functionsSince[name]; running.isBefore(since) {
+		return laterThan(running, name, since.String(), err)
+	}
+	return fmt.Errorf("it asks for %q, which Istio 1.24 and later do not offer to templates, so it is of an older Istio release (or misspelt) and cannot be used: upgrade Istio (%w)", name, err)
+}
+
+func laterThan(running release, name, since string, err error) error {
+	return fmt.Errorf("it asks for %q, which Istio offers to templates from %s on; this is Istio %s, so it cannot be used: upgrade Istio or use the templates of its release (%w)", name, since, running, err)
 }
 
 // ClusterDomain returns the DNS domain of the cluster by Istio's values, global.proxy.clusterDomain; empty if they name none.

@@ -59,6 +59,7 @@ func (c *Config) functions() template.FuncMap {
 		"omitNil":                omitNil,
 		"otelResourceAttributes": otelResourceAttributes,
 	})
+	maps.DeleteFunc(functions, func(name string, _ any) bool { return c.release.isBefore(functionsSince[name]) })
 	return functions
 }
 
@@ -75,7 +76,8 @@ func (c *Config) env(key, fallback string) string {
 
 func formatDuration(d *durationpb.Duration) string { return d.AsDuration().String() }
 
-// excludeInboundPort adds a port to a comma list unless it is there. The list is only tidied where something is added.
+// excludeInboundPort adds a port to a comma list unless it is there. The list is only tidied where something is added, and a
+// port with white space around it counts as another one, as with Istio.
 func excludeInboundPort(port any, list string) string {
 	text := strings.TrimSpace(fmt.Sprint(port))
 	if text == "" || text == "0" {
@@ -83,11 +85,10 @@ func excludeInboundPort(port any, list string) string {
 	}
 	var items []string
 	for _, item := range strings.Split(list, ",") {
-		item = strings.TrimSpace(item)
 		if item == text {
 			return list
 		}
-		if item != "" {
+		if item = strings.TrimSpace(item); item != "" {
 			items = append(items, item)
 		}
 	}

@@ -9,8 +9,9 @@ import (
 	"strings"
 	"time"
 
-	"google.golang.org/protobuf/encoding/protojson"
+	"github.com/golang/protobuf/jsonpb" //nolint:staticcheck // deprecated, and the reader that Istio uses
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/protoadapt"
 	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/wrapperspb"
@@ -75,9 +76,9 @@ func defaultMesh() *meshconfig.MeshConfig {
 
 // parseMesh lays the text of the ConfigMap over the defaults: fields replace, but for defaultConfig and
 // defaultProviders, which are merged, extensionProviders, merged by name, and trustDomainAliases, united.
-func parseMesh(text string) (*meshconfig.MeshConfig, error) {
+func parseMesh(text string, running release) (*meshconfig.MeshConfig, error) {
 	mesh := defaultMesh()
-	written, tree, err := decode(text, &meshconfig.MeshConfig{})
+	written, tree, err := decode(text, &meshconfig.MeshConfig{}, running)
 	if err != nil {
 		return nil, err
 	}
@@ -108,9 +109,14 @@ func parseMesh(text string) (*meshconfig.MeshConfig, error) {
 	return mesh, nil
 }
 
+var lax = jsonpb.Unmarshaler{AllowUnknownFields: true}
+
 // decode reads YAML into a message and, beside it, into a tree that tells which fields were written. Unknown fields are
-// passed over, as Istio passes them over.
-func decode[M proto.Message](text string, into M) (M, map[string]any, error) {
+// passed over, as Istio passes them over, also those that only a later release knows.
+//
+// Istio reads its configuration with jsonpb, which takes what protojson refuses: durations such as 1m or 10ms, and several
+// fields of a oneof, of which the last in the order of declaration counts.
+func decode[M proto.Message](text string, into M, running release) (M, map[string]any, error) {
 	raw, err := yaml.YAMLToJSON([]byte(text))
 	if err != nil {
 		return into, nil, err
@@ -122,46 +128,15 @@ func decode[M proto.Message](text string, into M) (M, map[string]any, error) {
 	if err := json.Unmarshal(raw, &tree); err != nil {
 		return into, nil, fmt.Errorf("it must be a map of fields: %w", err)
 	}
-	lax := protojson.UnmarshalOptions{DiscardUnknown: true}
-	err = lax.Unmarshal(raw, into)
-	if err != nil && keepLastOfEachOneof(into.ProtoReflect().Descriptor(), tree) {
-		if raw, err = json.Marshal(tree); err == nil {
-			err = lax.Unmarshal(raw, into)
+	if running.deleteUnknown(into.ProtoReflect().Descriptor(), tree) {
+		if raw, err = json.Marshal(tree); err != nil {
+			return into, nil, err
 		}
 	}
-	if err != nil {
+	if err := lax.Unmarshal(bytes.NewReader(raw), protoadapt.MessageV1Of(into)); err != nil {
 		return into, nil, err
 	}
 	return into, tree, nil
-}
-
-// keepLastOfEachOneof deletes from a tree what a oneof holds beside its last field in the order of declaration, which is
-// the one that counts for Istio, and says whether there was any. Values that were merged from two files hold such, for
-// example two tracers.
-func keepLastOfEachOneof(message protoreflect.MessageDescriptor, tree map[string]any) (deleted bool) {
-	last := map[protoreflect.Name]string{}
-	for i := range message.Fields().Len() {
-		field := message.Fields().Get(i)
-		key := field.JSONName()
-		if tree[key] == nil {
-			key = field.TextName()
-		}
-		value := tree[key]
-		if value == nil {
-			continue
-		}
-		if oneof := field.ContainingOneof(); oneof != nil && !oneof.IsSynthetic() {
-			if before, has := last[oneof.Name()]; has {
-				delete(tree, before)
-				deleted = true
-			}
-			last[oneof.Name()] = key
-		}
-		for _, below := range messagesIn(field, value) {
-			deleted = keepLastOfEachOneof(below.descriptor, below.tree) || deleted
-		}
-	}
-	return deleted
 }
 
 // messageTree is a message inside of another one.
@@ -308,7 +283,7 @@ func (c *Config) layLevels(annotation string, written bool, resources []*network
 	layResource(config, resources[0])
 	layResource(config, resources[1])
 	if written {
-		level, tree, err := decode(annotation, &meshconfig.ProxyConfig{})
+		level, tree, err := decode(annotation, &meshconfig.ProxyConfig{}, c.release)
 		if err != nil {
 			return nil, err
 		}
@@ -354,83 +329,4 @@ func layResource(config *meshconfig.ProxyConfig, resource *networkingv1beta1.Pro
 	}
 	level := &meshconfig.ProxyConfig{Concurrency: resource.Spec.Concurrency, ProxyMetadata: resource.Spec.EnvironmentVariables, Image: resource.Spec.Image}
 	layProxyConfig(config, level, populated(level))
-}
-
-// proxyConfigFaults returns what is wrong with a complete ProxyConfig.
-func proxyConfigFaults(p *meshconfig.ProxyConfig) []string {
-	var faults []string
-	want := func(ok bool, format string, args ...any) {
-		if !ok {
-			faults = append(faults, fmt.Sprintf(format, args...))
-		}
-	}
-	want(p.ConfigPath != "", "configPath must be set")
-	want(p.BinaryPath != "", "binaryPath must be set")
-	want(p.GetServiceCluster() != "" || p.GetTracingServiceName() != meshconfig.ProxyConfig_APP_LABEL_AND_NAMESPACE || p.ClusterName != nil && p.GetServiceCluster() != "",
-		"serviceCluster must be set")
-	wantDuration := func(name string, d *durationpb.Duration) {
-		want(d.CheckValid() == nil && d.AsDuration() >= time.Second && d.AsDuration()%time.Second == 0, "%s must be whole seconds, at least 1s", name)
-	}
-	wantDuration("drainDuration", p.DrainDuration)
-	if p.TerminationDrainDuration != nil {
-		wantDuration("terminationDrainDuration", p.TerminationDrainDuration)
-	}
-	wantAddress := func(name, address string) {
-		if fault := addressFault(address); fault != "" {
-			faults = append(faults, fmt.Sprintf("%s %q: %s", name, address, fault))
-		}
-	}
-	wantAddress("discoveryAddress", p.DiscoveryAddress)
-	if tracing := p.GetTracing(); tracing != nil {
-		if address := tracing.GetZipkin().GetAddress(); tracing.GetZipkin() != nil && address != "$(HOST_IP):9411" {
-			wantAddress("tracing.zipkin.address", strings.ReplaceAll(address, "$(HOST_IP)", "0.0.0.0"))
-		}
-		if tracing.GetLightstep() != nil {
-			wantAddress("tracing.lightstep.address", tracing.GetLightstep().GetAddress())
-			want(tracing.GetLightstep().GetAccessToken() != "", "tracing.lightstep.accessToken must be set")
-		}
-		if datadog := tracing.GetDatadog(); datadog != nil {
-			wantAddress("tracing.datadog.address", strings.ReplaceAll(datadog.GetAddress(), "$(HOST_IP)", "0.0.0.0"))
-		}
-		want(tracing.Sampling >= 0 && tracing.Sampling <= 100, "tracing.sampling must be between 0 and 100")
-	}
-	if address := p.GetEnvoyMetricsService().GetAddress(); p.EnvoyMetricsService != nil {
-		wantAddress("envoyMetricsService.address", address)
-	}
-	if address := p.GetEnvoyAccessLogService().GetAddress(); p.EnvoyAccessLogService != nil {
-		wantAddress("envoyAccessLogService.address", address)
-	}
-	want(p.ProxyAdminPort >= 1 && p.ProxyAdminPort <= 65535, "proxyAdminPort must be between 1 and 65535, it is %d", p.ProxyAdminPort)
-	want(p.StatusPort >= 1 && p.StatusPort <= 65535, "statusPort must be between 1 and 65535, it is %d", p.StatusPort)
-	_, known := meshconfig.AuthenticationPolicy_name[int32(p.ControlPlaneAuthPolicy)]
-	want(known, "controlPlaneAuthPolicy %d is unknown", p.ControlPlaneAuthPolicy)
-	if pkp := p.PrivateKeyProvider; pkp != nil {
-		want(pkp.Provider != nil, "privateKeyProvider must name a provider")
-	}
-	return faults
-}
-
-// addressFault says what is wrong with host:port.
-func addressFault(address string) string {
-	host, port, found := cutLast(address, ":")
-	switch {
-	case address == "":
-		return "must be host:port"
-	case !found:
-		return "must be host:port, the port is missing"
-	case host == "":
-		return "must be host:port, the host is missing"
-	}
-	if !validPort(port) {
-		return "the port must be between 1 and 65535"
-	}
-	return ""
-}
-
-func cutLast(text, separator string) (before, after string, found bool) {
-	at := strings.LastIndex(text, separator)
-	if at < 0 {
-		return text, "", false
-	}
-	return text[:at], text[at+len(separator):], true
 }

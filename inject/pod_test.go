@@ -106,7 +106,7 @@ func TestDecision(t *testing.T) {
 	const in, out = "sidecar.istio.io/inject: 'true'", "sidecar.istio.io/inject: 'false'"
 	disabled := func(s *Source) { s.Config = strings.Replace(s.Config, "policy: enabled", "policy: disabled", 1) }
 	invalid := func(s *Source) { s.Config = strings.Replace(s.Config, "policy: enabled", "policy: sometimes", 1) }
-	old := func(s *Source) { s.Release = "1.26.3" }
+	old := ofRelease("1.26.3")
 	for _, test := range []struct {
 		behaviour string
 		config    func(*Source)
@@ -274,7 +274,7 @@ func TestNativeDetection(t *testing.T) {
 		{"values", func(s *Source) {
 			s.Values = strings.Replace(s.Values, `{"global"`, `{"pilot": {"env": {"ENABLE_NATIVE_SIDECARS": false}}, "global"`, 1)
 		}, nil, "", false},
-		{"before 1.27 they are off", func(s *Source) { s.Release = "1.25.0" }, map[string]string{"a": "v1.33.1"}, "", false},
+		{"before 1.27 they are off", ofRelease("1.25.0"), map[string]string{"a": "v1.33.1"}, "", false},
 	} {
 		t.Run(test.behaviour, func(t *testing.T) {
 			config := parsed(t, test.change).With(Facts{Nodes: test.nodes})

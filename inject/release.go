@@ -1,6 +1,7 @@
 package inject
 
 import (
+	"fmt"
 	"regexp"
 	"strconv"
 	"strings"
@@ -8,6 +9,8 @@ import (
 
 // release is Istio's minor release, 24 for 1.24; 0 where it is unknown.
 type release int
+
+func (r release) String() string { return fmt.Sprintf("1.%d", int(r)) }
 
 var version = regexp.MustCompile(`^v?1\.(\d+)([.\-+].*)?$`)
 

@@ -41,7 +41,23 @@ func (c *Config) StandsAs(other *Config) bool {
 	if c == nil || other == nil || c == other {
 		return c == other
 	}
-	return c.source == other.source && (c.unavailable == nil) == (other.unavailable == nil) && slices.Equal(c.facts.ProxyConfigs, other.facts.ProxyConfigs) && c.native(&corev1.Pod{}) == other.native(&corev1.Pod{})
+	return c.source == other.source && (c.unavailable == nil) == (other.unavailable == nil) && c.decidesAs(other)
+}
+
+// decidesAs reports whether two configurations of the same text have facts by which every pod comes out alike: the same
+// ProxyConfigs, and nodes that allow native sidecars to the same pods.
+func (c *Config) decidesAs(other *Config) bool {
+	if !slices.Equal(c.facts.ProxyConfigs, other.facts.ProxyConfigs) || c.nativeOn("") != other.nativeOn("") {
+		return false
+	}
+	for _, nodes := range []map[string]string{c.facts.Nodes, other.facts.Nodes} {
+		for node := range nodes {
+			if c.facts.Nodes[node] != other.facts.Nodes[node] && c.nativeOn(node) != other.nativeOn(node) {
+				return false
+			}
+		}
+	}
+	return true
 }
 
 func stand(running Request, config *Config, imageAlone bool) (Standing, error) {

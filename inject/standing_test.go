@@ -161,3 +161,44 @@ func TestStandsAs(t *testing.T) {
 		}
 	}
 }
+
+// Facts that change nothing for any pod keep what was worked out.
+func TestFactsThatChangeNothingKeepTheConfiguration(t *testing.T) {
+	nodes := func(versions ...string) Facts {
+		facts := Facts{Nodes: map[string]string{}}
+		for i, version := range versions {
+			facts.Nodes[string(rune('a'+i))] = version
+		}
+		return facts
+	}
+	resource := &networkingv1beta1.ProxyConfig{}
+	withResource := func(facts Facts) Facts {
+		facts.ProxyConfigs = []*networkingv1beta1.ProxyConfig{resource}
+		return facts
+	}
+	auto := func(s *Source) { s.Settings.NativeSidecars = "auto" }
+	for _, c := range []struct {
+		what          string
+		change        func(*Source)
+		before, after Facts
+		kept          bool
+	}{
+		{"the same", auto, nodes("v1.33.0"), nodes("v1.33.0"), true},
+		{"a node more", auto, nodes("v1.33.0"), nodes("v1.33.0", "v1.34.0"), true},
+		{"a node less", auto, nodes("v1.33.0", "v1.34.0"), nodes("v1.33.0"), true},
+		{"the first node", auto, Facts{}, nodes("v1.33.0"), true},
+		{"a kubelet is upgraded", auto, nodes("v1.33.0"), nodes("v1.34.0"), true},
+		{"one old kubelet more", auto, nodes("v1.30.0"), nodes("v1.30.0", "v1.31.0"), true},
+		{"the first old kubelet", auto, nodes("v1.33.0"), nodes("v1.33.0", "v1.31.0"), false},
+		{"a new one among old ones, for the pods that name it", auto, nodes("v1.30.0"), nodes("v1.30.0", "v1.34.0"), false},
+		{"a new one among old ones leaves", auto, nodes("v1.30.0", "v1.34.0"), nodes("v1.30.0"), false},
+		{"nodes where a setting decides", func(s *Source) { s.Settings.NativeSidecars = "enabled" }, nodes("v1.33.0"), nodes("v1.20.0"), true},
+		{"the same ProxyConfig", auto, withResource(nodes("v1.33.0")), withResource(nodes("v1.33.0")), true},
+		{"a ProxyConfig more", auto, nodes("v1.33.0"), withResource(nodes("v1.33.0")), false},
+	} {
+		before := parsed(t, c.change).With(c.before)
+		if after := before.With(c.after); (after == before) != c.kept {
+			t.Errorf("%s: kept is %t, want %t", c.what, after == before, c.kept)
+		}
+	}
+}

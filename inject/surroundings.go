@@ -55,16 +55,19 @@ func (c *Config) nativeSetting() nativeMode {
 	return nativeOff
 }
 
-// native detects whether the pod's kubelet knows native sidecars: the pod's own node, where it names one that is known,
-// else all nodes. Without nodes there is none that does not.
-func (c *Config) native(pod *corev1.Pod) bool {
+// native detects whether the pod's kubelet knows native sidecars.
+func (c *Config) native(pod *corev1.Pod) bool { return c.nativeOn(pod.Spec.NodeName) }
+
+// nativeOn says it of the pods of a node, where that is known, else of pods that may come to any node. Without nodes there is
+// none that does not know them.
+func (c *Config) nativeOn(node string) bool {
 	switch c.nativeSetting() {
 	case nativeOn:
 		return true
 	case nativeOff:
 		return false
 	}
-	if version, known := c.facts.Nodes[pod.Spec.NodeName]; known && pod.Spec.NodeName != "" {
+	if version, known := c.facts.Nodes[node]; known && node != "" {
 		return isNativeKubelet(version)
 	}
 	for _, version := range c.facts.Nodes {

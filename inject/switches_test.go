@@ -122,13 +122,6 @@ func TestEveryReleaseHasItsSwitches(t *testing.T) {
 			pod: `metadata: {annotations: {sidecar.istio.io/proxyCPU: "x"}}`, see: resultOfReport,
 			want: from(0, "", "denied InvalidAnnotation", "denied InvalidAnnotation"),
 		},
-		"every release is offered every field and function": {
-			change: func(s *Source) {
-				s.Config = strings.Replace(s.Config, "image: {{ .ProxyImage }}",
-					`image: {{ .ProxyInitImage }}{{ with omitNil .Values.none }}x{{ end }}{{ otelResourceAttributes .MeshConfig .ObjectMeta.Annotations .ObjectMeta.Labels "n" .Spec.Containers }}`, 1)
-			},
-			see: resultOfReport, want: from(0, "", "injected PolicyEnabled", "injected PolicyEnabled"),
-		},
 		"the application's user is taken from the proxy on OpenShift, init containers looked at": {
 			change: func(s *Source) { s.Settings.Platform = "openshift" },
 			pod: `spec: {initContainers: [{name: i, securityContext: {runAsUser: 7}}],
@@ -149,7 +142,7 @@ spec: {containers: [{name: app, readinessProbe: {httpGet: {port: 80}}}, {name: i
 		t.Run(behaviour, func(t *testing.T) {
 			for _, release := range releases {
 				config := parsed(t, func(s *Source) {
-					s.Release = release
+					ofRelease(release)(s)
 					if test.change != nil {
 						test.change(s)
 					}

@@ -36,7 +36,7 @@ var validators = map[string]struct {
 	"traffic.sidecar.istio.io/kubevirtInterfaces":           {interfaceNames, interfaceAdvice},
 	"istio.io/reroute-virtual-interfaces":                   {interfaceNames, interfaceAdvice},
 	annotationMerge:                                         {boolean, "Write true or false."},
-	annotationProxyConfig:                                   {proxyConfig, "Write a ProxyConfig as YAML."},
+	annotationProxyConfig:                                   {nil, "Write a ProxyConfig as YAML."}, // which fields it has depends on the release
 	"sidecar.istio.io/proxyCPU":                             {quantity, quantityAdvice},
 	"sidecar.istio.io/proxyMemory":                          {quantity, quantityAdvice},
 	"sidecar.istio.io/proxyCPULimit":                        {quantity, quantityAdvice},
@@ -81,7 +81,7 @@ func (c *Config) check(name, value string) error {
 		err, _ := found.(error)
 		return err
 	}
-	err := proxyConfig(value)
+	err := proxyConfig(value, c.release)
 	c.cache.put(key, err, 0)
 	return err
 }
@@ -100,8 +100,6 @@ func port(text string) error {
 	}
 	return nil
 }
-
-func validPort(text string) bool { return port(text) == nil && strings.TrimSpace(text) != "0" }
 
 func wholeNumber(text string) error {
 	_, err := strconv.ParseUint(text, 10, 32)
@@ -179,8 +177,8 @@ func interfaceName(name string) error {
 	return nil
 }
 
-func proxyConfig(text string) error {
-	level, tree, err := decode(text, &meshconfig.ProxyConfig{})
+func proxyConfig(text string, running release) error {
+	level, tree, err := decode(text, &meshconfig.ProxyConfig{}, running)
 	if err != nil {
 		return fmt.Errorf("failed to convert to apply proxy config: %w", err)
 	}

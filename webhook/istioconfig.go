@@ -218,8 +218,7 @@ func (c *IstioConfiguration) look(ctx context.Context) time.Duration {
 			}
 		}
 	}
-	config := c.good
-	if config == nil {
+	if c.good == nil {
 		c.current.Store(&answerNow{config: inject.Unavailable(*problem)})
 		return wait
 	}
@@ -228,7 +227,8 @@ func (c *IstioConfiguration) look(ctx context.Context) time.Duration {
 		c.current.Store(&answerNow{err: err})
 		return soon
 	}
-	c.current.Store(&answerNow{config: config.With(facts)})
+	c.good = c.good.With(facts) // which keeps what it has worked out as long as no fact changes
+	c.current.Store(&answerNow{config: c.good})
 	return wait
 }
 

@@ -416,6 +416,29 @@ func TestFactsOfTheClusterReachTheConfiguration(t *testing.T) {
 	if diff := cmp.Diff(map[string]string{"a": "v1.32.0", "b": "v1.37.2"}, facts.Nodes); diff != "" {
 		t.Error(diff)
 	}
+
+	// One more old node changes no pod, so what the configuration has worked out is kept; without old nodes it is not.
+	current := func() *inject.Config {
+		config, err := configuration.Current()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return config
+	}
+	kept, answered := current(), configuration.current.Load()
+	if _, err := c.CoreV1().Nodes().Create(t.Context(), node("c", "v1.31.0"), metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, func() string { return fmt.Sprint(configuration.current.Load() != answered) }, "true") // it has looked again
+	if current() != kept {
+		t.Error("one more old node made the configuration forget what it knew")
+	}
+	for _, name := range []string{"a", "c"} {
+		if err := c.CoreV1().Nodes().Delete(t.Context(), name, metav1.DeleteOptions{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	eventually(t, func() string { return fmt.Sprint(current() != kept) }, "true")
 }
 
 func TestNodesAreNotReadWhereASettingDecides(t *testing.T) {
