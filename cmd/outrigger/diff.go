@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -21,7 +22,7 @@ func diffCommand() *cobra.Command {
 	var from injectionFlags
 	var output string
 	command := &cobra.Command{
-		Use:   "diff -f FILE",
+		Use:   "diff -f FILE...",
 		Short: "Show what injection would change in pods and workloads",
 		Long: `Reads what "outrigger inject" reads and shows what it would change, object by object, as lines for people, or with
 -o json as JSON patches for the objects ("kubectl patch --type=json" takes one).
@@ -35,10 +36,10 @@ be refused.`,
 		RunE: func(command *cobra.Command, _ []string) error {
 			changed, err := showChanges(command, &from, output)
 			if err != nil {
-				return &exitStatus{2, err}
+				return &exitStatus{diffFailed, err}
 			}
 			if changed {
-				return &exitStatus{1, nil}
+				return &exitStatus{diffChanged, nil}
 			}
 			return nil
 		},
@@ -49,22 +50,43 @@ be refused.`,
 	return command
 }
 
+// The exit statuses of kubectl diff.
+const (
+	diffChanged = 1
+	diffFailed  = 2
+)
+
 // showChanges prints what would change, and says whether anything would.
 func showChanges(command *cobra.Command, from *injectionFlags, output string) (bool, error) {
-	print := map[string]func([]change, io.Writer) error{"": printChanges, "json": printPatches}[output]
-	if print == nil {
-		return false, fmt.Errorf("-o %s: expected json, or nothing for lines to read", output)
+	var text bytes.Buffer // nothing is printed if one object is refused
+	list := []objectPatch{}
+	show := func(c change) error { return printChange(c, &text) }
+	if output == "json" {
+		show = func(c change) error {
+			patch, err := patchOf(c)
+			list = append(list, patch)
+			return err
+		}
+	} else if output != "" {
+		return false, usagef("-o %q is not a format%s Formats: json; text is the default", output, didYouMean(output, "json"))
 	}
-	i, stream, err := from.start(command)
+	i, in, err := from.start(command)
 	if err != nil {
 		return false, err
 	}
-	changes, err := i.changes(command.Context(), stream)
+	changed := false
+	err = i.changes(command.Context(), in, func(c change) error {
+		changed = changed || c.after != nil
+		return show(c)
+	})
+	if err == nil && output == "json" {
+		err = printPatches(list, &text)
+	}
 	if err != nil {
 		return false, err
 	}
-	changed := slices.ContainsFunc(changes, func(c change) bool { return c.after != nil })
-	return changed, print(changes, command.OutOrStdout())
+	_, err = text.WriteTo(command.OutOrStdout())
+	return changed, err
 }
 
 // change is what injection would do to one object of the input.
@@ -74,9 +96,10 @@ type change struct {
 	before, after []byte // the object as JSON; after is nil where it stays as it is
 }
 
-func (i injection) changes(ctx context.Context, stream *manifest.Stream) ([]change, error) {
-	var out []change
-	err := i.each(ctx, stream, func(d decided) error {
+// changes hands over what injection would do, in the order of the input.
+func (i injection) changes(ctx context.Context, in *input, show func(change) error) error {
+	then := func(*manifest.Document) error { return nil }
+	return i.each(ctx, in, then, func(d decided) error {
 		c := change{object: d.object, report: d.report}
 		var err error
 		if c.before, err = d.object.JSON(); err != nil {
@@ -90,33 +113,27 @@ func (i injection) changes(ctx context.Context, stream *manifest.Stream) ([]chan
 				return err
 			}
 		}
-		out = append(out, c)
-		return nil
+		return show(c)
 	})
-	return out, err
 }
 
-// printChanges shows the changes as lines that people read: what is decided, and the YAML before and after.
-func printChanges(changes []change, out io.Writer) error {
-	for _, c := range changes {
-		if c.after == nil {
-			_, _ = fmt.Fprintf(out, "%s stays as it is: %s (%s)\n", c.object, c.report.Message, c.report.Reason)
-			continue
-		}
-		before, err := yaml.JSONToYAML(c.before)
-		if err != nil {
-			return err
-		}
-		after, err := yaml.JSONToYAML(c.after)
-		if err != nil {
-			return err
-		}
-		name := c.object.String()
-		if _, err := out.Write(diff.Diff(name, before, name+" injected", after)); err != nil {
-			return err
-		}
+// printChange shows a change as lines that people read: what is decided, and the YAML before and after.
+func printChange(c change, out io.Writer) error {
+	if c.after == nil {
+		_, err := fmt.Fprintf(out, "%s stays as it is: %s (%s)\n", c.object, c.report.Message, c.report.Reason)
+		return err
 	}
-	return nil
+	before, err := yaml.JSONToYAML(c.before)
+	if err != nil {
+		return err
+	}
+	after, err := yaml.JSONToYAML(c.after)
+	if err != nil {
+		return err
+	}
+	name := c.object.String()
+	_, err = out.Write(diff.Diff(name, before, name+" injected", after))
+	return err
 }
 
 // objectPatch is one object of `diff -o json`.
@@ -131,24 +148,25 @@ type objectPatch struct {
 	Patch      []jsonpatch.Operation `json:"patch"`
 }
 
-// printPatches writes one JSON list, in the order of the input.
-func printPatches(changes []change, out io.Writer) error {
-	list := []objectPatch{}
-	for _, c := range changes {
-		p := objectPatch{
-			APIVersion: c.object.APIVersion, Kind: c.object.Kind, Namespace: c.object.Namespace, Name: c.object.Name,
-			Result: c.report.Result, Reason: string(c.report.Reason), Message: c.report.Message, Patch: []jsonpatch.Operation{},
-		}
-		if c.after != nil {
-			operations, err := jsonpatch.CreatePatch(c.before, c.after)
-			if err != nil {
-				return err
-			}
-			inOrder(operations, 1)
-			p.Patch = operations
-		}
-		list = append(list, p)
+func patchOf(c change) (objectPatch, error) {
+	p := objectPatch{
+		APIVersion: c.object.APIVersion, Kind: c.object.Kind, Namespace: c.object.Namespace, Name: c.object.Name,
+		Result: c.report.Result, Reason: string(c.report.Reason), Message: c.report.Message, Patch: []jsonpatch.Operation{},
 	}
+	if c.after == nil {
+		return p, nil
+	}
+	operations, err := jsonpatch.CreatePatch(c.before, c.after)
+	if err != nil {
+		return p, err
+	}
+	inOrder(operations, 1)
+	p.Patch = operations
+	return p, nil
+}
+
+// printPatches writes one JSON list.
+func printPatches(list []objectPatch, out io.Writer) error {
 	encoder := json.NewEncoder(out)
 	encoder.SetIndent("", "    ")
 	encoder.SetEscapeHTML(false)

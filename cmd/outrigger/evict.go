@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -33,15 +32,15 @@ func (e *evicting) register(command *cobra.Command) {
 
 func (e *evicting) check(maxGiven bool) error {
 	if !slices.Contains([]string{dryRunNone, dryRunClient, dryRunServer}, e.dryRun) {
-		return fmt.Errorf("--dry-run=%s: expected none, client or server", e.dryRun)
+		return usagef("--dry-run=%s: expected none, client or server", e.dryRun)
 	}
 	switch {
 	case e.wanted && !maxGiven:
-		return errors.New("--evict needs --max: the number of pods that may be evicted")
+		return usagef("--evict needs --max: the number of pods that may be evicted")
 	case !e.wanted && (maxGiven || e.dryRun != dryRunNone):
-		return errors.New("--max and --dry-run are about --evict, which is not there")
+		return usagef("--max and --dry-run are about --evict, which is not there")
 	case e.wanted && e.most < 1:
-		return fmt.Errorf("--max=%d: expected a number of pods, at least 1", e.most)
+		return usagef("--max=%d: expected a number of pods, at least 1", e.most)
 	}
 	return nil
 }

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -11,7 +10,8 @@ import (
 
 func explainCommand() *cobra.Command {
 	var from clusterFlags
-	var input, output string
+	var input inputFlags
+	var output string
 	command := &cobra.Command{
 		Use:   "explain service/NAME | pod/NAME | KIND/NAME | -f FILE",
 		Short: "Say why routes are as they are, and why a pod has a sidecar or has none",
@@ -30,22 +30,22 @@ With -o json or yaml the same is given as data.`,
   outrigger explain -n demo -f app.yaml`,
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(command *cobra.Command, args []string) error {
-			if (input == "") == (len(args) == 0) {
-				return errors.New("name one object, as in explain deployment/NAME, or a file with -f")
+			if (len(input.names) == 0) == (len(args) == 0) {
+				return usagef("name one object, as in explain deployment/NAME, or a file with -f")
 			}
 			print, err := explanationsTo(command.OutOrStdout(), output)
 			if err != nil {
 				return err
 			}
-			if input != "" {
-				if err := explainFile(command, &from, input, print); err != nil {
+			if len(input.names) > 0 {
+				if err := explainFiles(command, &from, &input, print); err != nil {
 					return err
 				}
 				return print.list()
 			}
 			kind, name, _ := strings.Cut(args[0], "/")
 			if kind == "" || name == "" {
-				return fmt.Errorf("%q is not of the form KIND/NAME, as in service/web, pod/web-0 or deployment/web", args[0])
+				return usagef("%q is not of the form KIND/NAME, as in service/web, pod/web-0 or deployment/web", args[0])
 			}
 			switch kind {
 			case "service", "services", "svc":
@@ -60,7 +60,7 @@ With -o json or yaml the same is given as data.`,
 		},
 	}
 	from.register(command, true)
-	command.Flags().StringVarP(&input, "filename", "f", "", "file with pods or workloads to explain, - for standard input")
+	input.register(command, "pods or workloads to explain")
 	command.Flags().StringVarP(&output, "output", "o", "", "wide, json or yaml (default: text; wide is the same)")
 	_ = command.RegisterFlagCompletionFunc("output", cobra.FixedCompletions([]string{"wide", "json", "yaml"}, cobra.ShellCompDirectiveNoFileComp))
 	command.ValidArgsFunction = from.complete(firstOf(whatToExplain))

@@ -23,9 +23,13 @@ import (
 	"outrigger.dev/outrigger/routing"
 )
 
-// explainFile explains every pod and pod template of a file.
-func explainFile(command *cobra.Command, from *clusterFlags, input string, print *explanations) error {
-	stream, err := readInput(input, command.InOrStdin())
+// explainFiles explains every pod and pod template of the input.
+func explainFiles(command *cobra.Command, from *clusterFlags, input *inputFlags, print *explanations) error {
+	in, err := input.read(command.Context(), command.InOrStdin())
+	if err != nil {
+		return err
+	}
+	objects, err := in.objects()
 	if err != nil {
 		return err
 	}
@@ -34,7 +38,7 @@ func explainFile(command *cobra.Command, from *clusterFlags, input string, print
 		return err
 	}
 	found := 0
-	for _, object := range stream.Objects() {
+	for _, object := range objects {
 		namespace := object.Namespace
 		if namespace == "" {
 			namespace = l.namespace
@@ -52,7 +56,7 @@ func explainFile(command *cobra.Command, from *clusterFlags, input string, print
 		}
 	}
 	if found == 0 {
-		return fmt.Errorf("%s holds no pod and nothing with a pod template", input)
+		return fmt.Errorf("%s holds no pod and nothing with a pod template", in.names())
 	}
 	return nil
 }

@@ -17,11 +17,11 @@ import (
 
 func injectCommand() *cobra.Command {
 	var from injectionFlags
-	var output string
+	var format string
 	command := &cobra.Command{
-		Use:   "inject -f FILE",
+		Use:   "inject -f FILE...",
 		Short: "Print pods and workloads with the sidecar that the webhook would give them",
-		Long: `Reads Kubernetes YAML, injects every pod and every pod template in it as the webhook would inject the pod that comes
+		Long: `Reads Kubernetes YAML and JSON, injects every pod and every pod template in it as the webhook would inject the pod that comes
 out of it, and prints the whole for "kubectl apply -f -". Everything else is printed as it was read.
 
 The sidecar is the one of your Istio: templates, values and mesh configuration are read from the cluster of the current
@@ -43,35 +43,32 @@ document cannot be read, nothing is printed and the exit status is 1.`,
   outrigger inject -f app.yaml --injectConfigFile inject.yaml --valuesFile values.json --meshConfigFile mesh.yaml`,
 		Args: cobra.NoArgs,
 		RunE: func(command *cobra.Command, _ []string) error {
-			print, err := printerFor(output)
+			output, err := outputOf(format)
 			if err != nil {
 				return err
 			}
-			i, stream, err := from.start(command)
+			i, in, err := from.start(command)
 			if err != nil {
 				return err
 			}
-			if err := i.all(command.Context(), stream); err != nil {
-				return err
-			}
-			return print(stream, command.OutOrStdout())
+			return output.write(command.OutOrStdout(), func(out manifest.Writer) error { return i.all(command.Context(), in, out) })
 		},
 	}
 	from.register(command)
-	command.Flags().StringVarP(&output, "output", "o", "yaml", `"yaml", "json", or the name of a file to write YAML to`)
-	_ = command.RegisterFlagCompletionFunc("output", cobra.FixedCompletions([]string{"yaml", "json"}, cobra.ShellCompDirectiveDefault))
+	registerOutput(command, &format)
 	return command
 }
 
 // injectionFlags say what is injected, and with whose configuration.
 type injectionFlags struct {
-	istio                  istioFlags
-	input, namespace, path string
+	istio           istioFlags
+	input           inputFlags
+	namespace, path string
 }
 
 func (f *injectionFlags) register(command *cobra.Command) {
 	flags := command.Flags()
-	flags.StringVarP(&f.input, "filename", "f", "", "file to read, - for standard input (required)")
+	f.input.register(command, "what to inject (required)")
 	flags.StringVarP(&f.namespace, "namespace", "n", "", `namespace of what names none (default: that of --namespaceFile, else the kubeconfig context's, else "default")`)
 	flags.StringVar(&f.path, "injectPath", injectPath, "URL path of the webhook, which may name cluster and network: /inject/cluster/c1/net/n1")
 	f.istio.register(flags)
@@ -79,11 +76,14 @@ func (f *injectionFlags) register(command *cobra.Command) {
 }
 
 // start reads the input and Istio's configuration.
-func (f *injectionFlags) start(command *cobra.Command) (injection, *manifest.Stream, error) {
+func (f *injectionFlags) start(command *cobra.Command) (injection, *input, error) {
 	if f.path != injectPath && !strings.HasPrefix(f.path, injectPath+"/") {
-		return injection{}, nil, fmt.Errorf("--injectPath=%s: expected /inject, or /inject/ and pairs such as cluster/c1/net/n1", f.path)
+		return injection{}, nil, usagef("--injectPath=%s: expected /inject, or /inject/ and pairs such as cluster/c1/net/n1", f.path)
 	}
-	stream, err := readInput(f.input, command.InOrStdin())
+	if err := f.istio.check(); err != nil {
+		return injection{}, nil, err
+	}
+	in, err := f.input.read(command.Context(), command.InOrStdin())
 	if err != nil {
 		return injection{}, nil, err
 	}
@@ -95,7 +95,7 @@ func (f *injectionFlags) start(command *cobra.Command) (injection, *manifest.Str
 	if i.namespace == "" {
 		i.namespace = istio.namespace
 	}
-	return i, stream, nil
+	return i, in, nil
 }
 
 // injection is one run over a stream.
@@ -109,9 +109,10 @@ type injection struct {
 // injectPath is where the chart's webhook object sends pods.
 const injectPath = "/inject"
 
-// all injects every pod and pod template of the stream. If any is refused the error names all that are.
-func (i injection) all(ctx context.Context, stream *manifest.Stream) error {
-	return i.each(ctx, stream, func(d decided) error {
+// all injects every pod and pod template of the input and writes every document. If any is refused the error names all
+// that are.
+func (i injection) all(ctx context.Context, in *input, out manifest.Writer) error {
+	return i.each(ctx, in, out.Write, func(d decided) error {
 		if d.report.Result == inject.Skipped {
 			i.note("%s is not injected: %s (%s)", d.object, d.report.Message, d.report.Reason)
 		}
@@ -129,48 +130,62 @@ type decided struct {
 	written []byte // the template that results; nil where it stays as it is
 }
 
-// each decides about every pod and pod template of the stream and hands over those that are not refused. If any is
-// refused the error names all that are.
-func (i injection) each(ctx context.Context, stream *manifest.Stream, do func(decided) error) error {
-	var refused []error
-	namespaces, err := namespacesIn(stream)
+// each decides about every pod and pod template of the input, one document at a time, and hands over those that are not
+// refused, and then the document. If any is refused the error names all that are.
+func (i injection) each(ctx context.Context, in *input, then func(*manifest.Document) error, do func(decided) error) error {
+	namespaces, err := namespacesOf(in)
 	if err != nil {
 		return err
 	}
 	for _, problem := range i.istio.warnings {
 		i.note("warning: %s (%s)", problem, problem.Reason)
 	}
-	for _, object := range stream.Objects() {
-		name := object.Namespace
-		if name == "" {
-			name = i.namespace
-		}
-		template, err := templatePod(object, name)
-		if err != nil {
-			return err
-		}
-		if template == nil {
-			continue
-		}
-		if namespaces[name] == nil {
-			if namespaces[name], err = i.istio.lookup(ctx, name); err != nil {
+	var refused []error
+	err = in.each(nil, func(document *manifest.Document, objects []*manifest.Object) error {
+		for _, object := range objects {
+			refusal, err := i.one(ctx, object, namespaces, do)
+			if err != nil {
 				return err
 			}
+			if refusal != nil {
+				refused = append(refused, refusal)
+			}
 		}
-		d := decided{podIn: *template}
-		if d.report, d.written, err = template.injected(namespaces[name], i); err != nil {
-			return fmt.Errorf("%s: %w", object, err)
-		}
-		if d.report.Result == inject.Denied {
-			refused = append(refused, template.refusal(d.report))
-			continue
-		}
-		if err := do(d); err != nil {
-			return fmt.Errorf("%s: %w", object, err)
-		}
-		i.warn(object, d.report)
+		return then(document)
+	})
+	if err != nil {
+		return err
 	}
 	return errors.Join(refused...)
+}
+
+// one decides about an object and hands it over if it holds a pod that is not refused. It returns the refusal.
+func (i injection) one(ctx context.Context, object *manifest.Object, namespaces map[string]*corev1.Namespace, do func(decided) error) (refusal, err error) {
+	name := object.Namespace
+	if name == "" {
+		name = i.namespace
+	}
+	template, err := templatePod(object, name)
+	if err != nil || template == nil {
+		return nil, err
+	}
+	if namespaces[name] == nil {
+		if namespaces[name], err = i.istio.lookup(ctx, name); err != nil {
+			return nil, err
+		}
+	}
+	d := decided{podIn: *template}
+	if d.report, d.written, err = template.injected(namespaces[name], i); err != nil {
+		return nil, fmt.Errorf("%s: %w", object, err)
+	}
+	if d.report.Result == inject.Denied {
+		return template.refusal(d.report), nil
+	}
+	if err := do(d); err != nil {
+		return nil, fmt.Errorf("%s: %w", object, err)
+	}
+	i.warn(object, d.report)
+	return nil, nil
 }
 
 // podIn is a pod or a pod template of the input, and the pod that would be sent for it.
@@ -246,18 +261,25 @@ func refusalText(report inject.Report) string {
 	return strings.Join(lines, "; ")
 }
 
-// namespacesIn returns the Namespace objects of the input by name.
-func namespacesIn(stream *manifest.Stream) (map[string]*corev1.Namespace, error) {
+// namespacesOf returns the Namespace objects of the input by name, wherever they are in it. Of the other documents only
+// the text is looked at.
+func namespacesOf(in *input) (map[string]*corev1.Namespace, error) {
 	found := map[string]*corev1.Namespace{}
-	for _, object := range stream.Objects() {
+	mayHold := func(d *manifest.Document) bool { return d.Contains("Namespace") }
+	err := in.each(mayHold, func(_ *manifest.Document, objects []*manifest.Object) error { return addNamespaces(found, objects) })
+	return found, err
+}
+
+func addNamespaces(found map[string]*corev1.Namespace, objects []*manifest.Object) error {
+	for _, object := range objects {
 		if object.APIVersion != "v1" || object.Kind != "Namespace" {
 			continue
 		}
 		namespace := &corev1.Namespace{}
 		if err := decodeObject(object, namespace); err != nil {
-			return nil, err
+			return err
 		}
 		found[object.Name] = namespace
 	}
-	return found, nil
+	return nil
 }

@@ -107,13 +107,13 @@ func (f *istioFlags) load(ctx context.Context) (*istioSource, error) {
 // check refuses words that are none.
 func (f *istioFlags) check() error {
 	if f.nativeSidecars != "" && !slices.Contains(nativeSidecarWords, f.nativeSidecars) {
-		return fmt.Errorf("--nativeSidecars=%s: expected auto, enabled or disabled", f.nativeSidecars)
+		return usagef("--nativeSidecars=%s: expected auto, enabled or disabled", f.nativeSidecars)
 	}
 	if f.platform != "" && f.platform != "openshift" {
-		return fmt.Errorf("--platform=%s: expected openshift, or nothing to do as Istio's values say", f.platform)
+		return usagef("--platform=%s: expected openshift, or nothing to do as Istio's values say", f.platform)
 	}
 	if f.release != "" && !inject.IsRelease(f.release) {
-		return fmt.Errorf("--istioVersion=%s: expected a release of Istio such as 1.31.1", f.release)
+		return usagef("--istioVersion=%s: expected a release of Istio such as 1.31.1", f.release)
 	}
 	return nil
 }
@@ -155,14 +155,19 @@ func (f *istioFlags) readFacts(into *givenFacts) error {
 
 // eachObject reads the objects of a file, all of which must be of one kind.
 func eachObject(file, kind string, take func(*manifest.Object) error) error {
-	stream, err := readInput(file, strings.NewReader(""))
+	from := inputFlags{names: []string{file}}
+	in, err := from.read(context.Background(), strings.NewReader(""))
 	if err != nil {
 		return err
 	}
-	if len(stream.Objects()) == 0 {
+	objects, err := in.objects()
+	if err != nil {
+		return err
+	}
+	if len(objects) == 0 {
 		return fmt.Errorf("%s holds no %s", file, kind)
 	}
-	for _, object := range stream.Objects() {
+	for _, object := range objects {
 		if object.Kind != kind {
 			return fmt.Errorf("%s: %s is no %s", file, object, kind)
 		}
@@ -186,7 +191,7 @@ func (f *istioFlags) wantsFiles() (bool, error) {
 		}
 	}
 	if len(given) > 0 && len(missing) > 0 {
-		return false, fmt.Errorf("%s without %s: the three belong together, give all of them, or none to read the cluster",
+		return false, usagef("%s without %s: the three belong together, give all of them, or none to read the cluster",
 			strings.Join(given, " and "), strings.Join(missing, " and "))
 	}
 	return len(given) > 0, nil

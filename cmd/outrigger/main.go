@@ -2,43 +2,9 @@
 // and prints by hand what they would do.
 package main
 
-import (
-	"errors"
-	"fmt"
-	"os"
-)
+import "os"
 
-// version is set when the binary is built.
+// version is set by the linker in releases; other builds find theirs in the binary.
 var version = "unknown"
 
-func main() { os.Exit(run()) }
-
-// run executes the command, tells what went wrong, and returns the exit status.
-func run() int {
-	err := root(os.Args[0]).Execute()
-	if err == nil {
-		return 0
-	}
-	status := &exitStatus{status: 1, err: err}
-	errors.As(err, &status)
-	if status.err != nil {
-		fmt.Fprintln(os.Stderr, "Error: "+status.err.Error())
-	}
-	return status.status
-}
-
-// exitStatus is an error with the exit status that it makes. Without an error of its own the status is the answer, and
-// nothing is told.
-type exitStatus struct {
-	status int
-	err    error
-}
-
-func (e *exitStatus) Error() string {
-	if e.err == nil {
-		return fmt.Sprintf("exit status %d", e.status)
-	}
-	return e.err.Error()
-}
-
-func (e *exitStatus) Unwrap() error { return e.err }
+func main() { os.Exit(execute(root(os.Args[0]), os.Stderr)) }

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -45,7 +44,7 @@ func namespaceCommand(mode api.RoutingMode, command *cobra.Command) *cobra.Comma
 	var how writing
 	command.Args = func(_ *cobra.Command, args []string) error {
 		if len(args) != 1 {
-			return errors.New("name one namespace: " + command.Use)
+			return usagef("name one namespace: %s", command.Use)
 		}
 		return nil
 	}

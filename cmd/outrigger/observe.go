@@ -38,13 +38,12 @@ type workload struct {
 }
 
 // worldOf reads the objects that routes depend on; others do not matter.
-func worldOf(stream *manifest.Stream, namespace string, created time.Time) (*world, error) {
-	w := &world{created: created, takers: map[types.NamespacedName]string{}}
-	var err error
-	if w.namespaces, err = namespacesIn(stream); err != nil {
+func worldOf(objects []*manifest.Object, namespace string, created time.Time) (*world, error) {
+	w := &world{created: created, takers: map[types.NamespacedName]string{}, namespaces: map[string]*corev1.Namespace{}}
+	if err := addNamespaces(w.namespaces, objects); err != nil {
 		return nil, err
 	}
-	for _, object := range stream.Objects() {
+	for _, object := range objects {
 		if err := w.add(object, namespace); err != nil {
 			return nil, err
 		}

@@ -1,8 +1,6 @@
 package main
 
 import (
-	"errors"
-	"fmt"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -29,7 +27,7 @@ come. First it is said what will happen, also to other Services over the same po
   outrigger promote springbootapp v2 --all-services --wait`,
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) != 2 {
-				return errors.New("name the Service and one version: promote SERVICE v2")
+				return usagef("name the Service and one version: promote SERVICE v2")
 			}
 			return nil
 		},
@@ -53,10 +51,10 @@ come. First it is said what will happen, also to other Services over the same po
 func promotionOf(service, version string) (decision, error) {
 	d := decision{service: service, words: map[string]string{api.AnnotationDefaultVersion: version, api.AnnotationWeights: ""}}
 	if strings.Contains(version, "=") {
-		return d, fmt.Errorf("%q names a weight; to share requests: shift %s %s", version, service, version)
+		return d, usagef("%q names a weight; to share requests: shift %s %s", version, service, version)
 	}
 	if !strings.HasPrefix(version, "@") {
 		d.names = []string{version}
 	}
-	return d, api.CheckDefaultVersion(version)
+	return d, asUsage(api.CheckDefaultVersion(version))
 }

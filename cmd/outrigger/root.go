@@ -29,9 +29,11 @@ In a cluster it runs as "outrigger serve", installed by the Helm chart. The othe
 
   # Completion for the shell you are in
   source <(outrigger completion bash)`,
+		Version:       version,
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
+	command.SetVersionTemplate(versionLine() + "\n")
 	command.AddCommand(injectCommand(), uninjectCommand(), diffCommand(), routesCommand(), serveCommand(), versionCommand())
 	command.AddCommand(statusCommand(), coverageCommand(), explainCommand(), shiftCommand(), promoteCommand(), enableCommand(), disableCommand(), uninstallRoutesCommand(), checkCommand(), preDeleteCommand())
 	if strings.HasPrefix(filepath.Base(program), "kubectl-") {

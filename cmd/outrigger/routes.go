@@ -23,9 +23,10 @@ import (
 )
 
 func routesCommand() *cobra.Command {
-	var input, output, namespace, configFile string
+	var input inputFlags
+	var format, namespace, configFile string
 	command := &cobra.Command{
-		Use:   "routes -f FILE",
+		Use:   "routes -f FILE...",
 		Short: "Print the DestinationRules, VirtualServices and Gateways that the controller would make",
 		Long: `Reads Services and workloads (and, where they are there, Namespaces, hand-written routes, ServiceEntries, Ingresses,
 IngressClasses, routes of Gateway API, and ReferenceGrants) and prints the objects that the controller would keep for them
@@ -41,7 +42,7 @@ on stderr with its reason.`,
   kubectl annotate --local -f app.yaml outrigger.dev/expose=true -o yaml | outrigger routes -f -`,
 		Args: cobra.NoArgs,
 		RunE: func(command *cobra.Command, _ []string) error {
-			print, err := printerFor(output)
+			output, err := outputOf(format)
 			if err != nil {
 				return err
 			}
@@ -49,14 +50,18 @@ on stderr with its reason.`,
 			if err != nil {
 				return err
 			}
-			stream, err := readInput(input, command.InOrStdin())
+			in, err := input.read(command.Context(), command.InOrStdin())
+			if err != nil {
+				return err
+			}
+			objects, err := in.objects()
 			if err != nil {
 				return err
 			}
 			if namespace == "" {
 				namespace = contextNamespace()
 			}
-			w, err := worldOf(stream, namespace, assumedTime)
+			w, err := worldOf(objects, namespace, assumedTime)
 			if err != nil {
 				return err
 			}
@@ -64,15 +69,21 @@ on stderr with its reason.`,
 			if err != nil {
 				return err
 			}
-			return print(made, command.OutOrStdout())
+			return output.write(command.OutOrStdout(), func(out manifest.Writer) error {
+				for _, document := range made.Documents() {
+					if err := out.Write(document); err != nil {
+						return err
+					}
+				}
+				return nil
+			})
 		},
 	}
 	flags := command.Flags()
-	flags.StringVarP(&input, "filename", "f", "", "file to read, - for standard input (required)")
-	flags.StringVarP(&output, "output", "o", "yaml", `"yaml", "json", or the name of a file to write YAML to`)
+	input.register(command, "the Services and workloads (required)")
+	registerOutput(command, &format)
 	flags.StringVarP(&namespace, "namespace", "n", "", `namespace of what names none (default: the kubeconfig context's, else "default")`)
 	flags.StringVar(&configFile, "config", "", "configuration file of outrigger serve, for its routing settings")
-	_ = command.RegisterFlagCompletionFunc("output", cobra.FixedCompletions([]string{"yaml", "json"}, cobra.ShellCompDirectiveDefault))
 	return command
 }
 

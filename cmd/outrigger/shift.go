@@ -1,8 +1,6 @@
 package main
 
 import (
-	"errors"
-	"fmt"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -33,7 +31,7 @@ come. First it is said what will happen, also to other Services over the same po
   outrigger shift springbootapp v1=50 v2=50 --wait`,
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) < 2 {
-				return errors.New("name the Service and at least one version with its weight: shift SERVICE v1=90 v2=10")
+				return usagef("name the Service and at least one version with its weight: shift SERVICE v1=90 v2=10")
 			}
 			return nil
 		},
@@ -78,11 +76,11 @@ func shiftOf(service string, args []string) (decision, error) {
 		for _, item := range strings.Split(arg, ",") {
 			name, weight, found := strings.Cut(strings.TrimSpace(item), "=")
 			if !found || name == "" || weight == "" {
-				return d, fmt.Errorf("%q is not of the form VERSION=WEIGHT, such as v2=10", item)
+				return d, usagef("%q is not of the form VERSION=WEIGHT, such as v2=10", item)
 			}
 			items, d.names = append(items, name+"="+weight), append(d.names, name)
 		}
 	}
 	d.words = map[string]string{api.AnnotationWeights: strings.Join(items, ",")}
-	return d, api.CheckWeights(d.words[api.AnnotationWeights])
+	return d, asUsage(api.CheckWeights(d.words[api.AnnotationWeights]))
 }

@@ -46,7 +46,7 @@ Nothing is stored anywhere for it: it is found out from the cluster in the same 
 				return err
 			}
 			if all && len(args) > 0 {
-				return fmt.Errorf("service %s is in one namespace: leave out -A", args[0])
+				return usagef("service %s is in one namespace: leave out -A", args[0])
 			}
 			l, err := from.connect(command.Context(), command.ErrOrStderr())
 			if err != nil {

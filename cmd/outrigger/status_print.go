@@ -50,7 +50,7 @@ func encoderFor(output string) (func(any) ([]byte, error), error) {
 	case "yaml":
 		return yaml.Marshal, nil
 	}
-	return nil, fmt.Errorf("-o %s: expected wide, json or yaml", output)
+	return nil, usagef("-o %q is not a format%s Formats: wide, json, yaml", output, didYouMean(output, "wide", "json", "yaml"))
 }
 
 // printStatus writes the tables: namespaces, versions, gateways, pods without a sidecar, problems. What there is none of

@@ -11,9 +11,10 @@ import (
 )
 
 func uninjectCommand() *cobra.Command {
-	var input, output string
+	var input inputFlags
+	var format string
 	command := &cobra.Command{
-		Use:   "uninject -f FILE",
+		Use:   "uninject -f FILE...",
 		Short: "Print pods and workloads without the sidecar that injection gave them",
 		Long: `Reads Kubernetes YAML and takes out of every pod and pod template what Istio's or Outrigger's injection put in: the
 containers, volumes and pull secrets that the annotation sidecar.istio.io/status lists. Probes, hooks, Prometheus
@@ -26,30 +27,32 @@ pull secret of its own that has the name of one that was injected. What may be t
   kubectl get deployment web -o yaml | outrigger uninject -f - | kubectl apply -f -`,
 		Args: cobra.NoArgs,
 		RunE: func(command *cobra.Command, _ []string) error {
-			print, err := printerFor(output)
+			output, err := outputOf(format)
 			if err != nil {
 				return err
 			}
-			stream, err := readInput(input, command.InOrStdin())
+			in, err := input.read(command.Context(), command.InOrStdin())
 			if err != nil {
 				return err
 			}
-			for _, object := range stream.Objects() {
-				notes, err := uninject(object)
-				if err != nil {
-					return fmt.Errorf("%s: %w", object, err)
-				}
-				for _, note := range notes {
-					command.PrintErrf("outrigger: %s: %s\n", object, note)
-				}
-			}
-			return print(stream, command.OutOrStdout())
+			return output.write(command.OutOrStdout(), func(out manifest.Writer) error {
+				return in.each(nil, func(document *manifest.Document, objects []*manifest.Object) error {
+					for _, object := range objects {
+						notes, err := uninject(object)
+						if err != nil {
+							return fmt.Errorf("%s: %w", object, err)
+						}
+						for _, note := range notes {
+							command.PrintErrf("outrigger: %s: %s\n", object, note)
+						}
+					}
+					return out.Write(document)
+				})
+			})
 		},
 	}
-	flags := command.Flags()
-	flags.StringVarP(&input, "filename", "f", "", "file to read, - for standard input (required)")
-	flags.StringVarP(&output, "output", "o", "yaml", `"yaml", "json", or the name of a file to write YAML to`)
-	_ = command.RegisterFlagCompletionFunc("output", cobra.FixedCompletions([]string{"yaml", "json"}, cobra.ShellCompDirectiveDefault))
+	input.register(command, "what to uninject (required)")
+	registerOutput(command, &format)
 	return command
 }
 

@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"runtime"
+	"runtime/debug"
 
 	"github.com/spf13/cobra"
 )
@@ -13,8 +14,39 @@ func versionCommand() *cobra.Command {
 		Short: "Print the version of this binary",
 		Args:  cobra.NoArgs,
 		RunE: func(command *cobra.Command, _ []string) error {
-			_, err := fmt.Fprintf(command.OutOrStdout(), "outrigger %s (%s, %s/%s)\n", version, runtime.Version(), runtime.GOOS, runtime.GOARCH)
+			_, err := fmt.Fprintln(command.OutOrStdout(), versionLine())
 			return err
 		},
 	}
+}
+
+func versionLine() string {
+	return fmt.Sprintf("outrigger %s (%s, %s/%s)", version, runtime.Version(), runtime.GOOS, runtime.GOARCH)
+}
+
+func init() {
+	if info, ok := debug.ReadBuildInfo(); ok && version == "unknown" {
+		version = builtVersion(info)
+	}
+}
+
+// builtVersion returns the version that the go command recorded: of the module, or else the commit. "unknown" if it recorded
+// neither, as in tests and in a source tree without git.
+func builtVersion(info *debug.BuildInfo) string {
+	if of := info.Main.Version; of != "" && of != "(devel)" {
+		return of
+	}
+	settings := map[string]string{}
+	for _, setting := range info.Settings {
+		settings[setting.Key] = setting.Value
+	}
+	revision := settings["vcs.revision"]
+	if revision == "" {
+		return "unknown"
+	}
+	out := revision[:min(len(revision), 12)]
+	if settings["vcs.modified"] == "true" {
+		out += "-dirty"
+	}
+	return out
 }

@@ -39,7 +39,7 @@ func (w *writing) register(command *cobra.Command) {
 func (w *writing) check(out io.Writer) error {
 	w.out = out
 	if !slices.Contains([]string{dryRunNone, dryRunClient, dryRunServer}, w.dryRun) {
-		return fmt.Errorf("--dry-run=%s: expected none, client or server", w.dryRun)
+		return usagef("--dry-run=%s: expected none, client or server", w.dryRun)
 	}
 	w.wait = w.wait && w.dryRun == dryRunNone
 	return nil

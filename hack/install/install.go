@@ -203,12 +203,26 @@ func Build(ctx context.Context, dir string) (string, error) {
 // BuildFrom builds the outrigger binary of a source tree, such as an earlier state of this repository.
 func BuildFrom(ctx context.Context, root, dir string) (string, error) {
 	path := filepath.Join(dir, "outrigger")
-	command := exec.CommandContext(ctx, "go", "build", "-trimpath", "-o", path, "./cmd/outrigger")
+	arguments := []string{"build", "-trimpath", "-o", path}
+	if described := describe(ctx, root); described != "" {
+		arguments = append(arguments, "-ldflags", "-X main.version="+described)
+	}
+	command := exec.CommandContext(ctx, "go", append(arguments, "./cmd/outrigger")...)
 	command.Dir, command.Env = root, append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := command.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("build cmd/outrigger: %w\n%s", err, out)
 	}
 	return path, nil
+}
+
+// describe returns the version that git gives a source tree, as the Makefile asks for it; empty if it is not in git. The go
+// command records it as well, but not where GOFLAGS contains -buildvcs=false.
+func describe(ctx context.Context, root string) string {
+	out, err := exec.CommandContext(ctx, "git", "-C", root, "describe", "--tags", "--always", "--dirty").Output()
+	if err != nil {
+		return ""
+	}
+	return strings.TrimSpace(string(out))
 }
 
 // Root returns the folder of this repository: the nearest one above the working folder that holds the chart.

@@ -1,0 +1,76 @@
+package main
+
+import (
+	"bytes"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"outrigger.dev/outrigger/api"
+	"outrigger.dev/outrigger/internal/manifest"
+)
+
+// output is where documents are written, and in which format.
+type output struct {
+	writer func(io.Writer) manifest.Writer
+	file   string // empty for standard output
+}
+
+func registerOutput(command *cobra.Command, into *string) {
+	command.Flags().StringVarP(into, "output", "o", "yaml", `"yaml", "json", or a file to write to, as a path or with an extension (./out, out.yaml)`)
+	_ = command.RegisterFlagCompletionFunc("output", cobra.FixedCompletions([]string{"yaml", "json"}, cobra.ShellCompDirectiveDefault))
+}
+
+// outputOf reads -o: a format, or a file as istioctl kube-inject takes it there. A word that could be a misspelled format
+// is not a file.
+func outputOf(flag string) (output, error) {
+	switch flag {
+	case "yaml":
+		return output{writer: manifest.NewYAMLWriter}, nil
+	case "json":
+		return output{writer: manifest.NewJSONWriter}, nil
+	}
+	if !strings.ContainsRune(filepath.ToSlash(flag), '/') && filepath.Ext(flag) == "" {
+		return output{}, usagef("-o %q is neither a format nor a file%s Formats: yaml, json. A file has a path or an extension. Example: -o ./%s", flag, didYouMean(flag, "yaml", "json"), orDefault(flag, "out.yaml"))
+	}
+	if filepath.Ext(flag) == ".json" {
+		return output{manifest.NewJSONWriter, flag}, nil
+	}
+	return output{manifest.NewYAMLWriter, flag}, nil
+}
+
+func orDefault(text, otherwise string) string {
+	if text == "" {
+		return otherwise
+	}
+	return text
+}
+
+// didYouMean ends a sentence about a word that is none: with the nearest one, or with a full stop if none is near.
+func didYouMean(word string, known ...string) string {
+	if near, is := api.NearestVersion(word, known); is {
+		return `; did you mean "` + near + `"?`
+	}
+	return "."
+}
+
+// write writes what fill hands over: all of it, or nothing if fill fails. So the text is held until the end; what reads it
+// from a pipe must not get half of an application.
+func (o output) write(stdout io.Writer, fill func(manifest.Writer) error) error {
+	var text bytes.Buffer
+	writer := o.writer(&text)
+	if err := fill(writer); err != nil {
+		return err
+	}
+	if err := writer.Close(); err != nil {
+		return err
+	}
+	if o.file != "" {
+		return os.WriteFile(o.file, text.Bytes(), 0o644) //nolint:gosec // a manifest is no secret, and umask narrows it
+	}
+	_, err := text.WriteTo(stdout)
+	return err
+}

@@ -1,0 +1,186 @@
+package manifest
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+	"strings"
+
+	goyaml "go.yaml.in/yaml/v2"
+)
+
+// Writer writes documents one after the other. Close writes what comes behind the last one.
+type Writer interface {
+	Write(*Document) error
+	Close() error
+}
+
+// NewYAMLWriter writes documents as they were read, and those that were changed as YAML with sorted keys.
+//
+// A file that begins with JSON documents without separators between them stays one: a changed document among them is
+// written as JSON, since kubectl reads no YAML behind two such documents. Anywhere else they are separated, since kubectl
+// ignores a second one in a YAML document.
+func NewYAMLWriter(out io.Writer) Writer { return &yamlWriter{out: out, newline: true} }
+
+type yamlWriter struct {
+	out     io.Writer
+	some    bool // a document was written
+	newline bool // the last byte was one
+	changed bool // the last document was
+	json    bool // all that was written is JSON without separators
+}
+
+// Write writes a separator where the document has none and needs one.
+func (w *yamlWriter) Write(d *Document) error {
+	separator, content := d.separator, d.content
+	if d.changed {
+		var err error
+		if content, err = d.anew(); err != nil {
+			return fmt.Errorf("%s: %w", d.where(), err)
+		}
+	}
+	if !w.some {
+		w.json = d.isJSON && d.file == "" && len(separator) == 0 && bytes.HasPrefix(bytes.TrimSpace(d.content), []byte("{"))
+	}
+	w.json = w.json && d.isJSON
+	afterOther := d.number == 1 || d.changed || w.changed || d.joined
+	if w.some && afterOther && !w.json && len(separator) == 0 && !isMarker(content, "---") && len(content) > 0 {
+		separator = []byte("---\n")
+	}
+	w.changed = d.changed
+	for _, text := range [][]byte{separator, content} {
+		if len(text) == 0 {
+			continue
+		}
+		if !w.newline && !w.json {
+			text = append([]byte("\n"), text...)
+		}
+		if _, err := w.out.Write(text); err != nil {
+			return err
+		}
+		w.some, w.newline = true, bytes.HasSuffix(text, []byte("\n"))
+	}
+	return nil
+}
+
+func (w *yamlWriter) Close() error { return nil }
+
+// anew writes a document that was changed.
+func (d *Document) anew() ([]byte, error) {
+	if d.isJSON {
+		return encode(d.fields)
+	}
+	return goyaml.Marshal(yamlValue(d.fields))
+}
+
+// yamlValue returns the value with numbers that the YAML encoder knows. Whole numbers stay whole.
+func yamlValue(value any) any {
+	switch value := value.(type) {
+	case map[string]any:
+		out := make(map[string]any, len(value))
+		for key, item := range value {
+			out[key] = yamlValue(item)
+		}
+		return out
+	case []any:
+		out := make([]any, len(value))
+		for i, item := range value {
+			out[i] = yamlValue(item)
+		}
+		return out
+	case json.Number:
+		if whole, err := value.Int64(); err == nil {
+			return whole
+		}
+		var number any
+		if err := goyaml.Unmarshal([]byte(value), &number); err != nil {
+			return string(value)
+		}
+		return number
+	}
+	return value
+}
+
+// NewJSONWriter writes the documents as indented JSON: one alone as it is, several, or none, as a List.
+func NewJSONWriter(out io.Writer) Writer { return &jsonWriter{out: out} }
+
+type jsonWriter struct {
+	out   io.Writer
+	first map[string]any // held until it is known whether it is alone
+	count int
+}
+
+const listHead = "{\n    \"apiVersion\": \"v1\",\n    \"items\": ["
+
+// Write leaves out documents of space and comments.
+func (w *jsonWriter) Write(d *Document) error {
+	if d.fields == nil {
+		return nil
+	}
+	w.count++
+	switch w.count {
+	case 1:
+		w.first = d.fields
+		return nil
+	case 2:
+		if _, err := io.WriteString(w.out, listHead); err != nil {
+			return err
+		}
+		if err := w.item(w.first, "\n"); err != nil {
+			return err
+		}
+		w.first = nil
+	}
+	return w.item(d.fields, ",\n")
+}
+
+func (w *jsonWriter) item(fields map[string]any, before string) error {
+	const prefix = "        "
+	raw, err := encode(fields)
+	if err != nil {
+		return err
+	}
+	out := bytes.NewBufferString(before + prefix)
+	if err := json.Indent(out, bytes.TrimRight(raw, "\n"), prefix, "    "); err != nil {
+		return err
+	}
+	_, err = w.out.Write(out.Bytes())
+	return err
+}
+
+func (w *jsonWriter) Close() error {
+	var end string
+	switch w.count {
+	case 0:
+		end = listHead + "],\n    \"kind\": \"List\"\n}\n"
+	case 1:
+		text, err := indented(w.first)
+		if err != nil {
+			return err
+		}
+		end = string(text)
+	default:
+		end = "\n    ],\n    \"kind\": \"List\"\n}\n"
+	}
+	_, err := io.Copy(w.out, strings.NewReader(end))
+	return err
+}
+
+// YAML returns the stream as a YAML writer writes it.
+func (s *Stream) YAML() ([]byte, error) { return s.text(NewYAMLWriter) }
+
+// IndentedJSON returns the stream as a JSON writer writes it.
+func (s *Stream) IndentedJSON() ([]byte, error) { return s.text(NewJSONWriter) }
+
+func (s *Stream) text(writer func(io.Writer) Writer) ([]byte, error) {
+	var out bytes.Buffer
+	w := writer(&out)
+	for _, d := range s.documents {
+		if err := w.Write(d); err != nil {
+			return nil, err
+		}
+	}
+	err := w.Close()
+	return out.Bytes(), err
+}
