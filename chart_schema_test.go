@@ -68,8 +68,10 @@ var ofConfiguration = []string{"istio", "certificates", "routing", "coverage", "
 // freeForm are the values that take any fields: they go into an object of Kubernetes as they are.
 var freeForm = []string{
 	"affinity", "nodeSelector", "podAnnotations", "podLabels", "podSecurityContext", "resources", "securityContext",
+	"commonAnnotations", "commonLabels", "deploymentAnnotations", "service.annotations", "strategy",
+	"webhook.mutatingWebhookConfigurationAnnotations", "webhook.validatingWebhookConfigurationAnnotations",
 	"grafanaDashboard.annotations", "grafanaDashboard.labels", "prometheusRule.annotations", "prometheusRule.labels", "prometheusRule.ruleLabels",
-	"certManager.issuerRef", "serviceAccount.annotations", "serviceMonitor.annotations", "serviceMonitor.labels", "webhook.namespaceSelector", "webhook.objectSelector", "global",
+	"certManager.issuerRef", "serviceAccount.annotations", "serviceMonitor.annotations", "serviceMonitor.labels", "webhook.namespaceSelector", "webhook.objectSelector",
 }
 
 // chosenByTheChart are fields of those sections that follow from other values, and are none themselves.
@@ -82,20 +84,25 @@ var choices = map[string][]any{
 	"webhook.failurePolicy":      {"Fail", "Ignore"},
 	"webhook.reinvocationPolicy": {"Never", "IfNeeded"},
 	"webhook.minTLSVersion":      {"1.2", "1.3"},
+	"dnsPolicy":                  {"", "ClusterFirst", "ClusterFirstWithHostNet", "Default", "None"},
 	"tracing.protocol":           {"http/protobuf", "grpc"},
 	"tracing.sampler":            {"always_on", "always_off", "traceidratio", "parentbased_always_on", "parentbased_always_off", "parentbased_traceidratio"},
 }
 
+// namesOrObjects are the types of a pull secret: charts take both.
+var namesOrObjects = []any{"string", "object"}
+
 // listsOf are the types of what lists hold.
-var listsOf = map[string]string{
-	"affinity": "object", "extraEnv": "object", "imagePullSecrets": "object", "tolerations": "object", "topologySpreadConstraints": "object", "webhook.matchConditions": "object",
+var listsOf = map[string]any{
+	"affinity": "object", "extraEnv": "object", "imagePullSecrets": namesOrObjects, "global.imagePullSecrets": namesOrObjects,
+	"extraVolumes": "object", "extraVolumeMounts": "object", "extraContainers": "object", "tolerations": "object", "topologySpreadConstraints": "object", "webhook.matchConditions": "object",
 	"extraObjects": "object", "networkPolicy.metricsFrom": "object",
 	"serviceMonitor.relabelings": "object", "serviceMonitor.metricRelabelings": "object",
 }
 
 // alsoAllowed are types that a value may have beside that of its default.
 var alsoAllowed = map[string][]any{
-	"routing.enabled": {"boolean", "null"}, "image.tag": {"string", "number"}, "podDisruptionBudget.maxUnavailable": {"integer", "string"},
+	"routing.enabled": {"boolean", "null"}, "image.tag": {"string", "number"}, "podDisruptionBudget.maxUnavailable": {"integer", "string"}, "podDisruptionBudget.minAvailable": {"integer", "string"},
 	"prometheusRule.thresholds.coverage": {"number", "string"}, "prometheusRule.thresholds.latency": {"number", "string"}, // --set makes no fractions
 }
 
@@ -140,7 +147,10 @@ var expected = strings.Fields(`replicaCount image.repository image.tag image.dig
 	podDisruptionBudget.enabled podDisruptionBudget.maxUnavailable podAnnotations podLabels podSecurityContext securityContext
 	serviceAccount.create serviceAccount.name serviceAccount.annotations rbac.create webhook.failurePolicy webhook.timeoutSeconds
 	webhook.namespaceSelector webhook.objectSelector webhook.matchConditions webhook.reinvocationPolicy webhook.port webhook.url
-	networkPolicy.enabled extraArgs extraEnv extraObjects`)
+	networkPolicy.enabled extraArgs extraEnv extraObjects enabled global.imageRegistry global.imagePullSecrets image.registry commonLabels
+	commonAnnotations deploymentAnnotations strategy revisionHistoryLimit startupProbe.failureThreshold readinessProbe.periodSeconds
+	livenessProbe.timeoutSeconds extraVolumes extraVolumeMounts extraContainers runtimeClassName namespaceOverride service.annotations
+	podDisruptionBudget.minAvailable hostNetwork dnsPolicy containerPorts.metrics webhook.mutatingWebhookConfigurationAnnotations`)
 
 func TestChartHasTheNamesPeopleExpect(t *testing.T) {
 	values := chartValues(t)
@@ -157,7 +167,8 @@ func TestChartHasTheNamesPeopleExpect(t *testing.T) {
 	}
 }
 
-// Rancher compares its own annotation with the cluster, Helm kubeVersion.
+// Rancher compares its own annotation with the cluster. Helm's kubeVersion would also refuse to render without a cluster where
+// Helm was not built as a release, so a template compares instead (TestKubernetesIsNewEnough in hack/chart).
 func TestChartNamesOneKubernetes(t *testing.T) {
 	var chart struct {
 		KubeVersion string            `json:"kubeVersion"`
@@ -170,8 +181,8 @@ func TestChartNamesOneKubernetes(t *testing.T) {
 	if err := yaml.Unmarshal(text, &chart); err != nil {
 		t.Fatal(err)
 	}
-	if chart.KubeVersion != ">=1.30.0-0" || chart.Annotations["catalog.cattle.io/kube-version"] != chart.KubeVersion {
-		t.Errorf("kubeVersion is %q, Rancher's annotation %q; want >=1.30.0-0 for both", chart.KubeVersion, chart.Annotations["catalog.cattle.io/kube-version"])
+	if chart.KubeVersion != "" || chart.Annotations["catalog.cattle.io/kube-version"] != ">=1.30.0-0" {
+		t.Errorf("kubeVersion is %q, Rancher's annotation %q; want none and >=1.30.0-0", chart.KubeVersion, chart.Annotations["catalog.cattle.io/kube-version"])
 	}
 }
 
@@ -191,7 +202,6 @@ func chartValues(t *testing.T) map[string]any {
 func valuesSchema(t *testing.T) []byte {
 	t.Helper()
 	values := chartValues(t)
-	values["global"] = map[string]any{} // Helm gives it to every chart that is part of another one
 	schema := objectSchema("", values)
 	schema["$schema"], schema["title"] = "http://json-schema.org/draft-07/schema#", "Values of the chart outrigger"
 	var out bytes.Buffer
@@ -213,7 +223,8 @@ func objectSchema(path string, values map[string]any) map[string]any {
 	if slices.Contains(ofConfiguration, path) {
 		maps.Copy(properties, configurationSchema(path))
 	}
-	return map[string]any{"type": "object", "properties": properties, "additionalProperties": false}
+	// Helm passes global to every chart that is part of another one, with what the others read.
+	return map[string]any{"type": "object", "properties": properties, "additionalProperties": path == "global"}
 }
 
 func valueSchema(path string, value any) map[string]any {
@@ -230,8 +241,8 @@ func valueSchema(path string, value any) map[string]any {
 	case map[string]any:
 		return objectSchema(path, value)
 	case []any:
-		item := "string"
-		if listsOf[path] != "" {
+		var item any = "string"
+		if listsOf[path] != nil {
 			item = listsOf[path]
 		}
 		return map[string]any{"type": "array", "items": map[string]any{"type": item}}

@@ -55,6 +55,7 @@ type IstioConfig struct {
 
 // WebhookConfig is about the HTTPS server that the API server calls.
 type WebhookConfig struct {
+	Name          string   `json:"name" form:"subdomainOrEmpty" doc:"Name of the MutatingWebhookConfiguration; empty for outrigger-sidecar-injector with the revision as suffix."`
 	Port          int      `json:"port" min:"1" max:"65535" doc:"Port of the HTTPS server. Private GKE clusters reach 10250 without a firewall rule."`
 	MinTLSVersion string   `json:"minTLSVersion" oneOf:"1.2,1.3" doc:"Minimum TLS version, in quotes."`
 	ClientCA      string   `json:"clientCA" form:"certificatesOrEmpty" doc:"PEM bundle of the CAs that client certificates must chain to. Empty disables client authentication."`
@@ -239,9 +240,12 @@ func (c Config) RoutingSettings() RoutingSettings {
 	}
 }
 
-// WebhookConfigurationName returns the name of our MutatingWebhookConfiguration. It does not depend on the release's
-// name, so that it sorts behind Istio's own.
+// WebhookConfigurationName returns the name of our MutatingWebhookConfiguration. By default it does not depend on the
+// release's name, so that it sorts after Istio's own.
 func (c Config) WebhookConfigurationName() string {
+	if c.Webhook.Name != "" {
+		return c.Webhook.Name
+	}
 	return WithRevision(Outrigger+"-sidecar-injector", c.Istio.Revision)
 }
 

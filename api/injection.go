@@ -79,7 +79,7 @@ func InjectReasons() []InjectReasonDoc {
 		{InjectAlwaysSelector, "Injected: alwaysInjectSelector of Istio's configuration selects the pod."},
 		{InjectPolicyEnabled, "Injected: the pod was selected, and the policy of Istio's configuration is enabled."},
 		{InjectHostNetwork, "Skipped: the pod is on the host's network, which a sidecar would redirect for the whole node."},
-		{InjectIgnoredNamespace, "Skipped: pods of kube-system, kube-public, kube-node-lease and local-path-storage are never injected."},
+		{InjectIgnoredNamespace, "Skipped: pods of kube-system, kube-public, kube-node-lease and local-path-storage are never injected. As a warning: a Namespace that webhook.excludedNamespaces lists was labeled for injection."},
 		{InjectWindowsPod, "Skipped, where spec.os.name is windows, or a warning, where only the nodeSelector says so: Istio's sidecar is for Linux."},
 		{InjectOptedOut, "Skipped: the pod's label or annotation sidecar.istio.io/inject is false."},
 		{InjectNeverSelector, "Skipped: neverInjectSelector of Istio's configuration selects the pod."},

@@ -3,6 +3,7 @@ package webhook
 import (
 	"context"
 	"fmt"
+	"maps"
 
 	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -18,9 +19,22 @@ type PodSelector interface {
 	Selects(ctx context.Context, namespace *corev1.Namespace, podLabels map[string]string) (bool, error)
 }
 
-// EntriesFrom returns a PodSelector on a cache that holds our MutatingWebhookConfiguration of that name. It goes by the
+// NamespaceExcluder tells which namespaces our webhook object excludes by name.
+type NamespaceExcluder interface {
+	// Excludes returns whether an entry of our webhook object would select a namespace with these labels under another name,
+	// and none selects it under its own.
+	Excludes(ctx context.Context, namespaceLabels map[string]string) (bool, error)
+}
+
+// EntriesFrom returns the WebhookObject on a cache that holds our MutatingWebhookConfiguration of that name. It goes by the
 // selectors of the live object; the conditions of the chart beside them repeat what the decision itself says.
-func EntriesFrom(reader client.Reader, name string) PodSelector { return entries{reader, name} }
+func EntriesFrom(reader client.Reader, name string) WebhookObject { return entries{reader, name} }
+
+// WebhookObject knows the selectors of our webhook object.
+type WebhookObject interface {
+	PodSelector
+	NamespaceExcluder
+}
 
 type entries struct {
 	reader client.Reader
@@ -49,6 +63,30 @@ func (e entries) Selects(ctx context.Context, namespace *corev1.Namespace, podLa
 		}
 	}
 	return false, nil
+}
+
+func (e entries) Excludes(ctx context.Context, namespaceLabels map[string]string) (bool, error) {
+	object := &admissionregistrationv1.MutatingWebhookConfiguration{}
+	if err := e.reader.Get(ctx, client.ObjectKey{Name: e.name}, object); err != nil {
+		return false, client.IgnoreNotFound(err)
+	}
+	renamed := maps.Clone(namespaceLabels)
+	renamed[corev1.LabelMetadataName] = "a/b" // no namespace can have this name, so nobody excludes it
+	excludes := false
+	for _, entry := range object.Webhooks {
+		is, err := matches(entry.NamespaceSelector, namespaceLabels)
+		if err != nil {
+			return false, fmt.Errorf("MutatingWebhookConfiguration %s: webhooks[%s]: %w", e.name, entry.Name, err)
+		}
+		if is {
+			return false, nil
+		}
+		if is, err = matches(entry.NamespaceSelector, renamed); err != nil {
+			return false, fmt.Errorf("MutatingWebhookConfiguration %s: webhooks[%s]: %w", e.name, entry.Name, err)
+		}
+		excludes = excludes || is
+	}
+	return excludes, nil
 }
 
 func matches(selector *metav1.LabelSelector, set map[string]string) (bool, error) {

@@ -334,7 +334,7 @@ func (c *IstioConfiguration) forbidden(w *watched) api.InjectProblem {
 		Advice:  "Give Outrigger's ServiceAccount the verbs get, list and watch on it, as its chart does unless rbac.create is false.",
 	}
 	if revision := c.from.revision; revision != "" && revision != "default" {
-		problem.Advice = fmt.Sprintf("Allow it: helm upgrade outrigger charts/outrigger -n %s --reuse-values --set istio.revisions={%s}", c.options.OwnNamespace, revision)
+		problem.Advice = fmt.Sprintf("Allow it: helm upgrade outrigger charts/outrigger -n %s --reset-then-reuse-values --set istio.revisions={%s}", c.options.OwnNamespace, revision)
 	}
 	return problem
 }

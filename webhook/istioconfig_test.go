@@ -277,7 +277,7 @@ func TestTheDefaultTagIsFollowedWhereThereIsNoUnsuffixedConfigMap(t *testing.T) 
 		t.Errorf("got %q", got)
 	}
 	becomes(t, c.started(t), "denied IstioConfigurationForbidden: ConfigMap istio-system/istio-sidecar-injector-c: Outrigger may not read it. "+
-		"Allow it: helm upgrade outrigger charts/outrigger -n outrigger-system --reuse-values --set istio.revisions={c}")
+		"Allow it: helm upgrade outrigger charts/outrigger -n outrigger-system --reset-then-reuse-values --set istio.revisions={c}")
 	becomes(t, configuration, "injected third", func() { c.set(t, injectorMap(goodConfig("third"))); c.set(t, meshMap()) })
 }
 
@@ -286,7 +286,7 @@ func TestAForbiddenConfigurationIsToldWithTheLineThatAllowsIt(t *testing.T) {
 	c.forbid("configmaps istio-sidecar-injector-1-31", true)
 	configuration := c.started(t, func(o *IstioOptions) { o.Settings.Revision = "1-31" })
 	becomes(t, configuration, "denied IstioConfigurationForbidden: ConfigMap istio-system/istio-sidecar-injector-1-31: Outrigger may not read it. "+
-		"Allow it: helm upgrade outrigger charts/outrigger -n outrigger-system --reuse-values --set istio.revisions={1-31}")
+		"Allow it: helm upgrade outrigger charts/outrigger -n outrigger-system --reset-then-reuse-values --set istio.revisions={1-31}")
 	c.forbid("configmaps istio-sidecar-injector-1-31", false)
 	becomes(t, configuration, "injected first")
 }

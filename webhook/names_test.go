@@ -10,6 +10,8 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"k8s.io/utils/ptr"
+
 	"outrigger.dev/outrigger/api"
 )
 
@@ -62,7 +64,7 @@ func TestNamespaceAdvice(t *testing.T) {
 		object := func(metadata string) string {
 			return `{"apiVersion":"v1","kind":"Namespace","metadata":{"name":"demo",` + metadata + `}}`
 		}
-		status, allowed, warnings := adviceOn(t, NamespaceAdvice(api.DefaultRouteLimits()), admissionv1.AdmissionRequest{
+		status, allowed, warnings := adviceOn(t, NamespaceAdvice(ptr.To(api.DefaultRouteLimits()), excludingObject()), admissionv1.AdmissionRequest{
 			Operation: admissionv1.Update, Name: "demo", Object: raw(object(now)), OldObject: raw(object(old)), Kind: metav1.GroupVersionKind{Version: "v1", Kind: "Namespace"},
 		})
 		if status != http.StatusOK || !allowed {

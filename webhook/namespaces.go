@@ -16,10 +16,11 @@ import (
 // NamespacesPath is where NamespaceAdvice is served.
 const NamespacesPath = "/validate/namespaces"
 
-// NamespaceAdvice answers CREATE and UPDATE of Namespaces with a warning for each annotation or label of routing that does
+// NamespaceAdvice answers CREATE and UPDATE of Namespaces with a warning for a label of injection on a namespace that the
+// webhook excludes by name. Unless limits is nil, it also warns about each annotation or label of routing that does
 // not say what was meant. On an update only what it changes is warned of.
-func NamespaceAdvice(limits api.RouteLimits) http.Handler {
-	return advice(func(_ context.Context, request admission.Request) ([]string, error) {
+func NamespaceAdvice(limits *api.RouteLimits, excluder NamespaceExcluder) http.Handler {
+	return advice(func(ctx context.Context, request admission.Request) ([]string, error) {
 		if len(request.Object.Raw) == 0 {
 			return nil, errNoObject(request)
 		}
@@ -35,8 +36,29 @@ func NamespaceAdvice(limits api.RouteLimits) http.Handler {
 		if namespace.DeletionTimestamp != nil || byCluster(request) {
 			return nil, nil
 		}
-		return NamespaceWarnings(namespace, before, limits), nil
+		warnings, err := excludedWarnings(ctx, namespace, before, excluder)
+		if limits != nil {
+			warnings = append(warnings, NamespaceWarnings(namespace, before, *limits)...)
+		}
+		return warnings, err
 	})
+}
+
+// excludedWarnings is about a label that the request writes, that would have the pods of the namespace injected, and that has
+// no effect on a namespace of this name.
+func excludedWarnings(ctx context.Context, namespace, before *corev1.Namespace, excluder NamespaceExcluder) ([]string, error) {
+	for _, key := range []string{api.LabelInjection, api.LabelRevision} {
+		value, labeled := namespace.Labels[key]
+		if !labeled || value == before.Labels[key] {
+			continue
+		}
+		if excluded, err := excluder.Excludes(ctx, namespace.Labels); err != nil || !excluded {
+			return nil, err
+		}
+		return []string{fmt.Sprintf("%s: Namespace %s: metadata.labels[%s] = %q has no effect: Outrigger's webhook excludes this namespace by name (chart value webhook.excludedNamespaces), so its pods get no sidecar. Remove the label: kubectl label namespace %s %s-",
+			api.InjectIgnoredNamespace, namespace.Name, key, value, namespace.Name, key)}, nil
+	}
+	return nil, nil
 }
 
 // NamespaceWarnings says what is wrong with the labels and annotations about routing on a Namespace, as ServiceWarnings does.

@@ -377,7 +377,7 @@ func (c *checker) created(ctx context.Context) finding {
 	case asked:
 		return failed("Outrigger was asked about %s and gave it no sidecar: %s", what, strings.TrimSpace(c.warnings.String()))
 	}
-	return failed("%s gets no sidecar: Outrigger was not asked. Either the namespace is excluded or labelled for another injector, or the webhook does not answer and its failurePolicy is Ignore", what)
+	return failed("%s gets no sidecar: Outrigger was not asked. %s", what, c.whyNotAsked(ctx))
 }
 
 // labelText writes the one label.

@@ -74,10 +74,13 @@ func injectorEntries(objects []admissionregistrationv1.MutatingWebhookConfigurat
 	return out
 }
 
-// revisionOf returns whose configuration an injector goes by: ours has the revision in its object's name, istiod's in a
-// label.
+// revisionOf returns the revision of an injector. Our object has it in a label of its own; those of earlier releases have it
+// only in their name. Istiod's object has Istio's label.
 func revisionOf(whose injectorName, object *admissionregistrationv1.MutatingWebhookConfiguration) string {
 	if whose == ours {
+		if revision, labeled := object.Labels[labelWebhookRevision]; labeled {
+			return revision
+		}
 		return strings.TrimPrefix(strings.TrimPrefix(object.Name, webhookName), "-")
 	}
 	if revision := object.Labels[api.LabelRevision]; revision != "default" {
@@ -85,6 +88,9 @@ func revisionOf(whose injectorName, object *admissionregistrationv1.MutatingWebh
 	}
 	return ""
 }
+
+// labelWebhookRevision is the label of our webhook objects with their revision, empty for the default one.
+const labelWebhookRevision = api.Domain + "/revision"
 
 // conditions compiles the matchConditions of entries, as the API server does.
 var conditions = sync.OnceValue(func() cel.ConditionCompiler {

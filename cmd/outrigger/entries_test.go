@@ -93,3 +93,25 @@ func TestEntriesAreJudgedAsTheAPIServerDoes(t *testing.T) {
 		})
 	}
 }
+
+// A release whose webhook object has a name of its own is found by its label.
+func TestRevisionOfAnInjector(t *testing.T) {
+	for _, c := range []struct {
+		whose  injectorName
+		name   string
+		labels map[string]string
+		want   string
+	}{
+		{ours, "outrigger-sidecar-injector", nil, ""},
+		{ours, "outrigger-sidecar-injector-canary", nil, "canary"},
+		{ours, "00-sidecars", map[string]string{"outrigger.dev/revision": "canary"}, "canary"},
+		{ours, "00-sidecars", map[string]string{"outrigger.dev/revision": ""}, ""},
+		{istios, "istio-sidecar-injector-canary", map[string]string{"istio.io/rev": "canary"}, "canary"},
+		{istios, "istio-sidecar-injector", map[string]string{"istio.io/rev": "default"}, ""},
+	} {
+		object := &admissionregistrationv1.MutatingWebhookConfiguration{ObjectMeta: metav1.ObjectMeta{Name: c.name, Labels: c.labels}}
+		if got := revisionOf(c.whose, object); got != c.want {
+			t.Errorf("%s with %v: revision %q, want %q", c.name, c.labels, got, c.want)
+		}
+	}
+}

@@ -35,6 +35,7 @@ import (
 	"k8s.io/client-go/tools/clientcmd"
 	"k8s.io/client-go/tools/leaderelection/resourcelock"
 	"k8s.io/klog/v2"
+	"k8s.io/utils/ptr"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -234,11 +235,13 @@ func adviceAbout(config api.Config, istio *webhook.IstioConfiguration, shared ct
 		return nil, err
 	}
 	namespaces := webhook.NamespacesFrom(shared.GetCache())
-	paths := webhook.InjectedPods(namespaces, istio)
-	paths[webhook.WorkloadsPath] = webhook.WorkloadAdvice(webhook.Workloads{
-		Namespaces: namespaces, Config: istio,
-		Entries: webhook.EntriesFrom(shared.GetCache(), config.WebhookConfigurationName()),
-	})
+	paths, entries := webhook.InjectedPods(namespaces, istio), webhook.EntriesFrom(shared.GetCache(), config.WebhookConfigurationName())
+	paths[webhook.WorkloadsPath] = webhook.WorkloadAdvice(webhook.Workloads{Namespaces: namespaces, Config: istio, Entries: entries})
+	var limits *api.RouteLimits
+	if config.Routing.Enabled {
+		limits = ptr.To(config.RoutingSettings().Limits)
+	}
+	paths[webhook.NamespacesPath] = webhook.NamespaceAdvice(limits, entries)
 	return paths, nil
 }
 

@@ -48,9 +48,8 @@ func routingAdvice(shared ctrlcluster.Cluster, namespaces webhook.NamespaceReade
 func routingAdviceFrom(direct client.Client, namespaces webhook.NamespaceReader, config api.Config) map[string]http.Handler {
 	options := controller.Options{Settings: config.RoutingSettings(), RootNamespace: config.Istio.Namespace}
 	return map[string]http.Handler{
-		webhook.ServicesPath:   webhook.ServiceAdvice(namespaces, config.RoutingSettings().Limits, traffic{direct, namespaces, options}),
-		webhook.NamespacesPath: webhook.NamespaceAdvice(config.RoutingSettings().Limits),
-		webhook.TrafficPath:    webhook.TrafficAdvice(traffic{direct, namespaces, options}),
+		webhook.ServicesPath: webhook.ServiceAdvice(namespaces, config.RoutingSettings().Limits, traffic{direct, namespaces, options}),
+		webhook.TrafficPath:  webhook.TrafficAdvice(traffic{direct, namespaces, options}),
 	}
 }
 

@@ -82,7 +82,10 @@ func Folder(root string) string { return filepath.Join(root, "charts", "outrigge
 func (c *Chart) Defaults() Values { return c.loaded.Values }
 
 // Render renders the chart as release Release in Namespace. Values that the schema refuses are an error.
-func (c *Chart) Render(values Values) (Rendered, error) {
+func (c *Chart) Render(values Values) (Rendered, error) { return c.RenderOn(kubeVersion, values) }
+
+// RenderOn renders the chart for another version of Kubernetes.
+func (c *Chart) RenderOn(kubeVersion string, values Values) (Rendered, error) {
 	version, err := chartutil.ParseKubeVersion(kubeVersion)
 	if err != nil {
 		return Rendered{}, err

@@ -30,6 +30,7 @@ func TestRightsAreAsExpected(t *testing.T) {
 		"revision":        {"revision": "canary", "istio": map[string]any{"revisions": []any{"prod"}}},
 		"secret":          {"webhook": map[string]any{"certificate": map[string]any{"secretName": "mine"}}},
 		"cert-manager":    {"certManager": map[string]any{"enabled": true}},
+		"test-namespace":  {"tests": map[string]any{"namespace": "demo"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			got := rights(t, values)
@@ -72,6 +73,7 @@ func rights(t *testing.T, values map[string]any) []byte {
 		t.Fatal(err)
 	}
 	roles, owners := map[string][]byte{}, map[string][]string{}
+	aggregated := map[string]bool{}
 	for name, text := range rendered {
 		if !strings.HasSuffix(name, ".yaml") {
 			continue // what is told, not made
@@ -79,7 +81,10 @@ func rights(t *testing.T, values map[string]any) []byte {
 		for _, document := range strings.Split(text, "\n---") {
 			var object struct {
 				Kind     string
-				Metadata struct{ Name, Namespace string }
+				Metadata struct {
+					Name, Namespace string
+					Labels          map[string]string
+				}
 				Rules    []rbacv1.PolicyRule
 				RoleRef  rbacv1.RoleRef
 				Subjects []rbacv1.Subject
@@ -89,6 +94,10 @@ func rights(t *testing.T, values map[string]any) []byte {
 			}
 			switch key := strings.TrimSpace(object.Kind + " " + object.Metadata.Name + " " + object.Metadata.Namespace); object.Kind {
 			case "Role", "ClusterRole":
+				if object.Metadata.Labels["rbac.authorization.k8s.io/aggregate-to-view"] == "true" {
+					aggregated[key] = true
+					owners[key] = append(owners[key], "everyone with the ClusterRole view")
+				}
 				if roles[key], err = yaml.Marshal(object.Rules); err != nil {
 					t.Fatal(err)
 				}
@@ -113,6 +122,9 @@ func rights(t *testing.T, values map[string]any) []byte {
 		if len(owners[name]) == 0 {
 			t.Errorf("%s is bound to nobody", name)
 		}
+		if aggregated[name] {
+			readsOnly(t, name, roles[name])
+		}
 		out.WriteString("# " + name + ", for " + strings.Join(owners[name], " and ") + "\n")
 		out.Write(roles[name])
 	}
@@ -122,4 +134,18 @@ func rights(t *testing.T, values map[string]any) []byte {
 		}
 	}
 	return out.Bytes()
+}
+
+// readsOnly checks that rules which every reader of a namespace gets allow nothing but reading Istio's objects there.
+func readsOnly(t *testing.T, name string, text []byte) {
+	t.Helper()
+	var rules []rbacv1.PolicyRule
+	if err := yaml.Unmarshal(text, &rules); err != nil {
+		t.Fatal(err)
+	}
+	for _, rule := range rules {
+		if !slices.Equal(rule.Verbs, []string{"get", "list", "watch"}) || !slices.Equal(rule.APIGroups, []string{"networking.istio.io"}) || slices.Contains(rule.Resources, "*") {
+			t.Errorf("%s gives everyone who may view a namespace more than reading Istio's objects: %v", name, rule)
+		}
+	}
 }

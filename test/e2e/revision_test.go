@@ -51,7 +51,7 @@ func TestARevisionHasItsOwnRelease(t *testing.T) {
 		t.Fatal(err)
 	}
 	canary, err := install.Outrigger(t.Context(), cluster, install.Options{
-		Release: "outrigger-canary", Node: outrigger.Node, Values: map[string]any{"revision": "canary", "revisionTags": []any{"prod"}},
+		Release: "outrigger-canary", Node: outrigger.Node, Values: map[string]any{"revision": "canary", "revisionTags": []any{"prod"}, "tests": map[string]any{"namespace": "default"}},
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -88,8 +88,9 @@ func TestARevisionHasItsOwnRelease(t *testing.T) {
 	} {
 		wantInjectedBy(t, test.what, test.namespace, test.labels, test.want)
 	}
-	for _, release := range []string{outriggerName, "outrigger-canary"} {
-		if out, err := cluster.Helm(t.Context(), nil, "test", release, "-n", outriggerNamespace, "--logs"); err != nil || !strings.Contains(out, "its sidecar, from Outrigger") {
+	// Only the second release has tests.namespace.
+	for release, proven := range map[string]string{outriggerName: "verifies by the caBundle, and a pod gets its sidecar", "outrigger-canary": "its sidecar, from Outrigger"} {
+		if out, err := cluster.Helm(t.Context(), nil, "test", release, "-n", outriggerNamespace, "--logs"); err != nil || !strings.Contains(out, proven) {
 			t.Errorf("helm test %s: %v\n%s", release, err, out)
 		}
 	}

@@ -269,13 +269,17 @@ func width(r right) int {
 	return width
 }
 
-// hookRights returns what the hooks of a release are granted while they run, by the last word of the role's name: "test" or
-// "delete".
+// hookRights returns what the hooks of a release are granted, by the last word of the role's name: "delete" while it runs, and
+// "test" for good.
 func hookRights(t *testing.T, namespace, release string) map[string][]right {
 	t.Helper()
-	text, err := cluster.Helm(t.Context(), nil, "get", "hooks", release, "-n", namespace)
-	if err != nil {
-		t.Fatal(err)
+	var text string
+	for _, part := range []string{"hooks", "manifest"} {
+		out, err := cluster.Helm(t.Context(), nil, "get", part, release, "-n", namespace)
+		if err != nil {
+			t.Fatal(err)
+		}
+		text += "\n---\n" + out
 	}
 	out := map[string][]right{}
 	for _, document := range strings.Split(text, "\n---\n") {

@@ -50,6 +50,7 @@ func TestASecuredRelease(t *testing.T) {
 		t.Fatal(err)
 	}
 	values := map[string]any{
+		"tests":      map[string]any{"namespace": "default"},
 		"revision":   "secured",
 		"webhook":    map[string]any{"clientCA": callers.authority, "clientNames": []any{callerName}},
 		"guardRails": map[string]any{"action": "Deny"},

@@ -34,6 +34,7 @@ type story struct {
 
 // Times of routing that tests can wait for, and what not every release has, so that the API server sees it too.
 var settings = map[string]any{
+	"tests":             map[string]any{"namespace": "default"},
 	"priorityClassName": "system-cluster-critical",
 	"networkPolicy":     map[string]any{"enabled": true},
 	"extraObjects":      []any{map[string]any{"apiVersion": "v1", "kind": "ConfigMap", "metadata": map[string]any{"name": "{{ .Release.Name }}-extra"}}},
@@ -160,8 +161,8 @@ func (s *story) upgrade(t *testing.T) {
 		}
 		return nil
 	})
-	if notes := helm(t, "get", "notes", name, "-n", system); strings.Count(notes, "\n  kubectl ") != 3 {
-		t.Errorf("the notes do not name the next three commands:\n%s", notes)
+	if notes := helm(t, "get", "notes", name, "-n", system); strings.Count(notes, "\n  kubectl ") != 5 || !strings.Contains(notes, "job outrigger-check failed") {
+		t.Errorf("the notes do not name the next three commands, and the two for an installation that fails:\n%s", notes)
 	}
 }
 
@@ -194,6 +195,8 @@ func (s *story) rendersTheSame(t *testing.T) {
 	if diff := cmp.Diff(strings.TrimSpace(standing), strings.TrimSpace(rendered)); diff != "" {
 		t.Errorf("helm template renders something else than what is installed (-installed +rendered):\n%s", diff)
 	}
+	// Helm knows no cluster here, and was not built as a release: it takes the cluster for one of Kubernetes 1.20.
+	helm(t, "template", name, s.chart, "-n", system)
 	for version, right := range map[string]bool{"1.29.14": false, "1.30.0": true, "1.31.4-gke.1256000": true, "1.33.1+k3s1": true} {
 		if _, err := cluster.Helm(t.Context(), nil, "template", name, s.chart, "--kube-version", version); (err == nil) != right {
 			t.Errorf("Kubernetes %s: %v", version, err)
@@ -204,6 +207,9 @@ func (s *story) rendersTheSame(t *testing.T) {
 func (s *story) test(t *testing.T) {
 	out := helm(t, "test", name, "-n", system, "--logs")
 	says(t, out, "Phase:          Succeeded", "its sidecar, from Outrigger", "verifies by the caBundle")
+	if printed := strings.Count(out, "its sidecar, from Outrigger"); printed != 1 {
+		t.Errorf("the report is printed %d times:\n%s", printed, out)
+	}
 	if rights := s.leftOfHooks(t); len(rights) > 0 {
 		t.Errorf("the test left rights behind: %q", rights)
 	}
@@ -220,16 +226,27 @@ func (s *story) test(t *testing.T) {
 	s.waitForReplicas(t, 2)
 	s.waitForSidecars(t)
 	says(t, helm(t, "test", name, "-n", system), "Succeeded")
+
+	// Without a namespace for its pod it calls the webhook alone, as the release's own account.
+	helm(t, s.release("upgrade", s.chart, "--wait", "--set", "tests.namespace=")...)
+	out = helm(t, "test", name, "-n", system, "--logs")
+	says(t, out, "Phase:          Succeeded", "verifies by the caBundle, and a pod gets its sidecar")
+	if strings.Contains(out, "the API server gives a pod") {
+		t.Errorf("it creates a pod, and no namespace was named:\n%s", out)
+	}
 }
 
 // testFails runs helm test, which must fail and show why.
 func (s *story) testFails(t *testing.T, wanted ...string) {
 	t.Helper()
-	out, err := cluster.Helm(t.Context(), nil, "test", name, "-n", system, "--timeout", "30s")
+	out, err := cluster.Helm(t.Context(), nil, "test", name, "-n", system, "--timeout", "30s", "--logs")
 	if err == nil {
 		t.Fatalf("helm test passes:\n%s", out)
 	}
 	says(t, out+err.Error(), wanted...)
+	if printed := strings.Count(out+err.Error(), wanted[0]); printed > 1 {
+		t.Errorf("the report is printed %d times:\n%s", printed, out)
+	}
 }
 
 // ignoring is the patch by which every entry has failurePolicy Ignore.

@@ -22,12 +22,56 @@ app.kubernetes.io/name: {{ include "outrigger.name" . }}
 app.kubernetes.io/instance: {{ .Release.Name }}
 {{- end }}
 
+{{/* "true" unless an umbrella chart's condition, or the user, disables the chart. Values of an earlier release do not have it. */}}
+{{- define "outrigger.enabled" -}}
+{{- if ne (toString .Values.enabled) "false" }}true{{ end }}
+{{- end }}
+
+{{- define "outrigger.namespace" -}}
+{{- default .Release.Namespace .Values.namespaceOverride }}
+{{- end }}
+
 {{/* managed-by is Helm's here: the value "outrigger" marks the objects that routing makes. */}}
 {{- define "outrigger.labels" -}}
-{{ include "outrigger.selectorLabels" . }}
+{{- include "outrigger.labelsWith" (dict "root" .) }}
+{{- end }}
+
+{{/* The labels of an object that has more of its own: dict "root" $ "own" (dict …). */}}
+{{- define "outrigger.labelsWith" -}}
+{{- $ := .root -}}
+{{ include "outrigger.selectorLabels" $ }}
+{{ include "outrigger.versionLabels" $ }}
+{{- with merge (dict) (default dict .own) (include "outrigger.commonLabels" $ | fromYaml) }}
+{{ toYaml . }}
+{{- end }}
+{{- end }}
+
+{{- define "outrigger.versionLabels" -}}
 app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 app.kubernetes.io/managed-by: {{ .Release.Service }}
 helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-" }}
+{{- end }}
+
+{{/* commonLabels as YAML. A label of the chart's own decides what selects a pod, or whose an object is. */}}
+{{- define "outrigger.commonLabels" -}}
+{{- range $key := keys (default dict .Values.commonLabels) | sortAlpha }}
+{{- if has $key (list "app.kubernetes.io/name" "app.kubernetes.io/instance" "app.kubernetes.io/version" "app.kubernetes.io/managed-by" "app.kubernetes.io/component" "helm.sh/chart" "sidecar.istio.io/inject") }}
+{{- fail (printf "commonLabels: the chart sets the label %s itself; remove it from commonLabels" $key) }}
+{{- end }}
+{{- end }}
+{{- toYaml (default dict .Values.commonLabels) }}
+{{- end }}
+
+{{/* The annotations of an object, on lines of their own; nothing if there are none: dict "root" $ "own" (dict …). */}}
+{{- define "outrigger.annotations" -}}
+{{- range $key := keys (default dict .root.Values.commonAnnotations) | sortAlpha }}
+{{- if hasPrefix "helm.sh/hook" $key }}
+{{- fail (printf "commonAnnotations: %s would make a hook of every object; remove it" $key) }}
+{{- end }}
+{{- end }}
+{{- with merge (dict) (default dict .own) (default dict .root.Values.commonAnnotations) }}
+{{- printf "annotations:\n%s" (toYaml . | indent 2) | nindent 2 }}
+{{- end }}
 {{- end }}
 
 {{- define "outrigger.serviceAccountName" -}}
@@ -38,11 +82,31 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | 
 {{- end }}
 {{- end }}
 
+{{/* The image. A registry replaces the one that the repository begins with, as container engines recognize it. */}}
 {{- define "outrigger.image" -}}
+{{- $repository := .Values.image.repository }}
+{{- with default .Values.image.registry (.Values.global).imageRegistry }}
+{{- $parts := splitn "/" 2 $repository }}
+{{- if and $parts._1 (or (contains "." $parts._0) (contains ":" $parts._0) (eq $parts._0 "localhost")) }}
+{{- $repository = $parts._1 }}
+{{- end }}
+{{- $repository = printf "%s/%s" (trimSuffix "/" .) $repository }}
+{{- end }}
 {{- if .Values.image.digest }}
-{{- printf "%s@%s" .Values.image.repository .Values.image.digest }}
+{{- printf "%s@%s" $repository .Values.image.digest }}
 {{- else }}
-{{- printf "%s:%s" .Values.image.repository (default .Chart.AppVersion .Values.image.tag) }}
+{{- printf "%s:%s" $repository (default .Chart.AppVersion .Values.image.tag) }}
+{{- end }}
+{{- end }}
+
+{{/* The pull secrets of all pods as a list of objects: the global ones, and the chart's. Both may be names. */}}
+{{- define "outrigger.imagePullSecrets" -}}
+{{- $secrets := list }}
+{{- range concat (default list (.Values.global).imagePullSecrets) (default list .Values.imagePullSecrets) }}
+{{- $secrets = append $secrets (ternary (dict "name" .) . (kindIs "string" .)) }}
+{{- end }}
+{{- with uniq $secrets }}
+{{- toYaml . }}
 {{- end }}
 {{- end }}
 
@@ -51,9 +115,41 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | 
 {{- if and .Values.revision (ne .Values.revision "default") }}{{ printf "-%s" .Values.revision }}{{ end }}
 {{- end }}
 
-{{/* The name is fixed, independent of the release's, so that it sorts after Istio's: webhooks run in the order of names. */}}
+{{/* By default the name is independent of the release's, and sorts after Istio's: webhooks run in the order of names. */}}
 {{- define "outrigger.webhookName" -}}
-outrigger-sidecar-injector{{ include "outrigger.suffix" . }}
+{{- default (printf "outrigger-sidecar-injector%s" (include "outrigger.suffix" .)) .Values.webhook.name }}
+{{- end }}
+
+{{/* The port of the webhook. On the host's network the default one is the kubelet's. */}}
+{{- define "outrigger.webhookPort" -}}
+{{- if and .Values.hostNetwork (eq (int .Values.webhook.port) 10250) }}10260{{ else }}{{ int .Values.webhook.port }}{{ end }}
+{{- end }}
+
+{{- define "outrigger.metricsPort" -}}
+{{- default 8080 (.Values.containerPorts).metrics }}
+{{- end }}
+
+{{- define "outrigger.healthPort" -}}
+{{- default 8081 (.Values.containerPorts).health }}
+{{- end }}
+
+{{/* Fails where the API server is too old. A Helm that was not built as a release, and that renders without a cluster, takes
+every cluster for 1.20, so that version says nothing. */}}
+{{- define "outrigger.kubernetes" -}}
+{{- $version := .Capabilities.KubeVersion.Version }}
+{{- if and (semverCompare "<1.30.0-0" $version) (not (hasPrefix "v1.20." $version)) }}
+{{- fail (printf "Kubernetes %s is too old: Outrigger requires 1.30 or later, for the match conditions of webhooks and ValidatingAdmissionPolicies. With \"helm template\", name the version of your cluster: --kube-version 1.30" $version) }}
+{{- end }}
+{{- end }}
+
+{{/* A duration as whole seconds, rounded up: "1m30s" is 90. */}}
+{{- define "outrigger.seconds" -}}
+{{- $total := 0.0 }}
+{{- range regexFindAll "[0-9.]+(h|ms|m|s)" . -1 }}
+{{- $unit := regexReplaceAll "[0-9.]" . "" }}
+{{- $total = addf $total (mulf (float64 (trimSuffix $unit .)) (get (dict "h" 3600.0 "m" 60.0 "s" 1.0 "ms" 0.001) $unit)) }}
+{{- end }}
+{{- ceil $total | int }}
 {{- end }}
 
 {{- define "outrigger.validatorName" -}}
@@ -72,7 +168,7 @@ outrigger-webhook-objects{{ include "outrigger.suffix" . }}
 
 {{/* What excludes namespaces from every entry of both webhook objects, as a list of expressions. */}}
 {{- define "outrigger.excluded" -}}
-{{- list (dict "key" "kubernetes.io/metadata.name" "operator" "NotIn" "values" (concat (list .Release.Namespace) .Values.webhook.excludedNamespaces | uniq)) | toYaml }}
+{{- list (dict "key" "kubernetes.io/metadata.name" "operator" "NotIn" "values" (concat (list (include "outrigger.namespace" .)) .Values.webhook.excludedNamespaces | uniq)) | toYaml }}
 {{- end }}
 
 {{- define "outrigger.lastGoodName" -}}
@@ -109,14 +205,13 @@ outrigger-last-good{{ include "outrigger.suffix" . }}
 
 {{/* The hosts that the certificate is for, as a list. The API server asks for the first. */}}
 {{- define "outrigger.hosts" -}}
-{{- compact (list (include "outrigger.urlHost" .) (printf "%s.%s.svc" (include "outrigger.fullname" .) .Release.Namespace)) | toYaml }}
+{{- compact (list (include "outrigger.urlHost" .) (printf "%s.%s.svc" (include "outrigger.fullname" .) (include "outrigger.namespace" .))) | toYaml }}
 {{- end }}
 
-{{/* What makes cert-manager's cainjector write the caBundle of a webhook object. */}}
+{{/* The annotation that makes cert-manager's cainjector write the caBundle of a webhook object. */}}
 {{- define "outrigger.injectCA" -}}
 {{- if (.Values.certManager).enabled }}
-annotations:
-  cert-manager.io/inject-ca-from: {{ .Release.Namespace }}/{{ include "outrigger.certificateName" . }}
+cert-manager.io/inject-ca-from: {{ include "outrigger.namespace" . }}/{{ include "outrigger.certificateName" . }}
 {{- end }}
 {{- end }}
 
@@ -166,7 +261,7 @@ annotations:
   "apiVersion" "config.outrigger.dev/v1alpha1"
   "kind" "Configuration"
   "istio" (merge (dict "revision" .Values.revision) (omit .Values.istio "revision" "revisions"))
-  "webhook" (pick .Values.webhook "port" "minTLSVersion" "clientCA" "clientNames" "maxContainers" "maxVolumes" "warnings")
+  "webhook" (merge (dict "port" (include "outrigger.webhookPort" . | int)) (pick .Values.webhook "name" "minTLSVersion" "clientCA" "clientNames" "maxContainers" "maxVolumes" "warnings"))
   "certificates" (merge $chosen .Values.certificates (dict "hosts" (include "outrigger.hosts" . | fromYamlArray)))
   "routing" (merge (dict "enabled" (eq (include "outrigger.routingEnabled" .) "true")) $routing)
   "coverage" .Values.coverage
@@ -174,8 +269,8 @@ annotations:
   "log" .Values.log
   "leaderElection" .Values.leaderElection
   "apiServer" .Values.apiServer
-  "health" (dict "address" ":8081")
-  "metrics" (dict "address" ":8080") }}
+  "health" (dict "address" (printf ":%s" (include "outrigger.healthPort" .)))
+  "metrics" (dict "address" (printf ":%s" (include "outrigger.metricsPort" .))) }}
 {{- toYaml $config }}
 {{- end }}
 
@@ -187,9 +282,10 @@ annotations:
 {{- define "outrigger.hookLabels" -}}
 app.kubernetes.io/name: {{ include "outrigger.name" . }}-hook
 app.kubernetes.io/instance: {{ .Release.Name }}
-app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
-app.kubernetes.io/managed-by: {{ .Release.Service }}
-helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-" }}
+{{ include "outrigger.versionLabels" . }}
+{{- with include "outrigger.commonLabels" . | fromYaml }}
+{{ toYaml . }}
+{{- end }}
 {{- end }}
 
 {{/* What the pod of a hook shares with those of the Deployment: dict "root" $ "account" NAME "args" (list …). */}}
@@ -197,9 +293,9 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | 
 serviceAccountName: {{ .account }}
 automountServiceAccountToken: true
 restartPolicy: Never
-{{- with .root.Values.imagePullSecrets }}
+{{- with include "outrigger.imagePullSecrets" .root }}
 imagePullSecrets:
-  {{- toYaml . | nindent 2 }}
+  {{- . | nindent 2 }}
 {{- end }}
 {{- with .root.Values.podSecurityContext }}
 securityContext:
@@ -207,6 +303,9 @@ securityContext:
 {{- end }}
 {{- with .root.Values.priorityClassName }}
 priorityClassName: {{ . }}
+{{- end }}
+{{- with .root.Values.runtimeClassName }}
+runtimeClassName: {{ . }}
 {{- end }}
 containers:
   - name: outrigger
@@ -218,6 +317,7 @@ containers:
       - name: POD_NAMESPACE
         valueFrom:
           fieldRef:
+            apiVersion: v1
             fieldPath: metadata.namespace
       {{- with .root.Values.extraEnv }}
       {{- toYaml . | nindent 6 }}
@@ -257,12 +357,6 @@ affinity:
 helm.sh/hook: pre-delete
 helm.sh/hook-weight: "-5"
 helm.sh/hook-delete-policy: before-hook-creation,hook-succeeded,hook-failed
-{{- end }}
-
-{{- define "outrigger.testRights" -}}
-helm.sh/hook: test
-helm.sh/hook-weight: "-5"
-helm.sh/hook-delete-policy: before-hook-creation,hook-succeeded
 {{- end }}
 
 {{/* The ways of asking for a sidecar, as a list of names with the selectors of each. Selectors are AND-ed, so every way needs an
