@@ -36,8 +36,11 @@ image: ## bin/image: the container image for amd64 and arm64 with its bills of m
 manifest: ## write bin/outrigger.yaml, the chart's defaults for "kubectl apply"
 	$(GO) -C hack run ./manifest -o $(CURDIR)/bin/outrigger.yaml
 
+# Ctrl-C ends the demo with status 130, which is no error. The shell gets the signal, too, and must outlive the demo to say so.
 demo: ## walk the users' journey on a real control plane, then stay up (ONCE=1: end by itself)
-	cd hack && ONCE=$(ONCE) $(GO) run ./demo
+	@mkdir -p $(CACHE)
+	$(GO) -C hack build -o $(CACHE)/demo ./demo
+	@trap : INT; cd hack && ONCE=$(ONCE) $(CACHE)/demo || [ $$? -eq 130 ]
 
 # What measures memory in ./webhook, and the random walks of ./routing, run once more without the race detector, which
 # multiplies the memory and the time that they take.

@@ -26,12 +26,12 @@ type NamespaceExcluder interface {
 	Excludes(ctx context.Context, namespaceLabels map[string]string) (bool, error)
 }
 
-// EntriesFrom returns the WebhookObject on a cache that holds our MutatingWebhookConfiguration of that name. It goes by the
+// EntriesFrom returns the Selectors on a cache that holds our MutatingWebhookConfiguration of that name. It goes by the
 // selectors of the live object; the conditions of the chart beside them repeat what the decision itself says.
-func EntriesFrom(reader client.Reader, name string) WebhookObject { return entries{reader, name} }
+func EntriesFrom(reader client.Reader, name string) Selectors { return entries{reader, name} }
 
-// WebhookObject knows the selectors of our webhook object.
-type WebhookObject interface {
+// Selectors knows the selectors of our webhook object.
+type Selectors interface {
 	PodSelector
 	NamespaceExcluder
 }

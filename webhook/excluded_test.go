@@ -16,7 +16,7 @@ import (
 )
 
 // excludingObject is the chart's webhook object, cut down to the selectors of namespaces. It excludes cert-manager by name.
-func excludingObject() WebhookObject {
+func excludingObject() Selectors {
 	notIn := metav1.LabelSelectorRequirement{Key: corev1.LabelMetadataName, Operator: metav1.LabelSelectorOpNotIn, Values: []string{"kube-system", "cert-manager"}}
 	entry := func(name string, requirements ...metav1.LabelSelectorRequirement) admissionregistrationv1.MutatingWebhook {
 		return admissionregistrationv1.MutatingWebhook{Name: name, NamespaceSelector: &metav1.LabelSelector{MatchExpressions: append(requirements, notIn)}}

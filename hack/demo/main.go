@@ -62,7 +62,7 @@ func run(ctx context.Context, once bool) (err error) {
 	if err := walk(ctx, stage); err != nil {
 		return stage.installed.Explain(err)
 	}
-	s.heading("Every step came out right")
+	s.summary("Summary: every step succeeded")
 	s.note("%v since the start.", time.Since(began).Round(time.Second))
 	if once {
 		return nil

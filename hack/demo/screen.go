@@ -7,11 +7,19 @@ import (
 	"strings"
 )
 
-// screen writes what a person reads: headings, explanations, commands and their outputs. Colours only on a terminal.
+// screen writes what a person reads: headings, explanations, commands and their outputs. Colors only on a terminal.
 type screen struct {
 	out    io.Writer
 	colour bool
+	title  string    // the current heading
+	shown  []outcome // what was checked, in order
 }
+
+// outcome is one thing that a step has shown.
+type outcome struct{ title, text string }
+
+// longest is how many lines of an output are shown. What is checked is the whole output.
+const longest = 24
 
 func newScreen(out *os.File) *screen {
 	info, err := out.Stat()
@@ -36,6 +44,7 @@ func (s *screen) plain(text string) { _, _ = io.WriteString(s.out, text) }
 
 // heading starts a part of the story.
 func (s *screen) heading(title string) {
+	s.title = title
 	s.plain("\n" + s.paint(bold, title) + "\n" + s.paint(faint, strings.Repeat("─", len([]rune(title)))) + "\n")
 }
 
@@ -66,14 +75,35 @@ func (s *screen) note(format string, args ...any) {
 // command shows a command line and what came back.
 func (s *screen) command(line, output string) {
 	s.plain("\n" + s.paint(bold, "$ "+line) + "\n")
-	for text := range strings.Lines(output) {
-		s.plain("    " + strings.TrimRight(text, "\n") + "\n")
+	lines := strings.Split(strings.TrimRight(output, "\n"), "\n")
+	if output == "" {
+		lines = nil
+	}
+	for _, text := range lines[:min(len(lines), longest)] {
+		s.plain("    " + text + "\n")
+	}
+	if more := len(lines) - longest; more > 0 {
+		s.note("    … %d more lines", more)
 	}
 }
 
-// right says what was checked.
+// right says what was checked, and keeps it for the summary.
 func (s *screen) right(format string, args ...any) {
-	s.plain(s.paint(green, "✓ "+fmt.Sprintf(format, args...)) + "\n")
+	text := fmt.Sprintf(format, args...)
+	s.shown = append(s.shown, outcome{s.title, text})
+	s.plain(s.paint(green, "✓ "+text) + "\n")
+}
+
+// summary lists what the steps have shown.
+func (s *screen) summary(title string) {
+	shown := s.shown
+	s.heading(title)
+	for i, one := range shown {
+		if i == 0 || shown[i-1].title != one.title {
+			s.plain(one.title + "\n")
+		}
+		s.plain("  " + s.paint(green, "✓ "+one.text) + "\n")
+	}
 }
 
 // progress is a writer for the lines of a long preparation.

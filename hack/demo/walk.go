@@ -12,24 +12,27 @@ const (
 	byHand = "byhand"
 )
 
-// walk is the journey. The numbers are those of the steps in the README.
+// steps are the journey, in its order.
+var steps = []struct {
+	title string
+	walk  func(context.Context, *stage) error
+}{
+	{"Before: a cluster with Istio", cluster},
+	{"1. Install Outrigger", installation},
+	{"2. Label a namespace", label},
+	{"3. Create the application", application},
+	{"4. Get routes without another file", firstRoutes},
+	{"5. Expose the application", exposure},
+	{"6. Shift traffic", shift},
+	{"7. Roll out in place, as most people do", rollout},
+	{"8. Stop injection", labelOff},
+	{"9. Inject by hand, without the webhook", withoutWebhook},
+	{"10. Ask what was done, what was not, and why", telling},
+}
+
+// walk takes the steps until one fails.
 func walk(ctx context.Context, s *stage) error {
-	for _, step := range []struct {
-		title string
-		walk  func(context.Context, *stage) error
-	}{
-		{"Before: a cluster with Istio", cluster},
-		{"1. Install Outrigger", installation},
-		{"2. Label a namespace", label},
-		{"3. Create the application", application},
-		{"4. Routes, without another file", firstRoutes},
-		{"5. Expose it", exposure},
-		{"6. Shift traffic", shift},
-		{"6, what most people do: roll out in place", rollout},
-		{"2, the other way round: take the label's word back", labelOff},
-		{"8. By hand, without the webhook", withoutWebhook},
-		{"9. What was done, what was not, and why", telling},
-	} {
+	for _, step := range steps {
 		s.heading(step.title)
 		if err := step.walk(ctx, s); err != nil {
 			return fmt.Errorf("step %q: %w", step.title, err)
@@ -376,7 +379,7 @@ func withoutWebhook(ctx context.Context, s *stage) error {
 }
 
 func telling(ctx context.Context, s *stage) error {
-	s.say("The label was taken back, so routes are kept for what stands, and new pods get no sidecar. status and explain say so.")
+	s.say("Injection is disabled, so routes are kept for what stands, and new pods get no sidecar. status and explain say so.")
 	return all(
 		func() error {
 			return s.do(ctx, "outrigger status -n "+shop, contains("disabled", "springbootapp", "orders", ":31380"))
