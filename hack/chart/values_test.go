@@ -8,6 +8,9 @@ import (
 	"strings"
 	"testing"
 
+	"helm.sh/helm/v3/pkg/chart"
+	"helm.sh/helm/v3/pkg/chart/loader"
+	"helm.sh/helm/v3/pkg/chartutil"
 	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
 	appsv1 "k8s.io/api/apps/v1"
 	batchv1 "k8s.io/api/batch/v1"
@@ -270,11 +273,7 @@ func TestKubernetesIsNewEnough(t *testing.T) {
 
 // Every block of values on the page about clouds is one that the chart takes, and changes what it renders.
 func TestCloudValues(t *testing.T) {
-	root, err := Root()
-	if err != nil {
-		t.Fatal(err)
-	}
-	page, err := os.ReadFile(filepath.Join(root, "docs", "clouds.md"))
+	page, err := os.ReadFile(filepath.Join(root(t), "docs", "clouds.md"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -298,4 +297,46 @@ func TestCloudValues(t *testing.T) {
 			t.Errorf("on OpenShift a pod asks for %+v", spec.SecurityContext)
 		}
 	}
+}
+
+// In an umbrella chart, the condition of the dependency turns Outrigger off, and the globals of the umbrella apply to it.
+func TestInAnUmbrellaChart(t *testing.T) {
+	for values, want := range map[string]string{
+		`{outrigger: {enabled: false}}`: "",
+		`{global: {imageRegistry: mirror.example, other: thing}, outrigger: {replicaCount: 3}}`: "mirror.example/outrigger:0.1.0",
+		`{outrigger: {image: {registry: own.example}}}`:                                         "own.example/outrigger:0.1.0",
+	} {
+		loaded, err := loader.LoadDir(Folder(root(t)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		umbrella := &chart.Chart{Metadata: &chart.Metadata{
+			APIVersion: chart.APIVersionV2, Name: "platform", Version: "1.0.0",
+			Dependencies: []*chart.Dependency{{Name: "outrigger", Version: loaded.Metadata.Version, Condition: "outrigger.enabled"}},
+		}}
+		umbrella.AddDependency(loaded)
+		if err := chartutil.ProcessDependencies(umbrella, parse(t, values)); err != nil {
+			t.Fatal(err)
+		}
+		rendered, err := (&Chart{umbrella}).Render(parse(t, values))
+		if err != nil {
+			t.Fatal(err)
+		}
+		image := ""
+		if deployment := find[appsv1.Deployment](t, rendered.Objects, "Deployment", ""); deployment != nil {
+			image = deployment.Spec.Template.Spec.Containers[0].Image
+		}
+		if image != want || (want == "") != (rendered.Objects+rendered.Hooks == "") {
+			t.Errorf("%s: image %q, want %q; it renders %d bytes", values, image, want, len(rendered.Objects+rendered.Hooks))
+		}
+	}
+}
+
+func root(t *testing.T) string {
+	t.Helper()
+	dir, err := Root()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return dir
 }
