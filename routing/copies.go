@@ -161,6 +161,7 @@ func (s *situation) recordText() string {
 	if r.VersionLabel = s.Intent.VersionLabel; r.VersionLabel == defaultVersionLabel {
 		r.VersionLabel = ""
 	}
+	r.History = s.historyFor(r)
 	if r.Revision = s.copies.read.Revision; s.Offline {
 		r.Revision = 0
 	} else if r.Revision == 0 || r.text() != s.copies.read.text() {

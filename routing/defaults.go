@@ -105,7 +105,7 @@ func (s *situation) firstSight() bool {
 	}
 	chosen, by := s.choose()
 	was := s.record
-	s.record = record{Names: was.Names, Selector: was.Selector, Waiting: was.Waiting, Held: was.Held}
+	s.record = record{Names: was.Names, Selector: was.Selector, Waiting: was.Waiting, Held: was.Held, History: was.History}
 	if !s.reselected {
 		s.record.Weights, s.record.Adopted, s.record.Provisional, s.record.Kept = was.Weights, was.Adopted, was.Provisional, was.Kept
 	}

@@ -67,6 +67,8 @@ type record struct {
 	VersionLabel string `json:"versionLabel,omitempty"`
 	// Waiting is the exposure that was refused because its host was taken: it does not take over by itself.
 	Waiting string `json:"waiting,omitempty"`
+	// History holds the decisions that were in effect before, newest first.
+	History decisionHistory `json:"history,omitempty"`
 	// Revision counts the changes of the record, so that the newer of two copies is known. It is 0 where a release that did
 	// not count wrote it.
 	Revision int `json:"revision,omitempty"`

@@ -133,6 +133,6 @@ func asEarlier(current, want Object) map[string]string {
 // asEarlier is a record without what releases did not record that do not count its revisions.
 func (r record) asEarlier() record {
 	r.Revision, r.Unrouted = 0, false
-	r.Kept, r.Mirrors, r.Held, r.Away, r.Gone, r.Detached, r.KeptHosts = nil, nil, nil, nil, "", nil, nil
+	r.Kept, r.Mirrors, r.Held, r.Away, r.Gone, r.Detached, r.KeptHosts, r.History = nil, nil, nil, nil, "", nil, nil, nil
 	return r
 }

@@ -44,6 +44,9 @@ func TestExplanationOfAServiceAsData(t *testing.T) {
 	_, problems := api.RouteIntentOf(observed.Service, observed.Namespace)
 	want := `default: v1
 defaultBecause: it was the first version when the default was recorded
+history:
+- default: v1
+  until: "2026-01-02T12:00:00Z"
 kind: Service
 name: app
 namespace: demo

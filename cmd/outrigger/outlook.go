@@ -65,6 +65,9 @@ func foresee(observed routing.Observed, d decision, unread gaps, now time.Time) 
 	if why := broader(service.Name, readingOf(observed), intent); why != "" && !out.hidden {
 		out.notes = append(out.notes, why)
 	}
+	if by := restoredBy(observed.Service, d.words); by != "" {
+		out.notes = append(out.notes, by)
+	}
 	for _, p := range unread.visible(observed, plan.Problems) {
 		if p.Reason != api.RoutePendingVersions {
 			out.notes = append(out.notes, string(p.Reason)+": "+p.Message)

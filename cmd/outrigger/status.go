@@ -101,6 +101,8 @@ type serviceStatus struct {
 	Routes []pathStatus `json:"routes,omitempty"`
 	// Pending are the settings that are written and not in effect yet.
 	Pending []pendingStatus `json:"pending,omitempty"`
+	// History are the decisions before the current one that undo returns to, newest first.
+	History []pastStatus `json:"history,omitempty"`
 	// Due are the writes that the controller has yet to make.
 	Due []string `json:"due,omitempty"`
 	// Unwritten are the writes that routing=observe keeps from being made.
@@ -395,6 +397,7 @@ func statusOf(observed routing.Observed, problems []api.RouteProblem, around sur
 			out.Pending = append(out.Pending, pendingStatus{pending.Key, pending.Value, pending.Missing})
 		}
 	}
+	out.History = historyOf(observed, now)
 	var ofNamespace []problemStatus
 	for _, p := range append(slices.Clone(problems), around.gaps.visible(observed, plan.Problems)...) {
 		told := problemStatus{p.Object.String(), p.Field, p.Value, string(p.Reason), p.Message, p.Advice}

@@ -60,6 +60,7 @@ func printStatus(report statusReport, view statusView, out io.Writer) error {
 	p.namespaces(report.Namespaces)
 	p.versions(report.Namespaces)
 	p.pending(report.Namespaces)
+	p.history(report.Namespaces)
 	p.routes(report.Namespaces)
 	p.gateways(report.Namespaces)
 	p.restarts(report.Namespaces)

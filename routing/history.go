@@ -1,0 +1,218 @@
+package routing
+
+import (
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"outrigger.dev/outrigger/api"
+)
+
+// The record holds the last decisions about the default and the weights that were in effect before the current one, newest
+// first. A decision is added in the write that replaces it, so that the history causes no write of its own.
+
+const (
+	// mostDecisions is how many past decisions the record holds.
+	mostDecisions = 5
+	// mostDecisionBytes bounds the JSON of all of them. The oldest are dropped first.
+	mostDecisionBytes = 4096
+)
+
+// pastDecision is a decision that was in effect.
+type pastDecision struct {
+	Until   string           `json:"until"` // when it was replaced
+	Default meaning          `json:"default,omitzero"`
+	Weights effectiveWeights `json:"weights,omitempty"`
+	// By is a hash of the annotations that replaced it. What follows from the same annotations later is no new decision.
+	By string `json:"by,omitempty"`
+	// Long is true where the weights are too long to be recorded.
+	Long bool `json:"long,omitempty"`
+}
+
+// decisionHistory is a list of past decisions. One that does not parse is empty, so that it takes nothing else with it.
+type decisionHistory []pastDecision
+
+// UnmarshalJSON reads at most as many decisions as are kept.
+func (h *decisionHistory) UnmarshalJSON(text []byte) error {
+	var list []pastDecision
+	if json.Unmarshal(text, &list) != nil {
+		list = nil
+	}
+	*h = bounded(list)
+	return nil
+}
+
+// bounded keeps the newest decisions within the limits.
+func bounded(list []pastDecision) decisionHistory {
+	list = slices.Clone(list[:min(len(list), mostDecisions)])
+	for i, d := range list {
+		if len(bytesOfJSON(d)) > mostDecisionBytes/2 {
+			list[i].Weights, list[i].Long = nil, true
+		}
+	}
+	for len(list) > 0 && len(bytesOfJSON(list)) > mostDecisionBytes {
+		list = list[:len(list)-1]
+	}
+	if len(list) == 0 {
+		return nil
+	}
+	return list
+}
+
+func bytesOfJSON(value any) []byte {
+	out, err := json.Marshal(value)
+	if err != nil {
+		panic(err) // structs of texts
+	}
+	return out
+}
+
+// isDecision reports whether a record says where requests go by a decision: not of a split, of the provisional shares of a
+// first route, or of a default that may still be revised.
+func (r record) isDecision(now time.Time, settle time.Duration) bool {
+	if r.isZero() || r.State != "" || r.Provisional {
+		return false
+	}
+	since, stamped := parseTime(r.Since)
+	return r.By != byFirst || !stamped || !now.Before(since.Add(settle))
+}
+
+// sameDecision reports whether two records send requests to the same versions. What the names mean may differ: a workload
+// that changes its version is no decision about shares.
+func sameDecision(a, b record) bool {
+	return (a.Default.equal(b.Default) || overlap(a.Default, b.Default)) && a.Weights.String() == b.Weights.String()
+}
+
+// historyFor returns the past decisions to record with a record that is to be written.
+func (s *situation) historyFor(r record) decisionHistory {
+	was, list := s.copies.read, s.record.History
+	before := was
+	before.Default = s.fixedByNow(was.Default) // the same workload in another form is no decision
+	switch {
+	case s.Offline || len(s.copies.disagree) > 0 || r.VersionLabel != was.VersionLabel && !was.isZero(): // names of another label mean other pods
+		return nil
+	case sameDecision(before, r) || !was.isDecision(s.now, s.Settings.Settle):
+		return list
+	}
+	by := s.decidingHash()
+	isSequel := len(list) > 0 && list[0].By == by && !r.Adopted && r.By == was.By
+	if !isSequel {
+		list = append(decisionHistory{{Until: timeText(s.now), Default: was.Default, Weights: was.Weights, By: by}}, list...)
+	}
+	var out []pastDecision
+	for _, d := range list {
+		isSame := func(kept pastDecision) bool {
+			return !d.Long && !kept.Long && sameDecision(d.asRecord(), kept.asRecord())
+		}
+		if !d.Long && sameDecision(d.asRecord(), r) || slices.ContainsFunc(out, isSame) {
+			continue
+		}
+		out = append(out, d)
+	}
+	return bounded(out)
+}
+
+func (d pastDecision) asRecord() record { return record{Default: d.Default, Weights: d.Weights} }
+
+// decidingHash is a hash of the annotations by which users decide about the default and the weights.
+func (s *situation) decidingHash() string {
+	var texts []string
+	for _, key := range []string{api.AnnotationDefaultVersion, api.AnnotationWeights, api.AnnotationDecidedAt} {
+		texts = append(texts, s.Intent.Texts[key])
+	}
+	return shortHash(strings.Join(texts, "\n"))
+}
+
+// Decision says where requests go that no match claims: by weights, or all to the default.
+type Decision struct {
+	// Default is the version by which annotations name the default now, or @all.
+	Default string
+	// Weights are written as the annotation has them, with the versions that its workloads run now. They are empty where the
+	// default receives everything.
+	Weights string
+	// Until is when the decision was replaced; zero for the one in effect.
+	Until time.Time
+	// Missing are versions, or workloads, that are named and that nothing behind the Service carries now.
+	Missing []string
+	// IsTooLong is true where the weights were too long to be recorded.
+	IsTooLong bool
+}
+
+// String returns "v1=90,v2=10", or "v1" where the default receives everything.
+func (d Decision) String() string {
+	switch {
+	case d.IsTooLong:
+		return "weights that are too long to be recorded"
+	case d.Weights != "":
+		return d.Weights
+	}
+	return d.Default
+}
+
+// Decisions returns the decision in effect and those before it, newest first. It returns nil where no decision is recorded.
+func Decisions(observed Observed, now time.Time) []Decision {
+	s := survey(observed, now)
+	s.readTracks()
+	if !s.recorded || s.record.State != "" || len(s.copies.disagree) > 0 {
+		return nil
+	}
+	out := []Decision{s.named(pastDecision{Default: s.record.Default, Weights: s.record.Weights})}
+	for _, past := range s.record.History {
+		d := s.named(past)
+		isSame := func(other Decision) bool {
+			return !d.IsTooLong && d.Default == other.Default && d.Weights == other.Weights
+		}
+		if !slices.ContainsFunc(out, isSame) {
+			out = append(out, d)
+		}
+	}
+	return out
+}
+
+// named puts a decision into the names that annotations may use now.
+func (s *situation) named(d pastDecision) Decision {
+	out := Decision{IsTooLong: d.Long}
+	out.Until, _ = parseTime(d.Until)
+	name := func(m meaning, fallback string) string {
+		now, exists := s.nameNow(m)
+		if exists {
+			return now
+		}
+		if !slices.Contains(out.Missing, fallback) {
+			out.Missing = append(out.Missing, fallback)
+		}
+		return fallback
+	}
+	out.Default = name(d.Default, d.Default.String())
+	var items []string
+	for _, w := range d.Weights {
+		if w.weight == 0 {
+			if now, exists := s.nameNow(w.meaning()); exists {
+				items = append(items, now+"=0")
+			}
+			continue
+		}
+		items = append(items, fmt.Sprintf("%s=%d", name(w.meaning(), w.name), w.weight))
+	}
+	out.Weights = strings.Join(items, ",")
+	return out
+}
+
+// nameNow is the version by which an annotation names what m means. It is false where nothing behind the Service carries it.
+func (s *situation) nameNow(m meaning) (string, bool) {
+	if m.All {
+		return string(api.DefaultAll), true
+	}
+	known := s.knownVersions()
+	for _, ref := range m.Tracks {
+		t, _ := s.trackOf(ref)
+		for _, version := range []string{t.newest(), t.next} {
+			if version != "" {
+				return version, true
+			}
+		}
+	}
+	return m.Version, m.Version != "" && slices.Contains(known, m.Version)
+}
