@@ -17,6 +17,7 @@ const (
 	RouteVersionSucceeded     RouteReason = "VersionSucceeded"          // a named workload runs another version by now
 	RouteRolloutBesideOthers  RouteReason = "RolloutBesideOthers"       // a rollout in place that needs us
 	RouteSubsetNameCollision  RouteReason = "SubsetNameCollision"       // two versions want the same subset name
+	RouteVersionLabelMissing  RouteReason = "VersionLabelMissing"       // no pod has the version label
 	RouteVersionLabelHeld     RouteReason = "VersionLabelHeld"          // a version label that is written is not followed
 	RouteTooManyVersions      RouteReason = "TooManyVersions"           // more versions than the setting allows
 	RouteRouteConflict        RouteReason = "RouteConflict"             // a foreign VirtualService of this namespace has the host
@@ -84,6 +85,7 @@ func RouteReasons() []RouteReasonDoc {
 		{RouteVersionSucceeded, "The workload of a version that you named was rolled out to another version; the name now means that workload."},
 		{RouteRolloutBesideOthers, "A workload with traffic changes its version in place beside others. Its share follows the ready pods while Outrigger runs."},
 		{RouteSubsetNameCollision, "Two versions would get the same subset name; the later one gets a longer name."},
+		{RouteVersionLabelMissing, "No pod of the Service has the version label, so there is no version to route to, and no route is created. The message names the label to use, if the pods have a common one."},
 		{RouteVersionLabelHeld, "The annotation outrigger.dev/version-label was changed to a label that would move traffic, or that no pod has. The label that the route was made by still applies."},
 		{RouteTooManyVersions, "There are more versions than routing.maxVersions. Those over the limit have no subset, and a decision for one of them is pending."},
 		{RouteRouteConflict, "A VirtualService in the Service's namespace routes the same host; Outrigger's steps back."},

@@ -24,7 +24,7 @@ func (s *situation) standAside() (Objects, bool) {
 		return Objects{}, true
 	}
 	if why, advice := s.skipped(); why != "" {
-		if stands || s.asked() || why == headless && s.anyVersion() {
+		if stands || s.asked() || why == headless && s.anyVersion() && !s.isOfStatefulSets() {
 			s.tell(api.RouteServiceSkipped, why, advice)
 		}
 		s.concluded = true
@@ -81,6 +81,16 @@ func (s *situation) selectsOneVersion() (why, advice string) {
 			"Name the label that tells the versions apart. Example: " + s.annotate(api.AnnotationVersionLabel+"="+defaultVersionLabel) + "."
 	}
 	return "The Service's selector names one version already.", "Take the version out of the selector to route between versions."
+}
+
+// isOfStatefulSets reports whether all pods are of StatefulSets, which need a headless Service: nobody expects routes for it.
+func (s *situation) isOfStatefulSets() bool {
+	return len(s.Pods) > 0 && !slices.ContainsFunc(s.Pods, func(g PodGroup) bool { return g.Workload.Kind != "StatefulSet" })
+}
+
+// Unroutable says why Outrigger creates no routes for this kind of Service, and what would change that; empty if it can.
+func Unroutable(observed Observed) (why, advice string) {
+	return survey(observed, time.Time{}).skipped()
 }
 
 func (s *situation) anyVersion() bool {

@@ -100,7 +100,11 @@ func (s *situation) fixedByNow(m meaning) meaning {
 // firstSight decides for a Service about which nothing is recorded. What flows, flows on: the user's word, else a split
 // that serves, else what is old, else the first.
 func (s *situation) firstSight() bool {
-	if len(s.podVersions()) == 0 || !s.settled() {
+	if len(s.podVersions()) == 0 {
+		s.tellUnlabelled()
+		return false
+	}
+	if !s.settled() {
 		return false
 	}
 	chosen, by := s.choose()

@@ -17,6 +17,8 @@ type Observed struct {
 	Intent    api.RouteIntent
 	// LabelChange is what FollowVersionLabel decided about a version label that was written after the route.
 	LabelChange LabelChange
+	// OtherVersionLabel is a common label of versions that pods have, where none has the version label; see UntriedVersionLabels.
+	OtherVersionLabel string
 	// Pods are the unfinished pods that the Service selects, counted by workload and version, and the WorkloadEntries that
 	// it selects, each as one pod. Pods of Jobs are left out.
 	Pods []PodGroup

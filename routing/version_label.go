@@ -325,11 +325,57 @@ func (s *situation) tellVersionLabel() {
 			fmt.Sprintf("It is followed once the pods of each version have one value of %s that no other pod has. To keep the label %s: %s.", change.Held, s.Intent.VersionLabel, s.labelCommand()))
 		return
 	}
-	if _, own := s.Service.Annotations[api.AnnotationVersionLabel]; own && written && len(s.Pods) > 0 && !s.recorded && !s.anyVersion() {
+	if _, own := s.Service.Annotations[api.AnnotationVersionLabel]; own && written && len(s.Pods) > 0 && !s.recorded && !s.anyVersion() && s.OtherVersionLabel == "" {
 		s.tellAbout(api.AnnotationVersionLabel, text, api.RouteVersionLabelHeld,
 			fmt.Sprintf("No pod of the Service has the label %s. No route is created.", text),
 			fmt.Sprintf("Label the pod templates, or use the label version: kubectl annotate service -n %s %s %s-.", s.Service.Namespace, s.Service.Name, api.AnnotationVersionLabel))
 	}
+}
+
+// commonVersionLabels name versions in many clusters: Istio's and Kubernetes' own.
+var commonVersionLabels = []string{defaultVersionLabel, "app.kubernetes.io/version"}
+
+// UntriedVersionLabels returns the common labels of versions that are worth a look, where no pod has the version label that
+// applies; else none.
+func UntriedVersionLabels(observed Observed) []string {
+	if len(observed.Pods) == 0 || slices.ContainsFunc(observed.Pods, func(g PodGroup) bool { return g.Version != "" }) {
+		return nil
+	}
+	return slices.DeleteFunc(slices.Clone(commonVersionLabels), func(label string) bool {
+		return label == observed.Intent.VersionLabel || observed.Service.Spec.Selector[label] != ""
+	})
+}
+
+// NoteVersionLabel puts into observed which other label tells versions apart; byLabel are the pods by one of the untried labels.
+func NoteVersionLabel(observed *Observed, label string, byLabel []PodGroup) {
+	if observed.OtherVersionLabel == "" && slices.ContainsFunc(byLabel, func(g PodGroup) bool { return g.Version != "" }) {
+		observed.OtherVersionLabel = label
+	}
+}
+
+// tellUnlabelled reports that there are pods and none has the version label. It is an expected state: many Services need no
+// routes.
+func (s *situation) tellUnlabelled() {
+	if _, own := s.Service.Annotations[api.AnnotationVersionLabel]; len(s.Pods) == 0 || own && s.OtherVersionLabel == "" {
+		return // nothing runs, or tellVersionLabel says it
+	}
+	label := s.Intent.VersionLabel
+	if other := s.OtherVersionLabel; other != "" {
+		s.tell(api.RouteVersionLabelMissing, fmt.Sprintf("No pod of the Service has the label %s, but pods have the label %s. No route is created.", label, other),
+			fmt.Sprintf("To route by %s: %s.", other, s.annotate(api.AnnotationVersionLabel+"="+other)))
+		return
+	}
+	advice := fmt.Sprintf("To route between versions, add the label %s to the pod templates.", label)
+	var deployments []string
+	for _, group := range s.Pods {
+		if group.Workload.Kind == "Deployment" {
+			deployments = append(deployments, group.Workload.Name)
+		}
+	}
+	if len(deployments) > 0 {
+		advice += fmt.Sprintf(` Example: kubectl patch deployment -n %s %s -p '{"spec":{"template":{"metadata":{"labels":{"%s":"v1"}}}}}'.`, s.Service.Namespace, slices.Min(deployments), label)
+	}
+	s.tell(api.RouteVersionLabelMissing, fmt.Sprintf("No pod of the Service has the label %s. No route is created.", label), advice)
 }
 
 // labelCommand is the command that writes the label that applies, where it is written now.

@@ -4,13 +4,10 @@ import (
 	"cmp"
 	"context"
 	"fmt"
-	"io"
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
-	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -56,7 +53,7 @@ would make anew, the pods of Jobs, and those of which a new one would be denied 
 				return err
 			}
 			c := l.coverage(func(ctx context.Context, settings istioFlags) (*inject.Config, error) {
-				settings.kubeconfig, settings.context = from.kubeconfig, from.context
+				settings.kubeconfig, settings.context, settings.unread = from.kubeconfig, from.context, l.unread()
 				source, err := settings.load(ctx)
 				if err != nil {
 					return nil, err
@@ -96,6 +93,8 @@ type coverageReport struct {
 		Covered  int `json:"covered"`
 		Missing  int `json:"missing"`
 		Outdated int `json:"outdated"`
+		// Unchecked have a sidecar, and it is unknown whether a new one would be another.
+		Unchecked int `json:"unchecked,omitempty"`
 	} `json:"pods"`
 	Workloads []coverageStatus `json:"workloads"`
 	Evictions []evictionStatus `json:"evictions,omitempty"`
@@ -128,6 +127,8 @@ type coverer struct {
 	awake    map[string]string // by Service "namespace/name" and entry, why nobody answers
 	notes    map[string]bool
 	settings []api.Config
+	blind    bool              // the webhook objects may not be read
+	noConfig map[configOf]bool // configurations that may not be read
 }
 
 // configOf names a configuration: of which revision, read with whose settings.
@@ -137,32 +138,35 @@ type configOf struct {
 }
 
 func (l *live) coverage(load func(context.Context, istioFlags) (*inject.Config, error)) *coverer {
-	return &coverer{live: l, load: load, configs: map[configOf]*inject.Config{}, awake: map[string]string{}, notes: map[string]bool{}}
+	return &coverer{live: l, load: load, configs: map[configOf]*inject.Config{}, noConfig: map[configOf]bool{}, awake: map[string]string{}, notes: map[string]bool{}}
 }
 
 // report judges the pods of the namespace, or of all namespaces.
 func (c *coverer) report(ctx context.Context, all bool) (coverageReport, error) {
 	report := coverageReport{Workloads: []coverageStatus{}}
-	var objects admissionregistrationv1.MutatingWebhookConfigurationList
-	if err := c.client.List(ctx, &objects); err != nil {
-		return report, fmt.Errorf("read the webhook objects of the cluster, without which nothing is known of who is asked: %w", err)
+	objects, err := c.webhookObjects(ctx)
+	if err != nil {
+		return report, err
 	}
-	c.entries = injectorEntries(objects.Items)
-	if len(c.entries) == 0 {
+	c.entries, c.blind = injectorEntries(objects), c.unread().elsewhere("MutatingWebhookConfiguration")
+	if len(c.entries) == 0 && !c.blind {
 		return report, fmt.Errorf("the cluster has no webhook object of Outrigger or istiod, so no pod gets a sidecar")
 	}
-	var err error
 	if c.settings, err = installations(ctx, c.client, c.installed, c.unread()); err != nil {
 		return report, err
 	}
 	namespaces := []corev1.Namespace{}
 	if all {
 		var list corev1.NamespaceList
-		if err := c.client.List(ctx, &list); err != nil {
+		err := c.client.List(ctx, &list)
+		if isForbidden(err) {
+			c.unread().kindIn("Namespace", "")
+		} else if err != nil {
 			return report, fmt.Errorf("list the namespaces: %w", err)
 		}
 		namespaces = list.Items
-	} else {
+	}
+	if !all || c.unread().elsewhere("Namespace") {
 		s := injectionStory{}
 		namespace, err := c.namespaceOf(ctx, c.namespace, &s)
 		if err != nil {
@@ -180,6 +184,9 @@ func (c *coverer) report(ctx context.Context, all bool) (coverageReport, error) 
 		report.Notes = append(report.Notes, note)
 	}
 	slices.Sort(report.Notes)
+	if note := c.unread().note(c.namespace); note != "" {
+		report.Notes = append(report.Notes, note)
+	}
 	return report, nil
 }
 
@@ -191,7 +198,12 @@ func (c *coverer) namespaceReport(ctx context.Context, namespace *corev1.Namespa
 	options := []client.ListOption{client.InNamespace(namespace.Name), client.Limit(podsAtATime), client.Continue("")}
 	for {
 		var page corev1.PodList
-		if err := c.client.List(ctx, &page, options...); err != nil {
+		err := c.client.List(ctx, &page, options...)
+		if isForbidden(err) && namespace.Name != c.namespace {
+			c.unread().kindIn("Pod", namespace.Name)
+			return nil
+		}
+		if err != nil {
 			return fmt.Errorf("list the pods of namespace %s: %w", namespace.Name, err)
 		}
 		for i := range page.Items {
@@ -213,8 +225,10 @@ func (c *coverer) namespaceReport(ctx context.Context, namespace *corev1.Namespa
 				report.Pods.Missing++
 			case api.CoverageOutdated:
 				report.Pods.Outdated++
+			case coverageUnchecked:
+				report.Pods.Unchecked++
 			}
-			if of[ref]++; standing.State == api.CoverageCovered {
+			if of[ref]++; standing.State == api.CoverageCovered || standing.State == coverageUnchecked {
 				continue
 			}
 			key := strings.Join(append([]string{ref.String(), string(standing.State), string(standing.Reason)}, standing.Details...), "\x00")
@@ -270,6 +284,12 @@ func (c *coverer) judge(ctx context.Context, pod *corev1.Pod, namespace *corev1.
 	if err != nil {
 		created = pod // what it says of its sidecar cannot be read; Stand says so
 	}
+	if c.blind {
+		if word := injectionOf(namespace); word != "enabled" && !strings.HasPrefix(word, "revision ") {
+			return inject.Standing{}, "", nil
+		}
+		return withoutConfig(pod), "you have no permission to read what it would get", nil
+	}
 	s := injectionStory{entries: judged(ctx, c.entries, inject.AsCreated(created), namespace)}
 	entry := s.asked(istios)
 	if entry == nil {
@@ -278,12 +298,34 @@ func (c *coverer) judge(ctx context.Context, pod *corev1.Pod, namespace *corev1.
 	if entry == nil || s.broken() != nil {
 		return inject.Standing{}, "", nil
 	}
-	config, err := c.config(ctx, configOf{entry.injector, entry.revision})
+	of := configOf{entry.injector, entry.revision}
+	config, err := c.config(ctx, of)
+	if isForbidden(err) {
+		c.unread().kindIn("ConfigMap", c.live.config.Istio.Namespace)
+		c.noConfig[of] = true
+	}
+	if c.noConfig[of] {
+		return withoutConfig(pod), "you have no permission to read what it would get", nil
+	}
 	if err != nil {
 		return inject.Standing{}, "", err
 	}
 	standing, err := inject.Stand(inject.Request{Pod: pod, Namespace: namespace, Path: s.path()}, config)
 	return standing, c.asleep(ctx, &s, entry), err
+}
+
+// coverageUnchecked is the state of a pod with a sidecar where it is unknown what a new one would be.
+const coverageUnchecked api.CoverageState = "unchecked"
+
+// withoutConfig judges a pod that should have a sidecar, where Istio's configuration may not be read.
+func withoutConfig(pod *corev1.Pod) inject.Standing {
+	switch {
+	case hasSidecar(pod):
+		return inject.Standing{State: coverageUnchecked}
+	case lacksSidecar(pod):
+		return inject.Standing{State: api.CoverageMissing, Reason: api.CoverageNoSidecar}
+	}
+	return inject.Standing{}
 }
 
 // asleep says why the injector that is asked would not answer; nothing if it would, or if that is not known.
@@ -308,7 +350,7 @@ func (c *coverer) asleep(ctx context.Context, s *injectionStory, entry *entryVer
 
 // config is Istio's configuration of a revision, read with the settings of the installation of ours that serves it.
 func (c *coverer) config(ctx context.Context, of configOf) (*inject.Config, error) {
-	if config := c.configs[of]; config != nil {
+	if config := c.configs[of]; config != nil || c.noConfig[of] {
 		return config, nil
 	}
 	settings := c.live.config
@@ -330,58 +372,4 @@ func (c *coverer) config(ctx context.Context, of configOf) (*inject.Config, erro
 	}
 	c.configs[of] = config
 	return config, nil
-}
-
-// writeCoverage writes the report as data, or as tables where it is not to be encoded.
-func writeCoverage(report coverageReport, encode func(any) ([]byte, error), view statusView, out io.Writer) error {
-	if encode == nil {
-		return printCoverage(report, view, out)
-	}
-	text, err := encode(report)
-	if err != nil {
-		return err
-	}
-	_, err = out.Write(text)
-	return err
-}
-
-// printCoverage writes the tables: pods, the commands that replace them, evictions, and the sum.
-func printCoverage(report coverageReport, view statusView, out io.Writer) error {
-	p := &tables{out: out, view: view}
-	heading := p.at("NAMESPACE", "WORKLOAD", "PODS", "STATE", "REASON")
-	if view.wide {
-		heading = append(heading, "DETAILS")
-	}
-	var rows, commands, evictions [][]string
-	for _, w := range report.Workloads {
-		row := p.at(w.Namespace, w.Workload, fmt.Sprintf("%d/%d", len(w.Pods), w.Of), string(w.State), string(w.Reason))
-		if view.wide {
-			row = append(row, orDash(strings.Join(w.Details, "; ")))
-		}
-		rows = append(rows, row)
-		command := cmp.Or(w.Command, afterwards(w))
-		if !slices.ContainsFunc(commands, func(row []string) bool { return row[0] == command }) {
-			commands = append(commands, []string{command})
-		}
-	}
-	for _, e := range report.Evictions {
-		evictions = append(evictions, p.at(e.Namespace, e.Pod, e.Result, e.Message))
-	}
-	p.table(heading, rows)
-	p.table([]string{"FOR NEW PODS"}, commands)
-	p.table(p.at("NAMESPACE", "POD", "RESULT", ""), evictions)
-	if p.some {
-		p.line("")
-	}
-	sum := report.Pods
-	p.line(strconv.Itoa(sum.Covered) + " covered, " + strconv.Itoa(sum.Missing) + " missing, " + strconv.Itoa(sum.Outdated) + " outdated")
-	return p.err
-}
-
-// afterwards says what to do where no command replaces the pods.
-func afterwards(w coverageStatus) string {
-	if w.Reason == api.CoverageDenied {
-		return fmt.Sprintf("(%s in namespace %s: mend first what denies its new pods; outrigger explain says it)", w.Workload, w.Namespace)
-	}
-	return fmt.Sprintf("(%s in namespace %s: its next pod gets the sidecar)", w.Workload, w.Namespace)
 }

@@ -115,7 +115,7 @@ Deployment/old     1/1    outdated   DifferentImage   the image of istio-proxy i
 FOR NEW PODS
 kubectl rollout restart deployment/new -n demo
 kubectl rollout restart deployment/none -n demo
-(Deployment/wrong in namespace demo: mend first what denies its new pods; outrigger explain says it)
+(Deployment/wrong in namespace demo: fix what denies its new pods first; outrigger explain names it)
 (Job/job in namespace demo: its next pod gets the sidecar)
 kubectl get pod bare-abc-0 -n demo -o yaml | kubectl replace --force -f -
 kubectl rollout restart deployment/old -n demo
@@ -254,5 +254,56 @@ func TestNothingIsEvictedWhileNobodyAnswers(t *testing.T) {
 	}
 	if left := podNames(t, s); left != "none0" {
 		t.Errorf("left are %q", left)
+	}
+}
+
+// Without permissions in the whole cluster, coverage goes by the namespace's label, and says what it did not compare.
+func TestCoverageWithTheRightsOfOneNamespace(t *testing.T) {
+	for name, c := range map[string]struct {
+		forbid func(client.ObjectList) bool
+		config error
+		note   string
+	}{
+		"no webhook objects": {func(l client.ObjectList) bool {
+			_, is := l.(*admissionregistrationv1.MutatingWebhookConfigurationList)
+			return is
+		}, nil, "MutatingWebhookConfigurations"},
+		"no Istio configuration": {func(client.ObjectList) bool { return false }, forbidden, "ConfigMaps in namespace istio-system"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s, first := coverageStage(t, true, livePod("new", 0, "hub/proxyv2:1"), livePod("new", 1, ""))
+			s.through(interceptor.Funcs{List: func(ctx context.Context, cl client.WithWatch, list client.ObjectList, options ...client.ListOption) error {
+				if _, is := list.(*corev1.NamespaceList); is || c.forbid(list) {
+					return forbidden
+				}
+				return cl.List(ctx, list, options...)
+			}})
+			cover := s.coverage(func(ctx context.Context, settings istioFlags) (*inject.Config, error) {
+				if c.config != nil {
+					return nil, c.config
+				}
+				return first.load(ctx, settings)
+			})
+			report, err := cover.report(t.Context(), true)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var out strings.Builder
+			if err := printCoverage(report, statusView{}, &out); err != nil {
+				t.Fatal(err)
+			}
+			for _, want := range []string{"Deployment/new   1/2    missing   NoSidecar", "0 covered, 1 missing, 0 outdated, 1 have a sidecar that was not compared"} {
+				if !strings.Contains(out.String(), want) {
+					t.Errorf("%q is not in\n%s", want, out.String())
+				}
+			}
+			if len(report.Notes) != 1 || !strings.Contains(report.Notes[0], c.note) {
+				t.Errorf("notes %q", report.Notes)
+			}
+			// What a new pod would get is unknown, so none is evicted.
+			if err := cover.evict(t.Context(), &report, evicting{wanted: true, most: 5}); err != nil || report.Evictions[0].Result != podLeft {
+				t.Errorf("%v, %+v", err, report.Evictions)
+			}
+		})
 	}
 }

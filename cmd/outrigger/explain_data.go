@@ -139,6 +139,15 @@ type injectionExplanation struct {
 	Decision *decisionStatus `json:"decision,omitempty"`
 	Change   []string        `json:"change"` // what to change, the first obstacle first
 	NotKnown []string        `json:"notKnown,omitempty"`
+	// Result is what the API server makes of a new pod; nil where that was not asked.
+	Result *podResult `json:"result,omitempty"`
+}
+
+type podResult struct {
+	Accepted bool     `json:"accepted"`
+	Sidecar  bool     `json:"sidecar"`
+	Refused  string   `json:"refused,omitempty"`  // the API server's message
+	Failures []string `json:"failures,omitempty"` // why the workload's controller cannot create pods
 }
 
 type askedEntry struct {
@@ -171,6 +180,7 @@ func (s *injectionStory) data() injectionExplanation {
 	for _, word := range s.words() {
 		out.Said = append(out.Said, saidWord{word.where, word.key, word.value})
 	}
+	out.Result = s.real.data()
 	for _, v := range s.entries {
 		out.Asked = append(out.Asked, askedEntry{string(v.injector), v.object, v.entry, v.asked, v.why})
 	}

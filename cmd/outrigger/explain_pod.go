@@ -4,11 +4,13 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
 	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
+	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -51,10 +53,11 @@ func explainFiles(command *cobra.Command, from *clusterFlags, input *inputFlags,
 			continue
 		}
 		found++
-		if err := l.explainTemplate(command.Context(), from, *template, nil, print); err != nil {
+		if err := l.explainTemplate(command.Context(), from, *template, inCluster{}, print); err != nil {
 			return fmt.Errorf("%s: %w", object, err)
 		}
 	}
+	l.noteUnread(command.ErrOrStderr())
 	if found == 0 {
 		return fmt.Errorf("%s holds no pod and nothing with a pod template", in.names())
 	}
@@ -120,7 +123,17 @@ func explainObject(command *cobra.Command, from *clusterFlags, kind, name string
 	if err != nil {
 		return err
 	}
-	return l.explainTemplate(ctx, from, *template, pods, print)
+	if err := l.explainTemplate(ctx, from, *template, inCluster{live, pods}, print); err != nil {
+		return err
+	}
+	l.noteUnread(command.ErrOrStderr())
+	return nil
+}
+
+// inCluster is what there is of a workload in the cluster.
+type inCluster struct {
+	workload *unstructured.Unstructured // nil where a file describes it
+	pods     []corev1.Pod
 }
 
 // podsOf are the pods that run for an object: itself, or those of its selector that do not end. None if it has no selector.
@@ -141,7 +154,12 @@ func (l *live) podsOf(ctx context.Context, object *unstructured.Unstructured, te
 		return nil, err
 	}
 	var list corev1.PodList
-	if err := l.client.List(ctx, &list, client.InNamespace(l.namespace), client.MatchingLabelsSelector{Selector: selector}); err != nil {
+	err = l.client.List(ctx, &list, client.InNamespace(l.namespace), client.MatchingLabelsSelector{Selector: selector})
+	if isForbidden(err) {
+		l.unread().kindIn("Pod", l.namespace)
+		return nil, nil
+	}
+	if err != nil {
 		return nil, fmt.Errorf("list the pods: %w", err)
 	}
 	return slices.DeleteFunc(list.Items, func(pod corev1.Pod) bool { return ended(&pod) }), nil
@@ -154,17 +172,19 @@ type injectionStory struct {
 	namespace *corev1.Namespace
 	pods      []corev1.Pod // that run now
 	entries   []entryVerdict
-	endpoints map[string]int // of our Services, "namespace/name", how many are ready
-	report    inject.Report  // what Outrigger decides, asked or not
-	unknown   string         // why it is not known what Outrigger decides
+	blind     bool           // the webhook objects may not be read
+	endpoints map[string]int // of our Services, "namespace/name", and of the URLs of entries, how many are ready
+	real      reality
+	report    inject.Report // what Outrigger decides, asked or not
+	unknown   string        // why it is not known what Outrigger decides
 	owner     routing.WorkloadRef
 	owned     bool
 	notes     []string
 }
 
 // explainTemplate tells the story of a pod template, with the pods that run for it.
-func (l *live) explainTemplate(ctx context.Context, from *clusterFlags, template podIn, pods []corev1.Pod, print *explanations) error {
-	s := injectionStory{object: template.object, pods: pods}
+func (l *live) explainTemplate(ctx context.Context, from *clusterFlags, template podIn, is inCluster, print *explanations) error {
+	s := injectionStory{object: template.object, pods: is.pods}
 	raw, pod, err := asCreated(template)
 	if err != nil {
 		return err
@@ -173,11 +193,12 @@ func (l *live) explainTemplate(ctx context.Context, from *clusterFlags, template
 	if s.namespace, err = l.namespaceOf(ctx, pod.Namespace, &s); err != nil {
 		return err
 	}
-	var objects admissionregistrationv1.MutatingWebhookConfigurationList
-	if err := l.client.List(ctx, &objects); err != nil {
-		return fmt.Errorf("read the webhook objects of the cluster, without which nothing is known of who is asked: %w", err)
+	objects, err := l.webhookObjects(ctx)
+	if err != nil {
+		return err
 	}
-	s.entries = entriesFor(ctx, objects.Items, pod, s.namespace)
+	s.blind = l.unread().elsewhere("MutatingWebhookConfiguration")
+	s.entries = entriesFor(ctx, objects, pod, s.namespace)
 	s.endpoints = l.readyEndpoints(ctx, &s)
 	s.owner, s.owned = routing.WorkloadOf(pod)
 	if template.isPod && metav1.GetControllerOfNoCopy(pod) == nil {
@@ -190,8 +211,15 @@ func (l *live) explainTemplate(ctx context.Context, from *clusterFlags, template
 	source := istioFlags{
 		kubeconfig: from.kubeconfig, context: from.context, istioNamespace: config.Istio.Namespace, revision: config.Istio.Revision,
 		nativeSidecars: config.Istio.NativeSidecars, platform: config.Istio.Platform, compliancePolicy: config.Istio.CompliancePolicy, release: config.Istio.Version,
+		unread: l.unread(),
 	}
+	s.real = l.realityOf(ctx, template.object, is.workload, pod, is.pods)
 	istio, err := source.load(ctx)
+	if isForbidden(err) {
+		l.unread().kindIn("ConfigMap", config.Istio.Namespace)
+		s.unknown = "you have no permission to read Istio's configuration"
+		return print.add(s.paragraphs, s.data())
+	}
 	if err != nil {
 		s.unknown = err.Error()
 		return print.add(s.paragraphs, s.data())
@@ -227,7 +255,11 @@ func (l *live) namespaceOf(ctx context.Context, name string, s *injectionStory) 
 	if !isUnreadable(err) {
 		return nil, fmt.Errorf("read Namespace %s: %w", name, err)
 	}
-	s.notes = append(s.notes, fmt.Sprintf("Namespace %s is not there, or may not be read; it is taken for one without labels.", name))
+	if isForbidden(err) {
+		l.unread().object("Namespace", "", name)
+	} else {
+		s.notes = append(s.notes, fmt.Sprintf("Namespace %s does not exist; it is taken for one without labels.", name))
+	}
 	return &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name, Labels: map[string]string{"kubernetes.io/metadata.name": name}}}, nil
 }
 
@@ -235,7 +267,12 @@ func (l *live) namespaceOf(ctx context.Context, name string, s *injectionStory) 
 func (l *live) readyEndpoints(ctx context.Context, s *injectionStory) map[string]int {
 	out := map[string]int{}
 	for _, entry := range s.entries {
-		service := entry.webhook.ClientConfig.Service
+		service, url := entry.webhook.ClientConfig.Service, entry.webhook.ClientConfig.URL
+		if entry.asked && entry.injector == ours && service == nil && url != nil {
+			if ready, known := l.readyReplicas(ctx); known {
+				out[*url] = ready
+			}
+		}
 		if !entry.asked || service == nil {
 			continue
 		}
@@ -245,7 +282,11 @@ func (l *live) readyEndpoints(ctx context.Context, s *injectionStory) map[string
 		}
 		var list discoveryv1.EndpointSliceList
 		if err := l.client.List(ctx, &list, client.InNamespace(service.Namespace), client.MatchingLabels{discoveryv1.LabelServiceName: service.Name}); err != nil {
-			s.notes = append(s.notes, fmt.Sprintf("Who answers behind Service %s may not be read: %v.", name, err))
+			if isForbidden(err) {
+				l.unread().kindIn("EndpointSlice", service.Namespace)
+			} else {
+				s.notes = append(s.notes, fmt.Sprintf("Who answers behind Service %s is unknown: %v.", name, err))
+			}
 			continue
 		}
 		out[name] = 0
@@ -258,6 +299,41 @@ func (l *live) readyEndpoints(ctx context.Context, s *injectionStory) map[string
 		}
 	}
 	return out
+}
+
+// readyReplicas counts the ready replicas of Outrigger in its namespace, for entries that call it by a URL; false if there are no
+// Deployments of it there, or they may not be read.
+func (l *live) readyReplicas(ctx context.Context) (ready int, known bool) {
+	var list appsv1.DeploymentList
+	err := l.client.List(ctx, &list, client.InNamespace(l.installed), client.MatchingLabels{"app.kubernetes.io/name": "outrigger"})
+	if isForbidden(err) {
+		l.unread().kindIn("Deployment", l.installed)
+	}
+	for i := range list.Items {
+		ready += int(list.Items[i].Status.ReadyReplicas)
+	}
+	return ready, err == nil && len(list.Items) > 0
+}
+
+// webhookObjects are those of the cluster; none where they may not be read.
+func (l *live) webhookObjects(ctx context.Context) ([]admissionregistrationv1.MutatingWebhookConfiguration, error) {
+	var objects admissionregistrationv1.MutatingWebhookConfigurationList
+	err := l.client.List(ctx, &objects)
+	if isForbidden(err) {
+		l.unread().kindIn("MutatingWebhookConfiguration", "")
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("list the MutatingWebhookConfigurations: %w", err)
+	}
+	return objects.Items, nil
+}
+
+// noteUnread reports in one note what could not be read.
+func (l *live) noteUnread(notes io.Writer) {
+	if note := l.unread().note(l.namespace); note != "" {
+		_, _ = fmt.Fprintln(notes, "Note: "+note) // nobody to tell if stderr is closed
+	}
 }
 
 // installation returns the settings of the Outrigger whose entry is asked, else of the one without a revision.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -75,7 +76,7 @@ func explanationOf(observed routing.Observed, problems []api.RouteProblem, aroun
 	status, ofNamespace := statusOf(observed, problems, around, now)
 	ref := observed.Service.Namespace + "/" + observed.Service.Name
 	out := []paragraph{
-		{"Service " + ref, [][]string{{"State", status.State + ": " + stateMeaning(status.State)}, {"Routing", wantedBecause(observed, around.gaps)},
+		{"Service " + ref, [][]string{{"State", status.State + ": " + cmp.Or(status.Skipped, stateMeaning(status.State))}, {"Routing", wantedBecause(observed, around.gaps)},
 			{"Versions", "the values of the pods' label " + observed.Intent.VersionLabel}, {"Default", status.defaultText(reading)}}},
 		{"Settings", wordRows(observed)},
 		{"Workloads", workloadRows(observed)},

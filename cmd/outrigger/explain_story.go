@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
+	"k8s.io/utils/ptr"
 
 	"outrigger.dev/outrigger/api"
 	"outrigger.dev/outrigger/inject"
@@ -21,6 +22,7 @@ func (s *injectionStory) paragraphs() []paragraph {
 		{"What Outrigger decides", s.decisionRows()},
 		{"What to change", rowsOf(s.advice())},
 		{"Not known", rowsOf(s.notes)},
+		{"What happens to a new pod", s.real.rows()},
 	}
 	return slices.DeleteFunc(out, func(p paragraph) bool { return len(p.rows) == 0 })
 }
@@ -34,24 +36,47 @@ func (s *injectionStory) outcome() string {
 	switch {
 	case s.broken() != nil:
 		return "a new pod is refused before any injector is asked"
-	case s.asked(istios) != nil:
-		return "a new pod gets it from istiod's own injector, which is asked first"
-	case s.asked(ours) == nil:
-		return "a new pod gets none: no injector is asked about it"
-	case s.silent() && s.asked(ours).failurePolicy() == admissionregistrationv1.Fail:
+	case s.asked(ours) != nil && s.asked(istios) == nil && s.silent() && !s.real.created && s.asked(ours).failurePolicy() == admissionregistrationv1.Fail:
 		return "a new pod is refused: Outrigger does not answer"
-	case s.silent():
-		return "a new pod gets none: Outrigger does not answer"
+	case s.asked(ours) != nil && s.unknown == "" && s.report.Result == inject.Denied:
+		return "a new pod is refused"
+	case s.real.refused != "":
+		return "a new pod is refused by the API server, see the end"
+	case len(s.real.failures) > 0:
+		return "no new pod can be created, see the end"
+	case s.asked(istios) != nil && (!s.real.created || s.real.sidecar):
+		return "a new pod gets it from istiod's own injector, which is asked first"
+	case s.real.created && s.real.sidecar:
+		return "a new pod gets it"
+	case s.blind && !s.real.created:
+		return "not known, since you have no permission to read the webhook objects"
+	case s.blind:
+		return "a new pod gets none"
+	case s.asked(ours) == nil && s.asked(istios) == nil:
+		return "a new pod gets none: no injector is asked about it"
+	case s.silent() || s.real.created && s.injects():
+		return "a new pod gets none: " + string(s.first()) + " does not answer"
 	case s.unknown != "":
 		return "not known, since Istio's configuration is not"
+	case s.report.Result != inject.Injected:
+		return "a new pod gets none"
+	case s.answer() == unknownAnswer:
+		return "a new pod gets it, if Outrigger answers, which was not checked"
 	}
-	switch s.report.Result {
-	case inject.Injected:
-		return "a new pod gets it"
-	case inject.Denied:
-		return "a new pod is refused"
+	return "a new pod gets it"
+}
+
+// first is the injector that is asked first.
+func (s *injectionStory) first() injectorName {
+	if s.asked(istios) != nil {
+		return istios
 	}
-	return "a new pod gets none"
+	return ours
+}
+
+// injects reports whether the injector that is asked would inject the pod, as far as it is known.
+func (s *injectionStory) injects() bool {
+	return s.asked(istios) != nil || s.asked(ours) != nil && s.unknown == "" && s.report.Result == inject.Injected
 }
 
 // broken is an entry whose conditions fail so that the API server refuses the pod; nil if there is none.
@@ -63,21 +88,38 @@ func (s *injectionStory) broken() *entryVerdict {
 	return &s.entries[at]
 }
 
+// answerState is what is known of who answers for the entry of ours that is asked.
+type answerState int
+
+const (
+	unknownAnswer answerState = iota
+	answers
+	answersNot
+)
+
 // silent says that nobody is ready behind the entry of ours that is asked, or that the API server cannot trust who is.
-func (s *injectionStory) silent() bool {
+func (s *injectionStory) silent() bool { return s.answer() == answersNot }
+
+func (s *injectionStory) answer() answerState {
 	entry := s.asked(ours)
 	if entry == nil {
-		return false
+		return unknownAnswer
 	}
-	if len(entry.webhook.ClientConfig.CABundle) == 0 {
-		return true
+	to := entry.webhook.ClientConfig
+	if len(to.CABundle) == 0 {
+		return answersNot
 	}
-	service := entry.webhook.ClientConfig.Service
-	if service == nil {
-		return false
+	name := ptr.Deref(to.URL, "")
+	if to.Service != nil {
+		name = to.Service.Namespace + "/" + to.Service.Name
 	}
-	ready, known := s.endpoints[service.Namespace+"/"+service.Name]
-	return known && ready == 0
+	switch ready, known := s.endpoints[name]; {
+	case !known:
+		return unknownAnswer
+	case ready == 0:
+		return answersNot
+	}
+	return answers
 }
 
 // podRows say how many pods run with and without a sidecar.
@@ -139,6 +181,9 @@ func (s *injectionStory) entryRows() [][]string {
 		}
 		out = append(out, []string{string(v.injector), v.object, v.entry[:strings.Index(v.entry+".sidecar-injector", ".sidecar-injector")], is, v.why})
 	}
+	if s.blind {
+		return [][]string{{"not known: you have no permission to read the webhook objects"}}
+	}
 	if len(out) == 0 {
 		out = append(out, []string{"nobody: the cluster has no webhook object of Outrigger or istiod"})
 	}
@@ -150,7 +195,7 @@ func (s *injectionStory) decisionRows() [][]string {
 		return [][]string{{"not known", s.unknown}}
 	}
 	verdict := string(s.report.Result)
-	if s.asked(ours) == nil {
+	if s.asked(ours) == nil && !s.blind {
 		verdict += ", if it were asked"
 	}
 	out := [][]string{{verdict, string(s.report.Reason)}}
@@ -161,6 +206,7 @@ func (s *injectionStory) decisionRows() [][]string {
 		out = append(out, []string{"templates", strings.Join(s.report.Templates, ",")})
 	}
 	for _, problem := range s.problems() {
+		problem.Advice = "" // it is among what to change
 		out = append(out, []string{string(problem.Reason), problem.String()})
 	}
 	return out
@@ -174,23 +220,33 @@ func (s *injectionStory) problems() []api.InjectProblem {
 // advice says what to change, the first obstacle first.
 func (s *injectionStory) advice() []string {
 	var out []string
-	say := func(format string, args ...any) { out = append(out, fmt.Sprintf(format, args...)) }
+	say := func(format string, args ...any) {
+		if text := fmt.Sprintf(format, args...); text != "" && !slices.Contains(out, text) {
+			out = append(out, text)
+		}
+	}
 	if v := s.broken(); v != nil {
 		say("Mend the matchConditions of %s in MutatingWebhookConfiguration %s.", v.entry, v.object)
 	}
-	for _, problem := range inject.WarnNamespace(s.namespace) {
+	for _, problem := range slices.Concat(inject.WarnNamespace(s.namespace), s.report.Problems) {
 		say("%s", problem.Advice)
 	}
 	switch {
-	case s.report.Result == inject.Denied || s.report.Result == inject.Skipped && s.report.Reason != api.InjectAlready:
+	case (s.report.Result == inject.Denied || s.report.Result == inject.Skipped && s.report.Reason != api.InjectAlready) && !s.isAdvised(s.report.Reason):
 		say("%s", s.report.Reason.Advice())
+	case s.report.Result == inject.Denied, s.blind:
 	case s.asked(ours) == nil && s.asked(istios) == nil:
-		out = append(out, s.ask()...)
+		for _, line := range s.ask() {
+			say("%s", line)
+		}
 	case s.asked(istios) != nil && s.asked(ours) != nil:
 		say("Nothing has to be; for Outrigger to inject alone, install Istio with global.operatorManageWebhooks=true.")
 	}
 	if s.asked(ours) != nil && s.silent() {
 		say("%s", s.awaken())
+	}
+	if refused := s.real.refused != "" || len(s.real.failures) > 0; refused && s.report.Result != inject.Denied && !s.silent() {
+		say("Change what prevents new pods; the message is at the end.")
 	}
 	if s.stale() {
 		say("Pods that run keep what they were created with. For new ones: %s", restartCommand(s.owner, s.namespace.Name))
@@ -199,6 +255,11 @@ func (s *injectionStory) advice() []string {
 		say("Nothing.")
 	}
 	return out
+}
+
+// isAdvised reports whether a problem of the pod says what to do about a reason.
+func (s *injectionStory) isAdvised(reason api.InjectReason) bool {
+	return slices.ContainsFunc(s.report.Problems, func(p api.InjectProblem) bool { return p.Reason == reason && p.Advice != "" })
 }
 
 // ask says how an injector comes to be asked about the pod.
@@ -232,6 +293,9 @@ func (s *injectionStory) awaken() string {
 		return fmt.Sprintf("MutatingWebhookConfiguration %s has no caBundle yet: Outrigger writes it when it runs. kubectl get pods -A -l app.kubernetes.io/name=outrigger", entry.object)
 	}
 	service := entry.webhook.ClientConfig.Service
+	if service == nil {
+		return fmt.Sprintf("No replica is ready that answers at %s: kubectl get pods -A -l app.kubernetes.io/name=outrigger", ptr.Deref(entry.webhook.ClientConfig.URL, ""))
+	}
 	return fmt.Sprintf("No pod is ready behind Service %s/%s: kubectl get pods -n %s -l app.kubernetes.io/name=outrigger", service.Namespace, service.Name, service.Namespace)
 }
 
@@ -241,6 +305,12 @@ func (s *injectionStory) stale() bool {
 		return false
 	}
 	gets := s.asked(istios) != nil || s.asked(ours) != nil && s.report.Result == inject.Injected
+	switch {
+	case s.real.created:
+		gets = s.real.sidecar
+	case s.blind || s.real.refused != "" || len(s.real.failures) > 0:
+		return false // new pods are not known, or do not come
+	}
 	for i := range s.pods {
 		if hasSidecar(&s.pods[i]) != gets {
 			return true

@@ -37,6 +37,7 @@ type istioFlags struct {
 	namespaceFile                string
 	nativeSidecars, platform     string
 	compliancePolicy, release    string
+	unread                       gaps // takes what the user may not read and can be done without; nil makes it an error
 }
 
 func (f *istioFlags) register(flags *pflag.FlagSet) {
@@ -302,7 +303,9 @@ func (f *istioFlags) fromCluster(ctx context.Context, given givenFacts) (*istioS
 	}
 	if f.proxyConfigFile != "" {
 		facts.ProxyConfigs = given.proxyConfigs
-	} else if facts.ProxyConfigs, err = proxyConfigsOf(ctx, istio); err != nil {
+	} else if facts.ProxyConfigs, err = proxyConfigsOf(ctx, istio); f.unread != nil && isForbidden(err) {
+		f.unread.kindIn("ProxyConfig", "")
+	} else if err != nil {
 		return nil, err
 	}
 	found.config, found.namespace, found.client = found.config.With(facts), namespace, client
@@ -316,6 +319,10 @@ func (f *istioFlags) facts(ctx context.Context, client kubernetes.Interface) (in
 		return facts, nil
 	}
 	nodes, err := client.CoreV1().Nodes().List(ctx, metav1.ListOptions{})
+	if f.unread != nil && isForbidden(err) {
+		f.unread.kindIn("Node", "")
+		return facts, nil
+	}
 	if err != nil {
 		return facts, fmt.Errorf("read the nodes' kubelets, by which the webhook decides about native sidecars (--nativeSidecars enabled or disabled needs none): %w", err)
 	}

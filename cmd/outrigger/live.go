@@ -105,7 +105,10 @@ func (f *clusterFlags) loading() clientcmd.ClientConfig {
 type warningsTo struct{ notes io.Writer }
 
 // HandleWarningHeaderWithContext is called by the client with each warning of an answer.
-func (w warningsTo) HandleWarningHeaderWithContext(_ context.Context, code int, _, text string) {
+func (w warningsTo) HandleWarningHeaderWithContext(ctx context.Context, code int, _, text string) {
+	if ctx.Value(quiet{}) != nil {
+		return
+	}
 	if code == http.StatusOK || code == 299 {
 		_, _ = fmt.Fprintln(w.notes, "Warning: "+text) // nobody to tell if stderr is closed
 	}

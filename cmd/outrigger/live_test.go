@@ -36,7 +36,9 @@ func newLiveStage(t *testing.T, objects ...client.Object) *liveStage {
 	if err != nil {
 		t.Fatal(err)
 	}
-	cluster := fake.NewClientBuilder().WithScheme(scheme).WithObjects(objects...).Build()
+	cluster := fake.NewClientBuilder().WithScheme(scheme).WithObjects(objects...).WithIndex(&corev1.Event{}, "reason", func(o client.Object) []string {
+		return []string{o.(*corev1.Event).Reason}
+	}).Build()
 	return &liveStage{t: t, live: &live{
 		client: cluster, namespace: "demo", config: api.DefaultConfig(), installed: defaultSystemNamespace, now: func() time.Time { return noon },
 	}}

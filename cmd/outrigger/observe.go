@@ -10,7 +10,6 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/types"
 
 	"outrigger.dev/outrigger/api"
@@ -199,31 +198,39 @@ func (w *world) observed(service *corev1.Service, intent api.RouteIntent, settin
 			observed.ServiceNames[other.Name] = true
 		}
 	}
-	selector := labels.SelectorFromSet(service.Spec.Selector)
 	for _, found := range w.workloads {
-		if found.namespace != service.Namespace {
-			continue
-		}
-		if slices.Contains([]string{"Deployment", "StatefulSet", "DaemonSet"}, found.Kind) {
+		if found.namespace == service.Namespace && slices.Contains([]string{"Deployment", "StatefulSet", "DaemonSet"}, found.Kind) {
 			observed.Workloads = append(observed.Workloads, found.Workload)
 		}
-		if found.Replicas == 0 || len(service.Spec.Selector) == 0 || !selector.Matches(labels.Set(found.Labels)) {
-			continue
-		}
-		observed.Pods = append(observed.Pods, routing.PodGroup{
-			Workload: found.WorkloadRef, Version: found.Labels[intent.VersionLabel],
-			Pods: int(found.Replicas), Ready: int(found.Replicas), Created: w.created,
-		})
 	}
-	entries := slices.DeleteFunc(slices.Clone(w.entries), func(e *networkingv1.WorkloadEntry) bool { return e.Namespace != service.Namespace })
-	observed.Pods = append(observed.Pods, routing.GroupEntries(entries, service.Spec.Selector, intent.VersionLabel)...)
-	slices.SortFunc(observed.Pods, func(a, b routing.PodGroup) int {
-		return cmp.Or(cmp.Compare(a.Workload.Kind, b.Workload.Kind), cmp.Compare(a.Workload.Name, b.Workload.Name), cmp.Compare(a.Version, b.Version))
-	})
+	observed.Pods = w.podsOf(service, intent.VersionLabel)
+	for _, label := range routing.UntriedVersionLabels(observed) {
+		routing.NoteVersionLabel(&observed, label, w.podsOf(service, label))
+	}
 	slices.SortFunc(observed.Workloads, func(a, b routing.Workload) int {
 		return cmp.Or(cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.Name, b.Name))
 	})
 	return observed
+}
+
+// podsOf are the pods that a Service selects, by workload and by the version that a label names.
+func (w *world) podsOf(service *corev1.Service, versionLabel string) []routing.PodGroup {
+	var out []routing.PodGroup
+	for _, found := range w.workloads {
+		if found.namespace != service.Namespace || found.Replicas == 0 || !selects(service.Spec.Selector, found.Labels) {
+			continue
+		}
+		out = append(out, routing.PodGroup{
+			Workload: found.WorkloadRef, Version: found.Labels[versionLabel],
+			Pods: int(found.Replicas), Ready: int(found.Replicas), Created: w.created,
+		})
+	}
+	entries := slices.DeleteFunc(slices.Clone(w.entries), func(e *networkingv1.WorkloadEntry) bool { return e.Namespace != service.Namespace })
+	out = append(out, routing.GroupEntries(entries, service.Spec.Selector, versionLabel)...)
+	slices.SortFunc(out, func(a, b routing.PodGroup) int {
+		return cmp.Or(cmp.Compare(a.Workload.Kind, b.Workload.Kind), cmp.Compare(a.Workload.Name, b.Workload.Name), cmp.Compare(a.Version, b.Version))
+	})
+	return out
 }
 
 // concerning returns the routes of others that may matter to a Service, each list sorted by name.

@@ -99,6 +99,8 @@ type serviceStatus struct {
 	Gateways []gatewayStatus `json:"gateways,omitempty"`
 	// Routes are what proxies have, by where the callers are, if a VirtualService that Outrigger does not write is among it.
 	Routes []pathStatus `json:"routes,omitempty"`
+	// Skipped says why a Service of this kind gets no routes.
+	Skipped string `json:"skipped,omitempty"`
 	// Pending are the settings that are written and not in effect yet.
 	Pending []pendingStatus `json:"pending,omitempty"`
 	// History are the decisions before the current one that undo returns to, newest first.
@@ -119,6 +121,7 @@ const (
 	stateSplit        = "split"         // versions served before us; no route until someone decides
 	stateUndecided    = "undecided"     // pods without a version prevent a route
 	stateSubsets      = "subsets only"  // a DestinationRule alone
+	stateSkipped      = "skipped"       // a kind of Service that routes cannot serve
 	stateWaiting      = "no route"      // routes are wanted, and there are none: see the problems
 	stateObserved     = "observed"      // outrigger.dev/routing=observe, and nothing stands
 	stateOff          = "off"           // nobody asked for routes
@@ -389,6 +392,9 @@ func statusOf(observed routing.Observed, problems []api.RouteProblem, around sur
 		Name: observed.Service.Name, State: stateOf(observed, reading, paths), Default: reading.Default,
 		Versions: versionsOf(observed, reading), Gateways: gatewaysOf(observed, paths[1:], around), Routes: pathsOf(paths),
 	}
+	if out.State == stateSkipped {
+		out.Skipped = skippedBecause(observed)
+	}
 	if hidden := around.gaps.hideRoutes(observed.Service.Namespace); hidden || around.gaps.hideIntent(observed) {
 		out.hide(hidden)
 	} else {
@@ -465,12 +471,20 @@ func stateOf(observed routing.Observed, reading routing.Reading, paths []routing
 		return stateRouted
 	case !observed.Standing.IsEmpty():
 		return stateSubsets
+	case !observed.Intent.Wanted && !observed.Intent.Observe:
+		return stateOff
+	case skippedBecause(observed) != "":
+		return stateSkipped
 	case observed.Intent.Observe:
 		return stateObserved
-	case !observed.Intent.Wanted:
-		return stateOff
 	}
 	return stateWaiting
+}
+
+// skippedBecause says why a Service of this kind gets no routes; empty if it may.
+func skippedBecause(observed routing.Observed) string {
+	why, advice := routing.Unroutable(observed)
+	return strings.TrimSpace(why + " " + advice)
 }
 
 // isDetached reports whether a VirtualService routes that Outrigger made, and no longer writes because it was edited by hand.

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"slices"
 	"strconv"
 	"strings"
 	"text/tabwriter"
@@ -263,6 +264,9 @@ func (p *tables) problems(namespaces []namespaceStatus, certificates []certifica
 			if len(s.Due) > 0 {
 				lines = append(lines, "Service "+n.Name+"/"+s.Name+": not written yet: "+strings.Join(s.Due, ", ")+".", "    "+ifStays(p.view.gaps))
 			}
+			if s.Skipped != "" && !s.hasProblem(api.RouteServiceSkipped) {
+				lines = append(lines, "Service "+n.Name+"/"+s.Name+" gets no routes: "+s.Skipped)
+			}
 			for _, problem := range s.Problems {
 				lines = append(lines, problem.lines()...)
 			}
@@ -274,6 +278,10 @@ func (p *tables) problems(namespaces []namespaceStatus, certificates []certifica
 	for _, line := range lines {
 		p.line(line)
 	}
+}
+
+func (s serviceStatus) hasProblem(reason api.RouteReason) bool {
+	return slices.ContainsFunc(s.Problems, func(p problemStatus) bool { return p.Reason == string(reason) })
 }
 
 // ifStays says what a change means that the controller does not make.

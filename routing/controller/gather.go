@@ -135,19 +135,32 @@ func (r *reconciler) readVersionLabel(ctx context.Context, observed *routing.Obs
 }
 
 func followVersionLabel(ctx context.Context, observed *routing.Observed, reads ...func(context.Context, *routing.Observed) error) error {
-	recorded := routing.RecordedVersionLabel(*observed)
-	if recorded == "" {
-		return nil
-	}
-	before := *observed
-	before.Intent.VersionLabel, before.Pods = recorded, nil
-	for _, read := range reads {
-		if err := read(ctx, &before); err != nil {
+	if recorded := routing.RecordedVersionLabel(*observed); recorded != "" {
+		before, err := podsBy(ctx, *observed, recorded, reads)
+		if err != nil {
 			return err
 		}
+		routing.FollowVersionLabel(observed, recorded, before)
 	}
-	routing.FollowVersionLabel(observed, recorded, before.Pods)
+	for _, label := range routing.UntriedVersionLabels(*observed) {
+		byLabel, err := podsBy(ctx, *observed, label, reads)
+		if err != nil {
+			return err
+		}
+		routing.NoteVersionLabel(observed, label, byLabel)
+	}
 	return nil
+}
+
+// podsBy returns the pods of a Service grouped by another label.
+func podsBy(ctx context.Context, observed routing.Observed, label string, reads []func(context.Context, *routing.Observed) error) ([]routing.PodGroup, error) {
+	observed.Intent.VersionLabel, observed.Pods = label, nil
+	for _, read := range reads {
+		if err := read(ctx, &observed); err != nil {
+			return nil, err
+		}
+	}
+	return observed.Pods, nil
 }
 
 func (r *reconciler) readWorkloads(ctx context.Context, observed *routing.Observed) (err error) {

@@ -144,7 +144,7 @@ func shortHash(text string) string {
 func eventType(reason api.RouteReason) string {
 	switch reason {
 	case api.RouteVersionSucceeded, api.RouteDefaultMoved, api.RouteWeightsAdopted, api.RoutePolicyInherited, api.RouteTelemetryDiffers,
-		api.RouteObservedOnly:
+		api.RouteObservedOnly, api.RouteVersionLabelMissing:
 		return corev1.EventTypeNormal
 	}
 	return corev1.EventTypeWarning

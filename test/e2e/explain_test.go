@@ -6,6 +6,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	rbacv1 "k8s.io/api/rbac/v1"
 )
 
 func TestExplainTellsWhyAPodHasASidecarOrHasNone(t *testing.T) {
@@ -57,4 +59,79 @@ spec: {containers: [{name: app, image: "registry.example/app:1"}]}
 		"Job "+ns+"/out", "not asked the pod is labelled sidecar.istio.io/inject=false", "Take sidecar.istio.io/inject off the pod's template",
 		"Pod "+ns+"/wrong", "Sidecar a new pod is refused", "denied UnknownTemplate", "Name templates of Istio's configuration")
 	says(t, refused(t, "explain", "deployment/nothing", "-n", ns), "read Deployment "+ns+"/nothing", "not found")
+}
+
+// explain reports what happens to a pod, not only what is decided about it.
+func TestExplainEndsWithWhatHappens(t *testing.T) {
+	t.Parallel()
+	needIstio(t)
+	quota, secured, ns := namespace(t, injected), namespace(t, injected), namespace(t, injected)
+	kubectl(t, "label", "namespace", secured, "pod-security.kubernetes.io/enforce=restricted")
+	apply(t, quota, noMorePods)
+	apply(t, quota, service("web")+fixed("web-v1", "web", "v1"))
+	apply(t, secured, service("web")+fixed("web-v1", "web", "v1"))
+	apply(t, ns, service("web")+fixed("web-v1", "web", "v1"))
+
+	out := cells(cli(t, "explain", "deployment/web-v1", "-n", ns))
+	says(t, out, "Sidecar a new pod gets it", "\nWhat happens to a new pod\ndry run the API server accepts the pod, with a sidecar\n")
+	for name, c := range map[string]struct{ ns, message string }{
+		"a quota": {quota, "exceeded quota: none"}, "Pod Security": {secured, "violates PodSecurity"},
+	} {
+		eventually(t, name+" is explained", func() error {
+			out := cells(cli(t, "explain", "deployment/web-v1", "-n", c.ns))
+			for _, want := range []string{"Sidecar a new pod is refused by the API server", "\nWhat happens to a new pod\nReplicaFailure ", c.message, "\ndry run the API server refuses the pod: "} {
+				if !strings.Contains(out, want) {
+					return errors.New(want + " is not in\n" + out)
+				}
+			}
+			return nil
+		})
+	}
+
+	// Who may not create pods, or read anything of the cluster, gets the conditions.
+	viewer := accountWith(t, quota, "viewer", rbacv1.RoleRef{Kind: "ClusterRole", Name: "view"}, "list", "services")
+	says(t, works(t, viewer, "explain", "deployment/web-v1"), "Sidecar no new pod can be created", "ReplicaFailure ", "exceeded quota: none", "dry run not made: you have no permission to create pods in namespace "+quota)
+	editor := accountIn(t, ns, "editor", rbacv1.RoleRef{Kind: "ClusterRole", Name: "edit"})
+	says(t, works(t, editor, "explain", "deployment/web-v1"), "Sidecar a new pod gets it", "dry run the API server accepts the pod, with a sidecar")
+	readyPods(t, ns, "app=web", 2)
+	says(t, works(t, editor, "coverage"), "0 covered, 0 missing, 0 outdated, 2 have a sidecar that was not compared")
+	says(t, works(t, editor, "coverage", "-A"), "2 have a sidecar that was not compared")
+
+	// A StatefulSet has no such condition, but Events; and its controller adds the volumes.
+	apply(t, quota, `
+apiVersion: apps/v1
+kind: StatefulSet
+metadata: {name: db}
+spec:
+  serviceName: db
+  selector: {matchLabels: {app: db}}
+  template:
+    metadata: {labels: {app: db}}
+    spec: {containers: [{name: app, image: "registry.example/app:1", volumeMounts: [{name: data, mountPath: /data}]}]}
+  volumeClaimTemplates: [{metadata: {name: data}, spec: {accessModes: [ReadWriteOnce], resources: {requests: {storage: 1Gi}}}}]
+`)
+	eventually(t, "the Events of a StatefulSet are explained", func() error {
+		out := cells(cli(t, "explain", "statefulset/db", "-n", quota))
+		if !strings.Contains(out, "FailedCreate Create Pod db-0 in StatefulSet db failed") || !strings.Contains(out, "dry run the API server refuses the pod: pods \"db-") {
+			return errors.New(out)
+		}
+		return nil
+	})
+}
+
+// Not parallel: Outrigger must not run.
+func TestExplainWhileNoReplicaIsReady(t *testing.T) {
+	needIstio(t)
+	ns := namespace(t, injected)
+	apply(t, ns, service("web")+fixed("web-v1", "web", "v1"))
+	readyPods(t, ns, "app=web", 2)
+	scaleOutrigger(t, 0)
+	defer scaleOutrigger(t, 2)
+	eventually(t, "explain sees that nobody answers", func() error {
+		out := cells(cli(t, "explain", "deployment/web-v1", "-n", ns))
+		if !strings.Contains(out, "Sidecar a new pod is refused: Outrigger does not answer") || !strings.Contains(out, "dry run the API server refuses the pod: ") {
+			return errors.New(out)
+		}
+		return nil
+	})
 }

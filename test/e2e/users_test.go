@@ -8,8 +8,11 @@ import (
 	"strings"
 	"testing"
 
+	corev1 "k8s.io/api/core/v1"
+	eventsv1 "k8s.io/api/events/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	"k8s.io/client-go/tools/clientcmd"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
 // cliAs runs the outrigger command with the permissions of a tenant, and returns its output, its notes, and its exit status.
@@ -50,7 +53,7 @@ func works(t *testing.T, as tenant, args ...string) string {
 	if got := strings.Count(notes, "You have no permission to read "); got != 1 {
 		t.Errorf("outrigger %s: %d notes about permissions\n%s", strings.Join(args, " "), got, notes)
 	}
-	for _, wrong := range []string{"is not installed", "Outrigger does not run:", "forbidden"} {
+	for _, wrong := range []string{"is not installed", "Outrigger does not run:", "cannot list resource"} {
 		if strings.Contains(notes+out, wrong) {
 			t.Errorf("outrigger %s: %q is in\n%s%s", strings.Join(args, " "), wrong, out, notes)
 		}
@@ -127,4 +130,35 @@ func TestShiftFailsOnAHandEditedRoute(t *testing.T) {
 	if got := annotationsOf(t, ns, "app")["outrigger.dev/decided-at"]; got != decided {
 		t.Errorf("decided-at was %s, and is %s after a shift that changes nothing", decided, got)
 	}
+}
+
+// A Service without routes says why, and names the version label that its pods have.
+func TestAServiceWithoutVersionsSaysSo(t *testing.T) {
+	t.Parallel()
+	needIstio(t)
+	ns := namespace(t, injected)
+	apply(t, ns, service("app")+deployment("app", "app", nil, []string{"app.kubernetes.io/version=2"})+`
+apiVersion: v1
+kind: Service
+metadata: {name: elsewhere}
+spec: {type: ExternalName, externalName: db.example.com}
+`)
+	wantEvent(t, ns, "app", "VersionLabelMissing")
+	events := &eventsv1.EventList{}
+	if err := kube.List(t.Context(), events, client.InNamespace(ns)); err != nil {
+		t.Fatal(err)
+	}
+	for _, event := range events.Items {
+		if event.Reason == "VersionLabelMissing" && event.Type != corev1.EventTypeNormal {
+			t.Errorf("the Event is a %s", event.Type)
+		}
+	}
+	says(t, cells(cli(t, "status", "-n", ns)), "app no route <none> 2/2 by pods -", "elsewhere skipped - 0/0 - -", "outrigger.dev/version-label=app.kubernetes.io/version --overwrite")
+	annotate(t, ns, "app", "outrigger.dev/version-label=app.kubernetes.io/version")
+	eventually(t, "the route follows the label", func() error {
+		if _, err := virtualService(ns, "app"); err != nil {
+			return err
+		}
+		return nil
+	})
 }

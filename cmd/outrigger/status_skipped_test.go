@@ -1,0 +1,81 @@
+package main
+
+import (
+	"strings"
+	"testing"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"outrigger.dev/outrigger/api"
+	"outrigger.dev/outrigger/internal/manifest"
+)
+
+// status says of every Service without routes why it has none.
+func TestStatusSaysWhyThereAreNoRoutes(t *testing.T) {
+	external, headless, bare := serviceOf("external", "x"), serviceOf("headless", "web"), serviceOf("bare", "")
+	external.Spec.Type, external.Spec.ExternalName, external.Spec.Selector = corev1.ServiceTypeExternalName, "db.example.com", nil
+	headless.Spec.ClusterIP = corev1.ClusterIPNone
+	bare.Spec.Selector = nil
+	labelled := podOf("helm", map[string]string{"app": "helm", "app.kubernetes.io/version": "1.2"}, true)
+	s := newLiveStage(t, demo("istio-injection=enabled"), external, headless, bare, serviceOf("web", "web"), serviceOf("helm", "helm"),
+		podOf("web", map[string]string{"app": "web"}, true), labelled)
+	got := squeeze(s.table(statusView{}, false))
+	for _, want := range []string{
+		"external skipped - 0/0 - -", "headless skipped <none> 1/1 by pods -", "bare skipped - 0/0 - -", "web no route <none> 1/1 by pods -",
+		"Service demo/external gets no routes: An ExternalName Service has no pods.",
+		"Service demo/headless gets no routes: A headless Service",
+		"Service demo/bare gets no routes: A Service without a selector",
+		"VersionLabelMissing: Service demo/web: No pod of the Service has the label version. No route is created.",
+		"VersionLabelMissing: Service demo/helm: No pod of the Service has the label version, but pods have the label app.kubernetes.io/version.",
+		"To route by app.kubernetes.io/version: kubectl annotate service -n demo helm outrigger.dev/version-label=app.kubernetes.io/version --overwrite.",
+	} {
+		if !strings.Contains(got, want) {
+			t.Errorf("%q is not in\n%s", want, got)
+		}
+	}
+	var out strings.Builder
+	if err := printExplanation(explanationOf(s.look("helm"), nil, surroundings{}, noon), &out); err != nil || !strings.Contains(out.String(), "outrigger.dev/version-label=app.kubernetes.io/version") {
+		t.Errorf("%v, explain:\n%s", err, out.String())
+	}
+
+	// The command that is named makes the route.
+	s.annotate("helm", "outrigger.dev/version-label=app.kubernetes.io/version")
+	s.reconcile("helm")
+	if got := squeeze(s.table(statusView{}, false, "helm")); !strings.Contains(got, "helm routed 1.2 1/1") {
+		t.Errorf("got\n%s", got)
+	}
+
+	// Where nobody asked for routes there is nothing to say.
+	s = newLiveStage(t, demo(), serviceOf("web", "web"), external, podOf("web", map[string]string{"app": "web"}, true))
+	if got := s.table(statusView{}, false); strings.Contains(got, "gets no routes") || strings.Contains(got, string(api.RouteVersionLabelMissing)) {
+		t.Errorf("got\n%s", got)
+	}
+}
+
+func TestRoutesSaysThatPodsHaveNoVersion(t *testing.T) {
+	stream, err := manifest.Read(strings.NewReader(`
+apiVersion: v1
+kind: Service
+metadata: {name: web}
+spec: {clusterIP: 10.0.0.1, selector: {app: web}, ports: [{port: 80}]}
+---
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: web}
+spec: {selector: {matchLabels: {app: web}}, template: {metadata: {labels: {app: web, app.kubernetes.io/version: "2"}}, spec: {containers: [{name: app, image: app}]}}}
+`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	w, err := worldOf(stream, "demo", assumedTime)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var notes strings.Builder
+	if _, err := w.routes(api.DefaultConfig().RoutingSettings(), &notes); err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(notes.String(), "outrigger.dev/version-label=app.kubernetes.io/version") {
+		t.Errorf("notes %q", notes.String())
+	}
+}
