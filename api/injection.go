@@ -43,14 +43,16 @@ const (
 	InjectInvalidResult               InjectReason = "InvalidResult"
 	InjectTooLarge                    InjectReason = "TooLarge"
 
-	InjectUnreadableChoice   InjectReason = "UnreadableChoice"
-	InjectMisspelledKey      InjectReason = "MisspelledKey"
-	InjectMisplacedKey       InjectReason = "MisplacedKey"
-	InjectUnknownKey         InjectReason = "UnknownKey"
-	InjectForeignSidecar     InjectReason = "ForeignSidecar"
-	InjectRunsAsProxyUser    InjectReason = "RunsAsProxyUser"
-	InjectJobWillNotComplete InjectReason = "JobWillNotComplete"
-	InjectForeignProxy       InjectReason = "ForeignProxy"
+	InjectUnreadableChoice    InjectReason = "UnreadableChoice"
+	InjectMisspelledKey       InjectReason = "MisspelledKey"
+	InjectMisplacedKey        InjectReason = "MisplacedKey"
+	InjectUnknownKey          InjectReason = "UnknownKey"
+	InjectForeignSidecar      InjectReason = "ForeignSidecar"
+	InjectRunsAsProxyUser     InjectReason = "RunsAsProxyUser"
+	InjectJobWillNotComplete  InjectReason = "JobWillNotComplete"
+	InjectRequestExceedsLimit InjectReason = "RequestExceedsLimit"
+	InjectUnknownProbePort    InjectReason = "UnknownProbePort"
+	InjectForeignProxy        InjectReason = "ForeignProxy"
 
 	InjectError      InjectReason = "Error"
 	InjectPanic      InjectReason = "Panic"
@@ -103,8 +105,10 @@ func InjectReasons() []InjectReasonDoc {
 		{InjectMisplacedKey, "Warning: a label or annotation is on an object where it has no effect, or is a label where an annotation is needed, or the reverse."},
 		{InjectUnknownKey, "Warning: Outrigger does not read this key under outrigger.dev/."},
 		{InjectForeignSidecar, "Warning: the pod has another mesh's sidecar, and both redirect the same traffic."},
-		{InjectRunsAsProxyUser, "Warning: a container runs as the proxy's user, so its traffic bypasses the proxy."},
+		{InjectRunsAsProxyUser, "Warning: a container runs as the proxy's user or group, so its traffic bypasses the proxy. Init containers that complete before the proxy starts may."},
 		{InjectJobWillNotComplete, "Warning: the pod is meant to complete, but its sidecar is an ordinary container that keeps running."},
+		{InjectRequestExceedsLimit, "Warning: the proxy requests more CPU or memory than its limit, usually by an annotation, so the API server rejects the pod."},
+		{InjectUnknownProbePort, "Warning: a probe or hook names a port that its container does not have, so it always fails."},
 		{InjectForeignProxy, "Warning: the pod claims to be injected, but injection would not give it that container istio-proxy. Denied with guardRails.action=Deny."},
 		{InjectError, "Failed: something that Outrigger needs did not respond."},
 		{InjectPanic, "Failed: a bug in Outrigger."},

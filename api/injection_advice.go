@@ -33,8 +33,11 @@ var injectAdvice = map[InjectReason]string{
 	InjectMisplacedKey:       "Move it to where the message says.",
 	InjectUnknownKey:         "Correct or remove it; docs/reference.md lists all keys.",
 	InjectForeignSidecar:     "Let one mesh alone inject the pod.",
-	InjectRunsAsProxyUser:    "Give the container another runAsUser.",
+	InjectRunsAsProxyUser:    "Give the container another runAsUser and runAsGroup.",
 	InjectJobWillNotComplete: "Annotate the pod's template sidecar.istio.io/nativeSidecar=true.",
+
+	InjectRequestExceedsLimit: "Raise the limit of the proxy, or lower its request.",
+	InjectUnknownProbePort:    "Write the number of the port, or the name of a port of the container.",
 
 	InjectForeignProxy: "Remove the annotation sidecar.istio.io/status and the container istio-proxy, so that the pod is injected.",
 

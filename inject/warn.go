@@ -31,7 +31,9 @@ func (c *Config) warnInjected(request Request, after *corev1.Pod) []api.InjectPr
 		return nil
 	}
 	var problems []api.InjectProblem
-	for _, rule := range []func(Request, *corev1.Pod) (api.InjectProblem, bool){windowsBySelector, foreignSidecar, c.runsAsProxyUser, willNotComplete} {
+	for _, rule := range []func(Request, *corev1.Pod) (api.InjectProblem, bool){
+		windowsBySelector, foreignSidecar, c.runsAsProxyUser, willNotComplete, requestOverLimit, unknownProbePort,
+	} {
 		if problem, is := rule(request, after); is {
 			problems = append(problems, problem)
 		}
@@ -67,44 +69,6 @@ func foreignSidecar(request Request, _ *corev1.Pod) (api.InjectProblem, bool) {
 				return denied(request.Pod, api.InjectForeignSidecar, fmt.Sprintf("%s[%s]", list.field, container.Name), "",
 					fmt.Sprintf("%s injected the pod too, and two sidecars redirect the same traffic.", mesh),
 					fmt.Sprintf("Let one of them alone inject it: label the pod's template %s=false, or switch %s's injection off.", api.KeySidecarInject, mesh)), true
-			}
-		}
-	}
-	return api.InjectProblem{}, false
-}
-
-// ofIstio are the containers that Istio's own templates bring; some of them are meant to run as the proxy's user.
-var ofIstio = map[string]bool{proxyName: true, "istio-init": true, "istio-validation": true, "enable-core-dump": true}
-
-// runsAsProxyUser: the rules that redirect traffic tell the proxy's own from the application's by the user.
-func (c *Config) runsAsProxyUser(request Request, after *corev1.Pod) (api.InjectProblem, bool) {
-	if after.Annotations["sidecar.istio.io/interceptionMode"] == "NONE" {
-		return api.InjectProblem{}, false
-	}
-	uid, _ := c.proxyUser(request.Namespace)
-	spec := &request.Pod.Spec
-	for _, list := range []struct {
-		field      string
-		containers []corev1.Container
-	}{{"spec.initContainers", spec.InitContainers}, {"spec.containers", spec.Containers}} {
-		for i := range list.containers {
-			container := &list.containers[i]
-			field, user := fmt.Sprintf("%s[%s].securityContext.runAsUser", list.field, container.Name), (*int64)(nil)
-			if spec.SecurityContext != nil {
-				user = spec.SecurityContext.RunAsUser
-			}
-			switch {
-			case ofIstio[container.Name]:
-				continue
-			case container.SecurityContext != nil && container.SecurityContext.RunAsUser != nil:
-				user = container.SecurityContext.RunAsUser
-			default:
-				field = "spec.securityContext.runAsUser"
-			}
-			if user != nil && *user == uid {
-				return denied(request.Pod, api.InjectRunsAsProxyUser, field, fmt.Sprint(uid),
-					fmt.Sprintf("container %s runs as the proxy's user, so its traffic passes by the proxy: no mTLS, no routes, no telemetry.", container.Name),
-					"Give the container another user."), true
 			}
 		}
 	}

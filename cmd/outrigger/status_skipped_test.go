@@ -67,7 +67,7 @@ spec: {selector: {matchLabels: {app: web}}, template: {metadata: {labels: {app: 
 	if err != nil {
 		t.Fatal(err)
 	}
-	w, err := worldOf(stream, "demo", assumedTime)
+	w, err := worldOf(stream.Objects(), "demo", assumedTime)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,0 +1,91 @@
+package inject
+
+import (
+	"fmt"
+	"slices"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"outrigger.dev/outrigger/api"
+)
+
+// ofIstio are the containers that Istio's own templates bring; some of them are meant to run as the proxy's user.
+var ofIstio = map[string]bool{proxyName: true, "istio-init": true, "istio-validation": true, "enable-core-dump": true}
+
+// identity is a user or group, and the field that says so.
+type identity struct {
+	is    *int64
+	field string
+	what  string
+}
+
+// runsAsProxyUser: the rules that redirect traffic tell the proxy's own from the application's by user and group. The guard rail
+// proxy-user of the chart is the same rule.
+func (c *Config) runsAsProxyUser(request Request, after *corev1.Pod) (api.InjectProblem, bool) {
+	if after.Annotations["sidecar.istio.io/interceptionMode"] == "NONE" {
+		return api.InjectProblem{}, false
+	}
+	ids := c.proxyIDs(request, after)
+	spec := &request.Pod.Spec
+	for _, list := range []struct {
+		field      string
+		containers []corev1.Container
+	}{{"spec.initContainers", spec.InitContainers}, {"spec.containers", spec.Containers}} {
+		for i := range list.containers {
+			container := &list.containers[i]
+			if ofIstio[container.Name] || list.field == "spec.initContainers" && runsWithoutProxy(container, after) {
+				continue
+			}
+			for _, id := range identitiesOf(spec, container, fmt.Sprintf("%s[%s]", list.field, container.Name)) {
+				if id.is != nil && slices.Contains(ids, *id.is) {
+					return denied(request.Pod, api.InjectRunsAsProxyUser, id.field, fmt.Sprint(*id.is),
+						fmt.Sprintf("container %s runs as the proxy's %s, so its traffic bypasses the proxy: no mTLS, no routes, no telemetry.", container.Name, id.what),
+						"Give the container another "+id.what+"."), true
+				}
+			}
+		}
+	}
+	return api.InjectProblem{}, false
+}
+
+// proxyIDs are the users and groups whose traffic is not redirected.
+func (c *Config) proxyIDs(request Request, after *corev1.Pod) []int64 {
+	uid, gid := c.proxyUser(request.Namespace)
+	out := []int64{uid, gid}
+	if proxy := findProxy(after); proxy.SecurityContext != nil && proxy.SecurityContext.RunAsUser != nil && *proxy.SecurityContext.RunAsUser > 0 {
+		out = append(out, *proxy.SecurityContext.RunAsUser)
+	}
+	return out
+}
+
+// runsWithoutProxy reports whether an init container ends before the proxy starts. With Istio's CNI plugin, running such a container
+// as the proxy's user is how it reaches the network. A native sidecar runs while later init containers do.
+func runsWithoutProxy(container *corev1.Container, after *corev1.Pod) bool {
+	if isNative(container) {
+		return false
+	}
+	at := func(name string) int {
+		return slices.IndexFunc(after.Spec.InitContainers, func(c corev1.Container) bool { return c.Name == name })
+	}
+	proxy := at(proxyName)
+	return proxy < 0 || at(container.Name) < proxy
+}
+
+func isNative(container *corev1.Container) bool {
+	return container.RestartPolicy != nil && *container.RestartPolicy == corev1.ContainerRestartPolicyAlways
+}
+
+// identitiesOf are the user and the group of a container, its own or those of the pod.
+func identitiesOf(spec *corev1.PodSpec, container *corev1.Container, path string) []identity {
+	user, group := identity{field: "spec.securityContext.runAsUser", what: "user"}, identity{field: "spec.securityContext.runAsGroup", what: "group"}
+	if pod := spec.SecurityContext; pod != nil {
+		user.is, group.is = pod.RunAsUser, pod.RunAsGroup
+	}
+	if own := container.SecurityContext; own != nil && own.RunAsUser != nil {
+		user.is, user.field = own.RunAsUser, path+".securityContext.runAsUser"
+	}
+	if own := container.SecurityContext; own != nil && own.RunAsGroup != nil {
+		group.is, group.field = own.RunAsGroup, path+".securityContext.runAsGroup"
+	}
+	return []identity{user, group}
+}
