@@ -156,7 +156,11 @@ func (c *checker) untilWell(ctx context.Context, out io.Writer) error {
 			}
 			continue
 		}
-		for _, f := range findings {
+		printed := findings
+		if failures > 0 && c.direct {
+			printed = slices.Concat(findings, c.replicas(ctx))
+		}
+		for _, f := range printed {
 			_, _ = fmt.Fprintf(out, "%-7s %s\n", f.state, f.text)
 		}
 		if failures > 0 {

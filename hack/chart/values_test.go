@@ -200,7 +200,7 @@ func TestHelmTestStaysInItsNamespace(t *testing.T) {
 	}
 	values := Values{"tests": Values{"namespace": "demo"}}
 	kinds, pod = tests(values) // Helm prints the log once for each hook
-	if !slices.Equal(kinds, []string{"Pod"}) || pod.Spec.ServiceAccountName != "outrigger-test" || !slices.Contains(pod.Spec.Containers[0].Args, "--namespace=demo") {
+	if !slices.Equal(kinds, []string{"Pod"}) || pod.Spec.ServiceAccountName != "outrigger-pod-test" || !slices.Contains(pod.Spec.Containers[0].Args, "--namespace=demo") {
 		t.Errorf("with a namespace helm test makes %q, as account %s, with %q", kinds, pod.Spec.ServiceAccountName, pod.Spec.Containers[0].Args)
 	}
 	if role := find[rbacv1.Role](t, render(t, values).Objects, "Role", "-test"); role.Namespace != "demo" {

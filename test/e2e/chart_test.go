@@ -54,3 +54,17 @@ func TestHelmRefusesMisspelledValues(t *testing.T) {
 	}
 	says(t, ha, "replicas: 3", "priorityClassName: system-cluster-critical", "kind: PodDisruptionBudget")
 }
+
+// What a GitOps tool applies by server-side apply is what the API server stores: no default of the API server is inside a list
+// or object that is applied as a whole, and what Outrigger writes itself is not rendered.
+func TestServerSideApplySeesNoDrift(t *testing.T) {
+	t.Parallel()
+	manifest, err := cluster.Helm(t.Context(), nil, "get", "manifest", outriggerName, "-n", outriggerNamespace)
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := cluster.Kubectl(t.Context(), strings.NewReader(manifest), "diff", "--server-side", "--force-conflicts", "--field-manager=gitops", "-f", "-")
+	if err != nil {
+		t.Errorf("applied again, the chart changes what is stored: %v\n%s", err, out)
+	}
+}

@@ -83,7 +83,7 @@ func TestASecuredRelease(t *testing.T) {
 		if out, err := cluster.Helm(t.Context(), nil, "test", securedNamespace, "-n", securedNamespace); err != nil {
 			t.Fatalf("helm test: %v\n%s", err, out)
 		}
-		wantHookRightsUsed(t, asker{namespace: securedNamespace, account: securedNamespace + "-test"}, hooks["test"], nil)
+		wantHookRightsUsed(t, asker{namespace: securedNamespace, account: securedNamespace + "-pod-test"}, hooks["test"], nil)
 		removed = true
 		if err := secured.Uninstall(t.Context()); err != nil {
 			t.Fatal(err)
