@@ -114,6 +114,9 @@ func (r *reconciler) takeOver(ctx context.Context, observed *routing.Observed, c
 	if err := r.dropController(ctx, live, body); err != nil {
 		return "", err
 	}
+	if err := r.dropAdded(ctx, live, was, body); err != nil {
+		return "", err
+	}
 	if !mustTakeOver(live.ManagedFields, body) {
 		return live.ResourceVersion, nil
 	}
