@@ -208,7 +208,7 @@ func TestServiceAdviceKnowsEveryKey(t *testing.T) {
 			} else {
 				service.Annotations = map[string]string{key: "?"}
 			}
-			return strings.Join(ServiceWarnings(service, &corev1.Service{}, &corev1.Namespace{}, api.DefaultRouteLimits()), "\n")
+			return strings.Join(ServiceWarnings(service, &corev1.Service{}, &corev1.Namespace{}, api.DefaultRouteLimits(), func(string) []string { return nil }), "\n")
 		}
 		if got := warned(key.Key, key.Label); !strings.HasPrefix(got, "InvalidAnnotation: ") || !strings.Contains(got, key.Key) {
 			t.Errorf("%s=?: %q", key.Key, got)

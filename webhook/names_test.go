@@ -48,6 +48,10 @@ func TestServiceAdviceNamesTheVersionThatWasMeant(t *testing.T) {
 	if warnings := ask(admissionv1.Update, `"annotations":{}`, `"annotations":{"outrigger.dev/weights":"v1=95,v2=5"}`); len(warnings) > 0 {
 		t.Errorf("%q", warnings)
 	}
+	invalid := ask(admissionv1.Update, `"annotations":{}`, `"annotations":{"outrigger.dev/weights":"V1"}`)
+	if len(invalid) != 1 || !strings.HasSuffix(invalid[0], "Example: kubectl annotate service -n demo app outrigger.dev/weights=v1=90,v2=10 --overwrite.") {
+		t.Errorf("%q", invalid)
+	}
 	versions.asked = 0
 	if warnings := ask(admissionv1.Update, typo, typo); len(warnings) > 0 || versions.asked > 0 {
 		t.Errorf("what was there before is warned of again: %q, %d reads", warnings, versions.asked)

@@ -41,7 +41,13 @@ func ServiceAdvice(namespaces NamespaceReader, limits api.RouteLimits, versions 
 		}
 		service.Namespace = request.Namespace
 		namespace := namespaces.Namespace(ctx, request.Namespace)
-		warnings := ServiceWarnings(service, before, namespace, limits)
+		known := func(label string) []string {
+			if versions == nil {
+				return nil
+			}
+			return versions.Versions(ctx, service, label)
+		}
+		warnings := ServiceWarnings(service, before, namespace, limits, known)
 		return append(warnings, nameWarnings(ctx, service, before, namespace, limits, versions)...), nil
 	})
 }
@@ -90,14 +96,17 @@ func labelWarning(ctx context.Context, service, before *corev1.Service, intent a
 }
 
 // ServiceWarnings says what is wrong with the words about routing on a Service, sorted, each with what would be right.
-// What stood there before is not told again; before is empty for a new Service.
-func ServiceWarnings(service, before *corev1.Service, namespace *corev1.Namespace, limits api.RouteLimits) []string {
-	_, problems := limits.IntentOf(service, namespace, nil)
+// What stood there before is not told again; before is empty for a new Service. The versions of the Service's pods by a label are
+// read only where an example needs them.
+func ServiceWarnings(service, before *corev1.Service, namespace *corev1.Namespace, limits api.RouteLimits, versions func(label string) []string) []string {
+	intent, problems := limits.IntentOf(service, namespace, nil)
+	problems = slices.DeleteFunc(problems, func(p api.RouteProblem) bool { return p.Object.Kind != "Service" || stood(p, before) })
+	if slices.ContainsFunc(problems, func(p api.RouteProblem) bool { return p.Reason == api.RouteInvalidAnnotation }) {
+		problems = api.WithExamples(problems, versions(intent.VersionLabel))
+	}
 	var out []string
 	for _, p := range problems {
-		if p.Object.Kind == "Service" && !stood(p, before) {
-			out = append(out, string(p.Reason)+": "+p.String())
-		}
+		out = append(out, string(p.Reason)+": "+p.String())
 	}
 	out = append(out, nearMisses("annotation", service.Annotations, before.Annotations)...)
 	out = append(out, nearMisses("label", service.Labels, before.Labels)...)

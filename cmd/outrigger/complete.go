@@ -103,20 +103,7 @@ func (l *live) versionsOf(ctx context.Context, service string) ([]string, error)
 }
 
 // knownVersions are those that pods carry, or that the pods of a workload would carry, in natural order.
-func knownVersions(observed routing.Observed) []string {
-	var out []string
-	for _, group := range observed.Pods {
-		out = append(out, group.Version)
-	}
-	for _, w := range observed.Workloads {
-		if selects(observed.Service.Spec.Selector, w.Labels) {
-			out = append(out, w.Labels[observed.Intent.VersionLabel])
-		}
-	}
-	out = slices.DeleteFunc(out, func(version string) bool { return version == "" })
-	slices.SortFunc(out, routing.CompareVersions)
-	return slices.Compact(out)
-}
+func knownVersions(observed routing.Observed) []string { return routing.KnownVersions(observed) }
 
 // completeContexts suggests the contexts of the kubeconfig.
 func completeContexts(command *cobra.Command, _ []string, _ string) ([]string, cobra.ShellCompDirective) {

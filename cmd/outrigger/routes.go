@@ -131,7 +131,9 @@ func (w *world) routes(settings api.RoutingSettings, notes io.Writer) (*manifest
 		if !intent.Wanted && !intent.Disabled {
 			problems = nil // nobody asked for its routes
 		}
-		result := routing.Settled(w.observed(service, intent, settings), w.created)
+		observed := w.observed(service, intent, settings)
+		problems = api.WithExamples(problems, routing.KnownVersions(observed))
+		result := routing.Settled(observed, w.created)
 		for _, problem := range slices.Concat(problems, result.Problems) {
 			line := fmt.Sprintf("outrigger: %s (%s)\n", problem, problem.Reason)
 			if !told[line] {

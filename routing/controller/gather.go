@@ -61,7 +61,7 @@ func (r *reconciler) gather(ctx context.Context, key client.ObjectKey) (*routing
 			return nil, nil, err
 		}
 	}
-	return observed, problems, nil
+	return observed, api.WithExamples(problems, routing.KnownVersions(*observed)), nil
 }
 
 // dependsOnPods is false where nobody asked for routes and none are there.

@@ -73,7 +73,7 @@ func (l *Looker) look(ctx context.Context, key client.ObjectKey) (*routing.Obser
 		// Nobody asked for routes, so what a Namespace says about all its Services does not matter.
 		problems = slices.DeleteFunc(problems, func(p api.RouteProblem) bool { return p.Object.Kind != "Service" })
 	}
-	return observed, problems, nil
+	return observed, api.WithExamples(problems, routing.KnownVersions(*observed)), nil
 }
 
 // listObjects goes through all of Istio's objects.
