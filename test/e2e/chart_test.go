@@ -1,8 +1,14 @@
 package e2e
 
 import (
+	"encoding/json"
+	"fmt"
+	"slices"
 	"strings"
 	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"sigs.k8s.io/yaml"
 )
 
 const chartFolder = "../../charts/outrigger"
@@ -55,8 +61,15 @@ func TestHelmRefusesMisspelledValues(t *testing.T) {
 	says(t, ha, "replicas: 3", "priorityClassName: system-cluster-critical", "kind: PodDisruptionBudget")
 }
 
-// What a GitOps tool applies by server-side apply is what the API server stores: no default of the API server is inside a list
-// or object that is applied as a whole, and what Outrigger writes itself is not rendered.
+// appliedAsAWhole are fields that server-side apply owns as a whole. A default that the API server adds inside one of them is a
+// difference that a tool sees, and removes, at every comparison.
+var appliedAsAWhole = []string{
+	"fieldRef", "resourceFieldRef", "configMapKeyRef", "secretKeyRef", "labelSelector", "namespaceSelector", "objectSelector", "podSelector",
+	"scopeSelector", "roleRef", "subjects", "tolerations", "rules", "resourceRules", "ingress", "policyTypes",
+}
+
+// What a GitOps tool applies by server-side apply is what the API server stores: no default of the API server is inside a field
+// that is applied as a whole, and applying the chart again changes nothing, such as a caBundle.
 func TestServerSideApplySeesNoDrift(t *testing.T) {
 	t.Parallel()
 	manifest, err := cluster.Helm(t.Context(), nil, "get", "manifest", outriggerName, "-n", outriggerNamespace)
@@ -67,4 +80,55 @@ func TestServerSideApplySeesNoDrift(t *testing.T) {
 	if err != nil {
 		t.Errorf("applied again, the chart changes what is stored: %v\n%s", err, out)
 	}
+	if out, err = cluster.Kubectl(t.Context(), strings.NewReader(manifest), "get", "-f", "-", "-o", "json"); err != nil {
+		t.Fatal(err)
+	}
+	var stored struct{ Items []map[string]any }
+	if err := json.Unmarshal([]byte(out), &stored); err != nil {
+		t.Fatal(err)
+	}
+	compared, n := 0, 0
+	for _, document := range strings.Split(manifest, "\n---\n") {
+		var rendered map[string]any
+		if err := yaml.Unmarshal([]byte(document), &rendered); err != nil {
+			t.Fatal(err)
+		}
+		if rendered["kind"] == nil {
+			continue
+		}
+		name := fmt.Sprint(rendered["kind"], " ", rendered["metadata"].(map[string]any)["name"])
+		compared += wantWhole(t, name, rendered, stored.Items[n])
+		n++
+	}
+	if n != len(stored.Items) || compared < 30 {
+		t.Errorf("%d fields of %d objects were compared, and %d are stored", compared, n, len(stored.Items))
+	}
+}
+
+// wantWhole compares the fields that are applied as a whole, below what is rendered, and returns how many there are.
+func wantWhole(t *testing.T, path string, rendered, stored any) int {
+	t.Helper()
+	compared := 0
+	switch rendered := rendered.(type) {
+	case map[string]any:
+		have, _ := stored.(map[string]any)
+		for key, value := range rendered {
+			if !slices.Contains(appliedAsAWhole, key) {
+				compared += wantWhole(t, path+"."+key, value, have[key])
+				continue
+			}
+			compared++
+			if diff := cmp.Diff(value, have[key]); diff != "" {
+				t.Errorf("%s.%s (-rendered +stored):\n%s", path, key, diff)
+			}
+		}
+	case []any:
+		have, _ := stored.([]any)
+		for i, value := range rendered {
+			if i < len(have) {
+				compared += wantWhole(t, fmt.Sprintf("%s[%d]", path, i), value, have[i])
+			}
+		}
+	}
+	return compared
 }
