@@ -73,21 +73,26 @@ func namespaceNames(ctx context.Context, l *live, _ []string) ([]string, error) 
 
 // versionNames are the versions of the Service that is the first word.
 func versionNames(ctx context.Context, l *live, args []string) ([]string, error) {
-	if len(args) != 1 {
-		return nil, nil
+	service, rest, err := promotedService(args)
+	if err != nil || len(rest) > 0 {
+		return nil, err
 	}
-	return l.versionsOf(ctx, args[0])
+	return l.versionsOf(ctx, service)
 }
 
 // versionWeights are "v1=", "v2=" for the versions that are not weighed yet.
 func versionWeights(ctx context.Context, l *live, args []string) ([]string, error) {
-	versions, err := l.versionsOf(ctx, args[0])
+	service, rest, err := shiftedService(args)
+	if err != nil {
+		return nil, err
+	}
+	versions, err := l.versionsOf(ctx, service)
 	if err != nil {
 		return nil, err
 	}
 	var out []string
 	for _, version := range versions {
-		if !slices.ContainsFunc(args[1:], func(word string) bool { return strings.HasPrefix(word, version+"=") }) {
+		if !slices.ContainsFunc(rest, func(word string) bool { return strings.HasPrefix(word, version+"=") }) {
 			out = append(out, version+"=")
 		}
 	}
@@ -107,8 +112,8 @@ func knownVersions(observed routing.Observed) []string { return routing.KnownVer
 
 // completeContexts suggests the contexts of the kubeconfig.
 func completeContexts(command *cobra.Command, _ []string, _ string) ([]string, cobra.ShellCompDirective) {
-	from := clusterFlags{}
-	from.kubeconfig, _ = command.Flags().GetString("kubeconfig") // it is there wherever --context is
+	from := kubeFlags{}
+	*from.flags().KubeConfig, _ = command.Flags().GetString("kubeconfig") // it is there wherever --context is
 	raw, err := from.loading().RawConfig()
 	if err != nil {
 		return nil, cobra.ShellCompDirectiveNoFileComp

@@ -53,7 +53,7 @@ would make anew, the pods of Jobs, and those of which a new one would be denied 
 				return err
 			}
 			c := l.coverage(func(ctx context.Context, settings istioFlags) (*inject.Config, error) {
-				settings.kubeconfig, settings.context, settings.unread = from.kubeconfig, from.context, l.unread()
+				settings.kube, settings.unread = from.kube, l.unread()
 				source, err := settings.load(ctx)
 				if err != nil {
 					return nil, err

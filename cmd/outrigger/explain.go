@@ -13,7 +13,7 @@ func explainCommand() *cobra.Command {
 	var input inputFlags
 	var output string
 	command := &cobra.Command{
-		Use:   "explain service/NAME | pod/NAME | KIND/NAME | -f FILE",
+		Use:   "explain [TYPE/]NAME | TYPE NAME | -f FILE...",
 		Short: "Say why routes are as they are, and why a pod has a sidecar or has none",
 		Long: `Of a Service it says why its routes are as they are.
 
@@ -24,11 +24,10 @@ objects, the Namespace and Istio's configuration are read from the cluster, and 
 of Outrigger's webhook.
 
 With -o json or yaml the same is given as data.`,
-		Example: `  outrigger explain service/springbootapp -n demo
+		Example: `  outrigger explain springbootapp -n demo
   outrigger explain deployment/springbootapp-v1 -n demo
   outrigger explain pod/springbootapp-v1-6b7f9d5c84-x2x7k -n demo
   outrigger explain -n demo -f app.yaml`,
-		Args: cobra.MaximumNArgs(1),
 		RunE: func(command *cobra.Command, args []string) error {
 			if (len(input.names) == 0) == (len(args) == 0) {
 				return usagef("name one object, as in explain deployment/NAME, or a file with -f")
@@ -43,14 +42,13 @@ With -o json or yaml the same is given as data.`,
 				}
 				return print.list()
 			}
-			kind, name, _ := strings.Cut(args[0], "/")
-			if kind == "" || name == "" {
-				return usagef("%q is not of the form KIND/NAME, as in service/web, pod/web-0 or deployment/web", args[0])
+			kind, name, err := explained(args)
+			if err != nil {
+				return err
 			}
-			switch kind {
-			case "service", "services", "svc":
+			if serviceWords.contain(kind) {
 				err = explainService(command, &from, name, print)
-			default:
+			} else {
 				err = explainObject(command, &from, kind, name, print)
 			}
 			if err != nil {
@@ -65,6 +63,20 @@ With -o json or yaml the same is given as data.`,
 	_ = command.RegisterFlagCompletionFunc("output", cobra.FixedCompletions([]string{"wide", "json", "yaml"}, cobra.ShellCompDirectiveNoFileComp))
 	command.ValidArgsFunction = from.complete(firstOf(whatToExplain))
 	return command
+}
+
+// explained reads what is to be explained. A name alone is that of a Service.
+func explained(args []string) (kind, name string, err error) {
+	kind, name, combined := strings.Cut(args[0], "/")
+	switch {
+	case combined && len(args) == 1 && kind != "" && name != "" && !strings.Contains(name, "/"):
+		return kind, name, nil
+	case !combined && len(args) == 1:
+		return serviceWords[0], kind, nil
+	case !combined && len(args) == 2 && !strings.Contains(args[1], "/"):
+		return args[0], args[1], nil
+	}
+	return "", "", usagef("%q does not name one object. Expected NAME (of a Service), TYPE/NAME, or TYPE NAME. Example: deployment/web", strings.Join(args, " "))
 }
 
 // explanations are printed one after the other as text, or gathered where they are wanted as data.

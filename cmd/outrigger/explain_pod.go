@@ -17,6 +17,7 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/cli-runtime/pkg/resource"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"outrigger.dev/outrigger/api"
@@ -64,26 +65,6 @@ func explainFiles(command *cobra.Command, from *clusterFlags, input *inputFlags,
 	return nil
 }
 
-// kinds are the built-in ones by the names that kubectl knows them by.
-var kinds = func() map[string]schema.GroupVersionKind {
-	out := map[string]schema.GroupVersionKind{}
-	for names, gk := range map[string]schema.GroupKind{
-		"pod pods po": {Kind: "Pod"},
-		"replicationcontroller replicationcontrollers rc": {Kind: "ReplicationController"},
-		"deployment deployments deploy":                   {Group: "apps", Kind: "Deployment"},
-		"statefulset statefulsets sts":                    {Group: "apps", Kind: "StatefulSet"},
-		"daemonset daemonsets ds":                         {Group: "apps", Kind: "DaemonSet"},
-		"replicaset replicasets rs":                       {Group: "apps", Kind: "ReplicaSet"},
-		"job jobs":                                        {Group: "batch", Kind: "Job"},
-		"cronjob cronjobs cj":                             {Group: "batch", Kind: "CronJob"},
-	} {
-		for _, name := range strings.Fields(names) {
-			out[name] = gk.WithVersion("v1")
-		}
-	}
-	return out
-}()
-
 // explainObject explains a live pod, or the pods of a live workload.
 func explainObject(command *cobra.Command, from *clusterFlags, kind, name string, print *explanations) error {
 	ctx := command.Context()
@@ -91,18 +72,11 @@ func explainObject(command *cobra.Command, from *clusterFlags, kind, name string
 	if err != nil {
 		return err
 	}
-	gvk, known := kinds[strings.ToLower(kind)]
-	if !known {
-		resource, group, _ := strings.Cut(kind, ".")
-		if gvk, err = l.client.RESTMapper().KindFor(schema.GroupVersionResource{Group: group, Resource: strings.ToLower(resource)}); err != nil {
-			return fmt.Errorf("the cluster has no kind %q; write RESOURCE.GROUP/NAME for one that is not built in, as in rollouts.argoproj.io/web", kind)
-		}
+	live, err := l.find(from, kind, name)
+	if err != nil {
+		return err
 	}
-	live := &unstructured.Unstructured{}
-	live.SetGroupVersionKind(gvk)
-	if err := l.client.Get(ctx, client.ObjectKey{Namespace: l.namespace, Name: name}, live); err != nil {
-		return fmt.Errorf("read %s %s/%s: %w", gvk.Kind, l.namespace, name, err)
-	}
+	gvk := live.GroupVersionKind()
 	live.SetManagedFields(nil)
 	text, err := live.MarshalJSON()
 	if err != nil {
@@ -134,6 +108,19 @@ func explainObject(command *cobra.Command, from *clusterFlags, kind, name string
 type inCluster struct {
 	workload *unstructured.Unstructured // nil where a file describes it
 	pods     []corev1.Pod
+}
+
+// find reads an object by what kubectl knows its type by: singular, plural, short name, RESOURCE.GROUP.
+func (l *live) find(from *clusterFlags, kind, name string) (*unstructured.Unstructured, error) {
+	infos, err := resource.NewBuilder(from.kube.flags()).Unstructured().NamespaceParam(l.namespace).DefaultNamespace().
+		ResourceTypeOrNameArgs(false, kind, name).Do().Infos()
+	if err != nil {
+		return nil, fmt.Errorf("read %s %s/%s: %w", kind, l.namespace, name, err)
+	}
+	if len(infos) != 1 {
+		return nil, usagef("%s %s names %d objects; name one", kind, name, len(infos))
+	}
+	return infos[0].Object.(*unstructured.Unstructured), nil
 }
 
 // podsOf are the pods that run for an object: itself, or those of its selector that do not end. None if it has no selector.
@@ -209,7 +196,7 @@ func (l *live) explainTemplate(ctx context.Context, from *clusterFlags, template
 		return err
 	}
 	source := istioFlags{
-		kubeconfig: from.kubeconfig, context: from.context, istioNamespace: config.Istio.Namespace, revision: config.Istio.Revision,
+		kube: from.kube, istioNamespace: config.Istio.Namespace, revision: config.Istio.Revision,
 		nativeSidecars: config.Istio.NativeSidecars, platform: config.Istio.Platform, compliancePolicy: config.Istio.CompliancePolicy, release: config.Istio.Version,
 		unread: l.unread(),
 	}
@@ -384,10 +371,10 @@ func whatToExplain(ctx context.Context, l *live, args []string) ([]string, error
 	if err != nil {
 		return nil, err
 	}
-	for _, k := range []string{"deployment", "pod"} {
-		list := &metav1.PartialObjectMetadataList{}
-		gvk := kinds[k]
+	for _, gvk := range []schema.GroupVersionKind{appsv1.SchemeGroupVersion.WithKind("Deployment"), corev1.SchemeGroupVersion.WithKind("Pod")} {
+		k := strings.ToLower(gvk.Kind)
 		gvk.Kind += "List"
+		list := &metav1.PartialObjectMetadataList{}
 		list.SetGroupVersionKind(gvk)
 		if err := l.client.List(ctx, list, client.InNamespace(l.namespace)); err != nil {
 			return nil, err

@@ -17,7 +17,6 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
-	"k8s.io/client-go/tools/clientcmd"
 	"sigs.k8s.io/yaml"
 
 	"outrigger.dev/outrigger/api"
@@ -29,7 +28,7 @@ var nativeSidecarWords = []string{"auto", "enabled", "disabled"}
 
 // istioFlags say where Istio's configuration comes from.
 type istioFlags struct {
-	kubeconfig, context          string
+	kube                         kubeFlags
 	istioNamespace, revision     string
 	configMap, meshMap           string
 	configFile, valuesFile, mesh string
@@ -44,8 +43,7 @@ func (f *istioFlags) register(flags *pflag.FlagSet) {
 	flags.StringVar(&f.configFile, "injectConfigFile", "", `file with the key "config" of ConfigMap istio-sidecar-injector, or a template alone`)
 	flags.StringVar(&f.valuesFile, "valuesFile", "", `file with the key "values" of ConfigMap istio-sidecar-injector`)
 	flags.StringVar(&f.mesh, "meshConfigFile", "", `file with the key "mesh" of ConfigMap istio`)
-	flags.StringVar(&f.kubeconfig, "kubeconfig", "", "kubeconfig file (default: as kubectl finds it)")
-	flags.StringVar(&f.context, "context", "", "context of the kubeconfig (default: the current one)")
+	f.kube.register(flags, false)
 	flags.StringVarP(&f.istioNamespace, "istioNamespace", "i", "istio-system", "namespace of Istio's ConfigMaps")
 	flags.StringVarP(&f.revision, "revision", "r", "", "Istio's revision (default: the default one)")
 	flags.StringVar(&f.configMap, "injectConfigMapName", "", "ConfigMap of the templates and values (default: istio-sidecar-injector, with -REVISION behind it)")
@@ -266,22 +264,18 @@ var errNoSource = errors.New("no Istio configuration: there is neither a cluster
 	"--injectConfigFile, --valuesFile and --meshConfigFile; Outrigger has no template, hub or tag of its own")
 
 func (f *istioFlags) fromCluster(ctx context.Context, given givenFacts) (*istioSource, error) {
-	rules := clientcmd.NewDefaultClientConfigLoadingRules()
-	rules.ExplicitPath = f.kubeconfig
-	loaded := clientcmd.NewNonInteractiveDeferredLoadingClientConfig(rules, &clientcmd.ConfigOverrides{CurrentContext: f.context})
-	rest, err := loaded.ClientConfig()
-	if clientcmd.IsEmptyConfig(err) {
+	rest, err := f.kube.rest()
+	if errors.Is(err, errNoCluster) {
 		return nil, errNoSource
 	}
 	if err != nil {
-		return nil, fmt.Errorf("kubeconfig: %w", err)
+		return nil, err
 	}
-	rest.UserAgent = "outrigger/" + version
 	client, err := kubernetes.NewForConfig(rest)
 	if err != nil {
 		return nil, fmt.Errorf("kubeconfig: %w", err)
 	}
-	namespace, _, err := loaded.Namespace()
+	namespace, _, err := f.kube.loading().Namespace()
 	if err != nil {
 		return nil, fmt.Errorf("kubeconfig: %w", err)
 	}

@@ -12,10 +12,10 @@ import (
 	"github.com/spf13/cobra"
 	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
-	"k8s.io/client-go/tools/clientcmd"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"outrigger.dev/outrigger/api"
@@ -26,49 +26,43 @@ import (
 // live is a cluster that a command reads and writes, as its user.
 type live struct {
 	client    client.Client
-	namespace string       // that of the flag, else of the kubeconfig's context
-	config    api.Config   // of the installation, for its routing settings
-	configs   []api.Config // of all installations of its namespace
-	installed string       // namespace of the installation
-	gaps      gaps         // what the user has no permission to read, as far as it is known
+	namespace string          // that of the flag, else of the kubeconfig's context
+	config    api.Config      // of the installation, for its routing settings
+	configs   []api.Config    // of all installations of its namespace
+	installed string          // namespace of the installation
+	gaps      gaps            // what the user has no permission to read, as far as it is known
+	only      labels.Selector // of Services that status is about; nil = all
 	now       func() time.Time
 }
 
 // clusterFlags say which cluster a command talks to, as kubectl's do.
 type clusterFlags struct {
-	kubeconfig, context, namespace string
-	system, configFile             string
+	kube               kubeFlags
+	system, configFile string
 }
 
 const defaultSystemNamespace = "outrigger-system"
 
 func (f *clusterFlags) register(command *cobra.Command, namespaced bool) {
 	flags := command.Flags()
-	flags.StringVar(&f.kubeconfig, "kubeconfig", "", "kubeconfig file (default: as kubectl finds it)")
-	flags.StringVar(&f.context, "context", "", "context of the kubeconfig (default: the current one)")
+	f.kube.register(flags, namespaced)
 	flags.StringVar(&f.system, "system-namespace", defaultSystemNamespace, "namespace in which Outrigger is installed; its settings are read there")
 	flags.StringVar(&f.configFile, "config", "", "configuration file of outrigger serve, in place of the installation's")
 	_ = command.RegisterFlagCompletionFunc("context", completeContexts)
 	if namespaced {
-		flags.StringVarP(&f.namespace, "namespace", "n", "", "namespace (default: that of the kubeconfig's context)")
 		_ = command.RegisterFlagCompletionFunc("namespace", f.complete(namespaceNames))
 	}
 }
 
 // connect makes the client. What the API server warns of is written to notes.
 func (f *clusterFlags) connect(ctx context.Context, notes io.Writer) (*live, error) {
-	loading := f.loading()
-	cluster, err := loading.ClientConfig()
-	if clientcmd.IsEmptyConfig(err) {
-		return nil, fmt.Errorf("no cluster: no kubeconfig was found; name one with --kubeconfig or KUBECONFIG")
-	}
+	cluster, err := f.kube.rest()
 	if err != nil {
-		return nil, fmt.Errorf("kubeconfig: %w", err)
+		return nil, err
 	}
-	cluster.UserAgent = "outrigger/" + version
 	cluster.QPS = -1 // the API server's own fairness is the limit
 	cluster.WarningHandlerWithContext = warningsTo{notes}
-	namespace, _, err := loading.Namespace()
+	namespace, _, err := f.kube.loading().Namespace()
 	if err != nil {
 		return nil, fmt.Errorf("kubeconfig: %w", err)
 	}
@@ -91,14 +85,6 @@ func (l *live) unread() gaps {
 		l.gaps = gaps{}
 	}
 	return l.gaps
-}
-
-func (f *clusterFlags) loading() clientcmd.ClientConfig {
-	rules := clientcmd.NewDefaultClientConfigLoadingRules()
-	rules.ExplicitPath = f.kubeconfig
-	overrides := &clientcmd.ConfigOverrides{CurrentContext: f.context}
-	overrides.Context.Namespace = f.namespace
-	return clientcmd.NewNonInteractiveDeferredLoadingClientConfig(rules, overrides)
 }
 
 // warningsTo shows what the API server warns of as kubectl does.

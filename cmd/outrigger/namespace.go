@@ -42,22 +42,20 @@ is said which versions will begin to receive traffic, and what will no longer be
 func namespaceCommand(mode api.RoutingMode, command *cobra.Command) *cobra.Command {
 	var from clusterFlags
 	var how writing
-	command.Args = func(_ *cobra.Command, args []string) error {
-		if len(args) != 1 {
-			return usagef("name one namespace: %s", command.Use)
-		}
-		return nil
-	}
 	command.RunE = func(command *cobra.Command, args []string) error {
 		if err := how.check(command.OutOrStdout()); err != nil {
 			return err
+		}
+		name, err := namespaceWords.takeOnly(args)
+		if err != nil {
+			return usagef("name one namespace: %s%s", command.Use, andWhy(err))
 		}
 		l, err := from.connect(command.Context(), command.ErrOrStderr())
 		if err != nil {
 			return err
 		}
 		how.notes = command.ErrOrStderr()
-		return l.setRouting(command.Context(), args[0], mode, how)
+		return l.setRouting(command.Context(), name, mode, how)
 	}
 	from.register(command, false)
 	how.register(command)

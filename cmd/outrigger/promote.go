@@ -25,14 +25,12 @@ come. First it is said what will happen, also to other Services over the same po
 
   # The same for every Service over the same pods, and return when every proxy has it
   outrigger promote springbootapp v2 --all-services --wait`,
-		Args: func(_ *cobra.Command, args []string) error {
-			if len(args) != 2 {
-				return usagef("name the Service and one version: promote SERVICE v2")
-			}
-			return nil
-		},
 		RunE: func(command *cobra.Command, args []string) error {
-			d, err := promotionOf(args[0], args[1])
+			service, versions, err := promotedService(args)
+			if err != nil || len(versions) != 1 {
+				return usagef("name the Service and one version: promote SERVICE v2%s", andWhy(err))
+			}
+			d, err := promotionOf(service, versions[0])
 			if err != nil {
 				return err
 			}

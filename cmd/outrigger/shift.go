@@ -29,14 +29,12 @@ come. First it is said what will happen, also to other Services over the same po
 
   # Return when every proxy has it
   outrigger shift springbootapp v1=50 v2=50 --wait`,
-		Args: func(_ *cobra.Command, args []string) error {
-			if len(args) < 2 {
-				return usagef("name the Service and at least one version with its weight: shift SERVICE v1=90 v2=10")
-			}
-			return nil
-		},
 		RunE: func(command *cobra.Command, args []string) error {
-			d, err := shiftOf(args[0], args[1:])
+			service, weights, err := shiftedService(args)
+			if err != nil || len(weights) == 0 {
+				return usagef("name the Service and at least one version with its weight: shift SERVICE v1=90 v2=10%s", andWhy(err))
+			}
+			d, err := shiftOf(service, weights)
 			if err != nil {
 				return err
 			}

@@ -21,8 +21,7 @@ import (
 
 func statusCommand() *cobra.Command {
 	var from clusterFlags
-	var all bool
-	var output string
+	var how statusFlags
 	command := &cobra.Command{
 		Use:   "status [SERVICE]",
 		Short: "Show versions, weights, gateways and problems as they are",
@@ -38,35 +37,15 @@ Nothing is stored anywhere for it: it is found out from the cluster in the same 
   outrigger status springbootapp -n demo -o wide
 
   # Every namespace that is labelled or has routes
-  outrigger status -A`,
-		Args: cobra.MaximumNArgs(1),
-		RunE: func(command *cobra.Command, args []string) error {
-			print, err := statusPrinter(output)
-			if err != nil {
-				return err
-			}
-			if all && len(args) > 0 {
-				return usagef("service %s is in one namespace: leave out -A", args[0])
-			}
-			l, err := from.connect(command.Context(), command.ErrOrStderr())
-			if err != nil {
-				return err
-			}
-			report, err := l.status(command.Context(), all, args...)
-			if err != nil {
-				return err
-			}
-			for _, note := range report.Notes {
-				command.PrintErrln("Note: " + note)
-			}
-			return print(report, statusView{wide: output == "wide", namespaces: all, gaps: l.unread()}, command.OutOrStdout())
-		},
+  outrigger status -A
+
+  # The weights of one Service, and how they change
+  outrigger status springbootapp -o jsonpath='{.namespaces[0].services[0].versions[*].weight}'
+  outrigger status springbootapp --watch`,
+		RunE: func(command *cobra.Command, args []string) error { return how.run(command, &from, args) },
 	}
 	from.register(command, true)
-	flags := command.Flags()
-	flags.BoolVarP(&all, "all-namespaces", "A", false, "every namespace that is labelled or has routes of ours")
-	flags.StringVarP(&output, "output", "o", "", "wide, json or yaml (default: a table)")
-	_ = command.RegisterFlagCompletionFunc("output", cobra.FixedCompletions([]string{"wide", "json", "yaml"}, cobra.ShellCompDirectiveNoFileComp))
+	how.register(command)
 	command.ValidArgsFunction = from.complete(firstOf(serviceNames))
 	return command
 }
@@ -205,7 +184,7 @@ func (l *live) status(ctx context.Context, all bool, service ...string) (statusR
 		if err != nil {
 			return statusReport{}, err
 		}
-		if !all || status.concerned() {
+		if !all || status.concerned() && (!l.selects() || len(status.Services) > 0) {
 			report.Namespaces = append(report.Namespaces, status)
 		}
 	}
@@ -223,6 +202,9 @@ func (n namespaceStatus) concerned() bool {
 func (l *live) namespaceStatus(ctx context.Context, s *snapshot, namespace *corev1.Namespace, only ...string) (namespaceStatus, error) {
 	names, err := servicesOf(ctx, s, namespace.Name, only...)
 	if err != nil {
+		return namespaceStatus{}, err
+	}
+	if names, err = l.withLabels(ctx, s, namespace.Name, names); err != nil {
 		return namespaceStatus{}, err
 	}
 	out := namespaceStatus{Name: namespace.Name, Injection: injectionOf(namespace), Routing: namespace.Labels[api.LabelRouting], Services: []serviceStatus{}}
@@ -248,7 +230,7 @@ func (l *live) namespaceStatus(ctx context.Context, s *snapshot, namespace *core
 	if err := s.List(ctx, &pods, client.InNamespace(namespace.Name)); err != nil {
 		return namespaceStatus{}, err
 	}
-	if len(only) == 0 {
+	if len(only) == 0 && !l.selects() {
 		out.WithoutSidecar = withoutSidecar(namespace, pods.Items)
 	}
 	return out, nil

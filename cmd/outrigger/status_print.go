@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"fmt"
 	"io"
 	"slices"
@@ -9,8 +8,6 @@ import (
 	"strings"
 	"text/tabwriter"
 	"time"
-
-	"sigs.k8s.io/yaml"
 
 	"outrigger.dev/outrigger/api"
 )
@@ -20,10 +17,14 @@ type statusView struct {
 	gaps       gaps // what the user may not read
 	wide       bool
 	namespaces bool // with a column for the namespace
+	headless   bool // without headings
 }
 
 // statusPrinter reads -o.
 func statusPrinter(output string) (func(statusReport, statusView, io.Writer) error, error) {
+	if output == "name" {
+		return printNames, nil
+	}
 	encode, err := encoderFor(output)
 	if encode == nil {
 		return printStatus, err
@@ -36,22 +37,6 @@ func statusPrinter(output string) (func(statusReport, statusView, io.Writer) err
 		_, err = out.Write(text)
 		return err
 	}, nil
-}
-
-// encoderFor returns what -o json or yaml asks for; nil where text is wanted.
-func encoderFor(output string) (func(any) ([]byte, error), error) {
-	switch output {
-	case "", "wide":
-		return nil, nil
-	case "json":
-		return func(data any) ([]byte, error) {
-			text, err := json.MarshalIndent(data, "", "  ")
-			return append(text, '\n'), err
-		}, nil
-	case "yaml":
-		return yaml.Marshal, nil
-	}
-	return nil, usagef("-o %q is not a format%s Formats: wide, json, yaml", output, didYouMean(output, "wide", "json", "yaml"))
 }
 
 // printStatus writes the tables: namespaces, versions, gateways, pods without a sidecar, problems. What there is none of
@@ -87,7 +72,10 @@ func (p *tables) table(heading []string, rows [][]string) {
 	}
 	p.some = true
 	aligned := tabwriter.NewWriter(p.out, 0, 0, 3, ' ', 0)
-	for _, row := range append([][]string{heading}, rows...) {
+	if !p.view.headless {
+		rows = append([][]string{heading}, rows...)
+	}
+	for _, row := range rows {
 		text := strings.TrimRight(strings.Join(row, "\t"), "\t")
 		if _, err := fmt.Fprintln(aligned, text); err != nil {
 			p.err = err

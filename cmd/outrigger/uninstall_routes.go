@@ -46,7 +46,7 @@ them anew, so it must not run.`,
 			if err != nil {
 				return err
 			}
-			return l.uninstallRoutes(command.Context(), from.namespace, all, how)
+			return l.uninstallRoutes(command.Context(), from.kube.namespace(), all, how)
 		},
 	}
 	from.register(command, true)

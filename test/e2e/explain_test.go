@@ -58,7 +58,7 @@ spec: {containers: [{name: app, image: "registry.example/app:1"}]}
 		"Pod "+ns+"/host", "not asked its matchCondition not-host-network says no", "skipped, if it were asked HostNetwork", "Take hostNetwork out of the pod's spec",
 		"Job "+ns+"/out", "not asked the pod is labelled sidecar.istio.io/inject=false", "Take sidecar.istio.io/inject off the pod's template",
 		"Pod "+ns+"/wrong", "Sidecar a new pod is refused", "denied UnknownTemplate", "Name templates of Istio's configuration")
-	says(t, refused(t, "explain", "deployment/nothing", "-n", ns), "read Deployment "+ns+"/nothing", "not found")
+	says(t, refused(t, "explain", "deployment/nothing", "-n", ns), "read deployment "+ns+"/nothing", "not found")
 }
 
 // explain reports what happens to a pod, not only what is decided about it.
