@@ -16,7 +16,7 @@ func TestExitStatus(t *testing.T) {
 		line, stderr string
 		status       int
 	}{
-		{"version", "", statusDone},
+		{"version --client", "", statusDone},
 		{"--version", "", statusDone},
 		{"--help", "", statusDone},
 		{"uninject -f -", "", statusDone},

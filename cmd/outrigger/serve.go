@@ -376,8 +376,8 @@ func leaseLock(cluster *rest.Config, election api.LeaderElectionConfig, namespac
 	if err != nil {
 		return nil, err
 	}
-	return resourcelock.New(resourcelock.LeasesResourceLock, namespace, name, client.CoreV1(), client.CoordinationV1(),
-		resourcelock.ResourceLockConfig{Identity: holder + "_" + string(uuid.NewUUID())})
+	return resourcelock.NewWithLabels(resourcelock.LeasesResourceLock, namespace, name, client.CoreV1(), client.CoordinationV1(),
+		resourcelock.ResourceLockConfig{Identity: holder + "_" + string(uuid.NewUUID())}, leaseLabels())
 }
 
 // certificates returns the keeper of the serving certificate.

@@ -4,20 +4,32 @@ import (
 	"fmt"
 	"runtime"
 	"runtime/debug"
+	"strings"
 
 	"github.com/spf13/cobra"
 )
 
 func versionCommand() *cobra.Command {
-	return &cobra.Command{
+	var from clusterFlags
+	var clientOnly bool
+	command := &cobra.Command{
 		Use:   "version",
-		Short: "Print the version of this binary",
-		Args:  cobra.NoArgs,
+		Short: "Print the version of this binary and of the running controller",
+		Long: `Prints the version of this binary, and the version that the running controller writes on its Lease. Where it cannot be
+read the reason is printed instead.`,
+		Args: cobra.NoArgs,
 		RunE: func(command *cobra.Command, _ []string) error {
-			_, err := fmt.Fprintln(command.OutOrStdout(), versionLine())
+			lines := []string{versionLine()}
+			if !clientOnly {
+				lines = append(lines, from.controllerVersions(command.Context())...)
+			}
+			_, err := fmt.Fprintln(command.OutOrStdout(), strings.Join(lines, "\n"))
 			return err
 		},
 	}
+	from.register(command, false)
+	command.Flags().BoolVar(&clientOnly, "client", false, "print the version of this binary only; no cluster is asked")
+	return command
 }
 
 func versionLine() string {
