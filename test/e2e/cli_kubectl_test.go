@@ -85,7 +85,7 @@ func TestCommandsTakeKubectlsFlags(t *testing.T) {
 	needIstio(t)
 	ns := namespace(t, injected)
 	apply(t, ns, strings.Replace(service("web"), "metadata: {name: web}", "metadata: {name: web, labels: {tier: front}}", 1)+service("api")+fixed("web-v1", "web", "v1"))
-	wantRoutes(t, ns, "web", "*=100")
+	wantRoutes(t, ns, "web", "v1=100")
 
 	if got := cli(t, "status", "-n", ns, "-l", "tier=front", "-o", "name"); got != "service/web\n" {
 		t.Errorf("-l and -o name print %q", got)
