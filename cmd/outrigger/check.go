@@ -160,13 +160,20 @@ func (c *checker) untilWell(ctx context.Context, out io.Writer) error {
 		if failures > 0 && c.direct {
 			printed = slices.Concat(findings, c.replicas(ctx))
 		}
-		for _, f := range printed {
-			_, _ = fmt.Fprintf(out, "%-7s %s\n", f.state, f.text)
-		}
+		printFindings(printed, out)
 		if failures > 0 {
 			return fmt.Errorf("%d of %d checks failed", failures, len(findings))
 		}
 		return nil
+	}
+}
+
+// printFindings writes a line for each finding.
+func printFindings(findings []finding, out io.Writer) {
+	s := styleOf(out)
+	mark := map[string]func(string) string{checkOK: s.good, checkFailed: s.bad, checkWarning: s.warn, checkNote: s.note}
+	for _, f := range findings {
+		_, _ = fmt.Fprintf(out, "%s %s\n", mark[f.state](fmt.Sprintf("%-7s", f.state)), f.text) // nobody to tell if stdout is closed
 	}
 }
 

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"fmt"
 	"io"
 	"slices"
@@ -18,6 +19,7 @@ type statusView struct {
 	wide       bool
 	namespaces bool // with a column for the namespace
 	headless   bool // without headings
+	style      style
 }
 
 // statusPrinter reads -o.
@@ -71,19 +73,20 @@ func (p *tables) table(heading []string, rows [][]string) {
 		p.line("")
 	}
 	p.some = true
-	aligned := tabwriter.NewWriter(p.out, 0, 0, 3, ' ', 0)
+	var text bytes.Buffer
+	aligned := tabwriter.NewWriter(&text, 0, 0, 3, ' ', 0)
 	if !p.view.headless {
 		rows = append([][]string{heading}, rows...)
 	}
 	for _, row := range rows {
-		text := strings.TrimRight(strings.Join(row, "\t"), "\t")
-		if _, err := fmt.Fprintln(aligned, text); err != nil {
-			p.err = err
-		}
+		_, _ = fmt.Fprintln(aligned, strings.TrimRight(strings.Join(row, "\t"), "\t")) // a buffer takes everything
 	}
-	if err := aligned.Flush(); err != nil {
-		p.err = err
+	_ = aligned.Flush()
+	if first, rest, _ := strings.Cut(text.String(), "\n"); !p.view.headless { // color would count as width
+		text.Reset()
+		text.WriteString(p.view.style.heading(first) + "\n" + rest)
 	}
+	_, p.err = text.WriteTo(p.out)
 }
 
 func (p *tables) line(text string) {
@@ -264,7 +267,7 @@ func (p *tables) problems(namespaces []namespaceStatus, certificates []certifica
 		p.line("")
 	}
 	for _, line := range lines {
-		p.line(line)
+		p.line(p.view.style.reason(line))
 	}
 }
 
