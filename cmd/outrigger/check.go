@@ -168,15 +168,6 @@ func (c *checker) untilWell(ctx context.Context, out io.Writer) error {
 	}
 }
 
-// printFindings writes a line for each finding.
-func printFindings(findings []finding, out io.Writer) {
-	s := styleOf(out)
-	mark := map[string]func(string) string{checkOK: s.good, checkFailed: s.bad, checkWarning: s.warn, checkNote: s.note}
-	for _, f := range findings {
-		_, _ = fmt.Fprintf(out, "%s %s\n", mark[f.state](fmt.Sprintf("%-7s", f.state)), f.text) // nobody to tell if stdout is closed
-	}
-}
-
 const checkInterval = 500 * time.Millisecond
 
 // round checks once. What cannot hold any more is not checked.
