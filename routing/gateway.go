@@ -193,6 +193,22 @@ func serverCovers(server *server, gatewayNamespace, namespace, host string) bool
 	return slices.ContainsFunc(patternsFor(server, gatewayNamespace, namespace), func(pattern string) bool { return covers(pattern, host) })
 }
 
+// ServedHosts returns the hosts that a Gateway's server offers for a host of a VirtualService of the namespace: the host itself, or
+// the narrower ones that the server has for a wildcard.
+func ServedHosts(server *server, gatewayNamespace, namespace, host string) []string {
+	var out []string
+	for _, pattern := range patternsFor(server, gatewayNamespace, namespace) {
+		switch {
+		case covers(pattern, host):
+			out = append(out, host)
+		case covers(host, pattern):
+			out = append(out, pattern)
+		}
+	}
+	slices.Sort(out)
+	return slices.Compact(out)
+}
+
 // patternsFor are the hosts that a Gateway's server offers to VirtualServices of a namespace.
 func patternsFor(server *server, gatewayNamespace, namespace string) []string {
 	var out []string

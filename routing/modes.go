@@ -57,9 +57,13 @@ func (o Observed) unwritten(changes []Change, end Objects) api.RouteProblem {
 		would = append(would, what)
 	}
 	namespace, name := o.Service.Namespace, o.Service.Name
+	object, value, what := api.ObjectRef{Kind: "Service", Namespace: namespace, Name: name}, o.Service.Labels[api.LabelRouting], "Only observed."
+	if value == "" { // the Service has no label of its own
+		object, value, what = api.ObjectRef{Kind: "Namespace", Name: namespace}, o.Namespace.GetLabels()[api.LabelRouting], "Service "+name+" is only observed."
+	}
 	return api.RouteProblem{
-		Object: api.ObjectRef{Kind: "Service", Namespace: namespace, Name: name}, Field: api.LabelField(api.LabelRouting), Value: string(api.RoutingObserve),
-		Reason: api.RouteObservedOnly, Message: "Only observed. Outrigger would " + strings.Join(would, ", ") + ".",
+		Object: object, Field: api.LabelField(api.LabelRouting), Value: value,
+		Reason: api.RouteObservedOnly, Message: what + " Outrigger would " + strings.Join(would, ", ") + ".",
 		Advice: fmt.Sprintf("To have it done: kubectl label service -n %s %s %s=%s --overwrite.", namespace, name, api.LabelRouting, api.RoutingEnabled),
 	}
 }

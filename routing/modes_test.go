@@ -1,6 +1,7 @@
 package routing
 
 import (
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -78,6 +79,35 @@ func TestSubsetsOnlyFromTheBeginning(t *testing.T) {
 	c.advance(time.Minute)
 	c.has("v2", "-")
 	c.tells()
+}
+
+// A dry run names the label that causes it: where it is, and as it is written.
+func TestObservedOnlyNamesTheLabel(t *testing.T) {
+	for _, value := range []string{"observe", "on"} {
+		for _, kind := range []string{"Service", "Namespace"} {
+			c := newCluster(t)
+			c.fixed("app-v1", "v1", 2)
+			c.ready()
+			observed := c.observe()
+			observed.Service, observed.Namespace = observed.Service.DeepCopy(), observed.Namespace.DeepCopy()
+			observed.Service.Labels, observed.Namespace.Labels = nil, nil
+			if labels := map[string]string{api.LabelRouting: value}; kind == "Service" {
+				observed.Service.Labels = labels
+			} else {
+				observed.Namespace.Labels = labels
+			}
+			observed.Intent, _ = api.RouteIntentOf(observed.Service, observed.Namespace)
+			problems := Plan(observed, c.now.Add(time.Hour)).Problems
+			at := slices.IndexFunc(problems, func(p api.RouteProblem) bool { return p.Reason == api.RouteObservedOnly })
+			if at < 0 {
+				t.Errorf("%s on %s: %v", value, kind, problems)
+				continue
+			}
+			if p := problems[at]; p.Object.Kind != kind || p.Value != value || !strings.Contains(p.Message, "Outrigger would create") || kind == "Namespace" && !strings.Contains(p.Message, "Service app is only observed") {
+				t.Errorf("%s on %s: %v", value, kind, p)
+			}
+		}
+	}
 }
 
 // observe writes nothing and takes nothing away, and says what would be there in the end.

@@ -126,8 +126,11 @@ func wantedBecause(observed routing.Observed, unread gaps) string {
 		labels map[string]string
 		where  string
 	}{{service.Labels, "the Service"}, {namespace.Labels, "namespace " + namespace.Name}} {
-		if word := api.RoutingMode(place.labels[api.LabelRouting]); word.IsWritten() {
+		switch word := api.RoutingMode(place.labels[api.LabelRouting]); {
+		case word.IsWritten():
 			return fmt.Sprintf("%s, by label %s on %s", word, api.LabelRouting, place.where)
+		case word != api.RoutingUnset:
+			return fmt.Sprintf("observe, since the label %s=%s on %s is invalid", api.LabelRouting, word, place.where)
 		}
 	}
 	switch word := injectionOf(namespace); {
@@ -323,13 +326,7 @@ func dueRows(due []string, next, now time.Time) [][]string {
 }
 
 func problemRows(problems []problemStatus) [][]string {
-	var out [][]string
-	for _, problem := range problems {
-		for _, line := range problem.lines() {
-			out = append(out, []string{line})
-		}
-	}
-	return out
+	return oneEach(problemLines(problems))
 }
 
 func printExplanation(story []paragraph, out io.Writer) error {

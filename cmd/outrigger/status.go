@@ -4,9 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
-	"net"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -509,80 +507,6 @@ func versionsOf(observed routing.Observed, reading routing.Reading) []versionSta
 	})
 	return out
 }
-
-// gatewaysOf says where the Service is reached from outside.
-func gatewaysOf(observed routing.Observed, paths []routing.Path, around surroundings) []gatewayStatus {
-	path := ""
-	if observed.Intent.Expose != nil && observed.Intent.Expose.Path != "/" {
-		path = observed.Intent.Expose.Path
-	}
-	var out []gatewayStatus
-	for _, p := range paths {
-		status := gatewayStatus{Name: p.Gateway, Hosts: p.Hosts}
-		at := slices.IndexFunc(around.gateways, func(g *networkingv1.Gateway) bool { return g.Namespace+"/"+g.Name == p.Gateway })
-		if at >= 0 {
-			status.Port = portOf(around.gateways[at], observed.Intent)
-			status.find(around.ingress[at], around.node, path)
-		}
-		out = append(out, status)
-	}
-	return out
-}
-
-// portOf is the port of the Gateway's pods that serves the Service: the one that was asked for if it is there.
-func portOf(gateway *networkingv1.Gateway, intent api.RouteIntent) uint32 {
-	var ports []uint32
-	for _, server := range gateway.Spec.Servers {
-		ports = append(ports, server.GetPort().GetNumber())
-	}
-	if intent.Expose != nil && slices.Contains(ports, intent.Expose.GatewayPort) {
-		return intent.Expose.GatewayPort
-	}
-	if len(ports) == 0 {
-		return 0
-	}
-	return slices.Min(ports)
-}
-
-func (g *gatewayStatus) find(behind ingress, node, path string) {
-	for _, service := range behind.services {
-		for _, port := range service.Spec.Ports {
-			if uint32(port.Port) != g.Port { //nolint:gosec // a port is not negative
-				continue
-			}
-			for _, point := range service.Status.LoadBalancer.Ingress {
-				g.Addresses = append(g.Addresses, hostPort(cmp.Or(point.IP, point.Hostname), port.Port))
-			}
-			if g.NodePort == 0 && port.NodePort != 0 {
-				g.NodePort, g.Node = port.NodePort, cmp.Or(node, "<node>")
-			}
-		}
-	}
-	slices.Sort(g.Addresses)
-	g.Addresses = slices.Compact(g.Addresses)
-	g.URL = g.url(path)
-}
-
-// url is what one types: by the host where there is one, else by the address.
-func (g *gatewayStatus) url(path string) string {
-	address := ""
-	switch {
-	case len(g.Addresses) > 0:
-		address = g.Addresses[0]
-	case g.NodePort != 0:
-		address = hostPort(g.Node, g.NodePort)
-	default:
-		return ""
-	}
-	if host := g.Hosts[0]; !strings.HasPrefix(host, "*") {
-		if _, port, err := net.SplitHostPort(address); err == nil {
-			address = net.JoinHostPort(host, port)
-		}
-	}
-	return "http://" + strings.TrimSuffix(address, ":80") + path
-}
-
-func hostPort(host string, port int32) string { return net.JoinHostPort(host, strconv.Itoa(int(port))) }
 
 // injectionOf puts the labels that ask for sidecars into a word.
 func injectionOf(namespace *corev1.Namespace) string {

@@ -248,9 +248,7 @@ func (p *tables) problems(namespaces []namespaceStatus, certificates []certifica
 		}
 	}
 	for _, n := range namespaces {
-		for _, problem := range n.Problems {
-			lines = append(lines, problem.lines()...)
-		}
+		lines = append(lines, problemLines(n.Problems)...)
 		for _, s := range n.Services {
 			if len(s.Due) > 0 {
 				lines = append(lines, "Service "+n.Name+"/"+s.Name+": not written yet: "+strings.Join(s.Due, ", ")+".", "    "+ifStays(p.view.gaps))
@@ -258,9 +256,7 @@ func (p *tables) problems(namespaces []namespaceStatus, certificates []certifica
 			if s.Skipped != "" && !s.hasProblem(api.RouteServiceSkipped) {
 				lines = append(lines, "Service "+n.Name+"/"+s.Name+" gets no routes: "+s.Skipped)
 			}
-			for _, problem := range s.Problems {
-				lines = append(lines, problem.lines()...)
-			}
+			lines = append(lines, problemLines(s.Problems)...)
 		}
 	}
 	if len(lines) > 0 && p.some {
@@ -281,6 +277,18 @@ func ifStays(unread gaps) string {
 		return "If this stays, Outrigger does not run, or an object that you may not read prevents it. Ask an administrator."
 	}
 	return "If this stays, Outrigger does not run: kubectl get pods -A -l app.kubernetes.io/name=outrigger"
+}
+
+// problemLines are the lines of problems. What fixes several of them is printed once, below the last.
+func problemLines(problems []problemStatus) []string {
+	var out []string
+	for i, problem := range problems {
+		if slices.ContainsFunc(problems[i+1:], func(later problemStatus) bool { return later.Advice == problem.Advice }) {
+			problem.Advice = ""
+		}
+		out = append(out, problem.lines()...)
+	}
+	return out
 }
 
 // lines are what is wrong and where, and below it what would be right.

@@ -79,3 +79,31 @@ spec: {selector: {matchLabels: {app: web}}, template: {metadata: {labels: {app: 
 		t.Errorf("notes %q", notes.String())
 	}
 }
+
+// A mistyped label switches nothing on, and explain quotes it.
+func TestExplainOfAMistypedRoutingLabel(t *testing.T) {
+	for _, label := range []string{"outrigger.dev/routing=on", "outrigger.dev/routing=Enabled"} {
+		s := newLiveStage(t, append(runningPods("app", "v1", 1, 1), demo(label, "istio-injection=enabled"), serviceOf("app", "app"))...)
+		var out strings.Builder
+		observed := s.look("app")
+		_, problems := api.RouteIntentOf(observed.Service, observed.Namespace)
+		if err := printExplanation(explanationOf(observed, problems, surroundings{}, noon), &out); err != nil {
+			t.Fatal(err)
+		}
+		got := squeeze(out.String())
+		for _, want := range []string{"State observed", "Routing observe, since the label " + label + " on namespace demo is invalid", "kubectl label namespace demo outrigger.dev/routing=enabled --overwrite", "ObservedOnly: Namespace demo, metadata.labels[outrigger.dev/routing]"} {
+			if !strings.Contains(got, want) {
+				t.Errorf("%q is not in\n%s", want, got)
+			}
+		}
+	}
+}
+
+// What fixes two problems is printed once.
+func TestAFixOfTwoProblemsIsPrintedOnce(t *testing.T) {
+	got := problemLines([]problemStatus{{Reason: "A", Object: "Service demo/app", Message: "one.", Advice: "Fix it."}, {Reason: "B", Object: "Service demo/app", Message: "two.", Advice: "Fix it."}, {Reason: "C", Object: "Service demo/app", Message: "three."}})
+	want := "A: Service demo/app: one.\nB: Service demo/app: two.\n    Fix it.\nC: Service demo/app: three."
+	if strings.Join(got, "\n") != want {
+		t.Errorf("%q", got)
+	}
+}

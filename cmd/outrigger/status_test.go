@@ -194,36 +194,6 @@ func TestStatusAsData(t *testing.T) {
 	}
 }
 
-func TestAddressOfAGateway(t *testing.T) {
-	balancer := func(ip, name string) *corev1.Service {
-		s := serviceOf("ingress", "")
-		s.Spec.Ports = []corev1.ServicePort{{Port: 80, NodePort: 30080}, {Port: 443}}
-		s.Status.LoadBalancer.Ingress = []corev1.LoadBalancerIngress{{IP: ip, Hostname: name}}
-		return s
-	}
-	for name, c := range map[string]struct {
-		behind []*corev1.Service
-		host   string
-		port   uint32
-		want   string
-	}{
-		"load balancer":       {[]*corev1.Service{balancer("203.0.113.5", "")}, "*", 80, "http://203.0.113.5/hello"},
-		"IPv6":                {[]*corev1.Service{balancer("2001:db8::5", "")}, "*", 80, "http://[2001:db8::5]/hello"},
-		"load balancer, name": {[]*corev1.Service{balancer("", "lb.example.com")}, "*.example.com", 80, "http://lb.example.com/hello"},
-		"named host":          {[]*corev1.Service{balancer("203.0.113.5", "")}, "app.example.com", 80, "http://app.example.com/hello"},
-		"port is not open":    {[]*corev1.Service{balancer("203.0.113.5", "")}, "*", 8066, ""},
-		"no Service":          {nil, "*", 80, ""},
-	} {
-		t.Run(name, func(t *testing.T) {
-			g := gatewayStatus{Hosts: []string{c.host}, Port: c.port}
-			g.find(ingress{c.behind}, "", "/hello")
-			if g.URL != c.want {
-				t.Errorf("%q, want %q", g.URL, c.want)
-			}
-		})
-	}
-}
-
 func TestPodsWithoutSidecar(t *testing.T) {
 	plain := func(name string, change func(*corev1.Pod)) corev1.Pod {
 		pod := podOf(name, map[string]string{}, true)
