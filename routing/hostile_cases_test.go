@@ -183,3 +183,35 @@ func TestAnEditNamesASubsetThatIsGone(t *testing.T) {
 		})
 	}
 }
+
+// Two copies of the record with one revision and different content, each as Outrigger sealed it, decide nothing: neither is taken.
+// Everything stays until the Service says where requests go.
+func TestCopiesThatDisagreeHoldEverything(t *testing.T) {
+	for _, edited := range []string{"DestinationRule", "VirtualService"} {
+		t.Run(edited, func(t *testing.T) {
+			c := twoVersions(t)
+			c.annotate("weights=v1=90,v2=10")
+			c.advance(time.Minute)
+			for _, object := range c.standing.all() {
+				if kindOf(object) == edited {
+					annotations := object.GetAnnotations()
+					annotations[api.AnnotationRecord] = strings.Replace(annotations[api.AnnotationRecord], "v1=90,v2=10", "v1=10,v2=90", 1)
+					annotations[api.AnnotationSeal] = seal(annotations)
+				}
+			}
+			was := copyObjects(c.standing)
+			c.writes = nil
+			c.annotate("weights-") // not a decision about all requests
+			c.run("app-v2", "v2", 2, 0)
+			c.run("app-v2", "v2", 2, 2)
+			c.advance(time.Hour)
+			c.wrote()
+			c.sameSpecs(was)
+			c.tells(api.RouteRecordEdited)
+			c.annotate("default-version=v2")
+			c.advance(time.Minute)
+			c.has("v1 v2", "v2")
+			c.tells()
+		})
+	}
+}
