@@ -14,16 +14,16 @@ import (
 	"outrigger.dev/outrigger/routing"
 )
 
-// decision is what a user chooses for Services with shift or promote.
+// decision is what a user chooses for Services with shift, promote, or undo.
 type decision struct {
 	service     string
-	words       map[string]string // annotations; an empty one is removed
-	names       []string          // the versions that are named
-	pending     bool              // also versions that nothing carries
-	allServices bool              // also the other Services over the same pods
+	words       map[string]string // annotations; an empty value removes the annotation
+	names       []string          // the named versions
+	pending     bool              // accept versions that do not exist yet
+	allServices bool              // also decide for the other Services that select the same pods
 }
 
-// decide prints what a decision will do, writes it where it changes anything, and waits until it is applied if that is wanted.
+// decide prints the effect of a decision, writes it if it changes anything, and with --wait waits until it is applied.
 func (l *live) decide(ctx context.Context, d decision, how writing) error {
 	s := l.snapshot(l.namespace, false)
 	main, others, err := l.over(ctx, s, d)
@@ -45,7 +45,7 @@ func (l *live) decide(ctx context.Context, d decision, how writing) error {
 			return err
 		}
 		if observed.Service.Name != d.service && seen.leave != "" {
-			how.say("service/%s is left alone: %s", observed.Service.Name, seen.leave)
+			how.say("service/%s is skipped: %s", observed.Service.Name, seen.leave)
 			continue
 		}
 		outlooks = append(outlooks, seen)
@@ -58,7 +58,7 @@ func (l *live) decide(ctx context.Context, d decision, how writing) error {
 			how.say("%s", standing(observed, s.gaps))
 		}
 		if len(others) > 0 {
-			how.say("    They are not changed by this; --all-services says it to them as well.")
+			how.say("    This does not change them. To change them too, add --all-services.")
 		}
 	}
 	for _, seen := range outlooks {

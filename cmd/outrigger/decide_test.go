@@ -42,7 +42,7 @@ func TestShiftChangesTheAnnotationsAlone(t *testing.T) {
     v2: 9 of 10 pods ready
 kubectl annotate service -n demo app outrigger.dev/decided-at=2026-01-02T12:00:00Z outrigger.dev/weights=v1=90,v2=10 --overwrite
 service/app-internal selects the same pods: v1=100
-    They are not changed by this; --all-services says it to them as well.
+    This does not change them. To change them too, add --all-services.
 service/app annotated
 `
 	if diff := cmp.Diff(want, s.out.String()); diff != "" {
@@ -67,7 +67,7 @@ func TestPromoteTakesTheWeightsAway(t *testing.T) {
 	if err := s.decide(context.Background(), d, s.writing(dryRunNone)); err != nil {
 		t.Fatal(err)
 	}
-	s.printed("service/app: v1=90 v2=10 -> v2=100\n", "outrigger.dev/weights is taken away; it was v1=90,v2=10\n", "service/app-internal: v1=100 -> v2=100\n",
+	s.printed("service/app: v1=90 v2=10 -> v2=100\n", "removes outrigger.dev/weights (was v1=90,v2=10)\n", "service/app-internal: v1=100 -> v2=100\n",
 		"outrigger.dev/default-version=v2 outrigger.dev/weights- --overwrite", "service/app-internal annotated\n")
 	for _, name := range []string{"app", "app-internal"} {
 		if diff := cmp.Diff(map[string]string{"outrigger.dev/decided-at": "2026-01-02T12:00:00Z", "outrigger.dev/default-version": "v2"}, s.annotations(name)); diff != "" {
@@ -84,7 +84,7 @@ func TestWhatMakesNoSenseIsRefusedAndWritesNothing(t *testing.T) {
 		"an unknown version":  {func(t *testing.T) decision { return shifting(t, "app", "v1=1", "v3=1") }, "service demo/app has no version v3; it has v1, v2. --pending writes the name anyway"},
 		"an unknown default":  {func(t *testing.T) decision { return promoting(t, "app", "v9") }, "has no version v9"},
 		"an unknown Service":  {func(t *testing.T) decision { return promoting(t, "ap", "v2") }, "namespace demo has no Service ap; it has app, app-internal, other"},
-		"a Service of no pod": {func(t *testing.T) decision { return promoting(t, "other", "v2") }, "no pod behind it carries the label version"},
+		"a Service of no pod": {func(t *testing.T) decision { return promoting(t, "other", "v2") }, "none of its pods has the label version"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := shop(t)
@@ -143,7 +143,7 @@ func TestAVersionThatIsToCome(t *testing.T) {
 	if err := s.decide(context.Background(), d, s.writing(dryRunNone)); err != nil {
 		t.Fatal(err)
 	}
-	s.printed("service/app: v1=100 (as before)\n", "v3 has no pods; until some are ready, the current route is unchanged\n")
+	s.printed("service/app: v1=100 (unchanged)\n", "v3 has no pods; until some are ready, the current route is unchanged\n")
 	s.reconcile("app")
 	if why, err := s.decided(context.Background(), []outlook{{observed: s.look("app")}}); err != nil || !strings.Contains(why, "v3 (no pods)") {
 		t.Errorf("%q, %v", why, err)
@@ -157,13 +157,13 @@ func TestWaitSaysWhatItWaitsFor(t *testing.T) {
 	}
 	outlooks := []outlook{{observed: s.look("app")}}
 	why, err := s.decided(context.Background(), outlooks)
-	if err != nil || !strings.Contains(why, "service/app: the route stands at v1=100 and is to be v1=50 v2=50; VirtualService app is not written yet. If this stays, Outrigger does not run") {
+	if err != nil || !strings.Contains(why, "service/app: the current route is v1=100 and will be v1=50 v2=50; VirtualService app is not written yet. If this stays, Outrigger does not run") {
 		t.Errorf("%q, %v", why, err)
 	}
 	how := s.writing(dryRunNone)
 	how.wait, how.timeout = true, time.Millisecond
 	err = s.waitFor(context.Background(), how, func(ctx context.Context) (string, error) { return s.decided(ctx, outlooks) })
-	if err == nil || !strings.Contains(err.Error(), "it is written, but not in force within 1ms: service/app: the route stands at v1=100") {
+	if err == nil || !strings.Contains(err.Error(), "written, but not applied within 1ms: service/app: the current route is v1=100") {
 		t.Errorf("%v", err)
 	}
 	s.reconcile("app", "app-internal")
@@ -175,7 +175,7 @@ func TestWaitSaysWhatItWaitsFor(t *testing.T) {
 	if err := s.waitFor(context.Background(), how, func(ctx context.Context) (string, error) { return s.decided(ctx, outlooks) }); err != nil {
 		t.Error(err)
 	}
-	s.printed("in force")
+	s.printed("applied (waited ")
 }
 
 func TestPromoteEndsASplit(t *testing.T) {
@@ -194,7 +194,7 @@ func TestAWordThatNothingFollowsIsSaidSo(t *testing.T) {
 	if err := s.decide(context.Background(), promoting(t, "app", "v1"), s.writing(dryRunNone)); err != nil {
 		t.Fatal(err)
 	}
-	s.printed("No route follows: nobody asked for its routes. To change that: outrigger enable demo\n", "service/app annotated\n")
+	s.printed("No route is written: routing is not enabled for it. To change that: outrigger enable demo\n", "service/app annotated\n")
 }
 
 func TestWaitSaysThatNoRouteFollows(t *testing.T) {
@@ -326,7 +326,7 @@ func TestShiftFailsWhereTheRouteWasEditedByHand(t *testing.T) {
 	if err := s.decide(t.Context(), d, s.writing(dryRunNone)); err != nil {
 		t.Fatal(err)
 	}
-	s.printed("service/app is left alone: VirtualService demo/app routes v1=100 in the mesh, and was edited by hand\n", "service/app-internal annotated\n")
+	s.printed("service/app is skipped: VirtualService demo/app routes v1=100 in the mesh, and was edited by hand\n", "service/app-internal annotated\n")
 
 	// The fix that the error names works.
 	s.annotate("app", "outrigger.dev/drift=revert")
@@ -359,7 +359,7 @@ func TestADecisionThatChangesNothingIsNotWritten(t *testing.T) {
 	if err := s.decide(t.Context(), shifting(t, "app", "v1=90", "v2=10"), s.writing(dryRunNone)); err != nil {
 		t.Fatal(err)
 	}
-	s.printed("service/app: v1=90 v2=10 (as before)\n", "The annotations already say so; nothing is written.\n")
+	s.printed("service/app: v1=90 v2=10 (unchanged)\n", "The annotations already have these values; nothing is written.\n")
 	if got := s.annotations("app")["outrigger.dev/decided-at"]; got != "2026-01-01T00:00:00Z" || strings.Contains(s.out.String(), "annotated") {
 		t.Errorf("decided-at=%s\n%s", got, s.out.String())
 	}

@@ -319,7 +319,7 @@ func (l *live) webhookObjects(ctx context.Context) ([]admissionregistrationv1.Mu
 // noteUnread reports in one note what could not be read.
 func (l *live) noteUnread(notes io.Writer) {
 	if note := l.unread().note(l.namespace); note != "" {
-		_, _ = fmt.Fprintln(notes, "Note: "+note) // nobody to tell if stderr is closed
+		_, _ = fmt.Fprintln(notes, "Note: "+note) // nothing to do if stderr is closed
 	}
 }
 

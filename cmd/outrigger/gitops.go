@@ -15,7 +15,7 @@ import (
 	"outrigger.dev/outrigger/api"
 )
 
-// gitOpsMarks are the labels and annotations by which tools mark the objects that they keep as their source declares them.
+// gitOpsMarks are the labels and annotations that GitOps tools set on the objects that they manage.
 var gitOpsMarks = []struct{ key, tool string }{
 	{"argocd.argoproj.io/tracking-id", "Argo CD"},
 	{"argocd.argoproj.io/instance", "Argo CD"},
@@ -23,8 +23,8 @@ var gitOpsMarks = []struct{ key, tool string }{
 	{"helm.toolkit.fluxcd.io/name", "Flux (HelmRelease)"},
 }
 
-// gitOpsTool names the tool that keeps a Service as its source declares it, with the application: "Argo CD shop". It is empty
-// if no label or annotation names one.
+// gitOpsTool returns the GitOps tool that manages a Service, with the application: "Argo CD shop". It returns "" if no label or
+// annotation names one.
 func gitOpsTool(service *corev1.Service) string {
 	for _, mark := range gitOpsMarks {
 		if value := cmp.Or(service.Annotations[mark.key], service.Labels[mark.key]); value != "" {
@@ -41,7 +41,7 @@ func gitOpsTool(service *corev1.Service) string {
 	return ""
 }
 
-// restoredBy warns that a GitOps tool writes the annotations of its source back; empty if none manages the Service.
+// restoredBy returns a warning that a GitOps tool restores the annotations, or "" if none manages the Service.
 func restoredBy(service *corev1.Service, words map[string]string) string {
 	tool := gitOpsTool(service)
 	if tool == "" {
@@ -50,12 +50,12 @@ func restoredBy(service *corev1.Service, words map[string]string) string {
 	keys := slices.DeleteFunc(slices.Sorted(maps.Keys(words)), func(key string) bool { return key == api.AnnotationDecidedAt })
 	declared := slices.DeleteFunc(slices.Clone(keys), func(key string) bool { return !declares(service, key) })
 	if len(declared) > 0 {
-		return fmt.Sprintf("%s manages this Service and its source sets %s: its next sync restores that. Change the source, too.", tool, strings.Join(declared, " and "))
+		return fmt.Sprintf("%s manages this Service, and its source sets %s. The next sync restores the value of the source. Change the source, too.", tool, strings.Join(declared, " and "))
 	}
-	return fmt.Sprintf("%s manages this Service. If its source sets %s, its next sync restores that; change the source, too.", tool, strings.Join(keys, " or "))
+	return fmt.Sprintf("%s manages this Service. If its source sets %s, the next sync restores the value of the source. Change the source, too.", tool, strings.Join(keys, " or "))
 }
 
-// declares reports whether the file that was last applied to a Service sets an annotation.
+// declares reports whether the manifest that was last applied to a Service sets an annotation.
 func declares(service *corev1.Service, key string) bool {
 	var file struct {
 		Metadata metav1.ObjectMeta `json:"metadata"`

@@ -13,8 +13,8 @@ import (
 	"outrigger.dev/outrigger/routing"
 )
 
-// decided says what is still missing until the decisions are applied; nothing if they are. A decision that another client has
-// replaced meanwhile will never be.
+// decided returns what is still missing until the decisions are applied, or "" if they are. It returns an error if another client
+// has replaced a decision, which is then never applied.
 func (l *live) decided(ctx context.Context, outlooks []outlook) (string, error) {
 	s := l.snapshot(l.namespace, false)
 	looker := l.looker(s)
@@ -36,7 +36,7 @@ func (l *live) decided(ctx context.Context, outlooks []outlook) (string, error) 
 	return "", nil
 }
 
-// replaced says which annotation another client has changed since a decision wrote it; nothing if none.
+// replaced returns which annotation another client has changed since the decision was written, or "" if none.
 func replaced(annotations, words map[string]string) string {
 	for _, key := range slices.Sorted(maps.Keys(words)) {
 		switch is := annotations[key]; {
@@ -50,10 +50,10 @@ func replaced(annotations, words map[string]string) string {
 	return ""
 }
 
-// missing says what lies between a Service's annotations and a route that follows them all; nothing if that route is current.
+// missing returns why the current route does not match all annotations of the Service yet, or "" if it does.
 func missing(observed routing.Observed, unread gaps, now time.Time) string {
 	if why := routeless(observed, unread); why != "" {
-		return "no route follows, since " + why
+		return "no route is written: " + why
 	}
 	plan := routing.Plan(atOnce(observed), now)
 	for _, p := range plan.Problems {
@@ -79,7 +79,7 @@ func missing(observed routing.Observed, unread gaps, now time.Time) string {
 	return notWritten(observed, end, unread, now)
 }
 
-// broader says that the route sends requests to other versions than the one that default-version names; nothing if it does not.
+// broader reports that the route sends requests to versions other than the one in default-version. It returns "" otherwise.
 func broader(service string, reading routing.Reading, intent api.RouteIntent) string {
 	name := intent.Default.Version
 	if intent.Default.Policy != api.DefaultLiteral || len(intent.Weights) > 0 || len(reading.Rules) == 0 {
@@ -94,7 +94,7 @@ func broader(service string, reading routing.Reading, intent api.RouteIntent) st
 	return fmt.Sprintf("the default, %s, includes more than version %s, so the route is %s. To send all requests to %s: outrigger shift %s %s=1", reading.Default, name, reading, name, service, name)
 }
 
-// overridden says which VirtualService keeps callers on other versions than the annotations name, and how to end that.
+// overridden returns which VirtualService sends callers to versions other than the annotations say, and the fix.
 func overridden(service string, other routing.OtherRoute) string {
 	if other.Edited {
 		return fmt.Sprintf("%s; it was edited by hand, so Outrigger no longer writes it. To have Outrigger write it again: kubectl annotate service -n %s %s %s=%s --overwrite",
@@ -104,14 +104,14 @@ func overridden(service string, other routing.OtherRoute) string {
 		other, other.Object.Namespace, other.Object.Name)
 }
 
-// notWritten says which writes the controller has yet to make.
+// notWritten returns which writes the controller has not made yet.
 func notWritten(observed, end routing.Observed, unread gaps, now time.Time) string {
 	changes := unread.knownChanges(observed, routing.Plan(observed, now))
 	is, will := readingOf(observed), readingOf(end)
 	if len(changes) == 0 && slices.EqualFunc(is.Rules, will.Rules, routing.ReadRule.Equal) {
 		return ""
 	}
-	why := fmt.Sprintf("the route stands at %s and is to be %s", is, will)
+	why := fmt.Sprintf("the current route is %s and will be %s", is, will)
 	if len(changes) > 0 {
 		why += fmt.Sprintf("; %s %s is not written yet", kindOf(changes[0].Object), changes[0].Object.GetName())
 	}

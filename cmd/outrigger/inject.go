@@ -241,7 +241,7 @@ func (p podIn) refusal(report inject.Report) error {
 }
 
 func (i injection) note(format string, args ...any) {
-	_, _ = fmt.Fprintf(i.notes, "outrigger: "+format+"\n", args...) // nobody to tell if stderr is closed
+	_, _ = fmt.Fprintf(i.notes, "outrigger: "+format+"\n", args...) // nothing to do if stderr is closed
 }
 
 func (i injection) warn(object *manifest.Object, report inject.Report) {

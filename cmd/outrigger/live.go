@@ -96,7 +96,7 @@ func (w warningsTo) HandleWarningHeaderWithContext(ctx context.Context, code int
 		return
 	}
 	if code == http.StatusOK || code == 299 {
-		_, _ = fmt.Fprintln(w.notes, "Warning: "+text) // nobody to tell if stderr is closed
+		_, _ = fmt.Fprintln(w.notes, "Warning: "+text) // nothing to do if stderr is closed
 	}
 }
 

@@ -13,20 +13,20 @@ import (
 	"outrigger.dev/outrigger/routing"
 )
 
-// outlook is what a decision will do to one Service.
+// outlook is the effect of a decision on one Service.
 type outlook struct {
-	observed      routing.Observed  // as it will be read once the words are written
-	before, after []routing.Path    // what proxies have, and will have
-	words         map[string]string // annotations to write; an empty one is removed
-	same          bool              // the annotations and the route are as requested already
-	hidden        bool              // the user may not read how the Service is routed
+	observed      routing.Observed  // the Service with the new annotations
+	before, after []routing.Path    // the routes of the proxies before and after
+	words         map[string]string // annotations to write; an empty value removes the annotation
+	same          bool              // the annotations and the route already match the decision
+	hidden        bool              // the user has no permission to read the route
 	notes         []string
-	leave         string // why the decision makes no sense for this Service; empty if it does
+	leave         string // why to skip this Service; empty if the decision applies to it
 	command       string
 }
 
-// foresee returns what a decision changes for a Service. A version that nothing carries is an error, unless the user says that it
-// is to come; a route that was edited by hand is one, because Outrigger no longer writes it.
+// foresee returns the effect of a decision on a Service. It returns an error for a version that does not exist, unless --pending
+// is set, and for a route that was edited by hand, because Outrigger no longer writes it.
 func foresee(observed routing.Observed, d decision, unread gaps, now time.Time) (outlook, error) {
 	out := outlook{
 		before: routing.InEffect(observed, now), leave: routeless(observed, unread), words: maps.Clone(d.words), hidden: unread.hideRoutes(observed.Service.Namespace),
@@ -46,7 +46,7 @@ func foresee(observed routing.Observed, d decision, unread gaps, now time.Time) 
 			return out, unknownVersion(observed, name, known, unread)
 		}
 		if observed.Service.Name != d.service {
-			out.leave = "nothing behind it carries version " + name
+			out.leave = "it has no version " + name
 		}
 	}
 	observed.Service, observed.Intent = service, intent
@@ -77,8 +77,8 @@ func foresee(observed routing.Observed, d decision, unread gaps, now time.Time) 
 	return out, nil
 }
 
-// editedRoute returns a VirtualService of Outrigger's that was edited by hand, is therefore not written, and routes otherwise than
-// the annotations say; nil if there is none.
+// editedRoute returns a VirtualService of Outrigger's that was edited by hand, so that Outrigger no longer writes it, and whose route
+// differs from the annotations. It returns nil if there is none.
 func editedRoute(observed routing.Observed, now time.Time) *routing.OtherRoute {
 	others := routing.Overriding(observed, now)
 	at := slices.IndexFunc(others, func(other routing.OtherRoute) bool { return other.Edited })
@@ -92,7 +92,7 @@ func samePath(a, b routing.Path) bool {
 	return a.Gateway == b.Gateway && a.Object == b.Object && slices.Equal(a.Hosts, b.Hosts) && slices.EqualFunc(a.Rules, b.Rules, routing.ReadRule.Equal)
 }
 
-// hasWords reports whether a Service has these annotations already; an empty one must be absent.
+// hasWords reports whether a Service already has these annotations. An empty value means that the annotation must be absent.
 func hasWords(service *corev1.Service, words map[string]string) bool {
 	for key, text := range words {
 		if is, written := service.Annotations[key]; is != text || written != (text != "") {
@@ -103,7 +103,7 @@ func hasWords(service *corev1.Service, words map[string]string) bool {
 }
 
 func unknownVersion(observed routing.Observed, name string, known []string, unread gaps) error {
-	there := "no pod behind it carries the label " + observed.Intent.VersionLabel
+	there := "none of its pods has the label " + observed.Intent.VersionLabel
 	if unread.in(observed.Service.Namespace, "Pod") {
 		return fmt.Errorf("no permission to list Pods in namespace %s, so it is unknown whether service %s has version %s. --pending writes the name anyway; it takes effect when its pods are ready",
 			observed.Service.Namespace, observed.Service.Name, name)
@@ -122,7 +122,7 @@ func unknownVersion(observed routing.Observed, name string, known []string, unre
 		observed.Service.Namespace, observed.Service.Name, name, there, example)
 }
 
-// atOnce lets a plan see the end of the waits that lie between a decision and its route.
+// atOnce removes the delays between a decision and its route, so that a plan shows the final route.
 func atOnce(observed routing.Observed) routing.Observed {
 	observed.Settings.Settle, observed.Settings.PropagationDelay = 0, 0
 	return observed
@@ -132,7 +132,7 @@ func readingOf(observed routing.Observed) routing.Reading {
 	return routing.Read(observed.Standing, observed.Service, observed.Intent, observed.Settings)
 }
 
-// routeless says why no route of this Service follows a decision; empty if one does, or if that is unknown.
+// routeless returns why Outrigger writes no route for this Service, or "" if it writes one or if that is unknown.
 func routeless(observed routing.Observed, unread gaps) string {
 	switch {
 	case unread.hideIntent(observed) || unread.hideRoutes(observed.Service.Namespace):
@@ -140,13 +140,13 @@ func routeless(observed routing.Observed, unread gaps) string {
 	case observed.Intent.Disabled:
 		return "routing is disabled for it"
 	case observed.Intent.SubsetsOnly:
-		return "it has subsets and no routes (" + api.LabelRouting + "=" + string(api.RoutingSubsetsOnly) + ")"
+		return "it has only subsets (" + api.LabelRouting + "=" + string(api.RoutingSubsetsOnly) + ")"
 	case observed.Intent.Observe:
 		return "it is only observed (" + api.LabelRouting + "=" + string(api.RoutingObserve) + ")"
 	case !observed.Intent.Wanted && observed.Standing.IsEmpty():
-		return "nobody asked for its routes"
+		return "routing is not enabled for it"
 	case observed.Service.Spec.Selector[observed.Intent.VersionLabel] != "":
-		return "its selector names one version already"
+		return "its selector already selects one version"
 	case observed.Service.Spec.ClusterIP == corev1.ClusterIPNone:
 		return "it is headless"
 	}
@@ -158,19 +158,19 @@ func routelessNote(observed routing.Observed, unread gaps) []string {
 	if why == "" {
 		return nil
 	}
-	note := "No route follows: " + why + "."
+	note := "No route is written: " + why + "."
 	if !observed.Intent.Wanted {
 		note += " To change that: outrigger enable " + observed.Service.Namespace
 	}
 	return []string{note}
 }
 
-// removedWords says what a decision takes away.
+// removedWords lists the annotations that a decision removes.
 func removedWords(service *corev1.Service, words map[string]string) []string {
 	var out []string
 	for _, key := range slices.Sorted(maps.Keys(words)) {
 		if was := service.Annotations[key]; was != "" && words[key] == "" {
-			out = append(out, fmt.Sprintf("%s is taken away; it was %s", key, was))
+			out = append(out, fmt.Sprintf("removes %s (was %s)", key, was))
 		}
 	}
 	return out
@@ -189,7 +189,7 @@ func setWords(service *corev1.Service, words map[string]string) {
 	}
 }
 
-// readyNotes tells of named versions that have no pods, or whose pods are not all ready.
+// readyNotes lists the named versions that have no pods, or whose pods are not all ready.
 func readyNotes(observed routing.Observed, names []string) []string {
 	var out []string
 	for _, name := range names {
@@ -217,12 +217,12 @@ func (o outlook) lines() []string {
 		out = append(out, "    "+note)
 	}
 	if o.same {
-		return append(out, "    The annotations already say so; nothing is written.")
+		return append(out, "    The annotations already have these values; nothing is written.")
 	}
 	return append(out, o.command)
 }
 
-// changes says what becomes of the callers in the mesh and at each gateway: in one line where that is the same for all.
+// changes returns the route change for callers in the mesh and at each gateway, or one line if it is the same everywhere.
 func (o outlook) changes() []string {
 	name := "service/" + o.observed.Service.Name
 	if o.hidden {
@@ -236,7 +236,7 @@ func (o outlook) changes() []string {
 		case is.IsOther():
 			text = fmt.Sprintf("%s (unchanged: %s routes there, and Outrigger does not write it)", is, is.Object)
 		case routeText(was) == routeText(is):
-			text = routeText(is) + " (as before)"
+			text = routeText(is) + " (unchanged)"
 		}
 		where := " in the mesh: "
 		if place != "" {
@@ -250,8 +250,7 @@ func (o outlook) changes() []string {
 	return out
 }
 
-// placesOf are the places of callers: "" for the mesh, then the gateways. The mesh is left out where only gateways have
-// routes.
+// placesOf returns where callers are: "" for the mesh, then the gateways. It omits the mesh if only gateways have routes.
 func placesOf(lists ...[]routing.Path) []string {
 	places := map[string]bool{}
 	for _, paths := range lists {
@@ -267,8 +266,8 @@ func placesOf(lists ...[]routing.Path) []string {
 	return slices.Sorted(maps.Keys(places))
 }
 
-// at is what applies to the callers at a place. Of several VirtualServices at a gateway one that Outrigger does not write
-// is named.
+// at returns the route of the callers at a place. If several VirtualServices apply at a gateway, it prefers one that Outrigger
+// does not write.
 func at(paths []routing.Path, place string) routing.Path {
 	out := routing.Path{Gateway: place}
 	for _, p := range paths {
@@ -286,7 +285,7 @@ func routeText(p routing.Path) string {
 	return p.String()
 }
 
-// standing says where another Service over the same pods stands.
+// standing describes the current route of another Service that selects the same pods.
 func standing(observed routing.Observed, unread gaps) string {
 	where := readingOf(observed).String()
 	if unread.hideRoutes(observed.Service.Namespace) {
@@ -302,7 +301,7 @@ func annotateCommand(service *corev1.Service, words map[string]string) string {
 	return fmt.Sprintf("kubectl annotate service -n %s %s %s --overwrite", service.Namespace, service.Name, strings.Join(wordList(words), " "))
 }
 
-// wordList writes annotations or labels as kubectl takes them, sorted.
+// wordList returns annotations or labels as arguments of kubectl, sorted.
 func wordList(words map[string]string) []string {
 	var out []string
 	for _, key := range slices.Sorted(maps.Keys(words)) {

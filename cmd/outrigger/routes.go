@@ -137,7 +137,7 @@ func (w *world) routes(settings api.RoutingSettings, notes io.Writer) (*manifest
 		for _, problem := range slices.Concat(problems, result.Problems) {
 			line := fmt.Sprintf("outrigger: %s (%s)\n", problem, problem.Reason)
 			if !told[line] {
-				_, _ = io.WriteString(notes, line) // nobody to tell if stderr is closed
+				_, _ = io.WriteString(notes, line) // nothing to do if stderr is closed
 			}
 			told[line] = true
 		}

@@ -27,11 +27,11 @@ not in effect, it removes them instead, so the decision in effect stays.
 
 Outrigger records the last five decisions on its VirtualService and DestinationRule. "outrigger status SERVICE -o wide"
 lists them with the numbers that --to takes. A second undo returns to what the first one undid. Match and mirror stay as
-they are. A decision that names a version which nothing behind the Service carries any more is refused.`,
+they are. A decision that names a version without pods or workloads is refused.`,
 		Example: `  # Return to the weights and default before the last decision
   outrigger undo springbootapp
 
-  # List the recorded decisions, and return to the second last
+  # List the recorded decisions, and return to the one before the last
   outrigger status springbootapp -o wide
   outrigger undo springbootapp --to=2 --wait`,
 		Args: func(command *cobra.Command, args []string) error {
@@ -56,12 +56,12 @@ they are. A decision that names a version which nothing behind the Service carri
 	}
 	from.register(command, true)
 	how.register(command)
-	command.Flags().IntVar(&to, "to", 0, "the number of a recorded decision: 1 is the one before the current (default: what undoes the last)")
+	command.Flags().IntVar(&to, "to", 0, "number of the recorded decision to return to; 1 is the one before the current decision (default: undo the last change)")
 	command.ValidArgsFunction = from.complete(firstOf(serviceNames))
 	return command
 }
 
-// undo returns to a past decision, or with to=0 to the one before whatever was written last.
+// undo returns to a past decision, or with to=0 undoes the last change.
 func (l *live) undo(ctx context.Context, service string, to int, how writing) error {
 	s := l.snapshot(l.namespace, false)
 	if _, err := servicesOf(ctx, s, l.namespace, service); err != nil {
@@ -85,7 +85,7 @@ func (l *live) undo(ctx context.Context, service string, to int, how writing) er
 	return l.decide(ctx, back.decision, how)
 }
 
-// undoing is a decision that returns to a past one, and which that is.
+// undoing is a decision that returns to a past one, and the line that says so.
 type undoing struct {
 	decision
 	why string
@@ -95,7 +95,7 @@ func (l *live) undoOf(observed routing.Observed, to int) (undoing, error) {
 	out := undoing{decision: decision{service: observed.Service.Name}}
 	decisions := routing.Decisions(observed, l.now())
 	if len(decisions) == 0 {
-		return out, fmt.Errorf("service %s/%s has no decision to return to: Outrigger has recorded none. To make one: outrigger shift or outrigger promote", observed.Service.Namespace, observed.Service.Name)
+		return out, fmt.Errorf("service %s/%s has no decision to return to: Outrigger has recorded none. To decide: outrigger shift or outrigger promote", observed.Service.Namespace, observed.Service.Name)
 	}
 	current, waiting := decisions[0], l.notInEffect(observed)
 	target := current
@@ -123,7 +123,7 @@ func (l *live) undoOf(observed routing.Observed, to int) (undoing, error) {
 	return out, nil
 }
 
-// notInEffect returns the weights and the default that are written on the Service and not in effect, as KEY=VALUE.
+// notInEffect returns the annotations for weights and default that are set but not in effect, as KEY=VALUE.
 func (l *live) notInEffect(observed routing.Observed) []string {
 	var out []string
 	pending := routing.Plan(observed, l.now()).Pending
@@ -137,11 +137,11 @@ func (l *live) notInEffect(observed routing.Observed) []string {
 	return out
 }
 
-// noEarlier says which decisions are recorded, if any.
+// noEarlier returns an error that lists the recorded decisions.
 func noEarlier(observed routing.Observed, decisions []routing.Decision, to int) error {
 	service := observed.Service.Namespace + "/" + observed.Service.Name
 	if len(decisions) == 1 {
-		return fmt.Errorf("service %s has no earlier decision to return to; %s is the first that is recorded", service, decisions[0])
+		return fmt.Errorf("service %s has no earlier decision to return to; %s is the first recorded decision", service, decisions[0])
 	}
 	var there []string
 	for i, d := range decisions[1:] {
@@ -150,7 +150,7 @@ func noEarlier(observed routing.Observed, decisions []routing.Decision, to int) 
 	return fmt.Errorf("--to=%d: service %s has the earlier decisions %s", to, service, strings.Join(there, ", "))
 }
 
-// returnable reports an error for a decision that cannot be written any more.
+// returnable returns an error if a decision can no longer be written.
 func returnable(observed routing.Observed, target routing.Decision) error {
 	service := observed.Service.Namespace + "/" + observed.Service.Name
 	others := fmt.Sprintf("To choose an older decision: outrigger status -n %s %s -o wide, then undo --to", observed.Service.Namespace, observed.Service.Name)
@@ -160,7 +160,7 @@ func returnable(observed routing.Observed, target routing.Decision) error {
 	if len(target.Missing) == 0 {
 		return nil
 	}
-	there := "no pod behind it carries a version"
+	there := "none of its pods has a version"
 	if known := knownVersions(observed); len(known) > 0 {
 		there = "it has " + strings.Join(known, ", ")
 	}

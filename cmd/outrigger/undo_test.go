@@ -91,7 +91,7 @@ func TestUndoOfWhatIsNotInEffect(t *testing.T) {
 			if err := s.undone(0); err != nil {
 				t.Fatal(err)
 			}
-			s.printed("service/app stays at v1=90,v2=10: "+c.told, "service/app: v1=90 v2=10 (as before)\n")
+			s.printed("service/app stays at v1=90,v2=10: "+c.told, "service/app: v1=90 v2=10 (unchanged)\n")
 			is := s.annotations("app")
 			if is["outrigger.dev/weights"] != c.weights || is["outrigger.dev/default-version"] != c.version {
 				t.Errorf("annotations: %v", is)
@@ -107,7 +107,7 @@ func TestUndoIsRefused(t *testing.T) {
 		want   string
 	}{
 		"nothing is recorded": {func(s *liveStage) { s.forget() }, 0, "service demo/app has no decision to return to"},
-		"no earlier decision": {func(*liveStage) {}, 0, "service demo/app has no earlier decision to return to; v1 is the first that is recorded"},
+		"no earlier decision": {func(*liveStage) {}, 0, "service demo/app has no earlier decision to return to; v1 is the first recorded decision"},
 		"too far back":        {func(s *liveStage) { s.made(shifting(s.t, "app", "v1=90", "v2=10")) }, 4, "--to=4: service demo/app has the earlier decisions 1 (v1)"},
 		"a version that is gone": {func(s *liveStage) {
 			s.made(shifting(s.t, "app", "v1=90", "v2=10"), promoting(s.t, "app", "v1"))
@@ -133,7 +133,7 @@ func TestUndoIsRefused(t *testing.T) {
 
 func TestUndoSaysThatAGitOpsToolRestores(t *testing.T) {
 	for mark, want := range map[string]string{
-		"annotation argocd.argoproj.io/tracking-id=shop:/Service:demo/app": "Argo CD shop manages this Service. If its source sets outrigger.dev/weights, its next sync restores that; change the source, too.",
+		"annotation argocd.argoproj.io/tracking-id=shop:/Service:demo/app": "Argo CD shop manages this Service. If its source sets outrigger.dev/weights, the next sync restores the value of the source. Change the source, too.",
 		"label argocd.argoproj.io/instance=shop":                           "Argo CD shop manages",
 		"label kustomize.toolkit.fluxcd.io/name=apps":                      "Flux (Kustomization) apps manages",
 		"label helm.toolkit.fluxcd.io/name=shop":                           "Flux (HelmRelease) shop manages",
@@ -155,7 +155,7 @@ func TestUndoSaysThatAGitOpsToolRestores(t *testing.T) {
 	s.mark("app", "label argocd.argoproj.io/instance=shop")
 	s.mark("app", `annotation kubectl.kubernetes.io/last-applied-configuration={"metadata":{"annotations":{"outrigger.dev/weights":"v1=1"}}}`)
 	s.made(shifting(t, "app", "v1=90", "v2=10"))
-	s.printed("    Argo CD shop manages this Service and its source sets outrigger.dev/weights: its next sync restores that. Change the source, too.\n")
+	s.printed("    Argo CD shop manages this Service, and its source sets outrigger.dev/weights. The next sync restores the value of the source. Change the source, too.\n")
 }
 
 func TestStatusListsTheDecisions(t *testing.T) {

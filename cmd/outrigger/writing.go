@@ -12,13 +12,13 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
-// writing says how a command writes.
+// writing holds the flags and outputs of a command that writes.
 type writing struct {
 	dryRun  string
 	wait    bool
 	timeout time.Duration
 	out     io.Writer
-	notes   io.Writer // what could not be read; nil discards it
+	notes   io.Writer // receives notes about what could not be read; nil discards them
 }
 
 const (
@@ -29,13 +29,13 @@ const (
 
 func (w *writing) register(command *cobra.Command) {
 	flags := command.Flags()
-	flags.StringVar(&w.dryRun, "dry-run", dryRunNone, "none, client (say what would be written), or server (let the API server check it)")
-	flags.BoolVar(&w.wait, "wait", false, "wait until the objects are in place and the proxies have had time to take them over")
+	flags.StringVar(&w.dryRun, "dry-run", dryRunNone, `"none", "client" (print what would be written), or "server" (have the API server check it)`)
+	flags.BoolVar(&w.wait, "wait", false, "wait until the route is applied and the propagation delay has elapsed")
 	flags.DurationVar(&w.timeout, "timeout", time.Minute, "how long --wait waits")
 	_ = command.RegisterFlagCompletionFunc("dry-run", cobra.FixedCompletions([]string{dryRunNone, dryRunClient, dryRunServer}, cobra.ShellCompDirectiveNoFileComp))
 }
 
-// check reads the flags. Where nothing is written there is nothing to wait for.
+// check validates the flags. A dry run turns --wait off, because it writes nothing to wait for.
 func (w *writing) check(out io.Writer) error {
 	w.out = out
 	if !slices.Contains([]string{dryRunNone, dryRunClient, dryRunServer}, w.dryRun) {
@@ -46,7 +46,7 @@ func (w *writing) check(out io.Writer) error {
 }
 
 func (w writing) say(format string, args ...any) {
-	_, _ = fmt.Fprintf(w.out, format+"\n", args...) // nobody to tell if stdout is closed
+	_, _ = fmt.Fprintf(w.out, format+"\n", args...) // nothing to do if stdout is closed
 }
 
 // note reports what could not be read.
@@ -55,7 +55,7 @@ func (w writing) note(notes []string) {
 		return
 	}
 	for _, note := range notes {
-		_, _ = fmt.Fprintln(w.notes, "Note: "+note) // nobody to tell if stderr is closed
+		_, _ = fmt.Fprintln(w.notes, "Note: "+note) // nothing to do if stderr is closed
 	}
 }
 
@@ -69,7 +69,7 @@ func (w writing) suffix() string {
 	return ""
 }
 
-// fieldOwner is whom the API server notes for what a command writes.
+// fieldOwner is the field manager of what a command writes.
 const fieldOwner = client.FieldOwner("outrigger-cli")
 
 func (w writing) patchOptions() []client.PatchOption {
@@ -80,17 +80,17 @@ func (w writing) patchOptions() []client.PatchOption {
 	return options
 }
 
-// pollEvery is how long --wait rests between two looks at the cluster.
+// pollEvery is the interval at which --wait reads the cluster.
 const pollEvery = 500 * time.Millisecond
 
-// waitFor looks until nothing is missing, and then for as long as the proxies may need to have it.
+// waitFor polls until nothing is missing, and then until the propagation delay has elapsed.
 func (l *live) waitFor(ctx context.Context, how writing, look func(context.Context) (string, error)) error {
 	if !how.wait {
 		return nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, how.timeout)
 	defer cancel()
-	var since time.Time // when nothing was missing any more
+	var since time.Time // since when nothing is missing
 	why := "the cluster did not answer"
 	for {
 		now, err := look(ctx)
@@ -101,10 +101,10 @@ func (l *live) waitFor(ctx context.Context, how writing, look func(context.Conte
 		case now != "":
 			why, since = now, time.Time{}
 		case since.IsZero():
-			why, since = "it stands, but not for the propagation delay yet", l.now()
+			why, since = "the route is in place, but the propagation delay has not elapsed", l.now()
 		}
 		if now == "" && err == nil && !l.now().Before(since.Add(l.settings().PropagationDelay)) {
-			how.say("in force, and %v have passed for the proxies to take it over", l.settings().PropagationDelay)
+			how.say("applied (waited %v for the proxies)", l.settings().PropagationDelay)
 			return nil
 		}
 		select {
@@ -112,7 +112,7 @@ func (l *live) waitFor(ctx context.Context, how writing, look func(context.Conte
 			if errors.Is(ctx.Err(), context.Canceled) {
 				return ctx.Err()
 			}
-			return fmt.Errorf("it is written, but not in force within %v: %s", how.timeout, why)
+			return fmt.Errorf("written, but not applied within %v: %s", how.timeout, why)
 		case <-time.After(pollEvery):
 		}
 	}

@@ -194,7 +194,7 @@ func shift(ctx context.Context, s *stage) error {
 		when every proxy has had time to take the route over.`)
 	err := all(
 		func() error {
-			return s.do(ctx, "outrigger shift springbootapp v1=90 v2=10 -n "+shop+" --wait", contains("v1=100 -> v1=90 v2=10", "springbootapp annotated", "in force"))
+			return s.do(ctx, "outrigger shift springbootapp v1=90 v2=10 -n "+shop+" --wait", contains("v1=100 -> v1=90 v2=10", "springbootapp annotated", "applied (waited "))
 		},
 		func() error {
 			return s.do(ctx, getBoth, routes("springbootapp", "v1=90 v2=10"), routes("springbootapp-gateway", "v1=90 v2=10"))
@@ -221,7 +221,7 @@ func shift(ctx context.Context, s *stage) error {
 	s.say("v2 is good: it becomes the version that serves.")
 	return all(
 		func() error {
-			return s.do(ctx, "outrigger promote springbootapp v2 -n "+shop+" --wait", contains("v1=100 -> v2=100", "springbootapp annotated", "in force"))
+			return s.do(ctx, "outrigger promote springbootapp v2 -n "+shop+" --wait", contains("v1=100 -> v2=100", "springbootapp annotated", "applied (waited "))
 		},
 		func() error { return s.do(ctx, get, routes("springbootapp", "end-user=jason: v2=100; v2=100")) },
 		func() error {

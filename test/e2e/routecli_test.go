@@ -90,7 +90,7 @@ func TestVersionsAreShiftedAndPromotedByCommand(t *testing.T) {
 	}
 
 	says(t, cli(t, "shift", "app", "v1=90", "v2=10", "-n", ns, "--wait"),
-		"service/app: v1=100 -> v1=90 v2=10", "outrigger.dev/weights=v1=90,v2=10", "service/app annotated", "in force",
+		"service/app: v1=100 -> v1=90 v2=10", "outrigger.dev/weights=v1=90,v2=10", "service/app annotated", "applied (waited ",
 		"service/app-internal selects the same pods: v1=100")
 	routesNow(t, ns, "app", "v1=90 v2=10")
 	routesNow(t, ns, "app-internal", "v1=100")
@@ -112,7 +112,7 @@ func TestVersionsAreShiftedAndPromotedByCommand(t *testing.T) {
 		t.Errorf("status -o json: %s", got)
 	}
 
-	says(t, cli(t, "promote", "app", "v2", "-n", ns, "--all-services", "--wait"), "service/app: v1=90 v2=10 -> v2=100", "service/app-internal: v1=100 -> v2=100", "in force")
+	says(t, cli(t, "promote", "app", "v2", "-n", ns, "--all-services", "--wait"), "service/app: v1=90 v2=10 -> v2=100", "service/app-internal: v1=100 -> v2=100", "applied (waited ")
 	routesNow(t, ns, "app", "v2=100")
 	routesNow(t, ns, "app-internal", "v2=100")
 	if weights, written := annotationsOf(t, ns, "app")["outrigger.dev/weights"]; written {
@@ -135,7 +135,7 @@ func TestVersionsAreShiftedAndPromotedByCommand(t *testing.T) {
 	says(t, cli(t, "explain", "service/app", "-n", ns), "Default    v2, because the annotations chose it", "all other requests   ->   v2", "Deployment/app-v1", "fixed")
 
 	// A version that is to come is written when it is asked for, and the wait says what it waits for.
-	says(t, refused(t, "shift", "app", "v2=50", "v9=50", "-n", ns, "--pending", "--wait", "--timeout=3s"), "v9 has no pods", "not in force within 3s", "v9 (no pods)")
+	says(t, refused(t, "shift", "app", "v2=50", "v9=50", "-n", ns, "--pending", "--wait", "--timeout=3s"), "v9 has no pods", "not applied within 3s", "v9 (no pods)")
 	routesNow(t, ns, "app", "v2=100")
 
 	says(t, cli(t, "__complete", "promote", "-n", ns, "app", ""), "v1\nv2\n")

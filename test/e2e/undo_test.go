@@ -10,7 +10,7 @@ func TestDecisionsAreUndoneByCommand(t *testing.T) {
 	apply(t, ns, service("app")+fixed("app-v1", "app", "v1")+fixed("app-v2", "app", "v2"))
 	wantRoutes(t, ns, "app", "v1=100")
 	readyPods(t, ns, "app=app", 4)
-	says(t, refused(t, "undo", "app", "-n", ns), "has no earlier decision to return to; v1 is the first that is recorded")
+	says(t, refused(t, "undo", "app", "-n", ns), "has no earlier decision to return to; v1 is the first recorded decision")
 
 	cli(t, "shift", "app", "v1=90", "v2=10", "-n", ns, "--wait")
 	cli(t, "promote", "app", "v2", "-n", ns, "--wait")

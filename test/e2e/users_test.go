@@ -76,9 +76,9 @@ func TestOrdinaryUsersUseTheCommands(t *testing.T) {
 	says(t, works(t, editor, "status"), ns+" enabled - 1", "app routed v1 2/2 100 -", "app routed v2 2/2 0 -")
 	says(t, works(t, editor, "status", "-A"), ns+" app routed v1 2/2 100 -")
 	says(t, works(t, editor, "explain", "service/app"), "State routed", "Routing on, since namespace "+ns, "all other requests -> v1")
-	says(t, works(t, editor, "shift", "app", "v1=90", "v2=10", "--wait"), "service/app: v1=100 -> v1=90 v2=10", "service/app annotated", "in force")
+	says(t, works(t, editor, "shift", "app", "v1=90", "v2=10", "--wait"), "service/app: v1=100 -> v1=90 v2=10", "service/app annotated", "applied (waited ")
 	routesNow(t, ns, "app", "v1=90 v2=10")
-	says(t, works(t, editor, "promote", "app", "v2", "--wait"), "service/app: v1=90 v2=10 -> v2=100", "in force")
+	says(t, works(t, editor, "promote", "app", "v2", "--wait"), "service/app: v1=90 v2=10 -> v2=100", "applied (waited ")
 	routesNow(t, ns, "app", "v2=100")
 
 	viewer := accountWith(t, ns, "viewer", rbacv1.RoleRef{Kind: "ClusterRole", Name: "view"}, "list", "services")
@@ -126,7 +126,7 @@ func TestShiftFailsOnAHandEditedRoute(t *testing.T) {
 	cli(t, "shift", "app", "v1=90", "v2=10", "-n", ns, "--wait")
 	routesNow(t, ns, "app", "v1=90 v2=10")
 	decided := annotationsOf(t, ns, "app")["outrigger.dev/decided-at"]
-	says(t, cli(t, "shift", "app", "v1=90", "v2=10", "-n", ns, "--wait"), "nothing is written", "in force")
+	says(t, cli(t, "shift", "app", "v1=90", "v2=10", "-n", ns, "--wait"), "nothing is written", "applied (waited ")
 	if got := annotationsOf(t, ns, "app")["outrigger.dev/decided-at"]; got != decided {
 		t.Errorf("decided-at was %s, and is %s after a shift that changes nothing", decided, got)
 	}
