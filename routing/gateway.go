@@ -283,7 +283,7 @@ func (s *situation) tellHost(host string, other Object, first bool) {
 	advice := "Name another host: " + s.annotate(api.AnnotationHosts+"=HOST") + "."
 	switch {
 	case other == nil:
-		s.refuseHost(api.AnnotationHosts, host, api.RouteHostConflict, what+" was served by another Service; this one waits.",
+		s.refuseHost(api.AnnotationHosts, host, api.RouteHostConflict, what+" was taken when this was written. It is free now, and is not exposed by itself.",
 			fmt.Sprintf("Write the annotation again: kubectl annotate service -n %s %s %s-, then %s.", s.Service.Namespace, s.Service.Name, api.AnnotationExpose, s.annotate(api.AnnotationExpose+"=true")))
 	case first:
 		s.tellAbout(api.AnnotationHosts, host, api.RouteHostConflict, fmt.Sprintf("%s is also taken by %s %s/%s, which came later; ours stays.", what, kindOf(other), other.GetNamespace(), other.GetName()), "Take the host out of one of them.")

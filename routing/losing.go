@@ -2,7 +2,10 @@ package routing
 
 import (
 	"slices"
+	"strings"
 	"time"
+
+	"outrigger.dev/outrigger/api"
 )
 
 // Loss is traffic that nothing would receive, or that a version would receive which nobody chose.
@@ -13,6 +16,10 @@ type Loss struct {
 	// To are the versions that have no share now and would receive one, in natural order: the version that is left when
 	// the default's workload is deleted. Empty if the route is kept.
 	To []string
+	// Matches are the conditions by which alone requests go to Versions: no other request is lost. Empty if others are.
+	Matches []string
+	// Match is the match annotation without the items for Versions; empty if none is left.
+	Match string
 }
 
 // Losing foresees what becomes of a Service's traffic when a workload is deleted, or has no pods any more: the routes
@@ -49,8 +56,8 @@ func Losing(observed Observed, ref WorkloadRef, deleted bool, now time.Time) (Lo
 		return Loss{}, false
 	}
 	left.Standing = Plan(left, now).Objects
-	loss := Loss{Now: before.String(), Others: others}
-	for _, version := range readStanding(left).Names() {
+	loss, after := Loss{Now: before.String(), Others: others}, readStanding(left)
+	for _, version := range after.Names() {
 		switch {
 		case versionsHere[version] && !slices.Contains(others, version):
 			loss.Versions = append(loss.Versions, version)
@@ -58,7 +65,26 @@ func Losing(observed Observed, ref WorkloadRef, deleted bool, now time.Time) (Lo
 			loss.To = append(loss.To, version)
 		}
 	}
+	loss.onlyMatches(after, observed.Intent.Match)
 	return loss, len(loss.Versions)+len(loss.To) > 0
+}
+
+// onlyMatches finds whether requests go to the versions that lose their pods by conditions alone.
+func (l *Loss) onlyMatches(after Reading, written []api.Match) {
+	for _, version := range l.Versions {
+		if weight, named := after.WeightOf(version); weight > 0 || !named {
+			l.Matches = nil
+			return
+		}
+		l.Matches = append(l.Matches, after.MatchesOf(version)...)
+	}
+	var items []string
+	for _, m := range written {
+		if !slices.Contains(l.Versions, m.Version) {
+			items = append(items, m.String())
+		}
+	}
+	l.Match = strings.Join(items, ";")
 }
 
 func readStanding(observed Observed) Reading {

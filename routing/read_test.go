@@ -90,7 +90,7 @@ func TestLosingForeseesWhatNothingWouldReceive(t *testing.T) {
 		"the default is deleted, two are left":          {change: three, ref: "app-v1", deleted: true, want: Loss{Versions: []string{"v1"}, Now: "v1=100", Others: []string{"v2", "v3"}}},
 		"a version without traffic":                     {ref: "app-v2", deleted: true},
 		"a weighed version beside the default":          {change: exposedTo("weights=v1=90,v2=10"), ref: "app-v2"},
-		"a version of a header":                         {change: exposedTo("match=v2=header:end-user:jason"), ref: "app-v2", want: Loss{Versions: []string{"v2"}, Now: "v1=100", Others: []string{"v1"}}},
+		"a version of a header":                         {change: exposedTo("match=v2=header:end-user:jason"), ref: "app-v2", want: Loss{Versions: []string{"v2"}, Now: "v1=100", Others: []string{"v1"}, Matches: []string{"end-user=jason"}}},
 		"the last one":                                  {change: func(c *cluster) { c.remove("app-v2"); c.gone("app-v2") }, ref: "app-v1"},
 		"another workload of the version": {change: func(c *cluster) { c.fixed("app-v1-spot", "v1", 1); c.ready() },
 			ref: "app-v1"},

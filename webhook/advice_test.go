@@ -181,6 +181,15 @@ func TestTrafficAdviceNamesTheCommand(t *testing.T) {
 	if !cmp.Equal(warnings, want) {
 		t.Errorf("warnings: %v", warnings)
 	}
+	// What a match sends there is not helped by promoting another version.
+	for match, fix := range map[string]string{"": "outrigger.dev/match-", "v3=header:a:b": "'outrigger.dev/match=v3=header:a:b' --overwrite"} {
+		lost = []LostTraffic{{Service: "app", Versions: []string{"v1"}, Now: "v2=100", Others: []string{"v2"}, Matches: []string{"end-user=jason"}, Match: match}}
+		_, _, warnings = adviceOn(t, TrafficAdvice(&told{lost: lost}), request)
+		want = []string{"Deployment app-v1 is deleted, and receives the requests of Service app with end-user=jason; they will fail. To route them as all others: kubectl annotate service -n demo app " + fix}
+		if !cmp.Equal(warnings, want) {
+			t.Errorf("warnings: %v", warnings)
+		}
+	}
 	// What cannot be found out is the failurePolicy's to judge, and neither is a panic an answer.
 	if status, _, _ := adviceOn(t, TrafficAdvice(&told{err: errors.New("no API server")}), request); status != http.StatusInternalServerError {
 		t.Errorf("HTTP %d after an error", status)

@@ -30,6 +30,8 @@ type LostTraffic struct {
 	Now      string   // the shares as they stand, "v1=90 v2=10"
 	Others   []string // versions that could receive it; not empty
 	To       []string // versions that would receive traffic and have none now
+	Matches  []string // the conditions by which alone requests go to Versions; empty if other requests do, too
+	Match    string   // the match annotation without the items for Versions
 }
 
 // TrafficReader knows the routes that stand and the pods behind them.
@@ -65,6 +67,15 @@ func TrafficWarnings(ending Ending, lost []LostTraffic) []string {
 		if len(l.To) > 0 {
 			out = append(out, fmt.Sprintf("%s %s is deleted and serves traffic of Service %s (%s). While it is gone, %s receives that traffic. To keep the route instead: kubectl annotate service -n %s %s %s=hold",
 				ending.Kind, ending.Name, l.Service, l.Now, strings.Join(l.To, ", "), ending.Namespace, l.Service, api.AnnotationDefaultDeleted))
+			continue
+		}
+		if len(l.Matches) > 0 {
+			fix := api.AnnotationMatch + "-"
+			if l.Match != "" {
+				fix = "'" + api.AnnotationMatch + "=" + l.Match + "' --overwrite"
+			}
+			out = append(out, fmt.Sprintf("%s %s %s, and receives the requests of Service %s with %s; they will fail. To route them as all others: kubectl annotate service -n %s %s %s",
+				ending.Kind, ending.Name, end, l.Service, strings.Join(l.Matches, " or "), ending.Namespace, l.Service, fix))
 			continue
 		}
 		out = append(out, fmt.Sprintf("%s %s %s, and holds traffic of Service %s (%s, to %s); nothing else will receive it: outrigger promote %s %s -n %s",

@@ -92,7 +92,7 @@ func (t traffic) Losing(ctx context.Context, ending webhook.Ending) ([]webhook.L
 			continue
 		}
 		if loss, lost := routing.Losing(*observed, ref, ending.Deleted, time.Now()); lost {
-			out = append(out, webhook.LostTraffic{Service: key.Name, Versions: loss.Versions, Now: loss.Now, Others: loss.Others, To: loss.To})
+			out = append(out, webhook.LostTraffic{Service: key.Name, Versions: loss.Versions, Now: loss.Now, Others: loss.Others, To: loss.To, Matches: loss.Matches, Match: loss.Match})
 		}
 	}
 	return out, nil
