@@ -20,7 +20,7 @@ func terminal(t *testing.T) (*os.File, *os.File) {
 	}
 	t.Cleanup(func() { _ = master.Close() })
 	control := func(request uintptr, value *int32) {
-		if _, _, fault := syscall.Syscall(syscall.SYS_IOCTL, master.Fd(), request, uintptr(unsafe.Pointer(value))); fault != 0 {
+		if _, _, fault := syscall.Syscall(syscall.SYS_IOCTL, master.Fd(), request, uintptr(unsafe.Pointer(value))); fault != 0 { //nolint:gosec // how ioctl takes an argument
 			t.Fatal(fault)
 		}
 	}
@@ -56,7 +56,7 @@ func TestColorIsForTerminalsOnly(t *testing.T) {
 	master, slave := terminal(t)
 	read := func() string {
 		show(slave)
-		fmt.Fprintln(slave, "end")
+		_, _ = fmt.Fprintln(slave, "end") // the reader waits for it
 		var out strings.Builder
 		buffer := make([]byte, 4096)
 		for !strings.HasSuffix(out.String(), "end\r\n") {
