@@ -60,8 +60,8 @@ type injectorConfig struct {
 	InjectedAnnotations  map[string]string      `json:"injectedAnnotations"`
 }
 
-// With returns the same configuration with facts of the cluster. What was worked out with other facts is forgotten; facts
-// that change nothing for any pod, such as one more node of the same age, keep it.
+// With returns the configuration with facts about the cluster. Cached results are dropped, unless the new facts change nothing for
+// any pod, such as one more node with the same kubelet version.
 func (c *Config) With(facts Facts) *Config {
 	changed := *c
 	changed.facts = facts
@@ -207,8 +207,8 @@ var (
 	undefinedWord = regexp.MustCompile(`can't evaluate field (\w+)|function "(\w+)" not defined`)
 )
 
-// explainUndefined says why a template asks for something that is not offered: it is of a later release of Istio than the
-// running one, or most probably of an older one.
+// explainUndefined adds why a template uses an undefined field or function: the template is from a later release of Istio than the
+// running one, or, most likely, from an older one.
 func explainUndefined(err error, running release) error {
 	if found := laterField.FindStringSubmatch(err.Error()); found != nil {
 		return laterThan(running, found[1], found[2], err)

@@ -44,8 +44,8 @@ func (c *Config) StandsAs(other *Config) bool {
 	return c.source == other.source && (c.unavailable == nil) == (other.unavailable == nil) && c.decidesAs(other)
 }
 
-// decidesAs reports whether two configurations of the same text have facts by which every pod comes out alike: the same
-// ProxyConfigs, and nodes that allow native sidecars to the same pods.
+// decidesAs reports whether two configurations of the same text have facts that give every pod the same result: the same
+// ProxyConfigs, and nodes that support native sidecars for the same pods.
 func (c *Config) decidesAs(other *Config) bool {
 	if !slices.Equal(c.facts.ProxyConfigs, other.facts.ProxyConfigs) || c.nativeOn("") != other.nativeOn("") {
 		return false

@@ -11,7 +11,8 @@ import (
 	"outrigger.dev/outrigger/api"
 )
 
-// requestOverLimit: the API server rejects a pod in which the proxy requests more than its limit, and names neither annotation.
+// requestOverLimit warns about a proxy that requests more than its limit. The API server rejects the pod without naming the
+// annotations.
 func requestOverLimit(request Request, after *corev1.Pod) (api.InjectProblem, bool) {
 	proxy := findProxy(after)
 	for _, resource := range []struct {
@@ -40,8 +41,8 @@ func requestOverLimit(request Request, after *corev1.Pod) (api.InjectProblem, bo
 	return api.InjectProblem{}, false
 }
 
-// unknownProbePort: neither the kubelet nor the agent finds a port by a name that the container does not have, so the probe fails
-// forever.
+// unknownProbePort warns about a probe or hook with a port name that the container does not have. It always fails, in the kubelet
+// and in the agent.
 func unknownProbePort(request Request, _ *corev1.Pod) (api.InjectProblem, bool) {
 	spec := &request.Pod.Spec
 	for _, list := range []struct {

@@ -12,15 +12,15 @@ import (
 // ofIstio are the containers that Istio's own templates bring; some of them are meant to run as the proxy's user.
 var ofIstio = map[string]bool{proxyName: true, "istio-init": true, "istio-validation": true, "enable-core-dump": true}
 
-// identity is a user or group, and the field that says so.
+// identity is a user or group, and the field that sets it.
 type identity struct {
 	is    *int64
 	field string
 	what  string
 }
 
-// runsAsProxyUser: the rules that redirect traffic tell the proxy's own from the application's by user and group. The guard rail
-// proxy-user of the chart is the same rule.
+// runsAsProxyUser warns about a container that runs as the proxy's user or group. The redirection rules exclude their traffic. The
+// guard rail proxy-user of the chart applies the same rule.
 func (c *Config) runsAsProxyUser(request Request, after *corev1.Pod) (api.InjectProblem, bool) {
 	if after.Annotations["sidecar.istio.io/interceptionMode"] == "NONE" {
 		return api.InjectProblem{}, false

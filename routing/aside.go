@@ -83,7 +83,7 @@ func (s *situation) selectsOneVersion() (why, advice string) {
 	return "The Service's selector names one version already.", "Take the version out of the selector to route between versions."
 }
 
-// isOfStatefulSets reports whether all pods are of StatefulSets, which need a headless Service: nobody expects routes for it.
+// isOfStatefulSets reports whether all pods belong to StatefulSets, which need a headless Service without routes.
 func (s *situation) isOfStatefulSets() bool {
 	return len(s.Pods) > 0 && !slices.ContainsFunc(s.Pods, func(g PodGroup) bool { return g.Workload.Kind != "StatefulSet" })
 }

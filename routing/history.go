@@ -11,7 +11,7 @@ import (
 )
 
 // The record holds the last decisions about the default and the weights that were in effect before the current one, newest
-// first. A decision is added in the write that replaces it, so that the history causes no write of its own.
+// first. The write that replaces a decision also records it, so the history causes no additional writes.
 
 const (
 	// mostDecisions is how many past decisions the record holds.
@@ -25,13 +25,13 @@ type pastDecision struct {
 	Until   string           `json:"until"` // when it was replaced
 	Default meaning          `json:"default,omitzero"`
 	Weights effectiveWeights `json:"weights,omitempty"`
-	// By is a hash of the annotations that replaced it. What follows from the same annotations later is no new decision.
+	// By is a hash of the annotations that replaced it. Later changes with the same annotations are not new decisions.
 	By string `json:"by,omitempty"`
 	// Long is true where the weights are too long to be recorded.
 	Long bool `json:"long,omitempty"`
 }
 
-// decisionHistory is a list of past decisions. One that does not parse is empty, so that it takes nothing else with it.
+// decisionHistory is a list of past decisions. A list that does not parse is read as empty, so that the rest of the record is kept.
 type decisionHistory []pastDecision
 
 // UnmarshalJSON reads at most as many decisions as are kept.
@@ -171,7 +171,7 @@ func Decisions(observed Observed, now time.Time) []Decision {
 	return out
 }
 
-// named puts a decision into the names that annotations may use now.
+// named returns a decision with the version names that annotations use now.
 func (s *situation) named(d pastDecision) Decision {
 	out := Decision{IsTooLong: d.Long}
 	out.Until, _ = parseTime(d.Until)
@@ -200,7 +200,7 @@ func (s *situation) named(d pastDecision) Decision {
 	return out
 }
 
-// nameNow is the version by which an annotation names what m means. It is false where nothing behind the Service carries it.
+// nameNow returns the version by which an annotation names m. It returns false if no pod or workload of the Service has it.
 func (s *situation) nameNow(m meaning) (string, bool) {
 	if m.All {
 		return string(api.DefaultAll), true

@@ -10,7 +10,7 @@ import (
 	"outrigger.dev/outrigger/api"
 )
 
-// changesNoShare reports whether shares differ from those that we wrote only within a workload that rolls out a version.
+// changesNoShare reports whether shares differ from the written ones only within a workload that rolls out a version.
 func (s *situation) changesNoShare(vs *networkingv1.VirtualService, to []portion) bool {
 	return maps.Equal(s.sharesByWorkload(s.writtenShares(vs)), s.sharesByWorkload(to))
 }
@@ -31,7 +31,7 @@ func (s *situation) writtenShares(vs *networkingv1.VirtualService) []portion {
 	return out
 }
 
-// sharesByWorkload adds up shares by what carries their versions, in lowest terms. Those of weight 0 are left out.
+// sharesByWorkload sums the shares of each workload, in lowest terms. It omits shares of weight 0.
 func (s *situation) sharesByWorkload(portions []portion) map[string]int {
 	out, divisor := map[string]int{}, 0
 	for _, p := range portions {

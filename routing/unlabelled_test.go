@@ -9,7 +9,7 @@ import (
 	"outrigger.dev/outrigger/api"
 )
 
-// A Service whose pods have no version label gets no route, and is told which label its pods have instead.
+// A Service whose pods have no version label gets no route. The problem names the version label that its pods have.
 func TestPodsWithoutTheVersionLabelAreReported(t *testing.T) {
 	c := newCluster(t)
 	c.rolling("app", "", 2)
@@ -50,7 +50,7 @@ func TestPodsWithoutTheVersionLabelAreReported(t *testing.T) {
 	}
 }
 
-// A StatefulSet needs a headless Service, for which nobody expects routes.
+// A StatefulSet needs a headless Service, which needs no routes.
 func TestTheHeadlessServiceOfAStatefulSetIsNoProblem(t *testing.T) {
 	c := newCluster(t)
 	c.fixed("app-v1", "v1", 2)

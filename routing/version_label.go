@@ -33,8 +33,8 @@ type LabelChange struct {
 	Held, Why string
 }
 
-// RecordedVersionLabel returns the version label that the existing objects of a Service were made by, where another one is
-// written now; else nothing. All else about the Service is observed.
+// RecordedVersionLabel returns the version label that the existing objects of a Service were created with, if the Service now has
+// another one, and "" otherwise. The rest of observed must be complete.
 func RecordedVersionLabel(observed Observed) string {
 	recorded := survey(observed, time.Time{}).recordedLabel()
 	if recorded == observed.Intent.VersionLabel {
@@ -335,8 +335,7 @@ func (s *situation) tellVersionLabel() {
 // commonVersionLabels name versions in many clusters: Istio's and Kubernetes' own.
 var commonVersionLabels = []string{defaultVersionLabel, "app.kubernetes.io/version"}
 
-// UntriedVersionLabels returns the common labels of versions that are worth a look, where no pod has the version label that
-// applies; else none.
+// UntriedVersionLabels returns other common version labels to look for, if no pod has the version label that applies.
 func UntriedVersionLabels(observed Observed) []string {
 	if len(observed.Pods) == 0 || slices.ContainsFunc(observed.Pods, func(g PodGroup) bool { return g.Version != "" }) {
 		return nil
@@ -346,18 +345,18 @@ func UntriedVersionLabels(observed Observed) []string {
 	})
 }
 
-// NoteVersionLabel puts into observed which other label tells versions apart; byLabel are the pods by one of the untried labels.
+// NoteVersionLabel records in observed that pods have another version label. byLabel are the pods grouped by one of the untried
+// labels.
 func NoteVersionLabel(observed *Observed, label string, byLabel []PodGroup) {
 	if observed.OtherVersionLabel == "" && slices.ContainsFunc(byLabel, func(g PodGroup) bool { return g.Version != "" }) {
 		observed.OtherVersionLabel = label
 	}
 }
 
-// tellUnlabelled reports that there are pods and none has the version label. It is an expected state: many Services need no
-// routes.
+// tellUnlabelled reports that none of the pods has the version label. This is an expected state: many Services need no routes.
 func (s *situation) tellUnlabelled() {
 	if _, own := s.Service.Annotations[api.AnnotationVersionLabel]; len(s.Pods) == 0 || own && s.OtherVersionLabel == "" {
-		return // nothing runs, or tellVersionLabel says it
+		return // no pods, or tellVersionLabel reports it
 	}
 	label := s.Intent.VersionLabel
 	if other := s.OtherVersionLabel; other != "" {

@@ -19,7 +19,7 @@ type PodSelector interface {
 	Selects(ctx context.Context, namespace *corev1.Namespace, podLabels map[string]string) (bool, error)
 }
 
-// NamespaceExcluder tells which namespaces our webhook object excludes by name.
+// NamespaceExcluder reports which namespaces our webhook object excludes by name.
 type NamespaceExcluder interface {
 	// Excludes returns whether an entry of our webhook object would select a namespace with these labels under another name,
 	// and none selects it under its own.
@@ -71,7 +71,7 @@ func (e entries) Excludes(ctx context.Context, namespaceLabels map[string]string
 		return false, client.IgnoreNotFound(err)
 	}
 	renamed := maps.Clone(namespaceLabels)
-	renamed[corev1.LabelMetadataName] = "a/b" // no namespace can have this name, so nobody excludes it
+	renamed[corev1.LabelMetadataName] = "a/b" // an invalid namespace name, so no selector excludes it
 	excludes := false
 	for _, entry := range object.Webhooks {
 		is, err := matches(entry.NamespaceSelector, namespaceLabels)

@@ -227,7 +227,7 @@ func (c *IstioConfiguration) look(ctx context.Context) time.Duration {
 		c.current.Store(&answerNow{err: err})
 		return soon
 	}
-	c.good = c.good.With(facts) // which keeps what it has worked out as long as no fact changes
+	c.good = c.good.With(facts) // keeps its cache unless a fact changes
 	c.current.Store(&answerNow{config: c.good})
 	return wait
 }

@@ -44,8 +44,8 @@ func NamespaceAdvice(limits *api.RouteLimits, excluder NamespaceExcluder) http.H
 	})
 }
 
-// excludedWarnings is about a label that the request writes, that would have the pods of the namespace injected, and that has
-// no effect on a namespace of this name.
+// excludedWarnings returns a warning for each injection label in the request that has no effect, because the webhook excludes the
+// namespace by name.
 func excludedWarnings(ctx context.Context, namespace, before *corev1.Namespace, excluder NamespaceExcluder) ([]string, error) {
 	for _, key := range []string{api.LabelInjection, api.LabelRevision} {
 		value, labeled := namespace.Labels[key]

@@ -13,8 +13,8 @@ import (
 	"outrigger.dev/outrigger/api"
 )
 
-// whyNotAsked says why the API server does not call Outrigger about the pod of the check, and what to change. Where the
-// namespace or the webhook object cannot be read, it names the possible causes.
+// whyNotAsked returns why the API server does not call Outrigger for the pod of the check, and the fix. If the namespace or the
+// webhook object cannot be read, it returns the possible causes.
 func (c *checker) whyNotAsked(ctx context.Context) string {
 	namespace, object := &corev1.Namespace{}, &admissionregistrationv1.MutatingWebhookConfiguration{}
 	if c.client.Get(ctx, client.ObjectKey{Name: c.namespace}, namespace) != nil || c.client.Get(ctx, client.ObjectKey{Name: c.config.WebhookConfigurationName()}, object) != nil {
@@ -40,7 +40,7 @@ func (c *checker) whyNotAsked(ctx context.Context) string {
 	return fmt.Sprintf("No entry of MutatingWebhookConfiguration %s matches: %s", object.Name, strings.Join(why, "; "))
 }
 
-// isExcludedByName reports whether the name of the namespace is the only thing that an entry does not match.
+// isExcludedByName reports whether an entry does not match because of the name of the namespace.
 func isExcludedByName(entries []entryVerdict) bool {
 	return slices.ContainsFunc(entries, func(v entryVerdict) bool { return strings.Contains(v.why, corev1.LabelMetadataName+"=") })
 }

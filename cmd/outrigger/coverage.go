@@ -314,10 +314,10 @@ func (c *coverer) judge(ctx context.Context, pod *corev1.Pod, namespace *corev1.
 	return standing, c.asleep(ctx, &s, entry), err
 }
 
-// coverageUnchecked is the state of a pod with a sidecar where it is unknown what a new one would be.
+// coverageUnchecked is the state of a pod with a sidecar that cannot be compared with a new one.
 const coverageUnchecked api.CoverageState = "unchecked"
 
-// withoutConfig judges a pod that should have a sidecar, where Istio's configuration may not be read.
+// withoutConfig returns the state of a pod that should have a sidecar, if Istio's configuration cannot be read.
 func withoutConfig(pod *corev1.Pod) inject.Standing {
 	switch {
 	case hasSidecar(pod):

@@ -11,7 +11,7 @@ import (
 	"outrigger.dev/outrigger/api"
 )
 
-// writeCoverage writes the report as data, or as tables where it is not to be encoded.
+// writeCoverage writes the report as JSON or YAML, or as tables.
 func writeCoverage(report coverageReport, encode func(any) ([]byte, error), view statusView, out io.Writer) error {
 	if encode == nil {
 		return printCoverage(report, view, out)
@@ -61,7 +61,7 @@ func printCoverage(report coverageReport, view statusView, out io.Writer) error 
 	return p.err
 }
 
-// afterwards says what to do where no command replaces the pods.
+// afterwards returns what to do if no command replaces the pods.
 func afterwards(w coverageStatus) string {
 	if w.Reason == api.CoverageDenied {
 		return fmt.Sprintf("(%s in namespace %s: fix what denies its new pods first; outrigger explain names it)", w.Workload, w.Namespace)

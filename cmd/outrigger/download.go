@@ -8,10 +8,10 @@ import (
 	"time"
 )
 
-// downloadAttempts is how often a URL is asked while its server fails, as kubectl does.
+// downloadAttempts is how often a URL is requested while its server fails, as in kubectl.
 const downloadAttempts = 3
 
-// download reads a URL.
+// download returns the content of a URL. It retries while the server responds with a 5xx status.
 func download(ctx context.Context, url string) ([]byte, error) {
 	for attempt := 1; ; attempt++ {
 		text, status, err := get(ctx, url)

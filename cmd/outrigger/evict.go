@@ -38,7 +38,7 @@ func (e *evicting) check(maxGiven bool) error {
 	case e.wanted && !maxGiven:
 		return usagef("--evict needs --max: the number of pods that may be evicted")
 	case !e.wanted && (maxGiven || e.dryRun != dryRunNone):
-		return usagef("--max and --dry-run are about --evict, which is not there")
+		return usagef("--max and --dry-run require --evict")
 	case e.wanted && e.most < 1:
 		return usagef("--max=%d: expected a number of pods, at least 1", e.most)
 	}

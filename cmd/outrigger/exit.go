@@ -16,8 +16,7 @@ const (
 	statusUsage  = 2
 )
 
-// exitStatus is an error with the exit status that it makes. Without an error of its own the status is the answer, and
-// nothing is reported.
+// exitStatus is an error with an exit status. If err is nil, the status is the result, and nothing is reported.
 type exitStatus struct {
 	status int
 	err    error
@@ -32,14 +31,14 @@ func (e *exitStatus) Error() string {
 
 func (e *exitStatus) Unwrap() error { return e.err }
 
-// usageError is a command line that is wrong whatever the cluster and the files contain.
+// usageError is an error in the command line, independent of the cluster and the files.
 type usageError struct{ message string }
 
 func (e *usageError) Error() string { return e.message }
 
 func usagef(format string, args ...any) error { return &usageError{fmt.Sprintf(format, args...)} }
 
-// asUsage marks an error about a word of the command line; nil stays nil.
+// asUsage marks an error as a usage error. It returns nil for nil.
 func asUsage(err error) error {
 	if err == nil {
 		return nil
@@ -47,7 +46,7 @@ func asUsage(err error) error {
 	return &usageError{err.Error()}
 }
 
-// execute runs a command line, reports what went wrong, and returns the exit status.
+// execute runs a command line, reports its error, and returns the exit status.
 func execute(command *cobra.Command, stderr io.Writer) int {
 	began := false
 	onRun(command, func() { began = true })
@@ -58,7 +57,7 @@ func execute(command *cobra.Command, stderr io.Writer) int {
 	return report(err, which, stderr)
 }
 
-// onRun has a function called when a command begins, behind the checks of its flags and arguments.
+// onRun calls a function when a command starts, after its flags and arguments are checked.
 func onRun(command *cobra.Command, call func()) {
 	if run := command.RunE; run != nil {
 		command.RunE = func(command *cobra.Command, args []string) error {
@@ -71,7 +70,7 @@ func onRun(command *cobra.Command, call func()) {
 	}
 }
 
-// report writes the error, and where to read on if the usage was wrong.
+// report writes the error, and for a usage error a pointer to --help.
 func report(err error, command *cobra.Command, out io.Writer) int {
 	if err == nil {
 		return statusDone

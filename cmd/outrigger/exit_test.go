@@ -33,7 +33,7 @@ func TestExitStatus(t *testing.T) {
 		{"inject -f - -o josn", `did you mean "json"?`, statusUsage},
 		{"inject -f - -o", "flag needs an argument", statusUsage},
 		{"inject -f - --nativeSidecars yes", "--nativeSidecars=yes", statusUsage},
-		{"inject -f - --valuesFile x", "the three belong together", statusUsage},
+		{"inject -f - --valuesFile x", "set all three", statusUsage},
 		{"uninject", "no input", statusUsage},
 		{"routes -f - -o wide", "neither a format nor a file", statusUsage},
 		{"status -o tabel", "-o \"tabel\"", statusUsage},
@@ -47,7 +47,7 @@ func TestExitStatus(t *testing.T) {
 		{"promote web", "name the Service and one version", statusUsage},
 		{"promote web v1=10", "names a weight", statusUsage},
 		{"enable", "name one namespace", statusUsage},
-		{"coverage --max 3", "--max and --dry-run are about --evict", statusUsage},
+		{"coverage --max 3", "--max and --dry-run require --evict", statusUsage},
 		{"coverage --evict", "--evict needs --max", statusUsage},
 
 		{"diff -f " + missing, "no such file", diffFailed},

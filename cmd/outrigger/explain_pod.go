@@ -60,7 +60,7 @@ func explainFiles(command *cobra.Command, from *clusterFlags, input *inputFlags,
 	}
 	l.noteUnread(command.ErrOrStderr())
 	if found == 0 {
-		return fmt.Errorf("%s holds no pod and nothing with a pod template", in.names())
+		return fmt.Errorf("%s contains no pod and no pod template", in.names())
 	}
 	return nil
 }
@@ -245,7 +245,7 @@ func (l *live) namespaceOf(ctx context.Context, name string, s *injectionStory) 
 	if isForbidden(err) {
 		l.unread().object("Namespace", "", name)
 	} else {
-		s.notes = append(s.notes, fmt.Sprintf("Namespace %s does not exist; it is taken for one without labels.", name))
+		s.notes = append(s.notes, fmt.Sprintf("Namespace %s does not exist; it is assumed to have no labels.", name))
 	}
 	return &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name, Labels: map[string]string{"kubernetes.io/metadata.name": name}}}, nil
 }
@@ -272,7 +272,7 @@ func (l *live) readyEndpoints(ctx context.Context, s *injectionStory) map[string
 			if isForbidden(err) {
 				l.unread().kindIn("EndpointSlice", service.Namespace)
 			} else {
-				s.notes = append(s.notes, fmt.Sprintf("Who answers behind Service %s is unknown: %v.", name, err))
+				s.notes = append(s.notes, fmt.Sprintf("The endpoints of Service %s are unknown: %v.", name, err))
 			}
 			continue
 		}

@@ -226,7 +226,7 @@ func (s *injectionStory) advice() []string {
 		}
 	}
 	if v := s.broken(); v != nil {
-		say("Mend the matchConditions of %s in MutatingWebhookConfiguration %s.", v.entry, v.object)
+		say("Fix the matchConditions of %s in MutatingWebhookConfiguration %s.", v.entry, v.object)
 	}
 	for _, problem := range slices.Concat(inject.WarnNamespace(s.namespace), s.report.Problems) {
 		say("%s", problem.Advice)

@@ -13,16 +13,16 @@ import (
 // gap is something that the user has no permission to read: a kind in a namespace, a kind in the whole cluster, or one object.
 type gap struct{ kind, namespace, name string }
 
-// gaps are what the user has no permission to read. A command continues without it, and says so in one note.
+// gaps are what the user has no permission to read. A command continues without it and lists it in one note.
 type gaps map[gap]bool
 
 // clusterKinds have no namespace.
 var clusterKinds = []string{"IngressClass", "MutatingWebhookConfiguration", "Namespace", "Node"}
 
-// kindIn notes that a kind may not be listed; an empty namespace stands for the whole cluster.
+// kindIn records that the user may not list a kind in a namespace, or in the whole cluster if namespace is empty.
 func (g gaps) kindIn(kind, namespace string) { g[gap{kind: kind, namespace: namespace}] = true }
 
-// object notes that one object may not be read.
+// object records that the user may not read one object.
 func (g gaps) object(kind, namespace, name string) { g[gap{kind, namespace, name}] = true }
 
 // in reports whether any of the kinds may not be listed in a namespace.
@@ -33,7 +33,7 @@ func (g gaps) in(namespace string, kinds ...string) bool {
 // elsewhere reports whether any of the kinds may not be listed in the whole cluster.
 func (g gaps) elsewhere(kinds ...string) bool { return g.in("", kinds...) }
 
-// routeKinds are those of a namespace without which nobody can say how its Services are routed.
+// routeKinds are the kinds that must be readable to know how the Services of a namespace are routed.
 var routeKinds = []string{"DaemonSet", "Deployment", "DestinationRule", "Pod", "StatefulSet", "VirtualService"}
 
 // hideRoutes reports whether the routes of a namespace's Services are unknown.
@@ -52,10 +52,10 @@ func (g gaps) hideExposure() bool {
 	return g.elsewhere("Gateway", "Ingress", "Pod", "Service", "ServiceEntry", "VirtualService")
 }
 
-// gatewayReasons are those of problems that may only mean that the gateway may not be read.
+// gatewayReasons are the reasons of problems that can result from missing permissions to read the gateway.
 var gatewayReasons = []api.RouteReason{api.RouteGatewayNotFound, api.RouteGatewayUnmatched, api.RouteGatewayPortUnexposed}
 
-// visible leaves out the problems that objects without permission to read may have caused.
+// visible returns the problems without those that missing permissions can cause.
 func (g gaps) visible(observed routing.Observed, problems []api.RouteProblem) []api.RouteProblem {
 	if g.hideRoutes(observed.Service.Namespace) || g.hideIntent(observed) {
 		return nil
@@ -70,7 +70,7 @@ func (g gaps) visible(observed routing.Observed, problems []api.RouteProblem) []
 	return slices.DeleteFunc(out, func(p api.RouteProblem) bool { return p.Reason == api.RouteStillExposed }) // its cause is left out
 }
 
-// knownChanges are the changes that the controller has yet to make, as far as the user may read what decides about them.
+// knownChanges returns the changes that the controller has not made yet, or nil if missing permissions hide what they depend on.
 func (g gaps) knownChanges(observed routing.Observed, plan routing.Result) []routing.Change {
 	if observed.Intent.Expose != nil && g.hideExposure() {
 		return nil
@@ -78,8 +78,7 @@ func (g gaps) knownChanges(observed routing.Observed, plan routing.Result) []rou
 	return observed.Changes(plan)
 }
 
-// note is one sentence about everything, and one that leads to the fix; empty if there are no gaps. Home is the namespace of
-// the command.
+// note returns one note that lists all gaps, or "" if there are none. home is the namespace of the command.
 func (g gaps) note(home string) string {
 	if len(g) == 0 {
 		return ""
@@ -124,7 +123,7 @@ func pluralsOf(kinds []string) []string {
 	return out
 }
 
-// plural is how a kind is written when several objects of it are meant.
+// plural returns the plural of a kind: Gateways, IngressClasses, ServiceEntries.
 func plural(kind string) string {
 	switch {
 	case strings.HasSuffix(kind, "ss"):

@@ -15,7 +15,7 @@ import (
 	"outrigger.dev/outrigger/routing"
 )
 
-// gatewaysOf says where the Service is reached from outside.
+// gatewaysOf returns the gateways through which callers outside the mesh reach the Service.
 func gatewaysOf(observed routing.Observed, paths []routing.Path, around surroundings) []gatewayStatus {
 	path, wished := "", uint32(0)
 	if x := observed.Intent.Expose; x != nil {
@@ -133,7 +133,7 @@ func (g *gatewayStatus) find(behind ingress, node string) {
 	g.Addresses = slices.Compact(g.Addresses)
 }
 
-// url is what a caller types: by the host where there is one, else by the address. There is none for a wildcard such as
+// url returns the URL for callers, with the host if there is one, else with the address. There is none for a wildcard such as
 // "*.example.com", whose hosts are not known, and none where no server answers.
 func (g *gatewayStatus) url(to door, path string) string {
 	address := ""

@@ -32,8 +32,8 @@ func (f *inputFlags) register(command *cobra.Command, what string) {
 	command.Flags().Lookup("recursive").Usage = "read the directories of -f with all directories below them"
 }
 
-// input is the text of all that a command reads. The text is held, since Namespaces are looked for before the first pod is
-// decided; documents are read one at a time.
+// input is the text of all files that a command reads. It is kept in memory, because the command looks for Namespaces before it
+// decides about the first pod. Documents are parsed one at a time.
 type input struct{ files []inputFile }
 
 type inputFile struct {
@@ -124,8 +124,7 @@ func unless(condition bool, text string) string {
 	return text
 }
 
-// each hands over every document and its objects, one document at a time. Where wanted is not nil, it chooses by the text
-// of a document whether to read it.
+// each calls do with every document and its objects. If wanted is not nil, each skips the documents for which it returns false.
 func (in *input) each(wanted func(*manifest.Document) bool, do func(*manifest.Document, []*manifest.Object) error) error {
 	for _, file := range in.files {
 		if err := in.eachOf(file, wanted, do); err != nil {

@@ -109,7 +109,7 @@ func (f *istioFlags) check() error {
 		return usagef("--nativeSidecars=%s: expected auto, enabled or disabled", f.nativeSidecars)
 	}
 	if f.platform != "" && f.platform != "openshift" {
-		return usagef("--platform=%s: expected openshift, or nothing to do as Istio's values say", f.platform)
+		return usagef("--platform=%s: expected openshift; omit the flag to use Istio's values", f.platform)
 	}
 	if f.release != "" && !inject.IsRelease(f.release) {
 		return usagef("--istioVersion=%s: expected a release of Istio such as 1.31.1", f.release)
@@ -190,7 +190,7 @@ func (f *istioFlags) wantsFiles() (bool, error) {
 		}
 	}
 	if len(given) > 0 && len(missing) > 0 {
-		return false, usagef("%s without %s: the three belong together, give all of them, or none to read the cluster",
+		return false, usagef("%s without %s: set all three, or none of them to read the cluster",
 			strings.Join(given, " and "), strings.Join(missing, " and "))
 	}
 	return len(given) > 0, nil

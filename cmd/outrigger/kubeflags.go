@@ -43,7 +43,7 @@ func (k *kubeFlags) register(flags *pflag.FlagSet, namespaced bool) {
 		flags.Lookup("namespace").Usage = "namespace (default: that of the kubeconfig's context)"
 	}
 	for _, name := range rareKubeFlags {
-		_ = flags.MarkHidden(name) // it fails only for a name that is none
+		_ = flags.MarkHidden(name) // it fails only for an unknown flag
 	}
 }
 

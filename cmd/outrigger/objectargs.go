@@ -58,7 +58,7 @@ func promotedService(args []string) (string, []string, error) {
 // errNone means that there is no argument.
 var errNone = usagef("name an object")
 
-// andWhy adds what is wrong with one argument to what is expected of all.
+// andWhy appends what is wrong with an argument.
 func andWhy(err error) string {
 	if err == nil || errors.Is(err, errNone) {
 		return ""

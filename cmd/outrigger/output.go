@@ -24,8 +24,7 @@ func registerOutput(command *cobra.Command, into *string) {
 	_ = command.RegisterFlagCompletionFunc("output", cobra.FixedCompletions([]string{"yaml", "json"}, cobra.ShellCompDirectiveDefault))
 }
 
-// outputOf reads -o: a format, or a file as istioctl kube-inject takes it there. A word that could be a misspelled format
-// is not a file.
+// outputOf parses -o: a format, or a file as in istioctl kube-inject. A value that could be a misspelled format is not a file.
 func outputOf(flag string) (output, error) {
 	switch flag {
 	case "yaml":
@@ -49,7 +48,7 @@ func orDefault(text, otherwise string) string {
 	return text
 }
 
-// didYouMean ends a sentence about a word that is none: with the nearest one, or with a full stop if none is near.
+// didYouMean returns the end of a sentence about an unknown value: the nearest known value, or a full stop if none is near.
 func didYouMean(word string, known ...string) string {
 	if near, is := api.NearestVersion(word, known); is {
 		return `; did you mean "` + near + `"?`
@@ -57,8 +56,8 @@ func didYouMean(word string, known ...string) string {
 	return "."
 }
 
-// write writes what fill hands over: all of it, or nothing if fill fails. So the text is held until the end; what reads it
-// from a pipe must not get half of an application.
+// write writes everything that fill writes, or nothing if fill fails, so that the reader of a pipe never gets half of an
+// application.
 func (o output) write(stdout io.Writer, fill func(manifest.Writer) error) error {
 	var text bytes.Buffer
 	writer := o.writer(&text)

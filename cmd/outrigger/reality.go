@@ -20,7 +20,7 @@ import (
 	"outrigger.dev/outrigger/internal/manifest"
 )
 
-// reality is what the cluster makes of a pod, beside what is decided about it.
+// reality is the response of the cluster to a new pod, as opposed to the decision about it.
 type reality struct {
 	// created says that the API server accepts the pod in a dry run, and sidecar whether it then has one.
 	created, sidecar bool
@@ -35,17 +35,17 @@ type podFailure struct {
 	message string
 }
 
-// judgedKinds are those whose pods are their template with a name, so that a dry run shows what becomes of them.
+// judgedKinds are the kinds that create their pods from the template unchanged, so that a dry run of it is meaningful.
 var judgedKinds = []string{"Pod", "ReplicationController", "Deployment", "StatefulSet", "DaemonSet", "ReplicaSet", "Job", "CronJob", "Rollout"}
 
-// realityOf asks the API server for the pod, and reads why the controller of a live workload cannot create it.
+// realityOf creates the pod in a dry run, and reads why the controller of an existing workload cannot create it.
 func (l *live) realityOf(ctx context.Context, object *manifest.Object, workload *unstructured.Unstructured, pod *corev1.Pod, pods []corev1.Pod) reality {
 	var out reality
 	if workload != nil {
 		out.failures = l.podFailures(ctx, workload, pods)
 	}
 	if !slices.Contains(judgedKinds, object.Kind) {
-		out.unchecked = "only the controller of a " + object.Kind + " knows its pods"
+		out.unchecked = "the controller of a " + object.Kind + " builds its pods itself"
 		return out
 	}
 	review := &authorizationv1.SelfSubjectAccessReview{Spec: authorizationv1.SelfSubjectAccessReviewSpec{
@@ -117,7 +117,7 @@ func claimsOf(object *manifest.Object) []string {
 }
 
 // podFailures says why the controller of a workload cannot create pods: by its condition, else by the Events on it and on the
-// ReplicaSets or Jobs that it owns. An Event that is older than the newest pod is over.
+// ReplicaSets or Jobs that it owns. Events older than the newest pod are ignored.
 func (l *live) podFailures(ctx context.Context, workload *unstructured.Unstructured, pods []corev1.Pod) []podFailure {
 	if message, is := replicaFailure(workload); is {
 		return []podFailure{{"ReplicaFailure", message}}
@@ -166,7 +166,7 @@ func replicaFailure(workload *unstructured.Unstructured) (string, bool) {
 	return "", false
 }
 
-// isSatisfied reports whether a workload has the pods that it wants, or has come to its end.
+// isSatisfied reports whether a workload has all of its pods, or has completed.
 func isSatisfied(workload *unstructured.Unstructured) bool {
 	at := func(fields ...string) (int64, bool) {
 		value, has, err := unstructured.NestedInt64(workload.Object, fields...)
@@ -255,7 +255,7 @@ func (r reality) data() *podResult {
 	return out
 }
 
-// quiet marks requests whose warnings are not shown, because the command says the same in its own words.
+// quiet marks requests whose warnings are not shown, because the command prints them itself.
 type quiet struct{}
 
 func withoutWarnings(ctx context.Context) context.Context {

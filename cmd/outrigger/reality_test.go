@@ -121,7 +121,7 @@ spec:
 	}
 	asked = nil
 	knative := templateFrom(t, "apiVersion: serving.knative.dev/v1\nkind: Service\nmetadata: {name: k}\nspec: {template: {spec: {containers: [{image: app}]}}}\n")
-	if got := s.realityOf(t.Context(), knative.object, nil, knative.pod, nil); asked != nil || !strings.Contains(got.unchecked, "only the controller of a Service") {
+	if got := s.realityOf(t.Context(), knative.object, nil, knative.pod, nil); asked != nil || !strings.Contains(got.unchecked, "the controller of a Service builds") {
 		t.Errorf("%+v, asked for %+v", got, asked)
 	}
 }

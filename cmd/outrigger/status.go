@@ -400,7 +400,7 @@ func statusOf(observed routing.Observed, problems []api.RouteProblem, around sur
 	return out, ofNamespace
 }
 
-// hide takes back what is not known about the routes of a Service.
+// hide removes what is unknown about the routes of a Service.
 func (s *serviceStatus) hide(routes bool) {
 	s.State, s.Default = stateUnknown, ""
 	if !routes {
@@ -467,7 +467,8 @@ func skippedBecause(observed routing.Observed) string {
 	return strings.TrimSpace(why + " " + advice)
 }
 
-// isDetached reports whether a VirtualService routes that Outrigger made, and no longer writes because it was edited by hand.
+// isDetached reports whether the route is a VirtualService of Outrigger's that was edited by hand, so that Outrigger no longer
+// writes it.
 func isDetached(observed routing.Observed, p routing.Path) bool {
 	return p.IsOther() && slices.ContainsFunc(observed.Standing.VirtualServices, func(vs *networkingv1.VirtualService) bool {
 		return vs.Namespace == p.Object.Namespace && vs.Name == p.Object.Name

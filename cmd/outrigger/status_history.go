@@ -8,12 +8,12 @@ import (
 	"outrigger.dev/outrigger/routing"
 )
 
-// pastStatus is a decision that was in effect, and that undo --to returns to by its place in the list.
+// pastStatus is a past decision. undo --to takes its position in the list.
 type pastStatus struct {
 	Default string `json:"default"`
 	Weights string `json:"weights,omitempty"` // empty: the default received everything
 	Until   string `json:"until"`
-	// Missing are the versions that nothing carries any more, so that undo refuses the decision.
+	// Missing lists versions without pods or workloads. If it is not empty, undo refuses the decision.
 	Missing []string `json:"missing,omitempty"`
 	// TooLong is true where the weights were too long to be recorded.
 	TooLong bool `json:"tooLong,omitempty"`
@@ -28,7 +28,7 @@ func historyOf(observed routing.Observed, now time.Time) []pastStatus {
 	return out
 }
 
-// history lists the decisions that undo returns to.
+// history prints the decisions that undo can return to.
 func (p *tables) history(namespaces []namespaceStatus) {
 	if !p.view.wide {
 		return

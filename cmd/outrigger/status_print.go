@@ -271,7 +271,7 @@ func (s serviceStatus) hasProblem(reason api.RouteReason) bool {
 	return slices.ContainsFunc(s.Problems, func(p problemStatus) bool { return p.Reason == string(reason) })
 }
 
-// ifStays says what a change means that the controller does not make.
+// ifStays returns what it means if the controller does not make a change.
 func ifStays(unread gaps) string {
 	if unread.hideExposure() {
 		return "If this stays, Outrigger does not run, or an object that you may not read prevents it. Ask an administrator."

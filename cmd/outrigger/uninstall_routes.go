@@ -134,7 +134,7 @@ func leader(lease *coordinationv1.Lease, now time.Time) string {
 // leaving returns the objects that go, by Service in the order of namespaces and names, and says what stays and why.
 func (l *live) leaving(ctx context.Context, namespace string, all bool, how writing) ([]routing.Objects, error) {
 	s := l.snapshot(namespace, namespace == "")
-	s.strict = true // what is unknown must not be removed
+	s.strict = true // do not remove what is unknown
 	objects, err := ourObjects(ctx, s, namespace)
 	if err != nil {
 		return nil, err

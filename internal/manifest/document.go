@@ -102,7 +102,7 @@ func (d *Document) checkEnd(value any) error {
 	if err := decoder.Decode(&ignored); errors.Is(err, io.EOF) {
 		return nil
 	}
-	return fmt.Errorf("%s is not read to its end: text follows its first value; write a line \"---\" between two objects, and indent the fields of one alike", d.where())
+	return fmt.Errorf("%s has text after its first value; separate objects with a line \"---\", and indent all fields of an object equally", d.where())
 }
 
 func isWordByte(b byte) bool {

@@ -77,7 +77,7 @@ func (r *Reader) nextJSON() (*Document, error) {
 	d.line += bytes.Count(text[:at], []byte("\n"))
 	value, end, err := decodeFirst(text[at:])
 	if err != nil {
-		return nil, fmt.Errorf("%s is not JSON, which the document before it is: line %d: %w", d.where(), d.line, err)
+		return nil, fmt.Errorf("%s is not JSON, but the previous document is: line %d: %w", d.where(), d.line, err)
 	}
 	end = afterLine(text, at+end)
 	if blank(text[end:]) {
@@ -97,7 +97,7 @@ func decodeFirst(text []byte) (any, int, error) {
 	var value any
 	if err := decoder.Decode(&value); err != nil {
 		if errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, io.EOF) {
-			err = errors.New("it ends in the middle")
+			err = errors.New("unexpected end of input")
 		}
 		return nil, 0, err
 	}

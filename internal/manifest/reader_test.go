@@ -70,11 +70,11 @@ func indent(text string) string {
 func TestWhatIsNotReadIsAnError(t *testing.T) {
 	const object = `{"apiVersion":"v1","kind":"Service","metadata":{"name":"a"}}`
 	for _, c := range []struct{ what, text, want string }{
-		{"YAML behind JSON", object + "\nkind: Pod\n", "document 2 is not JSON, which the document before it is: line 2: invalid character 'k' looking for beginning of value"},
-		{"JSON that is cut off", object + "\n\n{\"kind\": ", "document 2 is not JSON, which the document before it is: line 3: it ends in the middle"},
+		{"YAML behind JSON", object + "\nkind: Pod\n", "document 2 is not JSON, but the previous document is: line 2: invalid character 'k' looking for beginning of value"},
+		{"JSON that is cut off", object + "\n\n{\"kind\": ", "document 2 is not JSON, but the previous document is: line 3: unexpected end of input"},
 		{"the first JSON document is broken", "{\"kind\": \"Pod\", \"a\"\n" + object, "document 1 is not YAML: line 1: did not find expected ',' or '}'"},
-		{"a second flow mapping", "{apiVersion: v1, kind: Pod}\n{apiVersion: v1, kind: Service}\n", "document 1 is not read to its end: text follows its first value"},
-		{"a mapping with less indent", "---\n  apiVersion: v1\n  kind: Pod\nspec: {}\n", "document 1 is not read to its end: text follows its first value"},
+		{"a second flow mapping", "{apiVersion: v1, kind: Pod}\n{apiVersion: v1, kind: Service}\n", "document 1 has text after its first value"},
+		{"a mapping with less indent", "---\n  apiVersion: v1\n  kind: Pod\nspec: {}\n", "document 1 has text after its first value"},
 		{"an object behind null", "null\n--- # next\n~\n{apiVersion: v1, kind: Pod}\n", "document 2"},
 		{"JSON that is no object", object + `["a"]`, "document 2 is not a Kubernetes object but a list"},
 	} {
