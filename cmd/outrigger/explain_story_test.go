@@ -45,7 +45,7 @@ func TestStoryTellsTheOutcomeAndWhatToChange(t *testing.T) {
 			e.webhook.FailurePolicy = &ignore
 		})}, endpoints: map[string]int{"system/outrigger": 0}, report: injected}, "gets none: Outrigger does not answer", "No pod is ready"},
 		{"no CA yet", injectionStory{entries: []entryVerdict{by(asked, func(e *entryVerdict) { e.webhook.ClientConfig.CABundle = nil })}, endpoints: ready, report: injected}, "Outrigger does not answer", "has no caBundle yet"},
-		{"a condition fails", injectionStory{entries: []entryVerdict{by(not, func(e *entryVerdict) { e.broken = true })}, report: injected}, "refused before any injector is asked", "Mend the matchConditions of namespace.sidecar-injector.example"},
+		{"a condition fails", injectionStory{entries: []entryVerdict{by(not, func(e *entryVerdict) { e.broken = true })}, report: injected}, "refused before any injector is asked", "Fix the matchConditions of namespace.sidecar-injector.example"},
 		{"denied", injectionStory{entries: []entryVerdict{asked}, endpoints: ready, report: inject.Report{Result: inject.Denied, Reason: api.InjectUnknownTemplate}}, "a new pod is refused", "Name templates of Istio's configuration"},
 		{"opted out", injectionStory{entries: []entryVerdict{asked}, endpoints: ready, report: inject.Report{Result: inject.Skipped, Reason: api.InjectOptedOut}}, "a new pod gets none", "Take sidecar.istio.io/inject off"},
 		{"the configuration is not known", injectionStory{entries: []entryVerdict{asked}, endpoints: ready, unknown: "no Istio configuration"}, "not known", "Nothing."},
