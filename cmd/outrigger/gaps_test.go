@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
@@ -172,6 +173,37 @@ func TestUninstallWithoutThePermissionToListPods(t *testing.T) {
 	s := shop(t).withoutPermission("Pod")
 	if err := s.uninstallRoutes(t.Context(), "demo", false, s.writing(dryRunNone)); err == nil || !strings.Contains(err.Error(), "list Pods") {
 		t.Errorf("%v\n%s", err, s.out.String())
+	}
+}
+
+// A running Outrigger recreates what is removed, so the command must know that none runs.
+func TestUninstallWithoutThePermissionToSeeWhetherOutriggerRuns(t *testing.T) {
+	forbidLease := interceptor.Funcs{Get: func(ctx context.Context, c client.WithWatch, key client.ObjectKey, object client.Object, options ...client.GetOption) error {
+		if _, is := object.(*coordinationv1.Lease); is {
+			return forbidden
+		}
+		return c.Get(ctx, key, object, options...)
+	}}
+	for name, c := range map[string]struct {
+		prepare func(*liveStage)
+		want    string
+	}{
+		"the Lease":             {func(s *liveStage) { s.through(forbidLease) }, "no permission to get Lease outrigger-routing in namespace outrigger-system"},
+		"the name of the Lease": {func(s *liveStage) { s.unread().kindIn("ConfigMap", s.installed) }, "no permission to list ConfigMaps, which name the Lease of Outrigger, in namespace outrigger-system"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := shop(t)
+			c.prepare(s)
+			for _, all := range []bool{true, false} {
+				err := s.uninstallRoutes(t.Context(), "demo", all, s.writing(dryRunNone))
+				if err == nil || !strings.Contains(err.Error(), c.want) || !strings.Contains(err.Error(), "outrigger disable demo") {
+					t.Errorf("--all=%t: %v", all, err)
+				}
+			}
+			if s.look("app").Standing.IsEmpty() {
+				t.Error("the routes were removed")
+			}
+		})
 	}
 }
 

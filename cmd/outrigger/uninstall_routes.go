@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -30,8 +31,8 @@ func uninstallRoutesCommand() *cobra.Command {
 that moves no traffic: it has one workload, or its routes name no version, and it is not served at a gateway. The others are
 printed with the reason; --all removes them too, and first says who will begin to receive traffic.
 
-VirtualServices and Gateways go first, the DestinationRules after the propagation delay. A running Outrigger would write
-them anew, so it must not run.`,
+VirtualServices and Gateways go first, the DestinationRules after the propagation delay. A running Outrigger would recreate
+them, so the command refuses if one runs, and if you have no permission to read the Lease that says so.`,
 		Example: `  # Every namespace: what would go, what would stay?
   outrigger uninstall-routes --dry-run=client
 
@@ -61,7 +62,7 @@ them anew, so it must not run.`,
 
 // uninstallRoutes removes the objects of Services, VirtualServices first; in one namespace if it is given.
 func (l *live) uninstallRoutes(ctx context.Context, namespace string, all bool, how writing) error {
-	if err := l.mustNotRun(ctx, how); err != nil {
+	if err := l.mustNotRun(ctx, namespace, how); err != nil {
 		return err
 	}
 	leaving, err := l.leaving(ctx, namespace, all, how)
@@ -99,15 +100,21 @@ func (l *live) uninstallRoutes(ctx context.Context, namespace string, all bool, 
 	return nil
 }
 
-// mustNotRun refuses where a controller leads: it would write anew what is removed.
-func (l *live) mustNotRun(ctx context.Context, how writing) error {
+// mustNotRun refuses where a controller leads, because it would recreate what is removed. It also refuses where the user has no
+// permission to read whether one does.
+func (l *live) mustNotRun(ctx context.Context, namespace string, how writing) error {
 	if how.dryRun != dryRunNone {
 		return nil
 	}
+	name := l.config.LeaderElection.LeaseName
 	lease := &coordinationv1.Lease{}
-	err := l.client.Get(ctx, client.ObjectKey{Namespace: l.installed, Name: l.config.LeaderElection.LeaseName}, lease)
+	err := l.client.Get(ctx, client.ObjectKey{Namespace: l.installed, Name: name}, lease)
 	switch {
-	case apierrors.IsNotFound(err) || err != nil && isForbidden(err):
+	case isForbidden(err):
+		return l.mayRun("get Lease "+name, namespace)
+	case apierrors.IsNotFound(err) && l.unread().in(l.installed, "ConfigMap"):
+		return l.mayRun("list ConfigMaps, which name the Lease of Outrigger,", namespace)
+	case apierrors.IsNotFound(err):
 		return nil
 	case err != nil:
 		return fmt.Errorf("read the Lease of Outrigger: %w", err)
@@ -116,6 +123,13 @@ func (l *live) mustNotRun(ctx context.Context, how writing) error {
 		return fmt.Errorf("%s keeps the routes and would write them anew; stop it first: kubectl scale deployment -n %s --all --replicas=0, or say it for one namespace with: outrigger disable NAMESPACE", holder, l.installed)
 	}
 	return nil
+}
+
+// mayRun returns the error for a permission without which it is unknown whether Outrigger runs.
+func (l *live) mayRun(permission, namespace string) error {
+	return fmt.Errorf("no permission to %s in namespace %s, so it is unknown whether Outrigger runs; nothing was removed. "+
+		"If it runs, it removes the routes itself: outrigger disable %s. If it does not, have a user with this permission run this command",
+		permission, l.installed, cmp.Or(namespace, "NAMESPACE"))
 }
 
 // leader is who holds a Lease that has not run out; empty if nobody does.
