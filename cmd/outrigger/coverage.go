@@ -113,9 +113,15 @@ type coverageStatus struct {
 	// Command replaces the pods; empty where that would not help.
 	Command string `json:"command,omitempty"`
 
-	pods   []corev1.Pod // their metadata alone
-	ref    routing.WorkloadRef
-	asleep string // why a new pod would get no answer; empty if it gets one
+	pods []corev1.Pod // their metadata alone
+	ref  routing.WorkloadRef
+	next successor
+}
+
+// successor is what prevents a new pod from getting the sidecar; both fields are empty if nothing does.
+type successor struct {
+	asleep  string // why no injector would answer
+	unknown string // why it is unknown what a new pod would get
 }
 
 // coverer judges the pods of a cluster.
@@ -211,7 +217,7 @@ func (c *coverer) namespaceReport(ctx context.Context, namespace *corev1.Namespa
 			if ended(pod) {
 				continue
 			}
-			standing, asleep, err := c.judge(ctx, pod, namespace)
+			standing, next, err := c.judge(ctx, pod, namespace)
 			if err != nil {
 				return err
 			}
@@ -235,8 +241,11 @@ func (c *coverer) namespaceReport(ctx context.Context, namespace *corev1.Namespa
 			if found[key] == nil {
 				found[key] = &coverageStatus{
 					Namespace: namespace.Name, Workload: ref.String(), State: standing.State, Reason: standing.Reason, Details: standing.Details,
-					Command: newPods(ref, namespace.Name, standing.Reason), ref: ref, asleep: asleep,
+					Command: newPods(ref, namespace.Name, standing.Reason), ref: ref, next: next,
 				}
+			}
+			if found[key].next.unknown == "" {
+				found[key].next.unknown = next.unknown
 			}
 			found[key].Pods = append(found[key].Pods, pod.Name)
 			found[key].pods = append(found[key].pods, corev1.Pod{ObjectMeta: metav1.ObjectMeta{
@@ -277,18 +286,18 @@ func newPods(ref routing.WorkloadRef, namespace string, reason api.CoverageReaso
 	return restartCommand(ref, namespace)
 }
 
-// judge says how a pod stands to what the injector that is asked about it would make of it now, and why that would not
-// answer, if it would not.
-func (c *coverer) judge(ctx context.Context, pod *corev1.Pod, namespace *corev1.Namespace) (inject.Standing, string, error) {
+// judge compares a pod with what the injector that is asked about it would make of it now, and returns what prevents a new pod from
+// getting that.
+func (c *coverer) judge(ctx context.Context, pod *corev1.Pod, namespace *corev1.Namespace) (inject.Standing, successor, error) {
 	created, _, _, err := inject.Removed(pod)
 	if err != nil {
 		created = pod // what it says of its sidecar cannot be read; Stand says so
 	}
 	if c.blind {
 		if word := injectionOf(namespace); word != "enabled" && !strings.HasPrefix(word, "revision ") {
-			return inject.Standing{}, "", nil
+			return inject.Standing{}, successor{}, nil
 		}
-		return withoutConfig(pod), "you have no permission to read what it would get", nil
+		return withoutConfig(pod), successor{unknown: "you have no permission to read the webhook objects"}, nil
 	}
 	s := injectionStory{entries: judged(ctx, c.entries, inject.AsCreated(created), namespace)}
 	entry := s.asked(istios)
@@ -296,7 +305,7 @@ func (c *coverer) judge(ctx context.Context, pod *corev1.Pod, namespace *corev1.
 		entry = s.asked(ours)
 	}
 	if entry == nil || s.broken() != nil {
-		return inject.Standing{}, "", nil
+		return inject.Standing{}, successor{}, nil
 	}
 	of := configOf{entry.injector, entry.revision}
 	config, err := c.config(ctx, of)
@@ -305,13 +314,13 @@ func (c *coverer) judge(ctx context.Context, pod *corev1.Pod, namespace *corev1.
 		c.noConfig[of] = true
 	}
 	if c.noConfig[of] {
-		return withoutConfig(pod), "you have no permission to read what it would get", nil
+		return withoutConfig(pod), successor{unknown: "you have no permission to read Istio's configuration"}, nil
 	}
 	if err != nil {
-		return inject.Standing{}, "", err
+		return inject.Standing{}, successor{}, err
 	}
 	standing, err := inject.Stand(inject.Request{Pod: pod, Namespace: namespace, Path: s.path()}, config)
-	return standing, c.asleep(ctx, &s, entry), err
+	return standing, successor{asleep: c.asleep(ctx, &s, entry)}, err
 }
 
 // coverageUnchecked is the state of a pod with a sidecar that cannot be compared with a new one.

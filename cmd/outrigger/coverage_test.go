@@ -263,12 +263,13 @@ func TestCoverageWithTheRightsOfOneNamespace(t *testing.T) {
 		forbid func(client.ObjectList) bool
 		config error
 		note   string
+		left   string // the message of the eviction
 	}{
 		"no webhook objects": {func(l client.ObjectList) bool {
 			_, is := l.(*admissionregistrationv1.MutatingWebhookConfigurationList)
 			return is
-		}, nil, "MutatingWebhookConfigurations"},
-		"no Istio configuration": {func(client.ObjectList) bool { return false }, forbidden, "ConfigMaps in namespace istio-system"},
+		}, nil, "MutatingWebhookConfigurations", "it is unknown what a new pod would get: you have no permission to read the webhook objects"},
+		"no Istio configuration": {func(client.ObjectList) bool { return false }, forbidden, "ConfigMaps in namespace istio-system", "it is unknown what a new pod would get: you have no permission to read Istio's configuration"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s, first := coverageStage(t, true, livePod("new", 0, "hub/proxyv2:1"), livePod("new", 1, ""))
@@ -300,9 +301,16 @@ func TestCoverageWithTheRightsOfOneNamespace(t *testing.T) {
 			if len(report.Notes) != 1 || !strings.Contains(report.Notes[0], c.note) {
 				t.Errorf("notes %q", report.Notes)
 			}
-			// What a new pod would get is unknown, so none is evicted.
-			if err := cover.evict(t.Context(), &report, evicting{wanted: true, most: 5}); err != nil || report.Evictions[0].Result != podLeft {
-				t.Errorf("%v, %+v", err, report.Evictions)
+			// What a new pod would get is unknown, so none is evicted, and the command fails.
+			for _, dryRun := range []string{dryRunNone, dryRunClient} {
+				report.Evictions = nil
+				err := cover.evict(t.Context(), &report, evicting{wanted: true, most: 5, dryRun: dryRun})
+				if err == nil || !strings.HasPrefix(err.Error(), "eviction was not possible for 1 pods, ") {
+					t.Errorf("--dry-run=%s: %v", dryRun, err)
+				}
+				if len(report.Evictions) != 1 || report.Evictions[0].Result != podLeft || report.Evictions[0].Message != c.left {
+					t.Errorf("--dry-run=%s: %+v", dryRun, report.Evictions)
+				}
 			}
 		})
 	}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -64,7 +65,7 @@ const (
 // evict evicts pods of the report, one of each workload in turn, until the most have gone or none is left. What is left
 // or failed does not count.
 func (c *coverer) evict(ctx context.Context, report *coverageReport, how evicting) error {
-	evicted, failed := 0, 0
+	evicted, failed, unknown := 0, 0, 0
 	for round := 0; ; round++ {
 		some := false
 		for _, w := range report.Workloads {
@@ -72,31 +73,42 @@ func (c *coverer) evict(ctx context.Context, report *coverageReport, how evictin
 				continue
 			}
 			if evicted == how.most {
-				return failures(failed)
+				return notEvicted(failed, unknown)
 			}
 			some = true
 			status, err := c.evictOne(ctx, &w.pods[round], w, how)
 			if err != nil {
 				return err
 			}
-			switch report.Evictions = append(report.Evictions, status); status.Result {
-			case podEvicted:
+			report.Evictions = append(report.Evictions, status)
+			switch {
+			case status.Result == podEvicted:
 				evicted++
-			case podFailed:
+			case status.Result == podFailed:
 				failed++
+			case w.next.unknown != "":
+				unknown++
 			}
 		}
 		if !some {
-			return failures(failed)
+			return notEvicted(failed, unknown)
 		}
 	}
 }
 
-func failures(failed int) error {
-	if failed == 0 {
+// notEvicted returns the error for pods whose eviction failed, and for those that were left because of missing permissions.
+func notEvicted(failed, unknown int) error {
+	var parts []string
+	if failed > 0 {
+		parts = append(parts, fmt.Sprintf("%d pods could not be evicted", failed))
+	}
+	if unknown > 0 {
+		parts = append(parts, fmt.Sprintf("eviction was not possible for %d pods, because your permissions do not show what new pods would get; docs/security.md lists what coverage --evict needs", unknown))
+	}
+	if len(parts) == 0 {
 		return nil
 	}
-	return fmt.Errorf("%d pods could not be evicted", failed)
+	return errors.New(strings.Join(parts, "; "))
 }
 
 // evictOne asks the API server to evict one pod. An error is one that no other pod would fare better with.
@@ -144,8 +156,11 @@ func neverEvicted(pod *corev1.Pod, w coverageStatus) string {
 	case w.Reason == api.CoverageDenied:
 		return "a new pod would be denied"
 	}
-	if w.asleep != "" {
-		return "a new pod would get no sidecar: " + w.asleep
+	switch {
+	case w.next.unknown != "":
+		return "it is unknown what a new pod would get: " + w.next.unknown
+	case w.next.asleep != "":
+		return "a new pod would get no sidecar: " + w.next.asleep
 	}
 	return ""
 }
