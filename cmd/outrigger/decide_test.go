@@ -236,6 +236,7 @@ func TestEnableSaysWhatComesAndSetsOurLabelAlone(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := `service/app: no route -> v1=100
+service/app: v2 stops receiving requests (1 of 1 pods ready)
 kubectl label namespace demo outrigger.dev/routing=enabled --overwrite
 namespace/demo labeled
 `
@@ -254,9 +255,11 @@ func TestDisableSaysWhoBeginsToReceiveTraffic(t *testing.T) {
 	if err := s.setRouting(context.Background(), "demo", "disabled", s.writing(dryRunClient)); err != nil {
 		t.Fatal(err)
 	}
-	want := `service/app: begins to receive traffic: v2 (9 of 10 pods ready) (now v1=100)
+	want := `service/app: v1=100 -> by pods
+service/app: begins to receive traffic: v2 (9 of 10 pods ready) (now v1=100)
 service/app: end-user=jason goes to every pod, no more to v2
 service/app: no longer served at gateway demo/app for *
+service/app-internal: v1=100 -> by pods
 service/app-internal: begins to receive traffic: v2 (9 of 10 pods ready) (now v1=100)
 kubectl label namespace demo outrigger.dev/routing=disabled --overwrite
 namespace/demo labeled (dry run)

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -20,7 +21,7 @@ func enableCommand() *cobra.Command {
 		Use:   "enable NAMESPACE",
 		Short: "Have routes kept for the Services of a namespace",
 		Long: `Sets the label outrigger.dev/routing=enabled on the namespace, and nothing else: never Istio's own label, which decides
-about sidecars. First it is said which routes will come; what flows, flows on.`,
+about sidecars. It first prints the new routes, and which versions stop receiving requests.`,
 		Example: `  outrigger enable demo`,
 	})
 }
@@ -30,8 +31,8 @@ func disableCommand() *cobra.Command {
 		Use:   "disable NAMESPACE",
 		Short: "Have the routes of a namespace taken away",
 		Long: `Sets the label outrigger.dev/routing=disabled on the namespace, and nothing else. The controller then removes its routes
-in order: first VirtualServices and Gateways, and the DestinationRules when no proxy can have the routes any more. First it
-is said which versions will begin to receive traffic, and what will no longer be reached from outside.`,
+in order: first VirtualServices and Gateways, and the DestinationRules when no proxy can have the routes any more. It
+first prints how the shares change, which versions begin to receive traffic, and what is no longer served at gateways.`,
 		Example: `  # Who would begin to receive traffic?
   outrigger disable demo --dry-run=client
 
@@ -80,6 +81,10 @@ func (l *live) setRouting(ctx context.Context, name string, mode api.RoutingMode
 		}
 	}
 	words := map[string]string{api.LabelRouting: string(mode)}
+	if namespace.Labels[api.LabelRouting] == string(mode) {
+		how.say("namespace/%s already has the label %s; nothing is written.", name, strings.Join(wordList(words), " "))
+		return l.waitFor(ctx, how, func(ctx context.Context) (string, error) { return l.followed(ctx, name) })
+	}
 	how.say("kubectl label namespace %s %s --overwrite", name, strings.Join(wordList(words), " "))
 	if how.dryRun != dryRunClient {
 		patch, err := marksPatch("labels", words)
@@ -127,7 +132,7 @@ func withMode(observed routing.Observed, mode api.RoutingMode, now time.Time) []
 	after.Namespace.Labels[api.LabelRouting] = string(mode)
 	after.Intent, _ = observed.Settings.Limits.IntentOf(observed.Service, after.Namespace, nil)
 	if after.Intent.Disabled {
-		return withoutRoutes(observed, before)
+		return withoutRoutes(observed, now)
 	}
 	name := "service/" + observed.Service.Name
 	if word := observed.Service.Labels[api.LabelRouting]; word != "" {
@@ -138,6 +143,9 @@ func withMode(observed routing.Observed, mode api.RoutingMode, now time.Time) []
 	var out []string
 	if will := readingOf(after); will.String() != before.String() {
 		out = append(out, name+": "+before.String()+" -> "+will.String())
+		if mesh := routing.InEffect(after, now)[0]; !mesh.IsOther() {
+			out = append(out, losers(observed, before, will)...)
+		}
 	}
 	for _, p := range plan.Problems {
 		out = append(out, name+": "+string(p.Reason)+": "+p.Message)
@@ -145,13 +153,33 @@ func withMode(observed routing.Observed, mode api.RoutingMode, now time.Time) []
 	return out
 }
 
-// withoutRoutes says who begins to receive traffic when a Service's routes go, and what ends.
-func withoutRoutes(observed routing.Observed, before routing.Reading) []string {
+// losers returns a line for each version with ready pods that receives unmatched requests now and none of them with the next route.
+func losers(observed routing.Observed, before, next routing.Reading) []string {
+	var out []string
+	for _, v := range versionsOf(observed, next) {
+		if was, named := before.WeightOf(v.Version); v.Ready == 0 || v.Weight == nil || *v.Weight > 0 || named && was == 0 {
+			continue
+		}
+		line := fmt.Sprintf("service/%s: %s stops receiving requests (%d of %d pods ready)", observed.Service.Name, versionName(v.Version), v.Ready, v.Pods)
+		if len(v.Match) > 0 {
+			line = fmt.Sprintf("service/%s: %s receives only requests that match %s (%d of %d pods ready)",
+				observed.Service.Name, versionName(v.Version), strings.Join(v.Match, " or "), v.Ready, v.Pods)
+		}
+		out = append(out, line)
+	}
+	return out
+}
+
+func versionName(version string) string { return cmp.Or(version, "pods without a version") }
+
+// withoutRoutes returns what changes when a Service's routes are removed: the shares, who begins to receive traffic, and what ends.
+func withoutRoutes(observed routing.Observed, now time.Time) []string {
 	name := "service/" + observed.Service.Name
 	if observed.Standing.IsEmpty() {
 		return nil
 	}
-	var out []string
+	before := readingOf(observed)
+	out := sharesWithoutRoutes(observed, now)
 	if begin := beginners(observed, before); len(begin) > 0 {
 		out = append(out, fmt.Sprintf("%s: begins to receive traffic: %s (now %s)", name, strings.Join(begin, ", "), before))
 	} else {
@@ -168,6 +196,22 @@ func withoutRoutes(observed routing.Observed, before routing.Reading) []string {
 	return out
 }
 
+// sharesWithoutRoutes returns how the shares of callers in the mesh change when a Service's routes are removed, as a line, or nil if
+// they do not: then its pods share the requests, or another VirtualService routes them.
+func sharesWithoutRoutes(observed routing.Observed, now time.Time) []string {
+	without := observed
+	without.Standing = routing.Objects{}
+	was, is := routing.InEffect(observed, now)[0], routing.InEffect(without, now)[0]
+	if was.Object.Name == "" || was.IsOther() || was.String() == is.String() {
+		return nil
+	}
+	text := "by pods"
+	if is.IsOther() {
+		text = fmt.Sprintf("%s (routed by %s)", is, is.Object)
+	}
+	return []string{fmt.Sprintf("service/%s: %s -> %s", observed.Service.Name, was, text)}
+}
+
 // beginners are the versions with pods that the route gives nothing now, as "v2 (1 of 1 pods ready)".
 func beginners(observed routing.Observed, before routing.Reading) []string {
 	var out []string
@@ -175,11 +219,7 @@ func beginners(observed routing.Observed, before routing.Reading) []string {
 		if v.Weight == nil || *v.Weight > 0 || v.Pods == 0 {
 			continue
 		}
-		version := v.Version
-		if version == "" {
-			version = "pods without a version"
-		}
-		out = append(out, fmt.Sprintf("%s (%d of %d pods ready)", version, v.Ready, v.Pods))
+		out = append(out, fmt.Sprintf("%s (%d of %d pods ready)", versionName(v.Version), v.Ready, v.Pods))
 	}
 	return out
 }

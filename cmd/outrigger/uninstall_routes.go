@@ -170,7 +170,7 @@ func (l *live) leaving(ctx context.Context, namespace string, all bool, how writ
 			continue
 		}
 		if why != "" {
-			for _, line := range withoutRoutes(*observed, readingOf(*observed)) {
+			for _, line := range withoutRoutes(*observed, l.now()) {
 				how.say("%s", line)
 			}
 		}
