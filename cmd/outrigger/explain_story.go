@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -252,9 +253,24 @@ func (s *injectionStory) advice() []string {
 		say("Pods that run keep what they were created with. For new ones: %s", restartCommand(s.owner, s.namespace.Name))
 	}
 	if len(out) == 0 {
-		say("Nothing.")
+		say("%s", cmp.Or(s.adviceUnknown(), "Nothing."))
 	}
 	return out
+}
+
+// adviceUnknown returns why it is unknown whether anything has to change, and what to do; "" if a new pod is known to get its sidecar.
+func (s *injectionStory) adviceUnknown() string {
+	switch {
+	case s.real.created && s.real.sidecar, s.asked(istios) != nil:
+		return ""
+	case s.blind:
+		return "Unknown, because you have no permission to read the webhook objects. docs/security.md lists the permissions that show it."
+	case s.unknown != "":
+		return "Unknown, because Outrigger's decision is not known: " + s.unknown + "."
+	case s.asked(ours) != nil && s.answer() == unknownAnswer:
+		return "Nothing, if Outrigger answers. That was not checked: kubectl get pods -A -l app.kubernetes.io/name=outrigger"
+	}
+	return ""
 }
 
 // isAdvised reports whether a problem of the pod says what to do about a reason.

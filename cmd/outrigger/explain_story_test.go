@@ -48,7 +48,7 @@ func TestStoryTellsTheOutcomeAndWhatToChange(t *testing.T) {
 		{"a condition fails", injectionStory{entries: []entryVerdict{by(not, func(e *entryVerdict) { e.broken = true })}, report: injected}, "refused before any injector is asked", "Fix the matchConditions of namespace.sidecar-injector.example"},
 		{"denied", injectionStory{entries: []entryVerdict{asked}, endpoints: ready, report: inject.Report{Result: inject.Denied, Reason: api.InjectUnknownTemplate}}, "a new pod is refused", "Name templates of Istio's configuration"},
 		{"opted out", injectionStory{entries: []entryVerdict{asked}, endpoints: ready, report: inject.Report{Result: inject.Skipped, Reason: api.InjectOptedOut}}, "a new pod gets none", "Take sidecar.istio.io/inject off"},
-		{"the configuration is not known", injectionStory{entries: []entryVerdict{asked}, endpoints: ready, unknown: "no Istio configuration"}, "not known", "Nothing."},
+		{"the configuration is not known", injectionStory{entries: []entryVerdict{asked}, endpoints: ready, unknown: "no Istio configuration"}, "not known", "Unknown, because Outrigger's decision is not known: no Istio configuration."},
 		{"a misspelt label", injectionStory{entries: []entryVerdict{not}, report: injected, namespace: namespaceOf(api.LabelInjection, "enable")}, "no injector is asked", "istio-injection=enabled --overwrite"},
 		{"pods older than the label", injectionStory{entries: []entryVerdict{asked}, endpoints: ready, report: injected, pods: make([]corev1.Pod, 1), owned: true, owner: routing.WorkloadRef{Kind: "Deployment", Name: "web"}}, "a new pod gets it", "kubectl rollout restart deployment/web -n shop"},
 	} {
@@ -69,6 +69,30 @@ func TestStoryTellsTheOutcomeAndWhatToChange(t *testing.T) {
 				t.Errorf("%v, printed:\n%s", err, out.String())
 			}
 		})
+	}
+}
+
+// Only an outcome that is known allows to say that nothing has to change.
+func TestStoryClaimsNothingToChangeOnlyIfTheOutcomeIsKnown(t *testing.T) {
+	asked := entryOf(ours, "outrigger-sidecar-injector", true, "")
+	injected := inject.Report{Result: inject.Injected, Reason: api.InjectPolicyEnabled}
+	unchecked := reality{unchecked: "you have no permission to create pods in namespace shop"}
+	const blind = "Unknown, because you have no permission to read the webhook objects. docs/security.md lists the permissions that show it."
+	for what, c := range map[string]struct {
+		story injectionStory
+		want  string
+	}{
+		"view":                            {injectionStory{blind: true, unknown: "you have no permission to read Istio's configuration", real: unchecked}, blind},
+		"view, with the configuration":    {injectionStory{blind: true, report: injected, real: unchecked}, blind},
+		"edit, and no sidecar":            {injectionStory{blind: true, report: injected, real: reality{created: true}}, blind},
+		"edit, and a sidecar":             {injectionStory{blind: true, report: injected, real: reality{created: true, sidecar: true}}, "Nothing."},
+		"unknown whether anybody answers": {injectionStory{entries: []entryVerdict{asked}, report: injected, real: unchecked}, "Nothing, if Outrigger answers. That was not checked: kubectl get pods -A -l app.kubernetes.io/name=outrigger"},
+	} {
+		s := c.story
+		s.object, s.pod, s.namespace = &manifest.Object{Kind: "Deployment", Name: "web"}, &corev1.Pod{}, namespaceOf(api.LabelInjection, "enabled")
+		if got := s.data().Change; len(got) != 1 || got[0] != c.want {
+			t.Errorf("%s: %q, want %q", what, got, c.want)
+		}
 	}
 }
 
