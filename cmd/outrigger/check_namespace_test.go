@@ -1,13 +1,17 @@
 package main
 
 import (
+	"context"
 	"strings"
 	"testing"
 
 	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
+	authorizationv1 "k8s.io/api/authorization/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/fake"
+	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 	"sigs.k8s.io/yaml"
 
 	"outrigger.dev/outrigger/api"
@@ -52,5 +56,43 @@ func TestCheckSaysWhyOutriggerIsNotAsked(t *testing.T) {
 			t.Errorf("namespace %s %s=%s: %s; want %q", c.namespace, c.label, c.value, got, c.want)
 		}
 		objects[0].ResourceVersion = ""
+	}
+}
+
+// A pod that the user may not create says nothing about Outrigger. One that admission refuses does, and so does one that the
+// chart's own account may not create.
+func TestCheckWithoutThePermissionToCreatePods(t *testing.T) {
+	for what, c := range map[string]struct {
+		mayCreate, direct bool
+		state, says       string
+	}{
+		"no permission":                        {state: checkNote, says: "a pod in namespace demo with the label sidecar.istio.io/inject=true was not checked: you have no permission to create pods in namespace demo"},
+		"refused by admission":                 {mayCreate: true, state: checkFailed, says: "is refused: "},
+		"no permission of the chart's account": {direct: true, state: checkFailed, says: "is refused: "},
+	} {
+		ch := &checker{config: api.DefaultConfig(), namespace: "demo", create: true, direct: c.direct}
+		ch.client = fake.NewClientBuilder().WithInterceptorFuncs(interceptor.Funcs{
+			Get: func(context.Context, client.WithWatch, client.ObjectKey, client.Object, ...client.GetOption) error {
+				return forbidden
+			},
+			Create: func(_ context.Context, _ client.WithWatch, object client.Object, _ ...client.CreateOption) error {
+				if review, is := object.(*authorizationv1.SelfSubjectAccessReview); is {
+					review.Status.Allowed = c.mayCreate
+					return nil
+				}
+				return forbidden
+			},
+		}).Build()
+		if got := ch.created(t.Context()); got.state != c.state || !strings.Contains(got.text, c.says) {
+			t.Errorf("%s: %s: %s; want %s with %q", what, got.state, got.text, c.state, c.says)
+		}
+		if c.direct {
+			continue // it may not read the webhook object, either, which fails first
+		}
+		var out strings.Builder
+		err := ch.untilWell(t.Context(), &out)
+		if want := map[string]string{checkNote: "", checkFailed: "1 of 1 checks failed"}[c.state]; err == nil && want != "" || err != nil && err.Error() != want {
+			t.Errorf("%s: %v, want %q\n%s", what, err, want, out.String())
+		}
 	}
 }

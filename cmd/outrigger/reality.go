@@ -48,15 +48,7 @@ func (l *live) realityOf(ctx context.Context, object *manifest.Object, workload 
 		out.unchecked = "the controller of a " + object.Kind + " builds its pods itself"
 		return out
 	}
-	review := &authorizationv1.SelfSubjectAccessReview{Spec: authorizationv1.SelfSubjectAccessReviewSpec{
-		ResourceAttributes: &authorizationv1.ResourceAttributes{Namespace: pod.Namespace, Verb: "create", Resource: "pods"},
-	}}
-	if err := l.client.Create(ctx, review); err != nil {
-		out.unchecked = fmt.Sprintf("it is unknown whether you may create pods: %v", err)
-		return out
-	}
-	if !review.Status.Allowed {
-		out.unchecked = "you have no permission to create pods in namespace " + pod.Namespace
+	if out.unchecked = mayCreatePods(ctx, l.client, pod.Namespace); out.unchecked != "" {
 		return out
 	}
 	asked := toCreate(pod, claimsOf(object))
@@ -73,6 +65,21 @@ func (l *live) realityOf(ctx context.Context, object *manifest.Object, workload 
 		out.refused = err.Error()
 	}
 	return out
+}
+
+// mayCreatePods asks the API server whether the user may create pods in a namespace. It returns "" if so, else why a dry run shows
+// nothing.
+func mayCreatePods(ctx context.Context, c client.Client, namespace string) string {
+	review := &authorizationv1.SelfSubjectAccessReview{Spec: authorizationv1.SelfSubjectAccessReviewSpec{
+		ResourceAttributes: &authorizationv1.ResourceAttributes{Namespace: namespace, Verb: "create", Resource: "pods"},
+	}}
+	if err := c.Create(ctx, review); err != nil {
+		return fmt.Sprintf("it is unknown whether you may create pods: %v", err)
+	}
+	if !review.Status.Allowed {
+		return "you have no permission to create pods in namespace " + namespace
+	}
+	return ""
 }
 
 // toCreate is a pod as its controller sends it, but for its owner, which may not exist, and what the API server added to a live one.
