@@ -80,7 +80,7 @@ would make anew, the pods of Jobs, and those of which a new one would be denied 
 	from.register(command, true)
 	flags := command.Flags()
 	flags.BoolVarP(&all, "all-namespaces", "A", false, "every namespace")
-	flags.StringVarP(&output, "output", "o", "", "wide, json or yaml (default: a table)")
+	flags.StringVarP(&output, "output", "o", "", "wide, json, yaml, jsonpath=TEMPLATE or go-template=TEMPLATE (default: a table)")
 	_ = command.RegisterFlagCompletionFunc("output", cobra.FixedCompletions([]string{"wide", "json", "yaml"}, cobra.ShellCompDirectiveNoFileComp))
 	evict.register(command)
 	return command

@@ -136,6 +136,25 @@ func TestDryRunsWriteNothing(t *testing.T) {
 	}
 }
 
+// A version that is in the route and has lost its pods keeps its share: nothing waits for them.
+func TestAShareOfAVersionWithoutReadyPodsFails(t *testing.T) {
+	s := shop(t)
+	s.reconcile("app")
+	var pods corev1.PodList
+	if err := s.client.List(t.Context(), &pods, client.InNamespace("demo"), client.MatchingLabels{"version": "v1"}); err != nil || len(pods.Items) == 0 {
+		t.Fatalf("no pods of v1: %v", err)
+	}
+	for i := range pods.Items {
+		if err := s.client.Delete(t.Context(), &pods.Items[i]); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := s.decide(context.Background(), shifting(t, "app", "v1=50", "v2=50"), s.writing(dryRunClient)); err != nil {
+		t.Fatal(err)
+	}
+	s.printed("service/app: v1=100 -> v1=50 v2=50\n", "v1 has no pods; its share of the requests fails until one is ready\n")
+}
+
 func TestAVersionThatIsToCome(t *testing.T) {
 	s := shop(t)
 	d := shifting(t, "app", "v1=50", "v3=50")

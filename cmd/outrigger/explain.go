@@ -59,7 +59,7 @@ With -o json or yaml the same is given as data.`,
 	}
 	from.register(command, true)
 	input.register(command, "pods or workloads to explain")
-	command.Flags().StringVarP(&output, "output", "o", "", "wide, json or yaml (default: text; wide is the same)")
+	command.Flags().StringVarP(&output, "output", "o", "", "wide, json, yaml, jsonpath=TEMPLATE or go-template=TEMPLATE (default: text; wide is the same)")
 	_ = command.RegisterFlagCompletionFunc("output", cobra.FixedCompletions([]string{"wide", "json", "yaml"}, cobra.ShellCompDirectiveNoFileComp))
 	command.ValidArgsFunction = from.complete(firstOf(whatToExplain))
 	return command

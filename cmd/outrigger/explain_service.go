@@ -168,7 +168,7 @@ func defaultBecause(reading routing.Reading) string {
 var because = map[string]string{
 	"first": "it was the first version when the default was recorded",
 	"old":   "it received traffic before Outrigger was installed",
-	"word":  "the annotations chose it",
+	"word":  "an annotation decided it (default-version or weights)",
 	"left":  "the workloads of all other versions were deleted",
 	"gone":  "the default before had no ready pod for too long",
 }

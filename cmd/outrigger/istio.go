@@ -103,13 +103,19 @@ func (f *istioFlags) load(ctx context.Context) (*istioSource, error) {
 	return found, nil
 }
 
-// check refuses words that are none.
+// compliancePolicies are those that Istio knows.
+var compliancePolicies = []string{"fips-140-2", "fips-140-3", "pqc"}
+
+// check validates the flags.
 func (f *istioFlags) check() error {
 	if f.nativeSidecars != "" && !slices.Contains(nativeSidecarWords, f.nativeSidecars) {
 		return usagef("--nativeSidecars=%s: expected auto, enabled or disabled", f.nativeSidecars)
 	}
 	if f.platform != "" && f.platform != "openshift" {
 		return usagef("--platform=%s: expected openshift; omit the flag to use Istio's values", f.platform)
+	}
+	if f.compliancePolicy != "" && !slices.Contains(compliancePolicies, f.compliancePolicy) {
+		return usagef("--compliancePolicy=%s: expected %s", f.compliancePolicy, strings.Join(compliancePolicies, ", "))
 	}
 	if f.release != "" && !inject.IsRelease(f.release) {
 		return usagef("--istioVersion=%s: expected a release of Istio such as 1.31.1", f.release)

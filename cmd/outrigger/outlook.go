@@ -43,7 +43,7 @@ func foresee(observed routing.Observed, d decision, unread gaps, now time.Time) 
 			continue
 		}
 		if observed.Service.Name == d.service && !d.pending {
-			return out, unknownVersion(observed, name, known, unread)
+			return out, unknownVersion(observed, d, name, known, unread)
 		}
 		if observed.Service.Name != d.service {
 			out.leave = "it has no version " + name
@@ -102,7 +102,7 @@ func hasWords(service *corev1.Service, words map[string]string) bool {
 	return true
 }
 
-func unknownVersion(observed routing.Observed, name string, known []string, unread gaps) error {
+func unknownVersion(observed routing.Observed, d decision, name string, known []string, unread gaps) error {
 	there := "none of its pods has the label " + observed.Intent.VersionLabel
 	if unread.in(observed.Service.Namespace, "Pod") {
 		return fmt.Errorf("no permission to list Pods in namespace %s, so it is unknown whether service %s has version %s. --pending writes the name anyway; it takes effect when its pods are ready",
@@ -116,7 +116,11 @@ func unknownVersion(observed routing.Observed, name string, known []string, unre
 	}
 	example := ""
 	if len(known) > 0 {
-		example = fmt.Sprintf(". Example: outrigger shift -n %s %s %s", observed.Service.Namespace, observed.Service.Name, strings.ReplaceAll(api.WeightsExample(known), ",", " "))
+		command, shares := "shift", strings.ReplaceAll(api.WeightsExample(known), ",", " ")
+		if d.words[api.AnnotationDefaultVersion] == name {
+			command, shares = "promote", known[0]
+		}
+		example = fmt.Sprintf(". Example: outrigger %s -n %s %s %s", command, observed.Service.Namespace, observed.Service.Name, shares)
 	}
 	return fmt.Errorf("service %s/%s has no version %s; %s. --pending writes the name anyway; it takes effect when its pods are ready%s",
 		observed.Service.Namespace, observed.Service.Name, name, there, example)
@@ -200,6 +204,10 @@ func readyNotes(observed routing.Observed, names []string) []string {
 			}
 		}
 		switch {
+		case pods == 0 && hasShare(observed, name):
+			out = append(out, name+" has no pods; its share of the requests fails until one is ready")
+		case ready == 0 && hasShare(observed, name):
+			out = append(out, fmt.Sprintf("%s: 0 of %d pods ready; its share of the requests fails until one is", name, pods))
 		case pods == 0:
 			out = append(out, name+" has no pods; until some are ready, the current route is unchanged")
 		case ready == 0:
@@ -209,6 +217,16 @@ func readyNotes(observed routing.Observed, names []string) []string {
 		}
 	}
 	return out
+}
+
+// hasShare reports whether the route gives a version a share of the requests.
+func hasShare(observed routing.Observed, version string) bool {
+	for _, rule := range readingOf(observed).Rules {
+		if slices.ContainsFunc(rule.To, func(share routing.ReadShare) bool { return share.Version == version && share.Weight > 0 }) {
+			return true
+		}
+	}
+	return false
 }
 
 func (o outlook) lines() []string {

@@ -14,8 +14,10 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"outrigger.dev/outrigger/api"
+	"outrigger.dev/outrigger/routing/controller"
 	"outrigger.dev/outrigger/webhook"
 )
 
@@ -334,6 +336,25 @@ func TestAdviceAboutTraffic(t *testing.T) {
 		if diff := cmp.Diff(c.want, review.Response.Warnings); diff != "" || !review.Response.Allowed {
 			t.Errorf("%s, allowed %v, -want +got:\n%s", c.name, review.Response.Allowed, diff)
 		}
+	}
+}
+
+// A version whose workload is scaled to 0 is no unknown one.
+func TestAdviceKnowsWorkloadsWithoutPods(t *testing.T) {
+	s := shop(t)
+	var pods corev1.PodList
+	if err := s.client.List(t.Context(), &pods, client.InNamespace("demo"), client.MatchingLabels{"version": "v1"}); err != nil || len(pods.Items) == 0 {
+		t.Fatalf("no pods of v1: %v", err)
+	}
+	for i := range pods.Items {
+		if err := s.client.Delete(t.Context(), &pods.Items[i]); err != nil {
+			t.Fatal(err)
+		}
+	}
+	versions := traffic{s.client, webhook.NamespacesFrom(s.client), controller.Options{Settings: api.DefaultConfig().RoutingSettings()}}
+	service := s.look("app").Service
+	if diff := cmp.Diff("v1 v2", strings.Join(versions.Versions(t.Context(), service, "version"), " ")); diff != "" {
+		t.Errorf("-want +got:\n%s", diff)
 	}
 }
 

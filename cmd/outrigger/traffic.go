@@ -53,16 +53,26 @@ func routingAdviceFrom(direct client.Client, namespaces webhook.NamespaceReader,
 	}
 }
 
-// Versions returns the versions of the pods that a Service selects; none where they cannot be read, since a warning is not
-// worth a failure.
+// Versions returns the versions of the pods that a Service selects and of the workloads behind it, also of those that are scaled
+// to 0. It returns none where they cannot be read, since a warning is not worth a failure.
 func (t traffic) Versions(ctx context.Context, service *corev1.Service, label string) []string {
 	var pods corev1.PodList
 	if len(service.Spec.Selector) == 0 || t.client.List(ctx, &pods, client.InNamespace(service.Namespace), client.MatchingLabels(service.Spec.Selector)) != nil {
 		return nil
 	}
-	var out []string
+	labeled := make([]map[string]string, 0, len(pods.Items))
 	for i := range pods.Items {
-		if version := pods.Items[i].Labels[label]; version != "" {
+		labeled = append(labeled, pods.Items[i].Labels)
+	}
+	looker := controller.NewLooker(t.reads(ctx, service.Namespace), t.client.RESTMapper(), t.options)
+	if observed, _, err := looker.Look(ctx, client.ObjectKeyFromObject(service)); err == nil && observed != nil {
+		for _, workload := range observed.Workloads {
+			labeled = append(labeled, workload.Labels)
+		}
+	}
+	var out []string
+	for _, labels := range labeled {
+		if version := labels[label]; version != "" {
 			out = append(out, version)
 		}
 	}
@@ -70,12 +80,17 @@ func (t traffic) Versions(ctx context.Context, service *corev1.Service, label st
 	return slices.Compact(out)
 }
 
+// reads returns what is read of one namespace for a warning.
+func (t traffic) reads(ctx context.Context, namespace string) *oneNamespace {
+	return &oneNamespace{
+		snapshot:  snapshot{client: t.client, home: namespace, lists: map[snapshotKey]*heldList{}, unread: map[string]bool{}, gaps: gaps{}, strict: true},
+		namespace: t.namespaces.Namespace(ctx, namespace),
+	}
+}
+
 // Losing returns what the routes of each Service would lose by the end of a workload.
 func (t traffic) Losing(ctx context.Context, ending webhook.Ending) ([]webhook.LostTraffic, error) {
-	reads := &oneNamespace{
-		snapshot:  snapshot{client: t.client, home: ending.Namespace, lists: map[snapshotKey]*heldList{}, unread: map[string]bool{}, gaps: gaps{}, strict: true},
-		namespace: t.namespaces.Namespace(ctx, ending.Namespace),
-	}
+	reads := t.reads(ctx, ending.Namespace)
 	var routes networkingv1.VirtualServiceList
 	if err := reads.List(ctx, &routes); err != nil {
 		return nil, err

@@ -41,6 +41,9 @@ func (w *writing) check(out io.Writer) error {
 	if !slices.Contains([]string{dryRunNone, dryRunClient, dryRunServer}, w.dryRun) {
 		return usagef("--dry-run=%s: expected none, client or server", w.dryRun)
 	}
+	if w.timeout <= 0 {
+		return usagef("--timeout=%v: expected more than 0, e.g. 1m", w.timeout)
+	}
 	w.wait = w.wait && w.dryRun == dryRunNone
 	return nil
 }

@@ -385,7 +385,7 @@ func telling(ctx context.Context, s *stage) error {
 			return s.do(ctx, "outrigger status -n "+shop, contains("disabled", "springbootapp", "orders", ":31380"))
 		},
 		func() error {
-			return s.do(ctx, "outrigger explain service/springbootapp -n "+shop, contains("routed", "v2, because the annotations chose it", "subsets v1,v2"))
+			return s.do(ctx, "outrigger explain service/springbootapp -n "+shop, contains("routed", "v2, because an annotation decided it (default-version or weights)", "subsets v1,v2"))
 		},
 		func() error {
 			return s.do(ctx, "outrigger explain deployment/springbootapp-v1 -n "+shop, contains("no injector is asked about it", "kubectl label namespace "+shop+" istio-injection=enabled"))

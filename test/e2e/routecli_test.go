@@ -128,11 +128,11 @@ func TestVersionsAreShiftedAndPromotedByCommand(t *testing.T) {
 	if err := json.Unmarshal([]byte(cli(t, "explain", "service/app", "-n", ns, "-o", "json")), &why); err != nil {
 		t.Fatal(err)
 	}
-	if got := fmt.Sprint(why); got != "{routed v2 the annotations chose it [{Deployment/app-v1 true} {Deployment/app-v2 true}]}" {
+	if got := fmt.Sprint(why); got != "{routed v2 an annotation decided it (default-version or weights) [{Deployment/app-v1 true} {Deployment/app-v2 true}]}" {
 		t.Errorf("explain -o json: %s", got)
 	}
 	says(t, cli(t, "explain", "deployment/app-v1", "-n", ns, "-o", "yaml"), "kind: Deployment", "sidecar: a new pod gets it")
-	says(t, cli(t, "explain", "service/app", "-n", ns), "Default    v2, because the annotations chose it", "all other requests   ->   v2", "Deployment/app-v1", "fixed")
+	says(t, cli(t, "explain", "service/app", "-n", ns), "Default    v2, because an annotation decided it (default-version or weights)", "all other requests   ->   v2", "Deployment/app-v1", "fixed")
 
 	// A version that is to come is written when it is asked for, and the wait says what it waits for.
 	says(t, refused(t, "shift", "app", "v2=50", "v9=50", "-n", ns, "--pending", "--wait", "--timeout=3s"), "v9 has no pods", "not applied within 3s", "v9 (no pods)")
