@@ -373,7 +373,7 @@ func (c *checker) created(ctx context.Context) finding {
 	if err := c.client.Create(ctx, pod, client.DryRunAll); err != nil {
 		if !c.direct && isForbidden(err) { // the chart grants its own account the permission
 			if unchecked := mayCreatePods(ctx, c.client, c.namespace); unchecked != "" {
-				return note("%s was not checked: %s", what, unchecked)
+				return note("%s was not checked: %s; the ClusterRole edit, bound there, grants it", what, unchecked)
 			}
 		}
 		return failed("%s is refused: %v", what, err)

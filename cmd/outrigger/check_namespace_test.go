@@ -66,7 +66,7 @@ func TestCheckWithoutThePermissionToCreatePods(t *testing.T) {
 		mayCreate, direct bool
 		state, says       string
 	}{
-		"no permission":                        {state: checkNote, says: "a pod in namespace demo with the label sidecar.istio.io/inject=true was not checked: you have no permission to create pods in namespace demo"},
+		"no permission":                        {state: checkNote, says: "a pod in namespace demo with the label sidecar.istio.io/inject=true was not checked: you have no permission to create pods in namespace demo; the ClusterRole edit, bound there, grants it"},
 		"refused by admission":                 {mayCreate: true, state: checkFailed, says: "is refused: "},
 		"no permission of the chart's account": {direct: true, state: checkFailed, says: "is refused: "},
 	} {

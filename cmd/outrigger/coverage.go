@@ -182,7 +182,14 @@ func (c *coverer) report(ctx context.Context, all bool) (coverageReport, error) 
 		namespaces = append(namespaces, *namespace)
 	}
 	for i := range namespaces {
-		if err := c.namespaceReport(ctx, &namespaces[i], &report); err != nil {
+		err := c.namespaceReport(ctx, &namespaces[i], &report)
+		switch {
+		case err == nil:
+		case all && isForbidden(err) && !c.unread().elsewhere("Namespace"):
+			c.unread().kindIn("Pod", namespaces[i].Name)
+		case all:
+			return report, withAllNamespaces(err, c.unread())
+		default:
 			return report, err
 		}
 	}
@@ -205,9 +212,8 @@ func (c *coverer) namespaceReport(ctx context.Context, namespace *corev1.Namespa
 	for {
 		var page corev1.PodList
 		err := c.client.List(ctx, &page, options...)
-		if isForbidden(err) && namespace.Name != c.namespace {
-			c.unread().kindIn("Pod", namespace.Name)
-			return nil
+		if isForbidden(err) {
+			return mayNotList("Pod", namespace.Name, err)
 		}
 		if err != nil {
 			return fmt.Errorf("list the pods of namespace %s: %w", namespace.Name, err)

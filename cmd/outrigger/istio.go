@@ -305,6 +305,8 @@ func (f *istioFlags) fromCluster(ctx context.Context, given givenFacts) (*istioS
 		facts.ProxyConfigs = given.proxyConfigs
 	} else if facts.ProxyConfigs, err = proxyConfigsOf(ctx, istio); f.unread != nil && isForbidden(err) {
 		f.unread.kindIn("ProxyConfig", "")
+	} else if isForbidden(err) {
+		return nil, &permissionError{"list ProxyConfigs in all namespaces", "--proxyConfigFile FILE reads them from a file", err}
 	} else if err != nil {
 		return nil, err
 	}
@@ -322,6 +324,9 @@ func (f *istioFlags) facts(ctx context.Context, client kubernetes.Interface) (in
 	if f.unread != nil && isForbidden(err) {
 		f.unread.kindIn("Node", "")
 		return facts, nil
+	}
+	if isForbidden(err) {
+		return facts, &permissionError{"list Nodes, whose versions decide about native sidecars", "--nativeSidecars=enabled or disabled needs none", err}
 	}
 	if err != nil {
 		return facts, fmt.Errorf("read the nodes' kubelets, by which the webhook decides about native sidecars (--nativeSidecars enabled or disabled needs none): %w", err)
@@ -387,6 +392,12 @@ func (f *istioFlags) configMapNames() (injector, mesh string) {
 func (f *istioFlags) unreadable(name string, err error) error {
 	if apierrors.IsNotFound(err) {
 		return fmt.Errorf("no Istio configuration: there is no ConfigMap %s in namespace %s; say where Istio is with --istioNamespace and --revision, or give --injectConfigFile, --valuesFile and --meshConfigFile", name, f.istioNamespace)
+	}
+	if isForbidden(err) {
+		return &permissionError{
+			fmt.Sprintf("get ConfigMap %s in namespace %s", name, f.istioNamespace),
+			"have a user with this permission save Istio's configuration to the files of --injectConfigFile, --valuesFile and --meshConfigFile", err,
+		}
 	}
 	return fmt.Errorf("read ConfigMap %s/%s: %w", f.istioNamespace, name, err)
 }

@@ -67,7 +67,9 @@ func namespaceCommand(mode api.RoutingMode, command *cobra.Command) *cobra.Comma
 // setRouting tells what the label will do, sets it, and waits until it is done if that is wanted.
 func (l *live) setRouting(ctx context.Context, name string, mode api.RoutingMode, how writing) error {
 	namespace := &corev1.Namespace{}
-	if err := l.client.Get(ctx, client.ObjectKey{Name: name}, namespace); err != nil {
+	if err := l.client.Get(ctx, client.ObjectKey{Name: name}, namespace); isForbidden(err) {
+		return mayNotGet(name, err)
+	} else if err != nil {
 		return fmt.Errorf("namespace %s: %w", name, err)
 	}
 	services, notes, err := l.allOf(ctx, name)
@@ -92,7 +94,7 @@ func (l *live) setRouting(ctx context.Context, name string, mode api.RoutingMode
 			return err
 		}
 		if err := l.client.Patch(ctx, namespace, patch, how.patchOptions()...); err != nil {
-			return fmt.Errorf("label namespace %s: %w", name, err)
+			return mayNotLabel(name, err)
 		}
 	}
 	how.say("namespace/%s labeled%s", name, how.suffix())

@@ -161,14 +161,17 @@ func (s *snapshot) load(ctx context.Context, key snapshotKey, selector labels.Se
 	case key.namespace == "" && s.home != "" && !slices.Contains(clusterKinds, kind):
 		s.gaps.kindIn(kind, "")
 		err := s.client.List(ctx, list, append(options, client.InNamespace(s.home))...)
-		if err != nil && (s.strict || !isForbidden(err)) {
+		if s.strict && isForbidden(err) {
+			return nil, mayNotList(kind, s.home, err)
+		}
+		if err != nil && !isForbidden(err) {
 			return nil, fmt.Errorf("list %s of namespace %s: %w", plural(kind), s.home, err)
 		}
 		if err != nil {
 			s.gaps.kindIn(kind, s.home)
 		}
 	case s.strict:
-		return nil, fmt.Errorf("list %s: %w", plural(kind), err)
+		return nil, mayNotList(kind, key.namespace, err)
 	default:
 		s.gaps.kindIn(kind, key.namespace)
 	}

@@ -179,6 +179,9 @@ func (l *live) status(ctx context.Context, all bool, service ...string) (statusR
 	report := statusReport{Namespaces: []namespaceStatus{}}
 	for i := range namespaces.Items {
 		status, err := l.namespaceStatus(ctx, s, &namespaces.Items[i], service...)
+		if all {
+			err = withAllNamespaces(err, s.gaps)
+		}
 		if err != nil {
 			return statusReport{}, err
 		}
@@ -242,7 +245,7 @@ func servicesOf(ctx context.Context, s *snapshot, namespace string, only ...stri
 		return nil, err
 	}
 	if s.gaps.in(namespace, "Service") {
-		return nil, fmt.Errorf("no permission to list Services in namespace %s; the ClusterRole view, bound there, grants it", namespace)
+		return nil, mayNotList("Service", namespace, nil)
 	}
 	var names []string
 	for i := range list.Items {

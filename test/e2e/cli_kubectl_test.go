@@ -100,7 +100,7 @@ func TestCommandsTakeKubectlsFlags(t *testing.T) {
 		t.Errorf("--no-headers prints %s", got)
 	}
 	says(t, refused(t, "status", "-n", ns, "--as", "nobody-"+ns), "no permission to list Services in namespace "+ns)
-	says(t, refused(t, "inject", "-f", "../../examples/springbootapp/app.yaml", "--as", "nobody-"+ns), "forbidden", "nobody-"+ns)
+	says(t, refused(t, "inject", "-f", "../../examples/springbootapp/app.yaml", "--as", "nobody-"+ns), "no permission to get ConfigMap istio-sidecar-injector")
 	says(t, cells(cli(t, "status", "-n", ns, "--as", "nobody-"+ns, "--as-group", "system:masters")), "web routed v1")
 	says(t, refused(t, "status", "-n", ns, "--request-timeout", "1ns"), "deadline exceeded")
 	says(t, cli(t, "version", "--system-namespace", outriggerNamespace), "outrigger ", "\ncontroller ", "(pod "+outriggerNamespace+"/")
