@@ -13,11 +13,9 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
-// The leader writes its version on its Lease, as a label, so that it is read without a connection to a pod.
-const (
-	leaseNameLabel    = "app.kubernetes.io/name"
-	leaseVersionLabel = "app.kubernetes.io/version"
-)
+// leaseVersionLabel is the label of its Lease in which the leader writes its version, so that it is read without a connection to
+// a pod. The chart's own labels on the Lease belong to the chart: a GitOps tool would write them back.
+const leaseVersionLabel = "outrigger.dev/version"
 
 // versionWait is how long version waits for a cluster. Its answer is the version of the binary anyway.
 const versionWait = 5 * time.Second
@@ -60,11 +58,10 @@ func (f *clusterFlags) leases(ctx context.Context) ([]coordinationv1.Lease, time
 // known by the name of its pod.
 func runningVersion(lease *coordinationv1.Lease, now time.Time) string {
 	holder := leader(lease, now)
-	ours := lease.Labels[leaseNameLabel] == "outrigger" || strings.HasPrefix(lease.Name, "outrigger")
-	if holder == "" || !ours {
+	version := lease.Labels[leaseVersionLabel]
+	if holder == "" || version == "" && !strings.HasPrefix(lease.Name, "outrigger") {
 		return ""
 	}
-	version := lease.Labels[leaseVersionLabel]
 	if version == "" {
 		return fmt.Sprintf("controller unknown: pod %s/%s is older than the label %s of its Lease", lease.Namespace, holder, leaseVersionLabel)
 	}
@@ -73,7 +70,7 @@ func runningVersion(lease *coordinationv1.Lease, now time.Time) string {
 
 // leaseLabels are the labels of the Lease that this binary holds.
 func leaseLabels() map[string]string {
-	return map[string]string{leaseNameLabel: "outrigger", leaseVersionLabel: labelValue(version)}
+	return map[string]string{leaseVersionLabel: labelValue(version)}
 }
 
 var notInLabels = regexp.MustCompile(`[^A-Za-z0-9_.-]`)

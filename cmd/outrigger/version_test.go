@@ -43,12 +43,12 @@ func TestRunningVersion(t *testing.T) {
 		labels                   map[string]string
 		renewed                  time.Duration // ago
 	}{
-		{"it runs", "outrigger-routing", "pod-1_abc", "controller v1.2.3 (pod outrigger-system/pod-1)", map[string]string{leaseNameLabel: "outrigger", leaseVersionLabel: "v1.2.3"}, time.Second},
-		{"it runs under a custom Lease", "mine", "pod-1_abc", "controller v1.2.3 (pod outrigger-system/pod-1)", map[string]string{leaseNameLabel: "outrigger", leaseVersionLabel: "v1.2.3"}, time.Second},
-		{"an older one runs", "outrigger-routing", "pod-1_abc", "controller unknown: pod outrigger-system/pod-1 is older than the label app.kubernetes.io/version of its Lease", nil, time.Second},
-		{"it has ended", "outrigger-routing", "pod-1_abc", "", map[string]string{leaseNameLabel: "outrigger", leaseVersionLabel: "v1.2.3"}, time.Minute},
-		{"it gave the Lease back", "outrigger-routing", "", "", map[string]string{leaseNameLabel: "outrigger", leaseVersionLabel: "v1.2.3"}, time.Second},
-		{"another program's", "other", "pod-1_abc", "", map[string]string{leaseVersionLabel: "v9"}, time.Second},
+		{"it runs", "outrigger-routing", "pod-1_abc", "controller v1.2.3 (pod outrigger-system/pod-1)", map[string]string{leaseVersionLabel: "v1.2.3"}, time.Second},
+		{"it runs under a custom Lease", "mine", "pod-1_abc", "controller v1.2.3 (pod outrigger-system/pod-1)", map[string]string{leaseVersionLabel: "v1.2.3"}, time.Second},
+		{"an older one runs", "outrigger-routing", "pod-1_abc", "controller unknown: pod outrigger-system/pod-1 is older than the label outrigger.dev/version of its Lease", nil, time.Second},
+		{"it has ended", "outrigger-routing", "pod-1_abc", "", map[string]string{leaseVersionLabel: "v1.2.3"}, time.Minute},
+		{"it gave the Lease back", "outrigger-routing", "", "", map[string]string{leaseVersionLabel: "v1.2.3"}, time.Second},
+		{"another program's", "other", "pod-1_abc", "", map[string]string{"app.kubernetes.io/version": "v9"}, time.Second},
 	} {
 		t.Run(c.what, func(t *testing.T) {
 			lease := &coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Namespace: "outrigger-system", Name: c.name, Labels: c.labels}}

@@ -173,7 +173,9 @@ spec: {securityContext: {runAsUser: 1337, runAsGroup: 1337}, containers: [{name:
 		"without a proxy by its template": {injected, `metadata: {annotations: {inject.istio.io/templates: grpc-simple}}`, ""},
 		"proxy with another user": {injected, `
 spec: {containers: [{name: app, image: a, securityContext: {runAsUser: 1000}}, {name: istio-proxy, image: auto, securityContext: {runAsUser: 2000, runAsGroup: 2000}}]}`, ""},
-		"first steps as the proxy's user": {injected, `spec: {initContainers: [{name: fetch, image: a, securityContext: {runAsUser: 1337}}]}`, ""},
+		"first steps as the proxy's user": {injected, `
+metadata: {annotations: {sidecar.istio.io/nativeSidecar: "false"}}
+spec: {initContainers: [{name: fetch, image: a, securityContext: {runAsUser: 1337}}]}`, ""},
 		"not injected, with that user": {injected, `
 metadata: {labels: {sidecar.istio.io/inject: "false"}}
 spec: {securityContext: {runAsUser: 1337}}`, ""},
@@ -185,10 +187,11 @@ spec: {securityContext: {runAsUser: 1337}}`, ""},
 metadata:
   labels: {sidecar.istio.io/inject: "false"}
   annotations: {inject.istio.io/templates: custom, sidecar.istio.io/status: '{}'}`, status},
-		"pod with the proxy's user":            {injected, `spec: {securityContext: {runAsUser: 1337}}`, user},
-		"container with the proxy's user":      {injected, `spec: {containers: [{name: app, image: a, securityContext: {runAsUser: 1337}}]}`, user},
-		"container with the proxy's group":     {injected, `spec: {containers: [{name: app, image: a, securityContext: {runAsUser: 1000, runAsGroup: 1337}}]}`, user},
-		"native sidecar with the proxy's user": {injected, `spec: {initContainers: [{name: log, image: a, restartPolicy: Always, securityContext: {runAsUser: 1337}}]}`, user},
+		"pod with the proxy's user":                               {injected, `spec: {securityContext: {runAsUser: 1337}}`, user},
+		"container with the proxy's user":                         {injected, `spec: {containers: [{name: app, image: a, securityContext: {runAsUser: 1337}}]}`, user},
+		"container with the proxy's group":                        {injected, `spec: {containers: [{name: app, image: a, securityContext: {runAsUser: 1000, runAsGroup: 1337}}]}`, user},
+		"native sidecar with the proxy's user":                    {injected, `spec: {initContainers: [{name: log, image: a, restartPolicy: Always, securityContext: {runAsUser: 1337}}]}`, user},
+		"first steps as the proxy's user, after a native sidecar": {injected, `spec: {initContainers: [{name: fetch, image: a, securityContext: {runAsUser: 1337}}]}`, user},
 		"container with the user of a proxy that has another": {injected, `
 spec: {containers: [{name: app, image: a, securityContext: {runAsUser: 2000}}, {name: istio-proxy, image: auto, securityContext: {runAsUser: 2000}}]}`, user},
 	} {
