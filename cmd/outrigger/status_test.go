@@ -330,7 +330,7 @@ func TestAdviceAboutTraffic(t *testing.T) {
 		call.Header.Set("Content-Type", "application/json")
 		handlers[webhook.TrafficPath].ServeHTTP(answer, call)
 		var review admissionv1.AdmissionReview
-		if err := json.Unmarshal(answer.Body.Bytes(), &review); err != nil {
+		if err := json.Unmarshal(answer.Body.Bytes(), &review); err != nil || review.Response == nil {
 			t.Fatalf("HTTP %d: %v: %s", answer.Code, err, answer.Body)
 		}
 		if diff := cmp.Diff(c.want, review.Response.Warnings); diff != "" || !review.Response.Allowed {
