@@ -182,7 +182,9 @@ func withoutRoutes(observed routing.Observed, now time.Time) []string {
 	}
 	before := readingOf(observed)
 	out := sharesWithoutRoutes(observed, now)
-	if begin := beginners(observed, before); len(begin) > 0 {
+	if mesh := routing.InEffect(observed, now)[0]; mesh.IsOther() && !isDetached(observed, mesh) {
+		out = append(out, fmt.Sprintf("%s: %s (unchanged: %s routes there, and Outrigger does not write it)", name, mesh, mesh.Object))
+	} else if begin := beginners(observed, before); len(begin) > 0 {
 		out = append(out, fmt.Sprintf("%s: begins to receive traffic: %s (now %s)", name, strings.Join(begin, ", "), before))
 	} else {
 		out = append(out, name+": no version begins to receive traffic")

@@ -1,7 +1,9 @@
 package main
 
 import (
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -52,6 +54,17 @@ func TestDisableWithAnotherRoute(t *testing.T) {
 	}
 	s.labeled("disabled")
 	s.printed("service/app: v1=100 -> every pod (routed by VirtualService demo/theirs)\n")
+}
+
+// Where a VirtualService of the user already routes, nothing begins to receive traffic.
+func TestDisableBesideTheRouteInEffect(t *testing.T) {
+	theirs := byHand("theirs", "app")
+	theirs.CreationTimestamp = metav1.NewTime(noon.Add(-time.Hour))
+	s := shop(t, theirs)
+	if got := s.labeled("disabled"); strings.Contains(got, "service/app: begins") {
+		t.Errorf("printed:\n%s", got)
+	}
+	s.printed("service/app: every pod (unchanged: VirtualService demo/theirs routes there, and Outrigger does not write it)\n", "service/app-internal: begins to receive traffic: v2")
 }
 
 func TestEnableAndDisableWriteNothingTwice(t *testing.T) {
