@@ -3,14 +3,16 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"strings"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/cli-runtime/pkg/genericclioptions"
 	"sigs.k8s.io/yaml"
 )
 
-// encoderFor returns what -o json, yaml, jsonpath=… or go-template=… asks for; nil where text is wanted.
-func encoderFor(output string) (func(any) ([]byte, error), error) {
+// encoderFor returns the encoder of -o json, yaml, jsonpath=… or go-template=…; nil for text. others are formats that the command
+// prints itself.
+func encoderFor(output string, others ...string) (func(any) ([]byte, error), error) {
 	switch output {
 	case "", "wide":
 		return nil, nil
@@ -24,7 +26,8 @@ func encoderFor(output string) (func(any) ([]byte, error), error) {
 	}
 	printer, err := genericclioptions.NewKubeTemplatePrintFlags().ToPrinter(output)
 	if genericclioptions.IsNoCompatiblePrinterError(err) {
-		return nil, usagef("-o %q is not a format%s Formats: wide, json, yaml, jsonpath=TEMPLATE, go-template=TEMPLATE", output, didYouMean(output, "wide", "json", "yaml"))
+		formats := append([]string{"wide", "json", "yaml"}, others...)
+		return nil, usagef("-o %q is not a format%s Formats: %s, jsonpath=TEMPLATE, go-template=TEMPLATE", output, didYouMean(output, formats...), strings.Join(formats, ", "))
 	}
 	if err != nil {
 		return nil, usagef("-o %s: %v", output, err)

@@ -27,7 +27,7 @@ func statusPrinter(output string) (func(statusReport, statusView, io.Writer) err
 	if output == "name" {
 		return printNames, nil
 	}
-	encode, err := encoderFor(output)
+	encode, err := encoderFor(output, "name")
 	if encode == nil {
 		return printStatus, err
 	}
