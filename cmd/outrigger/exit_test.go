@@ -40,7 +40,7 @@ func TestExitStatus(t *testing.T) {
 		{"uninject", "no input", statusUsage},
 		{"routes -f - -o wide", "neither a format nor a file", statusUsage},
 		{"status -o tabel", "-o \"tabel\"", statusUsage},
-		{"status -o nam", `did you mean "name"? Formats: wide, json, yaml, name, jsonpath=TEMPLATE`, statusUsage},
+		{"status -o nam", "Formats: wide, json, yaml, name, jsonpath=TEMPLATE", statusUsage},
 		{"status -A web", "one namespace", statusUsage},
 		{"explain", "name one object", statusUsage},
 		{"explain service/web -o xml", "-o \"xml\"", statusUsage},
