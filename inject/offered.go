@@ -3,6 +3,7 @@ package inject
 import (
 	"fmt"
 	"maps"
+	"slices"
 	"strings"
 	"text/template"
 	"text/template/parse"
@@ -130,6 +131,9 @@ func (r release) withhold(t *template.Template) {
 		return
 	}
 	rename := func(names []string) {
+		if slices.Contains(names, "Values") {
+			return // a map of the user's, in which a key that is absent is no error
+		}
 		for i, name := range names {
 			if since := goNamesSince[name]; r.isBefore(since) {
 				names[i] = fmt.Sprintf("%s of Istio 1.%d", name, since)

@@ -57,7 +57,7 @@ func TestUnknownFieldsAreDropped(t *testing.T) {
 	old := parsed(t, ofRelease("1.30.2"))
 	wrong := pod(t, `metadata: {annotations: {proxy.istio.io/config: 'connectionSettings: {httpMaxConcurrentStreams: 0}'}}`)
 	if _, report := inject(t, wrong, old); report.Result != Injected {
-		t.Errorf("%s: what 1.30 does not know cannot be invalid to it: %s", report.Result, report.Message)
+		t.Errorf("%s: 1.30 does not know the field, so its value must not be validated: %s", report.Result, report.Message)
 	}
 	if _, report := inject(t, wrong, parsed(t, ofRelease("1.31.0"))); report.Result != Denied {
 		t.Errorf("%s: 1.31 knows the field, and its value is invalid", report.Result)
@@ -94,12 +94,15 @@ func TestTemplatesAreOfferedWhatTheReleaseOffers(t *testing.T) {
 				t.Errorf("release %q, %s: %v %v, want it offered: %t", release, text, problems, err, offered)
 			}
 			if err != nil && !strings.Contains(err.Error(), "which Istio offers to templates from 1.") {
-				t.Errorf("release %q, %s: the error does not say since when it is offered: %v", release, text, err)
+				t.Errorf("release %q, %s: the error does not say which release introduced it: %v", release, text, err)
 			}
 		}
 	}
+	if _, err := reparsed(ofRelease("1.30.2", inComment("{{ .Values.ProxyInitImage }}"))); err != nil {
+		t.Errorf("the values are the user's: %v", err)
+	}
 	if _, err := reparsed(ofRelease("1.30.2", inComment("{{ if false }}{{ .ProxyInitImage }}{{ end }}"))); err != nil {
-		t.Errorf("what no pod reaches does no harm with Istio: %v", err)
+		t.Errorf("a field in a branch that is not taken is no error with Istio: %v", err)
 	}
 }
 

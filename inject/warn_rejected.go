@@ -2,6 +2,7 @@ package inject
 
 import (
 	"fmt"
+	"iter"
 	"slices"
 	"strings"
 
@@ -44,23 +45,32 @@ func requestOverLimit(request Request, after *corev1.Pod) (api.InjectProblem, bo
 // unknownProbePort warns about a probe or hook with a port name that the container does not have. It always fails, in the kubelet
 // and in the agent.
 func unknownProbePort(request Request, _ *corev1.Pod) (api.InjectProblem, bool) {
-	spec := &request.Pod.Spec
-	for _, list := range []struct {
-		field      string
-		containers []corev1.Container
-	}{{"spec.initContainers", spec.InitContainers}, {"spec.containers", spec.Containers}} {
-		for i := range list.containers {
-			container := &list.containers[i]
-			for _, named := range namedPorts(container) {
-				if slices.ContainsFunc(container.Ports, func(p corev1.ContainerPort) bool { return p.Name == named.port }) {
-					continue
-				}
-				return denied(request.Pod, api.InjectUnknownProbePort, fmt.Sprintf("%s[%s].%s", list.field, container.Name, named.field), named.port,
-					fmt.Sprintf("container %s has no port of this name, so the %s always fails.", container.Name, named.what), portAdvice(container)), true
+	for field, container := range containersByField(&request.Pod.Spec) {
+		for _, named := range namedPorts(container) {
+			if slices.ContainsFunc(container.Ports, func(p corev1.ContainerPort) bool { return p.Name == named.port }) {
+				continue
 			}
+			return denied(request.Pod, api.InjectUnknownProbePort, field+"."+named.field, named.port,
+				fmt.Sprintf("container %s has no port of this name, so the %s always fails.", container.Name, named.what), portAdvice(container)), true
 		}
 	}
 	return api.InjectProblem{}, false
+}
+
+// containersByField yields the init containers and containers of a pod by their field, such as spec.containers[app].
+func containersByField(spec *corev1.PodSpec) iter.Seq2[string, *corev1.Container] {
+	return func(yield func(string, *corev1.Container) bool) {
+		for _, list := range []struct {
+			field      string
+			containers []corev1.Container
+		}{{"spec.initContainers", spec.InitContainers}, {"spec.containers", spec.Containers}} {
+			for i := range list.containers {
+				if !yield(fmt.Sprintf("%s[%s]", list.field, list.containers[i].Name), &list.containers[i]) {
+					return
+				}
+			}
+		}
+	}
 }
 
 func portAdvice(container *corev1.Container) string {

@@ -3,6 +3,7 @@ package inject
 import (
 	"fmt"
 	"slices"
+	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 
@@ -27,21 +28,15 @@ func (c *Config) runsAsProxyUser(request Request, after *corev1.Pod) (api.Inject
 	}
 	ids := c.proxyIDs(request, after)
 	spec := &request.Pod.Spec
-	for _, list := range []struct {
-		field      string
-		containers []corev1.Container
-	}{{"spec.initContainers", spec.InitContainers}, {"spec.containers", spec.Containers}} {
-		for i := range list.containers {
-			container := &list.containers[i]
-			if ofIstio[container.Name] || list.field == "spec.initContainers" && runsWithoutProxy(container, after) {
-				continue
-			}
-			for _, id := range identitiesOf(spec, container, fmt.Sprintf("%s[%s]", list.field, container.Name)) {
-				if id.is != nil && slices.Contains(ids, *id.is) {
-					return denied(request.Pod, api.InjectRunsAsProxyUser, id.field, fmt.Sprint(*id.is),
-						fmt.Sprintf("container %s runs as the proxy's %s, so its traffic bypasses the proxy: no mTLS, no routes, no telemetry.", container.Name, id.what),
-						"Give the container another "+id.what+"."), true
-				}
+	for field, container := range containersByField(spec) {
+		if ofIstio[container.Name] || strings.HasPrefix(field, "spec.initContainers") && runsWithoutProxy(container, after) {
+			continue
+		}
+		for _, id := range identitiesOf(spec, container, field) {
+			if id.is != nil && slices.Contains(ids, *id.is) {
+				return denied(request.Pod, api.InjectRunsAsProxyUser, id.field, fmt.Sprint(*id.is),
+					fmt.Sprintf("container %s runs as the proxy's %s, so its traffic bypasses the proxy: no mTLS, no routes, no telemetry.", container.Name, id.what),
+					"Give the container another "+id.what+"."), true
 			}
 		}
 	}
