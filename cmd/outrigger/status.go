@@ -23,11 +23,11 @@ func statusCommand() *cobra.Command {
 	command := &cobra.Command{
 		Use:   "status [SERVICE]",
 		Short: "Show versions, weights, gateways and problems as they are",
-		Long: `Shows for each Service the versions that run, how many of their pods are ready, and how requests are shared between
-them by the routes that stand; where it is reached through a gateway; which pods were created before the namespace was
-labelled and so have no sidecar; and what Outrigger did not do, or did otherwise, and why.
+		Long: `Shows for each Service its versions, how many of their pods are ready, and how the current routes share requests between
+them; the URLs at which gateways serve it; pods without a sidecar because they are older than the label of the namespace; and
+problems, each with its reason.
 
-Nothing is stored anywhere for it: it is found out from the cluster in the same way as the controller does.`,
+The command reads the cluster in the same way as the controller, and stores nothing.`,
 		Example: `  # The namespace of the kubeconfig's context
   outrigger status
 
@@ -48,119 +48,7 @@ Nothing is stored anywhere for it: it is found out from the cluster in the same 
 	return command
 }
 
-// statusReport is what status says, in the form of -o json.
-type statusReport struct {
-	Namespaces []namespaceStatus `json:"namespaces"`
-	// Certificates are those of the webhooks through which pods are injected.
-	Certificates []certificateStatus `json:"certificates,omitempty"`
-	Notes        []string            `json:"notes,omitempty"` // what could not be read
-}
-
-type namespaceStatus struct {
-	Name string `json:"name"`
-	// Injection is what the labels say: "enabled", "revision NAME", "disabled", or empty.
-	Injection string `json:"injection,omitempty"`
-	// Routing is the value of the label outrigger.dev/routing.
-	Routing        string          `json:"routing,omitempty"`
-	Services       []serviceStatus `json:"services"`
-	WithoutSidecar []restartStatus `json:"withoutSidecar,omitempty"`
-	Problems       []problemStatus `json:"problems,omitempty"`
-}
-
-type serviceStatus struct {
-	Name string `json:"name"`
-	// State is one of the states below.
-	State    string          `json:"state"`
-	Default  string          `json:"default,omitempty"`
-	Versions []versionStatus `json:"versions"`
-	Gateways []gatewayStatus `json:"gateways,omitempty"`
-	// Routes are what proxies have, by where the callers are, if a VirtualService that Outrigger does not write is among it.
-	Routes []pathStatus `json:"routes,omitempty"`
-	// Skipped says why a Service of this kind gets no routes.
-	Skipped string `json:"skipped,omitempty"`
-	// Pending are the settings that are written and not in effect yet.
-	Pending []pendingStatus `json:"pending,omitempty"`
-	// History are the decisions before the current one that undo returns to, newest first.
-	History []pastStatus `json:"history,omitempty"`
-	// Due are the writes that the controller has yet to make.
-	Due []string `json:"due,omitempty"`
-	// Unwritten are the writes that routing=observe keeps from being made.
-	Unwritten []string        `json:"unwritten,omitempty"`
-	Problems  []problemStatus `json:"problems,omitempty"`
-}
-
-// The states of a Service.
-const (
-	stateRouted       = "routed"        // a VirtualService of ours shares its requests
-	stateStillExposed = "still-exposed" // routed, and exposed as before an annotation about it became invalid
-	stateDetached     = "detached"      // a VirtualService of ours was edited by hand, and is no longer written
-	stateOther        = "other route"   // a VirtualService that Outrigger does not write shares its requests
-	stateSplit        = "split"         // versions served before us; no route until someone decides
-	stateUndecided    = "undecided"     // pods without a version prevent a route
-	stateSubsets      = "subsets only"  // a DestinationRule alone
-	stateSkipped      = "skipped"       // a kind of Service that routes cannot serve
-	stateWaiting      = "no route"      // routes are wanted, and there are none: see the problems
-	stateObserved     = "observed"      // outrigger.dev/routing=observe, and nothing stands
-	stateOff          = "off"           // nobody asked for routes
-	stateUnknown      = "unknown"       // the user may not read what decides
-	stateDisabled     = "disabled"      // outrigger.dev/routing=disabled
-)
-
-type versionStatus struct {
-	Version string `json:"version"` // empty for pods without one
-	Ready   int    `json:"ready"`
-	Pods    int    `json:"pods"`
-	// Weight is the share of the requests that no condition claims; nil where the route names no version, so that every
-	// pod has its part.
-	Weight    *int     `json:"weight,omitempty"`
-	Match     []string `json:"match,omitempty"`
-	Mirror    float64  `json:"mirror,omitempty"` // percent of the requests that no condition claims, as copies
-	Workloads []string `json:"workloads,omitempty"`
-	Subset    string   `json:"subset,omitempty"`
-}
-
-// pathStatus says which VirtualService routes callers, and to which versions.
-type pathStatus struct {
-	At        string   `json:"at"` // "mesh", or namespace/name of a Gateway
-	Hosts     []string `json:"hosts,omitempty"`
-	Object    string   `json:"object,omitempty"` // empty if none routes, so that every pod has its share
-	Outrigger bool     `json:"outrigger"`        // Outrigger writes it
-	Shares    string   `json:"shares"`
-}
-
-// pendingStatus is an annotation that is written and not in effect yet, or not in all its parts.
-type pendingStatus struct {
-	Annotation string   `json:"annotation"`
-	Value      string   `json:"value,omitempty"` // empty where it was removed
-	Missing    []string `json:"missing"`         // what it waits for
-}
-
-type gatewayStatus struct {
-	Name      string   `json:"name"` // namespace/name
-	Hosts     []string `json:"hosts"`
-	Port      uint32   `json:"port,omitempty"`
-	Addresses []string `json:"addresses,omitempty"` // host:port of load balancers
-	NodePort  int32    `json:"nodePort,omitempty"`
-	Node      string   `json:"node,omitempty"` // the address of a node
-	URL       string   `json:"url,omitempty"`
-}
-
-type restartStatus struct {
-	Workload string `json:"workload"` // Deployment/app
-	Pods     int    `json:"pods"`
-	Command  string `json:"command"`
-}
-
-type problemStatus struct {
-	Object  string `json:"object"`
-	Field   string `json:"field,omitempty"`
-	Value   string `json:"value,omitempty"`
-	Reason  string `json:"reason"`
-	Message string `json:"message"`
-	Advice  string `json:"advice,omitempty"`
-}
-
-// status reads the cluster and says how one Service, the Services of a namespace, or all of them stand.
+// status reads the cluster and reports the status of one Service, of the Services of a namespace, or of all.
 func (l *live) status(ctx context.Context, all bool, service ...string) (statusReport, error) {
 	s := l.snapshot(l.namespace, all)
 	var namespaces corev1.NamespaceList
@@ -268,103 +156,6 @@ func noService(namespace, name string, there []string) error {
 		return fmt.Errorf("namespace %s has no Service %s, nor any other", namespace, name)
 	}
 	return fmt.Errorf("namespace %s has no Service %s; it has %s", namespace, name, strings.Join(there, ", "))
-}
-
-// surroundings are what the address of a Service depends on beyond what its plan does.
-type surroundings struct {
-	gaps     gaps                    // what may not be read
-	gateways []*networkingv1.Gateway // those that the routes name
-	ingress  []ingress               // in their order
-	node     string                  // an address of a node; empty if none may be read
-}
-
-// ingress are the Services that select the pods of one gateway.
-type ingress struct{ services []*corev1.Service }
-
-func (l *live) surroundings(ctx context.Context, s *snapshot, observed *routing.Observed) (surroundings, error) {
-	paths := routing.InEffect(*observed, l.now())[1:]
-	out := surroundings{gaps: s.gaps}
-	if len(paths) == 0 {
-		return out, nil
-	}
-	for _, gateway := range slices.Concat(observed.Standing.Gateways, observed.Foreign.Gateways) {
-		if !slices.ContainsFunc(paths, func(p routing.Path) bool { return p.Gateway == gateway.Namespace+"/"+gateway.Name }) {
-			continue
-		}
-		behind, err := ingressOf(ctx, s, gateway.Spec.Selector)
-		if err != nil {
-			return out, err
-		}
-		out.gateways, out.ingress = append(out.gateways, gateway), append(out.ingress, behind)
-	}
-	var nodes corev1.NodeList
-	if err := s.List(ctx, &nodes); err != nil {
-		return out, err
-	}
-	out.node = nodeAddress(nodes.Items)
-	return out, nil
-}
-
-func ingressOf(ctx context.Context, s *snapshot, selector map[string]string) (ingress, error) {
-	var out ingress
-	if len(selector) == 0 {
-		return out, nil
-	}
-	var pods corev1.PodList
-	if err := s.List(ctx, &pods, client.MatchingLabels(selector)); err != nil {
-		return out, err
-	}
-	seen := map[string]bool{}
-	for i := range pods.Items {
-		namespace := pods.Items[i].Namespace
-		var services corev1.ServiceList
-		if err := s.List(ctx, &services, client.InNamespace(namespace)); err != nil {
-			return out, err
-		}
-		for j := range services.Items {
-			service := &services.Items[j]
-			if !seen[namespace+"/"+service.Name] && selects(service.Spec.Selector, pods.Items[i].Labels) {
-				seen[namespace+"/"+service.Name] = true
-				out.services = append(out.services, service)
-			}
-		}
-	}
-	slices.SortFunc(out.services, func(a, b *corev1.Service) int {
-		return cmp.Or(cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Name, b.Name))
-	})
-	return out, nil
-}
-
-// selects reports whether a Service's selector matches the labels of a pod. An empty one selects nothing.
-func selects(selector, podLabels map[string]string) bool {
-	for key, value := range selector {
-		if is, has := podLabels[key]; !has || is != value {
-			return false
-		}
-	}
-	return len(selector) > 0
-}
-
-// nodeAddress returns an address under which a node is reached: of the first by name that is ready, from outside if it
-// has such a one.
-func nodeAddress(nodes []corev1.Node) string {
-	nodes = slices.SortedFunc(slices.Values(nodes), func(a, b corev1.Node) int { return cmp.Compare(a.Name, b.Name) })
-	for _, kind := range []corev1.NodeAddressType{corev1.NodeExternalIP, corev1.NodeInternalIP} {
-		for i := range nodes {
-			for _, address := range nodes[i].Status.Addresses {
-				if address.Type == kind && nodeReady(&nodes[i]) {
-					return address.Address
-				}
-			}
-		}
-	}
-	return ""
-}
-
-func nodeReady(node *corev1.Node) bool {
-	return slices.ContainsFunc(node.Status.Conditions, func(c corev1.NodeCondition) bool {
-		return c.Type == corev1.NodeReady && c.Status == corev1.ConditionTrue
-	})
 }
 
 // statusOf says how one Service stands, and what is wrong with its Namespace.
