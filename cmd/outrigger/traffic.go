@@ -56,15 +56,16 @@ func routingAdviceFrom(direct client.Client, namespaces webhook.NamespaceReader,
 // Versions returns the versions of the pods that a Service selects and of the workloads behind it, also of those that are scaled
 // to 0. It returns none where they cannot be read, since a warning is not worth a failure.
 func (t traffic) Versions(ctx context.Context, service *corev1.Service, label string) []string {
+	reads := t.reads(ctx, service.Namespace)
 	var pods corev1.PodList
-	if len(service.Spec.Selector) == 0 || t.client.List(ctx, &pods, client.InNamespace(service.Namespace), client.MatchingLabels(service.Spec.Selector)) != nil {
+	if len(service.Spec.Selector) == 0 || reads.List(ctx, &pods, client.MatchingLabels(service.Spec.Selector)) != nil {
 		return nil
 	}
 	labeled := make([]map[string]string, 0, len(pods.Items))
 	for i := range pods.Items {
 		labeled = append(labeled, pods.Items[i].Labels)
 	}
-	looker := controller.NewLooker(t.reads(ctx, service.Namespace), t.client.RESTMapper(), t.options)
+	looker := controller.NewLooker(reads, t.client.RESTMapper(), t.options)
 	if observed, _, err := looker.Look(ctx, client.ObjectKeyFromObject(service)); err == nil && observed != nil {
 		for _, workload := range observed.Workloads {
 			labeled = append(labeled, workload.Labels)
@@ -80,7 +81,7 @@ func (t traffic) Versions(ctx context.Context, service *corev1.Service, label st
 	return slices.Compact(out)
 }
 
-// reads returns what is read of one namespace for a warning.
+// reads returns a reader of one namespace that lists each kind once, for one warning.
 func (t traffic) reads(ctx context.Context, namespace string) *oneNamespace {
 	return &oneNamespace{
 		snapshot:  snapshot{client: t.client, home: namespace, lists: map[snapshotKey]*heldList{}, unread: map[string]bool{}, gaps: gaps{}, strict: true},
