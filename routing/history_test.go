@@ -100,7 +100,7 @@ func TestWhatNeverTookEffectIsNoDecision(t *testing.T) {
 	}
 }
 
-// A rollout in place is no decision; a past one names what the workload runs now.
+// A rollout in place is not a decision. Earlier decisions about its workload name the version that it runs now.
 func TestHistoryFollowsRollouts(t *testing.T) {
 	c := newCluster(t)
 	rollingVersions(c, "v1", "v2")

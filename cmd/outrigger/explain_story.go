@@ -89,7 +89,7 @@ func (s *injectionStory) broken() *entryVerdict {
 	return &s.entries[at]
 }
 
-// answerState is what is known of who answers for the entry of ours that is asked.
+// answerState says whether a replica of Outrigger is known to answer the API server about the pod.
 type answerState int
 
 const (

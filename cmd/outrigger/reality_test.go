@@ -98,7 +98,8 @@ func TestTheAPIServerIsAskedForThePod(t *testing.T) {
 	}
 }
 
-// The volumes of claims are the controller's to add; a live pod is asked for anew; pods of unknown kinds are not asked for.
+// The dry run adds the volumes that the controller of a StatefulSet adds, and creates a live pod again as a new one. It is not made for
+// kinds whose controller builds pods in its own way.
 func TestThePodIsWhatItsControllerSends(t *testing.T) {
 	var asked *corev1.Pod
 	s := newLiveStage(t).answering(true, func(pod *corev1.Pod) error { asked = pod; return nil })

@@ -23,8 +23,8 @@ type statusWatch struct {
 	pause time.Duration // between two readings; zero for the default
 }
 
-// watchPause is how long a watch rests at least. What is shown depends on ten kinds of objects, on time, and on what the
-// user may read, so it is read anew; a reading that takes long is followed by a rest of ten times that.
+// watchPause is the shortest pause between two readings. The status depends on ten kinds of objects, on time, and on what the
+// user may read, so everything is read again. After a slow reading the pause is ten times its duration.
 const watchPause = 2 * time.Second
 
 // clearScreen moves to the corner of a terminal and clears it.

@@ -17,7 +17,7 @@ import (
 // that fails is an error.
 func TestMakeReportsNoErrorAfterCtrlC(t *testing.T) {
 	if _, err := exec.LookPath("make"); err != nil {
-		t.Skip("make is not installed")
+		t.Skip("make is not installed; install it to run this test, for example with apt-get install make")
 	}
 	for _, c := range []struct {
 		demo        string

@@ -379,7 +379,7 @@ func withoutWebhook(ctx context.Context, s *stage) error {
 }
 
 func telling(ctx context.Context, s *stage) error {
-	s.say("Injection is disabled, so routes are kept for what stands, and new pods get no sidecar. status and explain say so.")
+	s.say("Injection is disabled: existing routes stay, and new pods get no sidecar. status and explain report it.")
 	return all(
 		func() error {
 			return s.do(ctx, "outrigger status -n "+shop, contains("disabled", "springbootapp", "orders", ":31380"))

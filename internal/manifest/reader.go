@@ -160,7 +160,7 @@ func (r *Reader) chunk() (*Document, error) {
 	}
 }
 
-// begin takes the first line of a document. What stands behind a marker, as in "--- {a: b}", belongs to the document.
+// begin takes the first line of a document. Text after a marker, as in "--- {a: b}", belongs to the document.
 func (d *Document) begin(line []byte) {
 	if isMarker(line, "---") {
 		if rest := strings.TrimSpace(string(line[3:])); rest == "" || strings.HasPrefix(rest, "#") {

@@ -36,7 +36,7 @@ func (w *yamlWriter) Write(d *Document) error {
 	separator, content := d.separator, d.content
 	if d.changed {
 		var err error
-		if content, err = d.anew(); err != nil {
+		if content, err = d.rewritten(); err != nil {
 			return fmt.Errorf("%s: %w", d.where(), err)
 		}
 	}
@@ -66,8 +66,8 @@ func (w *yamlWriter) Write(d *Document) error {
 
 func (w *yamlWriter) Close() error { return nil }
 
-// anew writes a document that was changed.
-func (d *Document) anew() ([]byte, error) {
+// rewritten returns the text of a document that was changed.
+func (d *Document) rewritten() ([]byte, error) {
 	if d.isJSON {
 		return encode(d.fields)
 	}
