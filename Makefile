@@ -19,7 +19,7 @@ ifeq ($(RACE),off)
 else ifneq ($(CC_FOUND),)
   RACE_FLAG := -race
 else ifeq ($(RACE),required)
-  $(error no C compiler found, and RACE=required: install one, e.g. gcc)
+  RACE_FLAG = $(error no C compiler found, and RACE=required: install one, e.g. gcc)
 endif
 
 .PHONY: help build image manifest test demo oracle fuzz bench bench-scale lint vuln fmt docs

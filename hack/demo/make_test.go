@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -53,6 +54,10 @@ func makeDemo(t *testing.T, demo string, interrupt bool) (string, error) {
 		}
 	}
 	command := exec.CommandContext(t.Context(), "make", "--no-print-directory", "-C", root, "demo", "GO="+filepath.Join(dir, "go"), "CACHE="+dir)
+	// The make that runs this test hands its own command line on, in MAKEFLAGS.
+	command.Env = slices.DeleteFunc(os.Environ(), func(variable string) bool {
+		return strings.HasPrefix(variable, "MAKE") || strings.HasPrefix(variable, "MFLAGS=")
+	})
 	command.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	var out bytes.Buffer
 	command.Stdout, command.Stderr = &out, &out
