@@ -22,7 +22,7 @@ else ifeq ($(RACE),required)
   RACE_FLAG = $(error no C compiler found, and RACE=required: install one, e.g. gcc)
 endif
 
-.PHONY: help build image manifest test demo oracle fuzz bench bench-scale lint vuln fmt docs
+.PHONY: help build image manifest test test-e2e test-others demo oracle fuzz bench bench-scale lint vuln fmt docs
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -42,17 +42,24 @@ demo: ## walk the users' journey on a real control plane, then stay up (ONCE=1: 
 	$(GO) -C hack build -o $(CACHE)/demo ./demo
 	@trap : INT; cd hack && ONCE=$(ONCE) $(CACHE)/demo || [ $$? -eq 130 ]
 
+# The end-to-end tests mostly wait for effects in the cluster, so all other tests run beside them.
+test: ## all tests; the first time it builds the control plane
+	@echo "race detector: $(if $(RACE_FLAG),on,off (no C compiler was found, or RACE=off))"
+	@$(MAKE) --no-print-directory -j 2 test-e2e test-others
+
+test-e2e:
+	cd test && $(GO) test $(RACE_FLAG) -timeout 60m ./e2e
+
 # ./routing is pure and starts no goroutine, so the race detector only makes its random walks ten times slower. What measures
 # memory in ./webhook runs once more without it. Without it, too, for test/alerts and test/oracle: Prometheus takes minutes to
 # build with it, twelve thousand pods take three times as long to compare, and what runs there of ours is tested with it elsewhere.
-test: ## all tests; the first time it builds the control plane
-	@echo "race detector: $(if $(RACE_FLAG),on,off (no C compiler was found, or RACE=off))"
+test-others:
 	$(GO) test $(RACE_FLAG) -timeout 30m $$($(GO) list ./... | grep -v /routing$$)
 	$(GO) test -timeout 20m ./routing
 	$(if $(RACE_FLAG),$(GO) test -timeout 20m -run 'TestNothingIsKilled|TestExpansionIsAn' ./webhook)
 	cd hack && $(GO) test $(RACE_FLAG) -timeout 60m ./...
 	cd hack/image && $(GO) test ./...
-	cd test && $(GO) test $(RACE_FLAG) -timeout 60m $$($(GO) list ./... | grep -v /oracle$$)
+	cd test && $(GO) test $(RACE_FLAG) -timeout 60m $$($(GO) list ./... | grep -v -e /e2e$$ -e /oracle$$)
 	cd test && $(GO) test -timeout 30m ./oracle
 	cd test/alerts && $(GO) test -timeout 20m ./...
 
