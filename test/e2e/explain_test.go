@@ -66,16 +66,36 @@ func TestExplainEndsWithWhatHappens(t *testing.T) {
 	t.Parallel()
 	needIstio(t)
 	quota, secured, ns := namespace(t, injected), namespace(t, injected), namespace(t, injected)
+	limited, ruled := namespace(t, injected), namespace(t, injected)
 	kubectl(t, "label", "namespace", secured, "pod-security.kubernetes.io/enforce=restricted")
 	apply(t, quota, noMorePods)
 	apply(t, quota, service("web")+fixed("web-v1", "web", "v1"))
-	apply(t, secured, service("web")+fixed("web-v1", "web", "v1"))
+	apply(t, limited, "apiVersion: v1\nkind: LimitRange\nmetadata: {name: small}\nspec: {limits: [{type: Container, max: {cpu: 5m}}]}")
+	apply(t, ruled, `
+apiVersion: admissionregistration.k8s.io/v1
+kind: ValidatingAdmissionPolicy
+metadata: {name: no-pods-`+ruled+`}
+spec:
+  matchConstraints:
+    namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: `+ruled+`}}
+    resourceRules: [{apiGroups: [""], apiVersions: [v1], resources: [pods], operations: [CREATE]}]
+  validations: [{expression: "false", message: the rules of this cluster forbid pods}]
+---
+apiVersion: admissionregistration.k8s.io/v1
+kind: ValidatingAdmissionPolicyBinding
+metadata: {name: no-pods-`+ruled+`}
+spec: {policyName: no-pods-`+ruled+`, validationActions: [Deny]}
+`)
+	for _, ns := range []string{secured, limited, ruled} {
+		apply(t, ns, service("web")+fixed("web-v1", "web", "v1"))
+	}
 	apply(t, ns, service("web")+fixed("web-v1", "web", "v1"))
 
 	out := cells(cli(t, "explain", "deployment/web-v1", "-n", ns))
 	says(t, out, "Sidecar a new pod gets it", "\nWhat happens to a new pod\ndry run the API server accepts the pod, with a sidecar\n")
 	for name, c := range map[string]struct{ ns, message string }{
 		"a quota": {quota, "exceeded quota: none"}, "Pod Security": {secured, "violates PodSecurity"},
+		"a LimitRange": {limited, "maximum cpu usage per Container is 5m"}, "a policy": {ruled, "the rules of this cluster forbid pods"},
 	} {
 		eventually(t, name+" is explained", func() error {
 			out := cells(cli(t, "explain", "deployment/web-v1", "-n", c.ns))
