@@ -258,7 +258,7 @@ func rollout(ctx context.Context, s *stage) error {
 			})
 		},
 		func() error {
-			return s.do(ctx, `kubectl patch deployment orders -n `+shop+` -p '{"spec":{"minReadySeconds":2,"template":{"metadata":{"labels":{"version":"v2"}},"spec":{"containers":[{"name":"orders","image":"registry.example/springbootapp:43"}]}}}}'`, contains("patched"))
+			return s.do(ctx, `kubectl patch deployment orders -n `+shop+` -p '{"spec":{"minReadySeconds":2,"template":{"metadata":{"labels":{"version":"v2"}},"spec":{"containers":[{"name":"orders","image":"xjk27400861/springbootapp:43"}]}}}}'`, contains("patched"))
 		},
 	)
 	if err != nil {
