@@ -30,7 +30,7 @@ help: ## show this list
 build: ## build bin/outrigger
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags "-s -w -X main.version=$(VERSION)" -o bin/outrigger ./cmd/outrigger
 
-image: ## bin/image: the container image for amd64 and arm64 with its bills of materials, an OCI layout (docs/security.md)
+image: ## bin/image: the container image for amd64 and arm64 with its bills of materials, an OCI layout (docs/understand/security.md)
 	cd hack/image && GOTOOLCHAIN=$(IMAGE_GO) $(GO) run . -o $(CURDIR)/bin/image -version $(VERSION)
 
 manifest: ## write bin/outrigger.yaml, the chart's defaults for "kubectl apply"
@@ -94,7 +94,7 @@ bench: ## benchmarks, side by side with Istio's own handler (about 15 minutes)
 	cd test/bench && $(GO) tool benchstat -col /by $(CACHE)/bench.txt
 	cd test/bench && $(GO) test -run TestMemoryStaysFlat -v -requests $(BENCHREQUESTS) -timeout 60m .
 
-bench-scale: ## routing at scale on a real API server; SIZE=small, middle or large (docs/scale.md)
+bench-scale: ## routing at scale on a real API server; SIZE=small, middle or large (docs/understand/scale.md)
 	$(GO) -C test build -o $(CURDIR)/bin/scale ./scale
 	$(CURDIR)/bin/scale -size $(or $(SIZE),small) -rounds $(or $(ROUNDS),3)
 
@@ -116,5 +116,5 @@ $(VULNCHECK):
 fmt: ## format all Go files
 	gofmt -w $$(git ls-files '*.go')
 
-docs: ## write docs/reference.md, the table of docs/metrics.md, the chart's README and the schema of its values anew
+docs: ## generate docs/reference (annotations, reasons, settings, the table of metrics), the chart's README and the schema of its values
 	$(GO) test -run 'TestReference|TestChartSchema|TestChartExposureKeys|TestChartReadme|TestMetricsPage' . -update

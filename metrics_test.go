@@ -16,7 +16,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-const metricsFile = "docs/metrics.md"
+const metricsFile = "docs/reference/metrics.md"
 
 // metricsTable is where the page has the table that is made from the source.
 var metricsTable = regexp.MustCompile(`(?s)(<!-- metrics: made by make docs -->\n).*?(<!-- end -->\n)`)

@@ -14,22 +14,31 @@ import (
 	"outrigger.dev/outrigger/api"
 )
 
-var update = flag.Bool("update", false, "write docs/reference.md anew")
+var update = flag.Bool("update", false, "write the generated pages of docs/reference")
 
-// docs/reference.md is made from what package api says of itself, so no key, setting or reason can lack its row.
+// generated lists the pages of docs/reference that are made from what package api says of itself, so no key, setting, or
+// reason can lack its row.
+var generated = map[string]func() string{
+	"docs/reference/annotations.md": annotationsPage,
+	"docs/reference/reasons.md":     reasonsPage,
+	"docs/reference/settings.md":    settingsPage,
+}
+
 func TestReferenceIsCurrent(t *testing.T) {
-	want := reference()
-	if *update {
-		if err := os.WriteFile("docs/reference.md", []byte(want), 0o644); err != nil {
+	for file, page := range generated {
+		want := page()
+		if *update {
+			if err := os.WriteFile(file, []byte(want), 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
+		got, err := os.ReadFile(file)
+		if err != nil {
 			t.Fatal(err)
 		}
-	}
-	got, err := os.ReadFile("docs/reference.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff(want, string(got)); diff != "" {
-		t.Errorf("docs/reference.md is not what package api says (make docs writes it anew):\n%s", diff)
+		if diff := cmp.Diff(want, string(got)); diff != "" {
+			t.Errorf("%s differs from package api; \"make docs\" generates it:\n%s", file, diff)
+		}
 	}
 }
 
@@ -63,10 +72,12 @@ func TestEveryReasonIsListed(t *testing.T) {
 	}
 }
 
-func reference() string {
+func annotationsPage() string {
 	var b strings.Builder
-	b.WriteString("# Reference\n\nMade from the source by `make docs`.\n")
-	b.WriteString("\n## Labels and annotations of routing\n\nLabels and annotations of injection are Istio's own: see [injection.md](injection.md).\n\n| key | on | default | values | |\n|---|---|---|---|---|\n")
+	b.WriteString("# Labels and annotations\n\nLook up a label or annotation under `outrigger.dev/`: where you set it, its default, and its values. " +
+		"`make docs` generates this page from the source.\n\n" +
+		"Injection is controlled with Istio's own labels and annotations: see [injection](../understand/injection.md).\n\n" +
+		"| key | on | default | values | meaning |\n|---|---|---|---|---|\n")
 	for _, key := range api.RoutingKeys() {
 		kind := "annotation"
 		if key.Label {
@@ -74,15 +85,22 @@ func reference() string {
 		}
 		row(&b, "`"+key.Key+"`", kind+" of "+strings.Join(key.On, ", "), code(key.Default), key.Values, key.Doc)
 	}
-	b.WriteString("\n## Reasons of routing\n\nEvents on the Service carry them.\n\n| reason | |\n|---|---|\n")
+	return b.String()
+}
+
+func reasonsPage() string {
+	var b strings.Builder
+	b.WriteString("# Reasons\n\nLook up what a reason means. [Troubleshooting](troubleshooting.md) says what to do about each. " +
+		"`make docs` generates this page from the source.\n" +
+		"\n## Reasons of routing\n\nYou see them in Events on the Service, in `outrigger status`, and in metrics.\n\n| reason | meaning |\n|---|---|\n")
 	for _, reason := range api.RouteReasons() {
 		row(&b, "`"+string(reason.Reason)+"`", reason.Doc)
 	}
-	b.WriteString("\n## Reasons of injection\n\nAudit annotations, metrics, logs and messages carry them.\n\n| reason | |\n|---|---|\n")
+	b.WriteString("\n## Reasons of injection\n\nYou see them in warnings, denials, `outrigger explain`, audit annotations, metrics, and logs.\n\n| reason | meaning |\n|---|---|\n")
 	for _, reason := range api.InjectReasons() {
 		row(&b, "`"+string(reason.Reason)+"`", reason.Doc)
 	}
-	b.WriteString("\n## Reasons of coverage\n\nThe metric outrigger_coverage_pods and `outrigger coverage` carry them.\n\n| reason | state | |\n|---|---|---|\n")
+	b.WriteString("\n## Reasons of coverage\n\nYou see them in `outrigger coverage` and in the metric `outrigger_coverage_pods`.\n\n| reason | state | meaning |\n|---|---|---|\n")
 	for _, reason := range api.CoverageReasons() {
 		var states []string
 		for _, state := range reason.States {
@@ -90,7 +108,15 @@ func reference() string {
 		}
 		row(&b, "`"+string(reason.Reason)+"`", strings.Join(states, ", "), reason.Doc)
 	}
-	b.WriteString("\n## The configuration file\n\n`outrigger serve --config FILE`; the chart renders it from its values. An unknown field or a bad value stops the start.\n\n| field | default | values | |\n|---|---|---|---|\n")
+	return b.String()
+}
+
+func settingsPage() string {
+	var b strings.Builder
+	b.WriteString("# Settings\n\nLook up a field of the configuration file, which `outrigger serve --config FILE` reads. " +
+		"The chart renders the file from values with the same names ([all values](../../charts/outrigger/README.md)). " +
+		"With an unknown field or an invalid value, Outrigger does not start. `make docs` generates this page from the source.\n\n" +
+		"| field | default | values | meaning |\n|---|---|---|---|\n")
 	for _, field := range api.DefaultConfig().Fields() {
 		values := field.Type
 		if len(field.Values) > 0 {
@@ -117,7 +143,7 @@ func code(text string) string {
 
 // Every annotation and label that injection reads in its own code, beside the templates, stands on the page for users.
 func TestInjectionPageNamesWhatIsRead(t *testing.T) {
-	page, err := os.ReadFile("docs/injection.md")
+	page, err := os.ReadFile("docs/understand/injection.md")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -139,7 +165,7 @@ func TestInjectionPageNamesWhatIsRead(t *testing.T) {
 			seen++
 			_, name, _ := strings.Cut(found[1], "/")
 			if !strings.Contains(string(page), found[1]) && !strings.Contains(string(page), "`"+name+"`") {
-				t.Errorf("%s reads %s, which docs/injection.md does not name", file, found[1])
+				t.Errorf("%s reads %s, which docs/understand/injection.md does not name", file, found[1])
 			}
 		}
 	}

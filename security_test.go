@@ -11,14 +11,14 @@ import (
 
 // Every row of the tenant model names the tests that prove it, and these tests exist.
 func TestSecurityPageNamesItsProofs(t *testing.T) {
-	page, err := os.ReadFile("docs/security.md")
+	page, err := os.ReadFile("docs/understand/security.md")
 	if err != nil {
 		t.Fatal(err)
 	}
 	_, section, found := strings.Cut(string(page), "\n## Who can do what\n")
 	section, _, _ = strings.Cut(section, "\n## ")
 	if !found {
-		t.Fatal("docs/security.md has no section \"Who can do what\"")
+		t.Fatal("docs/understand/security.md has no section \"Who can do what\"")
 	}
 	tests := allTests(t)
 	rows := 0

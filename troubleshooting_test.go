@@ -38,7 +38,7 @@ func TestEveryReasonAboutTheCertificateIsExplained(t *testing.T) {
 // wantRows wants exactly these reasons to have a row in the section about a job.
 func wantRows(t *testing.T, job string, names []string) {
 	t.Helper()
-	text, err := os.ReadFile("docs/troubleshooting.md")
+	text, err := os.ReadFile("docs/reference/troubleshooting.md")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -53,11 +53,11 @@ func wantRows(t *testing.T, job string, names []string) {
 	}
 	for _, name := range names {
 		if !explained[name] {
-			t.Errorf("docs/troubleshooting.md does not say what to do about %s", name)
+			t.Errorf("docs/reference/troubleshooting.md does not say what to do about %s", name)
 		}
 		delete(explained, name)
 	}
 	for name := range explained {
-		t.Errorf("docs/troubleshooting.md explains %s, which is no reason of %s", name, job)
+		t.Errorf("docs/reference/troubleshooting.md explains %s, which is no reason of %s", name, job)
 	}
 }

@@ -31,7 +31,7 @@ var injectAdvice = map[InjectReason]string{
 	InjectUnreadableChoice:   `Write "true" or "false", in quotes and lower case.`,
 	InjectMisspelledKey:      "Write it as the message says.",
 	InjectMisplacedKey:       "Move it to where the message says.",
-	InjectUnknownKey:         "Correct or remove it; docs/reference.md lists all keys.",
+	InjectUnknownKey:         "Correct or remove it; docs/reference/annotations.md lists all keys.",
 	InjectForeignSidecar:     "Let one mesh alone inject the pod.",
 	InjectRunsAsProxyUser:    "Give the container another runAsUser and runAsGroup.",
 	InjectJobWillNotComplete: "Annotate the pod's template sidecar.istio.io/nativeSidecar=true.",

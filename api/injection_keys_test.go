@@ -78,7 +78,7 @@ func TestWordsThatLookLikeInjectionAndAreNone(t *testing.T) {
 		"unknown keys of our own": {
 			object: pod, annotations: map[string]string{"outrigger.dev/weight": "v1=1", "outrigger.dev/inject": "true"},
 			want: []string{
-				"UnknownKey Pod demo/web-*: metadata.annotations[outrigger.dev/inject] = \"true\": Outrigger has no such key. Correct or remove it; docs/reference.md lists all keys.",
+				"UnknownKey Pod demo/web-*: metadata.annotations[outrigger.dev/inject] = \"true\": Outrigger has no such key. Correct or remove it; docs/reference/annotations.md lists all keys.",
 				"UnknownKey Pod demo/web-*: metadata.annotations[outrigger.dev/weight] = \"v1=1\": Outrigger has no such key. It looks like outrigger.dev/weights, which is read on a Service or a Namespace, not on pods.",
 			},
 		},

@@ -11,7 +11,7 @@ import (
 // NoticeReason is why the user is told about the certificate, the reason of an Event on the webhook object.
 type NoticeReason string
 
-// The reasons. Each has a row in docs/troubleshooting.md.
+// The reasons. Each has a row in docs/reference/troubleshooting.md.
 const (
 	NoticeContested  NoticeReason = "Contested"             // another client keeps changing the caBundle back
 	NoticeFailed     NoticeReason = "CertificateFailed"     // it cannot be read, renewed or published

@@ -52,7 +52,7 @@ every install and upgrade.
 
 It also lists the objects that route past the versions of the Services in the namespace. Run it with the new version before
 an upgrade, too: it lists the exposed hosts that an earlier release bound to the mesh.
-It warns if everyone who may edit Services may also expose them (docs/security.md).
+It warns if everyone who may edit Services may also expose them (docs/understand/security.md).
 
 The exit status is 1 if anything failed.`,
 		Example: `  # Does a pod of namespace demo get its sidecar?

@@ -103,7 +103,7 @@ func notEvicted(failed, unknown int) error {
 		parts = append(parts, fmt.Sprintf("%d pods could not be evicted", failed))
 	}
 	if unknown > 0 {
-		parts = append(parts, fmt.Sprintf("eviction was not possible for %d pods, because your permissions do not show what new pods would get; docs/security.md lists what coverage --evict needs", unknown))
+		parts = append(parts, fmt.Sprintf("eviction was not possible for %d pods, because your permissions do not show what new pods would get; docs/understand/security.md lists what coverage --evict needs", unknown))
 	}
 	if len(parts) == 0 {
 		return nil

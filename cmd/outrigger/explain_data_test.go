@@ -194,13 +194,13 @@ func TestExplanationOfPodsAsData(t *testing.T) {
 
 // Every field that scripts may read is in the docs, and every one that the docs name is there.
 func TestDataIsDocumented(t *testing.T) {
-	text, err := os.ReadFile("../../docs/routing-cli.md")
+	text, err := os.ReadFile("../../docs/reference/routing-cli.md")
 	if err != nil {
 		t.Fatal(err)
 	}
 	_, section, found := strings.Cut(string(text), "\n## As data\n")
 	if !found {
-		t.Fatal("docs/routing-cli.md has no section As data")
+		t.Fatal("docs/reference/routing-cli.md has no section As data")
 	}
 	section, _, _ = strings.Cut(section, "\n## ")
 	documented := map[string]bool{}
@@ -215,12 +215,12 @@ func TestDataIsDocumented(t *testing.T) {
 	}
 	for name := range fields {
 		if !documented[name] {
-			t.Errorf("docs/routing-cli.md, As data: no row names %q", name)
+			t.Errorf("docs/reference/routing-cli.md, As data: no row names %q", name)
 		}
 	}
 	for name := range documented {
 		if values := map[string]bool{"Service": true, "Namespace": true, "pod": true, "enabled": true, "disabled": true}; !fields[name] && !values[name] {
-			t.Errorf("docs/routing-cli.md, As data: there is no field %q", name)
+			t.Errorf("docs/reference/routing-cli.md, As data: there is no field %q", name)
 		}
 	}
 }

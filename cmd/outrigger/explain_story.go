@@ -264,7 +264,7 @@ func (s *injectionStory) adviceUnknown() string {
 	case s.real.created && s.real.sidecar, s.asked(istios) != nil:
 		return ""
 	case s.blind:
-		return "Unknown, because you have no permission to read the webhook objects. docs/security.md lists the permissions that show it."
+		return "Unknown, because you have no permission to read the webhook objects. docs/understand/security.md lists the permissions that show it."
 	case s.unknown != "":
 		return "Unknown, because Outrigger's decision is not known: " + s.unknown + "."
 	case s.asked(ours) != nil && s.answer() == unknownAnswer:

@@ -77,7 +77,7 @@ func TestStoryClaimsNothingToChangeOnlyIfTheOutcomeIsKnown(t *testing.T) {
 	asked := entryOf(ours, "outrigger-sidecar-injector", true, "")
 	injected := inject.Report{Result: inject.Injected, Reason: api.InjectPolicyEnabled}
 	unchecked := reality{unchecked: "you have no permission to create pods in namespace shop"}
-	const blind = "Unknown, because you have no permission to read the webhook objects. docs/security.md lists the permissions that show it."
+	const blind = "Unknown, because you have no permission to read the webhook objects. docs/understand/security.md lists the permissions that show it."
 	for what, c := range map[string]struct {
 		story injectionStory
 		want  string

@@ -107,7 +107,7 @@ func (g gaps) note(home string) string {
 		parts = append(parts, listed(in[namespace])+" in namespace "+namespace)
 	}
 	parts = slices.DeleteFunc(parts, func(part string) bool { return part == "" })
-	return fmt.Sprintf("You have no permission to read %s. What depends on them is unknown. docs/security.md lists the permissions of users.", strings.Join(parts, "; "))
+	return fmt.Sprintf("You have no permission to read %s. What depends on them is unknown. docs/understand/security.md lists the permissions of users.", strings.Join(parts, "; "))
 }
 
 func listed(names []string) string {

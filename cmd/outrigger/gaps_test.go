@@ -224,7 +224,7 @@ func TestGapsAreOneNote(t *testing.T) {
 	unread.kindIn("ConfigMap", "istio-system")
 	unread.object("Namespace", "", "demo")
 	want := "You have no permission to read Nodes, WorkloadEntries; Namespace demo; Gateways, Ingresses, Pods outside namespace demo; ConfigMaps in namespace istio-system. " +
-		"What depends on them is unknown. docs/security.md lists the permissions of users."
+		"What depends on them is unknown. docs/understand/security.md lists the permissions of users."
 	if diff := cmp.Diff(want, unread.note("demo")); diff != "" {
 		t.Errorf("-want +got:\n%s", diff)
 	}

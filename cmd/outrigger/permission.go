@@ -20,7 +20,7 @@ func (e *permissionError) Unwrap() error { return e.err }
 
 // mayNotList returns the error for a list that the API server refused, in a namespace or in the whole cluster if it is empty.
 func mayNotList(kind, namespace string, err error) error {
-	e := &permissionError{missing: "list " + plural(kind), fix: "docs/security.md lists the permissions of users", err: err}
+	e := &permissionError{missing: "list " + plural(kind), fix: "docs/understand/security.md lists the permissions of users", err: err}
 	switch {
 	case namespace != "":
 		e.missing += " in namespace " + namespace

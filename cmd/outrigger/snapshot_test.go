@@ -47,7 +47,7 @@ func TestStatusWithTheRightsOfOneNamespace(t *testing.T) {
 		t.Errorf("%+v", app)
 	}
 	want := []string{
-		"You have no permission to read Namespace demo; DestinationRules, Gateways, VirtualServices outside namespace demo. What depends on them is unknown. docs/security.md lists the permissions of users.",
+		"You have no permission to read Namespace demo; DestinationRules, Gateways, VirtualServices outside namespace demo. What depends on them is unknown. docs/understand/security.md lists the permissions of users.",
 	}
 	if diff := cmp.Diff(want, report.Notes); diff != "" {
 		t.Errorf("-want +got:\n%s", diff)

@@ -273,7 +273,7 @@ func TestKubernetesIsNewEnough(t *testing.T) {
 
 // Every block of values on the page about clouds is one that the chart takes, and changes what it renders.
 func TestCloudValues(t *testing.T) {
-	page, err := os.ReadFile(filepath.Join(root(t), "docs", "clouds.md"))
+	page, err := os.ReadFile(filepath.Join(root(t), "docs", "howto", "clouds.md"))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -239,7 +239,7 @@ func TestAlertsFollowTheValues(t *testing.T) {
 
 // Every alert has its part of the page, and the page has no other.
 func TestEveryAlertHasItsRunbook(t *testing.T) {
-	page, err := os.ReadFile(filepath.Join(root, "docs/metrics.md"))
+	page, err := os.ReadFile(filepath.Join(root, "docs/reference/metrics.md"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -251,7 +251,7 @@ func TestEveryAlertHasItsRunbook(t *testing.T) {
 		got = append(got, string(found[1]))
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
-		t.Errorf("the chart's alerts and the headings of docs/metrics.md (-chart +page):\n%s", diff)
+		t.Errorf("the chart's alerts and the headings of docs/reference/metrics.md (-chart +page):\n%s", diff)
 	}
 }
 

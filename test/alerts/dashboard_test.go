@@ -54,11 +54,11 @@ func filledIn(expr string) string {
 	return strings.NewReplacer("$job", "outrigger-metrics", "$namespace", "outrigger-system", "$__rate_interval", "2m", "$__interval", "1m").Replace(expr)
 }
 
-// documented returns the labels of each metric of docs/metrics.md, which test/e2e compares with a running leader, and the
+// documented returns the labels of each metric of docs/reference/metrics.md, which test/e2e compares with a running leader, and the
 // beginnings of the names of others.
 func documented(t *testing.T) (own map[string][]string, foreign []string) {
 	t.Helper()
-	page, err := os.ReadFile(filepath.Join(root, "docs/metrics.md"))
+	page, err := os.ReadFile(filepath.Join(root, "docs/reference/metrics.md"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -93,7 +93,7 @@ func TestWhatIsAskedForIsThere(t *testing.T) {
 			}
 			has, is := own[name]
 			if !is {
-				t.Errorf("%s asks for %s, which docs/metrics.md does not list", where, name)
+				t.Errorf("%s asks for %s, which docs/reference/metrics.md does not list", where, name)
 			}
 			for _, label := range labels {
 				if !slices.Contains(has, label) && !slices.Contains(ofTheScrape, label) {

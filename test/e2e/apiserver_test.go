@@ -16,7 +16,7 @@ import (
 )
 
 // apiServerArgs are what this API server is told beside the usual: to take notes of what Outrigger asks it for, and to show
-// a certificate of its own to webhooks that ask for one. docs/security.md tells users to write the same files.
+// a certificate of its own to webhooks that ask for one. docs/understand/security.md tells users to write the same files.
 func apiServerArgs(dir string) (map[string][]string, error) {
 	auditLog = filepath.Join(dir, "audit.log")
 	authority, issue, err := newAuthority()

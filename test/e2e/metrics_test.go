@@ -72,16 +72,16 @@ func samples(families map[string]*dto.MetricFamily, name string) map[string]floa
 	return out
 }
 
-// tableRow is one row of docs/metrics.md.
+// tableRow is one row of docs/reference/metrics.md.
 var tableRow = regexp.MustCompile("(?m)^\\| `([a-z_*]+)` \\| (\\w+) \\| ([^|]*) \\| (.*) \\|$")
 
-// What docs/metrics.md lists is what a leader serves: every name, type, label and help, both ways.
+// What docs/reference/metrics.md lists is what a leader serves: every name, type, label and help, both ways.
 func TestMetricsAreThoseOfThePage(t *testing.T) {
 	needIstio(t)
 	ns := namespace(t, injected)
 	apply(t, ns, service("app")+fixed("app-v1", "app", "v1"))
 	wantRoutes(t, ns, "app", "v1=100")
-	page, err := os.ReadFile("../../docs/metrics.md")
+	page, err := os.ReadFile("../../docs/reference/metrics.md")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -104,18 +104,18 @@ func TestMetricsAreThoseOfThePage(t *testing.T) {
 				}
 			}
 			if !known {
-				t.Errorf("a leader serves %s, which docs/metrics.md has no row for", name)
+				t.Errorf("a leader serves %s, which docs/reference/metrics.md has no row for", name)
 			}
 			continue
 		}
 		got[name] = strings.Join([]string{strings.ToLower(family.GetType().String()), labelsOf(t, family, want[name]), family.GetHelp()}, " | ")
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
-		t.Errorf("docs/metrics.md and a leader (-page +leader):\n%s", diff)
+		t.Errorf("docs/reference/metrics.md and a leader (-page +leader):\n%s", diff)
 	}
 	for prefix, seen := range foreign {
 		if !seen {
-			t.Errorf("docs/metrics.md lists %s*, and a leader serves none", prefix)
+			t.Errorf("docs/reference/metrics.md lists %s*, and a leader serves none", prefix)
 		}
 	}
 }

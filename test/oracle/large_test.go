@@ -12,7 +12,7 @@ import (
 	"outrigger.dev/outrigger/inject"
 )
 
-// Two bounds are deviations from Istio, which injects pods of any size: docs/injection.md lists them.
+// Two bounds are deviations from Istio, which injects pods of any size: docs/understand/injection.md lists them.
 func TestLargePodsDeviate(t *testing.T) {
 	istio := Start(t)
 	i := installations[0]
