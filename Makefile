@@ -36,6 +36,9 @@ image: ## bin/image: the container image for amd64 and arm64 with its bills of m
 manifest: ## write bin/outrigger.yaml, the chart's defaults for "kubectl apply"
 	$(GO) -C hack run ./manifest -o $(CURDIR)/bin/outrigger.yaml
 
+quickstart: ## install Istio, Outrigger, and an example on kind, k3d, or your own cluster (docs/start/quickstart.md)
+	@hack/quickstart.sh
+
 # Ctrl-C ends the demo with status 130, which is no error. The shell gets the signal, too, and must outlive the demo to say so.
 demo: ## walk the users' journey on a real control plane, then stay up (ONCE=1: end by itself)
 	@mkdir -p $(CACHE)
