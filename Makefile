@@ -5,6 +5,7 @@ CACHE   ?= $(or $(OUTRIGGER_CACHE),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/outrig
 LINTER  := $(CACHE)/golangci-lint-$(shell sed -n 's|.*golangci/golangci-lint/v2 \(v[^ ]*\).*|\1|p' hack/tools/lint/go.mod)
 VULNCHECK := $(CACHE)/govulncheck-$(shell sed -n 's|.*golang.org/x/vuln \(v[^ ]*\).*|\1|p' hack/tools/vuln/go.mod)
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+D2 := $(CACHE)/d2-$(shell sed -n 's|.*terrastruct.com/d2 \(v[^ ]*\).*|\1|p' hack/tools/d2/go.mod)
 MODULES := . hack hack/image test test/certmanager test/oracle/answers test/oracle/istio-20260423 test/oracle/istio-20260827 test/oracle/validation test/bench test/alerts
 
 # The Go that the image is built with, and that "make vuln" looks at: the same commit gives the same bytes, and a standard
@@ -22,7 +23,7 @@ else ifeq ($(RACE),required)
   RACE_FLAG = $(error no C compiler found, and RACE=required: install one, e.g. gcc)
 endif
 
-.PHONY: help build image manifest test test-e2e test-others demo oracle fuzz bench bench-scale lint vuln fmt docs
+.PHONY: help build image manifest test test-e2e test-others demo oracle fuzz bench bench-scale lint vuln fmt docs picture
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -121,3 +122,12 @@ fmt: ## format all Go files
 
 docs: ## generate docs/reference (annotations, reasons, settings, the table of metrics), the chart's README and the schema of its values
 	$(GO) test -run 'TestReference|TestChartSchema|TestChartExposureKeys|TestChartReadme|TestMetricsPage' . -update
+
+picture: $(D2) ## draw docs/pictures/overview.svg from overview.d2, its source
+	$(D2) --layout elk --elk-nodeNodeBetweenLayers 30 --elk-padding "[top=56,left=24,bottom=24,right=24]" --theme 0 --dark-theme 200 docs/pictures/overview.d2 docs/pictures/overview.svg
+	chmod 644 docs/pictures/overview.svg
+	$(GO) test -run TestPictureIsDrawnFromItsSource . -update
+
+$(D2):
+	@mkdir -p $(CACHE)
+	$(GO) -C hack/tools/d2 build -o $@ oss.terrastruct.com/d2

@@ -19,7 +19,7 @@ func TestMarkdownLinksWork(t *testing.T) {
 	}
 	links := 0
 	for _, page := range pages {
-		text := readText(t, page)
+		text := read(t, page)
 		for _, link := range markdownLinks(text) {
 			links++
 			if fault := linkFault(page, link); fault != "" {
@@ -40,7 +40,7 @@ func TestNamedDocsPagesExist(t *testing.T) {
 		if file == "CHANGELOG.md" || file == "docs_links_test.go" {
 			continue // history keeps its names
 		}
-		for _, name := range page.FindAllString(readText(t, file), -1) {
+		for _, name := range page.FindAllString(read(t, file), -1) {
 			mentions++
 			if _, err := os.Stat(name); err != nil {
 				t.Errorf("%s names %s, which does not exist", file, name)
@@ -155,13 +155,4 @@ func trackedFiles(t *testing.T, patterns ...string) []string {
 		}
 	}
 	return files
-}
-
-func readText(t *testing.T, file string) string {
-	t.Helper()
-	text, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return string(text)
 }
