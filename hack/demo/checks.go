@@ -177,3 +177,26 @@ func equal(what, got, want string) error {
 	}
 	return nil
 }
+
+// everyRow wants a word in each row of a table.
+func everyRow(word string) check {
+	return func(output string) error {
+		rows := rowsOf(output)
+		for _, row := range rows {
+			if !strings.Contains(strings.Join(row, " "), word) {
+				return fmt.Errorf("the row of %s lacks %s", row[0], word)
+			}
+		}
+		if len(rows) == 0 {
+			return fmt.Errorf("there is no row")
+		}
+		return nil
+	}
+}
+
+func someRow(output string) error {
+	if len(rowsOf(output)) == 0 {
+		return fmt.Errorf("there is no row")
+	}
+	return nil
+}

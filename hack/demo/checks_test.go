@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"strings"
 	"testing"
 )
@@ -97,18 +96,5 @@ func TestRouteWritten(t *testing.T) {
 		if got, err := routeWritten(output); err == nil {
 			t.Errorf("routeWritten(%q) = %q", output, got)
 		}
-	}
-}
-
-func TestScreenWithoutTerminal(t *testing.T) {
-	var out bytes.Buffer
-	s := &screen{out: &out}
-	s.heading("One")
-	s.say("a %s\n  b", strings.Repeat("x", 99))
-	s.command("echo hi", "hi\nthere\n")
-	s.right("done")
-	want := "\nOne\n───\na\n" + strings.Repeat("x", 99) + "\nb\n\n$ echo hi\n    hi\n    there\n✓ done\n"
-	if got := out.String(); got != want {
-		t.Errorf("the screen shows\n%q\nwant\n%q", got, want)
 	}
 }

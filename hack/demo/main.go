@@ -1,9 +1,9 @@
-// Command demo walks the journey of a user of Outrigger on a real control plane that it builds and starts itself: it
-// prints each command as one would type it, runs it, and shows what came back. Each step is checked; the first that
-// does not come out right ends the demo with its name and status 1.
+// Command demo tells the story of a user of Outrigger on a real control plane that it builds and starts itself: it prints a
+// command as you would type it, runs it, and shows the lines of the output that matter. Every step is checked; the first
+// failure ends the demo with the step's name and status 1.
 //
-// After the last step the control plane stays up to play with until Ctrl-C; with -once, or ONCE=1 in the environment,
-// the demo ends by itself.
+// With -verbose, or VERBOSE=1 in the environment, it shows every command that it runs, and whole outputs. After the last step
+// the control plane stays up until Ctrl-C; with -once, or ONCE=1, the demo ends by itself.
 package main
 
 import (
@@ -11,6 +11,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"io"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -25,61 +26,81 @@ import (
 )
 
 func main() {
-	asked, _ := strconv.ParseBool(os.Getenv("ONCE"))
-	once := flag.Bool("once", asked, "end after the last step (also: ONCE=1)")
+	once := flag.Bool("once", isSet("ONCE"), "end after the last step (also: ONCE=1)")
+	verbose := flag.Bool("verbose", isSet("VERBOSE"), "show every command and whole outputs (also: VERBOSE=1)")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	err := run(ctx, *once)
+	err := run(ctx, newScreen(os.Stdout, *verbose), *once)
 	switch {
 	case err == nil:
 	case errors.Is(ctx.Err(), context.Canceled):
 		fmt.Fprintln(os.Stderr, "\ninterrupted; everything has been stopped")
 		os.Exit(130)
 	default:
-		fmt.Fprintf(os.Stderr, "\nThe demo has failed.\n%v\n", err)
+		fmt.Fprintf(os.Stderr, "\nThe demo failed.\n%v\n", err)
 		os.Exit(1)
 	}
 }
 
+func isSet(variable string) bool {
+	set, _ := strconv.ParseBool(os.Getenv(variable))
+	return set
+}
+
 // run is the demo. Whatever it starts has ended when it returns.
-func run(ctx context.Context, once bool) (err error) {
+func run(ctx context.Context, s *screen, once bool) (err error) {
 	began := time.Now()
-	s := newScreen(os.Stdout)
-	s.say("Building what is missing and starting a Kubernetes control plane.")
-	plane, err := controlplane.Start(ctx, controlplane.Options{Progress: s.progress()})
+	progress := newProgress(s)
+	defer progress.close()
+	plane, err := controlplane.Start(ctx, controlplane.Options{Progress: progress})
 	if err != nil {
 		return fmt.Errorf("start the control plane: %w", err)
 	}
 	defer func() { err = errors.Join(err, plane.Stop()) }()
-	stage, err := prepare(ctx, s, plane)
+	stage, err := prepare(ctx, s, plane, progress)
 	if err != nil {
 		return err
 	}
 	defer stage.installed.Close()
-	s.note("Ready after %v.", time.Since(began).Round(time.Second))
+	progress.close()
+	s.note("A Kubernetes control plane is ready after %v.", time.Since(began).Round(time.Second))
 
 	if err := walk(ctx, stage); err != nil {
 		return stage.installed.Explain(err)
 	}
-	s.summary("Summary: every step succeeded")
-	s.note("%v since the start.", time.Since(began).Round(time.Second))
+	s.heading("Done: every step succeeded")
 	if once {
+		s.plain(afterwards)
 		return nil
 	}
-	s.say("The control plane stays up until Ctrl-C. To play with it, in another terminal:")
-	s.plain("cd " + stage.dir + "\nexport KUBECONFIG=" + plane.Kubeconfig + " PATH=" + filepath.Join(stage.dir, "bin") + ":$PATH\n")
+	s.say("The control plane stays up until Ctrl-C. In another terminal:")
+	s.plain("\n  cd " + stage.dir + "\n  export KUBECONFIG=" + plane.Kubeconfig + " PATH=$PWD/bin:$PATH\n" + meanwhile)
 	<-ctx.Done()
 	s.plain("\nStopping.\n")
 	return nil
 }
 
-// prepare puts Istio into the cluster, and next to each other into one folder what the commands name.
-func prepare(ctx context.Context, s *screen, plane *controlplane.ControlPlane) (*stage, error) {
+// What to try when the story is told.
+const (
+	meanwhile = `  outrigger undo springbootapp -n springistiodemo                 # back to v1
+  outrigger shift springbootapp v1=50 v2=50 -n springistiodemo    # half to each
+  outrigger explain service/springbootapp -n springistiodemo      # why it is as it is
+  kubectl get destinationrule,virtualservice -n springistiodemo -o yaml
+`
+	afterwards = `  make demo              stays up, for you to try commands
+  make demo VERBOSE=1    shows every command and the YAML
+  make quickstart        the same on your own cluster (docs/start/quickstart.md)
+`
+)
+
+// prepare installs Istio's charts, and puts everything that the commands name into one folder.
+func prepare(ctx context.Context, s *screen, plane *controlplane.ControlPlane, progress io.Writer) (*stage, error) {
+	_, _ = fmt.Fprintln(progress, "installing Istio's CRDs and ConfigMaps")
 	if err := istio.Install(ctx, plane, nil); err != nil {
 		return nil, err
 	}
-	s.note("building outrigger")
+	_, _ = fmt.Fprintln(progress, "building outrigger")
 	installed, err := install.Prepare(ctx, plane, install.Options{})
 	if err != nil {
 		return nil, err
@@ -94,8 +115,7 @@ func prepare(ctx context.Context, s *screen, plane *controlplane.ControlPlane) (
 	return &stage{screen: s, dir: dir, env: env, installed: installed}, nil
 }
 
-// folder makes the folder in which the commands run: the commands themselves, our chart and examples, and Istio's
-// gateway chart.
+// folder creates the folder in which the commands run, with the programs, our chart and examples, and Istio's gateway chart.
 func folder(plane *controlplane.ControlPlane, installed *install.Installed) (string, error) {
 	dir := filepath.Join(plane.Dir, "demo")
 	for _, name := range []string{"bin", "istio"} {

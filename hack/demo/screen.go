@@ -7,24 +7,18 @@ import (
 	"strings"
 )
 
-// screen writes what a person reads: headings, explanations, commands and their outputs. Colors only on a terminal.
+// screen writes what a person reads: headings, explanations, commands, and their outputs. Colors only on a terminal.
 type screen struct {
-	out    io.Writer
-	colour bool
-	title  string    // the current heading
-	shown  []outcome // what was checked, in order
+	out      io.Writer
+	terminal bool
+	color    bool
+	verbose  bool // show every command, and whole outputs
 }
 
-// outcome is one thing that a step has shown.
-type outcome struct{ title, text string }
-
-// longest is how many lines of an output are shown. What is checked is the whole output.
-const longest = 24
-
-func newScreen(out *os.File) *screen {
+func newScreen(out *os.File, verbose bool) *screen {
 	info, err := out.Stat()
-	terminal := err == nil && info.Mode()&os.ModeCharDevice != 0
-	return &screen{out: out, colour: terminal && os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb"}
+	terminal := err == nil && info.Mode()&os.ModeCharDevice != 0 && os.Getenv("TERM") != "dumb"
+	return &screen{out: out, terminal: terminal, color: terminal && os.Getenv("NO_COLOR") == "", verbose: verbose}
 }
 
 const (
@@ -34,7 +28,7 @@ const (
 )
 
 func (s *screen) paint(style, text string) string {
-	if !s.colour {
+	if !s.color {
 		return text
 	}
 	return "\x1b[" + style + "m" + text + "\x1b[0m"
@@ -44,8 +38,7 @@ func (s *screen) plain(text string) { _, _ = io.WriteString(s.out, text) }
 
 // heading starts a part of the story.
 func (s *screen) heading(title string) {
-	s.title = title
-	s.plain("\n" + s.paint(bold, title) + "\n" + s.paint(faint, strings.Repeat("─", len([]rune(title)))) + "\n")
+	s.plain("\n" + s.paint(bold, title) + "\n")
 }
 
 // say explains, in lines of at most 100 letters.
@@ -72,39 +65,15 @@ func (s *screen) note(format string, args ...any) {
 	s.plain(s.paint(faint, fmt.Sprintf(format, args...)) + "\n")
 }
 
-// command shows a command line and what came back.
+// command shows a command line and lines of its output.
 func (s *screen) command(line, output string) {
-	s.plain("\n" + s.paint(bold, "$ "+line) + "\n")
-	lines := strings.Split(strings.TrimRight(output, "\n"), "\n")
-	if output == "" {
-		lines = nil
-	}
-	for _, text := range lines[:min(len(lines), longest)] {
-		s.plain("    " + text + "\n")
-	}
-	if more := len(lines) - longest; more > 0 {
-		s.note("    … %d more lines", more)
+	s.plain(s.paint(bold, "  $ "+line) + "\n")
+	for text := range strings.Lines(output) {
+		s.plain("    " + strings.TrimRight(text, "\n") + "\n")
 	}
 }
 
-// right says what was checked, and keeps it for the summary.
-func (s *screen) right(format string, args ...any) {
-	text := fmt.Sprintf(format, args...)
-	s.shown = append(s.shown, outcome{s.title, text})
+// right says what was checked.
+func (s *screen) right(text string) {
 	s.plain(s.paint(green, "✓ "+text) + "\n")
 }
-
-// summary lists what the steps have shown.
-func (s *screen) summary(title string) {
-	shown := s.shown
-	s.heading(title)
-	for i, one := range shown {
-		if i == 0 || shown[i-1].title != one.title {
-			s.plain(one.title + "\n")
-		}
-		s.plain("  " + s.paint(green, "✓ "+one.text) + "\n")
-	}
-}
-
-// progress is a writer for the lines of a long preparation.
-func (s *screen) progress() io.Writer { return s.out }

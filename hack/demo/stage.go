@@ -11,7 +11,7 @@ import (
 	"outrigger.dev/outrigger/hack/install"
 )
 
-// patience is how long a step may take to show its effect. It is a bound for failure, never a pause.
+// patience is how long a command may take to have its effect. It is a bound for failure, never a pause.
 const patience = 90 * time.Second
 
 // stage is where the commands run.
@@ -22,50 +22,72 @@ type stage struct {
 	installed *install.Installed
 }
 
-// check looks at the output of a command and says what is not as it should be.
+// check returns an error if the output of a command is not as it should be.
 type check func(output string) error
 
-// do shows a command, runs it, and shows what came back, which the checks must like.
-func (s *stage) do(ctx context.Context, line string, checks ...check) error {
-	output, err := s.run(ctx, line)
-	s.command(line, output)
-	if err != nil {
-		return fmt.Errorf("%s: %w", line, err)
-	}
-	return verdict(line, output, checks)
+// command is a command line of the story with what its output must be.
+type command struct {
+	line   string
+	shown  []string // words of the output's lines that the story shows; if nil, only the verbose story shows the command
+	checks []check
+	wait   bool // repeat the command until the checks pass
 }
 
-// until runs a command again and again until the checks like what comes back, and shows the command with that output.
-func (s *stage) until(ctx context.Context, line string, checks ...check) error {
-	deadline := time.Now().Add(patience)
-	for {
-		output, err := s.run(ctx, line)
-		if err == nil {
-			err = verdict(line, output, checks)
-		}
-		if err == nil {
-			s.command(line, output)
-			return nil
-		}
-		if time.Now().After(deadline) || ctx.Err() != nil {
-			s.command(line, output)
-			return fmt.Errorf("not within %v: %w", patience, err)
-		}
-		time.Sleep(100 * time.Millisecond) // between two looks
-	}
+// do returns a command that runs once.
+func do(line string, checks ...check) command { return command{line: line, checks: checks} }
+
+// until returns a command that is repeated until the checks pass.
+func until(line string, checks ...check) command {
+	return command{line: line, checks: checks, wait: true}
 }
 
-func verdict(line, output string, checks []check) error {
-	for _, check := range checks {
-		if err := check(output); err != nil {
-			return fmt.Errorf("%s: %w", line, err)
+// show returns the command with the lines of its output that the story shows: those with one of these words. Without words
+// only the command is shown.
+func (c command) show(words ...string) command {
+	c.shown = append([]string{}, words...)
+	return c
+}
+
+// run runs commands one after the other until one fails, whose whole output it shows.
+func (s *stage) run(ctx context.Context, commands ...command) error {
+	for _, c := range commands {
+		output, err := s.try(ctx, c)
+		if err != nil {
+			s.command(c.line, output)
+			return fmt.Errorf("%s: %w", c.line, err)
+		}
+		switch {
+		case s.verbose:
+			s.command(c.line, output)
+		case c.shown != nil:
+			s.command(c.line, linesWith(output, c.shown))
 		}
 	}
 	return nil
 }
 
-// run runs a command line in the folder of the demo and returns all that it printed.
-func (s *stage) run(ctx context.Context, line string) (string, error) {
+// try runs a command, once or until its checks pass.
+func (s *stage) try(ctx context.Context, c command) (string, error) {
+	deadline := time.Now().Add(patience)
+	for {
+		output, err := s.output(ctx, c.line)
+		for _, check := range c.checks {
+			if err == nil {
+				err = check(output)
+			}
+		}
+		switch {
+		case err == nil || !c.wait:
+			return output, err
+		case ctx.Err() != nil || time.Now().After(deadline):
+			return output, fmt.Errorf("not within %v: %w", patience, err)
+		}
+		time.Sleep(100 * time.Millisecond) // between two attempts
+	}
+}
+
+// output runs a command line in the folder of the demo and returns everything that it printed.
+func (s *stage) output(ctx context.Context, line string) (string, error) {
 	command := exec.CommandContext(ctx, "sh", "-c", line)
 	command.Dir, command.Env = s.dir, s.env
 	command.WaitDelay = 5 * time.Second
@@ -76,4 +98,18 @@ func (s *stage) run(ctx context.Context, line string) (string, error) {
 		err = fmt.Errorf("%w\n%s", err, strings.TrimSpace(output.String()))
 	}
 	return output.String(), err
+}
+
+// linesWith returns the lines that contain one of the words.
+func linesWith(text string, words []string) string {
+	var out strings.Builder
+	for line := range strings.Lines(text) {
+		for _, word := range words {
+			if strings.Contains(line, word) {
+				out.WriteString(strings.TrimRight(line, "\n") + "\n")
+				break
+			}
+		}
+	}
+	return out.String()
 }
