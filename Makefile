@@ -47,6 +47,14 @@ demo: ## a user's journey on a real control plane; stays up (ONCE=1: ends by its
 	@$(GO) -C hack build -o $(CACHE)/demo ./demo 2>$(CACHE)/demo.log || { cat $(CACHE)/demo.log; exit 1; }
 	@trap : INT; cd hack && ONCE=$(ONCE) VERBOSE=$(VERBOSE) $(CACHE)/demo || [ $$? -eq 130 ]
 
+# The end-to-end tests mostly wait for effects in the cluster, so all other tests run beside them.
+test: ## all tests; the first time it builds the control plane
+	@echo "race detector: $(if $(RACE_FLAG),on,off (no C compiler was found, or RACE=off))"
+	@$(MAKE) --no-print-directory -j 2 test-e2e test-others
+
+test-e2e:
+	cd test && $(GO) test $(RACE_FLAG) -timeout 60m ./e2e
+
 # ./routing is pure and starts no goroutine, so the race detector only makes its random walks ten times slower. What measures
 # memory in ./webhook runs once more without it. Without it, too, for test/alerts and test/oracle: Prometheus takes minutes to
 # build with it, twelve thousand pods take three times as long to compare, and what runs there of ours is tested with it elsewhere.

@@ -107,8 +107,8 @@ func newCommandCheck(t *testing.T) commandCheck {
 	if err := json.Unmarshal([]byte(readRepository(t, "charts/outrigger/values.schema.json")), &check.values); err != nil {
 		t.Fatal(err)
 	}
-	for _, found := range regexp.MustCompile(`(?m)^([a-z][a-z0-9-]*):`).FindAllStringSubmatch(readRepository(t, "Makefile"), -1) {
-		check.targets = append(check.targets, found[1])
+	for _, found := range regexp.MustCompile(`(?m)^([a-z][a-z0-9 -]*):`).FindAllStringSubmatch(readRepository(t, "Makefile"), -1) {
+		check.targets = append(check.targets, strings.Fields(found[1])...)
 	}
 	return check
 }
