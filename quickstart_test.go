@@ -18,6 +18,7 @@ const quickstartPage = "docs/start/quickstart.md"
 // An applied manifest is recorded by its images.
 const fakeProgram = `#!/bin/sh
 case "$1 $2" in
+"get events") echo "Failed to pull image"; exit ;;
 "get clusters" | "get namespace" | "cluster get") exit "${FAKE_MISSING:-1}" ;;
 esac
 echo "${0##*/} $*" >>"$CALLS"
@@ -36,7 +37,7 @@ func runQuickstart(t *testing.T, programs []string, script string, settings ...s
 			t.Fatal(err)
 		}
 	}
-	for _, name := range []string{"bash", "sh", "sed", "dirname", "grep", "cat"} {
+	for _, name := range []string{"bash", "sh", "sed", "dirname", "grep", "cat", "tail"} {
 		path, err := exec.LookPath(name)
 		if err != nil {
 			t.Skipf("%s is not installed; install it to run this test", name)
@@ -201,10 +202,10 @@ func TestQuickstartUsesWhatExists(t *testing.T) {
 	}
 }
 
-// A failed command ends the script, and says where to read on.
+// A failed command ends the script, which prints the command's output, the cluster's warnings, and where to read on.
 func TestQuickstartStopsAtAFailure(t *testing.T) {
-	printed, _, out, err := runQuickstart(t, quickstartPrograms, `printf '#!/bin/sh\nexit 1\n' >"$HOME/helm"; exec bash hack/quickstart.sh`, "CLUSTER=kind")
-	if err == nil || !strings.Contains(out, quickstartPage+"#if-a-step-fails") {
+	printed, _, out, err := runQuickstart(t, quickstartPrograms, `printf '#!/bin/sh\necho no chart found\nexit 1\n' >"$HOME/helm"; exec bash hack/quickstart.sh`, "CLUSTER=kind")
+	if err == nil || !strings.Contains(out, "no chart found") || !strings.Contains(out, "Failed to pull image") || !strings.Contains(out, quickstartPage+"#if-a-step-fails") {
 		t.Errorf("it ends with %v and prints\n%s", err, out)
 	}
 	if last := printed[len(printed)-1]; !strings.HasPrefix(last, "helm repo add") {

@@ -14,10 +14,24 @@
 set -Eeuo pipefail
 cd "$(dirname "$0")/.."
 
-run() { printf '\n$ %s\n' "$1"; eval "$1"; }
+# run prints a command and runs it. Helm's notes are shown only if it fails.
+run() {
+  local out
+  printf '\n$ %s\n' "$1"
+  case $1 in
+    helm*) out=$(eval "$1" 2>&1) || { printf '%s\n' "$out"; return 1; }; grep STATUS <<<"$out" || true ;;
+    *) eval "$1" ;;
+  esac
+}
 fail() { printf '%s\n' "$@" >&2; exit 1; }
 installed() { command -v "$1" >/dev/null; }
-trap 'printf "\nThe last command failed. See docs/start/quickstart.md#if-a-step-fails.\n" >&2' ERR
+failed() {
+  trap - ERR
+  printf '\nThe last command failed. The latest warnings of the cluster:\n\n'
+  kubectl get events -A --field-selector=type=Warning --sort-by=.lastTimestamp | tail -n 5 || true
+  printf '\nSee docs/start/quickstart.md#if-a-step-fails.\n'
+} >&2
+trap failed ERR
 
 installed kubectl || fail "kubectl is not installed: https://kubernetes.io/docs/tasks/tools/"
 installed helm || fail "helm is not installed: https://helm.sh/docs/intro/install/"
