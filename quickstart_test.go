@@ -31,6 +31,7 @@ esac
 // were printed, the calls of the programs, and everything that was printed.
 func runQuickstart(t *testing.T, programs []string, script string, settings ...string) (printed, calls []string, out string, err error) {
 	t.Helper()
+	read(t, "hack/quickstart.sh") // so that the go command runs the test again when the script changed
 	dir := t.TempDir()
 	for _, name := range programs {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(fakeProgram), 0o700); err != nil {
@@ -103,7 +104,7 @@ func TestQuickstartRunsTheLinesOfItsPage(t *testing.T) {
 		{"k3d", []string{"CLUSTER=k3d"}, []string{"k3d cluster create outrigger", "k3d image import bin/outrigger-image.tar --cluster outrigger"}},
 		{"k3s with Rancher", []string{"CLUSTER=current", "LOAD=sudo k3s ctr images import"}, []string{"sudo k3s ctr images import bin/outrigger-image.tar"}},
 		{"An existing cluster", []string{"KUBECONFIG=config"}, []string{
-			"crane push bin/image registry.example.com/outrigger:", "--set image.registry=registry.example.com",
+			"crane push bin/image registry.example.com/outrigger:", "--set image.repository=registry.example.com/outrigger",
 		}},
 		{"An air-gapped registry", []string{"CLUSTER=current", "ISTIO_CHARTS=istio-charts", "ISTIO_ARGS=--set global.hub=$REGISTRY/istio"}, []string{
 			"helm upgrade --install istiod istio-charts/istiod -n istio-system --set global.operatorManageWebhooks=true --wait --set global.hub=registry.example.com/istio",

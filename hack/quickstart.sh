@@ -48,8 +48,8 @@ fi
 case $CLUSTER in
   kind) installed kind || fail "CLUSTER=kind, but kind is not installed: https://kind.sigs.k8s.io" ;;
   k3d) installed k3d || fail "CLUSTER=k3d, but k3d is not installed: https://k3d.io" ;;
-  current) [ -n "${LOAD:-}${REGISTRY:-}" ] || fail "The nodes need Outrigger's image. Name a registry that they can pull from, or a command that loads an archive:" \
-    "  make quickstart CLUSTER=current REGISTRY=registry.example.com" '  make quickstart CLUSTER=current LOAD="sudo k3s ctr images import"' ;;
+  current) [ -n "${LOAD:-}${REGISTRY:-}" ] || fail "The nodes need Outrigger's image. Name a registry that they can pull from, or a command that loads an archive, or create a cluster:" \
+    "  make quickstart CLUSTER=current REGISTRY=registry.example.com" '  make quickstart CLUSTER=current LOAD="sudo k3s ctr images import"' "  make quickstart CLUSTER=kind" ;;
   *) fail "CLUSTER=$CLUSTER is unknown. Use kind, k3d, or current." ;;
 esac
 ISTIO_ARGS=${ISTIO_ARGS:+ $ISTIO_ARGS}
@@ -76,7 +76,7 @@ if [ "${ISTIO:-}" != existing ]; then
   run "helm upgrade --install istio-base ${ISTIO_CHARTS:-istio}/base -n istio-system --create-namespace --wait$ISTIO_ARGS"
   run "helm upgrade --install istiod ${ISTIO_CHARTS:-istio}/istiod -n istio-system --set global.operatorManageWebhooks=true --wait$ISTIO_ARGS"
 fi
-run "helm upgrade --install outrigger charts/outrigger -n outrigger-system --create-namespace --wait${REGISTRY:+ --set image.registry=\$REGISTRY}"
+run "helm upgrade --install outrigger charts/outrigger -n outrigger-system --create-namespace --wait${REGISTRY:+ --set image.repository=\$REGISTRY/outrigger}"
 if [ "${ISTIO:-}" != existing ]; then
   run "helm upgrade --install istio-ingressgateway ${ISTIO_CHARTS:-istio}/gateway -n istio-system --set service.type=NodePort --wait"
 fi
