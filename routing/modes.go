@@ -145,9 +145,14 @@ func (s *situation) tellIdleWords() {
 	if len(idle) == 0 {
 		return
 	}
+	object, message := s.serviceRef(), "With subsets only, no route is created, so these annotations have no effect: "+strings.Join(idle, ", ")+"."
+	if s.Service.Labels[api.LabelRouting] == "" { // the Namespace's label applies
+		object = api.ObjectRef{Kind: "Namespace", Name: s.Service.Namespace}
+		message += AffectedService(s.Service.Name)
+	}
 	s.problems = append(s.problems, api.RouteProblem{
-		Object: s.serviceRef(), Field: api.LabelField(api.LabelRouting), Value: string(api.RoutingSubsetsOnly), Reason: api.RouteWithoutEffect,
-		Message: "There are subsets and no routes, so that nothing comes of " + strings.Join(idle, ", ") + ".",
+		Object: object, Field: api.LabelField(api.LabelRouting), Value: string(api.RoutingSubsetsOnly), Reason: api.RouteWithoutEffect,
+		Message: message,
 		Advice:  fmt.Sprintf("For routes: kubectl label service -n %s %s %s=%s --overwrite.", s.Service.Namespace, s.Service.Name, api.LabelRouting, api.RoutingEnabled),
 	})
 }

@@ -262,12 +262,19 @@ func (s *situation) tell(reason api.RouteReason, message, advice string) {
 	s.problems = append(s.problems, api.RouteProblem{Object: s.serviceRef(), Reason: reason, Message: message, Advice: advice})
 }
 
-// tellAbout adds a Problem about an annotation of the Service.
+// tellAbout adds a Problem about an annotation of the Service or, if the Service has none of its own, of its Namespace.
 func (s *situation) tellAbout(key, value string, reason api.RouteReason, message, advice string) {
+	object := api.ObjectWith(key, s.Service, s.Namespace)
+	if object.Kind == "Namespace" {
+		message += AffectedService(s.Service.Name)
+	}
 	s.problems = append(s.problems, api.RouteProblem{
-		Object: s.serviceRef(), Field: api.AnnotationField(key), Value: value, Reason: reason, Message: message, Advice: advice,
+		Object: object, Field: api.AnnotationField(key), Value: value, Reason: reason, Message: message, Advice: advice,
 	})
 }
+
+// AffectedService is the end of a message about a Namespace: the Service to which it applies.
+func AffectedService(name string) string { return " Affected Service: " + name + "." }
 
 // annotate returns the command that writes annotations of the Service.
 func (s *situation) annotate(pairs ...string) string {

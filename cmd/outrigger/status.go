@@ -114,7 +114,7 @@ func (l *live) namespaceStatus(ctx context.Context, s *snapshot, namespace *core
 		out.Services = append(out.Services, status)
 		out.Problems = append(out.Problems, ofNamespace...)
 	}
-	out.Problems = sortedProblems(out.Problems)
+	out.Problems = sortedProblems(mergeAffected(out.Problems, names))
 	var pods corev1.PodList
 	if err := s.List(ctx, &pods, client.InNamespace(namespace.Name)); err != nil {
 		return namespaceStatus{}, err
@@ -181,14 +181,14 @@ func statusOf(observed routing.Observed, problems []api.RouteProblem, around sur
 	var ofNamespace []problemStatus
 	for _, p := range append(slices.Clone(problems), around.gaps.visible(observed, plan.Problems)...) {
 		told := problemStatus{p.Object.String(), p.Field, p.Value, string(p.Reason), p.Message, p.Advice}
+		if p.Reason == api.RouteStillExposed && out.State == stateRouted {
+			out.State = stateStillExposed
+		}
 		if p.Object.Kind == "Namespace" {
 			ofNamespace = append(ofNamespace, told)
 			continue
 		}
 		out.Problems = append(out.Problems, told)
-		if p.Reason == api.RouteStillExposed && out.State == stateRouted {
-			out.State = stateStillExposed
-		}
 	}
 	out.Problems = sortedProblems(out.Problems)
 	return out, ofNamespace
@@ -364,14 +364,6 @@ func restartCommand(ref routing.WorkloadRef, namespace string) string {
 		return fmt.Sprintf("kubectl get pod %s -n %s -o yaml | kubectl replace --force -f -", ref.Name, namespace)
 	}
 	return fmt.Sprintf("(restart %s in namespace %s)", ref, namespace)
-}
-
-// sortedProblems sorts by reason and text, and leaves out what is there twice.
-func sortedProblems(problems []problemStatus) []problemStatus {
-	slices.SortFunc(problems, func(a, b problemStatus) int {
-		return cmp.Or(cmp.Compare(a.Reason, b.Reason), cmp.Compare(a.Object, b.Object), cmp.Compare(a.Field, b.Field), cmp.Compare(a.Message, b.Message))
-	})
-	return slices.Compact(problems)
 }
 
 func kindOf(object routing.Object) string {
