@@ -60,7 +60,13 @@ func (d *Document) parse() error {
 	if blank(d.content) {
 		return nil
 	}
-	raw, err := yaml.YAMLToJSON(d.content)
+	raw, err := yaml.YAMLToJSONStrict(d.content)
+	if err != nil && strings.Contains(err.Error(), "already set in map") {
+		if err := d.checkYAMLKeys(); err != nil {
+			return err
+		}
+		raw, err = yaml.YAMLToJSON(d.content) // a key of the mapping overrides a merged one
+	}
 	if err != nil {
 		return fmt.Errorf("%s is not YAML: %s", d.where(), d.place(err))
 	}

@@ -96,6 +96,10 @@ func TestWhatIsNotAnObjectIsRefusedWithItsPlace(t *testing.T) {
 	for _, c := range []struct{ what, text, want string }{
 		{"not YAML", "apiVersion: v1\nkind: Service\n---\nkind: [\n", "document 2 is not YAML: line 4: did not find expected node content"},
 		{"a tab", "kind: Pod\n\tname: x\n", "document 1 is not YAML: line 2: found a tab character that violates indentation"},
+		{"a key twice", "kind: Pod\napiVersion: v1\n---\napiVersion: v1\nkind: Pod\nmetadata:\n  name: a\n  name: b\n", `document 2 has the key "name" twice in one mapping: on lines 7 and 8`},
+		{"a key twice in a flow mapping", "apiVersion: v1\nkind: Pod\nmetadata: {name: a, name: b}\n", `document 1 has the key "name" twice in one mapping: on lines 3 and 3`},
+		{"a key twice in JSON", `{"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "a", "name": "b"}}`, `document 1 has a key twice in one object: duplicate field "metadata.name"`},
+		{"a key twice in the second JSON document", `{"apiVersion": "v1", "kind": "Pod"}` + "\n" + `{"apiVersion": "v1", "kind": "Pod", "kind": "Job"}`, `document 2 has a key twice in one object: duplicate field "kind"`},
 		{"plain text", "hello world", `document 1 is not a Kubernetes object but the text "hello world": expected a mapping with apiVersion and kind`},
 		{"a list", "- a\n", "document 1 is not a Kubernetes object but a list: expected a mapping with apiVersion and kind"},
 		{"no kind", "apiVersion: v1\nmetadata: {name: web}\n", "document 1 (web) is not a Kubernetes object: it has no kind"},
@@ -269,4 +273,12 @@ func FuzzReadAndWrite(f *testing.F) {
 			t.Fatalf("got %q, want %q", out, text)
 		}
 	})
+}
+
+// A key of a mapping may override one that is merged into it.
+func TestAKeyMayOverrideAMergedOne(t *testing.T) {
+	text := "apiVersion: v1\nkind: Pod\nx: &base {name: a, labels: {a: b}}\nmetadata:\n  <<: *base\n  name: b\n"
+	if got := names(read(t, text)); len(got) != 1 || got[0] != "Pod b (document 1)" {
+		t.Errorf("got %q", got)
+	}
 }

@@ -57,6 +57,9 @@ func (r *Reader) Next() (*Document, error) {
 	if err != nil {
 		return d, nil //nolint:nilerr // it may be YAML
 	}
+	if err := d.checkJSONKeys(d.content[at : at+end]); err != nil {
+		return nil, err
+	}
 	end = afterLine(d.content, at+end)
 	rest := d.content[end:]
 	if blank(rest) {
@@ -78,6 +81,9 @@ func (r *Reader) nextJSON() (*Document, error) {
 	value, end, err := decodeFirst(text[at:])
 	if err != nil {
 		return nil, fmt.Errorf("%s is not JSON, but the previous document is: line %d: %w", d.where(), d.line, err)
+	}
+	if err := d.checkJSONKeys(text[at : at+end]); err != nil {
+		return nil, err
 	}
 	end = afterLine(text, at+end)
 	if blank(text[end:]) {
