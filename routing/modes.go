@@ -20,7 +20,14 @@ func observe(observed Observed, now time.Time) Result {
 	would := observed
 	would.Intent.Observe, would.Intent.SubsetRetention = false, 0
 	would.Settings.Settle, would.Settings.PropagationDelay, would.Settings.SubsetRetention = 0, 0, 0
+	isCommitted := observed.isCommitted()
+	if isCommitted {
+		would.Intent.Default = observed.committedDefault()
+	}
 	result := Plan(would, now)
+	if isCommitted { // a file has no record
+		result.Problems = slices.DeleteFunc(result.Problems, func(p api.RouteProblem) bool { return p.Reason == api.RouteRecordEdited })
+	}
 	end := result.Objects
 	for range mostSteps {
 		would.Standing = end

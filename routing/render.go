@@ -327,12 +327,17 @@ func (s *situation) meta(name string) metav1.ObjectMeta {
 		Annotations: map[string]string{},
 	}
 	if s.Service.UID != "" {
-		controller, block := true, false
-		meta.OwnerReferences = []metav1.OwnerReference{{
-			APIVersion: "v1", Kind: "Service", Name: s.Service.Name, UID: s.Service.UID, Controller: &controller, BlockOwnerDeletion: &block,
-		}}
+		meta.OwnerReferences = []metav1.OwnerReference{ownerReference(s.Service)}
 	}
 	return meta
+}
+
+// ownerReference names the Service as the owner of an object of ours.
+func ownerReference(service *corev1.Service) metav1.OwnerReference {
+	controller, block := true, false
+	return metav1.OwnerReference{
+		APIVersion: "v1", Kind: "Service", Name: service.Name, UID: service.UID, Controller: &controller, BlockOwnerDeletion: &block,
+	}
 }
 
 func typeMeta(kind string) metav1.TypeMeta {

@@ -37,6 +37,8 @@ func divided[T Object](o *Observed, list []T) (kept, foreign []T) {
 		switch {
 		case Own(object, o.Service) && !o.isTaken(object):
 			kept = append(kept, object)
+		case o.Intent.Observe && isPrinted(object, o.Service):
+			kept = append(kept, asOurs(object, o.Service))
 		case MayConcern(object, o.Service, o.Settings.ClusterDomain):
 			foreign = append(foreign, object)
 		}
@@ -266,8 +268,11 @@ func carriesMarks(object Object, service *corev1.Service) bool {
 }
 
 // HasReplaced reports whether the user replaced an object of ours that still carries our marks.
-func (o *Observed) HasReplaced() bool {
-	return slices.ContainsFunc(o.Foreign.all(), func(object Object) bool { return carriesMarks(object, o.Service) })
+func (o *Observed) HasReplaced() bool { return len(o.Replaced()) > 0 }
+
+// Replaced returns the objects of ours that the user replaced and that still carry our marks.
+func (o *Observed) Replaced() []Object {
+	return slices.DeleteFunc(o.Foreign.all(), func(object Object) bool { return !carriesMarks(object, o.Service) })
 }
 
 // takenObjects are objects of other authors that still carry our marks, as they were observed.

@@ -2,6 +2,7 @@ package main
 
 import (
 	"cmp"
+	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -39,6 +40,9 @@ type workload struct {
 // worldOf reads the objects that routes depend on; others do not matter.
 func worldOf(objects []*manifest.Object, namespace string, created time.Time) (*world, error) {
 	w := &world{created: created, takers: map[types.NamespacedName]string{}, namespaces: map[string]*corev1.Namespace{}}
+	if err := checkUnique(objects, namespace); err != nil {
+		return nil, err
+	}
 	if err := addNamespaces(w.namespaces, objects); err != nil {
 		return nil, err
 	}
@@ -47,7 +51,45 @@ func worldOf(objects []*manifest.Object, namespace string, created time.Time) (*
 			return nil, err
 		}
 	}
+	w.dropCopies()
 	return w, nil
+}
+
+// checkUnique fails if the input has an object twice: which of the two is meant is unknown.
+func checkUnique(objects []*manifest.Object, namespace string) error {
+	first := map[string]*manifest.Object{}
+	for _, object := range objects {
+		if object.Name == "" {
+			continue // generateName
+		}
+		group, _, _ := strings.Cut(object.APIVersion, "/")
+		key := strings.Join([]string{group, object.Kind, cmp.Or(object.Namespace, namespace), object.Name}, " ")
+		if other := first[key]; other != nil {
+			return fmt.Errorf("%s %s is in the input twice: in %s and in %s; leave one out", object.Kind, object.Name, other.Where, object.Where)
+		}
+		first[key] = object
+	}
+	return nil
+}
+
+// dropCopies removes Outrigger's own objects for Services of the input: the plan creates them again. What a user applied over one of
+// them stays.
+func (w *world) dropCopies() {
+	services := map[types.NamespacedName]bool{}
+	for _, service := range w.services {
+		services[types.NamespacedName{Namespace: service.Namespace, Name: service.Name}] = true
+	}
+	isCopy := func(object routing.Object) bool {
+		name, is := routing.CopyOf(object)
+		return is && services[types.NamespacedName{Namespace: object.GetNamespace(), Name: name}]
+	}
+	w.foreign = routing.Objects{
+		DestinationRules: without(w.foreign.DestinationRules, isCopy), VirtualServices: without(w.foreign.VirtualServices, isCopy), Gateways: without(w.foreign.Gateways, isCopy),
+	}
+}
+
+func without[T routing.Object](list []T, remove func(routing.Object) bool) []T {
+	return slices.DeleteFunc(list, func(object T) bool { return remove(object) })
 }
 
 func (w *world) add(object *manifest.Object, namespace string) error {

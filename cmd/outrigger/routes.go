@@ -40,10 +40,13 @@ on stderr with its reason.`,
 
   # What an annotation would change
   kubectl annotate --local -f app.yaml outrigger.dev/expose=true -o yaml | outrigger routes -f -`,
-		Args: cobra.NoArgs,
+		Args: noArguments,
 		RunE: func(command *cobra.Command, _ []string) error {
 			output, err := outputOf(format)
 			if err != nil {
+				return err
+			}
+			if err := checkNamespaceName("-n ", namespace); err != nil {
 				return err
 			}
 			config, err := readConfig(configFile)
@@ -64,6 +67,9 @@ on stderr with its reason.`,
 			w, err := worldOf(objects, namespace, assumedTime)
 			if err != nil {
 				return err
+			}
+			if len(w.services) == 0 {
+				command.PrintErrf("outrigger: %s contains no Service, so there are no routes\n", in.names())
 			}
 			made, err := w.routes(config.RoutingSettings(), command.ErrOrStderr())
 			if err != nil {
