@@ -19,12 +19,10 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
-	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
 	admissionv1 "k8s.io/api/admission/v1"
 	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/uuid"
@@ -32,7 +30,6 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"outrigger.dev/outrigger/api"
-	"outrigger.dev/outrigger/routing"
 )
 
 func checkCommand() *cobra.Command {
@@ -60,11 +57,16 @@ The exit status is 1 if anything failed.`,
 
   # The release for another revision
   outrigger check -n demo --revision canary`,
-		Args: cobra.NoArgs,
+		Args: noArguments,
 		RunE: func(command *cobra.Command, _ []string) error {
 			l, err := from.connect(command.Context(), &c.warnings)
 			if err != nil {
 				return err
+			}
+			if c.create {
+				if err := l.mustExist(command.Context(), l.namespace); err != nil {
+					return err
+				}
 			}
 			if err := c.choose(command.Context(), l, from.configFile != ""); err != nil {
 				return err
@@ -204,30 +206,6 @@ func (c *checker) round(ctx context.Context) []finding {
 		findings = append(findings, c.bypasses(ctx)...)
 	}
 	return append(findings, c.leavingMesh(ctx)...)
-}
-
-// leavingMesh lists the hosts that an earlier release bound to the mesh, and that this release will serve at gateways alone.
-func (c *checker) leavingMesh(ctx context.Context) []finding {
-	if !c.config.Routing.Enabled {
-		return nil // such a release may not read routes
-	}
-	var list networkingv1.VirtualServiceList
-	err := c.client.List(ctx, &list, client.MatchingLabels{api.LabelManagedBy: api.ManagedBy})
-	switch {
-	case meta.IsNoMatchError(err) || apierrors.IsNotFound(err) || isForbidden(err):
-		return nil
-	case err != nil:
-		return []finding{note("cannot list the hosts that leave the mesh: %v", err)}
-	}
-	var out []finding
-	for _, vs := range list.Items {
-		if hosts := routing.HostsLeavingMesh(vs, c.config.Routing.ClusterDomain); len(hosts) > 0 {
-			out = append(out, note("VirtualService %s/%s binds %s to the mesh; from this release on, only gateways serve these hosts, unless the object was edited by hand and is left to its author (Drifted). Callers in the mesh then reach them through DNS and the ingress; use %s.%s instead",
-				vs.Namespace, vs.Name, strings.Join(hosts, ", "), vs.Labels[api.LabelService], vs.Namespace))
-		}
-	}
-	slices.SortFunc(out, func(a, b finding) int { return strings.Compare(a.text, b.text) })
-	return out
 }
 
 // trusted checks the caBundle of every entry.

@@ -3,8 +3,12 @@ package main
 import (
 	"context"
 	"slices"
+	"strings"
 
+	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"outrigger.dev/outrigger/api"
@@ -43,5 +47,29 @@ func (c *checker) bypasses(ctx context.Context) []finding {
 			}
 		}
 	}
+	return out
+}
+
+// leavingMesh lists the hosts that an earlier release bound to the mesh, and that this release will serve at gateways alone.
+func (c *checker) leavingMesh(ctx context.Context) []finding {
+	if !c.config.Routing.Enabled {
+		return nil // such a release may not read routes
+	}
+	var list networkingv1.VirtualServiceList
+	err := c.client.List(ctx, &list, client.MatchingLabels{api.LabelManagedBy: api.ManagedBy})
+	switch {
+	case meta.IsNoMatchError(err) || apierrors.IsNotFound(err) || isForbidden(err):
+		return nil
+	case err != nil:
+		return []finding{note("cannot list the hosts that leave the mesh: %v", err)}
+	}
+	var out []finding
+	for _, vs := range list.Items {
+		if hosts := routing.HostsLeavingMesh(vs, c.config.Routing.ClusterDomain); len(hosts) > 0 {
+			out = append(out, note("VirtualService %s/%s binds %s to the mesh; from this release on, only gateways serve these hosts, unless the object was edited by hand and is left to its author (Drifted). Callers in the mesh then reach them through DNS and the ingress; use %s.%s instead",
+				vs.Namespace, vs.Name, strings.Join(hosts, ", "), vs.Labels[api.LabelService], vs.Namespace))
+		}
+	}
+	slices.SortFunc(out, func(a, b finding) int { return strings.Compare(a.text, b.text) })
 	return out
 }

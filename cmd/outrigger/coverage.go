@@ -39,7 +39,7 @@ would make anew, the pods of Jobs, and those of which a new one would be denied 
   # Replace at most ten of the pods, and see first which
   outrigger coverage -n demo --evict --max 10 --dry-run=server
   outrigger coverage -n demo --evict --max 10`,
-		Args: cobra.NoArgs,
+		Args: noArguments,
 		RunE: func(command *cobra.Command, _ []string) error {
 			encode, err := encoderFor(output)
 			if err != nil {
@@ -130,7 +130,7 @@ type coverer struct {
 	load     func(context.Context, istioFlags) (*inject.Config, error)
 	entries  []entryVerdict
 	configs  map[configOf]*inject.Config
-	awake    map[string]string // by Service "namespace/name" and entry, why nobody answers
+	awake    map[string]successor // by webhook object and entry, whether the injector answers
 	notes    map[string]bool
 	settings []api.Config
 	blind    bool              // the webhook objects may not be read
@@ -144,7 +144,7 @@ type configOf struct {
 }
 
 func (l *live) coverage(load func(context.Context, istioFlags) (*inject.Config, error)) *coverer {
-	return &coverer{live: l, load: load, configs: map[configOf]*inject.Config{}, noConfig: map[configOf]bool{}, awake: map[string]string{}, notes: map[string]bool{}}
+	return &coverer{live: l, load: load, configs: map[configOf]*inject.Config{}, noConfig: map[configOf]bool{}, awake: map[string]successor{}, notes: map[string]bool{}}
 }
 
 // report judges the pods of the namespace, or of all namespaces.
@@ -173,6 +173,9 @@ func (c *coverer) report(ctx context.Context, all bool) (coverageReport, error) 
 		namespaces = list.Items
 	}
 	if !all || c.unread().elsewhere("Namespace") {
+		if err := c.mustExist(ctx, c.namespace); err != nil {
+			return report, err
+		}
 		s := injectionStory{}
 		namespace, err := c.namespaceOf(ctx, c.namespace, &s)
 		if err != nil {
@@ -326,7 +329,7 @@ func (c *coverer) judge(ctx context.Context, pod *corev1.Pod, namespace *corev1.
 		return inject.Standing{}, successor{}, err
 	}
 	standing, err := inject.Stand(inject.Request{Pod: pod, Namespace: namespace, Path: s.path()}, config)
-	return standing, successor{asleep: c.asleep(ctx, &s, entry)}, err
+	return standing, c.answering(ctx, &s, entry), err
 }
 
 // coverageUnchecked is the state of a pod with a sidecar that cannot be compared with a new one.
@@ -343,24 +346,31 @@ func withoutConfig(pod *corev1.Pod) inject.Standing {
 	return inject.Standing{}
 }
 
-// asleep says why the injector that is asked would not answer; nothing if it would, or if that is not known.
-func (c *coverer) asleep(ctx context.Context, s *injectionStory, entry *entryVerdict) string {
+// answering returns why the injector that matches would not answer, or why that is unknown.
+func (c *coverer) answering(ctx context.Context, s *injectionStory, entry *entryVerdict) successor {
 	if entry.injector != ours {
-		return ""
+		return successor{}
 	}
 	key := entry.object + " " + entry.entry
-	if why, known := c.awake[key]; known {
-		return why
+	if known, is := c.awake[key]; is {
+		return known
 	}
 	s.endpoints = c.readyEndpoints(ctx, s)
-	c.awake[key] = ""
-	if s.silent() {
-		c.awake[key] = s.awaken()
+	var out successor
+	switch s.answer() {
+	case answersNot:
+		out.asleep = s.awaken()
+	case unknownAnswer:
+		out.unknown = "it is unknown whether a replica of Outrigger is ready"
+		if service := entry.webhook.ClientConfig.Service; service != nil && c.unread().in(service.Namespace, "EndpointSlice") {
+			out.unknown = "you have no permission to read EndpointSlices in namespace " + service.Namespace + ", so " + out.unknown
+		}
 	}
 	for _, note := range s.notes {
 		c.notes[note] = true
 	}
-	return c.awake[key]
+	c.awake[key] = out
+	return out
 }
 
 // config is Istio's configuration of a revision, read with the settings of the installation of ours that serves it.

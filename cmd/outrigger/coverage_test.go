@@ -174,7 +174,7 @@ func podNames(t *testing.T, s *liveStage) string {
 }
 
 func TestEvictionsAreBoundedAndLeaveWhatWouldNotComeBack(t *testing.T) {
-	left := []string{"wrong-abc-0 left: a new pod would be denied", "job-abc-0 left: a Job's pod is not run twice", "bare-abc-0 left: no controller would make it anew"}
+	left := []string{"wrong-abc-0 left: a new pod would be denied", "job-abc-0 left: a Job's pod is not run twice", "bare-abc-0 left: no controller would recreate it"}
 	const all = "bare0 ended0 job0 new0 new1 none0 none1 old0 out0 wrong0"
 	for _, c := range []struct {
 		what   string
@@ -257,6 +257,8 @@ func TestNothingIsEvictedWhileNobodyAnswers(t *testing.T) {
 	}
 }
 
+const notCompared = "0 covered, 1 missing, 0 outdated, 1 have a sidecar that was not compared"
+
 // Without permissions in the whole cluster, coverage goes by the namespace's label, and says what it did not compare.
 func TestCoverageWithTheRightsOfOneNamespace(t *testing.T) {
 	for name, c := range map[string]struct {
@@ -264,12 +266,17 @@ func TestCoverageWithTheRightsOfOneNamespace(t *testing.T) {
 		config error
 		note   string
 		left   string // the message of the eviction
+		counts string
 	}{
 		"no webhook objects": {func(l client.ObjectList) bool {
 			_, is := l.(*admissionregistrationv1.MutatingWebhookConfigurationList)
 			return is
-		}, nil, "MutatingWebhookConfigurations", "it is unknown what a new pod would get: you have no permission to read the webhook objects"},
-		"no Istio configuration": {func(client.ObjectList) bool { return false }, forbidden, "ConfigMaps in namespace istio-system", "it is unknown what a new pod would get: you have no permission to read Istio's configuration"},
+		}, nil, "MutatingWebhookConfigurations", "it is unknown what a new pod would get: you have no permission to read the webhook objects", notCompared},
+		"no EndpointSlices": {func(l client.ObjectList) bool {
+			_, is := l.(*discoveryv1.EndpointSliceList)
+			return is
+		}, nil, "EndpointSlices in namespace outrigger-system", "it is unknown what a new pod would get: you have no permission to read EndpointSlices in namespace outrigger-system, so it is unknown whether a replica of Outrigger is ready", "1 covered, 1 missing, 0 outdated"},
+		"no Istio configuration": {func(client.ObjectList) bool { return false }, forbidden, "ConfigMaps in namespace istio-system", "it is unknown what a new pod would get: you have no permission to read Istio's configuration", notCompared},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s, first := coverageStage(t, true, livePod("new", 0, "hub/proxyv2:1"), livePod("new", 1, ""))
@@ -293,7 +300,7 @@ func TestCoverageWithTheRightsOfOneNamespace(t *testing.T) {
 			if err := printCoverage(report, statusView{}, &out); err != nil {
 				t.Fatal(err)
 			}
-			for _, want := range []string{"Deployment/new   1/2    missing   NoSidecar", "0 covered, 1 missing, 0 outdated, 1 have a sidecar that was not compared"} {
+			for _, want := range []string{"Deployment/new   1/2    missing   NoSidecar", c.counts} {
 				if !strings.Contains(out.String(), want) {
 					t.Errorf("%q is not in\n%s", want, out.String())
 				}
@@ -305,7 +312,7 @@ func TestCoverageWithTheRightsOfOneNamespace(t *testing.T) {
 			for _, dryRun := range []string{dryRunNone, dryRunClient} {
 				report.Evictions = nil
 				err := cover.evict(t.Context(), &report, evicting{wanted: true, most: 5, dryRun: dryRun})
-				if err == nil || !strings.HasPrefix(err.Error(), "eviction was not possible for 1 pods, ") {
+				if err == nil || !strings.HasPrefix(err.Error(), "1 pods were not evicted, because it is unknown ") {
 					t.Errorf("--dry-run=%s: %v", dryRun, err)
 				}
 				if len(report.Evictions) != 1 || report.Evictions[0].Result != podLeft || report.Evictions[0].Message != c.left {

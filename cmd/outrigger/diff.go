@@ -25,14 +25,15 @@ func diffCommand() *cobra.Command {
 		Use:   "diff -f FILE...",
 		Short: "Show what injection would change in pods and workloads",
 		Long: `Reads what "outrigger inject" reads and shows what it would change, object by object, as lines for people, or with
--o json as JSON patches for the objects ("kubectl patch --type=json" takes one).
+-o json as JSON patches, one entry for each object of the input ("kubectl patch --type=json" takes a patch). Like kubectl diff,
+the lines leave out objects that cannot change.
 
 The exit status is that of kubectl diff: 0 if nothing would change, 1 if something would, 2 if it failed or a pod would
 be refused.`,
 		Example: `  outrigger diff -f app.yaml
   kubectl get deployment web -o yaml | outrigger diff -f -
   outrigger diff -f app.yaml -o json`,
-		Args: cobra.NoArgs,
+		Args: noArguments,
 		RunE: func(command *cobra.Command, _ []string) error {
 			changed, err := showChanges(command, &from, output)
 			if err != nil {
@@ -73,6 +74,12 @@ func showChanges(command *cobra.Command, from *injectionFlags, output string) (b
 	i, in, err := from.start(command)
 	if err != nil {
 		return false, err
+	}
+	if output == "json" {
+		i.withoutPod = func(object *manifest.Object) error {
+			list = append(list, unchangedPatch(object))
+			return nil
+		}
 	}
 	changed := false
 	err = i.changes(command.Context(), in, func(c change) error {
@@ -146,6 +153,14 @@ type objectPatch struct {
 	Reason     string                `json:"reason"`
 	Message    string                `json:"message,omitempty"`
 	Patch      []jsonpatch.Operation `json:"patch"`
+}
+
+// unchangedPatch is the entry of an object that injection never changes.
+func unchangedPatch(object *manifest.Object) objectPatch {
+	return objectPatch{
+		APIVersion: object.APIVersion, Kind: object.Kind, Namespace: object.Namespace, Name: object.Name,
+		Result: inject.Skipped, Reason: "NoPodTemplate", Message: "it has no pod template", Patch: []jsonpatch.Operation{},
+	}
 }
 
 func patchOf(c change) (objectPatch, error) {

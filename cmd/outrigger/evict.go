@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -27,14 +26,10 @@ func (e *evicting) register(command *cobra.Command) {
 	flags := command.Flags()
 	flags.BoolVar(&e.wanted, "evict", false, "evict the pods, so that their controllers make new ones; needs --max")
 	flags.IntVar(&e.most, "max", 0, "evict no more pods than this")
-	flags.StringVar(&e.dryRun, "dry-run", dryRunNone, "none, client (say which pods would be evicted), or server (let the API server check it)")
-	_ = command.RegisterFlagCompletionFunc("dry-run", cobra.FixedCompletions([]string{dryRunNone, dryRunClient, dryRunServer}, cobra.ShellCompDirectiveNoFileComp))
+	registerDryRun(command, &e.dryRun)
 }
 
 func (e *evicting) check(maxGiven bool) error {
-	if !slices.Contains([]string{dryRunNone, dryRunClient, dryRunServer}, e.dryRun) {
-		return usagef("--dry-run=%s: expected none, client or server", e.dryRun)
-	}
 	switch {
 	case e.wanted && !maxGiven:
 		return usagef("--evict needs --max: the number of pods that may be evicted")
@@ -103,7 +98,7 @@ func notEvicted(failed, unknown int) error {
 		parts = append(parts, fmt.Sprintf("%d pods could not be evicted", failed))
 	}
 	if unknown > 0 {
-		parts = append(parts, fmt.Sprintf("eviction was not possible for %d pods, because your permissions do not show what new pods would get; docs/understand/security.md lists what coverage --evict needs", unknown))
+		parts = append(parts, fmt.Sprintf("%d pods were not evicted, because it is unknown what new pods would get; docs/understand/security.md lists the permissions that coverage --evict needs", unknown))
 	}
 	if len(parts) == 0 {
 		return nil
@@ -150,7 +145,7 @@ func (c *coverer) evictOne(ctx context.Context, pod *corev1.Pod, w coverageStatu
 func neverEvicted(pod *corev1.Pod, w coverageStatus) string {
 	switch {
 	case metav1.GetControllerOfNoCopy(pod) == nil:
-		return "no controller would make it anew"
+		return "no controller would recreate it"
 	case w.ref.Kind == "Job":
 		return "a Job's pod is not run twice"
 	case w.Reason == api.CoverageDenied:

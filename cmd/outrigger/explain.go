@@ -3,9 +3,12 @@ package main
 import (
 	"fmt"
 	"io"
+	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
+	"k8s.io/cli-runtime/pkg/resource"
 )
 
 func explainCommand() *cobra.Command {
@@ -46,6 +49,9 @@ With -o json or yaml the same is given as data.`,
 			if err != nil {
 				return err
 			}
+			if namespaceWords.contain(kind) {
+				return notExplained("Namespace", name)
+			}
 			if serviceWords.contain(kind) {
 				err = explainService(command, &from, name, print)
 			} else {
@@ -69,14 +75,30 @@ With -o json or yaml the same is given as data.`,
 func explained(args []string) (kind, name string, err error) {
 	kind, name, combined := strings.Cut(args[0], "/")
 	switch {
+	case len(args) == 1 && isFileName(args[0]):
+		return "", "", usagef("%q looks like a file: name it with -f. Example: outrigger explain -f %s", args[0], args[0])
 	case combined && len(args) == 1 && kind != "" && name != "" && !strings.Contains(name, "/"):
 		return kind, name, nil
-	case !combined && len(args) == 1:
+	case !combined && len(args) == 1 && kind != "":
 		return serviceWords[0], kind, nil
-	case !combined && len(args) == 2 && !strings.Contains(args[1], "/"):
+	case !combined && len(args) == 2 && kind != "" && args[1] != "" && !strings.Contains(args[1], "/"):
 		return args[0], args[1], nil
 	}
 	return "", "", usagef("%q does not name one object. Expected NAME (of a Service), TYPE/NAME, or TYPE NAME. Example: deployment/web", strings.Join(args, " "))
+}
+
+// isFileName reports whether an argument has the extension of a manifest.
+func isFileName(text string) bool {
+	return slices.Contains(resource.FileExtensions, filepath.Ext(text))
+}
+
+// notExplained returns the error for an object that is neither a Service nor holds pods.
+func notExplained(kind, name string) error {
+	see := ""
+	if kind == "Namespace" {
+		see = fmt.Sprintf(". For a namespace: outrigger status -n %s, and outrigger coverage -n %s", name, name)
+	}
+	return usagef("explain does not take a %s; it takes a Service, a Pod, or an object with a pod template, such as a Deployment, StatefulSet, DaemonSet, Job, or CronJob%s", kind, see)
 }
 
 // explanations are printed one after the other as text, or gathered where they are wanted as data.

@@ -17,7 +17,6 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
-	"k8s.io/cli-runtime/pkg/resource"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"outrigger.dev/outrigger/api"
@@ -72,6 +71,9 @@ func explainObject(command *cobra.Command, from *clusterFlags, kind, name string
 	if err != nil {
 		return err
 	}
+	if err := l.mustExist(ctx, l.namespace); err != nil {
+		return err
+	}
 	live, err := l.find(from, kind, name)
 	if err != nil {
 		return err
@@ -91,7 +93,7 @@ func explainObject(command *cobra.Command, from *clusterFlags, kind, name string
 		return err
 	}
 	if template == nil {
-		return fmt.Errorf("%s %s/%s holds no pod template", gvk.Kind, l.namespace, name)
+		return notExplained(gvk.Kind, name)
 	}
 	pods, err := l.podsOf(ctx, live, template)
 	if err != nil {
@@ -108,19 +110,6 @@ func explainObject(command *cobra.Command, from *clusterFlags, kind, name string
 type inCluster struct {
 	workload *unstructured.Unstructured // nil where a file describes it
 	pods     []corev1.Pod
-}
-
-// find reads an object by what kubectl knows its type by: singular, plural, short name, RESOURCE.GROUP.
-func (l *live) find(from *clusterFlags, kind, name string) (*unstructured.Unstructured, error) {
-	infos, err := resource.NewBuilder(from.kube.flags()).Unstructured().NamespaceParam(l.namespace).DefaultNamespace().
-		ResourceTypeOrNameArgs(false, kind, name).Do().Infos()
-	if err != nil {
-		return nil, fmt.Errorf("read %s %s/%s: %w", kind, l.namespace, name, err)
-	}
-	if len(infos) != 1 {
-		return nil, usagef("%s %s names %d objects; name one", kind, name, len(infos))
-	}
-	return infos[0].Object.(*unstructured.Unstructured), nil
 }
 
 // podsOf are the pods that run for an object: itself, or those of its selector that do not end. None if it has no selector.

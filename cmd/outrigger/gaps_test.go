@@ -12,6 +12,8 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
+
+	"outrigger.dev/outrigger/api"
 )
 
 // withoutPermission has the cluster refuse lists of the whole cluster and of other namespaces, and of these kinds everywhere.
@@ -171,6 +173,7 @@ func TestShiftWithoutThePermissionToReadRoutes(t *testing.T) {
 // What is unknown is not removed.
 func TestUninstallWithoutThePermissionToListPods(t *testing.T) {
 	s := shop(t).withoutPermission("Pod")
+	s.configs = []api.Config{s.config} // Outrigger is installed, and its Lease is gone
 	if err := s.uninstallRoutes(t.Context(), "demo", false, s.writing(dryRunNone)); err == nil || !strings.Contains(err.Error(), "list Pods") {
 		t.Errorf("%v\n%s", err, s.out.String())
 	}

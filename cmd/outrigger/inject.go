@@ -41,7 +41,7 @@ document cannot be read, nothing is printed and the exit status is 1.`,
   kubectl -n istio-system get configmap istio-sidecar-injector -o jsonpath='{.data.values}' > values.json
   kubectl -n istio-system get configmap istio -o jsonpath='{.data.mesh}' > mesh.yaml
   outrigger inject -f app.yaml --injectConfigFile inject.yaml --valuesFile values.json --meshConfigFile mesh.yaml`,
-		Args: cobra.NoArgs,
+		Args: noArguments,
 		RunE: func(command *cobra.Command, _ []string) error {
 			output, err := outputOf(format)
 			if err != nil {
@@ -83,6 +83,9 @@ func (f *injectionFlags) start(command *cobra.Command) (injection, *input, error
 	if err := f.istio.check(); err != nil {
 		return injection{}, nil, err
 	}
+	if err := errors.Join(checkNamespaceName("-n ", f.namespace), f.istio.kube.check()); err != nil {
+		return injection{}, nil, err
+	}
 	in, err := f.input.read(command.Context(), command.InOrStdin())
 	if err != nil {
 		return injection{}, nil, err
@@ -100,10 +103,11 @@ func (f *injectionFlags) start(command *cobra.Command) (injection, *input, error
 
 // injection is one run over a stream.
 type injection struct {
-	istio     *istioSource
-	namespace string    // for objects that name none
-	path      string    // of the URL that the API server would call
-	notes     io.Writer // what the user should know, one line each
+	istio      *istioSource
+	namespace  string                       // for objects that name none
+	path       string                       // of the URL that the API server would call
+	notes      io.Writer                    // what the user should know, one line each
+	withoutPod func(*manifest.Object) error // takes the objects without a pod template; may be nil
 }
 
 // injectPath is where the chart's webhook object sends pods.
@@ -141,7 +145,7 @@ func (i injection) each(ctx context.Context, in *input, then func(*manifest.Docu
 		i.note("warning: %s (%s)", problem, problem.Reason)
 	}
 	var refused []error
-	err = in.each(nil, func(document *manifest.Document, objects []*manifest.Object) error {
+	err = in.all(func(document *manifest.Document, objects []*manifest.Object) error {
 		for _, object := range objects {
 			refusal, err := i.one(ctx, object, namespaces, do)
 			if err != nil {
@@ -166,6 +170,9 @@ func (i injection) one(ctx context.Context, object *manifest.Object, namespaces 
 		name = i.namespace
 	}
 	template, err := templatePod(object, name)
+	if err == nil && template == nil && i.withoutPod != nil {
+		err = i.withoutPod(object)
+	}
 	if err != nil || template == nil {
 		return nil, err
 	}

@@ -34,7 +34,10 @@ func (f *inputFlags) register(command *cobra.Command, what string) {
 
 // input is the text of all files that a command reads. It is kept in memory, because the command looks for Namespaces before it
 // decides about the first pod. Documents are parsed one at a time.
-type input struct{ files []inputFile }
+type input struct {
+	files []inputFile
+	found int // objects that each has handed over so far
+}
 
 type inputFile struct {
 	name string // "standard input", a path or a URL
@@ -124,6 +127,18 @@ func unless(condition bool, text string) string {
 	return text
 }
 
+// all calls do with every document and its objects. It returns an error if there is no object, as kubectl does.
+func (in *input) all(do func(*manifest.Document, []*manifest.Object) error) error {
+	before := in.found
+	if err := in.each(nil, do); err != nil {
+		return err
+	}
+	if in.found == before {
+		return fmt.Errorf("no object was found in %s", in.names())
+	}
+	return nil
+}
+
 // each calls do with every document and its objects. If wanted is not nil, each skips the documents for which it returns false.
 func (in *input) each(wanted func(*manifest.Document) bool, do func(*manifest.Document, []*manifest.Object) error) error {
 	for _, file := range in.files {
@@ -158,6 +173,7 @@ func (in *input) eachOf(file inputFile, wanted func(*manifest.Document) bool, do
 		if err != nil {
 			return err
 		}
+		in.found += len(objects)
 		if err := do(document, objects); err != nil {
 			return err
 		}
@@ -167,7 +183,7 @@ func (in *input) eachOf(file inputFile, wanted func(*manifest.Document) bool, do
 // objects returns all objects at once, for commands that need them together.
 func (in *input) objects() ([]*manifest.Object, error) {
 	var out []*manifest.Object
-	err := in.each(nil, func(_ *manifest.Document, objects []*manifest.Object) error {
+	err := in.all(func(_ *manifest.Document, objects []*manifest.Object) error {
 		out = append(out, objects...)
 		return nil
 	})

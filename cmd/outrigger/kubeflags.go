@@ -55,8 +55,20 @@ func (k *kubeFlags) loading() clientcmd.ClientConfig { return k.flags().ToRawKub
 // errNoCluster means that neither a flag, a file, the environment, nor a pod's account names a cluster.
 var errNoCluster = errors.New("no cluster: no kubeconfig was found; name one with --kubeconfig or KUBECONFIG")
 
+// check validates the flags that do not depend on a kubeconfig.
+func (k *kubeFlags) check() error {
+	timeout := ptr.Deref(k.flags().Timeout, "")
+	if _, err := clientcmd.ParseTimeout(timeout); timeout != "" && err != nil {
+		return usagef("--request-timeout=%s: expected a duration, e.g. 30s or 2m; 0 means no timeout", timeout)
+	}
+	return nil
+}
+
 // rest returns how to reach the cluster. kubectl would try localhost:8080 where none is named.
 func (k *kubeFlags) rest() (*rest.Config, error) {
+	if err := k.check(); err != nil {
+		return nil, err
+	}
 	raw, err := k.loading().RawConfig()
 	if err != nil {
 		return nil, fmt.Errorf("kubeconfig: %w", err)

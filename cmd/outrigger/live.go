@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -56,6 +57,9 @@ func (f *clusterFlags) register(command *cobra.Command, namespaced bool) {
 
 // connect makes the client. What the API server warns of is written to notes.
 func (f *clusterFlags) connect(ctx context.Context, notes io.Writer) (*live, error) {
+	if err := errors.Join(checkNamespaceName("-n ", f.kube.namespace()), checkNamespaceName("--system-namespace ", f.system)); err != nil {
+		return nil, err
+	}
 	cluster, err := f.kube.rest()
 	if err != nil {
 		return nil, err

@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -10,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"outrigger.dev/outrigger/api"
@@ -44,18 +46,23 @@ func namespaceCommand(mode api.RoutingMode, command *cobra.Command) *cobra.Comma
 	var from clusterFlags
 	var how writing
 	command.RunE = func(command *cobra.Command, args []string) error {
-		if err := how.check(command.OutOrStdout()); err != nil {
+		if err := how.check(command); err != nil {
 			return err
 		}
 		name, err := namespaceWords.takeOnly(args)
+		if errors.Is(err, errNone) {
+			return usagef("name one namespace: %s", command.Use)
+		}
+		if err == nil {
+			err = checkNamespaceName("", name)
+		}
 		if err != nil {
-			return usagef("name one namespace: %s%s", command.Use, andWhy(err))
+			return err
 		}
 		l, err := from.connect(command.Context(), command.ErrOrStderr())
 		if err != nil {
 			return err
 		}
-		how.notes = command.ErrOrStderr()
 		return l.setRouting(command.Context(), name, mode, how)
 	}
 	from.register(command, false)
@@ -69,8 +76,10 @@ func (l *live) setRouting(ctx context.Context, name string, mode api.RoutingMode
 	namespace := &corev1.Namespace{}
 	if err := l.client.Get(ctx, client.ObjectKey{Name: name}, namespace); isForbidden(err) {
 		return mayNotGet(name, err)
+	} else if apierrors.IsNotFound(err) {
+		return noNamespace(name)
 	} else if err != nil {
-		return fmt.Errorf("namespace %s: %w", name, err)
+		return fmt.Errorf("read Namespace %s: %w", name, err)
 	}
 	services, notes, err := l.allOf(ctx, name)
 	if err != nil {

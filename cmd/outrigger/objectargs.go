@@ -24,6 +24,8 @@ func (w typeWords) take(args []string, separated bool) (name string, rest []stri
 	}
 	kind, name, combined := strings.Cut(args[0], "/")
 	switch {
+	case slices.Contains(args, ""):
+		return "", nil, usagef("an argument is empty: name one %s. Example: %s/web", w[0], w[len(w)-1])
 	case combined && (kind == "" || name == "" || strings.Contains(name, "/")):
 		return "", nil, usagef("%q is not of the form NAME or TYPE/NAME. Example: %s/web", args[0], w[len(w)-1])
 	case combined && !w.contain(kind):

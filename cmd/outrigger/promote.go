@@ -26,6 +26,9 @@ come. First it is said what will happen, also to other Services over the same po
   # The same for every Service over the same pods, and return when every proxy has it
   outrigger promote springbootapp v2 --all-services --wait`,
 		RunE: func(command *cobra.Command, args []string) error {
+			if err := how.check(command); err != nil {
+				return err
+			}
 			service, versions, err := promotedService(args)
 			if err != nil || len(versions) != 1 {
 				return usagef("name the Service and one version: promote SERVICE v2%s", andWhy(err))

@@ -33,6 +33,7 @@ In a cluster it runs as "outrigger serve", installed by the Helm chart. The othe
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
+	command.SetFlagErrorFunc(flagError)
 	command.SetVersionTemplate(versionLine() + "\n")
 	command.AddCommand(injectCommand(), uninjectCommand(), diffCommand(), routesCommand(), serveCommand(), versionCommand())
 	command.AddCommand(statusCommand(), coverageCommand(), explainCommand(), shiftCommand(), promoteCommand(), undoCommand(), enableCommand(), disableCommand(), uninstallRoutesCommand(), checkCommand(), preDeleteCommand())

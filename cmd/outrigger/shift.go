@@ -30,6 +30,9 @@ come. First it is said what will happen, also to other Services over the same po
   # Return when every proxy has it
   outrigger shift springbootapp v1=50 v2=50 --wait`,
 		RunE: func(command *cobra.Command, args []string) error {
+			if err := how.check(command); err != nil {
+				return err
+			}
 			service, weights, err := shiftedService(args)
 			if err != nil || len(weights) == 0 {
 				return usagef("name the Service and at least one version with its weight: shift SERVICE v1=90 v2=10%s", andWhy(err))
@@ -55,10 +58,6 @@ func registerDecision(command *cobra.Command, pending, allServices *bool) {
 }
 
 func runDecision(command *cobra.Command, from *clusterFlags, how writing, d decision) error {
-	if err := how.check(command.OutOrStdout()); err != nil {
-		return err
-	}
-	how.notes = command.ErrOrStderr()
 	l, err := from.connect(command.Context(), command.ErrOrStderr())
 	if err != nil {
 		return err

@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"outrigger.dev/outrigger/api"
@@ -59,8 +60,10 @@ func (l *live) status(ctx context.Context, all bool, service ...string) (statusR
 	}
 	if !all || s.gaps.elsewhere("Namespace") {
 		one := corev1.Namespace{}
-		if err := s.Get(ctx, client.ObjectKey{Name: l.namespace}, &one); err != nil {
-			return statusReport{}, fmt.Errorf("namespace %s: %w", l.namespace, err)
+		if err := s.Get(ctx, client.ObjectKey{Name: l.namespace}, &one); apierrors.IsNotFound(err) {
+			return statusReport{}, noNamespace(l.namespace)
+		} else if err != nil {
+			return statusReport{}, fmt.Errorf("read Namespace %s: %w", l.namespace, err)
 		}
 		namespaces.Items = []corev1.Namespace{one}
 	}
@@ -134,6 +137,11 @@ func servicesOf(ctx context.Context, s *snapshot, namespace string, only ...stri
 	}
 	if s.gaps.in(namespace, "Service") {
 		return nil, mayNotList("Service", namespace, nil)
+	}
+	if len(list.Items) == 0 {
+		if err := s.Get(ctx, client.ObjectKey{Name: namespace}, &corev1.Namespace{}); apierrors.IsNotFound(err) {
+			return nil, noNamespace(namespace)
+		}
 	}
 	var names []string
 	for i := range list.Items {

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -35,8 +34,11 @@ they are. A decision that names a version without pods or workloads is refused.`
   outrigger status springbootapp -o wide
   outrigger undo springbootapp --to=2 --wait`,
 		Args: func(command *cobra.Command, args []string) error {
-			if len(args) != 1 {
-				return errors.New("name the Service: undo SERVICE")
+			if err := checkDryRun(command); err != nil {
+				return err
+			}
+			if _, err := serviceWords.takeOnly(args); err != nil {
+				return usagef("name the Service: undo SERVICE%s", andWhy(err))
 			}
 			if command.Flags().Changed("to") && to < 1 {
 				return fmt.Errorf("--to=%d: expected 1 for the last decision, 2 for the one before, and so on", to)
@@ -44,14 +46,18 @@ they are. A decision that names a version without pods or workloads is refused.`
 			return nil
 		},
 		RunE: func(command *cobra.Command, args []string) error {
-			if err := how.check(command.OutOrStdout()); err != nil {
+			if err := how.check(command); err != nil {
+				return err
+			}
+			service, err := serviceWords.takeOnly(args)
+			if err != nil {
 				return err
 			}
 			l, err := from.connect(command.Context(), command.ErrOrStderr())
 			if err != nil {
 				return err
 			}
-			return l.undo(command.Context(), args[0], to, how)
+			return l.undo(command.Context(), service, to, how)
 		},
 	}
 	from.register(command, true)

@@ -25,7 +25,7 @@ What injection does not record stays lost: where among the containers a proxy of
 pull secret of its own that has the name of one that was injected. What may be the pod's own stays, with a line on stderr.`,
 		Example: `  outrigger uninject -f injected.yaml > app.yaml
   kubectl get deployment web -o yaml | outrigger uninject -f - | kubectl apply -f -`,
-		Args: cobra.NoArgs,
+		Args: noArguments,
 		RunE: func(command *cobra.Command, _ []string) error {
 			output, err := outputOf(format)
 			if err != nil {
@@ -36,7 +36,7 @@ pull secret of its own that has the name of one that was injected. What may be t
 				return err
 			}
 			return output.write(command.OutOrStdout(), func(out manifest.Writer) error {
-				return in.each(nil, func(document *manifest.Document, objects []*manifest.Object) error {
+				return in.all(func(document *manifest.Document, objects []*manifest.Object) error {
 					for _, object := range objects {
 						notes, err := uninject(object)
 						if err != nil {

@@ -38,9 +38,9 @@ them, so the command refuses if one runs, and if you have no permission to read 
 
   # One namespace, all of it
   outrigger uninstall-routes -n demo --all`,
-		Args: cobra.NoArgs,
+		Args: noArguments,
 		RunE: func(command *cobra.Command, _ []string) error {
-			if err := how.check(command.OutOrStdout()); err != nil {
+			if err := how.check(command); err != nil {
 				return err
 			}
 			l, err := from.connect(command.Context(), command.ErrOrStderr())
@@ -62,6 +62,11 @@ them, so the command refuses if one runs, and if you have no permission to read 
 
 // uninstallRoutes removes the objects of Services, VirtualServices first; in one namespace if it is given.
 func (l *live) uninstallRoutes(ctx context.Context, namespace string, all bool, how writing) error {
+	if namespace != "" {
+		if err := l.mustExist(ctx, namespace); err != nil {
+			return err
+		}
+	}
 	if err := l.mustNotRun(ctx, namespace, how); err != nil {
 		return err
 	}
@@ -69,15 +74,15 @@ func (l *live) uninstallRoutes(ctx context.Context, namespace string, all bool, 
 	if err != nil {
 		return err
 	}
-	routes, rules := 0, 0
-	for _, standing := range leaving {
-		for _, object := range slices.Concat(asObjects(standing.VirtualServices), asObjects(standing.Gateways)) {
+	routes, rules, replaced := 0, 0, 0
+	for _, service := range leaving {
+		for _, object := range slices.Concat(asObjects(service.objects.VirtualServices), asObjects(service.objects.Gateways)) {
 			routes++
 			if err := l.remove(ctx, object, how); err != nil {
 				return err
 			}
 		}
-		rules += len(standing.DestinationRules)
+		rules, replaced = rules+len(service.objects.DestinationRules), replaced+len(service.replaced)
 	}
 	if routes > 0 && rules > 0 && how.dryRun == dryRunNone {
 		how.say("waiting %v for the proxies to forget the routes", l.settings().PropagationDelay)
@@ -87,14 +92,19 @@ func (l *live) uninstallRoutes(ctx context.Context, namespace string, all bool, 
 		case <-time.After(l.settings().PropagationDelay):
 		}
 	}
-	for _, standing := range leaving {
-		for _, rule := range standing.DestinationRules {
+	for _, service := range leaving {
+		for _, rule := range service.objects.DestinationRules {
 			if err := l.remove(ctx, rule, how); err != nil {
 				return err
 			}
 		}
+		for _, object := range service.replaced {
+			if err := l.release(ctx, object, service.service, how); err != nil {
+				return err
+			}
+		}
 	}
-	if routes+rules == 0 {
+	if routes+rules+replaced == 0 {
 		how.say("no routes to remove")
 	}
 	return nil
@@ -105,6 +115,9 @@ func (l *live) uninstallRoutes(ctx context.Context, namespace string, all bool, 
 func (l *live) mustNotRun(ctx context.Context, namespace string, how writing) error {
 	if how.dryRun != dryRunNone {
 		return nil
+	}
+	if err := l.mustBeHere(ctx, namespace); err != nil {
+		return err
 	}
 	name := l.config.LeaderElection.LeaseName
 	lease := &coordinationv1.Lease{}
@@ -120,7 +133,7 @@ func (l *live) mustNotRun(ctx context.Context, namespace string, how writing) er
 		return fmt.Errorf("read the Lease of Outrigger: %w", err)
 	}
 	if holder := leader(lease, l.now()); holder != "" {
-		return fmt.Errorf("%s keeps the routes and would write them anew; stop it first: kubectl scale deployment -n %s --all --replicas=0, or say it for one namespace with: outrigger disable NAMESPACE", holder, l.installed)
+		return fmt.Errorf("%s runs and would recreate the routes. Stop Outrigger first: kubectl scale deployment -n %s --all --replicas=0. To remove the routes of one namespace while it runs: outrigger disable %s", holder, l.installed, cmp.Or(namespace, "NAMESPACE"))
 	}
 	return nil
 }
@@ -132,7 +145,7 @@ func (l *live) mayRun(permission, namespace string) error {
 		permission, l.installed, cmp.Or(namespace, "NAMESPACE"))
 }
 
-// leader is who holds a Lease that has not run out; empty if nobody does.
+// leader returns the holder of a Lease that has not expired; empty if there is none.
 func leader(lease *coordinationv1.Lease, now time.Time) string {
 	holder := ptr.Deref(lease.Spec.HolderIdentity, "")
 	if holder == "" || lease.Spec.RenewTime == nil {
@@ -145,8 +158,15 @@ func leader(lease *coordinationv1.Lease, now time.Time) string {
 	return name
 }
 
-// leaving returns the objects that go, by Service in the order of namespaces and names, and says what stays and why.
-func (l *live) leaving(ctx context.Context, namespace string, all bool, how writing) ([]routing.Objects, error) {
+// leavingService is a Service whose routes are removed.
+type leavingService struct {
+	service  *corev1.Service // nil if it no longer exists
+	objects  routing.Objects
+	replaced []routing.Object // by the user; they stay, without the marks of Outrigger
+}
+
+// leaving returns the objects to remove, by Service in the order of namespaces and names, and prints which stay and why.
+func (l *live) leaving(ctx context.Context, namespace string, all bool, how writing) ([]leavingService, error) {
 	s := l.snapshot(namespace, namespace == "")
 	s.strict = true // do not remove what is unknown
 	objects, err := ourObjects(ctx, s, namespace)
@@ -154,14 +174,14 @@ func (l *live) leaving(ctx context.Context, namespace string, all bool, how writ
 		return nil, err
 	}
 	looker := l.looker(s)
-	var out []routing.Objects
+	var out []leavingService
 	for _, key := range owned(objects) {
 		observed, _, err := looker.Look(ctx, key)
 		if err != nil && !apierrors.IsNotFound(err) {
 			return nil, err
 		}
 		if observed == nil {
-			out = append(out, of(objects, key)) // its Service is gone or goes
+			out = append(out, leavingService{objects: of(objects, key)}) // its Service is deleted
 			continue
 		}
 		why := staying(*observed)
@@ -174,7 +194,7 @@ func (l *live) leaving(ctx context.Context, namespace string, all bool, how writ
 				how.say("%s", line)
 			}
 		}
-		out = append(out, observed.Standing)
+		out = append(out, leavingService{observed.Service, ownedOf(observed.Standing, of(objects, key)), observed.Replaced()})
 	}
 	return out, nil
 }
@@ -234,6 +254,35 @@ func of(objects routing.Objects, key client.ObjectKey) routing.Objects {
 // ownOf leaves out what the user applied over ours.
 func ownOf[T routing.Object](list []T, service *corev1.Service) []T {
 	return slices.DeleteFunc(slices.Clone(list), func(object T) bool { return !routing.Own(object, service) || routing.IsApplied(object) })
+}
+
+// ownedOf returns those of the objects that are in owned as well: not those that a user applied from a file (routing=observe).
+func ownedOf(objects, owned routing.Objects) routing.Objects {
+	return routing.Objects{
+		DestinationRules: alsoIn(objects.DestinationRules, owned.DestinationRules),
+		VirtualServices:  alsoIn(objects.VirtualServices, owned.VirtualServices),
+		Gateways:         alsoIn(objects.Gateways, owned.Gateways),
+	}
+}
+
+func alsoIn[T routing.Object](list, in []T) []T {
+	return slices.DeleteFunc(slices.Clone(list), func(object T) bool {
+		return !slices.ContainsFunc(in, func(other T) bool { return other.GetName() == object.GetName() })
+	})
+}
+
+// release removes what makes an object Outrigger's from one that the user replaced.
+func (l *live) release(ctx context.Context, object routing.Object, service *corev1.Service, how writing) error {
+	if how.dryRun != dryRunClient {
+		was := object.DeepCopyObject().(client.Object)
+		patch := client.MergeFromWithOptions(was, client.MergeFromWithOptimisticLock{})
+		if err := l.client.Patch(ctx, routing.Released(object, service).(client.Object), patch, how.patchOptions()...); err != nil && !apierrors.IsNotFound(err) {
+			return fmt.Errorf("release %s %s/%s: %w", kindOf(object), object.GetNamespace(), object.GetName(), err)
+		}
+	}
+	how.say("%s/%s in namespace %s stays, because you replaced it; Outrigger's owner reference, labels, and annotations are removed from it%s",
+		strings.ToLower(kindOf(object)), object.GetName(), object.GetNamespace(), how.suffix())
+	return nil
 }
 
 // remove deletes an object as it was looked at. One that is gone already is no error.

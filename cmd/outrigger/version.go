@@ -17,8 +17,11 @@ func versionCommand() *cobra.Command {
 		Short: "Print the version of this binary and of the running controller",
 		Long: `Prints the version of this binary, and the version that the running controller writes on its Lease. Where it cannot be
 read the reason is printed instead.`,
-		Args: cobra.NoArgs,
+		Args: noArguments,
 		RunE: func(command *cobra.Command, _ []string) error {
+			if err := from.kube.check(); err != nil {
+				return err
+			}
 			lines := []string{versionLine()}
 			if !clientOnly {
 				lines = append(lines, from.controllerVersions(command.Context())...)

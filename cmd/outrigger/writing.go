@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -29,17 +28,16 @@ const (
 
 func (w *writing) register(command *cobra.Command) {
 	flags := command.Flags()
-	flags.StringVar(&w.dryRun, "dry-run", dryRunNone, `"none", "client" (print what would be written), or "server" (have the API server check it)`)
+	registerDryRun(command, &w.dryRun)
 	flags.BoolVar(&w.wait, "wait", false, "wait until the route is applied and the propagation delay has elapsed")
 	flags.DurationVar(&w.timeout, "timeout", time.Minute, "how long --wait waits")
-	_ = command.RegisterFlagCompletionFunc("dry-run", cobra.FixedCompletions([]string{dryRunNone, dryRunClient, dryRunServer}, cobra.ShellCompDirectiveNoFileComp))
 }
 
 // check validates the flags. A dry run turns --wait off, because it writes nothing to wait for.
-func (w *writing) check(out io.Writer) error {
-	w.out = out
-	if !slices.Contains([]string{dryRunNone, dryRunClient, dryRunServer}, w.dryRun) {
-		return usagef("--dry-run=%s: expected none, client or server", w.dryRun)
+func (w *writing) check(command *cobra.Command) error {
+	w.out, w.notes = command.OutOrStdout(), command.ErrOrStderr()
+	if err := checkDryRun(command); err != nil {
+		return err
 	}
 	if w.timeout <= 0 {
 		return usagef("--timeout=%v: expected more than 0, e.g. 1m", w.timeout)
