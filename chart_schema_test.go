@@ -313,7 +313,7 @@ func chartReadme(t *testing.T) string {
 	b.Write(about)
 	b.WriteString("\n    helm install outrigger charts/outrigger -n outrigger-system --create-namespace --wait\n\n" +
 		"`values-ha.yaml` is for clusters where an injector that is away is an outage. A misspelled value is refused\n" +
-		"(`values.schema.json`). Upgrade, removal and what users see in an outage: [operate](../../docs/howto/operate.md).\n\n" +
+		"(`values.schema.json`). See how to [operate](../../docs/howto/operate.md), [upgrade](../../docs/howto/upgrade.md), and [uninstall](../../docs/howto/uninstall.md) Outrigger.\n\n" +
 		"## Values\n\nMade from `values.yaml` by `make docs`. The sections istio, certificates, routing, shutdown, log, leaderElection and apiServer take\n" +
 		"every field of the [configuration file](../../docs/reference/settings.md).\n\n| value | default | |\n|---|---|---|\n")
 	comments := commentsOf(t)
