@@ -4,8 +4,11 @@ GO      ?= go
 CACHE   ?= $(or $(OUTRIGGER_CACHE),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/outrigger)
 LINTER  := $(CACHE)/golangci-lint-$(shell sed -n 's|.*golangci/golangci-lint/v2 \(v[^ ]*\).*|\1|p' hack/tools/lint/go.mod)
 VULNCHECK := $(CACHE)/govulncheck-$(shell sed -n 's|.*golang.org/x/vuln \(v[^ ]*\).*|\1|p' hack/tools/vuln/go.mod)
-VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 D2 := $(CACHE)/d2-$(shell sed -n 's|.*terrastruct.com/d2 \(v[^ ]*\).*|\1|p' hack/tools/d2/go.mod)
+VERSION ?= $(shell sh hack/version.sh)
+# The version that everything has: the binary, the chart, and, without build metadata, the image's tag. VERSION=v1.2.3 is 1.2.3.
+NUMBER  = $(patsubst v%,%,$(VERSION))
+include release.env
 MODULES := . hack hack/image test test/certmanager test/oracle/answers test/oracle/istio-20260423 test/oracle/istio-20260827 test/oracle/validation test/bench test/alerts
 
 # The Go that the image is built with, and that "make vuln" looks at: the same commit gives the same bytes, and a standard
@@ -23,22 +26,40 @@ else ifeq ($(RACE),required)
   RACE_FLAG = $(error no C compiler found, and RACE=required: install one, e.g. gcc)
 endif
 
-.PHONY: help build image manifest test test-e2e test-others demo oracle fuzz bench bench-scale lint vuln fmt docs picture
+.PHONY: help build image chart release manifest quickstart test test-e2e test-others demo oracle fuzz bench bench-scale lint vuln fmt docs picture
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 build: ## build bin/outrigger
-	CGO_ENABLED=0 $(GO) build -trimpath -ldflags "-s -w -X main.version=$(VERSION)" -o bin/outrigger ./cmd/outrigger
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags "-s -w -X main.version=$(NUMBER)" -o bin/outrigger ./cmd/outrigger
 
-image: ## bin/image: the container image for amd64 and arm64 with its bills of materials, an OCI layout (docs/understand/security.md)
-	cd hack/image && GOTOOLCHAIN=$(IMAGE_GO) $(GO) run . -o $(CURDIR)/bin/image -version $(VERSION)
+IMAGE = cd hack/image && GOTOOLCHAIN=$(IMAGE_GO) $(GO) run . -repository $(IMAGE_REPOSITORY) -version $(NUMBER)
+
+image: ## bin/image, an OCI layout for amd64 and arm64, and bin/outrigger-image.tar for docker, kind, k3d, k3s, ctr (docs/howto/images.md)
+	$(IMAGE) -o $(CURDIR)/bin/image -archive $(CURDIR)/bin/outrigger-image.tar
+
+chart: ## bin/outrigger-VERSION.tgz, the chart with this version, for the image of "make image"
+	$(GO) -C hack run ./release chart -repository $(IMAGE_REPOSITORY) -version $(NUMBER) -o $(CURDIR)/bin
 
 manifest: ## write bin/outrigger.yaml, the chart's defaults for "kubectl apply"
 	$(GO) -C hack run ./manifest -o $(CURDIR)/bin/outrigger.yaml
 
 quickstart: ## install Istio, Outrigger, and an example on kind, k3d, or your own cluster (docs/start/quickstart.md)
 	@hack/quickstart.sh
+
+# What a release has commands for.
+RELEASE_PLATFORMS ?= linux/amd64,linux/arm64,darwin/amd64,darwin/arm64,windows/amd64,windows/arm64
+RELEASE := $(CURDIR)/bin/release
+
+# Packed files get the time of the commit.
+chart release: export SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct)
+
+release: ## bin/release: commands, image archives, chart, manifest, krew plugin, SBOMs, notes, checksums; VERSION=v1.2.3
+	rm -rf $(RELEASE) && mkdir -p $(RELEASE)
+	$(IMAGE) -o $(CURDIR)/bin/image -archive '$(RELEASE)/outrigger-image_$(NUMBER)_%s.tar'
+	$(IMAGE) -platforms $(RELEASE_PLATFORMS) -binaries $(RELEASE)
+	$(GO) -C hack run ./release complete -repository $(IMAGE_REPOSITORY) -downloads $(DOWNLOAD_URL) -version $(NUMBER) -layout $(CURDIR)/bin/image -o $(RELEASE)
 
 # Ctrl-C ends the demo with status 130, which is no error. The shell gets the signal, too, and must outlive the demo to say so.
 demo: ## a user's journey on a real control plane; stays up (ONCE=1: ends by itself, VERBOSE=1: every command and the YAML)

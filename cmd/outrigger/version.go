@@ -45,11 +45,11 @@ func init() {
 	}
 }
 
-// builtVersion returns the version that the go command recorded: of the module, or else the commit. "unknown" if it recorded
+// builtVersion returns the version that the go command recorded, without its "v": of the module, or else the commit. "unknown" if it recorded
 // neither, as in tests and in a source tree without git.
 func builtVersion(info *debug.BuildInfo) string {
 	if of := info.Main.Version; of != "" && of != "(devel)" {
-		return of
+		return strings.TrimPrefix(of, "v")
 	}
 	settings := map[string]string{}
 	for _, setting := range info.Settings {

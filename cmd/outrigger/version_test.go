@@ -20,8 +20,8 @@ func TestBuiltVersion(t *testing.T) {
 		what, want, module string
 		settings           []debug.BuildSetting
 	}{
-		{"go install of a release", "v1.2.3", "v1.2.3", nil},
-		{"go build in a clone", "v0.0.0-20261129002655-f63dc4d134d9+dirty", "v0.0.0-20261129002655-f63dc4d134d9+dirty", commit("true")},
+		{"go install of a release", "1.2.3", "v1.2.3", nil},
+		{"go build in a clone", "0.0.0-20261129002655-f63dc4d134d9+dirty", "v0.0.0-20261129002655-f63dc4d134d9+dirty", commit("true")},
 		{"a commit alone", "f63dc4d134d9", "(devel)", commit("false")},
 		{"a changed commit", "f63dc4d134d9-dirty", "", commit("true")},
 		{"without git", "unknown", "(devel)", nil},

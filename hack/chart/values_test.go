@@ -49,14 +49,14 @@ func TestObjectsAreInTheChosenNamespace(t *testing.T) {
 
 func TestImages(t *testing.T) {
 	for values, want := range map[string]string{
-		`{}`:                             "outrigger.dev/outrigger:0.1.0",
-		`{image: {registry: a.example}}`: "a.example/outrigger:0.1.0",
-		`{image: {registry: 'a.example:5000/mirror/'}}`:                                                              "a.example:5000/mirror/outrigger:0.1.0",
+		`{}`:                             "outrigger.dev/outrigger:0.1.0-dev",
+		`{image: {registry: a.example}}`: "a.example/outrigger:0.1.0-dev",
+		`{image: {registry: 'a.example:5000/mirror/'}}`:                                                              "a.example:5000/mirror/outrigger:0.1.0-dev",
 		`{global: {imageRegistry: b.example}, image: {registry: a.example, repository: team/outrigger, tag: x}}`:     "b.example/team/outrigger:x",
-		`{global: {imageRegistry: b.example}, image: {repository: 'localhost/a/b'}}`:                                 "b.example/a/b:0.1.0",
-		`{global: {imageRegistry: b.example}, image: {repository: outrigger}}`:                                       "b.example/outrigger:0.1.0",
+		`{global: {imageRegistry: b.example}, image: {repository: 'localhost/a/b'}}`:                                 "b.example/a/b:0.1.0-dev",
+		`{global: {imageRegistry: b.example}, image: {repository: outrigger}}`:                                       "b.example/outrigger:0.1.0-dev",
 		`{global: {imageRegistry: b.example}, image: {repository: 'c.example/d/outrigger', digest: 'sha256:00'}}`:    "b.example/d/outrigger@sha256:00",
-		`{image: {repository: 'c.example:443/d/outrigger'}, global: {otherCharts: read this, imagePullSecrets: []}}`: "c.example:443/d/outrigger:0.1.0",
+		`{image: {repository: 'c.example:443/d/outrigger'}, global: {otherCharts: read this, imagePullSecrets: []}}`: "c.example:443/d/outrigger:0.1.0-dev",
 	} {
 		rendered := render(t, parse(t, values))
 		deployment := find[appsv1.Deployment](t, rendered.Objects, "Deployment", "")
@@ -303,8 +303,8 @@ func TestCloudValues(t *testing.T) {
 func TestInAnUmbrellaChart(t *testing.T) {
 	for values, want := range map[string]string{
 		`{outrigger: {enabled: false}}`: "",
-		`{global: {imageRegistry: mirror.example, other: thing}, outrigger: {replicaCount: 3}}`: "mirror.example/outrigger:0.1.0",
-		`{outrigger: {image: {registry: own.example}}}`:                                         "own.example/outrigger:0.1.0",
+		`{global: {imageRegistry: mirror.example, other: thing}, outrigger: {replicaCount: 3}}`: "mirror.example/outrigger:0.1.0-dev",
+		`{outrigger: {image: {registry: own.example}}}`:                                         "own.example/outrigger:0.1.0-dev",
 	} {
 		loaded, err := loader.LoadDir(Folder(root(t)))
 		if err != nil {

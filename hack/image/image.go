@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path"
@@ -19,65 +20,106 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/partial"
 	"github.com/google/go-containerregistry/pkg/v1/static"
 	"github.com/google/go-containerregistry/pkg/v1/types"
+	"golang.org/x/sync/errgroup"
 )
 
 // What a container is started as. The Dockerfile says the same; a test compares them.
 const (
 	user       = 65532
 	entrypoint = "/outrigger"
-	linkFlags  = "-s -w -X main.version="
 )
 
 // sbomType is the media type of a bill of materials, and so the type of the artifact that holds one.
 const sbomType types.MediaType = "application/vnd.cyclonedx+json"
 
+// Annotations of the layout's only entry. Tools that read layouts look the tag up by the first; containerd and Podman name
+// the loaded image by the second.
+const (
+	tagAnnotation  = "org.opencontainers.image.ref.name"
+	nameAnnotation = "io.containerd.image.name"
+)
+
+// noPlatform keeps container engines from choosing a bill of materials as an image to run.
+var noPlatform = v1.Platform{OS: "unknown", Architecture: "unknown"}
+
 // Recipe says what an image is made from.
 type Recipe struct {
-	Root      string // folder of the Go module that holds the package; its LICENSE is ours
-	Package   string // main package, "./cmd/outrigger"
-	Version   string
-	Created   time.Time
-	Platforms []v1.Platform
-	Stamp     bool // whether the binary names the commit
+	Root       string // folder of the Go module that holds the package; its LICENSE is ours
+	Package    string // main package, "./cmd/outrigger"
+	Repository string // name of the image without its tag, "outrigger.dev/outrigger"
+	Version    string
+	Created    time.Time
+	Platforms  []v1.Platform
+	Stamp      bool      // whether the binary names the commit
+	Progress   io.Writer // what is being done, a line at a time; nil = none
+}
+
+// Tag returns the tag of the image: the version without its build metadata, since a tag cannot contain "+".
+func (r Recipe) Tag() string {
+	tag, _, _ := strings.Cut(r.Version, "+")
+	return tag
 }
 
 // Write makes the layout in a folder, in place of what is there, and returns the digest of the index of all platforms. A
 // module whose licence is not known, or not one of those that may be shipped, is an error.
+//
+// The layout has one entry, so that every tool pushes and names the same digest. The bills of materials are in that index
+// next to the images that they refer to: whatever copies all platforms copies them too, and a registry then lists them as
+// referrers of the images.
 func (r Recipe) Write(ctx context.Context, folder string) (v1.Hash, error) {
 	scratch, err := os.MkdirTemp("", "outrigger-image-")
 	if err != nil {
 		return v1.Hash{}, err
 	}
 	defer func() { _ = os.RemoveAll(scratch) }()
-
-	index := mutate.IndexMediaType(empty.Index, types.OCIImageIndex)
-	var boms []v1.Image
-	for _, platform := range r.Platforms {
-		image, bom, err := r.forPlatform(ctx, platform, scratch)
-		if err != nil {
-			return v1.Hash{}, fmt.Errorf("%s: %w", platform, err)
-		}
-		index = mutate.AppendManifests(index, mutate.IndexAddendum{Add: image, Descriptor: v1.Descriptor{Platform: &platform}})
-		boms = append(boms, bom)
-	}
-	index = mutate.Annotations(index, r.labels()).(v1.ImageIndex)
-
-	if err := replaceLayout(folder); err != nil {
-		return v1.Hash{}, err
-	}
-	written, err := layout.Write(folder, empty.Index)
+	programs, err := r.compile(ctx, scratch)
 	if err != nil {
 		return v1.Hash{}, err
 	}
-	if err := written.AppendIndex(index, layout.WithAnnotations(map[string]string{"org.opencontainers.image.ref.name": r.Version})); err != nil {
+	images, boms := make([]v1.Image, len(programs)), make([]v1.Image, len(programs))
+	group, _ := errgroup.WithContext(ctx)
+	for i, p := range programs {
+		group.Go(func() (err error) {
+			if images[i], boms[i], err = r.forPlatform(p); err != nil {
+				return fmt.Errorf("%s: %w", p.platform, err)
+			}
+			return nil
+		})
+	}
+	if err := group.Wait(); err != nil {
 		return v1.Hash{}, err
 	}
+	index := mutate.IndexMediaType(empty.Index, types.OCIImageIndex)
+	for i, image := range images {
+		index = mutate.AppendManifests(index, mutate.IndexAddendum{Add: runnable{image}, Descriptor: v1.Descriptor{Platform: &programs[i].platform}})
+	}
 	for _, bom := range boms {
-		if err := written.AppendImage(bom); err != nil {
-			return v1.Hash{}, err
-		}
+		index = mutate.AppendManifests(index, mutate.IndexAddendum{Add: bom, Descriptor: v1.Descriptor{Platform: &noPlatform, ArtifactType: string(sbomType)}})
+	}
+	index = mutate.Annotations(index, r.labels()).(v1.ImageIndex)
+	if err := r.writeLayout(folder, index); err != nil {
+		return v1.Hash{}, err
 	}
 	return index.Digest()
+}
+
+// runnable keeps an index from giving an image an artifactType: only an artifact has one.
+type runnable struct{ v1.Image }
+
+func (runnable) ArtifactType() (string, error) { return "", nil }
+
+func (r Recipe) writeLayout(folder string, index v1.ImageIndex) error {
+	if err := replaceLayout(folder); err != nil {
+		return err
+	}
+	written, err := layout.Write(folder, empty.Index)
+	if err != nil {
+		return err
+	}
+	return written.AppendIndex(index, layout.WithAnnotations(map[string]string{
+		tagAnnotation:  r.Tag(),
+		nameAnnotation: r.Repository + ":" + r.Tag(),
+	}))
 }
 
 // replaceLayout removes an earlier layout, and nothing that is none.
@@ -96,57 +138,35 @@ func replaceLayout(folder string) error {
 }
 
 // forPlatform returns the image of one platform and its bill of materials.
-func (r Recipe) forPlatform(ctx context.Context, platform v1.Platform, scratch string) (image, bom v1.Image, err error) {
-	binary := filepath.Join(scratch, platform.OS+"-"+platform.Architecture)
-	if err := r.build(ctx, platform, binary); err != nil {
-		return nil, nil, err
-	}
-	parts, err := r.modulesOf(ctx, platform, binary)
-	if err != nil {
-		return nil, nil, err
-	}
+func (r Recipe) forPlatform(p program) (image, bom v1.Image, err error) {
+	start := time.Now()
 	base, err := layer(append(accounts(), rootCertificates()...))
 	if err != nil {
 		return nil, nil, err
 	}
-	program, err := os.ReadFile(binary)
+	data, err := os.ReadFile(p.binary)
 	if err != nil {
 		return nil, nil, err
 	}
 	own, err := layer([]file{
-		{path: strings.TrimPrefix(entrypoint, "/"), mode: 0o755, data: program},
-		{path: "usr/share/doc/" + path.Base(entrypoint) + "/LICENSES", mode: 0o644, data: parts.licenceTexts()},
+		{path: strings.TrimPrefix(entrypoint, "/"), mode: 0o755, data: data},
+		{path: "usr/share/doc/" + path.Base(entrypoint) + "/LICENSES", mode: 0o644, data: p.modules.licenceTexts()},
 	})
 	if err != nil {
 		return nil, nil, err
 	}
-	if image, err = r.assemble(platform, base, own); err != nil {
+	if image, err = r.assemble(p.platform, base, own); err != nil {
 		return nil, nil, err
 	}
-	text, err := parts.bom(r, platform)
+	text, err := p.modules.bom(r, p.platform)
 	if err != nil {
 		return nil, nil, err
 	}
-	bom, err = attached(image, platform, text)
-	return image, bom, err
-}
-
-// build compiles the package as the Dockerfile does.
-func (r Recipe) build(ctx context.Context, platform v1.Platform, binary string) error {
-	args := []string{"build", "-trimpath", "-ldflags", linkFlags + r.Version, "-o", binary}
-	if !r.Stamp {
-		args = append(args, "-buildvcs=false")
+	if bom, err = attached(image, p.platform, text); err != nil {
+		return nil, nil, err
 	}
-	command := exec.CommandContext(ctx, "go", append(args, r.Package)...)
-	command.Dir, command.Env = r.Root, r.environment(platform)
-	if out, err := command.CombinedOutput(); err != nil {
-		return fmt.Errorf("go build %s: %w\n%s", r.Package, err, out)
-	}
-	return nil
-}
-
-func (r Recipe) environment(platform v1.Platform) []string {
-	return append(os.Environ(), "CGO_ENABLED=0", "GOWORK=off", "GOOS="+platform.OS, "GOARCH="+platform.Architecture)
+	r.report("%s: image assembled in %s", p.platform, time.Since(start).Round(time.Second))
+	return image, bom, nil
 }
 
 // assemble lays the layers over each other and says how they are run.

@@ -27,7 +27,7 @@ import (
 )
 
 var hello = Recipe{
-	Root: "testdata/hello", Package: ".", Version: "v1.2.3", Created: time.Unix(1_800_000_000, 0),
+	Root: "testdata/hello", Package: ".", Repository: "registry.example/hello", Version: "1.2.3", Created: time.Unix(1_800_000_000, 0),
 	Platforms: []v1.Platform{{OS: "linux", Architecture: "amd64"}, {OS: "linux", Architecture: "arm64"}},
 }
 
@@ -55,36 +55,36 @@ func images(t *testing.T, folder string) (map[string]v1.Image, map[v1.Hash]cyclo
 	if err != nil {
 		t.Fatal(err)
 	}
+	if len(manifest.Manifests) != 1 {
+		t.Fatalf("the layout has %d entries; want 1", len(manifest.Manifests))
+	}
+	entry := manifest.Manifests[0]
+	if diff := cmp.Diff(map[string]string{tagAnnotation: hello.Tag(), nameAnnotation: "registry.example/hello:" + hello.Tag()}, entry.Annotations); diff != "" {
+		t.Errorf("the annotations of the layout's entry:\n%s", diff)
+	}
+	index, err := top.ImageIndex(entry.Digest)
+	if err != nil {
+		t.Fatal(err)
+	}
+	platforms, err := index.IndexManifest()
+	if err != nil {
+		t.Fatal(err)
+	}
 	found, boms := map[string]v1.Image{}, map[v1.Hash]cyclonedx.BOM{}
-	for _, entry := range manifest.Manifests {
-		if entry.MediaType.IsImage() {
-			image, err := top.Image(entry.Digest)
-			if err != nil {
-				t.Fatal(err)
-			}
-			about, bom := billOf(t, image)
-			if entry.ArtifactType != string(sbomType) {
-				t.Errorf("%s stands in the index as an artifact of type %q", entry.Digest, entry.ArtifactType)
-			}
-			boms[about] = bom
+	for _, p := range platforms.Manifests {
+		image, err := index.Image(p.Digest)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if p.ArtifactType == "" {
+			found[p.Platform.String()] = image
 			continue
 		}
-		index, err := top.ImageIndex(entry.Digest)
-		if err != nil {
-			t.Fatal(err)
+		if p.ArtifactType != string(sbomType) || p.Platform.String() != "unknown/unknown" {
+			t.Errorf("the index has an artifact of type %q for %s", p.ArtifactType, p.Platform)
 		}
-		platforms, err := index.IndexManifest()
-		if err != nil {
-			t.Fatal(err)
-		}
-		if name := entry.Annotations["org.opencontainers.image.ref.name"]; name != hello.Version {
-			t.Errorf("the images are named %q", name)
-		}
-		for _, p := range platforms.Manifests {
-			if found[p.Platform.String()], err = index.Image(p.Digest); err != nil {
-				t.Fatal(err)
-			}
-		}
+		about, bom := billOf(t, image)
+		boms[about] = bom
 	}
 	return found, boms
 }
@@ -192,7 +192,7 @@ func TestEveryPlatformHasItsImageAndItsBill(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if bom := boms[own]; bom.Metadata == nil || bom.Metadata.Component.PackageURL != "pkg:golang/example.test/hello@v1.2.3?goarch="+machine+"&goos=linux" {
+		if bom := boms[own]; bom.Metadata == nil || bom.Metadata.Component.PackageURL != "pkg:golang/example.test/hello@1.2.3?goarch="+machine+"&goos=linux" {
 			t.Errorf("%s: the bill is about something else: %+v", name, bom.Metadata)
 		}
 	}
@@ -205,7 +205,7 @@ func TestTheSameCommitGivesTheSameBytes(t *testing.T) {
 		t.Errorf("two runs differ:\n%s", diff)
 	}
 	newer := hello
-	newer.Version = "v1.2.4"
+	newer.Version = "1.2.4"
 	three, _ := written(t, newer)
 	if cmp.Equal(contents(t, one), contents(t, three)) {
 		t.Error("another version has the same bytes")
@@ -305,7 +305,7 @@ func TestTheDockerfileMakesTheSame(t *testing.T) {
 
 // The binary that we ship is made of nothing but what we may pass on, and its bill names all of it.
 func TestTheBillOfOutriggerNamesEveryModuleAndLicence(t *testing.T) {
-	outrigger := Recipe{Root: "../..", Package: "./cmd/outrigger", Version: hello.Version, Created: hello.Created, Platforms: []v1.Platform{{OS: "linux", Architecture: runtime.GOARCH}}}
+	outrigger := Recipe{Root: "../..", Package: "./cmd/outrigger", Repository: hello.Repository, Version: hello.Version, Created: hello.Created, Platforms: []v1.Platform{{OS: "linux", Architecture: runtime.GOARCH}}}
 	folder, _ := written(t, outrigger)
 	found, boms := images(t, folder)
 	image := found["linux/"+runtime.GOARCH]

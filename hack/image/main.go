@@ -1,18 +1,21 @@
 // Command image builds Outrigger's container image as an OCI layout, for every platform, without a base image and without
-// a container engine. The same commit gives the same bytes on every machine.
+// a container engine, and packs the layout as an archive for container engines. With -binaries it packs the commands of a
+// release instead. The same commit gives the same bytes on every machine.
 //
-// What is in it beside the binary: the certificates of public authorities, a passwd and a group file with the user that
-// it runs as, that user's home, an empty /tmp, and the licences of all that is compiled in. Beside each image the layout
-// holds its bill of materials in CycloneDX, an artifact whose subject is the image.
+// What is in the image beside the binary: the certificates of public authorities, a passwd and a group file with the user
+// that it runs as, that user's home, an empty /tmp, and the licences of all that is compiled in. Each image has a bill of
+// materials in CycloneDX, an artifact whose subject is the image.
 package main
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"os"
 	"os/signal"
 	"path/filepath"
+	"runtime"
 	"strings"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
@@ -28,17 +31,24 @@ func main() {
 }
 
 func run(ctx context.Context) error {
-	out := flag.String("o", filepath.Join("bin", "image"), "folder of the layout; what an earlier run left there is replaced")
-	version := flag.String("version", "unknown", "version that the binary and the image name")
-	platforms := flag.String("platforms", "linux/amd64,linux/arm64", "for which platforms")
+	out := flag.String("o", filepath.Join("bin", "image"), "folder of the layout; an earlier layout there is replaced")
+	archive := flag.String("archive", "", "file for container engines to load; none if empty. With %s in its name, one file for each platform")
+	binaries := flag.String("binaries", "", "folder for archives of the commands and their bills of materials, instead of an image")
+	repository := flag.String("repository", "", "name of the image without its tag")
+	version := flag.String("version", "", "version of the binary and the image")
+	platforms := flag.String("platforms", "linux/amd64,linux/arm64", "platforms to build for")
+	docker := flag.String("docker-platform", "linux/"+runtime.GOARCH, "platform of the archive's image for \"docker load\"")
 	root := flag.String("root", filepath.Join("..", ".."), "folder of the repository")
 	flag.Parse()
+	if *version == "" || *repository == "" && *binaries == "" {
+		return errors.New("-version and -repository are required")
+	}
 
 	created, err := commitTime(ctx, *root)
 	if err != nil {
 		return err
 	}
-	recipe := Recipe{Root: *root, Package: "./cmd/outrigger", Version: *version, Created: created, Stamp: true}
+	recipe := Recipe{Root: *root, Package: "./cmd/outrigger", Repository: *repository, Version: *version, Created: created, Stamp: true, Progress: os.Stderr}
 	for _, name := range strings.Split(*platforms, ",") {
 		platform, err := v1.ParsePlatform(name)
 		if err != nil {
@@ -46,10 +56,35 @@ func run(ctx context.Context) error {
 		}
 		recipe.Platforms = append(recipe.Platforms, *platform)
 	}
+	if *binaries != "" {
+		return recipe.WriteBinaries(ctx, *binaries)
+	}
 	digest, err := recipe.Write(ctx, *out)
 	if err != nil {
 		return err
 	}
-	fmt.Printf("%s is an OCI layout of %s, version %s: %s\n", *out, *platforms, *version, digest)
+	fmt.Printf("%s: OCI layout of %s:%s for %s, %s\n", *out, *repository, recipe.Tag(), *platforms, digest)
+	return archives(*out, *archive, *docker, recipe.Platforms)
+}
+
+// archives writes the archives of a layout.
+func archives(layout, pattern, docker string, platforms []v1.Platform) error {
+	if pattern == "" {
+		return nil
+	}
+	if !strings.Contains(pattern, "%s") {
+		platform, err := v1.ParsePlatform(docker)
+		if err != nil {
+			return err
+		}
+		platforms = []v1.Platform{*platform}
+	}
+	for _, platform := range platforms {
+		file := strings.ReplaceAll(pattern, "%s", platform.OS+"_"+platform.Architecture)
+		if err := Archive(layout, file, platform); err != nil {
+			return err
+		}
+		fmt.Printf("%s: the same for container engines; \"docker load\" takes %s from it\n", file, platform)
+	}
 	return nil
 }

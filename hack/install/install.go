@@ -215,10 +215,14 @@ func BuildFrom(ctx context.Context, root, dir string) (string, error) {
 	return path, nil
 }
 
-// describe returns the version that git gives a source tree, as the Makefile asks for it; empty if it is not in git. The go
-// command records it as well, but not where GOFLAGS contains -buildvcs=false.
+// describe returns the version of a source tree, which may be an earlier state of this repository, as the Makefile determines
+// it; empty if it cannot be determined.
 func describe(ctx context.Context, root string) string {
-	out, err := exec.CommandContext(ctx, "git", "-C", root, "describe", "--tags", "--always", "--dirty").Output()
+	own, err := Root()
+	if err != nil {
+		return ""
+	}
+	out, err := exec.CommandContext(ctx, "sh", filepath.Join(own, "hack", "version.sh"), root).Output()
 	if err != nil {
 		return ""
 	}

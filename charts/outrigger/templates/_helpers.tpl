@@ -47,7 +47,7 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 {{- end }}
 
 {{- define "outrigger.versionLabels" -}}
-app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | replace "+" "_" | trunc 63 | quote }}
 app.kubernetes.io/managed-by: {{ .Release.Service }}
 helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-" }}
 {{- end }}
@@ -82,7 +82,8 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | 
 {{- end }}
 {{- end }}
 
-{{/* The image. A registry replaces the one that the repository begins with, as container engines recognize it. */}}
+{{/* The image. A registry replaces the one that the repository begins with, as container engines recognize it. The tag is the
+version without its build metadata (0.1.0-dev of 0.1.0-dev+0123456789ab), since a tag cannot contain "+". */}}
 {{- define "outrigger.image" -}}
 {{- $repository := .Values.image.repository }}
 {{- with default .Values.image.registry (.Values.global).imageRegistry }}
@@ -95,7 +96,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | 
 {{- if .Values.image.digest }}
 {{- printf "%s@%s" $repository .Values.image.digest }}
 {{- else }}
-{{- printf "%s:%s" $repository (default .Chart.AppVersion .Values.image.tag) }}
+{{- printf "%s:%s" $repository (default (.Chart.AppVersion | splitList "+" | first) .Values.image.tag) }}
 {{- end }}
 {{- end }}
 

@@ -1,0 +1,177 @@
+package main
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/Masterminds/semver/v3"
+
+	"outrigger.dev/outrigger/hack/chart"
+)
+
+const root = "../.."
+
+// The binary, the image, the chart, and the changelog have one version, whatever this tree is: released or not.
+func TestEverythingHasOneVersion(t *testing.T) {
+	version := strings.TrimSpace(command(t, root, "sh", "hack/version.sh"))
+	if _, err := semver.StrictNewVersion(version); err != nil {
+		t.Errorf("hack/version.sh prints %q: %v", version, err)
+	}
+	tag, _, _ := strings.Cut(version, "+")
+
+	own, err := chart.Own()
+	if err != nil {
+		t.Fatal(err)
+	}
+	chartVersion, appVersion := own.Version()
+	if chartVersion != tag || appVersion != tag {
+		t.Errorf("the chart has version %s and appVersion %s; the binary has %s", chartVersion, appVersion, tag)
+	}
+
+	// What "make image" names the image, and what the chart runs.
+	line := command(t, root, "make", "--no-print-directory", "-n", "image")
+	repository, imageVersion := flagOf(t, line, "repository"), flagOf(t, line, "version")
+	if imageVersion != version {
+		t.Errorf("make image builds version %s; want %s", imageVersion, version)
+	}
+	image, err := own.Image()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := repository + ":" + tag; image != want {
+		t.Errorf("the chart runs %s; \"make image\" makes %s", image, want)
+	}
+	if build := command(t, root, "make", "--no-print-directory", "-n", "build"); !strings.Contains(build, "-X main.version="+version+`"`) {
+		t.Errorf("make build does not build version %s:\n%s", version, build)
+	}
+	if line := command(t, root, "make", "--no-print-directory", "-n", "chart"); flagOf(t, line, "version") != version || flagOf(t, line, "repository") != repository {
+		t.Errorf("make chart packs another version or image:\n%s", line)
+	}
+
+	changelog, err := os.ReadFile(filepath.Join(root, "CHANGELOG.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := tag
+	if strings.HasSuffix(tag, "-dev") {
+		want = unreleased
+	}
+	if got := newest(string(changelog)); got != want {
+		t.Errorf("the newest heading of CHANGELOG.md is %q; version %s needs %q", got, version, want)
+	}
+}
+
+func TestVersionOfATree(t *testing.T) {
+	tree := t.TempDir()
+	if err := os.MkdirAll(chart.Folder(tree), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(chart.Folder(tree), "Chart.yaml")
+	write := func(text string) {
+		t.Helper()
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	git := func(args ...string) {
+		t.Helper()
+		command(t, tree, "git", append([]string{"-c", "user.name=a", "-c", "user.email=a@example.test"}, args...)...)
+	}
+	expect := func(when, pattern string) {
+		t.Helper()
+		if got := strings.TrimSpace(command(t, root, "sh", "hack/version.sh", tree)); !regexp.MustCompile("^" + pattern + "$").MatchString(got) {
+			t.Errorf("%s: the version is %s; want %s", when, got, pattern)
+		}
+	}
+	write("version: 1.3.0-dev\n")
+	expect("without git", `1\.3\.0-dev\+unknown`)
+	git("init", "-q")
+	git("add", ".")
+	git("commit", "-q", "-m", "first")
+	expect("on a commit", `1\.3\.0-dev\+[0-9a-f]{12}`)
+	git("tag", "other")
+	expect("on another tag", `1\.3\.0-dev\+[0-9a-f]{12}`)
+	git("tag", "v1.2.3")
+	expect("on a release's tag", `1\.2\.3`)
+	write("version: 1.3.0-dev\n# changed\n")
+	expect("on a release's tag, with changes", `1\.3\.0-dev\+[0-9a-f]{12}\.dirty`)
+	git("commit", "-q", "-a", "-m", "second")
+	expect("after a release", `1\.3\.0-dev\+[0-9a-f]{12}`)
+}
+
+func TestCheckNamesEverythingThatIsNotTheVersion(t *testing.T) {
+	tree := t.TempDir()
+	if err := os.CopyFS(chart.Folder(tree), os.DirFS(chart.Folder(root))); err != nil {
+		t.Fatal(err)
+	}
+	changelog := filepath.Join(tree, "CHANGELOG.md")
+	if err := os.WriteFile(changelog, []byte("# Changelog\n\n## Unreleased\n\n- a\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	err := check(tree, "1.2.3")
+	for _, want := range []string{"version is", "appVersion is", `newest heading is "Unreleased"`} {
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("check does not report %q: %v", want, err)
+		}
+	}
+	file := filepath.Join(chart.Folder(tree), "Chart.yaml")
+	data, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	data = regexp.MustCompile(`(?m)^(version|appVersion): .*$`).ReplaceAll(data, []byte("$1: 1.2.3"))
+	if err := os.WriteFile(file, data, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(changelog, []byte("# Changelog\n\n## 1.2.3 (2026-12-01)\n\n- a\n\n## 1.2.2\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := check(tree, "1.2.3"); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestNotesAreThoseOfTheVersion(t *testing.T) {
+	const changelog = "# Changelog\n\n## Unreleased\n\n### Added\n\n- new\n\n## 1.1.0 (2026-12-01)\n\n- second\n\n## v1.0.0\n\n- first\n"
+	for version, want := range map[string][2]string{
+		"1.1.0": {"- second\n", "1.1.0"},
+		"1.0.0": {"- first\n", "1.0.0"},
+		"1.2.0": {"### Added\n\n- new\n", unreleased},
+	} {
+		if notes, heading := notesOf(changelog, version); notes != want[0] || heading != want[1] {
+			t.Errorf("%s: %q under %q; want %q", version, notes, heading, want)
+		}
+	}
+}
+
+func flagOf(t *testing.T, line, name string) string {
+	t.Helper()
+	found := regexp.MustCompile(` -` + name + ` (\S+)`).FindStringSubmatch(line)
+	if found == nil {
+		t.Fatalf("no -%s in %s", name, line)
+	}
+	return found[1]
+}
+
+// command runs a program without the variables of a make around it, and returns what it prints.
+func command(t *testing.T, dir, program string, args ...string) string {
+	t.Helper()
+	run := exec.CommandContext(t.Context(), program, args...)
+	run.Dir = dir
+	for _, variable := range os.Environ() {
+		if name, _, _ := strings.Cut(variable, "="); name != "MAKEFLAGS" && name != "MAKELEVEL" && name != "MFLAGS" && name != "VERSION" {
+			run.Env = append(run.Env, variable)
+		}
+	}
+	var stderr strings.Builder
+	run.Stderr = &stderr
+	out, err := run.Output()
+	if err != nil {
+		t.Fatalf("%s %s: %v\n%s", program, strings.Join(args, " "), err, stderr.String())
+	}
+	return string(out)
+}
