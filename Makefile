@@ -3,6 +3,7 @@
 GO      ?= go
 CACHE   ?= $(or $(OUTRIGGER_CACHE),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/outrigger)
 LINTER  := $(CACHE)/golangci-lint-$(shell sed -n 's|.*golangci/golangci-lint/v2 \(v[^ ]*\).*|\1|p' hack/tools/lint/go.mod)
+ACTIONLINT := $(CACHE)/actionlint-$(shell sed -n 's|.*rhysd/actionlint \(v[^ ]*\).*|\1|p' hack/tools/actionlint/go.mod)
 VULNCHECK := $(CACHE)/govulncheck-$(shell sed -n 's|.*golang.org/x/vuln \(v[^ ]*\).*|\1|p' hack/tools/vuln/go.mod)
 D2 := $(CACHE)/d2-$(shell sed -n 's|.*terrastruct.com/d2 \(v[^ ]*\).*|\1|p' hack/tools/d2/go.mod)
 VERSION ?= $(shell sh hack/version.sh)
@@ -124,13 +125,18 @@ bench-scale: ## routing at scale on a real API server; SIZE=small, middle or lar
 	$(GO) -C test build -o $(CURDIR)/bin/scale ./scale
 	$(CURDIR)/bin/scale -size $(or $(SIZE),small) -rounds $(or $(ROUNDS),3)
 
-lint: $(LINTER) ## formatting, vet and linters
+lint: $(LINTER) $(ACTIONLINT) ## formatting, vet and linters, for the workflows, too
+	$(ACTIONLINT) -shellcheck= -pyflakes=
 	@for module in $(MODULES); do echo "lint $$module"; (cd $$module && $(LINTER) run --allow-parallel-runners --config $(CURDIR)/.golangci.yaml ./...) || exit 1; done
 
 $(LINTER):
 	@echo "building the linter into $(CACHE) (about 3 minutes on 2 cores, once)"
 	@mkdir -p $(CACHE)
 	$(GO) -C hack/tools/lint build -o $@ github.com/golangci/golangci-lint/v2/cmd/golangci-lint
+
+$(ACTIONLINT):
+	@mkdir -p $(CACHE)
+	$(GO) -C hack/tools/actionlint build -o $@ github.com/rhysd/actionlint/cmd/actionlint
 
 vuln: $(VULNCHECK) ## known vulnerabilities in what Outrigger calls; says so where no database of them can be reached
 	cd hack && GOTOOLCHAIN=$(IMAGE_GO) $(GO) run ./vuln -govulncheck $(VULNCHECK)
