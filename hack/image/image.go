@@ -91,10 +91,10 @@ func (r Recipe) Write(ctx context.Context, folder string) (v1.Hash, error) {
 	}
 	index := mutate.IndexMediaType(empty.Index, types.OCIImageIndex)
 	for i, image := range images {
-		index = mutate.AppendManifests(index, mutate.IndexAddendum{Add: runnable{image}, Descriptor: v1.Descriptor{Platform: &programs[i].platform}})
+		index = mutate.AppendManifests(index, mutate.IndexAddendum{Add: untyped{image}, Descriptor: v1.Descriptor{Platform: &programs[i].platform}})
 	}
 	for _, bom := range boms {
-		index = mutate.AppendManifests(index, mutate.IndexAddendum{Add: bom, Descriptor: v1.Descriptor{Platform: &noPlatform, ArtifactType: string(sbomType)}})
+		index = mutate.AppendManifests(index, mutate.IndexAddendum{Add: untyped{bom}, Descriptor: v1.Descriptor{Platform: &noPlatform}})
 	}
 	index = mutate.Annotations(index, r.labels()).(v1.ImageIndex)
 	if err := r.writeLayout(folder, index); err != nil {
@@ -103,10 +103,11 @@ func (r Recipe) Write(ctx context.Context, folder string) (v1.Hash, error) {
 	return index.Digest()
 }
 
-// runnable keeps an index from giving an image an artifactType: only an artifact has one.
-type runnable struct{ v1.Image }
+// untyped keeps an index from repeating the type of a manifest as artifactType. An image has no such type, and skopeo 1.9, which
+// does not know the field, writes an index without it, under another digest.
+type untyped struct{ v1.Image }
 
-func (runnable) ArtifactType() (string, error) { return "", nil }
+func (untyped) ArtifactType() (string, error) { return "", nil }
 
 func (r Recipe) writeLayout(folder string, index v1.ImageIndex) error {
 	if err := replaceLayout(folder); err != nil {

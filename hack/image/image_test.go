@@ -76,12 +76,12 @@ func images(t *testing.T, folder string) (map[string]v1.Image, map[v1.Hash]cyclo
 		if err != nil {
 			t.Fatal(err)
 		}
-		if p.ArtifactType == "" {
+		if p.ArtifactType != "" {
+			t.Errorf("the index says of %s that it has type %q; skopeo 1.9 drops that, and the digest changes", p.Digest, p.ArtifactType)
+		}
+		if p.Platform.String() != noPlatform.String() {
 			found[p.Platform.String()] = image
 			continue
-		}
-		if p.ArtifactType != string(sbomType) || p.Platform.String() != "unknown/unknown" {
-			t.Errorf("the index has an artifact of type %q for %s", p.ArtifactType, p.Platform)
 		}
 		about, bom := billOf(t, image)
 		boms[about] = bom

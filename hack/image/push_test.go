@@ -14,7 +14,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/registry"
 )
 
-// crane and oras push the layout to a registry under one digest, and the bills of materials arrive as referrers.
+// crane, oras, and skopeo push the layout to a registry under one digest, and the bills of materials arrive as referrers.
 func TestToolsPushTheLayoutUnderOneDigest(t *testing.T) {
 	folder, digest := written(t, hello)
 	_, boms := images(t, folder)
@@ -25,7 +25,17 @@ func TestToolsPushTheLayoutUnderOneDigest(t *testing.T) {
 	byCrane, byOras := host+"/crane/hello:1.2.3", host+"/oras/hello:1.2.3"
 	tool(t, "crane", "push", folder, byCrane)
 	tool(t, "oras", "cp", "--recursive", "--from-oci-layout", "--to-plain-http", folder+":1.2.3", byOras)
-	for _, pushed := range []string{byCrane, byOras} {
+	all := []string{byCrane, byOras}
+	if _, err := exec.LookPath("skopeo"); err == nil {
+		bySkopeo := host + "/skopeo/hello:1.2.3"
+		if out, err := exec.CommandContext(t.Context(), "skopeo", "--insecure-policy", "copy", "--all", "--dest-tls-verify=false", "oci:"+folder, "docker://"+bySkopeo).CombinedOutput(); err != nil {
+			t.Fatalf("skopeo copy: %v\n%s", err, out)
+		}
+		all = append(all, bySkopeo)
+	} else {
+		t.Log("no skopeo on this machine; on Debian, \"apt-get install skopeo\" installs it")
+	}
+	for _, pushed := range all {
 		if got := strings.TrimSpace(tool(t, "crane", "digest", pushed)); got != digest.String() {
 			t.Errorf("%s is %s; want %s", pushed, got, digest)
 		}
