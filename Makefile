@@ -148,8 +148,9 @@ $(VULNCHECK):
 fmt: ## format all Go files
 	gofmt -w $$(git ls-files '*.go')
 
-docs: ## generate docs/reference (annotations, reasons, settings, the table of metrics), the chart's README and the schema of its values
+docs: ## generate docs/reference (annotations, commands, reasons, settings, the table of metrics), the chart's README and the schema of its values
 	$(GO) test -run 'TestReference|TestChartSchema|TestChartExposureKeys|TestChartReadme|TestMetricsPage' . -update
+	$(GO) test -run TestCommandsPageIsCurrent ./cmd/outrigger -update
 
 picture: $(D2) ## draw docs/pictures/overview.svg from overview.d2, its source
 	$(D2) --layout elk --elk-nodeNodeBetweenLayers 30 --elk-padding "[top=56,left=24,bottom=24,right=24]" --theme 0 --dark-theme 200 docs/pictures/overview.d2 docs/pictures/overview.svg
