@@ -21,6 +21,8 @@ const (
 	AnnotationGateway         = Domain + "/gateway"            // Namespace, Service
 	AnnotationGatewaySelector = Domain + "/gateway-selector"   // Namespace, Service
 	AnnotationGatewayPort     = Domain + "/gateway-port"       // Namespace, Service
+	AnnotationTLSCredential   = Domain + "/tls-credential"     // Service
+	AnnotationHTTPSRedirect   = Domain + "/https-redirect"     // Service
 	AnnotationPath            = Domain + "/path"               // Service
 	AnnotationPathRewrite     = Domain + "/path-rewrite"       // Service
 	AnnotationServicePort     = Domain + "/service-port"       // Service
@@ -188,7 +190,9 @@ type Exposure struct {
 	Hosts           []string          // sorted, without duplicates; ["*"] if unset
 	Gateway         string            // "namespace/name" of an existing Gateway; empty = make one
 	GatewaySelector map[string]string // istio: ingressgateway
-	GatewayPort     uint32            // 80
+	GatewayPort     uint32            // 80, or 443 with a credential
+	TLSCredential   string            // the Secret with the certificate, in the namespace of the gateway's pods; empty for plain HTTP
+	HTTPSRedirect   bool              // HTTP requests on port 80 are redirected to HTTPS; only with a credential
 	Path            string            // "/"
 	PathRewrite     string            // what the Service gets to see in place of Path; empty if it sees the path as it is
 	ServicePort     string            // name or number of a port of the Service; empty for its first HTTP port

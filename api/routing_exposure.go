@@ -7,7 +7,7 @@ import "slices"
 func ExposureKeys() []string {
 	return []string{
 		AnnotationExpose, AnnotationHosts, AnnotationGateway, AnnotationGatewaySelector, AnnotationGatewayPort,
-		AnnotationPath, AnnotationPathRewrite, AnnotationServicePort,
+		AnnotationTLSCredential, AnnotationHTTPSRedirect, AnnotationPath, AnnotationPathRewrite, AnnotationServicePort,
 	}
 }
 

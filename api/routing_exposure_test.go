@@ -24,6 +24,8 @@ var otherValues = map[string]string{
 	AnnotationGateway:         "ingress/tls",
 	AnnotationGatewaySelector: "istio=internal",
 	AnnotationGatewayPort:     "8080",
+	AnnotationTLSCredential:   "web-tls",
+	AnnotationHTTPSRedirect:   "true",
 	AnnotationPath:            "/shop",
 	AnnotationPathRewrite:     "/",
 	AnnotationServicePort:     "admin",
@@ -41,17 +43,20 @@ var otherValues = map[string]string{
 
 // A key belongs to the exposure exactly if writing it on an exposed Service changes what is exposed.
 func TestExposureKeysAreComplete(t *testing.T) {
-	exposed := func(key, value string) *Exposure {
+	exposed := func(key, value string, beside ...string) *Exposure {
 		service := &corev1.Service{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "web", Annotations: map[string]string{AnnotationExpose: "true"}}}
 		service.Spec.Ports = []corev1.ServicePort{{Name: "http", Port: 80}, {Name: "admin", Port: 81}}
 		service.Annotations[key] = value
+		for _, needed := range beside {
+			service.Annotations[needed] = otherValues[needed]
+		}
 		intent, problems := RouteIntentOf(service, nil)
 		if len(problems) > 0 {
 			t.Errorf("%s=%s: %v; want a valid value in otherValues", key, value, problems)
 		}
 		return intent.Expose
 	}
-	usual := exposed(AnnotationExpose, "true")
+	needs := map[string][]string{AnnotationHTTPSRedirect: {AnnotationTLSCredential}}
 	for _, key := range RoutingKeys() {
 		if !slices.Contains(key.On, "Service") {
 			continue
@@ -64,7 +69,7 @@ func TestExposureKeysAreComplete(t *testing.T) {
 		if key.Label {
 			continue // exposure is read from annotations only
 		}
-		changes := !reflect.DeepEqual(usual, exposed(key.Key, value))
+		changes := !reflect.DeepEqual(exposed(AnnotationExpose, "true", needs[key.Key]...), exposed(key.Key, value, needs[key.Key]...))
 		if guarded := slices.Contains(ExposureKeys(), key.Key); guarded != changes {
 			t.Errorf("writing %s=%s on an exposed Service changes the exposure: %t; ExposureKeys has it: %t", key.Key, value, changes, guarded)
 		}

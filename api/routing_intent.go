@@ -43,7 +43,9 @@ func RoutingKeys() []KeyDoc {
 		{AnnotationAllowedHosts, false, namespace, "", "host names, separated by commas, with *. wildcards", "The hosts that Services in the Namespace may be exposed for. If set, all others are refused."},
 		{AnnotationGateway, false, both, "", "namespace/name", "An existing Gateway to use. Without it, Outrigger creates one."},
 		{AnnotationGatewaySelector, false, both, "istio=ingressgateway", "key=value,key=value", "The labels of the ingress gateway's pods."},
-		{AnnotationGatewayPort, false, both, "80", "a number from 1 to 65535 that Istio's proxy does not use itself", "The port of the ingress gateway."},
+		{AnnotationGatewayPort, false, both, "80", "a number from 1 to 65535 that Istio's proxy does not use itself", "The port of the ingress gateway. With tls-credential, the default is 443."},
+		{AnnotationTLSCredential, false, service, "", "the name of a Secret, for example web-tls", "Serves HTTPS with the certificate in this Secret, which must be in the namespace of the ingress gateway's pods. It cannot be combined with gateway."},
+		{AnnotationHTTPSRedirect, false, service, "false", "true, false", "Redirects HTTP requests on port 80 to HTTPS, with status 301. Requires tls-credential."},
 		{AnnotationPath, false, service, "/", "a path that begins with /", "The path prefix that the gateway serves for the Service."},
 		{AnnotationPathRewrite, false, service, "", "a path that begins with /", "Replaces that prefix before the Service sees the path. Callers in the mesh are not affected."},
 		{AnnotationServicePort, false, service, "", "the name or number of a port of the Service", "The Service port that the gateway routes to. By default its first HTTP port."},
@@ -273,6 +275,9 @@ func (r *reading) exposure(intent *RouteIntent) {
 	r.each(intent, AnnotationGateway, func(text string) error { return keep(&x.Gateway)(parseGateway(text)) })
 	r.each(intent, AnnotationGatewaySelector, func(text string) error { return keep(&x.GatewaySelector)(parseSelector(text)) })
 	r.each(intent, AnnotationGatewayPort, func(text string) error { return keep(&x.GatewayPort)(parsePort(text)) })
+	r.each(intent, AnnotationTLSCredential, func(text string) error { return keep(&x.TLSCredential)(parseCredential(text)) })
+	r.each(intent, AnnotationHTTPSRedirect, func(text string) error { return keep(&x.HTTPSRedirect)(parseSwitch(text)) })
+	r.https(intent, x)
 	r.each(intent, AnnotationPath, func(text string) error { return keep(&x.Path)(parsePath(text)) })
 	r.each(intent, AnnotationPathRewrite, func(text string) error { return keep(&x.PathRewrite)(parsePath(text)) })
 	r.each(intent, AnnotationServicePort, func(text string) error { return keep(&x.ServicePort)(parsePortName(text)) })

@@ -123,7 +123,7 @@ func (r *reading) idleCompanions(intent *RouteIntent) {
 	if _, written := r.service.Annotations[AnnotationExpose]; written {
 		return
 	}
-	for _, key := range []string{AnnotationGateway, AnnotationGatewayPort, AnnotationGatewaySelector, AnnotationHosts, AnnotationPath, AnnotationPathRewrite, AnnotationServicePort} {
+	for _, key := range []string{AnnotationGateway, AnnotationGatewayPort, AnnotationGatewaySelector, AnnotationHosts, AnnotationHTTPSRedirect, AnnotationPath, AnnotationPathRewrite, AnnotationServicePort, AnnotationTLSCredential} {
 		text, written := r.service.Annotations[key]
 		if !written || intent.Bad[key] {
 			continue

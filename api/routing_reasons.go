@@ -110,7 +110,7 @@ func RouteReasons() []RouteReasonDoc {
 		{RouteHostNotAllowed, "The Namespace or the installation does not allow the host."},
 		{RouteHostReserved, "The host is a name in the cluster, a wildcard for a top-level domain, or a host of another Service or a ServiceEntry. Nothing new is exposed for it."},
 		{RouteGatewayNotAllowed, "The installation does not allow the gateway or port (routing.gatewaySelectors, routing.gateways, routing.gatewayPorts)."},
-		{RouteGatewayPortConflict, "Another Gateway serves TLS or TCP on the same port of the same gateway pods, and a listener has only one protocol."},
+		{RouteGatewayPortConflict, "Another Gateway has another protocol on the same port of the same gateway pods: TLS or TCP beside our HTTP, or HTTP or TCP beside our HTTPS."},
 		{RouteHostConflict, "Another object already serves the host; the first claim wins."},
 		{RouteGatewayNotFound, "The Gateway that the annotation names does not exist."},
 		{RouteGatewayHostMissing, "The Gateway that the annotation names does not serve the host."},

@@ -95,6 +95,14 @@ func TestRouteIntentOf(t *testing.T) {
 		})},
 		{"another path and port", []string{"expose=true", "path-rewrite=/", "service-port=web"}, exposed(func(x *Exposure) { x.PathRewrite, x.ServicePort = "/", "web" })},
 		{"a port by its number", []string{"expose=true", "service-port=8080"}, exposed(func(x *Exposure) { x.ServicePort = "8080" })},
+		{"HTTPS on its own port", []string{"expose=true", "tls-credential=web-tls"}, exposed(func(x *Exposure) { x.TLSCredential, x.GatewayPort = "web-tls", 443 })},
+		{"HTTPS on another port, with a redirect", []string{"expose=true", "tls-credential=web-tls", "gateway-port=8443", "https-redirect=true"}, exposed(func(x *Exposure) {
+			x.TLSCredential, x.GatewayPort, x.HTTPSRedirect = "web-tls", 8443, true
+		})},
+		{"HTTPS on the Namespace's port", []string{"expose=true", "tls-credential=web-tls", "ns:gateway-port=8443", "https-redirect=false"}, exposed(func(x *Exposure) { x.TLSCredential, x.GatewayPort = "web-tls", 8443 })},
+		{"HTTPS on port 443 with a redirect", []string{"expose=true", "tls-credential=web-tls", "https-redirect=true"}, exposed(func(x *Exposure) {
+			x.TLSCredential, x.GatewayPort, x.HTTPSRedirect = "web-tls", 443, true
+		})},
 		{"allowed hosts", []string{"expose=true", "ns:allowed-hosts=*.b.example.com, a.example.com"}, exposed(func(x *Exposure) { x.AllowedHosts = []string{"*.b.example.com", "a.example.com"} })},
 		{"an empty list allows nothing", []string{"expose=true", "ns:allowed-hosts="}, exposed(func(x *Exposure) { x.AllowedHosts = []string{} })},
 	} {

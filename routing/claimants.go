@@ -19,17 +19,19 @@ type claimant struct {
 	host string
 }
 
-// takenBy returns an object that serves a host at our gateway's port so that it is not free, and whether our claim comes first.
+// takenBy returns an object that serves a host at one of our gateway's ports so that it is not free, and whether our claim comes first.
 // It is nil if there is none.
 func (s *situation) takenBy(x exposure, host string) (Object, bool) {
-	exposed := s.stands(x, []string{host})
 	var later Object
-	for _, other := range s.claimants(x, host, exposed) {
-		if !exposed || s.claimedBefore(other, x, host) {
-			return other.Object, false
-		}
-		if later == nil {
-			later = other.Object
+	for _, l := range x.listeners() {
+		exposed := s.standsAt(x, l, []string{host})
+		for _, other := range s.claimants(x, l, host, exposed) {
+			if !exposed || s.claimedBefore(other, x, host) {
+				return other.Object, false
+			}
+			if later == nil {
+				later = other.Object
+			}
 		}
 	}
 	return later, later != nil
@@ -37,7 +39,7 @@ func (s *situation) takenBy(x exposure, host string) (Object, bool) {
 
 // claimants returns the objects of others that keep us from a host. Those with a more specific host keep us from a wildcard that
 // we do not serve yet.
-func (s *situation) claimants(x exposure, host string, exposed bool) []claimant {
+func (s *situation) claimants(x exposure, l listener, host string, exposed bool) []claimant {
 	var out []claimant
 	add := func(object Object, hosts []string) {
 		for _, theirs := range hosts {
@@ -49,7 +51,7 @@ func (s *situation) claimants(x exposure, host string, exposed bool) []claimant 
 	if x.generated {
 		for _, gateway := range s.Foreign.Gateways {
 			if sameIngress(gateway.Spec.Selector, x.selector) {
-				add(gateway, hostsAt(gateway, x.port))
+				add(gateway, s.hostsAt(gateway, x, l))
 			}
 		}
 	}
@@ -57,18 +59,18 @@ func (s *situation) claimants(x exposure, host string, exposed bool) []claimant 
 		if host == anyHost && x.generated {
 			continue // the Gateway that it is bound to has the claim
 		}
-		if slices.ContainsFunc(boundGateways(vs), func(ref string) bool { return ref == x.gateway || x.generated && s.sharesIngress(ref, x) }) {
+		if slices.ContainsFunc(boundGateways(vs), func(ref string) bool { return ref == x.gateway || x.generated && s.sharesIngress(ref, x, l) }) {
 			add(vs, vs.Spec.Hosts)
 		}
 	}
 	return out
 }
 
-// hostsAt returns the hosts that a Gateway serves on a port, without their namespaces.
-func hostsAt(gateway *networkingv1.Gateway, port uint32) []string {
+// hostsAt returns the hosts that a Gateway serves on one of the exposure's ports, without their namespaces.
+func (s *situation) hostsAt(gateway *networkingv1.Gateway, x exposure, l listener) []string {
 	var out []string
 	for _, server := range gateway.Spec.Servers {
-		if server.GetPort().GetNumber() == port {
+		if s.competes(gateway, server, x, l) {
 			for _, h := range server.Hosts {
 				out = append(out, withoutNamespace(h))
 			}

@@ -65,6 +65,9 @@ func (s *situation) existingExposure() existing {
 	if !s.listsPermit(x) {
 		return existing{}
 	}
+	if s.yieldsPort(x) {
+		return existing{}
+	}
 	if gateway := s.foreignGateway(x.gateway); !x.generated && gateway != nil {
 		x.selector = gateway.Spec.Selector
 	}
@@ -138,7 +141,7 @@ func (s *situation) freezeUnroutable() {
 }
 
 func sameExposure(a, b exposure) bool {
-	return a.gateway == b.gateway && a.generated == b.generated && a.port == b.port && a.path == b.path && a.rewrite == b.rewrite &&
+	return a.gateway == b.gateway && a.generated == b.generated && a.port == b.port && a.tls == b.tls && a.redirect == b.redirect && a.path == b.path && a.rewrite == b.rewrite &&
 		maps.Equal(a.selector, b.selector) && sameHosts(a.hosts, b.hosts)
 }
 

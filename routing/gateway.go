@@ -21,6 +21,8 @@ type exposure struct {
 	generated bool     // the Gateway is ours
 	selector  map[string]string
 	port      uint32
+	tls       string // the Secret with the certificate of our Gateway; empty = plain HTTP
+	redirect  bool   // our Gateway redirects HTTP on port 80 to HTTPS
 	path      string
 	rewrite   string // what the Service sees in place of path; empty = the same
 }
@@ -30,7 +32,11 @@ func (x exposure) key() string {
 	if !x.on {
 		return ""
 	}
-	return shortHash(fmt.Sprintf("%v|%s|%t|%s|%d", x.hosts, x.gateway, x.generated, pairsText(x.selector), x.port))
+	text := fmt.Sprintf("%v|%s|%t|%s|%d", x.hosts, x.gateway, x.generated, pairsText(x.selector), x.port)
+	if x.tls != "" { // plain exposures have the key that earlier releases recorded
+		text += fmt.Sprintf("|%s|%t", x.tls, x.redirect)
+	}
+	return shortHash(text)
 }
 
 // decideExposure takes from the wish for exposure what is not permitted and what others already serve.
@@ -75,7 +81,7 @@ func (s *situation) resolveExposure(wish *api.Exposure) exposure {
 		return exposure{}
 	}
 	x := s.exposureOf(wish)
-	if !s.gatewayPermitted(x) || x.generated && !s.portFree(x) {
+	if !s.gatewayPermitted(x) || x.generated && !s.portsFree(x) {
 		return exposure{}
 	}
 	if !x.generated && !s.gatewayServes(&x) {
@@ -304,13 +310,18 @@ func includesAll(a, b map[string]string) bool {
 	return true
 }
 
-// stands reports whether our standing objects serve these hosts at this gateway.
+// stands reports whether our standing objects serve these hosts at this gateway, on each of the exposure's ports.
 func (s *situation) stands(x exposure, hosts []string) bool {
+	return !slices.ContainsFunc(x.listeners(), func(l listener) bool { return !s.standsAt(x, l, hosts) })
+}
+
+// standsAt reports whether our standing objects serve these hosts on one port of this gateway.
+func (s *situation) standsAt(x exposure, l listener, hosts []string) bool {
 	for _, host := range hosts {
 		if s.carrier(x, host) == nil {
 			return false
 		}
-		if x.generated && (s.standing.gateway == nil || !maps.Equal(s.standing.gateway.Spec.Selector, x.selector) || !serves(s.standing.gateway, x.port, s.Service.Namespace+"/"+host)) {
+		if x.generated && (s.standing.gateway == nil || !maps.Equal(s.standing.gateway.Spec.Selector, x.selector) || !l.isServedBy(s.standing.gateway, s.Service.Namespace+"/"+host)) {
 			return false
 		}
 	}
@@ -330,13 +341,15 @@ func (s *situation) carrier(x exposure, host string) *networkingv1.VirtualServic
 
 // tellIngress warns when the ingress gateway of an exposure is not there, or does not open the port.
 func (s *situation) tellIngress(x exposure) {
-	s.reportIngress(x, func(key, value string, reason api.RouteReason, what, advice string) {
-		s.tellAbout(key, value, reason, what+" Nothing reaches the Service there.", advice)
-	})
+	for _, l := range x.listeners() {
+		s.reportIngress(x, l, func(key, value string, reason api.RouteReason, what, advice string) {
+			s.tellAbout(key, value, reason, what+" Nothing reaches the Service there.", advice)
+		})
+	}
 }
 
-// reportIngress has tell report that the ingress gateway is not there, or does not open the port.
-func (s *situation) reportIngress(x exposure, tell func(key, value string, reason api.RouteReason, what, advice string)) {
+// reportIngress has tell report that the ingress gateway is not there, or does not open a port.
+func (s *situation) reportIngress(x exposure, l listener, tell func(key, value string, reason api.RouteReason, what, advice string)) {
 	if s.Offline {
 		return
 	}
@@ -348,7 +361,7 @@ func (s *situation) reportIngress(x exposure, tell func(key, value string, reaso
 		tell(api.AnnotationGatewaySelector, pairsText(x.selector), api.RouteGatewayUnmatched, "No ingress gateway with these labels was found.", advice)
 		return
 	}
-	if s.opensPort(x.port) {
+	if s.opensPort(l.port) {
 		return
 	}
 	var open []string
@@ -360,7 +373,10 @@ func (s *situation) reportIngress(x exposure, tell func(key, value string, reaso
 		}
 	}
 	slices.Sort(open)
-	tell(api.AnnotationGatewayPort, fmt.Sprint(x.port), api.RouteGatewayPortUnexposed,
-		fmt.Sprintf("No Service of the ingress gateway opens port %d.", x.port),
-		fmt.Sprintf("Choose one that is open (%s), or add it to Service %s/%s.", strings.Join(slices.Compact(open), ", "), s.IngressServices[0].Namespace, s.IngressServices[0].Name))
+	advice := fmt.Sprintf("Choose one that is open (%s), or add it to Service %s/%s.", strings.Join(slices.Compact(open), ", "), s.IngressServices[0].Namespace, s.IngressServices[0].Name)
+	if l.redirects {
+		advice = fmt.Sprintf("Remove the redirect: %s, or add the port to Service %s/%s.", s.annotate(api.AnnotationHTTPSRedirect+"-"), s.IngressServices[0].Namespace, s.IngressServices[0].Name)
+	}
+	key, value := l.annotation()
+	tell(key, value, api.RouteGatewayPortUnexposed, fmt.Sprintf("No Service of the ingress gateway opens port %d.", l.port), advice)
 }

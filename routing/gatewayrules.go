@@ -6,8 +6,6 @@ import (
 	"slices"
 	"strings"
 
-	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
-
 	"outrigger.dev/outrigger/api"
 )
 
@@ -17,21 +15,27 @@ func (s *situation) gatewayPermitted(x exposure) bool {
 	if !s.listsPermit(x) {
 		return false
 	}
-	if !x.generated || s.Offline || s.opensPort(x.port) || s.stands(x, x.hosts) {
+	return !x.generated || s.Offline || !slices.ContainsFunc(x.listeners(), func(l listener) bool { return !s.isPortThere(x, l) })
+}
+
+// isPortThere reports whether the gateway has one of the exposure's ports, as far as is known.
+func (s *situation) isPortThere(x exposure, l listener) bool {
+	if s.opensPort(l.port) || s.standsAt(x, l, x.hosts) {
 		return true
 	}
-	if len(s.Settings.GatewayPorts) > 0 && !s.leavesItsGateway(x) {
+	if len(s.Settings.GatewayPorts) > 0 && !s.leavesItsGateway(x, l) {
 		return true
 	}
-	s.reportIngress(x, s.refuse)
+	s.reportIngress(x, l, s.refuse)
 	return false
 }
 
 // leavesItsGateway reports whether an exposure exists and would move to gateway pods, or to a port of theirs, that no Service
 // is known to have. A gateway without a Service, on the network of its nodes, may open any port.
-func (s *situation) leavesItsGateway(x exposure) bool {
+func (s *situation) leavesItsGateway(x exposure, l listener) bool {
 	was := s.existing
-	return was.on && (!was.generated || !maps.Equal(was.selector, x.selector) || was.port != x.port && len(s.IngressServices) > 0)
+	had := slices.ContainsFunc(was.listeners(), func(old listener) bool { return old.port == l.port })
+	return was.on && (!was.generated || !maps.Equal(was.selector, x.selector) || !had && len(s.IngressServices) > 0)
 }
 
 // listsPermit reports whether the administrator's lists of gateways, gateway pods, and ports permit the exposure.
@@ -50,12 +54,18 @@ func (s *situation) listsPermit(x exposure) bool {
 		return false
 	}
 	if allowed := s.Settings.GatewayPorts; len(allowed) > 0 {
-		if slices.ContainsFunc(allowed, func(entry string) bool { return api.PortInRange(entry, x.port) }) {
-			return true
+		for _, l := range x.listeners() {
+			if slices.ContainsFunc(allowed, func(entry string) bool { return api.PortInRange(entry, l.port) }) {
+				continue
+			}
+			advice := "Use one that it allows: " + strings.Join(allowed, ", ") + "."
+			if l.redirects {
+				advice = "Remove the redirect: " + s.annotate(api.AnnotationHTTPSRedirect+"-") + "."
+			}
+			key, value := l.annotation()
+			s.refuse(key, value, api.RouteGatewayNotAllowed, fmt.Sprintf("This installation does not allow port %d (routing.gatewayPorts).", l.port), advice)
+			return false
 		}
-		s.refuse(api.AnnotationGatewayPort, fmt.Sprint(x.port), api.RouteGatewayNotAllowed, fmt.Sprintf("This installation does not allow port %d (routing.gatewayPorts).", x.port),
-			"Use one that it allows: "+strings.Join(allowed, ", ")+".")
-		return false
 	}
 	return true
 }
@@ -89,35 +99,4 @@ func (s *situation) listenerPort(number uint32) uint32 {
 		}
 	}
 	return number
-}
-
-// portFree reports whether our server, which speaks HTTP, may have its port on the gateway's pods: a listener has one
-// protocol, so it is a conflict where another Gateway has TLS or TCP there. What is exposed already stays.
-func (s *situation) portFree(x exposure) bool {
-	for _, gateway := range s.Foreign.Gateways {
-		if !sameIngress(gateway.Spec.Selector, x.selector) || !s.occupies(gateway, x.port) {
-			continue
-		}
-		what := fmt.Sprintf("Gateway %s/%s serves another protocol than HTTP on port %d of the same gateway pods.", gateway.Namespace, gateway.Name, x.port)
-		advice := "Choose another port: " + s.annotate(api.AnnotationGatewayPort+"=PORT") + "."
-		if s.stands(x, x.hosts) {
-			s.tellAbout(api.AnnotationGatewayPort, fmt.Sprint(x.port), api.RouteGatewayPortConflict, what+" Existing traffic is unchanged; Istio serves only one of the two protocols.", advice)
-			return true
-		}
-		s.refuse(api.AnnotationGatewayPort, fmt.Sprint(x.port), api.RouteGatewayPortConflict, what, advice)
-		return false
-	}
-	return true
-}
-
-// occupies reports whether a Gateway has a server of another protocol than plain HTTP on the listener of a port.
-func (s *situation) occupies(gateway *networkingv1.Gateway, port uint32) bool {
-	return slices.ContainsFunc(gateway.Spec.Servers, func(server *server) bool {
-		number := server.GetPort().GetNumber()
-		if number != port && s.listenerPort(number) != s.listenerPort(port) {
-			return false
-		}
-		protocol := strings.ToUpper(server.GetPort().GetProtocol())
-		return protocol != "" && protocol != "HTTP" && protocol != "HTTP2" && protocol != "GRPC" && protocol != "GRPC-WEB" && protocol != "HTTP_PROXY"
-	})
 }

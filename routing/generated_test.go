@@ -36,6 +36,8 @@ var vocabulary = map[string][]string{
 	api.AnnotationExpose:        {"true", "true", "true", "false"},
 	api.AnnotationHosts:         {"a.example.com", "a.example.com,b.example.com", "*", "*.example.com,a.example.com"},
 	api.AnnotationGatewayPort:   {"80", "8066"},
+	api.AnnotationTLSCredential: {"app-tls", "other-tls"},
+	api.AnnotationHTTPSRedirect: {"true", "true", "false"},
 	api.AnnotationPath:          {"/", "/hello", "/hello/"},
 	api.AnnotationPathRewrite:   {"/", "/other"},
 	api.AnnotationServicePort:   {"http", "http-admin", "8080"},

@@ -103,7 +103,10 @@ func (s *situation) keepExposure(wish *api.Exposure) {
 
 // exposureOf is what the annotations ask for, with the hosts that Namespace and installation allow.
 func (s *situation) exposureOf(wish *api.Exposure) exposure {
-	x := exposure{on: true, hosts: s.allowedOf(wish), gateway: wish.Gateway, selector: wish.GatewaySelector, port: wish.GatewayPort, path: wish.Path, rewrite: wish.PathRewrite}
+	x := exposure{
+		on: true, hosts: s.allowedOf(wish), gateway: wish.Gateway, selector: wish.GatewaySelector, port: wish.GatewayPort,
+		tls: wish.TLSCredential, redirect: wish.HTTPSRedirect, path: wish.Path, rewrite: wish.PathRewrite,
+	}
 	if x.gateway == "" {
 		x.gateway, x.generated = s.Service.Namespace+"/"+s.names.gateway, true
 	}

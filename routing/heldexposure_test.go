@@ -16,6 +16,7 @@ var invalidExposures = []string{
 	"hosts=https://admin.example.test/", "hosts=admin.example.test:443", "hosts=a.example.com,b_example", "hosts=", "hosts=a.example.com,,",
 	"gateway-selector=istio: internal", "gateway-selector=", "gateway=tls-gateway", "gateway=", "gateway-port=https", "gateway-port=0", "gateway-port=70000",
 	"path=public/", "path=", "path-rewrite=x", "service-port=none", "service-port=a b",
+	"tls-credential=", "tls-credential=kubernetes-gateway://istio-system/web", "tls-credential=builtin://", "tls-credential=web-cacert", "https-redirect=", "https-redirect=perhaps",
 }
 
 func TestInvalidAnnotationExposesNothing(t *testing.T) {
@@ -55,6 +56,7 @@ func TestInvalidAnnotationKeepsAnExposure(t *testing.T) {
 	for _, before := range [][]string{
 		{"expose=true"},
 		{"expose=true", "hosts=a.example.com", "path=/hello", "path-rewrite=/", "gateway-port=8066", "service-port=http"},
+		{"expose=true", "hosts=a.example.com", "gateway-port=8066", "tls-credential=web-tls", "https-redirect=true"},
 	} {
 		for _, invalid := range invalidExposures {
 			t.Run(strings.Join(before, " ")+" then "+invalid, func(t *testing.T) {

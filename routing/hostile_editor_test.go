@@ -226,6 +226,9 @@ func (h *hostileWalk) addField(o Object) string {
 			return ""
 		}
 		server := o.Spec.Servers[0]
+		if h.https && h.random.Intn(2) == 0 {
+			return editHTTPS(o.Spec.Servers[h.random.Intn(len(o.Spec.Servers))], pick)
+		}
 		switch h.random.Intn(3) {
 		case 0:
 			server.Hosts = append(server.Hosts, pick("*", "demo/z.example.com"))

@@ -7,12 +7,15 @@ import (
 	"time"
 )
 
-// hostileStates are the states in which another client begins to edit, each reached from an empty cluster. Walks go on from
-// them with random steps, so that an edit also meets what follows from them.
-var hostileStates = []struct {
+// state is how a walk begins.
+type state struct {
 	name string
 	make func(c *cluster)
-}{
+}
+
+// hostileStates are the states in which another client begins to edit, each reached from an empty cluster. Walks go on from
+// them with random steps, so that an edit also meets what follows from them.
+var hostileStates = []state{
 	{"nothing yet", func(*cluster) {}},
 	{"two versions", func(c *cluster) { fixedVersions(c, "v1", "v2") }},
 	{"no pod is ready", func(c *cluster) {
@@ -236,9 +239,11 @@ func rollingVersions(c *cluster, versions ...string) {
 
 // hostileState is the state in which a walk begins, with one of the three words about drift.
 func hostileState(t testing.TB, seed int, random *rand.Rand) (*cluster, string) {
-	c := newCluster(t)
+	return begin(newCluster(t), hostileStates[seed%len(hostileStates)], random)
+}
+
+func begin(c *cluster, state state, random *rand.Rand) (*cluster, string) {
 	c.empty, c.quick = true, true
-	state := hostileStates[seed%len(hostileStates)]
 	drift := []string{"adopt", "adopt", "revert", "detach"}[random.Intn(4)]
 	c.annotate("drift=" + drift)
 	c.advance(5 * time.Second)

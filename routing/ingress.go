@@ -121,14 +121,31 @@ func (s *situation) ingressWith(x exposure, host string) string {
 		return ""
 	}
 	for _, ingress := range s.Ingresses {
-		if x.generated && s.listenerPort(x.port) != s.listenerPort(ingressPort) && (len(ingress.Spec.TLS) == 0 || s.listenerPort(x.port) != s.listenerPort(ingressTLSPort)) {
-			continue
-		}
-		if slices.ContainsFunc(IngressHostsOf(ingress), func(theirs string) bool { return s.blocks(theirs, host) }) {
+		if slices.ContainsFunc(x.listeners(), func(l listener) bool {
+			return slices.ContainsFunc(s.ingressHostsAt(ingress, x, l), func(theirs string) bool { return s.blocks(theirs, host) })
+		}) {
 			return "Ingress " + ingress.Namespace + "/" + ingress.Name
 		}
 	}
 	return ""
+}
+
+// ingressHostsAt returns the hosts that Istio serves for an Ingress on one of the exposure's ports. With TLS, the hosts of
+// the Ingress's certificates count as well, because Istio makes a server for each.
+func (s *situation) ingressHostsAt(ingress *networkingk8s.Ingress, x exposure, l listener) []string {
+	isTLSPort := len(ingress.Spec.TLS) > 0 && s.listenerPort(l.port) == s.listenerPort(ingressTLSPort)
+	if x.generated && s.listenerPort(l.port) != s.listenerPort(ingressPort) && !isTLSPort {
+		return nil
+	}
+	out := IngressHostsOf(ingress)
+	if l.tls && isTLSPort {
+		for _, tls := range ingress.Spec.TLS {
+			if out = append(out, tls.Hosts...); len(tls.Hosts) == 0 {
+				out = append(out, anyHost)
+			}
+		}
+	}
+	return out
 }
 
 func (s *situation) tellIngressHost(host, ingress string, first bool) {

@@ -413,52 +413,14 @@ func (s *situation) renderGateway(views routeViews) *networkingv1.Gateway {
 	}
 	gateway := &networkingv1.Gateway{ObjectMeta: s.meta(s.names.gateway), TypeMeta: typeMeta("Gateway")}
 	if wanted {
-		hosts := make([]string, len(x.hosts))
-		for i, host := range x.hosts {
-			hosts[i] = s.Service.Namespace + "/" + host
-		}
 		gateway.Spec.Selector = maps.Clone(x.selector)
-		gateway.Spec.Servers = []*server{{Port: &networkingapi.Port{Number: x.port, Name: "http", Protocol: "HTTP"}, Hosts: hosts}}
+		gateway.Spec.Servers = x.servers(s.Service.Namespace)
 	}
 	if keeps {
 		keepServers(gateway, s.servedBefore(views.exposed))
 	}
 	gateway.Annotations[api.AnnotationWritten] = gatewayDigest(gateway)
 	return gateway
-}
-
-// servedBefore is our Gateway as it is, without hosts that another client wrote into it and that our route does not serve.
-func (s *situation) servedBefore(exposed routeView) *networkingv1.Gateway {
-	if !s.gatewayEdited() {
-		return s.standing.gateway
-	}
-	was := s.standing.gateway.DeepCopy()
-	for _, server := range was.Spec.Servers {
-		server.Hosts = slices.DeleteFunc(server.Hosts, func(h string) bool {
-			host, ours := strings.CutPrefix(h, s.Service.Namespace+"/")
-			return !ours || !slices.Contains(exposed.hosts, host)
-		})
-	}
-	was.Spec.Servers = slices.DeleteFunc(was.Spec.Servers, func(server *server) bool { return len(server.Hosts) == 0 || server.GetTls() != nil })
-	return was
-}
-
-func keepServers(gateway, standing *networkingv1.Gateway) {
-	if gateway.Spec.Selector == nil {
-		gateway.Spec.Selector = maps.Clone(standing.Spec.Selector)
-	}
-	for _, old := range standing.Spec.Servers {
-		at := slices.IndexFunc(gateway.Spec.Servers, func(s *server) bool { return s.GetPort().GetNumber() == old.GetPort().GetNumber() })
-		if at >= 0 {
-			gateway.Spec.Servers[at].Hosts = union(gateway.Spec.Servers[at].Hosts, old.Hosts)
-			continue
-		}
-		kept := old.DeepCopy()
-		if len(gateway.Spec.Servers) > 0 {
-			kept.Port.Name = fmt.Sprintf("http-%d", kept.Port.Number)
-		}
-		gateway.Spec.Servers = append(gateway.Spec.Servers, kept)
-	}
 }
 
 // renderRule makes the DestinationRule: a subset for each version that has pods or that a route names, and for those

@@ -39,7 +39,8 @@ func loneWorkload(t *testing.T) *cluster {
 	return c
 }
 
-// gates describes all gateway parts: "app.example.com@demo/app on app; ports 80: demo/app.example.com".
+// gates describes all gateway parts: "app.example.com@demo/app on app; ports 80: demo/app.example.com";
+// "443: demo/app.example.com with app-tls; 80: demo/app.example.com redirected".
 func (c *cluster) gates() string {
 	var out []string
 	for _, vs := range c.standing.sorted().VirtualServices {
@@ -50,7 +51,13 @@ func (c *cluster) gates() string {
 	}
 	for _, gateway := range c.standing.Gateways {
 		for _, server := range gateway.Spec.Servers {
-			out = append(out, fmt.Sprintf("%d: %s", server.Port.Number, strings.Join(server.Hosts, ",")))
+			how := ""
+			if tls := server.GetTls(); tls.GetHttpsRedirect() {
+				how = " redirected"
+			} else if tls != nil {
+				how = " with " + tls.CredentialName
+			}
+			out = append(out, fmt.Sprintf("%d: %s%s", server.Port.Number, strings.Join(server.Hosts, ","), how))
 		}
 	}
 	return strings.Join(out, "; ")

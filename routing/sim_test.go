@@ -37,6 +37,7 @@ type cluster struct {
 	standing  Objects
 	settings  api.RoutingSettings
 	ingress   []*corev1.Service
+	https     bool // the ingress gateway has ports for HTTPS, and random steps use them
 
 	managedBy  string
 	several    bool // the mesh spans clusters

@@ -10,8 +10,8 @@ import (
 )
 
 // throughTaken lets an exposure go on through the Gateway that the user applied over ours: our VirtualService is bound to it
-// already, and a second Gateway for the same hosts would be in conflict with it. Where it serves other hosts, another port
-// or other gateway pods, the exposure gets a Gateway of its own again.
+// already, and a second Gateway for the same hosts would be in conflict with it. Where it serves other hosts, another port,
+// no TLS although a credential is named, or other gateway pods, the exposure gets a Gateway of its own again.
 func (s *situation) throughTaken(x exposure) exposure {
 	ref := s.Service.Namespace + "/" + s.Service.Name
 	if !x.generated || x.gateway == ref || len(x.hosts) == 0 || s.renewed ||
@@ -27,12 +27,13 @@ func (s *situation) throughTaken(x exposure) exposure {
 	}
 	for _, host := range x.hosts {
 		if !slices.ContainsFunc(gateway.Spec.Servers, func(server *server) bool {
-			return server.GetPort().GetNumber() == x.port && serverCovers(server, gateway.Namespace, s.Service.Namespace, host)
+			return server.GetPort().GetNumber() == x.port && (x.tls == "" || endsTLS(server)) && serverCovers(server, gateway.Namespace, s.Service.Namespace, host)
 		}) {
 			return x
 		}
 	}
 	x.generated, x.gateway, x.selector = false, ref, maps.Clone(gateway.Spec.Selector)
+	x.tls, x.redirect = "", false // it has its own certificate
 	return x
 }
 

@@ -19,18 +19,20 @@ func (s *situation) routedByUser(x exposure, host string) *networkingv1.VirtualS
 		if outrigger || vs.Namespace != s.Service.Namespace || !leads || !serves {
 			continue
 		}
-		if slices.ContainsFunc(boundGateways(vs), func(ref string) bool { return ref == x.gateway || s.sharesIngress(ref, x) }) {
+		if slices.ContainsFunc(boundGateways(vs), func(ref string) bool { return ref == x.gateway || s.sharesIngress(ref, x, x.listeners()...) }) {
 			return vs
 		}
 	}
 	return nil
 }
 
-// sharesIngress reports whether a Gateway opens the exposure's port on the same ingress pods.
-func (s *situation) sharesIngress(ref string, x exposure) bool {
+// sharesIngress reports whether a Gateway opens one of these ports of the exposure on the same ingress pods.
+func (s *situation) sharesIngress(ref string, x exposure, ports ...listener) bool {
 	gateway := s.foreignGateway(ref)
 	return gateway != nil && sameIngress(gateway.Spec.Selector, x.selector) &&
-		slices.ContainsFunc(gateway.Spec.Servers, func(server *server) bool { return server.GetPort().GetNumber() == x.port })
+		slices.ContainsFunc(gateway.Spec.Servers, func(server *server) bool {
+			return slices.ContainsFunc(ports, func(l listener) bool { return s.competes(gateway, server, x, l) })
+		})
 }
 
 func (s *situation) tellUserRoute(vs *networkingv1.VirtualService, host string) {

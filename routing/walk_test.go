@@ -26,6 +26,9 @@ func TestRandomWalks(t *testing.T) {
 			random := rand.New(rand.NewSource(int64(seed)))
 			c := newCluster(t)
 			c.empty = true
+			if seed%2 == 1 {
+				c.opensHTTPS()
+			}
 			var steps []string
 			for range 60 {
 				steps = append(steps, step(c, random))
@@ -89,6 +92,11 @@ func step(c *cluster, random *rand.Rand) string {
 		c.annotate(word)
 		return word
 	case 12:
+		if c.https && random.Intn(2) == 0 {
+			word := pick("tls-credential=web-tls", "tls-credential=web-tls", "tls-credential=other-tls", "tls-credential-", "tls-credential=a/b", "https-redirect=true", "https-redirect=true", "https-redirect-", "gateway-port=8443", "gateway-port=443", "gateway-port-", "expose=true")
+			c.annotate(word)
+			return word
+		}
 		word := pick("expose=true", "expose=true", "expose-", "hosts=a.example.com", "hosts=b.example.com,c.example.com", "hosts-", "gateway-port=8066", "gateway-port-", "path=/x", "path-", "path-rewrite=/", "path-rewrite=/y", "path-rewrite-", "service-port=http", "service-port=admin", "service-port-", "expose=perhaps", "gateway=istio-system/shared", "gateway-")
 		c.annotate(word)
 		return word

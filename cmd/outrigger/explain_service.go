@@ -292,7 +292,11 @@ func pathRows(routes []pathStatus) [][]string {
 func gatewayRows(gateways []gatewayStatus) [][]string {
 	var out [][]string
 	for _, g := range gateways {
-		out = append(out, []string{"gateway " + g.Name, "port " + portText(g.Port), strings.Join(g.Hosts, ","), orDash(g.URL)})
+		row := []string{"gateway " + g.Name, "port " + portText(g.Port), strings.Join(g.Hosts, ","), orDash(g.URL)}
+		if g.Certificate != "" {
+			row = append(row, "certificate: "+g.Certificate)
+		}
+		out = append(out, row)
 	}
 	return out
 }

@@ -31,6 +31,7 @@ func gatewaysOf(observed routing.Observed, paths []routing.Path, around surround
 			door := doorOf(around.gateways[at], p, wished)
 			status.Port = door.port
 			status.find(around.ingress[at], around.node)
+			status.Certificate = around.ingress[at].certificate(door.credential)
 			status.URL = status.url(door, path)
 		}
 		out = append(out, status)
@@ -40,9 +41,10 @@ func gatewaysOf(observed routing.Observed, paths []routing.Path, around surround
 
 // door is a server of a Gateway by which callers reach a Service. The zero value is none.
 type door struct {
-	scheme string // "http", "https"; empty where no URL leads there, as through TLS that the gateway passes on
-	host   string // what the URL names; "*" for any
-	port   uint32 // of the gateway's pods
+	scheme     string // "http", "https"; empty where no URL leads there, as through TLS that the gateway passes on
+	host       string // what the URL names; "*" for any
+	port       uint32 // of the gateway's pods
+	credential string // the credentialName of the server's certificate; empty if it has none
 }
 
 // doorOf finds the server for the hosts of a route: the one of the wished port if it serves them, else one that answers by plain
@@ -54,7 +56,7 @@ func doorOf(gateway *networkingv1.Gateway, p routing.Path, wished uint32) door {
 		asked, redirects := false, false
 		for _, server := range gateway.Spec.Servers {
 			for _, pattern := range routing.ServedHosts(server, gateway.Namespace, p.Object.Namespace, host) {
-				d := door{schemeOf(server), pattern, server.GetPort().GetNumber()}
+				d := door{schemeOf(server), pattern, server.GetPort().GetNumber(), server.GetTls().GetCredentialName()}
 				switch {
 				case d.scheme == "http" && server.GetTls().GetHttpsRedirect():
 					redirects = redirects || d.port == wished || wished == 0
@@ -108,6 +110,22 @@ func schemeOf(server *networkingapi.Server) string {
 		}
 	}
 	return ""
+}
+
+// certificate says where the gateway's pods read a certificate: a plain name means a Secret in their own namespace. It is empty if
+// there is none, or if another form of name says so itself.
+func (behind ingress) certificate(credential string) string {
+	switch {
+	case credential == "" || strings.Contains(credential, "://"):
+		return ""
+	case len(behind.services) == 0:
+		return "Secret " + credential + " in the namespace of the gateway's pods"
+	}
+	var secrets []string
+	for _, service := range behind.services {
+		secrets = append(secrets, service.Namespace+"/"+credential)
+	}
+	return "Secret " + strings.Join(slices.Compact(secrets), " and ") // sorted by namespace
 }
 
 // find collects the addresses of the Services in front of the gateway's pods for its port. A Service may map another port to it.

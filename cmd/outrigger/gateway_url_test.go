@@ -1,6 +1,7 @@
 package main
 
 import (
+	"strings"
 	"testing"
 
 	networkingapi "istio.io/api/networking/v1alpha3"
@@ -66,5 +67,54 @@ func TestURLOfAGateway(t *testing.T) {
 				t.Errorf("%+v, want %q", got, c.want)
 			}
 		})
+	}
+}
+
+// The certificate of the URL is a Secret in the namespace of the gateway's pods, which only Istio reads.
+func TestCertificateOfAGateway(t *testing.T) {
+	front := func(namespace string) *corev1.Service {
+		s := serviceOf("ingress", "")
+		s.Namespace = namespace
+		s.Spec.Ports = []corev1.ServicePort{{Port: 80}, {Port: 443}}
+		s.Status.LoadBalancer.Ingress = []corev1.LoadBalancerIngress{{IP: "203.0.113.5"}}
+		return s
+	}
+	for _, test := range []struct {
+		credential string
+		behind     []*corev1.Service
+		want       string
+	}{
+		{"web-tls", []*corev1.Service{front("istio-system")}, "Secret istio-system/web-tls"},
+		{"web-tls", []*corev1.Service{front("istio-system"), front("istio-system")}, "Secret istio-system/web-tls"},
+		{"web-tls", []*corev1.Service{front("east"), front("west")}, "Secret east/web-tls and west/web-tls"},
+		{"web-tls", nil, "Secret web-tls in the namespace of the gateway's pods"},
+		{"kubernetes-gateway://shop/web-tls", []*corev1.Service{front("istio-system")}, ""},
+		{"", []*corev1.Service{front("istio-system")}, ""},
+	} {
+		gateway := &networkingv1.Gateway{}
+		gateway.Namespace, gateway.Name = "demo", "app"
+		gateway.Spec.Servers = []*networkingapi.Server{
+			{Port: &networkingapi.Port{Number: 443, Protocol: "HTTPS"}, Hosts: []string{"demo/app.example.com"}, Tls: &networkingapi.ServerTLSSettings{Mode: networkingapi.ServerTLSSettings_SIMPLE, CredentialName: test.credential}},
+			{Port: &networkingapi.Port{Number: 80, Protocol: "HTTP"}, Hosts: []string{"demo/app.example.com"}, Tls: &networkingapi.ServerTLSSettings{HttpsRedirect: true}},
+		}
+		path := routing.Path{Gateway: "demo/app", Hosts: []string{"app.example.com"}, Object: api.ObjectRef{Kind: "VirtualService", Namespace: "demo", Name: "app"}}
+		observed := routing.Observed{Intent: api.RouteIntent{Expose: &api.Exposure{Path: "/", GatewayPort: 443, TLSCredential: test.credential, HTTPSRedirect: true}}}
+		around := surroundings{gateways: []*networkingv1.Gateway{gateway}, ingress: []ingress{{test.behind}}}
+		got := gatewaysOf(observed, []routing.Path{path}, around)
+		if len(got) != 1 || got[0].Certificate != test.want || got[0].Port != 443 {
+			t.Errorf("%s: %+v, want certificate %q", test.credential, got, test.want)
+		}
+		if len(test.behind) > 0 && got[0].URL != "https://app.example.com" {
+			t.Errorf("URL %q", got[0].URL)
+		}
+		var out strings.Builder
+		namespaces := []namespaceStatus{{Name: "demo", Services: []serviceStatus{{Name: "app", Gateways: got}}}}
+		(&tables{out: &out}).gateways(namespaces)
+		if strings.Contains(out.String(), "CERTIFICATE") != (test.want != "") || !strings.Contains(out.String(), test.want) {
+			t.Errorf("%s: status says\n%s", test.credential, out.String())
+		}
+		if rows := gatewayRows(got); (len(rows[0]) == 5) != (test.want != "") {
+			t.Errorf("%s: explain says %v", test.credential, rows)
+		}
 	}
 }

@@ -187,8 +187,18 @@ func percent(of float64) string {
 	return fmt.Sprintf("%v%%", of)
 }
 
+// gateways lists the gateways with their URLs, and with their certificates where one has any.
 func (p *tables) gateways(namespaces []namespaceStatus) {
 	var rows [][]string
+	header := p.at("NAMESPACE", "SERVICE", "GATEWAY", "HOSTS", "PORT", "ADDRESS", "NODE-PORT", "URL")
+	certified := slices.ContainsFunc(namespaces, func(n namespaceStatus) bool {
+		return slices.ContainsFunc(n.Services, func(s serviceStatus) bool {
+			return slices.ContainsFunc(s.Gateways, func(g gatewayStatus) bool { return g.Certificate != "" })
+		})
+	})
+	if certified {
+		header = append(header, "CERTIFICATE")
+	}
 	for _, n := range namespaces {
 		for _, s := range n.Services {
 			for _, g := range s.Gateways {
@@ -196,12 +206,16 @@ func (p *tables) gateways(namespaces []namespaceStatus) {
 				if g.NodePort != 0 {
 					nodePort = strconv.Itoa(int(g.NodePort))
 				}
-				rows = append(rows, p.at(n.Name, s.Name, g.Name, orDash(strings.Join(g.Hosts, ",")), portText(g.Port),
-					orDash(strings.Join(g.Addresses, ",")), nodePort, orDash(g.URL)))
+				row := p.at(n.Name, s.Name, g.Name, orDash(strings.Join(g.Hosts, ",")), portText(g.Port),
+					orDash(strings.Join(g.Addresses, ",")), nodePort, orDash(g.URL))
+				if certified {
+					row = append(row, orDash(g.Certificate))
+				}
+				rows = append(rows, row)
 			}
 		}
 	}
-	p.table(p.at("NAMESPACE", "SERVICE", "GATEWAY", "HOSTS", "PORT", "ADDRESS", "NODE-PORT", "URL"), rows)
+	p.table(header, rows)
 }
 
 // portText is the port that a Gateway serves; "-" where there is no such Gateway, or it serves none.

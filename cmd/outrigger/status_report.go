@@ -95,6 +95,8 @@ type gatewayStatus struct {
 	NodePort  int32    `json:"nodePort,omitempty"`
 	Node      string   `json:"node,omitempty"` // the address of a node
 	URL       string   `json:"url,omitempty"`
+	// Certificate is where the gateway's pods read the certificate of the URL: "Secret istio-system/web-tls".
+	Certificate string `json:"certificate,omitempty"`
 }
 
 type restartStatus struct {

@@ -73,6 +73,12 @@ var hostAttacks = []hostAttack{
 	{name: "a rewritten path with a line break", hosts: "f.tenant.example", other: []string{"path-rewrite=/a\nx-admin: 1"}},
 	{name: "a switch that is none", hosts: "g.tenant.example", other: []string{"expose=flase"}},
 	{name: "a port that the Service lacks", hosts: "h.tenant.example", other: []string{"service-port=admin"}},
+	{name: "a certificate of another namespace", hosts: "i.tenant.example", other: []string{"tls-credential=kubernetes-gateway://VICTIM/shop-tls"}},
+	{name: "the proxy's own certificate", hosts: "j.tenant.example", other: []string{"tls-credential=builtin://", "https-redirect=true"}},
+	{name: "a certificate from a file", hosts: "k.tenant.example", other: []string{"tls-credential=file-cert:/etc/certs/tls.crt~/etc/certs/tls.key"}},
+	{name: "a redirect without a certificate", hosts: "l.tenant.example", other: []string{"https-redirect=true"}},
+	{name: "a certificate beside a Gateway", hosts: "m.tenant.example", other: []string{"tls-credential=shop-tls", "gateway=OWN/own"}},
+	{name: "the victim's host with HTTPS", hosts: "shop.victim.example", other: []string{"tls-credential=shop-tls"}},
 	{name: "allowed hosts on the Service", hosts: "payments.VICTIM.svc.cluster.local", other: []string{"allowed-hosts=*"}},
 	{name: "records of Outrigger's on the Service", hosts: "shop.victim.example", other: []string{`record={"default":"v1"}`, "claimed-at=shop.victim.example=2000-01-01T00:00:00Z", "exposed-at=2000-01-01T00:00:00Z"}},
 

@@ -27,6 +27,8 @@ spec:
   ports:
   - {name: http2, port: 80, targetPort: 80, protocol: TCP}
   - {name: http-8066, port: 8066, targetPort: 8066, protocol: TCP}
+  - {name: https, port: 443, targetPort: 443, protocol: TCP}
+  - {name: https-8443, port: 8443, targetPort: 8443, protocol: TCP}
 ---
 apiVersion: v1
 kind: Pod
@@ -38,7 +40,7 @@ status: {phase: Running, podIP: 10.9.0.3, podIPs: [{ip: 10.9.0.3}], conditions: 
 // Cluster returns the YAML documents of a settled cluster for AnalyzeYAML: Istio with its ingress gateway, the
 // namespace, labelled for injection where the manifest does not hold it, the objects of an application's manifest, in that
 // namespace where they name none, a running, injected pod for each of its pod templates, and the objects that were made
-// for it (any type that encodes as a Kubernetes object).
+// for it (any type that encodes as a Kubernetes object). The Secret app-tls beside the gateway has a certificate.
 func Cluster(namespace string, application []byte, made ...any) (string, error) {
 	documents := []string{mesh}
 	stream, err := manifest.Read(bytes.NewReader(application))
@@ -73,7 +75,11 @@ func Cluster(namespace string, application []byte, made ...any) (string, error) 
 			return "", err
 		}
 	}
-	for _, object := range made {
+	certificate, err := gatewayCertificate()
+	if err != nil {
+		return "", err
+	}
+	for _, object := range append(made, certificate) {
 		if err := add(object); err != nil {
 			return "", err
 		}

@@ -104,11 +104,13 @@ func TestInvalidRoutesAreFound(t *testing.T) {
 	exact := func(text string) *networkingapi.StringMatch {
 		return &networkingapi.StringMatch{MatchType: &networkingapi.StringMatch_Exact{Exact: text}}
 	}
+	https := map[string]string{"expose": "true", "hosts": "a.example.com", "tls-credential": "app-tls", "https-redirect": "true"}
 	cases := []struct {
 		what         string
 		change       func(routing.Objects)
 		others       []any
 		istio, envoy string // what is reported; empty: nothing
+		annotations  map[string]string
 	}{
 		{what: "nothing is wrong"},
 		{what: "a long query parameter name", change: match(&networkingapi.HTTPMatchRequest{QueryParams: map[string]*networkingapi.StringMatch{strings.Repeat("q", 1025): exact("1")}}), envoy: "1024"},
@@ -126,12 +128,22 @@ func TestInvalidRoutesAreFound(t *testing.T) {
 		{what: "a percentage over 100 in a cluster", change: func(made routing.Objects) {
 			made.DestinationRules[0].Spec.TrafficPolicy = &networkingapi.TrafficPolicy{OutlierDetection: &networkingapi.OutlierDetection{MaxEjectionPercent: 200}}
 		}, istio: "percentage 200 is not in range", envoy: "MaxEjectionPercent"},
+		{what: "nothing is wrong with HTTPS and a redirect", annotations: https},
+		{what: "two servers of one name", annotations: https, change: func(made routing.Objects) {
+			made.Gateways[0].Spec.Servers[1].Port.Name = "https"
+		}, istio: "port names in servers must be unique"},
+		{what: "a certificate on plain HTTP", annotations: https, change: func(made routing.Objects) {
+			made.Gateways[0].Spec.Servers[1].Tls = made.Gateways[0].Spec.Servers[0].Tls
+		}, istio: "server cannot have TLS settings for plain text HTTP ports"},
+		{what: "HTTPS without a certificate", annotations: https, change: func(made routing.Objects) {
+			made.Gateways[0].Spec.Servers[0].Tls.CredentialName = ""
+		}, istio: "SIMPLE TLS requires a server certificate"},
 		{what: "an invalid filter in a listener", others: []any{json.RawMessage(badFilter)}, envoy: "StatPrefix"},
 	}
 	eachState(t, func(t *testing.T, istio *Oracle) {
 		for _, c := range cases {
 			t.Run(c.what, func(t *testing.T) {
-				observed := tenant(nil)
+				observed := tenant(domained(c.annotations))
 				made := routing.Settled(observed, time.Now()).Objects
 				if c.change != nil {
 					c.change(made)
@@ -169,6 +181,9 @@ var extremes = []map[string]string{
 	{"expose": "true", "hosts": "*"}, {"expose": "true", "hosts": "*.example.com,a.example.com"}, {"expose": "true", "hosts": "app"}, {"expose": "true", "hosts": "*.local"},
 	{"expose": "true", "path": "/ü/%00/😀", "path-rewrite": "/%0a"}, {"expose": "true", "path": "/a\x01b"}, {"expose": "true", "path": "/a", "path-rewrite": "/\n"},
 	{"expose": "true", "path": "/" + strings.Repeat("p", 16000), "path-rewrite": "/" + strings.Repeat("r", 16000)},
+	{"expose": "true", "tls-credential": strings.Repeat("s", 63), "https-redirect": "true", "hosts": repeated(",", 50, "h%d.example.com")},
+	{"expose": "true", "tls-credential": "app-tls"}, {"expose": "true", "tls-credential": "app-tls", "gateway-port": "65535", "https-redirect": "true"},
+	{"expose": "true", "tls-credential": "kubernetes-gateway://other/app-tls"}, {"expose": "true", "tls-credential": "builtin://"}, {"expose": "true", "tls-credential": "app-tls-cacert"},
 	{"expose": "true", "gateway-selector": "a.b/" + strings.Repeat("c", 63) + "=" + strings.Repeat("d", 63)},
 	{"version-label": strings.Repeat("a", 63) + "." + strings.Repeat("b", 63) + "/" + strings.Repeat("c", 63), "match": "v2=source:v1"},
 	{"mirror": "v2=100", "match": "v1=source:v2", "weights": "v1=1"},

@@ -48,6 +48,8 @@ func TestAnalyzersSayNothingAboutRoutes(t *testing.T) {
 			map[string]int{"DestinationRule": 1, "VirtualService": 2, "Gateway": 1}, ""},
 		{"exposed under a name", app, "springbootapp", map[string]string{"expose": "true", "hosts": "app.example.com"},
 			map[string]int{"DestinationRule": 1, "VirtualService": 2, "Gateway": 1}, ""},
+		{"exposed with HTTPS and a redirect", app, "springbootapp", map[string]string{"expose": "true", "hosts": "app.example.com", "tls-credential": "app-tls", "https-redirect": "true"},
+			map[string]int{"DestinationRule": 1, "VirtualService": 2, "Gateway": 1}, ""},
 		{"exposed below a path", app, "springbootapp", map[string]string{"expose": "true", "hosts": "app.example.com", "path": "/hello"},
 			map[string]int{"DestinationRule": 1, "VirtualService": 2, "Gateway": 1}, ""},
 		{"a lone rolling workload exposed", rolling, "orders", map[string]string{"expose": "true"},

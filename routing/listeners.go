@@ -1,0 +1,168 @@
+package routing
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	networkingapi "istio.io/api/networking/v1alpha3"
+	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
+
+	"outrigger.dev/outrigger/api"
+)
+
+// An exposure through a Gateway of ours has one port: plain HTTP, or HTTPS with the certificate of a Secret. With a redirect it has
+// port 80 as well. Istio merges the servers of all Gateways for the same pods and port:
+//
+//   - HTTP and HTTPS cannot share a port. Istio serves the older Gateway.
+//   - Servers with TLS on one port are told apart by host name alone. Two with the same host make Envoy reject the whole port.
+//   - A redirect of a host applies to every Gateway that serves the host on port 80.
+//
+// So each port of an exposure must be permitted and free, and a host must be free on all of them.
+
+// listener is one port of an exposure.
+type listener struct {
+	port      uint32
+	tls       bool
+	redirects bool // to the exposure's other port
+}
+
+// listeners returns the ports of an exposure. One through a Gateway of the user's has a single one, which says nothing.
+func (x exposure) listeners() []listener {
+	out := []listener{{port: x.port, tls: x.tls != ""}}
+	if x.redirect {
+		out = append(out, listener{port: api.HTTPPort, redirects: true})
+	}
+	return out
+}
+
+// annotation returns the annotation that asks for the port, with its value.
+func (l listener) annotation() (key, value string) {
+	if l.redirects {
+		return api.AnnotationHTTPSRedirect, "true"
+	}
+	return api.AnnotationGatewayPort, fmt.Sprint(l.port)
+}
+
+// isServedBy reports whether a Gateway serves a host, "namespace/host", on the port with the listener's protocol.
+func (l listener) isServedBy(gateway *networkingv1.Gateway, host string) bool {
+	return slices.ContainsFunc(gateway.Spec.Servers, func(server *server) bool {
+		return server.GetPort().GetNumber() == l.port && hasTLS(server) == l.tls && slices.Contains(server.Hosts, host)
+	})
+}
+
+// hasTLS reports whether a server speaks TLS. One that redirects HTTP has settings for TLS, but does not.
+func hasTLS(server *server) bool { return server.GetTls() != nil && !isHTTP(server) }
+
+// endsTLS reports whether a server answers HTTPS with a certificate of its own, rather than pass the connection on.
+func endsTLS(server *server) bool {
+	mode := server.GetTls().GetMode()
+	return hasTLS(server) && strings.EqualFold(server.GetPort().GetProtocol(), "HTTPS") &&
+		mode != networkingapi.ServerTLSSettings_PASSTHROUGH && mode != networkingapi.ServerTLSSettings_AUTO_PASSTHROUGH
+}
+
+func isHTTP(server *server) bool {
+	switch strings.ToUpper(server.GetPort().GetProtocol()) {
+	case "", "HTTP", "HTTP2", "GRPC", "GRPC-WEB", "HTTP_PROXY":
+		return true
+	}
+	return false
+}
+
+// servers returns the servers of our Gateway for an exposure. The redirect is the second.
+func (x exposure) servers(namespace string) []*server {
+	hosts := make([]string, len(x.hosts))
+	for i, host := range x.hosts {
+		hosts[i] = namespace + "/" + host
+	}
+	if x.tls == "" {
+		return []*server{{Port: &networkingapi.Port{Number: x.port, Name: "http", Protocol: "HTTP"}, Hosts: hosts}}
+	}
+	out := []*server{{
+		Port: &networkingapi.Port{Number: x.port, Name: "https", Protocol: "HTTPS"}, Hosts: hosts,
+		Tls: &networkingapi.ServerTLSSettings{Mode: networkingapi.ServerTLSSettings_SIMPLE, CredentialName: x.tls},
+	}}
+	if x.redirect {
+		out = append(out, &server{
+			Port: &networkingapi.Port{Number: api.HTTPPort, Name: "http", Protocol: "HTTP"}, Hosts: slices.Clone(hosts),
+			Tls: &networkingapi.ServerTLSSettings{HttpsRedirect: true},
+		})
+	}
+	return out
+}
+
+// portsFree reports whether our servers may have their ports on the gateway's pods, and reports those that they may not have.
+func (s *situation) portsFree(x exposure) bool {
+	if x.redirect && s.listenerPort(x.port) == s.listenerPort(api.HTTPPort) {
+		s.refuse(api.AnnotationHTTPSRedirect, "true", api.RouteGatewayPortConflict,
+			fmt.Sprintf("Ports %d and %d are the same port of the gateway pods, so one of them cannot redirect to the other.", api.HTTPPort, x.port),
+			"Choose another port: "+s.annotate(api.AnnotationGatewayPort+"=PORT")+".")
+		return false
+	}
+	return !slices.ContainsFunc(x.listeners(), func(l listener) bool { return !s.portFree(x, l) })
+}
+
+// portFree reports whether no other Gateway has another protocol on a port: it is a conflict where one has TLS or TCP and ours is for
+// HTTP, or the other way around. What is exposed already stays, except where two Gateways of Outrigger's were created at
+// the same time.
+func (s *situation) portFree(x exposure, l listener) bool {
+	gateway := s.otherProtocol(x, l)
+	if gateway == nil {
+		return true
+	}
+	key, value := l.annotation()
+	what := fmt.Sprintf("Gateway %s/%s serves another protocol than %s on port %d of the same gateway pods.", gateway.Namespace, gateway.Name, map[bool]string{false: "HTTP", true: "HTTPS"}[l.tls], l.port)
+	advice := "Choose another port: " + s.annotate(api.AnnotationGatewayPort+"=PORT") + "."
+	if l.redirects {
+		advice = "Remove the redirect: " + s.annotate(api.AnnotationHTTPSRedirect+"-") + "."
+	}
+	if s.standsAt(x, l, x.hosts) && !s.yieldsTo(gateway) {
+		s.tellAbout(key, value, api.RouteGatewayPortConflict, what+" Existing traffic is unchanged; Istio serves only one of the two protocols.", advice)
+		return true
+	}
+	s.refuse(key, value, api.RouteGatewayPortConflict, what, advice)
+	return false
+}
+
+// otherProtocol returns another Gateway that has another protocol on a port of the same gateway pods; nil if there is none.
+func (s *situation) otherProtocol(x exposure, l listener) *networkingv1.Gateway {
+	for _, gateway := range s.Foreign.Gateways {
+		if sameIngress(gateway.Spec.Selector, x.selector) && slices.ContainsFunc(gateway.Spec.Servers, func(server *server) bool {
+			number := server.GetPort().GetNumber()
+			conflicts := !isHTTP(server)
+			if l.tls {
+				conflicts = !hasTLS(server)
+			}
+			return conflicts && (number == l.port || s.listenerPort(number) == s.listenerPort(l.port))
+		}) {
+			return gateway
+		}
+	}
+	return nil
+}
+
+// yieldsTo reports whether our Gateway gives up a port on which a Gateway of another Service that Outrigger exposes has
+// another protocol: to the older one, which Istio serves. Neither was refused where both were written before either was seen.
+func (s *situation) yieldsTo(gateway *networkingv1.Gateway) bool {
+	ours := s.standing.gateway
+	isWritten := gateway.Annotations[api.AnnotationWritten] == gatewayDigest(gateway) // no edit of another client
+	return ours != nil && isOutriggers(gateway) && isWritten && olderObject(gateway, ours)
+}
+
+// yieldsPort reports whether our Gateway gives up one of the ports of an exposure.
+func (s *situation) yieldsPort(x exposure) bool {
+	return x.generated && slices.ContainsFunc(x.listeners(), func(l listener) bool {
+		gateway := s.otherProtocol(x, l)
+		return gateway != nil && s.yieldsTo(gateway)
+	})
+}
+
+// competes reports whether a server of another Gateway for the same pods serves its hosts where the exposure's port l does. Where
+// TLS or a redirect is involved, the port of the pods decides, since two numbers can mean the same one. HTTP and HTTPS for a
+// host belong to one namespace, whatever the ports, so that nobody takes https:// from a Service that Outrigger exposes at http://.
+func (s *situation) competes(gateway *networkingv1.Gateway, server *server, x exposure, l listener) bool {
+	if number := server.GetPort().GetNumber(); number == l.port || (x.tls != "" || server.GetTls() != nil) && s.listenerPort(number) == s.listenerPort(l.port) {
+		return true
+	}
+	return isOutriggers(gateway) && gateway.Namespace != s.Service.Namespace && (x.tls != "") != hasTLS(server)
+}
