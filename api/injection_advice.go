@@ -20,7 +20,7 @@ var injectAdvice = map[InjectReason]string{
 	InjectNoIstioConfiguration:        "Install Istio with the ConfigMaps istio and istio-sidecar-injector, or set istio.namespace and revision of Outrigger's chart to where they are.",
 	InjectIstioConfigurationForbidden: "Add the revision to istio.revisions of Outrigger's chart.",
 	InjectIstioConfigurationRefused:   "Mend ConfigMap istio-sidecar-injector or istio; an Event on it names the place.",
-	InjectIstioConfigurationWarning:   "Mend the template, or leave it if nobody uses it.",
+	InjectIstioConfigurationWarning:   "Fix the template, or ignore this if no pod uses it.",
 	InjectInvalidAnnotation:           "Correct the annotation on the pod's template.",
 	InjectUnknownTemplate:             "Name templates of Istio's configuration in inject.istio.io/templates, or take the annotation away.",
 	InjectTemplateFailed:              "Change what the message names: the annotation that the template reads, or the template.",

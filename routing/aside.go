@@ -36,7 +36,7 @@ func (s *situation) standAside() (Objects, bool) {
 		return s.withdraw(), true
 	}
 	if s.Ambient {
-		s.tell(api.RouteAmbientUnsupported, "The namespace is in Istio's ambient mode, where these routes do not hold; nothing is written, and what stands stays.",
+		s.tell(api.RouteAmbientUnsupported, "The Namespace is in Istio's ambient mode, where routes for sidecars do not apply. Nothing is written, and existing objects are unchanged.",
 			"Take the label istio.io/dataplane-mode off the namespace, or say outrigger.dev/routing=disabled.")
 		return s.Standing, true
 	}

@@ -76,7 +76,7 @@ func (s *situation) noteRouteElsewhere(vs *networkingv1.VirtualService) {
 	}
 	if s.standing.mesh != nil && olderObject(s.standing.mesh, vs) {
 		s.tellForeign(vs, "spec.hosts", strings.Join(vs.Spec.Hosts, ","), api.RouteRouteHijackable,
-			fmt.Sprintf("It is for the host of Service %s. Outrigger's route wins because it is older; were it created anew, this one would.", s.serviceRef().Namespace+"/"+s.Service.Name),
+			fmt.Sprintf("It is for the host of Service %s. Outrigger's route applies because it is older; if it were recreated, this one would.", s.serviceRef().Namespace+"/"+s.Service.Name),
 			"Delete it, or take the host out of it.")
 		return
 	}
@@ -117,7 +117,7 @@ func (s *situation) noteRule(rule *networkingv1.DestinationRule) {
 		case !maps.Equal(subset.Labels, map[string]string{s.Intent.VersionLabel: version}):
 			s.foreign.clash = true
 			s.tellForeign(rule, "spec.subsets", subset.Name, api.RouteSubsetConflict,
-				fmt.Sprintf("Subset %s has the labels %s there, and stands for version %s in Outrigger's DestinationRule; nothing is written, and what stands stays.", subset.Name, pairsText(subset.Labels), version),
+				fmt.Sprintf("Subset %s has the labels %s there, and means version %s in Outrigger's DestinationRule. Nothing is written, and existing objects are unchanged.", subset.Name, pairsText(subset.Labels), version),
 				"Rename that subset.")
 			return
 		case subset.TrafficPolicy != nil:

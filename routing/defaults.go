@@ -312,7 +312,7 @@ func (s *situation) starving(chosen meaning) string {
 
 func (s *situation) tellSplit() {
 	versions := s.podVersions()
-	s.tell(api.RoutePreexistingSplit, "Versions "+strings.Join(versions, ", ")+" received traffic before Outrigger came; it stays so, also for versions that come, and no route is written.", s.deciding(versions))
+	s.tell(api.RoutePreexistingSplit, "Versions "+strings.Join(versions, ", ")+" already received traffic before Outrigger. They keep it, new versions receive traffic as well, and no route is written.", s.deciding(versions))
 }
 
 // rememberUnseen notes workloads in a split whose absence cannot be told from having no pods.

@@ -111,7 +111,7 @@ func (s *situation) noteDrift() {
 			s.tellEdit(vs, api.RouteDrifted, "It was changed by hand; Outrigger writes it no longer, and keeps the subsets that it names.",
 				fmt.Sprintf("To have it back: %s, or kubectl delete virtualservice -n %s %s.", s.annotate(api.AnnotationDrift+"=revert"), vs.Namespace, vs.Name))
 		case i > 0:
-			s.revert(vs, "Its shares were changed by hand and are written back: those of VirtualService "+s.standing.routes()[0].Name+" hold for both.", "Change them there, or write outrigger.dev/weights.")
+			s.revert(vs, "Its shares were changed by hand and are written back: those of VirtualService "+s.standing.routes()[0].Name+" apply to both.", "Change them there, or set outrigger.dev/weights.")
 		case declared || s.sharesSpoken():
 			s.revert(vs, "Its shares were changed by hand to "+weights+"; the annotations say otherwise, and they are written back.", "Write "+s.annotate(api.AnnotationWeights+"="+weights)+" instead.")
 		case s.leadsNowhere(to) != "":

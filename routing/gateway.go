@@ -163,7 +163,7 @@ func (s *situation) gatewayServes(x *exposure) bool {
 		}
 		const advice = "Name one of kubectl get gateways.networking.istio.io -A."
 		if s.stands(*x, x.hosts) {
-			s.tellAbout(api.AnnotationGateway, x.gateway, api.RouteGatewayNotFound, "The Gateway does not exist any more. The route stays; nothing reaches the Service through it until the Gateway is back.", advice)
+			s.tellAbout(api.AnnotationGateway, x.gateway, api.RouteGatewayNotFound, "The Gateway no longer exists. The route is unchanged; nothing reaches the Service through it until the Gateway exists again.", advice)
 			return true
 		}
 		s.refuse(api.AnnotationGateway, x.gateway, api.RouteGatewayNotFound, "There is no such Gateway.", advice)

@@ -37,7 +37,7 @@ func NewMetrics(registerer prometheus.Registerer) *Metrics {
 		}),
 		configValid: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "outrigger_istio_configuration_valid",
-			Help: "1 if Istio's configuration as it stands in the cluster is the one in use, else 0.",
+			Help: "1 if the Istio configuration in use is the cluster's current one, else 0.",
 		}),
 		configHash: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "outrigger_istio_configuration_hash",

@@ -38,20 +38,20 @@ func checkCommand() *cobra.Command {
 	command := &cobra.Command{
 		Use:   "check",
 		Short: "Check that a pod gets its sidecar from an installed Outrigger",
-		Long: `Looks at the webhook object, and lets the API server create a pod that asks for a sidecar, as a dry run that nothing is
-left of: so it sees what a user would, the way from the API server to Outrigger included. The pod must be allowed in the
-namespace; its name and labels are of no other meaning. If you have no permission to create pods there, a note says that this
-was not checked.
+		Long: `Reads the webhook object and has the API server create a pod that requests a sidecar, as a dry run that leaves nothing
+behind. That includes the way from the API server to Outrigger. The pod must be allowed in the namespace; its name and
+labels have no other meaning. If you have no permission to create pods there, a note says that this was not checked.
 
-With --direct it also asks the webhook itself, as the API server does: at the address and by the caBundle of the webhook
-object. That works from inside the cluster only. The chart runs both as "helm test", and --direct --create=false after
-every install and upgrade.
+With --direct the command also calls the webhook itself, as the API server does: at the address and with the caBundle of the
+webhook object. That works only from inside the cluster. The chart runs both as "helm test", and --direct --create=false
+after every install and upgrade.
 
 It also lists the objects that route past the versions of the Services in the namespace. Run it with the new version before
 an upgrade, too: it lists the exposed hosts that an earlier release bound to the mesh.
 It warns if everyone who may edit Services may also expose them (docs/understand/security.md).
 
-The exit status is 1 if anything failed.`,
+The exit status is 1 if a check failed. Notes and warnings are not failures: if nothing could be checked, for example because
+of missing permissions, the exit status is 0.`,
 		Example: `  # Does a pod of namespace demo get its sidecar?
   outrigger check -n demo
 
@@ -76,10 +76,10 @@ The exit status is 1 if anything failed.`,
 	}
 	from.register(command, true)
 	flags := command.Flags()
-	flags.BoolVar(&c.direct, "direct", false, "also ask the webhook itself; from inside the cluster")
-	flags.BoolVar(&c.create, "create", true, "let the API server create a pod in the namespace, as a dry run")
-	flags.StringVar(&c.revision, "revision", "", "Istio revision of the release, where --config does not say it")
-	flags.DurationVar(&c.patience, "timeout", 0, "how long to try again what fails")
+	flags.BoolVar(&c.direct, "direct", false, "also call the webhook itself; from inside the cluster")
+	flags.BoolVar(&c.create, "create", true, "have the API server create a pod in the namespace, as a dry run")
+	flags.StringVar(&c.revision, "revision", "", "Istio revision of the release, if --config does not set it")
+	flags.DurationVar(&c.patience, "timeout", 0, "how long to retry failed checks")
 	return command
 }
 
@@ -183,16 +183,16 @@ func (c *checker) round(ctx context.Context) []finding {
 	err := c.client.Get(ctx, client.ObjectKey{Name: name}, object)
 	switch {
 	case apierrors.IsNotFound(err):
-		return []finding{failed("MutatingWebhookConfiguration %s is not there: nobody asks Outrigger about pods", name)}
+		return []finding{failed("MutatingWebhookConfiguration %s does not exist, so the API server does not call Outrigger", name)}
 	case err != nil && isForbidden(err):
 		if c.direct {
-			return []finding{failed("MutatingWebhookConfiguration %s may not be read: %v", name, err)}
+			return []finding{failed("no permission to read MutatingWebhookConfiguration %s: %v", name, err)}
 		}
-		return append([]finding{note("MutatingWebhookConfiguration %s may not be read", name), c.created(ctx)}, c.exposure(ctx)...)
+		return append([]finding{note("no permission to read MutatingWebhookConfiguration %s", name), c.created(ctx)}, c.exposure(ctx)...)
 	case err != nil:
 		return []finding{failed("MutatingWebhookConfiguration %s: %v", name, err)}
 	case len(object.Webhooks) == 0:
-		return []finding{failed("MutatingWebhookConfiguration %s has no entries: nobody asks Outrigger about pods", name)}
+		return []finding{failed("MutatingWebhookConfiguration %s has no entries, so the API server does not call Outrigger", name)}
 	}
 	findings := []finding{trusted(object, time.Now())}
 	if c.direct && findings[0].state == checkOK {
@@ -217,7 +217,7 @@ func trusted(object *admissionregistrationv1.MutatingWebhookConfiguration, now t
 		}
 		last, err := lastOf(entry.ClientConfig.CABundle)
 		if err != nil {
-			return failed("entry %s of MutatingWebhookConfiguration %s: its caBundle is no list of certificates: %v", entry.Name, object.Name, err)
+			return failed("entry %s of MutatingWebhookConfiguration %s: its caBundle is not a list of certificates: %v", entry.Name, object.Name, err)
 		}
 		if !now.Before(last) {
 			return failed("entry %s of MutatingWebhookConfiguration %s: every certificate of its caBundle has expired, the last one at %s", entry.Name, object.Name, last.Format(time.RFC3339))
@@ -288,7 +288,7 @@ func (c *checker) asked(ctx context.Context, entry admissionregistrationv1.Mutat
 		return failed("the answer of %s: %v", target, err)
 	}
 	if response.StatusCode == http.StatusUnauthorized && c.config.Webhook.ClientCA != "" {
-		return note("%s: its certificate, until %s, verifies by the caBundle; it answers only who shows a client certificate (webhook.clientCA), as the API server must be told to", target, response.TLS.PeerCertificates[0].NotAfter.Format(time.RFC3339))
+		return note("%s: its certificate, until %s, verifies by the caBundle; it requires a client certificate (webhook.clientCA), which the API server must be configured to present", target, response.TLS.PeerCertificates[0].NotAfter.Format(time.RFC3339))
 	}
 	var review admissionv1.AdmissionReview
 	if err := json.Unmarshal(text, &review); response.StatusCode != http.StatusOK || err != nil || review.Response == nil || review.Response.UID != uid {
@@ -362,11 +362,11 @@ func (c *checker) created(ctx context.Context) finding {
 	case has && asked:
 		return ok("the API server gives %s its sidecar, from Outrigger", what)
 	case has:
-		return note("the API server gives %s its sidecar, from an injector that is asked before Outrigger, as istiod's is", what)
+		return note("%s gets its sidecar from an injector that is called before Outrigger, such as istiod's", what)
 	case asked:
-		return failed("Outrigger was asked about %s and gave it no sidecar: %s", what, strings.TrimSpace(c.warnings.String()))
+		return failed("Outrigger was called for %s and injected no sidecar: %s", what, strings.TrimSpace(c.warnings.String()))
 	}
-	return failed("%s gets no sidecar: Outrigger was not asked. %s", what, c.whyNotAsked(ctx))
+	return failed("%s gets no sidecar: Outrigger was not called. %s", what, c.whyNotAsked(ctx))
 }
 
 // labelText writes the one label.

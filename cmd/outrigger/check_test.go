@@ -155,9 +155,9 @@ func TestCheckLetsAPodBeCreated(t *testing.T) {
 		says   string
 	}{
 		"injected by us":         {proxy: true, warned: "UnknownKey: annotation outrigger.dev/check", state: checkOK, says: "from Outrigger"},
-		"injected by istiod":     {proxy: true, state: checkNote, says: "asked before Outrigger"},
+		"injected by istiod":     {proxy: true, state: checkNote, says: "called before Outrigger"},
 		"asked and not injected": {warned: "PolicyDisabled; outrigger.dev/check", state: checkFailed, says: "PolicyDisabled"},
-		"not asked":              {state: checkFailed, says: "Outrigger was not asked"},
+		"not asked":              {state: checkFailed, says: "Outrigger was not called"},
 		"refused":                {err: errors.New(`failed calling webhook "object.sidecar-injector.outrigger.dev"`), state: checkFailed, says: "failed calling webhook"},
 	} {
 		t.Run(what, func(t *testing.T) {
@@ -203,7 +203,7 @@ func TestCheckWaits(t *testing.T) {
 	c.config.Istio.Revision, c.patience = "canary", 0
 	out.Reset()
 	err := c.untilWell(t.Context(), &out)
-	if err == nil || err.Error() != "1 of 1 checks failed" || !strings.HasPrefix(out.String(), "FAILED  MutatingWebhookConfiguration outrigger-sidecar-injector-canary is not there") {
+	if err == nil || err.Error() != "1 of 1 checks failed" || !strings.HasPrefix(out.String(), "FAILED  MutatingWebhookConfiguration outrigger-sidecar-injector-canary does not exist") {
 		t.Errorf("%v\n%s", err, out.String())
 	}
 }

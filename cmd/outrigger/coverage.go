@@ -24,19 +24,19 @@ func coverageCommand() *cobra.Command {
 	var evict evicting
 	command := &cobra.Command{
 		Use:   "coverage",
-		Short: "Show the pods that lack the sidecar that a new one would get, or have an outdated one",
-		Long: `Shows which pods should have a sidecar and have none, and which have another one than a new pod would get now: another
-revision, image or set of containers, other arguments or another environment. Whether an injector is asked about a pod,
-Outrigger's or istiod's, and what it would make of it is found out as explain does.
+		Short: "Show pods without the sidecar that a new pod would get, or with an outdated one",
+		Long: `Shows which pods should have a sidecar and have none, and which have a different one than a new pod would get now: another
+revision, image, set of containers, arguments, or environment. Which webhook matches a pod, Outrigger's or istiod's, and what
+it would inject is determined as explain does.
 
-With --evict the pods are evicted, at most --max of them, through the API server's eviction, with the rights of whoever
-runs the command and within PodDisruptionBudgets: a pod that a budget protects now is left, and told. Pods that nothing
-would make anew, the pods of Jobs, and those of which a new one would be denied are always left.`,
+With --evict, at most --max of these pods are evicted through the API server, with your permissions and within
+PodDisruptionBudgets. A pod that a budget protects is left and reported. Pods without a controller that recreates them, pods
+of Jobs, and pods whose replacement would be denied, or is unknown, are always left.`,
 		Example: `  # The namespace of the kubeconfig's context, then every namespace
   outrigger coverage
   outrigger coverage -A -o wide
 
-  # Replace at most ten of the pods, and see first which
+  # Replace at most ten of the pods, and list them first
   outrigger coverage -n demo --evict --max 10 --dry-run=server
   outrigger coverage -n demo --evict --max 10`,
 		Args: noArguments,

@@ -208,7 +208,7 @@ func TestEvictionsAreBoundedAndLeaveWhatWouldNotComeBack(t *testing.T) {
 				return apierrors.NewConflict(corev1.Resource("pods"), pod, errors.New("UID"))
 			}
 			return nil
-		}, want: []string{"new-abc-1 gone: another one is in its place, or none", "none-abc-0 evicted: "}},
+		}, want: []string{"new-abc-1 gone: it was replaced or deleted meanwhile", "none-abc-0 evicted: "}},
 		{what: "not allowed", how: evicting{most: 5}, answer: func(pod string, _ *policyv1.Eviction) error {
 			return apierrors.NewForbidden(corev1.Resource("pods/eviction"), pod, errors.New("no right"))
 		}, err: "evict pod demo/new-abc-1: ", after: all},

@@ -276,7 +276,7 @@ func TestDisableSaysWhoBeginsToReceiveTraffic(t *testing.T) {
 	}
 	want := `service/app: v1=100 -> by pods
 service/app: begins to receive traffic: v2 (9 of 10 pods ready) (now v1=100)
-service/app: end-user=jason goes to every pod, no more to v2
+service/app: end-user=jason goes to every pod, no longer to v2
 service/app: no longer served at gateway demo/app for *
 service/app-internal: v1=100 -> by pods
 service/app-internal: begins to receive traffic: v2 (9 of 10 pods ready) (now v1=100)

@@ -120,7 +120,7 @@ func (v *entryVerdict) judge(ctx context.Context, pod *corev1.Pod, namespace *co
 		return (&rules.Matcher{Rule: r, Attr: attributes}).Matches()
 	})
 	if !asks {
-		v.why = "no rule of it is about the creation of pods"
+		v.why = "none of its rules matches the creation of pods"
 		return
 	}
 	if v.why = unmet(v.webhook.NamespaceSelector, namespace.Labels, "the Namespace"); v.why != "" {
@@ -135,20 +135,20 @@ func (v *entryVerdict) judge(ctx context.Context, pod *corev1.Pod, namespace *co
 		switch {
 		case result.Error != nil:
 			v.broken = true
-			v.why = fmt.Sprintf("its matchConditions fail, and failurePolicy Fail refuses the pod: %v", result.Error)
+			v.why = fmt.Sprintf("its matchConditions fail, so failurePolicy Fail refuses the pod: %v", result.Error)
 			return
 		case result.FailedConditionName != "":
-			v.why = "its matchCondition " + result.FailedConditionName + " says no"
+			v.why = "its matchCondition " + result.FailedConditionName + " is false"
 			return
 		case !result.Matches:
-			v.why = "its matchConditions fail, and failurePolicy Ignore lets the pod through"
+			v.why = "its matchConditions fail, so failurePolicy Ignore skips the webhook"
 			return
 		}
 	}
 	v.asked = true
-	v.why = "failurePolicy " + string(v.failurePolicy()) + ", which " + map[admissionregistrationv1.FailurePolicyType]string{
-		admissionregistrationv1.Fail:   "refuses the pod while nobody answers",
-		admissionregistrationv1.Ignore: "creates the pod without sidecar while nobody answers",
+	v.why = "failurePolicy " + string(v.failurePolicy()) + ": " + map[admissionregistrationv1.FailurePolicyType]string{
+		admissionregistrationv1.Fail:   "pods are refused while it does not answer",
+		admissionregistrationv1.Ignore: "pods are created without a sidecar while it does not answer",
 	}[v.failurePolicy()]
 }
 
@@ -179,22 +179,23 @@ func unmet(selector *metav1.LabelSelector, set map[string]string, what string) s
 		}
 		is := what + " has no label " + requirement.Key
 		if value, has := set[requirement.Key]; has {
-			is = fmt.Sprintf("%s is labelled %s=%s", what, requirement.Key, value)
+			is = fmt.Sprintf("%s has the label %s=%s", what, requirement.Key, value)
 		}
-		return is + ", and it wants " + wants(requirement)
+		return is + ", " + wants(requirement)
 	}
 	return ""
 }
 
+// wants says what a requirement of a selector requires of the label that it is about.
 func wants(r metav1.LabelSelectorRequirement) string {
 	values := strings.Join(r.Values, " or ")
 	switch r.Operator {
 	case metav1.LabelSelectorOpIn:
-		return values
+		return "required: " + values
 	case metav1.LabelSelectorOpNotIn:
-		return "another value than " + values
+		return "required: a value other than " + values
 	case metav1.LabelSelectorOpExists:
-		return "that label"
+		return "which is required"
 	}
-	return "no such label"
+	return "which must be absent"
 }

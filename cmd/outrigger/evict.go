@@ -24,7 +24,7 @@ type evicting struct {
 
 func (e *evicting) register(command *cobra.Command) {
 	flags := command.Flags()
-	flags.BoolVar(&e.wanted, "evict", false, "evict the pods, so that their controllers make new ones; needs --max")
+	flags.BoolVar(&e.wanted, "evict", false, "evict the pods, so that their controllers create new ones; requires --max")
 	flags.IntVar(&e.most, "max", 0, "evict no more pods than this")
 	registerDryRun(command, &e.dryRun)
 }
@@ -130,7 +130,7 @@ func (c *coverer) evictOne(ctx context.Context, pod *corev1.Pod, w coverageStatu
 	case apierrors.IsTooManyRequests(err):
 		out.Message = "a PodDisruptionBudget does not allow it now: " + err.Error()
 	case apierrors.IsNotFound(err), apierrors.IsConflict(err):
-		out.Result, out.Message = podGone, "another one is in its place, or none"
+		out.Result, out.Message = podGone, "it was replaced or deleted meanwhile"
 	case apierrors.IsForbidden(err):
 		return out, fmt.Errorf("evict pod %s/%s: %w", pod.Namespace, pod.Name, err)
 	case ctx.Err() != nil:

@@ -17,16 +17,15 @@ func explainCommand() *cobra.Command {
 	var output string
 	command := &cobra.Command{
 		Use:   "explain [TYPE/]NAME | TYPE NAME | -f FILE...",
-		Short: "Say why routes are as they are, and why a pod has a sidecar or has none",
-		Long: `Of a Service it says why its routes are as they are.
+		Short: "Show why routes are as they are, and why a pod has a sidecar or none",
+		Long: `For a Service, explain shows why its routes are as they are.
 
-Of a pod, of anything that holds a pod template (deployment/NAME, job/NAME, rollouts.argoproj.io/NAME), or of what stands
-in a file, it says what becomes of such a pod when it is created now: whether the API server asks an injector about it,
-Outrigger's or istiod's, by which label or condition; what the injector decides and why; and what to change. The webhook
-objects, the Namespace and Istio's configuration are read from the cluster, and judged by the code of the API server and
-of Outrigger's webhook.
+For a pod, any object with a pod template (deployment/NAME, job/NAME, rollouts.argoproj.io/NAME), or the objects of a file, it
+shows what happens to a pod that is created now: which webhooks match it, Outrigger's or istiod's, by which label or
+condition; what Outrigger decides and why; and what to change. It reads the webhook objects, the Namespace, and Istio's
+configuration from the cluster, and applies the rules of the API server and of Outrigger's webhook to them.
 
-With -o json or yaml the same is given as data.`,
+-o json and -o yaml print the same as data.`,
 		Example: `  outrigger explain springbootapp -n demo
   outrigger explain deployment/springbootapp-v1 -n demo
   outrigger explain pod/springbootapp-v1-6b7f9d5c84-x2x7k -n demo

@@ -173,7 +173,7 @@ func TestExplanationOfPodsAsData(t *testing.T) {
   - key: inject.istio.io/templates
     "on": pod
     value: sidecar
-  sidecar: a new pod gets it
+  sidecar: injected into new pods
   withSidecar: 1
 - change:
   - 'Install Outrigger: helm install outrigger charts/outrigger -n outrigger-system
@@ -184,7 +184,7 @@ func TestExplanationOfPodsAsData(t *testing.T) {
   notKnown:
   - no Istio configuration
   pods: 0
-  sidecar: 'a new pod gets none: no injector is asked about it'
+  sidecar: 'not injected into new pods: no webhook matches them'
   withSidecar: 0
 `
 	if diff := cmp.Diff(want, asYAML(t, (*explanations).list, s.data(), unknown.data())); diff != "" {

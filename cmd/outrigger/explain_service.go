@@ -81,7 +81,7 @@ func explanationOf(observed routing.Observed, problems []api.RouteProblem, aroun
 		{"Settings", wordRows(observed)},
 		{"Workloads", workloadRows(observed)},
 		{"Where requests go", ruleRows(reading, around.gaps.hideRoutes(observed.Service.Namespace))},
-		{"Who routes them", pathRows(status.Routes)},
+		{"Routes by caller", pathRows(status.Routes)},
 		{"From outside", gatewayRows(status.Gateways)},
 		{"Objects", objectRows(observed.Standing)},
 		{"Not written yet", dueRows(status.Due, plan.Next, now)},
@@ -139,9 +139,9 @@ func wantedBecause(observed routing.Observed, unread gaps) string {
 	case observed.Intent.Wanted:
 		return fmt.Sprintf("on, since namespace %s is labelled for injection (%s)", namespace.Name, word)
 	case !observed.Standing.IsEmpty():
-		return "kept, since objects stand; no label asks for them any more"
+		return "kept, since objects exist; no label requests them anymore"
 	}
-	return "off, since namespace " + namespace.Name + " has no label that asks for it; to change that: outrigger enable " + namespace.Name
+	return "off: namespace " + namespace.Name + " has no label that requests routes. To change that: outrigger enable " + namespace.Name
 }
 
 func (s serviceStatus) defaultText(reading routing.Reading) string {
@@ -229,7 +229,7 @@ func workloadRows(observed routing.Observed) [][]string {
 		case w.Fixed:
 			track = "fixed: its selector contains the version"
 		case kind == "Pod" || kind == "WorkloadEntry":
-			track = "no workload: nothing rolls it out"
+			track = "no workload: its version does not change"
 		}
 		out = append(out, []string{w.Workload, version, pods, track})
 	}

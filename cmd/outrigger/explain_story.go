@@ -19,11 +19,11 @@ func (s *injectionStory) paragraphs() []paragraph {
 	out := []paragraph{
 		{s.heading(), append([][]string{{"Sidecar", s.outcome()}}, s.podRows()...)},
 		{"Settings", s.wordRows()},
-		{"Who is asked", s.entryRows()},
-		{"What Outrigger decides", s.decisionRows()},
+		{"Matching webhooks", s.entryRows()},
+		{"Outrigger's decision", s.decisionRows()},
 		{"What to change", rowsOf(s.advice())},
-		{"Not known", rowsOf(s.notes)},
-		{"What happens to a new pod", s.real.rows()},
+		{"Unknown", rowsOf(s.notes)},
+		{"Result for a new pod", s.real.rows()},
 	}
 	return slices.DeleteFunc(out, func(p paragraph) bool { return len(p.rows) == 0 })
 }
@@ -36,35 +36,35 @@ func (s *injectionStory) heading() string {
 func (s *injectionStory) outcome() string {
 	switch {
 	case s.broken() != nil:
-		return "a new pod is refused before any injector is asked"
+		return "new pods are refused before a webhook is called"
 	case s.asked(ours) != nil && s.asked(istios) == nil && s.silent() && !s.real.created && s.asked(ours).failurePolicy() == admissionregistrationv1.Fail:
-		return "a new pod is refused: Outrigger does not answer"
+		return "new pods are refused: Outrigger does not answer"
 	case s.asked(ours) != nil && s.unknown == "" && s.report.Result == inject.Denied:
-		return "a new pod is refused"
+		return "new pods are refused"
 	case s.real.refused != "":
-		return "a new pod is refused by the API server, see the end"
+		return "new pods are refused by the API server (see the end)"
 	case len(s.real.failures) > 0:
-		return "no new pod can be created, see the end"
+		return "new pods cannot be created (see the end)"
 	case s.asked(istios) != nil && (!s.real.created || s.real.sidecar):
-		return "a new pod gets it from istiod's own injector, which is asked first"
+		return "injected into new pods by istiod, whose webhook is called first"
 	case s.real.created && s.real.sidecar:
-		return "a new pod gets it"
+		return "injected into new pods"
 	case s.blind && !s.real.created:
-		return "not known, since you have no permission to read the webhook objects"
+		return "unknown: you have no permission to read the webhook objects"
 	case s.blind:
-		return "a new pod gets none"
+		return "not injected into new pods"
 	case s.asked(ours) == nil && s.asked(istios) == nil:
-		return "a new pod gets none: no injector is asked about it"
+		return "not injected into new pods: no webhook matches them"
 	case s.silent() || s.real.created && s.injects():
-		return "a new pod gets none: " + string(s.first()) + " does not answer"
+		return "not injected into new pods: " + string(s.first()) + " does not answer"
 	case s.unknown != "":
-		return "not known, since Istio's configuration is not"
+		return "unknown: Istio's configuration cannot be read"
 	case s.report.Result != inject.Injected:
-		return "a new pod gets none"
+		return "not injected into new pods"
 	case s.answer() == unknownAnswer:
-		return "a new pod gets it, if Outrigger answers, which was not checked"
+		return "injected into new pods if Outrigger answers, which was not checked"
 	}
-	return "a new pod gets it"
+	return "injected into new pods"
 }
 
 // first is the injector that is asked first.
@@ -164,7 +164,7 @@ func (s *injectionStory) wordRows() [][]string {
 		out = append(out, []string{word.where + ", " + word.mark, word.key + "=" + word.value})
 	}
 	if len(out) == 0 {
-		out = append(out, []string{"nothing asks for a sidecar: no label " + api.LabelInjection + " or " + api.LabelRevision + " on the Namespace, none on the pod"})
+		out = append(out, []string{"no label or annotation requests a sidecar (Namespace: " + api.LabelInjection + " or " + api.LabelRevision + "; pod: " + api.KeySidecarInject + ")"})
 	}
 	return out
 }
@@ -173,31 +173,31 @@ func (s *injectionStory) entryRows() [][]string {
 	out := [][]string{}
 	var before injectorName // who is asked already
 	for _, v := range s.entries {
-		is := "not asked"
+		is := "does not match"
 		switch {
 		case v.asked && before != "" && before != v.injector:
-			is = "asked if " + string(before) + " has not injected it"
+			is = "called if " + string(before) + " has not injected it"
 		case v.asked:
-			is, before = "asked", v.injector
+			is, before = "matches", v.injector
 		}
 		out = append(out, []string{string(v.injector), v.object, v.entry[:strings.Index(v.entry+".sidecar-injector", ".sidecar-injector")], is, v.why})
 	}
 	if s.blind {
-		return [][]string{{"not known: you have no permission to read the webhook objects"}}
+		return [][]string{{"unknown: you have no permission to read the webhook objects"}}
 	}
 	if len(out) == 0 {
-		out = append(out, []string{"nobody: the cluster has no webhook object of Outrigger or istiod"})
+		out = append(out, []string{"none: the cluster has no webhook of Outrigger or istiod"})
 	}
 	return out
 }
 
 func (s *injectionStory) decisionRows() [][]string {
 	if s.unknown != "" {
-		return [][]string{{"not known", s.unknown}}
+		return [][]string{{"unknown", s.unknown}}
 	}
 	verdict := string(s.report.Result)
 	if s.asked(ours) == nil && !s.blind {
-		verdict += ", if it were asked"
+		verdict += " (if its webhook matched)"
 	}
 	out := [][]string{{verdict, string(s.report.Reason)}}
 	if s.report.Message != "" && s.report.Result != inject.Denied {
@@ -241,16 +241,16 @@ func (s *injectionStory) advice() []string {
 			say("%s", line)
 		}
 	case s.asked(istios) != nil && s.asked(ours) != nil:
-		say("Nothing has to be; for Outrigger to inject alone, install Istio with global.operatorManageWebhooks=true.")
+		say("Nothing. To have Outrigger inject alone, install Istio with global.operatorManageWebhooks=true.")
 	}
 	if s.asked(ours) != nil && s.silent() {
 		say("%s", s.awaken())
 	}
 	if refused := s.real.refused != "" || len(s.real.failures) > 0; refused && s.report.Result != inject.Denied && !s.silent() {
-		say("Change what prevents new pods; the message is at the end.")
+		say("Correct what prevents new pods; the message is at the end.")
 	}
 	if s.stale() {
-		say("Pods that run keep what they were created with. For new ones: %s", restartCommand(s.owner, s.namespace.Name))
+		say("Running pods are unchanged. To recreate them: %s", restartCommand(s.owner, s.namespace.Name))
 	}
 	if len(out) == 0 {
 		say("%s", cmp.Or(s.adviceUnknown(), "Nothing."))
@@ -287,14 +287,14 @@ func (s *injectionStory) ask() []string {
 	if slices.ContainsFunc(s.entries, func(v entryVerdict) bool {
 		return v.injector == ours && strings.HasPrefix(v.why, "its matchCondition ")
 	}) {
-		return []string{"The conditions are those of webhook.matchConditions in the chart's values; what the pod has of what they exclude must go."}
+		return []string{"Change the pod, or webhook.matchConditions in the chart's values, so that the condition is true."}
 	}
 	name := s.namespace.Name
 	switch word, labelled := s.namespace.Labels[api.LabelInjection]; {
 	case labelled && word != "enabled":
 		return []string{fmt.Sprintf("kubectl label namespace %s %s=enabled --overwrite", name, api.LabelInjection)}
 	case labelled:
-		return []string{fmt.Sprintf("Namespace %s asks for it, and no entry is for it: see why above; webhook.namespaceSelector, webhook.objectSelector and webhook.excludedNamespaces of the chart add to them.", name)}
+		return []string{fmt.Sprintf("Namespace %s requests injection, but no webhook matches, for the reasons above. The chart's webhook.namespaceSelector, webhook.objectSelector, and webhook.excludedNamespaces restrict the webhook further.", name)}
 	case s.namespace.Labels[api.LabelRevision] != "":
 		return []string{fmt.Sprintf("No injector is installed for revision %s: install one with --set revision=%s, or kubectl label namespace %s %s=enabled %s-",
 			s.namespace.Labels[api.LabelRevision], s.namespace.Labels[api.LabelRevision], name, api.LabelInjection, api.LabelRevision)}
@@ -310,7 +310,7 @@ func (s *injectionStory) awaken() string {
 	}
 	service := entry.webhook.ClientConfig.Service
 	if service == nil {
-		return fmt.Sprintf("No replica is ready that answers at %s: kubectl get pods -A -l app.kubernetes.io/name=outrigger", ptr.Deref(entry.webhook.ClientConfig.URL, ""))
+		return fmt.Sprintf("No replica of Outrigger is ready to answer at %s: kubectl get pods -A -l app.kubernetes.io/name=outrigger", ptr.Deref(entry.webhook.ClientConfig.URL, ""))
 	}
 	return fmt.Sprintf("No pod is ready behind Service %s/%s: kubectl get pods -n %s -l app.kubernetes.io/name=outrigger", service.Namespace, service.Name, service.Namespace)
 }

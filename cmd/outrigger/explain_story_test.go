@@ -31,26 +31,26 @@ func TestStoryTellsTheOutcomeAndWhatToChange(t *testing.T) {
 		story           injectionStory
 		outcome, advice string
 	}{
-		{"all is well", injectionStory{entries: []entryVerdict{asked}, endpoints: ready, report: injected}, "a new pod gets it", "Nothing."},
-		{"no label", injectionStory{entries: []entryVerdict{not}, report: injected}, "no injector is asked about it", "kubectl label namespace shop istio-injection=enabled"},
-		{"another value", injectionStory{entries: []entryVerdict{not}, report: injected, namespace: namespaceOf(api.LabelInjection, "disabled")}, "no injector is asked", "kubectl label namespace shop istio-injection=enabled --overwrite"},
-		{"a revision that nobody serves", injectionStory{entries: []entryVerdict{not}, report: injected, namespace: namespaceOf(api.LabelRevision, "canary")}, "no injector is asked", "No injector is installed for revision canary"},
-		{"labelled, but excluded", injectionStory{entries: []entryVerdict{not}, report: injected, namespace: namespaceOf(api.LabelInjection, "enabled")}, "no injector is asked", "webhook.excludedNamespaces"},
-		{"a condition says no", injectionStory{entries: []entryVerdict{by(not, func(e *entryVerdict) { e.why = "its matchCondition mine says no" })}, report: injected}, "no injector is asked", "webhook.matchConditions"},
-		{"nothing is installed", injectionStory{report: injected}, "no injector is asked", "helm install outrigger"},
-		{"istiod is asked first", injectionStory{entries: []entryVerdict{entryOf(istios, "istio-sidecar-injector", true, ""), asked}, endpoints: ready, report: injected}, "istiod's own injector", "operatorManageWebhooks=true"},
+		{"all is well", injectionStory{entries: []entryVerdict{asked}, endpoints: ready, report: injected}, "injected into new pods", "Nothing."},
+		{"no label", injectionStory{entries: []entryVerdict{not}, report: injected}, "no webhook matches them", "kubectl label namespace shop istio-injection=enabled"},
+		{"another value", injectionStory{entries: []entryVerdict{not}, report: injected, namespace: namespaceOf(api.LabelInjection, "disabled")}, "no webhook matches", "kubectl label namespace shop istio-injection=enabled --overwrite"},
+		{"a revision that nobody serves", injectionStory{entries: []entryVerdict{not}, report: injected, namespace: namespaceOf(api.LabelRevision, "canary")}, "no webhook matches", "No injector is installed for revision canary"},
+		{"labelled, but excluded", injectionStory{entries: []entryVerdict{not}, report: injected, namespace: namespaceOf(api.LabelInjection, "enabled")}, "no webhook matches", "webhook.excludedNamespaces"},
+		{"a condition says no", injectionStory{entries: []entryVerdict{by(not, func(e *entryVerdict) { e.why = "its matchCondition mine is false" })}, report: injected}, "no webhook matches", "webhook.matchConditions"},
+		{"nothing is installed", injectionStory{report: injected}, "no webhook matches", "helm install outrigger"},
+		{"istiod is asked first", injectionStory{entries: []entryVerdict{entryOf(istios, "istio-sidecar-injector", true, ""), asked}, endpoints: ready, report: injected}, "by istiod, whose webhook is called first", "operatorManageWebhooks=true"},
 		{"nobody is ready", injectionStory{entries: []entryVerdict{asked}, endpoints: map[string]int{"system/outrigger": 0}, report: injected}, "refused: Outrigger does not answer", "No pod is ready behind Service system/outrigger"},
 		{"nobody is ready, and that is ignored", injectionStory{entries: []entryVerdict{by(asked, func(e *entryVerdict) {
 			ignore := admissionregistrationv1.Ignore
 			e.webhook.FailurePolicy = &ignore
-		})}, endpoints: map[string]int{"system/outrigger": 0}, report: injected}, "gets none: Outrigger does not answer", "No pod is ready"},
+		})}, endpoints: map[string]int{"system/outrigger": 0}, report: injected}, "not injected into new pods: Outrigger does not answer", "No pod is ready"},
 		{"no CA yet", injectionStory{entries: []entryVerdict{by(asked, func(e *entryVerdict) { e.webhook.ClientConfig.CABundle = nil })}, endpoints: ready, report: injected}, "Outrigger does not answer", "has no caBundle yet"},
-		{"a condition fails", injectionStory{entries: []entryVerdict{by(not, func(e *entryVerdict) { e.broken = true })}, report: injected}, "refused before any injector is asked", "Fix the matchConditions of namespace.sidecar-injector.example"},
-		{"denied", injectionStory{entries: []entryVerdict{asked}, endpoints: ready, report: inject.Report{Result: inject.Denied, Reason: api.InjectUnknownTemplate}}, "a new pod is refused", "Name templates of Istio's configuration"},
-		{"opted out", injectionStory{entries: []entryVerdict{asked}, endpoints: ready, report: inject.Report{Result: inject.Skipped, Reason: api.InjectOptedOut}}, "a new pod gets none", "Take sidecar.istio.io/inject off"},
-		{"the configuration is not known", injectionStory{entries: []entryVerdict{asked}, endpoints: ready, unknown: "no Istio configuration"}, "not known", "Unknown, because Outrigger's decision is not known: no Istio configuration."},
-		{"a misspelt label", injectionStory{entries: []entryVerdict{not}, report: injected, namespace: namespaceOf(api.LabelInjection, "enable")}, "no injector is asked", "istio-injection=enabled --overwrite"},
-		{"pods older than the label", injectionStory{entries: []entryVerdict{asked}, endpoints: ready, report: injected, pods: make([]corev1.Pod, 1), owned: true, owner: routing.WorkloadRef{Kind: "Deployment", Name: "web"}}, "a new pod gets it", "kubectl rollout restart deployment/web -n shop"},
+		{"a condition fails", injectionStory{entries: []entryVerdict{by(not, func(e *entryVerdict) { e.broken = true })}, report: injected}, "refused before a webhook is called", "Fix the matchConditions of namespace.sidecar-injector.example"},
+		{"denied", injectionStory{entries: []entryVerdict{asked}, endpoints: ready, report: inject.Report{Result: inject.Denied, Reason: api.InjectUnknownTemplate}}, "new pods are refused", "Name templates of Istio's configuration"},
+		{"opted out", injectionStory{entries: []entryVerdict{asked}, endpoints: ready, report: inject.Report{Result: inject.Skipped, Reason: api.InjectOptedOut}}, "not injected into new pods", "Take sidecar.istio.io/inject off"},
+		{"the configuration is not known", injectionStory{entries: []entryVerdict{asked}, endpoints: ready, unknown: "no Istio configuration"}, "unknown", "Unknown, because Outrigger's decision is not known: no Istio configuration."},
+		{"a misspelt label", injectionStory{entries: []entryVerdict{not}, report: injected, namespace: namespaceOf(api.LabelInjection, "enable")}, "no webhook matches", "istio-injection=enabled --overwrite"},
+		{"pods older than the label", injectionStory{entries: []entryVerdict{asked}, endpoints: ready, report: injected, pods: make([]corev1.Pod, 1), owned: true, owner: routing.WorkloadRef{Kind: "Deployment", Name: "web"}}, "injected into new pods", "kubectl rollout restart deployment/web -n shop"},
 	} {
 		t.Run(c.what, func(t *testing.T) {
 			s := c.story

@@ -20,20 +20,19 @@ func injectCommand() *cobra.Command {
 	var format string
 	command := &cobra.Command{
 		Use:   "inject -f FILE...",
-		Short: "Print pods and workloads with the sidecar that the webhook would give them",
-		Long: `Reads Kubernetes YAML and JSON, injects every pod and every pod template in it as the webhook would inject the pod that comes
-out of it, and prints the whole for "kubectl apply -f -". Everything else is printed as it was read.
+		Short: "Print pods and workloads with the sidecar that the webhook would inject",
+		Long: `Reads Kubernetes YAML and JSON, injects every pod and pod template as the webhook would, and prints the result for
+"kubectl apply -f -". Everything else is printed as it was read.
 
-The sidecar is the one of your Istio: templates, values and mesh configuration are read from the cluster of the current
-kubeconfig context, or from the three files of --injectConfigFile, --valuesFile and --meshConfigFile. Outrigger has none
-of its own.
+The sidecar is that of your Istio: templates, values, and mesh configuration are read from the cluster of the current
+kubeconfig context, or from the files of --injectConfigFile, --valuesFile, and --meshConfigFile.
 
-A pod that is not to be injected is printed unchanged, and the reason goes to stderr. If one must be refused, or one
+A pod that is not injected is printed unchanged, and the reason is printed on stderr. If a pod would be refused, or a
 document cannot be read, nothing is printed and the exit status is 1.`,
 		Example: `  # With the Istio of the current cluster
   outrigger inject -f app.yaml | kubectl apply -f -
 
-  # What a Helm chart would become
+  # Inject the output of a Helm chart
   helm template my-release my-chart | outrigger inject -n demo -f - | kubectl apply -n demo -f -
 
   # Without a cluster

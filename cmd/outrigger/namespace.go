@@ -21,9 +21,9 @@ import (
 func enableCommand() *cobra.Command {
 	return namespaceCommand(api.RoutingEnabled, &cobra.Command{
 		Use:   "enable NAMESPACE",
-		Short: "Have routes kept for the Services of a namespace",
-		Long: `Sets the label outrigger.dev/routing=enabled on the namespace, and nothing else: never Istio's own label, which decides
-about sidecars. It first prints the new routes, and which versions stop receiving requests.`,
+		Short: "Enable routes for the Services of a namespace",
+		Long: `Sets the label outrigger.dev/routing=enabled on the namespace, and nothing else; Istio's own label, which decides about
+sidecars, is unchanged. It first prints the new routes, and which versions stop receiving requests.`,
 		Example: `  outrigger enable demo`,
 	})
 }
@@ -31,11 +31,10 @@ about sidecars. It first prints the new routes, and which versions stop receivin
 func disableCommand() *cobra.Command {
 	return namespaceCommand(api.RoutingDisabled, &cobra.Command{
 		Use:   "disable NAMESPACE",
-		Short: "Have the routes of a namespace taken away",
+		Short: "Remove the routes of a namespace",
 		Long: `Sets the label outrigger.dev/routing=disabled on the namespace, and nothing else. The controller then removes its routes
-in order: first VirtualServices and Gateways, and the DestinationRules when no proxy can have the routes any more. It
-first prints how the shares change, which versions begin to receive traffic, and what is no longer served at gateways.`,
-		Example: `  # Who would begin to receive traffic?
+in order: first VirtualServices and Gateways, then, after the propagation delay, the DestinationRules. It first prints how the shares change, which versions begin to receive traffic, and what is no longer served at gateways.`,
+		Example: `  # Which versions would begin to receive traffic?
   outrigger disable demo --dry-run=client
 
   outrigger disable demo`,
@@ -200,7 +199,7 @@ func withoutRoutes(observed routing.Observed, now time.Time) []string {
 	}
 	for _, rule := range before.Rules {
 		if rule.Match != "" {
-			out = append(out, fmt.Sprintf("%s: %s goes to every pod, no more to %s", name, rule.Match, sharesText(rule.To)))
+			out = append(out, fmt.Sprintf("%s: %s goes to every pod, no longer to %s", name, rule.Match, sharesText(rule.To)))
 		}
 	}
 	if len(observed.Standing.Gateways) > 0 || len(before.Gateways) > 0 {

@@ -22,11 +22,10 @@ func preDeleteCommand() *cobra.Command {
 	how := writing{dryRun: dryRunNone}
 	command := &cobra.Command{
 		Use:   "pre-delete",
-		Short: "Take back what a release has done, before it is removed; what the Helm chart runs",
-		Long: `Takes the webhook objects of the release away first, so that no pod is refused while its replicas end. Where the release
-keeps routes, it then stops the replicas, since they would write the routes anew, and removes the routes as
-uninstall-routes does: those whose removal moves no traffic. The others stay as they are and are printed; nobody follows
-them any more.`,
+		Short: "Revert what a release did before it is removed; run by the Helm chart",
+		Long: `Removes the webhook objects of the release first, so that no pod is refused while its replicas end. If the release manages
+routes, the command then stops the replicas, which would recreate the routes, and removes the routes as uninstall-routes
+does: those whose removal moves no traffic. The others are unchanged and are printed.`,
 		Args:   cobra.NoArgs,
 		Hidden: true, // it is of no use by hand: helm uninstall runs it, and uninstall-routes is there for the routes
 		RunE: func(command *cobra.Command, _ []string) error {
@@ -80,7 +79,7 @@ func (l *live) removeWebhooks(ctx context.Context, how writing) error {
 		if err != nil {
 			return fmt.Errorf("delete %s %s: %w", kind, object.GetName(), err)
 		}
-		how.say("%s/%s deleted: nobody is asked about new pods any more", kind, object.GetName())
+		how.say("%s/%s deleted: new pods are no longer injected", kind, object.GetName())
 	}
 	return nil
 }
@@ -104,7 +103,7 @@ func (l *live) stop(ctx context.Context, name string, how writing) error {
 	if err := l.client.SubResource("scale").Patch(ctx, deployment, none, client.WithSubResourceBody(scale)); err != nil {
 		return fmt.Errorf("scale Deployment %s to 0: %w", name, err)
 	}
-	how.say("deployment/%s in namespace %s scaled to 0: nobody writes routes any more", name, l.installed)
+	how.say("deployment/%s in namespace %s scaled to 0: routes are no longer written", name, l.installed)
 	for {
 		pods := &corev1.PodList{}
 		if err := l.client.List(ctx, pods, client.InNamespace(l.installed), client.MatchingLabelsSelector{Selector: selector}); err != nil {

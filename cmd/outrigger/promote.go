@@ -14,16 +14,16 @@ func promoteCommand() *cobra.Command {
 	var pending, allServices bool
 	command := &cobra.Command{
 		Use:   "promote SERVICE VERSION",
-		Short: "Make a version the one that serves",
-		Long: `Writes the annotations outrigger.dev/default-version and outrigger.dev/decided-at of the Service, takes
-outrigger.dev/weights away, and changes nothing else: all requests that no match claims go to the version.
+		Short: "Send all unmatched requests of a Service to one version",
+		Long: `Sets the annotations outrigger.dev/default-version and outrigger.dev/decided-at of the Service, removes
+outrigger.dev/weights, and changes nothing else: all requests that no match claims go to the version.
 
-A version that neither a pod nor a workload behind the Service carries is refused, unless --pending says that it is to
-come. First it is said what will happen, also to other Services over the same pods.`,
-		Example: `  # v2 is good
+A version that no pod or workload of the Service has is refused, unless you set --pending. The effect is printed first, also
+for other Services that select the same pods.`,
+		Example: `  # Send all requests to v2
   outrigger promote springbootapp v2
 
-  # The same for every Service over the same pods, and return when every proxy has it
+  # The same for every Service that selects the same pods, and return when the route is applied
   outrigger promote springbootapp v2 --all-services --wait`,
 		RunE: func(command *cobra.Command, args []string) error {
 			if err := how.check(command); err != nil {

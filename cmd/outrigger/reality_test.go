@@ -192,14 +192,14 @@ func TestStoryTellsWhatHappens(t *testing.T) {
 		story                 injectionStory
 		outcome, last, advice string
 	}{
-		{"the API server refuses it", injectionStory{entries: []entryVerdict{asked}, endpoints: ready, report: injected, real: reality{refused: "violates PodSecurity"}}, "a new pod is refused by the API server, see the end", "the API server refuses the pod: violates PodSecurity\n", "Change what prevents new pods"},
-		{"its controller cannot create it", injectionStory{entries: []entryVerdict{asked}, endpoints: ready, report: injected, real: failing}, "no new pod can be created, see the end", "ReplicaFailure   exceeded quota\n", "Change what prevents new pods"},
-		{"nobody has answered", injectionStory{entries: []entryVerdict{asked}, endpoints: ready, report: injected, real: reality{created: true}}, "a new pod gets none: Outrigger does not answer", "accepts the pod, without a sidecar\n", ""},
-		{"it is so", injectionStory{entries: []entryVerdict{asked}, endpoints: ready, report: injected, real: reality{created: true, sidecar: true}}, "a new pod gets it", "accepts the pod, with a sidecar\n", "Nothing."},
-		{"no replica behind the URL", injectionStory{entries: []entryVerdict{byURL}, endpoints: map[string]int{url: 0}, report: injected}, "a new pod is refused: Outrigger does not answer", "", "No replica is ready that answers at https://outrigger.example/inject"},
-		{"nothing is known of the URL", injectionStory{entries: []entryVerdict{byURL}, report: injected}, "a new pod gets it, if Outrigger answers, which was not checked", "", ""},
-		{"no webhook object may be read", injectionStory{blind: true, report: injected, real: reality{unchecked: "you have no permission"}}, "not known, since you have no permission to read the webhook objects", "not made: you have no permission\n", ""},
-		{"but a pod may be created", injectionStory{blind: true, unknown: "no permission", real: reality{created: true, sidecar: true}}, "a new pod gets it", "with a sidecar\n", ""},
+		{"the API server refuses it", injectionStory{entries: []entryVerdict{asked}, endpoints: ready, report: injected, real: reality{refused: "violates PodSecurity"}}, "new pods are refused by the API server (see the end)", "the API server refuses the pod: violates PodSecurity\n", "Correct what prevents new pods"},
+		{"its controller cannot create it", injectionStory{entries: []entryVerdict{asked}, endpoints: ready, report: injected, real: failing}, "new pods cannot be created (see the end)", "ReplicaFailure   exceeded quota\n", "Correct what prevents new pods"},
+		{"nobody has answered", injectionStory{entries: []entryVerdict{asked}, endpoints: ready, report: injected, real: reality{created: true}}, "not injected into new pods: Outrigger does not answer", "accepts the pod, without a sidecar\n", ""},
+		{"it is so", injectionStory{entries: []entryVerdict{asked}, endpoints: ready, report: injected, real: reality{created: true, sidecar: true}}, "injected into new pods", "accepts the pod, with a sidecar\n", "Nothing."},
+		{"no replica behind the URL", injectionStory{entries: []entryVerdict{byURL}, endpoints: map[string]int{url: 0}, report: injected}, "new pods are refused: Outrigger does not answer", "", "No replica of Outrigger is ready to answer at https://outrigger.example/inject"},
+		{"nothing is known of the URL", injectionStory{entries: []entryVerdict{byURL}, report: injected}, "injected into new pods if Outrigger answers, which was not checked", "", ""},
+		{"no webhook object may be read", injectionStory{blind: true, report: injected, real: reality{unchecked: "you have no permission"}}, "unknown: you have no permission to read the webhook objects", "not made: you have no permission\n", ""},
+		{"but a pod may be created", injectionStory{blind: true, unknown: "no permission", real: reality{created: true, sidecar: true}}, "injected into new pods", "with a sidecar\n", ""},
 	} {
 		t.Run(c.what, func(t *testing.T) {
 			s := c.story

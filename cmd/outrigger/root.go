@@ -14,20 +14,20 @@ func root(program string) *cobra.Command {
 		Use:   "outrigger",
 		Short: "Sidecars and version routes for Istio, from labels alone",
 		Long: `Outrigger injects Istio's sidecar as istiod would, from the cluster's own Istio configuration, and keeps
-DestinationRule, VirtualService and Gateway true to the "version" labels of the pods that really run.
+DestinationRules, VirtualServices, and Gateways in step with the "version" labels of running pods.
 
-In a cluster it runs as "outrigger serve", installed by the Helm chart. The other commands do the same by hand.`,
-		Example: `  # What the webhook would make of these pods, and apply it
+In a cluster it runs as "outrigger serve", installed by the Helm chart. The other commands show and change what it does.`,
+		Example: `  # Inject pods as the webhook would, and apply them
   outrigger inject -f app.yaml | kubectl apply -f -
 
-  # The routes that the controller would make for these Services
+  # Print the routes that the controller would create for these Services
   outrigger routes -f app.yaml
 
-  # How everything stands, and one request in ten to v2
+  # Show the current routes, then send one request in ten to v2
   outrigger status -A
   outrigger shift springbootapp v1=90 v2=10
 
-  # Completion for the shell you are in
+  # Completion for bash
   source <(outrigger completion bash)`,
 		Version:       version,
 		SilenceUsage:  true,

@@ -27,14 +27,14 @@ func routesCommand() *cobra.Command {
 	var format, namespace, configFile string
 	command := &cobra.Command{
 		Use:   "routes -f FILE...",
-		Short: "Print the DestinationRules, VirtualServices and Gateways that the controller would make",
-		Long: `Reads Services and workloads (and, where they are there, Namespaces, hand-written routes, ServiceEntries, Ingresses,
-IngressClasses, routes of Gateway API, and ReferenceGrants) and prints the objects that the controller would keep for them
-once all pods are ready and nothing is under way any more. No cluster is asked: the input is taken to be all there is, created
-together, in a mesh with Istio's default configuration.
+		Short: "Print the DestinationRules, VirtualServices, and Gateways that the controller would create",
+		Long: `Reads Services and workloads (and, if present, Namespaces, hand-written routes, ServiceEntries, Ingresses,
+IngressClasses, Gateway API routes, and ReferenceGrants) and prints the objects that the controller would keep for them once
+all pods are ready and no change is pending. The command does not contact a cluster: it takes the input for everything that
+exists, created together, in a mesh with Istio's default configuration.
 
-A Namespace that is not in the input is taken to be labelled for injection. What is not made, or made otherwise, is told
-on stderr with its reason.`,
+A Namespace that is not in the input is assumed to be labeled for injection. What is not created, or created differently, is
+reported on stderr with its reason.`,
 		Example: `  # The routes of an application
   outrigger routes -f app.yaml -n demo
 

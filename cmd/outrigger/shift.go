@@ -15,19 +15,18 @@ func shiftCommand() *cobra.Command {
 	command := &cobra.Command{
 		Use:   "shift SERVICE VERSION=WEIGHT...",
 		Short: "Share a Service's requests between versions",
-		Long: `Writes the annotations outrigger.dev/weights and outrigger.dev/decided-at of the Service, and nothing else; the
-controller makes the route that follows from them. Weights are whole numbers; they need not sum to 100. A version that is
-not named gets nothing.
+		Long: `Sets the annotations outrigger.dev/weights and outrigger.dev/decided-at of the Service, and nothing else; the controller
+then changes the route. Weights are whole numbers and need not sum to 100. A version that is not named gets nothing.
 
-A version that neither a pod nor a workload behind the Service carries is refused, unless --pending says that it is to
-come. First it is said what will happen, also to other Services over the same pods.`,
+A version that no pod or workload of the Service has is refused, unless you set --pending. The effect is printed first, also
+for other Services that select the same pods.`,
 		Example: `  # One request in ten to v2
   outrigger shift springbootapp v1=90 v2=10
 
-  # Only say what would be written
+  # Only print what would be written
   outrigger shift springbootapp v1=90 v2=10 --dry-run=client
 
-  # Return when every proxy has it
+  # Return when the route is applied
   outrigger shift springbootapp v1=50 v2=50 --wait`,
 		RunE: func(command *cobra.Command, args []string) error {
 			if err := how.check(command); err != nil {
@@ -53,8 +52,8 @@ come. First it is said what will happen, also to other Services over the same po
 }
 
 func registerDecision(command *cobra.Command, pending, allServices *bool) {
-	command.Flags().BoolVar(pending, "pending", false, "also versions that nothing carries yet; they take part when their pods are ready")
-	command.Flags().BoolVar(allServices, "all-services", false, "say it to the other Services over the same pods as well")
+	command.Flags().BoolVar(pending, "pending", false, "accept versions that have no pods yet; they take effect when their pods are ready")
+	command.Flags().BoolVar(allServices, "all-services", false, "also change the other Services that select the same pods")
 }
 
 func runDecision(command *cobra.Command, from *clusterFlags, how writing, d decision) error {

@@ -95,7 +95,7 @@ func publishedUntil(object *admissionregistrationv1.MutatingWebhookConfiguration
 		}
 		switch {
 		case last.IsZero():
-			return time.Time{}, fmt.Sprintf("entry %s has no caBundle: nobody has published the CA yet", entry.Name)
+			return time.Time{}, fmt.Sprintf("entry %s has no caBundle: no CA has been published yet", entry.Name)
 		case !now.Before(last):
 			return last, fmt.Sprintf("entry %s trusts no CA that has not ended", entry.Name)
 		case until.IsZero() || last.Before(until):

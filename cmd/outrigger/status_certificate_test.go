@@ -81,7 +81,7 @@ func TestStatusOfTheCertificate(t *testing.T) {
 		"one entry ends earlier": {api.CertificateFromSecret, webhookTrusting(long, short), nil,
 			webhook(certificateStatus{Source: "secret", Ready: true, Until: &later})},
 		"not published": {api.CertificateSelfManaged, webhookTrusting(long, nil), nil,
-			webhook(certificateStatus{Source: "selfManaged", Problem: "entry object.sidecar-injector.outrigger.dev has no caBundle: nobody has published the CA yet"})},
+			webhook(certificateStatus{Source: "selfManaged", Problem: "entry object.sidecar-injector.outrigger.dev has no caBundle: no CA has been published yet"})},
 		"ended": {api.CertificateFromSecret, webhookTrusting(over), nil,
 			webhook(certificateStatus{Source: "secret", Problem: "entry namespace.sidecar-injector.outrigger.dev trusts no CA that has not ended", Until: new(noon.Add(-time.Hour).UTC())})},
 		"cert-manager's, ready": {api.CertificateCertManager, webhookTrusting(long), ofCertManager(ready),
@@ -125,7 +125,7 @@ func TestStatusTellsACertificateThatIsNotReady(t *testing.T) {
 	s := shop(t, webhookTrusting(nil))
 	s.configs = []api.Config{api.DefaultConfig()}
 	table := s.table(statusView{}, false)
-	want := `The certificate of MutatingWebhookConfiguration outrigger-sidecar-injector: entry namespace.sidecar-injector.outrigger.dev has no caBundle: nobody has published the CA yet.
+	want := `The certificate of MutatingWebhookConfiguration outrigger-sidecar-injector: entry namespace.sidecar-injector.outrigger.dev has no caBundle: no CA has been published yet.
     Pods may be refused: kubectl describe mutatingwebhookconfiguration outrigger-sidecar-injector
 `
 	if !strings.Contains(table, want) {

@@ -21,10 +21,10 @@ type statusFlags struct {
 
 func (f *statusFlags) register(command *cobra.Command) {
 	flags := command.Flags()
-	flags.BoolVarP(&f.all, "all-namespaces", "A", false, "every namespace that is labelled or has routes of ours")
+	flags.BoolVarP(&f.all, "all-namespaces", "A", false, "every namespace that is labeled or has routes of Outrigger")
 	flags.StringVarP(&f.selector, "selector", "l", "", "only Services with these labels, as in kubectl: app=web,tier!=cache")
 	flags.BoolVar(&f.noHeaders, "no-headers", false, "print no headings")
-	flags.BoolVarP(&f.watch, "watch", "w", false, "go on and show changes: redrawn on a terminal, otherwise one line for each change")
+	flags.BoolVarP(&f.watch, "watch", "w", false, "watch for changes: redrawn on a terminal, otherwise one line for each change")
 	flags.StringVarP(&f.output, "output", "o", "", "wide, json, yaml, name, jsonpath=TEMPLATE or go-template=TEMPLATE (default: a table)")
 	_ = command.RegisterFlagCompletionFunc("output", cobra.FixedCompletions([]string{"wide", "json", "yaml", "name", "jsonpath="}, cobra.ShellCompDirectiveNoFileComp))
 }

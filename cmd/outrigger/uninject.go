@@ -15,14 +15,14 @@ func uninjectCommand() *cobra.Command {
 	var format string
 	command := &cobra.Command{
 		Use:   "uninject -f FILE...",
-		Short: "Print pods and workloads without the sidecar that injection gave them",
-		Long: `Reads Kubernetes YAML and takes out of every pod and pod template what Istio's or Outrigger's injection put in: the
-containers, volumes and pull secrets that the annotation sidecar.istio.io/status lists. Probes, hooks, Prometheus
-annotations and containers of the pod's own come back as injection recorded them. Everything else is printed as it was
-read, and no cluster is asked.
+		Short: "Print pods and workloads without the injected sidecar",
+		Long: `Reads Kubernetes YAML and removes from every pod and pod template what Istio's or Outrigger's injection added: the
+containers, volumes, and pull secrets that the annotation sidecar.istio.io/status lists. Probes, hooks, Prometheus
+annotations, and the pod's own containers are restored as injection recorded them. Everything else is printed as it was
+read. The command does not contact a cluster.
 
-What injection does not record stays lost: where among the containers a proxy of the pod's own stood, and a volume or a
-pull secret of its own that has the name of one that was injected. What may be the pod's own stays, with a line on stderr.`,
+What injection does not record cannot be restored: the position of the pod's own proxy among the containers, and the pod's
+own volume or pull secret with the name of an injected one. What may be the pod's own stays, with a line on stderr.`,
 		Example: `  outrigger uninject -f injected.yaml > app.yaml
   kubectl get deployment web -o yaml | outrigger uninject -f - | kubectl apply -f -`,
 		Args: noArguments,

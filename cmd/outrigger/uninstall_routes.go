@@ -26,17 +26,18 @@ func uninstallRoutesCommand() *cobra.Command {
 	var all bool
 	command := &cobra.Command{
 		Use:   "uninstall-routes",
-		Short: "Remove the routes that Outrigger made, after or before it is uninstalled",
-		Long: `A route that nobody follows any more is a trap for the next release. This removes the objects of every Service where
-that moves no traffic: it has one workload, or its routes name no version, and it is not served at a gateway. The others are
-printed with the reason; --all removes them too, and first says who will begin to receive traffic.
+		Short: "Remove the routes that Outrigger created, before or after it is uninstalled",
+		Long: `Routes that remain after Outrigger is uninstalled keep naming the same versions. This command removes the objects of every
+Service where that moves no traffic: the Service has one workload, or its routes name no version, and it is not served at a
+gateway. The others are printed with the reason. With --all they are removed too, and the command first prints which
+versions begin to receive traffic.
 
-VirtualServices and Gateways go first, the DestinationRules after the propagation delay. A running Outrigger would recreate
-them, so the command refuses if one runs, and if you have no permission to read the Lease that says so.`,
-		Example: `  # Every namespace: what would go, what would stay?
+VirtualServices and Gateways are removed first, DestinationRules after the propagation delay. A running Outrigger would
+recreate them, so the command fails if one runs, and if you have no permission to see whether one does.`,
+		Example: `  # Every namespace: print what would be removed and what would stay
   outrigger uninstall-routes --dry-run=client
 
-  # One namespace, all of it
+  # All routes of one namespace
   outrigger uninstall-routes -n demo --all`,
 		Args: noArguments,
 		RunE: func(command *cobra.Command, _ []string) error {

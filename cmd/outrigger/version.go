@@ -15,8 +15,8 @@ func versionCommand() *cobra.Command {
 	command := &cobra.Command{
 		Use:   "version",
 		Short: "Print the version of this binary and of the running controller",
-		Long: `Prints the version of this binary, and the version that the running controller writes on its Lease. Where it cannot be
-read the reason is printed instead.`,
+		Long: `Prints the version of this binary, and the version that the running controller writes on its Lease, or why that is
+unknown.`,
 		Args: noArguments,
 		RunE: func(command *cobra.Command, _ []string) error {
 			if err := from.kube.check(); err != nil {
@@ -31,7 +31,7 @@ read the reason is printed instead.`,
 		},
 	}
 	from.register(command, false)
-	command.Flags().BoolVar(&clientOnly, "client", false, "print the version of this binary only; no cluster is asked")
+	command.Flags().BoolVar(&clientOnly, "client", false, "print only the version of this binary, without contacting a cluster")
 	return command
 }
 

@@ -17,14 +17,14 @@ func TestExplainTellsWhyAPodHasASidecarOrHasNone(t *testing.T) {
 	apply(t, ns, service("web")+fixed("web-v1", "web", "v1"))
 	pods := readyPods(t, ns, "app=web", 2)
 	says(t, cells(cli(t, "explain", "deployment/web-v1", "-n", ns)),
-		"Deployment "+ns+"/web-v1", "Sidecar a new pod gets none: no injector is asked about it", "Pods now 0 of 2 have one",
-		"nothing asks for a sidecar", "Outrigger outrigger-sidecar-injector namespace not asked the Namespace has no label istio-injection, and it wants enabled",
-		"injected, if it were asked PolicyEnabled", "kubectl label namespace "+ns+" istio-injection=enabled")
+		"Deployment "+ns+"/web-v1", "Sidecar not injected into new pods: no webhook matches them", "Pods now 0 of 2 have one",
+		"no label or annotation requests a sidecar", "Outrigger outrigger-sidecar-injector namespace does not match the Namespace has no label istio-injection, required: enabled",
+		"injected (if its webhook matched) PolicyEnabled", "kubectl label namespace "+ns+" istio-injection=enabled")
 
 	kubectl(t, "label", "namespace", ns, "istio-injection=enabled")
 	says(t, cells(cli(t, "explain", "pod/"+pods[0].Name, "-n", ns)),
-		"Sidecar a new pod gets it", "This pod has none", "Namespace, label istio-injection=enabled",
-		"asked failurePolicy Fail", "injected PolicyEnabled", "templates sidecar", "kubectl rollout restart deployment/web-v1 -n "+ns)
+		"Sidecar injected into new pods", "This pod has none", "Namespace, label istio-injection=enabled",
+		"matches failurePolicy Fail", "injected PolicyEnabled", "templates sidecar", "kubectl rollout restart deployment/web-v1 -n "+ns)
 	kubectl(t, "rollout", "restart", "deployment/web-v1", "-n", ns)
 	kubectl(t, "rollout", "status", "deployment/web-v1", "-n", ns)
 	eventually(t, "explain sees the new pods alone", func() error {
@@ -55,9 +55,9 @@ spec: {containers: [{name: app, image: "registry.example/app:1"}]}
 		t.Fatal(err)
 	}
 	says(t, cells(cli(t, "explain", "-n", ns, "-f", file)),
-		"Pod "+ns+"/host", "not asked its matchCondition not-host-network says no", "skipped, if it were asked HostNetwork", "Take hostNetwork out of the pod's spec",
-		"Job "+ns+"/out", "not asked the pod is labelled sidecar.istio.io/inject=false", "Take sidecar.istio.io/inject off the pod's template",
-		"Pod "+ns+"/wrong", "Sidecar a new pod is refused", "denied UnknownTemplate", "Name templates of Istio's configuration")
+		"Pod "+ns+"/host", "does not match its matchCondition not-host-network is false", "skipped (if its webhook matched) HostNetwork", "Take hostNetwork out of the pod's spec",
+		"Job "+ns+"/out", "does not match the pod has the label sidecar.istio.io/inject=false", "Take sidecar.istio.io/inject off the pod's template",
+		"Pod "+ns+"/wrong", "Sidecar new pods are refused", "denied UnknownTemplate", "Name templates of Istio's configuration")
 	says(t, refused(t, "explain", "deployment/nothing", "-n", ns), "read deployment "+ns+"/nothing", "not found")
 }
 
@@ -92,14 +92,14 @@ spec: {policyName: no-pods-`+ruled+`, validationActions: [Deny]}
 	apply(t, ns, service("web")+fixed("web-v1", "web", "v1"))
 
 	out := cells(cli(t, "explain", "deployment/web-v1", "-n", ns))
-	says(t, out, "Sidecar a new pod gets it", "\nWhat happens to a new pod\ndry run the API server accepts the pod, with a sidecar\n")
+	says(t, out, "Sidecar injected into new pods", "\nResult for a new pod\ndry run the API server accepts the pod, with a sidecar\n")
 	for name, c := range map[string]struct{ ns, message string }{
 		"a quota": {quota, "exceeded quota: none"}, "Pod Security": {secured, "violates PodSecurity"},
 		"a LimitRange": {limited, "maximum cpu usage per Container is 5m"}, "a policy": {ruled, "the rules of this cluster forbid pods"},
 	} {
 		eventually(t, name+" is explained", func() error {
 			out := cells(cli(t, "explain", "deployment/web-v1", "-n", c.ns))
-			for _, want := range []string{"Sidecar a new pod is refused by the API server", "\nWhat happens to a new pod\nReplicaFailure ", c.message, "\ndry run the API server refuses the pod: "} {
+			for _, want := range []string{"Sidecar new pods are refused by the API server", "\nResult for a new pod\nReplicaFailure ", c.message, "\ndry run the API server refuses the pod: "} {
 				if !strings.Contains(out, want) {
 					return errors.New(want + " is not in\n" + out)
 				}
@@ -112,7 +112,7 @@ spec: {policyName: no-pods-`+ruled+`, validationActions: [Deny]}
 	viewer := accountWith(t, quota, "viewer", rbacv1.RoleRef{Kind: "ClusterRole", Name: "view"}, "list", "services")
 	says(t, works(t, viewer, "explain", "deployment/web-v1"), "Sidecar no new pod can be created", "ReplicaFailure ", "exceeded quota: none", "dry run not made: you have no permission to create pods in namespace "+quota)
 	editor := accountIn(t, ns, "editor", rbacv1.RoleRef{Kind: "ClusterRole", Name: "edit"})
-	says(t, works(t, editor, "explain", "deployment/web-v1"), "Sidecar a new pod gets it", "dry run the API server accepts the pod, with a sidecar")
+	says(t, works(t, editor, "explain", "deployment/web-v1"), "Sidecar injected into new pods", "dry run the API server accepts the pod, with a sidecar")
 	readyPods(t, ns, "app=web", 2)
 	says(t, works(t, editor, "coverage"), "0 covered, 0 missing, 0 outdated, 2 have a sidecar that was not compared")
 	says(t, works(t, editor, "coverage", "-A"), "2 have a sidecar that was not compared")
@@ -149,7 +149,7 @@ func TestExplainWhileNoReplicaIsReady(t *testing.T) {
 	defer scaleOutrigger(t, 2)
 	eventually(t, "explain sees that nobody answers", func() error {
 		out := cells(cli(t, "explain", "deployment/web-v1", "-n", ns))
-		if !strings.Contains(out, "Sidecar a new pod is refused: Outrigger does not answer") || !strings.Contains(out, "dry run the API server refuses the pod: ") {
+		if !strings.Contains(out, "Sidecar new pods are refused: Outrigger does not answer") || !strings.Contains(out, "dry run the API server refuses the pod: ") {
 			return errors.New(out)
 		}
 		return nil

@@ -131,7 +131,7 @@ func TestVersionsAreShiftedAndPromotedByCommand(t *testing.T) {
 	if got := fmt.Sprint(why); got != "{routed v2 an annotation decided it (default-version or weights) [{Deployment/app-v1 true} {Deployment/app-v2 true}]}" {
 		t.Errorf("explain -o json: %s", got)
 	}
-	says(t, cli(t, "explain", "deployment/app-v1", "-n", ns, "-o", "yaml"), "kind: Deployment", "sidecar: a new pod gets it")
+	says(t, cli(t, "explain", "deployment/app-v1", "-n", ns, "-o", "yaml"), "kind: Deployment", "sidecar: injected into new pods")
 	says(t, cli(t, "explain", "service/app", "-n", ns), "Default    v2, because an annotation decided it (default-version or weights)", "all other requests   ->   v2", "Deployment/app-v1", "fixed")
 
 	// A version that is to come is written when it is asked for, and the wait says what it waits for.
