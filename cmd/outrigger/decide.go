@@ -129,7 +129,7 @@ func (l *live) annotate(ctx context.Context, service *corev1.Service, words map[
 		object := &corev1.Service{}
 		object.Namespace, object.Name = service.Namespace, service.Name
 		if err := l.client.Patch(ctx, object, patch, how.patchOptions()...); err != nil {
-			return fmt.Errorf("annotate service %s/%s: %w", service.Namespace, service.Name, err)
+			return mayNotAnnotate(service.Namespace, service.Name, err)
 		}
 	}
 	how.say("service/%s annotated%s", service.Name, how.suffix())

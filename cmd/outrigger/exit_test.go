@@ -36,6 +36,7 @@ func TestExitStatus(t *testing.T) {
 		{"coverage x", `unexpected argument "x": outrigger coverage takes flags only`, statusUsage},
 		{"explain app.yaml", "Example: outrigger explain -f app.yaml", statusUsage},
 		{"explain ns/shop", "explain does not take a Namespace; it takes a Service, a Pod, or an object with a pod template", statusUsage},
+		{"explain sts", `"sts" is a type: name an object of it. Example: sts/web. For a Service of this name: svc/sts`, statusUsage},
 		{"explain ns/shop", "outrigger status -n shop", statusUsage},
 		{"inject -f - -n Bad_Name", `-n "Bad_Name" is not the name of a namespace`, statusUsage},
 		{"routes -f - -n Bad_Name", `-n "Bad_Name" is not the name of a namespace`, statusUsage},

@@ -78,12 +78,20 @@ func explained(args []string) (kind, name string, err error) {
 		return "", "", usagef("%q looks like a file: name it with -f. Example: outrigger explain -f %s", args[0], args[0])
 	case combined && len(args) == 1 && kind != "" && name != "" && !strings.Contains(name, "/"):
 		return kind, name, nil
+	case !combined && len(args) == 1 && slices.Contains(loneTypes, strings.ToLower(kind)):
+		return "", "", usagef("%q is a type: name an object of it. Example: %s/web. For a Service of this name: svc/%s", kind, kind, kind)
 	case !combined && len(args) == 1 && kind != "":
 		return serviceWords[0], kind, nil
 	case !combined && len(args) == 2 && kind != "" && args[1] != "" && !strings.Contains(args[1], "/"):
 		return args[0], args[1], nil
 	}
 	return "", "", usagef("%q does not name one object. Expected NAME (of a Service), TYPE/NAME, or TYPE NAME. Example: deployment/web", strings.Join(args, " "))
+}
+
+// loneTypes are types that are also typed without a name by mistake.
+var loneTypes = []string{
+	"service", "services", "svc", "pod", "pods", "po", "deployment", "deployments", "deploy", "statefulset", "statefulsets", "sts", "daemonset", "daemonsets", "ds",
+	"replicaset", "replicasets", "rs", "job", "jobs", "cronjob", "cronjobs", "cj", "namespace", "namespaces", "ns", "node", "nodes",
 }
 
 // isFileName reports whether an argument has the extension of a manifest.

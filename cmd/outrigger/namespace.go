@@ -86,7 +86,7 @@ func (l *live) setRouting(ctx context.Context, name string, mode api.RoutingMode
 	}
 	how.note(notes)
 	for _, observed := range services {
-		for _, line := range withMode(observed, mode, l.now()) {
+		for _, line := range withMode(observed, mode, l.unread(), l.now()) {
 			how.say("%s", line)
 		}
 	}
@@ -131,8 +131,8 @@ func (l *live) allOf(ctx context.Context, namespace string) ([]routing.Observed,
 	return out, s.notes(), nil
 }
 
-// withMode says what becomes of a Service when its Namespace gets the label; nothing if nothing does.
-func withMode(observed routing.Observed, mode api.RoutingMode, now time.Time) []string {
+// withMode returns what changes for a Service when its Namespace gets the label, and the problems that missing permissions cannot cause.
+func withMode(observed routing.Observed, mode api.RoutingMode, unread gaps, now time.Time) []string {
 	before := readingOf(observed)
 	after := observed
 	after.Namespace = observed.Namespace.DeepCopy()
@@ -157,7 +157,7 @@ func withMode(observed routing.Observed, mode api.RoutingMode, now time.Time) []
 			out = append(out, losers(observed, before, will)...)
 		}
 	}
-	for _, p := range plan.Problems {
+	for _, p := range unread.visible(after, plan.Problems) {
 		out = append(out, name+": "+string(p.Reason)+": "+p.Message)
 	}
 	return out

@@ -51,6 +51,15 @@ func withAllNamespaces(err error, unread gaps) error {
 	return out
 }
 
+// mayNotAnnotate returns the error for a Service that the user may not annotate. A denial by admission is not about permissions, and
+// is returned with its own message.
+func mayNotAnnotate(namespace, name string, err error) error {
+	if isForbidden(err) && strings.Contains(err.Error(), "cannot patch resource") {
+		return &permissionError{"patch Service " + namespace + "/" + name, "the ClusterRole edit, bound in namespace " + namespace + ", grants it", err}
+	}
+	return fmt.Errorf("annotate service %s/%s: %w", namespace, name, err)
+}
+
 // mayNotLabel returns the error for a Namespace that the user may not label. A denial by admission is not about permissions, and is
 // returned with its own message.
 func mayNotLabel(namespace string, err error) error {

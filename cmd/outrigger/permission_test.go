@@ -83,6 +83,30 @@ func TestEnableWithoutThePermissionToLabel(t *testing.T) {
 	}
 }
 
+func TestShiftWithoutThePermissionToAnnotate(t *testing.T) {
+	for refusal, want := range map[string]string{
+		`User "jane" cannot patch resource "services" in API group "" in the namespace "demo"`: "no permission to patch Service demo/app; the ClusterRole edit, bound in namespace demo, grants it",
+		"admission webhook denied it: exposing requires rights":                                `annotate service demo/app: services "app" is forbidden: admission webhook denied it: exposing requires rights`,
+	} {
+		s := shop(t).through(interceptor.Funcs{Patch: func(context.Context, client.WithWatch, client.Object, client.Patch, ...client.PatchOption) error {
+			return apierrors.NewForbidden(schema.GroupResource{Resource: "services"}, "app", errors.New(refusal))
+		}})
+		if err := s.decide(t.Context(), shifting(t, "app", "v1=90", "v2=10"), s.writing(dryRunNone)); err == nil || err.Error() != want {
+			t.Errorf("%v\nwant %s", err, want)
+		}
+	}
+}
+
+// A gateway that may not be read is not reported as missing.
+func TestEnableReportsNoGatewayThatIsUnreadable(t *testing.T) {
+	s := shop(t, ingressGateway()...)
+	s.annotate("app", "outrigger.dev/expose=true")
+	s.withoutPermission()
+	if out := s.labeled("enabled"); strings.Contains(out, "Gateway") {
+		t.Errorf("printed:\n%s", out)
+	}
+}
+
 // Where Namespaces may be listed, pods that may not be read are noted, also those of the namespace of the command.
 func TestCoverageOfEveryNamespaceWithoutPods(t *testing.T) {
 	s := shop(t).withoutAnyPermission("Namespace")

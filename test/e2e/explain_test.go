@@ -110,7 +110,7 @@ spec: {policyName: no-pods-`+ruled+`, validationActions: [Deny]}
 
 	// Who may not create pods, or read anything of the cluster, gets the conditions.
 	viewer := accountWith(t, quota, "viewer", rbacv1.RoleRef{Kind: "ClusterRole", Name: "view"}, "list", "services")
-	says(t, works(t, viewer, "explain", "deployment/web-v1"), "Sidecar no new pod can be created", "ReplicaFailure ", "exceeded quota: none", "dry run not made: you have no permission to create pods in namespace "+quota)
+	says(t, works(t, viewer, "explain", "deployment/web-v1"), "Sidecar new pods cannot be created", "ReplicaFailure ", "exceeded quota: none", "dry run not made: you have no permission to create pods in namespace "+quota)
 	editor := accountIn(t, ns, "editor", rbacv1.RoleRef{Kind: "ClusterRole", Name: "edit"})
 	says(t, works(t, editor, "explain", "deployment/web-v1"), "Sidecar injected into new pods", "dry run the API server accepts the pod, with a sidecar")
 	readyPods(t, ns, "app=web", 2)

@@ -210,7 +210,9 @@ func TestRoutesAreUninstalledByCommand(t *testing.T) {
 	apply(t, ns, service("two")+fixed("two-v1", "two", "v1")+fixed("two-v2", "two", "v2")+service("one")+fixed("one-v1", "one", "v1"))
 	wantRoutes(t, ns, "two", "v1=100")
 	wantRoutes(t, ns, "one", "v1=100")
-	says(t, refused(t, "uninstall-routes", "-n", ns), "keeps the routes and would write them anew")
+	says(t, refused(t, "uninstall-routes", "-n", ns), "runs and would recreate the routes")
+	says(t, refused(t, "uninstall-routes", "-n", ns, "--system-namespace", "default"), "one is in namespace "+outriggerNamespace+"; nothing was removed")
+	says(t, refused(t, "uninstall-routes", "-n", "nope-"+ns), "namespace nope-"+ns+" does not exist")
 	scaleOutrigger(t, 0)
 	defer scaleOutrigger(t, 2)
 

@@ -85,7 +85,7 @@ func TestOrdinaryUsersUseTheCommands(t *testing.T) {
 	viewer.grant(t, "networking.istio.io", []string{"list"}, istio)
 	says(t, works(t, viewer, "status"), "app routed v2 2/2 100 -")
 	says(t, works(t, viewer, "explain", "service/app"), "all other requests -> v2")
-	if out, notes, status := cliAs(t, viewer, "shift", "app", "v1=1"); status != 1 || !strings.Contains(notes, "cannot patch resource \"services\"") {
+	if out, notes, status := cliAs(t, viewer, "shift", "app", "v1=1"); status != 1 || !strings.Contains(notes, "no permission to patch Service "+ns+"/app; the ClusterRole edit, bound in namespace "+ns+", grants it") {
 		t.Errorf("shift by a viewer: exit status %d\n%s%s", status, out, notes)
 	}
 
