@@ -6,6 +6,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"unicode"
@@ -29,6 +30,20 @@ func TestMarkdownLinksWork(t *testing.T) {
 	}
 	if links < 100 {
 		t.Errorf("only %d links were found", links)
+	}
+}
+
+// The index leads to every page.
+func TestDocsIndexIsComplete(t *testing.T) {
+	index := markdownLinks(read(t, "docs/README.md"))
+	for _, page := range trackedFiles(t, "docs/*.md") {
+		name := strings.TrimPrefix(page, "docs/")
+		if name == "README.md" || strings.HasPrefix(name, "decisions/0") {
+			continue
+		}
+		if !slices.Contains(index, name) {
+			t.Errorf("docs/README.md does not link to %s", page)
+		}
 	}
 }
 
