@@ -114,7 +114,12 @@ func unpack(t *testing.T, file string) map[string]string {
 func TestContainerdImportsTheArchive(t *testing.T) {
 	ctr := containerd(t)
 	folder, digest := written(t, hello)
-	ctr("images", "import", "--all-platforms", archived(t, folder, linuxAMD64))
+	archive := archived(t, folder, linuxAMD64)
+	ctr("images", "import", "--all-platforms", archive)
+	ctr("--namespace", "own-platform", "images", "import", archive)
+	if list := strings.Fields(ctr("--namespace", "own-platform", "images", "list", "-q")); !slices.Equal(list, []string{"registry.example/hello:1.2.3"}) {
+		t.Errorf("without --all-platforms, containerd has images %v", list)
+	}
 	if list := ctr("images", "list", "name==registry.example/hello:1.2.3"); !strings.Contains(list, digest.String()) || !strings.Contains(list, "linux/amd64") || !strings.Contains(list, "linux/arm64") {
 		t.Errorf("containerd lists the image as\n%s", list)
 	}
