@@ -187,11 +187,13 @@ spec: {securityContext: {runAsUser: 1337}}`, ""},
 metadata:
   labels: {sidecar.istio.io/inject: "false"}
   annotations: {inject.istio.io/templates: custom, sidecar.istio.io/status: '{}'}`, status},
-		"pod with the proxy's user":                               {injected, `spec: {securityContext: {runAsUser: 1337}}`, user},
-		"container with the proxy's user":                         {injected, `spec: {containers: [{name: app, image: a, securityContext: {runAsUser: 1337}}]}`, user},
-		"container with the proxy's group":                        {injected, `spec: {containers: [{name: app, image: a, securityContext: {runAsUser: 1000, runAsGroup: 1337}}]}`, user},
-		"native sidecar with the proxy's user":                    {injected, `spec: {initContainers: [{name: log, image: a, restartPolicy: Always, securityContext: {runAsUser: 1337}}]}`, user},
-		"first steps as the proxy's user, after a native sidecar": {injected, `spec: {initContainers: [{name: fetch, image: a, securityContext: {runAsUser: 1337}}]}`, user},
+		"pod with the proxy's user":            {injected, `spec: {securityContext: {runAsUser: 1337}}`, user},
+		"container with the proxy's user":      {injected, `spec: {containers: [{name: app, image: a, securityContext: {runAsUser: 1337}}]}`, user},
+		"container with the proxy's group":     {injected, `spec: {containers: [{name: app, image: a, securityContext: {runAsUser: 1000, runAsGroup: 1337}}]}`, user},
+		"native sidecar with the proxy's user": {injected, `spec: {initContainers: [{name: log, image: a, restartPolicy: Always, securityContext: {runAsUser: 1337}}]}`, user},
+		"first steps as the proxy's user, after a native sidecar": {injected, `
+metadata: {annotations: {sidecar.istio.io/nativeSidecar: "true"}}
+spec: {initContainers: [{name: fetch, image: a, securityContext: {runAsUser: 1337}}]}`, user},
 		"container with the user of a proxy that has another": {injected, `
 spec: {containers: [{name: app, image: a, securityContext: {runAsUser: 2000}}, {name: istio-proxy, image: auto, securityContext: {runAsUser: 2000}}]}`, user},
 	} {
