@@ -70,7 +70,7 @@ demo: ## a user's journey on a real control plane; stays up (ONCE=1: ends by its
 	@trap : INT; cd hack && ONCE=$(ONCE) VERBOSE=$(VERBOSE) $(CACHE)/demo || [ $$? -eq 130 ]
 
 # The end-to-end tests mostly wait for effects in the cluster, so all other tests run beside them.
-test: ## all tests; the first time it builds the control plane
+test: ## all tests; the first time it builds the control plane (KUBERNETES=v1.30.14: another release of Kubernetes)
 	@echo "race detector: $(if $(RACE_FLAG),on,off (no C compiler was found, or RACE=off))"
 	@$(MAKE) --no-print-directory -j 2 test-e2e test-others
 

@@ -19,7 +19,8 @@ import (
 	"time"
 )
 
-// The versions of what a control plane is made of. They are those of the go.mod files in hack/tools; a test compares them.
+// The versions of the parts of a control plane, unless the environment names another version of Kubernetes. They are those of
+// the go.mod files in hack/tools; a test compares them.
 const (
 	KubernetesVersion = "v1.37.2"
 	EtcdVersion       = "v3.7.3"
@@ -40,22 +41,25 @@ type tool struct {
 	link    string // flags of the linker, for the version that it reports
 }
 
-var (
-	kubernetesLink = func() string {
+// tools are the commands of a control plane of the version that Kubernetes returns.
+func tools() []tool {
+	version := Kubernetes()
+	kubernetes := func(name string) tool {
 		const pkg = "k8s.io/component-base/version"
-		part := strings.Split(strings.TrimPrefix(KubernetesVersion, "v"), ".")
-		return fmt.Sprintf("-X %s.gitVersion=%s -X %s.gitMajor=%s -X %s.gitMinor=%s", pkg, KubernetesVersion, pkg, part[0], pkg, part[1])
-	}()
-	tools = []tool{
+		part := strings.Split(strings.TrimPrefix(version, "v")+"..", ".")
+		link := fmt.Sprintf("-X %s.gitVersion=%s -X %s.gitMajor=%s -X %s.gitMinor=%s", pkg, version, pkg, part[0], pkg, part[1])
+		return tool{name, "kubernetes", version, "k8s.io/kubernetes/cmd/" + name, link}
+	}
+	return []tool{
 		{"etcd", "etcd", EtcdVersion, "go.etcd.io/etcd/server/v3", ""},
-		{"kube-apiserver", "kubernetes", KubernetesVersion, "k8s.io/kubernetes/cmd/kube-apiserver", kubernetesLink},
-		{"kube-controller-manager", "kubernetes", KubernetesVersion, "k8s.io/kubernetes/cmd/kube-controller-manager", kubernetesLink},
-		{"kube-scheduler", "kubernetes", KubernetesVersion, "k8s.io/kubernetes/cmd/kube-scheduler", kubernetesLink},
-		{"kubectl", "kubernetes", KubernetesVersion, "k8s.io/kubernetes/cmd/kubectl", kubernetesLink},
+		kubernetes("kube-apiserver"),
+		kubernetes("kube-controller-manager"),
+		kubernetes("kube-scheduler"),
+		kubernetes("kubectl"),
 		{"kwok", "kwok", KwokVersion, "sigs.k8s.io/kwok/cmd/kwok", "-X sigs.k8s.io/kwok/pkg/consts.Version=" + KwokVersion},
 		{"helm", "helm", HelmVersion, "helm.sh/helm/v3/cmd/helm", "-X helm.sh/helm/v3/internal/version.version=" + HelmVersion},
 	}
-)
+}
 
 // Build returns the commands of a control plane. It looks for each in the folder that KUBEBUILDER_ASSETS names, then
 // in the cache folder, and builds what it has not found; progress (nil = none) is told what is being done and how
@@ -98,7 +102,7 @@ func cacheDir() (string, error) {
 func find(cache string) (Assets, []tool) {
 	assets, missing := Assets{}, []tool(nil)
 	given := os.Getenv("KUBEBUILDER_ASSETS")
-	for _, t := range tools {
+	for _, t := range tools() {
 		built := t.path(cache)
 		switch {
 		case given != "" && executable(filepath.Join(given, t.name)):
@@ -136,12 +140,18 @@ func buildMissing(ctx context.Context, cache string, progress io.Writer) error {
 	if err != nil {
 		return err
 	}
-	_, _ = fmt.Fprintf(progress, "building %d commands of the test control plane into %s, once: %s on 2 cores with nothing in Go's caches, seconds where Go has built them before\n",
-		len(missing), cache, estimate(missing))
+	_, _ = fmt.Fprintf(progress, "building the control plane into %s, once: %s on 2 cores, less if Go has built it before\n", cache, estimate(missing))
 	start := time.Now()
 	for i, t := range missing {
-		_, _ = fmt.Fprintf(progress, "building %s %s (%d of %d)\n", t.name, strings.TrimPrefix(t.version, "v"), i+1, len(missing))
-		if err := t.build(ctx, source, cache, progress); err != nil {
+		_, _ = fmt.Fprintf(progress, "building %s %s (%d of %d; %s in all)\n", t.name, strings.TrimPrefix(t.version, "v"), i+1, len(missing), estimate(missing))
+		source, pinned := source, t.module != "kubernetes" || t.version == KubernetesVersion
+		if !pinned {
+			source = filepath.Join(cache, "modules-"+t.version)
+			if err := kubernetesModule(ctx, source, t.version); err != nil {
+				return err
+			}
+		}
+		if err := t.build(ctx, source, cache, pinned, progress); err != nil {
 			return err
 		}
 	}
@@ -208,8 +218,9 @@ func toolsDir(ctx context.Context) (string, error) {
 	return filepath.Join(strings.TrimSpace(string(out)), "tools"), nil
 }
 
-// build builds the tool beside its place and moves it there, so that what is found there is whole.
-func (t tool) build(ctx context.Context, source, cache string, progress io.Writer) error {
+// build builds the tool beside its place and moves it there, so that what is found there is whole. Unless its module is pinned,
+// the go command completes go.mod and go.sum.
+func (t tool) build(ctx context.Context, source, cache string, pinned bool, progress io.Writer) error {
 	place := t.path(cache)
 	if err := os.MkdirAll(filepath.Dir(place), 0o755); err != nil {
 		return err
@@ -219,14 +230,18 @@ func (t tool) build(ctx context.Context, source, cache string, progress io.Write
 
 	command := exec.CommandContext(ctx, "go", "build", "-trimpath", "-ldflags", strings.TrimSpace("-s -w "+t.link), "-o", unfinished, t.pkg)
 	command.Dir = filepath.Join(source, t.module)
-	command.Env = append(os.Environ(), "CGO_ENABLED=0", "GOFLAGS=-mod=readonly", "GOWORK=off")
+	flags := "-mod=readonly"
+	if !pinned {
+		flags = "-mod=mod"
+	}
+	command.Env = append(os.Environ(), "CGO_ENABLED=0", "GOFLAGS="+flags, "GOWORK=off")
 	command.Cancel = func() error { return command.Process.Signal(os.Interrupt) } // it ends its compilers itself
 	command.WaitDelay = 10 * time.Second
 	var output goOutput
 	command.Stderr = &output
 
 	stop := everySome(20*time.Second, func(since time.Duration) {
-		_, _ = fmt.Fprintf(progress, "  … %s: %s so far, %d modules downloaded\n", t.name, since.Round(time.Second), output.downloads.Load())
+		_, _ = fmt.Fprintf(progress, "  still building %s after %s\n", t.name, since.Round(time.Second))
 	})
 	err := command.Run()
 	stop()

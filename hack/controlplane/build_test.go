@@ -14,7 +14,8 @@ import (
 )
 
 func TestVersionsAreThoseOfTheModules(t *testing.T) {
-	for _, tool := range tools {
+	t.Setenv("KUBERNETES", "")
+	for _, tool := range tools() {
 		data, err := os.ReadFile(filepath.Join("..", "tools", tool.module, "go.mod"))
 		if err != nil {
 			t.Fatal(err)
@@ -57,14 +58,14 @@ func TestABuiltToolIsWhole(t *testing.T) {
 	cache := t.TempDir()
 	hello := tool{"hello", "hello", "v1.2.3", ".", "-X main.version=v1.2.3"}
 
-	err := hello.build(t.Context(), source(t, "nonsense()"), cache, new(bytes.Buffer))
+	err := hello.build(t.Context(), source(t, "nonsense()"), cache, true, new(bytes.Buffer))
 	if err == nil || !strings.Contains(err.Error(), "build hello from ") || !strings.Contains(err.Error(), "undefined: nonsense") {
 		t.Errorf("a program that does not compile: %v", err)
 	}
 	if executable(hello.path(cache)) {
 		t.Error("a failed build left a command")
 	}
-	if err := hello.build(t.Context(), source(t, "print(version)"), cache, new(bytes.Buffer)); err != nil {
+	if err := hello.build(t.Context(), source(t, "print(version)"), cache, true, new(bytes.Buffer)); err != nil {
 		t.Fatal(err)
 	}
 	if !executable(hello.path(cache)) || !strings.Contains(hello.path(cache), "hello-v1.2.3-") {

@@ -21,12 +21,12 @@ const nodeAnnotation = "kwok.x-k8s.io/node"
 // Node is a node whose kubelet kwok plays.
 type Node struct {
 	Name           string
-	KubeletVersion string // that it reports, e.g. "v1.32.0"; "" = KubernetesVersion
+	KubeletVersion string // that it reports, e.g. "v1.32.0"; "" = Kubernetes()
 	Labels         map[string]string
 }
 
 // AddKwokNode creates a node whose kubelet kwok plays and waits until it is Ready. kubeletVersion is what it reports;
-// "" = KubernetesVersion.
+// "" = Kubernetes().
 func (c *ControlPlane) AddKwokNode(ctx context.Context, name, kubeletVersion string) error {
 	node := Node{Name: name, KubeletVersion: kubeletVersion}
 	if err := c.createNode(ctx, node); err != nil {
@@ -41,7 +41,7 @@ func (c *ControlPlane) createNode(ctx context.Context, n Node) error {
 		return err
 	}
 	if n.KubeletVersion == "" {
-		n.KubeletVersion = KubernetesVersion
+		n.KubeletVersion = Kubernetes()
 	}
 	labels := map[string]string{
 		corev1.LabelHostname: n.Name, corev1.LabelOSStable: "linux", corev1.LabelArchStable: "amd64", "type": "kwok",

@@ -117,7 +117,7 @@ func Prepare(ctx context.Context, plane *controlplane.ControlPlane, options Opti
 		}
 		// The node outlives ctx, which bounds the installation.
 		i.Node, err = localnode.Start(context.WithoutCancel(ctx), localnode.Options{
-			Config: plane.Config, APIServer: options.APIServer, KubeletVersion: controlplane.KubernetesVersion,
+			Config: plane.Config, APIServer: options.APIServer, KubeletVersion: controlplane.Kubernetes(),
 			Images: images, Dir: i.dir, Log: options.Log,
 		})
 		if err != nil {
