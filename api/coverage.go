@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 package api
 
 // CoverageState is the closed set of words for how a pod that runs stands to the sidecar that it should have.

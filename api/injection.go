@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 package api
 
 // Labels and annotations of Istio that decide about injection. Outrigger invents none of its own here.

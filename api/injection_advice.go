@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 package api
 
 // injectAdvice says what to change, where a Problem does not say it better for the case at hand.

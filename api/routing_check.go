@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 package api
 
 // CheckWeights says what is wrong with the text of the weights annotation; nil if it parses.

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 package api
 
 // RouteReason is the closed set of words that say what routing did not do, or did otherwise, and why.

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package certs keeps the certificate that the API server must trust alive and published.
 //
 // By default a Secret holds a CA and nothing else. Every replica reads it, signs a short-lived serving certificate of its

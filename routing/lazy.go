@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 package routing
 
 // waitsForSecond reports whether there is nothing yet to choose between and the user said to wait for it

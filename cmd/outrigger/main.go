@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Command outrigger is the one binary of the project: it serves the webhook and the routing controller in a cluster,
 // and prints by hand what they would do.
 package main

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package chart renders charts/outrigger with Helm's engine, as "helm template" does, without a cluster and without a
 // helm command.
 package chart

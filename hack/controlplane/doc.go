@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package controlplane builds and starts a real Kubernetes control plane on this machine: etcd, kube-apiserver,
 // kube-controller-manager and kube-scheduler, with kwok as the kubelet of nodes that run nothing. Tests and the demo
 // share it.

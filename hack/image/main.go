@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Command image builds Outrigger's container image as an OCI layout, for every platform, without a base image and without
 // a container engine, and packs the layout as an archive for container engines. With -binaries it packs the commands of a
 // release instead. The same commit gives the same bytes on every machine.

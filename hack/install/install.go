@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package install installs Outrigger's chart with Helm on a running control plane, its pods being real processes on a
 // local node behind a balancer. Tests and the demo share it; there is no other way in which either installs Outrigger.
 package install

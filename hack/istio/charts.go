@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package istio has what Outrigger needs of an Istio installation for tests and the demo: Istio's own charts, as a
 // release would ship them, rendered by Helm's engine. Nothing of Istio is copied into this repository, and istiod
 // itself is not run.

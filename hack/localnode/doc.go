@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package localnode plays the kubelet of one Node and runs the containers of its pods as processes of this machine.
 // It is for testing: what a simulated node cannot tell — a binary that does not start, a probe that fails, a SIGTERM
 // that is not heard, an exit code — is real here, without containers and without root.

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Command manifest writes the chart as one file for "kubectl apply".
 package main
 

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Command release packs the chart, and completes the folder of a release.
 //
 //	release chart     writes the chart as .tgz

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Command vuln looks for known vulnerabilities in what Outrigger calls, with govulncheck. It ends with 1 where there is one,
 // with 2 where the search itself failed, and with 0 where there is none, or where no database of vulnerabilities can be
 // had: then it says in so many words that nothing was looked for.

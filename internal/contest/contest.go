@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package contest decides how often an object may be written that another client keeps changing back.
 //
 // Make a Ledger for the objects that one part of the process keeps. Before each write call Ledger.Judge, after it

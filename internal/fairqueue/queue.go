@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package fairqueue holds what waits to be sent for many namespaces, so that a flood from one of them delays and displaces
 // only its own.
 //

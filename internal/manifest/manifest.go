@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package manifest reads and writes Kubernetes YAML and JSON, document by document, and finds the pod template in a
 // workload. NewReader returns the documents of a file, Document.Objects their objects, and a Writer writes the documents
 // back. What nobody replaces is written as it was read, byte for byte. Read is for input that is small.

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package controller keeps the routes of a cluster true to what package routing plans: it reads the cluster, has the
 // plan made, writes what differs, and tells the user.
 package controller

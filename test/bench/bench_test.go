@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package bench compares Outrigger's webhook with Istio's own in one process, over the same requests.
 package bench
 

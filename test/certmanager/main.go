@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Command certmanager runs cert-manager's own controllers and its cainjector beside the API server of a kubeconfig, from
 // the packages of its Go module: its programs are not published as modules. It ends with its standard input.
 //

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package e2e tests the whole on a real control plane: the chart, installed by Helm, its pods running as processes.
 package e2e
 

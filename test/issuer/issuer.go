@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package issuer runs cert-manager beside a control plane, for the tests whose certificates come from it. The program is
 // built from ../certmanager, a module of its own.
 package issuer

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package oracle asks Istio's own code what it would answer: its injector, all its analyzers, its charts; and the API
 // server's own validation what it says of a pod.
 //

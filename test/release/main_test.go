@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package release tests the life of a Helm release on a real control plane: installed in an earlier state, upgraded,
 // tested, rolled back and removed, its pods and hooks running as processes. It has a control plane of its own, because
 // removing a release takes routes of every namespace away.

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Command scale measures routing on a real API server: how long the first objects take beside a program that only
 // creates the same ones, how much memory the pods cost, how soon an annotation is an object, and what pods that come
 // and go cost. Nodes and kubelets are not needed: the pods are made bound to a node and said to be ready.

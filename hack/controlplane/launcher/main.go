@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Launcher starts one command of the control plane so that it cannot outlive the process that asked for it, and
 // clears up after a control plane whose owner was killed.
 //

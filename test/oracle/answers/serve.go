@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package answers says what Istio's own code makes of a pod or of YAML: one JSON request a line on standard input, one
 // JSON answer a line on standard output.
 //

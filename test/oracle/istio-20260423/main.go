@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Command istio-20260423 is package answers with Istio's code of 23 April 2026.
 package main
 

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Command validation answers what the API server's own validation says of pods: one JSON object a line on standard input,
 // {"op": "validate", "validate": POD}, one a line on standard output, {"validate": ["spec.containers[0].image: Required value", …]}.
 package main
