@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -138,6 +139,17 @@ func TestValuesAreMergedAsHelmDoes(t *testing.T) {
 	}
 	if base["webhook"].(map[string]any)["port"] != 1 {
 		t.Error("the argument was changed")
+	}
+}
+
+// A build that is installed names itself as "make build" does: release, or next version and commit.
+func TestABuildHasTheVersionOfItsTree(t *testing.T) {
+	root, err := Root()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := describe(t.Context(), root); !regexp.MustCompile(`^\d+\.\d+\.\d+(-[0-9A-Za-z.-]+)?(\+[0-9a-f]{12}(\.dirty)?)?$`).MatchString(got) {
+		t.Errorf("the version is %q", got)
 	}
 }
 
