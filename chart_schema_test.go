@@ -37,7 +37,7 @@ func TestChartSchemaIsCurrent(t *testing.T) {
 		t.Fatal(err)
 	}
 	if diff := cmp.Diff(string(want), string(got)); diff != "" {
-		t.Errorf("%s is not what the values say (make docs writes it anew):\n%s", schemaFile, diff)
+		t.Errorf("%s differs from the values; \"make docs\" generates it:\n%s", schemaFile, diff)
 	}
 }
 
@@ -301,7 +301,7 @@ func TestChartReadmeIsCurrent(t *testing.T) {
 		t.Fatal(err)
 	}
 	if diff := cmp.Diff(want, string(got)); diff != "" {
-		t.Errorf("%s is not what the values say (make docs writes it anew):\n%s", readmeFile, diff)
+		t.Errorf("%s differs from the values; \"make docs\" generates it:\n%s", readmeFile, diff)
 	}
 }
 
@@ -314,9 +314,9 @@ func chartReadme(t *testing.T) string {
 	var b strings.Builder
 	b.Write(about)
 	b.WriteString("\n    helm install outrigger charts/outrigger -n outrigger-system --create-namespace --wait\n\n" +
-		"`values-ha.yaml` is for clusters where an injector that is away is an outage. A misspelled value is refused\n" +
+		"`values-ha.yaml` is for clusters in which an unavailable injector is an outage. Helm rejects a misspelled value\n" +
 		"(`values.schema.json`). See how to [operate](../../docs/howto/operate.md), [upgrade](../../docs/howto/upgrade.md), and [uninstall](../../docs/howto/uninstall.md) Outrigger.\n\n" +
-		"## Values\n\nMade from `values.yaml` by `make docs`. The sections istio, certificates, routing, shutdown, log, leaderElection and apiServer take\n" +
+		"## Values\n\n`make docs` generates this table from `values.yaml`. The sections istio, certificates, routing, shutdown, log, leaderElection, and apiServer accept\n" +
 		"every field of the [configuration file](../../docs/reference/settings.md).\n\n| value | default | |\n|---|---|---|\n")
 	comments := commentsOf(t)
 	rows(&b, "", chartValues(t), comments)
