@@ -10,6 +10,10 @@ const (
 	LabelRevision = "istio.io/rev"
 	// KeySidecarInject as a label of a pod: "true" or "false". The annotation of the same name is Istio's older form.
 	KeySidecarInject = "sidecar.istio.io/inject"
+	// AnnotationProbePorts is what "outrigger inject" writes on a pod or a template whose probes or hooks named a port: the names, as
+	// JSON by the path that replaced them. Injection resolves a name to its number, and uninject restores it. The webhook does not
+	// write it, because its pods equal istiod's.
+	AnnotationProbePorts = Domain + "/probe-ports"
 	// AnnotationStatus marks an injected pod; Istio's format.
 	AnnotationStatus = "sidecar.istio.io/status"
 )

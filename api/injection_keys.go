@@ -133,7 +133,7 @@ func looksEnabled(value string) bool {
 
 // ownKey looks at a key under our domain. On a Namespace routing tells of them itself.
 func (p place) ownKey(problem InjectProblem, key string) (InjectProblem, bool) {
-	if p.object.Kind == "Namespace" {
+	if p.object.Kind == "Namespace" || key == AnnotationProbePorts && !p.labels {
 		return problem, false
 	}
 	own := map[string]bool{}

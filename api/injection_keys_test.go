@@ -77,6 +77,7 @@ func TestWordsThatLookLikeInjectionAndAreNone(t *testing.T) {
 			object: pod, annotations: map[string]string{"outrigger.dev/weights": "v1=1"},
 			want: []string{"MisplacedKey Pod demo/web-*: metadata.annotations[outrigger.dev/weights] = \"v1=1\": it is read on a Service, not on pods. Write it there."},
 		},
+		"what inject records": {object: pod, annotations: map[string]string{AnnotationProbePorts: "{}"}},
 		"unknown keys of our own": {
 			object: pod, annotations: map[string]string{"outrigger.dev/weight": "v1=1", "outrigger.dev/inject": "true"},
 			want: []string{

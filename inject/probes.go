@@ -5,6 +5,7 @@ package inject
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -83,12 +84,7 @@ func lifecyclePath(container, kind string) string { return "/app-lifecycle/" + c
 
 // collect notes what the agent has to do for one container.
 func (j *job) collect(c *corev1.Container, into map[string]*prober) {
-	ports := map[string]int32{}
-	for _, port := range c.Ports {
-		if port.Name != "" {
-			ports[port.Name] = port.ContainerPort
-		}
-	}
+	ports := portsByName(c)
 	add := func(path string, p *prober) {
 		if p != nil && j.resolve(p, ports) {
 			into[path] = p
@@ -101,6 +97,74 @@ func (j *job) collect(c *corev1.Container, into map[string]*prober) {
 		add(lifecyclePath(c.Name, "prestopz"), hookOf(c.Lifecycle.PreStop))
 		add(lifecyclePath(c.Name, "poststartz"), hookOf(c.Lifecycle.PostStart))
 	}
+}
+
+// port is that of an HTTP or TCP handler; nil if there is none.
+func (p *prober) port() *intstr.IntOrString {
+	switch {
+	case p.HTTPGet != nil:
+		return &p.HTTPGet.Port
+	case p.TCPSocket != nil:
+		return &p.TCPSocket.Port
+	}
+	return nil
+}
+
+// portsByName returns the numbers of a container's ports by name.
+func portsByName(c *corev1.Container) map[string]int32 {
+	ports := map[string]int32{}
+	for _, port := range c.Ports {
+		if port.Name != "" {
+			ports[port.Name] = port.ContainerPort
+		}
+	}
+	return ports
+}
+
+// NamedProbePorts returns the names of the ports of probes and hooks that injection has replaced by their numbers, by the path that
+// the probe or hook has in the injected pod. Injection does not record them: Istio's agent takes numbers only.
+func NamedProbePorts(before, injected *corev1.Pod) map[string]string {
+	replaced := map[string]bool{}
+	for _, c := range allContainers(injected) {
+		for _, p := range probersOf(c) {
+			if p.HTTPGet != nil {
+				replaced[p.HTTPGet.Path] = true
+			}
+		}
+	}
+	out := map[string]string{}
+	for _, c := range allContainers(before) {
+		for path, p := range probersOf(c) {
+			if port := p.port(); port != nil && port.Type == intstr.String && replaced[path] {
+				if _, known := portsByName(c)[port.StrVal]; known {
+					out[path] = port.StrVal
+				}
+			}
+		}
+	}
+	return out
+}
+
+func allContainers(pod *corev1.Pod) []*corev1.Container {
+	var out []*corev1.Container
+	for _, list := range [][]corev1.Container{pod.Spec.InitContainers, pod.Spec.Containers} {
+		for i := range list {
+			out = append(out, &list[i])
+		}
+	}
+	return out
+}
+
+// probersOf returns the probes and hooks of a container by the paths that replace them.
+func probersOf(c *corev1.Container) map[string]*prober {
+	out := map[string]*prober{
+		healthPath(c.Name, "readyz"): probeOf(c.ReadinessProbe), healthPath(c.Name, "livez"): probeOf(c.LivenessProbe), healthPath(c.Name, "startupz"): probeOf(c.StartupProbe),
+	}
+	if c.Lifecycle != nil {
+		out[lifecyclePath(c.Name, "prestopz")], out[lifecyclePath(c.Name, "poststartz")] = hookOf(c.Lifecycle.PreStop), hookOf(c.Lifecycle.PostStart)
+	}
+	maps.DeleteFunc(out, func(_ string, p *prober) bool { return p == nil })
+	return out
 }
 
 func probeOf(probe *corev1.Probe) *prober {
@@ -135,12 +199,7 @@ func (j *job) resolve(p *prober, ports map[string]int32) bool {
 	if p.GRPC != nil {
 		return true
 	}
-	port := new(intstr.IntOrString)
-	if p.HTTPGet != nil {
-		port = &p.HTTPGet.Port
-	} else if p.TCPSocket != nil {
-		port = &p.TCPSocket.Port
-	}
+	port := p.port()
 	if port.Type == intstr.String {
 		number, known := ports[port.StrVal]
 		*port = intstr.FromInt32(number)

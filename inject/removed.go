@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/util/intstr"
 
 	"outrigger.dev/outrigger/api"
 )
@@ -31,6 +32,11 @@ func Removed(pod *corev1.Pod) (before *corev1.Pod, injected bool, notes []string
 	if text, written := pod.Annotations[annotationOverrides]; written {
 		if err := json.Unmarshal([]byte(text), &r.recorded); err != nil {
 			return pod, true, nil, fmt.Errorf("annotation %s is not what an injector writes: %w", annotationOverrides, err)
+		}
+	}
+	if text, written := pod.Annotations[api.AnnotationProbePorts]; written {
+		if err := json.Unmarshal([]byte(text), &r.portNames); err != nil {
+			return pod, true, nil, fmt.Errorf("annotation %s is not what an injector writes: %w", api.AnnotationProbePorts, err)
 		}
 	}
 	if proxy := findProxy(r.pod); proxy != nil {
@@ -56,7 +62,9 @@ type removal struct {
 	status   status
 	recorded overrides
 	env      map[string]string // of the proxy
-	notes    []string
+	// portNames are the ports that probes and hooks named, by the path that replaced them.
+	portNames map[string]string
+	notes     []string
 }
 
 // restoreProbes gives the kubelet back what the agent was told to do in its place.
@@ -74,6 +82,7 @@ func (r *removal) restoreProbes() error {
 				path := healthPath(c.Name, kind)
 				if probe != nil && r.leadsTo(probe.HTTPGet, path, probers) {
 					was := probers[path]
+					r.restorePort(c, path, was)
 					probe.HTTPGet, probe.TCPSocket, probe.GRPC = was.HTTPGet, was.TCPSocket, was.GRPC
 				}
 			}
@@ -83,12 +92,24 @@ func (r *removal) restoreProbes() error {
 			for kind, hook := range map[string]*corev1.LifecycleHandler{"prestopz": c.Lifecycle.PreStop, "poststartz": c.Lifecycle.PostStart} {
 				path := lifecyclePath(c.Name, kind)
 				if hook != nil && r.leadsTo(hook.HTTPGet, path, probers) {
+					r.restorePort(c, path, probers[path])
 					hook.HTTPGet, hook.TCPSocket = probers[path].HTTPGet, probers[path].TCPSocket
 				}
 			}
 		}
 	}
 	return nil
+}
+
+// restorePort gives a probe or hook the name of its port back, if that is recorded and still means the same port.
+func (r *removal) restorePort(c *corev1.Container, path string, p *prober) {
+	port := p.port()
+	if port == nil {
+		return
+	}
+	if number, is := portsByName(c)[r.portNames[path]]; is && number == port.IntVal {
+		*port = intstr.FromString(r.portNames[path])
+	}
 }
 
 // leadsTo says whether a handler was sent to the agent, and notes one whose own target nobody recorded.
@@ -238,6 +259,7 @@ func (r *removal) dropMetadata() {
 	}
 	delete(pod.Annotations, api.AnnotationStatus)
 	delete(pod.Annotations, annotationOverrides)
+	delete(pod.Annotations, api.AnnotationProbePorts)
 	if len(pod.Labels) == 0 {
 		pod.Labels = nil
 	}

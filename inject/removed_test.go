@@ -3,10 +3,13 @@
 package inject
 
 import (
+	"encoding/json"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"outrigger.dev/outrigger/api"
 )
 
 func TestRemovedIsThePodBefore(t *testing.T) {
@@ -58,5 +61,38 @@ func TestRemovedTellsWhatItCannotKnow(t *testing.T) {
 	after.Annotations["sidecar.istio.io/status"] = "injected"
 	if _, _, _, err := Removed(after); err == nil || !strings.Contains(err.Error(), `sidecar.istio.io/status "injected" is not what an injector writes`) {
 		t.Errorf("an unreadable status: %v", err)
+	}
+}
+
+// The names of ports that injection replaced are restored where they are recorded and still mean the same port. A number stays one.
+func TestRemovedRestoresTheNamesOfPorts(t *testing.T) {
+	config := parsed(t, func(s *Source) {
+		s.Config = strings.Replace(s.Config, "injectedAnnotations: {made.example/by: test}", "", 1)
+	})
+	before := pod(t, `{spec: {containers: [{name: app, image: "app:1", ports: [{containerPort: 8080, name: http}, {containerPort: 9, name: admin}],
+		readinessProbe: {httpGet: {path: /ready, port: http}}, livenessProbe: {tcpSocket: {port: admin}}, startupProbe: {httpGet: {path: /, port: 8080}},
+		lifecycle: {preStop: {httpGet: {path: /stop, port: http}}}}]}}`)
+	after, _ := inject(t, before, config)
+	names := NamedProbePorts(before, after)
+	want := map[string]string{"/app-health/app/readyz": "http", "/app-health/app/livez": "admin", "/app-lifecycle/app/prestopz": "http"}
+	if diff := cmp.Diff(want, names); diff != "" {
+		t.Fatal(diff)
+	}
+	text, err := json.Marshal(names)
+	if err != nil {
+		t.Fatal(err)
+	}
+	after.Annotations[api.AnnotationProbePorts] = string(text)
+	got, _, notes, err := Removed(after)
+	if diff := cmp.Diff(before, got); diff != "" || err != nil || len(notes) > 0 {
+		t.Errorf("%v, %v\n%s", err, notes, diff)
+	}
+	after.Spec.Containers[0].Ports[0].ContainerPort = 80 // edited since: the name means another port
+	if got, _, _, err := Removed(after); err != nil || got.Spec.Containers[0].ReadinessProbe.HTTPGet.Port.String() != "8080" {
+		t.Errorf("%v, %v", got.Spec.Containers[0].ReadinessProbe, err)
+	}
+	after.Annotations[api.AnnotationProbePorts] = "x"
+	if _, _, _, err := Removed(after); err == nil {
+		t.Error("an annotation that cannot be read is accepted")
 	}
 }

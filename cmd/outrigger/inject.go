@@ -4,6 +4,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -13,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 	corev1 "k8s.io/api/core/v1"
 
+	"outrigger.dev/outrigger/api"
 	"outrigger.dev/outrigger/inject"
 	"outrigger.dev/outrigger/internal/manifest"
 )
@@ -226,12 +228,12 @@ func (p podIn) injected(namespace *corev1.Namespace, i injection) (inject.Report
 	if err != nil || len(answer.Patch) == 0 {
 		return answer.Report, nil, err
 	}
-	written, err := p.patched(answer.Patch)
+	written, err := p.patched(answer.Patch, inject.NamedProbePorts)
 	return answer.Report, written, err
 }
 
-// patched applies the patch for the pod to the template.
-func (p podIn) patched(text []byte) ([]byte, error) {
+// patched applies the patch for the pod to the template. It records the names of ports that names returns; names may be nil.
+func (p podIn) patched(text []byte, names func(before, after *corev1.Pod) map[string]string) ([]byte, error) {
 	patch, err := jsonpatch.DecodePatch(text)
 	if err != nil {
 		return nil, err
@@ -240,7 +242,32 @@ func (p podIn) patched(text []byte) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("apply the patch: %w", err)
 	}
+	if names != nil {
+		pod := &corev1.Pod{}
+		if err := json.Unmarshal(after, pod); err != nil {
+			return nil, err
+		}
+		if after, err = withProbePorts(after, names(p.pod, pod)); err != nil {
+			return nil, err
+		}
+	}
 	return p.undo(after)
+}
+
+// withProbePorts writes the names of ports on a pod, for uninject.
+func withProbePorts(pod []byte, names map[string]string) ([]byte, error) {
+	if len(names) == 0 {
+		return pod, nil
+	}
+	text, err := json.Marshal(names) // sorted by key
+	if err != nil {
+		return nil, err
+	}
+	patch, err := json.Marshal(map[string]any{"metadata": map[string]any{"annotations": map[string]string{api.AnnotationProbePorts: string(text)}}})
+	if err != nil {
+		return nil, err
+	}
+	return jsonpatch.MergePatch(pod, patch)
 }
 
 // refusal is the decision that the pod must not be created like this.

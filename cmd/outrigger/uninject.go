@@ -79,7 +79,7 @@ func uninject(object *manifest.Object) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	written, err := template.patched(text)
+	written, err := template.patched(text, nil)
 	if err != nil {
 		return nil, err
 	}
