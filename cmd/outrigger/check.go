@@ -61,6 +61,9 @@ of missing permissions, the exit status is 0.`,
   outrigger check -n demo --revision canary`,
 		Args: noArguments,
 		RunE: func(command *cobra.Command, _ []string) error {
+			if c.patience < 0 {
+				return usagef("--timeout=%v: expected 0 or more, e.g. 1m", c.patience)
+			}
 			l, err := from.connect(command.Context(), &c.warnings)
 			if err != nil {
 				return err

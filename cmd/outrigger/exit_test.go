@@ -35,6 +35,8 @@ func TestExitStatus(t *testing.T) {
 		{"inject --filenam x", "unknown flag: --filenam", statusUsage},
 		{"inject x.yaml y.yaml", "name files with -f. Example: outrigger inject -f x.yaml -f y.yaml", statusUsage},
 		{"routes x.yaml", "Example: outrigger routes -f x.yaml", statusUsage},
+		{"check --timeout=-1s", "--timeout=-1s: expected 0 or more", statusUsage},
+		{"serve x", `unexpected argument "x": outrigger serve takes flags only`, statusUsage},
 		{"coverage x", `unexpected argument "x": outrigger coverage takes flags only`, statusUsage},
 		{"explain app.yaml", "Example: outrigger explain -f app.yaml", statusUsage},
 		{"explain ns/shop", "explain does not take a Namespace; it takes a Service, a Pod, or an object with a pod template", statusUsage},

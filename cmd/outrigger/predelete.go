@@ -28,7 +28,7 @@ func preDeleteCommand() *cobra.Command {
 		Long: `Removes the webhook objects of the release first, so that no pod is refused while its replicas end. If the release manages
 routes, the command then stops the replicas, which would recreate the routes, and removes the routes as uninstall-routes
 does: those whose removal moves no traffic. The others are unchanged and are printed.`,
-		Args:   cobra.NoArgs,
+		Args:   noArguments,
 		Hidden: true, // it is of no use by hand: helm uninstall runs it, and uninstall-routes is there for the routes
 		RunE: func(command *cobra.Command, _ []string) error {
 			how.out = command.OutOrStdout()

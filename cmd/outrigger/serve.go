@@ -68,7 +68,7 @@ serves /healthz, /readyz and /metrics. After SIGTERM readiness fails at once, an
 
   # As a process of this machine, against the cluster of a kubeconfig, in which the chart is installed
   outrigger serve --config config.yaml --kubeconfig ~/.kube/config --namespace outrigger-system --address 127.0.0.1`,
-		Args: cobra.NoArgs,
+		Args: noArguments,
 		RunE: func(command *cobra.Command, _ []string) error {
 			config, err := readConfig(configFile)
 			if err != nil {
