@@ -63,6 +63,7 @@ func (s *situation) decideExposure() {
 	}
 	if x.generated {
 		s.tellIngress(x)
+		s.tellRedirect(x)
 	}
 	s.exposure = x
 }

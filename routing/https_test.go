@@ -299,6 +299,23 @@ func TestHTTPAndHTTPSOfAHostBelongToOneNamespace(t *testing.T) {
 	}
 }
 
+// A redirect leads from http://host to https://host, which is port 443, whatever port HTTPS has.
+func TestARedirectPastThePortIsReported(t *testing.T) {
+	for port, told := range map[string]bool{"443": false, "8443": false, "9443": true} {
+		c := httpsCluster(t)
+		c.annotate("expose=true", "hosts=a.example.com", "tls-credential=web-tls", "https-redirect=true", "gateway-port="+port)
+		c.advance(time.Minute)
+		if !strings.Contains(c.gates(), port+": demo/a.example.com with web-tls; 80: demo/a.example.com redirected") {
+			t.Errorf("port %s: exposed is %s", port, c.gates())
+		}
+		if told {
+			c.tells(api.RouteWithoutEffect)
+		} else {
+			c.tells()
+		}
+	}
+}
+
 // An edit of the Gateway's certificate is reverted, also while the exposure changes, and no certificate that another client wrote
 // into it stays.
 func TestAnEditedCertificateIsReverted(t *testing.T) {

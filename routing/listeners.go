@@ -168,3 +168,13 @@ func (s *situation) competes(gateway *networkingv1.Gateway, server *server, x ex
 	}
 	return isOutriggers(gateway) && gateway.Namespace != s.Service.Namespace && (x.tls != "") != hasTLS(server)
 }
+
+// tellRedirect reports a redirect that leads past the exposure's port: Envoy changes http:// to https:// and nothing else.
+func (s *situation) tellRedirect(x exposure) {
+	if !x.redirect || s.listenerPort(x.port) == s.listenerPort(api.HTTPSPort) {
+		return
+	}
+	s.tellAbout(api.AnnotationHTTPSRedirect, "true", api.RouteWithoutEffect,
+		fmt.Sprintf("The redirect leads to port %d, and HTTPS is served on port %d. Redirected callers do not reach the Service, unless a load balancer maps port %d to it.", api.HTTPSPort, x.port, api.HTTPSPort),
+		fmt.Sprintf("Serve HTTPS on port %d: %s.", api.HTTPSPort, s.annotate(api.AnnotationGatewayPort+"="+fmt.Sprint(api.HTTPSPort))))
+}

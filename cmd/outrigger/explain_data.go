@@ -118,7 +118,11 @@ func objectsOf(standing routing.Objects) []objectStatus {
 	for _, gateway := range standing.Gateways {
 		o := objectStatus{Kind: "Gateway", Name: gateway.Name}
 		for _, server := range gateway.Spec.Servers {
-			o.Hosts = append(o.Hosts, server.GetHosts()...)
+			for _, host := range server.GetHosts() {
+				if !slices.Contains(o.Hosts, host) { // a redirect has the hosts of HTTPS
+					o.Hosts = append(o.Hosts, host)
+				}
+			}
 		}
 		out = append(out, o)
 	}
