@@ -37,8 +37,8 @@ build: ## build bin/outrigger
 
 IMAGE = cd hack/image && GOTOOLCHAIN=$(IMAGE_GO) $(GO) run . -repository $(IMAGE_REPOSITORY) -version $(NUMBER)
 
-image: ## bin/image, an OCI layout for amd64 and arm64, and bin/outrigger-image.tar for docker, kind, k3d, k3s, ctr (docs/howto/images.md)
-	$(IMAGE) -o $(CURDIR)/bin/image -archive $(CURDIR)/bin/outrigger-image.tar
+image: ## bin/image, an OCI layout for amd64 and arm64, and bin/outrigger-image.tar for docker, kind, k3d, k3s, ctr; PLATFORMS=linux/amd64 builds one platform (docs/howto/images.md)
+	$(IMAGE) $(if $(PLATFORMS),-platforms $(PLATFORMS)) -o $(CURDIR)/bin/image -archive $(CURDIR)/bin/outrigger-image.tar
 
 chart: ## bin/outrigger-VERSION.tgz, the chart with this version, for the image of "make image"
 	$(GO) -C hack run ./release chart -repository $(IMAGE_REPOSITORY) -version $(NUMBER) -o $(CURDIR)/bin

@@ -6,7 +6,8 @@
 #                  Default: current if KUBECONFIG is set, else kind or k3d, whichever is installed.
 #   LOAD           with CLUSTER=current, a command that loads an image archive into the nodes: "sudo k3s ctr images import"
 #   REGISTRY       with CLUSTER=current, a registry that you can push to and the nodes can pull from: "registry.example.com"
-#   ISTIO          existing: do not install Istio; the cluster has it, with its ingress gateway
+#   ISTIO          existing: do not install Istio; the cluster has it, with its ingress gateway. install: install it, or upgrade what
+#                  is installed. Default: install it, but with CLUSTER=current stop if the cluster has an istiod
 #   ISTIO_CHARTS   folder with Istio's charts base, istiod, and gateway, instead of Istio's chart repository
 #   ISTIO_ARGS     more arguments of the helm commands that install Istio: "--set global.hub=registry.example.com/istio"
 #   EXAMPLE_IMAGE  name of the example's image without its tag, instead of xjk27400861/springbootapp
@@ -45,6 +46,14 @@ if [ -z "${CLUSTER:-}" ]; then
     "To try Outrigger without a cluster: make demo"
   fi
 fi
+case ${ISTIO:-} in
+  '' | install) ;;
+  existing) [ -z "${ISTIO_CHARTS:-}${ISTIO_ARGS:-}" ] || fail "ISTIO=existing installs no Istio, so ISTIO_CHARTS and ISTIO_ARGS have no effect. Remove either." ;;
+  *) fail "ISTIO=$ISTIO is unknown. Use existing to keep the Istio of the cluster, or install to install or upgrade it." ;;
+esac
+case $CLUSTER in
+  kind | k3d) [ -z "${LOAD:-}${REGISTRY:-}" ] || fail "CLUSTER=$CLUSTER loads the image into the cluster that it creates, so LOAD and REGISTRY have no effect. Remove them, or use CLUSTER=current." ;;
+esac
 case $CLUSTER in
   kind) installed kind || fail "CLUSTER=kind, but kind is not installed: https://kind.sigs.k8s.io" ;;
   k3d) installed k3d || fail "CLUSTER=k3d, but k3d is not installed: https://k3d.io" ;;
@@ -54,18 +63,28 @@ case $CLUSTER in
 esac
 ISTIO_ARGS=${ISTIO_ARGS:+ $ISTIO_ARGS}
 
-run 'make build image'
+# The cluster comes first: if it does not answer, or has an Istio, nothing is built. Only the platforms of its nodes are built.
 case $CLUSTER in
   kind)
     kind get clusters | grep -qx outrigger || run 'kind create cluster --name outrigger'
-    run 'kubectl config use-context kind-outrigger'
-    run 'kind load image-archive bin/outrigger-image.tar --name outrigger' ;;
+    run 'kubectl config use-context kind-outrigger' ;;
   k3d)
     k3d cluster get outrigger >/dev/null 2>&1 || run 'k3d cluster create outrigger'
-    run 'kubectl config use-context k3d-outrigger'
-    run 'k3d image import bin/outrigger-image.tar --cluster outrigger' ;;
+    run 'kubectl config use-context k3d-outrigger' ;;
   current)
     run 'kubectl config current-context'
+    run 'kubectl version --request-timeout=15s'
+    if [ -z "${ISTIO:-}" ]; then
+      istiod=$(kubectl get deployments -A -l app=istiod -o 'jsonpath={range .items[*]} {.metadata.namespace}/{.metadata.name}{end}')
+      [ -z "$istiod" ] || fail "The cluster has an Istio: deployment$istiod. Nothing was changed. To keep it as it is, and use it:" \
+        "  make quickstart ISTIO=existing ..." "If it was installed by an earlier run of this script, or you want it upgraded:" "  make quickstart ISTIO=install ..."
+    fi ;;
+esac
+run 'make build image PLATFORMS=$(kubectl get nodes -o jsonpath="{.items[*].status.nodeInfo.architecture}" | tr " " "\n" | sort -u | sed "s|^|linux/|" | paste -sd , -)'
+case $CLUSTER in
+  kind) run 'kind load image-archive bin/outrigger-image.tar --name outrigger' ;;
+  k3d) run 'k3d image import bin/outrigger-image.tar --cluster outrigger' ;;
+  current)
     [ -z "${LOAD:-}" ] || run "$LOAD bin/outrigger-image.tar"
     [ -z "${REGISTRY:-}" ] || run 'go tool -modfile=hack/tools/oci/go.mod crane push bin/image $REGISTRY/outrigger:$(sed -n "s/^appVersion: //p" charts/outrigger/Chart.yaml)' ;;
 esac
@@ -93,11 +112,13 @@ run 'kubectl wait --for=condition=Available deployment --all -n springistiodemo 
 
 cat <<'END'
 
-All traffic goes to v1; v2 runs and gets none until you choose it. Five commands to try:
+All traffic goes to v1; v2 runs and gets none until you choose it. Try it:
 
-  kubectl port-forward -n istio-system service/istio-ingressgateway 8080:80 &
-  curl http://localhost:8080/hello
+  kubectl port-forward -n istio-system service/istio-ingressgateway 8080:80 >/dev/null &
+  curl -s --retry 5 --retry-connrefused -w '\n' http://localhost:8080/hello
   bin/outrigger status -n springistiodemo
-  bin/outrigger shift springbootapp v1=90 v2=10 -n springistiodemo
-  bin/outrigger promote springbootapp v2 -n springistiodemo
+  bin/outrigger shift springbootapp v1=90 v2=10 -n springistiodemo --wait
+  for i in $(seq 20); do curl -s -w '\n' http://localhost:8080/hello; done
+  bin/outrigger promote springbootapp v2 -n springistiodemo --wait
+  curl -s -w '\n' http://localhost:8080/hello
 END

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -69,6 +70,29 @@ func TestArchiveHoldsTheImageForDockerAndTheLayout(t *testing.T) {
 	}
 	if err := Archive(folder, filepath.Join(t.TempDir(), "image.tar"), v1.Platform{OS: "linux", Architecture: "s390x"}); err == nil || !strings.Contains(err.Error(), "no image for linux/s390x") {
 		t.Errorf("for a platform without an image: %v", err)
+	}
+}
+
+// A layout without an image for this machine has an archive, too: the nodes of a cluster may be of another architecture.
+func TestTheArchiveLoadsABuiltPlatform(t *testing.T) {
+	own := v1.Platform{OS: "linux", Architecture: runtime.GOARCH}
+	other := linuxARM64
+	if own.Equals(other) {
+		other = linuxAMD64
+	}
+	for _, c := range []struct {
+		named string
+		built []v1.Platform
+		want  v1.Platform
+	}{
+		{"", []v1.Platform{other, own}, own},
+		{"", []v1.Platform{other}, other},
+		{other.String(), []v1.Platform{own, other}, other},
+		{"linux/s390x", []v1.Platform{own}, v1.Platform{OS: "linux", Architecture: "s390x"}}, // Archive rejects it
+	} {
+		if got, err := dockerPlatform(c.named, c.built); err != nil || !got.Equals(c.want) {
+			t.Errorf("named %q, built %v: %v, %v; want %v", c.named, c.built, got, err, c.want)
+		}
 	}
 }
 

@@ -18,6 +18,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
@@ -39,7 +40,7 @@ func run(ctx context.Context) error {
 	repository := flag.String("repository", "", "name of the image without its tag")
 	version := flag.String("version", "", "version of the binary and the image")
 	platforms := flag.String("platforms", "linux/amd64,linux/arm64", "platforms to build for")
-	docker := flag.String("docker-platform", "linux/"+runtime.GOARCH, "platform of the archive's image for \"docker load\"")
+	docker := flag.String("docker-platform", "", "platform of the archive's image for \"docker load\". If empty, this machine's if it is one of -platforms, else the first of them")
 	root := flag.String("root", filepath.Join("..", ".."), "folder of the repository")
 	flag.Parse()
 	if *version == "" || *repository == "" && *binaries == "" {
@@ -75,11 +76,11 @@ func archives(layout, pattern, docker string, platforms []v1.Platform) error {
 		return nil
 	}
 	if !strings.Contains(pattern, "%s") {
-		platform, err := v1.ParsePlatform(docker)
+		platform, err := dockerPlatform(docker, platforms)
 		if err != nil {
 			return err
 		}
-		platforms = []v1.Platform{*platform}
+		platforms = []v1.Platform{platform}
 	}
 	for _, platform := range platforms {
 		file := strings.ReplaceAll(pattern, "%s", platform.OS+"_"+platform.Architecture)
@@ -89,4 +90,21 @@ func archives(layout, pattern, docker string, platforms []v1.Platform) error {
 		fmt.Printf("%s: the same for container engines; \"docker load\" takes %s from it\n", file, platform)
 	}
 	return nil
+}
+
+// dockerPlatform returns the platform of the image that "docker load" takes. An empty name chooses this machine's if it is built,
+// else the first one.
+func dockerPlatform(name string, built []v1.Platform) (v1.Platform, error) {
+	if name != "" {
+		platform, err := v1.ParsePlatform(name)
+		if err != nil {
+			return v1.Platform{}, err
+		}
+		return *platform, nil
+	}
+	own := v1.Platform{OS: "linux", Architecture: runtime.GOARCH}
+	if slices.ContainsFunc(built, own.Equals) {
+		return own, nil
+	}
+	return built[0], nil
 }
