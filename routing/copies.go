@@ -231,6 +231,9 @@ func (s *situation) tellRestored() {
 				fmt.Sprintf("Decide with annotations of the Service, for example %s.", s.annotate(api.AnnotationDefaultVersion+"=VERSION")))
 		}
 	}
+	if s.BetweenWrites {
+		return
+	}
 	for _, name := range s.copies.outdated {
 		s.tell(api.RouteRecordEdited, "Another client restored an older record on "+name+". It is replaced by the newer one.", "")
 	}

@@ -59,6 +59,9 @@ type Observed struct {
 	MultiCluster bool
 	// RootNamespace is the mesh's root namespace, istio-system.
 	RootNamespace string
+	// BetweenWrites is true where the objects may be those of a controller that is still writing: an object that is behind another is
+	// then no edit.
+	BetweenWrites bool
 	// Offline is true where there is no cluster to ask: gateways and their Services are then not missed.
 	Offline  bool
 	Settings api.RoutingSettings

@@ -60,6 +60,7 @@ func (l *Looker) look(ctx context.Context, key client.ObjectKey) (*routing.Obser
 		Ambient:       namespace.Labels[labelDataplane] == dataplaneAmbient,
 		RootNamespace: l.options.RootNamespace,
 		Settings:      l.options.Settings,
+		BetweenWrites: true,
 	}
 	for _, read := range []func(context.Context, *routing.Observed) error{
 		l.listObjects, l.listPods, l.readEntries, l.listMesh, l.readWorkloads, l.readServices, l.listIngress, l.readHostOwners, l.readElsewhere, l.readPaths,
