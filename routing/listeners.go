@@ -126,16 +126,72 @@ func (s *situation) portFree(x exposure, l listener) bool {
 	return false
 }
 
+// ServerPort is a port of a gateway with what a server speaks on it: "HTTP", "TLS", or "TCP".
+type ServerPort struct {
+	Number uint32
+	Speaks string
+}
+
+// ServerPorts returns the ports of a Gateway, each once for each protocol.
+func ServerPorts(gateway *networkingv1.Gateway) []ServerPort {
+	var out []ServerPort
+	for _, server := range gateway.Spec.Servers {
+		port := ServerPort{server.GetPort().GetNumber(), "TCP"}
+		switch {
+		case isHTTP(server):
+			port.Speaks = "HTTP"
+		case hasTLS(server):
+			port.Speaks = "TLS"
+		}
+		if !slices.Contains(out, port) {
+			out = append(out, port)
+		}
+	}
+	return out
+}
+
+// Excludes returns what no other server for the same gateway pods may speak on the port of an exposure.
+func (p ServerPort) Excludes() []ServerPort {
+	var out []ServerPort
+	for _, speaks := range []string{"HTTP", "TLS", "TCP"} {
+		if speaks != p.Speaks {
+			out = append(out, ServerPort{p.Number, speaks})
+		}
+	}
+	return out
+}
+
+// ExcludedPorts returns what no other Gateway may serve beside the exposure that a Service asks for, also by another number for
+// the same port of the gateway's pods.
+func (o *Observed) ExcludedPorts() []ServerPort {
+	wish := o.Intent.Expose
+	if wish == nil || wish.Gateway != "" {
+		return nil
+	}
+	s := &situation{Observed: *o}
+	var out []ServerPort
+	for _, l := range s.exposureOf(wish).listeners() {
+		numbers := []uint32{l.port}
+		for _, service := range o.IngressServices {
+			for _, port := range service.Spec.Ports {
+				if number := uint32(port.Port); number != l.port && s.listenerPort(number) == s.listenerPort(l.port) { //nolint:gosec // a port is not negative
+					numbers = append(numbers, number)
+				}
+			}
+		}
+		speaks := map[bool]string{false: "HTTP", true: "TLS"}[l.tls]
+		for _, number := range numbers {
+			out = append(out, ServerPort{number, speaks}.Excludes()...)
+		}
+	}
+	return out
+}
+
 // otherProtocol returns another Gateway that has another protocol on a port of the same gateway pods; nil if there is none.
 func (s *situation) otherProtocol(x exposure, l listener) *networkingv1.Gateway {
 	for _, gateway := range s.Foreign.Gateways {
-		if sameIngress(gateway.Spec.Selector, x.selector) && slices.ContainsFunc(gateway.Spec.Servers, func(server *server) bool {
-			number := server.GetPort().GetNumber()
-			conflicts := !isHTTP(server)
-			if l.tls {
-				conflicts = !hasTLS(server)
-			}
-			return conflicts && (number == l.port || s.listenerPort(number) == s.listenerPort(l.port))
+		if sameIngress(gateway.Spec.Selector, x.selector) && slices.ContainsFunc(ServerPorts(gateway), func(port ServerPort) bool {
+			return ((port.Speaks == "TLS") != l.tls || port.Speaks == "TCP") && (port.Number == l.port || s.listenerPort(port.Number) == s.listenerPort(l.port))
 		}) {
 			return gateway
 		}

@@ -45,8 +45,10 @@ func (r *reconciler) gather(ctx context.Context, key client.ObjectKey) (*routing
 		RootNamespace: r.options.RootNamespace,
 		Settings:      r.options.Settings,
 	}
-	if err := r.readObjects(ctx, observed); err != nil {
-		return nil, nil, err
+	for _, read := range []func(context.Context, *routing.Observed) error{r.readIngress, r.readObjects} { // what serves a port depends on the gateway
+		if err := read(ctx, observed); err != nil {
+			return nil, nil, err
+		}
 	}
 	if observed.Standing.IsEmpty() {
 		observed.Collected = r.restored.of(key)
@@ -57,7 +59,7 @@ func (r *reconciler) gather(ctx context.Context, key client.ObjectKey) (*routing
 		return observed, problems, nil
 	}
 	for _, read := range []func(context.Context, *routing.Observed) error{
-		r.readPods, r.readEntries, r.readMesh, r.readWorkloads, r.readServices, r.readIngress, r.readHostOwners, r.readElsewhere, r.readPaths, r.readVersionLabel,
+		r.readPods, r.readEntries, r.readMesh, r.readWorkloads, r.readServices, r.readHostOwners, r.readElsewhere, r.readPaths, r.readVersionLabel,
 	} {
 		if err := read(ctx, observed); err != nil {
 			return nil, nil, err

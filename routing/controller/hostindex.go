@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 
 	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
@@ -17,11 +18,14 @@ import (
 	"outrigger.dev/outrigger/routing"
 )
 
-// A Service that is to be exposed is found by these terms: by its hosts, by the domains that its hosts are below, and by
-// the Gateway that it names.
+// A Service that is to be exposed is found by these terms: by its hosts, by the domains that its hosts are below, by the Gateway
+// that it names, and by what nobody else may serve beside it on the ports of its own annotations.
 func exposedAt(host string) string       { return "at/" + host }
 func exposedUnder(domain string) string  { return "under/" + domain }
 func exposedByGateway(ref string) string { return "gateway/" + ref }
+func exposedBeside(port routing.ServerPort) string {
+	return fmt.Sprintf("beside/%d/%s", port.Number, port.Speaks)
+}
 
 // exposedTerms are the terms of a Service, read loosely: too many do no harm.
 func exposedTerms(service *corev1.Service) []string {
@@ -37,6 +41,12 @@ func exposedTerms(service *corev1.Service) []string {
 	}
 	if gateway := strings.TrimSpace(service.Annotations[api.AnnotationGateway]); gateway != "" {
 		terms[exposedByGateway(gateway)] = true
+	} else {
+		for _, port := range wantedPorts(service, nil) {
+			for _, excluded := range port.Excludes() {
+				terms[exposedBeside(excluded)] = true
+			}
+		}
 	}
 	return slices.Sorted(maps.Keys(terms))
 }
@@ -48,6 +58,25 @@ func wantedHosts(service *corev1.Service) []string {
 		return []string{"*"}
 	}
 	return hosts
+}
+
+// wantedPorts are the ports that a Service is to be exposed on, with a Namespace's default.
+func wantedPorts(service *corev1.Service, namespace *corev1.Namespace) []routing.ServerPort {
+	first := routing.ServerPort{Number: api.HTTPPort, Speaks: "HTTP"}
+	if service.Annotations[api.AnnotationTLSCredential] != "" {
+		first = routing.ServerPort{Number: api.HTTPSPort, Speaks: "TLS"}
+	}
+	text, has := service.Annotations[api.AnnotationGatewayPort]
+	if !has && namespace != nil {
+		text = namespace.Annotations[api.AnnotationGatewayPort]
+	}
+	if number, err := strconv.ParseUint(strings.TrimSpace(text), 10, 16); err == nil {
+		first.Number = uint32(number)
+	}
+	if _, redirects := service.Annotations[api.AnnotationHTTPSRedirect]; redirects {
+		return []routing.ServerPort{first, {Number: api.HTTPPort, Speaks: "HTTP"}}
+	}
+	return []routing.ServerPort{first}
 }
 
 // domainsAbove returns the domains that a host is below: of a.b.c they are b.c and c, and of *.b.c as well.
@@ -131,7 +160,11 @@ func (w *watches) ofClaims(ctx context.Context, before, after client.Object) ([]
 		if err != nil {
 			return nil, err
 		}
-		keys = append(keys, named...)
+		beside, err := w.besidePorts(ctx, before, after)
+		if err != nil {
+			return nil, err
+		}
+		keys = slices.Concat(keys, named, beside)
 	}
 	for host := range hosts {
 		for _, term := range termsSharing(host) {
@@ -175,6 +208,52 @@ func (w *watches) ofGateway(ctx context.Context, before, after client.Object, ga
 		}
 	}
 	return keys, nil
+}
+
+// besidePorts returns the Services whose exposure cannot have a port beside what only one of two states of a Gateway serves.
+func (w *watches) besidePorts(ctx context.Context, before, after client.Object) ([]client.ObjectKey, error) {
+	was, is := portsOf(before), portsOf(after)
+	changed := slices.DeleteFunc(slices.Concat(was, is), func(p routing.ServerPort) bool { return slices.Contains(was, p) && slices.Contains(is, p) })
+	if len(changed) == 0 {
+		return nil, nil
+	}
+	var keys []client.ObjectKey
+	for _, port := range changed {
+		exposed, err := exposedOn(ctx, w.reader, exposedBeside(port))
+		if err != nil {
+			return nil, err
+		}
+		keys = append(keys, exposed...)
+	}
+	var namespaces corev1.NamespaceList
+	if err := w.reader.List(ctx, &namespaces, client.UnsafeDisableDeepCopy); err != nil {
+		return nil, err
+	}
+	for i := range namespaces.Items {
+		namespace := &namespaces.Items[i]
+		if namespace.Annotations[api.AnnotationGatewayPort] == "" {
+			continue
+		}
+		var inside corev1.ServiceList
+		if err := w.reader.List(ctx, &inside, client.UnsafeDisableDeepCopy, client.InNamespace(namespace.Name), client.MatchingFields{indexExposed: anyExposed}); err != nil {
+			return nil, err
+		}
+		for _, service := range pointers(inside.Items) {
+			if slices.ContainsFunc(wantedPorts(service, namespace), func(p routing.ServerPort) bool {
+				return slices.ContainsFunc(p.Excludes(), func(e routing.ServerPort) bool { return slices.Contains(changed, e) })
+			}) {
+				keys = append(keys, client.ObjectKeyFromObject(service))
+			}
+		}
+	}
+	return keys, nil
+}
+
+func portsOf(object client.Object) []routing.ServerPort {
+	if gateway, is := object.(*networkingv1.Gateway); is {
+		return routing.ServerPorts(gateway)
+	}
+	return nil
 }
 
 // naming returns the Services that are to be exposed at a Gateway which they, or their Namespaces, name.

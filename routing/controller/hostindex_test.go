@@ -5,6 +5,7 @@ package controller
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 
 	networking "istio.io/api/networking/v1"
@@ -122,6 +123,68 @@ func TestHostChangesHaveFewServicesLookedAt(t *testing.T) {
 }
 
 // inDemo leaves out what has the name of a Gateway elsewhere, and is no Service.
+// A Gateway with another protocol on a port has the Services looked at that are to be exposed there, and no others.
+func TestAPortsProtocolReachesWhomItExcludes(t *testing.T) {
+	none := func(int) string { return "" }
+	w, services := exposedWorld(t, func(i int) string { return fmt.Sprintf("app%03d.example.com", i) }, none)
+	edit := func(i int, annotations ...string) {
+		for _, pair := range annotations {
+			key, value, _ := strings.Cut(pair, "=")
+			services[i].Annotations[key] = value
+		}
+		if err := w.reader.(client.Client).Update(t.Context(), services[i]); err != nil {
+			t.Fatal(err)
+		}
+	}
+	edit(0, api.AnnotationTLSCredential+"=tls")
+	edit(1, api.AnnotationTLSCredential+"=tls", api.AnnotationGatewayPort+"=8443", api.AnnotationHTTPSRedirect+"=true")
+	edit(2, api.AnnotationGatewayPort+"=8443")
+	ported := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "ported", Annotations: map[string]string{api.AnnotationGatewayPort: "9000"}}}
+	inherits := &corev1.Service{ObjectMeta: metav1.ObjectMeta{Namespace: "ported", Name: "app", Annotations: map[string]string{api.AnnotationExpose: "true"}}}
+	for _, object := range []client.Object{ported, inherits} {
+		if err := w.reader.(client.Client).Create(t.Context(), object); err != nil {
+			t.Fatal(err)
+		}
+	}
+	everybody := exposedServices - 2 + 1 // on port 80 in plain HTTP: all but two, and the one whose Namespace has another default, by its own annotations
+	for name, test := range map[string]struct {
+		port     uint32
+		protocol string
+		want     []string
+		many     int
+	}{
+		"HTTP on 443":    {443, "HTTP", []string{"app000"}, 0},
+		"HTTPS on 443":   {443, "HTTPS", nil, 0},
+		"TCP on 443":     {443, "TCP", []string{"app000"}, 0},
+		"HTTP on 8443":   {8443, "HTTP", []string{"app001"}, 0},
+		"HTTPS on 8443":  {8443, "HTTPS", []string{"app002"}, 0},
+		"HTTPS on 9000":  {9000, "HTTPS", []string{"app"}, 0},
+		"HTTP on 80":     {80, "HTTP", nil, 0},
+		"TLS on 80":      {80, "TLS", nil, everybody},
+		"nothing on 444": {444, "TLS", nil, 0},
+	} {
+		gateway := gatewayFor(metav1.ObjectMeta{Namespace: "ingress", Name: "theirs"}, "x.example.net")
+		gateway.Spec.Servers[0].Port = &networking.Port{Number: test.port, Protocol: test.protocol}
+		if test.protocol == "HTTPS" || test.protocol == "TLS" {
+			gateway.Spec.Servers[0].Tls = &networking.ServerTLSSettings{Mode: networking.ServerTLSSettings_SIMPLE}
+		}
+		keys, err := w.ofRoute(t.Context(), gateway)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var names []string
+		for _, key := range keys {
+			if key.Namespace != "ingress" {
+				names = append(names, key.Name)
+			}
+		}
+		if test.many > 0 && len(names) == test.many || test.many == 0 && slices.Equal(names, test.want) {
+			continue
+		}
+		t.Errorf("%s: %d Services are looked at, want %v or %d: %v", name, len(names), test.want, test.many, names[:min(len(names), 5)])
+	}
+}
+
 func inDemo(keys []client.ObjectKey) []client.ObjectKey {
 	return slices.DeleteFunc(keys, func(key client.ObjectKey) bool { return key.Namespace != "demo" })
 }

@@ -40,6 +40,11 @@ func termServed(host string) string             { return "served/" + hostClass(h
 func termBound(gateway string) string           { return "bound/" + gateway } // VirtualServices at this Gateway
 func termDelegating(to string) string           { return "delegating/" + to } // VirtualServices that delegate to this one
 
+// termPort finds the Gateways that serve a port with a protocol.
+func termPort(port routing.ServerPort) string {
+	return fmt.Sprintf("port/%d/%s", port.Number, port.Speaks)
+}
+
 func hostClass(host string) string {
 	if strings.Contains(host, "*") {
 		return wildcards
@@ -106,6 +111,11 @@ func termsOf(object client.Object, clusterDomain string) []string {
 	}
 	for _, host := range servedHosts(object) {
 		terms[termServed(host)] = true
+	}
+	if gateway, is := object.(*networkingv1.Gateway); is {
+		for _, port := range routing.ServerPorts(gateway) {
+			terms[termPort(port)] = true
+		}
 	}
 	if vs, is := object.(*networkingv1.VirtualService); is {
 		for _, gateway := range vs.Spec.Gateways {
@@ -211,6 +221,9 @@ func routesFor(ctx context.Context, reader client.Reader, observed *routing.Obse
 		for _, host := range append(slices.Clone(wish.Hosts), wildcards) {
 			terms = append(terms, termServed(host))
 		}
+	}
+	for _, port := range observed.ExcludedPorts() {
+		terms = append(terms, termPort(port))
 	}
 	all := &istioObjects{}
 	if err := all.find(ctx, reader, terms); err != nil {

@@ -30,6 +30,8 @@ var exposures = []map[string]string{
 	{api.AnnotationExpose: "true", api.AnnotationHosts: "a.example.com"},
 	{api.AnnotationExpose: "true", api.AnnotationHosts: "*.example.com"},
 	{api.AnnotationExpose: "true", api.AnnotationHosts: "a.example.com", api.AnnotationGateway: "other/app"},
+	{api.AnnotationExpose: "true", api.AnnotationHosts: "d.example.org", api.AnnotationTLSCredential: "d-tls", api.AnnotationHTTPSRedirect: "true"},
+	{api.AnnotationExpose: "true", api.AnnotationHosts: "d.example.org", api.AnnotationGatewayPort: "443"},
 }
 
 // Among random objects of others, the index finds all from which a look at everything would make another plan.
@@ -180,6 +182,16 @@ func indexedClient(t *testing.T, objects []client.Object) client.Client {
 	return builder.Build()
 }
 
+// serverAt is a server at a place such as "443/HTTPS".
+func serverAt(place, host string) *networkingapi.Server {
+	number, protocol, _ := strings.Cut(place, "/")
+	server := &networkingapi.Server{Hosts: []string{host}, Port: &networkingapi.Port{Number: map[string]uint32{"80": 80, "443": 443}[number], Name: "x", Protocol: protocol}}
+	if protocol == "HTTPS" {
+		server.Tls = &networkingapi.ServerTLSSettings{Mode: networkingapi.ServerTLSSettings_SIMPLE, CredentialName: "theirs"}
+	}
+	return server
+}
+
 func randomRoutes(random *rand.Rand) []client.Object {
 	pick := func(of ...string) string { return of[random.IntN(len(of))] }
 	host := func() string {
@@ -217,9 +229,7 @@ func randomRoutes(random *rand.Rand) []client.Object {
 		default:
 			object = &networkingv1.Gateway{ObjectMeta: meta, Spec: networkingapi.Gateway{
 				Selector: map[string]string{"istio": pick("ingressgateway", "egressgateway")},
-				Servers: []*networkingapi.Server{{
-					Hosts: []string{pick("", "*/", "demo/", "./") + host()}, Port: &networkingapi.Port{Number: 80, Name: "http", Protocol: "HTTP"},
-				}},
+				Servers:  []*networkingapi.Server{serverAt(pick("80/HTTP", "80/HTTP", "443/HTTP", "443/HTTPS", "80/HTTPS", "443/TCP"), pick("", "*/", "demo/", "./")+host())},
 			}}
 		}
 		if !slices.ContainsFunc(out, func(o client.Object) bool {
