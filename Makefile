@@ -27,7 +27,7 @@ else ifeq ($(RACE),required)
   RACE_FLAG = $(error no C compiler found, and RACE=required: install one, e.g. gcc)
 endif
 
-.PHONY: help build image chart release manifest quickstart test test-e2e test-others demo oracle fuzz bench bench-scale lint vuln fmt docs picture
+.PHONY: help build check-version image chart release manifest quickstart test test-e2e test-others demo oracle fuzz bench bench-scale lint vuln fmt docs picture
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -35,12 +35,17 @@ help: ## show this list
 build: ## build bin/outrigger
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags "-s -w -X main.version=$(NUMBER)" -o bin/outrigger ./cmd/outrigger
 
+# A version that the chart or a tag cannot have fails before anything is removed or compiled.
+check-version: export NUMBER := $(NUMBER)
+check-version:
+	@sh hack/check-version.sh "$$NUMBER"
+
 IMAGE = cd hack/image && GOTOOLCHAIN=$(IMAGE_GO) $(GO) run . -repository $(IMAGE_REPOSITORY) -version $(NUMBER)
 
-image: ## bin/image, an OCI layout for amd64 and arm64, and bin/outrigger-image.tar for docker, kind, k3d, k3s, ctr; PLATFORMS=linux/amd64 builds one platform (docs/howto/images.md)
+image: check-version ## bin/image, an OCI layout for amd64 and arm64, and bin/outrigger-image.tar for docker, kind, k3d, k3s, ctr; PLATFORMS=linux/amd64 builds one platform (docs/howto/images.md)
 	$(IMAGE) $(if $(PLATFORMS),-platforms $(PLATFORMS)) -o $(CURDIR)/bin/image -archive $(CURDIR)/bin/outrigger-image.tar
 
-chart: ## bin/outrigger-VERSION.tgz, the chart with this version, for the image of "make image"
+chart: check-version ## bin/outrigger-VERSION.tgz, the chart with this version, for the image of "make image"
 	$(GO) -C hack run ./release chart -repository $(IMAGE_REPOSITORY) -version $(NUMBER) -o $(CURDIR)/bin
 
 manifest: ## write bin/outrigger.yaml, the chart's defaults for "kubectl apply"
@@ -56,7 +61,7 @@ RELEASE := $(CURDIR)/bin/release
 # Packed files get the time of the commit.
 chart release: export SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct)
 
-release: ## bin/release: commands, image archives, chart, manifest, krew plugin, SBOMs, notes, checksums; VERSION=v1.2.3
+release: check-version ## bin/release: commands, image archives, chart, manifest, krew plugin, SBOMs, notes, checksums; VERSION=v1.2.3
 	rm -rf $(RELEASE) && mkdir -p $(RELEASE)
 	$(IMAGE) -o $(CURDIR)/bin/image -archive '$(RELEASE)/outrigger-image_$(NUMBER)_%s.tar'
 	$(IMAGE) -platforms $(RELEASE_PLATFORMS) -binaries $(RELEASE)

@@ -137,6 +137,70 @@ func TestCheckNamesEverythingThatIsNotTheVersion(t *testing.T) {
 	}
 }
 
+// "make release VERSION=banana" once removed the last release and compiled for minutes.
+func TestMakeRefusesWhatIsNoVersion(t *testing.T) {
+	tree := t.TempDir()
+	for _, name := range []string{"Makefile", "release.env", "hack/check-version.sh", "hack/version.sh"} {
+		data, err := os.ReadFile(filepath.Join(root, name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		write(t, filepath.Join(tree, name), string(data))
+	}
+	kept := filepath.Join(tree, "bin", "release", "kept")
+	write(t, kept, "")
+	program := filepath.Join(tree, "go") // instead of Go, so that nothing is compiled
+	write(t, program, "#!/bin/sh\ncase \"$*\" in *run*) touch "+filepath.Join(tree, "built")+" ;; esac\n")
+	if err := os.Chmod(program, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Mkdir(filepath.Join(tree, "hack", "image"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	run := func(target, version string) (string, error) {
+		command := exec.CommandContext(t.Context(), "make", "--no-print-directory", "GO="+program, target, "VERSION="+version)
+		command.Dir = tree
+		command.Env = append(os.Environ(), "MAKEFLAGS=", "MAKELEVEL=")
+		out, err := command.CombinedOutput()
+		return string(out), err
+	}
+	for _, target := range []string{"release", "image", "chart"} {
+		for _, version := range []string{"banana", "v1.2", "1.2.3-01", "01.2.3", "1.2.3 4", "1.2.3+", "1.2.3;x"} {
+			out, err := run(target, version)
+			if want := "VERSION=" + strings.TrimPrefix(version, "v") + " is not a version: expected MAJOR.MINOR.PATCH"; err == nil || !strings.Contains(out, want) {
+				t.Errorf("make %s VERSION=%s: %v, and no %q in\n%s", target, version, err, want, out)
+			}
+		}
+	}
+	if _, err := os.Stat(kept); err != nil {
+		t.Errorf("the last release was removed: %v", err)
+	}
+	if _, err := os.Stat(filepath.Join(tree, "built")); err == nil {
+		t.Error("something was built")
+	}
+	for _, version := range []string{"v1.2.3", "1.2.3-rc.1", "1.3.0-dev+0123456789ab.dirty"} {
+		if out, err := run("image", version); err != nil {
+			t.Errorf("make image VERSION=%s: %v\n%s", version, err, out)
+		}
+	}
+	if out, err := run("release", "v1.2.3"); err != nil {
+		t.Errorf("make release VERSION=v1.2.3: %v\n%s", err, out)
+	}
+	if _, err := os.Stat(kept); err == nil {
+		t.Error("make release leaves the last release")
+	}
+}
+
+func write(t *testing.T, file, text string) {
+	t.Helper()
+	if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
 func TestNotesAreThoseOfTheVersion(t *testing.T) {
 	const changelog = "# Changelog\n\n## Unreleased\n\n### Added\n\n- new\n\n## 1.1.0 (2026-12-01)\n\n- second\n\n## v1.0.0\n\n- first\n"
 	for version, want := range map[string][2]string{
