@@ -135,7 +135,7 @@ func (c *Config) proxyEnv(path string, pod *corev1.Pod) map[string]string {
 	if env[envNetwork] != "" {
 		network = env[envNetwork]
 	}
-	if said, labelled := pod.Labels[labelNetwork]; labelled {
+	if said, labeled := pod.Labels[labelNetwork]; labeled {
 		network = said
 	}
 	if cluster != "" {

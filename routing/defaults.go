@@ -103,7 +103,7 @@ func (s *situation) fixedByNow(m meaning) meaning {
 // that serves, else what is old, else the first.
 func (s *situation) firstSight() bool {
 	if len(s.podVersions()) == 0 {
-		s.tellUnlabelled()
+		s.tellUnlabeled()
 		return false
 	}
 	if !s.settled() {

@@ -14,20 +14,20 @@ import (
 
 // markedFor returns the name of the Service, in the object's namespace, that two of its marks agree on.
 func markedFor(object Object) (string, bool) {
-	labelled, owned := "", ""
+	labeled, owned := "", ""
 	if labels := object.GetLabels(); labels[api.LabelManagedBy] == api.ManagedBy {
-		labelled = labels[api.LabelService]
+		labeled = labels[api.LabelService]
 	}
 	if owner := controllerOf(object); owner != nil && owner.Kind == "Service" {
 		owned = owner.Name
 	}
 	switch {
-	case labelled != "" && labelled == owned:
-		return labelled, true
-	case labelled == "" && owned == "", trustOf(object) != sealed:
+	case labeled != "" && labeled == owned:
+		return labeled, true
+	case labeled == "" && owned == "", trustOf(object) != sealed:
 		return "", false
 	}
-	for _, name := range []string{labelled, owned} {
+	for _, name := range []string{labeled, owned} {
 		if name != "" && slices.Contains(derivedNames(name), object.GetName()) {
 			return name, true
 		}

@@ -38,16 +38,16 @@ func (s *situation) ownSubsets() []string {
 // name, else the version whose name it is. It is empty for one that was made by another version label.
 func (s *situation) meaningOfSubset(name string, versions []string) string {
 	subset := findSubset(s.standing.rule, name)
-	version, labelled := "", false
+	version, labeled := "", false
 	if subset != nil {
-		if version, labelled = s.versionOf(subset); !labelled && !s.ruleEdited() {
+		if version, labeled = s.versionOf(subset); !labeled && !s.ruleEdited() {
 			return ""
 		}
 	}
 	if recorded := s.standing.meanings[name]; recorded != "" {
 		return recorded
 	}
-	if labelled && isNameOf(name, version) {
+	if labeled && isNameOf(name, version) {
 		return version
 	}
 	for _, version := range versions {

@@ -416,7 +416,7 @@ func TestWhatIsAnEdit(t *testing.T) {
 		vs.Spec.Http[0].Route[0].Destination.Subset = "v2"
 	}
 	elsewhere := func(vs *networkingv1.VirtualService) { vs.Spec.Hosts = []string{"elsewhere.example.com"} }
-	labelled := func(vs *networkingv1.VirtualService) {
+	labeled := func(vs *networkingv1.VirtualService) {
 		weights(vs)
 		vs.Annotations[corev1.LastAppliedConfigAnnotation] = string(bytesOf(t, map[string]any{
 			"metadata": map[string]any{"labels": map[string]string{api.LabelManagedBy: api.ManagedBy, api.LabelService: "app"}}, "spec": specOf(t, vs)}))
@@ -435,7 +435,7 @@ func TestWhatIsAnEdit(t *testing.T) {
 		taken bool
 	}{
 		{"other shares by kubectl edit", "adopt", weights, false},
-		{"a file with our labels, a copy of ours", "adopt", labelled, false},
+		{"a file with our labels, a copy of ours", "adopt", labeled, false},
 		{"a file that was written over since", "adopt", stale, false},
 		{"a file", "adopt", file, true},
 		{"a file, where edits detach", "detach", file, true},

@@ -143,7 +143,7 @@ func (p versionPairs) carriedBy(after string) []string {
 // versionsBy returns what each version that the route, the record, or a subset knows is by the written label, or why that
 // label cannot be followed.
 func (s *situation) versionsBy(written, recorded string, pairs versionPairs) (versions map[string]string, why string) {
-	known := s.labelledVersions(recorded)
+	known := s.labeledVersions(recorded)
 	versions = map[string]string{}
 	for before, after := range pairs {
 		if len(after) == 1 && before != "" {
@@ -199,8 +199,8 @@ func (s *situation) isUnrouted() bool {
 	return (!s.recorded || s.record.State != "") && len(s.Standing.VirtualServices) == 0 && len(namedSubsets(s.Observed)) == 0
 }
 
-// labelledVersions are the versions that a subset of ours stands for and those that the record names, sorted.
-func (s *situation) labelledVersions(label string) []string {
+// labeledVersions are the versions that a subset of ours stands for and those that the record names, sorted.
+func (s *situation) labeledVersions(label string) []string {
 	seen := map[string]bool{}
 	for _, version := range s.standingVersions(label) {
 		seen[version] = true
@@ -267,36 +267,36 @@ func (s *situation) relabelRecord() {
 	change, r := s.LabelChange, &s.record
 	names := map[string]meaning{}
 	for name, m := range r.Names {
-		names[name] = s.relabelled(m)
+		names[name] = s.relabeled(m)
 	}
 	for _, name := range s.writtenNames() {
 		if _, bound := names[name]; bound || change.Versions[name] == "" {
 			continue
 		}
-		if m := s.relabelled(meaning{Version: name}); !m.equal(meaning{Version: name}) {
+		if m := s.relabeled(meaning{Version: name}); !m.equal(meaning{Version: name}) {
 			names[name] = m
 		}
 	}
 	if r.Names = names; len(names) == 0 {
 		r.Names = nil
 	}
-	r.Default, r.Failed = s.relabelled(r.Default), s.relabelled(r.Failed)
+	r.Default, r.Failed = s.relabeled(r.Default), s.relabeled(r.Failed)
 	for i, w := range r.Weights {
-		if r.Weights[i].bound = s.relabelled(w.meaning()); r.Weights[i].bound.equal(meaning{Version: w.name}) {
+		if r.Weights[i].bound = s.relabeled(w.meaning()); r.Weights[i].bound.equal(meaning{Version: w.name}) {
 			r.Weights[i].bound = meaning{}
 		}
 	}
 	for condition, kept := range r.Kept {
-		r.Kept[condition] = s.relabelled(kept)
+		r.Kept[condition] = s.relabeled(kept)
 	}
 	if r.Selector == selectorHash(s.Service.Spec.Selector, change.From) {
 		r.Selector = selectorHash(s.Service.Spec.Selector, s.Intent.VersionLabel)
 	}
 }
 
-// relabelled is what a meaning is by the followed label. The workloads of a version are followed where their selector does
+// relabeled is what a meaning is by the followed label. The workloads of a version are followed where their selector does
 // not contain the new label, as those of any rolling workload.
-func (s *situation) relabelled(m meaning) meaning {
+func (s *situation) relabeled(m meaning) meaning {
 	now := s.LabelChange.Versions[m.Version]
 	if m.Version == "" || now == "" {
 		return m
@@ -355,8 +355,8 @@ func NoteVersionLabel(observed *Observed, label string, byLabel []PodGroup) {
 	}
 }
 
-// tellUnlabelled reports that none of the pods has the version label. This is an expected state: many Services need no routes.
-func (s *situation) tellUnlabelled() {
+// tellUnlabeled reports that none of the pods has the version label. This is an expected state: many Services need no routes.
+func (s *situation) tellUnlabeled() {
 	if _, own := s.Service.Annotations[api.AnnotationVersionLabel]; len(s.Pods) == 0 || own && s.OtherVersionLabel == "" {
 		return // no pods, or tellVersionLabel reports it
 	}

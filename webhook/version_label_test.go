@@ -15,10 +15,10 @@ import (
 	"outrigger.dev/outrigger/api"
 )
 
-// labelled is a VersionReader of pods that have the labels version and track.
-type labelled struct{}
+// labeled is a VersionReader of pods that have the labels version and track.
+type labeled struct{}
 
-func (labelled) Versions(_ context.Context, _ *corev1.Service, label string) []string {
+func (labeled) Versions(_ context.Context, _ *corev1.Service, label string) []string {
 	return map[string][]string{"version": {"v1", "v2"}, "track": {"canary", "stable"}}[label]
 }
 
@@ -34,7 +34,7 @@ func TestServiceAdviceOnVersionLabel(t *testing.T) {
 		}
 		now := object(`"outrigger.dev/version-label":"` + text + `"`)
 		for _, before := range []string{object(""), now} {
-			status, allowed, warnings := adviceOn(t, ServiceAdvice(namesOnly{}, api.DefaultRouteLimits(), labelled{}), admissionv1.AdmissionRequest{
+			status, allowed, warnings := adviceOn(t, ServiceAdvice(namesOnly{}, api.DefaultRouteLimits(), labeled{}), admissionv1.AdmissionRequest{
 				Operation: admissionv1.Update, Namespace: "demo", Name: "app", Object: raw(now), OldObject: raw(before), Kind: metav1.GroupVersionKind{Version: "v1", Kind: "Service"},
 			})
 			told := strings.Join(warnings, "\n")

@@ -157,14 +157,14 @@ func notSelected(request inject.Request) []api.InjectProblem {
 	pod, namespace := request.Pod, request.Namespace
 	object := api.ObjectRef{Kind: "Pod", Namespace: pod.Namespace}
 	problems := inject.WarnWords(request)
-	label, labelled := pod.Labels[api.KeySidecarInject]
-	if labelled && label != "true" && label != "false" && label != "" {
+	label, labeled := pod.Labels[api.KeySidecarInject]
+	if labeled && label != "true" && label != "false" && label != "" {
 		problems = append(problems, api.UnreadableChoice(object, api.LabelField(api.KeySidecarInject), label))
 	}
-	if annotation := pod.Annotations[api.KeySidecarInject]; annotation == "true" && !labelled && namespace.Labels[api.LabelInjection] == "" && namespace.Labels[api.LabelRevision] == "" {
+	if annotation := pod.Annotations[api.KeySidecarInject]; annotation == "true" && !labeled && namespace.Labels[api.LabelInjection] == "" && namespace.Labels[api.LabelRevision] == "" {
 		problems = append(problems, api.InjectProblem{
 			Object: object, Field: api.AnnotationField(api.KeySidecarInject), Value: annotation, Reason: api.InjectMisplacedKey,
-			Message: "in a Namespace that is not labelled only a label of this name injects.",
+			Message: "in a Namespace that is not labeled only a label of this name injects.",
 			Advice:  "Write it under metadata.labels of the pod's template.",
 		})
 	}

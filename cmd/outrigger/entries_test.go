@@ -46,7 +46,7 @@ func TestEntriesAreJudgedAsTheAPIServerDoes(t *testing.T) {
 		what, namespace, pod string
 		want                 []string
 	}{
-		{"a labelled namespace", `{istio-injection: enabled}`, `{metadata: {labels: {app: web}}}`, []string{
+		{"a labeled namespace", `{istio-injection: enabled}`, `{metadata: {labels: {app: web}}}`, []string{
 			"istiod rev.namespace no: the Namespace has no label istio.io/rev, required: canary",
 			"Outrigger namespace yes: failurePolicy Fail: pods are refused while it does not answer",
 		}},

@@ -71,7 +71,7 @@ problems:
   object: Service demo/app
   reason: UnknownAnnotation
   value: x
-routing: on, since namespace demo is labelled for injection (enabled)
+routing: on, since namespace demo is labeled for injection (enabled)
 rules:
 - match: end-user=jason
   to:
@@ -137,7 +137,7 @@ workloads:
 }
 
 func TestExplanationOfPodsAsData(t *testing.T) {
-	asked := entryOf(ours, "outrigger-sidecar-injector", true, "the Namespace is labelled")
+	asked := entryOf(ours, "outrigger-sidecar-injector", true, "the Namespace is labeled")
 	injected := podOf("web-1", nil, true)
 	bare := podOf("web-2", nil, true)
 	bare.Spec.Containers = bare.Spec.Containers[:1]
@@ -156,7 +156,7 @@ func TestExplanationOfPodsAsData(t *testing.T) {
     entry: namespace.sidecar-injector.example
     injector: Outrigger
     object: outrigger-sidecar-injector
-    why: the Namespace is labelled
+    why: the Namespace is labeled
   change:
   - Nothing.
   decision:

@@ -139,7 +139,7 @@ func wantedBecause(observed routing.Observed, unread gaps) string {
 	case unread.hideIntent(observed):
 		return "unknown, since you have no permission to read Namespace " + namespace.Name
 	case observed.Intent.Wanted:
-		return fmt.Sprintf("on, since namespace %s is labelled for injection (%s)", namespace.Name, word)
+		return fmt.Sprintf("on, since namespace %s is labeled for injection (%s)", namespace.Name, word)
 	case !observed.Standing.IsEmpty():
 		return "kept, since objects exist; no label requests them anymore"
 	}

@@ -292,10 +292,10 @@ func (s *injectionStory) ask() []string {
 		return []string{"Change the pod, or webhook.matchConditions in the chart's values, so that the condition is true."}
 	}
 	name := s.namespace.Name
-	switch word, labelled := s.namespace.Labels[api.LabelInjection]; {
-	case labelled && word != "enabled":
+	switch word, labeled := s.namespace.Labels[api.LabelInjection]; {
+	case labeled && word != "enabled":
 		return []string{fmt.Sprintf("kubectl label namespace %s %s=enabled --overwrite", name, api.LabelInjection)}
-	case labelled:
+	case labeled:
 		return []string{fmt.Sprintf("Namespace %s requests injection, but no webhook matches, for the reasons above. The chart's webhook.namespaceSelector, webhook.objectSelector, and webhook.excludedNamespaces restrict the webhook further.", name)}
 	case s.namespace.Labels[api.LabelRevision] != "":
 		return []string{fmt.Sprintf("No injector is installed for revision %s: install one with --set revision=%s, or kubectl label namespace %s %s=enabled %s-",

@@ -37,7 +37,7 @@ func TestStoryTellsTheOutcomeAndWhatToChange(t *testing.T) {
 		{"no label", injectionStory{entries: []entryVerdict{not}, report: injected}, "no webhook matches them", "kubectl label namespace shop istio-injection=enabled"},
 		{"another value", injectionStory{entries: []entryVerdict{not}, report: injected, namespace: namespaceOf(api.LabelInjection, "disabled")}, "no webhook matches", "kubectl label namespace shop istio-injection=enabled --overwrite"},
 		{"a revision that nobody serves", injectionStory{entries: []entryVerdict{not}, report: injected, namespace: namespaceOf(api.LabelRevision, "canary")}, "no webhook matches", "No injector is installed for revision canary"},
-		{"labelled, but excluded", injectionStory{entries: []entryVerdict{not}, report: injected, namespace: namespaceOf(api.LabelInjection, "enabled")}, "no webhook matches", "webhook.excludedNamespaces"},
+		{"labeled, but excluded", injectionStory{entries: []entryVerdict{not}, report: injected, namespace: namespaceOf(api.LabelInjection, "enabled")}, "no webhook matches", "webhook.excludedNamespaces"},
 		{"a condition says no", injectionStory{entries: []entryVerdict{by(not, func(e *entryVerdict) { e.why = "its matchCondition mine is false" })}, report: injected}, "no webhook matches", "webhook.matchConditions"},
 		{"nothing is installed", injectionStory{report: injected}, "no webhook matches", "helm install outrigger"},
 		{"istiod is asked first", injectionStory{entries: []entryVerdict{entryOf(istios, "istio-sidecar-injector", true, ""), asked}, endpoints: ready, report: injected}, "by istiod, whose webhook is called first", "operatorManageWebhooks=true"},

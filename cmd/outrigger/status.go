@@ -37,7 +37,7 @@ The command reads the cluster in the same way as the controller, and stores noth
   # One Service, with workloads and subsets
   outrigger status springbootapp -n demo -o wide
 
-  # Every namespace that is labelled or has routes
+  # Every namespace that is labeled or has routes
   outrigger status -A
 
   # The weights of one Service, and how they change
@@ -346,8 +346,8 @@ func withoutSidecar(namespace *corev1.Namespace, pods []corev1.Pod) []restartSta
 }
 
 func lacksSidecar(pod *corev1.Pod) bool {
-	word, labelled := pod.Labels["sidecar.istio.io/inject"]
-	if !labelled {
+	word, labeled := pod.Labels["sidecar.istio.io/inject"]
+	if !labeled {
 		word = pod.Annotations["sidecar.istio.io/inject"]
 	}
 	return word != "false" && !pod.Spec.HostNetwork && !ended(pod) && !hasSidecar(pod)

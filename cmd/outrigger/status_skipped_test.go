@@ -18,9 +18,9 @@ func TestStatusSaysWhyThereAreNoRoutes(t *testing.T) {
 	external.Spec.Type, external.Spec.ExternalName, external.Spec.Selector = corev1.ServiceTypeExternalName, "db.example.com", nil
 	headless.Spec.ClusterIP = corev1.ClusterIPNone
 	bare.Spec.Selector = nil
-	labelled := podOf("helm", map[string]string{"app": "helm", "app.kubernetes.io/version": "1.2"}, true)
+	labeled := podOf("helm", map[string]string{"app": "helm", "app.kubernetes.io/version": "1.2"}, true)
 	s := newLiveStage(t, demo("istio-injection=enabled"), external, headless, bare, serviceOf("web", "web"), serviceOf("helm", "helm"),
-		podOf("web", map[string]string{"app": "web"}, true), labelled)
+		podOf("web", map[string]string{"app": "web"}, true), labeled)
 	got := squeeze(s.table(statusView{}, false))
 	for _, want := range []string{
 		"external skipped - 0/0 - -", "headless skipped <none> 1/1 by pods -", "bare skipped - 0/0 - -", "web no route <none> 1/1 by pods -",

@@ -243,7 +243,7 @@ func TestExplainServiceTellsTheStory(t *testing.T) {
 	}
 	want := `Service demo/app
   State      routed: Outrigger's VirtualService routes its requests
-  Routing    on, since namespace demo is labelled for injection (enabled)
+  Routing    on, since namespace demo is labeled for injection (enabled)
   Versions   the values of the pods' label version
   Default    v1, because it was the first version when the default was recorded
 

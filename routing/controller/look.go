@@ -113,11 +113,11 @@ func (l *Looker) listMesh(ctx context.Context, observed *routing.Observed) error
 		observed.MultiCluster = spans
 		return err
 	}
-	var labelled corev1.PodList
-	if err := l.reader.List(ctx, &labelled, client.HasLabels{labelIstio}); err != nil {
+	var labeled corev1.PodList
+	if err := l.reader.List(ctx, &labeled, client.HasLabels{labelIstio}); err != nil {
 		return err
 	}
-	observed.MultiCluster = slices.ContainsFunc(labelled.Items, func(pod corev1.Pod) bool { return pod.Labels[labelIstio] == eastWestGateway })
+	observed.MultiCluster = slices.ContainsFunc(labeled.Items, func(pod corev1.Pod) bool { return pod.Labels[labelIstio] == eastWestGateway })
 	return nil
 }
 
@@ -127,13 +127,13 @@ func (l *Looker) listIngress(ctx context.Context, observed *routing.Observed) (e
 	if wish == nil || wish.Gateway != "" {
 		return nil
 	}
-	var labelled, gateways corev1.PodList
-	if err := l.reader.List(ctx, &labelled, client.HasLabels{labelIstio}); err != nil {
+	var labeled, gateways corev1.PodList
+	if err := l.reader.List(ctx, &labeled, client.HasLabels{labelIstio}); err != nil {
 		return err
 	}
-	for i := range labelled.Items {
+	for i := range labeled.Items {
 		// The control plane bears the label too.
-		if value := labelled.Items[i].Labels[labelIstio]; value != "" && value != "pilot" {
+		if value := labeled.Items[i].Labels[labelIstio]; value != "" && value != "pilot" {
 			observed.IngressSelectors = append(observed.IngressSelectors, value)
 		}
 	}

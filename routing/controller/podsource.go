@@ -93,8 +93,8 @@ func (p *podSource) concerned(ctx context.Context, before, after *podShape) []cl
 // besideGateway returns the Services to which it matters that a pod comes or goes which may be a gateway's.
 func (p *podSource) besideGateway(ctx context.Context, shape *podShape) []client.ObjectKey {
 	keys := p.attention.behindGates(func(selector map[string]string) bool { return shape.hasAll(pairsOf(selector)) })
-	value, labelled := shape.label(labelIstio)
-	if !labelled {
+	value, labeled := shape.label(labelIstio)
+	if !labeled {
 		return keys
 	}
 	exposed, err := p.exposed(ctx)

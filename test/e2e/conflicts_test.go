@@ -194,8 +194,8 @@ func (s *stranger) wantKept(t *testing.T, seen *writes) {
 // roundOf returns the stranger's write that an object shows, 0 before the first; an error if it shows half of it.
 func roundOf(object client.Object) (int, error) {
 	text, there := object.GetAnnotations()[strangersRound]
-	if _, labelled := object.GetLabels()[strangersLabel]; labelled != there {
-		return 0, fmt.Errorf("the stranger's annotation is there: %t, its label: %t", there, labelled)
+	if _, labeled := object.GetLabels()[strangersLabel]; labeled != there {
+		return 0, fmt.Errorf("the stranger's annotation is there: %t, its label: %t", there, labeled)
 	}
 	if !there {
 		return 0, nil

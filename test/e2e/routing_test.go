@@ -167,7 +167,7 @@ func TestLabelOffKeepsRoutesAndKeepsThemTrue(t *testing.T) {
 	wantRoutes(t, ns, "app", "v1=100")
 	for _, pod := range readyPods(t, ns, "version=v3", 2) {
 		if hasSidecar(&pod) {
-			t.Errorf("pod %s was injected in a namespace labelled disabled", pod.Name)
+			t.Errorf("pod %s was injected in a namespace labeled disabled", pod.Name)
 		}
 	}
 }

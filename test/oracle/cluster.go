@@ -40,7 +40,7 @@ status: {phase: Running, podIP: 10.9.0.3, podIPs: [{ip: 10.9.0.3}], conditions: 
 `
 
 // Cluster returns the YAML documents of a settled cluster for AnalyzeYAML: Istio with its ingress gateway, the
-// namespace, labelled for injection where the manifest does not hold it, the objects of an application's manifest, in that
+// namespace, labeled for injection where the manifest does not hold it, the objects of an application's manifest, in that
 // namespace where they name none, a running, injected pod for each of its pod templates, and the objects that were made
 // for it (any type that encodes as a Kubernetes object). The Secret app-tls beside the gateway has a certificate.
 func Cluster(namespace string, application []byte, made ...any) (string, error) {
