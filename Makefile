@@ -70,7 +70,7 @@ release: check-version ## bin/release: commands, image archives, chart, manifest
 # Ctrl-C ends the demo with status 130, which is no error. The shell gets the signal, too, and must outlive the demo to say so.
 demo: ## a user's journey on a real control plane; stays up (ONCE=1: ends by itself, VERBOSE=1: every command and the YAML)
 	@mkdir -p $(CACHE)
-	@echo "building the demo; the first time takes a few minutes"
+	@echo "building the demo; the first time takes about ten minutes on two cores"
 	@$(GO) -C hack build -o $(CACHE)/demo ./demo 2>$(CACHE)/demo.log || { cat $(CACHE)/demo.log; exit 1; }
 	@trap : INT; cd hack && ONCE=$(ONCE) VERBOSE=$(VERBOSE) $(CACHE)/demo || [ $$? -eq 130 ]
 
