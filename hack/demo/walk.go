@@ -148,7 +148,7 @@ var steps = []step{
 		commands: []command{
 			do("outrigger status -n "+shop, contains("disabled", "springbootapp", "orders", ":31380")),
 			do("outrigger explain service/springbootapp -n "+shop, contains("routed", "subsets v1,v2")),
-			do("outrigger explain deployment/springbootapp-v1 -n "+shop, contains("kubectl label namespace "+shop+" istio-injection=enabled")).show("  Sidecar ", "kubectl label"),
+			do("outrigger explain deployment/springbootapp-v1 -n "+shop, contains("kubectl label namespace "+shop+" istio-injection=enabled")).show("Deployment "+shop+"/", "  Sidecar ", "What to change", "kubectl label"),
 			do("outrigger disable "+shop+" --dry-run=client", contains("service/springbootapp: begins to receive traffic: v1", "(dry run)")).show("receive traffic: v1"),
 		},
 		right: "the reason, the command that changes it, and a dry run",
