@@ -45,6 +45,8 @@ type Change struct {
 	ResourceVersion string
 	// Removes is true for an Apply that takes a subset or a host away: it comes after what takes their place.
 	Removes bool
+	// KeepsSpec is true for an Apply that changes labels, annotations, or the owner only, for example Outrigger's record.
+	KeepsSpec bool
 }
 
 // Diff returns what must be written so that current becomes want, in the order in which it must be written: what a
@@ -60,7 +62,10 @@ func Diff(current, want Objects) []Change {
 		case at < 0:
 			out = append(out, Change{Action: Create, Object: object})
 		case !upToDate(before[at], object):
-			out = append(out, Change{Action: Apply, Object: object, ResourceVersion: before[at].GetResourceVersion(), Removes: takesAway(before, object)})
+			out = append(out, Change{
+				Action: Apply, Object: object, ResourceVersion: before[at].GetResourceVersion(),
+				Removes: takesAway(before, object), KeepsSpec: sameSpec(before[at], object),
+			})
 		}
 	}
 	for _, object := range before {

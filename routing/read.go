@@ -101,6 +101,9 @@ func Read(standing Objects, service *corev1.Service, intent api.RouteIntent, set
 	return out
 }
 
+// RulesOf returns the rules of a VirtualService, with subsets for versions, each once.
+func RulesOf(vs *networkingv1.VirtualService) []ReadRule { return readRules(vs, nil) }
+
 // readRules reads each rule once, however many ports and gateways it is written for.
 func readRules(vs *networkingv1.VirtualService, versions map[string]string) []ReadRule {
 	var out []ReadRule

@@ -204,7 +204,7 @@ func TestComesToRest(t *testing.T) {
 	if s.writes == 0 {
 		t.Fatal("nothing was written")
 	}
-	if told := s.told(); !slices.Contains(told, "Normal Created VirtualService app: v1=90, v2=10") {
+	if told := s.told(); !slices.Contains(told, "Normal Created VirtualService app: v1=90 v2=10") {
 		t.Errorf("told %q", told)
 	}
 	before := s.writes
@@ -220,11 +220,18 @@ func TestChangesWhatStands(t *testing.T) {
 	s.told()
 	s.annotate(map[string]string{api.AnnotationWeights: "v1=1,v2=3"})
 	s.settle()
-	if told := s.told(); !slices.Contains(told, "Normal Updated VirtualService app: v1=25, v2=75") && !slices.Contains(told, "Normal Updated VirtualService app: v1=1, v2=3") {
+	if told := s.told(); !slices.Contains(told, "Normal Updated VirtualService app: v1=25 v2=75") && !slices.Contains(told, "Normal Updated VirtualService app: v1=1 v2=3") {
 		t.Errorf("told %q", told)
 	}
 	if words := s.route().Annotations[api.AnnotationWords]; words == "" {
 		t.Error("the words are not recorded")
+	}
+	before := s.writes
+	s.annotate(map[string]string{api.AnnotationWeights: "v1=1,v2=3", api.AnnotationMatch: "v2=header:end-user:jason", api.AnnotationMirror: "v2=10"})
+	s.settle()
+	// Both objects record the decision, and the Event says what changed for callers.
+	if told := s.told(); s.writes < before+2 || !slices.Equal(told, []string{"Normal Updated VirtualService app: end-user=jason -> v2=100; v1=25 v2=75 (copied to v2=10%)"}) {
+		t.Errorf("%d writes, told %q", s.writes-before, told)
 	}
 	s.annotate(nil)
 	s.settle()
@@ -330,7 +337,7 @@ func TestEditsByOthers(t *testing.T) {
 		rule.Route = append(rule.Route, other)
 	})
 	told := s.told()
-	if !slices.Contains(told, "Normal Updated VirtualService app: v1=30, v2=70") || !slices.ContainsFunc(told, func(e string) bool {
+	if !slices.Contains(told, "Normal Updated VirtualService app: v1=30 v2=70") || !slices.ContainsFunc(told, func(e string) bool {
 		return strings.HasPrefix(e, "Normal "+string(api.RouteWeightsAdopted))
 	}) {
 		t.Errorf("told %q", told)
@@ -343,7 +350,7 @@ func TestEditsByOthers(t *testing.T) {
 	before = s.writes
 	edit(func(vs *networkingv1.VirtualService) { vs.Spec.Hosts = append(vs.Spec.Hosts, "app.example.com") })
 	// The DestinationRule records whose route it is.
-	if told := s.told(); s.writes != before+1 || len(told) != 2 || !strings.HasPrefix(told[1], "Warning "+string(api.RouteDrifted)) {
+	if told := s.told(); s.writes != before+1 || len(told) != 1 || !strings.HasPrefix(told[0], "Warning "+string(api.RouteDrifted)) {
 		t.Errorf("%d writes, told %q", s.writes-before, told)
 	}
 }

@@ -132,7 +132,7 @@ func TestWorkloadEntriesTakePart(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.settle() // comes to rest although the store of pods knows nothing of it
-	if told := s.told(); !slices.ContainsFunc(told, func(e string) bool { return strings.HasSuffix(e, "VirtualService app: v1=50, v9=50") }) {
+	if told := s.told(); !slices.ContainsFunc(told, func(e string) bool { return strings.HasSuffix(e, "VirtualService app: v1=50 v9=50") }) {
 		t.Errorf("told %q", told)
 	}
 	watching := &watches{reader: s.reader, options: s.options, pods: s.pods, attention: s.seen}

@@ -8,7 +8,6 @@ import (
 	"strings"
 
 	"github.com/prometheus/client_golang/prometheus"
-	networkingapi "istio.io/api/networking/v1alpha3"
 	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -120,8 +119,12 @@ func (t *teller) countWrite(change routing.Change, kind string) {
 	t.writes.WithLabelValues(kind, strings.ToLower(string(change.Action))).Inc()
 }
 
-// tellWrite tells of one object that was written, and is in the cluster as written.
+// tellWrite records an Event for an object that was written. A write of the record alone changes nothing for callers, so it has no
+// Event.
 func (t *teller) tellWrite(service *corev1.Service, change routing.Change, written *unstructured.Unstructured) {
+	if change.KeepsSpec {
+		return
+	}
 	note := written.GetKind() + " " + change.Object.GetName()
 	if what := summary(change.Object); what != "" && change.Action != routing.Delete {
 		note += ": " + what
@@ -152,44 +155,31 @@ func eventType(reason api.RouteReason) string {
 	return corev1.EventTypeWarning
 }
 
-// summary says in a few words what an object does: the shares of its last route, its versions, or its hosts.
+// summary returns what an object does, in a few words: its subsets, its rules, or its hosts.
 func summary(object routing.Object) string {
+	var out []string
 	switch o := object.(type) {
 	case *networkingv1.DestinationRule:
-		names := make([]string, len(o.Spec.Subsets))
-		for i, subset := range o.Spec.Subsets {
-			names[i] = subset.Name
+		for _, subset := range o.Spec.Subsets {
+			out = append(out, subset.Name)
 		}
-		return strings.Join(names, ", ")
 	case *networkingv1.VirtualService:
-		if n := len(o.Spec.Http); n > 0 {
-			return shares(o.Spec.Http[n-1].Route)
+		for _, rule := range routing.RulesOf(o) {
+			if text := rule.String(); rule.Match == "" {
+				out = append(out, text)
+			} else {
+				out = append(out, rule.Match+" -> "+text)
+			}
 		}
-		if n := len(o.Spec.Tcp); n > 0 {
-			return shares(o.Spec.Tcp[n-1].Route)
-		}
+		return strings.Join(out, "; ")
 	case *networkingv1.Gateway:
-		var hosts []string
 		for _, server := range o.Spec.Servers {
-			hosts = append(hosts, server.Hosts...)
-		}
-		return strings.Join(hosts, ", ")
-	}
-	return ""
-}
-
-func shares[D interface {
-	GetDestination() *networkingapi.Destination
-	GetWeight() int32
-}](routes []D) string {
-	out := make([]string, len(routes))
-	for i, route := range routes {
-		out[i] = route.GetDestination().GetSubset()
-		if out[i] == "" {
-			out[i] = "all versions"
-		}
-		if len(routes) > 1 {
-			out[i] += fmt.Sprintf("=%d", route.GetWeight())
+			for _, host := range server.Hosts {
+				if _, name, scoped := strings.Cut(host, "/"); scoped {
+					host = name
+				}
+				out = append(out, fmt.Sprintf("%s on port %d", host, server.GetPort().GetNumber()))
+			}
 		}
 	}
 	return strings.Join(out, ", ")
