@@ -108,6 +108,19 @@ var alsoAllowed = map[string][]any{
 	"prometheusRule.thresholds.coverage": {"number", "string"}, "prometheusRule.thresholds.latency": {"number", "string"}, // --set makes no fractions
 }
 
+// patterns are what texts must match, empty ones included: a wrong image or namespace is refused by Helm, not by the kubelet.
+var patterns = map[string]string{
+	"image.digest":         `^(sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128})?$`,
+	"image.tag":            `^([A-Za-z0-9_][A-Za-z0-9_.-]{0,127})?$`,
+	"image.registry":       registryPattern,
+	"global.imageRegistry": registryPattern,
+	"image.repository":     `^[A-Za-z0-9.-]+(:[0-9]+)?(/[a-z0-9]+([._-]+[a-z0-9]+)*)*$`,
+	"namespaceOverride":    `^([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)?$`,
+	"routing.gatewayPorts": `^[0-9]+(-[0-9]+)?$`, // of each item
+}
+
+const registryPattern = `^(([A-Za-z0-9.-]+|\[[0-9A-Fa-f:]+\])(:[0-9]+)?(/[a-z0-9]+([._-]+[a-z0-9]+)*)*/?)?$`
+
 // What Rancher asks its users are values that there are, with the defaults that they have.
 func TestChartQuestionsAreAboutValues(t *testing.T) {
 	var asked struct {
@@ -230,6 +243,14 @@ func objectSchema(path string, values map[string]any) map[string]any {
 }
 
 func valueSchema(path string, value any) map[string]any {
+	schema := typeSchema(path, value)
+	if pattern := patterns[path]; pattern != "" {
+		schema["pattern"] = pattern
+	}
+	return schema
+}
+
+func typeSchema(path string, value any) map[string]any {
 	if types, is := alsoAllowed[path]; is {
 		return map[string]any{"type": types}
 	}
@@ -271,7 +292,11 @@ func configurationSchema(section string) map[string]any {
 		case "whole number":
 			schema["type"] = "integer"
 		case "list of text":
-			schema["type"], schema["items"] = "array", map[string]any{"type": "string"}
+			item := map[string]any{"type": "string"}
+			if pattern := patterns[field.Path]; pattern != "" {
+				item["pattern"] = pattern
+			}
+			schema["type"], schema["items"] = "array", item
 		default:
 			schema["type"] = "string"
 		}

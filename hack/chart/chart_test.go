@@ -159,6 +159,7 @@ var alternatives = map[string]any{
 	"priorityClassName":                  "system-cluster-critical",
 	"extraObjects":                       parseAny(`[{apiVersion: v1, kind: ConfigMap, metadata: {name: a}}]`),
 	"shutdown.linger":                    "11s",
+	"image.digest":                       "sha256:" + strings.Repeat("0a", 32),
 	"podDisruptionBudget.maxUnavailable": "50%",
 }
 

@@ -50,15 +50,16 @@ func TestObjectsAreInTheChosenNamespace(t *testing.T) {
 }
 
 func TestImages(t *testing.T) {
+	digest := "sha256:" + strings.Repeat("0a", 32)
 	for values, want := range map[string]string{
 		`{}`:                             "outrigger.dev/outrigger:0.1.0-dev",
 		`{image: {registry: a.example}}`: "a.example/outrigger:0.1.0-dev",
-		`{image: {registry: 'a.example:5000/mirror/'}}`:                                                              "a.example:5000/mirror/outrigger:0.1.0-dev",
-		`{global: {imageRegistry: b.example}, image: {registry: a.example, repository: team/outrigger, tag: x}}`:     "b.example/team/outrigger:x",
-		`{global: {imageRegistry: b.example}, image: {repository: 'localhost/a/b'}}`:                                 "b.example/a/b:0.1.0-dev",
-		`{global: {imageRegistry: b.example}, image: {repository: outrigger}}`:                                       "b.example/outrigger:0.1.0-dev",
-		`{global: {imageRegistry: b.example}, image: {repository: 'c.example/d/outrigger', digest: 'sha256:00'}}`:    "b.example/d/outrigger@sha256:00",
-		`{image: {repository: 'c.example:443/d/outrigger'}, global: {otherCharts: read this, imagePullSecrets: []}}`: "c.example:443/d/outrigger:0.1.0-dev",
+		`{image: {registry: 'a.example:5000/mirror/'}}`:                                                                "a.example:5000/mirror/outrigger:0.1.0-dev",
+		`{global: {imageRegistry: b.example}, image: {registry: a.example, repository: team/outrigger, tag: x}}`:       "b.example/team/outrigger:x",
+		`{global: {imageRegistry: b.example}, image: {repository: 'localhost/a/b'}}`:                                   "b.example/a/b:0.1.0-dev",
+		`{global: {imageRegistry: b.example}, image: {repository: outrigger}}`:                                         "b.example/outrigger:0.1.0-dev",
+		`{global: {imageRegistry: b.example}, image: {repository: 'c.example/d/outrigger', digest: '` + digest + `'}}`: "b.example/d/outrigger@" + digest,
+		`{image: {repository: 'c.example:443/d/outrigger'}, global: {otherCharts: read this, imagePullSecrets: []}}`:   "c.example:443/d/outrigger:0.1.0-dev",
 	} {
 		rendered := render(t, parse(t, values))
 		deployment := find[appsv1.Deployment](t, rendered.Objects, "Deployment", "")
@@ -125,6 +126,14 @@ func TestReservedKeysAreRefused(t *testing.T) {
 		`{startupProbe: {httpGet: {path: /}}}`:                      "httpGet",
 		`{dnsPolicy: clusterFirst}`:                                 "dnsPolicy",
 		`{webhook: {name: [a]}}`:                                    "name",
+		`{image: {digest: "md5:abc"}}`:                              "digest",
+		`{image: {digest: "sha256:abc"}}`:                           "digest",
+		`{image: {tag: "a b"}}`:                                     "tag",
+		`{image: {registry: "https://registry.example"}}`:           "registry",
+		`{global: {imageRegistry: "registry example"}}`:             "imageRegistry",
+		`{image: {repository: registry.example/Upper}}`:             "repository",
+		`{namespaceOverride: Bad_Name}`:                             "namespaceOverride",
+		`{routing: {gatewayPorts: [abc]}}`:                          "gatewayPorts",
 	} {
 		if _, err := own(t).Render(parse(t, values)); err == nil || !strings.Contains(err.Error(), named) {
 			t.Errorf("%s: %v; want it refused, naming %q", values, err, named)
