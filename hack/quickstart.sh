@@ -29,7 +29,7 @@ installed() { command -v "$1" >/dev/null; }
 failed() {
   trap - ERR
   printf '\nThe last command failed. The latest warnings of the cluster:\n\n'
-  kubectl get events -A --field-selector=type=Warning --sort-by=.lastTimestamp | tail -n 5 || true
+  kubectl get events -A --field-selector=type=Warning --sort-by=.lastTimestamp --request-timeout=15s | tail -n 5 || true
   printf '\nSee docs/start/quickstart.md#if-a-step-fails.\n'
 } >&2
 trap failed ERR
