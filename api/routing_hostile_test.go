@@ -36,7 +36,7 @@ var hostile = map[string]struct {
 	AnnotationHosts:           {"a.example.com", []string{"app", "localhost", "a.example.com,app", "*.*.com", "a.*.com", "*a.example.com", "https://a.example.com", "a.example.com:443", "a.example.com/x", "1.2.3.4", "::1", strings.Repeat("a.", 127) + "com", strings.Repeat("a", 64) + ".com", "ä.example.com", items(",", 51, "h%d.example.com")}},
 	AnnotationAllowedHosts:    {"a.example.com", []string{"https://a.example.com", "a.*.com", "1.2.3.4", strings.Repeat("a", 64) + ".com"}},
 	AnnotationGateway:         {"istio-system/gateway", []string{"gateway", "mesh", "a/b/c", "a/" + strings.Repeat("b", 64), "../b", "a/B", "/b"}},
-	AnnotationGatewaySelector: {"istio=ingressgateway", []string{"istio", "=a", "a=b c", strings.Repeat("a", 64) + "=b", "a=" + strings.Repeat("b", 64), "a/b/c=d"}},
+	AnnotationGatewaySelector: {"istio=ingressgateway", []string{"istio", "=a", "a=b c", strings.Repeat("a", 64) + "=b", "a=" + strings.Repeat("b", 64), "a/b/c=d", "a=b,a=c"}},
 	AnnotationGatewayPort:     {"80", []string{"0", "65536", "-1", "4294967376", "80,81", "０", "15000", "15001", "15002", "15004", "15006", "15008", "15009", "15020", "15021", " 15021 ", "15053", "15090"}},
 	AnnotationTLSCredential: {"web-tls", []string{"", "Web", "web tls", "web.tls", "web_tls", "-web", strings.Repeat("w", 64), "other/web", "../web", "web,api", "web-cacert", "file-web", "file-cert:/etc/certs/tls.crt~/etc/certs/tls.key", "file-root:system",
 		"builtin://", "kubernetes://web", "kubernetes://other/web", "kubernetes-gateway://other/web", "configmap://other/web", "sds://web", "invalid://web", "ＷＥＢ"}},

@@ -591,9 +591,13 @@ func parseGateway(text string) (string, error) {
 func parseSelector(text string) (map[string]string, error) {
 	out := map[string]string{}
 	for _, item := range strings.Split(text, ",") {
-		key, value, found := strings.Cut(strings.TrimSpace(item), "=")
+		key, value, found := strings.Cut(item, "=")
+		key, value = strings.TrimSpace(key), strings.TrimSpace(value)
 		if !found || len(validation.IsQualifiedName(key)) > 0 || len(validation.IsValidLabelValue(value)) > 0 {
 			return nil, fmt.Errorf("%q is not a label of the form key=value", strings.TrimSpace(item))
+		}
+		if _, twice := out[key]; twice {
+			return nil, fmt.Errorf("the label %s is given twice", key)
 		}
 		out[key] = value
 	}
