@@ -100,7 +100,7 @@ func RouteReasons() []RouteReasonDoc {
 		{RouteIngressBypasses, "An Ingress that Istio serves routes to the Service. It cannot route by version, so all versions get its requests."},
 		{RoutePolicyShared, "A DestinationRule in the Service's namespace is for the same host; Istio merges it with ours."},
 		{RouteSubsetConflict, "A DestinationRule in the Service's namespace uses a version's name for other labels. Nothing new is written; existing objects stay."},
-		{RouteShadowedInNamespaces, "A DestinationRule in another namespace is for the same host, so callers there reach all versions."},
+		{RouteShadowedInNamespaces, "A DestinationRule in a namespace of callers is for the same host. Callers there do not see the versions, and a route that names one fails for them."},
 		{RouteSubsetsInUse, "A VirtualService that Outrigger does not write names subsets that would be removed; they stay as long as it does."},
 		{RouteNameTaken, "An object that Outrigger did not create has the name of one that it would create."},
 		{RouteManagedElsewhere, "A Rollout, Canary, or HTTPRoute routes the Service, so Outrigger skips it."},
