@@ -122,12 +122,19 @@ func (i injection) changes(ctx context.Context, in *input, show func(change) err
 				return err
 			}
 		}
+		if bytes.Equal(c.before, c.after) { // injected before, with the same result
+			c.after = nil
+		}
 		return show(c)
 	})
 }
 
 // printChange shows a change as lines that people read: what is decided, and the YAML before and after.
 func printChange(c change, out io.Writer) error {
+	if c.after == nil && c.report.Result == inject.Injected {
+		_, err := fmt.Fprintf(out, "%s stays as it is: it is already injected, and the result is the same\n", c.object)
+		return err
+	}
 	if c.after == nil {
 		_, err := fmt.Fprintf(out, "%s stays as it is: %s (%s)\n", c.object, c.report.Message, c.report.Reason)
 		return err
