@@ -226,42 +226,42 @@ func (w *world) addWorkload(object *manifest.Object, namespace string) error {
 }
 
 // observed gathers what one plan depends on, as the controller gathers it from a cluster.
-func (w *world) observed(service *corev1.Service, intent api.RouteIntent, settings api.RoutingSettings) routing.Observed {
+func (w *world) observed(service *corev1.Service, intent api.RouteIntent, settings api.RoutingSettings, index *worldIndex) (routing.Observed, error) {
 	observed := routing.Observed{
 		Service: service, Namespace: w.namespaces[service.Namespace], Intent: intent, Settings: settings,
-		Foreign: w.concerning(service, settings.ClusterDomain), ServiceNames: map[string]bool{}, RootNamespace: "istio-system",
+		ServiceNames: index.services[service.Namespace], RootNamespace: "istio-system",
 		Ambient:   w.namespaces[service.Namespace].Labels["istio.io/dataplane-mode"] == "ambient",
 		ManagedBy: w.takers[types.NamespacedName{Namespace: service.Namespace, Name: service.Name}],
 	}
-	w.paths.into(&observed, w.services)
+	var err error
+	if observed.Foreign, err = index.concerning(&observed); err != nil {
+		return observed, err
+	}
+	w.paths.into(&observed, index)
 	if root := w.namespaces[observed.RootNamespace]; root != nil {
 		observed.MultiCluster = root.Labels["topology.istio.io/network"] != ""
 	}
-	for _, other := range w.services {
-		if other.Namespace == service.Namespace {
-			observed.ServiceNames[other.Name] = true
-		}
-	}
-	for _, found := range w.workloads {
-		if found.namespace == service.Namespace && slices.Contains([]string{"Deployment", "StatefulSet", "DaemonSet"}, found.Kind) {
+	selected := index.selectedBy(service)
+	for _, found := range selected { // no route exists yet, so no other workload matters
+		if slices.Contains([]string{"Deployment", "StatefulSet", "DaemonSet"}, found.Kind) {
 			observed.Workloads = append(observed.Workloads, found.Workload)
 		}
 	}
-	observed.Pods = w.podsOf(service, intent.VersionLabel)
+	observed.Pods = w.podsOf(service, selected, index, intent.VersionLabel)
 	for _, label := range routing.UntriedVersionLabels(observed) {
-		routing.NoteVersionLabel(&observed, label, w.podsOf(service, label))
+		routing.NoteVersionLabel(&observed, label, w.podsOf(service, selected, index, label))
 	}
 	slices.SortFunc(observed.Workloads, func(a, b routing.Workload) int {
 		return cmp.Or(cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.Name, b.Name))
 	})
-	return observed
+	return observed, nil
 }
 
 // podsOf are the pods that a Service selects, by workload and by the version that a label names.
-func (w *world) podsOf(service *corev1.Service, versionLabel string) []routing.PodGroup {
+func (w *world) podsOf(service *corev1.Service, selected []workload, index *worldIndex, versionLabel string) []routing.PodGroup {
 	var out []routing.PodGroup
-	for _, found := range w.workloads {
-		if found.namespace != service.Namespace || found.Replicas == 0 || !selects(service.Spec.Selector, found.Labels) {
+	for _, found := range selected {
+		if found.Replicas == 0 {
 			continue
 		}
 		out = append(out, routing.PodGroup{
@@ -269,7 +269,7 @@ func (w *world) podsOf(service *corev1.Service, versionLabel string) []routing.P
 			Pods: int(found.Replicas), Ready: int(found.Replicas), Created: w.created,
 		})
 	}
-	entries := slices.DeleteFunc(slices.Clone(w.entries), func(e *networkingv1.WorkloadEntry) bool { return e.Namespace != service.Namespace })
+	entries := index.entries.candidates(service.Namespace, service.Spec.Selector)
 	out = append(out, routing.GroupEntries(entries, service.Spec.Selector, versionLabel)...)
 	slices.SortFunc(out, func(a, b routing.PodGroup) int {
 		return cmp.Or(cmp.Compare(a.Workload.Kind, b.Workload.Kind), cmp.Compare(a.Workload.Name, b.Workload.Name), cmp.Compare(a.Version, b.Version))
@@ -277,24 +277,8 @@ func (w *world) podsOf(service *corev1.Service, versionLabel string) []routing.P
 	return out
 }
 
-// concerning returns the routes of others that may matter to a Service, each list sorted by name.
-func (w *world) concerning(service *corev1.Service, clusterDomain string) routing.Objects {
-	return routing.Objects{
-		DestinationRules: matter(w.foreign.DestinationRules, service, clusterDomain),
-		VirtualServices:  matter(w.foreign.VirtualServices, service, clusterDomain),
-		Gateways:         matter(w.foreign.Gateways, service, clusterDomain),
-	}
-}
-
-func matter[T routing.Object](objects []T, service *corev1.Service, clusterDomain string) []T {
-	var out []T
-	for _, object := range objects {
-		if routing.MayConcern(object, service, clusterDomain) {
-			out = append(out, object)
-		}
-	}
-	slices.SortFunc(out, func(a, b T) int {
+func sortByName[T routing.Object](objects []T) {
+	slices.SortFunc(objects, func(a, b T) int {
 		return cmp.Or(cmp.Compare(a.GetNamespace(), b.GetNamespace()), cmp.Compare(a.GetName(), b.GetName()))
 	})
-	return out
 }

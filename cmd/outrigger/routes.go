@@ -129,6 +129,7 @@ func readConfig(name string) (api.Config, error) {
 func (w *world) routes(settings api.RoutingSettings, notes io.Writer) (*manifest.Stream, error) {
 	made := map[*corev1.Service]routing.Objects{}
 	told := map[string]bool{}
+	index := indexOf(w, settings.ClusterDomain)
 	for _, service := range sortedServices(w.services) {
 		if w.namespaces[service.Namespace] == nil {
 			w.namespaces[service.Namespace] = &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{
@@ -139,7 +140,10 @@ func (w *world) routes(settings api.RoutingSettings, notes io.Writer) (*manifest
 		if !intent.Wanted && !intent.Disabled {
 			problems = nil // nobody asked for its routes
 		}
-		observed := w.observed(service, intent, settings)
+		observed, err := w.observed(service, intent, settings, index)
+		if err != nil {
+			return nil, fmt.Errorf("service %s/%s: %w", service.Namespace, service.Name, err)
+		}
 		problems = api.WithExamples(problems, routing.KnownVersions(observed))
 		result := routing.Settled(observed, w.created)
 		for _, problem := range slices.Concat(problems, result.Problems) {
@@ -150,9 +154,7 @@ func (w *world) routes(settings api.RoutingSettings, notes io.Writer) (*manifest
 			told[line] = true
 		}
 		made[service] = result.Objects
-		w.foreign.DestinationRules = append(w.foreign.DestinationRules, result.Objects.DestinationRules...)
-		w.foreign.VirtualServices = append(w.foreign.VirtualServices, result.Objects.VirtualServices...)
-		w.foreign.Gateways = append(w.foreign.Gateways, result.Objects.Gateways...)
+		index.foreign.Add(result.Objects)
 	}
 	var text bytes.Buffer
 	for _, service := range w.services {

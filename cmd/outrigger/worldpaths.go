@@ -7,7 +7,6 @@ import (
 	"slices"
 
 	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
-	corev1 "k8s.io/api/core/v1"
 	networkingk8s "k8s.io/api/networking/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/types"
@@ -89,28 +88,22 @@ func wholeObject(object *manifest.Object, namespace string) (*unstructured.Unstr
 	return whole, nil
 }
 
-// into adds what matters to a Service. The Services are those of the input.
-func (p *worldPaths) into(observed *routing.Observed, services []*corev1.Service) {
+// into adds what matters to a Service.
+func (p *worldPaths) into(observed *routing.Observed, index *worldIndex) {
 	name := types.NamespacedName{Namespace: observed.Service.Namespace, Name: observed.Service.Name}
-	var routes []routing.Route
-	for _, object := range p.routes {
-		routes = append(routes, routing.RouteOf(object, observed.Settings.ClusterDomain))
-	}
-	observed.Bypasses = routing.Bypasses(name, routes, p.grants)
+	observed.Bypasses = routing.Bypasses(name, index.routes[name], p.grants)
 	observed.Ingresses = observed.IngressController.ServedIngresses(p.ingresses, p.classes)
 	if observed.Intent.Expose == nil {
 		return
 	}
-	observed.HostOwners = hostOwners(observed.Intent.Expose, p.entries, services)
+	observed.HostOwners = hostOwners(observed.Intent.Expose, p.entries, index)
 }
 
-func hostOwners(wish *api.Exposure, entries []*networkingv1.ServiceEntry, services []*corev1.Service) map[string]string {
+func hostOwners(wish *api.Exposure, entries []*networkingv1.ServiceEntry, index *worldIndex) map[string]string {
 	out := map[string]string{}
 	for _, host := range wish.Hosts {
 		owner := routing.EntryWithHost(host, entries)
-		if named, is := routing.ServiceWithShortHost(host); owner == "" && is && slices.ContainsFunc(services, func(s *corev1.Service) bool {
-			return s.Namespace == named.Namespace && s.Name == named.Name
-		}) {
+		if named, is := routing.ServiceWithShortHost(host); owner == "" && is && index.hasService(named) {
 			owner = "Service " + named.String()
 		}
 		if owner != "" {
