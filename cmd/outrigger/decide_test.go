@@ -305,10 +305,16 @@ service/app-internal in namespace demo keeps its routes: without them v2 (9 of 1
 virtualservice/other in namespace demo deleted
 waiting 1ms for the proxies to forget the routes
 destinationrule/other in namespace demo deleted
+to remove the routes that stay although that moves traffic: outrigger uninstall-routes --all
 `
 	if diff := cmp.Diff(want, s.out.String()); diff != "" {
 		t.Errorf("-want +got:\n%s", diff)
 	}
+	s.installed = "mesh"
+	if err := s.uninstallRoutes(context.Background(), "demo", false, s.writing(dryRunNone)); err != nil || strings.Contains(s.out.String(), "no routes to remove") {
+		t.Errorf("only kept routes are left: %v, %q", err, s.out.String())
+	}
+	s.printed("outrigger uninstall-routes --all -n demo --system-namespace=mesh")
 	if err := s.uninstallRoutes(context.Background(), "demo", true, s.writing(dryRunNone)); err != nil {
 		t.Fatal(err)
 	}

@@ -69,6 +69,10 @@ func (l *live) removeWebhooks(ctx context.Context, how writing) error {
 	if name := l.config.ValidatorName(); name != "" {
 		objects["validatingwebhookconfiguration"] = &admissionregistrationv1.ValidatingWebhookConfiguration{ObjectMeta: metav1.ObjectMeta{Name: name}}
 	}
+	effects := map[string]string{
+		"mutatingwebhookconfiguration":   "Outrigger no longer injects new pods",
+		"validatingwebhookconfiguration": "Outrigger no longer warns when objects are created or changed",
+	}
 	for _, kind := range []string{"mutatingwebhookconfiguration", "validatingwebhookconfiguration"} {
 		object := objects[kind]
 		if object == nil {
@@ -81,7 +85,7 @@ func (l *live) removeWebhooks(ctx context.Context, how writing) error {
 		if err != nil {
 			return fmt.Errorf("delete %s %s: %w", kind, object.GetName(), err)
 		}
-		how.say("%s/%s deleted: new pods are no longer injected", kind, object.GetName())
+		how.say("%s/%s deleted: %s", kind, object.GetName(), effects[kind])
 	}
 	return nil
 }

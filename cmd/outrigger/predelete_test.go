@@ -29,7 +29,8 @@ func TestPreDelete(t *testing.T) {
 		Spec:       appsv1.DeploymentSpec{Replicas: ptr.To[int32](2), Selector: &metav1.LabelSelector{MatchLabels: labels}},
 	}
 	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: defaultSystemNamespace, Name: "outrigger-1", Labels: labels}}
-	s := newLiveStage(t, mutating("outrigger-sidecar-injector"), mutating("outrigger-sidecar-injector-canary"), mutating("istio-sidecar-injector"), deployment, pod)
+	s := newLiveStage(t, mutating("outrigger-sidecar-injector"), mutating("outrigger-sidecar-injector-canary"), mutating("istio-sidecar-injector"),
+		&admissionregistrationv1.ValidatingWebhookConfiguration{ObjectMeta: metav1.ObjectMeta{Name: "outrigger-validator"}}, deployment, pod)
 
 	under := s.client.(client.WithWatch)
 	s.client = interceptor.NewClient(under, interceptor.Funcs{ // the cluster in memory knows no patch of a scale
@@ -48,7 +49,8 @@ func TestPreDelete(t *testing.T) {
 	if err := s.preDelete(ctx, "outrigger", s.writing(dryRunNone)); err == nil || !strings.Contains(err.Error(), "1 pods of Deployment outrigger have not ended") {
 		t.Errorf("with a pod that does not end: %v", err)
 	}
-	s.printed("mutatingwebhookconfiguration/outrigger-sidecar-injector deleted", "deployment/outrigger in namespace outrigger-system scaled to 0")
+	s.printed("mutatingwebhookconfiguration/outrigger-sidecar-injector deleted: Outrigger no longer injects new pods\n",
+		"validatingwebhookconfiguration/outrigger-validator deleted: Outrigger no longer warns when objects are created or changed\n", "deployment/outrigger in namespace outrigger-system scaled to 0")
 	if err := s.client.Get(t.Context(), client.ObjectKeyFromObject(deployment), deployment); err != nil || *deployment.Spec.Replicas != 0 {
 		t.Errorf("the Deployment has %d replicas, %v", *deployment.Spec.Replicas, err)
 	}

@@ -73,7 +73,7 @@ func (l *live) uninstallRoutes(ctx context.Context, namespace string, all bool, 
 	if err := l.mustNotRun(ctx, namespace, how); err != nil {
 		return err
 	}
-	leaving, err := l.leaving(ctx, namespace, all, how)
+	leaving, kept, err := l.leaving(ctx, namespace, all, how)
 	if err != nil {
 		return err
 	}
@@ -107,10 +107,25 @@ func (l *live) uninstallRoutes(ctx context.Context, namespace string, all bool, 
 			}
 		}
 	}
-	if routes+rules+replaced == 0 {
+	switch {
+	case kept:
+		how.say("to remove the routes that stay although that moves traffic: %s", l.uninstallAll(namespace))
+	case routes+rules+replaced == 0:
 		how.say("no routes to remove")
 	}
 	return nil
+}
+
+// uninstallAll returns the command that removes all routes of a namespace, or of all namespaces if it is empty.
+func (l *live) uninstallAll(namespace string) string {
+	command := "outrigger uninstall-routes --all"
+	if namespace != "" {
+		command += " -n " + namespace
+	}
+	if l.installed != defaultSystemNamespace {
+		command += " --system-namespace=" + l.installed
+	}
+	return command
 }
 
 // mustNotRun refuses where a controller leads, because it would recreate what is removed. It also refuses where the user has no
@@ -168,20 +183,20 @@ type leavingService struct {
 	replaced []routing.Object // by the user; they stay, without the marks of Outrigger
 }
 
-// leaving returns the objects to remove, by Service in the order of namespaces and names, and prints which stay and why.
-func (l *live) leaving(ctx context.Context, namespace string, all bool, how writing) ([]leavingService, error) {
+// leaving returns the objects to remove, by Service in the order of namespaces and names, and reports whether objects of
+// other Services stay. It prints which these are and why.
+func (l *live) leaving(ctx context.Context, namespace string, all bool, how writing) (out []leavingService, kept bool, err error) {
 	s := l.snapshot(namespace, namespace == "")
 	s.strict = true // do not remove what is unknown
 	objects, err := ourObjects(ctx, s, namespace)
 	if err != nil {
-		return nil, err
+		return nil, false, err
 	}
 	looker := l.looker(s)
-	var out []leavingService
 	for _, key := range owned(objects) {
 		observed, _, err := looker.Look(ctx, key)
 		if err != nil && !apierrors.IsNotFound(err) {
-			return nil, err
+			return nil, false, err
 		}
 		if observed == nil {
 			out = append(out, leavingService{objects: of(objects, key)}) // its Service is deleted
@@ -190,6 +205,7 @@ func (l *live) leaving(ctx context.Context, namespace string, all bool, how writ
 		why := staying(*observed)
 		if why != "" && !all {
 			how.say("service/%s in namespace %s keeps its routes: %s", key.Name, key.Namespace, why)
+			kept = true
 			continue
 		}
 		if why != "" {
@@ -199,7 +215,7 @@ func (l *live) leaving(ctx context.Context, namespace string, all bool, how writ
 		}
 		out = append(out, leavingService{observed.Service, ownedOf(observed.Standing, of(objects, key)), observed.Replaced()})
 	}
-	return out, nil
+	return out, kept, nil
 }
 
 // staying says what would move if the routes of a Service went; nothing if nothing would.
