@@ -37,10 +37,26 @@ func (l *live) mustBeHere(ctx context.Context, namespace string) error {
 	if len(l.configs) > 0 || l.unread().in(l.installed, "ConfigMap") {
 		return nil // installed here, or reported as unknown when the Lease is read
 	}
+	places, err := l.elsewhere(ctx)
+	if isForbidden(err) {
+		return l.mayRunElsewhere(namespace)
+	}
+	if err != nil {
+		return err
+	}
+	for _, place := range places {
+		return fmt.Errorf("no Outrigger is installed in namespace %s, but one is in namespace %s; nothing was removed. Add --system-namespace=%s", l.installed, place, place)
+	}
+	return nil
+}
+
+// elsewhere returns the other namespaces in which an Outrigger is installed or runs, sorted. The error is that of a missing
+// permission if the user may not list Leases.
+func (l *live) elsewhere(ctx context.Context) ([]string, error) {
 	places := map[string]bool{}
 	var objects admissionregistrationv1.MutatingWebhookConfigurationList
 	if err := l.client.List(ctx, &objects); err != nil && !isForbidden(err) {
-		return fmt.Errorf("list the MutatingWebhookConfigurations: %w", err)
+		return nil, fmt.Errorf("list the MutatingWebhookConfigurations: %w", err)
 	}
 	for _, entry := range injectorEntries(objects.Items) {
 		if service := entry.webhook.ClientConfig.Service; entry.injector == ours && service != nil {
@@ -48,10 +64,8 @@ func (l *live) mustBeHere(ctx context.Context, namespace string) error {
 		}
 	}
 	var leases coordinationv1.LeaseList
-	if err := l.client.List(ctx, &leases); isForbidden(err) {
-		return l.mayRunElsewhere(namespace)
-	} else if err != nil {
-		return fmt.Errorf("list the Leases: %w", err)
+	if err := l.client.List(ctx, &leases); err != nil {
+		return nil, fmt.Errorf("list the Leases: %w", err)
 	}
 	for i := range leases.Items {
 		lease := &leases.Items[i]
@@ -61,10 +75,7 @@ func (l *live) mustBeHere(ctx context.Context, namespace string) error {
 		}
 	}
 	delete(places, l.installed)
-	for _, place := range slices.Sorted(maps.Keys(places)) {
-		return fmt.Errorf("no Outrigger is installed in namespace %s, but one is in namespace %s; nothing was removed. Add --system-namespace=%s", l.installed, place, place)
-	}
-	return nil
+	return slices.Sorted(maps.Keys(places)), nil
 }
 
 // mayRunElsewhere returns the error for a user who may not see whether Outrigger runs in another namespace.

@@ -48,7 +48,9 @@ func (f *statusFlags) run(command *cobra.Command, from *clusterFlags, args []str
 	l.only = chosen.labels
 	out := command.OutOrStdout()
 	view := statusView{wide: f.output == "wide", namespaces: f.all, headless: f.noHeaders, style: styleOf(out), gaps: l.unread()}
-	read := func(ctx context.Context) (statusReport, error) { return l.status(ctx, f.all, chosen.services...) }
+	read := func(ctx context.Context) (statusReport, error) {
+		return l.checked(ctx, func(ctx context.Context) (statusReport, error) { return l.status(ctx, f.all, chosen.services...) })
+	}
 	if f.watch {
 		w := statusWatch{read: read, out: out, notes: command.ErrOrStderr()}
 		if isTerminal(out) {

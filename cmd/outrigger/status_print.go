@@ -43,10 +43,14 @@ func statusPrinter(output string) (func(statusReport, statusView, io.Writer) err
 	}, nil
 }
 
-// printStatus writes the tables: namespaces, versions, gateways, pods without a sidecar, problems. What there is none of
+// printStatus writes whether a controller is missing, then the tables: namespaces, versions, gateways, pods without a sidecar, problems. What there is none of
 // is left out.
 func printStatus(report statusReport, view statusView, out io.Writer) error {
 	p := &tables{out: out, view: view}
+	if report.NotRunning != "" {
+		p.line(view.style.warn(report.NotRunning))
+		p.some = true
+	}
 	p.namespaces(report.Namespaces)
 	p.versions(report.Namespaces)
 	p.pending(report.Namespaces)

@@ -4,6 +4,8 @@ package main
 
 // statusReport is what status says, in the form of -o json.
 type statusReport struct {
+	// NotRunning says that no controller updates the routes, and what to do; empty if one runs or if that is unknown.
+	NotRunning string            `json:"notRunning,omitempty"`
 	Namespaces []namespaceStatus `json:"namespaces"`
 	// Certificates are those of the webhooks through which pods are injected.
 	Certificates []certificateStatus `json:"certificates,omitempty"`

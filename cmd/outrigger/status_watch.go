@@ -108,6 +108,9 @@ func (w *statusWatch) changes(before, after map[string]string) error {
 // statusLines are a report as lines, by what each of them is about.
 func statusLines(report statusReport) map[string]string {
 	out := map[string]string{}
+	if report.NotRunning != "" {
+		out["controller:"] = " " + report.NotRunning
+	}
 	for _, n := range report.Namespaces {
 		for _, p := range n.Problems {
 			out[p.Reason+": "+p.Object+":"] = " " + p.Message
