@@ -88,5 +88,6 @@ func (k *kubeFlags) rest() (*rest.Config, error) {
 	}
 	cluster = rest.CopyConfig(cluster)
 	cluster.UserAgent = "outrigger/" + version
+	markUnreachable(cluster, ptr.Deref(k.flags().Context, ""))
 	return cluster, nil
 }

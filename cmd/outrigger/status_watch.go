@@ -44,8 +44,8 @@ func (w *statusWatch) run(ctx context.Context) error {
 		case err != nil && shown == nil:
 			return err
 		case err != nil:
-			if failure != err.Error() {
-				failure = err.Error()
+			if text := plainly(err).Error(); failure != text {
+				failure = text
 				_, _ = fmt.Fprintln(w.notes, "Note: "+failure+"; trying again") // nobody to tell if stderr is closed
 			}
 		default:

@@ -31,7 +31,7 @@ func (f *clusterFlags) controllerVersions(ctx context.Context) []string {
 	case isForbidden(err):
 		return []string{fmt.Sprintf("controller unknown: no permission to list Leases in namespace %s", f.system)}
 	case err != nil:
-		return []string{"controller unknown: " + err.Error()}
+		return []string{"controller unknown: " + plainly(err).Error()}
 	}
 	var out []string
 	for i := range leases {
