@@ -316,15 +316,15 @@ func newKeeperMetrics(registerer prometheus.Registerer) *keeperMetrics {
 	m := &keeperMetrics{
 		expiry: prometheus.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "outrigger_certificate_expiry_timestamp_seconds",
-			Help: "When the certificate ends, in seconds since 1970; certificate is serving, or ca for the published CA that verifies it.",
+			Help: "Unix time at which the certificate expires. The label certificate is serving, or ca for the published CA that verifies it.",
 		}, []string{"certificate"}),
 		mismatch: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "outrigger_certificate_mismatch",
-			Help: "1 if the published caBundle did not verify our own endpoint the last time, else 0.",
+			Help: "1 if the published caBundle did not verify the served certificate at the last check, else 0.",
 		}),
 		errors: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "outrigger_certificate_errors_total",
-			Help: "Failed attempts to read, sign, publish or verify.",
+			Help: "Failed attempts to read, sign, publish, or verify a certificate.",
 		}),
 	}
 	if registerer != nil {

@@ -30,11 +30,11 @@ func NewMetrics(registerer prometheus.Registerer) *Metrics {
 	m := &Metrics{
 		injections: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "outrigger_injection_total",
-			Help: "Requests about pods by result (injected, skipped, denied, failed) and reason; dry runs are not counted.",
+			Help: "Reviews of pods by result (injected, skipped, denied, failed) and reason; dry runs are not counted.",
 		}, []string{"result", "reason"}),
 		duration: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Name:    "outrigger_injection_duration_seconds",
-			Help:    "Time from a request's header to its answer.",
+			Help:    "Time from receiving the HTTP header of a review to the response.",
 			Buckets: []float64{.0001, .00025, .0005, .00075, .001, .0015, .002, .003, .004, .005, .0075, .01, .025, .05, .1, .25, .5, 1, 2.5, 5},
 		}),
 		configValid: prometheus.NewGauge(prometheus.GaugeOpts{
@@ -47,11 +47,11 @@ func NewMetrics(registerer prometheus.Registerer) *Metrics {
 		}),
 		configLoaded: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "outrigger_istio_configuration_loaded_timestamp_seconds",
-			Help: "When the Istio configuration in use was taken over, in seconds since 1970; 0 without one.",
+			Help: "Unix time at which the Istio configuration in use was loaded; 0 without one.",
 		}),
 		configErrors: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "outrigger_istio_configuration_errors_total",
-			Help: "How often Istio's configuration was found missing, unreadable or refused, by reason.",
+			Help: "How often Istio's configuration was found to be missing, unreadable, or invalid, by reason.",
 		}, []string{"reason"}),
 	}
 	// An increase is seen only of a series that was there before it.

@@ -62,7 +62,7 @@ func NewOwnerEvents(options OwnerEventsOptions) *OwnerEvents {
 		events: options.Events, owners: options.Owners, log: options.Log,
 		counts: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "outrigger_owner_events_total",
-			Help: "Events for owners of pods by result: written, known (it was there already), dropped (too many at once), failed.",
+			Help: "Events for owners of pods by result: written, known (it already existed), dropped (too many at once), failed.",
 		}, []string{"result"}),
 		queue: fairqueue.New[toldOfPod](eventQueueEach, eventQueue),
 		more:  make(chan struct{}, 1),

@@ -85,7 +85,7 @@ func newPacedRecorder(recorder events.EventRecorder, scheme *runtime.Scheme) *pa
 		queue: fairqueue.New[pacedEvent](eventsOfNamespaceQueued, eventsQueued), rates: map[string]*rate.Limiter{},
 		counts: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "outrigger_routing_events_total",
-			Help: "Events about routes by result: sent, coalesced (a newer one took its place before it was sent), dropped (too many waited).",
+			Help: "Events about routes by result: sent, coalesced (replaced by a newer one before it was sent), dropped (too many waited).",
 		}, []string{"result"}),
 	}
 	for _, result := range []string{"sent", "coalesced", "dropped"} {

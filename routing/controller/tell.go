@@ -34,7 +34,7 @@ func newTeller() *teller {
 			Name: "outrigger_routing_writes_total", Help: "Routing objects written, by kind and verb (create, apply, delete, release).",
 		}, []string{"kind", "verb"}),
 		standing: prometheus.NewGaugeVec(prometheus.GaugeOpts{
-			Name: "outrigger_routing_problems", Help: "Problems of routing that stand now, by reason.",
+			Name: "outrigger_routing_problems", Help: "Current routing problems, by reason.",
 		}, []string{"reason"}),
 		told: map[client.ObjectKey]map[toldProblem]bool{},
 	}
