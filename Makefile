@@ -27,7 +27,7 @@ else ifeq ($(RACE),required)
   RACE_FLAG = $(error no C compiler found, and RACE=required: install one, e.g. gcc)
 endif
 
-.PHONY: help build check-version image chart release manifest quickstart test test-e2e test-others demo oracle fuzz bench bench-scale lint vuln fmt docs picture
+.PHONY: help build check-version image chart release manifest quickstart test test-clusters test-others demo oracle fuzz bench bench-scale lint vuln fmt docs picture
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -74,24 +74,24 @@ demo: ## a user's journey on a real control plane; stays up (ONCE=1: ends by its
 	@$(GO) -C hack build -o $(CACHE)/demo ./demo 2>$(CACHE)/demo.log || { cat $(CACHE)/demo.log; exit 1; }
 	@trap : INT; cd hack && ONCE=$(ONCE) VERBOSE=$(VERBOSE) $(CACHE)/demo || [ $$? -eq 130 ]
 
-# The end-to-end tests mostly wait for effects in the cluster, so all other tests run beside them.
+# The tests of module test mostly wait for effects in their clusters, so all other tests run beside them.
 test: ## all tests; the first time it builds the control plane (KUBERNETES=v1.30.14: another release of Kubernetes)
 	@echo "race detector: $(if $(RACE_FLAG),on,off (no C compiler was found, or RACE=off))"
-	@$(MAKE) --no-print-directory -j 2 test-e2e test-others
+	@$(MAKE) --no-print-directory -j 2 test-clusters test-others
 
-test-e2e:
-	cd test && $(GO) test $(RACE_FLAG) -timeout 60m ./e2e
+test-clusters:
+	cd test && $(GO) test $(RACE_FLAG) -timeout 60m $$($(GO) list ./... | grep -v /oracle$$)
 
-# ./routing is pure and starts no goroutine, so the race detector only makes its random walks ten times slower. What measures
+# ./routing and hack/chart start no goroutine, so the race detector only makes their walks and renderings many times slower. What measures
 # memory in ./webhook runs once more without it. Without it, too, for test/alerts and test/oracle: Prometheus takes minutes to
 # build with it, twelve thousand pods take three times as long to compare, and what runs there of ours is tested with it elsewhere.
 test-others:
 	$(GO) test $(RACE_FLAG) -timeout 30m $$($(GO) list ./... | grep -v /routing$$)
 	$(GO) test -timeout 20m ./routing
 	$(if $(RACE_FLAG),$(GO) test -timeout 20m -run 'TestNothingIsKilled|TestExpansionIsAn' ./webhook)
-	cd hack && $(GO) test $(RACE_FLAG) -timeout 60m ./...
+	cd hack && $(GO) test $(RACE_FLAG) -timeout 60m $$($(GO) list ./... | grep -v /chart$$)
+	cd hack && $(GO) test -timeout 20m ./chart
 	cd hack/image && $(GO) test -timeout 30m ./...
-	cd test && $(GO) test $(RACE_FLAG) -timeout 60m $$($(GO) list ./... | grep -v -e /e2e$$ -e /oracle$$)
 	cd test && $(GO) test -timeout 30m ./oracle
 	cd test/alerts && $(GO) test -timeout 20m ./...
 
