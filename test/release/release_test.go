@@ -220,9 +220,9 @@ func (s *story) test(t *testing.T) {
 	s.waitForReplicas(t, 0)
 	s.testFails(t, "FAILED  the webhook does not answer at https://", `failed calling webhook "object.sidecar-injector.outrigger.dev"`)
 	kubectl(t, "", "patch", "mutatingwebhookconfiguration", "outrigger-sidecar-injector", "--type=json", "-p", ignoring(t))
-	s.testFails(t, "gets no sidecar: Outrigger was not asked")
+	s.testFails(t, "gets no sidecar: Outrigger was not called")
 	kubectl(t, "", "delete", "mutatingwebhookconfiguration", "outrigger-sidecar-injector")
-	s.testFails(t, "MutatingWebhookConfiguration outrigger-sidecar-injector is not there")
+	s.testFails(t, "MutatingWebhookConfiguration outrigger-sidecar-injector does not exist")
 	helm(t, s.release("upgrade", s.chart, "--wait")...) // Helm makes again what is missing
 	kubectl(t, "", "scale", "deployment", name, "-n", system, "--replicas=2")
 	s.waitForReplicas(t, 2)
