@@ -15,9 +15,12 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// gatewayCertificate returns the Secret app-tls beside the ingress gateway, with a certificate that is valid now: Istio's analyzers
-// look for the certificate that a Gateway names, and read it.
-func gatewayCertificate() (*corev1.Secret, error) {
+// gatewayCertificates are the names of the Secrets that the annotations of the tests and of generated Services name.
+var gatewayCertificates = []string{"app-tls", "other-tls"}
+
+// gatewayCertificate returns a Secret beside the ingress gateway, with a certificate that is valid now: Istio's analyzers look for
+// the certificate that a Gateway names, and read it.
+func gatewayCertificate(name string) (*corev1.Secret, error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		return nil, err
@@ -33,7 +36,7 @@ func gatewayCertificate() (*corev1.Secret, error) {
 	}
 	return &corev1.Secret{
 		TypeMeta:   metav1.TypeMeta{APIVersion: "v1", Kind: "Secret"},
-		ObjectMeta: metav1.ObjectMeta{Name: "app-tls", Namespace: "istio-system"},
+		ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: "istio-system"},
 		Type:       corev1.SecretTypeTLS,
 		Data: map[string][]byte{
 			corev1.TLSCertKey:       pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: certificate}),

@@ -42,7 +42,8 @@ status: {phase: Running, podIP: 10.9.0.3, podIPs: [{ip: 10.9.0.3}], conditions: 
 // Cluster returns the YAML documents of a settled cluster for AnalyzeYAML: Istio with its ingress gateway, the
 // namespace, labeled for injection where the manifest does not hold it, the objects of an application's manifest, in that
 // namespace where they name none, a running, injected pod for each of its pod templates, and the objects that were made
-// for it (any type that encodes as a Kubernetes object). The Secret app-tls beside the gateway has a certificate.
+// for it (any type that encodes as a Kubernetes object). The Secrets of
+// gatewayCertificates beside the gateway have certificates.
 func Cluster(namespace string, application []byte, made ...any) (string, error) {
 	documents := []string{mesh}
 	stream, err := manifest.Read(bytes.NewReader(application))
@@ -77,11 +78,14 @@ func Cluster(namespace string, application []byte, made ...any) (string, error) 
 			return "", err
 		}
 	}
-	certificate, err := gatewayCertificate()
-	if err != nil {
-		return "", err
+	for _, name := range gatewayCertificates {
+		certificate, err := gatewayCertificate(name)
+		if err != nil {
+			return "", err
+		}
+		made = append(made, certificate)
 	}
-	for _, object := range append(made, certificate) {
+	for _, object := range made {
 		if err := add(object); err != nil {
 			return "", err
 		}
