@@ -48,6 +48,6 @@ func CoverageReasons() []CoverageReasonDoc {
 		{CoverageImage, outdated, "A container of the sidecar has another image than a new one would have."},
 		{CoverageContainers, outdated, "Injection makes other containers by now, or in another place, as native sidecars are."},
 		{CoverageConfiguration, outdated, "Injection gives a container of the sidecar other arguments or another environment by now."},
-		{CoverageDenied, append(missing, outdated...), "A new pod would be denied, so that a restart would not help: something is to be mended first."},
+		{CoverageDenied, append(missing, outdated...), "A new pod would be denied, so a restart would not help. Fix the reason of the denial first."},
 	}
 }

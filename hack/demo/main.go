@@ -83,7 +83,7 @@ func run(ctx context.Context, s *screen, once bool) (err error) {
 	return nil
 }
 
-// What to try when the story is told.
+// The commands to try after the last step.
 const (
 	meanwhile = `  outrigger undo springbootapp -n springistiodemo                 # back to v1
   outrigger shift springbootapp v1=50 v2=50 -n springistiodemo    # half to each

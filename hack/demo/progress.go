@@ -71,7 +71,7 @@ func (p *progress) Write(text []byte) (int, error) {
 	return len(text), nil
 }
 
-// draw writes the line of the terminal anew. It never wraps: a wrapped line could not be replaced.
+// draw replaces the progress line of the terminal. It truncates the text, because a line that wraps cannot be replaced.
 func (p *progress) draw() {
 	if p.current == "" {
 		return
