@@ -39,7 +39,8 @@ const (
 type cluster struct {
 	*fake.Clientset
 	mu      sync.Mutex
-	version int
+	version int // of the Secret
+	writes  int // of the webhook object; also its version
 	clock   time.Time
 }
 
@@ -64,6 +65,22 @@ func newCluster() *cluster {
 		c.version++
 		secret.ResourceVersion = strconv.Itoa(c.version)
 		return true, secret, c.Tracker().Update(corev1.SchemeGroupVersion.WithResource("secrets"), secret, ownNamespace)
+	})
+	// Each write of a webhook object gives it another version, which the fake API server does not do by itself.
+	c.PrependReactor("*", "mutatingwebhookconfigurations", func(action kubetesting.Action) (bool, runtime.Object, error) {
+		if verb := action.GetVerb(); verb != "patch" && verb != "update" {
+			return false, nil, nil
+		}
+		handled, object, err := kubetesting.ObjectReaction(c.Tracker())(action)
+		if err != nil {
+			return handled, object, err
+		}
+		written := object.(*admissionregistrationv1.MutatingWebhookConfiguration)
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		c.writes++
+		written.ResourceVersion = strconv.Itoa(c.writes)
+		return true, written, c.Tracker().Update(action.GetResource(), written, "")
 	})
 	return c
 }

@@ -92,16 +92,17 @@ func (k *Keeper) publishToWebhook(ctx context.Context, object *admissionregistra
 	webhooks := k.options.Client.AdmissionregistrationV1().MutatingWebhookConfigurations()
 	return k.writeBundles(ctx, target{
 		kind: kindMutating, meta: object.ObjectMeta, entries: entries,
-		patch: func(ctx context.Context, patch []byte) error {
-			if _, err := webhooks.Patch(ctx, object.Name, types.JSONPatchType, patch, metav1.PatchOptions{FieldManager: fieldManager}); err != nil {
-				return err
+		patch: func(ctx context.Context, patch []byte) (string, error) {
+			patched, err := webhooks.Patch(ctx, object.Name, types.JSONPatchType, patch, metav1.PatchOptions{FieldManager: fieldManager})
+			if err != nil {
+				return "", err
 			}
 			bundles := make([][]byte, len(entries))
 			for i, entry := range entries {
 				bundles[i] = entry.wanted
 			}
 			k.trusts(trustOf(bundles...))
-			return nil
+			return patched.ResourceVersion, nil
 		},
 		version: func(ctx context.Context) (string, error) {
 			now, err := webhooks.Get(ctx, object.Name, metav1.GetOptions{})
@@ -147,9 +148,12 @@ func (k *Keeper) publishToValidator(ctx context.Context, object *admissionregist
 	validators := k.options.Client.AdmissionregistrationV1().ValidatingWebhookConfigurations()
 	return k.writeBundles(ctx, target{
 		kind: kindValidating, meta: object.ObjectMeta, entries: entries,
-		patch: func(ctx context.Context, patch []byte) error {
-			_, err := validators.Patch(ctx, object.Name, types.JSONPatchType, patch, metav1.PatchOptions{FieldManager: fieldManager})
-			return err
+		patch: func(ctx context.Context, patch []byte) (string, error) {
+			patched, err := validators.Patch(ctx, object.Name, types.JSONPatchType, patch, metav1.PatchOptions{FieldManager: fieldManager})
+			if err != nil {
+				return "", err
+			}
+			return patched.ResourceVersion, nil
 		},
 		version: func(ctx context.Context) (string, error) {
 			now, err := validators.Get(ctx, object.Name, metav1.GetOptions{})

@@ -5,6 +5,7 @@ package certs
 import (
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"fmt"
 	"slices"
 	"strings"
@@ -27,28 +28,40 @@ const (
 
 // repairs decides when this replica writes a webhook object, so that all replicas together write it once.
 //
-//	may repair ──another replica wrote first──▶ waits: writes after the object was wrong for 2s
+//	may repair ──another replica repaired it──▶ waits: writes after the object was wrong for 2s
 //	    ▲                                          │
 //	    └──────────its own write succeeded─────────┘
+//
+// A replica learns of another one's repair when its own write is refused, or from the watch: the object was wrong, and is
+// right again in a version that this replica did not write. Without the watch, two replicas that write by turns would never
+// be refused, and would repair twice as often as one.
 //
 // How often it writes an object that another client keeps changing back, package contest decides.
 type repairs struct {
 	contests *contest.Ledger
 	objects  map[string]*repair // by kind
 
-	mutex  sync.Mutex
-	ours   []byte               // the CAs that every entry needs, in PEM; nil before the first look
-	intact map[string]time.Time // when an object of a kind was last seen with all of them
+	mutex   sync.Mutex
+	ours    []byte              // the CAs that every entry needs, in PEM; nil before the first look
+	watched map[string]*watched // by kind
 }
 
 // repair is what is known of one webhook object.
 type repair struct {
 	waits bool
 	wrong time.Time // since when it is seen wrong; zero if it is not
+	wrote string    // the resource version of this replica's last write
+}
+
+// watched is what the watch has shown of one webhook object.
+type watched struct {
+	intact   time.Time // when every entry was last seen with all CAs that it needs
+	wrong    bool      // an entry lacks one now
+	repaired string    // the resource version that made it right again; empty once that was taken note of
 }
 
 func newRepairs() *repairs {
-	return &repairs{contests: contest.NewLedger(), objects: map[string]*repair{}, intact: map[string]time.Time{}}
+	return &repairs{contests: contest.NewLedger(), objects: map[string]*repair{}, watched: map[string]*watched{}}
 }
 
 // target is a webhook object that may have to be written.
@@ -56,7 +69,7 @@ type target struct {
 	kind    string
 	meta    metav1.ObjectMeta
 	entries []entry
-	patch   func(ctx context.Context, patch []byte) error
+	patch   func(ctx context.Context, patch []byte) (version string, err error)
 	version func(ctx context.Context) (string, error) // its resource version now
 }
 
@@ -91,14 +104,15 @@ func (k *Keeper) writeBundles(ctx context.Context, t target, trusted []byte) (ti
 	if !verdict.Write {
 		return verdict.Again, nil
 	}
-	if err := t.patch(ctx, patch); err != nil {
+	version, err := t.patch(ctx, patch)
+	if err != nil {
 		if k.wroteFirst(ctx, t, err) {
 			k.repairs.of(t.kind).waits = true
 			return now.Add(waitForAnother), nil
 		}
 		return time.Time{}, fmt.Errorf("writing the caBundle of %s %s: %w", t.kind, t.meta.Name, err)
 	}
-	*k.repairs.of(t.kind) = repair{}
+	*k.repairs.of(t.kind) = repair{wrote: version}
 	k.repairs.contests.Wrote(attempt, bundlesDigest(t.entries, func(e entry) []byte { return e.wanted }))
 	k.options.Log.Info("the caBundle was published", "object", t.kind+" "+t.meta.Name)
 	return time.Time{}, nil
@@ -130,12 +144,13 @@ func (r *repairs) turn(kind string, now time.Time) time.Time {
 	if known.wrong.IsZero() {
 		known.wrong = now
 	}
+	since, repaired := r.take(kind)
+	if repaired != "" && repaired != known.wrote {
+		known.waits = true
+	}
 	if !known.waits {
 		return time.Time{}
 	}
-	r.mutex.Lock()
-	since := r.intact[kind]
-	r.mutex.Unlock()
 	if since.Before(known.wrong) {
 		since = known.wrong
 	}
@@ -145,6 +160,19 @@ func (r *repairs) turn(kind string, now time.Time) time.Time {
 	return time.Time{}
 }
 
+// take returns when an object was last seen intact, and the version of the last repair that the watch has shown since the
+// last call; empty if there was none.
+func (r *repairs) take(kind string) (intact time.Time, repaired string) {
+	r.mutex.Lock()
+	defer r.mutex.Unlock()
+	seen := r.watched[kind]
+	if seen == nil {
+		return time.Time{}, ""
+	}
+	repaired, seen.repaired = seen.repaired, ""
+	return seen.intact, repaired
+}
+
 // need notes which CAs every entry needs.
 func (r *repairs) need(trusted []byte) {
 	r.mutex.Lock()
@@ -152,33 +180,43 @@ func (r *repairs) need(trusted []byte) {
 	r.ours = trusted
 }
 
-// saw notes that a state of a webhook object was seen, perhaps between two looks: where it is as it must be, somebody has
-// just repaired it.
-func (r *repairs) saw(kind string, entries []entry, now time.Time) {
+// saw notes a state of a webhook object, perhaps one between two looks.
+func (r *repairs) saw(kind, version string, entries []entry, now time.Time) {
 	r.mutex.Lock()
 	defer r.mutex.Unlock()
 	if len(r.ours) == 0 || len(entries) == 0 {
 		return
 	}
-	needed := bundleCerts(r.ours)
-	for _, e := range entries {
-		has := bundleCerts(e.caBundle)
-		for _, cert := range needed {
-			if !contains(has, cert) {
-				return
-			}
-		}
+	seen := r.watched[kind]
+	if seen == nil {
+		seen = &watched{}
+		r.watched[kind] = seen
 	}
-	r.intact[kind] = now
+	if !allContain(entries, bundleCerts(r.ours)) {
+		seen.wrong = true
+		return
+	}
+	if seen.wrong {
+		seen.repaired = version
+	}
+	seen.wrong, seen.intact = false, now
+}
+
+// allContain reports whether every entry has all of these certificates.
+func allContain(entries []entry, needed []*x509.Certificate) bool {
+	return !slices.ContainsFunc(entries, func(e entry) bool {
+		has := bundleCerts(e.caBundle)
+		return slices.ContainsFunc(needed, func(cert *x509.Certificate) bool { return !contains(has, cert) })
+	})
 }
 
 // sawObject is saw for an object of either kind.
 func (k *Keeper) sawObject(object any) {
 	switch o := object.(type) {
 	case *admissionregistrationv1.MutatingWebhookConfiguration:
-		k.repairs.saw(kindMutating, entriesOf(o), k.options.Now())
+		k.repairs.saw(kindMutating, o.ResourceVersion, entriesOf(o), k.options.Now())
 	case *admissionregistrationv1.ValidatingWebhookConfiguration:
-		k.repairs.saw(kindValidating, entriesOfValidator(o), k.options.Now())
+		k.repairs.saw(kindValidating, o.ResourceVersion, entriesOfValidator(o), k.options.Now())
 	}
 }
 

@@ -179,3 +179,18 @@ func TestOneReplicaRepairs(t *testing.T) {
 		t.Errorf("the other replica repaired after %v, want within %v", got, waitForAnother)
 	}
 }
+
+// Replicas that look at different moments are never refused a write. They learn of each other's repairs all the same.
+func TestReplicasDoNotRepairByTurns(t *testing.T) {
+	c := newCluster()
+	first, second := c.replica(t), c.replica(t)
+	look(t, first, second)
+	f := newFight(t, c, func(entry *admissionregistrationv1.MutatingWebhook) { entry.ClientConfig.CABundle = nil })
+	f.change(first, second)
+	f.run(500*time.Millisecond, first)
+	f.run(20*time.Second, second, first)
+	// The first write of each replica is a publication, which answers nobody.
+	if got := len(f.writes[first]) + len(f.writes[second]); got < 20 || got > 22 {
+		t.Errorf("%d repairs in 20.5s, want one a second after the first of each replica: %v and %v", got, f.writes[first], f.writes[second])
+	}
+}
