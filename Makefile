@@ -57,15 +57,20 @@ quickstart: ## install Istio, Outrigger, and an example on kind, k3d, or your ow
 # What a release has commands for.
 RELEASE_PLATFORMS ?= linux/amd64,linux/arm64,darwin/amd64,darwin/arm64,windows/amd64,windows/arm64
 RELEASE := $(CURDIR)/bin/release
+STAGED := $(CURDIR)/bin/.release
 
 # Packed files get the time of the commit.
 chart release: export SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct)
 
+# The image and the files are complete before they replace the previous ones, so a failed release leaves those as they are.
 release: check-version ## bin/release: commands, image archives, chart, manifest, krew plugin, SBOMs, notes, checksums; VERSION=v1.2.3
-	rm -rf $(RELEASE) && mkdir -p $(RELEASE)
-	$(IMAGE) -o $(CURDIR)/bin/image -archive '$(RELEASE)/outrigger-image_$(NUMBER)_%s.tar'
-	$(IMAGE) -platforms $(RELEASE_PLATFORMS) -binaries $(RELEASE)
-	$(GO) -C hack run ./release complete -repository $(IMAGE_REPOSITORY) -downloads $(DOWNLOAD_URL) -version $(NUMBER) -layout $(CURDIR)/bin/image -o $(RELEASE)
+	rm -rf $(STAGED) && mkdir -p $(STAGED)/files
+	$(IMAGE) -o $(STAGED)/image -archive '$(STAGED)/files/outrigger-image_$(NUMBER)_%s.tar'
+	$(IMAGE) -platforms $(RELEASE_PLATFORMS) -binaries $(STAGED)/files
+	$(GO) -C hack run ./release complete -repository $(IMAGE_REPOSITORY) -downloads $(DOWNLOAD_URL) -version $(NUMBER) -layout $(STAGED)/image -o $(STAGED)/files
+	rm -rf $(RELEASE) $(CURDIR)/bin/image
+	mv $(STAGED)/files $(RELEASE) && mv $(STAGED)/image $(CURDIR)/bin/image && rmdir $(STAGED)
+	@echo "bin/release: the release; bin/image: its image, to be pushed to a registry"
 
 # Ctrl-C ends the demo with status 130, which is no error. The shell gets the signal, too, and must outlive the demo to say so.
 demo: ## a user's journey on a real control plane; stays up (ONCE=1: ends by itself, VERBOSE=1: every command and the YAML)

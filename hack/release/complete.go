@@ -61,7 +61,7 @@ func (r Release) complete(root, folder, layout string, out io.Writer) error {
 	if err := writeChecksums(folder); err != nil {
 		return err
 	}
-	_, err = fmt.Fprintf(out, "%s: release %s of image %s:%s@%s\n", folder, r.Version, r.Repository, r.Version, digest)
+	_, err = fmt.Fprintf(out, "release %s of image %s:%s@%s\n", r.Version, r.Repository, r.Version, digest)
 	return err
 }
 

@@ -139,55 +139,100 @@ func TestCheckNamesEverythingThatIsNotTheVersion(t *testing.T) {
 
 // "make release VERSION=banana" once removed the last release and compiled for minutes.
 func TestMakeRefusesWhatIsNoVersion(t *testing.T) {
-	tree := t.TempDir()
-	for _, name := range []string{"Makefile", "release.env", "hack/check-version.sh", "hack/version.sh"} {
-		data, err := os.ReadFile(filepath.Join(root, name))
-		if err != nil {
-			t.Fatal(err)
-		}
-		write(t, filepath.Join(tree, name), string(data))
-	}
-	kept := filepath.Join(tree, "bin", "release", "kept")
-	write(t, kept, "")
-	program := filepath.Join(tree, "go") // instead of Go, so that nothing is compiled
-	write(t, program, "#!/bin/sh\ncase \"$*\" in *run*) touch "+filepath.Join(tree, "built")+" ;; esac\n")
-	if err := os.Chmod(program, 0o700); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.Mkdir(filepath.Join(tree, "hack", "image"), 0o700); err != nil {
-		t.Fatal(err)
-	}
-	run := func(target, version string) (string, error) {
-		command := exec.CommandContext(t.Context(), "make", "--no-print-directory", "GO="+program, target, "VERSION="+version)
-		command.Dir = tree
-		command.Env = append(os.Environ(), "MAKEFLAGS=", "MAKELEVEL=")
-		out, err := command.CombinedOutput()
-		return string(out), err
-	}
+	m := newMakeTree(t, "case \"$*\" in *run*) touch built ;; esac\n")
 	for _, target := range []string{"release", "image", "chart"} {
 		for _, version := range []string{"banana", "v1.2", "1.2.3-01", "01.2.3", "1.2.3 4", "1.2.3+", "1.2.3;x"} {
-			out, err := run(target, version)
+			out, err := m.run(t, target, version)
 			if want := "VERSION=" + strings.TrimPrefix(version, "v") + " is not a version: expected MAJOR.MINOR.PATCH"; err == nil || !strings.Contains(out, want) {
 				t.Errorf("make %s VERSION=%s: %v, and no %q in\n%s", target, version, err, want, out)
 			}
 		}
 	}
-	if _, err := os.Stat(kept); err != nil {
-		t.Errorf("the last release was removed: %v", err)
-	}
-	if _, err := os.Stat(filepath.Join(tree, "built")); err == nil {
+	m.wantPrevious(t)
+	if m.has("built") || m.has("hack/image/built") {
 		t.Error("something was built")
 	}
 	for _, version := range []string{"v1.2.3", "1.2.3-rc.1", "1.3.0-dev+0123456789ab.dirty"} {
-		if out, err := run("image", version); err != nil {
+		if out, err := m.run(t, "image", version); err != nil {
 			t.Errorf("make image VERSION=%s: %v\n%s", version, err, out)
 		}
 	}
-	if out, err := run("release", "v1.2.3"); err != nil {
-		t.Errorf("make release VERSION=v1.2.3: %v\n%s", err, out)
+}
+
+// Whichever step of a release fails, the previous release and its image stay, and the next release that succeeds replaces both.
+func TestAFailedReleaseLeavesThePreviousOne(t *testing.T) {
+	// In place of Go, a script writes a file where the command would, and fails if its arguments contain what "fails" says.
+	m := newMakeTree(t, `fails=$(cat "$(dirname "$0")/fails")
+while [ $# -gt 0 ]; do
+	case $1 in -o | -binaries) mkdir -p "$2" && touch "$2/new" ;; esac
+	case $1 in "$fails") echo "as requested" >&2; exit 1 ;; esac
+	shift
+done
+`)
+	for _, fails := range []string{"-archive", "-binaries", "complete"} {
+		write(t, filepath.Join(m.folder, "fails"), fails)
+		if out, err := m.run(t, "release", "v1.2.3"); err == nil || !strings.Contains(out, "as requested") {
+			t.Fatalf("the step with %s does not fail: %v\n%s", fails, err, out)
+		}
+		m.wantPrevious(t)
+		if m.has("bin/release/new") || m.has("bin/image/new") {
+			t.Errorf("the step with %s fails, and the folders of the previous release have new files", fails)
+		}
 	}
-	if _, err := os.Stat(kept); err == nil {
-		t.Error("make release leaves the last release")
+	write(t, filepath.Join(m.folder, "fails"), "nothing")
+	if out, err := m.run(t, "release", "v1.2.3"); err != nil {
+		t.Fatalf("make release: %v\n%s", err, out)
+	}
+	if m.has("bin/release/previous") || m.has("bin/image/previous") {
+		t.Error("files of the previous release are among those of the new one")
+	}
+	if !m.has("bin/release/new") || !m.has("bin/image/new") || m.has("bin/.release") {
+		t.Error("the new release or its image is missing, or the folder that it was built in stays")
+	}
+}
+
+// makeTree is a folder with the Makefile, a script in place of Go, and a previous release.
+type makeTree struct{ folder string }
+
+func newMakeTree(t *testing.T, script string) makeTree {
+	t.Helper()
+	m := makeTree{t.TempDir()}
+	for _, name := range []string{"Makefile", "release.env", "hack/check-version.sh", "hack/version.sh"} {
+		data, err := os.ReadFile(filepath.Join(root, name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		write(t, filepath.Join(m.folder, name), string(data))
+	}
+	for _, name := range []string{"bin/release/previous", "bin/image/previous", "hack/image/main.go"} {
+		write(t, filepath.Join(m.folder, name), "")
+	}
+	program := filepath.Join(m.folder, "go")
+	write(t, program, "#!/bin/sh\nset -eu\n"+script)
+	if err := os.Chmod(program, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	return m
+}
+
+func (m makeTree) run(t *testing.T, target, version string) (string, error) {
+	t.Helper()
+	command := exec.CommandContext(t.Context(), "make", "--no-print-directory", "GO="+filepath.Join(m.folder, "go"), target, "VERSION="+version)
+	command.Dir = m.folder
+	command.Env = append(os.Environ(), "MAKEFLAGS=", "MAKELEVEL=", "SOURCE_DATE_EPOCH=1800000000")
+	out, err := command.CombinedOutput()
+	return string(out), err
+}
+
+func (m makeTree) has(name string) bool {
+	_, err := os.Stat(filepath.Join(m.folder, filepath.FromSlash(name)))
+	return err == nil
+}
+
+func (m makeTree) wantPrevious(t *testing.T) {
+	t.Helper()
+	if !m.has("bin/release/previous") || !m.has("bin/image/previous") {
+		t.Error("the previous release or its image was removed")
 	}
 }
 
