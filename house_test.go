@@ -32,12 +32,14 @@ var rooms = map[string]room{
 	"inject":             {pure: true, ours: []string{"api"}},
 	"routing":            {pure: true, ours: []string{"api"}},
 	"webhook":            {ours: []string{"inject", "api", "internal/fairqueue"}},
-	"routing/controller": {ours: []string{"routing", "api", "internal/contest", "internal/fairqueue"}},
+	"routing/podindex":   {ours: []string{"routing", "api", "internal/pagedlist"}},
+	"routing/controller": {ours: []string{"routing", "routing/podindex", "api", "internal/contest", "internal/fairqueue", "internal/pagedlist"}},
 	"certs":              {ours: []string{"internal/contest"}},
 	"internal/contest":   {},
 	"internal/fairqueue": {pure: true},
 	"internal/manifest":  {},
-	"cmd/outrigger":      {ours: []string{"api", "inject", "routing", "webhook", "routing/controller", "certs", "internal/manifest", "internal/contest", "internal/fairqueue"}},
+	"internal/pagedlist": {},
+	"cmd/outrigger":      {ours: []string{"api", "inject", "routing", "webhook", "routing/podindex", "routing/controller", "certs", "internal/manifest", "internal/contest", "internal/fairqueue", "internal/pagedlist"}},
 }
 
 // A pure package must not reach these, however indirectly …

@@ -49,6 +49,7 @@ import (
 	"outrigger.dev/outrigger/inject"
 	"outrigger.dev/outrigger/routing"
 	"outrigger.dev/outrigger/routing/controller"
+	"outrigger.dev/outrigger/routing/podindex"
 	"outrigger.dev/outrigger/webhook"
 )
 
@@ -249,7 +250,7 @@ func adviceAbout(config api.Config, istio *webhook.IstioConfiguration, shared ct
 
 // podsOfCluster is who knows the pods of the cluster on the leader.
 type podsOfCluster interface {
-	PodKinds() ([]controller.PodKind, bool)
+	PodKinds() ([]podindex.Kind, bool)
 }
 
 // leadersJobs has the leader keep the routes, and count which pods lack the sidecar that they should have. Pods are watched
@@ -281,7 +282,7 @@ func leadersJobs(cluster *rest.Config, shared ctrlcluster.Cluster, istio *webhoo
 		leader.add(routes)
 		pods = routes
 	case config.Coverage.Interval > 0:
-		watch, err := controller.NewPodWatch(shared.GetConfig())
+		watch, err := podindex.NewWatcher(shared.GetConfig())
 		if err != nil {
 			return nil, err
 		}

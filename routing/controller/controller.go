@@ -23,6 +23,7 @@ import (
 	"outrigger.dev/outrigger/api"
 	"outrigger.dev/outrigger/internal/contest"
 	"outrigger.dev/outrigger/routing"
+	"outrigger.dev/outrigger/routing/podindex"
 )
 
 const (
@@ -50,8 +51,8 @@ type Controller struct {
 	teller   *teller
 	paced    *pacedRecorder
 	contests *contest.Metric
-	refused  map[string]bool          // definitions of kinds that may not be listed, said already
-	pods     atomic.Pointer[podStore] // of the reconciler that runs; nil if none does
+	refused  map[string]bool                // definitions of kinds that may not be listed, said already
+	pods     atomic.Pointer[podindex.Index] // of the reconciler that runs; nil if none does
 }
 
 // New returns a Controller; Prepare makes it ready to start.
@@ -89,7 +90,7 @@ type reconciler struct {
 	options   Options
 	reader    client.Reader // the caches
 	writer    client.Client // the API server
-	pods      *podStore
+	pods      *podindex.Index
 	seen      *attention
 	names     *serviceNames  // nil = read each time
 	restored  *restoredRules // nil = nothing is remembered
@@ -190,14 +191,14 @@ func (r *reconciler) podsMoved(observed *routing.Observed, problems []api.RouteP
 	held := observed.LabelChange.Held
 	var heldGroups []routing.PodGroup
 	if held != "" {
-		heldGroups = r.pods.groups(service.Namespace, observed.Service.Spec.Selector, held)
+		heldGroups = r.pods.Groups(service.Namespace, observed.Service.Spec.Selector, held)
 	}
 	r.seen.note(service, seenPods{
 		heldLabel: held, heldGroups: heldGroups,
 		versionLabel: observed.Intent.VersionLabel, groups: withoutEntries(observed.Pods), none: !dependsOnPods(observed), closely: closely(observed, problems),
 	})
 	return r.seen.differs(service, func(versionLabel string) []routing.PodGroup {
-		return r.pods.groups(service.Namespace, observed.Service.Spec.Selector, versionLabel)
+		return r.pods.Groups(service.Namespace, observed.Service.Spec.Selector, versionLabel)
 	})
 }
 
@@ -209,4 +210,13 @@ type teller struct {
 
 	mutex sync.Mutex
 	told  map[client.ObjectKey]map[toldProblem]bool
+}
+
+// PodKinds returns the kinds of all unfinished pods of the cluster. It returns false on a replica that keeps no routes now.
+func (c *Controller) PodKinds() ([]podindex.Kind, bool) {
+	index := c.pods.Load()
+	if index == nil {
+		return nil, false
+	}
+	return index.Kinds()
 }

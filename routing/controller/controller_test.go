@@ -27,6 +27,7 @@ import (
 
 	"outrigger.dev/outrigger/api"
 	"outrigger.dev/outrigger/internal/contest"
+	"outrigger.dev/outrigger/routing/podindex"
 )
 
 var (
@@ -82,7 +83,7 @@ func newStage(t *testing.T, annotations map[string]string) *stage {
 	teller.recorder = s.recorder
 	s.reconciler = &reconciler{
 		options: Options{RootNamespace: "istio-system", Settings: settings()},
-		reader:  cluster, writer: cluster, teller: teller, pods: newPodStore(), seen: newAttention(), written: newOwnWrites(), contests: contest.NewLedger(), names: newServiceNames(),
+		reader:  cluster, writer: cluster, teller: teller, pods: podindex.New(), seen: newAttention(), written: newOwnWrites(), contests: contest.NewLedger(), names: newServiceNames(),
 		now:    func() time.Time { return s.now },
 		others: watchedTakers{}, paths: watchedPaths{},
 	}
@@ -99,7 +100,7 @@ func (s *stage) fillPods() {
 	}
 	var items []any
 	for i := range list.Items {
-		items = append(items, entryOf(&list.Items[i]))
+		items = append(items, podindex.EntryOf(&list.Items[i]))
 	}
 	if err := s.pods.Replace(items, ""); err != nil {
 		s.t.Fatal(err)

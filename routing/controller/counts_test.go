@@ -29,6 +29,7 @@ import (
 
 	"outrigger.dev/outrigger/api"
 	"outrigger.dev/outrigger/internal/contest"
+	"outrigger.dev/outrigger/routing/podindex"
 )
 
 // fleet is a cluster of some Services, at a time of its own. Every request that writes is counted by kind.
@@ -137,7 +138,7 @@ func byName(builder *fake.ClientBuilder) {
 func (f *fleet) restart() {
 	teller := newTeller()
 	teller.recorder = &events.FakeRecorder{}
-	pods := newPodStore()
+	pods := podindex.New()
 	f.reconciler = &reconciler{
 		options: Options{RootNamespace: "istio-system", Settings: settings()},
 		reader:  f.cluster, writer: f.cluster, teller: teller, pods: pods, seen: newAttention(), written: newOwnWrites(), contests: contest.NewLedger(),
@@ -236,17 +237,17 @@ func (f *fleet) seePods() map[client.ObjectKey]bool {
 	f.must(f.cluster.List(context.Background(), &list))
 	items := make([]any, len(list.Items))
 	for i := range list.Items {
-		items[i] = entryOf(&list.Items[i])
+		items[i] = podindex.EntryOf(&list.Items[i])
 	}
 	due := map[client.ObjectKey]bool{}
 	source := &podSource{
 		store: f.pods, attention: f.seen, failed: func(err error, what string) { f.t.Errorf("%s: %v", what, err) },
-		services: func(ctx context.Context, pod *podShape) ([]*corev1.Service, error) {
+		services: func(ctx context.Context, pod *podindex.Shape) ([]*corev1.Service, error) {
 			return servicesOf(ctx, f.reader, pod)
 		},
 		exposed: func(ctx context.Context) ([]client.ObjectKey, error) { return exposedOn(ctx, f.reader, anyExposed) },
 	}
-	f.pods.changed = func(before, after *podShape) {
+	f.pods.Changed = func(before, after *podindex.Shape) {
 		for _, key := range source.concerned(context.Background(), before, after) {
 			due[key] = true
 		}

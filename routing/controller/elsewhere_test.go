@@ -25,6 +25,7 @@ import (
 
 	"outrigger.dev/outrigger/api"
 	"outrigger.dev/outrigger/routing"
+	"outrigger.dev/outrigger/routing/podindex"
 )
 
 var routeKind = schema.GroupVersionKind{Group: "gateway.networking.k8s.io", Version: "v1", Kind: "HTTPRoute"}
@@ -174,7 +175,7 @@ func TestAnyGatewaysPodsAndServicesMatterToWhatIsExposedThere(t *testing.T) {
 	all := 0
 	source := &podSource{
 		store: s.pods, attention: s.seen, failed: func(err error, what string) { t.Errorf("%s: %v", what, err) },
-		services: func(ctx context.Context, pod *podShape) ([]*corev1.Service, error) {
+		services: func(ctx context.Context, pod *podindex.Shape) ([]*corev1.Service, error) {
 			return servicesOf(ctx, s.reader, pod)
 		},
 		exposed: func(ctx context.Context) ([]client.ObjectKey, error) { return exposedOn(ctx, s.reader, anyExposed) },
@@ -184,11 +185,13 @@ func TestAnyGatewaysPodsAndServicesMatterToWhatIsExposedThere(t *testing.T) {
 		},
 	}
 	var due []client.ObjectKey
-	s.pods.changed = func(before, after *podShape) { due = append(due, source.concerned(t.Context(), before, after)...) }
-	pod := func(name string, labels map[string]string) *podEntry {
-		return entryOf(&corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "edge", Name: name, Labels: labels}})
+	s.pods.Changed = func(before, after *podindex.Shape) {
+		due = append(due, source.concerned(t.Context(), before, after)...)
 	}
-	see := func(entry *podEntry) []client.ObjectKey {
+	pod := func(name string, labels map[string]string) *podindex.Entry {
+		return podindex.EntryOf(&corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "edge", Name: name, Labels: labels}})
+	}
+	see := func(entry *podindex.Entry) []client.ObjectKey {
 		t.Helper()
 		due = nil
 		if err := s.pods.Add(entry); err != nil {

@@ -66,7 +66,7 @@ func entryDiffers(before, after client.Object) bool {
 // readMesh finds the signs of a mesh of several clusters: a network on Istio's namespace, an east-west gateway.
 func (r *reconciler) readMesh(ctx context.Context, observed *routing.Observed) error {
 	spans, err := namesNetwork(ctx, r.reader, r.options.RootNamespace)
-	observed.MultiCluster = spans || r.pods.hasIstio(eastWestGateway)
+	observed.MultiCluster = spans || r.pods.HasIstio(eastWestGateway)
 	return err
 }
 

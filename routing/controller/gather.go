@@ -129,7 +129,7 @@ func chosen[O interface {
 }
 
 func (r *reconciler) readPods(_ context.Context, observed *routing.Observed) error {
-	observed.Pods = r.pods.groups(observed.Service.Namespace, observed.Service.Spec.Selector, observed.Intent.VersionLabel)
+	observed.Pods = r.pods.Groups(observed.Service.Namespace, observed.Service.Spec.Selector, observed.Intent.VersionLabel)
 	return nil
 }
 
@@ -230,12 +230,12 @@ func (r *reconciler) readIngress(ctx context.Context, observed *routing.Observed
 	if wish == nil || wish.Gateway != "" {
 		return nil
 	}
-	for _, value := range r.pods.istioValues() {
+	for _, value := range r.pods.IstioValues() {
 		if value != "" && value != "pilot" { // the control plane bears the label too
 			observed.IngressSelectors = append(observed.IngressSelectors, value)
 		}
 	}
-	observed.IngressServices, err = ingressServices(ctx, r.reader, r.pods.labelSets(wish.GatewaySelector))
+	observed.IngressServices, err = ingressServices(ctx, r.reader, r.pods.LabelSets(wish.GatewaySelector))
 	return err
 }
 

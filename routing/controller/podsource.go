@@ -12,28 +12,26 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/labels"
-	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/wait"
 	corev1client "k8s.io/client-go/kubernetes/typed/core/v1"
-	toolscache "k8s.io/client-go/tools/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"outrigger.dev/outrigger/api"
 	"outrigger.dev/outrigger/routing"
+	"outrigger.dev/outrigger/routing/podindex"
 )
 
 // podSource fills the pod store while the controller runs, and has the Services looked at to which a change of a pod
 // matters.
 type podSource struct {
 	pods      corev1client.PodInterface
-	store     *podStore
+	store     *podindex.Index
 	attention *attention
 	// services returns the Services that select pods with these labels; exposed those that are reached by a gateway; all
 	// those that there are.
-	services func(ctx context.Context, pod *podShape) ([]*corev1.Service, error)
+	services func(ctx context.Context, pod *podindex.Shape) ([]*corev1.Service, error)
 	exposed  func(ctx context.Context) ([]client.ObjectKey, error)
 	all      func(ctx context.Context) ([]client.ObjectKey, error)
 	failed   func(err error, what string)
@@ -41,18 +39,18 @@ type podSource struct {
 
 // Start begins to list and watch, until ctx is done.
 func (p *podSource) Start(ctx context.Context, q queue) error {
-	p.store.changed = func(before, after *podShape) {
+	p.store.Changed = func(before, after *podindex.Shape) {
 		for _, key := range p.concerned(ctx, before, after) {
 			q.Add(reconcile.Request{NamespacedName: key})
 		}
 	}
-	go podReflector(p.pods, p.store).RunWithContext(ctx)
+	go podindex.NewReflector(p.pods, p.store).RunWithContext(ctx)
 	return nil
 }
 
 // WaitForSync waits until the first list is in.
 func (p *podSource) WaitForSync(ctx context.Context) error {
-	err := wait.PollUntilContextCancel(ctx, 20*time.Millisecond, true, func(context.Context) (bool, error) { return p.store.hasFilled(), nil })
+	err := wait.PollUntilContextCancel(ctx, 20*time.Millisecond, true, func(context.Context) (bool, error) { return p.store.HasSynced(), nil })
 	if err != nil {
 		return fmt.Errorf("list of pods: %w", err)
 	}
@@ -60,9 +58,9 @@ func (p *podSource) WaitForSync(ctx context.Context) error {
 }
 
 // concerned returns the Services to which a change of one pod matters.
-func (p *podSource) concerned(ctx context.Context, before, after *podShape) []client.ObjectKey {
+func (p *podSource) concerned(ctx context.Context, before, after *podindex.Shape) []client.ObjectKey {
 	var keys []client.ObjectKey
-	shapes := []*podShape{before, after}
+	shapes := []*podindex.Shape{before, after}
 	if before == after {
 		shapes = shapes[:1]
 	}
@@ -77,7 +75,7 @@ func (p *podSource) concerned(ctx context.Context, before, after *podShape) []cl
 		for _, service := range services {
 			key := client.ObjectKeyFromObject(service)
 			if p.attention.differs(key, func(versionLabel string) []routing.PodGroup {
-				return p.store.groups(service.Namespace, service.Spec.Selector, versionLabel)
+				return p.store.Groups(service.Namespace, service.Spec.Selector, versionLabel)
 			}) {
 				keys = append(keys, key)
 			}
@@ -91,9 +89,9 @@ func (p *podSource) concerned(ctx context.Context, before, after *podShape) []cl
 }
 
 // besideGateway returns the Services to which it matters that a pod comes or goes which may be a gateway's.
-func (p *podSource) besideGateway(ctx context.Context, shape *podShape) []client.ObjectKey {
-	keys := p.attention.behindGates(func(selector map[string]string) bool { return shape.hasAll(pairsOf(selector)) })
-	value, labeled := shape.label(labelIstio)
+func (p *podSource) besideGateway(ctx context.Context, shape *podindex.Shape) []client.ObjectKey {
+	keys := p.attention.behindGates(func(selector map[string]string) bool { return shape.Matches(selector) })
+	value, labeled := shape.Label(labelIstio)
 	if !labeled {
 		return keys
 	}
@@ -102,7 +100,7 @@ func (p *podSource) besideGateway(ctx context.Context, shape *podShape) []client
 		p.failed(err, "find the Services that are exposed")
 	}
 	keys = append(keys, exposed...)
-	if value == eastWestGateway && p.attention.noteEastWest(p.store.hasIstio(eastWestGateway)) {
+	if value == eastWestGateway && p.attention.noteEastWest(p.store.HasIstio(eastWestGateway)) {
 		all, err := p.all(ctx)
 		if err != nil {
 			p.failed(err, "find all Services")
@@ -183,14 +181,6 @@ func (a *attention) behindGates(chosen func(selector map[string]string) bool) []
 	return out
 }
 
-func pairsOf(set map[string]string) []labelPair {
-	var out []labelPair
-	for key, value := range set {
-		out = append(out, pairOf(key, value))
-	}
-	return out
-}
-
 // noteEastWest remembers whether there is an east-west gateway, and reports whether that is new.
 func (a *attention) noteEastWest(is bool) bool {
 	a.mutex.Lock()
@@ -256,40 +246,4 @@ func closely(observed *routing.Observed, problems []api.RouteProblem) bool {
 		first, rolling = group.Version, true
 	}
 	return false
-}
-
-// unfinished leaves out pods that will never run again.
-var unfinished = fields.AndSelectors(
-	fields.OneTermNotEqualSelector("status.phase", string(corev1.PodSucceeded)),
-	fields.OneTermNotEqualSelector("status.phase", string(corev1.PodFailed)),
-).String()
-
-// podLister is the Reflector's way to the pods.
-func podLister(pods corev1client.PodInterface) toolscache.ListerWatcher {
-	return &entryLister[*corev1.PodList]{
-		fieldSelector: unfinished, list: pods.List, watch: pods.Watch,
-		entries: func(list *corev1.PodList) []runtime.Object {
-			out := make([]runtime.Object, len(list.Items))
-			var last *podEntry // pods of one workload come one after the other, and are alike
-			for i := range list.Items {
-				entry := entryOf(&list.Items[i])
-				if last != nil && last.shape.same(&entry.shape) {
-					entry.shape.labels = last.shape.labels
-				}
-				out[i], last = entry, entry
-			}
-			return out
-		},
-		entry: func(object runtime.Object, bookmark bool) runtime.Object {
-			pod, is := object.(*corev1.Pod)
-			if !is {
-				return object
-			}
-			entry := entryOf(pod)
-			if bookmark {
-				entry.annotations = pod.Annotations
-			}
-			return entry
-		},
-	}
 }

@@ -16,6 +16,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"outrigger.dev/outrigger/routing"
+	"outrigger.dev/outrigger/routing/podindex"
 )
 
 // The caches keep objects by these, so that a Service or an object of Istio's finds what it concerns without a look at
@@ -337,8 +338,8 @@ func merged[O client.Object](have, more []O) []O {
 }
 
 // servicesOf returns the Services that select pods of a shape.
-func servicesOf(ctx context.Context, reader client.Reader, pod *podShape) ([]*corev1.Service, error) {
-	return servicesSelecting(ctx, reader, pod.namespace.Value(), pod.labelMap())
+func servicesOf(ctx context.Context, reader client.Reader, pod *podindex.Shape) ([]*corev1.Service, error) {
+	return servicesSelecting(ctx, reader, pod.Namespace(), pod.Labels())
 }
 
 // servicesSelecting returns the Services of a Namespace that select pods with these labels, as the cache holds them.

@@ -20,7 +20,9 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/controller"
 
 	"outrigger.dev/outrigger/internal/contest"
+	"outrigger.dev/outrigger/internal/pagedlist"
 	"outrigger.dev/outrigger/routing"
+	"outrigger.dev/outrigger/routing/podindex"
 )
 
 // lookForIstio is how often one looks whether Istio's kinds are there, beside when a CustomResourceDefinition changes.
@@ -147,7 +149,7 @@ func (c *Controller) run(ctx context.Context, optional []optionalKind) error {
 	if err := errors.Join(addTakerIndexes(ctx, objects, optional), addPathIndexes(ctx, objects, optional)); err != nil {
 		return err
 	}
-	kube, err := kubernetesClient(c.cluster.GetConfig())
+	kube, err := pagedlist.NewClient(c.cluster.GetConfig())
 	if err != nil {
 		return fmt.Errorf("client of pods and workloads: %w", err)
 	}
@@ -159,7 +161,7 @@ func (c *Controller) run(ctx context.Context, optional []optionalKind) error {
 	}
 	r := &reconciler{
 		options: c.options, reader: objects, writer: writer, teller: c.teller, now: time.Now,
-		pods: newPodStore(), seen: newAttention(), names: newServiceNames(), restored: newRestoredRules(time.Now), workloads: newWorkloadStore(), written: newOwnWrites(), contests: contest.NewLedger(),
+		pods: podindex.New(), seen: newAttention(), names: newServiceNames(), restored: newRestoredRules(time.Now), workloads: newWorkloadStore(), written: newOwnWrites(), contests: contest.NewLedger(),
 		others: watchedTakers{objects, optional}, paths: watchedPaths{objects, optional}, entries: isWatched(optional, entryDefinition),
 		serviceEntries: isWatched(optional, serviceEntryDefinition),
 	}
@@ -185,7 +187,7 @@ func (c *Controller) run(ctx context.Context, optional []optionalKind) error {
 	defer c.pods.Store(nil)
 	err = loop.Watch(&podSource{
 		pods: kube.CoreV1().Pods(metav1.NamespaceAll), store: r.pods, attention: r.seen,
-		services: func(ctx context.Context, pod *podShape) ([]*corev1.Service, error) {
+		services: func(ctx context.Context, pod *podindex.Shape) ([]*corev1.Service, error) {
 			return servicesOf(ctx, objects, pod)
 		},
 		exposed: func(ctx context.Context) ([]client.ObjectKey, error) { return exposedOn(ctx, objects, anyExposed) },

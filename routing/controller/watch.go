@@ -26,13 +26,14 @@ import (
 
 	"outrigger.dev/outrigger/api"
 	"outrigger.dev/outrigger/routing"
+	"outrigger.dev/outrigger/routing/podindex"
 )
 
 // watches says which Services are to be looked at when something changes.
 type watches struct {
 	reader    client.Reader
 	options   Options
-	pods      *podStore
+	pods      *podindex.Index
 	attention *attention
 	names     *serviceNames
 	restored  *restoredRules
@@ -169,7 +170,7 @@ func (w *watches) ofService(ctx context.Context, object client.Object) ([]client
 	}
 	return append(keys, w.attention.behindGates(func(gate map[string]string) bool {
 		both, agree := together(selector, gate)
-		return agree && w.pods.anyWith(object.GetNamespace(), both)
+		return agree && w.pods.Any(object.GetNamespace(), both)
 	})...), nil
 }
 

@@ -24,6 +24,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
+	"outrigger.dev/outrigger/internal/pagedlist"
 	"outrigger.dev/outrigger/routing"
 )
 
@@ -218,19 +219,19 @@ func interned(labels map[string]string) map[string]string {
 var workloadKinds = map[string]func(kubernetes.Interface) toolscache.ListerWatcher{
 	"Deployment": func(c kubernetes.Interface) toolscache.ListerWatcher {
 		kind := c.AppsV1().Deployments(metav1.NamespaceAll)
-		return &entryLister[*appsv1.DeploymentList]{list: kind.List, watch: kind.Watch, entry: workloadInstead, entries: func(l *appsv1.DeploymentList) []runtime.Object {
+		return &pagedlist.Lister[*appsv1.DeploymentList]{ListPage: kind.List, OpenWatch: kind.Watch, ToEntry: workloadInstead, ToEntries: func(l *appsv1.DeploymentList) []runtime.Object {
 			return workloadEntries(pointers(l.Items))
 		}}
 	},
 	"StatefulSet": func(c kubernetes.Interface) toolscache.ListerWatcher {
 		kind := c.AppsV1().StatefulSets(metav1.NamespaceAll)
-		return &entryLister[*appsv1.StatefulSetList]{list: kind.List, watch: kind.Watch, entry: workloadInstead, entries: func(l *appsv1.StatefulSetList) []runtime.Object {
+		return &pagedlist.Lister[*appsv1.StatefulSetList]{ListPage: kind.List, OpenWatch: kind.Watch, ToEntry: workloadInstead, ToEntries: func(l *appsv1.StatefulSetList) []runtime.Object {
 			return workloadEntries(pointers(l.Items))
 		}}
 	},
 	"DaemonSet": func(c kubernetes.Interface) toolscache.ListerWatcher {
 		kind := c.AppsV1().DaemonSets(metav1.NamespaceAll)
-		return &entryLister[*appsv1.DaemonSetList]{list: kind.List, watch: kind.Watch, entry: workloadInstead, entries: func(l *appsv1.DaemonSetList) []runtime.Object {
+		return &pagedlist.Lister[*appsv1.DaemonSetList]{ListPage: kind.List, OpenWatch: kind.Watch, ToEntry: workloadInstead, ToEntries: func(l *appsv1.DaemonSetList) []runtime.Object {
 			return workloadEntries(pointers(l.Items))
 		}}
 	},

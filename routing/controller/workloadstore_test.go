@@ -161,3 +161,13 @@ func TestReflectorsFillTheWorkloadStore(t *testing.T) {
 		return !slices.ContainsFunc(store.of("demo"), func(w routing.Workload) bool { return w.String() == "Deployment/first" })
 	})
 }
+
+// waitFor waits for what another goroutine does.
+func waitFor(t *testing.T, what string, is func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(20 * time.Second); !is(); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("not within 20 s: %s", what)
+		}
+	}
+}

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package controller
+package podindex
 
 import (
 	"maps"
@@ -12,8 +12,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// sidecarShape is what of a pod its sidecar depends on, beside its labels: what to judge by whether it has the one that it
-// should have. Routes do not depend on it.
+// sidecarShape is what tells whether a pod has the sidecar that it should have, beside its labels. Routes do not depend on it.
 type sidecarShape struct {
 	annotations string // those of Istio, "key\x00value\x00" each, sorted
 	image       string // of the proxy; empty if there is none
@@ -22,7 +21,7 @@ type sidecarShape struct {
 	hostNetwork bool
 }
 
-// noSidecar is the shape of a pod of which nothing is to be said.
+// noSidecar is the shape of a pod without any of this.
 var noSidecar = unique.Make(sidecarShape{})
 
 const proxyContainer = "istio-proxy"
@@ -47,26 +46,26 @@ func sidecarOf(pod *corev1.Pod) unique.Handle[sidecarShape] {
 	}
 	out.annotations = annotations.String()
 	if out == (sidecarShape{}) {
-		return noSidecar // the most usual one where nobody injects
+		return noSidecar // the most common one where nothing is injected
 	}
 	return unique.Make(out)
 }
 
-// PodKind are pods that are alike in their labels, their workload, and what their sidecar depends on.
-type PodKind struct {
-	shape *podShape
-	Pods  int // that run and do not end
+// Kind groups pods with the same labels and workload that also agree in what their sidecar depends on.
+type Kind struct {
+	shape *Shape
+	Pods  int // that are not terminating
 }
 
 // ID is the same for the same kind at another time.
-func (k PodKind) ID() any { return k.shape }
+func (k Kind) ID() any { return k.shape }
 
 // Pod returns a pod of the kind with its namespace, labels, annotations of Istio, network and operating system, and with
 // the proxy's image if it has a proxy.
-func (k PodKind) Pod() *corev1.Pod {
+func (k Kind) Pod() *corev1.Pod {
 	sidecar := k.shape.sidecar.Value()
 	pod := &corev1.Pod{
-		ObjectMeta: metav1.ObjectMeta{Namespace: k.shape.namespace.Value(), Labels: k.shape.labelMap()},
+		ObjectMeta: metav1.ObjectMeta{Namespace: k.shape.namespace.Value(), Labels: k.shape.Labels()},
 		Spec:       corev1.PodSpec{HostNetwork: sidecar.hostNetwork, Containers: []corev1.Container{{Name: "app"}}},
 	}
 	if sidecar.os != "" {
@@ -86,23 +85,18 @@ func (k PodKind) Pod() *corev1.Pod {
 	return pod
 }
 
-// PodKinds returns the kinds of all unfinished pods of the cluster; false on a replica that does not keep routes now.
-func (c *Controller) PodKinds() ([]PodKind, bool) {
-	store := c.pods.Load()
-	if store == nil || !store.hasFilled() {
-		return nil, false
-	}
-	return store.kinds(), true
-}
-
-func (s *podStore) kinds() []PodKind {
+// Kinds returns the kinds of all unfinished pods. It returns false until the first list is complete.
+func (s *Index) Kinds() ([]Kind, bool) {
 	s.mutex.RLock()
 	defer s.mutex.RUnlock()
-	var out []PodKind
+	if !s.filled {
+		return nil, false
+	}
+	var out []Kind
 	for _, namespace := range s.namespaces {
 		for _, shape := range namespace.shapes {
 			for ; shape != nil; shape = shape.next {
-				kind := PodKind{shape: shape}
+				kind := Kind{shape: shape}
 				for _, member := range shape.members {
 					if !member.ending {
 						kind.Pods++
@@ -112,5 +106,5 @@ func (s *podStore) kinds() []PodKind {
 			}
 		}
 	}
-	return out
+	return out, true
 }
