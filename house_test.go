@@ -39,7 +39,9 @@ var rooms = map[string]room{
 	"internal/fairqueue": {pure: true},
 	"internal/manifest":  {},
 	"internal/pagedlist": {},
-	"cmd/outrigger":      {ours: []string{"api", "inject", "routing", "webhook", "routing/podindex", "routing/controller", "certs", "internal/manifest", "internal/contest", "internal/fairqueue", "internal/pagedlist"}},
+	"internal/process":   {ours: []string{"api"}},
+	"internal/cli":       {ours: []string{"api", "inject", "routing", "webhook", "routing/podindex", "routing/controller", "certs", "internal/manifest", "internal/contest", "internal/fairqueue", "internal/pagedlist"}},
+	"cmd/outrigger":      {ours: []string{"api", "inject", "routing", "webhook", "routing/podindex", "routing/controller", "certs", "internal/cli", "internal/manifest", "internal/process", "internal/contest", "internal/fairqueue", "internal/pagedlist"}},
 }
 
 // A pure package must not reach these, however indirectly …

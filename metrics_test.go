@@ -59,7 +59,7 @@ type metric struct{ name, kind, labels, help string }
 func metricsOfSource(t *testing.T) []metric {
 	t.Helper()
 	var out []metric
-	for _, file := range sourcesOf(t, "webhook", "routing/controller", "certs", "internal/contest", "cmd/outrigger") {
+	for _, file := range sourcesOf(t, "webhook", "routing/controller", "certs", "internal/contest", "internal/process", "internal/cli", "cmd/outrigger") {
 		parsed, err := parser.ParseFile(token.NewFileSet(), file, nil, 0)
 		if err != nil {
 			t.Fatal(err)

@@ -13,7 +13,7 @@ import (
 var update = flag.Bool("update", false, "write what comes out into the scripts")
 
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){"outrigger": main, "kubectl-outrigger": main})
+	testscript.Main(m, map[string]func(){"outrigger": main})
 }
 
 // The commands, run as a user runs them; each script holds its input and what must come out.

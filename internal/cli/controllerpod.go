@@ -1,0 +1,161 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package cli
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	kjson "sigs.k8s.io/json"
+
+	"outrigger.dev/outrigger/inject"
+	"outrigger.dev/outrigger/internal/manifest"
+)
+
+// assumption is a pod template completed to the pod that the workload's controller would send to the API server, which
+// is what the webhook sees: with a generated name, an owner and a namespace. None of it is written to the template.
+type assumption struct {
+	pod *corev1.Pod
+	raw []byte // the same pod, with all that its type does not know
+
+	metadata  map[string]json.RawMessage // of the template, as it stands; nil if it has none
+	labels    map[string]string          // assumed
+	hadLabels bool
+	isPod     bool
+}
+
+// assume completes a template. For a Pod object, which nobody generates, it assumes the namespace alone.
+func assume(object *manifest.Object, path string, template []byte, namespace string) (*assumption, error) {
+	fields := map[string]json.RawMessage{}
+	if err := json.Unmarshal(template, &fields); err != nil {
+		return nil, err
+	}
+	a := &assumption{isPod: path == ""}
+	if raw, ok := fields["metadata"]; ok {
+		if err := json.Unmarshal(raw, &a.metadata); err != nil {
+			return nil, fmt.Errorf("%s is not a mapping: %w", metadataPath(path), err)
+		}
+	}
+	metadata := map[string]json.RawMessage{}
+	labels := map[string]string{}
+	if raw, ok := a.metadata["labels"]; ok {
+		if err := json.Unmarshal(raw, &labels); err != nil {
+			return nil, fmt.Errorf("%s.labels: every value must be text: %w", metadataPath(path), err)
+		}
+		a.hadLabels = string(raw) != "null"
+	}
+	if a.isPod {
+		for key, value := range a.metadata {
+			metadata[key] = value
+		}
+		metadata["namespace"] = mustJSON(namespace)
+	} else {
+		generated := inject.Generated(metav1.TypeMeta{APIVersion: object.APIVersion, Kind: object.Kind}, object.Name, labels)
+		a.labels = generated.Labels
+		metadata["namespace"] = mustJSON(namespace)
+		metadata["generateName"] = mustJSON(generated.GenerateName)
+		if len(generated.OwnerReferences) > 0 {
+			metadata["ownerReferences"] = mustJSON(generated.OwnerReferences)
+		}
+		if annotations, ok := a.metadata["annotations"]; ok {
+			metadata["annotations"] = annotations
+		}
+		for key, value := range a.labels {
+			labels[key] = value
+		}
+		if len(labels) > 0 {
+			metadata["labels"] = mustJSON(labels)
+		}
+		fields["apiVersion"], fields["kind"] = mustJSON("v1"), mustJSON("Pod")
+	}
+	fields["metadata"] = mustJSON(metadata)
+	a.raw = mustJSON(fields)
+	a.pod = &corev1.Pod{}
+	if err := kjson.UnmarshalCaseSensitivePreserveInts(a.raw, a.pod); err != nil {
+		return nil, fmt.Errorf("%s is not a pod: %s", podPath(path), strings.TrimPrefix(err.Error(), "json: "))
+	}
+	return a, nil
+}
+
+// undo returns the template of a patched pod, without what was assumed.
+func (a *assumption) undo(patched []byte) ([]byte, error) {
+	fields := map[string]json.RawMessage{}
+	if err := json.Unmarshal(patched, &fields); err != nil {
+		return nil, err
+	}
+	metadata := map[string]json.RawMessage{}
+	if err := json.Unmarshal(fields["metadata"], &metadata); err != nil {
+		return nil, err
+	}
+	if a.isPod {
+		restore(metadata, a.metadata, "namespace")
+	} else {
+		kept := map[string]json.RawMessage{}
+		for key, value := range a.metadata {
+			kept[key] = value
+		}
+		restore(kept, metadata, "annotations")
+		labels := map[string]string{}
+		if raw, ok := metadata["labels"]; ok {
+			if err := json.Unmarshal(raw, &labels); err != nil {
+				return nil, err
+			}
+		}
+		for key := range a.labels {
+			delete(labels, key)
+		}
+		if len(labels) > 0 || a.hadLabels {
+			kept["labels"] = mustJSON(labels)
+		}
+		metadata = kept
+		delete(fields, "apiVersion")
+		delete(fields, "kind")
+	}
+	delete(fields, "metadata")
+	if len(metadata) > 0 {
+		fields["metadata"] = mustJSON(metadata)
+	}
+	return json.Marshal(fields)
+}
+
+// restore makes one key of a mapping what it is in another.
+func restore(in, from map[string]json.RawMessage, key string) {
+	if value, ok := from[key]; ok {
+		in[key] = value
+	} else {
+		delete(in, key)
+	}
+}
+
+// decodeObject reads an object of the input into its type, as the API server would.
+func decodeObject(object *manifest.Object, into any) error {
+	raw, err := object.JSON()
+	if err != nil {
+		return err
+	}
+	if err := kjson.UnmarshalCaseSensitivePreserveInts(raw, into); err != nil {
+		return fmt.Errorf("%s: %s", object, strings.TrimPrefix(err.Error(), "json: "))
+	}
+	return nil
+}
+
+// mustJSON encodes what always can be: text, maps of it, and JSON that was decoded before.
+func mustJSON(value any) json.RawMessage {
+	raw, err := json.Marshal(value)
+	if err != nil {
+		panic(err)
+	}
+	return raw
+}
+
+func metadataPath(path string) string { return strings.TrimPrefix(path+".metadata", ".") }
+
+func podPath(path string) string {
+	if path == "" {
+		return "it"
+	}
+	return path
+}

@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package cli
+
+import (
+	"cmp"
+	"fmt"
+	"io"
+	"slices"
+	"strconv"
+	"strings"
+
+	"outrigger.dev/outrigger/api"
+)
+
+// writeCoverage writes the report as JSON or YAML, or as tables.
+func writeCoverage(report coverageReport, encode func(any) ([]byte, error), view statusView, out io.Writer) error {
+	if encode == nil {
+		return printCoverage(report, view, out)
+	}
+	text, err := encode(report)
+	if err != nil {
+		return err
+	}
+	_, err = out.Write(text)
+	return err
+}
+
+// printCoverage writes the tables: pods, the commands that replace them, evictions, and the sum.
+func printCoverage(report coverageReport, view statusView, out io.Writer) error {
+	p := &tables{out: out, view: view}
+	heading := p.at("NAMESPACE", "WORKLOAD", "PODS", "STATE", "REASON")
+	if view.wide {
+		heading = append(heading, "DETAILS")
+	}
+	var rows, commands, evictions [][]string
+	for _, w := range report.Workloads {
+		row := p.at(w.Namespace, w.Workload, fmt.Sprintf("%d/%d", len(w.Pods), w.Of), string(w.State), string(w.Reason))
+		if view.wide {
+			row = append(row, orDash(strings.Join(w.Details, "; ")))
+		}
+		rows = append(rows, row)
+		command := cmp.Or(w.Command, afterwards(w))
+		if !slices.ContainsFunc(commands, func(row []string) bool { return row[0] == command }) {
+			commands = append(commands, []string{command})
+		}
+	}
+	for _, e := range report.Evictions {
+		evictions = append(evictions, p.at(e.Namespace, e.Pod, e.Result, e.Message))
+	}
+	p.table(heading, rows)
+	p.table([]string{"FOR NEW PODS"}, commands)
+	p.table(p.at("NAMESPACE", "POD", "RESULT", ""), evictions)
+	if p.some {
+		p.line("")
+	}
+	sum := report.Pods
+	line := strconv.Itoa(sum.Covered) + " covered, " + strconv.Itoa(sum.Missing) + " missing, " + strconv.Itoa(sum.Outdated) + " outdated"
+	if sum.Unchecked > 0 {
+		line += ", " + strconv.Itoa(sum.Unchecked) + " have a sidecar that was not compared"
+	}
+	p.line(line)
+	return p.err
+}
+
+// afterwards returns what to do if no command replaces the pods.
+func afterwards(w coverageStatus) string {
+	if w.Reason == api.CoverageDenied {
+		return fmt.Sprintf("(%s in namespace %s: fix what denies its new pods first; outrigger explain names it)", w.Workload, w.Namespace)
+	}
+	return fmt.Sprintf("(%s in namespace %s: its next pod gets the sidecar)", w.Workload, w.Namespace)
+}

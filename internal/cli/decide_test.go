@@ -1,0 +1,456 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package cli
+
+import (
+	"context"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	networkingapi "istio.io/api/networking/v1alpha3"
+	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
+	corev1 "k8s.io/api/core/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"outrigger.dev/outrigger/routing"
+)
+
+func shifting(t *testing.T, service string, words ...string) decision {
+	t.Helper()
+	d, err := shiftOf(service, words)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return d
+}
+
+func promoting(t *testing.T, service, version string) decision {
+	t.Helper()
+	d, err := promotionOf(service, version)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return d
+}
+
+func TestShiftChangesTheAnnotationsAlone(t *testing.T) {
+	s := shop(t)
+	if err := s.decide(context.Background(), shifting(t, "app", "v1=90", "v2=10"), s.writing(dryRunNone)); err != nil {
+		t.Fatal(err)
+	}
+	want := `service/app: v1=100 -> v1=90 v2=10
+    v2: 9 of 10 pods ready
+kubectl annotate service -n demo app outrigger.dev/decided-at=2026-01-02T12:00:00Z outrigger.dev/weights=v1=90,v2=10 --overwrite
+service/app-internal selects the same pods: v1=100
+    This does not change them. To change them too, add --all-services.
+service/app annotated
+`
+	if diff := cmp.Diff(want, s.out.String()); diff != "" {
+		t.Errorf("-want +got:\n%s", diff)
+	}
+	if diff := cmp.Diff(map[string]string{"outrigger.dev/decided-at": "2026-01-02T12:00:00Z", "outrigger.dev/weights": "v1=90,v2=10"}, s.annotations("app")); diff != "" {
+		t.Errorf("-want +got:\n%s", diff)
+	}
+	if got := s.annotations("app-internal"); len(got) > 0 {
+		t.Errorf("the other Service was annotated: %v", got)
+	}
+}
+
+func TestPromoteTakesTheWeightsAway(t *testing.T) {
+	s := shop(t)
+	if err := s.decide(context.Background(), shifting(t, "app", "v1=90,v2=10"), s.writing(dryRunNone)); err != nil {
+		t.Fatal(err)
+	}
+	s.reconcile("app", "app-internal")
+	d := promoting(t, "app", "v2")
+	d.allServices = true
+	if err := s.decide(context.Background(), d, s.writing(dryRunNone)); err != nil {
+		t.Fatal(err)
+	}
+	s.printed("service/app: v1=90 v2=10 -> v2=100\n", "removes outrigger.dev/weights (was v1=90,v2=10)\n", "service/app-internal: v1=100 -> v2=100\n",
+		"outrigger.dev/default-version=v2 outrigger.dev/weights- --overwrite", "service/app-internal annotated\n")
+	for _, name := range []string{"app", "app-internal"} {
+		if diff := cmp.Diff(map[string]string{"outrigger.dev/decided-at": "2026-01-02T12:00:00Z", "outrigger.dev/default-version": "v2"}, s.annotations(name)); diff != "" {
+			t.Errorf("%s, -want +got:\n%s", name, diff)
+		}
+	}
+}
+
+func TestWhatMakesNoSenseIsRefusedAndWritesNothing(t *testing.T) {
+	for name, c := range map[string]struct {
+		decision func(*testing.T) decision
+		want     string
+	}{
+		"an unknown version":  {func(t *testing.T) decision { return shifting(t, "app", "v1=1", "v3=1") }, "service demo/app has no version v3; it has v1, v2. --pending writes the name anyway"},
+		"an unknown default":  {func(t *testing.T) decision { return promoting(t, "app", "v9") }, "has no version v9"},
+		"an unknown Service":  {func(t *testing.T) decision { return promoting(t, "ap", "v2") }, "namespace demo has no Service ap; it has app, app-internal, other"},
+		"a Service of no pod": {func(t *testing.T) decision { return promoting(t, "other", "v2") }, "none of its pods has the label version"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := shop(t)
+			err := s.decide(context.Background(), c.decision(t), s.writing(dryRunNone))
+			if err == nil || !strings.Contains(err.Error(), c.want) {
+				t.Errorf("%v, want %q", err, c.want)
+			}
+			if got := s.annotations("app"); len(got) > 0 {
+				t.Errorf("written: %v", got)
+			}
+		})
+	}
+}
+
+func TestWordsThatDoNotParse(t *testing.T) {
+	for _, c := range []struct {
+		args []string
+		want string
+	}{
+		{[]string{"v1"}, `"v1" is not of the form VERSION=WEIGHT`},
+		{[]string{"v1=ninety"}, "is not a whole number"},
+		{[]string{"v1=-1"}, "is not a whole number"},
+		{[]string{"v1=0", "v2=0"}, "all weights are 0"},
+		{[]string{"v1=1", "v1=2"}, "version v1 is named twice"},
+		{[]string{"v 1=1"}, "cannot be the value of a label"},
+	} {
+		if _, err := shiftOf("app", c.args); err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%v: %v, want %q", c.args, err, c.want)
+		}
+	}
+	if _, err := promotionOf("app", "v2=10"); err == nil || !strings.Contains(err.Error(), "shift app v2=10") {
+		t.Errorf("promote v2=10: %v", err)
+	}
+	if d, err := promotionOf("app", "@highest"); err != nil || d.names != nil {
+		t.Errorf("promote @highest: %v, %v", d, err)
+	}
+}
+
+func TestDryRunsWriteNothing(t *testing.T) {
+	for mode, want := range map[string]string{dryRunClient: "service/app annotated (dry run)\n", dryRunServer: "service/app annotated (server dry run)\n"} {
+		s := shop(t)
+		if err := s.decide(context.Background(), shifting(t, "app", "v2=1"), s.writing(mode)); err != nil {
+			t.Fatal(err)
+		}
+		s.printed("service/app: v1=100 -> v2=100\n", want)
+		if got := s.annotations("app"); len(got) > 0 {
+			t.Errorf("--dry-run=%s has written %v", mode, got)
+		}
+	}
+}
+
+// A version that is in the route and has lost its pods keeps its share: nothing waits for them.
+func TestAShareOfAVersionWithoutReadyPodsFails(t *testing.T) {
+	s := shop(t)
+	s.reconcile("app")
+	var pods corev1.PodList
+	if err := s.client.List(t.Context(), &pods, client.InNamespace("demo"), client.MatchingLabels{"version": "v1"}); err != nil || len(pods.Items) == 0 {
+		t.Fatalf("no pods of v1: %v", err)
+	}
+	for i := range pods.Items {
+		if err := s.client.Delete(t.Context(), &pods.Items[i]); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := s.decide(context.Background(), shifting(t, "app", "v1=50", "v2=50"), s.writing(dryRunClient)); err != nil {
+		t.Fatal(err)
+	}
+	s.printed("service/app: v1=100 -> v1=50 v2=50\n", "v1 has no pods; its share of the requests fails until one is ready\n")
+}
+
+func TestAVersionThatIsToCome(t *testing.T) {
+	s := shop(t)
+	d := shifting(t, "app", "v1=50", "v3=50")
+	d.pending = true
+	if err := s.decide(context.Background(), d, s.writing(dryRunNone)); err != nil {
+		t.Fatal(err)
+	}
+	s.printed("service/app: v1=100 (unchanged)\n", "v3 has no pods; until some are ready, the current route is unchanged\n")
+	s.reconcile("app")
+	if why, err := s.decided(context.Background(), []outlook{{observed: s.look("app")}}); err != nil || !strings.Contains(why, "v3 (no pods)") {
+		t.Errorf("%q, %v", why, err)
+	}
+}
+
+func TestWaitSaysWhatItWaitsFor(t *testing.T) {
+	s := shop(t)
+	if err := s.decide(context.Background(), shifting(t, "app", "v1=1", "v2=1"), s.writing(dryRunNone)); err != nil {
+		t.Fatal(err)
+	}
+	outlooks := []outlook{{observed: s.look("app")}}
+	why, err := s.decided(context.Background(), outlooks)
+	if err != nil || !strings.Contains(why, "service/app: the current route is v1=100 and will be v1=50 v2=50; VirtualService app is not written yet. If this stays, Outrigger does not run") {
+		t.Errorf("%q, %v", why, err)
+	}
+	how := s.writing(dryRunNone)
+	how.wait, how.timeout = true, time.Millisecond
+	err = s.waitFor(context.Background(), how, func(ctx context.Context) (string, error) { return s.decided(ctx, outlooks) })
+	if err == nil || !strings.Contains(err.Error(), "written, but not applied within 1ms: service/app: the current route is v1=100") {
+		t.Errorf("%v", err)
+	}
+	s.reconcile("app", "app-internal")
+	if why, err := s.decided(context.Background(), outlooks); err != nil || why != "" {
+		t.Errorf("%q, %v", why, err)
+	}
+	s.config.Routing.PropagationDelay = 0
+	how.timeout = time.Second
+	if err := s.waitFor(context.Background(), how, func(ctx context.Context) (string, error) { return s.decided(ctx, outlooks) }); err != nil {
+		t.Error(err)
+	}
+	s.printed("applied (waited ")
+}
+
+func TestPromoteEndsASplit(t *testing.T) {
+	objects := append(runningPods("app", "v1", 1, 1), runningPods("app", "v2", 1, 1)...)
+	s := newLiveStage(t, append(objects, demo("istio-injection=enabled"), serviceOf("app", "app"))...)
+	s.config.Routing.SplitAge = 0 // all of it is old
+	s.reconcile("app")
+	if err := s.decide(context.Background(), promoting(t, "app", "v2"), s.writing(dryRunNone)); err != nil {
+		t.Fatal(err)
+	}
+	s.printed("service/app: no route -> v2=100\n")
+}
+
+func TestAWordThatNothingFollowsIsSaidSo(t *testing.T) {
+	s := newLiveStage(t, append(runningPods("app", "v1", 1, 1), demo(), serviceOf("app", "app"))...)
+	if err := s.decide(context.Background(), promoting(t, "app", "v1"), s.writing(dryRunNone)); err != nil {
+		t.Fatal(err)
+	}
+	s.printed("No route is written: routing is not enabled for it. To change that: outrigger enable demo\n", "service/app annotated\n")
+}
+
+func TestWaitSaysThatNoRouteFollows(t *testing.T) {
+	s := shop(t, byHand("theirs", "app"))
+	why, err := s.decided(context.Background(), []outlook{{observed: s.look("app")}})
+	if err != nil || !strings.Contains(why, "VirtualService demo/theirs routes every pod in the mesh, and Outrigger does not write it.") {
+		t.Errorf("%q, %v", why, err)
+	}
+}
+
+// While a VirtualService of the user keeps the gateway on another version, a decision is not applied, and it is named.
+func TestWaitNamesTheVirtualServiceThatRoutesOtherwise(t *testing.T) {
+	theirs := byHand("front", "*")
+	theirs.Spec.Gateways = []string{"front"}
+	theirs.Spec.Http = []*networkingapi.HTTPRoute{{Route: []*networkingapi.HTTPRouteDestination{{Destination: &networkingapi.Destination{Host: "app", Subset: "v1"}}}}}
+	s := shop(t, theirs)
+	if err := s.decide(context.Background(), promoting(t, "app", "v2"), s.writing(dryRunNone)); err != nil {
+		t.Fatal(err)
+	}
+	s.reconcile("app", "app-internal")
+	outlooks := []outlook{{observed: s.look("app")}}
+	why, err := s.decided(context.Background(), outlooks)
+	if err != nil || !strings.Contains(why, "VirtualService demo/front routes v1=100 at gateway demo/front, and Outrigger does not write it.") ||
+		!strings.Contains(why, "kubectl delete virtualservices.networking.istio.io -n demo front") {
+		t.Errorf("%q, %v", why, err)
+	}
+	if err := s.client.Delete(context.Background(), theirs); err != nil {
+		t.Fatal(err)
+	}
+	s.reconcile("app", "app-internal")
+	if why, err := s.decided(context.Background(), outlooks); err != nil || why != "" {
+		t.Errorf("%q, %v", why, err)
+	}
+}
+
+func TestEnableSaysWhatComesAndSetsOurLabelAlone(t *testing.T) {
+	s := newLiveStage(t, append(append(runningPods("app", "v1", 2, 2), runningPods("app", "v2", 1, 1)...), demo(), serviceOf("app", "app"))...)
+	if err := s.setRouting(context.Background(), "demo", "enabled", s.writing(dryRunNone)); err != nil {
+		t.Fatal(err)
+	}
+	want := `service/app: no route -> v1=100
+service/app: v2 stops receiving requests (1 of 1 pods ready)
+kubectl label namespace demo outrigger.dev/routing=enabled --overwrite
+namespace/demo labeled
+`
+	if diff := cmp.Diff(want, s.out.String()); diff != "" {
+		t.Errorf("-want +got:\n%s", diff)
+	}
+	if diff := cmp.Diff(map[string]string{"outrigger.dev/routing": "enabled"}, s.namespaceLabels()); diff != "" {
+		t.Errorf("-want +got:\n%s", diff)
+	}
+}
+
+func TestDisableSaysWhoBeginsToReceiveTraffic(t *testing.T) {
+	s := shop(t, ingressGateway()...)
+	s.annotate("app", "outrigger.dev/expose=true", "outrigger.dev/match=v2=header:end-user:jason")
+	s.reconcile("app", "app-internal")
+	if err := s.setRouting(context.Background(), "demo", "disabled", s.writing(dryRunClient)); err != nil {
+		t.Fatal(err)
+	}
+	want := `service/app: v1=100 -> by pods
+service/app: begins to receive traffic: v2 (9 of 10 pods ready) (now v1=100)
+service/app: end-user=jason goes to every pod, no longer to v2
+service/app: no longer served at gateway demo/app for *
+service/app-internal: v1=100 -> by pods
+service/app-internal: begins to receive traffic: v2 (9 of 10 pods ready) (now v1=100)
+kubectl label namespace demo outrigger.dev/routing=disabled --overwrite
+namespace/demo labeled (dry run)
+`
+	if diff := cmp.Diff(want, s.out.String()); diff != "" {
+		t.Errorf("-want +got:\n%s", diff)
+	}
+	if diff := cmp.Diff(map[string]string{"istio-injection": "enabled"}, s.namespaceLabels()); diff != "" {
+		t.Errorf("-want +got:\n%s", diff)
+	}
+}
+
+func TestUninstallLeavesWhatWouldMoveTraffic(t *testing.T) {
+	s := shop(t, append(runningPods("other", "v1", 1, 1), ingressGateway()...)...)
+	s.reconcile("other")
+	s.config.Routing.PropagationDelay = time.Millisecond
+	if err := s.uninstallRoutes(context.Background(), "", false, s.writing(dryRunNone)); err != nil {
+		t.Fatal(err)
+	}
+	want := `service/app in namespace demo keeps its routes: without them v2 (9 of 10 pods ready) would begin to receive traffic
+service/app-internal in namespace demo keeps its routes: without them v2 (9 of 10 pods ready) would begin to receive traffic
+virtualservice/other in namespace demo deleted
+waiting 1ms for the proxies to forget the routes
+destinationrule/other in namespace demo deleted
+to remove the routes that stay although that moves traffic: outrigger uninstall-routes --all
+`
+	if diff := cmp.Diff(want, s.out.String()); diff != "" {
+		t.Errorf("-want +got:\n%s", diff)
+	}
+	s.installed = "mesh"
+	if err := s.uninstallRoutes(context.Background(), "demo", false, s.writing(dryRunNone)); err != nil || strings.Contains(s.out.String(), "no routes to remove") {
+		t.Errorf("only kept routes are left: %v, %q", err, s.out.String())
+	}
+	s.printed("outrigger uninstall-routes --all -n demo --system-namespace=mesh")
+	if err := s.uninstallRoutes(context.Background(), "demo", true, s.writing(dryRunNone)); err != nil {
+		t.Fatal(err)
+	}
+	s.printed("service/app: begins to receive traffic: v2", "virtualservice/app in namespace demo deleted")
+	if err := s.uninstallRoutes(context.Background(), "demo", true, s.writing(dryRunNone)); err != nil || s.out.String() != "no routes to remove\n" {
+		t.Errorf("%v, %q", err, s.out.String())
+	}
+}
+
+func (s *liveStage) namespaceLabels() map[string]string {
+	s.t.Helper()
+	namespace := &corev1.Namespace{}
+	if err := s.client.Get(context.Background(), client.ObjectKey{Name: "demo"}, namespace); err != nil {
+		s.t.Fatal(err)
+	}
+	return namespace.Labels
+}
+
+// A route that was edited by hand stays as it is, so a decision that it does not follow fails and writes nothing.
+func TestShiftFailsWhereTheRouteWasEditedByHand(t *testing.T) {
+	s := shop(t)
+	s.editByHand("app")
+	if report, err := s.status(t.Context(), false, "app"); err != nil || report.Namespaces[0].Services[0].State != stateDetached {
+		t.Errorf("status: %+v, %v", report, err)
+	}
+	for name, d := range map[string]decision{"shift": shifting(t, "app", "v1=90", "v2=10"), "promote": promoting(t, "app", "v2")} {
+		err := s.decide(t.Context(), d, s.writing(dryRunNone))
+		if err == nil || !strings.Contains(err.Error(), "nothing was written: VirtualService demo/app routes v1=100 in the mesh; it was edited by hand") ||
+			!strings.Contains(err.Error(), "kubectl annotate service -n demo app outrigger.dev/drift=revert --overwrite") {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if got := s.annotations("app"); len(got) > 0 {
+		t.Errorf("written: %v", got)
+	}
+	// Of other Services over the same pods it is left alone, and named.
+	d := shifting(t, "app-internal", "v1=90", "v2=10")
+	d.allServices = true
+	if err := s.decide(t.Context(), d, s.writing(dryRunNone)); err != nil {
+		t.Fatal(err)
+	}
+	s.printed("service/app is skipped: VirtualService demo/app routes v1=100 in the mesh, and was edited by hand\n", "service/app-internal annotated\n")
+
+	// The fix that the error names works.
+	s.annotate("app", "outrigger.dev/drift=revert")
+	if err := s.decide(t.Context(), shifting(t, "app", "v1=90", "v2=10"), s.writing(dryRunNone)); err != nil {
+		t.Fatal(err)
+	}
+	s.reconcile("app", "app-internal")
+	if why, err := s.decided(t.Context(), []outlook{{observed: s.look("app")}}); err != nil || why != "" {
+		t.Errorf("%q, %v", why, err)
+	}
+}
+
+// editByHand adds a host to the VirtualService of a Service, as kubectl edit does.
+func (s *liveStage) editByHand(name string) {
+	s.t.Helper()
+	vs := &networkingv1.VirtualService{}
+	if err := s.client.Get(s.t.Context(), client.ObjectKey{Namespace: "demo", Name: name}, vs); err != nil {
+		s.t.Fatal(err)
+	}
+	vs.Spec.Hosts = append(vs.Spec.Hosts, "app.example.com")
+	if err := s.client.Update(s.t.Context(), vs); err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+func TestADecisionThatChangesNothingIsNotWritten(t *testing.T) {
+	s := shop(t)
+	s.annotate("app", "outrigger.dev/weights=v1=90,v2=10", "outrigger.dev/decided-at=2026-01-01T00:00:00Z")
+	s.reconcile("app", "app-internal")
+	if err := s.decide(t.Context(), shifting(t, "app", "v1=90", "v2=10"), s.writing(dryRunNone)); err != nil {
+		t.Fatal(err)
+	}
+	s.printed("service/app: v1=90 v2=10 (unchanged)\n", "The annotations already have these values; nothing is written.\n")
+	if got := s.annotations("app")["outrigger.dev/decided-at"]; got != "2026-01-01T00:00:00Z" || strings.Contains(s.out.String(), "annotated") {
+		t.Errorf("decided-at=%s\n%s", got, s.out.String())
+	}
+
+	// The same annotations are a decision again where the route is another one.
+	s.editShares("app", 50)
+	if err := s.decide(t.Context(), shifting(t, "app", "v1=90", "v2=10"), s.writing(dryRunNone)); err != nil {
+		t.Fatal(err)
+	}
+	if got := s.annotations("app")["outrigger.dev/decided-at"]; got != "2026-01-02T12:00:00Z" {
+		t.Errorf("decided-at=%s\n%s", got, s.out.String())
+	}
+
+	s.annotate("app", "outrigger.dev/weights=", "outrigger.dev/default-version=v2", "outrigger.dev/decided-at=2026-01-01T00:00:00Z")
+	s.reconcile("app", "app-internal")
+	if err := s.decide(t.Context(), promoting(t, "app", "v2"), s.writing(dryRunNone)); err != nil {
+		t.Fatal(err)
+	}
+	if got := s.annotations("app")["outrigger.dev/decided-at"]; got != "2026-01-01T00:00:00Z" {
+		t.Errorf("promote: decided-at=%s\n%s", got, s.out.String())
+	}
+}
+
+// editShares changes the share of the first version by hand.
+func (s *liveStage) editShares(name string, percent int32) {
+	s.t.Helper()
+	vs := &networkingv1.VirtualService{}
+	if err := s.client.Get(s.t.Context(), client.ObjectKey{Namespace: "demo", Name: name}, vs); err != nil {
+		s.t.Fatal(err)
+	}
+	vs.Spec.Http[len(vs.Spec.Http)-1].Route[0].Weight, vs.Spec.Http[len(vs.Spec.Http)-1].Route[1].Weight = percent, 100-percent
+	if err := s.client.Update(s.t.Context(), vs); err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+// What another client has decided meanwhile is not what was waited for.
+func TestWaitFailsWhenAnotherClientDecides(t *testing.T) {
+	s := shop(t)
+	s.annotate("app", "outrigger.dev/weights=v1=1")
+	s.reconcile("app", "app-internal")
+	d := shifting(t, "app", "v1=90", "v2=10")
+	if _, err := s.decided(t.Context(), []outlook{{observed: s.look("app"), words: d.words}}); err == nil || !strings.Contains(err.Error(), "another client set the annotation outrigger.dev/weights=v1=1") {
+		t.Errorf("%v", err)
+	}
+	d = promoting(t, "app", "v1")
+	if _, err := s.decided(t.Context(), []outlook{{observed: s.look("app"), words: d.words}}); err == nil || !strings.Contains(err.Error(), "another client removed the annotation outrigger.dev/default-version") {
+		t.Errorf("%v", err)
+	}
+}
+
+// Annotations that hold the route where it is are not a decision that applies.
+func TestWaitWhileAnotherAnnotationIsInvalid(t *testing.T) {
+	for _, invalid := range []string{"outrigger.dev/match=v2=haeder:a:b", "outrigger.dev/mirror=v2=many", "outrigger.dev/sticky=always", "outrigger.dev/version-label=a b", "outrigger.dev/service-port=nosuch", "outrigger.dev/expose=flase", "outrigger.dev/drift=no", "outrigger.dev/default-version=v 1"} {
+		s := shop(t)
+		s.annotate("app", "outrigger.dev/weights=v1=90,v2=10", invalid)
+		s.reconcile("app", "app-internal")
+		observed := s.look("app")
+		why, err := s.decided(t.Context(), []outlook{{observed: observed}})
+		if at := routing.InEffect(observed, noon)[0].String(); err != nil || (why == "") != (at == "v1=90 v2=10") {
+			t.Errorf("%s: the route is %s, and it says %q, %v", invalid, at, why, err)
+		}
+	}
+}

@@ -1,0 +1,203 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package cli
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+
+	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apiserver/pkg/admission"
+	"k8s.io/apiserver/pkg/admission/plugin/cel"
+	"k8s.io/apiserver/pkg/admission/plugin/webhook"
+	"k8s.io/apiserver/pkg/admission/plugin/webhook/predicates/rules"
+	"k8s.io/apiserver/pkg/authentication/user"
+	"k8s.io/apiserver/pkg/cel/environment"
+
+	"outrigger.dev/outrigger/api"
+)
+
+// injectorName is whose webhook an entry is.
+type injectorName string
+
+const (
+	ours   injectorName = "Outrigger"
+	istios injectorName = "istiod"
+)
+
+// entryVerdict is what the API server does with one entry of a webhook object for one pod.
+type entryVerdict struct {
+	injector      injectorName
+	object, entry string
+	asked         bool
+	why           string // why it does not ask; or, where it asks, how
+	broken        bool   // a condition fails, and the failurePolicy refuses the pod for that
+	webhook       admissionregistrationv1.MutatingWebhook
+	revision      string // whose configuration the injector goes by; empty for the default one
+	compiled      webhook.WebhookAccessor
+}
+
+// injectorOf says whose injector an entry calls, by the entry's name; false for other webhooks.
+func injectorOf(entry string) (injectorName, bool) {
+	switch {
+	case strings.HasSuffix(entry, "sidecar-injector.outrigger.dev"):
+		return ours, true
+	case strings.HasSuffix(entry, "sidecar-injector.istio.io"):
+		return istios, true
+	}
+	return "", false
+}
+
+// injectorEntries are the entries of all injectors in the order in which the API server asks them, not judged yet.
+func injectorEntries(objects []admissionregistrationv1.MutatingWebhookConfiguration) []entryVerdict {
+	objects = slices.SortedFunc(slices.Values(objects), func(a, b admissionregistrationv1.MutatingWebhookConfiguration) int {
+		return cmp.Compare(a.Name, b.Name)
+	})
+	var out []entryVerdict
+	for _, object := range objects {
+		for i := range object.Webhooks {
+			whose, is := injectorOf(object.Webhooks[i].Name)
+			if !is {
+				continue
+			}
+			out = append(out, entryVerdict{
+				injector: whose, object: object.Name, entry: object.Webhooks[i].Name, webhook: object.Webhooks[i], revision: revisionOf(whose, &object),
+				compiled: webhook.NewMutatingWebhookAccessor(object.Webhooks[i].Name, object.Name, &object.Webhooks[i]),
+			})
+		}
+	}
+	return out
+}
+
+// revisionOf returns the revision of an injector. Our object has it in a label of its own; those of earlier releases have it
+// only in their name. Istiod's object has Istio's label.
+func revisionOf(whose injectorName, object *admissionregistrationv1.MutatingWebhookConfiguration) string {
+	if whose == ours {
+		if revision, labeled := object.Labels[labelWebhookRevision]; labeled {
+			return revision
+		}
+		return strings.TrimPrefix(strings.TrimPrefix(object.Name, webhookName), "-")
+	}
+	if revision := object.Labels[api.LabelRevision]; revision != "default" {
+		return revision
+	}
+	return ""
+}
+
+// labelWebhookRevision is the label of our webhook objects with their revision, empty for the default one.
+const labelWebhookRevision = api.Domain + "/revision"
+
+// conditions compiles the matchConditions of entries, as the API server does.
+var conditions = sync.OnceValue(func() cel.ConditionCompiler {
+	return cel.NewConditionCompiler(environment.MustBaseEnvSet(environment.DefaultCompatibilityVersion()))
+})
+
+// entriesFor goes through the entries of all injectors as the API server does, in its order, with its own code.
+func entriesFor(ctx context.Context, objects []admissionregistrationv1.MutatingWebhookConfiguration, pod *corev1.Pod, namespace *corev1.Namespace) []entryVerdict {
+	return judged(ctx, injectorEntries(objects), pod, namespace)
+}
+
+// judged returns the entries with what the API server does with them for one pod.
+func judged(ctx context.Context, entries []entryVerdict, pod *corev1.Pod, namespace *corev1.Namespace) []entryVerdict {
+	out := slices.Clone(entries)
+	for i := range out {
+		out[i].judge(ctx, pod, namespace)
+	}
+	return out
+}
+
+// judge fills in what the API server would do.
+func (v *entryVerdict) judge(ctx context.Context, pod *corev1.Pod, namespace *corev1.Namespace) {
+	attributes := admission.NewAttributesRecord(pod, nil, corev1.SchemeGroupVersion.WithKind("Pod"), namespace.Name, pod.Name,
+		corev1.SchemeGroupVersion.WithResource("pods"), "", admission.Create, &metav1.CreateOptions{}, false,
+		&user.DefaultInfo{Name: "system:serviceaccount:kube-system:replicaset-controller"})
+	asks := slices.ContainsFunc(v.webhook.Rules, func(r admissionregistrationv1.RuleWithOperations) bool {
+		return (&rules.Matcher{Rule: r, Attr: attributes}).Matches()
+	})
+	if !asks {
+		v.why = "none of its rules matches the creation of pods"
+		return
+	}
+	if v.why = unmet(v.webhook.NamespaceSelector, namespace.Labels, "the Namespace"); v.why != "" {
+		return
+	}
+	if v.why = unmet(v.webhook.ObjectSelector, pod.Labels, "the pod"); v.why != "" {
+		return
+	}
+	if len(v.webhook.MatchConditions) > 0 {
+		matcher := v.compiled.GetCompiledMatcher(conditions())
+		result := matcher.Match(ctx, &admission.VersionedAttributes{Attributes: attributes, VersionedObject: admission.NewLazyObject(pod), VersionedKind: corev1.SchemeGroupVersion.WithKind("Pod")}, nil, nil)
+		switch {
+		case result.Error != nil:
+			v.broken = true
+			v.why = fmt.Sprintf("its matchConditions fail, so failurePolicy Fail refuses the pod: %v", result.Error)
+			return
+		case result.FailedConditionName != "":
+			v.why = "its matchCondition " + result.FailedConditionName + " is false"
+			return
+		case !result.Matches:
+			v.why = "its matchConditions fail, so failurePolicy Ignore skips the webhook"
+			return
+		}
+	}
+	v.asked = true
+	v.why = "failurePolicy " + string(v.failurePolicy()) + ": " + map[admissionregistrationv1.FailurePolicyType]string{
+		admissionregistrationv1.Fail:   "pods are refused while it does not answer",
+		admissionregistrationv1.Ignore: "pods are created without a sidecar while it does not answer",
+	}[v.failurePolicy()]
+}
+
+func (v *entryVerdict) failurePolicy() admissionregistrationv1.FailurePolicyType {
+	if v.webhook.FailurePolicy == nil {
+		return admissionregistrationv1.Fail
+	}
+	return *v.webhook.FailurePolicy
+}
+
+// unmet says which requirement of a selector does not hold for labels of what; nothing if all hold.
+func unmet(selector *metav1.LabelSelector, set map[string]string, what string) string {
+	if selector == nil {
+		return ""
+	}
+	var wanted []metav1.LabelSelectorRequirement
+	for key, value := range selector.MatchLabels {
+		wanted = append(wanted, metav1.LabelSelectorRequirement{Key: key, Operator: metav1.LabelSelectorOpIn, Values: []string{value}})
+	}
+	slices.SortFunc(wanted, func(a, b metav1.LabelSelectorRequirement) int { return cmp.Compare(a.Key, b.Key) })
+	for _, requirement := range append(wanted, selector.MatchExpressions...) {
+		one, err := metav1.LabelSelectorAsSelector(&metav1.LabelSelector{MatchExpressions: []metav1.LabelSelectorRequirement{requirement}})
+		if err != nil {
+			return fmt.Sprintf("its selector for %s cannot be read: %v", strings.TrimPrefix(what, "the "), err)
+		}
+		if one.Matches(labels.Set(set)) {
+			continue
+		}
+		is := what + " has no label " + requirement.Key
+		if value, has := set[requirement.Key]; has {
+			is = fmt.Sprintf("%s has the label %s=%s", what, requirement.Key, value)
+		}
+		return is + ", " + wants(requirement)
+	}
+	return ""
+}
+
+// wants says what a requirement of a selector requires of the label that it is about.
+func wants(r metav1.LabelSelectorRequirement) string {
+	values := strings.Join(r.Values, " or ")
+	switch r.Operator {
+	case metav1.LabelSelectorOpIn:
+		return "required: " + values
+	case metav1.LabelSelectorOpNotIn:
+		return "required: a value other than " + values
+	case metav1.LabelSelectorOpExists:
+		return "which is required"
+	}
+	return "which must be absent"
+}

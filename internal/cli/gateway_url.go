@@ -1,0 +1,186 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package cli
+
+import (
+	"cmp"
+	"net"
+	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
+
+	networkingapi "istio.io/api/networking/v1alpha3"
+	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
+	corev1 "k8s.io/api/core/v1"
+
+	"outrigger.dev/outrigger/routing"
+)
+
+// gatewaysOf returns the gateways through which callers outside the mesh reach the Service.
+func gatewaysOf(observed routing.Observed, paths []routing.Path, around surroundings) []gatewayStatus {
+	path, wished := "", uint32(0)
+	if x := observed.Intent.Expose; x != nil {
+		if wished = x.GatewayPort; x.Path != "/" {
+			path = x.Path
+		}
+	}
+	var out []gatewayStatus
+	for _, p := range paths {
+		status := gatewayStatus{Name: p.Gateway, Hosts: p.Hosts}
+		at := slices.IndexFunc(around.gateways, func(g *networkingv1.Gateway) bool { return g.Namespace+"/"+g.Name == p.Gateway })
+		if at >= 0 {
+			door := doorOf(around.gateways[at], p, wished)
+			status.Port = door.port
+			status.find(around.ingress[at], around.node)
+			status.Certificate = around.ingress[at].certificate(door.credential)
+			status.URL = status.url(door, path)
+		}
+		out = append(out, status)
+	}
+	return out
+}
+
+// door is a server of a Gateway by which callers reach a Service. The zero value is none.
+type door struct {
+	scheme     string // "http", "https"; empty where no URL leads there, as through TLS that the gateway passes on
+	host       string // what the URL names; "*" for any
+	port       uint32 // of the gateway's pods
+	credential string // the credentialName of the server's certificate; empty if it has none
+}
+
+// doorOf finds the server for the hosts of a route: the one of the wished port if it serves them, else one that answers by plain
+// HTTP, else one by HTTPS. A server that redirects leads to the HTTPS server for the same host.
+func doorOf(gateway *networkingv1.Gateway, p routing.Path, wished uint32) door {
+	var best door
+	for _, host := range p.Hosts {
+		plain, secure, other := door{}, door{}, door{}
+		asked, redirects := false, false
+		for _, server := range gateway.Spec.Servers {
+			for _, pattern := range routing.ServedHosts(server, gateway.Namespace, p.Object.Namespace, host) {
+				d := door{schemeOf(server), pattern, server.GetPort().GetNumber(), server.GetTls().GetCredentialName()}
+				switch {
+				case d.scheme == "http" && server.GetTls().GetHttpsRedirect():
+					redirects = redirects || d.port == wished || wished == 0
+				case d.scheme == "http":
+					plain = better(plain, d, wished)
+					asked = asked || d.port == wished
+				case d.scheme == "https":
+					secure = better(secure, d, wished)
+				default:
+					other = better(other, d, wished)
+				}
+			}
+		}
+		found := other
+		switch {
+		case secure.port != 0 && (plain.port == 0 || !asked && (redirects || secure.port == wished)):
+			found = secure
+		case plain.port != 0:
+			found = plain
+		}
+		if best.port == 0 || best.scheme == "" && found.scheme != "" {
+			best = cmp.Or(found, best)
+		}
+	}
+	return best
+}
+
+// better is the server of the wished port, else the one of the lowest; of one port the broadest host.
+func better(a, b door, wished uint32) door {
+	switch {
+	case a.port == 0 || b.port == wished && a.port != wished:
+		return b
+	case a.port == wished && b.port != wished || a.port < b.port:
+		return a
+	case a.port == b.port && b.host != "*":
+		return a
+	}
+	return b
+}
+
+// schemeOf is how a URL begins that a server answers; empty for one that no URL reaches.
+func schemeOf(server *networkingapi.Server) string {
+	mode := server.GetTls().GetMode()
+	ends := server.GetTls() != nil && mode != networkingapi.ServerTLSSettings_PASSTHROUGH && mode != networkingapi.ServerTLSSettings_AUTO_PASSTHROUGH
+	switch strings.ToUpper(server.GetPort().GetProtocol()) {
+	case "HTTP", "HTTP2", "GRPC", "GRPC-WEB":
+		return "http"
+	case "HTTPS":
+		if ends {
+			return "https"
+		}
+	}
+	return ""
+}
+
+// certificate says where the gateway's pods read a certificate: a plain name means a Secret in their own namespace. It is empty if
+// there is none, or if another form of name says so itself.
+func (behind ingress) certificate(credential string) string {
+	switch {
+	case credential == "" || strings.Contains(credential, "://"):
+		return ""
+	case len(behind.services) == 0:
+		return "Secret " + credential + " in the namespace of the gateway's pods"
+	}
+	var secrets []string
+	for _, service := range behind.services {
+		secrets = append(secrets, service.Namespace+"/"+credential)
+	}
+	return "Secret " + strings.Join(slices.Compact(secrets), " and ") // sorted by namespace
+}
+
+// find collects the addresses of the Services in front of the gateway's pods for its port. A Service may map another port to it.
+func (g *gatewayStatus) find(behind ingress, node string) {
+	is := func(port corev1.ServicePort) bool { return uint32(port.Port) == g.Port } //nolint:gosec // a port is not negative
+	if !slices.ContainsFunc(behind.services, func(s *corev1.Service) bool { return slices.ContainsFunc(s.Spec.Ports, is) }) {
+		is = func(port corev1.ServicePort) bool { return g.Port != 0 && uint32(port.TargetPort.IntVal) == g.Port } //nolint:gosec // a port is not negative
+	}
+	for _, service := range behind.services {
+		for _, port := range service.Spec.Ports {
+			if !is(port) {
+				continue
+			}
+			for _, point := range service.Status.LoadBalancer.Ingress {
+				g.Addresses = append(g.Addresses, hostPort(cmp.Or(point.IP, point.Hostname), port.Port))
+			}
+			if g.NodePort == 0 && port.NodePort != 0 {
+				g.NodePort, g.Node = port.NodePort, cmp.Or(node, "<node>")
+			}
+		}
+	}
+	slices.Sort(g.Addresses)
+	g.Addresses = slices.Compact(g.Addresses)
+}
+
+// url returns the URL for callers, with the host if there is one, else with the address. There is none for a wildcard such as
+// "*.example.com", whose hosts are not known, and none where no server answers.
+func (g *gatewayStatus) url(to door, path string) string {
+	address := ""
+	switch {
+	case to.scheme == "" || to.host != "*" && strings.HasPrefix(to.host, "*"):
+		return ""
+	case len(g.Addresses) > 0:
+		address = g.Addresses[0]
+	case g.NodePort != 0:
+		address = hostPort(g.Node, g.NodePort)
+	default:
+		return ""
+	}
+	host, port, err := net.SplitHostPort(address)
+	if err != nil {
+		return ""
+	}
+	if to.host != "*" {
+		host = to.host
+	}
+	if port == map[string]string{"http": "80", "https": "443"}[to.scheme] {
+		if ip, err := netip.ParseAddr(host); err == nil && ip.Is6() {
+			host = "[" + host + "]"
+		}
+		return to.scheme + "://" + host + path
+	}
+	return to.scheme + "://" + net.JoinHostPort(host, port) + path
+}
+
+func hostPort(host string, port int32) string { return net.JoinHostPort(host, strconv.Itoa(int(port))) }

@@ -1,0 +1,93 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package cli
+
+import (
+	"errors"
+	"fmt"
+	"os"
+
+	"github.com/spf13/pflag"
+	"k8s.io/cli-runtime/pkg/genericclioptions"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
+	"k8s.io/utils/ptr"
+)
+
+// kubeFlags are kubectl's flags about the cluster and its user, with kubectl's meaning. The zero value is kubectl without flags.
+type kubeFlags struct {
+	config *genericclioptions.ConfigFlags
+}
+
+// rareKubeFlags are accepted, and not listed in the help of every command.
+var rareKubeFlags = []string{
+	"as-uid", "as-user-extra", "cache-dir", "certificate-authority", "client-certificate", "client-key", "disable-compression",
+	"insecure-skip-tls-verify", "server", "tls-server-name", "token",
+}
+
+func (k *kubeFlags) flags() *genericclioptions.ConfigFlags {
+	if k.config == nil {
+		k.config = genericclioptions.NewConfigFlags(true)
+	}
+	return k.config
+}
+
+// register leaves out -n where a command has no use for it or gives it another meaning.
+func (k *kubeFlags) register(flags *pflag.FlagSet, namespaced bool) {
+	config := k.flags()
+	if !namespaced {
+		config.Namespace = nil
+	}
+	config.AddFlags(flags)
+	flags.Lookup("kubeconfig").Usage = "kubeconfig file (default: as kubectl finds it)"
+	flags.Lookup("context").Usage = "context of the kubeconfig (default: the current one)"
+	if namespaced {
+		flags.Lookup("namespace").Usage = "namespace (default: that of the kubeconfig's context)"
+	}
+	for _, name := range rareKubeFlags {
+		_ = flags.MarkHidden(name) // it fails only for an unknown flag
+	}
+}
+
+// namespace returns the value of -n; empty without one.
+func (k *kubeFlags) namespace() string { return ptr.Deref(k.flags().Namespace, "") }
+
+func (k *kubeFlags) loading() clientcmd.ClientConfig { return k.flags().ToRawKubeConfigLoader() }
+
+// errNoCluster means that neither a flag, a file, the environment, nor a pod's account names a cluster.
+var errNoCluster = errors.New("no cluster: no kubeconfig was found; name one with --kubeconfig or KUBECONFIG")
+
+// check validates the flags that do not depend on a kubeconfig.
+func (k *kubeFlags) check() error {
+	timeout := ptr.Deref(k.flags().Timeout, "")
+	if _, err := clientcmd.ParseTimeout(timeout); timeout != "" && err != nil {
+		return usagef("--request-timeout=%s: expected a duration, e.g. 30s or 2m; 0 means no timeout", timeout)
+	}
+	return nil
+}
+
+// rest returns how to reach the cluster. kubectl would try localhost:8080 where none is named.
+func (k *kubeFlags) rest() (*rest.Config, error) {
+	if err := k.check(); err != nil {
+		return nil, err
+	}
+	raw, err := k.loading().RawConfig()
+	if err != nil {
+		return nil, fmt.Errorf("kubeconfig: %w", err)
+	}
+	named := len(raw.Clusters) > 0 || ptr.Deref(k.flags().APIServer, "") != "" || os.Getenv("KUBERNETES_MASTER") != ""
+	if _, err := rest.InClusterConfig(); err != nil && !named {
+		return nil, errNoCluster
+	}
+	cluster, err := k.flags().ToRESTConfig()
+	if errors.Is(err, genericclioptions.ErrEmptyConfig) {
+		return nil, errNoCluster
+	}
+	if err != nil {
+		return nil, fmt.Errorf("kubeconfig: %w", err)
+	}
+	cluster = rest.CopyConfig(cluster)
+	cluster.UserAgent = "outrigger/" + version
+	markUnreachable(cluster, ptr.Deref(k.flags().Context, ""))
+	return cluster, nil
+}

@@ -1,0 +1,173 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"time"
+
+	cmapi "github.com/cert-manager/cert-manager/pkg/apis/certmanager/v1"
+	"github.com/spf13/cobra"
+	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/runtime"
+	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
+	"k8s.io/client-go/rest"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"outrigger.dev/outrigger/api"
+	"outrigger.dev/outrigger/routing"
+	"outrigger.dev/outrigger/routing/controller"
+)
+
+// live is a cluster that a command reads and writes, as its user.
+type live struct {
+	client    client.Client
+	namespace string          // that of the flag, else of the kubeconfig's context
+	config    api.Config      // of the installation, for its routing settings
+	configs   []api.Config    // of all installations of its namespace
+	installed string          // namespace of the installation
+	gaps      gaps            // what the user has no permission to read, as far as it is known
+	only      labels.Selector // of Services that status is about; nil = all
+	now       func() time.Time
+}
+
+// clusterFlags say which cluster a command talks to, as kubectl's do.
+type clusterFlags struct {
+	kube               kubeFlags
+	system, configFile string
+}
+
+const defaultSystemNamespace = "outrigger-system"
+
+func (f *clusterFlags) register(command *cobra.Command, namespaced bool) {
+	flags := command.Flags()
+	f.kube.register(flags, namespaced)
+	flags.StringVar(&f.system, "system-namespace", defaultSystemNamespace, "namespace in which Outrigger is installed; its settings are read there")
+	flags.StringVar(&f.configFile, "config", "", "configuration file of outrigger serve, in place of the installation's")
+	_ = command.RegisterFlagCompletionFunc("context", completeContexts)
+	if namespaced {
+		_ = command.RegisterFlagCompletionFunc("namespace", f.complete(namespaceNames))
+	}
+}
+
+// connect makes the client. What the API server warns of is written to notes.
+func (f *clusterFlags) connect(ctx context.Context, notes io.Writer) (*live, error) {
+	if err := errors.Join(checkNamespaceName("-n ", f.kube.namespace()), checkNamespaceName("--system-namespace ", f.system)); err != nil {
+		return nil, err
+	}
+	cluster, err := f.kube.rest()
+	if err != nil {
+		return nil, err
+	}
+	cluster.QPS = -1 // the API server's own fairness is the limit
+	cluster.WarningHandlerWithContext = warningsTo{notes}
+	namespace, _, err := f.kube.loading().Namespace()
+	if err != nil {
+		return nil, fmt.Errorf("kubeconfig: %w", err)
+	}
+	scheme, err := liveScheme()
+	if err != nil {
+		return nil, err
+	}
+	api, err := client.New(cluster, client.Options{Scheme: scheme})
+	if err != nil {
+		return nil, fmt.Errorf("reach the cluster: %w", err)
+	}
+	l := &live{client: api, namespace: namespace, installed: f.system, gaps: gaps{}, now: time.Now}
+	l.config, l.configs, err = f.settings(ctx, api, l.gaps)
+	return l, err
+}
+
+// unread are the gaps, to which every read adds.
+func (l *live) unread() gaps {
+	if l.gaps == nil {
+		l.gaps = gaps{}
+	}
+	return l.gaps
+}
+
+// warningsTo shows what the API server warns of as kubectl does.
+type warningsTo struct{ notes io.Writer }
+
+// HandleWarningHeaderWithContext is called by the client with each warning of an answer.
+func (w warningsTo) HandleWarningHeaderWithContext(ctx context.Context, code int, _, text string) {
+	if ctx.Value(quiet{}) != nil {
+		return
+	}
+	if code == http.StatusOK || code == 299 {
+		_, _ = fmt.Fprintln(w.notes, "Warning: "+text) // nothing to do if stderr is closed
+	}
+}
+
+var _ rest.WarningHandlerWithContext = warningsTo{}
+
+func liveScheme() (*runtime.Scheme, error) {
+	scheme := runtime.NewScheme()
+	for _, add := range []func(*runtime.Scheme) error{clientgoscheme.AddToScheme, networkingv1.AddToScheme, cmapi.AddToScheme} {
+		if err := add(scheme); err != nil {
+			return nil, err
+		}
+	}
+	return scheme, nil
+}
+
+// settings are those of the file that is named, else of the installation whose controller keeps the routes; the defaults
+// where it cannot be read. Behind them come those of all installations.
+func (f *clusterFlags) settings(ctx context.Context, reader client.Reader, unread gaps) (api.Config, []api.Config, error) {
+	if f.configFile != "" {
+		config, err := ReadConfig(f.configFile)
+		return config, []api.Config{config}, err
+	}
+	configs, err := installations(ctx, reader, f.system, unread)
+	if err != nil {
+		return api.Config{}, nil, err
+	}
+	for _, config := range configs {
+		if config.Routing.Enabled {
+			return config, configs, nil
+		}
+	}
+	return api.DefaultConfig(), configs, nil
+}
+
+// installations are the settings of all Outriggers of a namespace; none where they may not be read.
+func installations(ctx context.Context, reader client.Reader, namespace string, unread gaps) ([]api.Config, error) {
+	var list corev1.ConfigMapList
+	err := reader.List(ctx, &list, client.InNamespace(namespace))
+	if isForbidden(err) {
+		unread.kindIn("ConfigMap", namespace)
+	}
+	if err != nil && !isUnreadable(err) {
+		return nil, fmt.Errorf("read the settings of Outrigger: %w", err)
+	}
+	var out []api.Config
+	for i := range list.Items {
+		text := list.Items[i].Data["config.yaml"]
+		if !strings.Contains(text, api.ConfigAPIVersion) {
+			continue
+		}
+		if config, err := api.LoadConfig([]byte(text)); err == nil {
+			out = append(out, config)
+		}
+	}
+	return out, nil
+}
+
+func (l *live) settings() api.RoutingSettings { return l.config.RoutingSettings() }
+
+// looker reads the cluster through a snapshot, so that nothing is asked for twice.
+func (l *live) looker(s *snapshot) *controller.Looker {
+	return controller.NewLooker(s, l.client.RESTMapper(), controller.Options{
+		Settings: l.settings(), RootNamespace: l.config.Istio.Namespace,
+		Mesh: func(ctx context.Context) routing.Mesh {
+			return s.meshOnce(func() routing.Mesh { return l.mesh(ctx, s) })
+		},
+	})
+}

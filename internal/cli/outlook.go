@@ -1,0 +1,335 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package cli
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"outrigger.dev/outrigger/api"
+	"outrigger.dev/outrigger/routing"
+)
+
+// outlook is the effect of a decision on one Service.
+type outlook struct {
+	observed      routing.Observed  // the Service with the new annotations
+	before, after []routing.Path    // the routes of the proxies before and after
+	words         map[string]string // annotations to write; an empty value removes the annotation
+	same          bool              // the annotations and the route already match the decision
+	hidden        bool              // the user has no permission to read the route
+	notes         []string
+	leave         string // why to skip this Service; empty if the decision applies to it
+	command       string
+}
+
+// foresee returns the effect of a decision on a Service. It returns an error for a version that does not exist, unless --pending
+// is set, and for a route that was edited by hand, because Outrigger no longer writes it.
+func foresee(observed routing.Observed, d decision, unread gaps, now time.Time) (outlook, error) {
+	out := outlook{
+		before: routing.InEffect(observed, now), leave: routeless(observed, unread), words: maps.Clone(d.words), hidden: unread.hideRoutes(observed.Service.Namespace),
+	}
+	out.words[api.AnnotationDecidedAt] = now.UTC().Format(time.RFC3339)
+	service := observed.Service.DeepCopy()
+	removed, written := removedWords(service, d.words), hasWords(service, d.words)
+	setWords(service, out.words)
+	intent, _ := observed.Settings.Limits.IntentOf(service, observed.Namespace, nil)
+	intent.VersionLabel = observed.Intent.VersionLabel // the one that applies
+	known := knownVersions(observed)
+	for _, name := range d.names {
+		if slices.Contains(known, name) {
+			continue
+		}
+		if observed.Service.Name == d.service && !d.pending {
+			return out, unknownVersion(observed, d, name, known, unread)
+		}
+		if observed.Service.Name != d.service {
+			out.leave = "it has no version " + name
+		}
+	}
+	observed.Service, observed.Intent = service, intent
+	out.observed = observed
+	if edited := editedRoute(observed, now); edited != nil && !out.hidden {
+		out.leave = edited.String() + ", and was edited by hand"
+		if service.Name == d.service {
+			return out, fmt.Errorf("nothing was written: %s", overridden(service.Name, *edited))
+		}
+	}
+	plan := routing.Plan(atOnce(observed), now)
+	observed.Standing = plan.Objects
+	out.after = routing.InEffect(observed, now)
+	out.same = written && !out.hidden && slices.EqualFunc(out.before, out.after, samePath)
+	out.notes = append(append(removed, readyNotes(observed, d.names)...), routelessNote(observed, unread)...)
+	if why := broader(service.Name, readingOf(observed), intent); why != "" && !out.hidden {
+		out.notes = append(out.notes, why)
+	}
+	if by := restoredBy(observed.Service, d.words); by != "" {
+		out.notes = append(out.notes, by)
+	}
+	for _, p := range unread.visible(observed, plan.Problems) {
+		if p.Reason != api.RoutePendingVersions {
+			out.notes = append(out.notes, string(p.Reason)+": "+p.Message)
+		}
+	}
+	out.command = annotateCommand(service, out.words)
+	return out, nil
+}
+
+// editedRoute returns a VirtualService of Outrigger's that was edited by hand, so that Outrigger no longer writes it, and whose route
+// differs from the annotations. It returns nil if there is none.
+func editedRoute(observed routing.Observed, now time.Time) *routing.OtherRoute {
+	others := routing.Overriding(observed, now)
+	at := slices.IndexFunc(others, func(other routing.OtherRoute) bool { return other.Edited })
+	if at < 0 {
+		return nil
+	}
+	return &others[at]
+}
+
+func samePath(a, b routing.Path) bool {
+	return a.Gateway == b.Gateway && a.Object == b.Object && slices.Equal(a.Hosts, b.Hosts) && slices.EqualFunc(a.Rules, b.Rules, routing.ReadRule.Equal)
+}
+
+// hasWords reports whether a Service already has these annotations. An empty value means that the annotation must be absent.
+func hasWords(service *corev1.Service, words map[string]string) bool {
+	for key, text := range words {
+		if is, written := service.Annotations[key]; is != text || written != (text != "") {
+			return false
+		}
+	}
+	return true
+}
+
+func unknownVersion(observed routing.Observed, d decision, name string, known []string, unread gaps) error {
+	there := "none of its pods has the label " + observed.Intent.VersionLabel
+	if unread.in(observed.Service.Namespace, "Pod") {
+		return fmt.Errorf("no permission to list Pods in namespace %s, so it is unknown whether service %s has version %s. --pending writes the name anyway; it takes effect when its pods are ready",
+			observed.Service.Namespace, observed.Service.Name, name)
+	}
+	if len(known) > 0 {
+		there = "it has " + strings.Join(known, ", ")
+	}
+	if candidate, near := api.NearestVersion(name, known); near {
+		there = fmt.Sprintf("did you mean %q? It has %s", candidate, strings.Join(known, ", "))
+	}
+	example := ""
+	if len(known) > 0 {
+		command, shares := "shift", strings.ReplaceAll(api.WeightsExample(known), ",", " ")
+		if d.words[api.AnnotationDefaultVersion] == name {
+			command, shares = "promote", known[0]
+		}
+		example = fmt.Sprintf(". Example: outrigger %s -n %s %s %s", command, observed.Service.Namespace, observed.Service.Name, shares)
+	}
+	return fmt.Errorf("service %s/%s has no version %s; %s. --pending writes the name anyway; it takes effect when its pods are ready%s",
+		observed.Service.Namespace, observed.Service.Name, name, there, example)
+}
+
+// atOnce removes the delays between a decision and its route, so that a plan shows the final route.
+func atOnce(observed routing.Observed) routing.Observed {
+	observed.Settings.Settle, observed.Settings.PropagationDelay = 0, 0
+	return observed
+}
+
+func readingOf(observed routing.Observed) routing.Reading {
+	return routing.Read(observed.Standing, observed.Service, observed.Intent, observed.Settings)
+}
+
+// routeless returns why Outrigger writes no route for this Service, or "" if it writes one or if that is unknown.
+func routeless(observed routing.Observed, unread gaps) string {
+	switch {
+	case unread.hideIntent(observed) || unread.hideRoutes(observed.Service.Namespace):
+		return ""
+	case observed.Intent.Disabled:
+		return "routing is disabled for it"
+	case observed.Intent.SubsetsOnly:
+		return "it has only subsets (" + api.LabelRouting + "=" + string(api.RoutingSubsetsOnly) + ")"
+	case observed.Intent.Observe:
+		return "it is only observed (" + api.LabelRouting + "=" + string(api.RoutingObserve) + ")"
+	case !observed.Intent.Wanted && observed.Standing.IsEmpty():
+		return "routing is not enabled for it"
+	case observed.Service.Spec.Selector[observed.Intent.VersionLabel] != "":
+		return "its selector already selects one version"
+	case observed.Service.Spec.ClusterIP == corev1.ClusterIPNone:
+		return "it is headless"
+	}
+	return ""
+}
+
+func routelessNote(observed routing.Observed, unread gaps) []string {
+	why := routeless(observed, unread)
+	if why == "" {
+		return nil
+	}
+	note := "No route is written: " + why + "."
+	if !observed.Intent.Wanted {
+		note += " To change that: outrigger enable " + observed.Service.Namespace
+	}
+	return []string{note}
+}
+
+// removedWords lists the annotations that a decision removes.
+func removedWords(service *corev1.Service, words map[string]string) []string {
+	var out []string
+	for _, key := range slices.Sorted(maps.Keys(words)) {
+		if was := service.Annotations[key]; was != "" && words[key] == "" {
+			out = append(out, fmt.Sprintf("removes %s (was %s)", key, was))
+		}
+	}
+	return out
+}
+
+func setWords(service *corev1.Service, words map[string]string) {
+	if service.Annotations == nil {
+		service.Annotations = map[string]string{}
+	}
+	for key, text := range words {
+		if text == "" {
+			delete(service.Annotations, key)
+		} else {
+			service.Annotations[key] = text
+		}
+	}
+}
+
+// readyNotes lists the named versions that have no pods, or whose pods are not all ready.
+func readyNotes(observed routing.Observed, names []string) []string {
+	var out []string
+	for _, name := range names {
+		pods, ready := 0, 0
+		for _, group := range observed.Pods {
+			if group.Version == name {
+				pods, ready = pods+group.Pods, ready+group.Ready
+			}
+		}
+		switch {
+		case pods == 0 && hasShare(observed, name):
+			out = append(out, name+" has no pods; its share of the requests fails until one is ready")
+		case ready == 0 && hasShare(observed, name):
+			out = append(out, fmt.Sprintf("%s: 0 of %d pods ready; its share of the requests fails until one is", name, pods))
+		case pods == 0:
+			out = append(out, name+" has no pods; until some are ready, the current route is unchanged")
+		case ready == 0:
+			out = append(out, fmt.Sprintf("%s: 0 of %d pods ready; until some are, a greater share of it is pending", name, pods))
+		case ready < pods:
+			out = append(out, fmt.Sprintf("%s: %d of %d pods ready", name, ready, pods))
+		}
+	}
+	return out
+}
+
+// hasShare reports whether the route gives a version a share of the requests.
+func hasShare(observed routing.Observed, version string) bool {
+	for _, rule := range readingOf(observed).Rules {
+		if slices.ContainsFunc(rule.To, func(share routing.ReadShare) bool { return share.Version == version && share.Weight > 0 }) {
+			return true
+		}
+	}
+	return false
+}
+
+func (o outlook) lines() []string {
+	out := o.changes()
+	for _, note := range o.notes {
+		out = append(out, "    "+note)
+	}
+	if o.same {
+		return append(out, "    The annotations already have these values; nothing is written.")
+	}
+	return append(out, o.command)
+}
+
+// changes returns the route change for callers in the mesh and at each gateway, or one line if it is the same everywhere.
+func (o outlook) changes() []string {
+	name := "service/" + o.observed.Service.Name
+	if o.hidden {
+		return []string{name + ": its current route is unknown"}
+	}
+	var out, texts []string
+	for _, place := range placesOf(o.before, o.after) {
+		was, is := at(o.before, place), at(o.after, place)
+		text := routeText(was) + " -> " + routeText(is)
+		switch {
+		case is.IsOther():
+			text = fmt.Sprintf("%s (unchanged: %s routes there, and Outrigger does not write it)", is, is.Object)
+		case routeText(was) == routeText(is):
+			text = routeText(is) + " (unchanged)"
+		}
+		where := " in the mesh: "
+		if place != "" {
+			where = " at gateway " + place + ": "
+		}
+		out, texts = append(out, name+where+text), append(texts, text)
+	}
+	if slices.Sort(texts); len(slices.Compact(texts)) == 1 {
+		return []string{name + ": " + texts[0]}
+	}
+	return out
+}
+
+// placesOf returns where callers are: "" for the mesh, then the gateways. It omits the mesh if only gateways have routes.
+func placesOf(lists ...[]routing.Path) []string {
+	places := map[string]bool{}
+	for _, paths := range lists {
+		for _, p := range paths {
+			if p.Object.Name != "" {
+				places[p.Gateway] = true
+			}
+		}
+	}
+	if len(places) == 0 {
+		return []string{""}
+	}
+	return slices.Sorted(maps.Keys(places))
+}
+
+// at returns the route of the callers at a place. If several VirtualServices apply at a gateway, it prefers one that Outrigger
+// does not write.
+func at(paths []routing.Path, place string) routing.Path {
+	out := routing.Path{Gateway: place}
+	for _, p := range paths {
+		if p.Gateway == place && (out.Object.Name == "" || p.IsOther()) {
+			out = p
+		}
+	}
+	return out
+}
+
+func routeText(p routing.Path) string {
+	if p.Object.Name == "" {
+		return "no route"
+	}
+	return p.String()
+}
+
+// standing describes the current route of another Service that selects the same pods.
+func standing(observed routing.Observed, unread gaps) string {
+	where := readingOf(observed).String()
+	if unread.hideRoutes(observed.Service.Namespace) {
+		where = "its current route is unknown"
+	}
+	if why := routeless(observed, unread); why != "" {
+		where += " (" + why + ")"
+	}
+	return "service/" + observed.Service.Name + " selects the same pods: " + where
+}
+
+func annotateCommand(service *corev1.Service, words map[string]string) string {
+	return fmt.Sprintf("kubectl annotate service -n %s %s %s --overwrite", service.Namespace, service.Name, strings.Join(wordList(words), " "))
+}
+
+// wordList returns annotations or labels as arguments of kubectl, sorted.
+func wordList(words map[string]string) []string {
+	var out []string
+	for _, key := range slices.Sorted(maps.Keys(words)) {
+		if words[key] == "" {
+			out = append(out, key+"-")
+		} else {
+			out = append(out, key+"="+words[key])
+		}
+	}
+	return out
+}

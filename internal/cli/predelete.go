@@ -1,0 +1,127 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package cli
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/spf13/cobra"
+	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
+	appsv1 "k8s.io/api/apps/v1"
+	autoscalingv1 "k8s.io/api/autoscaling/v1"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+)
+
+func preDeleteCommand() *cobra.Command {
+	var from clusterFlags
+	var deployment string
+	how := writing{dryRun: dryRunNone}
+	command := &cobra.Command{
+		Use:   "pre-delete",
+		Short: "Revert what a release did before it is removed; run by the Helm chart",
+		Long: `Removes the webhook objects of the release first, so that no pod is refused while its replicas end. If the release manages
+routes, the command then stops the replicas, which would recreate the routes, and removes the routes as uninstall-routes
+does: those whose removal moves no traffic. The others are unchanged and are printed.`,
+		Args:   NoArguments,
+		Hidden: true, // it is of no use by hand: helm uninstall runs it, and uninstall-routes is there for the routes
+		RunE: func(command *cobra.Command, _ []string) error {
+			how.out = command.OutOrStdout()
+			ctx, cancel := context.WithTimeout(command.Context(), how.timeout)
+			defer cancel()
+			l, err := from.connect(ctx, command.ErrOrStderr())
+			if err != nil {
+				return err
+			}
+			return l.preDelete(ctx, deployment, how)
+		},
+	}
+	from.register(command, false)
+	flags := command.Flags()
+	flags.StringVar(&deployment, "deployment", "outrigger", "Deployment of the release, in the system namespace")
+	flags.DurationVar(&how.timeout, "timeout", 3*time.Minute, "how long all of it may take")
+	return command
+}
+
+// preDelete takes back what the release has done.
+func (l *live) preDelete(ctx context.Context, deployment string, how writing) error {
+	if err := l.removeWebhooks(ctx, how); err != nil {
+		return err
+	}
+	if !l.config.Routing.Enabled {
+		return nil
+	}
+	if err := l.stop(ctx, deployment, how); err != nil {
+		return err
+	}
+	return l.uninstallRoutes(ctx, "", false, how)
+}
+
+// removeWebhooks deletes the webhook objects. They are fixed by the revision, so nobody else's can have their names.
+func (l *live) removeWebhooks(ctx context.Context, how writing) error {
+	mutating := &admissionregistrationv1.MutatingWebhookConfiguration{ObjectMeta: metav1.ObjectMeta{Name: l.config.WebhookConfigurationName()}}
+	objects := map[string]client.Object{"mutatingwebhookconfiguration": mutating}
+	if name := l.config.ValidatorName(); name != "" {
+		objects["validatingwebhookconfiguration"] = &admissionregistrationv1.ValidatingWebhookConfiguration{ObjectMeta: metav1.ObjectMeta{Name: name}}
+	}
+	effects := map[string]string{
+		"mutatingwebhookconfiguration":   "Outrigger no longer injects new pods",
+		"validatingwebhookconfiguration": "Outrigger no longer warns when objects are created or changed",
+	}
+	for _, kind := range []string{"mutatingwebhookconfiguration", "validatingwebhookconfiguration"} {
+		object := objects[kind]
+		if object == nil {
+			continue
+		}
+		err := l.client.Delete(ctx, object)
+		if apierrors.IsNotFound(err) {
+			continue
+		}
+		if err != nil {
+			return fmt.Errorf("delete %s %s: %w", kind, object.GetName(), err)
+		}
+		how.say("%s/%s deleted: %s", kind, object.GetName(), effects[kind])
+	}
+	return nil
+}
+
+// stop scales the Deployment to nothing and waits until none of its pods is left: a replica that ends leads on until it has.
+func (l *live) stop(ctx context.Context, name string, how writing) error {
+	deployment := &appsv1.Deployment{}
+	err := l.client.Get(ctx, client.ObjectKey{Namespace: l.installed, Name: name}, deployment)
+	if apierrors.IsNotFound(err) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("read Deployment %s: %w", name, err)
+	}
+	selector, err := metav1.LabelSelectorAsSelector(deployment.Spec.Selector)
+	if err != nil {
+		return fmt.Errorf("read the selector of Deployment %s: %w", name, err)
+	}
+	none := client.RawPatch(types.MergePatchType, []byte(`{"spec":{"replicas":0}}`))
+	scale := &autoscalingv1.Scale{ObjectMeta: metav1.ObjectMeta{Namespace: l.installed, Name: name}}
+	if err := l.client.SubResource("scale").Patch(ctx, deployment, none, client.WithSubResourceBody(scale)); err != nil {
+		return fmt.Errorf("scale Deployment %s to 0: %w", name, err)
+	}
+	how.say("deployment/%s in namespace %s scaled to 0: routes are no longer written", name, l.installed)
+	for {
+		pods := &corev1.PodList{}
+		if err := l.client.List(ctx, pods, client.InNamespace(l.installed), client.MatchingLabelsSelector{Selector: selector}); err != nil {
+			return fmt.Errorf("list the pods of Deployment %s: %w", name, err)
+		}
+		if len(pods.Items) == 0 {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("%d pods of Deployment %s have not ended: %w", len(pods.Items), name, ctx.Err())
+		case <-time.After(500 * time.Millisecond):
+		}
+	}
+}

@@ -1,0 +1,63 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package cli
+
+import (
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"outrigger.dev/outrigger/api"
+)
+
+func promoteCommand() *cobra.Command {
+	var from clusterFlags
+	var how writing
+	var pending, allServices bool
+	command := &cobra.Command{
+		Use:   "promote SERVICE VERSION",
+		Short: "Send all unmatched requests of a Service to one version",
+		Long: `Sets the annotations outrigger.dev/default-version and outrigger.dev/decided-at of the Service, removes
+outrigger.dev/weights, and changes nothing else: all requests that no match claims go to the version.
+
+A version that no pod or workload of the Service has is refused, unless you set --pending. The effect is printed first, also
+for other Services that select the same pods.`,
+		Example: `  # Send all requests to v2
+  outrigger promote springbootapp v2
+
+  # The same for every Service that selects the same pods, and return when the route is applied
+  outrigger promote springbootapp v2 --all-services --wait`,
+		RunE: func(command *cobra.Command, args []string) error {
+			if err := how.check(command); err != nil {
+				return err
+			}
+			service, versions, err := promotedService(args)
+			if err != nil || len(versions) != 1 {
+				return usagef("name the Service and one version: promote SERVICE v2%s", andWhy(err))
+			}
+			d, err := promotionOf(service, versions[0])
+			if err != nil {
+				return err
+			}
+			d.pending, d.allServices = pending, allServices
+			return runDecision(command, &from, how, d)
+		},
+	}
+	from.register(command, true)
+	how.register(command)
+	registerDecision(command, &pending, &allServices)
+	command.ValidArgsFunction = from.complete(firstOf(serviceNames, versionNames))
+	return command
+}
+
+// promotionOf reads the words of a promotion. The policies of the annotation, such as @highest, name no version.
+func promotionOf(service, version string) (decision, error) {
+	d := decision{service: service, words: map[string]string{api.AnnotationDefaultVersion: version, api.AnnotationWeights: ""}}
+	if strings.Contains(version, "=") {
+		return d, usagef("%q names a weight; to share requests: shift %s %s", version, service, version)
+	}
+	if !strings.HasPrefix(version, "@") {
+		d.names = []string{version}
+	}
+	return d, asUsage(api.CheckDefaultVersion(version))
+}

@@ -1,0 +1,227 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package cli
+
+import (
+	"bytes"
+	"cmp"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/tools/clientcmd"
+	"sigs.k8s.io/yaml"
+
+	"outrigger.dev/outrigger/api"
+	"outrigger.dev/outrigger/internal/manifest"
+	"outrigger.dev/outrigger/routing"
+)
+
+func routesCommand() *cobra.Command {
+	var input inputFlags
+	var format, namespace, configFile string
+	command := &cobra.Command{
+		Use:   "routes -f FILE...",
+		Short: "Print the DestinationRules, VirtualServices, and Gateways that the controller would create",
+		Long: `Reads Services and workloads (and, if present, Namespaces, hand-written routes, ServiceEntries, Ingresses,
+IngressClasses, Gateway API routes, and ReferenceGrants) and prints the objects that the controller would keep for them once
+all pods are ready and no change is pending. The command does not contact a cluster: it takes the input for everything that
+exists, created together, in a mesh with Istio's default configuration.
+
+A Namespace that is not in the input is assumed to be labeled for injection. What is not created, or created differently, is
+reported on stderr with its reason.`,
+		Example: `  # The routes of an application
+  outrigger routes -f app.yaml -n demo
+
+  # What an annotation would change
+  kubectl annotate --local -f app.yaml outrigger.dev/expose=true -o yaml | outrigger routes -f -`,
+		Args: NoArguments,
+		RunE: func(command *cobra.Command, _ []string) error {
+			output, err := outputOf(format)
+			if err != nil {
+				return err
+			}
+			if err := checkNamespaceName("-n ", namespace); err != nil {
+				return err
+			}
+			config, err := ReadConfig(configFile)
+			if err != nil {
+				return err
+			}
+			in, err := input.read(command.Context(), command.InOrStdin())
+			if err != nil {
+				return err
+			}
+			objects, err := in.objects()
+			if err != nil {
+				return err
+			}
+			if namespace == "" {
+				namespace = contextNamespace()
+			}
+			w, err := worldOf(objects, namespace, assumedTime)
+			if err != nil {
+				return err
+			}
+			if len(w.services) == 0 {
+				command.PrintErrf("outrigger: %s contains no Service, so there are no routes\n", in.names())
+			}
+			made, err := w.routes(config.RoutingSettings(), command.ErrOrStderr())
+			if err != nil {
+				return err
+			}
+			return output.write(command.OutOrStdout(), func(out manifest.Writer) error {
+				for _, document := range made.Documents() {
+					if err := out.Write(document); err != nil {
+						return err
+					}
+				}
+				return nil
+			})
+		},
+	}
+	flags := command.Flags()
+	input.register(command, "the Services and workloads (required)")
+	registerOutput(command, &format)
+	flags.StringVarP(&namespace, "namespace", "n", "", `namespace of what names none (default: the kubeconfig context's, else "default")`)
+	flags.StringVar(&configFile, "config", "", "configuration file of outrigger serve, for its routing settings")
+	return command
+}
+
+// assumedTime is when the input is taken to have been created: any time will do, and one that never changes keeps the
+// output the same.
+var assumedTime = time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC)
+
+// contextNamespace returns the namespace in which kubectl would apply the input; no cluster is asked for it.
+func contextNamespace() string {
+	namespace, _, err := clientcmd.NewNonInteractiveDeferredLoadingClientConfig(clientcmd.NewDefaultClientConfigLoadingRules(), nil).Namespace()
+	if err != nil || namespace == "" {
+		return metav1.NamespaceDefault
+	}
+	return namespace
+}
+
+// ReadConfig reads the configuration file, or returns the defaults if none is named.
+func ReadConfig(name string) (api.Config, error) {
+	if name == "" {
+		return api.LoadConfig(nil)
+	}
+	text, err := os.ReadFile(name) //nolint:gosec // the file that the caller names, with his rights
+	if err != nil {
+		return api.Config{}, err
+	}
+	config, err := api.LoadConfig(text)
+	if err != nil {
+		return api.Config{}, fmt.Errorf("%s: %w", name, err)
+	}
+	return config, nil
+}
+
+// routes plans every Service of the world and returns the objects as a stream, in the order of the input. Of two that
+// want the same host the first by name has it, as in a cluster.
+func (w *world) routes(settings api.RoutingSettings, notes io.Writer) (*manifest.Stream, error) {
+	made := map[*corev1.Service]routing.Objects{}
+	told := map[string]bool{}
+	index := indexOf(w, settings.ClusterDomain)
+	for _, service := range sortedServices(w.services) {
+		if w.namespaces[service.Namespace] == nil {
+			w.namespaces[service.Namespace] = &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{
+				Name: service.Namespace, Labels: map[string]string{api.LabelInjection: "enabled"},
+			}}
+		}
+		intent, problems := settings.Limits.IntentOf(service, w.namespaces[service.Namespace], nil)
+		if !intent.Wanted && !intent.Disabled {
+			problems = nil // nobody asked for its routes
+		}
+		observed, err := w.observed(service, intent, settings, index)
+		if err != nil {
+			return nil, fmt.Errorf("service %s/%s: %w", service.Namespace, service.Name, err)
+		}
+		problems = api.WithExamples(problems, routing.KnownVersions(observed))
+		result := routing.Settled(observed, w.created)
+		for _, problem := range slices.Concat(problems, result.Problems) {
+			line := fmt.Sprintf("outrigger: %s (%s)\n", problem, problem.Reason)
+			if !told[line] {
+				_, _ = io.WriteString(notes, line) // nothing to do if stderr is closed
+			}
+			told[line] = true
+		}
+		made[service] = result.Objects
+		index.foreign.Add(result.Objects)
+	}
+	var text bytes.Buffer
+	for _, service := range w.services {
+		if err := writeObjects(&text, made[service]); err != nil {
+			return nil, fmt.Errorf("service %s/%s: %w", service.Namespace, service.Name, err)
+		}
+	}
+	return manifest.Read(&text)
+}
+
+func sortedServices(services []*corev1.Service) []*corev1.Service {
+	return slices.SortedStableFunc(slices.Values(services), func(a, b *corev1.Service) int {
+		return cmp.Or(cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Name, b.Name))
+	})
+}
+
+// writeObjects writes the objects as YAML documents for kubectl: without what belongs to a cluster, such as owner, record
+// and status.
+func writeObjects(out *bytes.Buffer, objects routing.Objects) error {
+	write := func(object metav1.Object, kind string) error {
+		raw, err := json.Marshal(object)
+		if err != nil {
+			return err
+		}
+		var fields map[string]any
+		if err := json.Unmarshal(raw, &fields); err != nil {
+			return err
+		}
+		metadata := map[string]any{"name": object.GetName(), "namespace": object.GetNamespace()}
+		if labels := object.GetLabels(); len(labels) > 0 {
+			metadata["labels"] = labels
+		}
+		annotations := map[string]string{}
+		for key, value := range object.GetAnnotations() {
+			if !strings.HasPrefix(key, api.Domain+"/") {
+				annotations[key] = value
+			}
+		}
+		if len(annotations) > 0 {
+			metadata["annotations"] = annotations
+		}
+		text, err := yaml.Marshal(map[string]any{
+			"apiVersion": "networking.istio.io/v1", "kind": kind, "metadata": metadata, "spec": fields["spec"],
+		})
+		if err != nil {
+			return err
+		}
+		if out.Len() > 0 {
+			out.WriteString("---\n")
+		}
+		out.Write(text)
+		return nil
+	}
+	for _, gateway := range objects.Gateways {
+		if err := write(gateway, "Gateway"); err != nil {
+			return err
+		}
+	}
+	for _, rule := range objects.DestinationRules {
+		if err := write(rule, "DestinationRule"); err != nil {
+			return err
+		}
+	}
+	for _, virtual := range objects.VirtualServices {
+		if err := write(virtual, "VirtualService"); err != nil {
+			return err
+		}
+	}
+	return nil
+}

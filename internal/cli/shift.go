@@ -1,0 +1,84 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package cli
+
+import (
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"outrigger.dev/outrigger/api"
+)
+
+func shiftCommand() *cobra.Command {
+	var from clusterFlags
+	var how writing
+	var pending, allServices bool
+	command := &cobra.Command{
+		Use:   "shift SERVICE VERSION=WEIGHT...",
+		Short: "Share a Service's requests between versions",
+		Long: `Sets the annotations outrigger.dev/weights and outrigger.dev/decided-at of the Service, and nothing else; the controller
+then changes the route. Weights are whole numbers and need not sum to 100. A version that is not named gets nothing.
+
+A version that no pod or workload of the Service has is refused, unless you set --pending. The effect is printed first, also
+for other Services that select the same pods.`,
+		Example: `  # One request in ten to v2
+  outrigger shift springbootapp v1=90 v2=10
+
+  # Only print what would be written
+  outrigger shift springbootapp v1=90 v2=10 --dry-run=client
+
+  # Return when the route is applied
+  outrigger shift springbootapp v1=50 v2=50 --wait`,
+		RunE: func(command *cobra.Command, args []string) error {
+			if err := how.check(command); err != nil {
+				return err
+			}
+			service, weights, err := shiftedService(args)
+			if err != nil || len(weights) == 0 {
+				return usagef("name the Service and at least one version with its weight: shift SERVICE v1=90 v2=10%s", andWhy(err))
+			}
+			d, err := shiftOf(service, weights)
+			if err != nil {
+				return err
+			}
+			d.pending, d.allServices = pending, allServices
+			return runDecision(command, &from, how, d)
+		},
+	}
+	from.register(command, true)
+	how.register(command)
+	registerDecision(command, &pending, &allServices)
+	command.ValidArgsFunction = from.complete(firstOf(serviceNames, versionWeights))
+	return command
+}
+
+func registerDecision(command *cobra.Command, pending, allServices *bool) {
+	command.Flags().BoolVar(pending, "pending", false, "accept versions that have no pods yet; they take effect when their pods are ready")
+	command.Flags().BoolVar(allServices, "all-services", false, "also change the other Services that select the same pods")
+}
+
+func runDecision(command *cobra.Command, from *clusterFlags, how writing, d decision) error {
+	l, err := from.connect(command.Context(), command.ErrOrStderr())
+	if err != nil {
+		return err
+	}
+	return l.decide(command.Context(), d, how)
+}
+
+// shiftOf reads the words of a shift. Commas may stand for spaces, as in the annotation.
+func shiftOf(service string, args []string) (decision, error) {
+	d := decision{service: service}
+	var items []string
+	for _, arg := range args {
+		for _, item := range strings.Split(arg, ",") {
+			name, weight, found := strings.Cut(strings.TrimSpace(item), "=")
+			if !found || name == "" || weight == "" {
+				return d, usagef("%q is not of the form VERSION=WEIGHT, such as v2=10", item)
+			}
+			items, d.names = append(items, name+"="+weight), append(d.names, name)
+		}
+	}
+	d.words = map[string]string{api.AnnotationWeights: strings.Join(items, ",")}
+	return d, asUsage(api.CheckWeights(d.words[api.AnnotationWeights]))
+}

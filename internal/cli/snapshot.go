@@ -1,0 +1,219 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package cli
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"reflect"
+	"slices"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/client/apiutil"
+
+	"outrigger.dev/outrigger/routing"
+)
+
+// snapshot answers reads from lists that it asks the API server for once. What the user has no permission to read, and kinds
+// that the cluster does not have, count as absent, and are noted.
+type snapshot struct {
+	client client.Client
+	strict bool   // a list of the home namespace that is forbidden is an error
+	whole  bool   // all namespaces are wanted: every kind is listed once, for all of them
+	home   string // the namespace that is left where the whole cluster may not be listed
+	lists  map[snapshotKey]*heldList
+	unread map[string]bool // sentences
+	gaps   gaps
+	mesh   *routing.Mesh // nil = not read yet
+}
+
+// meshOnce returns what Istio's configuration says, read once.
+func (s *snapshot) meshOnce(read func() routing.Mesh) routing.Mesh {
+	if s.mesh == nil {
+		mesh := read()
+		s.mesh = &mesh
+	}
+	return *s.mesh
+}
+
+// heldList is what was listed, and the same by namespace.
+type heldList struct {
+	list        client.ObjectList
+	byNamespace map[string][]runtime.Object
+}
+
+type snapshotKey struct {
+	kind      reflect.Type
+	namespace string // empty for all
+	selector  string
+}
+
+// snapshot returns an empty one; home is the namespace that the command is about, whole whether it is about all of them.
+func (l *live) snapshot(home string, whole bool) *snapshot {
+	return &snapshot{client: l.client, whole: whole, home: home, lists: map[snapshotKey]*heldList{}, unread: map[string]bool{}, gaps: l.unread()}
+}
+
+// notes are the sentences about what could not be read, sorted. What the user has no permission to read is one of them.
+func (s *snapshot) notes() []string {
+	out := slices.Sorted(maps.Keys(s.unread))
+	if note := s.gaps.note(s.home); note != "" {
+		out = append(out, note)
+	}
+	return out
+}
+
+// Get finds an object in the list of its kind.
+func (s *snapshot) Get(ctx context.Context, key client.ObjectKey, object client.Object, options ...client.GetOption) error {
+	gvk, err := apiutil.GVKForObject(object, s.client.Scheme())
+	if err != nil {
+		return err
+	}
+	made, err := s.client.Scheme().New(gvk.GroupVersion().WithKind(gvk.Kind + "List"))
+	list, is := made.(client.ObjectList)
+	if err != nil || !is || key.Namespace == "" && !s.whole {
+		return s.getOne(ctx, key, object, options...)
+	}
+	if err := s.List(ctx, list, client.InNamespace(key.Namespace)); err != nil {
+		return err
+	}
+	if key.Namespace == "" && s.gaps.elsewhere(gvk.Kind) {
+		return s.getOne(ctx, key, object, options...)
+	}
+	items, err := meta.ExtractList(list)
+	if err != nil {
+		return err
+	}
+	for _, item := range items {
+		if o, is := item.(client.Object); is && o.GetName() == key.Name && o.GetNamespace() == key.Namespace {
+			reflect.ValueOf(object).Elem().Set(reflect.ValueOf(o.DeepCopyObject()).Elem())
+			return nil
+		}
+	}
+	return apierrors.NewNotFound(schema.GroupResource{Group: gvk.Group, Resource: strings.ToLower(gvk.Kind) + "s"}, key.Name)
+}
+
+// getOne reads an object of the cluster's own. A Namespace that may not be read counts as one without labels.
+func (s *snapshot) getOne(ctx context.Context, key client.ObjectKey, object client.Object, options ...client.GetOption) error {
+	err := s.client.Get(ctx, key, object, options...)
+	namespace, is := object.(*corev1.Namespace)
+	if err == nil || !is || !isForbidden(err) {
+		return err
+	}
+	s.gaps.object("Namespace", "", key.Name)
+	*namespace = corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: key.Name}}
+	return nil
+}
+
+// List answers from what was listed before where it can. The items are shared and not to be changed.
+func (s *snapshot) List(ctx context.Context, list client.ObjectList, options ...client.ListOption) error {
+	wanted := client.ListOptions{}
+	wanted.ApplyOptions(options)
+	if _, partial := list.(runtime.Unstructured); partial {
+		err := s.client.List(ctx, list, options...)
+		if isForbidden(err) { // the caller counts it as absent
+			s.gaps.kindIn(strings.TrimSuffix(list.GetObjectKind().GroupVersionKind().Kind, "List"), wanted.Namespace)
+		}
+		return err
+	}
+	key := snapshotKey{kind: reflect.TypeOf(list), namespace: wanted.Namespace}
+	switch {
+	case s.whole:
+		key.namespace = ""
+	case wanted.Namespace == "" && wanted.LabelSelector != nil:
+		key.selector = wanted.LabelSelector.String()
+	}
+	held, err := s.load(ctx, key, wanted.LabelSelector)
+	if err != nil {
+		return err
+	}
+	if wanted.Namespace == key.namespace && (wanted.LabelSelector == nil || key.selector != "") {
+		reflect.ValueOf(list).Elem().Set(reflect.ValueOf(held.list).Elem())
+		return nil
+	}
+	return meta.SetList(list, held.chosen(wanted.Namespace, wanted.LabelSelector))
+}
+
+// load lists a kind once. Where the whole cluster may not be listed, the namespace of the command is what is left.
+func (s *snapshot) load(ctx context.Context, key snapshotKey, selector labels.Selector) (*heldList, error) {
+	if held := s.lists[key]; held != nil {
+		return held, nil
+	}
+	list := reflect.New(key.kind.Elem()).Interface().(client.ObjectList)
+	var options []client.ListOption
+	if key.selector != "" {
+		options = append(options, client.MatchingLabelsSelector{Selector: selector})
+	}
+	err := s.client.List(ctx, list, append(options, client.InNamespace(key.namespace))...)
+	kind := strings.TrimSuffix(key.kind.Elem().Name(), "List")
+	switch {
+	case err == nil:
+	case meta.IsNoMatchError(err) || apierrors.IsNotFound(err):
+		s.unread["The cluster has no kind "+kind+": Istio is not installed, or not completely."] = true
+	case !isForbidden(err):
+		return nil, fmt.Errorf("list %s: %w", plural(kind), err)
+	case key.namespace == "" && s.home != "" && !slices.Contains(clusterKinds, kind):
+		s.gaps.kindIn(kind, "")
+		err := s.client.List(ctx, list, append(options, client.InNamespace(s.home))...)
+		if s.strict && isForbidden(err) {
+			return nil, mayNotList(kind, s.home, err)
+		}
+		if err != nil && !isForbidden(err) {
+			return nil, fmt.Errorf("list %s of namespace %s: %w", plural(kind), s.home, err)
+		}
+		if err != nil {
+			s.gaps.kindIn(kind, s.home)
+		}
+	case s.strict:
+		return nil, mayNotList(kind, key.namespace, err)
+	default:
+		s.gaps.kindIn(kind, key.namespace)
+	}
+	held, err := holding(list)
+	s.lists[key] = held
+	return held, err
+}
+
+func holding(list client.ObjectList) (*heldList, error) {
+	items, err := meta.ExtractList(list)
+	if err != nil {
+		return nil, err
+	}
+	held := &heldList{list: list, byNamespace: map[string][]runtime.Object{}}
+	for _, item := range items {
+		if o, is := item.(metav1.Object); is {
+			held.byNamespace[o.GetNamespace()] = append(held.byNamespace[o.GetNamespace()], item)
+		}
+	}
+	return held, nil
+}
+
+// chosen are the items of a namespace, or of all in the order of their names, that a selector matches.
+func (h *heldList) chosen(namespace string, selector labels.Selector) []runtime.Object {
+	namespaces := []string{namespace}
+	if namespace == "" {
+		namespaces = slices.Sorted(maps.Keys(h.byNamespace))
+	}
+	var out []runtime.Object
+	for _, name := range namespaces {
+		for _, item := range h.byNamespace[name] {
+			if selector == nil || selector.Matches(labels.Set(item.(metav1.Object).GetLabels())) {
+				out = append(out, item)
+			}
+		}
+	}
+	return out
+}
+
+func isForbidden(err error) bool { return apierrors.IsForbidden(err) }
+
+// isUnreadable reports whether something is not there or not for this user.
+func isUnreadable(err error) bool { return isForbidden(err) || apierrors.IsNotFound(err) }

@@ -1,0 +1,108 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package cli
+
+import (
+	"cmp"
+	"context"
+	"crypto/x509"
+	"encoding/pem"
+	"fmt"
+	"time"
+
+	cmapi "github.com/cert-manager/cert-manager/pkg/apis/certmanager/v1"
+	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"outrigger.dev/outrigger/api"
+	"outrigger.dev/outrigger/certs"
+)
+
+// certificateStatus is how the certificate of one installation's webhook stands, as far as one sees without its Secret.
+type certificateStatus struct {
+	Webhook string `json:"webhook"` // the MutatingWebhookConfiguration
+	Source  string `json:"source"`  // one of the values of certificates.source
+	// Certificate is cert-manager's, as namespace/name.
+	Certificate string `json:"certificate,omitempty"`
+	Ready       bool   `json:"ready"`
+	// Problem says why it is not ready.
+	Problem string `json:"problem,omitempty"`
+	// Until is when cert-manager's certificate ends; else when the last CA that is published does.
+	Until *time.Time `json:"until,omitempty"`
+}
+
+// certificates says how the certificates of all installations of the system's namespace stand; none of those whose
+// webhook object is not there or may not be read.
+func (l *live) certificates(ctx context.Context) ([]certificateStatus, error) {
+	var out []certificateStatus
+	for _, config := range l.configs {
+		var object admissionregistrationv1.MutatingWebhookConfiguration
+		err := l.client.Get(ctx, client.ObjectKey{Name: config.WebhookConfigurationName()}, &object)
+		if isForbidden(err) {
+			l.unread().object("MutatingWebhookConfiguration", "", config.WebhookConfigurationName())
+		}
+		if isUnreadable(err) {
+			continue
+		}
+		if err != nil {
+			return nil, fmt.Errorf("reading MutatingWebhookConfiguration %s: %w", config.WebhookConfigurationName(), err)
+		}
+		status, err := l.certificate(ctx, config.Certificates, &object)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, status)
+	}
+	return out, nil
+}
+
+func (l *live) certificate(ctx context.Context, config api.CertificatesConfig, object *admissionregistrationv1.MutatingWebhookConfiguration) (certificateStatus, error) {
+	out := certificateStatus{Webhook: object.Name, Source: string(config.Source)}
+	until, problem := publishedUntil(object, l.now())
+	if !until.IsZero() {
+		out.Until = &until
+	}
+	if config.Source == api.CertificateCertManager {
+		key := client.ObjectKey{Namespace: l.installed, Name: config.CertificateName}
+		out.Certificate = key.String()
+		var certificate cmapi.Certificate
+		switch err := l.client.Get(ctx, key, &certificate); {
+		case isForbidden(err):
+			l.unread().object("Certificate", key.Namespace, key.Name)
+		case isUnreadable(err) || meta.IsNoMatchError(err):
+			problem = fmt.Sprintf("Certificate %s is not there", key)
+		case err != nil:
+			return out, fmt.Errorf("reading Certificate %s: %w", key, err)
+		default:
+			problem = cmp.Or(certs.CertificateTrouble(&certificate), problem)
+			if certificate.Status.NotAfter != nil {
+				out.Until = &certificate.Status.NotAfter.Time
+			}
+		}
+	}
+	out.Problem, out.Ready = problem, problem == ""
+	return out, nil
+}
+
+// publishedUntil returns when the last CA of the entry that ends first does, and what is wrong: an entry whose CAs have
+// all ended, or that has none, is refused by the API server.
+func publishedUntil(object *admissionregistrationv1.MutatingWebhookConfiguration, now time.Time) (until time.Time, problem string) {
+	for _, entry := range object.Webhooks {
+		var last time.Time
+		for block, rest := pem.Decode(entry.ClientConfig.CABundle); block != nil; block, rest = pem.Decode(rest) {
+			if ca, err := x509.ParseCertificate(block.Bytes); err == nil && ca.NotAfter.After(last) {
+				last = ca.NotAfter
+			}
+		}
+		switch {
+		case last.IsZero():
+			return time.Time{}, fmt.Sprintf("entry %s has no caBundle: no CA has been published yet", entry.Name)
+		case !now.Before(last):
+			return last, fmt.Sprintf("entry %s trusts no CA that has not ended", entry.Name)
+		case until.IsZero() || last.Before(until):
+			until = last
+		}
+	}
+	return until, ""
+}

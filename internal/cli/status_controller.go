@@ -1,0 +1,97 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package cli
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	appsv1 "k8s.io/api/apps/v1"
+	coordinationv1 "k8s.io/api/coordination/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+)
+
+// clockDifference is how far the clock of the caller may be ahead of the cluster's before a Lease seems to have expired.
+const clockDifference = 2 * time.Minute
+
+// notRunning returns what to say if no controller updates routes; empty if one runs, or if the caller has no permission to see
+// whether one does, which is recorded as a gap.
+func (l *live) notRunning(ctx context.Context) (string, error) {
+	unknown := l.unread().in(l.installed, "ConfigMap")
+	switch {
+	case len(l.configs) == 0 && !unknown:
+		return l.notInstalled(ctx)
+	case len(l.configs) > 0 && !l.config.Routing.Enabled:
+		return fmt.Sprintf("The Outrigger in namespace %s does not manage routes (routing.enabled=false). Existing routes are unchanged.", l.installed), nil
+	case !l.config.LeaderElection.Enabled:
+		return l.noReplica(ctx)
+	}
+	name := l.config.LeaderElection.LeaseName
+	lease := &coordinationv1.Lease{}
+	err := l.client.Get(ctx, client.ObjectKey{Namespace: l.installed, Name: name}, lease)
+	switch {
+	case isForbidden(err):
+		l.unread().object("Lease", l.installed, name)
+		return "", nil
+	case apierrors.IsNotFound(err) && unknown:
+		return "", nil // the settings may name another Lease
+	case err != nil && !apierrors.IsNotFound(err):
+		return "", fmt.Errorf("read Lease %s: %w", name, err)
+	case err == nil && leader(lease, l.now().Add(-clockDifference)) != "":
+		return "", nil
+	}
+	return l.notRunningHere("no replica holds Lease " + name), nil
+}
+
+// notInstalled is for a system namespace without settings of Outrigger.
+func (l *live) notInstalled(ctx context.Context) (string, error) {
+	elsewhere, err := l.elsewhere(ctx)
+	switch {
+	case isForbidden(err):
+		return fmt.Sprintf("No Outrigger is installed in namespace %s. If it is installed in another namespace, add --system-namespace=NAMESPACE. "+
+			"Otherwise nothing updates existing routes; to remove them: %s", l.installed, l.uninstallAll("")), nil
+	case err != nil:
+		return "", err
+	case len(elsewhere) > 0:
+		return fmt.Sprintf("No Outrigger is installed in namespace %s, but one is in namespace %s. To read its settings, add --system-namespace=%s.", l.installed, elsewhere[0], elsewhere[0]), nil
+	}
+	return fmt.Sprintf("No Outrigger is installed in namespace %s, and none runs elsewhere: nothing updates existing routes. Install it again, or remove the routes: %s",
+		l.installed, l.uninstallAll("")), nil
+}
+
+// noReplica is for a single replica, which holds no Lease.
+func (l *live) noReplica(ctx context.Context) (string, error) {
+	var list appsv1.DeploymentList
+	err := l.client.List(ctx, &list, client.InNamespace(l.installed), client.MatchingLabels{"app.kubernetes.io/name": "outrigger"})
+	if isForbidden(err) {
+		l.unread().kindIn("Deployment", l.installed)
+		return "", nil
+	}
+	if err != nil {
+		return "", fmt.Errorf("list the Deployments of namespace %s: %w", l.installed, err)
+	}
+	for i := range list.Items {
+		if list.Items[i].Status.AvailableReplicas > 0 {
+			return "", nil
+		}
+	}
+	return l.notRunningHere("no Deployment of it has an available replica"), nil
+}
+
+func (l *live) notRunningHere(why string) string {
+	return fmt.Sprintf("No controller of Outrigger runs in namespace %s (%s): existing routes are unchanged, and nothing updates them. "+
+		"To see why: kubectl get deployments,pods -n %s -l app.kubernetes.io/name=outrigger", l.installed, why, l.installed)
+}
+
+// checked adds to a report that no controller runs, if that is so.
+func (l *live) checked(ctx context.Context, read func(context.Context) (statusReport, error)) (statusReport, error) {
+	notRunning, err := l.notRunning(ctx) // first, since the report lists what could not be read
+	if err != nil {
+		return statusReport{}, err
+	}
+	report, err := read(ctx)
+	report.NotRunning = notRunning
+	return report, err
+}

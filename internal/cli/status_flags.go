@@ -1,0 +1,142 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package cli
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"slices"
+
+	"github.com/spf13/cobra"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/labels"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+)
+
+// statusFlags say what status shows, and how.
+type statusFlags struct {
+	all, noHeaders, watch bool
+	selector, output      string
+}
+
+func (f *statusFlags) register(command *cobra.Command) {
+	flags := command.Flags()
+	flags.BoolVarP(&f.all, "all-namespaces", "A", false, "every namespace that is labeled or has routes of Outrigger")
+	flags.StringVarP(&f.selector, "selector", "l", "", "only Services with these labels, as in kubectl: app=web,tier!=cache")
+	flags.BoolVar(&f.noHeaders, "no-headers", false, "print no headings")
+	flags.BoolVarP(&f.watch, "watch", "w", false, "watch for changes: redrawn on a terminal, otherwise one line for each change")
+	flags.StringVarP(&f.output, "output", "o", "", "wide, json, yaml, name, jsonpath=TEMPLATE or go-template=TEMPLATE (default: a table)")
+	_ = command.RegisterFlagCompletionFunc("output", cobra.FixedCompletions([]string{"wide", "json", "yaml", "name", "jsonpath="}, cobra.ShellCompDirectiveNoFileComp))
+}
+
+// run reads the arguments, and shows the status once or for as long as it is watched.
+func (f *statusFlags) run(command *cobra.Command, from *clusterFlags, args []string) error {
+	print, err := statusPrinter(f.output)
+	if err != nil {
+		return err
+	}
+	chosen, err := f.chosen(args)
+	if err != nil {
+		return err
+	}
+	l, err := from.connect(command.Context(), command.ErrOrStderr())
+	if err != nil {
+		return err
+	}
+	l.only = chosen.labels
+	out := command.OutOrStdout()
+	view := statusView{wide: f.output == "wide", namespaces: f.all, headless: f.noHeaders, style: styleOf(out), gaps: l.unread()}
+	read := func(ctx context.Context) (statusReport, error) {
+		return l.checked(ctx, func(ctx context.Context) (statusReport, error) { return l.status(ctx, f.all, chosen.services...) })
+	}
+	if f.watch {
+		w := statusWatch{read: read, out: out, notes: command.ErrOrStderr()}
+		if isTerminal(out) {
+			w.draw = func(report statusReport, out io.Writer) error { return print(report, view, out) }
+		}
+		return w.run(command.Context())
+	}
+	report, err := read(command.Context())
+	if err != nil {
+		return err
+	}
+	for _, note := range report.Notes {
+		command.PrintErrln("Note: " + note)
+	}
+	if f.selector != "" && report.services() == 0 {
+		command.PrintErrf("Note: no Service matches -l %s\n", f.selector)
+	}
+	return print(report, view, out)
+}
+
+// statusChoice is what the arguments choose.
+type statusChoice struct {
+	services []string // none for all
+	labels   labels.Selector
+}
+
+func (f *statusFlags) chosen(args []string) (statusChoice, error) {
+	out := statusChoice{}
+	if len(args) > 0 {
+		service, err := serviceWords.takeOnly(args)
+		if err != nil {
+			return out, err
+		}
+		out.services = []string{service}
+	}
+	if f.all && len(args) > 0 {
+		return out, usagef("service %s is in one namespace: leave out -A", out.services[0])
+	}
+	if f.selector != "" && len(args) > 0 {
+		return out, usagef("service %s is named: leave out -l", out.services[0])
+	}
+	if f.watch && f.output != "" && f.output != "wide" {
+		return out, usagef("--watch shows a table or lines: leave out -o %s", f.output)
+	}
+	var err error
+	if out.labels, err = labels.Parse(f.selector); err != nil {
+		return out, usagef("-l %s: %v", f.selector, err)
+	}
+	return out, nil
+}
+
+func (r statusReport) services() int {
+	count := 0
+	for _, n := range r.Namespaces {
+		count += len(n.Services)
+	}
+	return count
+}
+
+// selects reports whether status is about some Services only, by their labels.
+func (l *live) selects() bool { return l.only != nil && !l.only.Empty() }
+
+// withLabels returns those of the Services of a namespace that the selector of the command matches.
+func (l *live) withLabels(ctx context.Context, s *snapshot, namespace string, names []string) ([]string, error) {
+	if !l.selects() {
+		return names, nil
+	}
+	var list corev1.ServiceList
+	if err := s.List(ctx, &list, client.InNamespace(namespace)); err != nil {
+		return nil, err
+	}
+	matches := map[string]bool{}
+	for i := range list.Items {
+		matches[list.Items[i].Name] = l.only.Matches(labels.Set(list.Items[i].Labels))
+	}
+	return slices.DeleteFunc(slices.Clone(names), func(name string) bool { return !matches[name] }), nil
+}
+
+// printNames prints what kubectl takes as arguments.
+func printNames(report statusReport, _ statusView, out io.Writer) error {
+	var text bytes.Buffer
+	for _, n := range report.Namespaces {
+		for _, s := range n.Services {
+			fmt.Fprintf(&text, "service/%s\n", s.Name)
+		}
+	}
+	_, err := text.WriteTo(out)
+	return err
+}

@@ -1,0 +1,335 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package cli
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"slices"
+	"strconv"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"outrigger.dev/outrigger/api"
+)
+
+// statusView says how much a table shows.
+type statusView struct {
+	gaps       gaps // what the user may not read
+	wide       bool
+	namespaces bool // with a column for the namespace
+	headless   bool // without headings
+	style      style
+}
+
+// statusPrinter reads -o.
+func statusPrinter(output string) (func(statusReport, statusView, io.Writer) error, error) {
+	if output == "name" {
+		return printNames, nil
+	}
+	encode, err := encoderFor(output, "name")
+	if encode == nil {
+		return printStatus, err
+	}
+	return func(report statusReport, _ statusView, out io.Writer) error {
+		text, err := encode(report)
+		if err != nil {
+			return err
+		}
+		_, err = out.Write(text)
+		return err
+	}, nil
+}
+
+// printStatus writes whether a controller is missing, then the tables: namespaces, versions, gateways, pods without a sidecar, problems. What there is none of
+// is left out.
+func printStatus(report statusReport, view statusView, out io.Writer) error {
+	p := &tables{out: out, view: view}
+	if report.NotRunning != "" {
+		p.line(view.style.warn(report.NotRunning))
+		p.some = true
+	}
+	p.namespaces(report.Namespaces)
+	p.versions(report.Namespaces)
+	p.pending(report.Namespaces)
+	p.history(report.Namespaces)
+	p.routes(report.Namespaces)
+	p.gateways(report.Namespaces)
+	p.restarts(report.Namespaces)
+	p.certificates(report.Certificates)
+	p.problems(report.Namespaces, report.Certificates)
+	return p.err
+}
+
+// tables writes one table after another, with an empty line between them.
+type tables struct {
+	out  io.Writer
+	view statusView
+	some bool // a table has been written
+	err  error
+}
+
+func (p *tables) table(heading []string, rows [][]string) {
+	if len(rows) == 0 || p.err != nil {
+		return
+	}
+	if p.some {
+		p.line("")
+	}
+	p.some = true
+	var text bytes.Buffer
+	aligned := tabwriter.NewWriter(&text, 0, 0, 3, ' ', 0)
+	if !p.view.headless {
+		rows = append([][]string{heading}, rows...)
+	}
+	for _, row := range rows {
+		_, _ = fmt.Fprintln(aligned, strings.TrimRight(strings.Join(row, "\t"), "\t")) // a buffer takes everything
+	}
+	_ = aligned.Flush()
+	if first, rest, _ := strings.Cut(text.String(), "\n"); !p.view.headless { // color would count as width
+		text.Reset()
+		text.WriteString(p.view.style.heading(first) + "\n" + rest)
+	}
+	_, p.err = text.WriteTo(p.out)
+}
+
+func (p *tables) line(text string) {
+	if _, err := fmt.Fprintln(p.out, text); err != nil {
+		p.err = err
+	}
+}
+
+// at puts the namespace in front of a row where it is shown.
+func (p *tables) at(namespace string, row ...string) []string {
+	if p.view.namespaces {
+		return append([]string{namespace}, row...)
+	}
+	return row
+}
+
+func (p *tables) namespaces(namespaces []namespaceStatus) {
+	var rows [][]string
+	for _, n := range namespaces {
+		rows = append(rows, []string{n.Name, orDash(n.Injection), orDash(n.Routing), strconv.Itoa(len(n.Services))})
+	}
+	p.table([]string{"NAMESPACE", "INJECTION", "ROUTING", "SERVICES"}, rows)
+}
+
+func (p *tables) versions(namespaces []namespaceStatus) {
+	heading := p.at("NAMESPACE", "SERVICE", "STATE", "VERSION", "READY", "WEIGHT", "MATCH")
+	if p.view.wide {
+		heading = append(heading, "DEFAULT", "SUBSET", "MIRROR", "WORKLOADS")
+	}
+	var rows [][]string
+	for _, n := range namespaces {
+		for _, s := range n.Services {
+			for _, v := range s.Versions {
+				rows = append(rows, p.at(n.Name, p.version(s, v)...))
+			}
+			if len(s.Versions) == 0 {
+				rows = append(rows, p.at(n.Name, p.version(s, versionStatus{Version: "-"})...))
+			}
+		}
+	}
+	p.table(heading, rows)
+}
+
+func (p *tables) version(s serviceStatus, v versionStatus) []string {
+	version, weight := v.Version, "by pods"
+	if version == "" {
+		version = "<none>"
+	}
+	switch {
+	case v.Weight != nil:
+		weight = strconv.Itoa(*v.Weight)
+	case v.Pods == 0:
+		weight = "-"
+	case s.State == stateUnknown:
+		weight = "?"
+	}
+	row := []string{s.Name, s.State, version, fmt.Sprintf("%d/%d", v.Ready, v.Pods), weight, orDash(strings.Join(v.Match, "; "))}
+	if p.view.wide {
+		row = append(row, orDash(s.Default), orDash(v.Subset), percent(v.Mirror), orDash(strings.Join(v.Workloads, ",")))
+	}
+	return row
+}
+
+// pending lists what is written and not in effect, and what it waits for.
+func (p *tables) pending(namespaces []namespaceStatus) {
+	var rows [][]string
+	for _, n := range namespaces {
+		for _, s := range n.Services {
+			for _, pending := range s.Pending {
+				rows = append(rows, p.at(n.Name, s.Name, strings.TrimPrefix(pending.Annotation, api.Domain+"/"), orDash(pending.Value), strings.Join(pending.Missing, ", ")))
+			}
+		}
+	}
+	p.table(p.at("NAMESPACE", "SERVICE", "PENDING", "VALUE", "WAITS FOR"), rows)
+}
+
+// routes lists which VirtualServices route, where Outrigger does not write all of them.
+func (p *tables) routes(namespaces []namespaceStatus) {
+	var rows [][]string
+	for _, n := range namespaces {
+		for _, s := range n.Services {
+			for _, r := range s.Routes {
+				by := orDash(r.Object)
+				if r.Object != "" && !r.Outrigger {
+					by += " (not Outrigger's)"
+				}
+				rows = append(rows, p.at(n.Name, s.Name, r.At, orDash(strings.Join(r.Hosts, ",")), by, r.Shares))
+			}
+		}
+	}
+	p.table(p.at("NAMESPACE", "SERVICE", "CALLERS AT", "HOSTS", "ROUTED BY", "SHARES"), rows)
+}
+
+func percent(of float64) string {
+	if of == 0 {
+		return "-"
+	}
+	return fmt.Sprintf("%v%%", of)
+}
+
+// gateways lists the gateways with their URLs, and with their certificates where one has any.
+func (p *tables) gateways(namespaces []namespaceStatus) {
+	var rows [][]string
+	header := p.at("NAMESPACE", "SERVICE", "GATEWAY", "HOSTS", "PORT", "ADDRESS", "NODE-PORT", "URL")
+	certified := slices.ContainsFunc(namespaces, func(n namespaceStatus) bool {
+		return slices.ContainsFunc(n.Services, func(s serviceStatus) bool {
+			return slices.ContainsFunc(s.Gateways, func(g gatewayStatus) bool { return g.Certificate != "" })
+		})
+	})
+	if certified {
+		header = append(header, "CERTIFICATE")
+	}
+	for _, n := range namespaces {
+		for _, s := range n.Services {
+			for _, g := range s.Gateways {
+				nodePort := "-"
+				if g.NodePort != 0 {
+					nodePort = strconv.Itoa(int(g.NodePort))
+				}
+				row := p.at(n.Name, s.Name, g.Name, orDash(strings.Join(g.Hosts, ",")), portText(g.Port),
+					orDash(strings.Join(g.Addresses, ",")), nodePort, orDash(g.URL))
+				if certified {
+					row = append(row, orDash(g.Certificate))
+				}
+				rows = append(rows, row)
+			}
+		}
+	}
+	p.table(header, rows)
+}
+
+// portText is the port that a Gateway serves; "-" where there is no such Gateway, or it serves none.
+func portText(port uint32) string {
+	if port == 0 {
+		return "-"
+	}
+	return strconv.Itoa(int(port))
+}
+
+func (p *tables) restarts(namespaces []namespaceStatus) {
+	var rows [][]string
+	for _, n := range namespaces {
+		for _, r := range n.WithoutSidecar {
+			rows = append(rows, p.at(n.Name, r.Workload, strconv.Itoa(r.Pods), r.Command))
+		}
+	}
+	p.table(p.at("NAMESPACE", "OLDER THAN THE LABEL", "PODS", "TO GIVE THEM A SIDECAR"), rows)
+}
+
+// certificates are shown where much is shown; what is wrong with one is always, among the problems.
+func (p *tables) certificates(certificates []certificateStatus) {
+	if !p.view.wide {
+		return
+	}
+	var rows [][]string
+	for _, c := range certificates {
+		until := "-"
+		if c.Until != nil {
+			until = c.Until.UTC().Format(time.RFC3339)
+		}
+		rows = append(rows, []string{c.Webhook, c.Source, orDash(c.Certificate), strconv.FormatBool(c.Ready), until})
+	}
+	p.table([]string{"WEBHOOK", "CERTIFICATE FROM", "CERTIFICATE", "READY", "UNTIL"}, rows)
+}
+
+// problems writes each on lines of its own, since they are sentences.
+func (p *tables) problems(namespaces []namespaceStatus, certificates []certificateStatus) {
+	var lines []string
+	for _, c := range certificates {
+		if !c.Ready {
+			lines = append(lines, "The certificate of MutatingWebhookConfiguration "+c.Webhook+": "+c.Problem+".",
+				"    Pods may be refused: kubectl describe mutatingwebhookconfiguration "+c.Webhook)
+		}
+	}
+	for _, n := range namespaces {
+		lines = append(lines, problemLines(n.Problems)...)
+		for _, s := range n.Services {
+			if len(s.Due) > 0 {
+				lines = append(lines, "Service "+n.Name+"/"+s.Name+": not written yet: "+strings.Join(s.Due, ", ")+".", "    "+ifStays(p.view.gaps))
+			}
+			if s.Skipped != "" && !s.hasProblem(api.RouteServiceSkipped) {
+				lines = append(lines, "Service "+n.Name+"/"+s.Name+" gets no routes: "+s.Skipped)
+			}
+			lines = append(lines, problemLines(s.Problems)...)
+		}
+	}
+	if len(lines) > 0 && p.some {
+		p.line("")
+	}
+	for _, line := range lines {
+		p.line(p.view.style.reason(line))
+	}
+}
+
+func (s serviceStatus) hasProblem(reason api.RouteReason) bool {
+	return slices.ContainsFunc(s.Problems, func(p problemStatus) bool { return p.Reason == string(reason) })
+}
+
+// ifStays returns what it means if the controller does not make a change.
+func ifStays(unread gaps) string {
+	if unread.hideExposure() {
+		return "If this stays, Outrigger does not run, or an object that you may not read prevents it. Ask an administrator."
+	}
+	return "If this stays, Outrigger does not run: kubectl get pods -A -l app.kubernetes.io/name=outrigger"
+}
+
+// problemLines are the lines of problems. What fixes several of them is printed once, below the last.
+func problemLines(problems []problemStatus) []string {
+	var out []string
+	for i, problem := range problems {
+		if slices.ContainsFunc(problems[i+1:], func(later problemStatus) bool { return later.Advice == problem.Advice }) {
+			problem.Advice = ""
+		}
+		out = append(out, problem.lines()...)
+	}
+	return out
+}
+
+// lines are what is wrong and where, and below it what would be right.
+func (p problemStatus) lines() []string {
+	where := p.Object
+	if p.Field != "" {
+		where += ", " + p.Field
+		if p.Value != "" {
+			where += fmt.Sprintf(" = %q", p.Value)
+		}
+	}
+	out := []string{p.Reason + ": " + where + ": " + p.Message}
+	if p.Advice != "" {
+		out = append(out, "    "+p.Advice)
+	}
+	return out
+}
+
+func orDash(text string) string {
+	if text == "" {
+		return "-"
+	}
+	return text
+}

@@ -1,0 +1,149 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package cli
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// statusWatch shows a status for as long as it is watched: on a terminal redrawn in place, otherwise as one line for each
+// Service version and problem, and again for each that changes.
+type statusWatch struct {
+	read  func(context.Context) (statusReport, error)
+	draw  func(statusReport, io.Writer) error // nil = lines
+	out   io.Writer
+	notes io.Writer
+	pause time.Duration // between two readings; zero for the default
+}
+
+// watchPause is the shortest pause between two readings. The status depends on ten kinds of objects, on time, and on what the
+// user may read, so everything is read again. After a slow reading the pause is ten times its duration.
+const watchPause = 2 * time.Second
+
+// clearScreen moves to the corner of a terminal and clears it.
+const clearScreen = "\x1b[H\x1b[2J"
+
+// run returns when the context ends. The first reading must succeed; later ones may fail, and are tried again.
+func (w *statusWatch) run(ctx context.Context) error {
+	shown, drawn, failure := map[string]string(nil), "", ""
+	for {
+		began := time.Now()
+		report, err := w.read(ctx)
+		switch {
+		case ctx.Err() != nil:
+			return nil
+		case err != nil && shown == nil:
+			return err
+		case err != nil:
+			if text := plainly(err).Error(); failure != text {
+				failure = text
+				_, _ = fmt.Fprintln(w.notes, "Note: "+failure+"; trying again") // nobody to tell if stderr is closed
+			}
+		default:
+			failure = ""
+			lines := statusLines(report)
+			if w.draw == nil {
+				err = w.changes(shown, lines)
+			} else {
+				drawn, err = w.redraw(report, drawn)
+			}
+			if err != nil {
+				return err
+			}
+			shown = lines
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(max(cmp.Or(w.pause, watchPause), 10*time.Since(began))):
+		}
+	}
+}
+
+// redraw draws the report where it differs from what is drawn.
+func (w *statusWatch) redraw(report statusReport, drawn string) (string, error) {
+	var text bytes.Buffer
+	if err := w.draw(report, &text); err != nil || text.String() == drawn {
+		return drawn, err
+	}
+	drawn = text.String()
+	_, err := io.WriteString(w.out, clearScreen+drawn)
+	return drawn, err
+}
+
+// changes prints a line for everything that is not as it was shown.
+func (w *statusWatch) changes(before, after map[string]string) error {
+	for _, key := range slices.Sorted(maps.Keys(after)) {
+		was, known := before[key]
+		line := key + after[key]
+		switch {
+		case known && was == after[key]:
+			continue
+		case known:
+			line = key + was + " ->" + after[key]
+		}
+		if _, err := fmt.Fprintln(w.out, line); err != nil {
+			return err
+		}
+	}
+	for _, key := range slices.Sorted(maps.Keys(before)) {
+		if _, still := after[key]; !still {
+			if _, err := fmt.Fprintln(w.out, strings.TrimSuffix(key, ":")+" is gone"); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// statusLines are a report as lines, by what each of them is about.
+func statusLines(report statusReport) map[string]string {
+	out := map[string]string{}
+	if report.NotRunning != "" {
+		out["controller:"] = " " + report.NotRunning
+	}
+	for _, n := range report.Namespaces {
+		for _, p := range n.Problems {
+			out[p.Reason+": "+p.Object+":"] = " " + p.Message
+		}
+		for _, s := range n.Services {
+			name := n.Name + "/" + s.Name
+			for _, p := range s.Problems {
+				out[p.Reason+": "+p.Object+" "+p.Field+":"] = " " + p.Message
+			}
+			for _, p := range s.Pending {
+				out[name+" pending "+p.Annotation+":"] = " " + orDash(p.Value) + " waits for " + strings.Join(p.Missing, ", ")
+			}
+			if len(s.Versions) == 0 {
+				out[name+":"] = " " + s.State + ", no pods"
+			}
+			for _, v := range s.Versions {
+				out[name+" "+orDefault(v.Version, "<none>")+":"] = " " + s.State + ", " + shareLine(v)
+			}
+		}
+	}
+	return out
+}
+
+func shareLine(v versionStatus) string {
+	parts := []string{fmt.Sprintf("ready %d/%d", v.Ready, v.Pods)}
+	if v.Weight != nil {
+		parts = append(parts, "weight "+strconv.Itoa(*v.Weight))
+	}
+	if len(v.Match) > 0 {
+		parts = append(parts, "match "+strings.Join(v.Match, "; "))
+	}
+	if v.Mirror > 0 {
+		parts = append(parts, "mirror "+percent(v.Mirror))
+	}
+	return strings.Join(parts, ", ")
+}

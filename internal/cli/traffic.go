@@ -1,0 +1,137 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package cli
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"slices"
+	"time"
+
+	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
+	corev1 "k8s.io/api/core/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	ctrlcluster "sigs.k8s.io/controller-runtime/pkg/cluster"
+
+	"outrigger.dev/outrigger/api"
+	"outrigger.dev/outrigger/routing"
+	"outrigger.dev/outrigger/routing/controller"
+	"outrigger.dev/outrigger/webhook"
+)
+
+// traffic answers what the end of a workload would cost, for webhook.TrafficAdvice. It asks the API server each time, and
+// for one namespace only: the question is rare, and replicas that do not lead keep no pods.
+type traffic struct {
+	client     client.Client
+	namespaces webhook.NamespaceReader // a cache: the right to get a Namespace is not ours
+	options    controller.Options
+}
+
+var (
+	_ webhook.TrafficReader = traffic{}
+	_ webhook.VersionReader = traffic{}
+)
+
+// RoutingAdvice returns the handlers of what only advises about routing, by path; none where this installation keeps no
+// routes, since its rights are less then.
+func RoutingAdvice(shared ctrlcluster.Cluster, namespaces webhook.NamespaceReader, config api.Config) (map[string]http.Handler, error) {
+	if !config.Routing.Enabled {
+		return map[string]http.Handler{}, nil
+	}
+	direct, err := client.New(shared.GetConfig(), client.Options{HTTPClient: shared.GetHTTPClient(), Scheme: shared.GetScheme(), Mapper: shared.GetRESTMapper()})
+	if err != nil {
+		return nil, fmt.Errorf("client: %w", err)
+	}
+	return routingAdviceFrom(direct, namespaces, config), nil
+}
+
+// routingAdviceFrom makes the handlers. The client must ask the API server; the namespaces come from a cache.
+func routingAdviceFrom(direct client.Client, namespaces webhook.NamespaceReader, config api.Config) map[string]http.Handler {
+	options := controller.Options{Settings: config.RoutingSettings(), RootNamespace: config.Istio.Namespace}
+	return map[string]http.Handler{
+		webhook.ServicesPath: webhook.ServiceAdvice(namespaces, config.RoutingSettings().Limits, traffic{direct, namespaces, options}),
+		webhook.TrafficPath:  webhook.TrafficAdvice(traffic{direct, namespaces, options}),
+	}
+}
+
+// Versions returns the versions of the pods that a Service selects and of the workloads behind it, also of those that are scaled
+// to 0. It returns none where they cannot be read, since a warning is not worth a failure.
+func (t traffic) Versions(ctx context.Context, service *corev1.Service, label string) []string {
+	reads := t.reads(ctx, service.Namespace)
+	var pods corev1.PodList
+	if len(service.Spec.Selector) == 0 || reads.List(ctx, &pods, client.MatchingLabels(service.Spec.Selector)) != nil {
+		return nil
+	}
+	labeled := make([]map[string]string, 0, len(pods.Items))
+	for i := range pods.Items {
+		labeled = append(labeled, pods.Items[i].Labels)
+	}
+	looker := controller.NewLooker(reads, t.client.RESTMapper(), t.options)
+	if observed, _, err := looker.Look(ctx, client.ObjectKeyFromObject(service)); err == nil && observed != nil {
+		for _, workload := range observed.Workloads {
+			labeled = append(labeled, workload.Labels)
+		}
+	}
+	var out []string
+	for _, labels := range labeled {
+		if version := labels[label]; version != "" {
+			out = append(out, version)
+		}
+	}
+	slices.SortFunc(out, routing.CompareVersions)
+	return slices.Compact(out)
+}
+
+// reads returns a reader of one namespace that lists each kind once, for one warning.
+func (t traffic) reads(ctx context.Context, namespace string) *oneNamespace {
+	return &oneNamespace{
+		snapshot:  snapshot{client: t.client, home: namespace, lists: map[snapshotKey]*heldList{}, unread: map[string]bool{}, gaps: gaps{}, strict: true},
+		namespace: t.namespaces.Namespace(ctx, namespace),
+	}
+}
+
+// Losing returns what the routes of each Service would lose by the end of a workload.
+func (t traffic) Losing(ctx context.Context, ending webhook.Ending) ([]webhook.LostTraffic, error) {
+	reads := t.reads(ctx, ending.Namespace)
+	var routes networkingv1.VirtualServiceList
+	if err := reads.List(ctx, &routes); err != nil {
+		return nil, err
+	}
+	var out []webhook.LostTraffic
+	looker := controller.NewLooker(reads, t.client.RESTMapper(), t.options)
+	ref := routing.WorkloadRef{Kind: ending.Kind, Name: ending.Name}
+	for _, key := range owned(routing.Objects{VirtualServices: routes.Items}) {
+		observed, _, err := looker.Look(ctx, key)
+		if err != nil {
+			return nil, err
+		}
+		if observed == nil {
+			continue
+		}
+		if loss, lost := routing.Losing(*observed, ref, ending.Deleted, time.Now()); lost {
+			out = append(out, webhook.LostTraffic{Service: key.Name, Versions: loss.Versions, Now: loss.Now, Others: loss.Others, To: loss.To, Matches: loss.Matches, Match: loss.Match})
+		}
+	}
+	return out, nil
+}
+
+// oneNamespace reads as if the cluster had one namespace: objects elsewhere decide nothing about who loses traffic here.
+type oneNamespace struct {
+	snapshot
+	namespace *corev1.Namespace
+}
+
+// Get knows the Namespace already.
+func (o *oneNamespace) Get(ctx context.Context, key client.ObjectKey, object client.Object, options ...client.GetOption) error {
+	if namespace, is := object.(*corev1.Namespace); is {
+		o.namespace.DeepCopyInto(namespace)
+		return nil
+	}
+	return o.snapshot.Get(ctx, key, object, options...)
+}
+
+// List asks for the one namespace also where all are meant.
+func (o *oneNamespace) List(ctx context.Context, list client.ObjectList, options ...client.ListOption) error {
+	return o.snapshot.List(ctx, list, append(options, client.InNamespace(o.home))...)
+}

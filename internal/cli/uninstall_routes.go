@@ -1,0 +1,321 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package cli
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
+	coordinationv1 "k8s.io/api/coordination/v1"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/utils/ptr"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"outrigger.dev/outrigger/routing"
+)
+
+func uninstallRoutesCommand() *cobra.Command {
+	var from clusterFlags
+	var how writing
+	var all bool
+	command := &cobra.Command{
+		Use:   "uninstall-routes",
+		Short: "Remove the routes that Outrigger created, before or after it is uninstalled",
+		Long: `Routes that remain after Outrigger is uninstalled keep naming the same versions. This command removes the objects of every
+Service where that moves no traffic: the Service has one workload, or its routes name no version, and it is not served at a
+gateway. The others are printed with the reason. With --all they are removed too, and the command first prints which
+versions begin to receive traffic.
+
+VirtualServices and Gateways are removed first, DestinationRules after the propagation delay. A running Outrigger would
+recreate them, so the command fails if one runs, and if you have no permission to see whether one does.`,
+		Example: `  # Every namespace: print what would be removed and what would stay
+  outrigger uninstall-routes --dry-run=client
+
+  # All routes of one namespace
+  outrigger uninstall-routes -n demo --all`,
+		Args: NoArguments,
+		RunE: func(command *cobra.Command, _ []string) error {
+			if err := how.check(command); err != nil {
+				return err
+			}
+			l, err := from.connect(command.Context(), command.ErrOrStderr())
+			if err != nil {
+				return err
+			}
+			return l.uninstallRoutes(command.Context(), from.kube.namespace(), all, how)
+		},
+	}
+	from.register(command, true)
+	how.register(command)
+	command.Flags().Lookup("namespace").Usage = "namespace (default: all)"
+	for _, name := range []string{"wait", "timeout"} {
+		_ = command.Flags().MarkHidden(name) // it always waits between the steps
+	}
+	command.Flags().BoolVar(&all, "all", false, "also routes whose removal moves traffic")
+	return command
+}
+
+// uninstallRoutes removes the objects of Services, VirtualServices first; in one namespace if it is given.
+func (l *live) uninstallRoutes(ctx context.Context, namespace string, all bool, how writing) error {
+	if namespace != "" {
+		if err := l.mustExist(ctx, namespace); err != nil {
+			return err
+		}
+	}
+	if err := l.mustNotRun(ctx, namespace, how); err != nil {
+		return err
+	}
+	leaving, kept, err := l.leaving(ctx, namespace, all, how)
+	if err != nil {
+		return err
+	}
+	routes, rules, replaced := 0, 0, 0
+	for _, service := range leaving {
+		for _, object := range slices.Concat(asObjects(service.objects.VirtualServices), asObjects(service.objects.Gateways)) {
+			routes++
+			if err := l.remove(ctx, object, how); err != nil {
+				return err
+			}
+		}
+		rules, replaced = rules+len(service.objects.DestinationRules), replaced+len(service.replaced)
+	}
+	if routes > 0 && rules > 0 && how.dryRun == dryRunNone {
+		how.say("waiting %v for the proxies to forget the routes", l.settings().PropagationDelay)
+		select {
+		case <-ctx.Done():
+			return errors.New("interrupted: the routes are gone, their DestinationRules are still there; run it again")
+		case <-time.After(l.settings().PropagationDelay):
+		}
+	}
+	for _, service := range leaving {
+		for _, rule := range service.objects.DestinationRules {
+			if err := l.remove(ctx, rule, how); err != nil {
+				return err
+			}
+		}
+		for _, object := range service.replaced {
+			if err := l.release(ctx, object, service.service, how); err != nil {
+				return err
+			}
+		}
+	}
+	switch {
+	case kept:
+		how.say("to remove the routes that stay although that moves traffic: %s", l.uninstallAll(namespace))
+	case routes+rules+replaced == 0:
+		how.say("no routes to remove")
+	}
+	return nil
+}
+
+// uninstallAll returns the command that removes all routes of a namespace, or of all namespaces if it is empty.
+func (l *live) uninstallAll(namespace string) string {
+	command := "outrigger uninstall-routes --all"
+	if namespace != "" {
+		command += " -n " + namespace
+	}
+	if l.installed != defaultSystemNamespace {
+		command += " --system-namespace=" + l.installed
+	}
+	return command
+}
+
+// mustNotRun refuses where a controller leads, because it would recreate what is removed. It also refuses where the user has no
+// permission to read whether one does.
+func (l *live) mustNotRun(ctx context.Context, namespace string, how writing) error {
+	if how.dryRun != dryRunNone {
+		return nil
+	}
+	if err := l.mustBeHere(ctx, namespace); err != nil {
+		return err
+	}
+	name := l.config.LeaderElection.LeaseName
+	lease := &coordinationv1.Lease{}
+	err := l.client.Get(ctx, client.ObjectKey{Namespace: l.installed, Name: name}, lease)
+	switch {
+	case isForbidden(err):
+		return l.mayRun("get Lease "+name, namespace)
+	case apierrors.IsNotFound(err) && l.unread().in(l.installed, "ConfigMap"):
+		return l.mayRun("list ConfigMaps, which name the Lease of Outrigger,", namespace)
+	case apierrors.IsNotFound(err):
+		return nil
+	case err != nil:
+		return fmt.Errorf("read the Lease of Outrigger: %w", err)
+	}
+	if holder := leader(lease, l.now()); holder != "" {
+		return fmt.Errorf("%s runs and would recreate the routes. Stop Outrigger first: kubectl scale deployment -n %s --all --replicas=0. To remove the routes of one namespace while it runs: outrigger disable %s", holder, l.installed, cmp.Or(namespace, "NAMESPACE"))
+	}
+	return nil
+}
+
+// mayRun returns the error for a permission without which it is unknown whether Outrigger runs.
+func (l *live) mayRun(permission, namespace string) error {
+	return fmt.Errorf("no permission to %s in namespace %s, so it is unknown whether Outrigger runs; nothing was removed. "+
+		"If it runs, it removes the routes itself: outrigger disable %s. If it does not, have a user with this permission run this command",
+		permission, l.installed, cmp.Or(namespace, "NAMESPACE"))
+}
+
+// leader returns the holder of a Lease that has not expired; empty if there is none.
+func leader(lease *coordinationv1.Lease, now time.Time) string {
+	holder := ptr.Deref(lease.Spec.HolderIdentity, "")
+	if holder == "" || lease.Spec.RenewTime == nil {
+		return ""
+	}
+	if now.After(lease.Spec.RenewTime.Add(time.Duration(ptr.Deref(lease.Spec.LeaseDurationSeconds, 0)) * time.Second)) {
+		return ""
+	}
+	name, _, _ := strings.Cut(holder, "_")
+	return name
+}
+
+// leavingService is a Service whose routes are removed.
+type leavingService struct {
+	service  *corev1.Service // nil if it no longer exists
+	objects  routing.Objects
+	replaced []routing.Object // by the user; they stay, without the marks of Outrigger
+}
+
+// leaving returns the objects to remove, by Service in the order of namespaces and names, and reports whether objects of
+// other Services stay. It prints which these are and why.
+func (l *live) leaving(ctx context.Context, namespace string, all bool, how writing) (out []leavingService, kept bool, err error) {
+	s := l.snapshot(namespace, namespace == "")
+	s.strict = true // do not remove what is unknown
+	objects, err := ourObjects(ctx, s, namespace)
+	if err != nil {
+		return nil, false, err
+	}
+	looker := l.looker(s)
+	for _, key := range owned(objects) {
+		observed, _, err := looker.Look(ctx, key)
+		if err != nil && !apierrors.IsNotFound(err) {
+			return nil, false, err
+		}
+		if observed == nil {
+			out = append(out, leavingService{objects: of(objects, key)}) // its Service is deleted
+			continue
+		}
+		why := staying(*observed)
+		if why != "" && !all {
+			how.say("service/%s in namespace %s keeps its routes: %s", key.Name, key.Namespace, why)
+			kept = true
+			continue
+		}
+		if why != "" {
+			for _, line := range withoutRoutes(*observed, l.now()) {
+				how.say("%s", line)
+			}
+		}
+		out = append(out, leavingService{observed.Service, ownedOf(observed.Standing, of(objects, key)), observed.Replaced()})
+	}
+	return out, kept, nil
+}
+
+// staying says what would move if the routes of a Service went; nothing if nothing would.
+func staying(observed routing.Observed) string {
+	reading := readingOf(observed)
+	if len(reading.Gateways) > 0 {
+		return fmt.Sprintf("it is served at gateway %s for %s", strings.Join(reading.Gateways, ", "), strings.Join(reading.Hosts, ", "))
+	}
+	if len(reading.Names()) == 0 {
+		return ""
+	}
+	tracks := map[routing.WorkloadRef]bool{}
+	for _, group := range observed.Pods {
+		tracks[group.Workload] = true
+	}
+	for _, w := range observed.Workloads {
+		if selects(observed.Service.Spec.Selector, w.Labels) {
+			tracks[w.WorkloadRef] = true
+		}
+	}
+	if len(tracks) <= 1 {
+		return ""
+	}
+	begin := beginners(observed, reading)
+	if len(begin) == 0 {
+		return fmt.Sprintf("it is shared as %s between %d workloads", reading, len(tracks))
+	}
+	return "without them " + strings.Join(begin, ", ") + " would begin to receive traffic"
+}
+
+// ourObjects are all objects that bear our label and owner, in one namespace or everywhere.
+func ourObjects(ctx context.Context, s *snapshot, namespace string) (routing.Objects, error) {
+	var rules networkingv1.DestinationRuleList
+	var routes networkingv1.VirtualServiceList
+	var gateways networkingv1.GatewayList
+	for _, list := range []client.ObjectList{&rules, &routes, &gateways} {
+		if err := s.List(ctx, list, client.InNamespace(namespace)); err != nil {
+			return routing.Objects{}, err
+		}
+	}
+	return routing.Objects{DestinationRules: rules.Items, VirtualServices: routes.Items, Gateways: gateways.Items}, nil
+}
+
+// of returns the objects that belong to one Service by name.
+func of(objects routing.Objects, key client.ObjectKey) routing.Objects {
+	service := &corev1.Service{}
+	service.Namespace, service.Name = key.Namespace, key.Name
+	return routing.Objects{
+		DestinationRules: ownOf(objects.DestinationRules, service),
+		VirtualServices:  ownOf(objects.VirtualServices, service),
+		Gateways:         ownOf(objects.Gateways, service),
+	}
+}
+
+// ownOf leaves out what the user applied over ours.
+func ownOf[T routing.Object](list []T, service *corev1.Service) []T {
+	return slices.DeleteFunc(slices.Clone(list), func(object T) bool { return !routing.Own(object, service) || routing.IsApplied(object) })
+}
+
+// ownedOf returns those of the objects that are in owned as well: not those that a user applied from a file (routing=observe).
+func ownedOf(objects, owned routing.Objects) routing.Objects {
+	return routing.Objects{
+		DestinationRules: alsoIn(objects.DestinationRules, owned.DestinationRules),
+		VirtualServices:  alsoIn(objects.VirtualServices, owned.VirtualServices),
+		Gateways:         alsoIn(objects.Gateways, owned.Gateways),
+	}
+}
+
+func alsoIn[T routing.Object](list, in []T) []T {
+	return slices.DeleteFunc(slices.Clone(list), func(object T) bool {
+		return !slices.ContainsFunc(in, func(other T) bool { return other.GetName() == object.GetName() })
+	})
+}
+
+// release removes what makes an object Outrigger's from one that the user replaced.
+func (l *live) release(ctx context.Context, object routing.Object, service *corev1.Service, how writing) error {
+	if how.dryRun != dryRunClient {
+		was := object.DeepCopyObject().(client.Object)
+		patch := client.MergeFromWithOptions(was, client.MergeFromWithOptimisticLock{})
+		if err := l.client.Patch(ctx, routing.Released(object, service).(client.Object), patch, how.patchOptions()...); err != nil && !apierrors.IsNotFound(err) {
+			return fmt.Errorf("release %s %s/%s: %w", kindOf(object), object.GetNamespace(), object.GetName(), err)
+		}
+	}
+	how.say("%s/%s in namespace %s stays, because you replaced it; Outrigger's owner reference, labels, and annotations are removed from it%s",
+		strings.ToLower(kindOf(object)), object.GetName(), object.GetNamespace(), how.suffix())
+	return nil
+}
+
+// remove deletes an object as it was looked at. One that is gone already is no error.
+func (l *live) remove(ctx context.Context, object routing.Object, how writing) error {
+	if how.dryRun != dryRunClient {
+		uid, version := object.GetUID(), object.GetResourceVersion()
+		options := []client.DeleteOption{client.Preconditions{UID: &uid, ResourceVersion: &version}}
+		if how.dryRun == dryRunServer {
+			options = append(options, client.DryRunAll)
+		}
+		if err := l.client.Delete(ctx, object.DeepCopyObject().(client.Object), options...); err != nil && !apierrors.IsNotFound(err) {
+			return fmt.Errorf("delete %s %s/%s: %w", kindOf(object), object.GetNamespace(), object.GetName(), err)
+		}
+	}
+	how.say("%s/%s in namespace %s deleted%s", strings.ToLower(kindOf(object)), object.GetName(), object.GetNamespace(), how.suffix())
+	return nil
+}

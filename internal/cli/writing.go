@@ -1,0 +1,122 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/spf13/cobra"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+)
+
+// writing holds the flags and outputs of a command that writes.
+type writing struct {
+	dryRun  string
+	wait    bool
+	timeout time.Duration
+	out     io.Writer
+	notes   io.Writer // receives notes about what could not be read; nil discards them
+}
+
+const (
+	dryRunNone   = "none"
+	dryRunClient = "client"
+	dryRunServer = "server"
+)
+
+func (w *writing) register(command *cobra.Command) {
+	flags := command.Flags()
+	registerDryRun(command, &w.dryRun)
+	flags.BoolVar(&w.wait, "wait", false, "wait until the route is applied and the propagation delay has elapsed")
+	flags.DurationVar(&w.timeout, "timeout", time.Minute, "how long --wait waits")
+}
+
+// check validates the flags. A dry run turns --wait off, because it writes nothing to wait for.
+func (w *writing) check(command *cobra.Command) error {
+	w.out, w.notes = command.OutOrStdout(), command.ErrOrStderr()
+	if err := checkDryRun(command); err != nil {
+		return err
+	}
+	if w.timeout <= 0 {
+		return usagef("--timeout=%v: expected more than 0, e.g. 1m", w.timeout)
+	}
+	w.wait = w.wait && w.dryRun == dryRunNone
+	return nil
+}
+
+func (w writing) say(format string, args ...any) {
+	_, _ = fmt.Fprintf(w.out, format+"\n", args...) // nothing to do if stdout is closed
+}
+
+// note reports what could not be read.
+func (w writing) note(notes []string) {
+	if w.notes == nil {
+		return
+	}
+	for _, note := range notes {
+		_, _ = fmt.Fprintln(w.notes, "Note: "+note) // nothing to do if stderr is closed
+	}
+}
+
+func (w writing) suffix() string {
+	switch w.dryRun {
+	case dryRunClient:
+		return " (dry run)"
+	case dryRunServer:
+		return " (server dry run)"
+	}
+	return ""
+}
+
+// fieldOwner is the field manager of what a command writes.
+const fieldOwner = client.FieldOwner("outrigger-cli")
+
+func (w writing) patchOptions() []client.PatchOption {
+	options := []client.PatchOption{fieldOwner}
+	if w.dryRun == dryRunServer {
+		options = append(options, client.DryRunAll)
+	}
+	return options
+}
+
+// pollEvery is the interval at which --wait reads the cluster.
+const pollEvery = 500 * time.Millisecond
+
+// waitFor polls until nothing is missing, and then until the propagation delay has elapsed.
+func (l *live) waitFor(ctx context.Context, how writing, look func(context.Context) (string, error)) error {
+	if !how.wait {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, how.timeout)
+	defer cancel()
+	var since time.Time // since when nothing is missing
+	why := "the cluster did not answer"
+	for {
+		now, err := look(ctx)
+		switch {
+		case err != nil && ctx.Err() == nil:
+			return err
+		case err != nil:
+		case now != "":
+			why, since = now, time.Time{}
+		case since.IsZero():
+			why, since = "the route is in place, but the propagation delay has not elapsed", l.now()
+		}
+		if now == "" && err == nil && !l.now().Before(since.Add(l.settings().PropagationDelay)) {
+			how.say("applied (waited %v for the proxies)", l.settings().PropagationDelay)
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			if errors.Is(ctx.Err(), context.Canceled) {
+				return ctx.Err()
+			}
+			return fmt.Errorf("written, but not applied within %v: %s", how.timeout, why)
+		case <-time.After(pollEvery):
+		}
+	}
+}
