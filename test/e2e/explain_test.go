@@ -134,7 +134,8 @@ spec:
 `)
 	eventually(t, "the Events of a StatefulSet are explained", func() error {
 		out := cells(cli(t, "explain", "statefulset/db", "-n", quota))
-		if !strings.Contains(out, "FailedCreate Create Pod db-0 in StatefulSet db failed") || !strings.Contains(out, "dry run the API server refuses the pod: pods \"db-") {
+		// Kubernetes 1.30 begins the Event's note with a small letter.
+		if !strings.Contains(strings.ToLower(out), "failedcreate create pod db-0 in statefulset db failed") || !strings.Contains(out, "dry run the API server refuses the pod: pods \"db-") {
 			return errors.New(out)
 		}
 		return nil
