@@ -79,13 +79,13 @@ const (
 
 // CertificatesConfig is about the certificate of the webhook.
 type CertificatesConfig struct {
-	Source          CertificateSource `json:"source" oneOf:"selfManaged,secret,certManager" doc:"Where the certificate comes from: our own CA, a Secret that you manage, or a Secret that cert-manager writes and whose CA it publishes. The chart sets it."`
+	Source          CertificateSource `json:"source" oneOf:"selfManaged,secret,certManager" doc:"Where the certificate comes from: Outrigger's own CA, a Secret that you manage, or a Secret that cert-manager writes and whose CA it publishes. The chart sets it."`
 	SecretName      string            `json:"secretName" form:"subdomain" doc:"Secret with the CA, in the release's namespace. It must exist; the chart creates it empty. With another source, the Secret with tls.crt and tls.key."`
 	CertificateName string            `json:"certificateName" form:"subdomainOrEmpty" doc:"cert-manager's Certificate for the Secret, in the release's namespace, with source certManager."`
 	CABundle        string            `json:"caBundle" form:"certificatesOrEmpty" doc:"PEM bundle of the CAs that verify the certificate, with source secret. Empty for ca.crt of the Secret."`
 	Hosts           []string          `json:"hosts" form:"hosts" doc:"DNS names and IP addresses in the serving certificate; empty for the name of the webhook's Service."`
-	CADuration      time.Duration     `json:"caDuration" min:"1h" max:"876000h" doc:"Lifetime of our own CA. It is replaced, with overlap, after two thirds of it."`
-	LeafDuration    time.Duration     `json:"leafDuration" min:"1m" max:"8760h" doc:"Lifetime of a serving certificate that we sign. It is replaced after two thirds of it."`
+	CADuration      time.Duration     `json:"caDuration" min:"1h" max:"876000h" doc:"Lifetime of Outrigger's own CA. It is replaced, with overlap, after two thirds of it."`
+	LeafDuration    time.Duration     `json:"leafDuration" min:"1m" max:"8760h" doc:"Lifetime of a serving certificate that Outrigger signs. It is replaced after two thirds of it."`
 	Overlap         time.Duration     `json:"overlap" min:"1s" max:"1h" doc:"How long a new CA is published beside the old one before a certificate that it signed is served."`
 }
 

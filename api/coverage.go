@@ -42,12 +42,12 @@ func CoverageReasons() []CoverageReasonDoc {
 	covered, missing, outdated := []CoverageState{CoverageCovered}, []CoverageState{CoverageMissing}, []CoverageState{CoverageOutdated}
 	return []CoverageReasonDoc{
 		{CoverageUpToDate, covered, "The pod has the sidecar that a new one would get."},
-		{CoverageNotCompared, covered, "The pod brings a proxy of its own, or what it says of its sidecar cannot be read, so it is not compared."},
+		{CoverageNotCompared, covered, "The pod defines its own proxy, or the record of its sidecar cannot be read, so it is not compared."},
 		{CoverageNoSidecar, missing, "The pod has no sidecar and a new one would get it: it is older than the label, or was created while no injector answered."},
-		{CoverageRevision, outdated, "The sidecar is of another revision than a new one would be."},
+		{CoverageRevision, outdated, "The sidecar has another revision than a new one would have."},
 		{CoverageImage, outdated, "A container of the sidecar has another image than a new one would have."},
-		{CoverageContainers, outdated, "Injection makes other containers by now, or in another place, as native sidecars are."},
-		{CoverageConfiguration, outdated, "Injection gives a container of the sidecar other arguments or another environment by now."},
+		{CoverageContainers, outdated, "A new pod would have other containers of the sidecar, or have them in another place, for example as native sidecars."},
+		{CoverageConfiguration, outdated, "A container of the sidecar has other arguments or environment variables than a new one would have."},
 		{CoverageDenied, append(missing, outdated...), "A new pod would be denied, so a restart would not help. Fix the reason of the denial first."},
 	}
 }

@@ -18,7 +18,7 @@ import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 )
 
-// WriteBinaries compiles the package for each platform and packs it with the licences, as .tar.gz, or as .zip for Windows.
+// WriteBinaries compiles the package for each platform and packs it with the licenses, as .tar.gz, or as .zip for Windows.
 // Beside each archive is the bill of materials of its binary.
 func (r Recipe) WriteBinaries(ctx context.Context, folder string) error {
 	scratch, err := os.MkdirTemp("", "outrigger-binaries-")
@@ -30,7 +30,7 @@ func (r Recipe) WriteBinaries(ctx context.Context, folder string) error {
 	if err != nil {
 		return err
 	}
-	licence, err := os.ReadFile(filepath.Join(r.Root, "LICENSE"))
+	license, err := os.ReadFile(filepath.Join(r.Root, "LICENSE"))
 	if err != nil {
 		return err
 	}
@@ -44,8 +44,8 @@ func (r Recipe) WriteBinaries(ctx context.Context, folder string) error {
 			name += ".exe"
 		}
 		if err := r.pack(filepath.Join(folder, r.archiveName(p.platform)), []file{
-			{path: "LICENSE", mode: 0o644, data: licence},
-			{path: "THIRD-PARTY-LICENSES", mode: 0o644, data: p.modules.licenceTexts()},
+			{path: "LICENSE", mode: 0o644, data: license},
+			{path: "THIRD-PARTY-LICENSES", mode: 0o644, data: p.modules.licenseTexts()},
 			{path: name, mode: 0o755, data: binary},
 		}); err != nil {
 			return err

@@ -22,7 +22,7 @@ import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 )
 
-func TestBinariesArePackedWithLicencesAndBills(t *testing.T) {
+func TestBinariesArePackedWithLicensesAndBills(t *testing.T) {
 	commands := hello
 	commands.Platforms = []v1.Platform{linuxAMD64, {OS: "windows", Architecture: "amd64"}}
 	one, two := t.TempDir(), t.TempDir()

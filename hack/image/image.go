@@ -63,7 +63,7 @@ func (r Recipe) Tag() string {
 }
 
 // Write makes the layout in a folder, in place of what is there, and returns the digest of the index of all platforms. A
-// module whose licence is not known, or not one of those that may be shipped, is an error.
+// module whose license is not known, or not one of those that may be shipped, is an error.
 //
 // The layout has one entry, so that every tool pushes and names the same digest. The bills of materials are in that index
 // next to the images that they refer to: whatever copies all platforms copies them too, and a registry then lists them as
@@ -153,7 +153,7 @@ func (r Recipe) forPlatform(p program) (image, bom v1.Image, err error) {
 	}
 	own, err := layer([]file{
 		{path: strings.TrimPrefix(entrypoint, "/"), mode: 0o755, data: data},
-		{path: "usr/share/doc/" + path.Base(entrypoint) + "/LICENSES", mode: 0o644, data: p.modules.licenceTexts()},
+		{path: "usr/share/doc/" + path.Base(entrypoint) + "/LICENSES", mode: 0o644, data: p.modules.licenseTexts()},
 	})
 	if err != nil {
 		return nil, nil, err
@@ -175,7 +175,7 @@ func (r Recipe) forPlatform(p program) (image, bom v1.Image, err error) {
 // assemble lays the layers over each other and says how they are run.
 func (r Recipe) assemble(platform v1.Platform, layers ...v1.Layer) (v1.Image, error) {
 	image := mutate.ConfigMediaType(mutate.MediaType(empty.Image, types.OCIManifestSchema1), types.OCIConfigJSON)
-	for i, comment := range []string{"certificates, accounts", "program, licences"} {
+	for i, comment := range []string{"certificates, accounts", "program, licenses"} {
 		var err error
 		if image, err = mutate.Append(image, mutate.Addendum{
 			Layer: layers[i], MediaType: types.OCILayer,
@@ -206,7 +206,7 @@ func (r Recipe) labels() map[string]string {
 		"org.opencontainers.image.title":    path.Base(entrypoint),
 		"org.opencontainers.image.version":  r.Version,
 		"org.opencontainers.image.created":  r.Created.UTC().Format(time.RFC3339),
-		"org.opencontainers.image.licenses": ourLicence,
+		"org.opencontainers.image.licenses": ourLicense,
 	}
 }
 

@@ -306,7 +306,7 @@ func TestTheDockerfileMakesTheSame(t *testing.T) {
 }
 
 // The binary that we ship is made of nothing but what we may pass on, and its bill names all of it.
-func TestTheBillOfOutriggerNamesEveryModuleAndLicence(t *testing.T) {
+func TestTheBillOfOutriggerNamesEveryModuleAndLicense(t *testing.T) {
 	outrigger := Recipe{Root: "../..", Package: "./cmd/outrigger", Repository: hello.Repository, Version: hello.Version, Created: hello.Created, Platforms: []v1.Platform{{OS: "linux", Architecture: runtime.GOARCH}}}
 	folder, _ := written(t, outrigger)
 	found, boms := images(t, folder)
@@ -320,7 +320,7 @@ func TestTheBillOfOutriggerNamesEveryModuleAndLicence(t *testing.T) {
 	for _, dep := range info.Deps {
 		want = append(want, dep.Path+" "+dep.Version)
 		if named := dep.Path + " " + dep.Version + " (LICEN"; !bytes.Contains(data["usr/share/doc/outrigger/LICENSES"], []byte(named)) {
-			t.Errorf("the licence of %s is not in the image", dep.Path)
+			t.Errorf("the license of %s is not in the image", dep.Path)
 		}
 	}
 	digest, err := image.Digest()
@@ -331,7 +331,7 @@ func TestTheBillOfOutriggerNamesEveryModuleAndLicence(t *testing.T) {
 	for _, c := range *boms[digest].Components {
 		got = append(got, c.Name+" "+c.Version)
 		if len(*c.Licenses) == 0 || c.Hashes == nil && c.Name != "std" {
-			t.Errorf("%s has no licence or no hash in the bill", c.Name)
+			t.Errorf("%s has no license or no hash in the bill", c.Name)
 		}
 	}
 	slices.Sort(want)
@@ -341,26 +341,26 @@ func TestTheBillOfOutriggerNamesEveryModuleAndLicence(t *testing.T) {
 	}
 }
 
-func TestLicencesThatMayNotBeShippedAreErrors(t *testing.T) {
+func TestLicensesThatMayNotBeShippedAreErrors(t *testing.T) {
 	for name, test := range map[string]struct {
 		file, text, want string
 	}{
-		"none":        {"README", "hello", "no licence is known"},
-		"unknown":     {"LICENSE", "You may do nothing with this.", "no licence is known"},
-		"not allowed": {"LICENSE", zeroBSD, "licence 0BSD is none"},
+		"none":        {"README", "hello", "has no file with a known license"},
+		"unknown":     {"LICENSE", "You may do nothing with this.", "has no file with a known license"},
+		"not allowed": {"LICENSE", zeroBSD, "license 0BSD may not be shipped"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			folder := t.TempDir()
 			if err := os.WriteFile(filepath.Join(folder, test.file), []byte(test.text), 0o600); err != nil {
 				t.Fatal(err)
 			}
-			if _, _, err := licences(folder); err == nil || !strings.Contains(err.Error(), test.want) {
+			if _, _, err := licenses(folder); err == nil || !strings.Contains(err.Error(), test.want) {
 				t.Errorf("%v; want %q", err, test.want)
 			}
 		})
 	}
-	texts, ids, err := licences("../..")
-	if err != nil || len(texts) != 1 || !slices.Equal(ids, []string{ourLicence}) {
+	texts, ids, err := licenses("../..")
+	if err != nil || len(texts) != 1 || !slices.Equal(ids, []string{ourLicense}) {
 		t.Errorf("our own: %d texts, %v, %v", len(texts), ids, err)
 	}
 }

@@ -5,7 +5,7 @@
 // release instead. The same commit gives the same bytes on every machine.
 //
 // What is in the image beside the binary: the certificates of public authorities, a passwd and a group file with the user
-// that it runs as, that user's home, an empty /tmp, and the licences of all that is compiled in. Each image has a bill of
+// that it runs as, that user's home, an empty /tmp, and the licenses of all that is compiled in. Each image has a bill of
 // materials in CycloneDX, an artifact whose subject is the image.
 package main
 

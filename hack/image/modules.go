@@ -21,10 +21,10 @@ import (
 	"github.com/google/licensecheck"
 )
 
-// ourLicence is the SPDX identifier of the LICENSE of this repository.
-const ourLicence = "Apache-2.0"
+// ourLicense is the SPDX identifier of the LICENSE of this repository.
+const ourLicense = "Apache-2.0"
 
-// allowed are the licences of what may be compiled in: each lets us pass the binary on with their texts beside it.
+// allowed are the licenses of what may be compiled in: each lets us pass the binary on with their texts beside it.
 var allowed = []string{"Apache-2.0", "BSD-2-Clause", "BSD-3-Clause", "ISC", "MIT", "MPL-2.0", "Unicode-DFS-2016", "Unicode-3.0", "CC-BY-4.0"}
 
 // modules are what a binary consists of.
@@ -38,14 +38,14 @@ type modules struct {
 type module struct {
 	path, version string
 	sum           string   // "h1:…", the hash of go.sum
-	licences      []string // SPDX identifiers
+	licenses      []string // SPDX identifiers
 	texts         []text
 }
 
-// text is a file about licences, as the module has it.
+// text is a file about licenses, as the module has it.
 type text struct{ name, content string }
 
-// modulesOf reads from the binary what is in it, and from the modules' folders under which licences.
+// modulesOf reads the modules of a binary from its build information, and their licenses from the folders of the modules.
 func (r Recipe) modulesOf(ctx context.Context, platform v1.Platform, binary string) (modules, error) {
 	info, err := buildinfo.ReadFile(binary)
 	if err != nil {
@@ -56,8 +56,8 @@ func (r Recipe) modulesOf(ctx context.Context, platform v1.Platform, binary stri
 		return modules{}, err
 	}
 	out := modules{goVersion: strings.TrimPrefix(info.GoVersion, "go"), main: module{path: info.Main.Path, version: r.Version}}
-	if out.main.texts, out.main.licences, err = licences(r.Root); err != nil {
-		return modules{}, fmt.Errorf("our own licence: %w", err)
+	if out.main.texts, out.main.licenses, err = licenses(r.Root); err != nil {
+		return modules{}, fmt.Errorf("our own license: %w", err)
 	}
 	var faults []error
 	for _, dep := range info.Deps {
@@ -65,7 +65,7 @@ func (r Recipe) modulesOf(ctx context.Context, platform v1.Platform, binary stri
 			dep = dep.Replace
 		}
 		part := module{path: dep.Path, version: dep.Version, sum: dep.Sum}
-		if part.texts, part.licences, err = licences(folders[dep.Path]); err != nil {
+		if part.texts, part.licenses, err = licenses(folders[dep.Path]); err != nil {
 			faults = append(faults, fmt.Errorf("module %s %s: %w", dep.Path, dep.Version, err))
 		}
 		out.parts = append(out.parts, part)
@@ -107,18 +107,18 @@ func (r Recipe) folders(ctx context.Context, platform v1.Platform) (map[string]s
 	}
 }
 
-// aboutLicences matches the names of files that must be passed on.
-var aboutLicences = regexp.MustCompile(`(?i)^(licen[cs]e|copying|notice)([.-].*)?$`)
+// aboutLicenses matches the names of files that must be passed on.
+var aboutLicenses = regexp.MustCompile(`(?i)^(licen[cs]e|copying|notice)([.-].*)?$`)
 
-// licences returns the texts in the top folder of a module and what licences they are. Where a text is of none that is
-// known, or of one that may not be shipped, there is an error.
-func licences(folder string) (texts []text, ids []string, err error) {
+// licenses returns the license texts in the top folder of a module and their SPDX identifiers. A module without a known license, or
+// with one that may not be shipped, is an error.
+func licenses(folder string) (texts []text, ids []string, err error) {
 	entries, err := os.ReadDir(folder)
 	if err != nil {
 		return nil, nil, err
 	}
 	for _, entry := range entries { // in the order of names
-		if entry.IsDir() || !aboutLicences.MatchString(entry.Name()) || strings.HasSuffix(entry.Name(), ".go") {
+		if entry.IsDir() || !aboutLicenses.MatchString(entry.Name()) || strings.HasSuffix(entry.Name(), ".go") {
 			continue
 		}
 		content, err := os.ReadFile(filepath.Join(folder, entry.Name()))
@@ -134,18 +134,18 @@ func licences(folder string) (texts []text, ids []string, err error) {
 	}
 	slices.Sort(ids)
 	if len(ids) == 0 {
-		return nil, nil, fmt.Errorf("no licence is known in %s", folder)
+		return nil, nil, fmt.Errorf("%s has no file with a known license", folder)
 	}
 	for _, id := range ids {
 		if !slices.Contains(allowed, id) {
-			return nil, nil, fmt.Errorf("licence %s is none of those that may be shipped: %s", id, strings.Join(allowed, ", "))
+			return nil, nil, fmt.Errorf("license %s may not be shipped; allowed are %s", id, strings.Join(allowed, ", "))
 		}
 	}
 	return texts, ids, nil
 }
 
-// licenceTexts returns the texts of all modules, ours first. A text that several have stands once.
-func (m modules) licenceTexts() []byte {
+// licenseTexts returns the texts of all modules, ours first. A text that several modules have is included once.
+func (m modules) licenseTexts() []byte {
 	var order []string
 	owners := map[string][]string{}
 	for _, part := range append([]module{m.main}, m.parts...) {

@@ -14,13 +14,13 @@ import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 )
 
-// bom writes the bill of materials of one binary: what the binary itself says it was linked from, with the licences. It has
+// bom writes the bill of materials of one binary: what the binary itself says it was linked from, with the licenses. It has
 // no serial number, which would be another one each time.
 func (m modules) bom(r Recipe, platform v1.Platform) ([]byte, error) {
 	program := component(m.main)
 	program.Type = cyclonedx.ComponentTypeApplication
 	program.PackageURL += "?goarch=" + platform.Architecture + "&goos=" + platform.OS
-	library := component(module{path: "std", version: m.goVersion, licences: []string{"BSD-3-Clause"}})
+	library := component(module{path: "std", version: m.goVersion, licenses: []string{"BSD-3-Clause"}})
 	components, uses := []cyclonedx.Component{library}, []string{library.BOMRef}
 	for _, part := range m.parts {
 		c := component(part)
@@ -44,11 +44,11 @@ func component(m module) cyclonedx.Component {
 	out := cyclonedx.Component{
 		BOMRef: purl, Type: cyclonedx.ComponentTypeLibrary, Name: m.path, Version: m.version, Scope: cyclonedx.ScopeRequired, PackageURL: purl,
 	}
-	licences := cyclonedx.Licenses{}
-	for _, id := range m.licences {
-		licences = append(licences, cyclonedx.LicenseChoice{License: &cyclonedx.License{ID: id}})
+	licenses := cyclonedx.Licenses{}
+	for _, id := range m.licenses {
+		licenses = append(licenses, cyclonedx.LicenseChoice{License: &cyclonedx.License{ID: id}})
 	}
-	out.Licenses = &licences
+	out.Licenses = &licenses
 	// The hash of go.sum: the SHA-256 over the hashes of the module's files.
 	if sum, err := base64.StdEncoding.DecodeString(strings.TrimPrefix(m.sum, "h1:")); err == nil && len(sum) == 32 {
 		out.Hashes = &[]cyclonedx.Hash{{Algorithm: cyclonedx.HashAlgoSHA256, Value: hex.EncodeToString(sum)}}

@@ -125,7 +125,7 @@ func (p *pod) live(ctx context.Context) corev1.PodPhase {
 		if c.sidecar {
 			sidecars = append(sidecars, c)
 		}
-		if !p.initialise(ctx, c) {
+		if !p.initialize(ctx, c) {
 			return corev1.PodFailed
 		}
 	}
@@ -182,9 +182,9 @@ func (p *pod) refresh(ctx context.Context) {
 	}
 }
 
-// initialise runs one init container: a native sidecar until it has started, any other until it has ended well. false
+// initialize runs one init container: a native sidecar until it has started, any other until it has ended well. false
 // means that the pod cannot go on.
-func (p *pod) initialise(ctx context.Context, c *container) bool {
+func (p *pod) initialize(ctx context.Context, c *container) bool {
 	go c.keep(ctx)
 	if c.sidecar {
 		select {
