@@ -29,9 +29,10 @@ type room struct {
 var rooms = map[string]room{
 	".":                  {},
 	"api":                {pure: true},
-	"inject":             {pure: true, ours: []string{"api"}},
+	"inject":             {pure: true, ours: []string{"api", "inject/jsonpatch"}},
+	"inject/jsonpatch":   {pure: true},
 	"routing":            {pure: true, ours: []string{"api"}},
-	"webhook":            {ours: []string{"inject", "api", "internal/fairqueue"}},
+	"webhook":            {ours: []string{"inject", "inject/jsonpatch", "api", "internal/fairqueue"}},
 	"routing/podindex":   {ours: []string{"routing", "api", "internal/pagedlist"}},
 	"routing/controller": {ours: []string{"routing", "routing/podindex", "api", "internal/contest", "internal/fairqueue", "internal/pagedlist"}},
 	"certs":              {ours: []string{"internal/contest"}},
@@ -40,8 +41,8 @@ var rooms = map[string]room{
 	"internal/manifest":  {},
 	"internal/pagedlist": {},
 	"internal/process":   {ours: []string{"api"}},
-	"internal/cli":       {ours: []string{"api", "inject", "routing", "webhook", "routing/podindex", "routing/controller", "certs", "internal/manifest", "internal/contest", "internal/fairqueue", "internal/pagedlist"}},
-	"cmd/outrigger":      {ours: []string{"api", "inject", "routing", "webhook", "routing/podindex", "routing/controller", "certs", "internal/cli", "internal/manifest", "internal/process", "internal/contest", "internal/fairqueue", "internal/pagedlist"}},
+	"internal/cli":       {ours: []string{"api", "inject", "inject/jsonpatch", "routing", "webhook", "routing/podindex", "routing/controller", "certs", "internal/manifest", "internal/contest", "internal/fairqueue", "internal/pagedlist"}},
+	"cmd/outrigger":      {ours: []string{"api", "inject", "inject/jsonpatch", "routing", "webhook", "routing/podindex", "routing/controller", "certs", "internal/cli", "internal/manifest", "internal/process", "internal/contest", "internal/fairqueue", "internal/pagedlist"}},
 }
 
 // A pure package must not reach these, however indirectly …

@@ -106,6 +106,7 @@ func (r rendered) overSpec(spec *corev1.PodSpec) error {
 func (r rendered) specTree(key string) any { return r.tree()["spec"].(map[string]any)[key] }
 
 func containerName(c *corev1.Container) string { return c.Name }
+func volumeName(v *corev1.Volume) string       { return v.Name }
 
 // elementMerge merges one list of named elements.
 type elementMerge interface {

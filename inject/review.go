@@ -11,6 +11,8 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"outrigger.dev/outrigger/inject/jsonpatch"
 )
 
 // Received is a pod as a request holds it, and what else the decision depends on beside the configuration.
@@ -61,13 +63,11 @@ func Review(received Received, config *Config) (Answer, error) {
 	if request.isAbandoned() {
 		return Answer{}, ErrAbandoned
 	}
-	operations, err := Patch(received.JSON, pod, after)
+	operations, err := jsonpatch.Diff(received.JSON, pod, after)
 	if err != nil {
 		return Answer{}, fmt.Errorf("writing the patch: %w", err)
 	}
-	if answer.Patch, err = encoded(operations); err != nil {
-		return Answer{}, fmt.Errorf("writing the patch: %w", err)
-	}
+	answer.Patch = jsonpatch.Encode(operations)
 	if kept {
 		config.keepAnswer(key, answer)
 	}

@@ -5,14 +5,12 @@ package inject
 import (
 	"encoding/json"
 	"fmt"
-	"math/rand/v2"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/yaml"
 
 	typev1beta1 "istio.io/api/type/v1beta1"
@@ -321,107 +319,4 @@ func FuzzScanner(f *testing.F) {
 			last = s.to
 		}
 	})
-}
-
-// Patching by field gives what patching the whole tree gives.
-func TestPatchByFieldIsThePatch(t *testing.T) {
-	random := rand.New(rand.NewPCG(1, 2))
-	taken := 0
-	for range 500 {
-		raw := replica(t, random.IntN(40), "")
-		before, _, err := Received{JSON: raw, NamespaceName: "demo"}.pod(Settings{})
-		if err != nil {
-			t.Fatal(err)
-		}
-		after := before.DeepCopy()
-		changeAtRandom(random, after)
-		operations, ok := patchByField(raw, before, after)
-		if !ok {
-			continue
-		}
-		taken++
-		got, err := encoded(operations)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if diff := cmp.Diff(wholePatch(t, raw, before, after), canonical(t, got)); diff != "" {
-			t.Fatalf("(-whole +by field):\n%s", diff)
-		}
-	}
-	if taken < 200 {
-		t.Errorf("only %d of 500 pods were patched by field, so this test shows little", taken)
-	}
-}
-
-func wholePatch(t *testing.T, raw []byte, before, after *corev1.Pod) string {
-	t.Helper()
-	document, err := parseTree(raw)
-	if err != nil {
-		t.Fatal(err)
-	}
-	was, err := podTree(before)
-	if err != nil {
-		t.Fatal(err)
-	}
-	is, err := podTree(after)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var p patcher
-	p.edit(nil, document, was, is)
-	text, err := json.Marshal(p.operations)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return canonical(t, text)
-}
-
-// canonical sorts the keys of a JSON text.
-func canonical(t *testing.T, text []byte) string {
-	t.Helper()
-	var tree any
-	if err := json.Unmarshal(text, &tree); err != nil {
-		t.Fatalf("%s: %v", text, err)
-	}
-	out, err := json.MarshalIndent(tree, "", " ")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if string(out) == "null" {
-		return "[]"
-	}
-	return string(out)
-}
-
-func changeAtRandom(random *rand.Rand, pod *corev1.Pod) {
-	changes := []func(){
-		func() { annotate(pod, "a/b", "<c>") },
-		func() { pod.Labels["l"] = "x" },
-		func() { delete(pod.Labels, "app") },
-		func() {
-			pod.Spec.Containers = append(pod.Spec.Containers, corev1.Container{Name: "istio-proxy", Image: "p"})
-		},
-		func() {
-			pod.Spec.Containers = append([]corev1.Container{{Name: "first", Env: []corev1.EnvVar{{Name: "A", Value: `,"resources":{}`}}}}, pod.Spec.Containers...)
-		},
-		func() { pod.Spec.InitContainers = []corev1.Container{{Name: "init"}} },
-		func() { pod.Spec.Containers[0].Image = "other" },
-		func() { pod.Spec.Containers[0].VolumeMounts = nil },
-		func() {
-			pod.Spec.Containers[0].ReadinessProbe = &corev1.Probe{ProbeHandler: corev1.ProbeHandler{HTTPGet: &corev1.HTTPGetAction{Path: "/"}}}
-		},
-		func() {
-			pod.Spec.Volumes = append(pod.Spec.Volumes, corev1.Volume{Name: "v", VolumeSource: corev1.VolumeSource{Ephemeral: &corev1.EphemeralVolumeSource{
-				VolumeClaimTemplate: &corev1.PersistentVolumeClaimTemplate{},
-			}}})
-		},
-		func() { pod.Spec.Volumes = nil },
-		func() { pod.Spec.SecurityContext = &corev1.PodSecurityContext{FSGroup: new(int64(1337))} },
-		func() { pod.Spec.ImagePullSecrets = []corev1.LocalObjectReference{{Name: "s"}} },
-		func() { pod.Spec.DNSConfig = &corev1.PodDNSConfig{Searches: []string{"x"}} },
-		func() { pod.UID = types.UID("changed") },
-	}
-	for range 1 + random.IntN(4) {
-		changes[random.IntN(len(changes))]()
-	}
 }

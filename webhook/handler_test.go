@@ -26,6 +26,7 @@ import (
 
 	"outrigger.dev/outrigger/api"
 	"outrigger.dev/outrigger/inject"
+	"outrigger.dev/outrigger/inject/jsonpatch"
 )
 
 const rawPod = `{"metadata":{"generateName":"app-"},"spec":{"containers":[{"name":"app","tomorrow":1}]}}`
@@ -56,12 +57,11 @@ func deciding(decide func(inject.Request) (*corev1.Pod, inject.Report, error)) f
 		if err != nil || report.Result != inject.Injected {
 			return inject.Answer{Report: report, Pod: pod}, err
 		}
-		operations, err := inject.Patch(received.JSON, pod, after)
+		operations, err := jsonpatch.Diff(received.JSON, pod, after)
 		if err != nil {
 			return inject.Answer{}, err
 		}
-		patch, err := json.Marshal(operations)
-		return inject.Answer{Report: report, Pod: pod, Patch: patch}, err
+		return inject.Answer{Report: report, Pod: pod, Patch: jsonpatch.Encode(operations)}, nil
 	}
 }
 

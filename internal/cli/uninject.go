@@ -3,12 +3,12 @@
 package cli
 
 import (
-	"encoding/json"
 	"fmt"
 
 	"github.com/spf13/cobra"
 
 	"outrigger.dev/outrigger/inject"
+	"outrigger.dev/outrigger/inject/jsonpatch"
 	"outrigger.dev/outrigger/internal/manifest"
 )
 
@@ -71,15 +71,11 @@ func uninject(object *manifest.Object) ([]string, error) {
 	if !injected {
 		return []string{"it has no sidecar: there is no annotation sidecar.istio.io/status"}, nil
 	}
-	operations, err := inject.Patch(template.raw, template.pod, before)
+	operations, err := jsonpatch.Diff(template.raw, template.pod, before)
 	if err != nil {
 		return nil, err
 	}
-	text, err := json.Marshal(operations)
-	if err != nil {
-		return nil, err
-	}
-	written, err := template.patched(text, nil)
+	written, err := template.patched(jsonpatch.Encode(operations), nil)
 	if err != nil {
 		return nil, err
 	}

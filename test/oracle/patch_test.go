@@ -6,11 +6,11 @@ import (
 	"encoding/json"
 	"testing"
 
-	jsonpatch "github.com/evanphx/json-patch/v5"
+	applying "github.com/evanphx/json-patch/v5"
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
 
-	"outrigger.dev/outrigger/inject"
+	"outrigger.dev/outrigger/inject/jsonpatch"
 )
 
 // mark is a field that no build knows yet; its value names the element that it is on.
@@ -55,18 +55,15 @@ func TestUnknownFieldsSurvive(t *testing.T) {
 // applied makes our patch and applies it to the received document, as the API server does.
 func applied(t *testing.T, received []byte, before, after *corev1.Pod) []byte {
 	t.Helper()
-	operations, err := inject.Patch(received, before, after)
+	operations, err := jsonpatch.Diff(received, before, after)
 	if err != nil {
-		t.Fatalf("Patch: %v", err)
+		t.Fatalf("the patch: %v", err)
 	}
 	if len(operations) == 0 {
 		return received
 	}
-	encoded, err := json.Marshal(operations)
-	if err != nil {
-		t.Fatal(err)
-	}
-	patch, err := jsonpatch.DecodePatch(encoded)
+	encoded := jsonpatch.Encode(operations)
+	patch, err := applying.DecodePatch(encoded)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package inject
+package jsonpatch
 
 import (
 	"encoding/json"
@@ -13,13 +13,12 @@ import (
 
 	patching "github.com/evanphx/json-patch/v5"
 	"github.com/google/go-cmp/cmp"
-	"gomodules.xyz/jsonpatch/v2"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	"k8s.io/apimachinery/pkg/util/intstr"
 )
 
-func TestPatchSaysOnlyWhatChanged(t *testing.T) {
+func TestPatchContainsOnlyWhatChanged(t *testing.T) {
 	for name, test := range map[string]struct {
 		received string
 		change   func(*corev1.Pod)
@@ -138,7 +137,7 @@ func TestPatchSaysOnlyWhatChanged(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			before, after := decodePod(t, []byte(test.received)), decodePod(t, []byte(test.received))
 			test.change(after)
-			operations, err := Patch([]byte(test.received), before, after)
+			operations, err := Diff([]byte(test.received), before, after)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -150,9 +149,9 @@ func TestPatchSaysOnlyWhatChanged(t *testing.T) {
 	}
 }
 
-func TestPatchRefusesWhatIsNotAPod(t *testing.T) {
+func TestRefusesWhatIsNoObject(t *testing.T) {
 	for _, received := range []string{``, `{`, `[]`, `null`, `"pod"`} {
-		if operations, err := Patch([]byte(received), &corev1.Pod{}, &corev1.Pod{}); err == nil {
+		if operations, err := Diff([]byte(received), &corev1.Pod{}, &corev1.Pod{}); err == nil {
 			t.Errorf("%q: got %v, want an error", received, operations)
 		}
 	}
@@ -160,7 +159,7 @@ func TestPatchRefusesWhatIsNotAPod(t *testing.T) {
 
 // Very long lists, which any creator of a pod may write, cost no more than their length: the API server shifts the rest of
 // a list for each element that is moved, so a list of which most moves is one operation.
-func TestPatchOfLongLists(t *testing.T) {
+func TestLongLists(t *testing.T) {
 	const many = 20000
 	before := &corev1.Pod{}
 	for i := range many {
@@ -172,7 +171,7 @@ func TestPatchOfLongLists(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	operations, err := Patch(received, before, after)
+	operations, err := Diff(received, before, after)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -184,7 +183,7 @@ func TestPatchOfLongLists(t *testing.T) {
 
 // Whatever changes in whatever pod, the patch applied to what was received gives the pod wanted, and every field that
 // the types do not know is where it was: on the pod, its containers, volumes, env, mounts.
-func FuzzPatch(f *testing.F) {
+func FuzzDiff(f *testing.F) {
 	for seed := range uint64(400) {
 		f.Add(seed)
 	}
@@ -192,11 +191,11 @@ func FuzzPatch(f *testing.F) {
 		random := rand.New(rand.NewPCG(seed, 1))
 		received := randomDocument(t, random)
 		before := decodePod(t, received)
-		if operations, err := Patch(received, before, before.DeepCopy()); err != nil || len(operations) > 0 {
+		if operations, err := Diff(received, before, before.DeepCopy()); err != nil || len(operations) > 0 {
 			t.Fatalf("no change gives %v, %v", operations, err)
 		}
 		after := changed(random, before)
-		operations, err := Patch(received, before, after)
+		operations, err := Diff(received, before, after)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -211,7 +210,7 @@ func FuzzPatch(f *testing.F) {
 		if diff := cmp.Diff(want, marks(t, result)); diff != "" {
 			t.Errorf("unknown fields: -want +got\n%s\nreceived %s\npatch %s", diff, received, printed(t, operations))
 		}
-		again, err := Patch(received, before, after)
+		again, err := Diff(received, before, after)
 		if err != nil || printed(t, again) != printed(t, operations) {
 			t.Errorf("the same arguments give another patch (%v)", err)
 		}
@@ -227,15 +226,12 @@ func decodePod(t *testing.T, text []byte) *corev1.Pod {
 	return pod
 }
 
-func applied(t *testing.T, received []byte, operations []jsonpatch.Operation) []byte {
+func applied(t *testing.T, received []byte, operations []Operation) []byte {
 	t.Helper()
-	text, err := json.Marshal(operations)
-	if err != nil {
-		t.Fatal(err)
-	}
 	if len(operations) == 0 {
 		return received
 	}
+	text := Encode(operations)
 	patch, err := patching.DecodePatch(text)
 	if err != nil {
 		t.Fatal(err)
@@ -262,17 +258,21 @@ func samePod(t *testing.T, result []byte, want *corev1.Pod) {
 	}
 }
 
-func printed(t *testing.T, operations []jsonpatch.Operation) string {
+func printed(t *testing.T, operations []Operation) string {
 	t.Helper()
 	var lines []string
 	for _, operation := range operations {
-		line := operation.Operation + " " + operation.Path
-		if operation.Operation != "remove" {
-			value, err := json.Marshal(operation.Value)
+		line := operation.Op + " " + operation.Path
+		if operation.Value != nil {
+			var value any // prints the keys sorted
+			if err := json.Unmarshal(operation.Value, &value); err != nil {
+				t.Fatal(err)
+			}
+			text, err := json.Marshal(value)
 			if err != nil {
 				t.Fatal(err)
 			}
-			line += " " + string(value)
+			line += " " + string(text)
 		}
 		lines = append(lines, line)
 	}
@@ -420,7 +420,7 @@ func stillThere(pod *corev1.Pod, name string) bool {
 	return slices.ContainsFunc(pod.Spec.Volumes, func(v corev1.Volume) bool { return v.Name == name })
 }
 
-func BenchmarkPatch(b *testing.B) {
+func BenchmarkDiff(b *testing.B) {
 	for _, containers := range []int{1, 10, 100} {
 		b.Run(fmt.Sprintf("containers=%d", containers), func(b *testing.B) {
 			before := &corev1.Pod{}
@@ -441,7 +441,7 @@ func BenchmarkPatch(b *testing.B) {
 			after.Spec.Volumes = []corev1.Volume{{Name: "istio-envoy"}}
 			b.ReportAllocs()
 			for b.Loop() {
-				if _, err := Patch(received, before, after); err != nil {
+				if _, err := Diff(received, before, after); err != nil {
 					b.Fatal(err)
 				}
 			}

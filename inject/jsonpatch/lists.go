@@ -1,0 +1,254 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package jsonpatch
+
+import (
+	"reflect"
+	"slices"
+
+	applying "github.com/evanphx/json-patch/v5"
+	"github.com/tidwall/gjson"
+)
+
+// maxMoved bounds how many elements of one list are removed and added one by one. Whoever applies the patch shifts the
+// rest of the list each time. Beyond the bound, the list is replaced as a whole.
+const maxMoved = 512
+
+// element is an element of a list: as it was received, and its value before.
+type element struct {
+	received gjson.Result
+	before   reflect.Value
+}
+
+// movedIn returns, by merge key, the elements that leave another list of the same object and type for the list of this
+// field: a proxy that the user wrote among the containers becomes an init container. Nil if there are none.
+func movedIn(f field, members map[string]gjson.Result, before, after reflect.Value) map[string]element {
+	if f.mergeKey == "" {
+		return nil
+	}
+	here := before.FieldByIndex(f.index)
+	var out map[string]element
+	for _, other := range fieldsOf(before.Type()) {
+		there := before.FieldByIndex(other.index)
+		if other.key == f.key || other.mergeKey != f.mergeKey || there.Type() != here.Type() || there.Len() == 0 {
+			continue
+		}
+		received := members[other.key].Array()
+		if len(received) != there.Len() {
+			continue
+		}
+		wanted, had := keysIn(after.FieldByIndex(f.index), f.mergeKey), keysIn(here, f.mergeKey)
+		stays := keysIn(after.FieldByIndex(other.index), f.mergeKey)
+		for i := range there.Len() {
+			key := keyOf(there.Index(i), f.mergeKey)
+			if !wanted[key] || had[key] || stays[key] {
+				continue
+			}
+			if out == nil {
+				out = map[string]element{}
+			}
+			out[key] = element{received[i], there.Index(i)}
+		}
+	}
+	return out
+}
+
+func keysIn(list reflect.Value, mergeKey string) map[string]bool {
+	keys := make(map[string]bool, list.Len())
+	for i := range list.Len() {
+		keys[keyOf(list.Index(i), mergeKey)] = true
+	}
+	return keys
+}
+
+// keyOf returns what identifies an element, as JSON; empty if the element has no such field.
+func keyOf(v reflect.Value, mergeKey string) string {
+	for _, f := range fieldsOf(v.Type()) {
+		if f.key == mergeKey {
+			text, _ := appendValue(nil, v.FieldByIndex(f.index)) // a string or a number
+			return string(text)
+		}
+	}
+	return ""
+}
+
+// editList brings a list into its new form. First, the elements that go or move are removed, from the end; then what is
+// new or comes from elsewhere is added, from the front; then the elements that stayed are edited.
+func (d *diff) editList(at, mergeKey string, received gjson.Result, before, after reflect.Value, moved map[string]element) {
+	had := received.Array()
+	if len(had) != before.Len() {
+		d.put(at, received, d.encode(after)) // received is null, or not what the Go value was decoded from
+		return
+	}
+	list := list{mergeKey: mergeKey, received: had, before: before, after: after, moved: moved}
+	list.match()
+	stays := longestRising(list.origin)
+	kept, staying := make([]bool, len(had)), 0
+	for j, stay := range stays {
+		if stay {
+			kept[list.origin[j]] = true
+			staying++
+		}
+	}
+	if !received.IsArray() || len(had) == 0 || len(had)+after.Len()-2*staying > maxMoved {
+		d.put(at, received, d.wholeList(list))
+		return
+	}
+	for i := len(had) - 1; i >= 0; i-- {
+		if !kept[i] {
+			d.operations = append(d.operations, Operation{Op: "remove", Path: item(at, i)})
+		}
+	}
+	for j, stay := range stays {
+		if !stay {
+			d.operations = append(d.operations, Operation{Op: "add", Path: item(at, j), Value: d.broughtIn(list, j)})
+		}
+	}
+	for j, stay := range stays {
+		if stay {
+			from := list.origin[j]
+			if was, is := before.Index(from), after.Index(j); !equal(was, is) {
+				d.edit(item(at, j), had[from], was, is)
+			}
+		}
+	}
+}
+
+// wholeList encodes a list, each element as it was received with its changes applied.
+func (d *diff) wholeList(l list) []byte {
+	out := []byte{'['}
+	for j := range l.after.Len() {
+		if j > 0 {
+			out = append(out, ',')
+		}
+		out = append(out, d.broughtIn(l, j)...)
+	}
+	return append(out, ']')
+}
+
+// broughtIn encodes the j-th element of the new list: as it was received if it was, with its changes applied.
+func (d *diff) broughtIn(l list, j int) []byte {
+	value := l.after.Index(j)
+	from, known := element{}, false
+	if i := l.origin[j]; i >= 0 {
+		from, known = element{l.received[i], l.before.Index(i)}, true
+	} else if len(l.moved) > 0 {
+		from, known = l.moved[keyOf(value, l.mergeKey)]
+	}
+	if !known {
+		return d.encode(value)
+	}
+	var changes diff
+	if !equal(from.before, value) {
+		changes.edit("", from.received, from.before, value)
+	}
+	if len(changes.operations) == 0 || changes.err != nil {
+		d.err = firstError(d.err, changes.err)
+		return []byte(from.received.Raw)
+	}
+	if changes.operations[0].Path == "" {
+		return changes.operations[0].Value // replaced as a whole
+	}
+	patch, err := applying.DecodePatch(Encode(changes.operations))
+	if err == nil {
+		var out []byte
+		if out, err = patch.Apply([]byte(from.received.Raw)); err == nil {
+			return out
+		}
+	}
+	d.err = firstError(d.err, err)
+	return nil
+}
+
+func firstError(first, second error) error {
+	if first != nil {
+		return first
+	}
+	return second
+}
+
+// list is a list while it is compared.
+type list struct {
+	mergeKey      string
+	received      []gjson.Result
+	before, after reflect.Value
+	moved         map[string]element
+	origin        []int // for each element after, the index of the one before that it comes from, or -1
+}
+
+// match fills origin. Equal elements match first, so that of two with the same key the unchanged one stays; then those with
+// the same merge key. The work grows linearly with the list, which may be very long, since users write it.
+func (l *list) match() {
+	l.origin = make([]int, l.after.Len())
+	for j := range l.origin {
+		l.origin[j] = -1
+	}
+	used := make([]bool, l.before.Len())
+	take := func(i, j int) { l.origin[j], used[i] = i, true }
+	start, was, is := 0, l.before.Len(), l.after.Len()
+	for start < was && start < is && equal(l.before.Index(start), l.after.Index(start)) {
+		take(start, start)
+		start++
+	}
+	for was > start && is > start && equal(l.before.Index(was-1), l.after.Index(is-1)) {
+		was, is = was-1, is-1
+		take(was, is)
+	}
+	l.matchBy(start, was, is, used, func(v reflect.Value) string {
+		text, _ := appendValue(nil, v) // what cannot be encoded is noticed when it is written
+		return string(text)
+	})
+	if l.mergeKey != "" {
+		l.matchBy(start, was, is, used, func(v reflect.Value) string { return keyOf(v, l.mergeKey) })
+	}
+}
+
+// matchBy matches the elements from start to was and is that have the same text, in their order.
+func (l *list) matchBy(start, was, is int, used []bool, text func(reflect.Value) string) {
+	waiting := map[string][]int{}
+	for i := start; i < was; i++ {
+		if !used[i] {
+			key := text(l.before.Index(i))
+			waiting[key] = append(waiting[key], i)
+		}
+	}
+	for j := start; j < is && len(waiting) > 0; j++ {
+		if l.origin[j] >= 0 {
+			continue
+		}
+		key := text(l.after.Index(j))
+		if queue := waiting[key]; len(queue) > 0 {
+			l.origin[j], used[queue[0]], waiting[key] = queue[0], true, queue[1:]
+		}
+	}
+}
+
+// longestRising marks a largest set of elements that keep their order, so that as few as possible are moved. -1 is
+// never marked.
+func longestRising(origin []int) []bool {
+	var ends []int                     // ends[n] is the index of the lowest end of a rising run of n+1 elements
+	before := make([]int, len(origin)) // the element before, in the best run that ends here; -1 for none
+	for i, at := range origin {
+		if at < 0 {
+			continue
+		}
+		n, _ := slices.BinarySearchFunc(ends, at, func(end, at int) int { return origin[end] - at })
+		before[i] = -1
+		if n > 0 {
+			before[i] = ends[n-1]
+		}
+		if n == len(ends) {
+			ends = append(ends, i)
+		} else {
+			ends[n] = i
+		}
+	}
+	out := make([]bool, len(origin))
+	if len(ends) == 0 {
+		return out
+	}
+	for i := ends[len(ends)-1]; i >= 0; i = before[i] {
+		out[i] = true
+	}
+	return out
+}

@@ -1,0 +1,180 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package jsonpatch
+
+import (
+	"encoding/json"
+	"reflect"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+)
+
+// field is a field of a struct by its key in JSON. Fields of inlined structs count as the struct's own.
+type field struct {
+	key       string
+	index     []int
+	mergeKey  string // JSON key of the field that identifies an element of this list; empty if nothing does
+	omitEmpty bool
+}
+
+var knownFields sync.Map // reflect.Type → []field: what is known of compiled types, not of values
+
+// fieldsOf returns the fields of a struct, sorted by key.
+func fieldsOf(t reflect.Type) []field {
+	if known, has := knownFields.Load(t); has {
+		return known.([]field)
+	}
+	var fields []field
+	for i := range t.NumField() {
+		f := t.Field(i)
+		key, options, _ := strings.Cut(f.Tag.Get("json"), ",")
+		switch {
+		case !f.IsExported() || key == "-":
+		case key == "" && f.Type.Kind() == reflect.Struct:
+			for _, inner := range fieldsOf(f.Type) {
+				inner.index = append([]int{i}, inner.index...)
+				fields = append(fields, inner)
+			}
+		case key != "":
+			fields = append(fields, field{key: key, index: f.Index, mergeKey: f.Tag.Get("patchMergeKey"), omitEmpty: strings.Contains(options, "omitempty")})
+		}
+	}
+	slices.SortFunc(fields, func(a, b field) int { return strings.Compare(a.key, b.key) })
+	knownFields.Store(t, fields)
+	return fields
+}
+
+var marshaler = reflect.TypeFor[json.Marshaler]()
+
+// isLeaf reports whether values of a type are replaced as a whole.
+func isLeaf(t reflect.Type) bool {
+	switch t.Kind() {
+	case reflect.Pointer:
+		return isLeaf(t.Elem())
+	case reflect.Struct, reflect.Map:
+		return t.Implements(marshaler) || reflect.PointerTo(t).Implements(marshaler)
+	case reflect.Slice:
+		return t.Elem().Kind() == reflect.Uint8
+	}
+	return true
+}
+
+// isOmitted reports whether a field is left out of a document: it is nil, or encoding/json omits it because it is empty.
+func isOmitted(f field, v reflect.Value) bool {
+	switch v.Kind() {
+	case reflect.Struct:
+		return false
+	case reflect.Slice, reflect.Map:
+		return v.IsNil() || f.omitEmpty && v.Len() == 0
+	case reflect.Pointer, reflect.Interface:
+		return v.IsNil()
+	}
+	return f.omitEmpty && v.IsZero()
+}
+
+// appendValue writes a value as encoding/json does, but without empty structs and null times, which Go types print
+// although they mean nothing: the resources of a container, the status of a pod.
+func appendValue(out []byte, v reflect.Value) ([]byte, error) {
+	t := v.Type()
+	switch t.Kind() {
+	case reflect.String:
+		return appendString(out, v.String()), nil
+	case reflect.Bool:
+		return strconv.AppendBool(out, v.Bool()), nil
+	case reflect.Int, reflect.Int32, reflect.Int64:
+		return strconv.AppendInt(out, v.Int(), 10), nil
+	case reflect.Pointer:
+		if !v.IsNil() && !isLeaf(t) {
+			return appendValue(out, v.Elem())
+		}
+	case reflect.Struct:
+		if !isLeaf(t) {
+			return appendStruct(out, v)
+		}
+	case reflect.Map:
+		if !isLeaf(t) && !v.IsNil() {
+			return appendMap(out, v)
+		}
+	case reflect.Slice:
+		if !isLeaf(t) && !v.IsNil() {
+			return appendList(out, v)
+		}
+	}
+	text, err := json.Marshal(v.Interface())
+	return append(out, text...), err
+}
+
+func appendStruct(out []byte, v reflect.Value) ([]byte, error) {
+	out = append(out, '{')
+	start := len(out)
+	for _, f := range fieldsOf(v.Type()) {
+		value := v.FieldByIndex(f.index)
+		if isOmitted(f, value) {
+			continue
+		}
+		begin := len(out)
+		if begin > start {
+			out = append(out, ',')
+		}
+		out = append(append(append(out, '"'), f.key...), `":`...)
+		from := len(out)
+		var err error
+		if out, err = appendValue(out, value); err != nil {
+			return out, err
+		}
+		if text := string(out[from:]); value.Kind() == reflect.Struct && (text == "{}" || text == "null") {
+			out = out[:begin]
+		}
+	}
+	return append(out, '}'), nil
+}
+
+func appendMap(out []byte, v reflect.Value) (_ []byte, err error) {
+	out = append(out, '{')
+	for i, key := range keysOf(v) {
+		if i > 0 {
+			out = append(out, ',')
+		}
+		out = append(appendString(out, key.String()), ':')
+		if out, err = appendValue(out, v.MapIndex(key)); err != nil {
+			return out, err
+		}
+	}
+	return append(out, '}'), nil
+}
+
+func appendList(out []byte, v reflect.Value) (_ []byte, err error) {
+	out = append(out, '[')
+	for i := range v.Len() {
+		if i > 0 {
+			out = append(out, ',')
+		}
+		if out, err = appendValue(out, v.Index(i)); err != nil {
+			return out, err
+		}
+	}
+	return append(out, ']'), nil
+}
+
+// appendString writes a string. A string that needs no escape, which is almost every one, is copied.
+func appendString(out []byte, text string) []byte {
+	for i := range len(text) {
+		if c := text[i]; c < ' ' || c > '~' || c == '"' || c == '\\' || c == '<' || c == '>' || c == '&' {
+			quoted, _ := json.Marshal(text) // a string cannot fail
+			return append(out, quoted...)
+		}
+	}
+	return append(append(append(out, '"'), text...), '"')
+}
+
+// keysOf returns the sorted keys of maps whose keys are strings.
+func keysOf(maps ...reflect.Value) []reflect.Value {
+	var keys []reflect.Value
+	for _, m := range maps {
+		keys = append(keys, m.MapKeys()...)
+	}
+	slices.SortFunc(keys, func(a, b reflect.Value) int { return strings.Compare(a.String(), b.String()) })
+	return slices.CompactFunc(keys, func(a, b reflect.Value) bool { return a.String() == b.String() })
+}
