@@ -8,7 +8,6 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/json"
-	"encoding/pem"
 	"errors"
 	"fmt"
 	"io"
@@ -32,6 +31,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"outrigger.dev/outrigger/api"
+	"outrigger.dev/outrigger/internal/diagnose"
 )
 
 func checkCommand() *cobra.Command {
@@ -101,30 +101,6 @@ type checker struct {
 	warnings  bytes.Buffer // of the API server
 }
 
-// finding is one line of the answer.
-type finding struct {
-	state string
-	text  string
-}
-
-const (
-	checkOK      = "ok"
-	checkNote    = "note"
-	checkWarning = "warning"
-	checkFailed  = "FAILED"
-)
-
-func ok(format string, args ...any) finding { return finding{checkOK, fmt.Sprintf(format, args...)} }
-func note(format string, args ...any) finding {
-	return finding{checkNote, fmt.Sprintf(format, args...)}
-}
-func warned(format string, args ...any) finding {
-	return finding{checkWarning, fmt.Sprintf(format, args...)}
-}
-func failed(format string, args ...any) finding {
-	return finding{checkFailed, fmt.Sprintf(format, args...)}
-}
-
 // choose finds the release that is meant: that of the file, else that of the revision.
 func (c *checker) choose(ctx context.Context, l *live, isGiven bool) error {
 	c.client, c.live, c.namespace, c.config = l.client, l, l.namespace, l.config
@@ -153,10 +129,10 @@ func (c *checker) untilWell(ctx context.Context, out io.Writer) error {
 		findings := c.round(ctx)
 		failures, checks := 0, 0
 		for _, f := range findings {
-			if f.state != checkNote {
+			if f.State != diagnose.CheckNote {
 				checks++
 			}
-			if f.state == checkFailed {
+			if f.State == diagnose.CheckFailed {
 				failures++
 			}
 		}
@@ -182,25 +158,25 @@ func (c *checker) untilWell(ctx context.Context, out io.Writer) error {
 const checkInterval = 500 * time.Millisecond
 
 // round checks once. What cannot hold any more is not checked.
-func (c *checker) round(ctx context.Context) []finding {
+func (c *checker) round(ctx context.Context) []diagnose.Finding {
 	name := c.config.WebhookConfigurationName()
 	object := &admissionregistrationv1.MutatingWebhookConfiguration{}
 	err := c.client.Get(ctx, client.ObjectKey{Name: name}, object)
 	switch {
 	case apierrors.IsNotFound(err):
-		return []finding{failed("MutatingWebhookConfiguration %s does not exist, so the API server does not call Outrigger", name)}
+		return []diagnose.Finding{diagnose.Failed("MutatingWebhookConfiguration %s does not exist, so the API server does not call Outrigger", name)}
 	case err != nil && isForbidden(err):
 		if c.direct {
-			return []finding{failed("no permission to read MutatingWebhookConfiguration %s: %v", name, err)}
+			return []diagnose.Finding{diagnose.Failed("no permission to read MutatingWebhookConfiguration %s: %v", name, err)}
 		}
-		return append([]finding{note("no permission to read MutatingWebhookConfiguration %s", name), c.created(ctx)}, c.exposure(ctx)...)
+		return append([]diagnose.Finding{diagnose.Note("no permission to read MutatingWebhookConfiguration %s", name), c.created(ctx)}, c.exposure(ctx)...)
 	case err != nil:
-		return []finding{failed("MutatingWebhookConfiguration %s: %v", name, err)}
+		return []diagnose.Finding{diagnose.Failed("MutatingWebhookConfiguration %s: %v", name, err)}
 	case len(object.Webhooks) == 0:
-		return []finding{failed("MutatingWebhookConfiguration %s has no entries, so the API server does not call Outrigger", name)}
+		return []diagnose.Finding{diagnose.Failed("MutatingWebhookConfiguration %s has no entries, so the API server does not call Outrigger", name)}
 	}
-	findings := []finding{trusted(object, time.Now())}
-	if c.direct && findings[0].state == checkOK {
+	findings := []diagnose.Finding{diagnose.CheckTrust(object, time.Now())}
+	if c.direct && findings[0].State == diagnose.CheckOK {
 		findings = append(findings, c.asked(ctx, object.Webhooks[0]))
 	}
 	if c.create {
@@ -213,54 +189,11 @@ func (c *checker) round(ctx context.Context) []finding {
 	return append(findings, c.leavingMesh(ctx)...)
 }
 
-// trusted checks the caBundle of every entry.
-func trusted(object *admissionregistrationv1.MutatingWebhookConfiguration, now time.Time) finding {
-	var until time.Time
-	for _, entry := range object.Webhooks {
-		if len(entry.ClientConfig.CABundle) == 0 {
-			return failed("entry %s of MutatingWebhookConfiguration %s has no caBundle: no replica has published one yet", entry.Name, object.Name)
-		}
-		last, err := lastOf(entry.ClientConfig.CABundle)
-		if err != nil {
-			return failed("entry %s of MutatingWebhookConfiguration %s: its caBundle is not a list of certificates: %v", entry.Name, object.Name, err)
-		}
-		if !now.Before(last) {
-			return failed("entry %s of MutatingWebhookConfiguration %s: every certificate of its caBundle has expired, the last one at %s", entry.Name, object.Name, last.Format(time.RFC3339))
-		}
-		if until.IsZero() || last.Before(until) {
-			until = last
-		}
-	}
-	return ok("MutatingWebhookConfiguration %s: %d entries, caBundle until %s", object.Name, len(object.Webhooks), until.Format(time.DateOnly))
-}
-
-// lastOf returns when the last certificate of a bundle expires.
-func lastOf(bundle []byte) (time.Time, error) {
-	var last time.Time
-	for rest := bundle; ; {
-		var block *pem.Block
-		if block, rest = pem.Decode(rest); block == nil {
-			break
-		}
-		certificate, err := x509.ParseCertificate(block.Bytes)
-		if err != nil {
-			return time.Time{}, err
-		}
-		if certificate.NotAfter.After(last) {
-			last = certificate.NotAfter
-		}
-	}
-	if last.IsZero() {
-		return time.Time{}, errors.New("there is no PEM block in it")
-	}
-	return last, nil
-}
-
 // asked sends a review to the webhook, trusting what the API server trusts and for the name that it asks for.
-func (c *checker) asked(ctx context.Context, entry admissionregistrationv1.MutatingWebhook) finding {
+func (c *checker) asked(ctx context.Context, entry admissionregistrationv1.MutatingWebhook) diagnose.Finding {
 	target, err := addressOf(entry.ClientConfig)
 	if err != nil {
-		return failed("entry %s: %v", entry.Name, err)
+		return diagnose.Failed("entry %s: %v", entry.Name, err)
 	}
 	roots := x509.NewCertPool()
 	roots.AppendCertsFromPEM(entry.ClientConfig.CABundle)
@@ -276,38 +209,38 @@ func (c *checker) asked(ctx context.Context, entry admissionregistrationv1.Mutat
 		},
 	})
 	if err != nil {
-		return failed("%v", err)
+		return diagnose.Failed("%v", err)
 	}
 	request, err := http.NewRequestWithContext(ctx, http.MethodPost, target, bytes.NewReader(body))
 	if err != nil {
-		return failed("%v", err)
+		return diagnose.Failed("%v", err)
 	}
 	request.Header.Set("Content-Type", "application/json")
 	response, err := caller.Do(request)
 	if err != nil {
-		return failed("the webhook does not answer at %s: %v", target, err)
+		return diagnose.Failed("the webhook does not answer at %s: %v", target, err)
 	}
 	defer func() { _ = response.Body.Close() }()
 	text, err := io.ReadAll(io.LimitReader(response.Body, 1<<20))
 	if err != nil {
-		return failed("the answer of %s: %v", target, err)
+		return diagnose.Failed("the answer of %s: %v", target, err)
 	}
 	if response.StatusCode == http.StatusUnauthorized && c.config.Webhook.ClientCA != "" {
-		return note("%s: its certificate, until %s, verifies by the caBundle; it requires a client certificate (webhook.clientCA), which the API server must be configured to present", target, response.TLS.PeerCertificates[0].NotAfter.Format(time.RFC3339))
+		return diagnose.Note("%s: its certificate, until %s, verifies by the caBundle; it requires a client certificate (webhook.clientCA), which the API server must be configured to present", target, response.TLS.PeerCertificates[0].NotAfter.Format(time.RFC3339))
 	}
 	var review admissionv1.AdmissionReview
 	if err := json.Unmarshal(text, &review); response.StatusCode != http.StatusOK || err != nil || review.Response == nil || review.Response.UID != uid {
-		return failed("%s answers %s: %s", target, response.Status, api.Shorten(string(text), 300))
+		return diagnose.Failed("%s answers %s: %s", target, response.Status, api.Shorten(string(text), 300))
 	}
 	switch answer := review.Response; {
 	case !answer.Allowed && answer.Result != nil && strings.HasPrefix(answer.Result.Message, string(api.InjectNoIstioConfiguration)):
-		return note("%s answers, and has nothing to inject yet: %s", target, answer.Result.Message)
+		return diagnose.Note("%s answers, and has nothing to inject yet: %s", target, answer.Result.Message)
 	case !answer.Allowed && answer.Result != nil:
-		return failed("%s denies a pod that asks for a sidecar: %s", target, answer.Result.Message)
+		return diagnose.Failed("%s denies a pod that asks for a sidecar: %s", target, answer.Result.Message)
 	case !bytes.Contains(answer.Patch, []byte("istio-proxy")):
-		return failed("%s gives no sidecar to a pod that asks for one: %s", target, strings.Join(answer.Warnings, "; "))
+		return diagnose.Failed("%s gives no sidecar to a pod that asks for one: %s", target, strings.Join(answer.Warnings, "; "))
 	}
-	return ok("%s: its certificate, until %s, verifies by the caBundle, and a pod gets its sidecar", target, response.TLS.PeerCertificates[0].NotAfter.Format(time.RFC3339))
+	return diagnose.OK("%s: its certificate, until %s, verifies by the caBundle, and a pod gets its sidecar", target, response.TLS.PeerCertificates[0].NotAfter.Format(time.RFC3339))
 }
 
 // addressOf is where the API server sends its reviews.
@@ -349,29 +282,29 @@ func (c *checker) pod(namespace string) *corev1.Pod {
 }
 
 // created lets the API server create the pod.
-func (c *checker) created(ctx context.Context) finding {
+func (c *checker) created(ctx context.Context) diagnose.Finding {
 	c.warnings.Reset()
 	pod := c.pod(c.namespace)
 	what := fmt.Sprintf("a pod in namespace %s with the label %s", c.namespace, labelText(pod.Labels))
 	if err := c.client.Create(ctx, pod, client.DryRunAll); err != nil {
 		if !c.direct && isForbidden(err) { // the chart grants its own account the permission
 			if unchecked := mayCreatePods(ctx, c.client, c.namespace); unchecked != "" {
-				return note("%s was not checked: %s; the ClusterRole edit, bound there, grants it", what, unchecked)
+				return diagnose.Note("%s was not checked: %s; the ClusterRole edit, bound there, grants it", what, unchecked)
 			}
 		}
-		return failed("%s is refused: %v", what, err)
+		return diagnose.Failed("%s is refused: %v", what, err)
 	}
-	has := hasSidecar(pod)
+	has := diagnose.HasSidecar(pod)
 	asked := strings.Contains(c.warnings.String(), askedKey)
 	switch {
 	case has && asked:
-		return ok("the API server gives %s its sidecar, from Outrigger", what)
+		return diagnose.OK("the API server gives %s its sidecar, from Outrigger", what)
 	case has:
-		return note("%s gets its sidecar from an injector that is called before Outrigger, such as istiod's", what)
+		return diagnose.Note("%s gets its sidecar from an injector that is called before Outrigger, such as istiod's", what)
 	case asked:
-		return failed("Outrigger was called for %s and injected no sidecar: %s", what, strings.TrimSpace(c.warnings.String()))
+		return diagnose.Failed("Outrigger was called for %s and injected no sidecar: %s", what, strings.TrimSpace(c.warnings.String()))
 	}
-	return failed("%s gets no sidecar: Outrigger was not called. %s", what, c.whyNotAsked(ctx))
+	return diagnose.Failed("%s gets no sidecar: Outrigger was not called. %s", what, c.whyNotAsked(ctx))
 }
 
 // labelText writes the one label.

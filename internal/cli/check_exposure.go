@@ -4,7 +4,6 @@ package cli
 
 import (
 	"context"
-	"encoding/json"
 	"slices"
 	"strings"
 
@@ -13,6 +12,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"outrigger.dev/outrigger/api"
+	"outrigger.dev/outrigger/internal/diagnose"
 )
 
 // exposureRisk is what it means that the policy on exposure does not work.
@@ -20,7 +20,7 @@ const exposureRisk = "everyone who may edit Services may change how they are exp
 
 // exposure checks that the policy that requires permission to expose is active. It returns no finding where the release
 // keeps no routes.
-func (c *checker) exposure(ctx context.Context) []finding {
+func (c *checker) exposure(ctx context.Context) []diagnose.Finding {
 	if !c.config.Routing.Enabled || c.config.Routing.Expose == api.ExposeDisabled {
 		return nil
 	}
@@ -33,29 +33,18 @@ func (c *checker) exposure(ctx context.Context) []finding {
 		kind, object := read.kind, read.object
 		switch err := c.client.Get(ctx, client.ObjectKey{Name: name}, object); {
 		case apierrors.IsNotFound(err):
-			return []finding{warned("%s %s does not exist: %s. Fix: helm upgrade with --set routing.exposure.requireGatewayRights=true", kind, name, exposureRisk)}
+			return []diagnose.Finding{diagnose.Warned("%s %s does not exist: %s. Fix: helm upgrade with --set routing.exposure.requireGatewayRights=true", kind, name, exposureRisk)}
 		case err != nil && isForbidden(err):
-			return []finding{note("no permission to read %s %s, so it is unknown whether exposing a Service requires permission", kind, name)}
+			return []diagnose.Finding{diagnose.Note("no permission to read %s %s, so it is unknown whether exposing a Service requires permission", kind, name)}
 		case err != nil:
-			return []finding{failed("%s %s: %v", kind, name, err)}
+			return []diagnose.Finding{diagnose.Failed("%s %s: %v", kind, name, err)}
 		}
 	}
 	if binding.Spec.PolicyName != name || !slices.Contains(binding.Spec.ValidationActions, admissionregistrationv1.Deny) {
-		return []finding{warned("ValidatingAdmissionPolicyBinding %s does not deny by policy %s: %s. Fix: helm upgrade, which restores it", name, name, exposureRisk)}
+		return []diagnose.Finding{diagnose.Warned("ValidatingAdmissionPolicyBinding %s does not deny by policy %s: %s. Fix: helm upgrade, which restores it", name, name, exposureRisk)}
 	}
-	if missing := uncovered(policy); len(missing) > 0 {
-		return []finding{warned("ValidatingAdmissionPolicy %s does not cover %s: everyone who may edit Services may change them. Fix: helm upgrade to the chart of this version", name, strings.Join(missing, ", "))}
+	if missing := diagnose.UncoveredKeys(policy); len(missing) > 0 {
+		return []diagnose.Finding{diagnose.Warned("ValidatingAdmissionPolicy %s does not cover %s: everyone who may edit Services may change them. Fix: helm upgrade to the chart of this version", name, strings.Join(missing, ", "))}
 	}
-	return []finding{ok("ValidatingAdmissionPolicy %s: exposing a Service requires permission to create Gateways and VirtualServices", name)}
-}
-
-// uncovered returns the annotations of exposure that a policy does not name.
-func uncovered(policy *admissionregistrationv1.ValidatingAdmissionPolicy) []string {
-	text, err := json.Marshal(policy.Spec)
-	if err != nil {
-		return api.ExposureKeys()
-	}
-	return slices.DeleteFunc(api.ExposureKeys(), func(key string) bool {
-		return strings.Contains(string(text), `\"`+key+`\"`) || strings.Contains(string(text), `'`+key+`'`)
-	})
+	return []diagnose.Finding{diagnose.OK("ValidatingAdmissionPolicy %s: exposing a Service requires permission to create Gateways and VirtualServices", name)}
 }

@@ -17,6 +17,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 
 	"outrigger.dev/outrigger/api"
+	"outrigger.dev/outrigger/internal/diagnose"
 )
 
 // Whoever runs check learns when exposure is not guarded, and by which value it is.
@@ -41,15 +42,15 @@ func TestCheckLooksAtThePolicyOnExposure(t *testing.T) {
 		state   string // empty: no finding
 		says    string
 	}{
-		"in force":              {objects: []client.Object{policy(all...), binding(admissionregistrationv1.Deny)}, state: checkOK, says: "requires permission"},
-		"absent":                {state: checkWarning, says: "routing.exposure.requireGatewayRights=true"},
-		"not bound":             {objects: []client.Object{policy(all...)}, state: checkWarning, says: "ValidatingAdmissionPolicyBinding outrigger-exposure does not exist"},
-		"only warns":            {objects: []client.Object{policy(all...), binding(admissionregistrationv1.Warn)}, state: checkWarning, says: "does not deny"},
-		"of an older chart":     {objects: []client.Object{policy(all[:len(all)-1]...), binding(admissionregistrationv1.Deny)}, state: checkWarning, says: "does not cover " + all[len(all)-1]},
-		"not readable":          {refused: true, state: checkNote, says: "no permission to read"},
+		"in force":              {objects: []client.Object{policy(all...), binding(admissionregistrationv1.Deny)}, state: diagnose.CheckOK, says: "requires permission"},
+		"absent":                {state: diagnose.CheckWarning, says: "routing.exposure.requireGatewayRights=true"},
+		"not bound":             {objects: []client.Object{policy(all...)}, state: diagnose.CheckWarning, says: "ValidatingAdmissionPolicyBinding outrigger-exposure does not exist"},
+		"only warns":            {objects: []client.Object{policy(all...), binding(admissionregistrationv1.Warn)}, state: diagnose.CheckWarning, says: "does not deny"},
+		"of an older chart":     {objects: []client.Object{policy(all[:len(all)-1]...), binding(admissionregistrationv1.Deny)}, state: diagnose.CheckWarning, says: "does not cover " + all[len(all)-1]},
+		"not readable":          {refused: true, state: diagnose.CheckNote, says: "no permission to read"},
 		"no routes":             {change: func(c *api.Config) { c.Routing.Enabled = false }},
 		"nobody may expose":     {change: func(c *api.Config) { c.Routing.Expose = api.ExposeDisabled }},
-		"of a revision's chart": {objects: []client.Object{policy(all...), binding(admissionregistrationv1.Deny)}, change: func(c *api.Config) { c.Istio.Revision = "canary" }, state: checkWarning, says: "outrigger-exposure-canary does not exist"},
+		"of a revision's chart": {objects: []client.Object{policy(all...), binding(admissionregistrationv1.Deny)}, change: func(c *api.Config) { c.Istio.Revision = "canary" }, state: diagnose.CheckWarning, says: "outrigger-exposure-canary does not exist"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := &checker{config: api.DefaultConfig()}
@@ -68,7 +69,7 @@ func TestCheckLooksAtThePolicyOnExposure(t *testing.T) {
 			switch {
 			case test.state == "" && len(got) > 0:
 				t.Errorf("got %v; want none", got)
-			case test.state != "" && (len(got) != 1 || got[0].state != test.state || !strings.Contains(got[0].text, test.says)):
+			case test.state != "" && (len(got) != 1 || got[0].State != test.state || !strings.Contains(got[0].Text, test.says)):
 				t.Errorf("got %v; want %s with %q", got, test.state, test.says)
 			}
 		})

@@ -17,6 +17,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"outrigger.dev/outrigger/api"
+	"outrigger.dev/outrigger/internal/diagnose"
 )
 
 // It names the label, or the exclusion, that keeps the API server from calling, and the command that changes it.
@@ -68,9 +69,9 @@ func TestCheckWithoutThePermissionToCreatePods(t *testing.T) {
 		mayCreate, direct bool
 		state, says       string
 	}{
-		"no permission":                        {state: checkNote, says: "a pod in namespace demo with the label sidecar.istio.io/inject=true was not checked: you have no permission to create pods in namespace demo; the ClusterRole edit, bound there, grants it"},
-		"refused by admission":                 {mayCreate: true, state: checkFailed, says: "is refused: "},
-		"no permission of the chart's account": {direct: true, state: checkFailed, says: "is refused: "},
+		"no permission":                        {state: diagnose.CheckNote, says: "a pod in namespace demo with the label sidecar.istio.io/inject=true was not checked: you have no permission to create pods in namespace demo; the ClusterRole edit, bound there, grants it"},
+		"refused by admission":                 {mayCreate: true, state: diagnose.CheckFailed, says: "is refused: "},
+		"no permission of the chart's account": {direct: true, state: diagnose.CheckFailed, says: "is refused: "},
 	} {
 		ch := &checker{config: api.DefaultConfig(), namespace: "demo", create: true, direct: c.direct}
 		ch.client = fake.NewClientBuilder().WithInterceptorFuncs(interceptor.Funcs{
@@ -85,15 +86,15 @@ func TestCheckWithoutThePermissionToCreatePods(t *testing.T) {
 				return forbidden
 			},
 		}).Build()
-		if got := ch.created(t.Context()); got.state != c.state || !strings.Contains(got.text, c.says) {
-			t.Errorf("%s: %s: %s; want %s with %q", what, got.state, got.text, c.state, c.says)
+		if got := ch.created(t.Context()); got.State != c.state || !strings.Contains(got.Text, c.says) {
+			t.Errorf("%s: %s: %s; want %s with %q", what, got.State, got.Text, c.state, c.says)
 		}
 		if c.direct {
 			continue // it may not read the webhook object, either, which fails first
 		}
 		var out strings.Builder
 		err := ch.untilWell(t.Context(), &out)
-		if want := map[string]string{checkNote: "", checkFailed: "1 of 1 checks failed"}[c.state]; err == nil && want != "" || err != nil && err.Error() != want {
+		if want := map[string]string{diagnose.CheckNote: "", diagnose.CheckFailed: "1 of 1 checks failed"}[c.state]; err == nil && want != "" || err != nil && err.Error() != want {
 			t.Errorf("%s: %v, want %q\n%s", what, err, want, out.String())
 		}
 	}

@@ -9,6 +9,8 @@ import (
 	networkingapi "istio.io/api/networking/v1alpha3"
 	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"outrigger.dev/outrigger/internal/diagnose"
 )
 
 func TestCheckListsPathsThatBypassTheVersions(t *testing.T) {
@@ -19,7 +21,7 @@ func TestCheckListsPathsThatBypassTheVersions(t *testing.T) {
 	s.reconcile("app")
 	c := &checker{client: s.client, live: s.live, namespace: "demo", config: s.config}
 	found := c.bypasses(t.Context())
-	if len(found) != 1 || found[0].state != checkWarning || !strings.Contains(found[0].text, "VirtualService demo/inside") || !strings.Contains(found[0].text, "(MeshBypassesSubsets)") {
+	if len(found) != 1 || found[0].State != diagnose.CheckWarning || !strings.Contains(found[0].Text, "VirtualService demo/inside") || !strings.Contains(found[0].Text, "(MeshBypassesSubsets)") {
 		t.Errorf("found %v", found)
 	}
 	if err := s.client.Delete(t.Context(), vs); err != nil {

@@ -28,6 +28,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 
 	"outrigger.dev/outrigger/api"
+	"outrigger.dev/outrigger/internal/diagnose"
 	"outrigger.dev/outrigger/internal/process"
 )
 
@@ -84,28 +85,28 @@ func TestCheckAsksTheWebhook(t *testing.T) {
 		state  string
 		says   string
 	}{
-		"it injects": {answer: injecting, state: checkOK, says: "a pod gets its sidecar"},
+		"it injects": {answer: injecting, state: diagnose.CheckOK, says: "a pod gets its sidecar"},
 		"it injects the pods of its revision": {answer: func(request *admissionv1.AdmissionRequest) *admissionv1.AdmissionResponse {
 			if !bytes.Contains(request.Object.Raw, []byte(`"istio.io/rev":"canary"`)) {
 				return denying("not of the revision")(request)
 			}
 			return injecting(request)
-		}, state: checkOK},
-		"Istio is not there yet": {answer: denying("NoIstioConfiguration: ConfigMap istio is missing"), state: checkNote, says: "ConfigMap istio is missing"},
-		"it denies":              {answer: denying("TemplateFailed: template sidecar"), state: checkFailed, says: "TemplateFailed"},
+		}, state: diagnose.CheckOK},
+		"Istio is not there yet": {answer: denying("NoIstioConfiguration: ConfigMap istio is missing"), state: diagnose.CheckNote, says: "ConfigMap istio is missing"},
+		"it denies":              {answer: denying("TemplateFailed: template sidecar"), state: diagnose.CheckFailed, says: "TemplateFailed"},
 		"it gives no sidecar": {answer: func(*admissionv1.AdmissionRequest) *admissionv1.AdmissionResponse {
 			return &admissionv1.AdmissionResponse{Allowed: true, Warnings: []string{"PolicyDisabled"}}
-		}, state: checkFailed, says: "PolicyDisabled"},
-		"it has an error": {answer: func(*admissionv1.AdmissionRequest) *admissionv1.AdmissionResponse { return nil }, state: checkFailed, says: "500 Internal Server Error: the configuration is not known yet"},
+		}, state: diagnose.CheckFailed, says: "PolicyDisabled"},
+		"it has an error": {answer: func(*admissionv1.AdmissionRequest) *admissionv1.AdmissionResponse { return nil }, state: diagnose.CheckFailed, says: "500 Internal Server Error: the configuration is not known yet"},
 		"another CA is published": {answer: injecting, change: func(_ *httptest.Server, entry *admissionregistrationv1.MutatingWebhook) {
 			entry.ClientConfig.CABundle = otherCA(t)
-		}, state: checkFailed, says: "certificate signed by unknown authority"},
+		}, state: diagnose.CheckFailed, says: "certificate signed by unknown authority"},
 		"its certificate is for another name": {answer: injecting, change: func(server *httptest.Server, entry *admissionregistrationv1.MutatingWebhook) {
 			url := strings.Replace(server.URL, "127.0.0.1", "localhost", 1)
 			entry.ClientConfig.URL = &url
-		}, state: checkFailed, says: "not localhost"},
-		"nobody listens":    {answer: injecting, change: func(server *httptest.Server, _ *admissionregistrationv1.MutatingWebhook) { server.Close() }, state: checkFailed, says: "connection refused"},
-		"it has no address": {answer: injecting, change: func(_ *httptest.Server, entry *admissionregistrationv1.MutatingWebhook) { entry.ClientConfig.URL = nil }, state: checkFailed, says: "neither a url nor a service"},
+		}, state: diagnose.CheckFailed, says: "not localhost"},
+		"nobody listens":    {answer: injecting, change: func(server *httptest.Server, _ *admissionregistrationv1.MutatingWebhook) { server.Close() }, state: diagnose.CheckFailed, says: "connection refused"},
+		"it has no address": {answer: injecting, change: func(_ *httptest.Server, entry *admissionregistrationv1.MutatingWebhook) { entry.ClientConfig.URL = nil }, state: diagnose.CheckFailed, says: "neither a url nor a service"},
 	} {
 		t.Run(what, func(t *testing.T) {
 			server, entry := answering(t, test.answer)
@@ -116,8 +117,8 @@ func TestCheckAsksTheWebhook(t *testing.T) {
 			if strings.Contains(what, "revision") {
 				c.config.Istio.Revision = "canary"
 			}
-			if got := c.asked(t.Context(), entry); got.state != test.state || !strings.Contains(got.text, test.says) {
-				t.Errorf("%s: %s; want %s with %q", got.state, got.text, test.state, test.says)
+			if got := c.asked(t.Context(), entry); got.State != test.state || !strings.Contains(got.Text, test.says) {
+				t.Errorf("%s: %s; want %s with %q", got.State, got.Text, test.state, test.says)
 			}
 		})
 	}
@@ -133,16 +134,16 @@ func TestCheckAsksTheService(t *testing.T) {
 func TestCheckLooksAtTheCABundle(t *testing.T) {
 	_, entry := answering(t, injecting)
 	object := &admissionregistrationv1.MutatingWebhookConfiguration{ObjectMeta: metav1.ObjectMeta{Name: "outrigger-sidecar-injector"}, Webhooks: []admissionregistrationv1.MutatingWebhook{entry, entry}}
-	if got := trusted(object, time.Now()); got.state != checkOK || !strings.Contains(got.text, "2 entries, caBundle until 20") {
-		t.Errorf("%s: %s", got.state, got.text)
+	if got := diagnose.CheckTrust(object, time.Now()); got.State != diagnose.CheckOK || !strings.Contains(got.Text, "2 entries, caBundle until 20") {
+		t.Errorf("%s: %s", got.State, got.Text)
 	}
-	if got := trusted(object, time.Now().AddDate(100, 0, 0)); got.state != checkFailed || !strings.Contains(got.text, "has expired") {
-		t.Errorf("a hundred years later: %s: %s", got.state, got.text)
+	if got := diagnose.CheckTrust(object, time.Now().AddDate(100, 0, 0)); got.State != diagnose.CheckFailed || !strings.Contains(got.Text, "has expired") {
+		t.Errorf("a hundred years later: %s: %s", got.State, got.Text)
 	}
 	for bundle, says := range map[string]string{"": "no replica has published one yet", "none": "there is no PEM block in it"} {
 		object.Webhooks[1].ClientConfig.CABundle = []byte(bundle)
-		if got := trusted(object, time.Now()); got.state != checkFailed || !strings.Contains(got.text, says) {
-			t.Errorf("caBundle %q: %s: %s", bundle, got.state, got.text)
+		if got := diagnose.CheckTrust(object, time.Now()); got.State != diagnose.CheckFailed || !strings.Contains(got.Text, says) {
+			t.Errorf("caBundle %q: %s: %s", bundle, got.State, got.Text)
 		}
 	}
 }
@@ -157,11 +158,11 @@ func TestCheckLetsAPodBeCreated(t *testing.T) {
 		state  string
 		says   string
 	}{
-		"injected by us":         {proxy: true, warned: "UnknownKey: annotation outrigger.dev/check", state: checkOK, says: "from Outrigger"},
-		"injected by istiod":     {proxy: true, state: checkNote, says: "called before Outrigger"},
-		"asked and not injected": {warned: "PolicyDisabled; outrigger.dev/check", state: checkFailed, says: "PolicyDisabled"},
-		"not asked":              {state: checkFailed, says: "Outrigger was not called"},
-		"refused":                {err: errors.New(`failed calling webhook "object.sidecar-injector.outrigger.dev"`), state: checkFailed, says: "failed calling webhook"},
+		"injected by us":         {proxy: true, warned: "UnknownKey: annotation outrigger.dev/check", state: diagnose.CheckOK, says: "from Outrigger"},
+		"injected by istiod":     {proxy: true, state: diagnose.CheckNote, says: "called before Outrigger"},
+		"asked and not injected": {warned: "PolicyDisabled; outrigger.dev/check", state: diagnose.CheckFailed, says: "PolicyDisabled"},
+		"not asked":              {state: diagnose.CheckFailed, says: "Outrigger was not called"},
+		"refused":                {err: errors.New(`failed calling webhook "object.sidecar-injector.outrigger.dev"`), state: diagnose.CheckFailed, says: "failed calling webhook"},
 	} {
 		t.Run(what, func(t *testing.T) {
 			c := &checker{config: api.DefaultConfig(), namespace: "demo", create: true}
@@ -178,8 +179,8 @@ func TestCheckLetsAPodBeCreated(t *testing.T) {
 					return test.err
 				},
 			}).Build()
-			if got := c.created(t.Context()); got.state != test.state || !strings.Contains(got.text, test.says) {
-				t.Errorf("%s: %s; want %s with %q", got.state, got.text, test.state, test.says)
+			if got := c.created(t.Context()); got.State != test.state || !strings.Contains(got.Text, test.says) {
+				t.Errorf("%s: %s; want %s with %q", got.State, got.Text, test.state, test.says)
 			}
 		})
 	}
@@ -217,12 +218,12 @@ func TestCheckOfAWebhookThatAsksForACertificate(t *testing.T) {
 	config := api.WebhookConfig{ClientCA: string(entry.ClientConfig.CABundle)}
 	server.Config.Handler = process.KnownCallers(config, server.Config.Handler)
 	c := &checker{config: api.DefaultConfig()}
-	if got := c.asked(t.Context(), entry); got.state != checkFailed || !strings.Contains(got.text, "401") {
-		t.Errorf("it asks for a certificate unasked: %s: %s", got.state, got.text)
+	if got := c.asked(t.Context(), entry); got.State != diagnose.CheckFailed || !strings.Contains(got.Text, "401") {
+		t.Errorf("it asks for a certificate unasked: %s: %s", got.State, got.Text)
 	}
 	c.config.Webhook = config
-	if got := c.asked(t.Context(), entry); got.state != checkNote || !strings.Contains(got.text, "webhook.clientCA") {
-		t.Errorf("%s: %s", got.state, got.text)
+	if got := c.asked(t.Context(), entry); got.State != diagnose.CheckNote || !strings.Contains(got.Text, "webhook.clientCA") {
+		t.Errorf("%s: %s", got.State, got.Text)
 	}
 }
 
@@ -249,7 +250,7 @@ func TestCheckListsHostsThatLeaveTheMesh(t *testing.T) {
 		route("theirs", false, nil, "c.example.com"),
 	).Build()
 	got := c.leavingMesh(t.Context())
-	if len(got) != 1 || got[0].state != checkNote || !strings.Contains(got[0].text, "VirtualService demo/app binds *.victim.svc.cluster.local, a.example.com to the mesh") || !strings.Contains(got[0].text, "use app.demo instead") {
+	if len(got) != 1 || got[0].State != diagnose.CheckNote || !strings.Contains(got[0].Text, "VirtualService demo/app binds *.victim.svc.cluster.local, a.example.com to the mesh") || !strings.Contains(got[0].Text, "use app.demo instead") {
 		t.Errorf("it says %v", got)
 	}
 }

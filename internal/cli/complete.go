@@ -106,11 +106,8 @@ func (l *live) versionsOf(ctx context.Context, service string) ([]string, error)
 	if err != nil || observed == nil {
 		return nil, err
 	}
-	return knownVersions(*observed), nil
+	return routing.KnownVersions(*observed), nil
 }
-
-// knownVersions are those that pods carry, or that the pods of a workload would carry, in natural order.
-func knownVersions(observed routing.Observed) []string { return routing.KnownVersions(observed) }
 
 // completeContexts suggests the contexts of the kubeconfig.
 func completeContexts(command *cobra.Command, _ []string, _ string) ([]string, cobra.ShellCompDirective) {

@@ -16,6 +16,7 @@ import (
 
 	"outrigger.dev/outrigger/api"
 	"outrigger.dev/outrigger/inject"
+	"outrigger.dev/outrigger/internal/diagnose"
 	"outrigger.dev/outrigger/routing"
 )
 
@@ -88,51 +89,13 @@ of Jobs, and pods whose replacement would be denied, or is unknown, are always l
 	return command
 }
 
-// coverageReport is what coverage says, in the form of -o json.
-type coverageReport struct {
-	// Pods counts the pods that should have a sidecar.
-	Pods struct {
-		Covered  int `json:"covered"`
-		Missing  int `json:"missing"`
-		Outdated int `json:"outdated"`
-		// Unchecked have a sidecar, and it is unknown whether a new one would be another.
-		Unchecked int `json:"unchecked,omitempty"`
-	} `json:"pods"`
-	Workloads []coverageStatus `json:"workloads"`
-	Evictions []evictionStatus `json:"evictions,omitempty"`
-	Notes     []string         `json:"notes,omitempty"`
-}
-
-// coverageStatus are the pods of one workload for which the same is to be said.
-type coverageStatus struct {
-	Namespace string             `json:"namespace"`
-	Workload  string             `json:"workload"` // Deployment/app
-	State     api.CoverageState  `json:"state"`
-	Reason    api.CoverageReason `json:"reason"`
-	Details   []string           `json:"details,omitempty"`
-	Pods      []string           `json:"pods"`
-	Of        int                `json:"of"` // pods of the workload, covered or not
-	// Command replaces the pods; empty where that would not help.
-	Command string `json:"command,omitempty"`
-
-	pods []corev1.Pod // their metadata alone
-	ref  routing.WorkloadRef
-	next successor
-}
-
-// successor is what prevents a new pod from getting the sidecar; both fields are empty if nothing does.
-type successor struct {
-	asleep  string // why no injector would answer
-	unknown string // why it is unknown what a new pod would get
-}
-
 // coverer judges the pods of a cluster.
 type coverer struct {
 	*live
 	load     func(context.Context, istioFlags) (*inject.Config, error)
-	entries  []entryVerdict
+	entries  []diagnose.Entry
 	configs  map[configOf]*inject.Config
-	awake    map[string]successor // by webhook object and entry, whether the injector answers
+	awake    map[string]diagnose.Successor // by webhook object and entry, whether the injector answers
 	notes    map[string]bool
 	settings []api.Config
 	blind    bool              // the webhook objects may not be read
@@ -141,22 +104,22 @@ type coverer struct {
 
 // configOf names a configuration: of which revision, read with whose settings.
 type configOf struct {
-	injector injectorName
+	injector diagnose.Injector
 	revision string
 }
 
 func (l *live) coverage(load func(context.Context, istioFlags) (*inject.Config, error)) *coverer {
-	return &coverer{live: l, load: load, configs: map[configOf]*inject.Config{}, noConfig: map[configOf]bool{}, awake: map[string]successor{}, notes: map[string]bool{}}
+	return &coverer{live: l, load: load, configs: map[configOf]*inject.Config{}, noConfig: map[configOf]bool{}, awake: map[string]diagnose.Successor{}, notes: map[string]bool{}}
 }
 
 // report judges the pods of the namespace, or of all namespaces.
-func (c *coverer) report(ctx context.Context, all bool) (coverageReport, error) {
-	report := coverageReport{Workloads: []coverageStatus{}}
+func (c *coverer) report(ctx context.Context, all bool) (diagnose.CoverageReport, error) {
+	report := diagnose.CoverageReport{Workloads: []diagnose.WorkloadCoverage{}}
 	objects, err := c.webhookObjects(ctx)
 	if err != nil {
 		return report, err
 	}
-	c.entries, c.blind = injectorEntries(objects), c.unread().elsewhere("MutatingWebhookConfiguration")
+	c.entries, c.blind = diagnose.InjectorEntries(objects), c.unread().HidesClusterWide("MutatingWebhookConfiguration")
 	if len(c.entries) == 0 && !c.blind {
 		return report, fmt.Errorf("the cluster has no webhook object of Outrigger or istiod, so no pod gets a sidecar")
 	}
@@ -168,30 +131,30 @@ func (c *coverer) report(ctx context.Context, all bool) (coverageReport, error) 
 		var list corev1.NamespaceList
 		err := c.client.List(ctx, &list)
 		if isForbidden(err) {
-			c.unread().kindIn("Namespace", "")
+			c.unread().AddKind("Namespace", "")
 		} else if err != nil {
 			return report, fmt.Errorf("list the namespaces: %w", err)
 		}
 		namespaces = list.Items
 	}
-	if !all || c.unread().elsewhere("Namespace") {
+	if !all || c.unread().HidesClusterWide("Namespace") {
 		if err := c.mustExist(ctx, c.namespace); err != nil {
 			return report, err
 		}
-		s := injectionStory{}
+		s := diagnose.PodFacts{}
 		namespace, err := c.namespaceOf(ctx, c.namespace, &s)
 		if err != nil {
 			return report, err
 		}
-		report.Notes = append(report.Notes, s.notes...)
+		report.Notes = append(report.Notes, s.Notes...)
 		namespaces = append(namespaces, *namespace)
 	}
 	for i := range namespaces {
 		err := c.namespaceReport(ctx, &namespaces[i], &report)
 		switch {
 		case err == nil:
-		case all && isForbidden(err) && !c.unread().elsewhere("Namespace"):
-			c.unread().kindIn("Pod", namespaces[i].Name)
+		case all && isForbidden(err) && !c.unread().HidesClusterWide("Namespace"):
+			c.unread().AddKind("Pod", namespaces[i].Name)
 		case all:
 			return report, withAllNamespaces(err, c.unread())
 		default:
@@ -202,7 +165,7 @@ func (c *coverer) report(ctx context.Context, all bool) (coverageReport, error) 
 		report.Notes = append(report.Notes, note)
 	}
 	slices.Sort(report.Notes)
-	if note := c.unread().note(c.namespace); note != "" {
+	if note := c.unread().Note(c.namespace); note != "" {
 		report.Notes = append(report.Notes, note)
 	}
 	return report, nil
@@ -211,8 +174,8 @@ func (c *coverer) report(ctx context.Context, all bool) (coverageReport, error) 
 // podsAtATime bounds what is held of whole pods.
 const podsAtATime = 500
 
-func (c *coverer) namespaceReport(ctx context.Context, namespace *corev1.Namespace, report *coverageReport) error {
-	found, of := map[string]*coverageStatus{}, map[routing.WorkloadRef]int{}
+func (c *coverer) namespaceReport(ctx context.Context, namespace *corev1.Namespace, report *diagnose.CoverageReport) error {
+	found, of := map[string]*diagnose.WorkloadCoverage{}, map[routing.WorkloadRef]int{}
 	options := []client.ListOption{client.InNamespace(namespace.Name), client.Limit(podsAtATime), client.Continue("")}
 	for {
 		var page corev1.PodList
@@ -225,14 +188,14 @@ func (c *coverer) namespaceReport(ctx context.Context, namespace *corev1.Namespa
 		}
 		for i := range page.Items {
 			pod := &page.Items[i]
-			if ended(pod) {
+			if diagnose.HasEnded(pod) {
 				continue
 			}
 			standing, next, err := c.judge(ctx, pod, namespace)
 			if err != nil {
 				return err
 			}
-			ref := workloadOf(pod)
+			ref := diagnose.WorkloadOf(pod)
 			switch standing.State {
 			case "":
 				continue
@@ -242,24 +205,24 @@ func (c *coverer) namespaceReport(ctx context.Context, namespace *corev1.Namespa
 				report.Pods.Missing++
 			case api.CoverageOutdated:
 				report.Pods.Outdated++
-			case coverageUnchecked:
+			case diagnose.CoverageUnchecked:
 				report.Pods.Unchecked++
 			}
-			if of[ref]++; standing.State == api.CoverageCovered || standing.State == coverageUnchecked {
+			if of[ref]++; standing.State == api.CoverageCovered || standing.State == diagnose.CoverageUnchecked {
 				continue
 			}
 			key := strings.Join(append([]string{ref.String(), string(standing.State), string(standing.Reason)}, standing.Details...), "\x00")
 			if found[key] == nil {
-				found[key] = &coverageStatus{
+				found[key] = &diagnose.WorkloadCoverage{
 					Namespace: namespace.Name, Workload: ref.String(), State: standing.State, Reason: standing.Reason, Details: standing.Details,
-					Command: newPods(ref, namespace.Name, standing.Reason), ref: ref, next: next,
+					Command: diagnose.ReplaceCommand(ref, namespace.Name, standing.Reason), Ref: ref, Next: next,
 				}
 			}
-			if found[key].next.unknown == "" {
-				found[key].next.unknown = next.unknown
+			if found[key].Next.Unknown == "" {
+				found[key].Next.Unknown = next.Unknown
 			}
 			found[key].Pods = append(found[key].Pods, pod.Name)
-			found[key].pods = append(found[key].pods, corev1.Pod{ObjectMeta: metav1.ObjectMeta{
+			found[key].PodObjects = append(found[key].PodObjects, corev1.Pod{ObjectMeta: metav1.ObjectMeta{
 				Namespace: pod.Namespace, Name: pod.Name, UID: pod.UID, OwnerReferences: pod.OwnerReferences,
 			}})
 		}
@@ -268,107 +231,76 @@ func (c *coverer) namespaceReport(ctx context.Context, namespace *corev1.Namespa
 		}
 		options[2] = client.Continue(page.Continue)
 	}
-	var statuses []coverageStatus
+	var statuses []diagnose.WorkloadCoverage
 	for _, status := range found {
-		status.Of = of[status.ref]
+		status.Of = of[status.Ref]
 		statuses = append(statuses, *status)
 	}
-	slices.SortFunc(statuses, func(a, b coverageStatus) int {
+	slices.SortFunc(statuses, func(a, b diagnose.WorkloadCoverage) int {
 		return cmp.Or(cmp.Compare(a.State, b.State), cmp.Compare(a.Workload, b.Workload), cmp.Compare(a.Reason, b.Reason), slices.Compare(a.Details, b.Details))
 	})
 	report.Workloads = append(report.Workloads, statuses...)
 	return nil
 }
 
-// workloadOf is the workload that a user knows a pod by, the Job of a pod that is to end too.
-func workloadOf(pod *corev1.Pod) routing.WorkloadRef {
-	ref, serves := routing.WorkloadOf(pod)
-	if owner := metav1.GetControllerOfNoCopy(pod); !serves && owner != nil {
-		ref = routing.WorkloadRef{Kind: owner.Kind, Name: owner.Name}
-	}
-	return ref
-}
-
-// newPods is the command that replaces the pods of a workload; none where a new one would be denied, or comes by itself.
-func newPods(ref routing.WorkloadRef, namespace string, reason api.CoverageReason) string {
-	if reason == api.CoverageDenied || ref.Kind == "Job" {
-		return ""
-	}
-	return restartCommand(ref, namespace)
-}
-
 // judge compares a pod with what the injector that is asked about it would make of it now, and returns what prevents a new pod from
 // getting that.
-func (c *coverer) judge(ctx context.Context, pod *corev1.Pod, namespace *corev1.Namespace) (inject.Standing, successor, error) {
+func (c *coverer) judge(ctx context.Context, pod *corev1.Pod, namespace *corev1.Namespace) (inject.Standing, diagnose.Successor, error) {
 	created, _, _, err := inject.Removed(pod)
 	if err != nil {
 		created = pod // what it says of its sidecar cannot be read; Stand says so
 	}
 	if c.blind {
-		if word := injectionOf(namespace); word != "enabled" && !strings.HasPrefix(word, "revision ") {
-			return inject.Standing{}, successor{}, nil
+		if word := diagnose.InjectionOf(namespace); word != "enabled" && !strings.HasPrefix(word, "revision ") {
+			return inject.Standing{}, diagnose.Successor{}, nil
 		}
-		return withoutConfig(pod), successor{unknown: "you have no permission to read the webhook objects"}, nil
+		return diagnose.StandWithoutConfig(pod), diagnose.Successor{Unknown: "you have no permission to read the webhook objects"}, nil
 	}
-	s := injectionStory{entries: judged(ctx, c.entries, inject.AsCreated(created), namespace)}
-	entry := s.asked(istios)
+	s := diagnose.PodFacts{Entries: diagnose.JudgeEntries(ctx, c.entries, inject.AsCreated(created), namespace)}
+	entry := s.Matching(diagnose.Istiod)
 	if entry == nil {
-		entry = s.asked(ours)
+		entry = s.Matching(diagnose.Outrigger)
 	}
-	if entry == nil || s.broken() != nil {
-		return inject.Standing{}, successor{}, nil
+	if entry == nil || s.Broken() != nil {
+		return inject.Standing{}, diagnose.Successor{}, nil
 	}
-	of := configOf{entry.injector, entry.revision}
+	of := configOf{entry.Injector, entry.Revision}
 	config, err := c.config(ctx, of)
 	if isForbidden(err) {
-		c.unread().kindIn("ConfigMap", c.live.config.Istio.Namespace)
+		c.unread().AddKind("ConfigMap", c.live.config.Istio.Namespace)
 		c.noConfig[of] = true
 	}
 	if c.noConfig[of] {
-		return withoutConfig(pod), successor{unknown: "you have no permission to read Istio's configuration"}, nil
+		return diagnose.StandWithoutConfig(pod), diagnose.Successor{Unknown: "you have no permission to read Istio's configuration"}, nil
 	}
 	if err != nil {
-		return inject.Standing{}, successor{}, err
+		return inject.Standing{}, diagnose.Successor{}, err
 	}
-	standing, err := inject.Stand(inject.Request{Pod: pod, Namespace: namespace, Path: s.path()}, config)
+	standing, err := inject.Stand(inject.Request{Pod: pod, Namespace: namespace, Path: s.Path()}, config)
 	return standing, c.answering(ctx, &s, entry), err
 }
 
-// coverageUnchecked is the state of a pod with a sidecar that cannot be compared with a new one.
-const coverageUnchecked api.CoverageState = "unchecked"
-
-// withoutConfig returns the state of a pod that should have a sidecar, if Istio's configuration cannot be read.
-func withoutConfig(pod *corev1.Pod) inject.Standing {
-	switch {
-	case hasSidecar(pod):
-		return inject.Standing{State: coverageUnchecked}
-	case lacksSidecar(pod):
-		return inject.Standing{State: api.CoverageMissing, Reason: api.CoverageNoSidecar}
-	}
-	return inject.Standing{}
-}
-
 // answering returns why the injector that matches would not answer, or why that is unknown.
-func (c *coverer) answering(ctx context.Context, s *injectionStory, entry *entryVerdict) successor {
-	if entry.injector != ours {
-		return successor{}
+func (c *coverer) answering(ctx context.Context, s *diagnose.PodFacts, entry *diagnose.Entry) diagnose.Successor {
+	if entry.Injector != diagnose.Outrigger {
+		return diagnose.Successor{}
 	}
-	key := entry.object + " " + entry.entry
+	key := entry.Object + " " + entry.Name
 	if known, is := c.awake[key]; is {
 		return known
 	}
-	s.endpoints = c.readyEndpoints(ctx, s)
-	var out successor
-	switch s.answer() {
-	case answersNot:
-		out.asleep = s.awaken()
-	case unknownAnswer:
-		out.unknown = "it is unknown whether a replica of Outrigger is ready"
-		if service := entry.webhook.ClientConfig.Service; service != nil && c.unread().in(service.Namespace, "EndpointSlice") {
-			out.unknown = "you have no permission to read EndpointSlices in namespace " + service.Namespace + ", so " + out.unknown
+	s.Endpoints = c.readyEndpoints(ctx, s)
+	var out diagnose.Successor
+	switch s.Answer() {
+	case diagnose.NoAnswer:
+		out.Asleep = s.HowToWake()
+	case diagnose.UnknownAnswer:
+		out.Unknown = "it is unknown whether a replica of Outrigger is ready"
+		if service := entry.Webhook.ClientConfig.Service; service != nil && c.unread().Hides(service.Namespace, "EndpointSlice") {
+			out.Unknown = "you have no permission to read EndpointSlices in namespace " + service.Namespace + ", so " + out.Unknown
 		}
 	}
-	for _, note := range s.notes {
+	for _, note := range s.Notes {
 		c.notes[note] = true
 	}
 	c.awake[key] = out
@@ -381,12 +313,12 @@ func (c *coverer) config(ctx context.Context, of configOf) (*inject.Config, erro
 		return config, nil
 	}
 	settings := c.live.config
-	if of.injector == istios {
+	if of.injector == diagnose.Istiod {
 		settings.Istio = api.DefaultConfig().Istio
 		settings.Istio.Namespace = c.live.config.Istio.Namespace
 	}
 	for _, installed := range c.settings {
-		if of.injector == ours && installed.Istio.Revision == of.revision {
+		if of.injector == diagnose.Outrigger && installed.Istio.Revision == of.revision {
 			settings = installed
 		}
 	}

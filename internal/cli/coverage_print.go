@@ -11,10 +11,11 @@ import (
 	"strings"
 
 	"outrigger.dev/outrigger/api"
+	"outrigger.dev/outrigger/internal/diagnose"
 )
 
 // writeCoverage writes the report as JSON or YAML, or as tables.
-func writeCoverage(report coverageReport, encode func(any) ([]byte, error), view statusView, out io.Writer) error {
+func writeCoverage(report diagnose.CoverageReport, encode func(any) ([]byte, error), view statusView, out io.Writer) error {
 	if encode == nil {
 		return printCoverage(report, view, out)
 	}
@@ -27,7 +28,7 @@ func writeCoverage(report coverageReport, encode func(any) ([]byte, error), view
 }
 
 // printCoverage writes the tables: pods, the commands that replace them, evictions, and the sum.
-func printCoverage(report coverageReport, view statusView, out io.Writer) error {
+func printCoverage(report diagnose.CoverageReport, view statusView, out io.Writer) error {
 	p := &tables{out: out, view: view}
 	heading := p.at("NAMESPACE", "WORKLOAD", "PODS", "STATE", "REASON")
 	if view.wide {
@@ -37,7 +38,7 @@ func printCoverage(report coverageReport, view statusView, out io.Writer) error 
 	for _, w := range report.Workloads {
 		row := p.at(w.Namespace, w.Workload, fmt.Sprintf("%d/%d", len(w.Pods), w.Of), string(w.State), string(w.Reason))
 		if view.wide {
-			row = append(row, orDash(strings.Join(w.Details, "; ")))
+			row = append(row, cmp.Or(strings.Join(w.Details, "; "), "-"))
 		}
 		rows = append(rows, row)
 		command := cmp.Or(w.Command, afterwards(w))
@@ -64,7 +65,7 @@ func printCoverage(report coverageReport, view statusView, out io.Writer) error 
 }
 
 // afterwards returns what to do if no command replaces the pods.
-func afterwards(w coverageStatus) string {
+func afterwards(w diagnose.WorkloadCoverage) string {
 	if w.Reason == api.CoverageDenied {
 		return fmt.Sprintf("(%s in namespace %s: fix what denies its new pods first; outrigger explain names it)", w.Workload, w.Namespace)
 	}

@@ -23,6 +23,7 @@ import (
 
 	"outrigger.dev/outrigger/api"
 	"outrigger.dev/outrigger/inject"
+	"outrigger.dev/outrigger/internal/diagnose"
 )
 
 const coverageTemplate = `
@@ -317,7 +318,7 @@ func TestCoverageWithTheRightsOfOneNamespace(t *testing.T) {
 				if err == nil || !strings.HasPrefix(err.Error(), "1 pods were not evicted, because it is unknown ") {
 					t.Errorf("--dry-run=%s: %v", dryRun, err)
 				}
-				if len(report.Evictions) != 1 || report.Evictions[0].Result != podLeft || report.Evictions[0].Message != c.left {
+				if len(report.Evictions) != 1 || report.Evictions[0].Result != diagnose.PodLeft || report.Evictions[0].Message != c.left {
 					t.Errorf("--dry-run=%s: %+v", dryRun, report.Evictions)
 				}
 			}

@@ -13,61 +13,53 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"outrigger.dev/outrigger/internal/diagnose"
 	"outrigger.dev/outrigger/routing"
 )
 
-// decision is what a user chooses for Services with shift, promote, or undo.
-type decision struct {
-	service     string
-	words       map[string]string // annotations; an empty value removes the annotation
-	names       []string          // the named versions
-	pending     bool              // accept versions that do not exist yet
-	allServices bool              // also decide for the other Services that select the same pods
-}
-
 // decide prints the effect of a decision, writes it if it changes anything, and with --wait waits until it is applied.
-func (l *live) decide(ctx context.Context, d decision, how writing) error {
+func (l *live) decide(ctx context.Context, d diagnose.Decision, how writing) error {
 	s := l.snapshot(l.namespace, false)
 	main, others, err := l.over(ctx, s, d)
 	if err != nil {
 		return err
 	}
 	how.note(s.notes())
-	if how.wait && s.gaps.hideRoutes(l.namespace) {
-		return fmt.Errorf("--wait needs permission to list %s in namespace %s; nothing was written", strings.Join(pluralsOf(routeKinds), ", "), l.namespace)
+	if how.wait && s.gaps.HidesRoutes(l.namespace) {
+		return fmt.Errorf("--wait needs permission to list %s in namespace %s; nothing was written", strings.Join(diagnose.Plurals(diagnose.RouteKinds), ", "), l.namespace)
 	}
 	targets := []routing.Observed{*main}
-	if d.allServices {
+	if d.AllServices {
 		targets = append(targets, others...)
 	}
-	var outlooks []outlook
+	var outlooks []diagnose.Forecast
 	for _, observed := range targets {
-		seen, err := foresee(observed, d, s.gaps, l.now())
+		seen, err := diagnose.ForecastDecision(observed, d, s.gaps, l.now())
 		if err != nil {
 			return err
 		}
-		if observed.Service.Name != d.service && seen.leave != "" {
-			how.say("service/%s is skipped: %s", observed.Service.Name, seen.leave)
+		if observed.Service.Name != d.Service && seen.Skipped != "" {
+			how.say("service/%s is skipped: %s", observed.Service.Name, seen.Skipped)
 			continue
 		}
 		outlooks = append(outlooks, seen)
 	}
 	for _, seen := range outlooks {
-		how.say("%s", strings.Join(seen.lines(), "\n"))
+		how.say("%s", strings.Join(seen.Lines(), "\n"))
 	}
-	if !d.allServices {
+	if !d.AllServices {
 		for _, observed := range others {
-			how.say("%s", standing(observed, s.gaps))
+			how.say("%s", diagnose.DescribeRoute(observed, s.gaps))
 		}
 		if len(others) > 0 {
 			how.say("    This does not change them. To change them too, add --all-services.")
 		}
 	}
 	for _, seen := range outlooks {
-		if seen.same {
+		if seen.IsCurrent {
 			continue
 		}
-		if err := l.annotate(ctx, seen.observed.Service, seen.words, how); err != nil {
+		if err := l.annotate(ctx, seen.Observed.Service, seen.Annotations, how); err != nil {
 			return err
 		}
 	}
@@ -75,25 +67,25 @@ func (l *live) decide(ctx context.Context, d decision, how writing) error {
 }
 
 // over reads the Service and the others of its namespace that select some of its pods, sorted by name.
-func (l *live) over(ctx context.Context, s *snapshot, d decision) (*routing.Observed, []routing.Observed, error) {
+func (l *live) over(ctx context.Context, s *snapshot, d diagnose.Decision) (*routing.Observed, []routing.Observed, error) {
 	names, err := servicesOf(ctx, s, l.namespace)
 	if err != nil {
 		return nil, nil, err
 	}
-	if !slices.Contains(names, d.service) {
-		return nil, nil, noService(l.namespace, d.service, names)
+	if !slices.Contains(names, d.Service) {
+		return nil, nil, noService(l.namespace, d.Service, names)
 	}
 	looker := l.looker(s)
 	look := func(name string) (*routing.Observed, error) {
 		observed, _, err := looker.Look(ctx, client.ObjectKey{Namespace: l.namespace, Name: name})
 		return observed, err
 	}
-	main, err := look(d.service)
+	main, err := look(d.Service)
 	if err != nil {
 		return nil, nil, err
 	}
 	if main == nil {
-		return nil, nil, fmt.Errorf("service %s/%s is being deleted", l.namespace, d.service)
+		return nil, nil, fmt.Errorf("service %s/%s is being deleted", l.namespace, d.Service)
 	}
 	var pods corev1.PodList
 	if err := s.List(ctx, &pods, client.InNamespace(l.namespace)); err != nil {
@@ -101,24 +93,18 @@ func (l *live) over(ctx context.Context, s *snapshot, d decision) (*routing.Obse
 	}
 	var others []routing.Observed
 	for _, name := range names {
-		if name == d.service {
+		if name == d.Service {
 			continue
 		}
 		other, err := look(name)
 		if err != nil {
 			return nil, nil, err
 		}
-		if other != nil && samePods(main.Service, other.Service, pods.Items) {
+		if other != nil && diagnose.SamePods(main.Service, other.Service, pods.Items) {
 			others = append(others, *other)
 		}
 	}
 	return main, others, nil
-}
-
-func samePods(a, b *corev1.Service, pods []corev1.Pod) bool {
-	return slices.ContainsFunc(pods, func(pod corev1.Pod) bool {
-		return selects(a.Spec.Selector, pod.Labels) && selects(b.Spec.Selector, pod.Labels)
-	})
 }
 
 // annotate changes the annotations of a Service and nothing else.

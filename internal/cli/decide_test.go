@@ -14,10 +14,11 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"outrigger.dev/outrigger/internal/diagnose"
 	"outrigger.dev/outrigger/routing"
 )
 
-func shifting(t *testing.T, service string, words ...string) decision {
+func shifting(t *testing.T, service string, words ...string) diagnose.Decision {
 	t.Helper()
 	d, err := shiftOf(service, words)
 	if err != nil {
@@ -26,7 +27,7 @@ func shifting(t *testing.T, service string, words ...string) decision {
 	return d
 }
 
-func promoting(t *testing.T, service, version string) decision {
+func promoting(t *testing.T, service, version string) diagnose.Decision {
 	t.Helper()
 	d, err := promotionOf(service, version)
 	if err != nil {
@@ -65,7 +66,7 @@ func TestPromoteTakesTheWeightsAway(t *testing.T) {
 	}
 	s.reconcile("app", "app-internal")
 	d := promoting(t, "app", "v2")
-	d.allServices = true
+	d.AllServices = true
 	if err := s.decide(context.Background(), d, s.writing(dryRunNone)); err != nil {
 		t.Fatal(err)
 	}
@@ -80,13 +81,13 @@ func TestPromoteTakesTheWeightsAway(t *testing.T) {
 
 func TestWhatMakesNoSenseIsRefusedAndWritesNothing(t *testing.T) {
 	for name, c := range map[string]struct {
-		decision func(*testing.T) decision
+		decision func(*testing.T) diagnose.Decision
 		want     string
 	}{
-		"an unknown version":  {func(t *testing.T) decision { return shifting(t, "app", "v1=1", "v3=1") }, "service demo/app has no version v3; it has v1, v2. --pending writes the name anyway"},
-		"an unknown default":  {func(t *testing.T) decision { return promoting(t, "app", "v9") }, "has no version v9"},
-		"an unknown Service":  {func(t *testing.T) decision { return promoting(t, "ap", "v2") }, "namespace demo has no Service ap; it has app, app-internal, other"},
-		"a Service of no pod": {func(t *testing.T) decision { return promoting(t, "other", "v2") }, "none of its pods has the label version"},
+		"an unknown version":  {func(t *testing.T) diagnose.Decision { return shifting(t, "app", "v1=1", "v3=1") }, "service demo/app has no version v3; it has v1, v2. --pending writes the name anyway"},
+		"an unknown default":  {func(t *testing.T) diagnose.Decision { return promoting(t, "app", "v9") }, "has no version v9"},
+		"an unknown Service":  {func(t *testing.T) diagnose.Decision { return promoting(t, "ap", "v2") }, "namespace demo has no Service ap; it has app, app-internal, other"},
+		"a Service of no pod": {func(t *testing.T) diagnose.Decision { return promoting(t, "other", "v2") }, "none of its pods has the label version"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := shop(t)
@@ -120,7 +121,7 @@ func TestWordsThatDoNotParse(t *testing.T) {
 	if _, err := promotionOf("app", "v2=10"); err == nil || !strings.Contains(err.Error(), "shift app v2=10") {
 		t.Errorf("promote v2=10: %v", err)
 	}
-	if d, err := promotionOf("app", "@highest"); err != nil || d.names != nil {
+	if d, err := promotionOf("app", "@highest"); err != nil || d.Versions != nil {
 		t.Errorf("promote @highest: %v, %v", d, err)
 	}
 }
@@ -160,13 +161,13 @@ func TestAShareOfAVersionWithoutReadyPodsFails(t *testing.T) {
 func TestAVersionThatIsToCome(t *testing.T) {
 	s := shop(t)
 	d := shifting(t, "app", "v1=50", "v3=50")
-	d.pending = true
+	d.AllowPending = true
 	if err := s.decide(context.Background(), d, s.writing(dryRunNone)); err != nil {
 		t.Fatal(err)
 	}
 	s.printed("service/app: v1=100 (unchanged)\n", "v3 has no pods; until some are ready, the current route is unchanged\n")
 	s.reconcile("app")
-	if why, err := s.decided(context.Background(), []outlook{{observed: s.look("app")}}); err != nil || !strings.Contains(why, "v3 (no pods)") {
+	if why, err := s.decided(context.Background(), []diagnose.Forecast{{Observed: s.look("app")}}); err != nil || !strings.Contains(why, "v3 (no pods)") {
 		t.Errorf("%q, %v", why, err)
 	}
 }
@@ -176,7 +177,7 @@ func TestWaitSaysWhatItWaitsFor(t *testing.T) {
 	if err := s.decide(context.Background(), shifting(t, "app", "v1=1", "v2=1"), s.writing(dryRunNone)); err != nil {
 		t.Fatal(err)
 	}
-	outlooks := []outlook{{observed: s.look("app")}}
+	outlooks := []diagnose.Forecast{{Observed: s.look("app")}}
 	why, err := s.decided(context.Background(), outlooks)
 	if err != nil || !strings.Contains(why, "service/app: the current route is v1=100 and will be v1=50 v2=50; VirtualService app is not written yet. If this stays, Outrigger does not run") {
 		t.Errorf("%q, %v", why, err)
@@ -220,7 +221,7 @@ func TestAWordThatNothingFollowsIsSaidSo(t *testing.T) {
 
 func TestWaitSaysThatNoRouteFollows(t *testing.T) {
 	s := shop(t, byHand("theirs", "app"))
-	why, err := s.decided(context.Background(), []outlook{{observed: s.look("app")}})
+	why, err := s.decided(context.Background(), []diagnose.Forecast{{Observed: s.look("app")}})
 	if err != nil || !strings.Contains(why, "VirtualService demo/theirs routes every pod in the mesh, and Outrigger does not write it.") {
 		t.Errorf("%q, %v", why, err)
 	}
@@ -236,7 +237,7 @@ func TestWaitNamesTheVirtualServiceThatRoutesOtherwise(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.reconcile("app", "app-internal")
-	outlooks := []outlook{{observed: s.look("app")}}
+	outlooks := []diagnose.Forecast{{Observed: s.look("app")}}
 	why, err := s.decided(context.Background(), outlooks)
 	if err != nil || !strings.Contains(why, "VirtualService demo/front routes v1=100 at gateway demo/front, and Outrigger does not write it.") ||
 		!strings.Contains(why, "kubectl delete virtualservices.networking.istio.io -n demo front") {
@@ -337,10 +338,10 @@ func (s *liveStage) namespaceLabels() map[string]string {
 func TestShiftFailsWhereTheRouteWasEditedByHand(t *testing.T) {
 	s := shop(t)
 	s.editByHand("app")
-	if report, err := s.status(t.Context(), false, "app"); err != nil || report.Namespaces[0].Services[0].State != stateDetached {
+	if report, err := s.status(t.Context(), false, "app"); err != nil || report.Namespaces[0].Services[0].State != diagnose.StateDetached {
 		t.Errorf("status: %+v, %v", report, err)
 	}
-	for name, d := range map[string]decision{"shift": shifting(t, "app", "v1=90", "v2=10"), "promote": promoting(t, "app", "v2")} {
+	for name, d := range map[string]diagnose.Decision{"shift": shifting(t, "app", "v1=90", "v2=10"), "promote": promoting(t, "app", "v2")} {
 		err := s.decide(t.Context(), d, s.writing(dryRunNone))
 		if err == nil || !strings.Contains(err.Error(), "nothing was written: VirtualService demo/app routes v1=100 in the mesh; it was edited by hand") ||
 			!strings.Contains(err.Error(), "kubectl annotate service -n demo app outrigger.dev/drift=revert --overwrite") {
@@ -352,7 +353,7 @@ func TestShiftFailsWhereTheRouteWasEditedByHand(t *testing.T) {
 	}
 	// Of other Services over the same pods it is left alone, and named.
 	d := shifting(t, "app-internal", "v1=90", "v2=10")
-	d.allServices = true
+	d.AllServices = true
 	if err := s.decide(t.Context(), d, s.writing(dryRunNone)); err != nil {
 		t.Fatal(err)
 	}
@@ -364,7 +365,7 @@ func TestShiftFailsWhereTheRouteWasEditedByHand(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.reconcile("app", "app-internal")
-	if why, err := s.decided(t.Context(), []outlook{{observed: s.look("app")}}); err != nil || why != "" {
+	if why, err := s.decided(t.Context(), []diagnose.Forecast{{Observed: s.look("app")}}); err != nil || why != "" {
 		t.Errorf("%q, %v", why, err)
 	}
 }
@@ -432,11 +433,11 @@ func TestWaitFailsWhenAnotherClientDecides(t *testing.T) {
 	s.annotate("app", "outrigger.dev/weights=v1=1")
 	s.reconcile("app", "app-internal")
 	d := shifting(t, "app", "v1=90", "v2=10")
-	if _, err := s.decided(t.Context(), []outlook{{observed: s.look("app"), words: d.words}}); err == nil || !strings.Contains(err.Error(), "another client set the annotation outrigger.dev/weights=v1=1") {
+	if _, err := s.decided(t.Context(), []diagnose.Forecast{{Observed: s.look("app"), Annotations: d.Annotations}}); err == nil || !strings.Contains(err.Error(), "another client set the annotation outrigger.dev/weights=v1=1") {
 		t.Errorf("%v", err)
 	}
 	d = promoting(t, "app", "v1")
-	if _, err := s.decided(t.Context(), []outlook{{observed: s.look("app"), words: d.words}}); err == nil || !strings.Contains(err.Error(), "another client removed the annotation outrigger.dev/default-version") {
+	if _, err := s.decided(t.Context(), []diagnose.Forecast{{Observed: s.look("app"), Annotations: d.Annotations}}); err == nil || !strings.Contains(err.Error(), "another client removed the annotation outrigger.dev/default-version") {
 		t.Errorf("%v", err)
 	}
 }
@@ -448,7 +449,7 @@ func TestWaitWhileAnotherAnnotationIsInvalid(t *testing.T) {
 		s.annotate("app", "outrigger.dev/weights=v1=90,v2=10", invalid)
 		s.reconcile("app", "app-internal")
 		observed := s.look("app")
-		why, err := s.decided(t.Context(), []outlook{{observed: observed}})
+		why, err := s.decided(t.Context(), []diagnose.Forecast{{Observed: observed}})
 		if at := routing.InEffect(observed, noon)[0].String(); err != nil || (why == "") != (at == "v1=90 v2=10") {
 			t.Errorf("%s: the route is %s, and it says %q, %v", invalid, at, why, err)
 		}

@@ -14,7 +14,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
-	"outrigger.dev/outrigger/api"
+	"outrigger.dev/outrigger/internal/diagnose"
 )
 
 // evicting says whether and how many pods are evicted.
@@ -43,47 +43,31 @@ func (e *evicting) check(maxGiven bool) error {
 	return nil
 }
 
-// evictionStatus is what became of one pod that was to be evicted.
-type evictionStatus struct {
-	Namespace string `json:"namespace"`
-	Pod       string `json:"pod"`
-	Result    string `json:"result"` // evicted, left, gone or failed
-	Message   string `json:"message,omitempty"`
-}
-
-// The results of an eviction.
-const (
-	podEvicted = "evicted"
-	podLeft    = "left"
-	podGone    = "gone"
-	podFailed  = "failed"
-)
-
 // evict evicts pods of the report, one of each workload in turn, until the most have gone or none is left. What is left
 // or failed does not count.
-func (c *coverer) evict(ctx context.Context, report *coverageReport, how evicting) error {
+func (c *coverer) evict(ctx context.Context, report *diagnose.CoverageReport, how evicting) error {
 	evicted, failed, unknown := 0, 0, 0
 	for round := 0; ; round++ {
 		some := false
 		for _, w := range report.Workloads {
-			if round >= len(w.pods) {
+			if round >= len(w.PodObjects) {
 				continue
 			}
 			if evicted == how.most {
 				return notEvicted(failed, unknown)
 			}
 			some = true
-			status, err := c.evictOne(ctx, &w.pods[round], w, how)
+			status, err := c.evictOne(ctx, &w.PodObjects[round], w, how)
 			if err != nil {
 				return err
 			}
 			report.Evictions = append(report.Evictions, status)
 			switch {
-			case status.Result == podEvicted:
+			case status.Result == diagnose.PodEvicted:
 				evicted++
-			case status.Result == podFailed:
+			case status.Result == diagnose.PodFailed:
 				failed++
-			case w.next.unknown != "":
+			case w.Next.Unknown != "":
 				unknown++
 			}
 		}
@@ -109,9 +93,9 @@ func notEvicted(failed, unknown int) error {
 }
 
 // evictOne asks the API server to evict one pod. An error is one that no other pod would fare better with.
-func (c *coverer) evictOne(ctx context.Context, pod *corev1.Pod, w coverageStatus, how evicting) (evictionStatus, error) {
-	out := evictionStatus{Namespace: pod.Namespace, Pod: pod.Name, Result: podLeft}
-	if out.Message = neverEvicted(pod, w); out.Message != "" {
+func (c *coverer) evictOne(ctx context.Context, pod *corev1.Pod, w diagnose.WorkloadCoverage, how evicting) (diagnose.Eviction, error) {
+	out := diagnose.Eviction{Namespace: pod.Namespace, Pod: pod.Name, Result: diagnose.PodLeft}
+	if out.Message = diagnose.WhyNotEvicted(pod, w); out.Message != "" {
 		return out, nil
 	}
 	dry := (writing{dryRun: how.dryRun}).suffix()
@@ -128,36 +112,17 @@ func (c *coverer) evictOne(ctx context.Context, pod *corev1.Pod, w coverageStatu
 	}
 	switch {
 	case err == nil:
-		out.Result, out.Message = podEvicted, strings.TrimSpace(dry)
+		out.Result, out.Message = diagnose.PodEvicted, strings.TrimSpace(dry)
 	case apierrors.IsTooManyRequests(err):
 		out.Message = "a PodDisruptionBudget does not allow it now: " + err.Error()
 	case apierrors.IsNotFound(err), apierrors.IsConflict(err):
-		out.Result, out.Message = podGone, "it was replaced or deleted meanwhile"
+		out.Result, out.Message = diagnose.PodGone, "it was replaced or deleted meanwhile"
 	case apierrors.IsForbidden(err):
 		return out, fmt.Errorf("evict pod %s/%s: %w", pod.Namespace, pod.Name, err)
 	case ctx.Err() != nil:
 		return out, ctx.Err()
 	default:
-		out.Result, out.Message = podFailed, err.Error()
+		out.Result, out.Message = diagnose.PodFailed, err.Error()
 	}
 	return out, nil
-}
-
-// neverEvicted says why a pod is left without asking; nothing if it may be evicted.
-func neverEvicted(pod *corev1.Pod, w coverageStatus) string {
-	switch {
-	case metav1.GetControllerOfNoCopy(pod) == nil:
-		return "no controller would recreate it"
-	case w.ref.Kind == "Job":
-		return "a Job's pod is not run twice"
-	case w.Reason == api.CoverageDenied:
-		return "a new pod would be denied"
-	}
-	switch {
-	case w.next.unknown != "":
-		return "it is unknown what a new pod would get: " + w.next.unknown
-	case w.next.asleep != "":
-		return "a new pod would get no sidecar: " + w.next.asleep
-	}
-	return ""
 }

@@ -11,6 +11,8 @@ import (
 
 	"github.com/spf13/cobra"
 	"k8s.io/cli-runtime/pkg/resource"
+
+	"outrigger.dev/outrigger/internal/diagnose"
 )
 
 func explainCommand() *cobra.Command {
@@ -124,7 +126,7 @@ func explanationsTo(out io.Writer, output string) (*explanations, error) {
 	return &explanations{out: out, encode: encode}, err
 }
 
-func (e *explanations) add(story func() []paragraph, data any) error {
+func (e *explanations) add(story func() []diagnose.Paragraph, data any) error {
 	if e.encode != nil {
 		e.data = append(e.data, data)
 		return nil

@@ -11,12 +11,9 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-	corev1 "k8s.io/api/core/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"outrigger.dev/outrigger/api"
-	"outrigger.dev/outrigger/inject"
-	"outrigger.dev/outrigger/internal/manifest"
+	"outrigger.dev/outrigger/internal/diagnose"
 )
 
 // asYAML prints what explain gathered.
@@ -28,7 +25,7 @@ func asYAML(t *testing.T, write func(*explanations) error, data ...any) string {
 		t.Fatal(err)
 	}
 	for _, d := range data {
-		if err := print.add(func() []paragraph { t.Error("the text is made"); return nil }, d); err != nil {
+		if err := print.add(func() []diagnose.Paragraph { t.Error("the text is made"); return nil }, d); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -130,66 +127,8 @@ workloads:
   version: v2
   workload: Deployment/app-v2
 `
-	got := asYAML(t, (*explanations).one, serviceData(observed, problems, surroundings{}, noon))
+	got := asYAML(t, (*explanations).one, diagnose.ServiceData(observed, problems, diagnose.Surroundings{}, noon))
 	if diff := cmp.Diff(want, got); diff != "" {
-		t.Errorf("-want +got:\n%s", diff)
-	}
-}
-
-func TestExplanationOfPodsAsData(t *testing.T) {
-	asked := entryOf(ours, "outrigger-sidecar-injector", true, "the Namespace is labeled")
-	injected := podOf("web-1", nil, true)
-	bare := podOf("web-2", nil, true)
-	bare.Spec.Containers = bare.Spec.Containers[:1]
-	s := injectionStory{
-		object: &manifest.Object{Kind: "Deployment", Name: "web"}, namespace: namespaceOf(api.LabelInjection, "enabled"),
-		pod:     &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Annotations: map[string]string{"inject.istio.io/templates": "sidecar"}}},
-		entries: []entryVerdict{asked}, endpoints: map[string]int{"system/outrigger": 1}, pods: []corev1.Pod{*injected, *bare},
-		report: inject.Report{Result: inject.Injected, Reason: api.InjectPolicyEnabled, Templates: []string{"sidecar"}},
-	}
-	unknown := injectionStory{
-		object: &manifest.Object{Kind: "Pod", Name: "alone"}, namespace: &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "shop"}},
-		pod: &corev1.Pod{}, unknown: "no Istio configuration",
-	}
-	want := `- asked:
-  - asked: true
-    entry: namespace.sidecar-injector.example
-    injector: Outrigger
-    object: outrigger-sidecar-injector
-    why: the Namespace is labeled
-  change:
-  - Nothing.
-  decision:
-    reason: PolicyEnabled
-    result: injected
-    templates:
-    - sidecar
-  kind: Deployment
-  name: web
-  namespace: shop
-  pods: 2
-  said:
-  - key: istio-injection
-    "on": Namespace
-    value: enabled
-  - key: inject.istio.io/templates
-    "on": pod
-    value: sidecar
-  sidecar: injected into new pods
-  withSidecar: 1
-- change:
-  - 'Install Outrigger: helm install outrigger charts/outrigger -n outrigger-system
-    --create-namespace'
-  kind: Pod
-  name: alone
-  namespace: shop
-  notKnown:
-  - no Istio configuration
-  pods: 0
-  sidecar: 'not injected into new pods: no webhook matches them'
-  withSidecar: 0
-`
-	if diff := cmp.Diff(want, asYAML(t, (*explanations).list, s.data(), unknown.data())); diff != "" {
 		t.Errorf("-want +got:\n%s", diff)
 	}
 }
@@ -212,7 +151,7 @@ func TestDataIsDocumented(t *testing.T) {
 		}
 	}
 	fields := map[string]bool{}
-	for _, data := range []any{statusReport{}, serviceExplanation{}, injectionExplanation{}} {
+	for _, data := range []any{statusReport{}, diagnose.ServiceExplanation{}, diagnose.InjectionExplanation{}} {
 		jsonFields(reflect.TypeOf(data), fields)
 	}
 	for name := range fields {

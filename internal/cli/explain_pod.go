@@ -23,6 +23,7 @@ import (
 
 	"outrigger.dev/outrigger/api"
 	"outrigger.dev/outrigger/inject"
+	"outrigger.dev/outrigger/internal/diagnose"
 	"outrigger.dev/outrigger/internal/manifest"
 	"outrigger.dev/outrigger/routing"
 )
@@ -134,55 +135,38 @@ func (l *live) podsOf(ctx context.Context, object *unstructured.Unstructured, te
 	var list corev1.PodList
 	err = l.client.List(ctx, &list, client.InNamespace(l.namespace), client.MatchingLabelsSelector{Selector: selector})
 	if isForbidden(err) {
-		l.unread().kindIn("Pod", l.namespace)
+		l.unread().AddKind("Pod", l.namespace)
 		return nil, nil
 	}
 	if err != nil {
 		return nil, fmt.Errorf("list the pods: %w", err)
 	}
-	return slices.DeleteFunc(list.Items, func(pod corev1.Pod) bool { return ended(&pod) }), nil
-}
-
-// injectionStory is all that decides about the sidecar of one pod.
-type injectionStory struct {
-	object    *manifest.Object
-	pod       *corev1.Pod // as it is created
-	namespace *corev1.Namespace
-	pods      []corev1.Pod // that run now
-	entries   []entryVerdict
-	blind     bool           // the webhook objects may not be read
-	endpoints map[string]int // of our Services, "namespace/name", and of the URLs of entries, how many are ready
-	real      reality
-	report    inject.Report // what Outrigger decides, asked or not
-	unknown   string        // why it is not known what Outrigger decides
-	owner     routing.WorkloadRef
-	owned     bool
-	notes     []string
+	return slices.DeleteFunc(list.Items, func(pod corev1.Pod) bool { return diagnose.HasEnded(&pod) }), nil
 }
 
 // explainTemplate tells the story of a pod template, with the pods that run for it.
 func (l *live) explainTemplate(ctx context.Context, from *clusterFlags, template podIn, is inCluster, print *explanations) error {
-	s := injectionStory{object: template.object, pods: is.pods}
+	s := diagnose.PodFacts{Kind: template.object.Kind, Name: template.object.Name, Pods: is.pods}
 	raw, pod, err := asCreated(template)
 	if err != nil {
 		return err
 	}
-	s.pod = pod
-	if s.namespace, err = l.namespaceOf(ctx, pod.Namespace, &s); err != nil {
+	s.Pod = pod
+	if s.Namespace, err = l.namespaceOf(ctx, pod.Namespace, &s); err != nil {
 		return err
 	}
 	objects, err := l.webhookObjects(ctx)
 	if err != nil {
 		return err
 	}
-	s.blind = l.unread().elsewhere("MutatingWebhookConfiguration")
-	s.entries = entriesFor(ctx, objects, pod, s.namespace)
-	s.endpoints = l.readyEndpoints(ctx, &s)
-	s.owner, s.owned = routing.WorkloadOf(pod)
+	s.Blind = l.unread().HidesClusterWide("MutatingWebhookConfiguration")
+	s.Entries = diagnose.MatchingEntries(ctx, objects, pod, s.Namespace)
+	s.Endpoints = l.readyEndpoints(ctx, &s)
+	s.Owner, s.Owned = routing.WorkloadOf(pod)
 	if template.isPod && metav1.GetControllerOfNoCopy(pod) == nil {
-		s.owner, s.owned = routing.WorkloadRef{Kind: "Pod", Name: pod.Name}, true
+		s.Owner, s.Owned = routing.WorkloadRef{Kind: "Pod", Name: pod.Name}, true
 	}
-	config, err := l.installation(ctx, s.entries)
+	config, err := l.installation(ctx, s.Entries)
 	if err != nil {
 		return err
 	}
@@ -191,23 +175,23 @@ func (l *live) explainTemplate(ctx context.Context, from *clusterFlags, template
 		nativeSidecars: config.Istio.NativeSidecars, platform: config.Istio.Platform, compliancePolicy: config.Istio.CompliancePolicy, release: config.Istio.Version,
 		unread: l.unread(),
 	}
-	s.real = l.realityOf(ctx, template.object, is.workload, pod, is.pods)
+	s.DryRun = l.realityOf(ctx, template.object, is.workload, pod, is.pods)
 	istio, err := source.load(ctx)
 	if isForbidden(err) {
-		l.unread().kindIn("ConfigMap", config.Istio.Namespace)
-		s.unknown = "you have no permission to read Istio's configuration"
-		return print.add(s.paragraphs, s.data())
+		l.unread().AddKind("ConfigMap", config.Istio.Namespace)
+		s.Unknown = "you have no permission to read Istio's configuration"
+		return print.add(s.Paragraphs, s.Data())
 	}
 	if err != nil {
-		s.unknown = err.Error()
-		return print.add(s.paragraphs, s.data())
+		s.Unknown = err.Error()
+		return print.add(s.Paragraphs, s.Data())
 	}
-	answer, err := inject.Review(inject.Received{JSON: raw, NamespaceName: s.namespace.Name, Namespace: s.namespace, Path: s.path()}, istio.config)
+	answer, err := inject.Review(inject.Received{JSON: raw, NamespaceName: s.Namespace.Name, Namespace: s.Namespace, Path: s.Path()}, istio.config)
 	if err != nil {
 		return err
 	}
-	s.report = answer.Report
-	return print.add(s.paragraphs, s.data())
+	s.Report = answer.Report
+	return print.add(s.Paragraphs, s.Data())
 }
 
 // asCreated returns the pod as it was sent, or would be: a live one without the sidecar that it was given.
@@ -224,7 +208,7 @@ func asCreated(template podIn) ([]byte, *corev1.Pod, error) {
 }
 
 // namespaceOf reads the Namespace; one that is not there or may not be read has only its name.
-func (l *live) namespaceOf(ctx context.Context, name string, s *injectionStory) (*corev1.Namespace, error) {
+func (l *live) namespaceOf(ctx context.Context, name string, s *diagnose.PodFacts) (*corev1.Namespace, error) {
 	namespace := &corev1.Namespace{}
 	err := l.client.Get(ctx, client.ObjectKey{Name: name}, namespace)
 	if err == nil {
@@ -234,24 +218,24 @@ func (l *live) namespaceOf(ctx context.Context, name string, s *injectionStory) 
 		return nil, fmt.Errorf("read Namespace %s: %w", name, err)
 	}
 	if isForbidden(err) {
-		l.unread().object("Namespace", "", name)
+		l.unread().AddObject("Namespace", "", name)
 	} else {
-		s.notes = append(s.notes, fmt.Sprintf("Namespace %s does not exist; it is assumed to have no labels.", name))
+		s.Notes = append(s.Notes, fmt.Sprintf("Namespace %s does not exist; it is assumed to have no labels.", name))
 	}
 	return &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name, Labels: map[string]string{"kubernetes.io/metadata.name": name}}}, nil
 }
 
 // readyEndpoints counts who answers behind the Services of our entries that are asked.
-func (l *live) readyEndpoints(ctx context.Context, s *injectionStory) map[string]int {
+func (l *live) readyEndpoints(ctx context.Context, s *diagnose.PodFacts) map[string]int {
 	out := map[string]int{}
-	for _, entry := range s.entries {
-		service, url := entry.webhook.ClientConfig.Service, entry.webhook.ClientConfig.URL
-		if entry.asked && entry.injector == ours && service == nil && url != nil {
+	for _, entry := range s.Entries {
+		service, url := entry.Webhook.ClientConfig.Service, entry.Webhook.ClientConfig.URL
+		if entry.Matches && entry.Injector == diagnose.Outrigger && service == nil && url != nil {
 			if ready, known := l.readyReplicas(ctx); known {
 				out[*url] = ready
 			}
 		}
-		if !entry.asked || service == nil {
+		if !entry.Matches || service == nil {
 			continue
 		}
 		name := service.Namespace + "/" + service.Name
@@ -261,9 +245,9 @@ func (l *live) readyEndpoints(ctx context.Context, s *injectionStory) map[string
 		var list discoveryv1.EndpointSliceList
 		if err := l.client.List(ctx, &list, client.InNamespace(service.Namespace), client.MatchingLabels{discoveryv1.LabelServiceName: service.Name}); err != nil {
 			if isForbidden(err) {
-				l.unread().kindIn("EndpointSlice", service.Namespace)
+				l.unread().AddKind("EndpointSlice", service.Namespace)
 			} else {
-				s.notes = append(s.notes, fmt.Sprintf("The endpoints of Service %s are unknown: %v.", name, err))
+				s.Notes = append(s.Notes, fmt.Sprintf("The endpoints of Service %s are unknown: %v.", name, err))
 			}
 			continue
 		}
@@ -285,7 +269,7 @@ func (l *live) readyReplicas(ctx context.Context) (ready int, known bool) {
 	var list appsv1.DeploymentList
 	err := l.client.List(ctx, &list, client.InNamespace(l.installed), client.MatchingLabels{"app.kubernetes.io/name": "outrigger"})
 	if isForbidden(err) {
-		l.unread().kindIn("Deployment", l.installed)
+		l.unread().AddKind("Deployment", l.installed)
 	}
 	for i := range list.Items {
 		ready += int(list.Items[i].Status.ReadyReplicas)
@@ -298,7 +282,7 @@ func (l *live) webhookObjects(ctx context.Context) ([]admissionregistrationv1.Mu
 	var objects admissionregistrationv1.MutatingWebhookConfigurationList
 	err := l.client.List(ctx, &objects)
 	if isForbidden(err) {
-		l.unread().kindIn("MutatingWebhookConfiguration", "")
+		l.unread().AddKind("MutatingWebhookConfiguration", "")
 		return nil, nil
 	}
 	if err != nil {
@@ -309,17 +293,17 @@ func (l *live) webhookObjects(ctx context.Context) ([]admissionregistrationv1.Mu
 
 // noteUnread reports in one note what could not be read.
 func (l *live) noteUnread(notes io.Writer) {
-	if note := l.unread().note(l.namespace); note != "" {
+	if note := l.unread().Note(l.namespace); note != "" {
 		_, _ = fmt.Fprintln(notes, "Note: "+note) // nothing to do if stderr is closed
 	}
 }
 
 // installation returns the settings of the Outrigger whose entry is asked, else of the one without a revision.
-func (l *live) installation(ctx context.Context, entries []entryVerdict) (api.Config, error) {
+func (l *live) installation(ctx context.Context, entries []diagnose.Entry) (api.Config, error) {
 	revision := ""
 	for _, entry := range entries {
-		if entry.injector == ours && entry.asked {
-			revision = entry.revision
+		if entry.Injector == diagnose.Outrigger && entry.Matches {
+			revision = entry.Revision
 		}
 	}
 	configs, err := installations(ctx, l.client, l.installed, l.unread())
@@ -332,28 +316,6 @@ func (l *live) installation(ctx context.Context, entries []entryVerdict) (api.Co
 		}
 	}
 	return l.config, nil
-}
-
-// webhookName is the name of the chart's webhook object, without a revision.
-const webhookName = "outrigger-sidecar-injector"
-
-// path is that of the URL of our entry which is asked.
-func (s *injectionStory) path() string {
-	for _, entry := range s.entries {
-		if entry.injector == ours && entry.asked && entry.webhook.ClientConfig.Service != nil && entry.webhook.ClientConfig.Service.Path != nil {
-			return *entry.webhook.ClientConfig.Service.Path
-		}
-	}
-	return injectPath
-}
-
-// asked returns the first entry of an injector that is asked; nil if none is.
-func (s *injectionStory) asked(whose injectorName) *entryVerdict {
-	at := slices.IndexFunc(s.entries, func(v entryVerdict) bool { return v.injector == whose && v.asked })
-	if at < 0 {
-		return nil
-	}
-	return &s.entries[at]
 }
 
 // whatToExplain completes KIND/NAME.

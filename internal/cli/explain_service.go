@@ -3,22 +3,17 @@
 package cli
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
-	"maps"
-	"slices"
 	"strings"
 	"text/tabwriter"
-	"time"
 
 	"github.com/spf13/cobra"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
-	"outrigger.dev/outrigger/api"
-	"outrigger.dev/outrigger/routing"
+	"outrigger.dev/outrigger/internal/diagnose"
 )
 
 // explainService says why the routes of a Service are as they are: `outrigger explain service/NAME`.
@@ -49,7 +44,7 @@ func explainService(command *cobra.Command, from *clusterFlags, name string, pri
 		command.PrintErrln("Note: " + note)
 	}
 	now := l.now()
-	return print.add(func() []paragraph { return explanationOf(*observed, problems, around, now) }, serviceData(*observed, problems, around, now))
+	return print.add(func() []diagnose.Paragraph { return diagnose.ExplainService(*observed, problems, around, now) }, diagnose.ServiceData(*observed, problems, around, now))
 }
 
 // servicesToExplain completes service/NAME.
@@ -64,289 +59,18 @@ func servicesToExplain(ctx context.Context, l *live, args []string) ([]string, e
 	return names, nil
 }
 
-// paragraph is a heading and the rows of cells below it.
-type paragraph struct {
-	heading string
-	rows    [][]string
-}
-
-// explanationOf tells the story of a Service: whether routes are wanted, what was said, what runs, who is the default
-// and why, where requests go, what was written, and what is wrong.
-func explanationOf(observed routing.Observed, problems []api.RouteProblem, around surroundings, now time.Time) []paragraph {
-	reading, _ := routing.ReadInEffect(observed, now)
-	plan := routing.Plan(observed, now)
-	status, ofNamespace := statusOf(observed, problems, around, now)
-	ref := observed.Service.Namespace + "/" + observed.Service.Name
-	out := []paragraph{
-		{"Service " + ref, [][]string{{"State", status.State + ": " + cmp.Or(status.Skipped, stateMeaning(status.State))}, {"Routing", wantedBecause(observed, around.gaps)},
-			{"Versions", "the values of the pods' label " + observed.Intent.VersionLabel}, {"Default", status.defaultText(reading)}}},
-		{"Settings", wordRows(observed)},
-		{"Workloads", workloadRows(observed)},
-		{"Where requests go", ruleRows(reading, around.gaps.hideRoutes(observed.Service.Namespace))},
-		{"Routes by caller", pathRows(status.Routes)},
-		{"From outside", gatewayRows(status.Gateways)},
-		{"Objects", objectRows(observed.Standing)},
-		{"Not written yet", dueRows(status.Due, plan.Next, now)},
-		{"Would be written (routing=observe)", oneEach(status.Unwritten)},
-		{"Problems", problemRows(append(ofNamespace, status.Problems...))},
-	}
-	return slices.DeleteFunc(out, func(p paragraph) bool { return len(p.rows) == 0 })
-}
-
-func stateMeaning(state string) string {
-	switch state {
-	case stateRouted:
-		return "Outrigger's VirtualService routes its requests"
-	case stateStillExposed:
-		return "Outrigger's VirtualService routes its requests; an exposure annotation is invalid, so the existing exposure is unchanged"
-	case stateDetached:
-		return "Outrigger's VirtualService was edited by hand, and Outrigger no longer writes it"
-	case stateOther:
-		return "a VirtualService that Outrigger does not write shares its requests"
-	case stateSplit:
-		return "several versions already received traffic before Outrigger; they keep it until you decide"
-	case stateUndecided:
-		return "a default route would take the traffic of pods without a version"
-	case stateSubsets:
-		return "only a DestinationRule, no VirtualService of Outrigger"
-	case stateObserved:
-		return "a dry run: nothing is written"
-	case stateOff:
-		return "no label requests routes"
-	case stateUnknown:
-		return "you have no permission to read what decides about its routes"
-	case stateDisabled:
-		return "no routes are written, and existing ones are deleted"
-	}
-	return "routes are requested, but do not exist yet"
-}
-
-// wantedBecause says which label decides whether routes are kept.
-func wantedBecause(observed routing.Observed, unread gaps) string {
-	service, namespace := observed.Service, observed.Namespace
-	for _, place := range []struct {
-		labels map[string]string
-		where  string
-	}{{service.Labels, "the Service"}, {namespace.Labels, "namespace " + namespace.Name}} {
-		switch word := api.RoutingMode(place.labels[api.LabelRouting]); {
-		case word.IsWritten():
-			return fmt.Sprintf("%s, by label %s on %s", word, api.LabelRouting, place.where)
-		case word != api.RoutingUnset:
-			return fmt.Sprintf("observe, since the label %s=%s on %s is invalid", api.LabelRouting, word, place.where)
-		}
-	}
-	switch word := injectionOf(namespace); {
-	case unread.hideIntent(observed):
-		return "unknown, since you have no permission to read Namespace " + namespace.Name
-	case observed.Intent.Wanted:
-		return fmt.Sprintf("on, since namespace %s is labeled for injection (%s)", namespace.Name, word)
-	case !observed.Standing.IsEmpty():
-		return "kept, since objects exist; no label requests them anymore"
-	}
-	return "off: namespace " + namespace.Name + " has no label that requests routes. To change that: outrigger enable " + namespace.Name
-}
-
-func (s serviceStatus) defaultText(reading routing.Reading) string {
-	if s.State == stateUnknown {
-		return "unknown"
-	}
-	return defaultBecause(reading)
-}
-
-func defaultBecause(reading routing.Reading) string {
-	if reading.Default == "" {
-		return "none is recorded"
-	}
-	if because[reading.By] == "" {
-		return reading.Default
-	}
-	if reading.StandIn != "" {
-		return reading.Default + ", whose workload was deleted; " + reading.StandIn + " receives its traffic"
-	}
-	return reading.Default + ", because " + because[reading.By]
-}
-
-// because says how a default was found, by what is recorded of it.
-var because = map[string]string{
-	"first": "it was the first version when the default was recorded",
-	"old":   "it received traffic before Outrigger was installed",
-	"word":  "an annotation decided it (default-version or weights)",
-	"left":  "the workloads of all other versions were deleted",
-	"gone":  "the default before had no ready pod for too long",
-}
-
-// wordRows are the labels and annotations of ours on the Service and its Namespace.
-func wordRows(observed routing.Observed) [][]string {
-	var out [][]string
-	for _, place := range []struct {
-		where               string
-		labels, annotations map[string]string
-	}{
-		{"Service", observed.Service.Labels, observed.Service.Annotations},
-		{"Namespace", observed.Namespace.Labels, observed.Namespace.Annotations},
-	} {
-		for _, marks := range []map[string]string{place.labels, place.annotations} {
-			for _, key := range slices.Sorted(maps.Keys(marks)) {
-				if strings.HasPrefix(key, api.Domain+"/") {
-					out = append(out, []string{place.where, key, marks[key]})
-				}
-			}
-		}
-	}
-	return out
-}
-
-// workloadsOf are the workloads behind the Service, each with its versions; last those without pods.
-func workloadsOf(observed routing.Observed) []workloadStatus {
-	var out []workloadStatus
-	seen := map[routing.WorkloadRef]bool{}
-	for _, group := range observed.Pods {
-		seen[group.Workload] = true
-		out = append(out, workloadStatus{group.Workload.String(), group.Version, group.Ready, group.Pods, isFixed(observed, group.Workload)})
-	}
-	for _, w := range observed.Workloads {
-		if !seen[w.WorkloadRef] && selects(observed.Service.Spec.Selector, w.Labels) {
-			out = append(out, workloadStatus{Workload: w.String(), Version: w.Labels[observed.Intent.VersionLabel], Fixed: isFixed(observed, w.WorkloadRef)})
-		}
-	}
-	return out
-}
-
-func isFixed(observed routing.Observed, ref routing.WorkloadRef) bool {
-	at := slices.IndexFunc(observed.Workloads, func(w routing.Workload) bool { return w.WorkloadRef == ref })
-	return at >= 0 && observed.Workloads[at].Selector[observed.Intent.VersionLabel] != ""
-}
-
-func workloadRows(observed routing.Observed) [][]string {
-	var out [][]string
-	for _, w := range workloadsOf(observed) {
-		version, pods, track := w.Version, fmt.Sprintf("%d of %d pods ready", w.Ready, w.Pods), "rolling: its version may change in place"
-		if version == "" {
-			version = "no version"
-		}
-		if w.Pods == 0 {
-			pods = "no pods"
-		}
-		switch kind, _, _ := strings.Cut(w.Workload, "/"); {
-		case w.Fixed:
-			track = "fixed: its selector contains the version"
-		case kind == "Pod" || kind == "WorkloadEntry":
-			track = "no workload: its version does not change"
-		}
-		out = append(out, []string{w.Workload, version, pods, track})
-	}
-	return out
-}
-
-func ruleRows(reading routing.Reading, hidden bool) [][]string {
-	if hidden {
-		return [][]string{{"unknown"}}
-	}
-	var out [][]string
-	for _, rule := range reading.Rules {
-		match := rule.Match
-		if match == "" {
-			match = "all other requests"
-		}
-		var to []string
-		for _, share := range rule.To {
-			switch {
-			case share.Version == "":
-				to = append(to, "every pod")
-			case len(rule.To) == 1:
-				to = append(to, share.Version)
-			default:
-				to = append(to, fmt.Sprintf("%s=%d", share.Version, share.Weight))
-			}
-		}
-		row := []string{match, "->", strings.Join(to, " ")}
-		for _, m := range rule.Mirror {
-			row = append(row, "copied to "+m.String())
-		}
-		out = append(out, row)
-	}
-	if len(out) == 0 {
-		out = append(out, []string{"everything", "->", "every pod (no VirtualService routes)"})
-	}
-	return out
-}
-
-// pathRows say which VirtualServices route, where Outrigger does not write all of them.
-func pathRows(routes []pathStatus) [][]string {
-	var out [][]string
-	for _, r := range routes {
-		by := "no VirtualService"
-		switch {
-		case r.Outrigger:
-			by = r.Object
-		case r.Object != "":
-			by = r.Object + ", which Outrigger does not write"
-		}
-		where := "callers in the mesh"
-		if r.At != "mesh" {
-			where = "callers at gateway " + r.At
-		}
-		out = append(out, []string{where, r.Shares, by})
-	}
-	return out
-}
-
-func gatewayRows(gateways []gatewayStatus) [][]string {
-	var out [][]string
-	for _, g := range gateways {
-		row := []string{"gateway " + g.Name, "port " + portText(g.Port), strings.Join(g.Hosts, ","), orDash(g.URL)}
-		if g.Certificate != "" {
-			row = append(row, "certificate: "+g.Certificate)
-		}
-		out = append(out, row)
-	}
-	return out
-}
-
-func objectRows(standing routing.Objects) [][]string {
-	var out [][]string
-	for _, o := range objectsOf(standing) {
-		has := "hosts " + strings.Join(o.Hosts, ",")
-		if o.Kind == "DestinationRule" {
-			has = "subsets " + orDash(strings.Join(o.Subsets, ","))
-		}
-		out = append(out, []string{o.Kind + " " + o.Name, has})
-	}
-	return out
-}
-
-func oneEach(lines []string) [][]string {
-	var out [][]string
-	for _, line := range lines {
-		out = append(out, []string{line})
-	}
-	return out
-}
-
-func dueRows(due []string, next, now time.Time) [][]string {
-	out := oneEach(due)
-	if next.After(now) {
-		out = append(out, []string{fmt.Sprintf("next change in %v", max(next.Sub(now).Round(time.Second), time.Second))})
-	}
-	return out
-}
-
-func problemRows(problems []problemStatus) [][]string {
-	return oneEach(problemLines(problems))
-}
-
-func printExplanation(story []paragraph, out io.Writer) error {
+func printExplanation(story []diagnose.Paragraph, out io.Writer) error {
 	for i, p := range story {
 		if i > 0 {
 			if _, err := fmt.Fprintln(out); err != nil {
 				return err
 			}
 		}
-		if _, err := fmt.Fprintln(out, p.heading); err != nil {
+		if _, err := fmt.Fprintln(out, p.Heading); err != nil {
 			return err
 		}
 		aligned := tabwriter.NewWriter(out, 0, 0, 3, ' ', 0)
-		for _, row := range p.rows {
+		for _, row := range p.Rows {
 			if _, err := fmt.Fprintln(aligned, "  "+strings.Join(row, "\t")); err != nil {
 				return err
 			}

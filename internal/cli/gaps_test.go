@@ -9,13 +9,13 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/google/go-cmp/cmp"
 	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 
 	"outrigger.dev/outrigger/api"
+	"outrigger.dev/outrigger/internal/diagnose"
 )
 
 // withoutPermission has the cluster refuse lists of the whole cluster and of other namespaces, and of these kinds everywhere.
@@ -109,7 +109,7 @@ func TestStatusOfEveryNamespaceWithTheRightsOfOne(t *testing.T) {
 	if !strings.Contains(got, "demo app routed v1 2/2 100 -") {
 		t.Errorf("got\n%s", got)
 	}
-	if note := s.unread().note("demo"); !strings.Contains(note, "read Namespaces; ") {
+	if note := s.unread().Note("demo"); !strings.Contains(note, "read Namespaces; ") {
 		t.Errorf("note %q", note)
 	}
 }
@@ -119,7 +119,7 @@ func TestExplainOfAServiceWithoutPermissions(t *testing.T) {
 	observed := s.look("app")
 	story := func() string {
 		s.out.Reset()
-		if err := printExplanation(explanationOf(observed, nil, surroundings{gaps: s.unread()}, noon), &s.out); err != nil {
+		if err := printExplanation(diagnose.ExplainService(observed, nil, diagnose.Surroundings{Gaps: s.unread()}, noon), &s.out); err != nil {
 			t.Fatal(err)
 		}
 		return squeeze(s.out.String())
@@ -146,7 +146,7 @@ func TestShiftWithTheRightsOfOneNamespace(t *testing.T) {
 		t.Errorf("notes %q", notes.String())
 	}
 	s.reconcile("app", "app-internal")
-	if why, err := s.decided(t.Context(), []outlook{{observed: s.look("app")}}); err != nil || why != "" {
+	if why, err := s.decided(t.Context(), []diagnose.Forecast{{Observed: s.look("app")}}); err != nil || why != "" {
 		t.Errorf("%q, %v", why, err)
 	}
 }
@@ -194,7 +194,7 @@ func TestUninstallWithoutThePermissionToSeeWhetherOutriggerRuns(t *testing.T) {
 		want    string
 	}{
 		"the Lease":             {func(s *liveStage) { s.through(forbidLease) }, "no permission to get Lease outrigger-routing in namespace outrigger-system"},
-		"the name of the Lease": {func(s *liveStage) { s.unread().kindIn("ConfigMap", s.installed) }, "no permission to list ConfigMaps, which name the Lease of Outrigger, in namespace outrigger-system"},
+		"the name of the Lease": {func(s *liveStage) { s.unread().AddKind("ConfigMap", s.installed) }, "no permission to list ConfigMaps, which name the Lease of Outrigger, in namespace outrigger-system"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := shop(t)
@@ -216,21 +216,5 @@ func TestStatusWithoutThePermissionToListServices(t *testing.T) {
 	s := shop(t).withoutPermission("Service")
 	if _, err := s.status(t.Context(), false); err == nil || !strings.Contains(err.Error(), "no permission to list Services in namespace demo") {
 		t.Errorf("%v", err)
-	}
-}
-
-func TestGapsAreOneNote(t *testing.T) {
-	unread := gaps{}
-	for _, kind := range []string{"Pod", "Ingress", "WorkloadEntry", "Gateway"} {
-		unread.kindIn(kind, "")
-	}
-	unread.kindIn("WorkloadEntry", "demo")
-	unread.kindIn("Node", "")
-	unread.kindIn("ConfigMap", "istio-system")
-	unread.object("Namespace", "", "demo")
-	want := "You have no permission to read Nodes, WorkloadEntries; Namespace demo; Gateways, Ingresses, Pods outside namespace demo; ConfigMaps in namespace istio-system. " +
-		"What depends on them is unknown. docs/understand/security.md lists the permissions of users."
-	if diff := cmp.Diff(want, unread.note("demo")); diff != "" {
-		t.Errorf("-want +got:\n%s", diff)
 	}
 }

@@ -16,6 +16,7 @@ import (
 
 	"outrigger.dev/outrigger/api"
 	"outrigger.dev/outrigger/inject"
+	"outrigger.dev/outrigger/internal/diagnose"
 	"outrigger.dev/outrigger/internal/manifest"
 )
 
@@ -73,14 +74,14 @@ func (f *injectionFlags) register(command *cobra.Command) {
 	flags := command.Flags()
 	f.input.register(command, "what to inject (required)")
 	flags.StringVarP(&f.namespace, "namespace", "n", "", `namespace of what names none (default: that of --namespaceFile, else the kubeconfig context's, else "default")`)
-	flags.StringVar(&f.path, "injectPath", injectPath, "URL path of the webhook, which may name cluster and network: /inject/cluster/c1/net/n1")
+	flags.StringVar(&f.path, "injectPath", diagnose.InjectPath, "URL path of the webhook, which may name cluster and network: /inject/cluster/c1/net/n1")
 	f.istio.register(flags)
 	f.istio.complete(command)
 }
 
 // start reads the input and Istio's configuration.
 func (f *injectionFlags) start(command *cobra.Command) (injection, *input, error) {
-	if f.path != injectPath && !strings.HasPrefix(f.path, injectPath+"/") {
+	if f.path != diagnose.InjectPath && !strings.HasPrefix(f.path, diagnose.InjectPath+"/") {
 		return injection{}, nil, usagef("--injectPath=%s: expected /inject, or /inject/ and pairs such as cluster/c1/net/n1", f.path)
 	}
 	if err := f.istio.check(); err != nil {
@@ -112,9 +113,6 @@ type injection struct {
 	notes      io.Writer                    // what the user should know, one line each
 	withoutPod func(*manifest.Object) error // takes the objects without a pod template; may be nil
 }
-
-// injectPath is where the chart's webhook object sends pods.
-const injectPath = "/inject"
 
 // all injects every pod and pod template of the input and writes every document. If any is refused the error names all
 // that are.

@@ -13,6 +13,8 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"outrigger.dev/outrigger/internal/diagnose"
 )
 
 // mustExist returns an error if a namespace does not exist. It returns nil if the user has no permission to read it.
@@ -34,7 +36,7 @@ func noNamespace(namespace string) error { return fmt.Errorf("namespace %s does 
 // mustBeHere returns an error if no Outrigger is installed in the system namespace, but one is in another: then nothing in the system
 // namespace shows whether it runs. namespace is the one whose routes are removed, empty for all.
 func (l *live) mustBeHere(ctx context.Context, namespace string) error {
-	if len(l.configs) > 0 || l.unread().in(l.installed, "ConfigMap") {
+	if len(l.configs) > 0 || l.unread().Hides(l.installed, "ConfigMap") {
 		return nil // installed here, or reported as unknown when the Lease is read
 	}
 	places, err := l.elsewhere(ctx)
@@ -58,8 +60,8 @@ func (l *live) elsewhere(ctx context.Context) ([]string, error) {
 	if err := l.client.List(ctx, &objects); err != nil && !isForbidden(err) {
 		return nil, fmt.Errorf("list the MutatingWebhookConfigurations: %w", err)
 	}
-	for _, entry := range injectorEntries(objects.Items) {
-		if service := entry.webhook.ClientConfig.Service; entry.injector == ours && service != nil {
+	for _, entry := range diagnose.InjectorEntries(objects.Items) {
+		if service := entry.Webhook.ClientConfig.Service; entry.Injector == diagnose.Outrigger && service != nil {
 			places[service.Namespace] = true
 		}
 	}

@@ -20,6 +20,7 @@ import (
 
 	"outrigger.dev/outrigger/api"
 	"outrigger.dev/outrigger/inject"
+	"outrigger.dev/outrigger/internal/diagnose"
 	"outrigger.dev/outrigger/internal/manifest"
 )
 
@@ -35,7 +36,7 @@ type istioFlags struct {
 	namespaceFile                string
 	nativeSidecars, platform     string
 	compliancePolicy, release    string
-	unread                       gaps // takes what the user may not read and can be done without; nil makes it an error
+	unread                       diagnose.Gaps // takes what the user may not read and can be done without; nil makes it an error
 }
 
 func (f *istioFlags) register(flags *pflag.FlagSet) {

@@ -57,7 +57,7 @@ func (f *istioFlags) fromCluster(ctx context.Context, given givenFacts) (*istioS
 	if f.proxyConfigFile != "" {
 		facts.ProxyConfigs = given.proxyConfigs
 	} else if facts.ProxyConfigs, err = proxyConfigsOf(ctx, istio); f.unread != nil && isForbidden(err) {
-		f.unread.kindIn("ProxyConfig", "")
+		f.unread.AddKind("ProxyConfig", "")
 	} else if isForbidden(err) {
 		return nil, &permissionError{"list ProxyConfigs in all namespaces", "--proxyConfigFile FILE reads them from a file", err}
 	} else if err != nil {
@@ -75,7 +75,7 @@ func (f *istioFlags) facts(ctx context.Context, client kubernetes.Interface) (in
 	}
 	nodes, err := client.CoreV1().Nodes().List(ctx, metav1.ListOptions{})
 	if f.unread != nil && isForbidden(err) {
-		f.unread.kindIn("Node", "")
+		f.unread.AddKind("Node", "")
 		return facts, nil
 	}
 	if isForbidden(err) {

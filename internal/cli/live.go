@@ -22,6 +22,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"outrigger.dev/outrigger/api"
+	"outrigger.dev/outrigger/internal/diagnose"
 	"outrigger.dev/outrigger/routing"
 	"outrigger.dev/outrigger/routing/controller"
 )
@@ -33,7 +34,7 @@ type live struct {
 	config    api.Config      // of the installation, for its routing settings
 	configs   []api.Config    // of all installations of its namespace
 	installed string          // namespace of the installation
-	gaps      gaps            // what the user has no permission to read, as far as it is known
+	gaps      diagnose.Gaps   // what the user has no permission to read, as far as it is known
 	only      labels.Selector // of Services that status is about; nil = all
 	now       func() time.Time
 }
@@ -80,15 +81,15 @@ func (f *clusterFlags) connect(ctx context.Context, notes io.Writer) (*live, err
 	if err != nil {
 		return nil, fmt.Errorf("reach the cluster: %w", err)
 	}
-	l := &live{client: api, namespace: namespace, installed: f.system, gaps: gaps{}, now: time.Now}
+	l := &live{client: api, namespace: namespace, installed: f.system, gaps: diagnose.Gaps{}, now: time.Now}
 	l.config, l.configs, err = f.settings(ctx, api, l.gaps)
 	return l, err
 }
 
 // unread are the gaps, to which every read adds.
-func (l *live) unread() gaps {
+func (l *live) unread() diagnose.Gaps {
 	if l.gaps == nil {
-		l.gaps = gaps{}
+		l.gaps = diagnose.Gaps{}
 	}
 	return l.gaps
 }
@@ -120,7 +121,7 @@ func liveScheme() (*runtime.Scheme, error) {
 
 // settings are those of the file that is named, else of the installation whose controller keeps the routes; the defaults
 // where it cannot be read. Behind them come those of all installations.
-func (f *clusterFlags) settings(ctx context.Context, reader client.Reader, unread gaps) (api.Config, []api.Config, error) {
+func (f *clusterFlags) settings(ctx context.Context, reader client.Reader, unread diagnose.Gaps) (api.Config, []api.Config, error) {
 	if f.configFile != "" {
 		config, err := ReadConfig(f.configFile)
 		return config, []api.Config{config}, err
@@ -138,11 +139,11 @@ func (f *clusterFlags) settings(ctx context.Context, reader client.Reader, unrea
 }
 
 // installations are the settings of all Outriggers of a namespace; none where they may not be read.
-func installations(ctx context.Context, reader client.Reader, namespace string, unread gaps) ([]api.Config, error) {
+func installations(ctx context.Context, reader client.Reader, namespace string, unread diagnose.Gaps) ([]api.Config, error) {
 	var list corev1.ConfigMapList
 	err := reader.List(ctx, &list, client.InNamespace(namespace))
 	if isForbidden(err) {
-		unread.kindIn("ConfigMap", namespace)
+		unread.AddKind("ConfigMap", namespace)
 	}
 	if err != nil && !isUnreadable(err) {
 		return nil, fmt.Errorf("read the settings of Outrigger: %w", err)

@@ -20,6 +20,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client/fake"
 
 	"outrigger.dev/outrigger/api"
+	"outrigger.dev/outrigger/internal/diagnose"
 	"outrigger.dev/outrigger/routing"
 )
 
@@ -61,7 +62,7 @@ func (s *liveStage) reconcile(names ...string) {
 			if err != nil {
 				s.t.Fatal(err)
 			}
-			for _, change := range routing.Diff(observed.Standing, routing.Plan(atOnce(*observed), noon).Objects) {
+			for _, change := range routing.Diff(observed.Standing, routing.Plan(diagnose.WithoutDelays(*observed), noon).Objects) {
 				changed = true
 				s.write(change)
 			}

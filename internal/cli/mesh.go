@@ -26,7 +26,7 @@ func MeshOf(istio *inject.Config) routing.Mesh {
 func (l *live) mesh(ctx context.Context, s *snapshot) routing.Mesh {
 	configured, err := l.istioConfig(ctx, s)
 	if isForbidden(err) {
-		s.gaps.kindIn("ConfigMap", l.config.Istio.Namespace)
+		s.gaps.AddKind("ConfigMap", l.config.Istio.Namespace)
 		return routing.Mesh{}
 	}
 	if err != nil {

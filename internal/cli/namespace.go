@@ -3,13 +3,11 @@
 package cli
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/spf13/cobra"
 	corev1 "k8s.io/api/core/v1"
@@ -17,6 +15,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"outrigger.dev/outrigger/api"
+	"outrigger.dev/outrigger/internal/diagnose"
 	"outrigger.dev/outrigger/routing"
 )
 
@@ -88,16 +87,16 @@ func (l *live) setRouting(ctx context.Context, name string, mode api.RoutingMode
 	}
 	how.note(notes)
 	for _, observed := range services {
-		for _, line := range withMode(observed, mode, l.unread(), l.now()) {
+		for _, line := range diagnose.ForecastMode(observed, mode, l.unread(), l.now()) {
 			how.say("%s", line)
 		}
 	}
 	words := map[string]string{api.LabelRouting: string(mode)}
 	if namespace.Labels[api.LabelRouting] == string(mode) {
-		how.say("namespace/%s already has the label %s; nothing is written.", name, strings.Join(wordList(words), " "))
+		how.say("namespace/%s already has the label %s; nothing is written.", name, strings.Join(diagnose.KubectlArguments(words), " "))
 		return l.waitFor(ctx, how, func(ctx context.Context) (string, error) { return l.followed(ctx, name) })
 	}
-	how.say("kubectl label namespace %s %s --overwrite", name, strings.Join(wordList(words), " "))
+	how.say("kubectl label namespace %s %s --overwrite", name, strings.Join(diagnose.KubectlArguments(words), " "))
 	if how.dryRun != dryRunClient {
 		patch, err := marksPatch("labels", words)
 		if err != nil {
@@ -133,123 +132,6 @@ func (l *live) allOf(ctx context.Context, namespace string) ([]routing.Observed,
 	return out, s.notes(), nil
 }
 
-// withMode returns what changes for a Service when its Namespace gets the label, and the problems that missing permissions cannot cause.
-func withMode(observed routing.Observed, mode api.RoutingMode, unread gaps, now time.Time) []string {
-	before := readingOf(observed)
-	after := observed
-	after.Namespace = observed.Namespace.DeepCopy()
-	if after.Namespace.Labels == nil {
-		after.Namespace.Labels = map[string]string{}
-	}
-	after.Namespace.Labels[api.LabelRouting] = string(mode)
-	after.Intent, _ = observed.Settings.Limits.IntentOf(observed.Service, after.Namespace, nil)
-	if after.Intent.Disabled {
-		return withoutRoutes(observed, now)
-	}
-	name := "service/" + observed.Service.Name
-	if word := observed.Service.Labels[api.LabelRouting]; word != "" {
-		return []string{name + ": nothing changes; its own label says " + api.LabelRouting + "=" + word}
-	}
-	plan := routing.Plan(atOnce(after), now)
-	after.Standing = plan.Objects
-	var out []string
-	if will := readingOf(after); will.String() != before.String() {
-		out = append(out, name+": "+before.String()+" -> "+will.String())
-		if mesh := routing.InEffect(after, now)[0]; !mesh.IsOther() {
-			out = append(out, losers(observed, before, will)...)
-		}
-	}
-	for _, p := range unread.visible(after, plan.Problems) {
-		out = append(out, name+": "+string(p.Reason)+": "+p.Message)
-	}
-	return out
-}
-
-// losers returns a line for each version with ready pods that receives unmatched requests now and none of them with the next route.
-func losers(observed routing.Observed, before, next routing.Reading) []string {
-	var out []string
-	for _, v := range versionsOf(observed, next) {
-		if was, named := before.WeightOf(v.Version); v.Ready == 0 || v.Weight == nil || *v.Weight > 0 || named && was == 0 {
-			continue
-		}
-		line := fmt.Sprintf("service/%s: %s stops receiving requests (%d of %d pods ready)", observed.Service.Name, versionName(v.Version), v.Ready, v.Pods)
-		if len(v.Match) > 0 {
-			line = fmt.Sprintf("service/%s: %s receives only requests that match %s (%d of %d pods ready)",
-				observed.Service.Name, versionName(v.Version), strings.Join(v.Match, " or "), v.Ready, v.Pods)
-		}
-		out = append(out, line)
-	}
-	return out
-}
-
-func versionName(version string) string { return cmp.Or(version, "pods without a version") }
-
-// withoutRoutes returns what changes when a Service's routes are removed: the shares, who begins to receive traffic, and what ends.
-func withoutRoutes(observed routing.Observed, now time.Time) []string {
-	name := "service/" + observed.Service.Name
-	if observed.Standing.IsEmpty() {
-		return nil
-	}
-	before := readingOf(observed)
-	out := sharesWithoutRoutes(observed, now)
-	if mesh := routing.InEffect(observed, now)[0]; mesh.IsOther() && !isDetached(observed, mesh) {
-		out = append(out, fmt.Sprintf("%s: %s (unchanged: %s routes there, and Outrigger does not write it)", name, mesh, mesh.Object))
-	} else if begin := beginners(observed, before); len(begin) > 0 {
-		out = append(out, fmt.Sprintf("%s: begins to receive traffic: %s (now %s)", name, strings.Join(begin, ", "), before))
-	} else {
-		out = append(out, name+": no version begins to receive traffic")
-	}
-	for _, rule := range before.Rules {
-		if rule.Match != "" {
-			out = append(out, fmt.Sprintf("%s: %s goes to every pod, no longer to %s", name, rule.Match, sharesText(rule.To)))
-		}
-	}
-	if len(observed.Standing.Gateways) > 0 || len(before.Gateways) > 0 {
-		out = append(out, fmt.Sprintf("%s: no longer served at gateway %s for %s", name, strings.Join(before.Gateways, ", "), strings.Join(before.Hosts, ", ")))
-	}
-	return out
-}
-
-// sharesWithoutRoutes returns how the shares of callers in the mesh change when a Service's routes are removed, as a line, or nil if
-// they do not: then its pods share the requests, or another VirtualService routes them.
-func sharesWithoutRoutes(observed routing.Observed, now time.Time) []string {
-	without := observed
-	without.Standing = routing.Objects{}
-	was, is := routing.InEffect(observed, now)[0], routing.InEffect(without, now)[0]
-	if was.Object.Name == "" || was.IsOther() || was.String() == is.String() {
-		return nil
-	}
-	text := "by pods"
-	if is.IsOther() {
-		text = fmt.Sprintf("%s (routed by %s)", is, is.Object)
-	}
-	return []string{fmt.Sprintf("service/%s: %s -> %s", observed.Service.Name, was, text)}
-}
-
-// beginners are the versions with pods that the route gives nothing now, as "v2 (1 of 1 pods ready)".
-func beginners(observed routing.Observed, before routing.Reading) []string {
-	var out []string
-	for _, v := range versionsOf(observed, before) {
-		if v.Weight == nil || *v.Weight > 0 || v.Pods == 0 {
-			continue
-		}
-		out = append(out, fmt.Sprintf("%s (%d of %d pods ready)", versionName(v.Version), v.Ready, v.Pods))
-	}
-	return out
-}
-
-func sharesText(shares []routing.ReadShare) string {
-	var out []string
-	for _, share := range shares {
-		if share.Version == "" {
-			out = append(out, "every pod")
-		} else {
-			out = append(out, share.Version)
-		}
-	}
-	return strings.Join(out, ", ")
-}
-
 // followed says for which Service of a namespace the controller has yet to write; nothing if for none. What waits for
 // proxies to forget a route is no longer missed.
 func (l *live) followed(ctx context.Context, namespace string) (string, error) {
@@ -259,8 +141,8 @@ func (l *live) followed(ctx context.Context, namespace string) (string, error) {
 	}
 	for _, observed := range services {
 		end := observed
-		end.Standing = routing.Plan(atOnce(observed), l.now()).Objects
-		if why := notWritten(observed, end, l.unread(), l.now()); why != "" {
+		end.Standing = routing.Plan(diagnose.WithoutDelays(observed), l.now()).Objects
+		if why := diagnose.NotWritten(observed, end, l.unread(), l.now()); why != "" {
 			return "service/" + observed.Service.Name + ": " + why, nil
 		}
 	}

@@ -10,6 +10,8 @@ import (
 
 	networkingapi "istio.io/api/networking/v1alpha3"
 	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
+
+	"outrigger.dev/outrigger/internal/diagnose"
 )
 
 // pinned is a VirtualService of the user's that routes to one version; with a gateway, for every host there.
@@ -55,7 +57,7 @@ func TestStatusShowsTheRouteOfTheUser(t *testing.T) {
 		}
 	}
 	var out bytes.Buffer
-	if err := printExplanation(explanationOf(s.look("app"), nil, surroundings{}, noon), &out); err != nil {
+	if err := printExplanation(diagnose.ExplainService(s.look("app"), nil, diagnose.Surroundings{}, noon), &out); err != nil {
 		t.Fatal(err)
 	}
 	told := squeeze(out.String())

@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"outrigger.dev/outrigger/internal/diagnose"
 )
 
 // permissionError is the error for something that the user has no permission to do and that a command cannot continue without.
@@ -22,12 +24,12 @@ func (e *permissionError) Unwrap() error { return e.err }
 
 // mayNotList returns the error for a list that the API server refused, in a namespace or in the whole cluster if it is empty.
 func mayNotList(kind, namespace string, err error) error {
-	e := &permissionError{missing: "list " + plural(kind), fix: "docs/understand/security.md lists the permissions of users", err: err}
+	e := &permissionError{missing: "list " + diagnose.Plural(kind), fix: "docs/understand/security.md lists the permissions of users", err: err}
 	switch {
 	case namespace != "":
 		e.missing += " in namespace " + namespace
 		e.fix = "the ClusterRole view, bound there, grants it"
-	case !slices.Contains(clusterKinds, kind):
+	case !slices.Contains(diagnose.ClusterKinds, kind):
 		e.missing += " in all namespaces"
 		e.fix = "-n NAMESPACE selects one namespace"
 	}
@@ -41,13 +43,13 @@ func mayNotGet(namespace string, err error) error {
 
 // withAllNamespaces returns the error for a command with -A that is not permitted in the namespace that it is left with. It returns
 // other errors unchanged.
-func withAllNamespaces(err error, unread gaps) error {
+func withAllNamespaces(err error, unread diagnose.Gaps) error {
 	missing := &permissionError{}
 	if !errors.As(err, &missing) {
 		return err
 	}
 	out := &permissionError{missing.missing, "-n NAMESPACE in place of -A selects a namespace", missing}
-	if unread.elsewhere("Namespace") {
+	if unread.HidesClusterWide("Namespace") {
 		out.missing = "list Namespaces, which -A needs, and none to " + missing.missing
 	}
 	return out

@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"outrigger.dev/outrigger/api"
+	"outrigger.dev/outrigger/internal/diagnose"
 )
 
 func promoteCommand() *cobra.Command {
@@ -39,7 +40,7 @@ for other Services that select the same pods.`,
 			if err != nil {
 				return err
 			}
-			d.pending, d.allServices = pending, allServices
+			d.AllowPending, d.AllServices = pending, allServices
 			return runDecision(command, &from, how, d)
 		},
 	}
@@ -51,13 +52,13 @@ for other Services that select the same pods.`,
 }
 
 // promotionOf reads the words of a promotion. The policies of the annotation, such as @highest, name no version.
-func promotionOf(service, version string) (decision, error) {
-	d := decision{service: service, words: map[string]string{api.AnnotationDefaultVersion: version, api.AnnotationWeights: ""}}
+func promotionOf(service, version string) (diagnose.Decision, error) {
+	d := diagnose.Decision{Service: service, Annotations: map[string]string{api.AnnotationDefaultVersion: version, api.AnnotationWeights: ""}}
 	if strings.Contains(version, "=") {
 		return d, usagef("%q names a weight; to share requests: shift %s %s", version, service, version)
 	}
 	if !strings.HasPrefix(version, "@") {
-		d.names = []string{version}
+		d.Versions = []string{version}
 	}
 	return d, asUsage(api.CheckDefaultVersion(version))
 }

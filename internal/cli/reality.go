@@ -19,52 +19,38 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"outrigger.dev/outrigger/api"
+	"outrigger.dev/outrigger/internal/diagnose"
 	"outrigger.dev/outrigger/internal/manifest"
 )
-
-// reality is the response of the cluster to a new pod, as opposed to the decision about it.
-type reality struct {
-	// created says that the API server accepts the pod in a dry run, and sidecar whether it then has one.
-	created, sidecar bool
-	refused          string // what the API server says where it refuses the pod
-	unchecked        string // why there was no dry run
-	failures         []podFailure
-}
-
-// podFailure says that the controller of a workload cannot create its pods.
-type podFailure struct {
-	from    string // "ReplicaFailure", the condition; "FailedCreate", an Event
-	message string
-}
 
 // judgedKinds are the kinds that create their pods from the template unchanged, so that a dry run of it is meaningful.
 var judgedKinds = []string{"Pod", "ReplicationController", "Deployment", "StatefulSet", "DaemonSet", "ReplicaSet", "Job", "CronJob", "Rollout"}
 
 // realityOf creates the pod in a dry run, and reads why the controller of an existing workload cannot create it.
-func (l *live) realityOf(ctx context.Context, object *manifest.Object, workload *unstructured.Unstructured, pod *corev1.Pod, pods []corev1.Pod) reality {
-	var out reality
+func (l *live) realityOf(ctx context.Context, object *manifest.Object, workload *unstructured.Unstructured, pod *corev1.Pod, pods []corev1.Pod) diagnose.DryRun {
+	var out diagnose.DryRun
 	if workload != nil {
-		out.failures = l.podFailures(ctx, workload, pods)
+		out.Failures = l.podFailures(ctx, workload, pods)
 	}
 	if !slices.Contains(judgedKinds, object.Kind) {
-		out.unchecked = "the controller of a " + object.Kind + " builds its pods itself"
+		out.Unchecked = "the controller of a " + object.Kind + " builds its pods itself"
 		return out
 	}
-	if out.unchecked = mayCreatePods(ctx, l.client, pod.Namespace); out.unchecked != "" {
+	if out.Unchecked = mayCreatePods(ctx, l.client, pod.Namespace); out.Unchecked != "" {
 		return out
 	}
 	asked := toCreate(pod, claimsOf(object))
 	switch err := l.client.Create(withoutWarnings(ctx), asked, client.DryRunAll); {
 	case err == nil:
-		out.created, out.sidecar = true, hasSidecar(asked)
+		out.Created, out.Sidecar = true, diagnose.HasSidecar(asked)
 	case apierrors.IsNotFound(err):
-		out.unchecked = "namespace " + pod.Namespace + " does not exist"
+		out.Unchecked = "namespace " + pod.Namespace + " does not exist"
 	case apierrors.IsBadRequest(err) && strings.Contains(err.Error(), "does not support dry run"):
-		out.unchecked = err.Error()
+		out.Unchecked = err.Error()
 	case apierrors.ReasonForError(err) == metav1.StatusReasonUnknown:
-		out.unchecked = fmt.Sprintf("the API server did not answer: %v", err)
+		out.Unchecked = fmt.Sprintf("the API server did not answer: %v", err)
 	default:
-		out.refused = err.Error()
+		out.Refused = err.Error()
 	}
 	return out
 }
@@ -127,9 +113,9 @@ func claimsOf(object *manifest.Object) []string {
 
 // podFailures says why the controller of a workload cannot create pods: by its condition, else by the Events on it and on the
 // ReplicaSets or Jobs that it owns. Events older than the newest pod are ignored.
-func (l *live) podFailures(ctx context.Context, workload *unstructured.Unstructured, pods []corev1.Pod) []podFailure {
+func (l *live) podFailures(ctx context.Context, workload *unstructured.Unstructured, pods []corev1.Pod) []diagnose.PodFailure {
 	if message, is := replicaFailure(workload); is {
-		return []podFailure{{"ReplicaFailure", message}}
+		return []diagnose.PodFailure{{From: "ReplicaFailure", Message: message}}
 	}
 	if slices.Contains([]string{"Pod", "Deployment", "ReplicaSet", "ReplicationController"}, workload.GetKind()) || isSatisfied(workload) {
 		return nil
@@ -137,7 +123,7 @@ func (l *live) podFailures(ctx context.Context, workload *unstructured.Unstructu
 	var events corev1.EventList
 	err := l.client.List(ctx, &events, client.InNamespace(workload.GetNamespace()), client.MatchingFields{"reason": "FailedCreate"})
 	if isForbidden(err) {
-		l.unread().kindIn("Event", workload.GetNamespace())
+		l.unread().AddKind("Event", workload.GetNamespace())
 	}
 	if err != nil {
 		return nil
@@ -159,7 +145,7 @@ func (l *live) podFailures(ctx context.Context, workload *unstructured.Unstructu
 	if newest == nil {
 		return nil
 	}
-	return []podFailure{{"FailedCreate", newest.Message}}
+	return []diagnose.PodFailure{{From: "FailedCreate", Message: newest.Message}}
 }
 
 // replicaFailure returns the message of a condition ReplicaFailure that is true.
@@ -207,7 +193,7 @@ func (l *live) ownedBy(ctx context.Context, workload *unstructured.Unstructured)
 	list.SetGroupVersionKind(kind)
 	if err := l.client.List(ctx, list, client.InNamespace(workload.GetNamespace())); err != nil {
 		if isForbidden(err) {
-			l.unread().kindIn(strings.TrimSuffix(kind.Kind, "List"), workload.GetNamespace())
+			l.unread().AddKind(strings.TrimSuffix(kind.Kind, "List"), workload.GetNamespace())
 		}
 		return out
 	}
@@ -231,37 +217,6 @@ func seenLast(event *corev1.Event) time.Time {
 		last = event.Series.LastObservedTime.Time
 	}
 	return last
-}
-
-// rows are the last paragraph of an explanation.
-func (r reality) rows() [][]string {
-	var out [][]string
-	for _, failure := range r.failures {
-		out = append(out, []string{failure.from, failure.message})
-	}
-	switch {
-	case r.refused != "":
-		out = append(out, []string{"dry run", "the API server refuses the pod: " + r.refused})
-	case r.created && r.sidecar:
-		out = append(out, []string{"dry run", "the API server accepts the pod, with a sidecar"})
-	case r.created:
-		out = append(out, []string{"dry run", "the API server accepts the pod, without a sidecar"})
-	case r.unchecked != "":
-		out = append(out, []string{"dry run", "not made: " + r.unchecked})
-	}
-	return out
-}
-
-// data is what rows say; nil if there is nothing.
-func (r reality) data() *podResult {
-	if !r.created && r.refused == "" && len(r.failures) == 0 {
-		return nil
-	}
-	out := &podResult{Accepted: r.created, Sidecar: r.sidecar, Refused: r.refused}
-	for _, failure := range r.failures {
-		out.Failures = append(out.Failures, failure.from+": "+failure.message)
-	}
-	return out
 }
 
 // quiet marks requests whose warnings are not shown, because the command prints them itself.

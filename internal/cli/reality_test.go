@@ -20,8 +20,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 	"sigs.k8s.io/yaml"
 
-	"outrigger.dev/outrigger/api"
-	"outrigger.dev/outrigger/inject"
+	"outrigger.dev/outrigger/internal/diagnose"
 	"outrigger.dev/outrigger/internal/manifest"
 )
 
@@ -68,22 +67,22 @@ func TestTheAPIServerIsAskedForThePod(t *testing.T) {
 	for name, c := range map[string]struct {
 		may    bool
 		create func(*corev1.Pod) error
-		want   reality
+		want   diagnose.DryRun
 	}{
 		"accepted, with a sidecar": {true, func(pod *corev1.Pod) error {
 			pod.Spec.Containers = append(pod.Spec.Containers, corev1.Container{Name: "istio-proxy"})
 			return nil
-		}, reality{created: true, sidecar: true}},
-		"accepted, without": {true, func(*corev1.Pod) error { return nil }, reality{created: true}},
-		"refused":           {true, func(*corev1.Pod) error { return quota }, reality{refused: quota.Error()}},
-		"no permission":     {false, func(*corev1.Pod) error { return errors.New("asked") }, reality{unchecked: "you have no permission to create pods in namespace demo"}},
+		}, diagnose.DryRun{Created: true, Sidecar: true}},
+		"accepted, without": {true, func(*corev1.Pod) error { return nil }, diagnose.DryRun{Created: true}},
+		"refused":           {true, func(*corev1.Pod) error { return quota }, diagnose.DryRun{Refused: quota.Error()}},
+		"no permission":     {false, func(*corev1.Pod) error { return errors.New("asked") }, diagnose.DryRun{Unchecked: "you have no permission to create pods in namespace demo"}},
 		"no such namespace": {true, func(*corev1.Pod) error {
 			return apierrors.NewNotFound(schema.GroupResource{Resource: "namespaces"}, "demo")
-		}, reality{unchecked: "namespace demo does not exist"}},
+		}, diagnose.DryRun{Unchecked: "namespace demo does not exist"}},
 		"a webhook without dry run": {true, func(*corev1.Pod) error {
 			return apierrors.NewBadRequest("admission webhook x does not support dry run")
-		}, reality{unchecked: "admission webhook x does not support dry run"}},
-		"no answer": {true, func(*corev1.Pod) error { return errors.New("connection refused") }, reality{unchecked: "the API server did not answer: connection refused"}},
+		}, diagnose.DryRun{Unchecked: "admission webhook x does not support dry run"}},
+		"no answer": {true, func(*corev1.Pod) error { return errors.New("connection refused") }, diagnose.DryRun{Unchecked: "the API server did not answer: connection refused"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			template := templateFrom(t, realDeployment)
@@ -93,7 +92,7 @@ func TestTheAPIServerIsAskedForThePod(t *testing.T) {
 				}
 				return c.create(pod)
 			})
-			if got := s.realityOf(t.Context(), template.object, nil, template.pod, nil); got.created != c.want.created || got.sidecar != c.want.sidecar || got.refused != c.want.refused || got.unchecked != c.want.unchecked {
+			if got := s.realityOf(t.Context(), template.object, nil, template.pod, nil); got.Created != c.want.Created || got.Sidecar != c.want.Sidecar || got.Refused != c.want.Refused || got.Unchecked != c.want.Unchecked {
 				t.Errorf("%+v, want %+v", got, c.want)
 			}
 		})
@@ -124,7 +123,7 @@ spec:
 	}
 	asked = nil
 	knative := templateFrom(t, "apiVersion: serving.knative.dev/v1\nkind: Service\nmetadata: {name: k}\nspec: {template: {spec: {containers: [{image: app}]}}}\n")
-	if got := s.realityOf(t.Context(), knative.object, nil, knative.pod, nil); asked != nil || !strings.Contains(got.unchecked, "the controller of a Service builds") {
+	if got := s.realityOf(t.Context(), knative.object, nil, knative.pod, nil); asked != nil || !strings.Contains(got.Unchecked, "the controller of a Service builds") {
 		t.Errorf("%+v, asked for %+v", got, asked)
 	}
 }
@@ -171,7 +170,7 @@ func TestWhyTheControllerCannotCreatePods(t *testing.T) {
 			s := newLiveStage(t, failedCreate("early", noon.Add(-2*time.Minute)), failedCreate("late", noon.Add(-time.Minute)))
 			got := ""
 			for _, failure := range s.podFailures(t.Context(), workloadFrom(t, c.workload), c.pods) {
-				got += failure.from + ": " + failure.message
+				got += failure.From + ": " + failure.Message
 			}
 			if got != c.want {
 				t.Errorf("%q, want %q", got, c.want)
@@ -180,75 +179,18 @@ func TestWhyTheControllerCannotCreatePods(t *testing.T) {
 	}
 }
 
-// The outcome is what happens, not what is decided.
-func TestStoryTellsWhatHappens(t *testing.T) {
-	asked := entryOf(ours, "outrigger-sidecar-injector", true, "")
-	byURL := asked
-	url := "https://outrigger.example/inject"
-	byURL.webhook.ClientConfig.Service, byURL.webhook.ClientConfig.URL = nil, &url
-	ready := map[string]int{"system/outrigger": 2}
-	injected := inject.Report{Result: inject.Injected, Reason: api.InjectPolicyEnabled}
-	failing := reality{failures: []podFailure{{"ReplicaFailure", "exceeded quota"}}}
-	for _, c := range []struct {
-		what                  string
-		story                 injectionStory
-		outcome, last, advice string
-	}{
-		{"the API server refuses it", injectionStory{entries: []entryVerdict{asked}, endpoints: ready, report: injected, real: reality{refused: "violates PodSecurity"}}, "new pods are refused by the API server (see the end)", "the API server refuses the pod: violates PodSecurity\n", "Correct what prevents new pods"},
-		{"its controller cannot create it", injectionStory{entries: []entryVerdict{asked}, endpoints: ready, report: injected, real: failing}, "new pods cannot be created (see the end)", "ReplicaFailure   exceeded quota\n", "Correct what prevents new pods"},
-		{"nobody has answered", injectionStory{entries: []entryVerdict{asked}, endpoints: ready, report: injected, real: reality{created: true}}, "not injected into new pods: Outrigger does not answer", "accepts the pod, without a sidecar\n", ""},
-		{"it is so", injectionStory{entries: []entryVerdict{asked}, endpoints: ready, report: injected, real: reality{created: true, sidecar: true}}, "injected into new pods", "accepts the pod, with a sidecar\n", "Nothing."},
-		{"no replica behind the URL", injectionStory{entries: []entryVerdict{byURL}, endpoints: map[string]int{url: 0}, report: injected}, "new pods are refused: Outrigger does not answer", "", "No replica of Outrigger is ready to answer at https://outrigger.example/inject"},
-		{"nothing is known of the URL", injectionStory{entries: []entryVerdict{byURL}, report: injected}, "injected into new pods if Outrigger answers, which was not checked", "", ""},
-		{"no webhook object may be read", injectionStory{blind: true, report: injected, real: reality{unchecked: "you have no permission"}}, "unknown: you have no permission to read the webhook objects", "not made: you have no permission\n", ""},
-		{"but a pod may be created", injectionStory{blind: true, unknown: "no permission", real: reality{created: true, sidecar: true}}, "injected into new pods", "with a sidecar\n", ""},
-	} {
-		t.Run(c.what, func(t *testing.T) {
-			s := c.story
-			s.object, s.pod = &manifest.Object{Kind: "Deployment", Name: "web"}, &corev1.Pod{}
-			s.namespace = &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "shop"}}
-			if s.outcome() != c.outcome {
-				t.Errorf("outcome %q, want %q", s.outcome(), c.outcome)
-			}
-			if advice := strings.Join(s.advice(), "\n"); !strings.Contains(advice, c.advice) {
-				t.Errorf("advice %q, want %q", advice, c.advice)
-			}
-			var out strings.Builder
-			if err := printExplanation(s.paragraphs(), &out); err != nil || !strings.HasSuffix(out.String(), c.last) {
-				t.Errorf("%v, printed:\n%s", err, out.String())
-			}
-		})
-	}
-}
-
-// Each fix is printed once, however many say so.
-func TestStoryPrintsEachFixOnce(t *testing.T) {
-	s := injectionStory{
-		object: &manifest.Object{Kind: "Deployment", Name: "web"}, pod: &corev1.Pod{}, namespace: namespaceOf(api.LabelInjection, "enable"),
-		entries: []entryVerdict{entryOf(ours, "outrigger-sidecar-injector", false, "")},
-		report:  inject.Report{Result: inject.Injected, Reason: api.InjectPolicyEnabled},
-	}
-	var out strings.Builder
-	if err := printExplanation(s.paragraphs(), &out); err != nil {
-		t.Fatal(err)
-	}
-	if got := strings.Count(out.String(), "istio-injection=enabled"); got != 1 {
-		t.Errorf("%d times:\n%s", got, out.String())
-	}
-}
-
 // An entry that calls Outrigger by a URL is answered by the replicas of the release.
 func TestReadyReplicasBehindAURL(t *testing.T) {
 	deployment := &appsv1.Deployment{ObjectMeta: metav1.ObjectMeta{Namespace: defaultSystemNamespace, Name: "outrigger", Labels: map[string]string{"app.kubernetes.io/name": "outrigger"}}}
 	url := "https://outrigger.example/inject"
-	entry := entryOf(ours, "outrigger-sidecar-injector", true, "")
-	entry.webhook.ClientConfig.Service, entry.webhook.ClientConfig.URL = nil, &url
+	entry := diagnose.Entry{Injector: diagnose.Outrigger, Object: "outrigger-sidecar-injector", Matches: true}
+	entry.Webhook.ClientConfig.URL = &url
 	s := newLiveStage(t, deployment)
-	if got, known := s.readyEndpoints(t.Context(), &injectionStory{entries: []entryVerdict{entry}})[url]; got != 0 || !known {
+	if got, known := s.readyEndpoints(t.Context(), &diagnose.PodFacts{Entries: []diagnose.Entry{entry}})[url]; got != 0 || !known {
 		t.Errorf("%d, %t", got, known)
 	}
 	s = newLiveStage(t)
-	if _, known := s.readyEndpoints(t.Context(), &injectionStory{entries: []entryVerdict{entry}})[url]; known {
+	if _, known := s.readyEndpoints(t.Context(), &diagnose.PodFacts{Entries: []diagnose.Entry{entry}})[url]; known {
 		t.Error("known without a Deployment")
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"outrigger.dev/outrigger/api"
+	"outrigger.dev/outrigger/internal/diagnose"
 )
 
 func shiftCommand() *cobra.Command {
@@ -42,7 +43,7 @@ for other Services that select the same pods.`,
 			if err != nil {
 				return err
 			}
-			d.pending, d.allServices = pending, allServices
+			d.AllowPending, d.AllServices = pending, allServices
 			return runDecision(command, &from, how, d)
 		},
 	}
@@ -58,7 +59,7 @@ func registerDecision(command *cobra.Command, pending, allServices *bool) {
 	command.Flags().BoolVar(allServices, "all-services", false, "also change the other Services that select the same pods")
 }
 
-func runDecision(command *cobra.Command, from *clusterFlags, how writing, d decision) error {
+func runDecision(command *cobra.Command, from *clusterFlags, how writing, d diagnose.Decision) error {
 	l, err := from.connect(command.Context(), command.ErrOrStderr())
 	if err != nil {
 		return err
@@ -67,8 +68,8 @@ func runDecision(command *cobra.Command, from *clusterFlags, how writing, d deci
 }
 
 // shiftOf reads the words of a shift. Commas may stand for spaces, as in the annotation.
-func shiftOf(service string, args []string) (decision, error) {
-	d := decision{service: service}
+func shiftOf(service string, args []string) (diagnose.Decision, error) {
+	d := diagnose.Decision{Service: service}
 	var items []string
 	for _, arg := range args {
 		for _, item := range strings.Split(arg, ",") {
@@ -76,9 +77,9 @@ func shiftOf(service string, args []string) (decision, error) {
 			if !found || name == "" || weight == "" {
 				return d, usagef("%q is not of the form VERSION=WEIGHT, such as v2=10", item)
 			}
-			items, d.names = append(items, name+"="+weight), append(d.names, name)
+			items, d.Versions = append(items, name+"="+weight), append(d.Versions, name)
 		}
 	}
-	d.words = map[string]string{api.AnnotationWeights: strings.Join(items, ",")}
-	return d, asUsage(api.CheckWeights(d.words[api.AnnotationWeights]))
+	d.Annotations = map[string]string{api.AnnotationWeights: strings.Join(items, ",")}
+	return d, asUsage(api.CheckWeights(d.Annotations[api.AnnotationWeights]))
 }

@@ -20,6 +20,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/apiutil"
 
+	"outrigger.dev/outrigger/internal/diagnose"
 	"outrigger.dev/outrigger/routing"
 )
 
@@ -32,7 +33,7 @@ type snapshot struct {
 	home   string // the namespace that is left where the whole cluster may not be listed
 	lists  map[snapshotKey]*heldList
 	unread map[string]bool // sentences
-	gaps   gaps
+	gaps   diagnose.Gaps
 	mesh   *routing.Mesh // nil = not read yet
 }
 
@@ -65,7 +66,7 @@ func (l *live) snapshot(home string, whole bool) *snapshot {
 // notes are the sentences about what could not be read, sorted. What the user has no permission to read is one of them.
 func (s *snapshot) notes() []string {
 	out := slices.Sorted(maps.Keys(s.unread))
-	if note := s.gaps.note(s.home); note != "" {
+	if note := s.gaps.Note(s.home); note != "" {
 		out = append(out, note)
 	}
 	return out
@@ -85,7 +86,7 @@ func (s *snapshot) Get(ctx context.Context, key client.ObjectKey, object client.
 	if err := s.List(ctx, list, client.InNamespace(key.Namespace)); err != nil {
 		return err
 	}
-	if key.Namespace == "" && s.gaps.elsewhere(gvk.Kind) {
+	if key.Namespace == "" && s.gaps.HidesClusterWide(gvk.Kind) {
 		return s.getOne(ctx, key, object, options...)
 	}
 	items, err := meta.ExtractList(list)
@@ -108,7 +109,7 @@ func (s *snapshot) getOne(ctx context.Context, key client.ObjectKey, object clie
 	if err == nil || !is || !isForbidden(err) {
 		return err
 	}
-	s.gaps.object("Namespace", "", key.Name)
+	s.gaps.AddObject("Namespace", "", key.Name)
 	*namespace = corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: key.Name}}
 	return nil
 }
@@ -120,7 +121,7 @@ func (s *snapshot) List(ctx context.Context, list client.ObjectList, options ...
 	if _, partial := list.(runtime.Unstructured); partial {
 		err := s.client.List(ctx, list, options...)
 		if isForbidden(err) { // the caller counts it as absent
-			s.gaps.kindIn(strings.TrimSuffix(list.GetObjectKind().GroupVersionKind().Kind, "List"), wanted.Namespace)
+			s.gaps.AddKind(strings.TrimSuffix(list.GetObjectKind().GroupVersionKind().Kind, "List"), wanted.Namespace)
 		}
 		return err
 	}
@@ -159,23 +160,23 @@ func (s *snapshot) load(ctx context.Context, key snapshotKey, selector labels.Se
 	case meta.IsNoMatchError(err) || apierrors.IsNotFound(err):
 		s.unread["The cluster has no kind "+kind+": Istio is not installed, or not completely."] = true
 	case !isForbidden(err):
-		return nil, fmt.Errorf("list %s: %w", plural(kind), err)
-	case key.namespace == "" && s.home != "" && !slices.Contains(clusterKinds, kind):
-		s.gaps.kindIn(kind, "")
+		return nil, fmt.Errorf("list %s: %w", diagnose.Plural(kind), err)
+	case key.namespace == "" && s.home != "" && !slices.Contains(diagnose.ClusterKinds, kind):
+		s.gaps.AddKind(kind, "")
 		err := s.client.List(ctx, list, append(options, client.InNamespace(s.home))...)
 		if s.strict && isForbidden(err) {
 			return nil, mayNotList(kind, s.home, err)
 		}
 		if err != nil && !isForbidden(err) {
-			return nil, fmt.Errorf("list %s of namespace %s: %w", plural(kind), s.home, err)
+			return nil, fmt.Errorf("list %s of namespace %s: %w", diagnose.Plural(kind), s.home, err)
 		}
 		if err != nil {
-			s.gaps.kindIn(kind, s.home)
+			s.gaps.AddKind(kind, s.home)
 		}
 	case s.strict:
 		return nil, mayNotList(kind, key.namespace, err)
 	default:
-		s.gaps.kindIn(kind, key.namespace)
+		s.gaps.AddKind(kind, key.namespace)
 	}
 	held, err := holding(list)
 	s.lists[key] = held

@@ -16,6 +16,8 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
+
+	"outrigger.dev/outrigger/internal/diagnose"
 )
 
 var forbidden = apierrors.NewForbidden(schema.GroupResource{Resource: "things"}, "", nil)
@@ -45,7 +47,7 @@ func TestStatusWithTheRightsOfOneNamespace(t *testing.T) {
 		t.Fatal(err)
 	}
 	app := report.Namespaces[0].Services[0]
-	if app.State != stateRouted || len(app.Versions) != 2 || *app.Versions[0].Weight != 100 {
+	if app.State != diagnose.StateRouted || len(app.Versions) != 2 || *app.Versions[0].Weight != 100 {
 		t.Errorf("%+v", app)
 	}
 	want := []string{
@@ -71,7 +73,7 @@ func TestStatusWithoutIstio(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := report.Namespaces[0].Services[0].State; got != stateWaiting {
+	if got := report.Namespaces[0].Services[0].State; got != diagnose.StateWaiting {
 		t.Errorf("state %q", got)
 	}
 	if len(report.Notes) != 3 || !strings.Contains(report.Notes[0], "The cluster has no kind DestinationRule: Istio is not installed") {
@@ -113,7 +115,7 @@ func TestSettingsAreThoseOfTheInstallation(t *testing.T) {
 	for _, c := range []struct {
 		system, want string
 	}{{"elsewhere", "7s"}, {"nowhere", "2s"}} {
-		config, _, err := (&clusterFlags{system: c.system}).settings(context.Background(), s.client, gaps{})
+		config, _, err := (&clusterFlags{system: c.system}).settings(context.Background(), s.client, diagnose.Gaps{})
 		if got := config.Routing.PropagationDelay.String(); err != nil || got != c.want {
 			t.Errorf("%s: %s, %v", c.system, got, err)
 		}

@@ -3,21 +3,18 @@
 package cli
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/spf13/cobra"
-	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"outrigger.dev/outrigger/api"
-	"outrigger.dev/outrigger/routing"
+	"outrigger.dev/outrigger/internal/diagnose"
 )
 
 func statusCommand() *cobra.Command {
@@ -60,7 +57,7 @@ func (l *live) status(ctx context.Context, all bool, service ...string) (statusR
 			return statusReport{}, err
 		}
 	}
-	if !all || s.gaps.elsewhere("Namespace") {
+	if !all || s.gaps.HidesClusterWide("Namespace") {
 		one := corev1.Namespace{}
 		if err := s.Get(ctx, client.ObjectKey{Name: l.namespace}, &one); apierrors.IsNotFound(err) {
 			return statusReport{}, noNamespace(l.namespace)
@@ -90,7 +87,7 @@ func (l *live) status(ctx context.Context, all bool, service ...string) (statusR
 
 // concerned reports whether a namespace has anything to do with Outrigger.
 func (n namespaceStatus) concerned() bool {
-	return n.Injection != "" || n.Routing != "" || slices.ContainsFunc(n.Services, func(s serviceStatus) bool { return s.State != stateOff })
+	return n.Injection != "" || n.Routing != "" || slices.ContainsFunc(n.Services, func(s diagnose.ServiceStatus) bool { return s.State != diagnose.StateOff })
 }
 
 func (l *live) namespaceStatus(ctx context.Context, s *snapshot, namespace *corev1.Namespace, only ...string) (namespaceStatus, error) {
@@ -101,7 +98,7 @@ func (l *live) namespaceStatus(ctx context.Context, s *snapshot, namespace *core
 	if names, err = l.withLabels(ctx, s, namespace.Name, names); err != nil {
 		return namespaceStatus{}, err
 	}
-	out := namespaceStatus{Name: namespace.Name, Injection: injectionOf(namespace), Routing: namespace.Labels[api.LabelRouting], Services: []serviceStatus{}}
+	out := namespaceStatus{Name: namespace.Name, Injection: diagnose.InjectionOf(namespace), Routing: namespace.Labels[api.LabelRouting], Services: []diagnose.ServiceStatus{}}
 	looker := l.looker(s)
 	for _, name := range names {
 		observed, problems, err := looker.Look(ctx, client.ObjectKey{Namespace: namespace.Name, Name: name})
@@ -115,17 +112,17 @@ func (l *live) namespaceStatus(ctx context.Context, s *snapshot, namespace *core
 		if err != nil {
 			return namespaceStatus{}, err
 		}
-		status, ofNamespace := statusOf(*observed, problems, surroundings, l.now())
+		status, ofNamespace := diagnose.StatusOf(*observed, problems, surroundings, l.now())
 		out.Services = append(out.Services, status)
 		out.Problems = append(out.Problems, ofNamespace...)
 	}
-	out.Problems = sortedProblems(mergeAffected(out.Problems, names))
+	out.Problems = diagnose.SortedProblems(diagnose.MergeAffected(out.Problems, names))
 	var pods corev1.PodList
 	if err := s.List(ctx, &pods, client.InNamespace(namespace.Name)); err != nil {
 		return namespaceStatus{}, err
 	}
 	if len(only) == 0 && !l.selects() {
-		out.WithoutSidecar = withoutSidecar(namespace, pods.Items)
+		out.WithoutSidecar = diagnose.PodsWithoutSidecar(namespace, pods.Items)
 	}
 	return out, nil
 }
@@ -137,7 +134,7 @@ func servicesOf(ctx context.Context, s *snapshot, namespace string, only ...stri
 	if err := s.List(ctx, &list, client.InNamespace(namespace)); err != nil {
 		return nil, err
 	}
-	if s.gaps.in(namespace, "Service") {
+	if s.gaps.Hides(namespace, "Service") {
 		return nil, mayNotList("Service", namespace, nil)
 	}
 	if len(list.Items) == 0 {
@@ -166,224 +163,4 @@ func noService(namespace, name string, there []string) error {
 		return fmt.Errorf("namespace %s has no Service %s, nor any other", namespace, name)
 	}
 	return fmt.Errorf("namespace %s has no Service %s; it has %s", namespace, name, strings.Join(there, ", "))
-}
-
-// statusOf says how one Service stands, and what is wrong with its Namespace.
-func statusOf(observed routing.Observed, problems []api.RouteProblem, around surroundings, now time.Time) (serviceStatus, []problemStatus) {
-	reading, paths := routing.ReadInEffect(observed, now)
-	plan := routing.Plan(observed, now)
-	out := serviceStatus{
-		Name: observed.Service.Name, State: stateOf(observed, reading, paths), Default: reading.Default,
-		Versions: versionsOf(observed, reading), Gateways: gatewaysOf(observed, paths[1:], around), Routes: pathsOf(paths),
-	}
-	if out.State == stateSkipped {
-		out.Skipped = skippedBecause(observed)
-	}
-	if hidden := around.gaps.hideRoutes(observed.Service.Namespace); hidden || around.gaps.hideIntent(observed) {
-		out.hide(hidden)
-	} else {
-		out.Due, out.Unwritten = changeNames(around.gaps.knownChanges(observed, plan)), changeNames(plan.Unwritten)
-		for _, pending := range plan.Pending {
-			out.Pending = append(out.Pending, pendingStatus{pending.Key, pending.Value, pending.Missing})
-		}
-	}
-	out.History = historyOf(observed, now)
-	var ofNamespace []problemStatus
-	for _, p := range append(slices.Clone(problems), around.gaps.visible(observed, plan.Problems)...) {
-		told := problemStatus{p.Object.String(), p.Field, p.Value, string(p.Reason), p.Message, p.Advice}
-		if p.Reason == api.RouteStillExposed && out.State == stateRouted {
-			out.State = stateStillExposed
-		}
-		if p.Object.Kind == "Namespace" {
-			ofNamespace = append(ofNamespace, told)
-			continue
-		}
-		out.Problems = append(out.Problems, told)
-	}
-	out.Problems = sortedProblems(out.Problems)
-	return out, ofNamespace
-}
-
-// hide removes what is unknown about the routes of a Service.
-func (s *serviceStatus) hide(routes bool) {
-	s.State, s.Default = stateUnknown, ""
-	if !routes {
-		return
-	}
-	s.Gateways, s.Routes = nil, nil
-	for i := range s.Versions {
-		v := &s.Versions[i]
-		v.Weight, v.Match, v.Mirror, v.Subset = nil, nil, 0, ""
-	}
-}
-
-func changeNames(changes []routing.Change) []string {
-	var out []string
-	for _, change := range changes {
-		out = append(out, strings.ToLower(string(change.Action))+" "+kindOf(change.Object)+" "+change.Object.GetName())
-	}
-	return out
-}
-
-// pathsOf lists what proxies have; nothing where all of it is Outrigger's.
-func pathsOf(paths []routing.Path) []pathStatus {
-	if !slices.ContainsFunc(paths, routing.Path.IsOther) {
-		return nil
-	}
-	var out []pathStatus
-	for _, p := range paths {
-		status := pathStatus{At: cmp.Or(p.Gateway, "mesh"), Hosts: p.Hosts, Outrigger: p.Ours, Shares: p.String()}
-		if p.Object.Name != "" {
-			status.Object = p.Object.String()
-		}
-		out = append(out, status)
-	}
-	return out
-}
-
-func stateOf(observed routing.Observed, reading routing.Reading, paths []routing.Path) string {
-	switch {
-	case observed.Intent.Disabled:
-		return stateDisabled
-	case slices.ContainsFunc(paths, func(p routing.Path) bool { return isDetached(observed, p) }):
-		return stateDetached
-	case paths[0].IsOther():
-		return stateOther
-	case reading.Default == stateSplit || reading.Default == stateUndecided:
-		return reading.Default
-	case len(reading.Rules) > 0:
-		return stateRouted
-	case !observed.Standing.IsEmpty():
-		return stateSubsets
-	case !observed.Intent.Wanted && !observed.Intent.Observe:
-		return stateOff
-	case skippedBecause(observed) != "":
-		return stateSkipped
-	case observed.Intent.Observe:
-		return stateObserved
-	}
-	return stateWaiting
-}
-
-// skippedBecause says why a Service of this kind gets no routes; empty if it may.
-func skippedBecause(observed routing.Observed) string {
-	why, advice := routing.Unroutable(observed)
-	return strings.TrimSpace(why + " " + advice)
-}
-
-// isDetached reports whether the route is a VirtualService of Outrigger's that was edited by hand, so that Outrigger no longer
-// writes it.
-func isDetached(observed routing.Observed, p routing.Path) bool {
-	return p.IsOther() && slices.ContainsFunc(observed.Standing.VirtualServices, func(vs *networkingv1.VirtualService) bool {
-		return vs.Namespace == p.Object.Namespace && vs.Name == p.Object.Name
-	})
-}
-
-// versionsOf lists the versions that run or that the route names, in natural order; pods without a version come last.
-func versionsOf(observed routing.Observed, reading routing.Reading) []versionStatus {
-	byVersion := map[string]*versionStatus{}
-	at := func(version string) *versionStatus {
-		if byVersion[version] == nil {
-			byVersion[version] = &versionStatus{Version: version, Subset: reading.Subsets[version], Match: reading.MatchesOf(version), Mirror: reading.MirrorOf(version)}
-		}
-		return byVersion[version]
-	}
-	for _, group := range observed.Pods {
-		v := at(group.Version)
-		v.Pods, v.Ready = v.Pods+group.Pods, v.Ready+group.Ready
-		v.Workloads = append(v.Workloads, group.Workload.String())
-	}
-	for _, version := range reading.Names() {
-		at(version)
-	}
-	out := []versionStatus{}
-	for _, v := range byVersion {
-		if weight, named := reading.WeightOf(v.Version); named {
-			v.Weight = &weight
-		}
-		slices.Sort(v.Workloads)
-		out = append(out, *v)
-	}
-	slices.SortFunc(out, func(a, b versionStatus) int {
-		if (a.Version == "") != (b.Version == "") {
-			return cmp.Compare(b.Version, a.Version)
-		}
-		return routing.CompareVersions(a.Version, b.Version)
-	})
-	return out
-}
-
-// injectionOf puts the labels that ask for sidecars into a word.
-func injectionOf(namespace *corev1.Namespace) string {
-	if word := namespace.Labels[api.LabelInjection]; word != "" {
-		return word
-	}
-	if revision := namespace.Labels[api.LabelRevision]; revision != "" {
-		return "revision " + revision
-	}
-	return ""
-}
-
-// withoutSidecar finds the pods that the namespace's label would give a sidecar if they were created now: they are older
-// than the label, or were created while no injector answered.
-func withoutSidecar(namespace *corev1.Namespace, pods []corev1.Pod) []restartStatus {
-	if word := injectionOf(namespace); word != "enabled" && !strings.HasPrefix(word, "revision ") {
-		return nil
-	}
-	counts := map[routing.WorkloadRef]int{}
-	for i := range pods {
-		ref, serves := routing.WorkloadOf(&pods[i])
-		if serves && lacksSidecar(&pods[i]) {
-			counts[ref]++
-		}
-	}
-	out := []restartStatus{}
-	for ref, count := range counts {
-		out = append(out, restartStatus{ref.String(), count, restartCommand(ref, namespace.Name)})
-	}
-	slices.SortFunc(out, func(a, b restartStatus) int { return cmp.Compare(a.Workload, b.Workload) })
-	return out
-}
-
-func lacksSidecar(pod *corev1.Pod) bool {
-	word, labeled := pod.Labels["sidecar.istio.io/inject"]
-	if !labeled {
-		word = pod.Annotations["sidecar.istio.io/inject"]
-	}
-	return word != "false" && !pod.Spec.HostNetwork && !ended(pod) && !hasSidecar(pod)
-}
-
-// ended says whether a pod has ended or is about to.
-func ended(pod *corev1.Pod) bool {
-	return pod.DeletionTimestamp != nil || pod.Status.Phase == corev1.PodSucceeded || pod.Status.Phase == corev1.PodFailed
-}
-
-// hasSidecar says whether a pod was injected, or brings a proxy of its own.
-func hasSidecar(pod *corev1.Pod) bool {
-	return pod.Annotations[api.AnnotationStatus] != "" ||
-		slices.ContainsFunc(slices.Concat(pod.Spec.InitContainers, pod.Spec.Containers), func(c corev1.Container) bool { return c.Name == "istio-proxy" })
-}
-
-func restartCommand(ref routing.WorkloadRef, namespace string) string {
-	switch ref.Kind {
-	case "Deployment", "StatefulSet", "DaemonSet":
-		return fmt.Sprintf("kubectl rollout restart %s/%s -n %s", strings.ToLower(ref.Kind), ref.Name, namespace)
-	case "Rollout":
-		return fmt.Sprintf("kubectl argo rollouts restart %s -n %s", ref.Name, namespace)
-	case "Pod":
-		return fmt.Sprintf("kubectl get pod %s -n %s -o yaml | kubectl replace --force -f -", ref.Name, namespace)
-	}
-	return fmt.Sprintf("(restart %s in namespace %s)", ref, namespace)
-}
-
-func kindOf(object routing.Object) string {
-	switch object.(type) {
-	case *networkingv1.DestinationRule:
-		return "DestinationRule"
-	case *networkingv1.VirtualService:
-		return "VirtualService"
-	case *networkingv1.Gateway:
-		return "Gateway"
-	}
-	return "object"
 }

@@ -40,7 +40,7 @@ func (l *live) certificates(ctx context.Context) ([]certificateStatus, error) {
 		var object admissionregistrationv1.MutatingWebhookConfiguration
 		err := l.client.Get(ctx, client.ObjectKey{Name: config.WebhookConfigurationName()}, &object)
 		if isForbidden(err) {
-			l.unread().object("MutatingWebhookConfiguration", "", config.WebhookConfigurationName())
+			l.unread().AddObject("MutatingWebhookConfiguration", "", config.WebhookConfigurationName())
 		}
 		if isUnreadable(err) {
 			continue
@@ -69,7 +69,7 @@ func (l *live) certificate(ctx context.Context, config api.CertificatesConfig, o
 		var certificate cmapi.Certificate
 		switch err := l.client.Get(ctx, key, &certificate); {
 		case isForbidden(err):
-			l.unread().object("Certificate", key.Namespace, key.Name)
+			l.unread().AddObject("Certificate", key.Namespace, key.Name)
 		case isUnreadable(err) || meta.IsNoMatchError(err):
 			problem = fmt.Sprintf("Certificate %s is not there", key)
 		case err != nil:

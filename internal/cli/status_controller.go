@@ -19,7 +19,7 @@ const clockDifference = 2 * time.Minute
 // notRunning returns what to say if no controller updates routes; empty if one runs, or if the caller has no permission to see
 // whether one does, which is recorded as a gap.
 func (l *live) notRunning(ctx context.Context) (string, error) {
-	unknown := l.unread().in(l.installed, "ConfigMap")
+	unknown := l.unread().Hides(l.installed, "ConfigMap")
 	switch {
 	case len(l.configs) == 0 && !unknown:
 		return l.notInstalled(ctx)
@@ -33,7 +33,7 @@ func (l *live) notRunning(ctx context.Context) (string, error) {
 	err := l.client.Get(ctx, client.ObjectKey{Namespace: l.installed, Name: name}, lease)
 	switch {
 	case isForbidden(err):
-		l.unread().object("Lease", l.installed, name)
+		l.unread().AddObject("Lease", l.installed, name)
 		return "", nil
 	case apierrors.IsNotFound(err) && unknown:
 		return "", nil // the settings may name another Lease
@@ -66,7 +66,7 @@ func (l *live) noReplica(ctx context.Context) (string, error) {
 	var list appsv1.DeploymentList
 	err := l.client.List(ctx, &list, client.InNamespace(l.installed), client.MatchingLabels{"app.kubernetes.io/name": "outrigger"})
 	if isForbidden(err) {
-		l.unread().kindIn("Deployment", l.installed)
+		l.unread().AddKind("Deployment", l.installed)
 		return "", nil
 	}
 	if err != nil {

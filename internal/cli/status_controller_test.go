@@ -114,7 +114,7 @@ func TestStatusSaysFirstThatNoControllerRuns(t *testing.T) {
 // Without the permission to read the settings, another Lease may be the controller's.
 func TestStatusDoesNotGuessTheNameOfTheLease(t *testing.T) {
 	s := shop(t)
-	s.unread().kindIn("ConfigMap", defaultSystemNamespace)
+	s.unread().AddKind("ConfigMap", defaultSystemNamespace)
 	if got, err := s.notRunning(t.Context()); err != nil || got != "" {
 		t.Errorf("%q, %v", got, err)
 	}

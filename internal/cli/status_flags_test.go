@@ -15,13 +15,15 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"outrigger.dev/outrigger/internal/diagnose"
 )
 
 func TestStatusFormats(t *testing.T) {
 	weight := func(w int) *int { return &w }
-	report := statusReport{Namespaces: []namespaceStatus{{Name: "demo", Services: []serviceStatus{
-		{Name: "api", State: stateOff, Versions: []versionStatus{{Version: "v1", Pods: 1}}},
-		{Name: "web", State: stateRouted, Versions: []versionStatus{{Version: "v1", Weight: weight(90)}, {Version: "v2", Weight: weight(10)}}},
+	report := statusReport{Namespaces: []namespaceStatus{{Name: "demo", Services: []diagnose.ServiceStatus{
+		{Name: "api", State: diagnose.StateOff, Versions: []diagnose.VersionStatus{{Version: "v1", Pods: 1}}},
+		{Name: "web", State: diagnose.StateRouted, Versions: []diagnose.VersionStatus{{Version: "v1", Weight: weight(90)}, {Version: "v2", Weight: weight(10)}}},
 	}}}}
 	for output, want := range map[string]string{
 		"name": "service/api\nservice/web\n",
@@ -106,11 +108,11 @@ func watched(t *testing.T, draw func(statusReport, io.Writer) error, readings ..
 		if weight == nil {
 			return statusReport{}, errors.New("the API server is away")
 		}
-		versions := []versionStatus{{Version: "v1", Ready: 1, Pods: 1, Weight: weight}}
+		versions := []diagnose.VersionStatus{{Version: "v1", Ready: 1, Pods: 1, Weight: weight}}
 		if *weight < 100 {
-			versions = append(versions, versionStatus{Version: "v2", Ready: 1, Pods: 2})
+			versions = append(versions, diagnose.VersionStatus{Version: "v2", Ready: 1, Pods: 2})
 		}
-		return statusReport{Namespaces: []namespaceStatus{{Name: "demo", Services: []serviceStatus{{Name: "web", State: stateRouted, Versions: versions}}}}}, nil
+		return statusReport{Namespaces: []namespaceStatus{{Name: "demo", Services: []diagnose.ServiceStatus{{Name: "web", State: diagnose.StateRouted, Versions: versions}}}}}, nil
 	}}
 	if err := w.run(ctx); err != nil {
 		t.Fatal(err)

@@ -3,32 +3,10 @@
 package cli
 
 import (
+	"cmp"
 	"strconv"
 	"strings"
-	"time"
-
-	"outrigger.dev/outrigger/routing"
 )
-
-// pastStatus is a past decision. undo --to takes its position in the list.
-type pastStatus struct {
-	Default string `json:"default"`
-	Weights string `json:"weights,omitempty"` // empty: the default received everything
-	Until   string `json:"until"`
-	// Missing lists versions without pods or workloads. If it is not empty, undo refuses the decision.
-	Missing []string `json:"missing,omitempty"`
-	// TooLong is true where the weights were too long to be recorded.
-	TooLong bool `json:"tooLong,omitempty"`
-}
-
-func historyOf(observed routing.Observed, now time.Time) []pastStatus {
-	decisions := routing.Decisions(observed, now)
-	var out []pastStatus
-	for _, d := range decisions[min(1, len(decisions)):] {
-		out = append(out, pastStatus{d.Default, d.Weights, d.Until.UTC().Format(time.RFC3339), d.Missing, d.IsTooLong})
-	}
-	return out
-}
 
 // history prints the decisions that undo can return to.
 func (p *tables) history(namespaces []namespaceStatus) {
@@ -39,7 +17,7 @@ func (p *tables) history(namespaces []namespaceStatus) {
 	for _, n := range namespaces {
 		for _, s := range n.Services {
 			for i, d := range s.History {
-				weights := orDash(d.Weights)
+				weights := cmp.Or(d.Weights, "-")
 				switch {
 				case d.TooLong:
 					weights = "(too long to be recorded)"

@@ -4,6 +4,7 @@ package cli
 
 import (
 	"bytes"
+	"cmp"
 	"fmt"
 	"io"
 	"slices"
@@ -13,11 +14,12 @@ import (
 	"time"
 
 	"outrigger.dev/outrigger/api"
+	"outrigger.dev/outrigger/internal/diagnose"
 )
 
 // statusView says how much a table shows.
 type statusView struct {
-	gaps       gaps // what the user may not read
+	gaps       diagnose.Gaps // what the user may not read
 	wide       bool
 	namespaces bool // with a column for the namespace
 	headless   bool // without headings
@@ -112,7 +114,7 @@ func (p *tables) at(namespace string, row ...string) []string {
 func (p *tables) namespaces(namespaces []namespaceStatus) {
 	var rows [][]string
 	for _, n := range namespaces {
-		rows = append(rows, []string{n.Name, orDash(n.Injection), orDash(n.Routing), strconv.Itoa(len(n.Services))})
+		rows = append(rows, []string{n.Name, cmp.Or(n.Injection, "-"), cmp.Or(n.Routing, "-"), strconv.Itoa(len(n.Services))})
 	}
 	p.table([]string{"NAMESPACE", "INJECTION", "ROUTING", "SERVICES"}, rows)
 }
@@ -129,14 +131,14 @@ func (p *tables) versions(namespaces []namespaceStatus) {
 				rows = append(rows, p.at(n.Name, p.version(s, v)...))
 			}
 			if len(s.Versions) == 0 {
-				rows = append(rows, p.at(n.Name, p.version(s, versionStatus{Version: "-"})...))
+				rows = append(rows, p.at(n.Name, p.version(s, diagnose.VersionStatus{Version: "-"})...))
 			}
 		}
 	}
 	p.table(heading, rows)
 }
 
-func (p *tables) version(s serviceStatus, v versionStatus) []string {
+func (p *tables) version(s diagnose.ServiceStatus, v diagnose.VersionStatus) []string {
 	version, weight := v.Version, "by pods"
 	if version == "" {
 		version = "<none>"
@@ -146,12 +148,12 @@ func (p *tables) version(s serviceStatus, v versionStatus) []string {
 		weight = strconv.Itoa(*v.Weight)
 	case v.Pods == 0:
 		weight = "-"
-	case s.State == stateUnknown:
+	case s.State == diagnose.StateUnknown:
 		weight = "?"
 	}
-	row := []string{s.Name, s.State, version, fmt.Sprintf("%d/%d", v.Ready, v.Pods), weight, orDash(strings.Join(v.Match, "; "))}
+	row := []string{s.Name, s.State, version, fmt.Sprintf("%d/%d", v.Ready, v.Pods), weight, cmp.Or(strings.Join(v.Match, "; "), "-")}
 	if p.view.wide {
-		row = append(row, orDash(s.Default), orDash(v.Subset), percent(v.Mirror), orDash(strings.Join(v.Workloads, ",")))
+		row = append(row, cmp.Or(s.Default, "-"), cmp.Or(v.Subset, "-"), percent(v.Mirror), cmp.Or(strings.Join(v.Workloads, ","), "-"))
 	}
 	return row
 }
@@ -162,7 +164,7 @@ func (p *tables) pending(namespaces []namespaceStatus) {
 	for _, n := range namespaces {
 		for _, s := range n.Services {
 			for _, pending := range s.Pending {
-				rows = append(rows, p.at(n.Name, s.Name, strings.TrimPrefix(pending.Annotation, api.Domain+"/"), orDash(pending.Value), strings.Join(pending.Missing, ", ")))
+				rows = append(rows, p.at(n.Name, s.Name, strings.TrimPrefix(pending.Annotation, api.Domain+"/"), cmp.Or(pending.Value, "-"), strings.Join(pending.Missing, ", ")))
 			}
 		}
 	}
@@ -175,11 +177,11 @@ func (p *tables) routes(namespaces []namespaceStatus) {
 	for _, n := range namespaces {
 		for _, s := range n.Services {
 			for _, r := range s.Routes {
-				by := orDash(r.Object)
+				by := cmp.Or(r.Object, "-")
 				if r.Object != "" && !r.Outrigger {
 					by += " (not Outrigger's)"
 				}
-				rows = append(rows, p.at(n.Name, s.Name, r.At, orDash(strings.Join(r.Hosts, ",")), by, r.Shares))
+				rows = append(rows, p.at(n.Name, s.Name, r.At, cmp.Or(strings.Join(r.Hosts, ","), "-"), by, r.Shares))
 			}
 		}
 	}
@@ -198,8 +200,8 @@ func (p *tables) gateways(namespaces []namespaceStatus) {
 	var rows [][]string
 	header := p.at("NAMESPACE", "SERVICE", "GATEWAY", "HOSTS", "PORT", "ADDRESS", "NODE-PORT", "URL")
 	certified := slices.ContainsFunc(namespaces, func(n namespaceStatus) bool {
-		return slices.ContainsFunc(n.Services, func(s serviceStatus) bool {
-			return slices.ContainsFunc(s.Gateways, func(g gatewayStatus) bool { return g.Certificate != "" })
+		return slices.ContainsFunc(n.Services, func(s diagnose.ServiceStatus) bool {
+			return slices.ContainsFunc(s.Gateways, func(g diagnose.GatewayStatus) bool { return g.Certificate != "" })
 		})
 	})
 	if certified {
@@ -212,24 +214,16 @@ func (p *tables) gateways(namespaces []namespaceStatus) {
 				if g.NodePort != 0 {
 					nodePort = strconv.Itoa(int(g.NodePort))
 				}
-				row := p.at(n.Name, s.Name, g.Name, orDash(strings.Join(g.Hosts, ",")), portText(g.Port),
-					orDash(strings.Join(g.Addresses, ",")), nodePort, orDash(g.URL))
+				row := p.at(n.Name, s.Name, g.Name, cmp.Or(strings.Join(g.Hosts, ","), "-"), g.PortText(),
+					cmp.Or(strings.Join(g.Addresses, ","), "-"), nodePort, cmp.Or(g.URL, "-"))
 				if certified {
-					row = append(row, orDash(g.Certificate))
+					row = append(row, cmp.Or(g.Certificate, "-"))
 				}
 				rows = append(rows, row)
 			}
 		}
 	}
 	p.table(header, rows)
-}
-
-// portText is the port that a Gateway serves; "-" where there is no such Gateway, or it serves none.
-func portText(port uint32) string {
-	if port == 0 {
-		return "-"
-	}
-	return strconv.Itoa(int(port))
 }
 
 func (p *tables) restarts(namespaces []namespaceStatus) {
@@ -253,7 +247,7 @@ func (p *tables) certificates(certificates []certificateStatus) {
 		if c.Until != nil {
 			until = c.Until.UTC().Format(time.RFC3339)
 		}
-		rows = append(rows, []string{c.Webhook, c.Source, orDash(c.Certificate), strconv.FormatBool(c.Ready), until})
+		rows = append(rows, []string{c.Webhook, c.Source, cmp.Or(c.Certificate, "-"), strconv.FormatBool(c.Ready), until})
 	}
 	p.table([]string{"WEBHOOK", "CERTIFICATE FROM", "CERTIFICATE", "READY", "UNTIL"}, rows)
 }
@@ -268,15 +262,15 @@ func (p *tables) problems(namespaces []namespaceStatus, certificates []certifica
 		}
 	}
 	for _, n := range namespaces {
-		lines = append(lines, problemLines(n.Problems)...)
+		lines = append(lines, diagnose.ProblemLines(n.Problems)...)
 		for _, s := range n.Services {
 			if len(s.Due) > 0 {
-				lines = append(lines, "Service "+n.Name+"/"+s.Name+": not written yet: "+strings.Join(s.Due, ", ")+".", "    "+ifStays(p.view.gaps))
+				lines = append(lines, "Service "+n.Name+"/"+s.Name+": not written yet: "+strings.Join(s.Due, ", ")+".", "    "+diagnose.IfUnchanged(p.view.gaps))
 			}
-			if s.Skipped != "" && !s.hasProblem(api.RouteServiceSkipped) {
+			if s.Skipped != "" && !s.HasProblem(api.RouteServiceSkipped) {
 				lines = append(lines, "Service "+n.Name+"/"+s.Name+" gets no routes: "+s.Skipped)
 			}
-			lines = append(lines, problemLines(s.Problems)...)
+			lines = append(lines, diagnose.ProblemLines(s.Problems)...)
 		}
 	}
 	if len(lines) > 0 && p.some {
@@ -285,51 +279,4 @@ func (p *tables) problems(namespaces []namespaceStatus, certificates []certifica
 	for _, line := range lines {
 		p.line(p.view.style.reason(line))
 	}
-}
-
-func (s serviceStatus) hasProblem(reason api.RouteReason) bool {
-	return slices.ContainsFunc(s.Problems, func(p problemStatus) bool { return p.Reason == string(reason) })
-}
-
-// ifStays returns what it means if the controller does not make a change.
-func ifStays(unread gaps) string {
-	if unread.hideExposure() {
-		return "If this stays, Outrigger does not run, or an object that you may not read prevents it. Ask an administrator."
-	}
-	return "If this stays, Outrigger does not run: kubectl get pods -A -l app.kubernetes.io/name=outrigger"
-}
-
-// problemLines are the lines of problems. What fixes several of them is printed once, below the last.
-func problemLines(problems []problemStatus) []string {
-	var out []string
-	for i, problem := range problems {
-		if slices.ContainsFunc(problems[i+1:], func(later problemStatus) bool { return later.Advice == problem.Advice }) {
-			problem.Advice = ""
-		}
-		out = append(out, problem.lines()...)
-	}
-	return out
-}
-
-// lines are what is wrong and where, and below it what would be right.
-func (p problemStatus) lines() []string {
-	where := p.Object
-	if p.Field != "" {
-		where += ", " + p.Field
-		if p.Value != "" {
-			where += fmt.Sprintf(" = %q", p.Value)
-		}
-	}
-	out := []string{p.Reason + ": " + where + ": " + p.Message}
-	if p.Advice != "" {
-		out = append(out, "    "+p.Advice)
-	}
-	return out
-}
-
-func orDash(text string) string {
-	if text == "" {
-		return "-"
-	}
-	return text
 }

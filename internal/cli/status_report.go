@@ -2,6 +2,8 @@
 
 package cli
 
+import "outrigger.dev/outrigger/internal/diagnose"
+
 // statusReport is what status says, in the form of -o json.
 type statusReport struct {
 	// NotRunning says that no controller updates the routes, and what to do; empty if one runs or if that is unknown.
@@ -17,103 +19,8 @@ type namespaceStatus struct {
 	// Injection is what the labels say: "enabled", "revision NAME", "disabled", or empty.
 	Injection string `json:"injection,omitempty"`
 	// Routing is the value of the label outrigger.dev/routing.
-	Routing        string          `json:"routing,omitempty"`
-	Services       []serviceStatus `json:"services"`
-	WithoutSidecar []restartStatus `json:"withoutSidecar,omitempty"`
-	Problems       []problemStatus `json:"problems,omitempty"`
-}
-
-type serviceStatus struct {
-	Name string `json:"name"`
-	// State is one of the states below.
-	State    string          `json:"state"`
-	Default  string          `json:"default,omitempty"`
-	Versions []versionStatus `json:"versions"`
-	Gateways []gatewayStatus `json:"gateways,omitempty"`
-	// Routes are what proxies have, by where the callers are, if a VirtualService that Outrigger does not write is among it.
-	Routes []pathStatus `json:"routes,omitempty"`
-	// Skipped says why a Service of this kind gets no routes.
-	Skipped string `json:"skipped,omitempty"`
-	// Pending are the settings that are written and not in effect yet.
-	Pending []pendingStatus `json:"pending,omitempty"`
-	// History are the decisions before the current one that undo returns to, newest first.
-	History []pastStatus `json:"history,omitempty"`
-	// Due are the writes that the controller has yet to make.
-	Due []string `json:"due,omitempty"`
-	// Unwritten are the writes that routing=observe keeps from being made.
-	Unwritten []string        `json:"unwritten,omitempty"`
-	Problems  []problemStatus `json:"problems,omitempty"`
-}
-
-// The states of a Service.
-const (
-	stateRouted       = "routed"        // a VirtualService of ours shares its requests
-	stateStillExposed = "still-exposed" // routed, and exposed as before an annotation about it became invalid
-	stateDetached     = "detached"      // a VirtualService of ours was edited by hand, and is no longer written
-	stateOther        = "other route"   // a VirtualService that Outrigger does not write shares its requests
-	stateSplit        = "split"         // versions served before us; no route until someone decides
-	stateUndecided    = "undecided"     // pods without a version prevent a route
-	stateSubsets      = "subsets only"  // a DestinationRule alone
-	stateSkipped      = "skipped"       // a kind of Service that routes cannot serve
-	stateWaiting      = "no route"      // routes are wanted, and there are none: see the problems
-	stateObserved     = "observed"      // outrigger.dev/routing=observe, and nothing stands
-	stateOff          = "off"           // nobody asked for routes
-	stateUnknown      = "unknown"       // the user may not read what decides
-	stateDisabled     = "disabled"      // outrigger.dev/routing=disabled
-)
-
-type versionStatus struct {
-	Version string `json:"version"` // empty for pods without one
-	Ready   int    `json:"ready"`
-	Pods    int    `json:"pods"`
-	// Weight is the share of the requests that no condition claims; nil where the route names no version, so that every
-	// pod has its part.
-	Weight    *int     `json:"weight,omitempty"`
-	Match     []string `json:"match,omitempty"`
-	Mirror    float64  `json:"mirror,omitempty"` // percent of the requests that no condition claims, as copies
-	Workloads []string `json:"workloads,omitempty"`
-	Subset    string   `json:"subset,omitempty"`
-}
-
-// pathStatus says which VirtualService routes callers, and to which versions.
-type pathStatus struct {
-	At        string   `json:"at"` // "mesh", or namespace/name of a Gateway
-	Hosts     []string `json:"hosts,omitempty"`
-	Object    string   `json:"object,omitempty"` // empty if none routes, so that every pod has its share
-	Outrigger bool     `json:"outrigger"`        // Outrigger writes it
-	Shares    string   `json:"shares"`
-}
-
-// pendingStatus is an annotation that is written and not in effect yet, or not in all its parts.
-type pendingStatus struct {
-	Annotation string   `json:"annotation"`
-	Value      string   `json:"value,omitempty"` // empty where it was removed
-	Missing    []string `json:"missing"`         // what it waits for
-}
-
-type gatewayStatus struct {
-	Name      string   `json:"name"` // namespace/name
-	Hosts     []string `json:"hosts"`
-	Port      uint32   `json:"port,omitempty"`
-	Addresses []string `json:"addresses,omitempty"` // host:port of load balancers
-	NodePort  int32    `json:"nodePort,omitempty"`
-	Node      string   `json:"node,omitempty"` // the address of a node
-	URL       string   `json:"url,omitempty"`
-	// Certificate is where the gateway's pods read the certificate of the URL: "Secret istio-system/web-tls".
-	Certificate string `json:"certificate,omitempty"`
-}
-
-type restartStatus struct {
-	Workload string `json:"workload"` // Deployment/app
-	Pods     int    `json:"pods"`
-	Command  string `json:"command"`
-}
-
-type problemStatus struct {
-	Object  string `json:"object"`
-	Field   string `json:"field,omitempty"`
-	Value   string `json:"value,omitempty"`
-	Reason  string `json:"reason"`
-	Message string `json:"message"`
-	Advice  string `json:"advice,omitempty"`
+	Routing        string                   `json:"routing,omitempty"`
+	Services       []diagnose.ServiceStatus `json:"services"`
+	WithoutSidecar []diagnose.RestartStatus `json:"withoutSidecar,omitempty"`
+	Problems       []diagnose.ProblemStatus `json:"problems,omitempty"`
 }

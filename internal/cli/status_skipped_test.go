@@ -9,6 +9,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"outrigger.dev/outrigger/api"
+	"outrigger.dev/outrigger/internal/diagnose"
 	"outrigger.dev/outrigger/internal/manifest"
 )
 
@@ -36,7 +37,7 @@ func TestStatusSaysWhyThereAreNoRoutes(t *testing.T) {
 		}
 	}
 	var out strings.Builder
-	if err := printExplanation(explanationOf(s.look("helm"), nil, surroundings{}, noon), &out); err != nil || !strings.Contains(out.String(), "outrigger.dev/version-label=app.kubernetes.io/version") {
+	if err := printExplanation(diagnose.ExplainService(s.look("helm"), nil, diagnose.Surroundings{}, noon), &out); err != nil || !strings.Contains(out.String(), "outrigger.dev/version-label=app.kubernetes.io/version") {
 		t.Errorf("%v, explain:\n%s", err, out.String())
 	}
 
@@ -89,7 +90,7 @@ func TestExplainOfAMistypedRoutingLabel(t *testing.T) {
 		var out strings.Builder
 		observed := s.look("app")
 		_, problems := api.RouteIntentOf(observed.Service, observed.Namespace)
-		if err := printExplanation(explanationOf(observed, problems, surroundings{}, noon), &out); err != nil {
+		if err := printExplanation(diagnose.ExplainService(observed, problems, diagnose.Surroundings{}, noon), &out); err != nil {
 			t.Fatal(err)
 		}
 		got := squeeze(out.String())
@@ -103,7 +104,7 @@ func TestExplainOfAMistypedRoutingLabel(t *testing.T) {
 
 // What fixes two problems is printed once.
 func TestAFixOfTwoProblemsIsPrintedOnce(t *testing.T) {
-	got := problemLines([]problemStatus{{Reason: "A", Object: "Service demo/app", Message: "one.", Advice: "Fix it."}, {Reason: "B", Object: "Service demo/app", Message: "two.", Advice: "Fix it."}, {Reason: "C", Object: "Service demo/app", Message: "three."}})
+	got := diagnose.ProblemLines([]diagnose.ProblemStatus{{Reason: "A", Object: "Service demo/app", Message: "one.", Advice: "Fix it."}, {Reason: "B", Object: "Service demo/app", Message: "two.", Advice: "Fix it."}, {Reason: "C", Object: "Service demo/app", Message: "three."}})
 	want := "A: Service demo/app: one.\nB: Service demo/app: two.\n    Fix it.\nC: Service demo/app: three."
 	if strings.Join(got, "\n") != want {
 		t.Errorf("%q", got)

@@ -19,6 +19,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"outrigger.dev/outrigger/api"
+	"outrigger.dev/outrigger/internal/diagnose"
+	"outrigger.dev/outrigger/routing"
 	"outrigger.dev/outrigger/routing/controller"
 	"outrigger.dev/outrigger/webhook"
 )
@@ -110,37 +112,37 @@ func TestStatusSaysWhatStateAServiceIsIn(t *testing.T) {
 		stage func() *liveStage
 		want  string
 	}{
-		"routed": {func() *liveStage { return shop(t) }, stateRouted},
+		"routed": {func() *liveStage { return shop(t) }, diagnose.StateRouted},
 		"off": {func() *liveStage {
 			return newLiveStage(t, append(runningPods("app", "v1", 1, 1), demo(), serviceOf("app", "app"))...)
-		}, stateOff},
+		}, diagnose.StateOff},
 		"disabled": {func() *liveStage {
 			return newLiveStage(t, demo("outrigger.dev/routing=disabled"), serviceOf("app", "app"))
-		}, stateDisabled},
+		}, diagnose.StateDisabled},
 		"observed": {func() *liveStage {
 			return newLiveStage(t, append(runningPods("app", "v1", 1, 1), demo("outrigger.dev/routing=observe"), serviceOf("app", "app"))...)
-		}, stateObserved},
+		}, diagnose.StateObserved},
 		"subsets alone": {func() *liveStage {
 			s := newLiveStage(t, append(runningPods("app", "v1", 1, 1), demo("outrigger.dev/routing=subsets-only"), serviceOf("app", "app"))...)
 			s.reconcile("app")
 			return s
-		}, stateSubsets},
+		}, diagnose.StateSubsets},
 		"wanted, without pods": {func() *liveStage {
 			return newLiveStage(t, demo("outrigger.dev/routing=enabled"), serviceOf("app", "app"))
 		},
-			stateWaiting},
+			diagnose.StateWaiting},
 		"split": {func() *liveStage {
 			objects := append(runningPods("app", "v1", 1, 1), runningPods("app", "v2", 1, 1)...)
 			s := newLiveStage(t, append(objects, demo("istio-injection=enabled"), serviceOf("app", "app"))...)
 			s.config.Routing.SplitAge = 0 // all of it is old
 			s.reconcile("app")
 			return s
-		}, stateSplit},
+		}, diagnose.StateSplit},
 		"a route by hand": {func() *liveStage {
 			s := newLiveStage(t, append(runningPods("app", "v1", 1, 1), demo("istio-injection=enabled"), serviceOf("app", "app"), byHand("theirs", "app"))...)
 			s.reconcile("app")
 			return s
-		}, stateOther},
+		}, diagnose.StateOther},
 	} {
 		t.Run(name, func(t *testing.T) {
 			report, err := c.stage().status(context.Background(), false, "app")
@@ -219,14 +221,14 @@ func TestPodsWithoutSidecar(t *testing.T) {
 		plain("host", func(p *corev1.Pod) { p.Spec.HostNetwork = true }),
 		plain("done", func(p *corev1.Pod) { p.Status.Phase = corev1.PodSucceeded }),
 	}
-	want := []restartStatus{{"StatefulSet/a", 2, "kubectl rollout restart statefulset/a -n demo"}}
+	want := []diagnose.RestartStatus{{Workload: "StatefulSet/a", Pods: 2, Command: "kubectl rollout restart statefulset/a -n demo"}}
 	for _, label := range []string{"istio-injection=enabled", "istio.io/rev=1-31"} {
-		if diff := cmp.Diff(want, withoutSidecar(demo(label), pods)); diff != "" {
+		if diff := cmp.Diff(want, diagnose.PodsWithoutSidecar(demo(label), pods)); diff != "" {
 			t.Errorf("%s, -want +got:\n%s", label, diff)
 		}
 	}
 	for _, label := range []string{"istio-injection=disabled", "outrigger.dev/routing=enabled"} {
-		if got := withoutSidecar(demo(label), pods); got != nil {
+		if got := diagnose.PodsWithoutSidecar(demo(label), pods); got != nil {
 			t.Errorf("%s: %v", label, got)
 		}
 	}
@@ -238,7 +240,7 @@ func TestExplainServiceTellsTheStory(t *testing.T) {
 	s.reconcile("app")
 	observed := s.look("app")
 	var out bytes.Buffer
-	if err := printExplanation(explanationOf(observed, nil, surroundings{}, noon), &out); err != nil {
+	if err := printExplanation(diagnose.ExplainService(observed, nil, diagnose.Surroundings{}, noon), &out); err != nil {
 		t.Fatal(err)
 	}
 	want := `Service demo/app
@@ -279,7 +281,7 @@ func TestExplainServiceTellsEveryRule(t *testing.T) {
 	observed.Service.Labels = map[string]string{api.LabelRouting: string(api.RoutingObserve)}
 	observed.Intent, _ = api.RouteIntentOf(observed.Service, observed.Namespace)
 	var out bytes.Buffer
-	if err := printExplanation(explanationOf(observed, nil, surroundings{}, noon), &out); err != nil {
+	if err := printExplanation(diagnose.ExplainService(observed, nil, diagnose.Surroundings{}, noon), &out); err != nil {
 		t.Fatal(err)
 	}
 	for _, want := range []string{`
@@ -362,7 +364,7 @@ func TestAdviceKnowsWorkloadsWithoutPods(t *testing.T) {
 
 func TestKnownVersionsAreThoseOfPodsAndOfWorkloadsToCome(t *testing.T) {
 	s := shop(t, runningPods("app", "v10", 0, 0)...)
-	if diff := cmp.Diff("v1 v2 v10", strings.Join(knownVersions(s.look("app")), " ")); diff != "" {
+	if diff := cmp.Diff("v1 v2 v10", strings.Join(routing.KnownVersions(s.look("app")), " ")); diff != "" {
 		t.Errorf("-want +got:\n%s", diff)
 	}
 }

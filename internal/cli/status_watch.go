@@ -13,6 +13,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"outrigger.dev/outrigger/internal/diagnose"
 )
 
 // statusWatch shows a status for as long as it is watched: on a terminal redrawn in place, otherwise as one line for each
@@ -121,7 +123,7 @@ func statusLines(report statusReport) map[string]string {
 				out[p.Reason+": "+p.Object+" "+p.Field+":"] = " " + p.Message
 			}
 			for _, p := range s.Pending {
-				out[name+" pending "+p.Annotation+":"] = " " + orDash(p.Value) + " waits for " + strings.Join(p.Missing, ", ")
+				out[name+" pending "+p.Annotation+":"] = " " + cmp.Or(p.Value, "-") + " waits for " + strings.Join(p.Missing, ", ")
 			}
 			if len(s.Versions) == 0 {
 				out[name+":"] = " " + s.State + ", no pods"
@@ -134,7 +136,7 @@ func statusLines(report statusReport) map[string]string {
 	return out
 }
 
-func shareLine(v versionStatus) string {
+func shareLine(v diagnose.VersionStatus) string {
 	parts := []string{fmt.Sprintf("ready %d/%d", v.Ready, v.Pods)}
 	if v.Weight != nil {
 		parts = append(parts, "weight "+strconv.Itoa(*v.Weight))

@@ -11,6 +11,8 @@ import (
 	"syscall"
 	"testing"
 	"unsafe"
+
+	"outrigger.dev/outrigger/internal/diagnose"
 )
 
 // terminal returns the two ends of a pseudo-terminal: what is written to the second is read from the first.
@@ -42,12 +44,12 @@ func TestColorIsForTerminalsOnly(t *testing.T) {
 	t.Setenv("TERM", "xterm")
 	t.Setenv("NO_COLOR", "")
 	_ = os.Unsetenv("NO_COLOR")
-	report := statusReport{Namespaces: []namespaceStatus{{Name: "demo", Problems: []problemStatus{{Object: "Namespace demo", Reason: "InvalidValue", Message: "It is wrong."}}}}}
+	report := statusReport{Namespaces: []namespaceStatus{{Name: "demo", Problems: []diagnose.ProblemStatus{{Object: "Namespace demo", Reason: "InvalidValue", Message: "It is wrong."}}}}}
 	show := func(out io.Writer) {
 		if err := printStatus(report, statusView{style: styleOf(out)}, out); err != nil {
 			t.Fatal(err)
 		}
-		printFindings([]finding{ok("one"), failed("two"), warned("three"), note("four")}, out)
+		printFindings([]diagnose.Finding{diagnose.OK("one"), diagnose.Failed("two"), diagnose.Warned("three"), diagnose.Note("four")}, out)
 	}
 	var file bytes.Buffer
 	show(&file)

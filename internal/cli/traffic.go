@@ -15,6 +15,7 @@ import (
 	ctrlcluster "sigs.k8s.io/controller-runtime/pkg/cluster"
 
 	"outrigger.dev/outrigger/api"
+	"outrigger.dev/outrigger/internal/diagnose"
 	"outrigger.dev/outrigger/routing"
 	"outrigger.dev/outrigger/routing/controller"
 	"outrigger.dev/outrigger/webhook"
@@ -86,7 +87,7 @@ func (t traffic) Versions(ctx context.Context, service *corev1.Service, label st
 // reads returns a reader of one namespace that lists each kind once, for one warning.
 func (t traffic) reads(ctx context.Context, namespace string) *oneNamespace {
 	return &oneNamespace{
-		snapshot:  snapshot{client: t.client, home: namespace, lists: map[snapshotKey]*heldList{}, unread: map[string]bool{}, gaps: gaps{}, strict: true},
+		snapshot:  snapshot{client: t.client, home: namespace, lists: map[snapshotKey]*heldList{}, unread: map[string]bool{}, gaps: diagnose.Gaps{}, strict: true},
 		namespace: t.namespaces.Namespace(ctx, namespace),
 	}
 }

@@ -13,10 +13,12 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"outrigger.dev/outrigger/internal/diagnose"
 )
 
 // made takes decisions one after another, each of which takes effect.
-func (s *liveStage) made(decisions ...decision) {
+func (s *liveStage) made(decisions ...diagnose.Decision) {
 	s.t.Helper()
 	for _, d := range decisions {
 		if err := s.decide(context.Background(), d, s.writing(dryRunNone)); err != nil {
@@ -48,7 +50,7 @@ service/app: v2=100 -> v1=90 v2=10
 		t.Errorf("printed:\n%s", s.out.String())
 	}
 	s.printed("outrigger.dev/decided-at=2026-01-02T12:00:00Z outrigger.dev/default-version=v1 outrigger.dev/weights=v1=90,v2=10 --overwrite", "service/app annotated\n")
-	if got := readingOf(s.look("app")).String(); got != "v1=90 v2=10" {
+	if got := diagnose.ReadRoute(s.look("app")).String(); got != "v1=90 v2=10" {
 		t.Errorf("the route is %s", got)
 	}
 	// Undo of an undo returns to what was undone; --to reaches further back.
@@ -61,7 +63,7 @@ service/app: v2=100 -> v1=90 v2=10
 	if err := s.undone(2); err != nil {
 		t.Fatal(err)
 	}
-	if got := readingOf(s.look("app")).String(); got != "v1=100" {
+	if got := diagnose.ReadRoute(s.look("app")).String(); got != "v1=100" {
 		t.Errorf("the route is %s", got)
 	}
 }
@@ -167,7 +169,7 @@ func TestStatusListsTheDecisions(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := []pastStatus{{Default: "v1", Weights: "v1=90,v2=10", Until: "2026-01-02T12:00:00Z"}, {Default: "v1", Until: "2026-01-02T12:00:00Z"}}
+	want := []diagnose.PastDecision{{Default: "v1", Weights: "v1=90,v2=10", Until: "2026-01-02T12:00:00Z"}, {Default: "v1", Until: "2026-01-02T12:00:00Z"}}
 	if diff := cmp.Diff(want, report.Namespaces[0].Services[0].History); diff != "" {
 		t.Errorf("-want +got:\n%s", diff)
 	}

@@ -19,6 +19,7 @@ import (
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"outrigger.dev/outrigger/internal/diagnose"
 	"outrigger.dev/outrigger/routing"
 )
 
@@ -143,7 +144,7 @@ func (l *live) mustNotRun(ctx context.Context, namespace string, how writing) er
 	switch {
 	case isForbidden(err):
 		return l.mayRun("get Lease "+name, namespace)
-	case apierrors.IsNotFound(err) && l.unread().in(l.installed, "ConfigMap"):
+	case apierrors.IsNotFound(err) && l.unread().Hides(l.installed, "ConfigMap"):
 		return l.mayRun("list ConfigMaps, which name the Lease of Outrigger,", namespace)
 	case apierrors.IsNotFound(err):
 		return nil
@@ -209,7 +210,7 @@ func (l *live) leaving(ctx context.Context, namespace string, all bool, how writ
 			continue
 		}
 		if why != "" {
-			for _, line := range withoutRoutes(*observed, l.now()) {
+			for _, line := range diagnose.ForecastRemoval(*observed, l.now()) {
 				how.say("%s", line)
 			}
 		}
@@ -220,7 +221,7 @@ func (l *live) leaving(ctx context.Context, namespace string, all bool, how writ
 
 // staying says what would move if the routes of a Service went; nothing if nothing would.
 func staying(observed routing.Observed) string {
-	reading := readingOf(observed)
+	reading := diagnose.ReadRoute(observed)
 	if len(reading.Gateways) > 0 {
 		return fmt.Sprintf("it is served at gateway %s for %s", strings.Join(reading.Gateways, ", "), strings.Join(reading.Hosts, ", "))
 	}
@@ -232,14 +233,14 @@ func staying(observed routing.Observed) string {
 		tracks[group.Workload] = true
 	}
 	for _, w := range observed.Workloads {
-		if selects(observed.Service.Spec.Selector, w.Labels) {
+		if diagnose.Selects(observed.Service.Spec.Selector, w.Labels) {
 			tracks[w.WorkloadRef] = true
 		}
 	}
 	if len(tracks) <= 1 {
 		return ""
 	}
-	begin := beginners(observed, reading)
+	begin := diagnose.VersionsGainingTraffic(observed, reading)
 	if len(begin) == 0 {
 		return fmt.Sprintf("it is shared as %s between %d workloads", reading, len(tracks))
 	}
@@ -296,11 +297,11 @@ func (l *live) release(ctx context.Context, object routing.Object, service *core
 		was := object.DeepCopyObject().(client.Object)
 		patch := client.MergeFromWithOptions(was, client.MergeFromWithOptimisticLock{})
 		if err := l.client.Patch(ctx, routing.Released(object, service).(client.Object), patch, how.patchOptions()...); err != nil && !apierrors.IsNotFound(err) {
-			return fmt.Errorf("release %s %s/%s: %w", kindOf(object), object.GetNamespace(), object.GetName(), err)
+			return fmt.Errorf("release %s %s/%s: %w", diagnose.KindOf(object), object.GetNamespace(), object.GetName(), err)
 		}
 	}
 	how.say("%s/%s in namespace %s stays, because you replaced it; Outrigger's owner reference, labels, and annotations are removed from it%s",
-		strings.ToLower(kindOf(object)), object.GetName(), object.GetNamespace(), how.suffix())
+		strings.ToLower(diagnose.KindOf(object)), object.GetName(), object.GetNamespace(), how.suffix())
 	return nil
 }
 
@@ -313,9 +314,9 @@ func (l *live) remove(ctx context.Context, object routing.Object, how writing) e
 			options = append(options, client.DryRunAll)
 		}
 		if err := l.client.Delete(ctx, object.DeepCopyObject().(client.Object), options...); err != nil && !apierrors.IsNotFound(err) {
-			return fmt.Errorf("delete %s %s/%s: %w", kindOf(object), object.GetNamespace(), object.GetName(), err)
+			return fmt.Errorf("delete %s %s/%s: %w", diagnose.KindOf(object), object.GetNamespace(), object.GetName(), err)
 		}
 	}
-	how.say("%s/%s in namespace %s deleted%s", strings.ToLower(kindOf(object)), object.GetName(), object.GetNamespace(), how.suffix())
+	how.say("%s/%s in namespace %s deleted%s", strings.ToLower(diagnose.KindOf(object)), object.GetName(), object.GetNamespace(), how.suffix())
 	return nil
 }

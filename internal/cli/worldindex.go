@@ -9,6 +9,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
 
+	"outrigger.dev/outrigger/internal/diagnose"
 	"outrigger.dev/outrigger/routing"
 	"outrigger.dev/outrigger/routing/controller"
 )
@@ -59,7 +60,7 @@ func (x *worldIndex) hasService(name types.NamespacedName) bool {
 func (x *worldIndex) selectedBy(service *corev1.Service) []workload {
 	var out []workload
 	for _, found := range x.workloads.candidates(service.Namespace, service.Spec.Selector) {
-		if selects(service.Spec.Selector, found.Labels) {
+		if diagnose.Selects(service.Spec.Selector, found.Labels) {
 			out = append(out, found)
 		}
 	}

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package cli
+package process
 
 import (
 	"crypto/ecdsa"
@@ -21,7 +21,6 @@ import (
 	"github.com/go-logr/logr"
 
 	"outrigger.dev/outrigger/api"
-	"outrigger.dev/outrigger/internal/process"
 )
 
 // issuer is a certificate authority of a test.
@@ -82,7 +81,7 @@ func serving(t *testing.T, config api.WebhookConfig, authority issuer) func(cert
 	t.Helper()
 	own := authority.issue(t, "")
 	handler := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "reviewed") })
-	e, err := process.Listen("webhook", "127.0.0.1:0", process.KnownCallers(config, handler), process.TLSConfig(config, func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return own, nil }))
+	e, err := Listen("webhook", "127.0.0.1:0", KnownCallers(config, handler), TLSConfig(config, func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return own, nil }))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package cli
+package diagnose
 
 import (
 	"strings"
@@ -26,7 +26,7 @@ func TestPromotionThatLeavesOtherVersions(t *testing.T) {
 		"no version is written": {api.RouteIntent{}, both, ""},
 	} {
 		reading := routing.Reading{Default: "v1 Deployment/app-v2", Rules: []routing.ReadRule{{To: test.to}}}
-		got := broader("app", reading, test.intent)
+		got := defaultIncludesMore("app", reading, test.intent)
 		if (got == "") != (test.want == "") || !strings.Contains(got, test.want) {
 			t.Errorf("%s: %q, want %q", name, got, test.want)
 		}

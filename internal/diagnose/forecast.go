@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package cli
+package diagnose
 
 import (
 	"fmt"
@@ -15,59 +15,59 @@ import (
 	"outrigger.dev/outrigger/routing"
 )
 
-// outlook is the effect of a decision on one Service.
-type outlook struct {
-	observed      routing.Observed  // the Service with the new annotations
+// Forecast is the effect of a decision on one Service.
+type Forecast struct {
+	Observed      routing.Observed  // the Service with the new annotations
 	before, after []routing.Path    // the routes of the proxies before and after
-	words         map[string]string // annotations to write; an empty value removes the annotation
-	same          bool              // the annotations and the route already match the decision
-	hidden        bool              // the user has no permission to read the route
+	Annotations   map[string]string // annotations to write; an empty value removes the annotation
+	IsCurrent     bool              // the annotations and the route already match the decision
+	isUnknown     bool              // the user has no permission to read the route
 	notes         []string
-	leave         string // why to skip this Service; empty if the decision applies to it
+	Skipped       string // why to skip this Service; empty if the decision applies to it
 	command       string
 }
 
-// foresee returns the effect of a decision on a Service. It returns an error for a version that does not exist, unless --pending
+// ForecastDecision returns the effect of a decision on a Service. It returns an error for a version that does not exist, unless --pending
 // is set, and for a route that was edited by hand, because Outrigger no longer writes it.
-func foresee(observed routing.Observed, d decision, unread gaps, now time.Time) (outlook, error) {
-	out := outlook{
-		before: routing.InEffect(observed, now), leave: routeless(observed, unread), words: maps.Clone(d.words), hidden: unread.hideRoutes(observed.Service.Namespace),
+func ForecastDecision(observed routing.Observed, d Decision, unread Gaps, now time.Time) (Forecast, error) {
+	out := Forecast{
+		before: routing.InEffect(observed, now), Skipped: WhyNoRoute(observed, unread), Annotations: maps.Clone(d.Annotations), isUnknown: unread.HidesRoutes(observed.Service.Namespace),
 	}
-	out.words[api.AnnotationDecidedAt] = now.UTC().Format(time.RFC3339)
+	out.Annotations[api.AnnotationDecidedAt] = now.UTC().Format(time.RFC3339)
 	service := observed.Service.DeepCopy()
-	removed, written := removedWords(service, d.words), hasWords(service, d.words)
-	setWords(service, out.words)
+	removed, written := removedAnnotations(service, d.Annotations), hasAnnotations(service, d.Annotations)
+	setAnnotations(service, out.Annotations)
 	intent, _ := observed.Settings.Limits.IntentOf(service, observed.Namespace, nil)
 	intent.VersionLabel = observed.Intent.VersionLabel // the one that applies
-	known := knownVersions(observed)
-	for _, name := range d.names {
+	known := routing.KnownVersions(observed)
+	for _, name := range d.Versions {
 		if slices.Contains(known, name) {
 			continue
 		}
-		if observed.Service.Name == d.service && !d.pending {
+		if observed.Service.Name == d.Service && !d.AllowPending {
 			return out, unknownVersion(observed, d, name, known, unread)
 		}
-		if observed.Service.Name != d.service {
-			out.leave = "it has no version " + name
+		if observed.Service.Name != d.Service {
+			out.Skipped = "it has no version " + name
 		}
 	}
 	observed.Service, observed.Intent = service, intent
-	out.observed = observed
-	if edited := editedRoute(observed, now); edited != nil && !out.hidden {
-		out.leave = edited.String() + ", and was edited by hand"
-		if service.Name == d.service {
-			return out, fmt.Errorf("nothing was written: %s", overridden(service.Name, *edited))
+	out.Observed = observed
+	if edited := editedRoute(observed, now); edited != nil && !out.isUnknown {
+		out.Skipped = edited.String() + ", and was edited by hand"
+		if service.Name == d.Service {
+			return out, fmt.Errorf("nothing was written: %s", describeOverride(service.Name, *edited))
 		}
 	}
-	plan := routing.Plan(atOnce(observed), now)
+	plan := routing.Plan(WithoutDelays(observed), now)
 	observed.Standing = plan.Objects
 	out.after = routing.InEffect(observed, now)
-	out.same = written && !out.hidden && slices.EqualFunc(out.before, out.after, samePath)
-	out.notes = append(append(removed, readyNotes(observed, d.names)...), routelessNote(observed, unread)...)
-	if why := broader(service.Name, readingOf(observed), intent); why != "" && !out.hidden {
+	out.IsCurrent = written && !out.isUnknown && slices.EqualFunc(out.before, out.after, samePath)
+	out.notes = append(append(removed, readyNotes(observed, d.Versions)...), noRouteNote(observed, unread)...)
+	if why := defaultIncludesMore(service.Name, ReadRoute(observed), intent); why != "" && !out.isUnknown {
 		out.notes = append(out.notes, why)
 	}
-	if by := restoredBy(observed.Service, d.words); by != "" {
+	if by := restoredBy(observed.Service, d.Annotations); by != "" {
 		out.notes = append(out.notes, by)
 	}
 	for _, p := range unread.visible(observed, plan.Problems) {
@@ -75,7 +75,7 @@ func foresee(observed routing.Observed, d decision, unread gaps, now time.Time) 
 			out.notes = append(out.notes, string(p.Reason)+": "+p.Message)
 		}
 	}
-	out.command = annotateCommand(service, out.words)
+	out.command = annotateCommand(service, out.Annotations)
 	return out, nil
 }
 
@@ -94,8 +94,8 @@ func samePath(a, b routing.Path) bool {
 	return a.Gateway == b.Gateway && a.Object == b.Object && slices.Equal(a.Hosts, b.Hosts) && slices.EqualFunc(a.Rules, b.Rules, routing.ReadRule.Equal)
 }
 
-// hasWords reports whether a Service already has these annotations. An empty value means that the annotation must be absent.
-func hasWords(service *corev1.Service, words map[string]string) bool {
+// hasAnnotations reports whether a Service already has these annotations. An empty value means that the annotation must be absent.
+func hasAnnotations(service *corev1.Service, words map[string]string) bool {
 	for key, text := range words {
 		if is, written := service.Annotations[key]; is != text || written != (text != "") {
 			return false
@@ -104,9 +104,9 @@ func hasWords(service *corev1.Service, words map[string]string) bool {
 	return true
 }
 
-func unknownVersion(observed routing.Observed, d decision, name string, known []string, unread gaps) error {
+func unknownVersion(observed routing.Observed, d Decision, name string, known []string, unread Gaps) error {
 	there := "none of its pods has the label " + observed.Intent.VersionLabel
-	if unread.in(observed.Service.Namespace, "Pod") {
+	if unread.Hides(observed.Service.Namespace, "Pod") {
 		return fmt.Errorf("no permission to list Pods in namespace %s, so it is unknown whether service %s has version %s. --pending writes the name anyway; it takes effect when its pods are ready",
 			observed.Service.Namespace, observed.Service.Name, name)
 	}
@@ -119,7 +119,7 @@ func unknownVersion(observed routing.Observed, d decision, name string, known []
 	example := ""
 	if len(known) > 0 {
 		command, shares := "shift", strings.ReplaceAll(api.WeightsExample(known), ",", " ")
-		if d.words[api.AnnotationDefaultVersion] == name {
+		if d.Annotations[api.AnnotationDefaultVersion] == name {
 			command, shares = "promote", known[0]
 		}
 		example = fmt.Sprintf(". Example: outrigger %s -n %s %s %s", command, observed.Service.Namespace, observed.Service.Name, shares)
@@ -128,20 +128,21 @@ func unknownVersion(observed routing.Observed, d decision, name string, known []
 		observed.Service.Namespace, observed.Service.Name, name, there, example)
 }
 
-// atOnce removes the delays between a decision and its route, so that a plan shows the final route.
-func atOnce(observed routing.Observed) routing.Observed {
+// WithoutDelays removes the delays between a decision and its route, so that a plan shows the final route.
+func WithoutDelays(observed routing.Observed) routing.Observed {
 	observed.Settings.Settle, observed.Settings.PropagationDelay = 0, 0
 	return observed
 }
 
-func readingOf(observed routing.Observed) routing.Reading {
+// ReadRoute returns the current route of a Service, as its objects describe it.
+func ReadRoute(observed routing.Observed) routing.Reading {
 	return routing.Read(observed.Standing, observed.Service, observed.Intent, observed.Settings)
 }
 
-// routeless returns why Outrigger writes no route for this Service, or "" if it writes one or if that is unknown.
-func routeless(observed routing.Observed, unread gaps) string {
+// WhyNoRoute returns why Outrigger writes no route for this Service, or "" if it writes one or if that is unknown.
+func WhyNoRoute(observed routing.Observed, unread Gaps) string {
 	switch {
-	case unread.hideIntent(observed) || unread.hideRoutes(observed.Service.Namespace):
+	case unread.HidesIntent(observed) || unread.HidesRoutes(observed.Service.Namespace):
 		return ""
 	case observed.Intent.Disabled:
 		return "routing is disabled for it"
@@ -159,8 +160,8 @@ func routeless(observed routing.Observed, unread gaps) string {
 	return ""
 }
 
-func routelessNote(observed routing.Observed, unread gaps) []string {
-	why := routeless(observed, unread)
+func noRouteNote(observed routing.Observed, unread Gaps) []string {
+	why := WhyNoRoute(observed, unread)
 	if why == "" {
 		return nil
 	}
@@ -171,8 +172,8 @@ func routelessNote(observed routing.Observed, unread gaps) []string {
 	return []string{note}
 }
 
-// removedWords lists the annotations that a decision removes.
-func removedWords(service *corev1.Service, words map[string]string) []string {
+// removedAnnotations lists the annotations that a decision removes.
+func removedAnnotations(service *corev1.Service, words map[string]string) []string {
 	var out []string
 	for _, key := range slices.Sorted(maps.Keys(words)) {
 		if was := service.Annotations[key]; was != "" && words[key] == "" {
@@ -182,7 +183,7 @@ func removedWords(service *corev1.Service, words map[string]string) []string {
 	return out
 }
 
-func setWords(service *corev1.Service, words map[string]string) {
+func setAnnotations(service *corev1.Service, words map[string]string) {
 	if service.Annotations == nil {
 		service.Annotations = map[string]string{}
 	}
@@ -223,7 +224,7 @@ func readyNotes(observed routing.Observed, names []string) []string {
 
 // hasShare reports whether the route gives a version a share of the requests.
 func hasShare(observed routing.Observed, version string) bool {
-	for _, rule := range readingOf(observed).Rules {
+	for _, rule := range ReadRoute(observed).Rules {
 		if slices.ContainsFunc(rule.To, func(share routing.ReadShare) bool { return share.Version == version && share.Weight > 0 }) {
 			return true
 		}
@@ -231,26 +232,27 @@ func hasShare(observed routing.Observed, version string) bool {
 	return false
 }
 
-func (o outlook) lines() []string {
+// Lines returns the text of the forecast: the change of the route, notes, and the kubectl command.
+func (o Forecast) Lines() []string {
 	out := o.changes()
 	for _, note := range o.notes {
 		out = append(out, "    "+note)
 	}
-	if o.same {
+	if o.IsCurrent {
 		return append(out, "    The annotations already have these values; nothing is written.")
 	}
 	return append(out, o.command)
 }
 
 // changes returns the route change for callers in the mesh and at each gateway, or one line if it is the same everywhere.
-func (o outlook) changes() []string {
-	name := "service/" + o.observed.Service.Name
-	if o.hidden {
+func (o Forecast) changes() []string {
+	name := "service/" + o.Observed.Service.Name
+	if o.isUnknown {
 		return []string{name + ": its current route is unknown"}
 	}
 	var out, texts []string
-	for _, place := range placesOf(o.before, o.after) {
-		was, is := at(o.before, place), at(o.after, place)
+	for _, place := range callersOf(o.before, o.after) {
+		was, is := pathAt(o.before, place), pathAt(o.after, place)
 		text := routeText(was) + " -> " + routeText(is)
 		switch {
 		case is.IsOther():
@@ -270,8 +272,8 @@ func (o outlook) changes() []string {
 	return out
 }
 
-// placesOf returns where callers are: "" for the mesh, then the gateways. It omits the mesh if only gateways have routes.
-func placesOf(lists ...[]routing.Path) []string {
+// callersOf returns where callers are: "" for the mesh, then the gateways. It omits the mesh if only gateways have routes.
+func callersOf(lists ...[]routing.Path) []string {
 	places := map[string]bool{}
 	for _, paths := range lists {
 		for _, p := range paths {
@@ -286,9 +288,9 @@ func placesOf(lists ...[]routing.Path) []string {
 	return slices.Sorted(maps.Keys(places))
 }
 
-// at returns the route of the callers at a place. If several VirtualServices apply at a gateway, it prefers one that Outrigger
+// pathAt returns the route of the callers at a place. If several VirtualServices apply at a gateway, it prefers one that Outrigger
 // does not write.
-func at(paths []routing.Path, place string) routing.Path {
+func pathAt(paths []routing.Path, place string) routing.Path {
 	out := routing.Path{Gateway: place}
 	for _, p := range paths {
 		if p.Gateway == place && (out.Object.Name == "" || p.IsOther()) {
@@ -305,24 +307,24 @@ func routeText(p routing.Path) string {
 	return p.String()
 }
 
-// standing describes the current route of another Service that selects the same pods.
-func standing(observed routing.Observed, unread gaps) string {
-	where := readingOf(observed).String()
-	if unread.hideRoutes(observed.Service.Namespace) {
+// DescribeRoute describes the current route of another Service that selects the same pods.
+func DescribeRoute(observed routing.Observed, unread Gaps) string {
+	where := ReadRoute(observed).String()
+	if unread.HidesRoutes(observed.Service.Namespace) {
 		where = "its current route is unknown"
 	}
-	if why := routeless(observed, unread); why != "" {
+	if why := WhyNoRoute(observed, unread); why != "" {
 		where += " (" + why + ")"
 	}
 	return "service/" + observed.Service.Name + " selects the same pods: " + where
 }
 
 func annotateCommand(service *corev1.Service, words map[string]string) string {
-	return fmt.Sprintf("kubectl annotate service -n %s %s %s --overwrite", service.Namespace, service.Name, strings.Join(wordList(words), " "))
+	return fmt.Sprintf("kubectl annotate service -n %s %s %s --overwrite", service.Namespace, service.Name, strings.Join(KubectlArguments(words), " "))
 }
 
-// wordList returns annotations or labels as arguments of kubectl, sorted.
-func wordList(words map[string]string) []string {
+// KubectlArguments returns annotations or labels as arguments of kubectl, sorted.
+func KubectlArguments(words map[string]string) []string {
 	var out []string
 	for _, key := range slices.Sorted(maps.Keys(words)) {
 		if words[key] == "" {
@@ -332,4 +334,20 @@ func wordList(words map[string]string) []string {
 		}
 	}
 	return out
+}
+
+// Decision is what a user chooses for Services with shift, promote, or undo.
+type Decision struct {
+	Service      string
+	Annotations  map[string]string // annotations; an empty value removes the annotation
+	Versions     []string          // the named versions
+	AllowPending bool              // accept versions that do not exist yet
+	AllServices  bool              // also decide for the other Services that select the same pods
+}
+
+// SamePods reports whether two Services select a common pod.
+func SamePods(a, b *corev1.Service, pods []corev1.Pod) bool {
+	return slices.ContainsFunc(pods, func(pod corev1.Pod) bool {
+		return Selects(a.Spec.Selector, pod.Labels) && Selects(b.Spec.Selector, pod.Labels)
+	})
 }

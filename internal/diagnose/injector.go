@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package cli
+package diagnose
 
 import (
 	"cmp"
@@ -24,51 +24,52 @@ import (
 	"outrigger.dev/outrigger/api"
 )
 
-// injectorName is whose webhook an entry is.
-type injectorName string
+// Injector is whose webhook an entry is.
+type Injector string
 
+// The injectors that are known.
 const (
-	ours   injectorName = "Outrigger"
-	istios injectorName = "istiod"
+	Outrigger Injector = "Outrigger"
+	Istiod    Injector = "istiod"
 )
 
-// entryVerdict is what the API server does with one entry of a webhook object for one pod.
-type entryVerdict struct {
-	injector      injectorName
-	object, entry string
-	asked         bool
-	why           string // why it does not ask; or, where it asks, how
-	broken        bool   // a condition fails, and the failurePolicy refuses the pod for that
-	webhook       admissionregistrationv1.MutatingWebhook
-	revision      string // whose configuration the injector goes by; empty for the default one
-	compiled      webhook.WebhookAccessor
+// Entry is what the API server does with one entry of a webhook object for one pod.
+type Entry struct {
+	Injector     Injector
+	Object, Name string
+	Matches      bool
+	Why          string // why it does not ask; or, where it asks, how
+	broken       bool   // a condition fails, and the failurePolicy refuses the pod for that
+	Webhook      admissionregistrationv1.MutatingWebhook
+	Revision     string // whose configuration the injector goes by; empty for the default one
+	compiled     webhook.WebhookAccessor
 }
 
 // injectorOf says whose injector an entry calls, by the entry's name; false for other webhooks.
-func injectorOf(entry string) (injectorName, bool) {
+func injectorOf(entry string) (Injector, bool) {
 	switch {
 	case strings.HasSuffix(entry, "sidecar-injector.outrigger.dev"):
-		return ours, true
+		return Outrigger, true
 	case strings.HasSuffix(entry, "sidecar-injector.istio.io"):
-		return istios, true
+		return Istiod, true
 	}
 	return "", false
 }
 
-// injectorEntries are the entries of all injectors in the order in which the API server asks them, not judged yet.
-func injectorEntries(objects []admissionregistrationv1.MutatingWebhookConfiguration) []entryVerdict {
+// InjectorEntries are the entries of all injectors in the order in which the API server asks them, not judged yet.
+func InjectorEntries(objects []admissionregistrationv1.MutatingWebhookConfiguration) []Entry {
 	objects = slices.SortedFunc(slices.Values(objects), func(a, b admissionregistrationv1.MutatingWebhookConfiguration) int {
 		return cmp.Compare(a.Name, b.Name)
 	})
-	var out []entryVerdict
+	var out []Entry
 	for _, object := range objects {
 		for i := range object.Webhooks {
 			whose, is := injectorOf(object.Webhooks[i].Name)
 			if !is {
 				continue
 			}
-			out = append(out, entryVerdict{
-				injector: whose, object: object.Name, entry: object.Webhooks[i].Name, webhook: object.Webhooks[i], revision: revisionOf(whose, &object),
+			out = append(out, Entry{
+				Injector: whose, Object: object.Name, Name: object.Webhooks[i].Name, Webhook: object.Webhooks[i], Revision: revisionOf(whose, &object),
 				compiled: webhook.NewMutatingWebhookAccessor(object.Webhooks[i].Name, object.Name, &object.Webhooks[i]),
 			})
 		}
@@ -78,8 +79,8 @@ func injectorEntries(objects []admissionregistrationv1.MutatingWebhookConfigurat
 
 // revisionOf returns the revision of an injector. Our object has it in a label of its own; those of earlier releases have it
 // only in their name. Istiod's object has Istio's label.
-func revisionOf(whose injectorName, object *admissionregistrationv1.MutatingWebhookConfiguration) string {
-	if whose == ours {
+func revisionOf(whose Injector, object *admissionregistrationv1.MutatingWebhookConfiguration) string {
+	if whose == Outrigger {
 		if revision, labeled := object.Labels[labelWebhookRevision]; labeled {
 			return revision
 		}
@@ -99,13 +100,13 @@ var conditions = sync.OnceValue(func() cel.ConditionCompiler {
 	return cel.NewConditionCompiler(environment.MustBaseEnvSet(environment.DefaultCompatibilityVersion()))
 })
 
-// entriesFor goes through the entries of all injectors as the API server does, in its order, with its own code.
-func entriesFor(ctx context.Context, objects []admissionregistrationv1.MutatingWebhookConfiguration, pod *corev1.Pod, namespace *corev1.Namespace) []entryVerdict {
-	return judged(ctx, injectorEntries(objects), pod, namespace)
+// MatchingEntries goes through the entries of all injectors as the API server does, in its order, with its own code.
+func MatchingEntries(ctx context.Context, objects []admissionregistrationv1.MutatingWebhookConfiguration, pod *corev1.Pod, namespace *corev1.Namespace) []Entry {
+	return JudgeEntries(ctx, InjectorEntries(objects), pod, namespace)
 }
 
-// judged returns the entries with what the API server does with them for one pod.
-func judged(ctx context.Context, entries []entryVerdict, pod *corev1.Pod, namespace *corev1.Namespace) []entryVerdict {
+// JudgeEntries returns the entries with what the API server does with them for one pod.
+func JudgeEntries(ctx context.Context, entries []Entry, pod *corev1.Pod, namespace *corev1.Namespace) []Entry {
 	out := slices.Clone(entries)
 	for i := range out {
 		out[i].judge(ctx, pod, namespace)
@@ -114,51 +115,51 @@ func judged(ctx context.Context, entries []entryVerdict, pod *corev1.Pod, namesp
 }
 
 // judge fills in what the API server would do.
-func (v *entryVerdict) judge(ctx context.Context, pod *corev1.Pod, namespace *corev1.Namespace) {
+func (v *Entry) judge(ctx context.Context, pod *corev1.Pod, namespace *corev1.Namespace) {
 	attributes := admission.NewAttributesRecord(pod, nil, corev1.SchemeGroupVersion.WithKind("Pod"), namespace.Name, pod.Name,
 		corev1.SchemeGroupVersion.WithResource("pods"), "", admission.Create, &metav1.CreateOptions{}, false,
 		&user.DefaultInfo{Name: "system:serviceaccount:kube-system:replicaset-controller"})
-	asks := slices.ContainsFunc(v.webhook.Rules, func(r admissionregistrationv1.RuleWithOperations) bool {
+	asks := slices.ContainsFunc(v.Webhook.Rules, func(r admissionregistrationv1.RuleWithOperations) bool {
 		return (&rules.Matcher{Rule: r, Attr: attributes}).Matches()
 	})
 	if !asks {
-		v.why = "none of its rules matches the creation of pods"
+		v.Why = "none of its rules matches the creation of pods"
 		return
 	}
-	if v.why = unmet(v.webhook.NamespaceSelector, namespace.Labels, "the Namespace"); v.why != "" {
+	if v.Why = unmet(v.Webhook.NamespaceSelector, namespace.Labels, "the Namespace"); v.Why != "" {
 		return
 	}
-	if v.why = unmet(v.webhook.ObjectSelector, pod.Labels, "the pod"); v.why != "" {
+	if v.Why = unmet(v.Webhook.ObjectSelector, pod.Labels, "the pod"); v.Why != "" {
 		return
 	}
-	if len(v.webhook.MatchConditions) > 0 {
+	if len(v.Webhook.MatchConditions) > 0 {
 		matcher := v.compiled.GetCompiledMatcher(conditions())
 		result := matcher.Match(ctx, &admission.VersionedAttributes{Attributes: attributes, VersionedObject: admission.NewLazyObject(pod), VersionedKind: corev1.SchemeGroupVersion.WithKind("Pod")}, nil, nil)
 		switch {
 		case result.Error != nil:
 			v.broken = true
-			v.why = fmt.Sprintf("its matchConditions fail, so failurePolicy Fail refuses the pod: %v", result.Error)
+			v.Why = fmt.Sprintf("its matchConditions fail, so failurePolicy Fail refuses the pod: %v", result.Error)
 			return
 		case result.FailedConditionName != "":
-			v.why = "its matchCondition " + result.FailedConditionName + " is false"
+			v.Why = "its matchCondition " + result.FailedConditionName + " is false"
 			return
 		case !result.Matches:
-			v.why = "its matchConditions fail, so failurePolicy Ignore skips the webhook"
+			v.Why = "its matchConditions fail, so failurePolicy Ignore skips the webhook"
 			return
 		}
 	}
-	v.asked = true
-	v.why = "failurePolicy " + string(v.failurePolicy()) + ": " + map[admissionregistrationv1.FailurePolicyType]string{
+	v.Matches = true
+	v.Why = "failurePolicy " + string(v.failurePolicy()) + ": " + map[admissionregistrationv1.FailurePolicyType]string{
 		admissionregistrationv1.Fail:   "pods are refused while it does not answer",
 		admissionregistrationv1.Ignore: "pods are created without a sidecar while it does not answer",
 	}[v.failurePolicy()]
 }
 
-func (v *entryVerdict) failurePolicy() admissionregistrationv1.FailurePolicyType {
-	if v.webhook.FailurePolicy == nil {
+func (v *Entry) failurePolicy() admissionregistrationv1.FailurePolicyType {
+	if v.Webhook.FailurePolicy == nil {
 		return admissionregistrationv1.Fail
 	}
-	return *v.webhook.FailurePolicy
+	return *v.Webhook.FailurePolicy
 }
 
 // unmet says which requirement of a selector does not hold for labels of what; nothing if all hold.

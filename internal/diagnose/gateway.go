@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package cli
+package diagnose
 
 import (
 	"cmp"
@@ -18,22 +18,22 @@ import (
 )
 
 // gatewaysOf returns the gateways through which callers outside the mesh reach the Service.
-func gatewaysOf(observed routing.Observed, paths []routing.Path, around surroundings) []gatewayStatus {
+func gatewaysOf(observed routing.Observed, paths []routing.Path, around Surroundings) []GatewayStatus {
 	path, wished := "", uint32(0)
 	if x := observed.Intent.Expose; x != nil {
 		if wished = x.GatewayPort; x.Path != "/" {
 			path = x.Path
 		}
 	}
-	var out []gatewayStatus
+	var out []GatewayStatus
 	for _, p := range paths {
-		status := gatewayStatus{Name: p.Gateway, Hosts: p.Hosts}
-		at := slices.IndexFunc(around.gateways, func(g *networkingv1.Gateway) bool { return g.Namespace+"/"+g.Name == p.Gateway })
+		status := GatewayStatus{Name: p.Gateway, Hosts: p.Hosts}
+		at := slices.IndexFunc(around.Gateways, func(g *networkingv1.Gateway) bool { return g.Namespace+"/"+g.Name == p.Gateway })
 		if at >= 0 {
-			door := doorOf(around.gateways[at], p, wished)
+			door := doorOf(around.Gateways[at], p, wished)
 			status.Port = door.port
-			status.find(around.ingress[at], around.node)
-			status.Certificate = around.ingress[at].certificate(door.credential)
+			status.find(around.Ingress[at], around.Node)
+			status.Certificate = around.Ingress[at].certificate(door.credential)
 			status.URL = status.url(door, path)
 		}
 		out = append(out, status)
@@ -116,27 +116,27 @@ func schemeOf(server *networkingapi.Server) string {
 
 // certificate says where the gateway's pods read a certificate: a plain name means a Secret in their own namespace. It is empty if
 // there is none, or if another form of name says so itself.
-func (behind ingress) certificate(credential string) string {
+func (behind Ingress) certificate(credential string) string {
 	switch {
 	case credential == "" || strings.Contains(credential, "://"):
 		return ""
-	case len(behind.services) == 0:
+	case len(behind.Services) == 0:
 		return "Secret " + credential + " in the namespace of the gateway's pods"
 	}
 	var secrets []string
-	for _, service := range behind.services {
+	for _, service := range behind.Services {
 		secrets = append(secrets, service.Namespace+"/"+credential)
 	}
 	return "Secret " + strings.Join(slices.Compact(secrets), " and ") // sorted by namespace
 }
 
 // find collects the addresses of the Services in front of the gateway's pods for its port. A Service may map another port to it.
-func (g *gatewayStatus) find(behind ingress, node string) {
+func (g *GatewayStatus) find(behind Ingress, node string) {
 	is := func(port corev1.ServicePort) bool { return uint32(port.Port) == g.Port } //nolint:gosec // a port is not negative
-	if !slices.ContainsFunc(behind.services, func(s *corev1.Service) bool { return slices.ContainsFunc(s.Spec.Ports, is) }) {
+	if !slices.ContainsFunc(behind.Services, func(s *corev1.Service) bool { return slices.ContainsFunc(s.Spec.Ports, is) }) {
 		is = func(port corev1.ServicePort) bool { return g.Port != 0 && uint32(port.TargetPort.IntVal) == g.Port } //nolint:gosec // a port is not negative
 	}
-	for _, service := range behind.services {
+	for _, service := range behind.Services {
 		for _, port := range service.Spec.Ports {
 			if !is(port) {
 				continue
@@ -155,7 +155,7 @@ func (g *gatewayStatus) find(behind ingress, node string) {
 
 // url returns the URL for callers, with the host if there is one, else with the address. There is none for a wildcard such as
 // "*.example.com", whose hosts are not known, and none where no server answers.
-func (g *gatewayStatus) url(to door, path string) string {
+func (g *GatewayStatus) url(to door, path string) string {
 	address := ""
 	switch {
 	case to.scheme == "" || to.host != "*" && strings.HasPrefix(to.host, "*"):
@@ -184,3 +184,54 @@ func (g *gatewayStatus) url(to door, path string) string {
 }
 
 func hostPort(host string, port int32) string { return net.JoinHostPort(host, strconv.Itoa(int(port))) }
+
+// PortText returns the port as text, or "-" if there is no such Gateway or it serves no port.
+func (g GatewayStatus) PortText() string {
+	if g.Port == 0 {
+		return "-"
+	}
+	return strconv.Itoa(int(g.Port))
+}
+
+// Surroundings are what the address of a Service depends on beyond what its plan does.
+type Surroundings struct {
+	Gaps     Gaps                    // what may not be read
+	Gateways []*networkingv1.Gateway // those that the routes name
+	Ingress  []Ingress               // in their order
+	Node     string                  // an address of a node; empty if none may be read
+}
+
+// Ingress are the Services that select the pods of one gateway.
+type Ingress struct{ Services []*corev1.Service }
+
+// Selects reports whether a Service's selector matches the labels of a pod. An empty one selects nothing.
+func Selects(selector, podLabels map[string]string) bool {
+	for key, value := range selector {
+		if is, has := podLabels[key]; !has || is != value {
+			return false
+		}
+	}
+	return len(selector) > 0
+}
+
+// NodeAddress returns an address under which a node is reached: of the first by name that is ready, from outside if it
+// has such a one.
+func NodeAddress(nodes []corev1.Node) string {
+	nodes = slices.SortedFunc(slices.Values(nodes), func(a, b corev1.Node) int { return cmp.Compare(a.Name, b.Name) })
+	for _, kind := range []corev1.NodeAddressType{corev1.NodeExternalIP, corev1.NodeInternalIP} {
+		for i := range nodes {
+			for _, address := range nodes[i].Status.Addresses {
+				if address.Type == kind && nodeReady(&nodes[i]) {
+					return address.Address
+				}
+			}
+		}
+	}
+	return ""
+}
+
+func nodeReady(node *corev1.Node) bool {
+	return slices.ContainsFunc(node.Status.Conditions, func(c corev1.NodeCondition) bool {
+		return c.Type == corev1.NodeReady && c.Status == corev1.ConditionTrue
+	})
+}

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package cli
+package diagnose
 
 import (
 	"strings"
@@ -80,16 +80,16 @@ func TestEntriesAreJudgedAsTheAPIServerDoes(t *testing.T) {
 				t.Fatal(err)
 			}
 			var got []string
-			for _, v := range entriesFor(t.Context(), objects, pod, namespace) {
-				is := map[bool]string{true: "yes", false: "no"}[v.asked]
+			for _, v := range MatchingEntries(t.Context(), objects, pod, namespace) {
+				is := map[bool]string{true: "yes", false: "no"}[v.Matches]
 				if v.broken {
 					is = "broken"
 				}
-				why := v.why
+				why := v.Why
 				if v.broken {
 					why, _, _ = strings.Cut(why, ": ") // what the API server's code says of it follows
 				}
-				got = append(got, string(v.injector)+" "+strings.Split(v.entry, ".sidecar-injector")[0]+" "+is+": "+why)
+				got = append(got, string(v.Injector)+" "+strings.Split(v.Name, ".sidecar-injector")[0]+" "+is+": "+why)
 			}
 			want := append(c.want, "Outrigger late no: none of its rules matches the creation of pods")
 			if diff := cmp.Diff(want, got); diff != "" {
@@ -102,17 +102,17 @@ func TestEntriesAreJudgedAsTheAPIServerDoes(t *testing.T) {
 // A release whose webhook object has a name of its own is found by its label.
 func TestRevisionOfAnInjector(t *testing.T) {
 	for _, c := range []struct {
-		whose  injectorName
+		whose  Injector
 		name   string
 		labels map[string]string
 		want   string
 	}{
-		{ours, "outrigger-sidecar-injector", nil, ""},
-		{ours, "outrigger-sidecar-injector-canary", nil, "canary"},
-		{ours, "00-sidecars", map[string]string{"outrigger.dev/revision": "canary"}, "canary"},
-		{ours, "00-sidecars", map[string]string{"outrigger.dev/revision": ""}, ""},
-		{istios, "istio-sidecar-injector-canary", map[string]string{"istio.io/rev": "canary"}, "canary"},
-		{istios, "istio-sidecar-injector", map[string]string{"istio.io/rev": "default"}, ""},
+		{Outrigger, "outrigger-sidecar-injector", nil, ""},
+		{Outrigger, "outrigger-sidecar-injector-canary", nil, "canary"},
+		{Outrigger, "00-sidecars", map[string]string{"outrigger.dev/revision": "canary"}, "canary"},
+		{Outrigger, "00-sidecars", map[string]string{"outrigger.dev/revision": ""}, ""},
+		{Istiod, "istio-sidecar-injector-canary", map[string]string{"istio.io/rev": "canary"}, "canary"},
+		{Istiod, "istio-sidecar-injector", map[string]string{"istio.io/rev": "default"}, ""},
 	} {
 		object := &admissionregistrationv1.MutatingWebhookConfiguration{ObjectMeta: metav1.ObjectMeta{Name: c.name, Labels: c.labels}}
 		if got := revisionOf(c.whose, object); got != c.want {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package cli
+package diagnose
 
 import (
 	"fmt"
@@ -15,54 +15,54 @@ import (
 // gap is something that the user has no permission to read: a kind in a namespace, a kind in the whole cluster, or one object.
 type gap struct{ kind, namespace, name string }
 
-// gaps are what the user has no permission to read. A command continues without it and lists it in one note.
-type gaps map[gap]bool
+// Gaps are what the user has no permission to read. A command continues without it and lists it in one note.
+type Gaps map[gap]bool
 
-// clusterKinds have no namespace.
-var clusterKinds = []string{"IngressClass", "MutatingWebhookConfiguration", "Namespace", "Node"}
+// ClusterKinds have no namespace.
+var ClusterKinds = []string{"IngressClass", "MutatingWebhookConfiguration", "Namespace", "Node"}
 
-// kindIn records that the user may not list a kind in a namespace, or in the whole cluster if namespace is empty.
-func (g gaps) kindIn(kind, namespace string) { g[gap{kind: kind, namespace: namespace}] = true }
+// AddKind records that the user may not list a kind in a namespace, or in the whole cluster if namespace is empty.
+func (g Gaps) AddKind(kind, namespace string) { g[gap{kind: kind, namespace: namespace}] = true }
 
-// object records that the user may not read one object.
-func (g gaps) object(kind, namespace, name string) { g[gap{kind, namespace, name}] = true }
+// AddObject records that the user may not read one object.
+func (g Gaps) AddObject(kind, namespace, name string) { g[gap{kind, namespace, name}] = true }
 
-// in reports whether any of the kinds may not be listed in a namespace.
-func (g gaps) in(namespace string, kinds ...string) bool {
+// Hides reports whether any of the kinds may not be listed in a namespace.
+func (g Gaps) Hides(namespace string, kinds ...string) bool {
 	return slices.ContainsFunc(kinds, func(kind string) bool { return g[gap{kind: kind, namespace: namespace}] })
 }
 
-// elsewhere reports whether any of the kinds may not be listed in the whole cluster.
-func (g gaps) elsewhere(kinds ...string) bool { return g.in("", kinds...) }
+// HidesClusterWide reports whether any of the kinds may not be listed in the whole cluster.
+func (g Gaps) HidesClusterWide(kinds ...string) bool { return g.Hides("", kinds...) }
 
-// routeKinds are the kinds that must be readable to know how the Services of a namespace are routed.
-var routeKinds = []string{"DaemonSet", "Deployment", "DestinationRule", "Pod", "StatefulSet", "VirtualService"}
+// RouteKinds are the kinds that must be readable to know how the Services of a namespace are routed.
+var RouteKinds = []string{"DaemonSet", "Deployment", "DestinationRule", "Pod", "StatefulSet", "VirtualService"}
 
-// hideRoutes reports whether the routes of a namespace's Services are unknown.
-func (g gaps) hideRoutes(namespace string) bool { return g.in(namespace, routeKinds...) }
+// HidesRoutes reports whether the routes of a namespace's Services are unknown.
+func (g Gaps) HidesRoutes(namespace string) bool { return g.Hides(namespace, RouteKinds...) }
 
-// hideIntent reports whether it is unknown if routes are requested for a Service: its own labels do not say, and those of its
+// HidesIntent reports whether it is unknown if routes are requested for a Service: its own labels do not say, and those of its
 // Namespace may not be read.
-func (g gaps) hideIntent(observed routing.Observed) bool {
+func (g Gaps) HidesIntent(observed routing.Observed) bool {
 	return g[gap{kind: "Namespace", name: observed.Service.Namespace}] && observed.Standing.IsEmpty() &&
 		!api.RoutingMode(observed.Service.Labels[api.LabelRouting]).IsWritten()
 }
 
-// hideExposure reports whether objects that decide about an exposure may not be read: the gateway's pods and Services, and what
+// HidesExposure reports whether objects that decide about an exposure may not be read: the gateway's pods and Services, and what
 // claims hosts in other namespaces.
-func (g gaps) hideExposure() bool {
-	return g.elsewhere("Gateway", "Ingress", "Pod", "Service", "ServiceEntry", "VirtualService")
+func (g Gaps) HidesExposure() bool {
+	return g.HidesClusterWide("Gateway", "Ingress", "Pod", "Service", "ServiceEntry", "VirtualService")
 }
 
 // gatewayReasons are the reasons of problems that can result from missing permissions to read the gateway.
 var gatewayReasons = []api.RouteReason{api.RouteGatewayNotFound, api.RouteGatewayUnmatched, api.RouteGatewayPortUnexposed}
 
 // visible returns the problems without those that missing permissions can cause.
-func (g gaps) visible(observed routing.Observed, problems []api.RouteProblem) []api.RouteProblem {
-	if g.hideRoutes(observed.Service.Namespace) || g.hideIntent(observed) {
+func (g Gaps) visible(observed routing.Observed, problems []api.RouteProblem) []api.RouteProblem {
+	if g.HidesRoutes(observed.Service.Namespace) || g.HidesIntent(observed) {
 		return nil
 	}
-	if !g.hideExposure() {
+	if !g.HidesExposure() {
 		return problems
 	}
 	out := slices.DeleteFunc(slices.Clone(problems), func(p api.RouteProblem) bool { return slices.Contains(gatewayReasons, p.Reason) })
@@ -73,15 +73,15 @@ func (g gaps) visible(observed routing.Observed, problems []api.RouteProblem) []
 }
 
 // knownChanges returns the changes that the controller has not made yet, or nil if missing permissions hide what they depend on.
-func (g gaps) knownChanges(observed routing.Observed, plan routing.Result) []routing.Change {
-	if observed.Intent.Expose != nil && g.hideExposure() {
+func (g Gaps) knownChanges(observed routing.Observed, plan routing.Result) []routing.Change {
+	if observed.Intent.Expose != nil && g.HidesExposure() {
 		return nil
 	}
 	return observed.Changes(plan)
 }
 
-// note returns one note that lists all gaps, or "" if there are none. home is the namespace of the command.
-func (g gaps) note(home string) string {
+// Note returns one note that lists all gaps, or "" if there are none. home is the namespace of the command.
+func (g Gaps) Note(home string) string {
 	if len(g) == 0 {
 		return ""
 	}
@@ -91,14 +91,14 @@ func (g gaps) note(home string) string {
 		switch {
 		case one.name != "":
 			objects = append(objects, strings.TrimSpace(one.kind+" "+strings.TrimPrefix(one.namespace+"/"+one.name, "/")))
-		case one.namespace == "" && home != "" && !slices.Contains(clusterKinds, one.kind):
-			if !g.in(home, one.kind) {
-				elsewhere = append(elsewhere, plural(one.kind))
+		case one.namespace == "" && home != "" && !slices.Contains(ClusterKinds, one.kind):
+			if !g.Hides(home, one.kind) {
+				elsewhere = append(elsewhere, Plural(one.kind))
 			}
 		case one.namespace == "" || one.namespace == home:
-			whole = append(whole, plural(one.kind))
+			whole = append(whole, Plural(one.kind))
 		default:
-			in[one.namespace] = append(in[one.namespace], plural(one.kind))
+			in[one.namespace] = append(in[one.namespace], Plural(one.kind))
 		}
 	}
 	parts := []string{listed(whole), listed(objects)}
@@ -117,16 +117,17 @@ func listed(names []string) string {
 	return strings.Join(slices.Compact(names), ", ")
 }
 
-func pluralsOf(kinds []string) []string {
+// Plurals returns the plurals of kinds.
+func Plurals(kinds []string) []string {
 	var out []string
 	for _, kind := range kinds {
-		out = append(out, plural(kind))
+		out = append(out, Plural(kind))
 	}
 	return out
 }
 
-// plural returns the plural of a kind: Gateways, IngressClasses, ServiceEntries.
-func plural(kind string) string {
+// Plural returns the plural of a kind: Gateways, IngressClasses, ServiceEntries.
+func Plural(kind string) string {
 	switch {
 	case strings.HasSuffix(kind, "ss"):
 		return kind + "es"

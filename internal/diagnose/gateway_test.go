@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package cli
+package diagnose
 
 import (
-	"strings"
 	"testing"
 
 	networkingapi "istio.io/api/networking/v1alpha3"
 	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
 
 	"outrigger.dev/outrigger/api"
@@ -18,7 +18,7 @@ import (
 // A URL has the scheme, the host, and the port that answer; where nothing answers there is none.
 func TestURLOfAGateway(t *testing.T) {
 	balancer := func(ip, name string) *corev1.Service {
-		s := serviceOf("ingress", "")
+		s := &corev1.Service{ObjectMeta: metav1.ObjectMeta{Namespace: "demo", Name: "ingress"}}
 		s.Spec.Ports = []corev1.ServicePort{{Port: 80, NodePort: 30080}, {Port: 443}, {Port: 9000, TargetPort: intstr.FromInt32(8066)}}
 		s.Status.LoadBalancer.Ingress = []corev1.LoadBalancerIngress{{IP: ip, Hostname: name}}
 		return s
@@ -64,7 +64,7 @@ func TestURLOfAGateway(t *testing.T) {
 			gateway.Namespace, gateway.Name, gateway.Spec.Servers = "demo", "front", c.servers
 			path := routing.Path{Gateway: "demo/front", Hosts: []string{c.host}, Object: api.ObjectRef{Kind: "VirtualService", Namespace: "demo", Name: "app"}}
 			observed := routing.Observed{Intent: api.RouteIntent{Expose: &api.Exposure{Path: "/hello", GatewayPort: c.wished}}}
-			around := surroundings{gateways: []*networkingv1.Gateway{gateway}, ingress: []ingress{{[]*corev1.Service{c.behind}}}, node: "192.0.2.7"}
+			around := Surroundings{Gateways: []*networkingv1.Gateway{gateway}, Ingress: []Ingress{{[]*corev1.Service{c.behind}}}, Node: "192.0.2.7"}
 			if got := gatewaysOf(observed, []routing.Path{path}, around); len(got) != 1 || got[0].URL != c.want {
 				t.Errorf("%+v, want %q", got, c.want)
 			}
@@ -75,7 +75,7 @@ func TestURLOfAGateway(t *testing.T) {
 // The certificate of the URL is a Secret in the namespace of the gateway's pods, which only Istio reads.
 func TestCertificateOfAGateway(t *testing.T) {
 	front := func(namespace string) *corev1.Service {
-		s := serviceOf("ingress", "")
+		s := &corev1.Service{ObjectMeta: metav1.ObjectMeta{Namespace: "demo", Name: "ingress"}}
 		s.Namespace = namespace
 		s.Spec.Ports = []corev1.ServicePort{{Port: 80}, {Port: 443}}
 		s.Status.LoadBalancer.Ingress = []corev1.LoadBalancerIngress{{IP: "203.0.113.5"}}
@@ -101,19 +101,13 @@ func TestCertificateOfAGateway(t *testing.T) {
 		}
 		path := routing.Path{Gateway: "demo/app", Hosts: []string{"app.example.com"}, Object: api.ObjectRef{Kind: "VirtualService", Namespace: "demo", Name: "app"}}
 		observed := routing.Observed{Intent: api.RouteIntent{Expose: &api.Exposure{Path: "/", GatewayPort: 443, TLSCredential: test.credential, HTTPSRedirect: true}}}
-		around := surroundings{gateways: []*networkingv1.Gateway{gateway}, ingress: []ingress{{test.behind}}}
+		around := Surroundings{Gateways: []*networkingv1.Gateway{gateway}, Ingress: []Ingress{{test.behind}}}
 		got := gatewaysOf(observed, []routing.Path{path}, around)
 		if len(got) != 1 || got[0].Certificate != test.want || got[0].Port != 443 {
 			t.Errorf("%s: %+v, want certificate %q", test.credential, got, test.want)
 		}
 		if len(test.behind) > 0 && got[0].URL != "https://app.example.com" {
 			t.Errorf("URL %q", got[0].URL)
-		}
-		var out strings.Builder
-		namespaces := []namespaceStatus{{Name: "demo", Services: []serviceStatus{{Name: "app", Gateways: got}}}}
-		(&tables{out: &out}).gateways(namespaces)
-		if strings.Contains(out.String(), "CERTIFICATE") != (test.want != "") || !strings.Contains(out.String(), test.want) {
-			t.Errorf("%s: status says\n%s", test.credential, out.String())
 		}
 		if rows := gatewayRows(got); (len(rows[0]) == 5) != (test.want != "") {
 			t.Errorf("%s: explain says %v", test.credential, rows)

@@ -1,0 +1,103 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package diagnose
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"outrigger.dev/outrigger/api"
+	"outrigger.dev/outrigger/routing"
+)
+
+// ReplacedDecision returns which annotation another client has changed since the decision was written, or "" if none.
+func ReplacedDecision(annotations, words map[string]string) string {
+	for _, key := range slices.Sorted(maps.Keys(words)) {
+		switch is := annotations[key]; {
+		case is == words[key] || key == api.AnnotationDecidedAt:
+		case is == "":
+			return "another client removed the annotation " + key
+		default:
+			return fmt.Sprintf("another client set the annotation %s=%s", key, is)
+		}
+	}
+	return ""
+}
+
+// WhyNotApplied returns why the current route does not match all annotations of the Service yet, or "" if it does.
+func WhyNotApplied(observed routing.Observed, unread Gaps, now time.Time) string {
+	if why := WhyNoRoute(observed, unread); why != "" {
+		return "no route is written: " + why
+	}
+	plan := routing.Plan(WithoutDelays(observed), now)
+	for _, p := range plan.Problems {
+		if p.Reason == api.RoutePendingVersions {
+			return p.Message + " " + p.Advice
+		}
+	}
+	if others := routing.Overriding(observed, now); len(others) > 0 {
+		return describeOverride(observed.Service.Name, others[0])
+	}
+	end := observed
+	end.Standing = plan.Objects
+	if len(ReadRoute(end).Rules) == 0 {
+		why := "no route can be written"
+		for _, p := range plan.Problems {
+			why += "; " + string(p.Reason) + ": " + p.Message
+		}
+		return why
+	}
+	if why := defaultIncludesMore(observed.Service.Name, ReadRoute(end), observed.Intent); why != "" {
+		return why
+	}
+	return NotWritten(observed, end, unread, now)
+}
+
+// defaultIncludesMore reports that the route sends requests to versions other than the one in default-version. It returns "" otherwise.
+func defaultIncludesMore(service string, reading routing.Reading, intent api.RouteIntent) string {
+	name := intent.Default.Version
+	if intent.Default.Policy != api.DefaultLiteral || len(intent.Weights) > 0 || len(reading.Rules) == 0 {
+		return ""
+	}
+	to := reading.Rules[len(reading.Rules)-1].To
+	isNamed := func(share routing.ReadShare) bool { return share.Version == name && share.Weight > 0 }
+	isOther := func(share routing.ReadShare) bool { return share.Version != name && share.Weight > 0 }
+	if !slices.ContainsFunc(to, isNamed) || !slices.ContainsFunc(to, isOther) {
+		return ""
+	}
+	return fmt.Sprintf("the default, %s, includes more than version %s, so the route is %s. To send all requests to %s: outrigger shift %s %s=1", reading.Default, name, reading, name, service, name)
+}
+
+// describeOverride returns which VirtualService sends callers to versions other than the annotations say, and the fix.
+func describeOverride(service string, other routing.OtherRoute) string {
+	if other.Edited {
+		return fmt.Sprintf("%s; it was edited by hand, so Outrigger no longer writes it. To have Outrigger write it again: kubectl annotate service -n %s %s %s=%s --overwrite",
+			other, other.Object.Namespace, service, api.AnnotationDrift, api.DriftRevert)
+	}
+	return fmt.Sprintf("%s, and Outrigger does not write it. Change its shares, or have Outrigger route: kubectl delete virtualservices.networking.istio.io -n %s %s",
+		other, other.Object.Namespace, other.Object.Name)
+}
+
+// NotWritten returns which writes the controller has not made yet.
+func NotWritten(observed, end routing.Observed, unread Gaps, now time.Time) string {
+	changes := unread.knownChanges(observed, routing.Plan(observed, now))
+	is, will := ReadRoute(observed), ReadRoute(end)
+	if len(changes) == 0 && slices.EqualFunc(is.Rules, will.Rules, routing.ReadRule.Equal) {
+		return ""
+	}
+	why := fmt.Sprintf("the current route is %s and will be %s", is, will)
+	if len(changes) > 0 {
+		why += fmt.Sprintf("; %s %s is not written yet", KindOf(changes[0].Object), changes[0].Object.GetName())
+	}
+	return why + ". " + IfUnchanged(unread)
+}
+
+// IfUnchanged returns what it means if the controller does not make a change.
+func IfUnchanged(unread Gaps) string {
+	if unread.HidesExposure() {
+		return "If this stays, Outrigger does not run, or an object that you may not read prevents it. Ask an administrator."
+	}
+	return "If this stays, Outrigger does not run: kubectl get pods -A -l app.kubernetes.io/name=outrigger"
+}

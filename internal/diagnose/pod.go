@@ -1,0 +1,348 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package diagnose
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+
+	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
+	"k8s.io/utils/ptr"
+
+	"outrigger.dev/outrigger/api"
+	"outrigger.dev/outrigger/inject"
+)
+
+// Paragraphs tell what becomes of the pod: the outcome, the words that were said, who is asked, what is decided, and what
+// to change.
+func (s *PodFacts) Paragraphs() []Paragraph {
+	out := []Paragraph{
+		{s.heading(), append([][]string{{"Sidecar", s.outcome()}}, s.podRows()...)},
+		{"Settings", s.wordRows()},
+		{"Matching webhooks", s.entryRows()},
+		{"Outrigger's decision", s.decisionRows()},
+		{"What to change", rowsOf(s.advice())},
+		{"Unknown", rowsOf(s.Notes)},
+		{"Result for a new pod", s.DryRun.rows()},
+	}
+	return slices.DeleteFunc(out, func(p Paragraph) bool { return len(p.Rows) == 0 })
+}
+
+func (s *PodFacts) heading() string {
+	return s.Kind + " " + s.Namespace.Name + "/" + s.Name
+}
+
+// outcome is the answer in one line.
+func (s *PodFacts) outcome() string {
+	switch {
+	case s.Broken() != nil:
+		return "new pods are refused before a webhook is called"
+	case s.Matching(Outrigger) != nil && s.Matching(Istiod) == nil && s.IsSilent() && !s.DryRun.Created && s.Matching(Outrigger).failurePolicy() == admissionregistrationv1.Fail:
+		return "new pods are refused: Outrigger does not answer"
+	case s.Matching(Outrigger) != nil && s.Unknown == "" && s.Report.Result == inject.Denied:
+		return "new pods are refused"
+	case s.DryRun.Refused != "":
+		return "new pods are refused by the API server (see the end)"
+	case len(s.DryRun.Failures) > 0:
+		return "new pods cannot be created (see the end)"
+	case s.Matching(Istiod) != nil && (!s.DryRun.Created || s.DryRun.Sidecar):
+		return "injected into new pods by istiod, whose webhook is called first"
+	case s.DryRun.Created && s.DryRun.Sidecar:
+		return "injected into new pods"
+	case s.Blind && !s.DryRun.Created:
+		return "unknown: you have no permission to read the webhook objects"
+	case s.Blind:
+		return "not injected into new pods"
+	case s.Matching(Outrigger) == nil && s.Matching(Istiod) == nil:
+		return "not injected into new pods: no webhook matches them"
+	case s.IsSilent() || s.DryRun.Created && s.injects():
+		return "not injected into new pods: " + string(s.first()) + " does not answer"
+	case s.Unknown != "":
+		return "unknown: Istio's configuration cannot be read"
+	case s.Report.Result != inject.Injected:
+		return "not injected into new pods"
+	case s.Answer() == UnknownAnswer:
+		return "injected into new pods if Outrigger answers, which was not checked"
+	}
+	return "injected into new pods"
+}
+
+// first is the injector that is asked first.
+func (s *PodFacts) first() Injector {
+	if s.Matching(Istiod) != nil {
+		return Istiod
+	}
+	return Outrigger
+}
+
+// injects reports whether the injector that is asked would inject the pod, as far as it is known.
+func (s *PodFacts) injects() bool {
+	return s.Matching(Istiod) != nil || s.Matching(Outrigger) != nil && s.Unknown == "" && s.Report.Result == inject.Injected
+}
+
+// Broken is an entry whose conditions fail so that the API server refuses the pod; nil if there is none.
+func (s *PodFacts) Broken() *Entry {
+	at := slices.IndexFunc(s.Entries, func(v Entry) bool { return v.broken })
+	if at < 0 {
+		return nil
+	}
+	return &s.Entries[at]
+}
+
+// AnswerState says whether a replica of Outrigger is known to answer the API server about the pod.
+type AnswerState int
+
+// The states of an answer.
+const (
+	UnknownAnswer AnswerState = iota
+	Answers
+	NoAnswer
+)
+
+// IsSilent says that nobody is ready behind the entry of ours that is asked, or that the API server cannot trust who is.
+func (s *PodFacts) IsSilent() bool { return s.Answer() == NoAnswer }
+
+// Answer says whether the webhook entry of Outrigger that matches the pod is known to answer.
+func (s *PodFacts) Answer() AnswerState {
+	entry := s.Matching(Outrigger)
+	if entry == nil {
+		return UnknownAnswer
+	}
+	to := entry.Webhook.ClientConfig
+	if len(to.CABundle) == 0 {
+		return NoAnswer
+	}
+	name := ptr.Deref(to.URL, "")
+	if to.Service != nil {
+		name = to.Service.Namespace + "/" + to.Service.Name
+	}
+	switch ready, known := s.Endpoints[name]; {
+	case !known:
+		return UnknownAnswer
+	case ready == 0:
+		return NoAnswer
+	}
+	return Answers
+}
+
+// podRows say how many pods run with and without a sidecar.
+func (s *PodFacts) podRows() [][]string {
+	if len(s.Pods) == 0 {
+		return nil
+	}
+	with := 0
+	for i := range s.Pods {
+		if HasSidecar(&s.Pods[i]) {
+			with++
+		}
+	}
+	if s.Kind == "Pod" {
+		return [][]string{{"This pod", map[bool]string{true: "has one", false: "has none"}[with > 0]}}
+	}
+	return [][]string{{"Pods now", fmt.Sprintf("%d of %d have one", with, len(s.Pods))}}
+}
+
+// injectionSetting is a label or annotation by which one asks for injection or refuses it.
+type injectionSetting struct{ where, mark, key, value string }
+
+func (s *PodFacts) words() []injectionSetting {
+	var out []injectionSetting
+	add := func(where, mark string, marks map[string]string, keys ...string) {
+		for _, key := range keys {
+			if value, written := marks[key]; written {
+				out = append(out, injectionSetting{where, mark, key, value})
+			}
+		}
+	}
+	add("Namespace", "label", s.Namespace.Labels, api.LabelInjection, api.LabelRevision)
+	add("pod", "label", s.Pod.Labels, api.KeySidecarInject, api.LabelRevision)
+	add("pod", "annotation", s.Pod.Annotations, api.KeySidecarInject, "inject.istio.io/templates")
+	return out
+}
+
+func (s *PodFacts) wordRows() [][]string {
+	var out [][]string
+	for _, word := range s.words() {
+		out = append(out, []string{word.where + ", " + word.mark, word.key + "=" + word.value})
+	}
+	if len(out) == 0 {
+		out = append(out, []string{"no label or annotation requests a sidecar (Namespace: " + api.LabelInjection + " or " + api.LabelRevision + "; pod: " + api.KeySidecarInject + ")"})
+	}
+	return out
+}
+
+func (s *PodFacts) entryRows() [][]string {
+	out := [][]string{}
+	var before Injector // who is asked already
+	for _, v := range s.Entries {
+		is := "does not match"
+		switch {
+		case v.Matches && before != "" && before != v.Injector:
+			is = "called if " + string(before) + " has not injected it"
+		case v.Matches:
+			is, before = "matches", v.Injector
+		}
+		out = append(out, []string{string(v.Injector), v.Object, v.Name[:strings.Index(v.Name+".sidecar-injector", ".sidecar-injector")], is, v.Why})
+	}
+	if s.Blind {
+		return [][]string{{"unknown: you have no permission to read the webhook objects"}}
+	}
+	if len(out) == 0 {
+		out = append(out, []string{"none: the cluster has no webhook of Outrigger or istiod"})
+	}
+	return out
+}
+
+func (s *PodFacts) decisionRows() [][]string {
+	if s.Unknown != "" {
+		return [][]string{{"unknown", s.Unknown}}
+	}
+	verdict := string(s.Report.Result)
+	if s.Matching(Outrigger) == nil && !s.Blind {
+		verdict += " (if its webhook matched)"
+	}
+	out := [][]string{{verdict, string(s.Report.Reason)}}
+	if s.Report.Message != "" && s.Report.Result != inject.Denied {
+		out = append(out, []string{"because", s.Report.Message})
+	}
+	if len(s.Report.Templates) > 0 {
+		out = append(out, []string{"templates", strings.Join(s.Report.Templates, ",")})
+	}
+	for _, problem := range s.problems() {
+		problem.Advice = "" // it is among what to change
+		out = append(out, []string{string(problem.Reason), problem.String()})
+	}
+	return out
+}
+
+// problems are those of the pod and of the labels of its Namespace.
+func (s *PodFacts) problems() []api.InjectProblem {
+	return append(slices.Clone(s.Report.Problems), inject.WarnNamespace(s.Namespace)...)
+}
+
+// advice says what to change, the first obstacle first.
+func (s *PodFacts) advice() []string {
+	var out []string
+	say := func(format string, args ...any) {
+		if text := fmt.Sprintf(format, args...); text != "" && !slices.Contains(out, text) {
+			out = append(out, text)
+		}
+	}
+	if v := s.Broken(); v != nil {
+		say("Fix the matchConditions of %s in MutatingWebhookConfiguration %s.", v.Name, v.Object)
+	}
+	for _, problem := range slices.Concat(inject.WarnNamespace(s.Namespace), s.Report.Problems) {
+		say("%s", problem.Advice)
+	}
+	switch {
+	case (s.Report.Result == inject.Denied || s.Report.Result == inject.Skipped && s.Report.Reason != api.InjectAlready) && !s.isAdvised(s.Report.Reason):
+		say("%s", s.Report.Reason.Advice())
+	case s.Report.Result == inject.Denied, s.Blind:
+	case s.Matching(Outrigger) == nil && s.Matching(Istiod) == nil:
+		for _, line := range s.HowToMatch() {
+			say("%s", line)
+		}
+	case s.Matching(Istiod) != nil && s.Matching(Outrigger) != nil:
+		say("Nothing. To have Outrigger inject alone, install Istio with global.operatorManageWebhooks=true.")
+	}
+	if s.Matching(Outrigger) != nil && s.IsSilent() {
+		say("%s", s.HowToWake())
+	}
+	if refused := s.DryRun.Refused != "" || len(s.DryRun.Failures) > 0; refused && s.Report.Result != inject.Denied && !s.IsSilent() {
+		say("Correct what prevents new pods; the message is at the end.")
+	}
+	if s.stale() {
+		say("Running pods are unchanged. To recreate them: %s", restartCommand(s.Owner, s.Namespace.Name))
+	}
+	if len(out) == 0 {
+		say("%s", cmp.Or(s.adviceUnknown(), "Nothing."))
+	}
+	return out
+}
+
+// adviceUnknown returns why it is unknown whether anything has to change, and what to do; "" if a new pod is known to get its sidecar.
+func (s *PodFacts) adviceUnknown() string {
+	switch {
+	case s.DryRun.Created && s.DryRun.Sidecar, s.Matching(Istiod) != nil:
+		return ""
+	case s.Blind:
+		return "Unknown, because you have no permission to read the webhook objects. docs/understand/security.md lists the permissions that show it."
+	case s.Unknown != "":
+		return "Unknown, because Outrigger's decision is not known: " + s.Unknown + "."
+	case s.Matching(Outrigger) != nil && s.Answer() == UnknownAnswer:
+		return "Nothing, if Outrigger answers. That was not checked: kubectl get pods -A -l app.kubernetes.io/name=outrigger"
+	}
+	return ""
+}
+
+// isAdvised reports whether a problem of the pod says what to do about a reason.
+func (s *PodFacts) isAdvised(reason api.InjectReason) bool {
+	return slices.ContainsFunc(s.Report.Problems, func(p api.InjectProblem) bool { return p.Reason == reason && p.Advice != "" })
+}
+
+// HowToMatch says how an injector comes to be asked about the pod.
+func (s *PodFacts) HowToMatch() []string {
+	at := slices.IndexFunc(s.Entries, func(v Entry) bool { return v.Injector == Outrigger })
+	if at < 0 {
+		return []string{"Install Outrigger: helm install outrigger charts/outrigger -n outrigger-system --create-namespace"}
+	}
+	if slices.ContainsFunc(s.Entries, func(v Entry) bool {
+		return v.Injector == Outrigger && strings.HasPrefix(v.Why, "its matchCondition ")
+	}) {
+		return []string{"Change the pod, or webhook.matchConditions in the chart's values, so that the condition is true."}
+	}
+	name := s.Namespace.Name
+	switch word, labeled := s.Namespace.Labels[api.LabelInjection]; {
+	case labeled && word != "enabled":
+		return []string{fmt.Sprintf("kubectl label namespace %s %s=enabled --overwrite", name, api.LabelInjection)}
+	case labeled:
+		return []string{fmt.Sprintf("Namespace %s requests injection, but no webhook matches, for the reasons above. The chart's webhook.namespaceSelector, webhook.objectSelector, and webhook.excludedNamespaces restrict the webhook further.", name)}
+	case s.Namespace.Labels[api.LabelRevision] != "":
+		return []string{fmt.Sprintf("No injector is installed for revision %s: install one with --set revision=%s, or kubectl label namespace %s %s=enabled %s-",
+			s.Namespace.Labels[api.LabelRevision], s.Namespace.Labels[api.LabelRevision], name, api.LabelInjection, api.LabelRevision)}
+	}
+	return []string{fmt.Sprintf("kubectl label namespace %s %s=enabled", name, api.LabelInjection)}
+}
+
+// HowToWake says what to look at where Outrigger does not answer.
+func (s *PodFacts) HowToWake() string {
+	entry := s.Matching(Outrigger)
+	if len(entry.Webhook.ClientConfig.CABundle) == 0 {
+		return fmt.Sprintf("MutatingWebhookConfiguration %s has no caBundle yet: Outrigger writes it when it runs. kubectl get pods -A -l app.kubernetes.io/name=outrigger", entry.Object)
+	}
+	service := entry.Webhook.ClientConfig.Service
+	if service == nil {
+		return fmt.Sprintf("No replica of Outrigger is ready to answer at %s: kubectl get pods -A -l app.kubernetes.io/name=outrigger", ptr.Deref(entry.Webhook.ClientConfig.URL, ""))
+	}
+	return fmt.Sprintf("No pod is ready behind Service %s/%s: kubectl get pods -n %s -l app.kubernetes.io/name=outrigger", service.Namespace, service.Name, service.Namespace)
+}
+
+// stale says that some pod that runs is not what a new one would be.
+func (s *PodFacts) stale() bool {
+	if !s.Owned || len(s.Pods) == 0 {
+		return false
+	}
+	gets := s.Matching(Istiod) != nil || s.Matching(Outrigger) != nil && s.Report.Result == inject.Injected
+	switch {
+	case s.DryRun.Created:
+		gets = s.DryRun.Sidecar
+	case s.Blind || s.DryRun.Refused != "" || len(s.DryRun.Failures) > 0:
+		return false // new pods are not known, or do not come
+	}
+	for i := range s.Pods {
+		if HasSidecar(&s.Pods[i]) != gets {
+			return true
+		}
+	}
+	return false
+}
+
+func rowsOf(lines []string) [][]string {
+	var out [][]string
+	for _, line := range lines {
+		out = append(out, []string{line})
+	}
+	return out
+}

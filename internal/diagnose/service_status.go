@@ -1,0 +1,103 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package diagnose
+
+// ServiceStatus is the state of the routes of a Service, in the form of -o json.
+type ServiceStatus struct {
+	Name string `json:"name"`
+	// State is one of the states below.
+	State    string          `json:"state"`
+	Default  string          `json:"default,omitempty"`
+	Versions []VersionStatus `json:"versions"`
+	Gateways []GatewayStatus `json:"gateways,omitempty"`
+	// Routes are what proxies have, by where the callers are, if a VirtualService that Outrigger does not write is among it.
+	Routes []PathStatus `json:"routes,omitempty"`
+	// Skipped says why a Service of this kind gets no routes.
+	Skipped string `json:"skipped,omitempty"`
+	// Pending are the settings that are written and not in effect yet.
+	Pending []PendingStatus `json:"pending,omitempty"`
+	// History are the decisions before the current one that undo returns to, newest first.
+	History []PastDecision `json:"history,omitempty"`
+	// Due are the writes that the controller has yet to make.
+	Due []string `json:"due,omitempty"`
+	// Unwritten are the writes that routing=observe keeps from being made.
+	Unwritten []string        `json:"unwritten,omitempty"`
+	Problems  []ProblemStatus `json:"problems,omitempty"`
+}
+
+// VersionStatus is a version of a Service, with its pods and its share of the requests.
+type VersionStatus struct {
+	Version string `json:"version"` // empty for pods without one
+	Ready   int    `json:"ready"`
+	Pods    int    `json:"pods"`
+	// Weight is the share of the requests that no condition claims; nil where the route names no version, so that every
+	// pod has its part.
+	Weight    *int     `json:"weight,omitempty"`
+	Match     []string `json:"match,omitempty"`
+	Mirror    float64  `json:"mirror,omitempty"` // percent of the requests that no condition claims, as copies
+	Workloads []string `json:"workloads,omitempty"`
+	Subset    string   `json:"subset,omitempty"`
+}
+
+// PathStatus says which VirtualService routes callers, and to which versions.
+type PathStatus struct {
+	At        string   `json:"at"` // "mesh", or namespace/name of a Gateway
+	Hosts     []string `json:"hosts,omitempty"`
+	Object    string   `json:"object,omitempty"` // empty if none routes, so that every pod has its share
+	Outrigger bool     `json:"outrigger"`        // Outrigger writes it
+	Shares    string   `json:"shares"`
+}
+
+// PendingStatus is an annotation that is written and not in effect yet, or not in all its parts.
+type PendingStatus struct {
+	Annotation string   `json:"annotation"`
+	Value      string   `json:"value,omitempty"` // empty where it was removed
+	Missing    []string `json:"missing"`         // what it waits for
+}
+
+// GatewayStatus is a gateway through which callers outside the mesh reach a Service.
+type GatewayStatus struct {
+	Name      string   `json:"name"` // namespace/name
+	Hosts     []string `json:"hosts"`
+	Port      uint32   `json:"port,omitempty"`
+	Addresses []string `json:"addresses,omitempty"` // host:port of load balancers
+	NodePort  int32    `json:"nodePort,omitempty"`
+	Node      string   `json:"node,omitempty"` // the address of a node
+	URL       string   `json:"url,omitempty"`
+	// Certificate is where the gateway's pods read the certificate of the URL: "Secret istio-system/web-tls".
+	Certificate string `json:"certificate,omitempty"`
+}
+
+// RestartStatus is a workload with pods that have no sidecar, and the command that recreates them.
+type RestartStatus struct {
+	Workload string `json:"workload"` // Deployment/app
+	Pods     int    `json:"pods"`
+	Command  string `json:"command"`
+}
+
+// ProblemStatus is a problem of an object.
+type ProblemStatus struct {
+	Object  string `json:"object"`
+	Field   string `json:"field,omitempty"`
+	Value   string `json:"value,omitempty"`
+	Reason  string `json:"reason"`
+	Message string `json:"message"`
+	Advice  string `json:"advice,omitempty"`
+}
+
+// The states of a Service.
+const (
+	StateRouted       = "routed"        // a VirtualService of ours shares its requests
+	stateStillExposed = "still-exposed" // routed, and exposed as before an annotation about it became invalid
+	StateDetached     = "detached"      // a VirtualService of ours was edited by hand, and is no longer written
+	StateOther        = "other route"   // a VirtualService that Outrigger does not write shares its requests
+	StateSplit        = "split"         // versions served before us; no route until someone decides
+	stateUndecided    = "undecided"     // pods without a version prevent a route
+	StateSubsets      = "subsets only"  // a DestinationRule alone
+	stateSkipped      = "skipped"       // a kind of Service that routes cannot serve
+	StateWaiting      = "no route"      // routes are wanted, and there are none: see the problems
+	StateObserved     = "observed"      // outrigger.dev/routing=observe, and nothing stands
+	StateOff          = "off"           // nobody asked for routes
+	StateUnknown      = "unknown"       // the user may not read what decides
+	StateDisabled     = "disabled"      // outrigger.dev/routing=disabled
+)

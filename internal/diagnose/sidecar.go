@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package diagnose
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"outrigger.dev/outrigger/api"
+	"outrigger.dev/outrigger/routing"
+)
+
+// PodsWithoutSidecar finds the pods that the namespace's label would give a sidecar if they were created now: they are older
+// than the label, or were created while no injector answered.
+func PodsWithoutSidecar(namespace *corev1.Namespace, pods []corev1.Pod) []RestartStatus {
+	if word := InjectionOf(namespace); word != "enabled" && !strings.HasPrefix(word, "revision ") {
+		return nil
+	}
+	counts := map[routing.WorkloadRef]int{}
+	for i := range pods {
+		ref, serves := routing.WorkloadOf(&pods[i])
+		if serves && lacksSidecar(&pods[i]) {
+			counts[ref]++
+		}
+	}
+	out := []RestartStatus{}
+	for ref, count := range counts {
+		out = append(out, RestartStatus{ref.String(), count, restartCommand(ref, namespace.Name)})
+	}
+	slices.SortFunc(out, func(a, b RestartStatus) int { return cmp.Compare(a.Workload, b.Workload) })
+	return out
+}
+
+func lacksSidecar(pod *corev1.Pod) bool {
+	word, labeled := pod.Labels["sidecar.istio.io/inject"]
+	if !labeled {
+		word = pod.Annotations["sidecar.istio.io/inject"]
+	}
+	return word != "false" && !pod.Spec.HostNetwork && !HasEnded(pod) && !HasSidecar(pod)
+}
+
+// HasEnded says whether a pod has ended or is about to.
+func HasEnded(pod *corev1.Pod) bool {
+	return pod.DeletionTimestamp != nil || pod.Status.Phase == corev1.PodSucceeded || pod.Status.Phase == corev1.PodFailed
+}
+
+// HasSidecar says whether a pod was injected, or brings a proxy of its own.
+func HasSidecar(pod *corev1.Pod) bool {
+	return pod.Annotations[api.AnnotationStatus] != "" ||
+		slices.ContainsFunc(slices.Concat(pod.Spec.InitContainers, pod.Spec.Containers), func(c corev1.Container) bool { return c.Name == "istio-proxy" })
+}
+
+func restartCommand(ref routing.WorkloadRef, namespace string) string {
+	switch ref.Kind {
+	case "Deployment", "StatefulSet", "DaemonSet":
+		return fmt.Sprintf("kubectl rollout restart %s/%s -n %s", strings.ToLower(ref.Kind), ref.Name, namespace)
+	case "Rollout":
+		return fmt.Sprintf("kubectl argo rollouts restart %s -n %s", ref.Name, namespace)
+	case "Pod":
+		return fmt.Sprintf("kubectl get pod %s -n %s -o yaml | kubectl replace --force -f -", ref.Name, namespace)
+	}
+	return fmt.Sprintf("(restart %s in namespace %s)", ref, namespace)
+}
