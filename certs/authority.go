@@ -28,16 +28,16 @@ type authority struct {
 	key  *ecdsa.PrivateKey
 }
 
-// newAuthority makes a CA that is valid from now for the duration.
+// newAuthority creates a CA that is valid from now for the duration.
 func newAuthority(now time.Time, duration time.Duration) (*authority, error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
-		return nil, fmt.Errorf("making the key of a CA: %w", err)
+		return nil, fmt.Errorf("generating the key of a CA: %w", err)
 	}
 	return certify(key, "Outrigger CA "+now.UTC().Format(time.RFC3339), now, duration)
 }
 
-// certify makes a CA of a key.
+// certify creates a self-signed CA certificate for a key.
 func certify(key *ecdsa.PrivateKey, name string, now time.Time, duration time.Duration) (*authority, error) {
 	serial, err := serialNumber()
 	if err != nil {
@@ -59,16 +59,16 @@ func certify(key *ecdsa.PrivateKey, name string, now time.Time, duration time.Du
 	}
 	cert, err := x509.ParseCertificate(der)
 	if err != nil {
-		return nil, fmt.Errorf("reading the CA just made: %w", err)
+		return nil, fmt.Errorf("parsing the new CA: %w", err)
 	}
 	return &authority{cert: cert, key: key}, nil
 }
 
-// issue signs a serving certificate for the hosts, DNS names or IP addresses. It ends no later than the CA.
+// issue signs a serving certificate for the hosts, which are DNS names or IP addresses. It expires no later than the CA.
 func (a *authority) issue(hosts []string, now time.Time, duration time.Duration) (*tls.Certificate, error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
-		return nil, fmt.Errorf("making the key of a serving certificate: %w", err)
+		return nil, fmt.Errorf("generating the key of a serving certificate: %w", err)
 	}
 	serial, err := serialNumber()
 	if err != nil {
@@ -98,29 +98,29 @@ func (a *authority) issue(hosts []string, now time.Time, duration time.Duration)
 	}
 	leaf, err := x509.ParseCertificate(der)
 	if err != nil {
-		return nil, fmt.Errorf("reading the serving certificate just made: %w", err)
+		return nil, fmt.Errorf("parsing the new serving certificate: %w", err)
 	}
 	return &tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key, Leaf: leaf}, nil
 }
 
-// due tells whether a new serving certificate must be signed by the CA, and why.
-func due(leaf *x509.Certificate, ca *authority, hosts []string, now time.Time) (bool, string) {
+// needsSigning reports whether the CA must sign a new serving certificate, and why.
+func needsSigning(leaf *x509.Certificate, ca *authority, hosts []string, now time.Time) (bool, string) {
 	switch {
 	case leaf == nil:
-		return true, "there is none yet"
+		return true, "there is no certificate yet"
 	case leaf.CheckSignatureFrom(ca.cert) != nil:
-		return true, "another CA signs now"
+		return true, "the signing CA changed"
 	case !slices.Equal(sorted(hosts), hostsOf(leaf)):
-		return true, "it is for other hosts"
+		return true, "the hosts changed"
 	case !now.Before(renewal(leaf)):
-		return true, "two thirds of its time are over"
+		return true, "two thirds of its lifetime have passed"
 	case now.Before(leaf.NotBefore):
-		return true, "the clock went back to before it begins"
+		return true, "the clock is before the start of its validity"
 	}
 	return false, ""
 }
 
-// renewal returns when two thirds of the time of a certificate of ours are over, which was made skew after it begins.
+// renewal returns when two thirds of the lifetime of a certificate have passed. Its validity starts skew before it was signed.
 func renewal(cert *x509.Certificate) time.Time {
 	return cert.NotAfter.Add(-cert.NotAfter.Sub(cert.NotBefore.Add(skew)) / 3)
 }
@@ -149,7 +149,7 @@ func sorted(hosts []string) []string {
 func serialNumber() (*big.Int, error) {
 	serial, err := rand.Int(rand.Reader, new(big.Int).Lsh(big.NewInt(1), 127))
 	if err != nil {
-		return nil, fmt.Errorf("making a serial number: %w", err)
+		return nil, fmt.Errorf("generating a serial number: %w", err)
 	}
 	return serial.Add(serial, big.NewInt(1)), nil
 }
@@ -166,41 +166,41 @@ func (a *authority) keyPEM() ([]byte, error) {
 	return pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}), nil
 }
 
-// parseAuthority reads a CA from PEM and checks that it is one and that the key is its own.
+// parseAuthority parses a CA in PEM. It returns an error unless the certificate is a CA and the key matches it.
 func parseAuthority(cert, key []byte) (*authority, error) {
 	certs, err := parseCerts(cert)
 	if err != nil {
 		return nil, err
 	}
 	if len(certs) != 1 || !certs[0].IsCA {
-		return nil, errors.New("it must be one certificate, of a CA")
+		return nil, errors.New("must be exactly one CA certificate")
 	}
 	block, _ := pem.Decode(key)
 	if block == nil {
-		return nil, errors.New("its key is not PEM")
+		return nil, errors.New("the key is not in PEM format")
 	}
 	parsed, err := x509.ParsePKCS8PrivateKey(block.Bytes)
 	if err != nil {
-		return nil, fmt.Errorf("its key cannot be read: %w", err)
+		return nil, fmt.Errorf("parsing the key: %w", err)
 	}
 	private, ok := parsed.(*ecdsa.PrivateKey)
 	if !ok || !private.PublicKey.Equal(certs[0].PublicKey) {
-		return nil, errors.New("its key is that of another certificate")
+		return nil, errors.New("the key does not match the certificate")
 	}
 	return &authority{cert: certs[0], key: private}, nil
 }
 
-// parseCerts reads certificates in PEM, one behind the other; other blocks are an error.
+// parseCerts parses concatenated certificates in PEM. Any other block is an error.
 func parseCerts(text []byte) ([]*x509.Certificate, error) {
 	var out []*x509.Certificate
 	for rest := bytes.TrimSpace(text); len(rest) > 0; {
 		var block *pem.Block
 		if block, rest = pem.Decode(rest); block == nil || block.Type != "CERTIFICATE" {
-			return nil, errors.New("it is not a certificate in PEM")
+			return nil, errors.New("not a certificate in PEM format")
 		}
 		cert, err := x509.ParseCertificate(block.Bytes)
 		if err != nil {
-			return nil, fmt.Errorf("it is not a certificate: %w", err)
+			return nil, fmt.Errorf("parsing a certificate: %w", err)
 		}
 		out = append(out, cert)
 		rest = bytes.TrimSpace(rest)

@@ -21,7 +21,7 @@ func mustAuthority(t *testing.T, now time.Time, duration time.Duration) *authori
 	return a
 }
 
-func TestDueSaysWhenAndWhy(t *testing.T) {
+func TestNeedsSigningSaysWhenAndWhy(t *testing.T) {
 	ca, other := mustAuthority(t, start, 1000*time.Hour), mustAuthority(t, start, 1000*time.Hour)
 	hosts := []string{"outrigger.outrigger-system.svc", "127.0.0.1"}
 	certificate, err := ca.issue(hosts, start, 24*time.Hour)
@@ -40,14 +40,14 @@ func TestDueSaysWhenAndWhy(t *testing.T) {
 		"just before":       {certificate.Leaf, ca, hosts, 15*time.Hour + 55*time.Minute, ""},
 		"two thirds over":   {certificate.Leaf, ca, hosts, 16 * time.Hour, "two thirds"},
 		"ended":             {certificate.Leaf, ca, hosts, 25 * time.Hour, "two thirds"},
-		"none":              {nil, ca, hosts, 0, "none yet"},
-		"another CA":        {certificate.Leaf, other, hosts, 0, "another CA"},
-		"another host":      {certificate.Leaf, ca, []string{"webhook.example"}, 0, "other hosts"},
-		"one host more":     {certificate.Leaf, ca, append([]string{"b"}, hosts...), 0, "other hosts"},
+		"none":              {nil, ca, hosts, 0, "no certificate yet"},
+		"signing CA changed":        {certificate.Leaf, other, hosts, 0, "signing CA changed"},
+		"another host":      {certificate.Leaf, ca, []string{"webhook.example"}, 0, "hosts changed"},
+		"one host more":     {certificate.Leaf, ca, append([]string{"b"}, hosts...), 0, "hosts changed"},
 		"the clock is back": {certificate.Leaf, ca, hosts, -time.Hour, "clock"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			is, why := due(test.leaf, test.ca, test.hosts, start.Add(test.after))
+			is, why := needsSigning(test.leaf, test.ca, test.hosts, start.Add(test.after))
 			if is != (test.why != "") || !strings.Contains(why, test.why) {
 				t.Errorf("got %v %q, want why %q", is, why, test.why)
 			}
@@ -95,14 +95,14 @@ func TestParseAuthorityRefuses(t *testing.T) {
 		cert, key []byte
 		want      string
 	}{
-		"no certificate":      {nil, key, "one certificate"},
+		"no certificate":      {nil, key, "exactly one CA certificate"},
 		"garbage":             {[]byte("x"), key, "not a certificate in PEM"},
 		"a key in its place":  {key, key, "not a certificate in PEM"},
-		"two certificates":    {append(certPEM(ca.cert), certPEM(other.cert)...), key, "one certificate"},
-		"no CA":               {certPEM(leaf.Leaf), key, "of a CA"},
-		"no key":              {certPEM(ca.cert), nil, "not PEM"},
+		"two certificates":    {append(certPEM(ca.cert), certPEM(other.cert)...), key, "exactly one CA certificate"},
+		"no CA":               {certPEM(leaf.Leaf), key, "exactly one CA certificate"},
+		"no key":              {certPEM(ca.cert), nil, "not in PEM format"},
 		"key unreadable":      {certPEM(ca.cert), bytes.Replace(key, key[40:48], []byte("AAAAAAAA"), 1), "key"},
-		"key of another cert": {certPEM(other.cert), key, "another certificate"},
+		"key of another cert": {certPEM(other.cert), key, "does not match the certificate"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := parseAuthority(test.cert, test.key)
@@ -125,7 +125,7 @@ func TestBundleLifecycle(t *testing.T) {
 			t.Fatalf("at %v: due %q (%s), want %q", now.Sub(start), due, why, want)
 		}
 		var err error
-		if b, err = b.take(due, now, caDuration, leafDuration); err != nil {
+		if b, err = b.after(due, now, caDuration, leafDuration); err != nil {
 			t.Fatal(err)
 		}
 		data, err := b.data()

@@ -15,21 +15,21 @@ const (
 	keyKey           = "ca.key"         // its key
 	keyNextCert      = "next.crt"       // the CA that will sign
 	keyNextKey       = "next.key"       // its key
-	keyNextPublished = "next.published" // since when every entry of the webhook object has it; RFC 3339
-	keyOldCerts      = "old.crt"        // CAs that sign no longer
-	keyOldUntil      = "old.until"      // when the last certificate they signed has ended; RFC 3339
+	keyNextPublished = "next.published" // when every entry of the webhook object had it; RFC 3339
+	keyOldCerts      = "old.crt"        // CAs that no longer sign
+	keyOldUntil      = "old.until"      // when the last certificate that they signed expires; RFC 3339
 )
 
-// bundle is what the Secret holds.
+// bundle is the content of the Secret.
 type bundle struct {
 	current       *authority // nil before the first start
-	next          *authority // nil unless a change of CA is under way
+	next          *authority // nil unless the CA is being rotated
 	nextPublished time.Time  // zero if next is not published yet
 	old           []*x509.Certificate
 	oldUntil      time.Time
 }
 
-// parseBundle reads the data of the Secret. A Secret without data is an empty bundle.
+// parseBundle parses the data of the Secret. A Secret without data is an empty bundle.
 func parseBundle(data map[string][]byte) (bundle, error) {
 	var b bundle
 	var err error
@@ -62,7 +62,7 @@ func parseTime(text []byte) (time.Time, error) {
 	return time.Parse(time.RFC3339, string(text))
 }
 
-// data returns the bundle as the data of the Secret.
+// data encodes the bundle as the data of the Secret.
 func (b bundle) data() (map[string][]byte, error) {
 	out := map[string][]byte{}
 	for _, item := range []struct {
@@ -90,8 +90,8 @@ func (b bundle) data() (map[string][]byte, error) {
 	return out, nil
 }
 
-// trusted returns the caBundle that verifies everything that is or soon will be served: the CA that signs, the next one,
-// those that signed before. Certificates that have ended are left out.
+// trusted returns the caBundle that verifies every certificate that is served now or soon: the CA that signs, the next one, and
+// the previous ones. Expired CAs are omitted.
 func (b bundle) trusted(now time.Time) []byte {
 	var out []byte
 	add := func(cert *x509.Certificate) {
@@ -116,31 +116,32 @@ type step string
 
 const (
 	nothing step = ""
-	create  step = "create"  // make the CA that signs, at once
-	prepare step = "prepare" // make the next CA
-	promote step = "promote" // let the next CA sign
-	forget  step = "forget"  // drop the old CAs
+	create  step = "create"  // create a CA that signs at once
+	prepare step = "prepare" // create the next CA
+	promote step = "promote" // sign with the next CA
+	forget  step = "forget"  // remove the old CAs
 )
 
-// dueStep tells what must change in the bundle now, and why. overlap is how long the next CA is published before it signs.
+// dueStep returns the next change of the bundle that is due, and why. overlap is how long the next CA is published before it
+// signs.
 func dueStep(b bundle, now time.Time, overlap time.Duration) (step, string) {
 	switch {
 	case b.current == nil:
 		return create, "there is no CA yet"
 	case !now.Before(b.current.cert.NotAfter):
-		return create, "the CA has ended"
+		return create, "the CA expired"
 	case b.next != nil && !b.nextPublished.IsZero() && !now.Before(b.nextPublished.Add(overlap)):
 		return promote, "the next CA is published everywhere"
 	case b.next == nil && !now.Before(renewal(b.current.cert)):
-		return prepare, "two thirds of the CA's time are over"
+		return prepare, "two thirds of the CA's lifetime have passed"
 	case len(b.old) > 0 && !now.Before(b.oldUntil):
-		return forget, "what the old CA signed has ended"
+		return forget, "the certificates of the old CA have expired"
 	}
 	return nothing, ""
 }
 
-// take returns the bundle after the step.
-func (b bundle) take(s step, now time.Time, caDuration, leafDuration time.Duration) (bundle, error) {
+// after returns the bundle after the step.
+func (b bundle) after(s step, now time.Time, caDuration, leafDuration time.Duration) (bundle, error) {
 	switch s {
 	case create, prepare:
 		made, err := newAuthority(now, caDuration)
@@ -160,7 +161,7 @@ func (b bundle) take(s step, now time.Time, caDuration, leafDuration time.Durati
 	return b, nil
 }
 
-// replace makes another CA sign; the one before stays trusted until then.
+// replace returns the bundle with another CA that signs. The previous one stays trusted until the given time.
 func (b bundle) replace(with *authority, until time.Time) bundle {
 	out := bundle{current: with, old: b.old, oldUntil: b.oldUntil}
 	if b.current != nil {
@@ -170,7 +171,7 @@ func (b bundle) replace(with *authority, until time.Time) bundle {
 	return out
 }
 
-// nextChange returns when dueStep will answer otherwise; zero if that waits for something else than time.
+// nextChange returns when the result of dueStep changes by time alone; zero if it does not.
 func (b bundle) nextChange(overlap time.Duration) time.Time {
 	if b.current == nil {
 		return time.Time{}

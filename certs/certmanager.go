@@ -12,8 +12,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// certManager takes the certificate from the Secret that cert-manager writes for a Certificate. Its cainjector publishes
-// the CA.
+// certManager takes the certificate from the Secret that cert-manager writes for a Certificate. cert-manager's cainjector
+// publishes the CA.
 type certManager struct {
 	secret secretSource
 	client cmclient.CertificatesGetter
@@ -37,23 +37,24 @@ func (c *certManager) renew(ctx context.Context, published trust) (offer, error)
 	return out, err
 }
 
-// CertificateTrouble returns what cert-manager says is wrong with a Certificate, as a sentence with its reason; empty if
-// it is ready and its last renewal did not fail.
+// CertificateTrouble returns the problem that cert-manager reports about a Certificate, as a sentence with its reason; empty if
+// the Certificate is ready and its last renewal did not fail.
 func CertificateTrouble(certificate *cmapi.Certificate) string {
 	what := fmt.Sprintf("Certificate %s/%s", certificate.Namespace, certificate.Name)
 	if c := condition(certificate, cmapi.CertificateConditionIssuing); c != nil && c.Status == cmmeta.ConditionFalse && c.Reason != "Issued" {
-		return fmt.Sprintf("%s: issuing it failed: %s: %s", what, c.Reason, c.Message)
+		return fmt.Sprintf("%s could not be issued: %s: %s", what, c.Reason, c.Message)
 	}
 	switch c := condition(certificate, cmapi.CertificateConditionReady); {
 	case c == nil:
-		return what + " is not ready: cert-manager has said nothing about it yet; does it run?"
+		return what + " is not ready: it has no condition yet; check that cert-manager is running"
 	case c.Status != cmmeta.ConditionTrue:
 		return fmt.Sprintf("%s is not ready: %s: %s", what, c.Reason, c.Message)
 	}
 	return ""
 }
 
-// condition is cert-manager's own function of the kind, whose package would bring another logger along.
+// condition returns the condition of a type; nil if there is none. cert-manager's own function is in a package that depends on
+// another logger.
 func condition(certificate *cmapi.Certificate, kind cmapi.CertificateConditionType) *cmapi.CertificateCondition {
 	for i := range certificate.Status.Conditions {
 		if c := &certificate.Status.Conditions[i]; c.Type == kind {

@@ -36,10 +36,10 @@ func TestCertificateTroubleIsReadyAndTheLastRenewal(t *testing.T) {
 		"ready":                      {certificate("Ready=True Ready"), ""},
 		"renewed now":                {certificate("Ready=True Ready", "Issuing=True Renewing"), ""},
 		"was issued":                 {certificate("Ready=True Ready", "Issuing=False Issued"), ""},
-		"new":                        {certificate(), "Certificate outrigger-system/webhook is not ready: cert-manager has said nothing about it yet; does it run?"},
+		"new":                        {certificate(), "Certificate outrigger-system/webhook is not ready: it has no condition yet; check that cert-manager is running"},
 		"not there yet":              {certificate("Ready=False DoesNotExist"), "Certificate outrigger-system/webhook is not ready: DoesNotExist: as it is"},
-		"ready, its renewal failed":  {certificate("Ready=True Ready", "Issuing=False Failed"), "Certificate outrigger-system/webhook: issuing it failed: Failed: as it is"},
-		"never issued, it failed":    {certificate("Ready=False DoesNotExist", "Issuing=False Denied"), "Certificate outrigger-system/webhook: issuing it failed: Denied: as it is"},
+		"ready, its renewal failed":  {certificate("Ready=True Ready", "Issuing=False Failed"), "Certificate outrigger-system/webhook could not be issued: Failed: as it is"},
+		"never issued, it failed":    {certificate("Ready=False DoesNotExist", "Issuing=False Denied"), "Certificate outrigger-system/webhook could not be issued: Denied: as it is"},
 		"cert-manager does not know": {certificate("Ready=Unknown Pending"), "Certificate outrigger-system/webhook is not ready: Pending: as it is"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -113,15 +113,15 @@ func TestWhatCertManagerSaysIsInTheReadiness(t *testing.T) {
 	}
 }
 
-// A wrong caBundle takes nobody out: it is a metric, and the user is told.
+// A wrong caBundle makes no replica unready: a metric and an Event report it.
 func TestAWrongCABundleIsAMetricAndAnEvent(t *testing.T) {
 	c := newCluster()
 	ca, wrong := mustAuthority(t, start, 1000*time.Hour), mustAuthority(t, start, 1000*time.Hour)
 	registry := prometheus.NewRegistry()
-	var told []Notice
+	var notices []Notice
 	keeper := c.replica(t, issued(certificate("Ready=True Ready")), func(o *Options) {
 		o.Metrics = registry
-		o.Tell = func(_ context.Context, n Notice) error { told = append(told, n); return nil }
+		o.Report = func(_ context.Context, n Notice) error { notices = append(notices, n); return nil }
 	})
 	c.write(t, tlsData(t, ca, start))
 	c.inject(t, certPEM(ca.cert))
@@ -154,8 +154,8 @@ func TestAWrongCABundleIsAMetricAndAnEvent(t *testing.T) {
 	if err := keeper.Ready(nil); err != nil {
 		t.Errorf("what has been ready is not any more: %v", err)
 	}
-	if len(told) != 1 || told[0].Reason != NoticeMismatch {
-		t.Errorf("told %+v", told)
+	if len(notices) != 1 || notices[0].Reason != NoticeMismatch {
+		t.Errorf("notices: %+v", notices)
 	}
 	c.inject(t, certPEM(ca.cert))
 	look(t, keeper)

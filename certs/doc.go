@@ -1,12 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package certs keeps the certificate that the API server must trust alive and published.
+// Package certs provides the webhook's serving certificate and publishes its CA in the webhook objects.
 //
-// By default a Secret holds a CA and nothing else. Every replica reads it, signs a short-lived serving certificate of its
-// own in memory and writes the CA into the webhook object. Or the certificate is in a Secret that somebody else keeps:
-// its user, or cert-manager, which then publishes the CA as well.
+// Create a Keeper with New, run Keeper.Start on every replica, use Keeper.GetCertificate in the tls.Config of the server, and
+// Keeper.Ready as its readiness check.
 //
-// Whatever the source, a new CA stands in the webhook object beside the old one before anything that it signed is served,
-// the old one stays until its last certificate is gone, and what API servers do not trust does not take the place of what
-// they do.
+// By default, a Secret holds only a CA. Every replica reads it, signs its own short-lived serving certificate in memory, and
+// writes the CA to the webhook objects. Alternatively, a Secret holds the certificate itself, managed by the user or by
+// cert-manager, which also publishes the CA.
+//
+// For every source, a new CA is published beside the old one before a certificate that it signed is served, the old CA stays
+// published until its last certificate has expired, and a certificate that API servers do not trust never replaces one that
+// they trust.
 package certs

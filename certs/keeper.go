@@ -26,44 +26,45 @@ import (
 	"outrigger.dev/outrigger/internal/contest"
 )
 
-// Options are what a Keeper needs to know.
+// Options configure a Keeper.
 type Options struct {
 	Client kubernetes.Interface
-	// Source is where the certificate comes from; SelfManaged if empty.
+	// Source is the source of the certificate. Empty means SelfManaged.
 	Source Source
-	// Namespace and SecretName name the Secret: of the CA, which must exist and may be empty, or of the certificate.
+	// Namespace and SecretName identify the Secret: with SelfManaged that of the CA, which must exist and may be empty, otherwise
+	// that of the certificate.
 	Namespace, SecretName string
-	// CABundle is what is published with FromSecret in place of the Secret's ca.crt, in PEM; may be empty.
+	// CABundle is published with FromSecret instead of the Secret's ca.crt. PEM; may be empty.
 	CABundle []byte
-	// Certificates and CertificateName name the Certificate of CertManager.
+	// Certificates and CertificateName identify the Certificate of CertManager.
 	Certificates    cmclient.CertificatesGetter
 	CertificateName string
-	// RecordName names the ConfigMap of the namespace in whose annotation replicas record since when they see foreign CAs.
-	// It must exist. Empty keeps that in memory.
+	// RecordName is the name of the ConfigMap in whose annotation replicas record when they first saw foreign CAs. It must
+	// exist. Empty keeps the records in memory.
 	RecordName string
 	// WebhookConfiguration is the name of the MutatingWebhookConfiguration whose entries get the caBundle.
 	WebhookConfiguration string
-	// Validator is the name of the ValidatingWebhookConfiguration whose entries get it too; empty if there is none.
+	// Validator is the name of the ValidatingWebhookConfiguration whose entries get the caBundle, too; empty if there is none.
 	Validator string
-	// Hosts are the DNS names and IP addresses that the serving certificate is for, the one the API server asks for first.
+	// Hosts are the DNS names and IP addresses of the serving certificate. The first is the one that the API server calls.
 	Hosts []string
-	// CADuration and LeafDuration say how long a CA and a serving certificate of our own are valid.
+	// CADuration and LeafDuration are the lifetimes of self-managed CAs and serving certificates.
 	CADuration, LeafDuration time.Duration
-	// Overlap is how long a CA is published before something that it signed is served, while the old one may be: API
-	// servers learn of it by a watch.
+	// Overlap is how long a CA is published before a certificate that it signed is served, so that the watches of all API servers
+	// have delivered it. The old certificate is served meanwhile.
 	Overlap time.Duration
-	// Endpoint is the address of our own HTTPS server, e.g. "127.0.0.1:10250".
+	// Endpoint is the address of this replica's HTTPS server, for example "127.0.0.1:10250".
 	Endpoint string
-	// Metrics is where metrics are registered; nil for nowhere.
+	// Metrics registers the metrics. Nil disables them.
 	Metrics prometheus.Registerer
-	// Tell tells the user what must not stay as it is; nil for nowhere.
-	Tell Teller
-	Log  logr.Logger
-	// Now is the clock; nil for the real one.
+	// Report reports notices to the user. Nil disables it.
+	Report Reporter
+	Log    logr.Logger
+	// Now returns the current time. Nil means time.Now.
 	Now func() time.Time
 }
 
-// Keeper keeps a serving certificate in memory and its CA published. It runs on every replica.
+// Keeper provides a serving certificate and keeps its CA published. It runs on every replica.
 type Keeper struct {
 	options Options
 	source  source
@@ -71,23 +72,23 @@ type Keeper struct {
 
 	serving  atomic.Pointer[tls.Certificate]
 	verified atomic.Bool
-	lastErr  atomic.Pointer[string] // of the last look; nil if it found nothing wrong
+	lastErr  atomic.Pointer[string] // of the last reconcile; nil if it succeeded
 
-	mu        sync.Mutex // held by one reconcile at a time
-	published trust      // what stood in the webhook object when it was last read or written
-	since     sightings  // since when each CA stands there
-	offered   sightings  // when the source last offered each CA
-	records   ledger     // what is recorded of CAs
-	recorded  bool       // the records of other replicas have been read once
-	about     *admissionregistrationv1.MutatingWebhookConfiguration
-	memory    memory
+	mu        sync.Mutex                                            // held by one reconcile at a time
+	published trust                                                 // the caBundles of the webhook object when it was last read or written
+	since     sightings                                             // when each of their CAs was first seen there
+	offered   sightings                                             // when the source last offered each CA
+	records   ledger                                                // what is recorded of CAs
+	recorded  bool                                                  // the records of the other replicas were read at least once
+	about     *admissionregistrationv1.MutatingWebhookConfiguration // the object that Events are about
+	reported  reported
 	repairs   *repairs
 }
 
 // New returns a Keeper that has no certificate until it is started.
 func New(options Options) (*Keeper, error) {
 	if len(options.Hosts) == 0 {
-		return nil, errors.New("certificates: hosts is empty: it must name at least the DNS name of the webhook's Service")
+		return nil, errors.New("certificates: hosts is empty: it must contain the DNS name of the webhook's Service")
 	}
 	if options.Now == nil {
 		options.Now = time.Now
@@ -98,7 +99,7 @@ func New(options Options) (*Keeper, error) {
 	}
 	contested, err := contest.Register(options.Metrics)
 	if err != nil {
-		return nil, fmt.Errorf("metric of contested objects: %w", err)
+		return nil, fmt.Errorf("registering the metric of contested objects: %w", err)
 	}
 	k := &Keeper{options: options, source: from, metrics: newKeeperMetrics(options.Metrics), repairs: newRepairs()}
 	contested.Watch(k.repairs.contests)
@@ -108,7 +109,7 @@ func New(options Options) (*Keeper, error) {
 // NeedLeaderElection returns false: every replica serves a certificate.
 func (k *Keeper) NeedLeaderElection() bool { return false }
 
-// GetCertificate returns the serving certificate; it fits tls.Config.
+// GetCertificate returns the serving certificate, for tls.Config. It returns an error before the first one is available.
 func (k *Keeper) GetCertificate(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 	certificate := k.serving.Load()
 	if certificate == nil {
@@ -117,11 +118,11 @@ func (k *Keeper) GetCertificate(*tls.ClientHelloInfo) (*tls.Certificate, error) 
 	return certificate, nil
 }
 
-// Verified returns whether our own endpoint has once been reached with the published caBundle. It stays true: a later
-// mismatch is a metric and an Event, because else a wrong caBundle would take out all replicas together.
+// Verified reports whether this replica's endpoint was verified against the published caBundle at least once. It stays true: a
+// later mismatch is reported by a metric and an Event, so that a wrong caBundle does not make all replicas unready at once.
 func (k *Keeper) Verified() bool { return k.verified.Load() }
 
-// Ready is Verified as a readiness check. The error says what is missing.
+// Ready is a readiness check that succeeds once Verified is true. The error says what is missing.
 func (k *Keeper) Ready(*http.Request) error {
 	if k.Verified() {
 		return nil
@@ -129,24 +130,24 @@ func (k *Keeper) Ready(*http.Request) error {
 	if text := k.lastErr.Load(); text != nil {
 		return errors.New(*text)
 	}
-	return errors.New("our own endpoint has not been verified against the published caBundle yet")
+	return errors.New("the endpoint has not been verified against the published caBundle yet")
 }
 
-// Start keeps the certificate until the context ends. It returns no error of the cluster: it tries again.
+// Start maintains the certificate until the context ends. It retries errors of the cluster, and does not return them.
 func (k *Keeper) Start(ctx context.Context) error {
 	wake := make(chan struct{}, 1)
 	var watches sync.WaitGroup
 	defer watches.Wait()
 	for _, informer := range k.informers() {
-		if _, err := informer.AddEventHandler(nudge(wake, k.sawObject)); err != nil {
+		if _, err := informer.AddEventHandler(wakeOn(wake, k.sawObject)); err != nil {
 			return fmt.Errorf("watching: %w", err)
 		}
 		watches.Go(func() { informer.RunWithContext(ctx) })
 	}
-	// A client that writes a webhook object all the time must not have us look at it as often.
-	looks := rate.NewLimiter(looksPerSecond, looksPerSecond)
+	// Limits the work that a client causes which keeps writing a webhook object.
+	limiter := rate.NewLimiter(reconcilesPerSecond, reconcilesPerSecond)
 	for retry := firstRetry; ; {
-		if looks.Wait(ctx) != nil {
+		if limiter.Wait(ctx) != nil {
 			return nil
 		}
 		wait, err := k.reconcile(ctx)
@@ -172,12 +173,12 @@ func (k *Keeper) Start(ctx context.Context) error {
 const (
 	firstRetry = 200 * time.Millisecond
 	lastRetry  = 30 * time.Second
-	longest    = 10 * time.Minute // between two looks
+	maxWait    = 10 * time.Minute // between two reconciles
 
-	looksPerSecond = 5
+	reconcilesPerSecond = 5
 )
 
-// reconcile brings the source, the webhook objects and the serving certificate up to date, and returns when to look again.
+// reconcile updates the source, the webhook objects, and the serving certificate, and returns how long to wait for the next time.
 func (k *Keeper) reconcile(ctx context.Context) (time.Duration, error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -195,11 +196,11 @@ func (k *Keeper) reconcile(ctx context.Context) (time.Duration, error) {
 	if verifyErr != nil {
 		found.mismatch = oneLine(verifyErr)
 	}
-	told := k.tell(ctx, found)
-	return k.wait(offered.again, publishAgain, made.again, told), errors.Join(readErr, sourceErr, publishErr, verifyErr)
+	reportAgain := k.report(ctx, found)
+	return k.wait(offered.again, publishAgain, made.again, reportAgain), errors.Join(readErr, sourceErr, publishErr, verifyErr)
 }
 
-// serve takes the offered certificate into service, if it is to be. The choice says why it is not.
+// serve starts serving the offered certificate if choose says so. Otherwise the choice says why not.
 func (k *Keeper) serve(offered *tls.Certificate) choice {
 	made := choose(k.serving.Load(), offered, k.published, k.since, chooseOptions{
 		host: k.options.Hosts[0], now: k.options.Now(), overlap: k.options.Overlap,
@@ -208,12 +209,12 @@ func (k *Keeper) serve(offered *tls.Certificate) choice {
 		return made
 	}
 	k.serving.Store(offered)
-	k.options.Log.Info("another certificate is served", "why", made.why, "until", offered.Leaf.NotAfter.Format(time.RFC3339))
+	k.options.Log.Info("serving a new certificate", "why", made.why, "until", offered.Leaf.NotAfter.Format(time.RFC3339))
 	return choice{}
 }
 
-// verify asks our own endpoint for its certificate and verifies it as the API server will. Without a certificate there is
-// nothing to ask for; what is wrong then was found before.
+// verify connects to this replica's endpoint and verifies its certificate as the API server does. Without a certificate it
+// returns nil; the reason was reported before.
 func (k *Keeper) verify(ctx context.Context) error {
 	serving := k.serving.Load()
 	if serving == nil || len(k.published) == 0 {
@@ -223,15 +224,15 @@ func (k *Keeper) verify(ctx context.Context) error {
 	roots, _ := k.published.verify(serving, k.options.Hosts[0], k.options.Now())
 	k.metrics.record(serving, roots, err)
 	if err != nil {
-		return fmt.Errorf("verifying our own endpoint for host %s: %w", k.options.Hosts[0], err)
+		return fmt.Errorf("verifying the endpoint for host %s: %w", k.options.Hosts[0], err)
 	}
 	if !k.verified.Swap(true) {
-		k.options.Log.Info("our own endpoint verifies against the published caBundle", "endpoint", k.options.Endpoint, "host", k.options.Hosts[0])
+		k.options.Log.Info("the endpoint is verified against the published caBundle", "endpoint", k.options.Endpoint, "host", k.options.Hosts[0])
 	}
 	return nil
 }
 
-// handshakes has one with our own endpoint for every different caBundle.
+// handshakes performs a TLS handshake with this replica's endpoint for each distinct caBundle.
 func (k *Keeper) handshakes(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
@@ -246,40 +247,40 @@ func (k *Keeper) handshakes(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		// The handshake is all that was wanted; what closing says does not matter.
+		// Only the handshake matters, not how the connection is closed.
 		_ = connection.Close()
 	}
 	return nil
 }
 
-// tell tells the user what has changed, and returns when there may be something to tell by time alone.
-func (k *Keeper) tell(ctx context.Context, found state) time.Time {
+// report reports a change to the user, and returns when another report may be due by time alone; zero if never.
+func (k *Keeper) report(ctx context.Context, found state) time.Time {
 	if serving := k.serving.Load(); serving != nil {
-		found.begins, found.ends = serving.Leaf.NotBefore, serving.Leaf.NotAfter
+		found.notBefore, found.notAfter = serving.Leaf.NotBefore, serving.Leaf.NotAfter
 	}
-	after, reason, note, again := k.memory.next(found, k.options.Now())
-	if reason == "" || k.options.Tell == nil || k.about == nil {
-		k.memory = after
+	after, reason, note, again := k.reported.next(found, k.options.Now())
+	if reason == "" || k.options.Report == nil || k.about == nil {
+		k.reported = after
 		return again
 	}
-	err := k.options.Tell(ctx, Notice{
+	err := k.options.Report(ctx, Notice{
 		About: corev1.ObjectReference{
 			APIVersion: "admissionregistration.k8s.io/v1", Kind: "MutatingWebhookConfiguration", Name: k.about.Name, UID: k.about.UID,
 		},
 		Warning: reason != NoticeRecovered, Reason: reason, Note: note,
 	})
 	if err != nil {
-		k.options.Log.Error(err, "an Event could not be written; it is tried again")
+		k.options.Log.Error(err, "writing an Event failed and is retried")
 		return k.options.Now().Add(lastRetry)
 	}
-	k.memory = after
+	k.reported = after
 	return again
 }
 
-// wait returns how long nothing will be due.
+// wait returns the time until the first of these, between a second and maxWait.
 func (k *Keeper) wait(times ...time.Time) time.Duration {
 	now := k.options.Now()
-	at := now.Add(longest)
+	at := now.Add(maxWait)
 	for _, next := range times {
 		if !next.IsZero() && next.Before(at) {
 			at = next
@@ -288,7 +289,7 @@ func (k *Keeper) wait(times ...time.Time) time.Duration {
 	return max(at.Sub(now), time.Second)
 }
 
-// note remembers an error for readiness, counts it, and logs it when it is another one than last time.
+// note stores an error for the readiness check, counts it, and logs it if it differs from the last one.
 func (k *Keeper) note(err error) {
 	if err == nil {
 		k.lastErr.Store(nil)
@@ -297,11 +298,11 @@ func (k *Keeper) note(err error) {
 	k.metrics.errors.Inc()
 	text := oneLine(err)
 	if last := k.lastErr.Swap(&text); last == nil || *last != text {
-		k.options.Log.Error(err, "the certificate is not in order yet; it is tried again")
+		k.options.Log.Error(err, "updating the certificate failed and is retried")
 	}
 }
 
-// oneLine returns the text of joined errors as one sentence without its end.
+// oneLine returns the text of joined errors on one line, without a final period.
 func oneLine(err error) string {
 	return strings.TrimSuffix(strings.ReplaceAll(err.Error(), "\n", "; "), ".")
 }
@@ -333,7 +334,7 @@ func newKeeperMetrics(registerer prometheus.Registerer) *keeperMetrics {
 	return m
 }
 
-// record notes when the serving certificate and the last of its CAs end, and whether it was verified.
+// record sets the metrics: when the serving certificate and the last of its CAs expire, and whether it was verified.
 func (m *keeperMetrics) record(serving *tls.Certificate, roots []*x509.Certificate, err error) {
 	m.expiry.WithLabelValues("serving").Set(float64(serving.Leaf.NotAfter.Unix()))
 	var last time.Time

@@ -334,9 +334,9 @@ func (c *cluster) withoutCreate() *cluster {
 // creates empty gets the CA back.
 func TestADeletedSecretIsFilledOnceItExistsAgain(t *testing.T) {
 	c := newCluster().withoutCreate()
-	var told []Notice
+	var notices []Notice
 	keeper := c.replica(t, func(o *Options) {
-		o.Tell = func(_ context.Context, n Notice) error { told = append(told, n); return nil }
+		o.Report = func(_ context.Context, n Notice) error { notices = append(notices, n); return nil }
 	})
 	look(t, keeper)
 	before := ca(keeper).current.cert
@@ -347,10 +347,10 @@ func TestADeletedSecretIsFilledOnceItExistsAgain(t *testing.T) {
 		if _, err := keeper.reconcile(t.Context()); err == nil {
 			t.Error("no error without the Secret")
 		}
-		c.advance(toldAfter)
+		c.advance(reportDelay)
 	}
-	if len(told) != 1 || told[0].Reason != NoticeFailed || !strings.Contains(told[0].Note, "Secret outrigger-system/ca, which was deleted") || !strings.Contains(told[0].Note, "helm upgrade") {
-		t.Errorf("the user hears %+v", told)
+	if len(notices) != 1 || notices[0].Reason != NoticeFailed || !strings.Contains(notices[0].Note, "Secret outrigger-system/ca, which was deleted") || !strings.Contains(notices[0].Note, "helm upgrade") {
+		t.Errorf("notices: %+v", notices)
 	}
 	if err := c.Tracker().Add(&corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: ownNamespace, Name: "ca", ResourceVersion: strconv.Itoa(c.version)}}); err != nil {
 		t.Fatal(err)
@@ -366,7 +366,7 @@ func TestADeletedSecretIsFilledOnceItExistsAgain(t *testing.T) {
 
 func TestASpoiltSecretThatNobodyRemembersIsMadeAnew(t *testing.T) {
 	c := newCluster()
-	c.write(t, map[string][]byte{keyCert: []byte("x"), "note": []byte("of somebody else")})
+	c.write(t, map[string][]byte{keyCert: []byte("x"), "note": []byte("of another client")})
 	keeper := c.replica(t)
 	look(t, keeper)
 	c.trusted(t, keeper)
@@ -374,8 +374,8 @@ func TestASpoiltSecretThatNobodyRemembersIsMadeAnew(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if string(secret.Data["note"]) != "of somebody else" {
-		t.Error("a key of somebody else was taken out of the Secret")
+	if string(secret.Data["note"]) != "of another client" {
+		t.Error("a key of another client was removed from the Secret")
 	}
 }
 

@@ -15,16 +15,15 @@ import (
 
 const (
 	// lease is how long a CA that this source does not offer stays in the entries that have it: the CA that was replaced
-	// in the Secret, or that of replicas with another source while one takes over from the other.
+	// in the Secret, or that of replicas with another source while the source changes.
 	lease = 10 * time.Minute
-	// remember is how long a CA is still known after it has left every entry.
-	remember = 24 * time.Hour
-	// maxRecords bounds the ledger. A foreign CA that does not fit has no lease.
+	// absentRetention is how long a CA stays in the ledger after it was removed from every entry.
+	absentRetention = 24 * time.Hour
+	// maxRecords limits the ledger. A foreign CA beyond it has no lease.
 	maxRecords = 100
 )
 
-// record is what all replicas know of one CA. A foreign CA is one that the source of the replica that looks does not
-// offer.
+// record is what all replicas know about one CA. A CA is foreign to a replica if the replica's source does not offer it.
 //
 //	unknown ── in an entry ──▶ seen ── in no entry ──▶ absent ── 24 hours ──▶ unknown
 //	                            ▲                        │
@@ -33,8 +32,8 @@ const (
 // A CA that returns to some entries only is seen again with the firstSeen it had.
 type record struct {
 	FirstSeen   time.Time `json:"firstSeen,omitzero"`   // as a foreign CA
-	AbsentSince time.Time `json:"absentSince,omitzero"` // in no entry since then
-	Offered     time.Time `json:"offered,omitzero"`     // when a replica last said that the CA is its own
+	AbsentSince time.Time `json:"absentSince,omitzero"` // since when no entry has it
+	Offered     time.Time `json:"offered,omitzero"`     // when the source of a replica last offered it
 }
 
 // expires returns when the lease of the CA ends.
@@ -53,7 +52,7 @@ func fingerprint(cert *x509.Certificate) string {
 	return hex.EncodeToString(sum[:])
 }
 
-// parseLedger reads a ledger that was written as text. Empty text is an empty ledger.
+// parseLedger parses a ledger in JSON. Empty text is an empty ledger.
 func parseLedger(text string) (ledger, error) {
 	out := ledger{}
 	if text == "" {
@@ -70,26 +69,26 @@ func (l ledger) text() (string, error) {
 	return string(text), err
 }
 
-// leased reports whether a foreign CA may stay where it is.
+// leased reports whether a foreign CA may stay in the entries that have it.
 func (l ledger) leased(cert *x509.Certificate, now time.Time) bool {
 	known, is := l[fingerprint(cert)]
 	return is && now.Before(known.expires())
 }
 
-// scene is one look at the webhook objects.
-type scene struct {
-	ours    []*x509.Certificate   // what the source offers
+// observation is what one reconcile saw in the webhook objects.
+type observation struct {
+	ours    []*x509.Certificate   // the CAs that the source offers
 	foreign []*x509.Certificate   // the other CAs of all entries
 	entries [][]*x509.Certificate // the CAs of each entry of the mutating webhook object
 }
 
 // everywhere reports whether each entry has the CA.
-func (s scene) everywhere(cert *x509.Certificate) bool {
+func (s observation) everywhere(cert *x509.Certificate) bool {
 	return !slices.ContainsFunc(s.entries, func(entry []*x509.Certificate) bool { return !contains(entry, cert) })
 }
 
-// needsRecord reports whether the ledger may have to change after the look.
-func (l ledger) needsRecord(s scene) bool {
+// needsRecord reports whether the observation may change the ledger.
+func (l ledger) needsRecord(s observation) bool {
 	if len(s.foreign) > 0 {
 		return true
 	}
@@ -101,8 +100,8 @@ func (l ledger) needsRecord(s scene) bool {
 	return false
 }
 
-// observe returns the ledger after the look.
-func (l ledger) observe(s scene, now time.Time) ledger {
+// observe returns the ledger after an observation.
+func (l ledger) observe(s observation, now time.Time) ledger {
 	now = now.UTC().Truncate(time.Second)
 	out := ledger{}
 	for key, known := range l {
@@ -116,7 +115,7 @@ func (l ledger) observe(s scene, now time.Time) ledger {
 	for _, cert := range s.ours {
 		key := fingerprint(cert)
 		present[key] = true
-		// Only a change of the source needs to know whose CA it is; without one nothing is written.
+		// Who offers a CA matters only while the source changes; nothing is written otherwise.
 		if known := out[key]; len(s.foreign) > 0 && !now.Before(known.Offered.Add(lease/2)) {
 			known.Offered, known.AbsentSince = now, time.Time{}
 			out[key] = known
@@ -128,7 +127,7 @@ func (l ledger) observe(s scene, now time.Time) ledger {
 		case known.AbsentSince.IsZero():
 			known.AbsentSince = now
 			out[key] = known
-		case !now.Before(known.AbsentSince.Add(remember)):
+		case !now.Before(known.AbsentSince.Add(absentRetention)):
 			delete(out, key)
 		}
 	}
@@ -136,8 +135,8 @@ func (l ledger) observe(s scene, now time.Time) ledger {
 	return out
 }
 
-// see records a foreign CA that is in an entry now.
-func (l ledger) see(cert *x509.Certificate, s scene, now time.Time) {
+// see records a foreign CA that an entry has now.
+func (l ledger) see(cert *x509.Certificate, s observation, now time.Time) {
 	key := fingerprint(cert)
 	known := l[key]
 	returned := !known.AbsentSince.IsZero()
@@ -150,7 +149,7 @@ func (l ledger) see(cert *x509.Certificate, s scene, now time.Time) {
 	l[key] = known
 }
 
-// notAfter returns the record without times that are still to come: a clock that is ahead must not prolong a lease.
+// notAfter returns the record with no time after now, so that a clock that is ahead does not extend a lease.
 func (r record) notAfter(now time.Time) record {
 	for _, at := range []*time.Time{&r.FirstSeen, &r.AbsentSince, &r.Offered} {
 		if at.After(now) {
@@ -160,7 +159,7 @@ func (r record) notAfter(now time.Time) record {
 	return r
 }
 
-// trim drops records beyond the bound: absent CAs first, then those that were seen last.
+// trim removes records beyond maxRecords: those of absent CAs first, then the most recent ones.
 func (l ledger) trim(present map[string]bool) {
 	if len(l) <= maxRecords {
 		return
@@ -179,8 +178,8 @@ func (l ledger) trim(present map[string]bool) {
 	}
 }
 
-// next returns when the first lease of a foreign CA ends, or this replica has to say again what it offers; zero if never.
-func (l ledger) next(s scene, now time.Time) time.Time {
+// next returns when the first lease of a foreign CA ends, or when this replica must record again what it offers; zero if never.
+func (l ledger) next(s observation, now time.Time) time.Time {
 	var out time.Time
 	soonest := func(at time.Time) {
 		if now.Before(at) && (out.IsZero() || at.Before(out)) {
@@ -198,8 +197,8 @@ func (l ledger) next(s scene, now time.Time) time.Time {
 	return out
 }
 
-// with returns the ledger with what only the other one knows.
-func (l ledger) with(other ledger) ledger {
+// mergedWith returns the ledger with the records that only the other one has.
+func (l ledger) mergedWith(other ledger) ledger {
 	out := ledger{}
 	maps.Copy(out, other)
 	maps.Copy(out, l)

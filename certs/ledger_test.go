@@ -17,20 +17,20 @@ func TestALedgerFollowsACAThroughItsStates(t *testing.T) {
 	now := start.Add(30 * time.Hour)
 	before := func(d time.Duration) time.Time { return now.Add(-d) }
 	both, one := []*x509.Certificate{own, foreign}, []*x509.Certificate{own}
-	inEvery := scene{ours: one, foreign: []*x509.Certificate{foreign}, entries: [][]*x509.Certificate{both, both}}
-	inOne := scene{ours: one, foreign: []*x509.Certificate{foreign}, entries: [][]*x509.Certificate{both, one}}
-	inNone := scene{ours: one, entries: [][]*x509.Certificate{one, one}}
+	inEvery := observation{ours: one, foreign: []*x509.Certificate{foreign}, entries: [][]*x509.Certificate{both, both}}
+	inOne := observation{ours: one, foreign: []*x509.Certificate{foreign}, entries: [][]*x509.Certificate{both, one}}
+	inNone := observation{ours: one, entries: [][]*x509.Certificate{one, one}}
 	for name, test := range map[string]struct {
 		known record
-		seen  scene
+		seen  observation
 		want  record
 	}{
 		"seen for the first time, in one entry":                 {record{}, inOne, record{FirstSeen: now}},
 		"seen again":                                            {record{FirstSeen: before(time.Minute)}, inOne, record{FirstSeen: before(time.Minute)}},
 		"seen after its lease":                                  {record{FirstSeen: before(lease)}, inEvery, record{FirstSeen: before(lease)}},
 		"gone":                                                  {record{FirstSeen: before(lease)}, inNone, record{FirstSeen: before(lease), AbsentSince: now}},
-		"gone for long":                                         {record{FirstSeen: before(lease), AbsentSince: before(remember - time.Second)}, inNone, record{FirstSeen: before(lease), AbsentSince: before(remember - time.Second)}},
-		"gone for too long":                                     {record{FirstSeen: before(remember), AbsentSince: before(remember)}, inNone, record{}},
+		"gone for long":                                         {record{FirstSeen: before(lease), AbsentSince: before(absentRetention - time.Second)}, inNone, record{FirstSeen: before(lease), AbsentSince: before(absentRetention - time.Second)}},
+		"gone for too long":                                     {record{FirstSeen: before(absentRetention), AbsentSince: before(absentRetention)}, inNone, record{}},
 		"back in one entry, its lease is over":                  {record{FirstSeen: before(lease), AbsentSince: before(time.Minute)}, inOne, record{FirstSeen: before(lease), AbsentSince: before(time.Minute)}},
 		"back in one entry, within its lease":                   {record{FirstSeen: before(2 * time.Minute), AbsentSince: before(time.Minute)}, inOne, record{FirstSeen: before(2 * time.Minute)}},
 		"back in every entry, as after another change":          {record{FirstSeen: before(lease), AbsentSince: before(time.Minute)}, inEvery, record{FirstSeen: now}},
@@ -56,8 +56,8 @@ func TestALedgerFollowsACAThroughItsStates(t *testing.T) {
 func TestALedgerKeepsTheCAOfARunningSibling(t *testing.T) {
 	a, b := mustAuthority(t, start, 1000*time.Hour).cert, mustAuthority(t, start, 1000*time.Hour).cert
 	both := []*x509.Certificate{a, b}
-	byA := scene{ours: []*x509.Certificate{a}, foreign: []*x509.Certificate{b}, entries: [][]*x509.Certificate{both}}
-	byB := scene{ours: []*x509.Certificate{b}, foreign: []*x509.Certificate{a}, entries: [][]*x509.Certificate{both}}
+	byA := observation{ours: []*x509.Certificate{a}, foreign: []*x509.Certificate{b}, entries: [][]*x509.Certificate{both}}
+	byB := observation{ours: []*x509.Certificate{b}, foreign: []*x509.Certificate{a}, entries: [][]*x509.Certificate{both}}
 	now, shared := start, ledger{}
 	for range 20 {
 		shared = shared.observe(byA, now).observe(byB, now)
@@ -89,7 +89,7 @@ func TestALedgerIsBounded(t *testing.T) {
 	for i := range 3 * maxRecords {
 		known[fmt.Sprint(i)] = record{FirstSeen: start, AbsentSince: start}
 	}
-	got := known.observe(scene{foreign: []*x509.Certificate{foreign}}, now)
+	got := known.observe(observation{foreign: []*x509.Certificate{foreign}}, now)
 	if len(got) != maxRecords {
 		t.Errorf("%d records are kept, want %d", len(got), maxRecords)
 	}

@@ -16,7 +16,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 )
 
-// readWebhook reads the webhook object, and notes what it trusts.
+// readWebhook reads the webhook object and stores its caBundles.
 func (k *Keeper) readWebhook(ctx context.Context) (*admissionregistrationv1.MutatingWebhookConfiguration, error) {
 	name := k.options.WebhookConfiguration
 	object, err := k.options.Client.AdmissionregistrationV1().MutatingWebhookConfigurations().Get(ctx, name, metav1.GetOptions{})
@@ -35,14 +35,13 @@ func (k *Keeper) readWebhook(ctx context.Context) (*admissionregistrationv1.Muta
 	return object, nil
 }
 
-// trusts notes what API servers trust from now on.
+// trusts stores what API servers trust from now on.
 func (k *Keeper) trusts(published trust) {
 	k.published, k.since = published, k.since.note(published.certs(), k.options.Now())
 }
 
-// publish writes the trusted CAs into every entry of both webhook objects, and returns when to look again if nothing
-// happens. The entries of the validating one only warn and ignore failures, so that no serving certificate and no
-// readiness waits for it.
+// publish writes the trusted CAs to every entry of both webhook objects, and returns when the next change is due by time alone. The
+// entries of the validating one only warn, and ignore failures; neither the serving certificate nor readiness waits for it.
 func (k *Keeper) publish(ctx context.Context, trusted []byte, object *admissionregistrationv1.MutatingWebhookConfiguration) (time.Time, error) {
 	if trusted == nil {
 		return time.Time{}, nil
@@ -50,7 +49,7 @@ func (k *Keeper) publish(ctx context.Context, trusted []byte, object *admissionr
 	now := k.options.Now()
 	validator, validatorErr := k.readValidator(ctx)
 	mutating, validating := entriesOf(object), entriesOfValidator(validator)
-	seen := sceneOf(trusted, mutating, validating)
+	seen := observe(trusted, mutating, validating)
 	var recordErr error
 	if object != nil {
 		recordErr = k.record(ctx, seen)
@@ -69,9 +68,9 @@ func (k *Keeper) publish(ctx context.Context, trusted []byte, object *admissionr
 	return soonest(k.records.next(seen, now), webhookAgain, validatorAgain), err
 }
 
-// sceneOf returns what the entries show.
-func sceneOf(trusted []byte, mutating, validating []entry) scene {
-	out := scene{ours: bundleCerts(trusted)}
+// observe returns which CAs the entries have.
+func observe(trusted []byte, mutating, validating []entry) observation {
+	out := observation{ours: bundleCerts(trusted)}
 	for _, entry := range mutating {
 		out.entries = append(out.entries, bundleCerts(entry.caBundle))
 	}
@@ -114,7 +113,7 @@ func (k *Keeper) publishToWebhook(ctx context.Context, object *admissionregistra
 	}, trusted)
 }
 
-// soonest returns the first of these times; zero is never.
+// soonest returns the earliest of these times, of which zero means never.
 func soonest(times ...time.Time) time.Time {
 	var out time.Time
 	for _, at := range times {
@@ -133,7 +132,7 @@ func (k *Keeper) readValidator(ctx context.Context) (*admissionregistrationv1.Va
 	}
 	object, err := k.options.Client.AdmissionregistrationV1().ValidatingWebhookConfigurations().Get(ctx, name, metav1.GetOptions{})
 	if apierrors.IsNotFound(err) {
-		return nil, nil // it was removed, and we hear of it when it comes back
+		return nil, nil // it was deleted; the watch reports when it is created again
 	}
 	if err != nil {
 		return nil, fmt.Errorf("reading ValidatingWebhookConfiguration %s: %w", name, err)
@@ -194,9 +193,9 @@ func entriesOfValidator(object *admissionregistrationv1.ValidatingWebhookConfigu
 	return out
 }
 
-// bundlePatch returns the JSON patch that writes the caBundles of the entries that need another one; nil if none does.
-// The name and the caBundle of each entry are tested, so that a list that changed meanwhile is never written by position,
-// and a CA that another replica added meanwhile is never lost.
+// bundlePatch returns the JSON patch that writes the caBundles of the entries that need another one; nil if none does. It tests the
+// name and the caBundle of each entry, so that a concurrent change of the list is never overwritten by position, and a CA that
+// another replica added is never lost.
 func bundlePatch(entries []entry) ([]byte, error) {
 	type operation struct {
 		Op    string `json:"op"`

@@ -66,7 +66,7 @@ func TestTheValidatorTrustsWhatTheInjectorTrusts(t *testing.T) {
 	same("again")
 	for _, action := range c.Actions() {
 		if action.Matches("patch", "validatingwebhookconfigurations") {
-			t.Error("what stands there already was written again")
+			t.Error("an unchanged caBundle was written again")
 		}
 	}
 }

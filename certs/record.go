@@ -12,13 +12,13 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// recordAnnotation is where the ledger is written. It is an annotation because releases that know nothing of it replace
-// the data of the ConfigMap, and keep its annotations.
+// recordAnnotation holds the ledger. It is an annotation because earlier releases replace the data of the ConfigMap and keep its
+// annotations.
 const recordAnnotation = "outrigger.dev/certificate-authorities"
 
-// record notes what a look has shown in the ledger that all replicas share. While the ledger cannot be read or written,
-// this replica goes by what it knows itself.
-func (k *Keeper) record(ctx context.Context, seen scene) error {
+// record adds an observation to the ledger that all replicas share. While the ledger cannot be read or written, this replica uses
+// its own records.
+func (k *Keeper) record(ctx context.Context, seen observation) error {
 	if k.options.RecordName == "" || k.recorded && !k.records.needsRecord(seen) {
 		k.records = k.records.observe(seen, k.options.Now())
 		return nil
@@ -32,9 +32,9 @@ func (k *Keeper) record(ctx context.Context, seen scene) error {
 	return nil
 }
 
-// writeRecords returns the ledger after the look, as it is in the ConfigMap. Of two replicas that write at once the
-// second gets a conflict and goes by what the first wrote.
-func (k *Keeper) writeRecords(ctx context.Context, seen scene) (ledger, error) {
+// writeRecords writes the ledger after an observation to the ConfigMap and returns it. If two replicas write at once, the second
+// gets a conflict and continues from what the first wrote.
+func (k *Keeper) writeRecords(ctx context.Context, seen observation) (ledger, error) {
 	configMaps := k.options.Client.CoreV1().ConfigMaps(k.options.Namespace)
 	for range 5 {
 		configMap, err := configMaps.Get(ctx, k.options.RecordName, metav1.GetOptions{})
@@ -43,9 +43,9 @@ func (k *Keeper) writeRecords(ctx context.Context, seen scene) (ledger, error) {
 		}
 		read, err := parseLedger(configMap.Annotations[recordAnnotation])
 		if err != nil {
-			k.options.Log.Error(err, "the records of CAs cannot be read and are replaced", "configMap", k.options.RecordName, "annotation", recordAnnotation)
+			k.options.Log.Error(err, "parsing the records of CAs failed; they are replaced", "configMap", k.options.RecordName, "annotation", recordAnnotation)
 		}
-		records := read.with(k.records).observe(seen, k.options.Now())
+		records := read.mergedWith(k.records).observe(seen, k.options.Now())
 		if err == nil && maps.Equal(read, records) {
 			return records, nil
 		}

@@ -42,14 +42,14 @@ type repairs struct {
 	objects  map[string]*repair // by kind
 
 	mutex   sync.Mutex
-	ours    []byte              // the CAs that every entry needs, in PEM; nil before the first look
+	ours    []byte              // the CAs that every entry needs, in PEM; nil before the first reconcile
 	watched map[string]*watched // by kind
 }
 
-// repair is what is known of one webhook object.
+// repair is what this replica knows about one webhook object.
 type repair struct {
 	waits bool
-	wrong time.Time // since when it is seen wrong; zero if it is not
+	wrong time.Time // since when it is observed wrong; zero if it is not
 	wrote string    // the resource version of this replica's last write
 }
 
@@ -57,7 +57,7 @@ type repair struct {
 type watched struct {
 	intact   time.Time // when every entry was last seen with all CAs that it needs
 	wrong    bool      // an entry lacks one now
-	repaired string    // the resource version that made it right again; empty once that was taken note of
+	repaired string    // the resource version that made it right again; empty once takeRepair returned it
 }
 
 func newRepairs() *repairs {
@@ -77,8 +77,8 @@ func (t target) contested() contest.Object {
 	return contest.Object{Owner: t.kind, Kind: t.kind, Name: t.meta.Name}
 }
 
-// writeBundles writes the caBundles of a webhook object if one of them must change and it is this replica's turn. It
-// returns when to look again, zero if only a change of the object matters.
+// writeBundles writes the caBundles of a webhook object if one of them must change and this replica does not wait for another one.
+// It returns when to try again; zero if only a change of the object matters.
 func (k *Keeper) writeBundles(ctx context.Context, t target, trusted []byte) (time.Time, error) {
 	patch, err := bundlePatch(t.entries)
 	if err != nil {
@@ -94,7 +94,7 @@ func (k *Keeper) writeBundles(ctx context.Context, t target, trusted []byte) (ti
 		Object: t.contested(), Found: bundlesDigest(t.entries, func(e entry) []byte { return e.caBundle }),
 		Harm: breaksCalls(t.entries, k.serving.Load(), k.options.Hosts[0], now), Decision: digestOf(trusted), Now: now,
 	}
-	if again := k.repairs.turn(t.kind, now); !again.IsZero() {
+	if again := k.repairs.waitsUntil(t.kind, now); !again.IsZero() {
 		return again, nil
 	}
 	verdict := k.repairs.contests.Judge(attempt)
@@ -114,11 +114,11 @@ func (k *Keeper) writeBundles(ctx context.Context, t target, trusted []byte) (ti
 	}
 	*k.repairs.of(t.kind) = repair{wrote: version}
 	k.repairs.contests.Wrote(attempt, bundlesDigest(t.entries, func(e entry) []byte { return e.wanted }))
-	k.options.Log.Info("the caBundle was published", "object", t.kind+" "+t.meta.Name)
+	k.options.Log.Info("published the caBundle", "object", t.kind+" "+t.meta.Name)
 	return time.Time{}, nil
 }
 
-// wroteFirst reports whether a patch failed because the object changed after it was read: one of its tests failed.
+// wroteFirst reports whether a patch failed because another client changed the object after it was read.
 func (k *Keeper) wroteFirst(ctx context.Context, t target, err error) bool {
 	if apierrors.IsConflict(err) {
 		return true
@@ -130,7 +130,7 @@ func (k *Keeper) wroteFirst(ctx context.Context, t target, err error) bool {
 	return readErr == nil && version != t.meta.ResourceVersion
 }
 
-// of returns what is known of the object of a kind.
+// of returns what this replica knows about the object of a kind.
 func (r *repairs) of(kind string) *repair {
 	if r.objects[kind] == nil {
 		r.objects[kind] = &repair{}
@@ -138,13 +138,14 @@ func (r *repairs) of(kind string) *repair {
 	return r.objects[kind]
 }
 
-// turn returns when it is this replica's turn to repair an object that is wrong now; zero if it is.
-func (r *repairs) turn(kind string, now time.Time) time.Time {
+// waitsUntil returns until when this replica leaves the repair of an object that is wrong now to another replica; zero if it does
+// not wait.
+func (r *repairs) waitsUntil(kind string, now time.Time) time.Time {
 	known := r.of(kind)
 	if known.wrong.IsZero() {
 		known.wrong = now
 	}
-	since, repaired := r.take(kind)
+	since, repaired := r.takeRepair(kind)
 	if repaired != "" && repaired != known.wrote {
 		known.waits = true
 	}
@@ -160,9 +161,9 @@ func (r *repairs) turn(kind string, now time.Time) time.Time {
 	return time.Time{}
 }
 
-// take returns when an object was last seen intact, and the version of the last repair that the watch has shown since the
+// takeRepair returns when an object was last seen intact, and the version of the last repair that the watch has shown since the
 // last call; empty if there was none.
-func (r *repairs) take(kind string) (intact time.Time, repaired string) {
+func (r *repairs) takeRepair(kind string) (intact time.Time, repaired string) {
 	r.mutex.Lock()
 	defer r.mutex.Unlock()
 	seen := r.watched[kind]
@@ -173,14 +174,14 @@ func (r *repairs) take(kind string) (intact time.Time, repaired string) {
 	return seen.intact, repaired
 }
 
-// need notes which CAs every entry needs.
+// need stores which CAs every entry needs.
 func (r *repairs) need(trusted []byte) {
 	r.mutex.Lock()
 	defer r.mutex.Unlock()
 	r.ours = trusted
 }
 
-// saw notes a state of a webhook object, perhaps one between two looks.
+// saw stores a state of a webhook object that the watch delivered.
 func (r *repairs) saw(kind, version string, entries []entry, now time.Time) {
 	r.mutex.Lock()
 	defer r.mutex.Unlock()
@@ -252,7 +253,7 @@ func digestOf(bundle []byte) string {
 	return strings.Join(prints, ",")
 }
 
-// contestedSentence says who contests a webhook object; empty if nobody does.
+// contestedSentence names the client that contests a webhook object; empty if there is none.
 func (r *repairs) contestedSentence(names map[string]string) string {
 	for _, kind := range []string{kindMutating, kindValidating} {
 		object := contest.Object{Owner: kind, Kind: kind, Name: names[kind]}

@@ -13,17 +13,16 @@ import (
 	"k8s.io/client-go/kubernetes"
 )
 
-// keyRootCert is the key of a Secret of type kubernetes.io/tls that holds the CA of its certificate, as cert-manager and
-// others write it beside tls.crt and tls.key.
+// keyRootCert is the key of the CA in a Secret of type kubernetes.io/tls. cert-manager and others write it beside tls.crt and tls.key.
 const keyRootCert = "ca.crt"
 
-// secretSource takes the certificate from a Secret that somebody else keeps.
+// secretSource takes the certificate from a Secret that the user or another controller manages.
 type secretSource struct {
 	client          kubernetes.Interface
 	namespace, name string
-	caBundle        []byte // CAs in PEM, in place of the Secret's ca.crt
-	publishes       bool   // false if somebody else writes the caBundle
-	held            offer  // what was last read and is right
+	caBundle        []byte // CAs in PEM, instead of the Secret's ca.crt
+	publishes       bool   // false if another controller writes the caBundle
+	held            offer  // the last valid content
 }
 
 func (s *secretSource) renew(ctx context.Context, _ trust) (offer, error) {
@@ -39,22 +38,22 @@ func (s *secretSource) renew(ctx context.Context, _ trust) (offer, error) {
 	return read, nil
 }
 
-// read returns what a Secret offers. An error names the key and what would be right.
+// read returns what a Secret offers. Its errors name the key and the expected content.
 func (s *secretSource) read(secret *corev1.Secret) (offer, error) {
 	certificate, err := tls.X509KeyPair(secret.Data[corev1.TLSCertKey], secret.Data[corev1.TLSPrivateKeyKey])
 	if err != nil {
-		return offer{}, fmt.Errorf("keys %s and %s: they must be a certificate, with those between it and its CA behind it, and its key, in PEM: %w",
+		return offer{}, fmt.Errorf("keys %s and %s: must be a certificate, followed by its intermediate CAs, and its key, in PEM format: %w",
 			corev1.TLSCertKey, corev1.TLSPrivateKeyKey, err)
 	}
 	if !s.publishes {
 		return offer{certificate: &certificate}, nil
 	}
-	trusted, from := s.caBundle, "the caBundle that was set"
+	trusted, from := s.caBundle, "the configured caBundle"
 	if len(trusted) == 0 {
 		trusted, from = secret.Data[keyRootCert], "key "+keyRootCert
 	}
 	if len(trusted) == 0 {
-		return offer{}, errors.New("key " + keyRootCert + " is empty: it must be the CA of the certificate in PEM, or the chart's webhook.certificate.caBundle must be set")
+		return offer{}, errors.New("key " + keyRootCert + " is empty: must be the CA of the certificate in PEM format; otherwise set the chart's webhook.certificate.caBundle")
 	}
 	cas, err := parseCerts(trusted)
 	if err != nil {

@@ -129,8 +129,8 @@ func TestAWrongSecretIsNamedAndNotServed(t *testing.T) {
 		"no certificate":  {func(d map[string][]byte) { delete(d, corev1.TLSCertKey) }, "tls.crt and tls.key"},
 		"no key":          {func(d map[string][]byte) { delete(d, corev1.TLSPrivateKeyKey) }, "tls.crt and tls.key"},
 		"another's key":   {func(d map[string][]byte) { d[corev1.TLSPrivateKeyKey] = tlsData(t, ca, start)[corev1.TLSPrivateKeyKey] }, "tls.crt and tls.key"},
-		"no CA":           {func(d map[string][]byte) { delete(d, keyRootCert) }, "webhook.certificate.caBundle must be set"},
-		"CA not readable": {func(d map[string][]byte) { d[keyRootCert] = []byte("x") }, "key ca.crt: it is not a certificate in PEM"},
+		"no CA":           {func(d map[string][]byte) { delete(d, keyRootCert) }, "otherwise set the chart's webhook.certificate.caBundle"},
+		"CA not readable": {func(d map[string][]byte) { d[keyRootCert] = []byte("x") }, "key ca.crt: not a certificate in PEM format"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := newCluster()
@@ -167,9 +167,9 @@ func TestReadinessNamesWhatIsMissing(t *testing.T) {
 func TestTheUserIsToldOnTheWebhookObject(t *testing.T) {
 	c := newCluster()
 	c.write(t, tlsData(t, mustAuthority(t, start, 1000*time.Hour), start))
-	var told []Notice
+	var notices []Notice
 	keeper := c.replica(t, given, func(o *Options) {
-		o.Tell = func(_ context.Context, n Notice) error { told = append(told, n); return nil }
+		o.Report = func(_ context.Context, n Notice) error { notices = append(notices, n); return nil }
 	})
 	look(t, keeper)
 	c.write(t, nil)
@@ -184,13 +184,13 @@ func TestTheUserIsToldOnTheWebhookObject(t *testing.T) {
 		c.advance(time.Minute)
 		look(t, keeper)
 	}
-	if len(told) != 2 || told[0].Reason != NoticeFailed || !told[0].Warning || told[1].Reason != NoticeRecovered || told[1].Warning {
-		t.Fatalf("told %+v", told)
+	if len(notices) != 2 || notices[0].Reason != NoticeFailed || !notices[0].Warning || notices[1].Reason != NoticeRecovered || notices[1].Warning {
+		t.Fatalf("notices: %+v", notices)
 	}
-	if about := told[0].About; about.Kind != "MutatingWebhookConfiguration" || about.Name != webhookName {
-		t.Errorf("it is told about %+v", about)
+	if about := notices[0].About; about.Kind != "MutatingWebhookConfiguration" || about.Name != webhookName {
+		t.Errorf("the notice is about %+v", about)
 	}
-	if !strings.Contains(told[0].Note, "Secret outrigger-system/ca: keys tls.crt and tls.key") {
-		t.Errorf("the note does not say what is wrong: %s", told[0].Note)
+	if !strings.Contains(notices[0].Note, "Secret outrigger-system/ca: keys tls.crt and tls.key") {
+		t.Errorf("the note does not say what is wrong: %s", notices[0].Note)
 	}
 }

@@ -16,12 +16,12 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// selfManaged keeps a CA in a Secret together with the other replicas, and signs a certificate that no other replica has.
+// selfManaged shares a CA with the other replicas in a Secret, and signs a certificate for this replica alone.
 type selfManaged struct {
 	options Options
-	held    bundle           // the last bundle that was read or written
-	secret  *corev1.Secret   // as it was read last, without its data; nil before
-	signed  *tls.Certificate // the last certificate that was signed
+	held    bundle           // the bundle that was last read or written
+	secret  *corev1.Secret   // as last read, without its data; nil before the first time
+	signed  *tls.Certificate // the last signed certificate
 }
 
 func (s *selfManaged) renew(ctx context.Context, published trust) (offer, error) {
@@ -41,8 +41,8 @@ func (s *selfManaged) renew(ctx context.Context, published trust) (offer, error)
 	return out, errors.Join(saveErr, noteErr, signErr)
 }
 
-// renewBundle reads the Secret, takes the steps that are due, and writes it. Of two replicas that write at once the
-// second gets a conflict and takes what the first wrote.
+// renewBundle reads the Secret, applies the steps that are due, and writes it. If two replicas write at once, the second gets a
+// conflict and uses what the first wrote.
 func (s *selfManaged) renewBundle(ctx context.Context) error {
 	secrets := s.options.Client.CoreV1().Secrets(s.options.Namespace)
 	for range 5 {
@@ -76,10 +76,10 @@ func (s *selfManaged) renewBundle(ctx context.Context) error {
 		s.held = wanted
 		return nil
 	}
-	return fmt.Errorf("writing Secret %s/%s: others write it all the time", s.options.Namespace, s.options.SecretName)
+	return fmt.Errorf("writing Secret %s/%s: other clients keep changing it", s.options.Namespace, s.options.SecretName)
 }
 
-// recreate creates the Secret that was deleted, with the CA that this replica holds and the labels that Helm knows it by.
+// recreate recreates the deleted Secret with the CA that this replica holds and the labels by which Helm recognizes it.
 // The chart grants no permission to create Secrets; without it the error says how to recreate the Secret. A replica that
 // holds no CA waits for one that does, or for the Secret.
 func (s *selfManaged) recreate(ctx context.Context) error {
@@ -103,17 +103,17 @@ func (s *selfManaged) recreate(ctx context.Context) error {
 	case err != nil:
 		return fmt.Errorf("recreating Secret %s: %w", name, err)
 	}
-	s.options.Log.Info("the Secret of the CA was deleted and is recreated with the CA that this replica holds", "secret", s.options.SecretName)
+	s.options.Log.Info("recreated the deleted Secret of the CA with the CA that this replica holds", "secret", s.options.SecretName)
 	return nil
 }
 
-// wanted returns the bundle that the Secret must hold, and why it must be written; "" if it holds it.
+// wanted returns the bundle that the Secret must hold, and why it must be written; an empty reason if it need not be.
 func (s *selfManaged) wanted(secret *corev1.Secret) (bundle, string, error) {
 	why := ""
 	read, err := parseBundle(secret.Data)
 	if err != nil || read.current == nil && s.held.current != nil {
-		if read, why = s.held, "the Secret was emptied; what this replica holds is written back"; err != nil {
-			why = "the Secret cannot be read: " + err.Error()
+		if read, why = s.held, "the Secret was emptied; the CA that this replica holds is written back"; err != nil {
+			why = "parsing the Secret failed: " + err.Error()
 		}
 	}
 	now := s.options.Now()
@@ -122,7 +122,7 @@ func (s *selfManaged) wanted(secret *corev1.Secret) (bundle, string, error) {
 		if due == nothing {
 			return read, why, nil
 		}
-		if read, err = read.take(due, now, s.options.CADuration, s.options.LeafDuration); err != nil {
+		if read, err = read.after(due, now, s.options.CADuration, s.options.LeafDuration); err != nil {
 			return bundle{}, "", err
 		}
 		if why != "" {
@@ -151,7 +151,7 @@ func (s *selfManaged) save(ctx context.Context, secret *corev1.Secret, b bundle)
 	return nil
 }
 
-// noteNextPublished writes into the Secret that the next CA is published: from then on its time runs.
+// noteNextPublished records in the Secret that the next CA is published. Its overlap starts then.
 func (s *selfManaged) noteNextPublished(ctx context.Context, published trust) error {
 	if s.held.next == nil || !s.held.nextPublished.IsZero() || !published.has(s.held.next.cert) {
 		return nil
@@ -160,9 +160,9 @@ func (s *selfManaged) noteNextPublished(ctx context.Context, published trust) er
 	if err != nil {
 		return fmt.Errorf("reading Secret %s/%s: %w", s.options.Namespace, s.options.SecretName, err)
 	}
-	standing, err := parseBundle(secret.Data)
-	if err != nil || standing.next == nil || !standing.nextPublished.IsZero() || !standing.next.cert.Equal(s.held.next.cert) {
-		return nil //nolint:nilerr // another replica changed it meanwhile, or spoilt it; the next look deals with that
+	stored, err := parseBundle(secret.Data)
+	if err != nil || stored.next == nil || !stored.nextPublished.IsZero() || !stored.next.cert.Equal(s.held.next.cert) {
+		return nil //nolint:nilerr // another replica changed it, or its content is invalid; the next reconcile handles both
 	}
 	noted := s.held
 	noted.nextPublished = s.options.Now()
@@ -180,8 +180,8 @@ func (s *selfManaged) renewSigned() error {
 		leaf = s.signed.Leaf
 	}
 	now := s.options.Now()
-	is, why := due(leaf, s.held.current, s.options.Hosts, now)
-	if !is {
+	needed, why := needsSigning(leaf, s.held.current, s.options.Hosts, now)
+	if !needed {
 		return nil
 	}
 	certificate, err := s.held.current.issue(s.options.Hosts, now, s.options.LeafDuration)
@@ -189,6 +189,6 @@ func (s *selfManaged) renewSigned() error {
 		return err
 	}
 	s.signed = certificate
-	s.options.Log.Info("a serving certificate was signed", "why", why, "until", certificate.Leaf.NotAfter.Format(time.RFC3339))
+	s.options.Log.Info("signed a serving certificate", "why", why, "until", certificate.Leaf.NotAfter.Format(time.RFC3339))
 	return nil
 }

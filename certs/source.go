@@ -10,36 +10,36 @@ import (
 	"time"
 )
 
-// Source names where the serving certificate comes from.
+// Source is where the serving certificate comes from.
 type Source string
 
 // The sources.
 const (
-	SelfManaged Source = "selfManaged" // a Secret holds a CA, and every replica signs a certificate of its own with it
-	FromSecret  Source = "secret"      // a Secret holds the certificate, which somebody else renews
-	CertManager Source = "certManager" // the same, and cert-manager is who renews it and publishes its CA
+	SelfManaged Source = "selfManaged" // a Secret holds a CA, with which every replica signs its own certificate
+	FromSecret  Source = "secret"      // a Secret holds the certificate; the user renews it
+	CertManager Source = "certManager" // a Secret holds the certificate; cert-manager renews it and publishes its CA
 )
 
-// source is what the keeper takes its certificate from: generated, given and issued ones are told apart nowhere else.
+// source provides the certificate of a Keeper. Only implementations of source know where it comes from.
 type source interface {
-	// renew brings up to date what is the source's to keep, and says what it has now. published is what API servers
-	// trusted when it was last read. With an error comes what can still be offered.
+	// renew renews what the source manages, and returns what it offers now. published is what API servers trusted when the
+	// webhook object was last read. With an error, renew still returns what can be offered.
 	renew(ctx context.Context, published trust) (offer, error)
 }
 
-// offer is what a source has.
+// offer is what a source provides.
 type offer struct {
-	// certificate is to be served as soon as API servers trust it; nil if there is none.
+	// certificate is served as soon as API servers trust it; nil if there is none.
 	certificate *tls.Certificate
-	// trusted are the CAs that verify it, and others that must be trusted, in PEM; nil if somebody else publishes them.
+	// trusted holds the CAs that must be published, in PEM; nil if another controller publishes them.
 	trusted []byte
-	// trouble is a sentence about what is wrong, although there is no error; empty if nothing is.
+	// trouble describes a problem that is not an error, as a sentence; empty if there is none.
 	trouble string
-	// again is when the source has something to do without being woken; zero if never.
+	// again is when the source must be renewed even if no object changes; zero if never.
 	again time.Time
 }
 
-// sourceOf returns the source that the options ask for.
+// sourceOf returns the source that the options select.
 func sourceOf(o Options) (source, error) {
 	secret := secretSource{client: o.Client, namespace: o.Namespace, name: o.SecretName}
 	switch o.Source {
@@ -50,9 +50,9 @@ func sourceOf(o Options) (source, error) {
 		return &secret, nil
 	case CertManager:
 		if o.Certificates == nil || o.CertificateName == "" {
-			return nil, errors.New("certificates: source certManager needs the name of a Certificate and a client that reads it")
+			return nil, errors.New("certificates: source certManager requires CertificateName and Certificates")
 		}
 		return &certManager{secret: secret, client: o.Certificates, name: o.CertificateName}, nil
 	}
-	return nil, fmt.Errorf("certificates: source = %q: it must be %s, %s or %s", o.Source, SelfManaged, FromSecret, CertManager)
+	return nil, fmt.Errorf("certificates: source = %q: must be %s, %s, or %s", o.Source, SelfManaged, FromSecret, CertManager)
 }

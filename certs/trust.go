@@ -13,11 +13,11 @@ import (
 	"time"
 )
 
-// trust is what an API server may trust: the different caBundles that the entries of a webhook object have. A
-// certificate is trusted if every one of them verifies it.
+// trust is what an API server may trust: the distinct caBundles of the entries of a webhook object. A certificate is trusted if all
+// of them verify it.
 type trust [][]byte
 
-// trustOf returns the trust of entries that have these caBundles.
+// trustOf returns the trust of entries with these caBundles.
 func trustOf(bundles ...[]byte) trust {
 	var out trust
 	for _, bundle := range bundles {
@@ -28,7 +28,7 @@ func trustOf(bundles ...[]byte) trust {
 	return out
 }
 
-// has returns whether every caBundle holds the certificate.
+// has reports whether every caBundle contains the certificate.
 func (t trust) has(cert *x509.Certificate) bool {
 	for _, bundle := range t {
 		if !contains(bundleCerts(bundle), cert) {
@@ -38,11 +38,11 @@ func (t trust) has(cert *x509.Certificate) bool {
 	return len(t) > 0
 }
 
-// verify returns the CAs, one or more of each caBundle, by which an API server that asks for the host accepts the
-// certificate; an error if one of the caBundles does not verify it.
+// verify returns the CAs, at least one of each caBundle, with which an API server that calls the host accepts the certificate. It
+// returns an error if one of the caBundles does not verify it.
 func (t trust) verify(certificate *tls.Certificate, host string, now time.Time) ([]*x509.Certificate, error) {
 	if len(t) == 0 {
-		return nil, errors.New("no caBundle is known yet")
+		return nil, errors.New("the caBundle has not been read yet")
 	}
 	intermediates := x509.NewCertPool()
 	for _, der := range certificate.Certificate[1:] {
@@ -67,7 +67,7 @@ func (t trust) verify(certificate *tls.Certificate, host string, now time.Time) 
 	return roots, nil
 }
 
-// bundleCerts reads the certificates of a caBundle as an API server does: what is none is passed over.
+// bundleCerts returns the certificates of a caBundle. Like an API server, it ignores everything else.
 func bundleCerts(bundle []byte) []*x509.Certificate {
 	var out []*x509.Certificate
 	for {
@@ -85,10 +85,10 @@ func contains(certs []*x509.Certificate, cert *x509.Certificate) bool {
 	return slices.ContainsFunc(certs, cert.Equal)
 }
 
-// sightings remember since when a replica has seen certificates in a certain state. The key is the certificate in DER.
+// sightings holds when a replica first saw certificates in some state. The key is the certificate in DER.
 type sightings map[string]time.Time
 
-// note returns the sightings after these, and only these, certificates are seen now.
+// note returns the sightings when exactly these certificates are seen now.
 func (s sightings) note(certs []*x509.Certificate, now time.Time) sightings {
 	out := sightings{}
 	for _, cert := range certs {
@@ -110,9 +110,8 @@ func (t trust) certs() []*x509.Certificate {
 	return out
 }
 
-// bundleFor returns the caBundle that an entry must have: the CAs that the source offers, those that it offered until a
-// moment ago, and those foreign CAs that the entry has already and whose lease has not ended. A foreign CA never comes
-// into an entry this way.
+// bundleFor returns the caBundle that an entry must have: the CAs that the source offers, those that it retired within the lease,
+// and the foreign CAs that the entry already has and whose lease has not ended. It never adds a foreign CA to an entry.
 func bundleFor(entry, trusted []byte, retired []*x509.Certificate, records ledger, now time.Time) []byte {
 	out := bytes.Clone(trusted)
 	added := bundleCerts(trusted)
@@ -133,7 +132,7 @@ func bundleFor(entry, trusted []byte, retired []*x509.Certificate, records ledge
 	return out
 }
 
-// retired returns the CAs that the source offered within the lease, and does not offer any more.
+// retired returns the CAs that the source offered within the lease and no longer offers.
 func (s sightings) retired(ours []*x509.Certificate, now time.Time) []*x509.Certificate {
 	var out []*x509.Certificate
 	for der, last := range s {
@@ -146,7 +145,7 @@ func (s sightings) retired(ours []*x509.Certificate, now time.Time) []*x509.Cert
 	return out
 }
 
-// noteOffered returns the sightings after the source offers these CAs now. Those that it retired keep their time.
+// noteOffered returns the sightings when the source offers these CAs now. Retired ones keep their time.
 func noteOffered(retired []*x509.Certificate, before sightings, ours []*x509.Certificate, now time.Time) sightings {
 	out := sightings{}
 	for _, cert := range retired {
@@ -158,8 +157,8 @@ func noteOffered(retired []*x509.Certificate, before sightings, ours []*x509.Cer
 	return out
 }
 
-// sameCerts tells whether two caBundles say the same. Their order says nothing, and two replicas may put them in
-// different ones: to write only that would have them write in turn.
+// sameCerts reports whether two caBundles contain the same certificates. Replicas may order them differently, and must not rewrite
+// each other's order.
 func sameCerts(a, b []byte) bool {
 	left, right := bundleCerts(a), bundleCerts(b)
 	return len(left) == len(right) && !slices.ContainsFunc(left, func(cert *x509.Certificate) bool { return !contains(right, cert) })
@@ -168,19 +167,19 @@ func sameCerts(a, b []byte) bool {
 // choice is what to do with the certificate that a source offers.
 type choice struct {
 	serve bool
-	why   string    // in a sentence
-	again time.Time // when the choice will be another one by time alone; zero if never
+	why   string    // the reason, as a clause
+	again time.Time // when the choice changes by time alone; zero if never
 }
 
-// choose tells whether the offered certificate must take the place of the one that is served. One that API servers do
-// not trust, or may not have heard yet that they should, is not served while the old one is trusted. since says since
-// when each CA is published.
+// choose decides whether the offered certificate replaces the served one. While API servers trust the served one, a certificate
+// that they do not trust, or whose CA was published less than the overlap ago, is not served. since holds when each CA was first
+// seen in the webhook object.
 func choose(serving, offered *tls.Certificate, published trust, since sightings, o chooseOptions) choice {
 	switch {
 	case offered == nil || serving != nil && sameCertificate(serving, offered):
 		return choice{}
 	case serving == nil:
-		return choice{serve: true, why: "there is none yet"}
+		return choice{serve: true, why: "no certificate is served yet"}
 	}
 	_, servedErr := published.verify(serving, o.host, o.now)
 	roots, err := published.verify(offered, o.host, o.now)
@@ -188,22 +187,22 @@ func choose(serving, offered *tls.Certificate, published trust, since sightings,
 	case err != nil && servedErr == nil:
 		return choice{why: fmt.Sprintf("the caBundle does not verify it: %v", err)}
 	case servedErr != nil:
-		return choice{serve: true, why: fmt.Sprintf("the caBundle does not verify the one before: %v", servedErr)}
+		return choice{serve: true, why: fmt.Sprintf("the caBundle does not verify the served one: %v", servedErr)}
 	}
 	if at := since.earliest(roots).Add(o.overlap); o.now.Before(at) {
 		return choice{again: at}
 	}
-	return choice{serve: true, why: "it is newer, and its CA is published"}
+	return choice{serve: true, why: "it is new, and its CA is published"}
 }
 
-// chooseOptions are the facts that a choice depends on beside the certificates.
+// chooseOptions holds what a choice depends on besides the certificates.
 type chooseOptions struct {
-	host    string // for which API servers ask
+	host    string // that API servers call
 	now     time.Time
-	overlap time.Duration // how long a CA is published before something that it signed is served
+	overlap time.Duration // how long a CA is published before a certificate that it signed is served
 }
 
-// earliest returns since when one of the certificates has been seen; the zero time if none has.
+// earliest returns when one of the certificates was first seen; the zero time if none was.
 func (s sightings) earliest(certs []*x509.Certificate) time.Time {
 	var out time.Time
 	for _, cert := range certs {

@@ -44,18 +44,18 @@ func TestChooseServesNothingThatIsNotTrustedWhileTheOldIs(t *testing.T) {
 	}{
 		"nothing is offered":                        {serving, nil, onlyOld, long, false, "", time.Time{}},
 		"it is served already":                      {serving, serving, onlyOld, long, false, "", time.Time{}},
-		"the first one":                             {nil, byNext, onlyOld, long, true, "none yet", time.Time{}},
-		"the first one, nothing known":              {nil, byNext, nil, nil, true, "none yet", time.Time{}},
-		"renewed by the same CA":                    {serving, renewed, onlyOld, long, true, "newer", time.Time{}},
+		"the first one":                             {nil, byNext, onlyOld, long, true, "no certificate is served yet", time.Time{}},
+		"the first one, nothing known":              {nil, byNext, nil, nil, true, "no certificate is served yet", time.Time{}},
+		"renewed by the same CA":                    {serving, renewed, onlyOld, long, true, "it is new", time.Time{}},
 		"its CA is not published":                   {serving, byNext, onlyOld, long, false, "does not verify it", time.Time{}},
-		"its CA is published nowhere, nor the old":  {serving, byNext, trustOf(nil), nil, true, "one before", time.Time{}},
+		"its CA is published nowhere, nor the old":  {serving, byNext, trustOf(nil), nil, true, "the served one", time.Time{}},
 		"its CA was published just now":             {serving, byNext, trustOf(both), justNow, false, "", now.Add(59 * time.Second)},
-		"its CA has been published for long":        {serving, byNext, trustOf(both), long, true, "newer", time.Time{}},
-		"its CA is published, the old no more":      {serving, byNext, onlyNext, justNow, true, "one before", time.Time{}},
+		"its CA has been published for long":        {serving, byNext, trustOf(both), long, true, "it is new", time.Time{}},
+		"its CA is published, the old no more":      {serving, byNext, onlyNext, justNow, true, "the served one", time.Time{}},
 		"one entry does not have its CA":            {serving, byNext, trustOf(both, certPEM(old.cert)), long, false, "does not verify it", time.Time{}},
 		"it begins tomorrow":                        {serving, tomorrow, onlyOld, long, false, "does not verify it", time.Time{}},
 		"it is for another host":                    {serving, elsewhere, onlyOld, long, false, "another.svc", time.Time{}},
-		"it is for another host, the old is ending": {mustIssue(t, old, start.Add(-48*time.Hour)), elsewhere, onlyOld, long, true, "one before", time.Time{}},
+		"it is for another host, the old is ending": {mustIssue(t, old, start.Add(-48*time.Hour)), elsewhere, onlyOld, long, true, "the served one", time.Time{}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			got := choose(test.serving, test.offered, test.published, test.since, chooseOptions{host: ownHost, now: now, overlap: time.Minute})

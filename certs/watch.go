@@ -15,7 +15,7 @@ import (
 	"k8s.io/client-go/tools/cache"
 )
 
-// informers returns those of all objects that the certificate depends on.
+// informers returns informers for all objects that the certificate depends on.
 func (k *Keeper) informers() []cache.SharedIndexInformer {
 	o := k.options
 	secrets := o.Client.CoreV1().Secrets(o.Namespace)
@@ -43,7 +43,7 @@ func (k *Keeper) informers() []cache.SharedIndexInformer {
 	return out
 }
 
-// informerOf watches one object by its name, which is all that our rights allow. It need not be there yet.
+// informerOf watches one object by name, which is all that the permissions allow. The object need not exist yet.
 func (k *Keeper) informerOf(object runtime.Object, name string,
 	list func(context.Context, metav1.ListOptions) (runtime.Object, error),
 	watching func(context.Context, metav1.ListOptions) (watch.Interface, error),
@@ -62,8 +62,8 @@ func (k *Keeper) informerOf(object runtime.Object, name string,
 	return cache.NewSharedIndexInformer(cache.ToListWatcherWithWatchListSemantics(listWatch, k.options.Client), object, 0, cache.Indexers{})
 }
 
-// nudge wakes whoever waits for the channel at every change, after saw was called with the object.
-func nudge(wake chan<- struct{}, saw func(object any)) cache.ResourceEventHandler {
+// wakeOn sends to the channel at every change, after it called saw with the object.
+func wakeOn(wake chan<- struct{}, saw func(object any)) cache.ResourceEventHandler {
 	send := func() {
 		select {
 		case wake <- struct{}{}:

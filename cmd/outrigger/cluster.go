@@ -98,7 +98,7 @@ func certificates(cluster *rest.Config, config api.Config, client kubernetes.Int
 		Overlap:              settings.Overlap,
 		Endpoint:             net.JoinHostPort(own, strconv.Itoa(config.Webhook.Port)),
 		Metrics:              metrics.Registry,
-		Tell: func(ctx context.Context, n certs.Notice) error {
+		Report: func(ctx context.Context, n certs.Notice) error {
 			kind := corev1.EventTypeNormal
 			if n.Warning {
 				kind = corev1.EventTypeWarning

@@ -10,7 +10,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// unknownManager stands for a client that left no trace in the managed fields: it deletes the object, or writes as us.
+// unknownManager is reported for a client without an entry in the managed fields: it deletes the object, or writes under
+// Outrigger's name.
 const unknownManager = "unknown"
 
 // ManagerOf returns the field manager that most probably changed an object back: the one that wrote last, not counting

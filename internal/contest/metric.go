@@ -15,7 +15,7 @@ import (
 // maxSeries bounds the metric: anyone who may write an object chooses the name of the field manager.
 const maxSeries = 20
 
-// otherManagers stands in the metric for the field managers beyond maxSeries.
+// otherManagers is the value of the metric's label for field managers beyond maxSeries.
 const otherManagers = "others"
 
 // Metric counts the contested objects of all Ledgers that it watches, by kind and field manager.

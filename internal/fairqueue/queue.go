@@ -42,7 +42,7 @@ func New[T any](perNamespace, total int) *Queue[T] {
 	return &Queue[T]{perNamespace: perNamespace, total: total, waiting: map[string][]keyed[T]{}}
 }
 
-// Add puts an item behind those of its namespace. An item with the same key that waits is replaced where it stands.
+// Add puts an item behind those of its namespace. A waiting item with the same key is replaced in its place.
 func (q *Queue[T]) Add(namespace, key string, item T) Result {
 	q.mutex.Lock()
 	defer q.mutex.Unlock()
