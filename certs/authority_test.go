@@ -35,16 +35,16 @@ func TestNeedsSigningSaysWhenAndWhy(t *testing.T) {
 		after time.Duration
 		why   string // "" = not due
 	}{
-		"fresh":             {certificate.Leaf, ca, hosts, 0, ""},
-		"other order":       {certificate.Leaf, ca, []string{hosts[1], hosts[0]}, 0, ""},
-		"just before":       {certificate.Leaf, ca, hosts, 15*time.Hour + 55*time.Minute, ""},
-		"two thirds over":   {certificate.Leaf, ca, hosts, 16 * time.Hour, "two thirds"},
-		"ended":             {certificate.Leaf, ca, hosts, 25 * time.Hour, "two thirds"},
-		"none":              {nil, ca, hosts, 0, "no certificate yet"},
-		"signing CA changed":        {certificate.Leaf, other, hosts, 0, "signing CA changed"},
-		"another host":      {certificate.Leaf, ca, []string{"webhook.example"}, 0, "hosts changed"},
-		"one host more":     {certificate.Leaf, ca, append([]string{"b"}, hosts...), 0, "hosts changed"},
-		"the clock is back": {certificate.Leaf, ca, hosts, -time.Hour, "clock"},
+		"fresh":              {certificate.Leaf, ca, hosts, 0, ""},
+		"other order":        {certificate.Leaf, ca, []string{hosts[1], hosts[0]}, 0, ""},
+		"just before":        {certificate.Leaf, ca, hosts, 15*time.Hour + 55*time.Minute, ""},
+		"two thirds over":    {certificate.Leaf, ca, hosts, 16 * time.Hour, "two thirds"},
+		"ended":              {certificate.Leaf, ca, hosts, 25 * time.Hour, "two thirds"},
+		"none":               {nil, ca, hosts, 0, "no certificate yet"},
+		"signing CA changed": {certificate.Leaf, other, hosts, 0, "signing CA changed"},
+		"another host":       {certificate.Leaf, ca, []string{"webhook.example"}, 0, "hosts changed"},
+		"one host more":      {certificate.Leaf, ca, append([]string{"b"}, hosts...), 0, "hosts changed"},
+		"the clock is back":  {certificate.Leaf, ca, hosts, -time.Hour, "clock"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			is, why := needsSigning(test.leaf, test.ca, test.hosts, start.Add(test.after))
