@@ -13,7 +13,7 @@ import (
 
 // The field "tomorrow" is unknown to the Go type. It stays on its container, whose place changes.
 func Example() {
-	document := []byte(`{"spec":{"containers":[{"name":"app","tomorrow":true}]}}`)
+	document := []byte(`{"metadata":{"name":"web"},"spec":{"containers":[{"name":"app","tomorrow":true}]}}`)
 	before, after := &corev1.Pod{}, &corev1.Pod{}
 	for _, pod := range []*corev1.Pod{before, after} {
 		if err := json.Unmarshal(document, pod); err != nil {
