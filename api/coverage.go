@@ -2,6 +2,18 @@
 
 package api
 
+import corev1 "k8s.io/api/core/v1"
+
+// ProxyContainer is the name of the container that Istio adds to a pod.
+const ProxyContainer = "istio-proxy"
+
+// PodKind is a group of pods with the same labels and workload that also agree in everything that their sidecar depends on.
+type PodKind struct {
+	ID   any                // comparable; the same ID always means the same kind
+	Pods int                // that are not terminating
+	Pod  func() *corev1.Pod // returns one of them, with the fields that inject.StandByImage needs
+}
+
 // CoverageState is the closed set of words for how a pod that runs stands to the sidecar that it should have.
 type CoverageState string
 

@@ -63,18 +63,3 @@ func AnnotationField(key string) string { return "metadata.annotations[" + key +
 
 // LabelField returns the Field of a Problem for a label.
 func LabelField(key string) string { return "metadata.labels[" + key + "]" }
-
-// Shorten cuts text to at most max bytes, on a rune boundary, and marks the cut with "...".
-func Shorten(text string, max int) string {
-	if len(text) <= max {
-		return text
-	}
-	cut := text[:max]
-	for len(cut) > 0 && cut[len(cut)-1]&0xC0 == 0x80 {
-		cut = cut[:len(cut)-1]
-	}
-	if len(cut) > 0 && cut[len(cut)-1] >= 0xC0 {
-		cut = cut[:len(cut)-1]
-	}
-	return cut + "..."
-}

@@ -15,7 +15,7 @@ import (
 )
 
 // proxyName is the name of the container that makes a pod an injected one.
-const proxyName = "istio-proxy"
+const proxyName = api.ProxyContainer
 
 // Pod decides whether the pod of a request gets sidecars and returns the pod that results, with the reason. The pod of
 // the request is never changed; one that is skipped or denied is returned as it is. An error is not the user's doing.

@@ -4,8 +4,6 @@ package routing
 
 import (
 	"cmp"
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"maps"
 	"slices"
@@ -221,10 +219,7 @@ func selectorHash(selector map[string]string, versionLabel string) string {
 	return shortHash(b.String() + "|" + versionLabel)
 }
 
-func shortHash(text string) string {
-	sum := sha256.Sum256([]byte(text))
-	return hex.EncodeToString(sum[:4])
-}
+func shortHash(text string) string { return api.ShortHash(text) }
 
 // timeFormat has milliseconds, since the waiting times may be less than a second. A time is rounded up, so that no wait
 // is cut short.

@@ -5,7 +5,6 @@ package webhook
 import (
 	"context"
 	"fmt"
-	"iter"
 	"time"
 
 	"github.com/go-logr/logr"
@@ -16,19 +15,10 @@ import (
 	"outrigger.dev/outrigger/inject"
 )
 
-// PodKind are pods that run and are alike in what their sidecar depends on.
-type PodKind struct {
-	// ID is comparable. The same ID always means alike pods.
-	ID   any
-	Pods int
-	// Pod makes one of them, with what inject.StandByImage needs.
-	Pod func() *corev1.Pod
-}
-
 // CoverageOptions are what a Coverage needs to know.
 type CoverageOptions struct {
-	// Pods returns all pods that run; false while they are not known.
-	Pods       func() (iter.Seq[PodKind], bool)
+	// Pods returns all running pods by kind. It returns false while they are not known.
+	Pods       func() ([]api.PodKind, bool)
 	Namespaces NamespaceReader
 	Config     ConfigSource
 	Entries    PodSelector
@@ -44,7 +34,7 @@ type Coverage struct {
 	options CoverageOptions
 	pods    *prometheus.GaugeVec
 
-	known map[any]knownStanding // of the last count, by PodKind.ID
+	known map[any]knownStanding // of the last count, by api.PodKind.ID
 	by    *inject.Config        // that it was made by
 	held  string                // the last error that was logged
 }
@@ -113,7 +103,7 @@ func (c *Coverage) count(ctx context.Context) error {
 	}
 	uncached := config.Uncached() // the memory is for requests
 	counts, now, namespaces := map[covering]int{}, map[any]knownStanding{}, map[string]*corev1.Namespace{}
-	for kind := range kinds {
+	for _, kind := range kinds {
 		if ctx.Err() != nil {
 			return nil
 		}

@@ -5,8 +5,6 @@ package webhook
 import (
 	"context"
 	"errors"
-	"iter"
-	"slices"
 	"strings"
 	"testing"
 
@@ -16,12 +14,13 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"outrigger.dev/outrigger/api"
 	"outrigger.dev/outrigger/inject"
 )
 
 // alike makes a kind of pods in a namespace, with the image of their proxy, or none.
-func alike(id string, pods int, namespace, image string) PodKind {
-	return PodKind{ID: id, Pods: pods, Pod: func() *corev1.Pod {
+func alike(id string, pods int, namespace, image string) api.PodKind {
+	return api.PodKind{ID: id, Pods: pods, Pod: func() *corev1.Pod {
 		pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Labels: map[string]string{"app": id}}, Spec: corev1.PodSpec{Containers: []corev1.Container{{Name: "app"}}}}
 		if image != "" {
 			pod.Annotations = map[string]string{"sidecar.istio.io/status": `{"containers":["istio-proxy"],"revision":"default"}`}
@@ -33,7 +32,7 @@ func alike(id string, pods int, namespace, image string) PodKind {
 
 // counting is what a Coverage sees.
 type counting struct {
-	pods   []PodKind
+	pods   []api.PodKind
 	absent bool // of the pods nothing is known
 	config *inject.Config
 	err    error
@@ -74,12 +73,12 @@ func imageConfig(t *testing.T, hub string) *inject.Config {
 
 func TestCoverageCountsPods(t *testing.T) {
 	var log []string
-	sees := &counting{config: imageConfig(t, "hub1"), pods: []PodKind{
+	sees := &counting{config: imageConfig(t, "hub1"), pods: []api.PodKind{
 		alike("a", 3, "mesh", "hub1/proxyv2:1"), alike("b", 2, "mesh", "hub0/proxyv2:1"), alike("c", 5, "mesh", ""), alike("d", 100, "other", ""), alike("e", 0, "mesh", ""),
 	}}
 	registry := prometheus.NewRegistry()
 	coverage := NewCoverage(CoverageOptions{
-		Pods:       func() (iter.Seq[PodKind], bool) { return slices.Values(sees.pods), !sees.absent },
+		Pods:       func() ([]api.PodKind, bool) { return sees.pods, !sees.absent },
 		Namespaces: sees, Config: sees, Entries: sees, Registerer: registry,
 		Log: funcr.New(func(_, args string) { log = append(log, args) }, funcr.Options{}),
 	})

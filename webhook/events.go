@@ -34,9 +34,6 @@ type event struct {
 	same string
 }
 
-// maxNote is how long the API server lets the note of an Event be.
-const maxNote = 1024 - len("...")
-
 // write returns whether this call wrote the Event; false without an error means that it is there already.
 func (e *Events) write(ctx context.Context, told event) (bool, error) {
 	now := time.Now()
@@ -53,7 +50,7 @@ func (e *Events) write(ctx context.Context, told event) (bool, error) {
 		Type:                told.kind,
 		Reason:              told.reason,
 		Action:              told.action,
-		Note:                api.Shorten(told.note, maxNote),
+		Note:                api.EventNote(told.note),
 	}, metav1.CreateOptions{})
 	switch {
 	case apierrors.IsAlreadyExists(err):

@@ -4,7 +4,6 @@ package main
 
 import (
 	"context"
-	"iter"
 	"os"
 
 	"github.com/go-logr/logr"
@@ -26,7 +25,7 @@ import (
 
 // podsOfCluster is who knows the pods of the cluster on the leader.
 type podsOfCluster interface {
-	PodKinds() ([]podindex.Kind, bool)
+	PodKinds() ([]api.PodKind, bool)
 }
 
 // leadersJobs has the leader keep the routes, and count which pods lack the sidecar that they should have. Pods are watched
@@ -73,18 +72,8 @@ func leadersJobs(cluster *rest.Config, shared ctrlcluster.Cluster, istio *webhoo
 
 // coverage counts which pods lack the sidecar that they should have.
 func coverage(shared ctrlcluster.Cluster, of podsOfCluster, istio *webhook.IstioConfiguration, config api.Config, logger logr.Logger) *webhook.Coverage {
-	pods := func() (iter.Seq[webhook.PodKind], bool) {
-		kinds, known := of.PodKinds()
-		return func(yield func(webhook.PodKind) bool) {
-			for _, kind := range kinds {
-				if !yield(webhook.PodKind{ID: kind.ID(), Pods: kind.Pods, Pod: kind.Pod}) {
-					return
-				}
-			}
-		}, known
-	}
 	return webhook.NewCoverage(webhook.CoverageOptions{
-		Pods: pods, Namespaces: webhook.NamespacesFrom(shared.GetCache()), Config: istio,
+		Pods: of.PodKinds, Namespaces: webhook.NamespacesFrom(shared.GetCache()), Config: istio,
 		Entries:  webhook.EntriesFrom(shared.GetCache(), config.WebhookConfigurationName()),
 		Interval: config.Coverage.Interval, Registerer: metrics.Registry, Log: logger.WithName("coverage"),
 	})

@@ -237,7 +237,7 @@ func (c *checker) asked(ctx context.Context, entry admissionregistrationv1.Mutat
 		return diagnose.Note("%s answers, and has nothing to inject yet: %s", target, answer.Result.Message)
 	case !answer.Allowed && answer.Result != nil:
 		return diagnose.Failed("%s denies a pod that asks for a sidecar: %s", target, answer.Result.Message)
-	case !bytes.Contains(answer.Patch, []byte("istio-proxy")):
+	case !bytes.Contains(answer.Patch, []byte(api.ProxyContainer)):
 		return diagnose.Failed("%s gives no sidecar to a pod that asks for one: %s", target, strings.Join(answer.Warnings, "; "))
 	}
 	return diagnose.OK("%s: its certificate, until %s, verifies by the caBundle, and a pod gets its sidecar", target, response.TLS.PeerCertificates[0].NotAfter.Format(time.RFC3339))

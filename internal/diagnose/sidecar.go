@@ -51,7 +51,7 @@ func HasEnded(pod *corev1.Pod) bool {
 // HasSidecar says whether a pod was injected, or brings a proxy of its own.
 func HasSidecar(pod *corev1.Pod) bool {
 	return pod.Annotations[api.AnnotationStatus] != "" ||
-		slices.ContainsFunc(slices.Concat(pod.Spec.InitContainers, pod.Spec.Containers), func(c corev1.Container) bool { return c.Name == "istio-proxy" })
+		slices.ContainsFunc(slices.Concat(pod.Spec.InitContainers, pod.Spec.Containers), func(c corev1.Container) bool { return c.Name == api.ProxyContainer })
 }
 
 func restartCommand(ref routing.WorkloadRef, namespace string) string {

@@ -86,7 +86,7 @@ func (r *reconciler) attempt(observed *routing.Observed, change routing.Change) 
 		Object:   contest.Object{Owner: ownerOf(observed), Kind: gvk.Kind, Namespace: change.Object.GetNamespace(), Name: change.Object.GetName()},
 		Found:    routing.Fingerprint(found),
 		Harm:     routing.RepairsRoute(*observed, change),
-		Decision: shortHash(string(decision)),
+		Decision: api.ShortHash(string(decision)),
 		Now:      r.now(),
 	}, nil
 }

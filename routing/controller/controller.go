@@ -213,7 +213,7 @@ type teller struct {
 }
 
 // PodKinds returns the kinds of all unfinished pods of the cluster. It returns false on a replica that keeps no routes now.
-func (c *Controller) PodKinds() ([]podindex.Kind, bool) {
+func (c *Controller) PodKinds() ([]api.PodKind, bool) {
 	index := c.pods.Load()
 	if index == nil {
 		return nil, false

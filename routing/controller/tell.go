@@ -4,7 +4,6 @@ package controller
 
 import (
 	"fmt"
-	"hash/fnv"
 	"strings"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -17,9 +16,6 @@ import (
 	"outrigger.dev/outrigger/api"
 	"outrigger.dev/outrigger/routing"
 )
-
-// maxNote is how long the API server lets the note of an Event be.
-const maxNote = 1024 - len("...")
 
 // toldProblem is what makes one Problem the same as another.
 type toldProblem struct {
@@ -76,7 +72,7 @@ func (t *teller) tellProblems(service *corev1.Service, problems []api.RouteProbl
 		}
 		delete(now, id) // now is ours; twice in one list is told once
 		note := p.String()
-		t.event(service, nil, eventType(p.Reason), string(p.Reason), "Plan-"+shortHash(note), note)
+		t.event(service, nil, eventType(p.Reason), string(p.Reason), "Plan-"+api.ShortHash(note), note)
 	}
 }
 
@@ -136,13 +132,7 @@ func (t *teller) tellWrite(service *corev1.Service, change routing.Change, writt
 // event sends one Event. The API's recorder takes two for the same, and keeps the note of the first, that differ in the
 // note alone. So the action or the resource version of the related object must tell one from another.
 func (t *teller) event(service *corev1.Service, related runtime.Object, kind, reason, action, note string) {
-	t.recorder.Eventf(service, related, kind, reason, action, "%s", api.Shorten(note, maxNote))
-}
-
-func shortHash(text string) string {
-	hash := fnv.New32a()
-	_, _ = hash.Write([]byte(text)) // never fails
-	return fmt.Sprintf("%08x", hash.Sum32())
+	t.recorder.Eventf(service, related, kind, reason, action, "%s", api.EventNote(note))
 }
 
 // eventType is Normal for what merely happened and Warning for what somebody should look at.

@@ -249,7 +249,7 @@ func TestPodKinds(t *testing.T) {
 		for key, value := range pod.Annotations {
 			line += " " + key + "=" + value
 		}
-		got, ids[kind.ID()] = append(got, line), true
+		got, ids[kind.ID] = append(got, line), true
 	}
 	slices.Sort(got)
 	want := []string{
@@ -263,7 +263,7 @@ func TestPodKinds(t *testing.T) {
 	}
 	kinds, _ = store.Kinds()
 	for _, kind := range kinds {
-		if !ids[kind.ID()] {
+		if !ids[kind.ID] {
 			t.Error("a kind has another ID at another time")
 		}
 	}

@@ -10,6 +10,8 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"outrigger.dev/outrigger/api"
 )
 
 // sidecarShape is what tells whether a pod has the sidecar that it should have, beside its labels. Routes do not depend on it.
@@ -24,14 +26,12 @@ type sidecarShape struct {
 // noSidecar is the shape of a pod without any of this.
 var noSidecar = unique.Make(sidecarShape{})
 
-const proxyContainer = "istio-proxy"
-
 func sidecarOf(pod *corev1.Pod) unique.Handle[sidecarShape] {
 	out := sidecarShape{hostNetwork: pod.Spec.HostNetwork}
 	if pod.Spec.OS != nil {
 		out.os = pod.Spec.OS.Name
 	}
-	isProxy := func(c corev1.Container) bool { return c.Name == proxyContainer }
+	isProxy := func(c corev1.Container) bool { return c.Name == api.ProxyContainer }
 	if at := slices.IndexFunc(pod.Spec.InitContainers, isProxy); at >= 0 {
 		out.image, out.native = pod.Spec.InitContainers[at].Image, true
 	}
@@ -51,27 +51,18 @@ func sidecarOf(pod *corev1.Pod) unique.Handle[sidecarShape] {
 	return unique.Make(out)
 }
 
-// Kind groups pods with the same labels and workload that also agree in what their sidecar depends on.
-type Kind struct {
-	shape *Shape
-	Pods  int // that are not terminating
-}
-
-// ID is the same for the same kind at another time.
-func (k Kind) ID() any { return k.shape }
-
-// Pod returns a pod of the kind with its namespace, labels, annotations of Istio, network and operating system, and with
-// the proxy's image if it has a proxy.
-func (k Kind) Pod() *corev1.Pod {
-	sidecar := k.shape.sidecar.Value()
+// pod returns a pod of this shape with its namespace, labels, annotations of Istio, network, and operating system, and with the
+// image of the proxy if it has one.
+func (s *Shape) pod() *corev1.Pod {
+	sidecar := s.sidecar.Value()
 	pod := &corev1.Pod{
-		ObjectMeta: metav1.ObjectMeta{Namespace: k.shape.namespace.Value(), Labels: k.shape.Labels()},
+		ObjectMeta: metav1.ObjectMeta{Namespace: s.namespace.Value(), Labels: s.Labels()},
 		Spec:       corev1.PodSpec{HostNetwork: sidecar.hostNetwork, Containers: []corev1.Container{{Name: "app"}}},
 	}
 	if sidecar.os != "" {
 		pod.Spec.OS = &corev1.PodOS{Name: sidecar.os}
 	}
-	proxy := corev1.Container{Name: proxyContainer, Image: sidecar.image}
+	proxy := corev1.Container{Name: api.ProxyContainer, Image: sidecar.image}
 	switch {
 	case sidecar.native:
 		pod.Spec.InitContainers = []corev1.Container{proxy}
@@ -86,17 +77,17 @@ func (k Kind) Pod() *corev1.Pod {
 }
 
 // Kinds returns the kinds of all unfinished pods. It returns false until the first list is complete.
-func (s *Index) Kinds() ([]Kind, bool) {
+func (s *Index) Kinds() ([]api.PodKind, bool) {
 	s.mutex.RLock()
 	defer s.mutex.RUnlock()
 	if !s.filled {
 		return nil, false
 	}
-	var out []Kind
+	var out []api.PodKind
 	for _, namespace := range s.namespaces {
 		for _, shape := range namespace.shapes {
 			for ; shape != nil; shape = shape.next {
-				kind := Kind{shape: shape}
+				kind := api.PodKind{ID: shape, Pod: shape.pod}
 				for _, member := range shape.members {
 					if !member.ending {
 						kind.Pods++

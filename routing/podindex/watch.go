@@ -15,6 +15,7 @@ import (
 	"k8s.io/client-go/rest"
 	toolscache "k8s.io/client-go/tools/cache"
 
+	"outrigger.dev/outrigger/api"
 	"outrigger.dev/outrigger/internal/pagedlist"
 )
 
@@ -43,7 +44,7 @@ func (w *Watcher) Start(ctx context.Context) error {
 }
 
 // PodKinds returns the kinds of all unfinished pods of the cluster. It returns false on a replica that does not watch them.
-func (w *Watcher) PodKinds() ([]Kind, bool) {
+func (w *Watcher) PodKinds() ([]api.PodKind, bool) {
 	index := w.index.Load()
 	if index == nil {
 		return nil, false

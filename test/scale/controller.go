@@ -8,7 +8,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"iter"
 	"net"
 	"net/http"
 	"os"
@@ -124,16 +123,7 @@ func addCoverage(jobs manager.Manager, routes *controller.Controller, cluster *r
 		Namespace: config.Istio.Namespace, OwnNamespace: ownNamespace, LastGoodName: config.LastGoodName(), Log: logr.Discard(),
 	})
 	coverage := webhook.NewCoverage(webhook.CoverageOptions{
-		Pods: func() (iter.Seq[webhook.PodKind], bool) {
-			kinds, known := routes.PodKinds()
-			return func(yield func(webhook.PodKind) bool) {
-				for _, kind := range kinds {
-					if !yield(webhook.PodKind{ID: kind.ID(), Pods: kind.Pods, Pod: kind.Pod}) {
-						return
-					}
-				}
-			}, known
-		},
+		Pods:       routes.PodKinds,
 		Namespaces: webhook.NamespacesFrom(jobs.GetCache()), Config: current,
 		Entries:  webhook.EntriesFrom(jobs.GetCache(), config.WebhookConfigurationName()),
 		Interval: config.Coverage.Interval, Registerer: metrics.Registry, Log: jobs.GetLogger(),
