@@ -14,17 +14,17 @@ type PodKind struct {
 	Pod  func() *corev1.Pod // returns one of them, with the fields that inject.StandByImage needs
 }
 
-// CoverageState is the closed set of words for how a pod that runs stands to the sidecar that it should have.
+// CoverageState says how a running pod compares with the sidecar that it should have.
 type CoverageState string
 
-// The states of coverage. A pod that should have no sidecar is in none of them.
+// The states of coverage. A pod that should have no sidecar has none of them.
 const (
 	CoverageCovered  CoverageState = "covered"
 	CoverageMissing  CoverageState = "missing"
 	CoverageOutdated CoverageState = "outdated"
 )
 
-// CoverageReason is the closed set of words that say why a pod is in its state of coverage.
+// CoverageReason says why a pod has its CoverageState.
 type CoverageReason string
 
 // The reasons of coverage.
@@ -42,14 +42,14 @@ const (
 	CoverageDenied CoverageReason = "NewPodDenied"
 )
 
-// CoverageReasonDoc is one reason of coverage with the states that it explains and the sentence that explains it.
+// CoverageReasonDoc documents a reason of coverage and the states that have it.
 type CoverageReasonDoc struct {
 	Reason CoverageReason
 	States []CoverageState
 	Doc    string
 }
 
-// CoverageReasons returns every reason of coverage, those of a state together.
+// CoverageReasons returns every reason of coverage, by state.
 func CoverageReasons() []CoverageReasonDoc {
 	covered, missing, outdated := []CoverageState{CoverageCovered}, []CoverageState{CoverageMissing}, []CoverageState{CoverageOutdated}
 	return []CoverageReasonDoc{

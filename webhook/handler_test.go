@@ -178,7 +178,7 @@ func TestSkippedIsAllowedUnchanged(t *testing.T) {
 	if !response.Allowed || response.Patch != nil || response.PatchType != nil {
 		t.Errorf("got %s", body)
 	}
-	want := []string{"HostNetwork: Pod demo/app-*: no sidecar: the message. Take hostNetwork out of the pod's spec, or do without a sidecar."}
+	want := []string{"HostNetwork: Pod demo/app-*: no sidecar: the message. Remove hostNetwork from the pod's spec, or do without a sidecar."}
 	if diff := cmp.Diff(want, response.Warnings); diff != "" {
 		t.Error(diff)
 	}

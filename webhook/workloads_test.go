@@ -117,7 +117,7 @@ func TestWorkloadsAreWarnedAboutTheirPods(t *testing.T) {
 		"not selected, and nobody meant it": {"out", workloadText("", "", "hostNetwork: true"), "", nil},
 		"switched off":                      {"off", workloadText("", "labels: {sidecar.istio.io/inject: 'true'}", ""), "", nil},
 		"opted out":                         {"in", workloadText("", "labels: {sidecar.istio.io/inject: 'false'}", ""), "", nil},
-		"host network":                      {"in", workloadText("", "", "hostNetwork: true"), "", []string{"HostNetwork: Deployment in/web: no sidecar: the pod is on the host's network. Take hostNetwork out"}},
+		"host network":                      {"in", workloadText("", "", "hostNetwork: true"), "", []string{"HostNetwork: Deployment in/web: no sidecar: the pod is on the host's network. Remove hostNetwork from the pod's spec, or do without a sidecar."}},
 		"never selected":                    {"in", workloadText("", "labels: {never: 'true'}", ""), "", []string{"NeverInjectSelector: Deployment in/web: no sidecar: "}},
 		"opted in":                          {"out", workloadText("", "labels: {sidecar.istio.io/inject: 'true'}", "hostNetwork: true"), "", []string{"HostNetwork: Deployment out/web: no sidecar: "}},
 		"denied":                            {"in", workloadText("", "annotations: {status.sidecar.istio.io/port: many}", ""), "", []string{"InvalidAnnotation: " + fmt.Sprintf(deployment, "in") + "metadata.annotations[status.sidecar.istio.io/port] = \"many\": "}},

@@ -57,8 +57,8 @@ spec: {containers: [{name: app, image: "registry.example/app:1"}]}
 		t.Fatal(err)
 	}
 	says(t, cells(cli(t, "explain", "-n", ns, "-f", file)),
-		"Pod "+ns+"/host", "does not match its matchCondition not-host-network is false", "skipped (if its webhook matched) HostNetwork", "Take hostNetwork out of the pod's spec",
-		"Job "+ns+"/out", "does not match the pod has the label sidecar.istio.io/inject=false", "Take sidecar.istio.io/inject off the pod's template",
+		"Pod "+ns+"/host", "does not match its matchCondition not-host-network is false", "skipped (if its webhook matched) HostNetwork", "Remove hostNetwork from the pod's spec",
+		"Job "+ns+"/out", "does not match the pod has the label sidecar.istio.io/inject=false", "Remove sidecar.istio.io/inject from the pod template",
 		"Pod "+ns+"/wrong", "Sidecar new pods are refused", "denied UnknownTemplate", "Name templates of Istio's configuration")
 	says(t, refused(t, "explain", "deployment/nothing", "-n", ns), "read deployment "+ns+"/nothing", "not found")
 }
