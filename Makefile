@@ -4,7 +4,7 @@ GO      ?= go
 CACHE   ?= $(or $(OUTRIGGER_CACHE),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/outrigger)
 LINTER  := $(CACHE)/golangci-lint-$(shell sed -n 's|.*golangci/golangci-lint/v2 \(v[^ ]*\).*|\1|p' hack/tools/lint/go.mod)
 ACTIONLINT := $(CACHE)/actionlint-$(shell sed -n 's|.*rhysd/actionlint \(v[^ ]*\).*|\1|p' hack/tools/actionlint/go.mod)
-VULNCHECK := $(CACHE)/govulncheck-$(shell sed -n 's|.*golang.org/x/vuln \(v[^ ]*\).*|\1|p' hack/tools/vuln/go.mod)
+VULNDB ?= https://vuln.go.dev
 D2 := $(CACHE)/d2-$(shell sed -n 's|.*terrastruct.com/d2 \(v[^ ]*\).*|\1|p' hack/tools/d2/go.mod)
 VERSION ?= $(shell sh hack/version.sh)
 # The version that everything has: the binary, the chart, and, without build metadata, the image's tag. VERSION=v1.2.3 is 1.2.3.
@@ -148,19 +148,14 @@ $(ACTIONLINT):
 	@mkdir -p $(CACHE)
 	$(GO) -C hack/tools/actionlint build -o $@ github.com/rhysd/actionlint/cmd/actionlint
 
-vuln: $(VULNCHECK) ## known vulnerabilities in what Outrigger calls; says so where no database of them can be reached
-	cd hack && GOTOOLCHAIN=$(IMAGE_GO) $(GO) run ./vuln -govulncheck $(VULNCHECK)
-
-$(VULNCHECK):
-	@mkdir -p $(CACHE)
-	$(GO) -C hack/tools/vuln build -o $@ golang.org/x/vuln/cmd/govulncheck
+vuln: ## check what Outrigger calls for known vulnerabilities; VULNDB=URL names another database
+	GOTOOLCHAIN=$(IMAGE_GO) $(GO) tool -modfile=hack/tools/vuln/go.mod govulncheck -db $(VULNDB) ./...
 
 fmt: ## format all Go files
 	gofmt -w $$(git ls-files '*.go')
 
 docs: ## generate docs/reference (annotations, commands, reasons, settings, the table of metrics), the chart's README and the schema of its values
-	$(GO) test -run 'TestReference|TestChartSchema|TestChartExposureKeys|TestChartReadme|TestMetricsPage' . -update
-	$(GO) test -run TestCommandsPageIsCurrent ./cmd/outrigger -update
+	$(GO) generate . ./cmd/outrigger
 
 picture: $(D2) ## draw docs/pictures/overview.svg from overview.d2, its source
 	$(D2) --layout elk --elk-nodeNodeBetweenLayers 30 --elk-padding "[top=56,left=24,bottom=24,right=24]" --theme 0 --dark-theme 200 docs/pictures/overview.d2 docs/pictures/overview.svg

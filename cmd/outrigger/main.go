@@ -4,6 +4,8 @@
 // are in internal/cli.
 package main
 
+//go:generate go test -run TestCommandsPageIsCurrent . -update
+
 import (
 	"os"
 
