@@ -107,7 +107,7 @@ fuzz: ## fuzz the injector, the webhook and the routing annotations, one target 
 	$(GO) test ./inject -run '^$$' -fuzz '^FuzzInject$$' -fuzztime $(FUZZTIME) -fuzzminimizetime 5s
 	$(GO) test ./inject -run '^$$' -fuzz '^FuzzConfig$$' -fuzztime $(FUZZTIME) -fuzzminimizetime 5s
 	$(GO) test ./inject/jsonpatch -run '^$$' -fuzz '^FuzzDiff$$' -fuzztime $(FUZZTIME) -fuzzminimizetime 5s
-	$(GO) test ./inject -run '^$$' -fuzz '^FuzzScanner$$' -fuzztime $(FUZZTIME) -fuzzminimizetime 5s
+	$(GO) test ./inject -run '^$$' -fuzz '^FuzzReplicaOf$$' -fuzztime $(FUZZTIME) -fuzzminimizetime 5s
 	$(GO) test ./webhook -run '^$$' -fuzz '^FuzzReview$$' -fuzztime $(FUZZTIME) -fuzzminimizetime 5s
 	cd test && $(GO) test ./oracle -run '^$$' -fuzz '^FuzzPodStaysValid$$' -fuzztime $(FUZZTIME) -fuzzminimizetime 5s
 	cd test && $(GO) test ./oracle -run '^$$' -fuzz '^FuzzAnnotations$$' -fuzztime $(FUZZTIME) -fuzzminimizetime 20x

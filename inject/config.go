@@ -38,8 +38,7 @@ type Config struct {
 	release  release
 	settings Settings
 	facts    Facts
-	usual    *usual // what most pods have in common, worked out beforehand
-	cache    *cache // of this configuration with these facts; nil keeps nothing
+	common   *common // what most pods have in common, computed in advance
 }
 
 // Facts are what injection depends on in the cluster, beside Istio's ConfigMaps.
@@ -62,23 +61,15 @@ type injectorConfig struct {
 	InjectedAnnotations  map[string]string      `json:"injectedAnnotations"`
 }
 
-// With returns the configuration with facts about the cluster. Cached results are dropped, unless the new facts change nothing for
-// any pod, such as one more node with the same kubelet version.
+// With returns the configuration with facts about the cluster. It returns the configuration itself if the facts change
+// nothing for any pod, such as one more node with the same kubelet version.
 func (c *Config) With(facts Facts) *Config {
 	changed := *c
 	changed.facts = facts
 	if c.decidesAs(&changed) {
 		return c
 	}
-	changed.usual = changed.usualPods()
-	changed.cache = newCache(cacheLimit)
-	return &changed
-}
-
-// Uncached returns the same configuration that keeps nothing of what it works out, to compare with.
-func (c *Config) Uncached() *Config {
-	changed := *c
-	changed.cache, changed.usual = nil, nil
+	changed.common = changed.computeCommon()
 	return &changed
 }
 
@@ -119,8 +110,7 @@ func Parse(source Source) (*Config, []api.InjectProblem, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	c.usual = c.usualPods()
-	c.cache = newCache(cacheLimit)
+	c.common = c.computeCommon()
 	return c, warnings, nil
 }
 
@@ -134,7 +124,7 @@ func (c *Config) parseTemplates(texts map[string]string) (map[string]*parsedTemp
 			return nil, explainUndefined(fmt.Errorf("template %q does not parse: %w", name, err), c.release)
 		}
 		c.release.withhold(parsed)
-		if out[name], err = c.specialised(newParsedTemplate(parsed), functions); err != nil {
+		if out[name], err = c.specialized(newParsedTemplate(parsed), functions); err != nil {
 			return nil, err
 		}
 	}

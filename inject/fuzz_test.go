@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"sync"
 	"testing"
 
 	patching "github.com/evanphx/json-patch/v5"
@@ -60,16 +61,18 @@ func FuzzInject(f *testing.F) {
 	} {
 		f.Add(seed[0], seed[1], seed[2], seed[3], seed[4], uint8(n), "1/2")
 	}
+	shapes := &shapesInMap{}
 	f.Fuzz(func(t *testing.T, key, value, label, container, more string, which uint8, users string) {
 		raw := fuzzedPod(t, map[string]any{"name": container, "image": "registry.example/" + label}, more, map[string]any{key: value}, label)
 		config := configs[int(which)%len(configs)]
 		received := Received{JSON: raw, NamespaceName: "demo", Namespace: &corev1.Namespace{
 			ObjectMeta: metav1.ObjectMeta{Annotations: map[string]string{"openshift.io/sa.scc.uid-range": users}},
 		}}
+		alone, errAlone := Review(received, config)
+		received.Shapes = shapes
 		answer, err := Review(received, config)
-		alone, errAlone := Review(received, config.Uncached())
 		if fmt.Sprint(err) != fmt.Sprint(errAlone) || !bytes.Equal(answer.Patch, alone.Patch) || !cmp.Equal(answer.Report, alone.Report) {
-			t.Fatalf("with caches: %v %s %+v\nwithout: %v %s %+v", err, answer.Patch, answer.Report, errAlone, alone.Patch, alone.Report)
+			t.Fatalf("with shapes: %v %s %+v\nwithout: %v %s %+v", err, answer.Patch, answer.Report, errAlone, alone.Patch, alone.Report)
 		}
 		if err != nil || answer.Report.Result != Injected {
 			if len(answer.Patch) > 0 {
@@ -247,3 +250,15 @@ func FuzzConfig(f *testing.F) {
 		}
 	})
 }
+
+// shapesInMap keeps every shape.
+type shapesInMap struct{ shapes sync.Map }
+
+func (s *shapesInMap) Shape(key []byte) *Shape {
+	if found, has := s.shapes.Load(string(key)); has {
+		return found.(*Shape)
+	}
+	return nil
+}
+
+func (s *shapesInMap) KeepShape(key []byte, shape *Shape, _ int) { s.shapes.Store(string(key), shape) }

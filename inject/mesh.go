@@ -241,7 +241,7 @@ func populated(message proto.Message) map[string]any {
 	return tree
 }
 
-// effective is a pod's ProxyConfig, and what else follows from it alone. It may be kept and is never changed.
+// effective is a pod's ProxyConfig, and what follows from it alone. It is immutable, and many pods share it.
 type effective struct {
 	config  *meshconfig.ProxyConfig
 	unusual map[string]string // strings with unusual characters, by their field (see unsafe.go)
@@ -265,18 +265,10 @@ func (c *Config) proxyConfigOf(pod *corev1.Pod) (*effective, error) {
 		}),
 	}
 	text, written := pod.Annotations[annotationProxyConfig]
-	if c.usual != nil && !written && resources[1] == nil && resources[2] == nil {
-		return c.usual.effective, nil
+	if c.common != nil && !written && resources[1] == nil && resources[2] == nil {
+		return c.common.effective, nil
 	}
-	key := fmt.Appendf(nil, "%c%t %q %p %p %p", proxyConfigLevel, written, text, resources[0], resources[1], resources[2])
-	if found, has := c.cache.get(key); has {
-		return found.(*effective), nil
-	}
-	out, err := c.layLevels(text, written, resources)
-	if err == nil {
-		c.cache.put(key, out, 4096)
-	}
-	return out, err
+	return c.layLevels(text, written, resources)
 }
 
 func (c *Config) layLevels(annotation string, written bool, resources []*networkingv1beta1.ProxyConfig) (*effective, error) {

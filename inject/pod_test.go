@@ -3,6 +3,7 @@
 package inject
 
 import (
+	_ "embed"
 	"fmt"
 	"strings"
 	"testing"
@@ -18,47 +19,10 @@ import (
 	"outrigger.dev/outrigger/api"
 )
 
-// small is a configuration with a template of our own that is like Istio's in what matters here: a native or ordinary
-// proxy, values and annotations printed with and without quotes, a volume.
-const small = `
-policy: enabled
-defaultTemplates: [sidecar]
-aliases: {both: [sidecar, extra]}
-neverInjectSelector: [{matchLabels: {never: "true"}}, {}]
-alwaysInjectSelector: [{matchLabels: {always: "true"}}]
-injectedAnnotations: {made.example/by: test}
-templates:
-  sidecar: |
-    metadata:
-      annotations: {istio.io/rev: {{ .Revision | default "default" | quote }}}
-    spec:
-      {{ if .NativeSidecars }}initContainers{{ else }}containers{{ end }}:
-      - name: istio-proxy
-        image: {{ .ProxyImage }}
-        {{ if .NativeSidecars }}restartPolicy: Always{{ end }}
-        args: [proxy, --log={{ annotation .ObjectMeta "sidecar.istio.io/logLevel" "warning" }}]
-        env:
-        - {name: OWNER, value: "{{ .TypeMeta.Kind }}/{{ .DeploymentMeta.Name }}"}
-        - {name: PROXY_CONFIG, value: {{ protoToJSON .ProxyConfig | quote }}}
-        {{- range $key, $value := .ProxyConfig.ProxyMetadata }}
-        - name: {{ $key }}
-          value: "{{ $value }}"
-        {{- end }}
-        volumeMounts: [{name: istio-data, mountPath: /var/lib/istio/data}]
-      volumes: [{name: istio-data, emptyDir: {}}]
-  extra: |
-    spec:
-      containers:
-      - name: istio-proxy
-        env: [{name: EXTRA, value: "yes"}]
-  named: |
-    spec:
-      containers: [{name: app, env: [{name: NAME, valueFrom: {fieldRef: {fieldPath: metadata.name}}}]}]
-  twice: |
-    spec:
-      volumes: [{name: data, emptyDir: {}}]
-      containers: [{name: app, volumeMounts: [{name: data, mountPath: /data}], ports: [{containerPort: 9, name: web}]}]
-`
+// small is a configuration with a template that resembles Istio's.
+//
+//go:embed testdata/small.yaml
+var small string
 
 const smallValues = `{"global": {"hub": "registry.example/istio", "tag": "1.31.1", "proxy": {"image": "proxyv2"}}, "sidecarInjectorWebhook": {"rewriteAppHTTPProbe": true}}`
 

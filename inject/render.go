@@ -244,7 +244,7 @@ func (j *job) renderData(name string, d *data) (rendered, error) {
 	printed := recorders.Get().(*recorder)
 	defer recorders.Put(printed)
 	printed.reset()
-	if err := j.usual.of(t, d).Execute(printed, d); err != nil {
+	if err := j.common.templateFor(t, d).Execute(printed, d); err != nil {
 		return rendered{}, err
 	}
 	return j.parse(name, printed)

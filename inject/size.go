@@ -3,10 +3,11 @@
 package inject
 
 import (
-	"bytes"
 	"fmt"
 	"slices"
+	"strings"
 
+	"github.com/tidwall/gjson"
 	corev1 "k8s.io/api/core/v1"
 
 	"outrigger.dev/outrigger/api"
@@ -79,32 +80,32 @@ func withinLimits(pod []byte, settings Settings) (document []byte, size podSize)
 	if len(pod) < min(limits.containers, limits.volumes) {
 		return pod, podSize{}
 	}
-	var containers, volumes, long, cut []span
-	count := func(key []byte, value span) error {
-		switch {
-		case is(key, "containers"), is(key, "initContainers"), is(key, "ephemeralContainers"):
-			containers, size.containers = append(containers, value), size.containers+countElements(pod[value.from:value.to])
-		case is(key, "volumes"):
-			volumes, size.volumes = append(volumes, value), size.volumes+countElements(pod[value.from:value.to])
-		}
-		entries := countEntries(pod[value.from:value.to])
-		if size.elements += entries; entries > longMember {
-			long = append(long, value)
-		}
-		return nil
-	}
-	err := membersOf(pod, skipSpace(pod, 0), func(key []byte, value span) error {
-		switch {
-		case is(key, "status") && value.to-value.from > largeStatus:
-			cut = append(cut, value)
-		case is(key, "spec"), is(key, "metadata"):
-			return membersOf(pod, value.from, count)
-		}
-		return nil
-	})
-	if err != nil {
+	root := gjson.ParseBytes(pod)
+	if !root.IsObject() {
 		return pod, podSize{}
 	}
+	var containers, volumes, long, cut []gjson.Result
+	root.ForEach(func(key, value gjson.Result) bool {
+		switch {
+		case namesField(key, "status") && len(value.Raw) > largeStatus:
+			cut = append(cut, value)
+		case value.IsObject() && (namesField(key, "spec") || namesField(key, "metadata")):
+			value.ForEach(func(key, value gjson.Result) bool {
+				switch {
+				case namesField(key, "containers"), namesField(key, "initContainers"), namesField(key, "ephemeralContainers"):
+					containers, size.containers = append(containers, value), size.containers+countElements(value)
+				case namesField(key, "volumes"):
+					volumes, size.volumes = append(volumes, value), size.volumes+countElements(value)
+				}
+				entries := countEntries(value.Raw)
+				if size.elements += entries; entries > longMember {
+					long = append(long, value)
+				}
+				return true
+			})
+		}
+		return true
+	})
 	switch {
 	case size.elements > limits.elements:
 		cut = append(cut, long...)
@@ -126,41 +127,28 @@ func withinLimits(pod []byte, settings Settings) (document []byte, size podSize)
 const longMember = 1000
 
 // without returns a document with null instead of some values.
-func without(text []byte, values []span) []byte {
-	slices.SortFunc(values, func(a, b span) int { return a.from - b.from })
+func without(text []byte, values []gjson.Result) []byte {
+	slices.SortFunc(values, func(a, b gjson.Result) int { return a.Index - b.Index })
 	document := make([]byte, 0, len(text))
 	from := 0
-	for _, s := range values {
-		document = append(append(document, text[from:s.from]...), "null"...)
-		from = s.to
+	for _, value := range values {
+		document = append(append(document, text[from:value.Index]...), "null"...)
+		from = value.Index + len(value.Raw)
 	}
 	return append(document, text[from:]...)
 }
 
-// membersOf visits the members of an object; a value that is none has no members.
-func membersOf(text []byte, at int, visit func(key []byte, value span) error) error {
-	if at >= len(text) || text[at] != '{' {
-		return nil
-	}
-	_, err := members(text, at, visit)
-	return err
-}
+// namesField reports whether encoding/json, which ignores case, reads a member into a field.
+func namesField(key gjson.Result, field string) bool { return strings.EqualFold(key.Str, field) }
 
-// is reports whether a key of JSON is taken for a field, as encoding/json does in any case of its letters.
-func is(key []byte, field string) bool { return bytes.EqualFold(key, []byte(field)) }
-
-// countElements returns how many elements a list has; 0 for what is no list.
-func countElements(text []byte) int {
+// countElements returns the number of elements of a list; 0 for any other value.
+func countElements(list gjson.Result) int {
 	count := 0
-	if len(text) == 0 || text[0] != '[' {
-		return 0
-	}
-	_, err := scanList(text, 0, '[', ']', func(at int) (int, error) {
-		count++
-		return scanValue(text, at)
-	})
-	if err != nil {
-		return 0
+	if list.IsArray() {
+		list.ForEach(func(_, _ gjson.Result) bool {
+			count++
+			return true
+		})
 	}
 	return count
 }
@@ -168,27 +156,32 @@ func countElements(text []byte) int {
 // mapMembers is how many members an object has that must be a map: no type of Kubernetes has as many fields.
 const mapMembers = 100
 
-// countEntries returns how many elements all lists in a value have, at any depth, and how many entries the large maps. Text
-// that is no JSON has any number.
-func countEntries(text []byte) int {
+// countEntries returns how many elements all lists in a value have together, at any depth, and how many entries its large
+// maps have. It reads the text once, however deep it is.
+func countEntries(text string) int {
 	type open struct {
 		list   bool
 		commas int
+		empty  bool
 	}
-	total, stack := 0, make([]open, 0, 16)
+	total, stack, inString := 0, make([]open, 0, 16), false
 	for at := 0; at < len(text); at++ {
-		switch text[at] {
-		case '"':
-			end, err := scanString(text, at)
-			if err != nil {
-				return total
-			}
-			at = end - 1
+		c := text[at]
+		switch {
+		case inString && c == '\\':
+			at++
+		case c == '"':
+			inString = !inString
+		}
+		if inString || c == ' ' || c == '\n' || c == '\t' || c == '\r' {
+			continue
+		}
+		if len(stack) > 0 && c != ']' && c != '}' {
+			stack[len(stack)-1].empty = false
+		}
+		switch c {
 		case '[', '{':
-			stack = append(stack, open{list: text[at] == '['})
-			if next := skipSpace(text, at+1); next < len(text) && (text[next] == ']' || text[next] == '}') {
-				stack[len(stack)-1].commas = -1 // it is empty
-			}
+			stack = append(stack, open{list: c == '[', empty: true})
 		case ',':
 			if len(stack) > 0 {
 				stack[len(stack)-1].commas++
@@ -197,7 +190,8 @@ func countEntries(text []byte) int {
 			if len(stack) == 0 {
 				return total
 			}
-			if last := stack[len(stack)-1]; last.list || last.commas >= mapMembers {
+			last := stack[len(stack)-1]
+			if !last.empty && (last.list || last.commas >= mapMembers) {
 				total += last.commas + 1
 			}
 			stack = stack[:len(stack)-1]

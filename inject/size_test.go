@@ -123,7 +123,7 @@ func TestCountEntries(t *testing.T) {
 		`{` + strings.Repeat(`"a":1,`, mapMembers) + `"a":[]}`: mapMembers + 1,
 		``: 0, `]`: 0, `"`: 0, `["\""`: 0,
 	} {
-		if got := countEntries([]byte(text)); got != want {
+		if got := countEntries(text); got != want {
 			t.Errorf("%s: %d, want %d", text, got, want)
 		}
 	}
@@ -151,7 +151,7 @@ func wantNotDecoded(t *testing.T, config *Config, raw []byte) {
 
 // An injection ends between two steps when nobody waits for it.
 func TestAbandonedInjectionEnds(t *testing.T) {
-	config := parsed(t, nil).Uncached()
+	config := parsed(t, nil)
 	raw, err := json.Marshal(pod(t, ""))
 	if err != nil {
 		t.Fatal(err)

@@ -106,7 +106,7 @@ func TestStand(t *testing.T) {
 				byImage = *c.byImage
 			}
 			request.Pod = bareOf(running)
-			if got, err = StandByImage(request, config.Uncached()); err != nil {
+			if got, err = StandByImage(request, config); err != nil {
 				t.Fatal(err)
 			}
 			if diff := cmp.Diff(byImage, got); diff != "" {

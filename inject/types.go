@@ -38,6 +38,7 @@ type Request struct {
 	// Abandoned reports whether nobody waits for the answer any more. It is called between the steps of an injection,
 	// which then ends with ErrAbandoned. Nil for a caller that always waits.
 	Abandoned func() bool
+	Shapes    Shapes // keeps parsed shapes between pods; nil to parse the output of every template
 
 	size podSize // of the pod where it was counted before decoding, and larger than Pod shows
 }
@@ -67,12 +68,3 @@ type Report struct {
 	// Templates are the names of the templates that were laid over the pod.
 	Templates []string
 }
-
-// The two functions that the rest of the project calls (implemented in this package):
-//
-//	func Parse(source Source) (*Config, []api.InjectProblem, error)
-//	func Unavailable(problem api.InjectProblem) *Config                 // a Config that denies every pod that asks, with this problem
-//	func (c *Config) With(facts Facts) *Config                          // the same configuration with facts of the cluster (nodes' kubelets, ProxyConfig resources)
-//	func Pod(request Request, config *Config) (*corev1.Pod, Report, error)
-//
-// An error is the world's or our own fault, never the user's.

@@ -73,19 +73,12 @@ func (c *Config) validate(pod *corev1.Pod) (faults, warnings []api.InjectProblem
 	return faults, warnings
 }
 
-// check checks one annotation. What was found out about a ProxyConfig is kept, since reading YAML takes long.
+// check returns what is wrong with the value of an annotation.
 func (c *Config) check(name, value string) error {
-	if name != annotationProxyConfig {
-		return validators[name].check(value)
+	if name == annotationProxyConfig {
+		return proxyConfig(value, c.release)
 	}
-	key := append([]byte{byte(annotationLevel)}, value...)
-	if found, has := c.cache.get(key); has {
-		err, _ := found.(error)
-		return err
-	}
-	err := proxyConfig(value, c.release)
-	c.cache.put(key, err, 0)
-	return err
+	return validators[name].check(value)
 }
 
 func interceptionMode(text string) error {

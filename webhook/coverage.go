@@ -101,7 +101,6 @@ func (c *Coverage) count(ctx context.Context) error {
 	if !config.StandsAs(c.by) {
 		c.known, c.by = nil, config
 	}
-	uncached := config.Uncached() // the memory is for requests
 	counts, now, namespaces := map[covering]int{}, map[any]knownStanding{}, map[string]*corev1.Namespace{}
 	for _, kind := range kinds {
 		if ctx.Err() != nil {
@@ -120,7 +119,7 @@ func (c *Coverage) count(ctx context.Context) error {
 		judged, is := c.known[kind.ID]
 		if !is || judged.by != by {
 			begun := time.Now()
-			if judged, err = judge(pod, namespace, uncached, by); err != nil {
+			if judged, err = judge(pod, namespace, config, by); err != nil {
 				return err
 			}
 			rest(ctx, time.Since(begun))

@@ -45,7 +45,8 @@ type Handler struct {
 	Gate       *Gate        // nil bounds nothing
 	Log        logr.Logger
 
-	decide func(inject.Received, *inject.Config) (inject.Answer, error) // inject.Review unless a test says otherwise
+	decide  func(inject.Received, *inject.Config) (inject.Answer, error) // a test's; nil for inject.Review with answers
+	answers answers
 }
 
 // HTTP returns the handler of the paths /inject and everything below /inject/. An error or a panic is answered by HTTP
@@ -93,7 +94,7 @@ func (h *Handler) review(received inject.Received, config *inject.Config) (injec
 	if h.decide != nil {
 		return h.decide(received, config)
 	}
-	return inject.Review(received, config)
+	return h.answers.review(received, config)
 }
 
 // skip allows a request without looking at its object, which is not the creation of a pod.

@@ -54,9 +54,14 @@ func ours(b testing.TB, files istio.Files, forgetful bool) http.Handler {
 	// The log is written as in the cluster, but to nowhere. Istio's is off.
 	log := logr.FromSlogHandler(slog.NewJSONHandler(io.Discard, nil))
 	ctrllog.SetLogger(log)
-	return (&webhook.Handler{
-		Namespaces: anyNamespace{}, Config: fixed{config, forgetful}, Metrics: webhook.NewMetrics(prometheus.NewRegistry()), Log: log,
-	}).HTTP()
+	metrics := webhook.NewMetrics(prometheus.NewRegistry())
+	fresh := func() http.Handler {
+		return (&webhook.Handler{Namespaces: anyNamespace{}, Config: fixed{config}, Metrics: metrics, Log: log}).HTTP()
+	}
+	if forgetful {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { fresh().ServeHTTP(w, r) })
+	}
+	return fresh()
 }
 
 type anyNamespace struct{}
@@ -66,17 +71,9 @@ func (anyNamespace) Namespace(_ context.Context, name string) *corev1.Namespace 
 }
 
 // fixed is a configuration that never changes.
-type fixed struct {
-	config    *inject.Config
-	forgetful bool // as if a fact of the cluster had just changed
-}
+type fixed struct{ config *inject.Config }
 
-func (f fixed) Current() (*inject.Config, error) {
-	if f.forgetful {
-		return f.config.With(inject.Facts{}), nil
-	}
-	return f.config, nil
-}
+func (f fixed) Current() (*inject.Config, error) { return f.config, nil }
 
 // istios returns the HTTP handler of Istio's own webhook.
 func istios(b testing.TB, files istio.Files) http.Handler {

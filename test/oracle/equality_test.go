@@ -4,18 +4,28 @@ package oracle
 
 import (
 	"bytes"
+	"cmp"
+	"context"
+	"encoding/json"
+	"net/http"
+	"net/http/httptest"
 	"reflect"
 	"slices"
 	"strings"
 	"testing"
 
-	"github.com/google/go-cmp/cmp"
+	"github.com/go-logr/logr"
+	gocmp "github.com/google/go-cmp/cmp"
 	networkingv1beta1 "istio.io/client-go/pkg/apis/networking/v1beta1"
+	admissionv1 "k8s.io/api/admission/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	ctrllog "sigs.k8s.io/controller-runtime/pkg/log"
 	"sigs.k8s.io/yaml"
 
 	"outrigger.dev/outrigger/inject"
+	"outrigger.dev/outrigger/webhook"
 )
 
 // deviation is a pod of which Outrigger deliberately makes something else than Istio, wherever Istio injects it.
@@ -82,10 +92,12 @@ func (s State) compareAll(t *testing.T, samples []sample) {
 			for _, native := range i.natives {
 				t.Run(native, func(t *testing.T) {
 					config := s.parse(t, i, texts, native)
+					ctrllog.SetLogger(logr.Discard())
+					handler := (&webhook.Handler{Namespaces: theNamespace{i}, Config: parsedOnce{config}, Log: logr.Discard()}).HTTP()
 					for _, sample := range samples {
 						t.Run(sample.name, func(t *testing.T) { i.compare(t, istio, config, native, texts, sample) })
-						if s == August { // what is kept has nothing to do with the release
-							t.Run(sample.name+" without caches", func(t *testing.T) { compareWithoutCaches(t, i, sample, config) })
+						if s == August { // what is kept does not depend on the release
+							t.Run(sample.name+" by the webhook", func(t *testing.T) { compareWithWebhook(t, handler, i, sample, config) })
 						}
 					}
 				})
@@ -144,26 +156,39 @@ func compareWithVerdict(t *testing.T, i installation, s sample, config *inject.C
 	}
 	istios := fields(t, decode(t, verdict.Pod))
 	if ours := fields(t, ours); !reflect.DeepEqual(istios, ours) { // cmp is slower, and asked to explain only
-		t.Errorf("the pod is not Istio's (-Istio +ours):\n%s", cmp.Diff(istios, ours))
+		t.Errorf("the pod is not Istio's (-Istio +ours):\n%s", gocmp.Diff(istios, ours))
 	}
 }
 
-// compareWithoutCaches sees that what is kept from earlier pods, this one among them, changes no answer.
-func compareWithoutCaches(t *testing.T, i installation, s sample, config *inject.Config) {
+// compareWithWebhook sees that what the webhook keeps from earlier pods, this one among them, changes no answer.
+func compareWithWebhook(t *testing.T, handler http.Handler, i installation, s sample, config *inject.Config) {
 	t.Helper()
 	r := request(i, s)
-	received := inject.Received{JSON: s.raw(t), NamespaceName: r.Namespace.Name, Namespace: r.Namespace, Path: r.Path}
-	want, err := inject.Review(received, config.Uncached())
+	want, err := inject.Review(inject.Received{JSON: s.raw(t), NamespaceName: r.Namespace.Name, Namespace: r.Namespace, Path: r.Path}, config)
 	if err != nil {
 		t.Fatalf("Review: %v", err)
 	}
+	body, err := json.Marshal(admissionv1.AdmissionReview{
+		TypeMeta: metav1.TypeMeta{APIVersion: "admission.k8s.io/v1", Kind: "AdmissionReview"},
+		Request: &admissionv1.AdmissionRequest{
+			UID: "u", Kind: metav1.GroupVersionKind{Version: "v1", Kind: "Pod"}, Namespace: r.Namespace.Name,
+			Operation: admissionv1.Create, Object: runtime.RawExtension{Raw: s.raw(t)},
+		},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
 	for _, state := range []string{"known shape", "known pod"} {
-		got, err := inject.Review(received, config)
-		if err != nil {
-			t.Fatalf("Review of a %s: %v", state, err)
+		posted := httptest.NewRequest(http.MethodPost, "/inject", bytes.NewReader(body))
+		posted.URL.Path = cmp.Or(r.Path, posted.URL.Path) // it may have spaces
+		posted.Header.Set("Content-Type", "application/json")
+		recorder, answer := httptest.NewRecorder(), admissionv1.AdmissionReview{}
+		handler.ServeHTTP(recorder, posted)
+		if err := json.Unmarshal(recorder.Body.Bytes(), &answer); err != nil || answer.Response == nil {
+			t.Fatalf("the webhook answers a %s with HTTP %d: %s", state, recorder.Code, recorder.Body)
 		}
-		if !bytes.Equal(want.Patch, got.Patch) || !reflect.DeepEqual(want.Report, got.Report) {
-			t.Errorf("a %s got another answer than without caches:\n%s\n%s", state, cmp.Diff(want.Report, got.Report), cmp.Diff(string(want.Patch), string(got.Patch)))
+		if got := answer.Response; !bytes.Equal(want.Patch, got.Patch) || got.Allowed == (want.Report.Result == inject.Denied) {
+			t.Errorf("a %s got another answer than without a cache:\n%s", state, gocmp.Diff(string(want.Patch), string(got.Patch)))
 		}
 	}
 }
@@ -178,7 +203,7 @@ func compareWithDeviation(t *testing.T, i installation, s sample, config *inject
 	if report.Result != d.want {
 		t.Errorf("result %s (%s: %s), want %s: %s", report.Result, report.Reason, report.Message, d.want, d.reason)
 	}
-	if diff := cmp.Diff(fields(t, s.pod), fields(t, ours)); diff != "" {
+	if diff := gocmp.Diff(fields(t, s.pod), fields(t, ours)); diff != "" {
 		t.Errorf("the pod was changed (-received +ours):\n%s", diff)
 	}
 }
@@ -194,6 +219,20 @@ func resultOf(v Verdict) inject.Result {
 		return inject.Injected
 	}
 }
+
+// theNamespace knows every Namespace as an installation describes it.
+type theNamespace struct{ i installation }
+
+func (n theNamespace) Namespace(_ context.Context, name string) *corev1.Namespace {
+	return &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{
+		Name: name, Labels: n.i.settings.NamespaceLabels, Annotations: n.i.settings.NamespaceAnnotations,
+	}}
+}
+
+// parsedOnce is a configuration that does not change.
+type parsedOnce struct{ config *inject.Config }
+
+func (p parsedOnce) Current() (*inject.Config, error) { return p.config, nil }
 
 // request is what the webhook would hand to inject.
 func request(i installation, s sample) inject.Request {

@@ -376,7 +376,7 @@ func (g generated) kept(pod *corev1.Pod, diff string) string {
 	for _, part := range []struct {
 		name string
 		tree any
-	}{{"values", g.values}, {"mesh", g.mesh}, {"pod, for testdata/pods", pod}} {
+	}{{"values", g.values}, {"mesh", g.mesh}, {"pod, for inject/testdata/pods", pod}} {
 		text, err := yaml.Marshal(part.tree)
 		if err != nil {
 			text = []byte(err.Error())

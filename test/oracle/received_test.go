@@ -33,12 +33,12 @@ func (s sample) raw(t testing.TB) json.RawMessage {
 	return encoded
 }
 
-// corpus reads the pods of all examples and of testdata, each as its controller and the API server make it.
+// corpus reads the pods of all examples and of inject/testdata/pods, each as its controller and the API server make it.
 func corpus(t testing.TB) []sample {
 	t.Helper()
-	own, err := filepath.Glob("testdata/pods/*.yaml")
+	own, err := filepath.Glob("../../inject/testdata/pods/*.yaml")
 	if err != nil || len(own) == 0 {
-		t.Fatalf("no pods found in testdata: %v", err)
+		t.Fatalf("no pods found in inject/testdata/pods: %v", err)
 	}
 	var samples []sample
 	for _, file := range examples(t) {

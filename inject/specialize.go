@@ -17,8 +17,8 @@ import (
 // nothing else is worked out once, when the configuration is parsed: a condition becomes true or false, and what is
 // printed becomes text.
 
-// specialiser replaces the constant parts of a template by what they come to.
-type specialiser struct {
+// specializer replaces the constant parts of a template by what they come to.
+type specializer struct {
 	data   *data           // of which only the constant fields are set
 	fields map[string]bool // the constant fields
 	// withoutAnnotations: the pods have none of the annotations that the template asks for by their names. Those are noted
@@ -44,13 +44,13 @@ type scope struct {
 	dotIsConstant           bool // inside of a range or with over something constant
 }
 
-// specialised returns a template that prints the same for every pod of this configuration, or the template itself where
+// specialized returns a template that prints the same for every pod of this configuration, or the template itself where
 // it cannot be told what is constant.
-func (c *Config) specialised(t *parsedTemplate, functions template.FuncMap) (*parsedTemplate, error) {
+func (c *Config) specialized(t *parsedTemplate, functions template.FuncMap) (*parsedTemplate, error) {
 	if t.sideEffects {
 		return t, nil
 	}
-	s := newSpecialiser(functions, c.constantData(), constantFields)
+	s := newSpecializer(functions, c.constantData(), constantFields)
 	copied, err := s.template(t.Template)
 	if err != nil {
 		return nil, fmt.Errorf("template %q: %w", t.Name(), err)
@@ -66,14 +66,14 @@ func (c *Config) constantData() *data {
 	}
 }
 
-func newSpecialiser(functions template.FuncMap, d *data, fields map[string]bool) *specialiser {
-	s := &specialiser{data: d, fields: fields, asked: map[string]bool{}, variables: map[string]bool{}, budget: 10000}
+func newSpecializer(functions template.FuncMap, d *data, fields map[string]bool) *specializer {
+	s := &specializer{data: d, fields: fields, asked: map[string]bool{}, variables: map[string]bool{}, budget: 10000}
 	s.runner = template.New("constants").Funcs(functions).Funcs(template.FuncMap{"outriggerCapture": func(value any) string { s.captured = value; return "" }})
 	return s
 }
 
 // template returns a copy of a template with its constant parts replaced.
-func (s *specialiser) template(t *template.Template) (*template.Template, error) {
+func (s *specializer) template(t *template.Template) (*template.Template, error) {
 	copied, err := t.Clone()
 	if err != nil {
 		return nil, err
@@ -169,8 +169,8 @@ func isDot(pipe *parse.PipeNode) bool {
 	return is
 }
 
-// list specialises nodes that stand one after the other, and joins texts.
-func (s *specialiser) list(nodes []parse.Node, at scope) []parse.Node {
+// list specializes nodes that stand one after the other, and joins texts.
+func (s *specializer) list(nodes []parse.Node, at scope) []parse.Node {
 	var out []parse.Node
 	for _, node := range nodes {
 		node = s.node(node, at)
@@ -189,7 +189,7 @@ func (s *specialiser) list(nodes []parse.Node, at scope) []parse.Node {
 }
 
 // node returns what stands in the place of a node; nil for nothing.
-func (s *specialiser) node(node parse.Node, at scope) parse.Node {
+func (s *specializer) node(node parse.Node, at scope) parse.Node {
 	switch node := node.(type) {
 	case *parse.ActionNode:
 		if text, ok := s.printed(node, node.Pipe, at); ok {
@@ -218,7 +218,7 @@ func (s *specialiser) node(node parse.Node, at scope) parse.Node {
 }
 
 // declare notes a variable that is declared once and constant.
-func (s *specialiser) declare(node *parse.ActionNode, at scope) {
+func (s *specializer) declare(node *parse.ActionNode, at scope) {
 	if len(node.Pipe.Decl) != 1 || node.Pipe.IsAssign || !s.once[node.Pipe.Decl[0].Ident[0]] || !s.constantCommands(node.Pipe, at) {
 		return
 	}
@@ -229,7 +229,7 @@ func (s *specialiser) declare(node *parse.ActionNode, at scope) {
 }
 
 // prune takes away the declarations of constant variables that nothing reads any more.
-func (s *specialiser) prune(root *parse.ListNode) {
+func (s *specializer) prune(root *parse.ListNode) {
 	for {
 		read := map[string]bool{}
 		visit(root, func(node parse.Node) {
@@ -277,7 +277,7 @@ func branchOf(node parse.Node) *parse.BranchNode {
 }
 
 // printedWhole returns what a range or with prints if all in it is constant.
-func (s *specialiser) printedWhole(node parse.Node, at scope) ([]byte, bool) {
+func (s *specializer) printedWhole(node parse.Node, at scope) ([]byte, bool) {
 	outside := maps.Clone(s.variables)
 	whole := s.whole(node, at)
 	s.variables = outside
@@ -288,7 +288,7 @@ func (s *specialiser) printedWhole(node parse.Node, at scope) ([]byte, bool) {
 }
 
 // whole says whether a node prints the same for every pod, whatever it declares on its way.
-func (s *specialiser) whole(node parse.Node, at scope) bool {
+func (s *specializer) whole(node parse.Node, at scope) bool {
 	switch node := node.(type) {
 	case *parse.TextNode, *parse.CommentNode:
 		return true
@@ -304,13 +304,13 @@ func (s *specialiser) whole(node parse.Node, at scope) bool {
 	return false
 }
 
-func (s *specialiser) wholeList(list *parse.ListNode, at scope) bool {
+func (s *specializer) wholeList(list *parse.ListNode, at scope) bool {
 	return !slices.ContainsFunc(nodesOf(list), func(node parse.Node) bool { return !s.whole(node, at) })
 }
 
 // wholePipe says whether a pipeline is constant. What it declares is constant from here on; outside nobody reads a
 // variable of that name, since only those that are declared at one place count.
-func (s *specialiser) wholePipe(pipe *parse.PipeNode, at scope) bool {
+func (s *specializer) wholePipe(pipe *parse.PipeNode, at scope) bool {
 	if !s.constantCommands(pipe, at) {
 		return false
 	}
@@ -323,7 +323,7 @@ func (s *specialiser) wholePipe(pipe *parse.PipeNode, at scope) bool {
 	return true
 }
 
-func (s *specialiser) branches(b *parse.BranchNode, list, elseList scope) {
+func (s *specializer) branches(b *parse.BranchNode, list, elseList scope) {
 	if b.List != nil {
 		b.List.Nodes = s.list(b.List.Nodes, list)
 	}
@@ -334,7 +334,7 @@ func (s *specialiser) branches(b *parse.BranchNode, list, elseList scope) {
 
 // condition keeps of a constant condition the branch that is taken, in a condition of its own, because a variable that
 // is declared in a branch ends with it.
-func (s *specialiser) condition(node *parse.IfNode, at scope) parse.Node {
+func (s *specializer) condition(node *parse.IfNode, at scope) parse.Node {
 	holds, known := s.truth(node.Pipe, at)
 	if !known {
 		s.arguments(node.Pipe, at)
@@ -364,7 +364,7 @@ func (s *specialiser) condition(node *parse.IfNode, at scope) parse.Node {
 }
 
 // arguments replaces constant texts among the arguments of the commands of a pipeline.
-func (s *specialiser) arguments(pipe *parse.PipeNode, at scope) {
+func (s *specializer) arguments(pipe *parse.PipeNode, at scope) {
 	if pipe == nil {
 		return
 	}
@@ -383,127 +383,4 @@ func (s *specialiser) arguments(pipe *parse.PipeNode, at scope) {
 			}
 		}
 	}
-}
-
-// constant says whether a node comes to the same for every pod.
-func (s *specialiser) constant(node parse.Node, at scope) bool {
-	switch node := node.(type) {
-	case *parse.StringNode, *parse.NumberNode, *parse.BoolNode, *parse.NilNode:
-		return true
-	case *parse.DotNode:
-		return at.dotIsConstant
-	case *parse.FieldNode:
-		return at.dotIsConstant || at.dotIsRoot && s.fields[node.Ident[0]]
-	case *parse.VariableNode:
-		return s.variables[node.Ident[0]] || at.dollarIsRoot && node.Ident[0] == "$" && len(node.Ident) > 1 && s.fields[node.Ident[1]]
-	case *parse.IdentifierNode:
-		return !isVolatile(node.Ident) && !changers[node.Ident]
-	case *parse.ChainNode:
-		return s.constant(node.Node, at)
-	case *parse.PipeNode:
-		return s.constantPipe(node, at)
-	}
-	return false
-}
-
-func (s *specialiser) constantPipe(pipe *parse.PipeNode, at scope) bool {
-	return pipe != nil && len(pipe.Decl) == 0 && s.constantCommands(pipe, at)
-}
-
-func (s *specialiser) constantCommands(pipe *parse.PipeNode, at scope) bool {
-	if pipe == nil {
-		return false
-	}
-	for _, command := range pipe.Cmds {
-		arguments := command.Args
-		if key, rest, asks := s.asksAnnotation(command, at); asks {
-			s.asked[key] = true
-			arguments = rest
-		}
-		for _, argument := range arguments {
-			if !s.constant(argument, at) {
-				return false
-			}
-		}
-	}
-	return true
-}
-
-// asksAnnotation says whether a command asks for one annotation of the pod by its name, which the pods do not have, and
-// which of its arguments are still to be looked at.
-func (s *specialiser) asksAnnotation(command *parse.CommandNode, at scope) (key string, rest []parse.Node, asks bool) {
-	if !s.withoutAnnotations || len(command.Args) < 3 {
-		return "", nil, false
-	}
-	function, isFunction := command.Args[0].(*parse.IdentifierNode)
-	name, isText := command.Args[2].(*parse.StringNode)
-	if !isFunction || !isText {
-		return "", nil, false
-	}
-	switch {
-	case (function.Ident == "index" || function.Ident == "isset") && len(command.Args) == 3 && isField(command.Args[1], at, "ObjectMeta", "Annotations"):
-		return name.Text, nil, true
-	case function.Ident == "annotation" && isField(command.Args[1], at, "ObjectMeta"):
-		return name.Text, command.Args[3:], true
-	}
-	return "", nil, false
-}
-
-// isField says whether a node is a field of the data.
-func isField(node parse.Node, at scope, names ...string) bool {
-	switch node := node.(type) {
-	case *parse.FieldNode:
-		return at.dotIsRoot && slices.Equal(node.Ident, names)
-	case *parse.VariableNode:
-		return at.dollarIsRoot && node.Ident[0] == "$" && slices.Equal(node.Ident[1:], names)
-	}
-	return false
-}
-
-// printed returns what a constant action prints.
-func (s *specialiser) printed(node parse.Node, pipe *parse.PipeNode, at scope) ([]byte, bool) {
-	if !s.constantPipe(pipe, at) {
-		return nil, false
-	}
-	return s.run(node)
-}
-
-func (s *specialiser) truth(pipe *parse.PipeNode, at scope) (holds, known bool) {
-	if !s.constantPipe(pipe, at) {
-		return false, false
-	}
-	yes := &parse.ListNode{NodeType: parse.NodeList, Nodes: []parse.Node{&parse.TextNode{NodeType: parse.NodeText, Text: []byte("yes")}}}
-	text, known := s.run(&parse.IfNode{BranchNode: parse.BranchNode{NodeType: parse.NodeIf, Pipe: pipe, List: yes}})
-	return len(text) > 0, known
-}
-
-// text returns the value of a constant argument that is a text.
-func (s *specialiser) text(argument parse.Node, at scope) (text string, ok bool) {
-	if !s.constant(argument, at) {
-		return "", false
-	}
-	s.captured = nil
-	command := &parse.CommandNode{NodeType: parse.NodeCommand, Args: []parse.Node{parse.NewIdentifier("outriggerCapture"), argument}}
-	_, ran := s.run(&parse.ActionNode{NodeType: parse.NodeAction, Pipe: &parse.PipeNode{NodeType: parse.NodePipe, Cmds: []*parse.CommandNode{command}}})
-	text, ok = s.captured.(string)
-	return text, ok && ran
-}
-
-// run executes one node on the constant data, behind the declarations of the constant variables. It is not ok if it
-// fails: then it is to fail where it stands, if it is ever reached.
-func (s *specialiser) run(node parse.Node) (printed []byte, ok bool) {
-	if s.budget--; s.budget < 0 {
-		return nil, false
-	}
-	nodes := append(slices.Clone(s.declared), node)
-	tree := &parse.Tree{Name: "constant", Root: &parse.ListNode{NodeType: parse.NodeList, Nodes: nodes}}
-	t, err := s.runner.AddParseTree("constant", tree)
-	if err != nil {
-		return nil, false
-	}
-	var out recorder
-	if err := t.Execute(&out, s.data); err != nil {
-		return nil, false
-	}
-	return out.text, true
 }

@@ -1,0 +1,112 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package inject
+
+import (
+	"bytes"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/tidwall/gjson"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+// Replica identifies a request by what its answer depends on under one configuration. Two requests with the same Key get
+// the same answer if the configuration says so (SharesAnswer): they are about replicas of one workload.
+type Replica struct {
+	Key []byte // the received pod without what only identifies it, and everything else that injection reads
+	Own string // what was left out of Key
+}
+
+// ReplicaOf returns what identifies a request. It reads the JSON of the pod without decoding it.
+func ReplicaOf(received Received) Replica {
+	key := make([]byte, 0, len(received.JSON)+len(received.Path)+128)
+	for _, fact := range append([]string{received.NamespaceName, received.Path}, userFacts(received.Namespace)...) {
+		key = fmt.Appendf(key, "%q ", fact)
+	}
+	var own strings.Builder
+	from := 0
+	for _, s := range ownSpans(received.JSON) {
+		key = append(key, received.JSON[from:s.from]...)
+		key = append(key, 0) // no byte of JSON
+		own.Write(received.JSON[s.from:s.to])
+		from = s.to
+	}
+	return Replica{append(key, received.JSON[from:]...), own.String()}
+}
+
+// SharesAnswer reports whether the answer depends on nothing that was left out of the replica's key. The pod must have been
+// created by a controller, and its templates must not read what replicas differ in.
+func (c *Config) SharesAnswer(answer Answer) bool {
+	pod := answer.Pod
+	if answer.Report.Result != Injected || len(answer.Report.Problems) > 0 {
+		return false
+	}
+	if pod == nil || pod.GenerateName == "" || metav1.GetControllerOfNoCopy(pod) == nil || pod.Spec.NodeName != "" {
+		return false
+	}
+	if slices.ContainsFunc(answer.Report.Templates, func(name string) bool { return c.templates[name].volatile || c.templates[name].perReplica }) {
+		return false
+	}
+	return !slices.ContainsFunc([]string{pod.Name, string(pod.UID), tokenVolume}, func(own string) bool {
+		return own != "" && bytes.Contains(answer.Patch, []byte(own))
+	})
+}
+
+// span is a part of a text, from its first byte to the byte after its last.
+type span struct{ from, to int }
+
+// ownFields are the metadata fields in which the replicas of a workload differ, or that injection never reads.
+var ownFields = map[string]bool{"name": true, "uid": true, "creationTimestamp": true, "managedFields": true}
+
+// ownSpans returns the parts of a pod's JSON in which the replicas of a workload differ: fields of its metadata, and the
+// name of the volume with the service account's token. They are sorted and do not overlap.
+func ownSpans(pod []byte) []span {
+	var spans []span
+	gjson.GetBytes(pod, "metadata").ForEach(func(key, value gjson.Result) bool {
+		if ownFields[key.Str] {
+			spans = append(spans, span{value.Index, value.Index + len(value.Raw)})
+		}
+		return true
+	})
+	spans = append(spans, tokenVolumeSpans(pod)...)
+	slices.SortFunc(spans, func(a, b span) int { return a.from - b.from })
+	out := spans[:0]
+	for _, s := range spans {
+		if len(out) == 0 || s.from >= out[len(out)-1].to {
+			out = append(out, s)
+		}
+	}
+	return out
+}
+
+// tokenVolume is how the API server's ServiceAccount plugin names the volume that it adds: five random characters follow.
+const tokenVolume = "kube-api-access-"
+
+// tokenVolumeSpans returns where the random characters stand. There are none if pods name several such volumes: they
+// could be told apart then.
+func tokenVolumeSpans(pod []byte) []span {
+	quoted := []byte(`"` + tokenVolume)
+	var spans []span
+	var first []byte
+	for from := 0; ; {
+		at := bytes.Index(pod[from:], quoted)
+		if at < 0 {
+			return spans
+		}
+		begin := from + at + len(quoted)
+		end := begin + 5
+		if end >= len(pod) || pod[end] != '"' {
+			return nil
+		}
+		if first == nil {
+			first = pod[begin:end]
+		}
+		if !bytes.Equal(first, pod[begin:end]) {
+			return nil
+		}
+		spans = append(spans, span{begin, end})
+		from = end
+	}
+}
