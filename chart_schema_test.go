@@ -108,6 +108,15 @@ var alsoAllowed = map[string][]any{
 	"prometheusRule.thresholds.coverage": {"number", "string"}, "prometheusRule.thresholds.latency": {"number", "string"}, // --set makes no fractions
 }
 
+// required are the values that the templates need below a path. A user removes one of them only with null.
+var required = map[string][]string{
+	"": {"certificates", "guardRails", "image", "istio", "leaderElection", "networkPolicy", "podDisruptionBudget", "postInstallCheck",
+		"preDelete", "rbac", "resourceQuota", "routing", "serviceAccount", "tests", "webhook"},
+	"guardRails":       {"action"},
+	"postInstallCheck": {"timeout"},
+	"preDelete":        {"timeout"},
+}
+
 // patterns are what texts must match, empty ones included: a wrong image or namespace is refused by Helm, not by the kubelet.
 var patterns = map[string]string{
 	"image.digest":         `^(sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128})?$`,
@@ -239,7 +248,11 @@ func objectSchema(path string, values map[string]any) map[string]any {
 		maps.Copy(properties, configurationSchema(path))
 	}
 	// Helm passes global to every chart that is part of another one, with what the others read.
-	return map[string]any{"type": "object", "properties": properties, "additionalProperties": path == "global"}
+	schema := map[string]any{"type": "object", "properties": properties, "additionalProperties": path == "global"}
+	if required[path] != nil {
+		schema["required"] = required[path]
+	}
+	return schema
 }
 
 func valueSchema(path string, value any) map[string]any {

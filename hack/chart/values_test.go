@@ -351,3 +351,48 @@ func root(t *testing.T) string {
 	}
 	return dir
 }
+
+// A value of null removes a key. Either the chart does without it, or Helm says which key is missing. An error at some place in a
+// template would help nobody.
+func TestNullRemovesAValue(t *testing.T) {
+	c, all := own(t), Values{}
+	for key, value := range c.loaded.Values {
+		values := Values{key: nil}
+		section, is := value.(map[string]any)
+		if !is {
+			all[key] = nil
+			continue
+		}
+		if _, err := c.Render(values); err != nil && !strings.Contains(err.Error(), "missing property '"+key+"'") {
+			t.Errorf("%s=null: %v", key, err)
+		}
+		for below := range section {
+			set(all, key+"."+below, nil)
+		}
+	}
+	for _, path := range []string{"guardRails.action", "postInstallCheck.timeout", "preDelete.timeout"} {
+		section, key, _ := strings.Cut(path, ".")
+		if _, err := c.Render(Values{section: map[string]any{key: nil}}); err == nil || !strings.Contains(err.Error(), "missing property '"+key+"'") {
+			t.Errorf("%s=null: %v", path, err)
+		}
+		delete(all[section].(map[string]any), key)
+	}
+	if _, err := c.Render(all); err != nil {
+		t.Errorf("all values that may be removed: %v", err)
+	}
+}
+
+func TestMinAvailableLeavesAReplicaToEvict(t *testing.T) {
+	for values, want := range map[string]string{
+		`{podDisruptionBudget: {minAvailable: 3}}`:                    "podDisruptionBudget.minAvailable is 3, more than replicaCount, 2: no ready replica could ever be evicted",
+		`{podDisruptionBudget: {minAvailable: "3"}, replicaCount: 2}`: "Set it to at most 1",
+		`{podDisruptionBudget: {minAvailable: 2}}`:                    "",
+		`{podDisruptionBudget: {minAvailable: 3}, replicaCount: 1}`:   "", // has no budget
+		`{podDisruptionBudget: {minAvailable: "100%"}}`:               "",
+	} {
+		_, err := own(t).Render(parse(t, values))
+		if (err != nil) != (want != "") || err != nil && !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v; want %q", values, err, want)
+		}
+	}
+}

@@ -169,7 +169,7 @@ outrigger-webhook-objects{{ include "outrigger.suffix" . }}
 
 {{/* What excludes namespaces from every entry of both webhook objects, as a list of expressions. */}}
 {{- define "outrigger.excluded" -}}
-{{- list (dict "key" "kubernetes.io/metadata.name" "operator" "NotIn" "values" (concat (list (include "outrigger.namespace" .)) .Values.webhook.excludedNamespaces | uniq)) | toYaml }}
+{{- list (dict "key" "kubernetes.io/metadata.name" "operator" "NotIn" "values" (concat (list (include "outrigger.namespace" .)) (default list .Values.webhook.excludedNamespaces) | uniq)) | toYaml }}
 {{- end }}
 
 {{- define "outrigger.lastGoodName" -}}
@@ -364,11 +364,11 @@ helm.sh/hook-delete-policy: before-hook-creation,hook-succeeded,hook-failed
 entry of its own. At most one of them matches a pod. */}}
 {{- define "outrigger.entries" -}}
 {{- $revision := default "default" .Values.revision }}
-{{- $default := or (not (include "outrigger.suffix" .)) (has "default" .Values.revisionTags) }}
+{{- $default := or (not (include "outrigger.suffix" .)) (has "default" (default list .Values.revisionTags)) }}
 {{- $no := list (dict "key" "istio-injection" "operator" "DoesNotExist") (dict "key" "istio.io/rev" "operator" "DoesNotExist") }}
 {{- $noRevision := list (dict "key" "istio.io/rev" "operator" "DoesNotExist") }}
 {{- $notOut := list (dict "key" "sidecar.istio.io/inject" "operator" "NotIn" "values" (list "false")) }}
-{{- $ours := list (dict "key" "istio.io/rev" "operator" "In" "values" (concat (list $revision) .Values.revisionTags | uniq)) }}
+{{- $ours := list (dict "key" "istio.io/rev" "operator" "In" "values" (concat (list $revision) (default list .Values.revisionTags) | uniq)) }}
 {{- $entries := list
   (dict "name" "rev.namespace" "namespace" (concat $ours (list (dict "key" "istio-injection" "operator" "DoesNotExist"))) "object" $notOut)
   (dict "name" "rev.object" "namespace" $no "object" (concat $notOut $ours)) }}
