@@ -183,6 +183,8 @@ func TestQuickstartSaysWhatIsMissing(t *testing.T) {
 		{"charts for an existing Istio", quickstartPrograms, []string{"CLUSTER=kind", "ISTIO=existing", "ISTIO_CHARTS=istio-charts"}, []string{"ISTIO_CHARTS", "Remove either"}},
 		{"arguments for an existing Istio", quickstartPrograms, []string{"CLUSTER=kind", "ISTIO=existing", "ISTIO_ARGS=--debug"}, []string{"ISTIO_ARGS", "Remove either"}},
 		{"a registry for kind", quickstartPrograms, []string{"CLUSTER=kind", "REGISTRY=registry.example.com"}, []string{"CLUSTER=kind", "REGISTRY have no effect", "CLUSTER=current"}},
+		{"an image with a separator of sed", quickstartPrograms, []string{"CLUSTER=kind", "EXAMPLE_IMAGE=registry.example.com/a|b"}, []string{"EXAMPLE_IMAGE=registry.example.com/a|b is not the name of an image", "Example: EXAMPLE_IMAGE="}},
+		{"an image with a tag", quickstartPrograms, []string{"CLUSTER=kind", "EXAMPLE_IMAGE=springbootapp:42"}, []string{"without its tag"}},
 		{"a way to load for k3d", quickstartPrograms, []string{"CLUSTER=k3d", "LOAD=sudo k3s ctr images import"}, []string{"CLUSTER=k3d", "LOAD and"}},
 	} {
 		t.Run(c.meaning, func(t *testing.T) {
@@ -256,6 +258,20 @@ func TestQuickstartStopsAtAFailure(t *testing.T) {
 	}
 	if !strings.Contains(read(t, quickstartPage), "\n## If a step fails\n") {
 		t.Errorf("%s has no such section", quickstartPage)
+	}
+}
+
+// Until the chosen cluster answers, kubectl's context may be that of another one, whose warnings are nobody's business here.
+func TestQuickstartReportsWarningsOfItsClusterOnly(t *testing.T) {
+	for _, c := range []struct {
+		fails    string
+		settings []string
+	}{{"kind", []string{"CLUSTER=kind"}}, {"k3d", []string{"CLUSTER=k3d"}}, {"kubectl", []string{"CLUSTER=current", "REGISTRY=registry.example.com"}}} {
+		script := `printf '#!/bin/sh\necho no Docker\nexit 1\n' >"$HOME/` + c.fails + `"; exec bash hack/quickstart.sh`
+		_, calls, out, err := runQuickstart(t, quickstartPrograms, script, c.settings...)
+		if err == nil || !strings.Contains(out, "no Docker") || !strings.Contains(out, "The last command failed.") || strings.Contains(out, "warnings of the cluster") {
+			t.Errorf("%s fails: it ends with %v after the calls %q, and prints\n%s", c.fails, err, calls, out)
+		}
 	}
 }
 

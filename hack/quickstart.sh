@@ -26,10 +26,14 @@ run() {
 }
 fail() { printf '%s\n' "$@" >&2; exit 1; }
 installed() { command -v "$1" >/dev/null; }
+answers='' # whether kubectl's context is that of the chosen cluster, and it answers
 failed() {
   trap - ERR
-  printf '\nThe last command failed. The latest warnings of the cluster:\n\n'
-  kubectl get events -A --field-selector=type=Warning --sort-by=.lastTimestamp --request-timeout=15s | tail -n 5 || true
+  printf '\nThe last command failed.\n'
+  if [ -n "$answers" ]; then
+    printf 'The latest warnings of the cluster:\n\n'
+    kubectl get events -A --field-selector=type=Warning --sort-by=.lastTimestamp --request-timeout=15s | tail -n 5 || true
+  fi
   printf '\nSee docs/start/quickstart.md#if-a-step-fails.\n'
 } >&2
 trap failed ERR
@@ -61,6 +65,8 @@ case $CLUSTER in
     "  make quickstart CLUSTER=current REGISTRY=registry.example.com" '  make quickstart CLUSTER=current LOAD="sudo k3s ctr images import"' "  make quickstart CLUSTER=kind" ;;
   *) fail "CLUSTER=$CLUSTER is unknown. Use kind, k3d, or current." ;;
 esac
+[[ ${EXAMPLE_IMAGE:-a} =~ ^[A-Za-z0-9._-]+((:[0-9]+)?(/[A-Za-z0-9._-]+)+)?$ ]] ||
+  fail "EXAMPLE_IMAGE=$EXAMPLE_IMAGE is not the name of an image without its tag. Example: EXAMPLE_IMAGE=registry.example.com/springbootapp"
 ISTIO_ARGS=${ISTIO_ARGS:+ $ISTIO_ARGS}
 
 # The cluster comes first: if it does not answer, or has an Istio, nothing is built. Only the platforms of its nodes are built.
@@ -74,12 +80,14 @@ case $CLUSTER in
   current)
     run 'kubectl config current-context'
     run 'kubectl version --request-timeout=15s'
+    answers=yes
     if [ -z "${ISTIO:-}" ]; then
       istiod=$(kubectl get deployments -A -l app=istiod -o 'jsonpath={range .items[*]} {.metadata.namespace}/{.metadata.name}{end}')
       [ -z "$istiod" ] || fail "The cluster has an Istio: deployment$istiod. Nothing was changed. To keep it as it is, and use it:" \
         "  make quickstart ISTIO=existing ..." "If it was installed by an earlier run of this script, or you want it upgraded:" "  make quickstart ISTIO=install ..."
     fi ;;
 esac
+answers=yes
 run 'make build image PLATFORMS=$(kubectl get nodes -o jsonpath="{.items[*].status.nodeInfo.architecture}" | tr " " "\n" | sort -u | sed "s|^|linux/|" | paste -sd , -)'
 case $CLUSTER in
   kind) run 'kind load image-archive bin/outrigger-image.tar --name outrigger' ;;
