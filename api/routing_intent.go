@@ -443,10 +443,23 @@ func parseDefault(text string) (DefaultIntent, error) {
 	case DefaultFirst, DefaultLowest, DefaultHighest, DefaultAll:
 		return DefaultIntent{Policy: policy}, nil
 	}
+	if strings.HasPrefix(text, "@") {
+		return DefaultIntent{Policy: DefaultFirst}, unknownPolicy(text)
+	}
 	if err := checkVersion(text); err != nil {
 		return DefaultIntent{Policy: DefaultFirst}, err
 	}
 	return DefaultIntent{Policy: DefaultLiteral, Version: text}, nil
+}
+
+// unknownPolicy says that a default is none of the policies, and which of them it was probably meant to be.
+func unknownPolicy(text string) error {
+	for _, policy := range []DefaultPolicy{DefaultFirst, DefaultLowest, DefaultHighest, DefaultAll} {
+		if slips(strings.ToLower(text), string(policy)) <= 1 {
+			return fmt.Errorf("unknown policy %q (did you mean %q?)", text, policy)
+		}
+	}
+	return fmt.Errorf("unknown policy %q", text)
 }
 
 // checkVersion accepts what can be the value of a label, but not the empty one.

@@ -46,13 +46,26 @@ func checkDryRun(command *cobra.Command) error {
 	return usagef("--dry-run=%s: expected none, client, or server", flag.Value)
 }
 
-// flagError explains what a flag needs that was set without a value.
+// flagError explains what a flag needs that was set without a value, or to one of another type.
 func flagError(_ *cobra.Command, err error) error {
 	missing := &pflag.ValueRequiredError{}
 	if errors.As(err, &missing) && missing.GetSpecifiedName() == "dry-run" {
 		return usagef("%s", dryRunNeeds)
 	}
+	invalid := &pflag.InvalidValueError{}
+	if errors.As(err, &invalid) {
+		if expected := expectedValues[invalid.GetFlag().Value.Type()]; expected != "" {
+			return usagef("--%s=%s: expected %s", invalid.GetFlag().Name, invalid.GetValue(), expected)
+		}
+	}
 	return err
+}
+
+// expectedValues are what flags of a type take.
+var expectedValues = map[string]string{
+	"int":      "a whole number, such as 2",
+	"duration": "a duration, such as 30s or 1m30s",
+	"bool":     "true or false",
 }
 
 // checkNamespaceName returns a usage error for text that cannot be the name of a namespace. Empty text is none.

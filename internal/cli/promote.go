@@ -60,5 +60,9 @@ func promotionOf(service, version string) (diagnose.Decision, error) {
 	if !strings.HasPrefix(version, "@") {
 		d.Versions = []string{version}
 	}
-	return d, asUsage(api.CheckDefaultVersion(version))
+	err := api.CheckDefaultVersion(version)
+	if err != nil && strings.HasPrefix(version, "@") {
+		return d, usagef("%v. Policies: @first, @lowest, @highest, @all. Example: promote %s @highest", err, service)
+	}
+	return d, asUsage(err)
 }
