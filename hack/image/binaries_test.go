@@ -11,6 +11,7 @@ import (
 	"errors"
 	"io"
 	"io/fs"
+	"iter"
 	"maps"
 	"path/filepath"
 	"slices"
@@ -82,19 +83,35 @@ func untar(t *testing.T, archive string) map[string]packedFile {
 		t.Fatal(err)
 	}
 	out := map[string]packedFile{}
-	for r := tar.NewReader(uncompressed); ; {
-		header, err := r.Next()
-		if errors.Is(err, io.EOF) {
-			return out
+	for header, data := range tarFiles(t, uncompressed) {
+		if !header.ModTime.Equal(hello.Created) {
+			t.Errorf("%s has the time %s", header.Name, header.ModTime)
 		}
-		if err != nil {
-			t.Fatal(err)
+		out[filepath.ToSlash(header.Name)] = packedFile{header.FileInfo().Mode(), data}
+	}
+	return out
+}
+
+// tarFiles yields each file of an archive with its content.
+func tarFiles(t *testing.T, archive io.Reader) iter.Seq2[*tar.Header, string] {
+	t.Helper()
+	return func(yield func(*tar.Header, string) bool) {
+		for r := tar.NewReader(archive); ; {
+			header, err := r.Next()
+			if errors.Is(err, io.EOF) {
+				return
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			data, err := io.ReadAll(r)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !yield(header, string(data)) {
+				return
+			}
 		}
-		data, err := io.ReadAll(r)
-		if err != nil || !header.ModTime.Equal(hello.Created) {
-			t.Errorf("%s has the time %s: %v", header.Name, header.ModTime, err)
-		}
-		out[filepath.ToSlash(header.Name)] = packedFile{header.FileInfo().Mode(), string(data)}
 	}
 }
 

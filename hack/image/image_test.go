@@ -8,8 +8,6 @@ import (
 	"crypto/x509"
 	"debug/buildinfo"
 	"encoding/json"
-	"errors"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -117,20 +115,11 @@ func entries(t *testing.T, image v1.Image) (map[string]tar.Header, map[string][]
 	headers, data := map[string]tar.Header{}, map[string][]byte{}
 	stream := mutate.Extract(image)
 	defer func() { _ = stream.Close() }()
-	for r := tar.NewReader(stream); ; {
-		header, err := r.Next()
-		if errors.Is(err, io.EOF) {
-			return headers, data
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
+	for header, content := range tarFiles(t, stream) {
 		name := strings.TrimSuffix(header.Name, "/")
-		headers[name] = *header
-		if data[name], err = io.ReadAll(r); err != nil {
-			t.Fatal(err)
-		}
+		headers[name], data[name] = *header, []byte(content)
 	}
+	return headers, data
 }
 
 func TestEveryPlatformHasItsImageAndItsBill(t *testing.T) {

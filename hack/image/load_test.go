@@ -3,8 +3,6 @@
 package main
 
 import (
-	"archive/tar"
-	"errors"
 	"io"
 	"os"
 	"os/exec"
@@ -120,20 +118,10 @@ func unpack(t *testing.T, file string) map[string]string {
 	}
 	defer func() { _ = opened.Close() }()
 	out := map[string]string{}
-	for r := tar.NewReader(opened); ; {
-		header, err := r.Next()
-		if errors.Is(err, io.EOF) {
-			return out
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-		data, err := io.ReadAll(r)
-		if err != nil {
-			t.Fatal(err)
-		}
-		out[header.Name] = string(data)
+	for header, data := range tarFiles(t, opened) {
+		out[header.Name] = data
 	}
+	return out
 }
 
 // ctr imports the archive as kind, k3d, and k3s do. The image has the name and the digest that the chart requests.
