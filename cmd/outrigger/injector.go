@@ -27,14 +27,14 @@ import (
 	"outrigger.dev/outrigger/webhook"
 )
 
-// injectorParts are the parts that answer about pods.
+// injectorParts are the parts that respond to reviews of pods.
 type injectorParts struct {
 	istio   *webhook.IstioConfiguration // Istio's live configuration
 	owners  *webhook.OwnerEvents        // reports to the owners of pods
 	handler http.Handler
 }
 
-// injector makes the parts that answer about pods.
+// injector creates the parts that respond to reviews of pods.
 func injector(cluster *rest.Config, config api.Config, namespace string, shared ctrlcluster.Cluster, events *webhook.Events, tracer trace.Tracer, logger logr.Logger) (injectorParts, error) {
 	client, err := kubernetes.NewForConfig(cluster)
 	if err != nil {
@@ -48,7 +48,7 @@ func injector(cluster *rest.Config, config api.Config, namespace string, shared 
 	if err != nil {
 		return injectorParts{}, err
 	}
-	// Asked for now, the cache of Namespaces is complete before a replica is ready.
+	// Requested now, so that the cache of Namespaces is complete before a replica is ready.
 	if _, err := shared.GetCache().GetInformer(context.Background(), &corev1.Namespace{}, cache.BlockUntilSynced(false)); err != nil {
 		return injectorParts{}, err
 	}
@@ -89,12 +89,12 @@ func injector(cluster *rest.Config, config api.Config, namespace string, shared 
 	return injectorParts{istio, owners, webhook.Paths(handler.HTTP(), warnings)}, nil
 }
 
-// adviceAbout returns the paths of the validating webhook, about pods and their workloads; none if there is no such webhook.
+// adviceAbout returns the handlers of the validating webhook for pods and workloads, by path, or none if it does not exist.
 func adviceAbout(config api.Config, istio *webhook.IstioConfiguration, shared ctrlcluster.Cluster) (map[string]http.Handler, error) {
 	if config.ValidatorName() == "" {
 		return map[string]http.Handler{}, nil
 	}
-	// Asked for now, so that a replica that is ready knows by which selectors pods are sent to it.
+	// Requested now, so that a ready replica knows which selectors send pods to it.
 	if _, err := shared.GetCache().GetInformer(context.Background(), &admissionregistrationv1.MutatingWebhookConfiguration{}, cache.BlockUntilSynced(false)); err != nil {
 		return nil, err
 	}

@@ -4,13 +4,10 @@ package main
 
 import (
 	"context"
-	"os"
 
 	"github.com/go-logr/logr"
-	"k8s.io/apimachinery/pkg/util/uuid"
-	"k8s.io/client-go/kubernetes"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/rest"
-	"k8s.io/client-go/tools/leaderelection/resourcelock"
 	ctrlcluster "sigs.k8s.io/controller-runtime/pkg/cluster"
 	"sigs.k8s.io/controller-runtime/pkg/metrics"
 
@@ -23,18 +20,18 @@ import (
 	"outrigger.dev/outrigger/webhook"
 )
 
-// podsOfCluster is who knows the pods of the cluster on the leader.
+// podsOfCluster returns the pods of the cluster on the leader.
 type podsOfCluster interface {
 	PodKinds() ([]api.PodKind, bool)
 }
 
-// leadersJobs has the leader keep the routes, and count which pods lack the sidecar that they should have. Pods are watched
-// once for both; where there are no routes to keep, for the count alone.
+// leadersJobs returns the jobs of the leader: managing routes, and counting pods without the sidecar that they should have. Both
+// share one watch of pods; without routes, the count has its own.
 func leadersJobs(cluster *rest.Config, shared ctrlcluster.Cluster, istio *webhook.IstioConfiguration, config api.Config, namespace string, logger logr.Logger) (*process.Leadership, error) {
 	leader := &process.Leadership{Name: config.LeaseName(), Timing: config.LeaderElection, Log: logger.WithName("leader")}
 	if config.LeaderElection.Enabled && leader.Name != "" {
 		var err error
-		if leader.Lock, err = leaseLock(cluster, config.LeaderElection, namespace, leader.Name); err != nil {
+		if leader.Lock, err = process.NewLeaseLock(cluster, config.LeaderElection, types.NamespacedName{Namespace: namespace, Name: leader.Name}, cli.LeaseLabels()); err != nil {
 			return nil, err
 		}
 	}
@@ -70,30 +67,11 @@ func leadersJobs(cluster *rest.Config, shared ctrlcluster.Cluster, istio *webhoo
 	return leader, nil
 }
 
-// coverage counts which pods lack the sidecar that they should have.
+// coverage returns the job that counts pods without the sidecar that they should have.
 func coverage(shared ctrlcluster.Cluster, of podsOfCluster, istio *webhook.IstioConfiguration, config api.Config, logger logr.Logger) *webhook.Coverage {
 	return webhook.NewCoverage(webhook.CoverageOptions{
 		Pods: of.PodKinds, Namespaces: webhook.NamespacesFrom(shared.GetCache()), Config: istio,
 		Entries:  webhook.EntriesFrom(shared.GetCache(), config.WebhookConfigurationName()),
 		Interval: config.Coverage.Interval, Registerer: metrics.Registry, Log: logger.WithName("coverage"),
 	})
-}
-
-// leaseLock names the holder of the Lease by its pod, so that one sees who leads; the manager's own would name the host.
-func leaseLock(cluster *rest.Config, election api.LeaderElectionConfig, namespace, name string) (resourcelock.Interface, error) {
-	holder := os.Getenv("POD_NAME")
-	if holder == "" {
-		var err error
-		if holder, err = os.Hostname(); err != nil {
-			return nil, err
-		}
-	}
-	cluster = rest.CopyConfig(cluster)
-	cluster.Timeout = election.RenewDeadline / 2 // one request that hangs must not cost the lead
-	client, err := kubernetes.NewForConfig(cluster)
-	if err != nil {
-		return nil, err
-	}
-	return resourcelock.NewWithLabels(resourcelock.LeasesResourceLock, namespace, name, client.CoreV1(), client.CoordinationV1(),
-		resourcelock.ResourceLockConfig{Identity: holder + "_" + string(uuid.NewUUID())}, cli.LeaseLabels())
 }

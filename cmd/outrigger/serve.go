@@ -12,14 +12,12 @@ import (
 	"os/signal"
 	"strconv"
 	"syscall"
-	"time"
 
 	"github.com/go-logr/logr"
 	"github.com/spf13/cobra"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/klog/v2"
 	ctrl "sigs.k8s.io/controller-runtime"
-	ctrlcluster "sigs.k8s.io/controller-runtime/pkg/cluster"
 	"sigs.k8s.io/controller-runtime/pkg/metrics"
 
 	"outrigger.dev/outrigger/api"
@@ -33,16 +31,16 @@ func serveCommand() *cobra.Command {
 	var where placement
 	command := &cobra.Command{
 		Use:   "serve",
-		Short: "Serve the webhook and keep the routes; what the Helm chart runs",
-		Long: `Runs both jobs in one process: the webhook that injects sidecars, on every replica, and the controller that keeps the
-routes, on the one replica that leads.
+		Short: "Serve the webhook and manage the routes; the Helm chart runs this",
+		Long: `Runs two jobs in one process: the webhook that injects sidecars, on every replica, and the controller that manages the
+routes, on the leader.
 
-Its settings are in one file; an unknown field or a bad value stops the start. All have defaults. Besides the webhook it
-serves /healthz, /readyz and /metrics. After SIGTERM readiness fails at once, and it serves on for shutdown.linger.`,
+All settings are in one file and have defaults. With an unknown field or an invalid value, the process does not start. It also
+serves /healthz, /readyz, and /metrics. After SIGTERM, readiness fails at once, and the webhook responds for shutdown.linger.`,
 		Example: `  # In a pod
   outrigger serve --config /etc/outrigger/config.yaml
 
-  # As a process of this machine, against the cluster of a kubeconfig, in which the chart is installed
+  # On your machine, with the cluster of a kubeconfig, in which the chart is installed
   outrigger serve --config config.yaml --kubeconfig ~/.kube/config --namespace outrigger-system --address 127.0.0.1`,
 		Args: cli.NoArguments,
 		RunE: func(command *cobra.Command, _ []string) error {
@@ -65,23 +63,23 @@ serves /healthz, /readyz and /metrics. After SIGTERM readiness fails at once, an
 	}
 	flags := command.Flags()
 	flags.StringVar(&configFile, "config", "", "configuration file (default: all settings have their defaults)")
-	flags.StringVar(&where.kubeconfig, "kubeconfig", "", "kubeconfig file (default: KUBECONFIG, else the pod's account)")
-	flags.StringVar(&where.namespace, "namespace", os.Getenv("POD_NAMESPACE"), "namespace of our own Secret, ConfigMap and Lease (default: POD_NAMESPACE)")
-	flags.StringVar(&where.address, "address", "", "address to listen on, in place of the host of every address of the configuration (default: all)")
+	flags.StringVar(&where.kubeconfig, "kubeconfig", "", "kubeconfig file (default: KUBECONFIG, or else the pod's ServiceAccount)")
+	flags.StringVar(&where.namespace, "namespace", os.Getenv("POD_NAMESPACE"), "namespace of Outrigger's Secret, ConfigMap, and Lease (default: POD_NAMESPACE)")
+	flags.StringVar(&where.address, "address", "", "address to listen on, instead of the host in each address of the configuration (default: all addresses)")
 	return command
 }
 
-// placement is what depends on where the process runs.
+// placement holds the flags that depend on where the process runs.
 type placement struct {
 	kubeconfig, namespace, address string
 }
 
-// newProcess makes all parts and joins them; nothing runs yet but open ports.
+// newProcess creates all parts and connects them. It opens the ports and starts nothing.
 func newProcess(config api.Config, where placement, logger logr.Logger) (*process.Process, error) {
 	if where.namespace == "" {
-		return nil, errors.New("--namespace is empty and so is POD_NAMESPACE: the namespace of our Secret, ConfigMap and Lease must be given")
+		return nil, errors.New("--namespace and POD_NAMESPACE are empty: set the namespace of Outrigger's Secret, ConfigMap, and Lease. Example: --namespace outrigger-system")
 	}
-	cluster, err := restConfig(where.kubeconfig, config.APIServer)
+	cluster, err := process.RESTConfig(where.kubeconfig, version, config.APIServer)
 	if err != nil {
 		return nil, err
 	}
@@ -89,16 +87,16 @@ func newProcess(config api.Config, where placement, logger logr.Logger) (*proces
 	if err != nil {
 		return nil, err
 	}
-	shared, err := newCluster(cluster, config, logger)
+	shared, err := process.NewCluster(cluster, config, logger)
 	if err != nil {
 		return nil, fmt.Errorf("caches: %w", err)
 	}
-	events := &webhook.Events{Client: client, Instance: instance()}
+	events := &webhook.Events{Client: client, Instance: process.Instance()}
 	keeper, err := certificates(cluster, config, client, where, events, logger)
 	if err != nil {
 		return nil, err
 	}
-	tracing, err := process.NewTracing(os.Getenv, process.Identity{Version: version, Namespace: where.namespace, Pod: instance()}, logger.WithName("traces"))
+	tracing, err := process.NewTracing(os.Getenv, process.Identity{Version: version, Namespace: where.namespace, Pod: process.Instance()}, logger.WithName("traces"))
 	if err != nil {
 		return nil, err
 	}
@@ -106,14 +104,14 @@ func newProcess(config api.Config, where placement, logger logr.Logger) (*proces
 	if err != nil {
 		return nil, err
 	}
-	// Every replica keeps its certificate and Istio's configuration; routes and the count of pods are the leader's alone.
+	// Every replica has its certificate and Istio's configuration; only the leader manages routes and counts pods.
 	leader, err := leadersJobs(cluster, shared, answers.istio, config, where.namespace, logger)
 	if err != nil {
 		return nil, err
 	}
 	ready := &process.Readiness{Checks: []process.ReadyCheck{
 		{Name: "certificate", Check: func() error { return keeper.Ready(nil) }},
-		{Name: "caches", Check: func() error { return synced(shared) }},
+		{Name: "caches", Check: func() error { return process.Synced(shared) }},
 		{Name: "configuration", Check: func() error { _, err := answers.istio.Current(); return err }},
 	}}
 	jobs := process.Above(shared, keeper, answers.istio, answers.owners, leader)
@@ -141,19 +139,7 @@ func newProcess(config api.Config, where placement, logger logr.Logger) (*proces
 	return p, nil
 }
 
-// instance is the name under which this process reports: its pod's, else its host's.
-func instance() string {
-	if name := os.Getenv("POD_NAME"); name != "" {
-		return name
-	}
-	name, err := os.Hostname()
-	if err != nil {
-		return api.Outrigger // an Event must name somebody
-	}
-	return name
-}
-
-// at returns an address of the configuration with the host that the command line wants.
+// at returns an address of the configuration, with the host of --address.
 func (p placement) at(address string) string {
 	if p.address == "" {
 		return address
@@ -163,14 +149,4 @@ func (p placement) at(address string) string {
 		return address // "0" switches the endpoint off
 	}
 	return net.JoinHostPort(p.address, port)
-}
-
-// synced returns nil when the caches of all kinds that were asked for at the start are complete.
-func synced(shared ctrlcluster.Cluster) error {
-	ctx, cancel := context.WithTimeout(context.Background(), 100*time.Millisecond)
-	defer cancel()
-	if !shared.GetCache().WaitForCacheSync(ctx) {
-		return errors.New("not complete yet")
-	}
-	return nil
 }

@@ -129,7 +129,7 @@ func TestOnlyKnownCallersAreAnswered(t *testing.T) {
 		"right, by its DNS name":              {named, ours.issue(t, "x", "other.example"), 200, "reviewed"},
 		"none":                                {anyName, nil, 401, "webhook.clientCA"},
 		"of another authority":                {anyName, theirs.issue(t, "apiserver"), 0, "tls: "},
-		"of the authority, with no such name": {named, ours.issue(t, "kubelet"), 403, `"kubelet" is of none of webhook.clientNames`},
+		"of the authority, with no such name": {named, ours.issue(t, "kubelet"), 403, `"kubelet" has none of the names in webhook.clientNames`},
 		"of the authority, for a server":      {anyName, ours.issue(t, ""), 0, "tls: "},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -22,7 +22,7 @@ import (
 	"outrigger.dev/outrigger/api"
 )
 
-// Endpoint is one HTTP server of the process. It is made listening, so that a taken port stops the start.
+// Endpoint is an HTTP server of the process.
 type Endpoint struct {
 	name     string
 	Listener net.Listener
@@ -30,7 +30,7 @@ type Endpoint struct {
 	ending   atomic.Bool
 }
 
-// Listen opens an endpoint; tlsConfig is nil for plain HTTP.
+// Listen opens an endpoint, so that a port in use prevents the start. tlsConfig is nil for plain HTTP.
 func Listen(name, address string, handler http.Handler, tlsConfig *tls.Config) (*Endpoint, error) {
 	listener, err := net.Listen("tcp", address)
 	if err != nil {
@@ -43,8 +43,7 @@ func Listen(name, address string, handler http.Handler, tlsConfig *tls.Config) (
 	e.Server = &http.Server{
 		Handler:           e.closing(handler),
 		ReadHeaderTimeout: 10 * time.Second,
-		// No caller waits longer than the API server, which gives up after 30 seconds at most: who sends or reads more
-		// slowly holds a connection, and what is read of him, for nothing.
+		// The API server gives up after at most 30 seconds. A slower caller would hold a connection and memory for nothing.
 		ReadTimeout:    30 * time.Second,
 		WriteTimeout:   60 * time.Second,
 		IdleTimeout:    90 * time.Second,
@@ -55,7 +54,7 @@ func Listen(name, address string, handler http.Handler, tlsConfig *tls.Config) (
 
 // Serve answers until shutdown; it returns nil after one.
 func (e *Endpoint) Serve(logger logr.Logger) error {
-	// What a peer does wrong, such as a port scan, is no event of ours.
+	// Mistakes of a peer, such as a port scan, are logged only for debugging.
 	e.Server.ErrorLog = slog.NewLogLogger(logr.ToSlogHandler(logger.WithValues("endpoint", e.name)), slog.LevelDebug)
 	if err := e.Server.Serve(e.Listener); !errors.Is(err, http.ErrServerClosed) {
 		return fmt.Errorf("%s: %w", e.name, err)
@@ -63,11 +62,11 @@ func (e *Endpoint) Serve(logger logr.Logger) error {
 	return nil
 }
 
-// end makes every further answer the last one of its connection, so that callers turn to another replica by
-// themselves. Connections that are idle stay: the caller could be using one just now.
+// end makes each further response the last one of its connection, so that callers connect to another replica. Idle connections
+// stay, because a caller may be about to use one.
 func (e *Endpoint) end() { e.ending.Store(true) }
 
-// shutdown closes what is idle and returns when every request that has begun is answered, or ctx ends.
+// shutdown closes idle connections, and returns when all running requests are complete or ctx is done.
 func (e *Endpoint) shutdown(ctx context.Context) error {
 	if err := e.Server.Shutdown(ctx); err != nil {
 		return fmt.Errorf("%s: requests were cut off: %w", e.name, errors.Join(err, e.Server.Close()))
@@ -87,8 +86,8 @@ func (e *Endpoint) closing(next http.Handler) http.Handler {
 // TLSConfig returns the settings of the webhook's server. HTTP/2 is not offered: the API server does not use it for
 // webhooks, and it costs a class of attacks.
 //
-// A certificate of the caller is checked where one is given and an authority is configured; that one must be given is
-// knownCallers' to say, in words that the API server passes on, and our own check of the endpoint needs none.
+// With webhook.clientCA, a client certificate is verified if there is one. KnownCallers requires it, with a message that the API server
+// passes on. Our own check of the endpoint has none.
 func TLSConfig(webhook api.WebhookConfig, certificate func(*tls.ClientHelloInfo) (*tls.Certificate, error)) *tls.Config {
 	config := &tls.Config{MinVersion: tls.VersionTLS13, GetCertificate: certificate, NextProtos: []string{"http/1.1"}}
 	if webhook.MinTLSVersion == "1.2" {
@@ -101,36 +100,36 @@ func TLSConfig(webhook api.WebhookConfig, certificate func(*tls.ClientHelloInfo)
 	return config
 }
 
-// KnownCallers lets through whom a certificate of the configured authority names, before anything is read of the request.
-// Without an authority it lets everybody through.
+// KnownCallers accepts requests whose client certificate the configured CA issued to one of the configured names, before it reads
+// the request. Without a CA, it accepts all requests.
 func KnownCallers(webhook api.WebhookConfig, next http.Handler) http.Handler {
 	if webhook.ClientCA == "" {
 		return next
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, request *http.Request) {
 		if request.TLS == nil || len(request.TLS.VerifiedChains) == 0 {
-			http.Error(w, "a client certificate is wanted, see webhook.clientCA", http.StatusUnauthorized)
+			http.Error(w, "a client certificate is required (webhook.clientCA)", http.StatusUnauthorized)
 			return
 		}
 		caller := request.TLS.PeerCertificates[0]
 		names := append([]string{caller.Subject.CommonName}, caller.DNSNames...)
 		if len(webhook.ClientNames) > 0 && !slices.ContainsFunc(names, func(name string) bool { return slices.Contains(webhook.ClientNames, name) }) {
-			http.Error(w, fmt.Sprintf("the client certificate of %q is of none of webhook.clientNames", caller.Subject.CommonName), http.StatusForbidden)
+			http.Error(w, fmt.Sprintf("the client certificate of %q has none of the names in webhook.clientNames", caller.Subject.CommonName), http.StatusForbidden)
 			return
 		}
 		next.ServeHTTP(w, request)
 	})
 }
 
-// Readiness is what /readyz answers. Once ready it stays ready until the process ends: what breaks later, a wrong
-// caBundle for one, would otherwise take out all replicas together.
+// Readiness is the state of /readyz. Once ready, it stays ready until the shutdown. Otherwise, a later fault such as a wrong caBundle
+// would make all replicas unready at the same time.
 type Readiness struct {
 	Checks []ReadyCheck
 	ready  atomic.Bool
 	ending atomic.Bool
 }
 
-// ReadyCheck says what is still missing; nil if nothing is.
+// ReadyCheck is a condition of readiness. Check returns nil if it is met.
 type ReadyCheck struct {
 	Name  string
 	Check func() error

@@ -14,14 +14,14 @@ type Job interface {
 	Start(ctx context.Context) error
 }
 
-// jobFunc is a function that is a job.
+// jobFunc is a Job that consists of a function.
 type jobFunc func(context.Context) error
 
 // Start runs the function.
 func (f jobFunc) Start(ctx context.Context) error { return f(ctx) }
 
-// together runs jobs at the same time until ctx is done or the first of them ends, and waits for the others. A job that
-// ends before ctx is done is an error.
+// together runs jobs concurrently until ctx is done or one of them ends, and waits for the others. A job that ends before ctx is
+// done is an error.
 func together(ctx context.Context, jobs ...Job) error {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
@@ -31,7 +31,7 @@ func together(ctx context.Context, jobs ...Job) error {
 		running.Go(func() {
 			faults[i] = one.Start(ctx)
 			if faults[i] == nil && ctx.Err() == nil {
-				faults[i] = fmt.Errorf("%T ended by itself", one)
+				faults[i] = fmt.Errorf("%T ended unexpectedly", one)
 			}
 			stop()
 		})
@@ -40,7 +40,7 @@ func together(ctx context.Context, jobs ...Job) error {
 	return errors.Join(faults...)
 }
 
-// Above runs jobs on top of a base that they need. The base starts with them, and stops when they have ended.
+// Above returns a job that runs jobs and a base that they need, such as caches. The base stops after they have ended.
 func Above(base Job, jobs ...Job) Job {
 	return jobFunc(func(ctx context.Context) error {
 		working, stopWorking := context.WithCancel(ctx)

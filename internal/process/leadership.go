@@ -16,8 +16,8 @@ import (
 	"outrigger.dev/outrigger/api"
 )
 
-// Leadership runs jobs on the one replica that holds a Lease. A replica that loses the Lease stops its jobs, not its
-// process, and runs them again when it holds the Lease again. A job that fails ends the term, not the process either.
+// Leadership runs jobs on the replica that holds a Lease. A replica that loses the Lease stops its jobs and keeps running; it starts
+// them again when it holds the Lease again. A job that fails ends the term, and the replica waits for the Lease again.
 //
 //	waiting ── holds the Lease ──▶ leading ── loses the Lease ──▶ waiting
 //	                                  │
@@ -70,13 +70,13 @@ func (l *Leadership) Start(ctx context.Context) error {
 	return nil
 }
 
-// term waits for the Lease and runs the jobs while this replica holds it. It returns when they have ended: nil after the
-// Lease was lost or ctx is done, else the error of a job.
+// term waits for the Lease and runs the jobs while this replica holds it. After they have ended, it returns nil if the Lease was lost
+// or ctx is done, or else the error of a job.
 func (l *Leadership) term(ctx context.Context) error {
 	if l.Lock == nil {
 		return together(ctx, l.jobs...)
 	}
-	// The Lease is held until the jobs have ended, so that no other replica begins before.
+	// The Lease is held until the jobs have ended, so that no other replica starts earlier.
 	electing, stopElecting := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopElecting()
 	elected := make(chan context.Context, 1)

@@ -11,7 +11,7 @@ import (
 	"outrigger.dev/outrigger/api"
 )
 
-// NewLog returns the log that all parts write to, one line for each event.
+// NewLog returns the log of all parts. Each entry is one line.
 func NewLog(settings api.LogConfig, out io.Writer) logr.Logger {
 	options := &slog.HandlerOptions{Level: map[string]slog.Level{"error": slog.LevelError, "info": slog.LevelInfo, "debug": slog.LevelDebug}[settings.Level]}
 	if settings.Format == "text" {

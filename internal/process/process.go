@@ -14,8 +14,8 @@ import (
 	"github.com/go-logr/logr"
 )
 
-// drainTime bounds how long requests that have begun may take once nothing new is accepted. The API server gives up
-// after the webhook's timeoutSeconds, at most 30.
+// drainTime limits requests that are running when the webhook stops accepting new ones. The API server gives up after
+// timeoutSeconds, which is at most 30.
 const drainTime = 30 * time.Second
 
 // Process holds the parts of "outrigger serve", ready to run.
@@ -32,9 +32,9 @@ type Process struct {
 	Flush func(context.Context) error
 }
 
-// Run serves until ctx ends or a part fails, then ends in this order: readiness fails; the webhook goes on answering,
-// and routing goes on leading, for the linger time, because the API server learns of the end only after a while;
-// requests that have begun are answered; caches and routing stop and the Lease is released.
+// Run serves until ctx is done or a part fails, and then shuts down in this order: readiness fails; the webhook and the leader's jobs
+// continue for the linger time, because the API server learns of the shutdown late; running requests complete; jobs stop, and the
+// Lease is released.
 func (p *Process) Run(ctx context.Context) error {
 	var running sync.WaitGroup
 	failed := make(chan error, 2+len(p.Others))
@@ -46,7 +46,7 @@ func (p *Process) Run(ctx context.Context) error {
 		if err := p.Jobs(working); err != nil {
 			failed <- err
 		} else if working.Err() == nil {
-			failed <- errors.New("the controllers ended by themselves")
+			failed <- errors.New("the controllers ended unexpectedly")
 		}
 	})
 	for _, e := range append([]*Endpoint{p.Webhook}, p.Others...) {
@@ -77,7 +77,7 @@ func (p *Process) Run(ctx context.Context) error {
 	<-jobsDone
 	for _, e := range p.Others {
 		closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
-		_ = e.shutdown(closing) // a slow reader of metrics is cut off
+		_ = e.shutdown(closing) // a slow reader of metrics is disconnected
 		cancel()
 	}
 	running.Wait()
@@ -85,7 +85,7 @@ func (p *Process) Run(ctx context.Context) error {
 		flushing, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
 		defer cancel()
 		if err := p.Flush(flushing); err != nil {
-			p.Log.Error(err, "the last spans could not be sent") // no reason to end with an error
+			p.Log.Error(err, "the last spans could not be sent") // not a reason to exit with an error
 		}
 	}
 	return errors.Join(faults...)

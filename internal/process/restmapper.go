@@ -14,14 +14,14 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client/apiutil"
 )
 
-// restMapper knows the kinds that every API server has, and discovers the others when they are asked for. So a replica
-// starts, and waits, while the API server cannot be reached.
+// restMapper knows the kinds that every API server has, and discovers others on demand. So a replica can start and wait while the API
+// server is unreachable.
 type restMapper struct {
 	meta.RESTMapper // discovers
 	builtIn         meta.RESTMapper
 }
 
-// NewRESTMapper fits manager.Options.
+// NewRESTMapper returns the mapper for cluster.Options.MapperProvider.
 func NewRESTMapper(cluster *rest.Config, httpClient *http.Client) (meta.RESTMapper, error) {
 	discovered, err := apiutil.NewDynamicRESTMapper(cluster, httpClient)
 	if err != nil {
@@ -38,7 +38,7 @@ func (m restMapper) RESTMapping(kind schema.GroupKind, versions ...string) (*met
 	return m.RESTMapper.RESTMapping(kind, versions...)
 }
 
-// builtInKinds maps the kinds that are cached before anything is known of the API server.
+// builtInKinds maps the kinds that are cached before the API server responds.
 func builtInKinds() meta.RESTMapper {
 	out := meta.NewDefaultRESTMapper(nil)
 	add := func(group schema.GroupVersion, scope meta.RESTScope, kinds ...string) {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package main
+package process
 
 import (
 	"context"
@@ -36,7 +36,7 @@ func TestRequestsToTheAPIServerAreBounded(t *testing.T) {
 	}
 	const burst = 10
 	// One request in a thousand seconds: the bucket is not filled again while the test runs.
-	config, err := restConfig(kubeconfig, api.RequestConfig{QPS: 1, Burst: burst})
+	config, err := RESTConfig(kubeconfig, "1.2.3", api.RequestConfig{QPS: 1, Burst: burst})
 	if err != nil {
 		t.Fatal(err)
 	}
