@@ -21,9 +21,10 @@ import (
 	"outrigger.dev/outrigger/api"
 )
 
-// Config is Istio's configuration, parsed and proven once. It is immutable; With returns a changed copy.
+// Config is Istio's configuration, parsed and tested once. It is immutable and keeps nothing from the pods that it is used
+// for; With returns a changed copy.
 type Config struct {
-	unavailable *api.InjectProblem // why there is none; else nil
+	unavailable *api.InjectProblem // why there is no configuration; nil if there is one
 	source      Source
 
 	policy            string
@@ -41,10 +42,9 @@ type Config struct {
 	common   *common // what most pods have in common, computed in advance
 }
 
-// Facts are what injection depends on in the cluster, beside Istio's ConfigMaps.
+// Facts are what injection depends on in the cluster, besides Istio's ConfigMaps.
 type Facts struct {
-	// Nodes maps the names of the nodes to their kubelets' versions, for the detection of native sidecars. Nil means that
-	// nothing is known of nodes.
+	// Nodes maps node names to kubelet versions, to detect support for native sidecars. Nil means that nodes are unknown.
 	Nodes        map[string]string
 	ProxyConfigs []*networkingv1beta1.ProxyConfig
 }
@@ -73,11 +73,11 @@ func (c *Config) With(facts Facts) *Config {
 	return &changed
 }
 
-// Unavailable returns a configuration that denies every pod that asks for injection, with this problem.
+// Unavailable returns a configuration that denies every pod that is to be injected, with this problem.
 func Unavailable(problem api.InjectProblem) *Config { return &Config{unavailable: &problem} }
 
-// Parse parses Istio's configuration as one whole and proves it by rendering the default templates on a minimal pod. The
-// problems are warnings; the error is why all of it is refused.
+// Parse parses Istio's configuration as a whole, and tests it by rendering the templates for a minimal pod. The problems are
+// warnings. The error says why the configuration as a whole is refused.
 func Parse(source Source) (*Config, []api.InjectProblem, error) {
 	values, err := parseValues(source.Values)
 	if err != nil {
@@ -114,7 +114,7 @@ func Parse(source Source) (*Config, []api.InjectProblem, error) {
 	return c, warnings, nil
 }
 
-// parseTemplates parses all templates: one that does not parse makes the whole configuration fail, also an unused one.
+// parseTemplates parses all templates. A template that does not parse fails the whole configuration, even if it is not used.
 func (c *Config) parseTemplates(texts map[string]string) (map[string]*parsedTemplate, error) {
 	functions := c.functions()
 	out := map[string]*parsedTemplate{}
@@ -131,7 +131,7 @@ func (c *Config) parseTemplates(texts map[string]string) (map[string]*parsedTemp
 	return out, nil
 }
 
-// selectors returns the selectors that are valid and not empty: an empty one does not mean "all" here.
+// selectors returns the selectors that are valid and not empty. An empty selector selects nothing here.
 func selectors(raw []metav1.LabelSelector) []labels.Selector {
 	var out []labels.Selector
 	for i := range raw {
@@ -143,7 +143,7 @@ func selectors(raw []metav1.LabelSelector) []labels.Selector {
 	return out
 }
 
-// prove renders every template on a minimal pod. A default one must render; another one may need an annotation.
+// prove renders every template for a minimal pod. A default template must render; another may need an annotation.
 func (c *Config) prove() ([]api.InjectProblem, error) {
 	pod := &corev1.Pod{
 		ObjectMeta: metav1.ObjectMeta{Name: "proof", Namespace: "default"},
@@ -176,7 +176,7 @@ func (c *Config) prove() ([]api.InjectProblem, error) {
 	return warnings, nil
 }
 
-// gatewayDeploymentTemplates are those that istiod's Gateway controller renders for Deployments, not for pods.
+// gatewayDeploymentTemplates are rendered by istiod's Gateway controller for Deployments, not for pods.
 var gatewayDeploymentTemplates = map[string]bool{"waypoint": true, "kube-gateway": true, "agentgateway": true, "agentgateway-waypoint": true}
 
 func (c *Config) proveTemplate(name string, pod *corev1.Pod) error {
@@ -220,7 +220,7 @@ func laterThan(running release, name, since string, err error) error {
 	return fmt.Errorf("it asks for %q, which Istio offers to templates from %s on; this is Istio %s, so it cannot be used: upgrade Istio or use the templates of its release (%w)", name, since, running, err)
 }
 
-// ClusterDomain returns the DNS domain of the cluster by Istio's values, global.proxy.clusterDomain; empty if they name none.
+// ClusterDomain returns Istio's value global.proxy.clusterDomain, the DNS domain of the cluster; empty if it is not set.
 func (c *Config) ClusterDomain() string { return c.values.clusterDomain() }
 
 // IngressController says which Ingresses istiod serves, and on which gateway pods.
@@ -246,7 +246,7 @@ func (c *Config) IngressController() IngressController {
 // templateNames returns the sorted names of all templates.
 func (c *Config) templateNames() []string { return slices.Sorted(maps.Keys(c.templates)) }
 
-// expand replaces aliases by what they stand for, once.
+// expand replaces aliases by their templates, once.
 func (c *Config) expand(names []string) []string {
 	var out []string
 	for _, name := range names {

@@ -7,7 +7,7 @@ import (
 	"text/template/parse"
 )
 
-// constant says whether a node comes to the same for every pod.
+// constant reports whether a node has the same value for every pod.
 func (s *specializer) constant(node parse.Node, at scope) bool {
 	switch node := node.(type) {
 	case *parse.StringNode, *parse.NumberNode, *parse.BoolNode, *parse.NilNode:
@@ -51,7 +51,7 @@ func (s *specializer) constantCommands(pipe *parse.PipeNode, at scope) bool {
 	return true
 }
 
-// asksAnnotation says whether a command asks for one annotation of the pod by its name, which the pods do not have, and
+// asksAnnotation reports whether a command asks for one annotation of the pod by its name, which the pods do not have, and
 // which of its arguments are still to be looked at.
 func (s *specializer) asksAnnotation(command *parse.CommandNode, at scope) (key string, rest []parse.Node, asks bool) {
 	if !s.withoutAnnotations || len(command.Args) < 3 {
@@ -71,7 +71,7 @@ func (s *specializer) asksAnnotation(command *parse.CommandNode, at scope) (key 
 	return "", nil, false
 }
 
-// isField says whether a node is a field of the data.
+// isField reports whether a node is a field of the data.
 func isField(node parse.Node, at scope, names ...string) bool {
 	switch node := node.(type) {
 	case *parse.FieldNode:
@@ -111,8 +111,8 @@ func (s *specializer) text(argument parse.Node, at scope) (text string, ok bool)
 	return text, ok && ran
 }
 
-// run executes one node on the constant data, behind the declarations of the constant variables. It is not ok if it
-// fails: then it is to fail where it stands, if it is ever reached.
+// run executes one node with the constant data, after the declarations of the constant variables. It is not ok if execution
+// fails: the node then stays, and fails when a pod reaches it.
 func (s *specializer) run(node parse.Node) (printed []byte, ok bool) {
 	if s.budget--; s.budget < 0 {
 		return nil, false

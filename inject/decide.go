@@ -12,17 +12,17 @@ import (
 	"outrigger.dev/outrigger/api"
 )
 
-// ignoredNamespaces are never injected, whatever labels say.
+// ignoredNamespaces are never injected, regardless of labels.
 var ignoredNamespaces = map[string]bool{"kube-system": true, "kube-public": true, "kube-node-lease": true, "local-path-storage": true}
 
-// decision is whether a pod gets sidecars, and why.
+// decision is whether a pod gets the sidecar, and why.
 type decision struct {
 	inject  bool
 	reason  api.InjectReason
 	message string
 }
 
-// choice is what the pod itself says.
+// choice is what the pod's own label or annotation asks for.
 type choice int
 
 const (
@@ -31,7 +31,7 @@ const (
 	no
 )
 
-// decide goes through the rules in their order; the first that applies decides. Problems are worth a warning.
+// decide applies the rules in order; the first that matches decides. The problems are warnings.
 func (c *Config) decide(pod *corev1.Pod) (decision, []api.InjectProblem) {
 	skip := func(reason api.InjectReason, format string, args ...any) decision {
 		return decision{reason: reason, message: fmt.Sprintf(format, args...)}
@@ -78,7 +78,7 @@ func matchesAny(selectors []labels.Selector, set labels.Set) bool {
 	return false
 }
 
-// choiceText is what stands in the label, or where there is no such label, in the annotation.
+// choiceText returns the value of the label sidecar.istio.io/inject or, without that label, of the annotation.
 func choiceText(pod *corev1.Pod) string {
 	if text, present := pod.Labels[api.KeySidecarInject]; present {
 		return text
@@ -86,7 +86,7 @@ func choiceText(pod *corev1.Pod) string {
 	return pod.Annotations[api.KeySidecarInject]
 }
 
-// choiceOf reads the pod's own word: a label that is present hides the annotation, also when it is empty.
+// choiceOf reads the pod's choice and where it is set. A label hides the annotation, even if the label is empty.
 func (c *Config) choiceOf(pod *corev1.Pod) (said choice, where string, problems []api.InjectProblem) {
 	text, field := choiceText(pod), api.AnnotationField(api.KeySidecarInject)
 	where = "annotation"
@@ -111,7 +111,7 @@ func (c *Config) choiceOf(pod *corev1.Pod) (said choice, where string, problems 
 	return unsaid, where, []api.InjectProblem{api.UnreadableChoice(podRef(pod), field, text)}
 }
 
-// podRef names a pod, which may not have its name yet.
+// podRef returns a reference to a pod, which may not have its name yet.
 func podRef(pod *corev1.Pod) api.ObjectRef {
 	name := pod.Name
 	if name == "" {

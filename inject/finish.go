@@ -15,7 +15,8 @@ import (
 	"outrigger.dev/outrigger/api"
 )
 
-// finish does what templates cannot: cluster and network, Prometheus, probes, metadata, order.
+// finish does what templates cannot: it sets cluster and network, merges metrics, rewrites probes, orders containers, and writes
+// metadata.
 func (j *job) finish() error {
 	j.setProxyEnv()
 	if err := j.mergePrometheus(); err != nil {
@@ -28,12 +29,12 @@ func (j *job) finish() error {
 	return j.setMetadata()
 }
 
-// statusPort is the port of the agent, always the mesh's.
+// statusPort returns the port of the agent, which is always that of the mesh configuration.
 func (j *job) statusPort() string {
 	return strconv.Itoa(int(j.mesh.GetDefaultConfig().GetStatusPort()))
 }
 
-// setProxyEnv gives the proxy its cluster, network and what else was in the URL path, at the end of its environment.
+// setProxyEnv appends cluster, network, and the other parameters of the URL path to the proxy's environment.
 func (j *job) setProxyEnv() {
 	proxy := findProxy(j.merged)
 	if proxy == nil || len(j.proxyEnv) == 0 {
@@ -56,7 +57,7 @@ const (
 	annotationTargets    = "prometheus.istio.io/scrape-targets"
 )
 
-// spells says whether a key becomes a name when every other character of it becomes an underscore.
+// spells reports whether a key becomes a name when every other character of it becomes an underscore.
 func spells(key, name string) bool {
 	at := 0
 	for _, r := range key {
@@ -90,7 +91,7 @@ func clearPrometheus(pod *corev1.Pod, more ...string) {
 	})
 }
 
-// scraping is what the agent is told to scrape for the application.
+// scraping describes the application's metrics endpoints for the agent.
 type scraping struct {
 	Scrape  string         `json:"scrape"`
 	Path    string         `json:"path"`
@@ -216,7 +217,7 @@ func (j *job) checkScraping(s scraping) error {
 	return nil
 }
 
-// setSecurePort tells Prometheus the port on which the agent serves merged metrics over mutual TLS.
+// setSecurePort sets the annotation with the port on which the agent serves merged metrics over mutual TLS.
 func (j *job) setSecurePort() {
 	proxy := findProxy(j.merged)
 	if proxy == nil || !j.release.scrapeTargets() {

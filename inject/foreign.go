@@ -17,7 +17,7 @@ import (
 // ForeignProxy returns a Problem if the pod claims to be injected and its proxy runs an image of another repository than
 // injection would give it now; nil if it claims nothing, has no proxy, or the proxy is the expected one in any release.
 // What the pod openly asks for, by sidecar.istio.io/proxyImage or a recorded container of its own, is what injection
-// gives. An error is not the user's doing.
+// gives. An error is not caused by the user.
 func ForeignProxy(request Request, config *Config) (*api.InjectProblem, error) {
 	claim, claims := request.Pod.Annotations[api.AnnotationStatus]
 	proxy := findProxy(request.Pod)

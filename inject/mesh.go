@@ -28,7 +28,7 @@ import (
 // annotationProxyConfig holds a ProxyConfig for one pod, as YAML.
 const annotationProxyConfig = "proxy.istio.io/config"
 
-// defaultProxyConfig is what istiod starts from; everything else is laid over it.
+// defaultProxyConfig returns istiod's built-in ProxyConfig, over which all others are merged.
 func defaultProxyConfig() *meshconfig.ProxyConfig {
 	return &meshconfig.ProxyConfig{
 		ConfigPath:               "./etc/istio/proxy",
@@ -44,7 +44,7 @@ func defaultProxyConfig() *meshconfig.ProxyConfig {
 	}
 }
 
-// defaultMesh is the mesh configuration that the ConfigMap's text is laid over.
+// defaultMesh returns istiod's built-in mesh configuration, over which the ConfigMap is merged.
 func defaultMesh() *meshconfig.MeshConfig {
 	return &meshconfig.MeshConfig{
 		DefaultConfig:                  defaultProxyConfig(),
@@ -76,7 +76,7 @@ func defaultMesh() *meshconfig.MeshConfig {
 	}
 }
 
-// parseMesh lays the text of the ConfigMap over the defaults: fields replace, but for defaultConfig and
+// parseMesh merges the text of the ConfigMap over the defaults: fields replace, except for defaultConfig and
 // defaultProviders, which are merged, extensionProviders, merged by name, and trustDomainAliases, united.
 func parseMesh(text string, running release) (*meshconfig.MeshConfig, error) {
 	mesh := defaultMesh()
@@ -170,7 +170,7 @@ func messagesIn(field protoreflect.FieldDescriptor, value any) []messageTree {
 	return out
 }
 
-// overwrite sets in base every field that was written, also to its zero value. A field written as null is as if unwritten.
+// overwrite sets in base every field that was written, also to its zero value. A field that is null is ignored.
 func overwrite[M proto.Message](base, written M, tree map[string]any) {
 	to, from := base.ProtoReflect(), written.ProtoReflect()
 	fields := from.Descriptor().Fields()
@@ -190,7 +190,7 @@ func overwrite[M proto.Message](base, written M, tree map[string]any) {
 	}
 }
 
-// layProxyConfig lays one written level over a ProxyConfig in place: fields replace, nested messages whole, but
+// layProxyConfig merges one level over a ProxyConfig in place: fields replace, nested messages as a whole, but
 // proxyMetadata is merged by key and proxyHeaders by its fields.
 func layProxyConfig(base, written *meshconfig.ProxyConfig, tree map[string]any) {
 	if written == nil {

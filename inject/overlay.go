@@ -15,10 +15,10 @@ import (
 	"k8s.io/apimachinery/pkg/util/strategicpatch"
 )
 
-// A rendered template is laid over a pod by strategic merge with the patch metadata of the pod's type. It merges trees
-// (strategic.go), and making a tree of a pod and a pod of a tree costs far more than the merge. So where it can be, the pod's and
-// the template's elements of a list are merged as their names alone, which gives their order; only elements of one name,
-// and what is no such list, are merged as trees.
+// A rendered template is merged into a pod by strategic merge with the patch metadata of the pod's type. It merges JSON trees
+// (strategic.go). Converting a pod to a tree and back costs far more than the merge. So, where possible, named elements of lists
+// take part in the merge with their names only, which determines their order. Only elements that both have, and other fields,
+// are merged as trees.
 
 var podSchema = mustPodSchema()
 
@@ -30,7 +30,7 @@ func mustPodSchema() strategicpatch.LookupPatchMeta {
 	return schema
 }
 
-// over lays the template over a pod, which stays as it is but shares parts with the one that is returned.
+// over returns the pod with the template merged into it. The given pod is not changed, but shares parts with the result.
 func (r rendered) over(pod *corev1.Pod) (*corev1.Pod, error) {
 	if r.pod == nil || !namesAreUnique(&pod.Spec) {
 		return overlayPod(pod, r.tree())
@@ -56,7 +56,7 @@ func union(below, above map[string]string) map[string]string {
 	return out
 }
 
-// overSpec merges the spec. pieces gets the fields that were merged as trees.
+// overSpec merges the template's spec into a spec.
 func (r rendered) overSpec(spec *corev1.PodSpec) error {
 	given, _ := r.shape["spec"].(map[string]any)
 	if len(given) == 0 {
@@ -110,7 +110,7 @@ func volumeName(v *corev1.Volume) string       { return v.Name }
 
 // elementMerge merges one list of named elements.
 type elementMerge interface {
-	// trees returns the list of the pod and that of the template, as they are to be merged; given is the latter in full.
+	// trees returns the list of the pod and that of the template for the merge; given returns the latter in full.
 	trees(given func() []any) (original, patch any, err error)
 	// take reads the merged list.
 	take(merged any) error
@@ -191,7 +191,7 @@ func fromTree(tree, into any) error {
 	return json.Unmarshal(raw, into)
 }
 
-// specFields maps the names of a pod spec's fields to their numbers.
+// specFields maps the JSON names of a pod spec's fields to their indexes.
 var specFields = func() map[string]int {
 	fields := map[string]int{}
 	for i := range reflect.TypeFor[corev1.PodSpec]().NumField() {
@@ -201,7 +201,7 @@ var specFields = func() map[string]int {
 	return fields
 }()
 
-// fieldTree returns one field of a spec as a tree; nil if it is not set, or there is no such field.
+// fieldTree returns one field of a spec as a tree; nil if it is not set or does not exist.
 func fieldTree(spec *corev1.PodSpec, key string) (any, error) {
 	number, known := specFields[key]
 	if !known {
@@ -236,7 +236,7 @@ func takeTrees(spec *corev1.PodSpec, merged map[string]any, keys []string) error
 	return nil
 }
 
-// mergesByElement says whether a tree can be laid over a pod in parts: it holds metadata and spec alone, of the metadata
+// mergesByElement reports whether a tree can be laid over a pod in parts: it holds metadata and spec alone, of the metadata
 // only labels and annotations that are strings, no directive of the strategic merge, and lists of elements by name in
 // which every element has a name of its own.
 func mergesByElement(tree map[string]any) bool {
@@ -261,7 +261,7 @@ func mergesByElement(tree map[string]any) bool {
 	return true
 }
 
-// directs says whether a tree holds a directive of the strategic merge, such as $patch.
+// directs reports whether a tree holds a directive of the strategic merge, such as $patch.
 func directs(tree any) bool {
 	switch tree := tree.(type) {
 	case map[string]any:
@@ -295,7 +295,7 @@ func isPlainMetadata(value any) bool {
 	return true
 }
 
-// listsAreNamed says whether the lists that are merged by name can be. One that is no list is merged as a tree.
+// listsAreNamed reports whether the lists that are merged by name can be. One that is no list is merged as a tree.
 func listsAreNamed(spec map[string]any) bool {
 	for _, key := range []string{"containers", "initContainers", "volumes", "imagePullSecrets"} {
 		list, is := spec[key].([]any)
@@ -315,7 +315,7 @@ func listsAreNamed(spec map[string]any) bool {
 	return true
 }
 
-// namesAreUnique says whether the elements of a pod's lists can be told apart by name.
+// namesAreUnique reports whether the elements of a pod's lists can be told apart by name.
 func namesAreUnique(spec *corev1.PodSpec) bool {
 	return unique(spec.Containers, containerName) && unique(spec.InitContainers, containerName) &&
 		unique(spec.Volumes, volumeName) &&
@@ -343,7 +343,7 @@ func unique[T any](list []T, name func(*T) string) bool {
 	return true
 }
 
-// overlayPod lays a tree over a whole pod. Both stay as they are.
+// overlayPod returns a pod with a tree merged into it as a whole. Neither argument is changed.
 func overlayPod(pod *corev1.Pod, tree map[string]any) (*corev1.Pod, error) {
 	original, err := treeOf(pod)
 	if err != nil {

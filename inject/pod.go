@@ -14,11 +14,11 @@ import (
 	"outrigger.dev/outrigger/api"
 )
 
-// proxyName is the name of the container that makes a pod an injected one.
+// proxyName is the name of the sidecar container.
 const proxyName = api.ProxyContainer
 
-// Pod decides whether the pod of a request gets sidecars and returns the pod that results, with the reason. The pod of
-// the request is never changed; one that is skipped or denied is returned as it is. An error is not the user's doing.
+// Pod decides whether a pod gets the sidecar, and returns the resulting pod with the reason. The pod of the request is not
+// changed; it is returned itself if it is skipped or denied. An error is not caused by the user.
 func Pod(request Request, config *Config) (*corev1.Pod, Report, error) {
 	decided, problems := config.decide(request.Pod)
 	problems = append(problems, WarnWords(request)...)
@@ -52,7 +52,7 @@ func Pod(request Request, config *Config) (*corev1.Pod, Report, error) {
 	return after, report, nil
 }
 
-// refusal is a "no" from the middle of the pipeline: the user's doing, not an error of ours.
+// refusal is an error that denies the pod. It is caused by the user and ends the pipeline.
 type refusal struct{ problems []api.InjectProblem }
 
 func (r *refusal) Error() string { return r.problems[0].String() }
@@ -63,7 +63,7 @@ func deny(pod *corev1.Pod, problems ...api.InjectProblem) (*corev1.Pod, Report, 
 	return pod, Report{Result: Denied, Reason: problems[0].Reason, Message: problems[0].String(), Problems: problems}, nil
 }
 
-// injected renders the chosen templates, lays them over the pod, and finishes it.
+// injected renders the chosen templates, merges them into the pod, and finishes it: the steps of an injection in their order.
 func (c *Config) injected(request Request) (*corev1.Pod, []string, error) {
 	j, err := c.newJob(request)
 	if err != nil {
@@ -87,29 +87,29 @@ func (c *Config) injected(request Request) (*corev1.Pod, []string, error) {
 	return j.merged, names, nil
 }
 
-// job is one injection on its way.
+// job is one injection in progress.
 type job struct {
 	*Config
 	request Request
-	pod     *corev1.Pod // as received, with what OpenShift wants taken away
+	pod     *corev1.Pod // as received, without the user that OpenShift gave to its proxy
 	data    *data
 	*effective
-	native   bool              // the proxy becomes an init container that restarts always
-	proxyEnv map[string]string // cluster, network and what else the URL path says
-	status   status            // what an earlier injection wrote
-	recorded overrides         // what an earlier injection recorded of the user's own containers
-	injected bool              // there was an earlier injection
+	native   bool              // the proxy becomes an init container that always restarts
+	proxyEnv map[string]string // cluster, network, and the other parameters of the URL path
+	status   status            // written by an earlier injection
+	recorded overrides         // the user's containers that an earlier injection recorded
+	injected bool              // the pod was injected before
 
 	template *corev1.Pod // all rendered templates over an empty pod
 	merged   *corev1.Pod // all rendered templates over the pod
 }
 
-// abandoned reports whether nobody waits for this injection any more.
+// abandoned reports whether the caller stopped waiting.
 func (j *job) abandoned() bool { return j.request.isAbandoned() }
 
 func (r Request) isAbandoned() bool { return r.Abandoned != nil && r.Abandoned() }
 
-// status is the annotation that marks an injected pod. The order of its keys and null for an empty list are Istio's.
+// status is the annotation that marks an injected pod. Istio defines the order of its keys, and null for an empty list.
 type status struct {
 	InitContainers   []string `json:"initContainers"`
 	Containers       []string `json:"containers"`
@@ -118,7 +118,7 @@ type status struct {
 	Revision         string   `json:"revision"`
 }
 
-// overrides are the containers of the user's own that were laid over what templates made.
+// overrides are the user's containers that were merged over containers of templates.
 type overrides struct {
 	Containers     []corev1.Container `json:"containers,omitempty"`
 	InitContainers []corev1.Container `json:"initContainers,omitempty"`
@@ -158,8 +158,8 @@ func (c *Config) newJob(request Request) (*job, error) {
 	return j, nil
 }
 
-// stripped returns the pod without what an earlier injection gave it and with the containers of the user's own that it
-// recorded: only templates see it so.
+// stripped returns the pod without what an earlier injection added, and with the user's containers that it recorded. Only
+// templates see this pod.
 func (j *job) stripped(readable bool) *corev1.Pod {
 	if !readable && len(j.recorded.Containers) == 0 && len(j.recorded.InitContainers) == 0 {
 		return j.pod
@@ -173,7 +173,7 @@ func (j *job) stripped(readable bool) *corev1.Pod {
 	return pod
 }
 
-// withMissing returns a list with those of the recorded containers whose names it lacks, each name once.
+// withMissing adds to a list the recorded containers whose names are not in it, each name once.
 func withMissing(list, recorded []corev1.Container) []corev1.Container {
 	present := make(map[string]bool, len(list)+len(recorded))
 	for i := range list {
@@ -196,7 +196,7 @@ func setOf(names []string) map[string]bool {
 	return set
 }
 
-// strip takes away what the status of an earlier injection lists.
+// strip removes what the status of an earlier injection lists.
 func (j *job) strip(pod *corev1.Pod) {
 	without := func(list []corev1.Container, names []string) []corev1.Container {
 		listed := setOf(names)
@@ -210,7 +210,7 @@ func (j *job) strip(pod *corev1.Pod) {
 	delete(pod.Annotations, api.AnnotationStatus)
 }
 
-// findContainer returns the container of that name in a list, to be changed in place; nil if there is none.
+// findContainer returns a pointer into the list; nil if no container has the name.
 func findContainer(list []corev1.Container, name string) *corev1.Container {
 	for i := range list {
 		if list[i].Name == name {
@@ -220,7 +220,7 @@ func findContainer(list []corev1.Container, name string) *corev1.Container {
 	return nil
 }
 
-// findInPod looks among the containers first, then among the init containers.
+// findInPod searches the containers, then the init containers.
 func findInPod(pod *corev1.Pod, name string) *corev1.Container {
 	if found := findContainer(pod.Spec.Containers, name); found != nil {
 		return found

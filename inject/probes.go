@@ -193,7 +193,7 @@ func hookOf(hook *corev1.LifecycleHandler) *prober {
 	return nil
 }
 
-// resolve replaces a named port by its number, and says whether the agent has anything to do: not for a name that the
+// resolve replaces a named port by its number, and reports whether the agent has anything to do: not for a name that the
 // container does not have, and not for a probe that leads to the agent already.
 func (j *job) resolve(p *prober, ports map[string]int32) bool {
 	if p.GRPC != nil {

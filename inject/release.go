@@ -28,7 +28,7 @@ func parseRelease(text string) release {
 	return release(minor)
 }
 
-// IsRelease says whether a text names a release of Istio, such as 1.31.1.
+// IsRelease reports whether a text names a release of Istio, such as 1.31.1.
 func IsRelease(text string) bool { return parseRelease(text) != 0 }
 
 // ReleaseOf returns Istio's release as its chart wrote it in the labels of the ConfigMap istio-sidecar-injector; empty if

@@ -112,7 +112,7 @@ func (r *removal) restorePort(c *corev1.Container, path string, p *prober) {
 	}
 }
 
-// leadsTo says whether a handler was sent to the agent, and notes one whose own target nobody recorded.
+// leadsTo reports whether a handler was sent to the agent, and notes one whose own target nobody recorded.
 func (r *removal) leadsTo(get *corev1.HTTPGetAction, path string, probers map[string]*prober) bool {
 	if get == nil || get.Path != path {
 		return false

@@ -23,7 +23,7 @@ const (
 	maxRendered         = 1 << 20 // bytes
 )
 
-// data is what a template sees; the names of the fields are Istio's.
+// data is the input of a template. Istio defines the names of the fields.
 type data struct {
 	TypeMeta                 metav1.TypeMeta
 	DeploymentMeta           types.NamespacedName
@@ -63,7 +63,7 @@ func (c *Config) inboundTrafficPolicyMode() string {
 	return "passthrough"
 }
 
-// own returns a copy that a template may change.
+// own returns a deep copy that a template may change.
 func (d *data) own() *data {
 	c := *d
 	c.ObjectMeta, c.Spec = *d.ObjectMeta.DeepCopy(), *d.Spec.DeepCopy()
@@ -73,7 +73,7 @@ func (d *data) own() *data {
 	return &c
 }
 
-// chosen returns the names of the templates that the pod asks for, or the default ones, aliases replaced.
+// chosen returns the names of the templates of the pod's annotation, or of the default templates, with aliases replaced.
 func (j *job) chosen() ([]string, error) {
 	names := j.defaultTemplates
 	text, written := j.pod.Annotations[annotationTemplates]
@@ -97,7 +97,7 @@ func (j *job) chosen() ([]string, error) {
 	return names, nil
 }
 
-// merge renders the templates in their order and lays each over the template pod and over the merged pod.
+// merge renders the templates in order, and merges each into the template pod and into the merged pod.
 func (j *job) merge(names []string) error {
 	byName := make(map[string]rendered, len(names))
 	nativeProxy := false
@@ -130,9 +130,9 @@ func (j *job) merge(names []string) error {
 	return nil
 }
 
-// checkOwnSize refuses a pod whose own containers, of names that templates give too, cannot be recorded: Kubernetes allows
-// 256 KiB for all annotations of an object together. After an earlier injection nothing is recorded, and those containers
-// are what templates made, which is bounded as well.
+// checkOwnSize refuses a pod with containers that templates also define, and that are too large to record: Kubernetes limits
+// all annotations of an object together to 256 KiB. A pod that was injected before records nothing, and those of its
+// containers come from templates, which are bounded as well.
 func (j *job) checkOwnSize(templates map[string]rendered) error {
 	limit := maxAnnotations
 	if j.injected {
@@ -157,10 +157,10 @@ func (j *job) checkOwnSize(templates map[string]rendered) error {
 	return nil
 }
 
-// maxAnnotations is what Kubernetes allows for all annotations of an object together, in bytes.
+// maxAnnotations is Kubernetes' limit for all annotations of an object together, in bytes.
 const maxAnnotations = 256 << 10
 
-// gives reports whether one of the templates gives a container of that name.
+// gives reports whether one of the templates defines a container with this name.
 func gives(templates map[string]rendered, name string) bool {
 	for _, r := range templates {
 		spec, _ := r.shape["spec"].(map[string]any)
@@ -192,7 +192,7 @@ func (j *job) lay(r rendered) (err error) {
 	return err
 }
 
-// holdsProxy says whether the proxy is in a list of containers.
+// holdsProxy reports whether a list of containers includes the proxy.
 func (r rendered) holdsProxy(list string) bool {
 	if r.pod == nil {
 		return containerIndex(r.tree(), list) >= 0
@@ -204,7 +204,7 @@ func (r rendered) holdsProxy(list string) bool {
 	return findContainer(containers, proxyName) != nil
 }
 
-// containerIndex returns the place of the proxy in a list of containers of a rendered tree, or -1.
+// containerIndex returns the index of the proxy in a list of containers of a rendered tree, or -1.
 func containerIndex(tree map[string]any, list string) int {
 	spec, _ := tree["spec"].(map[string]any)
 	containers, _ := spec[list].([]any)
@@ -214,8 +214,8 @@ func containerIndex(tree map[string]any, list string) int {
 	})
 }
 
-// redirectToNativeProxy moves what a template says of containers[istio-proxy] to the init container that the proxy is,
-// or there would be two of one name.
+// redirectToNativeProxy moves a template's settings of containers[istio-proxy] to the init container that is the proxy. Otherwise
+// two containers would have the same name.
 func redirectToNativeProxy(r rendered) rendered {
 	if !r.holdsProxy("containers") || r.holdsProxy("initContainers") {
 		return r
@@ -233,7 +233,7 @@ func redirectToNativeProxy(r rendered) rendered {
 	return ofTree(tree)
 }
 
-// render executes a template and parses what it printed.
+// render executes a template and parses its output.
 func (j *job) render(name string) (rendered, error) { return j.renderData(name, j.data) }
 
 func (j *job) renderData(name string, d *data) (rendered, error) {
@@ -255,9 +255,9 @@ func (j *job) refuseTemplate(name string, err error) error {
 		fmt.Sprintf("failed to run injection template: template %q: %v.", name, err), "Mend the annotation that it uses, or the template in Istio's configuration."))
 }
 
-// reapply lays the user's own containers over those that templates made of the same name, so that the user wins, and
-// records them. After an earlier injection only what was recorded then is the user's own; and what that injection gave
-// and the templates no longer give goes.
+// reapply merges the user's containers over containers of templates with the same name, so that the user's settings win, and
+// records them. In a pod that was injected before, only recorded containers are the user's. Containers of that injection that
+// the templates no longer define are removed.
 func (j *job) reapply() error {
 	var applied overrides
 	for _, made := range j.template.Spec.Containers {
@@ -319,7 +319,7 @@ func (j *job) layOwn(list string, own *corev1.Container, applied *[]corev1.Conta
 	return nil
 }
 
-// dropOutdated removes the containers that an earlier injection gave and the templates no longer give.
+// dropOutdated removes containers of an earlier injection that the templates no longer define.
 func (j *job) dropOutdated() {
 	if !j.injected {
 		return
@@ -332,8 +332,8 @@ func (j *job) dropOutdated() {
 	j.merged.Spec.InitContainers = slices.DeleteFunc(j.merged.Spec.InitContainers, outdated(j.status.InitContainers, j.template.Spec.InitContainers))
 }
 
-// adjustInitUser makes the container that sets up the redirection know the user that the pod's own proxy runs as, or the
-// proxy's traffic would be sent back to it.
+// adjustInitUser passes the user of the pod's own proxy to the container that sets up redirection. Otherwise the proxy's
+// traffic would be redirected to the proxy itself.
 func (j *job) adjustInitUser() {
 	own := findProxy(j.pod)
 	if own == nil || own.SecurityContext == nil || own.SecurityContext.RunAsUser == nil && own.SecurityContext.RunAsGroup == nil {

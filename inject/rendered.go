@@ -136,7 +136,7 @@ var podNames, lowerPodNames = func() (names, lower map[string]bool) {
 	return names, lower
 }()
 
-// misspells says whether a key of a tree may be a field's name in other case.
+// misspells reports whether a key of a tree may be a field's name in other case.
 func misspells(tree any) bool {
 	switch tree := tree.(type) {
 	case map[string]any:

@@ -84,8 +84,8 @@ func ownSpans(pod []byte) []span {
 // tokenVolume is how the API server's ServiceAccount plugin names the volume that it adds: five random characters follow.
 const tokenVolume = "kube-api-access-"
 
-// tokenVolumeSpans returns where the random characters stand. There are none if pods name several such volumes: they
-// could be told apart then.
+// tokenVolumeSpans returns the positions of the random characters; none if the pod has several such volumes, which could be
+// distinguished by them.
 func tokenVolumeSpans(pod []byte) []span {
 	quoted := []byte(`"` + tokenVolume)
 	var spans []span

@@ -11,11 +11,11 @@ import (
 	"outrigger.dev/outrigger/inject/jsonpatch"
 )
 
-// Received is a pod as a request holds it, and what else the decision depends on beside the configuration.
+// Received is the input of one review, besides the configuration: a pod as JSON, and what is known about its request.
 type Received struct {
 	JSON          []byte            // the pod
-	NamespaceName string            // of the request; it is the pod's where the pod names none yet
-	Namespace     *corev1.Namespace // that namespace; one with only a name where nothing is known of it
+	NamespaceName string            // of the request; also the pod's, if the pod does not name one yet
+	Namespace     *corev1.Namespace // that namespace; one with only a name if nothing else is known
 	Path          string            // URL path of the webhook call; may be empty
 	Abandoned     func() bool       // as in Request
 	Shapes        Shapes            // as in Request
@@ -59,8 +59,8 @@ func Review(received Received, config *Config) (Answer, error) {
 	return answer, nil
 }
 
-// pod decodes the pod, without what injection never looks at. A pod of more containers or volumes than the settings allow
-// is decoded without them, and its size says so.
+// pod decodes the pod without the parts that injection never reads. A pod with more containers or volumes than the settings
+// allow is decoded without them; the returned size still counts them.
 func (r Received) pod(settings Settings) (*corev1.Pod, podSize, error) {
 	document, size := withinLimits(r.JSON, settings)
 	pod := &corev1.Pod{}

@@ -206,7 +206,7 @@ func (f *filler) strings(v reflect.Value) {
 	}
 }
 
-// shapeOf returns a key that texts of one shape share, and what stands in the holes of this one.
+// shapeOf returns a key that texts of one shape share, and the values in the holes of this text.
 func shapeOf(name string, r *recorder) (key []byte, values []string, ok bool) {
 	if bytes.IndexByte(r.text, holeMark) >= 0 || bytes.Contains(r.text, []byte(markerWord)) {
 		return nil, nil, false
@@ -233,8 +233,8 @@ func shapeOf(name string, r *recorder) (key []byte, values []string, ok bool) {
 	return key, values, true
 }
 
-// isHole says whether a write may stand for any other that is one: a word of letters, digits and ._/- that YAML takes
-// for a string wherever it stands.
+// isHole reports whether a write is exchangeable for others of its kind: letters, digits, and ._/- that YAML reads as a string
+// in every position.
 func isHole(write []byte) bool {
 	for i, c := range write {
 		letter, digit := c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z', c >= '0' && c <= '9'
@@ -245,9 +245,8 @@ func isHole(write []byte) bool {
 	return len(write) > 0 && isString(string(write))
 }
 
-// isString says that YAML 1.1 takes a bare word for a string. It may say no of one that is a string too: what begins
-// with a letter and is none of the words for truth and nothing is one; what begins otherwise must hold a letter that is
-// in no number.
+// isString reports whether YAML 1.1 reads a bare word as a string. It may be false for some strings. A word that begins with a
+// letter and is not a word for true, false, or null is one. Other words must contain a letter that occurs in no number.
 func isString(text string) bool {
 	if text == "" {
 		return false

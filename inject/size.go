@@ -13,7 +13,7 @@ import (
 	"outrigger.dev/outrigger/api"
 )
 
-// podSize is how much of what is costly a pod holds.
+// podSize counts the costly parts of a pod.
 type podSize struct {
 	containers, volumes int
 	elements            int // as countEntries counts them; 0 where the pod was not read from JSON
@@ -28,7 +28,7 @@ func sizeOf(pod *corev1.Pod) podSize {
 const maxTemplates = 100
 
 // maxElements bounds the elements of all lists of a pod together: {} in a list of tolerations takes three bytes of JSON and
-// two hundred of memory. So many variables with names of their own are more than etcd stores of one object.
+// two hundred of memory. So many variables with distinct names exceed what etcd stores for one object.
 const maxElements = 250_000
 
 // limits returns the most containers and volumes that a pod may have.

@@ -13,16 +13,14 @@ import (
 	"text/template/parse"
 )
 
-// Most of what Istio's templates ask is about the values and the mesh, which are the same for every pod. What depends on
-// nothing else is worked out once, when the configuration is parsed: a condition becomes true or false, and what is
-// printed becomes text.
-
-// specializer replaces the constant parts of a template by what they come to.
+// specializer replaces the constant parts of a template by their values. Most of what Istio's templates read are the values and
+// the mesh configuration, which are the same for every pod. What depends on nothing else is evaluated once, when the
+// configuration is parsed: a condition becomes its branch, and an action becomes text. Executing templates takes half the
+// time of an injection without it (docs/decisions/0026).
 type specializer struct {
-	data   *data           // of which only the constant fields are set
+	data   *data           // only the constant fields are set
 	fields map[string]bool // the constant fields
-	// withoutAnnotations: the pods have none of the annotations that the template asks for by their names. Those are noted
-	// in asked.
+	// withoutAnnotations assumes that pods have none of the annotations that the template reads by name, and notes these in asked.
 	withoutAnnotations bool
 	asked              map[string]bool
 
@@ -38,14 +36,14 @@ type specializer struct {
 // constantFields are the fields of a template's data that are the same for every pod.
 var constantFields = map[string]bool{"Values": true, "MeshConfig": true, "Revision": true, "CompliancePolicy": true, "InboundTrafficPolicyMode": true}
 
-// scope says what . and $ stand for.
+// scope describes the values of . and $.
 type scope struct {
 	dotIsRoot, dollarIsRoot bool
 	dotIsConstant           bool // inside of a range or with over something constant
 }
 
-// specialized returns a template that prints the same for every pod of this configuration, or the template itself where
-// it cannot be told what is constant.
+// specialized returns a template that prints the same for every pod of this configuration, or the template itself if it
+// changes its data.
 func (c *Config) specialized(t *parsedTemplate, functions template.FuncMap) (*parsedTemplate, error) {
 	if t.sideEffects {
 		return t, nil
@@ -121,7 +119,7 @@ func declaredOnce(parts []*template.Template) map[string]bool {
 	return once
 }
 
-// calledWithRoot says whether a defined template is only called by the main one, outside of range and with, with all of
+// calledWithRoot reports whether a defined template is only called by the main one, outside of range and with, with all of
 // the data.
 func calledWithRoot(t *template.Template, name string) bool {
 	only := true
@@ -169,7 +167,7 @@ func isDot(pipe *parse.PipeNode) bool {
 	return is
 }
 
-// list specializes nodes that stand one after the other, and joins texts.
+// list specializes a sequence of nodes, and joins adjacent texts.
 func (s *specializer) list(nodes []parse.Node, at scope) []parse.Node {
 	var out []parse.Node
 	for _, node := range nodes {
@@ -188,7 +186,7 @@ func (s *specializer) list(nodes []parse.Node, at scope) []parse.Node {
 	return out
 }
 
-// node returns what stands in the place of a node; nil for nothing.
+// node returns the replacement of a node; nil for nothing.
 func (s *specializer) node(node parse.Node, at scope) parse.Node {
 	switch node := node.(type) {
 	case *parse.ActionNode:
@@ -228,7 +226,7 @@ func (s *specializer) declare(node *parse.ActionNode, at scope) {
 	}
 }
 
-// prune takes away the declarations of constant variables that nothing reads any more.
+// prune removes the declarations of constant variables that nothing reads anymore.
 func (s *specializer) prune(root *parse.ListNode) {
 	for {
 		read := map[string]bool{}
@@ -287,7 +285,7 @@ func (s *specializer) printedWhole(node parse.Node, at scope) ([]byte, bool) {
 	return s.run(node)
 }
 
-// whole says whether a node prints the same for every pod, whatever it declares on its way.
+// whole reports whether a node prints the same for every pod, whatever it declares.
 func (s *specializer) whole(node parse.Node, at scope) bool {
 	switch node := node.(type) {
 	case *parse.TextNode, *parse.CommentNode:
@@ -308,7 +306,7 @@ func (s *specializer) wholeList(list *parse.ListNode, at scope) bool {
 	return !slices.ContainsFunc(nodesOf(list), func(node parse.Node) bool { return !s.whole(node, at) })
 }
 
-// wholePipe says whether a pipeline is constant. What it declares is constant from here on; outside nobody reads a
+// wholePipe reports whether a pipeline is constant. What it declares is constant from here on; outside nobody reads a
 // variable of that name, since only those that are declared at one place count.
 func (s *specializer) wholePipe(pipe *parse.PipeNode, at scope) bool {
 	if !s.constantCommands(pipe, at) {
@@ -332,8 +330,8 @@ func (s *specializer) branches(b *parse.BranchNode, list, elseList scope) {
 	}
 }
 
-// condition keeps of a constant condition the branch that is taken, in a condition of its own, because a variable that
-// is declared in a branch ends with it.
+// condition replaces a constant condition by its branch, inside an always true condition, because the scope of a variable that
+// is declared in a branch ends with the branch.
 func (s *specializer) condition(node *parse.IfNode, at scope) parse.Node {
 	holds, known := s.truth(node.Pipe, at)
 	if !known {

@@ -17,18 +17,18 @@ import (
 	"outrigger.dev/outrigger/api"
 )
 
-// Standing is how a pod that runs stands to what it would be given if it were created now.
+// Standing compares a running pod with the pod that injection would make now.
 type Standing struct {
 	// State is empty for a pod that should have no sidecar.
 	State  api.CoverageState
 	Reason api.CoverageReason
-	// Details say what differs, or why a new pod would be denied.
+	// Details lists what differs, or why a new pod would be denied.
 	Details []string
 }
 
-// Stand judges a pod that runs by what Pod would make of it now. Whether an injector would be asked about it is the
-// caller's to know. What other admission adds to a pod, and what tells of the pod itself and not of the configuration,
-// makes no difference. An error is not the user's doing.
+// Stand compares a running pod with what Pod would make of it now. The caller must know that a webhook matches the pod. Stand
+// ignores what other admission plugins add, and what describes the pod instead of the configuration. An error is not caused
+// by the user.
 func Stand(running Request, config *Config) (Standing, error) { return stand(running, config, false) }
 
 // StandByImage does as Stand, with a pod of which only its metadata, whether it is on the host's network, its operating
@@ -37,7 +37,7 @@ func StandByImage(running Request, config *Config) (Standing, error) {
 	return stand(running, config, true)
 }
 
-// StandsAs tells whether both configurations judge every pod alike, by what they are made of: the same text of Istio's, the
+// StandsAs reports whether both configurations judge every pod alike, by what they are made of: the same text of Istio's, the
 // same ProxyConfigs, and nodes that allow the same.
 func (c *Config) StandsAs(other *Config) bool {
 	if c == nil || other == nil || c == other {

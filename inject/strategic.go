@@ -13,7 +13,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/strategicpatch"
 )
 
-// mergeTrees lays a patch over a JSON tree by strategic merge and returns the result. It gives what the library gives
+// mergeTrees merges a patch into a JSON tree by strategic merge, and returns the result. The result equals that of the library
 // (FuzzMergeTrees compares the two), in linear time: the library looks up every element of a list in the whole list. Both
 // arguments may be changed and become part of the result. Maps that hold a directive, such as $patch, and lists with
 // such a map among their elements go to the library: only a template can write one into a list that may be long.

@@ -13,7 +13,7 @@ import (
 	"outrigger.dev/outrigger/api"
 )
 
-// What a pod's own annotations do not say: native sidecars, images, cluster and network, users of OpenShift.
+// What does not come from the pod's annotations: native sidecars, images, cluster and network, users of OpenShift.
 
 const (
 	annotationNative    = "sidecar.istio.io/nativeSidecar"
@@ -32,7 +32,7 @@ const (
 	nativeAuto
 )
 
-// nativeSetting returns what settings, values and release say about native sidecars.
+// nativeSetting returns the mode of native sidecars from settings, values, and release.
 func (c *Config) nativeSetting() nativeMode {
 	switch c.settings.NativeSidecars {
 	case "enabled":
@@ -57,11 +57,11 @@ func (c *Config) nativeSetting() nativeMode {
 	return nativeOff
 }
 
-// native detects whether the pod's kubelet knows native sidecars.
+// native reports whether the pod's kubelet supports native sidecars.
 func (c *Config) native(pod *corev1.Pod) bool { return c.nativeOn(pod.Spec.NodeName) }
 
-// nativeOn says it of the pods of a node, where that is known, else of pods that may come to any node. Without nodes there is
-// none that does not know them.
+// nativeOn reports whether the kubelet of a node supports native sidecars. For an empty or unknown name, all nodes must. Without
+// any known node, support is assumed.
 func (c *Config) nativeOn(node string) bool {
 	switch c.nativeSetting() {
 	case nativeOn:
@@ -124,8 +124,8 @@ func taggedWith(tag, kind string) string {
 	return tag + "-" + kind
 }
 
-// proxyEnv is what the proxy is told about its cluster and network: from the values, over them what the URL path says,
-// over that the pod's label, also where it is empty. The names are those of its environment.
+// proxyEnv returns the environment of the proxy about its cluster and network: from the values, overridden by the URL path,
+// overridden by the pod's label, even if it is empty.
 func (c *Config) proxyEnv(path string, pod *corev1.Pod) map[string]string {
 	env := pathParameters(path)
 	cluster, network := c.values.typed.Global.MultiCluster.ClusterName, c.values.typed.Global.Network
@@ -180,7 +180,7 @@ func parameterName(key string) string {
 	return strings.ToUpper(key)
 }
 
-// openShift says whether the cluster is one.
+// openShift reports whether the cluster runs OpenShift.
 func (c *Config) openShift() bool {
 	if c.settings.Platform != "" {
 		return c.settings.Platform == "openshift"
@@ -244,8 +244,8 @@ func lastOfBlock(block string) (int64, bool) {
 	return 0, false
 }
 
-// withoutForeignUser drops, on OpenShift, the user that the platform gave to the pod's own proxy together with the
-// application: the proxy must run as another one, or its own traffic is not told apart.
+// withoutForeignUser drops, on OpenShift, the user that the platform assigned to the pod's own proxy together with the
+// application. The proxy must run as another user, so that its traffic can be told from the application's.
 func withoutForeignUser(pod *corev1.Pod) {
 	proxy := findProxy(pod)
 	if proxy == nil || proxy.SecurityContext == nil {
@@ -268,7 +268,7 @@ func withoutForeignUser(pod *corev1.Pod) {
 	}
 }
 
-// said returns the native annotation as the injector's own code reads it: exactly true or false, else the detected value.
+// saidNative returns the value of the annotation if it is exactly true or false, like Istio's injector; otherwise the detected value.
 func saidNative(pod *corev1.Pod, detected bool) bool {
 	switch pod.Annotations[annotationNative] {
 	case "true":

@@ -47,7 +47,7 @@ func (t *parsedTemplate) note(node parse.Node) {
 // changers are functions that change their first argument.
 var changers = map[string]bool{"set": true, "unset": true, "merge": true, "mergeOverwrite": true, "mustMerge": true, "mustMergeOverwrite": true}
 
-// isVolatile says whether a function answers differently each time.
+// isVolatile reports whether a function answers differently each time.
 func isVolatile(function string) bool {
 	switch function {
 	case "now", "ago", "uuidv4", "bcrypt", "htpasswd", "derivePassword", "encryptAES", "shuffle":

@@ -10,12 +10,12 @@ import (
 	"outrigger.dev/outrigger/api"
 )
 
-// Source is Istio's configuration as it stands in the cluster, before parsing.
+// Source holds the texts of Istio's configuration in the cluster, before parsing.
 type Source struct {
 	Config string // key "config" of ConfigMap istio-sidecar-injector[-REV]
 	Values string // key "values" of the same
 	Mesh   string // key "mesh" of ConfigMap istio[-REV]
-	// Release is Istio's version where a label of the ConfigMap or a setting says it, e.g. "1.31.1"; else empty.
+	// Release is Istio's version, such as "1.31.1", from a label of the ConfigMap or a setting; empty if neither has it.
 	Release  string
 	Settings Settings
 }
@@ -30,26 +30,26 @@ type Settings struct {
 	MaxContainers, MaxVolumes int
 }
 
-// Request is what one decision depends on, beside the configuration.
+// Request is the input of one decision, besides the configuration.
 type Request struct {
-	Pod       *corev1.Pod       // as received; never changed
-	Namespace *corev1.Namespace // its namespace; one with only a name where nothing is known of it
+	Pod       *corev1.Pod       // as received; it is not changed
+	Namespace *corev1.Namespace // the pod's namespace; one with only a name if nothing else is known
 	Path      string            // URL path of the webhook call, e.g. "/inject/cluster/c1/net/n1"; may be empty
-	// Abandoned reports whether nobody waits for the answer any more. It is called between the steps of an injection,
-	// which then ends with ErrAbandoned. Nil for a caller that always waits.
+	// Abandoned reports whether the caller stopped waiting. It is called between the steps of an injection, which then
+	// ends with ErrAbandoned. Nil for a caller that always waits.
 	Abandoned func() bool
 	Shapes    Shapes // keeps parsed shapes between pods; nil to parse the output of every template
 
-	size podSize // of the pod where it was counted before decoding, and larger than Pod shows
+	size podSize // counted before decoding; larger than Pod shows if parts were left out
 }
 
-// ErrAbandoned is returned for a request whose Abandoned has reported true.
+// ErrAbandoned is returned after Request.Abandoned reported true.
 var ErrAbandoned = errors.New("the caller's timeout expired, or the caller disconnected")
 
-// Result is the outcome in one word.
+// Result is the outcome of a review.
 type Result string
 
-// The outcomes. They are a closed set, used as a metric label.
+// The outcomes are a closed set: they are values of a metric label.
 const (
 	Injected Result = "injected"
 	Skipped  Result = "skipped"
@@ -57,14 +57,14 @@ const (
 	Failed   Result = "failed"
 )
 
-// Report says what was decided and why.
+// Report is a decision with its reason.
 type Report struct {
 	Result Result
 	Reason api.InjectReason
-	// Message is the sentence for people: why it was skipped, or what is wrong.
+	// Message is a sentence for users: why the pod was skipped, or what is wrong.
 	Message string
-	// Problems are the user's doings: for Denied those that deny, else those worth a warning.
+	// Problems are caused by the user: those that deny the pod if it is Denied, otherwise warnings.
 	Problems []api.InjectProblem
-	// Templates are the names of the templates that were laid over the pod.
+	// Templates are the names of the templates that were merged into the pod.
 	Templates []string
 }

@@ -24,7 +24,7 @@ import (
 // or JSON themselves. So where a value holds anything unusual, the template is rendered once more with every such value
 // made harmless, and what comes out must have the same structure.
 
-// isHarmless says that a text holds nothing but letters, digits and  ._:/,=@+*-
+// isHarmless reports whether a text consists of letters, digits, spaces, and ._:/,=@+*- only
 func isHarmless(text string) bool {
 	for i := range len(text) {
 		c := text[i]
@@ -35,7 +35,7 @@ func isHarmless(text string) bool {
 	return true
 }
 
-// renderSafely renders a template and refuses what only a value's characters have shaped.
+// renderSafely renders a template, and refuses output whose structure depends on the characters of a value.
 func (j *job) renderSafely(name string) (rendered, error) {
 	out, err := j.render(name)
 	unusual := j.data.unusual(j.unusual)
@@ -324,7 +324,7 @@ func defuseMap(field protoreflect.FieldDescriptor, m protoreflect.Map, at string
 	}
 }
 
-// sameShape says whether two trees have the same keys, after what makes keys harmless, and lists of the same lengths.
+// sameShape reports whether two trees have the same keys, after what makes keys harmless, and lists of the same lengths.
 func sameShape(a, b any) bool {
 	switch a := a.(type) {
 	case map[string]any:
