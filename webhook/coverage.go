@@ -132,7 +132,7 @@ func (c *Coverage) count(ctx context.Context) error {
 	return nil
 }
 
-// rest lets requests have the processor: after a change of Istio's configuration there may be thousands of kinds to judge.
+// rest leaves the processor to requests: after a change of Istio's configuration, thousands of kinds may have to be judged.
 func rest(ctx context.Context, lasts time.Duration) {
 	select {
 	case <-ctx.Done():
@@ -153,7 +153,7 @@ func judge(pod *corev1.Pod, namespace *corev1.Namespace, config *inject.Config, 
 	return out, nil
 }
 
-// set shows the counts, with 0 for what was not counted: an alert sees a series before it has something to tell.
+// set sets the metric, with 0 for what was not counted, so that alerts always have a series.
 func (c *Coverage) set(counts map[covering]int) {
 	for _, doc := range api.CoverageReasons() {
 		for _, state := range doc.States {

@@ -15,7 +15,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
-// PodSelector tells whether the API server would ask us about a pod.
+// PodSelector reports whether the API server would call our webhook for a pod.
 type PodSelector interface {
 	// Selects returns whether an entry of our webhook object selects pods with these labels in the namespace.
 	Selects(ctx context.Context, namespace *corev1.Namespace, podLabels map[string]string) (bool, error)
@@ -47,7 +47,7 @@ func (e entries) Selects(ctx context.Context, namespace *corev1.Namespace, podLa
 	object := &admissionregistrationv1.MutatingWebhookConfiguration{}
 	err := e.reader.Get(ctx, client.ObjectKey{Name: e.name}, object)
 	if apierrors.IsNotFound(err) {
-		return false, nil // nobody asks us about any pod
+		return false, nil // the webhook object does not exist, so no pod matches
 	}
 	if err != nil {
 		return false, fmt.Errorf("reading MutatingWebhookConfiguration %s: %w", e.name, err)

@@ -17,15 +17,14 @@ import (
 	"outrigger.dev/outrigger/api"
 )
 
-// Events writes Events that all replicas together write once: the name of an Event is made of what it tells, so whoever
-// comes second finds it there. It is told again when the API server has forgotten it, after an hour as a rule, if the
-// matter still stands then.
+// Events writes each Event once for all replicas: the name of an Event is derived from its content, so a second write finds
+// it. The Event is written again after the API server deleted it, by default after an hour, if it still applies.
 type Events struct {
 	Client   kubernetes.Interface
-	Instance string // who reports: the name of our pod
+	Instance string // the reporting instance: the name of our pod
 }
 
-// event is what one Event tells.
+// event is the content of one Event.
 type event struct {
 	about                corev1.ObjectReference
 	kind                 string // corev1.EventTypeNormal or EventTypeWarning
@@ -62,7 +61,7 @@ func (e *Events) write(ctx context.Context, told event) (bool, error) {
 }
 
 // Tell writes an Event about an object, with the same text once for all replicas. kind is corev1.EventTypeNormal or
-// EventTypeWarning; action says in one word what was done or tried.
+// EventTypeWarning; action is a word for what was done or tried.
 func (e *Events) Tell(ctx context.Context, about corev1.ObjectReference, kind, reason, action, note string) error {
 	_, err := e.write(ctx, event{about: about, kind: kind, reason: reason, action: action, note: note, same: note})
 	return err

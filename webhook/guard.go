@@ -35,7 +35,7 @@ type call struct {
 
 type callKey struct{}
 
-// callOf returns the call of a context, or one that nobody looks at.
+// callOf returns the call of a context, or a new one that is discarded.
 func callOf(ctx context.Context) *call {
 	if c, is := ctx.Value(callKey{}).(*call); is {
 		return c
@@ -50,7 +50,7 @@ func (c *call) note(request admission.Request) {
 	c.report = inject.Report{Result: inject.Failed, Reason: api.InjectError}
 }
 
-// fail notes an error. What it returns is only seen by those who call Handle without the guard.
+// fail records an error. Only callers of Handle without the guard see its result.
 func (c *call) fail(err error) admission.Response {
 	reason := api.InjectError
 	switch {
@@ -63,7 +63,7 @@ func (c *call) fail(err error) admission.Response {
 	return admission.Errored(http.StatusInternalServerError, err)
 }
 
-// guard serves reviews of pods. It holds the answer back until it is known to be one.
+// guard serves reviews of pods. It buffers the response until the review has succeeded.
 func guard(h *Handler, reviews http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path != "/inject" && !strings.HasPrefix(r.URL.Path, "/inject/") {
@@ -86,7 +86,7 @@ func guard(h *Handler, reviews http.Handler) http.Handler {
 			return
 		}
 		w.Header().Set("Content-Type", "application/json")
-		_, _ = w.Write(held.body.Bytes()) // who no longer listens needs no answer
+		_, _ = w.Write(held.body.Bytes()) // a caller that disconnected needs no answer
 	})
 }
 
@@ -104,7 +104,7 @@ func (c *call) serve(reviews http.Handler, held *heldResponse, r *http.Request) 
 	}
 }
 
-// panicError is a panic on the way to the log. Its text, which the API server is told, says nothing of our insides.
+// panicError is a panic on its way to the log. The API server sees only its text, which contains no internals.
 type panicError struct {
 	cause any
 	stack []byte

@@ -23,15 +23,15 @@ import (
 	"outrigger.dev/outrigger/inject"
 )
 
-// NamespaceReader gives what is known of a namespace.
+// NamespaceReader returns what is known about a namespace.
 type NamespaceReader interface {
-	// Namespace returns the namespace of that name, or one with only the name where nothing is known of it yet.
+	// Namespace returns the namespace with this name, or one with only the name if it is not known yet.
 	Namespace(ctx context.Context, name string) *corev1.Namespace
 }
 
-// ConfigSource gives the configuration to decide by.
+// ConfigSource returns the configuration for decisions.
 type ConfigSource interface {
-	// Current returns the configuration; an error if it cannot be told yet what it is.
+	// Current returns the configuration; an error if it is not known yet.
 	Current() (*inject.Config, error)
 }
 
@@ -40,12 +40,12 @@ type Handler struct {
 	Namespaces NamespaceReader
 	Config     ConfigSource
 	Metrics    *Metrics     // nil counts nothing
-	Owners     *OwnerEvents // nil tells no owner
+	Owners     *OwnerEvents // nil writes no Events
 	Tracer     trace.Tracer // nil traces nothing
 	Gate       *Gate        // nil bounds nothing
 	Log        logr.Logger
 
-	decide  func(inject.Received, *inject.Config) (inject.Answer, error) // a test's; nil for inject.Review with answers
+	decide  func(inject.Received, *inject.Config) (inject.Answer, error) // set by tests; nil for inject.Review with answers
 	answers answers
 }
 
@@ -55,7 +55,7 @@ func (h *Handler) HTTP() http.Handler {
 	return guard(h, (&admission.Webhook{Handler: h, LogConstructor: plainLogger}).WithRecoverPanic(false))
 }
 
-// plainLogger spares a logger with values of its own for every request: what is logged of one is logged in record.
+// plainLogger avoids a logger for each request: record logs what there is to log.
 func plainLogger(base logr.Logger, _ *admission.Request) logr.Logger { return base }
 
 // Handle answers one request. An error reaches the guard through the call in the context.
@@ -97,7 +97,7 @@ func (h *Handler) review(received inject.Received, config *inject.Config) (injec
 	return h.answers.review(received, config)
 }
 
-// skip allows a request without looking at its object, which is not the creation of a pod.
+// skip allows a request that is not the creation of a pod, without reading its object.
 func (c *call) skip(reason api.InjectReason, message string) admission.Response {
 	c.report = inject.Report{Result: inject.Skipped, Reason: reason, Message: message}
 	response := admission.Allowed("")
@@ -160,12 +160,12 @@ func responseOf(answer inject.Answer) (admission.Response, error) {
 	return response, nil
 }
 
-// auditOf is what the API server's audit log holds of a decision, each key after the name of our webhook's entry.
+// auditOf returns the audit annotations of a decision. In the API server's audit log, the name of our webhook precedes each key.
 func auditOf(report inject.Report) map[string]string {
 	return map[string]string{"result": string(report.Result), "reason": string(report.Reason)}
 }
 
-// sentence is what the user reads of a denial: the reason, then every problem in full, or the report's own message.
+// sentence returns the text of a denial: the reason, then every problem, or the report's message if there is none.
 func sentence(report inject.Report) string {
 	lines := make([]string, 0, len(report.Problems))
 	for _, problem := range report.Problems {
@@ -181,8 +181,8 @@ func sentence(report inject.Report) string {
 // is at the end is what to do, so it is not cut before.
 const warningLength = 1000
 
-// warnings returns what kubectl is to show: only for a pod without a controller, since else it is the controller that
-// creates the pod, and nobody reads what it is told.
+// warnings returns the warnings for kubectl. A pod with a controller has none: the controller creates the pod, and users do
+// not see its warnings.
 func warnings(pod *corev1.Pod, report inject.Report) []string {
 	problems, skip := report.Problems, skipIsNews(report)
 	if len(problems) == 0 && !skip || metav1.GetControllerOfNoCopy(pod) != nil {
@@ -198,7 +198,7 @@ func warnings(pod *corev1.Pod, report inject.Report) []string {
 	return out
 }
 
-// NamespacesFrom returns a NamespaceReader on a cache.
+// NamespacesFrom returns a NamespaceReader that reads from a cache.
 func NamespacesFrom(reader client.Reader) NamespaceReader { return cachedNamespaces{reader} }
 
 type cachedNamespaces struct{ reader client.Reader }
@@ -211,7 +211,7 @@ func (c cachedNamespaces) Namespace(ctx context.Context, name string) *corev1.Na
 	return namespace
 }
 
-// record counts and logs what became of a request.
+// record counts and logs the outcome of a request.
 func (h *Handler) record(c *call) {
 	took := time.Since(c.begun)
 	if h.Metrics != nil && !c.dryRun {

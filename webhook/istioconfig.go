@@ -44,7 +44,7 @@ type IstioOptions struct {
 	// Release is Istio's release where a setting says it; empty to read it off the ConfigMap's labels.
 	Release  string
 	Settings inject.Settings
-	// Events tells refusals on the ConfigMap, once for all replicas; nil tells them nowhere.
+	// Events reports refused configurations on the ConfigMap, once for all replicas; nil reports none.
 	Events  *Events
 	Metrics *Metrics // nil counts nothing
 	Log     logr.Logger
@@ -74,7 +74,7 @@ type IstioConfiguration struct {
 	keptRead         bool   // our ConfigMap was read for a last good one
 	saved            bool   // the good source is the one in our ConfigMap
 	saveErr          string // the last failure to save that was logged
-	state            string // what was told last
+	state            string // what was reported last
 	untold           *event // the Event that could not be written yet
 	running          sync.WaitGroup
 }
@@ -152,7 +152,7 @@ func (c *IstioConfiguration) Current() (*inject.Config, error) {
 	return now.config, now.err
 }
 
-// Ready is a readiness check: it is known what the cluster holds, be it that there is no Istio.
+// Ready is a readiness check. It succeeds once Istio's configuration was read, or is known to be absent.
 func (c *IstioConfiguration) Ready(*http.Request) error {
 	_, err := c.Current()
 	return err
@@ -188,7 +188,7 @@ const (
 	seldom = 10 * time.Minute // with nothing to do
 )
 
-// look takes over what the cluster holds now, and returns when to look again if nothing happens.
+// look applies the current configuration of the cluster, and returns when to look again without an event.
 func (c *IstioConfiguration) look(ctx context.Context) time.Duration {
 	source, problem, err := c.read(ctx)
 	if err != nil {
@@ -229,7 +229,7 @@ func (c *IstioConfiguration) look(ctx context.Context) time.Duration {
 		c.current.Store(&answerNow{err: err})
 		return soon
 	}
-	c.good = c.good.With(facts) // keeps its cache unless a fact changes
+	c.good = c.good.With(facts) // stays the same configuration, with its cached answers, unless a fact changes a decision
 	c.current.Store(&answerNow{config: c.good})
 	return wait
 }
@@ -465,7 +465,7 @@ func (c *IstioConfiguration) save(ctx context.Context, source inject.Source) err
 	return err
 }
 
-// tell says once what state the configuration is in: log, metric, and an Event where there is an object for it.
+// tell reports a change of the configuration's state: log, metric, and an Event if there is an object for it.
 func (c *IstioConfiguration) tell(problem *api.InjectProblem) {
 	state := "good"
 	if problem != nil {

@@ -82,7 +82,7 @@ func (m *Metrics) count(report inject.Report, took time.Duration) {
 	m.duration.Observe(took.Seconds())
 }
 
-// state tells whether the cluster's configuration is in use, or for what reason it is not.
+// state sets whether the cluster's configuration is in use, or why not.
 func (m *Metrics) state(problem *api.InjectProblem) {
 	switch {
 	case m == nil:
@@ -94,7 +94,7 @@ func (m *Metrics) state(problem *api.InjectProblem) {
 	}
 }
 
-// loaded tells which configuration is in use from now on.
+// loaded sets which configuration is in use.
 func (m *Metrics) loaded(source inject.Source) {
 	if m == nil {
 		return

@@ -38,7 +38,7 @@ type OwnerEvents struct {
 	told map[string]time.Time // what was put into the queue lately, and when
 }
 
-// The bounds of what is told. What is beyond them is dropped and counted: an Event is a courtesy.
+// The limits of Events. Events beyond them are dropped and counted.
 const (
 	eventQueue     = 1024            // waiting
 	eventQueueEach = 256             // waiting, of one namespace
@@ -56,7 +56,7 @@ type OwnerEventsOptions struct {
 	Log        logr.Logger
 }
 
-// NewOwnerEvents returns a teller that tells nothing until it is started.
+// NewOwnerEvents returns a writer of Events that writes none until it is started.
 func NewOwnerEvents(options OwnerEventsOptions) *OwnerEvents {
 	o := &OwnerEvents{
 		events: options.Events, owners: options.Owners, log: options.Log,
@@ -102,7 +102,7 @@ func (o *OwnerEvents) Start(ctx context.Context) error {
 	}
 }
 
-// toldOfPod is one thing to tell about a pod.
+// toldOfPod is one Event about a pod.
 type toldOfPod struct {
 	namespace string
 	owner     metav1.OwnerReference // the pod's controller
@@ -125,7 +125,7 @@ func (o *OwnerEvents) tell(namespace string, pod []byte, report inject.Report) {
 	}
 	owner := metav1.GetControllerOfNoCopy(about)
 	if owner == nil {
-		return // whoever creates a bare pod is told by a warning
+		return // the creator of a bare pod gets a warning instead
 	}
 	name := about.Name
 	if name == "" {
@@ -146,7 +146,7 @@ func (o *OwnerEvents) tell(namespace string, pod []byte, report inject.Report) {
 	}
 }
 
-// remember returns whether this was not told lately.
+// remember reports whether this Event was not written recently, and records it.
 func (o *OwnerEvents) remember(what string) bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -237,7 +237,7 @@ func newsOf(report inject.Report) []event {
 // saidOf is how a note about a Problem begins.
 var saidOf = map[inject.Result]string{inject.Denied: "Denied: %s: ", inject.Injected: "Injected, but: %s: ", inject.Skipped: "Not injected: %s: "}
 
-// escaped makes text stand for itself in a format.
+// escaped escapes a text for a format.
 func escaped(text string) string { return strings.ReplaceAll(text, "%", "%%") }
 
 // skipIsNews tells whether a user may wonder why the pod was not injected: not if the pod itself says no, or has the

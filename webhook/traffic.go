@@ -28,15 +28,15 @@ type Ending struct {
 // LostTraffic is what the routes of one Service would go on to send where nothing receives it.
 type LostTraffic struct {
 	Service  string
-	Versions []string // whose share it is
-	Now      string   // the shares as they stand, "v1=90 v2=10"
+	Versions []string // the versions that share it
+	Now      string   // the current shares, "v1=90 v2=10"
 	Others   []string // versions that could receive it; not empty
 	To       []string // versions that would receive traffic and have none now
 	Matches  []string // the conditions by which alone requests go to Versions; empty if other requests do, too
 	Match    string   // the match annotation without the items for Versions
 }
 
-// TrafficReader knows the routes that stand and the pods behind them.
+// TrafficReader reads the current routes and the pods behind them.
 type TrafficReader interface {
 	// Losing returns what the end of a workload would cost, by Service in the order of their names.
 	Losing(ctx context.Context, ending Ending) ([]LostTraffic, error)
