@@ -27,10 +27,10 @@ else ifeq ($(RACE),required)
   RACE_FLAG = $(error no C compiler found, and RACE=required: install one, e.g. gcc)
 endif
 
-.PHONY: help build check-version image chart release manifest quickstart test test-clusters test-others demo oracle fuzz bench bench-scale lint vuln fmt docs picture
+.PHONY: help build check-version image chart release manifest quickstart test test-clusters test-others demo oracle fuzz bench bench-apiserver bench-scale lint vuln fmt docs picture
 
 help: ## show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 build: ## build bin/outrigger
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags "-s -w -X main.version=$(NUMBER)" -o bin/outrigger ./cmd/outrigger
@@ -130,6 +130,9 @@ bench: ## benchmarks, side by side with Istio's own handler (about 15 minutes)
 	cd test/bench && $(GO) test -run '^$$' -bench . -benchtime $(BENCHTIME) -count $(BENCHCOUNT) -timeout 60m . >$(CACHE)/bench.txt || { cat $(CACHE)/bench.txt; exit 1; }
 	cd test/bench && $(GO) tool benchstat -col /by $(CACHE)/bench.txt
 	cd test/bench && $(GO) test -run TestMemoryStaysFlat -v -requests $(BENCHREQUESTS) -timeout 60m .
+
+bench-apiserver: ## pods per second through a real API server: no webhook, a constant patch, Outrigger, Istio's handler (about 5 minutes)
+	cd test/bench && $(GO) test -run TestPodsPerSecond -v -timeout 60m . -apiserver -rounds $(or $(ROUNDS),5) -lasts $(or $(LASTS),4s)
 
 bench-scale: ## routing at scale on a real API server; SIZE=small, middle or large (docs/understand/scale.md)
 	$(GO) -C test build -o $(CURDIR)/bin/scale ./scale
