@@ -15,13 +15,15 @@ import (
 // Replica identifies a request by what its answer depends on under one configuration. Two requests with the same Key get
 // the same answer if the configuration says so (SharesAnswer): they are about replicas of one workload.
 type Replica struct {
-	Key []byte // the received pod without what only identifies it, and everything else that injection reads
+	Key []byte // the caller's prefix, the received pod without what only identifies it, and everything else that injection reads
 	Own string // what was left out of Key
 }
 
-// ReplicaOf returns what identifies a request. It reads the JSON of the pod without decoding it.
-func ReplicaOf(received Received) Replica {
-	key := make([]byte, 0, len(received.JSON)+len(received.Path)+128)
+// ReplicaOf returns what identifies a request. It reads the JSON of the pod without decoding it. The key begins with prefix, so
+// that a caller with several configurations need not copy it.
+func ReplicaOf(received Received, prefix string) Replica {
+	key := make([]byte, 0, len(prefix)+len(received.JSON)+len(received.Path)+128)
+	key = append(key, prefix...)
 	for _, fact := range append([]string{received.NamespaceName, received.Path}, userFacts(received.Namespace)...) {
 		key = fmt.Appendf(key, "%q ", fact)
 	}

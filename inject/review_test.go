@@ -60,7 +60,7 @@ func FuzzReplicaOf(f *testing.F) {
 			}
 			last = s.to
 		}
-		replica := ReplicaOf(Received{JSON: text})
+		replica := ReplicaOf(Received{JSON: text}, "")
 		if got := len(replica.Key) + len(replica.Own); got < len(text) {
 			t.Errorf("%q lost something: %q %q", text, replica.Key, replica.Own)
 		}

@@ -34,9 +34,8 @@ type knownAnswer struct {
 
 // review returns the answer of an earlier replica, or that of inject.Review.
 func (a *answers) review(received inject.Received, config *inject.Config) (inject.Answer, error) {
-	replica := inject.ReplicaOf(received)
-	key := append(fmt.Appendf(nil, "answer %d ", a.generationOf(config)), replica.Key...)
-	found, has := a.cache.get(key)
+	replica := inject.ReplicaOf(received, fmt.Sprintf("answer %d ", a.generationOf(config)))
+	found, has := a.cache.get(replica.Key)
 	first, _ := found.(*knownAnswer)
 	if has && first.confirmed {
 		return inject.Answer{Report: first.report, Patch: first.patch}, nil
@@ -50,7 +49,7 @@ func (a *answers) review(received inject.Received, config *inject.Config) (injec
 	if has && first.own != known.own && bytes.Equal(first.patch, known.patch) {
 		known.confirmed = true
 	}
-	a.cache.put(key, known, len(known.patch)+len(known.own))
+	a.cache.put(replica.Key, known, len(known.patch)+len(known.own))
 	return answer, nil
 }
 
