@@ -71,9 +71,7 @@ of Jobs, and pods whose replacement would be denied, or is unknown, are always l
 			if evict.wanted {
 				failed = c.evict(command.Context(), &report, evict)
 			}
-			for _, note := range report.Notes {
-				command.PrintErrln("Note: " + note)
-			}
+			printNotes(command.ErrOrStderr(), report.Notes...)
 			if err := writeCoverage(report, encode, statusView{wide: output == "wide", namespaces: all}, command.OutOrStdout()); err != nil {
 				return err
 			}

@@ -294,7 +294,7 @@ func (l *live) webhookObjects(ctx context.Context) ([]admissionregistrationv1.Mu
 // noteUnread reports in one note what could not be read.
 func (l *live) noteUnread(notes io.Writer) {
 	if note := l.unread().Note(l.namespace); note != "" {
-		_, _ = fmt.Fprintln(notes, "Note: "+note) // nothing to do if stderr is closed
+		printNotes(notes, note)
 	}
 }
 

@@ -6,9 +6,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
-	"strings"
-	"text/tabwriter"
 
 	"github.com/spf13/cobra"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -40,9 +37,7 @@ func explainService(command *cobra.Command, from *clusterFlags, name string, pri
 	if err != nil {
 		return err
 	}
-	for _, note := range s.notes() {
-		command.PrintErrln("Note: " + note)
-	}
+	printNotes(command.ErrOrStderr(), s.notes()...)
 	now := l.now()
 	return print.add(func() []diagnose.Paragraph { return diagnose.ExplainService(*observed, problems, around, now) }, diagnose.ServiceData(*observed, problems, around, now))
 }
@@ -57,27 +52,4 @@ func servicesToExplain(ctx context.Context, l *live, args []string) ([]string, e
 		names[i] = "service/" + name
 	}
 	return names, nil
-}
-
-func printExplanation(story []diagnose.Paragraph, out io.Writer) error {
-	for i, p := range story {
-		if i > 0 {
-			if _, err := fmt.Fprintln(out); err != nil {
-				return err
-			}
-		}
-		if _, err := fmt.Fprintln(out, p.Heading); err != nil {
-			return err
-		}
-		aligned := tabwriter.NewWriter(out, 0, 0, 3, ' ', 0)
-		for _, row := range p.Rows {
-			if _, err := fmt.Fprintln(aligned, "  "+strings.Join(row, "\t")); err != nil {
-				return err
-			}
-		}
-		if err := aligned.Flush(); err != nil {
-			return err
-		}
-	}
-	return nil
 }

@@ -62,11 +62,9 @@ func (f *statusFlags) run(command *cobra.Command, from *clusterFlags, args []str
 	if err != nil {
 		return err
 	}
-	for _, note := range report.Notes {
-		command.PrintErrln("Note: " + note)
-	}
+	printNotes(command.ErrOrStderr(), report.Notes...)
 	if f.selector != "" && report.services() == 0 {
-		command.PrintErrf("Note: no Service matches -l %s\n", f.selector)
+		printNotes(command.ErrOrStderr(), "no Service matches -l "+f.selector)
 	}
 	return print(report, view, out)
 }

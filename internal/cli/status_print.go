@@ -3,14 +3,12 @@
 package cli
 
 import (
-	"bytes"
 	"cmp"
 	"fmt"
 	"io"
 	"slices"
 	"strconv"
 	"strings"
-	"text/tabwriter"
 	"time"
 
 	"outrigger.dev/outrigger/api"
@@ -63,52 +61,6 @@ func printStatus(report statusReport, view statusView, out io.Writer) error {
 	p.certificates(report.Certificates)
 	p.problems(report.Namespaces, report.Certificates)
 	return p.err
-}
-
-// tables writes one table after another, with an empty line between them.
-type tables struct {
-	out  io.Writer
-	view statusView
-	some bool // a table has been written
-	err  error
-}
-
-func (p *tables) table(heading []string, rows [][]string) {
-	if len(rows) == 0 || p.err != nil {
-		return
-	}
-	if p.some {
-		p.line("")
-	}
-	p.some = true
-	var text bytes.Buffer
-	aligned := tabwriter.NewWriter(&text, 0, 0, 3, ' ', 0)
-	if !p.view.headless {
-		rows = append([][]string{heading}, rows...)
-	}
-	for _, row := range rows {
-		_, _ = fmt.Fprintln(aligned, strings.TrimRight(strings.Join(row, "\t"), "\t")) // a buffer takes everything
-	}
-	_ = aligned.Flush()
-	if first, rest, _ := strings.Cut(text.String(), "\n"); !p.view.headless { // color would count as width
-		text.Reset()
-		text.WriteString(p.view.style.heading(first) + "\n" + rest)
-	}
-	_, p.err = text.WriteTo(p.out)
-}
-
-func (p *tables) line(text string) {
-	if _, err := fmt.Fprintln(p.out, text); err != nil {
-		p.err = err
-	}
-}
-
-// at puts the namespace in front of a row where it is shown.
-func (p *tables) at(namespace string, row ...string) []string {
-	if p.view.namespaces {
-		return append([]string{namespace}, row...)
-	}
-	return row
 }
 
 func (p *tables) namespaces(namespaces []namespaceStatus) {

@@ -48,7 +48,7 @@ func (w *statusWatch) run(ctx context.Context) error {
 		case err != nil:
 			if text := plainly(err).Error(); failure != text {
 				failure = text
-				_, _ = fmt.Fprintln(w.notes, "Note: "+failure+"; trying again") // nobody to tell if stderr is closed
+				printNotes(w.notes, failure+"; trying again")
 			}
 		default:
 			failure = ""

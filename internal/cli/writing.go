@@ -57,9 +57,7 @@ func (w writing) note(notes []string) {
 	if w.notes == nil {
 		return
 	}
-	for _, note := range notes {
-		_, _ = fmt.Fprintln(w.notes, "Note: "+note) // nothing to do if stderr is closed
-	}
+	printNotes(w.notes, notes...)
 }
 
 func (w writing) suffix() string {
