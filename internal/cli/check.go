@@ -256,8 +256,8 @@ func addressOf(to admissionregistrationv1.WebhookClientConfig) (string, error) {
 	return target.String(), nil
 }
 
-// askedKey stands on the pod that is created. Outrigger does not know it and warns of it, by which one sees that it was
-// Outrigger who was asked.
+// askedKey is an annotation of the created pod. Outrigger does not know it and warns about it, which shows that Outrigger was
+// called.
 const askedKey = api.Domain + "/check"
 
 // pod is one that asks for a sidecar of the release. It fits Pod Security's "restricted", and is never run.

@@ -14,6 +14,6 @@ func printFindings(findings []diagnose.Finding, out io.Writer) {
 	s := styleOf(out)
 	mark := map[string]func(string) string{diagnose.CheckOK: s.good, diagnose.CheckFailed: s.bad, diagnose.CheckWarning: s.warn, diagnose.CheckNote: s.note}
 	for _, f := range findings {
-		_, _ = fmt.Fprintf(out, "%s %s\n", mark[f.State](fmt.Sprintf("%-7s", f.State)), f.Text) // nobody to tell if stdout is closed
+		_, _ = fmt.Fprintf(out, "%s %s\n", mark[f.State](fmt.Sprintf("%-7s", f.State)), f.Text) // nothing to do if stdout is closed
 	}
 }

@@ -12,8 +12,8 @@ import (
 	"outrigger.dev/outrigger/internal/diagnose"
 )
 
-// replicas says why pods of the installation are not ready, in notes; nothing where they may not be listed. Without it the check
-// of an installation could only say that nobody answers.
+// replicas returns notes that say why pods of the installation are not ready, or none if they may not be listed. Without them, a
+// failed check would only say that no replica answers.
 func (c *checker) replicas(ctx context.Context) []diagnose.Finding {
 	var pods corev1.PodList
 	if c.live == nil || c.client.List(ctx, &pods, client.InNamespace(c.live.installed), client.HasLabels{"app.kubernetes.io/name"}) != nil {

@@ -19,10 +19,10 @@ import (
 // completionTime is how long a shell may wait for names out of the cluster.
 const completionTime = 3 * time.Second
 
-// suggestions returns what may stand next on a command line, from the cluster; args are the words before.
+// suggestions returns what the next argument can be. args are the arguments before it.
 type suggestions func(ctx context.Context, l *live, args []string) ([]string, error)
 
-// complete makes suggestions ready for the shell. A cluster that does not answer has none: a completion never fails.
+// complete returns the completion for the shell. It suggests nothing if the cluster does not answer; a completion never fails.
 func (f *clusterFlags) complete(suggest suggestions) cobra.CompletionFunc {
 	return func(command *cobra.Command, args []string, begun string) ([]string, cobra.ShellCompDirective) {
 		ctx, cancel := context.WithTimeout(context.Background(), completionTime)
@@ -44,7 +44,7 @@ func (f *clusterFlags) complete(suggest suggestions) cobra.CompletionFunc {
 	}
 }
 
-// firstOf suggests for the first word only, and then from the next for those that follow.
+// firstOf suggests first for the first argument, and next for those after it.
 func firstOf(first suggestions, next ...suggestions) suggestions {
 	return func(ctx context.Context, l *live, args []string) ([]string, error) {
 		switch {
@@ -73,7 +73,7 @@ func namespaceNames(ctx context.Context, l *live, _ []string) ([]string, error) 
 	return out, nil
 }
 
-// versionNames are the versions of the Service that is the first word.
+// versionNames returns the versions of the Service in the first argument.
 func versionNames(ctx context.Context, l *live, args []string) ([]string, error) {
 	service, rest, err := promotedService(args)
 	if err != nil || len(rest) > 0 {
@@ -82,7 +82,7 @@ func versionNames(ctx context.Context, l *live, args []string) ([]string, error)
 	return l.versionsOf(ctx, service)
 }
 
-// versionWeights are "v1=", "v2=" for the versions that are not weighed yet.
+// versionWeights returns "v1=", "v2=" for the versions without a weight.
 func versionWeights(ctx context.Context, l *live, args []string) ([]string, error) {
 	service, rest, err := shiftedService(args)
 	if err != nil {

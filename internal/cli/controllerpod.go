@@ -21,13 +21,13 @@ type assumption struct {
 	pod *corev1.Pod
 	raw []byte // the same pod, with all that its type does not know
 
-	metadata  map[string]json.RawMessage // of the template, as it stands; nil if it has none
+	metadata  map[string]json.RawMessage // of the template, unchanged; nil if it has none
 	labels    map[string]string          // assumed
 	hadLabels bool
 	isPod     bool
 }
 
-// assume completes a template. For a Pod object, which nobody generates, it assumes the namespace alone.
+// assume completes a template. For a Pod, it assumes only the namespace.
 func assume(object *manifest.Object, path string, template []byte, namespace string) (*assumption, error) {
 	fields := map[string]json.RawMessage{}
 	if err := json.Unmarshal(template, &fields); err != nil {

@@ -100,7 +100,7 @@ type coverer struct {
 	noConfig map[configOf]bool // configurations that may not be read
 }
 
-// configOf names a configuration: of which revision, read with whose settings.
+// configOf identifies a configuration by its revision and the installation whose settings apply.
 type configOf struct {
 	injector diagnose.Injector
 	revision string
@@ -169,7 +169,7 @@ func (c *coverer) report(ctx context.Context, all bool) (diagnose.CoverageReport
 	return report, nil
 }
 
-// podsAtATime bounds what is held of whole pods.
+// podsAtATime limits how many whole pods are held in memory.
 const podsAtATime = 500
 
 func (c *coverer) namespaceReport(ctx context.Context, namespace *corev1.Namespace, report *diagnose.CoverageReport) error {
@@ -241,8 +241,8 @@ func (c *coverer) namespaceReport(ctx context.Context, namespace *corev1.Namespa
 	return nil
 }
 
-// judge compares a pod with what the injector that is asked about it would make of it now, and returns what prevents a new pod from
-// getting that.
+// judge compares a pod with what the matching injector would return for it now, and returns what prevents a new pod from getting
+// that.
 func (c *coverer) judge(ctx context.Context, pod *corev1.Pod, namespace *corev1.Namespace) (inject.Standing, diagnose.Successor, error) {
 	created, _, _, err := inject.Removed(pod)
 	if err != nil {
@@ -305,7 +305,7 @@ func (c *coverer) answering(ctx context.Context, s *diagnose.PodFacts, entry *di
 	return out
 }
 
-// config is Istio's configuration of a revision, read with the settings of the installation of ours that serves it.
+// config returns Istio's configuration of a revision, read with the settings of the Outrigger that serves it.
 func (c *coverer) config(ctx context.Context, of configOf) (*inject.Config, error) {
 	if config := c.configs[of]; config != nil || c.noConfig[of] {
 		return config, nil

@@ -102,7 +102,7 @@ func showChanges(command *cobra.Command, from *injectionFlags, output string) (b
 type change struct {
 	object        *manifest.Object
 	report        inject.Report
-	before, after []byte // the object as JSON; after is nil where it stays as it is
+	before, after []byte // the object as JSON; after is nil if it is unchanged
 }
 
 // changes hands over what injection would do, in the order of the input.

@@ -17,7 +17,7 @@ import (
 	"outrigger.dev/outrigger/internal/diagnose"
 )
 
-// evicting says whether and how many pods are evicted.
+// evicting holds the flags for evictions.
 type evicting struct {
 	wanted bool
 	most   int
@@ -43,8 +43,8 @@ func (e *evicting) check(maxGiven bool) error {
 	return nil
 }
 
-// evict evicts pods of the report, one of each workload in turn, until the most have gone or none is left. What is left
-// or failed does not count.
+// evict evicts pods of the report, one of each workload in turn, until --max are evicted or none remains. Pods that are left or
+// whose eviction fails do not count.
 func (c *coverer) evict(ctx context.Context, report *diagnose.CoverageReport, how evicting) error {
 	evicted, failed, unknown := 0, 0, 0
 	for round := 0; ; round++ {

@@ -11,7 +11,7 @@ import (
 )
 
 // The exit statuses: done, failed or refused, and wrong usage. Those of diff are kubectl diff's: 0, 1 where something would
-// change, 2 where it failed.
+// change, 2 if the command failed.
 const (
 	statusDone   = 0
 	statusFailed = 1

@@ -74,7 +74,7 @@ configuration from the cluster, and applies the rules of the API server and of O
 	return command
 }
 
-// explained reads what is to be explained. A name alone is that of a Service.
+// explained returns the type and name of the object in the arguments. A name without a type is that of a Service.
 func explained(args []string) (kind, name string, err error) {
 	kind, name, combined := strings.Cut(args[0], "/")
 	switch {
@@ -112,7 +112,7 @@ func notExplained(kind, name string) error {
 	return usagef("explain does not take a %s; it takes a Service, a Pod, or an object with a pod template, such as a Deployment, StatefulSet, DaemonSet, Job, or CronJob%s", kind, see)
 }
 
-// explanations are printed one after the other as text, or gathered where they are wanted as data.
+// explanations prints one explanation after the other as text, or collects them as data.
 type explanations struct {
 	out     io.Writer
 	encode  func(any) ([]byte, error) // nil = text
@@ -139,7 +139,7 @@ func (e *explanations) add(story func() []diagnose.Paragraph, data any) error {
 	return printExplanation(story(), e.out)
 }
 
-// one prints the data of the one thing that was asked for, list those of all that stand in a file.
+// one prints the data of a single object, and list that of all objects of a file.
 func (e *explanations) one() error {
 	if e.encode == nil {
 		return nil

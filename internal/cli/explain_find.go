@@ -12,7 +12,7 @@ import (
 	"k8s.io/cli-runtime/pkg/resource"
 )
 
-// find reads an object by what kubectl knows its type by: singular, plural, short name, RESOURCE.GROUP.
+// find reads an object. Its type is named as for kubectl: singular, plural, short name, or RESOURCE.GROUP.
 func (l *live) find(from *clusterFlags, kind, name string) (*unstructured.Unstructured, error) {
 	mapper, err := from.kube.flags().ToRESTMapper()
 	if err != nil {
@@ -32,7 +32,7 @@ func (l *live) find(from *clusterFlags, kind, name string) (*unstructured.Unstru
 	return infos[0].Object.(*unstructured.Unstructured), nil
 }
 
-// mappingFor returns the type that kubectl knows by a word.
+// mappingFor returns the type with a name that kubectl accepts.
 func mappingFor(mapper meta.RESTMapper, word string) (*meta.RESTMapping, error) {
 	full, short := schema.ParseResourceArg(strings.ToLower(word))
 	candidates := []schema.GroupVersionResource{short.WithVersion("")}

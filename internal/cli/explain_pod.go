@@ -109,13 +109,14 @@ func explainObject(command *cobra.Command, from *clusterFlags, kind, name string
 	return nil
 }
 
-// inCluster is what there is of a workload in the cluster.
+// inCluster is what exists of a workload in the cluster.
 type inCluster struct {
 	workload *unstructured.Unstructured // nil where a file describes it
 	pods     []corev1.Pod
 }
 
-// podsOf are the pods that run for an object: itself, or those of its selector that do not end. None if it has no selector.
+// podsOf returns the running pods of an object: a Pod itself, or those that its selector matches. It returns none without a
+// selector.
 func (l *live) podsOf(ctx context.Context, object *unstructured.Unstructured, template *podIn) ([]corev1.Pod, error) {
 	if template.isPod {
 		return []corev1.Pod{*template.pod}, nil
@@ -144,7 +145,7 @@ func (l *live) podsOf(ctx context.Context, object *unstructured.Unstructured, te
 	return slices.DeleteFunc(list.Items, func(pod corev1.Pod) bool { return diagnose.HasEnded(&pod) }), nil
 }
 
-// explainTemplate tells the story of a pod template, with the pods that run for it.
+// explainTemplate explains a pod template, with its running pods.
 func (l *live) explainTemplate(ctx context.Context, from *clusterFlags, template podIn, is inCluster, print *explanations) error {
 	s := diagnose.PodFacts{Kind: template.object.Kind, Name: template.object.Name, Pods: is.pods}
 	raw, pod, err := asCreated(template)
@@ -225,7 +226,7 @@ func (l *live) namespaceOf(ctx context.Context, name string, s *diagnose.PodFact
 	return &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name, Labels: map[string]string{"kubernetes.io/metadata.name": name}}}, nil
 }
 
-// readyEndpoints counts who answers behind the Services of our entries that are asked.
+// readyEndpoints counts the ready endpoints behind the Services of matching entries.
 func (l *live) readyEndpoints(ctx context.Context, s *diagnose.PodFacts) map[string]int {
 	out := map[string]int{}
 	for _, entry := range s.Entries {
@@ -277,7 +278,7 @@ func (l *live) readyReplicas(ctx context.Context) (ready int, known bool) {
 	return ready, err == nil && len(list.Items) > 0
 }
 
-// webhookObjects are those of the cluster; none where they may not be read.
+// webhookObjects returns those of the cluster, or none if they may not be read.
 func (l *live) webhookObjects(ctx context.Context) ([]admissionregistrationv1.MutatingWebhookConfiguration, error) {
 	var objects admissionregistrationv1.MutatingWebhookConfigurationList
 	err := l.client.List(ctx, &objects)
@@ -298,7 +299,7 @@ func (l *live) noteUnread(notes io.Writer) {
 	}
 }
 
-// installation returns the settings of the Outrigger whose entry is asked, else of the one without a revision.
+// installation returns the settings of the Outrigger whose entry matches, or else of the one without a revision.
 func (l *live) installation(ctx context.Context, entries []diagnose.Entry) (api.Config, error) {
 	revision := ""
 	for _, entry := range entries {

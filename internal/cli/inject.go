@@ -63,7 +63,7 @@ document cannot be read, nothing is printed and the exit status is 1.`,
 	return command
 }
 
-// injectionFlags say what is injected, and with whose configuration.
+// injectionFlags say what is injected, and with which configuration.
 type injectionFlags struct {
 	istio           istioFlags
 	input           inputFlags
@@ -132,7 +132,7 @@ func (i injection) all(ctx context.Context, in *input, out manifest.Writer) erro
 type decided struct {
 	podIn
 	report  inject.Report
-	written []byte // the template that results; nil where it stays as it is
+	written []byte // the template that results; nil if it is unchanged
 }
 
 // each decides about every pod and pod template of the input, one document at a time, and hands over those that are not
@@ -220,7 +220,7 @@ func templatePod(object *manifest.Object, namespace string) (*podIn, error) {
 	return &podIn{object, template, assumed}, nil
 }
 
-// injected returns what the webhook would decide, and the template that results; nil where it stays as it is.
+// injected returns the decision of the webhook, and the resulting template, or nil if it is unchanged.
 func (p podIn) injected(namespace *corev1.Namespace, i injection) (inject.Report, []byte, error) {
 	answer, err := inject.Review(inject.Received{JSON: p.raw, NamespaceName: namespace.Name, Namespace: namespace, Path: i.path}, i.istio.config)
 	if err != nil || len(answer.Patch) == 0 {

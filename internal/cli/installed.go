@@ -80,7 +80,7 @@ func (l *live) elsewhere(ctx context.Context) ([]string, error) {
 	return slices.Sorted(maps.Keys(places)), nil
 }
 
-// mayRunElsewhere returns the error for a user who may not see whether Outrigger runs in another namespace.
+// mayRunElsewhere returns the error for a user who has no permission to see whether Outrigger runs in another namespace.
 func (l *live) mayRunElsewhere(namespace string) error {
 	where := ""
 	if namespace != "" {

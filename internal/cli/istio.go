@@ -230,7 +230,7 @@ func (f *istioFlags) settings() inject.Settings {
 	return inject.Settings{Revision: f.revision, NativeSidecars: f.nativeSidecars, Platform: f.platform, CompliancePolicy: f.compliancePolicy}
 }
 
-// keyOf returns the text of a file, or, where the file is a whole ConfigMap, what stands under its key.
+// keyOf returns the text of a file, or, if the file is a whole ConfigMap, the value of its key.
 func keyOf(file, key, text string) (string, error) {
 	var configMap corev1.ConfigMap
 	if err := yaml.Unmarshal([]byte(text), &configMap); err != nil || configMap.Kind != "ConfigMap" {

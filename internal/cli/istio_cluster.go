@@ -155,7 +155,7 @@ func (f *istioFlags) unreadable(name string, err error) error {
 	return fmt.Errorf("read ConfigMap %s/%s: %w", f.istioNamespace, name, err)
 }
 
-// lookup returns a Namespace of the cluster; without one, or where it is not there yet, one with only a name.
+// lookup returns a Namespace of the cluster, or one with only a name if there is no cluster or no such Namespace.
 func (s *istioSource) lookup(ctx context.Context, name string) (*corev1.Namespace, error) {
 	if given := s.namespaces[name]; given != nil {
 		return given, nil

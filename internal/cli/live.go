@@ -27,14 +27,14 @@ import (
 	"outrigger.dev/outrigger/routing/controller"
 )
 
-// live is a cluster that a command reads and writes, as its user.
+// live is a cluster that a command reads and writes with the user's permissions.
 type live struct {
 	client    client.Client
 	namespace string          // that of the flag, else of the kubeconfig's context
 	config    api.Config      // of the installation, for its routing settings
 	configs   []api.Config    // of all installations of its namespace
 	installed string          // namespace of the installation
-	gaps      diagnose.Gaps   // what the user has no permission to read, as far as it is known
+	gaps      diagnose.Gaps   // what the user is known to have no permission to read
 	only      labels.Selector // of Services that status is about; nil = all
 	now       func() time.Time
 }
@@ -58,7 +58,7 @@ func (f *clusterFlags) register(command *cobra.Command, namespaced bool) {
 	}
 }
 
-// connect makes the client. What the API server warns of is written to notes.
+// connect returns the cluster. Warnings of the API server are written to notes.
 func (f *clusterFlags) connect(ctx context.Context, notes io.Writer) (*live, error) {
 	if err := errors.Join(checkNamespaceName("-n ", f.kube.namespace()), checkNamespaceName("--system-namespace ", f.system)); err != nil {
 		return nil, err
@@ -94,7 +94,7 @@ func (l *live) unread() diagnose.Gaps {
 	return l.gaps
 }
 
-// warningsTo shows what the API server warns of as kubectl does.
+// warningsTo prints warnings of the API server, as kubectl does.
 type warningsTo struct{ notes io.Writer }
 
 // HandleWarningHeaderWithContext is called by the client with each warning of an answer.
@@ -119,8 +119,8 @@ func liveScheme() (*runtime.Scheme, error) {
 	return scheme, nil
 }
 
-// settings are those of the file that is named, else of the installation whose controller keeps the routes; the defaults
-// where it cannot be read. Behind them come those of all installations.
+// settings returns those of --config, or else of the installation whose controller manages routes, or the defaults if they cannot
+// be read; and those of all installations.
 func (f *clusterFlags) settings(ctx context.Context, reader client.Reader, unread diagnose.Gaps) (api.Config, []api.Config, error) {
 	if f.configFile != "" {
 		config, err := ReadConfig(f.configFile)
@@ -138,7 +138,7 @@ func (f *clusterFlags) settings(ctx context.Context, reader client.Reader, unrea
 	return api.DefaultConfig(), configs, nil
 }
 
-// installations are the settings of all Outriggers of a namespace; none where they may not be read.
+// installations returns the settings of all Outriggers of a namespace, or none if they may not be read.
 func installations(ctx context.Context, reader client.Reader, namespace string, unread diagnose.Gaps) ([]api.Config, error) {
 	var list corev1.ConfigMapList
 	err := reader.List(ctx, &list, client.InNamespace(namespace))
@@ -163,7 +163,7 @@ func installations(ctx context.Context, reader client.Reader, namespace string, 
 
 func (l *live) settings() api.RoutingSettings { return l.config.RoutingSettings() }
 
-// looker reads the cluster through a snapshot, so that nothing is asked for twice.
+// looker returns a reader of the cluster through a snapshot, so that nothing is requested twice.
 func (l *live) looker(s *snapshot) *controller.Looker {
 	return controller.NewLooker(s, l.client.RESTMapper(), controller.Options{
 		Settings: l.settings(), RootNamespace: l.config.Istio.Namespace,

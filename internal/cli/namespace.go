@@ -71,7 +71,7 @@ func namespaceCommand(mode api.RoutingMode, command *cobra.Command) *cobra.Comma
 	return command
 }
 
-// setRouting tells what the label will do, sets it, and waits until it is done if that is wanted.
+// setRouting prints what the label will do, sets it, and with --wait waits until it is done.
 func (l *live) setRouting(ctx context.Context, name string, mode api.RoutingMode, how writing) error {
 	namespace := &corev1.Namespace{}
 	if err := l.client.Get(ctx, client.ObjectKey{Name: name}, namespace); isForbidden(err) {
@@ -149,7 +149,7 @@ func (l *live) followed(ctx context.Context, namespace string) (string, error) {
 	return "", nil
 }
 
-// owned returns the Services of the cluster, or of one namespace, for which objects of ours stand.
+// owned returns the Services for which Outrigger's objects exist.
 func owned(objects routing.Objects) []client.ObjectKey {
 	var out []client.ObjectKey
 	for _, object := range slices.Concat(asObjects(objects.DestinationRules), asObjects(objects.VirtualServices), asObjects(objects.Gateways)) {

@@ -8,7 +8,7 @@ import (
 	"strings"
 )
 
-// typeWords are the words by which kubectl knows a type: singular, plural, and short name.
+// typeWords are the names of a type that kubectl accepts: singular, plural, and short name.
 type typeWords []string
 
 var (

@@ -29,7 +29,7 @@ func preDeleteCommand() *cobra.Command {
 routes, the command then stops the replicas, which would recreate the routes, and removes the routes as uninstall-routes
 does: those whose removal moves no traffic. The others are unchanged and are printed.`,
 		Args:   NoArguments,
-		Hidden: true, // it is of no use by hand: helm uninstall runs it, and uninstall-routes is there for the routes
+		Hidden: true, // helm uninstall runs it; for routes, users have uninstall-routes
 		RunE: func(command *cobra.Command, _ []string) error {
 			how.out = command.OutOrStdout()
 			ctx, cancel := context.WithTimeout(command.Context(), how.timeout)
@@ -62,7 +62,7 @@ func (l *live) preDelete(ctx context.Context, deployment string, how writing) er
 	return l.uninstallRoutes(ctx, "", false, how)
 }
 
-// removeWebhooks deletes the webhook objects. They are fixed by the revision, so nobody else's can have their names.
+// removeWebhooks deletes the webhook objects. Their names follow from the revision, so they belong to this release.
 func (l *live) removeWebhooks(ctx context.Context, how writing) error {
 	mutating := &admissionregistrationv1.MutatingWebhookConfiguration{ObjectMeta: metav1.ObjectMeta{Name: l.config.WebhookConfigurationName()}}
 	objects := map[string]client.Object{"mutatingwebhookconfiguration": mutating}

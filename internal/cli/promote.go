@@ -51,7 +51,7 @@ for other Services that select the same pods.`,
 	return command
 }
 
-// promotionOf reads the words of a promotion. The policies of the annotation, such as @highest, name no version.
+// promotionOf returns the decision to promote a version. Policies of the annotation, such as @highest, name no version.
 func promotionOf(service, version string) (diagnose.Decision, error) {
 	d := diagnose.Decision{Service: service, Annotations: map[string]string{api.AnnotationDefaultVersion: version, api.AnnotationWeights: ""}}
 	if strings.Contains(version, "=") {

@@ -99,7 +99,7 @@ reported on stderr with its reason.`,
 // output the same.
 var assumedTime = time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC)
 
-// contextNamespace returns the namespace in which kubectl would apply the input; no cluster is asked for it.
+// contextNamespace returns the namespace in which kubectl would apply the input. It contacts no cluster.
 func contextNamespace() string {
 	namespace, _, err := clientcmd.NewNonInteractiveDeferredLoadingClientConfig(clientcmd.NewDefaultClientConfigLoadingRules(), nil).Namespace()
 	if err != nil || namespace == "" {
@@ -138,7 +138,7 @@ func (w *world) routes(settings api.RoutingSettings, notes io.Writer) (*manifest
 		}
 		intent, problems := settings.Limits.IntentOf(service, w.namespaces[service.Namespace], nil)
 		if !intent.Wanted && !intent.Disabled {
-			problems = nil // nobody asked for its routes
+			problems = nil // no routes are requested for it
 		}
 		observed, err := w.observed(service, intent, settings, index)
 		if err != nil {

@@ -67,7 +67,7 @@ func runDecision(command *cobra.Command, from *clusterFlags, how writing, d diag
 	return l.decide(command.Context(), d, how)
 }
 
-// shiftOf reads the words of a shift. Commas may stand for spaces, as in the annotation.
+// shiftOf returns the decision to share requests. Commas may replace spaces, as in the annotation.
 func shiftOf(service string, args []string) (diagnose.Decision, error) {
 	d := diagnose.Decision{Service: service}
 	var items []string

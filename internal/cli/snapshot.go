@@ -24,8 +24,8 @@ import (
 	"outrigger.dev/outrigger/routing"
 )
 
-// snapshot answers reads from lists that it asks the API server for once. What the user has no permission to read, and kinds
-// that the cluster does not have, count as absent, and are noted.
+// snapshot answers reads from lists that it requests once. What the user has no permission to read, and kinds that the cluster
+// does not have, count as absent and are noted.
 type snapshot struct {
 	client client.Client
 	strict bool   // a list of the home namespace that is forbidden is an error
@@ -114,7 +114,7 @@ func (s *snapshot) getOne(ctx context.Context, key client.ObjectKey, object clie
 	return nil
 }
 
-// List answers from what was listed before where it can. The items are shared and not to be changed.
+// List returns what was listed before, if possible. The items are shared and must not be changed.
 func (s *snapshot) List(ctx context.Context, list client.ObjectList, options ...client.ListOption) error {
 	wanted := client.ListOptions{}
 	wanted.ApplyOptions(options)

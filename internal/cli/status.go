@@ -127,8 +127,8 @@ func (l *live) namespaceStatus(ctx context.Context, s *snapshot, namespace *core
 	return out, nil
 }
 
-// servicesOf returns the names of the Services of a namespace, sorted, or those that are asked for, which must be there. Without
-// the permission to list them there is nothing to report.
+// servicesOf returns the names of the Services of a namespace, sorted, or the named ones, which must exist. It fails without
+// permission to list Services.
 func servicesOf(ctx context.Context, s *snapshot, namespace string, only ...string) ([]string, error) {
 	var list corev1.ServiceList
 	if err := s.List(ctx, &list, client.InNamespace(namespace)); err != nil {

@@ -19,7 +19,7 @@ import (
 	"outrigger.dev/outrigger/certs"
 )
 
-// certificateStatus is how the certificate of one installation's webhook stands, as far as one sees without its Secret.
+// certificateStatus is the state of the certificate of one installation's webhook, as far as it is visible without its Secret.
 type certificateStatus struct {
 	Webhook string `json:"webhook"` // the MutatingWebhookConfiguration
 	Source  string `json:"source"`  // one of the values of certificates.source
@@ -32,8 +32,8 @@ type certificateStatus struct {
 	Until *time.Time `json:"until,omitempty"`
 }
 
-// certificates says how the certificates of all installations of the system's namespace stand; none of those whose
-// webhook object is not there or may not be read.
+// certificates returns the state of the certificates of all installations of the system namespace, without those whose webhook
+// object does not exist or may not be read.
 func (l *live) certificates(ctx context.Context) ([]certificateStatus, error) {
 	var out []certificateStatus
 	for _, config := range l.configs {
@@ -85,8 +85,8 @@ func (l *live) certificate(ctx context.Context, config api.CertificatesConfig, o
 	return out, nil
 }
 
-// publishedUntil returns when the last CA of the entry that ends first does, and what is wrong: an entry whose CAs have
-// all ended, or that has none, is refused by the API server.
+// publishedUntil returns when the last CA of the entry that expires first expires, and what is wrong: the API server cannot call
+// an entry without a valid CA.
 func publishedUntil(object *admissionregistrationv1.MutatingWebhookConfiguration, now time.Time) (until time.Time, problem string) {
 	for _, entry := range object.Webhooks {
 		var last time.Time

@@ -31,7 +31,7 @@ func (f *statusFlags) register(command *cobra.Command) {
 	_ = command.RegisterFlagCompletionFunc("output", cobra.FixedCompletions([]string{"wide", "json", "yaml", "name", "jsonpath="}, cobra.ShellCompDirectiveNoFileComp))
 }
 
-// run reads the arguments, and shows the status once or for as long as it is watched.
+// run prints the status once, or with --watch until the command is interrupted.
 func (f *statusFlags) run(command *cobra.Command, from *clusterFlags, args []string) error {
 	print, err := statusPrinter(f.output)
 	if err != nil {

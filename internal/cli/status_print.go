@@ -147,7 +147,7 @@ func percent(of float64) string {
 	return fmt.Sprintf("%v%%", of)
 }
 
-// gateways lists the gateways with their URLs, and with their certificates where one has any.
+// gateways lists the gateways with their URLs, and, if any has one, with their certificates.
 func (p *tables) gateways(namespaces []namespaceStatus) {
 	var rows [][]string
 	header := p.at("NAMESPACE", "SERVICE", "GATEWAY", "HOSTS", "PORT", "ADDRESS", "NODE-PORT", "URL")
@@ -188,7 +188,7 @@ func (p *tables) restarts(namespaces []namespaceStatus) {
 	p.table(p.at("NAMESPACE", "OLDER THAN THE LABEL", "PODS", "TO GIVE THEM A SIDECAR"), rows)
 }
 
-// certificates are shown where much is shown; what is wrong with one is always, among the problems.
+// certificates lists the certificates with -o wide. Problems of certificates are always listed among the problems.
 func (p *tables) certificates(certificates []certificateStatus) {
 	if !p.view.wide {
 		return
@@ -204,7 +204,7 @@ func (p *tables) certificates(certificates []certificateStatus) {
 	p.table([]string{"WEBHOOK", "CERTIFICATE FROM", "CERTIFICATE", "READY", "UNTIL"}, rows)
 }
 
-// problems writes each on lines of its own, since they are sentences.
+// problems writes each problem on separate lines, because problems are sentences.
 func (p *tables) problems(namespaces []namespaceStatus, certificates []certificateStatus) {
 	var lines []string
 	for _, c := range certificates {

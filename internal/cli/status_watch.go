@@ -17,8 +17,7 @@ import (
 	"outrigger.dev/outrigger/internal/diagnose"
 )
 
-// statusWatch shows a status for as long as it is watched: on a terminal redrawn in place, otherwise as one line for each
-// Service version and problem, and again for each that changes.
+// statusWatch prints the status until it is interrupted: redrawn in place on a terminal, or else one line for each change.
 type statusWatch struct {
 	read  func(context.Context) (statusReport, error)
 	draw  func(statusReport, io.Writer) error // nil = lines
@@ -71,7 +70,7 @@ func (w *statusWatch) run(ctx context.Context) error {
 	}
 }
 
-// redraw draws the report where it differs from what is drawn.
+// redraw draws the lines of the report that changed.
 func (w *statusWatch) redraw(report statusReport, drawn string) (string, error) {
 	var text bytes.Buffer
 	if err := w.draw(report, &text); err != nil || text.String() == drawn {

@@ -12,8 +12,7 @@ import (
 // isTerminal reports whether people read what is written.
 func isTerminal(out io.Writer) bool { return printers.IsTerminal(out) }
 
-// style marks text for people, with color and ✓ or ✗. Off, it leaves text as it is, so that programs read what they always
-// read.
+// style marks text with color and ✓ or ✗ on a terminal. Otherwise, it leaves text unchanged for programs.
 type style bool
 
 // styleOf is on where a terminal shows color and NO_COLOR is not set.

@@ -21,8 +21,8 @@ import (
 	"outrigger.dev/outrigger/webhook"
 )
 
-// traffic answers what the end of a workload would cost, for webhook.TrafficAdvice. It asks the API server each time, and
-// for one namespace only: the question is rare, and replicas that do not lead keep no pods.
+// traffic answers what the removal of a workload would cost, for webhook.TrafficAdvice. It requests the objects of one namespace
+// each time: the question is rare, and replicas that do not lead keep no pods.
 type traffic struct {
 	client     client.Client
 	namespaces webhook.NamespaceReader // a cache: the right to get a Namespace is not ours
@@ -34,8 +34,8 @@ var (
 	_ webhook.VersionReader = traffic{}
 )
 
-// RoutingAdvice returns the handlers of what only advises about routing, by path; none where this installation keeps no
-// routes, since its rights are less then.
+// RoutingAdvice returns the handlers that advise about routing, by path, or none if this installation manages no routes, because
+// it then has fewer permissions.
 func RoutingAdvice(shared ctrlcluster.Cluster, namespaces webhook.NamespaceReader, config api.Config) (map[string]http.Handler, error) {
 	if !config.Routing.Enabled {
 		return map[string]http.Handler{}, nil
@@ -57,7 +57,7 @@ func routingAdviceFrom(direct client.Client, namespaces webhook.NamespaceReader,
 }
 
 // Versions returns the versions of the pods that a Service selects and of the workloads behind it, also of those that are scaled
-// to 0. It returns none where they cannot be read, since a warning is not worth a failure.
+// to 0. It returns none if they cannot be read, because a missing warning is better than a failure.
 func (t traffic) Versions(ctx context.Context, service *corev1.Service, label string) []string {
 	reads := t.reads(ctx, service.Namespace)
 	var pods corev1.PodList
@@ -117,7 +117,7 @@ func (t traffic) Losing(ctx context.Context, ending webhook.Ending) ([]webhook.L
 	return out, nil
 }
 
-// oneNamespace reads as if the cluster had one namespace: objects elsewhere decide nothing about who loses traffic here.
+// oneNamespace reads as if the cluster had only one namespace: objects elsewhere do not matter for the traffic that is lost here.
 type oneNamespace struct {
 	snapshot
 	namespace *corev1.Namespace

@@ -305,7 +305,7 @@ func (l *live) release(ctx context.Context, object routing.Object, service *core
 	return nil
 }
 
-// remove deletes an object as it was looked at. One that is gone already is no error.
+// remove deletes an object in the version that was read. An object that no longer exists is not an error.
 func (l *live) remove(ctx context.Context, object routing.Object, how writing) error {
 	if how.dryRun != dryRunClient {
 		uid, version := object.GetUID(), object.GetResourceVersion()

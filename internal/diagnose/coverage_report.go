@@ -11,14 +11,14 @@ import (
 	"outrigger.dev/outrigger/routing"
 )
 
-// CoverageReport is what coverage says, in the form of -o json.
+// CoverageReport is the result of coverage, in the form of -o json.
 type CoverageReport struct {
 	// Pods counts the pods that should have a sidecar.
 	Pods struct {
 		Covered  int `json:"covered"`
 		Missing  int `json:"missing"`
 		Outdated int `json:"outdated"`
-		// Unchecked have a sidecar, and it is unknown whether a new one would be another.
+		// Unchecked is the number of pods whose sidecar could not be compared with that of a new pod.
 		Unchecked int `json:"unchecked,omitempty"`
 	} `json:"pods"`
 	Workloads []WorkloadCoverage `json:"workloads"`
@@ -26,7 +26,7 @@ type CoverageReport struct {
 	Notes     []string           `json:"notes,omitempty"`
 }
 
-// WorkloadCoverage are the pods of one workload for which the same is to be said.
+// WorkloadCoverage is a group of pods of one workload with the same state, reason, and details.
 type WorkloadCoverage struct {
 	Namespace string             `json:"namespace"`
 	Workload  string             `json:"workload"` // Deployment/app
@@ -35,7 +35,7 @@ type WorkloadCoverage struct {
 	Details   []string           `json:"details,omitempty"`
 	Pods      []string           `json:"pods"`
 	Of        int                `json:"of"` // pods of the workload, covered or not
-	// Command replaces the pods; empty where that would not help.
+	// Command replaces the pods. It is empty if that would not help.
 	Command string `json:"command,omitempty"`
 
 	PodObjects []corev1.Pod        `json:"-"` // their metadata alone
@@ -49,7 +49,7 @@ type Successor struct {
 	Unknown string // why it is unknown what a new pod would get
 }
 
-// WorkloadOf is the workload that a user knows a pod by, the Job of a pod that is to end too.
+// WorkloadOf returns the workload of a pod as users know it, also the Job of a pod that is meant to complete.
 func WorkloadOf(pod *corev1.Pod) routing.WorkloadRef {
 	ref, serves := routing.WorkloadOf(pod)
 	if owner := metav1.GetControllerOfNoCopy(pod); !serves && owner != nil {
@@ -58,7 +58,7 @@ func WorkloadOf(pod *corev1.Pod) routing.WorkloadRef {
 	return ref
 }
 
-// ReplaceCommand is the command that replaces the pods of a workload; none where a new one would be denied, or comes by itself.
+// ReplaceCommand returns the command that replaces the pods of a workload, or "" if new pods would be denied or come without it.
 func ReplaceCommand(ref routing.WorkloadRef, namespace string, reason api.CoverageReason) string {
 	if reason == api.CoverageDenied || ref.Kind == "Job" {
 		return ""
@@ -84,7 +84,7 @@ func StandWithoutConfig(pod *corev1.Pod) inject.Standing {
 type Eviction struct {
 	Namespace string `json:"namespace"`
 	Pod       string `json:"pod"`
-	Result    string `json:"result"` // evicted, left, gone or failed
+	Result    string `json:"result"` // evicted, left, gone, or failed
 	Message   string `json:"message,omitempty"`
 }
 

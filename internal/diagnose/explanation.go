@@ -11,16 +11,16 @@ import (
 	"outrigger.dev/outrigger/routing"
 )
 
-// ServiceExplanation is what explain says of a Service, in the form of -o json: what status says of it, and why.
+// ServiceExplanation is the result of explain for a Service, in the form of -o json: its status, and the reasons.
 type ServiceExplanation struct {
 	Kind      string `json:"kind"` // Service
 	Namespace string `json:"namespace"`
 	ServiceStatus
-	// Routing says which label decides whether routes are kept.
+	// Routing says which label decides whether routes are managed.
 	Routing        string `json:"routing"`
 	VersionLabel   string `json:"versionLabel"`
 	DefaultBecause string `json:"defaultBecause,omitempty"`
-	// Said are the labels and annotations by which somebody said something.
+	// Said lists the labels and annotations that the user set.
 	Said      []Setting        `json:"said,omitempty"`
 	Workloads []WorkloadStatus `json:"workloads,omitempty"`
 	Rules     []RuleStatus     `json:"rules,omitempty"` // in the order of the route; the last has no match
@@ -48,7 +48,7 @@ type WorkloadStatus struct {
 type RuleStatus struct {
 	Match  string         `json:"match,omitempty"`
 	To     []ShareStatus  `json:"to"`
-	Mirror []MirrorStatus `json:"mirror,omitempty"` // who is sent copies
+	Mirror []MirrorStatus `json:"mirror,omitempty"` // versions that receive copies
 }
 
 // MirrorStatus is a version that receives copies of requests.
@@ -71,7 +71,7 @@ type ObjectStatus struct {
 	Hosts   []string `json:"hosts,omitempty"`
 }
 
-// ServiceData puts into fields what explanationOf tells in words.
+// ServiceData returns the content of ExplainService as data.
 func ServiceData(observed routing.Observed, problems []api.RouteProblem, around Surroundings, now time.Time) ServiceExplanation {
 	reading, _ := routing.ReadInEffect(observed, now)
 	status, ofNamespace := StatusOf(observed, problems, around, now)
@@ -135,23 +135,23 @@ func objectsOf(standing routing.Objects) []ObjectStatus {
 	return out
 }
 
-// InjectionExplanation is what explain says of a pod or a pod template, in the form of -o json.
+// InjectionExplanation is the result of explain for a pod or a pod template, in the form of -o json.
 type InjectionExplanation struct {
 	Kind      string `json:"kind"`
 	Namespace string `json:"namespace"`
 	Name      string `json:"name"`
 	Sidecar   string `json:"sidecar"` // what becomes of a new pod, in a sentence
-	// Pods are how many pods run, and WithSidecar how many of them have one.
+	// Pods is the number of running pods, and WithSidecar the number of those with a sidecar.
 	Pods        int       `json:"pods"`
 	WithSidecar int       `json:"withSidecar"`
 	Said        []Setting `json:"said,omitempty"`
-	// Asked are the entries of the webhook objects in the order of the API server.
+	// Asked lists the entries of the webhook objects in the order of the API server.
 	Asked []EntryStatus `json:"asked,omitempty"`
-	// Decision is Outrigger's own, asked or not; nil where it is not known.
+	// Decision is Outrigger's decision, whether or not its webhook matches. It is nil if it is unknown.
 	Decision *InjectionDecision `json:"decision,omitempty"`
 	Change   []string           `json:"change"` // what to change, the first obstacle first
 	NotKnown []string           `json:"notKnown,omitempty"`
-	// Result is what the API server makes of a new pod; nil where that was not asked.
+	// Result is the response of the API server to a new pod. It is nil if no pod was created in a dry run.
 	Result *PodResult `json:"result,omitempty"`
 }
 
@@ -181,7 +181,7 @@ type InjectionDecision struct {
 	Problems  []ProblemStatus `json:"problems,omitempty"`
 }
 
-// Data puts into fields what paragraphs tells in words.
+// Data returns the content of Paragraphs as data.
 func (s *PodFacts) Data() InjectionExplanation {
 	out := InjectionExplanation{
 		Kind: s.Kind, Namespace: s.Namespace.Name, Name: s.Name, Sidecar: s.outcome(), Pods: len(s.Pods),

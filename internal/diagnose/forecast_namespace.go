@@ -63,7 +63,8 @@ func versionsLosingTraffic(observed routing.Observed, before, next routing.Readi
 
 func versionName(version string) string { return cmp.Or(version, "pods without a version") }
 
-// ForecastRemoval returns what changes when a Service's routes are removed: the shares, who begins to receive traffic, and what ends.
+// ForecastRemoval returns what changes when a Service's routes are removed: the shares, the versions that begin to receive
+// traffic, and the exposure that ends.
 func ForecastRemoval(observed routing.Observed, now time.Time) []string {
 	name := "service/" + observed.Service.Name
 	if observed.Standing.IsEmpty() {
@@ -105,7 +106,7 @@ func sharesWithoutRoutes(observed routing.Observed, now time.Time) []string {
 	return []string{fmt.Sprintf("service/%s: %s -> %s", observed.Service.Name, was, text)}
 }
 
-// VersionsGainingTraffic are the versions with pods that the route gives nothing now, as "v2 (1 of 1 pods ready)".
+// VersionsGainingTraffic returns the versions with pods that receive no requests now, as "v2 (1 of 1 pods ready)".
 func VersionsGainingTraffic(observed routing.Observed, before routing.Reading) []string {
 	var out []string
 	for _, v := range versionsOf(observed, before) {

@@ -41,7 +41,7 @@ func gatewaysOf(observed routing.Observed, paths []routing.Path, around Surround
 	return out
 }
 
-// door is a server of a Gateway by which callers reach a Service. The zero value is none.
+// door is a server of a Gateway through which callers reach a Service. The zero value means that there is none.
 type door struct {
 	scheme     string // "http", "https"; empty where no URL leads there, as through TLS that the gateway passes on
 	host       string // what the URL names; "*" for any
@@ -49,8 +49,8 @@ type door struct {
 	credential string // the credentialName of the server's certificate; empty if it has none
 }
 
-// doorOf finds the server for the hosts of a route: the one of the wished port if it serves them, else one that answers by plain
-// HTTP, else one by HTTPS. A server that redirects leads to the HTTPS server for the same host.
+// doorOf returns the server for the hosts of a route: that of the wished port if it serves them, or else one that responds to
+// plain HTTP, or else one to HTTPS. For a server that redirects, it returns the HTTPS server for the same host.
 func doorOf(gateway *networkingv1.Gateway, p routing.Path, wished uint32) door {
 	var best door
 	for _, host := range p.Hosts {
@@ -86,7 +86,8 @@ func doorOf(gateway *networkingv1.Gateway, p routing.Path, wished uint32) door {
 	return best
 }
 
-// better is the server of the wished port, else the one of the lowest; of one port the broadest host.
+// better returns the server with the wished port, or else with the lowest port, and for the same port the one with the broadest
+// host.
 func better(a, b door, wished uint32) door {
 	switch {
 	case a.port == 0 || b.port == wished && a.port != wished:
@@ -99,7 +100,7 @@ func better(a, b door, wished uint32) door {
 	return b
 }
 
-// schemeOf is how a URL begins that a server answers; empty for one that no URL reaches.
+// schemeOf returns the scheme of URLs that a server responds to, or "" if no URL reaches it.
 func schemeOf(server *networkingapi.Server) string {
 	mode := server.GetTls().GetMode()
 	ends := server.GetTls() != nil && mode != networkingapi.ServerTLSSettings_PASSTHROUGH && mode != networkingapi.ServerTLSSettings_AUTO_PASSTHROUGH
@@ -114,8 +115,8 @@ func schemeOf(server *networkingapi.Server) string {
 	return ""
 }
 
-// certificate says where the gateway's pods read a certificate: a plain name means a Secret in their own namespace. It is empty if
-// there is none, or if another form of name says so itself.
+// certificate says where the gateway's pods read a certificate: a plain name is a Secret in their own namespace. It returns "" if
+// there is none, or if the name has another form.
 func (behind Ingress) certificate(credential string) string {
 	switch {
 	case credential == "" || strings.Contains(credential, "://"):
@@ -130,7 +131,8 @@ func (behind Ingress) certificate(credential string) string {
 	return "Secret " + strings.Join(slices.Compact(secrets), " and ") // sorted by namespace
 }
 
-// find collects the addresses of the Services in front of the gateway's pods for its port. A Service may map another port to it.
+// find collects the addresses of the Services in front of the gateway's pods for its port, to which a Service may map another
+// port.
 func (g *GatewayStatus) find(behind Ingress, node string) {
 	is := func(port corev1.ServicePort) bool { return uint32(port.Port) == g.Port } //nolint:gosec // a port is not negative
 	if !slices.ContainsFunc(behind.Services, func(s *corev1.Service) bool { return slices.ContainsFunc(s.Spec.Ports, is) }) {
@@ -153,8 +155,8 @@ func (g *GatewayStatus) find(behind Ingress, node string) {
 	g.Addresses = slices.Compact(g.Addresses)
 }
 
-// url returns the URL for callers, with the host if there is one, else with the address. There is none for a wildcard such as
-// "*.example.com", whose hosts are not known, and none where no server answers.
+// url returns the URL for callers, with the host if there is one, or else the address. It returns "" for a wildcard such as
+// "*.example.com", and if no server responds.
 func (g *GatewayStatus) url(to door, path string) string {
 	address := ""
 	switch {
@@ -193,7 +195,7 @@ func (g GatewayStatus) PortText() string {
 	return strconv.Itoa(int(g.Port))
 }
 
-// Surroundings are what the address of a Service depends on beyond what its plan does.
+// Surroundings are the facts, beyond those of the plan, that a Service's addresses depend on.
 type Surroundings struct {
 	Gaps     Gaps                    // what may not be read
 	Gateways []*networkingv1.Gateway // those that the routes name
@@ -201,10 +203,10 @@ type Surroundings struct {
 	Node     string                  // an address of a node; empty if none may be read
 }
 
-// Ingress are the Services that select the pods of one gateway.
+// Ingress contains the Services that select the pods of one gateway.
 type Ingress struct{ Services []*corev1.Service }
 
-// Selects reports whether a Service's selector matches the labels of a pod. An empty one selects nothing.
+// Selects reports whether a Service's selector matches the labels of a pod. An empty selector matches nothing.
 func Selects(selector, podLabels map[string]string) bool {
 	for key, value := range selector {
 		if is, has := podLabels[key]; !has || is != value {
@@ -214,8 +216,7 @@ func Selects(selector, podLabels map[string]string) bool {
 	return len(selector) > 0
 }
 
-// NodeAddress returns an address under which a node is reached: of the first by name that is ready, from outside if it
-// has such a one.
+// NodeAddress returns an address of a node: of the first ready one by name, and an external one if there is any.
 func NodeAddress(nodes []corev1.Node) string {
 	nodes = slices.SortedFunc(slices.Values(nodes), func(a, b corev1.Node) int { return cmp.Compare(a.Name, b.Name) })
 	for _, kind := range []corev1.NodeAddressType{corev1.NodeExternalIP, corev1.NodeInternalIP} {

@@ -24,7 +24,7 @@ import (
 	"outrigger.dev/outrigger/api"
 )
 
-// Injector is whose webhook an entry is.
+// Injector is the program that a webhook entry calls.
 type Injector string
 
 // The injectors that are known.
@@ -33,19 +33,19 @@ const (
 	Istiod    Injector = "istiod"
 )
 
-// Entry is what the API server does with one entry of a webhook object for one pod.
+// Entry is an entry of a webhook object, and what the API server does with it for one pod.
 type Entry struct {
 	Injector     Injector
 	Object, Name string
 	Matches      bool
-	Why          string // why it does not ask; or, where it asks, how
+	Why          string // why the entry does not match, or what happens while it does not answer
 	broken       bool   // a condition fails, and the failurePolicy refuses the pod for that
 	Webhook      admissionregistrationv1.MutatingWebhook
-	Revision     string // whose configuration the injector goes by; empty for the default one
+	Revision     string // of the configuration; empty for the default revision
 	compiled     webhook.WebhookAccessor
 }
 
-// injectorOf says whose injector an entry calls, by the entry's name; false for other webhooks.
+// injectorOf returns the injector that an entry calls, by the name of the entry, and false for other webhooks.
 func injectorOf(entry string) (Injector, bool) {
 	switch {
 	case strings.HasSuffix(entry, "sidecar-injector.outrigger.dev"):
@@ -56,7 +56,7 @@ func injectorOf(entry string) (Injector, bool) {
 	return "", false
 }
 
-// InjectorEntries are the entries of all injectors in the order in which the API server asks them, not judged yet.
+// InjectorEntries returns the entries of all injectors in the order of the API server, without a decision for a pod.
 func InjectorEntries(objects []admissionregistrationv1.MutatingWebhookConfiguration) []Entry {
 	objects = slices.SortedFunc(slices.Values(objects), func(a, b admissionregistrationv1.MutatingWebhookConfiguration) int {
 		return cmp.Compare(a.Name, b.Name)
@@ -77,8 +77,8 @@ func InjectorEntries(objects []admissionregistrationv1.MutatingWebhookConfigurat
 	return out
 }
 
-// revisionOf returns the revision of an injector. Our object has it in a label of its own; those of earlier releases have it
-// only in their name. Istiod's object has Istio's label.
+// revisionOf returns the revision of an injector. Outrigger's webhook object has a label for it; those of earlier releases have
+// it only in their name. Istiod's has Istio's label.
 func revisionOf(whose Injector, object *admissionregistrationv1.MutatingWebhookConfiguration) string {
 	if whose == Outrigger {
 		if revision, labeled := object.Labels[labelWebhookRevision]; labeled {
@@ -100,12 +100,12 @@ var conditions = sync.OnceValue(func() cel.ConditionCompiler {
 	return cel.NewConditionCompiler(environment.MustBaseEnvSet(environment.DefaultCompatibilityVersion()))
 })
 
-// MatchingEntries goes through the entries of all injectors as the API server does, in its order, with its own code.
+// MatchingEntries says which entries of all injectors match a pod, in the order of the API server and with its own code.
 func MatchingEntries(ctx context.Context, objects []admissionregistrationv1.MutatingWebhookConfiguration, pod *corev1.Pod, namespace *corev1.Namespace) []Entry {
 	return JudgeEntries(ctx, InjectorEntries(objects), pod, namespace)
 }
 
-// JudgeEntries returns the entries with what the API server does with them for one pod.
+// JudgeEntries returns copies of the entries that say whether they match a pod.
 func JudgeEntries(ctx context.Context, entries []Entry, pod *corev1.Pod, namespace *corev1.Namespace) []Entry {
 	out := slices.Clone(entries)
 	for i := range out {
@@ -114,7 +114,7 @@ func JudgeEntries(ctx context.Context, entries []Entry, pod *corev1.Pod, namespa
 	return out
 }
 
-// judge fills in what the API server would do.
+// judge determines what the API server would do with the entry.
 func (v *Entry) judge(ctx context.Context, pod *corev1.Pod, namespace *corev1.Namespace) {
 	attributes := admission.NewAttributesRecord(pod, nil, corev1.SchemeGroupVersion.WithKind("Pod"), namespace.Name, pod.Name,
 		corev1.SchemeGroupVersion.WithResource("pods"), "", admission.Create, &metav1.CreateOptions{}, false,
@@ -162,7 +162,7 @@ func (v *Entry) failurePolicy() admissionregistrationv1.FailurePolicyType {
 	return *v.Webhook.FailurePolicy
 }
 
-// unmet says which requirement of a selector does not hold for labels of what; nothing if all hold.
+// unmet returns which requirement of a selector the labels of an object do not meet, or "" if they meet all.
 func unmet(selector *metav1.LabelSelector, set map[string]string, what string) string {
 	if selector == nil {
 		return ""
@@ -189,7 +189,7 @@ func unmet(selector *metav1.LabelSelector, set map[string]string, what string) s
 	return ""
 }
 
-// wants says what a requirement of a selector requires of the label that it is about.
+// wants returns what a requirement of a selector requires of its label.
 func wants(r metav1.LabelSelectorRequirement) string {
 	values := strings.Join(r.Values, " or ")
 	switch r.Operator {

@@ -15,8 +15,8 @@ import (
 	"outrigger.dev/outrigger/inject"
 )
 
-// Paragraphs tell what becomes of the pod: the outcome, the words that were said, who is asked, what is decided, and what
-// to change.
+// Paragraphs explains what happens to a new pod: the outcome, the settings, the matching webhooks, the decision, and what to
+// change.
 func (s *PodFacts) Paragraphs() []Paragraph {
 	out := []Paragraph{
 		{s.heading(), append([][]string{{"Sidecar", s.outcome()}}, s.podRows()...)},
@@ -34,7 +34,7 @@ func (s *PodFacts) heading() string {
 	return s.Kind + " " + s.Namespace.Name + "/" + s.Name
 }
 
-// outcome is the answer in one line.
+// outcome returns the result in one line.
 func (s *PodFacts) outcome() string {
 	switch {
 	case s.Broken() != nil:
@@ -69,7 +69,7 @@ func (s *PodFacts) outcome() string {
 	return "injected into new pods"
 }
 
-// first is the injector that is asked first.
+// first returns the injector that is called first.
 func (s *PodFacts) first() Injector {
 	if s.Matching(Istiod) != nil {
 		return Istiod
@@ -77,12 +77,12 @@ func (s *PodFacts) first() Injector {
 	return Outrigger
 }
 
-// injects reports whether the injector that is asked would inject the pod, as far as it is known.
+// injects reports whether the matching injector is known to inject the pod.
 func (s *PodFacts) injects() bool {
 	return s.Matching(Istiod) != nil || s.Matching(Outrigger) != nil && s.Unknown == "" && s.Report.Result == inject.Injected
 }
 
-// Broken is an entry whose conditions fail so that the API server refuses the pod; nil if there is none.
+// Broken returns an entry whose conditions fail so that the API server refuses the pod, or nil if there is none.
 func (s *PodFacts) Broken() *Entry {
 	at := slices.IndexFunc(s.Entries, func(v Entry) bool { return v.broken })
 	if at < 0 {
@@ -101,7 +101,8 @@ const (
 	NoAnswer
 )
 
-// IsSilent says that nobody is ready behind the entry of ours that is asked, or that the API server cannot trust who is.
+// IsSilent reports whether the matching entry of Outrigger is known not to answer: no replica is ready, or the API server does
+// not trust them.
 func (s *PodFacts) IsSilent() bool { return s.Answer() == NoAnswer }
 
 // Answer says whether the webhook entry of Outrigger that matches the pod is known to answer.
@@ -127,7 +128,7 @@ func (s *PodFacts) Answer() AnswerState {
 	return Answers
 }
 
-// podRows say how many pods run with and without a sidecar.
+// podRows says how many running pods have a sidecar.
 func (s *PodFacts) podRows() [][]string {
 	if len(s.Pods) == 0 {
 		return nil
@@ -175,7 +176,7 @@ func (s *PodFacts) wordRows() [][]string {
 
 func (s *PodFacts) entryRows() [][]string {
 	out := [][]string{}
-	var before Injector // who is asked already
+	var before Injector // the injector that is called already
 	for _, v := range s.Entries {
 		is := "does not match"
 		switch {
@@ -217,12 +218,12 @@ func (s *PodFacts) decisionRows() [][]string {
 	return out
 }
 
-// problems are those of the pod and of the labels of its Namespace.
+// problems returns those of the pod and of the labels of its Namespace.
 func (s *PodFacts) problems() []api.InjectProblem {
 	return append(slices.Clone(s.Report.Problems), inject.WarnNamespace(s.Namespace)...)
 }
 
-// advice says what to change, the first obstacle first.
+// advice returns what to change, the first obstacle first.
 func (s *PodFacts) advice() []string {
 	var out []string
 	say := func(format string, args ...any) {
@@ -282,7 +283,7 @@ func (s *PodFacts) isAdvised(reason api.InjectReason) bool {
 	return slices.ContainsFunc(s.Report.Problems, func(p api.InjectProblem) bool { return p.Reason == reason && p.Advice != "" })
 }
 
-// HowToMatch says how an injector comes to be asked about the pod.
+// HowToMatch returns what to change so that the webhook of an injector matches the pod.
 func (s *PodFacts) HowToMatch() []string {
 	at := slices.IndexFunc(s.Entries, func(v Entry) bool { return v.Injector == Outrigger })
 	if at < 0 {
@@ -306,7 +307,7 @@ func (s *PodFacts) HowToMatch() []string {
 	return []string{fmt.Sprintf("kubectl label namespace %s %s=enabled", name, api.LabelInjection)}
 }
 
-// HowToWake says what to look at where Outrigger does not answer.
+// HowToWake returns what to check if Outrigger does not answer.
 func (s *PodFacts) HowToWake() string {
 	entry := s.Matching(Outrigger)
 	if len(entry.Webhook.ClientConfig.CABundle) == 0 {
@@ -319,7 +320,7 @@ func (s *PodFacts) HowToWake() string {
 	return fmt.Sprintf("No pod is ready behind Service %s/%s: kubectl get pods -n %s -l app.kubernetes.io/name=outrigger", service.Namespace, service.Name, service.Namespace)
 }
 
-// stale says that some pod that runs is not what a new one would be.
+// stale reports whether a running pod differs from a new one in having a sidecar.
 func (s *PodFacts) stale() bool {
 	if !s.Owned || len(s.Pods) == 0 {
 		return false

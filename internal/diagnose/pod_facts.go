@@ -11,7 +11,7 @@ import (
 	"outrigger.dev/outrigger/routing"
 )
 
-// PodFacts is all that decides about the sidecar of one pod.
+// PodFacts are the facts that decide about the sidecar of a pod.
 type PodFacts struct {
 	Kind, Name string      // of the object that has the pod
 	Pod        *corev1.Pod // as it is created
@@ -31,7 +31,7 @@ type PodFacts struct {
 // webhookName is the name of the chart's webhook object, without a revision.
 const webhookName = "outrigger-sidecar-injector"
 
-// Path is that of the URL of our entry which is asked.
+// Path returns the URL path of the matching entry of Outrigger.
 func (s *PodFacts) Path() string {
 	for _, entry := range s.Entries {
 		if entry.Injector == Outrigger && entry.Matches && entry.Webhook.ClientConfig.Service != nil && entry.Webhook.ClientConfig.Service.Path != nil {
@@ -41,7 +41,7 @@ func (s *PodFacts) Path() string {
 	return InjectPath
 }
 
-// Matching returns the first entry of an injector that is asked; nil if none is.
+// Matching returns the first matching entry of an injector, or nil if none matches.
 func (s *PodFacts) Matching(whose Injector) *Entry {
 	at := slices.IndexFunc(s.Entries, func(v Entry) bool { return v.Injector == whose && v.Matches })
 	if at < 0 {
@@ -54,18 +54,18 @@ func (s *PodFacts) Matching(whose Injector) *Entry {
 type DryRun struct {
 	// created says that the API server accepts the pod in a dry run, and sidecar whether it then has one.
 	Created, Sidecar bool
-	Refused          string // what the API server says where it refuses the pod
+	Refused          string // the message of the API server, if it refuses the pod
 	Unchecked        string // why there was no dry run
 	Failures         []PodFailure
 }
 
-// PodFailure says that the controller of a workload cannot create its pods.
+// PodFailure is the reason why the controller of a workload cannot create pods.
 type PodFailure struct {
 	From    string // "ReplicaFailure", the condition; "FailedCreate", an Event
 	Message string
 }
 
-// rows are the last paragraph of an explanation.
+// rows returns the last paragraph of an explanation.
 func (r DryRun) rows() [][]string {
 	var out [][]string
 	for _, failure := range r.Failures {
@@ -84,7 +84,7 @@ func (r DryRun) rows() [][]string {
 	return out
 }
 
-// data is what rows say; nil if there is nothing.
+// data returns the content of rows as data, or nil if there is none.
 func (r DryRun) data() *PodResult {
 	if !r.Created && r.Refused == "" && len(r.Failures) == 0 {
 		return nil

@@ -15,7 +15,7 @@ import (
 	"outrigger.dev/outrigger/routing"
 )
 
-// StatusOf says how one Service stands, and what is wrong with its Namespace.
+// StatusOf returns the status of a Service, and the problems of its Namespace.
 func StatusOf(observed routing.Observed, problems []api.RouteProblem, around Surroundings, now time.Time) (ServiceStatus, []ProblemStatus) {
 	reading, paths := routing.ReadInEffect(observed, now)
 	plan := routing.Plan(observed, now)
@@ -72,7 +72,7 @@ func changeNames(changes []routing.Change) []string {
 	return out
 }
 
-// pathsOf lists what proxies have; nothing where all of it is Outrigger's.
+// pathsOf returns the routes of the proxies, or nil if Outrigger writes all of them.
 func pathsOf(paths []routing.Path) []PathStatus {
 	if !slices.ContainsFunc(paths, routing.Path.IsOther) {
 		return nil
@@ -112,7 +112,7 @@ func stateOf(observed routing.Observed, reading routing.Reading, paths []routing
 	return StateWaiting
 }
 
-// skippedBecause says why a Service of this kind gets no routes; empty if it may.
+// skippedBecause returns why a Service of this kind gets no routes, or "" if it can get them.
 func skippedBecause(observed routing.Observed) string {
 	why, advice := routing.Unroutable(observed)
 	return strings.TrimSpace(why + " " + advice)
@@ -160,7 +160,8 @@ func versionsOf(observed routing.Observed, reading routing.Reading) []VersionSta
 	return out
 }
 
-// InjectionOf puts the labels that ask for sidecars into a word.
+// InjectionOf returns what the labels of a Namespace request: "enabled", "revision NAME", another value of istio-injection, or
+// "".
 func InjectionOf(namespace *corev1.Namespace) string {
 	if word := namespace.Labels[api.LabelInjection]; word != "" {
 		return word

@@ -14,14 +14,14 @@ import (
 	"outrigger.dev/outrigger/routing"
 )
 
-// Paragraph is a heading and the rows of cells below it.
+// Paragraph is a heading with rows of cells.
 type Paragraph struct {
 	Heading string
 	Rows    [][]string
 }
 
-// ExplainService tells the story of a Service: whether routes are wanted, what was said, what runs, who is the default
-// and why, where requests go, what was written, and what is wrong.
+// ExplainService explains a Service: whether routes are requested, its settings, its workloads, the default and why, where
+// requests go, what is written, and what is wrong.
 func ExplainService(observed routing.Observed, problems []api.RouteProblem, around Surroundings, now time.Time) []Paragraph {
 	reading, _ := routing.ReadInEffect(observed, now)
 	plan := routing.Plan(observed, now)
@@ -71,7 +71,7 @@ func stateMeaning(state string) string {
 	return "routes are requested, but do not exist yet"
 }
 
-// whyRouted says which label decides whether routes are kept.
+// whyRouted returns which label decides whether routes are managed.
 func whyRouted(observed routing.Observed, unread Gaps) string {
 	service, namespace := observed.Service, observed.Namespace
 	for _, place := range []struct {
@@ -116,7 +116,7 @@ func describeDefault(reading routing.Reading) string {
 	return reading.Default + ", because " + defaultReasons[reading.By]
 }
 
-// defaultReasons says how a default was found, by what is recorded of it.
+// defaultReasons says how a default was chosen, by the word that is recorded.
 var defaultReasons = map[string]string{
 	"first": "it was the first version when the default was recorded",
 	"old":   "it received traffic before Outrigger was installed",
@@ -125,7 +125,7 @@ var defaultReasons = map[string]string{
 	"gone":  "the default before had no ready pod for too long",
 }
 
-// wordRows are the labels and annotations of ours on the Service and its Namespace.
+// wordRows returns Outrigger's labels and annotations on the Service and its Namespace.
 func wordRows(observed routing.Observed) [][]string {
 	var out [][]string
 	for _, place := range []struct {
@@ -146,7 +146,7 @@ func wordRows(observed routing.Observed) [][]string {
 	return out
 }
 
-// workloadsOf are the workloads behind the Service, each with its versions; last those without pods.
+// workloadsOf returns the workloads behind the Service with their versions, those without pods last.
 func workloadsOf(observed routing.Observed) []WorkloadStatus {
 	var out []WorkloadStatus
 	seen := map[routing.WorkloadRef]bool{}
@@ -221,7 +221,7 @@ func ruleRows(reading routing.Reading, hidden bool) [][]string {
 	return out
 }
 
-// pathRows say which VirtualServices route, where Outrigger does not write all of them.
+// pathRows returns which VirtualServices route, if Outrigger does not write all of them.
 func pathRows(routes []PathStatus) [][]string {
 	var out [][]string
 	for _, r := range routes {

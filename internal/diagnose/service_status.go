@@ -51,7 +51,7 @@ type PathStatus struct {
 // PendingStatus is an annotation that is written and not in effect yet, or not in all its parts.
 type PendingStatus struct {
 	Annotation string   `json:"annotation"`
-	Value      string   `json:"value,omitempty"` // empty where it was removed
+	Value      string   `json:"value,omitempty"` // empty if it was removed
 	Missing    []string `json:"missing"`         // what it waits for
 }
 
@@ -87,17 +87,17 @@ type ProblemStatus struct {
 
 // The states of a Service.
 const (
-	StateRouted       = "routed"        // a VirtualService of ours shares its requests
+	StateRouted       = "routed"        // Outrigger's VirtualService shares its requests
 	stateStillExposed = "still-exposed" // routed, and exposed as before an annotation about it became invalid
-	StateDetached     = "detached"      // a VirtualService of ours was edited by hand, and is no longer written
+	StateDetached     = "detached"      // Outrigger's VirtualService was edited by hand and is no longer written
 	StateOther        = "other route"   // a VirtualService that Outrigger does not write shares its requests
-	StateSplit        = "split"         // versions served before us; no route until someone decides
+	StateSplit        = "split"         // several versions received traffic before Outrigger; no route until you decide
 	stateUndecided    = "undecided"     // pods without a version prevent a route
 	StateSubsets      = "subsets only"  // a DestinationRule alone
 	stateSkipped      = "skipped"       // a kind of Service that routes cannot serve
-	StateWaiting      = "no route"      // routes are wanted, and there are none: see the problems
-	StateObserved     = "observed"      // outrigger.dev/routing=observe, and nothing stands
-	StateOff          = "off"           // nobody asked for routes
-	StateUnknown      = "unknown"       // the user may not read what decides
+	StateWaiting      = "no route"      // routes are requested and do not exist: see the problems
+	StateObserved     = "observed"      // outrigger.dev/routing=observe, and no object exists
+	StateOff          = "off"           // no label requests routes
+	StateUnknown      = "unknown"       // the user has no permission to read what decides
 	StateDisabled     = "disabled"      // outrigger.dev/routing=disabled
 )

@@ -14,8 +14,8 @@ import (
 	"outrigger.dev/outrigger/routing"
 )
 
-// PodsWithoutSidecar finds the pods that the namespace's label would give a sidecar if they were created now: they are older
-// than the label, or were created while no injector answered.
+// PodsWithoutSidecar returns the workloads whose pods would get a sidecar by the label of the namespace if they were created now:
+// they are older than the label, or were created while no injector answered.
 func PodsWithoutSidecar(namespace *corev1.Namespace, pods []corev1.Pod) []RestartStatus {
 	if word := InjectionOf(namespace); word != "enabled" && !strings.HasPrefix(word, "revision ") {
 		return nil
@@ -48,7 +48,7 @@ func HasEnded(pod *corev1.Pod) bool {
 	return pod.DeletionTimestamp != nil || pod.Status.Phase == corev1.PodSucceeded || pod.Status.Phase == corev1.PodFailed
 }
 
-// HasSidecar says whether a pod was injected, or brings a proxy of its own.
+// HasSidecar reports whether a pod was injected or defines its own proxy.
 func HasSidecar(pod *corev1.Pod) bool {
 	return pod.Annotations[api.AnnotationStatus] != "" ||
 		slices.ContainsFunc(slices.Concat(pod.Spec.InitContainers, pod.Spec.Containers), func(c corev1.Container) bool { return c.Name == api.ProxyContainer })
