@@ -34,7 +34,7 @@ failed() {
     printf 'The latest warnings of the cluster:\n\n'
     kubectl get events -A --field-selector=type=Warning --sort-by=.lastTimestamp --request-timeout=15s | tail -n 5 || true
   fi
-  printf '\nSee docs/start/quickstart.md#if-a-step-fails.\n'
+  printf '\nSee docs/start/quickstart.md#if-a-step-fails. If the nodes cannot pull the image of the example, set EXAMPLE_IMAGE.\n'
 } >&2
 trap failed ERR
 

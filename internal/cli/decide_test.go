@@ -306,7 +306,7 @@ service/app-internal in namespace demo keeps its routes: without them v2 (9 of 1
 virtualservice/other in namespace demo deleted
 waiting 1ms for the proxies to forget the routes
 destinationrule/other in namespace demo deleted
-to remove the routes that stay although that moves traffic: outrigger uninstall-routes --all
+to remove them all and accept that this moves traffic: outrigger uninstall-routes --all
 `
 	if diff := cmp.Diff(want, s.out.String()); diff != "" {
 		t.Errorf("-want +got:\n%s", diff)

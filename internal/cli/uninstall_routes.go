@@ -29,7 +29,7 @@ func uninstallRoutesCommand() *cobra.Command {
 	var all bool
 	command := &cobra.Command{
 		Use:   "uninstall-routes",
-		Short: "Remove the routes that Outrigger created, before or after it is uninstalled",
+		Short: "Remove the routes that Outrigger created, after it is uninstalled",
 		Long: `Routes that remain after Outrigger is uninstalled keep naming the same versions. This command removes the objects of every
 Service where that moves no traffic: the Service has one workload, or its routes name no version, and it is not served at a
 gateway. The others are printed with the reason. With --all they are removed too, and the command first prints which
@@ -110,7 +110,7 @@ func (l *live) uninstallRoutes(ctx context.Context, namespace string, all bool, 
 	}
 	switch {
 	case kept:
-		how.say("to remove the routes that stay although that moves traffic: %s", l.uninstallAll(namespace))
+		how.say("to remove them all and accept that this moves traffic: %s", l.uninstallAll(namespace))
 	case routes+rules+replaced == 0:
 		how.say("no routes to remove")
 	}
