@@ -12,9 +12,9 @@ const (
 	ConfigKind       = "Configuration"
 )
 
-// Config is the configuration file of `outrigger serve`. Every field has a default: see DefaultConfig. The tags of a
-// field are its documentation (doc), its closed set of values (oneOf), its bounds (min, max) and its form (form); the
-// check and the reference are made from them.
+// Config is the configuration file of `outrigger serve`. All fields have defaults: see DefaultConfig. The tags of a field contain
+// its documentation (doc), its values (oneOf), its limits (min, max), and its form (form). Validation and reference are generated
+// from them.
 type Config struct {
 	APIVersion     string               `json:"apiVersion" oneOf:"config.outrigger.dev/v1alpha1" doc:"Version of this file's format."`
 	Kind           string               `json:"kind" oneOf:"Configuration" doc:"Kind of this file."`

@@ -72,8 +72,8 @@ func (c Config) RoutingSettings() RoutingSettings {
 	}
 }
 
-// WebhookConfigurationName returns the name of our MutatingWebhookConfiguration. By default it does not depend on the
-// release's name, so that it sorts after Istio's own.
+// WebhookConfigurationName returns the name of Outrigger's MutatingWebhookConfiguration. By default, it does not depend on the
+// name of the release, so that it sorts after Istio's.
 func (c Config) WebhookConfigurationName() string {
 	if c.Webhook.Name != "" {
 		return c.Webhook.Name
@@ -81,7 +81,7 @@ func (c Config) WebhookConfigurationName() string {
 	return WithRevision(Outrigger+"-sidecar-injector", c.Istio.Revision)
 }
 
-// ValidatorName returns the name of our ValidatingWebhookConfiguration; empty if there is none.
+// ValidatorName returns the name of Outrigger's ValidatingWebhookConfiguration, or "" if there is none.
 func (c Config) ValidatorName() string {
 	if !c.Webhook.Warnings {
 		return ""
@@ -95,8 +95,8 @@ func (c Config) ExposurePolicyName() string {
 	return WithRevision(Outrigger+"-exposure", c.Istio.Revision)
 }
 
-// LeaseName returns the name of the Lease by which a leader is elected; empty if there is nothing to lead. Who only counts
-// pods never holds the Lease of routing, whose release may be another one.
+// LeaseName returns the name of the Lease for leader election, or "" if the leader has no jobs. A release that only counts pods
+// never holds the Lease of routing, which may belong to another release.
 func (c Config) LeaseName() string {
 	switch {
 	case c.Routing.Enabled:
@@ -113,8 +113,8 @@ func (c Config) LastGoodName() string { return WithRevision(Outrigger+"-last-goo
 // Outrigger is the name that fixed object names begin with.
 const Outrigger = "outrigger"
 
-// WithRevision returns the name of an object of one revision, "istio-1-31", as Istio's charts write it: neither the empty
-// revision nor "default" is written.
+// WithRevision returns the name of an object with a revision, such as istio-1-31, as Istio's charts form it. The empty revision
+// and "default" add no suffix.
 func WithRevision(name, revision string) string {
 	if revision == "" || revision == "default" {
 		return name

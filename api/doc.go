@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package api holds every word a user of Outrigger may write, a label, an annotation or a field of the
-// configuration file, with its default and its check, and every word Outrigger answers with: the Problem and the
-// closed sets of reasons. It is pure: it reads no clock, no file and no cluster.
+// Package api defines what users can write, which are labels, annotations, and fields of the configuration file, with their
+// defaults and validation; and what Outrigger answers: Problems and the sets of their reasons. RouteIntentOf reads the
+// annotations of a Service, LoadConfig the configuration file. The package is pure: it reads no clock, file, or cluster.
 package api

@@ -13,9 +13,9 @@ import (
 	"istio.io/api/label"
 )
 
-// InjectKeyProblems returns a warning for every label and annotation of a Namespace, a pod or a pod's template that
-// looks like a word about injection and is none: misspelled, on the wrong kind of object, or unknown under our domain.
-// It is silent about words that are nobody's business here. The order is that of the keys, labels first.
+// InjectKeyProblems returns a warning for each label and annotation of a Namespace, a pod, or a pod template that resembles one
+// that controls injection but is misspelled, on the wrong kind of object, or unknown under outrigger.dev. It ignores all other
+// keys. The warnings are sorted by key, labels first.
 func InjectKeyProblems(object ObjectRef, labels, annotations map[string]string) []InjectProblem {
 	var problems []InjectProblem
 	for _, p := range []place{{object, labels, true}, {object, annotations, false}} {
@@ -99,7 +99,7 @@ func (p place) misplaced(key string) (message, advice string) {
 	return "", ""
 }
 
-// value looks at the value of a key that stands in its place.
+// value checks the value of a key that is on the right object.
 func (p place) value(problem InjectProblem, key, value string) (InjectProblem, bool) {
 	switch {
 	case key == LabelInjection && p.labels && looksEnabled(value):
@@ -119,7 +119,7 @@ func isBool(text string) bool {
 	return err == nil
 }
 
-// looksEnabled tells whether a word that is not "enabled" was meant to be.
+// looksEnabled reports whether a value that is not "enabled" was meant to be.
 func looksEnabled(value string) bool {
 	lower := strings.ToLower(value)
 	switch {
@@ -131,7 +131,7 @@ func looksEnabled(value string) bool {
 	return lower != "" && distance(lower, "enabled") <= 2
 }
 
-// ownKey looks at a key under our domain. On a Namespace routing tells of them itself.
+// ownKey checks a key under outrigger.dev. For a Namespace, routing reports these keys.
 func (p place) ownKey(problem InjectProblem, key string) (InjectProblem, bool) {
 	if p.object.Kind == "Namespace" || key == AnnotationProbePorts && !p.labels {
 		return problem, false

@@ -32,8 +32,8 @@ func NearestRoutingKey(key string) (KeyDoc, bool) {
 	return KeyDoc{}, false
 }
 
-// nearly reports whether two words differ by a slip: at most two letters put in, left out, replaced, or swapped with
-// their neighbour; in a short word one.
+// nearly reports whether two words differ only by a typing mistake: at most two letters inserted, removed, replaced, or swapped
+// with their neighbor, or one in a short word.
 func nearly(a, b string) bool {
 	limit := 2
 	if min(len(a), len(b)) < 6 {

@@ -22,16 +22,16 @@ func (r ObjectRef) String() string {
 	return r.Kind + " " + r.Namespace + "/" + r.Name
 }
 
-// Problem is a "no" that a user caused and a user can mend. It is data: it is told, never retried. R is the closed
-// set of reasons it draws from, InjectReason or RouteReason.
+// Problem is a mistake that a user made and can fix. It is reported and never retried. R is the set of its reasons, InjectReason
+// or RouteReason.
 type Problem[R ~string] struct {
 	Object ObjectRef // what to look at
 	Field  string    // where in the object, e.g. "metadata.annotations[outrigger.dev/weights]"; empty if it is the whole
-	Value  string    // what stands there; empty if nothing does
-	Reason R         // the word that every surface shows
-	// Message says in one sentence what is wrong and what Outrigger did instead.
+	Value  string    // its value; empty if there is none
+	Reason R         // shown in metrics, Events, and messages
+	// Message says in one sentence what is wrong, and what happens now.
 	Message string
-	// Advice says in one sentence what would be right, with the command or value where there is one.
+	// Advice says in one sentence what is valid, with a command or a value if there is one.
 	Advice string
 }
 

@@ -40,7 +40,7 @@ const (
 	AnnotationInheritPolicy   = Domain + "/inherit-policy"     // Namespace, Service
 )
 
-// Labels and annotations that Outrigger writes on the objects it makes.
+// Labels and annotations that Outrigger writes on generated objects.
 const (
 	LabelManagedBy        = "app.kubernetes.io/managed-by" // value ManagedBy
 	LabelService          = Domain + "/service"            // the Service's name
@@ -48,35 +48,37 @@ const (
 	ManagedBy             = "outrigger"
 	FieldManager          = Domain
 	AnnotationRecord      = Domain + "/record"                // both: what was decided, JSON
-	AnnotationDefault     = Domain + "/default-version"       // both: the default as people read it; never read back
-	AnnotationSubsetAdded = Domain + "/subset-added-at"       // DestinationRule: since when each subset stands
-	AnnotationUnusedSince = Domain + "/subset-unused-since"   // DestinationRule: since when a subset has neither pods nor a route; VirtualService: since when it leads no more to one that a workload replaces
+	AnnotationDefault     = Domain + "/default-version"       // both: the default, for people; never read
+	AnnotationSubsetAdded = Domain + "/subset-added-at"       // DestinationRule: since when each subset exists
+	AnnotationUnusedSince = Domain + "/subset-unused-since"   // DestinationRule: since when a subset has neither pods nor a route; VirtualService: since when it no longer routes to one that a workload replaces
 	AnnotationLastRan     = Domain + "/last-ran"              // DestinationRule: the version that each rolling default ran last
 	AnnotationWaiting     = Domain + "/waiting-workloads"     // DestinationRule: workloads that are known and not the default's
-	AnnotationWithdrawn   = Domain + "/withdrawn-at"          // DestinationRule: since when no route of ours names it
-	AnnotationDefaultGone = Domain + "/default-gone-at"       // VirtualService: since when another version stands in for a deleted default
-	AnnotationUnready     = Domain + "/default-unready-since" // DestinationRule: since when the default has no ready pod, where that is to end
-	AnnotationWords       = Domain + "/words"                 // VirtualService: what the annotations said last that could be read, JSON
-	AnnotationAway        = Domain + "/away"                  // VirtualService: weighed versions without pods whose share the default has
+	AnnotationWithdrawn   = Domain + "/withdrawn-at"          // DestinationRule: since when no route of Outrigger names it
+	AnnotationDefaultGone = Domain + "/default-gone-at"       // VirtualService: since when another version replaces a deleted default
+	AnnotationUnready     = Domain + "/default-unready-since" // DestinationRule: since when the default has no ready pod, if a policy replaces it
+	AnnotationWords       = Domain + "/words"                 // VirtualService: the last valid annotations, JSON
+	AnnotationAway        = Domain + "/away"                  // VirtualService: versions with a weight and no pods, whose share the default has
 	AnnotationExposedAt   = Domain + "/exposed-at"            // VirtualService: since when it is bound to its gateway as it is
-	AnnotationClaimedAt   = Domain + "/claimed-at"            // VirtualService: since when each exposed host has been ours
+	AnnotationClaimedAt   = Domain + "/claimed-at"            // VirtualService: since when each exposed host belongs to the Service
 	AnnotationKeptHosts   = Domain + "/kept-hosts"            // VirtualService: wildcards that an earlier release exposed and that are no longer allowed
 	AnnotationExportedAt  = Domain + "/exported-at"           // both: since when exportTo is as it is; absent as long as it never changed
 	AnnotationInherited   = Domain + "/inherited-policy"      // DestinationRule: where its policy was copied from
-	AnnotationWritten     = Domain + "/written"               // all: a digest of what we wrote, so that an edit by others is seen
-	AnnotationAdopted     = Domain + "/adopted-weights"       // VirtualService: shares that somebody set on it and that hold
-	AnnotationSubsets     = Domain + "/subset-versions"       // both: the version that each subset stands for; on a VirtualService, of those that it names
-	AnnotationSeal        = Domain + "/seal"                  // all: a digest of the annotations above, so that an edit of them is seen
+	AnnotationWritten     = Domain + "/written"               // all: a digest of what Outrigger wrote, to detect edits by other clients
+	AnnotationAdopted     = Domain + "/adopted-weights"       // VirtualService: shares that another client set on it and that apply
+	AnnotationSubsets     = Domain + "/subset-versions"       // both: the version of each subset; on a VirtualService, of each subset that it names
+	AnnotationSeal        = Domain + "/seal"                  // all: a digest of the annotations above, to detect edits
 )
 
-// AnnotationExportTo is Istio's own annotation of a Service: to which Namespaces it is visible. Our objects go with it.
+// AnnotationExportTo is Istio's annotation of a Service with the namespaces to which it is visible. Generated objects have the
+// same visibility.
 const AnnotationExportTo = "networking.istio.io/exportTo"
 
 // RoutingMode is the value of LabelRouting.
 type RoutingMode string
 
-// The routing modes. RoutingUnset lets the injection label start routing, and does not stop it; with RoutingSubsetsOnly
-// there is a DestinationRule and no route; with RoutingObserve nothing is written, and what would be is told.
+// The routing modes. With RoutingUnset, the label for injection can enable routing, and does not disable it. With
+// RoutingSubsetsOnly, there is a DestinationRule and no route. With RoutingObserve, nothing is written, and the changes are
+// reported.
 const (
 	RoutingUnset       RoutingMode = ""
 	RoutingEnabled     RoutingMode = "enabled"
@@ -85,15 +87,15 @@ const (
 	RoutingDisabled    RoutingMode = "disabled"
 )
 
-// IsWritten reports whether the mode is one that a user may write.
+// IsWritten reports whether the mode is a valid value of the label.
 func (m RoutingMode) IsWritten() bool {
 	return m == RoutingEnabled || m == RoutingSubsetsOnly || m == RoutingObserve || m == RoutingDisabled
 }
 
-// DefaultPolicy says how the default version is found.
+// DefaultPolicy says how the default version is chosen.
 type DefaultPolicy string
 
-// The policies of AnnotationDefaultVersion; DefaultLiteral stands for a version written out.
+// The policies of AnnotationDefaultVersion. DefaultLiteral means a version by name.
 const (
 	DefaultFirst   DefaultPolicy = "@first"
 	DefaultLowest  DefaultPolicy = "@lowest"
@@ -102,50 +104,51 @@ const (
 	DefaultLiteral DefaultPolicy = ""
 )
 
-// DriftMode says what becomes of a VirtualService of ours that somebody else changed.
+// DriftMode says what happens to Outrigger's VirtualService after another client changed it.
 type DriftMode string
 
 // The values of AnnotationDrift.
 const (
-	DriftAdopt  DriftMode = "adopt"  // changed shares hold where no weights are declared; other changes detach it
-	DriftRevert DriftMode = "revert" // it is written back
-	DriftDetach DriftMode = "detach" // it is left to whoever changed it
+	DriftAdopt  DriftMode = "adopt"  // changed shares apply if there are no weights; other changes detach it
+	DriftRevert DriftMode = "revert" // the change is reverted
+	DriftDetach DriftMode = "detach" // Outrigger no longer writes it
 )
 
-// UnreadyPolicy says what becomes of a default version that has had no ready pod for a while.
+// UnreadyPolicy says what happens to a default version that has had no ready pod for a while.
 type UnreadyPolicy string
 
-// The values of AnnotationUnreadyPolicy. Neither of the others ever returns by itself.
+// The values of AnnotationUnreadyPolicy. UnreadyNext and UnreadyAll are not undone when the version is ready again.
 const (
 	UnreadyHold UnreadyPolicy = ""     // "hold", or unset: its route is kept
 	UnreadyNext UnreadyPolicy = "next" // the next version is the default from then on
 	UnreadyAll  UnreadyPolicy = "all"  // every version has its share from then on
 )
 
-// RouteIntent is what the user asked for one Service, independent of where it was written.
+// RouteIntent is what the user requests for a Service, whether on the Service or its Namespace.
 type RouteIntent struct {
-	// Wanted says whether Outrigger is to make objects where none stand: by LabelRouting, else by the injection label.
+	// Wanted is true if Outrigger creates routes that do not exist: by LabelRouting, or else by the label for injection.
 	Wanted bool
-	// Disabled is the explicit word: standing objects are removed, in order.
+	// Disabled is true if existing objects are removed, in order.
 	Disabled bool
-	// SubsetsOnly is the word for a DestinationRule without routes: standing routes are removed.
+	// SubsetsOnly is true for a DestinationRule without routes. Existing routes are removed.
 	SubsetsOnly bool
-	// Observe is the word for a dry run: nothing is written and nothing removed.
+	// Observe is true for a dry run: nothing is written or removed.
 	Observe bool
-	// VersionLabel is the pod label whose values are versions; "version" unless said otherwise.
+	// VersionLabel is the pod label whose values are versions, by default "version".
 	VersionLabel string
 	Default      DefaultIntent
 	Weights      []Weight  // as written, in the order written; empty if unset
 	Match        []Match   // as written, in the order written
 	Mirror       []Weight  // percent of the requests that no match claims, in the order written
-	Sticky       *Sticky   // nil if every request is shared out anew
+	Sticky       *Sticky   // nil if each request is shared independently
 	Expose       *Exposure // nil if the Service is not to be exposed
 	// ExportTo are the Namespaces that the Service is visible to, as Istio's objects have it: "*" alone, or names and "."
 	// for its own, sorted; nil if nothing is said.
 	ExportTo []string
 	// IgnoreUnversioned is true for unversioned=ignore.
 	IgnoreUnversioned bool
-	// DecidedAt is when shift or promote was said last; zero if never. Names are in force from their first ready pod on then.
+	// DecidedAt is the time of the last shift, promote, or undo, or zero. A version of that decision applies from its first ready
+	// pod after it.
 	DecidedAt time.Time
 	Drift     DriftMode // empty as DriftAdopt
 	Lazy      bool      // eager=false: subsets and a route only when there is a second workload
@@ -159,18 +162,19 @@ type RouteIntent struct {
 	HoldDeleted bool
 	// HoldScaledToZero keeps the share of a version whose workload is scaled to 0 (scaled-to-zero=hold).
 	HoldScaledToZero bool
-	// Texts holds what the annotations that parse say, by key, the Service's before the Namespace's.
+	// Texts contains the valid annotations by key, those of the Service before those of the Namespace.
 	Texts map[string]string
-	// Bad holds the keys of the annotations that do not parse. They are as if unwritten here; a route that stands keeps
-	// what the same key said last.
+	// Bad contains the keys of invalid annotations. They are ignored here; an existing route keeps the last valid value of the
+	// key.
 	Bad map[string]bool
 }
 
-// DefaultIntent is what default-version says.
+// DefaultIntent is the value of default-version.
 type DefaultIntent struct {
 	Policy  DefaultPolicy // DefaultFirst if unset
 	Version string        // for DefaultLiteral
-	// OnService is true if the Service itself says so; a Namespace's default is no word against a split.
+	// OnService is true if the Service itself has the annotation. A default from the Namespace does not end an existing traffic
+	// split.
 	OnService bool
 }
 
@@ -180,14 +184,14 @@ type Weight struct {
 	Weight  int32
 }
 
-// Sticky is what the sticky annotation says: who has been given a version by its share stays with it as long as a cookie
-// lasts.
+// Sticky is the value of the annotation sticky: a caller stays on the version that it was given, with a cookie of this name and
+// lifetime.
 type Sticky struct {
 	Cookie string        // its name
 	TTL    time.Duration // whole seconds, from when it was given
 }
 
-// Exposure is what expose and its companions say.
+// Exposure is the value of expose and the annotations that belong to it.
 type Exposure struct {
 	Hosts           []string          // sorted, without duplicates; ["*"] if unset
 	Gateway         string            // "namespace/name" of an existing Gateway; empty = make one
@@ -196,7 +200,7 @@ type Exposure struct {
 	TLSCredential   string            // the Secret with the certificate, in the namespace of the gateway's pods; empty for plain HTTP
 	HTTPSRedirect   bool              // HTTP requests on port 80 are redirected to HTTPS; only with a credential
 	Path            string            // "/"
-	PathRewrite     string            // what the Service gets to see in place of Path; empty if it sees the path as it is
+	PathRewrite     string            // replaces Path in requests to the Service; empty to leave it unchanged
 	ServicePort     string            // name or number of a port of the Service; empty for its first HTTP port
 	// AllowedHosts is the Namespace's list; nil if the Namespace has none.
 	AllowedHosts []string
@@ -207,9 +211,9 @@ type RoutingSettings struct {
 	Settle            time.Duration       // wait after a Service is first seen; 2s
 	PropagationDelay  time.Duration       // between a DestinationRule and the VirtualService that names it; 2s
 	SubsetRetention   time.Duration       // how long an unused subset stays; 60s
-	SplitAge          time.Duration       // tracks older than this flow; 5m
+	SplitAge          time.Duration       // workloads older than this count as already serving; 5m
 	DefaultGoneWindow time.Duration       // how long the return of a deleted default counts; 5m
-	DefaultGoneAfter  time.Duration       // how long a default is without a ready pod before it is told; 30s
+	DefaultGoneAfter  time.Duration       // how long a default may have no ready pod before it is reported; 30s
 	Expose            ExposeSetting       // enabled
 	AllowWildcardHost bool                // true
 	GatewaySelectors  []string            // labels of gateway pods that may be used, "key=value,key=value"; empty = any
@@ -233,7 +237,7 @@ const (
 	MultiClusterDisabled MultiClusterSetting = "disabled"
 )
 
-// ExposeSetting is the operator's word on exposure.
+// ExposeSetting says which Services can be exposed in this installation.
 type ExposeSetting string
 
 // The values of ExposeSetting. ExposeNamespaces permits exposure only where the Namespace lists allowed hosts.

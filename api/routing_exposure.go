@@ -15,8 +15,8 @@ func ExposureKeys() []string {
 
 func isExposureKey(key string) bool { return slices.Contains(ExposureKeys(), key) }
 
-// BadExposure returns the annotations about exposure that are invalid, where the Service is to be exposed or may be meant to
-// be. An expose that says false needs no companion.
+// BadExposure returns the invalid annotations about exposure if the Service is to be exposed, or could be meant to be. With
+// expose=false, it returns none.
 func (i RouteIntent) BadExposure() []string {
 	if i.Expose == nil && !i.Bad[AnnotationExpose] {
 		return nil

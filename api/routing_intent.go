@@ -64,15 +64,14 @@ func RoutingKeys() []KeyDoc {
 	}
 }
 
-// RouteIntentOf reads what the user asked for within the default limits.
+// RouteIntentOf returns what the user requests, within the default limits, and the Problems of the annotations.
 func RouteIntentOf(service *corev1.Service, namespace *corev1.Namespace) (RouteIntent, []RouteProblem) {
 	return DefaultRouteLimits().IntentOf(service, namespace, nil)
 }
 
-// IntentOf reads what the user asked for. An annotation that does not parse, or that Istio or Envoy would not accept, is a
-// Problem, stands in Bad, and is as if unwritten. The annotations in recorded were accepted by an earlier release and are
-// in effect: they are held to the grammar alone. The Namespace may be nil. The Problems are sorted by the kind of object
-// and key.
+// IntentOf returns what the user requests. An annotation that is invalid, or that Istio or Envoy would reject, is a Problem, is
+// listed in Bad, and is otherwise ignored. The annotations in recorded were accepted by an earlier release and are in effect, so
+// only their syntax is checked. The Namespace may be nil. The Problems are sorted by the kind of object and key.
 func (l RouteLimits) IntentOf(service *corev1.Service, namespace *corev1.Namespace, recorded map[string]bool) (RouteIntent, []RouteProblem) {
 	r := newReading(service, namespace)
 	r.limits, r.recorded = l, recorded
@@ -207,8 +206,8 @@ func (r *reading) mode() RoutingMode {
 	return RoutingUnset
 }
 
-// each reads one key where it stands: on the Service, else on the Namespace if it may stand there. What does not parse
-// on the Service is not replaced by the Namespace's.
+// each reads a key of the Service, or else of the Namespace if it may have the key. The Namespace's value does not replace an
+// invalid one of the Service.
 func (r *reading) each(intent *RouteIntent, key string, parse func(string) error) {
 	text, ref, written := r.find(key)
 	if !written {
@@ -268,7 +267,7 @@ func (r *reading) find(key string) (string, ObjectRef, bool) {
 	return text, r.namespaceRef(), written && slices.Contains(doc.On, "Namespace")
 }
 
-// exposure reads expose and its companions. The companions are read, and told about, also where nothing is exposed.
+// exposure reads expose and the annotations that belong to it, also if nothing is exposed, so that their Problems are reported.
 func (r *reading) exposure(intent *RouteIntent) {
 	wanted := false
 	x := &Exposure{Hosts: []string{"*"}, GatewaySelector: map[string]string{"istio": "ingressgateway"}, GatewayPort: 80, Path: "/"}
@@ -327,8 +326,8 @@ func keep[T any](at *T) func(T, error) error {
 	}
 }
 
-// allowedHosts reads the Namespace's list. An entry that is no host is told and allows nothing; the list binds all the
-// same, also where it exceeds a limit: without it every host would be allowed, and with none what is exposed would end.
+// allowedHosts reads the Namespace's list. An invalid entry is reported and allows nothing. The list applies even if it exceeds a
+// limit: without it, every host would be allowed, and with an empty list, existing exposures would end.
 func (r *reading) allowedHosts(intent *RouteIntent) []string {
 	text, written := r.namespace.Annotations[AnnotationAllowedHosts]
 	if !written {
@@ -357,7 +356,7 @@ func (r *reading) allowedHosts(intent *RouteIntent) []string {
 	return slices.Compact(hosts)
 }
 
-// strangers reports keys of our domain that nobody reads, and those that stand on the wrong object.
+// strangers reports unknown keys under outrigger.dev, and known ones on the wrong object.
 func (r *reading) strangers() {
 	r.strangersOn(r.serviceRef(), r.service.Annotations)
 	r.strangersOn(r.namespaceRef(), r.namespace.Annotations)
