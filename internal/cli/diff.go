@@ -48,7 +48,7 @@ be refused.`,
 		},
 	}
 	from.register(command)
-	command.Flags().StringVarP(&output, "output", "o", "", `"json" for JSON patches (default: lines to read)`)
+	command.Flags().StringVarP(&output, "output", "o", "", `"json" for JSON patches (default: text)`)
 	_ = command.RegisterFlagCompletionFunc("output", cobra.FixedCompletions([]string{"json"}, cobra.ShellCompDirectiveNoFileComp))
 	return command
 }

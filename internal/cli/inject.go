@@ -73,7 +73,7 @@ type injectionFlags struct {
 func (f *injectionFlags) register(command *cobra.Command) {
 	flags := command.Flags()
 	f.input.register(command, "what to inject (required)")
-	flags.StringVarP(&f.namespace, "namespace", "n", "", `namespace of what names none (default: that of --namespaceFile, else the kubeconfig context's, else "default")`)
+	flags.StringVarP(&f.namespace, "namespace", "n", "", `namespace of objects that have none (default: that of --namespaceFile, else the kubeconfig context's, else "default")`)
 	flags.StringVar(&f.path, "injectPath", diagnose.InjectPath, "URL path of the webhook, which may name cluster and network: /inject/cluster/c1/net/n1")
 	f.istio.register(flags)
 	f.istio.complete(command)

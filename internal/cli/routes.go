@@ -90,7 +90,7 @@ reported on stderr with its reason.`,
 	flags := command.Flags()
 	input.register(command, "the Services and workloads (required)")
 	registerOutput(command, &format)
-	flags.StringVarP(&namespace, "namespace", "n", "", `namespace of what names none (default: the kubeconfig context's, else "default")`)
+	flags.StringVarP(&namespace, "namespace", "n", "", `namespace of objects that have none (default: the kubeconfig context's, else "default")`)
 	flags.StringVar(&configFile, "config", "", "configuration file of outrigger serve, for its routing settings")
 	return command
 }

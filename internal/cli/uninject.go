@@ -24,7 +24,7 @@ annotations, and the pod's own containers are restored as injection recorded the
 read. The command does not contact a cluster.
 
 What injection does not record cannot be restored: the position of the pod's own proxy among the containers, and the pod's
-own volume or pull secret with the name of an injected one. What may be the pod's own stays, with a line on stderr.`,
+own volume or pull secret with the name of an injected one. What may be the pod's own stays, with a note on stderr.`,
 		Example: `  outrigger uninject -f injected.yaml > app.yaml
   kubectl get deployment web -o yaml | outrigger uninject -f - | kubectl apply -f -`,
 		Args: NoArguments,
