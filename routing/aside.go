@@ -87,7 +87,8 @@ func (s *situation) selectsOneVersion() (why, advice string) {
 
 // isOfStatefulSets reports whether all pods belong to StatefulSets, which need a headless Service without routes.
 func (s *situation) isOfStatefulSets() bool {
-	return len(s.Pods) > 0 && !slices.ContainsFunc(s.Pods, func(g PodGroup) bool { return g.Workload.Kind != "StatefulSet" })
+	groups := s.cluster.all()
+	return len(groups) > 0 && !slices.ContainsFunc(groups, func(g podGroup) bool { return g.Workload.Kind != "StatefulSet" })
 }
 
 // Unroutable says why Outrigger creates no routes for this kind of Service, and what would change that; empty if it can.
@@ -96,7 +97,7 @@ func Unroutable(observed Observed) (why, advice string) {
 }
 
 func (s *situation) anyVersion() bool {
-	return slices.ContainsFunc(s.Pods, func(g PodGroup) bool { return g.Version != "" })
+	return slices.ContainsFunc(s.cluster.all(), func(g podGroup) bool { return g.Version != "" })
 }
 
 // asked reports whether the user wrote anything about routing on the Service itself.

@@ -53,7 +53,7 @@ func (s *situation) decideDefault() bool {
 func (s *situation) followSelector() {
 	hash := selectorHash(s.Service.Spec.Selector, s.Intent.VersionLabel)
 	if s.recorded && s.record.Selector != hash && s.record.State == "" {
-		if pods, _ := s.podsOf(s.record.Default); pods == 0 {
+		if !s.hasPods(s.record.Default) {
 			s.reselected, s.recorded = true, false
 		}
 	}
@@ -144,8 +144,8 @@ func (s *situation) settled() bool {
 	var first time.Time
 	for _, t := range s.withPods() {
 		for _, group := range t.groups {
-			if first.IsZero() || group.Created.Before(first) {
-				first = group.Created
+			if created := group.created(); first.IsZero() || created.Before(first) {
+				first = created
 			}
 		}
 	}
@@ -182,7 +182,10 @@ func (s *situation) wordAtFirstSight() meaning {
 // isReady is the readiness that a name needs to come into force: three quarters of its pods, at least one; one is enough
 // where somebody said the moment.
 func (s *situation) isReady(m meaning) bool {
-	pods, ready := s.podsOf(m)
+	if !s.hasReady(m) {
+		return false
+	}
+	pods, ready := s.counts(m)
 	return ready > 0 && (4*ready >= 3*pods || !s.Intent.DecidedAt.IsZero())
 }
 
@@ -194,7 +197,7 @@ func (s *situation) splitServes() bool {
 	tracks := s.withPods()
 	for i, a := range tracks {
 		for _, b := range tracks[i+1:] {
-			if (s.isOld(a.created) || s.isOld(b.created)) && differ(s.flowing(a), s.flowing(b)) {
+			if (s.isOld(a.created()) || s.isOld(b.created())) && differ(s.flowing(a), s.flowing(b)) {
 				return true
 			}
 		}
@@ -212,7 +215,7 @@ func (s *situation) isOld(created time.Time) bool {
 func (s *situation) flowing(t track) []string {
 	var out []string
 	for _, group := range t.groups {
-		if group.Version != "" && (group.Ready > 0 || s.isOld(t.created)) {
+		if group.Version != "" && (group.hasReady() || s.isOld(t.created())) {
 			out = append(out, group.Version)
 		}
 	}
@@ -229,7 +232,7 @@ func differ(a, b []string) bool {
 func (s *situation) oldest() meaning {
 	var best *track
 	for _, t := range s.withPods() {
-		if s.isOld(t.created) && len(s.flowing(t)) > 0 && (best == nil || t.created.Before(best.created)) {
+		if s.isOld(t.created()) && len(s.flowing(t)) > 0 && (best == nil || t.created().Before(best.created())) {
 			best = &t
 		}
 	}
@@ -277,8 +280,8 @@ func (s *situation) first() meaning {
 	if len(candidates) == 0 {
 		return s.carriers(s.podVersions()[0])
 	}
-	earliest := slices.MinFunc(candidates, func(a, b track) int { return a.created.Compare(b.created) }).created
-	candidates = slices.DeleteFunc(candidates, func(t track) bool { return t.created.After(earliest.Add(tieWindow)) })
+	earliest := slices.MinFunc(candidates, func(a, b track) int { return a.created().Compare(b.created()) }).created()
+	candidates = slices.DeleteFunc(candidates, func(t track) bool { return t.created().After(earliest.Add(tieWindow)) })
 	lowest := slices.MinFunc(candidates, func(a, b track) int { return compareVersions(a.firstVersion(), b.firstVersion()) })
 	return s.carriers(lowest.firstVersion())
 }
@@ -304,7 +307,7 @@ func (s *situation) starving(chosen meaning) string {
 			continue
 		}
 		for _, group := range t.groups {
-			if group.Version == "" && group.Ready > 0 {
+			if group.Version == "" && group.hasReady() {
 				names = append(names, t.ref.String())
 			}
 		}
@@ -493,7 +496,7 @@ func (s *situation) extreme() meaning {
 // that serves is not revised.
 func (s *situation) isRevisable() bool {
 	since, recorded := parseTime(s.record.Since)
-	if _, ready := s.podsOf(s.record.Default); !recorded || ready > 0 {
+	if !recorded || s.hasReady(s.record.Default) {
 		return false
 	}
 	return !s.over(since, s.Settings.Settle)
@@ -518,7 +521,7 @@ func (s *situation) admitNewcomers() {
 			s.addWaiting(t.ref)
 			continue
 		}
-		if slices.ContainsFunc(t.groups, func(g PodGroup) bool { return g.Version != "" && slices.Contains(versions, g.Version) }) {
+		if slices.ContainsFunc(t.groups, func(g podGroup) bool { return g.Version != "" && slices.Contains(versions, g.Version) }) {
 			d.Tracks = append(slices.Clone(d.Tracks), t.ref)
 			slices.SortFunc(d.Tracks, compareRefs)
 			continue
@@ -548,8 +551,8 @@ func (s *situation) takeOver() {
 	defer func() { s.record.Gone = s.goneText() }()
 	at, standIn := s.standingIn()
 	isGone := s.isGone(s.record.Default)
-	_, back := s.podsOf(s.record.Default)
-	if !isGone && (at.IsZero() || back > 0 && s.isSeenReady(s.record.Default)) {
+	back := s.hasReady(s.record.Default)
+	if !isGone && (at.IsZero() || back && s.isSeenReady(s.record.Default)) {
 		return
 	}
 	if standIn.isZero() || s.within(standIn) || s.isGone(standIn) {
@@ -562,7 +565,7 @@ func (s *situation) takeOver() {
 		return
 	}
 	was := s.record.Default.String()
-	if s.over(at, s.Settings.DefaultGoneWindow) && (isGone || back == 0) {
+	if s.over(at, s.Settings.DefaultGoneWindow) && (isGone || !back) {
 		s.setDefault(standIn, byLeft)
 		s.tell(api.RouteDefaultMoved, "The workload of "+was+" was deleted and did not come back; "+standIn.String()+" is the default from now on.",
 			"To choose otherwise: "+s.annotate(api.AnnotationDefaultVersion+"=VERSION")+".")
@@ -607,7 +610,7 @@ func (s *situation) leftOver() meaning {
 	var tracks []track
 	versions := map[string]bool{}
 	for _, t := range s.tracks {
-		ready := slices.DeleteFunc(slices.Clone(t.groups), func(g PodGroup) bool { return g.Ready == 0 || s.record.Default.includes(t, g.Version) })
+		ready := slices.DeleteFunc(slices.Clone(t.groups), func(g podGroup) bool { return !g.hasReady() || s.record.Default.includes(t, g.Version) })
 		if t.isDeleted() || len(ready) == 0 {
 			continue
 		}
@@ -650,18 +653,15 @@ func (s *situation) tellHold() {
 		return
 	}
 	groups := s.groupsOf(m)
-	if _, ready := s.podsOf(m); m.All || ready > 0 {
+	if m.All || s.hasReady(m) {
 		return
 	}
 	if len(groups) > 0 {
-		oldest := slices.MinFunc(groups, func(a, b PodGroup) int { return a.Created.Compare(b.Created) }).Created
+		oldest := slices.MinFunc(groups, func(a, b podGroup) int { return a.created().Compare(b.created()) }).created()
 		if !s.over(oldest, s.Settings.DefaultGoneAfter) {
 			return
 		}
 	}
-	others := slices.DeleteFunc(s.podVersions(), func(version string) bool {
-		_, ready := s.podsOf(meaning{Version: version})
-		return ready == 0
-	})
+	others := slices.DeleteFunc(s.podVersions(), func(version string) bool { return !s.hasReady(meaning{Version: version}) })
 	s.tell(api.RouteDefaultVersionGone, "The default, "+m.String()+", has no ready pod; its route is kept, and requests fail until it has.", s.deciding(others))
 }

@@ -94,7 +94,7 @@ func (s *situation) mayNotCreate() bool {
 		return false
 	}
 	return slices.ContainsFunc(s.withPods(), func(t track) bool {
-		return s.isOld(t.created) && slices.ContainsFunc(t.groups, func(g PodGroup) bool { return g.Ready > 0 && !s.current().includes(t, g.Version) })
+		return s.isOld(t.created()) && slices.ContainsFunc(t.groups, func(g podGroup) bool { return g.hasReady() && !s.current().includes(t, g.Version) })
 	})
 }
 
@@ -169,7 +169,6 @@ func (s *situation) sharing(weights effectiveWeights) (out sharing) {
 	}
 	for _, w := range weights {
 		m := w.meaning()
-		pods, _ := s.podsOf(m)
 		switch {
 		case w.weight == 0:
 		case overlap(m, failed) && !overlap(m, s.current()):
@@ -180,7 +179,7 @@ func (s *situation) sharing(weights effectiveWeights) (out sharing) {
 			out.away = append(out.away, w.name)
 			add(w.weight, s.nameInWeights(weights, s.current()), s.current())
 		default:
-			if pods == 0 {
+			if !s.hasPods(m) {
 				out.vacant = append(out.vacant, w.name)
 			}
 			add(w.weight, w.name, m)
@@ -221,13 +220,12 @@ func (s *situation) replacing(m meaning) meaning {
 
 // notYet says what a name waits for.
 func (s *situation) notYet(name string, m meaning) string {
-	pods, ready := s.podsOf(m)
 	known := s.knownVersions()
 	_, near := api.NearestVersion(name, known)
 	switch {
-	case pods == 0 && near:
+	case !s.hasPods(m) && near:
 		return api.UnknownVersion(name, known)
-	case pods == 0:
+	case !s.hasPods(m):
 		return name + " (no pods)"
 	case s.isGone(m):
 		return name + " (its workload was deleted)"
@@ -238,20 +236,20 @@ func (s *situation) notYet(name string, m meaning) string {
 	case s.isReady(m):
 		return name + " (its subset is on its way to the proxies)"
 	}
+	pods, ready := s.counts(m)
 	return fmt.Sprintf("%s (%d of %d pods ready)", name, ready, pods)
 }
 
 // isAway reports whether the default has the share of a version in the weights in effect: its workload was deleted or is
 // scaled to 0, or it has no pods for another reason, and it is not back yet. Pods that still drain do not keep the share.
 func (s *situation) isAway(name string, m meaning) bool {
-	if pods, _ := s.podsOf(s.current()); s.record.Provisional || pods == 0 && !s.current().All {
+	if s.record.Provisional || !s.hasPods(s.current()) && !s.current().All {
 		return false
 	}
 	if s.isScaledToZero(m) {
 		return !s.Intent.HoldScaledToZero
 	}
-	pods, _ := s.podsOf(m)
-	return pods == 0 || s.isGone(m) || slices.Contains(s.standing.away, name) && !s.mayReturn(m)
+	return !s.hasPods(m) || s.isGone(m) || slices.Contains(s.standing.away, name) && !s.mayReturn(m)
 }
 
 // returnEvery is how often a version may take its share back: an autoscaler between 0 and 1 must not make routes flap.
@@ -272,9 +270,13 @@ func (s *situation) isScaledToZero(m meaning) bool {
 		return false // manifests may leave replicas out
 	}
 	wants := map[WorkloadRef]int32{}
-	for _, w := range s.Workloads {
-		isFixed := w.Selector[s.Intent.VersionLabel] != ""
-		if slices.Contains(m.Tracks, w.WorkloadRef) || isFixed && m.Version != "" && w.Labels[s.Intent.VersionLabel] == m.Version && selects(s.Service.Spec.Selector, w.Labels) {
+	for _, ref := range m.Tracks {
+		if w, exists := s.cluster.workload(ref); exists {
+			wants[ref] = w.Replicas
+		}
+	}
+	for _, w := range s.cluster.selected() {
+		if isFixed := w.Selector[s.Intent.VersionLabel] != ""; isFixed && m.Version != "" && w.Labels[s.Intent.VersionLabel] == m.Version {
 			wants[w.WorkloadRef] = w.Replicas
 		}
 	}
@@ -300,8 +302,7 @@ func overlap(a, b meaning) bool {
 // inForce reports whether a name takes part: it is in the route and has pods, or enough of them are ready, and they and its
 // subset have been there long enough.
 func (s *situation) inForce(m meaning) bool {
-	pods, _ := s.podsOf(m)
-	if pods == 0 {
+	if !s.hasPods(m) {
 		return false
 	}
 	return s.inRoute(m) || s.isReady(m) && s.isSeenReady(m) && s.usableNow(m)
@@ -311,7 +312,7 @@ func (s *situation) inForce(m meaning) bool {
 // routes. The API cuts the time at which a pod became ready to the second.
 func (s *situation) isSeenReady(m meaning) bool {
 	for _, group := range s.groupsOf(m) {
-		if group.Ready > 0 && s.over(group.ReadySince.Add(time.Second), s.Settings.PropagationDelay) {
+		if group.hasReady() && s.over(group.readySince().Add(time.Second), s.Settings.PropagationDelay) {
 			return true
 		}
 	}
@@ -320,7 +321,7 @@ func (s *situation) isSeenReady(m meaning) bool {
 
 // inRoute reports whether a standing VirtualService of ours leads to what m means.
 func (s *situation) inRoute(m meaning) bool {
-	if pods, _ := s.podsOf(m); pods > 0 && s.standsUnpinned() && s.alone(m) {
+	if s.hasPods(m) && s.standsUnpinned() && s.alone(m) {
 		return true
 	}
 	versions := s.possible(m)
@@ -462,16 +463,31 @@ func (s *situation) othersAway(m meaning) bool {
 // readyByVersion counts the ready pods that m's share goes to. An old version of a rolling track leaves when it has at
 // most one pod and the new one a ready one.
 func (s *situation) readyByVersion(m meaning) map[string]int {
-	out := map[string]int{}
+	var serving []podGroup
 	for _, t := range s.tracks {
 		newest := t.newest()
-		newReady := slices.ContainsFunc(t.groups, func(g PodGroup) bool { return g.Version == newest && g.Ready > 0 && s.usable(newest) })
+		newReady := slices.ContainsFunc(t.groups, func(g podGroup) bool { return g.Version == newest && g.hasReady() && s.usable(newest) })
 		for _, group := range t.groups {
-			leaves := !t.fixed && group.Version != newest && group.Pods <= 1 && newReady
-			if group.Version != "" && group.Ready > 0 && !leaves && m.includes(t, group.Version) {
-				out[group.Version] += group.Ready
+			if group.Version == "" || !group.hasReady() || !m.includes(t, group.Version) {
+				continue
 			}
+			if !t.fixed && group.Version != newest && newReady {
+				if all, _ := group.counts(); all <= 1 {
+					continue
+				}
+			}
+			serving = append(serving, group)
 		}
+	}
+	out := map[string]int{}
+	isOne := !slices.ContainsFunc(serving, func(g podGroup) bool { return g.Version != serving[0].Version })
+	for _, group := range serving {
+		if isOne {
+			out[group.Version] = 1 // has everything, however many there are
+			continue
+		}
+		_, ready := group.counts()
+		out[group.Version] += ready
 	}
 	return out
 }
@@ -496,13 +512,13 @@ func (s *situation) held(m meaning) []portion {
 			return []portion{{version, 4}}
 		}
 	}
-	best := PodGroup{}
+	best, most := "", 0
 	for _, group := range s.groupsOf(m) {
-		if group.Version != "" && group.Pods > best.Pods {
-			best = group
+		if all, _ := group.counts(); group.Version != "" && all > most {
+			best, most = group.Version, all
 		}
 	}
-	return []portion{{best.Version, 4}}
+	return []portion{{best, 4}}
 }
 
 // lastRan is the version that a rolling track ran last: what is recorded as long as it still runs or nothing does, else
@@ -572,14 +588,14 @@ func (s *situation) usable(version string) bool {
 // nothingServes reports whether no endpoint behind the Service is ready, in this cluster or another one. A route that is
 // written now takes no request from anybody, and no wait protects any.
 func (s *situation) nothingServes() bool {
-	return !s.spansClusters() && !slices.ContainsFunc(s.Pods, func(g PodGroup) bool { return g.Ready > 0 })
+	return !s.spansClusters() && !slices.ContainsFunc(s.cluster.all(), podGroup.hasReady)
 }
 
 // isUrgent reports whether requests fail until the route names this version: a workload runs it and is in the route with
 // other versions, none of which has a ready pod. The workload's share fails in any case until the subset arrives.
 func (s *situation) isUrgent(version string) bool {
 	return slices.ContainsFunc(s.tracks, func(t track) bool {
-		if t.fixed || !slices.ContainsFunc(t.groups, func(g PodGroup) bool { return g.Version == version && g.Ready > 0 }) {
+		if t.fixed || !slices.ContainsFunc(t.groups, func(g podGroup) bool { return g.Version == version && g.hasReady() }) {
 			return false
 		}
 		routed := false
@@ -587,7 +603,7 @@ func (s *situation) isUrgent(version string) bool {
 			if p.version == "" || p.version == version || !slices.Contains(s.possible(meaning{Tracks: []WorkloadRef{t.ref}}), p.version) {
 				continue
 			}
-			if _, ready := s.podsOf(meaning{Version: p.version}); ready > 0 {
+			if s.hasReady(meaning{Version: p.version}) {
 				return false
 			}
 			routed = true
@@ -702,7 +718,7 @@ func (s *situation) tellRollout(m meaning) {
 func (s *situation) tellNames() {
 	for _, name := range s.writtenNames() {
 		m := s.meaningOf(name)
-		if pods, _ := s.podsOf(m); pods == 0 || len(m.Tracks) == 0 || slices.Contains(s.possible(m), name) {
+		if !s.hasPods(m) || len(m.Tracks) == 0 || slices.Contains(s.possible(m), name) {
 			continue
 		}
 		var versions []string

@@ -135,7 +135,7 @@ func (s *situation) noteDrift() {
 func (s *situation) leadsNowhere(to []portion) string {
 	for _, p := range to {
 		m := s.carriers(p.version)
-		if pods, _ := s.podsOf(m); p.version != "" && (pods == 0 || s.isGone(m)) {
+		if p.version != "" && (!s.hasPods(m) || s.isGone(m)) {
 			return p.version
 		}
 	}

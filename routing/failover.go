@@ -30,7 +30,7 @@ func (s *situation) failOver() bool {
 	if s.Intent.Unready == api.UnreadyHold || m.All || !s.gone.standIn.isZero() || !s.recorded || !s.inRoute(m) || s.isStarting(m) {
 		return false
 	}
-	if _, ready := s.podsOf(m); ready > 0 || !s.othersHavePods(m) {
+	if s.hasReady(m) || !s.othersHavePods(m) {
 		return false
 	}
 	s.unready = s.unreadySince(m)
@@ -115,10 +115,10 @@ func (s *situation) unreadyText() string {
 func (s *situation) isStarting(m meaning) bool {
 	starting := false
 	for _, t := range s.withPods() {
-		if !slices.ContainsFunc(t.groups, func(g PodGroup) bool { return m.includes(t, g.Version) }) {
+		if !slices.ContainsFunc(t.groups, func(g podGroup) bool { return m.includes(t, g.Version) }) {
 			continue
 		}
-		if s.over(t.created, youngAge) {
+		if s.over(t.created(), youngAge) {
 			return false
 		}
 		starting = true
@@ -128,7 +128,7 @@ func (s *situation) isStarting(m meaning) bool {
 
 func (s *situation) othersHavePods(m meaning) bool {
 	return slices.ContainsFunc(s.withPods(), func(t track) bool {
-		return slices.ContainsFunc(t.groups, func(g PodGroup) bool { return g.Version != "" && !m.includes(t, g.Version) })
+		return slices.ContainsFunc(t.groups, func(g podGroup) bool { return g.Version != "" && !m.includes(t, g.Version) })
 	})
 }
 
@@ -138,11 +138,11 @@ func (s *situation) nextDefault(m meaning) meaning {
 	created := map[string]time.Time{} // of the oldest workload, by version
 	for _, t := range s.withPods() {
 		for _, group := range t.groups {
-			if group.Version == "" || group.Ready == 0 || m.includes(t, group.Version) {
+			if group.Version == "" || !group.hasReady() || m.includes(t, group.Version) {
 				continue
 			}
-			if at, seen := created[group.Version]; !seen || t.created.Before(at) {
-				created[group.Version] = t.created
+			if at, seen := created[group.Version]; !seen || t.created().Before(at) {
+				created[group.Version] = t.created()
 			}
 		}
 	}

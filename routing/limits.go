@@ -100,7 +100,7 @@ func (s *situation) isLeftOut(m meaning) bool {
 		return false
 	}
 	groups := s.groupsOf(m)
-	return len(groups) > 0 && !slices.ContainsFunc(groups, func(g PodGroup) bool {
+	return len(groups) > 0 && !slices.ContainsFunc(groups, func(g podGroup) bool {
 		return findSubset(s.standing.rule, s.subsets.names[g.Version]) != nil
 	})
 }

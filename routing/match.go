@@ -90,11 +90,10 @@ func (s *situation) matchItems() (items []matchItem, missing []string) {
 // its pods fare.
 func (s *situation) leadsMatch(match api.Match) (meaning, string) {
 	m := s.meaningOf(match.Version)
-	pods, _ := s.podsOf(m)
 	switch {
 	case s.isOfDefault(m):
 		return s.replacing(m), ""
-	case s.isReadyForMore(m) && !s.unsaid[api.AnnotationMatch], pods > 0 && s.leadsAlready(match, m):
+	case s.isReadyForMore(m) && !s.unsaid[api.AnnotationMatch], s.hasPods(m) && s.leadsAlready(match, m):
 		return m, ""
 	case s.leadsAlready(match, m):
 		s.tellVacant(match.Version)

@@ -96,8 +96,7 @@ func (s *situation) wasMirrored(wish api.Weight) bool {
 func (s *situation) withMirrorsBefore(followed effectiveWeights) effectiveWeights {
 	for _, was := range s.copies.read.Mirrors {
 		was.bound = s.fixedByNow(was.meaning())
-		pods, _ := s.podsOf(was.bound)
-		if pods > 0 && !slices.ContainsFunc(followed, func(item effectiveWeight) bool { return overlap(item.bound, was.bound) || item.name == was.name }) {
+		if s.hasPods(was.bound) && !slices.ContainsFunc(followed, func(item effectiveWeight) bool { return overlap(item.bound, was.bound) || item.name == was.name }) {
 			followed = append(followed, was)
 		}
 	}
@@ -106,7 +105,7 @@ func (s *situation) withMirrorsBefore(followed effectiveWeights) effectiveWeight
 
 // unmirrored says why a name gets no copies yet; empty if it does.
 func (s *situation) unmirrored(name string, m meaning) string {
-	if pods, _ := s.podsOf(m); pods > 0 && (s.inForce(m) || s.standsMirrored(m)) {
+	if s.hasPods(m) && (s.inForce(m) || s.standsMirrored(m)) {
 		return ""
 	}
 	return s.notYet(name, m)

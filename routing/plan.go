@@ -108,10 +108,11 @@ func (s *situation) result(objects Objects) Result {
 	s.sealAll(objects)
 	release := s.releases(objects)
 	return Result{
-		Objects:  objects.sorted(),
-		Release:  release,
-		Next:     s.next,
-		Pending:  s.pending,
-		Problems: slices.CompactFunc(s.problems, func(a, b api.RouteProblem) bool { return a == b }),
+		Objects:   objects.sorted(),
+		Release:   release,
+		Next:      s.next,
+		DependsOn: s.cluster.dependencies(),
+		Pending:   s.pending,
+		Problems:  slices.CompactFunc(s.problems, func(a, b api.RouteProblem) bool { return a == b }),
 	}
 }

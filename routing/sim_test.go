@@ -66,6 +66,7 @@ type cluster struct {
 	told      map[api.RouteReason]bool
 	// editedRoutes are VirtualServices that another client edited and that have not been written since: they may name anything.
 	editedRoutes map[string]bool
+	plans        int  // that were made
 	quick        bool // leaves out the checks of the plan itself, which other tests make
 	// collected is our DestinationRule that was replaced with its annotations, while Outrigger remembers it.
 	collected *networkingv1.DestinationRule
@@ -363,6 +364,7 @@ func (c *cluster) plan(observed Observed) Result {
 	if !bytes.Equal(bytesOf(c.t, result), bytesOf(c.t, again)) {
 		c.t.Fatalf("another order of the same input gives another plan:\n%s", cmp.Diff(text(c.t, result), text(c.t, again)))
 	}
+	c.checkDependencies(observed, result)
 	return result
 }
 

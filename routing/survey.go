@@ -19,6 +19,9 @@ import (
 // situation is one plan on its way: what was observed, what was read out of it, and what was decided so far.
 type situation struct {
 	Observed
+	Pods, Workloads struct{} // hides those of Observed, which rules read through cluster
+	cluster         *podsAndWorkloads
+
 	now      time.Time
 	next     time.Time
 	problems []api.RouteProblem
@@ -95,7 +98,7 @@ type standing struct {
 }
 
 func survey(observed Observed, now time.Time) *situation {
-	s := &situation{Observed: observed, now: now, host: hostOf(observed.Service, observed.Settings.ClusterDomain)}
+	s := &situation{Observed: observed, cluster: newPodsAndWorkloads(observed), now: now, host: hostOf(observed.Service, observed.Settings.ClusterDomain)}
 	s.Standing, s.Foreign = s.Standing.sorted(), s.Foreign.sorted()
 	s.found, s.observedObjects = s.Standing.sorted(), s.Standing.all()
 	s.invalidLabel = observed.Intent.Bad[api.AnnotationVersionLabel]

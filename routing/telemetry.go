@@ -22,15 +22,14 @@ const (
 // labels for it.
 func (s *situation) tellTelemetry() {
 	var differ []string
-	for _, w := range s.Workloads {
-		version := w.Labels[s.Intent.VersionLabel]
-		t, seen := s.trackOf(w.WorkloadRef)
-		if version == "" || !seen || len(t.groups) == 0 {
+	for _, t := range s.withPods() {
+		version := t.labels[s.Intent.VersionLabel]
+		if version == "" {
 			continue
 		}
-		revision := cmp.Or(w.Labels[labelCanonicalRevision], w.Labels[labelAppVersion], w.Labels[labelVersion], "latest")
+		revision := cmp.Or(t.labels[labelCanonicalRevision], t.labels[labelAppVersion], t.labels[labelVersion], "latest")
 		if revision != version {
-			differ = append(differ, fmt.Sprintf("%s, version %s, as %s", w.WorkloadRef, version, revision))
+			differ = append(differ, fmt.Sprintf("%s, version %s, as %s", t.ref, version, revision))
 		}
 	}
 	if len(differ) == 0 {

@@ -11,14 +11,14 @@ import (
 
 // track is one top-level workload behind the Service. Known by kind and name, it stays itself when it is created again.
 type track struct {
-	ref     WorkloadRef
-	exists  bool   // the workload is there, or is of a kind whose absence cannot be seen
-	remains bool   // it has pods that are not terminating, even if the workload itself was deleted
-	fixed   bool   // its selector contains the version: Kubernetes refuses to change it
-	next    string // the version in the pod template, where it is known
-	starts  bool   // it wants pods, its version cannot change, and none of its pods exists yet
-	created time.Time
-	groups  []PodGroup // one per version, in natural order; none at 0 pods
+	ref      WorkloadRef
+	exists   bool              // the workload is there, or is of a kind whose absence cannot be seen
+	fixed    bool              // its selector contains the version: Kubernetes refuses to change it
+	next     string            // the version in the pod template, where it is known
+	labels   map[string]string // of the pod template, where they are known
+	starts   bool              // it wants pods, its version cannot change, and none of its pods exists yet
+	workload *Workload         // nil if it is not observed
+	groups   []podGroup        // one per version, in natural order; none at 0 pods
 }
 
 // readTracks makes the tracks: the workloads that own the pods, and those without pods whose template the Service
@@ -31,26 +31,25 @@ func (s *situation) readTracks() {
 		}
 		return byRef[ref]
 	}
-	for _, group := range s.Pods {
+	for _, group := range s.cluster.all() {
 		t := at(group.Workload)
 		t.groups = append(t.groups, group)
 		t.exists = t.exists || group.Workload.Kind == "Pod" || group.Workload.Kind == kindEntry
-		t.remains = t.remains || group.Pods > group.Terminating
-		if t.created.IsZero() || group.Created.Before(t.created) {
-			t.created = group.Created
+	}
+	workloads := s.cluster.selected()
+	for ref := range byRef {
+		if w, exists := s.cluster.workload(ref); exists {
+			workloads = append(workloads, w)
 		}
 	}
-	for _, w := range s.Workloads {
-		if byRef[w.WorkloadRef] == nil && !selects(s.Service.Spec.Selector, w.Labels) {
-			continue
-		}
+	for _, w := range workloads {
 		t := at(w.WorkloadRef)
-		t.exists, t.created, t.next = true, w.Created, w.Labels[s.Intent.VersionLabel]
+		t.exists, t.workload, t.labels, t.next = true, &w, w.Labels, w.Labels[s.Intent.VersionLabel]
 		t.fixed = w.Selector[s.Intent.VersionLabel] != ""
 		t.starts = t.fixed && w.Replicas > 0 && len(t.groups) == 0 && s.now.Sub(w.Created) < youngAge
 	}
 	for _, t := range byRef {
-		slices.SortFunc(t.groups, func(a, b PodGroup) int { return compareVersions(a.Version, b.Version) })
+		slices.SortFunc(t.groups, func(a, b podGroup) int { return compareVersions(a.Version, b.Version) })
 		s.tracks = append(s.tracks, *t)
 	}
 	slices.SortFunc(s.tracks, func(a, b track) int { return compareRefs(a.ref, b.ref) })
@@ -58,17 +57,26 @@ func (s *situation) readTracks() {
 
 // isDeleted reports whether the workload was deleted together with its pods. Deleting only the workload
 // (kubectl delete --cascade=orphan, the way to change an immutable selector) leaves pods that serve.
-func (t track) isDeleted() bool { return !t.exists && !t.remains }
+func (t track) isDeleted() bool {
+	return !t.exists && !slices.ContainsFunc(t.groups, func(g podGroup) bool { return !g.allTerminating() })
+}
 
-func (t track) pods() (pods, ready int) {
-	for _, group := range t.groups {
-		pods, ready = pods+group.Pods, ready+group.Ready
+// created returns when the workload was created: that of its oldest pod where the workload itself is not observed.
+func (t track) created() time.Time {
+	if t.workload != nil {
+		return t.workload.Created
 	}
-	return pods, ready
+	var oldest time.Time
+	for _, group := range t.groups {
+		if created := group.created(); oldest.IsZero() || created.Before(oldest) {
+			oldest = created
+		}
+	}
+	return oldest
 }
 
 func (t track) runs(version string) bool {
-	return slices.ContainsFunc(t.groups, func(g PodGroup) bool { return g.Version == version && g.Pods > 0 })
+	return slices.ContainsFunc(t.groups, func(g podGroup) bool { return g.Version == version })
 }
 
 // versions are those that the track runs, or would run if it had pods.
@@ -88,13 +96,16 @@ func (t track) newest() string {
 	if t.next != "" && t.runs(t.next) {
 		return t.next
 	}
-	newest := PodGroup{}
+	if len(t.groups) == 1 {
+		return t.groups[0].Version
+	}
+	newest, latest := "", time.Time{}
 	for _, group := range t.groups {
-		if newest.Version == "" || group.Created.After(newest.Created) {
-			newest = group
+		if created := group.created(); newest == "" || created.After(latest) {
+			newest, latest = group.Version, created
 		}
 	}
-	return newest.Version
+	return newest
 }
 
 // withPods are the tracks that have a pod.
@@ -129,7 +140,7 @@ func (s *situation) carriers(version string) meaning {
 	return m
 }
 
-// means reports whether a meaning includes the pods of this track that carry this version.
+// includes reports whether a meaning includes the pods of this track that carry this version.
 func (m meaning) includes(t track, version string) bool {
 	if m.All || slices.Contains(m.Tracks, t.ref) {
 		return true
@@ -138,8 +149,8 @@ func (m meaning) includes(t track, version string) bool {
 }
 
 // groupsOf are the pods that a meaning stands for.
-func (s *situation) groupsOf(m meaning) []PodGroup {
-	var out []PodGroup
+func (s *situation) groupsOf(m meaning) []podGroup {
+	var out []podGroup
 	for _, t := range s.tracks {
 		for _, group := range t.groups {
 			if m.includes(t, group.Version) {
@@ -150,8 +161,19 @@ func (s *situation) groupsOf(m meaning) []PodGroup {
 	return out
 }
 
-func (s *situation) podsOf(m meaning) (pods, ready int) {
-	return track{groups: s.groupsOf(m)}.pods()
+func (s *situation) hasPods(m meaning) bool { return len(s.groupsOf(m)) > 0 }
+
+func (s *situation) hasReady(m meaning) bool {
+	return slices.ContainsFunc(s.groupsOf(m), podGroup.hasReady)
+}
+
+// counts returns how many pods a meaning stands for, and how many of them are ready.
+func (s *situation) counts(m meaning) (pods, ready int) {
+	for _, group := range s.groupsOf(m) {
+		all, some := group.counts()
+		pods, ready = pods+all, ready+some
+	}
+	return pods, ready
 }
 
 // knownVersions are those that the workloads behind the Service run or will run, in natural order.
@@ -191,7 +213,7 @@ func (s *situation) isGone(m meaning) bool {
 		return false
 	}
 	for _, ref := range m.Tracks {
-		if !ref.listed() || slices.ContainsFunc(s.Workloads, func(w Workload) bool { return w.WorkloadRef == ref }) {
+		if _, exists := s.cluster.workload(ref); exists || !ref.listed() {
 			return false
 		}
 		if t, seen := s.trackOf(ref); seen && !t.isDeleted() {

@@ -116,8 +116,10 @@ type Result struct {
 	// Release are the objects that the user replaced and from which our marks are to be removed now: see Changes.
 	Release []Object
 	// Next is when time alone will change the answer; zero if it will not.
-	Next     time.Time
-	Problems []api.RouteProblem
+	Next time.Time
+	// DependsOn says what of the pods and workloads the answer depends on.
+	DependsOn Dependencies
+	Problems  []api.RouteProblem
 	// Pending are the settings that are written and not in effect, in the order of their keys.
 	Pending []Pending
 	// Unwritten are the changes that routing=observe keeps from being made, in the order of Diff; what would change in

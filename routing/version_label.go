@@ -303,10 +303,9 @@ func (s *situation) relabeled(m meaning) meaning {
 	}
 	version := meaning{Version: now}
 	carriers := s.carriers(now)
-	if all, _ := s.podsOf(carriers); all > 0 {
-		if pods, _ := s.podsOf(version); pods == all {
-			version = carriers
-		}
+	groups := s.groupsOf(carriers)
+	if len(groups) > 0 && !slices.ContainsFunc(groups, func(g podGroup) bool { return g.Version != now }) {
+		version = carriers
 	}
 	version.Tracks = append(slices.Clone(m.Tracks), version.Tracks...)
 	slices.SortFunc(version.Tracks, compareRefs)
@@ -327,7 +326,7 @@ func (s *situation) tellVersionLabel() {
 			fmt.Sprintf("It is followed once the pods of each version have one value of %s that no other pod has. To keep the label %s: %s.", change.Held, s.Intent.VersionLabel, s.labelCommand()))
 		return
 	}
-	if _, own := s.Service.Annotations[api.AnnotationVersionLabel]; own && written && len(s.Pods) > 0 && !s.recorded && !s.anyVersion() && s.OtherVersionLabel == "" {
+	if _, own := s.Service.Annotations[api.AnnotationVersionLabel]; own && written && len(s.cluster.all()) > 0 && !s.recorded && !s.anyVersion() && s.OtherVersionLabel == "" {
 		s.tellAbout(api.AnnotationVersionLabel, text, api.RouteVersionLabelHeld,
 			fmt.Sprintf("No pod of the Service has the label %s. No route is created.", text),
 			fmt.Sprintf("Label the pod templates, or use the label version: kubectl annotate service -n %s %s %s-.", s.Service.Namespace, s.Service.Name, api.AnnotationVersionLabel))
@@ -357,7 +356,7 @@ func NoteVersionLabel(observed *Observed, label string, byLabel []PodGroup) {
 
 // tellUnlabeled reports that none of the pods has the version label. This is an expected state: many Services need no routes.
 func (s *situation) tellUnlabeled() {
-	if _, own := s.Service.Annotations[api.AnnotationVersionLabel]; len(s.Pods) == 0 || own && s.OtherVersionLabel == "" {
+	if _, own := s.Service.Annotations[api.AnnotationVersionLabel]; len(s.cluster.all()) == 0 || own && s.OtherVersionLabel == "" {
 		return // no pods, or tellVersionLabel reports it
 	}
 	label := s.Intent.VersionLabel
@@ -368,7 +367,7 @@ func (s *situation) tellUnlabeled() {
 	}
 	advice := fmt.Sprintf("To route between versions, add the label %s to the pod templates.", label)
 	var deployments []string
-	for _, group := range s.Pods {
+	for _, group := range s.cluster.all() {
 		if group.Workload.Kind == "Deployment" {
 			deployments = append(deployments, group.Workload.Name)
 		}

@@ -170,9 +170,9 @@ func (s *situation) withoutRoute(written effectiveWeights, missing []string) wei
 	positive := slices.DeleteFunc(slices.Clone(written), func(w effectiveWeight) bool { return w.weight == 0 })
 	here := slices.DeleteFunc(slices.Clone(positive), func(w effectiveWeight) bool { return !s.isReady(w.meaning()) })
 	barred := s.isBarred(written)
-	switch _, ready := s.podsOf(s.current()); {
+	switch {
 	case s.current().All:
-	case len(here) > 0 && (barred || ready == 0):
+	case len(here) > 0 && (barred || !s.hasReady(s.current())):
 		return weightsVerdict{inEffect: here, first: true, missing: missing}
 	case barred:
 		return weightsVerdict{inEffect: positive, first: true, missing: missing}
@@ -345,7 +345,7 @@ func (s *situation) corrected(key, value string) string {
 	known, found := s.knownVersions(), false
 	near := func(name string) string {
 		candidate, is := api.NearestVersion(name, known)
-		if pods, _ := s.podsOf(s.meaningOf(name)); !is || pods > 0 {
+		if !is || s.hasPods(s.meaningOf(name)) {
 			return name
 		}
 		found = true

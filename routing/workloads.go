@@ -74,10 +74,12 @@ func GroupPods(pods []*corev1.Pod, versionLabel string) []PodGroup {
 	for _, group := range groups {
 		out = append(out, *group)
 	}
-	slices.SortFunc(out, func(a, b PodGroup) int {
-		return cmp.Or(compareRefs(a.Workload, b.Workload), cmp.Compare(a.Version, b.Version))
-	})
+	slices.SortFunc(out, comparePods)
 	return out
+}
+
+func comparePods(a, b PodGroup) int {
+	return cmp.Or(compareRefs(a.Workload, b.Workload), cmp.Compare(a.Version, b.Version))
 }
 
 // Add counts one more pod. readySince counts only for a ready pod; a terminating pod is not ready.

@@ -142,7 +142,7 @@ func (r *reconciler) Reconcile(ctx context.Context, request reconcile.Request) (
 	if again {
 		return reconcile.Result{RequeueAfter: lookAgain}, nil
 	}
-	if r.podsMoved(observed, plan.Problems) {
+	if r.hasMoved(observed, plan.DependsOn) {
 		return reconcile.Result{RequeueAfter: time.Millisecond}, nil
 	}
 	next := earlier(plan.Next, admitted.next)
@@ -184,19 +184,19 @@ func lookAt(next, now time.Time) reconcile.Result {
 	return reconcile.Result{RequeueAfter: max(time.Millisecond, next.Sub(now))} // zero would mean never
 }
 
-// podsMoved notes from which pods the plan was made, and reports whether they are others by now: nobody may have said so
-// while the ones before were noted.
-func (r *reconciler) podsMoved(observed *routing.Observed, problems []api.RouteProblem) bool {
+// hasMoved notes what the plan depends on, and reports whether that has changed since it was read: until now, events were
+// compared with what the plan before it depends on.
+func (r *reconciler) hasMoved(observed *routing.Observed, on routing.Dependencies) bool {
 	service := client.ObjectKeyFromObject(observed.Service)
 	held := observed.LabelChange.Held
 	var heldGroups []routing.PodGroup
 	if held != "" {
 		heldGroups = r.pods.Groups(service.Namespace, observed.Service.Spec.Selector, held)
 	}
-	r.seen.note(service, seenPods{
-		heldLabel: held, heldGroups: heldGroups,
-		versionLabel: observed.Intent.VersionLabel, groups: withoutEntries(observed.Pods), none: !dependsOnPods(observed), closely: closely(observed, problems),
-	})
+	r.seen.note(service, seenPods{Dependencies: withoutEntries(on), heldLabel: held, heldGroups: heldGroups})
+	if r.workloads != nil && workloadsDiffer(on, observed.Workloads, r.workloads.of(service.Namespace)) {
+		return true
+	}
 	return r.seen.differs(service, func(versionLabel string) []routing.PodGroup {
 		return r.pods.Groups(service.Namespace, observed.Service.Spec.Selector, versionLabel)
 	})

@@ -5,6 +5,7 @@ package controller
 import (
 	"context"
 	"maps"
+	"slices"
 
 	"google.golang.org/protobuf/proto"
 	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
@@ -78,13 +79,8 @@ func namesNetwork(ctx context.Context, reader client.Reader, rootNamespace strin
 	return root.Labels[labelNetwork] != "", nil
 }
 
-// withoutEntries are the groups of pods alone.
-func withoutEntries(groups []routing.PodGroup) []routing.PodGroup {
-	var out []routing.PodGroup
-	for _, group := range groups {
-		if !group.Workload.IsEntry() {
-			out = append(out, group)
-		}
-	}
-	return out
+// withoutEntries leaves out WorkloadEntries, which are not in the index of pods. Each change of them is followed.
+func withoutEntries(on routing.Dependencies) routing.Dependencies {
+	on.Pods = slices.DeleteFunc(on.Pods, func(d routing.PodDependency) bool { return d.Workload.IsEntry() })
+	return on
 }

@@ -18,7 +18,6 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
-	"outrigger.dev/outrigger/api"
 	"outrigger.dev/outrigger/routing"
 	"outrigger.dev/outrigger/routing/podindex"
 )
@@ -112,8 +111,7 @@ func (p *podSource) besideGateway(ctx context.Context, shape *podindex.Shape) []
 
 func compareKeys(a, b client.ObjectKey) int { return strings.Compare(a.String(), b.String()) }
 
-// attention remembers of every Service how its pods were when it was looked at last, and how closely its plan looks at
-// them, so that a pod that comes and goes as any other costs nothing.
+// attention remembers what the last plan for each Service depends on, so that an event that changes none of that costs nothing.
 type attention struct {
 	mutex    sync.Mutex
 	seen     map[client.ObjectKey]seenPods
@@ -123,10 +121,7 @@ type attention struct {
 }
 
 type seenPods struct {
-	versionLabel string
-	closely      bool
-	none         bool // the plan does not depend on pods
-	groups       []routing.PodGroup
+	routing.Dependencies
 	// heldLabel is a version label that is written and not followed; its groups decide when it can be.
 	heldLabel  string
 	heldGroups []routing.PodGroup
@@ -203,47 +198,26 @@ func (a *attention) forget(service client.ObjectKey) {
 	delete(a.seen, service)
 }
 
-// differs reports whether the pods of a Service differ, in what its plan depends on, from how they were. One that was
-// never looked at may.
+// differs reports whether the pods of a Service differ in something that its last plan depends on. It is true for a Service that
+// has not been planned.
 func (a *attention) differs(service client.ObjectKey, now func(versionLabel string) []routing.PodGroup) bool {
 	a.mutex.Lock()
 	seen, is := a.seen[service]
 	a.mutex.Unlock()
-	switch {
-	case !is:
+	if !is {
 		return true
-	case seen.none:
-		return false
 	}
 	if seen.heldLabel != "" && !slices.Equal(seen.heldGroups, now(seen.heldLabel)) {
 		return true
 	}
-	return !slices.EqualFunc(seen.groups, now(seen.versionLabel), func(a, b routing.PodGroup) bool {
-		if a.Workload != b.Workload || a.Version != b.Version {
-			return false
-		}
-		return (a.Ready > 0) == (b.Ready > 0) && (!seen.closely || a.Pods == b.Pods && a.Ready == b.Ready)
-	})
+	return seen.OnPods && seen.PodsDiffer(now(seen.VersionLabel))
 }
 
-// closely reports whether a plan depends on how many pods are ready, beside whether one is: a version waits for
-// three quarters of its pods; or workloads whose version changes in place run several versions, so that a share is divided by
-// ready pods.
-func closely(observed *routing.Observed, problems []api.RouteProblem) bool {
-	if slices.ContainsFunc(problems, func(p api.RouteProblem) bool { return p.Reason == api.RoutePendingVersions }) {
-		return true
-	}
-	first, rolling := "", false
-	for _, group := range observed.Pods {
-		// A Namespace may have many workloads; they are sorted.
-		at, found := slices.BinarySearchFunc(observed.Workloads, routing.Workload{WorkloadRef: group.Workload}, compareWorkloads)
-		if group.Version == "" || found && observed.Workloads[at].Selector[observed.Intent.VersionLabel] != "" {
-			continue
-		}
-		if rolling && group.Version != first {
-			return true
-		}
-		first, rolling = group.Version, true
-	}
-	return false
+// onWorkload reports whether the last plan for a Service depends on a workload by its name. It is true for a Service that has not
+// been planned.
+func (a *attention) onWorkload(service client.ObjectKey, ref routing.WorkloadRef) bool {
+	a.mutex.Lock()
+	defer a.mutex.Unlock()
+	seen, is := a.seen[service]
+	return !is || seen.OnWorkload(ref)
 }

@@ -11,7 +11,6 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
-	"outrigger.dev/outrigger/api"
 	"outrigger.dev/outrigger/routing"
 	"outrigger.dev/outrigger/routing/podindex"
 )
@@ -31,30 +30,23 @@ func podOf(name, app, version, hash string, ready bool) *corev1.Pod {
 }
 
 func TestOnlyWhatThePlanReadsHasAServiceLookedAt(t *testing.T) {
-	v1 := routing.Workload{WorkloadRef: routing.WorkloadRef{Kind: "Deployment", Name: "app-v1"}, Selector: map[string]string{"version": "v1"}}
-	v2 := routing.Workload{WorkloadRef: routing.WorkloadRef{Kind: "Deployment", Name: "app-v2"}, Selector: map[string]string{"version": "v2"}}
-	rollingV1, rollingV2 := v1, v2
-	rollingV1.Selector, rollingV2.Selector = nil, nil
-	fixed, rolling := []routing.Workload{v1, v2}, []routing.Workload{rollingV1, rollingV2}
-	pending := []api.RouteProblem{{Reason: api.RoutePendingVersions}}
 	for _, c := range []struct {
-		what      string
-		workloads []routing.Workload
-		problems  []api.RouteProblem
-		change    func(*podindex.Index)
-		want      bool
+		what     string
+		onCounts bool
+		change   func(*podindex.Index)
+		want     bool
 	}{
-		{"a pod more, with another template hash", fixed, nil, add("x", "v1", "2", true), false},
-		{"a pod less", fixed, nil, remove("app-v1-1"), false},
-		{"a pod that is no longer ready, beside a ready one", fixed, nil, add("app-v1-1", "v1", "1", false), false},
-		{"the same pod again", fixed, nil, add("app-v1-1", "v1", "1", true), false},
-		{"a pod of another Service", fixed, nil, func(s *podindex.Index) { _ = s.Add(podindex.EntryOf(podOf("x", "other", "v9", "1", true))) }, false},
-		{"another version", fixed, nil, add("x", "v3", "1", false), true},
-		{"the last ready pod is so no longer", fixed, nil, add("app-v2-1", "v2", "1", false), true},
-		{"the last pod of a version goes", fixed, nil, remove("app-v2-1"), true},
-		{"the last pod of a version moves to another", fixed, nil, add("app-v2-1", "v1", "1", true), true},
-		{"a pod more while a version waits for its pods", fixed, pending, add("x", "v1", "1", false), true},
-		{"a ready pod more where shares follow ready pods", rolling, nil, add("x", "v1", "1", true), true},
+		{"a pod more, with another template hash", false, add("x", "v1", "2", true), false},
+		{"a pod less", false, remove("app-v1-1"), false},
+		{"a pod that is no longer ready, beside a ready one", false, add("app-v1-1", "v1", "1", false), false},
+		{"the same pod again", false, add("app-v1-1", "v1", "1", true), false},
+		{"a pod of another Service", false, func(s *podindex.Index) { _ = s.Add(podindex.EntryOf(podOf("x", "other", "v9", "1", true))) }, false},
+		{"another version", false, add("x", "v3", "1", false), true},
+		{"the last ready pod is so no longer", false, add("app-v2-1", "v2", "1", false), true},
+		{"the last pod of a version goes", false, remove("app-v2-1"), true},
+		{"the last pod of a version moves to another", false, add("app-v2-1", "v1", "1", true), true},
+		{"a pod more while a version waits for its pods", true, add("x", "v1", "1", false), true},
+		{"a ready pod more where shares follow ready pods", true, add("x", "v1", "1", true), true},
 	} {
 		t.Run(c.what, func(t *testing.T) {
 			store, seen := podindex.New(), newAttention()
@@ -65,9 +57,9 @@ func TestOnlyWhatThePlanReadsHasAServiceLookedAt(t *testing.T) {
 			}
 			service := &corev1.Service{ObjectMeta: metav1.ObjectMeta{Namespace: "demo", Name: "app"}, Spec: corev1.ServiceSpec{Selector: map[string]string{"app": "app"}}}
 			key := client.ObjectKeyFromObject(service)
-			observed := &routing.Observed{
-				Service: service, Workloads: c.workloads, Pods: store.Groups("demo", service.Spec.Selector, "version"),
-				Intent: api.RouteIntent{VersionLabel: "version"},
+			on := routing.Dependencies{OnPods: true, VersionLabel: "version"}
+			for _, group := range store.Groups("demo", service.Spec.Selector, "version") {
+				on.Pods = append(on.Pods, routing.PodDependency{PodGroup: group, OnCounts: c.onCounts})
 			}
 			source := &podSource{store: store, attention: seen, services: func(_ context.Context, pod *podindex.Shape) ([]*corev1.Service, error) {
 				if app, _ := pod.Label("app"); app != "app" {
@@ -79,7 +71,7 @@ func TestOnlyWhatThePlanReadsHasAServiceLookedAt(t *testing.T) {
 			store.Changed = func(before, after *podindex.Shape) {
 				looked = append(looked, source.concerned(t.Context(), before, after)...)
 			}
-			seen.note(key, seenPods{versionLabel: "version", groups: observed.Pods, closely: closely(observed, c.problems)})
+			seen.note(key, seenPods{Dependencies: on})
 			c.change(store)
 			if got := slices.Contains(looked, key); got != c.want {
 				t.Errorf("looked at: %v, want %v", got, c.want)
@@ -94,4 +86,39 @@ func add(name, version, hash string, ready bool) func(*podindex.Index) {
 
 func remove(name string) func(*podindex.Index) {
 	return func(s *podindex.Index) { _ = s.Delete(podindex.EntryOf(podOf(name, "app", "", "", true))) }
+}
+
+// A workload matters to the Services that select its pods, to those whose plans depend on it by its name, and to those that have no
+// plan yet.
+func TestServicesOfAWorkload(t *testing.T) {
+	s := newStage(t, nil)
+	w := &watches{reader: s.reader, attention: s.seen}
+	isConcerned := func(name, app string) bool {
+		t.Helper()
+		keys, err := w.ofWorkload(t.Context(), service.Namespace, &routing.Workload{
+			WorkloadRef: routing.WorkloadRef{Kind: "Deployment", Name: name}, Labels: map[string]string{"app": app},
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return slices.Contains(keys, service.NamespacedName)
+	}
+	if !isConcerned("x", "x") {
+		t.Error("a Service without a plan is left out")
+	}
+	recorded := routing.WorkloadRef{Kind: "Deployment", Name: "recorded"}
+	s.seen.note(service.NamespacedName, seenPods{Dependencies: routing.Dependencies{Workloads: []routing.WorkloadRef{recorded}}})
+	for _, test := range []struct {
+		name, app string
+		want      bool
+	}{{"x", "x", false}, {"x", "app", true}, {"recorded", "x", true}} {
+		if got := isConcerned(test.name, test.app); got != test.want {
+			t.Errorf("workload %s of app %s concerns the Service: %v, want %v", test.name, test.app, got, test.want)
+		}
+	}
+	before := []routing.Workload{{WorkloadRef: recorded, Replicas: 1}}
+	after := []routing.Workload{{WorkloadRef: recorded, Replicas: 0}}
+	if on := (routing.Dependencies{Workloads: []routing.WorkloadRef{recorded}}); !workloadsDiffer(on, before, after) || workloadsDiffer(on, before, before) || workloadsDiffer(routing.Dependencies{}, before, after) {
+		t.Error("what changed while the plan was made is judged wrongly")
+	}
 }

@@ -180,7 +180,7 @@ func (c *Controller) run(ctx context.Context, optional []optionalKind) error {
 	failed := func(err error, what string) {
 		c.log.Error(err, "a change of a pod or a workload could not be followed", "doing", what)
 	}
-	if err := loop.Watch(&workloadSource{client: kube, store: r.workloads, services: watching.ofPodLabels, failed: failed}); err != nil {
+	if err := loop.Watch(&workloadSource{client: kube, store: r.workloads, services: watching.ofWorkload, failed: failed}); err != nil {
 		return fmt.Errorf("watch workloads: %w", err)
 	}
 	c.pods.Store(r.pods)

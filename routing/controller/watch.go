@@ -6,7 +6,6 @@ import (
 	"context"
 	"maps"
 	"reflect"
-	"slices"
 	"strings"
 	"time"
 
@@ -195,15 +194,10 @@ func (w *watches) ofNamespace(ctx context.Context, object client.Object) ([]clie
 	return w.services(ctx, namespace, func(*corev1.Service) bool { return true })
 }
 
-// ofPodLabels returns the Services that select pods of a workload, and those with objects of ours, whose records may
-// name it.
-func (w *watches) ofPodLabels(ctx context.Context, namespace string, podLabels map[string]string) ([]client.ObjectKey, error) {
-	routed, err := w.routed(ctx, client.InNamespace(namespace))
-	if err != nil {
-		return nil, err
-	}
+// ofWorkload returns the Services that select pods of a workload, and those whose plans depend on it by its name.
+func (w *watches) ofWorkload(ctx context.Context, namespace string, workload *routing.Workload) ([]client.ObjectKey, error) {
 	return w.services(ctx, namespace, func(s *corev1.Service) bool {
-		return routed[client.ObjectKeyFromObject(s)] || selects(s, podLabels)
+		return selects(s, workload.Labels) || w.attention.onWorkload(client.ObjectKeyFromObject(s), workload.WorkloadRef)
 	})
 }
 
@@ -270,30 +264,6 @@ func (w *watches) services(ctx context.Context, namespace string, choose func(*c
 		}
 	}
 	return keys, nil
-}
-
-// routed returns the Services that have objects of ours.
-func (w *watches) routed(ctx context.Context, options ...client.ListOption) (map[client.ObjectKey]bool, error) {
-	var all istioObjects
-	if err := all.list(ctx, w.reader, append(slices.Clone(options), client.MatchingLabels{api.LabelManagedBy: api.ManagedBy})...); err != nil {
-		return nil, err
-	}
-	out := map[client.ObjectKey]bool{}
-	note := func(object routing.Object) {
-		if name, ours := routing.ServiceOf(object); ours {
-			out[client.ObjectKey{Namespace: object.GetNamespace(), Name: name}] = true
-		}
-	}
-	for _, rule := range all.rules.Items {
-		note(rule)
-	}
-	for _, vs := range all.routes.Items {
-		note(vs)
-	}
-	for _, gateway := range all.gateways.Items {
-		note(gateway)
-	}
-	return out, nil
 }
 
 func asksForExposure(service *corev1.Service) bool {

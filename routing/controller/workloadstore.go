@@ -256,12 +256,29 @@ func workloadInstead(object runtime.Object, bookmark bool) runtime.Object {
 	return entry
 }
 
+// workloadsDiffer reports whether a workload that a plan depends on by its name differs. Both lists are sorted.
+func workloadsDiffer(on routing.Dependencies, before, after []routing.Workload) bool {
+	return slices.ContainsFunc(on.Workloads, func(ref routing.WorkloadRef) bool {
+		was, existed := findWorkload(before, ref)
+		is, exists := findWorkload(after, ref)
+		return existed != exists || !reflect.DeepEqual(was, is)
+	})
+}
+
+func findWorkload(sorted []routing.Workload, ref routing.WorkloadRef) (routing.Workload, bool) {
+	at, found := slices.BinarySearchFunc(sorted, routing.Workload{WorkloadRef: ref}, compareWorkloads)
+	if !found {
+		return routing.Workload{}, false
+	}
+	return sorted[at], true
+}
+
 // workloadSource fills the store while the controller runs, and has the Services looked at to which a change matters.
 type workloadSource struct {
 	client kubernetes.Interface
 	store  *workloadStore
-	// services returns the Services to which a workload with these labels of its pods matters.
-	services func(ctx context.Context, namespace string, podLabels map[string]string) ([]client.ObjectKey, error)
+	// services returns the Services to which a workload matters.
+	services func(ctx context.Context, namespace string, workload *routing.Workload) ([]client.ObjectKey, error)
 	failed   func(err error, what string)
 }
 
@@ -272,7 +289,7 @@ func (w *workloadSource) Start(ctx context.Context, q queue) error {
 			if state == nil {
 				continue
 			}
-			keys, err := w.services(ctx, namespace, state.Labels)
+			keys, err := w.services(ctx, namespace, state)
 			if err != nil {
 				w.failed(err, "find the Services of a workload")
 			}
