@@ -32,7 +32,7 @@ type Bypass struct {
 }
 
 // tellBypasses reports each path that bypasses the versions, as long as that makes a difference.
-func (s *situation) tellBypasses() {
+func (s *planner) tellBypasses() {
 	if !s.splitsVersions() {
 		return
 	}
@@ -61,7 +61,7 @@ func (s *situation) tellBypasses() {
 
 // splitsVersions reports whether our rules choose between versions of several workloads. With a single one, every path reaches
 // the same pods.
-func (s *situation) splitsVersions() bool {
+func (s *planner) splitsVersions() bool {
 	named := slices.ContainsFunc(s.rules, func(r rule) bool {
 		return slices.ContainsFunc(r.to, func(p portion) bool { return p.version != "" })
 	})
@@ -69,11 +69,11 @@ func (s *situation) splitsVersions() bool {
 }
 
 // namingSubset says how the destination of a VirtualService follows a version.
-func (s *situation) namingSubset() string {
+func (s *planner) namingSubset() string {
 	return fmt.Sprintf("Name a subset: destination {host: %s, subset: %s}, for example. Outrigger does not change it when the weights change.", s.host, s.exampleSubset())
 }
 
-func (s *situation) exampleSubset() string {
+func (s *planner) exampleSubset() string {
 	for _, r := range s.rules {
 		for _, p := range r.to {
 			if name := s.subsets.names[p.version]; p.version != "" && name != "" {
@@ -85,12 +85,12 @@ func (s *situation) exampleSubset() string {
 }
 
 // servesOtherHosts reports whether a VirtualService is for callers in the mesh under hosts that are not the Service's.
-func (s *situation) servesOtherHosts(vs *networkingv1.VirtualService) bool {
+func (s *facts) servesOtherHosts(vs *networkingv1.VirtualService) bool {
 	return len(vs.Spec.Hosts) > 0 && visible(vs.Spec.ExportTo) && !coversService(vs, s.host, s.Settings.ClusterDomain)
 }
 
 // leadsToAll reports whether a VirtualService routes requests, or copies of them, to the Service's host without a subset.
-func (s *situation) leadsToAll(vs *networkingv1.VirtualService) bool {
+func (s *facts) leadsToAll(vs *networkingv1.VirtualService) bool {
 	isBare := func(d *networkingapi.Destination) bool {
 		return d.GetSubset() == "" && resolveHost(d.GetHost(), vs.Namespace, s.Settings.ClusterDomain) == s.host
 	}
@@ -125,7 +125,7 @@ func bareShare(routes []*networkingapi.RouteDestination, isBare func(*networking
 
 // tellDelegate reports a delegate that routes to every version: Istio puts its rules in the place of the rule that names it, if
 // the delegate is exported to the namespace of that VirtualService.
-func (s *situation) tellDelegate(vs *networkingv1.VirtualService) {
+func (s *planner) tellDelegate(vs *networkingv1.VirtualService) {
 	if len(vs.Spec.Hosts) > 0 || !s.leadsToAll(vs) {
 		return
 	}
@@ -171,7 +171,7 @@ func DelegatesOf(root *networkingv1.VirtualService) []string {
 	return out
 }
 
-func (s *situation) tellGatewayAPI(bypass Bypass) {
+func (s *planner) tellGatewayAPI(bypass Bypass) {
 	s.problems = append(s.problems, api.RouteProblem{
 		Object: bypass.Object, Field: "spec.rules", Reason: api.RouteGatewayAPIBypasses,
 		Message: fmt.Sprintf("Requests through %s reach every version of Service %s: a route of Gateway API cannot name a version.", strings.Join(bypass.Parents, ", "), s.Service.Namespace+"/"+s.Service.Name),
@@ -179,7 +179,7 @@ func (s *situation) tellGatewayAPI(bypass Bypass) {
 	})
 }
 
-func (s *situation) tellIngressPath(name string, hosts []string) {
+func (s *planner) tellIngressPath(name string, hosts []string) {
 	if len(hosts) == 0 {
 		return
 	}
@@ -192,7 +192,7 @@ func (s *situation) tellIngressPath(name string, hosts []string) {
 }
 
 // perVersion says how an object that cannot name subsets routes to one version.
-func (s *situation) perVersion(fix string) string {
+func (s *facts) perVersion(fix string) string {
 	version := s.podVersions()[0]
 	selector := maps.Clone(s.Service.Spec.Selector)
 	selector[s.Intent.VersionLabel] = version
@@ -201,7 +201,7 @@ func (s *situation) perVersion(fix string) string {
 }
 
 // orExpose says how to have Outrigger route the same requests, by the weights.
-func (s *situation) orExpose(object fmt.Stringer, hosts []string) string {
+func (s *planner) orExpose(object fmt.Stringer, hosts []string) string {
 	if _, speaksHTTP := s.gatewayServicePort(); !speaksHTTP || s.exposure.on {
 		return ""
 	}

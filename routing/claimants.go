@@ -23,7 +23,7 @@ type claimant struct {
 
 // takenBy returns an object that serves a host at one of our gateway's ports so that it is not free, and whether our claim comes first.
 // It is nil if there is none.
-func (s *situation) takenBy(x exposure, host string) (Object, bool) {
+func (s *facts) takenBy(x exposure, host string) (Object, bool) {
 	var later Object
 	for _, l := range x.listeners() {
 		exposed := s.standsAt(x, l, []string{host})
@@ -41,7 +41,7 @@ func (s *situation) takenBy(x exposure, host string) (Object, bool) {
 
 // claimants returns the objects of others that keep us from a host. Those with a more specific host keep us from a wildcard that
 // we do not serve yet.
-func (s *situation) claimants(x exposure, l listener, host string, exposed bool) []claimant {
+func (s *facts) claimants(x exposure, l listener, host string, exposed bool) []claimant {
 	var out []claimant
 	add := func(object Object, hosts []string) {
 		for _, theirs := range hosts {
@@ -69,7 +69,7 @@ func (s *situation) claimants(x exposure, l listener, host string, exposed bool)
 }
 
 // hostsAt returns the hosts that a Gateway serves on one of the exposure's ports, without their namespaces.
-func (s *situation) hostsAt(gateway *networkingv1.Gateway, x exposure, l listener) []string {
+func (s *facts) hostsAt(gateway *networkingv1.Gateway, x exposure, l listener) []string {
 	var out []string
 	for _, server := range gateway.Spec.Servers {
 		if s.competes(gateway, server, x, l) {
@@ -84,7 +84,7 @@ func (s *situation) hostsAt(gateway *networkingv1.Gateway, x exposure, l listene
 // blocks reports whether a host that somebody else serves keeps us from another: the same one, or a wildcard that includes
 // it. Every host is no obstacle to a name, which is more specific; nor is any wildcard to a name that an administrator gave to
 // the Namespace.
-func (s *situation) blocks(theirs, host string) bool {
+func (s *facts) blocks(theirs, host string) bool {
 	if theirs == host {
 		return true
 	}
@@ -93,19 +93,19 @@ func (s *situation) blocks(theirs, host string) bool {
 
 // blocksWildcard reports whether a host that another namespace serves keeps us from a wildcard that includes it. It does not
 // keep us from every host, "*", nor from a wildcard that an administrator gave to the Namespace.
-func (s *situation) blocksWildcard(other Object, theirs, host string) bool {
+func (s *facts) blocksWildcard(other Object, theirs, host string) bool {
 	return host != anyHost && theirs != host && covers(host, theirs) && other.GetNamespace() != s.Service.Namespace && !s.isGranted(host)
 }
 
 // isGranted reports whether the Namespace's list names a host, or a wildcard that includes it; "*" grants none.
-func (s *situation) isGranted(host string) bool {
+func (s *facts) isGranted(host string) bool {
 	wish := s.Intent.Expose
 	return wish != nil && slices.ContainsFunc(wish.AllowedHosts, func(entry string) bool { return entry != anyHost && allows(entry, host) })
 }
 
 // claimedBefore reports whether another Service that Outrigger exposes claimed a host that we serve before we did. Equal times
 // are decided by the names, so that both sides come to the same answer.
-func (s *situation) claimedBefore(other claimant, x exposure, host string) bool {
+func (s *facts) claimedBefore(other claimant, x exposure, host string) bool {
 	service, outrigger := ServiceOf(other)
 	if !outrigger || other.host != host {
 		return false
@@ -117,7 +117,7 @@ func (s *situation) claimedBefore(other claimant, x exposure, host string) bool 
 }
 
 // claimOf returns since when another Service claims a host; false if no VirtualService serves it, as while it is being added.
-func (s *situation) claimOf(namespace, service, host string) (time.Time, bool) {
+func (s *facts) claimOf(namespace, service, host string) (time.Time, bool) {
 	var first time.Time
 	found := false
 	for _, vs := range s.Foreign.VirtualServices {

@@ -13,7 +13,7 @@ import (
 
 // claims are since when this Service has exposed each host of the VirtualService that serves them, where its creation does
 // not say so: the host was added later, or an object of an earlier release served it before.
-func (s *situation) claims(hosts []string) stamps {
+func (s *facts) claims(hosts []string) stamps {
 	out := stamps{}
 	created := s.now
 	if exposed := s.standing.exposed; exposed != nil {

@@ -13,7 +13,7 @@ import (
 // besideClash leaves everything as it is while a DestinationRule of the user's gives a subset name of ours other labels: what
 // a route means is uncertain. Only what routes name is restored, and a VirtualService that another client made to name a
 // subset which does not exist.
-func (s *situation) besideClash(objects Objects) Objects {
+func (s *planner) besideClash(objects Objects) Objects {
 	broken := slices.DeleteFunc(s.standing.routes(), func(vs *networkingv1.VirtualService) bool { return s.namesMissing(vs) == "" })
 	if len(broken) == 0 || s.renewed || !s.recorded {
 		return s.withSubsets(objects)
@@ -23,13 +23,9 @@ func (s *situation) besideClash(objects Objects) Objects {
 		missing[vs.Name] = s.namesMissing(vs)
 		s.reverted = append(s.reverted, vs.Name)
 	}
-	s.bindNames()
-	if !s.decideDefault() {
+	if !s.decide() {
 		return s.withSubsets(objects)
 	}
-	s.decideExposure()
-	s.decideExport()
-	s.decideRules()
 	right := s.render()
 	s.problems = told
 	objects = s.withSubsets(objects)

@@ -29,7 +29,7 @@ type foreignFindings struct {
 }
 
 // noteForeign looks at each foreign object on our host and says who stands back.
-func (s *situation) noteForeign() {
+func (s *planner) noteForeign() {
 	s.foreign = foreignFindings{named: map[string]bool{}, supplied: map[string]bool{}}
 	for _, vs := range s.Foreign.VirtualServices {
 		s.noteRoute(vs)
@@ -47,7 +47,7 @@ func (s *situation) noteForeign() {
 	s.tellWideRules()
 }
 
-func (s *situation) noteRoute(vs *networkingv1.VirtualService) {
+func (s *planner) noteRoute(vs *networkingv1.VirtualService) {
 	for _, name := range subsetsNamed(vs, s.host, s.Settings.ClusterDomain) {
 		s.foreign.named[name] = true
 	}
@@ -68,7 +68,7 @@ func (s *situation) noteRoute(vs *networkingv1.VirtualService) {
 }
 
 // noteRouteElsewhere tells who wins: what is exported to the callers' namespaces alone comes first, then the older one.
-func (s *situation) noteRouteElsewhere(vs *networkingv1.VirtualService) {
+func (s *planner) noteRouteElsewhere(vs *networkingv1.VirtualService) {
 	limited := len(vs.Spec.ExportTo) > 0 && !slices.Contains(vs.Spec.ExportTo, "*")
 	if limited {
 		s.tellForeign(vs, "spec.exportTo", strings.Join(vs.Spec.ExportTo, ","), api.RouteRouteShadowed,
@@ -97,7 +97,7 @@ func olderObject(a, b Object) bool {
 		cmp.Compare(a.GetNamespace(), b.GetNamespace()), cmp.Compare(a.GetName(), b.GetName())) < 0
 }
 
-func (s *situation) noteRule(rule *networkingv1.DestinationRule) {
+func (s *planner) noteRule(rule *networkingv1.DestinationRule) {
 	if rule.Spec.WorkloadSelector != nil {
 		s.tellForeign(rule, "spec.workloadSelector", pairsText(rule.Spec.WorkloadSelector.MatchLabels), api.RouteShadowedInNamespaces,
 			fmt.Sprintf("It is for the host of Service %s: the pods that it selects see none of the versions, and a route that names one fails for them.", s.serviceRef().Namespace+"/"+s.Service.Name),
@@ -133,7 +133,7 @@ func (s *situation) noteRule(rule *networkingv1.DestinationRule) {
 		fmt.Sprintf("It is for the host of Service %s; Istio merges it with Outrigger's, which carries no policy of its own.", s.Service.Name), "")
 }
 
-func (s *situation) tellForeign(object Object, field, value string, reason api.RouteReason, message, advice string) {
+func (s *planner) tellForeign(object Object, field, value string, reason api.RouteReason, message, advice string) {
 	s.problems = append(s.problems, api.RouteProblem{
 		Object: api.ObjectRef{Kind: kindOf(object), Namespace: object.GetNamespace(), Name: object.GetName()},
 		Field:  field, Value: value, Reason: reason, Message: message, Advice: advice,

@@ -25,7 +25,7 @@ type recordCopies struct {
 
 // readRecord reads the newest copy, the DestinationRule's first. Objects of a Service with another UID are written over:
 // nothing is recorded about this one.
-func (s *situation) readRecord() {
+func (s *planner) readRecord() {
 	var candidates []Object
 	if s.standing.rule != nil {
 		candidates = append(candidates, s.standing.rule)
@@ -77,7 +77,7 @@ func (s *situation) readRecord() {
 
 // isOutdated reports whether another client restored an older VirtualService. Ours are behind the DestinationRule only
 // while a subset that was just added, or a namespace that it was just shown to, makes them wait.
-func (s *situation) isOutdated(vs *networkingv1.VirtualService) bool {
+func (s *planner) isOutdated(vs *networkingv1.VirtualService) bool {
 	r, rule := recordOf(vs), s.standing.rule
 	if slices.Contains(s.record.Detached, vs.Name) { // not written any more
 		return false
@@ -95,7 +95,7 @@ func (s *situation) isOutdated(vs *networkingv1.VirtualService) bool {
 }
 
 // readTaken reads the record that is still on objects which the user replaced, until ours carry it.
-func (s *situation) readTaken() {
+func (s *planner) readTaken() {
 	if s.recorded || s.renewed {
 		return
 	}
@@ -116,7 +116,7 @@ func (s *situation) readTaken() {
 
 // recordingRoutes are the VirtualServices whose annotations say what was written last: ours, or the one that the user
 // replaced while ours does not exist yet.
-func (s *situation) recordingRoutes() []*networkingv1.VirtualService {
+func (s *facts) recordingRoutes() []*networkingv1.VirtualService {
 	routes := s.standing.routes()
 	if s.standing.mesh == nil && s.taken.mesh != nil {
 		routes = append(routes, s.taken.mesh)
@@ -126,7 +126,7 @@ func (s *situation) recordingRoutes() []*networkingv1.VirtualService {
 
 // readCollected reads the record of a DestinationRule that Kubernetes deleted after a backup was restored, and reports
 // the loss, also while a restored route still has the record.
-func (s *situation) readCollected() {
+func (s *planner) readCollected() {
 	if s.renewed || s.Collected == nil || s.recorded && (s.standing.rule != nil || !s.copies.restored) {
 		return
 	}
@@ -155,7 +155,7 @@ func (r record) saysAs(other record) bool {
 }
 
 // recordText is the record as it is to be written, with its revision.
-func (s *situation) recordText() string {
+func (s *planner) recordText() string {
 	r := s.record
 	if r.isZero() {
 		return ""
@@ -172,9 +172,9 @@ func (s *situation) recordText() string {
 	return r.text()
 }
 
-// holdsRecord reports whether nothing may be decided, since no copy of the record can be trusted: what exists stays until
+// holdRecord reports whether nothing may be decided, since no copy of the record can be trusted: what exists stays until
 // the user decides. An explicit setting of the Service is such a decision.
-func (s *situation) holdsRecord() bool {
+func (s *planner) holdRecord() bool {
 	c := s.copies
 	unknown := !s.recorded && len(c.lost) > 0
 	if len(c.disagree) == 0 && !unknown {
@@ -195,7 +195,7 @@ func (s *situation) holdsRecord() bool {
 
 // saysEverything reports whether the Service's own annotations say where all requests go, and all of that can be followed:
 // then nothing depends on a record.
-func (s *situation) saysEverything() bool {
+func (s *facts) saysEverything() bool {
 	d := s.Intent.Default
 	if s.isInvalid || !d.OnService && len(s.Intent.Weights) == 0 {
 		return false
@@ -211,7 +211,7 @@ func (s *situation) saysEverything() bool {
 		names[m.Version] = true
 	}
 	for name, isUsed := range names {
-		if m := s.carriers(name); isUsed && (!s.isReady(m) || !s.isSeenReady(m)) {
+		if m := s.runningAs(name); isUsed && (!s.isReady(m) || !s.isSeenReady(m)) {
 			return false
 		}
 	}
@@ -219,7 +219,7 @@ func (s *situation) saysEverything() bool {
 }
 
 // tellRestored reports edits of the record that its other copy repairs.
-func (s *situation) tellRestored() {
+func (s *planner) tellRestored() {
 	if s.renewed || s.foreign.clash { // nothing is written then
 		return
 	}

@@ -14,7 +14,7 @@ const extraSuffix = "-extra"
 
 // noteDelegate finds the user's rules: a VirtualService <service>-extra without hosts, as Istio has delegates. One that
 // cannot be one is told.
-func (s *situation) noteDelegate(vs *networkingv1.VirtualService) {
+func (s *planner) noteDelegate(vs *networkingv1.VirtualService) {
 	if vs.Namespace != s.Service.Namespace || vs.Name != s.Service.Name+extraSuffix || vs.Labels[api.LabelManagedBy] == api.ManagedBy {
 		return
 	}
@@ -44,7 +44,7 @@ func (s *situation) noteDelegate(vs *networkingv1.VirtualService) {
 // delegateRule leads to the user's rules first. Its match is of everything that this VirtualService serves: without one,
 // Istio would take the rules behind it for dead. For the same reason it is never the very match of a rule behind it, nor
 // one whose path begins theirs: below a path it says the scheme, which every request has and a delegate's rules may narrow.
-func (s *situation) delegateRule(view routeView) *networkingapi.HTTPRoute {
+func (s *planner) delegateRule(view routeView) *networkingapi.HTTPRoute {
 	rule := &networkingapi.HTTPRoute{
 		Name:     "extra",
 		Delegate: &networkingapi.Delegate{Name: s.foreign.delegate.Name, Namespace: s.foreign.delegate.Namespace},

@@ -41,7 +41,7 @@ func (d Dependencies) PodsDiffer(pods []PodGroup) bool {
 
 func (d PodDependency) isMetBy(now PodGroup) bool {
 	return d.Workload == now.Workload && d.Version == now.Version && (d.Ready > 0) == (now.Ready > 0) &&
-		(!d.OnCounts || d.PodGroup.Pods == now.Pods && d.Ready == now.Ready) &&
+		(!d.OnCounts || d.Pods == now.Pods && d.Ready == now.Ready) &&
 		(!d.OnCreated || d.Created.Equal(now.Created)) &&
 		(!d.OnReadySince || d.ReadySince.Equal(now.ReadySince)) &&
 		(!d.OnTerminating || d.allTerminating() == now.allTerminating())
@@ -85,10 +85,12 @@ func (p podGroup) allTerminating() bool {
 	return p.read.allTerminating()
 }
 
-// podsAndWorkloads is the only way in which rules reach the observed pods and workloads.
+// podsAndWorkloads is the only way in which rules reach the observed pods and workloads, and compare times with now. It notes what
+// they read.
 type podsAndWorkloads struct {
 	observed  Observed
 	read      Dependencies
+	next      time.Time            // the earliest of the times to come that now was compared with; zero if there is none
 	workloads map[WorkloadRef]bool // that were asked for by name
 }
 
@@ -125,6 +127,13 @@ func (p *podsAndWorkloads) workload(ref WorkloadRef) (Workload, bool) {
 // selected returns the workloads whose pods the Service selects.
 func (p *podsAndWorkloads) selected() []Workload {
 	return slices.DeleteFunc(slices.Clone(p.observed.Workloads), func(w Workload) bool { return !selects(p.observed.Service.Spec.Selector, w.Labels) })
+}
+
+// readTime notes that the result may differ at a time to come.
+func (p *podsAndWorkloads) readTime(at time.Time) {
+	if p.next.IsZero() || at.Before(p.next) {
+		p.next = at
+	}
 }
 
 // dependencies returns what was read so far.

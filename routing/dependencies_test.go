@@ -13,10 +13,10 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// checkDependencies checks, for one plan in four, that no change of pods and workloads outside of DependsOn changes the result.
+// checkDependencies checks, for one plan in ten, that no change of pods and workloads outside of DependsOn changes the result.
 func (c *cluster) checkDependencies(observed Observed, result Result) {
 	c.t.Helper()
-	if c.plans++; c.plans%4 != 0 {
+	if c.plans++; c.plans%10 != 0 {
 		return
 	}
 	random := rand.New(rand.NewSource(c.now.UnixNano()))

@@ -1,6 +1,41 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package routing turns a Service and the versions of its pods into a DestinationRule, VirtualServices and a
-// Gateway, or none, and says what must change. It is pure: everything it depends on is a field of Observed or the
-// time it is given, so the same input gives the same bytes.
+// Package routing computes the DestinationRule, VirtualServices, and Gateway of a Service from the versions of its pods and the
+// annotations of the Service. It is pure: everything it depends on is a field of Observed or the time, so the same input gives the
+// same bytes.
+//
+// Call Plan with an Observed: it returns the objects, when to plan again (Result.Next, Result.DependsOn), and the Problems to report.
+// Call Observed.Changes for the ordered writes that lead there. Settled plans without a cluster. Read explains existing objects.
+//
+// Plan reads facts, makes a decision, and renders objects (see plan.go). What must survive a restart is recorded on the objects.
+//
+// # The states of a version
+//
+//	state     what is true                                            next state, and what leads to it
+//	absent    it has neither pods nor a subset                        waiting: a pod appears
+//	waiting   it has pods and a subset; too few pods are ready, or    ready: three quarters of the pods are ready (one with decided-at),
+//	          the proxies do not know them or the subset yet          and the proxies know them; draining: its last pod is gone
+//	ready     it can receive requests, and no decision sends it any   routed: a decision takes effect; waiting: too few pods are ready;
+//	                                                                  draining: its last pod is gone
+//	routed    a route names its subset, whether its pods are ready    ready: no route names it any more; gone: its workload is deleted
+//	          or not                                                  with its pods, or scaled to 0
+//	gone      the default, or the one version that remains, receives  routed: it is ready again; draining: no route names it any more
+//	          its share
+//	draining  it has no pods, and no route names it; its subset is    absent: the retention of subsets has elapsed; waiting: a pod
+//	          kept for requests on their way                          appears
+//
+// # The states of a route
+//
+//	state        what is true                                         next state, and what leads to it
+//	none         there is no VirtualService for callers in the mesh   provisional or settled: a version exists, and what was created
+//	                                                                  together was seen together; split: versions receive traffic already
+//	provisional  nobody chose the default, no pod of it is ready, and settled: a pod is ready, the settling time has elapsed, or what is
+//	             it may be revised; or weights wait for their pods    written can be followed
+//	settled      the recorded decision applies                        settled: a later decision; held; detached; none: routing is disabled
+//	split        several versions received traffic before; all pods   settled: you decide, or one version remains
+//	             receive requests
+//	held         the records contradict each other, or are lost;      settled: you decide, or a copy of the record is restored
+//	             all objects stay as they are
+//	detached     you edited more of a VirtualService than its shares; settled: you delete it or set outrigger.dev/drift=revert
+//	             it is not written any more
 package routing

@@ -4,15 +4,11 @@ package routing
 
 import (
 	"bytes"
-	"cmp"
 	"encoding/json"
 	"fmt"
-	"maps"
 	"slices"
 	"strconv"
-	"strings"
 
-	networkingapi "istio.io/api/networking/v1alpha3"
 	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
 
 	"outrigger.dev/outrigger/api"
@@ -39,7 +35,7 @@ const (
 )
 
 // readAdopted takes over weights that a release adopted which did not record them as in effect.
-func (s *situation) readAdopted() {
+func (s *planner) readAdopted() {
 	if s.renewed || !s.recorded || len(s.record.Weights) > 0 {
 		return
 	}
@@ -51,11 +47,11 @@ func (s *situation) readAdopted() {
 	}
 }
 
-func (s *situation) adopt(weights []api.Weight) {
+func (s *planner) adopt(weights []api.Weight) {
 	s.record.Adopted = true
 	names := map[string]meaning{}
 	for _, w := range weights {
-		if carried := s.carriers(w.Version); len(carried.Tracks) > 0 && !s.literalAlready(w.Version, carried) {
+		if carried := s.runningAs(w.Version); len(carried.Tracks) > 0 && !s.literalAlready(w.Version, carried) {
 			names[w.Version] = carried
 		}
 	}
@@ -69,7 +65,7 @@ func (s *situation) adopt(weights []api.Weight) {
 }
 
 // adoptedText are adopted weights that hold, as the annotation would have them; empty if there are none.
-func (s *situation) adoptedText() string {
+func (s *planner) adoptedText() string {
 	if !s.record.Adopted {
 		return ""
 	}
@@ -77,13 +73,13 @@ func (s *situation) adoptedText() string {
 }
 
 // sharesSpoken reports whether the user has said something about shares since the route was written last.
-func (s *situation) sharesSpoken() bool {
+func (s *facts) sharesSpoken() bool {
 	return s.wordChanged(api.AnnotationDefaultVersion, api.AnnotationWeights, api.AnnotationDecidedAt)
 }
 
 // noteDrift finds what somebody else changed in our VirtualServices, and says what becomes of it: it holds, it is
 // written back, or the VirtualService is theirs from now on.
-func (s *situation) noteDrift() {
+func (s *planner) noteDrift() {
 	if s.renewed || !s.recorded {
 		return
 	}
@@ -132,9 +128,9 @@ func (s *situation) noteDrift() {
 }
 
 // leadsNowhere returns a version among shares that has no pods, or whose workload was deleted; empty if there is none.
-func (s *situation) leadsNowhere(to []portion) string {
+func (s *planner) leadsNowhere(to []portion) string {
 	for _, p := range to {
-		m := s.carriers(p.version)
+		m := s.runningAs(p.version)
 		if p.version != "" && (!s.hasPods(m) || s.isGone(m)) {
 			return p.version
 		}
@@ -143,7 +139,7 @@ func (s *situation) leadsNowhere(to []portion) string {
 }
 
 // tellAdopted says that shares hold which somebody set on our VirtualService.
-func (s *situation) tellAdopted() {
+func (s *planner) tellAdopted() {
 	if routes, text := s.standing.routes(), s.adoptedText(); text != "" && len(routes) > 0 {
 		s.tellEdit(routes[0], api.RouteWeightsAdopted, "Its shares were set by hand to "+text+", and the Service says nothing about them; they hold until it does.",
 			"To write them down: "+s.annotate(api.AnnotationWeights+"="+text)+".")
@@ -152,7 +148,7 @@ func (s *situation) tellAdopted() {
 
 // noteGatewayDrift finds that somebody else changed our Gateway. It says nothing but what the annotations say, so there is
 // nothing to adopt: it is written back, unless it is to be left.
-func (s *situation) noteGatewayDrift() {
+func (s *planner) noteGatewayDrift() {
 	gateway := s.standing.gateway
 	if s.renewed || !s.gatewayEdited() {
 		return
@@ -168,7 +164,7 @@ func (s *situation) noteGatewayDrift() {
 }
 
 // gatewayEdited reports whether another client edited our Gateway.
-func (s *situation) gatewayEdited() bool {
+func (s *facts) gatewayEdited() bool {
 	if s.standing.gateway == nil {
 		return false
 	}
@@ -179,14 +175,14 @@ func (s *situation) gatewayEdited() bool {
 func gatewayDigest(gateway *networkingv1.Gateway) string { return shortHash(canonical(&gateway.Spec)) }
 
 // revert has an edited VirtualService written back, and says so.
-func (s *situation) revert(vs *networkingv1.VirtualService, message, advice string) {
+func (s *planner) revert(vs *networkingv1.VirtualService, message, advice string) {
 	s.reverted = append(s.reverted, vs.Name)
 	s.tellEdit(vs, api.RouteEditReverted, message, advice)
 }
 
 // writtenPortions are the destinations that a VirtualService had as we wrote it last. Weights are known of those that no
 // condition leads to.
-func (s *situation) writtenPortions(vs *networkingv1.VirtualService) []portion {
+func (s *facts) writtenPortions(vs *networkingv1.VirtualService) []portion {
 	var was written
 	if err := json.Unmarshal([]byte(vs.Annotations[api.AnnotationWritten]), &was); err != nil {
 		return nil
@@ -206,12 +202,12 @@ func (s *situation) writtenPortions(vs *networkingv1.VirtualService) []portion {
 	return out
 }
 
-func (s *situation) tellEdit(vs *networkingv1.VirtualService, reason api.RouteReason, message, advice string) {
+func (s *planner) tellEdit(vs *networkingv1.VirtualService, reason api.RouteReason, message, advice string) {
 	s.tellForeign(vs, "spec", "", reason, message, advice)
 }
 
 // weightsOf writes shares as the annotation has them; empty if they name anything but versions.
-func (s *situation) weightsOf(to []portion) string {
+func (s *facts) weightsOf(to []portion) string {
 	pairs := map[string]string{}
 	for _, p := range to {
 		if p.version == "" {
@@ -225,7 +221,7 @@ func (s *situation) weightsOf(to []portion) string {
 // editOf compares a standing VirtualService with what we wrote last. The shares are those that it has now. Where the
 // managed fields show that the spec is ours alone, nobody has edited it, whatever a digest of other times says; where
 // nothing says what we wrote, nothing can be told.
-func (s *situation) editOf(vs *networkingv1.VirtualService) (edit, []portion) {
+func (s *facts) editOf(vs *networkingv1.VirtualService) (edit, []portion) {
 	var was written
 	if err := json.Unmarshal([]byte(vs.Annotations[api.AnnotationWritten]), &was); err != nil || oursAlone(vs) {
 		return unedited, nil
@@ -264,182 +260,6 @@ func (w written) text() string {
 	return string(out)
 }
 
-// digest takes a VirtualService apart into its shape and its shares. What a save by other hands alters without a
-// meaning is left out: names, ports that the match names already, the order of hosts and gateways, short names,
-// weights of nothing, raw versions instead of the names of subsets. It is uneven if rules without a condition differ in
-// their shares.
-func (s *situation) digest(vs *networkingv1.VirtualService) (digest written, to []portion, tcpTo string, uneven bool) {
-	spec := vs.Spec.DeepCopy()
-	for i, host := range spec.Hosts {
-		spec.Hosts[i] = resolveHost(host, vs.Namespace, s.Settings.ClusterDomain)
-	}
-	slices.Sort(spec.Hosts)
-	spec.Gateways = s.plainGateways(vs.Namespace, spec.Gateways)
-	if len(spec.Gateways) == 0 {
-		spec.Gateways = []string{meshGateway}
-	}
-	if slices.Sort(spec.ExportTo); slices.Equal(spec.ExportTo, []string{"*"}) {
-		spec.ExportTo = nil
-	}
-	var extras, copies []string
-	shares := map[string]bool{}
-	for _, http := range spec.Http {
-		http.Name = ""
-		s.plainMatches(vs.Namespace, http)
-		for _, d := range http.Route {
-			s.plainDestination(vs.Namespace, d.Destination, func(port uint32) bool {
-				return slices.ContainsFunc(http.Match, func(m *networkingapi.HTTPMatchRequest) bool { return m.Port == port })
-			})
-		}
-		if http.Route = heavy(http.Route); isConditional(http) || len(http.Route) == 0 {
-			continue
-		}
-		to = sharesOf(http.Route, s.subsets.versions)
-		shares[sharesText(http.Route)] = true
-		extras = append(extras, extrasOf(http.Route))
-		if http.Mirror != nil || len(http.Mirrors) > 0 {
-			copies = append(copies, canonical(&networkingapi.HTTPRoute{Mirror: http.Mirror, Mirrors: http.Mirrors, MirrorPercentage: http.MirrorPercentage}))
-		}
-		http.Route, http.Mirror, http.Mirrors, http.MirrorPercentage = nil, nil, nil, nil
-	}
-	tcp := s.digestTCP(vs.Namespace, spec)
-	digest.TCP, tcpTo = tcp.shape, tcp.to
-	if len(shares) == 0 && tcpTo != "" {
-		to, shares[tcpTo] = tcp.shares, true
-	}
-	spec.Tcp = nil
-	uneven = len(shares) > 1 || strings.Contains(tcpTo, ";")
-	for text := range shares {
-		digest.To = text
-	}
-	if len(copies) > 0 {
-		digest.Copy = shortHash(strings.Join(copies, ";"))
-	}
-	digest.Shape = shortHash(canonical(spec) + strings.Join(extras, ";"))
-	return digest, to, tcpTo, uneven
-}
-
-// tcpDigest is the digest of the tcp rules. The shares of those without a condition are joined by semicolons where they
-// differ.
-type tcpDigest struct {
-	shape, to string
-	shares    []portion
-}
-
-func (s *situation) digestTCP(namespace string, spec *networkingapi.VirtualService) (digest tcpDigest) {
-	var parts []string
-	shares := map[string]bool{}
-	for _, tcp := range spec.Tcp {
-		for _, d := range tcp.Route {
-			s.plainDestination(namespace, d.Destination, func(port uint32) bool {
-				return slices.ContainsFunc(tcp.Match, func(m *networkingapi.L4MatchAttributes) bool { return m.Port == port })
-			})
-		}
-		for _, match := range tcp.Match {
-			match.Gateways = s.plainGateways(namespace, match.Gateways)
-		}
-		tcp.Route = heavy(tcp.Route)
-		if slices.ContainsFunc(tcp.Match, isForSomeCallers) {
-			parts = append(parts, canonical(tcp))
-			continue
-		}
-		digest.shares = sharesOf(tcp.Route, s.subsets.versions)
-		shares[sharesText(tcp.Route)] = true
-		rest := tcp.DeepCopy()
-		rest.Route = nil
-		parts = append(parts, canonical(rest)+extrasOf(tcp.Route))
-	}
-	if len(parts) > 0 {
-		digest.shape, digest.to = shortHash(strings.Join(parts, ";")), strings.Join(slices.Sorted(maps.Keys(shares)), ";")
-	}
-	return digest
-}
-
-func isForSomeCallers(match *networkingapi.L4MatchAttributes) bool {
-	return len(match.SourceLabels)+len(match.DestinationSubnets) > 0 || match.SourceNamespace != ""
-}
-
-func (s *situation) plainGateways(namespace string, gateways []string) []string {
-	out := slices.Clone(gateways)
-	for i, gateway := range out {
-		if gateway != meshGateway && !strings.Contains(gateway, "/") {
-			out[i] = namespace + "/" + gateway
-		}
-	}
-	slices.Sort(out)
-	return out
-}
-
-// plainMatches takes off names; a match of everything is none.
-func (s *situation) plainMatches(namespace string, http *networkingapi.HTTPRoute) {
-	for _, match := range http.Match {
-		match.Name, match.Gateways = "", s.plainGateways(namespace, match.Gateways)
-	}
-	if len(http.Match) == 1 && canonical(http.Match[0]) == "{}" {
-		http.Match = nil
-	}
-}
-
-// plainDestination writes the full host and the name that a subset has with us, and takes off a port that the match
-// names already.
-func (s *situation) plainDestination(namespace string, d *networkingapi.Destination, matched func(port uint32) bool) {
-	d.Host = resolveHost(d.Host, namespace, s.Settings.ClusterDomain)
-	if _, ours := s.subsets.versions[d.Subset]; !ours {
-		if name, raw := s.subsets.names[d.Subset]; raw {
-			d.Subset = name
-		}
-	}
-	if d.Port.GetNumber() == 0 || matched(d.Port.GetNumber()) {
-		d.Port = nil
-	}
-}
-
-// isConditional reports whether an http rule is for some requests alone, or does not end at pods. Ports, paths and
-// gateways are no conditions of users.
-func isConditional(http *networkingapi.HTTPRoute) bool {
-	if http.Delegate != nil || http.Redirect != nil || http.DirectResponse != nil {
-		return true
-	}
-	return slices.ContainsFunc(http.Match, func(m *networkingapi.HTTPMatchRequest) bool {
-		return len(m.Headers)+len(m.WithoutHeaders)+len(m.QueryParams)+len(m.SourceLabels) > 0 ||
-			m.Method != nil || m.Authority != nil || m.Scheme != nil || m.SourceNamespace != ""
-	})
-}
-
-// weighted is a destination of an http or a tcp rule.
-type weighted interface {
-	GetDestination() *networkingapi.Destination
-	GetWeight() int32
-}
-
-// heavy leaves out destinations of weight 0 beside others.
-func heavy[D weighted](routes []D) []D {
-	if !slices.ContainsFunc(routes, func(d D) bool { return d.GetWeight() > 0 }) {
-		return routes
-	}
-	return slices.DeleteFunc(slices.Clone(routes), func(d D) bool { return d.GetWeight() == 0 })
-}
-
-// sharesText is which subset has what share, in lowest terms, sorted: "v1=9,v2=1". "-" is no subset.
-func sharesText[D weighted](routes []D) string {
-	counts := map[string]int{}
-	divisor := 0
-	for _, d := range routes {
-		counts[cmp.Or(d.GetDestination().GetSubset(), "-")] += int(d.GetWeight())
-	}
-	for _, count := range counts {
-		divisor = gcd(divisor, count)
-	}
-	pairs := map[string]string{}
-	for name, count := range counts {
-		if len(counts) == 1 {
-			count, divisor = 1, 1 // a lone destination needs no weight
-		}
-		pairs[name] = fmt.Sprint(count / max(divisor, 1))
-	}
-	return pairsText(pairs)
-}
-
 // sharesOf are the shares as written, by version; a version is empty where the subset is none of ours.
 func sharesOf[D weighted](routes []D, versions map[string]string) []portion {
 	weights := map[string]int{}
@@ -455,71 +275,4 @@ func sharesOf[D weighted](routes []D, versions map[string]string) []portion {
 		out = append(out, portion{version, weight})
 	}
 	return out
-}
-
-func gcd(a, b int) int {
-	for b != 0 {
-		a, b = b, a%b
-	}
-	return a
-}
-
-// extrasOf is what destinations have beside subset and weight, each once. The cookie that makes a version stick is
-// another one for each version.
-func extrasOf[D interface {
-	weighted
-	json.Marshaler
-}](routes []D) string {
-	seen := map[string]bool{}
-	for _, d := range routes {
-		tree := treeOf(d)
-		delete(tree, "weight")
-		delete(below(tree, "destination"), "subset")
-		response := below(tree, "headers", "response")
-		for _, verb := range []string{"set", "add"} {
-			headers := below(response, verb)
-			maps.DeleteFunc(headers, func(name string, _ any) bool { return strings.EqualFold(name, "set-cookie") })
-			if len(headers) == 0 {
-				delete(response, verb)
-			}
-		}
-		if len(response) == 0 {
-			delete(below(tree, "headers"), "response")
-		}
-		if len(below(tree, "headers")) == 0 {
-			delete(tree, "headers")
-		}
-		seen[textOf(tree)] = true
-	}
-	return strings.Join(slices.Sorted(maps.Keys(seen)), ",")
-}
-
-func below(tree map[string]any, path ...string) map[string]any {
-	for _, step := range path {
-		tree, _ = tree[step].(map[string]any)
-	}
-	return tree
-}
-
-// canonical is an object of Istio's as JSON with sorted keys: Istio's own encoding promises no bytes.
-func canonical(object json.Marshaler) string { return textOf(treeOf(object)) }
-
-func treeOf(object json.Marshaler) map[string]any {
-	raw, err := json.Marshal(object)
-	if err != nil {
-		panic(err) // what the API server took
-	}
-	var tree map[string]any
-	if err := json.Unmarshal(raw, &tree); err != nil {
-		panic(err) // just encoded
-	}
-	return tree
-}
-
-func textOf(tree map[string]any) string {
-	out, err := json.Marshal(tree) // sorted by key
-	if err != nil {
-		panic(err) // just decoded
-	}
-	return string(out)
 }

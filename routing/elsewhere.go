@@ -8,14 +8,14 @@ import (
 
 // spansClusters reports whether the Service may have endpoints in other clusters of the mesh, by the setting or else by
 // what the mesh shows.
-func (s *situation) spansClusters() bool {
+func (s *facts) spansClusters() bool {
 	return s.Settings.MultiCluster == api.MultiClusterEnabled || s.MultiCluster && s.Settings.MultiCluster != api.MultiClusterDisabled
 }
 
 // endpointsElsewhere reports whether a default route would take traffic from endpoints that are not seen here: in a mesh
 // of several clusters a Service has pods of other clusters, whose versions nobody here knows. A word of the user about
 // versions is enough for a route, and one that stands stays.
-func (s *situation) endpointsElsewhere() bool {
+func (s *planner) endpointsElsewhere() bool {
 	if !s.spansClusters() || s.unsplit || s.record.State != "" || s.record.Default.All {
 		return false
 	}
@@ -29,11 +29,11 @@ func (s *situation) endpointsElsewhere() bool {
 	}
 	d := s.Intent.Default
 	said := d.OnService && (d.Policy != api.DefaultLiteral || s.within(s.meaningOf(d.Version))) || s.record.By == byWord || len(s.record.Weights) > 0 || !s.impliedDefault().isZero()
-	if said {
-		return false
-	}
+	return !said
+}
+
+func (s *planner) tellEndpointsElsewhere() {
 	s.tell(api.RouteEndpointsElsewhere,
 		"The mesh spans several clusters, and endpoints of the Service in others are not seen: a default route to "+s.record.Default.String()+" could take their traffic away, so none is written.",
 		s.deciding(s.podVersions())+" In a mesh of one cluster set routing.multiCluster: disabled.")
-	return true
 }

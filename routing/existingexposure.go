@@ -36,7 +36,7 @@ type refusal struct {
 
 // existingExposure returns the current exposure as far as the administrator still permits it, without hosts that the user
 // routes or that an earlier claim owns. It is off if there is none, or nothing records what it was written for.
-func (s *situation) existingExposure() existing {
+func (s *planner) existingExposure() existing {
 	words := s.exposedWords()
 	if words == nil {
 		for _, vs := range s.standing.routes() {
@@ -82,7 +82,7 @@ func (s *situation) existingExposure() existing {
 }
 
 // refuse reports that an exposure annotation cannot take effect as a whole, and what happens now.
-func (s *situation) refuse(key, value string, reason api.RouteReason, what, advice string) {
+func (s *planner) refuse(key, value string, reason api.RouteReason, what, advice string) {
 	effect := "The Service is not exposed."
 	if s.existing.on {
 		effect = "The existing exposure is unchanged."
@@ -91,13 +91,13 @@ func (s *situation) refuse(key, value string, reason api.RouteReason, what, advi
 }
 
 // refuseHost reports that one host is not exposed.
-func (s *situation) refuseHost(key, value string, reason api.RouteReason, message, advice string) {
+func (s *planner) refuseHost(key, value string, reason api.RouteReason, message, advice string) {
 	s.refused = append(s.refused, refusal{key, value, reason})
 	s.tellAbout(key, value, reason, message, advice)
 }
 
 // keepExisting keeps the current exposure where a refusal would change it, and reports whether it does.
-func (s *situation) keepExisting(x exposure) bool {
+func (s *planner) keepExisting(x exposure) bool {
 	if vs := s.existing.unrecorded; len(s.refused) > 0 && vs != nil && (!x.on || !sameHosts(x.hosts, vs.Spec.Hosts)) {
 		s.frozen = true
 		s.exposure.hosts, s.exposure.gateway = vs.Spec.Hosts, strings.Join(boundGateways(vs), ", ")
@@ -120,7 +120,7 @@ func (s *situation) keepExisting(x exposure) bool {
 	return true
 }
 
-func (s *situation) refusals() string {
+func (s *planner) refusals() string {
 	var parts []string
 	for _, r := range s.refused {
 		parts = append(parts, fmt.Sprintf("%s=%s (%s)", r.key, r.value, r.reason))
@@ -129,7 +129,7 @@ func (s *situation) refusals() string {
 }
 
 // tellStillExposed reports that the current exposure stays, because of an annotation that cannot take effect.
-func (s *situation) tellStillExposed(key, value, why string) {
+func (s *planner) tellStillExposed(key, value, why string) {
 	s.tellAbout(key, value, api.RouteStillExposed,
 		fmt.Sprintf("%s The Service is still exposed for %s at Gateway %s, as before.", why, strings.Join(s.exposure.hosts, ", "), s.exposure.gateway),
 		fmt.Sprintf("Correct the annotation, or end the exposure: kubectl annotate service -n %s %s %s-.", s.Service.Namespace, s.Service.Name, api.AnnotationExpose))
@@ -137,7 +137,7 @@ func (s *situation) tellStillExposed(key, value, why string) {
 
 // freezeUnroutable leaves the objects of the current exposure as they are where no route can be generated for it any more: the
 // Service lost the port that the gateway routes to, or the name that an object would need is taken.
-func (s *situation) freezeUnroutable() {
+func (s *planner) freezeUnroutable() {
 	_, speaksHTTP := s.gatewayServicePort()
 	s.frozen = s.portless || !speaksHTTP || s.names.exposed == "" || s.exposure.generated && s.names.gateway == ""
 }

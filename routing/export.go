@@ -18,7 +18,7 @@ import (
 // this; the Service's own annotation comes next. What is exposed says so outright, since the mesh's default may hide it from
 // the gateway's namespace. While the annotation is invalid, each object stays visible where it is, and a new one is visible no
 // further than the existing ones, or than the Service's own namespace.
-func (s *situation) decideExport() {
+func (s *planner) decideExport() {
 	switch {
 	case s.foreign.merged:
 		s.exportTo = s.foreign.exportTo
@@ -35,7 +35,7 @@ func (s *situation) decideExport() {
 
 // isStillServed reports whether gateways still serve the exposure by a VirtualService that is not written: it is kept as it is,
 // or another client edited it and it belongs to that client now.
-func (s *situation) isStillServed() bool {
+func (s *planner) isStillServed() bool {
 	return slices.ContainsFunc(s.standing.routes(), func(vs *networkingv1.VirtualService) bool {
 		isKept := s.frozen || s.unrecorded || vs == s.standing.exposed && slices.Contains(s.detached, vs.Name)
 		return isKept && len(boundGateways(vs)) > 0
@@ -43,7 +43,7 @@ func (s *situation) isStillServed() bool {
 }
 
 // heldExport is where a new object is visible while the annotation is invalid.
-func (s *situation) heldExport() []string {
+func (s *facts) heldExport() []string {
 	if s.standing.rule == nil || s.renewed {
 		return []string{"."}
 	}
@@ -58,7 +58,7 @@ func (s *situation) heldExport() []string {
 
 // exportOfRoute is where a VirtualService is visible now: it is shown to others when the subsets have been shown to them
 // for the propagation delay. It is false for one that is not there yet and has to wait for that.
-func (s *situation) exportOfRoute(standing *networkingv1.VirtualService) (exportTo []string, may bool) {
+func (s *planner) exportOfRoute(standing *networkingv1.VirtualService) (exportTo []string, may bool) {
 	rule := s.standing.rule
 	switch {
 	case s.badExport && standing != nil && !s.renewed && !s.foreign.merged:
@@ -76,7 +76,7 @@ func (s *situation) exportOfRoute(standing *networkingv1.VirtualService) (export
 // exportOfSubsets is where the DestinationRule is visible: as decided, as far as any route, and as far as a route was that
 // proxies may still have. So it widens before the routes do, and narrows after them. With a DestinationRule of others that
 // Istio merges with ours it goes at once, since two that differ are not merged.
-func (s *situation) exportOfSubsets(routes []*networkingv1.VirtualService) []string {
+func (s *planner) exportOfSubsets(routes []*networkingv1.VirtualService) []string {
 	if rule := s.standing.rule; s.badExport && rule != nil && !s.renewed && !s.foreign.merged {
 		return rule.Spec.ExportTo
 	}
@@ -105,7 +105,7 @@ func exportedAt(object Object) time.Time {
 }
 
 // exportedText marks an object whose exportTo changes with the time of that.
-func (s *situation) exportedText(was, is []string, standing Object) string {
+func (s *facts) exportedText(was, is []string, standing Object) string {
 	switch namespace := s.Service.Namespace; {
 	case narrows(was, is, namespace) || narrows(is, was, namespace):
 		return timeText(s.now)
@@ -116,7 +116,7 @@ func (s *situation) exportedText(was, is []string, standing Object) string {
 }
 
 // together is visible to whom either is.
-func (s *situation) together(a, b []string) []string {
+func (s *facts) together(a, b []string) []string {
 	if len(a) == 0 || slices.Contains(a, "*") {
 		return a
 	}
@@ -131,7 +131,7 @@ func (s *situation) together(a, b []string) []string {
 }
 
 // tellHidden says that no ingress gateway gets to see the routes, or the Service that they lead to.
-func (s *situation) tellHidden() {
+func (s *planner) tellHidden() {
 	if !s.exposure.on || len(s.IngressServices) == 0 {
 		return
 	}

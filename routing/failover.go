@@ -13,7 +13,7 @@ import (
 )
 
 // followTimes puts the times that the user names in the place of the settings.
-func (s *situation) followTimes() {
+func (s *facts) followTimes() {
 	if s.Offline {
 		return // nothing is waited for
 	}
@@ -24,7 +24,7 @@ func (s *situation) followTimes() {
 // failOver is for default-gone=next and all: a default that has traffic, and has had no ready pod for the time while
 // others have pods, gives its place up for good. Since when is marked on the DestinationRule, so that the time goes on
 // under another leader. It reports whether it told what will be.
-func (s *situation) failOver() bool {
+func (s *planner) failOver() bool {
 	s.tellFailed()
 	m := s.record.Default
 	if s.Intent.Unready == api.UnreadyHold || m.All || !s.gone.standIn.isZero() || !s.recorded || !s.inRoute(m) || s.isStarting(m) {
@@ -53,11 +53,11 @@ func (s *situation) failOver() bool {
 }
 
 // hasFailed reports whether a default was left because it had no ready pod, and no later word has taken effect.
-func (s *situation) hasFailed() bool { return !s.record.Failed.isZero() }
+func (s *planner) hasFailed() bool { return !s.record.Failed.isZero() }
 
 // endFailure forgets what failed once a later word about shares is in effect. Where that gives the failed version a share
 // again, it must be ready.
-func (s *situation) endFailure() {
+func (s *planner) endFailure() {
 	if !s.hasFailed() || s.record.FailedWords == s.failedWords() || s.defaultPending() {
 		return
 	}
@@ -69,7 +69,7 @@ func (s *situation) endFailure() {
 	s.record.Failed, s.record.FailedWords = meaning{}, ""
 }
 
-func (s *situation) failedWords() string {
+func (s *facts) failedWords() string {
 	var b strings.Builder
 	for _, key := range []string{api.AnnotationDefaultVersion, api.AnnotationWeights, api.AnnotationDecidedAt} {
 		b.WriteString(s.Intent.Texts[key] + "|")
@@ -77,7 +77,7 @@ func (s *situation) failedWords() string {
 	return shortHash(b.String())
 }
 
-func (s *situation) tellFailed() {
+func (s *planner) tellFailed() {
 	if !s.hasFailed() {
 		return
 	}
@@ -86,7 +86,7 @@ func (s *situation) tellFailed() {
 		fmt.Sprintf("To go back: outrigger promote -n %s %s %s.", s.Service.Namespace, s.Service.Name, s.nameable(was)))
 }
 
-func (s *situation) takes(m meaning) string {
+func (s *facts) takes(m meaning) string {
 	if m.All {
 		return "every version has its share"
 	}
@@ -94,7 +94,7 @@ func (s *situation) takes(m meaning) string {
 }
 
 // unreadySince is since when the default has had no ready pod, as marked; else that begins now.
-func (s *situation) unreadySince(m meaning) time.Time {
+func (s *facts) unreadySince(m meaning) time.Time {
 	if s.standing.rule != nil && !s.renewed {
 		text, of, _ := strings.Cut(s.standing.rule.Annotations[api.AnnotationUnready], " ")
 		if at, ok := parseTime(text); ok && of == m.String() {
@@ -104,7 +104,7 @@ func (s *situation) unreadySince(m meaning) time.Time {
 	return s.now
 }
 
-func (s *situation) unreadyText() string {
+func (s *planner) unreadyText() string {
 	if s.unready.IsZero() {
 		return ""
 	}
@@ -112,7 +112,7 @@ func (s *situation) unreadyText() string {
 }
 
 // isStarting reports whether all that m means is so young that it may never have been ready.
-func (s *situation) isStarting(m meaning) bool {
+func (s *facts) isStarting(m meaning) bool {
 	starting := false
 	for _, t := range s.withPods() {
 		if !slices.ContainsFunc(t.groups, func(g podGroup) bool { return m.includes(t, g.Version) }) {
@@ -126,7 +126,7 @@ func (s *situation) isStarting(m meaning) bool {
 	return starting
 }
 
-func (s *situation) othersHavePods(m meaning) bool {
+func (s *facts) othersHavePods(m meaning) bool {
 	return slices.ContainsFunc(s.withPods(), func(t track) bool {
 		return slices.ContainsFunc(t.groups, func(g podGroup) bool { return g.Version != "" && !m.includes(t, g.Version) })
 	})
@@ -134,7 +134,7 @@ func (s *situation) othersHavePods(m meaning) bool {
 
 // nextDefault is what would be the default among the versions with a ready pod, were m not there: the lowest or highest
 // where the policy says so, else the one whose workload was created first.
-func (s *situation) nextDefault(m meaning) meaning {
+func (s *facts) nextDefault(m meaning) meaning {
 	created := map[string]time.Time{} // of the oldest workload, by version
 	for _, t := range s.withPods() {
 		for _, group := range t.groups {
@@ -153,11 +153,11 @@ func (s *situation) nextDefault(m meaning) meaning {
 	slices.SortFunc(versions, compareVersions)
 	switch s.Intent.Default.Policy {
 	case api.DefaultLowest:
-		return s.carriers(versions[0])
+		return s.runningAs(versions[0])
 	case api.DefaultHighest:
-		return s.carriers(versions[len(versions)-1])
+		return s.runningAs(versions[len(versions)-1])
 	}
 	earliest := created[slices.MinFunc(versions, func(a, b string) int { return created[a].Compare(created[b]) })]
 	at := slices.IndexFunc(versions, func(version string) bool { return !created[version].After(earliest.Add(tieWindow)) })
-	return s.carriers(versions[at])
+	return s.runningAs(versions[at])
 }

@@ -42,7 +42,7 @@ func (x exposure) key() string {
 }
 
 // decideExposure takes from the wish for exposure what is not permitted and what others already serve.
-func (s *situation) decideExposure() {
+func (s *planner) decideExposure() {
 	defer func() { s.record.KeptHosts = s.keptHosts }()
 	wish := s.Intent.Expose
 	if wish == nil {
@@ -53,7 +53,7 @@ func (s *situation) decideExposure() {
 		s.keepExposure(wish)
 		return
 	}
-	if !s.exposurePermitted(wish) {
+	if !s.permitExposure(wish) {
 		return
 	}
 	s.existing = s.existingExposure()
@@ -69,7 +69,7 @@ func (s *situation) decideExposure() {
 }
 
 // resolveExposure returns the part of the wish that can take effect, which is off if there is none, and reports the rest.
-func (s *situation) resolveExposure(wish *api.Exposure) exposure {
+func (s *planner) resolveExposure(wish *api.Exposure) exposure {
 	if port, speaksHTTP := s.gatewayServicePort(); !speaksHTTP {
 		if wish.ServicePort != "" {
 			s.refuse(api.AnnotationServicePort, wish.ServicePort, api.RoutePortNotRouted, fmt.Sprintf("Port %d does not carry plain HTTP, so no gateway can route to it.", port.Port),
@@ -84,18 +84,18 @@ func (s *situation) resolveExposure(wish *api.Exposure) exposure {
 		return exposure{}
 	}
 	x := s.exposureOf(wish)
-	if !s.gatewayPermitted(x) || x.generated && !s.portsFree(x) {
+	if !s.gatewayPermitted(x) || x.generated && !s.checkPorts(x) {
 		return exposure{}
 	}
-	if !x.generated && !s.gatewayServes(&x) {
+	if !x.generated && !s.resolveGateway(&x) {
 		return exposure{}
 	}
-	x.hosts = widest(s.freeHosts(x))
+	x.hosts = widest(s.claimHosts(x))
 	x.on = len(x.hosts) > 0
 	return x
 }
 
-func (s *situation) exposurePermitted(wish *api.Exposure) bool {
+func (s *planner) permitExposure(wish *api.Exposure) bool {
 	switch {
 	case s.Settings.Expose == api.ExposeDisabled:
 		s.tellAbout(api.AnnotationExpose, "true", api.RouteExposeNotPermitted, "This installation exposes no Services (routing.expose is disabled).", "Ask whoever runs Outrigger.")
@@ -108,8 +108,8 @@ func (s *situation) exposurePermitted(wish *api.Exposure) bool {
 	return true
 }
 
-// allowedOf returns the hosts that Namespace and settings allow, and tells about the others.
-func (s *situation) allowedOf(wish *api.Exposure) []string {
+// refuseForbiddenHosts returns the hosts that Namespace and settings allow, and tells about the others.
+func (s *planner) refuseForbiddenHosts(wish *api.Exposure) []string {
 	var out []string
 	for _, host := range wish.Hosts {
 		switch {
@@ -139,7 +139,7 @@ func grantsWildcard(allowed []string, host string) bool {
 }
 
 // isKept reports whether an earlier release, which knew of no rule about wildcards other than "*", exposed the host.
-func (s *situation) isKept(host string) bool {
+func (s *facts) isKept(host string) bool {
 	if host == anyHost || !s.servesAtGateway(host) {
 		return false
 	}
@@ -157,8 +157,8 @@ func allows(entry, host string) bool {
 	return wild && host != anyHost && strings.HasSuffix(host, suffix)
 }
 
-// gatewayServes looks at the Gateway that the user names. Its selector and ports are then the exposure's.
-func (s *situation) gatewayServes(x *exposure) bool {
+// resolveGateway looks at the Gateway that the user names. Its selector and ports are then the exposure's.
+func (s *planner) resolveGateway(x *exposure) bool {
 	gateway := s.foreignGateway(x.gateway)
 	if gateway == nil {
 		if s.Offline {
@@ -236,7 +236,7 @@ func patternsFor(server *server, gatewayNamespace, namespace string) []string {
 	return out
 }
 
-func (s *situation) foreignGateway(ref string) *networkingv1.Gateway {
+func (s *facts) foreignGateway(ref string) *networkingv1.Gateway {
 	for _, gateway := range append(slices.Clone(s.Foreign.Gateways), s.Standing.Gateways...) {
 		if gateway.Namespace+"/"+gateway.Name == ref {
 			return gateway
@@ -250,9 +250,9 @@ func isOutriggers(object Object) bool {
 	return ours
 }
 
-// freeHosts returns the hosts that nobody else serves, and those that we served first. What was refused as a "*" does
+// claimHosts returns the hosts that nobody else serves, and those that we served first. What was refused as a "*" does
 // not take over by itself.
-func (s *situation) freeHosts(x exposure) []string {
+func (s *planner) claimHosts(x exposure) []string {
 	var free []string
 	refused := ""
 	for _, host := range x.hosts {
@@ -284,7 +284,7 @@ func (s *situation) freeHosts(x exposure) []string {
 	return free
 }
 
-func (s *situation) tellHost(host string, other Object, first bool) {
+func (s *planner) tellHost(host string, other Object, first bool) {
 	what := "Host " + host
 	if host == anyHost {
 		what = "Every host (*)"
@@ -314,12 +314,12 @@ func includesAll(a, b map[string]string) bool {
 }
 
 // stands reports whether our standing objects serve these hosts at this gateway, on each of the exposure's ports.
-func (s *situation) stands(x exposure, hosts []string) bool {
+func (s *facts) stands(x exposure, hosts []string) bool {
 	return !slices.ContainsFunc(x.listeners(), func(l listener) bool { return !s.standsAt(x, l, hosts) })
 }
 
 // standsAt reports whether our standing objects serve these hosts on one port of this gateway.
-func (s *situation) standsAt(x exposure, l listener, hosts []string) bool {
+func (s *facts) standsAt(x exposure, l listener, hosts []string) bool {
 	for _, host := range hosts {
 		if s.carrier(x, host) == nil {
 			return false
@@ -333,7 +333,7 @@ func (s *situation) standsAt(x exposure, l listener, hosts []string) bool {
 
 // carrier is the standing VirtualService that serves a host at the exposure's gateway; nil if none does. It may be one of
 // an earlier release, which serves the mesh as well.
-func (s *situation) carrier(x exposure, host string) *networkingv1.VirtualService {
+func (s *facts) carrier(x exposure, host string) *networkingv1.VirtualService {
 	for _, vs := range []*networkingv1.VirtualService{s.standing.mesh, s.standing.exposed} {
 		if vs != nil && !s.renewed && slices.Contains(vs.Spec.Gateways, x.gateway) && slices.Contains(vs.Spec.Hosts, host) {
 			return vs
@@ -343,7 +343,7 @@ func (s *situation) carrier(x exposure, host string) *networkingv1.VirtualServic
 }
 
 // tellIngress warns when the ingress gateway of an exposure is not there, or does not open the port.
-func (s *situation) tellIngress(x exposure) {
+func (s *planner) tellIngress(x exposure) {
 	for _, l := range x.listeners() {
 		s.reportIngress(x, l, func(key, value string, reason api.RouteReason, what, advice string) {
 			s.tellAbout(key, value, reason, what+" Nothing reaches the Service there.", advice)
@@ -352,7 +352,7 @@ func (s *situation) tellIngress(x exposure) {
 }
 
 // reportIngress has tell report that the ingress gateway is not there, or does not open a port.
-func (s *situation) reportIngress(x exposure, l listener, tell func(key, value string, reason api.RouteReason, what, advice string)) {
+func (s *facts) reportIngress(x exposure, l listener, tell func(key, value string, reason api.RouteReason, what, advice string)) {
 	if s.Offline {
 		return
 	}

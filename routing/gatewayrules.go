@@ -13,7 +13,7 @@ import (
 
 // gatewayPermitted reports whether the installation lets the exposure use its gateway and port. A list of the administrator's
 // always applies. Without one, and for a change of an existing exposure, a Service of the gateway must have the port.
-func (s *situation) gatewayPermitted(x exposure) bool {
+func (s *planner) gatewayPermitted(x exposure) bool {
 	if !s.listsPermit(x) {
 		return false
 	}
@@ -21,7 +21,7 @@ func (s *situation) gatewayPermitted(x exposure) bool {
 }
 
 // isPortThere reports whether the gateway has one of the exposure's ports, as far as is known.
-func (s *situation) isPortThere(x exposure, l listener) bool {
+func (s *planner) isPortThere(x exposure, l listener) bool {
 	if s.opensPort(l.port) || s.standsAt(x, l, x.hosts) {
 		return true
 	}
@@ -34,14 +34,14 @@ func (s *situation) isPortThere(x exposure, l listener) bool {
 
 // leavesItsGateway reports whether an exposure exists and would move to gateway pods, or to a port of theirs, that no Service
 // is known to have. A gateway without a Service, on the network of its nodes, may open any port.
-func (s *situation) leavesItsGateway(x exposure, l listener) bool {
+func (s *planner) leavesItsGateway(x exposure, l listener) bool {
 	was := s.existing
 	had := slices.ContainsFunc(was.listeners(), func(old listener) bool { return old.port == l.port })
 	return was.on && (!was.generated || !maps.Equal(was.selector, x.selector) || !had && len(s.IngressServices) > 0)
 }
 
 // listsPermit reports whether the administrator's lists of gateways, gateway pods, and ports permit the exposure.
-func (s *situation) listsPermit(x exposure) bool {
+func (s *planner) listsPermit(x exposure) bool {
 	if !x.generated {
 		if allowed := s.Settings.Gateways; len(allowed) > 0 && !slices.ContainsFunc(allowed, func(entry string) bool { return namesGateway(entry, x.gateway) }) {
 			s.refuse(api.AnnotationGateway, x.gateway, api.RouteGatewayNotAllowed, "This installation does not allow this Gateway (routing.gateways).",
@@ -79,7 +79,7 @@ func namesGateway(entry, gateway string) bool {
 }
 
 // opensPort reports whether a Service of the ingress gateway has a port, or leads to it.
-func (s *situation) opensPort(number uint32) bool {
+func (s *facts) opensPort(number uint32) bool {
 	for _, service := range s.IngressServices {
 		for _, port := range service.Spec.Ports {
 			if uint32(port.Port) == number || port.TargetPort.IntValue() == int(number) { //nolint:gosec // a port is not negative
@@ -92,7 +92,7 @@ func (s *situation) opensPort(number uint32) bool {
 
 // listenerPort is the port on which the gateway's pods listen for a server's port: Istio takes the target of the Service's
 // port of that number, where there is one.
-func (s *situation) listenerPort(number uint32) uint32 {
+func (s *facts) listenerPort(number uint32) uint32 {
 	for _, service := range s.IngressServices {
 		for _, port := range service.Spec.Ports {
 			if target := port.TargetPort.IntValue(); uint32(port.Port) == number && target > 0 { //nolint:gosec // a port is not negative

@@ -19,7 +19,7 @@ import (
 
 // holdExposure takes the annotations about exposure from the VirtualService that serves the gateway, all of them together,
 // where one is invalid now. It returns copies of Service and Namespace that say so.
-func (s *situation) holdExposure(service *corev1.Service, recorded map[string]bool) *corev1.Namespace {
+func (s *planner) holdExposure(service *corev1.Service, recorded map[string]bool) *corev1.Namespace {
 	s.badExposure = s.Intent.BadExposure()
 	if len(s.badExposure) == 0 {
 		return s.Namespace
@@ -43,7 +43,7 @@ func (s *situation) holdExposure(service *corev1.Service, recorded map[string]bo
 }
 
 // exposedWords are the annotations that the current exposure was written for; nil if nothing is exposed.
-func (s *situation) exposedWords() map[string]string {
+func (s *facts) exposedWords() map[string]string {
 	for _, vs := range []*networkingv1.VirtualService{s.standing.exposed, s.standing.mesh} {
 		if vs == nil || s.renewed || len(boundGateways(vs)) == 0 {
 			continue
@@ -62,7 +62,7 @@ func (s *situation) exposedWords() map[string]string {
 // exposedWordsInMesh are the annotations that an exposure was written for, from the VirtualService for the mesh, which is
 // written with the same ones: for a VirtualService whose annotations another client edited. It is nil where they say nothing
 // about exposure.
-func (s *situation) exposedWordsInMesh(exposed *networkingv1.VirtualService) map[string]string {
+func (s *facts) exposedWordsInMesh(exposed *networkingv1.VirtualService) map[string]string {
 	mesh := s.standing.mesh
 	isLost := s.distrusted[exposed] != nil || trustOf(exposed) == blank
 	if !isLost || mesh == nil || trustOf(mesh) != sealed || slices.Contains(s.copies.read.Detached, mesh.Name) {
@@ -77,8 +77,8 @@ func (s *situation) exposedWordsInMesh(exposed *networkingv1.VirtualService) map
 
 // keepExposure is the exposure while an annotation about it is invalid: what is served now, as far as the administrator still
 // permits it.
-func (s *situation) keepExposure(wish *api.Exposure) {
-	if !s.exposurePermitted(wish) {
+func (s *planner) keepExposure(wish *api.Exposure) {
+	if !s.permitExposure(wish) {
 		return
 	}
 	x := s.exposureOf(wish)
@@ -104,9 +104,9 @@ func (s *situation) keepExposure(wish *api.Exposure) {
 }
 
 // exposureOf is what the annotations ask for, with the hosts that Namespace and installation allow.
-func (s *situation) exposureOf(wish *api.Exposure) exposure {
+func (s *planner) exposureOf(wish *api.Exposure) exposure {
 	x := exposure{
-		on: true, hosts: s.allowedOf(wish), gateway: wish.Gateway, selector: wish.GatewaySelector, port: wish.GatewayPort,
+		on: true, hosts: s.refuseForbiddenHosts(wish), gateway: wish.Gateway, selector: wish.GatewaySelector, port: wish.GatewayPort,
 		tls: wish.TLSCredential, redirect: wish.HTTPSRedirect, path: wish.Path, rewrite: wish.PathRewrite,
 	}
 	if x.gateway == "" {

@@ -16,7 +16,7 @@ import (
 // record as well, so that neither the deletion of that VirtualService nor an edit of its annotations loses it.
 
 // inEffect returns the value in effect of an annotation that is invalid now; false if it never had one.
-func (s *situation) inEffect(key string) (string, bool) {
+func (s *facts) inEffect(key string) (string, bool) {
 	if text, said := s.standing.words[key]; said {
 		return text, true
 	}
@@ -25,7 +25,7 @@ func (s *situation) inEffect(key string) (string, bool) {
 }
 
 // heldBy returns what the record holds: the values that a copy of the Service has in the place of invalid ones.
-func (s *situation) heldBy(service *corev1.Service) map[string]string {
+func (s *facts) heldBy(service *corev1.Service) map[string]string {
 	keys := sortedKeys(s.Intent.Bad)
 	if len(s.badExposure) > 0 {
 		keys = append(keys, api.ExposureKeys()...)
@@ -43,7 +43,7 @@ func (s *situation) heldBy(service *corev1.Service) map[string]string {
 }
 
 // heldExposure are the annotations that the current exposure was written for, as recorded; nil if there is no such record.
-func (s *situation) heldExposure() map[string]string {
+func (s *facts) heldExposure() map[string]string {
 	held := maps.Clone(s.copies.read.Held)
 	maps.DeleteFunc(held, func(key, _ string) bool { return !slices.Contains(api.ExposureKeys(), key) })
 	if s.renewed || held[api.AnnotationExpose] == "" {
@@ -53,7 +53,7 @@ func (s *situation) heldExposure() map[string]string {
 }
 
 // isHeldHost reports whether the record says that a host was exposed when an annotation about exposure became invalid.
-func (s *situation) isHeldHost(host string) bool {
+func (s *facts) isHeldHost(host string) bool {
 	held := s.heldExposure()
 	hosts, said := held[api.AnnotationHosts]
 	return held != nil && (said && slices.Contains(splitList(strings.ReplaceAll(hosts, " ", "")), host) || !said && host == anyHost)

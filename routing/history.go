@@ -88,7 +88,7 @@ func sameDecision(a, b record) bool {
 }
 
 // historyFor returns the past decisions to record with a record that is to be written.
-func (s *situation) historyFor(r record) decisionHistory {
+func (s *planner) historyFor(r record) decisionHistory {
 	was, list := s.copies.read, s.record.History
 	before := was
 	before.Default = s.fixedByNow(was.Default) // the same workload in another form is no decision
@@ -119,7 +119,7 @@ func (s *situation) historyFor(r record) decisionHistory {
 func (d pastDecision) asRecord() record { return record{Default: d.Default, Weights: d.Weights} }
 
 // decidingHash is a hash of the annotations by which users decide about the default and the weights.
-func (s *situation) decidingHash() string {
+func (s *facts) decidingHash() string {
 	var texts []string
 	for _, key := range []string{api.AnnotationDefaultVersion, api.AnnotationWeights, api.AnnotationDecidedAt} {
 		texts = append(texts, s.Intent.Texts[key])
@@ -174,7 +174,7 @@ func Decisions(observed Observed, now time.Time) []Decision {
 }
 
 // named returns a decision with the version names that annotations use now.
-func (s *situation) named(d pastDecision) Decision {
+func (s *facts) named(d pastDecision) Decision {
 	out := Decision{IsTooLong: d.Long}
 	out.Until, _ = parseTime(d.Until)
 	name := func(m meaning, fallback string) string {
@@ -203,7 +203,7 @@ func (s *situation) named(d pastDecision) Decision {
 }
 
 // nameNow returns the version by which an annotation names m. It returns false if no pod or workload of the Service has it.
-func (s *situation) nameNow(m meaning) (string, bool) {
+func (s *facts) nameNow(m meaning) (string, bool) {
 	if m.All {
 		return string(api.DefaultAll), true
 	}

@@ -209,11 +209,11 @@ func (a *attacked) compare(right *cluster) {
 	case a.keepsAll():
 		a.compareRoutes(a.before.VirtualServices, a.standing.VirtualServices, false)
 	case a.adopts():
-		is, must := a.defaultShares(a.standing), a.defaultShares(a.before)
+		is, must := a.shareOut(a.standing), a.shareOut(a.before)
 		if right != a.was {
-			must = a.defaultShares(right.standing)
+			must = a.shareOut(right.standing)
 			for name := range is {
-				must[name] = a.defaultShares(a.before)[a.edit.name]
+				must[name] = a.shareOut(a.before)[a.edit.name]
 			}
 		}
 		if is[a.edit.name] != must[a.edit.name] {
@@ -226,8 +226,8 @@ func (a *attacked) compare(right *cluster) {
 	a.compareSubsets(right)
 }
 
-// defaultShares are the shares of each VirtualService that no condition claims.
-func (a *attacked) defaultShares(o Objects) map[string]string {
+// shareOut are the shares of each VirtualService that no condition claims.
+func (a *attacked) shareOut(o Objects) map[string]string {
 	out := map[string]string{}
 	for _, vs := range o.VirtualServices {
 		for _, http := range vs.Spec.Http {

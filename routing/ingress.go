@@ -95,7 +95,7 @@ func backendsOf(rule networkingk8s.IngressRule) []*networkingk8s.IngressServiceB
 
 // hostsOfIngress returns the hosts under which an Ingress routes to a port that the Service has; none if it does not. Istio
 // makes of it a VirtualService at the gateway whose destination has no subset: no VirtualService for the mesh applies.
-func (s *situation) hostsOfIngress(ingress *networkingk8s.Ingress) []string {
+func (s *facts) hostsOfIngress(ingress *networkingk8s.Ingress) []string {
 	var out []string
 	for _, rule := range ingress.Spec.Rules {
 		if slices.ContainsFunc(backendsOf(rule), func(b *networkingk8s.IngressServiceBackend) bool {
@@ -108,7 +108,7 @@ func (s *situation) hostsOfIngress(ingress *networkingk8s.Ingress) []string {
 	return slices.Compact(out)
 }
 
-func (s *situation) hasPortNamed(name string) bool {
+func (s *facts) hasPortNamed(name string) bool {
 	for _, port := range s.Service.Spec.Ports {
 		if port.Name == name {
 			return true
@@ -118,7 +118,7 @@ func (s *situation) hasPortNamed(name string) bool {
 }
 
 // ingressWith names the first Ingress that serves a host at the exposure's gateway; empty if none does.
-func (s *situation) ingressWith(x exposure, host string) string {
+func (s *facts) ingressWith(x exposure, host string) string {
 	if !sameIngress(x.selector, s.IngressController.selector()) {
 		return ""
 	}
@@ -134,7 +134,7 @@ func (s *situation) ingressWith(x exposure, host string) string {
 
 // ingressHostsAt returns the hosts that Istio serves for an Ingress on one of the exposure's ports. With TLS, the hosts of
 // the Ingress's certificates count as well, because Istio makes a server for each.
-func (s *situation) ingressHostsAt(ingress *networkingk8s.Ingress, x exposure, l listener) []string {
+func (s *facts) ingressHostsAt(ingress *networkingk8s.Ingress, x exposure, l listener) []string {
 	isTLSPort := len(ingress.Spec.TLS) > 0 && s.listenerPort(l.port) == s.listenerPort(ingressTLSPort)
 	if x.generated && s.listenerPort(l.port) != s.listenerPort(ingressPort) && !isTLSPort {
 		return nil
@@ -150,7 +150,7 @@ func (s *situation) ingressHostsAt(ingress *networkingk8s.Ingress, x exposure, l
 	return out
 }
 
-func (s *situation) tellIngressHost(host, ingress string, first bool) {
+func (s *planner) tellIngressHost(host, ingress string, first bool) {
 	report, effect := s.refuseHost, "it is not exposed."
 	if first {
 		report, effect = s.tellAbout, "its existing exposure is unchanged."

@@ -21,7 +21,7 @@ const policyEdited = "edited"
 
 // inherit gives our DestinationRule the policy that callers had without it: Istio takes the most specific rule alone, so
 // ours would take the policy of a rule for many hosts away. A policy that somebody else wrote into ours is theirs.
-func (s *situation) inherit(rule *networkingv1.DestinationRule) {
+func (s *planner) inherit(rule *networkingv1.DestinationRule) {
 	from := s.shadowed()
 	if standing := s.standing.rule; standing != nil && standing.Spec.TrafficPolicy != nil && !policyIsOurs(standing, from) {
 		if standing.Annotations[api.AnnotationInherited] != "" {
@@ -66,7 +66,7 @@ func policyIsOurs(rule, from *networkingv1.DestinationRule) bool {
 // shadowed is the DestinationRule of others whose policy holds where ours is not: looked for as Istio does, in the
 // Service's namespace, then in the root namespace, the most specific host alone, of several for it the oldest with a
 // policy. It is nil if there is none, or if another rule for this very host takes its place already.
-func (s *situation) shadowed() *networkingv1.DestinationRule {
+func (s *facts) shadowed() *networkingv1.DestinationRule {
 	for _, namespace := range []string{s.Service.Namespace, s.RootNamespace} {
 		var best []*networkingv1.DestinationRule
 		for _, rule := range s.Foreign.DestinationRules {
@@ -113,7 +113,7 @@ func moreSpecific(a, b string) bool {
 
 // noteWideRule remembers a DestinationRule for many hosts in a caller's namespace: Istio looks there first, so callers
 // there see nothing of ours.
-func (s *situation) noteWideRule(rule *networkingv1.DestinationRule) {
+func (s *facts) noteWideRule(rule *networkingv1.DestinationRule) {
 	if rule.Namespace == s.Service.Namespace || rule.Spec.WorkloadSelector != nil || rule.Namespace == s.RootNamespace && !slices.Contains(rule.Spec.ExportTo, ".") {
 		return
 	}
@@ -123,7 +123,7 @@ func (s *situation) noteWideRule(rule *networkingv1.DestinationRule) {
 const namedAtMost = 5
 
 // tellWideRules tells of them in one Problem: a mesh may have one in every namespace.
-func (s *situation) tellWideRules() {
+func (s *planner) tellWideRules() {
 	if len(s.foreign.wide) == 0 {
 		return
 	}

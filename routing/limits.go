@@ -17,9 +17,9 @@ import (
 // Limits keep what is generated for one Service bounded. They apply to what is new: an object or subset that exists stays,
 // whatever the limit is today.
 
-// withinLimit returns the running versions that have a subset beside those that are needed: every one that exists, then
+// limitSubsets returns the running versions that have a subset beside those that are needed: every one that exists, then
 // those that the default or an annotation means, then the others, as far as routing.maxVersions allows.
-func (s *situation) withinLimit(needed, stand map[string]bool, running []string) []string {
+func (s *planner) limitSubsets(needed, stand map[string]bool, running []string) []string {
 	taken := len(needed)
 	for version := range stand { // also one that drains
 		if !needed[version] {
@@ -48,7 +48,7 @@ func (s *situation) withinLimit(needed, stand map[string]bool, running []string)
 }
 
 // byUrgency sorts the versions that the default or an annotation means before the others.
-func (s *situation) byUrgency(versions []string) []string {
+func (s *planner) byUrgency(versions []string) []string {
 	meant := map[string]bool{}
 	for _, m := range []meaning{s.record.Default, s.gone.standIn} {
 		for _, version := range s.possible(m) {
@@ -67,7 +67,7 @@ func (s *situation) byUrgency(versions []string) []string {
 
 // addSuccessors adds what the workloads of the default and of routed names roll out: their share must be able to move to
 // it.
-func (s *situation) addSuccessors(needed, routed map[string]bool) {
+func (s *planner) addSuccessors(needed, routed map[string]bool) {
 	means := []meaning{s.record.Default, s.gone.standIn}
 	for _, name := range sortedKeys(s.record.Names) {
 		m := s.record.Names[name]
@@ -84,7 +84,7 @@ func (s *situation) addSuccessors(needed, routed map[string]bool) {
 }
 
 // subsetCount counts the subsets of ours that exist.
-func (s *situation) subsetCount() int {
+func (s *facts) subsetCount() int {
 	count := 0
 	for _, name := range s.subsets.names {
 		if findSubset(s.standing.rule, name) != nil {
@@ -95,7 +95,7 @@ func (s *situation) subsetCount() int {
 }
 
 // isLeftOut reports whether there is no room for the subsets of what a name means.
-func (s *situation) isLeftOut(m meaning) bool {
+func (s *facts) isLeftOut(m meaning) bool {
 	if s.Settings.MaxVersions <= 0 || s.subsetCount() < s.Settings.MaxVersions {
 		return false
 	}
@@ -106,7 +106,7 @@ func (s *situation) isLeftOut(m meaning) bool {
 }
 
 // isBeyondLimit reports whether a version would have no subset where all are made at once.
-func (s *situation) isBeyondLimit(version string) bool {
+func (s *planner) isBeyondLimit(version string) bool {
 	if s.Settings.MaxVersions <= 0 || findSubset(s.standing.rule, s.subsets.names[version]) != nil {
 		return false
 	}
@@ -119,7 +119,7 @@ func (s *situation) isBeyondLimit(version string) bool {
 func withinSize[T any, P interface {
 	*T
 	Object
-}](s *situation, wanted, standing P) P {
+}](s *planner, wanted, standing P) P {
 	limit := s.Settings.MaxObjectBytes
 	if wanted == nil || limit <= 0 {
 		return wanted
@@ -140,7 +140,7 @@ func withinSize[T any, P interface {
 
 // ruleWithinSize is withinSize for a DestinationRule. One that gives a route of ours back a subset that it names is
 // written whatever its size.
-func (s *situation) ruleWithinSize(wanted *networkingv1.DestinationRule) []*networkingv1.DestinationRule {
+func (s *planner) ruleWithinSize(wanted *networkingv1.DestinationRule) []*networkingv1.DestinationRule {
 	repairs := slices.ContainsFunc(wanted.Spec.Subsets, func(subset *networkingapi.Subset) bool {
 		return s.standing.rule != nil && findSubset(s.standing.rule, subset.Name) == nil && s.standingNames(s.subsets.versions[subset.Name])
 	})

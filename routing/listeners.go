@@ -93,21 +93,21 @@ func (x exposure) servers(namespace string) []*server {
 	return out
 }
 
-// portsFree reports whether our servers may have their ports on the gateway's pods, and reports those that they may not have.
-func (s *situation) portsFree(x exposure) bool {
+// checkPorts reports whether our servers may have their ports on the gateway's pods, and reports those that they may not have.
+func (s *planner) checkPorts(x exposure) bool {
 	if x.redirect && s.listenerPort(x.port) == s.listenerPort(api.HTTPPort) {
 		s.refuse(api.AnnotationHTTPSRedirect, "true", api.RouteGatewayPortConflict,
 			fmt.Sprintf("Ports %d and %d are the same port of the gateway pods, so one of them cannot redirect to the other.", api.HTTPPort, x.port),
 			"Choose another port: "+s.annotate(api.AnnotationGatewayPort+"=PORT")+".")
 		return false
 	}
-	return !slices.ContainsFunc(x.listeners(), func(l listener) bool { return !s.portFree(x, l) })
+	return !slices.ContainsFunc(x.listeners(), func(l listener) bool { return !s.checkPort(x, l) })
 }
 
-// portFree reports whether no other Gateway has another protocol on a port: it is a conflict where one has TLS or TCP and ours is for
+// checkPort reports whether no other Gateway has another protocol on a port: it is a conflict where one has TLS or TCP and ours is for
 // HTTP, or the other way around. What is exposed already stays, except where two Gateways of Outrigger's were created at
 // the same time.
-func (s *situation) portFree(x exposure, l listener) bool {
+func (s *planner) checkPort(x exposure, l listener) bool {
 	gateway := s.otherProtocol(x, l)
 	if gateway == nil {
 		return true
@@ -168,7 +168,7 @@ func (o *Observed) ExcludedPorts() []ServerPort {
 	if wish == nil || wish.Gateway != "" {
 		return nil
 	}
-	s := &situation{Observed: *o}
+	s := &planner{facts: facts{Observed: *o}}
 	var out []ServerPort
 	for _, l := range s.exposureOf(wish).listeners() {
 		numbers := []uint32{l.port}
@@ -188,7 +188,7 @@ func (o *Observed) ExcludedPorts() []ServerPort {
 }
 
 // otherProtocol returns another Gateway that has another protocol on a port of the same gateway pods; nil if there is none.
-func (s *situation) otherProtocol(x exposure, l listener) *networkingv1.Gateway {
+func (s *facts) otherProtocol(x exposure, l listener) *networkingv1.Gateway {
 	for _, gateway := range s.Foreign.Gateways {
 		if sameIngress(gateway.Spec.Selector, x.selector) && slices.ContainsFunc(ServerPorts(gateway), func(port ServerPort) bool {
 			return ((port.Speaks == "TLS") != l.tls || port.Speaks == "TCP") && (port.Number == l.port || s.listenerPort(port.Number) == s.listenerPort(l.port))
@@ -201,14 +201,14 @@ func (s *situation) otherProtocol(x exposure, l listener) *networkingv1.Gateway 
 
 // yieldsTo reports whether our Gateway gives up a port on which a Gateway of another Service that Outrigger exposes has
 // another protocol: to the older one, which Istio serves. Neither was refused where both were written before either was seen.
-func (s *situation) yieldsTo(gateway *networkingv1.Gateway) bool {
+func (s *facts) yieldsTo(gateway *networkingv1.Gateway) bool {
 	ours := s.standing.gateway
 	isWritten := gateway.Annotations[api.AnnotationWritten] == gatewayDigest(gateway) // no edit of another client
 	return ours != nil && isOutriggers(gateway) && isWritten && olderObject(gateway, ours)
 }
 
 // yieldsPort reports whether our Gateway gives up one of the ports of an exposure.
-func (s *situation) yieldsPort(x exposure) bool {
+func (s *facts) yieldsPort(x exposure) bool {
 	return x.generated && slices.ContainsFunc(x.listeners(), func(l listener) bool {
 		gateway := s.otherProtocol(x, l)
 		return gateway != nil && s.yieldsTo(gateway)
@@ -218,7 +218,7 @@ func (s *situation) yieldsPort(x exposure) bool {
 // competes reports whether a server of another Gateway for the same pods serves its hosts where the exposure's port l does. Where
 // TLS or a redirect is involved, the port of the pods decides, since two numbers can mean the same one. HTTP and HTTPS for a
 // host belong to one namespace, whatever the ports, so that nobody takes https:// from a Service that Outrigger exposes at http://.
-func (s *situation) competes(gateway *networkingv1.Gateway, server *server, x exposure, l listener) bool {
+func (s *facts) competes(gateway *networkingv1.Gateway, server *server, x exposure, l listener) bool {
 	if number := server.GetPort().GetNumber(); number == l.port || (x.tls != "" || server.GetTls() != nil) && s.listenerPort(number) == s.listenerPort(l.port) {
 		return true
 	}
@@ -226,7 +226,7 @@ func (s *situation) competes(gateway *networkingv1.Gateway, server *server, x ex
 }
 
 // tellRedirect reports a redirect that leads past the exposure's port: Envoy changes http:// to https:// and nothing else.
-func (s *situation) tellRedirect(x exposure) {
+func (s *planner) tellRedirect(x exposure) {
 	if !x.redirect || s.listenerPort(x.port) == s.listenerPort(api.HTTPSPort) {
 		return
 	}

@@ -10,7 +10,7 @@ import (
 
 // restoreLastRan finds out what a rolling default ran last, where another client deleted the DestinationRule or wiped its
 // annotations: the one version that our route leads to, unless another workload runs it.
-func (s *situation) restoreLastRan() {
+func (s *planner) restoreLastRan() {
 	refs := s.record.Default.Tracks
 	if !s.forgotWaiting() || len(refs) != 1 || s.record.Default.Version != "" || len(s.record.Weights) > 0 || s.standing.lastRan[refs[0].String()] != "" {
 		return
@@ -23,7 +23,7 @@ func (s *situation) restoreLastRan() {
 }
 
 // onlyRouted is the version that all requests go to which no condition claims; empty if there are several, or none.
-func (s *situation) onlyRouted(vs *networkingv1.VirtualService) string {
+func (s *facts) onlyRouted(vs *networkingv1.VirtualService) string {
 	version := ""
 	_, shares, _, uneven := s.digest(vs)
 	if !uneven && len(shares) == 1 {
@@ -34,7 +34,7 @@ func (s *situation) onlyRouted(vs *networkingv1.VirtualService) string {
 
 // restoreMeant takes the subset names of our host that others route to for versions, where another client deleted the
 // DestinationRule: nothing else says what they stood for.
-func (s *situation) restoreMeant() {
+func (s *facts) restoreMeant() {
 	if s.standing.rule != nil || len(s.standing.routes()) == 0 {
 		return
 	}

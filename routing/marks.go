@@ -37,7 +37,7 @@ func markedFor(object Object) (string, bool) {
 
 // ownerEdited reports whether another client edited the owner reference of an object of ours. An owner with another UID is
 // a Service that was deleted, unless the object was created after the present one, or by a plan for it.
-func (s *situation) ownerEdited(object Object) bool {
+func (s *facts) ownerEdited(object Object) bool {
 	owner := controllerOf(object)
 	if owner != nil && owner.Kind == "Service" && owner.Name == s.Service.Name && owner.UID == s.Service.UID {
 		return false
@@ -50,7 +50,7 @@ func (s *situation) ownerEdited(object Object) bool {
 
 // isStranger reports whether an object has another owner than the Service while others of ours have the Service: another
 // client edited the owner, or the object is left over from a Service that was deleted. Nothing that it records applies.
-func (s *situation) isStranger(object Object) bool {
+func (s *facts) isStranger(object Object) bool {
 	isOwned := func(o Object) bool {
 		owner := controllerOf(o)
 		return owner != nil && owner.UID == s.Service.UID
@@ -59,7 +59,7 @@ func (s *situation) isStranger(object Object) bool {
 }
 
 // tellMarks reports labels and owner references that are written back.
-func (s *situation) tellMarks() {
+func (s *planner) tellMarks() {
 	if s.renewed {
 		return
 	}

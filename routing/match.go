@@ -21,10 +21,10 @@ type matchItem struct {
 	pending bool    // the version that is written cannot be followed yet
 }
 
-// matchRules are the rules of the match annotation. An item whose version cannot be followed changes nothing: its requests
+// decideMatches are the rules of the match annotation. An item whose version cannot be followed changes nothing: its requests
 // go on where they went, and no later item receives them for it. Of two with the same condition the first counts that can
 // be followed: Istio says of the second that it is never used.
-func (s *situation) matchRules() []rule {
+func (s *planner) decideMatches() []rule {
 	items, missing := s.matchItems()
 	s.tellPending(api.AnnotationMatch, missing, "Their requests go where they went before; the other items are not affected.")
 	s.tellUnmatched()
@@ -34,24 +34,24 @@ func (s *situation) matchRules() []rule {
 		if slices.ContainsFunc(out, func(r rule) bool { return sameCondition(*r.match, item.Match) }) {
 			continue
 		}
-		match := &s.Intent.Match[item.at]
+		match := s.Intent.Match[item.at]
 		switch {
 		case !item.to.isZero():
 			s.tellRollout(item.to)
-			out = append(out, rule{match: match, to: normalised(s.expand(item.to))})
+			out = append(out, rule{match: &match, to: normalised(s.expand(item.to))})
 			s.keep(item)
 		case s.mustNotFallThrough(items[i:]):
 			var rest []portion
 			for _, sh := range s.sharesOf(s.record.Weights) {
 				rest = append(rest, sh.to...)
 			}
-			out = append(out, rule{match: match, to: normalised(rest), unclaimed: true})
+			out = append(out, rule{match: &match, to: normalised(rest), unclaimed: true})
 		}
 	}
 	return out
 }
 
-func (s *situation) keep(item matchItem) {
+func (s *planner) keep(item matchItem) {
 	if s.record.Kept == nil {
 		s.record.Kept = map[string]meaning{}
 	}
@@ -69,12 +69,12 @@ func conditionText(m api.Match) string {
 }
 
 // matchItems says of each item where its requests go, and which versions the pending ones wait for.
-func (s *situation) matchItems() (items []matchItem, missing []string) {
+func (s *planner) matchItems() (items []matchItem, missing []string) {
 	before := s.matchesBefore()
 	for i, match := range s.Intent.Match {
 		item := matchItem{Match: match, at: i}
 		var why string
-		if item.to, why = s.leadsMatch(match); why != "" {
+		if item.to, why = s.resolveMatch(match); why != "" {
 			if !s.unsaid[api.AnnotationMatch] {
 				missing = append(missing, why)
 			}
@@ -86,9 +86,9 @@ func (s *situation) matchItems() (items []matchItem, missing []string) {
 	return items, slices.Compact(missing)
 }
 
-// leadsMatch is what the version of an item means, or why it cannot be followed yet. Once it is followed, it stays, however
+// resolveMatch is what the version of an item means, or why it cannot be followed yet. Once it is followed, it stays, however
 // its pods fare.
-func (s *situation) leadsMatch(match api.Match) (meaning, string) {
+func (s *planner) resolveMatch(match api.Match) (meaning, string) {
 	m := s.meaningOf(match.Version)
 	switch {
 	case s.isOfDefault(m):
@@ -104,7 +104,7 @@ func (s *situation) leadsMatch(match api.Match) (meaning, string) {
 
 // leadsAlready reports whether the requests of this condition go to what m means: as recorded, else as a standing
 // VirtualService of ours has it.
-func (s *situation) leadsAlready(match api.Match, m meaning) bool {
+func (s *planner) leadsAlready(match api.Match, m meaning) bool {
 	if kept, is := s.copies.read.Kept[conditionText(match)]; is {
 		return kept.equal(m) || overlap(kept, m)
 	}
@@ -113,7 +113,7 @@ func (s *situation) leadsAlready(match api.Match, m meaning) bool {
 }
 
 // standingFor are the versions that the rules of a condition lead to in our standing VirtualServices.
-func (s *situation) standingFor(match api.Match) []string {
+func (s *facts) standingFor(match api.Match) []string {
 	condition := s.condition(&match)
 	var out []string
 	for _, vs := range s.standing.routes() {
@@ -147,7 +147,7 @@ func bare(match *networkingapi.HTTPMatchRequest) *networkingapi.HTTPMatchRequest
 }
 
 // matchesBefore are the items that the route follows: those that the annotation named when it was written last.
-func (s *situation) matchesBefore() []matchItem {
+func (s *planner) matchesBefore() []matchItem {
 	if !s.wordChanged(api.AnnotationMatch) {
 		return nil
 	}
@@ -169,7 +169,7 @@ func (s *situation) matchesBefore() []matchItem {
 }
 
 // keptFor is where the requests of a pending item went before it was written, where that was of a condition's own.
-func (s *situation) keptFor(match api.Match, before []matchItem) meaning {
+func (s *planner) keptFor(match api.Match, before []matchItem) meaning {
 	if kept, is := s.record.Kept[conditionText(match)]; is {
 		return kept
 	}
@@ -183,7 +183,7 @@ func (s *situation) keptFor(match api.Match, before []matchItem) meaning {
 
 // mustNotFallThrough reports whether a later item could receive requests of the first, which is pending: not one of the
 // same condition, which is written for them too.
-func (s *situation) mustNotFallThrough(items []matchItem) bool {
+func (s *facts) mustNotFallThrough(items []matchItem) bool {
 	return slices.ContainsFunc(items[1:], func(later matchItem) bool {
 		return !later.to.isZero() && !sameCondition(later.Match, items[0].Match) && !later.Excludes(items[0].Match)
 	}) && !slices.ContainsFunc(items[1:], func(later matchItem) bool {
@@ -196,7 +196,7 @@ func sameCondition(a, b api.Match) bool {
 }
 
 // tellUnmatched says that conditions on requests do nothing where connections are all that is known.
-func (s *situation) tellUnmatched() {
+func (s *planner) tellUnmatched() {
 	if s.speaksHTTP() || !slices.ContainsFunc(s.Intent.Match, func(m api.Match) bool { return m.Kind != api.MatchSource }) {
 		return
 	}
@@ -206,7 +206,7 @@ func (s *situation) tellUnmatched() {
 }
 
 // speaksHTTP reports whether any port gets http rules.
-func (s *situation) speaksHTTP() bool {
+func (s *facts) speaksHTTP() bool {
 	for _, port := range s.Service.Spec.Ports {
 		if portTraffic(port).http() {
 			return true
@@ -219,7 +219,7 @@ func (s *situation) speaksHTTP() bool {
 func (r rule) meshOnly() bool { return r.match != nil && r.match.Kind == api.MatchSource }
 
 // condition is what the match annotation says, for Istio; empty without a match.
-func (s *situation) condition(match *api.Match) *networkingapi.HTTPMatchRequest {
+func (s *facts) condition(match *api.Match) *networkingapi.HTTPMatchRequest {
 	out := &networkingapi.HTTPMatchRequest{}
 	if match == nil {
 		return out

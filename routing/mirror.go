@@ -21,8 +21,8 @@ type mirror struct {
 
 // decideMirrors gives the rules that no match claims their copies. A version without pods gets none: nobody would notice
 // that they are lost. Nor does one that receives all of a rule's requests itself.
-func (s *situation) decideMirrors() {
-	wanted := s.wantedMirrors()
+func (s *planner) decideMirrors() {
+	wanted := s.decideMirrorWeights()
 	if len(wanted) == 0 {
 		return
 	}
@@ -42,8 +42,8 @@ func (s *situation) decideMirrors() {
 	}
 }
 
-// wantedMirrors are the versions of the mirror annotation that are in force, in natural order.
-func (s *situation) wantedMirrors() []mirror {
+// decideMirrorWeights are the versions of the mirror annotation that are in force, in natural order.
+func (s *planner) decideMirrorWeights() []mirror {
 	percents := map[string]float64{}
 	var pending []string
 	var followed effectiveWeights
@@ -87,13 +87,13 @@ func (s *situation) wantedMirrors() []mirror {
 }
 
 // wasMirrored reports whether a version had copies when the record was written; earlier releases did not record that.
-func (s *situation) wasMirrored(wish api.Weight) bool {
+func (s *facts) wasMirrored(wish api.Weight) bool {
 	return s.copies.read.Revision == 0 || slices.ContainsFunc(s.copies.read.Mirrors, func(item effectiveWeight) bool { return item.name == wish.Version })
 }
 
 // withMirrorsBefore adds the items in effect that the annotation no longer has, while another item is pending or the annotation
 // is invalid: what it says takes their place once it can be followed. Versions without pods get no copies.
-func (s *situation) withMirrorsBefore(followed effectiveWeights) effectiveWeights {
+func (s *facts) withMirrorsBefore(followed effectiveWeights) effectiveWeights {
 	for _, was := range s.copies.read.Mirrors {
 		was.bound = s.fixedByNow(was.meaning())
 		if s.hasPods(was.bound) && !slices.ContainsFunc(followed, func(item effectiveWeight) bool { return overlap(item.bound, was.bound) || item.name == was.name }) {
@@ -104,7 +104,7 @@ func (s *situation) withMirrorsBefore(followed effectiveWeights) effectiveWeight
 }
 
 // unmirrored says why a name gets no copies yet; empty if it does.
-func (s *situation) unmirrored(name string, m meaning) string {
+func (s *planner) unmirrored(name string, m meaning) string {
 	if s.hasPods(m) && (s.inForce(m) || s.standsMirrored(m)) {
 		return ""
 	}
@@ -112,7 +112,7 @@ func (s *situation) unmirrored(name string, m meaning) string {
 }
 
 // standsMirrored reports whether copies go to what m means: as recorded, or as a standing VirtualService of ours has it.
-func (s *situation) standsMirrored(m meaning) bool {
+func (s *planner) standsMirrored(m meaning) bool {
 	if slices.ContainsFunc(s.copies.read.Mirrors, func(item effectiveWeight) bool { return overlap(item.meaning(), m) }) {
 		return true
 	}
@@ -120,7 +120,7 @@ func (s *situation) standsMirrored(m meaning) bool {
 	return slices.ContainsFunc(s.standingMirrors(), func(version string) bool { return slices.Contains(versions, version) })
 }
 
-func (s *situation) standingMirrors() []string {
+func (s *facts) standingMirrors() []string {
 	var out []string
 	for _, vs := range s.standing.routes() {
 		for _, http := range vs.Spec.Http {
@@ -136,7 +136,7 @@ func (s *situation) standingMirrors() []string {
 
 func (r rule) leadsOnlyTo(version string) bool { return len(r.to) == 1 && r.to[0].version == version }
 
-func (s *situation) mirrorPolicies(r rule, port corev1.ServicePort) []*networkingapi.HTTPMirrorPolicy {
+func (s *facts) mirrorPolicies(r rule, port corev1.ServicePort) []*networkingapi.HTTPMirrorPolicy {
 	var out []*networkingapi.HTTPMirrorPolicy
 	for _, m := range r.mirrors {
 		out = append(out, &networkingapi.HTTPMirrorPolicy{Destination: s.destination(m.version, port), Percentage: &networkingapi.Percent{Value: m.percent}})

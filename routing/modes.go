@@ -123,7 +123,7 @@ func (r Reading) rulesText() string {
 
 // subsetsOnly keeps the DestinationRule true and takes the routes away. What had the default's traffic is forgotten: from
 // then on every version has its share, and what flows then flows on when routes are wanted again.
-func (s *situation) subsetsOnly() Objects {
+func (s *planner) subsetsOnly() Objects {
 	s.problems = slices.DeleteFunc(s.problems, func(p api.RouteProblem) bool { // about routes, and there are none
 		return slices.Contains([]api.RouteReason{api.RouteRouteConflict, api.RouteRouteHijackable, api.RouteRouteShadowed, api.RouteDelegateUnusable}, p.Reason)
 	})
@@ -142,7 +142,7 @@ func (s *situation) subsetsOnly() Objects {
 }
 
 // tellIdleWords names the annotations of the Service that are about routes.
-func (s *situation) tellIdleWords() {
+func (s *planner) tellIdleWords() {
 	var idle []string
 	for _, key := range []string{
 		api.AnnotationDefaultVersion, api.AnnotationWeights, api.AnnotationMatch, api.AnnotationMirror, api.AnnotationSticky, api.AnnotationExpose,

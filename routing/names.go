@@ -20,7 +20,7 @@ type objectNames struct {
 
 // chooseNames keeps the name of what stands. Otherwise it is the Service's name, or with "-auto" where somebody else's
 // object, or another Service, has it.
-func (s *situation) chooseNames() objectNames {
+func (s *facts) chooseNames() objectNames {
 	base := s.Service.Name
 	var n objectNames
 	n.rule = s.freeName(base, "DestinationRule", &n.taken)
@@ -30,7 +30,7 @@ func (s *situation) chooseNames() objectNames {
 	return n
 }
 
-func (s *situation) freeName(base, kind string, taken *string) string {
+func (s *facts) freeName(base, kind string, taken *string) string {
 	candidates := []string{base, base + autoSuffix}
 	has := func(objects []Object, name string) bool {
 		return slices.ContainsFunc(objects, func(o Object) bool {

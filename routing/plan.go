@@ -12,16 +12,21 @@ import (
 	"outrigger.dev/outrigger/api"
 )
 
-// Plan says which objects the Service must have now. It reads what was recorded on the standing objects, finds the
-// tracks in the pods, decides on the default, gives every rule its destinations, and renders; what cannot be written
-// yet waits, and Next says until when. The same input gives the same bytes.
+// Plan returns the objects that the Service must have now. The same input gives the same bytes.
+//
+// It works in three steps. The facts are read from what was observed; some of them end the plan, since nothing can or may be decided.
+// The decision is made in the order in which its parts depend on each other: the default, who may reach the Service through which
+// gateway, and which versions each rule of the route sends requests to. The objects are rendered from both. What cannot be written yet
+// waits, and Result.Next says until when.
 func Plan(observed Observed, now time.Time) Result {
 	if observed.Intent.Observe {
 		return observe(observed, now)
 	}
+
+	// Facts.
 	s := survey(observed, now)
-	if keep, decided := s.standAside(); decided {
-		return s.result(keep)
+	if objects, ends := s.skip(); ends {
+		return s.result(objects)
 	}
 	s.readTracks()
 	s.relabel()
@@ -30,7 +35,7 @@ func Plan(observed Observed, now time.Time) Result {
 	s.nameSubsets()
 	s.restoreLastRan()
 	s.noteForeign()
-	if s.holdsRecord() {
+	if s.holdRecord() {
 		return s.result(s.withSubsets(observed.Standing))
 	}
 	if s.Intent.SubsetsOnly {
@@ -44,17 +49,69 @@ func Plan(observed Observed, now time.Time) Result {
 	s.noteRuleDrift()
 	s.noteDrift()
 	s.noteGatewayDrift()
+
+	// Decision.
+	if !s.decide() {
+		return s.result(s.withSubsets(observed.Standing))
+	}
+	s.concluded = true
+
+	// Objects.
+	return s.result(s.render())
+}
+
+// decide makes the decision. It returns false if nothing can be decided yet; then nothing is written.
+func (s *planner) decide() bool {
 	s.bindNames()
 	if !s.decideDefault() {
-		return s.result(s.withSubsets(observed.Standing))
+		return false
 	}
 	s.decideExposure()
 	s.decideExport()
 	s.decideRules()
 	s.tellAboutPods()
 	s.tellTelemetry()
-	s.concluded = true
-	return s.result(s.render())
+	return true
+}
+
+// decision is what the plan has decided so far.
+type decision struct {
+	record   record // as recorded, then as it is to be recorded
+	recorded bool   // false at first sight
+
+	formerNames map[string]meaning // what names meant when the route was written last
+	waiting     []string           // workloads that are known and not the default's, by WorkloadRef.String()
+
+	defaultChosen bool // the user's word has moved the default just now
+	reselected    bool // the Service selects other pods: the destination gives up its subset at once
+	gone          goneDefault
+	unready       time.Time // since when the default has no ready pod, where that is to end
+	holdTold      bool      // what becomes of a default without a ready pod is told already
+
+	rules   []rule
+	away    []string // weighed versions without pods whose share the default has
+	left    stamps   // subsets that routes of ours name no more, since when: of those that stand, then of those to be
+	noRoute bool     // no route for the mesh is created
+	unsplit bool     // split, undecided or endpoints elsewhere: destinations name no version
+
+	exposure   exposure
+	existing   existing // the exposure that our objects serve now
+	refused    []refusal
+	frozen     bool     // the objects of the current exposure stay as they are
+	keptHosts  []string // wildcards that an earlier release exposed and that the installation no longer allows
+	unrecorded bool     // and nothing says what it was written for
+	exportTo   []string // of all our objects; nil = as the mesh has it
+
+	unsealed  []Object // that are written as they are
+	concluded bool     // the plan is whole: nothing is held back but what waits for time
+}
+
+// planner is one plan on its way: from the facts to the decision, and from there to the objects.
+type planner struct {
+	facts
+	decision
+	problems []api.RouteProblem
+	pending  []Pending // what is written and not in effect
 }
 
 // Settled returns the objects that a Service has in the end, when every pod is ready and every waiting time is over:
@@ -98,7 +155,7 @@ func RecordedWorkloads(objects Objects) []WorkloadRef {
 }
 
 // result sorts what was found.
-func (s *situation) result(objects Objects) Result {
+func (s *planner) result(objects Objects) Result {
 	s.tellTaken()
 	slices.SortStableFunc(s.problems, compareProblems)
 	slices.SortStableFunc(s.pending, func(a, b Pending) int { return strings.Compare(a.Key, b.Key) })
@@ -110,7 +167,7 @@ func (s *situation) result(objects Objects) Result {
 	return Result{
 		Objects:   objects.sorted(),
 		Release:   release,
-		Next:      s.next,
+		Next:      s.cluster.next,
 		DependsOn: s.cluster.dependencies(),
 		Pending:   s.pending,
 		Problems:  slices.CompactFunc(s.problems, func(a, b api.RouteProblem) bool { return a == b }),

@@ -65,7 +65,7 @@ func (t traffic) tcp() bool  { return t == trafficTCP || t == trafficGuessed }
 
 // portNumber is how a destination or match names a port: not at all on a Service with one port, so that a changed or
 // added port is right before we write.
-func (s *situation) portNumber(port corev1.ServicePort) uint32 {
+func (s *facts) portNumber(port corev1.ServicePort) uint32 {
 	if len(s.Service.Spec.Ports) < 2 {
 		return 0
 	}
@@ -74,7 +74,7 @@ func (s *situation) portNumber(port corev1.ServicePort) uint32 {
 
 // gatewayServicePort is the port of the Service that a gateway leads to: the one that the user names, else the first that
 // speaks HTTP. It is false if that one does not.
-func (s *situation) gatewayServicePort() (corev1.ServicePort, bool) {
+func (s *facts) gatewayServicePort() (corev1.ServicePort, bool) {
 	if wish := s.Intent.Expose; wish != nil && wish.ServicePort != "" {
 		named := corev1.ServicePort{}
 		for _, port := range s.Service.Spec.Ports {
@@ -98,7 +98,7 @@ func (s *situation) gatewayServicePort() (corev1.ServicePort, bool) {
 }
 
 // tellPorts names the ports that cannot be routed by version.
-func (s *situation) tellPorts() {
+func (s *planner) tellPorts() {
 	for i, port := range s.Service.Spec.Ports {
 		if portTraffic(port) != trafficTLS {
 			continue

@@ -19,7 +19,7 @@ const clusterSetDomain = "clusterset.local"
 
 // refuseHosts makes the hosts annotation invalid where it names a host that belongs to the cluster or to somebody else, so
 // that nothing new is exposed. A host that gateways serve for this Service already stays: whoever claimed it first keeps it.
-func (s *situation) refuseHosts() {
+func (s *planner) refuseHosts() {
 	wish := s.Intent.Expose
 	if wish == nil {
 		return
@@ -42,7 +42,7 @@ func (s *situation) refuseHosts() {
 }
 
 // reservation says why nobody may expose a host; empty if it is free to claim.
-func (s *situation) reservation(host string) string {
+func (s *facts) reservation(host string) string {
 	if host == anyHost {
 		return ""
 	}
@@ -72,7 +72,7 @@ func (s *situation) reservation(host string) string {
 
 // clusterDomains are the domains of the names that Services have: as configured here, as Istio is configured, and the one of
 // Services that clusters share. A top-level domain of local is never anybody's outside.
-func (s *situation) clusterDomains() []string {
+func (s *facts) clusterDomains() []string {
 	out := []string{s.Settings.ClusterDomain, clusterSetDomain}
 	if s.MeshDomain != "" && !slices.Contains(out, s.MeshDomain) {
 		out = append(out, s.MeshDomain)
@@ -81,7 +81,7 @@ func (s *situation) clusterDomains() []string {
 }
 
 // servesAtGateway reports whether a VirtualService of ours serves a host at any gateway.
-func (s *situation) servesAtGateway(host string) bool {
+func (s *facts) servesAtGateway(host string) bool {
 	for _, vs := range s.standing.routes() {
 		if !s.renewed && len(boundGateways(vs)) > 0 && servesHost(vs, host) {
 			return true

@@ -13,12 +13,12 @@ import (
 )
 
 // changesNoShare reports whether shares differ from the written ones only within a workload that rolls out a version.
-func (s *situation) changesNoShare(vs *networkingv1.VirtualService, to []portion) bool {
+func (s *facts) changesNoShare(vs *networkingv1.VirtualService, to []portion) bool {
 	return maps.Equal(s.sharesByWorkload(s.writtenShares(vs)), s.sharesByWorkload(to))
 }
 
 // writtenShares are the shares of the rules without a condition as we wrote them last.
-func (s *situation) writtenShares(vs *networkingv1.VirtualService) []portion {
+func (s *facts) writtenShares(vs *networkingv1.VirtualService) []portion {
 	var was written
 	if err := json.Unmarshal([]byte(vs.Annotations[api.AnnotationWritten]), &was); err != nil {
 		return nil
@@ -34,11 +34,11 @@ func (s *situation) writtenShares(vs *networkingv1.VirtualService) []portion {
 }
 
 // sharesByWorkload sums the shares of each workload, in lowest terms. It omits shares of weight 0.
-func (s *situation) sharesByWorkload(portions []portion) map[string]int {
+func (s *facts) sharesByWorkload(portions []portion) map[string]int {
 	out, divisor := map[string]int{}, 0
 	for _, p := range portions {
 		if p.weight > 0 {
-			out[s.carriers(p.version).String()] += p.weight
+			out[s.runningAs(p.version).String()] += p.weight
 		}
 	}
 	for _, weight := range out {

@@ -21,8 +21,8 @@ type share struct {
 // defaultRules are the rules for what no match claims: one for the holders of each version's cookie where versions
 // stick, and the one that shares out the rest. A cookie carries the name that was weighed, not what it means today, so
 // that a rollout in place keeps its callers.
-func (s *situation) defaultRules(before []rule) []rule {
-	shares := s.defaultShares()
+func (s *planner) defaultRules(before []rule) []rule {
+	shares := s.shareOut()
 	var all []portion
 	for _, sh := range shares {
 		all = append(all, sh.to...)
@@ -72,7 +72,7 @@ func joined(shares []share) []share {
 }
 
 // setCookie is the header by which callers are given a version; nil where none is given.
-func (s *situation) setCookie(r rule, version string) *networkingapi.Headers {
+func (s *facts) setCookie(r rule, version string) *networkingapi.Headers {
 	name := r.cookies[version]
 	if name == "" {
 		return nil

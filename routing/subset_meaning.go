@@ -23,7 +23,7 @@ func isNameOf(name, version string) bool {
 }
 
 // ownSubsets are the names of our subsets, sorted: also of those that another client removed.
-func (s *situation) ownSubsets() []string {
+func (s *facts) ownSubsets() []string {
 	seen := map[string]bool{}
 	for name := range s.standing.added {
 		seen[name] = true
@@ -36,7 +36,7 @@ func (s *situation) ownSubsets() []string {
 
 // meaningOfSubset returns the version that a subset of ours stands for: as recorded, else by its labels where they fit its
 // name, else the version whose name it is. It is empty for one that was made by another version label.
-func (s *situation) meaningOfSubset(name string, versions []string) string {
+func (s *facts) meaningOfSubset(name string, versions []string) string {
 	subset := findSubset(s.standing.rule, name)
 	version, labeled := "", false
 	if subset != nil {
@@ -62,7 +62,7 @@ func (s *situation) meaningOfSubset(name string, versions []string) string {
 }
 
 // meaningsIn are the versions that the subsets stand for which a VirtualService of ours names.
-func (s *situation) meaningsIn(vs *networkingv1.VirtualService) map[string]string {
+func (s *facts) meaningsIn(vs *networkingv1.VirtualService) map[string]string {
 	out := map[string]string{}
 	for _, name := range subsetsNamed(vs, s.host, s.Settings.ClusterDomain) {
 		if version := s.subsets.versions[name]; version != "" {
@@ -73,7 +73,7 @@ func (s *situation) meaningsIn(vs *networkingv1.VirtualService) map[string]strin
 }
 
 // keepNamed adds the subsets that a route of ours names, as it is or as it will be, and that the DestinationRule would lack.
-func (s *situation) keepNamed(rule *networkingv1.DestinationRule, added stamps, routes []*networkingv1.VirtualService) {
+func (s *facts) keepNamed(rule *networkingv1.DestinationRule, added stamps, routes []*networkingv1.VirtualService) {
 	for _, vs := range append(s.standing.routes(), routes...) {
 		meanings := s.meaningsIn(vs)
 		for _, name := range sortedKeys(meanings) {
@@ -87,7 +87,7 @@ func (s *situation) keepNamed(rule *networkingv1.DestinationRule, added stamps, 
 }
 
 // ruleDigest is a digest of what we write into a DestinationRule: its host, its exportTo, and our subsets.
-func (s *situation) ruleDigest(rule *networkingv1.DestinationRule, ours stamps) string {
+func (s *facts) ruleDigest(rule *networkingv1.DestinationRule, ours stamps) string {
 	parts := []string{resolveHost(rule.Spec.Host, rule.Namespace, s.Settings.ClusterDomain), strings.Join(rule.Spec.ExportTo, ",")}
 	for _, name := range slices.Sorted(maps.Keys(ours)) {
 		subset := findSubset(rule, name)
@@ -100,7 +100,7 @@ func (s *situation) ruleDigest(rule *networkingv1.DestinationRule, ours stamps) 
 }
 
 // ruleEdited reports whether another client changed the host or a subset of ours in our DestinationRule.
-func (s *situation) ruleEdited() bool {
+func (s *facts) ruleEdited() bool {
 	rule := s.standing.rule
 	if rule == nil {
 		return false
@@ -111,7 +111,7 @@ func (s *situation) ruleEdited() bool {
 
 // noteRuleDrift reports what another client changed in our DestinationRule. It is written back whatever outrigger.dev/drift
 // says: requests for one version would reach another, or none.
-func (s *situation) noteRuleDrift() {
+func (s *planner) noteRuleDrift() {
 	if s.renewed || !s.ruleEdited() {
 		return
 	}
@@ -135,7 +135,7 @@ func (s *situation) noteRuleDrift() {
 }
 
 // subsetEdits says what another client changed in our subsets.
-func (s *situation) subsetEdits() (edits []string) {
+func (s *facts) subsetEdits() (edits []string) {
 	rule := s.standing.rule
 	for _, name := range slices.Sorted(maps.Keys(s.standing.added)) {
 		version := s.subsets.versions[name]
@@ -153,7 +153,7 @@ func (s *situation) subsetEdits() (edits []string) {
 }
 
 // namesMissing returns a subset of our host that a VirtualService names and that no DestinationRule has; empty if there is none.
-func (s *situation) namesMissing(vs *networkingv1.VirtualService) string {
+func (s *facts) namesMissing(vs *networkingv1.VirtualService) string {
 	own := s.ownSubsets()
 	for _, name := range subsetsNamed(vs, s.host, s.Settings.ClusterDomain) {
 		_, raw := s.subsets.names[name]
@@ -172,7 +172,7 @@ func (s *situation) namesMissing(vs *networkingv1.VirtualService) string {
 // withSubsets leaves everything as it is but for our subsets that another client edited, or removed although a route names
 // them: where nothing may be decided, the routes still need them. Annotations that it edited stay as they are, so that
 // nothing takes them for ours.
-func (s *situation) withSubsets(objects Objects) Objects {
+func (s *planner) withSubsets(objects Objects) Objects {
 	standing := s.standing.rule
 	if standing == nil && !s.renewed && s.recorded {
 		return s.withRule(objects)
@@ -190,7 +190,7 @@ func (s *situation) withSubsets(objects Objects) Objects {
 		return objects
 	}
 	if isDistrusted || trustOf(standing) == blank {
-		s.observedObjects = append(s.observedObjects, rule) // not sealed
+		s.unsealed = append(s.unsealed, rule)
 	} else {
 		rule.Annotations[api.AnnotationWritten] = s.ruleDigest(rule, s.standing.added)
 	}
@@ -200,7 +200,7 @@ func (s *situation) withSubsets(objects Objects) Objects {
 }
 
 // withRule recreates a DestinationRule that another client deleted, with the subsets that our routes name.
-func (s *situation) withRule(objects Objects) Objects {
+func (s *planner) withRule(objects Objects) Objects {
 	rule := &networkingv1.DestinationRule{ObjectMeta: s.meta(s.names.rule), TypeMeta: typeMeta("DestinationRule")}
 	rule.Spec.Host = s.host
 	rule.Spec.ExportTo = s.exportOfSubsets(nil)
@@ -224,7 +224,7 @@ func (s *situation) withRule(objects Objects) Objects {
 }
 
 // restoreSubsets writes host and subsets of ours into a DestinationRule as they were, and reports whether that changes it.
-func (s *situation) restoreSubsets(rule *networkingv1.DestinationRule) bool {
+func (s *facts) restoreSubsets(rule *networkingv1.DestinationRule) bool {
 	edited := s.ruleEdited()
 	before := canonical(&rule.Spec)
 	if resolveHost(rule.Spec.Host, rule.Namespace, s.Settings.ClusterDomain) != s.host {
@@ -250,7 +250,7 @@ func (s *situation) restoreSubsets(rule *networkingv1.DestinationRule) bool {
 
 // restoreMeanings gives the subsets of a DestinationRule that waits for its end the labels that they had: routes of others
 // may still name them.
-func (s *situation) restoreMeanings(rule *networkingv1.DestinationRule) {
+func (s *planner) restoreMeanings(rule *networkingv1.DestinationRule) {
 	before := canonical(&rule.Spec)
 	for _, name := range slices.Sorted(maps.Keys(s.standing.added)) {
 		version := s.standing.meanings[name]

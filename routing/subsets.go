@@ -59,7 +59,7 @@ func hashedName(version string) string {
 
 // nameSubsets names the subsets of all versions that play a part: those that stand keep their names, then versions that
 // are names themselves, then the others.
-func (s *situation) nameSubsets() {
+func (s *planner) nameSubsets() {
 	s.subsets = subsetTable{names: map[string]string{}, versions: map[string]string{}}
 	versions := s.versionsInPlay()
 	for _, name := range s.ownSubsets() {
@@ -105,20 +105,20 @@ func (t subsetTable) put(version, name string) {
 }
 
 // versionOf returns the version that a subset stands for, if it is made of the version label alone.
-func (s *situation) versionOf(subset *networkingapi.Subset) (string, bool) {
+func (s *facts) versionOf(subset *networkingapi.Subset) (string, bool) {
 	version, has := subset.Labels[s.Intent.VersionLabel]
 	return version, has && version != "" && len(subset.Labels) == 1
 }
 
 // foreignSubsetOfOurs reports whether somebody else wrote a subset into our DestinationRule: ours bear the time at which
 // they were added. It stays as it is.
-func (s *situation) foreignSubsetOfOurs(subset *networkingapi.Subset) bool {
+func (s *facts) foreignSubsetOfOurs(subset *networkingapi.Subset) bool {
 	_, ours := s.standing.added[subset.Name]
 	return !ours && s.standing.meanings[subset.Name] == ""
 }
 
 // versionsInPlay are the versions of the pods, of the record and of the annotations, in natural order.
-func (s *situation) versionsInPlay() []string {
+func (s *planner) versionsInPlay() []string {
 	seen := map[string]bool{}
 	for _, t := range s.tracks {
 		for _, group := range t.groups {

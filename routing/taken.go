@@ -285,7 +285,7 @@ type takenObjects struct {
 }
 
 // disown plans on replaced objects as they are once they are released.
-func (s *situation) disown() {
+func (s *planner) disown() {
 	s.Foreign.DestinationRules = disowned(s, s.Foreign.DestinationRules)
 	s.Foreign.VirtualServices = disowned(s, s.Foreign.VirtualServices)
 	s.Foreign.Gateways = disowned(s, s.Foreign.Gateways)
@@ -307,7 +307,7 @@ func (s *situation) disown() {
 	}
 }
 
-func disowned[T Object](s *situation, list []T) []T {
+func disowned[T Object](s *planner, list []T) []T {
 	out := slices.Clone(list)
 	for i, object := range out {
 		if carriesMarks(object, s.Service) {
@@ -319,7 +319,7 @@ func disowned[T Object](s *situation, list []T) []T {
 }
 
 // tellTaken says which objects the user replaced.
-func (s *situation) tellTaken() {
+func (s *planner) tellTaken() {
 	for _, object := range s.taken.all {
 		s.tellForeign(object, "metadata.ownerReferences", "", api.RouteObjectReplaced,
 			"It was Outrigger's and was replaced, so it is yours now. Outrigger keeps its own objects beside it and removes its owner reference, labels and annotations from it.",
@@ -333,7 +333,7 @@ func resourceOf(object Object) string {
 
 // releases are the replaced objects that may be released now: everything that is ours exists as planned, the record
 // included, and has for the propagation delay.
-func (s *situation) releases(objects Objects) []Object {
+func (s *planner) releases(objects Objects) []Object {
 	if len(s.taken.all) == 0 || !s.concluded || len(Diff(s.found, objects)) > 0 {
 		return nil
 	}
@@ -347,19 +347,19 @@ func (s *situation) releases(objects Objects) []Object {
 }
 
 // wasRouted reports whether callers in the mesh had a route of ours until the user replaced it.
-func (s *situation) wasRouted() bool {
+func (s *planner) wasRouted() bool {
 	return s.recorded && s.record.State == "" && (s.taken.mesh != nil || s.taken.rule != nil && s.taken.rule == s.Collected)
 }
 
 // isNamedByTaken reports whether the route that the user replaced named the subset of a version when Outrigger wrote it last:
 // ours continues it beside the user's, and has nothing to wait for.
-func (s *situation) isNamedByTaken(version string) bool {
+func (s *facts) isNamedByTaken(version string) bool {
 	return s.taken.mesh != nil && parsePairs(s.taken.mesh.Annotations[api.AnnotationSubsets])[s.subsets.names[version]] == version
 }
 
 // isProvidedByTaken reports whether a DestinationRule that was ours still has the subset of a version, as proxies have known
 // it for the propagation delay.
-func (s *situation) isProvidedByTaken(version string) bool {
+func (s *facts) isProvidedByTaken(version string) bool {
 	if s.taken.rule == nil {
 		return false
 	}

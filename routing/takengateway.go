@@ -14,7 +14,7 @@ import (
 // throughTaken lets an exposure go on through the Gateway that the user applied over ours: our VirtualService is bound to it
 // already, and a second Gateway for the same hosts would be in conflict with it. Where it serves other hosts, another port,
 // no TLS although a credential is named, or other gateway pods, the exposure gets a Gateway of its own again.
-func (s *situation) throughTaken(x exposure) exposure {
+func (s *facts) throughTaken(x exposure) exposure {
 	ref := s.Service.Namespace + "/" + s.Service.Name
 	if !x.generated || x.gateway == ref || len(x.hosts) == 0 || s.renewed ||
 		!slices.ContainsFunc(s.standing.routes(), func(vs *networkingv1.VirtualService) bool { return slices.Contains(boundGateways(vs), ref) }) {
@@ -41,7 +41,7 @@ func (s *situation) throughTaken(x exposure) exposure {
 
 // isGatewayBorrowed reports whether a VirtualService of the user's routes to the Service through our Gateway. It stays for
 // that as long as the Service asks to be exposed.
-func (s *situation) isGatewayBorrowed() bool {
+func (s *facts) isGatewayBorrowed() bool {
 	if s.standing.gateway == nil || s.Intent.Expose == nil || s.Settings.Expose == api.ExposeDisabled {
 		return false
 	}

@@ -20,7 +20,7 @@ const (
 
 // tellTelemetry names the workloads whose version telemetry knows by another word than routes do: Istio prefers other
 // labels for it.
-func (s *situation) tellTelemetry() {
+func (s *planner) tellTelemetry() {
 	var differ []string
 	for _, t := range s.withPods() {
 		version := t.labels[s.Intent.VersionLabel]

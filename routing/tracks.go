@@ -23,7 +23,7 @@ type track struct {
 
 // readTracks makes the tracks: the workloads that own the pods, and those without pods whose template the Service
 // selects.
-func (s *situation) readTracks() {
+func (s *facts) readTracks() {
 	byRef := map[WorkloadRef]*track{}
 	at := func(ref WorkloadRef) *track {
 		if byRef[ref] == nil {
@@ -109,11 +109,11 @@ func (t track) newest() string {
 }
 
 // withPods are the tracks that have a pod.
-func (s *situation) withPods() []track {
+func (s *facts) withPods() []track {
 	return slices.DeleteFunc(slices.Clone(s.tracks), func(t track) bool { return len(t.groups) == 0 })
 }
 
-func (s *situation) trackOf(ref WorkloadRef) (track, bool) {
+func (s *facts) trackOf(ref WorkloadRef) (track, bool) {
 	at := slices.IndexFunc(s.tracks, func(t track) bool { return t.ref == ref })
 	if at < 0 {
 		return track{}, false
@@ -121,9 +121,9 @@ func (s *situation) trackOf(ref WorkloadRef) (track, bool) {
 	return s.tracks[at], true
 }
 
-// carriers returns what a version stands for among the tracks that run it now: rolling ones as themselves, fixed ones
+// runningAs returns what a version stands for among the tracks that run it now: rolling ones as themselves, fixed ones
 // by the version.
-func (s *situation) carriers(version string) meaning {
+func (s *facts) runningAs(version string) meaning {
 	var m meaning
 	for _, t := range s.tracks {
 		switch {
@@ -149,7 +149,7 @@ func (m meaning) includes(t track, version string) bool {
 }
 
 // groupsOf are the pods that a meaning stands for.
-func (s *situation) groupsOf(m meaning) []podGroup {
+func (s *facts) groupsOf(m meaning) []podGroup {
 	var out []podGroup
 	for _, t := range s.tracks {
 		for _, group := range t.groups {
@@ -161,14 +161,14 @@ func (s *situation) groupsOf(m meaning) []podGroup {
 	return out
 }
 
-func (s *situation) hasPods(m meaning) bool { return len(s.groupsOf(m)) > 0 }
+func (s *facts) hasPods(m meaning) bool { return len(s.groupsOf(m)) > 0 }
 
-func (s *situation) hasReady(m meaning) bool {
+func (s *facts) hasReady(m meaning) bool {
 	return slices.ContainsFunc(s.groupsOf(m), podGroup.hasReady)
 }
 
 // counts returns how many pods a meaning stands for, and how many of them are ready.
-func (s *situation) counts(m meaning) (pods, ready int) {
+func (s *facts) counts(m meaning) (pods, ready int) {
 	for _, group := range s.groupsOf(m) {
 		all, some := group.counts()
 		pods, ready = pods+all, ready+some
@@ -177,7 +177,7 @@ func (s *situation) counts(m meaning) (pods, ready int) {
 }
 
 // knownVersions are those that the workloads behind the Service run or will run, in natural order.
-func (s *situation) knownVersions() []string {
+func (s *facts) knownVersions() []string {
 	seen := map[string]bool{}
 	for _, t := range s.tracks {
 		for _, version := range t.versions() {
@@ -192,7 +192,7 @@ func (s *situation) knownVersions() []string {
 }
 
 // podVersions are the versions that have pods, in natural order.
-func (s *situation) podVersions() []string {
+func (s *facts) podVersions() []string {
 	seen := map[string]bool{}
 	for _, t := range s.tracks {
 		for _, group := range t.groups {
@@ -208,7 +208,7 @@ func (s *situation) podVersions() []string {
 
 // isGone reports whether the workloads behind a meaning were deleted together with their pods, and no other workload
 // runs the version. Terminating pods do not count. A workload of a kind that is not watched is never gone.
-func (s *situation) isGone(m meaning) bool {
+func (s *planner) isGone(m meaning) bool {
 	if m.isZero() || m.All {
 		return false
 	}
@@ -236,13 +236,13 @@ func (s *situation) isGone(m meaning) bool {
 
 // bindNames decides what each written name means, once: when a rolling track carries it as it is first seen together
 // with a pod, it is that track from then on. A changed text binds anew the names that some track carries.
-func (s *situation) bindNames() {
+func (s *planner) bindNames() {
 	changed := s.wordChanged(api.AnnotationDefaultVersion, api.AnnotationWeights, api.AnnotationMatch, api.AnnotationMirror, api.AnnotationDecidedAt)
 	names, old := map[string]meaning{}, s.record.Names
 	s.formerNames = old
 	for _, name := range s.writtenNames() {
 		bound, has := old[name]
-		carried := s.carriers(name)
+		carried := s.runningAs(name)
 		switch {
 		case has && (!changed || len(s.groupsOf(meaning{Version: name})) == 0):
 			names[name] = s.fixedByNow(bound)
@@ -261,12 +261,12 @@ func (s *situation) bindNames() {
 
 // literalAlready reports whether a name was a version's before a rolling workload came to carry its text: a fixed
 // workload has it, and the route names it.
-func (s *situation) literalAlready(name string, carried meaning) bool {
+func (s *facts) literalAlready(name string, carried meaning) bool {
 	return carried.Version != "" && s.standingNames(name)
 }
 
 // apart makes names literal that would mean the same track: the user tells its versions apart.
-func (s *situation) apart(names map[string]meaning) map[string]meaning {
+func (s *facts) apart(names map[string]meaning) map[string]meaning {
 	users := map[WorkloadRef]int{}
 	for _, m := range names {
 		for _, ref := range m.Tracks {
@@ -281,7 +281,7 @@ func (s *situation) apart(names map[string]meaning) map[string]meaning {
 	return names
 }
 
-func (s *situation) meaningOf(name string) meaning {
+func (s *planner) meaningOf(name string) meaning {
 	if m, bound := s.record.Names[name]; bound {
 		return m
 	}
@@ -289,7 +289,7 @@ func (s *situation) meaningOf(name string) meaning {
 }
 
 // writtenNames are the versions that the annotations name, sorted.
-func (s *situation) writtenNames() []string {
+func (s *facts) writtenNames() []string {
 	var out []string
 	if s.Intent.Default.Policy == api.DefaultLiteral && s.Intent.Default.Version != "" {
 		out = append(out, s.Intent.Default.Version)

@@ -13,7 +13,7 @@ import (
 
 // routedByUser returns a VirtualService with which the user routes a host at our ingress to the Service: Outrigger's route
 // for that host steps back, as it does in the mesh. It is nil if there is none.
-func (s *situation) routedByUser(x exposure, host string) *networkingv1.VirtualService {
+func (s *facts) routedByUser(x exposure, host string) *networkingv1.VirtualService {
 	for _, vs := range s.Foreign.VirtualServices {
 		_, outrigger := ServiceOf(vs)
 		leads := len(subsetsNamed(vs, s.host, s.Settings.ClusterDomain)) > 0
@@ -29,7 +29,7 @@ func (s *situation) routedByUser(x exposure, host string) *networkingv1.VirtualS
 }
 
 // sharesIngress reports whether a Gateway opens one of these ports of the exposure on the same ingress pods.
-func (s *situation) sharesIngress(ref string, x exposure, ports ...listener) bool {
+func (s *facts) sharesIngress(ref string, x exposure, ports ...listener) bool {
 	gateway := s.foreignGateway(ref)
 	return gateway != nil && sameIngress(gateway.Spec.Selector, x.selector) &&
 		slices.ContainsFunc(gateway.Spec.Servers, func(server *server) bool {
@@ -37,7 +37,7 @@ func (s *situation) sharesIngress(ref string, x exposure, ports ...listener) boo
 		})
 }
 
-func (s *situation) tellUserRoute(vs *networkingv1.VirtualService, host string) {
+func (s *planner) tellUserRoute(vs *networkingv1.VirtualService, host string) {
 	s.tellForeign(vs, "spec.hosts", host, api.RouteRouteConflict,
 		fmt.Sprintf("It routes host %s at the ingress gateway to Service %s. Outrigger's route for that host steps back.", host, s.Service.Name),
 		fmt.Sprintf("To have Outrigger route: kubectl delete virtualservices.networking.istio.io -n %s %s.", vs.Namespace, vs.Name))

@@ -72,7 +72,7 @@ func FollowVersionLabel(observed *Observed, recorded string, before []PodGroup) 
 
 // recordedLabel is the version label that the existing objects were made by; empty if nothing says. Records of earlier
 // releases do not name it, but contain a hash of it.
-func (s *situation) recordedLabel() string {
+func (s *planner) recordedLabel() string {
 	switch {
 	case s.renewed:
 		return ""
@@ -101,7 +101,7 @@ func isStandingIn(vs *networkingv1.VirtualService) bool {
 	return vs.Annotations[api.AnnotationDefaultGone] != ""
 }
 
-func (s *situation) namespaceMark(key string) string {
+func (s *facts) namespaceMark(key string) string {
 	if s.Namespace == nil {
 		return ""
 	}
@@ -142,7 +142,7 @@ func (p versionPairs) carriedBy(after string) []string {
 
 // versionsBy returns what each version that the route, the record, or a subset knows is by the written label, or why that
 // label cannot be followed.
-func (s *situation) versionsBy(written, recorded string, pairs versionPairs) (versions map[string]string, why string) {
+func (s *planner) versionsBy(written, recorded string, pairs versionPairs) (versions map[string]string, why string) {
 	known := s.labeledVersions(recorded)
 	versions = map[string]string{}
 	for before, after := range pairs {
@@ -181,7 +181,7 @@ func (s *situation) versionsBy(written, recorded string, pairs versionPairs) (ve
 }
 
 // notCarried says why the pods of a version are not those of one version by the written label.
-func (s *situation) notCarried(version, written, recorded string, pairs versionPairs) string {
+func (s *facts) notCarried(version, written, recorded string, pairs versionPairs) string {
 	after := sortedKeys(pairs[version])
 	switch {
 	case len(after) == 0:
@@ -195,12 +195,12 @@ func (s *situation) notCarried(version, written, recorded string, pairs versionP
 }
 
 // isUnrouted reports whether no default is recorded and no route names a subset, so that no share can move.
-func (s *situation) isUnrouted() bool {
+func (s *planner) isUnrouted() bool {
 	return (!s.recorded || s.record.State != "") && len(s.Standing.VirtualServices) == 0 && len(namedSubsets(s.Observed)) == 0
 }
 
 // labeledVersions are the versions that a subset of ours stands for and those that the record names, sorted.
-func (s *situation) labeledVersions(label string) []string {
+func (s *planner) labeledVersions(label string) []string {
 	seen := map[string]bool{}
 	for _, version := range s.standingVersions(label) {
 		seen[version] = true
@@ -213,7 +213,7 @@ func (s *situation) labeledVersions(label string) []string {
 }
 
 // standingVersions are the versions that our subsets stand for, by subset name: as recorded, else by their labels.
-func (s *situation) standingVersions(label string) map[string]string {
+func (s *facts) standingVersions(label string) map[string]string {
 	out := map[string]string{}
 	for _, name := range s.ownSubsets() {
 		if out[name] = s.standing.meanings[name]; out[name] == "" {
@@ -228,7 +228,7 @@ func (s *situation) standingVersions(label string) map[string]string {
 // relabel rewrites what is recorded by the label before, where the written label is followed: subsets keep their names, and
 // select the same pods by the new label. The write of the DestinationRule replaces the labels at once, so that no subset is
 // missing at any moment, and the VirtualServices stay as they are.
-func (s *situation) relabel() {
+func (s *planner) relabel() {
 	change := s.LabelChange
 	if change.From == "" || s.recordedLabel() != change.From {
 		return // or written already
@@ -263,7 +263,7 @@ func (s *situation) relabel() {
 }
 
 // relabelRecord puts the versions by the followed label into the record. Names that the user wrote keep what they mean.
-func (s *situation) relabelRecord() {
+func (s *planner) relabelRecord() {
 	change, r := s.LabelChange, &s.record
 	names := map[string]meaning{}
 	for name, m := range r.Names {
@@ -296,16 +296,16 @@ func (s *situation) relabelRecord() {
 
 // relabeled is what a meaning is by the followed label. The workloads of a version are followed where their selector does
 // not contain the new label, as those of any rolling workload.
-func (s *situation) relabeled(m meaning) meaning {
+func (s *facts) relabeled(m meaning) meaning {
 	now := s.LabelChange.Versions[m.Version]
 	if m.Version == "" || now == "" {
 		return m
 	}
 	version := meaning{Version: now}
-	carriers := s.carriers(now)
-	groups := s.groupsOf(carriers)
+	runningAs := s.runningAs(now)
+	groups := s.groupsOf(runningAs)
 	if len(groups) > 0 && !slices.ContainsFunc(groups, func(g podGroup) bool { return g.Version != now }) {
-		version = carriers
+		version = runningAs
 	}
 	version.Tracks = append(slices.Clone(m.Tracks), version.Tracks...)
 	slices.SortFunc(version.Tracks, compareRefs)
@@ -314,7 +314,7 @@ func (s *situation) relabeled(m meaning) meaning {
 }
 
 // tellVersionLabel reports a version label that is not followed, or that no pod has.
-func (s *situation) tellVersionLabel() {
+func (s *planner) tellVersionLabel() {
 	text, written := s.Intent.Texts[api.AnnotationVersionLabel]
 	if change := s.LabelChange; change.Held != "" {
 		what := fmt.Sprintf("The version label %s is not followed: %s.", change.Held, change.Why)
@@ -355,7 +355,7 @@ func NoteVersionLabel(observed *Observed, label string, byLabel []PodGroup) {
 }
 
 // tellUnlabeled reports that none of the pods has the version label. This is an expected state: many Services need no routes.
-func (s *situation) tellUnlabeled() {
+func (s *planner) tellUnlabeled() {
 	if _, own := s.Service.Annotations[api.AnnotationVersionLabel]; len(s.cluster.all()) == 0 || own && s.OtherVersionLabel == "" {
 		return // no pods, or tellVersionLabel reports it
 	}
@@ -379,7 +379,7 @@ func (s *situation) tellUnlabeled() {
 }
 
 // labelCommand is the command that writes the label that applies, where it is written now.
-func (s *situation) labelCommand() string {
+func (s *facts) labelCommand() string {
 	_, own := s.Service.Annotations[api.AnnotationVersionLabel]
 	if _, above := s.Namespace.GetAnnotations()[api.AnnotationVersionLabel]; above && !own {
 		return fmt.Sprintf("kubectl annotate namespace %s %s=%s --overwrite", s.Service.Namespace, api.AnnotationVersionLabel, s.Intent.VersionLabel)

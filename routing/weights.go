@@ -80,9 +80,9 @@ func sameWeights(a, b effectiveWeights) bool {
 }
 
 // writtenWeights are those of the annotation, with what their names mean now.
-func (s *situation) writtenWeights() effectiveWeights { return s.bound(s.Intent.Weights, s.meaningOf) }
+func (s *planner) writtenWeights() effectiveWeights { return s.bound(s.Intent.Weights, s.meaningOf) }
 
-func (s *situation) bound(weights []api.Weight, meaningOf func(string) meaning) effectiveWeights {
+func (s *facts) bound(weights []api.Weight, meaningOf func(string) meaning) effectiveWeights {
 	var out effectiveWeights
 	for _, w := range weights {
 		item := effectiveWeight{name: w.Version, weight: w.Weight}
@@ -103,7 +103,7 @@ type weightsVerdict struct {
 }
 
 // decideWeights decides which weights are in effect from now on, and records them.
-func (s *situation) decideWeights() {
+func (s *planner) decideWeights() {
 	verdict := s.weightsVerdict()
 	s.record.Weights, s.record.Adopted, s.record.Provisional = verdict.inEffect, verdict.adopted, verdict.first
 	if len(verdict.missing) == 0 {
@@ -119,7 +119,7 @@ func (s *situation) decideWeights() {
 	s.tellPendingWeights(key, value, verdict)
 }
 
-func (s *situation) weightsVerdict() weightsVerdict {
+func (s *planner) weightsVerdict() weightsVerdict {
 	current := weightsVerdict{inEffect: s.record.Weights, adopted: s.record.Adopted, first: s.record.Provisional}
 	if len(current.inEffect) == 0 && len(s.Intent.Weights) > 0 {
 		current.inEffect = s.weightsOfOldRoute()
@@ -148,7 +148,7 @@ func (s *situation) weightsVerdict() weightsVerdict {
 
 // withoutWeights lets the default have everything where no weights are written, once its share may grow. Shares that
 // were set by hand hold until the Service says something about shares that can be followed.
-func (s *situation) withoutWeights(current weightsVerdict) weightsVerdict {
+func (s *planner) withoutWeights(current weightsVerdict) weightsVerdict {
 	// Weights that were written and removed meanwhile never took effect.
 	spoken := s.wordChanged(api.AnnotationDefaultVersion, api.AnnotationDecidedAt) || s.defaultChosen
 	switch {
@@ -166,7 +166,7 @@ func (s *situation) withoutWeights(current weightsVerdict) weightsVerdict {
 // withoutRoute is about a Service that no route of ours serves yet. The default has everything, unless it is written with
 // 0, or others are ready and it is not: then the ready ones share in proportion. Where the default is written with 0 and
 // nothing else is ready, those that are written receive what they will have in the end, and nobody else.
-func (s *situation) withoutRoute(written effectiveWeights, missing []string) weightsVerdict {
+func (s *planner) withoutRoute(written effectiveWeights, missing []string) weightsVerdict {
 	positive := slices.DeleteFunc(slices.Clone(written), func(w effectiveWeight) bool { return w.weight == 0 })
 	here := slices.DeleteFunc(slices.Clone(positive), func(w effectiveWeight) bool { return !s.isReady(w.meaning()) })
 	barred := s.isBarred(written)
@@ -181,13 +181,13 @@ func (s *situation) withoutRoute(written effectiveWeights, missing []string) wei
 }
 
 // isBarred reports whether the default is written with 0.
-func (s *situation) isBarred(written effectiveWeights) bool {
+func (s *planner) isBarred(written effectiveWeights) bool {
 	return slices.ContainsFunc(written, func(w effectiveWeight) bool { return w.weight == 0 && overlap(w.meaning(), s.current()) })
 }
 
 // weightsOfOldRoute reads the shares of a route that a release wrote which did not record the weights in effect: they
 // count as in effect, whatever the annotation names. Nothing where the route is the default's, or somebody edited it.
-func (s *situation) weightsOfOldRoute() effectiveWeights {
+func (s *planner) weightsOfOldRoute() effectiveWeights {
 	var vs *networkingv1.VirtualService
 	for _, route := range s.standing.routes() {
 		if vs == nil && !slices.Contains(s.edited, route.Name) {
@@ -213,7 +213,7 @@ func (s *situation) weightsOfOldRoute() effectiveWeights {
 }
 
 // unreadyGrowth names the versions whose share would be greater than now and that are not ready for that.
-func (s *situation) unreadyGrowth(written effectiveWeights, now []share) []string {
+func (s *planner) unreadyGrowth(written effectiveWeights, now []share) []string {
 	var portions []portion
 	for _, sh := range now {
 		portions = append(portions, sh.to...)
@@ -250,7 +250,7 @@ func grows(want, sum, has, total int) bool {
 }
 
 // leadsTo reports whether a share of the route is one of m's.
-func (s *situation) leadsTo(p portion, m meaning) bool {
+func (s *planner) leadsTo(p portion, m meaning) bool {
 	if p.version == "" {
 		return m.All || s.alone(m)
 	}
@@ -259,13 +259,13 @@ func (s *situation) leadsTo(p portion, m meaning) bool {
 
 // isReadyForMore reports whether what m means may receive more than it does: enough of its pods are ready, and they and a
 // subset of theirs have been there long enough.
-func (s *situation) isReadyForMore(m meaning) bool {
+func (s *planner) isReadyForMore(m meaning) bool {
 	return s.isReady(m) && s.isSeenReady(m) && s.usableNow(m)
 }
 
 // impliedDefault is the default that weights imply at first sight and at the end of a split: the greatest of them, where
 // all of them could take effect.
-func (s *situation) impliedDefault() meaning {
+func (s *planner) impliedDefault() meaning {
 	var greatest effectiveWeight
 	for _, w := range s.writtenWeights() {
 		if w.weight > 0 && !s.isReady(w.meaning()) {
@@ -282,7 +282,7 @@ func (s *situation) impliedDefault() meaning {
 }
 
 // tellPendingWeights says what weights wait for, and what happens until then.
-func (s *situation) tellPendingWeights(key, value string, verdict weightsVerdict) {
+func (s *planner) tellPendingWeights(key, value string, verdict weightsVerdict) {
 	var all []portion
 	for _, sh := range s.sharesOf(verdict.inEffect) {
 		all = append(all, sh.to...)
@@ -300,7 +300,7 @@ func (s *situation) tellPendingWeights(key, value string, verdict weightsVerdict
 }
 
 // provisionalNote says why the first route leaves the default out.
-func (s *situation) provisionalNote() string {
+func (s *planner) provisionalNote() string {
 	why := "had no ready pod when that was written"
 	if s.isBarred(s.writtenWeights()) {
 		why = "has the weight 0"
@@ -330,7 +330,7 @@ func asRead(portions []portion) []ReadShare {
 }
 
 // tellUnsplitWeights is about weights where no route is written yet.
-func (s *situation) tellUnsplitWeights() {
+func (s *planner) tellUnsplitWeights() {
 	if missing := s.unreadyGrowth(s.writtenWeights(), nil); len(missing) > 0 {
 		s.tellPending(api.AnnotationWeights, missing, "Weights take effect as a whole; until then no route is written.")
 	}
@@ -338,7 +338,7 @@ func (s *situation) tellUnsplitWeights() {
 
 // corrected is what an annotation was probably meant to say, with the versions that are there; empty if no name in it is
 // close to one of them.
-func (s *situation) corrected(key, value string) string {
+func (s *planner) corrected(key, value string) string {
 	if value == "" {
 		return ""
 	}

@@ -4,7 +4,6 @@ package routing
 
 import (
 	"encoding/json"
-	"fmt"
 	"maps"
 	"slices"
 	"strings"
@@ -16,17 +15,16 @@ import (
 	"outrigger.dev/outrigger/api"
 )
 
-// situation is one plan on its way: what was observed, what was read out of it, and what was decided so far.
-type situation struct {
+// facts are what was observed, interpreted: what our objects record, which workloads and versions there are, what others wrote.
+// The reading steps fill them; after that they do not change (see TestFactsAreReadOnly). A method of facts decides nothing: it
+// cannot see what the plan has decided.
+type facts struct {
 	Observed
 	Pods, Workloads struct{} // hides those of Observed, which rules read through cluster
 	cluster         *podsAndWorkloads
 
-	now      time.Time
-	next     time.Time
-	problems []api.RouteProblem
-	host     string
-
+	now             time.Time
+	host            string
 	found           Objects           // ours, as they were observed
 	observedObjects []Object          // likewise
 	taken           takenObjects      // those that the user replaced and that still carry our marks
@@ -35,50 +33,23 @@ type situation struct {
 
 	names    objectNames
 	standing standing
-	record   record // as recorded, then as it is to be recorded
-	recorded bool   // false at first sight
-	renewed  bool   // the Service has another UID than the one that the objects stand for
+	renewed  bool // the Service has another UID than the one that the objects stand for
 
-	formerNames map[string]meaning // what names meant when the route was written last
-
-	waiting []string // workloads that are known and not the default's, by WorkloadRef.String()
+	unsaid       map[string]bool // invalid annotations, whose values are ignored
+	isInvalid    bool            // an annotation is invalid, and its last valid value applies
+	invalidLabel bool            // the version label is invalid, so that nothing new is created
+	badExposure  []string        // invalid annotations about exposure, so that the current exposure stays
+	badExport    bool            // exportTo is invalid, so that the current visibility stays
+	portless     bool            // the port that a gateway is to route to does not exist, and no gateway routes to the Service yet
 
 	tracks  []track
 	subsets subsetTable
 	foreign foreignFindings
 
-	edited   []string // our VirtualServices that somebody changed since we wrote them
-	reverted []string // those of them that are written back: the plan goes on from what we wrote
-	detached []string // those of them that are not written any more
-
-	gatewayDetached bool // likewise
-
-	holdTold      bool      // what becomes of a default without a ready pod is told already
-	defaultChosen bool      // the user's word has moved the default just now
-	pending       []Pending // what is written and not in effect
-
-	reselected   bool // the Service selects other pods: the destination gives up its subset at once
-	gone         goneDefault
-	left         stamps    // subsets that routes of ours name no more, since when: of those that stand, then of those to be
-	unready      time.Time // since when the default has no ready pod, where that is to end
-	exposure     exposure
-	exportTo     []string // of all our objects; nil = as the mesh has it
-	rules        []rule
-	away         []string // weighed versions without pods whose share the default has
-	existing     existing // the exposure that our objects serve now
-	refused      []refusal
-	frozen       bool            // the objects of the current exposure stay as they are
-	badExposure  []string        // annotations about exposure that are invalid, so that what is exposed stays as it is
-	keptHosts    []string        // wildcards that an earlier release exposed and that the installation no longer allows
-	unrecorded   bool            // and nothing says what it was written for
-	portless     bool            // the port that a gateway is to lead to is not there, and none has led to the Service yet
-	unsaid       map[string]bool // annotations that are invalid: what they said before and is not in effect never will be
-	isInvalid    bool            // an annotation is invalid, and what was in effect before is in its place
-	invalidLabel bool            // the version label is invalid, so that nothing new is created
-	concluded    bool            // the plan is whole: nothing is held back but what waits for time
-	badExport    bool            // exportTo is invalid: what exists stays visible where it is
-	noRoute      bool            // no route for the mesh is created
-	unsplit      bool            // split, undecided or endpoints elsewhere: destinations name no version
+	edited          []string // our VirtualServices that another client changed since we wrote them
+	reverted        []string // those of them that are written back: the plan continues from what we wrote
+	detached        []string // those of them that are not written any more
+	gatewayDetached bool     // likewise
 }
 
 // standing are our objects as they are, by their role.
@@ -97,8 +68,8 @@ type standing struct {
 	waiting  []string          // likewise
 }
 
-func survey(observed Observed, now time.Time) *situation {
-	s := &situation{Observed: observed, cluster: newPodsAndWorkloads(observed), now: now, host: hostOf(observed.Service, observed.Settings.ClusterDomain)}
+func survey(observed Observed, now time.Time) *planner {
+	s := &planner{facts: facts{Observed: observed, cluster: newPodsAndWorkloads(observed), now: now, host: hostOf(observed.Service, observed.Settings.ClusterDomain)}}
 	s.Standing, s.Foreign = s.Standing.sorted(), s.Foreign.sorted()
 	s.found, s.observedObjects = s.Standing.sorted(), s.Standing.all()
 	s.invalidLabel = observed.Intent.Bad[api.AnnotationVersionLabel]
@@ -115,7 +86,7 @@ func survey(observed Observed, now time.Time) *situation {
 
 // readStanding finds our objects by name. What bears another of our names (a name was free or taken before) is not
 // wanted and goes.
-func (s *situation) readStanding() {
+func (s *planner) readStanding() {
 	st := &s.standing
 	for _, rule := range s.Standing.DestinationRules {
 		if rule.Name == s.names.rule {
@@ -160,7 +131,7 @@ func (s *situation) readStanding() {
 
 // leftBy reads since when routes name subsets no more that a workload beside others has replaced. Of one that somebody has
 // edited nothing is known.
-func (s *situation) leftBy(routes []*networkingv1.VirtualService) stamps {
+func (s *facts) leftBy(routes []*networkingv1.VirtualService) stamps {
 	out := stamps{}
 	for _, vs := range routes {
 		if slices.Contains(s.edited, vs.Name) {
@@ -188,7 +159,7 @@ func (st standing) routes() []*networkingv1.VirtualService {
 // isRestored reports whether one of our objects was restored from a backup together with its Service. Its record then
 // still applies, and the write that follows makes the present Service its owner before the garbage collector deletes it.
 // A route is known by the record of its DestinationRule, which may be deleted already.
-func (s *situation) isRestored(object Object) bool {
+func (s *facts) isRestored(object Object) bool {
 	rule := s.standing.rule
 	if rule == nil {
 		rule = s.Collected
@@ -198,7 +169,7 @@ func (s *situation) isRestored(object Object) bool {
 
 // restoreWords puts what an annotation said last in the place of one that does not parse, so that a slip of the pen
 // moves no traffic.
-func (s *situation) restoreWords() {
+func (s *planner) restoreWords() {
 	for _, vs := range s.recordingRoutes() {
 		words := map[string]string{}
 		if err := json.Unmarshal([]byte(vs.Annotations[api.AnnotationWords]), &words); err == nil && s.standing.words == nil && !s.renewed && !s.isOutdated(vs) {
@@ -242,14 +213,14 @@ func (s *situation) restoreWords() {
 }
 
 // later says that time alone changes the answer at t.
-func (s *situation) later(t time.Time) {
-	if t.After(s.now) && (s.next.IsZero() || t.Before(s.next)) {
-		s.next = t
+func (s *facts) later(t time.Time) {
+	if t.After(s.now) {
+		s.cluster.readTime(t)
 	}
 }
 
 // over reports whether a wait that began at since is over, and looks again when it will be.
-func (s *situation) over(since time.Time, wait time.Duration) bool {
+func (s *facts) over(since time.Time, wait time.Duration) bool {
 	end := since.Add(wait)
 	if wait <= 0 || !end.After(s.now) {
 		return true
@@ -258,52 +229,8 @@ func (s *situation) over(since time.Time, wait time.Duration) bool {
 	return false
 }
 
-func (s *situation) serviceRef() api.ObjectRef {
-	return api.ObjectRef{Kind: "Service", Namespace: s.Service.Namespace, Name: s.Service.Name}
-}
-
-// tell adds a Problem about the Service.
-func (s *situation) tell(reason api.RouteReason, message, advice string) {
-	s.problems = append(s.problems, api.RouteProblem{Object: s.serviceRef(), Reason: reason, Message: message, Advice: advice})
-}
-
-// tellAbout adds a Problem about an annotation of the Service or, if the Service has none of its own, of its Namespace.
-func (s *situation) tellAbout(key, value string, reason api.RouteReason, message, advice string) {
-	object := api.ObjectWith(key, s.Service, s.Namespace)
-	if object.Kind == "Namespace" {
-		message += AffectedService(s.Service.Name)
-	}
-	s.problems = append(s.problems, api.RouteProblem{
-		Object: object, Field: api.AnnotationField(key), Value: value, Reason: reason, Message: message, Advice: advice,
-	})
-}
-
-// AffectedService is the end of a message about a Namespace: the Service to which it applies.
-func AffectedService(name string) string { return " Affected Service: " + name + "." }
-
-// annotate returns the command that writes annotations of the Service.
-func (s *situation) annotate(pairs ...string) string {
-	return fmt.Sprintf("kubectl annotate service -n %s %s %s --overwrite", s.Service.Namespace, s.Service.Name, strings.Join(pairs, " "))
-}
-
-// deciding names the two commands that decide which versions have traffic.
-func (s *situation) deciding(versions []string) string {
-	if len(versions) == 0 {
-		return ""
-	}
-	shares := make([]string, len(versions))
-	for i, version := range versions {
-		shares[i] = fmt.Sprintf("%s=%d", version, 100/len(versions))
-	}
-	advice := "Decide with " + s.annotate(api.AnnotationDefaultVersion+"="+versions[0])
-	if len(versions) > 1 {
-		advice += " or " + s.annotate(api.AnnotationWeights+"="+strings.Join(shares, ","))
-	}
-	return advice + "."
-}
-
 // wordsText is what the annotations say now, for the VirtualServices.
-func (s *situation) wordsText() string {
+func (s *facts) wordsText() string {
 	if len(s.Intent.Texts) == 0 {
 		return ""
 	}
@@ -315,7 +242,7 @@ func (s *situation) wordsText() string {
 }
 
 // wordChanged reports whether one of these annotations says something else than when the route was written last.
-func (s *situation) wordChanged(keys ...string) bool {
+func (s *facts) wordChanged(keys ...string) bool {
 	return (len(s.standing.routes()) > 0 || s.standing.words != nil) && slices.ContainsFunc(keys, func(key string) bool {
 		return s.standing.words[key] != s.Intent.Texts[key]
 	})

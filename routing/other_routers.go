@@ -104,7 +104,7 @@ const managedByRollouts = "argo-rollouts.argoproj.io/managed-by-rollouts"
 
 // managerOf names what takes the Service: what was found beside Istio's objects, or a Rollout that has made a DestinationRule
 // of the Service's host its own.
-func (s *situation) managerOf() string {
+func (s *facts) managerOf() string {
 	if s.ManagedBy != "" {
 		return s.ManagedBy
 	}

@@ -14,9 +14,9 @@ import (
 	"outrigger.dev/outrigger/api"
 )
 
-// standAside answers for Services that get no routes of ours, and for those whose routes must stay as they are. A route
+// skip answers for Services that get no routes of ours, and for those whose routes must stay as they are. A route
 // that stands is withdrawn only by a word about it; everything else leaves it.
-func (s *situation) standAside() (Objects, bool) {
+func (s *planner) skip() (Objects, bool) {
 	if s.Intent.Disabled {
 		s.concluded = true
 		return s.withdraw(), true
@@ -55,7 +55,7 @@ func (s *situation) standAside() (Objects, bool) {
 const headless = "A headless Service has no address that a route could stand for; every caller chooses a pod by itself."
 
 // skipped says why routes cannot serve this Service, and what would be right; empty if they can.
-func (s *situation) skipped() (why, advice string) {
+func (s *facts) skipped() (why, advice string) {
 	spec := s.Service.Spec
 	switch {
 	case s.Service.Namespace == "kube-system" || s.Service.Namespace == s.RootNamespace || s.Service.Namespace == "default" && s.Service.Name == "kubernetes":
@@ -75,7 +75,7 @@ func (s *situation) skipped() (why, advice string) {
 }
 
 // selectsOneVersion explains that a version label is in the Service's selector.
-func (s *situation) selectsOneVersion() (why, advice string) {
+func (s *facts) selectsOneVersion() (why, advice string) {
 	label := s.Intent.VersionLabel
 	if s.Intent.Texts[api.AnnotationVersionLabel] == label && s.Service.Spec.Selector[label] != "" {
 		return fmt.Sprintf("%s is %s, and the Service selects its pods by %s=%s, so all of them have the same version. No route is created.",
@@ -86,7 +86,7 @@ func (s *situation) selectsOneVersion() (why, advice string) {
 }
 
 // isOfStatefulSets reports whether all pods belong to StatefulSets, which need a headless Service without routes.
-func (s *situation) isOfStatefulSets() bool {
+func (s *facts) isOfStatefulSets() bool {
 	groups := s.cluster.all()
 	return len(groups) > 0 && !slices.ContainsFunc(groups, func(g podGroup) bool { return g.Workload.Kind != "StatefulSet" })
 }
@@ -96,12 +96,12 @@ func Unroutable(observed Observed) (why, advice string) {
 	return survey(observed, time.Time{}).skipped()
 }
 
-func (s *situation) anyVersion() bool {
+func (s *facts) anyVersion() bool {
 	return slices.ContainsFunc(s.cluster.all(), func(g podGroup) bool { return g.Version != "" })
 }
 
 // asked reports whether the user wrote anything about routing on the Service itself.
-func (s *situation) asked() bool {
+func (s *facts) asked() bool {
 	for key := range s.Service.Annotations {
 		if strings.HasPrefix(key, api.Domain+"/") {
 			return true
@@ -112,7 +112,7 @@ func (s *situation) asked() bool {
 
 // withdraw takes our objects away in order: the VirtualServices and the Gateway at once, the DestinationRule when no
 // proxy can have the routes any more. Subsets that somebody else's route names stay.
-func (s *situation) withdraw() Objects {
+func (s *planner) withdraw() Objects {
 	if len(s.Standing.DestinationRules) == 0 {
 		return Objects{}
 	}
@@ -135,7 +135,7 @@ func (s *situation) withdraw() Objects {
 }
 
 // withdrawn is a standing DestinationRule that waits for its end. It keeps its record: the user may think again.
-func (s *situation) withdrawn(rule *networkingv1.DestinationRule, since time.Time) *networkingv1.DestinationRule {
+func (s *planner) withdrawn(rule *networkingv1.DestinationRule, since time.Time) *networkingv1.DestinationRule {
 	kept := &networkingv1.DestinationRule{ObjectMeta: s.meta(rule.Name), TypeMeta: typeMeta("DestinationRule")}
 	kept.Spec = *rule.Spec.DeepCopy()
 	if rule.Annotations[api.AnnotationInherited] == "" {
@@ -148,7 +148,7 @@ func (s *situation) withdrawn(rule *networkingv1.DestinationRule, since time.Tim
 }
 
 // namedByOthers returns the foreign VirtualServices that name a subset of ours.
-func (s *situation) namedByOthers(rule *networkingv1.DestinationRule) []string {
+func (s *facts) namedByOthers(rule *networkingv1.DestinationRule) []string {
 	var out []string
 	for _, vs := range s.Foreign.VirtualServices {
 		for _, subset := range subsetsNamed(vs, s.host, s.Settings.ClusterDomain) {

@@ -1,0 +1,224 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package routing
+
+import (
+	"slices"
+	"strings"
+	"time"
+
+	"outrigger.dev/outrigger/api"
+)
+
+const (
+	// youngAge is how long a workload without a ready pod counts as starting.
+	youngAge = time.Minute
+	// tieWindow is how far apart workloads may be created and still count as created together.
+	tieWindow = 10 * time.Second
+)
+
+// decideFirst decides for a Service about which nothing is recorded. What flows, flows on: the user's word, else a split
+// that serves, else what is old, else the first.
+func (s *planner) decideFirst() bool {
+	if len(s.podVersions()) == 0 {
+		s.tellUnlabeled()
+		return false
+	}
+	if !s.settled() {
+		return false
+	}
+	chosen, by := s.choose()
+	was := s.record
+	s.record = record{Names: was.Names, Selector: was.Selector, Waiting: was.Waiting, Held: was.Held, History: was.History}
+	if !s.reselected {
+		s.record.Weights, s.record.Adopted, s.record.Provisional, s.record.Kept = was.Weights, was.Adopted, was.Provisional, was.Kept
+	}
+	s.waiting = nil
+	if chosen.isZero() {
+		s.record.State = stateSplit
+		s.rememberUnseen()
+		s.tellSplit()
+		return true
+	}
+	if pods := s.starving(chosen); pods != "" {
+		s.record.State = stateUndecided
+		s.tell(api.RouteUnversionedPods, "Ready pods of "+pods+" carry no label "+s.Intent.VersionLabel+" and would get no traffic from a default route to "+chosen.String()+"; none is written.",
+			"Label their pod template, or accept it with "+s.annotate(api.AnnotationUnversioned+"=ignore")+".")
+		return true
+	}
+	s.record.Default, s.record.By = chosen, by
+	if by == byFirst && s.Settings.Settle > 0 {
+		s.record.Since = timeText(s.now)
+	}
+	return true
+}
+
+// settled waits a moment after a Service is first seen, so that what is created together is seen together. While
+// nothing serves there is no traffic to protect: the choice is made at once and may be revised.
+func (s *planner) settled() bool {
+	if s.renewed || s.reselected || s.record.State != "" || s.nothingServes() {
+		return true
+	}
+	var first time.Time
+	for _, t := range s.withPods() {
+		for _, group := range t.groups {
+			if created := group.created(); first.IsZero() || created.Before(first) {
+				first = created
+			}
+		}
+	}
+	if created := s.Service.CreationTimestamp.Time; created.After(first) {
+		first = created
+	}
+	return s.over(first, s.Settings.Settle)
+}
+
+// choose returns the default at first sight and how it was found; nothing if there is a split to be kept.
+func (s *planner) choose() (meaning, string) {
+	if word := s.wordAtFirstSight(); !word.isZero() {
+		return word, byWord
+	}
+	if s.splitServes() {
+		return meaning{}, ""
+	}
+	if old := s.oldest(); !old.isZero() {
+		return old, byOld
+	}
+	return s.byPolicy(), byFirst
+}
+
+// wordAtFirstSight is the Service's own default-version, or weights, where they can be followed.
+func (s *planner) wordAtFirstSight() meaning {
+	if d := s.Intent.Default; d.OnService && d.Policy != api.DefaultLiteral {
+		return s.byPolicy()
+	} else if d.OnService && s.isReady(s.meaningOf(d.Version)) {
+		return s.meaningOf(d.Version)
+	}
+	return s.impliedDefault()
+}
+
+// splitServes reports whether versions of two different tracks receive traffic already.
+func (s *facts) splitServes() bool {
+	if !s.isOld(s.Service.CreationTimestamp.Time) {
+		return false
+	}
+	tracks := s.withPods()
+	for i, a := range tracks {
+		for _, b := range tracks[i+1:] {
+			if (s.isOld(a.created()) || s.isOld(b.created())) && differ(s.flowing(a), s.flowing(b)) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// isOld reports whether something is older than the split age; at that moment the answer changes.
+func (s *facts) isOld(created time.Time) bool {
+	return !created.Add(s.Settings.SplitAge).After(s.now)
+}
+
+// flowing are the versions of a track that receive traffic as long as nothing routes: ready ones, and those of an old
+// track.
+func (s *facts) flowing(t track) []string {
+	var out []string
+	for _, group := range t.groups {
+		if group.Version != "" && (group.hasReady() || s.isOld(t.created())) {
+			out = append(out, group.Version)
+		}
+	}
+	return out
+}
+
+func differ(a, b []string) bool {
+	return slices.ContainsFunc(a, func(x string) bool {
+		return slices.ContainsFunc(b, func(y string) bool { return x != y })
+	})
+}
+
+// oldest is the version of the oldest track that serves, where one is older than the split age.
+func (s *facts) oldest() meaning {
+	var best *track
+	for _, t := range s.withPods() {
+		if s.isOld(t.created()) && len(s.flowing(t)) > 0 && (best == nil || t.created().Before(best.created())) {
+			best = &t
+		}
+	}
+	if best == nil {
+		return meaning{}
+	}
+	return s.startingFrom(*best)
+}
+
+// startingFrom is the default that a track gives: everything that carries its version.
+func (s *facts) startingFrom(t track) meaning {
+	version := t.newest()
+	if flowing := s.flowing(t); version == "" && len(flowing) > 0 {
+		version = flowing[0]
+	}
+	if version == "" {
+		return meaning{Tracks: []WorkloadRef{t.ref}}
+	}
+	return s.runningAs(version)
+}
+
+// byPolicy chooses by @first, @lowest, @highest or @all. A literal that is not in force is as if unwritten.
+func (s *facts) byPolicy() meaning {
+	versions := s.podVersions()
+	switch s.Intent.Default.Policy {
+	case api.DefaultAll:
+		return meaning{All: true}
+	case api.DefaultLowest:
+		return s.runningAs(versions[0])
+	case api.DefaultHighest:
+		return s.runningAs(versions[len(versions)-1])
+	}
+	return s.first()
+}
+
+// first is the version of the workload that was created first; of those created together, the lowest version. While
+// nothing serves, workloads whose pods do not exist yet count as well.
+func (s *facts) first() meaning {
+	var candidates []track
+	for _, t := range s.tracks {
+		if t.firstVersion() != "" && (len(t.groups) > 0 || s.nothingServes()) {
+			candidates = append(candidates, t)
+		}
+	}
+	if len(candidates) == 0 {
+		return s.runningAs(s.podVersions()[0])
+	}
+	earliest := slices.MinFunc(candidates, func(a, b track) int { return a.created().Compare(b.created()) }).created()
+	candidates = slices.DeleteFunc(candidates, func(t track) bool { return t.created().After(earliest.Add(tieWindow)) })
+	lowest := slices.MinFunc(candidates, func(a, b track) int { return compareVersions(a.firstVersion(), b.firstVersion()) })
+	return s.runningAs(lowest.firstVersion())
+}
+
+// firstVersion is the version by which a track takes part in the choice of the first default: that of its pods, or of a
+// workload that was created a moment ago and whose pods do not exist yet. It must not lose the choice to a workload
+// created with it because its first pod is late.
+func (t track) firstVersion() string {
+	if t.starts {
+		return t.next
+	}
+	return t.newest()
+}
+
+// starving names the tracks whose ready pods a default route would cut off because they have no version.
+func (s *facts) starving(chosen meaning) string {
+	if s.Intent.IgnoreUnversioned || chosen.All {
+		return ""
+	}
+	var names []string
+	for _, t := range s.tracks {
+		if slices.Contains(chosen.Tracks, t.ref) {
+			continue
+		}
+		for _, group := range t.groups {
+			if group.Version == "" && group.hasReady() {
+				names = append(names, t.ref.String())
+			}
+		}
+	}
+	return strings.Join(names, ", ")
+}

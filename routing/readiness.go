@@ -1,0 +1,204 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package routing
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	networkingapi "istio.io/api/networking/v1alpha3"
+	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
+
+	"outrigger.dev/outrigger/api"
+)
+
+// notYet says what a name waits for.
+func (s *planner) notYet(name string, m meaning) string {
+	known := s.knownVersions()
+	_, near := api.NearestVersion(name, known)
+	switch {
+	case !s.hasPods(m) && near:
+		return api.UnknownVersion(name, known)
+	case !s.hasPods(m):
+		return name + " (no pods)"
+	case s.isGone(m):
+		return name + " (its workload was deleted)"
+	case s.isLeftOut(m):
+		return fmt.Sprintf("%s (no subset: there are %d of at most %d, routing.maxVersions)", name, s.subsetCount(), s.Settings.MaxVersions)
+	case s.isReady(m) && !s.isSeenReady(m):
+		return name + " (its pods are on their way to the proxies)"
+	case s.isReady(m):
+		return name + " (its subset is on its way to the proxies)"
+	}
+	pods, ready := s.counts(m)
+	return fmt.Sprintf("%s (%d of %d pods ready)", name, ready, pods)
+}
+
+// inForce reports whether a name takes part: it is in the route and has pods, or enough of them are ready, and they and its
+// subset have been there long enough.
+func (s *planner) inForce(m meaning) bool {
+	if !s.hasPods(m) {
+		return false
+	}
+	return s.inRoute(m) || s.isReady(m) && s.isSeenReady(m) && s.usableNow(m)
+}
+
+// isSeenReady reports whether the proxies know of a ready pod of m: istiod hears of readiness by another watch than of
+// routes. The API cuts the time at which a pod became ready to the second.
+func (s *facts) isSeenReady(m meaning) bool {
+	for _, group := range s.groupsOf(m) {
+		if group.hasReady() && s.over(group.readySince().Add(time.Second), s.Settings.PropagationDelay) {
+			return true
+		}
+	}
+	return false
+}
+
+// inRoute reports whether a standing VirtualService of ours leads to what m means.
+func (s *planner) inRoute(m meaning) bool {
+	if s.hasPods(m) && s.standsUnpinned() && s.alone(m) {
+		return true
+	}
+	versions := s.possible(m)
+	return slices.ContainsFunc(s.standingPortions(), func(p portion) bool { return slices.Contains(versions, p.version) })
+}
+
+// standingNames reports whether a standing VirtualService of ours names the subset of a version.
+func (s *facts) standingNames(version string) bool {
+	return version != "" && (slices.Contains(s.standingMirrors(), version) ||
+		slices.ContainsFunc(s.standingPortions(), func(p portion) bool { return p.version == version }))
+}
+
+// possible are the versions that m stands for now, or stood for last.
+func (s *planner) possible(m meaning) []string {
+	var out []string
+	for _, group := range s.groupsOf(m) {
+		out = append(out, group.Version)
+	}
+	for _, ref := range m.Tracks {
+		out = append(out, s.recordedRun(ref))
+	}
+	out = append(out, m.Version)
+	return slices.DeleteFunc(out, func(version string) bool { return version == "" })
+}
+
+// standingPortions are all destinations on our host that our standing VirtualServices have.
+func (s *facts) standingPortions() []portion {
+	var out []portion
+	for _, vs := range s.standing.routes() {
+		if slices.Contains(s.reverted, vs.Name) {
+			out = append(out, s.writtenPortions(vs)...)
+			continue
+		}
+		for _, http := range vs.Spec.Http {
+			for _, d := range heavy(http.Route) {
+				out = s.appendStanding(out, d.Destination, d.Weight)
+			}
+		}
+		for _, tcp := range vs.Spec.Tcp {
+			for _, d := range heavy(tcp.Route) {
+				out = s.appendStanding(out, d.Destination, d.Weight)
+			}
+		}
+	}
+	return out
+}
+
+func (s *facts) appendStanding(out []portion, d *networkingapi.Destination, weight int32) []portion {
+	if resolveHost(d.GetHost(), s.Service.Namespace, s.Settings.ClusterDomain) != s.host {
+		return out
+	}
+	return append(out, portion{s.subsets.versions[d.GetSubset()], max(int(weight), 1)})
+}
+
+// unpinned reports whether a standing VirtualService leads to every pod of the Service.
+func unpinned(vs *networkingv1.VirtualService) bool {
+	return vs != nil && slices.ContainsFunc(destinationsOf(vs), func(d *networkingapi.Destination) bool { return d.GetSubset() == "" })
+}
+
+func (s *facts) standsUnpinned() bool {
+	return slices.ContainsFunc(s.standing.routes(), func(vs *networkingv1.VirtualService) bool {
+		if slices.Contains(s.reverted, vs.Name) {
+			return slices.ContainsFunc(s.writtenPortions(vs), func(p portion) bool { return p.version == "" })
+		}
+		return unpinned(vs)
+	})
+}
+
+// usable reports whether a route may name the subset of a version: the subset has existed for the propagation delay, a
+// route names it already, another DestinationRule provides it, or waiting would protect no traffic.
+func (s *planner) usable(version string) bool {
+	if version == "" {
+		return false
+	}
+	name := s.subsets.names[version]
+	if s.foreign.supplied[name] || s.standingNames(version) || s.nothingServes() || s.isUrgent(version) {
+		return true
+	}
+	if s.Settings.PropagationDelay <= 0 {
+		return !s.isBeyondLimit(version)
+	}
+	if s.isProvidedByTaken(version) || s.isNamedByTaken(version) {
+		return true
+	}
+	subset := findSubset(s.standing.rule, name)
+	if subset == nil || subset.Labels[s.Intent.VersionLabel] != version || len(subset.Labels) != 1 {
+		return false
+	}
+	added, stamped := s.standing.added[name]
+	return stamped && s.over(added, s.Settings.PropagationDelay)
+}
+
+// nothingServes reports whether no endpoint behind the Service is ready, in this cluster or another one. A route that is
+// written now takes no request from anybody, and no wait protects any.
+func (s *facts) nothingServes() bool {
+	return !s.spansClusters() && !slices.ContainsFunc(s.cluster.all(), podGroup.hasReady)
+}
+
+// isUrgent reports whether requests fail until the route names this version: a workload runs it and is in the route with
+// other versions, none of which has a ready pod. The workload's share fails in any case until the subset arrives.
+func (s *planner) isUrgent(version string) bool {
+	return slices.ContainsFunc(s.tracks, func(t track) bool {
+		if t.fixed || !slices.ContainsFunc(t.groups, func(g podGroup) bool { return g.Version == version && g.hasReady() }) {
+			return false
+		}
+		routed := false
+		for _, p := range s.standingPortions() {
+			if p.version == "" || p.version == version || !slices.Contains(s.possible(meaning{Tracks: []WorkloadRef{t.ref}}), p.version) {
+				continue
+			}
+			if s.hasReady(meaning{Version: p.version}) {
+				return false
+			}
+			routed = true
+		}
+		return routed
+	})
+}
+
+// usableNow reports whether a destination for m could be written now.
+func (s *planner) usableNow(m meaning) bool {
+	if m.All || s.alone(m) || s.nothingServes() {
+		return true
+	}
+	if len(m.Tracks) == 0 {
+		return s.usable(m.Version)
+	}
+	for version := range s.readyByVersion(m) {
+		if s.usable(version) {
+			return true
+		}
+	}
+	return false
+}
+
+// isReady is the readiness that a name needs to come into force: three quarters of its pods, at least one; one is enough
+// where somebody said the moment.
+func (s *facts) isReady(m meaning) bool {
+	if !s.hasReady(m) {
+		return false
+	}
+	pods, ready := s.counts(m)
+	return ready > 0 && (4*ready >= 3*pods || !s.Intent.DecidedAt.IsZero())
+}

@@ -1,0 +1,205 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package routing
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"time"
+
+	"outrigger.dev/outrigger/api"
+)
+
+// sharing says where the requests go that no match claims, by weights in effect.
+type sharing struct {
+	shares []share
+	away   []string // names whose share the default has, since their workload was deleted or scaled to 0
+	vacant []string // names without pods whose destination is kept, since the default has no pods either
+}
+
+// shareOut are the weights in effect, else the default's share, which has no name then.
+func (s *planner) shareOut() []share {
+	out := s.sharing(s.record.Weights)
+	s.away, s.record.Away = out.away, out.away
+	for _, name := range s.standing.away {
+		if !slices.Contains(out.away, name) && slices.ContainsFunc(s.record.Weights, func(w effectiveWeight) bool { return w.name == name }) {
+			s.record.Returned = timeText(s.now)
+		}
+	}
+	for _, name := range out.away {
+		s.tellAbout(api.AnnotationWeights, s.record.Weights.String(), api.RoutePendingVersions,
+			fmt.Sprintf("The workload of %s was deleted or scaled to 0; the default, %s, receives its share until it is ready again.", name, s.current()),
+			"To end that, write the weights without it: "+s.annotate(api.AnnotationWeights+"="+s.weightsWithout(name))+".")
+	}
+	for _, name := range out.vacant {
+		s.tellVacant(name)
+	}
+	for _, w := range s.record.Weights {
+		s.tellRollout(w.meaning())
+	}
+	if len(s.record.Weights) == 0 {
+		s.tellRollout(s.current())
+	}
+	return out.shares
+}
+
+// weightsWithout gives the share of a name to the default.
+func (s *planner) weightsWithout(name string) string {
+	var out effectiveWeights
+	byDefault, left := -1, int32(0)
+	for _, w := range s.record.Weights {
+		if w.name == name {
+			left = w.weight
+			continue
+		}
+		if out = append(out, w); overlap(w.meaning(), s.current()) {
+			byDefault = len(out) - 1
+		}
+	}
+	if byDefault < 0 {
+		out, byDefault = append(out, effectiveWeight{name: s.nameable(s.current())}), len(out)
+	}
+	out[byDefault].weight += left
+	return out.String()
+}
+
+func (s *planner) sharesOf(weights effectiveWeights) []share { return s.sharing(weights).shares }
+
+// isOfDefault reports whether a name means the default, or a part of it.
+func (s *planner) isOfDefault(m meaning) bool {
+	return s.within(m) || m.Version != "" && m.Version == s.record.Default.Version
+}
+
+// nameInWeights is the name by which weights call what m means; where they do not, one by which a user may.
+func (s *facts) nameInWeights(weights effectiveWeights, m meaning) string {
+	at := slices.IndexFunc(weights, func(w effectiveWeight) bool { return w.weight > 0 && overlap(w.meaning(), m) })
+	if at < 0 {
+		return s.nameable(m)
+	}
+	return weights[at].name
+}
+
+func (s *planner) tellVacant(name string) {
+	s.tell(api.RouteDefaultVersionGone, "Version "+name+" is in the route and has no pod; its destination is kept, and requests to it fail.",
+		"Bring it back, or take it out of the annotations.")
+}
+
+// replacing is the stand-in for a name that means a deleted default.
+func (s *planner) replacing(m meaning) meaning {
+	if !s.gone.standIn.isZero() {
+		return s.gone.standIn
+	}
+	return m
+}
+
+// isAway reports whether the default has the share of a version in the weights in effect: its workload was deleted or is
+// scaled to 0, or it has no pods for another reason, and it is not back yet. Pods that still drain do not keep the share.
+func (s *planner) isAway(name string, m meaning) bool {
+	if s.record.Provisional || !s.hasPods(s.current()) && !s.current().All {
+		return false
+	}
+	if s.isScaledToZero(m) {
+		return !s.Intent.HoldScaledToZero
+	}
+	return !s.hasPods(m) || s.isGone(m) || slices.Contains(s.standing.away, name) && !s.mayReturn(m)
+}
+
+// returnEvery is how often a version may take its share back: an autoscaler between 0 and 1 must not make routes flap.
+const returnEvery = time.Minute
+
+// mayReturn reports whether a version that gave its share to the default takes it back.
+func (s *planner) mayReturn(m meaning) bool {
+	if !s.isReadyForMore(m) {
+		return false
+	}
+	last, returned := parseTime(s.record.Returned)
+	return !returned || s.over(last, returnEvery)
+}
+
+// isScaledToZero reports whether the workloads behind a meaning want no pods, and no other workload runs the version.
+func (s *facts) isScaledToZero(m meaning) bool {
+	if s.Offline {
+		return false // manifests may leave replicas out
+	}
+	wants := map[WorkloadRef]int32{}
+	for _, ref := range m.Tracks {
+		if w, exists := s.cluster.workload(ref); exists {
+			wants[ref] = w.Replicas
+		}
+	}
+	for _, w := range s.cluster.selected() {
+		if isFixed := w.Selector[s.Intent.VersionLabel] != ""; isFixed && m.Version != "" && w.Labels[s.Intent.VersionLabel] == m.Version {
+			wants[w.WorkloadRef] = w.Replicas
+		}
+	}
+	for _, t := range s.tracks {
+		for _, group := range t.groups {
+			if _, known := wants[t.ref]; m.includes(t, group.Version) && !known {
+				return false
+			}
+		}
+	}
+	for _, replicas := range wants {
+		if replicas > 0 {
+			return false
+		}
+	}
+	return len(wants) > 0
+}
+
+func overlap(a, b meaning) bool {
+	return a.Version != "" && a.Version == b.Version || slices.ContainsFunc(a.Tracks, func(ref WorkloadRef) bool { return slices.Contains(b.Tracks, ref) })
+}
+
+// quarters divides 4 by counts, by largest remainder, so that a rollout is at most four steps.
+func quarters(counts map[string]int) []portion {
+	var in []portion
+	for version, count := range counts {
+		in = append(in, portion{version, count})
+	}
+	return divide(in, 4)
+}
+
+// normalised adds up what leads to the same subset and scales the weights to 100, by largest remainder. Where that
+// would leave a version without a share, the weights stay as they are: Istio takes them as relative.
+func normalised(portions []portion) []portion {
+	sums := map[string]int{}
+	for _, p := range portions {
+		sums[p.version] += p.weight
+	}
+	var in []portion
+	for version, weight := range sums {
+		in = append(in, portion{version, weight})
+	}
+	if out := divide(in, 100); len(out) == len(in) {
+		return out
+	}
+	slices.SortFunc(in, comparePortions)
+	return in
+}
+
+// divide shares out total by weight, by largest remainder; what gets nothing is left out.
+func divide(in []portion, total int) []portion {
+	slices.SortFunc(in, comparePortions)
+	sum := 0
+	for _, p := range in {
+		sum += p.weight
+	}
+	out, rest := slices.Clone(in), total
+	byRemainder := make([]int, len(in))
+	for i, p := range in {
+		out[i].weight = p.weight * total / sum
+		rest -= out[i].weight
+		byRemainder[i] = i
+	}
+	slices.SortStableFunc(byRemainder, func(a, b int) int {
+		return cmp.Compare(in[b].weight*total%sum, in[a].weight*total%sum)
+	})
+	for _, i := range byRemainder[:rest] {
+		out[i].weight++
+	}
+	return slices.DeleteFunc(out, func(p portion) bool { return p.weight == 0 })
+}
+
+func comparePortions(a, b portion) int { return compareVersions(a.version, b.version) }

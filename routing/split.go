@@ -1,0 +1,103 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package routing
+
+import (
+	"slices"
+	"strings"
+
+	"outrigger.dev/outrigger/api"
+)
+
+func (s *planner) tellSplit() {
+	versions := s.podVersions()
+	s.tell(api.RoutePreexistingSplit, "Versions "+strings.Join(versions, ", ")+" already received traffic before Outrigger. They keep it, new versions receive traffic as well, and no route is written.", s.deciding(versions))
+}
+
+// rememberUnseen notes workloads in a split whose absence cannot be told from having no pods.
+func (s *planner) rememberUnseen() {
+	for _, t := range s.withPods() {
+		if !t.ref.listed() {
+			s.addWaiting(t.ref)
+		}
+	}
+}
+
+// endSplit ends a split by the user's word, or when everything but one track, or one version, was deleted. Readiness,
+// scale and restarts end nothing.
+func (s *planner) endSplit() {
+	word := meaning{}
+	switch d := s.Intent.Default; {
+	case d.OnService && d.Policy == api.DefaultLiteral && s.inForce(s.meaningOf(d.Version)):
+		word = s.meaningOf(d.Version)
+	case d.OnService && d.Policy != api.DefaultLiteral && len(s.podVersions()) > 0:
+		word = s.byPolicy()
+	default:
+		word = s.impliedDefault()
+	}
+	if !word.isZero() && s.usableNow(word) && (word.All || s.isSeenReady(word)) {
+		s.record.State, s.record.Default, s.record.By = "", word, byWord
+		s.waiting = nil
+		return
+	}
+	if left := s.leftOfSplit(); !left.isZero() && s.usableNow(left) {
+		s.record.State, s.record.Default, s.record.By = "", left, byLeft
+		s.waiting = nil
+		return
+	}
+	s.rememberUnseen()
+	s.tellSplit()
+}
+
+// leftOfSplit is what remains when all tracks but one, or all but those of one version, are deleted.
+func (s *planner) leftOfSplit() meaning {
+	var tracks []track
+	versions := map[string]bool{}
+	for _, t := range s.tracks {
+		if t.isDeleted() {
+			continue
+		}
+		tracks = append(tracks, t)
+		for _, version := range t.versions() {
+			versions[version] = true
+		}
+	}
+	for _, name := range s.waiting {
+		if !slices.ContainsFunc(tracks, func(t track) bool { return t.ref.String() == name }) {
+			return meaning{}
+		}
+	}
+	if len(tracks) == 0 || len(tracks) > 1 && (len(versions) > 1 || versions[""] || !s.lostVersion(versions)) {
+		return meaning{}
+	}
+	return s.wholeTracks(tracks)
+}
+
+// lostVersion reports whether a subset stands for a version other than those of the tracks that are left: without one,
+// nothing was deleted.
+func (s *facts) lostVersion(left map[string]bool) bool {
+	for _, subset := range s.subsetNames() {
+		if version := s.subsets.versions[subset]; version != "" && !left[version] {
+			return true
+		}
+	}
+	return false
+}
+
+// subsetNames are the names of our subsets that exist.
+func (s *facts) subsetNames() []string {
+	return slices.DeleteFunc(s.ownSubsets(), func(name string) bool { return findSubset(s.standing.rule, name) == nil })
+}
+
+// wholeTracks is the meaning that includes these tracks: fixed ones by their version.
+func (s *facts) wholeTracks(tracks []track) meaning {
+	var m meaning
+	for _, t := range tracks {
+		if t.fixed {
+			m.Version = t.next
+		} else {
+			m.Tracks = append(m.Tracks, t.ref)
+		}
+	}
+	return m
+}
