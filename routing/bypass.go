@@ -31,30 +31,30 @@ type Bypass struct {
 	Hosts   []string // of the requests; empty for all
 }
 
-// tellBypasses reports each path that bypasses the versions, as long as that makes a difference.
-func (s *planner) tellBypasses() {
+// reportBypasses reports each path that bypasses the versions, as long as that makes a difference.
+func (s *planner) reportBypasses() {
 	if !s.splitsVersions() {
 		return
 	}
 	for _, vs := range s.foreign.bypasses {
-		s.tellForeign(vs, "spec.http", "", api.RouteGatewayBypasses,
+		s.reportForeign(vs, "spec.http", "", api.RouteGatewayBypasses,
 			fmt.Sprintf("Requests through gateway %s reach every version of Service %s: its destination names no subset.", strings.Join(boundGateways(vs), ", "), s.Service.Name),
 			s.namingSubset()+s.orExpose(api.ObjectRef{Kind: "VirtualService", Namespace: vs.Namespace, Name: vs.Name}, vs.Spec.Hosts))
 	}
 	for _, vs := range s.Foreign.VirtualServices {
-		s.tellDelegate(vs)
+		s.reportDelegate(vs)
 		if len(boundGateways(vs)) == 0 && s.servesOtherHosts(vs) && s.leadsToAll(vs) {
-			s.tellForeign(vs, "spec.hosts", strings.Join(vs.Spec.Hosts, ","), api.RouteMeshBypasses,
+			s.reportForeign(vs, "spec.hosts", strings.Join(vs.Spec.Hosts, ","), api.RouteMeshBypasses,
 				fmt.Sprintf("Requests of callers in the mesh for %s reach every version of Service %s: its destination names no subset.", strings.Join(vs.Spec.Hosts, ", "), s.Service.Name),
 				s.namingSubset())
 		}
 	}
 	for _, bypass := range s.Bypasses {
-		s.tellGatewayAPI(bypass)
+		s.reportGatewayAPI(bypass)
 	}
 	for _, ingress := range s.Ingresses {
 		if ingress.Namespace == s.Service.Namespace {
-			s.tellIngressPath(ingress.Name, s.hostsOfIngress(ingress))
+			s.reportIngressPath(ingress.Name, s.hostsOfIngress(ingress))
 		}
 	}
 }
@@ -123,9 +123,9 @@ func bareShare(routes []*networkingapi.RouteDestination, isBare func(*networking
 	})
 }
 
-// tellDelegate reports a delegate that routes to every version: Istio puts its rules in the place of the rule that names it, if
+// reportDelegate reports a delegate that routes to every version: Istio puts its rules in the place of the rule that names it, if
 // the delegate is exported to the namespace of that VirtualService.
-func (s *planner) tellDelegate(vs *networkingv1.VirtualService) {
+func (s *planner) reportDelegate(vs *networkingv1.VirtualService) {
 	if len(vs.Spec.Hosts) > 0 || !s.leadsToAll(vs) {
 		return
 	}
@@ -146,7 +146,7 @@ func (s *planner) tellDelegate(vs *networkingv1.VirtualService) {
 		return
 	}
 	slices.Sort(roots)
-	s.tellForeign(vs, "spec.http", "", api.RouteDelegateBypasses,
+	s.reportForeign(vs, "spec.http", "", api.RouteDelegateBypasses,
 		fmt.Sprintf("Requests that it receives as a delegate of %s reach every version of Service %s: its destination names no subset.", strings.Join(slices.Compact(roots), ", "), s.Service.Name),
 		s.namingSubset())
 }
@@ -171,7 +171,7 @@ func DelegatesOf(root *networkingv1.VirtualService) []string {
 	return out
 }
 
-func (s *planner) tellGatewayAPI(bypass Bypass) {
+func (s *planner) reportGatewayAPI(bypass Bypass) {
 	s.problems = append(s.problems, api.RouteProblem{
 		Object: bypass.Object, Field: "spec.rules", Reason: api.RouteGatewayAPIBypasses,
 		Message: fmt.Sprintf("Requests through %s reach every version of Service %s: a route of Gateway API cannot name a version.", strings.Join(bypass.Parents, ", "), s.Service.Namespace+"/"+s.Service.Name),
@@ -179,7 +179,7 @@ func (s *planner) tellGatewayAPI(bypass Bypass) {
 	})
 }
 
-func (s *planner) tellIngressPath(name string, hosts []string) {
+func (s *planner) reportIngressPath(name string, hosts []string) {
 	if len(hosts) == 0 {
 		return
 	}

@@ -34,7 +34,7 @@ func (s *planner) besideClash(objects Objects) Objects {
 		at := slices.IndexFunc(right.VirtualServices, func(r *networkingv1.VirtualService) bool { return r.Name == vs.Name })
 		if name := missing[vs.Name]; name != "" && at >= 0 {
 			objects.VirtualServices[i] = right.VirtualServices[at]
-			s.tellEdit(vs, api.RouteEditReverted, "It was edited and routes to subset "+name+", which does not exist. The edit is reverted.", "")
+			s.reportEdit(vs, api.RouteEditReverted, "It was edited and routes to subset "+name+", which does not exist. The edit is reverted.", "")
 		}
 	}
 	return objects

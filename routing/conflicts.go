@@ -44,7 +44,7 @@ func (s *planner) noteForeign() {
 			s.noteWideRule(rule)
 		}
 	}
-	s.tellWideRules()
+	s.reportWideRules()
 }
 
 func (s *planner) noteRoute(vs *networkingv1.VirtualService) {
@@ -59,7 +59,7 @@ func (s *planner) noteRoute(vs *networkingv1.VirtualService) {
 	case !visible(vs.Spec.ExportTo):
 	case vs.Namespace == s.Service.Namespace:
 		s.foreign.meshTaken = true
-		s.tellForeign(vs, "spec.hosts", strings.Join(vs.Spec.Hosts, ","), api.RouteRouteConflict,
+		s.reportForeign(vs, "spec.hosts", strings.Join(vs.Spec.Hosts, ","), api.RouteRouteConflict,
 			fmt.Sprintf("It is for the host of Service %s; Outrigger's route gives way to it, the subsets stay.", s.Service.Name),
 			"Delete it if Outrigger is to keep the route.")
 	default:
@@ -71,18 +71,18 @@ func (s *planner) noteRoute(vs *networkingv1.VirtualService) {
 func (s *planner) noteRouteElsewhere(vs *networkingv1.VirtualService) {
 	limited := len(vs.Spec.ExportTo) > 0 && !slices.Contains(vs.Spec.ExportTo, "*")
 	if limited {
-		s.tellForeign(vs, "spec.exportTo", strings.Join(vs.Spec.ExportTo, ","), api.RouteRouteShadowed,
+		s.reportForeign(vs, "spec.exportTo", strings.Join(vs.Spec.ExportTo, ","), api.RouteRouteShadowed,
 			fmt.Sprintf("It is for the host of Service %s and wins over Outrigger's route for callers in the namespaces it is exported to.", s.serviceRef().Namespace+"/"+s.Service.Name),
 			"Delete it, or take the host out of it.")
 		return
 	}
 	if s.standing.mesh != nil && olderObject(s.standing.mesh, vs) {
-		s.tellForeign(vs, "spec.hosts", strings.Join(vs.Spec.Hosts, ","), api.RouteRouteHijackable,
+		s.reportForeign(vs, "spec.hosts", strings.Join(vs.Spec.Hosts, ","), api.RouteRouteHijackable,
 			fmt.Sprintf("It is for the host of Service %s. Outrigger's route applies because it is older; if it were recreated, this one would.", s.serviceRef().Namespace+"/"+s.Service.Name),
 			"Delete it, or take the host out of it.")
 		return
 	}
-	s.tellForeign(vs, "spec.hosts", strings.Join(vs.Spec.Hosts, ","), api.RouteRouteShadowed,
+	s.reportForeign(vs, "spec.hosts", strings.Join(vs.Spec.Hosts, ","), api.RouteRouteShadowed,
 		fmt.Sprintf("It is for the host of Service %s and wins over Outrigger's route because it is older.", s.serviceRef().Namespace+"/"+s.Service.Name),
 		"Delete it, or take the host out of it.")
 }
@@ -99,14 +99,14 @@ func olderObject(a, b Object) bool {
 
 func (s *planner) noteRule(rule *networkingv1.DestinationRule) {
 	if rule.Spec.WorkloadSelector != nil {
-		s.tellForeign(rule, "spec.workloadSelector", pairsText(rule.Spec.WorkloadSelector.MatchLabels), api.RouteShadowedInNamespaces,
+		s.reportForeign(rule, "spec.workloadSelector", pairsText(rule.Spec.WorkloadSelector.MatchLabels), api.RouteShadowedInNamespaces,
 			fmt.Sprintf("It is for the host of Service %s: the pods that it selects see none of the versions, and a route that names one fails for them.", s.serviceRef().Namespace+"/"+s.Service.Name),
 			"Delete it, or copy the subsets into it.")
 		return
 	}
 	if rule.Namespace != s.Service.Namespace {
 		if rule.Namespace != s.RootNamespace || slices.Contains(rule.Spec.ExportTo, ".") {
-			s.tellForeign(rule, "spec.host", rule.Spec.Host, api.RouteShadowedInNamespaces,
+			s.reportForeign(rule, "spec.host", rule.Spec.Host, api.RouteShadowedInNamespaces,
 				fmt.Sprintf("It is for the host of Service %s: callers in namespace %s see none of the versions, and a route that names one fails there.", s.serviceRef().Namespace+"/"+s.Service.Name, rule.Namespace),
 				"Delete it, or copy the subsets into it.")
 		}
@@ -118,7 +118,7 @@ func (s *planner) noteRule(rule *networkingv1.DestinationRule) {
 		case !ours:
 		case !maps.Equal(subset.Labels, map[string]string{s.Intent.VersionLabel: version}):
 			s.foreign.clash = true
-			s.tellForeign(rule, "spec.subsets", subset.Name, api.RouteSubsetConflict,
+			s.reportForeign(rule, "spec.subsets", subset.Name, api.RouteSubsetConflict,
 				fmt.Sprintf("Subset %s has the labels %s there, and means version %s in Outrigger's DestinationRule. Nothing is written, and existing objects are unchanged.", subset.Name, pairsText(subset.Labels), version),
 				"Rename that subset.")
 			return
@@ -129,11 +129,11 @@ func (s *planner) noteRule(rule *networkingv1.DestinationRule) {
 	if s.foreign.merged = true; s.foreign.exportTo == nil {
 		s.foreign.exportTo = slices.Clone(rule.Spec.ExportTo)
 	}
-	s.tellForeign(rule, "spec.host", rule.Spec.Host, api.RoutePolicyShared,
+	s.reportForeign(rule, "spec.host", rule.Spec.Host, api.RoutePolicyShared,
 		fmt.Sprintf("It is for the host of Service %s; Istio merges it with Outrigger's, which carries no policy of its own.", s.Service.Name), "")
 }
 
-func (s *planner) tellForeign(object Object, field, value string, reason api.RouteReason, message, advice string) {
+func (s *planner) reportForeign(object Object, field, value string, reason api.RouteReason, message, advice string) {
 	s.problems = append(s.problems, api.RouteProblem{
 		Object: api.ObjectRef{Kind: kindOf(object), Namespace: object.GetNamespace(), Name: object.GetName()},
 		Field:  field, Value: value, Reason: reason, Message: message, Advice: advice,

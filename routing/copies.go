@@ -133,13 +133,13 @@ func (s *planner) readCollected() {
 	if r := recordOf(s.Collected); !r.isZero() {
 		if !IsRestored(s.Collected) {
 			s.record, s.recorded = r, true
-			s.tellForeign(s.Collected, "metadata.annotations", "", api.RouteObjectReplaced, "It was replaced, and Outrigger's record on it with it. The record continues on Outrigger's own objects: the default is "+s.readable()+".", "")
+			s.reportForeign(s.Collected, "metadata.annotations", "", api.RouteObjectReplaced, "It was replaced, and Outrigger's record on it with it. The record continues on Outrigger's own objects: the default is "+s.readable()+".", "")
 			return
 		}
 		if !s.recorded {
 			s.record, s.recorded = r, true
 		}
-		s.tell(api.RouteRestored, fmt.Sprintf("DestinationRule %s came from a backup and named the Service of the backup as its owner, so Kubernetes deleted it. It is recreated with its recorded default, %s.", s.Collected.Name, s.readable()),
+		s.report(api.RouteRestored, fmt.Sprintf("DestinationRule %s came from a backup and named the Service of the backup as its owner, so Kubernetes deleted it. It is recreated with its recorded default, %s.", s.Collected.Name, s.readable()),
 			"Check the route: outrigger status -n "+s.Service.Namespace+" "+s.Service.Name+".")
 	}
 }
@@ -178,7 +178,7 @@ func (s *planner) holdRecord() bool {
 	c := s.copies
 	unknown := !s.recorded && len(c.lost) > 0
 	if len(c.disagree) == 0 && !unknown {
-		s.tellRestored()
+		s.reportRestored()
 		return false
 	}
 	if s.saysEverything() {
@@ -189,7 +189,7 @@ func (s *planner) holdRecord() bool {
 	if unknown {
 		what = "Another client edited the record on " + strings.Join(c.lost, " and ") + ", and there is no other copy"
 	}
-	s.tell(api.RouteRecordEdited, what+". Everything stays as it is until you decide.", s.deciding(s.podVersions()))
+	s.report(api.RouteRecordEdited, what+". Everything stays as it is until you decide.", s.deciding(s.podVersions()))
 	return true
 }
 
@@ -218,15 +218,15 @@ func (s *facts) saysEverything() bool {
 	return true
 }
 
-// tellRestored reports edits of the record that its other copy repairs.
-func (s *planner) tellRestored() {
+// reportRestored reports edits of the record that its other copy repairs.
+func (s *planner) reportRestored() {
 	if s.renewed || s.foreign.clash { // nothing is written then
 		return
 	}
-	s.tellMarks()
+	s.reportMarks()
 	for _, object := range s.Standing.all() {
 		if s.distrusted[object] != nil {
-			s.tellForeign(object, "metadata.annotations", "", api.RouteRecordEdited,
+			s.reportForeign(object, "metadata.annotations", "", api.RouteRecordEdited,
 				"Another client edited annotations in which Outrigger keeps its record. They are written back, and the route is unchanged.",
 				fmt.Sprintf("Decide with annotations of the Service, for example %s.", s.annotate(api.AnnotationDefaultVersion+"=VERSION")))
 		}
@@ -235,6 +235,6 @@ func (s *planner) tellRestored() {
 		return
 	}
 	for _, name := range s.copies.outdated {
-		s.tell(api.RouteRecordEdited, "Another client restored an older record on "+name+". It is replaced by the newer one.", "")
+		s.report(api.RouteRecordEdited, "Another client restored an older record on "+name+". It is replaced by the newer one.", "")
 	}
 }

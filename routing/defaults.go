@@ -27,7 +27,7 @@ func (s *planner) decideDefault() bool {
 	if !s.unsplit {
 		s.admitNewcomers()
 		s.takeOver()
-		s.holdTold = s.failOver()
+		s.holdReported = s.failOver()
 	}
 	return true
 }

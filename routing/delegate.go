@@ -36,7 +36,7 @@ func (s *planner) noteDelegate(vs *networkingv1.VirtualService) {
 		return
 	}
 	if !s.ServiceNames[vs.Name] { // else it is that Service's
-		s.tellForeign(vs, field, "", api.RouteDelegateUnusable, "By its name it would hold rules that come before ours, but "+why+"; it is left out.",
+		s.reportForeign(vs, field, "", api.RouteDelegateUnusable, "By its name it would hold rules that come before ours, but "+why+"; it is left out.",
 			"A delegate has http rules alone, and neither hosts nor gateways. Or rename it.")
 	}
 }

@@ -32,12 +32,12 @@ type portion struct {
 func (s *planner) decideRules() {
 	if !s.unsplit && s.endpointsElsewhere() {
 		s.unsplit = true
-		s.tellEndpointsElsewhere()
+		s.reportEndpointsElsewhere()
 	}
 	if s.unsplit {
 		s.decideNoRoute()
 		s.rules = []rule{{to: []portion{{weight: 1}}}}
-		s.tellUnsplitWeights()
+		s.reportUnsplitWeights()
 		return
 	}
 	s.decideWeights()
@@ -45,10 +45,10 @@ func (s *planner) decideRules() {
 	s.rules = s.decideMatches()
 	s.rules = append(s.rules, s.defaultRules(s.rules)...)
 	s.decideMirrors()
-	s.tellBypasses()
-	s.tellAdopted()
-	s.tellHold()
-	s.tellNames()
+	s.reportBypasses()
+	s.reportAdopted()
+	s.reportHold()
+	s.reportNames()
 }
 
 // decideNoRoute decides whether a route for the mesh may be created. One that was created before and is missing was deleted

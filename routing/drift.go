@@ -106,7 +106,7 @@ func (s *planner) noteDrift() {
 				"Add that subset to DestinationRule "+s.names.rule+" first.")
 		case how == restructured || s.Intent.Drift == api.DriftDetach || s.record.State != "":
 			s.detached = append(s.detached, vs.Name)
-			s.tellEdit(vs, api.RouteDrifted, "It was changed by hand; Outrigger writes it no longer, and keeps the subsets that it names.",
+			s.reportEdit(vs, api.RouteDrifted, "It was changed by hand; Outrigger writes it no longer, and keeps the subsets that it names.",
 				fmt.Sprintf("To have it back: %s, or kubectl delete virtualservice -n %s %s.", s.annotate(api.AnnotationDrift+"=revert"), vs.Namespace, vs.Name))
 		case i > 0:
 			s.revert(vs, "Its shares were changed by hand and are written back: those of VirtualService "+s.standing.routes()[0].Name+" apply to both.", "Change them there, or set outrigger.dev/weights.")
@@ -138,10 +138,10 @@ func (s *planner) leadsNowhere(to []portion) string {
 	return ""
 }
 
-// tellAdopted says that shares hold which somebody set on our VirtualService.
-func (s *planner) tellAdopted() {
+// reportAdopted says that shares hold which somebody set on our VirtualService.
+func (s *planner) reportAdopted() {
 	if routes, text := s.standing.routes(), s.adoptedText(); text != "" && len(routes) > 0 {
-		s.tellEdit(routes[0], api.RouteWeightsAdopted, "Its shares were set by hand to "+text+", and the Service says nothing about them; they hold until it does.",
+		s.reportEdit(routes[0], api.RouteWeightsAdopted, "Its shares were set by hand to "+text+", and the Service says nothing about them; they hold until it does.",
 			"To write them down: "+s.annotate(api.AnnotationWeights+"="+text)+".")
 	}
 }
@@ -155,11 +155,11 @@ func (s *planner) noteGatewayDrift() {
 	}
 	if s.Intent.Drift == api.DriftDetach {
 		s.gatewayDetached = true
-		s.tellForeign(gateway, "spec", "", api.RouteDrifted, "It was changed by hand; Outrigger writes it no longer.",
+		s.reportForeign(gateway, "spec", "", api.RouteDrifted, "It was changed by hand; Outrigger writes it no longer.",
 			fmt.Sprintf("To have it back: %s, or kubectl delete gateways.networking.istio.io -n %s %s.", s.annotate(api.AnnotationDrift+"=revert"), gateway.Namespace, gateway.Name))
 		return
 	}
-	s.tellForeign(gateway, "spec", "", api.RouteEditReverted, "It was changed by hand and is written back: it says what the annotations of the Service say.",
+	s.reportForeign(gateway, "spec", "", api.RouteEditReverted, "It was changed by hand and is written back: it says what the annotations of the Service say.",
 		"For a Gateway of your own: "+s.annotate(api.AnnotationGateway+"=NAMESPACE/NAME")+".")
 }
 
@@ -177,7 +177,7 @@ func gatewayDigest(gateway *networkingv1.Gateway) string { return shortHash(cano
 // revert has an edited VirtualService written back, and says so.
 func (s *planner) revert(vs *networkingv1.VirtualService, message, advice string) {
 	s.reverted = append(s.reverted, vs.Name)
-	s.tellEdit(vs, api.RouteEditReverted, message, advice)
+	s.reportEdit(vs, api.RouteEditReverted, message, advice)
 }
 
 // writtenPortions are the destinations that a VirtualService had as we wrote it last. Weights are known of those that no
@@ -202,8 +202,8 @@ func (s *facts) writtenPortions(vs *networkingv1.VirtualService) []portion {
 	return out
 }
 
-func (s *planner) tellEdit(vs *networkingv1.VirtualService, reason api.RouteReason, message, advice string) {
-	s.tellForeign(vs, "spec", "", reason, message, advice)
+func (s *planner) reportEdit(vs *networkingv1.VirtualService, reason api.RouteReason, message, advice string) {
+	s.reportForeign(vs, "spec", "", reason, message, advice)
 }
 
 // weightsOf writes shares as the annotation has them; empty if they name anything but versions.

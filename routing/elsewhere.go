@@ -32,8 +32,8 @@ func (s *planner) endpointsElsewhere() bool {
 	return !said
 }
 
-func (s *planner) tellEndpointsElsewhere() {
-	s.tell(api.RouteEndpointsElsewhere,
+func (s *planner) reportEndpointsElsewhere() {
+	s.report(api.RouteEndpointsElsewhere,
 		"The mesh spans several clusters, and endpoints of the Service in others are not seen: a default route to "+s.record.Default.String()+" could take their traffic away, so none is written.",
 		s.deciding(s.podVersions())+" In a mesh of one cluster set routing.multiCluster: disabled.")
 }

@@ -93,7 +93,7 @@ func (s *planner) refuse(key, value string, reason api.RouteReason, what, advice
 // refuseHost reports that one host is not exposed.
 func (s *planner) refuseHost(key, value string, reason api.RouteReason, message, advice string) {
 	s.refused = append(s.refused, refusal{key, value, reason})
-	s.tellAbout(key, value, reason, message, advice)
+	s.reportAbout(key, value, reason, message, advice)
 }
 
 // keepExisting keeps the current exposure where a refusal would change it, and reports whether it does.
@@ -101,7 +101,7 @@ func (s *planner) keepExisting(x exposure) bool {
 	if vs := s.existing.unrecorded; len(s.refused) > 0 && vs != nil && (!x.on || !sameHosts(x.hosts, vs.Spec.Hosts)) {
 		s.frozen = true
 		s.exposure.hosts, s.exposure.gateway = vs.Spec.Hosts, strings.Join(boundGateways(vs), ", ")
-		s.tellStillExposed(s.refused[0].key, s.refused[0].value, s.refusals())
+		s.reportStillExposed(s.refused[0].key, s.refused[0].value, s.refusals())
 		return true
 	}
 	if len(s.refused) == 0 || !s.existing.on || x.on && sameExposure(x, s.existing.exposure) && s.Intent.Expose.ServicePort == s.existing.wish.ServicePort {
@@ -116,7 +116,7 @@ func (s *planner) keepExisting(x exposure) bool {
 		}
 	}
 	s.freezeUnroutable()
-	s.tellStillExposed(s.refused[0].key, s.refused[0].value, s.refusals())
+	s.reportStillExposed(s.refused[0].key, s.refused[0].value, s.refusals())
 	return true
 }
 
@@ -128,9 +128,9 @@ func (s *planner) refusals() string {
 	return "Refused: " + strings.Join(slices.Compact(parts), ", ") + "."
 }
 
-// tellStillExposed reports that the current exposure stays, because of an annotation that cannot take effect.
-func (s *planner) tellStillExposed(key, value, why string) {
-	s.tellAbout(key, value, api.RouteStillExposed,
+// reportStillExposed reports that the current exposure stays, because of an annotation that cannot take effect.
+func (s *planner) reportStillExposed(key, value, why string) {
+	s.reportAbout(key, value, api.RouteStillExposed,
 		fmt.Sprintf("%s The Service is still exposed for %s at Gateway %s, as before.", why, strings.Join(s.exposure.hosts, ", "), s.exposure.gateway),
 		fmt.Sprintf("Correct the annotation, or end the exposure: kubectl annotate service -n %s %s %s-.", s.Service.Namespace, s.Service.Name, api.AnnotationExpose))
 }

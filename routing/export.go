@@ -30,7 +30,7 @@ func (s *planner) decideExport() {
 	case s.exposure.on || s.isStillServed():
 		s.exportTo = []string{"*"}
 	}
-	s.tellHidden()
+	s.reportHidden()
 }
 
 // isStillServed reports whether gateways still serve the exposure by a VirtualService that is not written: it is kept as it is,
@@ -130,8 +130,8 @@ func (s *facts) together(a, b []string) []string {
 	return slices.Compact(out)
 }
 
-// tellHidden says that no ingress gateway gets to see the routes, or the Service that they lead to.
-func (s *planner) tellHidden() {
+// reportHidden says that no ingress gateway gets to see the routes, or the Service that they lead to.
+func (s *planner) reportHidden() {
 	if !s.exposure.on || len(s.IngressServices) == 0 {
 		return
 	}
@@ -150,12 +150,12 @@ func (s *planner) tellHidden() {
 	slices.Sort(places)
 	where := strings.Join(slices.Compact(places), ", ")
 	if len(without) == 0 {
-		s.tell(api.RouteGatewayNotExported, fmt.Sprintf("A DestinationRule beside ours is exported to %s, and ours as well, since Istio merges them; the ingress gateway in %s sees no route.", strings.Join(s.exportTo, ","), where),
+		s.report(api.RouteGatewayNotExported, fmt.Sprintf("A DestinationRule beside ours is exported to %s, and ours as well, since Istio merges them; the ingress gateway in %s sees no route.", strings.Join(s.exportTo, ","), where),
 			"Add that namespace to its exportTo.")
 		return
 	}
 	slices.Sort(without)
-	s.tellAbout(api.AnnotationExportTo, s.Service.Annotations[api.AnnotationExportTo], api.RouteGatewayNotExported,
+	s.reportAbout(api.AnnotationExportTo, s.Service.Annotations[api.AnnotationExportTo], api.RouteGatewayNotExported,
 		fmt.Sprintf("The Service is not visible in %s, where the ingress gateway is; nothing reaches it there.", where),
 		"Add that namespace: "+fmt.Sprintf("kubectl annotate service -n %s %s %s=%s --overwrite", s.Service.Namespace, s.Service.Name, api.AnnotationExportTo, strings.Join(append(slices.Clone(own), slices.Compact(without)...), ","))+".")
 }

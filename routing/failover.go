@@ -25,7 +25,7 @@ func (s *facts) followTimes() {
 // others have pods, gives its place up for good. Since when is marked on the DestinationRule, so that the time goes on
 // under another leader. It reports whether it told what will be.
 func (s *planner) failOver() bool {
-	s.tellFailed()
+	s.reportFailed()
 	m := s.record.Default
 	if s.Intent.Unready == api.UnreadyHold || m.All || !s.gone.standIn.isZero() || !s.recorded || !s.inRoute(m) || s.isStarting(m) {
 		return false
@@ -42,13 +42,13 @@ func (s *planner) failOver() bool {
 	case to.isZero():
 		return false
 	case !over || !s.usableNow(to) || !s.isSeenReady(to):
-		s.tell(api.RouteDefaultVersionGone, fmt.Sprintf("The default, %s, has no ready pod; after %v of that %s.", m, s.Settings.DefaultGoneAfter, s.takes(to)),
+		s.report(api.RouteDefaultVersionGone, fmt.Sprintf("The default, %s, has no ready pod; after %v of that %s.", m, s.Settings.DefaultGoneAfter, s.takes(to)),
 			"To decide now: "+s.annotate(api.AnnotationDefaultVersion+"="+s.nameable(to))+".")
 		return true
 	}
 	s.setDefault(to, byGone)
 	s.record.Failed, s.record.FailedWords, s.unready = m, s.failedWords(), time.Time{}
-	s.tellFailed()
+	s.reportFailed()
 	return false
 }
 
@@ -77,12 +77,12 @@ func (s *facts) failedWords() string {
 	return shortHash(b.String())
 }
 
-func (s *planner) tellFailed() {
+func (s *planner) reportFailed() {
 	if !s.hasFailed() {
 		return
 	}
 	was := s.record.Failed
-	s.tell(api.RouteDefaultMoved, fmt.Sprintf("The default was %s, which had no ready pod for %v; %s since, and that does not end by itself.", was, s.Settings.DefaultGoneAfter, s.takes(s.record.Default)),
+	s.report(api.RouteDefaultMoved, fmt.Sprintf("The default was %s, which had no ready pod for %v; %s since, and that does not end by itself.", was, s.Settings.DefaultGoneAfter, s.takes(s.record.Default)),
 		fmt.Sprintf("To go back: outrigger promote -n %s %s %s.", s.Service.Namespace, s.Service.Name, s.nameable(was)))
 }
 

@@ -21,7 +21,7 @@ const (
 // that serves, else what is old, else the first.
 func (s *planner) decideFirst() bool {
 	if len(s.podVersions()) == 0 {
-		s.tellUnlabeled()
+		s.reportUnlabeled()
 		return false
 	}
 	if !s.settled() {
@@ -37,12 +37,12 @@ func (s *planner) decideFirst() bool {
 	if chosen.isZero() {
 		s.record.State = stateSplit
 		s.rememberUnseen()
-		s.tellSplit()
+		s.reportSplit()
 		return true
 	}
 	if pods := s.starving(chosen); pods != "" {
 		s.record.State = stateUndecided
-		s.tell(api.RouteUnversionedPods, "Ready pods of "+pods+" carry no label "+s.Intent.VersionLabel+" and would get no traffic from a default route to "+chosen.String()+"; none is written.",
+		s.report(api.RouteUnversionedPods, "Ready pods of "+pods+" carry no label "+s.Intent.VersionLabel+" and would get no traffic from a default route to "+chosen.String()+"; none is written.",
 			"Label their pod template, or accept it with "+s.annotate(api.AnnotationUnversioned+"=ignore")+".")
 		return true
 	}

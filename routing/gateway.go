@@ -62,8 +62,8 @@ func (s *planner) decideExposure() {
 		return
 	}
 	if x.generated {
-		s.tellIngress(x)
-		s.tellRedirect(x)
+		s.reportIngress(x)
+		s.reportRedirect(x)
 	}
 	s.exposure = x
 }
@@ -98,10 +98,10 @@ func (s *planner) resolveExposure(wish *api.Exposure) exposure {
 func (s *planner) permitExposure(wish *api.Exposure) bool {
 	switch {
 	case s.Settings.Expose == api.ExposeDisabled:
-		s.tellAbout(api.AnnotationExpose, "true", api.RouteExposeNotPermitted, "This installation exposes no Services (routing.expose is disabled).", "Ask whoever runs Outrigger.")
+		s.reportAbout(api.AnnotationExpose, "true", api.RouteExposeNotPermitted, "This installation exposes no Services (routing.expose is disabled).", "Ask whoever runs Outrigger.")
 		return false
 	case s.Settings.Expose == api.ExposeNamespaces && wish.AllowedHosts == nil:
-		s.tellAbout(api.AnnotationExpose, "true", api.RouteExposeNotPermitted, "This installation exposes Services only in Namespaces that list the allowed hosts (routing.expose is namespaces).",
+		s.reportAbout(api.AnnotationExpose, "true", api.RouteExposeNotPermitted, "This installation exposes Services only in Namespaces that list the allowed hosts (routing.expose is namespaces).",
 			fmt.Sprintf("Ask for kubectl annotate namespace %s %s=HOSTS.", s.Service.Namespace, api.AnnotationAllowedHosts))
 		return false
 	}
@@ -120,7 +120,7 @@ func (s *planner) refuseForbiddenHosts(wish *api.Exposure) []string {
 			if s.isKept(host) {
 				s.keptHosts = append(s.keptHosts, host)
 				out = append(out, host)
-				s.tellAbout(api.AnnotationHosts, host, api.RouteHostNotAllowed, fmt.Sprintf("This installation does not expose Services for %s (routing.allowWildcardHost); the exposure by an earlier release stays.", host),
+				s.reportAbout(api.AnnotationHosts, host, api.RouteHostNotAllowed, fmt.Sprintf("This installation does not expose Services for %s (routing.allowWildcardHost); the exposure by an earlier release stays.", host),
 					fmt.Sprintf("Name the hosts, or have the Namespace allow it: kubectl annotate namespace %s %s=%s.", s.Service.Namespace, api.AnnotationAllowedHosts, host))
 				continue
 			}
@@ -166,7 +166,7 @@ func (s *planner) resolveGateway(x *exposure) bool {
 		}
 		const advice = "Name one of kubectl get gateways.networking.istio.io -A."
 		if s.stands(*x, x.hosts) {
-			s.tellAbout(api.AnnotationGateway, x.gateway, api.RouteGatewayNotFound, "The Gateway no longer exists. The route is unchanged; nothing reaches the Service through it until the Gateway exists again.", advice)
+			s.reportAbout(api.AnnotationGateway, x.gateway, api.RouteGatewayNotFound, "The Gateway no longer exists. The route is unchanged; nothing reaches the Service through it until the Gateway exists again.", advice)
 			return true
 		}
 		s.refuse(api.AnnotationGateway, x.gateway, api.RouteGatewayNotFound, "There is no such Gateway.", advice)
@@ -182,7 +182,7 @@ func (s *planner) resolveGateway(x *exposure) bool {
 		what, advice := fmt.Sprintf("Gateway %s does not serve host %s for this namespace;", x.gateway, host), "Name a host that it serves: "+s.annotate(api.AnnotationHosts+"=HOST")+"."
 		if s.carrier(*x, host) != nil {
 			served = append(served, host)
-			s.tellAbout(api.AnnotationHosts, host, api.RouteGatewayHostMissing, what+" the existing route stays, and nothing reaches it there.", advice)
+			s.reportAbout(api.AnnotationHosts, host, api.RouteGatewayHostMissing, what+" the existing route stays, and nothing reaches it there.", advice)
 			continue
 		}
 		s.refuseHost(api.AnnotationHosts, host, api.RouteGatewayHostMissing, what+" it is not exposed.", advice)
@@ -257,7 +257,7 @@ func (s *planner) claimHosts(x exposure) []string {
 	refused := ""
 	for _, host := range x.hosts {
 		if vs := s.routedByUser(x, host); vs != nil {
-			s.tellUserRoute(vs, host)
+			s.reportUserRoute(vs, host)
 			continue
 		}
 		other, first := s.takenBy(x, host)
@@ -265,7 +265,7 @@ func (s *planner) claimHosts(x exposure) []string {
 			if first = s.stands(x, []string{host}); first {
 				free = append(free, host)
 			}
-			s.tellIngressHost(host, ingress, first)
+			s.reportIngressHost(host, ingress, first)
 			continue
 		}
 		waits := host == anyHost && s.record.Waiting == x.key() && !s.stands(x, []string{host})
@@ -278,13 +278,13 @@ func (s *planner) claimHosts(x exposure) []string {
 		} else if host == anyHost && (waits || isOutriggers(other)) { // what a user wrote ends by the user's own hand
 			refused = x.key()
 		}
-		s.tellHost(host, other, first)
+		s.reportHost(host, other, first)
 	}
 	s.record.Waiting = refused
 	return free
 }
 
-func (s *planner) tellHost(host string, other Object, first bool) {
+func (s *planner) reportHost(host string, other Object, first bool) {
 	what := "Host " + host
 	if host == anyHost {
 		what = "Every host (*)"
@@ -295,7 +295,7 @@ func (s *planner) tellHost(host string, other Object, first bool) {
 		s.refuseHost(api.AnnotationHosts, host, api.RouteHostConflict, what+" was taken when this was written. It is free now, and is not exposed by itself.",
 			fmt.Sprintf("Write the annotation again: kubectl annotate service -n %s %s %s-, then %s.", s.Service.Namespace, s.Service.Name, api.AnnotationExpose, s.annotate(api.AnnotationExpose+"=true")))
 	case first:
-		s.tellAbout(api.AnnotationHosts, host, api.RouteHostConflict, fmt.Sprintf("%s is also taken by %s %s/%s, which came later; ours stays.", what, kindOf(other), other.GetNamespace(), other.GetName()), "Take the host out of one of them.")
+		s.reportAbout(api.AnnotationHosts, host, api.RouteHostConflict, fmt.Sprintf("%s is also taken by %s %s/%s, which came later; ours stays.", what, kindOf(other), other.GetNamespace(), other.GetName()), "Take the host out of one of them.")
 	default:
 		s.refuseHost(api.AnnotationHosts, host, api.RouteHostConflict, fmt.Sprintf("%s is already served by %s %s/%s; it is not exposed.", what, kindOf(other), other.GetNamespace(), other.GetName()), advice)
 	}
@@ -342,17 +342,17 @@ func (s *facts) carrier(x exposure, host string) *networkingv1.VirtualService {
 	return nil
 }
 
-// tellIngress warns when the ingress gateway of an exposure is not there, or does not open the port.
-func (s *planner) tellIngress(x exposure) {
+// reportIngress warns when the ingress gateway of an exposure is not there, or does not open the port.
+func (s *planner) reportIngress(x exposure) {
 	for _, l := range x.listeners() {
-		s.reportIngress(x, l, func(key, value string, reason api.RouteReason, what, advice string) {
-			s.tellAbout(key, value, reason, what+" Nothing reaches the Service there.", advice)
+		s.checkIngressGateway(x, l, func(key, value string, reason api.RouteReason, what, advice string) {
+			s.reportAbout(key, value, reason, what+" Nothing reaches the Service there.", advice)
 		})
 	}
 }
 
-// reportIngress has tell report that the ingress gateway is not there, or does not open a port.
-func (s *facts) reportIngress(x exposure, l listener, tell func(key, value string, reason api.RouteReason, what, advice string)) {
+// checkIngressGateway calls report if the ingress gateway does not exist, or does not open a port.
+func (s *facts) checkIngressGateway(x exposure, l listener, report func(key, value string, reason api.RouteReason, what, advice string)) {
 	if s.Offline {
 		return
 	}
@@ -361,7 +361,7 @@ func (s *facts) reportIngress(x exposure, l listener, tell func(key, value strin
 		if len(s.IngressSelectors) > 0 {
 			advice = "There are: istio=" + strings.Join(s.IngressSelectors, ", istio=") + ". Choose one: " + s.annotate(api.AnnotationGatewaySelector+"=istio="+s.IngressSelectors[0]) + "."
 		}
-		tell(api.AnnotationGatewaySelector, pairsText(x.selector), api.RouteGatewayUnmatched, "No ingress gateway with these labels was found.", advice)
+		report(api.AnnotationGatewaySelector, pairsText(x.selector), api.RouteGatewayUnmatched, "No ingress gateway with these labels was found.", advice)
 		return
 	}
 	if s.opensPort(l.port) {
@@ -381,5 +381,5 @@ func (s *facts) reportIngress(x exposure, l listener, tell func(key, value strin
 		advice = fmt.Sprintf("Remove the redirect: %s, or add the port to Service %s/%s.", s.annotate(api.AnnotationHTTPSRedirect+"-"), s.IngressServices[0].Namespace, s.IngressServices[0].Name)
 	}
 	key, value := l.annotation()
-	tell(key, value, api.RouteGatewayPortUnexposed, fmt.Sprintf("No Service of the ingress gateway opens port %d.", l.port), advice)
+	report(key, value, api.RouteGatewayPortUnexposed, fmt.Sprintf("No Service of the ingress gateway opens port %d.", l.port), advice)
 }

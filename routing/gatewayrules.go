@@ -28,7 +28,7 @@ func (s *planner) isPortThere(x exposure, l listener) bool {
 	if len(s.Settings.GatewayPorts) > 0 && !s.leavesItsGateway(x, l) {
 		return true
 	}
-	s.reportIngress(x, l, s.refuse)
+	s.checkIngressGateway(x, l, s.refuse)
 	return false
 }
 

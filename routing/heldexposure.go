@@ -100,7 +100,7 @@ func (s *planner) keepExposure(wish *api.Exposure) {
 		s.record.Held[api.AnnotationHosts] = strings.Join(hosts, ",")
 	}
 	s.freezeUnroutable()
-	s.tellStillExposed(s.badExposure[0], s.Service.Annotations[s.badExposure[0]], fmt.Sprintf("Invalid: %s.", strings.Join(s.badExposure, ", ")))
+	s.reportStillExposed(s.badExposure[0], s.Service.Annotations[s.badExposure[0]], fmt.Sprintf("Invalid: %s.", strings.Join(s.badExposure, ", ")))
 }
 
 // exposureOf is what the annotations ask for, with the hosts that Namespace and installation allow.

@@ -150,10 +150,10 @@ func (s *facts) ingressHostsAt(ingress *networkingk8s.Ingress, x exposure, l lis
 	return out
 }
 
-func (s *planner) tellIngressHost(host, ingress string, first bool) {
+func (s *planner) reportIngressHost(host, ingress string, first bool) {
 	report, effect := s.refuseHost, "it is not exposed."
 	if first {
-		report, effect = s.tellAbout, "its existing exposure is unchanged."
+		report, effect = s.reportAbout, "its existing exposure is unchanged."
 	}
 	report(api.AnnotationHosts, host, api.RouteHostConflict, fmt.Sprintf("Host %s is served by %s at the same gateway; %s", host, ingress, effect),
 		"Name another host: "+s.annotate(api.AnnotationHosts+"=HOST")+", or remove it from the Ingress.")

@@ -36,7 +36,7 @@ func (s *planner) inherit(rule *networkingv1.DestinationRule) {
 	}
 	rule.Spec.TrafficPolicy = from.Spec.TrafficPolicy.DeepCopy()
 	rule.Annotations[api.AnnotationInherited] = policyMark(from)
-	s.tellForeign(from, "spec.host", from.Spec.Host, api.RoutePolicyInherited,
+	s.reportForeign(from, "spec.host", from.Spec.Host, api.RoutePolicyInherited,
 		fmt.Sprintf("Istio would no longer take its policy for Service %s/%s, as Outrigger's DestinationRule is for that very host; the policy is copied there and kept in step.", s.Service.Namespace, s.Service.Name),
 		"To leave it out: "+s.annotate(api.AnnotationInheritPolicy+"=false")+".")
 }
@@ -122,8 +122,8 @@ func (s *facts) noteWideRule(rule *networkingv1.DestinationRule) {
 
 const namedAtMost = 5
 
-// tellWideRules tells of them in one Problem: a mesh may have one in every namespace.
-func (s *planner) tellWideRules() {
+// reportWideRules tells of them in one Problem: a mesh may have one in every namespace.
+func (s *planner) reportWideRules() {
 	if len(s.foreign.wide) == 0 {
 		return
 	}
@@ -138,7 +138,7 @@ func (s *planner) tellWideRules() {
 	if n := len(names) - namedAtMost; n > 0 {
 		names, more = names[:namedAtMost], fmt.Sprintf(" and %d more", n)
 	}
-	s.tell(api.RouteShadowedInNamespaces,
+	s.report(api.RouteShadowedInNamespaces,
 		fmt.Sprintf("DestinationRule %s%s: callers in %d other namespace(s) take it, see none of the versions, and a route that names one fails there.",
 			strings.Join(names, ", "), more, len(slices.Compact(namespaces))),
 		"Move it to the root namespace, or delete it.")

@@ -40,7 +40,7 @@ func (s *planner) limitSubsets(needed, stand map[string]bool, running []string) 
 	}
 	if len(out) > 0 {
 		slices.SortFunc(out, compareVersions)
-		s.tell(api.RouteTooManyVersions,
+		s.report(api.RouteTooManyVersions,
 			fmt.Sprintf("The Service has %d versions, more than the %d of routing.maxVersions; no subset for %s.", len(running), s.Settings.MaxVersions, api.Shorten(strings.Join(out, ", "), 300)),
 			"Remove old versions, or raise routing.maxVersions.")
 	}
@@ -132,7 +132,7 @@ func withinSize[T any, P interface {
 	if standing != nil {
 		instead = "it stays as it is"
 	}
-	s.tell(api.RouteObjectTooLarge,
+	s.report(api.RouteObjectTooLarge,
 		fmt.Sprintf("%s %s would have %d bytes, more than the %d of routing.maxObjectBytes; %s.", kindOf(wanted), wanted.GetName(), size, limit, instead),
 		fmt.Sprintf("Shorten %s, expose fewer hosts, or give the Service fewer ports; %s holds rules of your own.", api.AnnotationMatch, "VirtualService "+s.Service.Name+extraSuffix))
 	return standing

@@ -119,7 +119,7 @@ func (s *planner) checkPort(x exposure, l listener) bool {
 		advice = "Remove the redirect: " + s.annotate(api.AnnotationHTTPSRedirect+"-") + "."
 	}
 	if s.standsAt(x, l, x.hosts) && !s.yieldsTo(gateway) {
-		s.tellAbout(key, value, api.RouteGatewayPortConflict, what+" Existing traffic is unchanged; Istio serves only one of the two protocols.", advice)
+		s.reportAbout(key, value, api.RouteGatewayPortConflict, what+" Existing traffic is unchanged; Istio serves only one of the two protocols.", advice)
 		return true
 	}
 	s.refuse(key, value, api.RouteGatewayPortConflict, what, advice)
@@ -225,12 +225,12 @@ func (s *facts) competes(gateway *networkingv1.Gateway, server *server, x exposu
 	return isOutriggers(gateway) && gateway.Namespace != s.Service.Namespace && (x.tls != "") != hasTLS(server)
 }
 
-// tellRedirect reports a redirect that leads past the exposure's port: Envoy changes http:// to https:// and nothing else.
-func (s *planner) tellRedirect(x exposure) {
+// reportRedirect reports a redirect that leads past the exposure's port: Envoy changes http:// to https:// and nothing else.
+func (s *planner) reportRedirect(x exposure) {
 	if !x.redirect || s.listenerPort(x.port) == s.listenerPort(api.HTTPSPort) {
 		return
 	}
-	s.tellAbout(api.AnnotationHTTPSRedirect, "true", api.RouteWithoutEffect,
+	s.reportAbout(api.AnnotationHTTPSRedirect, "true", api.RouteWithoutEffect,
 		fmt.Sprintf("The redirect leads to port %d, and HTTPS is served on port %d. Redirected callers do not reach the Service, unless a load balancer maps port %d to it.", api.HTTPSPort, x.port, api.HTTPSPort),
 		fmt.Sprintf("Serve HTTPS on port %d: %s.", api.HTTPSPort, s.annotate(api.AnnotationGatewayPort+"="+fmt.Sprint(api.HTTPSPort))))
 }

@@ -58,8 +58,8 @@ func (s *facts) isStranger(object Object) bool {
 	return !isOwned(object) && slices.ContainsFunc(s.observedObjects, func(o Object) bool { return isOwned(o) && !recordOf(o).isZero() })
 }
 
-// tellMarks reports labels and owner references that are written back.
-func (s *planner) tellMarks() {
+// reportMarks reports labels and owner references that are written back.
+func (s *planner) reportMarks() {
 	if s.renewed {
 		return
 	}
@@ -73,7 +73,7 @@ func (s *planner) tellMarks() {
 		default:
 			continue
 		}
-		s.tellForeign(object, field, "", api.RouteEditReverted,
+		s.reportForeign(object, field, "", api.RouteEditReverted,
 			"Another client edited the marks by which Outrigger knows its own object. They are written back, and the route is unchanged.",
 			"For an object of your own, choose another name.")
 	}

@@ -26,8 +26,8 @@ type matchItem struct {
 // be followed: Istio says of the second that it is never used.
 func (s *planner) decideMatches() []rule {
 	items, missing := s.matchItems()
-	s.tellPending(api.AnnotationMatch, missing, "Their requests go where they went before; the other items are not affected.")
-	s.tellUnmatched()
+	s.reportPending(api.AnnotationMatch, missing, "Their requests go where they went before; the other items are not affected.")
+	s.reportUnmatched()
 	s.record.Kept = nil
 	var out []rule
 	for i, item := range items {
@@ -37,7 +37,7 @@ func (s *planner) decideMatches() []rule {
 		match := s.Intent.Match[item.at]
 		switch {
 		case !item.to.isZero():
-			s.tellRollout(item.to)
+			s.reportRollout(item.to)
 			out = append(out, rule{match: &match, to: normalised(s.expand(item.to))})
 			s.keep(item)
 		case s.mustNotFallThrough(items[i:]):
@@ -96,7 +96,7 @@ func (s *planner) resolveMatch(match api.Match) (meaning, string) {
 	case s.isReadyForMore(m) && !s.unsaid[api.AnnotationMatch], s.hasPods(m) && s.leadsAlready(match, m):
 		return m, ""
 	case s.leadsAlready(match, m):
-		s.tellVacant(match.Version)
+		s.reportVacant(match.Version)
 		return m, ""
 	}
 	return meaning{}, s.notYet(match.Version, m)
@@ -195,12 +195,12 @@ func sameCondition(a, b api.Match) bool {
 	return a.Kind == b.Kind && a.Name == b.Name && a.Value == b.Value
 }
 
-// tellUnmatched says that conditions on requests do nothing where connections are all that is known.
-func (s *planner) tellUnmatched() {
+// reportUnmatched says that conditions on requests do nothing where connections are all that is known.
+func (s *planner) reportUnmatched() {
 	if s.speaksHTTP() || !slices.ContainsFunc(s.Intent.Match, func(m api.Match) bool { return m.Kind != api.MatchSource }) {
 		return
 	}
-	s.tellAbout(api.AnnotationMatch, s.Intent.Texts[api.AnnotationMatch], api.RouteWithoutEffect,
+	s.reportAbout(api.AnnotationMatch, s.Intent.Texts[api.AnnotationMatch], api.RouteWithoutEffect,
 		"The Service has no HTTP port, and of a TCP connection only the caller is known: conditions on requests do nothing.",
 		"Name a port http or set its appProtocol, or match source:version.")
 }

@@ -34,10 +34,10 @@ func (s *planner) decideMirrors() {
 	text := s.Intent.Texts[api.AnnotationMirror]
 	switch byDefault := s.rules[len(s.rules)-1]; {
 	case !s.speaksHTTP():
-		s.tellAbout(api.AnnotationMirror, text, api.RouteWithoutEffect, "The Service has no HTTP port, and TCP connections are not mirrored.",
+		s.reportAbout(api.AnnotationMirror, text, api.RouteWithoutEffect, "The Service has no HTTP port, and TCP connections are not mirrored.",
 			"Name a port http or set its appProtocol.")
 	case len(byDefault.mirrors) < len(wanted):
-		s.tellAbout(api.AnnotationMirror, text, api.RouteWithoutEffect, fmt.Sprintf("Version %s receives the requests itself; they are not copied to it.", byDefault.to[0].version),
+		s.reportAbout(api.AnnotationMirror, text, api.RouteWithoutEffect, fmt.Sprintf("Version %s receives the requests itself; they are not copied to it.", byDefault.to[0].version),
 			"Take it out of the annotation.")
 	}
 }
@@ -58,7 +58,7 @@ func (s *planner) decideMirrorWeights() []mirror {
 		}
 		followed = append(followed, effectiveWeight{name: wish.Version, weight: wish.Weight, bound: m})
 	}
-	s.tellPending(api.AnnotationMirror, pending, "Until then the versions that had copies keep them; the other items are not affected.")
+	s.reportPending(api.AnnotationMirror, pending, "Until then the versions that had copies keep them; the other items are not affected.")
 	if len(pending) > 0 || s.unsaid[api.AnnotationMirror] {
 		followed = s.withMirrorsBefore(followed)
 	}
@@ -73,7 +73,7 @@ func (s *planner) decideMirrorWeights() []mirror {
 	s.record.Mirrors = followed
 	if _, everything := percents[""]; everything {
 		delete(percents, "")
-		s.tellAbout(api.AnnotationMirror, s.Intent.Texts[api.AnnotationMirror], api.RouteWithoutEffect, "A version that it names has all the pods there are; requests are not copied to where they go.",
+		s.reportAbout(api.AnnotationMirror, s.Intent.Texts[api.AnnotationMirror], api.RouteWithoutEffect, "A version that it names has all the pods there are; requests are not copied to where they go.",
 			"Take it out of the annotation.")
 	}
 	var out []mirror

@@ -127,7 +127,7 @@ func (s *planner) subsetsOnly() Objects {
 	s.problems = slices.DeleteFunc(s.problems, func(p api.RouteProblem) bool { // about routes, and there are none
 		return slices.Contains([]api.RouteReason{api.RouteRouteConflict, api.RouteRouteHijackable, api.RouteRouteShadowed, api.RouteDelegateUnusable}, p.Reason)
 	})
-	s.tellIdleWords()
+	s.reportIdleWords()
 	out := Objects{DestinationRules: s.Standing.DestinationRules}
 	if s.foreign.clash {
 		return s.withSubsets(out)
@@ -141,8 +141,8 @@ func (s *planner) subsetsOnly() Objects {
 	return out
 }
 
-// tellIdleWords names the annotations of the Service that are about routes.
-func (s *planner) tellIdleWords() {
+// reportIdleWords names the annotations of the Service that are about routes.
+func (s *planner) reportIdleWords() {
 	var idle []string
 	for _, key := range []string{
 		api.AnnotationDefaultVersion, api.AnnotationWeights, api.AnnotationMatch, api.AnnotationMirror, api.AnnotationSticky, api.AnnotationExpose,

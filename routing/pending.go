@@ -21,31 +21,31 @@ func (s *planner) pend(key, value string, missing []string, message string) {
 	if example := s.corrected(key, value); example != "" {
 		advice = "Example: " + s.annotate(key+"="+example) + "."
 	}
-	s.tellAbout(key, value, api.RoutePendingVersions, message, advice)
+	s.reportAbout(key, value, api.RoutePendingVersions, message, advice)
 }
 
-func (s *planner) tellPending(key string, missing []string, until string) {
+func (s *planner) reportPending(key string, missing []string, until string) {
 	if len(missing) > 0 {
 		s.pend(key, s.Intent.Texts[key], missing, pendingText(missing)+until)
 	}
 }
 
-// tellRollout says that a rolling workload changes its version while others are behind the Service.
-func (s *planner) tellRollout(m meaning) {
+// reportRollout says that a rolling workload changes its version while others are behind the Service.
+func (s *planner) reportRollout(m meaning) {
 	if s.alone(m) {
 		return
 	}
 	for _, ref := range m.Tracks {
 		t, _ := s.trackOf(ref)
 		if len(t.groups) > 1 {
-			s.tell(api.RouteRolloutBesideOthers, ref.String()+" changes its version beside other workloads; its share follows its ready pods, and needs Outrigger to run.",
+			s.report(api.RouteRolloutBesideOthers, ref.String()+" changes its version beside other workloads; its share follows its ready pods, and needs Outrigger to run.",
 				"A rollout of a workload that is alone behind the Service needs nothing.")
 		}
 	}
 }
 
-// tellNames says which names mean a workload that runs another version by now, and a default that waits.
-func (s *planner) tellNames() {
+// reportNames says which names mean a workload that runs another version by now, and a default that waits.
+func (s *planner) reportNames() {
 	for _, name := range s.writtenNames() {
 		m := s.meaningOf(name)
 		if !s.hasPods(m) || len(m.Tracks) == 0 || slices.Contains(s.possible(m), name) {
@@ -57,10 +57,10 @@ func (s *planner) tellNames() {
 		}
 		slices.SortFunc(versions, compareVersions)
 		versions = slices.Compact(versions)
-		s.tell(api.RouteVersionSucceeded, fmt.Sprintf("The name %s means %s, which runs %s by now; it goes with it.", name, m, strings.Join(versions, ", ")),
+		s.report(api.RouteVersionSucceeded, fmt.Sprintf("The name %s means %s, which runs %s by now; it goes with it.", name, m, strings.Join(versions, ", ")),
 			"Write the annotation with the present version to keep it readable.")
 	}
 	if m := s.meaningOf(s.Intent.Default.Version); s.defaultPending() && (!s.isReady(m) || s.isGone(m)) {
-		s.tellPending(api.AnnotationDefaultVersion, []string{s.notYet(s.Intent.Default.Version, m)}, "The default stays "+s.record.Default.String()+".")
+		s.reportPending(api.AnnotationDefaultVersion, []string{s.notYet(s.Intent.Default.Version, m)}, "The default stays "+s.record.Default.String()+".")
 	}
 }

@@ -30,7 +30,7 @@ func Plan(observed Observed, now time.Time) Result {
 	}
 	s.readTracks()
 	s.relabel()
-	s.tellVersionLabel()
+	s.reportVersionLabel()
 	s.readAdopted()
 	s.nameSubsets()
 	s.restoreLastRan()
@@ -69,8 +69,8 @@ func (s *planner) decide() bool {
 	s.decideExposure()
 	s.decideExport()
 	s.decideRules()
-	s.tellAboutPods()
-	s.tellTelemetry()
+	s.reportAboutPods()
+	s.reportTelemetry()
 	return true
 }
 
@@ -86,7 +86,7 @@ type decision struct {
 	reselected    bool // the Service selects other pods: the destination gives up its subset at once
 	gone          goneDefault
 	unready       time.Time // since when the default has no ready pod, where that is to end
-	holdTold      bool      // what becomes of a default without a ready pod is told already
+	holdReported  bool      // what becomes of a default without a ready pod is told already
 
 	rules   []rule
 	away    []string // weighed versions without pods whose share the default has
@@ -156,7 +156,7 @@ func RecordedWorkloads(objects Objects) []WorkloadRef {
 
 // result sorts what was found.
 func (s *planner) result(objects Objects) Result {
-	s.tellTaken()
+	s.reportTaken()
 	slices.SortStableFunc(s.problems, compareProblems)
 	slices.SortStableFunc(s.pending, func(a, b Pending) int { return strings.Compare(a.Key, b.Key) })
 	objects.DestinationRules = asObserved(s, objects.DestinationRules)

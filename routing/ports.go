@@ -97,8 +97,8 @@ func (s *facts) gatewayServicePort() (corev1.ServicePort, bool) {
 	return corev1.ServicePort{}, false
 }
 
-// tellPorts names the ports that cannot be routed by version.
-func (s *planner) tellPorts() {
+// reportPorts names the ports that cannot be routed by version.
+func (s *planner) reportPorts() {
 	for i, port := range s.Service.Spec.Ports {
 		if portTraffic(port) != trafficTLS {
 			continue

@@ -21,7 +21,7 @@ type server = networkingapi.Server
 // render writes the decisions down as objects. A route that would name a subset too early waits: what stands stays, or
 // nothing is made yet.
 func (s *planner) render() Objects {
-	s.tellPorts()
+	s.reportPorts()
 	s.leaveSubsetsAtOnce()
 	var out Objects
 	if s.waitsForSecond() {
@@ -253,12 +253,12 @@ func (s *planner) renderGateway(views routeViews) *networkingv1.Gateway {
 	return gateway
 }
 
-// tellAboutPods is about pods that a decided route leaves out.
-func (s *planner) tellAboutPods() {
+// reportAboutPods is about pods that a decided route leaves out.
+func (s *planner) reportAboutPods() {
 	if s.unsplit || s.record.Default.All {
 		return
 	}
 	if names := s.starving(s.current()); names != "" {
-		s.tell(api.RouteUnversionedPods, "Ready pods of "+names+" carry no label "+s.Intent.VersionLabel+" and get no traffic.", "Label their pod template.")
+		s.report(api.RouteUnversionedPods, "Ready pods of "+names+" carry no label "+s.Intent.VersionLabel+" and get no traffic.", "Label their pod template.")
 	}
 }

@@ -36,7 +36,7 @@ func (s *planner) refuseHosts() {
 			s.Intent.Bad = maps.Clone(s.Intent.Bad)
 			s.Intent.Bad[api.AnnotationHosts] = true
 		}
-		s.tellAbout(api.AnnotationHosts, host, api.RouteHostReserved, fmt.Sprintf("Host %s %s. %s", host, why, effect),
+		s.reportAbout(api.AnnotationHosts, host, api.RouteHostReserved, fmt.Sprintf("Host %s %s. %s", host, why, effect),
 			"Use a host name of your own: "+s.annotate(api.AnnotationHosts+"=HOST")+".")
 	}
 }

@@ -28,18 +28,18 @@ func (s *planner) shareOut() []share {
 		}
 	}
 	for _, name := range out.away {
-		s.tellAbout(api.AnnotationWeights, s.record.Weights.String(), api.RoutePendingVersions,
+		s.reportAbout(api.AnnotationWeights, s.record.Weights.String(), api.RoutePendingVersions,
 			fmt.Sprintf("The workload of %s was deleted or scaled to 0; the default, %s, receives its share until it is ready again.", name, s.current()),
 			"To end that, write the weights without it: "+s.annotate(api.AnnotationWeights+"="+s.weightsWithout(name))+".")
 	}
 	for _, name := range out.vacant {
-		s.tellVacant(name)
+		s.reportVacant(name)
 	}
 	for _, w := range s.record.Weights {
-		s.tellRollout(w.meaning())
+		s.reportRollout(w.meaning())
 	}
 	if len(s.record.Weights) == 0 {
-		s.tellRollout(s.current())
+		s.reportRollout(s.current())
 	}
 	return out.shares
 }
@@ -80,8 +80,8 @@ func (s *facts) nameInWeights(weights effectiveWeights, m meaning) string {
 	return weights[at].name
 }
 
-func (s *planner) tellVacant(name string) {
-	s.tell(api.RouteDefaultVersionGone, "Version "+name+" is in the route and has no pod; its destination is kept, and requests to it fail.",
+func (s *planner) reportVacant(name string) {
+	s.report(api.RouteDefaultVersionGone, "Version "+name+" is in the route and has no pod; its destination is kept, and requests to it fail.",
 		"Bring it back, or take it out of the annotations.")
 }
 

@@ -27,18 +27,18 @@ func (s *planner) skip() (Objects, bool) {
 	}
 	if why, advice := s.skipped(); why != "" {
 		if stands || s.asked() || why == headless && s.anyVersion() && !s.isOfStatefulSets() {
-			s.tell(api.RouteServiceSkipped, why, advice)
+			s.report(api.RouteServiceSkipped, why, advice)
 		}
 		s.concluded = true
 		return s.withdraw(), true
 	}
 	if taker := s.managerOf(); taker != "" {
-		s.tell(api.RouteManagedElsewhere, taker+" takes the Service; Outrigger makes no routes for it.", "Remove one of the two.")
+		s.report(api.RouteManagedElsewhere, taker+" takes the Service; Outrigger makes no routes for it.", "Remove one of the two.")
 		s.concluded = true
 		return s.withdraw(), true
 	}
 	if s.Ambient {
-		s.tell(api.RouteAmbientUnsupported, "The Namespace is in Istio's ambient mode, where routes for sidecars do not apply. Nothing is written, and existing objects are unchanged.",
+		s.report(api.RouteAmbientUnsupported, "The Namespace is in Istio's ambient mode, where routes for sidecars do not apply. Nothing is written, and existing objects are unchanged.",
 			"Take the label istio.io/dataplane-mode off the namespace, or say outrigger.dev/routing=disabled.")
 		return s.Standing, true
 	}
@@ -46,7 +46,7 @@ func (s *planner) skip() (Objects, bool) {
 		return Objects{}, true // nothing is created by a label that nobody chose
 	}
 	if s.names.taken != "" {
-		s.tell(api.RouteNameTaken, s.names.taken+" was not made by Outrigger and has the name that our object needs; nothing is written.", "Rename it.")
+		s.report(api.RouteNameTaken, s.names.taken+" was not made by Outrigger and has the name that our object needs; nothing is written.", "Rename it.")
 		return s.Standing, true
 	}
 	return Objects{}, false
@@ -127,7 +127,7 @@ func (s *planner) withdraw() Objects {
 			continue
 		}
 		if len(used) > 0 {
-			s.tell(api.RouteSubsetsInUse, fmt.Sprintf("%s names the subsets of DestinationRule %s; it stays.", used[0], rule.Name), "Change that VirtualService first.")
+			s.report(api.RouteSubsetsInUse, fmt.Sprintf("%s names the subsets of DestinationRule %s; it stays.", used[0], rule.Name), "Change that VirtualService first.")
 		}
 		out.DestinationRules = append(out.DestinationRules, s.withdrawn(rule, since))
 	}

@@ -9,9 +9,9 @@ import (
 	"outrigger.dev/outrigger/api"
 )
 
-func (s *planner) tellSplit() {
+func (s *planner) reportSplit() {
 	versions := s.podVersions()
-	s.tell(api.RoutePreexistingSplit, "Versions "+strings.Join(versions, ", ")+" already received traffic before Outrigger. They keep it, new versions receive traffic as well, and no route is written.", s.deciding(versions))
+	s.report(api.RoutePreexistingSplit, "Versions "+strings.Join(versions, ", ")+" already received traffic before Outrigger. They keep it, new versions receive traffic as well, and no route is written.", s.deciding(versions))
 }
 
 // rememberUnseen notes workloads in a split whose absence cannot be told from having no pods.
@@ -46,7 +46,7 @@ func (s *planner) endSplit() {
 		return
 	}
 	s.rememberUnseen()
-	s.tellSplit()
+	s.reportSplit()
 }
 
 // leftOfSplit is what remains when all tracks but one, or all but those of one version, are deleted.

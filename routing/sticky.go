@@ -32,7 +32,7 @@ func (s *planner) defaultRules(before []rule) []rule {
 		return []rule{rest}
 	}
 	if !s.speaksHTTP() {
-		s.tellAbout(api.AnnotationSticky, s.Intent.Texts[api.AnnotationSticky], api.RouteWithoutEffect, "The Service has no HTTP port, and TCP connections carry no cookie.",
+		s.reportAbout(api.AnnotationSticky, s.Intent.Texts[api.AnnotationSticky], api.RouteWithoutEffect, "The Service has no HTTP port, and TCP connections carry no cookie.",
 			"Name a port http or set its appProtocol.")
 		return []rule{rest}
 	}

@@ -117,18 +117,18 @@ func (s *planner) noteRuleDrift() {
 	}
 	rule := s.standing.rule
 	if host := resolveHost(rule.Spec.Host, rule.Namespace, s.Settings.ClusterDomain); host != s.host {
-		s.tellForeign(rule, "spec.host", rule.Spec.Host, api.RouteEditReverted,
+		s.reportForeign(rule, "spec.host", rule.Spec.Host, api.RouteEditReverted,
 			"The host of Outrigger's DestinationRule was edited. It is written back, since the routes name its subsets.", "For another host write a DestinationRule of your own.")
 		return
 	}
 	edits := s.subsetEdits()
 	switch {
 	case len(edits) > 0:
-		s.tellForeign(rule, "spec.subsets", "", api.RouteEditReverted,
+		s.reportForeign(rule, "spec.subsets", "", api.RouteEditReverted,
 			"Subsets of Outrigger were edited: "+strings.Join(edits, ", ")+". They are written back, so that each route reaches the version that it is for.",
 			"To send requests to another version: "+s.annotate(api.AnnotationDefaultVersion+"=VERSION")+".")
 	default:
-		s.tellForeign(rule, "spec.exportTo", strings.Join(rule.Spec.ExportTo, ","), api.RouteEditReverted,
+		s.reportForeign(rule, "spec.exportTo", strings.Join(rule.Spec.ExportTo, ","), api.RouteEditReverted,
 			"The exportTo of Outrigger's DestinationRule was edited. It is written back, so that everyone who sees a route sees its subsets.",
 			"To limit who sees the Service: "+s.annotate(api.AnnotationExportTo+"=NAMESPACES")+".")
 	}
@@ -266,7 +266,7 @@ func (s *planner) restoreMeanings(rule *networkingv1.DestinationRule) {
 		rule.Spec.Subsets[at] = right
 	}
 	if canonical(&rule.Spec) != before {
-		s.tellForeign(rule, "spec.subsets", "", api.RouteEditReverted,
+		s.reportForeign(rule, "spec.subsets", "", api.RouteEditReverted,
 			"Subsets of Outrigger were edited. They are written back until the DestinationRule is deleted, since routes may name them.", "")
 	}
 }

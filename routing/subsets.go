@@ -83,7 +83,7 @@ func (s *planner) nameSubsets() {
 				continue // a name for pods that have another version by now
 			}
 			name = hashedName(version)
-			s.tell(api.RouteSubsetNameCollision, fmt.Sprintf("Versions %s and %s would both get the subset name %s; %s gets %s.", other, version, SubsetName(version), version, name),
+			s.report(api.RouteSubsetNameCollision, fmt.Sprintf("Versions %s and %s would both get the subset name %s; %s gets %s.", other, version, SubsetName(version), version, name),
 				"Give one of them another version label.")
 		}
 		s.subsets.put(version, name)

@@ -318,10 +318,10 @@ func disowned[T Object](s *planner, list []T) []T {
 	return out
 }
 
-// tellTaken says which objects the user replaced.
-func (s *planner) tellTaken() {
+// reportTaken says which objects the user replaced.
+func (s *planner) reportTaken() {
 	for _, object := range s.taken.all {
-		s.tellForeign(object, "metadata.ownerReferences", "", api.RouteObjectReplaced,
+		s.reportForeign(object, "metadata.ownerReferences", "", api.RouteObjectReplaced,
 			"It was Outrigger's and was replaced, so it is yours now. Outrigger keeps its own objects beside it and removes its owner reference, labels and annotations from it.",
 			"To have Outrigger's object back: kubectl delete "+resourceOf(object)+" -n "+object.GetNamespace()+" "+object.GetName()+".")
 	}

@@ -39,12 +39,12 @@ func (s *planner) takeOver() {
 	was := s.record.Default.String()
 	if s.over(at, s.Settings.DefaultGoneWindow) && (isGone || !back) {
 		s.setDefault(standIn, byLeft)
-		s.tell(api.RouteDefaultMoved, "The workload of "+was+" was deleted and did not come back; "+standIn.String()+" is the default from now on.",
+		s.report(api.RouteDefaultMoved, "The workload of "+was+" was deleted and did not come back; "+standIn.String()+" is the default from now on.",
 			"To choose otherwise: "+s.annotate(api.AnnotationDefaultVersion+"=VERSION")+".")
 		return
 	}
 	s.gone = goneDefault{at: at, standIn: standIn}
-	s.tell(api.RouteDefaultVersionGone,
+	s.report(api.RouteDefaultVersionGone,
 		fmt.Sprintf("The workload of %s was deleted; %s receives its traffic. It becomes the default at %s unless the workload comes back.", was, standIn, timeText(at.Add(s.Settings.DefaultGoneWindow))),
 		"To decide now: "+s.annotate(api.AnnotationDefaultVersion+"="+s.nameable(standIn))+".")
 }
@@ -97,10 +97,10 @@ func (s *planner) leftOver() meaning {
 	return s.wholeTracks(tracks)
 }
 
-// tellHold says that the default has a share and no ready pod, once that is no mere moment.
-func (s *planner) tellHold() {
+// reportHold says that the default has a share and no ready pod, once that is no mere moment.
+func (s *planner) reportHold() {
 	m := s.current()
-	if s.holdTold || len(s.record.Weights) > 0 && !slices.ContainsFunc(s.record.Weights, func(w effectiveWeight) bool { return w.weight > 0 && overlap(w.meaning(), m) }) {
+	if s.holdReported || len(s.record.Weights) > 0 && !slices.ContainsFunc(s.record.Weights, func(w effectiveWeight) bool { return w.weight > 0 && overlap(w.meaning(), m) }) {
 		return
 	}
 	groups := s.groupsOf(m)
@@ -114,5 +114,5 @@ func (s *planner) tellHold() {
 		}
 	}
 	others := slices.DeleteFunc(s.podVersions(), func(version string) bool { return !s.hasReady(meaning{Version: version}) })
-	s.tell(api.RouteDefaultVersionGone, "The default, "+m.String()+", has no ready pod; its route is kept, and requests fail until it has.", s.deciding(others))
+	s.report(api.RouteDefaultVersionGone, "The default, "+m.String()+", has no ready pod; its route is kept, and requests fail until it has.", s.deciding(others))
 }

@@ -18,9 +18,9 @@ const (
 	labelVersion           = "version"
 )
 
-// tellTelemetry names the workloads whose version telemetry knows by another word than routes do: Istio prefers other
+// reportTelemetry names the workloads whose version telemetry knows by another word than routes do: Istio prefers other
 // labels for it.
-func (s *planner) tellTelemetry() {
+func (s *planner) reportTelemetry() {
 	var differ []string
 	for _, t := range s.withPods() {
 		version := t.labels[s.Intent.VersionLabel]
@@ -36,6 +36,6 @@ func (s *planner) tellTelemetry() {
 		return
 	}
 	slices.Sort(differ)
-	s.tell(api.RouteTelemetryDiffers, "Telemetry and Kiali show "+strings.Join(differ, "; ")+": Istio prefers the labels "+labelCanonicalRevision+" and "+labelAppVersion+" to "+s.Intent.VersionLabel+".",
+	s.report(api.RouteTelemetryDiffers, "Telemetry and Kiali show "+strings.Join(differ, "; ")+": Istio prefers the labels "+labelCanonicalRevision+" and "+labelAppVersion+" to "+s.Intent.VersionLabel+".",
 		"Label each pod template "+labelCanonicalRevision+" with its version.")
 }

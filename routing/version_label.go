@@ -313,21 +313,21 @@ func (s *facts) relabeled(m meaning) meaning {
 	return version
 }
 
-// tellVersionLabel reports a version label that is not followed, or that no pod has.
-func (s *planner) tellVersionLabel() {
+// reportVersionLabel reports a version label that is not followed, or that no pod has.
+func (s *planner) reportVersionLabel() {
 	text, written := s.Intent.Texts[api.AnnotationVersionLabel]
 	if change := s.LabelChange; change.Held != "" {
 		what := fmt.Sprintf("The version label %s is not followed: %s.", change.Held, change.Why)
 		if !written {
 			what = fmt.Sprintf("%s was removed, and the version label %s is not followed: %s.", api.AnnotationVersionLabel, change.Held, change.Why)
 		}
-		s.tellAbout(api.AnnotationVersionLabel, text, api.RouteVersionLabelHeld,
+		s.reportAbout(api.AnnotationVersionLabel, text, api.RouteVersionLabelHeld,
 			what+fmt.Sprintf(" Versions are still read from the label %s, and the current route is unchanged.", s.Intent.VersionLabel),
 			fmt.Sprintf("It is followed once the pods of each version have one value of %s that no other pod has. To keep the label %s: %s.", change.Held, s.Intent.VersionLabel, s.labelCommand()))
 		return
 	}
 	if _, own := s.Service.Annotations[api.AnnotationVersionLabel]; own && written && len(s.cluster.all()) > 0 && !s.recorded && !s.anyVersion() && s.OtherVersionLabel == "" {
-		s.tellAbout(api.AnnotationVersionLabel, text, api.RouteVersionLabelHeld,
+		s.reportAbout(api.AnnotationVersionLabel, text, api.RouteVersionLabelHeld,
 			fmt.Sprintf("No pod of the Service has the label %s. No route is created.", text),
 			fmt.Sprintf("Label the pod templates, or use the label version: kubectl annotate service -n %s %s %s-.", s.Service.Namespace, s.Service.Name, api.AnnotationVersionLabel))
 	}
@@ -354,14 +354,14 @@ func NoteVersionLabel(observed *Observed, label string, byLabel []PodGroup) {
 	}
 }
 
-// tellUnlabeled reports that none of the pods has the version label. This is an expected state: many Services need no routes.
-func (s *planner) tellUnlabeled() {
+// reportUnlabeled reports that none of the pods has the version label. This is an expected state: many Services need no routes.
+func (s *planner) reportUnlabeled() {
 	if _, own := s.Service.Annotations[api.AnnotationVersionLabel]; len(s.cluster.all()) == 0 || own && s.OtherVersionLabel == "" {
-		return // no pods, or tellVersionLabel reports it
+		return // no pods, or reportVersionLabel reports it
 	}
 	label := s.Intent.VersionLabel
 	if other := s.OtherVersionLabel; other != "" {
-		s.tell(api.RouteVersionLabelMissing, fmt.Sprintf("No pod of the Service has the label %s, but pods have the label %s. No route is created.", label, other),
+		s.report(api.RouteVersionLabelMissing, fmt.Sprintf("No pod of the Service has the label %s, but pods have the label %s. No route is created.", label, other),
 			fmt.Sprintf("To route by %s: %s.", other, s.annotate(api.AnnotationVersionLabel+"="+other)))
 		return
 	}
@@ -375,7 +375,7 @@ func (s *planner) tellUnlabeled() {
 	if len(deployments) > 0 {
 		advice += fmt.Sprintf(` Example: kubectl patch deployment -n %s %s -p '{"spec":{"template":{"metadata":{"labels":{"%s":"v1"}}}}}'.`, s.Service.Namespace, slices.Min(deployments), label)
 	}
-	s.tell(api.RouteVersionLabelMissing, fmt.Sprintf("No pod of the Service has the label %s. No route is created.", label), advice)
+	s.report(api.RouteVersionLabelMissing, fmt.Sprintf("No pod of the Service has the label %s. No route is created.", label), advice)
 }
 
 // labelCommand is the command that writes the label that applies, where it is written now.

@@ -116,7 +116,7 @@ func (s *planner) decideWeights() {
 	if len(s.Intent.Weights) == 0 {
 		key, value = api.AnnotationDefaultVersion, s.Intent.Texts[api.AnnotationDefaultVersion]
 	}
-	s.tellPendingWeights(key, value, verdict)
+	s.reportPendingWeights(key, value, verdict)
 }
 
 func (s *planner) weightsVerdict() weightsVerdict {
@@ -281,8 +281,8 @@ func (s *planner) impliedDefault() meaning {
 	return greatest.meaning()
 }
 
-// tellPendingWeights says what weights wait for, and what happens until then.
-func (s *planner) tellPendingWeights(key, value string, verdict weightsVerdict) {
+// reportPendingWeights says what weights wait for, and what happens until then.
+func (s *planner) reportPendingWeights(key, value string, verdict weightsVerdict) {
 	var all []portion
 	for _, sh := range s.sharesOf(verdict.inEffect) {
 		all = append(all, sh.to...)
@@ -329,10 +329,10 @@ func asRead(portions []portion) []ReadShare {
 	return out
 }
 
-// tellUnsplitWeights is about weights where no route is written yet.
-func (s *planner) tellUnsplitWeights() {
+// reportUnsplitWeights is about weights where no route is written yet.
+func (s *planner) reportUnsplitWeights() {
 	if missing := s.unreadyGrowth(s.writtenWeights(), nil); len(missing) > 0 {
-		s.tellPending(api.AnnotationWeights, missing, "Weights take effect as a whole; until then no route is written.")
+		s.reportPending(api.AnnotationWeights, missing, "Weights take effect as a whole; until then no route is written.")
 	}
 }
 

@@ -62,9 +62,9 @@ func (r *reconciler) apply(ctx context.Context, observed *routing.Observed, chan
 		r.written.note(client.ObjectKeyFromObject(observed.Service), writtenObject{gvk.Kind, client.ObjectKeyFromObject(body)},
 			writtenState{version: version, deleted: change.Action == routing.Delete, until: r.now().Add(awaitFor)})
 		r.contests.Wrote(attempt, digestAfter(observed, change))
-		r.teller.countWrite(change, gvk.Kind)
+		r.reporter.countWrite(change, gvk.Kind)
 		if r.contests.Manager(attempt.Object) == "" { // a contested object has an Event of its own
-			r.teller.tellWrite(observed.Service, change, body)
+			r.reporter.reportWrite(observed.Service, change, body)
 		}
 	}
 	return rejected.problems, false, nil

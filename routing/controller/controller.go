@@ -48,7 +48,7 @@ type Controller struct {
 	options  Options
 	cluster  cluster.Cluster
 	log      logr.Logger
-	teller   *teller
+	reporter *reporter
 	paced    *pacedRecorder
 	contests *contest.Metric
 	refused  map[string]bool                // definitions of kinds that may not be listed, said already
@@ -60,7 +60,7 @@ func New(options Options) *Controller {
 	if options.RootNamespace == "" {
 		options.RootNamespace = defaultRootNamespace
 	}
-	return &Controller{options: options, teller: newTeller(), refused: map[string]bool{}}
+	return &Controller{options: options, reporter: newReporter(), refused: map[string]bool{}}
 }
 
 // Prepare makes the Controller use what it shares with others: clients, and what writes Events. The caller starts it, on the leader alone. Nothing is asked of
@@ -69,8 +69,8 @@ func (c *Controller) Prepare(shared cluster.Cluster, logger logr.Logger) error {
 	c.cluster = shared
 	c.log = logger.WithName(controllerName)
 	c.paced = newPacedRecorder(shared.GetEventRecorder(api.ManagedBy), shared.GetScheme())
-	c.teller.recorder = c.paced
-	if err := c.teller.register(c.options.Registerer); err != nil {
+	c.reporter.recorder = c.paced
+	if err := c.reporter.register(c.options.Registerer); err != nil {
 		return fmt.Errorf("metrics of routing: %w", err)
 	}
 	if c.options.Registerer != nil {
@@ -102,7 +102,7 @@ type reconciler struct {
 	entries   bool // WorkloadEntries are watched
 
 	serviceEntries bool // likewise
-	teller         *teller
+	reporter       *reporter
 	now            func() time.Time
 }
 
@@ -124,7 +124,7 @@ func (r *reconciler) Reconcile(ctx context.Context, request reconcile.Request) (
 		r.seen.noteGate(request.NamespacedName, nil)
 		r.written.forget(request.NamespacedName)
 		r.contests.Forget(request.String())
-		r.teller.forget(request.NamespacedName)
+		r.reporter.forget(request.NamespacedName)
 		return reconcile.Result{}, nil
 	}
 	r.seen.noteGate(request.NamespacedName, gateOf(observed))
@@ -135,7 +135,7 @@ func (r *reconciler) Reconcile(ctx context.Context, request reconcile.Request) (
 		return reconcile.Result{}, fmt.Errorf("compare the routes of Service %s: %w", request, err)
 	}
 	refusals, again, err := r.apply(ctx, observed, admitted.changes)
-	r.teller.tellProblems(observed.Service, slices.Concat(problems, plan.Problems, admitted.problems, refusals))
+	r.reporter.reportProblems(observed.Service, slices.Concat(problems, plan.Problems, admitted.problems, refusals))
 	if err != nil {
 		return reconcile.Result{}, fmt.Errorf("write the routes of Service %s: %w", request, err)
 	}
@@ -202,14 +202,14 @@ func (r *reconciler) hasMoved(observed *routing.Observed, on routing.Dependencie
 	})
 }
 
-// teller tells the user, each thing once.
-type teller struct {
+// reporter tells the user, each thing once.
+type reporter struct {
 	recorder events.EventRecorder
 	writes   *prometheus.CounterVec
 	standing *prometheus.GaugeVec
 
 	mutex sync.Mutex
-	told  map[client.ObjectKey]map[toldProblem]bool
+	told  map[client.ObjectKey]map[reportedProblem]bool
 }
 
 // PodKinds returns the kinds of all unfinished pods of the cluster. It returns false on a replica that keeps no routes now.

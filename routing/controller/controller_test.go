@@ -79,11 +79,11 @@ func newStage(t *testing.T, annotations map[string]string) *stage {
 			return write(func() error { return c.Delete(ctx, o, options...) })
 		},
 	}).Build()
-	teller := newTeller()
-	teller.recorder = s.recorder
+	reporter := newReporter()
+	reporter.recorder = s.recorder
 	s.reconciler = &reconciler{
 		options: Options{RootNamespace: "istio-system", Settings: settings()},
-		reader:  cluster, writer: cluster, teller: teller, pods: podindex.New(), seen: newAttention(), written: newOwnWrites(), contests: contest.NewLedger(), names: newServiceNames(),
+		reader:  cluster, writer: cluster, reporter: reporter, pods: podindex.New(), seen: newAttention(), written: newOwnWrites(), contests: contest.NewLedger(), names: newServiceNames(),
 		now:    func() time.Time { return s.now },
 		others: watchedTakers{}, paths: watchedPaths{},
 	}

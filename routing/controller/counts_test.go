@@ -136,12 +136,12 @@ func byName(builder *fake.ClientBuilder) {
 
 // restart puts a new leader in the place of the one that was, which remembers nothing.
 func (f *fleet) restart() {
-	teller := newTeller()
-	teller.recorder = &events.FakeRecorder{}
+	reporter := newReporter()
+	reporter.recorder = &events.FakeRecorder{}
 	pods := podindex.New()
 	f.reconciler = &reconciler{
 		options: Options{RootNamespace: "istio-system", Settings: settings()},
-		reader:  f.cluster, writer: f.cluster, teller: teller, pods: pods, seen: newAttention(), written: newOwnWrites(), contests: contest.NewLedger(),
+		reader:  f.cluster, writer: f.cluster, reporter: reporter, pods: pods, seen: newAttention(), written: newOwnWrites(), contests: contest.NewLedger(),
 		now:    func() time.Time { return f.now },
 		others: watchedTakers{}, paths: watchedPaths{},
 	}

@@ -237,9 +237,9 @@ func TestAPathThatBypassesTheVersionsIsTold(t *testing.T) {
 	s.paths = watchedPaths{s.reader, []optionalKind{{definition: ingressResource}}}
 	s.settle()
 	s.told()
-	problems := func() int { return len(s.teller.told[service.NamespacedName]) }
+	problems := func() int { return len(s.reporter.told[service.NamespacedName]) }
 	if problems() != 0 {
-		t.Fatalf("told %v", s.teller.told)
+		t.Fatalf("told %v", s.reporter.told)
 	}
 	web := ingress("web", "", "istio", "app", "a.example.com")
 	if err := s.writer.Create(t.Context(), web); err != nil {
@@ -259,6 +259,6 @@ func TestAPathThatBypassesTheVersionsIsTold(t *testing.T) {
 	}
 	s.settle()
 	if problems() != 0 {
-		t.Errorf("it names a version's Service, and is still told: %v", s.teller.told)
+		t.Errorf("it names a version's Service, and is still told: %v", s.reporter.told)
 	}
 }

@@ -60,7 +60,7 @@ func TestRefusedWritesAreProblems(t *testing.T) {
 			f := newFleet(t)
 			f.services = f.services[:1]
 			recorder := events.NewFakeRecorder(1000)
-			f.teller.recorder = recorder
+			f.reporter.recorder = recorder
 			tries := 0
 			f.before = func(_ string, o client.Object) error {
 				if o.GetObjectKind().GroupVersionKind().Kind != "VirtualService" {

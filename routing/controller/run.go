@@ -41,7 +41,7 @@ var istioKinds = map[string]string{
 // after it has returned: whoever lost the lead may get it back.
 func (c *Controller) Start(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
-	defer c.teller.clear() // the next leader reports what is wrong
+	defer c.reporter.clear() // the next leader reports what is wrong
 	var running sync.WaitGroup
 	defer running.Wait()
 	defer cancel()
@@ -160,7 +160,7 @@ func (c *Controller) run(ctx context.Context, optional []optionalKind) error {
 		return fmt.Errorf("client: %w", err)
 	}
 	r := &reconciler{
-		options: c.options, reader: objects, writer: writer, teller: c.teller, now: time.Now,
+		options: c.options, reader: objects, writer: writer, reporter: c.reporter, now: time.Now,
 		pods: podindex.New(), seen: newAttention(), names: newServiceNames(), restored: newRestoredRules(time.Now), workloads: newWorkloadStore(), written: newOwnWrites(), contests: contest.NewLedger(),
 		others: watchedTakers{objects, optional}, paths: watchedPaths{objects, optional}, entries: isWatched(optional, entryDefinition),
 		serviceEntries: isWatched(optional, serviceEntryDefinition),

@@ -108,7 +108,7 @@ func (s *workloadStore) put(namespace string, ref routing.WorkloadRef, now *rout
 }
 
 // tell calls changed where what is kept differs.
-func (s *workloadStore) tell(namespace string, before, after *routing.Workload) {
+func (s *workloadStore) report(namespace string, before, after *routing.Workload) {
 	if !reflect.DeepEqual(before, after) {
 		s.changed(namespace, before, after)
 	}
@@ -126,7 +126,7 @@ func (s kindStore) Add(object any) error {
 	s.mutex.Lock()
 	before, after := s.put(entry.namespace, entry.workload.WorkloadRef, &entry.workload)
 	s.mutex.Unlock()
-	s.tell(entry.namespace, before, after)
+	s.report(entry.namespace, before, after)
 	return nil
 }
 
@@ -139,7 +139,7 @@ func (s kindStore) Delete(object any) error {
 	s.mutex.Lock()
 	before, after := s.put(entry.namespace, entry.workload.WorkloadRef, nil)
 	s.mutex.Unlock()
-	s.tell(entry.namespace, before, after)
+	s.report(entry.namespace, before, after)
 	return nil
 }
 
@@ -174,7 +174,7 @@ func (s kindStore) Replace(items []any, _ string) error {
 		return nil // every Service is looked at by itself
 	}
 	for _, m := range moves {
-		s.tell(m.namespace, m.before, m.after)
+		s.report(m.namespace, m.before, m.after)
 	}
 	return nil
 }

@@ -17,22 +17,22 @@ import (
 	"outrigger.dev/outrigger/routing"
 )
 
-// toldProblem is what makes one Problem the same as another.
-type toldProblem struct {
+// reportedProblem is what makes one Problem the same as another.
+type reportedProblem struct {
 	object                api.ObjectRef
 	reason                api.RouteReason
 	field, value, message string
 }
 
-func newTeller() *teller {
-	t := &teller{
+func newReporter() *reporter {
+	t := &reporter{
 		writes: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "outrigger_routing_writes_total", Help: "Routing objects written, by kind and verb (create, apply, delete, release).",
 		}, []string{"kind", "verb"}),
 		standing: prometheus.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "outrigger_routing_problems", Help: "Current routing problems, by reason.",
 		}, []string{"reason"}),
-		told: map[client.ObjectKey]map[toldProblem]bool{},
+		told: map[client.ObjectKey]map[reportedProblem]bool{},
 	}
 	// An increase is seen only of a series that was there before it.
 	for _, kind := range istioKinds {
@@ -46,7 +46,7 @@ func newTeller() *teller {
 	return t
 }
 
-func (t *teller) register(registerer prometheus.Registerer) error {
+func (t *reporter) register(registerer prometheus.Registerer) error {
 	if registerer == nil {
 		return nil
 	}
@@ -58,15 +58,15 @@ func (t *teller) register(registerer prometheus.Registerer) error {
 	return nil
 }
 
-// tellProblems tells what was not the matter when the Service was looked at last.
-func (t *teller) tellProblems(service *corev1.Service, problems []api.RouteProblem) {
-	now := map[toldProblem]bool{}
+// reportProblems tells what was not the matter when the Service was looked at last.
+func (t *reporter) reportProblems(service *corev1.Service, problems []api.RouteProblem) {
+	now := map[reportedProblem]bool{}
 	for _, p := range problems {
-		now[toldProblem{p.Object, p.Reason, p.Field, p.Value, p.Message}] = true
+		now[reportedProblem{p.Object, p.Reason, p.Field, p.Value, p.Message}] = true
 	}
 	before := t.replace(client.ObjectKeyFromObject(service), now)
 	for _, p := range problems {
-		id := toldProblem{p.Object, p.Reason, p.Field, p.Value, p.Message}
+		id := reportedProblem{p.Object, p.Reason, p.Field, p.Value, p.Message}
 		if before[id] || !now[id] {
 			continue
 		}
@@ -77,10 +77,10 @@ func (t *teller) tellProblems(service *corev1.Service, problems []api.RouteProbl
 }
 
 // forget drops what is known of a Service that is gone.
-func (t *teller) forget(service client.ObjectKey) { t.replace(service, nil) }
+func (t *reporter) forget(service client.ObjectKey) { t.replace(service, nil) }
 
 // clear forgets all Services. The metric of Problems shows 0 on a replica that does not lead.
-func (t *teller) clear() {
+func (t *reporter) clear() {
 	t.mutex.Lock()
 	defer t.mutex.Unlock()
 	for service, problems := range t.told {
@@ -92,7 +92,7 @@ func (t *teller) clear() {
 }
 
 // replace puts a copy of the Problems that stand now in the place of those before, which it returns.
-func (t *teller) replace(service client.ObjectKey, now map[toldProblem]bool) map[toldProblem]bool {
+func (t *reporter) replace(service client.ObjectKey, now map[reportedProblem]bool) map[reportedProblem]bool {
 	t.mutex.Lock()
 	defer t.mutex.Unlock()
 	before := t.told[service]
@@ -103,7 +103,7 @@ func (t *teller) replace(service client.ObjectKey, now map[toldProblem]bool) map
 	for p := range now {
 		t.standing.WithLabelValues(string(p.reason)).Inc()
 		if t.told[service] == nil {
-			t.told[service] = map[toldProblem]bool{}
+			t.told[service] = map[reportedProblem]bool{}
 		}
 		t.told[service][p] = true
 	}
@@ -111,13 +111,13 @@ func (t *teller) replace(service client.ObjectKey, now map[toldProblem]bool) map
 }
 
 // countWrite counts one write.
-func (t *teller) countWrite(change routing.Change, kind string) {
+func (t *reporter) countWrite(change routing.Change, kind string) {
 	t.writes.WithLabelValues(kind, strings.ToLower(string(change.Action))).Inc()
 }
 
-// tellWrite records an Event for an object that was written. A write of the record alone changes nothing for callers, so it has no
+// reportWrite records an Event for an object that was written. A write of the record alone changes nothing for callers, so it has no
 // Event.
-func (t *teller) tellWrite(service *corev1.Service, change routing.Change, written *unstructured.Unstructured) {
+func (t *reporter) reportWrite(service *corev1.Service, change routing.Change, written *unstructured.Unstructured) {
 	if change.KeepsSpec {
 		return
 	}
@@ -131,7 +131,7 @@ func (t *teller) tellWrite(service *corev1.Service, change routing.Change, writt
 
 // event sends one Event. The API's recorder takes two for the same, and keeps the note of the first, that differ in the
 // note alone. So the action or the resource version of the related object must tell one from another.
-func (t *teller) event(service *corev1.Service, related runtime.Object, kind, reason, action, note string) {
+func (t *reporter) event(service *corev1.Service, related runtime.Object, kind, reason, action, note string) {
 	t.recorder.Eventf(service, related, kind, reason, action, "%s", api.EventNote(note))
 }
 

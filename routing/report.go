@@ -13,13 +13,13 @@ func (s *facts) serviceRef() api.ObjectRef {
 	return api.ObjectRef{Kind: "Service", Namespace: s.Service.Namespace, Name: s.Service.Name}
 }
 
-// tell adds a Problem about the Service.
-func (s *planner) tell(reason api.RouteReason, message, advice string) {
+// report adds a Problem about the Service.
+func (s *planner) report(reason api.RouteReason, message, advice string) {
 	s.problems = append(s.problems, api.RouteProblem{Object: s.serviceRef(), Reason: reason, Message: message, Advice: advice})
 }
 
-// tellAbout adds a Problem about an annotation of the Service or, if the Service has none of its own, of its Namespace.
-func (s *planner) tellAbout(key, value string, reason api.RouteReason, message, advice string) {
+// reportAbout adds a Problem about an annotation of the Service or, if the Service has none of its own, of its Namespace.
+func (s *planner) reportAbout(key, value string, reason api.RouteReason, message, advice string) {
 	object := api.ObjectWith(key, s.Service, s.Namespace)
 	if object.Kind == "Namespace" {
 		message += AffectedService(s.Service.Name)
