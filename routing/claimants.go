@@ -81,7 +81,7 @@ func (s *facts) hostsAt(gateway *networkingv1.Gateway, x exposure, l listener) [
 	return out
 }
 
-// blocks reports whether a host that somebody else serves keeps us from another: the same one, or a wildcard that includes
+// blocks reports whether a host of another author prevents another one: the same one, or a wildcard that includes
 // it. Every host is no obstacle to a name, which is more specific; nor is any wildcard to a name that an administrator gave to
 // the Namespace.
 func (s *facts) blocks(theirs, host string) bool {

@@ -83,7 +83,7 @@ func (s *facts) fixedByNow(m meaning) meaning {
 	return m
 }
 
-// followWord lets the user's word change a recorded default: a version that is in force, or a policy.
+// followWord applies an explicit default-version to a recorded default: a version that can receive requests, or a policy.
 func (s *planner) followWord() {
 	if s.hasFailed() && (s.record.FailedWords == s.failedWords() || s.wordPending()) {
 		return // what failed does not return by itself, nor by a word that cannot be followed
@@ -151,7 +151,7 @@ func (s *planner) within(m meaning) bool {
 	return !slices.ContainsFunc(m.Tracks, func(ref WorkloadRef) bool { return !slices.Contains(d.Tracks, ref) })
 }
 
-// extreme is the lowest or highest version among those in force and the default's.
+// extreme returns the lowest or highest version among those that can receive requests and the default's.
 func (s *planner) extreme() meaning {
 	versions := slices.DeleteFunc(s.podVersions(), func(version string) bool {
 		m := s.runningAs(version)

@@ -15,7 +15,7 @@ import (
 )
 
 // written is a digest of a VirtualService's spec. What was written last stands as JSON in the annotation
-// outrigger.dev/written, so that what somebody else changed since is told from what we have yet to change:
+// outrigger.dev/written, so that a later edit by another client is distinguished from what we have yet to change:
 //
 //	{"shape":"3f2a9c01","to":"v1=9,v2=1"}
 type written struct {
@@ -25,7 +25,7 @@ type written struct {
 	To    string `json:"to"`             // subset=share of the rules without a condition, in lowest terms; "-" for no subset
 }
 
-// edit is what somebody else did to a VirtualService of ours.
+// edit is what another client did to a VirtualService of ours.
 type edit int
 
 const (
@@ -77,7 +77,7 @@ func (s *facts) sharesSpoken() bool {
 	return s.wordChanged(api.AnnotationDefaultVersion, api.AnnotationWeights, api.AnnotationDecidedAt)
 }
 
-// noteDrift finds what somebody else changed in our VirtualServices, and says what becomes of it: it holds, it is
+// noteDrift finds what another client changed in our VirtualServices, and says what becomes of it: it holds, it is
 // written back, or the VirtualService is theirs from now on.
 func (s *planner) noteDrift() {
 	if s.renewed || !s.recorded {
@@ -146,7 +146,7 @@ func (s *planner) reportAdopted() {
 	}
 }
 
-// noteGatewayDrift finds that somebody else changed our Gateway. It says nothing but what the annotations say, so there is
+// noteGatewayDrift finds that another client changed our Gateway. It says nothing but what the annotations say, so there is
 // nothing to adopt: it is written back, unless it is to be left.
 func (s *planner) noteGatewayDrift() {
 	gateway := s.standing.gateway

@@ -13,7 +13,7 @@ func (s *facts) spansClusters() bool {
 }
 
 // endpointsElsewhere reports whether a default route would take traffic from endpoints that are not seen here: in a mesh
-// of several clusters a Service has pods of other clusters, whose versions nobody here knows. A word of the user about
+// of several clusters a Service has pods of other clusters, whose versions are not known here. A word of the user about
 // versions is enough for a route, and one that stands stays.
 func (s *planner) endpointsElsewhere() bool {
 	if !s.spansClusters() || s.unsplit || s.record.State != "" || s.record.Default.All {

@@ -165,7 +165,7 @@ func exports(to []string, from, in string) bool {
 	return len(to) == 0 || slices.Contains(to, "*") || slices.Contains(to, in) || from == in && slices.Contains(to, ".")
 }
 
-// narrows reports whether a change of exportTo hides an object from somebody.
+// narrows reports whether a change of exportTo hides an object from some namespace.
 func narrows(was, is []string, namespace string) bool {
 	if exports(is, namespace, "*") {
 		return false

@@ -167,8 +167,7 @@ func (s *facts) isRestored(object Object) bool {
 	return IsRestored(object) || rule != nil && IsRestored(rule) && recordOf(object).text() == recordOf(rule).text()
 }
 
-// restoreWords puts what an annotation said last in the place of one that does not parse, so that a slip of the pen
-// moves no traffic.
+// restoreWords replaces an invalid annotation with its last valid value, so that a typing error moves no traffic.
 func (s *planner) restoreWords() {
 	for _, vs := range s.recordingRoutes() {
 		words := map[string]string{}

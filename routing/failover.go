@@ -23,7 +23,7 @@ func (s *facts) followTimes() {
 
 // failOver is for default-gone=next and all: a default that has traffic, and has had no ready pod for the time while
 // others have pods, gives its place up for good. Since when is marked on the DestinationRule, so that the time goes on
-// under another leader. It reports whether it told what will be.
+// under another leader. It reports whether it reported what happens next.
 func (s *planner) failOver() bool {
 	s.reportFailed()
 	m := s.record.Default

@@ -162,7 +162,7 @@ func (s *facts) startingFrom(t track) meaning {
 	return s.runningAs(version)
 }
 
-// byPolicy chooses by @first, @lowest, @highest or @all. A literal that is not in force is as if unwritten.
+// byPolicy chooses by @first, @lowest, @highest or @all. A version that cannot receive requests yet is ignored.
 func (s *facts) byPolicy() meaning {
 	versions := s.podVersions()
 	switch s.Intent.Default.Policy {

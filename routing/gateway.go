@@ -250,7 +250,7 @@ func isOutriggers(object Object) bool {
 	return ours
 }
 
-// claimHosts returns the hosts that nobody else serves, and those that we served first. What was refused as a "*" does
+// claimHosts returns the hosts that no other object serves, and those that we served first. What was refused as a "*" does
 // not take over by itself.
 func (s *planner) claimHosts(x exposure) []string {
 	var free []string

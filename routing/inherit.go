@@ -15,12 +15,12 @@ import (
 	"outrigger.dev/outrigger/api"
 )
 
-// policyEdited stands in the annotation outrigger.dev/inherited-policy when somebody changed a policy that we had copied:
+// policyEdited stands in the annotation outrigger.dev/inherited-policy when another client changed a policy that we had copied:
 // it is theirs from then on. Otherwise it names where the policy is from, and its hash: "istio-system/default 3f2a9c01".
 const policyEdited = "edited"
 
 // inherit gives our DestinationRule the policy that callers had without it: Istio takes the most specific rule alone, so
-// ours would take the policy of a rule for many hosts away. A policy that somebody else wrote into ours is theirs.
+// ours would take the policy of a rule for many hosts away. A policy that another client wrote into ours is theirs.
 func (s *planner) inherit(rule *networkingv1.DestinationRule) {
 	from := s.shadowed()
 	if standing := s.standing.rule; standing != nil && standing.Spec.TrafficPolicy != nil && !policyIsOurs(standing, from) {

@@ -19,7 +19,7 @@ type mirror struct {
 	percent float64 // above 0, at most 100
 }
 
-// decideMirrors gives the rules that no match claims their copies. A version without pods gets none: nobody would notice
+// decideMirrors gives the rules that no match claims their copies. A version without pods gets none: no one would notice
 // that they are lost. Nor does one that receives all of a rule's requests itself.
 func (s *planner) decideMirrors() {
 	wanted := s.decideMirrorWeights()
@@ -42,7 +42,7 @@ func (s *planner) decideMirrors() {
 	}
 }
 
-// decideMirrorWeights are the versions of the mirror annotation that are in force, in natural order.
+// decideMirrorWeights records which items of the mirror annotation apply, and returns their versions in natural order.
 func (s *planner) decideMirrorWeights() []mirror {
 	percents := map[string]float64{}
 	var pending []string

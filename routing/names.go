@@ -18,7 +18,7 @@ type objectNames struct {
 	barred  string // the same for the names that exposure needs
 }
 
-// chooseNames keeps the name of what stands. Otherwise it is the Service's name, or with "-auto" where somebody else's
+// chooseNames keeps the name of what stands. Otherwise it is the Service's name, or with "-auto" where another author's
 // object, or another Service, has it.
 func (s *facts) chooseNames() objectNames {
 	base := s.Service.Name

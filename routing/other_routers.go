@@ -19,7 +19,7 @@ type Taker struct {
 }
 
 // Takers are the kinds that take Services, in the order in which they are asked. An object takes Services of its own
-// namespace alone: nobody else may have a route withdrawn.
+// namespace alone: no other namespace may have a route withdrawn.
 func Takers() []Taker {
 	return []Taker{
 		{schema.GroupKind{Group: "argoproj.io", Kind: "Rollout"}, "rollouts.argoproj.io", takenByRollout},

@@ -47,7 +47,7 @@ func Overriding(observed Observed, now time.Time) []OtherRoute {
 	return out
 }
 
-// wantedShares are those that would be routed if nobody else had a route.
+// wantedShares are those that would be routed without any other route.
 func wantedShares(observed Observed, now time.Time) []ReadShare {
 	alone := observed
 	alone.Foreign, alone.Intent.Drift = Objects{DestinationRules: observed.Foreign.DestinationRules}, api.DriftRevert

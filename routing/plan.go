@@ -86,7 +86,7 @@ type decision struct {
 	reselected    bool // the Service selects other pods: the destination gives up its subset at once
 	gone          goneDefault
 	unready       time.Time // since when the default has no ready pod, where that is to end
-	holdReported  bool      // what becomes of a default without a ready pod is told already
+	holdReported  bool      // what happens to a default without a ready pod is reported
 
 	rules   []rule
 	away    []string // weighed versions without pods whose share the default has
@@ -122,7 +122,7 @@ func Settled(observed Observed, now time.Time) Result {
 	settings.SplitAge = 1<<63 - 1
 	observed.Settings = settings
 	observed.Offline = true
-	observed.Intent.Observe = false // who asks what the objects would be is told them
+	observed.Intent.Observe = false // print the objects
 	observed.Service = observed.Service.DeepCopy()
 	observed.Service.CreationTimestamp = metav1.NewTime(created(observed.Service.CreationTimestamp.Time, now))
 	observed.Pods, observed.Workloads = slices.Clone(observed.Pods), slices.Clone(observed.Workloads)

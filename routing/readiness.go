@@ -194,7 +194,7 @@ func (s *planner) usableNow(m meaning) bool {
 }
 
 // isReady is the readiness that a name needs to come into force: three quarters of its pods, at least one; one is enough
-// where somebody said the moment.
+// with decided-at.
 func (s *facts) isReady(m meaning) bool {
 	if !s.hasReady(m) {
 		return false

@@ -153,7 +153,7 @@ func (r record) text() string {
 	return string(out)
 }
 
-// recordOf reads the record of an object. One that does not parse is as if there were none.
+// recordOf reads the record of an object. An invalid one is ignored.
 func recordOf(object Object) record {
 	var r record
 	if err := json.Unmarshal([]byte(object.GetAnnotations()[api.AnnotationRecord]), &r); err != nil {

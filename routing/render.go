@@ -124,7 +124,7 @@ func (v *routeViews) keepStanding(s *planner) {
 // isCombined reports whether the VirtualService for the mesh is bound to gateways as well, as earlier releases wrote it.
 func (st standing) isCombined() bool { return st.mesh != nil && len(boundGateways(st.mesh)) > 0 }
 
-// exposedByHand reports whether somebody changed a VirtualService that serves mesh and gateway at once, and that is not
+// exposedByHand reports whether another client changed a VirtualService that serves mesh and gateway at once, and that is not
 // written any more: its gateway's part is theirs, too.
 func (s *facts) exposedByHand() bool {
 	return s.standing.isCombined() && slices.Contains(s.detached, s.standing.mesh.Name) && s.standing.exposed == nil

@@ -144,7 +144,7 @@ func (s *planner) leftBehind(vs, standing *networkingv1.VirtualService) stamps {
 	if sameSpec(standing, vs) {
 		return was
 	}
-	for _, d := range destinationsOf(standing) { // also one whom somebody else wrote into it
+	for _, d := range destinationsOf(standing) { // also one that another client wrote into it
 		if delete(was, d.Subset); s.isSuperseded(s.subsets.versions[d.Subset]) {
 			was[d.Subset] = s.now
 		}

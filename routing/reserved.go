@@ -17,7 +17,7 @@ import (
 // clusterSetDomain is the domain of Services that several clusters share.
 const clusterSetDomain = "clusterset.local"
 
-// refuseHosts makes the hosts annotation invalid where it names a host that belongs to the cluster or to somebody else, so
+// refuseHosts makes the hosts annotation invalid where it names a host that belongs to the cluster or to another owner, so
 // that nothing new is exposed. A host that gateways serve for this Service already stays: whoever claimed it first keeps it.
 func (s *planner) refuseHosts() {
 	wish := s.Intent.Expose
@@ -41,7 +41,7 @@ func (s *planner) refuseHosts() {
 	}
 }
 
-// reservation says why nobody may expose a host; empty if it is free to claim.
+// reservation returns why no Service may expose a host; empty if it is free.
 func (s *facts) reservation(host string) string {
 	if host == anyHost {
 		return ""

@@ -43,7 +43,7 @@ func (s *planner) skip() (Objects, bool) {
 		return s.Standing, true
 	}
 	if s.invalidLabel && !stands {
-		return Objects{}, true // nothing is created by a label that nobody chose
+		return Objects{}, true // nothing is created from an invalid label
 	}
 	if s.names.taken != "" {
 		s.report(api.RouteNameTaken, s.names.taken+" was not made by Outrigger and has the name that our object needs; nothing is written.", "Rename it.")
@@ -111,7 +111,7 @@ func (s *facts) asked() bool {
 }
 
 // withdraw takes our objects away in order: the VirtualServices and the Gateway at once, the DestinationRule when no
-// proxy can have the routes any more. Subsets that somebody else's route names stay.
+// proxy can have the routes any more. Subsets that another author's route names stay.
 func (s *planner) withdraw() Objects {
 	if len(s.Standing.DestinationRules) == 0 {
 		return Objects{}
@@ -134,7 +134,7 @@ func (s *planner) withdraw() Objects {
 	return out
 }
 
-// withdrawn is a standing DestinationRule that waits for its end. It keeps its record: the user may think again.
+// withdrawn is a standing DestinationRule that waits for its end. It keeps its record: routing may be enabled again.
 func (s *planner) withdrawn(rule *networkingv1.DestinationRule, since time.Time) *networkingv1.DestinationRule {
 	kept := &networkingv1.DestinationRule{ObjectMeta: s.meta(rule.Name), TypeMeta: typeMeta("DestinationRule")}
 	kept.Spec = *rule.Spec.DeepCopy()

@@ -14,7 +14,7 @@ func (s *planner) reportSplit() {
 	s.report(api.RoutePreexistingSplit, "Versions "+strings.Join(versions, ", ")+" already received traffic before Outrigger. They keep it, new versions receive traffic as well, and no route is written.", s.deciding(versions))
 }
 
-// rememberUnseen notes workloads in a split whose absence cannot be told from having no pods.
+// rememberUnseen records workloads in a split of kinds that are not watched, so that one without pods does not count as deleted.
 func (s *planner) rememberUnseen() {
 	for _, t := range s.withPods() {
 		if !t.ref.listed() {

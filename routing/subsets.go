@@ -110,7 +110,7 @@ func (s *facts) versionOf(subset *networkingapi.Subset) (string, bool) {
 	return version, has && version != "" && len(subset.Labels) == 1
 }
 
-// foreignSubsetOfOurs reports whether somebody else wrote a subset into our DestinationRule: ours bear the time at which
+// foreignSubsetOfOurs reports whether another client wrote a subset into our DestinationRule: ours bear the time at which
 // they were added. It stays as it is.
 func (s *facts) foreignSubsetOfOurs(subset *networkingapi.Subset) bool {
 	_, ours := s.standing.added[subset.Name]

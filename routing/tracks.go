@@ -235,7 +235,7 @@ func (s *planner) isGone(m meaning) bool {
 }
 
 // bindNames decides what each written name means, once: when a rolling track carries it as it is first seen together
-// with a pod, it is that track from then on. A changed text binds anew the names that some track carries.
+// with a pod, it is that track from then on. A changed text binds again the names that some track carries.
 func (s *planner) bindNames() {
 	changed := s.wordChanged(api.AnnotationDefaultVersion, api.AnnotationWeights, api.AnnotationMatch, api.AnnotationMirror, api.AnnotationDecidedAt)
 	names, old := map[string]meaning{}, s.record.Names

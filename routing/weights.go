@@ -153,7 +153,7 @@ func (s *planner) withoutWeights(current weightsVerdict) weightsVerdict {
 	spoken := s.wordChanged(api.AnnotationDefaultVersion, api.AnnotationDecidedAt) || s.defaultChosen
 	switch {
 	case len(current.inEffect) == 0, s.defaultPending(), current.adopted && !spoken:
-		return current // what is missing about the default is told with it
+		return current // reported with the default
 	}
 	current.adopted = false
 	all := effectiveWeights{{name: s.nameable(s.current()), weight: 1, bound: s.current()}}
@@ -186,7 +186,7 @@ func (s *planner) isBarred(written effectiveWeights) bool {
 }
 
 // weightsOfOldRoute reads the shares of a route that a release wrote which did not record the weights in effect: they
-// count as in effect, whatever the annotation names. Nothing where the route is the default's, or somebody edited it.
+// count as in effect, whatever the annotation names. Nothing where the route is the default's, or another client edited it.
 func (s *planner) weightsOfOldRoute() effectiveWeights {
 	var vs *networkingv1.VirtualService
 	for _, route := range s.standing.routes() {

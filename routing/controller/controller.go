@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package controller keeps the routes of a cluster true to what package routing plans: it reads the cluster, has the
-// plan made, writes what differs, and tells the user.
+// Package controller keeps the routes of a cluster as package routing plans them: it reads the cluster, plans, writes what differs,
+// and records Events. Call New, then Controller.Prepare, and start the Controller on the leader. A Looker reads the cluster for one plan.
 package controller
 
 import (
@@ -29,7 +29,7 @@ import (
 const (
 	controllerName = "routing"
 	workers        = 4
-	// lookAgain is how soon a Service is looked at again when the cluster was not as the cache said.
+	// lookAgain is how soon a Service is reconciled again after a conflict with a stale cache.
 	lookAgain = 500 * time.Millisecond
 	// defaultRootNamespace is where Istio is, unless said otherwise.
 	defaultRootNamespace = "istio-system"
@@ -85,7 +85,7 @@ func (c *Controller) Prepare(shared cluster.Cluster, logger logr.Logger) error {
 	return nil
 }
 
-// reconciler looks at one Service at a time.
+// reconciler reconciles one Service at a time.
 type reconciler struct {
 	options   Options
 	reader    client.Reader // the caches
@@ -106,7 +106,7 @@ type reconciler struct {
 	now            func() time.Time
 }
 
-// Reconcile makes the objects of one Service as they must be now.
+// Reconcile writes the objects of one Service as they must be now.
 func (r *reconciler) Reconcile(ctx context.Context, request reconcile.Request) (reconcile.Result, error) {
 	behind, err := r.written.areBehind(ctx, r.reader, request.NamespacedName, r.now())
 	if err != nil {
@@ -176,7 +176,7 @@ func earlier(a, b time.Time) time.Time {
 	return a
 }
 
-// lookAt has a Service looked at again at a time; zero is never.
+// lookAt returns a Result that reconciles a Service again at a time; zero is never.
 func lookAt(next, now time.Time) reconcile.Result {
 	if next.IsZero() {
 		return reconcile.Result{}
@@ -202,7 +202,7 @@ func (r *reconciler) hasMoved(observed *routing.Observed, on routing.Dependencie
 	})
 }
 
-// reporter tells the user, each thing once.
+// reporter records Events, each Problem once.
 type reporter struct {
 	recorder events.EventRecorder
 	writes   *prometheus.CounterVec

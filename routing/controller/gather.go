@@ -68,7 +68,7 @@ func (r *reconciler) gather(ctx context.Context, key client.ObjectKey) (*routing
 	return observed, api.WithExamples(problems, routing.KnownVersions(*observed)), nil
 }
 
-// dependsOnPods is false where nobody asked for routes and none are there.
+// dependsOnPods is false if no routes are wanted and none exist.
 func dependsOnPods(observed *routing.Observed) bool {
 	return observed.Intent.Wanted || observed.Intent.Disabled || !observed.Standing.IsEmpty() || observed.HasReplaced()
 }
@@ -272,7 +272,7 @@ func (r *reconciler) readElsewhere(ctx context.Context, observed *routing.Observ
 }
 
 // gateOf is the selector of the ingress gateway that a Service is to be exposed at; nil if it is not, or at a Gateway
-// that somebody else made.
+// of another author.
 func gateOf(observed *routing.Observed) map[string]string {
 	if wish := observed.Intent.Expose; wish != nil && wish.Gateway == "" {
 		return wish.GatewaySelector

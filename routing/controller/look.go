@@ -34,7 +34,7 @@ func NewLooker(reader client.Reader, mapper meta.RESTMapper, options Options) *L
 }
 
 // Look returns what the plan for a Service depends on, and what is wrong with its annotations; nil if the Service is not
-// there or goes. Other than the controller it reads pods and workloads also where nobody asked for routes.
+// there or goes. Other than the controller it reads pods and workloads also if no routes are wanted.
 func (l *Looker) Look(ctx context.Context, key client.ObjectKey) (*routing.Observed, []api.RouteProblem, error) {
 	observed, problems, err := l.look(ctx, key)
 	if err != nil {

@@ -140,7 +140,7 @@ func (c *Controller) mayList(ctx context.Context, kind optionalKind) bool {
 	return err == nil
 }
 
-// watchOptional has the Services looked at that an object of an optional kind concerns.
+// watchOptional enqueues the Services that an object of an optional kind concerns.
 func (w *watches) watchOptional(loop controller.Controller, objects cache.Cache, kinds []optionalKind) error {
 	for _, kind := range kinds {
 		change := watched{who: ofTakerOrRoute, differs: pathsDiffer}

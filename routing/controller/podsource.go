@@ -22,8 +22,7 @@ import (
 	"outrigger.dev/outrigger/routing/podindex"
 )
 
-// podSource fills the pod store while the controller runs, and has the Services looked at to which a change of a pod
-// matters.
+// podSource fills the index of pods while the controller runs, and enqueues the Services that a change of a pod concerns.
 type podSource struct {
 	pods      corev1client.PodInterface
 	store     *podindex.Index

@@ -58,7 +58,7 @@ func (t *reporter) register(registerer prometheus.Registerer) error {
 	return nil
 }
 
-// reportProblems tells what was not the matter when the Service was looked at last.
+// reportProblems records an Event for each Problem that the last reconciliation of the Service did not have.
 func (t *reporter) reportProblems(service *corev1.Service, problems []api.RouteProblem) {
 	now := map[reportedProblem]bool{}
 	for _, p := range problems {
@@ -70,7 +70,7 @@ func (t *reporter) reportProblems(service *corev1.Service, problems []api.RouteP
 		if before[id] || !now[id] {
 			continue
 		}
-		delete(now, id) // now is ours; twice in one list is told once
+		delete(now, id) // now is ours; a duplicate is reported once
 		note := p.String()
 		t.event(service, nil, eventType(p.Reason), string(p.Reason), "Plan-"+api.ShortHash(note), note)
 	}
@@ -135,7 +135,7 @@ func (t *reporter) event(service *corev1.Service, related runtime.Object, kind, 
 	t.recorder.Eventf(service, related, kind, reason, action, "%s", api.EventNote(note))
 }
 
-// eventType is Normal for what merely happened and Warning for what somebody should look at.
+// eventType returns Normal for what requires no action, and Warning otherwise.
 func eventType(reason api.RouteReason) string {
 	switch reason {
 	case api.RouteVersionSucceeded, api.RouteDefaultMoved, api.RouteWeightsAdopted, api.RoutePolicyInherited, api.RouteTelemetryDiffers,

@@ -81,8 +81,8 @@ func (c *Controller) Start(ctx context.Context) error {
 	}
 }
 
-// keepRoutes runs the controller until Istio's kinds go, it fails or ctx is done. A failure is logged; it is begun anew. It
-// is true if it is to be begun anew at once, since other kinds are to be watched.
+// keepRoutes runs the controller until Istio's kinds go, it fails or ctx is done. A failure is logged, and it is started
+// again. It returns true if it must start again at once, because other kinds are to be watched.
 func (c *Controller) keepRoutes(ctx context.Context, definitions client.Reader, changed <-chan struct{}) (again bool) {
 	ctx, cancel := context.WithCancel(ctx)
 	done := make(chan error, 1)
@@ -199,7 +199,7 @@ func (c *Controller) run(ctx context.Context, optional []optionalKind) error {
 	if err != nil {
 		return fmt.Errorf("watch pods: %w", err)
 	}
-	ended := make(chan error, 2) // room for both: nobody may read it any more
+	ended := make(chan error, 2) // room for both: it may not be read any more
 	running.Go(func() { ended <- objects.Start(ctx) })
 	running.Go(func() { ended <- loop.Start(ctx) })
 	c.log.Info("keeping routes")
@@ -270,7 +270,7 @@ func compactManagedFields(object any) (any, error) {
 	return object, nil
 }
 
-// bare takes off what nobody here reads.
+// bare removes what is never read.
 func bare(object any) (any, error) {
 	if o, ok := object.(metav1.Object); ok {
 		o.SetManagedFields(nil)

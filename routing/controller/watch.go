@@ -28,7 +28,7 @@ import (
 	"outrigger.dev/outrigger/routing/podindex"
 )
 
-// watches says which Services are to be looked at when something changes.
+// watches finds the Services to reconcile when something changes.
 type watches struct {
 	reader    client.Reader
 	options   Options
@@ -76,7 +76,7 @@ type watched struct {
 	differs func(before, after client.Object) bool
 	// between is for an update, where that concerns fewer Services than both states; nil = those of both.
 	between func(ctx context.Context, before, after client.Object) ([]client.ObjectKey, error)
-	// changed and deleted are called before anything is put into the queue; nil = nobody wants to know. changed is called
+	// changed and deleted are called before anything is put into the queue; may be nil. changed is called
 	// for deletes as well.
 	changed, deleted func(client.Object)
 	// replaced is called for updates, likewise.
@@ -119,7 +119,7 @@ func enqueue(w watched) handler.EventHandler {
 	return handler.Funcs{
 		CreateFunc: func(ctx context.Context, e event.CreateEvent, q queue) {
 			note(e.Object, w.changed)
-			// At the start every Service is looked at by itself, after all caches are complete.
+			// At the start, every Service is reconciled after all caches are complete.
 			if _, isService := e.Object.(*corev1.Service); isService || !e.IsInInitialList {
 				add(ctx, q, isOurs(e.Object), e.Object)
 			}

@@ -171,7 +171,7 @@ func (s kindStore) Replace(items []any, _ string) error {
 	s.filled[s.kind] = true
 	s.mutex.Unlock()
 	if first {
-		return nil // every Service is looked at by itself
+		return nil // every Service is reconciled at the start
 	}
 	for _, m := range moves {
 		s.report(m.namespace, m.before, m.after)
@@ -273,7 +273,7 @@ func findWorkload(sorted []routing.Workload, ref routing.WorkloadRef) (routing.W
 	return sorted[at], true
 }
 
-// workloadSource fills the store while the controller runs, and has the Services looked at to which a change matters.
+// workloadSource fills the store while the controller runs, and enqueues the Services that a change concerns.
 type workloadSource struct {
 	client kubernetes.Interface
 	store  *workloadStore
