@@ -8,11 +8,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"iter"
 	"net/http"
 	"net/http/httptest"
 	"regexp"
-	"slices"
 	"strconv"
 	"testing"
 	"time"
@@ -27,6 +25,7 @@ import (
 	"k8s.io/client-go/kubernetes/fake"
 	metadatafake "k8s.io/client-go/metadata/fake"
 
+	"outrigger.dev/outrigger/api"
 	"outrigger.dev/outrigger/inject"
 	"outrigger.dev/outrigger/webhook"
 )
@@ -153,8 +152,8 @@ func (r *real) follows(t *testing.T, config string) *real {
 // covers has the process count pods: as many with the sidecar of the template, without one, and with another.
 func (r *real) covers(t *testing.T, covered, missing, outdated int) *real {
 	t.Helper()
-	kind := func(id string, pods int, image string) webhook.PodKind {
-		return webhook.PodKind{ID: id, Pods: pods, Pod: func() *corev1.Pod {
+	kind := func(id string, pods int, image string) api.PodKind {
+		return api.PodKind{ID: id, Pods: pods, Pod: func() *corev1.Pod {
 			pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "demo"}, Spec: corev1.PodSpec{Containers: []corev1.Container{{Name: "app"}}}}
 			if image != "" {
 				pod.Annotations = map[string]string{"sidecar.istio.io/status": `{"containers":["istio-proxy"],"revision":"default"}`}
@@ -163,10 +162,10 @@ func (r *real) covers(t *testing.T, covered, missing, outdated int) *real {
 			return pod
 		}}
 	}
-	kinds := []webhook.PodKind{kind("covered", covered, "hub.example/proxyv2:1"), kind("missing", missing, ""), kind("outdated", outdated, "hub.example/proxyv2:0")}
+	kinds := []api.PodKind{kind("covered", covered, "hub.example/proxyv2:1"), kind("missing", missing, ""), kind("outdated", outdated, "hub.example/proxyv2:0")}
 	asked := make(chan bool, 2)
 	coverage := webhook.NewCoverage(webhook.CoverageOptions{
-		Pods:       func() (iter.Seq[webhook.PodKind], bool) { asked <- true; return slices.Values(kinds), true },
+		Pods:       func() ([]api.PodKind, bool) { asked <- true; return kinds, true },
 		Namespaces: anyNamespace{}, Config: source{config: parse(t)}, Entries: anyNamespace{}, Interval: time.Millisecond, Registerer: r.registry, Log: logr.Discard(),
 	})
 	ctx, stop := context.WithCancel(context.Background())
