@@ -6,16 +6,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"net/http"
-	"slices"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/go-logr/logr"
-	networkingv1beta1 "istio.io/client-go/pkg/apis/networking/v1beta1"
 	istioclient "istio.io/client-go/pkg/clientset/versioned"
 	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -25,7 +21,6 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/metadata"
-	"k8s.io/client-go/util/retry"
 
 	"outrigger.dev/outrigger/api"
 	"outrigger.dev/outrigger/inject"
@@ -75,7 +70,7 @@ type IstioConfiguration struct {
 	saved            bool   // the good source is the one in our ConfigMap
 	saveErr          string // the last failure to save that was logged
 	state            string // what was reported last
-	untold           *event // the Event that could not be written yet
+	unreported       *event // the Event that could not be written yet
 	running          sync.WaitGroup
 }
 
@@ -206,7 +201,7 @@ func (c *IstioConfiguration) look(ctx context.Context) time.Duration {
 		c.current.Store(&answerNow{err: err})
 		return soon
 	}
-	c.tell(problem)
+	c.report(problem)
 	if err := c.writeEvent(ctx); err != nil {
 		c.options.Log.Error(err, "the refusal of Istio's configuration could not be told; it is tried again")
 		wait = soon
@@ -360,27 +355,6 @@ func (c *IstioConfiguration) take(source inject.Source) *api.InjectProblem {
 	return nil
 }
 
-// fallBack makes the last good configuration that is kept the one in use, where the cluster's is not usable and this
-// process has not seen a good one itself: a replica that starts must answer as those do that run. One that may not be
-// read is another matter if it is of another revision than what is kept: somebody has moved the default tag to it.
-func (c *IstioConfiguration) fallBack(ctx context.Context, problem *api.InjectProblem) error {
-	if problem == nil || c.good != nil || c.keptRead {
-		return nil
-	}
-	kept, source, err := c.kept(ctx)
-	if err != nil {
-		return err
-	}
-	if problem.Reason == api.InjectIstioConfigurationForbidden && source.Settings.Revision != c.from.revision {
-		return nil
-	}
-	c.good, c.keptRead = kept, true
-	if kept != nil {
-		c.options.Metrics.loaded(source)
-	}
-	return nil
-}
-
 // parse returns the configuration of a source, or nil and why it is refused.
 func (c *IstioConfiguration) parse(source inject.Source) (*inject.Config, api.InjectProblem) {
 	config, problems, err := inject.Parse(source)
@@ -408,169 +382,4 @@ func (c *IstioConfiguration) parse(source inject.Source) (*inject.Config, api.In
 		refused.Message = fmt.Sprintf("it was refused: %v.", err)
 	}
 	return nil, refused
-}
-
-// The keys of our ConfigMap.
-const (
-	keyConfig   = "config"
-	keyValues   = "values"
-	keyMesh     = "mesh"
-	keyRelease  = "release"
-	keyRevision = "revision"
-)
-
-// kept returns the last good configuration of our ConfigMap, and what it is made of; nil if there is none, or none that
-// this build can use.
-func (c *IstioConfiguration) kept(ctx context.Context) (*inject.Config, inject.Source, error) {
-	var source inject.Source
-	kept, err := c.options.Client.CoreV1().ConfigMaps(c.options.OwnNamespace).Get(ctx, c.options.LastGoodName, metav1.GetOptions{})
-	if apierrors.IsNotFound(err) {
-		return nil, source, nil
-	}
-	if err != nil {
-		return nil, source, fmt.Errorf("reading ConfigMap %s/%s: %w", c.options.OwnNamespace, c.options.LastGoodName, err)
-	}
-	if kept.Data[keyConfig] == "" {
-		return nil, source, nil
-	}
-	source = inject.Source{
-		Config: kept.Data[keyConfig], Values: kept.Data[keyValues], Mesh: kept.Data[keyMesh], Release: kept.Data[keyRelease], Settings: c.options.Settings,
-	}
-	source.Settings.Revision = kept.Data[keyRevision]
-	config, _ := c.parse(source)
-	return config, source, nil
-}
-
-// save keeps a good source in our ConfigMap. Other replicas write the same, and the certificate's record of CAs beside it:
-// after a conflict it is read again.
-func (c *IstioConfiguration) save(ctx context.Context, source inject.Source) error {
-	configMaps := c.options.Client.CoreV1().ConfigMaps(c.options.OwnNamespace)
-	data := map[string]string{keyConfig: source.Config, keyValues: source.Values, keyMesh: source.Mesh, keyRelease: source.Release, keyRevision: source.Settings.Revision}
-	err := retry.RetryOnConflict(retry.DefaultRetry, func() error {
-		kept, err := configMaps.Get(ctx, c.options.LastGoodName, metav1.GetOptions{})
-		if err != nil {
-			return fmt.Errorf("reading ConfigMap %s/%s: %w", c.options.OwnNamespace, c.options.LastGoodName, err)
-		}
-		if maps.Equal(kept.Data, data) {
-			return nil
-		}
-		kept = kept.DeepCopy()
-		kept.Data = data
-		if _, err := configMaps.Update(ctx, kept, metav1.UpdateOptions{}); err != nil {
-			return fmt.Errorf("writing ConfigMap %s/%s: %w", c.options.OwnNamespace, c.options.LastGoodName, err)
-		}
-		return nil
-	})
-	c.saved = err == nil
-	return err
-}
-
-// tell reports a change of the configuration's state: log, metric, and an Event if there is an object for it.
-func (c *IstioConfiguration) tell(problem *api.InjectProblem) {
-	state := "good"
-	if problem != nil {
-		state = problem.String()
-	}
-	if problem == nil && c.seen.Config != "" {
-		state += c.seen.Config + "\x00" + c.seen.Values + "\x00" + c.seen.Mesh + "\x00" + c.seen.Settings.Revision
-	}
-	if state == c.state {
-		return
-	}
-	c.state, c.untold = state, nil
-	c.options.Metrics.state(problem)
-	if problem == nil {
-		c.options.Log.Info("Istio's configuration is in use", "configMap", c.from.injector.what, "mesh", c.from.mesh.what, "release", c.seen.Release)
-		return
-	}
-	instead := "pods that ask for a sidecar are denied"
-	if c.good != nil {
-		instead = "the last good one stays in use"
-	}
-	c.options.Log.Error(errors.New(problem.String()), "Istio's configuration is not usable", "reason", problem.Reason, "instead", instead)
-	c.event(*problem, instead)
-}
-
-// event prepares the Event about a problem on the ConfigMap that it is about, if that is there. All replicas prepare the
-// same one for one version of the ConfigMap.
-func (c *IstioConfiguration) event(problem api.InjectProblem, instead string) {
-	about := c.from.injector
-	if problem.Object.Name == c.from.mesh.name {
-		about = c.from.mesh
-	}
-	object, err := about.object()
-	if c.options.Events == nil || err != nil || object == nil {
-		return
-	}
-	configMap := object.(*corev1.ConfigMap)
-	c.untold = &event{
-		about: corev1.ObjectReference{APIVersion: "v1", Kind: "ConfigMap", Namespace: configMap.Namespace, Name: configMap.Name, UID: configMap.UID},
-		kind:  corev1.EventTypeWarning, reason: string(problem.Reason), action: "Load",
-		note: strings.ToUpper(instead[:1]) + instead[1:] + ". " + problem.String(),
-		same: configMap.ResourceVersion + " " + problem.String(),
-	}
-}
-
-// writeEvent writes what was prepared and not written yet.
-func (c *IstioConfiguration) writeEvent(ctx context.Context) error {
-	if c.untold == nil {
-		return nil
-	}
-	if _, err := c.options.Events.write(ctx, *c.untold); err != nil {
-		return err
-	}
-	c.untold = nil
-	return nil
-}
-
-// facts returns what injection depends on beside Istio's configuration. An error means that it is not known yet: a pod
-// must not come out otherwise because of the moment it was created in.
-func (c *IstioConfiguration) facts(ctx context.Context) (inject.Facts, error) {
-	var facts inject.Facts
-	if c.nodes != nil {
-		nodes, err := c.nodes.objects()
-		if err != nil {
-			return facts, err
-		}
-		facts.Nodes = map[string]string{}
-		for _, node := range nodes {
-			facts.Nodes[node.(*corev1.Node).Name] = node.(*corev1.Node).Status.NodeInfo.KubeletVersion
-		}
-	}
-	crd, err := c.crd.object()
-	if err != nil {
-		return facts, err
-	}
-	if err := c.followProxyConfigs(ctx, crd != nil); err != nil || crd == nil {
-		return facts, err
-	}
-	resources, err := c.proxyConfigs.objects()
-	if err != nil {
-		return facts, err
-	}
-	for _, resource := range resources {
-		facts.ProxyConfigs = append(facts.ProxyConfigs, resource.(*networkingv1beta1.ProxyConfig))
-	}
-	slices.SortFunc(facts.ProxyConfigs, func(a, b *networkingv1beta1.ProxyConfig) int {
-		return strings.Compare(a.Namespace+"/"+a.Name, b.Namespace+"/"+b.Name)
-	})
-	return facts, nil
-}
-
-// followProxyConfigs starts to watch ProxyConfig resources when their CRD is there, and ends when it is gone.
-func (c *IstioConfiguration) followProxyConfigs(ctx context.Context, wanted bool) error {
-	if wanted == (c.proxyConfigs != nil) {
-		return nil
-	}
-	if !wanted {
-		c.stopProxyConfigs()
-		c.proxyConfigs = nil
-		return nil
-	}
-	resources := c.options.Istio.NetworkingV1beta1().ProxyConfigs(metav1.NamespaceAll)
-	ctx, c.stopProxyConfigs = context.WithCancel(ctx)
-	c.proxyConfigs = c.watch("ProxyConfig resources", c.options.Istio, &networkingv1beta1.ProxyConfig{}, "", nil,
-		func(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) { return resources.List(ctx, o) },
-		resources.Watch)
-	return c.follow(ctx, c.proxyConfigs)
 }
