@@ -42,7 +42,7 @@ func TestCheckLooksAtThePolicyOnExposure(t *testing.T) {
 		state   string // empty: no finding
 		says    string
 	}{
-		"in force":              {objects: []client.Object{policy(all...), binding(admissionregistrationv1.Deny)}, state: diagnose.CheckOK, says: "requires permission"},
+		"active":                {objects: []client.Object{policy(all...), binding(admissionregistrationv1.Deny)}, state: diagnose.CheckOK, says: "requires permission"},
 		"absent":                {state: diagnose.CheckWarning, says: "routing.exposure.requireGatewayRights=true"},
 		"not bound":             {objects: []client.Object{policy(all...)}, state: diagnose.CheckWarning, says: "ValidatingAdmissionPolicyBinding outrigger-exposure does not exist"},
 		"only warns":            {objects: []client.Object{policy(all...), binding(admissionregistrationv1.Warn)}, state: diagnose.CheckWarning, says: "does not deny"},

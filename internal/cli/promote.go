@@ -12,10 +12,7 @@ import (
 )
 
 func promoteCommand() *cobra.Command {
-	var from clusterFlags
-	var how writing
-	var pending, allServices bool
-	command := &cobra.Command{
+	return decisionCommand(&cobra.Command{
 		Use:   "promote SERVICE VERSION",
 		Short: "Send all unmatched requests of a Service to one version",
 		Long: `Sets the annotations outrigger.dev/default-version and outrigger.dev/decided-at of the Service, removes
@@ -28,27 +25,13 @@ for other Services that select the same pods.`,
 
   # The same for every Service that selects the same pods, and return when the route is applied
   outrigger promote springbootapp v2 --all-services --wait`,
-		RunE: func(command *cobra.Command, args []string) error {
-			if err := how.check(command); err != nil {
-				return err
-			}
-			service, versions, err := promotedService(args)
-			if err != nil || len(versions) != 1 {
-				return usagef("name the Service and one version: promote SERVICE v2%s", andWhy(err))
-			}
-			d, err := promotionOf(service, versions[0])
-			if err != nil {
-				return err
-			}
-			d.AllowPending, d.AllServices = pending, allServices
-			return runDecision(command, &from, how, d)
-		},
-	}
-	from.register(command, true)
-	how.register(command)
-	registerDecision(command, &pending, &allServices)
-	command.ValidArgsFunction = from.complete(firstOf(serviceNames, versionNames))
-	return command
+	}, versionNames, func(args []string) (diagnose.Decision, error) {
+		service, versions, err := promotedService(args)
+		if err != nil || len(versions) != 1 {
+			return diagnose.Decision{}, usagef("name the Service and one version: promote SERVICE v2%s", andWhy(err))
+		}
+		return promotionOf(service, versions[0])
+	})
 }
 
 // promotionOf returns the decision to promote a version. Policies of the annotation, such as @highest, name no version.

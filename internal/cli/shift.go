@@ -12,10 +12,7 @@ import (
 )
 
 func shiftCommand() *cobra.Command {
-	var from clusterFlags
-	var how writing
-	var pending, allServices bool
-	command := &cobra.Command{
+	return decisionCommand(&cobra.Command{
 		Use:   "shift SERVICE VERSION=WEIGHT...",
 		Short: "Share a Service's requests between versions",
 		Long: `Sets the annotations outrigger.dev/weights and outrigger.dev/decided-at of the Service, and nothing else; the controller
@@ -31,32 +28,39 @@ for other Services that select the same pods.`,
 
   # Return when the route is applied
   outrigger shift springbootapp v1=50 v2=50 --wait`,
-		RunE: func(command *cobra.Command, args []string) error {
-			if err := how.check(command); err != nil {
-				return err
-			}
-			service, weights, err := shiftedService(args)
-			if err != nil || len(weights) == 0 {
-				return usagef("name the Service and at least one version with its weight: shift SERVICE v1=90 v2=10%s", andWhy(err))
-			}
-			d, err := shiftOf(service, weights)
-			if err != nil {
-				return err
-			}
-			d.AllowPending, d.AllServices = pending, allServices
-			return runDecision(command, &from, how, d)
-		},
+	}, versionWeights, func(args []string) (diagnose.Decision, error) {
+		service, weights, err := shiftedService(args)
+		if err != nil || len(weights) == 0 {
+			return diagnose.Decision{}, usagef("name the Service and at least one version with its weight: shift SERVICE v1=90 v2=10%s", andWhy(err))
+		}
+		return shiftOf(service, weights)
+	})
+}
+
+// decisionCommand completes a command that changes the decision for the Service in its first argument. decisionOf parses the
+// arguments; suggest completes those after the Service.
+func decisionCommand(command *cobra.Command, suggest suggestions, decisionOf func(args []string) (diagnose.Decision, error)) *cobra.Command {
+	var from clusterFlags
+	var how writing
+	var pending, allServices bool
+	command.RunE = func(command *cobra.Command, args []string) error {
+		if err := how.check(command); err != nil {
+			return err
+		}
+		d, err := decisionOf(args)
+		if err != nil {
+			return err
+		}
+		d.AllowPending, d.AllServices = pending, allServices
+		return runDecision(command, &from, how, d)
 	}
 	from.register(command, true)
 	how.register(command)
-	registerDecision(command, &pending, &allServices)
-	command.ValidArgsFunction = from.complete(firstOf(serviceNames, versionWeights))
+	flags := command.Flags()
+	flags.BoolVar(&pending, "pending", false, "accept versions that have no pods yet; they take effect when their pods are ready")
+	flags.BoolVar(&allServices, "all-services", false, "also change the other Services that select the same pods")
+	command.ValidArgsFunction = from.complete(firstOf(serviceNames, suggest))
 	return command
-}
-
-func registerDecision(command *cobra.Command, pending, allServices *bool) {
-	command.Flags().BoolVar(pending, "pending", false, "accept versions that have no pods yet; they take effect when their pods are ready")
-	command.Flags().BoolVar(allServices, "all-services", false, "also change the other Services that select the same pods")
 }
 
 func runDecision(command *cobra.Command, from *clusterFlags, how writing, d diagnose.Decision) error {
