@@ -44,7 +44,7 @@ const clients = 8
 // handler. Each round measures all of them, one after the other, and the median of the rounds counts.
 func TestPodsPerSecond(t *testing.T) {
 	if !*apiServer {
-		t.Skip("needs -apiserver")
+		t.Skip("starts an API server and measures for minutes; run it with: make bench-apiserver")
 	}
 	ctx := t.Context()
 	plane, err := controlplane.Start(ctx, controlplane.Options{Progress: os.Stderr})
