@@ -244,8 +244,8 @@ func lastOfBlock(block string) (int64, bool) {
 	return 0, false
 }
 
-// withoutForeignUser drops, on OpenShift, the user that the platform assigned to the pod's own proxy together with the
-// application. The proxy must run as another user, so that its traffic can be told from the application's.
+// withoutForeignUser removes, on OpenShift, the user that the platform assigned to the pod's own proxy together with the
+// application. The proxy must run as another user, because the redirection of traffic exempts its user.
 func withoutForeignUser(pod *corev1.Pod) {
 	proxy := findProxy(pod)
 	if proxy == nil || proxy.SecurityContext == nil {

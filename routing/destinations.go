@@ -14,11 +14,11 @@ type rule struct {
 	to    []portion // in natural order; weights above 0
 	// mirrors are sent copies of the requests, in natural order.
 	mirrors []mirror
-	// sticky is true for the rule of callers who have been given a version: match is then their cookie.
+	// sticky is true for the rule of callers that have a cookie with a version; match is then that cookie.
 	sticky bool
-	// unclaimed is true for a rule of requests that no match claims, which stands in for a pending item.
+	// unclaimed is true for the rule that replaces a pending item: its requests are treated as those that no match claims.
 	unclaimed bool
-	// cookies are what those whom this rule gives a version are told to carry, by version; nil where nothing sticks.
+	// cookies are the values of the sticky cookie that responses set, by the version that responds; nil for other rules.
 	cookies map[string]string
 }
 

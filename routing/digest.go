@@ -12,6 +12,8 @@ import (
 
 	networkingapi "istio.io/api/networking/v1alpha3"
 	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
+
+	"outrigger.dev/outrigger/api"
 )
 
 // digest takes a VirtualService apart into its shape and its shares. What a save by other hands alters without a
@@ -63,9 +65,9 @@ func (s *facts) digest(vs *networkingv1.VirtualService) (digest written, to []po
 		digest.To = text
 	}
 	if len(copies) > 0 {
-		digest.Copy = shortHash(strings.Join(copies, ";"))
+		digest.Copy = api.ShortHash(strings.Join(copies, ";"))
 	}
-	digest.Shape = shortHash(canonical(spec) + strings.Join(extras, ";"))
+	digest.Shape = api.ShortHash(canonical(spec) + strings.Join(extras, ";"))
 	return digest, to, tcpTo, uneven
 }
 
@@ -100,7 +102,7 @@ func (s *facts) digestTCP(namespace string, spec *networkingapi.VirtualService) 
 		parts = append(parts, canonical(rest)+extrasOf(tcp.Route))
 	}
 	if len(parts) > 0 {
-		digest.shape, digest.to = shortHash(strings.Join(parts, ";")), strings.Join(slices.Sorted(maps.Keys(shares)), ";")
+		digest.shape, digest.to = api.ShortHash(strings.Join(parts, ";")), strings.Join(slices.Sorted(maps.Keys(shares)), ";")
 	}
 	return digest
 }

@@ -17,9 +17,9 @@
 //	          the proxies do not know them or the subset yet          and the proxies know them; draining: its last pod is gone
 //	ready     it can receive requests, and no decision sends it any   routed: a decision takes effect; waiting: too few pods are ready;
 //	                                                                  draining: its last pod is gone
-//	routed    a route names its subset, whether its pods are ready    ready: no route names it any more; gone: its workload is deleted
+//	routed    a route names its subset, whether its pods are ready    ready: no route names it anymore; gone: its workload is deleted
 //	          or not                                                  with its pods, or scaled to 0
-//	gone      the default, or the one version that remains, receives  routed: it is ready again; draining: no route names it any more
+//	gone      the default, or the one version that remains, receives  routed: it is ready again; draining: no route names it anymore
 //	          its share
 //	draining  it has no pods, and no route names it; its subset is    absent: the retention of subsets has elapsed; waiting: a pod
 //	          kept for requests on their way                          appears

@@ -172,7 +172,9 @@ func (s *facts) gatewayEdited() bool {
 	return was != "" && was != gatewayDigest(s.standing.gateway)
 }
 
-func gatewayDigest(gateway *networkingv1.Gateway) string { return shortHash(canonical(&gateway.Spec)) }
+func gatewayDigest(gateway *networkingv1.Gateway) string {
+	return api.ShortHash(canonical(&gateway.Spec))
+}
 
 // revert has an edited VirtualService written back, and says so.
 func (s *planner) revert(vs *networkingv1.VirtualService, message, advice string) {

@@ -23,7 +23,7 @@ var readingSteps = []string{
 // exceptions write facts after that. Each has its reason.
 var exceptions = map[string]string{
 	"keepExisting": "the exposure that is kept takes the place of the one that is refused, also for what is rendered and reported",
-	"besideClash":  "routes that name a missing subset are written anew, as if their edit had been found",
+	"besideClash":  "routes that name a missing subset are written again, as after a detected edit",
 }
 
 // Rules are functions of facts: no rule changes them, and what a rule decides is a field of decision.

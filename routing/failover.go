@@ -74,7 +74,7 @@ func (s *facts) failedWords() string {
 	for _, key := range []string{api.AnnotationDefaultVersion, api.AnnotationWeights, api.AnnotationDecidedAt} {
 		b.WriteString(s.Intent.Texts[key] + "|")
 	}
-	return shortHash(b.String())
+	return api.ShortHash(b.String())
 }
 
 func (s *planner) reportFailed() {

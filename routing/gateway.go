@@ -38,7 +38,7 @@ func (x exposure) key() string {
 	if x.tls != "" { // plain exposures have the key that earlier releases recorded
 		text += fmt.Sprintf("|%s|%t", x.tls, x.redirect)
 	}
-	return shortHash(text)
+	return api.ShortHash(text)
 }
 
 // decideExposure takes from the wish for exposure what is not permitted and what others already serve.

@@ -124,7 +124,7 @@ func (s *facts) decidingHash() string {
 	for _, key := range []string{api.AnnotationDefaultVersion, api.AnnotationWeights, api.AnnotationDecidedAt} {
 		texts = append(texts, s.Intent.Texts[key])
 	}
-	return shortHash(strings.Join(texts, "\n"))
+	return api.ShortHash(strings.Join(texts, "\n"))
 }
 
 // Decision says where requests go that no match claims: by weights, or all to the default.

@@ -38,7 +38,7 @@ func Fingerprint(object Object) string {
 	if owner := controllerOf(object); owner != nil {
 		marks = withMark(marks, "owner", string(owner.UID))
 	}
-	return shortHash(spec + "\n" + pairsText(marks))
+	return api.ShortHash(spec + "\n" + pairsText(marks))
 }
 
 func withMark(marks map[string]string, key, value string) map[string]string {

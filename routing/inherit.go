@@ -42,7 +42,7 @@ func (s *planner) inherit(rule *networkingv1.DestinationRule) {
 }
 
 func policyMark(from *networkingv1.DestinationRule) string {
-	return from.Namespace + "/" + from.Name + " " + shortHash(canonical(from.Spec.TrafficPolicy))
+	return from.Namespace + "/" + from.Name + " " + api.ShortHash(canonical(from.Spec.TrafficPolicy))
 }
 
 // policyIsOurs reports whether the policy of our DestinationRule is as we copied it, or as its source is now, and nobody
@@ -60,7 +60,7 @@ func policyIsOurs(rule, from *networkingv1.DestinationRule) bool {
 		return (ours || isSame && trustOf(rule) == blank) && !theirs
 	}
 	_, hash, _ := strings.Cut(mark, " ")
-	return hash == shortHash(canonical(rule.Spec.TrafficPolicy)) || isSame
+	return hash == api.ShortHash(canonical(rule.Spec.TrafficPolicy)) || isSame
 }
 
 // shadowed is the DestinationRule of others whose policy holds where ours is not: looked for as Istio does, in the

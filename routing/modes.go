@@ -13,11 +13,11 @@ import (
 	"outrigger.dev/outrigger/api"
 )
 
-// mostSteps is how many writes it takes at most, one after the other, until a foreseen plan is at rest.
+// mostSteps limits how many successive plans are computed to find the final one.
 const mostSteps = 8
 
-// observe is the plan of a dry run: what stands stays, and the changes that would be there in the end, all waits over,
-// are told.
+// observe is the plan of a dry run: existing objects stay, and the changes that would result once all waits have ended are
+// reported.
 func observe(observed Observed, now time.Time) Result {
 	would := observed
 	would.Intent.Observe, would.Intent.SubsetRetention = false, 0

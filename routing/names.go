@@ -14,12 +14,12 @@ type objectNames struct {
 	mesh    string // VirtualService for callers in the mesh, under the Service's own host alone
 	exposed string // VirtualService for the exposed hosts, bound to their gateway alone
 	gateway string // Gateway
-	taken   string // a foreign object that leaves us no name; empty if there is none
+	taken   string // a foreign object that has the name that is needed; empty if there is none
 	barred  string // the same for the names that exposure needs
 }
 
-// chooseNames keeps the name of what stands. Otherwise it is the Service's name, or with "-auto" where another author's
-// object, or another Service, has it.
+// chooseNames keeps the names of existing objects. A new object has the Service's name, with "-auto" appended if an object of
+// another author or of another Service has that name.
 func (s *facts) chooseNames() objectNames {
 	base := s.Service.Name
 	var n objectNames

@@ -48,9 +48,9 @@ type record struct {
 	Held map[string]string `json:"held,omitempty"`
 	// Away are the names in the weights whose share the default has.
 	Away []string `json:"away,omitempty"`
-	// Gone is since when a version stands in for a deleted default, and which: "2026-01-02T03:04:05.000Z v2".
+	// Gone is when a version replaced a deleted default, and which one: "2026-01-02T03:04:05.000Z v2".
 	Gone string `json:"gone,omitempty"`
-	// Detached are the VirtualServices that another author edited and that are not written any more.
+	// Detached are the VirtualServices that another author edited and that are no longer written.
 	Detached []string `json:"detached,omitempty"`
 	// KeptHosts are wildcards that an earlier release exposed and that the installation no longer allows.
 	KeptHosts []string `json:"keptHosts,omitempty"`
@@ -216,10 +216,8 @@ func selectorHash(selector map[string]string, versionLabel string) string {
 	for _, key := range slices.Sorted(maps.Keys(selector)) {
 		b.WriteString(key + "=" + selector[key] + ",")
 	}
-	return shortHash(b.String() + "|" + versionLabel)
+	return api.ShortHash(b.String() + "|" + versionLabel)
 }
-
-func shortHash(text string) string { return api.ShortHash(text) }
 
 // timeFormat has milliseconds, since the waiting times may be less than a second. A time is rounded up, so that no wait
 // is cut short.

@@ -18,8 +18,8 @@ import (
 
 type server = networkingapi.Server
 
-// render writes the decisions down as objects. A route that would name a subset too early waits: what stands stays, or
-// nothing is made yet.
+// render returns the objects for the decisions. A route that would name a subset too early is deferred: the existing route stays, or
+// none is created yet.
 func (s *planner) render() Objects {
 	s.reportPorts()
 	s.leaveSubsetsAtOnce()

@@ -29,7 +29,7 @@ func seal(annotations map[string]string) string {
 			b.WriteString(key + "=" + annotations[key] + "\n")
 		}
 	}
-	return shortHash(b.String())
+	return api.ShortHash(b.String())
 }
 
 func trustOf(object Object) trust {

@@ -71,7 +71,7 @@ func joined(shares []share) []share {
 	return out
 }
 
-// setCookie is the header by which callers are given a version; nil where none is given.
+// setCookie returns the response header that sets the sticky cookie for a version; nil if the rule sets none.
 func (s *facts) setCookie(r rule, version string) *networkingapi.Headers {
 	name := r.cookies[version]
 	if name == "" {
@@ -79,6 +79,6 @@ func (s *facts) setCookie(r rule, version string) *networkingapi.Headers {
 	}
 	sticky := s.Intent.Sticky
 	cookie := fmt.Sprintf("%s=%s; Max-Age=%d; Path=/; HttpOnly", sticky.Cookie, name, sticky.TTL/time.Second)
-	// Added, not set: what the application gives its callers stays.
+	// Added, not set: cookies of the application stay.
 	return &networkingapi.Headers{Response: &networkingapi.Headers_HeaderOperations{Add: map[string]string{"Set-Cookie": cookie}}}
 }

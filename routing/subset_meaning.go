@@ -96,7 +96,7 @@ func (s *facts) ruleDigest(rule *networkingv1.DestinationRule, ours stamps) stri
 		}
 		parts = append(parts, name+canonical(subset))
 	}
-	return shortHash(strings.Join(parts, ";"))
+	return api.ShortHash(strings.Join(parts, ";"))
 }
 
 // ruleEdited reports whether another client changed the host or a subset of ours in our DestinationRule.

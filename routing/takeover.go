@@ -11,10 +11,10 @@ import (
 	"outrigger.dev/outrigger/api"
 )
 
-// goneDefault is a version that stands in for a default whose workload was deleted.
+// goneDefault is a default whose workload was deleted, and the version that replaces it.
 type goneDefault struct {
 	at      time.Time
-	standIn meaning // zero if nothing stands in
+	standIn meaning // the replacement; zero if there is none
 }
 
 // takeOver finds what takes a deleted default's place: the one version, or the one track, whose ready pods are left. For

@@ -291,7 +291,7 @@ func (s *planner) reportPendingWeights(key, value string, verdict weightsVerdict
 	if key == api.AnnotationWeights {
 		message += "Weights take effect as a whole; until then the route is " + sharesLine(asRead(normalised(all))) + "."
 	} else {
-		message += "No weights are written any more, and the default cannot take their share yet; until then the route is " + sharesLine(asRead(normalised(all))) + "."
+		message += "The Service no longer has weights, and the default cannot take their share yet; until then the route is " + sharesLine(asRead(normalised(all))) + "."
 	}
 	if verdict.first {
 		message += " " + s.provisionalNote()

@@ -19,7 +19,7 @@ import (
 	"outrigger.dev/outrigger/api"
 )
 
-// A replica whose API server cannot be reached is alive, says what it waits for, and ends when it is told to.
+// A replica that cannot reach its API server is alive, logs what it waits for, and ends on request.
 func TestAReplicaWaitsForAnAPIServerThatIsAway(t *testing.T) {
 	if testing.Short() {
 		t.Skip("waits for connections to fail")

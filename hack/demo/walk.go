@@ -122,7 +122,7 @@ var steps = []step{
 	{title: "9. Update a Deployment in place", walk: rollout},
 	{
 		title: "10. Stop injection",
-		text:  "New pods get no sidecar any more. Existing routes stay: v1 still receives no traffic.",
+		text:  "New pods no longer get a sidecar. Existing routes stay: v1 still receives no traffic.",
 		commands: []command{
 			do("kubectl label namespace "+shop+" istio-injection=disabled --overwrite", contains("labeled")).show("labeled"),
 			do("kubectl rollout restart deployment/springbootapp-v1 -n " + shop).show(),

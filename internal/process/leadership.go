@@ -24,7 +24,7 @@ import (
 //	                                  └── a job ends, or ctx does: the others stop, the Lease is released ──▶ waiting, or the end
 type Leadership struct {
 	Lock   resourcelock.Interface // nil without election: the jobs run at once
-	Name   string                 // of the Lease, which the metric of who leads shows
+	Name   string                 // of the Lease; a label of the leader election metric
 	Timing api.LeaderElectionConfig
 	Log    logr.Logger
 	// Retry is the first pause after a failed job, 2 s by default. It doubles up to a minute.
