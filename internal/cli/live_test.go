@@ -11,6 +11,7 @@ import (
 
 	networkingapi "istio.io/api/networking/v1alpha3"
 	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
+	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -39,9 +40,11 @@ func newLiveStage(t *testing.T, objects ...client.Object) *liveStage {
 	if err != nil {
 		t.Fatal(err)
 	}
+	byName := func(o client.Object) []string { return []string{o.GetName()} }
 	cluster := fake.NewClientBuilder().WithScheme(scheme).WithObjects(objects...).WithIndex(&corev1.Event{}, "reason", func(o client.Object) []string {
 		return []string{o.(*corev1.Event).Reason}
-	}).Build()
+	}).WithIndex(&corev1.ConfigMap{}, metav1.ObjectNameField, byName).
+		WithIndex(&admissionregistrationv1.MutatingWebhookConfiguration{}, metav1.ObjectNameField, byName).Build()
 	return &liveStage{t: t, live: &live{
 		client: cluster, namespace: "demo", config: api.DefaultConfig(), installed: defaultSystemNamespace, now: func() time.Time { return noon },
 	}}

@@ -41,7 +41,8 @@ func (l *live) istioConfig(ctx context.Context, s *snapshot) (*inject.Config, er
 	source, err := istioMaps(ctx, s, istio.Namespace, istio.Revision)
 	if apierrors.IsNotFound(err) && api.WithRevision("", istio.Revision) == "" {
 		tag := &admissionregistrationv1.MutatingWebhookConfiguration{}
-		if s.client.Get(ctx, client.ObjectKey{Name: "istio-revision-tag-default"}, tag) == nil && tag.Labels[api.LabelRevision] != "" {
+		key := client.ObjectKey{Name: "istio-revision-tag-default"}
+		if s.readOne(ctx, key, tag, &admissionregistrationv1.MutatingWebhookConfigurationList{}) == nil && tag.Labels[api.LabelRevision] != "" {
 			source, err = istioMaps(ctx, s, istio.Namespace, tag.Labels[api.LabelRevision])
 		}
 	}
@@ -56,7 +57,8 @@ func (l *live) istioConfig(ctx context.Context, s *snapshot) (*inject.Config, er
 func istioMaps(ctx context.Context, s *snapshot, namespace, revision string) (inject.Source, error) {
 	var injector, mesh corev1.ConfigMap
 	for name, into := range map[string]*corev1.ConfigMap{"istio-sidecar-injector": &injector, "istio": &mesh} {
-		if err := s.client.Get(ctx, client.ObjectKey{Namespace: namespace, Name: api.WithRevision(name, revision)}, into); err != nil {
+		key := client.ObjectKey{Namespace: namespace, Name: api.WithRevision(name, revision)}
+		if err := s.readOne(ctx, key, into, &corev1.ConfigMapList{}); err != nil {
 			return inject.Source{}, err
 		}
 	}

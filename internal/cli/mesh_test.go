@@ -3,6 +3,7 @@
 package cli
 
 import (
+	"context"
 	"slices"
 	"strings"
 	"testing"
@@ -12,6 +13,7 @@ import (
 	networkingk8s "k8s.io/api/networking/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 
 	"outrigger.dev/outrigger/api"
 )
@@ -32,13 +34,33 @@ func TestStatusKnowsTheMeshConfiguration(t *testing.T) {
 	}
 	tag := &admissionregistrationv1.MutatingWebhookConfiguration{ObjectMeta: metav1.ObjectMeta{Name: "istio-revision-tag-default", Labels: map[string]string{api.LabelRevision: "canary"}}}
 	for what, test := range map[string]struct {
-		istio []client.Object
-		known bool
+		istio  []client.Object
+		known  bool
+		rights interceptor.Funcs
 	}{
-		"by default":        {maps(""), true},
-		"by the tag":        {append(maps("-canary"), tag), true},
-		"not readable":      {nil, false},
-		"what does not fit": {[]client.Object{configMap("istio", map[string]string{"mesh": "ingressClass: [1]"}), configMap("istio-sidecar-injector", nil)}, false},
+		"by default":        {maps(""), true, interceptor.Funcs{}},
+		"by the tag":        {append(maps("-canary"), tag), true, interceptor.Funcs{}},
+		"absent":            {nil, false, interceptor.Funcs{}},
+		"what does not fit": {[]client.Object{configMap("istio", map[string]string{"mesh": "ingressClass: [1]"}), configMap("istio-sidecar-injector", nil)}, false, interceptor.Funcs{}},
+
+		"by the chart's role": {append(maps("-canary"), tag), true, interceptor.Funcs{
+			Get: func(ctx context.Context, c client.WithWatch, key client.ObjectKey, object client.Object, options ...client.GetOption) error {
+				switch object.(type) {
+				case *corev1.ConfigMap, *admissionregistrationv1.MutatingWebhookConfiguration:
+					t.Errorf("the role does not permit to get %T %s", object, key)
+					return forbidden
+				}
+				return c.Get(ctx, key, object, options...)
+			},
+		}},
+		"by a user's role that permits get alone": {maps(""), true, interceptor.Funcs{
+			List: func(ctx context.Context, c client.WithWatch, list client.ObjectList, options ...client.ListOption) error {
+				if _, is := list.(*corev1.ConfigMapList); is {
+					return forbidden
+				}
+				return c.List(ctx, list, options...)
+			},
+		}},
 	} {
 		t.Run(what, func(t *testing.T) {
 			ingress := &networkingk8s.Ingress{ObjectMeta: metav1.ObjectMeta{Namespace: "demo", Name: "web", Annotations: map[string]string{"kubernetes.io/ingress.class": "edge"}}}
@@ -48,6 +70,7 @@ func TestStatusKnowsTheMeshConfiguration(t *testing.T) {
 			s := shop(t, append(test.istio, ingress)...)
 			s.reconcile("app")
 			s.annotate("app", api.AnnotationExpose+"=true", api.AnnotationHosts+"=app.demo.svc.corp.example")
+			s.through(test.rights)
 			report, err := s.status(t.Context(), false, "app")
 			if err != nil {
 				t.Fatal(err)

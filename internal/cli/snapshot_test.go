@@ -102,6 +102,7 @@ func TestStatusAsksForEachKindOnce(t *testing.T) {
 	for _, kind := range []string{"Namespace", "Service", "Pod", "Node", "Deployment", "StatefulSet", "DaemonSet", "DestinationRule", "VirtualService", "Gateway", "WorkloadEntry", "ServiceEntry", "Ingress"} {
 		want[kind+" "] = 1
 	}
+	want["ConfigMap istio-system"], want["MutatingWebhookConfiguration "] = 1, 1 // Istio's configuration and its default tag, by name
 	if diff := cmp.Diff(want, asked); diff != "" {
 		t.Errorf("-want +got:\n%s", diff)
 	}

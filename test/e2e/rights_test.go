@@ -446,7 +446,9 @@ func TestARemovalUsesTheRightsOfItsHook(t *testing.T) {
 	needIstio(t)
 	needKindsOfOthers(t)
 	ns := namespace(t, injected)
-	apply(t, ns, service("lone")+rolling("lone", "lone", "v1")+service("two")+fixed("two-v1", "two", "v1")+fixed("two-v2", "two", "v2"))
+	apply(t, ns, service("lone")+rolling("lone", "lone", "v1")+service("two")+fixed("two-v1", "two", "v1")+fixed("two-v2", "two", "v2")+service("shown")+fixed("shown-v1", "shown", "v1"))
+	kubectl(t, "-n", ns, "annotate", "service", "shown", "outrigger.dev/expose=true", "outrigger.dev/hosts=shown.example") // so that Istio's configuration matters
+	wantRoutes(t, ns, "shown", "v1=100")
 	wantRoutes(t, ns, "lone", "-=100")
 	wantRoutes(t, ns, "two", "v1=100")
 	standing, hook := granted(t, outriggerNamespace, outriggerName), hookRights(t, outriggerNamespace, outriggerName)["delete"]
