@@ -151,7 +151,7 @@ type RouteIntent struct {
 	// pod after it.
 	DecidedAt time.Time
 	Drift     DriftMode // empty as DriftAdopt
-	Lazy      bool      // eager=false: subsets and a route only when there is a second workload
+	Deferred  bool      // eager=false: subsets and a route only when there is a second workload
 	NoPolicy  bool      // inherit-policy=false: the policy of a wildcard DestinationRule is not copied
 	// SubsetRetention and UnreadyAfter are for this Service instead of the settings' SubsetRetention and DefaultGoneAfter;
 	// 0 if nothing is said.

@@ -44,7 +44,7 @@ func (l RouteLimits) IntentOf(service *corev1.Service, namespace *corev1.Namespa
 	r.each(&intent, AnnotationDrift, func(text string) error { return keep(&intent.Drift)(parseDrift(text)) })
 	r.each(&intent, AnnotationEager, func(text string) error {
 		eager, err := parseSwitch(text)
-		intent.Lazy = err == nil && !eager
+		intent.Deferred = err == nil && !eager
 		return err
 	})
 	r.each(&intent, AnnotationInheritPolicy, func(text string) error {

@@ -15,12 +15,12 @@ func BenchmarkPlan(b *testing.B) {
 			cluster := twoVersions(b)
 			observed := cluster.observe()
 			if !c.stands {
-				observed.Standing = Objects{}
+				observed.Existing = Objects{}
 			}
 			b.ReportAllocs()
 			for b.Loop() {
 				result := Plan(observed, cluster.now)
-				if changes := Diff(observed.Standing, result.Objects); (len(changes) == 0) != c.stands {
+				if changes := Diff(observed.Existing, result.Objects); (len(changes) == 0) != c.stands {
 					b.Fatalf("%d changes", len(changes))
 				}
 			}

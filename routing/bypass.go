@@ -130,7 +130,7 @@ func (s *planner) reportDelegate(vs *networkingv1.VirtualService) {
 		return
 	}
 	var roots []string
-	for _, root := range slices.Concat(s.Foreign.VirtualServices, s.Standing.VirtualServices) {
+	for _, root := range slices.Concat(s.Foreign.VirtualServices, s.Existing.VirtualServices) {
 		if len(root.Spec.Hosts) > 0 && visible(root.Spec.ExportTo) && exports(vs.Spec.ExportTo, vs.Namespace, root.Namespace) && DelegatesTo(root, vs.Namespace, vs.Name) {
 			place := "in the mesh"
 			if bound := boundGateways(root); len(bound) > 0 {

@@ -40,7 +40,7 @@ func asOurs[T Object](object T, service *corev1.Service) T {
 
 // isCommitted reports whether the existing objects carry no record, as those that a user applies from files.
 func (o Observed) isCommitted() bool {
-	objects := o.Standing.all()
+	objects := o.Existing.all()
 	return len(objects) > 0 && !slices.ContainsFunc(objects, func(object Object) bool { return trustOf(object) != blank })
 }
 
@@ -50,7 +50,7 @@ func (o Observed) committedDefault() api.DefaultIntent {
 	if o.Intent.Default.Policy == api.DefaultLiteral || o.Intent.Default.Policy == api.DefaultAll {
 		return o.Intent.Default
 	}
-	shares := slices.DeleteFunc(Read(o.Standing, o.Service, o.Intent, o.Settings).Shares(), func(share ReadShare) bool { return share.Version == "" })
+	shares := slices.DeleteFunc(Read(o.Existing, o.Service, o.Intent, o.Settings).Shares(), func(share ReadShare) bool { return share.Version == "" })
 	if len(shares) == 0 {
 		return o.Intent.Default
 	}

@@ -67,7 +67,7 @@ func TestCommittedObjectsAreComparedWithTheDryRun(t *testing.T) {
 	c = setUp(api.RoutingEnabled)
 	observed := c.observe()
 	observed.Divide(objects)
-	if !observed.Standing.IsEmpty() || !slices.ContainsFunc(Plan(observed, c.now).Problems, func(p api.RouteProblem) bool { return p.Reason == api.RouteRouteConflict }) {
+	if !observed.Existing.IsEmpty() || !slices.ContainsFunc(Plan(observed, c.now).Problems, func(p api.RouteProblem) bool { return p.Reason == api.RouteRouteConflict }) {
 		t.Error("with routing enabled, the user's objects are not taken over")
 	}
 }

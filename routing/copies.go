@@ -100,7 +100,7 @@ func (s *planner) readTaken() {
 		return
 	}
 	var candidates []Object
-	if s.taken.rule != nil && s.taken.rule != s.Collected {
+	if s.taken.rule != nil && s.taken.rule != s.DeletedRule {
 		candidates = append(candidates, s.taken.rule)
 	}
 	if s.taken.mesh != nil {
@@ -127,19 +127,19 @@ func (s *facts) recordingRoutes() []*networkingv1.VirtualService {
 // readCollected reads the record of a DestinationRule that Kubernetes deleted after a backup was restored, and reports
 // the loss, also while a restored route still has the record.
 func (s *planner) readCollected() {
-	if s.renewed || s.Collected == nil || s.recorded && (s.standing.rule != nil || !s.copies.restored) {
+	if s.renewed || s.DeletedRule == nil || s.recorded && (s.standing.rule != nil || !s.copies.restored) {
 		return
 	}
-	if r := recordOf(s.Collected); !r.isZero() {
-		if !IsRestored(s.Collected) {
+	if r := recordOf(s.DeletedRule); !r.isZero() {
+		if !IsRestored(s.DeletedRule) {
 			s.record, s.recorded = r, true
-			s.reportForeign(s.Collected, "metadata.annotations", "", api.RouteObjectReplaced, "It was replaced, and Outrigger's record on it with it. The record continues on Outrigger's own objects: the default is "+s.readable()+".", "")
+			s.reportForeign(s.DeletedRule, "metadata.annotations", "", api.RouteObjectReplaced, "It was replaced, and Outrigger's record on it with it. The record continues on Outrigger's own objects: the default is "+s.readable()+".", "")
 			return
 		}
 		if !s.recorded {
 			s.record, s.recorded = r, true
 		}
-		s.report(api.RouteRestored, fmt.Sprintf("DestinationRule %s came from a backup and named the Service of the backup as its owner, so Kubernetes deleted it. It is recreated with its recorded default, %s.", s.Collected.Name, s.readable()),
+		s.report(api.RouteRestored, fmt.Sprintf("DestinationRule %s came from a backup and named the Service of the backup as its owner, so Kubernetes deleted it. It is recreated with its recorded default, %s.", s.DeletedRule.Name, s.readable()),
 			"Check the route: outrigger status -n "+s.Service.Namespace+" "+s.Service.Name+".")
 	}
 }
@@ -224,7 +224,7 @@ func (s *planner) reportRestored() {
 		return
 	}
 	s.reportMarks()
-	for _, object := range s.Standing.all() {
+	for _, object := range s.Existing.all() {
 		if s.distrusted[object] != nil {
 			s.reportForeign(object, "metadata.annotations", "", api.RouteRecordEdited,
 				"Another client edited annotations in which Outrigger keeps its record. They are written back, and the route is unchanged.",

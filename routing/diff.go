@@ -81,7 +81,7 @@ func Diff(current, want Objects) []Change {
 
 // Changes returns what must be written for a plan: what Diff returns, and then the objects that are to be released.
 func (o Observed) Changes(plan Result) []Change {
-	out := Diff(o.Standing, plan.Objects)
+	out := Diff(o.Existing, plan.Objects)
 	for _, object := range plan.Release {
 		out = append(out, Change{Action: Release, Object: object, ResourceVersion: object.GetResourceVersion()})
 	}

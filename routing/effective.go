@@ -70,7 +70,7 @@ func InEffect(observed Observed, now time.Time) []Path {
 			}
 		}
 	}
-	for _, vs := range observed.Standing.sorted().VirtualServices {
+	for _, vs := range observed.Existing.sorted().VirtualServices {
 		read(vs, true)
 	}
 	for _, vs := range observed.Foreign.sorted().VirtualServices {

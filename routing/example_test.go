@@ -50,7 +50,7 @@ func ExamplePlan() {
 		for _, vs := range result.Objects.VirtualServices {
 			fmt.Println("the route is", routing.RulesOf(vs)[0])
 		}
-		observed.Standing = result.Objects
+		observed.Existing = result.Objects
 		switch {
 		case len(changes) > 0: // a controller sees its own writes and plans again
 		case result.Next.IsZero():

@@ -70,8 +70,8 @@ type standing struct {
 
 func survey(observed Observed, now time.Time) *planner {
 	s := &planner{facts: facts{Observed: observed, cluster: newPodsAndWorkloads(observed), now: now, host: hostOf(observed.Service, observed.Settings.ClusterDomain)}}
-	s.Standing, s.Foreign = s.Standing.sorted(), s.Foreign.sorted()
-	s.found, s.observedObjects = s.Standing.sorted(), s.Standing.all()
+	s.Existing, s.Foreign = s.Existing.sorted(), s.Foreign.sorted()
+	s.found, s.observedObjects = s.Existing.sorted(), s.Existing.all()
 	s.invalidLabel = observed.Intent.Bad[api.AnnotationVersionLabel]
 	s.disown()
 	s.distrustEdited()
@@ -88,12 +88,12 @@ func survey(observed Observed, now time.Time) *planner {
 // wanted and goes.
 func (s *planner) readStanding() {
 	st := &s.standing
-	for _, rule := range s.Standing.DestinationRules {
+	for _, rule := range s.Existing.DestinationRules {
 		if rule.Name == s.names.rule {
 			st.rule = rule
 		}
 	}
-	for _, vs := range s.Standing.VirtualServices {
+	for _, vs := range s.Existing.VirtualServices {
 		switch vs.Name {
 		case s.names.mesh:
 			st.mesh = vs
@@ -101,7 +101,7 @@ func (s *planner) readStanding() {
 			st.exposed = vs
 		}
 	}
-	for _, gateway := range s.Standing.Gateways {
+	for _, gateway := range s.Existing.Gateways {
 		if gateway.Name == s.names.gateway {
 			st.gateway = gateway
 		}
@@ -162,7 +162,7 @@ func (st standing) routes() []*networkingv1.VirtualService {
 func (s *facts) isRestored(object Object) bool {
 	rule := s.standing.rule
 	if rule == nil {
-		rule = s.Collected
+		rule = s.DeletedRule
 	}
 	return IsRestored(object) || rule != nil && IsRestored(rule) && recordOf(object).text() == recordOf(rule).text()
 }

@@ -237,7 +237,7 @@ func patternsFor(server *server, gatewayNamespace, namespace string) []string {
 }
 
 func (s *facts) foreignGateway(ref string) *networkingv1.Gateway {
-	for _, gateway := range append(slices.Clone(s.Foreign.Gateways), s.Standing.Gateways...) {
+	for _, gateway := range append(slices.Clone(s.Foreign.Gateways), s.Existing.Gateways...) {
 		if gateway.Namespace+"/"+gateway.Name == ref {
 			return gateway
 		}

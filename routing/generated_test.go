@@ -152,12 +152,12 @@ func TestGeneratedInputs(t *testing.T) {
 		}
 		result := Settled(observed, at)
 		again := observed
-		again.Standing, again.Foreign = copyObjects(observed.Standing), copyObjects(observed.Foreign)
+		again.Existing, again.Foreign = copyObjects(observed.Existing), copyObjects(observed.Foreign)
 		if other := Settled(shuffled(again, random), at); !bytes.Equal(bytesOf(t, result), bytesOf(t, other)) {
 			t.Errorf("%s\nanother order gives another plan:\n%s", input, cmp.Diff(text(t, result), text(t, other)))
 		}
-		again.Standing = copyObjects(result.Objects)
-		if next := Settled(again, at.Add(time.Hour)).Objects; len(Diff(again.Standing, next)) > 0 {
+		again.Existing = copyObjects(result.Objects)
+		if next := Settled(again, at.Add(time.Hour)).Objects; len(Diff(again.Existing, next)) > 0 {
 			t.Errorf("%s\nthe plan of a plan is not empty:\n%s", input, cmp.Diff(text(t, result.Objects), text(t, next)))
 		}
 		for _, fault := range unsound(result.Objects, observed.Foreign) {

@@ -54,8 +54,8 @@ func TestGolden(t *testing.T) {
 			if diff := cmp.Diff(string(txtar.Format(archive)), string(txtar.Format(got))); diff != "" && !*update {
 				t.Errorf("-want +got (go test -update writes it anew):\n%s", diff)
 			}
-			observed.Standing = result.Objects
-			if again := Diff(observed.Standing, Settled(observed, time.Date(2026, 1, 2, 4, 4, 5, 0, time.UTC)).Objects); len(again) > 0 {
+			observed.Existing = result.Objects
+			if again := Diff(observed.Existing, Settled(observed, time.Date(2026, 1, 2, 4, 4, 5, 0, time.UTC)).Objects); len(again) > 0 {
 				t.Errorf("the plan of a plan is not empty: %s %s", again[0].Action, again[0].Object.GetName())
 			}
 		})

@@ -56,7 +56,7 @@ func RepairsRoute(observed Observed, change Change) bool {
 	if !is || change.Action == Delete || change.Action == Release {
 		return false
 	}
-	current := standingRule(observed.Standing, want)
+	current := standingRule(observed.Existing, want)
 	for _, name := range namedSubsets(observed) {
 		must := findSubset(want, name)
 		if must == nil {
@@ -85,7 +85,7 @@ func MustWait(observed Observed, change Change, held []Change) bool {
 			return false
 		}
 		return slices.ContainsFunc(subsetsNamed(object, hostOf(observed.Service, observed.Settings.ClusterDomain), observed.Settings.ClusterDomain), func(name string) bool {
-			return name != "" && !slices.ContainsFunc(observed.Standing.DestinationRules, func(rule *networkingv1.DestinationRule) bool {
+			return name != "" && !slices.ContainsFunc(observed.Existing.DestinationRules, func(rule *networkingv1.DestinationRule) bool {
 				return findSubset(rule, name) != nil
 			})
 		})
@@ -93,12 +93,12 @@ func MustWait(observed Observed, change Change, held []Change) bool {
 		if !holds("VirtualService") {
 			return false
 		}
-		current := standingRule(observed.Standing, object)
+		current := standingRule(observed.Existing, object)
 		return slices.ContainsFunc(namedSubsets(observed), func(name string) bool {
 			return findSubset(current, name) != nil && (change.Action == Delete || findSubset(object, name) == nil)
 		})
 	case *networkingv1.Gateway:
-		return holds("VirtualService") && (change.Action == Delete || takesAway(observed.Standing.all(), object))
+		return holds("VirtualService") && (change.Action == Delete || takesAway(observed.Existing.all(), object))
 	}
 	return false
 }
@@ -115,7 +115,7 @@ func standingRule(standing Objects, like *networkingv1.DestinationRule) *network
 // namedSubsets returns the subsets of the Service that current routes name, ours and those of others, sorted.
 func namedSubsets(observed Observed) []string {
 	var out []string
-	for _, vs := range slices.Concat(observed.Standing.VirtualServices, observed.Foreign.VirtualServices) {
+	for _, vs := range slices.Concat(observed.Existing.VirtualServices, observed.Foreign.VirtualServices) {
 		out = append(out, subsetsNamed(vs, hostOf(observed.Service, observed.Settings.ClusterDomain), observed.Settings.ClusterDomain)...)
 	}
 	slices.Sort(out)

@@ -35,7 +35,7 @@ func heldRoute(namespace, name string, subsets ...string) *networkingv1.VirtualS
 func heldWorld(standing, foreign Objects) Observed {
 	return Observed{
 		Service:  &corev1.Service{ObjectMeta: metav1.ObjectMeta{Namespace: "demo", Name: "app"}},
-		Standing: standing, Foreign: foreign, Settings: api.RoutingSettings{ClusterDomain: "cluster.local"},
+		Existing: standing, Foreign: foreign, Settings: api.RoutingSettings{ClusterDomain: "cluster.local"},
 	}
 }
 

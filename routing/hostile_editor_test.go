@@ -487,7 +487,7 @@ func total[D weighted](routes []D) (sum int32) {
 // it is another author's.
 func (c *cluster) replaceObject(was, is Object) {
 	o := c.observe()
-	ours := Own(is, c.service) && !o.isTaken(is)
+	ours := IsOwn(is, c.service) && !o.isTaken(is)
 	switch o := is.(type) {
 	case *networkingv1.DestinationRule:
 		c.standing.DestinationRules, c.foreign.DestinationRules = moved(c.standing.DestinationRules, c.foreign.DestinationRules, was, o, ours)

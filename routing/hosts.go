@@ -33,8 +33,8 @@ func MayConcern(object Object, service *corev1.Service, clusterDomain string) bo
 // objects of others.
 func ServiceOf(object Object) (string, bool) { return markedFor(object) }
 
-// Own reports whether an object is one that we made for the Service, or for one of its name that is gone.
-func Own(object Object, service *corev1.Service) bool {
+// IsOwn reports whether an object is one that we made for the Service, or for one of its name that is gone.
+func IsOwn(object Object, service *corev1.Service) bool {
 	name, ours := ServiceOf(object)
 	return ours && name == service.Name && object.GetNamespace() == service.Namespace
 }

@@ -22,7 +22,7 @@ func TestALostLabelEndsNoExposure(t *testing.T) {
 					object = c.standing.Gateways[0]
 				}
 				delete(object.GetLabels(), label)
-				if !Own(object, c.service) {
+				if !IsOwn(object, c.service) {
 					t.Fatal("it is taken for another author's")
 				}
 				c.advance(time.Minute)

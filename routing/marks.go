@@ -63,7 +63,7 @@ func (s *planner) reportMarks() {
 	if s.renewed {
 		return
 	}
-	for _, object := range s.Standing.all() {
+	for _, object := range s.Existing.all() {
 		labels, field := object.GetLabels(), ""
 		switch {
 		case labels[api.LabelManagedBy] != api.ManagedBy || labels[api.LabelService] != s.Service.Name:

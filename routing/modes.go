@@ -32,16 +32,16 @@ func observe(observed Observed, now time.Time) Result {
 	}
 	end := result.Objects
 	for range mostSteps {
-		would.Standing = end
+		would.Existing = end
 		next := Plan(would, now).Objects
 		if len(Diff(end, next)) == 0 {
 			break
 		}
 		end = next
 	}
-	result.Objects = observed.Standing.sorted()
-	for _, change := range Diff(observed.Standing.sorted(), end) {
-		if change.Action != Apply || !slices.ContainsFunc(observed.Standing.all(), func(o Object) bool { return sameName(o, change.Object) && sameSpec(o, change.Object) }) {
+	result.Objects = observed.Existing.sorted()
+	for _, change := range Diff(observed.Existing.sorted(), end) {
+		if change.Action != Apply || !slices.ContainsFunc(observed.Existing.all(), func(o Object) bool { return sameName(o, change.Object) && sameSpec(o, change.Object) }) {
 			result.Unwritten = append(result.Unwritten, change)
 		}
 	}
@@ -56,7 +56,7 @@ func observe(observed Observed, now time.Time) Result {
 func (o Observed) unwritten(changes []Change, end Objects) api.RouteProblem {
 	before := o
 	after := o
-	after.Standing = end
+	after.Existing = end
 	var would []string
 	for _, change := range changes {
 		what := change.verb() + " " + kindOf(change.Object) + " " + change.Object.GetName()
@@ -128,7 +128,7 @@ func (s *planner) subsetsOnly() Objects {
 		return slices.Contains([]api.RouteReason{api.RouteRouteConflict, api.RouteRouteHijackable, api.RouteRouteShadowed, api.RouteDelegateUnusable}, p.Reason)
 	})
 	s.reportIdleWords()
-	out := Objects{DestinationRules: s.Standing.DestinationRules}
+	out := Objects{DestinationRules: s.Existing.DestinationRules}
 	if s.foreign.clash {
 		return s.withSubsets(out)
 	}

@@ -37,7 +37,7 @@ func (s *facts) freeName(base, kind string, taken *string) string {
 			return kindOf(o) == kind && o.GetNamespace() == s.Service.Namespace && o.GetName() == name
 		})
 	}
-	ours, theirs := s.Standing.all(), s.Foreign.all()
+	ours, theirs := s.Existing.all(), s.Foreign.all()
 	for _, name := range candidates {
 		if has(ours, name) {
 			return name

@@ -11,32 +11,32 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 )
 
-// Taker is a kind of another controller's whose objects take Services.
-type Taker struct {
+// OtherRouter is a kind of another controller's whose objects take Services.
+type OtherRouter struct {
 	schema.GroupKind
 	Definition string // the name of its CustomResourceDefinition
-	takes      func(object *unstructured.Unstructured) []types.NamespacedName
+	servicesOf func(object *unstructured.Unstructured) []types.NamespacedName
 }
 
-// Takers are the kinds that take Services, in the order in which they are asked. An object takes Services of its own
+// OtherRouters are the kinds that take Services, in the order in which they are asked. An object takes Services of its own
 // namespace alone: no other namespace may have a route withdrawn.
-func Takers() []Taker {
-	return []Taker{
+func OtherRouters() []OtherRouter {
+	return []OtherRouter{
 		{schema.GroupKind{Group: "argoproj.io", Kind: "Rollout"}, "rollouts.argoproj.io", takenByRollout},
 		{schema.GroupKind{Group: "flagger.app", Kind: "Canary"}, "canaries.flagger.app", takenByCanary},
 		{schema.GroupKind{Group: "gateway.networking.k8s.io", Kind: "HTTPRoute"}, "httproutes.gateway.networking.k8s.io", takenByHTTPRoute},
 	}
 }
 
-// Takes returns the Services that an object of this kind takes, sorted: too many, where it names what may be a Service's.
-func (t Taker) Takes(object *unstructured.Unstructured) []types.NamespacedName {
-	out := slices.DeleteFunc(t.takes(object), func(name types.NamespacedName) bool { return name.Name == "" })
+// ServicesOf returns the Services that an object of this kind takes, sorted: too many, where it names what may be a Service's.
+func (t OtherRouter) ServicesOf(object *unstructured.Unstructured) []types.NamespacedName {
+	out := slices.DeleteFunc(t.servicesOf(object), func(name types.NamespacedName) bool { return name.Name == "" })
 	slices.SortFunc(out, func(a, b types.NamespacedName) int { return strings.Compare(a.String(), b.String()) })
 	return slices.Compact(out)
 }
 
 // Name is how a user knows an object of this kind, "Rollout demo/reviews".
-func (t Taker) Name(object *unstructured.Unstructured) string {
+func (t OtherRouter) Name(object *unstructured.Unstructured) string {
 	return t.Kind + " " + object.GetNamespace() + "/" + object.GetName()
 }
 

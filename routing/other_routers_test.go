@@ -34,12 +34,12 @@ func TestWhatOthersTake(t *testing.T) {
 		if err := yaml.Unmarshal(fmt.Appendf(nil, "{kind: %s, metadata: {namespace: demo, name: x}, spec: %s}", test.kind, test.spec), &object.Object); err != nil {
 			t.Fatal(err)
 		}
-		for _, taker := range Takers() {
-			if taker.Kind != test.kind {
+		for _, router := range OtherRouters() {
+			if router.Kind != test.kind {
 				continue
 			}
 			var got []string
-			for _, name := range taker.Takes(object) {
+			for _, name := range router.ServicesOf(object) {
 				got = append(got, name.String())
 			}
 			if strings.Join(got, " ") != test.want {

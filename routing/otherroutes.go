@@ -52,7 +52,7 @@ func wantedShares(observed Observed, now time.Time) []ReadShare {
 	alone := observed
 	alone.Foreign, alone.Intent.Drift = Objects{DestinationRules: observed.Foreign.DestinationRules}, api.DriftRevert
 	alone.Settings.Settle, alone.Settings.PropagationDelay = 0, 0
-	alone.Standing = Plan(alone, now).Objects
+	alone.Existing = Plan(alone, now).Objects
 	return readStanding(alone).Shares()
 }
 
@@ -75,7 +75,7 @@ func otherRoutes(observed Observed, now time.Time) []OtherRoute {
 		add(vs, false)
 	}
 	problems := Plan(observed, now).Problems
-	for _, vs := range observed.Standing.sorted().VirtualServices {
+	for _, vs := range observed.Existing.sorted().VirtualServices {
 		if slices.ContainsFunc(problems, func(p api.RouteProblem) bool {
 			return p.Reason == api.RouteDrifted && p.Object.Kind == "VirtualService" && p.Object.Name == vs.Name
 		}) {

@@ -36,7 +36,7 @@ func Plan(observed Observed, now time.Time) Result {
 	s.restoreLastRan()
 	s.noteForeign()
 	if s.holdRecord() {
-		return s.result(s.withSubsets(observed.Standing))
+		return s.result(s.withSubsets(observed.Existing))
 	}
 	if s.Intent.SubsetsOnly {
 		s.noteRuleDrift()
@@ -44,7 +44,7 @@ func Plan(observed Observed, now time.Time) Result {
 		return s.result(s.subsetsOnly())
 	}
 	if s.foreign.clash {
-		return s.result(s.besideClash(observed.Standing))
+		return s.result(s.besideClash(observed.Existing))
 	}
 	s.noteRuleDrift()
 	s.noteDrift()
@@ -52,7 +52,7 @@ func Plan(observed Observed, now time.Time) Result {
 
 	// Decision.
 	if !s.decide() {
-		return s.result(s.withSubsets(observed.Standing))
+		return s.result(s.withSubsets(observed.Existing))
 	}
 	s.concluded = true
 

@@ -104,7 +104,7 @@ func TestLosingForeseesWhatNothingWouldReceive(t *testing.T) {
 				c.change(cluster)
 			}
 			cluster.advance(time.Minute)
-			got, lost := Losing(cluster.observe(), deploymentRef(c.ref), c.deleted, cluster.now)
+			got, lost := PredictLoss(cluster.observe(), deploymentRef(c.ref), c.deleted, cluster.now)
 			if lost != (len(c.want.Versions)+len(c.want.To) > 0) {
 				t.Errorf("lost: %v", lost)
 			}

@@ -54,7 +54,7 @@ func TestACollectedRecordStillApplies(t *testing.T) {
 	collected := c.standing.DestinationRules[0]
 	c.standing = Objects{}
 	observed := c.observe()
-	observed.Collected = collected
+	observed.DeletedRule = collected
 	plan := Plan(observed, c.now)
 	if len(plan.Objects.VirtualServices) != 1 || routesOf(plan.Objects.VirtualServices[0]) != "v1" {
 		t.Errorf("the plan is\n%s", text(t, plan.Objects))
@@ -72,7 +72,7 @@ func TestARestoredRouteOutlivesItsRule(t *testing.T) {
 	collected := c.standing.DestinationRules[0]
 	c.standing.DestinationRules = nil
 	observed := c.observe()
-	observed.Collected = collected
+	observed.DeletedRule = collected
 	plan := Plan(observed, c.now)
 	if len(plan.Objects.VirtualServices) != 1 || routesOf(plan.Objects.VirtualServices[0]) != "v1" {
 		t.Errorf("the plan is\n%s", text(t, plan.Objects))

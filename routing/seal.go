@@ -62,14 +62,14 @@ func (s *planner) sealAll(objects Objects) {
 // there counts as a decision. What they recorded is read from the other objects, or found out again.
 func (s *planner) distrustEdited() {
 	s.distrusted = map[Object]Object{}
-	for i, rule := range s.Standing.DestinationRules {
-		s.Standing.DestinationRules[i] = distrust(s, rule)
+	for i, rule := range s.Existing.DestinationRules {
+		s.Existing.DestinationRules[i] = distrust(s, rule)
 	}
-	for i, vs := range s.Standing.VirtualServices {
-		s.Standing.VirtualServices[i] = distrust(s, vs)
+	for i, vs := range s.Existing.VirtualServices {
+		s.Existing.VirtualServices[i] = distrust(s, vs)
 	}
-	for i, gateway := range s.Standing.Gateways {
-		s.Standing.Gateways[i] = distrust(s, gateway)
+	for i, gateway := range s.Existing.Gateways {
+		s.Existing.Gateways[i] = distrust(s, gateway)
 	}
 }
 

@@ -206,13 +206,13 @@ func (c *cluster) observe() Observed {
 	intent, problems := c.settings.Limits.IntentOf(c.service, c.namespace, c.accepts)
 	c.problems = problems
 	o := Observed{
-		Service: c.service.DeepCopy(), Namespace: c.namespace.DeepCopy(), Intent: intent, Standing: copyObjects(c.standing), Foreign: copyObjects(c.foreign),
+		Service: c.service.DeepCopy(), Namespace: c.namespace.DeepCopy(), Intent: intent, Existing: copyObjects(c.standing), Foreign: copyObjects(c.foreign),
 		IngressServices: c.ingress, IngressSelectors: []string{"ingressgateway"}, ServiceNames: c.names, RootNamespace: "istio-system", Settings: c.settings,
 		ManagedBy: c.managedBy, Ambient: c.ambient, MultiCluster: c.several, Pods: c.groupsBy(intent.VersionLabel),
 		MeshDomain: c.meshDomain, HostOwners: c.hostOwners, Ingresses: c.ingresses, IngressController: c.controller, Bypasses: c.bypasses,
 	}
-	if o.Standing.IsEmpty() {
-		o.Collected = c.collected.DeepCopy()
+	if o.Existing.IsEmpty() {
+		o.DeletedRule = c.collected.DeepCopy()
 	}
 	for _, ref := range slices.SortedFunc(maps.Keys(c.workloads), compareRefs) {
 		w := *c.workloads[ref]
@@ -303,7 +303,7 @@ func shuffled(o Observed, random *rand.Rand) Observed {
 	o.Pods, o.Workloads = slices.Clone(o.Pods), slices.Clone(o.Workloads)
 	shuffle(o.Pods, random)
 	shuffle(o.Workloads, random)
-	for _, objects := range []Objects{o.Standing, o.Foreign} {
+	for _, objects := range []Objects{o.Existing, o.Foreign} {
 		shuffle(objects.DestinationRules, random)
 		shuffle(objects.VirtualServices, random)
 		shuffle(objects.Gateways, random)

@@ -21,7 +21,7 @@ func (s *planner) skip() (Objects, bool) {
 		s.concluded = true
 		return s.withdraw(), true
 	}
-	stands := !s.Standing.IsEmpty()
+	stands := !s.Existing.IsEmpty()
 	if !s.Intent.Wanted && !stands && len(s.taken.all) == 0 {
 		return Objects{}, true
 	}
@@ -40,14 +40,14 @@ func (s *planner) skip() (Objects, bool) {
 	if s.Ambient {
 		s.report(api.RouteAmbientUnsupported, "The Namespace is in Istio's ambient mode, where routes for sidecars do not apply. Nothing is written, and existing objects are unchanged.",
 			"Take the label istio.io/dataplane-mode off the namespace, or say outrigger.dev/routing=disabled.")
-		return s.Standing, true
+		return s.Existing, true
 	}
 	if s.invalidLabel && !stands {
 		return Objects{}, true // nothing is created from an invalid label
 	}
 	if s.names.taken != "" {
 		s.report(api.RouteNameTaken, s.names.taken+" was not made by Outrigger and has the name that our object needs; nothing is written.", "Rename it.")
-		return s.Standing, true
+		return s.Existing, true
 	}
 	return Objects{}, false
 }
@@ -113,17 +113,17 @@ func (s *facts) asked() bool {
 // withdraw takes our objects away in order: the VirtualServices and the Gateway at once, the DestinationRule when no
 // proxy can have the routes any more. Subsets that another author's route names stay.
 func (s *planner) withdraw() Objects {
-	if len(s.Standing.DestinationRules) == 0 {
+	if len(s.Existing.DestinationRules) == 0 {
 		return Objects{}
 	}
 	var out Objects
-	for _, rule := range s.Standing.DestinationRules {
+	for _, rule := range s.Existing.DestinationRules {
 		since, marked := parseTime(rule.Annotations[api.AnnotationWithdrawn])
 		if !marked {
 			since = s.now
 		}
 		used := s.namedByOthers(rule)
-		if s.over(since, s.Settings.SubsetRetention) && len(s.Standing.VirtualServices) == 0 && len(used) == 0 {
+		if s.over(since, s.Settings.SubsetRetention) && len(s.Existing.VirtualServices) == 0 && len(used) == 0 {
 			continue
 		}
 		if len(used) > 0 {

@@ -24,10 +24,10 @@ type Loss struct {
 	Match string
 }
 
-// Losing foresees what becomes of a Service's traffic when a workload is deleted, or has no pods any more: the routes
+// PredictLoss foresees what becomes of a Service's traffic when a workload is deleted, or has no pods any more: the routes
 // that would follow are planned, and what they send to versions without a ready pod is lost. It is false if nothing is,
 // or if nothing is left that could take it.
-func Losing(observed Observed, ref WorkloadRef, deleted bool, now time.Time) (Loss, bool) {
+func PredictLoss(observed Observed, ref WorkloadRef, deleted bool, now time.Time) (Loss, bool) {
 	before := readStanding(observed)
 	if len(before.Rules) == 0 {
 		return Loss{}, false
@@ -57,7 +57,7 @@ func Losing(observed Observed, ref WorkloadRef, deleted bool, now time.Time) (Lo
 	if len(versionsHere) == 0 || len(others) == 0 {
 		return Loss{}, false
 	}
-	left.Standing = Plan(left, now).Objects
+	left.Existing = Plan(left, now).Objects
 	loss, after := Loss{Now: before.String(), Others: others}, readStanding(left)
 	for _, version := range after.Names() {
 		switch {
@@ -90,7 +90,7 @@ func (l *Loss) onlyMatches(after Reading, written []api.Match) {
 }
 
 func readStanding(observed Observed) Reading {
-	return Read(observed.Standing, observed.Service, observed.Intent, observed.Settings)
+	return Read(observed.Existing, observed.Service, observed.Intent, observed.Settings)
 }
 
 // readyVersions are the versions with a ready pod, in natural order.

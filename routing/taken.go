@@ -28,16 +28,16 @@ import (
 // Divide sorts Istio's objects that concern the Service into those that Outrigger keeps and those of other authors. A
 // replaced object is another author's, also while it still carries our marks.
 func (o *Observed) Divide(all Objects) {
-	o.Standing, o.Foreign = Objects{}, Objects{}
-	o.Standing.DestinationRules, o.Foreign.DestinationRules = divided(o, all.DestinationRules)
-	o.Standing.VirtualServices, o.Foreign.VirtualServices = divided(o, all.VirtualServices)
-	o.Standing.Gateways, o.Foreign.Gateways = divided(o, all.Gateways)
+	o.Existing, o.Foreign = Objects{}, Objects{}
+	o.Existing.DestinationRules, o.Foreign.DestinationRules = divided(o, all.DestinationRules)
+	o.Existing.VirtualServices, o.Foreign.VirtualServices = divided(o, all.VirtualServices)
+	o.Existing.Gateways, o.Foreign.Gateways = divided(o, all.Gateways)
 }
 
 func divided[T Object](o *Observed, list []T) (kept, foreign []T) {
 	for _, object := range list {
 		switch {
-		case Own(object, o.Service) && !o.isTaken(object):
+		case IsOwn(object, o.Service) && !o.isTaken(object):
 			kept = append(kept, object)
 		case o.Intent.Observe && isPrinted(object, o.Service):
 			kept = append(kept, asOurs(object, o.Service))
@@ -302,8 +302,8 @@ func (s *planner) disown() {
 			}
 		}
 	}
-	if s.taken.rule == nil && s.Collected != nil && !IsRestored(s.Collected) {
-		s.taken.rule = s.Collected
+	if s.taken.rule == nil && s.DeletedRule != nil && !IsRestored(s.DeletedRule) {
+		s.taken.rule = s.DeletedRule
 	}
 }
 
@@ -348,7 +348,7 @@ func (s *planner) releases(objects Objects) []Object {
 
 // wasRouted reports whether callers in the mesh had a route of ours until the user replaced it.
 func (s *planner) wasRouted() bool {
-	return s.recorded && s.record.State == "" && (s.taken.mesh != nil || s.taken.rule != nil && s.taken.rule == s.Collected)
+	return s.recorded && s.record.State == "" && (s.taken.mesh != nil || s.taken.rule != nil && s.taken.rule == s.DeletedRule)
 }
 
 // isNamedByTaken reports whether the route that the user replaced named the subset of a version when Outrigger wrote it last:

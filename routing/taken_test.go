@@ -34,7 +34,7 @@ func (c *cluster) disown() {
 
 func sortedOut[T Object](o *Observed, c *cluster, all []T) (ours, theirs []T) {
 	for _, object := range all {
-		if Own(object, c.service) && !o.isTaken(object) {
+		if IsOwn(object, c.service) && !o.isTaken(object) {
 			ours = append(ours, object)
 		} else {
 			theirs = append(theirs, object)
@@ -114,7 +114,7 @@ func (c *cluster) file(how writer, file Object) {
 	at := slices.IndexFunc(slices.Concat(c.standing.all(), c.foreign.all()), func(o Object) bool { return sameName(o, file) })
 	if at >= 0 {
 		was := slices.Concat(c.standing.all(), c.foreign.all())[at]
-		if rule, is := was.(*networkingv1.DestinationRule); is && how == replace && Own(was, c.service) {
+		if rule, is := was.(*networkingv1.DestinationRule); is && how == replace && IsOwn(was, c.service) {
 			c.collected = rule.DeepCopy()
 		}
 		file = over(c.t, how, was, file)

@@ -26,12 +26,12 @@ type Observed struct {
 	Pods []PodGroup
 	// Workloads are the Deployments, StatefulSets and DaemonSets of the namespace, with or without pods.
 	Workloads []Workload
-	// Standing holds our own objects for this Service as they are in the cluster: label and owner reference are ours.
-	Standing Objects
-	// Collected is a DestinationRule of ours that is gone with its record since a short time; nil if there is none. It was
+	// Existing holds our own objects for this Service as they are in the cluster: label and owner reference are ours.
+	Existing Objects
+	// DeletedRule is a DestinationRule of ours that is gone with its record since a short time; nil if there is none. It was
 	// restored from a backup and deleted by the garbage collector, because its owner was the Service of the backup, or it was
 	// replaced with its annotations.
-	Collected *networkingv1.DestinationRule
+	DeletedRule *networkingv1.DestinationRule
 	// Foreign holds the objects of other authors that may concern the Service's hosts or our names.
 	Foreign Objects
 	// IngressServices are the Services that select pods of the wanted ingress gateway.

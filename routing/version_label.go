@@ -196,7 +196,7 @@ func (s *facts) notCarried(version, written, recorded string, pairs versionPairs
 
 // isUnrouted reports whether no default is recorded and no route names a subset, so that no share can move.
 func (s *planner) isUnrouted() bool {
-	return (!s.recorded || s.record.State != "") && len(s.Standing.VirtualServices) == 0 && len(namedSubsets(s.Observed)) == 0
+	return (!s.recorded || s.record.State != "") && len(s.Existing.VirtualServices) == 0 && len(namedSubsets(s.Observed)) == 0
 }
 
 // labeledVersions are the versions that a subset of ours stands for and those that the record names, sorted.

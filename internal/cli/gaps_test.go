@@ -205,7 +205,7 @@ func TestUninstallWithoutThePermissionToSeeWhetherOutriggerRuns(t *testing.T) {
 					t.Errorf("--all=%t: %v", all, err)
 				}
 			}
-			if s.look("app").Standing.IsEmpty() {
+			if s.look("app").Existing.IsEmpty() {
 				t.Error("the routes were removed")
 			}
 		})

@@ -57,7 +57,7 @@ func TestUninstallFindsAnOutriggerInAnotherNamespace(t *testing.T) {
 			if err == nil || !strings.Contains(err.Error(), "one is in namespace mesh; nothing was removed. Add --system-namespace=mesh") {
 				t.Errorf("%v", err)
 			}
-			if s.look("app").Standing.IsEmpty() {
+			if s.look("app").Existing.IsEmpty() {
 				t.Error("the routes were removed")
 			}
 		})
@@ -75,7 +75,7 @@ func TestUninstallFindsAnOutriggerInAnotherNamespace(t *testing.T) {
 func TestUninstallReleasesReplacedObjects(t *testing.T) {
 	s := shop(t)
 	s.config.Routing.PropagationDelay = time.Millisecond
-	vs := s.look("app").Standing.VirtualServices[0]
+	vs := s.look("app").Existing.VirtualServices[0]
 	replaced := vs.DeepCopy()
 	replaced.Annotations[corev1.LastAppliedConfigAnnotation] = `{"metadata":{"name":"app"},"spec":{"hosts":["app"],"http":[{"route":[{"destination":{"host":"app"}}]}]}}`
 	replaced.Spec = *byHand("app", "app").Spec.DeepCopy()
@@ -116,7 +116,7 @@ func TestTypesByTheirWords(t *testing.T) {
 func TestUninstallLeavesCommittedObjects(t *testing.T) {
 	s := shop(t)
 	s.config.Routing.PropagationDelay = time.Millisecond
-	vs := s.look("app").Standing.VirtualServices[0].DeepCopy()
+	vs := s.look("app").Existing.VirtualServices[0].DeepCopy()
 	if err := s.client.Delete(t.Context(), vs); err != nil {
 		t.Fatal(err)
 	}
@@ -133,7 +133,7 @@ func TestUninstallLeavesCommittedObjects(t *testing.T) {
 	if err := s.client.Update(t.Context(), namespace); err != nil {
 		t.Fatal(err)
 	}
-	if observed := s.look("app"); len(observed.Standing.VirtualServices) != 1 {
+	if observed := s.look("app"); len(observed.Existing.VirtualServices) != 1 {
 		t.Fatal("it does not count in the dry run")
 	}
 	if err := s.uninstallRoutes(t.Context(), "demo", true, s.writing(dryRunNone)); err != nil {

@@ -65,7 +65,7 @@ func (s *liveStage) reconcile(names ...string) {
 			if err != nil {
 				s.t.Fatal(err)
 			}
-			for _, change := range routing.Diff(observed.Standing, routing.Plan(diagnose.WithoutDelays(*observed), noon).Objects) {
+			for _, change := range routing.Diff(observed.Existing, routing.Plan(diagnose.WithoutDelays(*observed), noon).Objects) {
 				changed = true
 				s.write(change)
 			}

@@ -141,7 +141,7 @@ func (l *live) followed(ctx context.Context, namespace string) (string, error) {
 	}
 	for _, observed := range services {
 		end := observed
-		end.Standing = routing.Plan(diagnose.WithoutDelays(observed), l.now()).Objects
+		end.Existing = routing.Plan(diagnose.WithoutDelays(observed), l.now()).Objects
 		if why := diagnose.NotWritten(observed, end, l.unread(), l.now()); why != "" {
 			return "service/" + observed.Service.Name + ": " + why, nil
 		}

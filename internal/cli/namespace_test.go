@@ -43,7 +43,7 @@ service/app-internal: begins to receive traffic: v2 (9 of 10 pods ready) (now v1
 // Where a VirtualService of the user takes over, the shares become its shares.
 func TestDisableWithAnotherRoute(t *testing.T) {
 	s := shop(t)
-	for _, ours := range s.look("app").Standing.VirtualServices {
+	for _, ours := range s.look("app").Existing.VirtualServices {
 		ours.CreationTimestamp = old()
 		if err := s.client.Update(t.Context(), ours); err != nil {
 			t.Fatal(err)

@@ -151,22 +151,22 @@ func (w *world) add(object *manifest.Object, namespace string) error {
 	return nil
 }
 
-func takerOf(group, kind string) (routing.Taker, bool) {
-	for _, taker := range routing.Takers() {
+func takerOf(group, kind string) (routing.OtherRouter, bool) {
+	for _, taker := range routing.OtherRouters() {
 		if taker.Group == group && taker.Kind == kind {
 			return taker, true
 		}
 	}
-	return routing.Taker{}, false
+	return routing.OtherRouter{}, false
 }
 
 // addTaker notes the Services that an object of another controller takes.
-func (w *world) addTaker(taker routing.Taker, object *manifest.Object, namespace string) error {
+func (w *world) addTaker(taker routing.OtherRouter, object *manifest.Object, namespace string) error {
 	whole, err := wholeObject(object, namespace)
 	if err != nil {
 		return err
 	}
-	for _, service := range taker.Takes(whole) {
+	for _, service := range taker.ServicesOf(whole) {
 		if w.takers[service] == "" {
 			w.takers[service] = taker.Name(whole)
 		}

@@ -20,7 +20,7 @@ func (l *live) surroundings(ctx context.Context, s *snapshot, observed *routing.
 	if len(paths) == 0 {
 		return out, nil
 	}
-	for _, gateway := range slices.Concat(observed.Standing.Gateways, observed.Foreign.Gateways) {
+	for _, gateway := range slices.Concat(observed.Existing.Gateways, observed.Foreign.Gateways) {
 		if !slices.ContainsFunc(paths, func(p routing.Path) bool { return p.Gateway == gateway.Namespace+"/"+gateway.Name }) {
 			continue
 		}

@@ -110,7 +110,7 @@ func (t traffic) Losing(ctx context.Context, ending webhook.Ending) ([]webhook.L
 		if observed == nil {
 			continue
 		}
-		if loss, lost := routing.Losing(*observed, ref, ending.Deleted, time.Now()); lost {
+		if loss, lost := routing.PredictLoss(*observed, ref, ending.Deleted, time.Now()); lost {
 			out = append(out, webhook.LostTraffic{Service: key.Name, Versions: loss.Versions, Now: loss.Now, Others: loss.Others, To: loss.To, Matches: loss.Matches, Match: loss.Match})
 		}
 	}

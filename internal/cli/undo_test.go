@@ -203,10 +203,10 @@ func (s *liveStage) drop(name string) {
 func (s *liveStage) forget() {
 	s.t.Helper()
 	observed := s.look("app")
-	for _, rule := range observed.Standing.DestinationRules {
+	for _, rule := range observed.Existing.DestinationRules {
 		s.delete(rule)
 	}
-	for _, vs := range observed.Standing.VirtualServices {
+	for _, vs := range observed.Existing.VirtualServices {
 		s.delete(vs)
 	}
 }

@@ -214,7 +214,7 @@ func (l *live) leaving(ctx context.Context, namespace string, all bool, how writ
 				how.say("%s", line)
 			}
 		}
-		out = append(out, leavingService{observed.Service, ownedOf(observed.Standing, of(objects, key)), observed.Replaced()})
+		out = append(out, leavingService{observed.Service, ownedOf(observed.Existing, of(objects, key)), observed.Replaced()})
 	}
 	return out, kept, nil
 }
@@ -273,7 +273,7 @@ func of(objects routing.Objects, key client.ObjectKey) routing.Objects {
 
 // ownOf leaves out what the user applied over ours.
 func ownOf[T routing.Object](list []T, service *corev1.Service) []T {
-	return slices.DeleteFunc(slices.Clone(list), func(object T) bool { return !routing.Own(object, service) || routing.IsApplied(object) })
+	return slices.DeleteFunc(slices.Clone(list), func(object T) bool { return !routing.IsOwn(object, service) || routing.IsApplied(object) })
 }
 
 // ownedOf returns those of the objects that are in owned as well: not those that a user applied from a file (routing=observe).

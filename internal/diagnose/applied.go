@@ -41,7 +41,7 @@ func WhyNotApplied(observed routing.Observed, unread Gaps, now time.Time) string
 		return describeOverride(observed.Service.Name, others[0])
 	}
 	end := observed
-	end.Standing = plan.Objects
+	end.Existing = plan.Objects
 	if len(ReadRoute(end).Rules) == 0 {
 		why := "no route can be written"
 		for _, p := range plan.Problems {

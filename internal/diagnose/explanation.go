@@ -79,7 +79,7 @@ func ServiceData(observed routing.Observed, problems []api.RouteProblem, around 
 	out := ServiceExplanation{
 		Kind: "Service", Namespace: observed.Service.Namespace, ServiceStatus: status, Routing: whyRouted(observed, around.Gaps),
 		VersionLabel: observed.Intent.VersionLabel, DefaultBecause: defaultReasons[reading.By],
-		Workloads: workloadsOf(observed), Objects: objectsOf(observed.Standing),
+		Workloads: workloadsOf(observed), Objects: objectsOf(observed.Existing),
 	}
 	for _, row := range wordRows(observed) {
 		out.Said = append(out.Said, Setting{row[0], row[1], row[2]})

@@ -60,7 +60,7 @@ func ForecastDecision(observed routing.Observed, d Decision, unread Gaps, now ti
 		}
 	}
 	plan := routing.Plan(WithoutDelays(observed), now)
-	observed.Standing = plan.Objects
+	observed.Existing = plan.Objects
 	out.after = routing.InEffect(observed, now)
 	out.IsCurrent = written && !out.isUnknown && slices.EqualFunc(out.before, out.after, samePath)
 	out.notes = append(append(removed, readyNotes(observed, d.Versions)...), noRouteNote(observed, unread)...)
@@ -136,7 +136,7 @@ func WithoutDelays(observed routing.Observed) routing.Observed {
 
 // ReadRoute returns the current route of a Service, as its objects describe it.
 func ReadRoute(observed routing.Observed) routing.Reading {
-	return routing.Read(observed.Standing, observed.Service, observed.Intent, observed.Settings)
+	return routing.Read(observed.Existing, observed.Service, observed.Intent, observed.Settings)
 }
 
 // WhyNoRoute returns why Outrigger writes no route for this Service, or "" if it writes one or if that is unknown.
@@ -150,7 +150,7 @@ func WhyNoRoute(observed routing.Observed, unread Gaps) string {
 		return "it has only subsets (" + api.LabelRouting + "=" + string(api.RoutingSubsetsOnly) + ")"
 	case observed.Intent.Observe:
 		return "it is only observed (" + api.LabelRouting + "=" + string(api.RoutingObserve) + ")"
-	case !observed.Intent.Wanted && observed.Standing.IsEmpty():
+	case !observed.Intent.Wanted && observed.Existing.IsEmpty():
 		return "routing is not enabled for it"
 	case observed.Service.Spec.Selector[observed.Intent.VersionLabel] != "":
 		return "its selector already selects one version"

@@ -30,7 +30,7 @@ func ForecastMode(observed routing.Observed, mode api.RoutingMode, unread Gaps, 
 		return []string{name + ": nothing changes; its own label says " + api.LabelRouting + "=" + word}
 	}
 	plan := routing.Plan(WithoutDelays(after), now)
-	after.Standing = plan.Objects
+	after.Existing = plan.Objects
 	var out []string
 	if will := ReadRoute(after); will.String() != before.String() {
 		out = append(out, name+": "+before.String()+" -> "+will.String())
@@ -67,7 +67,7 @@ func versionName(version string) string { return cmp.Or(version, "pods without a
 // traffic, and the exposure that ends.
 func ForecastRemoval(observed routing.Observed, now time.Time) []string {
 	name := "service/" + observed.Service.Name
-	if observed.Standing.IsEmpty() {
+	if observed.Existing.IsEmpty() {
 		return nil
 	}
 	before := ReadRoute(observed)
@@ -84,7 +84,7 @@ func ForecastRemoval(observed routing.Observed, now time.Time) []string {
 			out = append(out, fmt.Sprintf("%s: %s goes to every pod, no longer to %s", name, rule.Match, sharesText(rule.To)))
 		}
 	}
-	if len(observed.Standing.Gateways) > 0 || len(before.Gateways) > 0 {
+	if len(observed.Existing.Gateways) > 0 || len(before.Gateways) > 0 {
 		out = append(out, fmt.Sprintf("%s: no longer served at gateway %s for %s", name, strings.Join(before.Gateways, ", "), strings.Join(before.Hosts, ", ")))
 	}
 	return out
@@ -94,7 +94,7 @@ func ForecastRemoval(observed routing.Observed, now time.Time) []string {
 // they do not: then its pods share the requests, or another VirtualService routes them.
 func sharesWithoutRoutes(observed routing.Observed, now time.Time) []string {
 	without := observed
-	without.Standing = routing.Objects{}
+	without.Existing = routing.Objects{}
 	was, is := routing.InEffect(observed, now)[0], routing.InEffect(without, now)[0]
 	if was.Object.Name == "" || was.IsOther() || was.String() == is.String() {
 		return nil

@@ -44,7 +44,7 @@ func (g Gaps) HidesRoutes(namespace string) bool { return g.Hides(namespace, Rou
 // HidesIntent reports whether it is unknown if routes are requested for a Service: its own labels do not say, and those of its
 // Namespace may not be read.
 func (g Gaps) HidesIntent(observed routing.Observed) bool {
-	return g[gap{kind: "Namespace", name: observed.Service.Namespace}] && observed.Standing.IsEmpty() &&
+	return g[gap{kind: "Namespace", name: observed.Service.Namespace}] && observed.Existing.IsEmpty() &&
 		!api.RoutingMode(observed.Service.Labels[api.LabelRouting]).IsWritten()
 }
 

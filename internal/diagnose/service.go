@@ -100,7 +100,7 @@ func stateOf(observed routing.Observed, reading routing.Reading, paths []routing
 		return reading.Default
 	case len(reading.Rules) > 0:
 		return StateRouted
-	case !observed.Standing.IsEmpty():
+	case !observed.Existing.IsEmpty():
 		return StateSubsets
 	case !observed.Intent.Wanted && !observed.Intent.Observe:
 		return StateOff
@@ -121,7 +121,7 @@ func skippedBecause(observed routing.Observed) string {
 // isDetached reports whether the route is a VirtualService of Outrigger's that was edited by hand, so that Outrigger no longer
 // writes it.
 func isDetached(observed routing.Observed, p routing.Path) bool {
-	return p.IsOther() && slices.ContainsFunc(observed.Standing.VirtualServices, func(vs *networkingv1.VirtualService) bool {
+	return p.IsOther() && slices.ContainsFunc(observed.Existing.VirtualServices, func(vs *networkingv1.VirtualService) bool {
 		return vs.Namespace == p.Object.Namespace && vs.Name == p.Object.Name
 	})
 }

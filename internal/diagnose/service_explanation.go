@@ -35,7 +35,7 @@ func ExplainService(observed routing.Observed, problems []api.RouteProblem, arou
 		{"Where requests go", ruleRows(reading, around.Gaps.HidesRoutes(observed.Service.Namespace))},
 		{"Routes by caller", pathRows(status.Routes)},
 		{"From outside", gatewayRows(status.Gateways)},
-		{"Objects", objectRows(observed.Standing)},
+		{"Objects", objectRows(observed.Existing)},
 		{"Not written yet", dueRows(status.Due, plan.Next, now)},
 		{"Would be written (routing=observe)", oneEach(status.Unwritten)},
 		{"Problems", problemRows(append(ofNamespace, status.Problems...))},
@@ -90,7 +90,7 @@ func whyRouted(observed routing.Observed, unread Gaps) string {
 		return "unknown, since you have no permission to read Namespace " + namespace.Name
 	case observed.Intent.Wanted:
 		return fmt.Sprintf("on, since namespace %s is labeled for injection (%s)", namespace.Name, word)
-	case !observed.Standing.IsEmpty():
+	case !observed.Existing.IsEmpty():
 		return "kept, since objects exist; no label requests them anymore"
 	}
 	return "off: namespace " + namespace.Name + " has no label that requests routes. To change that: outrigger enable " + namespace.Name

@@ -98,7 +98,7 @@ func (r *reconciler) write(ctx context.Context, observed *routing.Observed, chan
 // that leaves it out take it away. It returns the resource version that the object has after it. The caches keep no
 // managed fields, so they are read where something is left out.
 func (r *reconciler) takeOver(ctx context.Context, observed *routing.Observed, change routing.Change, body *unstructured.Unstructured) (string, error) {
-	standing := standingOf(observed.Standing, change.Object)
+	standing := standingOf(observed.Existing, change.Object)
 	if standing == nil {
 		return change.ResourceVersion, nil
 	}

@@ -78,7 +78,7 @@ func (r *reconciler) attempt(observed *routing.Observed, change routing.Change) 
 	if err != nil {
 		return contest.Attempt{}, fmt.Errorf("encode what Service %s asks for: %w", client.ObjectKeyFromObject(observed.Service), err)
 	}
-	found := standingOf(observed.Standing, change.Object)
+	found := standingOf(observed.Existing, change.Object)
 	if change.Action == routing.Release {
 		found = change.Object
 	}

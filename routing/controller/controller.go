@@ -158,9 +158,9 @@ func (r *reconciler) Reconcile(ctx context.Context, request reconcile.Request) (
 // afterWrites says when the next step is due once what was planned is written. The writes come back as changes of the
 // objects, and the Service is looked at then; but behind all else, and a step must not wait for that.
 func afterWrites(observed routing.Observed, plan routing.Result, now time.Time) reconcile.Result {
-	observed.Standing = plan.Objects
+	observed.Existing = plan.Objects
 	then := routing.Plan(observed, now)
-	if len(routing.Diff(observed.Standing, then.Objects)) > 0 {
+	if len(routing.Diff(observed.Existing, then.Objects)) > 0 {
 		then.Next = now.Add(echoAfter)
 	}
 	out := lookAt(earlier(plan.Next, then.Next), now)

@@ -49,7 +49,7 @@ func (w watchedTakers) managerOf(ctx context.Context, service *corev1.Service) (
 }
 
 // first is the name of the first object by namespace and name; empty if there is none.
-func first(taker routing.Taker, items []unstructured.Unstructured) string {
+func first(taker routing.OtherRouter, items []unstructured.Unstructured) string {
 	name := ""
 	for i := range items {
 		if other := taker.Name(&items[i]); name == "" || other < name {
@@ -114,14 +114,14 @@ type listKey struct {
 
 func (a *askedTakers) managerOf(ctx context.Context, service *corev1.Service) (string, error) {
 	key := client.ObjectKeyFromObject(service)
-	for _, taker := range routing.Takers() {
+	for _, taker := range routing.OtherRouters() {
 		items, err := a.list(ctx, taker.GroupKind, service.Namespace)
 		if err != nil {
 			return "", err
 		}
 		var taking []unstructured.Unstructured
 		for i := range items {
-			for _, taken := range taker.Takes(&items[i]) {
+			for _, taken := range taker.ServicesOf(&items[i]) {
 				if taken == key {
 					taking = append(taking, items[i])
 				}

@@ -86,7 +86,7 @@ func TestTakersAreFoundWhereTheyMayBeRead(t *testing.T) {
 }
 
 func TestTakersAreWatched(t *testing.T) {
-	taker := routing.Takers()[2]
+	taker := routing.OtherRouters()[2]
 	bare := optionalKind{taker: &taker}.bare("cluster.local")
 	var held []client.Object
 	for _, object := range []*unstructured.Unstructured{httpRoute("demo", "mine", "demo"), httpRoute("a", "theirs", "demo"), httpRoute("a", "other", "a")} {

@@ -50,8 +50,8 @@ func (r *reconciler) gather(ctx context.Context, key client.ObjectKey) (*routing
 			return nil, nil, err
 		}
 	}
-	if observed.Standing.IsEmpty() {
-		observed.Collected = r.restored.of(key)
+	if observed.Existing.IsEmpty() {
+		observed.DeletedRule = r.restored.of(key)
 	}
 	if !dependsOnPods(observed) {
 		// Nobody asked for routes, so none of the rest matters, nor what a Namespace says about all its Services.
@@ -70,7 +70,7 @@ func (r *reconciler) gather(ctx context.Context, key client.ObjectKey) (*routing
 
 // dependsOnPods is false if no routes are wanted and none exist.
 func dependsOnPods(observed *routing.Observed) bool {
-	return observed.Intent.Wanted || observed.Intent.Disabled || !observed.Standing.IsEmpty() || observed.HasReplaced()
+	return observed.Intent.Wanted || observed.Intent.Disabled || !observed.Existing.IsEmpty() || observed.HasReplaced()
 }
 
 // readObjects sorts Istio's objects into ours and those of others.
@@ -86,7 +86,9 @@ func (r *reconciler) readObjects(ctx context.Context, observed *routing.Observed
 
 // divide sorts the objects that concern a Service into ours and those of others.
 func (l *istioObjects) divide(observed *routing.Observed, service *corev1.Service, domain string) {
-	concerns := func(o routing.Object) bool { return routing.Own(o, service) || routing.MayConcern(o, service, domain) }
+	concerns := func(o routing.Object) bool {
+		return routing.IsOwn(o, service) || routing.MayConcern(o, service, domain)
+	}
 	observed.Divide(routing.Objects{
 		DestinationRules: chosen(l.rules.Items, concerns),
 		VirtualServices:  chosen(l.routes.Items, concerns),

@@ -72,7 +72,7 @@ func (l *Looker) look(ctx context.Context, key client.ObjectKey) (*routing.Obser
 			return nil, nil, err
 		}
 	}
-	if !intent.Wanted && !intent.Disabled && observed.Standing.IsEmpty() {
+	if !intent.Wanted && !intent.Disabled && observed.Existing.IsEmpty() {
 		// Nobody asked for routes, so what a Namespace says about all its Services does not matter.
 		problems = slices.DeleteFunc(problems, func(p api.RouteProblem) bool { return p.Object.Kind != "Service" })
 	}
@@ -105,7 +105,7 @@ func (l *Looker) listPods(ctx context.Context, observed *routing.Observed) error
 // listMesh finds the signs of a mesh of several clusters, where they matter.
 func (l *Looker) listMesh(ctx context.Context, observed *routing.Observed) error {
 	set := observed.Settings.MultiCluster
-	if set == api.MultiClusterEnabled || set == api.MultiClusterDisabled || len(observed.Standing.VirtualServices) > 0 {
+	if set == api.MultiClusterEnabled || set == api.MultiClusterDisabled || len(observed.Existing.VirtualServices) > 0 {
 		return nil // it does not matter: a route that stands stays
 	}
 	spans, err := namesNetwork(ctx, l.reader, l.options.RootNamespace)

@@ -28,8 +28,8 @@ func TestLookSeesWhatTheControllerDoes(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(want.Pods) == 0 || len(want.Standing.VirtualServices) == 0 || len(wantProblems) == 0 {
-		t.Fatalf("the stage is empty: %d pods, %d routes, %d problems", len(want.Pods), len(want.Standing.VirtualServices), len(wantProblems))
+	if len(want.Pods) == 0 || len(want.Existing.VirtualServices) == 0 || len(wantProblems) == 0 {
+		t.Fatalf("the stage is empty: %d pods, %d routes, %d problems", len(want.Pods), len(want.Existing.VirtualServices), len(wantProblems))
 	}
 	if diff := cmp.Diff(want.Pods, got.Pods); diff != "" {
 		t.Errorf("pods, -controller +look:\n%s", diff)
@@ -37,7 +37,7 @@ func TestLookSeesWhatTheControllerDoes(t *testing.T) {
 	if diff := cmp.Diff(want.Workloads, got.Workloads); diff != "" {
 		t.Errorf("workloads, -controller +look:\n%s", diff)
 	}
-	if diff := cmp.Diff(written(want.Standing), written(got.Standing)); diff != "" {
+	if diff := cmp.Diff(written(want.Existing), written(got.Existing)); diff != "" {
 		t.Errorf("objects, -controller +look:\n%s", diff)
 	}
 	if diff := cmp.Diff(wantProblems, problems); diff != "" {

@@ -25,8 +25,8 @@ type optionalKind struct {
 	definition string // the name of its CustomResourceDefinition; of the resource for a kind of Kubernetes' own
 	builtIn    bool   // it has no CustomResourceDefinition
 	gvk        schema.GroupVersionKind
-	taker      *routing.Taker // nil for kinds whose objects take no Services
-	routes     bool           // it is a kind of Gateway API whose objects route to Services
+	taker      *routing.OtherRouter // nil for kinds whose objects take no Services
+	routes     bool                 // it is a kind of Gateway API whose objects route to Services
 }
 
 // entryDefinition defines machines outside of Kubernetes, which Services select as they select pods.
@@ -73,7 +73,7 @@ func (c *Controller) optionalKinds(ctx context.Context, definitions client.Reade
 		{definition: ingressClassResource, builtIn: true, gvk: networkingk8s.SchemeGroupVersion.WithKind("IngressClass")},
 		{definition: routing.GrantKind().Definition, gvk: routing.GrantKind().WithVersion("")},
 	}
-	for _, taker := range routing.Takers() {
+	for _, taker := range routing.OtherRouters() {
 		wanted = append(wanted, optionalKind{definition: taker.Definition, gvk: taker.WithVersion(""), taker: &taker})
 	}
 	for _, kind := range routing.RouteKinds() {

@@ -84,7 +84,7 @@ func (k optionalKind) bare(clusterDomain string) func(any) (any, error) {
 		}
 		takes := []any{} // also for a kind that takes none: it says that the object is bare
 		if k.taker != nil {
-			for _, name := range k.taker.Takes(whole) {
+			for _, name := range k.taker.ServicesOf(whole) {
 				takes = append(takes, name.String())
 			}
 		}

@@ -212,10 +212,10 @@ func TestARefusedRouteKeepsWhatItNeeds(t *testing.T) {
 	f.settle()
 	observed, _, err := f.gather(context.Background(), f.services[0])
 	f.must(err)
-	route, rule := observed.Standing.VirtualServices[0].DeepCopy(), observed.Standing.DestinationRules[0].DeepCopy()
+	route, rule := observed.Existing.VirtualServices[0].DeepCopy(), observed.Existing.DestinationRules[0].DeepCopy()
 	route.Spec.Http[0].Route[0].Destination.Subset = "v2"
 	rule.Spec.Subsets = rule.Spec.Subsets[1:]
-	changes := routing.Diff(observed.Standing, routing.Objects{DestinationRules: []*networkingv1.DestinationRule{rule}, VirtualServices: []*networkingv1.VirtualService{route}})
+	changes := routing.Diff(observed.Existing, routing.Objects{DestinationRules: []*networkingv1.DestinationRule{rule}, VirtualServices: []*networkingv1.VirtualService{route}})
 	if len(changes) != 2 || changes[1].Object.GetName() != rule.Name || !changes[1].Removes {
 		t.Fatalf("changes %+v", changes)
 	}

@@ -266,7 +266,7 @@ func routesFor(ctx context.Context, reader client.Reader, observed *routing.Obse
 func (l *istioObjects) findSharing(ctx context.Context, reader client.Reader, wished []string, service *corev1.Service) error {
 	served := map[string]bool{}
 	for i := range l.routes.Items {
-		if vs := l.routes.Items[i]; routing.Own(vs, service) {
+		if vs := l.routes.Items[i]; routing.IsOwn(vs, service) {
 			for _, host := range servedHosts(vs) {
 				served[host] = true
 			}
