@@ -11,7 +11,7 @@ const ProxyContainer = "istio-proxy"
 type PodKind struct {
 	ID   any                // comparable; the same ID always means the same kind
 	Pods int                // that are not terminating
-	Pod  func() *corev1.Pod // returns one of them, with the fields that inject.StandByImage needs
+	Pod  func() *corev1.Pod // returns one of them, with the fields that inject.CoverageByImage needs
 }
 
 // CoverageState says how a running pod compares with the sidecar that it should have.

@@ -92,7 +92,7 @@ func (p place) misplaced(key string) (message, advice string) {
 	case namespace && !p.labels && (key == LabelInjection || key == LabelRevision):
 		return "it is read as a label, not as an annotation.", "Label the Namespace with it."
 	case !namespace && key == LabelInjection:
-		return "it is read on a Namespace, not on pods.", "Label the pod's template " + KeySidecarInject + "=true."
+		return "it is read on a Namespace, not on pods.", "Label the pod template " + KeySidecarInject + "=true."
 	case !namespace && p.labels && key != KeySidecarInject && asAnnotation:
 		return "it is read as an annotation, not as a label.", "Write it under metadata.annotations."
 	}

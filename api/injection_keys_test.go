@@ -60,7 +60,7 @@ func TestWordsThatLookLikeInjectionAndAreNone(t *testing.T) {
 		},
 		"the Namespace's word on a pod": {
 			object: pod, labels: map[string]string{"istio-injection": "enabled"},
-			want: []string{"MisplacedKey Pod demo/web-*: metadata.labels[istio-injection] = \"enabled\": it is read on a Namespace, not on pods. Label the pod's template sidecar.istio.io/inject=true."},
+			want: []string{"MisplacedKey Pod demo/web-*: metadata.labels[istio-injection] = \"enabled\": it is read on a Namespace, not on pods. Label the pod template sidecar.istio.io/inject=true."},
 		},
 		"an annotation as a label": {
 			object: pod, labels: map[string]string{"sidecar.istio.io/proxyCPU": "1"},

@@ -38,7 +38,7 @@ func (c *Config) computeCommon() *common {
 	if c.common != nil && c.common.data.NativeSidecars == native && c.common.root == root {
 		return c.common
 	}
-	effective, err := c.layLevels("", false, []*networkingv1beta1.ProxyConfig{root, nil, nil})
+	effective, err := c.mergeLevels("", false, []*networkingv1beta1.ProxyConfig{root, nil, nil})
 	if err != nil {
 		return nil
 	}

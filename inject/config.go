@@ -49,8 +49,8 @@ type Facts struct {
 	ProxyConfigs []*networkingv1beta1.ProxyConfig
 }
 
-// injectorConfig is the document under the key "config". Keys that are not listed are ignored, as Istio's chart writes
-// one that is meant to break old releases.
+// injectorConfig is the document under the key "config". Other keys are ignored: Istio's chart writes one that only old releases
+// fail on.
 type injectorConfig struct {
 	Policy               string                 `json:"policy"`
 	DefaultTemplates     []string               `json:"defaultTemplates"`
@@ -66,18 +66,18 @@ type injectorConfig struct {
 func (c *Config) With(facts Facts) *Config {
 	changed := *c
 	changed.facts = facts
-	if c.decidesAs(&changed) {
+	if c.hasSameFacts(&changed) {
 		return c
 	}
 	changed.common = changed.computeCommon()
 	return &changed
 }
 
-// Unavailable returns a configuration that denies every pod that is to be injected, with this problem.
+// Unavailable returns a configuration that denies every pod that needs a sidecar, with this problem.
 func Unavailable(problem api.InjectProblem) *Config { return &Config{unavailable: &problem} }
 
-// Parse parses Istio's configuration as a whole, and tests it by rendering the templates for a minimal pod. The problems are
-// warnings. The error says why the configuration as a whole is refused.
+// Parse parses Istio's configuration, and tests it by rendering the templates for a minimal pod. The problems are warnings. An
+// error rejects the whole configuration.
 func Parse(source Source) (*Config, []api.InjectProblem, error) {
 	values, err := parseValues(source.Values)
 	if err != nil {
@@ -106,7 +106,7 @@ func Parse(source Source) (*Config, []api.InjectProblem, error) {
 		return nil, nil, err
 	}
 	c.always, c.never = selectors(raw.AlwaysInjectSelector), selectors(raw.NeverInjectSelector)
-	warnings, err := c.prove()
+	warnings, err := c.testRender()
 	if err != nil {
 		return nil, nil, err
 	}
@@ -121,7 +121,7 @@ func (c *Config) parseTemplates(texts map[string]string) (map[string]*parsedTemp
 	for _, name := range slices.Sorted(maps.Keys(texts)) {
 		parsed, err := template.New(name).Funcs(functions).Parse(texts[name])
 		if err != nil {
-			return nil, explainUndefined(fmt.Errorf("template %q does not parse: %w", name, err), c.release)
+			return nil, explainUndefined(fmt.Errorf("parse template %q: %w", name, err), c.release)
 		}
 		c.release.withhold(parsed)
 		if out[name], err = c.specialized(newParsedTemplate(parsed), functions); err != nil {
@@ -143,8 +143,8 @@ func selectors(raw []metav1.LabelSelector) []labels.Selector {
 	return out
 }
 
-// prove renders every template for a minimal pod. A default template must render; another may need an annotation.
-func (c *Config) prove() ([]api.InjectProblem, error) {
+// testRender renders every template for a minimal pod. A default template must render; others may need an annotation.
+func (c *Config) testRender() ([]api.InjectProblem, error) {
 	pod := &corev1.Pod{
 		ObjectMeta: metav1.ObjectMeta{Name: "proof", Namespace: "default"},
 		Spec:       corev1.PodSpec{Containers: []corev1.Container{{Name: "app", Image: "registry.example/app:1"}}},
@@ -192,8 +192,7 @@ func (c *Config) proveTemplate(name string, pod *corev1.Pod) error {
 	return err
 }
 
-// Go's messages about a field or function that the data of a template does not have: one that a later release offers, and
-// any other.
+// Go's error messages for an undefined field or function: one that a later release of Istio defines, and any other.
 var (
 	laterField    = regexp.MustCompile(`can't evaluate field (\w+) of Istio (1\.\d+)`)
 	undefinedWord = regexp.MustCompile(`can't evaluate field (\w+)|function "(\w+)" not defined`)
@@ -223,7 +222,7 @@ func laterThan(running release, name, since string, err error) error {
 // ClusterDomain returns Istio's value global.proxy.clusterDomain, the DNS domain of the cluster; empty if it is not set.
 func (c *Config) ClusterDomain() string { return c.values.clusterDomain() }
 
-// IngressController says which Ingresses istiod serves, and on which gateway pods.
+// IngressController is Istio's configuration for Ingresses: which ones istiod serves, and on which gateway pods.
 type IngressController struct {
 	Mode    string // OFF, STRICT or DEFAULT
 	Class   string // the value of the annotation kubernetes.io/ingress.class

@@ -51,8 +51,8 @@ func (s *specializer) constantCommands(pipe *parse.PipeNode, at scope) bool {
 	return true
 }
 
-// asksAnnotation reports whether a command asks for one annotation of the pod by its name, which the pods do not have, and
-// which of its arguments are still to be looked at.
+// asksAnnotation reports whether a command reads one annotation by name that the pods do not have. It returns the annotation's key
+// and the arguments that remain to be checked.
 func (s *specializer) asksAnnotation(command *parse.CommandNode, at scope) (key string, rest []parse.Node, asks bool) {
 	if !s.withoutAnnotations || len(command.Args) < 3 {
 		return "", nil, false
@@ -99,7 +99,7 @@ func (s *specializer) truth(pipe *parse.PipeNode, at scope) (holds, known bool) 
 	return len(text) > 0, known
 }
 
-// text returns the value of a constant argument that is a text.
+// text returns the value of a constant argument that is a string.
 func (s *specializer) text(argument parse.Node, at scope) (text string, ok bool) {
 	if !s.constant(argument, at) {
 		return "", false

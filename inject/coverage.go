@@ -17,8 +17,8 @@ import (
 	"outrigger.dev/outrigger/api"
 )
 
-// Standing compares a running pod with the pod that injection would make now.
-type Standing struct {
+// Coverage compares a running pod with the pod that injection would make now.
+type Coverage struct {
 	// State is empty for a pod that should have no sidecar.
 	State  api.CoverageState
 	Reason api.CoverageReason
@@ -26,29 +26,30 @@ type Standing struct {
 	Details []string
 }
 
-// Stand compares a running pod with what Pod would make of it now. The caller must know that a webhook matches the pod. Stand
-// ignores what other admission plugins add, and what describes the pod instead of the configuration. An error is not caused
-// by the user.
-func Stand(running Request, config *Config) (Standing, error) { return stand(running, config, false) }
-
-// StandByImage does as Stand, with a pod of which only its metadata, whether it is on the host's network, its operating
-// system and its proxy's image are there: it sees another revision, image or container, and no other configuration.
-func StandByImage(running Request, config *Config) (Standing, error) {
-	return stand(running, config, true)
+// CoverageOf compares a running pod with what Pod would make of it now. The caller must know that a webhook matches the pod. It
+// ignores what other admission plugins add, and what describes the pod rather than the configuration. An error is not caused by
+// the user.
+func CoverageOf(running Request, config *Config) (Coverage, error) {
+	return coverageOf(running, config, false)
 }
 
-// StandsAs reports whether both configurations judge every pod alike, by what they are made of: the same text of Istio's, the
-// same ProxyConfigs, and nodes that allow the same.
-func (c *Config) StandsAs(other *Config) bool {
+// CoverageByImage is CoverageOf for a pod that has only its metadata, hostNetwork, operating system, and proxy image. It detects another
+// revision, image, or container, but no other change of configuration.
+func CoverageByImage(running Request, config *Config) (Coverage, error) {
+	return coverageOf(running, config, true)
+}
+
+// CoversLike reports whether both configurations give every pod the same Coverage: they have the same source and equivalent facts.
+func (c *Config) CoversLike(other *Config) bool {
 	if c == nil || other == nil || c == other {
 		return c == other
 	}
-	return c.source == other.source && (c.unavailable == nil) == (other.unavailable == nil) && c.decidesAs(other)
+	return c.source == other.source && (c.unavailable == nil) == (other.unavailable == nil) && c.hasSameFacts(other)
 }
 
-// decidesAs reports whether two configurations of the same text have facts that give every pod the same result: the same
+// hasSameFacts reports whether two configurations of the same text have facts that give every pod the same result: the same
 // ProxyConfigs, and nodes that support native sidecars for the same pods.
-func (c *Config) decidesAs(other *Config) bool {
+func (c *Config) hasSameFacts(other *Config) bool {
 	if !slices.Equal(c.facts.ProxyConfigs, other.facts.ProxyConfigs) || c.nativeOn("") != other.nativeOn("") {
 		return false
 	}
@@ -62,36 +63,36 @@ func (c *Config) decidesAs(other *Config) bool {
 	return true
 }
 
-func stand(running Request, config *Config, imageAlone bool) (Standing, error) {
+func coverageOf(running Request, config *Config, imageOnly bool) (Coverage, error) {
 	if decided, _ := config.decide(running.Pod); !decided.inject {
-		return Standing{}, nil
+		return Coverage{}, nil
 	}
 	created, injected, _, err := Removed(running.Pod)
 	if err != nil || !injected && findProxy(running.Pod) != nil {
-		return Standing{State: api.CoverageCovered, Reason: api.CoverageNotCompared}, nil //nolint:nilerr // an annotation that nobody can read is no error of ours
+		return Coverage{State: api.CoverageCovered, Reason: api.CoverageNotCompared}, nil //nolint:nilerr // an unreadable annotation is not our error
 	}
-	if !injected && imageAlone && config.unavailable == nil {
-		return Standing{State: api.CoverageMissing, Reason: api.CoverageNoSidecar}, nil
+	if !injected && imageOnly && config.unavailable == nil {
+		return Coverage{State: api.CoverageMissing, Reason: api.CoverageNoSidecar}, nil
 	}
 	now, report, err := Pod(Request{Pod: AsCreated(created), Namespace: running.Namespace, Path: running.Path}, config)
 	if err != nil {
-		return Standing{}, fmt.Errorf("deciding about a new pod in the place of %s: %w", podRef(running.Pod), err)
+		return Coverage{}, fmt.Errorf("deciding about a new pod in the place of %s: %w", podRef(running.Pod), err)
 	}
-	out := Standing{State: api.CoverageMissing, Reason: api.CoverageNoSidecar}
+	out := Coverage{State: api.CoverageMissing, Reason: api.CoverageNoSidecar}
 	if injected {
-		out = Standing{State: api.CoverageCovered, Reason: api.CoverageUpToDate}
+		out = Coverage{State: api.CoverageCovered, Reason: api.CoverageUpToDate}
 	}
 	switch {
-	case report.Result == Denied && imageAlone && injected:
-		// What denies may be what the pod lacks here; it has a sidecar.
+	case report.Result == Denied && imageOnly && injected:
+		// The pod has a sidecar. It may be denied only because this copy of it is incomplete.
 	case report.Result == Denied:
 		if injected {
 			out.State = api.CoverageOutdated
 		}
 		out.Reason, out.Details = api.CoverageDenied, []string{sentenceOf(report)}
 	case injected && report.Result == Injected:
-		if reason, details := differences(running.Pod, now, imageAlone); len(details) > 0 {
-			out = Standing{api.CoverageOutdated, reason, details}
+		if reason, details := differences(running.Pod, now, imageOnly); len(details) > 0 {
+			out = Coverage{api.CoverageOutdated, reason, details}
 		}
 	}
 	return out, nil
@@ -99,8 +100,8 @@ func stand(running Request, config *Config, imageAlone bool) (Standing, error) {
 
 func sentenceOf(report Report) string { return string(report.Reason) + ": " + report.Message }
 
-// AsCreated returns a pod without what it became after it was created: its status, its node, and, where a controller
-// made it, the name that the API server gave it.
+// AsCreated returns a pod as it was when it was created: without its status and, if a controller created it, without its node and its
+// generated name.
 func AsCreated(pod *corev1.Pod) *corev1.Pod {
 	out := pod.DeepCopy()
 	out.Status, out.UID, out.ResourceVersion, out.CreationTimestamp, out.ManagedFields = corev1.PodStatus{}, types.UID(""), "", metav1.Time{}, nil
@@ -113,8 +114,8 @@ func AsCreated(pod *corev1.Pod) *corev1.Pod {
 	return out
 }
 
-// differences compares what injection made of a pod with what it would make now. The reason is that of the gravest one.
-func differences(running, now *corev1.Pod, imageAlone bool) (api.CoverageReason, []string) {
+// differences compares a running pod with the pod that injection would return now. The reason is that of the most important difference.
+func differences(running, now *corev1.Pod, imageOnly bool) (api.CoverageReason, []string) {
 	var was, is status
 	for pod, into := range map[*corev1.Pod]*status{running: &was, now: &is} {
 		if err := json.Unmarshal([]byte(pod.Annotations[api.AnnotationStatus]), into); err != nil {
@@ -146,14 +147,14 @@ func differences(running, now *corev1.Pod, imageAlone bool) (api.CoverageReason,
 		differ(api.CoverageContainers, "the containers are %s, now %s", containersOf(was), containersOf(is))
 	}
 	for _, p := range pairs {
-		if imageAlone {
+		if imageOnly {
 			break
 		}
 		if !slices.Equal(p.was.Command, p.is.Command) || !slices.Equal(p.was.Args, p.is.Args) {
-			differ(api.CoverageConfiguration, "the arguments of %s are others now", p.is.Name)
+			differ(api.CoverageConfiguration, "the arguments of %s have changed", p.is.Name)
 		}
-		for _, name := range otherEnv(p.was.Env, p.is.Env) {
-			differ(api.CoverageConfiguration, "the environment variable %s of %s is another now", name, p.is.Name)
+		for _, name := range changedEnv(p.was.Env, p.is.Env) {
+			differ(api.CoverageConfiguration, "the environment variable %s of %s has changed", name, p.is.Name)
 		}
 	}
 	return reason, details
@@ -166,7 +167,7 @@ func orNone(revision string) string {
 	return revision
 }
 
-// sameImage takes a name with a registry's mirror in front, which other admission puts there, for the same image.
+// sameImage reports whether two image references are equal, apart from the prefix of a registry mirror that another webhook added.
 func sameImage(running, now string) bool {
 	return running == now || strings.HasSuffix(running, "/"+now)
 }
@@ -187,27 +188,27 @@ func containersOf(s status) string {
 	return strings.Join(names, ", ")
 }
 
-// ofThePod are variables that say something of the pod, which other admission may have changed after injection.
-var ofThePod = map[string]bool{
+// podSpecificEnv are variables that describe the pod, which other webhooks may have changed after injection.
+var podSpecificEnv = map[string]bool{
 	envProbers: true, "ISTIO_PROMETHEUS_ANNOTATIONS": true, "ISTIO_META_APP_CONTAINERS": true, "ISTIO_META_POD_PORTS": true,
 	"ISTIO_META_OWNER": true, "ISTIO_META_WORKLOAD_NAME": true,
 }
 
-// otherEnv returns the names of variables that injection would set otherwise. What else is there others have set.
-func otherEnv(running, now []corev1.EnvVar) []string {
+// changedEnv returns the names of the variables that injection would set to other values. It ignores variables that others added.
+func changedEnv(running, now []corev1.EnvVar) []string {
 	was := map[string]corev1.EnvVar{}
 	for _, env := range running {
-		was[env.Name] = asServed(env)
+		was[env.Name] = withAPIDefaults(env)
 	}
 	is := map[string]corev1.EnvVar{}
 	for _, env := range now {
-		is[env.Name] = asServed(env) // of two with the same name the last one counts
+		is[env.Name] = withAPIDefaults(env) // the last one with a name counts
 	}
 	var out []string
 	seen := make(map[string]bool, len(now))
 	for _, env := range now {
 		before, has := was[env.Name]
-		if ofThePod[env.Name] || strings.HasPrefix(env.Name, "ISTIO_METAJSON_") || seen[env.Name] {
+		if podSpecificEnv[env.Name] || strings.HasPrefix(env.Name, "ISTIO_METAJSON_") || seen[env.Name] {
 			continue
 		}
 		seen[env.Name] = true
@@ -218,8 +219,8 @@ func otherEnv(running, now []corev1.EnvVar) []string {
 	return out
 }
 
-// asServed returns a variable with the default that the API server writes.
-func asServed(env corev1.EnvVar) corev1.EnvVar {
+// withAPIDefaults returns a variable with the defaults that the API server sets.
+func withAPIDefaults(env corev1.EnvVar) corev1.EnvVar {
 	if env.ValueFrom == nil || env.ValueFrom.FieldRef == nil || env.ValueFrom.FieldRef.APIVersion != "" {
 		return env
 	}

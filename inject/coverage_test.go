@@ -51,37 +51,37 @@ func TestStand(t *testing.T) {
 		never     bool // it was created while no injector answered
 		change    func(*corev1.Pod)
 		now       func(*Source)
-		want      Standing
-		byImage   *Standing // nil = the same
+		want      Coverage
+		byImage   *Coverage // nil = the same
 	}{
-		{what: "nothing changed", pod: probes, want: Standing{State: api.CoverageCovered, Reason: api.CoverageUpToDate}},
-		{what: "never injected", pod: probes, never: true, want: Standing{State: api.CoverageMissing, Reason: api.CoverageNoSidecar}},
-		{what: "opted out", pod: `{metadata: {labels: {sidecar.istio.io/inject: "false"}}}`, never: true, want: Standing{}},
-		{what: "the host's network", pod: `{spec: {hostNetwork: true}}`, never: true, want: Standing{}},
+		{what: "nothing changed", pod: probes, want: Coverage{State: api.CoverageCovered, Reason: api.CoverageUpToDate}},
+		{what: "never injected", pod: probes, never: true, want: Coverage{State: api.CoverageMissing, Reason: api.CoverageNoSidecar}},
+		{what: "opted out", pod: `{metadata: {labels: {sidecar.istio.io/inject: "false"}}}`, never: true, want: Coverage{}},
+		{what: "the host's network", pod: `{spec: {hostNetwork: true}}`, never: true, want: Coverage{}},
 		{what: "a proxy of the user's own", pod: `{spec: {containers: [{name: istio-proxy, image: "envoy:1"}]}}`, never: true,
-			want: Standing{State: api.CoverageCovered, Reason: api.CoverageNotCompared}},
+			want: Coverage{State: api.CoverageCovered, Reason: api.CoverageNotCompared}},
 		{what: "an unreadable status", pod: `{}`, change: func(p *corev1.Pod) { p.Annotations[api.AnnotationStatus] = "injected" },
-			want: Standing{State: api.CoverageCovered, Reason: api.CoverageNotCompared}},
-		{what: "another tag", pod: probes, now: valuesWith("1.31.1", "1.31.2"), want: Standing{api.CoverageOutdated, api.CoverageImage,
+			want: Coverage{State: api.CoverageCovered, Reason: api.CoverageNotCompared}},
+		{what: "another tag", pod: probes, now: valuesWith("1.31.1", "1.31.2"), want: Coverage{api.CoverageOutdated, api.CoverageImage,
 			[]string{"the image of istio-proxy is registry.example/istio/proxyv2:1.31.1, now registry.example/istio/proxyv2:1.31.2"}}},
 		{what: "a mirror in front of the image", pod: `{}`, change: func(p *corev1.Pod) {
 			proxy := findProxy(p)
 			proxy.Image = "mirror.example/" + proxy.Image
-		}, want: Standing{State: api.CoverageCovered, Reason: api.CoverageUpToDate}},
+		}, want: Coverage{State: api.CoverageCovered, Reason: api.CoverageUpToDate}},
 		{what: "another revision", pod: `{}`, now: func(s *Source) { s.Settings.Revision = "next" },
-			want: Standing{api.CoverageOutdated, api.CoverageRevision, []string{"the revision is default, now next"}}},
+			want: Coverage{api.CoverageOutdated, api.CoverageRevision, []string{"the revision is default, now next"}}},
 		{what: "native by now", pod: `{}`, before: func(s *Source) { s.Settings.NativeSidecars = "disabled" }, now: func(s *Source) { s.Settings.NativeSidecars = "enabled" },
-			want: Standing{api.CoverageOutdated, api.CoverageContainers, []string{"the containers are istio-proxy, now istio-proxy (init)"}}},
+			want: Coverage{api.CoverageOutdated, api.CoverageContainers, []string{"the containers are istio-proxy, now istio-proxy (init)"}}},
 		{what: "another argument", pod: `{}`, now: configWith(`"warning"`, `"info"`),
-			want:    Standing{api.CoverageOutdated, api.CoverageConfiguration, []string{"the arguments of istio-proxy are others now"}},
-			byImage: &Standing{State: api.CoverageCovered, Reason: api.CoverageUpToDate}},
+			want:    Coverage{api.CoverageOutdated, api.CoverageConfiguration, []string{"the arguments of istio-proxy have changed"}},
+			byImage: &Coverage{State: api.CoverageCovered, Reason: api.CoverageUpToDate}},
 		{what: "another mesh configuration", pod: `{}`, now: func(s *Source) { s.Mesh = "defaultConfig: {concurrency: 3}" },
-			want:    Standing{api.CoverageOutdated, api.CoverageConfiguration, []string{"the environment variable PROXY_CONFIG of istio-proxy is another now"}},
-			byImage: &Standing{State: api.CoverageCovered, Reason: api.CoverageUpToDate}},
+			want:    Coverage{api.CoverageOutdated, api.CoverageConfiguration, []string{"the environment variable PROXY_CONFIG of istio-proxy has changed"}},
+			byImage: &Coverage{State: api.CoverageCovered, Reason: api.CoverageUpToDate}},
 		{what: "missing, and denied", pod: `{metadata: {annotations: {inject.istio.io/templates: nosuch}}}`, never: true,
-			want: Standing{api.CoverageMissing, api.CoverageDenied, []string{
+			want: Coverage{api.CoverageMissing, api.CoverageDenied, []string{
 				`UnknownTemplate: Pod demo/app: metadata.annotations[inject.istio.io/templates] = "nosuch": requested template "nosuch" not found; have extra,named,sidecar,twice. Name templates of Istio's configuration, separated by commas.`}},
-			byImage: &Standing{State: api.CoverageMissing, Reason: api.CoverageNoSidecar}},
+			byImage: &Coverage{State: api.CoverageMissing, Reason: api.CoverageNoSidecar}},
 	} {
 		t.Run(c.what, func(t *testing.T) {
 			running := pod(t, c.pod)
@@ -94,7 +94,7 @@ func TestStand(t *testing.T) {
 			}
 			kept, request := running.DeepCopy(), Request{Pod: running, Namespace: &corev1.Namespace{}}
 			config := parsed(t, c.now)
-			got, err := Stand(request, config)
+			got, err := CoverageOf(request, config)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -106,7 +106,7 @@ func TestStand(t *testing.T) {
 				byImage = *c.byImage
 			}
 			request.Pod = bareOf(running)
-			if got, err = StandByImage(request, config); err != nil {
+			if got, err = CoverageByImage(request, config); err != nil {
 				t.Fatal(err)
 			}
 			if diff := cmp.Diff(byImage, got); diff != "" {
@@ -119,7 +119,7 @@ func TestStand(t *testing.T) {
 	}
 }
 
-// bareOf is a pod of which only what StandByImage needs is there.
+// bareOf is a pod of which only what CoverageByImage needs is there.
 func bareOf(running *corev1.Pod) *corev1.Pod {
 	out := &corev1.Pod{ObjectMeta: running.ObjectMeta, Spec: corev1.PodSpec{HostNetwork: running.Spec.HostNetwork, OS: running.Spec.OS}}
 	for _, lists := range []struct{ from, into *[]corev1.Container }{{&running.Spec.InitContainers, &out.Spec.InitContainers}, {&running.Spec.Containers, &out.Spec.Containers}} {
@@ -133,7 +133,7 @@ func bareOf(running *corev1.Pod) *corev1.Pod {
 	return out
 }
 
-func TestStandsAs(t *testing.T) {
+func TestCoversLike(t *testing.T) {
 	config := parsed(t, nil)
 	nodes := func(versions ...string) Facts {
 		facts := Facts{Nodes: map[string]string{}}
@@ -158,7 +158,7 @@ func TestStandsAs(t *testing.T) {
 		{"none", config, Unavailable(api.InjectProblem{}), false},
 		{"nil", config, nil, false},
 	} {
-		if got := c.a.StandsAs(c.b); got != c.want {
+		if got := c.a.CoversLike(c.b); got != c.want {
 			t.Errorf("%s: %t", c.what, got)
 		}
 	}

@@ -26,7 +26,7 @@ type decision struct {
 type choice int
 
 const (
-	unsaid choice = iota
+	unset choice = iota
 	yes
 	no
 )
@@ -99,7 +99,7 @@ func (c *Config) choiceOf(pod *corev1.Pod) (said choice, where string, problems 
 	case "false":
 		return no, where, nil
 	case "":
-		return unsaid, where, nil
+		return unset, where, nil
 	}
 	if c.release.looseChoice() {
 		switch strings.ToLower(text) {
@@ -108,7 +108,7 @@ func (c *Config) choiceOf(pod *corev1.Pod) (said choice, where string, problems 
 		}
 		return no, where, nil
 	}
-	return unsaid, where, []api.InjectProblem{api.UnreadableChoice(podRef(pod), field, text)}
+	return unset, where, []api.InjectProblem{api.UnreadableChoice(podRef(pod), field, text)}
 }
 
 // podRef returns a reference to a pod, which may not have its name yet.

@@ -13,7 +13,7 @@ import (
 	"outrigger.dev/outrigger/api"
 )
 
-// What does not come from the pod's annotations: native sidecars, images, cluster and network, users of OpenShift.
+// This file derives settings from the pod's environment: native sidecars, images, cluster and network, and OpenShift's users.
 
 const (
 	annotationNative    = "sidecar.istio.io/nativeSidecar"
@@ -91,8 +91,8 @@ func isNativeKubelet(version string) bool {
 	return err == nil && minor >= firstNativeMinor
 }
 
-// image returns hub/name:tag. The type of an image is a suffix of its tag: the annotation's, even when empty, else the
-// ProxyConfig's where there is one, else the variant of the values.
+// image returns hub/name:tag. The image type is a suffix of the tag. It is that of the annotation, even if empty, else of the
+// ProxyConfig, else the variant of the values.
 func (c *Config) image(name string, annotations map[string]string, config *meshconfig.ProxyConfig) string {
 	if name == "" {
 		name = "proxyv2"
@@ -135,8 +135,8 @@ func (c *Config) proxyEnv(path string, pod *corev1.Pod) map[string]string {
 	if env[envNetwork] != "" {
 		network = env[envNetwork]
 	}
-	if said, labeled := pod.Labels[labelNetwork]; labeled {
-		network = said
+	if label, labeled := pod.Labels[labelNetwork]; labeled {
+		network = label
 	}
 	if cluster != "" {
 		env[envCluster] = cluster
@@ -147,7 +147,7 @@ func (c *Config) proxyEnv(path string, pod *corev1.Pod) map[string]string {
 	return env
 }
 
-// pathParameters reads the pairs behind /inject/: key/value/key/value, or the older :ENV:name=value:ENV:name=value.
+// pathParameters parses the parameters after /inject/: key/value/key/value, or the older form :ENV:name=value:ENV:name=value.
 func pathParameters(path string) map[string]string {
 	out := map[string]string{}
 	rest, found := strings.CutPrefix(path, "/inject/")
@@ -202,7 +202,7 @@ func (c *Config) compliancePolicy() string {
 
 const defaultProxyUser = 1337
 
-// proxyUser returns the user and group of the proxy: 1337, or on OpenShift the last ones of the namespace's ranges.
+// proxyUser returns the proxy's user and group: 1337, or on OpenShift the last IDs of the namespace's ranges.
 func (c *Config) proxyUser(namespace *corev1.Namespace) (uid, gid int64) {
 	uid, gid = defaultProxyUser, defaultProxyUser
 	if !c.openShift() || namespace == nil {
@@ -219,7 +219,7 @@ func (c *Config) proxyUser(namespace *corev1.Namespace) (uid, gid int64) {
 	return uid, gid
 }
 
-// userFacts returns all of a namespace that injection looks at: OpenShift's ranges of users and of groups.
+// userFacts returns everything that injection reads from a namespace: OpenShift's ranges of users and groups.
 func userFacts(namespace *corev1.Namespace) []string {
 	if namespace == nil {
 		return []string{"", ""}
@@ -227,7 +227,7 @@ func userFacts(namespace *corev1.Namespace) []string {
 	return []string{namespace.Annotations["openshift.io/sa.scc.uid-range"], namespace.Annotations["openshift.io/sa.scc.supplemental-groups"]}
 }
 
-// lastOfBlock reads "start/size" or "start-end".
+// lastOfBlock returns the last ID of "start/size" or "start-end".
 func lastOfBlock(block string) (int64, bool) {
 	number := func(text string) (int64, bool) {
 		n, err := strconv.ParseInt(strings.TrimSpace(text), 10, 64)
@@ -268,8 +268,8 @@ func withoutForeignUser(pod *corev1.Pod) {
 	}
 }
 
-// saidNative returns the value of the annotation if it is exactly true or false, like Istio's injector; otherwise the detected value.
-func saidNative(pod *corev1.Pod, detected bool) bool {
+// wantsNative returns the value of the annotation if it is exactly true or false, like Istio's injector; otherwise the detected value.
+func wantsNative(pod *corev1.Pod, detected bool) bool {
 	switch pod.Annotations[annotationNative] {
 	case "true":
 		return true

@@ -12,8 +12,7 @@ import (
 	"outrigger.dev/outrigger/api"
 )
 
-// newFaults returns what injection itself has broken: faults of a closed list that the pod had not before. Everything
-// else is for the API server to say.
+// newFaults returns the faults that injection introduced, from a closed list. The API server validates everything else.
 func newFaults(before, after *corev1.Pod) []api.InjectProblem {
 	had, has := faultsOf(before), faultsOf(after)
 	var problems []api.InjectProblem
@@ -21,13 +20,13 @@ func newFaults(before, after *corev1.Pod) []api.InjectProblem {
 		if _, old := had[field]; old {
 			continue
 		}
-		problems = append(problems, denied(before, api.InjectInvalidResult, field, "", "injection would make an invalid pod: "+has[field]+".",
+		problems = append(problems, denied(before, api.InjectInvalidResult, field, "", "injection would create an invalid pod: "+has[field]+".",
 			"Change the pod, or the template in Istio's configuration, so that they do not both set it."))
 	}
 	return problems
 }
 
-// faultsOf returns a sentence for every fault by the field that it is in.
+// faultsOf describes each fault of a pod, by field.
 func faultsOf(pod *corev1.Pod) map[string]string {
 	faults := map[string]string{}
 	names := map[string]bool{}
@@ -52,7 +51,7 @@ func faultsOf(pod *corev1.Pod) map[string]string {
 	return faults
 }
 
-// containerFaults notes the faults of a container, by what stands behind its field.
+// containerFaults reports each fault of a container with the rest of its field path, below the container.
 func containerFaults(c *corev1.Container, note func(below, fault string)) {
 	for _, p := range []struct {
 		name  string
@@ -77,7 +76,7 @@ func containerFaults(c *corev1.Container, note func(below, fault string)) {
 	})
 }
 
-// duplicates shows every name that several elements have.
+// duplicates calls found for each element whose name an earlier element has.
 func duplicates[T any](list []T, name func(*T) string, found func(name string)) {
 	if unique(list, name) {
 		return

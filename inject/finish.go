@@ -46,7 +46,7 @@ func (j *job) setProxyEnv() {
 	}
 }
 
-// Prometheus annotations are compared after every character but letters, digits and underscores became an underscore.
+// Prometheus annotations are compared with every character other than letters, digits, and underscores replaced by an underscore.
 const (
 	prometheusScrape     = "prometheus_io_scrape"
 	prometheusPort       = "prometheus_io_port"
@@ -57,8 +57,8 @@ const (
 	annotationTargets    = "prometheus.istio.io/scrape-targets"
 )
 
-// spells reports whether a key becomes a name when every other character of it becomes an underscore.
-func spells(key, name string) bool {
+// normalizesTo reports whether a key equals name once its other characters are replaced by underscores.
+func normalizesTo(key, name string) bool {
 	at := 0
 	for _, r := range key {
 		if r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' {
@@ -73,11 +73,11 @@ func spells(key, name string) bool {
 	return at == len(name)
 }
 
-// prometheusAnnotation returns the value of an annotation in any spelling; the first by name where there are several.
+// prometheusAnnotation returns the value of an annotation in any spelling. If several match, the first key in sort order counts.
 func prometheusAnnotation(pod *corev1.Pod, name string) (string, bool) {
 	first, found := "", false
 	for key := range pod.Annotations {
-		if spells(key, name) && (!found || key < first) {
+		if normalizesTo(key, name) && (!found || key < first) {
 			first, found = key, true
 		}
 	}
@@ -87,7 +87,7 @@ func prometheusAnnotation(pod *corev1.Pod, name string) (string, bool) {
 func clearPrometheus(pod *corev1.Pod, more ...string) {
 	names := append([]string{prometheusScrape, prometheusPort, prometheusPath}, more...)
 	maps.DeleteFunc(pod.Annotations, func(key, _ string) bool {
-		return slices.ContainsFunc(names, func(name string) bool { return spells(key, name) })
+		return slices.ContainsFunc(names, func(name string) bool { return normalizesTo(key, name) })
 	})
 }
 
@@ -147,7 +147,7 @@ func (j *job) mergePrometheus() error {
 
 func (j *job) mergesPrometheus() bool {
 	for _, key := range slices.Sorted(maps.Keys(j.merged.Annotations)) {
-		if !spells(key, prometheusScrape) {
+		if !normalizesTo(key, prometheusScrape) {
 			continue
 		}
 		if scrape, err := strconv.ParseBool(j.merged.Annotations[key]); err == nil && !scrape {
@@ -165,7 +165,7 @@ func (j *job) mergesPrometheus() bool {
 	return true
 }
 
-// parseTargets reads "port:path,port:path"; none if one lacks its port.
+// parseTargets parses "port:path,port:path". It returns nil if a target has no port.
 func parseTargets(text string) []scrapeTarget {
 	var targets []scrapeTarget
 	for _, item := range strings.Split(text, ",") {
@@ -184,7 +184,7 @@ func parseTargets(text string) []scrapeTarget {
 	return targets
 }
 
-// reservedPorts are those of the proxy itself.
+// reservedPorts are the proxy's own ports.
 var reservedPorts = []int{15000, 15001, 15004, 15006, 15008, 15020, 15021, 15053, 15090}
 
 func (j *job) checkScraping(s scraping) error {
@@ -234,7 +234,7 @@ func (j *job) setSecurePort() {
 	}
 }
 
-// setMetadata labels the network, writes the status and, last of all, the configured annotations.
+// setMetadata writes the network label, the status, and finally the configured annotations.
 func (j *job) setMetadata() error {
 	pod := j.merged
 	if network, known := j.proxyEnv[envNetwork]; known {
@@ -268,8 +268,8 @@ func (j *job) setMetadata() error {
 	return nil
 }
 
-// order puts the containers where they belong: the proxy last, or first where the application is to wait for it; of the
-// init containers those first that set up the network, if the proxy is among them.
+// order sorts the containers. The proxy comes last, or first if the application waits for it. If the proxy is an init container, it
+// comes first with the containers that set up the network.
 func (j *job) order() {
 	spec := &j.merged.Spec
 	spec.Containers = withMoved(spec.Containers, proxyName, j.hold || j.values.hold())
@@ -284,7 +284,7 @@ func (j *job) order() {
 	spec.InitContainers = withMoved(spec.InitContainers, "enable-core-dump", false)
 }
 
-// withMoved returns the list with the container of that name first or last.
+// withMoved returns the list with the named container moved to the front or the end.
 func withMoved(list []corev1.Container, name string, first bool) []corev1.Container {
 	at := slices.IndexFunc(list, func(c corev1.Container) bool { return c.Name == name })
 	if at < 0 {

@@ -14,10 +14,9 @@ import (
 	"outrigger.dev/outrigger/api"
 )
 
-// ForeignProxy returns a Problem if the pod claims to be injected and its proxy runs an image of another repository than
-// injection would give it now; nil if it claims nothing, has no proxy, or the proxy is the expected one in any release.
-// What the pod openly asks for, by sidecar.istio.io/proxyImage or a recorded container of its own, is what injection
-// gives. An error is not caused by the user.
+// ForeignProxy returns a Problem if the pod claims to be injected, but its proxy's image is from another repository than the one
+// that injection would use. It returns nil if the pod makes no such claim, has no proxy, or has the expected proxy in any release.
+// A custom image is expected if sidecar.istio.io/proxyImage or a recorded container sets it. An error is not caused by the user.
 func ForeignProxy(request Request, config *Config) (*api.InjectProblem, error) {
 	claim, claims := request.Pod.Annotations[api.AnnotationStatus]
 	proxy := findProxy(request.Pod)
@@ -31,7 +30,7 @@ func ForeignProxy(request Request, config *Config) (*api.InjectProblem, error) {
 	}
 	created, _, _, err := Removed(request.Pod)
 	if err != nil {
-		return foreign("it does not parse: %v", err), nil
+		return foreign("invalid JSON: %v", err), nil
 	}
 	created = AsCreated(created)
 	if !recordsProxy(request.Pod) {
@@ -55,7 +54,7 @@ func ForeignProxy(request Request, config *Config) (*api.InjectProblem, error) {
 	return nil, nil
 }
 
-// recordsProxy reports whether an injector recorded that the pod's author wrote a container for the proxy.
+// recordsProxy reports whether an injector recorded a proxy container that the pod's author defined.
 func recordsProxy(pod *corev1.Pod) bool {
 	var recorded overrides
 	if err := json.Unmarshal([]byte(pod.Annotations[annotationOverrides]), &recorded); err != nil {
@@ -70,7 +69,7 @@ func withoutProxy(spec *corev1.PodSpec) {
 	spec.InitContainers = slices.DeleteFunc(spec.InitContainers, isProxy)
 }
 
-// repositoryOf returns an image's name without tag and digest.
+// repositoryOf returns an image reference without its tag and digest.
 func repositoryOf(image string) string {
 	image, _, _ = strings.Cut(image, "@")
 	if colon := strings.LastIndex(image, ":"); colon > strings.LastIndex(image, "/") {

@@ -36,7 +36,7 @@ func TestForeignProxy(t *testing.T) {
 		"forged":                       {pod: forged, want: "runs image evil.example/proxy:1, but injection would use registry.example/istio/proxyv2:1.31.1"},
 		"forged and opted out":         {pod: strings.Replace(forged, "metadata: {", `metadata: {labels: {sidecar.istio.io/inject: "false"}, `, 1), want: "runs image evil.example/proxy:1"},
 		"forged, listing nothing":      {pod: strings.Replace(forged, claim, "{}", 1), want: "runs image evil.example/proxy:1"},
-		"forged, unreadable":           {pod: strings.Replace(forged, claim, "injected", 1), want: "does not parse"},
+		"forged, unreadable":           {pod: strings.Replace(forged, claim, "injected", 1), want: "invalid JSON"},
 		"forged, in no injectable pod": {pod: strings.Replace(forged, "annotations: {", `annotations: {sidecar.istio.io/proxyCPU: "1", inject.istio.io/templates: nosuch, `, 1), want: "injection would refuse it"},
 		"forged, as a native sidecar": {pod: `{metadata: {annotations: {sidecar.istio.io/status: '` + strings.Replace(claim, "istio-init", "istio-proxy", 1) + `'}}, spec: {initContainers: [{name: istio-proxy, image: "evil.example/proxy:1", restartPolicy: Always}], containers: [{name: app, image: a}]}}`,
 			want: "runs image evil.example/proxy:1"},

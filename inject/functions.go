@@ -24,13 +24,13 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-// functions are what templates may call: sprig's, and over them those of Istio's injector, with their odd corners
-// (injection.md, 6.6).
+// functions returns what templates may call: sprig's functions, overridden by those of Istio's injector, whose edge cases they
+// reproduce.
 func (c *Config) functions() template.FuncMap {
 	functions := sprig.TxtFuncMap()
 	for _, name := range []string{"expandenv", "getHostByName"} {
 		functions[name] = func(...any) (string, error) {
-			return "", errors.New(name + " is not offered: a template may not look outside its data")
+			return "", errors.New(name + " is not available: a template reads nothing but its data")
 		}
 	}
 	maps.Copy(functions, template.FuncMap{
@@ -65,7 +65,7 @@ func (c *Config) functions() template.FuncMap {
 	return functions
 }
 
-// env answers for the environment of istiod from the values, never from our own process.
+// env returns a variable of istiod's environment as the values set it. It never reads the environment of this process.
 func (c *Config) env(key, fallback string) string {
 	if key == "ENABLE_NATIVE_SIDECARS" {
 		return strconv.FormatBool(c.nativeSetting() == nativeOn)
@@ -78,8 +78,8 @@ func (c *Config) env(key, fallback string) string {
 
 func formatDuration(d *durationpb.Duration) string { return d.AsDuration().String() }
 
-// excludeInboundPort adds a port to a comma list unless it is there. The list is only tidied where something is added, and a
-// port with white space around it counts as another one, as with Istio.
+// excludeInboundPort adds a port to a comma-separated list that does not contain it. Like Istio's injector, it removes white space
+// only when it adds a port, and treats a port with white space around it as a different one.
 func excludeInboundPort(port any, list string) string {
 	text := strings.TrimSpace(fmt.Sprint(port))
 	if text == "" || text == "0" {
@@ -97,7 +97,7 @@ func excludeInboundPort(port any, list string) string {
 	return strings.Join(append(items, text), ",")
 }
 
-// portsOf lists the container ports, without those of UDP and SCTP and those of one container.
+// portsOf lists the container ports, except those for UDP and SCTP and those of the container named in without.
 func portsOf(containers []corev1.Container, without string) string {
 	var ports []string
 	for _, container := range containers {
@@ -113,7 +113,7 @@ func portsOf(containers []corev1.Container, without string) string {
 	return strings.Join(ports, ",")
 }
 
-// annotationOr takes an ObjectMeta as it is in the data: to pass it as what it is would copy it on each of many calls.
+// annotationOr takes the ObjectMeta as a reflect.Value, which avoids a copy on each call.
 func annotationOr(meta reflect.Value, name string, fallback any) (string, error) {
 	if !meta.IsValid() || !meta.CanInterface() {
 		return "", errors.New("annotation: there is no ObjectMeta")
@@ -133,7 +133,7 @@ func annotationOr(meta reflect.Value, name string, fallback any) (string, error)
 	return fmt.Sprint(fallback), nil
 }
 
-// addressed returns a pointer to a value where there is one.
+// addressed returns a pointer to the value if it is addressable, otherwise the value.
 func addressed(value reflect.Value) any {
 	if value.CanAddr() {
 		return value.Addr().Interface()
@@ -166,7 +166,7 @@ func structToJSON(value any) string {
 	return string(text)
 }
 
-// fromJSON returns the parsed value, or the text "{}" where it does not parse.
+// fromJSON returns the parsed value, or the string "{}" for invalid JSON.
 func fromJSON(text string) any {
 	var value any
 	if err := json.Unmarshal([]byte(text), &value); err != nil {
@@ -175,8 +175,8 @@ func fromJSON(text string) any {
 	return value
 }
 
-// protoToJSON prints a message in compact form with its fields in declaration order and with HTML escapes; a ProxyConfig
-// without what equals the built-in default.
+// protoToJSON encodes a message in compact form, with its fields in declaration order and with HTML escapes. It omits fields of a
+// ProxyConfig that equal the built-in default.
 func protoToJSON(message proto.Message) string {
 	if message == nil {
 		return "{}"
@@ -219,7 +219,7 @@ func toYAML(value any) string {
 	return string(text)
 }
 
-// indentFollowing indents every line but the first.
+// indentFollowing indents every line except the first.
 func indentFollowing(spaces int, text string) string {
 	lines := strings.Split(text, "\n")
 	for i := 1; i < len(lines); i++ {
@@ -228,8 +228,8 @@ func indentFollowing(spaces int, text string) string {
 	return strings.Join(lines, "\n")
 }
 
-// appendMultusNetwork adds a network, "name" or "namespace/name", to the annotation of Multus, which is a comma list or a
-// JSON list. JSON that does not parse stays as it is.
+// appendMultusNetwork adds a network, "name" or "namespace/name", to the value of Multus' annotation, which is a comma-separated list
+// or a JSON list. Invalid JSON is returned unchanged.
 func appendMultusNetwork(existing, network string) string {
 	if existing == "" {
 		return network
@@ -274,7 +274,7 @@ func omitKeys(m map[string]string, keys ...string) map[string]string {
 	return out
 }
 
-// stringDict makes a map of keys and values in turn; a last key without a value gets the empty text.
+// stringDict returns a map of alternating keys and values. A last key without a value gets an empty string.
 func stringDict(list ...string) map[string]string {
 	out := map[string]string{}
 	for i := 0; i < len(list); i += 2 {
@@ -294,13 +294,13 @@ func mergeMaps(list ...map[string]string) map[string]string {
 	return out
 }
 
-// omitNil drops nils from maps and lists, and what becomes empty by that. What holds no nil is returned untouched.
+// omitNil removes nils from maps and lists, and maps and lists that this empties. A value without nils is returned unchanged.
 func omitNil(value any) any {
 	out, _ := withoutNil(value)
 	return out
 }
 
-// withoutNil returns the value without nils, and whether any was dropped.
+// withoutNil returns the value without nils, and whether it removed any.
 func withoutNil(value any) (any, bool) {
 	dropped := false
 	switch value := value.(type) {
@@ -340,8 +340,8 @@ func withoutNil(value any) (any, bool) {
 	return value, false
 }
 
-// otelResourceAttributes lists the attributes of the application for OpenTelemetry, if a provider of the mesh asks for
-// them.
+// otelResourceAttributes lists the application's OpenTelemetry resource attributes. It returns "" unless an extension provider of the
+// mesh uses them.
 func otelResourceAttributes(mesh *meshconfig.MeshConfig, annotations, labels map[string]string, namespace string, containers []corev1.Container) string {
 	if !slices.ContainsFunc(mesh.GetExtensionProviders(), func(p *meshconfig.MeshConfig_ExtensionProvider) bool {
 		return p.GetOpentelemetry().GetServiceAttributeEnrichment() == meshconfig.MeshConfig_ExtensionProvider_OTEL_SEMANTIC_CONVENTIONS
@@ -370,7 +370,7 @@ func otelResourceAttributes(mesh *meshconfig.MeshConfig, annotations, labels map
 	return strings.Join(attributes, ",")
 }
 
-// imageVersion returns the tag of an image, its digest, or "tag@digest"; empty for neither.
+// imageVersion returns the tag of an image, its digest, or "tag@digest"; "" if it has neither.
 func imageVersion(image string) string {
 	name, digest, hasDigest := strings.Cut(image, "@")
 	tag := ""

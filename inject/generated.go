@@ -8,23 +8,22 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// The names below stand for what a controller makes up. Their form is what tells a Deployment's ReplicaSet and a
-// CronJob's Job from others.
+// These suffixes replace the ones that controllers generate. Their form identifies a Deployment's ReplicaSet and a CronJob's Job.
 const (
 	assumedHash    = "6b7f9d5c84"
 	assumedMinutes = "29000000"
 	assumedNumber  = "1"
 )
 
-// Generated returns what the controller of a workload gives its pods beside the template's own metadata: generateName,
-// the owner, and labels that the template's labels lack. It is what makes of a pod template the pod of a request.
+// Generated returns the metadata that a workload's controller adds to its pods: generateName, the owner, and labels that the pod
+// template does not set. With it, a pod template becomes the pod that the API server sends to the webhook.
 func Generated(kind metav1.TypeMeta, name string, labels map[string]string) metav1.ObjectMeta {
 	group, _, _ := strings.Cut(kind.APIVersion, "/")
 	owner := metav1.OwnerReference{APIVersion: kind.APIVersion, Kind: kind.Kind, Name: name}
 	added := map[string]string{}
 	switch {
 	case kind.APIVersion == "v1" && kind.Kind == "PodTemplate":
-		return metav1.ObjectMeta{GenerateName: name + "-"} // nobody's, until somebody makes a pod of it
+		return metav1.ObjectMeta{GenerateName: name + "-"} // nothing owns it
 	case kind.Kind == "Deployment" && (group == "apps" || group == "extensions"):
 		owner = metav1.OwnerReference{APIVersion: "apps/v1", Kind: "ReplicaSet", Name: name + "-" + assumedHash}
 		added["pod-template-hash"] = assumedHash
@@ -39,7 +38,7 @@ func Generated(kind metav1.TypeMeta, name string, labels map[string]string) meta
 	}
 	for key := range added {
 		if _, given := labels[key]; given {
-			delete(added, key) // a template that was copied from a pod keeps what it says
+			delete(added, key) // a template that was copied from a pod keeps its labels
 		}
 	}
 	controller := true

@@ -88,7 +88,7 @@ func parseMesh(text string, running release) (*meshconfig.MeshConfig, error) {
 	overwrite(mesh, written, tree)
 	mesh.DefaultConfig = base.DefaultConfig
 	if sub, is := tree["defaultConfig"].(map[string]any); is {
-		layProxyConfig(mesh.DefaultConfig, written.DefaultConfig, sub)
+		mergeProxyConfig(mesh.DefaultConfig, written.DefaultConfig, sub)
 	}
 	mesh.DefaultProviders = base.DefaultProviders
 	if sub, is := tree["defaultProviders"].(map[string]any); is {
@@ -113,11 +113,11 @@ func parseMesh(text string, running release) (*meshconfig.MeshConfig, error) {
 
 var lax = jsonpb.Unmarshaler{AllowUnknownFields: true}
 
-// decode reads YAML into a message and, beside it, into a tree that tells which fields were written. Unknown fields are
-// passed over, as Istio passes them over, also those that only a later release knows.
+// decode decodes YAML into a message, and into a tree that shows which fields are set. Like Istio, it ignores unknown fields, including
+// those of a later release.
 //
-// Istio reads its configuration with jsonpb, which takes what protojson refuses: durations such as 1m or 10ms, and several
-// fields of a oneof, of which the last in the order of declaration counts.
+// Istio reads its configuration with jsonpb, which accepts what protojson rejects: durations such as 1m or 10ms, and several fields of
+// a oneof, of which the last in declaration order counts.
 func decode[M proto.Message](text string, into M, running release) (M, map[string]any, error) {
 	raw, err := yaml.YAMLToJSON([]byte(text))
 	if err != nil {
@@ -141,13 +141,13 @@ func decode[M proto.Message](text string, into M, running release) (M, map[strin
 	return into, tree, nil
 }
 
-// messageTree is a message inside of another one.
+// messageTree is the tree of a nested message.
 type messageTree struct {
 	descriptor protoreflect.MessageDescriptor
 	tree       map[string]any
 }
 
-// messagesIn returns the messages that the value of a field is or holds, in any order.
+// messagesIn returns the messages in the value of a field, in any order.
 func messagesIn(field protoreflect.FieldDescriptor, value any) []messageTree {
 	descriptor := field.Message()
 	var values []any
@@ -163,14 +163,14 @@ func messagesIn(field protoreflect.FieldDescriptor, value any) []messageTree {
 	}
 	var out []messageTree
 	for _, value := range values {
-		if tree, is := value.(map[string]any); is && descriptor != nil && descriptor.ParentFile().Package() != "google.protobuf" { // those have a JSON of their own
+		if tree, is := value.(map[string]any); is && descriptor != nil && descriptor.ParentFile().Package() != "google.protobuf" { // these have their own JSON encoding
 			out = append(out, messageTree{descriptor, tree})
 		}
 	}
 	return out
 }
 
-// overwrite sets in base every field that was written, also to its zero value. A field that is null is ignored.
+// overwrite copies every field that is set in the tree to base, including zero values. It ignores null fields.
 func overwrite[M proto.Message](base, written M, tree map[string]any) {
 	to, from := base.ProtoReflect(), written.ProtoReflect()
 	fields := from.Descriptor().Fields()
@@ -190,9 +190,9 @@ func overwrite[M proto.Message](base, written M, tree map[string]any) {
 	}
 }
 
-// layProxyConfig merges one level over a ProxyConfig in place: fields replace, nested messages as a whole, but
+// mergeProxyConfig merges one level over a ProxyConfig in place: fields replace, nested messages as a whole, but
 // proxyMetadata is merged by key and proxyHeaders by its fields.
-func layProxyConfig(base, written *meshconfig.ProxyConfig, tree map[string]any) {
+func mergeProxyConfig(base, written *meshconfig.ProxyConfig, tree map[string]any) {
 	if written == nil {
 		return
 	}
@@ -241,12 +241,12 @@ func populated(message proto.Message) map[string]any {
 	return tree
 }
 
-// effective is a pod's ProxyConfig, and what follows from it alone. It is immutable, and many pods share it.
+// effective is a pod's ProxyConfig and what is derived from it. It is immutable, and pods share it.
 type effective struct {
 	config  *meshconfig.ProxyConfig
 	unusual map[string]string // strings with unusual characters, by their field (see unsafe.go)
-	// hold is whether the application waits for the proxy, by the mesh's default with the pod's annotation over it; not by
-	// the effective ProxyConfig.
+	// hold makes the application wait for the proxy. Like Istio, it considers the mesh's default and the pod's annotation, but no
+	// ProxyConfig resource.
 	hold bool
 }
 
@@ -268,25 +268,25 @@ func (c *Config) proxyConfigOf(pod *corev1.Pod) (*effective, error) {
 	if c.common != nil && !written && resources[1] == nil && resources[2] == nil {
 		return c.common.effective, nil
 	}
-	return c.layLevels(text, written, resources)
+	return c.mergeLevels(text, written, resources)
 }
 
-func (c *Config) layLevels(annotation string, written bool, resources []*networkingv1beta1.ProxyConfig) (*effective, error) {
+func (c *Config) mergeLevels(annotation string, written bool, resources []*networkingv1beta1.ProxyConfig) (*effective, error) {
 	config := proto.Clone(c.mesh.DefaultConfig).(*meshconfig.ProxyConfig)
 	hold := config.GetHoldApplicationUntilProxyStarts().GetValue()
-	layResource(config, resources[0])
-	layResource(config, resources[1])
+	mergeResource(config, resources[0])
+	mergeResource(config, resources[1])
 	if written {
 		level, tree, err := decode(annotation, &meshconfig.ProxyConfig{}, c.release)
 		if err != nil {
 			return nil, err
 		}
-		layProxyConfig(config, level, populated(level)) // a scalar at its zero value counts as absent at this level
+		mergeProxyConfig(config, level, populated(level)) // a scalar at its zero value counts as absent at this level
 		own := proto.Clone(c.mesh.DefaultConfig).(*meshconfig.ProxyConfig)
-		layProxyConfig(own, level, tree)
+		mergeProxyConfig(own, level, tree)
 		hold = own.GetHoldApplicationUntilProxyStarts().GetValue()
 	}
-	layResource(config, resources[2])
+	mergeResource(config, resources[2])
 	unusual := map[string]string{}
 	eachString(config.ProtoReflect(), "", func(field, text string) {
 		if !isHarmless(text) {
@@ -317,10 +317,10 @@ func (c *Config) resource(applies func(*networkingv1beta1.ProxyConfig) bool) *ne
 	return oldest
 }
 
-func layResource(config *meshconfig.ProxyConfig, resource *networkingv1beta1.ProxyConfig) {
+func mergeResource(config *meshconfig.ProxyConfig, resource *networkingv1beta1.ProxyConfig) {
 	if resource == nil {
 		return
 	}
 	level := &meshconfig.ProxyConfig{Concurrency: resource.Spec.Concurrency, ProxyMetadata: resource.Spec.EnvironmentVariables, Image: resource.Spec.Image}
-	layProxyConfig(config, level, populated(level))
+	mergeProxyConfig(config, level, populated(level))
 }

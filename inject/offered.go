@@ -15,11 +15,11 @@ import (
 	networking "istio.io/api/networking/v1alpha3"
 )
 
-// Istio drops fields that its release does not know from the configuration, and does not render templates that ask for them.
-// Our API types are those of the newest release, so what an older one lacks is withheld here.
+// An older release of Istio ignores configuration fields that it does not know, and fails to render templates that read them. The API
+// types here are those of the newest release, so this file hides what the running release lacks.
 
-// fieldsSince are the fields of the mesh configuration by the release that brought them, from 1.25 on: the difference between
-// the published versions of Istio's API.
+// fieldsSince maps fields of the mesh configuration to the release that added them, from 1.25 on. It is the difference between the
+// published versions of Istio's API.
 var fieldsSince = map[protoreflect.FullName]release{
 	fieldOf(&meshconfig.ProxyConfig_ProxyHeaders{}, "preserve_http1_header_case"):                                    25,
 	fieldOf(&meshconfig.Tracing{}, "enable_istio_tags"):                                                              25,
@@ -47,7 +47,7 @@ var fieldsSince = map[protoreflect.FullName]release{
 	fieldOf(&meshconfig.ProxyConfig{}, "connection_settings"):                                                        31,
 }
 
-// fieldOf returns the full name of a field; a field that the API types lack is a mistake in the table.
+// fieldOf returns the full name of a field. It panics if the API types lack the field: the table is wrong.
 func fieldOf(message protoreflect.ProtoMessage, name protoreflect.Name) protoreflect.FullName {
 	field := message.ProtoReflect().Descriptor().Fields().ByName(name)
 	if field == nil {
@@ -56,7 +56,7 @@ func fieldOf(message protoreflect.ProtoMessage, name protoreflect.Name) protoref
 	return field.FullName()
 }
 
-// dataSince are the fields of a template's data, functionsSince the functions, by the release that brought them.
+// dataSince maps fields of the template data, and functionsSince maps template functions, to the release that added them.
 var (
 	dataSince      = map[string]release{"NativeSidecars": 27, "ProxyInitImage": 31}
 	functionsSince = map[string]release{"omitNil": 28, "otelResourceAttributes": 30}
@@ -65,8 +65,7 @@ var (
 // isBefore reports whether the release is known and older than another one.
 func (r release) isBefore(other release) bool { return r != 0 && r < other }
 
-// deleteUnknown deletes from the tree of a message what this release of Istio does not know, before anything reads it: such a
-// field is dropped whatever its value is.
+// deleteUnknown deletes the fields that this release of Istio does not know from the tree of a message, whatever their values are.
 func (r release) deleteUnknown(message protoreflect.MessageDescriptor, tree map[string]any) (deleted bool) {
 	for i := range message.Fields().Len() {
 		field := message.Fields().Get(i)
@@ -88,8 +87,8 @@ func (r release) deleteUnknown(message protoreflect.MessageDescriptor, tree map[
 	return deleted
 }
 
-// goNamesSince are the names by which a template asks for what is newer than the oldest supported release: fields of the data,
-// and fields and getters of the messages in it. A name that an older field of another message has as well is left out.
+// goNamesSince maps the Go names of fields and getters that templates can read to the release that added them, if it is newer than the
+// oldest supported one. It omits a name that an older field of another message also has.
 var goNamesSince = func() map[string]release {
 	out, old := map[string]release{}, map[string]bool{}
 	seen := map[protoreflect.FullName]bool{}
@@ -103,7 +102,7 @@ var goNamesSince = func() map[string]release {
 			field := message.Fields().Get(i)
 			if since := fieldsSince[field.FullName()]; since != 0 {
 				out[goName(field)], out["Get"+goName(field)] = since, since
-				continue // what is below comes with it
+				continue // its nested fields are as new
 			}
 			old[goName(field)] = true
 			if below := field.Message(); below != nil {
@@ -126,15 +125,15 @@ func goName(field protoreflect.FieldDescriptor) string {
 	return name.String()
 }
 
-// withhold makes a template fail where it asks for a field that this release of Istio does not offer, as it does with Istio:
-// the field gets a name that no type has, which also explains the error.
+// withhold makes a template fail where it reads a field that this release of Istio does not have, as it fails in Istio. It renames the
+// field to a name that no type has and that explains the error.
 func (r release) withhold(t *template.Template) {
 	if r == 0 {
 		return
 	}
 	rename := func(names []string) {
 		if slices.Contains(names, "Values") {
-			return // a map of the user's, in which a key that is absent is no error
+			return // a map of the user, where an absent key is not an error
 		}
 		for i, name := range names {
 			if since := goNamesSince[name]; r.isBefore(since) {

@@ -15,10 +15,10 @@ import (
 	"k8s.io/apimachinery/pkg/util/strategicpatch"
 )
 
-// A rendered template is merged into a pod by strategic merge with the patch metadata of the pod's type. It merges JSON trees
-// (strategic.go). Converting a pod to a tree and back costs far more than the merge. So, where possible, named elements of lists
-// take part in the merge with their names only, which determines their order. Only elements that both have, and other fields,
-// are merged as trees.
+// A strategic merge patches a pod with a rendered template, by the patch metadata of the pod's type. It works on JSON trees
+// (strategic.go), and converting a pod to a tree and back takes much longer than the merge itself. So, where possible, named list
+// elements take part with their names only, which determines their order. Only elements that both have, and other fields, are merged
+// as trees.
 
 var podSchema = mustPodSchema()
 
@@ -236,9 +236,9 @@ func takeTrees(spec *corev1.PodSpec, merged map[string]any, keys []string) error
 	return nil
 }
 
-// mergesByElement reports whether a tree can be laid over a pod in parts: it holds metadata and spec alone, of the metadata
-// only labels and annotations that are strings, no directive of the strategic merge, and lists of elements by name in
-// which every element has a name of its own.
+// mergesByElement reports whether a tree can be merged into a pod element by element: it has only metadata and spec, its metadata has
+// only labels and annotations that are strings, it has no directive such as $patch, and the elements of its named lists have
+// distinct names.
 func mergesByElement(tree map[string]any) bool {
 	if directs(tree) {
 		return false
@@ -261,7 +261,7 @@ func mergesByElement(tree map[string]any) bool {
 	return true
 }
 
-// directs reports whether a tree holds a directive of the strategic merge, such as $patch.
+// directs reports whether a tree contains a directive of the strategic merge, such as $patch.
 func directs(tree any) bool {
 	switch tree := tree.(type) {
 	case map[string]any:
@@ -295,7 +295,7 @@ func isPlainMetadata(value any) bool {
 	return true
 }
 
-// listsAreNamed reports whether the lists that are merged by name can be. One that is no list is merged as a tree.
+// listsAreNamed reports whether the lists that are merged by name have distinct names. A value that is not a list is merged as a tree.
 func listsAreNamed(spec map[string]any) bool {
 	for _, key := range []string{"containers", "initContainers", "volumes", "imagePullSecrets"} {
 		list, is := spec[key].([]any)
@@ -315,7 +315,7 @@ func listsAreNamed(spec map[string]any) bool {
 	return true
 }
 
-// namesAreUnique reports whether the elements of a pod's lists can be told apart by name.
+// namesAreUnique reports whether the elements of a pod's lists have distinct names.
 func namesAreUnique(spec *corev1.PodSpec) bool {
 	return unique(spec.Containers, containerName) && unique(spec.InitContainers, containerName) &&
 		unique(spec.Volumes, volumeName) &&

@@ -21,7 +21,7 @@ const proxyName = api.ProxyContainer
 // changed; it is returned itself if it is skipped or denied. An error is not caused by the user.
 func Pod(request Request, config *Config) (*corev1.Pod, Report, error) {
 	decided, problems := config.decide(request.Pod)
-	problems = append(problems, WarnWords(request)...)
+	problems = append(problems, KeyProblems(request)...)
 	if !decided.inject {
 		return request.Pod, Report{Result: Skipped, Reason: decided.reason, Message: decided.message, Problems: problems}, nil
 	}
@@ -46,7 +46,7 @@ func Pod(request Request, config *Config) (*corev1.Pod, Report, error) {
 	}
 	report := Report{Result: Injected, Reason: decided.reason, Problems: append(problems, config.warnInjected(request, after)...), Templates: templates}
 	if reflect.DeepEqual(request.Pod, after) {
-		report.Result, report.Reason, report.Message = Skipped, api.InjectAlready, "the pod has already what it would be given"
+		report.Result, report.Reason, report.Message = Skipped, api.InjectAlready, "the pod already has everything that injection would add"
 		return request.Pod, report, nil
 	}
 	return after, report, nil
@@ -94,7 +94,7 @@ type job struct {
 	pod     *corev1.Pod // as received, without the user that OpenShift gave to its proxy
 	data    *data
 	*effective
-	native   bool              // the proxy becomes an init container that always restarts
+	native   bool              // the proxy becomes a native sidecar, an init container that always restarts
 	proxyEnv map[string]string // cluster, network, and the other parameters of the URL path
 	status   status            // written by an earlier injection
 	recorded overrides         // the user's containers that an earlier injection recorded
@@ -143,7 +143,7 @@ func (c *Config) newJob(request Request) (*job, error) {
 	if text, written := pod.Annotations[annotationOverrides]; written {
 		if err := json.Unmarshal([]byte(text), &j.recorded); err != nil {
 			return nil, refuse(denied(pod, api.InjectInvalidAnnotation, api.AnnotationField(annotationOverrides), text,
-				fmt.Sprintf("it does not parse: %v.", err), "Remove it: the injector writes it."))
+				fmt.Sprintf("invalid JSON: %v.", err), "Remove it: the injector writes it."))
 		}
 	}
 	effective, err := c.proxyConfigOf(pod)
@@ -153,7 +153,7 @@ func (c *Config) newJob(request Request) (*job, error) {
 	}
 	j.effective = effective
 	detected := c.native(pod)
-	j.native = saidNative(pod, detected)
+	j.native = wantsNative(pod, detected)
 	j.data = c.newData(j.stripped(injected && json.Valid([]byte(text))), request, effective.config, detected)
 	return j, nil
 }

@@ -20,7 +20,7 @@ const (
 	envProbers              = "ISTIO_KUBE_APP_PROBERS"
 )
 
-// prober is what the agent does in place of the kubelet.
+// prober is a probe or hook that the agent runs instead of the kubelet.
 type prober struct {
 	HTTPGet        *corev1.HTTPGetAction   `json:"httpGet,omitempty"`
 	TCPSocket      *corev1.TCPSocketAction `json:"tcpSocket,omitempty"`
@@ -28,7 +28,7 @@ type prober struct {
 	TimeoutSeconds int32                   `json:"timeoutSeconds,omitempty"`
 }
 
-// rewriteProbes sends the kubelet's probes and hooks to the agent, which makes them from inside: a kubelet cannot speak
+// rewriteProbes points the kubelet's probes and hooks to the agent, which runs them from inside the pod, because the kubelet cannot use
 // mutual TLS.
 func (j *job) rewriteProbes() error {
 	proxy := findProxy(j.merged)
@@ -44,7 +44,7 @@ func (j *job) rewriteProbes() error {
 		}
 	}
 	if len(probers) > 0 {
-		if err := j.tellProbers(proxy, probers); err != nil {
+		if err := j.setProbers(proxy, probers); err != nil {
 			return err
 		}
 	}
@@ -66,13 +66,13 @@ func (j *job) wantsRewrite() bool {
 	return j.values.rewriteProbes()
 }
 
-// probePort is where the kubelet finds the agent.
+// probePort returns the port on which the agent serves the kubelet's probes.
 func (j *job) probePort() int32 {
 	port := j.mesh.GetDefaultConfig().GetStatusPort()
 	if text, written := j.merged.Annotations[annotationStatusPort]; written {
 		number, err := strconv.ParseInt(strings.TrimSpace(text), 10, 32)
 		if err != nil {
-			number = 0 // validated before: only a template can have written it
+			number = 0 // the annotation is valid, so a template wrote this
 		}
 		return int32(number)
 	}
@@ -82,7 +82,7 @@ func (j *job) probePort() int32 {
 func healthPath(container, kind string) string    { return "/app-health/" + container + "/" + kind }
 func lifecyclePath(container, kind string) string { return "/app-lifecycle/" + container + "/" + kind }
 
-// collect notes what the agent has to do for one container.
+// collect adds the probes and hooks of a container that the agent takes over.
 func (j *job) collect(c *corev1.Container, into map[string]*prober) {
 	ports := portsByName(c)
 	add := func(path string, p *prober) {
@@ -99,7 +99,7 @@ func (j *job) collect(c *corev1.Container, into map[string]*prober) {
 	}
 }
 
-// port is that of an HTTP or TCP handler; nil if there is none.
+// port returns the port of an HTTP or TCP handler; nil if there is none.
 func (p *prober) port() *intstr.IntOrString {
 	switch {
 	case p.HTTPGet != nil:
@@ -121,8 +121,8 @@ func portsByName(c *corev1.Container) map[string]int32 {
 	return ports
 }
 
-// NamedProbePorts returns the names of the ports of probes and hooks that injection has replaced by their numbers, by the path that
-// the probe or hook has in the injected pod. Injection does not record them: Istio's agent takes numbers only.
+// NamedProbePorts returns the port names of probes and hooks that injection replaced by numbers, keyed by the path of the probe or hook
+// in the injected pod. Injection does not record the names, because Istio's agent accepts only numbers.
 func NamedProbePorts(before, injected *corev1.Pod) map[string]string {
 	replaced := map[string]bool{}
 	for _, c := range allContainers(injected) {
@@ -193,8 +193,8 @@ func hookOf(hook *corev1.LifecycleHandler) *prober {
 	return nil
 }
 
-// resolve replaces a named port by its number, and reports whether the agent has anything to do: not for a name that the
-// container does not have, and not for a probe that leads to the agent already.
+// resolve replaces a named port by its number. It reports false if there is nothing to do for the agent: the container has no port of
+// that name, or the probe already points to the agent.
 func (j *job) resolve(p *prober, ports map[string]int32) bool {
 	if p.GRPC != nil {
 		return true
@@ -208,9 +208,9 @@ func (j *job) resolve(p *prober, ports map[string]int32) bool {
 	return port.IntVal != j.mesh.GetDefaultConfig().GetStatusPort()
 }
 
-// tellProbers writes what the agent has to do into the proxy's environment. After an earlier injection the entries that
-// are there win, because the probes that they stand for were rewritten then.
-func (j *job) tellProbers(proxy *corev1.Container, probers map[string]*prober) error {
+// setProbers writes the probes and hooks to the proxy's environment. Entries of an earlier injection win, because the probes they
+// describe have already been rewritten.
+func (j *job) setProbers(proxy *corev1.Container, probers map[string]*prober) error {
 	at := slices.IndexFunc(proxy.Env, func(e corev1.EnvVar) bool { return e.Name == envProbers })
 	if j.injected && at >= 0 {
 		var old map[string]*prober
@@ -232,7 +232,7 @@ func (j *job) tellProbers(proxy *corev1.Container, probers map[string]*prober) e
 	return nil
 }
 
-// redirect points the probes and hooks of one container to the agent, those too that could not be collected.
+// redirect points the probes and hooks of a container to the agent, including those that could not be collected.
 func (j *job) redirect(c *corev1.Container, port int32) {
 	for kind, probe := range map[string]*corev1.Probe{"readyz": c.ReadinessProbe, "livez": c.LivenessProbe, "startupz": c.StartupProbe} {
 		if probe == nil || probe.HTTPGet == nil && probe.TCPSocket == nil && probe.GRPC == nil {
@@ -253,7 +253,7 @@ func (j *job) redirect(c *corev1.Container, port int32) {
 	}
 }
 
-// toAgent keeps host, headers and scheme, but for HTTPS, which the agent does not serve.
+// toAgent keeps the host, headers, and scheme, except HTTPS, which the agent does not serve.
 func toAgent(get *corev1.HTTPGetAction, path string, port int32) *corev1.HTTPGetAction {
 	if get == nil {
 		get = &corev1.HTTPGetAction{}

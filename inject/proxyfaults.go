@@ -18,49 +18,48 @@ import (
 	networking "istio.io/api/networking/v1alpha3"
 )
 
-// proxyFaults collects what is wrong with a ProxyConfig. Its rules are those of Istio's validation, no stricter and no looser:
-// what Istio accepts is injected.
+// proxyFaults lists what is wrong with a ProxyConfig. The rules are exactly those of Istio's validation.
 type proxyFaults []string
 
 // proxyConfigFaults returns what is wrong with a complete ProxyConfig.
 func proxyConfigFaults(p *meshconfig.ProxyConfig) []string {
 	var f proxyFaults
-	f.want(p.ConfigPath != "", "configPath must be set")
-	f.want(p.BinaryPath != "", "binaryPath must be set")
+	f.check(p.ConfigPath != "", "configPath must be set")
+	f.check(p.BinaryPath != "", "binaryPath must be set")
 	_, byTracing := p.ClusterName.(*meshconfig.ProxyConfig_TracingServiceName_)
-	f.want(byTracing || p.GetServiceCluster() != "", "serviceCluster must be set")
+	f.check(byTracing || p.GetServiceCluster() != "", "serviceCluster must be set")
 	drain := p.DrainDuration.AsDuration()
-	f.want(drain >= time.Second && drain%time.Second == 0, "drainDuration must be whole seconds, at least 1s")
-	f.wantAddress("discoveryAddress", p.DiscoveryAddress)
+	f.check(drain >= time.Second && drain%time.Second == 0, "drainDuration must be whole seconds, at least 1s")
+	f.checkAddress("discoveryAddress", p.DiscoveryAddress)
 	if p.StatsdUdpAddress != "" {
-		f.wantAddress("statsdUdpAddress", p.StatsdUdpAddress)
+		f.checkAddress("statsdUdpAddress", p.StatsdUdpAddress)
 	}
-	if address := p.EnvoyMetricsServiceAddress; address != "" { //nolint:staticcheck // deprecated, and checked by Istio all the same
-		f.wantAddress("envoyMetricsServiceAddress", address)
+	if address := p.EnvoyMetricsServiceAddress; address != "" { //nolint:staticcheck // deprecated, but Istio still validates it
+		f.checkAddress("envoyMetricsServiceAddress", address)
 	}
 	if address := p.GetEnvoyMetricsService().GetAddress(); address != "" {
-		f.wantAddress("envoyMetricsService.address", address)
+		f.checkAddress("envoyMetricsService.address", address)
 	}
 	if address := p.GetEnvoyAccessLogService().GetAddress(); address != "" {
-		f.wantAddress("envoyAccessLogService.address", address)
+		f.checkAddress("envoyAccessLogService.address", address)
 	}
-	f.want(p.ProxyAdminPort >= 1 && p.ProxyAdminPort <= 65535, "proxyAdminPort must be between 1 and 65535, it is %d", p.ProxyAdminPort)
-	f.want(p.StatusPort >= 1 && p.StatusPort <= 65535, "statusPort must be between 1 and 65535, it is %d", p.StatusPort)
+	f.check(p.ProxyAdminPort >= 1 && p.ProxyAdminPort <= 65535, "proxyAdminPort must be between 1 and 65535, it is %d", p.ProxyAdminPort)
+	f.check(p.StatusPort >= 1 && p.StatusPort <= 65535, "statusPort must be between 1 and 65535, it is %d", p.StatusPort)
 	policies := []meshconfig.AuthenticationPolicy{meshconfig.AuthenticationPolicy_NONE, meshconfig.AuthenticationPolicy_MUTUAL_TLS}
-	f.want(slices.Contains(policies, p.ControlPlaneAuthPolicy), "controlPlaneAuthPolicy must be NONE or MUTUAL_TLS, it is %s", p.ControlPlaneAuthPolicy)
+	f.check(slices.Contains(policies, p.ControlPlaneAuthPolicy), "controlPlaneAuthPolicy must be NONE or MUTUAL_TLS, it is %s", p.ControlPlaneAuthPolicy)
 	f.tracing(p.Tracing)
 	f.privateKeyProvider(p.PrivateKeyProvider)
 	f.connectionSettings(p.ConnectionSettings)
 	return f
 }
 
-func (f *proxyFaults) want(ok bool, format string, args ...any) {
+func (f *proxyFaults) check(ok bool, format string, args ...any) {
 	if !ok {
 		*f = append(*f, fmt.Sprintf(format, args...))
 	}
 }
 
-func (f *proxyFaults) wantAddress(name, address string) {
+func (f *proxyFaults) checkAddress(name, address string) {
 	if fault := addressFault(address); fault != "" {
 		*f = append(*f, fmt.Sprintf("%s %q: %s", name, address, fault))
 	}
@@ -69,18 +68,18 @@ func (f *proxyFaults) wantAddress(name, address string) {
 func (f *proxyFaults) tracing(tracing *meshconfig.Tracing) {
 	onNode := func(address string) string { return strings.Replace(address, "$(HOST_IP)", "127.0.0.1", 1) }
 	if lightstep := tracing.GetLightstep(); lightstep != nil {
-		f.wantAddress("tracing.lightstep.address", lightstep.Address)
-		f.want(lightstep.AccessToken != "", "tracing.lightstep.accessToken must be set")
+		f.checkAddress("tracing.lightstep.address", lightstep.Address)
+		f.check(lightstep.AccessToken != "", "tracing.lightstep.accessToken must be set")
 	}
 	if zipkin := tracing.GetZipkin(); zipkin != nil {
-		f.wantAddress("tracing.zipkin.address", onNode(zipkin.Address))
+		f.checkAddress("tracing.zipkin.address", onNode(zipkin.Address))
 	}
 	if datadog := tracing.GetDatadog(); datadog != nil {
-		f.wantAddress("tracing.datadog.address", onNode(datadog.Address))
+		f.checkAddress("tracing.datadog.address", onNode(datadog.Address))
 	}
 	f.tracingTLS(tracing.GetTlsSettings())
 	for name, tag := range tracing.GetCustomTags() {
-		f.want(tag != nil, "tracing.customTags.%s must have a value", name)
+		f.check(tag != nil, "tracing.customTags.%s must have a value", name)
 	}
 }
 
@@ -88,18 +87,18 @@ func (f *proxyFaults) tracingTLS(tls *networking.ClientTLSSettings) {
 	const field = "tracing.tlsSettings"
 	simple, mutual := tls.GetMode() == networking.ClientTLSSettings_SIMPLE, tls.GetMode() == networking.ClientTLSSettings_MUTUAL
 	credential, ca := tls.GetCredentialName(), tls.GetCaCertificates()
-	f.want(!strings.HasPrefix(credential, "configmap://"), field+".credentialName must not be a ConfigMap, since a proxy's configuration has no namespace")
+	f.check(!strings.HasPrefix(credential, "configmap://"), field+".credentialName must not be a ConfigMap, since a proxy's configuration has no namespace")
 	if tls.GetInsecureSkipVerify().GetValue() && (simple || mutual) {
-		f.want(ca == "" && tls.GetSubjectAltNames() == nil && (mutual || credential == ""),
+		f.check(ca == "" && tls.GetSubjectAltNames() == nil && (mutual || credential == ""),
 			field+": with insecureSkipVerify there must be no caCertificates, no subjectAltNames and, with mode SIMPLE, no credentialName")
 	}
 	switch {
 	case (simple || mutual) && credential != "":
-		f.want(tls.ClientCertificate == "" && ca == "" && tls.PrivateKey == "" && tls.CaCrl == "",
+		f.check(tls.ClientCertificate == "" && ca == "" && tls.PrivateKey == "" && tls.CaCrl == "",
 			field+": with credentialName there must be no clientCertificate, caCertificates, privateKey and caCrl")
 	case mutual:
-		f.want(tls.ClientCertificate != "", field+".clientCertificate must be set with mode MUTUAL")
-		f.want(tls.PrivateKey != "", field+".privateKey must be set with mode MUTUAL")
+		f.check(tls.ClientCertificate != "", field+".clientCertificate must be set with mode MUTUAL")
+		f.check(tls.PrivateKey != "", field+".privateKey must be set with mode MUTUAL")
 	}
 }
 
@@ -114,10 +113,10 @@ func (f *proxyFaults) privateKeyProvider(provider *meshconfig.PrivateKeyProvider
 	case *meshconfig.PrivateKeyProvider_Qat:
 		delay = provider.Qat.GetPollDelay()
 	default:
-		f.want(false, "privateKeyProvider must name a provider, cryptomb or qat")
+		f.check(false, "privateKeyProvider must name a provider, cryptomb or qat")
 		return
 	}
-	f.want(delay.GetSeconds() != 0 || delay.GetNanos() != 0, "privateKeyProvider needs a pollDelay that is not 0")
+	f.check(delay.GetSeconds() != 0 || delay.GetNanos() != 0, "privateKeyProvider needs a pollDelay that is not 0")
 }
 
 func (f *proxyFaults) connectionSettings(c *meshconfig.ProxyConfig_ConnectionSettings) {
@@ -132,7 +131,7 @@ func (f *proxyFaults) connectionSettings(c *meshconfig.ProxyConfig_ConnectionSet
 		{"httpRequestTimeout", c.HttpRequestTimeout}, {"httpRequestHeadersTimeout", c.HttpRequestHeadersTimeout},
 		{"httpStreamIdleTimeout", c.HttpStreamIdleTimeout}, {"httpMaxStreamDuration", c.HttpMaxStreamDuration},
 	} {
-		f.want(duration.value.AsDuration() >= 0, "connectionSettings.%s must not be negative", duration.name)
+		f.check(duration.value.AsDuration() >= 0, "connectionSettings.%s must not be negative", duration.name)
 	}
 	for _, number := range []struct {
 		name    string
@@ -147,14 +146,14 @@ func (f *proxyFaults) connectionSettings(c *meshconfig.ProxyConfig_ConnectionSet
 		{"listenerConnectionLimit", c.ListenerConnectionLimit, 1},
 		{"globalDownstreamConnectionLimit", c.GlobalDownstreamConnectionLimit, 1},
 	} {
-		f.want(number.value == nil || number.value.Value >= number.atLeast, "connectionSettings.%s must be at least %d", number.name, number.atLeast)
+		f.check(number.value == nil || number.value.Value >= number.atLeast, "connectionSettings.%s must be at least %d", number.name, number.atLeast)
 	}
 }
 
-// hostLabel is a label of a host name, as Istio reads it.
+// hostLabel matches one label of a host name by Istio's rules.
 var hostLabel = regexp.MustCompile(`^[a-zA-Z0-9]([-a-zA-Z0-9]{0,61}[a-zA-Z0-9])?$`)
 
-// addressFault says what is wrong with host:port; empty if nothing is.
+// addressFault returns what is wrong with host:port; "" if it is valid.
 func addressFault(address string) string {
 	host, port, err := net.SplitHostPort(address)
 	if err != nil {
@@ -169,7 +168,7 @@ func addressFault(address string) string {
 	return ""
 }
 
-// isHostName reports whether a text is a host name: the last label is no number, and may be empty.
+// isHostName reports whether a text is a host name. Its last label must not be a number, and may be empty.
 func isHostName(text string) bool {
 	labels := strings.Split(text, ".")
 	last := labels[len(labels)-1]

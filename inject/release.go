@@ -9,7 +9,7 @@ import (
 	"strings"
 )
 
-// release is Istio's minor release, 24 for 1.24; 0 where it is unknown.
+// release is Istio's minor version: 24 for 1.24, 0 if it is unknown.
 type release int
 
 func (r release) String() string { return fmt.Sprintf("1.%d", int(r)) }
@@ -19,7 +19,7 @@ var version = regexp.MustCompile(`^v?1\.(\d+)([.\-+].*)?$`)
 func parseRelease(text string) release {
 	found := version.FindStringSubmatch(text)
 	if found == nil || strings.HasPrefix(text, "1.0.0") {
-		return 0 // 1.0.0 is what a chart says that no release build has filled in
+		return 0 // Istio's chart says 1.0.0 unless a release build sets the version
 	}
 	minor, err := strconv.Atoi(found[1])
 	if err != nil || minor < 11 {
@@ -31,8 +31,8 @@ func parseRelease(text string) release {
 // IsRelease reports whether a text names a release of Istio, such as 1.31.1.
 func IsRelease(text string) bool { return parseRelease(text) != 0 }
 
-// ReleaseOf returns Istio's release as its chart wrote it in the labels of the ConfigMap istio-sidecar-injector; empty if
-// they do not say. The chart of Istio's source tree says 1.0.0, which means nothing.
+// ReleaseOf returns Istio's release from the labels that its chart sets on the ConfigMap istio-sidecar-injector; "" if they have none.
+// The chart in Istio's source tree says 1.0.0, which is ignored.
 func ReleaseOf(labels map[string]string) string {
 	release := labels["app.kubernetes.io/version"]
 	if chart, is := strings.CutPrefix(labels["helm.sh/chart"], "istiod-"); is && release == "" {
@@ -44,8 +44,8 @@ func ReleaseOf(labels map[string]string) string {
 	return release
 }
 
-// findRelease finds Istio's release: what is said outright, the proxy's tag, else words that appeared in the templates
-// with a release.
+// findRelease determines Istio's release from Source.Release, else from the proxy's tag, else from text that a release added to the
+// templates.
 func findRelease(source Source, values values) release {
 	if r := parseRelease(source.Release); r != 0 {
 		return r
@@ -67,23 +67,23 @@ func findRelease(source Source, values values) release {
 	return 0
 }
 
-// What releases do differently. An unknown release is treated as the newest, except where that could deny a pod which
-// an older release takes.
+// Differences between releases. An unknown release is treated as the newest, except where that could deny a pod that an older release
+// accepts.
 
-// looseChoice: the choice label was read as any spelling of a YAML boolean, and any other text was a no.
+// looseChoice reports whether sidecar.istio.io/inject accepts any spelling of a YAML boolean, and any other text means no.
 func (r release) looseChoice() bool { return r != 0 && r <= 26 }
 
-// nativeByDefault: kubelets decide about native sidecars unless a setting says otherwise.
+// nativeByDefault reports whether native sidecars are used where kubelets support them, unless a setting says otherwise.
 func (r release) nativeByDefault() bool { return r == 0 || r >= 27 }
 
-// rewritesHooks: the agent serves lifecycle hooks.
+// rewritesHooks reports whether the agent runs lifecycle hooks.
 func (r release) rewritesHooks() bool { return r == 0 || r >= 25 }
 
-// scrapeTargets: several Prometheus targets, checked ports, and the secure port.
+// scrapeTargets reports whether the agent supports several Prometheus targets, port checks, and the secure port.
 func (r release) scrapeTargets() bool { return r >= 31 }
 
-// validatesInterfaces: names of network interfaces are checked.
+// validatesInterfaces reports whether names of network interfaces are validated.
 func (r release) validatesInterfaces() bool { return r >= 30 }
 
-// imageTypeFallsBack: an image message without a type leaves the variant of the values in force.
+// imageTypeFallsBack reports whether an image message without a type uses the variant of the values.
 func (r release) imageTypeFallsBack() bool { return r == 0 || r >= 31 }

@@ -15,11 +15,10 @@ import (
 	"outrigger.dev/outrigger/api"
 )
 
-// Removed returns an injected pod as it was before: without what the status annotation lists, with the probes, hooks,
-// Prometheus annotations and containers of its own that injection recorded. What injection writes as a default and does
-// not record is taken away where it says no more than the default does. The second answer is false for a pod that was
-// never injected, which is returned as it is. The notes say what could not be brought back; an error is an annotation that
-// nobody can read.
+// Removed returns an injected pod as it was before injection: without what the status annotation lists, and with the probes, hooks,
+// Prometheus annotations, and custom containers that injection recorded. Defaults that injection sets and does not record are removed
+// if they still have the default value. For a pod that was not injected, it returns the pod itself and false. The notes say what
+// could not be restored. An error means that an annotation is unreadable.
 func Removed(pod *corev1.Pod) (before *corev1.Pod, injected bool, notes []string, err error) {
 	text, injected := pod.Annotations[api.AnnotationStatus]
 	if !injected {
@@ -56,18 +55,18 @@ func Removed(pod *corev1.Pod) (before *corev1.Pod, injected bool, notes []string
 	return r.pod, true, r.notes, nil
 }
 
-// removal is one injection on its way back.
+// removal is the removal of an injection, in progress.
 type removal struct {
 	pod      *corev1.Pod
 	status   status
 	recorded overrides
 	env      map[string]string // of the proxy
-	// portNames are the ports that probes and hooks named, by the path that replaced them.
+	// portNames are the port names of probes and hooks, by the path that replaced them.
 	portNames map[string]string
 	notes     []string
 }
 
-// restoreProbes gives the kubelet back what the agent was told to do in its place.
+// restoreProbes restores the probes and hooks that the agent runs for the kubelet.
 func (r *removal) restoreProbes() error {
 	probers := map[string]*prober{}
 	if text := r.env[envProbers]; text != "" {
@@ -80,7 +79,7 @@ func (r *removal) restoreProbes() error {
 			c := &list[i]
 			for kind, probe := range map[string]*corev1.Probe{"readyz": c.ReadinessProbe, "livez": c.LivenessProbe, "startupz": c.StartupProbe} {
 				path := healthPath(c.Name, kind)
-				if probe != nil && r.leadsTo(probe.HTTPGet, path, probers) {
+				if probe != nil && r.pointsToAgent(probe.HTTPGet, path, probers) {
 					was := probers[path]
 					r.restorePort(c, path, was)
 					probe.HTTPGet, probe.TCPSocket, probe.GRPC = was.HTTPGet, was.TCPSocket, was.GRPC
@@ -91,7 +90,7 @@ func (r *removal) restoreProbes() error {
 			}
 			for kind, hook := range map[string]*corev1.LifecycleHandler{"prestopz": c.Lifecycle.PreStop, "poststartz": c.Lifecycle.PostStart} {
 				path := lifecyclePath(c.Name, kind)
-				if hook != nil && r.leadsTo(hook.HTTPGet, path, probers) {
+				if hook != nil && r.pointsToAgent(hook.HTTPGet, path, probers) {
 					r.restorePort(c, path, probers[path])
 					hook.HTTPGet, hook.TCPSocket = probers[path].HTTPGet, probers[path].TCPSocket
 				}
@@ -101,7 +100,7 @@ func (r *removal) restoreProbes() error {
 	return nil
 }
 
-// restorePort gives a probe or hook the name of its port back, if that is recorded and still means the same port.
+// restorePort restores the port name of a probe or hook, if it is recorded and still has the same number.
 func (r *removal) restorePort(c *corev1.Container, path string, p *prober) {
 	port := p.port()
 	if port == nil {
@@ -112,8 +111,8 @@ func (r *removal) restorePort(c *corev1.Container, path string, p *prober) {
 	}
 }
 
-// leadsTo reports whether a handler was sent to the agent, and notes one whose own target nobody recorded.
-func (r *removal) leadsTo(get *corev1.HTTPGetAction, path string, probers map[string]*prober) bool {
+// pointsToAgent reports whether a handler was redirected to the agent. It adds a note for one whose original target is not recorded.
+func (r *removal) pointsToAgent(get *corev1.HTTPGetAction, path string, probers map[string]*prober) bool {
 	if get == nil || get.Path != path {
 		return false
 	}
@@ -124,7 +123,7 @@ func (r *removal) leadsTo(get *corev1.HTTPGetAction, path string, probers map[st
 	return true
 }
 
-// restorePrometheus gives Prometheus the application's own annotations back.
+// restorePrometheus restores the application's own Prometheus annotations.
 func (r *removal) restorePrometheus() error {
 	pod := r.pod
 	if path, written := prometheusAnnotation(pod, prometheusPath); written && path == "/stats/prometheus" {
@@ -157,12 +156,12 @@ func (r *removal) restorePrometheus() error {
 	return nil
 }
 
-// dropContainers takes away what the status lists, and puts the user's own containers of those names in their place.
+// dropContainers removes what the status lists, and restores the user's own containers of the same names.
 func (r *removal) dropContainers() {
 	spec := &r.pod.Spec
 	own := func(c corev1.Container) corev1.Container {
 		if c.Image == "" {
-			c.Image = "auto" // injection records it without
+			c.Image = "auto" // injection records the container without an image
 		}
 		return c
 	}
@@ -170,7 +169,7 @@ func (r *removal) dropContainers() {
 	ofInit := map[string]corev1.Container{}
 	for _, c := range r.recorded.InitContainers {
 		if c.Name == proxyName {
-			ofContainers = append(ofContainers, own(c)) // a native sidecar: where users write it is among the containers
+			ofContainers = append(ofContainers, own(c)) // users write a native sidecar among the containers
 		} else {
 			ofInit[c.Name] = own(c)
 		}
@@ -197,7 +196,7 @@ func (r *removal) dropContainers() {
 	spec.Containers = append(without(spec.Containers, r.status.Containers, recorded), ofContainers...)
 	mounted, volumes, pulls := mountedBy(spec), setOf(r.status.Volumes), setOf(r.status.ImagePullSecrets)
 	spec.Volumes = slices.DeleteFunc(spec.Volumes, func(v corev1.Volume) bool {
-		return volumes[v.Name] && !mounted[v.Name] // a pod's own volume may have that name, too
+		return volumes[v.Name] && !mounted[v.Name] // the pod's own volume may have this name
 	})
 	spec.ImagePullSecrets = slices.DeleteFunc(spec.ImagePullSecrets, func(s corev1.LocalObjectReference) bool { return pulls[s.Name] })
 	if len(spec.Volumes) == 0 {
@@ -208,7 +207,7 @@ func (r *removal) dropContainers() {
 	}
 }
 
-// mountedBy returns the names of the volumes that some container mounts.
+// mountedBy returns the names of the volumes that any container mounts.
 func mountedBy(spec *corev1.PodSpec) map[string]bool {
 	mounted := map[string]bool{}
 	for _, list := range [][]corev1.Container{spec.InitContainers, spec.Containers} {
@@ -221,12 +220,12 @@ func mountedBy(spec *corev1.PodSpec) map[string]bool {
 	return mounted
 }
 
-// dropMetadata takes away labels and annotations that say what injection would say again.
+// dropMetadata removes labels and annotations with the values that injection would set again.
 func (r *removal) dropMetadata() {
 	pod := r.pod
 	_, workload := workloadOf(pod)
 	name := cmp.Or(pod.Labels["app.kubernetes.io/name"], pod.Labels["app"], workload.Name)
-	name = strings.TrimSuffix(name[:min(len(name), 63)], "-") // as Istio's template cuts it
+	name = strings.TrimSuffix(name[:min(len(name), 63)], "-") // as Istio's template truncates it
 	for key, value := range map[string]string{
 		"security.istio.io/tlsMode":           "istio",
 		"networking.istio.io/tunnel":          "http",
@@ -238,7 +237,7 @@ func (r *removal) dropMetadata() {
 		}
 	}
 	if network, written := pod.Labels[labelNetwork]; written {
-		r.notes = append(r.notes, fmt.Sprintf("label %s=%s stays: whether it is the pod's own or injection wrote it is not recorded", labelNetwork, network))
+		r.notes = append(r.notes, fmt.Sprintf("label %s=%s is kept: it is not recorded whether injection set it", labelNetwork, network))
 	}
 	app := ""
 	if len(pod.Spec.Containers) > 0 {
@@ -268,5 +267,5 @@ func (r *removal) dropMetadata() {
 	}
 }
 
-// multusNetwork is what Istio's template adds where its CNI runs under Multus.
+// multusNetwork is the network that Istio's template adds if its CNI plugin runs under Multus.
 const multusNetwork = "default/istio-cni"

@@ -141,7 +141,7 @@ func (j *job) checkOwnSize(templates map[string]rendered) error {
 	size := 0
 	for _, list := range [][]corev1.Container{j.pod.Spec.InitContainers, j.pod.Spec.Containers} {
 		for i := range list {
-			if !gives(templates, list[i].Name) {
+			if !definesContainer(templates, list[i].Name) {
 				continue
 			}
 			text, err := json.Marshal(&list[i])
@@ -161,7 +161,7 @@ func (j *job) checkOwnSize(templates map[string]rendered) error {
 const maxAnnotations = 256 << 10
 
 // gives reports whether one of the templates defines a container with this name.
-func gives(templates map[string]rendered, name string) bool {
+func definesContainer(templates map[string]rendered, name string) bool {
 	for _, r := range templates {
 		spec, _ := r.shape["spec"].(map[string]any)
 		if r.pod != nil && findInPod(r.pod, name) != nil || r.pod == nil && (hasNamed(spec["containers"], name) || hasNamed(spec["initContainers"], name)) {

@@ -17,7 +17,7 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-// rendered is the output of a template, parsed.
+// rendered is the parsed output of a template.
 type rendered struct {
 	tree  func() map[string]any // read-only
 	shape map[string]any        // the same, except for strings
@@ -41,7 +41,7 @@ func parseRendered(text []byte) (rendered, error) {
 	return out, nil
 }
 
-// treeOfYAML returns what sigs.k8s.io/yaml and encoding/json make of a text, without the JSON between them.
+// treeOfYAML decodes a text like sigs.k8s.io/yaml, without the detour through JSON.
 func treeOfYAML(text []byte) (map[string]any, error) {
 	var document any
 	if err := goyaml.Unmarshal(text, &document); err == nil {
@@ -62,8 +62,8 @@ func treeOfYAML(text []byte) (map[string]any, error) {
 	return tree, nil
 }
 
-// plainTree turns what the YAML library makes into what encoding/json would. It is not plain if there is anything that
-// JSON has no like for, such as keys that are no strings.
+// plainTree converts the YAML library's values into those of encoding/json. It reports false if there is no equivalent, for example for
+// keys that are not strings.
 func plainTree(value any) (tree any, plain bool) {
 	switch value := value.(type) {
 	case nil, bool:
@@ -98,8 +98,8 @@ func plainTree(value any) (tree any, plain bool) {
 	return nil, false
 }
 
-// podOfTree reads a tree as encoding/json would. The converter knows fields by their exact names only, so a tree with
-// another spelling goes through JSON.
+// podOfTree decodes a tree like encoding/json. The converter matches field names exactly, so a tree with other spellings goes through
+// JSON.
 func podOfTree(tree map[string]any, pod *corev1.Pod) error {
 	if !misspells(tree) && runtime.DefaultUnstructuredConverter.FromUnstructured(tree, pod) == nil {
 		return nil
@@ -136,7 +136,7 @@ var podNames, lowerPodNames = func() (names, lower map[string]bool) {
 	return names, lower
 }()
 
-// misspells reports whether a key of a tree may be a field's name in other case.
+// misspells reports whether a key in a tree may be the name of a field in another case.
 func misspells(tree any) bool {
 	switch tree := tree.(type) {
 	case map[string]any:

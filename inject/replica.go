@@ -31,7 +31,7 @@ func ReplicaOf(received Received, prefix string) Replica {
 	from := 0
 	for _, s := range ownSpans(received.JSON) {
 		key = append(key, received.JSON[from:s.from]...)
-		key = append(key, 0) // no byte of JSON
+		key = append(key, 0) // does not occur in JSON
 		own.Write(received.JSON[s.from:s.to])
 		from = s.to
 	}

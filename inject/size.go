@@ -13,10 +13,10 @@ import (
 	"outrigger.dev/outrigger/api"
 )
 
-// podSize counts the costly parts of a pod.
+// podSize counts the parts of a pod that are expensive to process.
 type podSize struct {
 	containers, volumes int
-	elements            int // as countEntries counts them; 0 where the pod was not read from JSON
+	elements            int // as countEntries counts them; 0 if the pod was not decoded from JSON
 }
 
 func sizeOf(pod *corev1.Pod) podSize {
@@ -24,14 +24,14 @@ func sizeOf(pod *corev1.Pod) podSize {
 	return podSize{containers: len(spec.Containers) + len(spec.InitContainers) + len(spec.EphemeralContainers), volumes: len(spec.Volumes)}
 }
 
-// maxTemplates bounds how many templates a pod may name.
+// maxTemplates is the number of templates that a pod may name.
 const maxTemplates = 100
 
-// maxElements bounds the elements of all lists of a pod together: {} in a list of tolerations takes three bytes of JSON and
-// two hundred of memory. So many variables with distinct names exceed what etcd stores for one object.
+// maxElements is the number of elements that all lists of a pod may have together. An element such as {} takes 3 bytes of JSON but 200
+// bytes of memory. As many variables with distinct names exceed what etcd stores for one object.
 const maxElements = 250_000
 
-// limits returns the most containers and volumes that a pod may have.
+// limits returns the numbers of containers and volumes that a pod may have.
 func (s Settings) limits() podSize {
 	limits := podSize{containers: s.MaxContainers, volumes: s.MaxVolumes, elements: maxElements}
 	if limits.containers == 0 {
@@ -43,7 +43,7 @@ func (s Settings) limits() podSize {
 	return limits
 }
 
-// tooLarge returns what denies a pod of more containers or volumes than the settings allow, or of too many elements.
+// tooLarge returns the problems of a pod with more containers or volumes than the settings allow, or with too many elements.
 func (c *Config) tooLarge(request Request) []api.InjectProblem {
 	size, limits := sizeOf(request.Pod), c.settings.limits()
 	size.containers, size.volumes = max(size.containers, request.size.containers), max(size.volumes, request.size.volumes)
@@ -69,12 +69,11 @@ func (c *Config) tooLarge(request Request) []api.InjectProblem {
 	return problems
 }
 
-// largeStatus is the size from which the status of a pod is not decoded: nothing looks at it.
+// largeStatus is the size in bytes above which a pod's status is not decoded, since injection does not read it.
 const largeStatus = 1 << 10
 
-// withinLimits returns the JSON of a pod without a large status, and, where there are more containers, volumes or elements
-// than allowed, without those; size is then what was counted. A few bytes of JSON become a struct of a kilobyte, so this
-// looks before anything is decoded. A document that is not understood is returned as it is.
+// withinLimits returns the JSON of a pod without a large status and without lists that exceed the limits, and the counts. It runs before
+// decoding, because a few bytes of JSON can become a struct of a kilobyte. It returns an invalid document unchanged.
 func withinLimits(pod []byte, settings Settings) (document []byte, size podSize) {
 	limits := settings.limits()
 	if len(pod) < min(limits.containers, limits.volumes) {
@@ -123,10 +122,10 @@ func withinLimits(pod []byte, settings Settings) (document []byte, size podSize)
 	return without(pod, cut), size
 }
 
-// longMember is how many entries a member of the spec or of the metadata has at least that is left out of a pod of too many.
+// longMember is the number of entries from which a member of the spec or metadata is left out of a pod with too many elements.
 const longMember = 1000
 
-// without returns a document with null instead of some values.
+// without returns a document with the given values replaced by null.
 func without(text []byte, values []gjson.Result) []byte {
 	slices.SortFunc(values, func(a, b gjson.Result) int { return a.Index - b.Index })
 	document := make([]byte, 0, len(text))
@@ -138,7 +137,7 @@ func without(text []byte, values []gjson.Result) []byte {
 	return append(document, text[from:]...)
 }
 
-// namesField reports whether encoding/json, which ignores case, reads a member into a field.
+// namesField reports whether encoding/json, which ignores case, decodes a member into a field.
 func namesField(key gjson.Result, field string) bool { return strings.EqualFold(key.Str, field) }
 
 // countElements returns the number of elements of a list; 0 for any other value.
@@ -153,11 +152,11 @@ func countElements(list gjson.Result) int {
 	return count
 }
 
-// mapMembers is how many members an object has that must be a map: no type of Kubernetes has as many fields.
+// mapMembers is the number of members from which an object must be a map, because no Kubernetes type has as many fields.
 const mapMembers = 100
 
-// countEntries returns how many elements all lists in a value have together, at any depth, and how many entries its large
-// maps have. It reads the text once, however deep it is.
+// countEntries returns the number of elements of all lists and of entries of all large maps in a value, at any depth. It reads the text
+// once.
 func countEntries(text string) int {
 	type open struct {
 		list   bool

@@ -306,8 +306,8 @@ func (s *specializer) wholeList(list *parse.ListNode, at scope) bool {
 	return !slices.ContainsFunc(nodesOf(list), func(node parse.Node) bool { return !s.whole(node, at) })
 }
 
-// wholePipe reports whether a pipeline is constant. What it declares is constant from here on; outside nobody reads a
-// variable of that name, since only those that are declared at one place count.
+// wholePipe reports whether a pipeline is constant. The variables that it declares are constant from here on. Code outside cannot read
+// them, since only variables that are declared once count.
 func (s *specializer) wholePipe(pipe *parse.PipeNode, at scope) bool {
 	if !s.constantCommands(pipe, at) {
 		return false

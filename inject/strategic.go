@@ -96,7 +96,7 @@ func isDirected(element any) bool {
 	return is && hasDirective(tree)
 }
 
-// takeTree takes a value as it is, without nulls and without what a directive takes out.
+// takeTree sets a value that only the patch has, without nulls and without what directives remove.
 func takeTree(into map[string]any, key string, value any) {
 	withoutNulls(value)
 	if kept, keep := undirected(value); keep {
@@ -124,7 +124,7 @@ func withoutNulls(tree any) {
 	}
 }
 
-// undirected returns a tree without the maps that hold $patch; keep is false if it is one itself.
+// undirected returns a tree without maps that contain $patch. keep is false if the tree itself is such a map.
 func undirected(tree any) (kept any, keep bool) {
 	switch tree := tree.(type) {
 	case map[string]any:
@@ -158,8 +158,8 @@ func strategyOf(meta strategicpatch.PatchMeta) string {
 	return ""
 }
 
-// mergeLists merges two lists of a field whose elements are told apart by mergeKey, or are scalars. What the patch names
-// comes in the patch's order; everything else keeps its order, and its place before what followed it.
+// mergeLists merges two lists of scalars, or of maps that mergeKey identifies. Elements of the patch come in the patch's order. Other
+// elements keep their order, and their place before the elements that followed them.
 func mergeLists(original, patch []any, mergeKey string, schema strategicpatch.LookupPatchMeta) ([]any, error) {
 	if len(original) == 0 && len(patch) == 0 {
 		return original, nil
@@ -185,7 +185,7 @@ func mergeLists(original, patch []any, mergeKey string, schema strategicpatch.Lo
 	}
 	merged := mergedList{items: slices.Clip(original), first: had}
 	for _, item := range patch {
-		if err := merged.lay(item, keyOf, maps, schema); err != nil {
+		if err := merged.merge(item, keyOf, maps, schema); err != nil {
 			return nil, err
 		}
 	}
@@ -199,7 +199,7 @@ func areMaps(lists ...[]any) (bool, error) {
 		for _, item := range list {
 			switch t := reflect.TypeOf(item); {
 			case t == nil:
-				return false, errors.New("a list holds null")
+				return false, errors.New("a list contains null")
 			case first == nil && t.Kind() == reflect.Slice:
 				return false, mergepatch.ErrNoListOfLists
 			case first == nil:
@@ -219,12 +219,12 @@ func elementKey(element map[string]any, mergeKey string) (any, error) {
 	}
 	switch key.(type) {
 	case map[string]any, []any:
-		return nil, fmt.Errorf("the field %s of an element is neither text nor a number", mergeKey)
+		return nil, fmt.Errorf("field %s of an element is neither a string nor a number", mergeKey)
 	}
 	return key, nil
 }
 
-// firstByKey returns where the first element of each key is.
+// firstByKey returns the index of the first element with each key.
 func firstByKey(list []any, keyOf func(any) (any, error)) (map[any]int, error) {
 	first := make(map[any]int, len(list))
 	for i, item := range list {
@@ -239,14 +239,14 @@ func firstByKey(list []any, keyOf func(any) (any, error)) (map[any]int, error) {
 	return first, nil
 }
 
-// mergedList is a list while a patch is laid over it.
+// mergedList is a list that a patch is being merged into.
 type mergedList struct {
 	items []any
-	first map[any]int // where the first element of each key is
+	first map[any]int // index of the first element with each key
 }
 
-// lay merges an element into the first one of its key, or appends it.
-func (l *mergedList) lay(item any, keyOf func(any) (any, error), maps bool, schema strategicpatch.LookupPatchMeta) error {
+// merge merges an element into the first one with its key, or appends it.
+func (l *mergedList) merge(item any, keyOf func(any) (any, error), maps bool, schema strategicpatch.LookupPatchMeta) error {
 	key, err := keyOf(item)
 	if err != nil {
 		return err
@@ -263,8 +263,7 @@ func (l *mergedList) lay(item any, keyOf func(any) (any, error), maps bool, sche
 	return err
 }
 
-// ordered returns the elements in their final order: of the elements that were there first, each comes before those of
-// the patch that it preceded.
+// ordered returns the elements in their final order: each original element stays before the elements of the patch that it preceded.
 func (l *mergedList) ordered(count int, wanted map[any]int, keyOf func(any) (any, error), maps bool) []any {
 	type placed struct {
 		item     any
@@ -273,7 +272,7 @@ func (l *mergedList) ordered(count int, wanted map[any]int, keyOf func(any) (any
 	var named, others []placed
 	seen := make(map[any]bool, len(l.items))
 	for _, item := range l.items {
-		key, _ := keyOf(item) // every element was asked before
+		key, _ := keyOf(item) // cannot fail: every key was read before
 		if !maps && seen[key] {
 			continue
 		}

@@ -9,12 +9,12 @@ import (
 	"text/template/parse"
 )
 
-// parsedTemplate is a template with what was found out about it when it was parsed.
+// parsedTemplate is a template with the traits that were found when it was parsed.
 type parsedTemplate struct {
 	*template.Template
-	sideEffects bool // it calls functions that change their arguments, so it gets its own copy of the data
-	volatile    bool // it calls functions that answer differently each time, so nothing of it is kept
-	// perReplica: it reads what differs between the replicas of one workload, so no replica gets another's answer.
+	sideEffects bool // calls functions that change their arguments, so it gets a copy of the data
+	volatile    bool // calls functions that return something else each time, so nothing of it is kept
+	// perReplica means that it reads what differs between the replicas of a workload, so replicas do not share an answer.
 	perReplica bool
 }
 
@@ -47,7 +47,7 @@ func (t *parsedTemplate) note(node parse.Node) {
 // changers are functions that change their first argument.
 var changers = map[string]bool{"set": true, "unset": true, "merge": true, "mergeOverwrite": true, "mustMerge": true, "mustMergeOverwrite": true}
 
-// isVolatile reports whether a function answers differently each time.
+// isVolatile reports whether a function may return something else each time.
 func isVolatile(function string) bool {
 	switch function {
 	case "now", "ago", "uuidv4", "bcrypt", "htpasswd", "derivePassword", "encryptAES", "shuffle":
@@ -61,7 +61,7 @@ func isVolatile(function string) bool {
 	return false
 }
 
-// noteFields looks at a way through the data: at a protobuf setter, and at what the replicas of a workload differ in.
+// noteFields checks a field chain for protobuf setters and for fields in which the replicas of a workload differ.
 func (t *parsedTemplate) noteFields(names []string) {
 	for i, name := range names {
 		setter := strings.HasPrefix(name, "Set") || strings.HasPrefix(name, "Reset")
@@ -75,7 +75,7 @@ func (t *parsedTemplate) noteFields(names []string) {
 	}
 }
 
-// noteCommand looks for a whole ObjectMeta: only the function annotation is known to look at no more than one annotation.
+// noteCommand checks whether a command gets the whole ObjectMeta. Only the function annotation reads no more than one annotation of it.
 func (t *parsedTemplate) noteCommand(node *parse.CommandNode) {
 	if function, is := node.Args[0].(*parse.IdentifierNode); is && function.Ident == "annotation" {
 		return
@@ -88,7 +88,7 @@ func (t *parsedTemplate) noteCommand(node *parse.CommandNode) {
 	}
 }
 
-// visit shows a node and all below it.
+// visit calls see for a node and all nodes below it.
 func visit(node parse.Node, see func(parse.Node)) {
 	branch := func(b *parse.BranchNode) {
 		visit(b.Pipe, see)

@@ -19,10 +19,10 @@ import (
 	"outrigger.dev/outrigger/api"
 )
 
-// Values become part of YAML text. A value with a quote, a newline or a backslash may therefore become structure: a key,
-// a container, an argument (CVE-2026-23766). No list of forbidden characters would do, because many annotations are YAML
-// or JSON themselves. So where a value holds anything unusual, the template is rendered once more with every such value
-// made harmless, and what comes out must have the same structure.
+// Templates insert values into YAML text. A value with a quote, a newline, or a backslash could add structure: a key, a container, an
+// argument (CVE-2026-23766). A list of forbidden characters cannot prevent this, because many annotations contain YAML or JSON. So if
+// a value contains an unusual character, the template is also rendered with harmless values, and both outputs must have the same
+// structure.
 
 // isHarmless reports whether a text consists of letters, digits, spaces, and ._:/,=@+*- only
 func isHarmless(text string) bool {
@@ -35,7 +35,7 @@ func isHarmless(text string) bool {
 	return true
 }
 
-// renderSafely renders a template, and refuses output whose structure depends on the characters of a value.
+// renderSafely renders a template, and rejects output whose structure depends on the characters of a value.
 func (j *job) renderSafely(name string) (rendered, error) {
 	out, err := j.render(name)
 	unusual := j.data.unusual(j.unusual)
@@ -48,7 +48,7 @@ func (j *job) renderSafely(name string) (rendered, error) {
 	all, safeErr := j.renderData(name, j.data.defused(unusual, nil))
 	if safeErr != nil {
 		if err == nil {
-			err = safeErr // what cannot be compared cannot be let through
+			err = safeErr // output that cannot be compared is rejected
 		}
 		return rendered{}, j.refuseTemplate(name, err)
 	}
@@ -64,8 +64,8 @@ func (j *job) renderSafely(name string) (rendered, error) {
 		"Leave that character out."))
 }
 
-// shapingField returns the first field, by name, whose unusual value alone changes the structure that a template renders;
-// safe is that structure. It halves the fields, since each look costs a rendering and a pod may have very many of them.
+// shapingField returns the first field, by name, whose unusual value alone changes the structure of the rendered template; safe is the
+// structure with harmless values. It searches by bisection, since each test renders the template and a pod may have many fields.
 func (j *job) shapingField(name string, unusual map[string]string, safe rendered) (field string, found bool) {
 	changes := func(fields []string) bool {
 		kept, err := j.renderData(name, j.data.defused(unusual, setOf(fields)))
@@ -97,8 +97,8 @@ func firstUnusual(text string) string {
 	return ""
 }
 
-// unusual returns every string that a template may print and that holds an unusual character, by its field. Those of the
-// ProxyConfig are known.
+// unusual returns every string with an unusual character that a template may print, by field. inProxyConfig has those of the
+// ProxyConfig.
 func (d *data) unusual(inProxyConfig map[string]string) map[string]string {
 	out := map[string]string{}
 	for key, value := range d.ObjectMeta.Annotations {
@@ -141,7 +141,7 @@ func (d *data) unusual(inProxyConfig map[string]string) map[string]string {
 	return out
 }
 
-// unusualOf returns of a key and its value the one that is unusual, of two the value.
+// unusualOf returns the value if it is unusual, else the key if it is; "" if neither is.
 func unusualOf(key, value string) string {
 	if !isHarmless(value) {
 		return value
@@ -149,7 +149,7 @@ func unusualOf(key, value string) string {
 	return key
 }
 
-// defused returns a copy of the data in which every unusual string is harmless, but for those of the fields to keep.
+// defused returns a copy of the data in which every unusual string is replaced by a harmless one, except in the fields to keep.
 func (d *data) defused(unusual map[string]string, keep map[string]bool) *data {
 	c := d.own()
 	defuse := func(field string, text *string) {
@@ -189,12 +189,12 @@ func (d *data) defused(unusual map[string]string, keep map[string]bool) *data {
 	return c
 }
 
-// structural is every character that can be structure in YAML somewhere, so more than is unusual in a value: where a text
-// is printed bare, what was left of an attack could not be parsed to compare with.
+// structural matches every character that may be structure somewhere in YAML. It matches more than isHarmless rejects, because the
+// remainder of an attack in an unquoted value may not parse.
 var structural = regexp.MustCompile(`[^A-Za-z0-9._/,-]|^-`)
 
-// disarmed returns a harmless text of the same class: JSON keeps its shape, and other text its length and the characters
-// of words, paths and lists.
+// disarmed returns a harmless text of the same kind. JSON keeps its structure; other text keeps its length and the characters of words,
+// paths, and lists.
 func disarmed(text string) string {
 	trimmed := strings.TrimSpace(text)
 	if strings.HasPrefix(trimmed, "{") || strings.HasPrefix(trimmed, "[") {
@@ -228,7 +228,7 @@ func disarmedTree(value any) any {
 	return value
 }
 
-// eachString visits every string of a message, map keys too, with its path.
+// eachString visits every string in a message, including map keys, with its path.
 func eachString(message protoreflect.Message, path string, visit func(path, text string)) {
 	message.Range(func(field protoreflect.FieldDescriptor, value protoreflect.Value) bool {
 		at := path + "." + field.JSONName()
@@ -261,7 +261,7 @@ func eachString(message protoreflect.Message, path string, visit func(path, text
 	})
 }
 
-// defusedMessage returns a copy of a ProxyConfig in which the unusual strings are harmless, but for the fields to keep.
+// defusedMessage returns a copy of a ProxyConfig with harmless strings in place of unusual ones, except in the fields to keep.
 func defusedMessage(config *meshconfig.ProxyConfig, unusual map[string]string, keep map[string]bool) *meshconfig.ProxyConfig {
 	out := proto.Clone(config).(*meshconfig.ProxyConfig)
 	defuseMessage(out.ProtoReflect(), "ProxyConfig", func(field string) bool {
@@ -324,7 +324,7 @@ func defuseMap(field protoreflect.FieldDescriptor, m protoreflect.Map, at string
 	}
 }
 
-// sameShape reports whether two trees have the same keys, after what makes keys harmless, and lists of the same lengths.
+// sameShape reports whether two trees have the same keys, once made harmless, and lists of the same lengths.
 func sameShape(a, b any) bool {
 	switch a := a.(type) {
 	case map[string]any:

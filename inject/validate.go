@@ -19,7 +19,7 @@ import (
 	"outrigger.dev/outrigger/api"
 )
 
-// validators check the annotations of a pod that is to be injected (injection.md, 10).
+// validators check the values of annotations before injection. The rules are those of Istio's injector.
 var validators = map[string]struct {
 	check  func(string) error
 	advice string
@@ -38,7 +38,7 @@ var validators = map[string]struct {
 	"traffic.sidecar.istio.io/kubevirtInterfaces":           {interfaceNames, interfaceAdvice},
 	"istio.io/reroute-virtual-interfaces":                   {interfaceNames, interfaceAdvice},
 	annotationMerge:                                         {boolean, "Write true or false."},
-	annotationProxyConfig:                                   {nil, "Write a ProxyConfig as YAML."}, // which fields it has depends on the release
+	annotationProxyConfig:                                   {nil, "Write a ProxyConfig as YAML."}, // its fields depend on the release; see check
 	"sidecar.istio.io/proxyCPU":                             {quantity, quantityAdvice},
 	"sidecar.istio.io/proxyMemory":                          {quantity, quantityAdvice},
 	"sidecar.istio.io/proxyCPULimit":                        {quantity, quantityAdvice},
@@ -50,7 +50,7 @@ const (
 	quantityAdvice  = "Write a quantity such as 100m or 128Mi."
 )
 
-// validate checks the annotations. Warnings are about what the running release of Istio does not check itself.
+// validate checks the annotations. A value that the running release of Istio does not check itself causes only a warning.
 func (c *Config) validate(pod *corev1.Pod) (faults, warnings []api.InjectProblem) {
 	for _, name := range slices.Sorted(maps.Keys(pod.Annotations)) {
 		validator, known := validators[name]
@@ -178,7 +178,7 @@ func proxyConfig(text string, running release) error {
 		return fmt.Errorf("failed to convert to apply proxy config: %w", err)
 	}
 	config := defaultProxyConfig()
-	layProxyConfig(config, level, tree)
+	mergeProxyConfig(config, level, tree)
 	if faults := proxyConfigFaults(config); len(faults) > 0 {
 		return errors.New(strings.Join(faults, "; "))
 	}

@@ -9,13 +9,13 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-// values are Istio's values: the whole document as templates see it, and the few fields that the injector itself reads.
+// values are Istio's values: the whole document for the templates, and the fields that the injector itself reads.
 type values struct {
 	tree  map[string]any
 	typed typedValues
 }
 
-// typedValues are the fields of the values whose type the injector checks; others may be there.
+// typedValues are the fields of the values that the injector reads.
 type typedValues struct {
 	Global struct {
 		Hub          string `json:"hub"`
@@ -43,7 +43,7 @@ type typedValues struct {
 	} `json:"pilot"`
 }
 
-// parseValues reads the values; empty text is an empty document.
+// parseValues parses the values. An empty text is an empty document.
 func parseValues(text string) (values, error) {
 	v := values{tree: map[string]any{}}
 	if strings.TrimSpace(text) == "" {
@@ -83,8 +83,8 @@ func (v values) rewriteProbes() bool {
 	return rewrite != nil && *rewrite
 }
 
-// env answers for istiod's environment: what pilot.env says, as text, and whether it says anything. The environment of
-// our own process is never read.
+// env returns a variable of istiod's environment from pilot.env, and whether it is set there. It never reads the environment of this
+// process.
 func (v values) env(key string) (string, bool) {
 	value, found := v.typed.Pilot.Env[key]
 	if !found || value == nil {

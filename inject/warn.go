@@ -11,23 +11,22 @@ import (
 	"outrigger.dev/outrigger/api"
 )
 
-// WarnWords returns what looks like a word about injection in a pod, and is none. The namespace's words are told with a
-// bare pod only: else it is the workload that hears of them, and the answer for a replica must not depend on them.
-func WarnWords(request Request) []api.InjectProblem {
+// KeyProblems returns warnings about labels and annotations that look like settings of the injection but are not. It covers those of the
+// Namespace only for a pod without a controller: otherwise the warning belongs to the workload, and replicas share one answer.
+func KeyProblems(request Request) []api.InjectProblem {
 	problems := api.InjectKeyProblems(podRef(request.Pod), request.Pod.Labels, request.Pod.Annotations)
 	if request.Namespace != nil && metav1.GetControllerOfNoCopy(request.Pod) == nil {
-		problems = append(problems, WarnNamespace(request.Namespace)...)
+		problems = append(problems, NamespaceKeyProblems(request.Namespace)...)
 	}
 	return problems
 }
 
-// WarnNamespace returns what looks like a word about injection in a Namespace, and is none.
-func WarnNamespace(namespace *corev1.Namespace) []api.InjectProblem {
+// NamespaceKeyProblems returns warnings about labels and annotations of a Namespace that look like settings of the injection but are not.
+func NamespaceKeyProblems(namespace *corev1.Namespace) []api.InjectProblem {
 	return api.InjectKeyProblems(api.ObjectRef{Kind: "Namespace", Name: namespace.Name}, namespace.Labels, namespace.Annotations)
 }
 
-// warnInjected returns what will not work as the user expects in a pod that was injected. It changes nothing: the pod
-// stays the one that istiod would have made.
+// warnInjected returns warnings about what will not work in an injected pod. The pod is the same as from istiod.
 func (c *Config) warnInjected(request Request, after *corev1.Pod) []api.InjectProblem {
 	if findProxy(after) == nil {
 		return nil
@@ -43,17 +42,17 @@ func (c *Config) warnInjected(request Request, after *corev1.Pod) []api.InjectPr
 	return problems
 }
 
-// windowsBySelector: a node selector alone does not make a Windows pod for istiod, so the pod was injected.
+// windowsBySelector warns about a pod that selects Windows nodes without spec.os.name, which is all that Istio considers.
 func windowsBySelector(request Request, _ *corev1.Pod) (api.InjectProblem, bool) {
 	if request.Pod.Spec.NodeSelector[corev1.LabelOSStable] != string(corev1.Windows) {
 		return api.InjectProblem{}, false
 	}
 	return denied(request.Pod, api.InjectWindowsPod, "spec.nodeSelector["+corev1.LabelOSStable+"]", string(corev1.Windows),
-		"the pod goes to a Windows node, where Istio's sidecar does not run.",
-		"Write spec.os.name: windows, or label the pod's template "+api.KeySidecarInject+"=false."), true
+		"the pod selects Windows nodes, where Istio's sidecar does not run.",
+		"Set spec.os.name: windows, or label the pod template "+api.KeySidecarInject+"=false."), true
 }
 
-// meshes are the other meshes by the names of the containers that they put into pods.
+// meshes maps the names of containers that other meshes inject to the mesh.
 var meshes = map[string]string{
 	"linkerd-proxy": "Linkerd", "linkerd-init": "Linkerd", "linkerd-network-validator": "Linkerd",
 	"consul-dataplane": "Consul", "consul-connect-inject-init": "Consul", "consul-connect-lifecycle-sidecar": "Consul",
@@ -69,15 +68,16 @@ func foreignSidecar(request Request, _ *corev1.Pod) (api.InjectProblem, bool) {
 		for _, container := range list.containers {
 			if mesh, foreign := meshes[container.Name]; foreign {
 				return denied(request.Pod, api.InjectForeignSidecar, fmt.Sprintf("%s[%s]", list.field, container.Name), "",
-					fmt.Sprintf("%s injected the pod too, and two sidecars redirect the same traffic.", mesh),
-					fmt.Sprintf("Let one of them alone inject it: label the pod's template %s=false, or switch %s's injection off.", api.KeySidecarInject, mesh)), true
+					fmt.Sprintf("%s also injected the pod, and two sidecars redirect the same traffic.", mesh),
+					fmt.Sprintf("Let only one of them inject it: label the pod template %s=false, or disable %s's injection.", api.KeySidecarInject, mesh)), true
 			}
 		}
 	}
 	return api.InjectProblem{}, false
 }
 
-// willNotComplete: Kubernetes waits for every container of a pod that is to end, but not for native sidecars.
+// willNotComplete warns about a pod that runs to completion with a sidecar that is not native: Kubernetes waits for every container
+// except native sidecars.
 func willNotComplete(request Request, after *corev1.Pod) (api.InjectProblem, bool) {
 	policy := request.Pod.Spec.RestartPolicy
 	if policy != corev1.RestartPolicyNever && policy != corev1.RestartPolicyOnFailure || findContainer(after.Spec.Containers, proxyName) == nil {
@@ -88,6 +88,6 @@ func willNotComplete(request Request, after *corev1.Pod) (api.InjectProblem, boo
 		who = kind.Kind + " " + name.Name
 	}
 	return denied(request.Pod, api.InjectJobWillNotComplete, "spec.restartPolicy", string(policy),
-		"the sidecar is no native one and outlives the application, so "+who+" never completes.",
-		"Annotate the pod's template "+annotationNative+"=true."), true
+		"the sidecar is not a native sidecar and outlives the application, so "+who+" never completes.",
+		"Annotate the pod template "+annotationNative+"=true."), true
 }

@@ -30,7 +30,7 @@ func TestWhatWillNotWorkIsNamed(t *testing.T) {
 		"a Job with a native sidecar":        {pod: job, native: "enabled"},
 		"a bare pod that is to end":          {pod: "spec: {restartPolicy: Never}", native: "disabled", want: []string{"JobWillNotComplete spec.restartPolicy"}, says: "the pod never completes"},
 		"a pod that restarts always":         {pod: "spec: {restartPolicy: Always}", native: "disabled"},
-		"Linkerd's sidecar":                  {pod: "spec: {containers: [{name: app}, {name: linkerd-proxy}]}", want: []string{"ForeignSidecar spec.containers[linkerd-proxy]"}, says: "Linkerd injected the pod too"},
+		"Linkerd's sidecar":                  {pod: "spec: {containers: [{name: app}, {name: linkerd-proxy}]}", want: []string{"ForeignSidecar spec.containers[linkerd-proxy]"}, says: "Linkerd also injected the pod"},
 		"Consul's sidecar":                   {pod: "spec: {initContainers: [{name: consul-connect-inject-init}], containers: [{name: app}, {name: consul-dataplane}]}", want: []string{"ForeignSidecar spec.initContainers[consul-connect-inject-init]"}, says: "Consul"},
 		"a container as the proxy's user":    {pod: "spec: {containers: [{name: app, securityContext: {runAsUser: 1337}}]}", want: []string{"RunsAsProxyUser spec.containers[app].securityContext.runAsUser"}, says: "container app"},
 		"the pod as the proxy's user":        {pod: "spec: {securityContext: {runAsUser: 1337}, containers: [{name: app}]}", want: []string{"RunsAsProxyUser spec.securityContext.runAsUser"}, says: "container app"},

@@ -12,8 +12,8 @@ import (
 	"outrigger.dev/outrigger/api"
 )
 
-// ofIstio are the containers that Istio's own templates bring; some of them are meant to run as the proxy's user.
-var ofIstio = map[string]bool{proxyName: true, "istio-init": true, "istio-validation": true, "enable-core-dump": true}
+// istioContainers are the containers of Istio's own templates; some run as the proxy's user on purpose.
+var istioContainers = map[string]bool{proxyName: true, "istio-init": true, "istio-validation": true, "enable-core-dump": true}
 
 // identity is a user or group, and the field that sets it.
 type identity struct {
@@ -31,7 +31,7 @@ func (c *Config) runsAsProxyUser(request Request, after *corev1.Pod) (api.Inject
 	ids := c.proxyIDs(request, after)
 	spec := &request.Pod.Spec
 	for field, container := range containersByField(spec) {
-		if ofIstio[container.Name] || strings.HasPrefix(field, "spec.initContainers") && runsWithoutProxy(container, after) {
+		if istioContainers[container.Name] || strings.HasPrefix(field, "spec.initContainers") && runsWithoutProxy(container, after) {
 			continue
 		}
 		for _, id := range identitiesOf(spec, container, field) {
@@ -72,7 +72,7 @@ func isNative(container *corev1.Container) bool {
 	return container.RestartPolicy != nil && *container.RestartPolicy == corev1.ContainerRestartPolicyAlways
 }
 
-// identitiesOf are the user and the group of a container, its own or those of the pod.
+// identitiesOf returns the user and group of a container, from its own security context or the pod's.
 func identitiesOf(spec *corev1.PodSpec, container *corev1.Container, path string) []identity {
 	user, group := identity{field: "spec.securityContext.runAsUser", what: "user"}, identity{field: "spec.securityContext.runAsGroup", what: "group"}
 	if pod := spec.SecurityContext; pod != nil {

@@ -19,7 +19,7 @@ func workloadOf(pod *corev1.Pod) (metav1.TypeMeta, types.NamespacedName) {
 	if owner := metav1.GetControllerOfNoCopy(pod); owner != nil && pod.GenerateName != "" {
 		kind = metav1.TypeMeta{APIVersion: owner.APIVersion, Kind: owner.Kind}
 		name = owner.Name
-		kind, name = behind(kind, name, pod.Labels)
+		kind, name = controllerOf(kind, name, pod.Labels)
 	}
 	if name == "" {
 		name = pod.Name
@@ -27,8 +27,8 @@ func workloadOf(pod *corev1.Pod) (metav1.TypeMeta, types.NamespacedName) {
 	return kind, types.NamespacedName{Namespace: pod.Namespace, Name: name}
 }
 
-// behind follows a controller that is itself made by another one.
-func behind(kind metav1.TypeMeta, name string, labels map[string]string) (metav1.TypeMeta, string) {
+// controllerOf returns the controller of a controller, such as the Deployment of a ReplicaSet; the controller itself if none owns it.
+func controllerOf(kind metav1.TypeMeta, name string, labels map[string]string) (metav1.TypeMeta, string) {
 	switch kind.Kind {
 	case "ReplicaSet":
 		if base, cut := cutHash(name, labels["pod-template-hash"]); cut {

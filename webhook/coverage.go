@@ -98,7 +98,7 @@ func (c *Coverage) count(ctx context.Context) error {
 	if !known {
 		return nil
 	}
-	if !config.StandsAs(c.by) {
+	if !config.CoversLike(c.by) {
 		c.known, c.by = nil, config
 	}
 	counts, now, namespaces := map[covering]int{}, map[any]knownStanding{}, map[string]*corev1.Namespace{}
@@ -145,7 +145,7 @@ func judge(pod *corev1.Pod, namespace *corev1.Namespace, config *inject.Config, 
 	if !by.selected {
 		return out, nil
 	}
-	standing, err := inject.StandByImage(inject.Request{Pod: pod, Namespace: namespace, Path: "/inject"}, config)
+	standing, err := inject.CoverageByImage(inject.Request{Pod: pod, Namespace: namespace, Path: "/inject"}, config)
 	if err != nil {
 		return out, fmt.Errorf("coverage: %w", err)
 	}

@@ -112,7 +112,7 @@ func (w Workloads) problems(ctx context.Context, made *workload) ([]api.InjectPr
 	if err != nil {
 		return nil, err
 	}
-	problems = append(append(problems, made.misplaced(request.Pod)...), inject.WarnNamespace(namespace)...)
+	problems = append(append(problems, made.misplaced(request.Pod)...), inject.NamespaceKeyProblems(namespace)...)
 	for i := range problems {
 		problems[i] = ofWorkload(problems[i], made, path)
 	}
@@ -156,7 +156,7 @@ func skipped(pod *corev1.Pod, report inject.Report) api.InjectProblem {
 func notSelected(request inject.Request) []api.InjectProblem {
 	pod, namespace := request.Pod, request.Namespace
 	object := api.ObjectRef{Kind: "Pod", Namespace: pod.Namespace}
-	problems := inject.WarnWords(request)
+	problems := inject.KeyProblems(request)
 	label, labeled := pod.Labels[api.KeySidecarInject]
 	if labeled && label != "true" && label != "false" && label != "" {
 		problems = append(problems, api.UnreadableChoice(object, api.LabelField(api.KeySidecarInject), label))

@@ -131,7 +131,7 @@ func TestWorkloadsAreWarnedAboutTheirPods(t *testing.T) {
 		"a word on both":                    {"in", workloadText("labels: {sidecar.istio.io/inject: 'true'}", "labels: {sidecar.istio.io/inject: 'true'}", ""), "", nil},
 		"a CronJob that never completes": {
 			"in", "apiVersion: batch/v1\nkind: CronJob\nmetadata: {name: nightly}\nspec: {jobTemplate: {spec: {template: {spec: {restartPolicy: OnFailure, containers: [{name: app}]}}}}}\n", "",
-			[]string{"JobWillNotComplete: CronJob in/nightly: spec.jobTemplate.spec.template.spec.restartPolicy = \"OnFailure\": the sidecar is no native one and outlives the application, so CronJob nightly never completes."},
+			[]string{"JobWillNotComplete: CronJob in/nightly: spec.jobTemplate.spec.template.spec.restartPolicy = \"OnFailure\": the sidecar is not a native sidecar and outlives the application, so CronJob nightly never completes."},
 		},
 		"made by another object":              {"in", workloadText("ownerReferences: [{apiVersion: v1, kind: X, name: x, uid: u, controller: true}]", "", "hostNetwork: true"), "", nil},
 		"an update that leaves the pods":      {"in", workloadText("labels: {a: b}", "", "hostNetwork: true"), workloadText("", "", "hostNetwork: true"), nil},

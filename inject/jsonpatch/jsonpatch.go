@@ -91,7 +91,7 @@ func (d *diff) editStruct(at string, received gjson.Result, before, after reflec
 				d.remove(here, members[f.key])
 			}
 		case is.Kind() == reflect.Slice && !isLeaf(is.Type()):
-			d.editList(here, f.mergeKey, members[f.key], was, is, movedIn(f, members, before, after))
+			d.editList(here, f.mergeKey, members[f.key], was, is, movedElements(f, members, before, after))
 		default:
 			d.edit(here, members[f.key], was, is)
 		}

@@ -10,19 +10,19 @@ import (
 	"github.com/tidwall/gjson"
 )
 
-// maxMoved bounds how many elements of one list are removed and added one by one. Whoever applies the patch shifts the
-// rest of the list each time. Beyond the bound, the list is replaced as a whole.
+// maxMoved limits how many elements of a list are removed and added one by one, because applying each operation shifts the rest of the
+// list. Beyond the limit, the whole list is replaced.
 const maxMoved = 512
 
-// element is an element of a list: as it was received, and its value before.
+// element is an element of a list as received, with its Go value before the change.
 type element struct {
 	received gjson.Result
 	before   reflect.Value
 }
 
-// movedIn returns, by merge key, the elements that leave another list of the same object and type for the list of this
+// movedElements returns, by merge key, the elements that leave another list of the same object and type for the list of this
 // field: a proxy that the user wrote among the containers becomes an init container. Nil if there are none.
-func movedIn(f field, members map[string]gjson.Result, before, after reflect.Value) map[string]element {
+func movedElements(f field, members map[string]gjson.Result, before, after reflect.Value) map[string]element {
 	if f.mergeKey == "" {
 		return nil
 	}
@@ -72,8 +72,8 @@ func keyOf(v reflect.Value, mergeKey string) string {
 	return ""
 }
 
-// editList brings a list into its new form. First, the elements that go or move are removed, from the end; then what is
-// new or comes from elsewhere is added, from the front; then the elements that stayed are edited.
+// editList changes a list in three steps: it removes elements that are dropped or moved, from the end; it adds elements that are new
+// or moved, from the front; and it edits the elements that stayed in place.
 func (d *diff) editList(at, mergeKey string, received gjson.Result, before, after reflect.Value, moved map[string]element) {
 	had := received.Array()
 	if len(had) != before.Len() {
@@ -101,7 +101,7 @@ func (d *diff) editList(at, mergeKey string, received gjson.Result, before, afte
 	}
 	for j, stay := range stays {
 		if !stay {
-			d.operations = append(d.operations, Operation{Op: "add", Path: item(at, j), Value: d.broughtIn(list, j)})
+			d.operations = append(d.operations, Operation{Op: "add", Path: item(at, j), Value: d.encodeElement(list, j)})
 		}
 	}
 	for j, stay := range stays {
@@ -121,13 +121,13 @@ func (d *diff) wholeList(l list) []byte {
 		if j > 0 {
 			out = append(out, ',')
 		}
-		out = append(out, d.broughtIn(l, j)...)
+		out = append(out, d.encodeElement(l, j)...)
 	}
 	return append(out, ']')
 }
 
-// broughtIn encodes the j-th element of the new list: as it was received if it was, with its changes applied.
-func (d *diff) broughtIn(l list, j int) []byte {
+// encodeElement encodes the j-th element of the new list. A received element keeps its encoding, with its changes applied.
+func (d *diff) encodeElement(l list, j int) []byte {
 	value := l.after.Index(j)
 	from, known := element{}, false
 	if i := l.origin[j]; i >= 0 {
@@ -167,7 +167,7 @@ func firstError(first, second error) error {
 	return second
 }
 
-// list is a list while it is compared.
+// list is a list being compared.
 type list struct {
 	mergeKey      string
 	received      []gjson.Result
@@ -203,7 +203,7 @@ func (l *list) match() {
 	}
 }
 
-// matchBy matches the elements from start to was and is that have the same text, in their order.
+// matchBy pairs the unmatched elements between start and the ends was and is that have the same text, in order.
 func (l *list) matchBy(start, was, is int, used []bool, text func(reflect.Value) string) {
 	waiting := map[string][]int{}
 	for i := start; i < was; i++ {
@@ -223,8 +223,7 @@ func (l *list) matchBy(start, was, is int, used []bool, text func(reflect.Value)
 	}
 }
 
-// longestRising marks a largest set of elements that keep their order, so that as few as possible are moved. -1 is
-// never marked.
+// longestRising marks a longest increasing subsequence, so that as few elements as possible are moved. It never marks -1.
 func longestRising(origin []int) []bool {
 	var ends []int                     // ends[n] is the index of the lowest end of a rising run of n+1 elements
 	before := make([]int, len(origin)) // the element before, in the best run that ends here; -1 for none

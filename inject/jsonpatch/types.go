@@ -74,8 +74,8 @@ func isOmitted(f field, v reflect.Value) bool {
 	return f.omitEmpty && v.IsZero()
 }
 
-// appendValue writes a value as encoding/json does, but without empty structs and null times, which Go types print
-// although they mean nothing: the resources of a container, the status of a pod.
+// appendValue encodes a value like encoding/json, but omits empty structs and null times, such as an unset container's resources or a
+// pod's status.
 func appendValue(out []byte, v reflect.Value) ([]byte, error) {
 	t := v.Type()
 	switch t.Kind() {

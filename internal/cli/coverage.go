@@ -243,16 +243,16 @@ func (c *coverer) namespaceReport(ctx context.Context, namespace *corev1.Namespa
 
 // judge compares a pod with what the matching injector would return for it now, and returns what prevents a new pod from getting
 // that.
-func (c *coverer) judge(ctx context.Context, pod *corev1.Pod, namespace *corev1.Namespace) (inject.Standing, diagnose.Successor, error) {
+func (c *coverer) judge(ctx context.Context, pod *corev1.Pod, namespace *corev1.Namespace) (inject.Coverage, diagnose.Successor, error) {
 	created, _, _, err := inject.Removed(pod)
 	if err != nil {
 		created = pod // what it says of its sidecar cannot be read; Stand says so
 	}
 	if c.blind {
 		if word := diagnose.InjectionOf(namespace); word != "enabled" && !strings.HasPrefix(word, "revision ") {
-			return inject.Standing{}, diagnose.Successor{}, nil
+			return inject.Coverage{}, diagnose.Successor{}, nil
 		}
-		return diagnose.StandWithoutConfig(pod), diagnose.Successor{Unknown: "you have no permission to read the webhook objects"}, nil
+		return diagnose.CoverageWithoutConfig(pod), diagnose.Successor{Unknown: "you have no permission to read the webhook objects"}, nil
 	}
 	s := diagnose.PodFacts{Entries: diagnose.JudgeEntries(ctx, c.entries, inject.AsCreated(created), namespace)}
 	entry := s.Matching(diagnose.Istiod)
@@ -260,7 +260,7 @@ func (c *coverer) judge(ctx context.Context, pod *corev1.Pod, namespace *corev1.
 		entry = s.Matching(diagnose.Outrigger)
 	}
 	if entry == nil || s.Broken() != nil {
-		return inject.Standing{}, diagnose.Successor{}, nil
+		return inject.Coverage{}, diagnose.Successor{}, nil
 	}
 	of := configOf{entry.Injector, entry.Revision}
 	config, err := c.config(ctx, of)
@@ -269,12 +269,12 @@ func (c *coverer) judge(ctx context.Context, pod *corev1.Pod, namespace *corev1.
 		c.noConfig[of] = true
 	}
 	if c.noConfig[of] {
-		return diagnose.StandWithoutConfig(pod), diagnose.Successor{Unknown: "you have no permission to read Istio's configuration"}, nil
+		return diagnose.CoverageWithoutConfig(pod), diagnose.Successor{Unknown: "you have no permission to read Istio's configuration"}, nil
 	}
 	if err != nil {
-		return inject.Standing{}, diagnose.Successor{}, err
+		return inject.Coverage{}, diagnose.Successor{}, err
 	}
-	standing, err := inject.Stand(inject.Request{Pod: pod, Namespace: namespace, Path: s.Path()}, config)
+	standing, err := inject.CoverageOf(inject.Request{Pod: pod, Namespace: namespace, Path: s.Path()}, config)
 	return standing, c.answering(ctx, &s, entry), err
 }
 

@@ -69,15 +69,15 @@ func ReplaceCommand(ref routing.WorkloadRef, namespace string, reason api.Covera
 // CoverageUnchecked is the state of a pod with a sidecar that cannot be compared with a new one.
 const CoverageUnchecked api.CoverageState = "unchecked"
 
-// StandWithoutConfig returns the state of a pod that should have a sidecar, if Istio's configuration cannot be read.
-func StandWithoutConfig(pod *corev1.Pod) inject.Standing {
+// CoverageWithoutConfig returns the state of a pod that should have a sidecar, if Istio's configuration cannot be read.
+func CoverageWithoutConfig(pod *corev1.Pod) inject.Coverage {
 	switch {
 	case HasSidecar(pod):
-		return inject.Standing{State: CoverageUnchecked}
+		return inject.Coverage{State: CoverageUnchecked}
 	case lacksSidecar(pod):
-		return inject.Standing{State: api.CoverageMissing, Reason: api.CoverageNoSidecar}
+		return inject.Coverage{State: api.CoverageMissing, Reason: api.CoverageNoSidecar}
 	}
-	return inject.Standing{}
+	return inject.Coverage{}
 }
 
 // Eviction is what became of one pod that was to be evicted.

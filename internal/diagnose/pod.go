@@ -220,7 +220,7 @@ func (s *PodFacts) decisionRows() [][]string {
 
 // problems returns those of the pod and of the labels of its Namespace.
 func (s *PodFacts) problems() []api.InjectProblem {
-	return append(slices.Clone(s.Report.Problems), inject.WarnNamespace(s.Namespace)...)
+	return append(slices.Clone(s.Report.Problems), inject.NamespaceKeyProblems(s.Namespace)...)
 }
 
 // advice returns what to change, the first obstacle first.
@@ -234,7 +234,7 @@ func (s *PodFacts) advice() []string {
 	if v := s.Broken(); v != nil {
 		say("Fix the matchConditions of %s in MutatingWebhookConfiguration %s.", v.Name, v.Object)
 	}
-	for _, problem := range slices.Concat(inject.WarnNamespace(s.Namespace), s.Report.Problems) {
+	for _, problem := range slices.Concat(inject.NamespaceKeyProblems(s.Namespace), s.Report.Problems) {
 		say("%s", problem.Advice)
 	}
 	switch {

@@ -96,7 +96,7 @@ func TestCoverageNamesAndEvictsWithinTheBudget(t *testing.T) {
 		}
 		return changed
 	})
-	says(t, cells(cli(t, "coverage", "-n", ns, "-o", "wide")), "Deployment/tended 2/2 outdated DifferentConfiguration the arguments of istio-proxy are others now", "0 covered, 0 missing, 2 outdated")
+	says(t, cells(cli(t, "coverage", "-n", ns, "-o", "wide")), "Deployment/tended 2/2 outdated DifferentConfiguration the arguments of istio-proxy have changed", "0 covered, 0 missing, 2 outdated")
 }
 
 const noMorePods = `
