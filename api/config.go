@@ -31,7 +31,7 @@ type Config struct {
 	APIServer      RequestConfig        `json:"apiServer"`
 }
 
-// IstioConfig says where Istio's configuration is, and what of it is overridden.
+// IstioConfig is where Istio's configuration is, and which of its values are overridden.
 type IstioConfig struct {
 	Namespace        string `json:"namespace" form:"label" doc:"Namespace of the ConfigMaps istio-sidecar-injector and istio, and the root namespace of the mesh."`
 	Revision         string `json:"revision" form:"labelOrEmpty" doc:"Istio revision to inject for; empty for the default one. It is the suffix of the two ConfigMaps and of the webhook object."`
@@ -41,7 +41,7 @@ type IstioConfig struct {
 	CompliancePolicy string `json:"compliancePolicy" form:"wordOrEmpty" doc:"Compliance policy of the proxies, for example fips-140-3; empty for Istio's own setting."`
 }
 
-// WebhookConfig is about the HTTPS server that the API server calls.
+// WebhookConfig configures the HTTPS server that the API server calls.
 type WebhookConfig struct {
 	Name          string   `json:"name" form:"subdomainOrEmpty" doc:"Name of the MutatingWebhookConfiguration; empty for outrigger-sidecar-injector with the revision as suffix."`
 	Port          int      `json:"port" min:"1" max:"65535" doc:"Port of the HTTPS server. Private GKE clusters reach 10250 without a firewall rule."`
@@ -63,7 +63,7 @@ const (
 	CertificateCertManager CertificateSource = "certManager"
 )
 
-// CertificatesConfig is about the certificate of the webhook.
+// CertificatesConfig configures the certificate of the webhook.
 type CertificatesConfig struct {
 	Source          CertificateSource `json:"source" oneOf:"selfManaged,secret,certManager" doc:"Where the certificate comes from: Outrigger's own CA, a Secret that you manage, or a Secret that cert-manager writes and whose CA it publishes. The chart sets it."`
 	SecretName      string            `json:"secretName" form:"subdomain" doc:"Secret with the CA, in the release's namespace. It must exist; the chart creates it empty. With another source, the Secret with tls.crt and tls.key."`
@@ -75,7 +75,7 @@ type CertificatesConfig struct {
 	Overlap         time.Duration     `json:"overlap" min:"1s" max:"1h" doc:"How long a new CA is published beside the old one before a certificate that it signed is served."`
 }
 
-// RoutingConfig is the switch of the routing job and its settings, see RoutingSettings.
+// RoutingConfig enables and configures routing; see RoutingSettings.
 type RoutingConfig struct {
 	Enabled           bool                `json:"enabled" doc:"Whether this installation manages routes. Only one in a cluster may. If istio.revision is set, the default is false."`
 	Settle            time.Duration       `json:"settle" min:"0s" max:"10m" doc:"How long to wait after a Service is first seen before the first route is written, if pods already serve. While none serves, the recorded default can still change for as long."`
@@ -98,33 +98,33 @@ type RoutingConfig struct {
 	MultiCluster      MultiClusterSetting `json:"multiCluster" oneOf:"auto,enabled,disabled" doc:"Whether Services may have endpoints in other clusters, which Outrigger does not see. If so, no default route is written until you choose. auto detects the label topology.istio.io/network on Istio's namespace and east-west gateways."`
 }
 
-// CoverageConfig is about the count of pods that lack the sidecar that they should have.
+// CoverageConfig configures the count of pods without the sidecar that they should have.
 type CoverageConfig struct {
 	Interval time.Duration `json:"interval" min:"0s" max:"24h" doc:"How long the leader pauses between two counts of the pods with a missing or outdated sidecar; 0s disables counting. Without routing, one replica watches pods only for this."`
 }
 
-// ShutdownConfig is about the end.
+// ShutdownConfig configures how the process stops.
 type ShutdownConfig struct {
 	Linger time.Duration `json:"linger" min:"0s" max:"5m" doc:"How long to keep serving after SIGTERM, while readiness fails."`
 }
 
-// HealthConfig is about /healthz and /readyz.
+// HealthConfig configures /healthz and /readyz.
 type HealthConfig struct {
 	Address string `json:"address" form:"address" doc:"Address of /healthz and /readyz; 0 disables them."`
 }
 
-// MetricsConfig is about /metrics.
+// MetricsConfig configures /metrics.
 type MetricsConfig struct {
 	Address string `json:"address" form:"address" doc:"Address of /metrics, plain HTTP; 0 disables it."`
 }
 
-// LogConfig is about the log on standard error.
+// LogConfig configures the log on standard error.
 type LogConfig struct {
 	Level  string `json:"level" oneOf:"error,info,debug" doc:"Log level."`
 	Format string `json:"format" oneOf:"json,text" doc:"Log format."`
 }
 
-// LeaderElectionConfig is about which replica keeps the routes and counts pods. The webhook does not depend on it.
+// LeaderElectionConfig configures which replica maintains the routes and counts pods. The webhook does not depend on it.
 type LeaderElectionConfig struct {
 	Enabled       bool          `json:"enabled" doc:"Whether replicas elect a leader; false only for a single replica."`
 	LeaseName     string        `json:"leaseName" form:"subdomain" doc:"Lease of the leader, in the release's namespace. Without routing, and with counting of pods, it is outrigger-coverage with the revision as suffix."`
@@ -133,7 +133,7 @@ type LeaderElectionConfig struct {
 	RetryPeriod   time.Duration `json:"retryPeriod" min:"100ms" max:"5m" doc:"Interval between two attempts; less than renewDeadline."`
 }
 
-// RequestConfig bounds what the process asks of the API server.
+// RequestConfig limits the requests of the process to the API server.
 type RequestConfig struct {
 	QPS   int `json:"qps" min:"10" max:"10000" doc:"Maximum requests per second from each client of the process to the API server."`
 	Burst int `json:"burst" min:"10" max:"20000" doc:"Maximum requests that each client sends at once before qps applies."`

@@ -15,7 +15,7 @@ import (
 type FieldDoc struct {
 	Path    string   // "istio.namespace"
 	Type    string   // "text", "whole number", "true or false", "duration", "list of text"
-	Default string   // as one would write it; `""` for empty text
+	Default string   // as a user would write it; `""` for empty text
 	Values  []string // the closed set, if it is one
 	Doc     string   // one or two sentences
 }

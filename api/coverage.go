@@ -14,17 +14,17 @@ type PodKind struct {
 	Pod  func() *corev1.Pod // returns one of them, with the fields that inject.CoverageByImage needs
 }
 
-// CoverageState says how a running pod compares with the sidecar that it should have.
+// CoverageState is how a running pod compares with the pod that injection would return now.
 type CoverageState string
 
-// The states of coverage. A pod that should have no sidecar has none of them.
+// The states of coverage. They do not apply to a pod that should have no sidecar.
 const (
 	CoverageCovered  CoverageState = "covered"
 	CoverageMissing  CoverageState = "missing"
 	CoverageOutdated CoverageState = "outdated"
 )
 
-// CoverageReason says why a pod has its CoverageState.
+// CoverageReason is why a pod has its CoverageState.
 type CoverageReason string
 
 // The reasons of coverage.

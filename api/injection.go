@@ -18,7 +18,7 @@ const (
 	AnnotationStatus = "sidecar.istio.io/status"
 )
 
-// InjectReason says why a pod was injected, skipped, or denied, why a user is warned, or why a review failed. The set is closed.
+// InjectReason is why a pod was injected, skipped, or denied, why a user is warned, or why a review failed. The set is closed.
 type InjectReason string
 
 // The reasons of injection.

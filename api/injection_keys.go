@@ -18,16 +18,16 @@ import (
 // keys. The warnings are sorted by key, labels first.
 func InjectKeyProblems(object ObjectRef, labels, annotations map[string]string) []InjectProblem {
 	var problems []InjectProblem
-	for _, p := range []place{{object, labels, true}, {object, annotations, false}} {
+	for _, p := range []metadata{{object, labels, true}, {object, annotations, false}} {
 		var keys []string
-		for key := range p.words {
+		for key := range p.entries {
 			if concernsInjection(key) {
 				keys = append(keys, key)
 			}
 		}
 		slices.Sort(keys)
-		for _, key := range keys[:min(len(keys), maxLookedAt)] {
-			if problem, is := p.look(key, p.words[key]); is {
+		for _, key := range keys[:min(len(keys), maxCheckedKeys)] {
+			if problem, is := p.check(key, p.entries[key]); is {
 				problems = append(problems, problem)
 			}
 		}
@@ -43,17 +43,17 @@ func UnreadableChoice(object ObjectRef, field, value string) InjectProblem {
 	}
 }
 
-// place is the labels or the annotations of an object.
-type place struct {
-	object ObjectRef
-	words  map[string]string
-	labels bool
+// metadata is the labels or the annotations of an object.
+type metadata struct {
+	object  ObjectRef
+	entries map[string]string
+	labels  bool // otherwise annotations
 }
 
-// maxLookedAt bounds how many keys of an object are compared with all that are known. Istio has some 70 in all.
-const maxLookedAt = 100
+// maxCheckedKeys is how many keys of an object are checked. Istio defines about 70.
+const maxCheckedKeys = 100
 
-// concernsInjection keeps ordinary keys from being compared with all that are known.
+// concernsInjection reports whether a key may be a misspelled key of Istio or Outrigger. It saves comparing ordinary keys.
 func concernsInjection(key string) bool {
 	for _, word := range []string{"istio", "inject", "sidecar", "outrigger"} {
 		if strings.Contains(key, word) {
@@ -63,8 +63,8 @@ func concernsInjection(key string) bool {
 	return false
 }
 
-// look returns what is wrong with one key and its value, if anything is.
-func (p place) look(key, value string) (InjectProblem, bool) {
+// check returns the problem of a key and its value; false if there is none.
+func (p metadata) check(key, value string) (InjectProblem, bool) {
 	problem := InjectProblem{Object: p.object, Field: AnnotationField(key), Value: value}
 	if p.labels {
 		problem.Field = LabelField(key)
@@ -80,11 +80,11 @@ func (p place) look(key, value string) (InjectProblem, bool) {
 		problem.Reason, problem.Message, problem.Advice = InjectMisspelledKey, "nothing reads it; it looks like "+near+".", "Write "+near+"."
 		return problem, true
 	}
-	return p.value(problem, key, value)
+	return p.checkValue(problem, key, value)
 }
 
-// misplaced says what is wrong with the place of a key that is known; empty texts where nothing is.
-func (p place) misplaced(key string) (message, advice string) {
+// misplaced returns what is wrong with where a known key is, and what to do; "" if it is in the right place.
+func (p metadata) misplaced(key string) (message, advice string) {
 	asAnnotation := strings.Contains(key, "sidecar.istio.io/") && istioKeys[key] || key == annotation.InjectTemplates.Name || key == annotation.ProxyConfig.Name
 	switch namespace := p.object.Kind == "Namespace"; {
 	case namespace && key == KeySidecarInject:
@@ -99,12 +99,12 @@ func (p place) misplaced(key string) (message, advice string) {
 	return "", ""
 }
 
-// value checks the value of a key that is on the right object.
-func (p place) value(problem InjectProblem, key, value string) (InjectProblem, bool) {
+// checkValue checks the value of a key that is on the right object.
+func (p metadata) checkValue(problem InjectProblem, key, value string) (InjectProblem, bool) {
 	switch {
 	case key == LabelInjection && p.labels && looksEnabled(value):
 		problem.Reason = InjectMisspelledKey
-		problem.Message = fmt.Sprintf("only the word enabled injects, so pods of this Namespace get no sidecar because of %q.", value)
+		problem.Message = fmt.Sprintf("only enabled injects; with %q, pods of this Namespace get no sidecar.", value)
 		problem.Advice = fmt.Sprintf("kubectl label namespace %s %s=enabled --overwrite", p.object.Name, LabelInjection)
 		return problem, true
 	case key == annotation.SidecarNativeSidecar.Name && !p.labels && value != "true" && value != "false",
@@ -119,7 +119,7 @@ func isBool(text string) bool {
 	return err == nil
 }
 
-// looksEnabled reports whether a value that is not "enabled" was meant to be.
+// looksEnabled reports whether a value resembles "enabled" but is not.
 func looksEnabled(value string) bool {
 	lower := strings.ToLower(value)
 	switch {
@@ -128,11 +128,11 @@ func looksEnabled(value string) bool {
 	case slices.Contains([]string{"true", "yes", "y", "on", "1", "inject"}, lower):
 		return true
 	}
-	return lower != "" && distance(lower, "enabled") <= 2
+	return lower != "" && editDistance(lower, "enabled") <= 2
 }
 
 // ownKey checks a key under outrigger.dev. For a Namespace, routing reports these keys.
-func (p place) ownKey(problem InjectProblem, key string) (InjectProblem, bool) {
+func (p metadata) ownKey(problem InjectProblem, key string) (InjectProblem, bool) {
 	if p.object.Kind == "Namespace" || key == AnnotationProbePorts && !p.labels {
 		return problem, false
 	}
@@ -154,7 +154,7 @@ func (p place) ownKey(problem InjectProblem, key string) (InjectProblem, bool) {
 	return problem, true
 }
 
-// istioKeys are the labels and annotations of Istio, those of pods and of Namespaces together.
+// istioKeys are Istio's labels and annotations of pods and Namespaces.
 var istioKeys = knownToIstio()
 
 func knownToIstio() map[string]bool {
@@ -165,35 +165,35 @@ func knownToIstio() map[string]bool {
 	for _, instance := range label.AllResourceLabels() {
 		known[instance.Name] = true
 	}
-	// Read by the injector, its template or the agent, and not among those that Istio documents.
+	// The injector, its template, or the agent reads these, but Istio does not document them.
 	for _, name := range []string{"sidecar.istio.io/capNetBindService", "sidecar.istio.io/enableCoreDump", "prometheus.istio.io/scrape-targets", "prometheus.istio.io/secure-port"} {
 		known[name] = true
 	}
 	return known
 }
 
-// nearest returns the known key that is at most two slips away from one that is not known, the first in order where
-// several are; "" if there is none.
+// nearest returns the known key with the smallest edit distance to an unknown one, at most 2; of several, the first in sort order. It
+// returns "" if there is none, or if the key is known.
 func nearest(key string, known map[string]bool) string {
 	if known[key] {
 		return ""
 	}
 	best, least := "", 3
 	for _, candidate := range slices.Sorted(maps.Keys(known)) {
-		if d := distance(strings.ToLower(key), strings.ToLower(candidate)); d < least {
+		if d := editDistance(strings.ToLower(key), strings.ToLower(candidate)); d < least {
 			best, least = candidate, d
 		}
 	}
 	return best
 }
 
-// distance counts the slips between two texts: a byte too many, one missing, one wrong, or two neighbours swapped. More
-// than two are not counted out.
-func distance(a, b string) int {
+// editDistance returns the number of bytes that are inserted, removed, replaced, or swapped with their neighbor between two texts
+// (optimal string alignment). If the lengths differ by more than 2, it returns 3.
+func editDistance(a, b string) int {
 	if len(a)-len(b) > 2 || len(b)-len(a) > 2 {
 		return 3
 	}
-	// The rows of the table of distances between beginnings of a and b: two back, one back, this one.
+	// Rows of the table of distances between prefixes of a and b: the one before the last, the last, and the current one.
 	before, last, row := make([]int, len(b)+1), make([]int, len(b)+1), make([]int, len(b)+1)
 	for j := range last {
 		last[j] = j

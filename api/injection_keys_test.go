@@ -48,7 +48,7 @@ func TestWordsThatLookLikeInjectionAndAreNone(t *testing.T) {
 		},
 		"misspelled value of a Namespace": {
 			object: namespace, labels: map[string]string{"istio-injection": "enable"},
-			want: []string{"MisspelledKey Namespace demo: metadata.labels[istio-injection] = \"enable\": only the word enabled injects, so pods of this Namespace get no sidecar because of \"enable\". kubectl label namespace demo istio-injection=enabled --overwrite"},
+			want: []string{"MisspelledKey Namespace demo: metadata.labels[istio-injection] = \"enable\": only enabled injects; with \"enable\", pods of this Namespace get no sidecar. kubectl label namespace demo istio-injection=enabled --overwrite"},
 		},
 		"the pod's word on a Namespace": {
 			object: namespace, labels: map[string]string{"sidecar.istio.io/inject": "true"},
@@ -117,7 +117,7 @@ func TestDistance(t *testing.T) {
 		{"", "", 0}, {"inject", "inject", 0}, {"injct", "inject", 1}, {"inejct", "inject", 1}, {"injects", "inject", 1}, {"unject", "inject", 1},
 		{"ijnetc", "inject", 2}, {"sidecar", "gateway", 5}, {"nject", "injects", 2}, {"a", "abcd", 3},
 	} {
-		if got := distance(test.a, test.b); got != test.want {
+		if got := editDistance(test.a, test.b); got != test.want {
 			t.Errorf("%q and %q: %d, want %d", test.a, test.b, got, test.want)
 		}
 	}

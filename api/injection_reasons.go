@@ -8,7 +8,7 @@ import "slices"
 type InjectReasonDoc struct {
 	Reason InjectReason
 	Doc    string // what happened to the pod, in one sentence
-	Advice string // what to change, in one sentence, unless a Problem says it better
+	Advice string // what to change, in one sentence, unless the Problem has its own advice
 }
 
 // InjectReasons returns every reason of injection: injected, skipped, denied, warnings, and failures.

@@ -7,8 +7,8 @@ import (
 	"strings"
 )
 
-// NearestRoutingKey returns the key of routing that a misspelt one was probably meant to be: one that differs by a
-// slip, or one of its beginning. The domain must be ours or differ by a slip as well.
+// NearestRoutingKey returns the routing key that a misspelled one probably stands for: a key with a similar name, or one of which either
+// is a prefix of the other. The domain must be outrigger.dev or similar.
 func NearestRoutingKey(key string) (KeyDoc, bool) {
 	domain, name, has := strings.Cut(key, "/")
 	if !has || !strings.HasPrefix(domain, Outrigger) && !nearly(domain, Domain) {
@@ -19,12 +19,12 @@ func NearestRoutingKey(key string) (KeyDoc, bool) {
 			return known, true
 		}
 	}
-	for _, meant := range []func(name, word string) bool{
+	for _, similar := range []func(name, word string) bool{
 		nearly,
 		func(name, word string) bool { return strings.HasPrefix(word, name) || strings.HasPrefix(name, word) },
 	} {
 		for _, known := range RoutingKeys() {
-			if _, word, _ := strings.Cut(known.Key, "/"); name != "" && meant(name, word) {
+			if _, word, _ := strings.Cut(known.Key, "/"); name != "" && similar(name, word) {
 				return known, true
 			}
 		}
@@ -39,37 +39,12 @@ func nearly(a, b string) bool {
 	if min(len(a), len(b)) < 6 {
 		limit = 1
 	}
-	return slips(strings.ToLower(a), strings.ToLower(b)) <= limit
+	return editDistance(strings.ToLower(a), strings.ToLower(b)) <= limit
 }
 
-// slips counts insertions, deletions, replacements and swaps of neighbours (optimal string alignment).
-func slips(a, b string) int {
-	rows := make([][]int, len(a)+1)
-	for i := range rows {
-		rows[i] = make([]int, len(b)+1)
-		rows[i][0] = i
-	}
-	for j := range rows[0] {
-		rows[0][j] = j
-	}
-	for i := 1; i <= len(a); i++ {
-		for j := 1; j <= len(b); j++ {
-			cost := 1
-			if a[i-1] == b[j-1] {
-				cost = 0
-			}
-			rows[i][j] = min(rows[i-1][j]+1, rows[i][j-1]+1, rows[i-1][j-1]+cost)
-			if i > 1 && j > 1 && a[i-1] == b[j-2] && a[i-2] == b[j-1] {
-				rows[i][j] = min(rows[i][j], rows[i-2][j-2]+1)
-			}
-		}
-	}
-	return rows[len(a)][len(b)]
-}
-
-// NearestVersion returns the one version that a name was probably meant to be: one that differs in case, in a leading v,
-// or in its dots, dashes and underscores; else, of a name with at least four letters, one that differs by a slip in them.
-// Numbers are never a slip: v3 is not v2.
+// NearestVersion returns the only version that a misspelled name probably stands for: one that differs in case, in a leading v, or in
+// dots, dashes, and underscores; or, if the name has at least four letters, one with similar letters. The digits must be equal: v3
+// is not similar to v2.
 func NearestVersion(name string, versions []string) (string, bool) {
 	if slices.Contains(versions, name) {
 		return "", false

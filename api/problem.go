@@ -25,8 +25,8 @@ func (r ObjectRef) String() string {
 // Problem is a mistake that a user made and can fix. It is reported and never retried. R is the set of its reasons, InjectReason
 // or RouteReason.
 type Problem[R ~string] struct {
-	Object ObjectRef // what to look at
-	Field  string    // where in the object, e.g. "metadata.annotations[outrigger.dev/weights]"; empty if it is the whole
+	Object ObjectRef // the object with the mistake
+	Field  string    // e.g. "metadata.annotations[outrigger.dev/weights]"; empty for the whole object
 	Value  string    // its value; empty if there is none
 	Reason R         // shown in metrics, Events, and messages
 	// Message says in one sentence what is wrong, and what happens now.
@@ -35,7 +35,7 @@ type Problem[R ~string] struct {
 	Advice string
 }
 
-// String returns one line: object, field and value, message, advice. Long values are cut.
+// String returns one line: object, field and value, message, advice. Long values are shortened.
 func (p Problem[R]) String() string {
 	var b strings.Builder
 	b.WriteString(p.Object.String())

@@ -4,8 +4,8 @@ package api
 
 import "time"
 
-// Domain is the domain of every label and annotation of Outrigger's own. It must never contain the text of Istio's
-// domain: istiod pushes to every proxy when a key that contains it is touched.
+// Domain is the prefix of all of Outrigger's labels and annotations. It must not contain "istio.io": istiod pushes to every proxy when a
+// key that contains it changes.
 const Domain = "outrigger.dev"
 
 // Labels and annotations that a user may write for routing.
@@ -141,9 +141,9 @@ type RouteIntent struct {
 	Match        []Match   // as written, in the order written
 	Mirror       []Weight  // percent of the requests that no match claims, in the order written
 	Sticky       *Sticky   // nil if each request is shared independently
-	Expose       *Exposure // nil if the Service is not to be exposed
-	// ExportTo are the Namespaces that the Service is visible to, as Istio's objects have it: "*" alone, or names and "."
-	// for its own, sorted; nil if nothing is said.
+	Expose       *Exposure // nil if the Service is not exposed
+	// ExportTo lists the Namespaces that the Service is visible to, as in Istio's objects: "*", or names and "." for its own, sorted; nil
+	// if unset.
 	ExportTo []string
 	// IgnoreUnversioned is true for unversioned=ignore.
 	IgnoreUnversioned bool
@@ -153,10 +153,9 @@ type RouteIntent struct {
 	Drift     DriftMode // empty as DriftAdopt
 	Deferred  bool      // eager=false: subsets and a route only when there is a second workload
 	NoPolicy  bool      // inherit-policy=false: the policy of a wildcard DestinationRule is not copied
-	// SubsetRetention and UnreadyAfter are for this Service instead of the settings' SubsetRetention and DefaultGoneAfter;
-	// 0 if nothing is said.
+	// SubsetRetention and UnreadyAfter override the settings SubsetRetention and DefaultGoneAfter; 0 if unset.
 	SubsetRetention, UnreadyAfter time.Duration
-	// Unready is what becomes of a default without a ready pod after that time.
+	// Unready is the policy for a default without a ready pod after UnreadyAfter.
 	Unready UnreadyPolicy
 	// HoldDeleted keeps the route of a default whose workload was deleted (default-deleted=hold).
 	HoldDeleted bool
@@ -188,13 +187,13 @@ type Weight struct {
 // lifetime.
 type Sticky struct {
 	Cookie string        // its name
-	TTL    time.Duration // whole seconds, from when it was given
+	TTL    time.Duration // whole seconds, from when the cookie is set
 }
 
 // Exposure is the value of expose and the annotations that belong to it.
 type Exposure struct {
 	Hosts           []string          // sorted, without duplicates; ["*"] if unset
-	Gateway         string            // "namespace/name" of an existing Gateway; empty = make one
+	Gateway         string            // "namespace/name" of an existing Gateway; empty = create one
 	GatewaySelector map[string]string // istio: ingressgateway
 	GatewayPort     uint32            // 80, or 443 with a credential
 	TLSCredential   string            // the Secret with the certificate, in the namespace of the gateway's pods; empty for plain HTTP
@@ -206,7 +205,7 @@ type Exposure struct {
 	AllowedHosts []string
 }
 
-// RoutingSettings are the settings of the routing job, from the configuration file.
+// RoutingSettings are the settings of routing, from the configuration file.
 type RoutingSettings struct {
 	Settle            time.Duration       // wait after a Service is first seen; 2s
 	PropagationDelay  time.Duration       // between a DestinationRule and the VirtualService that names it; 2s

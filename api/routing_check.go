@@ -2,13 +2,13 @@
 
 package api
 
-// CheckWeights says what is wrong with the text of the weights annotation; nil if it parses.
+// CheckWeights returns an error if the text is not a valid value of the weights annotation.
 func CheckWeights(text string) error {
 	_, err := parseWeights(text)
 	return err
 }
 
-// CheckDefaultVersion says what is wrong with the text of the default-version annotation; nil if it parses.
+// CheckDefaultVersion returns an error if the text is not a valid value of the default-version annotation.
 func CheckDefaultVersion(text string) error {
 	_, err := parseDefault(text)
 	return err

@@ -4,8 +4,8 @@ package api
 
 import "slices"
 
-// WithExamples returns Problems in which the advice about an invalid annotation that names versions is a command with the
-// Service's own versions, in natural order. Without versions the advice stays general.
+// WithExamples replaces the advice about an invalid annotation that names versions by a command with the Service's own versions, in
+// natural order. Without versions, the advice stays general.
 func WithExamples(problems []RouteProblem, versions []string) []RouteProblem {
 	if len(versions) == 0 {
 		return problems
@@ -24,7 +24,7 @@ func WithExamples(problems []RouteProblem, versions []string) []RouteProblem {
 	return out
 }
 
-// exampleOf is a valid value of an annotation that names versions.
+// exampleOf returns a valid value of an annotation that names versions.
 func exampleOf(key string, versions []string) string {
 	last := versions[len(versions)-1]
 	switch key {

@@ -10,10 +10,10 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation"
 )
 
-// exportTo reads Istio's annotation as DestinationRules and VirtualServices may have it. Those know no "~": a Service that is
-// visible to nobody gets routes that are visible to its own namespace. An item that is not a namespace is left out, as Istio
-// does for the Service itself. An annotation that is over the limit, or of which no item is valid, is bad as a whole: the
-// mesh's default, which may be broader, never replaces it. An empty one is the default, as it is for Istio.
+// exportTo reads Istio's annotation in the form of a DestinationRule's exportTo, which does not support "~": routes of a Service that is
+// visible to no Namespace are visible in its own. Like Istio, it ignores items that are not namespaces, and an empty annotation is
+// the default. An annotation that exceeds the limit or has no valid item is invalid: the mesh's default, which may be broader, does
+// not replace it.
 func (r *reading) exportTo(intent *RouteIntent) {
 	text := r.service.Annotations[AnnotationExportTo]
 	if text == "" {
@@ -50,7 +50,7 @@ func (r *reading) badExport(value, message, advice string) {
 	})
 }
 
-// exportItems returns the valid items of the annotation, sorted, and the others, quoted.
+// exportItems returns the valid items of the annotation, sorted, and the invalid ones, quoted.
 func (r *reading) exportItems(text string) (valid, invalid []string) {
 	for _, item := range strings.Split(text, ",") {
 		switch item = strings.TrimSpace(item); {

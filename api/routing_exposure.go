@@ -4,8 +4,7 @@ package api
 
 import "slices"
 
-// ExposureKeys returns the annotations that decide together how a Service is exposed: expose and its companions. They
-// apply as a whole or not at all.
+// ExposureKeys returns expose and the annotations that belong to it. They apply together or not at all.
 func ExposureKeys() []string {
 	return []string{
 		AnnotationExpose, AnnotationHosts, AnnotationGateway, AnnotationGatewaySelector, AnnotationGatewayPort,
@@ -15,8 +14,7 @@ func ExposureKeys() []string {
 
 func isExposureKey(key string) bool { return slices.Contains(ExposureKeys(), key) }
 
-// BadExposure returns the invalid annotations about exposure if the Service is to be exposed, or could be meant to be. With
-// expose=false, it returns none.
+// BadExposure returns the invalid annotations about exposure, unless expose=false.
 func (i RouteIntent) BadExposure() []string {
 	if i.Expose == nil && !i.Bad[AnnotationExpose] {
 		return nil

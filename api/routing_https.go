@@ -10,13 +10,13 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation"
 )
 
-// Ports of an exposure that says nothing else.
+// The default ports of an exposure.
 const (
 	HTTPPort  = 80  // plain HTTP, and the redirect to HTTPS
 	HTTPSPort = 443 // with a credential
 )
 
-// https reads how tls-credential and https-redirect depend on each other and on the other annotations about exposure.
+// https checks tls-credential and https-redirect against each other and against the other annotations about exposure.
 func (r *reading) https(intent *RouteIntent, x *Exposure) {
 	if x.TLSCredential != "" && x.Gateway != "" {
 		x.TLSCredential = ""
@@ -46,7 +46,7 @@ func (r *reading) https(intent *RouteIntent, x *Exposure) {
 	}
 }
 
-// invalidTogether reports an annotation of the Service that is invalid beside the others.
+// invalidTogether reports an annotation that is invalid in combination with others.
 func (r *reading) invalidTogether(intent *RouteIntent, key, what, advice string) {
 	text := r.service.Annotations[key]
 	intent.Bad[key] = true

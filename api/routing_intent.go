@@ -13,7 +13,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 )
 
-// LabelGatewayManaged marks a Service that Istio made for a Gateway.
+// LabelGatewayManaged marks a Service that Istio created for a Gateway.
 const LabelGatewayManaged = "gateway.istio.io/managed"
 
 // RouteIntentOf returns what the user requests, within the default limits, and the Problems of the annotations.
@@ -66,14 +66,14 @@ func (l RouteLimits) IntentOf(service *corev1.Service, namespace *corev1.Namespa
 		intent.Default.OnService = true
 	}
 	r.idleCompanions(&intent)
-	r.strangers()
+	r.unread()
 	slices.SortStableFunc(r.problems, func(a, b RouteProblem) int {
 		return strings.Compare(a.Object.Kind+" "+a.Field, b.Object.Kind+" "+b.Field)
 	})
 	return intent, r.problems
 }
 
-// holds reports whether an annotation with the values move and hold says hold.
+// holds reports whether an annotation with the values move and hold is hold.
 func (r *reading) holds(intent *RouteIntent, key string) (holds bool) {
 	r.each(intent, key, func(text string) error {
 		if holds = text == "hold"; !holds && text != "move" {
@@ -100,7 +100,7 @@ type reading struct {
 	namespace *corev1.Namespace
 	keys      map[string]KeyDoc
 	limits    RouteLimits
-	recorded  map[string]bool // keys that are held to the grammar alone
+	recorded  map[string]bool // keys of which only the syntax is checked
 	problems  []RouteProblem
 }
 
@@ -124,7 +124,7 @@ func (r *reading) namespaceRef() ObjectRef {
 	return ObjectRef{Kind: "Namespace", Name: r.namespace.Name}
 }
 
-// nearestMode is the mode that an unknown value was probably meant to be.
+// nearestMode returns the mode that an unknown value probably stands for.
 func nearestMode(mode RoutingMode) RoutingMode {
 	switch word := strings.ToLower(string(mode)); {
 	case slices.Contains([]string{"off", "false", "no", "none", "disable"}, word) || nearly(word, string(RoutingDisabled)):
@@ -137,7 +137,7 @@ func nearestMode(mode RoutingMode) RoutingMode {
 	return RoutingObserve
 }
 
-// mode reads the label: the Service's own, else the Namespace's. An unknown value moves nothing: it behaves as observe.
+// mode reads the label of the Service, or else of the Namespace. An unknown value behaves like observe: it changes nothing.
 func (r *reading) mode() RoutingMode {
 	for _, place := range []struct {
 		ref    ObjectRef
@@ -158,8 +158,8 @@ func (r *reading) mode() RoutingMode {
 	return RoutingUnset
 }
 
-// each reads a key of the Service, or else of the Namespace if it may have the key. The Namespace's value does not replace an
-// invalid one of the Service.
+// each reads a key of the Service, or else of the Namespace if the key applies there. The Namespace's value does not replace an invalid
+// one of the Service.
 func (r *reading) each(intent *RouteIntent, key string, parse func(string) error) {
 	text, ref, written := r.find(key)
 	if !written {
@@ -176,7 +176,7 @@ func (r *reading) each(intent *RouteIntent, key string, parse func(string) error
 	intent.Texts[key] = strings.TrimSpace(text)
 }
 
-// refusalOf is refusal, for annotations that are not recorded as accepted.
+// refusalOf is refusal for annotations that no earlier release accepted.
 func (r *reading) refusalOf(key, text string) error {
 	if r.recorded[key] {
 		return nil
@@ -184,7 +184,7 @@ func (r *reading) refusalOf(key, text string) error {
 	return r.refusal(key, text)
 }
 
-// maxReasonBytes is how much of an error that quotes the annotation is kept.
+// maxReasonBytes is the length to which an error that quotes the annotation is shortened.
 const maxReasonBytes = 500
 
 func (r *reading) invalid(intent *RouteIntent, key, text string, ref ObjectRef, err error) {
@@ -219,7 +219,7 @@ func (r *reading) find(key string) (string, ObjectRef, bool) {
 	return text, r.namespaceRef(), written && slices.Contains(doc.On, "Namespace")
 }
 
-// exposure reads expose and the annotations that belong to it, also if nothing is exposed, so that their Problems are reported.
+// exposure reads expose and the annotations that belong to it. It reads them even if nothing is exposed, to report their Problems.
 func (r *reading) exposure(intent *RouteIntent) {
 	wanted := false
 	x := &Exposure{Hosts: []string{"*"}, GatewaySelector: map[string]string{"istio": "ingressgateway"}, GatewayPort: 80, Path: "/"}
@@ -243,16 +243,16 @@ func (r *reading) exposure(intent *RouteIntent) {
 	}
 }
 
-func (r *reading) hasPort(wish string) bool {
-	return slices.ContainsFunc(r.service.Spec.Ports, func(port corev1.ServicePort) bool { return IsPort(port, wish) })
+func (r *reading) hasPort(nameOrNumber string) bool {
+	return slices.ContainsFunc(r.service.Spec.Ports, func(port corev1.ServicePort) bool { return IsPort(port, nameOrNumber) })
 }
 
-// IsPort reports whether a port of a Service is the one that is called by this name or number.
-func IsPort(port corev1.ServicePort, wish string) bool {
-	return port.Name == wish || strconv.Itoa(int(port.Port)) == wish
+// IsPort reports whether a port of a Service has this name or number.
+func IsPort(port corev1.ServicePort, nameOrNumber string) bool {
+	return port.Name == nameOrNumber || strconv.Itoa(int(port.Port)) == nameOrNumber
 }
 
-// unknownPort reports a port that the Service does not have, and takes it out.
+// unknownPort reports a port that the Service does not have, and removes it from the exposure.
 func (r *reading) unknownPort(intent *RouteIntent, x *Exposure) {
 	var there []string
 	for _, port := range r.service.Spec.Ports {
@@ -268,7 +268,7 @@ func (r *reading) unknownPort(intent *RouteIntent, x *Exposure) {
 	x.ServicePort = ""
 }
 
-// keep returns a function that stores a value unless it comes with an error.
+// keep returns a function that stores a value unless there is an error.
 func keep[T any](at *T) func(T, error) error {
 	return func(value T, err error) error {
 		if err == nil {
@@ -308,14 +308,14 @@ func (r *reading) allowedHosts(intent *RouteIntent) []string {
 	return slices.Compact(hosts)
 }
 
-// strangers reports unknown keys under outrigger.dev, and known ones on the wrong object.
-func (r *reading) strangers() {
+// unread reports unknown keys under outrigger.dev, and known ones on the wrong object.
+func (r *reading) unread() {
 	r.strangersOn(r.serviceRef(), r.service.Annotations)
 	r.strangersOn(r.namespaceRef(), r.namespace.Annotations)
 }
 
-// maxStrangers is how many unread keys of one object are listed: a user may write thousands of them.
-const maxStrangers = 10
+// maxUnread is how many unread keys of an object are reported. There may be thousands.
+const maxUnread = 10
 
 func (r *reading) strangersOn(ref ObjectRef, annotations map[string]string) {
 	var listed, others int
@@ -337,7 +337,7 @@ func (r *reading) strangersOn(ref ObjectRef, annotations map[string]string) {
 			continue
 		}
 		switch {
-		case listed < maxStrangers:
+		case listed < maxUnread:
 			listed++
 			r.problems = append(r.problems, problem)
 		case others == 0:

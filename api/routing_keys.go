@@ -6,9 +6,9 @@ package api
 type KeyDoc struct {
 	Key     string
 	Label   bool     // a label; otherwise an annotation
-	On      []string // the kinds it may stand on: "Namespace", "Service"; the Service's own wins
-	Default string   // as one would write it; empty if unset means nothing
-	Values  string   // what may be written
+	On      []string // kinds: "Namespace", "Service"; the Service's value wins
+	Default string   // as a user would write it; empty if there is none
+	Values  string   // the valid values
 	Doc     string   // one or two sentences
 }
 

@@ -11,7 +11,7 @@ import (
 	"unicode/utf8"
 )
 
-// RouteLimits bound what the routing annotations of one Service may ask for. A limit of 0 is none.
+// RouteLimits limit the routing annotations of a Service. 0 means no limit.
 type RouteLimits struct {
 	AnnotationBytes int // length of one annotation
 	MatchItems      int // conditions in the match annotation
@@ -22,18 +22,16 @@ type RouteLimits struct {
 func DefaultRouteLimits() RouteLimits { return DefaultConfig().RoutingSettings().Limits }
 
 const (
-	// maxNameBytes bounds the name of a header, cookie or query parameter: Envoy rejects a route configuration in which a
-	// parameter has a longer one.
+	// maxNameBytes limits the name of a header, cookie, or query parameter. Envoy rejects a route with a longer query parameter.
 	maxNameBytes = 1024
-	// maxValueBytes bounds a value or path: Envoy accepts no longer header value in its configuration.
+	// maxValueBytes limits a value or path. Envoy rejects longer header values in its configuration.
 	maxValueBytes = 16 << 10
-	// maxWeightSum keeps the sum of the weights within 32 bits, signed for Istio and unsigned for Envoy, after each has been
-	// multiplied by 4 to divide it between the versions of a rollout.
+	// maxWeightSum keeps the sum of the weights within 32 bits (signed in Istio, unsigned in Envoy), even after each weight is multiplied
+	// by 4 to divide it between the versions of a rollout.
 	maxWeightSum = 1 << 28
 )
 
-// listSeparators are the separators of the annotations that are lists. Line breaks and tabs around them are layout, as
-// in a YAML block, and never reach an object.
+// listSeparators are the separators of list annotations. Line breaks and tabs around them are removed, so a value may be a YAML block.
 var listSeparators = map[string]*regexp.Regexp{
 	AnnotationMatch:           regexp.MustCompile(`\s*;\s*`),
 	AnnotationWeights:         regexp.MustCompile(`\s*,\s*`),
@@ -43,8 +41,8 @@ var listSeparators = map[string]*regexp.Regexp{
 	AnnotationGatewaySelector: regexp.MustCompile(`\s*,\s*`),
 }
 
-// refusal says why the text of an annotation is refused although its grammar may be right: it exceeds a limit, or Istio
-// or Envoy would reject what is generated from it. It is nil for texts that are accepted, and for most that do not parse.
+// refusal returns an error if an annotation exceeds a limit, or if Istio or Envoy would reject what is generated from it. It returns nil
+// for most syntax errors, which parsing reports.
 func (r *reading) refusal(key, text string) error {
 	if err := r.limits.checkText(key, text); err != nil {
 		return err
@@ -64,7 +62,7 @@ func (r *reading) refusal(key, text string) error {
 	return nil
 }
 
-// checkText is what every annotation has to satisfy.
+// checkText checks what applies to every annotation.
 func (l RouteLimits) checkText(key, text string) error {
 	if l.AnnotationBytes > 0 && len(text) > l.AnnotationBytes {
 		return fmt.Errorf("it has %d bytes, more than the %d of routing.maxAnnotationBytes", len(text), l.AnnotationBytes)
@@ -95,7 +93,7 @@ func (r *reading) refusedMatch(text string) error {
 		}
 		m, err := parseMatch(strings.TrimSpace(item))
 		if err != nil {
-			return nil // the grammar is reported by who parses
+			return nil // parsing reports syntax errors
 		}
 		switch {
 		case len(m.Name) > maxNameBytes:
@@ -123,8 +121,8 @@ func pseudoHeader(item string) (string, bool) {
 	return "", false
 }
 
-// reservedHeaders are the keys that Istio does not take for headers in a match. It ignores them, or Envoy takes them for
-// a part of the request line; each with the field of a VirtualService that means it.
+// reservedHeaders are names that Istio does not match as headers: it ignores them, or Envoy matches a part of the request line. The value
+// is the field of a VirtualService for it.
 var reservedHeaders = map[string]string{
 	"uri": "uri", "path": "uri", ":path": "uri",
 	"method": "method", ":method": "method",
@@ -132,7 +130,7 @@ var reservedHeaders = map[string]string{
 	"authority": "authority", ":authority": "authority",
 }
 
-// reservedHeader says what to write in place of a reserved name.
+// reservedHeader returns an error for a reserved name, with what to write instead.
 func (r *reading) reservedHeader(name string) error {
 	alternative := "match a header that callers set"
 	switch field := reservedHeaders[name]; field {
@@ -149,7 +147,7 @@ func (r *reading) reservedHeader(name string) error {
 func refusedWeights(text string) error {
 	weights, err := parseWeights(text)
 	if err != nil {
-		return nil // the grammar is reported by who parses
+		return nil // parsing reports syntax errors
 	}
 	sum := 0
 	for _, w := range weights {

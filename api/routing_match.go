@@ -13,7 +13,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation"
 )
 
-// MatchKind is what a Match looks at.
+// MatchKind is the part of a request that a Match compares.
 type MatchKind string
 
 // The kinds of Match, as users write them.
@@ -25,8 +25,8 @@ const (
 	MatchSource       MatchKind = "source"        // the caller is a pod whose version is the value; in the mesh only
 )
 
-// Match is one item of the match annotation: what it takes goes to the version. Two are the same condition if their
-// kinds, names and values are equal.
+// Match is one item of the match annotation: requests that match it go to the version. Two items have the same condition if their kinds,
+// names, and values are equal.
 type Match struct {
 	Version string
 	Kind    MatchKind
@@ -34,11 +34,10 @@ type Match struct {
 	Value   string
 }
 
-// maxRegex is how long Istio lets a regular expression be.
+// maxRegex is Istio's limit for the length of a regular expression.
 const maxRegex = 1024
 
-// CookieRegex returns the regular expression (RE2) that a cookie header matches as a whole if it holds this cookie with
-// this value.
+// CookieRegex returns a regular expression (RE2) that matches a whole Cookie header with this cookie and value.
 func CookieRegex(name, value string) string {
 	return cookieBefore + regexp.QuoteMeta(name+"="+value) + cookieAfter
 }
@@ -50,7 +49,7 @@ const (
 
 var escapedRune = regexp.MustCompile(`\\([^A-Za-z0-9])`)
 
-// CookieOf returns the "name=value" that a regular expression of CookieRegex was made of; false if it is another's.
+// CookieOf returns the "name=value" of a regular expression from CookieRegex; false for other regular expressions.
 func CookieOf(regex string) (string, bool) {
 	rest, begins := strings.CutPrefix(regex, cookieBefore)
 	rest, ends := strings.CutSuffix(rest, cookieAfter)
@@ -67,7 +66,7 @@ func (m Match) String() string {
 	return m.Version + "=" + strings.Join(append(words, escape(m.Value)), ":")
 }
 
-// Excludes reports whether no request can have what both conditions ask for.
+// Excludes reports whether no request can satisfy both conditions.
 func (m Match) Excludes(other Match) bool {
 	if m.Name != other.Name || m.Value == other.Value {
 		return false
@@ -79,7 +78,7 @@ func (m Match) Excludes(other Match) bool {
 	return m.Kind == other.Kind && (m.Kind == MatchQuery || m.Kind == MatchSource)
 }
 
-// Covers reports whether every request that the other condition takes is taken by this one.
+// Covers reports whether this condition matches every request that the other one matches.
 func (m Match) Covers(other Match) bool {
 	switch {
 	case m.Name != other.Name:
@@ -90,7 +89,7 @@ func (m Match) Covers(other Match) bool {
 	return m.Kind == other.Kind && m.Value == other.Value
 }
 
-// covered reports items whose requests an earlier item takes.
+// covered reports items that never match, because an earlier item covers them.
 func (r *reading) covered(intent *RouteIntent) {
 	for i, later := range intent.Match {
 		at := slices.IndexFunc(intent.Match[:i], func(m Match) bool { return m.Covers(later) })
@@ -107,7 +106,7 @@ func (r *reading) covered(intent *RouteIntent) {
 
 const matchForms = "header:name:value, header-prefix:name:value, cookie:name:value, query:name:value, source:version"
 
-// ParseMatches reads items as the match annotation has them.
+// ParseMatches parses a value of the match annotation.
 func ParseMatches(text string) ([]Match, error) { return parseMatches(text) }
 
 func parseMatches(text string) ([]Match, error) {
@@ -156,7 +155,7 @@ func parseMatch(item string) (Match, error) {
 	return match, match.check()
 }
 
-// unknownCondition says that a condition is of no form that there is, and which kind was probably meant.
+// unknownCondition returns an error for a condition of unknown form, with the kind that it probably stands for.
 func unknownCondition(condition, kind string) error {
 	for _, known := range []MatchKind{MatchHeader, MatchHeaderPrefix, MatchCookie, MatchQuery, MatchSource} {
 		if kind != string(known) && nearly(kind, string(known)) {
@@ -166,7 +165,7 @@ func unknownCondition(condition, kind string) error {
 	return fmt.Errorf("%q is none of %s", condition, matchForms)
 }
 
-// check says why no request could have what the condition asks for.
+// check returns an error if no request can satisfy the condition.
 func (m Match) check() error {
 	switch {
 	case m.Name == "":
@@ -211,7 +210,7 @@ var (
 
 func escape(text string) string { return escaping.Replace(text) }
 
-// unescape undoes %3B and %25; another % is a mistake.
+// unescape decodes %3B and %25. Any other % is an error.
 func unescape(text string) (string, error) {
 	if strings.Contains(escapes.Replace(text), "%") {
 		return "", fmt.Errorf("in %q a %% is neither %%3B nor %%25", text)

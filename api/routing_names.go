@@ -13,7 +13,7 @@ import (
 // namingKeys are the annotations that name versions.
 var namingKeys = []string{AnnotationDefaultVersion, AnnotationWeights, AnnotationMatch, AnnotationMirror}
 
-// NamesIn returns the versions that one annotation names, in the order in which they are written.
+// NamesIn returns the versions that an annotation names, as written.
 func (intent RouteIntent) NamesIn(key string) []string {
 	var out []string
 	intent.Renamed(key, func(name string) string {
@@ -23,7 +23,7 @@ func (intent RouteIntent) NamesIn(key string) []string {
 	return out
 }
 
-// Renamed returns what one annotation would say with other names for its versions; empty if it names none.
+// Renamed returns the value of an annotation with other names for its versions; "" if it names none.
 func (intent RouteIntent) Renamed(key string, to func(name string) string) string {
 	var items []string
 	separator := ","
@@ -50,7 +50,7 @@ func (intent RouteIntent) Renamed(key string, to func(name string) string) strin
 	return strings.Join(items, separator)
 }
 
-// UnknownVersion says that a name is none of the versions, and which of them it was probably meant to be.
+// UnknownVersion returns the message for a name that is not one of the versions, with the version that it probably stands for.
 func UnknownVersion(name string, versions []string) string {
 	if candidate, near := NearestVersion(name, versions); near {
 		return fmt.Sprintf("unknown version %q; did you mean %q?", name, candidate)
@@ -58,8 +58,8 @@ func UnknownVersion(name string, versions []string) string {
 	return fmt.Sprintf("no workload behind the Service has version %q", name)
 }
 
-// UnknownVersions reports annotations of the Service that name versions which none of its workloads has. Nothing is known of
-// a Service without versions.
+// UnknownVersions reports annotations of the Service that name versions that none of its workloads has. It reports nothing for a Service
+// without versions.
 func UnknownVersions(service ObjectRef, intent RouteIntent, versions []string) []RouteProblem {
 	var out []RouteProblem
 	for _, key := range namingKeys {
@@ -86,7 +86,7 @@ func UnknownVersions(service ObjectRef, intent RouteIntent, versions []string) [
 	return out
 }
 
-// example is what an annotation could say with the Service's own versions.
+// example returns a value of an annotation with the Service's own versions.
 func (intent RouteIntent) example(key string, versions []string) string {
 	next := 0
 	seen := map[string]string{}
@@ -109,7 +109,7 @@ func (intent RouteIntent) example(key string, versions []string) string {
 	return text
 }
 
-// WeightsExample shares requests between the first two of a Service's versions: "v1=90,v2=10".
+// WeightsExample returns weights for the first two of a Service's versions: "v1=90,v2=10".
 func WeightsExample(versions []string) string {
 	switch len(versions) {
 	case 0:
@@ -120,7 +120,7 @@ func WeightsExample(versions []string) string {
 	return versions[0] + "=90," + versions[1] + "=10"
 }
 
-// idleCompanions reports annotations about exposure on a Service that says nothing about expose.
+// idleCompanions reports annotations about exposure on a Service without expose.
 func (r *reading) idleCompanions(intent *RouteIntent) {
 	if _, written := r.service.Annotations[AnnotationExpose]; written {
 		return
@@ -138,7 +138,7 @@ func (r *reading) idleCompanions(intent *RouteIntent) {
 	}
 }
 
-// NamespaceProblems returns what is wrong with the labels and annotations about routing on a Namespace.
+// NamespaceProblems returns the Problems of a Namespace's labels and annotations for routing.
 func (limits RouteLimits) NamespaceProblems(namespace *corev1.Namespace) []RouteProblem {
 	service := &corev1.Service{}
 	service.Namespace = namespace.Name

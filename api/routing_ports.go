@@ -4,8 +4,8 @@ package api
 
 import "fmt"
 
-// proxyPorts are the ports that Istio's proxy itself uses in every pod, by what uses them. A server of a Gateway there would
-// collide with the proxy, or publish what is meant for the cluster alone.
+// proxyPorts maps the ports that Istio's proxy uses in every pod to their use. A Gateway's server on one would collide with the proxy, or
+// publish what is meant only for the cluster.
 var proxyPorts = map[uint32]string{
 	15000: "its administration interface",
 	15001: "outbound traffic",
@@ -23,7 +23,7 @@ var proxyPorts = map[uint32]string{
 // IsProxyPort reports whether Istio's proxy uses a port itself, so that no Gateway may serve it.
 func IsProxyPort(port uint32) bool { return proxyPorts[port] != "" }
 
-// refusedGatewayPort says why a port of a gateway is refused although it is one; nil for others and for what does not parse.
+// refusedGatewayPort returns an error for a valid port that a gateway may not use. It returns nil for invalid ports, which parsing reports.
 func refusedGatewayPort(text string) error {
 	port, err := parsePort(text)
 	if err != nil || !IsProxyPort(port) {

@@ -4,7 +4,7 @@ package api
 
 import "slices"
 
-// RouteReason says what routing did not do, or did differently, and why. The set is closed.
+// RouteReason is why routing did not do what a user may expect. The set is closed.
 type RouteReason string
 
 // The reasons of routing.

@@ -38,17 +38,17 @@ func parseDefault(text string) (DefaultIntent, error) {
 	return DefaultIntent{Policy: DefaultLiteral, Version: text}, nil
 }
 
-// unknownPolicy says that a default is none of the policies, and which of them it was probably meant to be.
+// unknownPolicy returns an error for an unknown policy of the default, with the policy that it probably stands for.
 func unknownPolicy(text string) error {
 	for _, policy := range []DefaultPolicy{DefaultFirst, DefaultLowest, DefaultHighest, DefaultAll} {
-		if slips(strings.ToLower(text), string(policy)) <= 1 {
+		if editDistance(strings.ToLower(text), string(policy)) <= 1 {
 			return fmt.Errorf("unknown policy %q (did you mean %q?)", text, policy)
 		}
 	}
 	return fmt.Errorf("unknown policy %q", text)
 }
 
-// checkVersion accepts what can be the value of a label, but not the empty one.
+// checkVersion returns an error unless the version is a valid, nonempty label value.
 func checkVersion(text string) error {
 	if text == "" {
 		return errors.New("the version is empty")
@@ -59,7 +59,7 @@ func checkVersion(text string) error {
 	return nil
 }
 
-// ParseWeights reads weights as the annotation has them, "v1=90,v2=10".
+// ParseWeights parses a value of the weights annotation, such as "v1=90,v2=10".
 func ParseWeights(text string) ([]Weight, error) { return parseWeights(text) }
 
 func parseWeights(text string) ([]Weight, error) {
@@ -72,7 +72,7 @@ func parseWeights(text string) ([]Weight, error) {
 
 func parseMirror(text string) ([]Weight, error) { return parseNumbers(text, "percentage", 100) }
 
-// parseNumbers reads a comma list of version=number, each version once, the numbers from 0 to most.
+// parseNumbers parses a comma-separated list of version=number, with each version once and numbers from 0 to most.
 func parseNumbers(text, what string, most uint64) ([]Weight, error) {
 	var out []Weight
 	for _, item := range strings.Split(text, ",") {
@@ -96,7 +96,7 @@ func parseNumbers(text, what string, most uint64) ([]Weight, error) {
 	return out, nil
 }
 
-// cookieLimit is how long browsers keep a cookie at most.
+// cookieLimit is the longest lifetime of a cookie that browsers accept.
 const cookieLimit = 400 * 24 * time.Hour
 
 var stickyName = regexp.MustCompile(`^[-_.0-9A-Za-z]{1,64}$`)
@@ -236,7 +236,7 @@ func parseTime(text string) (time.Time, error) {
 	return at, nil
 }
 
-// leastRetention is the longest that istiod holds a change back: a subset must outlast the route that named it.
+// leastRetention is the longest time that istiod delays a change. A subset must outlast the route that named it.
 const leastRetention = 10 * time.Second
 
 func parseDuration(text string, least time.Duration) (time.Duration, error) {

@@ -25,7 +25,7 @@ func Shorten(text string, max int) string {
 // maxEventNote is the length to which the API server limits the note of an Event, in bytes.
 const maxEventNote = 1024
 
-// EventNote cuts text to the length of an Event's note.
+// EventNote shortens text to the length of an Event's note.
 func EventNote(text string) string { return Shorten(text, maxEventNote-len("...")) }
 
 // ShortHash returns eight hexadecimal digits that depend on all of a text. Generated objects record it, so it must not change.
