@@ -16,12 +16,13 @@ import (
 	"testing"
 	"time"
 
+	networkingapi "istio.io/api/networking/v1alpha3"
 	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
 	admissionv1 "k8s.io/api/admission/v1"
 	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
+	authorizationv1 "k8s.io/api/authorization/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime"
 	certutil "k8s.io/client-go/util/cert"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/fake"
@@ -62,12 +63,6 @@ func injecting(*admissionv1.AdmissionRequest) *admissionv1.AdmissionResponse {
 	return &admissionv1.AdmissionResponse{Allowed: true, Patch: []byte(`[{"op":"add","path":"/spec/initContainers","value":[{"name":"istio-proxy"}]}]`)}
 }
 
-func denying(message string) func(*admissionv1.AdmissionRequest) *admissionv1.AdmissionResponse {
-	return func(*admissionv1.AdmissionRequest) *admissionv1.AdmissionResponse {
-		return &admissionv1.AdmissionResponse{Result: &metav1.Status{Message: message}}
-	}
-}
-
 func otherCA(t *testing.T) []byte {
 	t.Helper()
 	bundle, _, err := certutil.GenerateSelfSignedCertKey("127.0.0.1", nil, nil)
@@ -77,117 +72,125 @@ func otherCA(t *testing.T) []byte {
 	return bundle
 }
 
-// What the webhook answers, and what that says of it.
-func TestCheckAsksTheWebhook(t *testing.T) {
+// The command connects as the API server does, and trusts no more than the API server.
+func TestCheckCallsTheWebhook(t *testing.T) {
 	for what, test := range map[string]struct {
-		answer func(*admissionv1.AdmissionRequest) *admissionv1.AdmissionResponse
-		change func(*httptest.Server, *admissionregistrationv1.MutatingWebhook)
-		state  string
-		says   string
+		change      func(*httptest.Server, *admissionregistrationv1.MutatingWebhook)
+		state, text string
 	}{
-		"it injects": {answer: injecting, state: diagnose.CheckOK, says: "a pod gets its sidecar"},
-		"it injects the pods of its revision": {answer: func(request *admissionv1.AdmissionRequest) *admissionv1.AdmissionResponse {
-			if !bytes.Contains(request.Object.Raw, []byte(`"istio.io/rev":"canary"`)) {
-				return denying("not of the revision")(request)
-			}
-			return injecting(request)
-		}, state: diagnose.CheckOK},
-		"Istio is not there yet": {answer: denying("NoIstioConfiguration: ConfigMap istio is missing"), state: diagnose.CheckNote, says: "ConfigMap istio is missing"},
-		"it denies":              {answer: denying("TemplateFailed: template sidecar"), state: diagnose.CheckFailed, says: "TemplateFailed"},
-		"it gives no sidecar": {answer: func(*admissionv1.AdmissionRequest) *admissionv1.AdmissionResponse {
-			return &admissionv1.AdmissionResponse{Allowed: true, Warnings: []string{"PolicyDisabled"}}
-		}, state: diagnose.CheckFailed, says: "PolicyDisabled"},
-		"it has an error": {answer: func(*admissionv1.AdmissionRequest) *admissionv1.AdmissionResponse { return nil }, state: diagnose.CheckFailed, says: "500 Internal Server Error: the configuration is not known yet"},
-		"another CA is published": {answer: injecting, change: func(_ *httptest.Server, entry *admissionregistrationv1.MutatingWebhook) {
+		"it injects": {state: diagnose.CheckOK, text: "a pod gets its sidecar"},
+		"another CA is published": {change: func(_ *httptest.Server, entry *admissionregistrationv1.MutatingWebhook) {
 			entry.ClientConfig.CABundle = otherCA(t)
-		}, state: diagnose.CheckFailed, says: "certificate signed by unknown authority"},
-		"its certificate is for another name": {answer: injecting, change: func(server *httptest.Server, entry *admissionregistrationv1.MutatingWebhook) {
+		}, state: diagnose.CheckFailed, text: "certificate signed by unknown authority"},
+		"its certificate is for another name": {change: func(server *httptest.Server, entry *admissionregistrationv1.MutatingWebhook) {
 			url := strings.Replace(server.URL, "127.0.0.1", "localhost", 1)
 			entry.ClientConfig.URL = &url
-		}, state: diagnose.CheckFailed, says: "not localhost"},
-		"nobody listens":    {answer: injecting, change: func(server *httptest.Server, _ *admissionregistrationv1.MutatingWebhook) { server.Close() }, state: diagnose.CheckFailed, says: "connection refused"},
-		"it has no address": {answer: injecting, change: func(_ *httptest.Server, entry *admissionregistrationv1.MutatingWebhook) { entry.ClientConfig.URL = nil }, state: diagnose.CheckFailed, says: "neither a url nor a service"},
+		}, state: diagnose.CheckFailed, text: "not localhost"},
+		"nothing listens": {change: func(server *httptest.Server, _ *admissionregistrationv1.MutatingWebhook) { server.Close() }, state: diagnose.CheckFailed, text: "connection refused"},
+		"it has no address": {change: func(_ *httptest.Server, entry *admissionregistrationv1.MutatingWebhook) {
+			entry.ClientConfig.URL = nil
+		}, state: diagnose.CheckFailed, text: "neither a url nor a service"},
 	} {
 		t.Run(what, func(t *testing.T) {
-			server, entry := answering(t, test.answer)
+			server, entry := answering(t, func(request *admissionv1.AdmissionRequest) *admissionv1.AdmissionResponse {
+				if !bytes.Contains(request.Object.Raw, []byte(`"istio.io/rev":"canary"`)) {
+					return nil
+				}
+				return injecting(request)
+			})
 			if test.change != nil {
 				test.change(server, &entry)
 			}
 			c := &checker{config: api.DefaultConfig()}
-			if strings.Contains(what, "revision") {
-				c.config.Istio.Revision = "canary"
-			}
-			if got := c.asked(t.Context(), entry); got.State != test.state || !strings.Contains(got.Text, test.says) {
-				t.Errorf("%s: %s; want %s with %q", got.State, got.Text, test.state, test.says)
-			}
+			c.config.Istio.Revision = "canary"
+			checkFinding(t, c.called(t.Context(), entry), test.state, test.text)
 		})
 	}
 }
 
-func TestCheckAsksTheService(t *testing.T) {
-	got, err := addressOf(admissionregistrationv1.WebhookClientConfig{Service: &admissionregistrationv1.ServiceReference{Namespace: "outrigger-system", Name: "outrigger", Path: new("/inject")}})
-	if err != nil || got != "https://outrigger.outrigger-system.svc:443/inject" {
-		t.Errorf("%s, %v", got, err)
+// A webhook that requires a client certificate is not broken if its configuration says so.
+func TestCheckOfAWebhookThatRequiresAClientCertificate(t *testing.T) {
+	server, entry := answering(t, injecting)
+	config := api.WebhookConfig{ClientCA: string(entry.ClientConfig.CABundle)}
+	server.Config.Handler = process.KnownCallers(config, server.Config.Handler)
+	c := &checker{config: api.DefaultConfig()}
+	checkFinding(t, c.called(t.Context(), entry), diagnose.CheckFailed, "401")
+	c.config.Webhook = config
+	checkFinding(t, c.called(t.Context(), entry), diagnose.CheckNote, "webhook.clientCA")
+}
+
+func checkFinding(t *testing.T, got diagnose.Finding, state, text string) {
+	t.Helper()
+	if got.State != state || !strings.Contains(got.Text, text) {
+		t.Errorf("%s: %s; want %s with %q", got.State, got.Text, state, text)
 	}
 }
 
-func TestCheckLooksAtTheCABundle(t *testing.T) {
-	_, entry := answering(t, injecting)
-	object := &admissionregistrationv1.MutatingWebhookConfiguration{ObjectMeta: metav1.ObjectMeta{Name: "outrigger-sidecar-injector"}, Webhooks: []admissionregistrationv1.MutatingWebhook{entry, entry}}
-	if got := diagnose.CheckTrust(object, time.Now()); got.State != diagnose.CheckOK || !strings.Contains(got.Text, "2 entries, caBundle until 20") {
-		t.Errorf("%s: %s", got.State, got.Text)
+// checkerWith returns a checker whose API server responds to creations as create does, and forbids reads if it has no objects.
+func checkerWith(create func(*corev1.Pod) error, mayCreate bool, objects ...client.Object) *checker {
+	c := &checker{config: api.DefaultConfig(), namespace: "demo", create: true}
+	funcs := interceptor.Funcs{Create: func(_ context.Context, _ client.WithWatch, object client.Object, options ...client.CreateOption) error {
+		if review, is := object.(*authorizationv1.SelfSubjectAccessReview); is {
+			review.Status.Allowed = mayCreate
+			return nil
+		}
+		if how := (&client.CreateOptions{}).ApplyOptions(options); len(how.DryRun) != 1 || object.GetNamespace() != "demo" {
+			return errors.New("this would really create a pod, or one elsewhere")
+		}
+		return create(object.(*corev1.Pod))
+	}}
+	if len(objects) == 0 {
+		funcs.Get = func(context.Context, client.WithWatch, client.ObjectKey, client.Object, ...client.GetOption) error {
+			return forbidden
+		}
 	}
-	if got := diagnose.CheckTrust(object, time.Now().AddDate(100, 0, 0)); got.State != diagnose.CheckFailed || !strings.Contains(got.Text, "has expired") {
-		t.Errorf("a hundred years later: %s: %s", got.State, got.Text)
-	}
-	for bundle, says := range map[string]string{"": "no replica has published one yet", "none": "there is no PEM block in it"} {
-		object.Webhooks[1].ClientConfig.CABundle = []byte(bundle)
-		if got := diagnose.CheckTrust(object, time.Now()); got.State != diagnose.CheckFailed || !strings.Contains(got.Text, says) {
-			t.Errorf("caBundle %q: %s: %s", bundle, got.State, got.Text)
+	c.client = fake.NewClientBuilder().WithObjects(objects...).WithInterceptorFuncs(funcs).Build()
+	return c
+}
+
+func TestCheckHasAPodCreated(t *testing.T) {
+	nothing := func(*corev1.Pod) error { return nil }
+	var c *checker
+	c = checkerWith(func(pod *corev1.Pod) error {
+		pod.Spec.InitContainers = append(pod.Spec.InitContainers, corev1.Container{Name: "istio-proxy"})
+		_, _ = io.WriteString(&c.warnings, "UnknownKey: annotation outrigger.dev/check") // a buffer takes all
+		return nil
+	}, true)
+	checkFinding(t, c.created(t.Context()), diagnose.CheckOK, "from Outrigger")
+	c = checkerWith(func(*corev1.Pod) error { return errors.New("failed calling webhook") }, true)
+	checkFinding(t, c.created(t.Context()), diagnose.CheckFailed, "is refused: failed calling webhook")
+	c = checkerWith(nothing, true) // the Namespace cannot be read
+	checkFinding(t, c.created(t.Context()), diagnose.CheckFailed, "Outrigger was not called. Either the namespace is excluded or labeled")
+	c = checkerWith(nothing, true, demo("istio-injection=disabled"), webhookTrusting(nil))
+	checkFinding(t, c.created(t.Context()), diagnose.CheckFailed, "Outrigger was not called. Namespace demo has the label istio-injection=disabled")
+}
+
+// Without permission to create pods, nothing is known about Outrigger. A refusal by admission is a failure, and so is a missing
+// permission of the chart's ServiceAccount.
+func TestCheckWithoutThePermissionToCreatePods(t *testing.T) {
+	for what, test := range map[string]struct {
+		mayCreate, direct bool
+		state, text       string
+	}{
+		"no permission":                      {state: diagnose.CheckNote, text: "a pod in namespace demo with the label sidecar.istio.io/inject=true was not checked: you have no permission to create pods in namespace demo; the ClusterRole edit, bound there, grants it"},
+		"refused by admission":               {mayCreate: true, state: diagnose.CheckFailed, text: "is refused: "},
+		"no permission of the chart's hooks": {direct: true, state: diagnose.CheckFailed, text: "is refused: "},
+	} {
+		c := checkerWith(func(*corev1.Pod) error { return forbidden }, test.mayCreate)
+		c.direct = test.direct
+		checkFinding(t, c.created(t.Context()), test.state, test.text)
+		if c.direct {
+			continue // reading the webhook object fails first
+		}
+		err := c.retry(t.Context(), io.Discard)
+		if want := map[string]string{diagnose.CheckNote: "", diagnose.CheckFailed: "1 of 1 checks failed"}[test.state]; err == nil && want != "" || err != nil && err.Error() != want {
+			t.Errorf("%s: %v, want %q", what, err, want)
 		}
 	}
 }
 
-// What became of the pod that the API server was to create.
-func TestCheckLetsAPodBeCreated(t *testing.T) {
-	proxy := corev1.Container{Name: "istio-proxy"}
-	for what, test := range map[string]struct {
-		proxy  bool
-		warned string
-		err    error
-		state  string
-		says   string
-	}{
-		"injected by us":         {proxy: true, warned: "UnknownKey: annotation outrigger.dev/check", state: diagnose.CheckOK, says: "from Outrigger"},
-		"injected by istiod":     {proxy: true, state: diagnose.CheckNote, says: "called before Outrigger"},
-		"asked and not injected": {warned: "PolicyDisabled; outrigger.dev/check", state: diagnose.CheckFailed, says: "PolicyDisabled"},
-		"not asked":              {state: diagnose.CheckFailed, says: "Outrigger was not called"},
-		"refused":                {err: errors.New(`failed calling webhook "object.sidecar-injector.outrigger.dev"`), state: diagnose.CheckFailed, says: "failed calling webhook"},
-	} {
-		t.Run(what, func(t *testing.T) {
-			c := &checker{config: api.DefaultConfig(), namespace: "demo", create: true}
-			c.client = fake.NewClientBuilder().WithInterceptorFuncs(interceptor.Funcs{
-				Create: func(_ context.Context, _ client.WithWatch, object client.Object, options ...client.CreateOption) error {
-					pod := object.(*corev1.Pod)
-					if how := (&client.CreateOptions{}).ApplyOptions(options); len(how.DryRun) != 1 || pod.Namespace != "demo" || pod.Labels["sidecar.istio.io/inject"] != "true" {
-						return errors.New("this would really create a pod, or another one")
-					}
-					if test.proxy {
-						pod.Spec.InitContainers = append(pod.Spec.InitContainers, proxy)
-					}
-					_, _ = io.WriteString(&c.warnings, test.warned) // a buffer takes all
-					return test.err
-				},
-			}).Build()
-			if got := c.created(t.Context()); got.State != test.state || !strings.Contains(got.Text, test.says) {
-				t.Errorf("%s: %s; want %s with %q", got.State, got.Text, test.state, test.says)
-			}
-		})
-	}
-}
-
-// It waits for what is not there yet, and says what is missing when it has waited long enough.
-func TestCheckWaits(t *testing.T) {
+// The command retries until the webhook object exists, and reports what is missing when the timeout has elapsed.
+func TestCheckRetries(t *testing.T) {
 	_, entry := answering(t, injecting)
 	object := &admissionregistrationv1.MutatingWebhookConfiguration{ObjectMeta: metav1.ObjectMeta{Name: "outrigger-sidecar-injector"}, Webhooks: []admissionregistrationv1.MutatingWebhook{entry}}
 	looked := 0
@@ -201,56 +204,69 @@ func TestCheckWaits(t *testing.T) {
 		},
 	}).Build()
 	var out bytes.Buffer
-	if err := c.untilWell(t.Context(), &out); err != nil || looked != 2 || strings.Count(out.String(), "ok ") != 2 {
+	if err := c.retry(t.Context(), &out); err != nil || looked != 2 || strings.Count(out.String(), "ok ") != 2 {
 		t.Errorf("after %d looks: %v\n%s", looked, err, out.String())
 	}
 	c.config.Istio.Revision, c.patience = "canary", 0
 	out.Reset()
-	err := c.untilWell(t.Context(), &out)
+	err := c.retry(t.Context(), &out)
 	if err == nil || err.Error() != "1 of 1 checks failed" || !strings.HasPrefix(out.String(), "FAILED  MutatingWebhookConfiguration outrigger-sidecar-injector-canary does not exist") {
 		t.Errorf("%v\n%s", err, out.String())
 	}
 }
 
-// A webhook that answers only who shows a client certificate is not broken; one that asks for none has no reason for a 401.
-func TestCheckOfAWebhookThatAsksForACertificate(t *testing.T) {
-	server, entry := answering(t, injecting)
-	config := api.WebhookConfig{ClientCA: string(entry.ClientConfig.CABundle)}
-	server.Config.Handler = process.KnownCallers(config, server.Config.Handler)
-	c := &checker{config: api.DefaultConfig()}
-	if got := c.asked(t.Context(), entry); got.State != diagnose.CheckFailed || !strings.Contains(got.Text, "401") {
-		t.Errorf("it asks for a certificate unasked: %s: %s", got.State, got.Text)
-	}
-	c.config.Webhook = config
-	if got := c.asked(t.Context(), entry); got.State != diagnose.CheckNote || !strings.Contains(got.Text, "webhook.clientCA") {
-		t.Errorf("%s: %s", got.State, got.Text)
+// The policy of the release's revision is read; a release that exposes nothing needs none.
+func TestCheckReadsThePolicyOnExposure(t *testing.T) {
+	policy := &admissionregistrationv1.ValidatingAdmissionPolicy{ObjectMeta: metav1.ObjectMeta{Name: "outrigger-exposure"}}
+	for name, test := range map[string]struct {
+		objects     []client.Object // none: not readable
+		change      func(*api.Config)
+		state, text string // an empty state: no finding
+	}{
+		"not bound":    {[]client.Object{policy}, func(*api.Config) {}, diagnose.CheckWarning, "ValidatingAdmissionPolicyBinding outrigger-exposure does not exist"},
+		"a revision":   {[]client.Object{policy}, func(c *api.Config) { c.Istio.Revision = "canary" }, diagnose.CheckWarning, "ValidatingAdmissionPolicy outrigger-exposure-canary does not exist"},
+		"not readable": {nil, func(*api.Config) {}, diagnose.CheckNote, "no permission to read"},
+		"no routes":    {nil, func(c *api.Config) { c.Routing.Enabled = false }, "", ""},
+		"no exposure":  {nil, func(c *api.Config) { c.Routing.Expose = api.ExposeDisabled }, "", ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := checkerWith(nil, true, test.objects...)
+			policy.ResourceVersion = ""
+			test.change(&c.config)
+			got := append(c.exposure(t.Context()), diagnose.Finding{})
+			checkFinding(t, got[0], test.state, test.text)
+		})
 	}
 }
 
-// Before an upgrade the new version lists what leaves the mesh, and nothing of what it wrote itself or of others.
-func TestCheckListsHostsThatLeaveTheMesh(t *testing.T) {
-	route := func(name string, ours bool, gateways []string, hosts ...string) client.Object {
-		vs := &networkingv1.VirtualService{ObjectMeta: metav1.ObjectMeta{Namespace: "demo", Name: name}}
-		vs.Labels = map[string]string{api.LabelManagedBy: api.ManagedBy, api.LabelService: "app"}
-		if ours {
-			vs.OwnerReferences = []metav1.OwnerReference{{APIVersion: "v1", Kind: "Service", Name: "app", UID: "1", Controller: new(true)}}
+func TestCheckFindsBypasses(t *testing.T) {
+	vs := &networkingv1.VirtualService{ObjectMeta: metav1.ObjectMeta{Namespace: "demo", Name: "inside"}}
+	vs.Spec.Hosts = []string{"api.internal"}
+	vs.Spec.Http = []*networkingapi.HTTPRoute{{Route: []*networkingapi.HTTPRouteDestination{{Destination: &networkingapi.Destination{Host: "app"}}}}}
+	s := shop(t, vs)
+	s.reconcile("app")
+	c := &checker{client: s.client, live: s.live, namespace: "demo", config: s.config}
+	found := c.bypasses(t.Context())
+	if len(found) != 1 {
+		t.Fatalf("found %v", found)
+	}
+	checkFinding(t, found[0], diagnose.CheckWarning, "VirtualService demo/inside")
+	c.config.Routing.Enabled = false
+	if found := c.bypasses(t.Context()); found != nil {
+		t.Errorf("found %v without routing", found)
+	}
+}
+
+// A check that fails inside the cluster says why replicas are not ready; that of a user does not.
+func TestAFailedDirectCheckReportsReplicas(t *testing.T) {
+	for direct, want := range map[bool]int{true: 1, false: 0} {
+		c := &checker{config: api.DefaultConfig(), direct: direct, client: fake.NewClientBuilder().Build(), live: &live{installed: "outrigger-system"}}
+		var out bytes.Buffer
+		if err := c.retry(t.Context(), &out); err == nil || err.Error() != "1 of 1 checks failed" {
+			t.Errorf("%v; want one failure, of the webhook object that does not exist", err)
 		}
-		vs.Spec.Hosts, vs.Spec.Gateways = hosts, gateways
-		return vs
-	}
-	scheme := runtime.NewScheme()
-	if err := networkingv1.AddToScheme(scheme); err != nil {
-		t.Fatal(err)
-	}
-	c := &checker{config: api.DefaultConfig()}
-	c.client = fake.NewClientBuilder().WithScheme(scheme).WithObjects(
-		route("app", true, []string{"demo/app", "mesh"}, "app.demo.svc.cluster.local", "*.victim.svc.cluster.local", "a.example.com"),
-		route("app-auto", true, nil, "app.demo.svc.cluster.local"),
-		route("app-gateway", true, []string{"demo/app"}, "b.example.com"),
-		route("theirs", false, nil, "c.example.com"),
-	).Build()
-	got := c.leavingMesh(t.Context())
-	if len(got) != 1 || got[0].State != diagnose.CheckNote || !strings.Contains(got[0].Text, "VirtualService demo/app binds *.victim.svc.cluster.local, a.example.com to the mesh") || !strings.Contains(got[0].Text, "use app.demo instead") {
-		t.Errorf("it says %v", got)
+		if got := strings.Count(out.String(), "note    namespace outrigger-system has no pod of Outrigger."); got != want {
+			t.Errorf("--direct=%t prints\n%s", direct, out.String())
+		}
 	}
 }

@@ -254,7 +254,7 @@ func (c *coverer) judge(ctx context.Context, pod *corev1.Pod, namespace *corev1.
 		}
 		return diagnose.CoverageWithoutConfig(pod), diagnose.Successor{Unknown: "you have no permission to read the webhook objects"}, nil
 	}
-	s := diagnose.PodFacts{Entries: diagnose.JudgeEntries(ctx, c.entries, inject.AsCreated(created), namespace)}
+	s := diagnose.PodFacts{Entries: diagnose.MatchingEntries(ctx, c.entries, inject.AsCreated(created), namespace)}
 	entry := s.Matching(diagnose.Istiod)
 	if entry == nil {
 		entry = s.Matching(diagnose.Outrigger)

@@ -161,7 +161,7 @@ func (l *live) explainTemplate(ctx context.Context, from *clusterFlags, template
 		return err
 	}
 	s.Blind = l.unread().HidesClusterWide("MutatingWebhookConfiguration")
-	s.Entries = diagnose.MatchingEntries(ctx, objects, pod, s.Namespace)
+	s.Entries = diagnose.MatchingEntries(ctx, diagnose.InjectorEntries(objects), pod, s.Namespace)
 	s.Endpoints = l.readyEndpoints(ctx, &s)
 	s.Owner, s.Owned = routing.WorkloadOf(pod)
 	if template.isPod && metav1.GetControllerOfNoCopy(pod) == nil {

@@ -5,8 +5,6 @@ package cli
 import (
 	"cmp"
 	"context"
-	"crypto/x509"
-	"encoding/pem"
 	"fmt"
 	"time"
 
@@ -17,6 +15,7 @@ import (
 
 	"outrigger.dev/outrigger/api"
 	"outrigger.dev/outrigger/certs"
+	"outrigger.dev/outrigger/internal/diagnose"
 )
 
 // certificateStatus is the state of the certificate of one installation's webhook, as far as it is visible without its Secret.
@@ -59,7 +58,7 @@ func (l *live) certificates(ctx context.Context) ([]certificateStatus, error) {
 
 func (l *live) certificate(ctx context.Context, config api.CertificatesConfig, object *admissionregistrationv1.MutatingWebhookConfiguration) (certificateStatus, error) {
 	out := certificateStatus{Webhook: object.Name, Source: string(config.Source)}
-	until, problem := publishedUntil(object, l.now())
+	until, problem := diagnose.TrustedUntil(object, l.now())
 	if !until.IsZero() {
 		out.Until = &until
 	}
@@ -83,26 +82,4 @@ func (l *live) certificate(ctx context.Context, config api.CertificatesConfig, o
 	}
 	out.Problem, out.Ready = problem, problem == ""
 	return out, nil
-}
-
-// publishedUntil returns when the last CA of the entry that expires first expires, and what is wrong: the API server cannot call
-// an entry without a valid CA.
-func publishedUntil(object *admissionregistrationv1.MutatingWebhookConfiguration, now time.Time) (until time.Time, problem string) {
-	for _, entry := range object.Webhooks {
-		var last time.Time
-		for block, rest := pem.Decode(entry.ClientConfig.CABundle); block != nil; block, rest = pem.Decode(rest) {
-			if ca, err := x509.ParseCertificate(block.Bytes); err == nil && ca.NotAfter.After(last) {
-				last = ca.NotAfter
-			}
-		}
-		switch {
-		case last.IsZero():
-			return time.Time{}, fmt.Sprintf("entry %s has no caBundle: no CA has been published yet", entry.Name)
-		case !now.Before(last):
-			return last, fmt.Sprintf("entry %s trusts no CA that has not ended", entry.Name)
-		case until.IsZero() || last.Before(until):
-			until = last
-		}
-	}
-	return until, ""
 }

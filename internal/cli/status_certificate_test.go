@@ -85,7 +85,7 @@ func TestStatusOfTheCertificate(t *testing.T) {
 		"not published": {api.CertificateSelfManaged, webhookTrusting(long, nil), nil,
 			webhook(certificateStatus{Source: "selfManaged", Problem: "entry object.sidecar-injector.outrigger.dev has no caBundle: no CA has been published yet"})},
 		"ended": {api.CertificateFromSecret, webhookTrusting(over), nil,
-			webhook(certificateStatus{Source: "secret", Problem: "entry namespace.sidecar-injector.outrigger.dev trusts no CA that has not ended", Until: new(noon.Add(-time.Hour).UTC())})},
+			webhook(certificateStatus{Source: "secret", Problem: "entry namespace.sidecar-injector.outrigger.dev: every CA in its caBundle has expired, the last one at 2026-01-02T11:00:00Z", Until: new(noon.Add(-time.Hour).UTC())})},
 		"cert-manager's, ready": {api.CertificateCertManager, webhookTrusting(long), ofCertManager(ready),
 			webhook(certificateStatus{Source: "certManager", Certificate: "outrigger-system/webhook", Ready: true, Until: &later})},
 		"cert-manager's, not ready": {api.CertificateCertManager, webhookTrusting(long), ofCertManager(notReady),

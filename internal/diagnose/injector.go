@@ -100,22 +100,17 @@ var conditions = sync.OnceValue(func() cel.ConditionCompiler {
 	return cel.NewConditionCompiler(environment.MustBaseEnvSet(environment.DefaultCompatibilityVersion()))
 })
 
-// MatchingEntries says which entries of all injectors match a pod, in the order of the API server and with its own code.
-func MatchingEntries(ctx context.Context, objects []admissionregistrationv1.MutatingWebhookConfiguration, pod *corev1.Pod, namespace *corev1.Namespace) []Entry {
-	return JudgeEntries(ctx, InjectorEntries(objects), pod, namespace)
-}
-
-// JudgeEntries returns copies of the entries that say whether they match a pod.
-func JudgeEntries(ctx context.Context, entries []Entry, pod *corev1.Pod, namespace *corev1.Namespace) []Entry {
+// MatchingEntries returns copies of the entries, with whether each matches a pod. It decides with the code of the API server.
+func MatchingEntries(ctx context.Context, entries []Entry, pod *corev1.Pod, namespace *corev1.Namespace) []Entry {
 	out := slices.Clone(entries)
 	for i := range out {
-		out[i].judge(ctx, pod, namespace)
+		out[i].match(ctx, pod, namespace)
 	}
 	return out
 }
 
-// judge determines what the API server would do with the entry.
-func (v *Entry) judge(ctx context.Context, pod *corev1.Pod, namespace *corev1.Namespace) {
+// match determines whether the API server would call the entry.
+func (v *Entry) match(ctx context.Context, pod *corev1.Pod, namespace *corev1.Namespace) {
 	attributes := admission.NewAttributesRecord(pod, nil, corev1.SchemeGroupVersion.WithKind("Pod"), namespace.Name, pod.Name,
 		corev1.SchemeGroupVersion.WithResource("pods"), "", admission.Create, &metav1.CreateOptions{}, false,
 		&user.DefaultInfo{Name: "system:serviceaccount:kube-system:replicaset-controller"})

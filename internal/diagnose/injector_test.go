@@ -80,7 +80,7 @@ func TestEntriesAreJudgedAsTheAPIServerDoes(t *testing.T) {
 				t.Fatal(err)
 			}
 			var got []string
-			for _, v := range MatchingEntries(t.Context(), objects, pod, namespace) {
+			for _, v := range MatchingEntries(t.Context(), InjectorEntries(objects), pod, namespace) {
 				is := map[bool]string{true: "yes", false: "no"}[v.Matches]
 				if v.broken {
 					is = "broken"

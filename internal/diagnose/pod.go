@@ -242,9 +242,7 @@ func (s *PodFacts) advice() []string {
 		say("%s", s.Report.Reason.Advice())
 	case s.Report.Result == inject.Denied, s.Blind:
 	case s.Matching(Outrigger) == nil && s.Matching(Istiod) == nil:
-		for _, line := range s.HowToMatch() {
-			say("%s", line)
-		}
+		say("%s", s.howToMatch())
 	case s.Matching(Istiod) != nil && s.Matching(Outrigger) != nil:
 		say("Nothing. To have Outrigger inject alone, install Istio with global.operatorManageWebhooks=true.")
 	}
@@ -283,28 +281,28 @@ func (s *PodFacts) isAdvised(reason api.InjectReason) bool {
 	return slices.ContainsFunc(s.Report.Problems, func(p api.InjectProblem) bool { return p.Reason == reason && p.Advice != "" })
 }
 
-// HowToMatch returns what to change so that the webhook of an injector matches the pod.
-func (s *PodFacts) HowToMatch() []string {
+// howToMatch returns what to change so that the webhook of an injector matches the pod.
+func (s *PodFacts) howToMatch() string {
 	at := slices.IndexFunc(s.Entries, func(v Entry) bool { return v.Injector == Outrigger })
 	if at < 0 {
-		return []string{"Install Outrigger: helm install outrigger charts/outrigger -n outrigger-system --create-namespace"}
+		return "Install Outrigger: helm install outrigger charts/outrigger -n outrigger-system --create-namespace"
 	}
 	if slices.ContainsFunc(s.Entries, func(v Entry) bool {
 		return v.Injector == Outrigger && strings.HasPrefix(v.Why, "its matchCondition ")
 	}) {
-		return []string{"Change the pod, or webhook.matchConditions in the chart's values, so that the condition is true."}
+		return "Change the pod, or webhook.matchConditions in the chart's values, so that the condition is true."
 	}
 	name := s.Namespace.Name
 	switch word, labeled := s.Namespace.Labels[api.LabelInjection]; {
 	case labeled && word != "enabled":
-		return []string{fmt.Sprintf("kubectl label namespace %s %s=enabled --overwrite", name, api.LabelInjection)}
+		return fmt.Sprintf("kubectl label namespace %s %s=enabled --overwrite", name, api.LabelInjection)
 	case labeled:
-		return []string{fmt.Sprintf("Namespace %s requests injection, but no webhook matches, for the reasons above. The chart's webhook.namespaceSelector, webhook.objectSelector, and webhook.excludedNamespaces restrict the webhook further.", name)}
+		return fmt.Sprintf("Namespace %s requests injection, but no webhook matches, for the reasons above. The chart's webhook.namespaceSelector, webhook.objectSelector, and webhook.excludedNamespaces restrict the webhook further.", name)
 	case s.Namespace.Labels[api.LabelRevision] != "":
-		return []string{fmt.Sprintf("No injector is installed for revision %s: install one with --set revision=%s, or kubectl label namespace %s %s=enabled %s-",
-			s.Namespace.Labels[api.LabelRevision], s.Namespace.Labels[api.LabelRevision], name, api.LabelInjection, api.LabelRevision)}
+		return fmt.Sprintf("No injector is installed for revision %s: install one with --set revision=%s, or kubectl label namespace %s %s=enabled %s-",
+			s.Namespace.Labels[api.LabelRevision], s.Namespace.Labels[api.LabelRevision], name, api.LabelInjection, api.LabelRevision)
 	}
-	return []string{fmt.Sprintf("kubectl label namespace %s %s=enabled", name, api.LabelInjection)}
+	return fmt.Sprintf("kubectl label namespace %s %s=enabled", name, api.LabelInjection)
 }
 
 // HowToWake returns what to check if Outrigger does not answer.
