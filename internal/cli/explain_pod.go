@@ -176,7 +176,7 @@ func (l *live) explainTemplate(ctx context.Context, from *clusterFlags, template
 		nativeSidecars: config.Istio.NativeSidecars, platform: config.Istio.Platform, compliancePolicy: config.Istio.CompliancePolicy, release: config.Istio.Version,
 		unread: l.unread(),
 	}
-	s.DryRun = l.realityOf(ctx, template.object, is.workload, pod, is.pods)
+	s.DryRun = l.dryRun(ctx, template, is, pod)
 	istio, err := source.load(ctx)
 	if isForbidden(err) {
 		l.unread().AddKind("ConfigMap", config.Istio.Namespace)

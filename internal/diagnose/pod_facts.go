@@ -50,51 +50,5 @@ func (s *PodFacts) Matching(whose Injector) *Entry {
 	return &s.Entries[at]
 }
 
-// DryRun is the response of the cluster to a new pod, as opposed to the decision about it.
-type DryRun struct {
-	// created says that the API server accepts the pod in a dry run, and sidecar whether it then has one.
-	Created, Sidecar bool
-	Refused          string // the message of the API server, if it refuses the pod
-	Unchecked        string // why there was no dry run
-	Failures         []PodFailure
-}
-
-// PodFailure is the reason why the controller of a workload cannot create pods.
-type PodFailure struct {
-	From    string // "ReplicaFailure", the condition; "FailedCreate", an Event
-	Message string
-}
-
-// rows returns the last paragraph of an explanation.
-func (r DryRun) rows() [][]string {
-	var out [][]string
-	for _, failure := range r.Failures {
-		out = append(out, []string{failure.From, failure.Message})
-	}
-	switch {
-	case r.Refused != "":
-		out = append(out, []string{"dry run", "the API server refuses the pod: " + r.Refused})
-	case r.Created && r.Sidecar:
-		out = append(out, []string{"dry run", "the API server accepts the pod, with a sidecar"})
-	case r.Created:
-		out = append(out, []string{"dry run", "the API server accepts the pod, without a sidecar"})
-	case r.Unchecked != "":
-		out = append(out, []string{"dry run", "not made: " + r.Unchecked})
-	}
-	return out
-}
-
-// data returns the content of rows as data, or nil if there is none.
-func (r DryRun) data() *PodResult {
-	if !r.Created && r.Refused == "" && len(r.Failures) == 0 {
-		return nil
-	}
-	out := &PodResult{Accepted: r.Created, Sidecar: r.Sidecar, Refused: r.Refused}
-	for _, failure := range r.Failures {
-		out.Failures = append(out.Failures, failure.From+": "+failure.Message)
-	}
-	return out
-}
-
 // InjectPath is where the chart's webhook object sends pods.
 const InjectPath = "/inject"
