@@ -91,7 +91,7 @@ func (s *planner) isOutdated(vs *networkingv1.VirtualService) bool {
 			latest = at
 		}
 	}
-	return latest.Add(2 * s.Settings.PropagationDelay).Before(s.now)
+	return s.over(latest, 2*s.Settings.PropagationDelay)
 }
 
 // readTaken reads the record that is still on objects which the user replaced, until ours carry it.

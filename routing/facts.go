@@ -68,8 +68,8 @@ type standing struct {
 	waiting  []string          // likewise
 }
 
-func survey(observed Observed, now time.Time) *planner {
-	s := &planner{facts: facts{Observed: observed, cluster: newPodsAndWorkloads(observed), now: now, host: hostOf(observed.Service, observed.Settings.ClusterDomain)}}
+func survey(observed Observed, now time.Time, reads *podsAndWorkloads) *planner {
+	s := &planner{facts: facts{Observed: observed, cluster: reads, now: now, host: hostOf(observed.Service, observed.Settings.ClusterDomain)}}
 	s.Existing, s.Foreign = s.Existing.sorted(), s.Foreign.sorted()
 	s.found, s.observedObjects = s.Existing.sorted(), s.Existing.all()
 	s.invalidLabel = observed.Intent.Bad[api.AnnotationVersionLabel]

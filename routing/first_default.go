@@ -115,7 +115,7 @@ func (s *facts) splitServes() bool {
 
 // isOld reports whether something is older than the split age; at that moment the answer changes.
 func (s *facts) isOld(created time.Time) bool {
-	return !created.Add(s.Settings.SplitAge).After(s.now)
+	return s.over(created, s.Settings.SplitAge)
 }
 
 // flowing are the versions of a track that receive traffic as long as nothing routes: ready ones, and those of an old

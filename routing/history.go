@@ -73,12 +73,12 @@ func bytesOfJSON(value any) []byte {
 
 // isDecision reports whether a record says where requests go by a decision: not of a split, of the provisional shares of a
 // first route, or of a default that may still be revised.
-func (r record) isDecision(now time.Time, settle time.Duration) bool {
+func (s *facts) isDecision(r record) bool {
 	if r.isZero() || r.State != "" || r.Provisional {
 		return false
 	}
 	since, stamped := parseTime(r.Since)
-	return r.By != byFirst || !stamped || !now.Before(since.Add(settle))
+	return r.By != byFirst || !stamped || s.over(since, s.Settings.Settle)
 }
 
 // sameDecision reports whether two records send requests to the same versions. What the names mean may differ: a workload
@@ -95,7 +95,7 @@ func (s *planner) historyFor(r record) decisionHistory {
 	switch {
 	case s.Offline || len(s.copies.disagree) > 0 || r.VersionLabel != was.VersionLabel && !was.isZero(): // names of another label mean other pods
 		return nil
-	case sameDecision(before, r) || !was.isDecision(s.now, s.Settings.Settle):
+	case sameDecision(before, r) || !s.isDecision(was):
 		return list
 	}
 	by := s.decidingHash()
@@ -155,7 +155,7 @@ func (d Decision) String() string {
 
 // Decisions returns the decision in effect and those before it, newest first. It returns nil where no decision is recorded.
 func Decisions(observed Observed, now time.Time) []Decision {
-	s := survey(observed, now)
+	s := survey(observed, now, newPodsAndWorkloads(observed))
 	s.readTracks()
 	if !s.recorded || s.record.State != "" || len(s.copies.disagree) > 0 {
 		return nil

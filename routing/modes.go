@@ -18,22 +18,22 @@ const mostSteps = 8
 
 // observe is the plan of a dry run: existing objects stay, and the changes that would result once all waits have ended are
 // reported.
-func observe(observed Observed, now time.Time) Result {
+func observe(observed Observed, now time.Time, reads *podsAndWorkloads) Result {
 	would := observed
-	would.Intent.Observe, would.Intent.SubsetRetention = false, 0
+	would.dryRun, would.Intent.Observe, would.Intent.SubsetRetention = true, false, 0
 	would.Settings.Settle, would.Settings.PropagationDelay, would.Settings.SubsetRetention = 0, 0, 0
 	isCommitted := observed.isCommitted()
 	if isCommitted {
 		would.Intent.Default = observed.committedDefault()
 	}
-	result := Plan(would, now)
+	result := plan(would, now, reads)
 	if isCommitted { // a file has no record
 		result.Problems = slices.DeleteFunc(result.Problems, func(p api.RouteProblem) bool { return p.Reason == api.RouteRecordEdited })
 	}
 	end := result.Objects
 	for range mostSteps {
 		would.Existing = end
-		next := Plan(would, now).Objects
+		next := plan(would, now, reads).Objects
 		if len(Diff(end, next)) == 0 {
 			break
 		}
@@ -45,6 +45,7 @@ func observe(observed Observed, now time.Time) Result {
 			result.Unwritten = append(result.Unwritten, change)
 		}
 	}
+	result.Next, result.DependsOn = reads.next, reads.dependencies()
 	if len(result.Unwritten) > 0 {
 		result.Problems = append(result.Problems, observed.unwritten(result.Unwritten, end))
 		slices.SortStableFunc(result.Problems, compareProblems)

@@ -19,12 +19,17 @@ import (
 // gateway, and which versions each rule of the route sends requests to. The objects are rendered from both. What cannot be written yet
 // waits, and Result.Next says until when.
 func Plan(observed Observed, now time.Time) Result {
+	reads := newPodsAndWorkloads(observed)
 	if observed.Intent.Observe {
-		return observe(observed, now)
+		return observe(observed, now, reads)
 	}
+	return plan(observed, now, reads)
+}
+
+func plan(observed Observed, now time.Time, reads *podsAndWorkloads) Result {
 
 	// Facts.
-	s := survey(observed, now)
+	s := survey(observed, now, reads)
 	if objects, ends := s.skip(); ends {
 		return s.result(objects)
 	}

@@ -101,7 +101,7 @@ func (s *planner) views() routeViews {
 		return v
 	}
 	theirs := slices.Contains(s.detached, x.name) // and never serves what is new: what it serves stays
-	if !theirs && x.standing != nil && s.over(x.since, s.Settings.PropagationDelay) && x.since.Before(s.now) {
+	if !theirs && x.standing != nil && s.over(x.since, s.Settings.PropagationDelay) {
 		return v
 	}
 	v.keepStanding(s)

@@ -68,6 +68,7 @@ type cluster struct {
 	editedRoutes map[string]bool
 	plans        int  // that were made
 	quick        bool // leaves out the checks of the plan itself, which other tests make
+	rests        int  // plans that changed nothing
 	// collected is our DestinationRule that was replaced with its annotations, while Outrigger remembers it.
 	collected *networkingv1.DestinationRule
 	watch     func() // called whenever something in the cluster may be different; may be nil
@@ -331,6 +332,7 @@ func (c *cluster) settle() {
 		if len(changes) == 0 {
 			c.checkRules()
 			c.checkDestinations()
+			c.checkNext(observed, result)
 			return
 		}
 		if left := c.diffOfItself(result.Objects); len(left) > 0 {

@@ -93,7 +93,7 @@ func (s *facts) isOfStatefulSets() bool {
 
 // Unroutable says why Outrigger creates no routes for this kind of Service, and what would change that; empty if it can.
 func Unroutable(observed Observed) (why, advice string) {
-	return survey(observed, time.Time{}).skipped()
+	return survey(observed, time.Time{}, newPodsAndWorkloads(observed)).skipped()
 }
 
 func (s *facts) anyVersion() bool {

@@ -44,8 +44,12 @@ func (s *planner) takeOver() {
 		return
 	}
 	s.gone = goneDefault{at: at, standIn: standIn}
+	when := "at " + timeText(at.Add(s.Settings.DefaultGoneWindow))
+	if s.dryRun {
+		when = fmt.Sprintf("after %v", s.Settings.DefaultGoneWindow)
+	}
 	s.report(api.RouteDefaultVersionGone,
-		fmt.Sprintf("The workload of %s was deleted; %s receives its traffic. It becomes the default at %s unless the workload comes back.", was, standIn, timeText(at.Add(s.Settings.DefaultGoneWindow))),
+		fmt.Sprintf("The workload of %s was deleted; %s receives its traffic. It becomes the default %s unless the workload comes back.", was, standIn, when),
 		"To decide now: "+s.annotate(api.AnnotationDefaultVersion+"="+s.nameable(standIn))+".")
 }
 

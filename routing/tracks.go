@@ -46,7 +46,7 @@ func (s *facts) readTracks() {
 		t := at(w.WorkloadRef)
 		t.exists, t.workload, t.labels, t.next = true, &w, w.Labels, w.Labels[s.Intent.VersionLabel]
 		t.fixed = w.Selector[s.Intent.VersionLabel] != ""
-		t.starts = t.fixed && w.Replicas > 0 && len(t.groups) == 0 && s.now.Sub(w.Created) < youngAge
+		t.starts = t.fixed && w.Replicas > 0 && len(t.groups) == 0 && !s.over(w.Created, youngAge)
 	}
 	for _, t := range byRef {
 		slices.SortFunc(t.groups, func(a, b podGroup) int { return compareVersions(a.Version, b.Version) })

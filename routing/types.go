@@ -65,6 +65,8 @@ type Observed struct {
 	// Offline is true where there is no cluster to ask: gateways and their Services are then not missed.
 	Offline  bool
 	Settings api.RoutingSettings
+
+	dryRun bool // nothing is recorded, so messages cannot contain times that begin now
 }
 
 // Mesh is what Istio's own configuration says that plans depend on. The zero value is not known, so Istio's defaults apply.

@@ -38,7 +38,7 @@ type LabelChange struct {
 // RecordedVersionLabel returns the version label that the existing objects of a Service were created with, if the Service now has
 // another one, and "" otherwise. The rest of observed must be complete.
 func RecordedVersionLabel(observed Observed) string {
-	recorded := survey(observed, time.Time{}).recordedLabel()
+	recorded := survey(observed, time.Time{}, newPodsAndWorkloads(observed)).recordedLabel()
 	if recorded == observed.Intent.VersionLabel {
 		return ""
 	}
@@ -53,7 +53,7 @@ func FollowVersionLabel(observed *Observed, recorded string, before []PodGroup) 
 		observed.Intent.VersionLabel, observed.Pods = recorded, before
 		return
 	}
-	s := survey(*observed, time.Time{})
+	s := survey(*observed, time.Time{}, newPodsAndWorkloads(*observed))
 	pairs := versionPairs{}
 	pairs.addPods(before, observed.Pods)
 	for _, w := range observed.Workloads {
