@@ -39,7 +39,7 @@ func (s *PodFacts) outcome() string {
 	switch {
 	case s.Broken() != nil:
 		return "new pods are refused before a webhook is called"
-	case s.Matching(Outrigger) != nil && s.Matching(Istiod) == nil && s.IsSilent() && !s.DryRun.Created && s.Matching(Outrigger).failurePolicy() == admissionregistrationv1.Fail:
+	case s.first() == Outrigger && s.IsSilent() && !s.DryRun.Created && s.Matching(Outrigger).failurePolicy() == admissionregistrationv1.Fail:
 		return "new pods are refused: Outrigger does not answer"
 	case s.Matching(Outrigger) != nil && s.Unknown == "" && s.Report.Result == inject.Denied:
 		return "new pods are refused"
@@ -47,8 +47,10 @@ func (s *PodFacts) outcome() string {
 		return "new pods are refused by the API server (see the end)"
 	case len(s.DryRun.Failures) > 0:
 		return "new pods cannot be created (see the end)"
-	case s.Matching(Istiod) != nil && (!s.DryRun.Created || s.DryRun.Sidecar):
+	case s.first() == Istiod && (!s.DryRun.Created || s.DryRun.Sidecar):
 		return "injected into new pods by istiod, whose webhook is called first"
+	case s.Matching(Istiod) != nil && s.IsSilent() && (!s.DryRun.Created || s.DryRun.Sidecar):
+		return "injected into new pods by istiod, because Outrigger does not answer"
 	case s.DryRun.Created && s.DryRun.Sidecar:
 		return "injected into new pods"
 	case s.Blind && !s.DryRun.Created:
@@ -69,12 +71,13 @@ func (s *PodFacts) outcome() string {
 	return "injected into new pods"
 }
 
-// first returns the injector that is called first.
+// first returns the injector that is called first; empty if no webhook matches. The entries are in the order of the API server.
 func (s *PodFacts) first() Injector {
-	if s.Matching(Istiod) != nil {
-		return Istiod
+	at := slices.IndexFunc(s.Entries, func(v Entry) bool { return v.Matches })
+	if at < 0 {
+		return ""
 	}
-	return Outrigger
+	return s.Entries[at].Injector
 }
 
 // injects reports whether the matching injector is known to inject the pod.

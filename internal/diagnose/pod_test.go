@@ -72,6 +72,29 @@ func TestStoryTellsTheOutcomeAndWhatToChange(t *testing.T) {
 	}
 }
 
+// The API server calls webhooks in the order of their names, so webhook.name decides which injector is called first.
+func TestOutcomeNamesTheInjectorThatIsCalledFirst(t *testing.T) {
+	istiod, outrigger := entryOf(Istiod, "istio-sidecar-injector", true, ""), entryOf(Outrigger, "aa-outrigger", true, "")
+	ignored := outrigger
+	ignore := admissionregistrationv1.Ignore
+	ignored.Webhook.FailurePolicy = &ignore
+	for _, c := range []struct {
+		entries []Entry
+		ready   int
+		want    string
+	}{
+		{[]Entry{istiod, outrigger}, 2, "injected into new pods by istiod, whose webhook is called first"},
+		{[]Entry{outrigger, istiod}, 2, "injected into new pods"},
+		{[]Entry{outrigger, istiod}, 0, "new pods are refused: Outrigger does not answer"},
+		{[]Entry{ignored, istiod}, 0, "injected into new pods by istiod, because Outrigger does not answer"},
+	} {
+		s := PodFacts{Entries: c.entries, Endpoints: map[string]int{"system/outrigger": c.ready}, Report: inject.Report{Result: inject.Injected}}
+		if got := s.outcome(); got != c.want {
+			t.Errorf("%s first, %d replicas: %q; want %q", c.entries[0].Injector, c.ready, got, c.want)
+		}
+	}
+}
+
 // Only an outcome that is known allows to say that nothing has to change.
 func TestStoryClaimsNothingToChangeOnlyIfTheOutcomeIsKnown(t *testing.T) {
 	asked := entryOf(Outrigger, "outrigger-sidecar-injector", true, "")
