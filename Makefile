@@ -10,7 +10,7 @@ VERSION ?= $(shell sh hack/version.sh)
 # The version that everything has: the binary, the chart, and, without build metadata, the image's tag. VERSION=v1.2.3 is 1.2.3.
 NUMBER  = $(patsubst v%,%,$(VERSION))
 include release.env
-MODULES := . hack hack/image test test/certmanager test/oracle/answers test/oracle/istio-20260423 test/oracle/istio-20260827 test/oracle/validation test/bench test/alerts
+MODULES := . hack hack/image test test/certmanager test/oracle/answers test/oracle/istio-20260423 test/oracle/istio-20260827 test/oracle/validation test/bench test/alerts test/traffic
 
 # The Go that the image is built with, and that "make vuln" looks at: the same commit gives the same bytes, and a standard
 # library without known vulnerabilities, whatever Go is installed. It is fetched like a module. IMAGE_GO=local takes what is there.
@@ -27,7 +27,7 @@ else ifeq ($(RACE),required)
   RACE_FLAG = $(error no C compiler found, and RACE=required: install one, e.g. gcc)
 endif
 
-.PHONY: help build check-version image chart release manifest quickstart test test-clusters test-others demo oracle fuzz bench bench-apiserver bench-scale lint vuln fmt docs picture
+.PHONY: help build check-version image chart release manifest quickstart test test-clusters test-others e2e e2e-images demo oracle fuzz bench bench-apiserver bench-scale lint vuln fmt docs picture
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -99,6 +99,24 @@ test-others:
 	cd hack/image && $(GO) test -timeout 30m ./...
 	cd test && $(GO) test -timeout 30m ./oracle
 	cd test/alerts && $(GO) test -timeout 20m ./...
+	cd test/traffic && $(GO) test -timeout 10m ./...
+
+# How the nodes of the cluster get the images: E2E_LOAD is a command that loads an archive, or E2E_IMAGE and E2E_APP name images that
+# the nodes can pull. E2E_ARGS are arguments of the test, such as "-test.run TestTraffic/with_Outrigger".
+E2E_PLATFORMS ?= linux/$(shell $(GO) env GOARCH)
+TRAFFIC := $(CURDIR)/bin/traffic
+e2e: export E2E_IMAGE E2E_LOAD E2E_APP E2E_NODE E2E_DISRUPTIVE
+e2e: build ## real traffic in the cluster of your kubeconfig, with plots in bin/traffic (docs/testing.md)
+	@[ -n "$(E2E_IMAGE)$(E2E_LOAD)" ] || { echo "make e2e needs a cluster with Istio, and E2E_LOAD=COMMAND or E2E_IMAGE=IMAGE for Outrigger's image; see docs/testing.md."; exit 1; }
+	$(if $(E2E_LOAD),@$(MAKE) --no-print-directory image e2e-images PLATFORMS=$(E2E_PLATFORMS))
+	@mkdir -p $(TRAFFIC)
+	$(GO) -C test/traffic test -c -o $(TRAFFIC)/scenarios.test ./scenarios
+	cd test/traffic/scenarios && $(TRAFFIC)/scenarios.test -test.v -test.timeout 60m -test.parallel 3 -pages $(TRAFFIC) $(E2E_ARGS)
+
+e2e-images: ## the images of the pods that "make e2e" creates: layouts bin/traffic/image-42 and -43, archives bin/traffic-42.tar and -43.tar
+	@mkdir -p $(TRAFFIC)
+	cd hack/image && for tag in 42 43; do GOTOOLCHAIN=$(IMAGE_GO) $(GO) run . -module $(CURDIR)/test/traffic -package ./app -repository outrigger.dev/traffic -version $$tag \
+	  $(if $(PLATFORMS),-platforms $(PLATFORMS)) -o $(TRAFFIC)/image-$$tag -archive $(CURDIR)/bin/traffic-$$tag.tar || exit 1; done
 
 # How long each fuzz target runs.
 FUZZTIME ?= 10m

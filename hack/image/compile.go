@@ -56,7 +56,7 @@ func (r Recipe) build(ctx context.Context, platform v1.Platform, binary string) 
 		args = append(args, "-buildvcs=false")
 	}
 	command := exec.CommandContext(ctx, "go", append(args, r.Package)...)
-	command.Dir, command.Env = r.Root, r.environment(platform)
+	command.Dir, command.Env = r.module(), r.environment(platform)
 	output, err := command.StderrPipe()
 	if err != nil {
 		return err

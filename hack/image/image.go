@@ -3,6 +3,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -46,7 +47,8 @@ var noPlatform = v1.Platform{OS: "unknown", Architecture: "unknown"}
 
 // Recipe says what an image is made from.
 type Recipe struct {
-	Root       string // folder of the Go module that holds the package; its LICENSE is ours
+	Root       string // folder of the repository; its LICENSE is ours
+	Module     string // folder of the Go module that holds the package; Root if empty
 	Package    string // main package, "./cmd/outrigger"
 	Repository string // name of the image without its tag, "outrigger.dev/outrigger"
 	Version    string
@@ -55,6 +57,9 @@ type Recipe struct {
 	Stamp      bool      // whether the binary names the commit
 	Progress   io.Writer // what is being done, a line at a time; nil = none
 }
+
+// module returns the folder that the go command runs in.
+func (r Recipe) module() string { return cmp.Or(r.Module, r.Root) }
 
 // Tag returns the tag of the image: the version without its build metadata, since a tag cannot contain "+".
 func (r Recipe) Tag() string {

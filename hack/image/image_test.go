@@ -361,3 +361,22 @@ WARRANTIES OF MERCHANTABILITY AND FITNESS. IN NO EVENT SHALL THE AUTHOR BE LIABL
 CONSEQUENTIAL DAMAGES OR ANY DAMAGES WHATSOEVER RESULTING FROM LOSS OF USE, DATA OR PROFITS, WHETHER IN AN ACTION OF CONTRACT,
 NEGLIGENCE OR OTHER TORTIOUS ACTION, ARISING OUT OF OR IN CONNECTION WITH THE USE OR PERFORMANCE OF THIS SOFTWARE.
 `
+
+// A package of another module than the repository's is shipped under the repository's license.
+func TestPackageOfAnotherModule(t *testing.T) {
+	other := hello
+	other.Root, other.Module, other.Platforms = "../..", hello.Root, []v1.Platform{{OS: "linux", Architecture: runtime.GOARCH}}
+	folder, _ := written(t, other)
+	found, _ := images(t, folder)
+	_, data := entries(t, found["linux/"+runtime.GOARCH])
+	license, err := os.ReadFile("../../LICENSE")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Contains(data["usr/share/doc/outrigger/LICENSES"], bytes.TrimSpace(license)) {
+		t.Error("the image does not have the LICENSE of the repository")
+	}
+	if info, err := buildinfo.Read(bytes.NewReader(data["outrigger"])); err != nil || info.Main.Path == "outrigger.dev/outrigger" {
+		t.Errorf("the program is %v of the wrong module: %v", info, err)
+	}
+}

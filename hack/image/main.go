@@ -42,6 +42,8 @@ func run(ctx context.Context) error {
 	platforms := flag.String("platforms", "linux/amd64,linux/arm64", "platforms to build for")
 	docker := flag.String("docker-platform", "", "platform of the archive's image for \"docker load\". If empty, this machine's if it is one of -platforms, else the first of them")
 	root := flag.String("root", filepath.Join("..", ".."), "folder of the repository")
+	module := flag.String("module", "", "folder of the Go module that holds the package; -root if empty")
+	pkg := flag.String("package", "./cmd/outrigger", "main package in the image")
 	flag.Parse()
 	if *version == "" || *repository == "" && *binaries == "" {
 		return errors.New("-version and -repository are required")
@@ -51,7 +53,7 @@ func run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	recipe := Recipe{Root: *root, Package: "./cmd/outrigger", Repository: *repository, Version: *version, Created: created, Stamp: true, Progress: os.Stderr}
+	recipe := Recipe{Root: *root, Module: *module, Package: *pkg, Repository: *repository, Version: *version, Created: created, Stamp: true, Progress: os.Stderr}
 	for _, name := range strings.Split(*platforms, ",") {
 		platform, err := v1.ParsePlatform(name)
 		if err != nil {

@@ -77,7 +77,7 @@ func (r Recipe) modulesOf(ctx context.Context, platform v1.Platform, binary stri
 // folders returns where the source of each module of the package is on this machine.
 func (r Recipe) folders(ctx context.Context, platform v1.Platform) (map[string]string, error) {
 	command := exec.CommandContext(ctx, "go", "list", "-deps", "-json=Module", r.Package)
-	command.Dir, command.Env = r.Root, r.environment(platform)
+	command.Dir, command.Env = r.module(), r.environment(platform)
 	var stderr bytes.Buffer
 	command.Stderr = &stderr
 	out, err := command.Output()

@@ -1,0 +1,20 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package traffic records what callers see while versions and routes change, and draws it. The scenarios in folder scenarios
+// fill a Record, in a real cluster; everything here is pure and needs none:
+//
+//	Record    the responses of each way into the Service, marks where objects were written, and the decisions
+//	Faults    failed responses, and those from a version that no decision sent traffic to
+//	Draw      one plot for each way: responses per version and errors over time, with the marks
+//	WritePage one HTML page with all plots
+//
+// The parts in a cluster:
+//
+//	scenarios   Cluster (kubectl, helm, and outrigger as a user types them) and Scene (a namespace, its loads, and a watch
+//	            that marks writes); the scenarios are Go tests with sentences as names
+//	app         the program in the pods: it names its version in each response, and is the client in the mesh
+//	load        requests at a constant rate, at the gateway and in the client
+//
+// TestTraffic lists the scenarios in their order: without Outrigger, installation, with Outrigger, operation, removal. Run it
+// with "make e2e"; docs/testing.md has the lines for kind, k3d, and other clusters.
+package traffic
