@@ -243,9 +243,9 @@ func (c *checker) bypasses(ctx context.Context) []diagnose.Finding {
 		return unknown(err)
 	}
 	var out []diagnose.Finding
-	looker := c.live.looker(s)
+	sources := c.live.sources(s)
 	for i := range services.Items {
-		observed, _, err := looker.Look(ctx, client.ObjectKeyFromObject(&services.Items[i]))
+		observed, _, err := sources.Gather(ctx, client.ObjectKeyFromObject(&services.Items[i]))
 		if err != nil {
 			return unknown(err)
 		}

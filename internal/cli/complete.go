@@ -102,7 +102,7 @@ func versionWeights(ctx context.Context, l *live, args []string) ([]string, erro
 }
 
 func (l *live) versionsOf(ctx context.Context, service string) ([]string, error) {
-	observed, _, err := l.looker(l.snapshot(l.namespace, false)).Look(ctx, client.ObjectKey{Namespace: l.namespace, Name: service})
+	observed, _, err := l.sources(l.snapshot(l.namespace, false)).Gather(ctx, client.ObjectKey{Namespace: l.namespace, Name: service})
 	if err != nil || observed == nil {
 		return nil, err
 	}

@@ -75,9 +75,9 @@ func (l *live) over(ctx context.Context, s *snapshot, d diagnose.Decision) (*rou
 	if !slices.Contains(names, d.Service) {
 		return nil, nil, noService(l.namespace, d.Service, names)
 	}
-	looker := l.looker(s)
+	sources := l.sources(s)
 	look := func(name string) (*routing.Observed, error) {
-		observed, _, err := looker.Look(ctx, client.ObjectKey{Namespace: l.namespace, Name: name})
+		observed, _, err := sources.Gather(ctx, client.ObjectKey{Namespace: l.namespace, Name: name})
 		return observed, err
 	}
 	main, err := look(d.Service)

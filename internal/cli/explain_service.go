@@ -26,7 +26,7 @@ func explainService(command *cobra.Command, from *clusterFlags, name string, pri
 	if _, err := servicesOf(command.Context(), s, l.namespace, name); err != nil {
 		return err
 	}
-	observed, problems, err := l.looker(s).Look(command.Context(), client.ObjectKey{Namespace: l.namespace, Name: name})
+	observed, problems, err := l.sources(s).Gather(command.Context(), client.ObjectKey{Namespace: l.namespace, Name: name})
 	if err != nil {
 		return err
 	}

@@ -15,9 +15,9 @@ import (
 // has replaced a decision, which is then never applied.
 func (l *live) decided(ctx context.Context, outlooks []diagnose.Forecast) (string, error) {
 	s := l.snapshot(l.namespace, false)
-	looker := l.looker(s)
+	sources := l.sources(s)
 	for _, o := range outlooks {
-		observed, _, err := looker.Look(ctx, client.ObjectKeyFromObject(o.Observed.Service))
+		observed, _, err := sources.Gather(ctx, client.ObjectKeyFromObject(o.Observed.Service))
 		if err != nil {
 			return "", err
 		}

@@ -163,12 +163,12 @@ func installations(ctx context.Context, reader client.Reader, namespace string, 
 
 func (l *live) settings() api.RoutingSettings { return l.config.RoutingSettings() }
 
-// looker returns a reader of the cluster through a snapshot, so that nothing is requested twice.
-func (l *live) looker(s *snapshot) *controller.Looker {
-	return controller.NewLooker(s, l.client.RESTMapper(), controller.Options{
-		Settings: l.settings(), RootNamespace: l.config.Istio.Namespace,
-		Mesh: func(ctx context.Context) routing.Mesh {
-			return s.meshOnce(func() routing.Mesh { return l.mesh(ctx, s) })
-		},
-	})
+// sources returns what plans are gathered from. It reads through a snapshot, so that nothing is requested twice.
+func (l *live) sources(s *snapshot) *controller.Live {
+	if s.sources == nil {
+		s.sources = controller.NewLive(s, l.client.RESTMapper(), controller.Options{
+			Settings: l.settings(), RootNamespace: l.config.Istio.Namespace, Mesh: func(ctx context.Context) routing.Mesh { return l.mesh(ctx, s) },
+		})
+	}
+	return s.sources
 }

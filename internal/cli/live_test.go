@@ -61,7 +61,7 @@ func (s *liveStage) reconcile(names ...string) {
 	for range 10 {
 		changed := false
 		for _, name := range names {
-			observed, _, err := s.looker(s.snapshot("demo", false)).Look(context.Background(), client.ObjectKey{Namespace: "demo", Name: name})
+			observed, _, err := s.sources(s.snapshot("demo", false)).Gather(context.Background(), client.ObjectKey{Namespace: "demo", Name: name})
 			if err != nil {
 				s.t.Fatal(err)
 			}
@@ -188,7 +188,7 @@ func byHand(name, host string) *networkingv1.VirtualService {
 
 func (s *liveStage) look(name string) routing.Observed {
 	s.t.Helper()
-	observed, _, err := s.looker(s.snapshot("demo", false)).Look(context.Background(), client.ObjectKey{Namespace: "demo", Name: name})
+	observed, _, err := s.sources(s.snapshot("demo", false)).Gather(context.Background(), client.ObjectKey{Namespace: "demo", Name: name})
 	if err != nil {
 		s.t.Fatal(err)
 	}

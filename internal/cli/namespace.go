@@ -118,10 +118,10 @@ func (l *live) allOf(ctx context.Context, namespace string) ([]routing.Observed,
 	if err != nil {
 		return nil, nil, err
 	}
-	looker := l.looker(s)
+	sources := l.sources(s)
 	var out []routing.Observed
 	for _, name := range names {
-		observed, _, err := looker.Look(ctx, client.ObjectKey{Namespace: namespace, Name: name})
+		observed, _, err := sources.Gather(ctx, client.ObjectKey{Namespace: namespace, Name: name})
 		if err != nil {
 			return nil, nil, err
 		}

@@ -5,6 +5,7 @@ package cli
 import (
 	"bytes"
 	"cmp"
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -17,11 +18,13 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/tools/clientcmd"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/yaml"
 
 	"outrigger.dev/outrigger/api"
 	"outrigger.dev/outrigger/internal/manifest"
 	"outrigger.dev/outrigger/routing"
+	"outrigger.dev/outrigger/routing/controller"
 )
 
 func routesCommand() *cobra.Command {
@@ -66,14 +69,14 @@ reported on stderr with its reason.`,
 			if namespace == "" {
 				namespace = contextNamespace()
 			}
-			w, err := worldOf(objects, namespace, assumedTime)
+			cluster, err := clusterOf(objects, namespace, assumedTime)
 			if err != nil {
 				return err
 			}
-			if len(w.services) == 0 {
+			if len(cluster.services) == 0 {
 				command.PrintErrf("outrigger: %s contains no Service, so there are no routes\n", in.names())
 			}
-			made, err := w.routes(config.RoutingSettings(), command.ErrOrStderr())
+			made, err := cluster.plan(command.Context(), config.RoutingSettings(), command.ErrOrStderr())
 			if err != nil {
 				return err
 			}
@@ -124,40 +127,30 @@ func ReadConfig(name string) (api.Config, error) {
 	return config, nil
 }
 
-// routes plans every Service of the world and returns the objects as a stream, in the order of the input. Of two that
-// want the same host the first by name has it, as in a cluster.
-func (w *world) routes(settings api.RoutingSettings, notes io.Writer) (*manifest.Stream, error) {
+// plan plans every Service and returns the objects as a stream, in the order of the input. Of two Services that want the same
+// host, the first by name gets it, as in a cluster.
+func (c *manifestCluster) plan(ctx context.Context, settings api.RoutingSettings, notes io.Writer) (*manifest.Stream, error) {
 	made := map[*corev1.Service]routing.Objects{}
-	told := map[string]bool{}
-	index := indexOf(w, settings.ClusterDomain)
-	for _, service := range sortedServices(w.services) {
-		if w.namespaces[service.Namespace] == nil {
-			w.namespaces[service.Namespace] = &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{
-				Name: service.Namespace, Labels: map[string]string{api.LabelInjection: "enabled"},
-			}}
-		}
-		intent, problems := settings.Limits.IntentOf(service, w.namespaces[service.Namespace], nil)
-		if !intent.Wanted && !intent.Disabled {
-			problems = nil // no routes are requested for it
-		}
-		observed, err := w.observed(service, intent, settings, index)
+	printed := map[string]bool{}
+	sources := sourcesOf(c, settings.ClusterDomain)
+	for _, service := range sortedServices(c.services) {
+		observed, problems, err := controller.Gather(ctx, sources, client.ObjectKeyFromObject(service), controller.GatherOptions{Settings: settings, RootNamespace: "istio-system"})
 		if err != nil {
-			return nil, fmt.Errorf("service %s/%s: %w", service.Namespace, service.Name, err)
+			return nil, err
 		}
-		problems = api.WithExamples(problems, routing.KnownVersions(observed))
-		result := routing.Settled(observed, w.created)
+		result := routing.Settled(*observed, c.created)
 		for _, problem := range slices.Concat(problems, result.Problems) {
 			line := fmt.Sprintf("outrigger: %s (%s)\n", problem, problem.Reason)
-			if !told[line] {
+			if !printed[line] {
 				_, _ = io.WriteString(notes, line) // nothing to do if stderr is closed
 			}
-			told[line] = true
+			printed[line] = true
 		}
 		made[service] = result.Objects
-		index.foreign.Add(result.Objects)
+		sources.Add(result.Objects)
 	}
 	var text bytes.Buffer
-	for _, service := range w.services {
+	for _, service := range c.services {
 		if err := writeObjects(&text, made[service]); err != nil {
 			return nil, fmt.Errorf("service %s/%s: %w", service.Namespace, service.Name, err)
 		}

@@ -21,29 +21,20 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client/apiutil"
 
 	"outrigger.dev/outrigger/internal/diagnose"
-	"outrigger.dev/outrigger/routing"
+	"outrigger.dev/outrigger/routing/controller"
 )
 
 // snapshot answers reads from lists that it requests once. What the user has no permission to read, and kinds that the cluster
 // does not have, count as absent and are noted.
 type snapshot struct {
-	client client.Client
-	strict bool   // a list of the home namespace that is forbidden is an error
-	whole  bool   // all namespaces are wanted: every kind is listed once, for all of them
-	home   string // the namespace that is left where the whole cluster may not be listed
-	lists  map[snapshotKey]*heldList
-	unread map[string]bool // sentences
-	gaps   diagnose.Gaps
-	mesh   *routing.Mesh // nil = not read yet
-}
-
-// meshOnce returns what Istio's configuration says, read once.
-func (s *snapshot) meshOnce(read func() routing.Mesh) routing.Mesh {
-	if s.mesh == nil {
-		mesh := read()
-		s.mesh = &mesh
-	}
-	return *s.mesh
+	client  client.Client
+	strict  bool   // a list of the home namespace that is forbidden is an error
+	whole   bool   // all namespaces are wanted: every kind is listed once, for all of them
+	home    string // the namespace that is left where the whole cluster may not be listed
+	lists   map[snapshotKey]*heldList
+	unread  map[string]bool // sentences
+	gaps    diagnose.Gaps
+	sources *controller.Live // that read through this snapshot; nil = none yet
 }
 
 // heldList is what was listed, and the same by namespace.

@@ -99,9 +99,9 @@ func (l *live) namespaceStatus(ctx context.Context, s *snapshot, namespace *core
 		return namespaceStatus{}, err
 	}
 	out := namespaceStatus{Name: namespace.Name, Injection: diagnose.InjectionOf(namespace), Routing: namespace.Labels[api.LabelRouting], Services: []diagnose.ServiceStatus{}}
-	looker := l.looker(s)
+	sources := l.sources(s)
 	for _, name := range names {
-		observed, problems, err := looker.Look(ctx, client.ObjectKey{Namespace: namespace.Name, Name: name})
+		observed, problems, err := sources.Gather(ctx, client.ObjectKey{Namespace: namespace.Name, Name: name})
 		if err != nil {
 			return namespaceStatus{}, err
 		}

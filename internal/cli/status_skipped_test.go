@@ -70,16 +70,43 @@ spec: {selector: {matchLabels: {app: web}}, template: {metadata: {labels: {app: 
 	if err != nil {
 		t.Fatal(err)
 	}
-	w, err := worldOf(stream.Objects(), "demo", assumedTime)
+	cluster, err := clusterOf(stream.Objects(), "demo", assumedTime)
 	if err != nil {
 		t.Fatal(err)
 	}
 	var notes strings.Builder
-	if _, err := w.routes(api.DefaultConfig().RoutingSettings(), &notes); err != nil {
+	if _, err := cluster.plan(t.Context(), api.DefaultConfig().RoutingSettings(), &notes); err != nil {
 		t.Fatal(err)
 	}
 	if !strings.Contains(notes.String(), "outrigger.dev/version-label=app.kubernetes.io/version") {
 		t.Errorf("notes %q", notes.String())
+	}
+}
+
+// outrigger routes reports what the controller reports of a Service that has no routes: the Service's own mistakes, and not those
+// of its Namespace, which concern others.
+func TestRoutesReportsMistakesOfAServiceWithoutRoutes(t *testing.T) {
+	stream, err := manifest.Read(strings.NewReader(`
+apiVersion: v1
+kind: Namespace
+metadata: {name: demo, annotations: {outrigger.dev/drift: maybe}}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: web, annotations: {outrigger.dev/weights: "v1=many"}}
+spec: {clusterIP: 10.0.0.1, selector: {app: web}, ports: [{port: 80}]}
+`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	cluster, err := clusterOf(stream.Objects(), "demo", assumedTime)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var notes strings.Builder
+	made, err := cluster.plan(t.Context(), api.DefaultConfig().RoutingSettings(), &notes)
+	if err != nil || len(made.Objects()) > 0 || !strings.Contains(notes.String(), "v1=many") || strings.Contains(notes.String(), "drift") {
+		t.Errorf("%d objects, %v, notes %q", len(made.Objects()), err, notes.String())
 	}
 }
 

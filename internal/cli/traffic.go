@@ -68,8 +68,8 @@ func (t traffic) Versions(ctx context.Context, service *corev1.Service, label st
 	for i := range pods.Items {
 		labeled = append(labeled, pods.Items[i].Labels)
 	}
-	looker := controller.NewLooker(reads, t.client.RESTMapper(), t.options)
-	if observed, _, err := looker.Look(ctx, client.ObjectKeyFromObject(service)); err == nil && observed != nil {
+	sources := controller.NewLive(reads, t.client.RESTMapper(), t.options)
+	if observed, _, err := sources.Gather(ctx, client.ObjectKeyFromObject(service)); err == nil && observed != nil {
 		for _, workload := range observed.Workloads {
 			labeled = append(labeled, workload.Labels)
 		}
@@ -100,10 +100,10 @@ func (t traffic) Losing(ctx context.Context, ending webhook.Ending) ([]webhook.L
 		return nil, err
 	}
 	var out []webhook.LostTraffic
-	looker := controller.NewLooker(reads, t.client.RESTMapper(), t.options)
+	sources := controller.NewLive(reads, t.client.RESTMapper(), t.options)
 	ref := routing.WorkloadRef{Kind: ending.Kind, Name: ending.Name}
 	for _, key := range owned(routing.Objects{VirtualServices: routes.Items}) {
-		observed, _, err := looker.Look(ctx, key)
+		observed, _, err := sources.Gather(ctx, key)
 		if err != nil {
 			return nil, err
 		}
@@ -132,7 +132,11 @@ func (o *oneNamespace) Get(ctx context.Context, key client.ObjectKey, object cli
 	return o.snapshot.Get(ctx, key, object, options...)
 }
 
-// List asks for the one namespace also where all are meant.
+// List lists the one namespace if all are meant, and nothing for another one.
 func (o *oneNamespace) List(ctx context.Context, list client.ObjectList, options ...client.ListOption) error {
+	wanted := client.ListOptions{}
+	if wanted.ApplyOptions(options); wanted.Namespace != "" && wanted.Namespace != o.home {
+		return nil
+	}
 	return o.snapshot.List(ctx, list, append(options, client.InNamespace(o.home))...)
 }

@@ -73,7 +73,7 @@ func (l *live) undo(ctx context.Context, service string, to int, how writing) er
 	if _, err := servicesOf(ctx, s, l.namespace, service); err != nil {
 		return err
 	}
-	observed, _, err := l.looker(s).Look(ctx, client.ObjectKey{Namespace: l.namespace, Name: service})
+	observed, _, err := l.sources(s).Gather(ctx, client.ObjectKey{Namespace: l.namespace, Name: service})
 	if err != nil {
 		return err
 	}

@@ -193,9 +193,9 @@ func (l *live) leaving(ctx context.Context, namespace string, all bool, how writ
 	if err != nil {
 		return nil, false, err
 	}
-	looker := l.looker(s)
+	sources := l.sources(s)
 	for _, key := range owned(objects) {
-		observed, _, err := looker.Look(ctx, key)
+		observed, _, err := sources.Gather(ctx, key)
 		if err != nil && !apierrors.IsNotFound(err) {
 			return nil, false, err
 		}

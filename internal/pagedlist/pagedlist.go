@@ -8,6 +8,7 @@ import (
 	"context"
 	"slices"
 
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -28,8 +29,8 @@ type Lister[L interface {
 	FieldSelector string // empty = all
 	ListPage      func(ctx context.Context, options metav1.ListOptions) (L, error)
 	OpenWatch     func(ctx context.Context, options metav1.ListOptions) (watch.Interface, error)
-	ToEntries     func(L) []runtime.Object
-	ToEntry       func(object runtime.Object, bookmark bool) runtime.Object // returns an unknown object unchanged
+	ToEntry       func(runtime.Object) runtime.Object // returns an unknown object unchanged
+	ToEntries     func(L) []runtime.Object            // of a page; nil = ToEntry for each object
 }
 
 // NewClient returns a client that uses protobuf, since no entry needs a field that its types do not have, and no compression: for
@@ -65,7 +66,11 @@ func (l *Lister[L]) ListWithContext(ctx context.Context, options metav1.ListOpti
 		if err != nil {
 			return nil, err
 		}
-		out.Items = append(out.Items, l.ToEntries(some)...)
+		if l.ToEntries != nil {
+			out.Items = append(out.Items, l.ToEntries(some)...)
+		} else if err := meta.EachListItem(some, func(object runtime.Object) error { out.Items = append(out.Items, l.ToEntry(object)); return nil }); err != nil {
+			return nil, err
+		}
 		out.ResourceVersion = some.GetResourceVersion()
 		if options.Continue = some.GetContinue(); options.Continue == "" {
 			return out, nil
@@ -81,7 +86,7 @@ func (l *Lister[L]) WatchWithContext(ctx context.Context, options metav1.ListOpt
 		return nil, err
 	}
 	return watch.Filter(changes, func(event watch.Event) (watch.Event, bool) {
-		event.Object = l.ToEntry(event.Object, event.Type == watch.Bookmark)
+		event.Object = l.ToEntry(event.Object)
 		return event, true
 	}), nil
 }

@@ -60,7 +60,7 @@ func writtenAt(numbers ...float64) []time.Duration {
 
 // patched changes an object as another field manager.
 func (s *stage) patched(object client.Object, manager string, change func()) error {
-	if err := s.reader.Get(context.Background(), service.NamespacedName, object); err != nil {
+	if err := s.sources.reader.Get(context.Background(), service.NamespacedName, object); err != nil {
 		return err
 	}
 	change()
@@ -125,7 +125,7 @@ func TestAContestedObjectIsWrittenRarely(t *testing.T) {
 			name: "the DestinationRule is deleted", length: 10 * time.Second, kind: "DestinationRule", manager: "unknown",
 			revert: func(s *stage) error {
 				rule := &networkingv1.DestinationRule{}
-				if err := s.reader.Get(context.Background(), service.NamespacedName, rule); err != nil {
+				if err := s.sources.reader.Get(context.Background(), service.NamespacedName, rule); err != nil {
 					return err
 				}
 				if err := s.writer.Delete(context.Background(), rule); err != nil {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Package controller keeps the routes of a cluster as package routing plans them: it reads the cluster, plans, writes what differs,
-// and records Events. Call New, then Controller.Prepare, and start the Controller on the leader. A Looker reads the cluster for one plan.
+// and records Events. Call New, then Controller.Prepare, and start the Controller on the leader. Gather reads what a plan depends on, for the controller and for commands.
 package controller
 
 import (
@@ -88,46 +88,37 @@ func (c *Controller) Prepare(shared cluster.Cluster, logger logr.Logger) error {
 // reconciler reconciles one Service at a time.
 type reconciler struct {
 	options   Options
-	reader    client.Reader // the caches
+	sources   *cachedSources
 	writer    client.Client // the API server
-	pods      *podindex.Index
-	seen      *attention
-	names     *serviceNames  // nil = read each time
-	restored  *restoredRules // nil = nothing is remembered
-	workloads *workloadStore // nil = read each time
+	attention *attention
 	written   *ownWrites
 	contests  *contest.Ledger
-	others    taking
-	paths     paths
-	entries   bool // WorkloadEntries are watched
-
-	serviceEntries bool // likewise
-	reporter       *reporter
-	now            func() time.Time
+	reporter  *reporter
+	now       func() time.Time
 }
 
 // Reconcile writes the objects of one Service as they must be now.
 func (r *reconciler) Reconcile(ctx context.Context, request reconcile.Request) (reconcile.Result, error) {
-	behind, err := r.written.areBehind(ctx, r.reader, request.NamespacedName, r.now())
+	behind, err := r.written.areBehind(ctx, r.sources.reader, request.NamespacedName, r.now())
 	if err != nil {
 		return reconcile.Result{}, fmt.Errorf("read what was written for Service %s: %w", request, err)
 	}
 	if behind {
 		return reconcile.Result{RequeueAfter: lookAgain}, nil // sooner, as it comes into the cache
 	}
-	observed, problems, err := r.gather(ctx, request.NamespacedName)
+	observed, problems, err := Gather(ctx, r.sources, request.NamespacedName, GatherOptions{Settings: r.options.Settings, RootNamespace: r.options.RootNamespace})
 	if err != nil {
-		return reconcile.Result{}, fmt.Errorf("read the cluster for Service %s: %w", request, err)
+		return reconcile.Result{}, err
 	}
 	if observed == nil {
-		r.seen.forget(request.NamespacedName)
-		r.seen.noteGate(request.NamespacedName, nil)
+		r.attention.forget(request.NamespacedName)
+		r.attention.noteGate(request.NamespacedName, nil)
 		r.written.forget(request.NamespacedName)
 		r.contests.Forget(request.String())
 		r.reporter.forget(request.NamespacedName)
 		return reconcile.Result{}, nil
 	}
-	r.seen.noteGate(request.NamespacedName, gateOf(observed))
+	r.attention.noteGate(request.NamespacedName, gatewaySelectorOf(observed))
 	now := r.now()
 	plan := routing.Plan(*observed, now)
 	admitted, err := r.admit(ctx, observed, observed.Changes(plan))
@@ -188,18 +179,24 @@ func lookAt(next, now time.Time) reconcile.Result {
 // compared with what the plan before it depends on.
 func (r *reconciler) hasMoved(observed *routing.Observed, on routing.Dependencies) bool {
 	service := client.ObjectKeyFromObject(observed.Service)
-	held := observed.LabelChange.Held
-	var heldGroups []routing.PodGroup
-	if held != "" {
-		heldGroups = r.pods.Groups(service.Namespace, observed.Service.Spec.Selector, held)
+	groups := func(versionLabel string) []routing.PodGroup {
+		return r.sources.index.Groups(service.Namespace, observed.Service.Spec.Selector, versionLabel)
 	}
-	r.seen.note(service, seenPods{Dependencies: withoutEntries(on), heldLabel: held, heldGroups: heldGroups})
-	if r.workloads != nil && workloadsDiffer(on, observed.Workloads, r.workloads.of(service.Namespace)) {
+	seen := seenPods{Dependencies: withoutEntries(on), heldLabel: observed.LabelChange.Held}
+	if seen.heldLabel != "" {
+		seen.heldGroups = groups(seen.heldLabel)
+	}
+	r.attention.note(service, seen)
+	if len(on.Workloads) > 0 && workloadsDiffer(on, observed.Workloads, r.sources.workloads(service.Namespace)) {
 		return true
 	}
-	return r.seen.differs(service, func(versionLabel string) []routing.PodGroup {
-		return r.pods.Groups(service.Namespace, observed.Service.Spec.Selector, versionLabel)
-	})
+	return r.attention.differs(service, groups)
+}
+
+// withoutEntries leaves out WorkloadEntries, which are not in the index of pods. Each of their changes causes a reconciliation.
+func withoutEntries(on routing.Dependencies) routing.Dependencies {
+	on.Pods = slices.DeleteFunc(on.Pods, func(d routing.PodDependency) bool { return d.Workload.IsEntry() })
+	return on
 }
 
 // reporter records Events, each Problem once.

@@ -27,6 +27,7 @@ import (
 
 	"outrigger.dev/outrigger/api"
 	"outrigger.dev/outrigger/internal/contest"
+	"outrigger.dev/outrigger/routing"
 	"outrigger.dev/outrigger/routing/podindex"
 )
 
@@ -81,28 +82,47 @@ func newStage(t *testing.T, annotations map[string]string) *stage {
 	}).Build()
 	reporter := newReporter()
 	reporter.recorder = s.recorder
-	s.reconciler = &reconciler{
-		options: Options{RootNamespace: "istio-system", Settings: settings()},
-		reader:  cluster, writer: cluster, reporter: reporter, pods: podindex.New(), seen: newAttention(), written: newOwnWrites(), contests: contest.NewLedger(), names: newServiceNames(),
-		now:    func() time.Time { return s.now },
-		others: watchedTakers{}, paths: watchedPaths{},
-	}
+	s.reconciler = reconcilerOf(t, cluster, reporter, func() time.Time { return s.now })
 	s.fillPods()
 	return s
+}
+
+// reconcilerOf returns a reconciler that has just started, and reads and writes a cluster.
+func reconcilerOf(t *testing.T, cluster client.Client, reporter *reporter, now func() time.Time) *reconciler {
+	t.Helper()
+	options := Options{RootNamespace: "istio-system", Settings: settings()}
+	return &reconciler{
+		options: options, writer: cluster, reporter: reporter, attention: newAttention(), written: newOwnWrites(), contests: contest.NewLedger(), now: now,
+		sources: &cachedSources{
+			reader: cluster, options: options, index: podindex.New(), names: newServiceNames(), deletedRules: newRestoredRules(now),
+			workloads: func(namespace string) []routing.Workload {
+				workloads, err := listWorkloads(context.Background(), cluster, namespace)
+				if err != nil {
+					t.Error(err)
+				}
+				return workloads
+			},
+		},
+	}
+}
+
+// gather does as Reconcile does.
+func (r *reconciler) gather(ctx context.Context, key client.ObjectKey) (*routing.Observed, []api.RouteProblem, error) {
+	return Gather(ctx, r.sources, key, GatherOptions{Settings: r.options.Settings, RootNamespace: r.options.RootNamespace})
 }
 
 // fillPods does what the Reflector does: the store holds the pods of the cluster.
 func (s *stage) fillPods() {
 	s.t.Helper()
 	var list corev1.PodList
-	if err := s.reader.List(context.Background(), &list); err != nil {
+	if err := s.sources.reader.List(context.Background(), &list); err != nil {
 		s.t.Fatal(err)
 	}
 	var items []any
 	for i := range list.Items {
 		items = append(items, podindex.EntryOf(&list.Items[i]))
 	}
-	if err := s.pods.Replace(items, ""); err != nil {
+	if err := s.sources.index.Replace(items, ""); err != nil {
 		s.t.Fatal(err)
 	}
 }
@@ -181,7 +201,7 @@ func (s *stage) told() []string {
 func (s *stage) route() *networkingv1.VirtualService {
 	s.t.Helper()
 	vs := &networkingv1.VirtualService{}
-	if err := s.reader.Get(context.Background(), service.NamespacedName, vs); err != nil {
+	if err := s.sources.reader.Get(context.Background(), service.NamespacedName, vs); err != nil {
 		s.t.Fatal(err)
 	}
 	return vs
@@ -190,7 +210,7 @@ func (s *stage) route() *networkingv1.VirtualService {
 func (s *stage) annotate(annotations map[string]string) {
 	s.t.Helper()
 	object := &corev1.Service{}
-	if err := s.reader.Get(context.Background(), service.NamespacedName, object); err != nil {
+	if err := s.sources.reader.Get(context.Background(), service.NamespacedName, object); err != nil {
 		s.t.Fatal(err)
 	}
 	object.Annotations = annotations

@@ -28,7 +28,6 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"outrigger.dev/outrigger/api"
-	"outrigger.dev/outrigger/internal/contest"
 	"outrigger.dev/outrigger/routing/podindex"
 )
 
@@ -138,13 +137,7 @@ func byName(builder *fake.ClientBuilder) {
 func (f *fleet) restart() {
 	reporter := newReporter()
 	reporter.recorder = &events.FakeRecorder{}
-	pods := podindex.New()
-	f.reconciler = &reconciler{
-		options: Options{RootNamespace: "istio-system", Settings: settings()},
-		reader:  f.cluster, writer: f.cluster, reporter: reporter, pods: pods, seen: newAttention(), written: newOwnWrites(), contests: contest.NewLedger(),
-		now:    func() time.Time { return f.now },
-		others: watchedTakers{}, paths: watchedPaths{},
-	}
+	f.reconciler = reconcilerOf(f.t, f.cluster, reporter, func() time.Time { return f.now })
 }
 
 func (f *fleet) meta(name string, labels map[string]string) metav1.ObjectMeta {
@@ -241,18 +234,20 @@ func (f *fleet) seePods() map[client.ObjectKey]bool {
 	}
 	due := map[client.ObjectKey]bool{}
 	source := &podSource{
-		store: f.pods, attention: f.seen, failed: func(err error, what string) { f.t.Errorf("%s: %v", what, err) },
+		store: f.sources.index, attention: f.attention, failed: func(err error, what string) { f.t.Errorf("%s: %v", what, err) },
 		services: func(ctx context.Context, pod *podindex.Shape) ([]*corev1.Service, error) {
-			return servicesOf(ctx, f.reader, pod)
+			return servicesOf(ctx, f.sources.reader, pod)
 		},
-		exposed: func(ctx context.Context) ([]client.ObjectKey, error) { return exposedOn(ctx, f.reader, anyExposed) },
+		exposed: func(ctx context.Context) ([]client.ObjectKey, error) {
+			return exposedOn(ctx, f.sources.reader, anyExposed)
+		},
 	}
-	f.pods.Changed = func(before, after *podindex.Shape) {
+	f.sources.index.Changed = func(before, after *podindex.Shape) {
 		for _, key := range source.concerned(context.Background(), before, after) {
 			due[key] = true
 		}
 	}
-	f.must(f.pods.Replace(items, ""))
+	f.must(f.sources.index.Replace(items, ""))
 	return due
 }
 

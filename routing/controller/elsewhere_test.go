@@ -8,7 +8,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/go-logr/logr"
 	"github.com/google/go-cmp/cmp"
 	networkingapi "istio.io/api/networking/v1alpha3"
 	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
@@ -51,7 +50,7 @@ func takersCluster(t *testing.T, refuse func(namespace string) bool, objects ...
 	mapper.Add(routeKind, meta.RESTScopeNamespace)
 	kind := &unstructured.Unstructured{}
 	kind.SetGroupVersionKind(routeKind)
-	cluster := fake.NewClientBuilder().WithScheme(scheme).WithRESTMapper(mapper).WithIndex(kind, indexTakes, takenBy).WithObjects(objects...).WithInterceptorFuncs(interceptor.Funcs{
+	cluster := fake.NewClientBuilder().WithScheme(scheme).WithRESTMapper(mapper).WithIndex(kind, indexRouted, reducedServices).WithObjects(objects...).WithInterceptorFuncs(interceptor.Funcs{
 		List: func(ctx context.Context, c client.WithWatch, list client.ObjectList, options ...client.ListOption) error {
 			wanted := client.ListOptions{}
 			if wanted.ApplyOptions(options); refuse(wanted.Namespace) {
@@ -76,9 +75,9 @@ func TestTakersAreFoundWhereTheyMayBeRead(t *testing.T) {
 		"not at all, not known": {func(string) bool { return true }, ""},
 	} {
 		cluster, mapper := takersCluster(t, test.refuse, httpRoute("demo", "mine", "demo"), httpRoute("demo", "yours", "demo"), httpRoute("a", "theirs", "demo"), httpRoute("a", "other", "a"))
-		asked := newAskedTakers(cluster, mapper, logr.Discard())
+		live := NewLive(cluster, mapper, Options{}).sources
 		for range 2 { // the second from what was read
-			if got, err := asked.managerOf(t.Context(), demoApp()); err != nil || got != test.want {
+			if got, err := live.ManagedBy(t.Context(), service.NamespacedName); err != nil || got != test.want {
 				t.Errorf("%s: %q, %v, want %q", what, got, err, test.want)
 			}
 		}
@@ -86,45 +85,45 @@ func TestTakersAreFoundWhereTheyMayBeRead(t *testing.T) {
 }
 
 func TestTakersAreWatched(t *testing.T) {
-	taker := routing.OtherRouters()[2]
-	bare := optionalKind{taker: &taker}.bare("cluster.local")
+	router := routing.OtherRouters()[2]
+	reduce := optionalKind{router: &router}.reduce("cluster.local")
 	var held []client.Object
 	for _, object := range []*unstructured.Unstructured{httpRoute("demo", "mine", "demo"), httpRoute("a", "theirs", "demo"), httpRoute("a", "other", "a")} {
-		once, err := bare(object)
+		once, err := reduce(object)
 		if err != nil {
 			t.Fatal(err)
 		}
-		twice, err := bare(once)
+		twice, err := reduce(once)
 		if err != nil {
 			t.Fatal(err)
 		}
 		if diff := cmp.Diff(once, twice); diff != "" {
-			t.Errorf("what was made bare changes again:\n%s", diff)
+			t.Errorf("a reduced object changes again:\n%s", diff)
 		}
 		if _, kept := once.(*unstructured.Unstructured).Object["spec"]; kept {
 			t.Error("the spec is kept")
 		}
 		held = append(held, once.(client.Object))
 	}
-	if keys, err := ofTaker(t.Context(), held[0]); err != nil || len(keys) != 1 || keys[0] != service.NamespacedName {
+	if keys, err := ofReduced(t.Context(), held[0]); err != nil || len(keys) != 1 || keys[0] != service.NamespacedName {
 		t.Errorf("%v has %v looked at: %v", held[0].GetName(), keys, err)
 	}
-	if keys, err := ofTaker(t.Context(), held[1]); err != nil || len(keys) != 0 {
+	if keys, err := ofReduced(t.Context(), held[1]); err != nil || len(keys) != 0 {
 		t.Errorf("a route of another namespace has %v looked at: %v", keys, err)
 	}
 	cluster, _ := takersCluster(t, func(string) bool { return false }, held...)
-	watched := watchedTakers{cluster, []optionalKind{{definition: entryDefinition}, {definition: taker.Definition, gvk: routeKind, taker: &taker}}}
-	if got, err := watched.managerOf(t.Context(), demoApp()); err != nil || got != "HTTPRoute demo/mine" {
+	cached := &cachedSources{reader: cluster, kinds: []optionalKind{{definition: workloadEntryDefinition}, {definition: router.Definition, gvk: routeKind, router: &router}}}
+	if got, err := cached.ManagedBy(t.Context(), service.NamespacedName); err != nil || got != "HTTPRoute demo/mine" {
 		t.Errorf("%q, %v", got, err)
 	}
-	if got, err := (watchedTakers{reader: cluster}).managerOf(t.Context(), demoApp()); err != nil || got != "" {
+	if got, err := (&cachedSources{reader: cluster}).ManagedBy(t.Context(), service.NamespacedName); err != nil || got != "" {
 		t.Errorf("kinds that are not there: %q, %v", got, err)
 	}
 }
 
 func TestWorkloadEntriesTakePart(t *testing.T) {
 	s := newStage(t, map[string]string{api.AnnotationWeights: "v1=1,v9=1"})
-	s.entries = true
+	s.sources.kinds = []optionalKind{{definition: workloadEntryDefinition}}
 	entry := &networkingv1.WorkloadEntry{
 		ObjectMeta: metav1.ObjectMeta{Namespace: "demo", Name: "machine", Labels: map[string]string{"version": "v9"}},
 		Spec:       networkingapi.WorkloadEntry{Address: "10.0.0.9", Labels: map[string]string{"app": "app", "version": "v8"}},
@@ -136,7 +135,7 @@ func TestWorkloadEntriesTakePart(t *testing.T) {
 	if told := s.told(); !slices.ContainsFunc(told, func(e string) bool { return strings.HasSuffix(e, "VirtualService app: v1=50 v9=50") }) {
 		t.Errorf("told %q", told)
 	}
-	watching := &watches{reader: s.reader, options: s.options, pods: s.pods, attention: s.seen}
+	watching := &watches{reader: s.sources.reader, options: s.options, pods: s.sources.index, attention: s.attention}
 	if keys, err := watching.ofEntry(t.Context(), entry); err != nil || !slices.Contains(keys, service.NamespacedName) {
 		t.Errorf("a WorkloadEntry has %v looked at: %v", keys, err)
 	}
@@ -161,7 +160,7 @@ func TestSeveralClustersAreRecognised(t *testing.T) {
 		if err != nil || !observed.MultiCluster {
 			t.Errorf("%s is not recognised: %v", what, err)
 		}
-		looked, _, err := NewLooker(s.reader, s.writer.RESTMapper(), s.options).Look(t.Context(), service.NamespacedName)
+		looked, _, err := NewLive(s.sources.reader, s.writer.RESTMapper(), s.options).Gather(t.Context(), service.NamespacedName)
 		if err != nil || !looked.MultiCluster {
 			t.Errorf("%s is not recognised by a look: %v", what, err)
 		}
@@ -174,18 +173,20 @@ func TestAnyGatewaysPodsAndServicesMatterToWhatIsExposedThere(t *testing.T) {
 	s.reconcile()
 	all := 0
 	source := &podSource{
-		store: s.pods, attention: s.seen, failed: func(err error, what string) { t.Errorf("%s: %v", what, err) },
+		store: s.sources.index, attention: s.attention, failed: func(err error, what string) { t.Errorf("%s: %v", what, err) },
 		services: func(ctx context.Context, pod *podindex.Shape) ([]*corev1.Service, error) {
-			return servicesOf(ctx, s.reader, pod)
+			return servicesOf(ctx, s.sources.reader, pod)
 		},
-		exposed: func(ctx context.Context) ([]client.ObjectKey, error) { return exposedOn(ctx, s.reader, anyExposed) },
+		exposed: func(ctx context.Context) ([]client.ObjectKey, error) {
+			return exposedOn(ctx, s.sources.reader, anyExposed)
+		},
 		all: func(context.Context) ([]client.ObjectKey, error) {
 			all++
 			return []client.ObjectKey{service.NamespacedName}, nil
 		},
 	}
 	var due []client.ObjectKey
-	s.pods.Changed = func(before, after *podindex.Shape) {
+	s.sources.index.Changed = func(before, after *podindex.Shape) {
 		due = append(due, source.concerned(t.Context(), before, after)...)
 	}
 	pod := func(name string, labels map[string]string) *podindex.Entry {
@@ -194,7 +195,7 @@ func TestAnyGatewaysPodsAndServicesMatterToWhatIsExposedThere(t *testing.T) {
 	see := func(entry *podindex.Entry) []client.ObjectKey {
 		t.Helper()
 		due = nil
-		if err := s.pods.Add(entry); err != nil {
+		if err := s.sources.index.Add(entry); err != nil {
 			t.Fatal(err)
 		}
 		return due
@@ -205,7 +206,7 @@ func TestAnyGatewaysPodsAndServicesMatterToWhatIsExposedThere(t *testing.T) {
 	if got := see(pod("other-1", map[string]string{"app": "other"})); len(got) > 0 {
 		t.Errorf("a pod of something else has %v looked at", got)
 	}
-	watching := &watches{reader: s.reader, options: s.options, pods: s.pods, attention: s.seen}
+	watching := &watches{reader: s.sources.reader, options: s.options, pods: s.sources.index, attention: s.attention}
 	edge := func(selector map[string]string) *corev1.Service {
 		return &corev1.Service{ObjectMeta: metav1.ObjectMeta{Namespace: "edge", Name: "edge"}, Spec: corev1.ServiceSpec{Selector: selector}}
 	}

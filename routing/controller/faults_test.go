@@ -96,16 +96,16 @@ func (f *fleet) noRouteWithoutSubset(verb string) {
 // specs returns what the objects say, without when they were written.
 func (f *fleet) specs() string {
 	f.t.Helper()
-	var all istioObjects
-	f.must(all.list(context.Background(), f.cluster))
+	all, err := listObjects(context.Background(), f.cluster)
+	f.must(err)
 	var out strings.Builder
-	for _, rule := range all.rules.Items {
+	for _, rule := range all.DestinationRules {
 		fmt.Fprintf(&out, "DestinationRule %s %s %s\n", rule.Name, rule.Annotations[api.AnnotationDefault], rule.Spec.String())
 	}
-	for _, vs := range all.routes.Items {
+	for _, vs := range all.VirtualServices {
 		fmt.Fprintf(&out, "VirtualService %s %s %s\n", vs.Name, vs.Annotations[api.AnnotationDefault], vs.Spec.String())
 	}
-	for _, gateway := range all.gateways.Items {
+	for _, gateway := range all.Gateways {
 		fmt.Fprintf(&out, "Gateway %s %s\n", gateway.Name, gateway.Spec.String())
 	}
 	return strings.Join(strings.Fields(out.String()), " ") // protobuf's text varies its spaces

@@ -5,13 +5,15 @@ package controller
 import (
 	"cmp"
 	"context"
+	"fmt"
 	"maps"
 	"slices"
+	"strings"
 
 	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
-	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	networkingk8s "k8s.io/api/networking/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/labels"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -21,100 +23,155 @@ import (
 
 const (
 	labelIstio       = "istio"
+	eastWestGateway  = "eastwestgateway" // a value of it
+	labelNetwork     = "topology.istio.io/network"
 	labelDataplane   = "istio.io/dataplane-mode"
 	dataplaneAmbient = "ambient"
 )
 
-// gather reads everything that the plan for a Service depends on, and what is wrong with its annotations. It returns
-// nil if there is nothing to keep: the Service or its Namespace is gone or goes, and its objects go with it.
-func (r *reconciler) gather(ctx context.Context, key client.ObjectKey) (*routing.Observed, []api.RouteProblem, error) {
-	service, namespace := &corev1.Service{}, &corev1.Namespace{}
-	if err := r.reader.Get(ctx, key, service); err != nil {
-		return nil, nil, client.IgnoreNotFound(err)
+// Sources are what Gather reads: the caches of the controller, a cluster that a command reads once, or manifests. Kinds that
+// are not served, or may not be read, have no objects. Gather changes nothing of what it is given.
+type Sources interface {
+	// Service returns a Service and its Namespace; nil if there is no such Service. A missing Namespace is an error.
+	Service(ctx context.Context, key client.ObjectKey) (*corev1.Service, *corev1.Namespace, error)
+	// Objects returns Istio's objects with a term (termsOf), or all of them if the term is empty.
+	Objects(ctx context.Context, term string) (routing.Objects, error)
+	// DeletedRule returns the remembered DestinationRule of a Service without objects; nil if there is none.
+	DeletedRule(service client.ObjectKey) *networkingv1.DestinationRule
+	// Pods counts the pods and WorkloadEntries that a Service selects, by workload and value of a label.
+	Pods(ctx context.Context, service *corev1.Service, versionLabel string) ([]routing.PodGroup, error)
+	// Workloads returns the Deployments, StatefulSets, and DaemonSets of the Service's Namespace, sorted by kind and name.
+	Workloads(ctx context.Context, service *corev1.Service) ([]routing.Workload, error)
+	ServiceNames(ctx context.Context, namespace string) (map[string]bool, error)
+	// Gateways returns the values of the label "istio" that pods have, and the Services that select pods with the selector's labels.
+	Gateways(ctx context.Context, selector map[string]string) ([]string, []*corev1.Service, error)
+	// IsMultiCluster reports whether the mesh shows signs of several clusters. Where that changes nothing, it may return false.
+	IsMultiCluster(ctx context.Context, observed *routing.Observed) (bool, error)
+	ServiceEntries(ctx context.Context) ([]*networkingv1.ServiceEntry, error)
+	// ManagedBy names the other router that a Service belongs to, such as "Rollout demo/reviews"; empty if there is none.
+	ManagedBy(ctx context.Context, service client.ObjectKey) (string, error)
+	// Mesh returns what Istio's configuration says.
+	Mesh(ctx context.Context) routing.Mesh
+	// Ingresses returns at least those that route to a Service, with all those of the cluster, and the IngressClasses by name.
+	Ingresses(ctx context.Context, service client.ObjectKey, all bool) ([]*networkingk8s.Ingress, map[string]*networkingk8s.IngressClass, error)
+	// GatewayRoutes returns the routes of Gateway API that route to a Service.
+	GatewayRoutes(ctx context.Context, service client.ObjectKey) ([]routing.Route, error)
+	ReferenceGrants(ctx context.Context, namespace string) ([]*unstructured.Unstructured, error)
+}
+
+// GatherOptions say for whom Gather reads.
+type GatherOptions struct {
+	Settings      api.RoutingSettings
+	RootNamespace string // of the mesh
+	// Unrouted reads all facts also for a Service that neither has nor wants routes. The controller has no use for them.
+	Unrouted bool
+	// BetweenWrites says that the objects may be those of a controller that is still writing.
+	BetweenWrites bool
+}
+
+// Gather reads everything that the plan for a Service depends on, and returns what is wrong with its annotations. It returns nil
+// if there is nothing to plan: the Service or its Namespace is absent or being deleted, and its objects with it.
+func Gather(ctx context.Context, from Sources, key client.ObjectKey, options GatherOptions) (*routing.Observed, []api.RouteProblem, error) {
+	observed, problems, err := gather(ctx, from, key, options)
+	if err != nil {
+		return nil, nil, fmt.Errorf("read the cluster for Service %s: %w", key, err)
 	}
-	if err := r.reader.Get(ctx, client.ObjectKey{Name: key.Namespace}, namespace); err != nil {
-		return nil, nil, err // also if it is not found: its cache is behind
+	return observed, problems, nil
+}
+
+func gather(ctx context.Context, from Sources, key client.ObjectKey, options GatherOptions) (*routing.Observed, []api.RouteProblem, error) {
+	service, namespace, err := from.Service(ctx, key)
+	if err != nil || service == nil || service.DeletionTimestamp != nil || namespace.DeletionTimestamp != nil {
+		return nil, nil, err
 	}
-	if service.DeletionTimestamp != nil || namespace.DeletionTimestamp != nil {
-		return nil, nil, nil
-	}
-	intent, problems := r.options.Settings.Limits.IntentOf(service, namespace, nil)
+	intent, problems := options.Settings.Limits.IntentOf(service, namespace, nil)
 	observed := &routing.Observed{
 		Service: service, Namespace: namespace, Intent: intent,
 		Ambient:       namespace.Labels[labelDataplane] == dataplaneAmbient,
-		RootNamespace: r.options.RootNamespace,
-		Settings:      r.options.Settings,
+		RootNamespace: options.RootNamespace,
+		Settings:      options.Settings,
+		BetweenWrites: options.BetweenWrites,
 	}
-	for _, read := range []func(context.Context, *routing.Observed) error{r.readIngress, r.readObjects} { // what serves a port depends on the gateway
-		if err := read(ctx, observed); err != nil {
-			return nil, nil, err
-		}
+	facts := reading{from, observed}
+	if err := readInOrder(ctx, facts.ingress, facts.objects); err != nil {
+		return nil, nil, err
 	}
-	if observed.Existing.IsEmpty() {
-		observed.DeletedRule = r.restored.of(key)
-	}
-	if !dependsOnPods(observed) {
-		// Nobody asked for routes, so none of the rest matters, nor what a Namespace says about all its Services.
+	isRouted := intent.Wanted || intent.Disabled || !observed.Existing.IsEmpty() || observed.HasReplaced()
+	if !isRouted { // what a Namespace says about all its Services does not matter
 		problems = slices.DeleteFunc(problems, func(p api.RouteProblem) bool { return p.Object.Kind != "Service" })
+	}
+	if !isRouted && !options.Unrouted {
 		return observed, problems, nil
 	}
-	for _, read := range []func(context.Context, *routing.Observed) error{
-		r.readPods, r.readEntries, r.readMesh, r.readWorkloads, r.readServices, r.readHostOwners, r.readElsewhere, r.readPaths, r.readVersionLabel,
-	} {
-		if err := read(ctx, observed); err != nil {
-			return nil, nil, err
-		}
+	err = readInOrder(ctx, facts.pods, facts.workloads, facts.multiCluster, facts.serviceNames, facts.hostOwners, facts.otherRouter, facts.paths, facts.versionLabel)
+	if err != nil {
+		return nil, nil, err
 	}
 	return observed, api.WithExamples(problems, routing.KnownVersions(*observed)), nil
 }
 
-// dependsOnPods is false if no routes are wanted and none exist.
-func dependsOnPods(observed *routing.Observed) bool {
-	return observed.Intent.Wanted || observed.Intent.Disabled || !observed.Existing.IsEmpty() || observed.HasReplaced()
-}
-
-// readObjects sorts Istio's objects into ours and those of others.
-func (r *reconciler) readObjects(ctx context.Context, observed *routing.Observed) error {
-	service, domain := observed.Service, r.options.Settings.ClusterDomain
-	all, err := routesFor(ctx, r.reader, observed, domain)
-	if err != nil {
-		return err
-	}
-	all.divide(observed, service, domain)
-	return nil
-}
-
-// divide sorts the objects that concern a Service into ours and those of others.
-func (l *istioObjects) divide(observed *routing.Observed, service *corev1.Service, domain string) {
-	concerns := func(o routing.Object) bool {
-		return routing.IsOwn(o, service) || routing.MayConcern(o, service, domain)
-	}
-	observed.Divide(routing.Objects{
-		DestinationRules: chosen(l.rules.Items, concerns),
-		VirtualServices:  chosen(l.routes.Items, concerns),
-		Gateways:         chosen(l.gateways.Items, concerns),
-	})
-}
-
-// istioObjects are all of Istio's objects that concern routes, as the cache holds them: not to be changed.
-type istioObjects struct {
-	rules    networkingv1.DestinationRuleList
-	routes   networkingv1.VirtualServiceList
-	gateways networkingv1.GatewayList
-}
-
-func (l *istioObjects) list(ctx context.Context, reader client.Reader, options ...client.ListOption) error {
-	options = append(options, client.UnsafeDisableDeepCopy)
-	for _, list := range []client.ObjectList{&l.rules, &l.routes, &l.gateways} {
-		if err := reader.List(ctx, list, options...); err != nil {
+func readInOrder(ctx context.Context, reads ...func(context.Context) error) error {
+	for _, read := range reads {
+		if err := read(ctx); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// chosen returns copies of the objects that are wanted, sorted by name, then Namespace.
-func chosen[O interface {
+// reading fills the fields of an Observed one after the other. Each step may use what the steps before it have read.
+type reading struct {
+	from     Sources
+	observed *routing.Observed
+}
+
+// ingress finds the Services of the ingress gateway that a Service is to be exposed at. They decide which ports exist, so the
+// step comes before the objects.
+func (r reading) ingress(ctx context.Context) error {
+	selector := gatewaySelectorOf(r.observed)
+	if selector == nil {
+		return nil
+	}
+	labels, services, err := r.from.Gateways(ctx, selector)
+	r.observed.IngressSelectors = slices.DeleteFunc(labels, func(value string) bool {
+		return value == "" || value == "pilot" // the control plane has the label, too
+	})
+	r.observed.IngressServices = services
+	return err
+}
+
+// gatewaySelectorOf returns the selector of the ingress gateway at which a Service is to be exposed; nil if it is not to be, or at
+// an existing Gateway.
+func gatewaySelectorOf(observed *routing.Observed) map[string]string {
+	if exposure := observed.Intent.Expose; exposure != nil && exposure.Gateway == "" {
+		return exposure.GatewaySelector
+	}
+	return nil
+}
+
+// objects reads Istio's objects and sorts them into ours and those of other authors.
+func (r reading) objects(ctx context.Context) error {
+	service, domain := r.observed.Service, r.observed.Settings.ClusterDomain
+	found, err := concerning(ctx, r.from.Objects, r.observed)
+	if err != nil {
+		return err
+	}
+	matters := func(o routing.Object) bool {
+		return routing.IsOwn(o, service) || routing.MayConcern(o, service, domain)
+	}
+	r.observed.Divide(routing.Objects{
+		DestinationRules: copies(found.DestinationRules, matters),
+		VirtualServices:  copies(found.VirtualServices, matters),
+		Gateways:         copies(found.Gateways, matters),
+	})
+	if r.observed.Existing.IsEmpty() {
+		r.observed.DeletedRule = r.from.DeletedRule(client.ObjectKeyFromObject(service))
+	}
+	return nil
+}
+
+// copies returns copies of the wanted objects, sorted by name and Namespace.
+func copies[O interface {
 	routing.Object
 	DeepCopy() O
 }](all []O, wanted func(routing.Object) bool) []O {
@@ -130,121 +187,108 @@ func chosen[O interface {
 	return out
 }
 
-func (r *reconciler) readPods(_ context.Context, observed *routing.Observed) error {
-	observed.Pods = r.pods.Groups(observed.Service.Namespace, observed.Service.Spec.Selector, observed.Intent.VersionLabel)
+func (r reading) pods(ctx context.Context) (err error) {
+	r.observed.Pods, err = r.from.Pods(ctx, r.observed.Service, r.observed.Intent.VersionLabel)
+	return err
+}
+
+func (r reading) workloads(ctx context.Context) (err error) {
+	r.observed.Workloads, err = r.from.Workloads(ctx, r.observed.Service)
+	return err
+}
+
+func (r reading) multiCluster(ctx context.Context) (err error) {
+	r.observed.MultiCluster, err = r.from.IsMultiCluster(ctx, r.observed)
+	return err
+}
+
+func (r reading) serviceNames(ctx context.Context) (err error) {
+	r.observed.ServiceNames, err = r.from.ServiceNames(ctx, r.observed.Service.Namespace)
+	return err
+}
+
+// hostOwners finds the ServiceEntries, and the Services with short names, to which the hosts of an exposure belong.
+func (r reading) hostOwners(ctx context.Context) error {
+	if r.observed.Intent.Expose == nil {
+		return nil
+	}
+	entries, err := r.from.ServiceEntries(ctx)
+	if err != nil {
+		return err
+	}
+	r.observed.HostOwners = map[string]string{}
+	for _, host := range r.observed.Intent.Expose.Hosts {
+		owner := routing.EntryWithHost(host, entries)
+		if named, is := routing.ServiceWithShortHost(host); owner == "" && is {
+			names, err := r.from.ServiceNames(ctx, named.Namespace)
+			if err != nil {
+				return err
+			}
+			if names[named.Name] {
+				owner = "Service " + named.String()
+			}
+		}
+		if owner != "" {
+			r.observed.HostOwners[host] = owner
+		}
+	}
 	return nil
 }
 
-// readVersionLabel decides which version label applies, once all else is read.
-func (r *reconciler) readVersionLabel(ctx context.Context, observed *routing.Observed) error {
-	return followVersionLabel(ctx, observed, r.readPods, r.readEntries)
+func (r reading) otherRouter(ctx context.Context) (err error) {
+	r.observed.ManagedBy, err = r.from.ManagedBy(ctx, client.ObjectKeyFromObject(r.observed.Service))
+	return err
 }
 
-func followVersionLabel(ctx context.Context, observed *routing.Observed, reads ...func(context.Context, *routing.Observed) error) error {
-	if recorded := routing.RecordedVersionLabel(*observed); recorded != "" {
-		before, err := podsBy(ctx, *observed, recorded, reads)
-		if err != nil {
-			return err
-		}
-		routing.FollowVersionLabel(observed, recorded, before)
+// paths finds the Ingresses and the routes of Gateway API that matter to the Service.
+func (r reading) paths(ctx context.Context) error {
+	key, exposes := client.ObjectKeyFromObject(r.observed.Service), r.observed.Intent.Expose != nil
+	ingresses, classes, err := r.from.Ingresses(ctx, key, exposes)
+	if err != nil {
+		return err
 	}
-	for _, label := range routing.UntriedVersionLabels(*observed) {
-		byLabel, err := podsBy(ctx, *observed, label, reads)
+	if exposes || len(ingresses) > 0 { // nothing else depends on it
+		mesh := r.from.Mesh(ctx)
+		r.observed.MeshDomain, r.observed.IngressController = mesh.Domain, mesh.Ingress
+		r.observed.Ingresses = mesh.Ingress.ServedIngresses(ingresses, classes)
+	}
+	routes, err := r.from.GatewayRoutes(ctx, key)
+	if err != nil || len(routes) == 0 {
+		return err
+	}
+	var grants []*unstructured.Unstructured
+	if slices.ContainsFunc(routes, func(route routing.Route) bool { return route.Namespace != key.Namespace }) {
+		if grants, err = r.from.ReferenceGrants(ctx, key.Namespace); err != nil {
+			return err
+		}
+	}
+	r.observed.Bypasses = routing.Bypasses(key, routes, grants)
+	return nil
+}
+
+// versionLabel decides which version label applies, now that the other facts are complete.
+func (r reading) versionLabel(ctx context.Context) error {
+	if recorded := routing.RecordedVersionLabel(*r.observed); recorded != "" {
+		before, err := r.from.Pods(ctx, r.observed.Service, recorded)
 		if err != nil {
 			return err
 		}
-		routing.NoteVersionLabel(observed, label, byLabel)
+		routing.FollowVersionLabel(r.observed, recorded, before)
+	}
+	for _, label := range routing.UntriedVersionLabels(*r.observed) {
+		byLabel, err := r.from.Pods(ctx, r.observed.Service, label)
+		if err != nil {
+			return err
+		}
+		routing.NoteVersionLabel(r.observed, label, byLabel)
 	}
 	return nil
 }
 
-// podsBy returns the pods of a Service grouped by another label.
-func podsBy(ctx context.Context, observed routing.Observed, label string, reads []func(context.Context, *routing.Observed) error) ([]routing.PodGroup, error) {
-	observed.Intent.VersionLabel, observed.Pods = label, nil
-	for _, read := range reads {
-		if err := read(ctx, &observed); err != nil {
-			return nil, err
-		}
-	}
-	return observed.Pods, nil
-}
-
-func (r *reconciler) readWorkloads(ctx context.Context, observed *routing.Observed) (err error) {
-	if r.workloads != nil {
-		observed.Workloads = r.workloads.of(observed.Service.Namespace)
-		return nil
-	}
-	observed.Workloads, err = r.listWorkloads(ctx, observed.Service.Namespace)
-	return err
-}
-
-func (r *reconciler) listWorkloads(ctx context.Context, namespace string) ([]routing.Workload, error) {
-	var deployments appsv1.DeploymentList
-	var statefulSets appsv1.StatefulSetList
-	var daemonSets appsv1.DaemonSetList
-	for _, list := range []client.ObjectList{&deployments, &statefulSets, &daemonSets} {
-		if err := r.reader.List(ctx, list, client.InNamespace(namespace), client.UnsafeDisableDeepCopy); err != nil {
-			return nil, err
-		}
-	}
-	objects := slices.Concat(workloadEntries(pointers(deployments.Items)), workloadEntries(pointers(statefulSets.Items)), workloadEntries(pointers(daemonSets.Items)))
-	out := make([]routing.Workload, len(objects))
-	for i, object := range objects {
-		out[i] = object.(*workloadEntry).workload
-	}
-	slices.SortFunc(out, compareWorkloads)
-	return out, nil
-}
-
-func workload(kind string, object metav1.Object, replicas int32, selector *metav1.LabelSelector, podLabels map[string]string) routing.Workload {
-	out := routing.Workload{
-		WorkloadRef: routing.WorkloadRef{Kind: kind, Name: object.GetName()},
-		Created:     object.GetCreationTimestamp().Time,
-		Replicas:    replicas,
-		Labels:      podLabels,
-	}
-	if selector != nil {
-		out.Selector = selector.MatchLabels
-	}
-	return out
-}
-
-func (r *reconciler) readServices(ctx context.Context, observed *routing.Observed) (err error) {
-	observed.ServiceNames, err = r.names.of(ctx, observed.Service.Namespace, r.listServiceNames)
-	return err
-}
-
-func (r *reconciler) listServiceNames(ctx context.Context, namespace string) (map[string]bool, error) {
-	var list corev1.ServiceList
-	if err := r.reader.List(ctx, &list, client.InNamespace(namespace), client.UnsafeDisableDeepCopy); err != nil {
-		return nil, err
-	}
-	out := map[string]bool{}
-	for i := range list.Items {
-		out[list.Items[i].Name] = true
-	}
-	return out, nil
-}
-
-// readIngress finds the Services of the wanted ingress gateway, for a Service that is to be exposed.
-func (r *reconciler) readIngress(ctx context.Context, observed *routing.Observed) (err error) {
-	wish := observed.Intent.Expose
-	if wish == nil || wish.Gateway != "" {
-		return nil
-	}
-	for _, value := range r.pods.IstioValues() {
-		if value != "" && value != "pilot" { // the control plane bears the label too
-			observed.IngressSelectors = append(observed.IngressSelectors, value)
-		}
-	}
-	observed.IngressServices, err = ingressServices(ctx, r.reader, r.pods.LabelSets(wish.GatewaySelector))
-	return err
-}
-
-// ingressServices returns the gateway's Services, sorted: of those that select any of the pods, whose labels are given by
-// Namespace, the ones in the namespace of the oldest. A tenant may label pods like the gateway's; a later Service that selects
+// gatewayServices returns the gateway's Services, sorted: of those that select any of the pods, whose labels are given by
+// Namespace, the ones in the Namespace of the oldest. A tenant may label pods like the gateway's; a later Service that selects
 // them adds neither ports nor addresses.
-func ingressServices(ctx context.Context, reader client.Reader, podLabels map[string][]map[string]string) ([]*corev1.Service, error) {
+func gatewayServices(ctx context.Context, reader client.Reader, podLabels map[string][]map[string]string) ([]*corev1.Service, error) {
 	var out []*corev1.Service
 	for _, namespace := range slices.Sorted(maps.Keys(podLabels)) {
 		var services corev1.ServiceList
@@ -260,26 +304,12 @@ func ingressServices(ctx context.Context, reader client.Reader, podLabels map[st
 	if len(out) == 0 {
 		return nil, nil
 	}
-	first := slices.MinFunc(out, func(a, b *corev1.Service) int {
+	oldest := slices.MinFunc(out, func(a, b *corev1.Service) int {
 		return cmp.Or(a.CreationTimestamp.Compare(b.CreationTimestamp.Time), cmp.Compare(a.Namespace, b.Namespace))
 	})
-	out = slices.DeleteFunc(out, func(service *corev1.Service) bool { return service.Namespace != first.Namespace })
-	slices.SortFunc(out, func(a, b *corev1.Service) int { return cmp.Compare(a.Name, b.Name) })
+	out = slices.DeleteFunc(out, func(service *corev1.Service) bool { return service.Namespace != oldest.Namespace })
+	slices.SortFunc(out, func(a, b *corev1.Service) int { return strings.Compare(a.Name, b.Name) })
 	return out, nil
-}
-
-func (r *reconciler) readElsewhere(ctx context.Context, observed *routing.Observed) (err error) {
-	observed.ManagedBy, err = r.others.managerOf(ctx, observed.Service)
-	return err
-}
-
-// gateOf is the selector of the ingress gateway that a Service is to be exposed at; nil if it is not, or at a Gateway
-// of another author.
-func gateOf(observed *routing.Observed) map[string]string {
-	if wish := observed.Intent.Expose; wish != nil && wish.Gateway == "" {
-		return wish.GatewaySelector
-	}
-	return nil
 }
 
 // selects reports whether a Service's selector matches the labels of a pod. A Service without one selects nothing.

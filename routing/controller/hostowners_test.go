@@ -33,10 +33,10 @@ func TestHostsBelongToServiceEntriesAndServices(t *testing.T) {
 	entry.Spec.Hosts = []string{"api.stripe.example", "*.wild.example"}
 	other := &corev1.Service{ObjectMeta: metav1.ObjectMeta{Namespace: "victim", Name: "payments"}}
 	reader := fake.NewClientBuilder().WithScheme(testScheme(t)).WithObjects(entry, other).Build()
-	r := &reconciler{reader: reader, serviceEntries: true}
+	sources := &cachedSources{reader: reader, kinds: []optionalKind{{definition: serviceEntryDefinition}}, names: newServiceNames()}
 	observed := &routing.Observed{Service: &corev1.Service{ObjectMeta: metav1.ObjectMeta{Namespace: "demo", Name: "app"}}}
 	observed.Intent.Expose = &api.Exposure{Hosts: []string{"api.stripe.example", "*.stripe.example", "a.wild.example", "payments.victim", "payments.nobody", "free.example.com"}}
-	if err := r.readHostOwners(t.Context(), observed); err != nil {
+	if err := (reading{sources, observed}).hostOwners(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	want := map[string]string{
@@ -46,8 +46,8 @@ func TestHostsBelongToServiceEntriesAndServices(t *testing.T) {
 	if !maps.Equal(observed.HostOwners, want) {
 		t.Errorf("hosts belong to %v, want %v", observed.HostOwners, want)
 	}
-	r.serviceEntries, observed.Intent.Expose.Hosts = false, []string{"api.stripe.example", "*"}
-	if err := r.readHostOwners(t.Context(), observed); err != nil || len(observed.HostOwners) > 0 {
+	sources.kinds, observed.Intent.Expose.Hosts = nil, []string{"api.stripe.example", "*"}
+	if err := (reading{sources, observed}).hostOwners(t.Context()); err != nil || len(observed.HostOwners) > 0 {
 		t.Errorf("where ServiceEntries are not watched, hosts belong to %v: %v", observed.HostOwners, err)
 	}
 }

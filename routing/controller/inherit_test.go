@@ -73,7 +73,7 @@ func TestAnInheritedPolicyIsOursOnlyAsLongAsNobodyElseWritesIt(t *testing.T) {
 func (s *stage) rule() *networkingv1.DestinationRule {
 	s.t.Helper()
 	rule := &networkingv1.DestinationRule{}
-	if err := s.reader.Get(s.t.Context(), service.NamespacedName, rule); err != nil {
+	if err := s.sources.reader.Get(s.t.Context(), service.NamespacedName, rule); err != nil {
 		s.t.Fatal(err)
 	}
 	return rule

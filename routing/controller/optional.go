@@ -12,10 +12,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
-	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/controller-runtime/pkg/controller"
-	"sigs.k8s.io/controller-runtime/pkg/source"
 
 	"outrigger.dev/outrigger/routing"
 )
@@ -25,12 +22,12 @@ type optionalKind struct {
 	definition string // the name of its CustomResourceDefinition; of the resource for a kind of Kubernetes' own
 	builtIn    bool   // it has no CustomResourceDefinition
 	gvk        schema.GroupVersionKind
-	taker      *routing.OtherRouter // nil for kinds whose objects take no Services
+	router     *routing.OtherRouter // nil if no Service belongs to objects of the kind
 	routes     bool                 // it is a kind of Gateway API whose objects route to Services
 }
 
-// entryDefinition defines machines outside of Kubernetes, which Services select as they select pods.
-const entryDefinition = "workloadentries.networking.istio.io"
+// WorkloadEntries are machines outside of Kubernetes, which Services select as they select pods.
+const workloadEntryDefinition = "workloadentries.networking.istio.io"
 
 // ServiceEntries and Ingresses claim hosts that Services are not to be exposed for. IngressClasses say which Ingresses are
 // Istio's.
@@ -49,7 +46,7 @@ func (k optionalKind) list() *unstructured.UnstructuredList {
 // object is what the caches know the kind by.
 func (k optionalKind) object() client.Object {
 	switch k.definition {
-	case entryDefinition:
+	case workloadEntryDefinition:
 		return &networkingv1.WorkloadEntry{}
 	case serviceEntryDefinition:
 		return &networkingv1.ServiceEntry{}
@@ -67,14 +64,14 @@ func (k optionalKind) object() client.Object {
 // may be listed.
 func (c *Controller) optionalKinds(ctx context.Context, definitions client.Reader, watched []optionalKind) []optionalKind {
 	wanted := []optionalKind{
-		{definition: entryDefinition, gvk: networkingv1.SchemeGroupVersion.WithKind("WorkloadEntry")},
+		{definition: workloadEntryDefinition, gvk: networkingv1.SchemeGroupVersion.WithKind("WorkloadEntry")},
 		{definition: serviceEntryDefinition, gvk: networkingv1.SchemeGroupVersion.WithKind("ServiceEntry")},
 		{definition: ingressResource, builtIn: true, gvk: networkingk8s.SchemeGroupVersion.WithKind("Ingress")},
 		{definition: ingressClassResource, builtIn: true, gvk: networkingk8s.SchemeGroupVersion.WithKind("IngressClass")},
 		{definition: routing.GrantKind().Definition, gvk: routing.GrantKind().WithVersion("")},
 	}
-	for _, taker := range routing.OtherRouters() {
-		wanted = append(wanted, optionalKind{definition: taker.Definition, gvk: taker.WithVersion(""), taker: &taker})
+	for _, router := range routing.OtherRouters() {
+		wanted = append(wanted, optionalKind{definition: router.Definition, gvk: router.WithVersion(""), router: &router})
 	}
 	for _, kind := range routing.RouteKinds() {
 		if at := slices.IndexFunc(wanted, func(k optionalKind) bool { return k.definition == kind.Definition }); at >= 0 {
@@ -138,29 +135,6 @@ func (c *Controller) mayList(ctx context.Context, kind optionalKind) bool {
 		c.log.Info("may not be listed, so what it says about Services is not known", "kind", kind.gvk.GroupKind().String(), "reason", err.Error())
 	}
 	return err == nil
-}
-
-// watchOptional enqueues the Services that an object of an optional kind concerns.
-func (w *watches) watchOptional(loop controller.Controller, objects cache.Cache, kinds []optionalKind) error {
-	for _, kind := range kinds {
-		change := watched{who: ofTakerOrRoute, differs: pathsDiffer}
-		switch kind.definition {
-		case entryDefinition:
-			change = watched{who: w.ofEntry, differs: entryDiffers}
-		case serviceEntryDefinition:
-			change = watched{who: w.ofHosts, differs: hostsDiffer}
-		case ingressResource:
-			change = watched{who: w.ofIngress, differs: ingressDiffers}
-		case ingressClassResource:
-			change = watched{who: w.ofIngressClass, differs: ingressClassDiffers}
-		case routing.GrantKind().Definition:
-			change = watched{who: w.ofGrant, differs: always}
-		}
-		if err := loop.Watch(source.Kind(objects, kind.object(), enqueue(change))); err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 // sameKinds reports whether two lists of kinds, in the fixed order, are of the same.

@@ -9,7 +9,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/go-logr/logr"
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 	networkingk8s "k8s.io/api/networking/v1"
@@ -40,8 +39,8 @@ func gatewayRoute(t *testing.T, kind, namespace, name, spec string) *unstructure
 	return out
 }
 
-// pathsCluster serves the kinds of Gateway API that are named, and has the routes as the caches keep them where bare is set.
-func pathsCluster(t *testing.T, kinds []string, bare bool, forbidden func(namespace string) bool, objects ...*unstructured.Unstructured) (client.Client, meta.RESTMapper, []optionalKind) {
+// pathsCluster serves the kinds of Gateway API that are named, and has the routes as the caches keep them if reduced is set.
+func pathsCluster(t *testing.T, kinds []string, reduced bool, forbidden func(namespace string) bool, objects ...*unstructured.Unstructured) (client.Client, meta.RESTMapper, []optionalKind) {
 	t.Helper()
 	scheme := testScheme(t)
 	version := schema.GroupVersion{Group: routeKind.Group, Version: "v1"}
@@ -60,11 +59,11 @@ func pathsCluster(t *testing.T, kinds []string, bare bool, forbidden func(namesp
 	}
 	for _, object := range objects {
 		at := slices.IndexFunc(watched, func(k optionalKind) bool { return k.gvk.Kind == object.GetKind() })
-		if !bare || !watched[at].routes {
+		if !reduced || !watched[at].routes {
 			builder.WithObjects(object)
 			continue
 		}
-		kept, err := watched[at].bare("cluster.local")(object)
+		kept, err := watched[at].reduce("cluster.local")(object)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -104,7 +103,7 @@ func TestRoutesOfGatewayAPIAreFound(t *testing.T) {
 		objects   []*unstructured.Unstructured
 		forbidden func(namespace string) bool
 		want      []routing.Bypass
-		asked     bool // the caches have no part in it
+		live      bool // the caches have no part in it
 	}{
 		"no such kind":               {nil, nil, nil, nil, false},
 		"HTTPRoutes":                 {[]string{"HTTPRoute", "ReferenceGrant"}, routes, nil, both, false},
@@ -116,15 +115,13 @@ func TestRoutesOfGatewayAPIAreFound(t *testing.T) {
 		t.Run(what, func(t *testing.T) {
 			cached, _, kinds := pathsCluster(t, test.kinds, true, test.forbidden, test.objects...)
 			whole, mapper, _ := pathsCluster(t, test.kinds, false, test.forbidden, test.objects...)
-			taken := newAskedTakers(whole, mapper, logr.Discard())
-			for name, from := range map[string]paths{"watched": watchedPaths{cached, kinds}, "asked": askedPaths{whole, taken, "cluster.local"}} {
-				if name == "watched" && test.asked {
+			for name, from := range map[string]Sources{"cached": &cachedSources{reader: cached, kinds: kinds}, "live": NewLive(whole, mapper, Options{Settings: settings()}).sources} {
+				if name == "cached" && test.live {
 					continue
 				}
-				r := &reconciler{paths: from}
 				for range 2 { // the second from what was read
 					observed := &routing.Observed{Service: demoApp()}
-					if err := r.readPaths(t.Context(), observed); err != nil {
+					if err := (reading{from, observed}).paths(t.Context()); err != nil {
 						t.Fatal(err)
 					}
 					if diff := cmp.Diff(test.want, observed.Bypasses, cmpopts.EquateEmpty()); diff != "" {
@@ -138,29 +135,29 @@ func TestRoutesOfGatewayAPIAreFound(t *testing.T) {
 
 func TestARouteHasItsServicesLookedAt(t *testing.T) {
 	kind := optionalKind{routes: true}
-	bare := func(spec string) *unstructured.Unstructured {
-		once, err := kind.bare("cluster.local")(gatewayRoute(t, "HTTPRoute", "demo", "web", spec))
+	reduced := func(spec string) *unstructured.Unstructured {
+		once, err := kind.reduce("cluster.local")(gatewayRoute(t, "HTTPRoute", "demo", "web", spec))
 		if err != nil {
 			t.Fatal(err)
 		}
-		twice, err := kind.bare("cluster.local")(once)
+		twice, err := kind.reduce("cluster.local")(once)
 		if diff := cmp.Diff(once, twice); err != nil || diff != "" {
-			t.Errorf("what is bare changes again: %v\n%s", err, diff)
+			t.Errorf("a reduced object changes again: %v\n%s", err, diff)
 		}
 		return once.(*unstructured.Unstructured)
 	}
-	before := bare("{parentRefs: [{name: gw}], rules: [{backendRefs: [{name: app, port: 80}]}]}")
-	if keys, err := ofTakerOrRoute(t.Context(), before); err != nil || !slices.Equal(keys, []client.ObjectKey{service.NamespacedName}) {
+	before := reduced("{parentRefs: [{name: gw}], rules: [{backendRefs: [{name: app, port: 80}]}]}")
+	if keys, err := ofReduced(t.Context(), before); err != nil || !slices.Equal(keys, []client.ObjectKey{service.NamespacedName}) {
 		t.Errorf("it has %v looked at: %v", keys, err)
 	}
 	again := before.DeepCopy()
 	again.SetResourceVersion("2")
-	if pathsDiffer(before, again) || !pathsDiffer(before, bare("{parentRefs: [{name: other}], rules: [{backendRefs: [{name: app, port: 80}]}]}")) {
+	if reducedDiffer(before, again) || !reducedDiffer(before, reduced("{parentRefs: [{name: other}], rules: [{backendRefs: [{name: app, port: 80}]}]}")) {
 		t.Error("what differs is not seen, or what does not is")
 	}
 	grant := gatewayRoute(t, "ReferenceGrant", "demo", "g", "{}")
 	s := newStage(t, nil)
-	if keys, err := (&watches{reader: s.reader}).ofGrant(t.Context(), grant); err != nil || !slices.Contains(keys, service.NamespacedName) {
+	if keys, err := (&watches{reader: s.sources.reader}).ofGrant(t.Context(), grant); err != nil || !slices.Contains(keys, service.NamespacedName) {
 		t.Errorf("a grant has %v looked at: %v", keys, err)
 	}
 }
@@ -201,18 +198,18 @@ func TestIngressesThatIstioServesAreRead(t *testing.T) {
 		"none":                      {routing.Mesh{Ingress: routing.IngressController{Mode: routing.IngressOff}}, true, ""},
 	} {
 		t.Run(what, func(t *testing.T) {
-			for name, from := range map[string]paths{"watched": watchedPaths{reader, kinds}, "asked": askedPaths{reader, newAskedTakers(reader, reader.RESTMapper(), logr.Discard()), "cluster.local"}} {
-				r := &reconciler{paths: from, options: Options{Mesh: func(context.Context) routing.Mesh { return test.mesh }}}
+			options := Options{Settings: settings(), Mesh: func(context.Context) routing.Mesh { return test.mesh }}
+			for name, from := range map[string]Sources{"cached": &cachedSources{reader: reader, kinds: kinds, options: options}, "live": NewLive(reader, reader.RESTMapper(), options).sources} {
 				observed := &routing.Observed{Service: demoApp()}
 				if test.expose {
 					observed.Intent.Expose = &api.Exposure{}
 				}
-				if err := r.readPaths(t.Context(), observed); err != nil {
+				if err := (reading{from, observed}).paths(t.Context()); err != nil {
 					t.Fatal(err)
 				}
 				var got []string
 				for _, i := range observed.Ingresses {
-					if test.expose || name == "watched" || slices.Contains(routing.IngressBackendsOf(i), "app") {
+					if test.expose || name == "cached" || slices.Contains(routing.IngressBackendsOf(i), "app") {
 						got = append(got, i.Name)
 					}
 				}
@@ -222,7 +219,7 @@ func TestIngressesThatIstioServesAreRead(t *testing.T) {
 			}
 		})
 	}
-	if got, err := (watchedPaths{reader, nil}).ingresses(t.Context(), service.NamespacedName, true); err != nil || got != nil {
+	if got, _, err := (&cachedSources{reader: reader}).Ingresses(t.Context(), service.NamespacedName, true); err != nil || got != nil {
 		t.Errorf("where Ingresses are not watched: %v, %v", got, err)
 	}
 	watching := &watches{reader: reader}
@@ -234,7 +231,7 @@ func TestIngressesThatIstioServesAreRead(t *testing.T) {
 // An Ingress is created and deleted: its problem is reported, and ends.
 func TestAPathThatBypassesTheVersionsIsTold(t *testing.T) {
 	s := newStage(t, nil)
-	s.paths = watchedPaths{s.reader, []optionalKind{{definition: ingressResource}}}
+	s.sources.kinds = []optionalKind{{definition: ingressResource}}
 	s.settle()
 	s.told()
 	problems := func() int { return len(s.reporter.told[service.NamespacedName]) }
@@ -245,7 +242,7 @@ func TestAPathThatBypassesTheVersionsIsTold(t *testing.T) {
 	if err := s.writer.Create(t.Context(), web); err != nil {
 		t.Fatal(err)
 	}
-	watching := &watches{reader: s.reader, options: s.options, pods: s.pods, attention: s.seen}
+	watching := &watches{reader: s.sources.reader, options: s.options, pods: s.sources.index, attention: s.attention}
 	if keys, err := watching.ofIngress(t.Context(), web); err != nil || !slices.Contains(keys, service.NamespacedName) {
 		t.Errorf("an Ingress has %v looked at: %v", keys, err)
 	}

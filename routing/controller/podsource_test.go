@@ -92,7 +92,7 @@ func remove(name string) func(*podindex.Index) {
 // plan yet.
 func TestServicesOfAWorkload(t *testing.T) {
 	s := newStage(t, nil)
-	w := &watches{reader: s.reader, attention: s.seen}
+	w := &watches{reader: s.sources.reader, attention: s.attention}
 	isConcerned := func(name, app string) bool {
 		t.Helper()
 		keys, err := w.ofWorkload(t.Context(), service.Namespace, &routing.Workload{
@@ -107,7 +107,7 @@ func TestServicesOfAWorkload(t *testing.T) {
 		t.Error("a Service without a plan is left out")
 	}
 	recorded := routing.WorkloadRef{Kind: "Deployment", Name: "recorded"}
-	s.seen.note(service.NamespacedName, seenPods{Dependencies: routing.Dependencies{Workloads: []routing.WorkloadRef{recorded}}})
+	s.attention.note(service.NamespacedName, seenPods{Dependencies: routing.Dependencies{Workloads: []routing.WorkloadRef{recorded}}})
 	for _, test := range []struct {
 		name, app string
 		want      bool

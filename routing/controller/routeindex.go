@@ -11,7 +11,6 @@ import (
 
 	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/labels"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -213,43 +212,40 @@ func selectorTerm(service *corev1.Service) []string {
 	return nil
 }
 
-// routesFor returns Istio's objects that may matter to a Service: a few of all there are, as the cache holds them.
-func routesFor(ctx context.Context, reader client.Reader, observed *routing.Observed, clusterDomain string) (*istioObjects, error) {
-	service := observed.Service
+// concerning returns Istio's objects that may matter to a Service: a few of all there are. Of observed it reads the Service, the
+// intent, the settings, and the gateway's Services.
+func concerning(ctx context.Context, read readObjects, observed *routing.Observed) (routing.Objects, error) {
+	s := &routeSearch{ctx: ctx, read: read}
+	service, exposure := observed.Service, observed.Intent.Expose
 	terms := []string{termService(service.Namespace, service.Name), termHost(wildcards)}
-	wish := observed.Intent.Expose
-	if wish != nil {
-		for _, host := range append(slices.Clone(wish.Hosts), wildcards) {
+	if exposure != nil {
+		for _, host := range append(slices.Clone(exposure.Hosts), wildcards) {
 			terms = append(terms, termServed(host))
 		}
 	}
 	for _, port := range observed.ExcludedPorts() {
 		terms = append(terms, termPort(port))
 	}
-	all := &istioObjects{}
-	if err := all.find(ctx, reader, terms); err != nil {
-		return all, err
+	s.find(terms)
+	if exposure != nil {
+		s.findSharing(exposure.Hosts, service)
 	}
-	if wish != nil {
-		if err := all.findSharing(ctx, reader, wish.Hosts, service); err != nil {
-			return all, err
-		}
-	}
-	var delegating []string // what takes over the rules of those without hosts
-	for _, vs := range all.routes.Items {
+	var delegating []string // VirtualServices that take over the rules of those without hosts
+	for _, vs := range s.found.VirtualServices {
 		if len(vs.Spec.Hosts) == 0 {
 			delegating = append(delegating, termDelegating(vs.Namespace+"/"+vs.Name))
 		}
 	}
-	if err := all.find(ctx, reader, delegating); err != nil || wish == nil {
-		return all, err
+	s.find(delegating)
+	if exposure == nil {
+		return s.found, s.err
 	}
 	// The Gateways of the routes that serve our hosts say whether they do so at the same ingress.
 	var gateways []string
-	if namespace, name, ok := strings.Cut(wish.Gateway, "/"); ok {
+	if namespace, name, ok := strings.Cut(exposure.Gateway, "/"); ok {
 		gateways = append(gateways, termService(namespace, name))
 	}
-	for _, vs := range all.routes.Items {
+	for _, vs := range s.found.VirtualServices {
 		for _, gateway := range vs.Spec.Gateways {
 			namespace, name, ok := strings.Cut(gateway, "/")
 			if !ok {
@@ -258,72 +254,80 @@ func routesFor(ctx context.Context, reader client.Reader, observed *routing.Obse
 			gateways = append(gateways, termService(namespace, name))
 		}
 	}
-	return all, all.find(ctx, reader, gateways)
+	s.find(gateways)
+	return s.found, s.err
 }
 
-// findSharing adds what serves hosts below a wildcard that is wished for, and what shares a host of the exposure that our
-// objects serve, which stays where the wish is refused.
-func (l *istioObjects) findSharing(ctx context.Context, reader client.Reader, wished []string, service *corev1.Service) error {
+// readObjects is Sources.Objects.
+type readObjects func(ctx context.Context, term string) (routing.Objects, error)
+
+// routeSearch collects Istio's objects. After an error it does nothing.
+type routeSearch struct {
+	ctx   context.Context //nolint:containedctx // of one search
+	read  readObjects
+	found routing.Objects
+	err   error
+}
+
+// find adds the objects with any of the terms, each once.
+func (s *routeSearch) find(terms []string) {
+	slices.Sort(terms)
+	for _, term := range slices.Compact(terms) {
+		more := s.objects(term)
+		s.found.DestinationRules = merged(s.found.DestinationRules, more.DestinationRules)
+		s.found.VirtualServices = merged(s.found.VirtualServices, more.VirtualServices)
+		s.found.Gateways = merged(s.found.Gateways, more.Gateways)
+	}
+}
+
+func (s *routeSearch) objects(term string) (out routing.Objects) {
+	if s.err == nil {
+		out, s.err = s.read(s.ctx, term)
+	}
+	return out
+}
+
+// findSharing adds the objects that serve a host below a wanted wildcard, or share a host with the existing exposure, which stays
+// if the wanted one is refused.
+func (s *routeSearch) findSharing(wanted []string, service *corev1.Service) {
 	served := map[string]bool{}
-	for i := range l.routes.Items {
-		if vs := l.routes.Items[i]; routing.IsOwn(vs, service) {
+	for _, vs := range s.found.VirtualServices {
+		if routing.IsOwn(vs, service) {
 			for _, host := range servedHosts(vs) {
 				served[host] = true
 			}
 		}
 	}
-	var terms []string
+	var terms, below []string
 	for host := range served {
 		terms = append(terms, termServed(host))
 	}
-	if err := l.find(ctx, reader, terms); err != nil {
-		return err
-	}
-	var below []string
-	for _, host := range slices.Concat(wished, slices.Collect(maps.Keys(served))) {
+	s.find(terms)
+	for _, host := range slices.Concat(wanted, slices.Collect(maps.Keys(served))) {
 		if host != "*" && hostClass(host) == wildcards {
 			below = append(below, host)
 		}
 	}
 	if len(below) == 0 {
-		return nil
+		return
 	}
 	// A term for each domain above each host would cost memory for each object; wildcards are rare.
-	every := &istioObjects{}
-	if err := every.list(ctx, reader); err != nil {
-		return err
-	}
+	all := s.objects("")
 	serves := func(object client.Object) bool {
 		return slices.ContainsFunc(servedHosts(object), func(host string) bool {
 			return slices.ContainsFunc(below, func(wildcard string) bool { return isBelow(host, wildcard) })
 		})
 	}
-	for i := range every.routes.Items {
-		if serves(every.routes.Items[i]) {
-			l.routes.Items = merged(l.routes.Items, every.routes.Items[i:i+1])
+	for i, vs := range all.VirtualServices {
+		if serves(vs) {
+			s.found.VirtualServices = merged(s.found.VirtualServices, all.VirtualServices[i:i+1])
 		}
 	}
-	for i := range every.gateways.Items {
-		if serves(every.gateways.Items[i]) {
-			l.gateways.Items = merged(l.gateways.Items, every.gateways.Items[i:i+1])
+	for i, gateway := range all.Gateways {
+		if serves(gateway) {
+			s.found.Gateways = merged(s.found.Gateways, all.Gateways[i:i+1])
 		}
 	}
-	return nil
-}
-
-// find adds the objects with any of the terms, each once.
-func (l *istioObjects) find(ctx context.Context, reader client.Reader, terms []string) error {
-	slices.Sort(terms)
-	for _, term := range slices.Compact(terms) {
-		var more istioObjects
-		if err := more.list(ctx, reader, client.MatchingFieldsSelector{Selector: fields.OneTermEqualSelector(indexConcerns, term)}); err != nil {
-			return err
-		}
-		l.rules.Items = merged(l.rules.Items, more.rules.Items)
-		l.routes.Items = merged(l.routes.Items, more.routes.Items)
-		l.gateways.Items = merged(l.gateways.Items, more.gateways.Items)
-	}
-	return nil
 }
 
 func merged[O client.Object](have, more []O) []O {

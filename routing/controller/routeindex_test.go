@@ -42,19 +42,23 @@ func TestTheIndexFindsWhatMatters(t *testing.T) {
 		reader := indexedClient(t, objects)
 		for _, annotations := range exposures {
 			observed := observedFor(t, annotations)
-			all := &istioObjects{}
-			if err := all.list(t.Context(), reader); err != nil {
-				t.Fatal(err)
-			}
-			found, err := routesFor(t.Context(), reader, observed, observed.Settings.ClusterDomain)
+			all, err := listObjects(t.Context(), reader)
 			if err != nil {
 				t.Fatal(err)
 			}
+			inMemory := NewRoutes(observed.Settings.ClusterDomain)
+			inMemory.Add(all)
 			want := planText(t, observed, all)
-			if diff := cmp.Diff(want, planText(t, observed, found)); diff != "" {
-				t.Fatalf("seed %d, %v: %s", seed, annotations, diff)
+			for where, read := range map[string]readObjects{"the caches": (&cachedSources{reader: reader}).Objects, "memory": inMemory.Objects} {
+				found, err := concerning(t.Context(), read, observed)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if diff := cmp.Diff(want, planText(t, observed, found)); diff != "" {
+					t.Fatalf("seed %d, %v, from %s: %s", seed, annotations, where, diff)
+				}
 			}
-			if want != planText(t, observed, &istioObjects{}) {
+			if want != planText(t, observed, routing.Objects{}) {
 				mattered++
 			}
 		}
@@ -73,14 +77,14 @@ func TestWhatMattersHasTheServiceLookedAt(t *testing.T) {
 			observed := observedFor(t, annotations)
 			service := observed.Service
 			with := indexedClient(t, append([]client.Object{service.DeepCopy()}, objects...))
-			all := &istioObjects{}
-			if err := all.list(t.Context(), with); err != nil {
+			all, err := listObjects(t.Context(), with)
+			if err != nil {
 				t.Fatal(err)
 			}
 			want := planText(t, observed, all)
 			watching := &watches{reader: with, options: Options{Settings: observed.Settings}}
 			for _, object := range objects {
-				if planText(t, observed, all.without(object)) == want {
+				if planText(t, observed, without(all, object)) == want {
 					continue
 				}
 				mattered++
@@ -99,11 +103,9 @@ func TestWhatMattersHasTheServiceLookedAt(t *testing.T) {
 	}
 }
 
-func (l *istioObjects) without(object client.Object) *istioObjects {
-	return &istioObjects{
-		rules:    networkingv1.DestinationRuleList{Items: others(l.rules.Items, object)},
-		routes:   networkingv1.VirtualServiceList{Items: others(l.routes.Items, object)},
-		gateways: networkingv1.GatewayList{Items: others(l.gateways.Items, object)},
+func without(all routing.Objects, object client.Object) routing.Objects {
+	return routing.Objects{
+		DestinationRules: others(all.DestinationRules, object), VirtualServices: others(all.VirtualServices, object), Gateways: others(all.Gateways, object),
 	}
 }
 
@@ -114,16 +116,16 @@ func others[O client.Object](all []O, object client.Object) []O {
 }
 
 // planText is what a plan says and would write, made from these objects of others.
-func planText(t *testing.T, observed *routing.Observed, found *istioObjects) string {
+func planText(t *testing.T, observed *routing.Observed, found routing.Objects) string {
 	t.Helper()
 	with := *observed
 	foreign := func(o routing.Object) bool {
 		return routing.MayConcern(o, observed.Service, observed.Settings.ClusterDomain)
 	}
 	with.Foreign = routing.Objects{
-		DestinationRules: chosen(found.rules.Items, foreign),
-		VirtualServices:  chosen(found.routes.Items, foreign),
-		Gateways:         chosen(found.gateways.Items, foreign),
+		DestinationRules: copies(found.DestinationRules, foreign),
+		VirtualServices:  copies(found.VirtualServices, foreign),
+		Gateways:         copies(found.Gateways, foreign),
 	}
 	plan := routing.Settled(with, begin) // the first plan only creates subsets, so most objects would not matter
 	text := ""

@@ -135,8 +135,8 @@ func (c *Controller) run(ctx context.Context, optional []optionalKind) error {
 		&networkingv1.Gateway{}:         {Transform: compactManagedFields},
 	}
 	for _, kind := range optional {
-		if kind.taker != nil || kind.routes {
-			kept[kind.object()] = cache.ByObject{Transform: kind.bare(c.options.Settings.ClusterDomain)}
+		if kind.router != nil || kind.routes {
+			kept[kind.object()] = cache.ByObject{Transform: kind.reduce(c.options.Settings.ClusterDomain)}
 		}
 	}
 	objects, err := c.newCache(cache.Options{DefaultTransform: bare, ByObject: kept})
@@ -146,7 +146,7 @@ func (c *Controller) run(ctx context.Context, optional []optionalKind) error {
 	if err := addIndexes(ctx, objects, c.options.Settings.ClusterDomain); err != nil {
 		return err
 	}
-	if err := errors.Join(addTakerIndexes(ctx, objects, optional), addPathIndexes(ctx, objects, optional)); err != nil {
+	if err := addOptionalIndexes(ctx, objects, optional); err != nil {
 		return err
 	}
 	kube, err := pagedlist.NewClient(c.cluster.GetConfig())
@@ -159,11 +159,13 @@ func (c *Controller) run(ctx context.Context, optional []optionalKind) error {
 	if err != nil {
 		return fmt.Errorf("client: %w", err)
 	}
+	workloads := newWorkloadCache(kube)
+	sources := &cachedSources{
+		reader: objects, kinds: optional, options: c.options, index: podindex.New(), workloads: workloads.of, names: newServiceNames(), deletedRules: newRestoredRules(time.Now),
+	}
 	r := &reconciler{
-		options: c.options, reader: objects, writer: writer, reporter: c.reporter, now: time.Now,
-		pods: podindex.New(), seen: newAttention(), names: newServiceNames(), restored: newRestoredRules(time.Now), workloads: newWorkloadStore(), written: newOwnWrites(), contests: contest.NewLedger(),
-		others: watchedTakers{objects, optional}, paths: watchedPaths{objects, optional}, entries: isWatched(optional, entryDefinition),
-		serviceEntries: isWatched(optional, serviceEntryDefinition),
+		options: c.options, sources: sources, writer: writer, reporter: c.reporter, now: time.Now,
+		attention: newAttention(), written: newOwnWrites(), contests: contest.NewLedger(),
 	}
 	defer c.contests.Watch(r.contests)()
 	loop, err := controller.NewUnmanaged(controllerName, controller.Options{
@@ -173,20 +175,20 @@ func (c *Controller) run(ctx context.Context, optional []optionalKind) error {
 	if err != nil {
 		return err
 	}
-	watching := &watches{reader: objects, options: c.options, pods: r.pods, attention: r.seen, names: r.names, restored: r.restored, written: r.written}
+	watching := &watches{reader: objects, options: c.options, pods: sources.index, attention: r.attention, names: sources.names, restored: sources.deletedRules, written: r.written}
 	if err := errors.Join(watching.start(loop, objects), watching.watchOptional(loop, objects, optional)); err != nil {
 		return fmt.Errorf("watch: %w", err)
 	}
 	failed := func(err error, what string) {
 		c.log.Error(err, "a change of a pod or a workload could not be followed", "doing", what)
 	}
-	if err := loop.Watch(&workloadSource{client: kube, store: r.workloads, services: watching.ofWorkload, failed: failed}); err != nil {
+	if err := loop.Watch(&workloadSource{cache: workloads, services: watching.ofWorkload, failed: failed}); err != nil {
 		return fmt.Errorf("watch workloads: %w", err)
 	}
-	c.pods.Store(r.pods)
+	c.pods.Store(sources.index)
 	defer c.pods.Store(nil)
 	err = loop.Watch(&podSource{
-		pods: kube.CoreV1().Pods(metav1.NamespaceAll), store: r.pods, attention: r.seen,
+		pods: kube.CoreV1().Pods(metav1.NamespaceAll), store: sources.index, attention: r.attention,
 		services: func(ctx context.Context, pod *podindex.Shape) ([]*corev1.Service, error) {
 			return servicesOf(ctx, objects, pod)
 		},

@@ -5,30 +5,29 @@ package controller
 import (
 	"context"
 	"sync"
+
+	corev1 "k8s.io/api/core/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
-// serviceNames keeps the names of the Services of each Namespace, made once and again after a change: otherwise each look
-// at a Service would go through all of its Namespace. What it hands out is shared and not to be changed.
+// serviceNames keeps the names of the Services of each Namespace until one of them changes: otherwise each reconciliation would go
+// through all Services of its Namespace. Returned maps are shared and must not be changed.
 type serviceNames struct {
-	mutex   sync.Mutex
-	changes uint64 // how often anything was dropped
-	held    map[string]map[string]bool
+	mutex       sync.Mutex
+	drops       uint64
+	byNamespace map[string]map[string]bool
 }
 
-func newServiceNames() *serviceNames { return &serviceNames{held: map[string]map[string]bool{}} }
+func newServiceNames() *serviceNames { return &serviceNames{byNamespace: map[string]map[string]bool{}} }
 
-// of returns what is held, or else reads and holds it, unless something changed meanwhile: what was read may be older
-// than that. A nil serviceNames holds nothing.
+// of returns the names of a Namespace. It keeps what it reads unless a Service changed meanwhile: that may be missing in it.
 func (s *serviceNames) of(ctx context.Context, namespace string, read func(context.Context, string) (map[string]bool, error)) (map[string]bool, error) {
-	if s == nil {
-		return read(ctx, namespace)
-	}
 	s.mutex.Lock()
-	held, is := s.held[namespace]
-	changes := s.changes
+	kept, is := s.byNamespace[namespace]
+	drops := s.drops
 	s.mutex.Unlock()
 	if is {
-		return held, nil
+		return kept, nil
 	}
 	names, err := read(ctx, namespace)
 	if err != nil {
@@ -36,16 +35,29 @@ func (s *serviceNames) of(ctx context.Context, namespace string, read func(conte
 	}
 	s.mutex.Lock()
 	defer s.mutex.Unlock()
-	if s.changes == changes {
-		s.held[namespace] = names
+	if s.drops == drops {
+		s.byNamespace[namespace] = names
 	}
 	return names, nil
 }
 
-// drop is told of every Service that comes or goes, before a Service is looked at for it.
+func listServiceNames(ctx context.Context, reader client.Reader, namespace string) (map[string]bool, error) {
+	var list corev1.ServiceList
+	if err := reader.List(ctx, &list, client.InNamespace(namespace), client.UnsafeDisableDeepCopy); err != nil {
+		return nil, err
+	}
+	out := map[string]bool{}
+	for i := range list.Items {
+		out[list.Items[i].Name] = true
+	}
+	return out, nil
+}
+
+// drop forgets the names of a Namespace. It is called for each Service that is added or deleted, before a reconciliation that
+// depends on it.
 func (s *serviceNames) drop(namespace string) {
 	s.mutex.Lock()
 	defer s.mutex.Unlock()
-	s.changes++
-	delete(s.held, namespace)
+	s.drops++
+	delete(s.byNamespace, namespace)
 }

@@ -53,7 +53,6 @@ type Entry struct {
 	shape           Shape
 	member          member
 	resourceVersion string
-	annotations     map[string]string // of a bookmark alone
 }
 
 var shapeSeed = maphash.MakeSeed()
@@ -141,7 +140,5 @@ func (e *Entry) DeepCopyObject() runtime.Object { out := *e; return &out }
 
 // GetObjectMeta implements metav1.ObjectMetaAccessor, which a reflector requires.
 func (e *Entry) GetObjectMeta() metav1.Object {
-	return &metav1.ObjectMeta{
-		Namespace: e.shape.namespace.Value(), Name: e.member.name, ResourceVersion: e.resourceVersion, Annotations: e.annotations,
-	}
+	return &metav1.ObjectMeta{Namespace: e.shape.namespace.Value(), Name: e.member.name, ResourceVersion: e.resourceVersion}
 }

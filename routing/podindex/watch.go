@@ -80,16 +80,11 @@ func newLister(pods corev1client.PodInterface) toolscache.ListerWatcher {
 			}
 			return out
 		},
-		ToEntry: func(object runtime.Object, bookmark bool) runtime.Object {
-			pod, is := object.(*corev1.Pod)
-			if !is {
-				return object
+		ToEntry: func(object runtime.Object) runtime.Object {
+			if pod, is := object.(*corev1.Pod); is {
+				return EntryOf(pod)
 			}
-			entry := EntryOf(pod)
-			if bookmark {
-				entry.annotations = pod.Annotations
-			}
-			return entry
+			return object
 		},
 	}
 }

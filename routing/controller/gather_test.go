@@ -16,15 +16,15 @@ import (
 )
 
 // What a command sees of a Service is what the controller plans from.
-func TestLookSeesWhatTheControllerDoes(t *testing.T) {
+func TestLiveSeesWhatTheControllerDoes(t *testing.T) {
 	s := newStage(t, map[string]string{"outrigger.dev/weights": "v1=90,v2=10", "outrigger.dev/expose": "true", "outrigger.dev/path": "no path"})
 	s.settle()
 	want, wantProblems, err := s.gather(context.Background(), service.NamespacedName)
 	if err != nil {
 		t.Fatal(err)
 	}
-	looker := NewLooker(s.reader, s.writer.RESTMapper(), s.options)
-	got, problems, err := looker.Look(context.Background(), service.NamespacedName)
+	live := NewLive(s.sources.reader, s.writer.RESTMapper(), s.options)
+	got, problems, err := live.Gather(context.Background(), service.NamespacedName)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -32,26 +32,26 @@ func TestLookSeesWhatTheControllerDoes(t *testing.T) {
 		t.Fatalf("the stage is empty: %d pods, %d routes, %d problems", len(want.Pods), len(want.Existing.VirtualServices), len(wantProblems))
 	}
 	if diff := cmp.Diff(want.Pods, got.Pods); diff != "" {
-		t.Errorf("pods, -controller +look:\n%s", diff)
+		t.Errorf("pods, -controller +live:\n%s", diff)
 	}
 	if diff := cmp.Diff(want.Workloads, got.Workloads); diff != "" {
-		t.Errorf("workloads, -controller +look:\n%s", diff)
+		t.Errorf("workloads, -controller +live:\n%s", diff)
 	}
 	if diff := cmp.Diff(written(want.Existing), written(got.Existing)); diff != "" {
-		t.Errorf("objects, -controller +look:\n%s", diff)
+		t.Errorf("objects, -controller +live:\n%s", diff)
 	}
 	if diff := cmp.Diff(wantProblems, problems); diff != "" {
-		t.Errorf("problems, -controller +look:\n%s", diff)
+		t.Errorf("problems, -controller +live:\n%s", diff)
 	}
 	if diff := cmp.Diff([]any{want.ServiceNames, want.IngressSelectors, len(want.IngressServices), want.ManagedBy}, []any{got.ServiceNames, got.IngressSelectors, len(got.IngressServices), got.ManagedBy}); diff != "" {
-		t.Errorf("the rest, -controller +look:\n%s", diff)
+		t.Errorf("the rest, -controller +live:\n%s", diff)
 	}
 }
 
-func TestLookFindsNothingWhereNoServiceIs(t *testing.T) {
+func TestLiveFindsNothingWhereNoServiceIs(t *testing.T) {
 	s := newStage(t, nil)
-	looker := NewLooker(s.reader, s.writer.RESTMapper(), s.options)
-	observed, _, err := looker.Look(context.Background(), client.ObjectKey{Namespace: "demo", Name: "nobody"})
+	live := NewLive(s.sources.reader, s.writer.RESTMapper(), s.options)
+	observed, _, err := live.Gather(context.Background(), client.ObjectKey{Namespace: "demo", Name: "nobody"})
 	if observed != nil || err != nil {
 		t.Errorf("%v, %v", observed, err)
 	}
@@ -59,7 +59,7 @@ func TestLookFindsNothingWhereNoServiceIs(t *testing.T) {
 	if err := s.writer.Create(context.Background(), nowhere); err != nil {
 		t.Fatal(err)
 	}
-	if _, _, err := looker.Look(context.Background(), client.ObjectKeyFromObject(nowhere)); err == nil {
+	if _, _, err := live.Gather(context.Background(), client.ObjectKeyFromObject(nowhere)); err == nil {
 		t.Error("a Namespace that is not there is no error")
 	}
 }

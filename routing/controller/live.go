@@ -1,0 +1,270 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package controller
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	networkingk8s "k8s.io/api/networking/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"outrigger.dev/outrigger/api"
+	"outrigger.dev/outrigger/routing"
+)
+
+// Live gathers from a cluster for a command that looks at it once. It needs no cache and no index of pods.
+type Live struct{ sources *liveSources }
+
+// NewLive returns a Live that reads through a reader, which may keep what it has read. The mapper knows which kinds of other
+// controllers the cluster has.
+func NewLive(reader client.Reader, mapper meta.RESTMapper, options Options) *Live {
+	if options.RootNamespace == "" {
+		options.RootNamespace = defaultRootNamespace
+	}
+	return &Live{&liveSources{reader: reader, mapper: mapper, options: options, others: map[listKey]othersList{}}}
+}
+
+// Gather does as the function Gather. It reads all facts also for a Service without routes.
+func (l *Live) Gather(ctx context.Context, key client.ObjectKey) (*routing.Observed, []api.RouteProblem, error) {
+	options := l.sources.options
+	return Gather(ctx, l.sources, key, GatherOptions{Settings: options.Settings, RootNamespace: options.RootNamespace, Unrouted: true, BetweenWrites: true})
+}
+
+type liveSources struct {
+	reader  client.Reader
+	mapper  meta.RESTMapper
+	options Options
+	objects *Routes       // nil = not read yet
+	mesh    *routing.Mesh // likewise
+	others  map[listKey]othersList
+}
+
+var _ Sources = &liveSources{}
+
+// listKey names the objects of a kind in a namespace, or in all if it is empty.
+type listKey struct {
+	kind      schema.GroupKind
+	namespace string
+}
+
+type othersList struct {
+	items       []unstructured.Unstructured
+	isForbidden bool
+}
+
+func (l *liveSources) Service(ctx context.Context, key client.ObjectKey) (*corev1.Service, *corev1.Namespace, error) {
+	return readService(ctx, l.reader, key)
+}
+
+func (l *liveSources) Objects(ctx context.Context, term string) (routing.Objects, error) {
+	if l.objects == nil {
+		all, err := listObjects(ctx, l.reader)
+		if err != nil {
+			return routing.Objects{}, err
+		}
+		l.objects = NewRoutes(l.options.Settings.ClusterDomain)
+		l.objects.Add(all)
+	}
+	return l.objects.Objects(ctx, term)
+}
+
+func (l *liveSources) DeletedRule(client.ObjectKey) *networkingv1.DestinationRule { return nil }
+
+func (l *liveSources) Pods(ctx context.Context, service *corev1.Service, versionLabel string) ([]routing.PodGroup, error) {
+	var pods []routing.PodGroup
+	if len(service.Spec.Selector) > 0 {
+		var list corev1.PodList
+		if err := l.reader.List(ctx, &list, client.InNamespace(service.Namespace), client.MatchingLabels(service.Spec.Selector)); err != nil {
+			return nil, err
+		}
+		pods = routing.GroupPods(pointers(list.Items), versionLabel)
+	}
+	entries, err := entryGroups(ctx, l.reader, service, versionLabel)
+	if meta.IsNoMatchError(err) || apierrors.IsNotFound(err) {
+		err = nil // the cluster does not have the kind
+	}
+	return append(pods, entries...), err
+}
+
+func (l *liveSources) Workloads(ctx context.Context, service *corev1.Service) ([]routing.Workload, error) {
+	return listWorkloads(ctx, l.reader, service.Namespace)
+}
+
+func listWorkloads(ctx context.Context, reader client.Reader, namespace string) ([]routing.Workload, error) {
+	var out []routing.Workload
+	for _, list := range []client.ObjectList{&appsv1.DeploymentList{}, &appsv1.StatefulSetList{}, &appsv1.DaemonSetList{}} {
+		if err := reader.List(ctx, list, client.InNamespace(namespace), client.UnsafeDisableDeepCopy); err != nil {
+			return nil, err
+		}
+		err := meta.EachListItem(list, func(object runtime.Object) error { out = append(out, workloadEntryOf(object).workload); return nil })
+		if err != nil {
+			return nil, err
+		}
+	}
+	slices.SortFunc(out, compareWorkloads)
+	return out, nil
+}
+
+func (l *liveSources) ServiceNames(ctx context.Context, namespace string) (map[string]bool, error) {
+	out, err := listServiceNames(ctx, l.reader, namespace)
+	if isUnavailable(err) {
+		err = nil
+	}
+	return out, err
+}
+
+func (l *liveSources) Gateways(ctx context.Context, selector map[string]string) ([]string, []*corev1.Service, error) {
+	labeled, err := l.istioPods(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	var values []string
+	for i := range labeled {
+		values = append(values, labeled[i].Labels[labelIstio])
+	}
+	slices.Sort(values)
+	var gateways corev1.PodList
+	if err := l.reader.List(ctx, &gateways, client.MatchingLabels(selector)); err != nil {
+		return nil, nil, err
+	}
+	podLabels := map[string][]map[string]string{} // by Namespace
+	for i := range gateways.Items {
+		pod := &gateways.Items[i]
+		if pod.Status.Phase != corev1.PodSucceeded && pod.Status.Phase != corev1.PodFailed {
+			podLabels[pod.Namespace] = append(podLabels[pod.Namespace], pod.Labels)
+		}
+	}
+	services, err := gatewayServices(ctx, l.reader, podLabels)
+	return slices.Compact(values), services, err
+}
+
+func (l *liveSources) istioPods(ctx context.Context) ([]corev1.Pod, error) {
+	var list corev1.PodList
+	err := l.reader.List(ctx, &list, client.HasLabels{labelIstio})
+	return list.Items, err
+}
+
+// IsMultiCluster reads Istio's Namespace and the pods of the cluster only where the answer matters: a setting decides, or else an
+// existing route stays, and one with ready pods waits for nothing.
+func (l *liveSources) IsMultiCluster(ctx context.Context, observed *routing.Observed) (bool, error) {
+	set := observed.Settings.MultiCluster
+	isServed := slices.ContainsFunc(observed.Pods, func(group routing.PodGroup) bool { return group.Ready > 0 })
+	if set == api.MultiClusterEnabled || set == api.MultiClusterDisabled || len(observed.Existing.VirtualServices) > 0 && isServed {
+		return false, nil
+	}
+	if named, err := hasNetwork(ctx, l.reader, l.options.RootNamespace); err != nil || named {
+		return named, err
+	}
+	labeled, err := l.istioPods(ctx)
+	return slices.ContainsFunc(labeled, func(pod corev1.Pod) bool { return pod.Labels[labelIstio] == eastWestGateway }), err
+}
+
+func (l *liveSources) ServiceEntries(ctx context.Context) ([]*networkingv1.ServiceEntry, error) {
+	var list networkingv1.ServiceEntryList
+	if err := l.reader.List(ctx, &list, client.UnsafeDisableDeepCopy); err != nil && !isUnavailable(err) {
+		return nil, err
+	}
+	return list.Items, nil
+}
+
+func (l *liveSources) ManagedBy(ctx context.Context, service client.ObjectKey) (string, error) {
+	for _, router := range routing.OtherRouters() {
+		items, err := l.listOthers(ctx, listKey{router.GroupKind, service.Namespace})
+		if err != nil {
+			return "", err
+		}
+		ours := slices.DeleteFunc(slices.Clone(items.items), func(item unstructured.Unstructured) bool {
+			return !slices.Contains(router.ServicesOf(&item), service)
+		})
+		if name := firstName(router, ours); name != "" {
+			return name, nil
+		}
+	}
+	return "", nil
+}
+
+func (l *liveSources) Mesh(ctx context.Context) routing.Mesh {
+	if l.mesh == nil {
+		l.mesh = &routing.Mesh{}
+		if l.options.Mesh != nil {
+			*l.mesh = l.options.Mesh(ctx)
+		}
+	}
+	return *l.mesh
+}
+
+func (l *liveSources) Ingresses(ctx context.Context, service client.ObjectKey, all bool) ([]*networkingk8s.Ingress, map[string]*networkingk8s.IngressClass, error) {
+	var options []client.ListOption
+	if !all {
+		options = append(options, client.InNamespace(service.Namespace))
+	}
+	var list networkingk8s.IngressList
+	if err := l.reader.List(ctx, &list, options...); err != nil && !isUnavailable(err) {
+		return nil, nil, fmt.Errorf("list Ingresses: %w", err)
+	}
+	if len(list.Items) == 0 {
+		return nil, nil, nil
+	}
+	classes, err := ingressClasses(ctx, l.reader)
+	return pointers(list.Items), classes, err
+}
+
+// GatewayRoutes looks in all namespaces; where those may not be listed, in that of the Service.
+func (l *liveSources) GatewayRoutes(ctx context.Context, service client.ObjectKey) ([]routing.Route, error) {
+	var out []routing.Route
+	for _, kind := range routing.RouteKinds() {
+		found, err := l.listOthers(ctx, listKey{kind.GroupKind, ""})
+		if err == nil && found.isForbidden {
+			found, err = l.listOthers(ctx, listKey{kind.GroupKind, service.Namespace})
+		}
+		if err != nil {
+			return nil, err
+		}
+		for i := range found.items {
+			if route := routing.RouteOf(&found.items[i], l.options.Settings.ClusterDomain); slices.Contains(route.Services(), service) {
+				out = append(out, route)
+			}
+		}
+	}
+	return out, nil
+}
+
+func (l *liveSources) ReferenceGrants(ctx context.Context, namespace string) ([]*unstructured.Unstructured, error) {
+	found, err := l.listOthers(ctx, listKey{routing.GrantKind().GroupKind, namespace})
+	return pointers(found.items), err
+}
+
+// listOthers lists objects of other controllers once. A kind that is not served, or may not be listed, has none.
+func (l *liveSources) listOthers(ctx context.Context, key listKey) (othersList, error) {
+	if held, is := l.others[key]; is {
+		return held, nil
+	}
+	var out othersList
+	mapping, err := l.mapper.RESTMapping(key.kind)
+	if err == nil {
+		list := &unstructured.UnstructuredList{}
+		list.SetGroupVersionKind(mapping.GroupVersionKind.GroupVersion().WithKind(key.kind.Kind + "List"))
+		err = l.reader.List(ctx, list, client.InNamespace(key.namespace))
+		out = othersList{items: list.Items, isForbidden: apierrors.IsForbidden(err)}
+	}
+	if err != nil && !isUnavailable(err) {
+		return othersList{}, fmt.Errorf("list %s: %w", key.kind, err)
+	}
+	l.others[key] = out
+	return out, nil
+}
+
+// isUnavailable reports whether a kind is not served, or may not be listed: then what it says about a Service is not known.
+func isUnavailable(err error) bool {
+	return meta.IsNoMatchError(err) || apierrors.IsNotFound(err) || apierrors.IsForbidden(err)
+}

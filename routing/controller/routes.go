@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package controller
+
+import (
+	"context"
+	"fmt"
+
+	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
+	toolscache "k8s.io/client-go/tools/cache"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"outrigger.dev/outrigger/routing"
+)
+
+// Routes holds Istio's objects in memory and finds them by the terms by which the controller's caches find theirs.
+type Routes struct{ index toolscache.Indexer }
+
+// NewRoutes returns an empty index.
+func NewRoutes(clusterDomain string) *Routes {
+	kindAndName := func(object any) (string, error) {
+		return fmt.Sprintf("%T %s", object, client.ObjectKeyFromObject(object.(client.Object))), nil
+	}
+	return &Routes{toolscache.NewIndexer(kindAndName, toolscache.Indexers{indexConcerns: func(object any) ([]string, error) {
+		return termsOf(object.(client.Object), clusterDomain), nil
+	}})}
+}
+
+// Add adds objects, which must not change afterwards.
+func (r *Routes) Add(objects routing.Objects) {
+	for _, object := range objectsOf(objects) {
+		_ = r.index.Add(object) // fails only if there is no key
+	}
+}
+
+// Objects returns the objects with a term, or all of them if it is empty, in no particular order. They must not be changed.
+func (r *Routes) Objects(_ context.Context, term string) (routing.Objects, error) {
+	var out routing.Objects
+	found := r.index.List
+	if term != "" {
+		found = func() []any { some, _ := r.index.ByIndex(indexConcerns, term); return some } // fails only if there is no such index
+	}
+	for _, object := range found() {
+		switch o := object.(type) {
+		case *networkingv1.DestinationRule:
+			out.DestinationRules = append(out.DestinationRules, o)
+		case *networkingv1.VirtualService:
+			out.VirtualServices = append(out.VirtualServices, o)
+		case *networkingv1.Gateway:
+			out.Gateways = append(out.Gateways, o)
+		}
+	}
+	return out, nil
+}
