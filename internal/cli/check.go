@@ -62,9 +62,7 @@ of missing permissions, the exit status is 0.`,
 					return err
 				}
 			}
-			if err := c.choose(command.Context(), l, from.configFile != ""); err != nil {
-				return err
-			}
+			c.choose(l, from.configFile != "")
 			return c.retry(command.Context(), command.OutOrStdout())
 		},
 	}
@@ -91,24 +89,19 @@ type checker struct {
 }
 
 // choose selects the release: that of the configuration file if one is given, or else that of the revision.
-func (c *checker) choose(ctx context.Context, l *live, isGiven bool) error {
+func (c *checker) choose(l *live, isGiven bool) {
 	c.client, c.live, c.namespace, c.config = l.client, l, l.namespace, l.config
 	if isGiven {
-		return nil
+		return
 	}
-	configs, err := installations(ctx, l.client, l.installed, l.unread())
-	if err != nil {
-		return err
-	}
-	at := slices.IndexFunc(configs, func(config api.Config) bool {
+	at := slices.IndexFunc(l.configs, func(config api.Config) bool {
 		return api.WithRevision("", config.Istio.Revision) == api.WithRevision("", c.revision)
 	})
 	if at < 0 {
 		c.config.Istio.Revision = c.revision // its settings may not be readable; its objects have fixed names
-		return nil
+		return
 	}
-	c.config = configs[at]
-	return nil
+	c.config = l.configs[at]
 }
 
 const checkInterval = 500 * time.Millisecond

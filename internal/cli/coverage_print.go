@@ -10,12 +10,11 @@ import (
 	"strconv"
 	"strings"
 
-	"outrigger.dev/outrigger/api"
 	"outrigger.dev/outrigger/internal/diagnose"
 )
 
 // writeCoverage writes the report as JSON or YAML, or as tables.
-func writeCoverage(report diagnose.CoverageReport, encode func(any) ([]byte, error), view statusView, out io.Writer) error {
+func writeCoverage(report *diagnose.CoverageReport, encode func(any) ([]byte, error), view tableView, out io.Writer) error {
 	if encode == nil {
 		return printCoverage(report, view, out)
 	}
@@ -28,7 +27,7 @@ func writeCoverage(report diagnose.CoverageReport, encode func(any) ([]byte, err
 }
 
 // printCoverage writes the tables: pods, the commands that replace them, evictions, and the sum.
-func printCoverage(report diagnose.CoverageReport, view statusView, out io.Writer) error {
+func printCoverage(report *diagnose.CoverageReport, view tableView, out io.Writer) error {
 	p := &tables{out: out, view: view}
 	heading := p.at("NAMESPACE", "WORKLOAD", "PODS", "STATE", "REASON")
 	if view.wide {
@@ -41,7 +40,7 @@ func printCoverage(report diagnose.CoverageReport, view statusView, out io.Write
 			row = append(row, cmp.Or(strings.Join(w.Details, "; "), "-"))
 		}
 		rows = append(rows, row)
-		command := cmp.Or(w.Command, afterwards(w))
+		command := w.Remedy()
 		if !slices.ContainsFunc(commands, func(row []string) bool { return row[0] == command }) {
 			commands = append(commands, []string{command})
 		}
@@ -62,12 +61,4 @@ func printCoverage(report diagnose.CoverageReport, view statusView, out io.Write
 	}
 	p.line(line)
 	return p.err
-}
-
-// afterwards returns what to do if no command replaces the pods.
-func afterwards(w diagnose.WorkloadCoverage) string {
-	if w.Reason == api.CoverageDenied {
-		return fmt.Sprintf("(%s in namespace %s: fix what denies its new pods first; outrigger explain names it)", w.Workload, w.Namespace)
-	}
-	return fmt.Sprintf("(%s in namespace %s: its next pod gets the sidecar)", w.Workload, w.Namespace)
 }

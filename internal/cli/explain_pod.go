@@ -15,6 +15,7 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -153,8 +154,12 @@ func (l *live) explainTemplate(ctx context.Context, from *clusterFlags, template
 		return err
 	}
 	s.Pod = pod
-	if s.Namespace, err = l.namespaceOf(ctx, pod.Namespace, &s); err != nil {
+	var note string
+	if s.Namespace, note, err = l.namespaceOf(ctx, pod.Namespace); err != nil {
 		return err
+	}
+	if note != "" {
+		s.Notes = append(s.Notes, note)
 	}
 	objects, err := l.webhookObjects(ctx)
 	if err != nil {
@@ -167,15 +172,9 @@ func (l *live) explainTemplate(ctx context.Context, from *clusterFlags, template
 	if template.isPod && metav1.GetControllerOfNoCopy(pod) == nil {
 		s.Owner, s.Owned = routing.WorkloadRef{Kind: "Pod", Name: pod.Name}, true
 	}
-	config, err := l.installation(ctx, s.Entries)
-	if err != nil {
-		return err
-	}
-	source := istioFlags{
-		kube: from.kube, istioNamespace: config.Istio.Namespace, revision: config.Istio.Revision,
-		nativeSidecars: config.Istio.NativeSidecars, platform: config.Istio.Platform, compliancePolicy: config.Istio.CompliancePolicy, release: config.Istio.Version,
-		unread: l.unread(),
-	}
+	config := l.installationOf(s.Entries)
+	source := istioFlagsOf(config.Istio)
+	source.kube, source.unread = from.kube, l.unread()
 	s.DryRun = l.dryRun(ctx, template, is, pod)
 	istio, err := source.load(ctx)
 	if isForbidden(err) {
@@ -208,22 +207,21 @@ func asCreated(template podIn) ([]byte, *corev1.Pod, error) {
 	return raw, before, err
 }
 
-// namespaceOf reads the Namespace; one that is not there or may not be read has only its name.
-func (l *live) namespaceOf(ctx context.Context, name string, s *diagnose.PodFacts) (*corev1.Namespace, error) {
-	namespace := &corev1.Namespace{}
-	err := l.client.Get(ctx, client.ObjectKey{Name: name}, namespace)
-	if err == nil {
-		return namespace, nil
+// namespaceOf reads a Namespace. One that does not exist or may not be read has only its name; a note says so if it does not exist.
+func (l *live) namespaceOf(ctx context.Context, name string) (namespace *corev1.Namespace, note string, err error) {
+	namespace = &corev1.Namespace{}
+	if err = l.client.Get(ctx, client.ObjectKey{Name: name}, namespace); err == nil {
+		return namespace, "", nil
 	}
-	if !isUnreadable(err) {
-		return nil, fmt.Errorf("read Namespace %s: %w", name, err)
-	}
-	if isForbidden(err) {
+	switch {
+	case isForbidden(err):
 		l.unread().AddObject("Namespace", "", name)
-	} else {
-		s.Notes = append(s.Notes, fmt.Sprintf("Namespace %s does not exist; it is assumed to have no labels.", name))
+	case apierrors.IsNotFound(err):
+		note = fmt.Sprintf("Namespace %s does not exist; it is assumed to have no labels.", name)
+	default:
+		return nil, "", fmt.Errorf("read Namespace %s: %w", name, err)
 	}
-	return &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name, Labels: map[string]string{"kubernetes.io/metadata.name": name}}}, nil
+	return &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name, Labels: map[string]string{corev1.LabelMetadataName: name}}}, note, nil
 }
 
 // readyEndpoints counts the ready endpoints behind the Services of matching entries.
@@ -299,24 +297,20 @@ func (l *live) noteUnread(notes io.Writer) {
 	}
 }
 
-// installation returns the settings of the Outrigger whose entry matches, or else of the one without a revision.
-func (l *live) installation(ctx context.Context, entries []diagnose.Entry) (api.Config, error) {
+// installationOf returns the settings of the Outrigger whose entry matches, or else of the one without a revision.
+func (l *live) installationOf(entries []diagnose.Entry) api.Config {
 	revision := ""
 	for _, entry := range entries {
 		if entry.Injector == diagnose.Outrigger && entry.Matches {
 			revision = entry.Revision
 		}
 	}
-	configs, err := installations(ctx, l.client, l.installed, l.unread())
-	if err != nil {
-		return api.Config{}, err
-	}
-	for _, config := range configs {
+	for _, config := range l.configs {
 		if config.Istio.Revision == revision {
-			return config, nil
+			return config
 		}
 	}
-	return l.config, nil
+	return l.config
 }
 
 // whatToExplain completes KIND/NAME.

@@ -70,7 +70,7 @@ func TestStatusWithoutThePermissionOfAKind(t *testing.T) {
 			if len(report.Notes) != 1 || !strings.HasPrefix(report.Notes[0], "You have no permission to read "+c.note) {
 				t.Errorf("notes: %q", report.Notes)
 			}
-			if err := printStatus(report, statusView{gaps: s.unread()}, &s.out); err != nil {
+			if err := printStatus(report, tableView{gaps: s.unread()}, &s.out); err != nil {
 				t.Fatal(err)
 			}
 			got := squeeze(s.out.String())
@@ -92,7 +92,7 @@ func TestStatusOfAnExposureWithTheRightsOfOneNamespace(t *testing.T) {
 	s.annotate("app", "outrigger.dev/expose=true")
 	s.reconcile("app", "app-internal")
 	s.withoutPermission()
-	got := squeeze(s.table(statusView{gaps: s.unread()}, false, "app"))
+	got := squeeze(s.table(tableView{gaps: s.unread()}, false, "app"))
 	for _, wrong := range []string{"GatewaySelectorUnmatched", "GatewayPortNotExposed", "not written yet"} {
 		if strings.Contains(got, wrong) {
 			t.Errorf("%q is in\n%s", wrong, got)
@@ -105,7 +105,7 @@ func TestStatusOfAnExposureWithTheRightsOfOneNamespace(t *testing.T) {
 
 func TestStatusOfEveryNamespaceWithTheRightsOfOne(t *testing.T) {
 	s := shop(t).withoutPermission()
-	got := squeeze(s.table(statusView{namespaces: true, gaps: s.unread()}, true))
+	got := squeeze(s.table(tableView{namespaces: true, gaps: s.unread()}, true))
 	if !strings.Contains(got, "demo app routed v1 2/2 100 -") {
 		t.Errorf("got\n%s", got)
 	}

@@ -39,6 +39,14 @@ type istioFlags struct {
 	unread                       diagnose.Gaps // takes what the user may not read and can be done without; nil makes it an error
 }
 
+// istioFlagsOf returns the flags that read Istio's configuration as an installation with these settings does.
+func istioFlagsOf(istio api.IstioConfig) istioFlags {
+	return istioFlags{
+		istioNamespace: istio.Namespace, revision: istio.Revision, nativeSidecars: istio.NativeSidecars,
+		platform: istio.Platform, compliancePolicy: istio.CompliancePolicy, release: istio.Version,
+	}
+}
+
 func (f *istioFlags) register(flags *pflag.FlagSet) {
 	flags.StringVar(&f.configFile, "injectConfigFile", "", `file with the key "config" of ConfigMap istio-sidecar-injector, or a template alone`)
 	flags.StringVar(&f.valuesFile, "valuesFile", "", `file with the key "values" of ConfigMap istio-sidecar-injector`)

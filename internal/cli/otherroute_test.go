@@ -31,7 +31,7 @@ func (s *liveStage) printedStatus() string {
 		s.t.Fatal(err)
 	}
 	var out bytes.Buffer
-	if err := printStatus(report, statusView{}, &out); err != nil {
+	if err := printStatus(report, tableView{}, &out); err != nil {
 		s.t.Fatal(err)
 	}
 	return out.String()

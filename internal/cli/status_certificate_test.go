@@ -126,7 +126,7 @@ func TestStatusOfTheCertificate(t *testing.T) {
 func TestStatusTellsACertificateThatIsNotReady(t *testing.T) {
 	s := shop(t, webhookTrusting(nil))
 	s.configs = []api.Config{api.DefaultConfig()}
-	table := s.table(statusView{}, false)
+	table := s.table(tableView{}, false)
 	want := `The certificate of MutatingWebhookConfiguration outrigger-sidecar-injector: entry namespace.sidecar-injector.outrigger.dev has no caBundle: no CA has been published yet.
     Pods may be refused: kubectl describe mutatingwebhookconfiguration outrigger-sidecar-injector
 `
@@ -135,11 +135,11 @@ func TestStatusTellsACertificateThatIsNotReady(t *testing.T) {
 	}
 	s = shop(t, webhookTrusting(caUntil(t, noon.Add(time.Hour))))
 	s.configs = []api.Config{api.DefaultConfig()}
-	if table := s.table(statusView{}, false); strings.Contains(table, "ertificate") {
+	if table := s.table(tableView{}, false); strings.Contains(table, "ertificate") {
 		t.Errorf("a certificate that is in order takes room:\n%s", table)
 	}
 	wide := "outrigger-sidecar-injector   selfManaged        -             true    "
-	if table := s.table(statusView{wide: true}, false); !strings.Contains(table, wide) {
+	if table := s.table(tableView{wide: true}, false); !strings.Contains(table, wide) {
 		t.Errorf("the wide table does not show it:\n%s", table)
 	}
 }

@@ -92,7 +92,7 @@ func TestStatusSaysFirstThatNoControllerRuns(t *testing.T) {
 				t.Fatal(err)
 			}
 			var out bytes.Buffer
-			if err := printStatus(report, statusView{}, &out); err != nil {
+			if err := printStatus(report, tableView{}, &out); err != nil {
 				t.Fatal(err)
 			}
 			first, _, _ := strings.Cut(out.String(), "\n")

@@ -47,7 +47,7 @@ func (f *statusFlags) run(command *cobra.Command, from *clusterFlags, args []str
 	}
 	l.only = chosen.labels
 	out := command.OutOrStdout()
-	view := statusView{wide: f.output == "wide", namespaces: f.all, headless: f.noHeaders, style: styleOf(out), gaps: l.unread()}
+	view := tableView{wide: f.output == "wide", namespaces: f.all, headless: f.noHeaders, style: styleOf(out), gaps: l.unread()}
 	read := func(ctx context.Context) (statusReport, error) {
 		return l.checked(ctx, func(ctx context.Context) (statusReport, error) { return l.status(ctx, f.all, chosen.services...) })
 	}
@@ -128,7 +128,7 @@ func (l *live) withLabels(ctx context.Context, s *snapshot, namespace string, na
 }
 
 // printNames prints what kubectl takes as arguments.
-func printNames(report statusReport, _ statusView, out io.Writer) error {
+func printNames(report statusReport, _ tableView, out io.Writer) error {
 	var text bytes.Buffer
 	for _, n := range report.Namespaces {
 		for _, s := range n.Services {

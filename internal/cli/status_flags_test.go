@@ -36,7 +36,7 @@ func TestStatusFormats(t *testing.T) {
 		got := "error"
 		if err == nil {
 			var out bytes.Buffer
-			if err := print(report, statusView{}, &out); err != nil {
+			if err := print(report, tableView{}, &out); err != nil {
 				t.Fatal(err)
 			}
 			got = out.String()
@@ -48,7 +48,7 @@ func TestStatusFormats(t *testing.T) {
 		}
 	}
 	var out bytes.Buffer
-	if err := printStatus(report, statusView{headless: true}, &out); err != nil {
+	if err := printStatus(report, tableView{headless: true}, &out); err != nil {
 		t.Fatal(err)
 	}
 	if diff := cmp.Diff("demo   -   -   2\n\napi   off      v1   0/1   by pods   -\nweb   routed   v1   0/0   90        -\nweb   routed   v2   0/0   10        -\n", out.String()); diff != "" {
@@ -76,7 +76,7 @@ func TestStatusOfServicesWithALabel(t *testing.T) {
 			t.Fatal(err)
 		}
 		var out bytes.Buffer
-		if err := printNames(report, statusView{}, &out); err != nil {
+		if err := printNames(report, tableView{}, &out); err != nil {
 			t.Fatal(err)
 		}
 		return out.String()
@@ -140,7 +140,7 @@ demo/web v2 is gone
 func TestWatchRedrawsATerminal(t *testing.T) {
 	all, most := 100, 90
 	draw := func(report statusReport, out io.Writer) error {
-		return printStatus(report, statusView{headless: true}, out)
+		return printStatus(report, tableView{headless: true}, out)
 	}
 	out, _ := watched(t, draw, &all, &all, &most)
 	if got := strings.Count(out, clearScreen); got != 2 || !strings.HasPrefix(out, clearScreen+"demo ") {

@@ -15,8 +15,8 @@ import (
 	"outrigger.dev/outrigger/internal/diagnose"
 )
 
-// statusView says how much a table shows.
-type statusView struct {
+// tableView says how much a table shows.
+type tableView struct {
 	gaps       diagnose.Gaps // what the user may not read
 	wide       bool
 	namespaces bool // with a column for the namespace
@@ -25,7 +25,7 @@ type statusView struct {
 }
 
 // statusPrinter reads -o.
-func statusPrinter(output string) (func(statusReport, statusView, io.Writer) error, error) {
+func statusPrinter(output string) (func(statusReport, tableView, io.Writer) error, error) {
 	if output == "name" {
 		return printNames, nil
 	}
@@ -33,7 +33,7 @@ func statusPrinter(output string) (func(statusReport, statusView, io.Writer) err
 	if encode == nil {
 		return printStatus, err
 	}
-	return func(report statusReport, _ statusView, out io.Writer) error {
+	return func(report statusReport, _ tableView, out io.Writer) error {
 		text, err := encode(report)
 		if err != nil {
 			return err
@@ -45,7 +45,7 @@ func statusPrinter(output string) (func(statusReport, statusView, io.Writer) err
 
 // printStatus writes whether a controller is missing, then the tables: namespaces, versions, gateways, pods without a sidecar, problems. What there is none of
 // is left out.
-func printStatus(report statusReport, view statusView, out io.Writer) error {
+func printStatus(report statusReport, view tableView, out io.Writer) error {
 	p := &tables{out: out, view: view}
 	if report.NotRunning != "" {
 		p.line(view.style.warn(report.NotRunning))

@@ -37,7 +37,7 @@ func TestStatusPrintsAProblemOfANamespaceOnce(t *testing.T) {
 	s.annotate("app-internal", "outrigger.dev/expose=true", "outrigger.dev/hosts=b.example.com")
 	s.annotateNamespace("outrigger.dev/gateway=istio-system/none", "outrigger.dev/eager=maybe")
 	s.reconcile("app", "app-internal")
-	got := s.table(statusView{}, false)
+	got := s.table(tableView{}, false)
 	for _, want := range []string{
 		`GatewayNotFound: Namespace demo, metadata.annotations[outrigger.dev/gateway] = "istio-system/none": There is no such Gateway. The Service is not exposed. Affected Services: app, app-internal.`,
 		`InvalidAnnotation: Namespace demo, metadata.annotations[outrigger.dev/eager] = "maybe": `,
@@ -46,7 +46,7 @@ func TestStatusPrintsAProblemOfANamespaceOnce(t *testing.T) {
 			t.Errorf("want once: %s\n%s", want, got)
 		}
 	}
-	if want := "Affected Service: app."; strings.Contains(s.table(statusView{}, false, "app-internal"), want) || !strings.Contains(s.table(statusView{}, false, "app"), want) {
-		t.Errorf("status of one Service, got\n%s", s.table(statusView{}, false, "app"))
+	if want := "Affected Service: app."; strings.Contains(s.table(tableView{}, false, "app-internal"), want) || !strings.Contains(s.table(tableView{}, false, "app"), want) {
+		t.Errorf("status of one Service, got\n%s", s.table(tableView{}, false, "app"))
 	}
 }

@@ -22,7 +22,7 @@ func TestStatusSaysWhyThereAreNoRoutes(t *testing.T) {
 	labeled := podOf("helm", map[string]string{"app": "helm", "app.kubernetes.io/version": "1.2"}, true)
 	s := newLiveStage(t, demo("istio-injection=enabled"), external, headless, bare, serviceOf("web", "web"), serviceOf("helm", "helm"),
 		podOf("web", map[string]string{"app": "web"}, true), labeled)
-	got := squeeze(s.table(statusView{}, false))
+	got := squeeze(s.table(tableView{}, false))
 	for _, want := range []string{
 		"external skipped - 0/0 - -", "headless skipped <none> 1/1 by pods -", "bare skipped - 0/0 - -", "web no route <none> 1/1 by pods -",
 		"Service demo/external gets no routes: An ExternalName Service has no pods.",
@@ -44,13 +44,13 @@ func TestStatusSaysWhyThereAreNoRoutes(t *testing.T) {
 	// The command that is named makes the route.
 	s.annotate("helm", "outrigger.dev/version-label=app.kubernetes.io/version")
 	s.reconcile("helm")
-	if got := squeeze(s.table(statusView{}, false, "helm")); !strings.Contains(got, "helm routed 1.2 1/1") {
+	if got := squeeze(s.table(tableView{}, false, "helm")); !strings.Contains(got, "helm routed 1.2 1/1") {
 		t.Errorf("got\n%s", got)
 	}
 
 	// Where nobody asked for routes there is nothing to say.
 	s = newLiveStage(t, demo(), serviceOf("web", "web"), external, podOf("web", map[string]string{"app": "web"}, true))
-	if got := s.table(statusView{}, false); strings.Contains(got, "gets no routes") || strings.Contains(got, string(api.RouteVersionLabelMissing)) {
+	if got := s.table(tableView{}, false); strings.Contains(got, "gets no routes") || strings.Contains(got, string(api.RouteVersionLabelMissing)) {
 		t.Errorf("got\n%s", got)
 	}
 }

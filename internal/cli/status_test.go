@@ -26,7 +26,7 @@ import (
 )
 
 // table prints a report as a user sees it, without the spaces at the ends of lines.
-func (s *liveStage) table(view statusView, all bool, services ...string) string {
+func (s *liveStage) table(view tableView, all bool, services ...string) string {
 	s.t.Helper()
 	report, err := s.status(context.Background(), all, services...)
 	if err != nil {
@@ -45,7 +45,7 @@ func TestStatusOfAHeldExposure(t *testing.T) {
 	s.reconcile("app")
 	s.annotate("app", "outrigger.dev/expose=flase", "outrigger.dev/hosts=other.example.com")
 	s.reconcile("app")
-	got := s.table(statusView{}, false, "app")
+	got := s.table(tableView{}, false, "app")
 	for _, want := range []string{"app       still-exposed   v1", "app.example.com", "StillExposed: Service demo/app, metadata.annotations[outrigger.dev/expose]", "kubectl annotate service -n demo app outrigger.dev/expose-"} {
 		if !strings.Contains(got, want) {
 			t.Errorf("%q is not in\n%s", want, got)
@@ -82,7 +82,7 @@ UnknownAnnotation: Service demo/app, metadata.annotations[outrigger.dev/wegihts]
 Service demo/app-internal: not written yet: apply VirtualService app-internal.
     If this stays, Outrigger does not run: kubectl get pods -A -l app.kubernetes.io/name=outrigger
 `
-	if diff := cmp.Diff(want, s.table(statusView{}, false)); diff != "" {
+	if diff := cmp.Diff(want, s.table(tableView{}, false)); diff != "" {
 		t.Errorf("-want +got:\n%s", diff)
 	}
 }
@@ -102,7 +102,7 @@ demo        app-internal   routed     v1        2/2     100      -       v1     
 demo        app-internal   routed     v2        9/10    0        -       v1        v2       -        Deployment/app-v2
 demo        other          no route   -         0/0     -        -       -         -        -        -
 `
-	if diff := cmp.Diff(want, s.table(statusView{wide: true, namespaces: true}, true)); diff != "" {
+	if diff := cmp.Diff(want, s.table(tableView{wide: true, namespaces: true}, true)); diff != "" {
 		t.Errorf("-want +got:\n%s", diff)
 	}
 }
@@ -166,7 +166,7 @@ func TestStatusAsData(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := print(report, statusView{}, &s.out); err != nil {
+	if err := print(report, tableView{}, &s.out); err != nil {
 		t.Fatal(err)
 	}
 	want := `namespaces:

@@ -14,7 +14,7 @@ import (
 // tables writes one table after another, with an empty line between them.
 type tables struct {
 	out  io.Writer
-	view statusView
+	view tableView
 	some bool // a table has been written
 	err  error
 }

@@ -46,7 +46,7 @@ func TestColorIsForTerminalsOnly(t *testing.T) {
 	_ = os.Unsetenv("NO_COLOR")
 	report := statusReport{Namespaces: []namespaceStatus{{Name: "demo", Problems: []diagnose.ProblemStatus{{Object: "Namespace demo", Reason: "InvalidValue", Message: "It is wrong."}}}}}
 	show := func(out io.Writer) {
-		if err := printStatus(report, statusView{style: styleOf(out)}, out); err != nil {
+		if err := printStatus(report, tableView{style: styleOf(out)}, out); err != nil {
 			t.Fatal(err)
 		}
 		printFindings([]diagnose.Finding{diagnose.OK("one"), diagnose.Failed("two"), diagnose.Warned("three"), diagnose.Note("four")}, out)

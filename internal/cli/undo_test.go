@@ -175,7 +175,7 @@ func TestStatusListsTheDecisions(t *testing.T) {
 	}
 	for wide, want := range map[bool]string{true: "SERVICE   UNDO --TO   DEFAULT   WEIGHTS       UNTIL\napp       1           v1        v1=90,v2=10   2026-01-02T12:00:00Z\napp       2           v1        -             2026-01-02T12:00:00Z\n", false: ""} {
 		var out bytes.Buffer
-		if err := printStatus(report, statusView{wide: wide}, &out); err != nil {
+		if err := printStatus(report, tableView{wide: wide}, &out); err != nil {
 			t.Fatal(err)
 		}
 		if !strings.Contains(out.String(), want) || !wide && strings.Contains(out.String(), "UNDO") {

@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package diagnose says why a pod, a workload, or a Service is as it is, and what a change would do. Its functions take facts that
-// the caller has read and return findings; they read nothing and print nothing.
+// Package diagnose explains why a pod, a workload, or a Service is as it is, and what a change would do. Its functions take facts
+// that the caller has read and return findings. They read nothing and print nothing.
 //
-//   - Pods: MatchingEntries says which injection webhooks match a pod, and PodFacts what a new pod gets, and what to change.
+//   - Pods: MatchingEntries decides which injection webhooks match a pod; PodFacts explains what a new pod gets, and what to change.
+//   - Coverage: FactsOfSuccessor and CoverageReport compare running pods with new ones; EvictionOrder is the order of evictions.
+//   - Checks: functions that begin with Check return a Finding about an installation.
 //   - Services: StatusOf returns versions, shares, and problems, and ExplainService the reasons.
 //   - Decisions: ForecastDecision, ForecastMode, and ForecastRemoval say what a change would do, UndoOf finds the one to return to,
 //     and WhyNotApplied what is still missing.

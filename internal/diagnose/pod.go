@@ -37,9 +37,9 @@ func (s *PodFacts) heading() string {
 // outcome returns the result in one line.
 func (s *PodFacts) outcome() string {
 	switch {
-	case s.Broken() != nil:
+	case s.broken() != nil:
 		return "new pods are refused before a webhook is called"
-	case s.first() == Outrigger && s.IsSilent() && !s.DryRun.Created && s.Matching(Outrigger).failurePolicy() == admissionregistrationv1.Fail:
+	case s.first() == Outrigger && s.isSilent() && !s.DryRun.Created && s.Matching(Outrigger).failurePolicy() == admissionregistrationv1.Fail:
 		return "new pods are refused: Outrigger does not answer"
 	case s.Matching(Outrigger) != nil && s.Unknown == "" && s.Report.Result == inject.Denied:
 		return "new pods are refused"
@@ -49,7 +49,7 @@ func (s *PodFacts) outcome() string {
 		return "new pods cannot be created (see the end)"
 	case s.first() == Istiod && (!s.DryRun.Created || s.DryRun.Sidecar):
 		return "injected into new pods by istiod, whose webhook is called first"
-	case s.Matching(Istiod) != nil && s.IsSilent() && (!s.DryRun.Created || s.DryRun.Sidecar):
+	case s.Matching(Istiod) != nil && s.isSilent() && (!s.DryRun.Created || s.DryRun.Sidecar):
 		return "injected into new pods by istiod, because Outrigger does not answer"
 	case s.DryRun.Created && s.DryRun.Sidecar:
 		return "injected into new pods"
@@ -59,7 +59,7 @@ func (s *PodFacts) outcome() string {
 		return "not injected into new pods"
 	case s.Matching(Outrigger) == nil && s.Matching(Istiod) == nil:
 		return "not injected into new pods: no webhook matches them"
-	case s.IsSilent() || s.DryRun.Created && s.injects():
+	case s.isSilent() || s.DryRun.Created && s.injects():
 		return "not injected into new pods: " + string(s.first()) + " does not answer"
 	case s.Unknown != "":
 		return "unknown: Istio's configuration cannot be read"
@@ -71,13 +71,12 @@ func (s *PodFacts) outcome() string {
 	return "injected into new pods"
 }
 
-// first returns the injector that is called first; empty if no webhook matches. The entries are in the order of the API server.
+// first returns the injector that is called first, or "" if no webhook matches.
 func (s *PodFacts) first() Injector {
-	at := slices.IndexFunc(s.Entries, func(v Entry) bool { return v.Matches })
-	if at < 0 {
-		return ""
+	if entry := s.Injector(); entry != nil {
+		return entry.Injector
 	}
-	return s.Entries[at].Injector
+	return ""
 }
 
 // injects reports whether the matching injector is known to inject the pod.
@@ -85,8 +84,8 @@ func (s *PodFacts) injects() bool {
 	return s.Matching(Istiod) != nil || s.Matching(Outrigger) != nil && s.Unknown == "" && s.Report.Result == inject.Injected
 }
 
-// Broken returns an entry whose conditions fail so that the API server refuses the pod, or nil if there is none.
-func (s *PodFacts) Broken() *Entry {
+// broken returns an entry whose conditions fail so that the API server refuses the pod, or nil if there is none.
+func (s *PodFacts) broken() *Entry {
 	at := slices.IndexFunc(s.Entries, func(v Entry) bool { return v.broken })
 	if at < 0 {
 		return nil
@@ -104,9 +103,9 @@ const (
 	NoAnswer
 )
 
-// IsSilent reports whether the matching entry of Outrigger is known not to answer: no replica is ready, or the API server does
+// isSilent reports whether the matching entry of Outrigger is known not to answer: no replica is ready, or the API server does
 // not trust them.
-func (s *PodFacts) IsSilent() bool { return s.Answer() == NoAnswer }
+func (s *PodFacts) isSilent() bool { return s.Answer() == NoAnswer }
 
 // Answer says whether the webhook entry of Outrigger that matches the pod is known to answer.
 func (s *PodFacts) Answer() AnswerState {
@@ -234,7 +233,7 @@ func (s *PodFacts) advice() []string {
 			out = append(out, text)
 		}
 	}
-	if v := s.Broken(); v != nil {
+	if v := s.broken(); v != nil {
 		say("Fix the matchConditions of %s in MutatingWebhookConfiguration %s.", v.Name, v.Object)
 	}
 	for _, problem := range slices.Concat(inject.NamespaceKeyProblems(s.Namespace), s.Report.Problems) {
@@ -249,10 +248,10 @@ func (s *PodFacts) advice() []string {
 	case s.Matching(Istiod) != nil && s.Matching(Outrigger) != nil:
 		say("Nothing. To have Outrigger inject alone, install Istio with global.operatorManageWebhooks=true.")
 	}
-	if s.Matching(Outrigger) != nil && s.IsSilent() {
-		say("%s", s.HowToWake())
+	if s.Matching(Outrigger) != nil && s.isSilent() {
+		say("%s", s.howToAnswer())
 	}
-	if refused := s.DryRun.Refused != "" || len(s.DryRun.Failures) > 0; refused && s.Report.Result != inject.Denied && !s.IsSilent() {
+	if refused := s.DryRun.Refused != "" || len(s.DryRun.Failures) > 0; refused && s.Report.Result != inject.Denied && !s.isSilent() {
 		say("Correct what prevents new pods; the message is at the end.")
 	}
 	if s.stale() {
@@ -308,8 +307,8 @@ func (s *PodFacts) howToMatch() string {
 	return fmt.Sprintf("kubectl label namespace %s %s=enabled", name, api.LabelInjection)
 }
 
-// HowToWake returns what to check if Outrigger does not answer.
-func (s *PodFacts) HowToWake() string {
+// howToAnswer returns what to check if Outrigger does not answer.
+func (s *PodFacts) howToAnswer() string {
 	entry := s.Matching(Outrigger)
 	if len(entry.Webhook.ClientConfig.CABundle) == 0 {
 		return fmt.Sprintf("MutatingWebhookConfiguration %s has no caBundle yet: Outrigger writes it when it runs. kubectl get pods -A -l app.kubernetes.io/name=outrigger", entry.Object)

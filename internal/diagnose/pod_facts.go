@@ -52,3 +52,12 @@ func (s *PodFacts) Matching(whose Injector) *Entry {
 
 // InjectPath is where the chart's webhook object sends pods.
 const InjectPath = "/inject"
+
+// Injector returns the entry that is called first for the pod, or nil if none matches or the API server refuses the pod.
+func (s *PodFacts) Injector() *Entry {
+	at := slices.IndexFunc(s.Entries, func(e Entry) bool { return e.Matches }) // in the order of the API server
+	if at < 0 || s.broken() != nil {
+		return nil
+	}
+	return &s.Entries[at]
+}

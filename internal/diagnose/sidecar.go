@@ -17,7 +17,7 @@ import (
 // PodsWithoutSidecar returns the workloads whose pods would get a sidecar by the label of the namespace if they were created now:
 // they are older than the label, or were created while no injector answered.
 func PodsWithoutSidecar(namespace *corev1.Namespace, pods []corev1.Pod) []RestartStatus {
-	if word := InjectionOf(namespace); word != "enabled" && !strings.HasPrefix(word, "revision ") {
+	if !requestsInjection(namespace) {
 		return nil
 	}
 	counts := map[routing.WorkloadRef]int{}
@@ -35,6 +35,13 @@ func PodsWithoutSidecar(namespace *corev1.Namespace, pods []corev1.Pod) []Restar
 	return out
 }
 
+// requestsInjection reports whether a label of the Namespace requests sidecars.
+func requestsInjection(namespace *corev1.Namespace) bool {
+	injection := InjectionOf(namespace)
+	return injection == "enabled" || strings.HasPrefix(injection, "revision ")
+}
+
+// lacksSidecar reports whether a running pod has no sidecar and does not opt out of one.
 func lacksSidecar(pod *corev1.Pod) bool {
 	word, labeled := pod.Labels["sidecar.istio.io/inject"]
 	if !labeled {
