@@ -129,4 +129,5 @@ All traffic goes to v1; v2 runs and gets none until you choose it. Try it:
   for i in $(seq 20); do curl -s -w '\n' http://localhost:8080/hello; done
   bin/outrigger promote springbootapp v2 -n springistiodemo --wait
   curl -s -w '\n' http://localhost:8080/hello
+  bin/outrigger undo springbootapp -n springistiodemo --wait
 END

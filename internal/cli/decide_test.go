@@ -139,25 +139,6 @@ func TestDryRunsWriteNothing(t *testing.T) {
 	}
 }
 
-// A version that is in the route and has lost its pods keeps its share: nothing waits for them.
-func TestAShareOfAVersionWithoutReadyPodsFails(t *testing.T) {
-	s := shop(t)
-	s.reconcile("app")
-	var pods corev1.PodList
-	if err := s.client.List(t.Context(), &pods, client.InNamespace("demo"), client.MatchingLabels{"version": "v1"}); err != nil || len(pods.Items) == 0 {
-		t.Fatalf("no pods of v1: %v", err)
-	}
-	for i := range pods.Items {
-		if err := s.client.Delete(t.Context(), &pods.Items[i]); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if err := s.decide(context.Background(), shifting(t, "app", "v1=50", "v2=50"), s.writing(dryRunClient)); err != nil {
-		t.Fatal(err)
-	}
-	s.printed("service/app: v1=100 -> v1=50 v2=50\n", "v1 has no pods; its share of the requests fails until one is ready\n")
-}
-
 func TestAVersionThatIsToCome(t *testing.T) {
 	s := shop(t)
 	d := shifting(t, "app", "v1=50", "v3=50")
@@ -165,7 +146,7 @@ func TestAVersionThatIsToCome(t *testing.T) {
 	if err := s.decide(context.Background(), d, s.writing(dryRunNone)); err != nil {
 		t.Fatal(err)
 	}
-	s.printed("service/app: v1=100 (unchanged)\n", "v3 has no pods; until some are ready, the current route is unchanged\n")
+	s.printed("service/app: v1=100 -> v1=50 v3=50 when v3 has a ready pod\n", "v3 has no pods; until some are ready, the current route is unchanged\n")
 	s.reconcile("app")
 	if why, err := s.decided(context.Background(), []diagnose.Forecast{{Observed: s.look("app")}}); err != nil || !strings.Contains(why, "v3 (no pods)") {
 		t.Errorf("%q, %v", why, err)
@@ -211,14 +192,6 @@ func TestPromoteEndsASplit(t *testing.T) {
 	s.printed("service/app: no route -> v2=100\n")
 }
 
-func TestAWordThatNothingFollowsIsSaidSo(t *testing.T) {
-	s := newLiveStage(t, append(runningPods("app", "v1", 1, 1), demo(), serviceOf("app", "app"))...)
-	if err := s.decide(context.Background(), promoting(t, "app", "v1"), s.writing(dryRunNone)); err != nil {
-		t.Fatal(err)
-	}
-	s.printed("No route is written: routing is not enabled for it. To change that: outrigger enable demo\n", "service/app annotated\n")
-}
-
 func TestWaitSaysThatNoRouteFollows(t *testing.T) {
 	s := shop(t, byHand("theirs", "app"))
 	why, err := s.decided(context.Background(), []diagnose.Forecast{{Observed: s.look("app")}})
@@ -249,79 +222,6 @@ func TestWaitNamesTheVirtualServiceThatRoutesOtherwise(t *testing.T) {
 	s.reconcile("app", "app-internal")
 	if why, err := s.decided(context.Background(), outlooks); err != nil || why != "" {
 		t.Errorf("%q, %v", why, err)
-	}
-}
-
-func TestEnableSaysWhatComesAndSetsOurLabelAlone(t *testing.T) {
-	s := newLiveStage(t, append(append(runningPods("app", "v1", 2, 2), runningPods("app", "v2", 1, 1)...), demo(), serviceOf("app", "app"))...)
-	if err := s.setRouting(context.Background(), "demo", "enabled", s.writing(dryRunNone)); err != nil {
-		t.Fatal(err)
-	}
-	want := `service/app: no route -> v1=100
-service/app: v2 stops receiving requests (1 of 1 pods ready)
-kubectl label namespace demo outrigger.dev/routing=enabled --overwrite
-namespace/demo labeled
-`
-	if diff := cmp.Diff(want, s.out.String()); diff != "" {
-		t.Errorf("-want +got:\n%s", diff)
-	}
-	if diff := cmp.Diff(map[string]string{"outrigger.dev/routing": "enabled"}, s.namespaceLabels()); diff != "" {
-		t.Errorf("-want +got:\n%s", diff)
-	}
-}
-
-func TestDisableSaysWhoBeginsToReceiveTraffic(t *testing.T) {
-	s := shop(t, ingressGateway()...)
-	s.annotate("app", "outrigger.dev/expose=true", "outrigger.dev/match=v2=header:end-user:jason")
-	s.reconcile("app", "app-internal")
-	if err := s.setRouting(context.Background(), "demo", "disabled", s.writing(dryRunClient)); err != nil {
-		t.Fatal(err)
-	}
-	want := `service/app: v1=100 -> by pods
-service/app: begins to receive traffic: v2 (9 of 10 pods ready) (now v1=100)
-service/app: end-user=jason goes to every pod, no longer to v2
-service/app: no longer served at gateway demo/app for *
-service/app-internal: v1=100 -> by pods
-service/app-internal: begins to receive traffic: v2 (9 of 10 pods ready) (now v1=100)
-kubectl label namespace demo outrigger.dev/routing=disabled --overwrite
-namespace/demo labeled (dry run)
-`
-	if diff := cmp.Diff(want, s.out.String()); diff != "" {
-		t.Errorf("-want +got:\n%s", diff)
-	}
-	if diff := cmp.Diff(map[string]string{"istio-injection": "enabled"}, s.namespaceLabels()); diff != "" {
-		t.Errorf("-want +got:\n%s", diff)
-	}
-}
-
-func TestUninstallLeavesWhatWouldMoveTraffic(t *testing.T) {
-	s := shop(t, append(runningPods("other", "v1", 1, 1), ingressGateway()...)...)
-	s.reconcile("other")
-	s.config.Routing.PropagationDelay = time.Millisecond
-	if err := s.uninstallRoutes(context.Background(), "", false, s.writing(dryRunNone)); err != nil {
-		t.Fatal(err)
-	}
-	want := `service/app in namespace demo keeps its routes: without them v2 (9 of 10 pods ready) would begin to receive traffic
-service/app-internal in namespace demo keeps its routes: without them v2 (9 of 10 pods ready) would begin to receive traffic
-virtualservice/other in namespace demo deleted
-waiting 1ms for the proxies to forget the routes
-destinationrule/other in namespace demo deleted
-to remove them all and accept that this moves traffic: outrigger uninstall-routes --all
-`
-	if diff := cmp.Diff(want, s.out.String()); diff != "" {
-		t.Errorf("-want +got:\n%s", diff)
-	}
-	s.installed = "mesh"
-	if err := s.uninstallRoutes(context.Background(), "demo", false, s.writing(dryRunNone)); err != nil || strings.Contains(s.out.String(), "no routes to remove") {
-		t.Errorf("only kept routes are left: %v, %q", err, s.out.String())
-	}
-	s.printed("outrigger uninstall-routes --all -n demo --system-namespace=mesh")
-	if err := s.uninstallRoutes(context.Background(), "demo", true, s.writing(dryRunNone)); err != nil {
-		t.Fatal(err)
-	}
-	s.printed("service/app: begins to receive traffic: v2", "virtualservice/app in namespace demo deleted")
-	if err := s.uninstallRoutes(context.Background(), "demo", true, s.writing(dryRunNone)); err != nil || s.out.String() != "no routes to remove\n" {
-		t.Errorf("%v, %q", err, s.out.String())
 	}
 }
 

@@ -6,9 +6,11 @@ import (
 	"flag"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
+	"github.com/rogpeppe/go-internal/txtar"
 )
 
 var update = flag.Bool("update", false, "write what comes out into the scripts")
@@ -26,4 +28,27 @@ func TestScripts(t *testing.T) {
 		RequireUniqueNames:  true,
 		UpdateScripts:       *update,
 	})
+}
+
+// The sample on the page of the command is the output that the script pins.
+func TestDocsShowTheOutputOfDiff(t *testing.T) {
+	script, err := txtar.ParseFile(filepath.Join("testdata", "script", "diff.txtar"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	page, err := os.ReadFile("../../docs/reference/cli.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	sample := "    $ outrigger diff -f app.yaml\n"
+	for _, file := range script.Files {
+		if file.Name == "want.txt" {
+			for line := range strings.Lines(string(file.Data)) {
+				sample += "    " + line
+			}
+		}
+	}
+	if !strings.Contains(string(page), sample) {
+		t.Errorf("docs/reference/cli.md does not contain\n%s", sample)
+	}
 }

@@ -3,6 +3,7 @@
 package cli
 
 import (
+	"context"
 	"strings"
 	"testing"
 	"time"
@@ -92,6 +93,48 @@ kubectl label namespace demo outrigger.dev/routing=enabled --overwrite
 namespace/demo labeled (dry run)
 `
 	if diff := cmp.Diff(want, s.labeled("enabled")); diff != "" {
+		t.Errorf("-want +got:\n%s", diff)
+	}
+}
+
+func TestEnableSaysWhatComesAndSetsOurLabelAlone(t *testing.T) {
+	s := newLiveStage(t, append(append(runningPods("app", "v1", 2, 2), runningPods("app", "v2", 1, 1)...), demo(), serviceOf("app", "app"))...)
+	if err := s.setRouting(context.Background(), "demo", "enabled", s.writing(dryRunNone)); err != nil {
+		t.Fatal(err)
+	}
+	want := `service/app: no route -> v1=100
+service/app: v2 stops receiving requests (1 of 1 pods ready)
+kubectl label namespace demo outrigger.dev/routing=enabled --overwrite
+namespace/demo labeled
+`
+	if diff := cmp.Diff(want, s.out.String()); diff != "" {
+		t.Errorf("-want +got:\n%s", diff)
+	}
+	if diff := cmp.Diff(map[string]string{"outrigger.dev/routing": "enabled"}, s.namespaceLabels()); diff != "" {
+		t.Errorf("-want +got:\n%s", diff)
+	}
+}
+
+func TestDisableSaysWhoBeginsToReceiveTraffic(t *testing.T) {
+	s := shop(t, ingressGateway()...)
+	s.annotate("app", "outrigger.dev/expose=true", "outrigger.dev/match=v2=header:end-user:jason")
+	s.reconcile("app", "app-internal")
+	if err := s.setRouting(context.Background(), "demo", "disabled", s.writing(dryRunClient)); err != nil {
+		t.Fatal(err)
+	}
+	want := `service/app: v1=100 -> by pods
+service/app: begins to receive traffic: v2 (9 of 10 pods ready) (now v1=100)
+service/app: end-user=jason goes to every pod, no longer to v2
+service/app: no longer served at gateway demo/app for *
+service/app-internal: v1=100 -> by pods
+service/app-internal: begins to receive traffic: v2 (9 of 10 pods ready) (now v1=100)
+kubectl label namespace demo outrigger.dev/routing=disabled --overwrite
+namespace/demo labeled (dry run)
+`
+	if diff := cmp.Diff(want, s.out.String()); diff != "" {
+		t.Errorf("-want +got:\n%s", diff)
+	}
+	if diff := cmp.Diff(map[string]string{"istio-injection": "enabled"}, s.namespaceLabels()); diff != "" {
 		t.Errorf("-want +got:\n%s", diff)
 	}
 }

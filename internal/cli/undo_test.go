@@ -135,33 +135,6 @@ func TestUndoIsRefused(t *testing.T) {
 	}
 }
 
-func TestUndoSaysThatAGitOpsToolRestores(t *testing.T) {
-	for mark, want := range map[string]string{
-		"annotation argocd.argoproj.io/tracking-id=shop:/Service:demo/app": "Argo CD shop manages this Service. If its source sets outrigger.dev/weights, the next sync restores the value of the source. Change the source, too.",
-		"label argocd.argoproj.io/instance=shop":                           "Argo CD shop manages",
-		"label kustomize.toolkit.fluxcd.io/name=apps":                      "Flux (Kustomization) apps manages",
-		"label helm.toolkit.fluxcd.io/name=shop":                           "Flux (HelmRelease) shop manages",
-		"label app.kubernetes.io/managed-by=argocd":                        "Argo CD manages",
-		"label app.kubernetes.io/managed-by=Helm":                          "",
-	} {
-		s := shop(t)
-		s.made(shifting(t, "app", "v1=90", "v2=10"))
-		s.mark("app", mark)
-		if err := s.undone(0); err != nil {
-			t.Fatal(err)
-		}
-		if s.printed(want); want == "" && strings.Contains(s.out.String(), "manages this Service") {
-			t.Errorf("%s: %s", mark, s.out.String())
-		}
-	}
-	// What the source declares is known where it was applied; shift says so, too.
-	s := shop(t)
-	s.mark("app", "label argocd.argoproj.io/instance=shop")
-	s.mark("app", `annotation kubectl.kubernetes.io/last-applied-configuration={"metadata":{"annotations":{"outrigger.dev/weights":"v1=1"}}}`)
-	s.made(shifting(t, "app", "v1=90", "v2=10"))
-	s.printed("    Argo CD shop manages this Service, and its source sets outrigger.dev/weights. The next sync restores the value of the source. Change the source, too.\n")
-}
-
 func TestStatusListsTheDecisions(t *testing.T) {
 	s := shop(t)
 	s.made(shifting(t, "app", "v1=90", "v2=10"), shifting(t, "app", "v1=50", "v2=50"))

@@ -19,6 +19,8 @@ import (
 type Forecast struct {
 	Observed      routing.Observed  // the Service with the new annotations
 	before, after []routing.Path    // the routes of the proxies before and after
+	pending       []string          // named versions without ready pods that the decision waits for
+	whenReady     []routing.Path    // the routes when the pending versions are ready
 	Annotations   map[string]string // annotations to write; an empty value removes the annotation
 	IsCurrent     bool              // the annotations and the route already match the decision
 	isUnknown     bool              // the user has no permission to read the route
@@ -62,6 +64,12 @@ func ForecastDecision(observed routing.Observed, d Decision, unread Gaps, now ti
 	plan := routing.Plan(WithoutDelays(observed), now)
 	observed.Existing = plan.Objects
 	out.after = routing.InEffect(observed, now)
+	if slices.ContainsFunc(plan.Pending, func(p routing.Pending) bool { return d.Annotations[p.Key] != "" }) {
+		out.pending = slices.DeleteFunc(slices.Clone(d.Versions), func(version string) bool { return readyPods(observed, version) > 0 })
+		ready := withReadyPods(observed, out.pending)
+		ready.Existing = routing.Plan(WithoutDelays(ready), now).Objects
+		out.whenReady = routing.InEffect(ready, now)
+	}
 	out.IsCurrent = written && !out.isUnknown && slices.EqualFunc(out.before, out.after, samePath)
 	out.notes = append(append(removed, readyNotes(observed, d.Versions)...), noRouteNote(observed, unread)...)
 	if why := defaultIncludesMore(service.Name, ReadRoute(observed), intent); why != "" && !out.isUnknown {
@@ -222,6 +230,27 @@ func readyNotes(observed routing.Observed, names []string) []string {
 	return out
 }
 
+func readyPods(observed routing.Observed, version string) int {
+	ready := 0
+	for _, group := range observed.Pods {
+		if group.Version == version {
+			ready += group.Ready
+		}
+	}
+	return ready
+}
+
+// withReadyPods returns the Service as it is once each of the versions has a ready pod.
+func withReadyPods(observed routing.Observed, versions []string) routing.Observed {
+	observed.Pods = slices.Clone(observed.Pods)
+	for _, version := range versions {
+		observed.Pods = append(observed.Pods, routing.PodGroup{
+			Workload: routing.WorkloadRef{Kind: "Pod", Name: version}, Version: version, Pods: 1, Ready: 1, Created: observed.Service.CreationTimestamp.Time,
+		})
+	}
+	return observed
+}
+
 // hasShare reports whether the route gives a version a share of the requests.
 func hasShare(observed routing.Observed, version string) bool {
 	for _, rule := range ReadRoute(observed).Rules {
@@ -257,6 +286,8 @@ func (o Forecast) changes() []string {
 		switch {
 		case is.IsOther():
 			text = fmt.Sprintf("%s (unchanged: %s routes there, and Outrigger does not write it)", is, is.Object)
+		case routeText(was) == routeText(is) && len(o.pending) > 0:
+			text = fmt.Sprintf("%s -> %s when %s has a ready pod", routeText(was), routeText(pathAt(o.whenReady, place)), strings.Join(o.pending, " and "))
 		case routeText(was) == routeText(is):
 			text = routeText(is) + " (unchanged)"
 		}
