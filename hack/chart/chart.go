@@ -27,7 +27,7 @@ const (
 	Namespace = "outrigger-system"
 )
 
-// kubeVersion is what the chart is told of the cluster; it is that of package controlplane.
+// kubeVersion is the cluster version for which the chart is rendered, that of package controlplane.
 const kubeVersion = "v1.37.2"
 
 // Values are those of the chart, nested as in values.yaml.
@@ -36,7 +36,7 @@ type Values = map[string]any
 // Rendered is a rendered chart.
 type Rendered struct {
 	Objects string // YAML documents in the order in which Helm makes them
-	Hooks   string // likewise, those that run at a time of their own
+	Hooks   string // those that Helm runs as hooks, in the same form
 	Notes   string // NOTES.txt
 }
 

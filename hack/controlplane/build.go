@@ -64,7 +64,7 @@ func tools() []tool {
 }
 
 // Build returns the commands of a control plane. It looks for each in the folder that KUBEBUILDER_ASSETS names, then
-// in the cache folder, and builds what it has not found; progress (nil = none) is told what is being done and how
+// in the cache folder, and builds what it has not found; progress (nil = none) receives what is being done and how
 // long that takes. The cache folder is OUTRIGGER_CACHE or "outrigger" in the user's, with a folder per version, and
 // safe to share between processes: one builds, the others wait. An error names the command that could not be built.
 func Build(ctx context.Context, progress io.Writer) (Assets, error) {
@@ -100,7 +100,7 @@ func cacheDir() (string, error) {
 	return filepath.Join(dir, "outrigger", "controlplane"), nil
 }
 
-// find returns the paths of the tools that are there, and those that are not.
+// find returns the paths of the existing tools, and the names of the missing ones.
 func find(cache string) (Assets, []tool) {
 	assets, missing := Assets{}, []tool(nil)
 	given := os.Getenv("KUBEBUILDER_ASSETS")

@@ -30,7 +30,7 @@ import (
 // Options say what Start starts; the zero value is a control plane with one kwok node, "node-1".
 type Options struct {
 	Assets        Assets              // the commands; nil = Build them
-	Progress      io.Writer           // is told what is going on; nil = nobody
+	Progress      io.Writer           // receives progress messages; nil discards them
 	Nodes         []Node              // kwok's nodes; nil = one, "node-1", of Kubernetes' own version; empty = none
 	APIServerArgs map[string][]string // more flags of kube-apiserver without their dashes, e.g. "audit-log-path"
 	LogDir        string              // where the components' logs go; "" = below the control plane's folder, removed with it
@@ -59,7 +59,7 @@ type ControlPlane struct {
 var silence = sync.OnceFunc(func() { log.SetLogger(logr.Discard()) })
 
 // Start starts a control plane and returns when its controllers work and its nodes are Ready. ctx bounds the
-// starting only; the caller must call Stop. An error holds the end of the failed component's log, and nothing is left running.
+// starting only; the caller must call Stop. An error contains the end of the failed component's log, and no process remains.
 func Start(ctx context.Context, options Options) (_ *ControlPlane, err error) {
 	silence()
 	if options.Progress == nil {
@@ -260,12 +260,12 @@ func (c *ControlPlane) Stop() error {
 }
 
 // Kubectl runs kubectl with the administrator's kubeconfig and returns what it printed on its standard output. An
-// error holds the command line and what it printed on its standard error.
+// error contains the command line and its standard error.
 func (c *ControlPlane) Kubectl(ctx context.Context, stdin io.Reader, args ...string) (string, error) {
 	return c.run(ctx, "kubectl", stdin, args)
 }
 
-// Helm runs helm likewise, with empty homes of its own.
+// Helm runs helm in the same way, with its own empty home directories.
 func (c *ControlPlane) Helm(ctx context.Context, stdin io.Reader, args ...string) (string, error) {
 	return c.run(ctx, "helm", stdin, args)
 }

@@ -6,7 +6,7 @@
 //
 // Whatever is created there passes the real admission chain, the real controllers and the real scheduler; pods on
 // kwok's nodes become Running and Ready and get addresses, but no container runs. Nodes without kwok's annotation are
-// left alone, so that somebody else can play their kubelet (package localnode).
+// left alone, so that package localnode can act as their kubelet.
 //
 // A control plane ends with Stop, and with its owner, however that dies: nothing of it is left on the machine.
 package controlplane

@@ -20,7 +20,7 @@ import (
 
 // childCommand returns a command that runs the program at path and dies with this process: on Linux the kernel sees
 // to it, elsewhere the guard. The name is that of its record below Dir and may be used once at a time. It has a
-// process group of its own, so that Ctrl-C in a terminal does not reach it; the end of ctx kills it.
+// separate process group, so that Ctrl-C in a terminal does not reach it; the end of ctx kills it.
 func (c *ControlPlane) childCommand(ctx context.Context, name, path string, args ...string) (*exec.Cmd, error) {
 	place, err := stand(c.Dir, c.Assets, name, path)
 	if err != nil {
@@ -113,7 +113,7 @@ func (p *component) stop() {
 	}
 }
 
-// waitHealthy waits until http answers 200. The error holds the end of the component's log.
+// waitHealthy waits until http answers 200. The error contains the end of the component's log.
 func (c *ControlPlane) waitHealthy(ctx context.Context, p *component, client *http.Client, url string) error {
 	tick := time.NewTicker(100 * time.Millisecond)
 	defer tick.Stop()
@@ -147,7 +147,7 @@ func (c *ControlPlane) tail(name string) string {
 	return fmt.Sprintf("the end of %s's log:\n  %s", name, strings.Join(all[max(0, len(all)-lines):], "\n  "))
 }
 
-// freePort returns a port of the loopback interface that nobody listened on just now.
+// freePort returns a port of the loopback interface that no process listened on just now.
 func freePort() (string, error) {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

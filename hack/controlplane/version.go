@@ -27,7 +27,7 @@ func Kubernetes() string {
 var release = regexp.MustCompile(`^v1\.(\d+\.\d+)$`)
 
 // kubernetesModule writes a module that requires a release of Kubernetes other than the pinned one into folder/kubernetes.
-// k8s.io/kubernetes replaces its staging modules with folders of its own repository; here, each is replaced with its release.
+// k8s.io/kubernetes replaces its staging modules with folders of its repository; here, each is replaced with its release.
 // Its go.sum is the start; the go command adds the staging modules, which it checks with the checksum database.
 func kubernetesModule(ctx context.Context, folder, version string) error {
 	match := release.FindStringSubmatch(version)

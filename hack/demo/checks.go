@@ -180,7 +180,7 @@ func equal(what, got, want string) error {
 	return nil
 }
 
-// everyRow wants a word in each row of a table.
+// everyRow checks that each row of a table contains a word.
 func everyRow(word string) check {
 	return func(output string) error {
 		rows := rowsOf(output)

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Command demo tells the story of a user of Outrigger on a real control plane that it builds and starts itself: it prints a
+// Command demo shows what a user does with Outrigger, on a real control plane that it builds and starts itself: it prints a
 // command as you would type it, runs it, and shows the lines of the output that matter. Every step is checked; the first
 // failure ends the demo with the step's name and status 1.
 //

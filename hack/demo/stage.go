@@ -30,7 +30,7 @@ type check func(output string) error
 // command is a command line of the story with what its output must be.
 type command struct {
 	line   string
-	shown  []string // words of the output's lines that the story shows; if nil, only the verbose story shows the command
+	shown  []string // words of the output lines to show; if nil, the command is shown only with -v
 	checks []check
 	wait   bool // repeat the command until the checks pass
 }

@@ -155,7 +155,7 @@ var steps = []step{
 	},
 }
 
-// walk tells the story until a step fails.
+// walk runs the steps until one fails.
 func walk(ctx context.Context, s *stage) error {
 	for _, step := range steps {
 		s.heading(step.title)

@@ -32,7 +32,7 @@ const (
 	entrypoint = "/outrigger"
 )
 
-// sbomType is the media type of a bill of materials, and so the type of the artifact that holds one.
+// sbomType is the media type of a bill of materials, and the type of the artifact that contains one.
 const sbomType types.MediaType = "application/vnd.cyclonedx+json"
 
 // Annotations of the layout's only entry. Tools that read layouts look the tag up by the first; containerd and Podman name
@@ -47,8 +47,8 @@ var noPlatform = v1.Platform{OS: "unknown", Architecture: "unknown"}
 
 // Recipe says what an image is made from.
 type Recipe struct {
-	Root       string // folder of the repository; its LICENSE is ours
-	Module     string // folder of the Go module that holds the package; Root if empty
+	Root       string // folder of the repository, which contains the LICENSE
+	Module     string // folder of the Go module with the package; Root if empty
 	Package    string // main package, "./cmd/outrigger"
 	Repository string // name of the image without its tag, "outrigger.dev/outrigger"
 	Version    string
@@ -67,7 +67,7 @@ func (r Recipe) Tag() string {
 	return tag
 }
 
-// Write makes the layout in a folder, in place of what is there, and returns the digest of the index of all platforms. A
+// Write writes the layout to a folder, replaces what the folder contains, and returns the digest of the index of all platforms. A
 // module whose license is not known, or not one of those that may be shipped, is an error.
 //
 // The layout has one entry, so that every tool pushes and names the same digest. The bills of materials are in that index

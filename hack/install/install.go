@@ -26,7 +26,7 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-// The image that the chart's pods are told to run; on the local node it is the binary.
+// The image of the chart's pods. On the local node, it is the binary.
 const (
 	repository = "outrigger.dev/outrigger"
 	tag        = "local"
@@ -57,9 +57,9 @@ type Installed struct {
 	Root               string              // the folder of this repository
 	Binary             string              // the outrigger binary that the pods run; also the command line
 	ValuesFile         string              // what HelmArgs passes with -f
-	Values             map[string]any      // what stands in it
+	Values             map[string]any      // its content
 	Node               *localnode.Node     // runs the pods
-	Webhook            *localnode.Balancer // stands where webhook.url points
+	Webhook            *localnode.Balancer // listens at webhook.url
 
 	plane   *controlplane.ControlPlane
 	timeout time.Duration
@@ -67,7 +67,7 @@ type Installed struct {
 	ownNode bool
 }
 
-// Outrigger prepares and installs a release and returns when Helm has seen its pods Ready. An error of Helm holds what
+// Outrigger prepares and installs a release and returns when Helm has seen its pods Ready. An error of Helm contains what
 // the pods have logged. The caller closes what is returned, before it stops the control plane.
 func Outrigger(ctx context.Context, plane *controlplane.ControlPlane, options Options) (*Installed, error) {
 	installed, err := Prepare(ctx, plane, options)

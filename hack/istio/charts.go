@@ -34,7 +34,7 @@ const (
 	Namespace = "istio-system"
 )
 
-// kubeVersion is what the charts are told of the cluster; it is that of package controlplane.
+// kubeVersion is the cluster version for which charts are rendered, that of package controlplane.
 const kubeVersion = "v1.37.2"
 
 // The charts by the names that Istio's chart repository gives them.
@@ -184,7 +184,7 @@ func renderValues(loaded *chart.Chart, release string, values Values) (chartutil
 	return chartutil.ToRenderValues(loaded, values, options, capabilities)
 }
 
-// split returns the objects of a stream of YAML documents, each written anew with sorted keys.
+// split returns the objects of a stream of YAML documents, each encoded with sorted keys.
 func split(text []byte) ([]Manifest, error) {
 	var out []Manifest
 	decoder := yaml.NewYAMLToJSONDecoder(bytes.NewReader(text))

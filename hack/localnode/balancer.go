@@ -21,7 +21,7 @@ import (
 	"k8s.io/client-go/tools/cache"
 )
 
-// Balancer stands at one port of 127.0.0.1 for one port of a Service and passes each new TCP connection on to the next
+// Balancer listens on one port of 127.0.0.1 for one port of a Service, and forwards each new TCP connection to the next
 // of its endpoints, as kube-proxy does: those that are ready; where none is, those that end but still serve; where none
 // is, the connection is reset. A connection stays where it is.
 type Balancer struct {

@@ -31,7 +31,7 @@ type container struct {
 	restart corev1.RestartPolicy
 
 	stopping  chan struct{} // closed when it is to end and not to come back
-	hurried   chan struct{} // tells a running termination that the deadline is nearer now; holds one
+	hurried   chan struct{} // capacity 1; signals a running termination that the deadline is now earlier
 	up        chan struct{} // closed when it has started once (its startup probe included)
 	ended     chan struct{} // closed when it will not run again
 	stopOnce  sync.Once

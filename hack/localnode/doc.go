@@ -12,14 +12,14 @@
 // What differs:
 //   - An image is a local binary, the image's entrypoint. Users, capabilities, a read-only root, resource limits and
 //     activeDeadlineSeconds are not enforced. "kubectl logs" works, "kubectl exec" does not.
-//   - A file of a volume is not at its mountPath: the path is rewritten where it stands in command, args and
+//   - A file of a volume is not at its mountPath: the path is rewritten where it occurs in command, args and
 //     environment values, not inside files. A container that mounts a folder at /tmp gets it as TMPDIR.
 //   - In-cluster access would need the address of the kubernetes Service, so a container that mounts a ServiceAccount
 //     token gets KUBECONFIG instead.
-//   - Every pod has a loopback address of its own, and its processes must listen on that address alone, or two pods
+//   - Every pod has its own loopback address, and its processes must listen only on that address, or two pods
 //     with the same port collide: the downward field status.podIP is this address for the process. EndpointSlices
 //     refuse loopback addresses, so the status of the pod shows another one (see Node.Address).
 //   - Only http, https and tcp probes are made.
 //
-// It needs Linux: all of 127.0.0.0/8 answers there, and a child can be told to die with its parent.
+// It needs Linux, where all of 127.0.0.0/8 is local and a child process can be killed with its parent.
 package localnode

@@ -122,7 +122,7 @@ func (n *Node) runs(namespace, pod, container string) bool {
 	return false
 }
 
-// keepUp goes on copying what is appended until the container has ended or the reader leaves.
+// keepUp copies what is appended until the container ends or the reader disconnects.
 func keepUp(ctx context.Context, w http.ResponseWriter, file io.Reader, runs func() bool) {
 	tick := time.NewTicker(200 * time.Millisecond)
 	defer tick.Stop()
@@ -151,7 +151,7 @@ func tail(text []byte, count int) []byte {
 	return []byte(kept)
 }
 
-// selfSigned returns a certificate that nobody verifies: an API server that is given no CA for kubelets does not.
+// selfSigned returns a certificate that is not verified: an API server without a CA for kubelets does not verify them.
 func selfSigned() (tls.Certificate, error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {

@@ -44,7 +44,7 @@ type Options struct {
 	NodeName string
 	// KubeletVersion is what the Node says it runs; "v1.37.2" if empty.
 	KubeletVersion string
-	// Images maps an image as it stands in a pod to the path of the binary that is its entrypoint. A pod with another
+	// Images maps the image of a pod's container to the path of the binary that is its entrypoint. A pod with another
 	// image waits with ErrImagePull, as it would on a node without a registry.
 	Images map[string]string
 	// Dir receives volumes and logs; it must exist.
@@ -306,7 +306,7 @@ type addressBlock struct {
 	last int
 }
 
-// reserveBlock takes a B that no other node of this machine holds, in whatever process: holding means listening.
+// reserveBlock reserves a B that no other node on this machine uses, in any process. A node listens on a port as its reservation.
 func reserveBlock() (*addressBlock, error) {
 	for try := range 256 {
 		b := (os.Getpid() + try) % 256
@@ -324,7 +324,7 @@ func (a *addressBlock) nodeAddress() string { return fmt.Sprintf("127.88.%d.254"
 
 func (a *addressBlock) hostIP() string { return fmt.Sprintf("198.18.%d.254", a.b) }
 
-// take returns a free number. It goes round, so that a stale connection to an ended pod meets nobody for a while.
+// take returns a free number. It continues after the last one, so that a stale connection to an ended pod fails for a while.
 func (a *addressBlock) take() (int, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()

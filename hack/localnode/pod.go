@@ -28,7 +28,7 @@ type pod struct {
 
 	ending   chan struct{} // closed when the pod is to end: deleted, gone, or the node is switched off
 	endOnce  sync.Once
-	changed  chan struct{} // something that the status shows has changed; holds one
+	changed  chan struct{} // capacity 1; signals that the status changed
 	started  metav1.Time
 	mu       sync.Mutex
 	latest   *corev1.Pod
@@ -66,7 +66,7 @@ func newPod(n *Node, object *corev1.Pod) (*pod, error) {
 	return p, nil
 }
 
-// run is the whole story. It returns when no process of the pod is left and the API has been told.
+// run runs the pod. It returns when all its processes have ended and the API server has the final status.
 func (p *pod) run(ctx context.Context) {
 	defer p.node.block.free(p.number)
 	defer p.removeDir()
@@ -114,7 +114,7 @@ func (p *pod) live(ctx context.Context) corev1.PodPhase {
 
 	var sidecars []*container
 	defer func() {
-		// Native sidecars end last, in the opposite order, with what is left of the grace period.
+		// Native sidecars end last, in the opposite order, with the rest of the grace period.
 		p.setDeadline(time.Now().Add(p.ownGrace()))
 		for _, sidecar := range slices.Backward(sidecars) {
 			sidecar.stop()

@@ -18,13 +18,13 @@ type process struct {
 	exit exitStatus
 }
 
-// exitStatus is how a process ended, in a container's words: a signal n counts as 128+n.
+// exitStatus is the exit code of a process as containers report it: 128+n for signal n.
 type exitStatus struct {
 	code   int32
 	signal int32
 }
 
-// startProcess starts a command in a process group of its own, so that an interrupt at the terminal reaches only this
+// startProcess starts a command in its own process group, so that an interrupt at the terminal reaches only this
 // process's parent, with both outputs going to out. It dies with this process.
 func startProcess(cmd *exec.Cmd, out io.Writer) (*process, error) {
 	cmd.Stdout, cmd.Stderr = out, out

@@ -51,7 +51,7 @@ func (p *pod) publish(ctx context.Context) bool {
 	}
 	_, err = p.node.client.CoreV1().Pods(p.key.Namespace).Patch(ctx, p.key.Name, types.StrategicMergePatchType, patch, metav1.PatchOptions{}, "status")
 	if apierrors.IsNotFound(err) || apierrors.IsConflict(err) {
-		return true // the pod is gone, or another one has its name: nobody is left to tell
+		return true // the pod is deleted, or another one has its name, so there is no status to write
 	}
 	if err != nil {
 		if ctx.Err() == nil {

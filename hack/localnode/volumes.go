@@ -24,7 +24,7 @@ import (
 // tokenPath is where every client library looks for the token of a pod.
 const tokenPath = "/var/run/secrets/kubernetes.io/serviceaccount"
 
-// volumes holds the folders of one pod's volumes.
+// volumes are the folders of one pod's volumes.
 type volumes struct {
 	pod    *pod
 	tokens map[string]time.Time // file of a token → when it is to be renewed
@@ -225,7 +225,7 @@ func replaceFiles(dir string, files map[string]string, earlier error) error {
 	})
 }
 
-// place returns what stands for a path inside a container: the same text with every mountPath replaced by the folder
+// place returns the local path for a path inside a container: the same text with every mountPath replaced by the folder
 // of its volume. A mountPath is replaced only as a whole path or as the beginning of a longer one.
 func (v *volumes) place(container corev1.Container, text string) string {
 	mounts := slices.Clone(container.VolumeMounts)
@@ -262,7 +262,7 @@ func isPathByte(c byte) bool {
 	return c == '/' || c == '.' || c == '-' || c == '_' || c >= '0' && c <= '9' || c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z'
 }
 
-// kubeconfig writes what stands for in-cluster access in a container that mounts a token, and returns its path; "" for
+// kubeconfig writes a kubeconfig in place of in-cluster access for a container that mounts a token, and returns its path; "" for
 // a container without one.
 func (v *volumes) kubeconfig(container corev1.Container) (string, error) {
 	at := slices.IndexFunc(container.VolumeMounts, func(m corev1.VolumeMount) bool { return m.MountPath == tokenPath })

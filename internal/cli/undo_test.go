@@ -190,28 +190,3 @@ func (s *liveStage) delete(object client.Object) {
 		s.t.Fatal(err)
 	}
 }
-
-// mark adds a label or an annotation to a Service: "label KEY=VALUE".
-func (s *liveStage) mark(name, mark string) {
-	s.t.Helper()
-	service := &corev1.Service{}
-	if err := s.client.Get(context.Background(), client.ObjectKey{Namespace: "demo", Name: name}, service); err != nil {
-		s.t.Fatal(err)
-	}
-	which, pair, _ := strings.Cut(mark, " ")
-	key, value, _ := strings.Cut(pair, "=")
-	if which == "label" {
-		if service.Labels == nil {
-			service.Labels = map[string]string{}
-		}
-		service.Labels[key] = value
-	} else {
-		if service.Annotations == nil {
-			service.Annotations = map[string]string{}
-		}
-		service.Annotations[key] = value
-	}
-	if err := s.client.Update(context.Background(), service); err != nil {
-		s.t.Fatal(err)
-	}
-}

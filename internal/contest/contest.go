@@ -2,8 +2,8 @@
 
 // Package contest decides how often an object may be written that another client keeps changing back.
 //
-// Make a Ledger for the objects that one part of the process keeps. Before each write call Ledger.Judge, after it
-// Ledger.Wrote; where nothing needs to be written, call Ledger.Settled. The package has no clock: callers pass the time.
+// Create a Ledger for the objects that one part of the process writes. Call Ledger.Judge before each write and Ledger.Wrote after
+// it. If nothing needs to be written, call Ledger.Settled. The package has no clock: callers pass the time.
 // See docs/decisions/0016-a-contested-object-is-written-rarely.md.
 //
 //	quiet ──5 reverts in a minute──▶ contested: one write in 10s, 20s, 40s … 5m
@@ -21,27 +21,27 @@ import (
 
 // The pace of writes.
 const (
-	freeReverts  = 5                // reverts within a window that are answered at once
+	freeReverts  = 5                // reverts within a window that are answered without delay
 	window       = time.Minute      // in which reverts are counted
 	firstDelay   = 10 * time.Second // between two writes of an object that has just become contested
 	maxDelay     = 5 * time.Minute  // it doubles with every write up to this
 	harmInterval = time.Second      // between two repairs of harm
 )
 
-// Object names an object that is kept. Owner is what it is kept for; Ledger.Forget drops all objects of an owner.
+// Object identifies an object that this process writes. Ledger.Forget removes all objects of an Owner.
 type Object struct{ Owner, Kind, Namespace, Name string }
 
-// Absent is the digest of an object that is not there.
+// Absent is the digest of an object that does not exist.
 const Absent = ""
 
 // Attempt describes a write that is about to be made.
 type Attempt struct {
 	Object Object
-	// Found is the digest of the object as it is now, of the fields that are ours; Absent if there is none.
+	// Found is the digest of the fields of the current object that this process writes; Absent if the object does not exist.
 	Found string
 	// Harm is true while the state of the object breaks requests.
 	Harm bool
-	// Decision is a digest of what the user asked for. A new one is not delayed.
+	// Decision is a digest of what the user requested. A new decision is not delayed.
 	Decision string
 	Now      time.Time
 }
@@ -49,37 +49,37 @@ type Attempt struct {
 // Verdict says whether an Attempt may be made now.
 type Verdict struct {
 	Write bool
-	// Again is when it may be made; zero if Write is true.
+	// Again is when the write may be made; zero if Write is true.
 	Again time.Time
-	// Reverts is true if the object is not as it was written last, so that the write answers another client.
+	// Reverts is true if another client changed the object since the last write, so that the write reverts that change.
 	Reverts bool
-	// Contested is true if the write answers another client and the object is contested, or becomes so with this Attempt.
+	// Contested is true if the write reverts a change and the object is contested, or becomes contested with this Attempt.
 	Contested bool
 }
 
-// Ledger remembers what was written last to each object and how often that was reverted. It is safe for concurrent use.
+// Ledger records the last write of each object and how often it was reverted. It is safe for concurrent use.
 type Ledger struct {
 	mutex     sync.Mutex
 	owners    map[string]map[Object]*entry
 	contested map[Object]*entry
 }
 
-// entry is what is remembered of one object.
+// entry is the record of one object.
 type entry struct {
 	wrote     string // digest after the last write; Absent after a delete
 	decision  string
-	repairs   []time.Time   // the last writes that answered a revert, oldest first, at most freeReverts
+	repairs   []time.Time   // the last writes after a revert, oldest first, at most freeReverts
 	delay     time.Duration // until the next repair; 0 while the object is not contested
 	manager   string        // the other field manager, while the object is contested
 	contested bool
 }
 
-// NewLedger returns a Ledger that knows of no write.
+// NewLedger returns a Ledger without records.
 func NewLedger() *Ledger {
 	return &Ledger{owners: map[string]map[Object]*entry{}, contested: map[Object]*entry{}}
 }
 
-// Judge says whether a write may be made now. It changes nothing: call Wrote once the write has succeeded.
+// Judge returns whether a write may be made now. It records nothing; call Wrote after the write has succeeded.
 func (l *Ledger) Judge(a Attempt) Verdict {
 	l.mutex.Lock()
 	defer l.mutex.Unlock()
@@ -106,7 +106,7 @@ func (e *entry) judge(a Attempt) Verdict {
 	return v
 }
 
-// isContestedAt reports whether as many reverts were answered within the window as are answered at once.
+// isContestedAt reports whether freeReverts reverts were answered within the window.
 func (e *entry) isContestedAt(now time.Time) bool {
 	return len(e.repairs) == freeReverts && now.Before(e.repairs[0].Add(window))
 }
@@ -118,7 +118,7 @@ func (e *entry) lastRepair() time.Time {
 	return e.repairs[len(e.repairs)-1]
 }
 
-// Wrote notes that an Attempt was made. digest is that of the object after it; Absent if it was deleted.
+// Wrote records an Attempt. digest is that of the written object, or Absent if it was deleted.
 func (l *Ledger) Wrote(a Attempt, digest string) {
 	l.mutex.Lock()
 	defer l.mutex.Unlock()
@@ -140,7 +140,7 @@ func (l *Ledger) Wrote(a Attempt, digest string) {
 	e.wrote, e.decision = digest, a.Decision
 }
 
-// Contest notes that an object is contested, and by which field manager. It is called where Judge said so.
+// Contest records the field manager that contests an object. Call it if Judge returns Contested.
 func (l *Ledger) Contest(object Object, manager string) {
 	l.mutex.Lock()
 	defer l.mutex.Unlock()
@@ -150,8 +150,8 @@ func (l *Ledger) Contest(object Object, manager string) {
 	}
 }
 
-// Settled notes that an object is as it must be. It returns the other field manager while the object is still contested,
-// and until when it must stay unchanged for that to end; an empty manager and no time if it is not.
+// Settled records that an object needs no write. If the object is still contested, it returns the other field manager and the time
+// until which the object must stay unchanged for the contest to end.
 func (l *Ledger) Settled(object Object, now time.Time) (manager string, until time.Time) {
 	l.mutex.Lock()
 	defer l.mutex.Unlock()
@@ -191,7 +191,7 @@ func (l *Ledger) Of(owner string) []Object {
 	return out
 }
 
-// Forget drops what is known of all objects of an owner.
+// Forget removes the records of all objects of an owner.
 func (l *Ledger) Forget(owner string) {
 	l.mutex.Lock()
 	defer l.mutex.Unlock()

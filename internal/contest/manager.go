@@ -10,8 +10,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// unknownManager is reported for a client without an entry in the managed fields: it deletes the object, or writes under
-// Outrigger's name.
+// unknownManager is reported for a client without an entry in the managed fields, because it deletes the object or uses
+// Outrigger's field manager.
 const unknownManager = "unknown"
 
 // ManagerOf returns the field manager that most probably changed an object back: the one that wrote last, not counting

@@ -25,7 +25,7 @@ type Metric struct {
 	ledgers []*Ledger
 }
 
-// Register returns the Metric of a registry, which all parts of the process share. nil registers nowhere.
+// Register returns the Metric of a registry, which all parts of the process share. With nil, it is not registered.
 func Register(registerer prometheus.Registerer) (*Metric, error) {
 	m := &Metric{counts: prometheus.NewGaugeVec(prometheus.GaugeOpts{
 		Name: "outrigger_contested_objects",
@@ -41,7 +41,7 @@ func Register(registerer prometheus.Registerer) (*Metric, error) {
 	return m, err
 }
 
-// Watch adds a Ledger to the count. Calling what it returns takes it out again.
+// Watch adds a Ledger to the count until stop is called.
 func (m *Metric) Watch(ledger *Ledger) (stop func()) {
 	m.mutex.Lock()
 	defer m.mutex.Unlock()
@@ -53,7 +53,7 @@ func (m *Metric) Watch(ledger *Ledger) (stop func()) {
 	}
 }
 
-// Describe sends the one description.
+// Describe sends the description of the metric.
 func (m *Metric) Describe(to chan<- *prometheus.Desc) { m.counts.Describe(to) }
 
 // Collect sends one sample for each kind and field manager. A kind without contested objects has one of 0, with an empty
@@ -72,7 +72,7 @@ func (m *Metric) Collect(to chan<- prometheus.Metric) {
 	m.counts.Collect(to)
 }
 
-// kinds are those that Outrigger keeps.
+// kinds are the kinds that Outrigger writes.
 var kinds = []string{"DestinationRule", "VirtualService", "Gateway", "MutatingWebhookConfiguration", "ValidatingWebhookConfiguration"}
 
 type series struct {

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package fairqueue holds what waits to be sent for many namespaces, so that a flood from one of them delays and displaces
-// only its own.
+// Package fairqueue queues items of many namespaces, so that a flood of items from one namespace delays and displaces only items of
+// this namespace.
 //
-// Make a Queue, call Add from any goroutine and Next from the one that sends. The package has no clock and never waits.
+// Create a Queue with New, call Add from any goroutine and Next from the one that sends. The package has no clock and never waits.
 package fairqueue
 
 import (
@@ -11,13 +11,13 @@ import (
 	"sync"
 )
 
-// Result says what became of an item that was added.
+// Result is the result of Add.
 type Result string
 
 // The results.
 const (
 	Added     Result = "added"
-	Coalesced Result = "coalesced" // it took the place of one with the same key that was waiting
+	Coalesced Result = "coalesced" // it replaced a waiting item with the same key
 	Dropped   Result = "dropped"   // it, or the newest item of the fullest namespace, was dropped: the queue is full
 )
 
@@ -37,12 +37,12 @@ type keyed[T any] struct {
 	item T
 }
 
-// New returns a Queue of at most so many items for each namespace and altogether.
+// New returns a Queue with at most perNamespace items for each namespace, and total items.
 func New[T any](perNamespace, total int) *Queue[T] {
 	return &Queue[T]{perNamespace: perNamespace, total: total, waiting: map[string][]keyed[T]{}}
 }
 
-// Add puts an item behind those of its namespace. A waiting item with the same key is replaced in its place.
+// Add appends an item to those of its namespace, or replaces the waiting item with the same key.
 func (q *Queue[T]) Add(namespace, key string, item T) Result {
 	q.mutex.Lock()
 	defer q.mutex.Unlock()
@@ -82,8 +82,8 @@ func (q *Queue[T]) dropNewest(namespace string) {
 	q.count--
 }
 
-// Next takes the first item of the first namespace in turn that is preferred, else of the first in turn, whose turn then
-// comes last. It reports false for preferred if no namespace is, and for ok if nothing waits.
+// Next removes and returns the first item of the next preferred namespace, or else of the next namespace, which then comes last.
+// preferred is false if no namespace is preferred, and ok is false if the queue is empty.
 func (q *Queue[T]) Next(prefer func(namespace string) bool) (item T, preferred, ok bool) {
 	q.mutex.Lock()
 	defer q.mutex.Unlock()

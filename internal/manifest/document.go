@@ -15,7 +15,7 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-// Document is one document of a file, with the separator line in front of it. It is read when its objects are wanted.
+// Document is one document of a file, with the separator line before it. It is parsed when its objects are requested.
 type Document struct {
 	number    int
 	line      int    // of the file, counted from 1, where the content begins
@@ -25,16 +25,16 @@ type Document struct {
 	isJSON    bool // one of several JSON documents without separators between them
 	joined    bool // such a document, and not the first of them
 	isRead    bool
-	fields    map[string]any // nil if there is nothing but space and comments
+	fields    map[string]any // nil for only space and comments
 	changed   bool
 }
 
-// Contains reports whether the text of the document, which is not read for it, contains the word.
+// Contains reports whether the text of the document contains the word. It does not parse the document.
 func (d *Document) Contains(word string) bool { return bytes.Contains(d.content, []byte(word)) }
 
-// Objects returns the objects of the document, a List's items in place of the List. It fails if the document is not YAML,
-// is not a Kubernetes object, or is not read to its end, or if an item of a List is not an object; the error names the
-// document. Space and comments are no objects.
+// Objects returns the objects of the document, with the items of a List in place of the List. It returns an error that names the
+// document if it is not YAML, is not a Kubernetes object, has text after its first value, or if an item of a List is not an object.
+// A document with only space and comments has no objects.
 func (d *Document) Objects() ([]*Object, error) {
 	if !d.isRead {
 		if err := d.parse(); err != nil {
@@ -95,8 +95,8 @@ func (d *Document) take(value any) error {
 	}
 }
 
-// checkEnd fails if text follows the value. The YAML parser stops at the end of the first value and ignores the rest. A
-// mapping whose keys begin their lines cannot end before the text does, so only other documents are read again.
+// checkEnd returns an error if text follows the value. The YAML parser stops at the end of the first value and ignores the rest. A
+// mapping whose keys begin their lines cannot end before the text does, so only other documents are parsed again.
 func (d *Document) checkEnd(value any) error {
 	at := significant(d.content)
 	if value != nil && (at == 0 || d.content[at-1] == '\n') && isWordByte(d.content[at]) {
@@ -105,7 +105,7 @@ func (d *Document) checkEnd(value any) error {
 	var ignored any
 	decoder := goyaml.NewDecoder(bytes.NewReader(d.content))
 	if err := decoder.Decode(&ignored); err != nil {
-		return nil //nolint:nilerr // it was read before; here only what follows is wanted
+		return nil //nolint:nilerr // it was parsed before; only what follows matters
 	}
 	if err := decoder.Decode(&ignored); errors.Is(err, io.EOF) {
 		return nil
@@ -165,11 +165,11 @@ func (d *Document) objects() ([]*Object, error) {
 	return found, nil
 }
 
-// blank reports whether the text holds nothing but space, comments and YAML directives.
+// blank reports whether the text contains only space, comments, and YAML directives.
 func blank(text []byte) bool { return significant(text) == len(text) }
 
-// significant returns where the value of a document begins, behind space, comments, directives and a marker; the length of
-// the text if there is none.
+// significant returns the offset of the value of a document, after space, comments, directives, and a marker, or the length of the
+// text if there is no value.
 func significant(text []byte) int {
 	at := 0
 	for at < len(text) {

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Package manifest reads and writes Kubernetes YAML and JSON, document by document, and finds the pod template in a
-// workload. NewReader returns the documents of a file, Document.Objects their objects, and a Writer writes the documents
-// back. What nobody replaces is written as it was read, byte for byte. Read is for input that is small.
+// workload. NewReader returns the documents of a file, Document.Objects their objects, and a Writer writes the
+// documents. A document without a replaced template is written as it was read, byte for byte. Read is for small input.
 package manifest
 
 import (
@@ -13,13 +13,13 @@ import (
 	"strings"
 )
 
-// Object is one Kubernetes object of a stream: a document of its own or an item of a List.
+// Object is one Kubernetes object of a stream: a document or an item of a List.
 type Object struct {
 	APIVersion string // "apps/v1"
 	Kind       string
-	Namespace  string // empty if the object does not say
+	Namespace  string // empty if the object names none
 	Name       string // empty if it has only a generateName
-	// Where is its place in the input, "document 2" or "document 2, item 3", counted from 1. The file follows where there
+	// Where is its position in the input, "document 2" or "document 2, item 3", counted from 1. The file follows if there
 	// are several: "document 2 of web.yaml".
 	Where string
 
@@ -27,7 +27,7 @@ type Object struct {
 	document *Document
 }
 
-// String returns kind and name as kubectl prints them, with the place: "Deployment demo/web (document 2)".
+// String returns kind and name, with the position: "Deployment demo/web (document 2)".
 func (o *Object) String() string {
 	name := o.Name
 	if o.Namespace != "" {
@@ -36,7 +36,7 @@ func (o *Object) String() string {
 	return strings.TrimSpace(o.Kind+" "+name) + " (" + o.Where + ")"
 }
 
-// JSON returns the object as it stands, fields that no type knows included.
+// JSON returns the current object, including fields that no Go type has.
 func (o *Object) JSON() ([]byte, error) { return encode(o.fields) }
 
 // withListKind completes an item of a typed list, such as a DeploymentList, whose items need not repeat their kind.
@@ -100,7 +100,7 @@ func describe(value any) string {
 	}
 }
 
-// decode keeps numbers as they are written, so that nothing is rounded on the way through.
+// decode keeps the text of numbers, so that none is rounded.
 func decode(raw []byte) (any, error) {
 	decoder := json.NewDecoder(bytes.NewReader(raw))
 	decoder.UseNumber()

@@ -15,10 +15,9 @@ import (
 // Reader splits a file into its documents: YAML between marker lines, and JSON also where one document follows the other
 // without a marker, concatenated or one on each line.
 //
-// It is not the decoder of k8s.io/apimachinery that kubectl uses, since that one returns values and not text. Whoever
-// writes documents back needs the text: what is not injected must come out byte for byte, with its comments, order and
-// numbers. That decoder also ignores what follows the first value of a YAML document, and does not count documents, so a
-// message could not say which one is wrong.
+// The decoder of k8s.io/apimachinery that kubectl uses returns values and not text. A Writer needs the text: what is not injected
+// must be written byte for byte, with its comments, order, and numbers. That decoder also ignores what follows the first value of
+// a YAML document, and does not count documents, so a message could not say which one is wrong.
 type Reader struct {
 	in     *bufio.Reader
 	file   string // for messages; empty if there is only one
@@ -28,19 +27,19 @@ type Reader struct {
 	json   *jsonText
 }
 
-// jsonText are JSON documents that are not read yet.
+// jsonText is the text of JSON documents that have not been parsed yet.
 type jsonText struct {
 	text []byte
 	line int // of the file, where the text begins
 }
 
-// NewReader returns a Reader. The file is named in messages; leave it empty where there is only one.
+// NewReader returns a Reader. Messages name the file; leave it empty if there is only one.
 func NewReader(in io.Reader, file string) *Reader {
 	return &Reader{in: bufio.NewReaderSize(in, 64<<10), file: file}
 }
 
-// Next returns the next document, io.EOF behind the last one. It fails where JSON documents follow each other and one of
-// them is not JSON; other documents are not read here.
+// Next returns the next document, or io.EOF after the last one. It returns an error if a document that follows JSON without a
+// separator is not JSON. It does not parse other documents.
 func (r *Reader) Next() (*Document, error) {
 	if r.json != nil {
 		return r.nextJSON()
@@ -54,7 +53,7 @@ func (r *Reader) Next() (*Document, error) {
 	if at == len(d.content) || d.content[at] != '{' {
 		return d, nil
 	}
-	// Flow mappings of YAML begin in the same way; they are left to the YAML parser, which reads them to their end.
+	// Flow mappings of YAML begin in the same way. Document.parse reads them.
 	value, end, err := decodeFirst(d.content[at:])
 	if err != nil {
 		return d, nil //nolint:nilerr // it may be YAML
@@ -98,7 +97,7 @@ func (r *Reader) nextJSON() (*Document, error) {
 	return d, d.take(value)
 }
 
-// decodeFirst reads the first JSON value of a text, and says where it ends.
+// decodeFirst returns the first JSON value of a text, and the offset of its end.
 func decodeFirst(text []byte) (any, int, error) {
 	decoder := json.NewDecoder(bytes.NewReader(text))
 	decoder.UseNumber()
@@ -112,7 +111,7 @@ func decodeFirst(text []byte) (any, int, error) {
 	return value, int(decoder.InputOffset()), nil
 }
 
-// afterLine returns the place behind the line end if only space comes before it, else the same place.
+// afterLine returns the offset after the end of the line if only space precedes it, or else at.
 func afterLine(text []byte, at int) int {
 	for i := at; i < len(text); i++ {
 		switch text[i] {
@@ -168,7 +167,7 @@ func (r *Reader) chunk() (*Document, error) {
 	}
 }
 
-// begin takes the first line of a document. Text after a marker, as in "--- {a: b}", belongs to the document.
+// begin adds the first line of a document. Text after a marker, as in "--- {a: b}", belongs to the document.
 func (d *Document) begin(line []byte) {
 	if isMarker(line, "---") {
 		if rest := strings.TrimSpace(string(line[3:])); rest == "" || strings.HasPrefix(rest, "#") {

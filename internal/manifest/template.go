@@ -10,14 +10,14 @@ import (
 
 // Template is the pod inside an object: a Pod itself, or the template of a workload.
 type Template struct {
-	// Path is where it stands in the object: "" for a Pod, "spec.template", "spec.jobTemplate.spec.template", "template".
+	// Path is its position in the object: "" for a Pod, "spec.template", "spec.jobTemplate.spec.template", "template".
 	Path string
 
 	object *Object
 	fields map[string]any
 }
 
-// templatePaths are the places where a pod template can stand; the built-in kinds say where theirs is.
+// templatePaths are the possible positions of a pod template. Those of the built-in kinds are known.
 var (
 	templatePaths = [][]string{{"spec", "template"}, {"spec", "jobTemplate", "spec", "template"}, {"template"}}
 	builtin       = map[string][]string{
@@ -37,9 +37,8 @@ var (
 	}
 )
 
-// Template returns the pod template of the object, or nil if it holds none. Of the built-in kinds it knows the place,
-// and a missing or malformed template is an error; any other kind holds one if it has a mapping with
-// spec.containers at one of the usual places.
+// Template returns the pod template of the object, or nil if it has none. For a built-in kind, a missing or malformed template is
+// an error. Any other kind has one if there is a mapping with spec.containers at one of templatePaths.
 func (o *Object) Template() (*Template, error) {
 	if path, known := builtin[o.group()+"/"+o.Kind]; known {
 		fields, err := o.at(path)
@@ -57,10 +56,10 @@ func (o *Object) Template() (*Template, error) {
 	return nil, nil
 }
 
-// JSON returns the template, for a Pod the whole object, as it stands in the stream.
+// JSON returns the current template; for a Pod, the whole object.
 func (t *Template) JSON() ([]byte, error) { return encode(t.fields) }
 
-// Replace puts another text in place of the template. The document is then written anew.
+// Replace replaces the template. The Writer then encodes the document again.
 func (t *Template) Replace(raw []byte) error {
 	value, err := decode(raw)
 	if err != nil {
@@ -70,7 +69,7 @@ func (t *Template) Replace(raw []byte) error {
 	if !ok {
 		return fmt.Errorf("%s: the new template is %s, expected a mapping", t.object, describe(value))
 	}
-	// The mapping itself is what the document holds, so it is filled anew instead of replaced.
+	// The document refers to this mapping, so its content is replaced and not the mapping.
 	clear(t.fields)
 	for key, value := range fields {
 		t.fields[key] = value

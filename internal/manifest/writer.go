@@ -12,17 +12,17 @@ import (
 	goyaml "go.yaml.in/yaml/v2"
 )
 
-// Writer writes documents one after the other. Close writes what comes behind the last one.
+// Writer writes documents in order. Close writes what follows the last one.
 type Writer interface {
 	Write(*Document) error
 	Close() error
 }
 
-// NewYAMLWriter writes documents as they were read, and those that were changed as YAML with sorted keys.
+// NewYAMLWriter returns a Writer that writes unchanged documents as they were read, and changed ones as YAML with sorted keys.
 //
-// A file that begins with JSON documents without separators between them stays one: a changed document among them is
-// written as JSON, since kubectl reads no YAML behind two such documents. Anywhere else they are separated, since kubectl
-// ignores a second one in a YAML document.
+// JSON documents without separators at the beginning of a file remain without: a changed document among them is written as JSON,
+// because kubectl reads no YAML after two such documents. Elsewhere they are separated, because kubectl ignores a second one in a
+// YAML document.
 func NewYAMLWriter(out io.Writer) Writer { return &yamlWriter{out: out, newline: true} }
 
 type yamlWriter struct {
@@ -33,7 +33,7 @@ type yamlWriter struct {
 	json    bool // all that was written is JSON without separators
 }
 
-// Write writes a separator where the document has none and needs one.
+// Write writes a separator before a document that needs one and has none.
 func (w *yamlWriter) Write(d *Document) error {
 	separator, content := d.separator, d.content
 	if d.changed {
@@ -76,7 +76,7 @@ func (d *Document) rewritten() ([]byte, error) {
 	return goyaml.Marshal(yamlValue(d.fields))
 }
 
-// yamlValue returns the value with numbers that the YAML encoder knows. Whole numbers stay whole.
+// yamlValue returns the value with number types of the YAML encoder. Integers stay integers.
 func yamlValue(value any) any {
 	switch value := value.(type) {
 	case map[string]any:
@@ -104,18 +104,18 @@ func yamlValue(value any) any {
 	return value
 }
 
-// NewJSONWriter writes the documents as indented JSON: one alone as it is, several, or none, as a List.
+// NewJSONWriter returns a Writer of indented JSON: a single document as it is, and any other number of documents as a List.
 func NewJSONWriter(out io.Writer) Writer { return &jsonWriter{out: out} }
 
 type jsonWriter struct {
 	out   io.Writer
-	first map[string]any // held until it is known whether it is alone
+	first map[string]any // kept until it is known whether it is the only one
 	count int
 }
 
 const listHead = "{\n    \"apiVersion\": \"v1\",\n    \"items\": ["
 
-// Write leaves out documents of space and comments.
+// Write omits documents with only space and comments.
 func (w *jsonWriter) Write(d *Document) error {
 	if d.fields == nil {
 		return nil

@@ -118,17 +118,17 @@ func (l *Leadership) term(ctx context.Context) error {
 	return errors.Join(err, l.release(ctx))
 }
 
-// release gives the Lease up, if it is still this replica's, so that the next one need not wait for its end.
+// release releases the Lease if this replica still holds it, so that the next one does not wait for its expiry.
 func (l *Leadership) release(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), l.Timing.RenewDeadline)
 	defer cancel()
 	held, _, err := l.Lock.Get(ctx)
 	if err != nil || held.HolderIdentity != l.Lock.Identity() {
-		return nil //nolint:nilerr // it ends by itself after LeaseDuration
+		return nil //nolint:nilerr // it expires after LeaseDuration
 	}
 	held.HolderIdentity, held.LeaseDurationSeconds = "", 1
 	if err := l.Lock.Update(ctx, *held); err != nil {
-		l.Log.Info("the Lease could not be released; it ends by itself", "lease", l.Name, "err", err.Error())
+		l.Log.Info("the Lease could not be released; it expires", "lease", l.Name, "err", err.Error())
 	}
 	return nil
 }

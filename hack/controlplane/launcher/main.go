@@ -3,7 +3,7 @@
 // Launcher starts one command of the control plane so that it cannot outlive the process that asked for it, and
 // clears up after a control plane whose owner was killed.
 //
-// It stands in a control plane's folder under the name of the command that it starts:
+// It is in the folder of a control plane, under the name of the command that it starts:
 //
 //	DIR/owner          the process id of the owner
 //	DIR/bin/NAME       this program

@@ -18,7 +18,7 @@ func dieWithParent() error {
 	return nil
 }
 
-// alive says whether the process runs: a zombie that nobody has waited for yet does not.
+// alive reports whether the process runs. A zombie does not.
 func alive(pid int) bool {
 	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {
