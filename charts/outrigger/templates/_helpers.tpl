@@ -12,7 +12,7 @@
 {{- end }}
 {{- end }}
 
-{{/* The Service of the metrics, and with it the label "job" of what Prometheus scrapes. */}}
+{{/* The name of the Service for metrics, and the value of the label "job" in Prometheus. */}}
 {{- define "outrigger.metricsName" -}}
 {{ include "outrigger.fullname" . }}-metrics
 {{- end }}
@@ -22,7 +22,7 @@ app.kubernetes.io/name: {{ include "outrigger.name" . }}
 app.kubernetes.io/instance: {{ .Release.Name }}
 {{- end }}
 
-{{/* "true" unless an umbrella chart's condition, or the user, disables the chart. Values of an earlier release do not have it. */}}
+{{/* "true" unless the condition of an umbrella chart or the user disables the chart. Values of an earlier release do not contain it. */}}
 {{- define "outrigger.enabled" -}}
 {{- if ne (toString .Values.enabled) "false" }}true{{ end }}
 {{- end }}
@@ -31,12 +31,12 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 {{- default .Release.Namespace .Values.namespaceOverride }}
 {{- end }}
 
-{{/* managed-by is Helm's here: the value "outrigger" marks the objects that routing makes. */}}
+{{/* The value of managed-by is Helm: the value "outrigger" marks the objects that routing creates. */}}
 {{- define "outrigger.labels" -}}
 {{- include "outrigger.labelsWith" (dict "root" .) }}
 {{- end }}
 
-{{/* The labels of an object that has more of its own: dict "root" $ "own" (dict …). */}}
+{{/* The labels of an object with additional labels: dict "root" $ "own" (dict …). */}}
 {{- define "outrigger.labelsWith" -}}
 {{- $ := .root -}}
 {{ include "outrigger.selectorLabels" $ }}
@@ -52,7 +52,7 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-" }}
 {{- end }}
 
-{{/* commonLabels as YAML. A label of the chart's own decides what selects a pod, or whose an object is. */}}
+{{/* commonLabels as YAML. Labels that the chart sets itself select pods or mark owned objects, so they cannot be replaced. */}}
 {{- define "outrigger.commonLabels" -}}
 {{- range $key := keys (default dict .Values.commonLabels) | sortAlpha }}
 {{- if has $key (list "app.kubernetes.io/name" "app.kubernetes.io/instance" "app.kubernetes.io/version" "app.kubernetes.io/managed-by" "app.kubernetes.io/component" "helm.sh/chart" "sidecar.istio.io/inject") }}
@@ -62,7 +62,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | 
 {{- toYaml (default dict .Values.commonLabels) }}
 {{- end }}
 
-{{/* The annotations of an object, on lines of their own; nothing if there are none: dict "root" $ "own" (dict …). */}}
+{{/* The annotations of an object, one per line, or nothing if there are none: dict "root" $ "own" (dict …). */}}
 {{- define "outrigger.annotations" -}}
 {{- range $key := keys (default dict .root.Values.commonAnnotations) | sortAlpha }}
 {{- if hasPrefix "helm.sh/hook" $key }}
@@ -82,7 +82,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | 
 {{- end }}
 {{- end }}
 
-{{/* The image. A registry replaces the one that the repository begins with, as container engines recognize it. The tag is the
+{{/* The image. A registry replaces the one at the beginning of the repository, which is recognized as container engines do. The tag is the
 version without its build metadata (0.1.0-dev of 0.1.0-dev+0123456789ab), since a tag cannot contain "+". */}}
 {{- define "outrigger.image" -}}
 {{- $repository := .Values.image.repository }}
@@ -116,12 +116,12 @@ version without its build metadata (0.1.0-dev of 0.1.0-dev+0123456789ab), since 
 {{- if and .Values.revision (ne .Values.revision "default") }}{{ printf "-%s" .Values.revision }}{{ end }}
 {{- end }}
 
-{{/* By default the name is independent of the release's, and sorts after Istio's: webhooks run in the order of names. */}}
+{{/* The default name does not depend on the release, and sorts after Istio's: the API server calls webhooks in the order of names. */}}
 {{- define "outrigger.webhookName" -}}
 {{- default (printf "outrigger-sidecar-injector%s" (include "outrigger.suffix" .)) .Values.webhook.name }}
 {{- end }}
 
-{{/* The port of the webhook. On the host's network the default one is the kubelet's. */}}
+{{/* The port of the webhook. With hostNetwork, the kubelet uses the default port. */}}
 {{- define "outrigger.webhookPort" -}}
 {{- if and .Values.hostNetwork (eq (int .Values.webhook.port) 10250) }}10260{{ else }}{{ int .Values.webhook.port }}{{ end }}
 {{- end }}
@@ -134,8 +134,8 @@ version without its build metadata (0.1.0-dev of 0.1.0-dev+0123456789ab), since 
 {{- default 8081 (.Values.containerPorts).health }}
 {{- end }}
 
-{{/* Fails where the API server is too old. A Helm that was not built as a release, and that renders without a cluster, takes
-every cluster for 1.20, so that version says nothing. */}}
+{{/* Fails if the API server is too old. Development builds of Helm assume version 1.20 if they render without a cluster, so that
+version is ignored. */}}
 {{- define "outrigger.kubernetes" -}}
 {{- $version := .Capabilities.KubeVersion.Version }}
 {{- if and (semverCompare "<1.30.0-0" $version) (not (hasPrefix "v1.20." $version)) }}
@@ -157,17 +157,17 @@ every cluster for 1.20, so that version says nothing. */}}
 outrigger-validator{{ include "outrigger.suffix" . }}
 {{- end }}
 
-{{/* The policy that guards exposure. Its name is fixed, so that "outrigger check" finds it. */}}
+{{/* The name of the policy on exposure. It is fixed, so that "outrigger check" finds the policy. */}}
 {{- define "outrigger.exposurePolicyName" -}}
 outrigger-exposure{{ include "outrigger.suffix" . }}
 {{- end }}
 
-{{/* The policy that guards the webhook objects. */}}
+{{/* The name of the policy that protects the webhook objects. */}}
 {{- define "outrigger.webhookPolicyName" -}}
 outrigger-webhook-objects{{ include "outrigger.suffix" . }}
 {{- end }}
 
-{{/* What excludes namespaces from every entry of both webhook objects, as a list of expressions. */}}
+{{/* The expressions that exclude namespaces from every entry of both webhook objects, as a list. */}}
 {{- define "outrigger.excluded" -}}
 {{- list (dict "key" "kubernetes.io/metadata.name" "operator" "NotIn" "values" (concat (list (include "outrigger.namespace" .)) (default list .Values.webhook.excludedNamespaces) | uniq)) | toYaml }}
 {{- end }}
