@@ -33,36 +33,36 @@ type event struct {
 	same string
 }
 
-// write returns whether this call wrote the Event; false without an error means that it is there already.
-func (e *Events) write(ctx context.Context, told event) (bool, error) {
+// write reports whether this call wrote the Event; false without an error means that it already exists.
+func (e *Events) write(ctx context.Context, what event) (bool, error) {
 	now := time.Now()
-	namespace := told.about.Namespace
+	namespace := what.about.Namespace
 	if namespace == "" {
 		namespace = metav1.NamespaceDefault
 	}
 	_, err := e.Client.EventsV1().Events(namespace).Create(ctx, &eventsv1.Event{
-		ObjectMeta:          metav1.ObjectMeta{Namespace: namespace, Name: told.name()},
+		ObjectMeta:          metav1.ObjectMeta{Namespace: namespace, Name: what.name()},
 		EventTime:           metav1.NewMicroTime(now),
 		ReportingController: api.Outrigger,
 		ReportingInstance:   api.Shorten(e.Instance, 128-len("...")),
-		Regarding:           told.about,
-		Type:                told.kind,
-		Reason:              told.reason,
-		Action:              told.action,
-		Note:                api.EventNote(told.note),
+		Regarding:           what.about,
+		Type:                what.kind,
+		Reason:              what.reason,
+		Action:              what.action,
+		Note:                api.EventNote(what.note),
 	}, metav1.CreateOptions{})
 	switch {
 	case apierrors.IsAlreadyExists(err):
 		return false, nil
 	case err != nil:
-		return false, fmt.Errorf("writing Event %s on %s %s/%s: %w", told.reason, told.about.Kind, told.about.Namespace, told.about.Name, err)
+		return false, fmt.Errorf("writing Event %s on %s %s/%s: %w", what.reason, what.about.Kind, what.about.Namespace, what.about.Name, err)
 	}
 	return true, nil
 }
 
-// Tell writes an Event about an object, with the same text once for all replicas. kind is corev1.EventTypeNormal or
-// EventTypeWarning; action is a word for what was done or tried.
-func (e *Events) Tell(ctx context.Context, about corev1.ObjectReference, kind, reason, action, note string) error {
+// Record writes an Event about an object, the same note once for all replicas. kind is corev1.EventTypeNormal or EventTypeWarning;
+// action names what was done or tried.
+func (e *Events) Record(ctx context.Context, about corev1.ObjectReference, kind, reason, action, note string) error {
 	_, err := e.write(ctx, event{about: about, kind: kind, reason: reason, action: action, note: note, same: note})
 	return err
 }

@@ -34,9 +34,8 @@ const (
 	longestTimeout = 30 * time.Second
 )
 
-// Gate bounds the work that reviews make: how many run at the same time, the memory that they take, how long they are
-// worked on, and what share one namespace gets of it. The body of a review is read when it may run. A nil Gate lets
-// everything through at once.
+// Gate bounds the work of reviews: how many run at the same time, the memory that they take, how long they run, and the share of
+// one namespace. The body of a review is read when it may run. A nil Gate admits everything at once.
 type Gate struct {
 	mu    sync.Mutex
 	queue *fairQueue
@@ -100,7 +99,7 @@ func limitsFor(memoryLimit int64, processors int) queueLimits {
 	}
 }
 
-// Limit lets a handler answer only what the gate lets through. What it does not is answered by HTTP 500.
+// Limit returns a handler that answers only requests that the gate admits, and others with HTTP 500.
 func (g *Gate) Limit(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		entered, err := g.enter(w, r)
@@ -113,15 +112,15 @@ func (g *Gate) Limit(next http.Handler) http.Handler {
 	})
 }
 
-// entry is a request that the gate has seen.
+// entry is a request at the gate.
 type entry struct {
 	request   *http.Request // with the caller's deadline in its context
-	namespace string        // empty where the head of the body does not say it
+	namespace string        // empty if the head of the body does not contain it
 	leave     func()        // to be called when it is answered
 }
 
-// enter waits until a request may be worked on. It is an error if the caller's time is over before, or too many of the
-// namespace wait.
+// enter waits until a request may run. It fails if the caller's timeout expires first, or if too many requests of the namespace
+// wait.
 func (g *Gate) enter(w http.ResponseWriter, r *http.Request) (entry, error) {
 	deadline := time.Now().Add(timeoutOf(r))
 	ctx, cancel := context.WithDeadline(r.Context(), deadline)
@@ -129,13 +128,13 @@ func (g *Gate) enter(w http.ResponseWriter, r *http.Request) (entry, error) {
 	if g == nil || r.Body == nil || r.Body == http.NoBody {
 		return e, nil
 	}
-	// Neither who sends slowly nor who reads slowly holds a slot for longer than anybody waits. An error means that the
-	// connection has no deadlines, as in tests.
+	// A slow sender or reader does not occupy a slot longer than the caller waits. An error means that the connection has no
+	// deadlines, as in tests.
 	connection := http.NewResponseController(w)
 	_, _ = connection.SetReadDeadline(deadline), connection.SetWriteDeadline(deadline.Add(time.Second))
 
 	reader := bufio.NewReaderSize(r.Body, peeked)
-	head, _ := reader.Peek(peeked) // what cannot be read is the handler's to report
+	head, _ := reader.Peek(peeked) // the handler reports a read error
 	e.namespace = namespaceOf(head)
 	e.request.Body = peekedBody{reader, r.Body}
 
@@ -192,7 +191,7 @@ func (g *Gate) waitFor(ctx context.Context, namespace string, in lane, size int6
 	return t, err
 }
 
-// change changes the queue and lets run what may then.
+// change changes the queue and starts the reviews that may run then.
 func (g *Gate) change(do func()) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -218,8 +217,7 @@ func timeoutOf(r *http.Request) time.Duration {
 	return timeout
 }
 
-// namespaceOf returns the namespace of a review by the head of its JSON; empty where it does not say one. The API server
-// writes it before the object.
+// namespaceOf returns the namespace in the head of a review's JSON, or "". The API server writes it before the object.
 func namespaceOf(head []byte) string {
 	decoder := json.NewDecoder(bytes.NewReader(head))
 	if !enterObject(decoder) || !findMember(decoder, "request") || !enterObject(decoder) || !findMember(decoder, "namespace") {

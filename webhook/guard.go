@@ -20,7 +20,7 @@ import (
 	"outrigger.dev/outrigger/inject"
 )
 
-// call is what becomes known of a request on its way, and what the guard answers by.
+// call collects what is known of a request. The guard answers by it.
 type call struct {
 	begun          time.Time
 	path           string
@@ -30,7 +30,7 @@ type call struct {
 	dryRun         bool
 	report         inject.Report
 	err            error      // set: HTTP 500 and no review
-	span           trace.Span // nil where nothing is traced
+	span           trace.Span // nil = not traced
 }
 
 type callKey struct{}
@@ -46,7 +46,7 @@ func callOf(ctx context.Context) *call {
 func (c *call) note(request admission.Request) {
 	c.namespace, c.pod, c.uid, c.received = request.Namespace, request.Name, request.UID, request.Object.Raw
 	c.dryRun = request.DryRun != nil && *request.DryRun
-	// Until it is known better: should what follows panic, this is not a bad request.
+	// If the following steps panic, this is not a bad request.
 	c.report = inject.Report{Result: inject.Failed, Reason: api.InjectError}
 }
 
@@ -100,7 +100,7 @@ func (c *call) serve(reviews http.Handler, held *heldResponse, r *http.Request) 
 	}()
 	reviews.ServeHTTP(held, r.WithContext(context.WithValue(r.Context(), callKey{}, c)))
 	if c.err == nil && c.report.Reason == api.InjectBadRequest {
-		c.report.Message = "the body is no admission review, or too large"
+		c.report.Message = "the body is not an admission review, or too large"
 	}
 }
 
@@ -112,7 +112,7 @@ type panicError struct {
 
 func (p *panicError) Error() string { return "the injector failed on this pod; its log says more" }
 
-// heldResponse keeps an answer until it is let go.
+// heldResponse buffers an answer.
 type heldResponse struct {
 	header http.Header
 	body   bytes.Buffer
@@ -122,7 +122,7 @@ func (h *heldResponse) Header() http.Header            { return h.header }
 func (h *heldResponse) Write(text []byte) (int, error) { return h.body.Write(text) }
 func (h *heldResponse) WriteHeader(int)                {}
 
-// logValues returns what the log says of an error beyond its text.
+// logValues returns what the log contains of an error beside its text.
 func logValues(err error) []any {
 	if p := (*panicError)(nil); errors.As(err, &p) {
 		return []any{"panic", fmt.Sprint(p.cause), "stack", string(p.stack)}

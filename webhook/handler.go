@@ -184,7 +184,7 @@ const warningLength = 1000
 // warnings returns the warnings for kubectl. A pod with a controller has none: the controller creates the pod, and users do
 // not see its warnings.
 func warnings(pod *corev1.Pod, report inject.Report) []string {
-	problems, skip := report.Problems, skipIsNews(report)
+	problems, skip := report.Problems, isUnexpectedSkip(report)
 	if len(problems) == 0 && !skip || metav1.GetControllerOfNoCopy(pod) != nil {
 		return nil
 	}
@@ -218,7 +218,7 @@ func (h *Handler) record(c *call) {
 		h.Metrics.count(c.report, took)
 	}
 	if !c.dryRun {
-		h.Owners.tell(c.namespace, c.received, c.report)
+		h.Owners.enqueue(c.namespace, c.received, c.report)
 	}
 	c.endSpan()
 	values := []any{"result", c.report.Result, "reason", c.report.Reason, "namespace", c.namespace, "pod", c.pod, "uid", c.uid, "duration", took.String()}

@@ -26,7 +26,7 @@ import (
 	"outrigger.dev/outrigger/inject"
 )
 
-// IstioOptions are what an IstioConfiguration needs to know.
+// IstioOptions are the dependencies of an IstioConfiguration.
 type IstioOptions struct {
 	Client   kubernetes.Interface
 	Metadata metadata.Interface    // for the CRD of ProxyConfig
@@ -36,7 +36,7 @@ type IstioOptions struct {
 	// OwnNamespace and LastGoodName name the ConfigMap of ours that keeps the last good configuration. It must exist;
 	// it may be empty.
 	OwnNamespace, LastGoodName string
-	// Release is Istio's release where a setting says it; empty to read it off the ConfigMap's labels.
+	// Release is Istio's release if a setting names it; if empty, it is read from the ConfigMap's labels.
 	Release  string
 	Settings inject.Settings
 	// Events reports refused configurations on the ConfigMap, once for all replicas; nil reports none.
@@ -45,22 +45,22 @@ type IstioOptions struct {
 	Log     logr.Logger
 }
 
-// IstioConfiguration is Istio's configuration as it stands in the cluster: the two ConfigMaps, read together, with the
-// facts of the cluster that injection depends on, nodes and ProxyConfig resources. What does not parse never replaces
-// what did. It runs on every replica.
+// IstioConfiguration is Istio's current configuration in the cluster: the two ConfigMaps, read together, with the facts of the
+// cluster that injection depends on, nodes and ProxyConfig resources. An invalid configuration never replaces a valid one. It runs
+// on every replica.
 type IstioConfiguration struct {
 	options IstioOptions
 	wake    chan struct{}
-	current atomic.Pointer[answerNow]
+	current atomic.Pointer[currentConfig]
 
 	own   *source  // by the setting
-	tag   *watched // Istio's default tag; nil where the setting names a revision
+	tag   *watched // Istio's default tag; nil if the setting names a revision
 	crd   *watched
-	nodes *watched // nil where a setting says whether sidecars are native
+	nodes *watched // nil if a setting decides whether sidecars are native
 
 	// The rest belongs to the one goroutine of Start.
-	from             *source  // where the configuration is taken from now: own, or tagged
-	tagged           *source  // of the revision that the default tag names; nil while that is not needed
+	from             *source  // the current one: own, or tagged
+	tagged           *source  // of the revision that the default tag names; nil if own is used
 	proxyConfigs     *watched // nil while there is no CRD
 	stopProxyConfigs context.CancelFunc
 	good             *inject.Config // of the last source that parsed
@@ -81,16 +81,16 @@ type source struct {
 	stop           context.CancelFunc
 }
 
-// answerNow is what Current answers.
-type answerNow struct {
+// currentConfig is what Current returns.
+type currentConfig struct {
 	config *inject.Config
 	err    error
 }
 
-// NewIstioConfiguration returns a configuration that is not known until it is started.
+// NewIstioConfiguration returns a configuration that is unknown until it is started.
 func NewIstioConfiguration(options IstioOptions) *IstioConfiguration {
 	c := &IstioConfiguration{options: options, wake: make(chan struct{}, 1)}
-	c.current.Store(&answerNow{err: errors.New("the Istio configuration has not been read yet")})
+	c.current.Store(&currentConfig{err: errors.New("the Istio configuration has not been read yet")})
 	c.own = c.sourceOf(options.Settings.Revision)
 	c.from = c.own
 	if options.Settings.Revision == "" {
@@ -137,11 +137,11 @@ func (c *IstioConfiguration) sourceOf(revision string) *source {
 	}
 }
 
-// NeedLeaderElection returns false: every replica answers pods.
+// NeedLeaderElection returns false: every replica reviews pods.
 func (c *IstioConfiguration) NeedLeaderElection() bool { return false }
 
-// Current returns the configuration to decide by. Without a usable one in the cluster it is one that denies with the
-// reason. It is an error while it is not known what the cluster holds.
+// Current returns the configuration for decisions. If the cluster has no usable one, it denies pods with the reason. It returns an
+// error while the cluster's configuration is unknown.
 func (c *IstioConfiguration) Current() (*inject.Config, error) {
 	now := c.current.Load()
 	return now.config, now.err
@@ -179,8 +179,8 @@ func (c *IstioConfiguration) Start(ctx context.Context) error {
 }
 
 const (
-	soon   = 5 * time.Second  // to try again what failed
-	seldom = 10 * time.Minute // with nothing to do
+	retryAfter = 5 * time.Second  // a failure
+	idleAfter  = 10 * time.Minute // without events
 )
 
 // look applies the current configuration of the cluster, and returns when to look again without an event.
@@ -188,27 +188,27 @@ func (c *IstioConfiguration) look(ctx context.Context) time.Duration {
 	source, problem, err := c.read(ctx)
 	if err != nil {
 		if c.good == nil {
-			c.current.Store(&answerNow{err: err})
+			c.current.Store(&currentConfig{err: err})
 		}
-		return seldom // what is missing wakes us when it comes
+		return idleAfter // an event follows when it is known
 	}
-	wait := seldom
+	wait := idleAfter
 	if problem == nil {
 		problem = c.take(source)
 	}
 	if err := c.fallBack(ctx, problem); err != nil {
 		c.options.Log.Error(err, "the last good Istio configuration could not be read; it is tried again")
-		c.current.Store(&answerNow{err: err})
-		return soon
+		c.current.Store(&currentConfig{err: err})
+		return retryAfter
 	}
 	c.report(problem)
 	if err := c.writeEvent(ctx); err != nil {
-		c.options.Log.Error(err, "the refusal of Istio's configuration could not be told; it is tried again")
-		wait = soon
+		c.options.Log.Error(err, "the refusal of Istio's configuration could not be recorded; it is tried again")
+		wait = retryAfter
 	}
 	if problem == nil && !c.saved {
 		if err := c.save(ctx, source); err != nil {
-			wait = soon
+			wait = retryAfter
 			if c.saveErr != err.Error() {
 				c.saveErr = err.Error()
 				c.options.Log.Error(err, "the good Istio configuration could not be kept; it is tried again")
@@ -216,21 +216,21 @@ func (c *IstioConfiguration) look(ctx context.Context) time.Duration {
 		}
 	}
 	if c.good == nil {
-		c.current.Store(&answerNow{config: inject.Unavailable(*problem)})
+		c.current.Store(&currentConfig{config: inject.Unavailable(*problem)})
 		return wait
 	}
 	facts, err := c.facts(ctx)
 	if err != nil {
-		c.current.Store(&answerNow{err: err})
-		return soon
+		c.current.Store(&currentConfig{err: err})
+		return retryAfter
 	}
 	c.good = c.good.With(facts) // stays the same configuration, with its cached answers, unless a fact changes a decision
-	c.current.Store(&answerNow{config: c.good})
+	c.current.Store(&currentConfig{config: c.good})
 	return wait
 }
 
-// read returns Istio's configuration as it stands, or the problem that it is not there or may not be read. An error
-// means that it is not known.
+// read returns Istio's current configuration, or the problem that it does not exist or may not be read. An error means that it is
+// unknown.
 func (c *IstioConfiguration) read(ctx context.Context) (inject.Source, *api.InjectProblem, error) {
 	if err := c.choose(ctx); err != nil {
 		return inject.Source{}, nil, err
@@ -264,7 +264,7 @@ func (c *IstioConfiguration) read(ctx context.Context) (inject.Source, *api.Inje
 	return source, nil, nil
 }
 
-// choose decides whose ConfigMaps are read: those of the setting; without a setting, and where there are none without a
+// choose decides which ConfigMaps are read: those of the setting; without a setting, and if there are none without a
 // revision, those of the revision that Istio's default tag names.
 func (c *IstioConfiguration) choose(ctx context.Context) error {
 	c.from = c.own
@@ -273,7 +273,7 @@ func (c *IstioConfiguration) choose(ctx context.Context) error {
 	}
 	own, err := c.own.injector.object()
 	if own != nil || err != nil {
-		return c.followTag(ctx, "") // read meets the error again and says what it means
+		return c.followTag(ctx, "") // read gets the same error and interprets it
 	}
 	tag, err := c.tag.object()
 	if err != nil && !apierrors.IsForbidden(err) {
@@ -317,8 +317,8 @@ func (c *IstioConfiguration) missing(w *watched) api.InjectProblem {
 	return api.InjectProblem{
 		Object:  api.ObjectRef{Kind: "ConfigMap", Namespace: c.options.Namespace, Name: w.name},
 		Reason:  api.InjectNoIstioConfiguration,
-		Message: "it is not there, so there is no Istio configuration to inject with.",
-		Advice: fmt.Sprintf("Install Istio, or say where it is: the value istio.namespace (now %s) and the value revision (now %q) of Outrigger's chart.",
+		Message: "it does not exist, so there is no Istio configuration to inject with.",
+		Advice: fmt.Sprintf("Install Istio, or set where it is: the value istio.namespace (now %s) and the value revision (now %q) of Outrigger's chart.",
 			c.options.Namespace, c.options.Settings.Revision),
 	}
 }
@@ -327,8 +327,8 @@ func (c *IstioConfiguration) forbidden(w *watched) api.InjectProblem {
 	problem := api.InjectProblem{
 		Object:  api.ObjectRef{Kind: "ConfigMap", Namespace: c.options.Namespace, Name: w.name},
 		Reason:  api.InjectIstioConfigurationForbidden,
-		Message: "Outrigger may not read it.",
-		Advice:  "Give Outrigger's ServiceAccount the verbs get, list and watch on it, as its chart does unless rbac.create is false.",
+		Message: "Outrigger has no permission to read it.",
+		Advice:  "Grant Outrigger's ServiceAccount the verbs list and watch on it, as its chart does unless rbac.create is false.",
 	}
 	if revision := c.from.revision; revision != "" && revision != "default" {
 		problem.Advice = fmt.Sprintf("Allow it: helm upgrade outrigger charts/outrigger -n %s --reset-then-reuse-values --set istio.revisions={%s}", c.options.OwnNamespace, revision)
@@ -336,7 +336,7 @@ func (c *IstioConfiguration) forbidden(w *watched) api.InjectProblem {
 	return problem
 }
 
-// take parses a source that was not seen before. A good one becomes the configuration. For a refused one it returns the
+// take parses a source that differs from the last one. A valid one becomes the configuration. For an invalid one, it returns the
 // problem.
 func (c *IstioConfiguration) take(source inject.Source) *api.InjectProblem {
 	if source == c.seen {
@@ -376,7 +376,7 @@ func (c *IstioConfiguration) parse(source inject.Source) (*inject.Config, api.In
 		Object:  injector,
 		Reason:  api.InjectIstioConfigurationRefused,
 		Message: "it was refused.",
-		Advice:  "Mend it; until then the last good configuration stays in use, if there was one.",
+		Advice:  "Fix it. Until then, the last good configuration stays in use, if there was one.",
 	}
 	if err != nil {
 		refused.Message = fmt.Sprintf("it was refused: %v.", err)

@@ -278,7 +278,7 @@ func TestTheDefaultTagIsFollowedWhereThereIsNoUnsuffixedConfigMap(t *testing.T) 
 	if got := outcome(configuration); got != "injected second" {
 		t.Errorf("got %q", got)
 	}
-	becomes(t, c.started(t), "denied IstioConfigurationForbidden: ConfigMap istio-system/istio-sidecar-injector-c: Outrigger may not read it. "+
+	becomes(t, c.started(t), "denied IstioConfigurationForbidden: ConfigMap istio-system/istio-sidecar-injector-c: Outrigger has no permission to read it. "+
 		"Allow it: helm upgrade outrigger charts/outrigger -n outrigger-system --reset-then-reuse-values --set istio.revisions={c}")
 	becomes(t, configuration, "injected third", func() { c.set(t, injectorMap(goodConfig("third"))); c.set(t, meshMap()) })
 }
@@ -287,7 +287,7 @@ func TestAForbiddenConfigurationIsToldWithTheLineThatAllowsIt(t *testing.T) {
 	c := newCluster(configMap("istio-system", "istio-sidecar-injector-1-31", injectorMap(goodConfig("first")).Data), configMap("istio-system", "istio-1-31", meshMap().Data))
 	c.forbid("configmaps istio-sidecar-injector-1-31", true)
 	configuration := c.started(t, func(o *IstioOptions) { o.Settings.Revision = "1-31" })
-	becomes(t, configuration, "denied IstioConfigurationForbidden: ConfigMap istio-system/istio-sidecar-injector-1-31: Outrigger may not read it. "+
+	becomes(t, configuration, "denied IstioConfigurationForbidden: ConfigMap istio-system/istio-sidecar-injector-1-31: Outrigger has no permission to read it. "+
 		"Allow it: helm upgrade outrigger charts/outrigger -n outrigger-system --reset-then-reuse-values --set istio.revisions={1-31}")
 	c.forbid("configmaps istio-sidecar-injector-1-31", false)
 	becomes(t, configuration, "injected first")

@@ -15,8 +15,8 @@ import (
 	"outrigger.dev/outrigger/inject"
 )
 
-// facts returns what injection depends on beside Istio's configuration. An error means that it is not known yet: a pod
-// must not come out otherwise because of the moment it was created in.
+// facts returns what injection depends on beside Istio's configuration. An error means that it is still unknown: a pod must not
+// depend on the moment it was created in.
 func (c *IstioConfiguration) facts(ctx context.Context) (inject.Facts, error) {
 	var facts inject.Facts
 	if c.nodes != nil {
@@ -49,7 +49,7 @@ func (c *IstioConfiguration) facts(ctx context.Context) (inject.Facts, error) {
 	return facts, nil
 }
 
-// followProxyConfigs starts to watch ProxyConfig resources when their CRD is there, and ends when it is gone.
+// followProxyConfigs watches ProxyConfig resources while their CRD exists.
 func (c *IstioConfiguration) followProxyConfigs(ctx context.Context, wanted bool) error {
 	if wanted == (c.proxyConfigs != nil) {
 		return nil

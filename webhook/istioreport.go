@@ -38,8 +38,8 @@ func (c *IstioConfiguration) report(problem *api.InjectProblem) {
 	c.event(*problem, instead)
 }
 
-// event prepares the Event about a problem on the ConfigMap that it is about, if that is there. All replicas prepare the
-// same one for one version of the ConfigMap.
+// event prepares the Event about a problem on its ConfigMap, if that exists. All replicas prepare the same Event for one version of
+// the ConfigMap.
 func (c *IstioConfiguration) event(problem api.InjectProblem, instead string) {
 	about := c.from.injector
 	if problem.Object.Name == c.from.mesh.name {
@@ -58,7 +58,7 @@ func (c *IstioConfiguration) event(problem api.InjectProblem, instead string) {
 	}
 }
 
-// writeEvent writes what was prepared and not written yet.
+// writeEvent writes the prepared Event, if any.
 func (c *IstioConfiguration) writeEvent(ctx context.Context) error {
 	if c.unreported == nil {
 		return nil

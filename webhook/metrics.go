@@ -14,7 +14,7 @@ import (
 	"outrigger.dev/outrigger/inject"
 )
 
-// Metrics are the numbers of the webhook and of Istio's configuration. No label's value comes from a user.
+// Metrics are the metrics of the webhook and of Istio's configuration. No label value comes from a user.
 type Metrics struct {
 	injections *prometheus.CounterVec
 	duration   prometheus.Histogram
@@ -25,7 +25,7 @@ type Metrics struct {
 	configErrors *prometheus.CounterVec
 }
 
-// NewMetrics makes the metrics and registers them.
+// NewMetrics returns registered metrics.
 func NewMetrics(registerer prometheus.Registerer) *Metrics {
 	m := &Metrics{
 		injections: prometheus.NewCounterVec(prometheus.CounterOpts{
@@ -54,7 +54,7 @@ func NewMetrics(registerer prometheus.Registerer) *Metrics {
 			Help: "How often Istio's configuration was found to be missing, unreadable, or invalid, by reason.",
 		}, []string{"reason"}),
 	}
-	// An increase is seen only of a series that was there before it.
+	// Prometheus sees an increase only in a series that existed before.
 	for _, doc := range api.InjectReasons() {
 		if result, is := resultOf(doc); is {
 			m.injections.WithLabelValues(string(result), string(doc.Reason))
@@ -67,7 +67,7 @@ func NewMetrics(registerer prometheus.Registerer) *Metrics {
 	return m
 }
 
-// resultOf returns the result that a reason is for, with which its sentence begins; false for one that only warns.
+// resultOf returns the result of a reason, the first word of its sentence; false for a reason that only warns.
 func resultOf(doc api.InjectReasonDoc) (inject.Result, bool) {
 	for _, result := range []inject.Result{inject.Injected, inject.Skipped, inject.Denied, inject.Failed} {
 		if strings.HasPrefix(strings.ToLower(doc.Doc), string(result)) {

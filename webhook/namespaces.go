@@ -19,8 +19,8 @@ import (
 const NamespacesPath = "/validate/namespaces"
 
 // NamespaceAdvice answers CREATE and UPDATE of Namespaces with a warning for a label of injection on a namespace that the
-// webhook excludes by name. Unless limits is nil, it also warns about each annotation or label of routing that does
-// not say what was meant. On an update only what it changes is warned of.
+// webhook excludes by name. Unless limits is nil, it also warns about each invalid or misspelled annotation or label of routing. An
+// update is warned only about what it changes.
 func NamespaceAdvice(limits *api.RouteLimits, excluder NamespaceExcluder) http.Handler {
 	return advice(func(ctx context.Context, request admission.Request) ([]string, error) {
 		if len(request.Object.Raw) == 0 {
@@ -63,11 +63,11 @@ func excludedWarnings(ctx context.Context, namespace, before *corev1.Namespace, 
 	return nil, nil
 }
 
-// NamespaceWarnings says what is wrong with the labels and annotations about routing on a Namespace, as ServiceWarnings does.
+// NamespaceWarnings returns what is wrong with the labels and annotations of routing on a Namespace, as ServiceWarnings does.
 func NamespaceWarnings(namespace, before *corev1.Namespace, limits api.RouteLimits) []string {
 	var out []string
 	for _, p := range limits.NamespaceProblems(namespace) {
-		if !stood(p, before) {
+		if !isUnchanged(p, before) {
 			out = append(out, string(p.Reason)+": "+p.String())
 		}
 	}

@@ -121,7 +121,7 @@ func (f *flow) last() *ticket {
 	return last
 }
 
-// grant lets every review run that may, and returns them in their order.
+// grant starts every review that may run, and returns them in order.
 func (q *fairQueue) grant() []*ticket {
 	var granted []*ticket
 	for next := q.next(); next != nil; next = q.next() {
@@ -184,7 +184,7 @@ func (t *ticket) before(other *ticket) bool {
 	return t.arrival < other.arrival
 }
 
-// finish takes a review out that ran.
+// finish removes a review that ran.
 func (q *fairQueue) finish(t *ticket) {
 	if t.state != ticketRunning {
 		return
@@ -199,7 +199,7 @@ func (q *fairQueue) finish(t *ticket) {
 	q.forgetShares()
 }
 
-// drop takes a review out that waits, and reports whether it still did.
+// drop removes a waiting review. It returns false if the review no longer waits.
 func (q *fairQueue) drop(t *ticket) bool {
 	if t.state != ticketWaiting {
 		return false
@@ -213,7 +213,7 @@ func (q *fairQueue) drop(t *ticket) bool {
 	return true
 }
 
-// forgetShares lets all namespaces begin anew where nothing runs or waits.
+// forgetShares resets the shares of all namespaces if nothing runs or waits.
 func (q *fairQueue) forgetShares() {
 	if q.waiting == 0 && q.running == 0 {
 		clear(q.flows)

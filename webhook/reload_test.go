@@ -130,7 +130,7 @@ func TestARefusalIsOneEventOfAllReplicas(t *testing.T) {
 	replica()
 	replica()
 	eventually(t, refusals, "1 1", func() {
-		if refusals() == "" { // once it is heard of, it must not be written again
+		if refusals() == "" { // once it is noteResult of, it must not be written again
 			c.set(t, injectorMap(brokenConfig))
 		}
 	})

@@ -22,8 +22,8 @@ import (
 // ServicesPath is where ServiceAdvice is served.
 const ServicesPath = "/validate/services"
 
-// ServiceAdvice answers CREATE and UPDATE of Services with a warning for each annotation or label of routing that does
-// not say what was meant. On an update only what it changes is warned of.
+// ServiceAdvice answers CREATE and UPDATE of Services with a warning for each invalid or misspelled annotation or label of routing.
+// An update is warned only about what it changes.
 func ServiceAdvice(namespaces NamespaceReader, limits api.RouteLimits, versions VersionReader) http.Handler {
 	return advice(func(ctx context.Context, request admission.Request) ([]string, error) {
 		if len(request.Object.Raw) == 0 {
@@ -50,26 +50,26 @@ func ServiceAdvice(namespaces NamespaceReader, limits api.RouteLimits, versions 
 			return versions.Versions(ctx, service, label)
 		}
 		warnings := ServiceWarnings(service, before, namespace, limits, known)
-		return append(warnings, nameWarnings(ctx, service, before, namespace, limits, versions)...), nil
+		return append(warnings, unknownVersionWarnings(ctx, service, before, namespace, limits, versions)...), nil
 	})
 }
 
 // VersionReader knows the versions of the pods that a Service selects.
 type VersionReader interface {
-	// Versions returns the values of the version label in natural order; none where they cannot be read.
+	// Versions returns the values of the version label in natural order, or none if they cannot be read.
 	Versions(ctx context.Context, service *corev1.Service, label string) []string
 }
 
-// nameWarnings is about names of versions that nothing behind the Service carries, in annotations that the request changes.
-func nameWarnings(ctx context.Context, service, before *corev1.Service, namespace *corev1.Namespace, limits api.RouteLimits, versions VersionReader) []string {
+// unknownVersionWarnings returns warnings about versions that no pod of the Service has, in annotations that the request changes.
+func unknownVersionWarnings(ctx context.Context, service, before *corev1.Service, namespace *corev1.Namespace, limits api.RouteLimits, versions VersionReader) []string {
 	intent, _ := limits.IntentOf(service, namespace, nil)
-	if warning := labelWarning(ctx, service, before, intent, versions); warning != "" {
-		return []string{warning} // by that label no name is known
+	if warning := versionLabelWarning(ctx, service, before, intent, versions); warning != "" {
+		return []string{warning} // no version is known by that label
 	}
-	changed := func(p api.RouteProblem) bool { return !stood(p, before) }
+	changed := func(p api.RouteProblem) bool { return !isUnchanged(p, before) }
 	ref := api.ObjectRef{Kind: "Service", Namespace: service.Namespace, Name: service.Name}
 	if versions == nil || !slices.ContainsFunc(api.UnknownVersions(ref, intent, []string{""}), changed) {
-		return nil // no name in it is new
+		return nil // the request names no other versions than before
 	}
 	var out []string
 	for _, p := range api.UnknownVersions(ref, intent, versions.Versions(ctx, service, intent.VersionLabel)) {
@@ -80,8 +80,9 @@ func nameWarnings(ctx context.Context, service, before *corev1.Service, namespac
 	return out
 }
 
-// labelWarning is about a version label that the request writes and that tells no pods of the Service apart; empty if it does.
-func labelWarning(ctx context.Context, service, before *corev1.Service, intent api.RouteIntent, versions VersionReader) string {
+// versionLabelWarning returns a warning about a version label that the request sets and that does not distinguish the Service's pods;
+// otherwise "".
+func versionLabelWarning(ctx context.Context, service, before *corev1.Service, intent api.RouteIntent, versions VersionReader) string {
 	key, label := api.AnnotationVersionLabel, intent.VersionLabel
 	text, written := service.Annotations[key]
 	if !written || intent.Bad[key] || text == before.Annotations[key] {
@@ -97,12 +98,12 @@ func labelWarning(ctx context.Context, service, before *corev1.Service, intent a
 	return ""
 }
 
-// ServiceWarnings says what is wrong with the words about routing on a Service, sorted, each with what would be right.
-// What stood there before is not told again; before is empty for a new Service. The versions of the Service's pods by a label are
-// read only where an example needs them.
+// ServiceWarnings returns what is wrong with the annotations and labels of routing on a Service, sorted, each with the fix. Values
+// that before already had are left out; before is empty for a new Service. The versions of the Service's pods by a label are
+// read only if an example needs them.
 func ServiceWarnings(service, before *corev1.Service, namespace *corev1.Namespace, limits api.RouteLimits, versions func(label string) []string) []string {
 	intent, problems := limits.IntentOf(service, namespace, nil)
-	problems = slices.DeleteFunc(problems, func(p api.RouteProblem) bool { return p.Object.Kind != "Service" || stood(p, before) })
+	problems = slices.DeleteFunc(problems, func(p api.RouteProblem) bool { return p.Object.Kind != "Service" || isUnchanged(p, before) })
 	if slices.ContainsFunc(problems, func(p api.RouteProblem) bool { return p.Reason == api.RouteInvalidAnnotation }) {
 		problems = api.WithExamples(problems, versions(intent.VersionLabel))
 	}
@@ -115,8 +116,8 @@ func ServiceWarnings(service, before *corev1.Service, namespace *corev1.Namespac
 	return out
 }
 
-// stood reports whether the label or annotation that a Problem is about was there before and said the same.
-func stood(p api.RouteProblem, before metav1.Object) bool {
+// isUnchanged reports whether the label or annotation that a Problem is about had the same value before.
+func isUnchanged(p api.RouteProblem, before metav1.Object) bool {
 	for key, value := range before.GetAnnotations() {
 		if p.Field == api.AnnotationField(key) && p.Value == value {
 			return true
@@ -130,24 +131,23 @@ func stood(p api.RouteProblem, before metav1.Object) bool {
 	return false
 }
 
-// nearMisses finds keys that look like one of ours but are in no domain of ours, and, among labels, keys of ours that
-// nobody reads there.
+// nearMisses returns warnings about changed keys that are probably a misspelled key of ours, or a key of ours as a label that is
+// only read as an annotation.
 func nearMisses(what string, marks, before map[string]string) []string {
 	var out []string
 	for _, key := range slices.Sorted(maps.Keys(marks)) {
 		if was, had := before[key]; had && was == marks[key] {
 			continue
 		}
-		if right, advice := meant(what, key); right != "" {
+		if right, advice := nearestKey(what, key); right != "" {
 			out = append(out, fmt.Sprintf("%s: %s %s = %q is not read. %s", api.RouteUnknownAnnotation, what, key, api.Shorten(marks[key], 60), advice))
 		}
 	}
 	return out
 }
 
-// meant returns the key of ours that a key was probably meant to be; empty if it has nothing to do with us. Keys under
-// our own domain that are annotations are api.RouteIntentOf's to judge.
-func meant(what, key string) (right, advice string) {
+// nearestKey returns the key of ours that a key probably misspells, or "". api.RouteIntentOf checks annotations of our own domain.
+func nearestKey(what, key string) (right, advice string) {
 	ours := strings.HasPrefix(key, api.Domain+"/")
 	if ours && what == "annotation" {
 		return "", ""
@@ -155,7 +155,7 @@ func meant(what, key string) (right, advice string) {
 	known, found := api.NearestRoutingKey(key)
 	switch {
 	case ours && known.Label && known.Key == key:
-		return "", "" // a label of ours where it belongs
+		return "", "" // a correct label of ours
 	case found && known.Label:
 		return known.Key, "Did you mean the label " + known.Key + "?"
 	case found:

@@ -22,7 +22,7 @@ const (
 	attributeRequest   = attribute.Key("outrigger.request.uid")
 )
 
-// traced begins the span of a request, within the API server's own trace if it sends one.
+// traced starts the span of a request, in the API server's own trace if it sends one.
 func (h *Handler) traced(c *call, r *http.Request) *http.Request {
 	if h.Tracer == nil {
 		return r
@@ -32,7 +32,7 @@ func (h *Handler) traced(c *call, r *http.Request) *http.Request {
 	return r.WithContext(ctx)
 }
 
-// endSpan says in the span what became of the request, as the log does: never anything of the pod but its name.
+// endSpan records the outcome of the request in the span, as the log does: of the pod, only its name.
 func (c *call) endSpan() {
 	if c.span == nil {
 		return

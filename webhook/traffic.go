@@ -19,13 +19,13 @@ import (
 // TrafficPath is where TrafficAdvice is served.
 const TrafficPath = "/validate/traffic"
 
-// Ending is a workload that is about to have no pods any more.
+// Ending is a workload that is about to lose all of its pods.
 type Ending struct {
 	Namespace, Kind, Name string
 	Deleted               bool // otherwise it is scaled to 0
 }
 
-// LostTraffic is what the routes of one Service would go on to send where nothing receives it.
+// LostTraffic is the traffic that the routes of one Service would send to no pod.
 type LostTraffic struct {
 	Service  string
 	Versions []string // the versions that share it
@@ -38,12 +38,12 @@ type LostTraffic struct {
 
 // TrafficReader reads the current routes and the pods behind them.
 type TrafficReader interface {
-	// Losing returns what the end of a workload would cost, by Service in the order of their names.
+	// Losing returns the traffic that the end of a workload would lose, by Service in the order of their names.
 	Losing(ctx context.Context, ending Ending) ([]LostTraffic, error)
 }
 
 // TrafficAdvice answers DELETE of Deployments, StatefulSets and DaemonSets, and UPDATE of them or of their scale to 0,
-// with a warning where the workload holds traffic that nothing else will receive.
+// with a warning if the workload has traffic that no other one will receive.
 func TrafficAdvice(traffic TrafficReader) http.Handler {
 	return advice(func(ctx context.Context, request admission.Request) ([]string, error) {
 		ending, ends, err := endingOf(request)
@@ -58,7 +58,7 @@ func TrafficAdvice(traffic TrafficReader) http.Handler {
 	})
 }
 
-// TrafficWarnings says for each Service what would be lost, and the command that prevents it.
+// TrafficWarnings returns for each Service the traffic that would be lost, and the command that prevents it.
 func TrafficWarnings(ending Ending, lost []LostTraffic) []string {
 	end := "is scaled to 0"
 	if ending.Deleted {
@@ -89,14 +89,14 @@ func TrafficWarnings(ending Ending, lost []LostTraffic) []string {
 // scaled are the resources whose UPDATE may be a scale to 0, by their kind.
 var scaled = map[string]string{"deployments": "Deployment", "statefulsets": "StatefulSet"}
 
-// replicas is what Deployments, StatefulSets and Scales have in common.
+// replicas is the part of Deployments, StatefulSets, and Scales that is read.
 type replicas struct {
 	Spec struct {
 		Replicas *int32 `json:"replicas"`
 	} `json:"spec"`
 }
 
-// endingOf says which workload a request ends; false if it ends none.
+// endingOf returns the workload that a request ends; false if it ends none.
 func endingOf(request admission.Request) (Ending, bool, error) {
 	ending := Ending{Namespace: request.Namespace, Name: request.Name, Kind: scaled[request.Resource.Resource]}
 	if request.Resource.Resource == "daemonsets" {
@@ -123,7 +123,7 @@ func endingOf(request admission.Request) (Ending, bool, error) {
 	return Ending{}, false, nil
 }
 
-// replicasIn reads how many pods are wanted. A workload that does not say wants one; a Scale leaves out 0.
+// replicasIn returns the desired number of pods. Without the field, a workload has one; a Scale omits 0.
 func replicasIn(request admission.Request, raw []byte) (int32, error) {
 	if len(raw) == 0 {
 		return 0, errNoObject(request)

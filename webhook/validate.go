@@ -15,13 +15,13 @@ import (
 	"outrigger.dev/outrigger/inject"
 )
 
-// adviser answers a request with what the user should know; it never refuses anything.
+// adviser returns warnings about a request. It never denies it.
 type adviser func(ctx context.Context, request admission.Request) ([]string, error)
 
 // advice serves an adviser. An error or a panic is HTTP 500 and no review: the failurePolicy of these entries is Ignore.
-func advice(ask adviser) http.Handler {
+func advice(advise adviser) http.Handler {
 	return judgment(func(ctx context.Context, request admission.Request) (admission.Response, error) {
-		warnings, err := ask(ctx, request)
+		warnings, err := advise(ctx, request)
 		for i, warning := range warnings {
 			warnings[i] = api.Shorten(warning, warningLength)
 		}
@@ -33,10 +33,10 @@ func advice(ask adviser) http.Handler {
 type verdict func(ctx context.Context, request admission.Request) (admission.Response, error)
 
 // judgment serves a verdict. An error or a panic is HTTP 500 and no review, so that the failurePolicy of the entry decides.
-func judgment(ask verdict) http.Handler {
+func judgment(judge verdict) http.Handler {
 	reviews := (&admission.Webhook{Handler: admission.HandlerFunc(func(ctx context.Context, request admission.Request) admission.Response {
 		callOf(ctx).note(request)
-		response, err := ask(ctx, request)
+		response, err := judge(ctx, request)
 		if err != nil {
 			callOf(ctx).err = err
 			return admission.Errored(http.StatusInternalServerError, err)
@@ -51,22 +51,22 @@ func judgment(ask verdict) http.Handler {
 			logf.Log.WithName("webhook").Error(c.err, "no advice", append([]any{"path", c.path, "namespace", c.namespace, "name", c.pod}, logValues(c.err)...)...)
 			http.Error(w, c.err.Error(), http.StatusInternalServerError)
 			return
-		case c.report.Reason == api.InjectBadRequest: // held is a denial without a request, which no entry asked for
+		case c.report.Reason == api.InjectBadRequest: // held is a denial of an unreadable request
 			http.Error(w, c.report.Message, http.StatusBadRequest)
 			return
 		}
 		w.Header().Set("Content-Type", "application/json")
-		_, _ = w.Write(held.body.Bytes()) // who no longer listens needs no answer
+		_, _ = w.Write(held.body.Bytes()) // a caller that disconnected needs no answer
 	})
 }
 
-// byCluster reports whether a request comes from Kubernetes' own controllers: nobody reads what they are warned of.
+// byCluster reports whether a request comes from Kubernetes' own controllers: nobody reads warnings to them.
 func byCluster(request admission.Request) bool {
 	user := request.UserInfo.Username
 	return strings.HasPrefix(user, "system:serviceaccount:kube-system:") || user == "system:kube-controller-manager"
 }
 
-// errNoObject says that the webhook object sends what this path cannot judge.
+// errNoObject is the error for a request without its object.
 func errNoObject(request admission.Request) error {
 	return fmt.Errorf("%s of %s %s/%s came without the object", request.Operation, request.Kind.Kind, request.Namespace, request.Name)
 }

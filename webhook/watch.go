@@ -17,8 +17,8 @@ import (
 	"k8s.io/client-go/tools/cache"
 )
 
-// watched is a kind that is watched, one object by its name or all of them. Unlike a bare informer it knows why it
-// knows nothing.
+// watched is a kind that is watched, one object by its name or all of them. Unlike a bare informer, it keeps the error of the last
+// list or watch.
 type watched struct {
 	what     string // for people: "ConfigMap istio-system/istio"
 	name     string // of the one object; empty for all
@@ -33,8 +33,7 @@ type (
 	watcher = func(context.Context, metav1.ListOptions) (watch.Interface, error)
 )
 
-// watch describes a watch; follow begins it. A rights-saving detail: a list or watch of one name is allowed by a rule
-// that names it.
+// watch describes a watch; follow starts it. It lists and watches one object by its name, which a rule with resourceNames permits.
 func (c *IstioConfiguration) watch(what string, client any, kind runtime.Object, name string, strip cache.TransformFunc, list lister, watching watcher) *watched {
 	w := &watched{what: what, name: name}
 	one := func(o *metav1.ListOptions) {
@@ -46,13 +45,13 @@ func (c *IstioConfiguration) watch(what string, client any, kind runtime.Object,
 		ListWithContextFunc: func(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) {
 			one(&o)
 			found, err := list(ctx, o)
-			c.heard(w, err)
+			c.noteResult(w, err)
 			return found, err
 		},
 		WatchFuncWithContext: func(ctx context.Context, o metav1.ListOptions) (watch.Interface, error) {
 			one(&o)
 			stream, err := watching(ctx, o)
-			c.heard(w, err)
+			c.noteResult(w, err)
 			return stream, err
 		},
 	}
@@ -65,7 +64,7 @@ func (c *IstioConfiguration) watch(what string, client any, kind runtime.Object,
 	return w
 }
 
-// follow begins a watch. It ends with the context.
+// follow starts a watch that ends with the context.
 func (c *IstioConfiguration) follow(ctx context.Context, w *watched) error {
 	registration, err := w.informer.AddEventHandler(cache.ResourceEventHandlerFuncs{
 		AddFunc: func(any) { c.nudge() },
@@ -90,20 +89,20 @@ func (c *IstioConfiguration) follow(ctx context.Context, w *watched) error {
 	return nil
 }
 
-// changed tells whether an update of a node matters; of everything else any does.
+// changed reports whether an update matters: of a node, only the kubelet's version does.
 func changed(before, after any) bool {
 	was, isNode := before.(*corev1.Node)
 	is, stays := after.(*corev1.Node)
 	return !isNode || !stays || was.Status.NodeInfo.KubeletVersion != is.Status.NodeInfo.KubeletVersion
 }
 
-// heard notes what the API server said to a list or watch.
-func (c *IstioConfiguration) heard(w *watched, err error) {
+// noteResult keeps the result of a list or watch, and logs an error once.
+func (c *IstioConfiguration) noteResult(w *watched, err error) {
 	w.mu.Lock()
-	news := (err == nil) != (w.err == nil) || apierrors.IsForbidden(err) != apierrors.IsForbidden(w.err)
+	isNew := (err == nil) != (w.err == nil) || apierrors.IsForbidden(err) != apierrors.IsForbidden(w.err)
 	w.err = err
 	w.mu.Unlock()
-	if !news {
+	if !isNew {
 		return
 	}
 	if err != nil {
@@ -119,7 +118,7 @@ func (c *IstioConfiguration) nudge() {
 	}
 }
 
-// objects returns what is there. An error means that it is not known: the first list has not come, and why if so.
+// objects returns the objects. An error means that they are unknown, because the first list is not complete, and says why.
 func (w *watched) objects() ([]any, error) {
 	w.mu.Lock()
 	err := w.err
@@ -133,7 +132,7 @@ func (w *watched) objects() ([]any, error) {
 	return nil, fmt.Errorf("%s: not read yet", w.what)
 }
 
-// object returns the one object; nil if it is not there.
+// object returns the one object, or nil if it does not exist.
 func (w *watched) object() (runtime.Object, error) {
 	found, err := w.objects()
 	for _, item := range found {

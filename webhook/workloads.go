@@ -22,16 +22,16 @@ import (
 // WorkloadsPath is where WorkloadAdvice is served.
 const WorkloadsPath = "/validate/workloads"
 
-// Workloads is what WorkloadAdvice needs to know.
+// Workloads are the dependencies of WorkloadAdvice.
 type Workloads struct {
 	Namespaces NamespaceReader
 	Config     ConfigSource
 	Entries    PodSelector
 }
 
-// WorkloadAdvice answers CREATE and UPDATE of workloads with what would become of their pods, where that is not what one
-// would expect: the very decision of the pods' webhook, on the pod that the workload's controller would send. Nothing is
-// said of a workload that another object made, nor on an update that leaves the pods as they are.
+// WorkloadAdvice answers CREATE and UPDATE of workloads with warnings if their pods will get no sidecar unexpectedly, or one that
+// does not work: it makes the decision of the pods' webhook about the pod that the workload's controller would create. A workload with
+// a controller gets no warnings, nor does an update that does not change the pods.
 func WorkloadAdvice(w Workloads) http.Handler {
 	return advice(func(ctx context.Context, request admission.Request) ([]string, error) {
 		if len(request.Object.Raw) == 0 {
@@ -65,7 +65,7 @@ func WorkloadAdvice(w Workloads) http.Handler {
 	})
 }
 
-// workload is what all built-in kinds that make pods have in common. One of the two templates is there.
+// workload is what all built-in kinds that create pods have in common. One of the two templates is set.
 type workload struct {
 	metav1.TypeMeta   `json:",inline"`
 	metav1.ObjectMeta `json:"metadata"`
@@ -80,7 +80,7 @@ type workload struct {
 	} `json:"spec"`
 }
 
-// template returns the pod template as it stands, and where.
+// template returns the pod template as it was sent, and its path.
 func (w *workload) template() (raw []byte, path string) {
 	if len(w.Spec.JobTemplate.Spec.Template) > 0 {
 		return w.Spec.JobTemplate.Spec.Template, "spec.jobTemplate.spec.template."
@@ -88,14 +88,14 @@ func (w *workload) template() (raw []byte, path string) {
 	return w.Spec.Template, "spec.template."
 }
 
-// same tells whether two versions of a workload make the same pods and say the same of injection.
+// same reports whether two versions of a workload create the same pods and have the same misplaced keys.
 func (w *workload) same(before *workload) bool {
 	is, _ := w.template()
 	was, _ := before.template()
 	return bytes.Equal(is, was) && len(w.misplaced(nil)) == len(before.misplaced(nil)) && slices.Equal(w.misplacedRouting(), before.misplacedRouting())
 }
 
-// problems returns what the user should know of the workload's pods, as Problems of the workload.
+// problems returns the Problems of the workload's pods as those of the workload.
 func (w Workloads) problems(ctx context.Context, made *workload) ([]api.InjectProblem, error) {
 	raw, path := made.template()
 	template := corev1.PodTemplateSpec{}
@@ -119,8 +119,8 @@ func (w Workloads) problems(ctx context.Context, made *workload) ([]api.InjectPr
 	return problems, nil
 }
 
-// decided returns what the decision about the pod says; for a pod that the API server would not ask about, whether that
-// is for a word that was meant to say otherwise.
+// decided returns the Problems of the decision about the pod. For a pod that the API server does not send, they are labels and
+// annotations that were probably meant to inject it.
 func (w Workloads) decided(request inject.Request, selected bool) ([]api.InjectProblem, error) {
 	if !selected {
 		return notSelected(request), nil
@@ -134,7 +134,7 @@ func (w Workloads) decided(request inject.Request, selected bool) ([]api.InjectP
 		return nil, fmt.Errorf("deciding about a pod: %w", err)
 	}
 	problems := report.Problems
-	if skipIsNews(report) {
+	if isUnexpectedSkip(report) {
 		problems = append(problems, skipped(request.Pod, report))
 	}
 	return problems, nil
@@ -152,7 +152,7 @@ func skipped(pod *corev1.Pod, report inject.Report) api.InjectProblem {
 	}
 }
 
-// notSelected returns what looks as if the pod was to be injected, where no entry of ours selects it.
+// notSelected returns labels and annotations that were probably meant to inject a pod that no entry of ours selects.
 func notSelected(request inject.Request) []api.InjectProblem {
 	pod, namespace := request.Pod, request.Namespace
 	object := api.ObjectRef{Kind: "Pod", Namespace: pod.Namespace}
@@ -171,8 +171,8 @@ func notSelected(request inject.Request) []api.InjectProblem {
 	return problems
 }
 
-// misplaced returns the words about injection that stand on the workload itself, where nothing reads them, and not on
-// its pods, where they belong.
+// misplaced returns the labels and annotations of injection that are on the workload itself, where they have no effect, and not on
+// its pods.
 func (w *workload) misplaced(pod *corev1.Pod) []api.InjectProblem {
 	var problems []api.InjectProblem
 	for _, key := range []string{api.KeySidecarInject, "inject.istio.io/templates", "proxy.istio.io/config", "sidecar.istio.io/nativeSidecar"} {
@@ -223,7 +223,7 @@ func (w *workload) misplacedRouting() []api.RouteProblem {
 	return out
 }
 
-// podOf returns the pod that the workload's controller would send.
+// podOf returns the pod that the workload's controller would create.
 func podOf(made *workload, template corev1.PodTemplateSpec) *corev1.Pod {
 	generated := inject.Generated(made.TypeMeta, made.Name, template.Labels)
 	pod := &corev1.Pod{ObjectMeta: *template.ObjectMeta.DeepCopy(), Spec: template.Spec}
@@ -237,7 +237,7 @@ func podOf(made *workload, template corev1.PodTemplateSpec) *corev1.Pod {
 	return pod
 }
 
-// ofWorkload says of the workload's template what is said of its pod.
+// ofWorkload turns a Problem of the pod into one of the workload's template.
 func ofWorkload(problem api.InjectProblem, made *workload, path string) api.InjectProblem {
 	if problem.Object.Kind != "Pod" {
 		return problem

@@ -52,7 +52,7 @@ func certificates(cluster *rest.Config, config api.Config, client kubernetes.Int
 			if n.Warning {
 				kind = corev1.EventTypeWarning
 			}
-			return events.Tell(ctx, n.About, kind, string(n.Reason), "KeepCertificate", n.Note)
+			return events.Record(ctx, n.About, kind, string(n.Reason), "KeepCertificate", n.Note)
 		},
 		Log: logger.WithName("certs"),
 	})

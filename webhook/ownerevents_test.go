@@ -91,8 +91,8 @@ func (o *owners) counted(t *testing.T) string {
 	return strings.Join(out, ", ")
 }
 
-// eventsOf returns every Event by its type, object, reason and note.
-func eventsOf(t *testing.T, client *fake.Clientset) []string {
+// writtenEvents returns every Event by its type, object, reason and note.
+func writtenEvents(t *testing.T, client *fake.Clientset) []string {
 	t.Helper()
 	list, err := client.EventsV1().Events(metav1.NamespaceAll).List(t.Context(), metav1.ListOptions{})
 	if err != nil {
@@ -160,7 +160,7 @@ func TestTheTopOwnerHearsOfItsPods(t *testing.T) {
 			h.Owners = o.OwnerEvents
 			dry := true
 			review(t, h, "/inject", test.pod, func(r *admissionv1.AdmissionRequest) { r.DryRun = &dry })
-			if o.queue.Len() > 0 || len(o.told) > 0 {
+			if o.queue.Len() > 0 || len(o.recent) > 0 {
 				t.Error("a dry run left a trace")
 			}
 			review(t, h, "/inject", test.pod, nil)
@@ -169,8 +169,8 @@ func TestTheTopOwnerHearsOfItsPods(t *testing.T) {
 				t.Fatalf("%d Events wait to be written, want %d", waiting, len(test.want))
 			}
 			o.run(t)
-			eventually(t, func() string { return fmt.Sprint(len(eventsOf(t, o.client))) }, fmt.Sprint(len(test.want)))
-			if diff := cmp.Diff(test.want, eventsOf(t, o.client)); diff != "" {
+			eventually(t, func() string { return fmt.Sprint(len(writtenEvents(t, o.client))) }, fmt.Sprint(len(test.want)))
+			if diff := cmp.Diff(test.want, writtenEvents(t, o.client)); diff != "" {
 				t.Errorf("-want +got\n%s", diff)
 			}
 		})
@@ -181,10 +181,10 @@ func TestTwoReplicasTellOnce(t *testing.T) {
 	client := fake.NewClientset()
 	for i, want := range []string{"written 1", "known 1"} {
 		o := newOwners(t, client)
-		o.tell("demo", []byte(podOfOwner("apps/v1", "ReplicaSet", "web-5d")), inject.Report{Result: inject.Denied, Problems: []api.InjectProblem{notInjected}})
+		o.enqueue("demo", []byte(podOfOwner("apps/v1", "ReplicaSet", "web-5d")), inject.Report{Result: inject.Denied, Problems: []api.InjectProblem{notInjected}})
 		o.run(t)
 		eventually(t, func() string { return o.counted(t) }, want)
-		if events := eventsOf(t, client); len(events) != 1 {
+		if events := writtenEvents(t, client); len(events) != 1 {
 			t.Errorf("after replica %d: %q", i, events)
 		}
 	}
@@ -194,16 +194,16 @@ func TestTwoReplicasTellOnce(t *testing.T) {
 func TestTooManyAtOnceAreDropped(t *testing.T) {
 	o := newOwners(t, fake.NewClientset())
 	for i := range eventQueueEach + 10 {
-		o.tell("demo", []byte(podOfOwner("apps/v1", "StatefulSet", fmt.Sprint("s", i))), inject.Report{Result: inject.Denied, Problems: []api.InjectProblem{notInjected}})
+		o.enqueue("demo", []byte(podOfOwner("apps/v1", "StatefulSet", fmt.Sprint("s", i))), inject.Report{Result: inject.Denied, Problems: []api.InjectProblem{notInjected}})
 	}
 	if got := o.counted(t); got != "dropped 10" {
 		t.Errorf("counted %q", got)
 	}
-	for i := range 2 * maxTold {
+	for i := range 2 * maxRecent {
 		o.remember(fmt.Sprint(i))
 	}
-	if len(o.told) > maxTold {
-		t.Errorf("%d are remembered", len(o.told))
+	if len(o.recent) > maxRecent {
+		t.Errorf("%d are remembered", len(o.recent))
 	}
 }
 
@@ -213,7 +213,7 @@ func TestAnEventThatIsRefusedIsCounted(t *testing.T) {
 		return true, nil, errors.New("no more Events today")
 	})
 	o := newOwners(t, client)
-	o.tell("demo", []byte(podOfOwner("apps/v1", "StatefulSet", "db")), inject.Report{Result: inject.Denied, Problems: []api.InjectProblem{notInjected}})
+	o.enqueue("demo", []byte(podOfOwner("apps/v1", "StatefulSet", "db")), inject.Report{Result: inject.Denied, Problems: []api.InjectProblem{notInjected}})
 	o.run(t)
 	eventually(t, func() string { return o.counted(t) }, "failed 1")
 }
@@ -271,9 +271,9 @@ func TestAFloodOfOwnersDelaysNobodyElse(t *testing.T) {
 	report := inject.Report{Result: inject.Skipped, Reason: api.InjectPolicyDisabled, Message: "the policy is disabled"}
 	for i := range 2 * eventQueueEach {
 		owner := fmt.Sprintf("flood-%d", i)
-		o.tell("flood", fmt.Appendf(nil, `{"metadata":{"name":"p","ownerReferences":[{"apiVersion":"apps/v1","kind":"StatefulSet","name":%q,"uid":%q,"controller":true}]}}`, owner, owner), report)
+		o.enqueue("flood", fmt.Appendf(nil, `{"metadata":{"name":"p","ownerReferences":[{"apiVersion":"apps/v1","kind":"StatefulSet","name":%q,"uid":%q,"controller":true}]}}`, owner, owner), report)
 	}
-	o.tell("calm", []byte(`{"metadata":{"name":"p","ownerReferences":[{"apiVersion":"apps/v1","kind":"StatefulSet","name":"db","uid":"db","controller":true}]}}`), report)
+	o.enqueue("calm", []byte(`{"metadata":{"name":"p","ownerReferences":[{"apiVersion":"apps/v1","kind":"StatefulSet","name":"db","uid":"db","controller":true}]}}`), report)
 	if got := o.queue.Len(); got != eventQueueEach+1 {
 		t.Errorf("%d Events wait, want %d", got, eventQueueEach+1)
 	}

@@ -23,19 +23,19 @@ import (
 	"outrigger.dev/outrigger/internal/fairqueue"
 )
 
-// OwnerEvents tells the owner of a pod, the Deployment or CronJob that a user knows, why the pod was not injected or will
-// not work, as Events. It works beside the requests: they only put something into its queue. It runs on every replica.
+// OwnerEvents records Events on the top-level owner of a pod, the Deployment or CronJob that a user knows, if the pod is not
+// injected or will not work. Requests only add to its queue. It runs on every replica.
 type OwnerEvents struct {
 	events *Events
 	owners metadata.Interface
 	log    logr.Logger
 	counts *prometheus.CounterVec
-	queue  *fairqueue.Queue[toldOfPod]
+	queue  *fairqueue.Queue[ownerEvent]
 	more   chan struct{}
 	limit  flowcontrol.RateLimiter
 
-	mu   sync.Mutex
-	told map[string]time.Time // what was put into the queue lately, and when
+	mu     sync.Mutex
+	recent map[string]time.Time // when an Event was added to the queue
 }
 
 // The limits of Events. Events beyond them are dropped and counted.
@@ -44,19 +44,19 @@ const (
 	eventQueueEach = 256             // waiting, of one namespace
 	eventsEach     = 5               // a second
 	eventBurst     = 25              // at once
-	toldAgainAfter = 5 * time.Minute // the same of the same owner, by one replica
-	maxTold        = 4096            // remembered
+	repeatAfter    = 5 * time.Minute // the same Event by one replica
+	maxRecent      = 4096            // remembered
 )
 
-// OwnerEventsOptions are what OwnerEvents needs to know.
+// OwnerEventsOptions are the dependencies of OwnerEvents.
 type OwnerEventsOptions struct {
 	Events     *Events
 	Owners     metadata.Interface    // reads the metadata of ReplicaSets, Jobs and ReplicationControllers
-	Registerer prometheus.Registerer // nil counts nowhere
+	Registerer prometheus.Registerer // nil = no metrics
 	Log        logr.Logger
 }
 
-// NewOwnerEvents returns a writer of Events that writes none until it is started.
+// NewOwnerEvents returns OwnerEvents that writes nothing until it is started.
 func NewOwnerEvents(options OwnerEventsOptions) *OwnerEvents {
 	o := &OwnerEvents{
 		events: options.Events, owners: options.Owners, log: options.Log,
@@ -64,10 +64,10 @@ func NewOwnerEvents(options OwnerEventsOptions) *OwnerEvents {
 			Name: "outrigger_owner_events_total",
 			Help: "Events for owners of pods by result: written, known (it already existed), dropped (too many at once), failed.",
 		}, []string{"result"}),
-		queue: fairqueue.New[toldOfPod](eventQueueEach, eventQueue),
-		more:  make(chan struct{}, 1),
-		limit: flowcontrol.NewTokenBucketRateLimiter(eventsEach, eventBurst),
-		told:  map[string]time.Time{},
+		queue:  fairqueue.New[ownerEvent](eventQueueEach, eventQueue),
+		more:   make(chan struct{}, 1),
+		limit:  flowcontrol.NewTokenBucketRateLimiter(eventsEach, eventBurst),
+		recent: map[string]time.Time{},
 	}
 	for _, result := range []string{"written", "known", "dropped", "failed"} {
 		o.counts.WithLabelValues(result)
@@ -78,11 +78,10 @@ func NewOwnerEvents(options OwnerEventsOptions) *OwnerEvents {
 	return o
 }
 
-// NeedLeaderElection returns false: every replica answers pods.
+// NeedLeaderElection returns false: every replica reviews pods.
 func (o *OwnerEvents) NeedLeaderElection() bool { return false }
 
-// Start writes what is in the queue until the context ends: namespaces take turns, so that a flood from one delays no
-// other.
+// Start writes the queued Events until the context ends. Namespaces take turns, so that many Events of one delay no other.
 func (o *OwnerEvents) Start(ctx context.Context) error {
 	for {
 		select {
@@ -102,26 +101,26 @@ func (o *OwnerEvents) Start(ctx context.Context) error {
 	}
 }
 
-// toldOfPod is one Event about a pod.
-type toldOfPod struct {
+// ownerEvent is one Event about a pod.
+type ownerEvent struct {
 	namespace string
 	owner     metav1.OwnerReference // the pod's controller
 	event     event                 // complete but for the object
 }
 
-// tell puts into the queue what the owner of a pod should hear of it. It never waits. The pod is the JSON of the request,
-// which is read only if there is something to tell.
-func (o *OwnerEvents) tell(namespace string, pod []byte, report inject.Report) {
+// enqueue adds the Events about a pod to the queue. It never waits. The pod is the JSON of the request, which is decoded only if
+// there are Events.
+func (o *OwnerEvents) enqueue(namespace string, pod []byte, report inject.Report) {
 	if o == nil {
 		return
 	}
-	news := newsOf(report)
-	if len(news) == 0 {
+	events := eventsOf(report)
+	if len(events) == 0 {
 		return
 	}
 	about := &metav1.PartialObjectMetadata{}
 	if err := json.Unmarshal(pod, about); err != nil {
-		return // no pod, so nobody's
+		return // not a pod
 	}
 	owner := metav1.GetControllerOfNoCopy(about)
 	if owner == nil {
@@ -131,12 +130,12 @@ func (o *OwnerEvents) tell(namespace string, pod []byte, report inject.Report) {
 	if name == "" {
 		name = about.GenerateName + "*"
 	}
-	for _, one := range news {
+	for _, one := range events {
 		if !o.remember(string(owner.UID) + one.reason + one.same) {
 			continue
 		}
 		one.note = fmt.Sprintf(one.note, "Pod "+namespace+"/"+name)
-		if o.queue.Add(namespace, string(owner.UID)+one.reason+one.same, toldOfPod{namespace, *owner, one}) == fairqueue.Dropped {
+		if o.queue.Add(namespace, string(owner.UID)+one.reason+one.same, ownerEvent{namespace, *owner, one}) == fairqueue.Dropped {
 			o.counts.WithLabelValues("dropped").Inc()
 		}
 		select {
@@ -146,22 +145,22 @@ func (o *OwnerEvents) tell(namespace string, pod []byte, report inject.Report) {
 	}
 }
 
-// remember reports whether this Event was not written recently, and records it.
-func (o *OwnerEvents) remember(what string) bool {
+// remember records an Event as recent, and returns false if it already was.
+func (o *OwnerEvents) remember(id string) bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	now := time.Now()
-	if at, known := o.told[what]; known && now.Sub(at) < toldAgainAfter {
+	if at, known := o.recent[id]; known && now.Sub(at) < repeatAfter {
 		return false
 	}
-	if len(o.told) >= maxTold {
-		clear(o.told)
+	if len(o.recent) >= maxRecent {
+		clear(o.recent)
 	}
-	o.told[what] = now
+	o.recent[id] = now
 	return true
 }
 
-func (o *OwnerEvents) write(ctx context.Context, one toldOfPod) {
+func (o *OwnerEvents) write(ctx context.Context, one ownerEvent) {
 	one.event.about = o.topOwner(ctx, one.namespace, one.owner)
 	written, err := o.events.write(ctx, one.event)
 	switch {
@@ -175,19 +174,19 @@ func (o *OwnerEvents) write(ctx context.Context, one toldOfPod) {
 	}
 }
 
-// between are the controllers that are themselves made by another one as a rule.
-var between = map[schema.GroupKind]schema.GroupVersionResource{
+// intermediateOwners are the controllers that another controller usually creates.
+var intermediateOwners = map[schema.GroupKind]schema.GroupVersionResource{
 	{Group: "apps", Kind: "ReplicaSet"}:        {Group: "apps", Version: "v1", Resource: "replicasets"},
 	{Group: "batch", Kind: "Job"}:              {Group: "batch", Version: "v1", Resource: "jobs"},
 	{Group: "", Kind: "ReplicationController"}: {Group: "", Version: "v1", Resource: "replicationcontrollers"},
 }
 
-// topOwner follows controllers up to the one that nobody made, or that a user made. Where one cannot be read, it is that
-// one that is told. The UID must be right: kubectl finds Events by it.
+// topOwner follows controllers up to the one without a controller, or to one that cannot be read. The UID must be right: kubectl
+// finds Events by it.
 func (o *OwnerEvents) topOwner(ctx context.Context, namespace string, owner metav1.OwnerReference) corev1.ObjectReference {
-	for range len(between) {
+	for range len(intermediateOwners) {
 		version, err := schema.ParseGroupVersion(owner.APIVersion)
-		resource, is := between[schema.GroupKind{Group: version.Group, Kind: owner.Kind}]
+		resource, is := intermediateOwners[schema.GroupKind{Group: version.Group, Kind: owner.Kind}]
 		if err != nil || !is {
 			break
 		}
@@ -196,26 +195,26 @@ func (o *OwnerEvents) topOwner(ctx context.Context, namespace string, owner meta
 			o.log.V(1).Info("the owner of a pod could not be read", "kind", owner.Kind, "namespace", namespace, "name", owner.Name, "error", err.Error())
 			break
 		}
-		above := metav1.GetControllerOfNoCopy(object)
-		if object.UID != owner.UID || above == nil {
+		next := metav1.GetControllerOfNoCopy(object)
+		if object.UID != owner.UID || next == nil {
 			break
 		}
-		owner = *above
+		owner = *next
 	}
 	return corev1.ObjectReference{APIVersion: owner.APIVersion, Kind: owner.Kind, Namespace: namespace, Name: owner.Name, UID: owner.UID}
 }
 
-// newsOf returns what is worth an Event. The notes have a place for the pod's name.
-func newsOf(report inject.Report) []event {
-	var news []event
+// eventsOf returns the Events that a report is worth. Their notes are formats for the name of the pod.
+func eventsOf(report inject.Report) []event {
+	var out []event
 	if report.Result == inject.Failed && report.Reason != api.InjectBadRequest {
-		news = append(news, event{
+		out = append(out, event{
 			kind: corev1.EventTypeWarning, reason: string(report.Reason), action: "Inject",
 			note: "Failed: %s: " + escaped(report.Message+" "+report.Reason.Advice()),
 		})
 	}
-	if skipIsNews(report) {
-		news = append(news, event{
+	if isUnexpectedSkip(report) {
+		out = append(out, event{
 			kind: corev1.EventTypeNormal, reason: string(report.Reason), action: "Inject",
 			note: "Not injected: %s: " + escaped(report.Message+". "+report.Reason.Advice()),
 		})
@@ -225,24 +224,24 @@ func newsOf(report inject.Report) []event {
 		if about.Object.Kind == "Pod" {
 			about.Object = api.ObjectRef{}
 		}
-		news = append(news, event{
+		out = append(out, event{
 			kind: corev1.EventTypeWarning, reason: string(problem.Reason), action: "Inject",
-			note: saidOf[report.Result] + escaped(strings.TrimPrefix(about.String(), " : ")),
+			note: notePrefixes[report.Result] + escaped(strings.TrimPrefix(about.String(), " : ")),
 			same: problem.Field + "=" + problem.Value,
 		})
 	}
-	return news
+	return out
 }
 
-// saidOf is how a note about a Problem begins.
-var saidOf = map[inject.Result]string{inject.Denied: "Denied: %s: ", inject.Injected: "Injected, but: %s: ", inject.Skipped: "Not injected: %s: "}
+// notePrefixes begin the note about a Problem.
+var notePrefixes = map[inject.Result]string{inject.Denied: "Denied: %s: ", inject.Injected: "Injected, but: %s: ", inject.Skipped: "Not injected: %s: "}
 
-// escaped escapes a text for a format.
+// escaped escapes text for use in a format.
 func escaped(text string) string { return strings.ReplaceAll(text, "%", "%%") }
 
-// skipIsNews tells whether a user may wonder why the pod was not injected: not if the pod itself says no, or has the
-// sidecar already.
-func skipIsNews(report inject.Report) bool {
+// isUnexpectedSkip reports whether a user may wonder why the pod was not injected: not if the pod itself opts out or already has the
+// sidecar.
+func isUnexpectedSkip(report inject.Report) bool {
 	if report.Result != inject.Skipped {
 		return false
 	}
