@@ -1,0 +1,276 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package inject
+
+import (
+	"encoding/json"
+	"fmt"
+	"slices"
+
+	meshconfig "istio.io/api/mesh/v1alpha1"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+
+	"outrigger.dev/outrigger/api"
+)
+
+// merge renders the templates in order, and merges each into the template pod and into the merged pod.
+func (j *job) merge(names []string) error {
+	byName := make(map[string]rendered, len(names))
+	nativeProxy := false
+	for _, name := range names {
+		if _, done := byName[name]; done {
+			continue
+		}
+		r, err := j.renderSafely(name)
+		if err != nil {
+			return err
+		}
+		byName[name] = r
+		nativeProxy = nativeProxy || j.native && r.holdsProxy("initContainers")
+	}
+	if err := j.checkOwnSize(byName); err != nil {
+		return err
+	}
+	for _, name := range names {
+		if j.abandoned() {
+			return ErrAbandoned
+		}
+		r := byName[name]
+		if nativeProxy {
+			r = redirectToNativeProxy(r)
+		}
+		if err := j.mergeTemplate(r); err != nil {
+			return j.refuseTemplate(name, err)
+		}
+	}
+	return nil
+}
+
+// checkOwnSize rejects a pod whose containers with the names of templates' containers are too large to record: Kubernetes limits all
+// annotations of an object together to 256 KiB. A pod that was injected before records nothing; its containers come from templates,
+// which are limited as well.
+func (j *job) checkOwnSize(templates map[string]rendered) error {
+	limit := maxAnnotations
+	if j.injected {
+		limit = 2 * maxRendered
+	}
+	size := 0
+	for _, list := range [][]corev1.Container{j.pod.Spec.InitContainers, j.pod.Spec.Containers} {
+		for i := range list {
+			if !definesContainer(templates, list[i].Name) {
+				continue
+			}
+			text, err := json.Marshal(&list[i])
+			if err != nil {
+				return err
+			}
+			if size += len(text); size > limit {
+				return refuse(denied(j.pod, api.InjectTooLarge, "spec.containers["+list[i].Name+"]", "",
+					fmt.Sprintf("a container that a template also defines is larger than %d KiB.", limit>>10), "Make the pod's own container of that name smaller."))
+			}
+		}
+	}
+	return nil
+}
+
+// maxAnnotations is Kubernetes' limit for all annotations of an object together, in bytes.
+const maxAnnotations = 256 << 10
+
+// definesContainer reports whether one of the templates defines a container with this name.
+func definesContainer(templates map[string]rendered, name string) bool {
+	for _, r := range templates {
+		spec, _ := r.shape["spec"].(map[string]any)
+		if r.pod != nil && findInPod(r.pod, name) != nil || r.pod == nil && (hasNamed(spec["containers"], name) || hasNamed(spec["initContainers"], name)) {
+			return true
+		}
+	}
+	return false
+}
+
+func hasNamed(list any, name string) bool {
+	containers, _ := list.([]any)
+	return slices.ContainsFunc(containers, func(item any) bool {
+		container, _ := item.(map[string]any)
+		return container["name"] == name
+	})
+}
+
+// mergeTemplate merges a rendered template into the template pod and into the merged pod. If the proxy is to be a native sidecar, the
+// pod's own proxy container becomes an init container first.
+func (j *job) mergeTemplate(r rendered) (err error) {
+	if j.template, err = r.over(j.template); err != nil {
+		return err
+	}
+	proxy := slices.IndexFunc(j.merged.Spec.Containers, func(c corev1.Container) bool { return c.Name == proxyName })
+	if j.native && proxy >= 0 && findContainer(j.template.Spec.InitContainers, proxyName) != nil {
+		j.merged.Spec.InitContainers = append(j.merged.Spec.InitContainers, j.merged.Spec.Containers[proxy])
+		j.merged.Spec.Containers = slices.Delete(j.merged.Spec.Containers, proxy, proxy+1)
+	}
+	j.merged, err = r.over(j.merged)
+	return err
+}
+
+// holdsProxy reports whether a list of containers includes the proxy.
+func (r rendered) holdsProxy(list string) bool {
+	if r.pod == nil {
+		return containerIndex(r.tree(), list) >= 0
+	}
+	containers := r.pod.Spec.Containers
+	if list == "initContainers" {
+		containers = r.pod.Spec.InitContainers
+	}
+	return findContainer(containers, proxyName) != nil
+}
+
+// containerIndex returns the index of the proxy in a list of containers of a rendered tree, or -1.
+func containerIndex(tree map[string]any, list string) int {
+	spec, _ := tree["spec"].(map[string]any)
+	containers, _ := spec[list].([]any)
+	return slices.IndexFunc(containers, func(item any) bool {
+		container, _ := item.(map[string]any)
+		return container["name"] == proxyName
+	})
+}
+
+// redirectToNativeProxy moves a template's settings of containers[istio-proxy] to the init container that is the proxy. Otherwise
+// two containers would have the same name.
+func redirectToNativeProxy(r rendered) rendered {
+	if !r.holdsProxy("containers") || r.holdsProxy("initContainers") {
+		return r
+	}
+	tree := runtime.DeepCopyJSON(r.tree())
+	at := containerIndex(tree, "containers")
+	spec := tree["spec"].(map[string]any)
+	containers := spec["containers"].([]any)
+	init, _ := spec["initContainers"].([]any)
+	spec["initContainers"] = append(init, containers[at])
+	spec["containers"] = slices.Delete(containers, at, at+1)
+	if len(containers) == 1 {
+		delete(spec, "containers")
+	}
+	return ofTree(tree)
+}
+
+// reapply merges the user's containers over containers of templates with the same name, so that the user's settings win, and
+// records them. In a pod that was injected before, only recorded containers are the user's. Containers of that injection that
+// the templates no longer define are removed.
+func (j *job) reapply() error {
+	var applied overrides
+	for _, container := range j.template.Spec.Containers {
+		own := findContainer(j.recorded.Containers, container.Name)
+		if own == nil && !slices.Contains(j.status.Containers, container.Name) {
+			own = findContainer(j.pod.Spec.Containers, container.Name)
+		}
+		if err := j.mergeOwn("containers", own, &applied.Containers); err != nil {
+			return err
+		}
+	}
+	for _, container := range j.template.Spec.InitContainers {
+		own := findContainer(j.recorded.InitContainers, container.Name)
+		if own == nil && !slices.Contains(j.status.InitContainers, container.Name) {
+			own = findInPod(j.pod, container.Name)
+		}
+		if err := j.mergeOwn("initContainers", own, &applied.InitContainers); err != nil {
+			return err
+		}
+	}
+	if !j.injected && (len(applied.Containers) > 0 || len(applied.InitContainers) > 0) {
+		text, err := json.Marshal(applied)
+		if err != nil {
+			return err
+		}
+		annotate(j.merged, annotationOverrides, string(text))
+	}
+	j.dropOutdated()
+	j.adjustInitUser()
+	return nil
+}
+
+func (j *job) mergeOwn(list string, own *corev1.Container, applied *[]corev1.Container) error {
+	if own == nil {
+		return nil
+	}
+	container := *own.DeepCopy()
+	if container.Image == "auto" {
+		container.Image = ""
+	}
+	*applied = append(*applied, container)
+	tree, err := treeOf(container)
+	if err != nil {
+		return err
+	}
+	single := ofTree(map[string]any{"spec": map[string]any{list: []any{tree}}})
+	single.pod = &corev1.Pod{}
+	if list == "containers" {
+		single.pod.Spec.Containers = []corev1.Container{container}
+	} else {
+		single.pod.Spec.InitContainers = []corev1.Container{container}
+	}
+	merged, err := single.over(j.merged)
+	if err != nil {
+		return refuse(denied(j.pod, api.InjectInvalidResult, "spec."+list+"["+own.Name+"]", "",
+			fmt.Sprintf("failed to re apply container: %v.", err), "Change the pod's own container of that name."))
+	}
+	j.merged = merged
+	return nil
+}
+
+// dropOutdated removes containers of an earlier injection that the templates no longer define.
+func (j *job) dropOutdated() {
+	if !j.injected {
+		return
+	}
+	outdated := func(was []string, now []corev1.Container) func(corev1.Container) bool {
+		listed, current := setOf(was), byName(now, containerName)
+		return func(c corev1.Container) bool { return listed[c.Name] && current[c.Name] == nil }
+	}
+	j.merged.Spec.Containers = slices.DeleteFunc(j.merged.Spec.Containers, outdated(j.status.Containers, j.template.Spec.Containers))
+	j.merged.Spec.InitContainers = slices.DeleteFunc(j.merged.Spec.InitContainers, outdated(j.status.InitContainers, j.template.Spec.InitContainers))
+}
+
+// adjustInitUser passes the user of the pod's own proxy to the container that sets up redirection. Otherwise the proxy's
+// traffic would be redirected to the proxy itself.
+func (j *job) adjustInitUser() {
+	own := findProxy(j.pod)
+	if own == nil || own.SecurityContext == nil || own.SecurityContext.RunAsUser == nil && own.SecurityContext.RunAsGroup == nil {
+		return
+	}
+	user, group := own.SecurityContext.RunAsUser, own.SecurityContext.RunAsGroup
+	init := findContainer(j.merged.Spec.InitContainers, "istio-init")
+	validation := init == nil
+	if validation {
+		init = findContainer(j.merged.Spec.InitContainers, "istio-validation")
+	}
+	if init == nil {
+		return
+	}
+	tproxy := j.data.ProxyConfig.InterceptionMode == meshconfig.ProxyConfig_TPROXY || j.merged.Annotations["sidecar.istio.io/interceptionMode"] == "TPROXY"
+	if proxy := findProxy(j.merged); tproxy && user != nil && proxy != nil && proxy.SecurityContext != nil {
+		proxy.SecurityContext.RunAsUser = new(int64)
+	}
+	if !tproxy && validation {
+		if init.SecurityContext == nil {
+			init.SecurityContext = &corev1.SecurityContext{}
+		}
+		if user != nil {
+			init.SecurityContext.RunAsUser = user
+		}
+		if group != nil {
+			init.SecurityContext.RunAsGroup = group
+		}
+	}
+	if user == nil || *user == 0 {
+		return
+	}
+	if at := slices.Index(init.Args, "-u"); at >= 0 && at+1 < len(init.Args) {
+		init.Args[at+1] = fmt.Sprint(*user)
+	}
+}
+
+func annotate(pod *corev1.Pod, key, value string) {
+	if pod.Annotations == nil {
+		pod.Annotations = map[string]string{}
+	}
+	pod.Annotations[key] = value
+}
