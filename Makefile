@@ -124,6 +124,7 @@ FUZZTIME ?= 10m
 fuzz: ## fuzz the injector, the webhook and the routing annotations, one target after the other
 	$(GO) test ./inject -run '^$$' -fuzz '^FuzzInject$$' -fuzztime $(FUZZTIME) -fuzzminimizetime 5s
 	$(GO) test ./inject -run '^$$' -fuzz '^FuzzConfig$$' -fuzztime $(FUZZTIME) -fuzzminimizetime 5s
+	$(GO) test ./inject -run '^$$' -fuzz '^FuzzMerge$$' -fuzztime $(FUZZTIME) -fuzzminimizetime 5s
 	$(GO) test ./inject/jsonpatch -run '^$$' -fuzz '^FuzzDiff$$' -fuzztime $(FUZZTIME) -fuzzminimizetime 5s
 	$(GO) test ./inject -run '^$$' -fuzz '^FuzzReplicaOf$$' -fuzztime $(FUZZTIME) -fuzzminimizetime 5s
 	$(GO) test ./webhook -run '^$$' -fuzz '^FuzzReview$$' -fuzztime $(FUZZTIME) -fuzzminimizetime 5s

@@ -78,9 +78,6 @@ func containerFaults(c *corev1.Container, note func(below, fault string)) {
 
 // duplicates calls found for each element whose name an earlier element has.
 func duplicates[T any](list []T, name func(*T) string, found func(name string)) {
-	if unique(list, name) {
-		return
-	}
 	seen := make(map[string]bool, len(list))
 	for i := range list {
 		if n := name(&list[i]); seen[n] {
@@ -92,7 +89,7 @@ func duplicates[T any](list []T, name func(*T) string, found func(name string)) 
 }
 
 func volumeFaults(pod *corev1.Pod, faults map[string]string) {
-	duplicates(pod.Spec.Volumes, volumeName, func(name string) { faults["spec.volumes["+name+"]"] = "two volumes are named " + name })
+	duplicates(pod.Spec.Volumes, func(v *corev1.Volume) string { return v.Name }, func(name string) { faults["spec.volumes["+name+"]"] = "two volumes are named " + name })
 	for i := range pod.Spec.Volumes {
 		volume := &pod.Spec.Volumes[i]
 		source, sources := reflect.ValueOf(&volume.VolumeSource).Elem(), 0

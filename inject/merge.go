@@ -222,8 +222,11 @@ func (j *job) dropOutdated() {
 		return
 	}
 	outdated := func(was []string, now []corev1.Container) func(corev1.Container) bool {
-		listed, current := setOf(was), byName(now, containerName)
-		return func(c corev1.Container) bool { return listed[c.Name] && current[c.Name] == nil }
+		listed := setOf(was)
+		for i := range now {
+			delete(listed, now[i].Name)
+		}
+		return func(c corev1.Container) bool { return listed[c.Name] }
 	}
 	j.merged.Spec.Containers = slices.DeleteFunc(j.merged.Spec.Containers, outdated(j.status.Containers, j.template.Spec.Containers))
 	j.merged.Spec.InitContainers = slices.DeleteFunc(j.merged.Spec.InitContainers, outdated(j.status.InitContainers, j.template.Spec.InitContainers))

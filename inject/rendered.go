@@ -21,11 +21,13 @@ import (
 type rendered struct {
 	tree  func() map[string]any // read-only
 	shape map[string]any        // the same, except for strings
-	pod   *corev1.Pod           // the tree as a pod, for this rendering alone; nil if only the tree can be merged (see overlay.go)
+	pod   *corev1.Pod           // the tree as a pod, for this rendering alone; nil if only the library can merge it
+	// special means that the tree contains directives or nulls.
+	special bool
 }
 
 func ofTree(tree map[string]any) rendered {
-	return rendered{tree: func() map[string]any { return tree }, shape: tree}
+	return rendered{tree: func() map[string]any { return tree }, shape: tree, special: isSpecial(tree)}
 }
 
 // parseRendered parses a text.
@@ -35,10 +37,19 @@ func parseRendered(text []byte) (rendered, error) {
 		return rendered{}, err
 	}
 	out := ofTree(tree)
-	if pod := (&corev1.Pod{}); mergesByElement(tree) && podOfTree(tree, pod) == nil {
+	if pod := (&corev1.Pod{}); !misspells(tree) && runtime.DefaultUnstructuredConverter.FromUnstructured(tree, pod) == nil &&
+		haveDistinctNames(pod.Spec.Containers) && haveDistinctNames(pod.Spec.InitContainers) {
 		out.pod = pod
 	}
 	return out, nil
+}
+
+func haveDistinctNames(containers []corev1.Container) bool {
+	seen := make(map[string]bool, len(containers))
+	for i := range containers {
+		seen[containers[i].Name] = true
+	}
+	return len(seen) == len(containers)
 }
 
 // treeOfYAML decodes a text like sigs.k8s.io/yaml, without the detour through JSON.
@@ -98,16 +109,6 @@ func plainTree(value any) (tree any, plain bool) {
 	return nil, false
 }
 
-// podOfTree decodes a tree like encoding/json. The converter matches field names exactly, so a tree with other spellings goes through
-// JSON.
-func podOfTree(tree map[string]any, pod *corev1.Pod) error {
-	if !misspells(tree) && runtime.DefaultUnstructuredConverter.FromUnstructured(tree, pod) == nil {
-		return nil
-	}
-	*pod = corev1.Pod{}
-	return fromTree(tree, pod)
-}
-
 // podNames holds the names of all fields that a pod may have anywhere, and lowerPodNames the same in lower case.
 var podNames, lowerPodNames = func() (names, lower map[string]bool) {
 	names, lower = map[string]bool{}, map[string]bool{}
@@ -136,7 +137,8 @@ var podNames, lowerPodNames = func() (names, lower map[string]bool) {
 	return names, lower
 }()
 
-// misspells reports whether a key in a tree may be the name of a field in another case.
+// misspells reports whether a key in a tree may be the name of a field in another case, which encoding/json accepts and the converter
+// does not.
 func misspells(tree any) bool {
 	switch tree := tree.(type) {
 	case map[string]any:

@@ -27,8 +27,9 @@ type Shapes interface {
 
 // Shape is a parsed output with markers in place of names.
 type Shape struct {
-	tree map[string]any // nil if the shape cannot be used, so each text must be parsed
-	pod  *corev1.Pod    // nil as in rendered
+	tree    map[string]any // nil if the shape cannot be used, so each text must be parsed
+	pod     *corev1.Pod    // nil as in rendered
+	special bool           // as in rendered
 }
 
 const (
@@ -76,7 +77,7 @@ func newShape(key []byte, holes int) *Shape {
 	if err != nil {
 		return &Shape{} // the text may be wrong, or only the text with markers in it
 	}
-	shape := &Shape{tree: parsed.tree(), pod: parsed.pod}
+	shape := &Shape{tree: parsed.tree(), pod: parsed.pod, special: parsed.special}
 	count := &filler{seen: make([]int, holes)}
 	count.tree(shape.tree)
 	if !count.once() {
@@ -100,12 +101,12 @@ func (s *Shape) filled(values []string) (rendered, bool) {
 	fill := &filler{values: values}
 	if s.pod == nil {
 		tree := fill.tree(s.tree).(map[string]any)
-		return rendered{shape: s.tree, tree: func() map[string]any { return tree }}, !fill.bad
+		return rendered{shape: s.tree, tree: func() map[string]any { return tree }, special: s.special}, !fill.bad
 	}
 	pod := s.pod.DeepCopy()
 	fill.strings(reflect.ValueOf(pod).Elem())
 	tree := sync.OnceValue(func() map[string]any { return (&filler{values: values}).tree(s.tree).(map[string]any) })
-	return rendered{shape: s.tree, tree: tree, pod: pod}, !fill.bad
+	return rendered{shape: s.tree, tree: tree, pod: pod, special: s.special}, !fill.bad
 }
 
 // filler replaces the markers in strings. With values, it fills them in; without, it counts the markers in seen.

@@ -3,83 +3,261 @@
 package inject
 
 import (
-	"errors"
+	"cmp"
+	"encoding/json"
 	"fmt"
 	"reflect"
 	"slices"
 	"strings"
 
-	"k8s.io/apimachinery/pkg/util/mergepatch"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/strategicpatch"
+
+	"outrigger.dev/outrigger/inject/jsonpatch"
 )
 
-// mergeTrees merges a patch into a JSON tree by strategic merge, and returns the result. The result equals that of the library
-// (FuzzMergeTrees compares the two), in linear time: the library looks up every element of a list in the whole list. Both
-// arguments may be changed and become part of the result. Maps that hold a directive, such as $patch, and lists with
-// such a map among their elements go to the library: only a template can write one into a list that may be long.
-func mergeTrees(original, patch map[string]any, schema strategicpatch.LookupPatchMeta) (map[string]any, error) {
-	if hasDirective(patch) {
-		return libraryMerge(original, patch, schema)
+// A strategic merge patches a pod with a rendered template, by the patch metadata of the pod's type. The library merges JSON trees, looks
+// up each element of a list in the whole list, and needs the pod converted to a tree and back. So this file merges Go values, in time
+// linear in the pod's size; the template's tree says which fields the template sets. FuzzMerge compares the result with the library's.
+// The library merges what only a few templates contain: directives such as $patch, and lists of scalars that are merged.
+
+// over returns the pod with the template merged into it. The given pod is not changed, but shares parts with the result.
+func (r rendered) over(pod *corev1.Pod) (*corev1.Pod, error) {
+	if r.pod == nil || hasDirective(r.shape) {
+		return mergeTree(pod, r.tree())
 	}
-	if original == nil {
-		original = map[string]any{}
+	tree := r.shape
+	if r.special {
+		tree = r.tree()
 	}
-	for key, wanted := range patch {
-		had, has := original[key]
-		var err error
-		switch {
-		case wanted == nil:
-			delete(original, key)
-			continue
-		case !has || reflect.TypeOf(had) != reflect.TypeOf(wanted):
-			takeTree(original, key, wanted)
-		default:
-			err = mergeField(original, key, wanted, schema)
-		}
-		if err != nil {
-			return nil, err
-		}
+	out := *pod
+	if err := mergeStruct(reflect.ValueOf(&out).Elem(), reflect.ValueOf(r.pod).Elem(), tree); err != nil {
+		return nil, err
 	}
-	return original, nil
+	return &out, nil
 }
 
-// mergeField merges one field that both have, with values of the same type.
-func mergeField(original map[string]any, key string, wanted any, schema strategicpatch.LookupPatchMeta) (err error) {
-	switch wanted := wanted.(type) {
-	case map[string]any:
-		below, meta, err := schema.LookupPatchMetadataForStruct(key)
-		if err != nil {
+// mergeStruct merges the fields of patch that the tree has into a struct. It replaces everything that is below the struct, so other
+// values that share it do not change.
+func mergeStruct(into, patch reflect.Value, tree map[string]any) error {
+	for key, value := range tree {
+		f, known := jsonpatch.FieldOf(into.Type(), key)
+		if !known {
+			continue // the pod's type does not have it
+		}
+		if err := mergeField(into, patch, f, value); err != nil {
 			return err
 		}
-		if strategyOf(meta) == "replace" {
-			original[key] = wanted
-			return nil
-		}
-		original[key], err = mergeTrees(original[key].(map[string]any), wanted, below)
-		return err
-	case []any:
-		below, meta, err := schema.LookupPatchMetadataForSlice(key)
-		if err != nil {
-			return err
-		}
-		if strategyOf(meta) != "merge" {
-			original[key] = wanted
-			return nil
-		}
-		if slices.ContainsFunc(wanted, isDirected) {
-			merged, err := libraryMerge(map[string]any{key: original[key]}, map[string]any{key: wanted}, schema)
-			original[key] = merged[key]
-			return err
-		}
-		original[key], err = mergeLists(original[key].([]any), wanted, meta.GetPatchMergeKey(), below)
-		return err
 	}
-	original[key] = wanted
 	return nil
 }
 
-func libraryMerge(original, patch map[string]any, schema strategicpatch.LookupPatchMeta) (map[string]any, error) {
-	return strategicpatch.StrategicMergeMapPatchUsingLookupPatchMeta(original, patch, schema)
+func mergeField(parent, patch reflect.Value, f jsonpatch.Field, value any) error {
+	into, wanted := parent.FieldByIndex(f.Index), patch.FieldByIndex(f.Index)
+	switch value := value.(type) {
+	case nil:
+		into.SetZero()
+		return nil
+	case map[string]any:
+		if hasDirective(value) {
+			return mergeByLibrary(parent, f, value)
+		}
+	case []any:
+		if f.Merges && (slices.ContainsFunc(value, isDirected) || into.Type().Elem().Kind() != reflect.Struct) {
+			return mergeByLibrary(parent, f, value)
+		}
+	}
+	if into.Kind() == reflect.Slice && into.IsNil() || into.Kind() != reflect.Slice && f.IsOmitted(into) {
+		if isSpecial(value) {
+			return mergeByLibrary(parent, f, value) // it removes nulls and directives
+		}
+		into.Set(wanted)
+		return nil
+	}
+	return mergeValue(into, wanted, value, f)
+}
+
+// mergeValue merges a value that both have.
+func mergeValue(into, patch reflect.Value, value any, f jsonpatch.Field) error {
+	if jsonpatch.IsLeaf(into.Type()) {
+		into.Set(patch)
+		return nil
+	}
+	switch into.Kind() {
+	case reflect.Pointer:
+		copied := reflect.New(into.Type().Elem())
+		copied.Elem().Set(into.Elem())
+		into.Set(copied)
+		return mergeValue(copied.Elem(), patch.Elem(), value, f)
+	case reflect.Struct:
+		return mergeStruct(into, patch, value.(map[string]any))
+	case reflect.Map:
+		mergeMap(into, patch, value.(map[string]any))
+	case reflect.Slice:
+		if f.Merges {
+			return mergeList(into, patch, value.([]any), f)
+		}
+		into.Set(patch)
+	}
+	return nil
+}
+
+// mergeMap merges a map whose values are leaves.
+func mergeMap(into, patch reflect.Value, tree map[string]any) {
+	out := reflect.MakeMapWithSize(into.Type(), into.Len()+len(tree))
+	for _, values := range []reflect.Value{into, patch} {
+		for all := values.MapRange(); all.Next(); {
+			out.SetMapIndex(all.Key(), all.Value())
+		}
+	}
+	for key, value := range tree {
+		if value == nil {
+			out.SetMapIndex(reflect.ValueOf(key).Convert(into.Type().Key()), reflect.Value{})
+		}
+	}
+	into.Set(out)
+}
+
+// mergeList merges a list of structs that a merge key identifies. An element of the patch is merged into the first one with its key, or
+// appended. Elements of the patch come in the patch's order. Other elements keep their order, and their place before the elements that
+// followed them.
+func mergeList(into, patch reflect.Value, tree []any, f jsonpatch.Field) error {
+	key, _ := jsonpatch.FieldOf(into.Type().Elem(), f.MergeKey)
+	keysOf := func(list reflect.Value) ([]any, error) {
+		keys := make([]any, list.Len())
+		for i := range keys {
+			field := list.Index(i).FieldByIndex(key.Index)
+			if key.IsOmitted(field) {
+				return nil, fmt.Errorf("an element of %s has no %s", f.Key, f.MergeKey)
+			}
+			keys[i] = field.Interface()
+		}
+		return keys, nil
+	}
+	keys, err := keysOf(into)
+	if err != nil {
+		return err
+	}
+	patchKeys, err := keysOf(patch)
+	if err != nil {
+		return err
+	}
+	count := into.Len()
+	items := reflect.MakeSlice(into.Type(), count, count+patch.Len())
+	reflect.Copy(items, into)
+	first := make(map[any]int, count+patch.Len()) // index of the first element with each key
+	for i, key := range slices.Backward(keys) {
+		first[key] = i
+	}
+	for i, key := range patchKeys {
+		element, is := tree[i].(map[string]any)
+		if _, has := element[f.MergeKey]; !is || !has {
+			return fmt.Errorf("an element of %s has no %s", f.Key, f.MergeKey)
+		}
+		if at, has := first[key]; has {
+			if err := mergeStruct(items.Index(at), patch.Index(i), element); err != nil {
+				return err
+			}
+			continue
+		}
+		first[key] = items.Len()
+		items, keys = reflect.Append(items, patch.Index(i)), append(keys, key)
+	}
+	out := reflect.MakeSlice(into.Type(), 0, items.Len()+1)
+	for _, i := range mergedOrder(keys, first, patchKeys, count) {
+		out = reflect.Append(out, items.Index(i))
+	}
+	into.Set(out)
+	return nil
+}
+
+// mergedOrder returns the indexes of a merged list in their final order. The first count keys are those of the original list.
+func mergedOrder(keys []any, first map[any]int, patchKeys []any, count int) []int {
+	rank := make(map[any]int, len(patchKeys))
+	for i, key := range slices.Backward(patchKeys) {
+		rank[key] = i
+	}
+	var named, others []int
+	for i, key := range keys {
+		if _, is := rank[key]; is {
+			named = append(named, i)
+		} else {
+			others = append(others, i)
+		}
+	}
+	slices.SortStableFunc(named, func(a, b int) int { return cmp.Compare(rank[keys[a]], rank[keys[b]]) })
+	slices.SortStableFunc(others, func(a, b int) int { return cmp.Compare(first[keys[a]], first[keys[b]]) })
+	out := make([]int, 0, len(keys))
+	for len(named) > 0 || len(others) > 0 {
+		takesOther := len(named) == 0
+		if !takesOther && len(others) > 0 {
+			at := first[keys[named[0]]]
+			takesOther = at < count && first[keys[others[0]]] < at
+		}
+		if takesOther {
+			out, others = append(out, others[0]), others[1:]
+		} else {
+			out, named = append(out, named[0]), named[1:]
+		}
+	}
+	return out
+}
+
+// mergeByLibrary merges one field of a struct.
+func mergeByLibrary(parent reflect.Value, f jsonpatch.Field, value any) error {
+	piece := reflect.New(parent.Type())
+	piece.Elem().FieldByIndex(f.Index).Set(parent.FieldByIndex(f.Index))
+	tree, err := treeOf(piece.Interface())
+	if err != nil {
+		return err
+	}
+	original := map[string]any{}
+	if had, has := tree[f.Key]; has && had != nil {
+		original[f.Key] = had
+	}
+	patch := map[string]any{f.Key: runtime.DeepCopyJSONValue(value)}
+	merged, err := strategicpatch.StrategicMergeMapPatchUsingLookupPatchMeta(original, patch, strategicpatch.PatchMetaFromStruct{T: parent.Type()})
+	if err != nil {
+		return err
+	}
+	piece.Elem().SetZero()
+	if err := fromTree(merged, piece.Interface()); err != nil {
+		return err
+	}
+	parent.FieldByIndex(f.Index).Set(piece.Elem().FieldByIndex(f.Index))
+	return nil
+}
+
+// mergeTree merges a tree into a pod by the library. Neither argument is changed.
+func mergeTree(pod *corev1.Pod, tree map[string]any) (*corev1.Pod, error) {
+	original, err := treeOf(pod)
+	if err != nil {
+		return nil, err
+	}
+	merged, err := strategicpatch.StrategicMergeMapPatch(original, runtime.DeepCopyJSON(tree), corev1.Pod{})
+	if err != nil {
+		return nil, err
+	}
+	out := &corev1.Pod{}
+	return out, fromTree(merged, out)
+}
+
+// treeOf returns a Go value as a JSON tree.
+func treeOf(value any) (tree map[string]any, err error) {
+	raw, err := json.Marshal(value)
+	if err != nil {
+		return nil, err
+	}
+	return tree, json.Unmarshal(raw, &tree)
+}
+
+func fromTree(tree, into any) error {
+	raw, err := json.Marshal(tree)
+	if err != nil {
+		return err
+	}
+	return json.Unmarshal(raw, into)
 }
 
 func hasDirective(tree map[string]any) bool {
@@ -96,207 +274,19 @@ func isDirected(element any) bool {
 	return is && hasDirective(tree)
 }
 
-// takeTree sets a value that only the patch has, without nulls and without what directives remove.
-func takeTree(into map[string]any, key string, value any) {
-	withoutNulls(value)
-	if kept, keep := undirected(value); keep {
-		into[key] = kept
-	} else {
-		delete(into, key)
-	}
-}
-
-// withoutNulls removes the fields that are null from a tree.
-func withoutNulls(tree any) {
+// isSpecial reports whether a tree contains a null or a directive at any depth.
+func isSpecial(tree any) bool {
 	switch tree := tree.(type) {
+	case nil:
+		return true
 	case map[string]any:
 		for key, value := range tree {
-			if value == nil {
-				delete(tree, key)
-				continue
-			}
-			withoutNulls(value)
-		}
-	case []any:
-		for _, item := range tree {
-			withoutNulls(item)
-		}
-	}
-}
-
-// undirected returns a tree without maps that contain $patch. keep is false if the tree itself is such a map.
-func undirected(tree any) (kept any, keep bool) {
-	switch tree := tree.(type) {
-	case map[string]any:
-		if _, directed := tree["$patch"]; directed {
-			return nil, false
-		}
-		for key, value := range tree {
-			if tree[key], keep = undirected(value); !keep {
-				delete(tree, key)
+			if strings.HasPrefix(key, "$") || isSpecial(value) {
+				return true
 			}
 		}
 	case []any:
-		out := make([]any, 0, len(tree))
-		for _, item := range tree {
-			if item, keep := undirected(item); keep {
-				out = append(out, item)
-			}
-		}
-		return out, true
+		return slices.ContainsFunc(tree, isSpecial)
 	}
-	return tree, true
-}
-
-// strategyOf returns how a field is merged: "merge", "replace", or empty for the type's default.
-func strategyOf(meta strategicpatch.PatchMeta) string {
-	for _, strategy := range meta.GetPatchStrategies() {
-		if strategy != "retainKeys" {
-			return strategy
-		}
-	}
-	return ""
-}
-
-// mergeLists merges two lists of scalars, or of maps that mergeKey identifies. Elements of the patch come in the patch's order. Other
-// elements keep their order, and their place before the elements that followed them.
-func mergeLists(original, patch []any, mergeKey string, schema strategicpatch.LookupPatchMeta) ([]any, error) {
-	if len(original) == 0 && len(patch) == 0 {
-		return original, nil
-	}
-	maps, err := areMaps(original, patch)
-	if err != nil {
-		return nil, err
-	}
-	keyOf := func(item any) (any, error) { return item, nil }
-	if maps {
-		if mergeKey == "" {
-			return nil, fmt.Errorf("cannot merge lists without merge key for %s", schema.Name())
-		}
-		keyOf = func(item any) (any, error) { return elementKey(item.(map[string]any), mergeKey) }
-	}
-	had, err := firstByKey(original, keyOf)
-	if err != nil {
-		return nil, err
-	}
-	wanted, err := firstByKey(patch, keyOf)
-	if err != nil {
-		return nil, err
-	}
-	merged := mergedList{items: slices.Clip(original), first: had}
-	for _, item := range patch {
-		if err := merged.merge(item, keyOf, maps, schema); err != nil {
-			return nil, err
-		}
-	}
-	return merged.ordered(len(original), wanted, keyOf, maps), nil
-}
-
-// areMaps reports whether the elements of two lists are maps. All must be of one type, and none may be a list.
-func areMaps(lists ...[]any) (bool, error) {
-	var first reflect.Type
-	for _, list := range lists {
-		for _, item := range list {
-			switch t := reflect.TypeOf(item); {
-			case t == nil:
-				return false, errors.New("a list contains null")
-			case first == nil && t.Kind() == reflect.Slice:
-				return false, mergepatch.ErrNoListOfLists
-			case first == nil:
-				first = t
-			case t != first:
-				return false, errors.New("the elements of a list are of different types")
-			}
-		}
-	}
-	return first.Kind() == reflect.Map, nil
-}
-
-func elementKey(element map[string]any, mergeKey string) (any, error) {
-	key, has := element[mergeKey]
-	if !has {
-		return nil, mergepatch.ErrNoMergeKey(element, mergeKey)
-	}
-	switch key.(type) {
-	case map[string]any, []any:
-		return nil, fmt.Errorf("field %s of an element is neither a string nor a number", mergeKey)
-	}
-	return key, nil
-}
-
-// firstByKey returns the index of the first element with each key.
-func firstByKey(list []any, keyOf func(any) (any, error)) (map[any]int, error) {
-	first := make(map[any]int, len(list))
-	for i, item := range list {
-		key, err := keyOf(item)
-		if err != nil {
-			return nil, err
-		}
-		if _, seen := first[key]; !seen {
-			first[key] = i
-		}
-	}
-	return first, nil
-}
-
-// mergedList is a list that a patch is being merged into.
-type mergedList struct {
-	items []any
-	first map[any]int // index of the first element with each key
-}
-
-// merge merges an element into the first one with its key, or appends it.
-func (l *mergedList) merge(item any, keyOf func(any) (any, error), maps bool, schema strategicpatch.LookupPatchMeta) error {
-	key, err := keyOf(item)
-	if err != nil {
-		return err
-	}
-	at, has := l.first[key]
-	if !has {
-		l.first[key] = len(l.items)
-		l.items = append(l.items, item)
-		return nil
-	}
-	if maps {
-		l.items[at], err = mergeTrees(l.items[at].(map[string]any), item.(map[string]any), schema)
-	}
-	return err
-}
-
-// ordered returns the elements in their final order: each original element stays before the elements of the patch that it preceded.
-func (l *mergedList) ordered(count int, wanted map[any]int, keyOf func(any) (any, error), maps bool) []any {
-	type placed struct {
-		item     any
-		rank, at int // by which it is sorted; its key's place in the original list, or -1
-	}
-	var named, others []placed
-	seen := make(map[any]bool, len(l.items))
-	for _, item := range l.items {
-		key, _ := keyOf(item) // cannot fail: every key was read before
-		if !maps && seen[key] {
-			continue
-		}
-		seen[key] = true
-		at := l.first[key]
-		if at >= count {
-			at = -1
-		}
-		if rank, is := wanted[key]; is {
-			named = append(named, placed{item, rank, at})
-		} else {
-			others = append(others, placed{item, at, at})
-		}
-	}
-	byRank := func(a, b placed) int { return a.rank - b.rank }
-	slices.SortStableFunc(named, byRank)
-	slices.SortStableFunc(others, byRank)
-	out := make([]any, 0, len(l.items))
-	for len(named) > 0 || len(others) > 0 {
-		if len(named) == 0 || len(others) > 0 && named[0].at >= 0 && others[0].at < named[0].at {
-			out, others = append(out, others[0].item), others[1:]
-		} else {
-			out, named = append(out, named[0].item), named[1:]
-		}
-	}
-	return out
+	return false
 }

@@ -10,31 +10,51 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/apimachinery/pkg/util/strategicpatch"
 )
 
-// FuzzMergeTrees compares the linear merge with the library's over random pods: names that occur twice, elements without
-// their merge key, nulls, other types, unknown fields, scalars, and directives.
-func FuzzMergeTrees(f *testing.F) {
-	for seed := range uint64(800) {
+// FuzzMerge compares the merge of Go values with the library's merge of trees over random pods and templates: names that occur twice,
+// elements without their merge key, nulls, other types, unknown fields, lists of scalars, and directives.
+func FuzzMerge(f *testing.F) {
+	for seed := range uint64(2000) {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, seed uint64) {
 		random := rand.New(rand.NewPCG(seed, 1))
-		original, patch := randomTree(random, false), randomTree(random, random.IntN(3) == 0)
-		want, wantErr := strategicpatch.StrategicMergeMapPatchUsingLookupPatchMeta(runtime.DeepCopyJSON(original), runtime.DeepCopyJSON(patch), podSchema)
-		got, err := mergeTrees(runtime.DeepCopyJSON(original), runtime.DeepCopyJSON(patch), podSchema)
+		pod := randomPod(t, random)
+		template := randomTree(random, random.IntN(3) == 0)
+		before := pod.DeepCopy()
+		text := []byte(asText(template))
+		rendered, err := parseRendered(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		want, wantErr := mergeTree(pod, template)
+		got, err := rendered.over(pod)
 		if (err != nil) != (wantErr != nil) {
-			t.Fatalf("error %v, the library's %v\noriginal %s\npatch %s", err, wantErr, asText(original), asText(patch))
+			t.Fatalf("error %v, the library's %v\npod %s\ntemplate %s", err, wantErr, asText(pod), text)
+		}
+		if diff := cmp.Diff(asText(before), asText(pod)); diff != "" {
+			t.Fatalf("the pod was changed:\n%s\ntemplate %s", diff, text)
 		}
 		if err != nil {
 			return
 		}
 		if diff := cmp.Diff(asText(want), asText(got)); diff != "" {
-			t.Fatalf("the library's result (-) differs:\n%s\noriginal %s\npatch %s", diff, asText(original), asText(patch))
+			t.Fatalf("the library's result (-) differs:\n%s\npod %s\ntemplate %s", diff, asText(pod), text)
 		}
 	})
+}
+
+// randomPod returns a pod without empty lists: the library omits them.
+func randomPod(t *testing.T, random *rand.Rand) *corev1.Pod {
+	pod, out := &corev1.Pod{}, &corev1.Pod{}
+	for fromTree(randomTree(random, false), pod) != nil {
+		pod = &corev1.Pod{}
+	}
+	if err := fromTree(pod, out); err != nil {
+		t.Fatal(err)
+	}
+	return out
 }
 
 func asText(tree any) string {

@@ -77,29 +77,29 @@ type diff struct {
 func (d *diff) editStruct(at string, received gjson.Result, before, after reflect.Value) {
 	var members map[string]gjson.Result
 	for _, f := range fieldsOf(before.Type()) {
-		was, is := before.FieldByIndex(f.index), after.FieldByIndex(f.index)
+		was, is := before.FieldByIndex(f.Index), after.FieldByIndex(f.Index)
 		if equal(was, is) {
 			continue
 		}
 		if members == nil {
 			members = membersOf(received)
 		}
-		here := at + "/" + escape(f.key)
+		here := at + "/" + escape(f.Key)
 		switch {
-		case isOmitted(f, is):
-			if !isOmitted(f, was) {
-				d.remove(here, members[f.key])
+		case f.IsOmitted(is):
+			if !f.IsOmitted(was) {
+				d.remove(here, members[f.Key])
 			}
-		case is.Kind() == reflect.Slice && !isLeaf(is.Type()):
-			d.editList(here, f.mergeKey, members[f.key], was, is, movedElements(f, members, before, after))
+		case is.Kind() == reflect.Slice && !IsLeaf(is.Type()):
+			d.editList(here, f.MergeKey, members[f.Key], was, is, movedElements(f, members, before, after))
 		default:
-			d.edit(here, members[f.key], was, is)
+			d.edit(here, members[f.Key], was, is)
 		}
 	}
 }
 
 func (d *diff) edit(at string, received gjson.Result, before, after reflect.Value) {
-	if isLeaf(after.Type()) {
+	if IsLeaf(after.Type()) {
 		was, is := d.encode(before), d.encode(after)
 		if string(was) != string(is) {
 			d.put(at, received, is)

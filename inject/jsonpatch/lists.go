@@ -22,25 +22,25 @@ type element struct {
 
 // movedElements returns, by merge key, the elements that leave another list of the same object and type for the list of this
 // field: a proxy that the user wrote among the containers becomes an init container. Nil if there are none.
-func movedElements(f field, members map[string]gjson.Result, before, after reflect.Value) map[string]element {
-	if f.mergeKey == "" {
+func movedElements(f Field, members map[string]gjson.Result, before, after reflect.Value) map[string]element {
+	if f.MergeKey == "" {
 		return nil
 	}
-	here := before.FieldByIndex(f.index)
+	here := before.FieldByIndex(f.Index)
 	var out map[string]element
 	for _, other := range fieldsOf(before.Type()) {
-		there := before.FieldByIndex(other.index)
-		if other.key == f.key || other.mergeKey != f.mergeKey || there.Type() != here.Type() || there.Len() == 0 {
+		there := before.FieldByIndex(other.Index)
+		if other.Key == f.Key || other.MergeKey != f.MergeKey || there.Type() != here.Type() || there.Len() == 0 {
 			continue
 		}
-		received := members[other.key].Array()
+		received := members[other.Key].Array()
 		if len(received) != there.Len() {
 			continue
 		}
-		wanted, had := keysIn(after.FieldByIndex(f.index), f.mergeKey), keysIn(here, f.mergeKey)
-		stays := keysIn(after.FieldByIndex(other.index), f.mergeKey)
+		wanted, had := keysIn(after.FieldByIndex(f.Index), f.MergeKey), keysIn(here, f.MergeKey)
+		stays := keysIn(after.FieldByIndex(other.Index), f.MergeKey)
 		for i := range there.Len() {
-			key := keyOf(there.Index(i), f.mergeKey)
+			key := keyOf(there.Index(i), f.MergeKey)
 			if !wanted[key] || had[key] || stays[key] {
 				continue
 			}
@@ -63,13 +63,12 @@ func keysIn(list reflect.Value, mergeKey string) map[string]bool {
 
 // keyOf returns what identifies an element, as JSON; empty if the element has no such field.
 func keyOf(v reflect.Value, mergeKey string) string {
-	for _, f := range fieldsOf(v.Type()) {
-		if f.key == mergeKey {
-			text, _ := appendValue(nil, v.FieldByIndex(f.index)) // a string or a number
-			return string(text)
-		}
+	f, found := FieldOf(v.Type(), mergeKey)
+	if !found {
+		return ""
 	}
-	return ""
+	text, _ := appendValue(nil, v.FieldByIndex(f.Index)) // a string or a number
+	return string(text)
 }
 
 // editList changes a list in three steps: it removes elements that are dropped or moved, from the end; it adds elements that are new

@@ -11,22 +11,23 @@ import (
 	"sync"
 )
 
-// field is a field of a struct by its key in JSON. Fields of inlined structs count as the struct's own.
-type field struct {
-	key       string
-	index     []int
-	mergeKey  string // JSON key of the field that identifies an element of this list; empty if nothing does
-	omitEmpty bool
+// Field is a field of an API type, by its key in JSON. Fields of inlined structs count as the struct's own.
+type Field struct {
+	Key       string
+	Index     []int  // for reflect.Value.FieldByIndex
+	MergeKey  string // JSON key of the field that identifies an element of this list; empty if nothing does
+	Merges    bool   // a strategic merge merges lists instead of replacing them
+	OmitEmpty bool
 }
 
-var knownFields sync.Map // reflect.Type → []field: what is known of compiled types, not of values
+var knownFields sync.Map // reflect.Type → []Field: what is known of compiled types, not of values
 
 // fieldsOf returns the fields of a struct, sorted by key.
-func fieldsOf(t reflect.Type) []field {
+func fieldsOf(t reflect.Type) []Field {
 	if known, has := knownFields.Load(t); has {
-		return known.([]field)
+		return known.([]Field)
 	}
-	var fields []field
+	var fields []Field
 	for i := range t.NumField() {
 		f := t.Field(i)
 		key, options, _ := strings.Cut(f.Tag.Get("json"), ",")
@@ -34,25 +35,38 @@ func fieldsOf(t reflect.Type) []field {
 		case !f.IsExported() || key == "-":
 		case key == "" && f.Type.Kind() == reflect.Struct:
 			for _, inner := range fieldsOf(f.Type) {
-				inner.index = append([]int{i}, inner.index...)
+				inner.Index = append([]int{i}, inner.Index...)
 				fields = append(fields, inner)
 			}
 		case key != "":
-			fields = append(fields, field{key: key, index: f.Index, mergeKey: f.Tag.Get("patchMergeKey"), omitEmpty: strings.Contains(options, "omitempty")})
+			fields = append(fields, Field{
+				Key: key, Index: f.Index, OmitEmpty: strings.Contains(options, "omitempty"),
+				MergeKey: f.Tag.Get("patchMergeKey"), Merges: slices.Contains(strings.Split(f.Tag.Get("patchStrategy"), ","), "merge"),
+			})
 		}
 	}
-	slices.SortFunc(fields, func(a, b field) int { return strings.Compare(a.key, b.key) })
+	slices.SortFunc(fields, func(a, b Field) int { return strings.Compare(a.Key, b.Key) })
 	knownFields.Store(t, fields)
 	return fields
 }
 
+// FieldOf returns the field of a struct with this key; false if there is none.
+func FieldOf(t reflect.Type, key string) (Field, bool) {
+	fields := fieldsOf(t)
+	at, found := slices.BinarySearchFunc(fields, key, func(f Field, key string) int { return strings.Compare(f.Key, key) })
+	if !found {
+		return Field{}, false
+	}
+	return fields[at], true
+}
+
 var marshaler = reflect.TypeFor[json.Marshaler]()
 
-// isLeaf reports whether values of a type are replaced as a whole.
-func isLeaf(t reflect.Type) bool {
+// IsLeaf reports whether values of a type are replaced as a whole.
+func IsLeaf(t reflect.Type) bool {
 	switch t.Kind() {
 	case reflect.Pointer:
-		return isLeaf(t.Elem())
+		return IsLeaf(t.Elem())
 	case reflect.Struct, reflect.Map:
 		return t.Implements(marshaler) || reflect.PointerTo(t).Implements(marshaler)
 	case reflect.Slice:
@@ -61,17 +75,17 @@ func isLeaf(t reflect.Type) bool {
 	return true
 }
 
-// isOmitted reports whether a field is left out of a document: it is nil, or encoding/json omits it because it is empty.
-func isOmitted(f field, v reflect.Value) bool {
+// IsOmitted reports whether a value of the field is left out of a document: it is nil, or encoding/json omits it because it is empty.
+func (f Field) IsOmitted(v reflect.Value) bool {
 	switch v.Kind() {
 	case reflect.Struct:
 		return false
 	case reflect.Slice, reflect.Map:
-		return v.IsNil() || f.omitEmpty && v.Len() == 0
+		return v.IsNil() || f.OmitEmpty && v.Len() == 0
 	case reflect.Pointer, reflect.Interface:
 		return v.IsNil()
 	}
-	return f.omitEmpty && v.IsZero()
+	return f.OmitEmpty && v.IsZero()
 }
 
 // appendValue encodes a value like encoding/json, but omits empty structs and null times, such as an unset container's resources or a
@@ -86,19 +100,19 @@ func appendValue(out []byte, v reflect.Value) ([]byte, error) {
 	case reflect.Int, reflect.Int32, reflect.Int64:
 		return strconv.AppendInt(out, v.Int(), 10), nil
 	case reflect.Pointer:
-		if !v.IsNil() && !isLeaf(t) {
+		if !v.IsNil() && !IsLeaf(t) {
 			return appendValue(out, v.Elem())
 		}
 	case reflect.Struct:
-		if !isLeaf(t) {
+		if !IsLeaf(t) {
 			return appendStruct(out, v)
 		}
 	case reflect.Map:
-		if !isLeaf(t) && !v.IsNil() {
+		if !IsLeaf(t) && !v.IsNil() {
 			return appendMap(out, v)
 		}
 	case reflect.Slice:
-		if !isLeaf(t) && !v.IsNil() {
+		if !IsLeaf(t) && !v.IsNil() {
 			return appendList(out, v)
 		}
 	}
@@ -110,15 +124,15 @@ func appendStruct(out []byte, v reflect.Value) ([]byte, error) {
 	out = append(out, '{')
 	start := len(out)
 	for _, f := range fieldsOf(v.Type()) {
-		value := v.FieldByIndex(f.index)
-		if isOmitted(f, value) {
+		value := v.FieldByIndex(f.Index)
+		if f.IsOmitted(value) {
 			continue
 		}
 		begin := len(out)
 		if begin > start {
 			out = append(out, ',')
 		}
-		out = append(append(append(out, '"'), f.key...), `":`...)
+		out = append(append(append(out, '"'), f.Key...), `":`...)
 		from := len(out)
 		var err error
 		if out, err = appendValue(out, value); err != nil {
