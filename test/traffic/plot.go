@@ -22,7 +22,7 @@ import (
 )
 
 // bin is the span of time that one point of a plot counts.
-const bin = 500 * time.Millisecond
+const bin = time.Second
 
 // Colors that differ for color-blind readers, too, on the white background that every plot has.
 var (

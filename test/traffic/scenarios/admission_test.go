@@ -25,8 +25,12 @@ import (
 	"outrigger.dev/outrigger/test/traffic/load"
 )
 
-// admissionsPerSecond is how often a pod is created, as a dry run: it passes all webhooks, and runs nowhere.
-const admissionsPerSecond = 20
+// How often a pod is created, as a dry run: it passes all webhooks, and runs nowhere. A busy API server slows this, as it slows the
+// controllers that create pods.
+const (
+	admissionsPerSecond  = 10
+	admissionsConcurrent = 5
+)
 
 // admission creates pods while Outrigger is upgraded, a replica is deleted, and certificate and CA are replaced.
 func admission(t *testing.T) {
@@ -67,7 +71,7 @@ func (s *Scene) createPods(ctx context.Context, take func(load.Response)) error 
 		ObjectMeta: metav1.ObjectMeta{GenerateName: "created-", Namespace: s.Namespace},
 		Spec:       corev1.PodSpec{Containers: []corev1.Container{{Name: "app", Image: cluster.App + ":42"}}},
 	}
-	ended := make(chan load.Response, 1000)
+	ended := make(chan load.Response, admissionsConcurrent)
 	running := 0
 	for {
 		select {
@@ -76,6 +80,9 @@ func (s *Scene) createPods(ctx context.Context, take func(load.Response)) error 
 			take(r)
 			continue
 		case <-tick.C:
+			if running == admissionsConcurrent {
+				continue
+			}
 			running++
 			go func() { ended <- s.createPod(pod) }()
 			continue

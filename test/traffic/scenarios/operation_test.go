@@ -3,7 +3,6 @@
 package scenarios
 
 import (
-	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -31,15 +30,10 @@ func operation(t *testing.T) {
 	s.step("helm upgrade", func() { s.upgrade("--set", "podAnnotations.traffic-test=operation") })
 	s.collect(100)
 	if cluster.Operator {
-		before := s.leader()
+		before := s.awaitLeader("")
 		s.step("the leader is killed", func() {
 			s.run("kubectl", "delete", "pod", before, "-n", system, "--grace-period=0", "--force")
-			s.eventually("another replica leads", func() error {
-				if now := s.leader(); now == before || now == "" {
-					return fmt.Errorf("the leader is %q", now)
-				}
-				return nil
-			})
+			s.awaitLeader(before)
 		})
 		s.note("another replica leads")
 	}
@@ -64,11 +58,17 @@ func (s *Scene) upgrade(args ...string) {
 	s.run("helm", append([]string{"upgrade"}, release(args...)...)...)
 }
 
-// leader returns the name of the pod that holds the Lease.
-func (s *Scene) leader() string {
+// awaitLeader waits until a replica leads that is not the one before, and returns its name.
+func (s *Scene) awaitLeader(before string) string {
 	s.Helper()
-	holder := s.run("kubectl", "get", "lease", "outrigger-routing", "-n", system, "-o", "jsonpath={.spec.holderIdentity}")
-	name, _, _ := strings.Cut(holder, "_")
+	name := ""
+	s.eventually("a replica leads", func() error {
+		holder := s.run("kubectl", "get", "lease", "outrigger-routing", "-n", system, "-o", "jsonpath={.spec.holderIdentity}")
+		if name, _, _ = strings.Cut(holder, "_"); name == before || name == "" {
+			return fmt.Errorf("the leader is %q", name)
+		}
+		return nil
+	})
 	return name
 }
 
@@ -126,12 +126,7 @@ func outage(t *testing.T) {
 	s.note("under Ignore, pods start, and the rollout is complete")
 	s.collect(100)
 	s.step("started", func() { s.scale(2) })
-	s.eventually("a replica leads", func() error {
-		if s.leader() == "" {
-			return errors.New("none does")
-		}
-		return nil
-	})
+	s.awaitLeader("")
 	s.step("helm upgrade, Fail", func() { s.upgrade() })
 	s.collect(100)
 }
