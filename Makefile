@@ -105,7 +105,7 @@ test-others:
 # the nodes can pull. E2E_ARGS are arguments of the test, such as "-test.run TestTraffic/with_Outrigger".
 E2E_PLATFORMS ?= linux/$(shell $(GO) env GOARCH)
 TRAFFIC := $(CURDIR)/bin/traffic
-e2e: export E2E_IMAGE E2E_LOAD E2E_APP E2E_NODE E2E_DISRUPTIVE
+export E2E_IMAGE E2E_LOAD E2E_APP E2E_NODE E2E_DISRUPTIVE
 e2e: build ## real traffic in the cluster of your kubeconfig, with plots in bin/traffic (docs/testing.md)
 	@[ -n "$(E2E_IMAGE)$(E2E_LOAD)" ] || { echo "make e2e needs a cluster with Istio, and E2E_LOAD=COMMAND or E2E_IMAGE=IMAGE for Outrigger's image; see docs/testing.md."; exit 1; }
 	$(if $(E2E_LOAD),@$(MAKE) --no-print-directory image e2e-images PLATFORMS=$(E2E_PLATFORMS))
