@@ -99,16 +99,17 @@ test-others:
 	cd hack/image && $(GO) test -timeout 30m ./...
 	cd test && $(GO) test -timeout 30m ./oracle
 	cd test/alerts && $(GO) test -timeout 20m ./...
-	cd test/traffic && $(GO) test -timeout 10m ./...
+	cd test/traffic && $(GO) test -timeout 10m $$($(GO) list ./... | grep -v /scenarios$$)
 
 # How the nodes of the cluster get the images: E2E_LOAD is a command that loads an archive, or E2E_IMAGE and E2E_APP name images that
 # the nodes can pull. E2E_ARGS are arguments of the test, such as "-test.run TestTraffic/with_Outrigger".
 E2E_PLATFORMS ?= linux/$(shell $(GO) env GOARCH)
 TRAFFIC := $(CURDIR)/bin/traffic
 export E2E_IMAGE E2E_LOAD E2E_APP E2E_NODE E2E_DISRUPTIVE
-e2e: build ## real traffic in the cluster of your kubeconfig, with plots in bin/traffic (docs/testing.md)
+e2e: ## real traffic in the cluster of your kubeconfig, with plots in bin/traffic (docs/testing.md)
 	@[ -n "$(E2E_IMAGE)$(E2E_LOAD)" ] || { echo "make e2e needs a cluster with Istio, and E2E_LOAD=COMMAND or E2E_IMAGE=IMAGE for Outrigger's image; see docs/testing.md."; exit 1; }
-	$(if $(E2E_LOAD),@$(MAKE) --no-print-directory image e2e-images PLATFORMS=$(E2E_PLATFORMS))
+	@kubectl version --request-timeout=15s >/dev/null 2>&1 || { echo "make e2e needs a cluster: that of \"kubectl config current-context\" does not answer; see docs/testing.md."; exit 1; }
+	@$(MAKE) --no-print-directory build $(if $(E2E_LOAD),image e2e-images PLATFORMS=$(E2E_PLATFORMS))
 	@mkdir -p $(TRAFFIC)
 	$(GO) -C test/traffic test -c -o $(TRAFFIC)/scenarios.test ./scenarios
 	cd test/traffic/scenarios && $(TRAFFIC)/scenarios.test -test.v -test.timeout 60m -test.parallel 3 -pages $(TRAFFIC) $(E2E_ARGS)

@@ -5,7 +5,6 @@ package scenarios
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -76,7 +75,13 @@ func connect(ctx context.Context, root, tempDir string) (*Cluster, error) {
 		return nil, err
 	}
 	config.QPS, config.Burst = 200, 400
-	return c, errors.Join(c.clients(config), c.findGateway(ctx))
+	if err := c.clients(config); err != nil {
+		return nil, err
+	}
+	if _, err := c.Client.Discovery().ServerVersion(); err != nil {
+		return nil, fmt.Errorf("the cluster of context %q does not answer: %w", c.Context, err)
+	}
+	return c, c.findGateway(ctx)
 }
 
 // pin keeps the cluster although the user changes the current context while the scenarios run.
