@@ -43,7 +43,7 @@ func (s *planner) reportBypasses() {
 	}
 	for _, vs := range s.Foreign.VirtualServices {
 		s.reportDelegate(vs)
-		if len(boundGateways(vs)) == 0 && s.servesOtherHosts(vs) && s.leadsToAll(vs) {
+		if len(boundGateways(vs)) == 0 && s.servesOtherHosts(vs) && s.routesToAll(vs) {
 			s.reportForeign(vs, "spec.hosts", strings.Join(vs.Spec.Hosts, ","), api.RouteMeshBypasses,
 				fmt.Sprintf("Requests of callers in the mesh for %s reach every version of Service %s: its destination names no subset.", strings.Join(vs.Spec.Hosts, ", "), s.Service.Name),
 				s.namingSubset())
@@ -89,8 +89,8 @@ func (s *facts) servesOtherHosts(vs *networkingv1.VirtualService) bool {
 	return len(vs.Spec.Hosts) > 0 && visible(vs.Spec.ExportTo) && !coversService(vs, s.host, s.Settings.ClusterDomain)
 }
 
-// leadsToAll reports whether a VirtualService routes requests, or copies of them, to the Service's host without a subset.
-func (s *facts) leadsToAll(vs *networkingv1.VirtualService) bool {
+// routesToAll reports whether a VirtualService routes requests, or copies of them, to the Service's host without a subset.
+func (s *facts) routesToAll(vs *networkingv1.VirtualService) bool {
 	isBare := func(d *networkingapi.Destination) bool {
 		return d.GetSubset() == "" && resolveHost(d.GetHost(), vs.Namespace, s.Settings.ClusterDomain) == s.host
 	}
@@ -126,7 +126,7 @@ func bareShare(routes []*networkingapi.RouteDestination, isBare func(*networking
 // reportDelegate reports a delegate that routes to every version: Istio puts its rules in the place of the rule that names it, if
 // the delegate is exported to the namespace of that VirtualService.
 func (s *planner) reportDelegate(vs *networkingv1.VirtualService) {
-	if len(vs.Spec.Hosts) > 0 || !s.leadsToAll(vs) {
+	if len(vs.Spec.Hosts) > 0 || !s.routesToAll(vs) {
 		return
 	}
 	var roots []string

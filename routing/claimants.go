@@ -21,12 +21,12 @@ type claimant struct {
 	host string
 }
 
-// takenBy returns an object that serves a host at one of our gateway's ports so that it is not free, and whether our claim comes first.
+// otherClaim returns an object that serves a host at one of our gateway's ports so that it is not free, and whether our claim comes first.
 // It is nil if there is none.
-func (s *facts) takenBy(x exposure, host string) (Object, bool) {
+func (s *facts) otherClaim(x exposure, host string) (Object, bool) {
 	var later Object
 	for _, l := range x.listeners() {
-		exposed := s.standsAt(x, l, []string{host})
+		exposed := s.isServedAt(x, l, []string{host})
 		for _, other := range s.claimants(x, l, host, exposed) {
 			if !exposed || s.claimedBefore(other, x, host) {
 				return other.Object, false
@@ -99,8 +99,8 @@ func (s *facts) blocksWildcard(other Object, theirs, host string) bool {
 
 // isGranted reports whether the Namespace's list names a host, or a wildcard that includes it; "*" grants none.
 func (s *facts) isGranted(host string) bool {
-	wish := s.Intent.Expose
-	return wish != nil && slices.ContainsFunc(wish.AllowedHosts, func(entry string) bool { return entry != anyHost && allows(entry, host) })
+	request := s.Intent.Expose
+	return request != nil && slices.ContainsFunc(request.AllowedHosts, func(entry string) bool { return entry != anyHost && allows(entry, host) })
 }
 
 // claimedBefore reports whether another Service that Outrigger exposes claimed a host that we serve before we did. Equal times
@@ -112,7 +112,7 @@ func (s *facts) claimedBefore(other claimant, x exposure, host string) bool {
 	}
 	since, exposed := s.claimOf(other.GetNamespace(), service, host)
 	return exposed && cmp.Or(
-		since.Compare(claimedAt(s.carrier(x, host), host)),
+		since.Compare(claimedAt(s.routeFor(x, host), host)),
 		cmp.Compare(other.GetNamespace(), s.Service.Namespace), cmp.Compare(service, s.Service.Name)) < 0
 }
 

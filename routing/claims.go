@@ -16,12 +16,12 @@ import (
 func (s *facts) claims(hosts []string) stamps {
 	out := stamps{}
 	created := s.now
-	if exposed := s.standing.exposed; exposed != nil {
+	if exposed := s.ours.exposed; exposed != nil {
 		created = exposed.CreationTimestamp.Time
 	}
 	for _, host := range hosts {
 		since := s.now
-		for _, vs := range s.standing.routes() {
+		for _, vs := range s.ours.routes() {
 			if at := claimedAt(vs, host); len(boundGateways(vs)) > 0 && servesHost(vs, host) && at.Before(since) {
 				since = at
 			}

@@ -14,7 +14,7 @@ import (
 // a route means is uncertain. Only what routes name is restored, and a VirtualService that another client made to name a
 // subset which does not exist.
 func (s *planner) besideClash(objects Objects) Objects {
-	broken := slices.DeleteFunc(s.standing.routes(), func(vs *networkingv1.VirtualService) bool { return s.namesMissing(vs) == "" })
+	broken := slices.DeleteFunc(s.ours.routes(), func(vs *networkingv1.VirtualService) bool { return s.namesMissing(vs) == "" })
 	if len(broken) == 0 || s.renewed || !s.recorded {
 		return s.withSubsets(objects)
 	}

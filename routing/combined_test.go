@@ -26,20 +26,20 @@ func loadCombined(t testing.TB, c *cluster, name string) {
 		t.Fatal(err)
 	}
 	c.annotate(strings.Fields(string(section(archive, "annotations")))...)
-	c.standing = Objects{}
+	c.existing = Objects{}
 	for _, document := range bytes.Split(section(archive, "objects.yaml"), []byte("\n---\n")) {
 		var head struct{ Kind string }
 		decode(t, document, &head)
 		switch head.Kind {
 		case "DestinationRule":
-			c.standing.DestinationRules = []*networkingv1.DestinationRule{{}}
-			decode(t, document, c.standing.DestinationRules[0])
+			c.existing.DestinationRules = []*networkingv1.DestinationRule{{}}
+			decode(t, document, c.existing.DestinationRules[0])
 		case "VirtualService":
-			c.standing.VirtualServices = append(c.standing.VirtualServices, &networkingv1.VirtualService{})
-			decode(t, document, c.standing.VirtualServices[len(c.standing.VirtualServices)-1])
+			c.existing.VirtualServices = append(c.existing.VirtualServices, &networkingv1.VirtualService{})
+			decode(t, document, c.existing.VirtualServices[len(c.existing.VirtualServices)-1])
 		case "Gateway":
-			c.standing.Gateways = []*networkingv1.Gateway{{}}
-			decode(t, document, c.standing.Gateways[0])
+			c.existing.Gateways = []*networkingv1.Gateway{{}}
+			decode(t, document, c.existing.Gateways[0])
 		}
 	}
 	c.writes = nil
@@ -79,9 +79,9 @@ func TestUpgradeTakesExposedHostsOffTheMesh(t *testing.T) {
 			c.foreign.Gateways[0].Spec.Servers[0].Port.Number = 8888 // in nobody's way
 			loadCombined(t, c, test.name)
 			combined := c.route("app").DeepCopy()
-			gateways := bytesOf(t, c.standing.Gateways)
+			gateways := bytesOf(t, c.existing.Gateways)
 			c.settle()
-			if recordOf(c.standing.DestinationRules[0]).Weights != nil {
+			if recordOf(c.existing.DestinationRules[0]).Weights != nil {
 				c.wrote(applyRule, "Create VirtualService app-gateway") // records the weights in effect
 			} else {
 				c.wrote("Create VirtualService app-gateway")
@@ -103,7 +103,7 @@ func TestUpgradeTakesExposedHostsOffTheMesh(t *testing.T) {
 			if got := c.routes("app-gateway"); got != test.routes {
 				t.Errorf("the gateway's route is %s, want %s", got, test.routes)
 			}
-			if now := bytesOf(t, c.standing.Gateways); !slices.Equal(gateways, now) {
+			if now := bytesOf(t, c.existing.Gateways); !slices.Equal(gateways, now) {
 				t.Errorf("the Gateway was changed:\n%s", cmp.Diff(string(gateways), string(now)))
 			}
 			c.advance(time.Hour)
@@ -149,10 +149,10 @@ func TestUpgradeLeavesTheRest(t *testing.T) {
 			c := twoVersions(t)
 			c.advance(12 * time.Minute)
 			loadCombined(t, c, test.name)
-			before := bytesOf(t, c.standing)
+			before := bytesOf(t, c.existing)
 			c.advance(time.Hour)
 			c.wrote()
-			if after := bytesOf(t, c.standing); !slices.Equal(before, after) {
+			if after := bytesOf(t, c.existing); !slices.Equal(before, after) {
 				t.Errorf("it was written:\n%s", cmp.Diff(string(before), string(after)))
 			}
 			c.tells(test.told...)

@@ -53,7 +53,7 @@ func (s *planner) noteRoute(vs *networkingv1.VirtualService) {
 	}
 	switch {
 	case !coversService(vs, s.host, s.Settings.ClusterDomain):
-		if len(boundGateways(vs)) > 0 && len(vs.Spec.Hosts) > 0 && visible(vs.Spec.ExportTo) && s.leadsToAll(vs) {
+		if len(boundGateways(vs)) > 0 && len(vs.Spec.Hosts) > 0 && visible(vs.Spec.ExportTo) && s.routesToAll(vs) {
 			s.foreign.bypasses = append(s.foreign.bypasses, vs)
 		}
 	case !visible(vs.Spec.ExportTo):
@@ -76,7 +76,7 @@ func (s *planner) noteRouteElsewhere(vs *networkingv1.VirtualService) {
 			"Delete it, or take the host out of it.")
 		return
 	}
-	if s.standing.mesh != nil && olderObject(s.standing.mesh, vs) {
+	if s.ours.mesh != nil && olderObject(s.ours.mesh, vs) {
 		s.reportForeign(vs, "spec.hosts", strings.Join(vs.Spec.Hosts, ","), api.RouteRouteHijackable,
 			fmt.Sprintf("It is for the host of Service %s. Outrigger's route applies because it is older; if it were recreated, this one would.", s.serviceRef().Namespace+"/"+s.Service.Name),
 			"Delete it, or take the host out of it.")

@@ -27,10 +27,10 @@ type recordCopies struct {
 // nothing is recorded about this one.
 func (s *planner) readRecord() {
 	var candidates []Object
-	if s.standing.rule != nil {
-		candidates = append(candidates, s.standing.rule)
+	if s.ours.rule != nil {
+		candidates = append(candidates, s.ours.rule)
 	}
-	for _, vs := range s.standing.routes() {
+	for _, vs := range s.ours.routes() {
 		candidates = append(candidates, vs)
 	}
 	c, from := &s.copies, ""
@@ -65,20 +65,20 @@ func (s *planner) readRecord() {
 			c.disagree = append(c.disagree, from, name)
 		}
 	}
-	for _, vs := range s.standing.routes() {
+	for _, vs := range s.ours.routes() {
 		if name := kindOf(vs) + " " + vs.Name; s.isOutdated(vs) && !slices.Contains(c.outdated, name) {
 			c.outdated = append(c.outdated, name)
 		}
 	}
-	s.readTaken()
+	s.readReplacedRecord()
 	c.read = s.record.clone()
-	s.readCollected()
+	s.readDeletedRule()
 }
 
 // isOutdated reports whether another client restored an older VirtualService. Ours are behind the DestinationRule only
 // while a subset that was just added, or a namespace that it was just shown to, makes them wait.
 func (s *planner) isOutdated(vs *networkingv1.VirtualService) bool {
-	r, rule := recordOf(vs), s.standing.rule
+	r, rule := recordOf(vs), s.ours.rule
 	if slices.Contains(s.record.Detached, vs.Name) { // not written any more
 		return false
 	}
@@ -86,25 +86,25 @@ func (s *planner) isOutdated(vs *networkingv1.VirtualService) bool {
 		return false
 	}
 	latest := exportedAt(rule)
-	for _, at := range s.standing.added {
+	for _, at := range s.ours.added {
 		if at.After(latest) {
 			latest = at
 		}
 	}
-	return s.over(latest, 2*s.Settings.PropagationDelay)
+	return s.hasElapsed(latest, 2*s.Settings.PropagationDelay)
 }
 
-// readTaken reads the record that is still on objects which the user replaced, until ours carry it.
-func (s *planner) readTaken() {
+// readReplacedRecord reads the record that is still on objects which the user replaced, until ours carry it.
+func (s *planner) readReplacedRecord() {
 	if s.recorded || s.renewed {
 		return
 	}
 	var candidates []Object
-	if s.taken.rule != nil && s.taken.rule != s.DeletedRule {
-		candidates = append(candidates, s.taken.rule)
+	if s.replaced.rule != nil && s.replaced.rule != s.DeletedRule {
+		candidates = append(candidates, s.replaced.rule)
 	}
-	if s.taken.mesh != nil {
-		candidates = append(candidates, s.taken.mesh)
+	if s.replaced.mesh != nil {
+		candidates = append(candidates, s.replaced.mesh)
 	}
 	for _, object := range candidates {
 		owner := controllerOf(object)
@@ -117,17 +117,17 @@ func (s *planner) readTaken() {
 // recordingRoutes are the VirtualServices whose annotations say what was written last: ours, or the one that the user
 // replaced while ours does not exist yet.
 func (s *facts) recordingRoutes() []*networkingv1.VirtualService {
-	routes := s.standing.routes()
-	if s.standing.mesh == nil && s.taken.mesh != nil {
-		routes = append(routes, s.taken.mesh)
+	routes := s.ours.routes()
+	if s.ours.mesh == nil && s.replaced.mesh != nil {
+		routes = append(routes, s.replaced.mesh)
 	}
 	return routes
 }
 
-// readCollected reads the record of a DestinationRule that Kubernetes deleted after a backup was restored, and reports
+// readDeletedRule reads the record of a DestinationRule that Kubernetes deleted after a backup was restored, and reports
 // the loss, also while a restored route still has the record.
-func (s *planner) readCollected() {
-	if s.renewed || s.DeletedRule == nil || s.recorded && (s.standing.rule != nil || !s.copies.restored) {
+func (s *planner) readDeletedRule() {
+	if s.renewed || s.DeletedRule == nil || s.recorded && (s.ours.rule != nil || !s.copies.restored) {
 		return
 	}
 	if r := recordOf(s.DeletedRule); !r.isZero() {

@@ -21,7 +21,7 @@ func (s *planner) decideDefault() bool {
 	case s.record.State == stateSplit:
 		s.endSplit()
 	default:
-		s.followWord()
+		s.followAnnotation()
 	}
 	s.unsplit = s.record.State != ""
 	if !s.unsplit {
@@ -83,12 +83,12 @@ func (s *facts) fixedByNow(m meaning) meaning {
 	return m
 }
 
-// followWord applies an explicit default-version to a recorded default: a version that can receive requests, or a policy.
-func (s *planner) followWord() {
-	if s.hasFailed() && (s.record.FailedWords == s.failedWords() || s.wordPending()) {
+// followAnnotation applies an explicit default-version to a recorded default: a version that can receive requests, or a policy.
+func (s *planner) followAnnotation() {
+	if s.hasFailed() && (s.record.FailedChoice == s.choiceHash() || s.isChoicePending()) {
 		return // what failed does not return by itself, nor by a word that cannot be followed
 	}
-	if s.unsaid[api.AnnotationDefaultVersion] {
+	if s.invalid[api.AnnotationDefaultVersion] {
 		return
 	}
 	d := s.Intent.Default
@@ -101,13 +101,13 @@ func (s *planner) followWord() {
 	case api.DefaultLiteral:
 		m := s.meaningOf(d.Version)
 		if !s.within(m) && s.inForce(m) && !s.isGone(m) {
-			s.setDefault(m, byWord)
+			s.setDefault(m, byUser)
 		}
 	case api.DefaultAll:
-		s.setDefault(meaning{All: true}, byWord)
+		s.setDefault(meaning{All: true}, byUser)
 	case api.DefaultLowest, api.DefaultHighest:
 		if m := s.extreme(); !m.isZero() && !s.within(m) {
-			s.setDefault(m, byWord)
+			s.setDefault(m, byUser)
 		}
 	case api.DefaultFirst:
 		if s.record.By == byFirst && s.isRevisable() && len(s.record.Weights) == 0 && len(s.podVersions()) > 0 {
@@ -122,11 +122,11 @@ func (s *planner) followWord() {
 // be followed yet.
 func (s *planner) defaultPending() bool {
 	d := s.Intent.Default
-	return !s.unsaid[api.AnnotationDefaultVersion] && d.Policy == api.DefaultLiteral && !s.within(s.meaningOf(d.Version))
+	return !s.invalid[api.AnnotationDefaultVersion] && d.Policy == api.DefaultLiteral && !s.within(s.meaningOf(d.Version))
 }
 
-// wordPending reports whether what the Service says about shares cannot be followed yet.
-func (s *planner) wordPending() bool {
+// isChoicePending reports whether what the Service says about shares cannot be followed yet.
+func (s *planner) isChoicePending() bool {
 	m := s.meaningOf(s.Intent.Default.Version)
 	if s.defaultPending() && (!s.inForce(m) || s.isGone(m)) {
 		return true
@@ -136,7 +136,7 @@ func (s *planner) wordPending() bool {
 
 func (s *planner) setDefault(m meaning, by string) {
 	if !s.record.Default.equal(m) {
-		s.defaultChosen = s.defaultChosen || by == byWord
+		s.defaultChosen = s.defaultChosen || by == byUser
 		s.record.Default, s.record.By = m, by
 		s.waiting = nil
 	}
@@ -174,7 +174,7 @@ func (s *planner) isRevisable() bool {
 	if !recorded || s.hasReady(s.record.Default) {
 		return false
 	}
-	return !s.over(since, s.Settings.Settle)
+	return !s.hasElapsed(since, s.Settings.Settle)
 }
 
 // admitNewcomers lets a rolling track that first appears with a version of the default join it; a fixed one is in it by
@@ -209,8 +209,8 @@ func (s *planner) admitNewcomers() {
 // forgotWaiting reports whether another client deleted or wiped the DestinationRule, so that newcomers can no longer be told
 // from workloads that wait already: none of them joins the default.
 func (s *planner) forgotWaiting() bool {
-	return s.copies.read.Revision > 0 && len(s.standing.routes()) > 0 && !s.renewed && !s.reselected &&
-		(s.standing.rule == nil || trustOf(s.standing.rule) == blank)
+	return s.copies.read.Revision > 0 && len(s.ours.routes()) > 0 && !s.renewed && !s.reselected &&
+		(s.ours.rule == nil || trustOf(s.ours.rule) == blank)
 }
 
 func (s *planner) addWaiting(ref WorkloadRef) {

@@ -7,7 +7,7 @@ package routing
 // every sidecar. A word on the Service that asks for more ends the waiting, and so does a second track; what was made
 // stays.
 func (s *planner) waitsForSecond() bool {
-	if !s.Intent.Deferred || s.Intent.SubsetsOnly || s.record.State != "" || len(s.withPods()) > 1 || len(s.standing.routes()) > 0 || len(s.standing.added) > 0 {
+	if !s.Intent.Deferred || s.Intent.SubsetsOnly || s.record.State != "" || len(s.withPods()) > 1 || len(s.ours.routes()) > 0 || len(s.ours.added) > 0 {
 		return false
 	}
 	return !s.Intent.Default.OnService && s.Intent.Expose == nil && len(s.Intent.Weights)+len(s.Intent.Match)+len(s.Intent.Mirror) == 0

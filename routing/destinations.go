@@ -62,16 +62,16 @@ func (s *planner) decideNoRoute() {
 // or took the Service's host out of it.
 func (s *planner) wasRouteLost() bool {
 	was := s.copies.read
-	return (s.standing.mesh == nil || s.lostHost(s.standing.mesh)) && s.recorded && was.Revision > 0 && was.State == "" && !was.Unrouted && !s.reselected && !s.renewed
+	return (s.ours.mesh == nil || s.lostHost(s.ours.mesh)) && s.recorded && was.Revision > 0 && was.State == "" && !was.Unrouted && !s.reselected && !s.renewed
 }
 
 // mayNotCreate reports whether a route for the mesh that is not there must not be made: in a split, and while nothing is
 // ready that it would lead to, but something else serves that is no newcomer.
 func (s *planner) mayNotCreate() bool {
-	if s.standing.mesh != nil && !s.renewed && slices.Contains(s.standing.mesh.Spec.Hosts, s.host) {
+	if s.ours.mesh != nil && !s.renewed && slices.Contains(s.ours.mesh.Spec.Hosts, s.host) {
 		return false
 	}
-	if s.standing.mesh == nil && s.wasRouted() {
+	if s.ours.mesh == nil && s.wasRouted() {
 		return false
 	}
 	if s.unsplit {
@@ -116,8 +116,8 @@ func (s *planner) sharing(weights effectiveWeights) (out sharing) {
 			add(w.weight, s.nameInWeights(weights, s.current()), s.current())
 		case s.isOfDefault(m):
 			add(w.weight, w.name, s.replacing(m))
-		case s.isAway(w.name, m):
-			out.away = append(out.away, w.name)
+		case s.isAbsent(w.name, m):
+			out.absent = append(out.absent, w.name)
 			add(w.weight, s.nameInWeights(weights, s.current()), s.current())
 		default:
 			if !s.hasPods(m) {

@@ -37,7 +37,7 @@ type Object interface {
 }
 
 // Change is one write. Object carries everything that is to be applied, with kind and apiVersion; for Delete it is the
-// standing object. ResourceVersion is the one of the object that Diff looked at, empty for Create: the write must fail
+// existing object. ResourceVersion is the one of the object that Diff looked at, empty for Create: the write must fail
 // if the object is another by now.
 type Change struct {
 	Action          Action

@@ -39,7 +39,7 @@ func (s *planner) readAdopted() {
 	if s.renewed || !s.recorded || len(s.record.Weights) > 0 {
 		return
 	}
-	for _, vs := range s.standing.routes() {
+	for _, vs := range s.ours.routes() {
 		text := vs.Annotations[api.AnnotationAdopted]
 		if weights, err := api.ParseWeights(text); text != "" && err == nil && len(s.record.Weights) == 0 {
 			s.adopt(weights)
@@ -72,9 +72,9 @@ func (s *planner) adoptedText() string {
 	return s.record.Weights.String()
 }
 
-// sharesSpoken reports whether the user has said something about shares since the route was written last.
-func (s *facts) sharesSpoken() bool {
-	return s.wordChanged(api.AnnotationDefaultVersion, api.AnnotationWeights, api.AnnotationDecidedAt)
+// sharesChanged reports whether the user has said something about shares since the route was written last.
+func (s *facts) sharesChanged() bool {
+	return s.isChanged(api.AnnotationDefaultVersion, api.AnnotationWeights, api.AnnotationDecidedAt)
 }
 
 // noteDrift finds what another client changed in our VirtualServices, and says what becomes of it: it holds, it is
@@ -84,7 +84,7 @@ func (s *planner) noteDrift() {
 		return
 	}
 	declared := len(s.Intent.Weights) > 0
-	for i, vs := range s.standing.routes() {
+	for i, vs := range s.ours.routes() {
 		how, to := s.editOf(vs)
 		if how != unedited {
 			s.edited = append(s.edited, vs.Name)
@@ -109,11 +109,11 @@ func (s *planner) noteDrift() {
 			s.reportEdit(vs, api.RouteDrifted, "It was changed by hand; Outrigger writes it no longer, and keeps the subsets that it names.",
 				fmt.Sprintf("To have it back: %s, or kubectl delete virtualservice -n %s %s.", s.annotate(api.AnnotationDrift+"=revert"), vs.Namespace, vs.Name))
 		case i > 0:
-			s.revert(vs, "Its shares were changed by hand and are written back: those of VirtualService "+s.standing.routes()[0].Name+" apply to both.", "Change them there, or set outrigger.dev/weights.")
-		case declared || s.sharesSpoken():
+			s.revert(vs, "Its shares were changed by hand and are written back: those of VirtualService "+s.ours.routes()[0].Name+" apply to both.", "Change them there, or set outrigger.dev/weights.")
+		case declared || s.sharesChanged():
 			s.revert(vs, "Its shares were changed by hand to "+weights+"; the annotations say otherwise, and they are written back.", "Write "+s.annotate(api.AnnotationWeights+"="+weights)+" instead.")
-		case s.leadsNowhere(to) != "":
-			s.revert(vs, "Its shares were changed by hand to "+weights+", but "+s.leadsNowhere(to)+" has no pods, or its workload was deleted. The edit is reverted.", "Start the workload of "+s.leadsNowhere(to)+" first.")
+		case s.versionWithoutPods(to) != "":
+			s.revert(vs, "Its shares were changed by hand to "+weights+", but "+s.versionWithoutPods(to)+" has no pods, or its workload was deleted. The edit is reverted.", "Start the workload of "+s.versionWithoutPods(to)+" first.")
 		case s.changesNoShare(vs, to):
 			s.revert(vs, "Its shares were changed by hand to "+weights+", which only divides the share of a workload whose version changes. That share follows its ready pods, so the edit is reverted.",
 				"Finish or undo the rollout instead.")
@@ -124,11 +124,11 @@ func (s *planner) noteDrift() {
 		}
 	}
 	s.record.Detached = s.detached
-	s.left = s.leftBy(s.standing.routes())
+	s.left = s.leftBy(s.ours.routes())
 }
 
-// leadsNowhere returns a version among shares that has no pods, or whose workload was deleted; empty if there is none.
-func (s *planner) leadsNowhere(to []portion) string {
+// versionWithoutPods returns a version among shares that has no pods, or whose workload was deleted; empty if there is none.
+func (s *planner) versionWithoutPods(to []portion) string {
 	for _, p := range to {
 		m := s.runningAs(p.version)
 		if p.version != "" && (!s.hasPods(m) || s.isGone(m)) {
@@ -140,7 +140,7 @@ func (s *planner) leadsNowhere(to []portion) string {
 
 // reportAdopted says that shares hold which somebody set on our VirtualService.
 func (s *planner) reportAdopted() {
-	if routes, text := s.standing.routes(), s.adoptedText(); text != "" && len(routes) > 0 {
+	if routes, text := s.ours.routes(), s.adoptedText(); text != "" && len(routes) > 0 {
 		s.reportEdit(routes[0], api.RouteWeightsAdopted, "Its shares were set by hand to "+text+", and the Service says nothing about them; they hold until it does.",
 			"To write them down: "+s.annotate(api.AnnotationWeights+"="+text)+".")
 	}
@@ -149,7 +149,7 @@ func (s *planner) reportAdopted() {
 // noteGatewayDrift finds that another client changed our Gateway. It says nothing but what the annotations say, so there is
 // nothing to adopt: it is written back, unless it is to be left.
 func (s *planner) noteGatewayDrift() {
-	gateway := s.standing.gateway
+	gateway := s.ours.gateway
 	if s.renewed || !s.gatewayEdited() {
 		return
 	}
@@ -165,11 +165,11 @@ func (s *planner) noteGatewayDrift() {
 
 // gatewayEdited reports whether another client edited our Gateway.
 func (s *facts) gatewayEdited() bool {
-	if s.standing.gateway == nil {
+	if s.ours.gateway == nil {
 		return false
 	}
-	was := s.standing.gateway.Annotations[api.AnnotationWritten]
-	return was != "" && was != gatewayDigest(s.standing.gateway)
+	was := s.ours.gateway.Annotations[api.AnnotationWritten]
+	return was != "" && was != gatewayDigest(s.ours.gateway)
 }
 
 func gatewayDigest(gateway *networkingv1.Gateway) string {
@@ -220,7 +220,7 @@ func (s *facts) weightsOf(to []portion) string {
 	return pairsText(pairs)
 }
 
-// editOf compares a standing VirtualService with what we wrote last. The shares are those that it has now. Where the
+// editOf compares a existing VirtualService with what we wrote last. The shares are those that it has now. Where the
 // managed fields show that the spec is ours alone, nobody has edited it, whatever a digest of other times says; where
 // nothing says what we wrote, nothing can be told.
 func (s *facts) editOf(vs *networkingv1.VirtualService) (edit, []portion) {

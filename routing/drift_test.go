@@ -18,11 +18,11 @@ import (
 
 func (c *cluster) route(name string) *networkingv1.VirtualService {
 	c.t.Helper()
-	at := slices.IndexFunc(c.standing.VirtualServices, func(vs *networkingv1.VirtualService) bool { return vs.Name == name })
+	at := slices.IndexFunc(c.existing.VirtualServices, func(vs *networkingv1.VirtualService) bool { return vs.Name == name })
 	if at < 0 {
 		c.t.Fatalf("there is no VirtualService %s", name)
 	}
-	return c.standing.VirtualServices[at]
+	return c.existing.VirtualServices[at]
 }
 
 // kiali saves shares as Kiali's traffic shifting does: all http rules anew, without names and ports, versions as they are
@@ -55,7 +55,7 @@ func TestAWholeSaveByKiali(t *testing.T) {
 	c.advance(10 * time.Minute)
 	c.has("v1 v2", "v1")
 	c.kiali("app", "v1=90", "v2=10")
-	rule := c.standing.DestinationRules[0]
+	rule := c.existing.DestinationRules[0]
 	rule.Annotations, rule.Spec.TrafficPolicy = nil, nil
 	rule.Labels[api.LabelKialiWizard] = "traffic_shifting"
 	c.advance(time.Minute)
@@ -119,7 +119,7 @@ func TestSharesSetByHandHold(t *testing.T) {
 	// The end of the VirtualService does not: the shares are recorded on the DestinationRule, too.
 	c.kiali("app", "v1=50", "v3=50")
 	c.settle()
-	c.standing.VirtualServices = nil
+	c.existing.VirtualServices = nil
 	c.settle()
 	c.has("v1 v2 v3", "v1=50 v3=50")
 	c.tells(api.RouteWeightsAdopted)
@@ -207,7 +207,7 @@ func TestARebuiltRouteIsItsAuthors(t *testing.T) {
 			c.annotate("drift-")
 			c.settle()
 			c.tells(api.RouteDrifted, api.RoutePolicyShared)
-			c.standing.VirtualServices = nil
+			c.existing.VirtualServices = nil
 			c.settle()
 			c.tells(api.RoutePolicyShared)
 			if got := c.routes("app"); got != "v1=50 v3=50" {
@@ -277,7 +277,7 @@ func TestKialisNamesBecomeOurs(t *testing.T) {
 	one, two := SubsetName("V1"), SubsetName("V2")
 	c.has(one+" "+two, one)
 	c.writes = nil
-	rule := c.standing.DestinationRules[0]
+	rule := c.existing.DestinationRules[0]
 	rule.Spec.Subsets = []*networkingapi.Subset{{Name: "V1", Labels: map[string]string{"version": "V1"}}, {Name: "V2", Labels: map[string]string{"version": "V2"}}}
 	rule.Labels[api.LabelKialiWizard] = "traffic_shifting"
 	c.since = map[string]time.Time{"V1": c.now.Add(-time.Hour), "V2": c.now.Add(-time.Hour)} // the gap is the user's
@@ -299,13 +299,13 @@ func TestATutorialsFilesOverOurs(t *testing.T) {
 	vs.Spec = networkingapi.VirtualService{Hosts: []string{"app"}, Http: []*networkingapi.HTTPRoute{{
 		Route: []*networkingapi.HTTPRouteDestination{{Destination: &networkingapi.Destination{Host: "app", Subset: "v1"}}},
 	}}}
-	rule := c.standing.DestinationRules[0]
+	rule := c.existing.DestinationRules[0]
 	rule.Spec.Host = "app"
 	rule.Spec.TrafficPolicy = &networkingapi.TrafficPolicy{Tls: &networkingapi.ClientTLSSettings{Mode: networkingapi.ClientTLSSettings_ISTIO_MUTUAL}}
 	c.tells() // it means what ours did
 	c.has("v1 v2", "v1")
 	c.wrote(applyRoute)
-	if c.standing.DestinationRules[0].Spec.TrafficPolicy.GetTls() == nil {
+	if c.existing.DestinationRules[0].Spec.TrafficPolicy.GetTls() == nil {
 		t.Error("the user's trafficPolicy is gone")
 	}
 	vs = c.route("app")
@@ -412,7 +412,7 @@ func TestASplitIsNotEndedByAnEdit(t *testing.T) {
 func TestGatewayEditedByHand(t *testing.T) {
 	applyGateway := "Apply Gateway app"
 	edit := func(c *cluster) {
-		server := c.standing.Gateways[0].Spec.Servers[0]
+		server := c.existing.Gateways[0].Spec.Servers[0]
 		server.Hosts = append(server.Hosts, "demo/more.example.com")
 	}
 	for _, test := range []struct {
@@ -435,7 +435,7 @@ func TestGatewayEditedByHand(t *testing.T) {
 			c.settle()
 			c.onceTold(test.tells)
 			c.wrote(test.wrote...)
-			if hosts := c.standing.Gateways[0].Spec.Servers[0].Hosts; len(hosts) != test.hosts {
+			if hosts := c.existing.Gateways[0].Spec.Servers[0].Hosts; len(hosts) != test.hosts {
 				t.Errorf("the Gateway serves %v", hosts)
 			}
 			c.annotate("weights=v1=90,v2=10")
@@ -444,7 +444,7 @@ func TestGatewayEditedByHand(t *testing.T) {
 			c.annotate("drift=revert")
 			c.settle()
 			c.tells()
-			if hosts := c.standing.Gateways[0].Spec.Servers[0].Hosts; len(hosts) != 1 {
+			if hosts := c.existing.Gateways[0].Spec.Servers[0].Hosts; len(hosts) != 1 {
 				t.Errorf("written back, the Gateway serves %v", hosts)
 			}
 		})

@@ -40,14 +40,14 @@ func TestSubsetsEditedByHand(t *testing.T) {
 				c.annotate("drift=" + drift)
 				c.advance(time.Minute)
 				c.writes, c.told = nil, map[api.RouteReason]bool{}
-				edit(&c.standing.DestinationRules[0].Spec)
+				edit(&c.existing.DestinationRules[0].Spec)
 				c.settle()
 				c.wrote(applyRule)
 				if c.routes("app") != "v1" {
 					t.Errorf("the route is %s", c.routes("app"))
 				}
 				for _, version := range []string{"v1", "v2"} {
-					if subset := findSubset(c.standing.DestinationRules[0], version); subset == nil || !maps.Equal(subset.Labels, versionLabel(version)) {
+					if subset := findSubset(c.existing.DestinationRules[0], version); subset == nil || !maps.Equal(subset.Labels, versionLabel(version)) {
 						t.Errorf("subset %s is %v", version, subset)
 					}
 				}
@@ -73,11 +73,11 @@ func TestSubsetOfADottedVersionKeepsItsMeaning(t *testing.T) {
 	c.fixed("app-2", "1-2-3", 2)
 	c.ready()
 	c.advance(10 * time.Minute)
-	before := c.standing.DestinationRules[0].Spec.DeepCopy()
-	subsets := c.standing.DestinationRules[0].Spec.Subsets
+	before := c.existing.DestinationRules[0].Spec.DeepCopy()
+	subsets := c.existing.DestinationRules[0].Spec.Subsets
 	subsets[0].Labels, subsets[1].Labels = subsets[1].Labels, subsets[0].Labels
 	c.settle()
-	if after := c.standing.DestinationRules[0].Spec.DeepCopy(); after.String() != before.String() {
+	if after := c.existing.DestinationRules[0].Spec.DeepCopy(); after.String() != before.String() {
 		t.Errorf("the subsets are %v, and were %v", after, before)
 	}
 }
@@ -86,7 +86,7 @@ func TestSubsetOfADottedVersionKeepsItsMeaning(t *testing.T) {
 func TestShortHostsAreNotWrittenBack(t *testing.T) {
 	c := twoVersions(t)
 	c.writes = nil
-	c.standing.DestinationRules[0].Spec.Host = "app"
+	c.existing.DestinationRules[0].Spec.Host = "app"
 	vs := c.route("app")
 	vs.Spec.Hosts = []string{"app"}
 	vs.Spec.Http[0].Route[0].Destination.Host = "app"
@@ -103,7 +103,7 @@ func TestEditedRecords(t *testing.T) {
 	}
 	c := twoVersions(t)
 	c.writes = nil
-	edit(c.standing.DestinationRules[0])
+	edit(c.existing.DestinationRules[0])
 	c.settle()
 	c.wrote(applyRule)
 	c.onceTold(api.RouteRecordEdited)
@@ -116,7 +116,7 @@ func TestEditedRecords(t *testing.T) {
 	c.tells()
 	c.has("v1 v2", "v1")
 
-	edit(c.standing.DestinationRules[0])
+	edit(c.existing.DestinationRules[0])
 	edit(c.route("app"))
 	c.fixed("app-v3", "v3", 1)
 	c.advance(time.Hour)
@@ -133,14 +133,14 @@ func TestEditedRecords(t *testing.T) {
 // An older copy that a backup brought back is known by its revision.
 func TestRestoredRecordIsOutdated(t *testing.T) {
 	c := twoVersions(t)
-	backup := c.standing.DestinationRules[0].DeepCopy()
+	backup := c.existing.DestinationRules[0].DeepCopy()
 	c.annotate("default-version=v2")
 	c.advance(time.Minute)
 	c.has("v1 v2", "v2")
 	c.annotate("default-version-")
 	c.settle()
-	backup.ResourceVersion = c.standing.DestinationRules[0].ResourceVersion
-	c.standing.DestinationRules[0] = backup
+	backup.ResourceVersion = c.existing.DestinationRules[0].ResourceVersion
+	c.existing.DestinationRules[0] = backup
 	c.settle()
 	c.has("v1 v2", "v2")
 	c.onceTold(api.RouteRecordEdited)
@@ -152,13 +152,13 @@ func TestRecordsOfEarlierReleasesAreRead(t *testing.T) {
 	c := twoVersions(t)
 	c.annotate("default-version=v2")
 	c.advance(time.Minute)
-	for _, o := range c.standing.all() {
+	for _, o := range c.existing.all() {
 		annotations := o.GetAnnotations()
 		delete(annotations, api.AnnotationSeal)
 		delete(annotations, api.AnnotationSubsets)
 		annotations[api.AnnotationRecord] = `{"default":"v2","by":"word","selector":"` + recordOf(o).Selector + `"}`
 	}
-	delete(c.standing.DestinationRules[0].Annotations, api.AnnotationWritten)
+	delete(c.existing.DestinationRules[0].Annotations, api.AnnotationWritten)
 	c.writes = nil
 	c.advance(time.Hour)
 	c.tells()
@@ -167,7 +167,7 @@ func TestRecordsOfEarlierReleasesAreRead(t *testing.T) {
 	c.annotate("default-version=v1")
 	c.settle()
 	c.has("v1 v2", "v1")
-	for _, o := range c.standing.all() {
+	for _, o := range c.existing.all() {
 		if trustOf(o) != sealed {
 			t.Errorf("%s %s has no seal", kindOf(o), o.GetName())
 		}
@@ -226,10 +226,10 @@ func TestSubsetsAreRestoredBesideAClash(t *testing.T) {
 	c.foreign.DestinationRules = []*networkingv1.DestinationRule{subsetRule("demo", "app", nil, subset("v1", "track", "x", nil))}
 	c.settle()
 	c.writes = nil
-	c.standing.DestinationRules[0].Spec.Subsets[0].Labels = versionLabel("v2")
+	c.existing.DestinationRules[0].Spec.Subsets[0].Labels = versionLabel("v2")
 	c.settle()
 	c.wrote(applyRule)
-	if !maps.Equal(findSubset(c.standing.DestinationRules[0], "v1").Labels, versionLabel("v1")) {
+	if !maps.Equal(findSubset(c.existing.DestinationRules[0], "v1").Labels, versionLabel("v1")) {
 		t.Error("v1 means v2")
 	}
 	c.onceTold(api.RouteEditReverted)

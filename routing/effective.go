@@ -55,7 +55,7 @@ func InEffect(observed Observed, now time.Time) []Path {
 		}
 		path := Path{
 			Object: api.ObjectRef{Kind: "VirtualService", Namespace: vs.Namespace, Name: vs.Name}, Ours: ours && !detached[vs.Name],
-			Rules: readRules(leadingTo(vs, host, domain), versions),
+			Rules: readRules(rulesFor(vs, host, domain), versions),
 		}
 		routes := len(subsetsNamed(vs, host, domain)) > 0
 		here := len(vs.Spec.ExportTo) == 0 || slices.Contains(vs.Spec.ExportTo, "*") || vs.Namespace == observed.Service.Namespace
@@ -84,7 +84,7 @@ func InEffect(observed Observed, now time.Time) []Path {
 
 // ReadInEffect is what Read returns, with the rules that proxies have for callers in the mesh, whoever wrote them.
 func ReadInEffect(observed Observed, now time.Time) (Reading, []Path) {
-	reading, paths := readStanding(observed), InEffect(observed, now)
+	reading, paths := readExisting(observed), InEffect(observed, now)
 	switch {
 	case paths[0].Object.Name != "":
 		reading.Mesh, reading.Rules = true, paths[0].Rules
@@ -102,8 +102,8 @@ func isOlder(a, b *networkingv1.VirtualService) bool {
 	return olderObject(a, b)
 }
 
-// leadingTo leaves out of a VirtualService the rules that lead to other hosts alone.
-func leadingTo(vs *networkingv1.VirtualService, host, domain string) *networkingv1.VirtualService {
+// rulesFor leaves out of a VirtualService the rules that lead to other hosts alone.
+func rulesFor(vs *networkingv1.VirtualService, host, domain string) *networkingv1.VirtualService {
 	out := vs.DeepCopy()
 	elsewhere := func(d interface{ GetHost() string }) bool {
 		return resolveHost(d.GetHost(), vs.Namespace, domain) != host
@@ -126,7 +126,7 @@ func leadingTo(vs *networkingv1.VirtualService, host, domain string) *networking
 // subsetVersions are the versions that the subsets of the Service stand for, ours and those of other DestinationRules.
 func subsetVersions(observed Observed) map[string]string {
 	out := map[string]string{}
-	for version, subset := range readStanding(observed).Subsets {
+	for version, subset := range readExisting(observed).Subsets {
 		out[subset] = version
 	}
 	host := hostOf(observed.Service, observed.Settings.ClusterDomain)

@@ -22,13 +22,13 @@ func (s *planner) endpointsElsewhere() bool {
 	if s.wasRouteLost() {
 		return false
 	}
-	for _, vs := range s.standing.routes() {
-		if vs == s.standing.mesh || !unpinned(vs) {
+	for _, vs := range s.ours.routes() {
+		if vs == s.ours.mesh || !unpinned(vs) {
 			return false
 		}
 	}
 	d := s.Intent.Default
-	said := d.OnService && (d.Policy != api.DefaultLiteral || s.within(s.meaningOf(d.Version))) || s.record.By == byWord || len(s.record.Weights) > 0 || !s.impliedDefault().isZero()
+	said := d.OnService && (d.Policy != api.DefaultLiteral || s.within(s.meaningOf(d.Version))) || s.record.By == byUser || len(s.record.Weights) > 0 || !s.impliedDefault().isZero()
 	return !said
 }
 

@@ -20,10 +20,10 @@ import (
 // by an administrator ends an existing exposure: see existingExposure.
 
 // existing is the current exposure, with the annotations that it was written for.
-type existing struct {
+type currentExposure struct {
 	exposure
-	wish  *api.Exposure
-	texts map[string]string
+	request *api.Exposure
+	texts   map[string]string
 	// unrecorded is what a VirtualService of ours serves at gateways although nothing says what it was written for; else nil.
 	unrecorded *networkingv1.VirtualService
 }
@@ -36,15 +36,15 @@ type refusal struct {
 
 // existingExposure returns the current exposure as far as the administrator still permits it, without hosts that the user
 // routes or that an earlier claim owns. It is off if there is none, or nothing records what it was written for.
-func (s *planner) existingExposure() existing {
-	words := s.exposedWords()
+func (s *planner) findCurrentExposure() currentExposure {
+	words := s.exposureAnnotations()
 	if words == nil {
-		for _, vs := range s.standing.routes() {
+		for _, vs := range s.ours.routes() {
 			if !s.renewed && len(boundGateways(vs)) > 0 {
-				return existing{unrecorded: vs}
+				return currentExposure{unrecorded: vs}
 			}
 		}
-		return existing{}
+		return currentExposure{}
 	}
 	service := &corev1.Service{ObjectMeta: metav1.ObjectMeta{Namespace: s.Service.Namespace, Name: s.Service.Name, Annotations: map[string]string{}}, Spec: corev1.ServiceSpec{Ports: s.Service.Spec.Ports}}
 	namespace := s.Namespace.DeepCopy()
@@ -59,32 +59,32 @@ func (s *planner) existingExposure() existing {
 	}
 	intent, _ := s.Settings.Limits.IntentOf(service, namespace, recorded)
 	if intent.Expose == nil {
-		return existing{}
+		return currentExposure{}
 	}
 	problems, kept := s.problems, s.keptHosts
 	defer func() { s.problems, s.keptHosts = problems, kept }() // nothing new to report
 	x := s.exposureOf(intent.Expose)
 	if !s.listsPermit(x) {
-		return existing{}
+		return currentExposure{}
 	}
 	if s.yieldsPort(x) {
-		return existing{}
+		return currentExposure{}
 	}
 	if gateway := s.foreignGateway(x.gateway); !x.generated && gateway != nil {
 		x.selector = gateway.Spec.Selector
 	}
 	x.hosts = slices.DeleteFunc(x.hosts, func(host string) bool {
-		other, first := s.takenBy(x, host)
-		return s.carrier(x, host) == nil || s.routedByUser(x, host) != nil || other != nil && !first
+		other, first := s.otherClaim(x, host)
+		return s.routeFor(x, host) == nil || s.routedByUser(x, host) != nil || other != nil && !first
 	})
 	x.on = len(x.hosts) > 0
-	return existing{exposure: x, wish: intent.Expose, texts: intent.Texts}
+	return currentExposure{exposure: x, request: intent.Expose, texts: intent.Texts}
 }
 
 // refuse reports that an exposure annotation cannot take effect as a whole, and what happens now.
 func (s *planner) refuse(key, value string, reason api.RouteReason, what, advice string) {
 	effect := "The Service is not exposed."
-	if s.existing.on {
+	if s.servedNow.on {
 		effect = "The existing exposure is unchanged."
 	}
 	s.refuseHost(key, value, reason, what+" "+effect, advice)
@@ -98,20 +98,20 @@ func (s *planner) refuseHost(key, value string, reason api.RouteReason, message,
 
 // keepExisting keeps the current exposure where a refusal would change it, and reports whether it does.
 func (s *planner) keepExisting(x exposure) bool {
-	if vs := s.existing.unrecorded; len(s.refused) > 0 && vs != nil && (!x.on || !sameHosts(x.hosts, vs.Spec.Hosts)) {
+	if vs := s.servedNow.unrecorded; len(s.refused) > 0 && vs != nil && (!x.on || !sameHosts(x.hosts, vs.Spec.Hosts)) {
 		s.frozen = true
 		s.exposure.hosts, s.exposure.gateway = vs.Spec.Hosts, strings.Join(boundGateways(vs), ", ")
 		s.reportStillExposed(s.refused[0].key, s.refused[0].value, s.refusals())
 		return true
 	}
-	if len(s.refused) == 0 || !s.existing.on || x.on && sameExposure(x, s.existing.exposure) && s.Intent.Expose.ServicePort == s.existing.wish.ServicePort {
+	if len(s.refused) == 0 || !s.servedNow.on || x.on && sameExposure(x, s.servedNow.exposure) && s.Intent.Expose.ServicePort == s.servedNow.request.ServicePort {
 		return false
 	}
-	s.exposure, s.Intent.Expose = s.existing.exposure, s.existing.wish
+	s.exposure, s.Intent.Expose = s.servedNow.exposure, s.servedNow.request
 	s.Intent.Texts = maps.Clone(s.Intent.Texts)
 	for _, key := range api.ExposureKeys() {
 		delete(s.Intent.Texts, key)
-		if text, said := s.existing.texts[key]; said {
+		if text, said := s.servedNow.texts[key]; said {
 			s.Intent.Texts[key] = text
 		}
 	}

@@ -70,12 +70,12 @@ func TestARefusedChangeKeepsTheExposure(t *testing.T) {
 					test.around(c)
 				}
 				c.advance(time.Minute)
-				was := copyObjects(c.standing)
+				was := copyObjects(c.existing)
 				c.writes = nil
 				c.annotate(strings.Fields(test.change)...)
 				c.advance(time.Hour)
 				c.wrote()
-				if diff := cmp.Diff(text(t, was), text(t, c.standing)); diff != "" {
+				if diff := cmp.Diff(text(t, was), text(t, c.existing)); diff != "" {
 					t.Errorf("it changed:\n%s", diff)
 				}
 				for _, reason := range []api.RouteReason{test.reason, api.RouteStillExposed} {

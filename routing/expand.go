@@ -27,7 +27,7 @@ func (s *planner) expand(m meaning) []portion {
 	switch {
 	case len(usable) > 0:
 		return quarters(usable)
-	case s.standsUnpinned() && !s.anyUsable(m):
+	case s.hasUnpinnedRoute() && !s.anyUsable(m):
 		return []portion{{weight: 4}}
 	case s.inRoute(m):
 		return s.held(m)
@@ -48,30 +48,30 @@ func (s *planner) alone(m meaning) bool {
 			return false
 		}
 	}
-	routes := s.standing.routes()
-	if len(routes) == 0 || s.standsUnpinned() {
+	routes := s.ours.routes()
+	if len(routes) == 0 || s.hasUnpinnedRoute() {
 		return true
 	}
-	return s.gone.standIn.isZero() && s.othersAway(m)
+	return s.gone.standIn.isZero() && s.othersAbsent(m)
 }
 
-// othersAway reports whether every subset without pods, but for those that m ran last, has been unused for the
+// othersAbsent reports whether every subset without pods, but for those that m ran last, has been unused for the
 // retention.
-func (s *planner) othersAway(m meaning) bool {
-	if s.standing.rule == nil {
+func (s *planner) othersAbsent(m meaning) bool {
+	if s.ours.rule == nil {
 		return true
 	}
 	own := s.possible(m)
-	for _, subset := range s.standing.rule.Spec.Subsets {
+	for _, subset := range s.ours.rule.Spec.Subsets {
 		version, is := s.subsets.versions[subset.Name]
 		if !is || slices.Contains(own, version) || s.foreignSubsetOfOurs(subset) {
 			continue
 		}
-		since, unused := s.standing.unused[subset.Name]
+		since, unused := s.ours.unused[subset.Name]
 		if !unused {
 			since = s.now
 		}
-		if !s.over(since, s.Settings.SubsetRetention) {
+		if !s.hasElapsed(since, s.Settings.SubsetRetention) {
 			return false
 		}
 	}
@@ -117,7 +117,7 @@ func (s *planner) anyUsable(m meaning) bool { return slices.ContainsFunc(s.possi
 func (s *planner) held(m meaning) []portion {
 	versions := s.possible(m)
 	counts := map[string]int{}
-	for _, p := range s.standingPortions() {
+	for _, p := range s.existingPortions() {
 		if p.version != "" && slices.Contains(versions, p.version) {
 			counts[p.version] = max(counts[p.version], p.weight)
 		}
@@ -153,23 +153,23 @@ func (s *planner) lastRan(ref WorkloadRef) string {
 // recordedRun is the version that is recorded as the one that a rolling track ran last, or what has replaced it: where the
 // recorded one is marked as unused and has no pods any more, that is the subset which came last and is not marked.
 func (s *planner) recordedRun(ref WorkloadRef) string {
-	recorded := s.standing.lastRan[ref.String()]
+	recorded := s.ours.lastRan[ref.String()]
 	t, _ := s.trackOf(ref)
-	if recorded == "" || t.runs(recorded) || s.standing.rule == nil {
+	if recorded == "" || t.runs(recorded) || s.ours.rule == nil {
 		return recorded
 	}
 	if _, left := s.leftSince(recorded); left {
 		return cmp.Or(t.newest(), t.next, recorded)
 	}
 	replaced, successor, latest := false, recorded, time.Time{}
-	for _, subset := range s.standing.rule.Spec.Subsets {
+	for _, subset := range s.ours.rule.Spec.Subsets {
 		version, is := s.subsets.versions[subset.Name]
 		if !is || s.foreignSubsetOfOurs(subset) {
 			continue
 		}
-		_, marked := s.standing.unused[subset.Name]
+		_, marked := s.ours.unused[subset.Name]
 		replaced = replaced || marked && version == recorded
-		if added := s.standing.added[subset.Name]; !marked && added.After(latest) {
+		if added := s.ours.added[subset.Name]; !marked && added.After(latest) {
 			successor, latest = version, added
 		}
 	}

@@ -36,19 +36,19 @@ func (s *planner) decideExport() {
 // isStillServed reports whether gateways still serve the exposure by a VirtualService that is not written: it is kept as it is,
 // or another client edited it and it belongs to that client now.
 func (s *planner) isStillServed() bool {
-	return slices.ContainsFunc(s.standing.routes(), func(vs *networkingv1.VirtualService) bool {
-		isKept := s.frozen || s.unrecorded || vs == s.standing.exposed && slices.Contains(s.detached, vs.Name)
+	return slices.ContainsFunc(s.ours.routes(), func(vs *networkingv1.VirtualService) bool {
+		isKept := s.frozen || s.unrecorded || vs == s.ours.exposed && slices.Contains(s.detached, vs.Name)
 		return isKept && len(boundGateways(vs)) > 0
 	})
 }
 
 // heldExport is where a new object is visible while the annotation is invalid.
 func (s *facts) heldExport() []string {
-	if s.standing.rule == nil || s.renewed {
+	if s.ours.rule == nil || s.renewed {
 		return []string{"."}
 	}
-	out := s.standing.rule.Spec.ExportTo
-	for _, vs := range s.standing.routes() {
+	out := s.ours.rule.Spec.ExportTo
+	for _, vs := range s.ours.routes() {
 		if narrows(out, vs.Spec.ExportTo, s.Service.Namespace) {
 			out = vs.Spec.ExportTo
 		}
@@ -58,40 +58,40 @@ func (s *facts) heldExport() []string {
 
 // exportOfRoute is where a VirtualService is visible now: it is shown to others when the subsets have been shown to them
 // for the propagation delay. It is false for one that is not there yet and has to wait for that.
-func (s *planner) exportOfRoute(standing *networkingv1.VirtualService) (exportTo []string, may bool) {
-	rule := s.standing.rule
+func (s *planner) exportOfRoute(existing *networkingv1.VirtualService) (exportTo []string, may bool) {
+	rule := s.ours.rule
 	switch {
-	case s.badExport && standing != nil && !s.renewed && !s.foreign.merged:
-		return standing.Spec.ExportTo, true
+	case s.badExport && existing != nil && !s.renewed && !s.foreign.merged:
+		return existing.Spec.ExportTo, true
 	case rule == nil || s.renewed || s.foreign.merged,
-		standing != nil && !narrows(s.exportTo, standing.Spec.ExportTo, s.Service.Namespace),
-		!narrows(s.exportTo, rule.Spec.ExportTo, s.Service.Namespace) && s.over(exportedAt(rule), s.Settings.PropagationDelay):
+		existing != nil && !narrows(s.exportTo, existing.Spec.ExportTo, s.Service.Namespace),
+		!narrows(s.exportTo, rule.Spec.ExportTo, s.Service.Namespace) && s.hasElapsed(exportedAt(rule), s.Settings.PropagationDelay):
 		return s.exportTo, true
-	case standing == nil:
+	case existing == nil:
 		return nil, false
 	}
-	return standing.Spec.ExportTo, true
+	return existing.Spec.ExportTo, true
 }
 
 // exportOfSubsets is where the DestinationRule is visible: as decided, as far as any route, and as far as a route was that
 // proxies may still have. So it widens before the routes do, and narrows after them. With a DestinationRule of others that
 // Istio merges with ours it goes at once, since two that differ are not merged.
 func (s *planner) exportOfSubsets(routes []*networkingv1.VirtualService) []string {
-	if rule := s.standing.rule; s.badExport && rule != nil && !s.renewed && !s.foreign.merged {
+	if rule := s.ours.rule; s.badExport && rule != nil && !s.renewed && !s.foreign.merged {
 		return rule.Spec.ExportTo
 	}
 	out := s.exportTo
-	for _, vs := range append(s.standing.routes(), routes...) {
+	for _, vs := range append(s.ours.routes(), routes...) {
 		if narrows(vs.Spec.ExportTo, out, s.Service.Namespace) {
 			out = s.together(vs.Spec.ExportTo, out)
 		}
 	}
-	rule := s.standing.rule
+	rule := s.ours.rule
 	if rule == nil || s.renewed || s.foreign.merged || !narrows(rule.Spec.ExportTo, out, s.Service.Namespace) {
 		return out
 	}
 	for _, vs := range routes {
-		if !s.over(exportedAt(vs), s.Settings.SubsetRetention) {
+		if !s.hasElapsed(exportedAt(vs), s.Settings.SubsetRetention) {
 			return s.together(rule.Spec.ExportTo, out)
 		}
 	}
@@ -105,14 +105,14 @@ func exportedAt(object Object) time.Time {
 }
 
 // exportedText marks an object whose exportTo changes with the time of that.
-func (s *facts) exportedText(was, is []string, standing Object) string {
+func (s *facts) exportedText(was, is []string, existing Object) string {
 	switch namespace := s.Service.Namespace; {
 	case narrows(was, is, namespace) || narrows(is, was, namespace):
 		return timeText(s.now)
 	case s.renewed:
 		return ""
 	}
-	return standing.GetAnnotations()[api.AnnotationExportedAt]
+	return existing.GetAnnotations()[api.AnnotationExportedAt]
 }
 
 // together is visible to whom either is.

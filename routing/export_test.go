@@ -17,12 +17,12 @@ import (
 // exported wants this exportTo on all our objects that have one; "" for none.
 func (c *cluster) exported(want string) {
 	c.t.Helper()
-	for _, rule := range c.standing.DestinationRules {
+	for _, rule := range c.existing.DestinationRules {
 		if got := strings.Join(rule.Spec.ExportTo, ","); got != want {
 			c.t.Errorf("%v: DestinationRule %s is exported to %q, want %q", c.now, rule.Name, got, want)
 		}
 	}
-	for _, vs := range c.standing.VirtualServices {
+	for _, vs := range c.existing.VirtualServices {
 		if got := strings.Join(vs.Spec.ExportTo, ","); got != want {
 			c.t.Errorf("%v: VirtualService %s is exported to %q, want %q", c.now, vs.Name, got, want)
 		}
@@ -85,7 +85,7 @@ func invalidExportChangesNothing(t *testing.T, long string) {
 		c.exported(step.want)
 		c.wrote()
 	}
-	c.standing = Objects{}
+	c.existing = Objects{}
 	c.advance(time.Hour)
 	c.exported(".")
 }
@@ -101,12 +101,12 @@ func TestAnInvalidExportToStopsAChange(t *testing.T) {
 	c.service.Annotations[api.AnnotationExportTo] = "Team_A"
 	c.advance(time.Hour)
 	c.wrote()
-	if to := c.standing.VirtualServices[0].Spec.ExportTo; !slices.Equal(to, []string{"."}) {
+	if to := c.existing.VirtualServices[0].Spec.ExportTo; !slices.Equal(to, []string{"."}) {
 		t.Errorf("the route is exported to %v, want . as before", to)
 	}
 	c.annotate("expose=true") // a new route is visible no further than the existing one
 	c.advance(time.Hour)
-	for _, vs := range c.standing.VirtualServices {
+	for _, vs := range c.existing.VirtualServices {
 		if !slices.Equal(vs.Spec.ExportTo, []string{"."}) {
 			t.Errorf("VirtualService %s is exported to %v, want .", vs.Name, vs.Spec.ExportTo)
 		}
@@ -126,7 +126,7 @@ func TestRouteIsWrittenWhileExportToWaits(t *testing.T) {
 	c.annotate("weights=v1=90,v2=10")
 	c.settle()
 	c.has("v1 v2", "v1=90 v2=10")
-	if to := c.standing.VirtualServices[0].Spec.ExportTo; len(to) != 1 || to[0] != "." {
+	if to := c.existing.VirtualServices[0].Spec.ExportTo; len(to) != 1 || to[0] != "." {
 		t.Errorf("the route is exported to %v before the subsets were for the propagation delay", to)
 	}
 	c.wrote(applyRule, applyRoute)

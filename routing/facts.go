@@ -27,15 +27,15 @@ type facts struct {
 	host            string
 	found           Objects           // ours, as they were observed
 	observedObjects []Object          // likewise
-	taken           takenObjects      // those that the user replaced and that still carry our marks
+	replaced        replacedObjects   // those that the user replaced and that still carry our marks
 	distrusted      map[Object]Object // copies of those whose annotations another client edited, to what was observed
 	copies          recordCopies
 
-	names    objectNames
-	standing standing
-	renewed  bool // the Service has another UID than the one that the objects stand for
+	names   objectNames
+	ours    ourObjects
+	renewed bool // the Service has another UID than the one that the objects stand for
 
-	unsaid       map[string]bool // invalid annotations, whose values are ignored
+	invalid      map[string]bool // invalid annotations, whose values are ignored
 	isInvalid    bool            // an annotation is invalid, and its last valid value applies
 	invalidLabel bool            // the version label is invalid, so that nothing new is created
 	badExposure  []string        // invalid annotations about exposure, so that the current exposure stays
@@ -52,16 +52,16 @@ type facts struct {
 	gatewayDetached bool     // likewise
 }
 
-// standing are our objects as they are, by their role.
-type standing struct {
-	rule    *networkingv1.DestinationRule
-	mesh    *networkingv1.VirtualService // <service>
-	exposed *networkingv1.VirtualService // <service>-gateway
-	gateway *networkingv1.Gateway
-	words   map[string]string
-	away    []string // names in the weights
-	added   stamps
-	unused  stamps
+// existing are our objects as they are, by their role.
+type ourObjects struct {
+	rule        *networkingv1.DestinationRule
+	mesh        *networkingv1.VirtualService // <service>
+	exposed     *networkingv1.VirtualService // <service>-gateway
+	gateway     *networkingv1.Gateway
+	annotations map[string]string
+	absent      []string // names in the weights
+	added       stamps
+	unused      stamps
 	// meanings are the versions that our subsets stand for, by subset name, as recorded.
 	meanings map[string]string
 	lastRan  map[string]string // by WorkloadRef.String()
@@ -76,18 +76,18 @@ func survey(observed Observed, now time.Time, reads *podsAndWorkloads) *planner 
 	s.disown()
 	s.distrustEdited()
 	s.names = s.chooseNames()
-	s.readStanding()
+	s.findOurs()
 	s.readRecord()
 	s.refuseHosts()
-	s.restoreWords()
+	s.restoreAnnotations()
 	s.followTimes()
 	return s
 }
 
-// readStanding finds our objects by name. What bears another of our names (a name was free or taken before) is not
+// findOurs finds our objects by name. What bears another of our names (a name was free or taken before) is not
 // wanted and goes.
-func (s *planner) readStanding() {
-	st := &s.standing
+func (s *planner) findOurs() {
+	st := &s.ours
 	for _, rule := range s.Existing.DestinationRules {
 		if rule.Name == s.names.rule {
 			st.rule = rule
@@ -109,8 +109,8 @@ func (s *planner) readStanding() {
 	var marks map[string]string
 	if st.rule != nil {
 		marks = st.rule.Annotations
-	} else if s.taken.rule != nil {
-		marks = s.taken.rule.Annotations
+	} else if s.replaced.rule != nil {
+		marks = s.replaced.rule.Annotations
 	}
 	st.added, st.unused = parseStamps(marks[api.AnnotationSubsetAdded]), parseStamps(marks[api.AnnotationUnusedSince])
 	s.left = s.leftBy(st.routes())
@@ -146,7 +146,7 @@ func (s *facts) leftBy(routes []*networkingv1.VirtualService) stamps {
 	return out
 }
 
-func (st standing) routes() []*networkingv1.VirtualService {
+func (st ourObjects) routes() []*networkingv1.VirtualService {
 	var out []*networkingv1.VirtualService
 	for _, vs := range []*networkingv1.VirtualService{st.mesh, st.exposed} {
 		if vs != nil {
@@ -160,28 +160,28 @@ func (st standing) routes() []*networkingv1.VirtualService {
 // still applies, and the write that follows makes the present Service its owner before the garbage collector deletes it.
 // A route is known by the record of its DestinationRule, which may be deleted already.
 func (s *facts) isRestored(object Object) bool {
-	rule := s.standing.rule
+	rule := s.ours.rule
 	if rule == nil {
 		rule = s.DeletedRule
 	}
 	return IsRestored(object) || rule != nil && IsRestored(rule) && recordOf(object).text() == recordOf(rule).text()
 }
 
-// restoreWords replaces an invalid annotation with its last valid value, so that a typing error moves no traffic.
-func (s *planner) restoreWords() {
+// restoreAnnotations replaces an invalid annotation with its last valid value, so that a typing error moves no traffic.
+func (s *planner) restoreAnnotations() {
 	for _, vs := range s.recordingRoutes() {
 		words := map[string]string{}
-		if err := json.Unmarshal([]byte(vs.Annotations[api.AnnotationWords]), &words); err == nil && s.standing.words == nil && !s.renewed && !s.isOutdated(vs) {
-			s.standing.words, s.standing.away = words, splitList(vs.Annotations[api.AnnotationAway])
+		if err := json.Unmarshal([]byte(vs.Annotations[api.AnnotationWords]), &words); err == nil && s.ours.annotations == nil && !s.renewed && !s.isOutdated(vs) {
+			s.ours.annotations, s.ours.absent = words, splitList(vs.Annotations[api.AnnotationAway])
 		}
 	}
 	if s.copies.read.Revision > 0 {
-		s.standing.away = s.copies.read.Away
+		s.ours.absent = s.copies.read.Absent
 	}
-	if s.standing.words == nil && s.recorded && slices.ContainsFunc(s.standing.routes(), func(vs *networkingv1.VirtualService) bool { return trustOf(vs) == blank || s.isOutdated(vs) }) {
-		s.standing.words = maps.Clone(s.Intent.Texts) // another client wiped or replaced them: nothing new is said by that
+	if s.ours.annotations == nil && s.recorded && slices.ContainsFunc(s.ours.routes(), func(vs *networkingv1.VirtualService) bool { return trustOf(vs) == blank || s.isOutdated(vs) }) {
+		s.ours.annotations = maps.Clone(s.Intent.Texts) // another client wiped or replaced them: nothing new is said by that
 	}
-	s.isInvalid, s.unsaid = len(s.Intent.Bad) > 0, s.Intent.Bad
+	s.isInvalid, s.invalid = len(s.Intent.Bad) > 0, s.Intent.Bad
 	held := s.record.Held
 	if s.record.Held = nil; len(s.Intent.Bad) == 0 {
 		return
@@ -211,25 +211,25 @@ func (s *planner) restoreWords() {
 	s.badExport = bad[api.AnnotationExportTo]
 }
 
-// later says that time alone changes the answer at t.
-func (s *facts) later(t time.Time) {
+// noteTime says that time alone changes the answer at t.
+func (s *facts) noteTime(t time.Time) {
 	if t.After(s.now) {
 		s.cluster.readTime(t)
 	}
 }
 
-// over reports whether a wait that began at since is over, and looks again when it will be.
-func (s *facts) over(since time.Time, wait time.Duration) bool {
+// hasElapsed reports whether a wait that began at since is over, and looks again when it will be.
+func (s *facts) hasElapsed(since time.Time, wait time.Duration) bool {
 	end := since.Add(wait)
 	if wait <= 0 || !end.After(s.now) {
 		return true
 	}
-	s.later(end)
+	s.noteTime(end)
 	return false
 }
 
-// wordsText is what the annotations say now, for the VirtualServices.
-func (s *facts) wordsText() string {
+// annotationsText is what the annotations say now, for the VirtualServices.
+func (s *facts) annotationsText() string {
 	if len(s.Intent.Texts) == 0 {
 		return ""
 	}
@@ -240,10 +240,10 @@ func (s *facts) wordsText() string {
 	return string(out)
 }
 
-// wordChanged reports whether one of these annotations says something else than when the route was written last.
-func (s *facts) wordChanged(keys ...string) bool {
-	return (len(s.standing.routes()) > 0 || s.standing.words != nil) && slices.ContainsFunc(keys, func(key string) bool {
-		return s.standing.words[key] != s.Intent.Texts[key]
+// isChanged reports whether one of these annotations says something else than when the route was written last.
+func (s *facts) isChanged(keys ...string) bool {
+	return (len(s.ours.routes()) > 0 || s.ours.annotations != nil) && slices.ContainsFunc(keys, func(key string) bool {
+		return s.ours.annotations[key] != s.Intent.Texts[key]
 	})
 }
 

@@ -15,8 +15,8 @@ import (
 
 // readingSteps are the functions that may write facts: those that read them, in the first part of Plan.
 var readingSteps = []string{
-	"survey", "disown", "disowned", "distrustEdited", "distrust", "readStanding", "restoreAdded", "restoreMeant", "readRecord", "readTaken", "refuseHosts",
-	"restoreWords", "holdExposure", "followTimes", "readTracks", "relabel", "nameSubsets", "restoreLastRan",
+	"survey", "disown", "disowned", "distrustEdited", "distrust", "findOurs", "restoreAdded", "restoreMeant", "readRecord", "readReplacedRecord", "refuseHosts",
+	"restoreAnnotations", "holdExposure", "followTimes", "readTracks", "relabel", "nameSubsets", "restoreLastRan",
 	"noteForeign", "noteRule", "noteRoute", "noteDelegate", "noteWideRule", "noteDrift", "noteGatewayDrift", "revert",
 }
 

@@ -38,7 +38,7 @@ func (s *planner) failOver() bool {
 	if s.Intent.Unready == api.UnreadyNext {
 		to = s.nextDefault(m)
 	}
-	switch over := s.over(s.unready, s.Settings.DefaultGoneAfter); {
+	switch over := s.hasElapsed(s.unready, s.Settings.DefaultGoneAfter); {
 	case to.isZero():
 		return false
 	case !over || !s.usableNow(to) || !s.isSeenReady(to):
@@ -47,7 +47,7 @@ func (s *planner) failOver() bool {
 		return true
 	}
 	s.setDefault(to, byGone)
-	s.record.Failed, s.record.FailedWords, s.unready = m, s.failedWords(), time.Time{}
+	s.record.Failed, s.record.FailedChoice, s.unready = m, s.choiceHash(), time.Time{}
 	s.reportFailed()
 	return false
 }
@@ -58,7 +58,7 @@ func (s *planner) hasFailed() bool { return !s.record.Failed.isZero() }
 // endFailure forgets what failed once a later word about shares is in effect. Where that gives the failed version a share
 // again, it must be ready.
 func (s *planner) endFailure() {
-	if !s.hasFailed() || s.record.FailedWords == s.failedWords() || s.defaultPending() {
+	if !s.hasFailed() || s.record.FailedChoice == s.choiceHash() || s.defaultPending() {
 		return
 	}
 	for _, w := range s.record.Weights {
@@ -66,10 +66,10 @@ func (s *planner) endFailure() {
 			return
 		}
 	}
-	s.record.Failed, s.record.FailedWords = meaning{}, ""
+	s.record.Failed, s.record.FailedChoice = meaning{}, ""
 }
 
-func (s *facts) failedWords() string {
+func (s *facts) choiceHash() string {
 	var b strings.Builder
 	for _, key := range []string{api.AnnotationDefaultVersion, api.AnnotationWeights, api.AnnotationDecidedAt} {
 		b.WriteString(s.Intent.Texts[key] + "|")
@@ -95,8 +95,8 @@ func (s *facts) takes(m meaning) string {
 
 // unreadySince is since when the default has had no ready pod, as marked; else that begins now.
 func (s *facts) unreadySince(m meaning) time.Time {
-	if s.standing.rule != nil && !s.renewed {
-		text, of, _ := strings.Cut(s.standing.rule.Annotations[api.AnnotationUnready], " ")
+	if s.ours.rule != nil && !s.renewed {
+		text, of, _ := strings.Cut(s.ours.rule.Annotations[api.AnnotationUnready], " ")
 		if at, ok := parseTime(text); ok && of == m.String() {
 			return at
 		}
@@ -118,7 +118,7 @@ func (s *facts) isStarting(m meaning) bool {
 		if !slices.ContainsFunc(t.groups, func(g podGroup) bool { return m.includes(t, g.Version) }) {
 			continue
 		}
-		if s.over(t.created(), youngAge) {
+		if s.hasElapsed(t.created(), youngAge) {
 			return false
 		}
 		starting = true

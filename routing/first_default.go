@@ -70,13 +70,13 @@ func (s *planner) settled() bool {
 	if created := s.Service.CreationTimestamp.Time; created.After(first) {
 		first = created
 	}
-	return s.over(first, s.Settings.Settle)
+	return s.hasElapsed(first, s.Settings.Settle)
 }
 
 // choose returns the default at first sight and how it was found; nothing if there is a split to be kept.
 func (s *planner) choose() (meaning, string) {
-	if word := s.wordAtFirstSight(); !word.isZero() {
-		return word, byWord
+	if word := s.explicitDefault(); !word.isZero() {
+		return word, byUser
 	}
 	if s.splitServes() {
 		return meaning{}, ""
@@ -87,8 +87,8 @@ func (s *planner) choose() (meaning, string) {
 	return s.byPolicy(), byFirst
 }
 
-// wordAtFirstSight is the Service's own default-version, or weights, where they can be followed.
-func (s *planner) wordAtFirstSight() meaning {
+// explicitDefault is the Service's own default-version, or weights, where they can be followed.
+func (s *planner) explicitDefault() meaning {
 	if d := s.Intent.Default; d.OnService && d.Policy != api.DefaultLiteral {
 		return s.byPolicy()
 	} else if d.OnService && s.isReady(s.meaningOf(d.Version)) {
@@ -115,7 +115,7 @@ func (s *facts) splitServes() bool {
 
 // isOld reports whether something is older than the split age; at that moment the answer changes.
 func (s *facts) isOld(created time.Time) bool {
-	return s.over(created, s.Settings.SplitAge)
+	return s.hasElapsed(created, s.Settings.SplitAge)
 }
 
 // flowing are the versions of a track that receive traffic as long as nothing routes: ready ones, and those of an old

@@ -134,7 +134,7 @@ func TestARecordWithoutATimeIsNotRevised(t *testing.T) {
 	c := newCluster(t)
 	c.fixed("app-v2", "v2", 1)
 	c.settle()
-	for _, object := range c.standing.all() {
+	for _, object := range c.existing.all() {
 		r := recordOf(object)
 		if r.Since == "" {
 			t.Fatalf("%s has no time in its record", kindOf(object))

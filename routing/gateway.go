@@ -41,23 +41,23 @@ func (x exposure) key() string {
 	return api.ShortHash(text)
 }
 
-// decideExposure takes from the wish for exposure what is not permitted and what others already serve.
+// decideExposure takes from the request for exposure what is not permitted and what others already serve.
 func (s *planner) decideExposure() {
 	defer func() { s.record.KeptHosts = s.keptHosts }()
-	wish := s.Intent.Expose
-	if wish == nil {
+	request := s.Intent.Expose
+	if request == nil {
 		s.record.Waiting = ""
 		return
 	}
 	if len(s.badExposure) > 0 {
-		s.keepExposure(wish)
+		s.keepExposure(request)
 		return
 	}
-	if !s.permitExposure(wish) {
+	if !s.permitExposure(request) {
 		return
 	}
-	s.existing = s.existingExposure()
-	x := s.resolveExposure(wish)
+	s.servedNow = s.findCurrentExposure()
+	x := s.resolveExposure(request)
 	if s.keepExisting(x) || !x.on {
 		return
 	}
@@ -68,11 +68,11 @@ func (s *planner) decideExposure() {
 	s.exposure = x
 }
 
-// resolveExposure returns the part of the wish that can take effect, which is off if there is none, and reports the rest.
-func (s *planner) resolveExposure(wish *api.Exposure) exposure {
+// resolveExposure returns the part of the request that can take effect, which is off if there is none, and reports the rest.
+func (s *planner) resolveExposure(request *api.Exposure) exposure {
 	if port, speaksHTTP := s.gatewayServicePort(); !speaksHTTP {
-		if wish.ServicePort != "" {
-			s.refuse(api.AnnotationServicePort, wish.ServicePort, api.RoutePortNotRouted, fmt.Sprintf("Port %d does not carry plain HTTP, so no gateway can route to it.", port.Port),
+		if request.ServicePort != "" {
+			s.refuse(api.AnnotationServicePort, request.ServicePort, api.RoutePortNotRouted, fmt.Sprintf("Port %d does not carry plain HTTP, so no gateway can route to it.", port.Port),
 				"Choose another port, name it http, or set its appProtocol.")
 			return exposure{}
 		}
@@ -83,7 +83,7 @@ func (s *planner) resolveExposure(wish *api.Exposure) exposure {
 		s.refuse(api.AnnotationExpose, "true", api.RouteNameTaken, s.names.barred+" was not created by Outrigger and has the name that our object needs.", "Rename it.")
 		return exposure{}
 	}
-	x := s.exposureOf(wish)
+	x := s.exposureOf(request)
 	if !s.gatewayPermitted(x) || x.generated && !s.checkPorts(x) {
 		return exposure{}
 	}
@@ -95,12 +95,12 @@ func (s *planner) resolveExposure(wish *api.Exposure) exposure {
 	return x
 }
 
-func (s *planner) permitExposure(wish *api.Exposure) bool {
+func (s *planner) permitExposure(request *api.Exposure) bool {
 	switch {
 	case s.Settings.Expose == api.ExposeDisabled:
 		s.reportAbout(api.AnnotationExpose, "true", api.RouteExposeNotPermitted, "This installation exposes no Services (routing.expose is disabled).", "Ask whoever runs Outrigger.")
 		return false
-	case s.Settings.Expose == api.ExposeNamespaces && wish.AllowedHosts == nil:
+	case s.Settings.Expose == api.ExposeNamespaces && request.AllowedHosts == nil:
 		s.reportAbout(api.AnnotationExpose, "true", api.RouteExposeNotPermitted, "This installation exposes Services only in Namespaces that list the allowed hosts (routing.expose is namespaces).",
 			fmt.Sprintf("Ask for kubectl annotate namespace %s %s=HOSTS.", s.Service.Namespace, api.AnnotationAllowedHosts))
 		return false
@@ -109,14 +109,14 @@ func (s *planner) permitExposure(wish *api.Exposure) bool {
 }
 
 // refuseForbiddenHosts returns the hosts that Namespace and settings allow, and tells about the others.
-func (s *planner) refuseForbiddenHosts(wish *api.Exposure) []string {
+func (s *planner) refuseForbiddenHosts(request *api.Exposure) []string {
 	var out []string
-	for _, host := range wish.Hosts {
+	for _, host := range request.Hosts {
 		switch {
-		case wish.AllowedHosts != nil && !slices.ContainsFunc(wish.AllowedHosts, func(allowed string) bool { return allows(allowed, host) }):
+		case request.AllowedHosts != nil && !slices.ContainsFunc(request.AllowedHosts, func(allowed string) bool { return allows(allowed, host) }):
 			s.refuseHost(api.AnnotationHosts, host, api.RouteHostNotAllowed, fmt.Sprintf("The Namespace does not allow host %s; it is not exposed.", host),
-				"Use one that it allows: "+s.annotate(api.AnnotationHosts+"=HOST")+" (allowed: "+strings.Join(wish.AllowedHosts, ", ")+").")
-		case !s.Settings.AllowWildcardHost && strings.HasPrefix(host, anyHost) && !grantsWildcard(wish.AllowedHosts, host):
+				"Use one that it allows: "+s.annotate(api.AnnotationHosts+"=HOST")+" (allowed: "+strings.Join(request.AllowedHosts, ", ")+").")
+		case !s.Settings.AllowWildcardHost && strings.HasPrefix(host, anyHost) && !grantsWildcard(request.AllowedHosts, host):
 			if s.isKept(host) {
 				s.keptHosts = append(s.keptHosts, host)
 				out = append(out, host)
@@ -143,8 +143,8 @@ func (s *facts) isKept(host string) bool {
 	if host == anyHost || !s.servesAtGateway(host) {
 		return false
 	}
-	return s.standing.isCombined() && servesHost(s.standing.mesh, host) || slices.Contains(s.copies.read.KeptHosts, host) ||
-		s.standing.exposed != nil && slices.Contains(splitList(s.standing.exposed.Annotations[api.AnnotationKeptHosts]), host)
+	return s.ours.isCombined() && servesHost(s.ours.mesh, host) || slices.Contains(s.copies.read.KeptHosts, host) ||
+		s.ours.exposed != nil && slices.Contains(splitList(s.ours.exposed.Annotations[api.AnnotationKeptHosts]), host)
 }
 
 // allows reports whether an entry of the Namespace's list includes a host; "*.shop.example.com" includes what is below
@@ -165,7 +165,7 @@ func (s *planner) resolveGateway(x *exposure) bool {
 			return true
 		}
 		const advice = "Name one of kubectl get gateways.networking.istio.io -A."
-		if s.stands(*x, x.hosts) {
+		if s.isServed(*x, x.hosts) {
 			s.reportAbout(api.AnnotationGateway, x.gateway, api.RouteGatewayNotFound, "The Gateway no longer exists. The route is unchanged; nothing reaches the Service through it until the Gateway exists again.", advice)
 			return true
 		}
@@ -180,7 +180,7 @@ func (s *planner) resolveGateway(x *exposure) bool {
 			continue
 		}
 		what, advice := fmt.Sprintf("Gateway %s does not serve host %s for this namespace;", x.gateway, host), "Name a host that it serves: "+s.annotate(api.AnnotationHosts+"=HOST")+"."
-		if s.carrier(*x, host) != nil {
+		if s.routeFor(*x, host) != nil {
 			served = append(served, host)
 			s.reportAbout(api.AnnotationHosts, host, api.RouteGatewayHostMissing, what+" the existing route stays, and nothing reaches it there.", advice)
 			continue
@@ -260,15 +260,15 @@ func (s *planner) claimHosts(x exposure) []string {
 			s.reportUserRoute(vs, host)
 			continue
 		}
-		other, first := s.takenBy(x, host)
+		other, first := s.otherClaim(x, host)
 		if ingress := s.ingressWith(x, host); other == nil && ingress != "" {
-			if first = s.stands(x, []string{host}); first {
+			if first = s.isServed(x, []string{host}); first {
 				free = append(free, host)
 			}
 			s.reportIngressHost(host, ingress, first)
 			continue
 		}
-		waits := host == anyHost && s.record.Waiting == x.key() && !s.stands(x, []string{host})
+		waits := host == anyHost && s.record.Waiting == x.key() && !s.isServed(x, []string{host})
 		if other == nil && !waits {
 			free = append(free, host)
 			continue
@@ -313,28 +313,28 @@ func includesAll(a, b map[string]string) bool {
 	return true
 }
 
-// stands reports whether our standing objects serve these hosts at this gateway, on each of the exposure's ports.
-func (s *facts) stands(x exposure, hosts []string) bool {
-	return !slices.ContainsFunc(x.listeners(), func(l listener) bool { return !s.standsAt(x, l, hosts) })
+// isServed reports whether our existing objects serve these hosts at this gateway, on each of the exposure's ports.
+func (s *facts) isServed(x exposure, hosts []string) bool {
+	return !slices.ContainsFunc(x.listeners(), func(l listener) bool { return !s.isServedAt(x, l, hosts) })
 }
 
-// standsAt reports whether our standing objects serve these hosts on one port of this gateway.
-func (s *facts) standsAt(x exposure, l listener, hosts []string) bool {
+// isServedAt reports whether our existing objects serve these hosts on one port of this gateway.
+func (s *facts) isServedAt(x exposure, l listener, hosts []string) bool {
 	for _, host := range hosts {
-		if s.carrier(x, host) == nil {
+		if s.routeFor(x, host) == nil {
 			return false
 		}
-		if x.generated && (s.standing.gateway == nil || !maps.Equal(s.standing.gateway.Spec.Selector, x.selector) || !l.isServedBy(s.standing.gateway, s.Service.Namespace+"/"+host)) {
+		if x.generated && (s.ours.gateway == nil || !maps.Equal(s.ours.gateway.Spec.Selector, x.selector) || !l.isServedBy(s.ours.gateway, s.Service.Namespace+"/"+host)) {
 			return false
 		}
 	}
 	return true
 }
 
-// carrier is the standing VirtualService that serves a host at the exposure's gateway; nil if none does. It may be one of
+// routeFor is the existing VirtualService that serves a host at the exposure's gateway; nil if none does. It may be one of
 // an earlier release, which serves the mesh as well.
-func (s *facts) carrier(x exposure, host string) *networkingv1.VirtualService {
-	for _, vs := range []*networkingv1.VirtualService{s.standing.mesh, s.standing.exposed} {
+func (s *facts) routeFor(x exposure, host string) *networkingv1.VirtualService {
+	for _, vs := range []*networkingv1.VirtualService{s.ours.mesh, s.ours.exposed} {
 		if vs != nil && !s.renewed && slices.Contains(vs.Spec.Gateways, x.gateway) && slices.Contains(vs.Spec.Hosts, host) {
 			return vs
 		}

@@ -22,7 +22,7 @@ func (s *planner) gatewayPermitted(x exposure) bool {
 
 // isPortThere reports whether the gateway has one of the exposure's ports, as far as is known.
 func (s *planner) isPortThere(x exposure, l listener) bool {
-	if s.opensPort(l.port) || s.standsAt(x, l, x.hosts) {
+	if s.opensPort(l.port) || s.isServedAt(x, l, x.hosts) {
 		return true
 	}
 	if len(s.Settings.GatewayPorts) > 0 && !s.leavesItsGateway(x, l) {
@@ -35,7 +35,7 @@ func (s *planner) isPortThere(x exposure, l listener) bool {
 // leavesItsGateway reports whether an exposure exists and would move to gateway pods, or to a port of theirs, that no Service
 // is known to have. A gateway without a Service, on the network of its nodes, may open any port.
 func (s *planner) leavesItsGateway(x exposure, l listener) bool {
-	was := s.existing
+	was := s.servedNow
 	had := slices.ContainsFunc(was.listeners(), func(old listener) bool { return old.port == l.port })
 	return was.on && (!was.generated || !maps.Equal(was.selector, x.selector) || !had && len(s.IngressServices) > 0)
 }

@@ -17,10 +17,10 @@ import (
 // servedBefore is our Gateway as it is, without hosts and certificates that another client wrote into it.
 func (s *planner) servedBefore(exposed routeView) *networkingv1.Gateway {
 	if !s.gatewayEdited() {
-		return s.standing.gateway
+		return s.ours.gateway
 	}
-	ours := append(s.exposure.servers(s.Service.Namespace), s.existing.servers(s.Service.Namespace)...)
-	was := s.standing.gateway.DeepCopy()
+	ours := append(s.exposure.servers(s.Service.Namespace), s.servedNow.servers(s.Service.Namespace)...)
+	was := s.ours.gateway.DeepCopy()
 	for _, server := range was.Spec.Servers {
 		server.Hosts = slices.DeleteFunc(server.Hosts, func(h string) bool {
 			host, ours := strings.CutPrefix(h, s.Service.Namespace+"/")
@@ -43,11 +43,11 @@ func samePort(a, b *server) bool { return a.GetPort().GetNumber() == b.GetPort()
 //	a redirect, and HTTP   the new hosts are not redirected
 //	two certificates       the new hosts have the new one at once
 //	HTTP, and HTTPS        the new one alone: a port has one protocol
-func keepServers(gateway, standing *networkingv1.Gateway) {
+func keepServers(gateway, existing *networkingv1.Gateway) {
 	if gateway.Spec.Selector == nil {
-		gateway.Spec.Selector = maps.Clone(standing.Spec.Selector)
+		gateway.Spec.Selector = maps.Clone(existing.Spec.Selector)
 	}
-	for _, old := range standing.Spec.Servers {
+	for _, old := range existing.Spec.Servers {
 		keepServer(gateway, old.DeepCopy())
 	}
 	gateway.Spec.Servers = slices.DeleteFunc(gateway.Spec.Servers, func(server *server) bool { return len(server.Hosts) == 0 })

@@ -25,7 +25,7 @@ func (s *planner) holdExposure(service *corev1.Service, recorded map[string]bool
 		return s.Namespace
 	}
 	namespace := s.Namespace.DeepCopy()
-	words := s.exposedWords()
+	words := s.exposureAnnotations()
 	s.unrecorded = words == nil
 	for _, key := range api.ExposureKeys() {
 		delete(service.Annotations, key)
@@ -42,9 +42,9 @@ func (s *planner) holdExposure(service *corev1.Service, recorded map[string]bool
 	return namespace
 }
 
-// exposedWords are the annotations that the current exposure was written for; nil if nothing is exposed.
-func (s *facts) exposedWords() map[string]string {
-	for _, vs := range []*networkingv1.VirtualService{s.standing.exposed, s.standing.mesh} {
+// exposureAnnotations are the annotations that the current exposure was written for; nil if nothing is exposed.
+func (s *facts) exposureAnnotations() map[string]string {
+	for _, vs := range []*networkingv1.VirtualService{s.ours.exposed, s.ours.mesh} {
 		if vs == nil || s.renewed || len(boundGateways(vs)) == 0 {
 			continue
 		}
@@ -52,18 +52,18 @@ func (s *facts) exposedWords() map[string]string {
 		if err := json.Unmarshal([]byte(vs.Annotations[api.AnnotationWords]), &words); err == nil {
 			return words
 		}
-		if words := s.exposedWordsInMesh(vs); words != nil {
+		if words := s.exposureAnnotationsInMesh(vs); words != nil {
 			return words
 		}
 	}
 	return s.heldExposure()
 }
 
-// exposedWordsInMesh are the annotations that an exposure was written for, from the VirtualService for the mesh, which is
+// exposureAnnotationsInMesh are the annotations that an exposure was written for, from the VirtualService for the mesh, which is
 // written with the same ones: for a VirtualService whose annotations another client edited. It is nil where they say nothing
 // about exposure.
-func (s *facts) exposedWordsInMesh(exposed *networkingv1.VirtualService) map[string]string {
-	mesh := s.standing.mesh
+func (s *facts) exposureAnnotationsInMesh(exposed *networkingv1.VirtualService) map[string]string {
+	mesh := s.ours.mesh
 	isLost := s.distrusted[exposed] != nil || trustOf(exposed) == blank
 	if !isLost || mesh == nil || trustOf(mesh) != sealed || slices.Contains(s.copies.read.Detached, mesh.Name) {
 		return nil
@@ -77,14 +77,14 @@ func (s *facts) exposedWordsInMesh(exposed *networkingv1.VirtualService) map[str
 
 // keepExposure is the exposure while an annotation about it is invalid: what is served now, as far as the administrator still
 // permits it.
-func (s *planner) keepExposure(wish *api.Exposure) {
-	if !s.permitExposure(wish) {
+func (s *planner) keepExposure(request *api.Exposure) {
+	if !s.permitExposure(request) {
 		return
 	}
-	x := s.exposureOf(wish)
+	x := s.exposureOf(request)
 	var hosts []string
 	for _, host := range x.hosts {
-		if s.carrier(x, host) != nil || s.isHeldHost(host) {
+		if s.routeFor(x, host) != nil || s.isHeldHost(host) {
 			hosts = append(hosts, host)
 		}
 	}
@@ -104,13 +104,13 @@ func (s *planner) keepExposure(wish *api.Exposure) {
 }
 
 // exposureOf is what the annotations ask for, with the hosts that Namespace and installation allow.
-func (s *planner) exposureOf(wish *api.Exposure) exposure {
+func (s *planner) exposureOf(request *api.Exposure) exposure {
 	x := exposure{
-		on: true, hosts: s.refuseForbiddenHosts(wish), gateway: wish.Gateway, selector: wish.GatewaySelector, port: wish.GatewayPort,
-		tls: wish.TLSCredential, redirect: wish.HTTPSRedirect, path: wish.Path, rewrite: wish.PathRewrite,
+		on: true, hosts: s.refuseForbiddenHosts(request), gateway: request.Gateway, selector: request.GatewaySelector, port: request.GatewayPort,
+		tls: request.TLSCredential, redirect: request.HTTPSRedirect, path: request.Path, rewrite: request.PathRewrite,
 	}
 	if x.gateway == "" {
 		x.gateway, x.generated = s.Service.Namespace+"/"+s.names.gateway, true
 	}
-	return s.throughTaken(x)
+	return s.throughReplaced(x)
 }

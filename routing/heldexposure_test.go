@@ -65,7 +65,7 @@ func TestInvalidAnnotationKeepsAnExposure(t *testing.T) {
 				c := twoVersions(t)
 				c.annotate(before...)
 				c.advance(time.Minute)
-				was := copyObjects(c.standing)
+				was := copyObjects(c.existing)
 				c.writes = nil
 				c.annotate("hosts=b.example.com", "path=/other", "gateway-port=8080")
 				c.annotate(invalid)

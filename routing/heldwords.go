@@ -17,7 +17,7 @@ import (
 
 // inEffect returns the value in effect of an annotation that is invalid now; false if it never had one.
 func (s *facts) inEffect(key string) (string, bool) {
-	if text, said := s.standing.words[key]; said {
+	if text, said := s.ours.annotations[key]; said {
 		return text, true
 	}
 	text, said := s.copies.read.Held[key]

@@ -78,7 +78,7 @@ func (s *facts) isDecision(r record) bool {
 		return false
 	}
 	since, stamped := parseTime(r.Since)
-	return r.By != byFirst || !stamped || s.over(since, s.Settings.Settle)
+	return r.By != byFirst || !stamped || s.hasElapsed(since, s.Settings.Settle)
 }
 
 // sameDecision reports whether two records send requests to the same versions. What the names mean may differ: a workload

@@ -137,11 +137,11 @@ func TestHistoryOfAFailedDefault(t *testing.T) {
 // Each object of ours has the history, and one that lost it gets it back.
 func TestHistorySurvives(t *testing.T) {
 	for name, edit := range map[string]func(c *cluster){
-		"the VirtualService deleted":   func(c *cluster) { c.standing.VirtualServices = nil },
-		"the DestinationRule deleted":  func(c *cluster) { c.standing.DestinationRules = nil },
+		"the VirtualService deleted":   func(c *cluster) { c.existing.VirtualServices = nil },
+		"the DestinationRule deleted":  func(c *cluster) { c.existing.DestinationRules = nil },
 		"annotations removed":          func(c *cluster) { c.route("app").Annotations = nil },
 		"the history edited":           func(c *cluster) { editHistory(c.route("app")) },
-		"the history edited elsewhere": func(c *cluster) { editHistory(c.standing.DestinationRules[0]) },
+		"the history edited elsewhere": func(c *cluster) { editHistory(c.existing.DestinationRules[0]) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := twoVersions(t)
@@ -152,7 +152,7 @@ func TestHistorySurvives(t *testing.T) {
 			edit(c)
 			c.advance(time.Minute)
 			c.decided("v1 v1=50,v2=50; v1 v1=90,v2=10; v1")
-			for _, object := range c.standing.all() {
+			for _, object := range c.existing.all() {
 				if len(recordOf(object).History) != 2 {
 					t.Errorf("%s has the history %v", kindOf(object), recordOf(object).History)
 				}

@@ -56,7 +56,7 @@ func RepairsRoute(observed Observed, change Change) bool {
 	if !is || change.Action == Delete || change.Action == Release {
 		return false
 	}
-	current := standingRule(observed.Existing, want)
+	current := existingRule(observed.Existing, want)
 	for _, name := range namedSubsets(observed) {
 		must := findSubset(want, name)
 		if must == nil {
@@ -93,7 +93,7 @@ func MustWait(observed Observed, change Change, held []Change) bool {
 		if !holds("VirtualService") {
 			return false
 		}
-		current := standingRule(observed.Existing, object)
+		current := existingRule(observed.Existing, object)
 		return slices.ContainsFunc(namedSubsets(observed), func(name string) bool {
 			return findSubset(current, name) != nil && (change.Action == Delete || findSubset(object, name) == nil)
 		})
@@ -103,8 +103,8 @@ func MustWait(observed Observed, change Change, held []Change) bool {
 	return false
 }
 
-func standingRule(standing Objects, like *networkingv1.DestinationRule) *networkingv1.DestinationRule {
-	for _, rule := range standing.DestinationRules {
+func existingRule(existing Objects, like *networkingv1.DestinationRule) *networkingv1.DestinationRule {
+	for _, rule := range existing.DestinationRules {
 		if sameName(rule, like) {
 			return rule
 		}

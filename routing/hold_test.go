@@ -32,10 +32,10 @@ func heldRoute(namespace, name string, subsets ...string) *networkingv1.VirtualS
 	return vs
 }
 
-func heldWorld(standing, foreign Objects) Observed {
+func heldWorld(existing, foreign Objects) Observed {
 	return Observed{
 		Service:  &corev1.Service{ObjectMeta: metav1.ObjectMeta{Namespace: "demo", Name: "app"}},
-		Existing: standing, Foreign: foreign, Settings: api.RoutingSettings{ClusterDomain: "cluster.local"},
+		Existing: existing, Foreign: foreign, Settings: api.RoutingSettings{ClusterDomain: "cluster.local"},
 	}
 }
 
@@ -46,40 +46,40 @@ func TestRepairsRoute(t *testing.T) {
 	hidden.Spec.ExportTo = []string{"."}
 	ours := []*networkingv1.VirtualService{heldRoute("demo", "app", "v1")}
 	for name, test := range map[string]struct {
-		standing, foreign Objects
+		existing, foreign Objects
 		change            Change
 		want              bool
 	}{
 		"the named subset is missing": {
-			standing: Objects{DestinationRules: []*networkingv1.DestinationRule{heldRule("app", "v2")}, VirtualServices: ours},
+			existing: Objects{DestinationRules: []*networkingv1.DestinationRule{heldRule("app", "v2")}, VirtualServices: ours},
 			change:   Change{Action: Apply, Object: heldRule("app", "v1", "v2")}, want: true,
 		},
-		"the rule is missing": {standing: Objects{VirtualServices: ours}, change: Change{Action: Create, Object: heldRule("app", "v1")}, want: true},
+		"the rule is missing": {existing: Objects{VirtualServices: ours}, change: Change{Action: Create, Object: heldRule("app", "v1")}, want: true},
 		"the named subset means other pods": {
-			standing: Objects{DestinationRules: []*networkingv1.DestinationRule{otherPods}, VirtualServices: ours},
+			existing: Objects{DestinationRules: []*networkingv1.DestinationRule{otherPods}, VirtualServices: ours},
 			change:   Change{Action: Apply, Object: heldRule("app", "v1")}, want: true,
 		},
 		"the rule is hidden": {
-			standing: Objects{DestinationRules: []*networkingv1.DestinationRule{hidden}, VirtualServices: ours},
+			existing: Objects{DestinationRules: []*networkingv1.DestinationRule{hidden}, VirtualServices: ours},
 			change:   Change{Action: Apply, Object: heldRule("app", "v1")}, want: true,
 		},
 		"a route of another team names it": {
-			standing: Objects{DestinationRules: []*networkingv1.DestinationRule{heldRule("app", "v1")}, VirtualServices: ours},
+			existing: Objects{DestinationRules: []*networkingv1.DestinationRule{heldRule("app", "v1")}, VirtualServices: ours},
 			foreign:  Objects{VirtualServices: []*networkingv1.VirtualService{heldRoute("other", "theirs", "v2")}},
 			change:   Change{Action: Apply, Object: heldRule("app", "v1", "v2")}, want: true,
 		},
 		"another subset is missing": {
-			standing: Objects{DestinationRules: []*networkingv1.DestinationRule{heldRule("app", "v1")}, VirtualServices: ours},
+			existing: Objects{DestinationRules: []*networkingv1.DestinationRule{heldRule("app", "v1")}, VirtualServices: ours},
 			change:   Change{Action: Apply, Object: heldRule("app", "v1", "v2")},
 		},
 		"the named subset is not wanted": {
-			standing: Objects{DestinationRules: []*networkingv1.DestinationRule{heldRule("app", "v2")}, VirtualServices: ours},
+			existing: Objects{DestinationRules: []*networkingv1.DestinationRule{heldRule("app", "v2")}, VirtualServices: ours},
 			change:   Change{Action: Apply, Object: heldRule("app", "v2", "v3")},
 		},
-		"a route": {standing: Objects{VirtualServices: ours}, change: Change{Action: Apply, Object: heldRoute("demo", "app", "v1")}},
+		"a route": {existing: Objects{VirtualServices: ours}, change: Change{Action: Apply, Object: heldRoute("demo", "app", "v1")}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			if got := RepairsRoute(heldWorld(test.standing, test.foreign), test.change); got != test.want {
+			if got := RepairsRoute(heldWorld(test.existing, test.foreign), test.change); got != test.want {
 				t.Errorf("got %t", got)
 			}
 		})

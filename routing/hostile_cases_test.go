@@ -90,7 +90,7 @@ func TestAnEditOfTheExposureHidesNothing(t *testing.T) {
 				c.editRoute("app-gateway", test.edit)
 				edited := c.route("app-gateway").DeepCopy()
 				c.settle()
-				for _, exportTo := range [][]string{c.route("app").Spec.ExportTo, c.standing.DestinationRules[0].Spec.ExportTo} {
+				for _, exportTo := range [][]string{c.route("app").Spec.ExportTo, c.existing.DestinationRules[0].Spec.ExportTo} {
 					if !slices.Equal(exportTo, []string{"*"}) {
 						t.Errorf("exported to %v", exportTo)
 					}
@@ -171,7 +171,7 @@ func TestAnEditNamesASubsetThatIsGone(t *testing.T) {
 				}}
 			})
 			c.settle()
-			if c.writes[0] != applyRule || findSubset(c.standing.DestinationRules[0], "v2") == nil {
+			if c.writes[0] != applyRule || findSubset(c.existing.DestinationRules[0], "v2") == nil {
 				t.Errorf("writes: %v", c.writes)
 			}
 			if strings.Contains(c.routes("app"), "v2") {
@@ -194,14 +194,14 @@ func TestCopiesThatDisagreeHoldEverything(t *testing.T) {
 			c := twoVersions(t)
 			c.annotate("weights=v1=90,v2=10")
 			c.advance(time.Minute)
-			for _, object := range c.standing.all() {
+			for _, object := range c.existing.all() {
 				if kindOf(object) == edited {
 					annotations := object.GetAnnotations()
 					annotations[api.AnnotationRecord] = strings.Replace(annotations[api.AnnotationRecord], "v1=90,v2=10", "v1=10,v2=90", 1)
 					annotations[api.AnnotationSeal] = seal(annotations)
 				}
 			}
-			was := copyObjects(c.standing)
+			was := copyObjects(c.existing)
 			c.writes = nil
 			c.annotate("weights-") // not a decision about all requests
 			c.run("app-v2", "v2", 2, 0)

@@ -29,17 +29,17 @@ type handEditOf struct {
 // edit changes one field of one of our objects, one annotation of all of them, or deletes one. It returns nil where there
 // is none, or where the change would be none.
 func (h *hostileWalk) edit(c *cluster) *handEditOf {
-	objects := c.standing.all()
+	objects := c.existing.all()
 	if len(objects) == 0 {
 		return nil
 	}
 	object := objects[h.random.Intn(len(objects))]
 	switch h.random.Intn(16) {
 	case 0:
-		if kindOf(object) == "DestinationRule" && len(c.standing.VirtualServices) == 0 {
+		if kindOf(object) == "DestinationRule" && len(c.existing.VirtualServices) == 0 {
 			return nil // it is the only copy of the record, which is lost
 		}
-		c.standing = without(c.standing, object)
+		c.existing = without(c.existing, object)
 		return &handEditOf{what: "deleted", kind: kindOf(object), name: object.GetName(), spec: true}
 	case 1:
 		return h.replace(c, object, h.editOwner)
@@ -122,7 +122,7 @@ func (h *hostileWalk) editLabels(o Object) string {
 // editEverywhere edits one annotation in the same way on each object that has it, or takes all annotations off all of them.
 func (h *hostileWalk) editEverywhere(c *cluster) *handEditOf {
 	var keys []string
-	for _, object := range c.standing.all() {
+	for _, object := range c.existing.all() {
 		keys = append(keys, sortedKeys(ownMarks(object.GetAnnotations()))...)
 	}
 	if len(keys) == 0 {
@@ -131,7 +131,7 @@ func (h *hostileWalk) editEverywhere(c *cluster) *handEditOf {
 	key := keys[h.random.Intn(len(keys))]
 	wipe, remove, text := h.random.Intn(4) == 0, h.random.Intn(3) == 0, ""
 	var last *handEditOf
-	for _, object := range c.standing.all() {
+	for _, object := range c.existing.all() {
 		is := h.replace(c, object, func(o Object) string {
 			annotations := o.GetAnnotations()
 			was, has := annotations[key]
@@ -487,21 +487,21 @@ func total[D weighted](routes []D) (sum int32) {
 // it is another author's.
 func (c *cluster) replaceObject(was, is Object) {
 	o := c.observe()
-	ours := IsOwn(is, c.service) && !o.isTaken(is)
+	ours := IsOwn(is, c.service) && !o.isReplacedByUser(is)
 	switch o := is.(type) {
 	case *networkingv1.DestinationRule:
-		c.standing.DestinationRules, c.foreign.DestinationRules = moved(c.standing.DestinationRules, c.foreign.DestinationRules, was, o, ours)
+		c.existing.DestinationRules, c.foreign.DestinationRules = moved(c.existing.DestinationRules, c.foreign.DestinationRules, was, o, ours)
 	case *networkingv1.VirtualService:
-		c.standing.VirtualServices, c.foreign.VirtualServices = moved(c.standing.VirtualServices, c.foreign.VirtualServices, was, o, ours)
+		c.existing.VirtualServices, c.foreign.VirtualServices = moved(c.existing.VirtualServices, c.foreign.VirtualServices, was, o, ours)
 	case *networkingv1.Gateway:
-		c.standing.Gateways, c.foreign.Gateways = moved(c.standing.Gateways, c.foreign.Gateways, was, o, ours)
+		c.existing.Gateways, c.foreign.Gateways = moved(c.existing.Gateways, c.foreign.Gateways, was, o, ours)
 	}
 }
 
-func moved[T Object](standing, foreign []T, was Object, is T, ours bool) (own, others []T) {
-	standing = slices.DeleteFunc(slices.Clone(standing), func(o T) bool { return o.GetName() == was.GetName() })
+func moved[T Object](existing, foreign []T, was Object, is T, ours bool) (own, others []T) {
+	existing = slices.DeleteFunc(slices.Clone(existing), func(o T) bool { return o.GetName() == was.GetName() })
 	if ours {
-		return append(standing, is), foreign
+		return append(existing, is), foreign
 	}
-	return standing, append(slices.Clone(foreign), is)
+	return existing, append(slices.Clone(foreign), is)
 }

@@ -209,7 +209,7 @@ var hostileStates = []state{
 	}},
 	{"a subset of the user's in our DestinationRule", func(c *cluster) {
 		fixedVersions(c, "v1", "v2")
-		c.standing.DestinationRules[0].Spec.Subsets = append(c.standing.DestinationRules[0].Spec.Subsets, subset("theirs", "track", "x", nil))
+		c.existing.DestinationRules[0].Spec.Subsets = append(c.existing.DestinationRules[0].Spec.Subsets, subset("theirs", "track", "x", nil))
 	}},
 	{"every version", func(c *cluster) {
 		fixedVersions(c, "v1", "v2")

@@ -66,11 +66,11 @@ func (h *hostileWalk) attack(t *testing.T, c *cluster) {
 	t.Helper()
 	edited, quiet := c.clone(), c.clone()
 	is := h.edit(edited)
-	h.past = append(h.past, copyObjects(c.standing).all()...)
+	h.past = append(h.past, copyObjects(c.existing).all()...)
 	if is == nil {
 		return
 	}
-	a := &attacked{cluster: edited, was: c, edit: is, before: copyObjects(edited.standing)}
+	a := &attacked{cluster: edited, was: c, edit: is, before: copyObjects(edited.existing)}
 	a.answer()
 	if !t.Failed() {
 		a.later(quiet)
@@ -118,7 +118,7 @@ func (a *attacked) answer() {
 // route.
 func (a *attacked) namesNoMissingSubset() {
 	a.t.Helper()
-	for _, vs := range slices.Concat(a.standing.VirtualServices, a.foreign.VirtualServices) {
+	for _, vs := range slices.Concat(a.existing.VirtualServices, a.foreign.VirtualServices) {
 		for _, name := range subsetsNamed(vs, "app.demo.svc.cluster.local", "cluster.local") {
 			if _, exists := a.since[name]; name != "" && !exists {
 				a.t.Errorf("%v: VirtualService %s names subset %s, which does not exist", a.now, vs.Name, name)
@@ -134,7 +134,7 @@ func (a *attacked) later(quiet *cluster) {
 	seen := map[string]bool{}
 	note := func(c *cluster) func() {
 		return func() {
-			for _, vs := range c.standing.VirtualServices {
+			for _, vs := range c.existing.VirtualServices {
 				seen[vs.Name+" "+routesOf(vs)] = true
 			}
 		}
@@ -149,7 +149,7 @@ func (a *attacked) later(quiet *cluster) {
 	rollsOut := a.edit.kind == "DestinationRule" && a.tellsOf(api.RouteRolloutBesideOthers, "Service", "")
 	exempt := rollsOut || a.observes() || a.keepsAll() || a.adopts() || a.was.drifts()
 	a.watch = func() {
-		for _, vs := range a.standing.VirtualServices {
+		for _, vs := range a.existing.VirtualServices {
 			if !exempt && !a.isTheirs(vs) && !seen[a.originalName(vs)+" "+routesOf(vs)] {
 				a.t.Errorf("%v: VirtualService %s routes to %s, as no route does without the edit", a.now, vs.Name, routesOf(vs))
 			}
@@ -173,7 +173,7 @@ func (a *attacked) staysWhereNothingIsWritten(writes int) {
 	if writes > 0 {
 		a.t.Errorf("a dry run wrote: %v", a.writes[len(a.writes)-writes:])
 	}
-	a.compareObjects(a.before, a.standing)
+	a.compareObjects(a.before, a.existing)
 }
 
 // held reports whether the cluster leaves everything as it is, since it trusts no record.
@@ -207,11 +207,11 @@ func (a *attacked) compare(right *cluster) {
 	a.t.Helper()
 	switch {
 	case a.keepsAll():
-		a.compareRoutes(a.before.VirtualServices, a.standing.VirtualServices, false)
+		a.compareRoutes(a.before.VirtualServices, a.existing.VirtualServices, false)
 	case a.adopts():
-		is, must := a.shareOut(a.standing), a.shareOut(a.before)
+		is, must := a.shareOut(a.existing), a.shareOut(a.before)
 		if right != a.was {
-			must = a.shareOut(right.standing)
+			must = a.shareOut(right.existing)
 			for name := range is {
 				must[name] = a.shareOut(a.before)[a.edit.name]
 			}
@@ -220,8 +220,8 @@ func (a *attacked) compare(right *cluster) {
 			a.t.Errorf("%v: the shares %q are reported as adopted, and are %q", a.now, must[a.edit.name], is[a.edit.name])
 		}
 	default:
-		a.compareRoutes(right.standing.VirtualServices, a.standing.VirtualServices, true)
-		a.compareGateways(right.standing.Gateways, a.standing.Gateways, right == a.was)
+		a.compareRoutes(right.existing.VirtualServices, a.existing.VirtualServices, true)
+		a.compareGateways(right.existing.Gateways, a.existing.Gateways, right == a.was)
 	}
 	a.compareSubsets(right)
 }
@@ -308,13 +308,13 @@ func (a *attacked) compareGateways(right, is []*networkingv1.Gateway, immediate 
 // compareSubsets wants each subset of ours that the other cluster has, with the same labels, unless it is on its way out.
 func (a *attacked) compareSubsets(right *cluster) {
 	a.t.Helper()
-	for _, must := range right.standing.DestinationRules {
-		at := slices.IndexFunc(a.standing.DestinationRules, func(rule *networkingv1.DestinationRule) bool { return rule.Name == must.Name })
+	for _, must := range right.existing.DestinationRules {
+		at := slices.IndexFunc(a.existing.DestinationRules, func(rule *networkingv1.DestinationRule) bool { return rule.Name == must.Name })
 		if at < 0 {
 			a.t.Errorf("%v: DestinationRule %s is missing", a.now, must.Name)
 			continue
 		}
-		rule := a.standing.DestinationRules[at]
+		rule := a.existing.DestinationRules[at]
 		if rule.Spec.Host != must.Spec.Host && !isShortOf(rule.Spec.Host, must.Spec.Host, must.Namespace) {
 			a.t.Errorf("%v: the host of DestinationRule %s is %s", a.now, rule.Name, rule.Spec.Host)
 		}
@@ -347,7 +347,7 @@ func (a *attacked) hasPods(subset *networkingapi.Subset) bool {
 }
 
 func (a *attacked) isNamedNow(subset string) bool {
-	return slices.ContainsFunc(slices.Concat(a.standing.VirtualServices, a.foreign.VirtualServices), func(vs *networkingv1.VirtualService) bool {
+	return slices.ContainsFunc(slices.Concat(a.existing.VirtualServices, a.foreign.VirtualServices), func(vs *networkingv1.VirtualService) bool {
 		return slices.Contains(subsetsNamed(vs, "app.demo.svc.cluster.local", "cluster.local"), subset)
 	})
 }
@@ -375,7 +375,7 @@ func (a *attacked) copiesAgree() {
 		return // no record is written beside a DestinationRule that conflicts
 	}
 	texts := map[int]string{}
-	for _, object := range a.standing.all() {
+	for _, object := range a.existing.all() {
 		if r := recordOf(object); !r.isZero() && kindOf(object) != "Gateway" {
 			if other, is := texts[r.Revision]; is && other != r.text() {
 				a.t.Errorf("%v: revision %d of the record is %s and %s", a.now, r.Revision, other, r.text())
@@ -392,7 +392,7 @@ func (a *attacked) saysSo() {
 		return
 	}
 	var now Object
-	for _, object := range a.standing.all() {
+	for _, object := range a.existing.all() {
 		if sameName(object, a.edit.object) {
 			now = object
 		}
@@ -411,7 +411,7 @@ func (a *attacked) isWithoutMeaning() bool {
 		return true // a Gateway has no revision, so that nothing tells its older copy from what was written last
 	}
 	edited := a.was.clone()
-	edited.standing = copyObjects(a.before)
+	edited.existing = copyObjects(a.before)
 	s := survey(edited.observe(), a.now, newPodsAndWorkloads(edited.observe()))
 	s.readTracks()
 	s.nameSubsets()
@@ -480,7 +480,7 @@ func (c *cluster) clone() *cluster {
 	twin := *c
 	twin.watch = nil
 	twin.service, twin.namespace = c.service.DeepCopy(), c.namespace.DeepCopy()
-	twin.standing, twin.foreign = copyObjects(c.standing), copyObjects(c.foreign)
+	twin.existing, twin.foreign = copyObjects(c.existing), copyObjects(c.foreign)
 	twin.workloads, twin.pods = map[WorkloadRef]*Workload{}, map[WorkloadRef]map[string]*PodGroup{}
 	for ref, w := range c.workloads {
 		copied := *w

@@ -71,7 +71,7 @@ func TestHTTPSIsAddedBeforeTheOldExposureGoes(t *testing.T) {
 			c.exposed(test.during)
 			c.advance(time.Minute)
 			c.exposed(test.finally)
-			for _, gateway := range c.standing.Gateways {
+			for _, gateway := range c.existing.Gateways {
 				names := map[string]bool{}
 				for _, server := range gateway.Spec.Servers {
 					if names[server.Port.Name] {
@@ -239,7 +239,7 @@ func TestOneOfTwoProtocolsOnAPortWins(t *testing.T) {
 			c.advance(time.Minute)
 			was := c.gates()
 			theirs := foreignGateway(c, "x.example.com", true)
-			theirs.CreationTimestamp = metav1.NewTime(c.standing.Gateways[0].CreationTimestamp.Add(age))
+			theirs.CreationTimestamp = metav1.NewTime(c.existing.Gateways[0].CreationTimestamp.Add(age))
 			port, protocol := uint32(9443), test.protocol
 			if number, rest, found := strings.Cut(protocol, " "); found && number == "80" {
 				port, protocol = 80, rest
@@ -331,14 +331,14 @@ func TestAnEditedCertificateIsReverted(t *testing.T) {
 			func(g *networkingv1.Gateway) { g.Spec.Servers[1].Tls = nil },
 			func(g *networkingv1.Gateway) { g.Spec.Servers[0].Tls.MinProtocolVersion = 1 },
 		} {
-			edited := c.standing.Gateways[0].DeepCopy()
+			edited := c.existing.Gateways[0].DeepCopy()
 			edit(edited)
-			c.replaceObject(c.standing.Gateways[0], edited)
+			c.replaceObject(c.existing.Gateways[0], edited)
 			if change != "" {
 				c.annotate(change)
 			}
 			c.settle()
-			for _, server := range c.standing.Gateways[0].Spec.Servers {
+			for _, server := range c.existing.Gateways[0].Spec.Servers {
 				tls := server.GetTls()
 				if tls.GetCredentialName() == "stolen-tls" || tls.GetMode() == networkingapi.ServerTLSSettings_PASSTHROUGH && !tls.GetHttpsRedirect() || tls.GetMinProtocolVersion() != 0 {
 					t.Errorf("%s: after the edit: %v", change, server)
@@ -364,7 +364,7 @@ func TestAReplacedGatewayServesHTTPS(t *testing.T) {
 			theirs = theirGateway(443, "HTTP", "a.example.com", nil)
 		}
 		theirs.Namespace, theirs.Name = "demo", "app"
-		c.standing.Gateways, c.foreign.Gateways = nil, []*networkingv1.Gateway{theirs}
+		c.existing.Gateways, c.foreign.Gateways = nil, []*networkingv1.Gateway{theirs}
 		c.advance(time.Hour)
 		want := ""
 		if tls {

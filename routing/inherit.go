@@ -23,10 +23,10 @@ const policyEdited = "edited"
 // ours would take the policy of a rule for many hosts away. A policy that another client wrote into ours is theirs.
 func (s *planner) inherit(rule *networkingv1.DestinationRule) {
 	from := s.shadowed()
-	if standing := s.standing.rule; standing != nil && standing.Spec.TrafficPolicy != nil && !policyIsOurs(standing, from) {
-		if standing.Annotations[api.AnnotationInherited] != "" {
+	if existing := s.ours.rule; existing != nil && existing.Spec.TrafficPolicy != nil && !policyIsOurs(existing, from) {
+		if existing.Annotations[api.AnnotationInherited] != "" {
 			// What we copied of it is still applied by us, so that leaving it out would take it away.
-			rule.Spec.TrafficPolicy = standing.Spec.TrafficPolicy.DeepCopy()
+			rule.Spec.TrafficPolicy = existing.Spec.TrafficPolicy.DeepCopy()
 			rule.Annotations[api.AnnotationInherited] = policyEdited
 		}
 		return

@@ -30,7 +30,7 @@ func wideRule(namespace, name, host string, n int32, exportTo ...string) *networ
 
 // limit is the number of connections that our DestinationRule allows, 0 if it has no policy.
 func (c *cluster) limit() int32 {
-	return c.standing.DestinationRules[0].Spec.GetTrafficPolicy().GetConnectionPool().GetTcp().GetMaxConnections()
+	return c.existing.DestinationRules[0].Spec.GetTrafficPolicy().GetConnectionPool().GetTcp().GetMaxConnections()
 }
 
 func (c *cluster) limits(want int32) {
@@ -65,7 +65,7 @@ func TestPolicyIsInheritedAndKeptInStep(t *testing.T) {
 	c.annotate("inherit-policy-")
 	c.limits(98)
 	// Somebody takes it away: it is copied again.
-	c.standing.DestinationRules[0].Spec.TrafficPolicy = nil
+	c.existing.DestinationRules[0].Spec.TrafficPolicy = nil
 	c.limits(98)
 	c.advance(time.Hour)
 	// On the way out it stays to the end.
@@ -83,12 +83,12 @@ func TestPolicyIsInheritedAndKeptInStep(t *testing.T) {
 func TestAPolicyOfTheUsersIsNeverWrittenOver(t *testing.T) {
 	t.Run("that was there before", func(t *testing.T) {
 		c := twoVersions(t)
-		c.standing.DestinationRules[0].Spec.TrafficPolicy = connections(7)
+		c.existing.DestinationRules[0].Spec.TrafficPolicy = connections(7)
 		c.foreign.DestinationRules = []*networkingv1.DestinationRule{wideRule("istio-system", "mesh", "*.local", 99)}
 		c.limits(7)
 		c.wrote()
 		c.tells()
-		c.standing.DestinationRules[0].Spec.TrafficPolicy = nil
+		c.existing.DestinationRules[0].Spec.TrafficPolicy = nil
 		c.limits(99)
 	})
 	t.Run("that is made of ours", func(t *testing.T) {
@@ -96,7 +96,7 @@ func TestAPolicyOfTheUsersIsNeverWrittenOver(t *testing.T) {
 		wide := wideRule("istio-system", "mesh", "*.local", 99)
 		c.foreign.DestinationRules = []*networkingv1.DestinationRule{wide}
 		c.limits(99)
-		c.standing.DestinationRules[0].Spec.TrafficPolicy = connections(7)
+		c.existing.DestinationRules[0].Spec.TrafficPolicy = connections(7)
 		c.limits(7)
 		wide.Spec.TrafficPolicy = connections(98)
 		c.limits(7)
@@ -111,7 +111,7 @@ func TestAPolicyOfTheUsersIsNeverWrittenOver(t *testing.T) {
 		// Made the same again, it is followed again.
 		c.annotate("inherit-policy-")
 		c.foreign.DestinationRules = []*networkingv1.DestinationRule{wide}
-		c.standing.DestinationRules[0].Spec.TrafficPolicy = connections(98)
+		c.existing.DestinationRules[0].Spec.TrafficPolicy = connections(98)
 		c.limits(98)
 		wide.Spec.TrafficPolicy = connections(97)
 		c.limits(97)
@@ -121,7 +121,7 @@ func TestAPolicyOfTheUsersIsNeverWrittenOver(t *testing.T) {
 		wide := wideRule("istio-system", "mesh", "*.local", 99)
 		c.foreign.DestinationRules = []*networkingv1.DestinationRule{wide}
 		c.limits(99)
-		c.standing.DestinationRules[0].Annotations[api.AnnotationInherited] = "istio-system/mesh 00000000"
+		c.existing.DestinationRules[0].Annotations[api.AnnotationInherited] = "istio-system/mesh 00000000"
 		c.limits(99)
 		wide.Spec.TrafficPolicy = connections(98)
 		c.limits(98)
@@ -131,7 +131,7 @@ func TestAPolicyOfTheUsersIsNeverWrittenOver(t *testing.T) {
 		wide := wideRule("istio-system", "mesh", "*.local", 99)
 		c.foreign.DestinationRules = []*networkingv1.DestinationRule{wide}
 		c.limits(99)
-		c.standing.DestinationRules[0].ManagedFields = []metav1.ManagedFieldsEntry{
+		c.existing.DestinationRules[0].ManagedFields = []metav1.ManagedFieldsEntry{
 			{Manager: api.FieldManager, FieldsV1: metav1.NewFieldsV1(`{"f:spec":{"f:trafficPolicy":{}}}`)},
 			{Manager: "argocd", FieldsV1: metav1.NewFieldsV1(`{"f:spec":{"f:trafficPolicy":{}}}`)},
 		}

@@ -268,7 +268,7 @@ func TestOutageHolds(t *testing.T) {
 	c.tells(api.RouteDefaultVersionGone)
 	c.wrote()
 	// A route that is deleted by hand is restored: v2 was not chosen, neither by the outage nor by the deletion.
-	c.standing.VirtualServices = nil
+	c.existing.VirtualServices = nil
 	c.settle()
 	c.has("v1 v2", "v1")
 }
@@ -395,7 +395,7 @@ func TestServiceCreatedAgainIsANewService(t *testing.T) {
 	c.settle()
 	c.has("v1 v2", "v1")
 	c.wrote(applyRule, applyRoute)
-	if owner := controllerOf(c.standing.VirtualServices[0]); owner.UID != c.service.UID {
+	if owner := controllerOf(c.existing.VirtualServices[0]); owner.UID != c.service.UID {
 		t.Errorf("the route's owner is %s, the Service is %s", owner.UID, c.service.UID)
 	}
 }
@@ -441,7 +441,7 @@ func TestBadAnnotationLeavesTheRoute(t *testing.T) {
 	c.has("v1 v2", "v1=80 v2=20")
 	c.writes = nil
 	c.annotate("weights=v1:50;v2:50", "hosts=not a host", "match=v2=heder:a:b")
-	before := copyObjects(c.standing)
+	before := copyObjects(c.existing)
 	c.advance(time.Hour)
 	c.wrote(applyRule, applyRoute, "Apply VirtualService app-gateway") // all record what is in effect
 	c.sameSpecs(before)

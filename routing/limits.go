@@ -20,10 +20,10 @@ import (
 // limitSubsets returns the running versions that have a subset beside those that are needed: every one that exists, then
 // those that the default or an annotation means, then the others, as far as routing.maxVersions allows.
 func (s *planner) limitSubsets(needed, stand map[string]bool, running []string) []string {
-	taken := len(needed)
+	count := len(needed)
 	for version := range stand { // also one that drains
 		if !needed[version] {
-			taken++
+			count++
 		}
 	}
 	var in, out []string
@@ -32,8 +32,8 @@ func (s *planner) limitSubsets(needed, stand map[string]bool, running []string) 
 		case needed[version]:
 		case stand[version] || s.Settings.MaxVersions <= 0:
 			in = append(in, version)
-		case taken < s.Settings.MaxVersions:
-			in, taken = append(in, version), taken+1
+		case count < s.Settings.MaxVersions:
+			in, count = append(in, version), count+1
 		default:
 			out = append(out, version)
 		}
@@ -87,7 +87,7 @@ func (s *planner) addSuccessors(needed, routed map[string]bool) {
 func (s *facts) subsetCount() int {
 	count := 0
 	for _, name := range s.subsets.names {
-		if findSubset(s.standing.rule, name) != nil {
+		if findSubset(s.ours.rule, name) != nil {
 			count++
 		}
 	}
@@ -101,13 +101,13 @@ func (s *facts) isLeftOut(m meaning) bool {
 	}
 	groups := s.groupsOf(m)
 	return len(groups) > 0 && !slices.ContainsFunc(groups, func(g podGroup) bool {
-		return findSubset(s.standing.rule, s.subsets.names[g.Version]) != nil
+		return findSubset(s.ours.rule, s.subsets.names[g.Version]) != nil
 	})
 }
 
 // isBeyondLimit reports whether a version would have no subset where all are made at once.
 func (s *planner) isBeyondLimit(version string) bool {
-	if s.Settings.MaxVersions <= 0 || findSubset(s.standing.rule, s.subsets.names[version]) != nil {
+	if s.Settings.MaxVersions <= 0 || findSubset(s.ours.rule, s.subsets.names[version]) != nil {
 		return false
 	}
 	at := slices.Index(s.byUrgency(s.podVersions()), version)
@@ -119,33 +119,33 @@ func (s *planner) isBeyondLimit(version string) bool {
 func withinSize[T any, P interface {
 	*T
 	Object
-}](s *planner, wanted, standing P) P {
+}](s *planner, wanted, existing P) P {
 	limit := s.Settings.MaxObjectBytes
 	if wanted == nil || limit <= 0 {
 		return wanted
 	}
 	size := sizeOf(wanted)
-	if size <= limit || standing != nil && size <= sizeOf(standing) {
+	if size <= limit || existing != nil && size <= sizeOf(existing) {
 		return wanted
 	}
 	instead := "it is not written"
-	if standing != nil {
+	if existing != nil {
 		instead = "it stays as it is"
 	}
 	s.report(api.RouteObjectTooLarge,
 		fmt.Sprintf("%s %s would have %d bytes, more than the %d of routing.maxObjectBytes; %s.", kindOf(wanted), wanted.GetName(), size, limit, instead),
 		fmt.Sprintf("Shorten %s, expose fewer hosts, or give the Service fewer ports; %s holds rules of your own.", api.AnnotationMatch, "VirtualService "+s.Service.Name+extraSuffix))
-	return standing
+	return existing
 }
 
 // ruleWithinSize is withinSize for a DestinationRule. One that gives a route of ours back a subset that it names is
 // written whatever its size.
 func (s *planner) ruleWithinSize(wanted *networkingv1.DestinationRule) []*networkingv1.DestinationRule {
 	repairs := slices.ContainsFunc(wanted.Spec.Subsets, func(subset *networkingapi.Subset) bool {
-		return s.standing.rule != nil && findSubset(s.standing.rule, subset.Name) == nil && s.standingNames(s.subsets.versions[subset.Name])
+		return s.ours.rule != nil && findSubset(s.ours.rule, subset.Name) == nil && s.isNamedByRoute(s.subsets.versions[subset.Name])
 	})
 	if !repairs {
-		wanted = withinSize(s, wanted, s.standing.rule)
+		wanted = withinSize(s, wanted, s.ours.rule)
 	}
 	if wanted == nil {
 		return nil

@@ -21,7 +21,7 @@ func TestUpgradeOverRefusedAnnotationsMovesNothing(t *testing.T) {
 	c.accepts = map[string]bool{api.AnnotationMatch: true, api.AnnotationPath: true}
 	c.annotate("weights=v1=90,v2=10", "match=v2=header:method:x;v1=query:"+long+":1", "expose=true", "hosts=a.example.com,b.example.com", "path=/a\x01b")
 	c.advance(time.Minute)
-	was, before := copyObjects(c.standing), string(bytesOf(t, c.standing))
+	was, before := copyObjects(c.existing), string(bytesOf(t, c.existing))
 	for _, holds := range []string{`"prefix":"/a\u0001b"`, `"method":{"exact":"x"}`, long, "b.example.com"} {
 		if !strings.Contains(before, holds) {
 			t.Fatalf("no %q in\n%s", holds, before)
@@ -58,7 +58,7 @@ func manyVersions(t *testing.T, limit, versions int) *cluster {
 
 func (c *cluster) subsets() []string {
 	var out []string
-	for _, rule := range c.standing.DestinationRules {
+	for _, rule := range c.existing.DestinationRules {
 		for _, subset := range rule.Spec.Subsets {
 			out = append(out, subset.Name)
 		}
@@ -129,7 +129,7 @@ func TestLimitOfWhatIsMadeAtOnce(t *testing.T) {
 	}
 	c.annotate("weights=v5=50,v4=50", "default-version=v4")
 	result := Settled(c.observe(), c.now)
-	c.standing = result.Objects
+	c.existing = result.Objects
 	if got := strings.Join(c.subsets(), " "); got != "v0 v4 v5" {
 		t.Errorf("subsets %s", got)
 	}
@@ -163,7 +163,7 @@ func TestObjectsBeyondTheLimitAreNotWritten(t *testing.T) {
 	c.tells(api.RouteObjectTooLarge)
 	c.has("v1 v2", large)
 
-	c.standing.DestinationRules[0].Spec.Subsets = c.standing.DestinationRules[0].Spec.Subsets[:1]
+	c.existing.DestinationRules[0].Spec.Subsets = c.existing.DestinationRules[0].Spec.Subsets[:1]
 	c.settle()
 	c.has("v1 v2", large)
 	c.annotate("match=" + manyMatches(20))
@@ -191,15 +191,15 @@ func TestNothingIsWrittenForTheFirstTimeBeyondTheLimit(t *testing.T) {
 	c.advance(10 * time.Minute)
 	c.tells(api.RouteObjectTooLarge)
 	c.has("v1 v2", "none")
-	if len(c.standing.VirtualServices) > 0 {
-		t.Errorf("VirtualServices %v", c.standing.VirtualServices)
+	if len(c.existing.VirtualServices) > 0 {
+		t.Errorf("VirtualServices %v", c.existing.VirtualServices)
 	}
 }
 
 // Istio lets a VirtualService name no Gateway whose name is longer than a DNS label.
 func TestAGatewayHasANameThatARouteMayUse(t *testing.T) {
 	c := twoVersions(t)
-	c.standing, c.writes = Objects{}, nil
+	c.existing, c.writes = Objects{}, nil
 	c.service.Name = strings.Repeat("a", 60)
 	c.names[c.service.Name] = true
 	theirs := &networkingv1.Gateway{}
@@ -208,7 +208,7 @@ func TestAGatewayHasANameThatARouteMayUse(t *testing.T) {
 	c.annotate("expose=true")
 	c.advance(time.Minute)
 	c.tells(api.RouteNameTaken, api.RoutePreexistingSplit)
-	if len(c.standing.Gateways) > 0 {
-		t.Errorf("Gateway %s", c.standing.Gateways[0].Name)
+	if len(c.existing.Gateways) > 0 {
+		t.Errorf("Gateway %s", c.existing.Gateways[0].Name)
 	}
 }

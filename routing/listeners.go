@@ -118,7 +118,7 @@ func (s *planner) checkPort(x exposure, l listener) bool {
 	if l.redirects {
 		advice = "Remove the redirect: " + s.annotate(api.AnnotationHTTPSRedirect+"-") + "."
 	}
-	if s.standsAt(x, l, x.hosts) && !s.yieldsTo(gateway) {
+	if s.isServedAt(x, l, x.hosts) && !s.yieldsTo(gateway) {
 		s.reportAbout(key, value, api.RouteGatewayPortConflict, what+" Existing traffic is unchanged; Istio serves only one of the two protocols.", advice)
 		return true
 	}
@@ -164,13 +164,13 @@ func (p ServerPort) Excludes() []ServerPort {
 // ExcludedPorts returns what no other Gateway may serve beside the exposure that a Service asks for, also by another number for
 // the same port of the gateway's pods.
 func (o *Observed) ExcludedPorts() []ServerPort {
-	wish := o.Intent.Expose
-	if wish == nil || wish.Gateway != "" {
+	request := o.Intent.Expose
+	if request == nil || request.Gateway != "" {
 		return nil
 	}
 	s := &planner{facts: facts{Observed: *o}}
 	var out []ServerPort
-	for _, l := range s.exposureOf(wish).listeners() {
+	for _, l := range s.exposureOf(request).listeners() {
 		numbers := []uint32{l.port}
 		for _, service := range o.IngressServices {
 			for _, port := range service.Spec.Ports {
@@ -202,7 +202,7 @@ func (s *facts) otherProtocol(x exposure, l listener) *networkingv1.Gateway {
 // yieldsTo reports whether our Gateway gives up a port on which a Gateway of another Service that Outrigger exposes has
 // another protocol: to the older one, which Istio serves. Neither was refused where both were written before either was seen.
 func (s *facts) yieldsTo(gateway *networkingv1.Gateway) bool {
-	ours := s.standing.gateway
+	ours := s.ours.gateway
 	isWritten := gateway.Annotations[api.AnnotationWritten] == gatewayDigest(gateway) // no edit of another client
 	return ours != nil && isOutriggers(gateway) && isWritten && olderObject(gateway, ours)
 }

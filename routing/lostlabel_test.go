@@ -19,7 +19,7 @@ func TestALostLabelEndsNoExposure(t *testing.T) {
 				c.advance(time.Minute)
 				var object Object = c.route("app-gateway")
 				if kind == "Gateway" {
-					object = c.standing.Gateways[0]
+					object = c.existing.Gateways[0]
 				}
 				delete(object.GetLabels(), label)
 				if !IsOwn(object, c.service) {
@@ -29,7 +29,7 @@ func TestALostLabelEndsNoExposure(t *testing.T) {
 				c.onceTold(api.RouteEditReverted)
 				c.exposed("app-gateway: a.example.com@demo/app; 80: demo/a.example.com")
 				if kind == "Gateway" {
-					object = c.standing.Gateways[0]
+					object = c.existing.Gateways[0]
 				} else {
 					object = c.route("app-gateway")
 				}

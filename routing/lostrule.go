@@ -12,13 +12,13 @@ import (
 // annotations: the one version that our route leads to, unless another workload runs it.
 func (s *planner) restoreLastRan() {
 	refs := s.record.Default.Tracks
-	if !s.forgotWaiting() || len(refs) != 1 || s.record.Default.Version != "" || len(s.record.Weights) > 0 || s.standing.lastRan[refs[0].String()] != "" {
+	if !s.forgotWaiting() || len(refs) != 1 || s.record.Default.Version != "" || len(s.record.Weights) > 0 || s.ours.lastRan[refs[0].String()] != "" {
 		return
 	}
-	version := s.onlyRouted(s.standing.routes()[0])
+	version := s.onlyRouted(s.ours.routes()[0])
 	others := slices.ContainsFunc(s.tracks, func(t track) bool { return t.ref != refs[0] && t.runs(version) })
 	if version != "" && !others {
-		s.standing.lastRan[refs[0].String()] = version
+		s.ours.lastRan[refs[0].String()] = version
 	}
 }
 
@@ -35,13 +35,13 @@ func (s *facts) onlyRouted(vs *networkingv1.VirtualService) string {
 // restoreMeant takes the subset names of our host that others route to for versions, where another client deleted the
 // DestinationRule: nothing else says what they stood for.
 func (s *facts) restoreMeant() {
-	if s.standing.rule != nil || len(s.standing.routes()) == 0 {
+	if s.ours.rule != nil || len(s.ours.routes()) == 0 {
 		return
 	}
 	for _, vs := range s.Foreign.VirtualServices {
 		for _, name := range subsetsNamed(vs, s.host, s.Settings.ClusterDomain) {
-			if name != "" && SubsetName(name) == name && s.standing.meanings[name] == "" {
-				s.standing.meanings[name] = name
+			if name != "" && SubsetName(name) == name && s.ours.meanings[name] == "" {
+				s.ours.meanings[name] = name
 			}
 		}
 	}

@@ -75,7 +75,7 @@ func (s *planner) matchItems() (items []matchItem, missing []string) {
 		item := matchItem{Match: match, at: i}
 		var why string
 		if item.to, why = s.resolveMatch(match); why != "" {
-			if !s.unsaid[api.AnnotationMatch] {
+			if !s.invalid[api.AnnotationMatch] {
 				missing = append(missing, why)
 			}
 			item.pending, item.to = true, s.keptFor(match, before)
@@ -93,30 +93,30 @@ func (s *planner) resolveMatch(match api.Match) (meaning, string) {
 	switch {
 	case s.isOfDefault(m):
 		return s.replacing(m), ""
-	case s.isReadyForMore(m) && !s.unsaid[api.AnnotationMatch], s.hasPods(m) && s.leadsAlready(match, m):
+	case s.isReadyForMore(m) && !s.invalid[api.AnnotationMatch], s.hasPods(m) && s.routesAlready(match, m):
 		return m, ""
-	case s.leadsAlready(match, m):
+	case s.routesAlready(match, m):
 		s.reportVacant(match.Version)
 		return m, ""
 	}
 	return meaning{}, s.notYet(match.Version, m)
 }
 
-// leadsAlready reports whether the requests of this condition go to what m means: as recorded, else as a standing
+// routesAlready reports whether the requests of this condition go to what m means: as recorded, else as a existing
 // VirtualService of ours has it.
-func (s *planner) leadsAlready(match api.Match, m meaning) bool {
+func (s *planner) routesAlready(match api.Match, m meaning) bool {
 	if kept, is := s.copies.read.Kept[conditionText(match)]; is {
 		return kept.equal(m) || overlap(kept, m)
 	}
 	versions := s.possible(m)
-	return slices.ContainsFunc(s.standingFor(match), func(version string) bool { return slices.Contains(versions, version) })
+	return slices.ContainsFunc(s.existingVersionsFor(match), func(version string) bool { return slices.Contains(versions, version) })
 }
 
-// standingFor are the versions that the rules of a condition lead to in our standing VirtualServices.
-func (s *facts) standingFor(match api.Match) []string {
+// existingVersionsFor are the versions that the rules of a condition lead to in our existing VirtualServices.
+func (s *facts) existingVersionsFor(match api.Match) []string {
 	condition := s.condition(&match)
 	var out []string
-	for _, vs := range s.standing.routes() {
+	for _, vs := range s.ours.routes() {
 		for _, http := range vs.Spec.Http {
 			if !slices.ContainsFunc(http.Match, func(m *networkingapi.HTTPMatchRequest) bool { return proto.Equal(bare(m), condition) }) {
 				continue
@@ -148,10 +148,10 @@ func bare(match *networkingapi.HTTPMatchRequest) *networkingapi.HTTPMatchRequest
 
 // matchesBefore are the items that the route follows: those that the annotation named when it was written last.
 func (s *planner) matchesBefore() []matchItem {
-	if !s.wordChanged(api.AnnotationMatch) {
+	if !s.isChanged(api.AnnotationMatch) {
 		return nil
 	}
-	matches, err := api.ParseMatches(s.standing.words[api.AnnotationMatch])
+	matches, err := api.ParseMatches(s.ours.annotations[api.AnnotationMatch])
 	if err != nil {
 		return nil
 	}
@@ -161,7 +161,7 @@ func (s *planner) matchesBefore() []matchItem {
 		if was, is := s.formerNames[match.Version]; is {
 			m = was
 		}
-		if s.isOfDefault(m) || s.leadsAlready(match, m) {
+		if s.isOfDefault(m) || s.routesAlready(match, m) {
 			out = append(out, matchItem{Match: match, to: m})
 		}
 	}

@@ -55,7 +55,7 @@ func TestCallersAreKnownOnEveryPort(t *testing.T) {
 	c.annotate("match=v2=query:v:2;v2=source:v2;v1=source:v1")
 	c.advance(time.Minute)
 	c.tells(api.RouteWithoutEffect)
-	got := Read(c.standing, c.service, c.observe().Intent, c.settings).Rules
+	got := Read(c.existing, c.service, c.observe().Intent, c.settings).Rules
 	want := []ReadRule{
 		{Match: "source version=v2", To: []ReadShare{{"v2", 100}}}, {Match: "source version=v1", To: []ReadShare{{"v1", 100}}}, {To: []ReadShare{{"v1", 100}}},
 	}

@@ -28,7 +28,7 @@ func (s *planner) decideMirrors() {
 	}
 	for i, r := range s.rules {
 		if r.match == nil || r.sticky || r.unclaimed {
-			s.rules[i].mirrors = slices.DeleteFunc(slices.Clone(wanted), func(m mirror) bool { return r.leadsOnlyTo(m.version) })
+			s.rules[i].mirrors = slices.DeleteFunc(slices.Clone(wanted), func(m mirror) bool { return r.routesOnlyTo(m.version) })
 		}
 	}
 	text := s.Intent.Texts[api.AnnotationMirror]
@@ -47,19 +47,19 @@ func (s *planner) decideMirrorWeights() []mirror {
 	percents := map[string]float64{}
 	var pending []string
 	var followed effectiveWeights
-	for _, wish := range s.Intent.Mirror {
-		if wish.Weight == 0 || s.unsaid[api.AnnotationMirror] && !s.wasMirrored(wish) {
+	for _, request := range s.Intent.Mirror {
+		if request.Weight == 0 || s.invalid[api.AnnotationMirror] && !s.wasMirrored(request) {
 			continue
 		}
-		m := s.meaningOf(wish.Version)
-		if why := s.unmirrored(wish.Version, m); why != "" {
+		m := s.meaningOf(request.Version)
+		if why := s.unmirrored(request.Version, m); why != "" {
 			pending = append(pending, why)
 			continue
 		}
-		followed = append(followed, effectiveWeight{name: wish.Version, weight: wish.Weight, bound: m})
+		followed = append(followed, effectiveWeight{name: request.Version, weight: request.Weight, bound: m})
 	}
 	s.reportPending(api.AnnotationMirror, pending, "Until then the versions that had copies keep them; the other items are not affected.")
-	if len(pending) > 0 || s.unsaid[api.AnnotationMirror] {
+	if len(pending) > 0 || s.invalid[api.AnnotationMirror] {
 		followed = s.withMirrorsBefore(followed)
 	}
 	for i, item := range followed {
@@ -87,8 +87,8 @@ func (s *planner) decideMirrorWeights() []mirror {
 }
 
 // wasMirrored reports whether a version had copies when the record was written; earlier releases did not record that.
-func (s *facts) wasMirrored(wish api.Weight) bool {
-	return s.copies.read.Revision == 0 || slices.ContainsFunc(s.copies.read.Mirrors, func(item effectiveWeight) bool { return item.name == wish.Version })
+func (s *facts) wasMirrored(request api.Weight) bool {
+	return s.copies.read.Revision == 0 || slices.ContainsFunc(s.copies.read.Mirrors, func(item effectiveWeight) bool { return item.name == request.Version })
 }
 
 // withMirrorsBefore adds the items in effect that the annotation no longer has, while another item is pending or the annotation
@@ -105,24 +105,24 @@ func (s *facts) withMirrorsBefore(followed effectiveWeights) effectiveWeights {
 
 // unmirrored says why a name gets no copies yet; empty if it does.
 func (s *planner) unmirrored(name string, m meaning) string {
-	if s.hasPods(m) && (s.inForce(m) || s.standsMirrored(m)) {
+	if s.hasPods(m) && (s.inForce(m) || s.isMirrored(m)) {
 		return ""
 	}
 	return s.notYet(name, m)
 }
 
-// standsMirrored reports whether copies go to what m means: as recorded, or as a standing VirtualService of ours has it.
-func (s *planner) standsMirrored(m meaning) bool {
+// isMirrored reports whether copies go to what m means: as recorded, or as a existing VirtualService of ours has it.
+func (s *planner) isMirrored(m meaning) bool {
 	if slices.ContainsFunc(s.copies.read.Mirrors, func(item effectiveWeight) bool { return overlap(item.meaning(), m) }) {
 		return true
 	}
 	versions := s.possible(m)
-	return slices.ContainsFunc(s.standingMirrors(), func(version string) bool { return slices.Contains(versions, version) })
+	return slices.ContainsFunc(s.existingMirrors(), func(version string) bool { return slices.Contains(versions, version) })
 }
 
-func (s *facts) standingMirrors() []string {
+func (s *facts) existingMirrors() []string {
 	var out []string
-	for _, vs := range s.standing.routes() {
+	for _, vs := range s.ours.routes() {
 		for _, http := range vs.Spec.Http {
 			for _, m := range http.Mirrors {
 				if m.GetDestination().GetHost() == s.host {
@@ -134,7 +134,7 @@ func (s *facts) standingMirrors() []string {
 	return out
 }
 
-func (r rule) leadsOnlyTo(version string) bool { return len(r.to) == 1 && r.to[0].version == version }
+func (r rule) routesOnlyTo(version string) bool { return len(r.to) == 1 && r.to[0].version == version }
 
 func (s *facts) mirrorPolicies(r rule, port corev1.ServicePort) []*networkingapi.HTTPMirrorPolicy {
 	var out []*networkingapi.HTTPMirrorPolicy

@@ -61,7 +61,7 @@ func (o Observed) unwritten(changes []Change, end Objects) api.RouteProblem {
 	var would []string
 	for _, change := range changes {
 		what := change.verb() + " " + kindOf(change.Object) + " " + change.Object.GetName()
-		if gist := gistOf(change, readStanding(before), readStanding(after)); gist != "" {
+		if gist := gistOf(change, readExisting(before), readExisting(after)); gist != "" {
 			what += " (" + gist + ")"
 		}
 		would = append(would, what)
@@ -128,12 +128,12 @@ func (s *planner) subsetsOnly() Objects {
 	s.problems = slices.DeleteFunc(s.problems, func(p api.RouteProblem) bool { // about routes, and there are none
 		return slices.Contains([]api.RouteReason{api.RouteRouteConflict, api.RouteRouteHijackable, api.RouteRouteShadowed, api.RouteDelegateUnusable}, p.Reason)
 	})
-	s.reportIdleWords()
+	s.reportIdle()
 	out := Objects{DestinationRules: s.Existing.DestinationRules}
 	if s.foreign.clash {
 		return s.withSubsets(out)
 	}
-	if s.standing.rule == nil && len(s.podVersions()) == 0 {
+	if s.ours.rule == nil && len(s.podVersions()) == 0 {
 		return out
 	}
 	s.record, s.waiting = record{}, nil
@@ -142,8 +142,8 @@ func (s *planner) subsetsOnly() Objects {
 	return out
 }
 
-// reportIdleWords names the annotations of the Service that are about routes.
-func (s *planner) reportIdleWords() {
+// reportIdle names the annotations of the Service that are about routes.
+func (s *planner) reportIdle() {
 	var idle []string
 	for _, key := range []string{
 		api.AnnotationDefaultVersion, api.AnnotationWeights, api.AnnotationMatch, api.AnnotationMirror, api.AnnotationSticky, api.AnnotationExpose,

@@ -53,7 +53,7 @@ func wantedShares(observed Observed, now time.Time) []ReadShare {
 	alone.Foreign, alone.Intent.Drift = Objects{DestinationRules: observed.Foreign.DestinationRules}, api.DriftRevert
 	alone.Settings.Settle, alone.Settings.PropagationDelay = 0, 0
 	alone.Existing = Plan(alone, now).Objects
-	return readStanding(alone).Shares()
+	return readExisting(alone).Shares()
 }
 
 func otherRoutes(observed Observed, now time.Time) []OtherRoute {

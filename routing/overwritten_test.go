@@ -29,7 +29,7 @@ func TestAnOverwrittenDecisionNeverTakesEffect(t *testing.T) {
 			c.advance(time.Minute)
 			c.annotate(test.inEffect...)
 			c.advance(time.Minute)
-			before := routesOf(findRoute(c.standing, "app"))
+			before := routesOf(findRoute(c.existing, "app"))
 			c.annotate(test.pending...)
 			c.advance(time.Minute)
 			c.annotate(test.invalid...)
@@ -40,12 +40,12 @@ func TestAnOverwrittenDecisionNeverTakesEffect(t *testing.T) {
 			c.fixed("app-v3", "v3", 2)
 			c.run("app-v3", "v3", 2, 2)
 			c.advance(time.Hour)
-			if now := routesOf(findRoute(c.standing, "app")); now != before {
+			if now := routesOf(findRoute(c.existing, "app")); now != before {
 				t.Errorf("the route was\n%s\nand is\n%s", before, now)
 			}
 			c.annotate(test.pending...) // said again, it holds
 			c.advance(time.Minute)
-			if now := routesOf(findRoute(c.standing, "app")); now == before {
+			if now := routesOf(findRoute(c.existing, "app")); now == before {
 				t.Errorf("the valid value does not take effect: %v", c.problems)
 			}
 		})

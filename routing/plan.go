@@ -94,13 +94,13 @@ type decision struct {
 	holdReported  bool      // what happens to a default without a ready pod is reported
 
 	rules   []rule
-	away    []string // weighed versions without pods whose share the default has
+	absent  []string // weighed versions without pods whose share the default has
 	left    stamps   // subsets that routes of ours name no more, since when: of those that stand, then of those to be
 	noRoute bool     // no route for the mesh is created
 	unsplit bool     // split, undecided or endpoints elsewhere: destinations name no version
 
 	exposure   exposure
-	existing   existing // the exposure that our objects serve now
+	servedNow  currentExposure // the exposure that our objects serve now
 	refused    []refusal
 	frozen     bool     // the objects of the current exposure stay as they are
 	keptHosts  []string // wildcards that an earlier release exposed and that the installation no longer allows
@@ -161,7 +161,7 @@ func RecordedWorkloads(objects Objects) []WorkloadRef {
 
 // result sorts what was found.
 func (s *planner) result(objects Objects) Result {
-	s.reportTaken()
+	s.reportReplaced()
 	slices.SortStableFunc(s.problems, compareProblems)
 	slices.SortStableFunc(s.pending, func(a, b Pending) int { return strings.Compare(a.Key, b.Key) })
 	objects.DestinationRules = asObserved(s, objects.DestinationRules)

@@ -75,10 +75,10 @@ func (s *facts) portNumber(port corev1.ServicePort) uint32 {
 // gatewayServicePort is the port of the Service that a gateway leads to: the one that the user names, else the first that
 // speaks HTTP. It is false if that one does not.
 func (s *facts) gatewayServicePort() (corev1.ServicePort, bool) {
-	if wish := s.Intent.Expose; wish != nil && wish.ServicePort != "" {
+	if request := s.Intent.Expose; request != nil && request.ServicePort != "" {
 		named := corev1.ServicePort{}
 		for _, port := range s.Service.Spec.Ports {
-			if !api.IsPort(port, wish.ServicePort) {
+			if !api.IsPort(port, request.ServicePort) {
 				continue
 			}
 			if named = port; portTraffic(port).http() {

@@ -231,11 +231,11 @@ func TestDiffTakesEqualMeaningAsEqual(t *testing.T) {
 	c.ready()
 	c.advance(time.Minute)
 	c.writes = nil
-	c.standing.VirtualServices[0].Spec.Http[0].Route[0].Weight = 100 // what the API server, or Kiali, makes of none
+	c.existing.VirtualServices[0].Spec.Http[0].Route[0].Weight = 100 // what the API server, or Kiali, makes of none
 	c.settle()
 	c.wrote()
-	c.standing.VirtualServices[0].Labels[api.LabelKialiWizard] = "theirs"
-	c.standing.DestinationRules[0].Spec.Host = "app"
+	c.existing.VirtualServices[0].Labels[api.LabelKialiWizard] = "theirs"
+	c.existing.DestinationRules[0].Spec.Host = "app"
 	c.settle()
 	c.wrote(applyRoute) // a short host means the full one
 }

@@ -15,7 +15,7 @@ import (
 	"outrigger.dev/outrigger/api"
 )
 
-// Reading is what our standing objects say about one Service, in the words of users: versions, not names of subsets.
+// Reading is what our existing objects say about one Service, in the words of users: versions, not names of subsets.
 type Reading struct {
 	// Default is the default as people read it: "v1", "Deployment/app", "@all", "split", "undecided"; empty if nothing
 	// is recorded.
@@ -34,7 +34,7 @@ type Reading struct {
 	Subsets map[string]string
 }
 
-// ReadRule is one rule of a standing route.
+// ReadRule is one rule of a existing route.
 type ReadRule struct {
 	Match string // "end-user=jason"; empty for the rule that takes what is left
 	To    []ReadShare
@@ -62,13 +62,13 @@ type ReadShare struct {
 	Weight  int    // percent as long as the weights of a rule sum to 100
 }
 
-// Read says what the standing objects of a Service mean. Where the Service is reached through a gateway alone, that
+// Read says what the existing objects of a Service mean. Where the Service is reached through a gateway alone, that
 // route is read.
-func Read(standing Objects, service *corev1.Service, intent api.RouteIntent, settings api.RoutingSettings) Reading {
-	standing = standing.sorted()
+func Read(existing Objects, service *corev1.Service, intent api.RouteIntent, settings api.RoutingSettings) Reading {
+	existing = existing.sorted()
 	out := Reading{Subsets: map[string]string{}}
 	versions := map[string]string{}
-	for _, rule := range standing.DestinationRules {
+	for _, rule := range existing.DestinationRules {
 		out.Default, out.By = rule.Annotations[api.AnnotationDefault], recordOf(rule).By
 		for _, subset := range rule.Spec.Subsets {
 			if version := subset.GetLabels()[intent.VersionLabel]; version != "" {
@@ -78,7 +78,7 @@ func Read(standing Objects, service *corev1.Service, intent api.RouteIntent, set
 	}
 	host := hostOf(service, settings.ClusterDomain)
 	var main *networkingv1.VirtualService
-	for _, vs := range standing.VirtualServices {
+	for _, vs := range existing.VirtualServices {
 		forMesh := slices.Contains(vs.Spec.Hosts, host)
 		if main == nil || forMesh && !out.Mesh {
 			main = vs

@@ -9,7 +9,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-func (c *cluster) reading() Reading { return readStanding(c.observe()) }
+func (c *cluster) reading() Reading { return readExisting(c.observe()) }
 
 func TestReadSaysWhatStands(t *testing.T) {
 	t.Run("weights, a header, a gateway", func(t *testing.T) {
@@ -62,7 +62,7 @@ func TestReadSaysWhatStands(t *testing.T) {
 		if got := c.reading(); !got.Mesh || got.String() != "v1=100" || !cmp.Equal(got.Hosts, []string{"*"}) {
 			t.Errorf("%+v", got)
 		}
-		c.standing.VirtualServices = c.standing.VirtualServices[1:]
+		c.existing.VirtualServices = c.existing.VirtualServices[1:]
 		if got := c.reading(); got.Mesh || got.String() != "v1=100" {
 			t.Errorf("without the route for the mesh: %+v", got)
 		}

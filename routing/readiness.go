@@ -48,26 +48,26 @@ func (s *planner) inForce(m meaning) bool {
 // routes. The API cuts the time at which a pod became ready to the second.
 func (s *facts) isSeenReady(m meaning) bool {
 	for _, group := range s.groupsOf(m) {
-		if group.hasReady() && s.over(group.readySince().Add(time.Second), s.Settings.PropagationDelay) {
+		if group.hasReady() && s.hasElapsed(group.readySince().Add(time.Second), s.Settings.PropagationDelay) {
 			return true
 		}
 	}
 	return false
 }
 
-// inRoute reports whether a standing VirtualService of ours leads to what m means.
+// inRoute reports whether a existing VirtualService of ours leads to what m means.
 func (s *planner) inRoute(m meaning) bool {
-	if s.hasPods(m) && s.standsUnpinned() && s.alone(m) {
+	if s.hasPods(m) && s.hasUnpinnedRoute() && s.alone(m) {
 		return true
 	}
 	versions := s.possible(m)
-	return slices.ContainsFunc(s.standingPortions(), func(p portion) bool { return slices.Contains(versions, p.version) })
+	return slices.ContainsFunc(s.existingPortions(), func(p portion) bool { return slices.Contains(versions, p.version) })
 }
 
-// standingNames reports whether a standing VirtualService of ours names the subset of a version.
-func (s *facts) standingNames(version string) bool {
-	return version != "" && (slices.Contains(s.standingMirrors(), version) ||
-		slices.ContainsFunc(s.standingPortions(), func(p portion) bool { return p.version == version }))
+// isNamedByRoute reports whether a existing VirtualService of ours names the subset of a version.
+func (s *facts) isNamedByRoute(version string) bool {
+	return version != "" && (slices.Contains(s.existingMirrors(), version) ||
+		slices.ContainsFunc(s.existingPortions(), func(p portion) bool { return p.version == version }))
 }
 
 // possible are the versions that m stands for now, or stood for last.
@@ -83,42 +83,42 @@ func (s *planner) possible(m meaning) []string {
 	return slices.DeleteFunc(out, func(version string) bool { return version == "" })
 }
 
-// standingPortions are all destinations on our host that our standing VirtualServices have.
-func (s *facts) standingPortions() []portion {
+// existingPortions are all destinations on our host that our existing VirtualServices have.
+func (s *facts) existingPortions() []portion {
 	var out []portion
-	for _, vs := range s.standing.routes() {
+	for _, vs := range s.ours.routes() {
 		if slices.Contains(s.reverted, vs.Name) {
 			out = append(out, s.writtenPortions(vs)...)
 			continue
 		}
 		for _, http := range vs.Spec.Http {
 			for _, d := range heavy(http.Route) {
-				out = s.appendStanding(out, d.Destination, d.Weight)
+				out = s.appendPortion(out, d.Destination, d.Weight)
 			}
 		}
 		for _, tcp := range vs.Spec.Tcp {
 			for _, d := range heavy(tcp.Route) {
-				out = s.appendStanding(out, d.Destination, d.Weight)
+				out = s.appendPortion(out, d.Destination, d.Weight)
 			}
 		}
 	}
 	return out
 }
 
-func (s *facts) appendStanding(out []portion, d *networkingapi.Destination, weight int32) []portion {
+func (s *facts) appendPortion(out []portion, d *networkingapi.Destination, weight int32) []portion {
 	if resolveHost(d.GetHost(), s.Service.Namespace, s.Settings.ClusterDomain) != s.host {
 		return out
 	}
 	return append(out, portion{s.subsets.versions[d.GetSubset()], max(int(weight), 1)})
 }
 
-// unpinned reports whether a standing VirtualService leads to every pod of the Service.
+// unpinned reports whether a existing VirtualService leads to every pod of the Service.
 func unpinned(vs *networkingv1.VirtualService) bool {
 	return vs != nil && slices.ContainsFunc(destinationsOf(vs), func(d *networkingapi.Destination) bool { return d.GetSubset() == "" })
 }
 
-func (s *facts) standsUnpinned() bool {
-	return slices.ContainsFunc(s.standing.routes(), func(vs *networkingv1.VirtualService) bool {
+func (s *facts) hasUnpinnedRoute() bool {
+	return slices.ContainsFunc(s.ours.routes(), func(vs *networkingv1.VirtualService) bool {
 		if slices.Contains(s.reverted, vs.Name) {
 			return slices.ContainsFunc(s.writtenPortions(vs), func(p portion) bool { return p.version == "" })
 		}
@@ -133,21 +133,21 @@ func (s *planner) usable(version string) bool {
 		return false
 	}
 	name := s.subsets.names[version]
-	if s.foreign.supplied[name] || s.standingNames(version) || s.nothingServes() || s.isUrgent(version) {
+	if s.foreign.supplied[name] || s.isNamedByRoute(version) || s.nothingServes() || s.isUrgent(version) {
 		return true
 	}
 	if s.Settings.PropagationDelay <= 0 {
 		return !s.isBeyondLimit(version)
 	}
-	if s.isProvidedByTaken(version) || s.isNamedByTaken(version) {
+	if s.isInReplaced(version) || s.isNamedByReplaced(version) {
 		return true
 	}
-	subset := findSubset(s.standing.rule, name)
+	subset := findSubset(s.ours.rule, name)
 	if subset == nil || subset.Labels[s.Intent.VersionLabel] != version || len(subset.Labels) != 1 {
 		return false
 	}
-	added, stamped := s.standing.added[name]
-	return stamped && s.over(added, s.Settings.PropagationDelay)
+	added, stamped := s.ours.added[name]
+	return stamped && s.hasElapsed(added, s.Settings.PropagationDelay)
 }
 
 // nothingServes reports whether no endpoint behind the Service is ready, in this cluster or another one. A route that is
@@ -164,7 +164,7 @@ func (s *planner) isUrgent(version string) bool {
 			return false
 		}
 		routed := false
-		for _, p := range s.standingPortions() {
+		for _, p := range s.existingPortions() {
 			if p.version == "" || p.version == version || !slices.Contains(s.possible(meaning{Tracks: []WorkloadRef{t.ref}}), p.version) {
 				continue
 			}

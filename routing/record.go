@@ -46,8 +46,8 @@ type record struct {
 	Mirrors effectiveWeights `json:"mirrors,omitempty"`
 	// Held are the values in effect of annotations that are invalid now, by key. Of an exposure they are all annotations.
 	Held map[string]string `json:"held,omitempty"`
-	// Away are the names in the weights whose share the default has.
-	Away []string `json:"away,omitempty"`
+	// Absent are the names in the weights whose share the default has.
+	Absent []string `json:"away,omitempty"`
 	// Gone is when a version replaced a deleted default, and which one: "2026-01-02T03:04:05.000Z v2".
 	Gone string `json:"gone,omitempty"`
 	// Detached are the VirtualServices that another author edited and that are no longer written.
@@ -57,9 +57,9 @@ type record struct {
 	// Unrouted is true where no route for the mesh has been created: one that is missing was not deleted.
 	Unrouted bool `json:"unrouted,omitempty"`
 	// Failed is the default before this one, which had no ready pod for too long. Its share in the weights is the default's
-	// until other words than those that FailedWords is the hash of take effect.
-	Failed      meaning `json:"failed,omitzero"`
-	FailedWords string  `json:"failedWords,omitempty"`
+	// until other words than those that FailedChoice is the hash of take effect.
+	Failed       meaning `json:"failed,omitzero"`
+	FailedChoice string  `json:"choiceHash,omitempty"`
 	// Selector is the hash of the Service's selector and of the version label.
 	Selector string `json:"selector,omitempty"`
 	// VersionLabel is the label of the versions that the record and the subsets are made of; empty for "version". Records of
@@ -83,7 +83,7 @@ const (
 const (
 	byFirst = "first" // the first workload
 	byOld   = "old"   // it served before us
-	byWord  = "word"  // the user said so
+	byUser  = "word"  // the user said so
 	byLeft  = "left"  // the others were deleted
 	byGone  = "gone"  // the one before had no ready pod for too long
 )

@@ -30,11 +30,11 @@ func (s *planner) render() Objects {
 	}
 	views := s.views()
 	for _, view := range []routeView{views.mesh, views.exposed} {
-		if vs := withinSize(s, s.renderRoute(view), standingRoute(view.standing, s)); vs != nil {
+		if vs := withinSize(s, s.renderRoute(view), existingRoute(view.existing, s)); vs != nil {
 			out.VirtualServices = append(out.VirtualServices, vs)
 		}
 	}
-	if gateway := withinSize(s, s.renderGateway(views), s.standing.gateway); gateway != nil {
+	if gateway := withinSize(s, s.renderGateway(views), s.ours.gateway); gateway != nil {
 		out.Gateways = append(out.Gateways, gateway)
 	}
 	out.DestinationRules = s.ruleWithinSize(s.renderRule(out.VirtualServices))
@@ -58,7 +58,7 @@ func (s *planner) leaveSubsetsAtOnce() {
 // gateways under the exposed hosts. It is never both: whatever host a user exposes, no sidecar takes it from its owner.
 type routeView struct {
 	name     string
-	standing *networkingv1.VirtualService
+	existing *networkingv1.VirtualService
 	mesh     bool     // for callers in the mesh
 	hosts    []string // under which gateways serve it
 	gateways []string // namespace/name
@@ -78,11 +78,11 @@ type routeViews struct {
 // new, until the new has existed for the propagation delay.
 func (s *planner) views() routeViews {
 	v := routeViews{
-		mesh:    routeView{name: s.names.mesh, standing: s.standing.mesh, mesh: !s.noRoute && !s.foreign.meshTaken},
-		exposed: routeView{name: s.names.exposed, standing: s.standing.exposed},
+		mesh:    routeView{name: s.names.mesh, existing: s.ours.mesh, mesh: !s.noRoute && !s.foreign.meshTaken},
+		exposed: routeView{name: s.names.exposed, existing: s.ours.exposed},
 	}
 	if s.unrecorded || s.frozen {
-		v.exposed.held, v.mesh.held = true, s.standing.isCombined()
+		v.exposed.held, v.mesh.held = true, s.ours.isCombined()
 		return v
 	}
 	if !s.exposure.on {
@@ -94,40 +94,40 @@ func (s *planner) views() routeViews {
 	}
 	x := &v.exposed
 	x.hosts, x.gateways, x.since = s.exposure.hosts, []string{s.exposure.gateway}, s.now
-	if at, key := exposedAt(x.standing); key == s.exposure.key() {
+	if at, key := exposedAt(x.existing); key == s.exposure.key() {
 		x.since = at
 	}
 	if s.renewed || s.Settings.PropagationDelay <= 0 {
 		return v
 	}
 	theirs := slices.Contains(s.detached, x.name) // and never serves what is new: what it serves stays
-	if !theirs && x.standing != nil && s.over(x.since, s.Settings.PropagationDelay) {
+	if !theirs && x.existing != nil && s.hasElapsed(x.since, s.Settings.PropagationDelay) {
 		return v
 	}
-	v.keepStanding(s)
+	v.keepExistingHosts(s)
 	return v
 }
 
-// keepStanding adds what gateways serve now. A VirtualService of an earlier release serves mesh and gateway at once: it stays
+// keepExistingHosts adds what gateways serve now. A VirtualService of an earlier release serves mesh and gateway at once: it stays
 // whole until its gateway's part has existed elsewhere for the propagation delay.
-func (v *routeViews) keepStanding(s *planner) {
-	if exposed := v.exposed.standing; exposed != nil && len(boundGateways(exposed)) > 0 {
+func (v *routeViews) keepExistingHosts(s *planner) {
+	if exposed := v.exposed.existing; exposed != nil && len(boundGateways(exposed)) > 0 {
 		v.exposed.hosts = union(v.exposed.hosts, exposed.Spec.Hosts)
 		v.exposed.gateways = union(v.exposed.gateways, boundGateways(exposed))
 		v.changing = true
 	}
-	if s.standing.isCombined() && !slices.Contains(s.detached, v.exposed.name) {
+	if s.ours.isCombined() && !slices.Contains(s.detached, v.exposed.name) {
 		v.mesh.held, v.changing = true, true
 	}
 }
 
 // isCombined reports whether the VirtualService for the mesh is bound to gateways as well, as earlier releases wrote it.
-func (st standing) isCombined() bool { return st.mesh != nil && len(boundGateways(st.mesh)) > 0 }
+func (st ourObjects) isCombined() bool { return st.mesh != nil && len(boundGateways(st.mesh)) > 0 }
 
 // exposedByHand reports whether another client changed a VirtualService that serves mesh and gateway at once, and that is not
 // written any more: its gateway's part is theirs, too.
 func (s *facts) exposedByHand() bool {
-	return s.standing.isCombined() && slices.Contains(s.detached, s.standing.mesh.Name) && s.standing.exposed == nil
+	return s.ours.isCombined() && slices.Contains(s.detached, s.ours.mesh.Name) && s.ours.exposed == nil
 }
 
 func union(a, b []string) []string {
@@ -197,17 +197,17 @@ func (s *planner) markRoute(vs *networkingv1.VirtualService, view routeView) {
 	marks := map[string]string{
 		api.AnnotationRecord:  s.recordText(),
 		api.AnnotationDefault: s.readable(),
-		api.AnnotationWords:   s.wordsText(),
-		api.AnnotationAway:    strings.Join(s.away, ","),
+		api.AnnotationWords:   s.annotationsText(),
+		api.AnnotationAway:    strings.Join(s.absent, ","),
 		api.AnnotationWritten: digest.text(),
 		api.AnnotationAdopted: s.adoptedText(),
 		api.AnnotationSubsets: pairsText(s.meaningsIn(vs)),
 
 		api.AnnotationDefaultGone: s.goneText(),
 	}
-	if view.standing != nil {
-		marks[api.AnnotationExportedAt] = s.exportedText(view.standing.Spec.ExportTo, vs.Spec.ExportTo, view.standing)
-		marks[api.AnnotationUnusedSince] = s.leftBehind(vs, view.standing).String()
+	if view.existing != nil {
+		marks[api.AnnotationExportedAt] = s.exportedText(view.existing.Spec.ExportTo, vs.Spec.ExportTo, view.existing)
+		marks[api.AnnotationUnusedSince] = s.leftBehind(vs, view.existing).String()
 	}
 	if len(view.gateways) > 0 {
 		marks[api.AnnotationExposedAt] = timeText(view.since) + " " + s.exposure.key()
@@ -231,13 +231,13 @@ func wizard(vs *networkingv1.VirtualService) string {
 // renderGateway makes the Gateway. While the exposure changes, it serves what it served, too.
 func (s *planner) renderGateway(views routeViews) *networkingv1.Gateway {
 	if s.gatewayDetached || s.unrecorded || s.frozen {
-		return s.standing.gateway
+		return s.ours.gateway
 	}
 	x := s.exposure
-	wanted, keeps := x.on && x.generated, views.changing && s.standing.gateway != nil
+	wanted, keeps := x.on && x.generated, views.changing && s.ours.gateway != nil
 	if !wanted && !keeps {
 		if s.isGatewayBorrowed() {
-			return s.standing.gateway
+			return s.ours.gateway
 		}
 		return nil
 	}

@@ -17,7 +17,7 @@ import (
 // renderRoute makes one VirtualService; nil if there is to be none, or none yet.
 func (s *planner) renderRoute(view routeView) *networkingv1.VirtualService {
 	if view.held || slices.Contains(s.detached, view.name) {
-		return view.standing
+		return view.existing
 	}
 	if view.isEmpty() {
 		return nil
@@ -32,23 +32,23 @@ func (s *planner) renderRoute(view routeView) *networkingv1.VirtualService {
 	if len(vs.Spec.Http)+len(vs.Spec.Tcp) == 0 {
 		return nil
 	}
-	exportTo, may := s.exportOfRoute(view.standing)
-	if vs.Spec.ExportTo = exportTo; !may || !s.mayStand(vs) {
-		return standingRoute(view.standing, s)
+	exportTo, may := s.exportOfRoute(view.existing)
+	if vs.Spec.ExportTo = exportTo; !may || !s.namesUsable(vs) {
+		return existingRoute(view.existing, s)
 	}
 	s.markRoute(vs, view)
 	return vs
 }
 
-// mayStand reports whether every subset that a route names may be named now.
-func (s *planner) mayStand(vs *networkingv1.VirtualService) bool {
+// namesUsable reports whether every subset that a route names may be named now.
+func (s *planner) namesUsable(vs *networkingv1.VirtualService) bool {
 	return !slices.ContainsFunc(destinationsOf(vs), func(d *networkingapi.Destination) bool {
 		return d.Subset != "" && !s.usable(s.subsets.versions[d.Subset])
 	})
 }
 
-// standingRoute is a standing VirtualService as it is, if there is one: what is new about it waits.
-func standingRoute(vs *networkingv1.VirtualService, s *planner) *networkingv1.VirtualService {
+// existingRoute is a existing VirtualService as it is, if there is one: what is new about it waits.
+func existingRoute(vs *networkingv1.VirtualService, s *planner) *networkingv1.VirtualService {
 	if vs == nil || s.renewed {
 		return nil
 	}

@@ -19,8 +19,8 @@ import (
 func (s *planner) renderRule(routes []*networkingv1.VirtualService) *networkingv1.DestinationRule {
 	rule := &networkingv1.DestinationRule{ObjectMeta: s.meta(s.names.rule), TypeMeta: typeMeta("DestinationRule")}
 	rule.Spec.Host = s.host
-	if standing := s.standing.rule; standing != nil && isShortOf(standing.Spec.Host, s.host, s.Service.Namespace) {
-		rule.Spec.Host = standing.Spec.Host // whoever shortened it is not contradicted
+	if existing := s.ours.rule; existing != nil && isShortOf(existing.Spec.Host, s.host, s.Service.Namespace) {
+		rule.Spec.Host = existing.Spec.Host // whoever shortened it is not contradicted
 	}
 	rule.Spec.ExportTo = s.exportOfSubsets(routes)
 	added, unused := stamps{}, stamps{}
@@ -44,8 +44,8 @@ func (s *planner) renderRule(routes []*networkingv1.VirtualService) *networkingv
 	for name := range added {
 		meanings[name] = s.subsets.versions[name]
 	}
-	if standing := s.standing.rule; standing != nil {
-		mark(&rule.ObjectMeta, map[string]string{api.AnnotationExportedAt: s.exportedText(standing.Spec.ExportTo, rule.Spec.ExportTo, standing)})
+	if existing := s.ours.rule; existing != nil {
+		mark(&rule.ObjectMeta, map[string]string{api.AnnotationExportedAt: s.exportedText(existing.Spec.ExportTo, rule.Spec.ExportTo, existing)})
 	}
 	mark(&rule.ObjectMeta, map[string]string{
 		api.AnnotationRecord:      s.recordText(),
@@ -63,18 +63,18 @@ func (s *planner) renderRule(routes []*networkingv1.VirtualService) *networkingv
 }
 
 func (s *facts) subsetsOfOthers() []*networkingapi.Subset {
-	if s.standing.rule == nil {
+	if s.ours.rule == nil {
 		return nil
 	}
-	return slices.DeleteFunc(slices.Clone(s.standing.rule.Spec.Subsets), func(subset *networkingapi.Subset) bool {
+	return slices.DeleteFunc(slices.Clone(s.ours.rule.Spec.Subsets), func(subset *networkingapi.Subset) bool {
 		return !s.foreignSubsetOfOurs(subset)
 	})
 }
 
 // addedAt is since when a subset has stood with the right labels.
 func (s *facts) addedAt(name, version string) time.Time {
-	subset := findSubset(s.standing.rule, name)
-	if at, stamped := s.standing.added[name]; stamped && subset != nil && len(subset.Labels) == 1 && subset.Labels[s.Intent.VersionLabel] == version {
+	subset := findSubset(s.ours.rule, name)
+	if at, stamped := s.ours.added[name]; stamped && subset != nil && len(subset.Labels) == 1 && subset.Labels[s.Intent.VersionLabel] == version {
 		return at
 	}
 	return s.now
@@ -91,7 +91,7 @@ func (s *planner) keptVersions(routes []*networkingv1.VirtualService, unused sta
 	needed := s.neededVersions(routed)
 	stand := map[string]bool{}
 	for version, name := range s.subsets.names {
-		if findSubset(s.standing.rule, name) != nil {
+		if findSubset(s.ours.rule, name) != nil {
 			stand[version] = true
 		}
 	}
@@ -100,8 +100,8 @@ func (s *planner) keptVersions(routes []*networkingv1.VirtualService, unused sta
 	adds = slices.ContainsFunc(kept, func(version string) bool { return !stand[version] && !s.foreign.supplied[s.subsets.names[version]] })
 	for version := range stand {
 		name := s.subsets.names[version]
-		since, marked := s.standing.unused[name]
-		if !marked || s.standingNames(version) || s.isNamed(name) { // also by an edit that is reverted
+		since, marked := s.ours.unused[name]
+		if !marked || s.isNamedByRoute(version) || s.isNamed(name) { // also by an edit that is reverted
 			since = s.now
 		}
 		if !routed[version] && s.isReplaced(version, stand, marked) {
@@ -111,12 +111,12 @@ func (s *planner) keptVersions(routes []*networkingv1.VirtualService, unused sta
 			continue
 		}
 		if left, is := s.leftSince(version); is && !marked {
-			if !s.over(left, s.Settings.SubsetRetention) || s.standingNames(version) || adds {
+			if !s.hasElapsed(left, s.Settings.SubsetRetention) || s.isNamedByRoute(version) || adds {
 				kept = append(kept, version)
 			}
 			continue
 		}
-		if s.over(since, s.Settings.SubsetRetention) && !s.standingNames(version) && !adds {
+		if s.hasElapsed(since, s.Settings.SubsetRetention) && !s.isNamedByRoute(version) && !adds {
 			continue // never in the write that adds another: that one comes before the routes, this one after them
 		}
 		unused[name] = since
@@ -128,7 +128,7 @@ func (s *planner) keptVersions(routes []*networkingv1.VirtualService, unused sta
 
 // isNamed reports whether a VirtualService of ours names a subset as it is now, edited or not.
 func (s *facts) isNamed(subset string) bool {
-	return slices.ContainsFunc(s.standing.routes(), func(vs *networkingv1.VirtualService) bool {
+	return slices.ContainsFunc(s.ours.routes(), func(vs *networkingv1.VirtualService) bool {
 		return slices.Contains(subsetsNamed(vs, s.host, s.Settings.ClusterDomain), subset)
 	})
 }
@@ -136,15 +136,15 @@ func (s *facts) isNamed(subset string) bool {
 // leftBehind are the subsets that a route names no more as it is written now, since a workload beside others replaces their
 // version, and those that it left behind before. Their retention begins with that write, so that the DestinationRule needs
 // none of its own for that.
-func (s *planner) leftBehind(vs, standing *networkingv1.VirtualService) stamps {
+func (s *planner) leftBehind(vs, existing *networkingv1.VirtualService) stamps {
 	if s.renewed {
 		return nil
 	}
-	was := s.leftBy([]*networkingv1.VirtualService{standing})
-	if sameSpec(standing, vs) {
+	was := s.leftBy([]*networkingv1.VirtualService{existing})
+	if sameSpec(existing, vs) {
 		return was
 	}
-	for _, d := range destinationsOf(standing) { // also one that another client wrote into it
+	for _, d := range destinationsOf(existing) { // also one that another client wrote into it
 		if delete(was, d.Subset); s.isSuperseded(s.subsets.versions[d.Subset]) {
 			was[d.Subset] = s.now
 		}
@@ -152,7 +152,7 @@ func (s *planner) leftBehind(vs, standing *networkingv1.VirtualService) stamps {
 	for _, d := range destinationsOf(vs) {
 		delete(was, d.Subset)
 	}
-	maps.DeleteFunc(was, func(name string, _ time.Time) bool { return findSubset(s.standing.rule, name) == nil })
+	maps.DeleteFunc(was, func(name string, _ time.Time) bool { return findSubset(s.ours.rule, name) == nil })
 	return was
 }
 
@@ -164,7 +164,7 @@ func (s *planner) isSuperseded(version string) bool {
 	}
 	for _, ref := range s.record.workloads() {
 		t, _ := s.trackOf(ref)
-		if newest := t.newest(); newest != "" && newest != version && (t.runs(version) || s.standing.lastRan[ref.String()] == version) {
+		if newest := t.newest(); newest != "" && newest != version && (t.runs(version) || s.ours.lastRan[ref.String()] == version) {
 			return true
 		}
 	}
@@ -175,14 +175,14 @@ func (s *planner) isSuperseded(version string) bool {
 // do so and says since when: the write that takes the subset away records what has replaced it.
 func (s *planner) isBeingLeft(version string) bool {
 	_, left := s.leftSince(version)
-	return left || s.standingNames(version) && !slices.Contains(s.podVersions(), version)
+	return left || s.isNamedByRoute(version) && !slices.Contains(s.podVersions(), version)
 }
 
 // leftSince is since when no route of ours leads to a version without pods that a workload beside others ran last and has
 // replaced. It is false once the DestinationRule has it that the workload ran another last.
 func (s *planner) leftSince(version string) (time.Time, bool) {
 	at, left := s.left[s.subsets.names[version]]
-	ranLast := slices.Contains(slices.Collect(maps.Values(s.standing.lastRan)), version)
+	ranLast := slices.Contains(slices.Collect(maps.Values(s.ours.lastRan)), version)
 	return at, left && ranLast && !slices.Contains(s.podVersions(), version)
 }
 
@@ -191,7 +191,7 @@ func (s *planner) leftSince(version string) (time.Time, bool) {
 // would be one write more in each rollout. What has no subset yet is the one that comes, also where its pod is seen before
 // the new template. A mark once made stays while both run, whichever wins.
 func (s *planner) isReplaced(version string, stand map[string]bool, marked bool) bool {
-	if !s.standsUnpinned() || !s.alone(s.record.Default) {
+	if !s.hasUnpinnedRoute() || !s.alone(s.record.Default) {
 		return false
 	}
 	for _, ref := range s.record.Default.Tracks {
@@ -246,7 +246,7 @@ func (s *planner) lastRun(kept []string, unused stamps, adds bool) map[string]st
 	out := map[string]string{}
 	for _, m := range append(s.record.meanings(), s.gone.standIn) {
 		for _, ref := range m.Tracks {
-			version, recorded := s.lastRan(ref), s.standing.lastRan[ref.String()]
+			version, recorded := s.lastRan(ref), s.ours.lastRan[ref.String()]
 			_, replaced := unused[s.subsets.names[recorded]]
 			if recorded != "" && replaced && !adds && s.alone(m) || s.isBeingLeft(recorded) && slices.Contains(kept, recorded) {
 				version = recorded
@@ -261,7 +261,7 @@ func (s *planner) lastRun(kept []string, unused stamps, adds bool) map[string]st
 
 // stillWaiting forgets workloads that are gone, not before their subset goes: one write is enough.
 func (s *planner) stillWaiting(rule *networkingv1.DestinationRule) []string {
-	pruned := s.standing.rule == nil || len(s.standing.rule.Spec.Subsets) > len(rule.Spec.Subsets)
+	pruned := s.ours.rule == nil || len(s.ours.rule.Spec.Subsets) > len(rule.Spec.Subsets)
 	return slices.DeleteFunc(slices.Clone(s.waiting), func(name string) bool {
 		ref, _ := refFrom(name)
 		t, seen := s.trackOf(ref)

@@ -35,14 +35,14 @@ func rollOut(c *cluster, from, to string) {
 
 func (c *cluster) lastRan(want string) {
 	c.t.Helper()
-	if got := c.standing.DestinationRules[0].Annotations[api.AnnotationLastRan]; got != want {
+	if got := c.existing.DestinationRules[0].Annotations[api.AnnotationLastRan]; got != want {
 		c.t.Errorf("%v: recorded as run last: %q, want %q", c.now, got, want)
 	}
 }
 
 func (c *cluster) marked(want ...string) {
 	c.t.Helper()
-	marks := parseStamps(c.standing.DestinationRules[0].Annotations[api.AnnotationUnusedSince])
+	marks := parseStamps(c.existing.DestinationRules[0].Annotations[api.AnnotationUnusedSince])
 	if len(marks) != len(want) {
 		c.t.Errorf("%v: marked as unused: %v, want %v", c.now, marks, want)
 	}

@@ -116,9 +116,9 @@ func (r *recorder) namesEarly() bool {
 func (r *recorder) note() {
 	r.t.Helper()
 	now := moment{At: r.now, Service: r.service, Pods: r.groups(), Objects: Objects{
-		DestinationRules: slices.Concat(r.standing.DestinationRules, r.foreign.DestinationRules),
-		VirtualServices:  slices.Concat(r.standing.VirtualServices, r.foreign.VirtualServices),
-		Gateways:         slices.Concat(r.standing.Gateways, r.foreign.Gateways),
+		DestinationRules: slices.Concat(r.existing.DestinationRules, r.foreign.DestinationRules),
+		VirtualServices:  slices.Concat(r.existing.VirtualServices, r.foreign.VirtualServices),
+		Gateways:         slices.Concat(r.existing.Gateways, r.foreign.Gateways),
 	}.sorted(), May: r.may, Empty: r.empty || r.now.Equal(r.loosed) || r.namesEarly(), Settled: r.settled}
 	var copied moment // what the cluster holds goes on changing
 	if err := json.Unmarshal(bytesOf(r.t, now), &copied); err != nil {
@@ -1034,9 +1034,9 @@ func playAnything(r *recorder) {
 	random := rand.New(rand.NewSource(1))
 	r.empty = true
 	for range 40 {
-		standing := copyObjects(r.standing)
+		existing := copyObjects(r.existing)
 		if what := step(r.cluster, random); strings.HasPrefix(what, "edit") {
-			r.standing = standing
+			r.existing = existing
 		}
 		r.foreign, r.managedBy = Objects{}, ""
 		r.advance(time.Duration(1+random.Intn(90)) * time.Second)

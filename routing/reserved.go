@@ -20,11 +20,11 @@ const clusterSetDomain = "clusterset.local"
 // refuseHosts makes the hosts annotation invalid where it names a host that belongs to the cluster or to another owner, so
 // that nothing new is exposed. A host that gateways serve for this Service already stays: whoever claimed it first keeps it.
 func (s *planner) refuseHosts() {
-	wish := s.Intent.Expose
-	if wish == nil {
+	request := s.Intent.Expose
+	if request == nil {
 		return
 	}
-	for _, host := range wish.Hosts {
+	for _, host := range request.Hosts {
 		why := s.reservation(host)
 		if why == "" {
 			continue
@@ -82,7 +82,7 @@ func (s *facts) clusterDomains() []string {
 
 // servesAtGateway reports whether a VirtualService of ours serves a host at any gateway.
 func (s *facts) servesAtGateway(host string) bool {
-	for _, vs := range s.standing.routes() {
+	for _, vs := range s.ours.routes() {
 		if !s.renewed && len(boundGateways(vs)) > 0 && servesHost(vs, host) {
 			return true
 		}

@@ -276,7 +276,7 @@ func TestUpgradeListsWhatIsNoLongerAllowed(t *testing.T) {
 
 // boundGatewayHosts is the Gateway's part of an exposure.
 func boundGatewayHosts(c *cluster) string {
-	return string(bytesOf(c.t, c.standing.Gateways[0].Spec.Servers))
+	return string(bytesOf(c.t, c.existing.Gateways[0].Spec.Servers))
 }
 
 // The gateway's Service has port 15021 in every installation, for health checks.

@@ -15,7 +15,7 @@ import (
 // backup as their owner. v2 is created first, so that only the record knows that v1 is the default.
 func restore(c *cluster) {
 	c.now = c.now.Add(3 * time.Hour)
-	for _, object := range c.standing.all() {
+	for _, object := range c.existing.all() {
 		object.SetCreationTimestamp(metav1.NewTime(c.now))
 	}
 	annotations := c.service.Annotations
@@ -33,7 +33,7 @@ func TestARestoredRecordStillApplies(t *testing.T) {
 	restore(c)
 	c.settle()
 	c.has("v1 v2", "v1")
-	for _, object := range c.standing.all() {
+	for _, object := range c.existing.all() {
 		if owner := controllerOf(object); owner.UID != c.service.UID {
 			t.Errorf("%s is owned by %s, not by the present Service", kindOf(object), owner.UID)
 		}
@@ -51,8 +51,8 @@ func TestACollectedRecordStillApplies(t *testing.T) {
 	c := twoVersions(t)
 	c.empty = true
 	restore(c)
-	collected := c.standing.DestinationRules[0]
-	c.standing = Objects{}
+	collected := c.existing.DestinationRules[0]
+	c.existing = Objects{}
 	observed := c.observe()
 	observed.DeletedRule = collected
 	plan := Plan(observed, c.now)
@@ -69,8 +69,8 @@ func TestARestoredRouteOutlivesItsRule(t *testing.T) {
 	c := twoVersions(t)
 	c.empty = true
 	restore(c)
-	collected := c.standing.DestinationRules[0]
-	c.standing.DestinationRules = nil
+	collected := c.existing.DestinationRules[0]
+	c.existing.DestinationRules = nil
 	observed := c.observe()
 	observed.DeletedRule = collected
 	plan := Plan(observed, c.now)
@@ -85,7 +85,7 @@ func TestARestoredRouteOutlivesItsRule(t *testing.T) {
 // A Service that was deleted and created again is a new one: the record on the objects that it left does not apply.
 func TestARecreatedServiceIsNoRestore(t *testing.T) {
 	c := twoVersions(t)
-	for _, object := range c.standing.all() {
+	for _, object := range c.existing.all() {
 		if IsRestored(object) {
 			t.Errorf("%s counts as restored", kindOf(object))
 		}

@@ -58,8 +58,8 @@ func TestTheServiceSeesTheRewrittenPath(t *testing.T) {
 
 func TestServicePort(t *testing.T) {
 	ports := []corev1.ServicePort{{Name: "http", Port: 8080}, {Name: "admin", Port: 9090}, {Name: "tls", Port: 443}, {Name: "dns", Port: 9090, Protocol: corev1.ProtocolUDP}}
-	leadsTo := func(c *cluster) uint32 {
-		for _, vs := range c.standing.VirtualServices {
+	routesTo := func(c *cluster) uint32 {
+		for _, vs := range c.existing.VirtualServices {
 			if vs.Name == "app-gateway" {
 				return vs.Spec.Http[0].Route[0].Destination.GetPort().GetNumber()
 			}
@@ -78,7 +78,7 @@ func TestServicePort(t *testing.T) {
 		c.annotate(annotation)
 		c.advance(time.Minute)
 		c.exposed("app-gateway: *@demo/app; 80: demo/*")
-		if got := leadsTo(c); got != want {
+		if got := routesTo(c); got != want {
 			t.Errorf("%s: the gateway leads to port %d, want %d", annotation, got, want)
 		}
 	}
@@ -86,13 +86,13 @@ func TestServicePort(t *testing.T) {
 	c.advance(time.Minute)
 	c.annotate("service-port=admn")
 	c.tells(api.RouteInvalidAnnotation, api.RoutePortNotRouted, api.RouteStillExposed)
-	if got := leadsTo(c); got != 9090 {
+	if got := routesTo(c); got != 9090 {
 		t.Errorf("after a slip of the pen the gateway leads to port %d", got)
 	}
 	c.service.Spec.Ports = ports[:1] // the port is gone
 	c.tells(api.RouteInvalidAnnotation, api.RouteStillExposed)
 	c.exposed("app-gateway: *@demo/app; 80: demo/*")
-	if got := leadsTo(c); got != 9090 {
+	if got := routesTo(c); got != 9090 {
 		t.Errorf("without its port the Service's exposure leads to port %d", got)
 	}
 }

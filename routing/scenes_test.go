@@ -45,13 +45,13 @@ func loneWorkload(t *testing.T) *cluster {
 // "443: demo/app.example.com with app-tls; 80: demo/app.example.com redirected".
 func (c *cluster) gates() string {
 	var out []string
-	for _, vs := range c.standing.sorted().VirtualServices {
+	for _, vs := range c.existing.sorted().VirtualServices {
 		if len(boundGateways(vs)) > 0 {
 			hosts := slices.DeleteFunc(slices.Clone(vs.Spec.Hosts), func(h string) bool { return strings.HasSuffix(h, ".cluster.local") })
 			out = append(out, fmt.Sprintf("%s: %s@%s", vs.Name, strings.Join(hosts, ","), strings.Join(boundGateways(vs), ",")))
 		}
 	}
-	for _, gateway := range c.standing.Gateways {
+	for _, gateway := range c.existing.Gateways {
 		for _, server := range gateway.Spec.Servers {
 			how := ""
 			if tls := server.GetTls(); tls.GetHttpsRedirect() {
@@ -322,12 +322,12 @@ func TestHandEditsAreRestored(t *testing.T) {
 	c.annotate("drift=revert")
 	c.settle()
 	c.writes = nil
-	c.standing.VirtualServices[0].Spec.Http[0].Route[0].Destination.Subset = "v2"
+	c.existing.VirtualServices[0].Spec.Http[0].Route[0].Destination.Subset = "v2"
 	c.settle()
 	c.has("v1 v2", "v1")
 	c.wrote(applyRoute)
 
-	rule := c.standing.DestinationRules[0]
+	rule := c.existing.DestinationRules[0]
 	rule.Spec.TrafficPolicy = &networkingapi.TrafficPolicy{ConnectionPool: &networkingapi.ConnectionPoolSettings{Tcp: &networkingapi.ConnectionPoolSettings_TCPSettings{MaxConnections: 7}}}
 	c.settle()
 	c.wrote()
@@ -336,14 +336,14 @@ func TestHandEditsAreRestored(t *testing.T) {
 	c.settle()
 	c.has("v1 v2 theirs", "v1")
 	c.wrote(applyRule)
-	if got := c.standing.DestinationRules[0].Spec.GetTrafficPolicy().GetConnectionPool().GetTcp().GetMaxConnections(); got != 7 {
+	if got := c.existing.DestinationRules[0].Spec.GetTrafficPolicy().GetConnectionPool().GetTcp().GetMaxConnections(); got != 7 {
 		t.Errorf("the user's trafficPolicy is lost: %d", got)
 	}
-	c.standing.VirtualServices[0].Annotations = nil
-	c.standing.VirtualServices[0].Labels["team"] = "a"
+	c.existing.VirtualServices[0].Annotations = nil
+	c.existing.VirtualServices[0].Labels["team"] = "a"
 	c.settle()
 	c.wrote(applyRoute)
-	c.standing.DestinationRules = nil
+	c.existing.DestinationRules = nil
 	c.since = map[string]time.Time{"v1": c.now.Add(-time.Hour)}
 	c.settle()
 	c.has("v1 v2", "v1")
@@ -576,7 +576,7 @@ func TestSplitCanBeExposed(t *testing.T) {
 	c.annotate("hosts=a.example.com")
 	c.advance(time.Minute)
 	c.exposed("app-gateway: a.example.com@demo/app; 80: demo/a.example.com")
-	for _, vs := range c.standing.VirtualServices {
+	for _, vs := range c.existing.VirtualServices {
 		if !slices.Equal(vs.Spec.Hosts, []string{"a.example.com"}) || !slices.Equal(vs.Spec.Gateways, []string{"demo/app"}) {
 			t.Errorf("a split binds the mesh: %v %v", vs.Spec.Hosts, vs.Spec.Gateways)
 		}
@@ -637,8 +637,8 @@ func TestZeroDelaysKeepTheOrderOfWrites(t *testing.T) {
 
 func TestLabelsOfOthersOnOurObjectsAreTheirs(t *testing.T) {
 	c := twoVersions(t)
-	c.standing.DestinationRules[0].Labels[api.LabelKialiWizard] = "request_routing"
-	c.standing.DestinationRules[0].Annotations["outrigger.dev/note"] = "mine"
+	c.existing.DestinationRules[0].Labels[api.LabelKialiWizard] = "request_routing"
+	c.existing.DestinationRules[0].Annotations["outrigger.dev/note"] = "mine"
 	c.settle()
 	c.wrote()
 }

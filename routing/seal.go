@@ -89,13 +89,13 @@ func distrust[T interface {
 // restoreAdded takes the subsets that look like ours for ours where the DestinationRule can no longer be asked. They count
 // as added now.
 func (s *facts) restoreAdded() {
-	rule := s.standing.rule
+	rule := s.ours.rule
 	if rule == nil || trustOf(rule) != blank {
 		return
 	}
 	for _, subset := range rule.Spec.Subsets {
 		if version, is := s.versionOf(subset); is && isNameOf(subset.Name, version) {
-			s.standing.added[subset.Name] = s.now
+			s.ours.added[subset.Name] = s.now
 		}
 	}
 }
@@ -135,6 +135,6 @@ func asEarlier(current, want Object) map[string]string {
 // asEarlier is a record without what releases did not record that do not count its revisions.
 func (r record) asEarlier() record {
 	r.Revision, r.Unrouted = 0, false
-	r.Kept, r.Mirrors, r.Held, r.Away, r.Gone, r.Detached, r.KeptHosts, r.History = nil, nil, nil, nil, "", nil, nil, nil
+	r.Kept, r.Mirrors, r.Held, r.Absent, r.Gone, r.Detached, r.KeptHosts, r.History = nil, nil, nil, nil, "", nil, nil, nil
 	return r
 }

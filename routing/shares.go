@@ -14,20 +14,20 @@ import (
 // sharing says where the requests go that no match claims, by weights in effect.
 type sharing struct {
 	shares []share
-	away   []string // names whose share the default has, since their workload was deleted or scaled to 0
+	absent []string // names whose share the default has, since their workload was deleted or scaled to 0
 	vacant []string // names without pods whose destination is kept, since the default has no pods either
 }
 
 // shareOut are the weights in effect, else the default's share, which has no name then.
 func (s *planner) shareOut() []share {
 	out := s.sharing(s.record.Weights)
-	s.away, s.record.Away = out.away, out.away
-	for _, name := range s.standing.away {
-		if !slices.Contains(out.away, name) && slices.ContainsFunc(s.record.Weights, func(w effectiveWeight) bool { return w.name == name }) {
+	s.absent, s.record.Absent = out.absent, out.absent
+	for _, name := range s.ours.absent {
+		if !slices.Contains(out.absent, name) && slices.ContainsFunc(s.record.Weights, func(w effectiveWeight) bool { return w.name == name }) {
 			s.record.Returned = timeText(s.now)
 		}
 	}
-	for _, name := range out.away {
+	for _, name := range out.absent {
 		s.reportAbout(api.AnnotationWeights, s.record.Weights.String(), api.RoutePendingVersions,
 			fmt.Sprintf("The workload of %s was deleted or scaled to 0; the default, %s, receives its share until it is ready again.", name, s.current()),
 			"To end that, write the weights without it: "+s.annotate(api.AnnotationWeights+"="+s.weightsWithout(name))+".")
@@ -93,16 +93,16 @@ func (s *planner) replacing(m meaning) meaning {
 	return m
 }
 
-// isAway reports whether the default has the share of a version in the weights in effect: its workload was deleted or is
+// isAbsent reports whether the default has the share of a version in the weights in effect: its workload was deleted or is
 // scaled to 0, or it has no pods for another reason, and it is not back yet. Pods that still drain do not keep the share.
-func (s *planner) isAway(name string, m meaning) bool {
+func (s *planner) isAbsent(name string, m meaning) bool {
 	if s.record.Provisional || !s.hasPods(s.current()) && !s.current().All {
 		return false
 	}
 	if s.isScaledToZero(m) {
 		return !s.Intent.HoldScaledToZero
 	}
-	return !s.hasPods(m) || s.isGone(m) || slices.Contains(s.standing.away, name) && !s.mayReturn(m)
+	return !s.hasPods(m) || s.isGone(m) || slices.Contains(s.ours.absent, name) && !s.mayReturn(m)
 }
 
 // returnEvery is how often a version may take its share back: an autoscaler between 0 and 1 must not make routes flap.
@@ -114,7 +114,7 @@ func (s *planner) mayReturn(m meaning) bool {
 		return false
 	}
 	last, returned := parseTime(s.record.Returned)
-	return !returned || s.over(last, returnEvery)
+	return !returned || s.hasElapsed(last, returnEvery)
 }
 
 // isScaledToZero reports whether the workloads behind a meaning want no pods, and no other workload runs the version.

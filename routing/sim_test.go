@@ -36,7 +36,7 @@ type cluster struct {
 	pods      map[WorkloadRef]map[string]*PodGroup
 	kinds     map[string]string // of workloads that are no Deployments, by name
 	foreign   Objects
-	standing  Objects
+	existing  Objects
 	settings  api.RoutingSettings
 	ingress   []*corev1.Service
 	https     bool // the ingress gateway has ports for HTTPS, and random steps use them
@@ -207,7 +207,7 @@ func (c *cluster) observe() Observed {
 	intent, problems := c.settings.Limits.IntentOf(c.service, c.namespace, c.accepts)
 	c.problems = problems
 	o := Observed{
-		Service: c.service.DeepCopy(), Namespace: c.namespace.DeepCopy(), Intent: intent, Existing: copyObjects(c.standing), Foreign: copyObjects(c.foreign),
+		Service: c.service.DeepCopy(), Namespace: c.namespace.DeepCopy(), Intent: intent, Existing: copyObjects(c.existing), Foreign: copyObjects(c.foreign),
 		IngressServices: c.ingress, IngressSelectors: []string{"ingressgateway"}, ServiceNames: c.names, RootNamespace: "istio-system", Settings: c.settings,
 		ManagedBy: c.managedBy, Ambient: c.ambient, MultiCluster: c.several, Pods: c.groupsBy(intent.VersionLabel),
 		MeshDomain: c.meshDomain, HostOwners: c.hostOwners, Ingresses: c.ingresses, IngressController: c.controller, Bypasses: c.bypasses,
@@ -347,7 +347,7 @@ func (c *cluster) settle() {
 		c.checkDestinations()
 	}
 	last := Plan(c.observe(), c.now).Objects
-	c.t.Fatalf("the plan never comes to rest; the last writes: %v\n%s", c.writes[max(0, len(c.writes)-8):], cmp.Diff(text(c.t, c.standing.sorted()), text(c.t, last)))
+	c.t.Fatalf("the plan never comes to rest; the last writes: %v\n%s", c.writes[max(0, len(c.writes)-8):], cmp.Diff(text(c.t, c.existing.sorted()), text(c.t, last)))
 }
 
 // plan makes one plan, and unless the walk is quick checks that it changes nothing that it is given and does not depend
@@ -408,12 +408,12 @@ func (c *cluster) apply(change Change) {
 		c.release(change)
 		return
 	}
-	at := slices.IndexFunc(c.standing.all(), func(o Object) bool { return sameName(o, change.Object) })
+	at := slices.IndexFunc(c.existing.all(), func(o Object) bool { return sameName(o, change.Object) })
 	if (at < 0) != (change.Action == Create) {
 		c.t.Fatalf("%s %s %s, but present: %t", change.Action, kind, name, at >= 0)
 	}
-	if at >= 0 && c.standing.all()[at].GetResourceVersion() != change.ResourceVersion {
-		c.t.Fatalf("%s %s %s over resourceVersion %q, it is %q", change.Action, kind, name, change.ResourceVersion, c.standing.all()[at].GetResourceVersion())
+	if at >= 0 && c.existing.all()[at].GetResourceVersion() != change.ResourceVersion {
+		c.t.Fatalf("%s %s %s over resourceVersion %q, it is %q", change.Action, kind, name, change.ResourceVersion, c.existing.all()[at].GetResourceVersion())
 	}
 	c.uid++
 	stamp := func(o Object, was Object) {
@@ -427,7 +427,7 @@ func (c *cluster) apply(change Change) {
 	}
 	switch o := change.Object.(type) {
 	case *networkingv1.DestinationRule:
-		c.standing.DestinationRules = put(c.standing.DestinationRules, o.DeepCopy(), change.Action, stamp, func(is, was *networkingv1.DestinationRule) {
+		c.existing.DestinationRules = put(c.existing.DestinationRules, o.DeepCopy(), change.Action, stamp, func(is, was *networkingv1.DestinationRule) {
 			if is.Spec.TrafficPolicy == nil && was.Annotations[api.AnnotationInherited] == "" { // else we applied it
 				is.Spec.TrafficPolicy = was.Spec.TrafficPolicy
 			}
@@ -435,12 +435,12 @@ func (c *cluster) apply(change Change) {
 	case *networkingv1.VirtualService:
 		delete(c.before, name)
 		if at >= 0 {
-			c.before[name] = c.standing.all()[at].(*networkingv1.VirtualService).DeepCopy()
+			c.before[name] = c.existing.all()[at].(*networkingv1.VirtualService).DeepCopy()
 		}
 		delete(c.editedRoutes, name)
-		c.standing.VirtualServices = put(c.standing.VirtualServices, o.DeepCopy(), change.Action, stamp, nil)
+		c.existing.VirtualServices = put(c.existing.VirtualServices, o.DeepCopy(), change.Action, stamp, nil)
 	case *networkingv1.Gateway:
-		c.standing.Gateways = put(c.standing.Gateways, o.DeepCopy(), change.Action, stamp, nil)
+		c.existing.Gateways = put(c.existing.Gateways, o.DeepCopy(), change.Action, stamp, nil)
 	}
 }
 
@@ -466,7 +466,7 @@ func put[T Object](list []T, object T, action Action, stamp func(is, was Object)
 func (c *cluster) checkSubsets() {
 	c.t.Helper()
 	now := map[string]bool{}
-	for _, rule := range append(slices.Clone(c.standing.DestinationRules), c.foreign.DestinationRules...) {
+	for _, rule := range append(slices.Clone(c.existing.DestinationRules), c.foreign.DestinationRules...) {
 		for _, subset := range rule.Spec.Subsets {
 			now[subset.Name] = true
 			if _, known := c.since[subset.Name]; !known {
@@ -484,7 +484,7 @@ func (c *cluster) checkSubsets() {
 			delete(c.early, name)
 		}
 	}
-	for _, vs := range c.standing.VirtualServices {
+	for _, vs := range c.existing.VirtualServices {
 		for _, d := range destinationsOf(vs) {
 			since, there := c.since[d.Subset]
 			switch {
@@ -542,8 +542,8 @@ func weightless(vs *networkingv1.VirtualService, d *networkingapi.Destination) b
 // checkVisible holds at every moment: who sees a route of ours sees the subsets that it names.
 func (c *cluster) checkVisible() {
 	c.t.Helper()
-	for _, vs := range c.standing.VirtualServices {
-		for _, rule := range c.standing.DestinationRules {
+	for _, vs := range c.existing.VirtualServices {
+		for _, rule := range c.existing.DestinationRules {
 			if narrows(vs.Spec.ExportTo, rule.Spec.ExportTo, "demo") {
 				c.t.Errorf("%v: VirtualService %s is exported to %v, DestinationRule %s to %v", c.now, vs.Name, vs.Spec.ExportTo, rule.Name, rule.Spec.ExportTo)
 			}
@@ -558,7 +558,7 @@ func (c *cluster) checkRules() {
 	if slices.ContainsFunc(c.problems, func(p api.RouteProblem) bool { return p.Reason == api.RouteDrifted }) || len(c.editedRoutes) > 0 {
 		return // somebody else's rules
 	}
-	for _, vs := range c.standing.VirtualServices {
+	for _, vs := range c.existing.VirtualServices {
 		if slices.ContainsFunc(vs.Spec.Http, func(http *networkingapi.HTTPRoute) bool { return http.Name == "" }) || vs.Annotations[api.AnnotationAdopted] != "" {
 			continue // changed by hand: ours have names
 		}
@@ -619,7 +619,7 @@ func (c *cluster) checkDestinations() {
 	if c.empty {
 		return
 	}
-	for _, vs := range c.standing.VirtualServices {
+	for _, vs := range c.existing.VirtualServices {
 		for _, http := range vs.Spec.Http {
 			if ready := c.readyBehind(http); ready == 0 && http.Delegate == nil && c.anyReady() {
 				c.t.Errorf("%v: rule %s of VirtualService %s leads to no ready pod: %s", c.now, http.Name, vs.Name, routesOf(vs))
@@ -658,7 +658,7 @@ func (c *cluster) wrote(want ...string) {
 // sameSpecs wants the specs of our objects to be as they were.
 func (c *cluster) sameSpecs(was Objects) {
 	c.t.Helper()
-	for i, object := range c.standing.sorted().all() {
+	for i, object := range c.existing.sorted().all() {
 		if before := was.sorted().all()[i]; !sameSpecExactly(before, object) {
 			c.t.Errorf("%v: %s %s changed:\n%s", c.now, kindOf(object), object.GetName(), cmp.Diff(text(c.t, before), text(c.t, object)))
 		}
@@ -669,7 +669,7 @@ func (c *cluster) sameSpecs(was Objects) {
 func (c *cluster) has(subsets, routes string) {
 	c.t.Helper()
 	var names []string
-	for _, rule := range c.standing.DestinationRules {
+	for _, rule := range c.existing.DestinationRules {
 		for _, subset := range rule.Spec.Subsets {
 			names = append(names, subset.Name)
 		}
@@ -683,7 +683,7 @@ func (c *cluster) has(subsets, routes string) {
 }
 
 func (c *cluster) routes(name string) string {
-	for _, vs := range c.standing.VirtualServices {
+	for _, vs := range c.existing.VirtualServices {
 		if vs.Name == name {
 			return routesOf(vs)
 		}

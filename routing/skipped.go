@@ -22,7 +22,7 @@ func (s *planner) skip() (Objects, bool) {
 		return s.withdraw(), true
 	}
 	stands := !s.Existing.IsEmpty()
-	if !s.Intent.Wanted && !stands && len(s.taken.all) == 0 {
+	if !s.Intent.Wanted && !stands && len(s.replaced.all) == 0 {
 		return Objects{}, true
 	}
 	if why, advice := s.skipped(); why != "" {
@@ -123,7 +123,7 @@ func (s *planner) withdraw() Objects {
 			since = s.now
 		}
 		used := s.namedByOthers(rule)
-		if s.over(since, s.Settings.SubsetRetention) && len(s.Existing.VirtualServices) == 0 && len(used) == 0 {
+		if s.hasElapsed(since, s.Settings.SubsetRetention) && len(s.Existing.VirtualServices) == 0 && len(used) == 0 {
 			continue
 		}
 		if len(used) > 0 {
@@ -134,7 +134,7 @@ func (s *planner) withdraw() Objects {
 	return out
 }
 
-// withdrawn is a standing DestinationRule that waits for its end. It keeps its record: routing may be enabled again.
+// withdrawn is a existing DestinationRule that waits for its end. It keeps its record: routing may be enabled again.
 func (s *planner) withdrawn(rule *networkingv1.DestinationRule, since time.Time) *networkingv1.DestinationRule {
 	kept := &networkingv1.DestinationRule{ObjectMeta: s.meta(rule.Name), TypeMeta: typeMeta("DestinationRule")}
 	kept.Spec = *rule.Spec.DeepCopy()

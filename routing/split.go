@@ -36,7 +36,7 @@ func (s *planner) endSplit() {
 		word = s.impliedDefault()
 	}
 	if !word.isZero() && s.usableNow(word) && (word.All || s.isSeenReady(word)) {
-		s.record.State, s.record.Default, s.record.By = "", word, byWord
+		s.record.State, s.record.Default, s.record.By = "", word, byUser
 		s.waiting = nil
 		return
 	}
@@ -86,7 +86,7 @@ func (s *facts) lostVersion(left map[string]bool) bool {
 
 // subsetNames are the names of our subsets that exist.
 func (s *facts) subsetNames() []string {
-	return slices.DeleteFunc(s.ownSubsets(), func(name string) bool { return findSubset(s.standing.rule, name) == nil })
+	return slices.DeleteFunc(s.ownSubsets(), func(name string) bool { return findSubset(s.ours.rule, name) == nil })
 }
 
 // wholeTracks is the meaning that includes these tracks: fixed ones by their version.

@@ -16,7 +16,7 @@ import (
 func (c *cluster) cookies(name string) string {
 	c.t.Helper()
 	var out []string
-	for _, vs := range c.standing.VirtualServices {
+	for _, vs := range c.existing.VirtualServices {
 		if vs.Name != name {
 			continue
 		}

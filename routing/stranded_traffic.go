@@ -28,7 +28,7 @@ type Loss struct {
 // that would follow are planned, and what they send to versions without a ready pod is lost. It is false if nothing is,
 // or if nothing is left that could take it.
 func PredictLoss(observed Observed, ref WorkloadRef, deleted bool, now time.Time) (Loss, bool) {
-	before := readStanding(observed)
+	before := readExisting(observed)
 	if len(before.Rules) == 0 {
 		return Loss{}, false
 	}
@@ -58,7 +58,7 @@ func PredictLoss(observed Observed, ref WorkloadRef, deleted bool, now time.Time
 		return Loss{}, false
 	}
 	left.Existing = Plan(left, now).Objects
-	loss, after := Loss{Now: before.String(), Others: others}, readStanding(left)
+	loss, after := Loss{Now: before.String(), Others: others}, readExisting(left)
 	for _, version := range after.Names() {
 		switch {
 		case versionsHere[version] && !slices.Contains(others, version):
@@ -89,7 +89,7 @@ func (l *Loss) onlyMatches(after Reading, written []api.Match) {
 	l.Match = strings.Join(items, ";")
 }
 
-func readStanding(observed Observed) Reading {
+func readExisting(observed Observed) Reading {
 	return Read(observed.Existing, observed.Service, observed.Intent, observed.Settings)
 }
 

@@ -25,10 +25,10 @@ func isNameOf(name, version string) bool {
 // ownSubsets are the names of our subsets, sorted: also of those that another client removed.
 func (s *facts) ownSubsets() []string {
 	seen := map[string]bool{}
-	for name := range s.standing.added {
+	for name := range s.ours.added {
 		seen[name] = true
 	}
-	for name := range s.standing.meanings {
+	for name := range s.ours.meanings {
 		seen[name] = true
 	}
 	return sortedKeys(seen)
@@ -37,14 +37,14 @@ func (s *facts) ownSubsets() []string {
 // meaningOfSubset returns the version that a subset of ours stands for: as recorded, else by its labels where they fit its
 // name, else the version whose name it is. It is empty for one that was made by another version label.
 func (s *facts) meaningOfSubset(name string, versions []string) string {
-	subset := findSubset(s.standing.rule, name)
+	subset := findSubset(s.ours.rule, name)
 	version, labeled := "", false
 	if subset != nil {
 		if version, labeled = s.versionOf(subset); !labeled && !s.ruleEdited() {
 			return ""
 		}
 	}
-	if recorded := s.standing.meanings[name]; recorded != "" {
+	if recorded := s.ours.meanings[name]; recorded != "" {
 		return recorded
 	}
 	if labeled && isNameOf(name, version) {
@@ -74,10 +74,10 @@ func (s *facts) meaningsIn(vs *networkingv1.VirtualService) map[string]string {
 
 // keepNamed adds the subsets that a route of ours names, as it is or as it will be, and that the DestinationRule would lack.
 func (s *facts) keepNamed(rule *networkingv1.DestinationRule, added stamps, routes []*networkingv1.VirtualService) {
-	for _, vs := range append(s.standing.routes(), routes...) {
+	for _, vs := range append(s.ours.routes(), routes...) {
 		meanings := s.meaningsIn(vs)
 		for _, name := range sortedKeys(meanings) {
-			if s.foreign.supplied[name] || findSubset(rule, name) != nil || findSubset(s.standing.rule, name) == nil && s.standing.meanings[name] == "" {
+			if s.foreign.supplied[name] || findSubset(rule, name) != nil || findSubset(s.ours.rule, name) == nil && s.ours.meanings[name] == "" {
 				continue
 			}
 			added[name] = s.addedAt(name, meanings[name])
@@ -101,12 +101,12 @@ func (s *facts) ruleDigest(rule *networkingv1.DestinationRule, ours stamps) stri
 
 // ruleEdited reports whether another client changed the host or a subset of ours in our DestinationRule.
 func (s *facts) ruleEdited() bool {
-	rule := s.standing.rule
+	rule := s.ours.rule
 	if rule == nil {
 		return false
 	}
 	written := rule.Annotations[api.AnnotationWritten]
-	return written != "" && written != s.ruleDigest(rule, s.standing.added)
+	return written != "" && written != s.ruleDigest(rule, s.ours.added)
 }
 
 // noteRuleDrift reports what another client changed in our DestinationRule. It is written back whatever outrigger.dev/drift
@@ -115,7 +115,7 @@ func (s *planner) noteRuleDrift() {
 	if s.renewed || !s.ruleEdited() {
 		return
 	}
-	rule := s.standing.rule
+	rule := s.ours.rule
 	if host := resolveHost(rule.Spec.Host, rule.Namespace, s.Settings.ClusterDomain); host != s.host {
 		s.reportForeign(rule, "spec.host", rule.Spec.Host, api.RouteEditReverted,
 			"The host of Outrigger's DestinationRule was edited. It is written back, since the routes name its subsets.", "For another host write a DestinationRule of your own.")
@@ -136,8 +136,8 @@ func (s *planner) noteRuleDrift() {
 
 // subsetEdits says what another client changed in our subsets.
 func (s *facts) subsetEdits() (edits []string) {
-	rule := s.standing.rule
-	for _, name := range slices.Sorted(maps.Keys(s.standing.added)) {
+	rule := s.ours.rule
+	for _, name := range slices.Sorted(maps.Keys(s.ours.added)) {
 		version := s.subsets.versions[name]
 		switch subset := findSubset(rule, name); {
 		case version == "":
@@ -157,7 +157,7 @@ func (s *facts) namesMissing(vs *networkingv1.VirtualService) string {
 	own := s.ownSubsets()
 	for _, name := range subsetsNamed(vs, s.host, s.Settings.ClusterDomain) {
 		_, raw := s.subsets.names[name]
-		if name == "" || raw || slices.Contains(own, name) || findSubset(s.standing.rule, name) != nil {
+		if name == "" || raw || slices.Contains(own, name) || findSubset(s.ours.rule, name) != nil {
 			continue
 		}
 		if !slices.ContainsFunc(s.Foreign.DestinationRules, func(rule *networkingv1.DestinationRule) bool {
@@ -173,26 +173,26 @@ func (s *facts) namesMissing(vs *networkingv1.VirtualService) string {
 // them: where nothing may be decided, the routes still need them. Annotations that it edited stay as they are, so that
 // nothing takes them for ours.
 func (s *planner) withSubsets(objects Objects) Objects {
-	standing := s.standing.rule
-	if standing == nil && !s.renewed && s.recorded {
+	existing := s.ours.rule
+	if existing == nil && !s.renewed && s.recorded {
 		return s.withRule(objects)
 	}
-	if standing == nil || s.renewed {
+	if existing == nil || s.renewed {
 		return objects
 	}
-	original, isDistrusted := s.distrusted[standing].(*networkingv1.DestinationRule)
+	original, isDistrusted := s.distrusted[existing].(*networkingv1.DestinationRule)
 	if !isDistrusted {
-		original = standing
+		original = existing
 	}
 	rule := original.DeepCopy()
 	rule.TypeMeta = typeMeta("DestinationRule")
 	if !s.restoreSubsets(rule) {
 		return objects
 	}
-	if isDistrusted || trustOf(standing) == blank {
+	if isDistrusted || trustOf(existing) == blank {
 		s.unsealed = append(s.unsealed, rule)
 	} else {
-		rule.Annotations[api.AnnotationWritten] = s.ruleDigest(rule, s.standing.added)
+		rule.Annotations[api.AnnotationWritten] = s.ruleDigest(rule, s.ours.added)
 	}
 	objects.DestinationRules = []*networkingv1.DestinationRule{rule}
 	s.noteRuleDrift()
@@ -237,7 +237,7 @@ func (s *facts) restoreSubsets(rule *networkingv1.DestinationRule) bool {
 		}
 		right := &networkingapi.Subset{Name: name, Labels: map[string]string{s.Intent.VersionLabel: version}}
 		at := slices.IndexFunc(rule.Spec.Subsets, func(subset *networkingapi.Subset) bool { return subset.Name == name })
-		_, added := s.standing.added[name]
+		_, added := s.ours.added[name]
 		switch {
 		case at < 0 && (edited && added || s.isNamed(name)):
 			rule.Spec.Subsets = append(rule.Spec.Subsets, right)
@@ -252,8 +252,8 @@ func (s *facts) restoreSubsets(rule *networkingv1.DestinationRule) bool {
 // may still name them.
 func (s *planner) restoreMeanings(rule *networkingv1.DestinationRule) {
 	before := canonical(&rule.Spec)
-	for _, name := range slices.Sorted(maps.Keys(s.standing.added)) {
-		version := s.standing.meanings[name]
+	for _, name := range slices.Sorted(maps.Keys(s.ours.added)) {
+		version := s.ours.meanings[name]
 		if version == "" {
 			continue
 		}

@@ -113,8 +113,8 @@ func (s *facts) versionOf(subset *networkingapi.Subset) (string, bool) {
 // foreignSubsetOfOurs reports whether another client wrote a subset into our DestinationRule: ours bear the time at which
 // they were added. It stays as it is.
 func (s *facts) foreignSubsetOfOurs(subset *networkingapi.Subset) bool {
-	_, ours := s.standing.added[subset.Name]
-	return !ours && s.standing.meanings[subset.Name] == ""
+	_, ours := s.ours.added[subset.Name]
+	return !ours && s.ours.meanings[subset.Name] == ""
 }
 
 // versionsInPlay are the versions of the pods, of the record and of the annotations, in natural order.
@@ -128,7 +128,7 @@ func (s *planner) versionsInPlay() []string {
 			seen[t.next] = true
 		}
 	}
-	for _, version := range s.standing.lastRan {
+	for _, version := range s.ours.lastRan {
 		seen[version] = true
 	}
 	for _, m := range s.record.meanings() {

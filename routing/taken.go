@@ -37,7 +37,7 @@ func (o *Observed) Divide(all Objects) {
 func divided[T Object](o *Observed, list []T) (kept, foreign []T) {
 	for _, object := range list {
 		switch {
-		case IsOwn(object, o.Service) && !o.isTaken(object):
+		case IsOwn(object, o.Service) && !o.isReplacedByUser(object):
 			kept = append(kept, object)
 		case o.Intent.Observe && isPrinted(object, o.Service):
 			kept = append(kept, asOurs(object, o.Service))
@@ -48,9 +48,9 @@ func divided[T Object](o *Observed, list []T) (kept, foreign []T) {
 	return kept, foreign
 }
 
-// isTaken reports whether the user replaced an object of ours. With outrigger.dev/drift=revert nothing is taken: it is
+// isReplacedByUser reports whether the user replaced an object of ours. With outrigger.dev/drift=revert nothing is taken: it is
 // written back. Neither is an object of an earlier release, which left it as it is, until the next decision.
-func (o *Observed) isTaken(object Object) bool {
+func (o *Observed) isReplacedByUser(object Object) bool {
 	if o.Intent.Drift == api.DriftRevert || o.Intent.Bad[api.AnnotationDrift] || o.isUndecidedSince(object) || o.redefines(object) {
 		return false
 	}
@@ -277,8 +277,8 @@ func (o *Observed) Replaced() []Object {
 	return slices.DeleteFunc(o.Foreign.all(), func(object Object) bool { return !carriesMarks(object, o.Service) })
 }
 
-// takenObjects are objects of other authors that still carry our marks, as they were observed.
-type takenObjects struct {
+// replacedObjects are objects of other authors that still carry our marks, as they were observed.
+type replacedObjects struct {
 	rule *networkingv1.DestinationRule
 	mesh *networkingv1.VirtualService // <service>
 	all  []Object
@@ -289,21 +289,21 @@ func (s *planner) disown() {
 	s.Foreign.DestinationRules = disowned(s, s.Foreign.DestinationRules)
 	s.Foreign.VirtualServices = disowned(s, s.Foreign.VirtualServices)
 	s.Foreign.Gateways = disowned(s, s.Foreign.Gateways)
-	for _, object := range s.taken.all {
+	for _, object := range s.replaced.all {
 		if trust := trustOf(object); trust != sealed && trust != unsealed {
 			continue // nothing on it counts
 		}
 		switch o := object.(type) {
 		case *networkingv1.DestinationRule:
-			s.taken.rule = o
+			s.replaced.rule = o
 		case *networkingv1.VirtualService:
 			if !strings.HasPrefix(o.Name, s.Service.Name+gatewaySuffix) {
-				s.taken.mesh = o
+				s.replaced.mesh = o
 			}
 		}
 	}
-	if s.taken.rule == nil && s.DeletedRule != nil && !IsRestored(s.DeletedRule) {
-		s.taken.rule = s.DeletedRule
+	if s.replaced.rule == nil && s.DeletedRule != nil && !IsRestored(s.DeletedRule) {
+		s.replaced.rule = s.DeletedRule
 	}
 }
 
@@ -311,16 +311,16 @@ func disowned[T Object](s *planner, list []T) []T {
 	out := slices.Clone(list)
 	for i, object := range out {
 		if carriesMarks(object, s.Service) {
-			s.taken.all = append(s.taken.all, object)
+			s.replaced.all = append(s.replaced.all, object)
 			out[i] = Released(object, s.Service).(T)
 		}
 	}
 	return out
 }
 
-// reportTaken says which objects the user replaced.
-func (s *planner) reportTaken() {
-	for _, object := range s.taken.all {
+// reportReplaced says which objects the user replaced.
+func (s *planner) reportReplaced() {
+	for _, object := range s.replaced.all {
 		s.reportForeign(object, "metadata.ownerReferences", "", api.RouteObjectReplaced,
 			"It was Outrigger's and was replaced, so it is yours now. Outrigger keeps its own objects beside it and removes its owner reference, labels and annotations from it.",
 			"To have Outrigger's object back: kubectl delete "+resourceOf(object)+" -n "+object.GetNamespace()+" "+object.GetName()+".")
@@ -334,43 +334,43 @@ func resourceOf(object Object) string {
 // releases are the replaced objects that may be released now: everything that is ours exists as planned, the record
 // included, and has for the propagation delay.
 func (s *planner) releases(objects Objects) []Object {
-	if len(s.taken.all) == 0 || !s.concluded || len(Diff(s.found, objects)) > 0 {
+	if len(s.replaced.all) == 0 || !s.concluded || len(Diff(s.found, objects)) > 0 {
 		return nil
 	}
 	for _, object := range objects.all() {
 		at := slices.IndexFunc(s.observedObjects, func(o Object) bool { return sameName(o, object) })
-		if created := s.observedObjects[at].GetCreationTimestamp(); !created.IsZero() && !s.over(created.Add(time.Second), s.Settings.PropagationDelay) { // creation times are cut to the second
+		if created := s.observedObjects[at].GetCreationTimestamp(); !created.IsZero() && !s.hasElapsed(created.Add(time.Second), s.Settings.PropagationDelay) { // creation times are cut to the second
 			return nil
 		}
 	}
-	return s.taken.all
+	return s.replaced.all
 }
 
 // wasRouted reports whether callers in the mesh had a route of ours until the user replaced it.
 func (s *planner) wasRouted() bool {
-	return s.recorded && s.record.State == "" && (s.taken.mesh != nil || s.taken.rule != nil && s.taken.rule == s.DeletedRule)
+	return s.recorded && s.record.State == "" && (s.replaced.mesh != nil || s.replaced.rule != nil && s.replaced.rule == s.DeletedRule)
 }
 
-// isNamedByTaken reports whether the route that the user replaced named the subset of a version when Outrigger wrote it last:
+// isNamedByReplaced reports whether the route that the user replaced named the subset of a version when Outrigger wrote it last:
 // ours continues it beside the user's, and has nothing to wait for.
-func (s *facts) isNamedByTaken(version string) bool {
-	return s.taken.mesh != nil && parsePairs(s.taken.mesh.Annotations[api.AnnotationSubsets])[s.subsets.names[version]] == version
+func (s *facts) isNamedByReplaced(version string) bool {
+	return s.replaced.mesh != nil && parsePairs(s.replaced.mesh.Annotations[api.AnnotationSubsets])[s.subsets.names[version]] == version
 }
 
-// isProvidedByTaken reports whether a DestinationRule that was ours still has the subset of a version, as proxies have known
+// isInReplaced reports whether a DestinationRule that was ours still has the subset of a version, as proxies have known
 // it for the propagation delay.
-func (s *facts) isProvidedByTaken(version string) bool {
-	if s.taken.rule == nil {
+func (s *facts) isInReplaced(version string) bool {
+	if s.replaced.rule == nil {
 		return false
 	}
 	name := s.subsets.names[version]
-	added, stamped := parseStamps(s.taken.rule.Annotations[api.AnnotationSubsetAdded])[name]
-	if !stamped || !s.over(added, s.Settings.PropagationDelay) {
+	added, stamped := parseStamps(s.replaced.rule.Annotations[api.AnnotationSubsetAdded])[name]
+	if !stamped || !s.hasElapsed(added, s.Settings.PropagationDelay) {
 		return false
 	}
 	return slices.ContainsFunc(s.Foreign.DestinationRules, func(rule *networkingv1.DestinationRule) bool {
 		subset := findSubset(rule, name)
-		return sameName(rule, s.taken.rule) && subset != nil && maps.Equal(subset.Labels, map[string]string{s.Intent.VersionLabel: version}) &&
+		return sameName(rule, s.replaced.rule) && subset != nil && maps.Equal(subset.Labels, map[string]string{s.Intent.VersionLabel: version}) &&
 			resolveHost(rule.Spec.Host, rule.Namespace, s.Settings.ClusterDomain) == s.host
 	})
 }

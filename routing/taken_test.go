@@ -24,17 +24,17 @@ import (
 func (c *cluster) disown() {
 	o := c.observe()
 	var all Objects
-	all.DestinationRules = slices.Concat(c.standing.DestinationRules, c.foreign.DestinationRules)
-	all.VirtualServices = slices.Concat(c.standing.VirtualServices, c.foreign.VirtualServices)
-	all.Gateways = slices.Concat(c.standing.Gateways, c.foreign.Gateways)
-	c.standing.DestinationRules, c.foreign.DestinationRules = sortedOut(&o, c, all.DestinationRules)
-	c.standing.VirtualServices, c.foreign.VirtualServices = sortedOut(&o, c, all.VirtualServices)
-	c.standing.Gateways, c.foreign.Gateways = sortedOut(&o, c, all.Gateways)
+	all.DestinationRules = slices.Concat(c.existing.DestinationRules, c.foreign.DestinationRules)
+	all.VirtualServices = slices.Concat(c.existing.VirtualServices, c.foreign.VirtualServices)
+	all.Gateways = slices.Concat(c.existing.Gateways, c.foreign.Gateways)
+	c.existing.DestinationRules, c.foreign.DestinationRules = sortedOut(&o, c, all.DestinationRules)
+	c.existing.VirtualServices, c.foreign.VirtualServices = sortedOut(&o, c, all.VirtualServices)
+	c.existing.Gateways, c.foreign.Gateways = sortedOut(&o, c, all.Gateways)
 }
 
 func sortedOut[T Object](o *Observed, c *cluster, all []T) (ours, theirs []T) {
 	for _, object := range all {
-		if IsOwn(object, c.service) && !o.isTaken(object) {
+		if IsOwn(object, c.service) && !o.isReplacedByUser(object) {
 			ours = append(ours, object)
 		} else {
 			theirs = append(theirs, object)
@@ -111,16 +111,16 @@ func (c *cluster) file(how writer, file Object) {
 	file = file.DeepCopyObject().(Object)
 	file.SetNamespace("demo")
 	c.uid++
-	at := slices.IndexFunc(slices.Concat(c.standing.all(), c.foreign.all()), func(o Object) bool { return sameName(o, file) })
+	at := slices.IndexFunc(slices.Concat(c.existing.all(), c.foreign.all()), func(o Object) bool { return sameName(o, file) })
 	if at >= 0 {
-		was := slices.Concat(c.standing.all(), c.foreign.all())[at]
+		was := slices.Concat(c.existing.all(), c.foreign.all())[at]
 		if rule, is := was.(*networkingv1.DestinationRule); is && how == replace && IsOwn(was, c.service) {
 			c.collected = rule.DeepCopy()
 		}
 		file = over(c.t, how, was, file)
 		file.SetUID(was.GetUID())
 		file.SetCreationTimestamp(was.GetCreationTimestamp())
-		c.standing, c.foreign = c.standing.without(file), c.foreign.without(file)
+		c.existing, c.foreign = c.existing.without(file), c.foreign.without(file)
 	} else {
 		file.SetUID(types.UID(fmt.Sprint("object-", c.uid)))
 		file.SetCreationTimestamp(metav1.NewTime(c.now))
@@ -448,8 +448,8 @@ func TestWhatIsAnEdit(t *testing.T) {
 			c := twoVersions(t)
 			c.annotate("drift=" + test.drift)
 			c.advance(time.Minute)
-			test.edit(c.standing.VirtualServices[0])
-			c.standing.VirtualServices[0].ResourceVersion += "e"
+			test.edit(c.existing.VirtualServices[0])
+			c.existing.VirtualServices[0].ResourceVersion += "e"
 			c.settle()
 			if taken := len(c.foreign.VirtualServices) > 0; taken != test.taken {
 				t.Errorf("taken: %t, want %t", taken, test.taken)
@@ -480,7 +480,7 @@ func TestDeclaredMarksStay(t *testing.T) {
 // decision ends that.
 func TestAnUpgradeTakesNothing(t *testing.T) {
 	c := twoVersions(t)
-	vs, rule := c.standing.VirtualServices[0], c.standing.DestinationRules[0]
+	vs, rule := c.existing.VirtualServices[0], c.existing.DestinationRules[0]
 	for _, object := range []Object{vs, rule} {
 		annotations := object.GetAnnotations()
 		delete(annotations, api.AnnotationSeal)

@@ -11,13 +11,13 @@ import (
 	"outrigger.dev/outrigger/api"
 )
 
-// throughTaken lets an exposure go on through the Gateway that the user applied over ours: our VirtualService is bound to it
+// throughReplaced lets an exposure go on through the Gateway that the user applied over ours: our VirtualService is bound to it
 // already, and a second Gateway for the same hosts would be in conflict with it. Where it serves other hosts, another port,
 // no TLS although a credential is named, or other gateway pods, the exposure gets a Gateway of its own again.
-func (s *facts) throughTaken(x exposure) exposure {
+func (s *facts) throughReplaced(x exposure) exposure {
 	ref := s.Service.Namespace + "/" + s.Service.Name
 	if !x.generated || x.gateway == ref || len(x.hosts) == 0 || s.renewed ||
-		!slices.ContainsFunc(s.standing.routes(), func(vs *networkingv1.VirtualService) bool { return slices.Contains(boundGateways(vs), ref) }) {
+		!slices.ContainsFunc(s.ours.routes(), func(vs *networkingv1.VirtualService) bool { return slices.Contains(boundGateways(vs), ref) }) {
 		return x
 	}
 	if allowed := s.Settings.Gateways; len(allowed) > 0 && !slices.ContainsFunc(allowed, func(entry string) bool { return namesGateway(entry, ref) }) {
@@ -42,10 +42,10 @@ func (s *facts) throughTaken(x exposure) exposure {
 // isGatewayBorrowed reports whether a VirtualService of the user's routes to the Service through our Gateway. It stays for
 // that as long as the Service asks to be exposed.
 func (s *facts) isGatewayBorrowed() bool {
-	if s.standing.gateway == nil || s.Intent.Expose == nil || s.Settings.Expose == api.ExposeDisabled {
+	if s.ours.gateway == nil || s.Intent.Expose == nil || s.Settings.Expose == api.ExposeDisabled {
 		return false
 	}
-	ref := s.standing.gateway.Namespace + "/" + s.standing.gateway.Name
+	ref := s.ours.gateway.Namespace + "/" + s.ours.gateway.Name
 	return slices.ContainsFunc(s.Foreign.VirtualServices, func(vs *networkingv1.VirtualService) bool {
 		_, outrigger := ServiceOf(vs)
 		return !outrigger && vs.Namespace == s.Service.Namespace && slices.Contains(boundGateways(vs), ref) && len(subsetsNamed(vs, s.host, s.Settings.ClusterDomain)) > 0

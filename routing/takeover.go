@@ -21,7 +21,7 @@ type goneDefault struct {
 // a while that is provisional; then it is recorded.
 func (s *planner) takeOver() {
 	defer func() { s.record.Gone = s.goneText() }()
-	at, standIn := s.standingIn()
+	at, standIn := s.recordedStandIn()
 	isGone := s.isGone(s.record.Default)
 	back := s.hasReady(s.record.Default)
 	if !isGone && (at.IsZero() || back && s.isSeenReady(s.record.Default)) {
@@ -37,7 +37,7 @@ func (s *planner) takeOver() {
 		return
 	}
 	was := s.record.Default.String()
-	if s.over(at, s.Settings.DefaultGoneWindow) && (isGone || !back) {
+	if s.hasElapsed(at, s.Settings.DefaultGoneWindow) && (isGone || !back) {
 		s.setDefault(standIn, byLeft)
 		s.report(api.RouteDefaultMoved, "The workload of "+was+" was deleted and did not come back; "+standIn.String()+" is the default from now on.",
 			"To choose otherwise: "+s.annotate(api.AnnotationDefaultVersion+"=VERSION")+".")
@@ -53,14 +53,14 @@ func (s *planner) takeOver() {
 		"To decide now: "+s.annotate(api.AnnotationDefaultVersion+"="+s.nameable(standIn))+".")
 }
 
-// standingIn reads from the VirtualServices which version stands in, and since when.
-func (s *planner) standingIn() (time.Time, meaning) {
+// recordedStandIn reads from the VirtualServices which version stands in, and since when.
+func (s *planner) recordedStandIn() (time.Time, meaning) {
 	if s.renewed || !s.recorded {
 		return time.Time{}, meaning{}
 	}
 	said := []string{s.copies.read.Gone}
 	if s.copies.read.Revision == 0 { // as earlier releases recorded it
-		for _, vs := range s.standing.routes() {
+		for _, vs := range s.ours.routes() {
 			said = append(said, vs.Annotations[api.AnnotationDefaultGone])
 		}
 	}
@@ -113,7 +113,7 @@ func (s *planner) reportHold() {
 	}
 	if len(groups) > 0 {
 		oldest := slices.MinFunc(groups, func(a, b podGroup) int { return a.created().Compare(b.created()) }).created()
-		if !s.over(oldest, s.Settings.DefaultGoneAfter) {
+		if !s.hasElapsed(oldest, s.Settings.DefaultGoneAfter) {
 			return
 		}
 	}

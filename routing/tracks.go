@@ -46,7 +46,7 @@ func (s *facts) readTracks() {
 		t := at(w.WorkloadRef)
 		t.exists, t.workload, t.labels, t.next = true, &w, w.Labels, w.Labels[s.Intent.VersionLabel]
 		t.fixed = w.Selector[s.Intent.VersionLabel] != ""
-		t.starts = t.fixed && w.Replicas > 0 && len(t.groups) == 0 && !s.over(w.Created, youngAge)
+		t.starts = t.fixed && w.Replicas > 0 && len(t.groups) == 0 && !s.hasElapsed(w.Created, youngAge)
 	}
 	for _, t := range byRef {
 		slices.SortFunc(t.groups, func(a, b podGroup) int { return compareVersions(a.Version, b.Version) })
@@ -237,7 +237,7 @@ func (s *planner) isGone(m meaning) bool {
 // bindNames decides what each written name means, once: when a rolling track carries it as it is first seen together
 // with a pod, it is that track from then on. A changed text binds again the names that some track carries.
 func (s *planner) bindNames() {
-	changed := s.wordChanged(api.AnnotationDefaultVersion, api.AnnotationWeights, api.AnnotationMatch, api.AnnotationMirror, api.AnnotationDecidedAt)
+	changed := s.isChanged(api.AnnotationDefaultVersion, api.AnnotationWeights, api.AnnotationMatch, api.AnnotationMirror, api.AnnotationDecidedAt)
 	names, old := map[string]meaning{}, s.record.Names
 	s.formerNames = old
 	for _, name := range s.writtenNames() {
@@ -262,7 +262,7 @@ func (s *planner) bindNames() {
 // literalAlready reports whether a name was a version's before a rolling workload came to carry its text: a fixed
 // workload has it, and the route names it.
 func (s *facts) literalAlready(name string, carried meaning) bool {
-	return carried.Version != "" && s.standingNames(name)
+	return carried.Version != "" && s.isNamedByRoute(name)
 }
 
 // apart makes names literal that would mean the same track: the user tells its versions apart.

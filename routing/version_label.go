@@ -86,7 +86,7 @@ func (s *planner) recordedLabel() string {
 		}
 	}
 	for _, name := range s.ownSubsets() {
-		if subset := findSubset(s.standing.rule, name); subset != nil && len(subset.Labels) == 1 {
+		if subset := findSubset(s.ours.rule, name); subset != nil && len(subset.Labels) == 1 {
 			return sortedKeys(subset.Labels)[0]
 		}
 	}
@@ -96,8 +96,8 @@ func (s *planner) recordedLabel() string {
 	return ""
 }
 
-// isStandingIn reports whether a VirtualService sends the default's traffic to another version, for the time being.
-func isStandingIn(vs *networkingv1.VirtualService) bool {
+// hasStandIn reports whether a VirtualService sends the default's traffic to another version, for the time being.
+func hasStandIn(vs *networkingv1.VirtualService) bool {
 	return vs.Annotations[api.AnnotationDefaultGone] != ""
 }
 
@@ -167,9 +167,9 @@ func (s *planner) versionsBy(written, recorded string, pairs versionPairs) (vers
 		return nil, "outrigger.dev/match names versions of callers, whose label would change as well"
 	case len(s.distrusted) > 0 || len(s.copies.disagree) > 0 || s.ruleEdited():
 		return nil, "another client edited the existing objects, which are repaired first"
-	case slices.Contains(slices.Collect(maps.Values(s.standingVersions(recorded))), ""):
+	case slices.Contains(slices.Collect(maps.Values(s.recordedVersions(recorded))), ""):
 		return nil, "a subset was made by another label"
-	case slices.ContainsFunc(s.standing.routes(), isStandingIn):
+	case slices.ContainsFunc(s.ours.routes(), hasStandIn):
 		return nil, "another version has the traffic of the default, whose workload was deleted"
 	}
 	for _, version := range known {
@@ -202,7 +202,7 @@ func (s *planner) isUnrouted() bool {
 // labeledVersions are the versions that a subset of ours stands for and those that the record names, sorted.
 func (s *planner) labeledVersions(label string) []string {
 	seen := map[string]bool{}
-	for _, version := range s.standingVersions(label) {
+	for _, version := range s.recordedVersions(label) {
 		seen[version] = true
 	}
 	for _, m := range append(s.record.meanings(), s.record.Failed) {
@@ -212,12 +212,12 @@ func (s *planner) labeledVersions(label string) []string {
 	return sortedKeys(seen)
 }
 
-// standingVersions are the versions that our subsets stand for, by subset name: as recorded, else by their labels.
-func (s *facts) standingVersions(label string) map[string]string {
+// recordedVersions are the versions that our subsets stand for, by subset name: as recorded, else by their labels.
+func (s *facts) recordedVersions(label string) map[string]string {
 	out := map[string]string{}
 	for _, name := range s.ownSubsets() {
-		if out[name] = s.standing.meanings[name]; out[name] == "" {
-			if subset := findSubset(s.standing.rule, name); subset != nil {
+		if out[name] = s.ours.meanings[name]; out[name] == "" {
+			if subset := findSubset(s.ours.rule, name); subset != nil {
 				out[name] = subset.Labels[label]
 			}
 		}
@@ -234,29 +234,29 @@ func (s *planner) relabel() {
 		return // or written already
 	}
 	was := s.ruleEdited()
-	meanings := s.standingVersions(change.From)
-	if s.standing.rule != nil {
-		s.standing.rule = s.standing.rule.DeepCopy()
+	meanings := s.recordedVersions(change.From)
+	if s.ours.rule != nil {
+		s.ours.rule = s.ours.rule.DeepCopy()
 	}
 	for name, version := range meanings {
 		now := change.Versions[version]
 		if now == "" { // no route names it
-			delete(s.standing.meanings, name)
-			delete(s.standing.added, name)
-			delete(s.standing.unused, name)
+			delete(s.ours.meanings, name)
+			delete(s.ours.added, name)
+			delete(s.ours.unused, name)
 			continue
 		}
-		s.standing.meanings[name] = now
-		if subset := findSubset(s.standing.rule, name); subset != nil && maps.Equal(subset.Labels, map[string]string{change.From: version}) {
+		s.ours.meanings[name] = now
+		if subset := findSubset(s.ours.rule, name); subset != nil && maps.Equal(subset.Labels, map[string]string{change.From: version}) {
 			subset.Labels = map[string]string{s.Intent.VersionLabel: now}
 		}
 	}
-	if s.standing.rule != nil && !was && s.standing.rule.Annotations[api.AnnotationWritten] != "" {
-		s.standing.rule.Annotations[api.AnnotationWritten] = s.ruleDigest(s.standing.rule, s.standing.added)
+	if s.ours.rule != nil && !was && s.ours.rule.Annotations[api.AnnotationWritten] != "" {
+		s.ours.rule.Annotations[api.AnnotationWritten] = s.ruleDigest(s.ours.rule, s.ours.added)
 	}
-	for workload, version := range s.standing.lastRan {
-		if s.standing.lastRan[workload] = change.Versions[version]; s.standing.lastRan[workload] == "" {
-			delete(s.standing.lastRan, workload)
+	for workload, version := range s.ours.lastRan {
+		if s.ours.lastRan[workload] = change.Versions[version]; s.ours.lastRan[workload] == "" {
+			delete(s.ours.lastRan, workload)
 		}
 	}
 	s.relabelRecord()

@@ -41,7 +41,7 @@ func twoTracks(t *testing.T, age time.Duration) *cluster {
 // of the subsets.
 func (c *cluster) served() string {
 	var out []string
-	for _, vs := range c.standing.VirtualServices {
+	for _, vs := range c.existing.VirtualServices {
 		for _, http := range vs.Spec.Http {
 			for i, route := range http.Route {
 				if len(http.Route) == 1 || route.Weight > 0 {
@@ -69,7 +69,7 @@ func (c *cluster) reached(name string) string {
 	labels := map[string]string{"app": "app"}
 	if name != "" {
 		labels = nil
-		for _, rule := range c.standing.DestinationRules {
+		for _, rule := range c.existing.DestinationRules {
 			if subset := findSubset(rule, name); subset != nil {
 				labels = subset.Labels
 			}
@@ -85,7 +85,7 @@ func (c *cluster) reached(name string) string {
 }
 
 func (c *cluster) recordedDefault() string {
-	for _, rule := range c.standing.DestinationRules {
+	for _, rule := range c.existing.DestinationRules {
 		return recordOf(rule).Default.String() + " by " + recordOf(rule).By
 	}
 	return ""
@@ -159,7 +159,7 @@ func TestVersionLabelIsFollowed(t *testing.T) {
 			}
 			c.annotate("version-label=" + labelAlias)
 			c.settle()
-			if got := c.standing.DestinationRules[0].Spec.Subsets[0].Labels; !maps.Equal(got, map[string]string{labelAlias: c.alias("v1")}) {
+			if got := c.existing.DestinationRules[0].Spec.Subsets[0].Labels; !maps.Equal(got, map[string]string{labelAlias: c.alias("v1")}) {
 				t.Errorf("subset v1 has the labels %v", got)
 			}
 			c.wrote("Apply DestinationRule app", "Apply VirtualService app")
@@ -177,7 +177,7 @@ func TestVersionLabelIsFollowed(t *testing.T) {
 			c.annotate("version-label-", "weights=v1=10,v2=90")
 			c.advance(time.Minute)
 			c.has("v1 v2", "v1=10 v2=90")
-			if got := c.standing.DestinationRules[0].Spec.Subsets[0].Labels; !maps.Equal(got, map[string]string{"version": "v1"}) {
+			if got := c.existing.DestinationRules[0].Spec.Subsets[0].Labels; !maps.Equal(got, map[string]string{"version": "v1"}) {
 				t.Errorf("subset v1 has the labels %v", got)
 			}
 			c.tells()
@@ -236,7 +236,7 @@ func TestVersionLabelOfOldRecords(t *testing.T) {
 		c.fixed("app-v2", "v2", 1)
 		c.ready()
 		c.advance(10 * time.Minute)
-		for _, object := range c.standing.all() {
+		for _, object := range c.existing.all() {
 			r := recordOf(object)
 			r.VersionLabel = ""
 			object.GetAnnotations()[api.AnnotationRecord] = r.text()
@@ -263,15 +263,15 @@ func TestRandomVersionLabels(t *testing.T) {
 			c.empty = true
 			var steps []string
 			for range 15 {
-				before := copyObjects(c.standing)
+				before := copyObjects(c.existing)
 				what := step(c, random)
 				if strings.HasPrefix(what, "edit") {
-					c.standing = before
+					c.existing = before
 				}
 				steps = append(steps, what)
 				c.advance(time.Duration(random.Intn(1<<uint(random.Intn(10)))) * time.Second)
 				c.advance(2 * time.Minute)
-				if len(c.standing.VirtualServices) == 0 || !c.isRecorded() {
+				if len(c.existing.VirtualServices) == 0 || !c.isRecorded() {
 					continue
 				}
 				twin, quiet := c.clone(), c.clone()
@@ -298,7 +298,7 @@ func TestRandomVersionLabels(t *testing.T) {
 
 // isRecorded reports whether a default is recorded for the present Service.
 func (c *cluster) isRecorded() bool {
-	return slices.ContainsFunc(c.standing.DestinationRules, func(rule *networkingv1.DestinationRule) bool {
+	return slices.ContainsFunc(c.existing.DestinationRules, func(rule *networkingv1.DestinationRule) bool {
 		r, owner := recordOf(rule), controllerOf(rule)
 		return !r.isZero() && r.State == "" && owner != nil && owner.UID == c.service.UID
 	})

@@ -142,17 +142,17 @@ func step(c *cluster, random *rand.Rand) string {
 
 // handEdit changes one of our objects as people do: shares of subsets that stand, or more.
 func handEdit(c *cluster, random *rand.Rand) string {
-	if len(c.standing.DestinationRules) > 0 && random.Intn(4) == 0 {
-		c.standing.DestinationRules[0].Spec.TrafficPolicy = connections(int32(random.Intn(3)))
+	if len(c.existing.DestinationRules) > 0 && random.Intn(4) == 0 {
+		c.existing.DestinationRules[0].Spec.TrafficPolicy = connections(int32(random.Intn(3)))
 		return "edit: another policy"
 	}
-	if len(c.standing.VirtualServices) == 0 {
+	if len(c.existing.VirtualServices) == 0 {
 		return "nothing"
 	}
-	at := random.Intn(len(c.standing.VirtualServices))
-	vs := c.standing.VirtualServices[at]
+	at := random.Intn(len(c.existing.VirtualServices))
+	vs := c.existing.VirtualServices[at]
 	if random.Intn(8) == 0 {
-		c.standing.VirtualServices = append(c.standing.VirtualServices[:at:at], c.standing.VirtualServices[at+1:]...)
+		c.existing.VirtualServices = append(c.existing.VirtualServices[:at:at], c.existing.VirtualServices[at+1:]...)
 		return "edit: delete VirtualService " + vs.Name
 	}
 	vs.ResourceVersion += "e"
@@ -195,7 +195,7 @@ func foreignStep(c *cluster, pick func(...string) string) string {
 		if what == "clash" {
 			rule.Spec.Subsets = []*networkingapi.Subset{{Name: "v1", Labels: map[string]string{"track": "stable"}}}
 		}
-		if len(c.standing.DestinationRules) > 0 {
+		if len(c.existing.DestinationRules) > 0 {
 			rule.Name = "mine"
 		}
 		c.foreign.DestinationRules = append(c.foreign.DestinationRules, rule)

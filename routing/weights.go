@@ -107,7 +107,7 @@ func (s *planner) decideWeights() {
 	verdict := s.weightsVerdict()
 	s.record.Weights, s.record.Adopted, s.record.Provisional = verdict.inEffect, verdict.adopted, verdict.first
 	if len(verdict.missing) == 0 {
-		if !s.unsaid[api.AnnotationWeights] {
+		if !s.invalid[api.AnnotationWeights] {
 			s.endFailure()
 		}
 		return
@@ -124,7 +124,7 @@ func (s *planner) weightsVerdict() weightsVerdict {
 	if len(current.inEffect) == 0 && len(s.Intent.Weights) > 0 {
 		current.inEffect = s.weightsOfOldRoute()
 	}
-	if s.unsaid[api.AnnotationWeights] && (len(current.inEffect) > 0 || len(s.standing.routes()) > 0) {
+	if s.invalid[api.AnnotationWeights] && (len(current.inEffect) > 0 || len(s.ours.routes()) > 0) {
 		return current
 	}
 	if len(s.Intent.Weights) == 0 {
@@ -139,7 +139,7 @@ func (s *planner) weightsVerdict() weightsVerdict {
 	switch {
 	case sameWeights(written, current.inEffect) && !current.first, len(missing) == 0:
 		return weightsVerdict{inEffect: written}
-	case len(current.inEffect) == 0 && len(s.standing.routes()) == 0:
+	case len(current.inEffect) == 0 && len(s.ours.routes()) == 0:
 		return s.withoutRoute(written, missing)
 	}
 	current.missing = missing
@@ -150,9 +150,9 @@ func (s *planner) weightsVerdict() weightsVerdict {
 // were set by hand hold until the Service says something about shares that can be followed.
 func (s *planner) withoutWeights(current weightsVerdict) weightsVerdict {
 	// Weights that were written and removed meanwhile never took effect.
-	spoken := s.wordChanged(api.AnnotationDefaultVersion, api.AnnotationDecidedAt) || s.defaultChosen
+	decided := s.isChanged(api.AnnotationDefaultVersion, api.AnnotationDecidedAt) || s.defaultChosen
 	switch {
-	case len(current.inEffect) == 0, s.defaultPending(), current.adopted && !spoken:
+	case len(current.inEffect) == 0, s.defaultPending(), current.adopted && !decided:
 		return current // reported with the default
 	}
 	current.adopted = false
@@ -189,7 +189,7 @@ func (s *planner) isBarred(written effectiveWeights) bool {
 // count as in effect, whatever the annotation names. Nothing where the route is the default's, or another client edited it.
 func (s *planner) weightsOfOldRoute() effectiveWeights {
 	var vs *networkingv1.VirtualService
-	for _, route := range s.standing.routes() {
+	for _, route := range s.ours.routes() {
 		if vs == nil && !slices.Contains(s.edited, route.Name) {
 			vs = route
 		}
@@ -229,7 +229,7 @@ func (s *planner) unreadyGrowth(written effectiveWeights, now []share) []string 
 	for _, w := range written {
 		has := 0
 		for _, p := range portions {
-			if s.leadsTo(p, w.meaning()) {
+			if s.routesTo(p, w.meaning()) {
 				has += p.weight
 			}
 		}
@@ -249,8 +249,8 @@ func grows(want, sum, has, total int) bool {
 	return 100*float64(want)/float64(sum) >= 100*float64(has)/float64(total)+1
 }
 
-// leadsTo reports whether a share of the route is one of m's.
-func (s *planner) leadsTo(p portion, m meaning) bool {
+// routesTo reports whether a share of the route is one of m's.
+func (s *planner) routesTo(p portion, m meaning) bool {
 	if p.version == "" {
 		return m.All || s.alone(m)
 	}

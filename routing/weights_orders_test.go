@@ -175,12 +175,12 @@ var events = []struct {
 		l.c.namespace.Annotations = map[string]string{api.AnnotationDefaultVersion: "v9"}
 	}},
 	{"a shift", func(l *ledger) { l.write("v1=70,v2=30") }},
-	{"the VirtualService is deleted", func(l *ledger) { l.c.standing.VirtualServices = nil }},
+	{"the VirtualService is deleted", func(l *ledger) { l.c.existing.VirtualServices = nil }},
 	{"the DestinationRule is deleted", func(l *ledger) {
 		for name := range l.c.since {
 			l.c.since[name] = l.c.now.Add(-time.Hour) // the gap is the user's
 		}
-		l.c.standing.DestinationRules = nil
+		l.c.existing.DestinationRules = nil
 	}},
 }
 

@@ -15,7 +15,7 @@ import (
 // recordsWeights wants the weights in effect on both objects.
 func (c *cluster) recordsWeights(want string) {
 	c.t.Helper()
-	for _, object := range c.standing.all() {
+	for _, object := range c.existing.all() {
 		if kindOf(object) == "Gateway" {
 			continue
 		}
@@ -126,11 +126,11 @@ func TestWeightsTakeEffectAsAWhole(t *testing.T) {
 			c.run("app-v2", "v2", 2, 0)
 			c.advance(time.Hour)
 			c.has("v1 v2", "v1=70 v2=30")
-			c.standing.DestinationRules = nil
+			c.existing.DestinationRules = nil
 			c.since = map[string]time.Time{"v1": c.now.Add(-time.Hour), "v2": c.now.Add(-time.Hour)}
 			c.advance(time.Minute)
 			c.has("v1 v2", "v1=70 v2=30")
-			c.standing.VirtualServices = nil
+			c.existing.VirtualServices = nil
 			c.run("app-v2", "v2", 2, 2)
 			c.advance(time.Minute)
 			c.has("v1 v2", "v1=70 v2=30")
@@ -301,7 +301,7 @@ func (c *cluster) pendsSome() {
 
 // asBefore is what a release left that recorded no weights.
 func (c *cluster) asBefore() {
-	for _, object := range c.standing.all() {
+	for _, object := range c.existing.all() {
 		r := recordOf(object)
 		r.Weights, r.Adopted, r.Kept = nil, false, nil
 		if kindOf(object) != "Gateway" {
@@ -332,7 +332,7 @@ func TestUpgradeTakesTheRouteForWhatIsInEffect(t *testing.T) {
 			c.has("v1 v2", test.route)
 			c.asBefore()
 			c.annotate("weights=" + test.now)
-			for _, vs := range c.standing.VirtualServices {
+			for _, vs := range c.existing.VirtualServices {
 				vs.Annotations[api.AnnotationWords] = `{"outrigger.dev/weights":"` + test.now + `"}`
 			}
 			c.run("app-v1", "v1", 2, 0) // unready at this very moment
