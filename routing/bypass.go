@@ -31,50 +31,52 @@ type Bypass struct {
 	Hosts   []string // of the requests; empty for all
 }
 
-// reportBypasses reports each path that bypasses the versions, as long as that makes a difference.
-func (s *planner) reportBypasses() {
-	if !s.splitsVersions() {
-		return
+// bypassed reports each path that bypasses the versions, as long as that makes a difference.
+func (s *facts) bypassed(rules []rule, exposed exposureVerdict) (found []finding) {
+	if !s.splitsVersions(rules) {
+		return nil
 	}
+	namingSubset := s.namingSubset(rules)
 	for _, vs := range s.foreign.bypasses {
-		s.reportForeign(vs, "spec.http", "", api.RouteGatewayBypasses,
+		found = append(found, problemOf(vs, "spec.http", "", api.RouteGatewayBypasses,
 			fmt.Sprintf("Requests through gateway %s reach every version of Service %s: its destination names no subset.", strings.Join(boundGateways(vs), ", "), s.Service.Name),
-			s.namingSubset()+s.orExpose(api.ObjectRef{Kind: "VirtualService", Namespace: vs.Namespace, Name: vs.Name}, vs.Spec.Hosts))
+			namingSubset+s.orExpose(exposed, api.ObjectRef{Kind: "VirtualService", Namespace: vs.Namespace, Name: vs.Name}, vs.Spec.Hosts)))
 	}
 	for _, vs := range s.Foreign.VirtualServices {
-		s.reportDelegate(vs)
+		found = append(found, s.bypassingDelegate(vs, namingSubset)...)
 		if len(boundGateways(vs)) == 0 && s.servesOtherHosts(vs) && s.routesToAll(vs) {
-			s.reportForeign(vs, "spec.hosts", strings.Join(vs.Spec.Hosts, ","), api.RouteMeshBypasses,
+			found = append(found, problemOf(vs, "spec.hosts", strings.Join(vs.Spec.Hosts, ","), api.RouteMeshBypasses,
 				fmt.Sprintf("Requests of callers in the mesh for %s reach every version of Service %s: its destination names no subset.", strings.Join(vs.Spec.Hosts, ", "), s.Service.Name),
-				s.namingSubset())
+				namingSubset))
 		}
 	}
 	for _, bypass := range s.Bypasses {
-		s.reportGatewayAPI(bypass)
+		found = append(found, s.bypassingGatewayAPI(exposed, bypass))
 	}
 	for _, ingress := range s.Ingresses {
-		if ingress.Namespace == s.Service.Namespace {
-			s.reportIngressPath(ingress.Name, s.hostsOfIngress(ingress))
+		if hosts := s.hostsOfIngress(ingress); ingress.Namespace == s.Service.Namespace && len(hosts) > 0 {
+			found = append(found, s.bypassingIngress(exposed, ingress.Name, hosts))
 		}
 	}
+	return found
 }
 
 // splitsVersions reports whether our rules choose between versions of several workloads. With a single one, every path reaches
 // the same pods.
-func (s *planner) splitsVersions() bool {
-	named := slices.ContainsFunc(s.rules, func(r rule) bool {
+func (s *facts) splitsVersions(rules []rule) bool {
+	named := slices.ContainsFunc(rules, func(r rule) bool {
 		return slices.ContainsFunc(r.to, func(p portion) bool { return p.version != "" })
 	})
 	return named && len(s.withPods()) > 1 && len(s.podVersions()) > 1
 }
 
 // namingSubset says how the destination of a VirtualService follows a version.
-func (s *planner) namingSubset() string {
-	return fmt.Sprintf("Name a subset: destination {host: %s, subset: %s}, for example. Outrigger does not change it when the weights change.", s.host, s.exampleSubset())
+func (s *facts) namingSubset(rules []rule) string {
+	return fmt.Sprintf("Name a subset: destination {host: %s, subset: %s}, for example. Outrigger does not change it when the weights change.", s.host, s.exampleSubset(rules))
 }
 
-func (s *planner) exampleSubset() string {
-	for _, r := range s.rules {
+func (s *facts) exampleSubset(rules []rule) string {
+	for _, r := range rules {
 		for _, p := range r.to {
 			if name := s.subsets.names[p.version]; p.version != "" && name != "" {
 				return name
@@ -123,11 +125,11 @@ func bareShare(routes []*networkingapi.RouteDestination, isBare func(*networking
 	})
 }
 
-// reportDelegate reports a delegate that routes to every version: Istio puts its rules in the place of the rule that names it, if
+// bypassingDelegate reports a delegate that routes to every version: Istio puts its rules in the place of the rule that names it, if
 // the delegate is exported to the namespace of that VirtualService.
-func (s *planner) reportDelegate(vs *networkingv1.VirtualService) {
+func (s *facts) bypassingDelegate(vs *networkingv1.VirtualService, namingSubset string) []finding {
 	if len(vs.Spec.Hosts) > 0 || !s.routesToAll(vs) {
-		return
+		return nil
 	}
 	var roots []string
 	for _, root := range slices.Concat(s.Foreign.VirtualServices, s.Existing.VirtualServices) {
@@ -143,12 +145,12 @@ func (s *planner) reportDelegate(vs *networkingv1.VirtualService) {
 		roots = append(roots, "Outrigger's route") // not written yet
 	}
 	if len(roots) == 0 {
-		return
+		return nil
 	}
 	slices.Sort(roots)
-	s.reportForeign(vs, "spec.http", "", api.RouteDelegateBypasses,
+	return []finding{problemOf(vs, "spec.http", "", api.RouteDelegateBypasses,
 		fmt.Sprintf("Requests that it receives as a delegate of %s reach every version of Service %s: its destination names no subset.", strings.Join(slices.Compact(roots), ", "), s.Service.Name),
-		s.namingSubset())
+		namingSubset)}
 }
 
 // DelegatesTo reports whether a rule of a VirtualService delegates to another one.
@@ -171,24 +173,21 @@ func DelegatesOf(root *networkingv1.VirtualService) []string {
 	return out
 }
 
-func (s *planner) reportGatewayAPI(bypass Bypass) {
-	s.problems = append(s.problems, api.RouteProblem{
+func (s *facts) bypassingGatewayAPI(exposed exposureVerdict, bypass Bypass) finding {
+	return finding{RouteProblem: api.RouteProblem{
 		Object: bypass.Object, Field: "spec.rules", Reason: api.RouteGatewayAPIBypasses,
 		Message: fmt.Sprintf("Requests through %s reach every version of Service %s: a route of Gateway API cannot name a version.", strings.Join(bypass.Parents, ", "), s.Service.Namespace+"/"+s.Service.Name),
-		Advice:  s.perVersion("Name one Service for each version in backendRefs") + s.orExpose(bypass.Object, bypass.Hosts),
-	})
+		Advice:  s.perVersion("Name one Service for each version in backendRefs") + s.orExpose(exposed, bypass.Object, bypass.Hosts),
+	}}
 }
 
-func (s *planner) reportIngressPath(name string, hosts []string) {
-	if len(hosts) == 0 {
-		return
-	}
+func (s *facts) bypassingIngress(exposed exposureVerdict, name string, hosts []string) finding {
 	object := api.ObjectRef{Kind: "Ingress", Namespace: s.Service.Namespace, Name: name}
-	s.problems = append(s.problems, api.RouteProblem{
+	return finding{RouteProblem: api.RouteProblem{
 		Object: object, Field: "spec.rules", Value: strings.Join(hosts, ","), Reason: api.RouteIngressBypasses,
 		Message: fmt.Sprintf("Requests through Istio's ingress gateway reach every version of Service %s: an Ingress cannot name a version.", s.Service.Name),
-		Advice:  s.perVersion("Name the Service of one version in the backend") + s.orExpose(object, hosts),
-	})
+		Advice:  s.perVersion("Name the Service of one version in the backend") + s.orExpose(exposed, object, hosts),
+	}}
 }
 
 // perVersion says how an object that cannot name subsets routes to one version.
@@ -201,8 +200,8 @@ func (s *facts) perVersion(fix string) string {
 }
 
 // orExpose says how to have Outrigger route the same requests, by the weights.
-func (s *planner) orExpose(object fmt.Stringer, hosts []string) string {
-	if _, speaksHTTP := s.gatewayServicePort(); !speaksHTTP || s.exposure.on {
+func (s *facts) orExpose(exposed exposureVerdict, object fmt.Stringer, hosts []string) string {
+	if _, speaksHTTP := s.gatewayServicePort(exposed.request); !speaksHTTP || exposed.on {
 		return ""
 	}
 	pairs := []string{api.AnnotationExpose + "=true"}

@@ -29,7 +29,7 @@ type foreignFindings struct {
 }
 
 // noteForeign looks at each foreign object on our host and says who stands back.
-func (s *planner) noteForeign() {
+func (s *reader) noteForeign() {
 	s.foreign = foreignFindings{named: map[string]bool{}, supplied: map[string]bool{}}
 	for _, vs := range s.Foreign.VirtualServices {
 		s.noteRoute(vs)
@@ -47,7 +47,7 @@ func (s *planner) noteForeign() {
 	s.reportWideRules()
 }
 
-func (s *planner) noteRoute(vs *networkingv1.VirtualService) {
+func (s *reader) noteRoute(vs *networkingv1.VirtualService) {
 	for _, name := range subsetsNamed(vs, s.host, s.Settings.ClusterDomain) {
 		s.foreign.named[name] = true
 	}
@@ -68,7 +68,7 @@ func (s *planner) noteRoute(vs *networkingv1.VirtualService) {
 }
 
 // noteRouteElsewhere tells who wins: what is exported to the callers' namespaces alone comes first, then the older one.
-func (s *planner) noteRouteElsewhere(vs *networkingv1.VirtualService) {
+func (s *reader) noteRouteElsewhere(vs *networkingv1.VirtualService) {
 	limited := len(vs.Spec.ExportTo) > 0 && !slices.Contains(vs.Spec.ExportTo, "*")
 	if limited {
 		s.reportForeign(vs, "spec.exportTo", strings.Join(vs.Spec.ExportTo, ","), api.RouteRouteShadowed,
@@ -97,7 +97,7 @@ func olderObject(a, b Object) bool {
 		cmp.Compare(a.GetNamespace(), b.GetNamespace()), cmp.Compare(a.GetName(), b.GetName())) < 0
 }
 
-func (s *planner) noteRule(rule *networkingv1.DestinationRule) {
+func (s *reader) noteRule(rule *networkingv1.DestinationRule) {
 	if rule.Spec.WorkloadSelector != nil {
 		s.reportForeign(rule, "spec.workloadSelector", pairsText(rule.Spec.WorkloadSelector.MatchLabels), api.RouteShadowedInNamespaces,
 			fmt.Sprintf("It is for the host of Service %s: the pods that it selects see none of the versions, and a route that names one fails for them.", s.serviceRef().Namespace+"/"+s.Service.Name),
@@ -131,13 +131,6 @@ func (s *planner) noteRule(rule *networkingv1.DestinationRule) {
 	}
 	s.reportForeign(rule, "spec.host", rule.Spec.Host, api.RoutePolicyShared,
 		fmt.Sprintf("It is for the host of Service %s; Istio merges it with Outrigger's, which carries no policy of its own.", s.Service.Name), "")
-}
-
-func (s *planner) reportForeign(object Object, field, value string, reason api.RouteReason, message, advice string) {
-	s.problems = append(s.problems, api.RouteProblem{
-		Object: api.ObjectRef{Kind: kindOf(object), Namespace: object.GetNamespace(), Name: object.GetName()},
-		Field:  field, Value: value, Reason: reason, Message: message, Advice: advice,
-	})
 }
 
 // subsetsNamed returns the subsets of the host that a VirtualService leads to, sorted; the empty one for a destination

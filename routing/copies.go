@@ -25,7 +25,7 @@ type recordCopies struct {
 
 // readRecord reads the newest copy, the DestinationRule's first. Objects of a Service with another UID are written over:
 // nothing is recorded about this one.
-func (s *planner) readRecord() {
+func (s *reader) readRecord() {
 	var candidates []Object
 	if s.ours.rule != nil {
 		candidates = append(candidates, s.ours.rule)
@@ -54,14 +54,14 @@ func (s *planner) readRecord() {
 		}
 		c.newest = max(c.newest, r.Revision)
 		switch {
-		case !s.recorded:
-			s.record, s.recorded, from = r, true, name
-		case r.Revision > s.record.Revision:
-			if !r.saysAs(s.record) {
+		case !s.isRecorded:
+			s.recorded, s.isRecorded, from = r, true, name
+		case r.Revision > s.recorded.Revision:
+			if !r.saysAs(s.recorded) {
 				c.outdated = append(c.outdated, from)
 			}
-			s.record, from = r, name
-		case r.Revision == s.record.Revision && r.Revision > 0 && r.text() != s.record.text():
+			s.recorded, from = r, name
+		case r.Revision == s.recorded.Revision && r.Revision > 0 && r.text() != s.recorded.text():
 			c.disagree = append(c.disagree, from, name)
 		}
 	}
@@ -71,18 +71,18 @@ func (s *planner) readRecord() {
 		}
 	}
 	s.readReplacedRecord()
-	c.read = s.record.clone()
+	c.read = s.recorded.clone()
 	s.readDeletedRule()
 }
 
 // isOutdated reports whether another client restored an older VirtualService. Ours are behind the DestinationRule only
 // while a subset that was just added, or a namespace that it was just shown to, makes them wait.
-func (s *planner) isOutdated(vs *networkingv1.VirtualService) bool {
+func (s *facts) isOutdated(vs *networkingv1.VirtualService) bool {
 	r, rule := recordOf(vs), s.ours.rule
-	if slices.Contains(s.record.Detached, vs.Name) { // not written any more
+	if slices.Contains(s.recorded.Detached, vs.Name) { // not written any more
 		return false
 	}
-	if s.renewed || rule == nil || r.Revision == 0 || r.Revision >= s.copies.newest || r.saysAs(s.record) {
+	if s.renewed || rule == nil || r.Revision == 0 || r.Revision >= s.copies.newest || r.saysAs(s.recorded) {
 		return false
 	}
 	latest := exportedAt(rule)
@@ -95,8 +95,8 @@ func (s *planner) isOutdated(vs *networkingv1.VirtualService) bool {
 }
 
 // readReplacedRecord reads the record that is still on objects which the user replaced, until ours carry it.
-func (s *planner) readReplacedRecord() {
-	if s.recorded || s.renewed {
+func (s *reader) readReplacedRecord() {
+	if s.isRecorded || s.renewed {
 		return
 	}
 	var candidates []Object
@@ -108,8 +108,8 @@ func (s *planner) readReplacedRecord() {
 	}
 	for _, object := range candidates {
 		owner := controllerOf(object)
-		if r := recordOf(object); !s.recorded && owner != nil && owner.UID == s.Service.UID && !r.isZero() {
-			s.record, s.recorded, s.copies.newest = r, true, r.Revision
+		if r := recordOf(object); !s.isRecorded && owner != nil && owner.UID == s.Service.UID && !r.isZero() {
+			s.recorded, s.isRecorded, s.copies.newest = r, true, r.Revision
 		}
 	}
 }
@@ -126,20 +126,20 @@ func (s *facts) recordingRoutes() []*networkingv1.VirtualService {
 
 // readDeletedRule reads the record of a DestinationRule that Kubernetes deleted after a backup was restored, and reports
 // the loss, also while a restored route still has the record.
-func (s *planner) readDeletedRule() {
-	if s.renewed || s.DeletedRule == nil || s.recorded && (s.ours.rule != nil || !s.copies.restored) {
+func (s *reader) readDeletedRule() {
+	if s.renewed || s.DeletedRule == nil || s.isRecorded && (s.ours.rule != nil || !s.copies.restored) {
 		return
 	}
 	if r := recordOf(s.DeletedRule); !r.isZero() {
 		if !IsRestored(s.DeletedRule) {
-			s.record, s.recorded = r, true
-			s.reportForeign(s.DeletedRule, "metadata.annotations", "", api.RouteObjectReplaced, "It was replaced, and Outrigger's record on it with it. The record continues on Outrigger's own objects: the default is "+s.readable()+".", "")
+			s.recorded, s.isRecorded = r, true
+			s.reportForeign(s.DeletedRule, "metadata.annotations", "", api.RouteObjectReplaced, "It was replaced, and Outrigger's record on it with it. The record continues on Outrigger's own objects: the default is "+s.recorded.readable()+".", "")
 			return
 		}
-		if !s.recorded {
-			s.record, s.recorded = r, true
+		if !s.isRecorded {
+			s.recorded, s.isRecorded = r, true
 		}
-		s.report(api.RouteRestored, fmt.Sprintf("DestinationRule %s came from a backup and named the Service of the backup as its owner, so Kubernetes deleted it. It is recreated with its recorded default, %s.", s.DeletedRule.Name, s.readable()),
+		s.report(api.RouteRestored, fmt.Sprintf("DestinationRule %s came from a backup and named the Service of the backup as its owner, so Kubernetes deleted it. It is recreated with its recorded default, %s.", s.DeletedRule.Name, s.recorded.readable()),
 			"Check the route: outrigger status -n "+s.Service.Namespace+" "+s.Service.Name+".")
 	}
 }
@@ -155,8 +155,7 @@ func (r record) saysAs(other record) bool {
 }
 
 // recordText is the record as it is to be written, with its revision.
-func (s *planner) recordText() string {
-	r := s.record
+func (s *facts) recordText(r record) string {
 	if r.isZero() {
 		return ""
 	}
@@ -174,15 +173,15 @@ func (s *planner) recordText() string {
 
 // holdRecord reports whether nothing may be decided, since no copy of the record can be trusted: what exists stays until
 // the user decides. An explicit setting of the Service is such a decision.
-func (s *planner) holdRecord() bool {
+func (s *reader) holdRecord() bool {
 	c := s.copies
-	unknown := !s.recorded && len(c.lost) > 0
+	unknown := !s.isRecorded && len(c.lost) > 0
 	if len(c.disagree) == 0 && !unknown {
 		s.reportRestored()
 		return false
 	}
 	if s.saysEverything() {
-		s.record, s.recorded = record{}, false
+		s.recorded, s.isRecorded = record{}, false
 		return false
 	}
 	what := "The records on " + strings.Join(slices.Compact(c.disagree), " and ") + " differ in one revision"
@@ -197,7 +196,7 @@ func (s *planner) holdRecord() bool {
 // then nothing depends on a record.
 func (s *facts) saysEverything() bool {
 	d := s.Intent.Default
-	if s.isInvalid || !d.OnService && len(s.Intent.Weights) == 0 {
+	if len(s.invalid) > 0 || !d.OnService && len(s.Intent.Weights) == 0 {
 		return false
 	}
 	names := map[string]bool{}
@@ -219,7 +218,7 @@ func (s *facts) saysEverything() bool {
 }
 
 // reportRestored reports edits of the record that its other copy repairs.
-func (s *planner) reportRestored() {
+func (s *reader) reportRestored() {
 	if s.renewed || s.foreign.clash { // nothing is written then
 		return
 	}

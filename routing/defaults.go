@@ -3,64 +3,73 @@
 package routing
 
 import (
+	"maps"
 	"slices"
 
 	"outrigger.dev/outrigger/api"
 )
 
-// decideDefault says which version receives what nothing else claims: the user's word, else what is recorded, else
-// what is found at first sight. It is false if nothing can be said yet; then nothing is written.
-func (s *planner) decideDefault() bool {
-	s.followSelector()
-	s.followKinds()
+// decideDefault decides which version receives what nothing else claims: an explicit setting, or else what is recorded, or else what
+// is found at first sight. It returns false if nothing can be decided yet; then nothing is written.
+func (s *facts) decideDefault() (choice, []finding, bool) {
+	c := s.undecided().choice
+	c.record.Names = s.bindNames()
+	c = c.followSelector().followKinds()
+	var found, moved, failed []finding
 	switch {
-	case !s.recorded || s.record.State == stateUndecided:
-		if !s.decideFirst() {
-			return false
+	case !c.isRecorded || c.record.State == stateUndecided:
+		first, notes, ok := c.decideFirst()
+		if !ok {
+			return c, notes, false
 		}
-	case s.record.State == stateSplit:
-		s.endSplit()
+		c, found = first, notes
+	case c.record.State == stateSplit:
+		c, found = c.endSplit()
 	default:
-		s.followAnnotation()
+		c, found = c.followAnnotation()
 	}
-	s.unsplit = s.record.State != ""
-	if !s.unsplit {
-		s.admitNewcomers()
-		s.takeOver()
-		s.holdReported = s.failOver()
+	if c.record.State != "" {
+		return c, found, true
 	}
-	return true
+	c = c.admitNewcomers()
+	c, moved = c.takeOver()
+	c, failed = c.failOver()
+	return c, slices.Concat(found, moved, failed), true
 }
 
 // followSelector notices that the Service selects other pods than when the record was made. If none of the default's is
-// among them, that is the user's word: a change from blue to green by hand.
-func (s *planner) followSelector() {
-	hash := selectorHash(s.Service.Spec.Selector, s.Intent.VersionLabel)
-	if s.recorded && s.record.Selector != hash && s.record.State == "" {
-		if !s.hasPods(s.record.Default) {
-			s.reselected, s.recorded = true, false
-		}
+// among them, the user has chosen another default: blue-green by hand.
+func (s choice) followSelector() choice {
+	next, hash := s, selectorHash(s.Service.Spec.Selector, s.Intent.VersionLabel)
+	if s.isRecorded && s.record.Selector != hash && s.record.State == "" && !s.hasPods(s.record.Default) {
+		next.reselected, next.isRecorded = true, false
 	}
-	s.record.Selector = hash
+	next.record.Selector = hash
+	return next
 }
 
 // followKinds keeps the recorded default in its form: a workload that was created again with the version in its selector
 // is fixed now, and the other way round.
-func (s *planner) followKinds() {
+func (s choice) followKinds() choice {
+	next := s
 	m := s.fixedByNow(s.record.Default)
 	if len(m.Tracks) > 0 && !slices.ContainsFunc(s.tracks, func(t track) bool { return t.exists && t.fixed && slices.Contains(t.versions(), m.Version) }) {
 		m.Version = ""
 	}
-	s.record.Default, s.record.Failed = m, s.fixedByNow(s.record.Failed)
-	for i, w := range s.record.Weights {
-		s.record.Weights[i].bound = s.fixedByNow(w.bound)
-	}
-	for i, m := range s.record.Mirrors {
-		s.record.Mirrors[i].bound = s.fixedByNow(m.bound)
-	}
+	next.record.Default, next.record.Failed = m, s.fixedByNow(s.record.Failed)
+	next.record.Weights, next.record.Mirrors, next.record.Kept = s.fixedWeights(s.record.Weights), s.fixedWeights(s.record.Mirrors), maps.Clone(s.record.Kept)
 	for condition, kept := range s.record.Kept {
-		s.record.Kept[condition] = s.fixedByNow(kept)
+		next.record.Kept[condition] = s.fixedByNow(kept)
 	}
+	return next
+}
+
+func (s *facts) fixedWeights(weights effectiveWeights) effectiveWeights {
+	out := slices.Clone(weights)
+	for i, w := range out {
+		out[i].bound = s.fixedByNow(w.bound)
+	}
+	return out
 }
 
 // fixedByNow puts the version in the place of tracks that were rolling and are fixed by now.
@@ -84,49 +93,59 @@ func (s *facts) fixedByNow(m meaning) meaning {
 }
 
 // followAnnotation applies an explicit default-version to a recorded default: a version that can receive requests, or a policy.
-func (s *planner) followAnnotation() {
+func (s choice) followAnnotation() (choice, []finding) {
 	if s.hasFailed() && (s.record.FailedChoice == s.choiceHash() || s.isChoicePending()) {
-		return // what failed does not return by itself, nor by a word that cannot be followed
+		return s, nil // what failed does not return by itself, nor by a setting that cannot be followed
 	}
 	if s.invalid[api.AnnotationDefaultVersion] {
-		return
+		return s, nil
 	}
-	d := s.Intent.Default
-	if s.record.Default.All && d.Policy != api.DefaultAll && !s.defaultPending() {
-		if s.recorded = false; s.decideFirst() {
-			return
+	if d := s.Intent.Default; s.record.Default.All && d.Policy != api.DefaultAll && !s.defaultPending() {
+		unrecorded := s
+		unrecorded.isRecorded = false
+		next, notes, ok := unrecorded.decideFirst()
+		if ok {
+			return next, notes
 		}
+		return unrecorded.followPolicy(notes)
 	}
+	return s.followPolicy(nil)
+}
+
+// followPolicy applies what default-version says, whatever is recorded.
+func (s choice) followPolicy(found []finding) (choice, []finding) {
+	d := s.Intent.Default
 	switch d.Policy {
 	case api.DefaultLiteral:
 		m := s.meaningOf(d.Version)
 		if !s.within(m) && s.inForce(m) && !s.isGone(m) {
-			s.setDefault(m, byUser)
+			return s.withDefault(m, byUser), found
 		}
 	case api.DefaultAll:
-		s.setDefault(meaning{All: true}, byUser)
+		return s.withDefault(meaning{All: true}, byUser), found
 	case api.DefaultLowest, api.DefaultHighest:
 		if m := s.extreme(); !m.isZero() && !s.within(m) {
-			s.setDefault(m, byUser)
+			return s.withDefault(m, byUser), found
 		}
 	case api.DefaultFirst:
 		if s.record.By == byFirst && s.isRevisable() && len(s.record.Weights) == 0 && len(s.podVersions()) > 0 {
 			if m := s.first(); !s.within(m) && s.usableNow(m) {
-				s.setDefault(m, byFirst)
+				return s.withDefault(m, byFirst), found
 			}
 		}
 	}
+	return s, found
 }
 
 // defaultPending reports whether a version is written as the default that the default does not include and that cannot
 // be followed yet.
-func (s *planner) defaultPending() bool {
+func (s choice) defaultPending() bool {
 	d := s.Intent.Default
 	return !s.invalid[api.AnnotationDefaultVersion] && d.Policy == api.DefaultLiteral && !s.within(s.meaningOf(d.Version))
 }
 
 // isChoicePending reports whether what the Service says about shares cannot be followed yet.
-func (s *planner) isChoicePending() bool {
+func (s choice) isChoicePending() bool {
 	m := s.meaningOf(s.Intent.Default.Version)
 	if s.defaultPending() && (!s.inForce(m) || s.isGone(m)) {
 		return true
@@ -134,16 +153,18 @@ func (s *planner) isChoicePending() bool {
 	return len(s.unreadyGrowth(s.writtenWeights(), s.sharesOf(s.record.Weights))) > 0
 }
 
-func (s *planner) setDefault(m meaning, by string) {
-	if !s.record.Default.equal(m) {
-		s.defaultChosen = s.defaultChosen || by == byUser
-		s.record.Default, s.record.By = m, by
-		s.waiting = nil
+func (s choice) withDefault(m meaning, by string) choice {
+	if s.record.Default.equal(m) {
+		return s
 	}
+	next := s
+	next.isNew = s.isNew || by == byUser
+	next.record.Default, next.record.By, next.waiting = m, by, nil
+	return next
 }
 
 // within reports whether the recorded default includes all that m means.
-func (s *planner) within(m meaning) bool {
+func (s choice) within(m meaning) bool {
 	d := s.record.Default
 	if d.All || m.All || m.Version != "" && m.Version != d.Version {
 		return d.All && m.All
@@ -152,7 +173,7 @@ func (s *planner) within(m meaning) bool {
 }
 
 // extreme returns the lowest or highest version among those that can receive requests and the default's.
-func (s *planner) extreme() meaning {
+func (s choice) extreme() meaning {
 	versions := slices.DeleteFunc(s.podVersions(), func(version string) bool {
 		m := s.runningAs(version)
 		return !s.within(m) && !s.inForce(m)
@@ -169,7 +190,7 @@ func (s *planner) extreme() meaning {
 // isRevisable reports whether the default was recorded so recently that workloads created together with it may still
 // be appearing. Only the age of the record counts: workloads are young again after a restore or a replacement. A default
 // that serves is not revised.
-func (s *planner) isRevisable() bool {
+func (s choice) isRevisable() bool {
 	since, recorded := parseTime(s.record.Since)
 	if !recorded || s.hasReady(s.record.Default) {
 		return false
@@ -178,50 +199,48 @@ func (s *planner) isRevisable() bool {
 }
 
 // admitNewcomers lets a rolling track that first appears with a version of the default join it; a fixed one is in it by
-// its version. Others wait, and are remembered, so that what they roll out later does not make them newcomers.
-func (s *planner) admitNewcomers() {
-	d := s.record.Default
+// its version. Others wait, and are recorded, so that what they roll out later does not make them newcomers.
+func (s choice) admitNewcomers() choice {
+	next, d := s, s.record.Default
 	if d.All {
-		return
+		return s
 	}
 	versions := []string{d.Version}
 	for _, group := range s.groupsOf(d) {
 		versions = append(versions, group.Version)
 	}
+	isForgotten := s.forgotWaiting() && !s.reselected
 	for _, t := range s.withPods() {
 		if t.fixed || !t.exists || slices.Contains(d.Tracks, t.ref) || slices.Contains(s.waiting, t.ref.String()) {
 			continue
 		}
-		if s.forgotWaiting() {
-			s.addWaiting(t.ref)
-			continue
-		}
-		if slices.ContainsFunc(t.groups, func(g podGroup) bool { return g.Version != "" && slices.Contains(versions, g.Version) }) {
+		if !isForgotten && slices.ContainsFunc(t.groups, func(g podGroup) bool { return g.Version != "" && slices.Contains(versions, g.Version) }) {
 			d.Tracks = append(slices.Clone(d.Tracks), t.ref)
 			slices.SortFunc(d.Tracks, compareRefs)
 			continue
 		}
-		s.addWaiting(t.ref)
+		next.waiting = withWaiting(next.waiting, t.ref)
 	}
-	s.record.Default = d
+	next.record.Default = d
+	return next
 }
 
 // forgotWaiting reports whether another client deleted or wiped the DestinationRule, so that newcomers can no longer be told
 // from workloads that wait already: none of them joins the default.
-func (s *planner) forgotWaiting() bool {
-	return s.copies.read.Revision > 0 && len(s.ours.routes()) > 0 && !s.renewed && !s.reselected &&
+func (s *facts) forgotWaiting() bool {
+	return s.copies.read.Revision > 0 && len(s.ours.routes()) > 0 && !s.renewed &&
 		(s.ours.rule == nil || trustOf(s.ours.rule) == blank)
 }
 
-func (s *planner) addWaiting(ref WorkloadRef) {
-	if name := ref.String(); !slices.Contains(s.waiting, name) {
-		s.waiting = append(s.waiting, name)
-		slices.Sort(s.waiting)
+func withWaiting(waiting []string, ref WorkloadRef) []string {
+	if slices.Contains(waiting, ref.String()) {
+		return waiting
 	}
+	return slices.Sorted(slices.Values(append(slices.Clone(waiting), ref.String())))
 }
 
 // current is what has the default's traffic now.
-func (s *planner) current() meaning {
+func (s choice) current() meaning {
 	if !s.gone.standIn.isZero() {
 		return s.gone.standIn
 	}

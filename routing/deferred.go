@@ -6,7 +6,7 @@ package routing
 // (outrigger.dev/eager=false): the DestinationRule then carries the record alone, since each subset is a cluster more in
 // every sidecar. A word on the Service that asks for more ends the waiting, and so does a second track; what was made
 // stays.
-func (s *planner) waitsForSecond() bool {
+func (s choice) waitsForSecond() bool {
 	if !s.Intent.Deferred || s.Intent.SubsetsOnly || s.record.State != "" || len(s.withPods()) > 1 || len(s.ours.routes()) > 0 || len(s.ours.added) > 0 {
 		return false
 	}

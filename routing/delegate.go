@@ -14,7 +14,7 @@ const extraSuffix = "-extra"
 
 // noteDelegate finds the user's rules: a VirtualService <service>-extra without hosts, as Istio has delegates. One that
 // cannot be one is told.
-func (s *planner) noteDelegate(vs *networkingv1.VirtualService) {
+func (s *reader) noteDelegate(vs *networkingv1.VirtualService) {
 	if vs.Namespace != s.Service.Namespace || vs.Name != s.Service.Name+extraSuffix || vs.Labels[api.LabelManagedBy] == api.ManagedBy {
 		return
 	}
@@ -44,12 +44,12 @@ func (s *planner) noteDelegate(vs *networkingv1.VirtualService) {
 // delegateRule leads to the user's rules first. Its match is of everything that this VirtualService serves: without one,
 // Istio would take the rules behind it for dead. For the same reason it is never the very match of a rule behind it, nor
 // one whose path begins theirs: below a path it says the scheme, which every request has and a delegate's rules may narrow.
-func (s *planner) delegateRule(view routeView) *networkingapi.HTTPRoute {
+func (s decision) delegateRule(view routeView) *networkingapi.HTTPRoute {
 	rule := &networkingapi.HTTPRoute{
 		Name:     "extra",
 		Delegate: &networkingapi.Delegate{Name: s.foreign.delegate.Name, Namespace: s.foreign.delegate.Namespace},
 	}
-	if path := s.exposure.path; view.mesh || path == "" || path == "/" {
+	if path := s.exposed.path; view.mesh || path == "" || path == "/" {
 		rule.Match = append(rule.Match, &networkingapi.HTTPMatchRequest{Uri: prefix("/")})
 	} else {
 		rule.Match = append(rule.Match, &networkingapi.HTTPMatchRequest{Scheme: prefix("http"), Uri: prefix(path)})

@@ -28,53 +28,29 @@ type portion struct {
 	weight  int
 }
 
-// decideRules gives every rule its destinations: the rules of match as written, then the default.
-func (s *planner) decideRules() {
-	if !s.unsplit && s.endpointsElsewhere() {
-		s.unsplit = true
-		s.reportEndpointsElsewhere()
-	}
-	if s.unsplit {
-		s.decideNoRoute()
-		s.rules = []rule{{to: []portion{{weight: 1}}}}
-		s.reportUnsplitWeights()
-		return
-	}
-	s.decideWeights()
-	s.decideNoRoute()
-	s.rules = s.decideMatches()
-	s.rules = append(s.rules, s.defaultRules(s.rules)...)
-	s.decideMirrors()
-	s.reportBypasses()
-	s.reportAdopted()
-	s.reportHold()
-	s.reportNames()
-}
-
-// decideNoRoute decides whether a route for the mesh may be created. One that was created before and is missing was deleted
+// isRouteNone reports whether no route for the mesh may be created. One that was created before and is missing was deleted
 // by another client, and comes back.
-func (s *planner) decideNoRoute() {
-	s.noRoute = s.mayNotCreate() && (s.unsplit || !s.wasRouteLost())
-	s.record.Unrouted = s.record.State == "" && (s.noRoute || s.foreign.meshTaken)
+func (s choice) isRouteNone(toAll bool) bool {
+	return s.mayNotCreate(toAll) && (toAll || !s.wasRouteLost())
 }
 
 // wasRouteLost reports whether the record says that callers in the mesh have a route of ours, and another client deleted it
 // or took the Service's host out of it.
-func (s *planner) wasRouteLost() bool {
+func (s choice) wasRouteLost() bool {
 	was := s.copies.read
-	return (s.ours.mesh == nil || s.lostHost(s.ours.mesh)) && s.recorded && was.Revision > 0 && was.State == "" && !was.Unrouted && !s.reselected && !s.renewed
+	return (s.ours.mesh == nil || s.lostHost(s.ours.mesh)) && s.isRecorded && was.Revision > 0 && was.State == "" && !was.Unrouted && !s.reselected && !s.renewed
 }
 
 // mayNotCreate reports whether a route for the mesh that is not there must not be made: in a split, and while nothing is
 // ready that it would lead to, but something else serves that is no newcomer.
-func (s *planner) mayNotCreate() bool {
+func (s choice) mayNotCreate(toAll bool) bool {
 	if s.ours.mesh != nil && !s.renewed && slices.Contains(s.ours.mesh.Spec.Hosts, s.host) {
 		return false
 	}
 	if s.ours.mesh == nil && s.wasRouted() {
 		return false
 	}
-	if s.unsplit {
+	if toAll {
 		return true
 	}
 	to := []meaning{s.current()}
@@ -96,7 +72,7 @@ func (s *planner) mayNotCreate() bool {
 
 // sharing shares requests out. A version receives what is written for it, and no more, but for two: the default has the
 // share of one whose workload was deleted or scaled to 0, and what took over from a default that failed has that one's.
-func (s *planner) sharing(weights effectiveWeights) (out sharing) {
+func (s choice) sharing(weights effectiveWeights) (out sharing) {
 	add := func(weight int32, name string, m meaning) {
 		sh := share{name: name}
 		for _, p := range s.expand(m) {

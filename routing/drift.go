@@ -35,20 +35,20 @@ const (
 )
 
 // readAdopted takes over weights that a release adopted which did not record them as in effect.
-func (s *planner) readAdopted() {
-	if s.renewed || !s.recorded || len(s.record.Weights) > 0 {
+func (s *reader) readAdopted() {
+	if s.renewed || !s.isRecorded || len(s.recorded.Weights) > 0 {
 		return
 	}
 	for _, vs := range s.ours.routes() {
 		text := vs.Annotations[api.AnnotationAdopted]
-		if weights, err := api.ParseWeights(text); text != "" && err == nil && len(s.record.Weights) == 0 {
+		if weights, err := api.ParseWeights(text); text != "" && err == nil && len(s.recorded.Weights) == 0 {
 			s.adopt(weights)
 		}
 	}
 }
 
-func (s *planner) adopt(weights []api.Weight) {
-	s.record.Adopted = true
+func (s *reader) adopt(weights []api.Weight) {
+	s.recorded.Adopted = true
 	names := map[string]meaning{}
 	for _, w := range weights {
 		if carried := s.runningAs(w.Version); len(carried.Tracks) > 0 && !s.literalAlready(w.Version, carried) {
@@ -56,7 +56,7 @@ func (s *planner) adopt(weights []api.Weight) {
 		}
 	}
 	names = s.apart(names)
-	s.record.Weights = s.bound(weights, func(name string) meaning {
+	s.recorded.Weights = s.bound(weights, func(name string) meaning {
 		if m, bound := names[name]; bound {
 			return m
 		}
@@ -65,11 +65,11 @@ func (s *planner) adopt(weights []api.Weight) {
 }
 
 // adoptedText are adopted weights that hold, as the annotation would have them; empty if there are none.
-func (s *planner) adoptedText() string {
-	if !s.record.Adopted {
+func (r record) adoptedText() string {
+	if !r.Adopted {
 		return ""
 	}
-	return s.record.Weights.String()
+	return r.Weights.String()
 }
 
 // sharesChanged reports whether the user has said something about shares since the route was written last.
@@ -79,8 +79,8 @@ func (s *facts) sharesChanged() bool {
 
 // noteDrift finds what another client changed in our VirtualServices, and says what becomes of it: it holds, it is
 // written back, or the VirtualService is theirs from now on.
-func (s *planner) noteDrift() {
-	if s.renewed || !s.recorded {
+func (s *reader) noteDrift() {
+	if s.renewed || !s.isRecorded {
 		return
 	}
 	declared := len(s.Intent.Weights) > 0
@@ -104,9 +104,9 @@ func (s *planner) noteDrift() {
 		case s.namesMissing(vs) != "":
 			s.revert(vs, "It was edited and routes to subset "+s.namesMissing(vs)+", which does not exist. The edit is reverted.",
 				"Add that subset to DestinationRule "+s.names.rule+" first.")
-		case how == restructured || s.Intent.Drift == api.DriftDetach || s.record.State != "":
+		case how == restructured || s.Intent.Drift == api.DriftDetach || s.recorded.State != "":
 			s.detached = append(s.detached, vs.Name)
-			s.reportEdit(vs, api.RouteDrifted, "It was changed by hand; Outrigger writes it no longer, and keeps the subsets that it names.",
+			s.reportForeign(vs, "spec", "", api.RouteDrifted, "It was changed by hand; Outrigger writes it no longer, and keeps the subsets that it names.",
 				fmt.Sprintf("To have it back: %s, or kubectl delete virtualservice -n %s %s.", s.annotate(api.AnnotationDrift+"=revert"), vs.Namespace, vs.Name))
 		case i > 0:
 			s.revert(vs, "Its shares were changed by hand and are written back: those of VirtualService "+s.ours.routes()[0].Name+" apply to both.", "Change them there, or set outrigger.dev/weights.")
@@ -123,12 +123,12 @@ func (s *planner) noteDrift() {
 			}
 		}
 	}
-	s.record.Detached = s.detached
+	s.recorded.Detached = s.detached
 	s.left = s.leftBy(s.ours.routes())
 }
 
 // versionWithoutPods returns a version among shares that has no pods, or whose workload was deleted; empty if there is none.
-func (s *planner) versionWithoutPods(to []portion) string {
+func (s *facts) versionWithoutPods(to []portion) string {
 	for _, p := range to {
 		m := s.runningAs(p.version)
 		if p.version != "" && (!s.hasPods(m) || s.isGone(m)) {
@@ -138,17 +138,18 @@ func (s *planner) versionWithoutPods(to []portion) string {
 	return ""
 }
 
-// reportAdopted says that shares hold which somebody set on our VirtualService.
-func (s *planner) reportAdopted() {
-	if routes, text := s.ours.routes(), s.adoptedText(); text != "" && len(routes) > 0 {
-		s.reportEdit(routes[0], api.RouteWeightsAdopted, "Its shares were set by hand to "+text+", and the Service says nothing about them; they hold until it does.",
-			"To write them down: "+s.annotate(api.AnnotationWeights+"="+text)+".")
+// adoptedShares reports that shares apply which another client set on our VirtualService.
+func (s choice) adoptedShares() []finding {
+	if routes, text := s.ours.routes(), s.record.adoptedText(); text != "" && len(routes) > 0 {
+		return []finding{problemOf(routes[0], "spec", "", api.RouteWeightsAdopted, "Its shares were set by hand to "+text+", and the Service says nothing about them; they hold until it does.",
+			"To write them down: "+s.annotate(api.AnnotationWeights+"="+text)+".")}
 	}
+	return nil
 }
 
 // noteGatewayDrift finds that another client changed our Gateway. It says nothing but what the annotations say, so there is
 // nothing to adopt: it is written back, unless it is to be left.
-func (s *planner) noteGatewayDrift() {
+func (s *reader) noteGatewayDrift() {
 	gateway := s.ours.gateway
 	if s.renewed || !s.gatewayEdited() {
 		return
@@ -177,9 +178,9 @@ func gatewayDigest(gateway *networkingv1.Gateway) string {
 }
 
 // revert has an edited VirtualService written back, and says so.
-func (s *planner) revert(vs *networkingv1.VirtualService, message, advice string) {
+func (s *reader) revert(vs *networkingv1.VirtualService, message, advice string) {
 	s.reverted = append(s.reverted, vs.Name)
-	s.reportEdit(vs, api.RouteEditReverted, message, advice)
+	s.reportForeign(vs, "spec", "", api.RouteEditReverted, message, advice)
 }
 
 // writtenPortions are the destinations that a VirtualService had as we wrote it last. Weights are known of those that no
@@ -202,10 +203,6 @@ func (s *facts) writtenPortions(vs *networkingv1.VirtualService) []portion {
 		out = append(out, portion{weight: 1})
 	}
 	return out
-}
-
-func (s *planner) reportEdit(vs *networkingv1.VirtualService, reason api.RouteReason, message, advice string) {
-	s.reportForeign(vs, "spec", "", reason, message, advice)
 }
 
 // weightsOf writes shares as the annotation has them; empty if they name anything but versions.

@@ -2,9 +2,7 @@
 
 package routing
 
-import (
-	"outrigger.dev/outrigger/api"
-)
+import "outrigger.dev/outrigger/api"
 
 // spansClusters reports whether the Service may have endpoints in other clusters of the mesh, by the setting or else by
 // what the mesh shows.
@@ -15,8 +13,8 @@ func (s *facts) spansClusters() bool {
 // endpointsElsewhere reports whether a default route would take traffic from endpoints that are not seen here: in a mesh
 // of several clusters a Service has pods of other clusters, whose versions are not known here. A word of the user about
 // versions is enough for a route, and one that stands stays.
-func (s *planner) endpointsElsewhere() bool {
-	if !s.spansClusters() || s.unsplit || s.record.State != "" || s.record.Default.All {
+func (s choice) endpointsElsewhere() bool {
+	if !s.spansClusters() || s.record.State != "" || s.record.Default.All {
 		return false
 	}
 	if s.wasRouteLost() {
@@ -32,8 +30,8 @@ func (s *planner) endpointsElsewhere() bool {
 	return !said
 }
 
-func (s *planner) reportEndpointsElsewhere() {
-	s.report(api.RouteEndpointsElsewhere,
+func (s choice) unseenEndpoints() finding {
+	return s.problem(api.RouteEndpointsElsewhere,
 		"The mesh spans several clusters, and endpoints of the Service in others are not seen: a default route to "+s.record.Default.String()+" could take their traffic away, so none is written.",
 		s.deciding(s.podVersions())+" In a mesh of one cluster set routing.multiCluster: disabled.")
 }

@@ -34,9 +34,21 @@ type refusal struct {
 	reason     api.RouteReason
 }
 
+// exposureVerdict is what becomes of the exposure.
+type exposureVerdict struct {
+	exposure                      // what gateways serve from now on; off if nothing
+	current     currentExposure   // what they serve now
+	request     *api.Exposure     // the annotations that exposure is for
+	annotations map[string]string // what all annotations say, with those about exposure that exposure is for
+	held        map[string]string // the values in effect of invalid annotations, to be recorded
+	frozen      bool              // the objects of the current exposure stay as they are
+	keptHosts   []string          // wildcards that an earlier release exposed and that the installation no longer allows
+	waiting     string            // the exposure that was refused because its host was claimed
+}
+
 // existingExposure returns the current exposure as far as the administrator still permits it, without hosts that the user
 // routes or that an earlier claim owns. It is off if there is none, or nothing records what it was written for.
-func (s *planner) findCurrentExposure() currentExposure {
+func (s *facts) findCurrentExposure() currentExposure {
 	words := s.exposureAnnotations()
 	if words == nil {
 		for _, vs := range s.ours.routes() {
@@ -61,13 +73,8 @@ func (s *planner) findCurrentExposure() currentExposure {
 	if intent.Expose == nil {
 		return currentExposure{}
 	}
-	problems, kept := s.problems, s.keptHosts
-	defer func() { s.problems, s.keptHosts = problems, kept }() // nothing new to report
-	x := s.exposureOf(intent.Expose)
-	if !s.listsPermit(x) {
-		return currentExposure{}
-	}
-	if s.yieldsPort(x) {
+	x, _, _ := s.exposureOf(intent.Expose)
+	if s.listObjection(x) != nil || s.yieldsPort(x) {
 		return currentExposure{}
 	}
 	if gateway := s.foreignGateway(x.gateway); !x.generated && gateway != nil {
@@ -81,65 +88,73 @@ func (s *planner) findCurrentExposure() currentExposure {
 	return currentExposure{exposure: x, request: intent.Expose, texts: intent.Texts}
 }
 
-// refuse reports that an exposure annotation cannot take effect as a whole, and what happens now.
-func (s *planner) refuse(key, value string, reason api.RouteReason, what, advice string) {
+// refuse returns the finding that an exposure annotation cannot take effect as a whole, and what happens now.
+func (s *facts) refuse(current currentExposure, key, value string, reason api.RouteReason, what, advice string) finding {
 	effect := "The Service is not exposed."
-	if s.servedNow.on {
+	if current.on {
 		effect = "The existing exposure is unchanged."
 	}
-	s.refuseHost(key, value, reason, what+" "+effect, advice)
+	return s.refuseHost(key, value, reason, what+" "+effect, advice)
 }
 
-// refuseHost reports that one host is not exposed.
-func (s *planner) refuseHost(key, value string, reason api.RouteReason, message, advice string) {
-	s.refused = append(s.refused, refusal{key, value, reason})
-	s.reportAbout(key, value, reason, message, advice)
+// refuseHost returns the finding that one host is not exposed.
+func (s *facts) refuseHost(key, value string, reason api.RouteReason, message, advice string) finding {
+	out := s.problemAbout(key, value, reason, message, advice)
+	out.refused = &refusal{key, value, reason}
+	return out
 }
 
-// keepExisting keeps the current exposure where a refusal would change it, and reports whether it does.
-func (s *planner) keepExisting(x exposure) bool {
-	if vs := s.servedNow.unrecorded; len(s.refused) > 0 && vs != nil && (!x.on || !sameHosts(x.hosts, vs.Spec.Hosts)) {
-		s.frozen = true
-		s.exposure.hosts, s.exposure.gateway = vs.Spec.Hosts, strings.Join(boundGateways(vs), ", ")
-		s.reportStillExposed(s.refused[0].key, s.refused[0].value, s.refusals())
-		return true
-	}
-	if len(s.refused) == 0 || !s.servedNow.on || x.on && sameExposure(x, s.servedNow.exposure) && s.Intent.Expose.ServicePort == s.servedNow.request.ServicePort {
-		return false
-	}
-	s.exposure, s.Intent.Expose = s.servedNow.exposure, s.servedNow.request
-	s.Intent.Texts = maps.Clone(s.Intent.Texts)
-	for _, key := range api.ExposureKeys() {
-		delete(s.Intent.Texts, key)
-		if text, said := s.servedNow.texts[key]; said {
-			s.Intent.Texts[key] = text
+// keepCurrent keeps the current exposure where a refusal would change it. It reports nothing where it does not.
+func (s *facts) keepCurrent(v exposureVerdict, x exposure, found []finding) (exposureVerdict, []finding) {
+	var refused []refusal
+	for _, f := range found {
+		if f.refused != nil {
+			refused = append(refused, *f.refused)
 		}
 	}
-	s.freezeUnroutable()
-	s.reportStillExposed(s.refused[0].key, s.refused[0].value, s.refusals())
-	return true
+	if len(refused) == 0 {
+		return v, nil
+	}
+	current := v.current
+	if vs := current.unrecorded; vs != nil && (!x.on || !sameHosts(x.hosts, vs.Spec.Hosts)) {
+		v.frozen = true
+		v.hosts, v.gateway = vs.Spec.Hosts, strings.Join(boundGateways(vs), ", ")
+		return v, s.stillExposed(v.exposure, refused[0].key, refused[0].value, refusalsText(refused))
+	}
+	if !current.on || x.on && sameExposure(x, current.exposure) && v.request.ServicePort == current.request.ServicePort {
+		return v, nil
+	}
+	v.exposure, v.request, v.annotations = current.exposure, current.request, maps.Clone(v.annotations)
+	for _, key := range api.ExposureKeys() {
+		delete(v.annotations, key)
+		if text, has := current.texts[key]; has {
+			v.annotations[key] = text
+		}
+	}
+	v.frozen = s.isUnroutable(v)
+	return v, s.stillExposed(v.exposure, refused[0].key, refused[0].value, refusalsText(refused))
 }
 
-func (s *planner) refusals() string {
+func refusalsText(refused []refusal) string {
 	var parts []string
-	for _, r := range s.refused {
+	for _, r := range refused {
 		parts = append(parts, fmt.Sprintf("%s=%s (%s)", r.key, r.value, r.reason))
 	}
 	return "Refused: " + strings.Join(slices.Compact(parts), ", ") + "."
 }
 
-// reportStillExposed reports that the current exposure stays, because of an annotation that cannot take effect.
-func (s *planner) reportStillExposed(key, value, why string) {
-	s.reportAbout(key, value, api.RouteStillExposed,
-		fmt.Sprintf("%s The Service is still exposed for %s at Gateway %s, as before.", why, strings.Join(s.exposure.hosts, ", "), s.exposure.gateway),
-		fmt.Sprintf("Correct the annotation, or end the exposure: kubectl annotate service -n %s %s %s-.", s.Service.Namespace, s.Service.Name, api.AnnotationExpose))
+// stillExposed reports that the current exposure stays, because of an annotation that cannot take effect.
+func (s *facts) stillExposed(x exposure, key, value, why string) []finding {
+	return []finding{s.problemAbout(key, value, api.RouteStillExposed,
+		fmt.Sprintf("%s The Service is still exposed for %s at Gateway %s, as before.", why, strings.Join(x.hosts, ", "), x.gateway),
+		fmt.Sprintf("Correct the annotation, or end the exposure: kubectl annotate service -n %s %s %s-.", s.Service.Namespace, s.Service.Name, api.AnnotationExpose))}
 }
 
-// freezeUnroutable leaves the objects of the current exposure as they are where no route can be generated for it any more: the
-// Service lost the port that the gateway routes to, or the name that an object would need is taken.
-func (s *planner) freezeUnroutable() {
-	_, speaksHTTP := s.gatewayServicePort()
-	s.frozen = s.portless || !speaksHTTP || s.names.exposed == "" || s.exposure.generated && s.names.gateway == ""
+// isUnroutable reports whether no route can be generated any more for an exposure: the Service lost the port that the gateway routes
+// to, or the name that an object would need is taken. The objects of the current exposure then stay as they are.
+func (s *facts) isUnroutable(v exposureVerdict) bool {
+	_, speaksHTTP := s.gatewayServicePort(v.request)
+	return s.portless || !speaksHTTP || s.names.exposed == "" || v.generated && s.names.gateway == ""
 }
 
 func sameExposure(a, b exposure) bool {

@@ -10,7 +10,7 @@ import (
 
 // expand turns a meaning into destinations whose weights sum to 4. What means all pods there are needs no subset; a
 // rolling track beside others is divided over its versions by ready pods.
-func (s *planner) expand(m meaning) []portion {
+func (s choice) expand(m meaning) []portion {
 	if m.All || s.alone(m) {
 		return []portion{{weight: 4}}
 	}
@@ -39,7 +39,7 @@ func (s *planner) expand(m meaning) []portion {
 
 // alone reports whether m is rolling and has all the pods. Once a route names subsets, others must have been away for
 // the retention, too; and a stand-in keeps its subset.
-func (s *planner) alone(m meaning) bool {
+func (s choice) alone(m meaning) bool {
 	if len(m.Tracks) == 0 || m.Version != "" {
 		return false
 	}
@@ -57,7 +57,7 @@ func (s *planner) alone(m meaning) bool {
 
 // othersAbsent reports whether every subset without pods, but for those that m ran last, has been unused for the
 // retention.
-func (s *planner) othersAbsent(m meaning) bool {
+func (s *facts) othersAbsent(m meaning) bool {
 	if s.ours.rule == nil {
 		return true
 	}
@@ -80,7 +80,7 @@ func (s *planner) othersAbsent(m meaning) bool {
 
 // readyByVersion counts the ready pods that m's share goes to. An old version of a rolling track leaves when it has at
 // most one pod and the new one a ready one.
-func (s *planner) readyByVersion(m meaning) map[string]int {
+func (s choice) readyByVersion(m meaning) map[string]int {
 	var serving []podGroup
 	for _, t := range s.tracks {
 		newest := t.newest()
@@ -110,11 +110,11 @@ func (s *planner) readyByVersion(m meaning) map[string]int {
 	return out
 }
 
-func (s *planner) anyUsable(m meaning) bool { return slices.ContainsFunc(s.possible(m), s.usable) }
+func (s choice) anyUsable(m meaning) bool { return slices.ContainsFunc(s.possible(m), s.usable) }
 
 // held is where m's share stays while none of its pods is ready: where it went, else what it ran last, else where most
 // of its pods are.
-func (s *planner) held(m meaning) []portion {
+func (s *facts) held(m meaning) []portion {
 	versions := s.possible(m)
 	counts := map[string]int{}
 	for _, p := range s.existingPortions() {
@@ -141,7 +141,7 @@ func (s *planner) held(m meaning) []portion {
 
 // lastRan is the version that a rolling track ran last: what is recorded as long as it still runs or nothing does, else
 // its newest.
-func (s *planner) lastRan(ref WorkloadRef) string {
+func (s *facts) lastRan(ref WorkloadRef) string {
 	recorded := s.recordedRun(ref)
 	t, _ := s.trackOf(ref)
 	if newest := t.newest(); newest != "" && (recorded == "" || !t.runs(recorded)) {
@@ -152,7 +152,7 @@ func (s *planner) lastRan(ref WorkloadRef) string {
 
 // recordedRun is the version that is recorded as the one that a rolling track ran last, or what has replaced it: where the
 // recorded one is marked as unused and has no pods any more, that is the subset which came last and is not marked.
-func (s *planner) recordedRun(ref WorkloadRef) string {
+func (s *facts) recordedRun(ref WorkloadRef) string {
 	recorded := s.ours.lastRan[ref.String()]
 	t, _ := s.trackOf(ref)
 	if recorded == "" || t.runs(recorded) || s.ours.rule == nil {

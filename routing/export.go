@@ -18,26 +18,25 @@ import (
 // this; the Service's own annotation comes next. What is exposed says so outright, since the mesh's default may hide it from
 // the gateway's namespace. While the annotation is invalid, each object stays visible where it is, and a new one is visible no
 // further than the existing ones, or than the Service's own namespace.
-func (s *planner) decideExport() {
+func (s *facts) decideExport(exposed exposureVerdict) (exportTo []string, found []finding) {
 	switch {
 	case s.foreign.merged:
-		s.exportTo = s.foreign.exportTo
+		exportTo = s.foreign.exportTo
 	case s.badExport:
-		s.exportTo = s.heldExport()
-		return
+		return s.heldExport(), nil
 	case s.Intent.ExportTo != nil:
-		s.exportTo = s.Intent.ExportTo
-	case s.exposure.on || s.isStillServed():
-		s.exportTo = []string{"*"}
+		exportTo = s.Intent.ExportTo
+	case exposed.on || s.isStillServed(exposed):
+		exportTo = []string{"*"}
 	}
-	s.reportHidden()
+	return exportTo, s.hidden(exportTo, exposed)
 }
 
 // isStillServed reports whether gateways still serve the exposure by a VirtualService that is not written: it is kept as it is,
 // or another client edited it and it belongs to that client now.
-func (s *planner) isStillServed() bool {
+func (s *facts) isStillServed(exposed exposureVerdict) bool {
 	return slices.ContainsFunc(s.ours.routes(), func(vs *networkingv1.VirtualService) bool {
-		isKept := s.frozen || s.unrecorded || vs == s.ours.exposed && slices.Contains(s.detached, vs.Name)
+		isKept := exposed.frozen || s.unrecordedExposure || vs == s.ours.exposed && slices.Contains(s.detached, vs.Name)
 		return isKept && len(boundGateways(vs)) > 0
 	})
 }
@@ -58,7 +57,7 @@ func (s *facts) heldExport() []string {
 
 // exportOfRoute is where a VirtualService is visible now: it is shown to others when the subsets have been shown to them
 // for the propagation delay. It is false for one that is not there yet and has to wait for that.
-func (s *planner) exportOfRoute(existing *networkingv1.VirtualService) (exportTo []string, may bool) {
+func (s decision) exportOfRoute(existing *networkingv1.VirtualService) (exportTo []string, may bool) {
 	rule := s.ours.rule
 	switch {
 	case s.badExport && existing != nil && !s.renewed && !s.foreign.merged:
@@ -76,7 +75,7 @@ func (s *planner) exportOfRoute(existing *networkingv1.VirtualService) (exportTo
 // exportOfSubsets is where the DestinationRule is visible: as decided, as far as any route, and as far as a route was that
 // proxies may still have. So it widens before the routes do, and narrows after them. With a DestinationRule of others that
 // Istio merges with ours it goes at once, since two that differ are not merged.
-func (s *planner) exportOfSubsets(routes []*networkingv1.VirtualService) []string {
+func (s decision) exportOfSubsets(routes []*networkingv1.VirtualService) []string {
 	if rule := s.ours.rule; s.badExport && rule != nil && !s.renewed && !s.foreign.merged {
 		return rule.Spec.ExportTo
 	}
@@ -130,17 +129,17 @@ func (s *facts) together(a, b []string) []string {
 	return slices.Compact(out)
 }
 
-// reportHidden says that no ingress gateway gets to see the routes, or the Service that they lead to.
-func (s *planner) reportHidden() {
-	if !s.exposure.on || len(s.IngressServices) == 0 {
-		return
+// hidden reports that no ingress gateway gets to see the routes, or the Service that they lead to.
+func (s *facts) hidden(exportTo []string, exposed exposureVerdict) []finding {
+	if !exposed.on || len(s.IngressServices) == 0 {
+		return nil
 	}
 	own := s.Intent.ExportTo
 	var places, without []string
 	for _, ingress := range s.IngressServices {
 		seen := exports(own, s.Service.Namespace, ingress.Namespace)
-		if seen && exports(s.exportTo, s.Service.Namespace, ingress.Namespace) {
-			return
+		if seen && exports(exportTo, s.Service.Namespace, ingress.Namespace) {
+			return nil
 		}
 		places = append(places, ingress.Namespace)
 		if !seen {
@@ -150,14 +149,13 @@ func (s *planner) reportHidden() {
 	slices.Sort(places)
 	where := strings.Join(slices.Compact(places), ", ")
 	if len(without) == 0 {
-		s.report(api.RouteGatewayNotExported, fmt.Sprintf("A DestinationRule beside ours is exported to %s, and ours as well, since Istio merges them; the ingress gateway in %s sees no route.", strings.Join(s.exportTo, ","), where),
-			"Add that namespace to its exportTo.")
-		return
+		return []finding{s.problem(api.RouteGatewayNotExported, fmt.Sprintf("A DestinationRule beside ours is exported to %s, and ours as well, since Istio merges them; the ingress gateway in %s sees no route.", strings.Join(exportTo, ","), where),
+			"Add that namespace to its exportTo.")}
 	}
 	slices.Sort(without)
-	s.reportAbout(api.AnnotationExportTo, s.Service.Annotations[api.AnnotationExportTo], api.RouteGatewayNotExported,
+	return []finding{s.problemAbout(api.AnnotationExportTo, s.Service.Annotations[api.AnnotationExportTo], api.RouteGatewayNotExported,
 		fmt.Sprintf("The Service is not visible in %s, where the ingress gateway is; nothing reaches it there.", where),
-		"Add that namespace: "+fmt.Sprintf("kubectl annotate service -n %s %s %s=%s --overwrite", s.Service.Namespace, s.Service.Name, api.AnnotationExportTo, strings.Join(append(slices.Clone(own), slices.Compact(without)...), ","))+".")
+		"Add that namespace: "+fmt.Sprintf("kubectl annotate service -n %s %s %s=%s --overwrite", s.Service.Namespace, s.Service.Name, api.AnnotationExportTo, strings.Join(append(slices.Clone(own), slices.Compact(without)...), ","))+".")}
 }
 
 // exports reports whether something of one namespace is visible in another. No list is every namespace.

@@ -25,22 +25,24 @@ type facts struct {
 
 	now             time.Time
 	host            string
-	found           Objects           // ours, as they were observed
+	observedOurs    Objects           // ours, as they were observed
 	observedObjects []Object          // likewise
 	replaced        replacedObjects   // those that the user replaced and that still carry our marks
 	distrusted      map[Object]Object // copies of those whose annotations another client edited, to what was observed
 	copies          recordCopies
+	recorded        record // as our objects have it, with the names and weights that it implies
+	isRecorded      bool   // false at first sight
 
 	names   objectNames
 	ours    ourObjects
 	renewed bool // the Service has another UID than the one that the objects stand for
 
-	invalid      map[string]bool // invalid annotations, whose values are ignored
-	isInvalid    bool            // an annotation is invalid, and its last valid value applies
-	invalidLabel bool            // the version label is invalid, so that nothing new is created
-	badExposure  []string        // invalid annotations about exposure, so that the current exposure stays
-	badExport    bool            // exportTo is invalid, so that the current visibility stays
-	portless     bool            // the port that a gateway is to route to does not exist, and no gateway routes to the Service yet
+	invalid            map[string]bool // invalid annotations, whose values are ignored
+	invalidLabel       bool            // the version label is invalid, so that nothing new is created
+	badExposure        []string        // invalid annotations about exposure, so that the current exposure stays
+	unrecordedExposure bool            // and nothing records what the current exposure was written for
+	badExport          bool            // exportTo is invalid, so that the current visibility stays
+	portless           bool            // the port that a gateway is to route to does not exist, and no gateway routes to the Service yet
 
 	tracks  []track
 	subsets subsetTable
@@ -50,6 +52,7 @@ type facts struct {
 	reverted        []string // those of them that are written back: the plan continues from what we wrote
 	detached        []string // those of them that are not written any more
 	gatewayDetached bool     // likewise
+	left            stamps   // subsets that our routes no longer name, since when
 }
 
 // existing are our objects as they are, by their role.
@@ -68,10 +71,17 @@ type ourObjects struct {
 	waiting  []string          // likewise
 }
 
-func survey(observed Observed, now time.Time, reads *podsAndWorkloads) *planner {
-	s := &planner{facts: facts{Observed: observed, cluster: reads, now: now, host: hostOf(observed.Service, observed.Settings.ClusterDomain)}}
+// reader fills the facts. Only its methods write them.
+type reader struct {
+	facts
+	found []finding
+}
+
+// read reads our objects and what they record, and the annotations that apply.
+func read(observed Observed, now time.Time, reads *podsAndWorkloads) *reader {
+	s := &reader{facts: facts{Observed: observed, cluster: reads, now: now, host: hostOf(observed.Service, observed.Settings.ClusterDomain)}}
 	s.Existing, s.Foreign = s.Existing.sorted(), s.Foreign.sorted()
-	s.found, s.observedObjects = s.Existing.sorted(), s.Existing.all()
+	s.observedOurs, s.observedObjects = s.Existing.sorted(), s.Existing.all()
 	s.invalidLabel = observed.Intent.Bad[api.AnnotationVersionLabel]
 	s.disown()
 	s.distrustEdited()
@@ -86,7 +96,7 @@ func survey(observed Observed, now time.Time, reads *podsAndWorkloads) *planner 
 
 // findOurs finds our objects by name. What bears another of our names (a name was free or taken before) is not
 // wanted and goes.
-func (s *planner) findOurs() {
+func (s *reader) findOurs() {
 	st := &s.ours
 	for _, rule := range s.Existing.DestinationRules {
 		if rule.Name == s.names.rule {
@@ -126,7 +136,6 @@ func (s *planner) findOurs() {
 	s.restoreMeant()
 	st.lastRan = parsePairs(marks[api.AnnotationLastRan])
 	st.waiting = splitList(marks[api.AnnotationWaiting])
-	s.waiting = slices.Clone(st.waiting)
 }
 
 // leftBy reads since when routes name subsets no more that a workload beside others has replaced. Of one that somebody has
@@ -168,7 +177,7 @@ func (s *facts) isRestored(object Object) bool {
 }
 
 // restoreAnnotations replaces an invalid annotation with its last valid value, so that a typing error moves no traffic.
-func (s *planner) restoreAnnotations() {
+func (s *reader) restoreAnnotations() {
 	for _, vs := range s.recordingRoutes() {
 		words := map[string]string{}
 		if err := json.Unmarshal([]byte(vs.Annotations[api.AnnotationWords]), &words); err == nil && s.ours.annotations == nil && !s.renewed && !s.isOutdated(vs) {
@@ -178,15 +187,15 @@ func (s *planner) restoreAnnotations() {
 	if s.copies.read.Revision > 0 {
 		s.ours.absent = s.copies.read.Absent
 	}
-	if s.ours.annotations == nil && s.recorded && slices.ContainsFunc(s.ours.routes(), func(vs *networkingv1.VirtualService) bool { return trustOf(vs) == blank || s.isOutdated(vs) }) {
+	if s.ours.annotations == nil && s.isRecorded && slices.ContainsFunc(s.ours.routes(), func(vs *networkingv1.VirtualService) bool { return trustOf(vs) == blank || s.isOutdated(vs) }) {
 		s.ours.annotations = maps.Clone(s.Intent.Texts) // another client wiped or replaced them: nothing new is said by that
 	}
-	s.isInvalid, s.invalid = len(s.Intent.Bad) > 0, s.Intent.Bad
-	held := s.record.Held
-	if s.record.Held = nil; len(s.Intent.Bad) == 0 {
+	s.invalid = s.Intent.Bad
+	held := s.recorded.Held
+	if s.recorded.Held = nil; len(s.Intent.Bad) == 0 {
 		return
 	}
-	s.record.Held = held
+	s.recorded.Held = held
 	service := &corev1.Service{ObjectMeta: *s.Service.ObjectMeta.DeepCopy(), Spec: corev1.ServiceSpec{Ports: s.Service.Spec.Ports}}
 	recorded := map[string]bool{} // an earlier release may have accepted what this one refuses
 	for key := range s.Intent.Bad {
@@ -200,7 +209,7 @@ func (s *planner) restoreAnnotations() {
 		}
 	}
 	namespace := s.holdExposure(service, recorded)
-	s.record.Held = s.heldBy(service)
+	s.recorded.Held = s.heldBy(service)
 	bad, label := s.Intent.Bad, s.Intent.VersionLabel
 	s.Intent, _ = s.Settings.Limits.IntentOf(service, namespace, recorded)
 	s.Intent.VersionLabel = label // the pods were counted by it
@@ -229,11 +238,11 @@ func (s *facts) hasElapsed(since time.Time, wait time.Duration) bool {
 }
 
 // annotationsText is what the annotations say now, for the VirtualServices.
-func (s *facts) annotationsText() string {
-	if len(s.Intent.Texts) == 0 {
+func annotationsText(texts map[string]string) string {
+	if len(texts) == 0 {
 		return ""
 	}
-	out, err := json.Marshal(s.Intent.Texts) // sorted by key
+	out, err := json.Marshal(texts) // sorted by key
 	if err != nil {
 		panic(err) // a map of texts
 	}

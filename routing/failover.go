@@ -13,7 +13,7 @@ import (
 )
 
 // followTimes puts the times that the user names in the place of the settings.
-func (s *facts) followTimes() {
+func (s *reader) followTimes() {
 	if s.Offline {
 		return // nothing is waited for
 	}
@@ -24,49 +24,47 @@ func (s *facts) followTimes() {
 // failOver is for default-gone=next and all: a default that has traffic, and has had no ready pod for the time while
 // others have pods, gives its place up for good. Since when is marked on the DestinationRule, so that the time goes on
 // under another leader. It reports whether it reported what happens next.
-func (s *planner) failOver() bool {
-	s.reportFailed()
-	m := s.record.Default
-	if s.Intent.Unready == api.UnreadyHold || m.All || !s.gone.standIn.isZero() || !s.recorded || !s.inRoute(m) || s.isStarting(m) {
-		return false
+func (s choice) failOver() (choice, []finding) {
+	found, next, m := s.failed(), s, s.record.Default
+	if s.Intent.Unready == api.UnreadyHold || m.All || !s.gone.standIn.isZero() || !s.isRecorded || !s.inRoute(m) || s.isStarting(m) {
+		return s, found
 	}
 	if s.hasReady(m) || !s.othersHavePods(m) {
-		return false
+		return s, found
 	}
-	s.unready = s.unreadySince(m)
+	next.unready = s.unreadySince(m)
 	to := meaning{All: true}
 	if s.Intent.Unready == api.UnreadyNext {
 		to = s.nextDefault(m)
 	}
-	switch over := s.hasElapsed(s.unready, s.Settings.DefaultGoneAfter); {
+	switch isOver := s.hasElapsed(next.unready, s.Settings.DefaultGoneAfter); {
 	case to.isZero():
-		return false
-	case !over || !s.usableNow(to) || !s.isSeenReady(to):
-		s.report(api.RouteDefaultVersionGone, fmt.Sprintf("The default, %s, has no ready pod; after %v of that %s.", m, s.Settings.DefaultGoneAfter, s.takes(to)),
-			"To decide now: "+s.annotate(api.AnnotationDefaultVersion+"="+s.nameable(to))+".")
-		return true
+		return next, found
+	case !isOver || !s.usableNow(to) || !s.isSeenReady(to):
+		next.isReported = true
+		return next, append(found, s.problem(api.RouteDefaultVersionGone, fmt.Sprintf("The default, %s, has no ready pod; after %v of that %s.", m, s.Settings.DefaultGoneAfter, s.takes(to)),
+			"To decide now: "+s.annotate(api.AnnotationDefaultVersion+"="+s.nameable(to))+"."))
 	}
-	s.setDefault(to, byGone)
-	s.record.Failed, s.record.FailedChoice, s.unready = m, s.choiceHash(), time.Time{}
-	s.reportFailed()
-	return false
+	next = next.withDefault(to, byGone)
+	next.record.Failed, next.record.FailedChoice, next.unready = m, s.choiceHash(), time.Time{}
+	return next, append(found, next.failed()...)
 }
 
 // hasFailed reports whether a default was left because it had no ready pod, and no later word has taken effect.
-func (s *planner) hasFailed() bool { return !s.record.Failed.isZero() }
+func (s choice) hasFailed() bool { return !s.record.Failed.isZero() }
 
-// endFailure forgets what failed once a later word about shares is in effect. Where that gives the failed version a share
+// endsFailure reports whether a later decision about shares is in effect, so that what failed is forgotten. Where that gives the failed version a share
 // again, it must be ready.
-func (s *planner) endFailure() {
+func (s choice) endsFailure() bool {
 	if !s.hasFailed() || s.record.FailedChoice == s.choiceHash() || s.defaultPending() {
-		return
+		return false
 	}
 	for _, w := range s.record.Weights {
 		if w.weight > 0 && overlap(w.meaning(), s.record.Failed) && !s.isReadyForMore(w.meaning()) {
-			return
+			return false
 		}
 	}
-	s.record.Failed, s.record.FailedChoice = meaning{}, ""
+	return true
 }
 
 func (s *facts) choiceHash() string {
@@ -77,13 +75,13 @@ func (s *facts) choiceHash() string {
 	return api.ShortHash(b.String())
 }
 
-func (s *planner) reportFailed() {
+func (s choice) failed() []finding {
 	if !s.hasFailed() {
-		return
+		return nil
 	}
 	was := s.record.Failed
-	s.report(api.RouteDefaultMoved, fmt.Sprintf("The default was %s, which had no ready pod for %v; %s since, and that does not end by itself.", was, s.Settings.DefaultGoneAfter, s.takes(s.record.Default)),
-		fmt.Sprintf("To go back: outrigger promote -n %s %s %s.", s.Service.Namespace, s.Service.Name, s.nameable(was)))
+	return []finding{s.problem(api.RouteDefaultMoved, fmt.Sprintf("The default was %s, which had no ready pod for %v; %s since, and that does not end by itself.", was, s.Settings.DefaultGoneAfter, s.takes(s.record.Default)),
+		fmt.Sprintf("To go back: outrigger promote -n %s %s %s.", s.Service.Namespace, s.Service.Name, s.nameable(was)))}
 }
 
 func (s *facts) takes(m meaning) string {
@@ -104,7 +102,7 @@ func (s *facts) unreadySince(m meaning) time.Time {
 	return s.now
 }
 
-func (s *planner) unreadyText() string {
+func (s choice) unreadyText() string {
 	if s.unready.IsZero() {
 		return ""
 	}

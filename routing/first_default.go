@@ -19,43 +19,39 @@ const (
 
 // decideFirst decides for a Service about which nothing is recorded. What flows, flows on: the user's word, else a split
 // that serves, else what is old, else the first.
-func (s *planner) decideFirst() bool {
+func (s choice) decideFirst() (choice, []finding, bool) {
 	if len(s.podVersions()) == 0 {
-		s.reportUnlabeled()
-		return false
+		return s, s.unlabeled(), false
 	}
 	if !s.settled() {
-		return false
+		return s, nil, false
 	}
 	chosen, by := s.choose()
-	was := s.record
-	s.record = record{Names: was.Names, Selector: was.Selector, Waiting: was.Waiting, Held: was.Held, History: was.History}
+	was, next := s.record, s
+	next.record = record{Names: was.Names, Selector: was.Selector, Waiting: was.Waiting, Held: was.Held, History: was.History}
 	if !s.reselected {
-		s.record.Weights, s.record.Adopted, s.record.Provisional, s.record.Kept = was.Weights, was.Adopted, was.Provisional, was.Kept
+		next.record.Weights, next.record.Adopted, next.record.Provisional, next.record.Kept = was.Weights, was.Adopted, was.Provisional, was.Kept
 	}
-	s.waiting = nil
+	next.waiting = nil
 	if chosen.isZero() {
-		s.record.State = stateSplit
-		s.rememberUnseen()
-		s.reportSplit()
-		return true
+		next.record.State, next.waiting = stateSplit, s.withUnseen(nil)
+		return next, []finding{s.existingSplit()}, true
 	}
 	if pods := s.starving(chosen); pods != "" {
-		s.record.State = stateUndecided
-		s.report(api.RouteUnversionedPods, "Ready pods of "+pods+" carry no label "+s.Intent.VersionLabel+" and would get no traffic from a default route to "+chosen.String()+"; none is written.",
-			"Label their pod template, or accept it with "+s.annotate(api.AnnotationUnversioned+"=ignore")+".")
-		return true
+		next.record.State = stateUndecided
+		return next, []finding{s.problem(api.RouteUnversionedPods, "Ready pods of "+pods+" carry no label "+s.Intent.VersionLabel+" and would get no traffic from a default route to "+chosen.String()+"; none is written.",
+			"Label their pod template, or accept it with "+s.annotate(api.AnnotationUnversioned+"=ignore")+".")}, true
 	}
-	s.record.Default, s.record.By = chosen, by
+	next.record.Default, next.record.By = chosen, by
 	if by == byFirst && s.Settings.Settle > 0 {
-		s.record.Since = timeText(s.now)
+		next.record.Since = timeText(s.now)
 	}
-	return true
+	return next, nil, true
 }
 
 // settled waits a moment after a Service is first seen, so that what is created together is seen together. While
 // nothing serves there is no traffic to protect: the choice is made at once and may be revised.
-func (s *planner) settled() bool {
+func (s choice) settled() bool {
 	if s.renewed || s.reselected || s.record.State != "" || s.nothingServes() {
 		return true
 	}
@@ -74,7 +70,7 @@ func (s *planner) settled() bool {
 }
 
 // choose returns the default at first sight and how it was found; nothing if there is a split to be kept.
-func (s *planner) choose() (meaning, string) {
+func (s choice) choose() (meaning, string) {
 	if word := s.explicitDefault(); !word.isZero() {
 		return word, byUser
 	}
@@ -88,7 +84,7 @@ func (s *planner) choose() (meaning, string) {
 }
 
 // explicitDefault is the Service's own default-version, or weights, where they can be followed.
-func (s *planner) explicitDefault() meaning {
+func (s choice) explicitDefault() meaning {
 	if d := s.Intent.Default; d.OnService && d.Policy != api.DefaultLiteral {
 		return s.byPolicy()
 	} else if d.OnService && s.isReady(s.meaningOf(d.Version)) {

@@ -41,96 +41,103 @@ func (x exposure) key() string {
 	return api.ShortHash(text)
 }
 
-// decideExposure takes from the request for exposure what is not permitted and what others already serve.
-func (s *planner) decideExposure() {
-	defer func() { s.record.KeptHosts = s.keptHosts }()
-	request := s.Intent.Expose
-	if request == nil {
-		s.record.Waiting = ""
-		return
+// decideExposure decides what gateways serve: what the annotations request, without what is not permitted and what others serve already.
+func (s *facts) decideExposure() (exposureVerdict, []finding) {
+	out := exposureVerdict{request: s.Intent.Expose, annotations: s.Intent.Texts, held: s.recorded.Held, waiting: s.recorded.Waiting}
+	if out.request == nil {
+		out.waiting = ""
+		return out, nil
+	}
+	if forbidden := s.exposureForbidden(out.request); len(forbidden) > 0 {
+		return out, forbidden
 	}
 	if len(s.badExposure) > 0 {
-		s.keepExposure(request)
-		return
+		return s.keepExposure(out)
 	}
-	if !s.permitExposure(request) {
-		return
+	out.current = s.findCurrentExposure()
+	x, found := s.resolveExposure(&out)
+	if kept, still := s.keepCurrent(out, x, found); len(still) > 0 {
+		return kept, append(found, still...)
 	}
-	s.servedNow = s.findCurrentExposure()
-	x := s.resolveExposure(request)
-	if s.keepExisting(x) || !x.on {
-		return
+	if x.on && x.generated {
+		found = slices.Concat(found, s.unreachable(x), s.misdirected(x))
 	}
-	if x.generated {
-		s.reportIngress(x)
-		s.reportRedirect(x)
+	if x.on {
+		out.exposure = x
 	}
-	s.exposure = x
+	return out, found
 }
 
-// resolveExposure returns the part of the request that can take effect, which is off if there is none, and reports the rest.
-func (s *planner) resolveExposure(request *api.Exposure) exposure {
-	if port, speaksHTTP := s.gatewayServicePort(); !speaksHTTP {
+// resolveExposure returns the part of the request that can take effect, which is off if there is none, and reports the rest. It notes
+// in out which hosts are kept and which exposure waits.
+func (s *facts) resolveExposure(out *exposureVerdict) (exposure, []finding) {
+	request, current := out.request, out.current
+	if port, speaksHTTP := s.gatewayServicePort(request); !speaksHTTP {
 		if request.ServicePort != "" {
-			s.refuse(api.AnnotationServicePort, request.ServicePort, api.RoutePortNotRouted, fmt.Sprintf("Port %d does not carry plain HTTP, so no gateway can route to it.", port.Port),
-				"Choose another port, name it http, or set its appProtocol.")
-			return exposure{}
+			return exposure{}, []finding{s.refuse(current, api.AnnotationServicePort, request.ServicePort, api.RoutePortNotRouted, fmt.Sprintf("Port %d does not carry plain HTTP, so no gateway can route to it.", port.Port),
+				"Choose another port, name it http, or set its appProtocol.")}
 		}
-		s.refuse(api.AnnotationExpose, "true", api.RoutePortNotRouted, "The Service has no HTTP port that a gateway could route to.", "Name a port http or set its appProtocol.")
-		return exposure{}
+		return exposure{}, []finding{s.refuse(current, api.AnnotationExpose, "true", api.RoutePortNotRouted, "The Service has no HTTP port that a gateway could route to.", "Name a port http or set its appProtocol.")}
 	}
 	if s.names.barred != "" {
-		s.refuse(api.AnnotationExpose, "true", api.RouteNameTaken, s.names.barred+" was not created by Outrigger and has the name that our object needs.", "Rename it.")
-		return exposure{}
+		return exposure{}, []finding{s.refuse(current, api.AnnotationExpose, "true", api.RouteNameTaken, s.names.barred+" was not created by Outrigger and has the name that our object needs.", "Rename it.")}
 	}
-	x := s.exposureOf(request)
-	if !s.gatewayPermitted(x) || x.generated && !s.checkPorts(x) {
-		return exposure{}
+	x, kept, found := s.exposureOf(request)
+	out.keptHosts = kept
+	refused := s.gatewayForbidden(x, current)
+	if len(refused) == 0 && x.generated {
+		var notes []finding
+		refused, notes = s.checkPorts(x, current)
+		found = append(found, notes...)
 	}
-	if !x.generated && !s.resolveGateway(&x) {
-		return exposure{}
+	if len(refused) > 0 {
+		return exposure{}, append(found, refused...)
 	}
-	x.hosts = widest(s.claimHosts(x))
+	if !x.generated {
+		named, ok, notes := s.resolveGateway(x, current)
+		if x, found = named, append(found, notes...); !ok {
+			return exposure{}, found
+		}
+	}
+	var claims []finding
+	x.hosts, out.waiting, claims = s.claimHosts(x)
+	x.hosts = widest(x.hosts)
 	x.on = len(x.hosts) > 0
-	return x
+	return x, append(found, claims...)
 }
 
-func (s *planner) permitExposure(request *api.Exposure) bool {
+// exposureForbidden reports why the installation does not let the Service be exposed; empty if it does.
+func (s *facts) exposureForbidden(request *api.Exposure) []finding {
 	switch {
 	case s.Settings.Expose == api.ExposeDisabled:
-		s.reportAbout(api.AnnotationExpose, "true", api.RouteExposeNotPermitted, "This installation exposes no Services (routing.expose is disabled).", "Ask whoever runs Outrigger.")
-		return false
+		return []finding{s.problemAbout(api.AnnotationExpose, "true", api.RouteExposeNotPermitted, "This installation exposes no Services (routing.expose is disabled).", "Ask whoever runs Outrigger.")}
 	case s.Settings.Expose == api.ExposeNamespaces && request.AllowedHosts == nil:
-		s.reportAbout(api.AnnotationExpose, "true", api.RouteExposeNotPermitted, "This installation exposes Services only in Namespaces that list the allowed hosts (routing.expose is namespaces).",
-			fmt.Sprintf("Ask for kubectl annotate namespace %s %s=HOSTS.", s.Service.Namespace, api.AnnotationAllowedHosts))
-		return false
+		return []finding{s.problemAbout(api.AnnotationExpose, "true", api.RouteExposeNotPermitted, "This installation exposes Services only in Namespaces that list the allowed hosts (routing.expose is namespaces).",
+			fmt.Sprintf("Ask for kubectl annotate namespace %s %s=HOSTS.", s.Service.Namespace, api.AnnotationAllowedHosts))}
 	}
-	return true
+	return nil
 }
 
-// refuseForbiddenHosts returns the hosts that Namespace and settings allow, and tells about the others.
-func (s *planner) refuseForbiddenHosts(request *api.Exposure) []string {
-	var out []string
+// permittedHosts returns the hosts that Namespace and settings allow, and those of them that are allowed only because an earlier
+// release exposed them. It reports the others.
+func (s *facts) permittedHosts(request *api.Exposure) (hosts, kept []string, found []finding) {
 	for _, host := range request.Hosts {
 		switch {
 		case request.AllowedHosts != nil && !slices.ContainsFunc(request.AllowedHosts, func(allowed string) bool { return allows(allowed, host) }):
-			s.refuseHost(api.AnnotationHosts, host, api.RouteHostNotAllowed, fmt.Sprintf("The Namespace does not allow host %s; it is not exposed.", host),
-				"Use one that it allows: "+s.annotate(api.AnnotationHosts+"=HOST")+" (allowed: "+strings.Join(request.AllowedHosts, ", ")+").")
-		case !s.Settings.AllowWildcardHost && strings.HasPrefix(host, anyHost) && !grantsWildcard(request.AllowedHosts, host):
-			if s.isKept(host) {
-				s.keptHosts = append(s.keptHosts, host)
-				out = append(out, host)
-				s.reportAbout(api.AnnotationHosts, host, api.RouteHostNotAllowed, fmt.Sprintf("This installation does not expose Services for %s (routing.allowWildcardHost); the exposure by an earlier release stays.", host),
-					fmt.Sprintf("Name the hosts, or have the Namespace allow it: kubectl annotate namespace %s %s=%s.", s.Service.Namespace, api.AnnotationAllowedHosts, host))
-				continue
-			}
-			s.refuseHost(api.AnnotationHosts, host, api.RouteHostNotAllowed, fmt.Sprintf("This installation does not expose Services for %s (routing.allowWildcardHost); it is not exposed.", host),
-				"Name the hosts: "+s.annotate(api.AnnotationHosts+"=HOST")+".")
+			found = append(found, s.refuseHost(api.AnnotationHosts, host, api.RouteHostNotAllowed, fmt.Sprintf("The Namespace does not allow host %s; it is not exposed.", host),
+				"Use one that it allows: "+s.annotate(api.AnnotationHosts+"=HOST")+" (allowed: "+strings.Join(request.AllowedHosts, ", ")+")."))
+		case s.Settings.AllowWildcardHost || !strings.HasPrefix(host, anyHost) || grantsWildcard(request.AllowedHosts, host):
+			hosts = append(hosts, host)
+		case s.isKept(host):
+			hosts, kept = append(hosts, host), append(kept, host)
+			found = append(found, s.problemAbout(api.AnnotationHosts, host, api.RouteHostNotAllowed, fmt.Sprintf("This installation does not expose Services for %s (routing.allowWildcardHost); the exposure by an earlier release stays.", host),
+				fmt.Sprintf("Name the hosts, or have the Namespace allow it: kubectl annotate namespace %s %s=%s.", s.Service.Namespace, api.AnnotationAllowedHosts, host)))
 		default:
-			out = append(out, host)
+			found = append(found, s.refuseHost(api.AnnotationHosts, host, api.RouteHostNotAllowed, fmt.Sprintf("This installation does not expose Services for %s (routing.allowWildcardHost); it is not exposed.", host),
+				"Name the hosts: "+s.annotate(api.AnnotationHosts+"=HOST")+"."))
 		}
 	}
-	return out
+	return hosts, kept, found
 }
 
 // grantsWildcard reports whether the Namespace's list names a wildcard, or one that includes it; "*" names none.
@@ -157,38 +164,36 @@ func allows(entry, host string) bool {
 	return wild && host != anyHost && strings.HasSuffix(host, suffix)
 }
 
-// resolveGateway looks at the Gateway that the user names. Its selector and ports are then the exposure's.
-func (s *planner) resolveGateway(x *exposure) bool {
+// resolveGateway returns an exposure with the selector of the Gateway that the user names, and with the hosts that it serves. It returns
+// false if it serves none of them.
+func (s *facts) resolveGateway(x exposure, current currentExposure) (out exposure, ok bool, found []finding) {
 	gateway := s.foreignGateway(x.gateway)
 	if gateway == nil {
-		if s.Offline {
-			return true
-		}
 		const advice = "Name one of kubectl get gateways.networking.istio.io -A."
-		if s.isServed(*x, x.hosts) {
-			s.reportAbout(api.AnnotationGateway, x.gateway, api.RouteGatewayNotFound, "The Gateway no longer exists. The route is unchanged; nothing reaches the Service through it until the Gateway exists again.", advice)
-			return true
+		switch {
+		case s.Offline:
+			return x, true, nil
+		case s.isServed(x, x.hosts):
+			return x, true, []finding{s.problemAbout(api.AnnotationGateway, x.gateway, api.RouteGatewayNotFound, "The Gateway no longer exists. The route is unchanged; nothing reaches the Service through it until the Gateway exists again.", advice)}
 		}
-		s.refuse(api.AnnotationGateway, x.gateway, api.RouteGatewayNotFound, "There is no such Gateway.", advice)
-		return false
+		return exposure{}, false, []finding{s.refuse(current, api.AnnotationGateway, x.gateway, api.RouteGatewayNotFound, "There is no such Gateway.", advice)}
 	}
-	x.selector = gateway.Spec.Selector
-	var served []string
+	out = x
+	out.selector, out.hosts = gateway.Spec.Selector, nil
 	for _, host := range x.hosts {
 		if slices.ContainsFunc(gateway.Spec.Servers, func(server *server) bool { return serverIncludes(server, gateway.Namespace, s.Service.Namespace, host) }) {
-			served = append(served, host)
+			out.hosts = append(out.hosts, host)
 			continue
 		}
 		what, advice := fmt.Sprintf("Gateway %s does not serve host %s for this namespace;", x.gateway, host), "Name a host that it serves: "+s.annotate(api.AnnotationHosts+"=HOST")+"."
-		if s.routeFor(*x, host) != nil {
-			served = append(served, host)
-			s.reportAbout(api.AnnotationHosts, host, api.RouteGatewayHostMissing, what+" the existing route stays, and nothing reaches it there.", advice)
+		if s.routeFor(x, host) != nil {
+			out.hosts = append(out.hosts, host)
+			found = append(found, s.problemAbout(api.AnnotationHosts, host, api.RouteGatewayHostMissing, what+" the existing route stays, and nothing reaches it there.", advice))
 			continue
 		}
-		s.refuseHost(api.AnnotationHosts, host, api.RouteGatewayHostMissing, what+" it is not exposed.", advice)
+		found = append(found, s.refuseHost(api.AnnotationHosts, host, api.RouteGatewayHostMissing, what+" it is not exposed.", advice))
 	}
-	x.hosts = served
-	return len(served) > 0
+	return out, len(out.hosts) > 0, found
 }
 
 // serverIncludes reports whether a Gateway's server lets a VirtualService of the namespace serve a host; of every host, a part
@@ -251,13 +256,11 @@ func isOutriggers(object Object) bool {
 }
 
 // claimHosts returns the hosts that no other object serves, and those that we served first. What was refused as a "*" does
-// not take over by itself.
-func (s *planner) claimHosts(x exposure) []string {
-	var free []string
-	refused := ""
+// not take over by itself: waiting is the key of that exposure.
+func (s *facts) claimHosts(x exposure) (free []string, waiting string, found []finding) {
 	for _, host := range x.hosts {
 		if vs := s.routedByUser(x, host); vs != nil {
-			s.reportUserRoute(vs, host)
+			found = append(found, s.routedAlready(vs, host))
 			continue
 		}
 		other, first := s.otherClaim(x, host)
@@ -265,26 +268,25 @@ func (s *planner) claimHosts(x exposure) []string {
 			if first = s.isServed(x, []string{host}); first {
 				free = append(free, host)
 			}
-			s.reportIngressHost(host, ingress, first)
+			found = append(found, s.servedByIngress(host, ingress, first))
 			continue
 		}
-		waits := host == anyHost && s.record.Waiting == x.key() && !s.isServed(x, []string{host})
+		waits := host == anyHost && s.recorded.Waiting == x.key() && !s.isServed(x, []string{host})
 		if other == nil && !waits {
 			free = append(free, host)
 			continue
 		}
 		if first {
 			free = append(free, host)
-		} else if host == anyHost && (waits || isOutriggers(other)) { // what a user wrote ends by the user's own hand
-			refused = x.key()
+		} else if host == anyHost && (waits || isOutriggers(other)) { // the user ends what the user wrote
+			waiting = x.key()
 		}
-		s.reportHost(host, other, first)
+		found = append(found, s.claimed(host, other, first))
 	}
-	s.record.Waiting = refused
-	return free
+	return free, waiting, found
 }
 
-func (s *planner) reportHost(host string, other Object, first bool) {
+func (s *facts) claimed(host string, other Object, first bool) finding {
 	what := "Host " + host
 	if host == anyHost {
 		what = "Every host (*)"
@@ -292,13 +294,12 @@ func (s *planner) reportHost(host string, other Object, first bool) {
 	advice := "Name another host: " + s.annotate(api.AnnotationHosts+"=HOST") + "."
 	switch {
 	case other == nil:
-		s.refuseHost(api.AnnotationHosts, host, api.RouteHostConflict, what+" was taken when this was written. It is free now, and is not exposed by itself.",
+		return s.refuseHost(api.AnnotationHosts, host, api.RouteHostConflict, what+" was taken when this was written. It is free now, and is not exposed by itself.",
 			fmt.Sprintf("Write the annotation again: kubectl annotate service -n %s %s %s-, then %s.", s.Service.Namespace, s.Service.Name, api.AnnotationExpose, s.annotate(api.AnnotationExpose+"=true")))
 	case first:
-		s.reportAbout(api.AnnotationHosts, host, api.RouteHostConflict, fmt.Sprintf("%s is also taken by %s %s/%s, which came later; ours stays.", what, kindOf(other), other.GetNamespace(), other.GetName()), "Take the host out of one of them.")
-	default:
-		s.refuseHost(api.AnnotationHosts, host, api.RouteHostConflict, fmt.Sprintf("%s is already served by %s %s/%s; it is not exposed.", what, kindOf(other), other.GetNamespace(), other.GetName()), advice)
+		return s.problemAbout(api.AnnotationHosts, host, api.RouteHostConflict, fmt.Sprintf("%s is also taken by %s %s/%s, which came later; ours stays.", what, kindOf(other), other.GetNamespace(), other.GetName()), "Take the host out of one of them.")
 	}
+	return s.refuseHost(api.AnnotationHosts, host, api.RouteHostConflict, fmt.Sprintf("%s is already served by %s %s/%s; it is not exposed.", what, kindOf(other), other.GetNamespace(), other.GetName()), advice)
 }
 
 // sameIngress reports whether two selectors can mean the same gateway pods: one says all that the other says.
@@ -342,30 +343,36 @@ func (s *facts) routeFor(x exposure, host string) *networkingv1.VirtualService {
 	return nil
 }
 
-// reportIngress warns when the ingress gateway of an exposure is not there, or does not open the port.
-func (s *planner) reportIngress(x exposure) {
+// unreachable reports that the ingress gateway of an exposure does not exist, or does not open its port.
+func (s *facts) unreachable(x exposure) (found []finding) {
 	for _, l := range x.listeners() {
-		s.checkIngressGateway(x, l, func(key, value string, reason api.RouteReason, what, advice string) {
-			s.reportAbout(key, value, reason, what+" Nothing reaches the Service there.", advice)
-		})
+		if o := s.ingressObjection(x, l); o != nil {
+			found = append(found, s.problemAbout(o.key, o.value, o.reason, o.what+" Nothing reaches the Service there.", o.advice))
+		}
 	}
+	return found
 }
 
-// checkIngressGateway calls report if the ingress gateway does not exist, or does not open a port.
-func (s *facts) checkIngressGateway(x exposure, l listener, report func(key, value string, reason api.RouteReason, what, advice string)) {
+// objection is why a gateway cannot serve an exposure.
+type objection struct {
+	refusal
+	what, advice string
+}
+
+// ingressObjection says that the ingress gateway does not exist, or does not open a port; nil if it does.
+func (s *facts) ingressObjection(x exposure, l listener) *objection {
 	if s.Offline {
-		return
+		return nil
 	}
 	if len(s.IngressServices) == 0 {
 		advice := "Install one, or name its labels: " + s.annotate(api.AnnotationGatewaySelector+"=KEY=VALUE") + "."
 		if len(s.IngressSelectors) > 0 {
 			advice = "There are: istio=" + strings.Join(s.IngressSelectors, ", istio=") + ". Choose one: " + s.annotate(api.AnnotationGatewaySelector+"=istio="+s.IngressSelectors[0]) + "."
 		}
-		report(api.AnnotationGatewaySelector, pairsText(x.selector), api.RouteGatewayUnmatched, "No ingress gateway with these labels was found.", advice)
-		return
+		return &objection{refusal{api.AnnotationGatewaySelector, pairsText(x.selector), api.RouteGatewayUnmatched}, "No ingress gateway with these labels was found.", advice}
 	}
 	if s.opensPort(l.port) {
-		return
+		return nil
 	}
 	var open []string
 	for _, service := range s.IngressServices {
@@ -381,5 +388,5 @@ func (s *facts) checkIngressGateway(x exposure, l listener, report func(key, val
 		advice = fmt.Sprintf("Remove the redirect: %s, or add the port to Service %s/%s.", s.annotate(api.AnnotationHTTPSRedirect+"-"), s.IngressServices[0].Namespace, s.IngressServices[0].Name)
 	}
 	key, value := l.annotation()
-	report(key, value, api.RouteGatewayPortUnexposed, fmt.Sprintf("No Service of the ingress gateway opens port %d.", l.port), advice)
+	return &objection{refusal{key, value, api.RouteGatewayPortUnexposed}, fmt.Sprintf("No Service of the ingress gateway opens port %d.", l.port), advice}
 }

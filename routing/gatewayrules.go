@@ -11,65 +11,64 @@ import (
 	"outrigger.dev/outrigger/api"
 )
 
-// gatewayPermitted reports whether the installation lets the exposure use its gateway and port. A list of the administrator's
-// always applies. Without one, and for a change of an existing exposure, a Service of the gateway must have the port.
-func (s *planner) gatewayPermitted(x exposure) bool {
-	if !s.listsPermit(x) {
-		return false
+// gatewayForbidden reports why the installation does not let the exposure use its gateway or port; empty if it does. A list of the
+// administrator always applies. Without one, and for a change of an existing exposure, a Service of the gateway must have the port.
+func (s *facts) gatewayForbidden(x exposure, current currentExposure) []finding {
+	o := s.listObjection(x)
+	if o == nil && x.generated && !s.Offline {
+		for _, l := range x.listeners() {
+			if o = s.portObjection(x, l, current); o != nil {
+				break
+			}
+		}
 	}
-	return !x.generated || s.Offline || !slices.ContainsFunc(x.listeners(), func(l listener) bool { return !s.isPortThere(x, l) })
+	if o == nil {
+		return nil
+	}
+	return []finding{s.refuse(current, o.key, o.value, o.reason, o.what, o.advice)}
 }
 
-// isPortThere reports whether the gateway has one of the exposure's ports, as far as is known.
-func (s *planner) isPortThere(x exposure, l listener) bool {
-	if s.opensPort(l.port) || s.isServedAt(x, l, x.hosts) {
-		return true
+// portObjection says that the gateway lacks one of the exposure's ports; nil if it has it, as far as is known.
+func (s *facts) portObjection(x exposure, l listener, current currentExposure) *objection {
+	if s.opensPort(l.port) || s.isServedAt(x, l, x.hosts) || len(s.Settings.GatewayPorts) > 0 && !s.changesGateway(x, l, current) {
+		return nil
 	}
-	if len(s.Settings.GatewayPorts) > 0 && !s.leavesItsGateway(x, l) {
-		return true
-	}
-	s.checkIngressGateway(x, l, s.refuse)
-	return false
+	return s.ingressObjection(x, l)
 }
 
-// leavesItsGateway reports whether an exposure exists and would move to gateway pods, or to a port of theirs, that no Service
+// changesGateway reports whether an exposure exists and would move to gateway pods, or to a port of theirs, that no Service
 // is known to have. A gateway without a Service, on the network of its nodes, may open any port.
-func (s *planner) leavesItsGateway(x exposure, l listener) bool {
-	was := s.servedNow
+func (s *facts) changesGateway(x exposure, l listener, was currentExposure) bool {
 	had := slices.ContainsFunc(was.listeners(), func(old listener) bool { return old.port == l.port })
 	return was.on && (!was.generated || !maps.Equal(was.selector, x.selector) || !had && len(s.IngressServices) > 0)
 }
 
-// listsPermit reports whether the administrator's lists of gateways, gateway pods, and ports permit the exposure.
-func (s *planner) listsPermit(x exposure) bool {
+// listObjection says which of the administrator's lists of gateways, gateway pods, and ports does not permit the exposure; nil if all do.
+func (s *facts) listObjection(x exposure) *objection {
 	if !x.generated {
 		if allowed := s.Settings.Gateways; len(allowed) > 0 && !slices.ContainsFunc(allowed, func(entry string) bool { return namesGateway(entry, x.gateway) }) {
-			s.refuse(api.AnnotationGateway, x.gateway, api.RouteGatewayNotAllowed, "This installation does not allow this Gateway (routing.gateways).",
-				"Use one that it allows: "+s.annotate(api.AnnotationGateway+"="+allowed[0])+".")
-			return false
+			return &objection{refusal{api.AnnotationGateway, x.gateway, api.RouteGatewayNotAllowed}, "This installation does not allow this Gateway (routing.gateways).",
+				"Use one that it allows: " + s.annotate(api.AnnotationGateway+"="+allowed[0]) + "."}
 		}
-		return true
+		return nil
 	}
 	if allowed := s.Settings.GatewaySelectors; len(allowed) > 0 && !slices.ContainsFunc(allowed, func(entry string) bool { return includesAll(x.selector, parsePairs(entry)) }) {
-		s.refuse(api.AnnotationGatewaySelector, pairsText(x.selector), api.RouteGatewayNotAllowed, "This installation does not allow these gateway pods (routing.gatewaySelectors).",
-			"Use labels that it allows: "+s.annotate(api.AnnotationGatewaySelector+"="+allowed[0])+".")
-		return false
+		return &objection{refusal{api.AnnotationGatewaySelector, pairsText(x.selector), api.RouteGatewayNotAllowed}, "This installation does not allow these gateway pods (routing.gatewaySelectors).",
+			"Use labels that it allows: " + s.annotate(api.AnnotationGatewaySelector+"="+allowed[0]) + "."}
 	}
-	if allowed := s.Settings.GatewayPorts; len(allowed) > 0 {
-		for _, l := range x.listeners() {
-			if slices.ContainsFunc(allowed, func(entry string) bool { return api.PortInRange(entry, l.port) }) {
-				continue
-			}
-			advice := "Use one that it allows: " + strings.Join(allowed, ", ") + "."
-			if l.redirects {
-				advice = "Remove the redirect: " + s.annotate(api.AnnotationHTTPSRedirect+"-") + "."
-			}
-			key, value := l.annotation()
-			s.refuse(key, value, api.RouteGatewayNotAllowed, fmt.Sprintf("This installation does not allow port %d (routing.gatewayPorts).", l.port), advice)
-			return false
+	allowed := s.Settings.GatewayPorts
+	for _, l := range x.listeners() {
+		if len(allowed) == 0 || slices.ContainsFunc(allowed, func(entry string) bool { return api.PortInRange(entry, l.port) }) {
+			continue
 		}
+		advice := "Use one that it allows: " + strings.Join(allowed, ", ") + "."
+		if l.redirects {
+			advice = "Remove the redirect: " + s.annotate(api.AnnotationHTTPSRedirect+"-") + "."
+		}
+		key, value := l.annotation()
+		return &objection{refusal{key, value, api.RouteGatewayNotAllowed}, fmt.Sprintf("This installation does not allow port %d (routing.gatewayPorts).", l.port), advice}
 	}
-	return true
+	return nil
 }
 
 // namesGateway reports whether an entry of routing.gateways, "namespace/name" or "namespace/*", means a Gateway.

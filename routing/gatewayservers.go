@@ -15,11 +15,11 @@ import (
 // While an exposure changes, our Gateway serves what it served before, beside what is new: add, wait, remove.
 
 // servedBefore is our Gateway as it is, without hosts and certificates that another client wrote into it.
-func (s *planner) servedBefore(exposed routeView) *networkingv1.Gateway {
+func (s decision) servedBefore(exposed routeView) *networkingv1.Gateway {
 	if !s.gatewayEdited() {
 		return s.ours.gateway
 	}
-	ours := append(s.exposure.servers(s.Service.Namespace), s.servedNow.servers(s.Service.Namespace)...)
+	ours := append(s.exposed.servers(s.Service.Namespace), s.exposed.current.servers(s.Service.Namespace)...)
 	was := s.ours.gateway.DeepCopy()
 	for _, server := range was.Spec.Servers {
 		server.Hosts = slices.DeleteFunc(server.Hosts, func(h string) bool {

@@ -5,6 +5,7 @@ package routing
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -19,14 +20,14 @@ import (
 
 // holdExposure takes the annotations about exposure from the VirtualService that serves the gateway, all of them together,
 // where one is invalid now. It returns copies of Service and Namespace that say so.
-func (s *planner) holdExposure(service *corev1.Service, recorded map[string]bool) *corev1.Namespace {
+func (s *reader) holdExposure(service *corev1.Service, recorded map[string]bool) *corev1.Namespace {
 	s.badExposure = s.Intent.BadExposure()
 	if len(s.badExposure) == 0 {
 		return s.Namespace
 	}
 	namespace := s.Namespace.DeepCopy()
 	words := s.exposureAnnotations()
-	s.unrecorded = words == nil
+	s.unrecordedExposure = words == nil
 	for _, key := range api.ExposureKeys() {
 		delete(service.Annotations, key)
 		if namespace != nil {
@@ -77,40 +78,34 @@ func (s *facts) exposureAnnotationsInMesh(exposed *networkingv1.VirtualService) 
 
 // keepExposure is the exposure while an annotation about it is invalid: what is served now, as far as the administrator still
 // permits it.
-func (s *planner) keepExposure(request *api.Exposure) {
-	if !s.permitExposure(request) {
-		return
+func (s *facts) keepExposure(v exposureVerdict) (exposureVerdict, []finding) {
+	x, kept, found := s.exposureOf(v.request)
+	v.keptHosts = kept
+	x.hosts = slices.DeleteFunc(x.hosts, func(host string) bool { return s.routeFor(x, host) == nil && !s.isHeldHost(host) })
+	if len(x.hosts) == 0 {
+		return v, found
 	}
-	x := s.exposureOf(request)
-	var hosts []string
-	for _, host := range x.hosts {
-		if s.routeFor(x, host) != nil || s.isHeldHost(host) {
-			hosts = append(hosts, host)
-		}
+	if o := s.listObjection(x); o != nil {
+		return v, append(found, s.refuse(v.current, o.key, o.value, o.reason, o.what, o.advice))
 	}
-	if len(hosts) == 0 {
-		return
+	v.exposure = x
+	if v.held != nil {
+		v.held = maps.Clone(v.held)
+		v.held[api.AnnotationHosts] = strings.Join(x.hosts, ",")
 	}
-	x.hosts = hosts
-	if !s.listsPermit(x) {
-		return
-	}
-	s.exposure = x
-	if s.record.Held != nil {
-		s.record.Held[api.AnnotationHosts] = strings.Join(hosts, ",")
-	}
-	s.freezeUnroutable()
-	s.reportStillExposed(s.badExposure[0], s.Service.Annotations[s.badExposure[0]], fmt.Sprintf("Invalid: %s.", strings.Join(s.badExposure, ", ")))
+	v.frozen = s.isUnroutable(v)
+	return v, append(found, s.stillExposed(x, s.badExposure[0], s.Service.Annotations[s.badExposure[0]], fmt.Sprintf("Invalid: %s.", strings.Join(s.badExposure, ", ")))...)
 }
 
-// exposureOf is what the annotations ask for, with the hosts that Namespace and installation allow.
-func (s *planner) exposureOf(request *api.Exposure) exposure {
-	x := exposure{
-		on: true, hosts: s.refuseForbiddenHosts(request), gateway: request.Gateway, selector: request.GatewaySelector, port: request.GatewayPort,
+// exposureOf is what the annotations request, with the hosts that Namespace and installation allow; see permittedHosts.
+func (s *facts) exposureOf(request *api.Exposure) (x exposure, kept []string, found []finding) {
+	x = exposure{
+		on: true, gateway: request.Gateway, selector: request.GatewaySelector, port: request.GatewayPort,
 		tls: request.TLSCredential, redirect: request.HTTPSRedirect, path: request.Path, rewrite: request.PathRewrite,
 	}
+	x.hosts, kept, found = s.permittedHosts(request)
 	if x.gateway == "" {
 		x.gateway, x.generated = s.Service.Namespace+"/"+s.names.gateway, true
 	}
-	return s.throughReplaced(x)
+	return s.throughReplaced(x), kept, found
 }

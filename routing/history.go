@@ -88,8 +88,8 @@ func sameDecision(a, b record) bool {
 }
 
 // historyFor returns the past decisions to record with a record that is to be written.
-func (s *planner) historyFor(r record) decisionHistory {
-	was, list := s.copies.read, s.record.History
+func (s *facts) historyFor(r record) decisionHistory {
+	was, list := s.copies.read, r.History
 	before := was
 	before.Default = s.fixedByNow(was.Default) // the same workload in another form is no decision
 	switch {
@@ -155,13 +155,13 @@ func (d Decision) String() string {
 
 // Decisions returns the decision in effect and those before it, newest first. It returns nil where no decision is recorded.
 func Decisions(observed Observed, now time.Time) []Decision {
-	s := survey(observed, now, newPodsAndWorkloads(observed))
+	s := read(observed, now, newPodsAndWorkloads(observed))
 	s.readTracks()
-	if !s.recorded || s.record.State != "" || len(s.copies.disagree) > 0 {
+	if !s.isRecorded || s.recorded.State != "" || len(s.copies.disagree) > 0 {
 		return nil
 	}
-	out := []Decision{s.named(pastDecision{Default: s.record.Default, Weights: s.record.Weights})}
-	for _, past := range s.record.History {
+	out := []Decision{s.named(pastDecision{Default: s.recorded.Default, Weights: s.recorded.Weights})}
+	for _, past := range s.recorded.History {
 		d := s.named(past)
 		isSame := func(other Decision) bool {
 			return !d.IsTooLong && d.Default == other.Default && d.Weights == other.Weights

@@ -412,7 +412,7 @@ func (a *attacked) isWithoutMeaning() bool {
 	}
 	edited := a.was.clone()
 	edited.existing = copyObjects(a.before)
-	s := survey(edited.observe(), a.now, newPodsAndWorkloads(edited.observe()))
+	s := read(edited.observe(), a.now, newPodsAndWorkloads(edited.observe()))
 	s.readTracks()
 	s.nameSubsets()
 	switch o := a.edit.object.(type) {

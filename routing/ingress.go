@@ -150,12 +150,12 @@ func (s *facts) ingressHostsAt(ingress *networkingk8s.Ingress, x exposure, l lis
 	return out
 }
 
-func (s *planner) reportIngressHost(host, ingress string, first bool) {
+func (s *facts) servedByIngress(host, ingress string, first bool) finding {
 	report, effect := s.refuseHost, "it is not exposed."
 	if first {
-		report, effect = s.reportAbout, "its existing exposure is unchanged."
+		report, effect = s.problemAbout, "its existing exposure is unchanged."
 	}
-	report(api.AnnotationHosts, host, api.RouteHostConflict, fmt.Sprintf("Host %s is served by %s at the same gateway; %s", host, ingress, effect),
+	return report(api.AnnotationHosts, host, api.RouteHostConflict, fmt.Sprintf("Host %s is served by %s at the same gateway; %s", host, ingress, effect),
 		"Name another host: "+s.annotate(api.AnnotationHosts+"=HOST")+", or remove it from the Ingress.")
 }
 

@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"google.golang.org/protobuf/proto"
+	networkingapi "istio.io/api/networking/v1alpha3"
 	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
 
 	"outrigger.dev/outrigger/api"
@@ -19,26 +20,29 @@ import (
 // it is theirs from then on. Otherwise it names where the policy is from, and its hash: "istio-system/default 3f2a9c01".
 const policyEdited = "edited"
 
-// inherit gives our DestinationRule the policy that callers had without it: Istio takes the most specific rule alone, so
-// ours would take the policy of a rule for many hosts away. A policy that another client wrote into ours is theirs.
-func (s *planner) inherit(rule *networkingv1.DestinationRule) {
+// policyVerdict is the trafficPolicy that our DestinationRule has.
+type policyVerdict struct {
+	policy *networkingapi.TrafficPolicy // nil: none of ours
+	mark   string                       // where it is from, or policyEdited; empty if none is copied
+}
+
+// decidePolicy gives our DestinationRule the policy that callers had without it: Istio applies only the most specific rule, so
+// ours would replace the policy of a rule for many hosts. A policy that another client wrote into ours is theirs.
+func (s *facts) decidePolicy() (policyVerdict, []finding) {
 	from := s.shadowed()
 	if existing := s.ours.rule; existing != nil && existing.Spec.TrafficPolicy != nil && !policyIsOurs(existing, from) {
 		if existing.Annotations[api.AnnotationInherited] != "" {
-			// What we copied of it is still applied by us, so that leaving it out would take it away.
-			rule.Spec.TrafficPolicy = existing.Spec.TrafficPolicy.DeepCopy()
-			rule.Annotations[api.AnnotationInherited] = policyEdited
+			// What we copied of it is still applied by us, so that leaving it out would remove it.
+			return policyVerdict{existing.Spec.TrafficPolicy.DeepCopy(), policyEdited}, nil
 		}
-		return
+		return policyVerdict{}, nil
 	}
 	if from == nil || s.Intent.NoPolicy {
-		return
+		return policyVerdict{}, nil
 	}
-	rule.Spec.TrafficPolicy = from.Spec.TrafficPolicy.DeepCopy()
-	rule.Annotations[api.AnnotationInherited] = policyMark(from)
-	s.reportForeign(from, "spec.host", from.Spec.Host, api.RoutePolicyInherited,
+	return policyVerdict{from.Spec.TrafficPolicy.DeepCopy(), policyMark(from)}, []finding{problemOf(from, "spec.host", from.Spec.Host, api.RoutePolicyInherited,
 		fmt.Sprintf("Istio would no longer take its policy for Service %s/%s, as Outrigger's DestinationRule is for that very host; the policy is copied there and kept in step.", s.Service.Namespace, s.Service.Name),
-		"To leave it out: "+s.annotate(api.AnnotationInheritPolicy+"=false")+".")
+		"To leave it out: "+s.annotate(api.AnnotationInheritPolicy+"=false")+".")}
 }
 
 func policyMark(from *networkingv1.DestinationRule) string {
@@ -113,7 +117,7 @@ func moreSpecific(a, b string) bool {
 
 // noteWideRule remembers a DestinationRule for many hosts in a caller's namespace: Istio looks there first, so callers
 // there see nothing of ours.
-func (s *facts) noteWideRule(rule *networkingv1.DestinationRule) {
+func (s *reader) noteWideRule(rule *networkingv1.DestinationRule) {
 	if rule.Namespace == s.Service.Namespace || rule.Spec.WorkloadSelector != nil || rule.Namespace == s.RootNamespace && !slices.Contains(rule.Spec.ExportTo, ".") {
 		return
 	}
@@ -123,7 +127,7 @@ func (s *facts) noteWideRule(rule *networkingv1.DestinationRule) {
 const namedAtMost = 5
 
 // reportWideRules tells of them in one Problem: a mesh may have one in every namespace.
-func (s *planner) reportWideRules() {
+func (s *reader) reportWideRules() {
 	if len(s.foreign.wide) == 0 {
 		return
 	}

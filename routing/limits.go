@@ -19,14 +19,14 @@ import (
 
 // limitSubsets returns the running versions that have a subset beside those that are needed: every one that exists, then
 // those that the default or an annotation means, then the others, as far as routing.maxVersions allows.
-func (s *planner) limitSubsets(needed, stand map[string]bool, running []string) []string {
+func (s choice) limitSubsets(needed, stand map[string]bool, running []string) (in []string, found []finding) {
 	count := len(needed)
 	for version := range stand { // also one that drains
 		if !needed[version] {
 			count++
 		}
 	}
-	var in, out []string
+	var out []string
 	for _, version := range s.byUrgency(running) {
 		switch {
 		case needed[version]:
@@ -40,15 +40,15 @@ func (s *planner) limitSubsets(needed, stand map[string]bool, running []string) 
 	}
 	if len(out) > 0 {
 		slices.SortFunc(out, compareVersions)
-		s.report(api.RouteTooManyVersions,
+		found = append(found, s.problem(api.RouteTooManyVersions,
 			fmt.Sprintf("The Service has %d versions, more than the %d of routing.maxVersions; no subset for %s.", len(running), s.Settings.MaxVersions, api.Shorten(strings.Join(out, ", "), 300)),
-			"Remove old versions, or raise routing.maxVersions.")
+			"Remove old versions, or raise routing.maxVersions."))
 	}
-	return in
+	return in, found
 }
 
 // byUrgency sorts the versions that the default or an annotation means before the others.
-func (s *planner) byUrgency(versions []string) []string {
+func (s choice) byUrgency(versions []string) []string {
 	meant := map[string]bool{}
 	for _, m := range []meaning{s.record.Default, s.gone.standIn} {
 		for _, version := range s.possible(m) {
@@ -67,7 +67,7 @@ func (s *planner) byUrgency(versions []string) []string {
 
 // addSuccessors adds what the workloads of the default and of routed names roll out: their share must be able to move to
 // it.
-func (s *planner) addSuccessors(needed, routed map[string]bool) {
+func (s choice) addSuccessors(needed, routed map[string]bool) {
 	means := []meaning{s.record.Default, s.gone.standIn}
 	for _, name := range sortedKeys(s.record.Names) {
 		m := s.record.Names[name]
@@ -106,7 +106,7 @@ func (s *facts) isLeftOut(m meaning) bool {
 }
 
 // isBeyondLimit reports whether a version would have no subset where all are made at once.
-func (s *planner) isBeyondLimit(version string) bool {
+func (s choice) isBeyondLimit(version string) bool {
 	if s.Settings.MaxVersions <= 0 || findSubset(s.ours.rule, s.subsets.names[version]) != nil {
 		return false
 	}
@@ -119,38 +119,37 @@ func (s *planner) isBeyondLimit(version string) bool {
 func withinSize[T any, P interface {
 	*T
 	Object
-}](s *planner, wanted, existing P) P {
+}](s *facts, wanted, existing P) (P, []finding) {
 	limit := s.Settings.MaxObjectBytes
 	if wanted == nil || limit <= 0 {
-		return wanted
+		return wanted, nil
 	}
 	size := sizeOf(wanted)
 	if size <= limit || existing != nil && size <= sizeOf(existing) {
-		return wanted
+		return wanted, nil
 	}
 	instead := "it is not written"
 	if existing != nil {
 		instead = "it stays as it is"
 	}
-	s.report(api.RouteObjectTooLarge,
+	return existing, []finding{s.problem(api.RouteObjectTooLarge,
 		fmt.Sprintf("%s %s would have %d bytes, more than the %d of routing.maxObjectBytes; %s.", kindOf(wanted), wanted.GetName(), size, limit, instead),
-		fmt.Sprintf("Shorten %s, expose fewer hosts, or give the Service fewer ports; %s holds rules of your own.", api.AnnotationMatch, "VirtualService "+s.Service.Name+extraSuffix))
-	return existing
+		fmt.Sprintf("Shorten %s, expose fewer hosts, or give the Service fewer ports; %s holds rules of your own.", api.AnnotationMatch, "VirtualService "+s.Service.Name+extraSuffix))}
 }
 
 // ruleWithinSize is withinSize for a DestinationRule. One that gives a route of ours back a subset that it names is
 // written whatever its size.
-func (s *planner) ruleWithinSize(wanted *networkingv1.DestinationRule) []*networkingv1.DestinationRule {
+func (s *facts) ruleWithinSize(wanted *networkingv1.DestinationRule) (rules []*networkingv1.DestinationRule, found []finding) {
 	repairs := slices.ContainsFunc(wanted.Spec.Subsets, func(subset *networkingapi.Subset) bool {
 		return s.ours.rule != nil && findSubset(s.ours.rule, subset.Name) == nil && s.isNamedByRoute(s.subsets.versions[subset.Name])
 	})
 	if !repairs {
-		wanted = withinSize(s, wanted, s.ours.rule)
+		wanted, found = withinSize(s, wanted, s.ours.rule)
 	}
 	if wanted == nil {
-		return nil
+		return nil, found
 	}
-	return []*networkingv1.DestinationRule{wanted}
+	return []*networkingv1.DestinationRule{wanted}, found
 }
 
 // sizeOf is how long an object is as we write it.

@@ -93,24 +93,34 @@ func (x exposure) servers(namespace string) []*server {
 	return out
 }
 
-// checkPorts reports whether our servers may have their ports on the gateway's pods, and reports those that they may not have.
-func (s *planner) checkPorts(x exposure) bool {
+// checkPorts reports in refused why our servers may not have their ports on the gateway's pods; empty if they may. Conflicts that
+// change nothing are in found.
+func (s *facts) checkPorts(x exposure, current currentExposure) (refused, found []finding) {
 	if x.redirect && s.listenerPort(x.port) == s.listenerPort(api.HTTPPort) {
-		s.refuse(api.AnnotationHTTPSRedirect, "true", api.RouteGatewayPortConflict,
+		return []finding{s.refuse(current, api.AnnotationHTTPSRedirect, "true", api.RouteGatewayPortConflict,
 			fmt.Sprintf("Ports %d and %d are the same port of the gateway pods, so one of them cannot redirect to the other.", api.HTTPPort, x.port),
-			"Choose another port: "+s.annotate(api.AnnotationGatewayPort+"=PORT")+".")
-		return false
+			"Choose another port: "+s.annotate(api.AnnotationGatewayPort+"=PORT")+".")}, nil
 	}
-	return !slices.ContainsFunc(x.listeners(), func(l listener) bool { return !s.checkPort(x, l) })
+	for _, l := range x.listeners() {
+		o := s.protocolObjection(x, l)
+		switch {
+		case o == nil:
+		case s.isServedAt(x, l, x.hosts) && !s.yieldsTo(s.otherProtocol(x, l)):
+			found = append(found, s.problemAbout(o.key, o.value, o.reason, o.what+" Existing traffic is unchanged; Istio serves only one of the two protocols.", o.advice))
+		default:
+			return []finding{s.refuse(current, o.key, o.value, o.reason, o.what, o.advice)}, found
+		}
+	}
+	return nil, found
 }
 
-// checkPort reports whether no other Gateway has another protocol on a port: it is a conflict where one has TLS or TCP and ours is for
-// HTTP, or the other way around. What is exposed already stays, except where two Gateways of Outrigger's were created at
-// the same time.
-func (s *planner) checkPort(x exposure, l listener) bool {
+// protocolObjection says that another Gateway has another protocol on a port: it is a conflict where one has TLS or TCP and ours is for
+// HTTP, or the other way around. It is nil if there is none. What is exposed already stays, except where two Gateways of Outrigger
+// were created at the same time.
+func (s *facts) protocolObjection(x exposure, l listener) *objection {
 	gateway := s.otherProtocol(x, l)
 	if gateway == nil {
-		return true
+		return nil
 	}
 	key, value := l.annotation()
 	what := fmt.Sprintf("Gateway %s/%s serves another protocol than %s on port %d of the same gateway pods.", gateway.Namespace, gateway.Name, map[bool]string{false: "HTTP", true: "HTTPS"}[l.tls], l.port)
@@ -118,12 +128,7 @@ func (s *planner) checkPort(x exposure, l listener) bool {
 	if l.redirects {
 		advice = "Remove the redirect: " + s.annotate(api.AnnotationHTTPSRedirect+"-") + "."
 	}
-	if s.isServedAt(x, l, x.hosts) && !s.yieldsTo(gateway) {
-		s.reportAbout(key, value, api.RouteGatewayPortConflict, what+" Existing traffic is unchanged; Istio serves only one of the two protocols.", advice)
-		return true
-	}
-	s.refuse(key, value, api.RouteGatewayPortConflict, what, advice)
-	return false
+	return &objection{refusal{key, value, api.RouteGatewayPortConflict}, what, advice}
 }
 
 // ServerPort is a port of a gateway with what a server speaks on it: "HTTP", "TLS", or "TCP".
@@ -168,9 +173,10 @@ func (o *Observed) ExcludedPorts() []ServerPort {
 	if request == nil || request.Gateway != "" {
 		return nil
 	}
-	s := &planner{facts: facts{Observed: *o}}
+	s := &facts{Observed: *o}
 	var out []ServerPort
-	for _, l := range s.exposureOf(request).listeners() {
+	x, _, _ := s.exposureOf(request)
+	for _, l := range x.listeners() {
 		numbers := []uint32{l.port}
 		for _, service := range o.IngressServices {
 			for _, port := range service.Spec.Ports {
@@ -225,12 +231,12 @@ func (s *facts) competes(gateway *networkingv1.Gateway, server *server, x exposu
 	return isOutriggers(gateway) && gateway.Namespace != s.Service.Namespace && (x.tls != "") != hasTLS(server)
 }
 
-// reportRedirect reports a redirect that leads past the exposure's port: Envoy changes http:// to https:// and nothing else.
-func (s *planner) reportRedirect(x exposure) {
+// misdirected reports a redirect that leads past the exposure's port: Envoy changes http:// to https:// and nothing else.
+func (s *facts) misdirected(x exposure) []finding {
 	if !x.redirect || s.listenerPort(x.port) == s.listenerPort(api.HTTPSPort) {
-		return
+		return nil
 	}
-	s.reportAbout(api.AnnotationHTTPSRedirect, "true", api.RouteWithoutEffect,
+	return []finding{s.problemAbout(api.AnnotationHTTPSRedirect, "true", api.RouteWithoutEffect,
 		fmt.Sprintf("The redirect leads to port %d, and HTTPS is served on port %d. Redirected callers do not reach the Service, unless a load balancer maps port %d to it.", api.HTTPSPort, x.port, api.HTTPSPort),
-		fmt.Sprintf("Serve HTTPS on port %d: %s.", api.HTTPSPort, s.annotate(api.AnnotationGatewayPort+"="+fmt.Sprint(api.HTTPSPort))))
+		fmt.Sprintf("Serve HTTPS on port %d: %s.", api.HTTPSPort, s.annotate(api.AnnotationGatewayPort+"="+fmt.Sprint(api.HTTPSPort))))}
 }

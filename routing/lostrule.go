@@ -10,9 +10,9 @@ import (
 
 // restoreLastRan finds out what a rolling default ran last, where another client deleted the DestinationRule or wiped its
 // annotations: the one version that our route leads to, unless another workload runs it.
-func (s *planner) restoreLastRan() {
-	refs := s.record.Default.Tracks
-	if !s.forgotWaiting() || len(refs) != 1 || s.record.Default.Version != "" || len(s.record.Weights) > 0 || s.ours.lastRan[refs[0].String()] != "" {
+func (s *reader) restoreLastRan() {
+	refs := s.recorded.Default.Tracks
+	if !s.forgotWaiting() || len(refs) != 1 || s.recorded.Default.Version != "" || len(s.recorded.Weights) > 0 || s.ours.lastRan[refs[0].String()] != "" {
 		return
 	}
 	version := s.onlyRouted(s.ours.routes()[0])
@@ -34,7 +34,7 @@ func (s *facts) onlyRouted(vs *networkingv1.VirtualService) string {
 
 // restoreMeant takes the subset names of our host that others route to for versions, where another client deleted the
 // DestinationRule: nothing else says what they stood for.
-func (s *facts) restoreMeant() {
+func (s *reader) restoreMeant() {
 	if s.ours.rule != nil || len(s.ours.routes()) == 0 {
 		return
 	}

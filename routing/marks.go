@@ -59,7 +59,7 @@ func (s *facts) isStranger(object Object) bool {
 }
 
 // reportMarks reports labels and owner references that are written back.
-func (s *planner) reportMarks() {
+func (s *reader) reportMarks() {
 	if s.renewed {
 		return
 	}

@@ -21,45 +21,37 @@ type matchItem struct {
 	pending bool    // the version that is written cannot be followed yet
 }
 
-// decideMatches are the rules of the match annotation. An item whose version cannot be followed changes nothing: its requests
-// go on where they went, and no later item receives them for it. Of two with the same condition the first counts that can
-// be followed: Istio says of the second that it is never used.
-func (s *planner) decideMatches() []rule {
-	items, missing := s.matchItems()
-	s.reportPending(api.AnnotationMatch, missing, "Their requests go where they went before; the other items are not affected.")
-	s.reportUnmatched()
-	s.record.Kept = nil
-	var out []rule
+// decideMatches returns the rules of the match annotation, and what their conditions route to, to be recorded. An item whose version
+// cannot be followed changes nothing: its requests go where they went, and no later item receives them for it. Of two with the same
+// condition the first counts that can be followed: Istio reports that the second is never used.
+func (s choice) decideMatches() (rules []rule, kept map[string]meaning, found []finding) {
+	items, missing, found := s.matchItems()
+	found = append(found, s.pending(api.AnnotationMatch, missing, "Their requests go where they went before; the other items are not affected.")...)
+	found = append(found, s.unmatched()...)
 	for i, item := range items {
-		if slices.ContainsFunc(out, func(r rule) bool { return sameCondition(*r.match, item.Match) }) {
+		if slices.ContainsFunc(rules, func(r rule) bool { return sameCondition(*r.match, item.Match) }) {
 			continue
 		}
 		match := s.Intent.Match[item.at]
 		switch {
 		case !item.to.isZero():
-			s.reportRollout(item.to)
-			out = append(out, rule{match: &match, to: normalised(s.expand(item.to))})
-			s.keep(item)
+			found = append(found, s.rolloutBesideOthers(item.to)...)
+			rules = append(rules, rule{match: &match, to: normalised(s.expand(item.to))})
+			if kept == nil {
+				kept = map[string]meaning{}
+			}
+			if kept[conditionText(item.Match)] = item.to; !item.pending {
+				kept[conditionText(item.Match)] = s.meaningOf(item.Version)
+			}
 		case s.mustNotFallThrough(items[i:]):
 			var rest []portion
 			for _, sh := range s.sharesOf(s.record.Weights) {
 				rest = append(rest, sh.to...)
 			}
-			out = append(out, rule{match: &match, to: normalised(rest), unclaimed: true})
+			rules = append(rules, rule{match: &match, to: normalised(rest), unclaimed: true})
 		}
 	}
-	return out
-}
-
-func (s *planner) keep(item matchItem) {
-	if s.record.Kept == nil {
-		s.record.Kept = map[string]meaning{}
-	}
-	to := s.meaningOf(item.Version)
-	if item.pending {
-		to = item.to
-	}
-	s.record.Kept[conditionText(item.Match)] = to
+	return rules, kept, found
 }
 
 // conditionText is an item without its version: "header:end-user:jason".
@@ -69,12 +61,14 @@ func conditionText(m api.Match) string {
 }
 
 // matchItems says of each item where its requests go, and which versions the pending ones wait for.
-func (s *planner) matchItems() (items []matchItem, missing []string) {
+func (s choice) matchItems() (items []matchItem, missing []string, found []finding) {
 	before := s.matchesBefore()
 	for i, match := range s.Intent.Match {
 		item := matchItem{Match: match, at: i}
 		var why string
-		if item.to, why = s.resolveMatch(match); why != "" {
+		var notes []finding
+		item.to, why, notes = s.resolveMatch(match)
+		if found = append(found, notes...); why != "" {
 			if !s.invalid[api.AnnotationMatch] {
 				missing = append(missing, why)
 			}
@@ -83,28 +77,27 @@ func (s *planner) matchItems() (items []matchItem, missing []string) {
 		items = append(items, item)
 	}
 	slices.Sort(missing)
-	return items, slices.Compact(missing)
+	return items, slices.Compact(missing), found
 }
 
 // resolveMatch is what the version of an item means, or why it cannot be followed yet. Once it is followed, it stays, however
 // its pods fare.
-func (s *planner) resolveMatch(match api.Match) (meaning, string) {
+func (s choice) resolveMatch(match api.Match) (to meaning, why string, found []finding) {
 	m := s.meaningOf(match.Version)
 	switch {
 	case s.isOfDefault(m):
-		return s.replacing(m), ""
+		return s.replacing(m), "", nil
 	case s.isReadyForMore(m) && !s.invalid[api.AnnotationMatch], s.hasPods(m) && s.routesAlready(match, m):
-		return m, ""
+		return m, "", nil
 	case s.routesAlready(match, m):
-		s.reportVacant(match.Version)
-		return m, ""
+		return m, "", []finding{s.withoutPods(match.Version)}
 	}
-	return meaning{}, s.notYet(match.Version, m)
+	return meaning{}, s.notYet(match.Version, m), nil
 }
 
 // routesAlready reports whether the requests of this condition go to what m means: as recorded, else as a existing
 // VirtualService of ours has it.
-func (s *planner) routesAlready(match api.Match, m meaning) bool {
+func (s choice) routesAlready(match api.Match, m meaning) bool {
 	if kept, is := s.copies.read.Kept[conditionText(match)]; is {
 		return kept.equal(m) || overlap(kept, m)
 	}
@@ -147,7 +140,7 @@ func bare(match *networkingapi.HTTPMatchRequest) *networkingapi.HTTPMatchRequest
 }
 
 // matchesBefore are the items that the route follows: those that the annotation named when it was written last.
-func (s *planner) matchesBefore() []matchItem {
+func (s choice) matchesBefore() []matchItem {
 	if !s.isChanged(api.AnnotationMatch) {
 		return nil
 	}
@@ -158,7 +151,7 @@ func (s *planner) matchesBefore() []matchItem {
 	var out []matchItem
 	for _, match := range matches {
 		m := meaning{Version: match.Version}
-		if was, is := s.formerNames[match.Version]; is {
+		if was, is := s.recorded.Names[match.Version]; is {
 			m = was
 		}
 		if s.isOfDefault(m) || s.routesAlready(match, m) {
@@ -169,7 +162,7 @@ func (s *planner) matchesBefore() []matchItem {
 }
 
 // keptFor is where the requests of a pending item went before it was written, where that was of a condition's own.
-func (s *planner) keptFor(match api.Match, before []matchItem) meaning {
+func (s choice) keptFor(match api.Match, before []matchItem) meaning {
 	if kept, is := s.record.Kept[conditionText(match)]; is {
 		return kept
 	}
@@ -195,14 +188,14 @@ func sameCondition(a, b api.Match) bool {
 	return a.Kind == b.Kind && a.Name == b.Name && a.Value == b.Value
 }
 
-// reportUnmatched says that conditions on requests do nothing where connections are all that is known.
-func (s *planner) reportUnmatched() {
+// unmatched reports that conditions on requests do nothing where connections are all that is known.
+func (s *facts) unmatched() []finding {
 	if s.speaksHTTP() || !slices.ContainsFunc(s.Intent.Match, func(m api.Match) bool { return m.Kind != api.MatchSource }) {
-		return
+		return nil
 	}
-	s.reportAbout(api.AnnotationMatch, s.Intent.Texts[api.AnnotationMatch], api.RouteWithoutEffect,
+	return []finding{s.problemAbout(api.AnnotationMatch, s.Intent.Texts[api.AnnotationMatch], api.RouteWithoutEffect,
 		"The Service has no HTTP port, and of a TCP connection only the caller is known: conditions on requests do nothing.",
-		"Name a port http or set its appProtocol, or match source:version.")
+		"Name a port http or set its appProtocol, or match source:version.")}
 }
 
 // speaksHTTP reports whether any port gets http rules.

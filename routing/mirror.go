@@ -19,46 +19,47 @@ type mirror struct {
 	percent float64 // above 0, at most 100
 }
 
-// decideMirrors gives the rules that no match claims their copies. A version without pods gets none: no one would notice
-// that they are lost. Nor does one that receives all of a rule's requests itself.
-func (s *planner) decideMirrors() {
-	wanted := s.decideMirrorWeights()
+// decideMirrors gives the rules that no match claims their copies, and returns the items of the annotation in effect, to be recorded.
+// A version without pods gets none: nobody would notice that they are lost. Nor does one that receives all of a rule's requests itself.
+func (s choice) decideMirrors(rules []rule) (out []rule, inEffect effectiveWeights, found []finding) {
+	wanted, inEffect, found := s.decideMirrorWeights()
 	if len(wanted) == 0 {
-		return
+		return rules, inEffect, found
 	}
-	for i, r := range s.rules {
+	out = slices.Clone(rules)
+	for i, r := range out {
 		if r.match == nil || r.sticky || r.unclaimed {
-			s.rules[i].mirrors = slices.DeleteFunc(slices.Clone(wanted), func(m mirror) bool { return r.routesOnlyTo(m.version) })
+			out[i].mirrors = slices.DeleteFunc(slices.Clone(wanted), func(m mirror) bool { return r.routesOnlyTo(m.version) })
 		}
 	}
 	text := s.Intent.Texts[api.AnnotationMirror]
-	switch byDefault := s.rules[len(s.rules)-1]; {
+	switch byDefault := out[len(out)-1]; {
 	case !s.speaksHTTP():
-		s.reportAbout(api.AnnotationMirror, text, api.RouteWithoutEffect, "The Service has no HTTP port, and TCP connections are not mirrored.",
-			"Name a port http or set its appProtocol.")
+		found = append(found, s.problemAbout(api.AnnotationMirror, text, api.RouteWithoutEffect, "The Service has no HTTP port, and TCP connections are not mirrored.",
+			"Name a port http or set its appProtocol."))
 	case len(byDefault.mirrors) < len(wanted):
-		s.reportAbout(api.AnnotationMirror, text, api.RouteWithoutEffect, fmt.Sprintf("Version %s receives the requests itself; they are not copied to it.", byDefault.to[0].version),
-			"Take it out of the annotation.")
+		found = append(found, s.problemAbout(api.AnnotationMirror, text, api.RouteWithoutEffect, fmt.Sprintf("Version %s receives the requests itself; they are not copied to it.", byDefault.to[0].version),
+			"Take it out of the annotation."))
 	}
+	return out, inEffect, found
 }
 
-// decideMirrorWeights records which items of the mirror annotation apply, and returns their versions in natural order.
-func (s *planner) decideMirrorWeights() []mirror {
+// decideMirrorWeights returns which items of the mirror annotation apply, and their versions in natural order.
+func (s choice) decideMirrorWeights() (versions []mirror, followed effectiveWeights, found []finding) {
 	percents := map[string]float64{}
 	var pending []string
-	var followed effectiveWeights
-	for _, request := range s.Intent.Mirror {
-		if request.Weight == 0 || s.invalid[api.AnnotationMirror] && !s.wasMirrored(request) {
+	for _, item := range s.Intent.Mirror {
+		if item.Weight == 0 || s.invalid[api.AnnotationMirror] && !s.wasMirrored(item) {
 			continue
 		}
-		m := s.meaningOf(request.Version)
-		if why := s.unmirrored(request.Version, m); why != "" {
+		m := s.meaningOf(item.Version)
+		if why := s.unmirrored(item.Version, m); why != "" {
 			pending = append(pending, why)
 			continue
 		}
-		followed = append(followed, effectiveWeight{name: request.Version, weight: request.Weight, bound: m})
+		followed = append(followed, effectiveWeight{name: item.Version, weight: item.Weight, bound: m})
 	}
-	s.reportPending(api.AnnotationMirror, pending, "Until then the versions that had copies keep them; the other items are not affected.")
+	found = s.pending(api.AnnotationMirror, pending, "Until then the versions that had copies keep them; the other items are not affected.")
 	if len(pending) > 0 || s.invalid[api.AnnotationMirror] {
 		followed = s.withMirrorsBefore(followed)
 	}
@@ -70,20 +71,18 @@ func (s *planner) decideMirrorWeights() []mirror {
 			followed[i].bound = meaning{}
 		}
 	}
-	s.record.Mirrors = followed
 	if _, everything := percents[""]; everything {
 		delete(percents, "")
-		s.reportAbout(api.AnnotationMirror, s.Intent.Texts[api.AnnotationMirror], api.RouteWithoutEffect, "A version that it names has all the pods there are; requests are not copied to where they go.",
-			"Take it out of the annotation.")
+		found = append(found, s.problemAbout(api.AnnotationMirror, s.Intent.Texts[api.AnnotationMirror], api.RouteWithoutEffect, "A version that it names has all the pods there are; items are not copied to where they go.",
+			"Take it out of the annotation."))
 	}
-	var out []mirror
 	for version, percent := range percents {
-		out = append(out, mirror{version, min(percent, 100)})
+		versions = append(versions, mirror{version, min(percent, 100)})
 	}
-	slices.SortFunc(out, func(a, b mirror) int {
+	slices.SortFunc(versions, func(a, b mirror) int {
 		return cmp.Or(compareVersions(a.version, b.version), cmp.Compare(a.percent, b.percent))
 	})
-	return out
+	return versions, followed, found
 }
 
 // wasMirrored reports whether a version had copies when the record was written; earlier releases did not record that.
@@ -104,7 +103,7 @@ func (s *facts) withMirrorsBefore(followed effectiveWeights) effectiveWeights {
 }
 
 // unmirrored says why a name gets no copies yet; empty if it does.
-func (s *planner) unmirrored(name string, m meaning) string {
+func (s choice) unmirrored(name string, m meaning) string {
 	if s.hasPods(m) && (s.inForce(m) || s.isMirrored(m)) {
 		return ""
 	}
@@ -112,7 +111,7 @@ func (s *planner) unmirrored(name string, m meaning) string {
 }
 
 // isMirrored reports whether copies go to what m means: as recorded, or as a existing VirtualService of ours has it.
-func (s *planner) isMirrored(m meaning) bool {
+func (s choice) isMirrored(m meaning) bool {
 	if slices.ContainsFunc(s.copies.read.Mirrors, func(item effectiveWeight) bool { return overlap(item.meaning(), m) }) {
 		return true
 	}

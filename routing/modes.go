@@ -122,28 +122,32 @@ func (r Reading) rulesText() string {
 	return strings.Join(out, "; ")
 }
 
-// subsetsOnly keeps the DestinationRule true and takes the routes away. What had the default's traffic is forgotten: from
-// then on every version has its share, and what flows then flows on when routes are wanted again.
-func (s *planner) subsetsOnly() Objects {
-	s.problems = slices.DeleteFunc(s.problems, func(p api.RouteProblem) bool { // about routes, and there are none
-		return slices.Contains([]api.RouteReason{api.RouteRouteConflict, api.RouteRouteHijackable, api.RouteRouteShadowed, api.RouteDelegateUnusable}, p.Reason)
+// subsetsOnly keeps the DestinationRule correct and removes the routes. The recorded default is forgotten: without a route every
+// version has its share, and keeps it when routes are enabled again.
+func (s *reader) subsetsOnly() ending {
+	s.found = slices.DeleteFunc(s.found, func(f finding) bool { // about routes, and there are none
+		return slices.Contains([]api.RouteReason{api.RouteRouteConflict, api.RouteRouteHijackable, api.RouteRouteShadowed, api.RouteDelegateUnusable}, f.Reason)
 	})
 	s.reportIdle()
-	out := Objects{DestinationRules: s.Existing.DestinationRules}
+	out := ending{objects: Objects{DestinationRules: s.Existing.DestinationRules}, isConcluded: true}
 	if s.foreign.clash {
-		return s.withSubsets(out)
+		end := s.undecided().unchanged()
+		end.objects.VirtualServices, end.objects.Gateways, end.isConcluded = nil, nil, true
+		return end
 	}
 	if s.ours.rule == nil && len(s.podVersions()) == 0 {
 		return out
 	}
-	s.record, s.waiting = record{}, nil
-	s.decideExport()
-	out.DestinationRules = s.ruleWithinSize(s.renderRule(nil))
-	return out
+	exportTo, exportFound := s.decideExport(exposureVerdict{})
+	policy, policyFound := s.decidePolicy()
+	decided := decision{choice: choice{facts: &s.facts, isRecorded: s.isRecorded}, exportTo: exportTo, policy: policy}
+	rule, tooMany := decided.renderRule(nil)
+	rules, tooLarge := s.ruleWithinSize(rule)
+	return ending{objects: Objects{DestinationRules: rules}, found: slices.Concat(exportFound, policyFound, tooMany, tooLarge), isConcluded: true}
 }
 
 // reportIdle names the annotations of the Service that are about routes.
-func (s *planner) reportIdle() {
+func (s *reader) reportIdle() {
 	var idle []string
 	for _, key := range []string{
 		api.AnnotationDefaultVersion, api.AnnotationWeights, api.AnnotationMatch, api.AnnotationMirror, api.AnnotationSticky, api.AnnotationExpose,
@@ -160,9 +164,9 @@ func (s *planner) reportIdle() {
 		object = api.ObjectRef{Kind: "Namespace", Name: s.Service.Namespace}
 		message += AffectedService(s.Service.Name)
 	}
-	s.problems = append(s.problems, api.RouteProblem{
+	s.found = append(s.found, finding{RouteProblem: api.RouteProblem{
 		Object: object, Field: api.LabelField(api.LabelRouting), Value: string(api.RoutingSubsetsOnly), Reason: api.RouteWithoutEffect,
 		Message: message,
 		Advice:  fmt.Sprintf("For routes: kubectl label service -n %s %s %s=%s --overwrite.", s.Service.Namespace, s.Service.Name, api.LabelRouting, api.RoutingEnabled),
-	})
+	}})
 }

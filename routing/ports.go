@@ -74,8 +74,8 @@ func (s *facts) portNumber(port corev1.ServicePort) uint32 {
 
 // gatewayServicePort is the port of the Service that a gateway leads to: the one that the user names, else the first that
 // speaks HTTP. It is false if that one does not.
-func (s *facts) gatewayServicePort() (corev1.ServicePort, bool) {
-	if request := s.Intent.Expose; request != nil && request.ServicePort != "" {
+func (s *facts) gatewayServicePort(request *api.Exposure) (corev1.ServicePort, bool) {
+	if request != nil && request.ServicePort != "" {
 		named := corev1.ServicePort{}
 		for _, port := range s.Service.Spec.Ports {
 			if !api.IsPort(port, request.ServicePort) {
@@ -97,16 +97,17 @@ func (s *facts) gatewayServicePort() (corev1.ServicePort, bool) {
 	return corev1.ServicePort{}, false
 }
 
-// reportPorts names the ports that cannot be routed by version.
-func (s *planner) reportPorts() {
+// unroutedPorts reports the ports that cannot be routed by version.
+func (s *facts) unroutedPorts() (out []finding) {
 	for i, port := range s.Service.Spec.Ports {
 		if portTraffic(port) != trafficTLS {
 			continue
 		}
-		s.problems = append(s.problems, api.RouteProblem{
+		out = append(out, finding{RouteProblem: api.RouteProblem{
 			Object: s.serviceRef(), Field: fmt.Sprintf("spec.ports[%d]", i), Value: fmt.Sprintf("%d/%s", port.Port, port.Name), Reason: api.RoutePortNotRouted,
 			Message: "The port carries TLS, which is not routed by version: every version gets its share there.",
 			Advice:  "Let the sidecars encrypt, and name the port http-… or set appProtocol: http.",
-		})
+		}})
 	}
+	return out
 }

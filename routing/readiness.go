@@ -14,7 +14,7 @@ import (
 )
 
 // notYet says what a name waits for.
-func (s *planner) notYet(name string, m meaning) string {
+func (s *facts) notYet(name string, m meaning) string {
 	known := s.knownVersions()
 	_, near := api.NearestVersion(name, known)
 	switch {
@@ -37,7 +37,7 @@ func (s *planner) notYet(name string, m meaning) string {
 
 // inForce reports whether a name takes part: it is in the route and has pods, or enough of them are ready, and they and its
 // subset have been there long enough.
-func (s *planner) inForce(m meaning) bool {
+func (s choice) inForce(m meaning) bool {
 	if !s.hasPods(m) {
 		return false
 	}
@@ -56,7 +56,7 @@ func (s *facts) isSeenReady(m meaning) bool {
 }
 
 // inRoute reports whether a existing VirtualService of ours leads to what m means.
-func (s *planner) inRoute(m meaning) bool {
+func (s choice) inRoute(m meaning) bool {
 	if s.hasPods(m) && s.hasUnpinnedRoute() && s.alone(m) {
 		return true
 	}
@@ -71,7 +71,7 @@ func (s *facts) isNamedByRoute(version string) bool {
 }
 
 // possible are the versions that m stands for now, or stood for last.
-func (s *planner) possible(m meaning) []string {
+func (s *facts) possible(m meaning) []string {
 	var out []string
 	for _, group := range s.groupsOf(m) {
 		out = append(out, group.Version)
@@ -128,7 +128,7 @@ func (s *facts) hasUnpinnedRoute() bool {
 
 // usable reports whether a route may name the subset of a version: the subset has existed for the propagation delay, a
 // route names it already, another DestinationRule provides it, or waiting would protect no traffic.
-func (s *planner) usable(version string) bool {
+func (s choice) usable(version string) bool {
 	if version == "" {
 		return false
 	}
@@ -158,7 +158,7 @@ func (s *facts) nothingServes() bool {
 
 // isUrgent reports whether requests fail until the route names this version: a workload runs it and is in the route with
 // other versions, none of which has a ready pod. The workload's share fails in any case until the subset arrives.
-func (s *planner) isUrgent(version string) bool {
+func (s *facts) isUrgent(version string) bool {
 	return slices.ContainsFunc(s.tracks, func(t track) bool {
 		if t.fixed || !slices.ContainsFunc(t.groups, func(g podGroup) bool { return g.Version == version && g.hasReady() }) {
 			return false
@@ -178,7 +178,7 @@ func (s *planner) isUrgent(version string) bool {
 }
 
 // usableNow reports whether a destination for m could be written now.
-func (s *planner) usableNow(m meaning) bool {
+func (s choice) usableNow(m meaning) bool {
 	if m.All || s.alone(m) || s.nothingServes() {
 		return true
 	}

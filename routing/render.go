@@ -18,40 +18,43 @@ import (
 
 type server = networkingapi.Server
 
-// render returns the objects for the decisions. A route that would name a subset too early is deferred: the existing route stays, or
-// none is created yet.
-func (s *planner) render() Objects {
-	s.reportPorts()
-	s.leaveSubsetsAtOnce()
-	var out Objects
+// render returns the objects for a decision. A route that would name a subset too early is deferred: the existing route stays, or
+// none is created yet. The findings are about limits, which are known only of rendered objects.
+func render(s decision) (out Objects, found []finding) {
 	if s.waitsForSecond() {
-		out.DestinationRules = s.ruleWithinSize(s.renderRule(nil))
-		return out
+		rule, tooMany := s.renderRule(nil)
+		out.DestinationRules, found = s.ruleWithinSize(rule)
+		return out, append(found, tooMany...)
 	}
 	views := s.views()
 	for _, view := range []routeView{views.mesh, views.exposed} {
-		if vs := withinSize(s, s.renderRoute(view), existingRoute(view.existing, s)); vs != nil {
+		vs, tooLarge := withinSize(s.facts, s.renderRoute(view), existingRoute(view.existing, s))
+		if found = append(found, tooLarge...); vs != nil {
 			out.VirtualServices = append(out.VirtualServices, vs)
 		}
 	}
-	if gateway := withinSize(s, s.renderGateway(views), s.ours.gateway); gateway != nil {
+	gateway, tooLarge := withinSize(s.facts, s.renderGateway(views), s.ours.gateway)
+	if found = append(found, tooLarge...); gateway != nil {
 		out.Gateways = append(out.Gateways, gateway)
 	}
-	out.DestinationRules = s.ruleWithinSize(s.renderRule(out.VirtualServices))
-	return out
+	rule, tooMany := s.renderRule(out.VirtualServices)
+	out.DestinationRules, tooLarge = s.ruleWithinSize(rule)
+	return out, slices.Concat(found, tooMany, tooLarge)
 }
 
-// leaveSubsetsAtOnce takes the subset out of the destinations when the Service has been turned to other pods and their
-// subsets are not there yet: the old ones are empty.
-func (s *planner) leaveSubsetsAtOnce() {
+// withoutNewSubsets takes the subset out of the destinations when the Service has been turned to other pods and their
+// subsets do not exist yet: the old ones are empty.
+func (s choice) withoutNewSubsets(rules []rule) []rule {
 	if !s.reselected {
-		return
+		return rules
 	}
-	for i, r := range s.rules {
+	out := slices.Clone(rules)
+	for i, r := range out {
 		if slices.ContainsFunc(r.to, func(p portion) bool { return p.version != "" && !s.usable(p.version) }) {
-			s.rules[i].to = []portion{{weight: 1}}
+			out[i].to = []portion{{weight: 1}}
 		}
 	}
+	return out
 }
 
 // routeView is what one VirtualService has to be: for callers in the mesh under the Service's own host, or for callers at
@@ -76,16 +79,16 @@ type routeViews struct {
 
 // views says which VirtualServices there are. While the exposure changes, what was served before is served beside what is
 // new, until the new has existed for the propagation delay.
-func (s *planner) views() routeViews {
+func (s decision) views() routeViews {
 	v := routeViews{
-		mesh:    routeView{name: s.names.mesh, existing: s.ours.mesh, mesh: !s.noRoute && !s.foreign.meshTaken},
+		mesh:    routeView{name: s.names.mesh, existing: s.ours.mesh, mesh: !s.isNone && !s.foreign.meshTaken},
 		exposed: routeView{name: s.names.exposed, existing: s.ours.exposed},
 	}
-	if s.unrecorded || s.frozen {
+	if s.unrecordedExposure || s.exposed.frozen {
 		v.exposed.held, v.mesh.held = true, s.ours.isCombined()
 		return v
 	}
-	if !s.exposure.on {
+	if !s.exposed.on {
 		return v
 	}
 	if s.exposedByHand() {
@@ -93,8 +96,8 @@ func (s *planner) views() routeViews {
 		return v
 	}
 	x := &v.exposed
-	x.hosts, x.gateways, x.since = s.exposure.hosts, []string{s.exposure.gateway}, s.now
-	if at, key := exposedAt(x.existing); key == s.exposure.key() {
+	x.hosts, x.gateways, x.since = s.exposed.hosts, []string{s.exposed.gateway}, s.now
+	if at, key := exposedAt(x.existing); key == s.exposed.key() {
 		x.since = at
 	}
 	if s.renewed || s.Settings.PropagationDelay <= 0 {
@@ -104,13 +107,13 @@ func (s *planner) views() routeViews {
 	if !theirs && x.existing != nil && s.hasElapsed(x.since, s.Settings.PropagationDelay) {
 		return v
 	}
-	v.keepExistingHosts(s)
+	v.keepExistingHosts(s.facts)
 	return v
 }
 
 // keepExistingHosts adds what gateways serve now. A VirtualService of an earlier release serves mesh and gateway at once: it stays
 // whole until its gateway's part has existed elsewhere for the propagation delay.
-func (v *routeViews) keepExistingHosts(s *planner) {
+func (v *routeViews) keepExistingHosts(s *facts) {
 	if exposed := v.exposed.existing; exposed != nil && len(boundGateways(exposed)) > 0 {
 		v.exposed.hosts = union(v.exposed.hosts, exposed.Spec.Hosts)
 		v.exposed.gateways = union(v.exposed.gateways, boundGateways(exposed))
@@ -184,34 +187,36 @@ func mark(meta *metav1.ObjectMeta, marks map[string]string) {
 }
 
 // readable is the default as people read it.
-func (s *planner) readable() string {
-	if s.record.State != "" {
-		return s.record.State
+func (r record) readable() string {
+	if r.State != "" {
+		return r.State
 	}
-	return s.record.Default.String()
+	return r.Default.String()
 }
 
-func (s *planner) markRoute(vs *networkingv1.VirtualService, view routeView) {
+func (s decision) markRoute(vs *networkingv1.VirtualService, view routeView) {
 	vs.Labels[api.LabelKialiWizard] = wizard(vs)
 	digest, _, _, _ := s.digest(vs)
 	marks := map[string]string{
-		api.AnnotationRecord:  s.recordText(),
-		api.AnnotationDefault: s.readable(),
-		api.AnnotationWords:   s.annotationsText(),
-		api.AnnotationAway:    strings.Join(s.absent, ","),
+		api.AnnotationRecord:  s.recordText(s.record),
+		api.AnnotationDefault: s.record.readable(),
+		api.AnnotationWords:   annotationsText(s.exposed.annotations),
 		api.AnnotationWritten: digest.text(),
-		api.AnnotationAdopted: s.adoptedText(),
+		api.AnnotationAdopted: s.record.adoptedText(),
 		api.AnnotationSubsets: pairsText(s.meaningsIn(vs)),
 
-		api.AnnotationDefaultGone: s.goneText(),
+		api.AnnotationDefaultGone: s.gone.String(),
+	}
+	if !s.toAll {
+		marks[api.AnnotationAway] = strings.Join(s.absent, ",")
 	}
 	if view.existing != nil {
 		marks[api.AnnotationExportedAt] = s.exportedText(view.existing.Spec.ExportTo, vs.Spec.ExportTo, view.existing)
 		marks[api.AnnotationUnusedSince] = s.leftBehind(vs, view.existing).String()
 	}
 	if len(view.gateways) > 0 {
-		marks[api.AnnotationExposedAt] = timeText(view.since) + " " + s.exposure.key()
-		marks[api.AnnotationKeptHosts] = strings.Join(s.keptHosts, ",")
+		marks[api.AnnotationExposedAt] = timeText(view.since) + " " + s.exposed.key()
+		marks[api.AnnotationKeptHosts] = strings.Join(s.exposed.keptHosts, ",")
 		marks[api.AnnotationClaimedAt] = s.claims(vs.Spec.Hosts).String()
 	}
 	mark(&vs.ObjectMeta, marks)
@@ -229,11 +234,11 @@ func wizard(vs *networkingv1.VirtualService) string {
 }
 
 // renderGateway makes the Gateway. While the exposure changes, it serves what it served, too.
-func (s *planner) renderGateway(views routeViews) *networkingv1.Gateway {
-	if s.gatewayDetached || s.unrecorded || s.frozen {
+func (s decision) renderGateway(views routeViews) *networkingv1.Gateway {
+	if s.gatewayDetached || s.unrecordedExposure || s.exposed.frozen {
 		return s.ours.gateway
 	}
-	x := s.exposure
+	x := s.exposed.exposure
 	wanted, keeps := x.on && x.generated, views.changing && s.ours.gateway != nil
 	if !wanted && !keeps {
 		if s.isGatewayBorrowed() {
@@ -253,12 +258,13 @@ func (s *planner) renderGateway(views routeViews) *networkingv1.Gateway {
 	return gateway
 }
 
-// reportAboutPods is about pods that a decided route leaves out.
-func (s *planner) reportAboutPods() {
-	if s.unsplit || s.record.Default.All {
-		return
+// unversionedPods reports pods that a decided route leaves out.
+func (s choice) unversionedPods() []finding {
+	if s.record.Default.All {
+		return nil
 	}
 	if names := s.starving(s.current()); names != "" {
-		s.report(api.RouteUnversionedPods, "Ready pods of "+names+" carry no label "+s.Intent.VersionLabel+" and get no traffic.", "Label their pod template.")
+		return []finding{s.problem(api.RouteUnversionedPods, "Ready pods of "+names+" carry no label "+s.Intent.VersionLabel+" and get no traffic.", "Label their pod template.")}
 	}
+	return nil
 }

@@ -15,7 +15,7 @@ import (
 )
 
 // renderRoute makes one VirtualService; nil if there is to be none, or none yet.
-func (s *planner) renderRoute(view routeView) *networkingv1.VirtualService {
+func (s decision) renderRoute(view routeView) *networkingv1.VirtualService {
 	if view.held || slices.Contains(s.detached, view.name) {
 		return view.existing
 	}
@@ -41,14 +41,14 @@ func (s *planner) renderRoute(view routeView) *networkingv1.VirtualService {
 }
 
 // namesUsable reports whether every subset that a route names may be named now.
-func (s *planner) namesUsable(vs *networkingv1.VirtualService) bool {
+func (s decision) namesUsable(vs *networkingv1.VirtualService) bool {
 	return !slices.ContainsFunc(destinationsOf(vs), func(d *networkingapi.Destination) bool {
 		return d.Subset != "" && !s.usable(s.subsets.versions[d.Subset])
 	})
 }
 
 // existingRoute is a existing VirtualService as it is, if there is one: what is new about it waits.
-func existingRoute(vs *networkingv1.VirtualService, s *planner) *networkingv1.VirtualService {
+func existingRoute(vs *networkingv1.VirtualService, s decision) *networkingv1.VirtualService {
 	if vs == nil || s.renewed {
 		return nil
 	}
@@ -56,8 +56,8 @@ func existingRoute(vs *networkingv1.VirtualService, s *planner) *networkingv1.Vi
 }
 
 // httpRoutes are the rules for each HTTP port; at a gateway, for the one port that it leads to.
-func (s *planner) httpRoutes(view routeView) []*networkingapi.HTTPRoute {
-	gatewayPort, _ := s.gatewayServicePort()
+func (s decision) httpRoutes(view routeView) []*networkingapi.HTTPRoute {
+	gatewayPort, _ := s.gatewayServicePort(s.exposed.request)
 	var out []*networkingapi.HTTPRoute
 	for _, r := range s.rules {
 		for _, port := range s.Service.Spec.Ports {
@@ -73,9 +73,9 @@ func (s *planner) httpRoutes(view routeView) []*networkingapi.HTTPRoute {
 	return out
 }
 
-func (s *planner) httpRoute(r rule, port corev1.ServicePort, view routeView) *networkingapi.HTTPRoute {
+func (s decision) httpRoute(r rule, port corev1.ServicePort, view routeView) *networkingapi.HTTPRoute {
 	route := &networkingapi.HTTPRoute{Name: s.ruleName(r, port), Match: s.httpMatches(r, port, view), Mirrors: s.mirrorPolicies(r, port)}
-	if _, replacement := s.exposure.uris(); replacement != "" && !view.mesh {
+	if _, replacement := s.exposed.uris(); replacement != "" && !view.mesh {
 		route.Name += gatewaySuffix
 		route.Rewrite = &networkingapi.HTTPRewrite{Uri: replacement}
 	}
@@ -108,14 +108,14 @@ func (s *facts) subsetOr(version, none string) string {
 
 // httpMatches are the port in the mesh, or the path at the gateway, each with the rule's own condition. Nothing to match is
 // no match.
-func (s *planner) httpMatches(r rule, port corev1.ServicePort, view routeView) []*networkingapi.HTTPMatchRequest {
+func (s decision) httpMatches(r rule, port corev1.ServicePort, view routeView) []*networkingapi.HTTPMatchRequest {
 	var out []*networkingapi.HTTPMatchRequest
 	if view.mesh {
 		match := s.condition(r.match)
 		match.Port = s.portNumber(port)
 		out = append(out, match)
 	} else {
-		uris, _ := s.exposure.uris()
+		uris, _ := s.exposed.uris()
 		for _, uri := range uris {
 			match := s.condition(r.match)
 			match.Uri = uri
@@ -154,7 +154,7 @@ func weightOf(to []portion, i int) int32 {
 
 // tcpRoutes are the shares for each TCP port, by caller and for all: of a connection nothing else is known, and gateways
 // serve HTTP only.
-func (s *planner) tcpRoutes(view routeView) []*networkingapi.TCPRoute {
+func (s decision) tcpRoutes(view routeView) []*networkingapi.TCPRoute {
 	if !view.mesh {
 		return nil
 	}

@@ -16,7 +16,7 @@ import (
 
 // renderRule makes the DestinationRule: a subset for each version that has pods or that a route names, and for those
 // that had until lately.
-func (s *planner) renderRule(routes []*networkingv1.VirtualService) *networkingv1.DestinationRule {
+func (s decision) renderRule(routes []*networkingv1.VirtualService) (*networkingv1.DestinationRule, []finding) {
 	rule := &networkingv1.DestinationRule{ObjectMeta: s.meta(s.names.rule), TypeMeta: typeMeta("DestinationRule")}
 	rule.Spec.Host = s.host
 	if existing := s.ours.rule; existing != nil && isShortOf(existing.Spec.Host, s.host, s.Service.Namespace) {
@@ -24,8 +24,8 @@ func (s *planner) renderRule(routes []*networkingv1.VirtualService) *networkingv
 	}
 	rule.Spec.ExportTo = s.exportOfSubsets(routes)
 	added, unused := stamps{}, stamps{}
-	s.left = s.leftBy(routes)
-	kept, adds := s.keptVersions(routes, unused)
+	s = s.after(routes)
+	kept, adds, found := s.keptVersions(routes, unused)
 	for _, version := range kept {
 		name := s.subsets.names[version]
 		if s.foreign.supplied[name] {
@@ -48,8 +48,8 @@ func (s *planner) renderRule(routes []*networkingv1.VirtualService) *networkingv
 		mark(&rule.ObjectMeta, map[string]string{api.AnnotationExportedAt: s.exportedText(existing.Spec.ExportTo, rule.Spec.ExportTo, existing)})
 	}
 	mark(&rule.ObjectMeta, map[string]string{
-		api.AnnotationRecord:      s.recordText(),
-		api.AnnotationDefault:     s.readable(),
+		api.AnnotationRecord:      s.recordText(s.record),
+		api.AnnotationDefault:     s.record.readable(),
 		api.AnnotationSubsetAdded: added.String(),
 		api.AnnotationSubsets:     pairsText(meanings),
 		api.AnnotationWritten:     s.ruleDigest(rule, added),
@@ -58,8 +58,17 @@ func (s *planner) renderRule(routes []*networkingv1.VirtualService) *networkingv
 		api.AnnotationLastRan:     pairsText(s.lastRun(kept, unused, adds)),
 		api.AnnotationWaiting:     strings.Join(s.stillWaiting(rule), ","),
 	})
-	s.inherit(rule)
-	return rule
+	rule.Spec.TrafficPolicy = s.policy.policy
+	mark(&rule.ObjectMeta, map[string]string{api.AnnotationInherited: s.policy.mark})
+	return rule, found
+}
+
+// after returns the decision for the routes as they are written: they say since when they no longer name a subset.
+func (s decision) after(routes []*networkingv1.VirtualService) decision {
+	written, next := *s.facts, s
+	written.left = s.leftBy(routes)
+	next.facts = &written
+	return next
 }
 
 func (s *facts) subsetsOfOthers() []*networkingapi.Subset {
@@ -83,9 +92,9 @@ func (s *facts) addedAt(name, version string) time.Time {
 // keptVersions are the versions that have a subset, in natural order, and whether one is among them that has none yet. One
 // that nobody needs any more is marked in unused and stays for the retention. One that a rollout in place replaces is
 // marked by the write that adds what replaces it.
-func (s *planner) keptVersions(routes []*networkingv1.VirtualService, unused stamps) (kept []string, adds bool) {
+func (s decision) keptVersions(routes []*networkingv1.VirtualService, unused stamps) (kept []string, adds bool, found []finding) {
 	if s.waitsForSecond() {
-		return nil, false
+		return nil, false, nil
 	}
 	routed := s.routedVersions(routes)
 	needed := s.neededVersions(routed)
@@ -96,7 +105,8 @@ func (s *planner) keptVersions(routes []*networkingv1.VirtualService, unused sta
 		}
 	}
 	running := s.podVersions()
-	kept = append(sortedKeys(needed), s.limitSubsets(needed, stand, running)...)
+	others, found := s.limitSubsets(needed, stand, running)
+	kept = append(sortedKeys(needed), others...)
 	adds = slices.ContainsFunc(kept, func(version string) bool { return !stand[version] && !s.foreign.supplied[s.subsets.names[version]] })
 	for version := range stand {
 		name := s.subsets.names[version]
@@ -123,7 +133,7 @@ func (s *planner) keptVersions(routes []*networkingv1.VirtualService, unused sta
 		kept = append(kept, version)
 	}
 	slices.SortFunc(kept, compareVersions)
-	return slices.Compact(kept), adds
+	return slices.Compact(kept), adds, found
 }
 
 // isNamed reports whether a VirtualService of ours names a subset as it is now, edited or not.
@@ -136,7 +146,7 @@ func (s *facts) isNamed(subset string) bool {
 // leftBehind are the subsets that a route names no more as it is written now, since a workload beside others replaces their
 // version, and those that it left behind before. Their retention begins with that write, so that the DestinationRule needs
 // none of its own for that.
-func (s *planner) leftBehind(vs, existing *networkingv1.VirtualService) stamps {
+func (s decision) leftBehind(vs, existing *networkingv1.VirtualService) stamps {
 	if s.renewed {
 		return nil
 	}
@@ -158,7 +168,7 @@ func (s *planner) leftBehind(vs, existing *networkingv1.VirtualService) stamps {
 
 // isSuperseded reports whether a rolling workload that the default or a name means ran a version last, or still does, and
 // rolls out another.
-func (s *planner) isSuperseded(version string) bool {
+func (s decision) isSuperseded(version string) bool {
 	if version == "" {
 		return false
 	}
@@ -173,14 +183,14 @@ func (s *planner) isSuperseded(version string) bool {
 
 // isBeingLeft reports whether a route of ours still leads to a version without pods that a workload ran last, or has ceased to
 // do so and says since when: the write that takes the subset away records what has replaced it.
-func (s *planner) isBeingLeft(version string) bool {
+func (s *facts) isBeingLeft(version string) bool {
 	_, left := s.leftSince(version)
 	return left || s.isNamedByRoute(version) && !slices.Contains(s.podVersions(), version)
 }
 
 // leftSince is since when no route of ours leads to a version without pods that a workload beside others ran last and has
 // replaced. It is false once the DestinationRule has it that the workload ran another last.
-func (s *planner) leftSince(version string) (time.Time, bool) {
+func (s *facts) leftSince(version string) (time.Time, bool) {
 	at, left := s.left[s.subsets.names[version]]
 	ranLast := slices.Contains(slices.Collect(maps.Values(s.ours.lastRan)), version)
 	return at, left && ranLast && !slices.Contains(s.podVersions(), version)
@@ -190,7 +200,7 @@ func (s *planner) leftSince(version string) (time.Time, bool) {
 // of ours names a subset then, so that the retention of what goes can begin: a mark of its own at the last pod's end
 // would be one write more in each rollout. What has no subset yet is the one that comes, also where its pod is seen before
 // the new template. A mark once made stays while both run, whichever wins.
-func (s *planner) isReplaced(version string, stand map[string]bool, marked bool) bool {
+func (s choice) isReplaced(version string, stand map[string]bool, marked bool) bool {
 	if !s.hasUnpinnedRoute() || !s.alone(s.record.Default) {
 		return false
 	}
@@ -203,7 +213,7 @@ func (s *planner) isReplaced(version string, stand map[string]bool, marked bool)
 }
 
 // routedVersions are those that a route of ours or of others names.
-func (s *planner) routedVersions(routes []*networkingv1.VirtualService) map[string]bool {
+func (s decision) routedVersions(routes []*networkingv1.VirtualService) map[string]bool {
 	routed := map[string]bool{}
 	for _, r := range s.rules {
 		for _, p := range r.to {
@@ -226,7 +236,7 @@ func (s *planner) routedVersions(routes []*networkingv1.VirtualService) map[stri
 }
 
 // neededVersions are those that a route names, and the default's.
-func (s *planner) neededVersions(routed map[string]bool) map[string]bool {
+func (s decision) neededVersions(routed map[string]bool) map[string]bool {
 	needed := maps.Clone(routed)
 	for _, m := range []meaning{s.record.Default, s.gone.standIn} {
 		needed[m.Version] = true
@@ -242,7 +252,7 @@ func (s *planner) neededVersions(routed map[string]bool) map[string]bool {
 // lastRun records what each rolling track ran last that is the default, or is meant by a name: where its share stays
 // while it has no pods. While the mark on a replaced version tells as much, the record waits for the write that takes the
 // version away.
-func (s *planner) lastRun(kept []string, unused stamps, adds bool) map[string]string {
+func (s decision) lastRun(kept []string, unused stamps, adds bool) map[string]string {
 	out := map[string]string{}
 	for _, m := range append(s.record.meanings(), s.gone.standIn) {
 		for _, ref := range m.Tracks {
@@ -260,7 +270,7 @@ func (s *planner) lastRun(kept []string, unused stamps, adds bool) map[string]st
 }
 
 // stillWaiting forgets workloads that are gone, not before their subset goes: one write is enough.
-func (s *planner) stillWaiting(rule *networkingv1.DestinationRule) []string {
+func (s decision) stillWaiting(rule *networkingv1.DestinationRule) []string {
 	pruned := s.ours.rule == nil || len(s.ours.rule.Spec.Subsets) > len(rule.Spec.Subsets)
 	return slices.DeleteFunc(slices.Clone(s.waiting), func(name string) bool {
 		ref, _ := refFrom(name)

@@ -13,20 +13,47 @@ func (s *facts) serviceRef() api.ObjectRef {
 	return api.ObjectRef{Kind: "Service", Namespace: s.Service.Namespace, Name: s.Service.Name}
 }
 
-// report adds a Problem about the Service.
-func (s *planner) report(reason api.RouteReason, message, advice string) {
-	s.problems = append(s.problems, api.RouteProblem{Object: s.serviceRef(), Reason: reason, Message: message, Advice: advice})
+// finding is what a rule reports beside its verdict.
+type finding struct {
+	api.RouteProblem
+	pending *Pending // the setting that is not in effect yet; nil for other Problems
+	refused *refusal // the exposure annotation that cannot take effect; nil for other Problems
 }
 
-// reportAbout adds a Problem about an annotation of the Service or, if the Service has none of its own, of its Namespace.
-func (s *planner) reportAbout(key, value string, reason api.RouteReason, message, advice string) {
+// problem returns a finding about the Service.
+func (s *facts) problem(reason api.RouteReason, message, advice string) finding {
+	return finding{RouteProblem: api.RouteProblem{Object: s.serviceRef(), Reason: reason, Message: message, Advice: advice}}
+}
+
+// problemAbout returns a finding about an annotation of the Service or, if the Service has none of its own, of its Namespace.
+func (s *facts) problemAbout(key, value string, reason api.RouteReason, message, advice string) finding {
 	object := api.ObjectWith(key, s.Service, s.Namespace)
 	if object.Kind == "Namespace" {
 		message += AffectedService(s.Service.Name)
 	}
-	s.problems = append(s.problems, api.RouteProblem{
+	return finding{RouteProblem: api.RouteProblem{
 		Object: object, Field: api.AnnotationField(key), Value: value, Reason: reason, Message: message, Advice: advice,
-	})
+	}}
+}
+
+// problemOf returns a finding about an object.
+func problemOf(object Object, field, value string, reason api.RouteReason, message, advice string) finding {
+	return finding{RouteProblem: api.RouteProblem{
+		Object: api.ObjectRef{Kind: kindOf(object), Namespace: object.GetNamespace(), Name: object.GetName()},
+		Field:  field, Value: value, Reason: reason, Message: message, Advice: advice,
+	}}
+}
+
+func (s *reader) report(reason api.RouteReason, message, advice string) {
+	s.found = append(s.found, s.problem(reason, message, advice))
+}
+
+func (s *reader) reportAbout(key, value string, reason api.RouteReason, message, advice string) {
+	s.found = append(s.found, s.problemAbout(key, value, reason, message, advice))
+}
+
+func (s *reader) reportForeign(object Object, field, value string, reason api.RouteReason, message, advice string) {
+	s.found = append(s.found, problemOf(object, field, value, reason, message, advice))
 }
 
 // AffectedService is the end of a message about a Namespace: the Service to which it applies.

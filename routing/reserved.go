@@ -19,7 +19,7 @@ const clusterSetDomain = "clusterset.local"
 
 // refuseHosts makes the hosts annotation invalid where it names a host that belongs to the cluster or to another owner, so
 // that nothing new is exposed. A host that gateways serve for this Service already stays: whoever claimed it first keeps it.
-func (s *planner) refuseHosts() {
+func (s *reader) refuseHosts() {
 	request := s.Intent.Expose
 	if request == nil {
 		return

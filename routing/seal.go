@@ -46,12 +46,12 @@ func trustOf(object Object) trust {
 }
 
 // sealAll seals what the plan has made; objects that stay as they are keep the seal that they have.
-func (s *planner) sealAll(objects Objects) {
+func (s *facts) sealAll(objects Objects, unsealed Object) {
 	if s.Offline {
 		return // nothing is recorded on what is printed
 	}
 	for _, object := range objects.all() {
-		if !slices.Contains(s.observedObjects, object) && !slices.Contains(s.unsealed, object) {
+		if !slices.Contains(s.observedObjects, object) && object != unsealed {
 			annotations := object.GetAnnotations()
 			annotations[api.AnnotationSeal] = seal(annotations)
 		}
@@ -60,7 +60,7 @@ func (s *planner) sealAll(objects Objects) {
 
 // distrustEdited takes the annotations of ours off the objects on which another client edited them: nothing that it wrote
 // there counts as a decision. What they recorded is read from the other objects, or found out again.
-func (s *planner) distrustEdited() {
+func (s *reader) distrustEdited() {
 	s.distrusted = map[Object]Object{}
 	for i, rule := range s.Existing.DestinationRules {
 		s.Existing.DestinationRules[i] = distrust(s, rule)
@@ -76,7 +76,7 @@ func (s *planner) distrustEdited() {
 func distrust[T interface {
 	Object
 	DeepCopy() T
-}](s *planner, object T) T {
+}](s *reader, object T) T {
 	if trustOf(object) != broken && !s.isStranger(object) {
 		return object
 	}
@@ -88,7 +88,7 @@ func distrust[T interface {
 
 // restoreAdded takes the subsets that look like ours for ours where the DestinationRule can no longer be asked. They count
 // as added now.
-func (s *facts) restoreAdded() {
+func (s *reader) restoreAdded() {
 	rule := s.ours.rule
 	if rule == nil || trustOf(rule) != blank {
 		return
@@ -101,7 +101,7 @@ func (s *facts) restoreAdded() {
 }
 
 // asObserved puts the observed objects in the place of copies without annotations that the plan leaves as they are.
-func asObserved[T Object](s *planner, list []T) []T {
+func asObserved[T Object](s *facts, list []T) []T {
 	out := slices.Clone(list)
 	for i, object := range out {
 		if original, is := s.distrusted[object].(T); is {

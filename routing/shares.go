@@ -18,34 +18,34 @@ type sharing struct {
 	vacant []string // names without pods whose destination is kept, since the default has no pods either
 }
 
-// shareOut are the weights in effect, else the default's share, which has no name then.
-func (s *planner) shareOut() []share {
-	out := s.sharing(s.record.Weights)
-	s.absent, s.record.Absent = out.absent, out.absent
+// shareOut returns the shares of the requests that no match claims: by the weights in effect, or all to the default, which has no
+// name then. It also returns when a version last took its share back from the default.
+func (s choice) shareOut() (out sharing, returned string, found []finding) {
+	out, returned = s.sharing(s.record.Weights), s.record.Returned
 	for _, name := range s.ours.absent {
 		if !slices.Contains(out.absent, name) && slices.ContainsFunc(s.record.Weights, func(w effectiveWeight) bool { return w.name == name }) {
-			s.record.Returned = timeText(s.now)
+			returned = timeText(s.now)
 		}
 	}
 	for _, name := range out.absent {
-		s.reportAbout(api.AnnotationWeights, s.record.Weights.String(), api.RoutePendingVersions,
+		found = append(found, s.problemAbout(api.AnnotationWeights, s.record.Weights.String(), api.RoutePendingVersions,
 			fmt.Sprintf("The workload of %s was deleted or scaled to 0; the default, %s, receives its share until it is ready again.", name, s.current()),
-			"To end that, write the weights without it: "+s.annotate(api.AnnotationWeights+"="+s.weightsWithout(name))+".")
+			"To end that, write the weights without it: "+s.annotate(api.AnnotationWeights+"="+s.weightsWithout(name))+"."))
 	}
 	for _, name := range out.vacant {
-		s.reportVacant(name)
+		found = append(found, s.withoutPods(name))
 	}
 	for _, w := range s.record.Weights {
-		s.reportRollout(w.meaning())
+		found = append(found, s.rolloutBesideOthers(w.meaning())...)
 	}
 	if len(s.record.Weights) == 0 {
-		s.reportRollout(s.current())
+		found = append(found, s.rolloutBesideOthers(s.current())...)
 	}
-	return out.shares
+	return out, returned, found
 }
 
 // weightsWithout gives the share of a name to the default.
-func (s *planner) weightsWithout(name string) string {
+func (s choice) weightsWithout(name string) string {
 	var out effectiveWeights
 	byDefault, left := -1, int32(0)
 	for _, w := range s.record.Weights {
@@ -64,10 +64,10 @@ func (s *planner) weightsWithout(name string) string {
 	return out.String()
 }
 
-func (s *planner) sharesOf(weights effectiveWeights) []share { return s.sharing(weights).shares }
+func (s choice) sharesOf(weights effectiveWeights) []share { return s.sharing(weights).shares }
 
 // isOfDefault reports whether a name means the default, or a part of it.
-func (s *planner) isOfDefault(m meaning) bool {
+func (s choice) isOfDefault(m meaning) bool {
 	return s.within(m) || m.Version != "" && m.Version == s.record.Default.Version
 }
 
@@ -80,13 +80,13 @@ func (s *facts) nameInWeights(weights effectiveWeights, m meaning) string {
 	return weights[at].name
 }
 
-func (s *planner) reportVacant(name string) {
-	s.report(api.RouteDefaultVersionGone, "Version "+name+" is in the route and has no pod; its destination is kept, and requests to it fail.",
+func (s *facts) withoutPods(name string) finding {
+	return s.problem(api.RouteDefaultVersionGone, "Version "+name+" is in the route and has no pod; its destination is kept, and requests to it fail.",
 		"Bring it back, or take it out of the annotations.")
 }
 
 // replacing is the stand-in for a name that means a deleted default.
-func (s *planner) replacing(m meaning) meaning {
+func (s choice) replacing(m meaning) meaning {
 	if !s.gone.standIn.isZero() {
 		return s.gone.standIn
 	}
@@ -95,7 +95,7 @@ func (s *planner) replacing(m meaning) meaning {
 
 // isAbsent reports whether the default has the share of a version in the weights in effect: its workload was deleted or is
 // scaled to 0, or it has no pods for another reason, and it is not back yet. Pods that still drain do not keep the share.
-func (s *planner) isAbsent(name string, m meaning) bool {
+func (s choice) isAbsent(name string, m meaning) bool {
 	if s.record.Provisional || !s.hasPods(s.current()) && !s.current().All {
 		return false
 	}
@@ -109,7 +109,7 @@ func (s *planner) isAbsent(name string, m meaning) bool {
 const returnEvery = time.Minute
 
 // mayReturn reports whether a version that gave its share to the default takes it back.
-func (s *planner) mayReturn(m meaning) bool {
+func (s choice) mayReturn(m meaning) bool {
 	if !s.isReadyForMore(m) {
 		return false
 	}

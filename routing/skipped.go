@@ -14,42 +14,39 @@ import (
 	"outrigger.dev/outrigger/api"
 )
 
-// skip answers for Services that get no routes of ours, and for those whose routes must stay as they are. A route
-// that stands is withdrawn only by a word about it; everything else leaves it.
-func (s *planner) skip() (Objects, bool) {
+// withoutRoutes ends the plan for Services that get no routes of ours, and for those whose routes must stay as they are. An existing
+// route is withdrawn only by a decision about it; otherwise it stays.
+func (s *reader) withoutRoutes() (ending, bool) {
 	if s.Intent.Disabled {
-		s.concluded = true
 		return s.withdraw(), true
 	}
-	stands := !s.Existing.IsEmpty()
-	if !s.Intent.Wanted && !stands && len(s.replaced.all) == 0 {
-		return Objects{}, true
+	exists := !s.Existing.IsEmpty()
+	if !s.Intent.Wanted && !exists && len(s.replaced.all) == 0 {
+		return ending{}, true
 	}
 	if why, advice := s.skipped(); why != "" {
-		if stands || s.asked() || why == headless && s.anyVersion() && !s.isOfStatefulSets() {
+		if exists || s.asked() || why == headless && s.anyVersion() && !s.isOfStatefulSets() {
 			s.report(api.RouteServiceSkipped, why, advice)
 		}
-		s.concluded = true
 		return s.withdraw(), true
 	}
-	if taker := s.managerOf(); taker != "" {
-		s.report(api.RouteManagedElsewhere, taker+" takes the Service; Outrigger makes no routes for it.", "Remove one of the two.")
-		s.concluded = true
+	if router := s.managerOf(); router != "" {
+		s.report(api.RouteManagedElsewhere, router+" takes the Service; Outrigger makes no routes for it.", "Remove one of the two.")
 		return s.withdraw(), true
 	}
 	if s.Ambient {
 		s.report(api.RouteAmbientUnsupported, "The Namespace is in Istio's ambient mode, where routes for sidecars do not apply. Nothing is written, and existing objects are unchanged.",
 			"Take the label istio.io/dataplane-mode off the namespace, or say outrigger.dev/routing=disabled.")
-		return s.Existing, true
+		return ending{objects: s.Existing}, true
 	}
-	if s.invalidLabel && !stands {
-		return Objects{}, true // nothing is created from an invalid label
+	if s.invalidLabel && !exists {
+		return ending{}, true // nothing is created from an invalid label
 	}
 	if s.names.taken != "" {
 		s.report(api.RouteNameTaken, s.names.taken+" was not made by Outrigger and has the name that our object needs; nothing is written.", "Rename it.")
-		return s.Existing, true
+		return ending{objects: s.Existing}, true
 	}
-	return Objects{}, false
+	return ending{}, false
 }
 
 const headless = "A headless Service has no address that a route could stand for; every caller chooses a pod by itself."
@@ -93,7 +90,7 @@ func (s *facts) isOfStatefulSets() bool {
 
 // Unroutable says why Outrigger creates no routes for this kind of Service, and what would change that; empty if it can.
 func Unroutable(observed Observed) (why, advice string) {
-	return survey(observed, time.Time{}, newPodsAndWorkloads(observed)).skipped()
+	return read(observed, time.Time{}, newPodsAndWorkloads(observed)).skipped()
 }
 
 func (s *facts) anyVersion() bool {
@@ -110,13 +107,10 @@ func (s *facts) asked() bool {
 	return s.Service.Labels[api.LabelRouting] != ""
 }
 
-// withdraw takes our objects away in order: the VirtualServices and the Gateway at once, the DestinationRule when no
+// withdraw removes our objects in order: the VirtualServices and the Gateway at once, the DestinationRule when no
 // proxy can have the routes any more. Subsets that another author's route names stay.
-func (s *planner) withdraw() Objects {
-	if len(s.Existing.DestinationRules) == 0 {
-		return Objects{}
-	}
-	var out Objects
+func (s *facts) withdraw() ending {
+	out := ending{isConcluded: true}
 	for _, rule := range s.Existing.DestinationRules {
 		since, marked := parseTime(rule.Annotations[api.AnnotationWithdrawn])
 		if !marked {
@@ -127,24 +121,25 @@ func (s *planner) withdraw() Objects {
 			continue
 		}
 		if len(used) > 0 {
-			s.report(api.RouteSubsetsInUse, fmt.Sprintf("%s names the subsets of DestinationRule %s; it stays.", used[0], rule.Name), "Change that VirtualService first.")
+			out.found = append(out.found, s.problem(api.RouteSubsetsInUse, fmt.Sprintf("%s names the subsets of DestinationRule %s; it stays.", used[0], rule.Name), "Change that VirtualService first."))
 		}
-		out.DestinationRules = append(out.DestinationRules, s.withdrawn(rule, since))
+		kept, found := s.withdrawn(rule, since)
+		out.objects.DestinationRules, out.found = append(out.objects.DestinationRules, kept), append(out.found, found...)
 	}
 	return out
 }
 
 // withdrawn is a existing DestinationRule that waits for its end. It keeps its record: routing may be enabled again.
-func (s *planner) withdrawn(rule *networkingv1.DestinationRule, since time.Time) *networkingv1.DestinationRule {
+func (s *facts) withdrawn(rule *networkingv1.DestinationRule, since time.Time) (*networkingv1.DestinationRule, []finding) {
 	kept := &networkingv1.DestinationRule{ObjectMeta: s.meta(rule.Name), TypeMeta: typeMeta("DestinationRule")}
 	kept.Spec = *rule.Spec.DeepCopy()
 	if rule.Annotations[api.AnnotationInherited] == "" {
 		kept.Spec.TrafficPolicy = nil // its user's
 	}
-	s.restoreMeanings(kept)
+	found := s.restoreMeanings(kept)
 	mark(&kept.ObjectMeta, ownMarks(rule.Annotations))
 	kept.Annotations[api.AnnotationWithdrawn] = timeText(since)
-	return kept
+	return kept, found
 }
 
 // namedByOthers returns the foreign VirtualServices that name a subset of ours.

@@ -9,48 +9,52 @@ import (
 	"outrigger.dev/outrigger/api"
 )
 
-func (s *planner) reportSplit() {
+func (s *facts) existingSplit() finding {
 	versions := s.podVersions()
-	s.report(api.RoutePreexistingSplit, "Versions "+strings.Join(versions, ", ")+" already received traffic before Outrigger. They keep it, new versions receive traffic as well, and no route is written.", s.deciding(versions))
+	return s.problem(api.RoutePreexistingSplit, "Versions "+strings.Join(versions, ", ")+" already received traffic before Outrigger. They keep it, new versions receive traffic as well, and no route is written.", s.deciding(versions))
 }
 
-// rememberUnseen records workloads in a split of kinds that are not watched, so that one without pods does not count as deleted.
-func (s *planner) rememberUnseen() {
+// withUnseen adds workloads in a split of kinds that are not watched, so that one without pods does not count as deleted.
+func (s *facts) withUnseen(waiting []string) []string {
 	for _, t := range s.withPods() {
 		if !t.ref.listed() {
-			s.addWaiting(t.ref)
+			waiting = withWaiting(waiting, t.ref)
 		}
 	}
+	return waiting
 }
 
-// endSplit ends a split by the user's word, or when everything but one track, or one version, was deleted. Readiness,
+// endSplit ends a split by the user's explicit, or when everything but one track, or one version, was deleted. Readiness,
 // scale and restarts end nothing.
-func (s *planner) endSplit() {
-	word := meaning{}
+func (s choice) endSplit() (choice, []finding) {
+	explicit := meaning{}
 	switch d := s.Intent.Default; {
 	case d.OnService && d.Policy == api.DefaultLiteral && s.inForce(s.meaningOf(d.Version)):
-		word = s.meaningOf(d.Version)
+		explicit = s.meaningOf(d.Version)
 	case d.OnService && d.Policy != api.DefaultLiteral && len(s.podVersions()) > 0:
-		word = s.byPolicy()
+		explicit = s.byPolicy()
 	default:
-		word = s.impliedDefault()
+		explicit = s.impliedDefault()
 	}
-	if !word.isZero() && s.usableNow(word) && (word.All || s.isSeenReady(word)) {
-		s.record.State, s.record.Default, s.record.By = "", word, byUser
-		s.waiting = nil
-		return
+	if !explicit.isZero() && s.usableNow(explicit) && (explicit.All || s.isSeenReady(explicit)) {
+		return s.withDefaultOfSplit(explicit, byUser), nil
 	}
 	if left := s.leftOfSplit(); !left.isZero() && s.usableNow(left) {
-		s.record.State, s.record.Default, s.record.By = "", left, byLeft
-		s.waiting = nil
-		return
+		return s.withDefaultOfSplit(left, byLeft), nil
 	}
-	s.rememberUnseen()
-	s.reportSplit()
+	next := s
+	next.waiting = s.withUnseen(s.waiting)
+	return next, []finding{s.existingSplit()}
+}
+
+func (s choice) withDefaultOfSplit(m meaning, by string) choice {
+	next := s
+	next.record.State, next.record.Default, next.record.By, next.waiting = "", m, by, nil
+	return next
 }
 
 // leftOfSplit is what remains when all tracks but one, or all but those of one version, are deleted.
-func (s *planner) leftOfSplit() meaning {
+func (s choice) leftOfSplit() meaning {
 	var tracks []track
 	versions := map[string]bool{}
 	for _, t := range s.tracks {

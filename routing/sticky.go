@@ -21,26 +21,23 @@ type share struct {
 // defaultRules are the rules for what no match claims: one for the holders of each version's cookie where versions
 // stick, and the one that shares out the rest. A cookie carries the name that was weighed, not what it means today, so
 // that a rollout in place keeps its callers.
-func (s *planner) defaultRules(before []rule) []rule {
-	shares := s.shareOut()
+func (s choice) defaultRules(before []rule, shares []share) (out []rule, found []finding) {
 	var all []portion
 	for _, sh := range shares {
 		all = append(all, sh.to...)
 	}
 	rest := rule{to: normalised(all)}
 	if s.Intent.Sticky == nil {
-		return []rule{rest}
+		return []rule{rest}, nil
 	}
 	if !s.speaksHTTP() {
-		s.reportAbout(api.AnnotationSticky, s.Intent.Texts[api.AnnotationSticky], api.RouteWithoutEffect, "The Service has no HTTP port, and TCP connections carry no cookie.",
-			"Name a port http or set its appProtocol.")
-		return []rule{rest}
+		return []rule{rest}, []finding{s.problemAbout(api.AnnotationSticky, s.Intent.Texts[api.AnnotationSticky], api.RouteWithoutEffect, "The Service has no HTTP port, and TCP connections carry no cookie.",
+			"Name a port http or set its appProtocol.")}
 	}
 	shares = joined(shares)
 	if len(shares) < 2 || len(rest.to) < 2 {
-		return []rule{rest} // nothing to stick to
+		return []rule{rest}, nil // nothing to stick to
 	}
-	var out []rule
 	rest.cookies = map[string]string{}
 	for _, sh := range shares {
 		match := &api.Match{Version: sh.name, Kind: api.MatchCookie, Name: s.Intent.Sticky.Cookie, Value: sh.name}
@@ -53,7 +50,7 @@ func (s *planner) defaultRules(before []rule) []rule {
 			out = append(out, rule{match: match, sticky: true, to: normalised(sh.to)})
 		}
 	}
-	return append(out, rest)
+	return append(out, rest), nil
 }
 
 // joined adds up what the same name has, in natural order of names.

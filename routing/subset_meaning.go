@@ -109,29 +109,25 @@ func (s *facts) ruleEdited() bool {
 	return written != "" && written != s.ruleDigest(rule, s.ours.added)
 }
 
-// noteRuleDrift reports what another client changed in our DestinationRule. It is written back whatever outrigger.dev/drift
+// ruleDrift reports what another client changed in our DestinationRule. It is written back whatever outrigger.dev/drift
 // says: requests for one version would reach another, or none.
-func (s *planner) noteRuleDrift() {
+func (s *facts) ruleDrift() []finding {
 	if s.renewed || !s.ruleEdited() {
-		return
+		return nil
 	}
 	rule := s.ours.rule
 	if host := resolveHost(rule.Spec.Host, rule.Namespace, s.Settings.ClusterDomain); host != s.host {
-		s.reportForeign(rule, "spec.host", rule.Spec.Host, api.RouteEditReverted,
-			"The host of Outrigger's DestinationRule was edited. It is written back, since the routes name its subsets.", "For another host write a DestinationRule of your own.")
-		return
+		return []finding{problemOf(rule, "spec.host", rule.Spec.Host, api.RouteEditReverted,
+			"The host of Outrigger's DestinationRule was edited. It is written back, since the routes name its subsets.", "For another host write a DestinationRule of your own.")}
 	}
-	edits := s.subsetEdits()
-	switch {
-	case len(edits) > 0:
-		s.reportForeign(rule, "spec.subsets", "", api.RouteEditReverted,
+	if edits := s.subsetEdits(); len(edits) > 0 {
+		return []finding{problemOf(rule, "spec.subsets", "", api.RouteEditReverted,
 			"Subsets of Outrigger were edited: "+strings.Join(edits, ", ")+". They are written back, so that each route reaches the version that it is for.",
-			"To send requests to another version: "+s.annotate(api.AnnotationDefaultVersion+"=VERSION")+".")
-	default:
-		s.reportForeign(rule, "spec.exportTo", strings.Join(rule.Spec.ExportTo, ","), api.RouteEditReverted,
-			"The exportTo of Outrigger's DestinationRule was edited. It is written back, so that everyone who sees a route sees its subsets.",
-			"To limit who sees the Service: "+s.annotate(api.AnnotationExportTo+"=NAMESPACES")+".")
+			"To send requests to another version: "+s.annotate(api.AnnotationDefaultVersion+"=VERSION")+".")}
 	}
+	return []finding{problemOf(rule, "spec.exportTo", strings.Join(rule.Spec.ExportTo, ","), api.RouteEditReverted,
+		"The exportTo of Outrigger's DestinationRule was edited. It is written back, so that everyone who sees a route sees its subsets.",
+		"To limit who sees the Service: "+s.annotate(api.AnnotationExportTo+"=NAMESPACES")+".")}
 }
 
 // subsetEdits says what another client changed in our subsets.
@@ -169,16 +165,16 @@ func (s *facts) namesMissing(vs *networkingv1.VirtualService) string {
 	return ""
 }
 
-// withSubsets leaves everything as it is but for our subsets that another client edited, or removed although a route names
+// unchanged leaves everything as it is but for our subsets that another client edited, or removed although a route names
 // them: where nothing may be decided, the routes still need them. Annotations that it edited stay as they are, so that
 // nothing takes them for ours.
-func (s *planner) withSubsets(objects Objects) Objects {
-	existing := s.ours.rule
-	if existing == nil && !s.renewed && s.recorded {
-		return s.withRule(objects)
+func (s decision) unchanged() ending {
+	out, existing := ending{objects: s.Existing}, s.ours.rule
+	if existing == nil && !s.renewed && s.isRecorded {
+		return ending{objects: s.withRule()}
 	}
 	if existing == nil || s.renewed {
-		return objects
+		return out
 	}
 	original, isDistrusted := s.distrusted[existing].(*networkingv1.DestinationRule)
 	if !isDistrusted {
@@ -187,20 +183,20 @@ func (s *planner) withSubsets(objects Objects) Objects {
 	rule := original.DeepCopy()
 	rule.TypeMeta = typeMeta("DestinationRule")
 	if !s.restoreSubsets(rule) {
-		return objects
+		return out
 	}
 	if isDistrusted || trustOf(existing) == blank {
-		s.unsealed = append(s.unsealed, rule)
+		out.unsealed = rule
 	} else {
 		rule.Annotations[api.AnnotationWritten] = s.ruleDigest(rule, s.ours.added)
 	}
-	objects.DestinationRules = []*networkingv1.DestinationRule{rule}
-	s.noteRuleDrift()
-	return objects
+	out.objects.DestinationRules, out.found = []*networkingv1.DestinationRule{rule}, s.ruleDrift()
+	return out
 }
 
 // withRule recreates a DestinationRule that another client deleted, with the subsets that our routes name.
-func (s *planner) withRule(objects Objects) Objects {
+func (s decision) withRule() Objects {
+	objects := s.Existing
 	rule := &networkingv1.DestinationRule{ObjectMeta: s.meta(s.names.rule), TypeMeta: typeMeta("DestinationRule")}
 	rule.Spec.Host = s.host
 	rule.Spec.ExportTo = s.exportOfSubsets(nil)
@@ -213,8 +209,8 @@ func (s *planner) withRule(objects Objects) Objects {
 		meanings[name] = s.subsets.versions[name]
 	}
 	mark(&rule.ObjectMeta, map[string]string{
-		api.AnnotationRecord:      s.recordText(),
-		api.AnnotationDefault:     s.readable(),
+		api.AnnotationRecord:      s.recordText(s.record),
+		api.AnnotationDefault:     s.record.readable(),
 		api.AnnotationSubsetAdded: added.String(),
 		api.AnnotationSubsets:     pairsText(meanings),
 		api.AnnotationWritten:     s.ruleDigest(rule, added),
@@ -250,7 +246,7 @@ func (s *facts) restoreSubsets(rule *networkingv1.DestinationRule) bool {
 
 // restoreMeanings gives the subsets of a DestinationRule that waits for its end the labels that they had: routes of others
 // may still name them.
-func (s *planner) restoreMeanings(rule *networkingv1.DestinationRule) {
+func (s *facts) restoreMeanings(rule *networkingv1.DestinationRule) []finding {
 	before := canonical(&rule.Spec)
 	for _, name := range slices.Sorted(maps.Keys(s.ours.added)) {
 		version := s.ours.meanings[name]
@@ -266,7 +262,8 @@ func (s *planner) restoreMeanings(rule *networkingv1.DestinationRule) {
 		rule.Spec.Subsets[at] = right
 	}
 	if canonical(&rule.Spec) != before {
-		s.reportForeign(rule, "spec.subsets", "", api.RouteEditReverted,
-			"Subsets of Outrigger were edited. They are written back until the DestinationRule is deleted, since routes may name them.", "")
+		return []finding{problemOf(rule, "spec.subsets", "", api.RouteEditReverted,
+			"Subsets of Outrigger were edited. They are written back until the DestinationRule is deleted, since routes may name them.", "")}
 	}
+	return nil
 }

@@ -59,7 +59,7 @@ func hashedName(version string) string {
 
 // nameSubsets names the subsets of all versions that play a part: those that stand keep their names, then versions that
 // are names themselves, then the others.
-func (s *planner) nameSubsets() {
+func (s *reader) nameSubsets() {
 	s.subsets = subsetTable{names: map[string]string{}, versions: map[string]string{}}
 	versions := s.versionsInPlay()
 	for _, name := range s.ownSubsets() {
@@ -79,7 +79,7 @@ func (s *planner) nameSubsets() {
 		}
 		name := SubsetName(version)
 		if other, clash := s.subsets.versions[name]; clash {
-			if m, bound := s.record.Names[version]; bound && !m.equal(meaning{Version: version}) && len(s.groupsOf(meaning{Version: version})) == 0 {
+			if m, bound := s.recorded.Names[version]; bound && !m.equal(meaning{Version: version}) && len(s.groupsOf(meaning{Version: version})) == 0 {
 				continue // a name for pods that have another version by now
 			}
 			name = hashedName(version)
@@ -118,7 +118,7 @@ func (s *facts) foreignSubsetOfOurs(subset *networkingapi.Subset) bool {
 }
 
 // versionsInPlay are the versions of the pods, of the record and of the annotations, in natural order.
-func (s *planner) versionsInPlay() []string {
+func (s *facts) versionsInPlay() []string {
 	seen := map[string]bool{}
 	for _, t := range s.tracks {
 		for _, group := range t.groups {
@@ -131,7 +131,7 @@ func (s *planner) versionsInPlay() []string {
 	for _, version := range s.ours.lastRan {
 		seen[version] = true
 	}
-	for _, m := range s.record.meanings() {
+	for _, m := range s.recorded.meanings() {
 		seen[m.Version] = true
 	}
 	for _, name := range s.writtenNames() {

@@ -285,7 +285,7 @@ type replacedObjects struct {
 }
 
 // disown plans on replaced objects as they are once they are released.
-func (s *planner) disown() {
+func (s *reader) disown() {
 	s.Foreign.DestinationRules = disowned(s, s.Foreign.DestinationRules)
 	s.Foreign.VirtualServices = disowned(s, s.Foreign.VirtualServices)
 	s.Foreign.Gateways = disowned(s, s.Foreign.Gateways)
@@ -307,7 +307,7 @@ func (s *planner) disown() {
 	}
 }
 
-func disowned[T Object](s *planner, list []T) []T {
+func disowned[T Object](s *reader, list []T) []T {
 	out := slices.Clone(list)
 	for i, object := range out {
 		if carriesMarks(object, s.Service) {
@@ -318,13 +318,14 @@ func disowned[T Object](s *planner, list []T) []T {
 	return out
 }
 
-// reportReplaced says which objects the user replaced.
-func (s *planner) reportReplaced() {
+// replacedByUser reports which objects the user replaced.
+func (s *facts) replacedByUser() (found []finding) {
 	for _, object := range s.replaced.all {
-		s.reportForeign(object, "metadata.ownerReferences", "", api.RouteObjectReplaced,
+		found = append(found, problemOf(object, "metadata.ownerReferences", "", api.RouteObjectReplaced,
 			"It was Outrigger's and was replaced, so it is yours now. Outrigger keeps its own objects beside it and removes its owner reference, labels and annotations from it.",
-			"To have Outrigger's object back: kubectl delete "+resourceOf(object)+" -n "+object.GetNamespace()+" "+object.GetName()+".")
+			"To have Outrigger's object back: kubectl delete "+resourceOf(object)+" -n "+object.GetNamespace()+" "+object.GetName()+"."))
 	}
+	return found
 }
 
 func resourceOf(object Object) string {
@@ -333,8 +334,8 @@ func resourceOf(object Object) string {
 
 // releases are the replaced objects that may be released now: everything that is ours exists as planned, the record
 // included, and has for the propagation delay.
-func (s *planner) releases(objects Objects) []Object {
-	if len(s.replaced.all) == 0 || !s.concluded || len(Diff(s.found, objects)) > 0 {
+func (s *facts) releases(objects Objects, isConcluded bool) []Object {
+	if len(s.replaced.all) == 0 || !isConcluded || len(Diff(s.observedOurs, objects)) > 0 {
 		return nil
 	}
 	for _, object := range objects.all() {
@@ -347,8 +348,8 @@ func (s *planner) releases(objects Objects) []Object {
 }
 
 // wasRouted reports whether callers in the mesh had a route of ours until the user replaced it.
-func (s *planner) wasRouted() bool {
-	return s.recorded && s.record.State == "" && (s.replaced.mesh != nil || s.replaced.rule != nil && s.replaced.rule == s.DeletedRule)
+func (s choice) wasRouted() bool {
+	return s.isRecorded && s.record.State == "" && (s.replaced.mesh != nil || s.replaced.rule != nil && s.replaced.rule == s.DeletedRule)
 }
 
 // isNamedByReplaced reports whether the route that the user replaced named the subset of a version when Outrigger wrote it last:

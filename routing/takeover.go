@@ -19,43 +19,42 @@ type goneDefault struct {
 
 // takeOver finds what takes a deleted default's place: the one version, or the one track, whose ready pods are left. For
 // a while that is provisional; then it is recorded.
-func (s *planner) takeOver() {
-	defer func() { s.record.Gone = s.goneText() }()
+func (s choice) takeOver() (choice, []finding) {
+	next, m := s, s.record.Default
+	next.record.Gone = ""
 	at, standIn := s.recordedStandIn()
-	isGone := s.isGone(s.record.Default)
-	back := s.hasReady(s.record.Default)
-	if !isGone && (at.IsZero() || back && s.isSeenReady(s.record.Default)) {
-		return
+	isGone := s.isGone(m)
+	back := s.hasReady(m)
+	if !isGone && (at.IsZero() || back && s.isSeenReady(m)) {
+		return next, nil
 	}
 	if standIn.isZero() || s.within(standIn) || s.isGone(standIn) {
 		if !isGone || s.Intent.HoldDeleted {
-			return
+			return next, nil
 		}
 		at, standIn = s.now, s.leftOver()
 	}
 	if standIn.isZero() || !s.usableNow(standIn) {
-		return
+		return next, nil
 	}
-	was := s.record.Default.String()
 	if s.hasElapsed(at, s.Settings.DefaultGoneWindow) && (isGone || !back) {
-		s.setDefault(standIn, byLeft)
-		s.report(api.RouteDefaultMoved, "The workload of "+was+" was deleted and did not come back; "+standIn.String()+" is the default from now on.",
-			"To choose otherwise: "+s.annotate(api.AnnotationDefaultVersion+"=VERSION")+".")
-		return
+		return next.withDefault(standIn, byLeft), []finding{s.problem(api.RouteDefaultMoved, "The workload of "+m.String()+" was deleted and did not come back; "+standIn.String()+" is the default from now on.",
+			"To choose otherwise: "+s.annotate(api.AnnotationDefaultVersion+"=VERSION")+".")}
 	}
-	s.gone = goneDefault{at: at, standIn: standIn}
+	next.gone = goneDefault{at: at, standIn: standIn}
+	next.record.Gone = next.gone.String()
 	when := "at " + timeText(at.Add(s.Settings.DefaultGoneWindow))
 	if s.dryRun {
 		when = fmt.Sprintf("after %v", s.Settings.DefaultGoneWindow)
 	}
-	s.report(api.RouteDefaultVersionGone,
-		fmt.Sprintf("The workload of %s was deleted; %s receives its traffic. It becomes the default %s unless the workload comes back.", was, standIn, when),
-		"To decide now: "+s.annotate(api.AnnotationDefaultVersion+"="+s.nameable(standIn))+".")
+	return next, []finding{s.problem(api.RouteDefaultVersionGone,
+		fmt.Sprintf("The workload of %s was deleted; %s receives its traffic. It becomes the default %s unless the workload comes back.", m, standIn, when),
+		"To decide now: "+s.annotate(api.AnnotationDefaultVersion+"="+s.nameable(standIn))+".")}
 }
 
 // recordedStandIn reads from the VirtualServices which version stands in, and since when.
-func (s *planner) recordedStandIn() (time.Time, meaning) {
-	if s.renewed || !s.recorded {
+func (s choice) recordedStandIn() (time.Time, meaning) {
+	if s.renewed || !s.isRecorded {
 		return time.Time{}, meaning{}
 	}
 	said := []string{s.copies.read.Gone}
@@ -73,16 +72,16 @@ func (s *planner) recordedStandIn() (time.Time, meaning) {
 	return time.Time{}, meaning{}
 }
 
-// goneText is the record of the version that replaces a deleted default; empty if none does.
-func (s *planner) goneText() string {
-	if s.gone.standIn.isZero() {
+// String is the record of the version that replaces a deleted default; empty if none does.
+func (g goneDefault) String() string {
+	if g.standIn.isZero() {
 		return ""
 	}
-	return timeText(s.gone.at) + " " + s.gone.standIn.String()
+	return timeText(g.at) + " " + g.standIn.String()
 }
 
 // leftOver is what the ready pods are of when the default's are left out: one version, or one track.
-func (s *planner) leftOver() meaning {
+func (s choice) leftOver() meaning {
 	var tracks []track
 	versions := map[string]bool{}
 	for _, t := range s.tracks {
@@ -101,22 +100,22 @@ func (s *planner) leftOver() meaning {
 	return s.wholeTracks(tracks)
 }
 
-// reportHold says that the default has a share and no ready pod, once that is no mere moment.
-func (s *planner) reportHold() {
+// unreadyDefault reports that the default has a share and no ready pod, unless its pods are new.
+func (s choice) unreadyDefault() []finding {
 	m := s.current()
-	if s.holdReported || len(s.record.Weights) > 0 && !slices.ContainsFunc(s.record.Weights, func(w effectiveWeight) bool { return w.weight > 0 && overlap(w.meaning(), m) }) {
-		return
+	if s.isReported || len(s.record.Weights) > 0 && !slices.ContainsFunc(s.record.Weights, func(w effectiveWeight) bool { return w.weight > 0 && overlap(w.meaning(), m) }) {
+		return nil
 	}
 	groups := s.groupsOf(m)
 	if m.All || s.hasReady(m) {
-		return
+		return nil
 	}
 	if len(groups) > 0 {
 		oldest := slices.MinFunc(groups, func(a, b podGroup) int { return a.created().Compare(b.created()) }).created()
 		if !s.hasElapsed(oldest, s.Settings.DefaultGoneAfter) {
-			return
+			return nil
 		}
 	}
 	others := slices.DeleteFunc(s.podVersions(), func(version string) bool { return !s.hasReady(meaning{Version: version}) })
-	s.report(api.RouteDefaultVersionGone, "The default, "+m.String()+", has no ready pod; its route is kept, and requests fail until it has.", s.deciding(others))
+	return []finding{s.problem(api.RouteDefaultVersionGone, "The default, "+m.String()+", has no ready pod; its route is kept, and requests fail until it has.", s.deciding(others))}
 }

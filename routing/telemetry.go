@@ -18,9 +18,9 @@ const (
 	labelVersion           = "version"
 )
 
-// reportTelemetry names the workloads whose version telemetry knows by another word than routes do: Istio prefers other
+// telemetry reports the workloads whose version telemetry knows by another word than routes do: Istio prefers other
 // labels for it.
-func (s *planner) reportTelemetry() {
+func (s *facts) telemetry() []finding {
 	var differ []string
 	for _, t := range s.withPods() {
 		version := t.labels[s.Intent.VersionLabel]
@@ -33,9 +33,9 @@ func (s *planner) reportTelemetry() {
 		}
 	}
 	if len(differ) == 0 {
-		return
+		return nil
 	}
 	slices.Sort(differ)
-	s.report(api.RouteTelemetryDiffers, "Telemetry and Kiali show "+strings.Join(differ, "; ")+": Istio prefers the labels "+labelCanonicalRevision+" and "+labelAppVersion+" to "+s.Intent.VersionLabel+".",
-		"Label each pod template "+labelCanonicalRevision+" with its version.")
+	return []finding{s.problem(api.RouteTelemetryDiffers, "Telemetry and Kiali show "+strings.Join(differ, "; ")+": Istio prefers the labels "+labelCanonicalRevision+" and "+labelAppVersion+" to "+s.Intent.VersionLabel+".",
+		"Label each pod template "+labelCanonicalRevision+" with its version.")}
 }

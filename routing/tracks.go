@@ -23,7 +23,7 @@ type track struct {
 
 // readTracks makes the tracks: the workloads that own the pods, and those without pods whose template the Service
 // selects.
-func (s *facts) readTracks() {
+func (s *reader) readTracks() {
 	byRef := map[WorkloadRef]*track{}
 	at := func(ref WorkloadRef) *track {
 		if byRef[ref] == nil {
@@ -208,7 +208,7 @@ func (s *facts) podVersions() []string {
 
 // isGone reports whether the workloads behind a meaning were deleted together with their pods, and no other workload
 // runs the version. Terminating pods do not count. A workload of a kind that is not watched is never gone.
-func (s *planner) isGone(m meaning) bool {
+func (s *facts) isGone(m meaning) bool {
 	if m.isZero() || m.All {
 		return false
 	}
@@ -236,10 +236,9 @@ func (s *planner) isGone(m meaning) bool {
 
 // bindNames decides what each written name means, once: when a rolling track carries it as it is first seen together
 // with a pod, it is that track from then on. A changed text binds again the names that some track carries.
-func (s *planner) bindNames() {
+func (s *facts) bindNames() map[string]meaning {
 	changed := s.isChanged(api.AnnotationDefaultVersion, api.AnnotationWeights, api.AnnotationMatch, api.AnnotationMirror, api.AnnotationDecidedAt)
-	names, old := map[string]meaning{}, s.record.Names
-	s.formerNames = old
+	names, old := map[string]meaning{}, s.recorded.Names
 	for _, name := range s.writtenNames() {
 		bound, has := old[name]
 		carried := s.runningAs(name)
@@ -254,9 +253,9 @@ func (s *planner) bindNames() {
 		names = s.apart(names)
 	}
 	if len(names) == 0 {
-		names = nil
+		return nil
 	}
-	s.record.Names = names
+	return names
 }
 
 // literalAlready reports whether a name was a version's before a rolling workload came to carry its text: a fixed
@@ -281,7 +280,7 @@ func (s *facts) apart(names map[string]meaning) map[string]meaning {
 	return names
 }
 
-func (s *planner) meaningOf(name string) meaning {
+func (s choice) meaningOf(name string) meaning {
 	if m, bound := s.record.Names[name]; bound {
 		return m
 	}

@@ -37,8 +37,8 @@ func (s *facts) sharesIngress(ref string, x exposure, ports ...listener) bool {
 		})
 }
 
-func (s *planner) reportUserRoute(vs *networkingv1.VirtualService, host string) {
-	s.reportForeign(vs, "spec.hosts", host, api.RouteRouteConflict,
+func (s *facts) routedAlready(vs *networkingv1.VirtualService, host string) finding {
+	return problemOf(vs, "spec.hosts", host, api.RouteRouteConflict,
 		fmt.Sprintf("It routes host %s at the ingress gateway to Service %s. Outrigger's route for that host steps back.", host, s.Service.Name),
 		fmt.Sprintf("To have Outrigger route: kubectl delete virtualservices.networking.istio.io -n %s %s.", vs.Namespace, vs.Name))
 }

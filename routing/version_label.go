@@ -38,7 +38,7 @@ type LabelChange struct {
 // RecordedVersionLabel returns the version label that the existing objects of a Service were created with, if the Service now has
 // another one, and "" otherwise. The rest of observed must be complete.
 func RecordedVersionLabel(observed Observed) string {
-	recorded := survey(observed, time.Time{}, newPodsAndWorkloads(observed)).recordedLabel()
+	recorded := read(observed, time.Time{}, newPodsAndWorkloads(observed)).recordedLabel()
 	if recorded == observed.Intent.VersionLabel {
 		return ""
 	}
@@ -53,7 +53,7 @@ func FollowVersionLabel(observed *Observed, recorded string, before []PodGroup) 
 		observed.Intent.VersionLabel, observed.Pods = recorded, before
 		return
 	}
-	s := survey(*observed, time.Time{}, newPodsAndWorkloads(*observed))
+	s := read(*observed, time.Time{}, newPodsAndWorkloads(*observed))
 	pairs := versionPairs{}
 	pairs.addPods(before, observed.Pods)
 	for _, w := range observed.Workloads {
@@ -72,15 +72,15 @@ func FollowVersionLabel(observed *Observed, recorded string, before []PodGroup) 
 
 // recordedLabel is the version label that the existing objects were made by; empty if nothing says. Records of earlier
 // releases do not name it, but contain a hash of it.
-func (s *planner) recordedLabel() string {
+func (s *facts) recordedLabel() string {
 	switch {
 	case s.renewed:
 		return ""
-	case s.recorded && s.record.VersionLabel != "":
-		return s.record.VersionLabel
-	case s.recorded:
+	case s.isRecorded && s.recorded.VersionLabel != "":
+		return s.recorded.VersionLabel
+	case s.isRecorded:
 		for _, label := range []string{defaultVersionLabel, s.Service.Annotations[api.AnnotationVersionLabel], s.namespaceMark(api.AnnotationVersionLabel)} {
-			if label != "" && s.record.Selector == selectorHash(s.Service.Spec.Selector, label) {
+			if label != "" && s.recorded.Selector == selectorHash(s.Service.Spec.Selector, label) {
 				return label
 			}
 		}
@@ -90,7 +90,7 @@ func (s *planner) recordedLabel() string {
 			return sortedKeys(subset.Labels)[0]
 		}
 	}
-	if s.recorded {
+	if s.isRecorded {
 		return defaultVersionLabel
 	}
 	return ""
@@ -142,7 +142,7 @@ func (p versionPairs) carriedBy(after string) []string {
 
 // versionsBy returns what each version that the route, the record, or a subset knows is by the written label, or why that
 // label cannot be followed.
-func (s *planner) versionsBy(written, recorded string, pairs versionPairs) (versions map[string]string, why string) {
+func (s *facts) versionsBy(written, recorded string, pairs versionPairs) (versions map[string]string, why string) {
 	known := s.labeledVersions(recorded)
 	versions = map[string]string{}
 	for before, after := range pairs {
@@ -195,17 +195,17 @@ func (s *facts) notCarried(version, written, recorded string, pairs versionPairs
 }
 
 // isUnrouted reports whether no default is recorded and no route names a subset, so that no share can move.
-func (s *planner) isUnrouted() bool {
-	return (!s.recorded || s.record.State != "") && len(s.Existing.VirtualServices) == 0 && len(namedSubsets(s.Observed)) == 0
+func (s *facts) isUnrouted() bool {
+	return (!s.isRecorded || s.recorded.State != "") && len(s.Existing.VirtualServices) == 0 && len(namedSubsets(s.Observed)) == 0
 }
 
 // labeledVersions are the versions that a subset of ours stands for and those that the record names, sorted.
-func (s *planner) labeledVersions(label string) []string {
+func (s *facts) labeledVersions(label string) []string {
 	seen := map[string]bool{}
 	for _, version := range s.recordedVersions(label) {
 		seen[version] = true
 	}
-	for _, m := range append(s.record.meanings(), s.record.Failed) {
+	for _, m := range append(s.recorded.meanings(), s.recorded.Failed) {
 		seen[m.Version] = true
 	}
 	delete(seen, "")
@@ -228,7 +228,7 @@ func (s *facts) recordedVersions(label string) map[string]string {
 // relabel rewrites what is recorded by the label before, where the written label is followed: subsets keep their names, and
 // select the same pods by the new label. The write of the DestinationRule replaces the labels at once, so that no subset is
 // missing at any moment, and the VirtualServices stay as they are.
-func (s *planner) relabel() {
+func (s *reader) relabel() {
 	change := s.LabelChange
 	if change.From == "" || s.recordedLabel() != change.From {
 		return // or written already
@@ -263,8 +263,8 @@ func (s *planner) relabel() {
 }
 
 // relabelRecord puts the versions by the followed label into the record. Names that the user wrote keep what they mean.
-func (s *planner) relabelRecord() {
-	change, r := s.LabelChange, &s.record
+func (s *reader) relabelRecord() {
+	change, r := s.LabelChange, &s.recorded
 	names := map[string]meaning{}
 	for name, m := range r.Names {
 		names[name] = s.relabeled(m)
@@ -314,7 +314,7 @@ func (s *facts) relabeled(m meaning) meaning {
 }
 
 // reportVersionLabel reports a version label that is not followed, or that no pod has.
-func (s *planner) reportVersionLabel() {
+func (s *reader) reportVersionLabel() {
 	text, written := s.Intent.Texts[api.AnnotationVersionLabel]
 	if change := s.LabelChange; change.Held != "" {
 		what := fmt.Sprintf("The version label %s is not followed: %s.", change.Held, change.Why)
@@ -326,7 +326,7 @@ func (s *planner) reportVersionLabel() {
 			fmt.Sprintf("It is followed once the pods of each version have one value of %s that no other pod has. To keep the label %s: %s.", change.Held, s.Intent.VersionLabel, s.labelCommand()))
 		return
 	}
-	if _, own := s.Service.Annotations[api.AnnotationVersionLabel]; own && written && len(s.cluster.all()) > 0 && !s.recorded && !s.anyVersion() && s.OtherVersionLabel == "" {
+	if _, own := s.Service.Annotations[api.AnnotationVersionLabel]; own && written && len(s.cluster.all()) > 0 && !s.isRecorded && !s.anyVersion() && s.OtherVersionLabel == "" {
 		s.reportAbout(api.AnnotationVersionLabel, text, api.RouteVersionLabelHeld,
 			fmt.Sprintf("No pod of the Service has the label %s. No route is created.", text),
 			fmt.Sprintf("Label the pod templates, or use the label version: kubectl annotate service -n %s %s %s-.", s.Service.Namespace, s.Service.Name, api.AnnotationVersionLabel))
@@ -354,16 +354,15 @@ func NoteVersionLabel(observed *Observed, label string, byLabel []PodGroup) {
 	}
 }
 
-// reportUnlabeled reports that none of the pods has the version label. This is an expected state: many Services need no routes.
-func (s *planner) reportUnlabeled() {
+// unlabeled reports that none of the pods has the version label. This is an expected state: many Services need no routes.
+func (s *facts) unlabeled() []finding {
 	if _, own := s.Service.Annotations[api.AnnotationVersionLabel]; len(s.cluster.all()) == 0 || own && s.OtherVersionLabel == "" {
-		return // no pods, or reportVersionLabel reports it
+		return nil // no pods, or reportVersionLabel reports it
 	}
 	label := s.Intent.VersionLabel
 	if other := s.OtherVersionLabel; other != "" {
-		s.report(api.RouteVersionLabelMissing, fmt.Sprintf("No pod of the Service has the label %s, but pods have the label %s. No route is created.", label, other),
-			fmt.Sprintf("To route by %s: %s.", other, s.annotate(api.AnnotationVersionLabel+"="+other)))
-		return
+		return []finding{s.problem(api.RouteVersionLabelMissing, fmt.Sprintf("No pod of the Service has the label %s, but pods have the label %s. No route is created.", label, other),
+			fmt.Sprintf("To route by %s: %s.", other, s.annotate(api.AnnotationVersionLabel+"="+other)))}
 	}
 	advice := fmt.Sprintf("To route between versions, add the label %s to the pod templates.", label)
 	var deployments []string
@@ -375,7 +374,7 @@ func (s *planner) reportUnlabeled() {
 	if len(deployments) > 0 {
 		advice += fmt.Sprintf(` Example: kubectl patch deployment -n %s %s -p '{"spec":{"template":{"metadata":{"labels":{"%s":"v1"}}}}}'.`, s.Service.Namespace, slices.Min(deployments), label)
 	}
-	s.report(api.RouteVersionLabelMissing, fmt.Sprintf("No pod of the Service has the label %s. No route is created.", label), advice)
+	return []finding{s.problem(api.RouteVersionLabelMissing, fmt.Sprintf("No pod of the Service has the label %s. No route is created.", label), advice)}
 }
 
 // labelCommand is the command that writes the label that applies, where it is written now.

@@ -80,7 +80,7 @@ func sameWeights(a, b effectiveWeights) bool {
 }
 
 // writtenWeights are those of the annotation, with what their names mean now.
-func (s *planner) writtenWeights() effectiveWeights { return s.bound(s.Intent.Weights, s.meaningOf) }
+func (s choice) writtenWeights() effectiveWeights { return s.bound(s.Intent.Weights, s.meaningOf) }
 
 func (s *facts) bound(weights []api.Weight, meaningOf func(string) meaning) effectiveWeights {
 	var out effectiveWeights
@@ -102,24 +102,20 @@ type weightsVerdict struct {
 	missing  []string         // why what is written is pending; empty if it is in effect
 }
 
-// decideWeights decides which weights are in effect from now on, and records them.
-func (s *planner) decideWeights() {
-	verdict := s.weightsVerdict()
-	s.record.Weights, s.record.Adopted, s.record.Provisional = verdict.inEffect, verdict.adopted, verdict.first
+// decideWeights decides which weights are in effect from now on. The choice that it returns has them in its record.
+func (s choice) decideWeights() (choice, []finding) {
+	verdict, next := s.weightsVerdict(), s
+	next.record.Weights, next.record.Adopted, next.record.Provisional = verdict.inEffect, verdict.adopted, verdict.first
 	if len(verdict.missing) == 0 {
-		if !s.invalid[api.AnnotationWeights] {
-			s.endFailure()
+		if !s.invalid[api.AnnotationWeights] && next.endsFailure() {
+			next.record.Failed, next.record.FailedChoice = meaning{}, ""
 		}
-		return
+		return next, nil
 	}
-	key, value := api.AnnotationWeights, s.Intent.Texts[api.AnnotationWeights]
-	if len(s.Intent.Weights) == 0 {
-		key, value = api.AnnotationDefaultVersion, s.Intent.Texts[api.AnnotationDefaultVersion]
-	}
-	s.reportPendingWeights(key, value, verdict)
+	return next, next.pendingWeights(verdict)
 }
 
-func (s *planner) weightsVerdict() weightsVerdict {
+func (s choice) weightsVerdict() weightsVerdict {
 	current := weightsVerdict{inEffect: s.record.Weights, adopted: s.record.Adopted, first: s.record.Provisional}
 	if len(current.inEffect) == 0 && len(s.Intent.Weights) > 0 {
 		current.inEffect = s.weightsOfOldRoute()
@@ -148,9 +144,9 @@ func (s *planner) weightsVerdict() weightsVerdict {
 
 // withoutWeights lets the default have everything where no weights are written, once its share may grow. Shares that
 // were set by hand hold until the Service says something about shares that can be followed.
-func (s *planner) withoutWeights(current weightsVerdict) weightsVerdict {
+func (s choice) withoutWeights(current weightsVerdict) weightsVerdict {
 	// Weights that were written and removed meanwhile never took effect.
-	decided := s.isChanged(api.AnnotationDefaultVersion, api.AnnotationDecidedAt) || s.defaultChosen
+	decided := s.isChanged(api.AnnotationDefaultVersion, api.AnnotationDecidedAt) || s.isNew
 	switch {
 	case len(current.inEffect) == 0, s.defaultPending(), current.adopted && !decided:
 		return current // reported with the default
@@ -166,7 +162,7 @@ func (s *planner) withoutWeights(current weightsVerdict) weightsVerdict {
 // withoutRoute is about a Service that no route of ours serves yet. The default has everything, unless it is written with
 // 0, or others are ready and it is not: then the ready ones share in proportion. Where the default is written with 0 and
 // nothing else is ready, those that are written receive what they will have in the end, and nobody else.
-func (s *planner) withoutRoute(written effectiveWeights, missing []string) weightsVerdict {
+func (s choice) withoutRoute(written effectiveWeights, missing []string) weightsVerdict {
 	positive := slices.DeleteFunc(slices.Clone(written), func(w effectiveWeight) bool { return w.weight == 0 })
 	here := slices.DeleteFunc(slices.Clone(positive), func(w effectiveWeight) bool { return !s.isReady(w.meaning()) })
 	barred := s.isBarred(written)
@@ -181,20 +177,20 @@ func (s *planner) withoutRoute(written effectiveWeights, missing []string) weigh
 }
 
 // isBarred reports whether the default is written with 0.
-func (s *planner) isBarred(written effectiveWeights) bool {
+func (s choice) isBarred(written effectiveWeights) bool {
 	return slices.ContainsFunc(written, func(w effectiveWeight) bool { return w.weight == 0 && overlap(w.meaning(), s.current()) })
 }
 
 // weightsOfOldRoute reads the shares of a route that a release wrote which did not record the weights in effect: they
 // count as in effect, whatever the annotation names. Nothing where the route is the default's, or another client edited it.
-func (s *planner) weightsOfOldRoute() effectiveWeights {
+func (s choice) weightsOfOldRoute() effectiveWeights {
 	var vs *networkingv1.VirtualService
 	for _, route := range s.ours.routes() {
 		if vs == nil && !slices.Contains(s.edited, route.Name) {
 			vs = route
 		}
 	}
-	if vs == nil || s.renewed || s.reselected || !s.recorded {
+	if vs == nil || s.renewed || s.reselected || !s.isRecorded {
 		return nil
 	}
 	_, to, _, uneven := s.digest(vs)
@@ -213,7 +209,7 @@ func (s *planner) weightsOfOldRoute() effectiveWeights {
 }
 
 // unreadyGrowth names the versions whose share would be greater than now and that are not ready for that.
-func (s *planner) unreadyGrowth(written effectiveWeights, now []share) []string {
+func (s choice) unreadyGrowth(written effectiveWeights, now []share) []string {
 	var portions []portion
 	for _, sh := range now {
 		portions = append(portions, sh.to...)
@@ -250,7 +246,7 @@ func grows(want, sum, has, total int) bool {
 }
 
 // routesTo reports whether a share of the route is one of m's.
-func (s *planner) routesTo(p portion, m meaning) bool {
+func (s choice) routesTo(p portion, m meaning) bool {
 	if p.version == "" {
 		return m.All || s.alone(m)
 	}
@@ -259,13 +255,13 @@ func (s *planner) routesTo(p portion, m meaning) bool {
 
 // isReadyForMore reports whether what m means may receive more than it does: enough of its pods are ready, and they and a
 // subset of theirs have been there long enough.
-func (s *planner) isReadyForMore(m meaning) bool {
+func (s choice) isReadyForMore(m meaning) bool {
 	return s.isReady(m) && s.isSeenReady(m) && s.usableNow(m)
 }
 
 // impliedDefault is the default that weights imply at first sight and at the end of a split: the greatest of them, where
 // all of them could take effect.
-func (s *planner) impliedDefault() meaning {
+func (s choice) impliedDefault() meaning {
 	var greatest effectiveWeight
 	for _, w := range s.writtenWeights() {
 		if w.weight > 0 && !s.isReady(w.meaning()) {
@@ -281,26 +277,25 @@ func (s *planner) impliedDefault() meaning {
 	return greatest.meaning()
 }
 
-// reportPendingWeights says what weights wait for, and what happens until then.
-func (s *planner) reportPendingWeights(key, value string, verdict weightsVerdict) {
+// pendingWeights reports what weights wait for, and what happens until then.
+func (s choice) pendingWeights(verdict weightsVerdict) []finding {
 	var all []portion
 	for _, sh := range s.sharesOf(verdict.inEffect) {
 		all = append(all, sh.to...)
 	}
-	message := pendingText(verdict.missing)
-	if key == api.AnnotationWeights {
-		message += "Weights take effect as a whole; until then the route is " + sharesLine(asRead(normalised(all))) + "."
-	} else {
-		message += "The Service no longer has weights, and the default cannot take their share yet; until then the route is " + sharesLine(asRead(normalised(all))) + "."
+	key, message := api.AnnotationWeights, "Weights take effect as a whole"
+	if len(s.Intent.Weights) == 0 {
+		key, message = api.AnnotationDefaultVersion, "The Service no longer has weights, and the default cannot take their share yet"
 	}
+	message += "; until then the route is " + sharesLine(asRead(normalised(all))) + "."
 	if verdict.first {
 		message += " " + s.provisionalNote()
 	}
-	s.pend(key, value, verdict.missing, message)
+	return s.pending(key, verdict.missing, message)
 }
 
 // provisionalNote says why the first route leaves the default out.
-func (s *planner) provisionalNote() string {
+func (s choice) provisionalNote() string {
 	why := "had no ready pod when that was written"
 	if s.isBarred(s.writtenWeights()) {
 		why = "has the weight 0"
@@ -329,16 +324,9 @@ func asRead(portions []portion) []ReadShare {
 	return out
 }
 
-// reportUnsplitWeights is about weights where no route is written yet.
-func (s *planner) reportUnsplitWeights() {
-	if missing := s.unreadyGrowth(s.writtenWeights(), nil); len(missing) > 0 {
-		s.reportPending(api.AnnotationWeights, missing, "Weights take effect as a whole; until then no route is written.")
-	}
-}
-
 // corrected is what an annotation was probably meant to say, with the versions that are there; empty if no name in it is
 // close to one of them.
-func (s *planner) corrected(key, value string) string {
+func (s choice) corrected(key, value string) string {
 	if value == "" {
 		return ""
 	}

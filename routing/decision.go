@@ -1,0 +1,104 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package routing
+
+import (
+	"slices"
+	"time"
+
+	"outrigger.dev/outrigger/api"
+)
+
+// decision is what a plan decides, with the facts that it is made from. It is built by decide, and only read afterwards.
+type decision struct {
+	choice
+	exposed  exposureVerdict
+	exportTo []string // of all our objects; nil = as the mesh has it
+	policy   policyVerdict
+	route
+}
+
+// choice is what is decided about names, the default, and the weights. It is a value: a rule that decides otherwise returns another
+// one. The rules of the route ask it what a name means, and which version has the traffic of the default.
+type choice struct {
+	*facts
+	record     record      // as recorded, then as it is to be recorded
+	isRecorded bool        // false at first sight
+	isNew      bool        // an annotation has changed the default just now
+	reselected bool        // the Service selects other pods: the destination gives up its subset at once
+	waiting    []string    // workloads that are known and not the default's, by WorkloadRef.String()
+	gone       goneDefault // a default whose workload was deleted
+	unready    time.Time   // since when the default has no ready pod, where that is to end
+	isReported bool        // what happens to a default without a ready pod is reported
+}
+
+// route is what is decided about the rules.
+type route struct {
+	rules  []rule
+	absent []string // versions in the weights without pods whose share the default has
+	isNone bool     // no route for the mesh is created
+	toAll  bool     // it names no version
+
+	kept     map[string]meaning // to be recorded, as the following
+	mirrors  effectiveWeights
+	returned string
+}
+
+// undecided is a decision in which everything stays as it is recorded.
+func (s *facts) undecided() decision {
+	return decision{choice: choice{facts: s, record: s.recorded, isRecorded: s.isRecorded, waiting: s.ours.waiting}}
+}
+
+// decide makes the decision, rule by rule, in the order in which they depend on each other. It returns false if nothing can be decided
+// yet; then nothing is written.
+func decide(f *facts) (decision, []finding, bool) {
+	c, found, ok := f.decideDefault()
+	if !ok {
+		return decision{choice: c}, found, false
+	}
+	exposed, exposureFound := f.decideExposure()
+	exportTo, exportFound := f.decideExport(exposed)
+	policy, policyFound := f.decidePolicy()
+	c, route, routeFound := c.decideRoute(exposed)
+	found = slices.Concat(found, exposureFound, exportFound, policyFound, routeFound, f.telemetry(), f.unroutedPorts())
+	c.record = record{
+		State: c.record.State, Default: c.record.Default, By: c.record.By, Since: c.record.Since, Names: c.record.Names, Selector: c.record.Selector,
+		Gone: c.record.Gone, Failed: c.record.Failed, FailedChoice: c.record.FailedChoice,
+		Weights: c.record.Weights, Adopted: c.record.Adopted, Provisional: c.record.Provisional,
+		Kept: route.kept, Mirrors: route.mirrors, Absent: route.absent, Returned: route.returned,
+		Unrouted: c.record.State == "" && (route.isNone || f.foreign.meshTaken),
+		Held:     exposed.held, KeptHosts: exposed.keptHosts, Waiting: exposed.waiting,
+		Detached: c.record.Detached, History: c.record.History,
+	}
+	return decision{choice: c, exposed: exposed, exportTo: exportTo, policy: policy, route: route}, found, true
+}
+
+// decideRoute decides which versions each rule of the route sends requests to. The choice that it returns has the weights in effect.
+func (s choice) decideRoute(exposed exposureVerdict) (choice, route, []finding) {
+	if s.record.State != "" {
+		out, found := s.routeToAll()
+		return s, out, found
+	}
+	if s.endpointsElsewhere() {
+		out, found := s.routeToAll()
+		return s, out, append(found, s.unseenEndpoints())
+	}
+	weighted, found := s.decideWeights()
+	isNone := weighted.isRouteNone(false)
+	matches, kept, matchFound := weighted.decideMatches()
+	shares, returned, shareFound := weighted.shareOut()
+	rest, stickyFound := weighted.defaultRules(matches, shares.shares)
+	rules, mirrors, mirrorFound := weighted.decideMirrors(append(matches, rest...))
+	found = slices.Concat(found, matchFound, shareFound, stickyFound, mirrorFound, s.bypassed(rules, exposed),
+		weighted.adoptedShares(), weighted.unreadyDefault(), weighted.renamed(), weighted.unversionedPods())
+	return weighted, route{rules: weighted.withoutNewSubsets(rules), absent: shares.absent, isNone: isNone, kept: kept, mirrors: mirrors, returned: returned}, found
+}
+
+// routeToAll is the route that names no version: in a split, without a decision, or with endpoints elsewhere.
+func (s choice) routeToAll() (route, []finding) {
+	missing := s.unreadyGrowth(s.writtenWeights(), nil)
+	return route{
+		rules: []rule{{to: []portion{{weight: 1}}}}, isNone: s.isRouteNone(true), toAll: true,
+		absent: s.record.Absent, kept: s.record.Kept, mirrors: s.record.Mirrors, returned: s.record.Returned,
+	}, s.pending(api.AnnotationWeights, missing, "Weights take effect as a whole; until then no route is written.")
+}
