@@ -111,7 +111,7 @@ e2e: ## real traffic in the cluster of your kubeconfig, with plots in bin/traffi
 	@kubectl version --request-timeout=15s >/dev/null 2>&1 || { echo "make e2e needs a cluster: that of \"kubectl config current-context\" does not answer; see docs/testing.md."; exit 1; }
 	@$(MAKE) --no-print-directory build $(if $(E2E_LOAD),image e2e-images PLATFORMS=$(E2E_PLATFORMS))
 	@mkdir -p $(TRAFFIC)
-	$(GO) -C test/traffic test -c -o $(TRAFFIC)/scenarios.test ./scenarios
+	cd test/traffic && $(GO) test -c -o $(TRAFFIC)/scenarios.test ./scenarios
 	cd test/traffic/scenarios && $(TRAFFIC)/scenarios.test -test.v -test.timeout 60m -test.parallel 3 -pages $(TRAFFIC) $(E2E_ARGS)
 
 e2e-images: ## the images of the pods that "make e2e" creates: layouts bin/traffic/image-42 and -43, archives bin/traffic-42.tar and -43.tar
