@@ -16,11 +16,10 @@ import (
 	"outrigger.dev/outrigger/api"
 )
 
-// A server-side apply removes a field that it leaves out only if nobody else has it. A field that another client added, for
-// example spec.exportTo by kubectl edit, would stay whatever is applied.
+// A server-side apply removes an omitted field only if no other manager owns it. A field that another client added, for example
+// spec.exportTo by kubectl edit, would stay.
 
-// dropAdded removes the fields of a spec that other managers have and that a new body leaves out. It updates the resource
-// version of the object that it is given.
+// dropAdded removes the fields of a spec that other managers own and that a new body omits. It updates the resource version of live.
 func (r *reconciler) dropAdded(ctx context.Context, live *metav1.PartialObjectMetadata, was, body *unstructured.Unstructured) error {
 	removed := addedFields(was.Object["spec"], body.Object["spec"], ownedByOthers(live.ManagedFields))
 	if body.GetKind() == "DestinationRule" {
@@ -36,7 +35,7 @@ func (r *reconciler) dropAdded(ctx context.Context, live *metav1.PartialObjectMe
 	return r.writer.Patch(ctx, live, client.RawPatch(types.MergePatchType, patch), client.FieldOwner(api.FieldManager))
 }
 
-// ownedByOthers returns the fields of the spec that other managers have, in the form of managed fields.
+// ownedByOthers returns the fields of the spec that other managers own, in the form of managed fields.
 func ownedByOthers(entries []metav1.ManagedFieldsEntry) []map[string]any {
 	var out []map[string]any
 	for _, entry := range entries {
@@ -51,8 +50,8 @@ func ownedByOthers(entries []metav1.ManagedFieldsEntry) []map[string]any {
 	return out
 }
 
-// addedFields is a merge patch that removes the fields which a value has, a new one leaves out, and one of the owners has. Lists
-// are one field each.
+// addedFields returns a merge patch that removes the fields which the old value has, the new one omits, and an owner has. Each list
+// is one field.
 func addedFields(was, is any, owners []map[string]any) map[string]any {
 	out := map[string]any{}
 	old, _ := was.(map[string]any)
@@ -81,7 +80,7 @@ func addedFields(was, is any, owners []map[string]any) map[string]any {
 	return out
 }
 
-// fieldsOnly leaves out the elements of lists.
+// fieldsOnly drops the elements of lists.
 func fieldsOnly(owners []map[string]any) []map[string]any {
 	var out []map[string]any
 	for _, owner := range owners {

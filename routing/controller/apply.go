@@ -23,9 +23,8 @@ import (
 	"outrigger.dev/outrigger/routing"
 )
 
-// apply writes the changes in their order. It stops, and says that the Service must be looked at again, where the
-// cluster is another by now than it was when the changes were made out. It returns a Problem for each write that the API
-// server refuses.
+// apply writes the changes in order. If an object changed since it was read, it stops and reports that the Service must be
+// reconciled again. It returns a Problem for each write that the API server rejects.
 func (r *reconciler) apply(ctx context.Context, observed *routing.Observed, changes []routing.Change) (problems []api.RouteProblem, again bool, err error) {
 	var rejected refused
 	for _, change := range changes {
@@ -94,16 +93,16 @@ func (r *reconciler) write(ctx context.Context, observed *routing.Observed, chan
 	return fmt.Errorf("unknown action %q", change.Action)
 }
 
-// takeOver makes ours to apply what we own by a create, where something of it is to go: only then does a later apply
-// that leaves it out take it away. It returns the resource version that the object has after it. The caches keep no
-// managed fields, so they are read where something is left out.
+// takeOver prepares an object for an apply that removes fields: an apply removes only fields that an apply set, so fields that our
+// create set become those of an apply. It returns the resource version after that. The caches keep no managed fields, so they
+// are read from the API server if the new body omits a field.
 func (r *reconciler) takeOver(ctx context.Context, observed *routing.Observed, change routing.Change, body *unstructured.Unstructured) (string, error) {
-	standing := standingOf(observed.Existing, change.Object)
-	if standing == nil {
+	existing := existingObject(observed.Existing, change.Object)
+	if existing == nil {
 		return change.ResourceVersion, nil
 	}
-	was, err := bodyOf(standing)
-	if err != nil || !leavesOut(was, body) {
+	was, err := bodyOf(existing)
+	if err != nil || !omitsField(was, body) {
 		return change.ResourceVersion, err
 	}
 	live, err := r.live(ctx, body)
@@ -132,12 +131,12 @@ func (r *reconciler) takeOver(ctx context.Context, observed *routing.Observed, c
 	return live.ResourceVersion, nil
 }
 
-// live reads the metadata of an object from the API server: by a list of one, since the right to list is ours already.
+// live reads the metadata of an object from the API server, by a list of its name, which needs no permission to get.
 func (r *reconciler) live(ctx context.Context, object client.Object) (*metav1.PartialObjectMetadata, error) {
 	gvk := object.GetObjectKind().GroupVersionKind()
 	list := &metav1.PartialObjectMetadataList{}
 	list.SetGroupVersionKind(gvk.GroupVersion().WithKind(gvk.Kind + "List"))
-	if err := r.writer.List(ctx, list, client.InNamespace(object.GetNamespace()), client.MatchingFields{fieldName: object.GetName()}); err != nil {
+	if err := r.writer.List(ctx, list, client.InNamespace(object.GetNamespace()), client.MatchingFields{metav1.ObjectNameField: object.GetName()}); err != nil {
 		return nil, err
 	}
 	if len(list.Items) != 1 {
@@ -147,14 +146,11 @@ func (r *reconciler) live(ctx context.Context, object client.Object) (*metav1.Pa
 	return &list.Items[0], nil
 }
 
-// fieldName is the field by which the API server finds an object by its name.
-const fieldName = "metadata.name"
-
 func createdByUs(entry metav1.ManagedFieldsEntry) bool {
 	return entry.Manager == api.FieldManager && entry.Operation == metav1.ManagedFieldsOperationUpdate && entry.Subresource == ""
 }
 
-func standingOf(objects routing.Objects, like routing.Object) routing.Object {
+func existingObject(objects routing.Objects, like routing.Object) routing.Object {
 	for _, object := range objectsOf(objects) {
 		if fmt.Sprintf("%T", object) == fmt.Sprintf("%T", like) && client.ObjectKeyFromObject(object) == client.ObjectKeyFromObject(like) {
 			return object
@@ -177,7 +173,7 @@ func objectsOf(objects routing.Objects) []routing.Object {
 	return out
 }
 
-// bodyOf returns what we write of an object: its name, marks, owner and spec. What the API server writes is left out.
+// bodyOf returns the fields of an object that we write: name, labels, annotations, owner, and spec.
 func bodyOf(object routing.Object) (*unstructured.Unstructured, error) {
 	text, err := json.Marshal(object)
 	if err != nil {
@@ -198,7 +194,7 @@ func bodyOf(object routing.Object) (*unstructured.Unstructured, error) {
 	return body, nil
 }
 
-// integers turns the whole numbers of decoded JSON into int64, the only kind that an Unstructured may be copied with.
+// integers turns the whole numbers of decoded JSON into int64, because an Unstructured with other kinds cannot be copied.
 func integers(value any) any {
 	switch v := value.(type) {
 	case map[string]any:

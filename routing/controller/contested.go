@@ -17,7 +17,7 @@ import (
 	"outrigger.dev/outrigger/routing"
 )
 
-// admission is what becomes of the changes of one Service while other clients change its objects back.
+// admission says which changes of one Service are written now, if other clients revert its objects.
 type admission struct {
 	changes  []routing.Change   // to be written now, in their order
 	held     []routing.Change   // to be written later
@@ -78,7 +78,7 @@ func (r *reconciler) attempt(observed *routing.Observed, change routing.Change) 
 	if err != nil {
 		return contest.Attempt{}, fmt.Errorf("encode what Service %s asks for: %w", client.ObjectKeyFromObject(observed.Service), err)
 	}
-	found := standingOf(observed.Existing, change.Object)
+	found := existingObject(observed.Existing, change.Object)
 	if change.Action == routing.Release {
 		found = change.Object
 	}

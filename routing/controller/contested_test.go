@@ -166,7 +166,7 @@ func TestAContestedObjectIsWrittenRarely(t *testing.T) {
 			if diff := cmp.Diff(test.want, r.fight(test.length)); diff != "" {
 				t.Errorf("writes (-want +got):\n%s", diff)
 			}
-			told, problems := 0, s.reporter.told[service.NamespacedName]
+			told, problems := 0, s.reporter.reported[service.NamespacedName]
 			for _, event := range s.told() {
 				if strings.HasPrefix(event, "Warning Contested") {
 					told++
@@ -206,7 +206,7 @@ func TestAContestEnds(t *testing.T) {
 	r.fight(time.Minute)
 	s.told()
 	s.settle()
-	for p := range s.reporter.told[service.NamespacedName] {
+	for p := range s.reporter.reported[service.NamespacedName] {
 		if p.reason == api.RouteContested {
 			t.Error("it is still contested")
 		}
@@ -269,7 +269,7 @@ func TestAStrangersOwnFieldsAreNoContest(t *testing.T) {
 			t.Fatalf("shift %d: v1 has weight %d, want %s at once", i, got, weights)
 		}
 	}
-	for p := range s.reporter.told[service.NamespacedName] {
+	for p := range s.reporter.reported[service.NamespacedName] {
 		if p.reason == api.RouteContested {
 			t.Errorf("contested: %s by %s", p.object, p.value)
 		}

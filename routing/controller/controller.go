@@ -29,13 +29,12 @@ import (
 const (
 	controllerName = "routing"
 	workers        = 4
-	// lookAgain is how soon a Service is reconciled again after a conflict with a stale cache.
-	lookAgain = 500 * time.Millisecond
-	// defaultRootNamespace is where Istio is, unless said otherwise.
+	// conflictRetry is how soon a Service is reconciled again after a conflict with a stale cache.
+	conflictRetry        = 500 * time.Millisecond
 	defaultRootNamespace = "istio-system"
 )
 
-// Options are what the controller needs beside the cluster.
+// Options are the settings of a Controller or Live.
 type Options struct {
 	Settings      api.RoutingSettings
 	RootNamespace string                             // the mesh's root namespace; istio-system if empty
@@ -51,7 +50,7 @@ type Controller struct {
 	reporter *reporter
 	paced    *pacedRecorder
 	contests *contest.Metric
-	refused  map[string]bool                // definitions of kinds that may not be listed, said already
+	refused  map[string]bool                // definitions of kinds that may not be listed, logged already
 	pods     atomic.Pointer[podindex.Index] // of the reconciler that runs; nil if none does
 }
 
@@ -63,8 +62,8 @@ func New(options Options) *Controller {
 	return &Controller{options: options, reporter: newReporter(), refused: map[string]bool{}}
 }
 
-// Prepare makes the Controller use what it shares with others: clients, and what writes Events. The caller starts it, on the leader alone. Nothing is asked of
-// the cluster yet: Istio need not be there.
+// Prepare connects the Controller to the clients and the Event recorder of the process, and registers its metrics. It sends no
+// request. Start the Controller on the leader only.
 func (c *Controller) Prepare(shared cluster.Cluster, logger logr.Logger) error {
 	c.cluster = shared
 	c.log = logger.WithName(controllerName)
@@ -104,7 +103,7 @@ func (r *reconciler) Reconcile(ctx context.Context, request reconcile.Request) (
 		return reconcile.Result{}, fmt.Errorf("read what was written for Service %s: %w", request, err)
 	}
 	if behind {
-		return reconcile.Result{RequeueAfter: lookAgain}, nil // sooner, as it comes into the cache
+		return reconcile.Result{RequeueAfter: conflictRetry}, nil // or sooner, when the cache receives it
 	}
 	observed, problems, err := Gather(ctx, r.sources, request.NamespacedName, GatherOptions{Settings: r.options.Settings, RootNamespace: r.options.RootNamespace})
 	if err != nil {
@@ -112,13 +111,13 @@ func (r *reconciler) Reconcile(ctx context.Context, request reconcile.Request) (
 	}
 	if observed == nil {
 		r.attention.forget(request.NamespacedName)
-		r.attention.noteGate(request.NamespacedName, nil)
+		r.attention.noteGateway(request.NamespacedName, nil)
 		r.written.forget(request.NamespacedName)
 		r.contests.Forget(request.String())
 		r.reporter.forget(request.NamespacedName)
 		return reconcile.Result{}, nil
 	}
-	r.attention.noteGate(request.NamespacedName, gatewaySelectorOf(observed))
+	r.attention.noteGateway(request.NamespacedName, gatewaySelectorOf(observed))
 	now := r.now()
 	plan := routing.Plan(*observed, now)
 	admitted, err := r.admit(ctx, observed, observed.Changes(plan))
@@ -131,9 +130,9 @@ func (r *reconciler) Reconcile(ctx context.Context, request reconcile.Request) (
 		return reconcile.Result{}, fmt.Errorf("write the routes of Service %s: %w", request, err)
 	}
 	if again {
-		return reconcile.Result{RequeueAfter: lookAgain}, nil
+		return reconcile.Result{RequeueAfter: conflictRetry}, nil
 	}
-	if r.hasMoved(observed, plan.DependsOn) {
+	if r.noteDependencies(observed, plan.DependsOn) {
 		return reconcile.Result{RequeueAfter: time.Millisecond}, nil
 	}
 	next := earlier(plan.Next, admitted.next)
@@ -146,8 +145,8 @@ func (r *reconciler) Reconcile(ctx context.Context, request reconcile.Request) (
 	return lookAt(next, now), nil
 }
 
-// afterWrites says when the next step is due once what was planned is written. The writes come back as changes of the
-// objects, and the Service is looked at then; but behind all else, and a step must not wait for that.
+// afterWrites returns when the Service must be reconciled again after the planned writes. The writes come back as events and cause
+// a reconciliation, but with the lowest priority, and a step must not wait for that.
 func afterWrites(observed routing.Observed, plan routing.Result, now time.Time) reconcile.Result {
 	observed.Existing = plan.Objects
 	then := routing.Plan(observed, now)
@@ -175,9 +174,9 @@ func lookAt(next, now time.Time) reconcile.Result {
 	return reconcile.Result{RequeueAfter: max(time.Millisecond, next.Sub(now))} // zero would mean never
 }
 
-// hasMoved notes what the plan depends on, and reports whether that has changed since it was read: until now, events were
-// compared with what the plan before it depends on.
-func (r *reconciler) hasMoved(observed *routing.Observed, on routing.Dependencies) bool {
+// noteDependencies records what the plan depends on, and reports whether that has changed since it was read: until now, events were
+// compared with the dependencies of the plan before.
+func (r *reconciler) noteDependencies(observed *routing.Observed, on routing.Dependencies) bool {
 	service := client.ObjectKeyFromObject(observed.Service)
 	groups := func(versionLabel string) []routing.PodGroup {
 		return r.sources.index.Groups(service.Namespace, observed.Service.Spec.Selector, versionLabel)
@@ -203,10 +202,10 @@ func withoutEntries(on routing.Dependencies) routing.Dependencies {
 type reporter struct {
 	recorder events.EventRecorder
 	writes   *prometheus.CounterVec
-	standing *prometheus.GaugeVec
+	problems *prometheus.GaugeVec
 
-	mutex sync.Mutex
-	told  map[client.ObjectKey]map[reportedProblem]bool
+	mutex    sync.Mutex
+	reported map[client.ObjectKey]map[reportedProblem]bool
 }
 
 // PodKinds returns the kinds of all unfinished pods of the cluster. It returns false on a replica that keeps no routes now.

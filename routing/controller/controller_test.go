@@ -288,7 +288,7 @@ func TestAnotherClusterThanSeen(t *testing.T) {
 			s.refuse = refusal
 			result := s.reconcile()
 			if s.refuse == nil {
-				if result.RequeueAfter != lookAgain {
+				if result.RequeueAfter != conflictRetry {
 					t.Errorf("%v: looked at again after %v", refusal, result.RequeueAfter)
 				}
 				break

@@ -129,7 +129,7 @@ func met(ctx context.Context, cluster client.Client, object client.Object, optio
 // byName has a fake client find Istio's objects by their names, as the API server does.
 func byName(builder *fake.ClientBuilder) {
 	for _, object := range []client.Object{&networkingv1.DestinationRule{}, &networkingv1.VirtualService{}, &networkingv1.Gateway{}} {
-		builder.WithIndex(object, fieldName, func(o client.Object) []string { return []string{o.GetName()} })
+		builder.WithIndex(object, metav1.ObjectNameField, func(o client.Object) []string { return []string{o.GetName()} })
 	}
 }
 

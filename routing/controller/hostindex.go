@@ -18,8 +18,8 @@ import (
 	"outrigger.dev/outrigger/routing"
 )
 
-// A Service that is to be exposed is found by these terms: by its hosts, by the domains that its hosts are below, by the Gateway
-// that it names, and by what nobody else may serve beside it on the ports of its own annotations.
+// A Service that is to be exposed is indexed by these terms: its hosts, the domains above its hosts, the Gateway that it names, and
+// the ports that no other Gateway may serve beside the ports of its annotations.
 func exposedAt(host string) string       { return "at/" + host }
 func exposedUnder(domain string) string  { return "under/" + domain }
 func exposedByGateway(ref string) string { return "gateway/" + ref }
@@ -27,7 +27,7 @@ func exposedBeside(port routing.ServerPort) string {
 	return fmt.Sprintf("beside/%d/%s", port.Number, port.Speaks)
 }
 
-// exposedTerms are the terms of a Service, read loosely: too many do no harm.
+// exposedTerms returns the terms of a Service. Its annotations are not validated: too many terms do no harm.
 func exposedTerms(service *corev1.Service) []string {
 	if !asksForExposure(service) {
 		return nil
@@ -92,8 +92,8 @@ func domainsAbove(host string) []string {
 	}
 }
 
-// termsSharing returns the terms of the Services whose hosts may collide with a host: the same, wildcards above it, and
-// all below it if it is a wildcard. Every host (*) collides with itself alone.
+// termsSharing returns the terms of the Services whose hosts may conflict with a host: the same, wildcards above it, and
+// all below it if it is a wildcard. The host * conflicts only with itself.
 func termsSharing(host string) []string {
 	terms := []string{exposedAt(host)}
 	for _, domain := range domainsAbove(host) {
@@ -105,8 +105,8 @@ func termsSharing(host string) []string {
 	return terms
 }
 
-// claims returns the hosts that an object serves at gateways, each with all that says where: two objects with the same
-// claims mean the same to all other Services.
+// claims returns the hosts that an object serves at gateways, by a text that contains the host and where it is served: two objects
+// with the same claims mean the same to other Services.
 func claims(object client.Object) map[string]string {
 	out := map[string]string{} // the host by the whole claim
 	switch o := object.(type) {
@@ -129,8 +129,8 @@ func claims(object client.Object) map[string]string {
 	return out
 }
 
-// ofClaims returns the Services that the hosts concern which only one of two states of an object serves; nil is a state in
-// which it is not there.
+// ofClaims returns the Services that are concerned by hosts which only one of two states of an object serves; nil is the state of
+// an absent object.
 func (w *watches) ofClaims(ctx context.Context, before, after client.Object) ([]client.ObjectKey, error) {
 	was, is := map[string]string{}, map[string]string{}
 	if before != nil {
@@ -146,7 +146,7 @@ func (w *watches) ofClaims(ctx context.Context, before, after client.Object) ([]
 		}
 	}
 	for claim, host := range is {
-		if _, stood := was[claim]; !stood {
+		if _, existed := was[claim]; !existed {
 			hosts[host] = true
 		}
 	}
@@ -178,8 +178,8 @@ func (w *watches) ofClaims(ctx context.Context, before, after client.Object) ([]
 	return keys, nil
 }
 
-// ofGateway returns the Services that name a Gateway, as far as its changed hosts include one of theirs, and adds the hosts
-// of what is bound to it: where selector or ports change, those are served elsewhere.
+// ofGateway returns the Services that name a Gateway, if its changed hosts include one of theirs. If its selector or ports change,
+// it adds the hosts of the VirtualServices that are bound to it, which are then served elsewhere.
 func (w *watches) ofGateway(ctx context.Context, before, after client.Object, gateway *networkingv1.Gateway, hosts map[string]bool) ([]client.ObjectKey, error) {
 	ref := gateway.Namespace + "/" + gateway.Name
 	moved := before == nil || after == nil || placeOf(before) != placeOf(after)
@@ -210,7 +210,7 @@ func (w *watches) ofGateway(ctx context.Context, before, after client.Object, ga
 	return keys, nil
 }
 
-// besidePorts returns the Services whose exposure cannot have a port beside what only one of two states of a Gateway serves.
+// besidePorts returns the Services whose exposure cannot have a port beside one that only one of two states of a Gateway serves.
 func (w *watches) besidePorts(ctx context.Context, before, after client.Object) ([]client.ObjectKey, error) {
 	was, is := portsOf(before), portsOf(after)
 	changed := slices.DeleteFunc(slices.Concat(was, is), func(p routing.ServerPort) bool { return slices.Contains(was, p) && slices.Contains(is, p) })
@@ -280,7 +280,7 @@ func (w *watches) naming(ctx context.Context, ref string) ([]*corev1.Service, er
 	return services, nil
 }
 
-// placeOf is where a Gateway serves, whatever its hosts are.
+// placeOf describes where a Gateway serves, without its hosts.
 func placeOf(object client.Object) string {
 	gateway, is := object.(*networkingv1.Gateway)
 	if !is {

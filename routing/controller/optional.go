@@ -17,10 +17,10 @@ import (
 	"outrigger.dev/outrigger/routing"
 )
 
-// optionalKind is a kind that need not be in the cluster, and is watched as long as it is there and may be listed.
+// optionalKind is a kind that the cluster may lack. It is watched while the cluster serves it and it may be listed.
 type optionalKind struct {
 	definition string // the name of its CustomResourceDefinition; of the resource for a kind of Kubernetes' own
-	builtIn    bool   // it has no CustomResourceDefinition
+	builtIn    bool   // has no CustomResourceDefinition
 	gvk        schema.GroupVersionKind
 	router     *routing.OtherRouter // nil if no Service belongs to objects of the kind
 	routes     bool                 // it is a kind of Gateway API whose objects route to Services
@@ -43,7 +43,7 @@ func (k optionalKind) list() *unstructured.UnstructuredList {
 	return list
 }
 
-// object is what the caches know the kind by.
+// object returns the type by which the caches know the kind.
 func (k optionalKind) object() client.Object {
 	switch k.definition {
 	case workloadEntryDefinition:
@@ -60,8 +60,8 @@ func (k optionalKind) object() client.Object {
 	return out
 }
 
-// optionalKinds returns those that are there, in a fixed order. Of those that are watched already it is known that they
-// may be listed.
+// optionalKinds returns the kinds that are served and may be listed, in a fixed order. The ones that are watched already are not
+// tested again.
 func (c *Controller) optionalKinds(ctx context.Context, definitions client.Reader, watched []optionalKind) []optionalKind {
 	wanted := []optionalKind{
 		{definition: workloadEntryDefinition, gvk: networkingv1.SchemeGroupVersion.WithKind("WorkloadEntry")},
@@ -108,8 +108,8 @@ func (c *Controller) optionalKinds(ctx context.Context, definitions client.Reade
 // gatewayVersions are those in which kinds of Gateway API are served, the newest first.
 var gatewayVersions = []string{"v1", "v1beta1", "v1alpha3", "v1alpha2"}
 
-// mappingOf finds the version in which a kind is served. A version of Gateway API is asked for by its name: the mapper does not
-// look again for the versions of a group that it knows, and each kind of this group may come with another one.
+// mappingOf finds the version in which a kind is served. Versions of Gateway API are tried by name: the mapper does not refresh the
+// versions of a known group, and each kind of this group may be served in another one.
 func (c *Controller) mappingOf(kind schema.GroupKind, versions []string) (*meta.RESTMapping, error) {
 	mapper := c.cluster.GetRESTMapper()
 	if len(versions) > 0 || kind.Group != routing.GrantKind().Group {
@@ -125,7 +125,7 @@ func (c *Controller) mappingOf(kind schema.GroupKind, versions []string) (*meta.
 	return mapping, err
 }
 
-// mayList asks for one object, since a watch that is refused would keep all others waiting. A refusal is logged once.
+// mayList lists one object, because a forbidden watch would block all others. A refusal is logged once.
 func (c *Controller) mayList(ctx context.Context, kind optionalKind) bool {
 	ctx, cancel := context.WithTimeout(ctx, lookForIstio)
 	defer cancel()

@@ -16,12 +16,12 @@ import (
 	"outrigger.dev/outrigger/routing"
 )
 
-// awaitFor is how long a cache is waited for that does not show what was written: it never will where somebody deleted
-// it again at once.
+// awaitFor is how long a reconciliation waits for a cache that does not show a write. It never will if another client deleted the
+// object at once.
 const awaitFor = 5 * time.Second
 
-// ownWrites remembers what was written for each Service until the caches show it. A plan from caches that are older than
-// our own last word would create once more what was created a moment ago, only to be told that it is there.
+// ownWrites remembers what was written for each Service until the caches show it. A plan from caches that are older than our last
+// write would create again what exists.
 type ownWrites struct {
 	mutex   sync.Mutex
 	pending map[client.ObjectKey]map[writtenObject]writtenState
@@ -57,8 +57,8 @@ func (w *ownWrites) forget(service client.ObjectKey) {
 	delete(w.pending, service)
 }
 
-// areBehind reports whether the caches do not show yet what was written for a Service. One Service is looked at by one
-// worker at a time, so nothing is noted for it meanwhile.
+// areBehind reports whether the caches do not show yet what was written for a Service. One worker at a time reconciles a Service, so
+// nothing is noted for it meanwhile.
 func (w *ownWrites) areBehind(ctx context.Context, caches client.Reader, service client.ObjectKey, now time.Time) (bool, error) {
 	w.mutex.Lock()
 	pending := w.pending[service]
@@ -81,7 +81,7 @@ func (w *ownWrites) areBehind(ctx context.Context, caches client.Reader, service
 	return false, nil
 }
 
-// sawDelete notes that the caches have shown an object of ours go: what was written to it is not waited for any more.
+// sawDelete notes that the caches have shown the deletion of an object of ours, so its writes are no longer awaited.
 func (w *ownWrites) sawDelete(object client.Object) {
 	route, is := object.(routing.Object)
 	if !is {
@@ -112,7 +112,7 @@ func kindOf(object routing.Object) string {
 	return "Gateway"
 }
 
-// isBehind compares with the version that a cache has; empty if it does not have the object.
+// isBehind reports whether a cache with this version of the object is behind; the version is empty if it does not have the object.
 func (s writtenState) isBehind(version string) bool {
 	if version == "" {
 		return !s.deleted
@@ -121,7 +121,7 @@ func (s writtenState) isBehind(version string) bool {
 	return err == nil && (order < 0 || order == 0 && s.deleted)
 }
 
-// versionOf returns the resource version of an object in the caches; empty if it is not there.
+// versionOf returns the resource version of an object in the caches, or "" if they do not have it.
 func versionOf(ctx context.Context, caches client.Reader, object writtenObject) (string, error) {
 	var held routing.Object
 	switch object.kind {

@@ -72,7 +72,7 @@ func TestNothingIsPlannedFromACacheOlderThanOurOwnWrites(t *testing.T) {
 		if got := s.writes - before; got != want {
 			t.Fatalf("%s: %d writes, want %d", what, got, want)
 		}
-		if again != (result.RequeueAfter == lookAgain) {
+		if again != (result.RequeueAfter == conflictRetry) {
 			t.Fatalf("%s: looked at again after %v", what, result.RequeueAfter)
 		}
 	}

@@ -18,9 +18,8 @@ import (
 	"outrigger.dev/outrigger/internal/fairqueue"
 )
 
-// How many Events are sent: what users do is told at once, and what a first start does, thousands of times, does not
-// take the API server from the objects themselves, but is told when no more comes. The recorder would drop what it
-// cannot send.
+// How many Events are sent: those of a user's change at once; the thousands of a first start after its objects, so that they do
+// not delay the writes. The recorder would drop what it cannot send.
 const (
 	eventsAtOnce    = 20
 	eventsPerSecond = 50
@@ -28,8 +27,7 @@ const (
 	quietAfter      = time.Second // without a new one
 )
 
-// A namespace always has a few Events at eventsPerSecond, however busy others are. The bounds of the queue are those of
-// its memory.
+// A few Events of a namespace are always sent at eventsPerSecond, however busy others are. The queue is bounded to limit memory.
 const (
 	eventsOfNamespaceAtOnce = 3
 	eventsOfNamespaceEvery  = 10 * time.Second // one more
@@ -38,8 +36,8 @@ const (
 	namespacesPaced         = 1000 // whose rates are remembered
 )
 
-// pacedRecorder hands Events on to a recorder: those of each namespace in their order, those of different namespaces in
-// turn, and not too fast. Of the objects it keeps references.
+// pacedRecorder passes Events to a recorder at a limited rate: those of each namespace in order, and namespaces in turn. It keeps
+// references to the objects only.
 type pacedRecorder struct {
 	recorder events.EventRecorder
 	scheme   *runtime.Scheme
@@ -49,7 +47,7 @@ type pacedRecorder struct {
 	more     chan struct{}
 
 	mutex sync.Mutex
-	last  time.Time                // when one came
+	last  time.Time                // when an Event was added
 	rates map[string]*rate.Limiter // by namespace; used by run alone
 }
 
@@ -58,7 +56,7 @@ type pacedEvent struct {
 	kind, reason, action, note string
 }
 
-// namespace is whose turn the Event takes.
+// namespace is the namespace whose turn the Event takes.
 func (e pacedEvent) namespace() string {
 	if e.regarding == nil {
 		return ""
@@ -66,7 +64,7 @@ func (e pacedEvent) namespace() string {
 	return e.regarding.Namespace
 }
 
-// key is the same for Events of which only the newest matters: those of writes to one object.
+// key is equal for Events of which only the newest matters: those of writes to one object.
 func (e pacedEvent) key() string {
 	what := e.note
 	if e.related != nil {
@@ -112,7 +110,7 @@ func (p *pacedRecorder) Eventf(regarding, related runtime.Object, kind, reason, 
 	}
 }
 
-// refer returns a reference to an object, or nil where there is none: the recorder drops what regards nothing.
+// refer returns a reference to an object, or nil if there is none: the recorder drops such Events.
 func (p *pacedRecorder) refer(object runtime.Object) *corev1.ObjectReference {
 	if object == nil {
 		return nil
@@ -124,7 +122,7 @@ func (p *pacedRecorder) refer(object runtime.Object) *corev1.ObjectReference {
 	return out
 }
 
-// run sends until ctx is done. What waits then is sent without delay: it is told once.
+// run sends Events until ctx is done, then the waiting ones without delay.
 func (p *pacedRecorder) run(ctx context.Context) {
 	for ctx.Err() == nil {
 		select {
@@ -140,8 +138,8 @@ func (p *pacedRecorder) run(ctx context.Context) {
 	}
 }
 
-// wait returns when the next Event may be sent. An Event of a namespace that has sent few does not wait for the busy ones:
-// the wait ends, and begins anew, with each Event that comes.
+// wait returns when the next Event may be sent. An Event of a namespace that has sent few does not wait for busy namespaces:
+// each added Event restarts the wait.
 func (p *pacedRecorder) wait(ctx context.Context) error {
 	for {
 		now := time.Now()
@@ -168,7 +166,7 @@ func (p *pacedRecorder) wait(ctx context.Context) error {
 	}
 }
 
-// pace is how many Events a second may be sent beyond those at once.
+// pace returns how many Events may be sent in a second after the burst.
 func (p *pacedRecorder) pace(now time.Time) rate.Limit {
 	p.mutex.Lock()
 	defer p.mutex.Unlock()

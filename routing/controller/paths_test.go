@@ -234,9 +234,9 @@ func TestAPathThatBypassesTheVersionsIsTold(t *testing.T) {
 	s.sources.kinds = []optionalKind{{definition: ingressResource}}
 	s.settle()
 	s.told()
-	problems := func() int { return len(s.reporter.told[service.NamespacedName]) }
+	problems := func() int { return len(s.reporter.reported[service.NamespacedName]) }
 	if problems() != 0 {
-		t.Fatalf("told %v", s.reporter.told)
+		t.Fatalf("told %v", s.reporter.reported)
 	}
 	web := ingress("web", "", "istio", "app", "a.example.com")
 	if err := s.writer.Create(t.Context(), web); err != nil {
@@ -256,6 +256,6 @@ func TestAPathThatBypassesTheVersionsIsTold(t *testing.T) {
 	}
 	s.settle()
 	if problems() != 0 {
-		t.Errorf("it names a version's Service, and is still told: %v", s.reporter.told)
+		t.Errorf("it names a version's Service, and is still told: %v", s.reporter.reported)
 	}
 }

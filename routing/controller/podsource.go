@@ -27,15 +27,14 @@ type podSource struct {
 	pods      corev1client.PodInterface
 	store     *podindex.Index
 	attention *attention
-	// services returns the Services that select pods with these labels; exposed those that are reached by a gateway; all
-	// those that there are.
+	// services returns the Services that select a pod; exposed those that are exposed at a gateway; all every Service.
 	services func(ctx context.Context, pod *podindex.Shape) ([]*corev1.Service, error)
 	exposed  func(ctx context.Context) ([]client.ObjectKey, error)
 	all      func(ctx context.Context) ([]client.ObjectKey, error)
 	failed   func(err error, what string)
 }
 
-// Start begins to list and watch, until ctx is done.
+// Start lists and watches pods until ctx is done.
 func (p *podSource) Start(ctx context.Context, q queue) error {
 	p.store.Changed = func(before, after *podindex.Shape) {
 		for _, key := range p.concerned(ctx, before, after) {
@@ -46,7 +45,7 @@ func (p *podSource) Start(ctx context.Context, q queue) error {
 	return nil
 }
 
-// WaitForSync waits until the first list is in.
+// WaitForSync waits until the first list is complete.
 func (p *podSource) WaitForSync(ctx context.Context) error {
 	err := wait.PollUntilContextCancel(ctx, 20*time.Millisecond, true, func(context.Context) (bool, error) { return p.store.HasSynced(), nil })
 	if err != nil {
@@ -79,16 +78,16 @@ func (p *podSource) concerned(ctx context.Context, before, after *podindex.Shape
 			}
 		}
 		if before != after {
-			keys = append(keys, p.besideGateway(ctx, shape)...)
+			keys = append(keys, p.ofGatewayPod(ctx, shape)...)
 		}
 	}
 	slices.SortFunc(keys, compareKeys)
 	return slices.Compact(keys)
 }
 
-// besideGateway returns the Services to which it matters that a pod comes or goes which may be a gateway's.
-func (p *podSource) besideGateway(ctx context.Context, shape *podindex.Shape) []client.ObjectKey {
-	keys := p.attention.behindGates(func(selector map[string]string) bool { return shape.Matches(selector) })
+// ofGatewayPod returns the Services to which the creation or deletion of a pod matters because it may be a gateway's.
+func (p *podSource) ofGatewayPod(ctx context.Context, shape *podindex.Shape) []client.ObjectKey {
+	keys := p.attention.atGateways(func(selector map[string]string) bool { return shape.Matches(selector) })
 	value, labeled := shape.Label(labelIstio)
 	if !labeled {
 		return keys
@@ -112,64 +111,63 @@ func compareKeys(a, b client.ObjectKey) int { return strings.Compare(a.String(),
 
 // attention remembers what the last plan for each Service depends on, so that an event that changes none of that costs nothing.
 type attention struct {
-	mutex    sync.Mutex
-	seen     map[client.ObjectKey]seenPods
-	gates    map[string]*gate            // the ingress gateways at which Services are to be exposed, by their labels
-	gateOf   map[client.ObjectKey]string // which of them, by Service
-	eastWest bool                        // there was an east-west gateway
+	mutex     sync.Mutex
+	seen      map[client.ObjectKey]seenPods
+	gateways  map[string]*gateway         // the ingress gateways at which Services are to be exposed, by their labels
+	gatewayOf map[client.ObjectKey]string // which of them, by Service
+	eastWest  bool                        // there was an east-west gateway
 }
 
 type seenPods struct {
 	routing.Dependencies
-	// heldLabel is a version label that is written and not followed; its groups decide when it can be.
+	// heldLabel is a version label that is set but not followed yet; its groups decide when it can be.
 	heldLabel  string
 	heldGroups []routing.PodGroup
 }
 
 func newAttention() *attention {
-	return &attention{seen: map[client.ObjectKey]seenPods{}, gates: map[string]*gate{}, gateOf: map[client.ObjectKey]string{}}
+	return &attention{seen: map[client.ObjectKey]seenPods{}, gateways: map[string]*gateway{}, gatewayOf: map[client.ObjectKey]string{}}
 }
 
-// gate is an ingress gateway, known by its labels, with the Services that are to be exposed there.
-type gate struct {
+// gateway is an ingress gateway, known by its labels, with the Services that are to be exposed there.
+type gateway struct {
 	selector map[string]string
 	services map[client.ObjectKey]bool
 }
 
-// noteGate remembers at which gateway a Service is to be exposed; nil for none.
-func (a *attention) noteGate(service client.ObjectKey, selector map[string]string) {
+// noteGateway remembers the selector of the gateway at which a Service is to be exposed; nil = none.
+func (a *attention) noteGateway(service client.ObjectKey, selector map[string]string) {
 	a.mutex.Lock()
 	defer a.mutex.Unlock()
 	text := labels.FormatLabels(selector)
-	was, is := a.gateOf[service]
+	was, is := a.gatewayOf[service]
 	if is && selector != nil && was == text {
 		return
 	}
 	if is {
-		delete(a.gateOf, service)
-		if delete(a.gates[was].services, service); len(a.gates[was].services) == 0 {
-			delete(a.gates, was)
+		delete(a.gatewayOf, service)
+		if delete(a.gateways[was].services, service); len(a.gateways[was].services) == 0 {
+			delete(a.gateways, was)
 		}
 	}
 	if selector == nil {
 		return
 	}
-	a.gateOf[service] = text
-	if a.gates[text] == nil {
-		a.gates[text] = &gate{selector: selector, services: map[client.ObjectKey]bool{}}
+	a.gatewayOf[service] = text
+	if a.gateways[text] == nil {
+		a.gateways[text] = &gateway{selector: selector, services: map[client.ObjectKey]bool{}}
 	}
-	a.gates[text].services[service] = true
+	a.gateways[text].services[service] = true
 }
 
-// behindGates are the Services that are to be exposed at one of the gateways that are chosen by their labels: few,
-// however many Services there are.
-func (a *attention) behindGates(chosen func(selector map[string]string) bool) []client.ObjectKey {
+// atGateways returns the Services that are to be exposed at one of the chosen gateways, of which there are few.
+func (a *attention) atGateways(chosen func(selector map[string]string) bool) []client.ObjectKey {
 	a.mutex.Lock()
 	defer a.mutex.Unlock()
 	var out []client.ObjectKey
-	for _, gate := range a.gates {
-		if chosen(gate.selector) {
-			out = slices.AppendSeq(out, maps.Keys(gate.services))
+	for _, gateway := range a.gateways {
+		if chosen(gateway.selector) {
+			out = slices.AppendSeq(out, maps.Keys(gateway.services))
 		}
 	}
 	return out
@@ -184,7 +182,7 @@ func (a *attention) noteEastWest(is bool) bool {
 	return was != is
 }
 
-// note remembers what a plan was made from.
+// note remembers what the last plan for a Service depends on.
 func (a *attention) note(service client.ObjectKey, seen seenPods) {
 	a.mutex.Lock()
 	defer a.mutex.Unlock()

@@ -33,8 +33,8 @@ type refused struct {
 	gateways []string // as a VirtualService names them, namespace/name
 }
 
-// blocks reports whether a change has to wait for one that was rejected: every removal does, since what remains may still
-// need the object; every route does where a DestinationRule was rejected; and a route that is bound to a rejected Gateway.
+// blocks reports whether a change must wait for a rejected one: a removal, because what remains may still need the object; a route if
+// a DestinationRule was rejected; and a route that is bound to a rejected Gateway.
 func (r refused) blocks(change routing.Change) bool {
 	return len(r.problems) > 0 && (r.rule || change.Action == routing.Delete || change.Removes || r.bound(change.Object))
 }
@@ -78,8 +78,8 @@ func adviceOn(status metav1.Status, object api.ObjectRef, verb string) string {
 	return fmt.Sprintf("Correct what the message names in the Service's annotations. Outrigger retries every %v.", refusedAgain)
 }
 
-// refusalOf returns the API server's answer to a write that it rejects for what it contains, so that repeating it is of
-// no use: any 4xx but those that say to come back, and an object that is too large for etcd, which is a 5xx.
+// refusalOf returns the API server's answer to a write that it rejects for its content, so that repeating it is of no use: any 4xx
+// except those that ask for a retry, and the 5xx for an object that is too large for etcd.
 func refusalOf(err error) (metav1.Status, bool) {
 	var answer apierrors.APIStatus
 	if !errors.As(err, &answer) {

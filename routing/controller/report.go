@@ -17,7 +17,7 @@ import (
 	"outrigger.dev/outrigger/routing"
 )
 
-// reportedProblem is what makes one Problem the same as another.
+// reportedProblem identifies a Problem.
 type reportedProblem struct {
 	object                api.ObjectRef
 	reason                api.RouteReason
@@ -29,19 +29,19 @@ func newReporter() *reporter {
 		writes: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "outrigger_routing_writes_total", Help: "Routing objects written, by kind and verb (create, apply, delete, release).",
 		}, []string{"kind", "verb"}),
-		standing: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+		problems: prometheus.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "outrigger_routing_problems", Help: "Current routing problems, by reason.",
 		}, []string{"reason"}),
-		told: map[client.ObjectKey]map[reportedProblem]bool{},
+		reported: map[client.ObjectKey]map[reportedProblem]bool{},
 	}
-	// An increase is seen only of a series that was there before it.
+	// Prometheus sees an increase only in a series that existed before.
 	for _, kind := range istioKinds {
 		for _, verb := range []routing.Action{routing.Create, routing.Apply, routing.Delete, routing.Release} {
 			t.writes.WithLabelValues(kind, strings.ToLower(string(verb)))
 		}
 	}
 	for _, doc := range api.RouteReasons() {
-		t.standing.WithLabelValues(string(doc.Reason))
+		t.problems.WithLabelValues(string(doc.Reason))
 	}
 	return t
 }
@@ -50,7 +50,7 @@ func (t *reporter) register(registerer prometheus.Registerer) error {
 	if registerer == nil {
 		return nil
 	}
-	for _, collector := range []prometheus.Collector{t.writes, t.standing} {
+	for _, collector := range []prometheus.Collector{t.writes, t.problems} {
 		if err := registerer.Register(collector); err != nil {
 			return err
 		}
@@ -76,36 +76,36 @@ func (t *reporter) reportProblems(service *corev1.Service, problems []api.RouteP
 	}
 }
 
-// forget drops what is known of a Service that is gone.
+// forget drops the Problems of a deleted Service.
 func (t *reporter) forget(service client.ObjectKey) { t.replace(service, nil) }
 
 // clear forgets all Services. The metric of Problems shows 0 on a replica that does not lead.
 func (t *reporter) clear() {
 	t.mutex.Lock()
 	defer t.mutex.Unlock()
-	for service, problems := range t.told {
+	for service, problems := range t.reported {
 		for p := range problems {
-			t.standing.WithLabelValues(string(p.reason)).Dec()
+			t.problems.WithLabelValues(string(p.reason)).Dec()
 		}
-		delete(t.told, service)
+		delete(t.reported, service)
 	}
 }
 
-// replace puts a copy of the Problems that stand now in the place of those before, which it returns.
+// replace stores a copy of the current Problems, and returns those before.
 func (t *reporter) replace(service client.ObjectKey, now map[reportedProblem]bool) map[reportedProblem]bool {
 	t.mutex.Lock()
 	defer t.mutex.Unlock()
-	before := t.told[service]
+	before := t.reported[service]
 	for p := range before {
-		t.standing.WithLabelValues(string(p.reason)).Dec()
+		t.problems.WithLabelValues(string(p.reason)).Dec()
 	}
-	delete(t.told, service)
+	delete(t.reported, service)
 	for p := range now {
-		t.standing.WithLabelValues(string(p.reason)).Inc()
-		if t.told[service] == nil {
-			t.told[service] = map[reportedProblem]bool{}
+		t.problems.WithLabelValues(string(p.reason)).Inc()
+		if t.reported[service] == nil {
+			t.reported[service] = map[reportedProblem]bool{}
 		}
-		t.told[service][p] = true
+		t.reported[service][p] = true
 	}
 	return before
 }
@@ -129,8 +129,8 @@ func (t *reporter) reportWrite(service *corev1.Service, change routing.Change, w
 	t.event(service, written, corev1.EventTypeNormal, reason, string(change.Action), note)
 }
 
-// event sends one Event. The API's recorder takes two for the same, and keeps the note of the first, that differ in the
-// note alone. So the action or the resource version of the related object must tell one from another.
+// event sends one Event. The recorder merges Events that differ in the note alone, and keeps the first note, so the action or the
+// resource version of the related object must differ.
 func (t *reporter) event(service *corev1.Service, related runtime.Object, kind, reason, action, note string) {
 	t.recorder.Eventf(service, related, kind, reason, action, "%s", api.EventNote(note))
 }

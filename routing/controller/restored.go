@@ -16,8 +16,7 @@ import (
 // restore it minutes before its Service.
 const restoredFor = 10 * time.Minute
 
-// restoredRules remembers DestinationRules of ours that are gone and carry the record of what was decided. Some came from a
-// backup: their owner is the Service of the backup, so the garbage collector may delete them before the controller can make
+// restoredRules remembers deleted DestinationRules of ours with their record of decisions. Some came from a backup: their owner is the Service of the backup, so the garbage collector may delete them before the controller can make
 // the present Service their owner. Others were replaced together with their annotations.
 type restoredRules struct {
 	now func() time.Time

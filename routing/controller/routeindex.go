@@ -18,8 +18,7 @@ import (
 	"outrigger.dev/outrigger/routing/podindex"
 )
 
-// The caches keep objects by these, so that a Service or an object of Istio's finds what it concerns without a look at
-// all there is.
+// The indexes of the caches, by which a Service finds the objects that concern it, and an object of Istio the Services.
 const (
 	indexConcerns = "outrigger.concerns" // of Istio's objects: the terms below
 	indexSelector = "outrigger.selector" // of Services: one label of the selector
@@ -31,9 +30,9 @@ const (
 	wildcards  = "*" // stands for every host with a wildcard
 )
 
-// The terms by which Istio's objects are found. A Service asks for those of itself, under which are found what it owns,
-// what has its name and what is for its host, since each term costs half a kilobyte for each object; and for those of the
-// hosts that it is exposed on. routing.MayConcern then has the last word.
+// The terms by which Istio's objects are indexed. A Service looks up its own term, under which are the objects that it owns, that
+// have its name, and that are for its host: one term for all of them, because each costs half a kilobyte for each object. It also
+// looks up the hosts that it is exposed on. routing.MayConcern decides about the objects found.
 func termService(namespace, name string) string { return "service/" + namespace + "/" + name }
 func termHost(host string) string               { return "host/" + hostClass(host) }
 func termServed(host string) string             { return "served/" + hostClass(host) }
@@ -56,7 +55,7 @@ type fieldIndexer interface {
 	IndexField(ctx context.Context, object client.Object, field string, extract client.IndexerFunc) error
 }
 
-// indexes are what the caches are to be indexed by.
+// indexes returns the indexes of the caches.
 func indexes(clusterDomain string) []struct {
 	object  client.Object
 	field   string
@@ -134,7 +133,7 @@ func termsOf(object client.Object, clusterDomain string) []string {
 	return slices.Sorted(maps.Keys(terms))
 }
 
-// hostsOf returns the hosts in the mesh that an object is for or leads to, as Istio resolves them.
+// hostsOf returns the hosts in the mesh that an object is for or routes to, as Istio resolves them.
 func hostsOf(object client.Object, clusterDomain string) []string {
 	full := func(host string) string {
 		if host == "" || strings.ContainsAny(host, ".*") {
@@ -204,7 +203,7 @@ func servedHosts(object client.Object) []string {
 	return out
 }
 
-// selectorTerm is the label of a Service's selector by which it is found; one is enough.
+// selectorTerm returns one label of a Service's selector, by which it is found.
 func selectorTerm(service *corev1.Service) []string {
 	for _, key := range slices.Sorted(maps.Keys(service.Spec.Selector)) {
 		return []string{key + "=" + service.Spec.Selector[key]}

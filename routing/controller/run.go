@@ -25,7 +25,7 @@ import (
 	"outrigger.dev/outrigger/routing/podindex"
 )
 
-// lookForIstio is how often one looks whether Istio's kinds are there, beside when a CustomResourceDefinition changes.
+// lookForIstio is how often the kinds of the cluster are checked, beside each change of a CustomResourceDefinition.
 const lookForIstio = 15 * time.Second
 
 var crdKind = schema.GroupVersionKind{Group: "apiextensions.k8s.io", Version: "v1", Kind: "CustomResourceDefinition"}
@@ -37,8 +37,8 @@ var istioKinds = map[string]string{
 	"gateways.networking.istio.io":         "Gateway",
 }
 
-// Start keeps routes while Istio's kinds are there and waits while they are not, until ctx is done. It may be called again
-// after it has returned: whoever lost the lead may get it back.
+// Start keeps routes while Istio's kinds exist and waits while they do not, until ctx is done. It may be called again after it has
+// returned, when this replica leads again.
 func (c *Controller) Start(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer c.reporter.clear() // the next leader reports what is wrong
@@ -46,7 +46,7 @@ func (c *Controller) Start(ctx context.Context) error {
 	defer running.Wait()
 	defer cancel()
 	running.Go(func() { c.paced.run(ctx) })
-	definitions, err := c.newCache(cache.Options{DefaultTransform: bare})
+	definitions, err := c.newCache(cache.Options{DefaultTransform: dropUnread})
 	if err != nil {
 		return fmt.Errorf("cache of CustomResourceDefinitions: %w", err)
 	}
@@ -59,16 +59,16 @@ func (c *Controller) Start(ctx context.Context) error {
 		}
 		return fmt.Errorf("watch CustomResourceDefinitions: %w", err)
 	}
-	told := false
+	isLogged := false
 	for {
 		if c.istioIsThere(ctx, definitions) {
-			told = false
+			isLogged = false
 			if c.keepRoutes(ctx, definitions, changed) {
 				continue
 			}
-		} else if !told {
-			told = true
-			c.log.Info("Istio's CustomResourceDefinitions are not there; routes are kept as soon as they are")
+		} else if !isLogged {
+			isLogged = true
+			c.log.Info("Istio's CustomResourceDefinitions do not exist; routes are kept as soon as they do")
 		}
 		select {
 		case <-ctx.Done():
@@ -81,8 +81,8 @@ func (c *Controller) Start(ctx context.Context) error {
 	}
 }
 
-// keepRoutes runs the controller until Istio's kinds go, it fails or ctx is done. A failure is logged, and it is started
-// again. It returns true if it must start again at once, because other kinds are to be watched.
+// keepRoutes runs the controller until Istio's kinds are deleted, it fails, or ctx is done. A failure is logged. It returns true if
+// the controller must restart at once, because other kinds are to be watched.
 func (c *Controller) keepRoutes(ctx context.Context, definitions client.Reader, changed <-chan struct{}) (again bool) {
 	ctx, cancel := context.WithCancel(ctx)
 	done := make(chan error, 1)
@@ -95,23 +95,23 @@ func (c *Controller) keepRoutes(ctx context.Context, definitions client.Reader, 
 		select {
 		case err := <-done:
 			if err != nil && ctx.Err() == nil {
-				c.log.Error(err, "routing stopped and is begun anew")
+				c.log.Error(err, "routing stopped and restarts")
 			}
 			return false
 		case <-changed:
 		case <-look.C:
 		}
 		if ctx.Err() != nil {
-			continue // done says when it has ended
+			continue // until done
 		}
 		there := c.istioIsThere(ctx, definitions)
 		if there && sameKinds(optional, c.optionalKinds(ctx, definitions, optional)) {
 			continue
 		}
 		if there {
-			c.log.Info("kinds of other controllers came or went; routing is begun anew")
+			c.log.Info("kinds of other controllers were added or removed; routing restarts")
 		} else {
-			c.log.Info("Istio's CustomResourceDefinitions are gone")
+			c.log.Info("Istio's CustomResourceDefinitions were deleted")
 		}
 		cancel()
 		if err := <-done; err != nil {
@@ -121,8 +121,7 @@ func (c *Controller) keepRoutes(ctx context.Context, definitions client.Reader, 
 	}
 }
 
-// run runs one controller on caches of its own. Those are smaller than the manager's, which other parts of the process
-// share, and go when they are no longer needed.
+// run runs one controller on caches of its own, which are smaller than the shared ones and are freed when it ends.
 func (c *Controller) run(ctx context.Context, optional []optionalKind) error {
 	ctx, cancel := context.WithCancel(ctx)
 	var running sync.WaitGroup
@@ -139,7 +138,7 @@ func (c *Controller) run(ctx context.Context, optional []optionalKind) error {
 			kept[kind.object()] = cache.ByObject{Transform: kind.reduce(c.options.Settings.ClusterDomain)}
 		}
 	}
-	objects, err := c.newCache(cache.Options{DefaultTransform: bare, ByObject: kept})
+	objects, err := c.newCache(cache.Options{DefaultTransform: dropUnread, ByObject: kept})
 	if err != nil {
 		return fmt.Errorf("cache: %w", err)
 	}
@@ -201,7 +200,7 @@ func (c *Controller) run(ctx context.Context, optional []optionalKind) error {
 	if err != nil {
 		return fmt.Errorf("watch pods: %w", err)
 	}
-	ended := make(chan error, 2) // room for both: it may not be read any more
+	ended := make(chan error, 2) // room for both: nobody may receive the second
 	running.Go(func() { ended <- objects.Start(ctx) })
 	running.Go(func() { ended <- loop.Start(ctx) })
 	c.log.Info("keeping routes")
@@ -210,7 +209,7 @@ func (c *Controller) run(ctx context.Context, optional []optionalKind) error {
 		return nil
 	case err := <-ended:
 		if err == nil && ctx.Err() == nil {
-			err = errors.New("it ended by itself")
+			err = errors.New("it ended unexpectedly")
 		}
 		return err
 	}
@@ -241,7 +240,7 @@ func defined(ctx context.Context, definitions client.Reader, name string) bool {
 	return definitions.Get(ctx, client.ObjectKey{Name: name}, definition) == nil && definition.DeletionTimestamp == nil
 }
 
-// signals returns a channel that has something when a CustomResourceDefinition changed.
+// signals returns a channel that receives a value when a CustomResourceDefinition changed.
 func signals(ctx context.Context, definitions cache.Cache) (<-chan struct{}, error) {
 	definition := &metav1.PartialObjectMetadata{}
 	definition.SetGroupVersionKind(crdKind)
@@ -264,7 +263,7 @@ func signals(ctx context.Context, definitions cache.Cache) (<-chan struct{}, err
 	return changed, err
 }
 
-// compactManagedFields keeps what tells an object that another client applied over ours.
+// compactManagedFields keeps the managed fields by which an object that another client applied over ours is recognized.
 func compactManagedFields(object any) (any, error) {
 	if o, ok := object.(metav1.Object); ok {
 		o.SetManagedFields(routing.CompactManagedFields(o.GetManagedFields()))
@@ -272,13 +271,11 @@ func compactManagedFields(object any) (any, error) {
 	return object, nil
 }
 
-// bare removes what is never read.
-func bare(object any) (any, error) {
+// dropUnread removes fields that are never read.
+func dropUnread(object any) (any, error) {
 	if o, ok := object.(metav1.Object); ok {
 		o.SetManagedFields(nil)
-		if marks := o.GetAnnotations(); marks[corev1.LastAppliedConfigAnnotation] != "" {
-			delete(marks, corev1.LastAppliedConfigAnnotation)
-		}
+		delete(o.GetAnnotations(), corev1.LastAppliedConfigAnnotation)
 	}
 	return object, nil
 }

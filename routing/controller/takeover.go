@@ -17,8 +17,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
-// mustTakeOver reports whether an apply would leave something that it should take away: a field that we own by a create
-// alone and that the new body lacks. Else the apply alone is enough, and is one write.
+// mustTakeOver reports whether the new body omits a field that we own by a create alone, which an apply would not remove.
+// Otherwise the apply is enough, and is one write.
 func mustTakeOver(fields []metav1.ManagedFieldsEntry, body *unstructured.Unstructured) bool {
 	return slices.ContainsFunc(fields, func(entry metav1.ManagedFieldsEntry) bool {
 		if !createdByUs(entry) || entry.FieldsV1 == nil {
@@ -53,13 +53,13 @@ func (r *reconciler) dropController(ctx context.Context, live *metav1.PartialObj
 	return r.writer.Patch(ctx, live, client.RawPatch(types.JSONPatchType, patch))
 }
 
-// leavesOut reports whether a new body has not all the fields of the one that stands, or other owners: only then can an
-// apply leave something that it should take away. Lists are one field each, but for the owners.
-func leavesOut(was, body *unstructured.Unstructured) bool {
-	return fieldLeftOut(was.Object, body.Object) || !reflect.DeepEqual(was.GetOwnerReferences(), body.GetOwnerReferences())
+// omitsField reports whether a new body omits a field of the existing one, or has other owners: only then can an apply fail to
+// remove something. Each list is one field, except the owners.
+func omitsField(was, body *unstructured.Unstructured) bool {
+	return fieldOmitted(was.Object, body.Object) || !reflect.DeepEqual(was.GetOwnerReferences(), body.GetOwnerReferences())
 }
 
-func fieldLeftOut(was, is any) bool {
+func fieldOmitted(was, is any) bool {
 	fields, isObject := was.(map[string]any)
 	if !isObject {
 		return false
@@ -67,15 +67,15 @@ func fieldLeftOut(was, is any) bool {
 	in, _ := is.(map[string]any)
 	for name, value := range fields {
 		now, has := in[name]
-		if !has || fieldLeftOut(value, now) {
+		if !has || fieldOmitted(value, now) {
 			return true
 		}
 	}
 	return false
 }
 
-// lacks reports whether a value misses one of the fields of a set, in the form of managed fields. What is neither a
-// field nor a keyed element counts as missing: the CustomResourceDefinitions have no such thing.
+// lacks reports whether a value lacks one of the fields of a set, in the form of managed fields. Anything but a field or a keyed
+// element counts as missing: the CustomResourceDefinitions have nothing else.
 func lacks(value any, owned map[string]any) bool {
 	for step, below := range owned {
 		name, isField := strings.CutPrefix(step, "f:")

@@ -41,7 +41,7 @@ func TestManagedFieldsAreReadOnlyWhereSomethingIsLeftOut(t *testing.T) {
 		if err := json.Unmarshal([]byte(c.body), &body.Object); err != nil {
 			t.Fatal(err)
 		}
-		if got := leavesOut(was, body); got != c.want {
+		if got := omitsField(was, body); got != c.want {
 			t.Errorf("%s: %v", what, got)
 		}
 	}

@@ -39,8 +39,8 @@ type watches struct {
 	written   *ownWrites
 }
 
-// Nearly all changes of objects of ours are our own writes that come back. They are waited with until the second of two
-// that belong together is there, and looked at after all else, a first look at Services included.
+// Nearly all changes of objects of ours are our own writes that come back. They are delayed until both of two writes that belong
+// together are back, and reconciled after all else, first reconciliations included.
 const (
 	echoAfter    = 100 * time.Millisecond
 	echoPriority = handler.LowPriority - 1
@@ -70,7 +70,7 @@ func (w *watches) start(loop controller.Controller, objects cache.Cache) error {
 	return nil
 }
 
-// watched says what becomes of the changes of a kind.
+// watched says how changes of a kind are handled.
 type watched struct {
 	who     concerned
 	differs func(before, after client.Object) bool
@@ -83,7 +83,7 @@ type watched struct {
 	replaced func(before, after client.Object)
 }
 
-// enqueue puts the concerned Services into the queue, at an update those of both states.
+// enqueue adds the concerned Services to the queue; for an update, those of both states.
 func enqueue(w watched) handler.EventHandler {
 	put := func(q queue, echo bool, keys []client.ObjectKey) {
 		for _, key := range keys {
@@ -156,9 +156,9 @@ func isOurs(object client.Object) bool {
 	return ours
 }
 
-// ofService returns the Service itself. One that selects pods of an ingress gateway also matters to what is exposed there.
+// ofService returns the Service itself and, if it selects pods of an ingress gateway, the Services that are exposed there.
 func (w *watches) ofService(ctx context.Context, object client.Object) ([]client.ObjectKey, error) {
-	keys, err := exposedOn(ctx, w.reader, exposedAt(object.GetName()+"."+object.GetNamespace())) // a name that is not to be exposed by others
+	keys, err := exposedOn(ctx, w.reader, exposedAt(object.GetName()+"."+object.GetNamespace())) // its short name, which no other Service may expose
 	if err != nil {
 		return nil, err
 	}
@@ -167,13 +167,13 @@ func (w *watches) ofService(ctx context.Context, object client.Object) ([]client
 	if len(selector) == 0 {
 		return keys, nil
 	}
-	return append(keys, w.attention.behindGates(func(gate map[string]string) bool {
+	return append(keys, w.attention.atGateways(func(gate map[string]string) bool {
 		both, agree := together(selector, gate)
 		return agree && w.pods.Any(object.GetNamespace(), both)
 	})...), nil
 }
 
-// together returns the labels of both; they do not agree if a label would have two values.
+// together returns the labels of both selectors; false if a label would have two values.
 func together(a, b map[string]string) (map[string]string, bool) {
 	both := maps.Clone(a)
 	for key, value := range b {
@@ -185,7 +185,7 @@ func together(a, b map[string]string) (map[string]string, bool) {
 	return both, true
 }
 
-// ofNamespace returns the Services of the Namespace. What Istio's own says about networks matters to all.
+// ofNamespace returns the Services of the Namespace; of Istio's own, all Services, because it names the network.
 func (w *watches) ofNamespace(ctx context.Context, object client.Object) ([]client.ObjectKey, error) {
 	namespace := object.GetName()
 	if namespace == w.options.RootNamespace {
@@ -201,14 +201,13 @@ func (w *watches) ofWorkload(ctx context.Context, namespace string, workload *ro
 	})
 }
 
-// ofRoute returns the Services that an object which comes or goes matters to: its own if it is ours, those whose names or
-// hosts it has or leads to, and those that want a host which it serves at a gateway. Too many do no harm.
+// ofRoute returns the Services that the creation or deletion of an object concerns: its own if it is ours, those whose names or
+// hosts it has or routes to, and those that are to be exposed for a host that it serves. Too many do no harm.
 func (w *watches) ofRoute(ctx context.Context, object client.Object) ([]client.ObjectKey, error) {
 	return w.ofRouteChange(ctx, nil, object)
 }
 
-// sharingHosts adds the Services that an object's names and hosts are about: a Service by its name there, all where a
-// host has a wildcard.
+// sharingHosts adds the Services that an object concerns by its name and hosts; for a host with a wildcard, all that it covers.
 func (w *watches) sharingHosts(ctx context.Context, route routing.Object, keys []client.ObjectKey) ([]client.ObjectKey, error) {
 	_, ours := routing.ServiceOf(route)
 	for name := route.GetName(); !ours; {
@@ -278,7 +277,7 @@ func marksDiffer(before, after client.Object) bool {
 		(before.GetDeletionTimestamp() == nil) != (after.GetDeletionTimestamp() == nil)
 }
 
-// routeDiffers leaves out what changes the status alone.
+// routeDiffers ignores changes of the status alone.
 func routeDiffers(before, after client.Object) bool {
 	return marksDiffer(before, after) || before.GetGeneration() != after.GetGeneration() ||
 		!reflect.DeepEqual(before.GetManagedFields(), after.GetManagedFields()) ||

@@ -46,7 +46,7 @@ func (w *watches) watchOptional(loop controller.Controller, objects cache.Cache,
 	return nil
 }
 
-// hostsOfOthers are the hosts that an object of another kind than our own claims.
+// hostsOfOthers returns the hosts that a ServiceEntry or an Ingress claims.
 func hostsOfOthers(object client.Object) []string {
 	switch o := object.(type) {
 	case *networkingv1.ServiceEntry:
@@ -153,7 +153,7 @@ func ingressClassDiffers(before, after client.Object) bool {
 	return before.(*networkingk8s.IngressClass).Spec.Controller != after.(*networkingk8s.IngressClass).Spec.Controller
 }
 
-// ofGrant returns the Services of a ReferenceGrant's namespace: it says which routes of other namespaces may name them.
+// ofGrant returns the Services of a ReferenceGrant's namespace, which it lets routes of other namespaces name.
 func (w *watches) ofGrant(ctx context.Context, object client.Object) ([]client.ObjectKey, error) {
 	return w.services(ctx, object.GetNamespace(), func(*corev1.Service) bool { return true })
 }
