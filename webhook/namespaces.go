@@ -4,11 +4,9 @@ package webhook
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"net/http"
 
-	admissionv1 "k8s.io/api/admission/v1"
 	corev1 "k8s.io/api/core/v1"
 	"sigs.k8s.io/controller-runtime/pkg/webhook/admission"
 
@@ -23,17 +21,9 @@ const NamespacesPath = "/validate/namespaces"
 // update is warned only about what it changes.
 func NamespaceAdvice(limits *api.RouteLimits, excluder NamespaceExcluder) http.Handler {
 	return advice(func(ctx context.Context, request admission.Request) ([]string, error) {
-		if len(request.Object.Raw) == 0 {
-			return nil, errNoObject(request)
-		}
-		namespace, before := &corev1.Namespace{}, &corev1.Namespace{}
-		if err := json.Unmarshal(request.Object.Raw, namespace); err != nil {
-			return nil, fmt.Errorf("decoding the Namespace of the request: %w", err)
-		}
-		if request.Operation == admissionv1.Update && len(request.OldObject.Raw) > 0 {
-			if err := json.Unmarshal(request.OldObject.Raw, before); err != nil {
-				return nil, fmt.Errorf("decoding the old Namespace of the request: %w", err)
-			}
+		namespace, before, err := decoded[corev1.Namespace](request)
+		if err != nil {
+			return nil, err
 		}
 		if namespace.DeletionTimestamp != nil || byCluster(request) {
 			return nil, nil

@@ -4,14 +4,12 @@ package webhook
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"maps"
 	"net/http"
 	"slices"
 	"strings"
 
-	admissionv1 "k8s.io/api/admission/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/webhook/admission"
@@ -26,17 +24,9 @@ const ServicesPath = "/validate/services"
 // An update is warned only about what it changes.
 func ServiceAdvice(namespaces NamespaceReader, limits api.RouteLimits, versions VersionReader) http.Handler {
 	return advice(func(ctx context.Context, request admission.Request) ([]string, error) {
-		if len(request.Object.Raw) == 0 {
-			return nil, errNoObject(request)
-		}
-		service, before := &corev1.Service{}, &corev1.Service{}
-		if err := json.Unmarshal(request.Object.Raw, service); err != nil {
-			return nil, fmt.Errorf("decoding the Service of the request: %w", err)
-		}
-		if request.Operation == admissionv1.Update && len(request.OldObject.Raw) > 0 {
-			if err := json.Unmarshal(request.OldObject.Raw, before); err != nil {
-				return nil, fmt.Errorf("decoding the old Service of the request: %w", err)
-			}
+		service, before, err := decoded[corev1.Service](request)
+		if err != nil {
+			return nil, err
 		}
 		if service.DeletionTimestamp != nil || byCluster(request) {
 			return nil, nil

@@ -4,6 +4,7 @@ package webhook
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"net/http"
 	"strings"
@@ -58,6 +59,23 @@ func judgment(judge verdict) http.Handler {
 		w.Header().Set("Content-Type", "application/json")
 		_, _ = w.Write(held.body.Bytes()) // a caller that disconnected needs no answer
 	})
+}
+
+// decoded returns the object of a request, and its state before an update, which is empty for a new object.
+func decoded[T any](request admission.Request) (after, before *T, err error) {
+	if len(request.Object.Raw) == 0 {
+		return nil, nil, errNoObject(request)
+	}
+	after, before = new(T), new(T)
+	if err := json.Unmarshal(request.Object.Raw, after); err != nil {
+		return nil, nil, fmt.Errorf("decoding the %s of the request: %w", request.Kind.Kind, err)
+	}
+	if len(request.OldObject.Raw) > 0 {
+		if err := json.Unmarshal(request.OldObject.Raw, before); err != nil {
+			return nil, nil, fmt.Errorf("decoding the old %s of the request: %w", request.Kind.Kind, err)
+		}
+	}
+	return after, before, nil
 }
 
 // byCluster reports whether a request comes from Kubernetes' own controllers: nobody reads warnings to them.

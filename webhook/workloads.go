@@ -34,17 +34,9 @@ type Workloads struct {
 // a controller gets no warnings, nor does an update that does not change the pods.
 func WorkloadAdvice(w Workloads) http.Handler {
 	return advice(func(ctx context.Context, request admission.Request) ([]string, error) {
-		if len(request.Object.Raw) == 0 {
-			return nil, errNoObject(request)
-		}
-		after, before := &workload{}, &workload{}
-		if err := json.Unmarshal(request.Object.Raw, after); err != nil {
-			return nil, fmt.Errorf("decoding the %s of the request: %w", request.Kind.Kind, err)
-		}
-		if len(request.OldObject.Raw) > 0 {
-			if err := json.Unmarshal(request.OldObject.Raw, before); err != nil {
-				return nil, fmt.Errorf("decoding the old %s of the request: %w", request.Kind.Kind, err)
-			}
+		after, before, err := decoded[workload](request)
+		if err != nil {
+			return nil, err
 		}
 		if byCluster(request) || after.DeletionTimestamp != nil || metav1.GetControllerOfNoCopy(after) != nil || after.same(before) {
 			return nil, nil
