@@ -4,6 +4,8 @@ package main
 
 import (
 	"context"
+	"regexp"
+	"strings"
 
 	"github.com/go-logr/logr"
 	"k8s.io/apimachinery/pkg/types"
@@ -13,6 +15,7 @@ import (
 
 	"outrigger.dev/outrigger/api"
 	"outrigger.dev/outrigger/internal/cli"
+	"outrigger.dev/outrigger/internal/diagnose"
 	"outrigger.dev/outrigger/internal/process"
 	"outrigger.dev/outrigger/routing"
 	"outrigger.dev/outrigger/routing/controller"
@@ -31,7 +34,7 @@ func leadersJobs(cluster *rest.Config, shared ctrlcluster.Cluster, istio *webhoo
 	leader := &process.Leadership{Name: config.LeaseName(), Timing: config.LeaderElection, Log: logger.WithName("leader")}
 	if config.LeaderElection.Enabled && leader.Name != "" {
 		var err error
-		if leader.Lock, err = process.NewLeaseLock(cluster, config.LeaderElection, types.NamespacedName{Namespace: namespace, Name: leader.Name}, cli.LeaseLabels()); err != nil {
+		if leader.Lock, err = process.NewLeaseLock(cluster, config.LeaderElection, types.NamespacedName{Namespace: namespace, Name: leader.Name}, map[string]string{cli.LeaseVersionLabel: labelValue(version)}); err != nil {
 			return nil, err
 		}
 	}
@@ -45,7 +48,7 @@ func leadersJobs(cluster *rest.Config, shared ctrlcluster.Cluster, istio *webhoo
 				if err != nil || current == nil {
 					return routing.Mesh{} // not known yet
 				}
-				return cli.MeshOf(current)
+				return diagnose.MeshOf(current)
 			},
 		})
 		if err := routes.Prepare(shared, logger); err != nil {
@@ -74,4 +77,12 @@ func coverage(shared ctrlcluster.Cluster, of podsOfCluster, istio *webhook.Istio
 		Entries:  webhook.EntriesFrom(shared.GetCache(), config.WebhookConfigurationName()),
 		Interval: config.Coverage.Interval, Registerer: metrics.Registry, Log: logger.WithName("coverage"),
 	})
+}
+
+var notInLabels = regexp.MustCompile(`[^A-Za-z0-9_.-]`)
+
+// labelValue makes a version a valid value of a label.
+func labelValue(version string) string {
+	out := notInLabels.ReplaceAllString(version, "_")
+	return strings.Trim(out[:min(len(out), 63)], "_.-")
 }

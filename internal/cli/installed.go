@@ -71,7 +71,7 @@ func (l *live) elsewhere(ctx context.Context) ([]string, error) {
 	}
 	for i := range leases.Items {
 		lease := &leases.Items[i]
-		_, isOurs := lease.Labels[leaseVersionLabel]
+		_, isOurs := lease.Labels[LeaseVersionLabel]
 		if (isOurs || lease.Name == l.config.LeaderElection.LeaseName) && leader(lease, l.now()) != "" {
 			places[lease.Namespace] = true
 		}

@@ -44,7 +44,7 @@ func TestANamespaceThatDoesNotExist(t *testing.T) {
 
 // With a wrong --system-namespace there is no Lease either, and Outrigger would recreate what is removed.
 func TestUninstallFindsAnOutriggerInAnotherNamespace(t *testing.T) {
-	lease := &coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Namespace: "mesh", Name: "custom", Labels: map[string]string{leaseVersionLabel: "v1"}}}
+	lease := &coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Namespace: "mesh", Name: "custom", Labels: map[string]string{LeaseVersionLabel: "v1"}}}
 	lease.Spec = coordinationv1.LeaseSpec{HolderIdentity: ptr.To("outrigger-abc_1"), RenewTime: &metav1.MicroTime{Time: noon.Add(-time.Second)}, LeaseDurationSeconds: ptr.To[int32](15)}
 	webhook := &admissionregistrationv1.MutatingWebhookConfiguration{ObjectMeta: metav1.ObjectMeta{Name: "outrigger-sidecar-injector"}}
 	webhook.Webhooks = []admissionregistrationv1.MutatingWebhook{{Name: "rev.sidecar-injector.outrigger.dev", ClientConfig: admissionregistrationv1.WebhookClientConfig{

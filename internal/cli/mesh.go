@@ -13,13 +13,9 @@ import (
 
 	"outrigger.dev/outrigger/api"
 	"outrigger.dev/outrigger/inject"
+	"outrigger.dev/outrigger/internal/diagnose"
 	"outrigger.dev/outrigger/routing"
 )
-
-// MeshOf is what Istio's configuration says that plans depend on.
-func MeshOf(istio *inject.Config) routing.Mesh {
-	return routing.Mesh{Domain: istio.ClusterDomain(), Ingress: routing.IngressController(istio.IngressController())}
-}
 
 // mesh reads Istio's configuration as the installation does, from the two ConfigMaps of its revision. Where they cannot be read
 // or do not parse, Istio's defaults apply, and the reason is noted.
@@ -33,7 +29,7 @@ func (l *live) mesh(ctx context.Context, s *snapshot) routing.Mesh {
 		s.unread[fmt.Sprintf("Istio's configuration is not known (%v); its defaults are assumed for the cluster domain and for Ingresses.", err)] = true
 		return routing.Mesh{}
 	}
-	return MeshOf(configured)
+	return diagnose.MeshOf(configured)
 }
 
 func (l *live) istioConfig(ctx context.Context, s *snapshot) (*inject.Config, error) {

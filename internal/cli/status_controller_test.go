@@ -24,7 +24,7 @@ import (
 func leaseOf(namespace, holder string, renewed time.Time) *coordinationv1.Lease {
 	at := metav1.NewMicroTime(renewed)
 	return &coordinationv1.Lease{
-		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: api.DefaultConfig().LeaderElection.LeaseName, Labels: map[string]string{leaseVersionLabel: "1.0.0"}},
+		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: api.DefaultConfig().LeaderElection.LeaseName, Labels: map[string]string{LeaseVersionLabel: "1.0.0"}},
 		Spec:       coordinationv1.LeaseSpec{HolderIdentity: ptr.To(holder), LeaseDurationSeconds: ptr.To[int32](15), RenewTime: &at},
 	}
 }

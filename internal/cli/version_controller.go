@@ -6,7 +6,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -15,9 +14,9 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
-// leaseVersionLabel is the label of its Lease in which the leader writes its version, so that it is read without a connection to
+// LeaseVersionLabel is the label of its Lease in which the leader writes its version, so that it is read without a connection to
 // a pod. The chart's own labels on the Lease belong to the chart: a GitOps tool would write them back.
-const leaseVersionLabel = "outrigger.dev/version"
+const LeaseVersionLabel = "outrigger.dev/version"
 
 // versionWait is how long version waits for a cluster. Its answer is the version of the binary anyway.
 const versionWait = 5 * time.Second
@@ -60,25 +59,12 @@ func (f *clusterFlags) leases(ctx context.Context) ([]coordinationv1.Lease, time
 // known by the name of its pod.
 func runningVersion(lease *coordinationv1.Lease, now time.Time) string {
 	holder := leader(lease, now)
-	version := lease.Labels[leaseVersionLabel]
+	version := lease.Labels[LeaseVersionLabel]
 	if holder == "" || version == "" && !strings.HasPrefix(lease.Name, "outrigger") {
 		return ""
 	}
 	if version == "" {
-		return fmt.Sprintf("controller unknown: pod %s/%s is older than the label %s of its Lease", lease.Namespace, holder, leaseVersionLabel)
+		return fmt.Sprintf("controller unknown: pod %s/%s is older than the label %s of its Lease", lease.Namespace, holder, LeaseVersionLabel)
 	}
 	return fmt.Sprintf("controller %s (pod %s/%s)", version, lease.Namespace, holder)
-}
-
-// LeaseLabels are the labels of the Lease that this binary holds.
-func LeaseLabels() map[string]string {
-	return map[string]string{leaseVersionLabel: labelValue(version)}
-}
-
-var notInLabels = regexp.MustCompile(`[^A-Za-z0-9_.-]`)
-
-// labelValue makes a version a valid value of a label.
-func labelValue(version string) string {
-	out := notInLabels.ReplaceAllString(version, "_")
-	return strings.Trim(out[:min(len(out), 63)], "_.-")
 }
