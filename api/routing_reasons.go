@@ -86,7 +86,7 @@ var routeReasons = []RouteReasonDoc{
 	{RouteUnversionedPods, "Ready pods without a version label would lose their traffic to the default route, so no route is written."},
 	{RoutePendingVersions, "A version that you named does not exist or is not ready; the current route is unchanged until it is."},
 	{RouteDefaultVersionGone, "A version with traffic has no ready pod. Its route stays, unless its workload was deleted."},
-	{RouteDefaultMoved, "The default's workload was deleted and did not come back; the version that took over is now the default."},
+	{RouteDefaultMoved, "The default's workload was deleted and not recreated; the version that took over is now the default."},
 	{RouteVersionSucceeded, "The workload of a version that you named was rolled out to another version; the name now means that workload."},
 	{RouteRolloutBesideOthers, "A workload with traffic changes its version in place beside others. Its share follows the ready pods while Outrigger runs."},
 	{RouteSubsetNameCollision, "Two versions would get the same subset name; the later one gets a longer name."},

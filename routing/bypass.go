@@ -133,7 +133,7 @@ func (s *facts) bypassingDelegate(vs *networkingv1.VirtualService, namingSubset 
 	}
 	var roots []string
 	for _, root := range slices.Concat(s.Foreign.VirtualServices, s.Existing.VirtualServices) {
-		if len(root.Spec.Hosts) > 0 && visible(root.Spec.ExportTo) && exports(vs.Spec.ExportTo, vs.Namespace, root.Namespace) && DelegatesTo(root, vs.Namespace, vs.Name) {
+		if len(root.Spec.Hosts) > 0 && visible(root.Spec.ExportTo) && exports(vs.Spec.ExportTo, vs.Namespace, root.Namespace) && slices.Contains(DelegatesOf(root), vs.Namespace+"/"+vs.Name) {
 			place := "in the mesh"
 			if bound := boundGateways(root); len(bound) > 0 {
 				place = "at gateway " + strings.Join(bound, ", ")
@@ -151,11 +151,6 @@ func (s *facts) bypassingDelegate(vs *networkingv1.VirtualService, namingSubset 
 	return []finding{problemOf(vs, "spec.http", "", api.RouteDelegateBypasses,
 		fmt.Sprintf("Requests that it receives as a delegate of %s reach every version of Service %s: its destination names no subset.", strings.Join(slices.Compact(roots), ", "), s.Service.Name),
 		namingSubset)}
-}
-
-// DelegatesTo reports whether a rule of a VirtualService delegates to another one.
-func DelegatesTo(root *networkingv1.VirtualService, namespace, name string) bool {
-	return slices.Contains(DelegatesOf(root), namespace+"/"+name)
 }
 
 // DelegatesOf returns the VirtualServices to which one delegates, as namespace/name.

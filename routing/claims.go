@@ -3,6 +3,7 @@
 package routing
 
 import (
+	"fmt"
 	"slices"
 	"time"
 
@@ -11,8 +12,8 @@ import (
 	"outrigger.dev/outrigger/api"
 )
 
-// claims are since when this Service has exposed each host of the VirtualService that serves them, where its creation does
-// not say so: the host was added later, or an object of an earlier release served it before.
+// claims returns since when this Service has exposed each host of a VirtualService, if that differs from its creation: the host
+// was added later, or an object of an earlier release served it before.
 func (s *facts) claims(hosts []string) stamps {
 	out := stamps{}
 	created := s.now
@@ -61,4 +62,36 @@ func claimedAt(object Object, host string) time.Time {
 		}
 	}
 	return object.GetCreationTimestamp().Time
+}
+
+// routedByUser returns a VirtualService with which the user routes a host at our ingress to the Service; nil if there is none.
+// Outrigger does not route that host then, as in the mesh.
+func (s *facts) routedByUser(x exposure, host string) *networkingv1.VirtualService {
+	for _, vs := range s.Foreign.VirtualServices {
+		_, outrigger := ServiceOf(vs)
+		leads := len(subsetsNamed(vs, s.host, s.Settings.ClusterDomain)) > 0
+		serves := slices.ContainsFunc(vs.Spec.Hosts, func(h string) bool { return covers(h, host) })
+		if outrigger || vs.Namespace != s.Service.Namespace || !leads || !serves {
+			continue
+		}
+		if slices.ContainsFunc(boundGateways(vs), func(ref string) bool { return ref == x.gateway || s.sharesIngress(ref, x, x.listeners()...) }) {
+			return vs
+		}
+	}
+	return nil
+}
+
+// sharesIngress reports whether a Gateway opens one of these ports of the exposure on the same ingress pods.
+func (s *facts) sharesIngress(ref string, x exposure, ports ...listener) bool {
+	gateway := s.foreignGateway(ref)
+	return gateway != nil && sameIngress(gateway.Spec.Selector, x.selector) &&
+		slices.ContainsFunc(gateway.Spec.Servers, func(server *server) bool {
+			return slices.ContainsFunc(ports, func(l listener) bool { return s.competes(gateway, server, x, l) })
+		})
+}
+
+func (s *facts) routedAlready(vs *networkingv1.VirtualService, host string) finding {
+	return problemOf(vs, "spec.hosts", host, api.RouteRouteConflict,
+		fmt.Sprintf("It routes host %s at the ingress gateway to Service %s. Outrigger does not route that host.", host, s.Service.Name),
+		fmt.Sprintf("To let Outrigger route it: kubectl delete virtualservices.networking.istio.io -n %s %s.", vs.Namespace, vs.Name))
 }

@@ -28,7 +28,7 @@ type foreignFindings struct {
 	delegate  *networkingv1.VirtualService    // the user's rules that come before ours
 }
 
-// noteForeign looks at each foreign object on our host and says who stands back.
+// noteForeign notes for each foreign object on our host which object applies.
 func (s *reader) noteForeign() {
 	s.foreign = foreignFindings{named: map[string]bool{}, supplied: map[string]bool{}}
 	for _, vs := range s.Foreign.VirtualServices {
@@ -60,34 +60,35 @@ func (s *reader) noteRoute(vs *networkingv1.VirtualService) {
 	case vs.Namespace == s.Service.Namespace:
 		s.foreign.meshTaken = true
 		s.reportForeign(vs, "spec.hosts", strings.Join(vs.Spec.Hosts, ","), api.RouteRouteConflict,
-			fmt.Sprintf("It is for the host of Service %s; Outrigger's route gives way to it, the subsets stay.", s.Service.Name),
-			"Delete it if Outrigger is to keep the route.")
+			fmt.Sprintf("It is for the host of Service %s, so Outrigger writes no route for callers in the mesh. The subsets are unchanged.", s.Service.Name),
+			"Delete it to let Outrigger write the route.")
 	default:
 		s.noteRouteElsewhere(vs)
 	}
 }
 
-// noteRouteElsewhere tells who wins: what is exported to the callers' namespaces alone comes first, then the older one.
+// noteRouteElsewhere reports which VirtualService Istio applies: one that is exported only to the namespaces of callers, or else
+// the oldest.
 func (s *reader) noteRouteElsewhere(vs *networkingv1.VirtualService) {
 	limited := len(vs.Spec.ExportTo) > 0 && !slices.Contains(vs.Spec.ExportTo, "*")
 	if limited {
 		s.reportForeign(vs, "spec.exportTo", strings.Join(vs.Spec.ExportTo, ","), api.RouteRouteShadowed,
-			fmt.Sprintf("It is for the host of Service %s and wins over Outrigger's route for callers in the namespaces it is exported to.", s.serviceRef().Namespace+"/"+s.Service.Name),
-			"Delete it, or take the host out of it.")
+			fmt.Sprintf("It routes the host of Service %s and takes precedence over Outrigger's route for callers in the namespaces to which it is exported.", s.serviceRef().Namespace+"/"+s.Service.Name),
+			"Delete it, or remove the host from it.")
 		return
 	}
 	if s.ours.mesh != nil && olderObject(s.ours.mesh, vs) {
 		s.reportForeign(vs, "spec.hosts", strings.Join(vs.Spec.Hosts, ","), api.RouteRouteHijackable,
-			fmt.Sprintf("It is for the host of Service %s. Outrigger's route applies because it is older; if it were recreated, this one would.", s.serviceRef().Namespace+"/"+s.Service.Name),
-			"Delete it, or take the host out of it.")
+			fmt.Sprintf("It routes the host of Service %s. Outrigger's route applies because it is older. If that is recreated, this one applies.", s.serviceRef().Namespace+"/"+s.Service.Name),
+			"Delete it, or remove the host from it.")
 		return
 	}
 	s.reportForeign(vs, "spec.hosts", strings.Join(vs.Spec.Hosts, ","), api.RouteRouteShadowed,
-		fmt.Sprintf("It is for the host of Service %s and wins over Outrigger's route because it is older.", s.serviceRef().Namespace+"/"+s.Service.Name),
-		"Delete it, or take the host out of it.")
+		fmt.Sprintf("It routes the host of Service %s and takes precedence over Outrigger's route because it is older.", s.serviceRef().Namespace+"/"+s.Service.Name),
+		"Delete it, or remove the host from it.")
 }
 
-// visible reports whether an object is exported to anybody at all.
+// visible reports whether an object is exported to any namespace.
 func visible(exportTo []string) bool { return !slices.Contains(exportTo, "~") }
 
 func olderObject(a, b Object) bool {
@@ -100,14 +101,14 @@ func olderObject(a, b Object) bool {
 func (s *reader) noteRule(rule *networkingv1.DestinationRule) {
 	if rule.Spec.WorkloadSelector != nil {
 		s.reportForeign(rule, "spec.workloadSelector", pairsText(rule.Spec.WorkloadSelector.MatchLabels), api.RouteShadowedInNamespaces,
-			fmt.Sprintf("It is for the host of Service %s: the pods that it selects see none of the versions, and a route that names one fails for them.", s.serviceRef().Namespace+"/"+s.Service.Name),
+			fmt.Sprintf("It is for the host of Service %s: the pods that it selects have no subsets, and routes to a version fail for them.", s.serviceRef().Namespace+"/"+s.Service.Name),
 			"Delete it, or copy the subsets into it.")
 		return
 	}
 	if rule.Namespace != s.Service.Namespace {
 		if rule.Namespace != s.RootNamespace || slices.Contains(rule.Spec.ExportTo, ".") {
 			s.reportForeign(rule, "spec.host", rule.Spec.Host, api.RouteShadowedInNamespaces,
-				fmt.Sprintf("It is for the host of Service %s: callers in namespace %s see none of the versions, and a route that names one fails there.", s.serviceRef().Namespace+"/"+s.Service.Name, rule.Namespace),
+				fmt.Sprintf("It is for the host of Service %s: callers in namespace %s have no subsets, and routes to a version fail there.", s.serviceRef().Namespace+"/"+s.Service.Name, rule.Namespace),
 				"Delete it, or copy the subsets into it.")
 		}
 		return
@@ -130,11 +131,11 @@ func (s *reader) noteRule(rule *networkingv1.DestinationRule) {
 		s.foreign.exportTo = slices.Clone(rule.Spec.ExportTo)
 	}
 	s.reportForeign(rule, "spec.host", rule.Spec.Host, api.RoutePolicyShared,
-		fmt.Sprintf("It is for the host of Service %s; Istio merges it with Outrigger's, which carries no policy of its own.", s.Service.Name), "")
+		fmt.Sprintf("It is for the host of Service %s; Istio merges it with Outrigger's, which has no policy of its own.", s.Service.Name), "")
 }
 
-// subsetsNamed returns the subsets of the host that a VirtualService leads to, sorted; the empty one for a destination
-// without subset.
+// subsetsNamed returns the subsets of the host that a VirtualService routes to, sorted. It contains the empty name if a
+// destination has no subset.
 func subsetsNamed(vs *networkingv1.VirtualService, host, clusterDomain string) []string {
 	var out []string
 	for _, d := range destinationsOf(vs) {
@@ -146,7 +147,7 @@ func subsetsNamed(vs *networkingv1.VirtualService, host, clusterDomain string) [
 	return slices.Compact(out)
 }
 
-// destinationsOf returns every destination that a VirtualService leads to, mirrors included.
+// destinationsOf returns every destination of a VirtualService, mirrors included.
 func destinationsOf(vs *networkingv1.VirtualService) []*networkingapi.Destination {
 	var out []*networkingapi.Destination
 	for _, http := range vs.Spec.Http {
@@ -171,4 +172,36 @@ func destinationsOf(vs *networkingv1.VirtualService) []*networkingapi.Destinatio
 		}
 	}
 	return out
+}
+
+// besideClash leaves everything as it is while a DestinationRule of the user's gives a subset name of ours other labels: what
+// a route means is uncertain. Only what routes name is restored, and a VirtualService that another client made to name a
+// subset which does not exist.
+func (s *reader) besideClash() ending {
+	missing := map[string]string{}
+	for _, vs := range s.ours.routes() {
+		if name := s.namesMissing(vs); name != "" {
+			missing[vs.Name] = name
+		}
+	}
+	if len(missing) == 0 || s.renewed || !s.isRecorded {
+		return s.undecided().unchanged()
+	}
+	s.reverted = sortedKeys(missing)
+	decided, found, ok := decide(&s.facts)
+	end := decided.unchanged()
+	if !ok {
+		end.found = append(end.found, found...)
+		return end
+	}
+	right, _ := render(decided)
+	end.objects.VirtualServices = slices.Clone(end.objects.VirtualServices)
+	for i, vs := range end.objects.VirtualServices {
+		at := slices.IndexFunc(right.VirtualServices, func(r *networkingv1.VirtualService) bool { return r.Name == vs.Name })
+		if name := missing[vs.Name]; name != "" && at >= 0 {
+			end.objects.VirtualServices[i] = right.VirtualServices[at]
+			s.reportForeign(vs, "spec", "", api.RouteEditReverted, "It was edited and routes to subset "+name+", which does not exist. The edit is reverted.", "")
+		}
+	}
+	return end
 }

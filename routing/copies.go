@@ -154,7 +154,7 @@ func (r record) saysAs(other record) bool {
 	return r.text() == other.text()
 }
 
-// recordText is the record as it is to be written, with its revision.
+// recordText returns a record to write, with its revision and history.
 func (s *facts) recordText(r record) string {
 	if r.isZero() {
 		return ""
@@ -235,5 +235,42 @@ func (s *reader) reportRestored() {
 	}
 	for _, name := range s.copies.outdated {
 		s.report(api.RouteRecordEdited, "Another client restored an older record on "+name+". It is replaced by the newer one.", "")
+	}
+}
+
+// restoreLastRan finds out which version a rolling default ran last, where another client deleted the DestinationRule or its
+// annotations: the only version that our route sends requests to, unless another workload runs it.
+func (s *reader) restoreLastRan() {
+	refs := s.recorded.Default.Tracks
+	if !s.forgotWaiting() || len(refs) != 1 || s.recorded.Default.Version != "" || len(s.recorded.Weights) > 0 || s.ours.lastRan[refs[0].String()] != "" {
+		return
+	}
+	version := s.onlyRouted(s.ours.routes()[0])
+	others := slices.ContainsFunc(s.tracks, func(t track) bool { return t.ref != refs[0] && t.runs(version) })
+	if version != "" && !others {
+		s.ours.lastRan[refs[0].String()] = version
+	}
+}
+
+// onlyRouted is the version that all requests go to which no condition claims; empty if there are several, or none.
+func (s *facts) onlyRouted(vs *networkingv1.VirtualService) string {
+	if _, shares, _, uneven := s.digest(vs); !uneven && len(shares) == 1 {
+		return shares[0].version
+	}
+	return ""
+}
+
+// restoreMeant takes subset names of our host in foreign routes for versions, where another client deleted the DestinationRule
+// and no annotation records their meaning.
+func (s *reader) restoreMeant() {
+	if s.ours.rule != nil || len(s.ours.routes()) == 0 {
+		return
+	}
+	for _, vs := range s.Foreign.VirtualServices {
+		for _, name := range subsetsNamed(vs, s.host, s.Settings.ClusterDomain) {
+			if name != "" && SubsetName(name) == name && s.ours.meanings[name] == "" {
+				s.ours.meanings[name] = name
+			}
+		}
 	}
 }

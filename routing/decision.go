@@ -22,7 +22,7 @@ type decision struct {
 // one. The rules of the route ask it what a name means, and which version has the traffic of the default.
 type choice struct {
 	*facts
-	record     record      // as recorded, then as it is to be recorded
+	record     record      // as recorded, then as it will be recorded
 	isRecorded bool        // false at first sight
 	isNew      bool        // an annotation has changed the default just now
 	reselected bool        // the Service selects other pods: the destination gives up its subset at once
@@ -101,4 +101,45 @@ func (s choice) routeToAll() (route, []finding) {
 		rules: []rule{{to: []portion{{weight: 1}}}}, isNone: s.isRouteNone(true), toAll: true,
 		absent: s.record.Absent, kept: s.record.Kept, mirrors: s.record.Mirrors, returned: s.record.Returned,
 	}, s.pending(api.AnnotationWeights, missing, "Weights take effect as a whole; until then no route is written.")
+}
+
+// waitsForSecond reports whether outrigger.dev/eager=false defers subsets and route, because there is only one workload. The
+// DestinationRule then has only the record, since each subset is another cluster in every sidecar. A setting of the Service that
+// needs a route ends this, and so does a second workload. What exists stays.
+func (s choice) waitsForSecond() bool {
+	if !s.Intent.Deferred || s.Intent.SubsetsOnly || s.record.State != "" || len(s.withPods()) > 1 || len(s.ours.routes()) > 0 || len(s.ours.added) > 0 {
+		return false
+	}
+	return !s.Intent.Default.OnService && s.Intent.Expose == nil && len(s.Intent.Weights)+len(s.Intent.Match)+len(s.Intent.Mirror) == 0
+}
+
+// spansClusters reports whether the Service may have endpoints in other clusters of the mesh, by the setting or else by
+// what the mesh shows.
+func (s *facts) spansClusters() bool {
+	return s.Settings.MultiCluster == api.MultiClusterEnabled || s.MultiCluster && s.Settings.MultiCluster != api.MultiClusterDisabled
+}
+
+// endpointsElsewhere reports whether a default route could divert traffic from endpoints in other clusters, whose versions are
+// not known here. A decision of the user about versions is enough for a route, and an existing route stays.
+func (s choice) endpointsElsewhere() bool {
+	if !s.spansClusters() || s.record.State != "" || s.record.Default.All {
+		return false
+	}
+	if s.wasRouteLost() {
+		return false
+	}
+	for _, vs := range s.ours.routes() {
+		if vs == s.ours.mesh || !unpinned(vs) {
+			return false
+		}
+	}
+	d := s.Intent.Default
+	said := d.OnService && (d.Policy != api.DefaultLiteral || s.within(s.meaningOf(d.Version))) || s.record.By == byUser || len(s.record.Weights) > 0 || !s.impliedDefault().isZero()
+	return !said
+}
+
+func (s choice) unseenEndpoints() finding {
+	return s.problem(api.RouteEndpointsElsewhere,
+		"The mesh spans several clusters, and the Service's endpoints in other clusters are not visible here. A default route to "+s.record.Default.String()+" could divert their traffic, so none is written.",
+		s.deciding(s.podVersions())+" In a mesh of one cluster set routing.multiCluster: disabled.")
 }

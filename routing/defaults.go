@@ -72,7 +72,7 @@ func (s *facts) fixedWeights(weights effectiveWeights) effectiveWeights {
 	return out
 }
 
-// fixedByNow puts the version in the place of tracks that were rolling and are fixed by now.
+// fixedByNow replaces tracks that were rolling, and have the version in their selector now, by that version.
 func (s *facts) fixedByNow(m meaning) meaning {
 	var rolling []WorkloadRef
 	version := m.Version
@@ -95,7 +95,7 @@ func (s *facts) fixedByNow(m meaning) meaning {
 // followAnnotation applies an explicit default-version to a recorded default: a version that can receive requests, or a policy.
 func (s choice) followAnnotation() (choice, []finding) {
 	if s.hasFailed() && (s.record.FailedChoice == s.choiceHash() || s.isChoicePending()) {
-		return s, nil // what failed does not return by itself, nor by a setting that cannot be followed
+		return s, nil // a failed default returns only by a new setting that can be followed
 	}
 	if s.invalid[api.AnnotationDefaultVersion] {
 		return s, nil
@@ -137,8 +137,7 @@ func (s choice) followPolicy(found []finding) (choice, []finding) {
 	return s, found
 }
 
-// defaultPending reports whether a version is written as the default that the default does not include and that cannot
-// be followed yet.
+// defaultPending reports whether default-version names a version that is not the default and cannot be followed yet.
 func (s choice) defaultPending() bool {
 	d := s.Intent.Default
 	return !s.invalid[api.AnnotationDefaultVersion] && d.Policy == api.DefaultLiteral && !s.within(s.meaningOf(d.Version))
@@ -172,7 +171,7 @@ func (s choice) within(m meaning) bool {
 	return !slices.ContainsFunc(m.Tracks, func(ref WorkloadRef) bool { return !slices.Contains(d.Tracks, ref) })
 }
 
-// extreme returns the lowest or highest version among those that can receive requests and the default's.
+// extreme returns the lowest or highest version among those that can receive requests and those of the default.
 func (s choice) extreme() meaning {
 	versions := slices.DeleteFunc(s.podVersions(), func(version string) bool {
 		m := s.runningAs(version)
@@ -187,9 +186,8 @@ func (s choice) extreme() meaning {
 	return s.runningAs(versions[len(versions)-1])
 }
 
-// isRevisable reports whether the default was recorded so recently that workloads created together with it may still
-// be appearing. Only the age of the record counts: workloads are young again after a restore or a replacement. A default
-// that serves is not revised.
+// isRevisable reports whether the default was recorded so recently that workloads created with it may still appear. Only the age
+// of the record counts: workloads are new again after a restore. A default with a ready pod is not revised.
 func (s choice) isRevisable() bool {
 	since, recorded := parseTime(s.record.Since)
 	if !recorded || s.hasReady(s.record.Default) {
@@ -225,8 +223,8 @@ func (s choice) admitNewcomers() choice {
 	return next
 }
 
-// forgotWaiting reports whether another client deleted or wiped the DestinationRule, so that newcomers can no longer be told
-// from workloads that wait already: none of them joins the default.
+// forgotWaiting reports whether another client deleted the DestinationRule or its annotations, so that newcomers cannot be
+// distinguished from workloads that are waiting. None of them joins the default then.
 func (s *facts) forgotWaiting() bool {
 	return s.copies.read.Revision > 0 && len(s.ours.routes()) > 0 && !s.renewed &&
 		(s.ours.rule == nil || trustOf(s.ours.rule) == blank)
@@ -239,7 +237,7 @@ func withWaiting(waiting []string, ref WorkloadRef) []string {
 	return slices.Sorted(slices.Values(append(slices.Clone(waiting), ref.String())))
 }
 
-// current is what has the default's traffic now.
+// current returns what receives the traffic of the default now.
 func (s choice) current() meaning {
 	if !s.gone.standIn.isZero() {
 		return s.gone.standIn
@@ -247,7 +245,7 @@ func (s choice) current() meaning {
 	return s.record.Default
 }
 
-// nameable is a version by which a user can name a meaning.
+// nameable returns a version by which a user can name m.
 func (s *facts) nameable(m meaning) string {
 	if m.Version != "" {
 		return m.Version

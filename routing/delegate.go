@@ -12,8 +12,8 @@ import (
 // extraSuffix makes of a Service's name that of a VirtualService of its user's, whose rules come before ours.
 const extraSuffix = "-extra"
 
-// noteDelegate finds the user's rules: a VirtualService <service>-extra without hosts, as Istio has delegates. One that
-// cannot be one is told.
+// noteDelegate finds the user's rules: a VirtualService <service>-extra without hosts, which is a delegate for Istio. It reports
+// one that cannot be a delegate.
 func (s *reader) noteDelegate(vs *networkingv1.VirtualService) {
 	if vs.Namespace != s.Service.Namespace || vs.Name != s.Service.Name+extraSuffix || vs.Labels[api.LabelManagedBy] == api.ManagedBy {
 		return
@@ -36,14 +36,14 @@ func (s *reader) noteDelegate(vs *networkingv1.VirtualService) {
 		return
 	}
 	if !s.ServiceNames[vs.Name] { // else it is that Service's
-		s.reportForeign(vs, field, "", api.RouteDelegateUnusable, "By its name it would hold rules that come before ours, but "+why+"; it is left out.",
-			"A delegate has http rules alone, and neither hosts nor gateways. Or rename it.")
+		s.reportForeign(vs, field, "", api.RouteDelegateUnusable, "By its name it is a delegate whose rules apply before Outrigger's, but "+why+". It is ignored.",
+			"Give it only http rules, and neither hosts nor gateways, or rename it.")
 	}
 }
 
-// delegateRule leads to the user's rules first. Its match is of everything that this VirtualService serves: without one,
-// Istio would take the rules behind it for dead. For the same reason it is never the very match of a rule behind it, nor
-// one whose path begins theirs: below a path it says the scheme, which every request has and a delegate's rules may narrow.
+// delegateRule sends requests to the user's rules first. It matches everything that this VirtualService serves, because Istio
+// ignores rules after one without a match. For the same reason it must differ from the matches after it and must not be a prefix
+// of their path: below a path it matches the scheme, which every request has and a delegate's rules may narrow.
 func (s decision) delegateRule(view routeView) *networkingapi.HTTPRoute {
 	rule := &networkingapi.HTTPRoute{
 		Name:     "extra",

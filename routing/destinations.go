@@ -41,8 +41,8 @@ func (s choice) wasRouteLost() bool {
 	return (s.ours.mesh == nil || s.lostHost(s.ours.mesh)) && s.isRecorded && was.Revision > 0 && was.State == "" && !was.Unrouted && !s.reselected && !s.renewed
 }
 
-// mayNotCreate reports whether a route for the mesh that is not there must not be made: in a split, and while nothing is
-// ready that it would lead to, but something else serves that is no newcomer.
+// mayNotCreate reports whether a missing route for the mesh must not be created: in a split, and while no destination of it is
+// ready but another workload, which is not new, serves.
 func (s choice) mayNotCreate(toAll bool) bool {
 	if s.ours.mesh != nil && !s.renewed && slices.Contains(s.ours.mesh.Spec.Hosts, s.host) {
 		return false
@@ -70,8 +70,8 @@ func (s choice) mayNotCreate(toAll bool) bool {
 	})
 }
 
-// sharing shares requests out. A version receives what is written for it, and no more, but for two: the default has the
-// share of one whose workload was deleted or scaled to 0, and what took over from a default that failed has that one's.
+// sharing divides requests by weights. A version receives its weight, with two exceptions: the default receives the share of a version
+// whose workload was deleted or scaled to 0, and the share of a default that failed.
 func (s choice) sharing(weights effectiveWeights) (out sharing) {
 	add := func(weight int32, name string, m meaning) {
 		sh := share{name: name}

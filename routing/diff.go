@@ -36,14 +36,13 @@ type Object interface {
 	runtime.Object
 }
 
-// Change is one write. Object carries everything that is to be applied, with kind and apiVersion; for Delete it is the
-// existing object. ResourceVersion is the one of the object that Diff looked at, empty for Create: the write must fail
-// if the object is another by now.
+// Change is one write. Object has everything to apply, with kind and apiVersion; for Delete it is the existing object.
+// ResourceVersion is that of the object that Diff compared, empty for Create: the write must fail if the object has changed.
 type Change struct {
 	Action          Action
 	Object          Object
 	ResourceVersion string
-	// Removes is true for an Apply that takes a subset or a host away: it comes after what takes their place.
+	// Removes is true for an Apply that removes a subset or a host: it is written after its replacement.
 	Removes bool
 	// KeepsSpec is true for an Apply that changes labels, annotations, or the owner only, for example Outrigger's record.
 	KeepsSpec bool
@@ -79,7 +78,7 @@ func Diff(current, want Objects) []Change {
 	return out
 }
 
-// Changes returns what must be written for a plan: what Diff returns, and then the objects that are to be released.
+// Changes returns what must be written for a plan: what Diff returns, and then the objects to release.
 func (o Observed) Changes(plan Result) []Change {
 	out := Diff(o.Existing, plan.Objects)
 	for _, object := range plan.Release {
@@ -134,7 +133,7 @@ func sameName(a, b Object) bool {
 }
 
 // step returns when a change is written. A write that only adds to a DestinationRule or Gateway comes before the routes,
-// one that takes something away after them. A route that gives up hosts is written after the one that takes them over.
+// one that removes something after them. A route that loses hosts is written after the one that receives them.
 func (c Change) step() int {
 	isRoute := kindOf(c.Object) == "VirtualService"
 	switch {
@@ -183,12 +182,9 @@ func takesAway(before []Object, after Object) bool {
 }
 
 func serves(gateway *networkingv1.Gateway, port uint32, host string) bool {
-	for _, server := range gateway.Spec.Servers {
-		if server.GetPort().GetNumber() == port && slices.Contains(server.Hosts, host) {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(gateway.Spec.Servers, func(server *server) bool {
+		return server.GetPort().GetNumber() == port && slices.Contains(server.Hosts, host)
+	})
 }
 
 // upToDate reports whether applying want over current would change nothing.
@@ -244,8 +240,8 @@ func lengthenHosts(is, want *networkingv1.VirtualService) {
 	}
 }
 
-// sameMarks compares what we write into the metadata, and what we wrote before and no longer do. Everything else that
-// others put there is theirs: a server-side apply would not take it away.
+// sameMarks compares what we write into the metadata, and what we wrote before and no longer do. Other metadata belongs to other
+// clients, and a server-side apply keeps it.
 func sameMarks(current, want Object) bool {
 	return sameKeys(current.GetLabels(), want.GetLabels()) && sameKeys(current.GetAnnotations(), asEarlier(current, want)) &&
 		reflect.DeepEqual(controllerOf(current), controllerOf(want))

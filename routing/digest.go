@@ -16,10 +16,9 @@ import (
 	"outrigger.dev/outrigger/api"
 )
 
-// digest takes a VirtualService apart into its shape and its shares. What a save by other hands alters without a
-// meaning is left out: names, ports that the match names already, the order of hosts and gateways, short names,
-// weights of nothing, raw versions instead of the names of subsets. It is uneven if rules without a condition differ in
-// their shares.
+// digest returns the shape and the shares of a VirtualService. It ignores what a client may change without effect: names, ports
+// that the match already names, the order of hosts and gateways, short names, destinations of weight 0, versions in place of
+// subset names. uneven is true if rules without a condition differ in their shares.
 func (s *facts) digest(vs *networkingv1.VirtualService) (digest written, to []portion, tcpTo string, uneven bool) {
 	spec := vs.Spec.DeepCopy()
 	for i, host := range spec.Hosts {
@@ -122,7 +121,7 @@ func (s *facts) plainGateways(namespace string, gateways []string) []string {
 	return out
 }
 
-// plainMatches takes off names; a match of everything is none.
+// plainMatches removes names; a match of everything becomes no match.
 func (s *facts) plainMatches(namespace string, http *networkingapi.HTTPRoute) {
 	for _, match := range http.Match {
 		match.Name, match.Gateways = "", s.plainGateways(namespace, match.Gateways)
@@ -132,8 +131,7 @@ func (s *facts) plainMatches(namespace string, http *networkingapi.HTTPRoute) {
 	}
 }
 
-// plainDestination writes the full host and the name that a subset has with us, and takes off a port that the match
-// names already.
+// plainDestination sets the full host and our name of the subset, and removes a port that the match already names.
 func (s *facts) plainDestination(namespace string, d *networkingapi.Destination, matched func(port uint32) bool) {
 	d.Host = resolveHost(d.Host, namespace, s.Settings.ClusterDomain)
 	if _, ours := s.subsets.versions[d.Subset]; !ours {
@@ -146,8 +144,8 @@ func (s *facts) plainDestination(namespace string, d *networkingapi.Destination,
 	}
 }
 
-// isConditional reports whether an http rule is for some requests alone, or does not end at pods. Ports, paths and
-// gateways are no conditions of users.
+// isConditional reports whether an http rule is only for some requests, or does not route to pods. Ports, paths, and gateways are
+// not conditions of users.
 func isConditional(http *networkingapi.HTTPRoute) bool {
 	if http.Delegate != nil || http.Redirect != nil || http.DirectResponse != nil {
 		return true
@@ -164,7 +162,7 @@ type weighted interface {
 	GetWeight() int32
 }
 
-// heavy leaves out destinations of weight 0 beside others.
+// heavy removes destinations of weight 0 beside others.
 func heavy[D weighted](routes []D) []D {
 	if !slices.ContainsFunc(routes, func(d D) bool { return d.GetWeight() > 0 }) {
 		return routes
@@ -172,7 +170,7 @@ func heavy[D weighted](routes []D) []D {
 	return slices.DeleteFunc(slices.Clone(routes), func(d D) bool { return d.GetWeight() == 0 })
 }
 
-// sharesText is which subset has what share, in lowest terms, sorted: "v1=9,v2=1". "-" is no subset.
+// sharesText returns the share of each subset in lowest terms, sorted: "v1=9,v2=1". "-" means no subset.
 func sharesText[D weighted](routes []D) string {
 	counts := map[string]int{}
 	divisor := 0
@@ -199,8 +197,8 @@ func gcd(a, b int) int {
 	return a
 }
 
-// extrasOf is what destinations have beside subset and weight, each once. The cookie that makes a version stick is
-// another one for each version.
+// extrasOf returns what destinations have beside subset and weight, each once, without the cookie, which differs for each
+// version.
 func extrasOf[D interface {
 	weighted
 	json.Marshaler
@@ -236,7 +234,7 @@ func below(tree map[string]any, path ...string) map[string]any {
 	return tree
 }
 
-// canonical is an object of Istio's as JSON with sorted keys: Istio's own encoding promises no bytes.
+// canonical returns an Istio object as JSON with sorted keys, because Istio's own encoding is not stable.
 func canonical(object json.Marshaler) string { return textOf(treeOf(object)) }
 
 func treeOf(object json.Marshaler) map[string]any {

@@ -5,7 +5,7 @@
 // same bytes.
 //
 // Call Plan with an Observed: it returns the objects, when to plan again (Result.Next, Result.DependsOn), and the Problems to report.
-// Call Observed.Changes for the ordered writes that lead there. Settled plans without a cluster. Read explains existing objects.
+// Call Observed.Changes for the ordered writes. Settled plans without a cluster. Read explains existing objects.
 //
 // Plan reads facts, makes a decision, and renders objects (see plan.go). What must survive a restart is recorded on the objects.
 //

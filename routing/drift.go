@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 
@@ -14,7 +15,7 @@ import (
 	"outrigger.dev/outrigger/api"
 )
 
-// written is a digest of a VirtualService's spec. What was written last stands as JSON in the annotation
+// written is a digest of a VirtualService's spec. What was written last is JSON in the annotation
 // outrigger.dev/written, so that a later edit by another client is distinguished from what we have yet to change:
 //
 //	{"shape":"3f2a9c01","to":"v1=9,v2=1"}
@@ -100,22 +101,22 @@ func (s *reader) noteDrift() {
 		switch {
 		case how == unedited:
 		case s.Intent.Drift == api.DriftRevert:
-			s.revert(vs, "It was changed by hand and is written back, as outrigger.dev/drift says.", "Write the annotations of the Service instead.")
+			s.revert(vs, "It was edited. The edit is reverted because of outrigger.dev/drift=revert.", "Change the annotations of the Service instead.")
 		case s.namesMissing(vs) != "":
 			s.revert(vs, "It was edited and routes to subset "+s.namesMissing(vs)+", which does not exist. The edit is reverted.",
 				"Add that subset to DestinationRule "+s.names.rule+" first.")
 		case how == restructured || s.Intent.Drift == api.DriftDetach || s.recorded.State != "":
 			s.detached = append(s.detached, vs.Name)
-			s.reportForeign(vs, "spec", "", api.RouteDrifted, "It was changed by hand; Outrigger writes it no longer, and keeps the subsets that it names.",
-				fmt.Sprintf("To have it back: %s, or kubectl delete virtualservice -n %s %s.", s.annotate(api.AnnotationDrift+"=revert"), vs.Namespace, vs.Name))
+			s.reportForeign(vs, "spec", "", api.RouteDrifted, "It was edited. Outrigger no longer writes it, and keeps the subsets that it names.",
+				fmt.Sprintf("To restore it: %s, or kubectl delete virtualservice -n %s %s.", s.annotate(api.AnnotationDrift+"=revert"), vs.Namespace, vs.Name))
 		case i > 0:
-			s.revert(vs, "Its shares were changed by hand and are written back: those of VirtualService "+s.ours.routes()[0].Name+" apply to both.", "Change them there, or set outrigger.dev/weights.")
+			s.revert(vs, "Its shares were edited. The edit is reverted, because the shares of VirtualService "+s.ours.routes()[0].Name+" apply to both.", "Change them there, or set outrigger.dev/weights.")
 		case declared || s.sharesChanged():
-			s.revert(vs, "Its shares were changed by hand to "+weights+"; the annotations say otherwise, and they are written back.", "Write "+s.annotate(api.AnnotationWeights+"="+weights)+" instead.")
+			s.revert(vs, "Its shares were edited to "+weights+", which contradicts the annotations. The edit is reverted.", "Write "+s.annotate(api.AnnotationWeights+"="+weights)+" instead.")
 		case s.versionWithoutPods(to) != "":
-			s.revert(vs, "Its shares were changed by hand to "+weights+", but "+s.versionWithoutPods(to)+" has no pods, or its workload was deleted. The edit is reverted.", "Start the workload of "+s.versionWithoutPods(to)+" first.")
+			s.revert(vs, "Its shares were edited to "+weights+", but "+s.versionWithoutPods(to)+" has no pods, or its workload was deleted. The edit is reverted.", "Start the workload of "+s.versionWithoutPods(to)+" first.")
 		case s.changesNoShare(vs, to):
-			s.revert(vs, "Its shares were changed by hand to "+weights+", which only divides the share of a workload whose version changes. That share follows its ready pods, so the edit is reverted.",
+			s.revert(vs, "Its shares were edited to "+weights+", which only divides the share of a workload that rolls out a version. That share follows its ready pods, so the edit is reverted.",
 				"Finish or undo the rollout instead.")
 		default:
 			if parsed, err := api.ParseWeights(weights); err == nil { // else of versions that no user could name
@@ -141,14 +142,14 @@ func (s *facts) versionWithoutPods(to []portion) string {
 // adoptedShares reports that shares apply which another client set on our VirtualService.
 func (s choice) adoptedShares() []finding {
 	if routes, text := s.ours.routes(), s.record.adoptedText(); text != "" && len(routes) > 0 {
-		return []finding{problemOf(routes[0], "spec", "", api.RouteWeightsAdopted, "Its shares were set by hand to "+text+", and the Service says nothing about them; they hold until it does.",
-			"To write them down: "+s.annotate(api.AnnotationWeights+"="+text)+".")}
+		return []finding{problemOf(routes[0], "spec", "", api.RouteWeightsAdopted, "Its shares were edited to "+text+". They apply until the annotations of the Service set the shares.",
+			"To keep them: "+s.annotate(api.AnnotationWeights+"="+text)+".")}
 	}
 	return nil
 }
 
-// noteGatewayDrift finds that another client changed our Gateway. It says nothing but what the annotations say, so there is
-// nothing to adopt: it is written back, unless it is to be left.
+// noteGatewayDrift finds that another client edited our Gateway. The annotations define all of it, so there is nothing to adopt:
+// the edit is reverted, unless outrigger.dev/drift=detach.
 func (s *reader) noteGatewayDrift() {
 	gateway := s.ours.gateway
 	if s.renewed || !s.gatewayEdited() {
@@ -156,11 +157,11 @@ func (s *reader) noteGatewayDrift() {
 	}
 	if s.Intent.Drift == api.DriftDetach {
 		s.gatewayDetached = true
-		s.reportForeign(gateway, "spec", "", api.RouteDrifted, "It was changed by hand; Outrigger writes it no longer.",
-			fmt.Sprintf("To have it back: %s, or kubectl delete gateways.networking.istio.io -n %s %s.", s.annotate(api.AnnotationDrift+"=revert"), gateway.Namespace, gateway.Name))
+		s.reportForeign(gateway, "spec", "", api.RouteDrifted, "It was edited. Outrigger no longer writes it.",
+			fmt.Sprintf("To restore it: %s, or kubectl delete gateways.networking.istio.io -n %s %s.", s.annotate(api.AnnotationDrift+"=revert"), gateway.Namespace, gateway.Name))
 		return
 	}
-	s.reportForeign(gateway, "spec", "", api.RouteEditReverted, "It was changed by hand and is written back: it says what the annotations of the Service say.",
+	s.reportForeign(gateway, "spec", "", api.RouteEditReverted, "It was edited. The edit is reverted, because the annotations of the Service define the Gateway.",
 		"For a Gateway of your own: "+s.annotate(api.AnnotationGateway+"=NAMESPACE/NAME")+".")
 }
 
@@ -183,8 +184,8 @@ func (s *reader) revert(vs *networkingv1.VirtualService, message, advice string)
 	s.reportForeign(vs, "spec", "", api.RouteEditReverted, message, advice)
 }
 
-// writtenPortions are the destinations that a VirtualService had as we wrote it last. Weights are known of those that no
-// condition leads to.
+// writtenPortions returns the destinations that a VirtualService had when we wrote it last. Weights are known only of those
+// without a condition.
 func (s *facts) writtenPortions(vs *networkingv1.VirtualService) []portion {
 	var was written
 	if err := json.Unmarshal([]byte(vs.Annotations[api.AnnotationWritten]), &was); err != nil {
@@ -217,9 +218,8 @@ func (s *facts) weightsOf(to []portion) string {
 	return pairsText(pairs)
 }
 
-// editOf compares a existing VirtualService with what we wrote last. The shares are those that it has now. Where the
-// managed fields show that the spec is ours alone, nobody has edited it, whatever a digest of other times says; where
-// nothing says what we wrote, nothing can be told.
+// editOf compares an existing VirtualService with what we wrote last, and returns its current shares. If managed fields show that
+// the spec is ours alone, it is unedited, even if the digest differs. If nothing records what we wrote, it counts as unedited.
 func (s *facts) editOf(vs *networkingv1.VirtualService) (edit, []portion) {
 	var was written
 	if err := json.Unmarshal([]byte(vs.Annotations[api.AnnotationWritten]), &was); err != nil || oursAlone(vs) {
@@ -236,7 +236,7 @@ func (s *facts) editOf(vs *networkingv1.VirtualService) (edit, []portion) {
 	return unedited, nil
 }
 
-// oursAlone reports whether managed fields prove that nobody else has written any part of the spec that stands.
+// oursAlone reports whether managed fields prove that only we have written the current spec.
 func oursAlone(vs *networkingv1.VirtualService) bool {
 	ours := false
 	for _, entry := range vs.ManagedFields {
@@ -272,6 +272,44 @@ func sharesOf[D weighted](routes []D, versions map[string]string) []portion {
 			weight = 100
 		}
 		out = append(out, portion{version, weight})
+	}
+	return out
+}
+
+// changesNoShare reports whether shares differ from the written ones only within a workload that rolls out a version.
+func (s *facts) changesNoShare(vs *networkingv1.VirtualService, to []portion) bool {
+	return maps.Equal(s.sharesByWorkload(s.writtenShares(vs)), s.sharesByWorkload(to))
+}
+
+// writtenShares are the shares of the rules without a condition as we wrote them last.
+func (s *facts) writtenShares(vs *networkingv1.VirtualService) []portion {
+	var was written
+	if err := json.Unmarshal([]byte(vs.Annotations[api.AnnotationWritten]), &was); err != nil {
+		return nil
+	}
+	var out []portion
+	weights := parsePairs(was.To)
+	for _, name := range sortedKeys(weights) {
+		if weight, err := strconv.Atoi(weights[name]); err == nil {
+			out = append(out, portion{s.subsets.versions[name], weight})
+		}
+	}
+	return out
+}
+
+// sharesByWorkload sums the shares of each workload, in lowest terms. It omits shares of weight 0.
+func (s *facts) sharesByWorkload(portions []portion) map[string]int {
+	out, divisor := map[string]int{}, 0
+	for _, p := range portions {
+		if p.weight > 0 {
+			out[s.runningAs(p.version).String()] += p.weight
+		}
+	}
+	for _, weight := range out {
+		divisor = gcd(divisor, weight)
+	}
+	for carrier := range out {
+		out[carrier] /= divisor
 	}
 	return out
 }

@@ -13,7 +13,7 @@ import (
 	"outrigger.dev/outrigger/api"
 )
 
-// Path is how proxies route the requests of some callers to a Service, whoever wrote that.
+// Path is how proxies route the requests of some callers to a Service, by a VirtualService of ours or of another author.
 type Path struct {
 	Gateway string        // namespace/name; empty for callers in the mesh
 	Hosts   []string      // at the gateway
@@ -82,7 +82,7 @@ func InEffect(observed Observed, now time.Time) []Path {
 	return append([]Path{mesh}, gateways...)
 }
 
-// ReadInEffect is what Read returns, with the rules that proxies have for callers in the mesh, whoever wrote them.
+// ReadInEffect is like Read, but has the rules that proxies apply for callers in the mesh, ours or not.
 func ReadInEffect(observed Observed, now time.Time) (Reading, []Path) {
 	reading, paths := readExisting(observed), InEffect(observed, now)
 	switch {
@@ -102,7 +102,7 @@ func isOlder(a, b *networkingv1.VirtualService) bool {
 	return olderObject(a, b)
 }
 
-// rulesFor leaves out of a VirtualService the rules that lead to other hosts alone.
+// rulesFor returns a VirtualService without the rules that route only to other hosts.
 func rulesFor(vs *networkingv1.VirtualService, host, domain string) *networkingv1.VirtualService {
 	out := vs.DeepCopy()
 	elsewhere := func(d interface{ GetHost() string }) bool {
@@ -123,7 +123,7 @@ func rulesFor(vs *networkingv1.VirtualService, host, domain string) *networkingv
 	return out
 }
 
-// subsetVersions are the versions that the subsets of the Service stand for, ours and those of other DestinationRules.
+// subsetVersions returns the version of each subset of the Service, in our DestinationRules and in others.
 func subsetVersions(observed Observed) map[string]string {
 	out := map[string]string{}
 	for version, subset := range readExisting(observed).Subsets {
@@ -135,6 +135,79 @@ func subsetVersions(observed Observed) map[string]string {
 			if version := subset.GetLabels()[observed.Intent.VersionLabel]; version != "" && out[subset.Name] == "" && resolveHost(rule.Spec.Host, rule.Namespace, observed.Settings.ClusterDomain) == host {
 				out[subset.Name] = version
 			}
+		}
+	}
+	return out
+}
+
+// OtherRoute is a VirtualService that routes callers to the Service and that Outrigger does not write: another author's, or
+// one of ours that was edited and is left to the user.
+type OtherRoute struct {
+	Object   api.ObjectRef
+	Gateways []string // namespace/name; empty if it is for the mesh alone
+	Mesh     bool     // it is for callers in the mesh
+	Edited   bool     // it was Outrigger's
+	Shares   []ReadShare
+}
+
+// String returns "VirtualService demo/app routes v1=100 in the mesh and at gateway demo/front".
+func (r OtherRoute) String() string {
+	var places []string
+	if r.Mesh {
+		places = append(places, "in the mesh")
+	}
+	if len(r.Gateways) > 0 {
+		places = append(places, "at gateway "+strings.Join(r.Gateways, ", "))
+	}
+	return r.Object.String() + " routes " + sharesLine(r.Shares) + " " + strings.Join(places, " and ")
+}
+
+// Overriding returns the VirtualServices that Outrigger does not write and that route callers otherwise than the Service's
+// annotations say, in the order of their names.
+func Overriding(observed Observed, now time.Time) []OtherRoute {
+	wanted := sharesLine(wantedShares(observed, now))
+	var out []OtherRoute
+	for _, route := range otherRoutes(observed, now) {
+		if sharesLine(route.Shares) != wanted {
+			out = append(out, route)
+		}
+	}
+	return out
+}
+
+// wantedShares are those that would be routed without any other route.
+func wantedShares(observed Observed, now time.Time) []ReadShare {
+	alone := observed
+	alone.Foreign, alone.Intent.Drift = Objects{DestinationRules: observed.Foreign.DestinationRules}, api.DriftRevert
+	alone.Settings.Settle, alone.Settings.PropagationDelay = 0, 0
+	alone.Existing = Plan(alone, now).Objects
+	return readExisting(alone).Shares()
+}
+
+func otherRoutes(observed Observed, now time.Time) []OtherRoute {
+	host, domain := hostOf(observed.Service, observed.Settings.ClusterDomain), observed.Settings.ClusterDomain
+	versions := subsetVersions(observed)
+	var out []OtherRoute
+	add := func(vs *networkingv1.VirtualService, edited bool) {
+		route := OtherRoute{
+			Object: api.ObjectRef{Kind: "VirtualService", Namespace: vs.Namespace, Name: vs.Name}, Edited: edited,
+			Gateways: boundGateways(vs), Mesh: vs.Namespace == observed.Service.Namespace && coversService(vs, host, domain),
+			Shares: Reading{Rules: readRules(vs, versions)}.Shares(),
+		}
+		leads := len(subsetsNamed(vs, host, domain)) > 0
+		if visible(vs.Spec.ExportTo) && (edited || leads && len(route.Gateways) > 0 || route.Mesh) {
+			out = append(out, route)
+		}
+	}
+	for _, vs := range observed.Foreign.sorted().VirtualServices {
+		add(vs, false)
+	}
+	problems := Plan(observed, now).Problems
+	for _, vs := range observed.Existing.sorted().VirtualServices {
+		if slices.ContainsFunc(problems, func(p api.RouteProblem) bool {
+			return p.Reason == api.RouteDrifted && p.Object.Kind == "VirtualService" && p.Object.Name == vs.Name
+		}) {
+			add(vs, true)
 		}
 	}
 	return out

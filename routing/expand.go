@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// expand turns a meaning into destinations whose weights sum to 4. What means all pods there are needs no subset; a
+// expand returns the destinations of m with weights that sum to 4. If m means all pods, it needs no subset. The share of a
 // rolling track beside others is divided over its versions by ready pods.
 func (s choice) expand(m meaning) []portion {
 	if m.All || s.alone(m) {
@@ -37,8 +37,8 @@ func (s choice) expand(m meaning) []portion {
 	return s.held(m)
 }
 
-// alone reports whether m is rolling and has all the pods. Once a route names subsets, others must have been away for
-// the retention, too; and a stand-in keeps its subset.
+// alone reports whether m means one or more rolling workloads that have all the pods, so that a route needs no subset. Once a
+// route names subsets, the other versions must also have been without pods for the retention. A stand-in keeps its subset.
 func (s choice) alone(m meaning) bool {
 	if len(m.Tracks) == 0 || m.Version != "" {
 		return false
@@ -55,8 +55,7 @@ func (s choice) alone(m meaning) bool {
 	return s.gone.standIn.isZero() && s.othersAbsent(m)
 }
 
-// othersAbsent reports whether every subset without pods, but for those that m ran last, has been unused for the
-// retention.
+// othersAbsent reports whether every subset has been unused for the retention, except those of versions that m ran last.
 func (s *facts) othersAbsent(m meaning) bool {
 	if s.ours.rule == nil {
 		return true
@@ -112,8 +111,8 @@ func (s choice) readyByVersion(m meaning) map[string]int {
 
 func (s choice) anyUsable(m meaning) bool { return slices.ContainsFunc(s.possible(m), s.usable) }
 
-// held is where m's share stays while none of its pods is ready: where it went, else what it ran last, else where most
-// of its pods are.
+// held returns where the share of m stays while none of its pods is ready: where it went, or else what it ran last, or else where
+// most of its pods are.
 func (s *facts) held(m meaning) []portion {
 	versions := s.possible(m)
 	counts := map[string]int{}

@@ -114,7 +114,7 @@ func (s *facts) exportedText(was, is []string, existing Object) string {
 	return existing.GetAnnotations()[api.AnnotationExportedAt]
 }
 
-// together is visible to whom either is.
+// together returns the union of two exportTo lists.
 func (s *facts) together(a, b []string) []string {
 	if len(a) == 0 || slices.Contains(a, "*") {
 		return a
@@ -129,7 +129,7 @@ func (s *facts) together(a, b []string) []string {
 	return slices.Compact(out)
 }
 
-// hidden reports that no ingress gateway gets to see the routes, or the Service that they lead to.
+// hidden reports that no ingress gateway sees the routes, or the Service.
 func (s *facts) hidden(exportTo []string, exposed exposureVerdict) []finding {
 	if !exposed.on || len(s.IngressServices) == 0 {
 		return nil

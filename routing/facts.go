@@ -10,7 +10,6 @@ import (
 	"time"
 
 	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
-	corev1 "k8s.io/api/core/v1"
 
 	"outrigger.dev/outrigger/api"
 )
@@ -35,7 +34,7 @@ type facts struct {
 
 	names   objectNames
 	ours    ourObjects
-	renewed bool // the Service has another UID than the one that the objects stand for
+	renewed bool // the Service has another UID than the owner of the objects
 
 	invalid            map[string]bool // invalid annotations, whose values are ignored
 	invalidLabel       bool            // the version label is invalid, so that nothing new is created
@@ -65,13 +64,13 @@ type ourObjects struct {
 	absent      []string // names in the weights
 	added       stamps
 	unused      stamps
-	// meanings are the versions that our subsets stand for, by subset name, as recorded.
+	// meanings are the versions of our subsets, by subset name, as recorded.
 	meanings map[string]string
 	lastRan  map[string]string // by WorkloadRef.String()
 	waiting  []string          // likewise
 }
 
-// reader fills the facts. Only its methods write them.
+// reader reads the facts. Only its methods write them; found is what they report.
 type reader struct {
 	facts
 	found []finding
@@ -94,8 +93,8 @@ func read(observed Observed, now time.Time, reads *podsAndWorkloads) *reader {
 	return s
 }
 
-// findOurs finds our objects by name. What bears another of our names (a name was free or taken before) is not
-// wanted and goes.
+// findOurs finds our objects by name. An object with another of our possible names, which was free or taken before, is not wanted
+// and is deleted.
 func (s *reader) findOurs() {
 	st := &s.ours
 	for _, rule := range s.Existing.DestinationRules {
@@ -138,8 +137,7 @@ func (s *reader) findOurs() {
 	st.waiting = splitList(marks[api.AnnotationWaiting])
 }
 
-// leftBy reads since when routes name subsets no more that a workload beside others has replaced. Of one that somebody has
-// edited nothing is known.
+// leftBy reads since when routes no longer name subsets that a rollout replaced. Edited routes are ignored.
 func (s *facts) leftBy(routes []*networkingv1.VirtualService) stamps {
 	out := stamps{}
 	for _, vs := range routes {
@@ -165,9 +163,9 @@ func (st ourObjects) routes() []*networkingv1.VirtualService {
 	return out
 }
 
-// isRestored reports whether one of our objects was restored from a backup together with its Service. Its record then
-// still applies, and the write that follows makes the present Service its owner before the garbage collector deletes it.
-// A route is known by the record of its DestinationRule, which may be deleted already.
+// isRestored reports whether one of our objects was restored from a backup with its Service. Its record then still applies, and
+// the next write makes the present Service its owner before the garbage collector deletes it. A VirtualService is recognized by
+// the record of its DestinationRule, which may be deleted already.
 func (s *facts) isRestored(object Object) bool {
 	rule := s.ours.rule
 	if rule == nil {
@@ -176,58 +174,14 @@ func (s *facts) isRestored(object Object) bool {
 	return IsRestored(object) || rule != nil && IsRestored(rule) && recordOf(object).text() == recordOf(rule).text()
 }
 
-// restoreAnnotations replaces an invalid annotation with its last valid value, so that a typing error moves no traffic.
-func (s *reader) restoreAnnotations() {
-	for _, vs := range s.recordingRoutes() {
-		words := map[string]string{}
-		if err := json.Unmarshal([]byte(vs.Annotations[api.AnnotationWords]), &words); err == nil && s.ours.annotations == nil && !s.renewed && !s.isOutdated(vs) {
-			s.ours.annotations, s.ours.absent = words, splitList(vs.Annotations[api.AnnotationAway])
-		}
-	}
-	if s.copies.read.Revision > 0 {
-		s.ours.absent = s.copies.read.Absent
-	}
-	if s.ours.annotations == nil && s.isRecorded && slices.ContainsFunc(s.ours.routes(), func(vs *networkingv1.VirtualService) bool { return trustOf(vs) == blank || s.isOutdated(vs) }) {
-		s.ours.annotations = maps.Clone(s.Intent.Texts) // another client wiped or replaced them: nothing new is said by that
-	}
-	s.invalid = s.Intent.Bad
-	held := s.recorded.Held
-	if s.recorded.Held = nil; len(s.Intent.Bad) == 0 {
-		return
-	}
-	s.recorded.Held = held
-	service := &corev1.Service{ObjectMeta: *s.Service.ObjectMeta.DeepCopy(), Spec: corev1.ServiceSpec{Ports: s.Service.Spec.Ports}}
-	recorded := map[string]bool{} // an earlier release may have accepted what this one refuses
-	for key := range s.Intent.Bad {
-		delete(service.Annotations, key)
-		if text, said := s.inEffect(key); said {
-			recorded[key] = true
-			if service.Annotations == nil {
-				service.Annotations = map[string]string{}
-			}
-			service.Annotations[key] = text
-		}
-	}
-	namespace := s.holdExposure(service, recorded)
-	s.recorded.Held = s.heldBy(service)
-	bad, label := s.Intent.Bad, s.Intent.VersionLabel
-	s.Intent, _ = s.Settings.Limits.IntentOf(service, namespace, recorded)
-	s.Intent.VersionLabel = label // the pods were counted by it
-	// Without an earlier value, an invalid one holds the route rather than move traffic.
-	s.Intent.HoldDeleted = s.Intent.HoldDeleted || bad[api.AnnotationDefaultDeleted] && !recorded[api.AnnotationDefaultDeleted]
-	s.Intent.HoldScaledToZero = s.Intent.HoldScaledToZero || bad[api.AnnotationScaledToZero] && !recorded[api.AnnotationScaledToZero]
-	s.portless = s.Intent.Bad[api.AnnotationServicePort]
-	s.badExport = bad[api.AnnotationExportTo]
-}
-
-// noteTime says that time alone changes the answer at t.
+// noteTime notes that the result may differ at t.
 func (s *facts) noteTime(t time.Time) {
 	if t.After(s.now) {
 		s.cluster.readTime(t)
 	}
 }
 
-// hasElapsed reports whether a wait that began at since is over, and looks again when it will be.
+// hasElapsed reports whether a wait that began at since has ended, and notes when it ends.
 func (s *facts) hasElapsed(since time.Time, wait time.Duration) bool {
 	end := since.Add(wait)
 	if wait <= 0 || !end.After(s.now) {
@@ -237,7 +191,7 @@ func (s *facts) hasElapsed(since time.Time, wait time.Duration) bool {
 	return false
 }
 
-// annotationsText is what the annotations say now, for the VirtualServices.
+// annotationsText returns annotations as a VirtualService records them.
 func annotationsText(texts map[string]string) string {
 	if len(texts) == 0 {
 		return ""
@@ -249,7 +203,7 @@ func annotationsText(texts map[string]string) string {
 	return string(out)
 }
 
-// isChanged reports whether one of these annotations says something else than when the route was written last.
+// isChanged reports whether one of these annotations has changed since the route was written last.
 func (s *facts) isChanged(keys ...string) bool {
 	return (len(s.ours.routes()) > 0 || s.ours.annotations != nil) && slices.ContainsFunc(keys, func(key string) bool {
 		return s.ours.annotations[key] != s.Intent.Texts[key]
@@ -258,6 +212,11 @@ func (s *facts) isChanged(keys ...string) bool {
 
 func splitList(text string) []string {
 	return strings.FieldsFunc(text, func(r rune) bool { return r == ',' })
+}
+
+// sortedVersions returns versions in natural order.
+func sortedVersions(set map[string]bool) []string {
+	return slices.SortedFunc(maps.Keys(set), CompareVersions)
 }
 
 func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }

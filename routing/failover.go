@@ -5,6 +5,7 @@ package routing
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -12,7 +13,7 @@ import (
 	"outrigger.dev/outrigger/api"
 )
 
-// followTimes puts the times that the user names in the place of the settings.
+// followTimes replaces settings by the times that the Service sets.
 func (s *reader) followTimes() {
 	if s.Offline {
 		return // nothing is waited for
@@ -21,9 +22,9 @@ func (s *reader) followTimes() {
 	s.Settings.DefaultGoneAfter = cmp.Or(s.Intent.UnreadyAfter, s.Settings.DefaultGoneAfter)
 }
 
-// failOver is for default-gone=next and all: a default that has traffic, and has had no ready pod for the time while
-// others have pods, gives its place up for good. Since when is marked on the DestinationRule, so that the time goes on
-// under another leader. It reports whether it reported what happens next.
+// failOver implements default-gone=next and all: a default that has traffic, and has had no ready pod for the given time while
+// others have pods, is replaced permanently. The start of that time is recorded on the DestinationRule, so that it survives a
+// change of the leader.
 func (s choice) failOver() (choice, []finding) {
 	found, next, m := s.failed(), s, s.record.Default
 	if s.Intent.Unready == api.UnreadyHold || m.All || !s.gone.standIn.isZero() || !s.isRecorded || !s.inRoute(m) || s.isStarting(m) {
@@ -42,7 +43,7 @@ func (s choice) failOver() (choice, []finding) {
 		return next, found
 	case !isOver || !s.usableNow(to) || !s.isSeenReady(to):
 		next.isReported = true
-		return next, append(found, s.problem(api.RouteDefaultVersionGone, fmt.Sprintf("The default, %s, has no ready pod; after %v of that %s.", m, s.Settings.DefaultGoneAfter, s.takes(to)),
+		return next, append(found, s.problem(api.RouteDefaultVersionGone, fmt.Sprintf("The default, %s, has no ready pod. After %v, %s.", m, s.Settings.DefaultGoneAfter, s.takes(to)),
 			"To decide now: "+s.annotate(api.AnnotationDefaultVersion+"="+s.nameable(to))+"."))
 	}
 	next = next.withDefault(to, byGone)
@@ -50,7 +51,7 @@ func (s choice) failOver() (choice, []finding) {
 	return next, append(found, next.failed()...)
 }
 
-// hasFailed reports whether a default was left because it had no ready pod, and no later word has taken effect.
+// hasFailed reports whether a default was replaced because it had no ready pod, and no later decision is in effect.
 func (s choice) hasFailed() bool { return !s.record.Failed.isZero() }
 
 // endsFailure reports whether a later decision about shares is in effect, so that what failed is forgotten. Where that gives the failed version a share
@@ -80,7 +81,7 @@ func (s choice) failed() []finding {
 		return nil
 	}
 	was := s.record.Failed
-	return []finding{s.problem(api.RouteDefaultMoved, fmt.Sprintf("The default was %s, which had no ready pod for %v; %s since, and that does not end by itself.", was, s.Settings.DefaultGoneAfter, s.takes(s.record.Default)),
+	return []finding{s.problem(api.RouteDefaultMoved, fmt.Sprintf("The default was %s, which had no ready pod for %v. Now %s. This lasts until you decide.", was, s.Settings.DefaultGoneAfter, s.takes(s.record.Default)),
 		fmt.Sprintf("To go back: outrigger promote -n %s %s %s.", s.Service.Namespace, s.Service.Name, s.nameable(was)))}
 }
 
@@ -91,7 +92,7 @@ func (s *facts) takes(m meaning) string {
 	return m.String() + " has its traffic"
 }
 
-// unreadySince is since when the default has had no ready pod, as marked; else that begins now.
+// unreadySince returns since when the default has had no ready pod, as recorded, or else now.
 func (s *facts) unreadySince(m meaning) time.Time {
 	if s.ours.rule != nil && !s.renewed {
 		text, of, _ := strings.Cut(s.ours.rule.Annotations[api.AnnotationUnready], " ")
@@ -109,7 +110,7 @@ func (s choice) unreadyText() string {
 	return timeText(s.unready) + " " + s.record.Default.String()
 }
 
-// isStarting reports whether all that m means is so young that it may never have been ready.
+// isStarting reports whether all that m means is so new that it may never have been ready.
 func (s *facts) isStarting(m meaning) bool {
 	starting := false
 	for _, t := range s.withPods() {
@@ -130,8 +131,8 @@ func (s *facts) othersHavePods(m meaning) bool {
 	})
 }
 
-// nextDefault is what would be the default among the versions with a ready pod, were m not there: the lowest or highest
-// where the policy says so, else the one whose workload was created first.
+// nextDefault returns the default among the versions with a ready pod if m did not exist: the lowest or highest if the policy
+// says so, or else the one whose workload was created first.
 func (s *facts) nextDefault(m meaning) meaning {
 	created := map[string]time.Time{} // of the oldest workload, by version
 	for _, t := range s.withPods() {
@@ -144,11 +145,10 @@ func (s *facts) nextDefault(m meaning) meaning {
 			}
 		}
 	}
-	versions := sortedKeys(created)
+	versions := slices.SortedFunc(maps.Keys(created), CompareVersions)
 	if len(versions) == 0 {
 		return meaning{}
 	}
-	slices.SortFunc(versions, compareVersions)
 	switch s.Intent.Default.Policy {
 	case api.DefaultLowest:
 		return s.runningAs(versions[0])

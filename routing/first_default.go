@@ -17,8 +17,8 @@ const (
 	tieWindow = 10 * time.Second
 )
 
-// decideFirst decides for a Service about which nothing is recorded. What flows, flows on: the user's word, else a split
-// that serves, else what is old, else the first.
+// decideFirst decides for a Service about which nothing is recorded, so that existing traffic is unchanged: by an explicit
+// setting, or else the split that already serves, or else the version that is old, or else the first.
 func (s choice) decideFirst() (choice, []finding, bool) {
 	if len(s.podVersions()) == 0 {
 		return s, s.unlabeled(), false
@@ -49,8 +49,8 @@ func (s choice) decideFirst() (choice, []finding, bool) {
 	return next, nil, true
 }
 
-// settled waits a moment after a Service is first seen, so that what is created together is seen together. While
-// nothing serves there is no traffic to protect: the choice is made at once and may be revised.
+// settled waits briefly after a Service is first seen, so that objects that are created together are seen together. While nothing
+// serves there is no traffic to protect: the choice is made at once and may be revised.
 func (s choice) settled() bool {
 	if s.renewed || s.reselected || s.record.State != "" || s.nothingServes() {
 		return true
@@ -71,8 +71,8 @@ func (s choice) settled() bool {
 
 // choose returns the default at first sight and how it was found; nothing if there is a split to be kept.
 func (s choice) choose() (meaning, string) {
-	if word := s.explicitDefault(); !word.isZero() {
-		return word, byUser
+	if explicit := s.explicitDefault(); !explicit.isZero() {
+		return explicit, byUser
 	}
 	if s.splitServes() {
 		return meaning{}, ""
@@ -83,7 +83,7 @@ func (s choice) choose() (meaning, string) {
 	return s.byPolicy(), byFirst
 }
 
-// explicitDefault is the Service's own default-version, or weights, where they can be followed.
+// explicitDefault returns the Service's own default-version, or the default that its weights imply, if they can be followed.
 func (s choice) explicitDefault() meaning {
 	if d := s.Intent.Default; d.OnService && d.Policy != api.DefaultLiteral {
 		return s.byPolicy()
@@ -114,8 +114,7 @@ func (s *facts) isOld(created time.Time) bool {
 	return s.hasElapsed(created, s.Settings.SplitAge)
 }
 
-// flowing are the versions of a track that receive traffic as long as nothing routes: ready ones, and those of an old
-// track.
+// flowing returns the versions of a track that receive traffic without a route: ready ones, and those of an old track.
 func (s *facts) flowing(t track) []string {
 	var out []string
 	for _, group := range t.groups {
@@ -146,7 +145,7 @@ func (s *facts) oldest() meaning {
 	return s.startingFrom(*best)
 }
 
-// startingFrom is the default that a track gives: everything that carries its version.
+// startingFrom returns the default that a track implies: everything that has its version.
 func (s *facts) startingFrom(t track) meaning {
 	version := t.newest()
 	if flowing := s.flowing(t); version == "" && len(flowing) > 0 {
@@ -172,8 +171,8 @@ func (s *facts) byPolicy() meaning {
 	return s.first()
 }
 
-// first is the version of the workload that was created first; of those created together, the lowest version. While
-// nothing serves, workloads whose pods do not exist yet count as well.
+// first returns the version of the workload that was created first; of those created together, the lowest version. While nothing
+// serves, workloads without pods count as well.
 func (s *facts) first() meaning {
 	var candidates []track
 	for _, t := range s.tracks {
@@ -186,7 +185,7 @@ func (s *facts) first() meaning {
 	}
 	earliest := slices.MinFunc(candidates, func(a, b track) int { return a.created().Compare(b.created()) }).created()
 	candidates = slices.DeleteFunc(candidates, func(t track) bool { return t.created().After(earliest.Add(tieWindow)) })
-	lowest := slices.MinFunc(candidates, func(a, b track) int { return compareVersions(a.firstVersion(), b.firstVersion()) })
+	lowest := slices.MinFunc(candidates, func(a, b track) int { return CompareVersions(a.firstVersion(), b.firstVersion()) })
 	return s.runningAs(lowest.firstVersion())
 }
 
@@ -200,7 +199,7 @@ func (t track) firstVersion() string {
 	return t.newest()
 }
 
-// starving names the tracks whose ready pods a default route would cut off because they have no version.
+// starving names the tracks whose ready pods would get no traffic by a default route, because they have no version.
 func (s *facts) starving(chosen meaning) string {
 	if s.Intent.IgnoreUnversioned || chosen.All {
 		return ""

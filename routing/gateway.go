@@ -80,7 +80,7 @@ func (s *facts) resolveExposure(out *exposureVerdict) (exposure, []finding) {
 		return exposure{}, []finding{s.refuse(current, api.AnnotationExpose, "true", api.RoutePortNotRouted, "The Service has no HTTP port that a gateway could route to.", "Name a port http or set its appProtocol.")}
 	}
 	if s.names.barred != "" {
-		return exposure{}, []finding{s.refuse(current, api.AnnotationExpose, "true", api.RouteNameTaken, s.names.barred+" was not created by Outrigger and has the name that our object needs.", "Rename it.")}
+		return exposure{}, []finding{s.refuse(current, api.AnnotationExpose, "true", api.RouteNameTaken, s.names.barred+" was not created by Outrigger and has the name of the object to write.", "Rename it.")}
 	}
 	x, kept, found := s.exposureOf(request)
 	out.keptHosts = kept
@@ -110,7 +110,7 @@ func (s *facts) resolveExposure(out *exposureVerdict) (exposure, []finding) {
 func (s *facts) exposureForbidden(request *api.Exposure) []finding {
 	switch {
 	case s.Settings.Expose == api.ExposeDisabled:
-		return []finding{s.problemAbout(api.AnnotationExpose, "true", api.RouteExposeNotPermitted, "This installation exposes no Services (routing.expose is disabled).", "Ask whoever runs Outrigger.")}
+		return []finding{s.problemAbout(api.AnnotationExpose, "true", api.RouteExposeNotPermitted, "This installation exposes no Services (routing.expose is disabled).", "Ask the administrator of Outrigger.")}
 	case s.Settings.Expose == api.ExposeNamespaces && request.AllowedHosts == nil:
 		return []finding{s.problemAbout(api.AnnotationExpose, "true", api.RouteExposeNotPermitted, "This installation exposes Services only in Namespaces that list the allowed hosts (routing.expose is namespaces).",
 			fmt.Sprintf("Ask for kubectl annotate namespace %s %s=HOSTS.", s.Service.Namespace, api.AnnotationAllowedHosts))}
@@ -130,7 +130,7 @@ func (s *facts) permittedHosts(request *api.Exposure) (hosts, kept []string, fou
 			hosts = append(hosts, host)
 		case s.isKept(host):
 			hosts, kept = append(hosts, host), append(kept, host)
-			found = append(found, s.problemAbout(api.AnnotationHosts, host, api.RouteHostNotAllowed, fmt.Sprintf("This installation does not expose Services for %s (routing.allowWildcardHost); the exposure by an earlier release stays.", host),
+			found = append(found, s.problemAbout(api.AnnotationHosts, host, api.RouteHostNotAllowed, fmt.Sprintf("This installation does not expose Services for %s (routing.allowWildcardHost); the exposure by an earlier release is unchanged.", host),
 				fmt.Sprintf("Name the hosts, or have the Namespace allow it: kubectl annotate namespace %s %s=%s.", s.Service.Namespace, api.AnnotationAllowedHosts, host)))
 		default:
 			found = append(found, s.refuseHost(api.AnnotationHosts, host, api.RouteHostNotAllowed, fmt.Sprintf("This installation does not expose Services for %s (routing.allowWildcardHost); it is not exposed.", host),
@@ -140,12 +140,12 @@ func (s *facts) permittedHosts(request *api.Exposure) (hosts, kept []string, fou
 	return hosts, kept, found
 }
 
-// grantsWildcard reports whether the Namespace's list names a wildcard, or one that includes it; "*" names none.
+// grantsWildcard reports whether the Namespace's list names a wildcard that includes the host; "*" does not count.
 func grantsWildcard(allowed []string, host string) bool {
 	return host != anyHost && slices.ContainsFunc(allowed, func(entry string) bool { return entry != anyHost && allows(entry, host) })
 }
 
-// isKept reports whether an earlier release, which knew of no rule about wildcards other than "*", exposed the host.
+// isKept reports whether a release that restricted no wildcard but "*" exposed the host.
 func (s *facts) isKept(host string) bool {
 	if host == anyHost || !s.servesAtGateway(host) {
 		return false
@@ -256,7 +256,7 @@ func isOutriggers(object Object) bool {
 }
 
 // claimHosts returns the hosts that no other object serves, and those that we served first. What was refused as a "*" does
-// not take over by itself: waiting is the key of that exposure.
+// not apply automatically later: waiting is the key of that exposure.
 func (s *facts) claimHosts(x exposure) (free []string, waiting string, found []finding) {
 	for _, host := range x.hosts {
 		if vs := s.routedByUser(x, host); vs != nil {
@@ -294,15 +294,15 @@ func (s *facts) claimed(host string, other Object, first bool) finding {
 	advice := "Name another host: " + s.annotate(api.AnnotationHosts+"=HOST") + "."
 	switch {
 	case other == nil:
-		return s.refuseHost(api.AnnotationHosts, host, api.RouteHostConflict, what+" was taken when this was written. It is free now, and is not exposed by itself.",
+		return s.refuseHost(api.AnnotationHosts, host, api.RouteHostConflict, what+" was claimed by another object when this was written. It is free now, but is not exposed automatically.",
 			fmt.Sprintf("Write the annotation again: kubectl annotate service -n %s %s %s-, then %s.", s.Service.Namespace, s.Service.Name, api.AnnotationExpose, s.annotate(api.AnnotationExpose+"=true")))
 	case first:
-		return s.problemAbout(api.AnnotationHosts, host, api.RouteHostConflict, fmt.Sprintf("%s is also taken by %s %s/%s, which came later; ours stays.", what, kindOf(other), other.GetNamespace(), other.GetName()), "Take the host out of one of them.")
+		return s.problemAbout(api.AnnotationHosts, host, api.RouteHostConflict, fmt.Sprintf("%s is also claimed by %s %s/%s, which claimed it later. The existing exposure is unchanged.", what, kindOf(other), other.GetNamespace(), other.GetName()), "Remove the host from one of them.")
 	}
 	return s.refuseHost(api.AnnotationHosts, host, api.RouteHostConflict, fmt.Sprintf("%s is already served by %s %s/%s; it is not exposed.", what, kindOf(other), other.GetNamespace(), other.GetName()), advice)
 }
 
-// sameIngress reports whether two selectors can mean the same gateway pods: one says all that the other says.
+// sameIngress reports whether two selectors can select the same gateway pods: one includes the other.
 func sameIngress(a, b map[string]string) bool { return includesAll(a, b) || includesAll(b, a) }
 
 func includesAll(a, b map[string]string) bool {
@@ -314,7 +314,7 @@ func includesAll(a, b map[string]string) bool {
 	return true
 }
 
-// isServed reports whether our existing objects serve these hosts at this gateway, on each of the exposure's ports.
+// isServed reports whether our existing objects serve these hosts at this gateway, on each port of the exposure.
 func (s *facts) isServed(x exposure, hosts []string) bool {
 	return !slices.ContainsFunc(x.listeners(), func(l listener) bool { return !s.isServedAt(x, l, hosts) })
 }
@@ -332,8 +332,8 @@ func (s *facts) isServedAt(x exposure, l listener, hosts []string) bool {
 	return true
 }
 
-// routeFor is the existing VirtualService that serves a host at the exposure's gateway; nil if none does. It may be one of
-// an earlier release, which serves the mesh as well.
+// routeFor returns the existing VirtualService that serves a host at the gateway of an exposure; nil if there is none. One of an
+// earlier release may serve the mesh as well.
 func (s *facts) routeFor(x exposure, host string) *networkingv1.VirtualService {
 	for _, vs := range []*networkingv1.VirtualService{s.ours.mesh, s.ours.exposed} {
 		if vs != nil && !s.renewed && slices.Contains(vs.Spec.Gateways, x.gateway) && slices.Contains(vs.Spec.Hosts, host) {
@@ -367,7 +367,7 @@ func (s *facts) ingressObjection(x exposure, l listener) *objection {
 	if len(s.IngressServices) == 0 {
 		advice := "Install one, or name its labels: " + s.annotate(api.AnnotationGatewaySelector+"=KEY=VALUE") + "."
 		if len(s.IngressSelectors) > 0 {
-			advice = "There are: istio=" + strings.Join(s.IngressSelectors, ", istio=") + ". Choose one: " + s.annotate(api.AnnotationGatewaySelector+"=istio="+s.IngressSelectors[0]) + "."
+			advice = "Available: istio=" + strings.Join(s.IngressSelectors, ", istio=") + ". Choose one: " + s.annotate(api.AnnotationGatewaySelector+"=istio="+s.IngressSelectors[0]) + "."
 		}
 		return &objection{refusal{api.AnnotationGatewaySelector, pairsText(x.selector), api.RouteGatewayUnmatched}, "No ingress gateway with these labels was found.", advice}
 	}

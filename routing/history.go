@@ -87,7 +87,7 @@ func sameDecision(a, b record) bool {
 	return (a.Default.equal(b.Default) || overlap(a.Default, b.Default)) && a.Weights.String() == b.Weights.String()
 }
 
-// historyFor returns the past decisions to record with a record that is to be written.
+// historyFor returns the past decisions to write with a record.
 func (s *facts) historyFor(r record) decisionHistory {
 	was, list := s.copies.read, r.History
 	before := was

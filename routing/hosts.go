@@ -10,9 +10,9 @@ import (
 	corev1 "k8s.io/api/core/v1"
 )
 
-// MayConcern reports whether an object that is not the Service's own may matter to its plan: it is for the Service's host
-// or leads to it, bears one of the names that we would give or look for, or opens a gateway or delegates. Gather keeps what it
-// accepts as Foreign; too much does no harm.
+// MayConcern reports whether an object that is not the Service's own may matter to its plan: it is for the Service's host or
+// routes to it, has one of the names that our objects may have, is a Gateway, or delegates. Gather keeps those objects as
+// Foreign; too many do no harm.
 func MayConcern(object Object, service *corev1.Service, clusterDomain string) bool {
 	if object.GetNamespace() == service.Namespace && slices.Contains(derivedNames(service.Name), object.GetName()) {
 		return true
@@ -28,10 +28,6 @@ func MayConcern(object Object, service *corev1.Service, clusterDomain string) bo
 	}
 	return false
 }
-
-// ServiceOf returns the name of the Service, in the object's namespace, that an object of ours belongs to. It is false for
-// objects of others.
-func ServiceOf(object Object) (string, bool) { return markedFor(object) }
 
 // IsOwn reports whether an object is one that we made for the Service, or for one of its name that is gone.
 func IsOwn(object Object, service *corev1.Service) bool {

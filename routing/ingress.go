@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"slices"
 
+	corev1 "k8s.io/api/core/v1"
 	networkingk8s "k8s.io/api/networking/v1"
 
 	"outrigger.dev/outrigger/api"
@@ -99,22 +100,13 @@ func (s *facts) hostsOfIngress(ingress *networkingk8s.Ingress) []string {
 	var out []string
 	for _, rule := range ingress.Spec.Rules {
 		if slices.ContainsFunc(backendsOf(rule), func(b *networkingk8s.IngressServiceBackend) bool {
-			return b.Name == s.Service.Name && (b.Port.Number > 0 || s.hasPortNamed(b.Port.Name))
+			return b.Name == s.Service.Name && (b.Port.Number > 0 || slices.ContainsFunc(s.Service.Spec.Ports, func(port corev1.ServicePort) bool { return port.Name == b.Port.Name }))
 		}) {
 			out = append(out, cmp.Or(rule.Host, anyHost))
 		}
 	}
 	slices.Sort(out)
 	return slices.Compact(out)
-}
-
-func (s *facts) hasPortNamed(name string) bool {
-	for _, port := range s.Service.Spec.Ports {
-		if port.Name == name {
-			return true
-		}
-	}
-	return false
 }
 
 // ingressWith names the first Ingress that serves a host at the exposure's gateway; empty if none does.

@@ -16,8 +16,9 @@ import (
 	"outrigger.dev/outrigger/api"
 )
 
-// policyEdited stands in the annotation outrigger.dev/inherited-policy when another client changed a policy that we had copied:
-// it is theirs from then on. Otherwise it names where the policy is from, and its hash: "istio-system/default 3f2a9c01".
+// policyEdited is the value of the annotation outrigger.dev/inherited-policy after another client changed a policy that we had
+// copied: the policy then belongs to that client. Otherwise the value names the source of the policy and its hash:
+// "istio-system/default 3f2a9c01".
 const policyEdited = "edited"
 
 // policyVerdict is the trafficPolicy that our DestinationRule has.
@@ -41,16 +42,16 @@ func (s *facts) decidePolicy() (policyVerdict, []finding) {
 		return policyVerdict{}, nil
 	}
 	return policyVerdict{from.Spec.TrafficPolicy.DeepCopy(), policyMark(from)}, []finding{problemOf(from, "spec.host", from.Spec.Host, api.RoutePolicyInherited,
-		fmt.Sprintf("Istio would no longer take its policy for Service %s/%s, as Outrigger's DestinationRule is for that very host; the policy is copied there and kept in step.", s.Service.Namespace, s.Service.Name),
-		"To leave it out: "+s.annotate(api.AnnotationInheritPolicy+"=false")+".")}
+		fmt.Sprintf("Outrigger's DestinationRule for Service %s/%s is more specific, so Istio would ignore this policy. Outrigger copies it and keeps the copy up to date.", s.Service.Namespace, s.Service.Name),
+		"To omit it: "+s.annotate(api.AnnotationInheritPolicy+"=false")+".")}
 }
 
 func policyMark(from *networkingv1.DestinationRule) string {
 	return from.Namespace + "/" + from.Name + " " + api.ShortHash(canonical(from.Spec.TrafficPolicy))
 }
 
-// policyIsOurs reports whether the policy of our DestinationRule is as we copied it, or as its source is now, and nobody
-// else's as well. Without the mark, which a save by Kiali takes away with all annotations, the managed fields say it.
+// policyIsOurs reports whether the policy of our DestinationRule is as we copied it, or as its source is now, and no other client
+// wrote it. Without the annotation, which Kiali removes when it saves, the managed fields decide.
 func policyIsOurs(rule, from *networkingv1.DestinationRule) bool {
 	ours, theirs := false, false
 	for _, entry := range rule.ManagedFields {
@@ -67,9 +68,9 @@ func policyIsOurs(rule, from *networkingv1.DestinationRule) bool {
 	return hash == api.ShortHash(canonical(rule.Spec.TrafficPolicy)) || isSame
 }
 
-// shadowed is the DestinationRule of others whose policy holds where ours is not: looked for as Istio does, in the
-// Service's namespace, then in the root namespace, the most specific host alone, of several for it the oldest with a
-// policy. It is nil if there is none, or if another rule for this very host takes its place already.
+// shadowed returns the DestinationRule whose policy would apply without ours, found as Istio does: in the Service's namespace,
+// then in the root namespace; only the most specific host; of several for it the oldest with a policy. It is nil if there is
+// none, or if another rule is for this host.
 func (s *facts) shadowed() *networkingv1.DestinationRule {
 	for _, namespace := range []string{s.Service.Namespace, s.RootNamespace} {
 		var best []*networkingv1.DestinationRule
@@ -115,8 +116,8 @@ func moreSpecific(a, b string) bool {
 	return wildA && len(a) > len(b)
 }
 
-// noteWideRule remembers a DestinationRule for many hosts in a caller's namespace: Istio looks there first, so callers
-// there see nothing of ours.
+// noteWideRule notes a DestinationRule for many hosts in a caller's namespace: Istio looks there first, so those callers do not
+// see our subsets.
 func (s *reader) noteWideRule(rule *networkingv1.DestinationRule) {
 	if rule.Namespace == s.Service.Namespace || rule.Spec.WorkloadSelector != nil || rule.Namespace == s.RootNamespace && !slices.Contains(rule.Spec.ExportTo, ".") {
 		return
@@ -126,7 +127,7 @@ func (s *reader) noteWideRule(rule *networkingv1.DestinationRule) {
 
 const namedAtMost = 5
 
-// reportWideRules tells of them in one Problem: a mesh may have one in every namespace.
+// reportWideRules reports them in one Problem, because a mesh may have one in every namespace.
 func (s *reader) reportWideRules() {
 	if len(s.foreign.wide) == 0 {
 		return
@@ -143,7 +144,7 @@ func (s *reader) reportWideRules() {
 		names, more = names[:namedAtMost], fmt.Sprintf(" and %d more", n)
 	}
 	s.report(api.RouteShadowedInNamespaces,
-		fmt.Sprintf("DestinationRule %s%s: callers in %d other namespace(s) take it, see none of the versions, and a route that names one fails there.",
+		fmt.Sprintf("Callers in %[3]d other namespace(s) use DestinationRule %[1]s%[2]s, which has no subsets. Routes to a version fail there.",
 			strings.Join(names, ", "), more, len(slices.Compact(namespaces))),
 		"Move it to the root namespace, or delete it.")
 }

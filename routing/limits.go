@@ -39,7 +39,7 @@ func (s choice) limitSubsets(needed, stand map[string]bool, running []string) (i
 		}
 	}
 	if len(out) > 0 {
-		slices.SortFunc(out, compareVersions)
+		slices.SortFunc(out, CompareVersions)
 		found = append(found, s.problem(api.RouteTooManyVersions,
 			fmt.Sprintf("The Service has %d versions, more than the %d of routing.maxVersions; no subset for %s.", len(running), s.Settings.MaxVersions, api.Shorten(strings.Join(out, ", "), 300)),
 			"Remove old versions, or raise routing.maxVersions."))

@@ -17,7 +17,7 @@ import (
 // port 80 as well. Istio merges the servers of all Gateways for the same pods and port:
 //
 //   - HTTP and HTTPS cannot share a port. Istio serves the older Gateway.
-//   - Servers with TLS on one port are told apart by host name alone. Two with the same host make Envoy reject the whole port.
+//   - Servers with TLS on one port are distinguished by host name alone. Two with the same host make Envoy reject the whole port.
 //   - A redirect of a host applies to every Gateway that serves the host on port 80.
 //
 // So each port of an exposure must be permitted and free, and a host must be free on all of them.
@@ -231,7 +231,7 @@ func (s *facts) competes(gateway *networkingv1.Gateway, server *server, x exposu
 	return isOutriggers(gateway) && gateway.Namespace != s.Service.Namespace && (x.tls != "") != hasTLS(server)
 }
 
-// misdirected reports a redirect that leads past the exposure's port: Envoy changes http:// to https:// and nothing else.
+// misdirected reports a redirect to a port that the exposure does not serve: Envoy changes only http:// to https://.
 func (s *facts) misdirected(x exposure) []finding {
 	if !x.redirect || s.listenerPort(x.port) == s.listenerPort(api.HTTPSPort) {
 		return nil

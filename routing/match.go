@@ -9,6 +9,7 @@ import (
 
 	"google.golang.org/protobuf/proto"
 	networkingapi "istio.io/api/networking/v1alpha3"
+	corev1 "k8s.io/api/core/v1"
 
 	"outrigger.dev/outrigger/api"
 )
@@ -80,8 +81,8 @@ func (s choice) matchItems() (items []matchItem, missing []string, found []findi
 	return items, slices.Compact(missing), found
 }
 
-// resolveMatch is what the version of an item means, or why it cannot be followed yet. Once it is followed, it stays, however
-// its pods fare.
+// resolveMatch returns what the version of an item means, or why it cannot be followed yet. Once followed, an item stays in
+// effect.
 func (s choice) resolveMatch(match api.Match) (to meaning, why string, found []finding) {
 	m := s.meaningOf(match.Version)
 	switch {
@@ -95,8 +96,8 @@ func (s choice) resolveMatch(match api.Match) (to meaning, why string, found []f
 	return meaning{}, s.notYet(match.Version, m), nil
 }
 
-// routesAlready reports whether the requests of this condition go to what m means: as recorded, else as a existing
-// VirtualService of ours has it.
+// routesAlready reports whether the requests of this condition go to m: as recorded, or else by an existing VirtualService of
+// ours.
 func (s choice) routesAlready(match api.Match, m meaning) bool {
 	if kept, is := s.copies.read.Kept[conditionText(match)]; is {
 		return kept.equal(m) || overlap(kept, m)
@@ -105,7 +106,7 @@ func (s choice) routesAlready(match api.Match, m meaning) bool {
 	return slices.ContainsFunc(s.existingVersionsFor(match), func(version string) bool { return slices.Contains(versions, version) })
 }
 
-// existingVersionsFor are the versions that the rules of a condition lead to in our existing VirtualServices.
+// existingVersionsFor returns the versions to which existing VirtualServices of ours route the requests of a condition.
 func (s *facts) existingVersionsFor(match api.Match) []string {
 	condition := s.condition(&match)
 	var out []string
@@ -132,14 +133,14 @@ func (s *facts) existingVersionsFor(match api.Match) []string {
 	return out
 }
 
-// bare is what a match asks of a request, without port, path and gateways.
+// bare returns a match without port, path, and gateways.
 func bare(match *networkingapi.HTTPMatchRequest) *networkingapi.HTTPMatchRequest {
 	out := match.DeepCopy()
 	out.Name, out.Port, out.Uri, out.Gateways = "", 0, nil, nil
 	return out
 }
 
-// matchesBefore are the items that the route follows: those that the annotation named when it was written last.
+// matchesBefore returns the items that the existing route follows: those of the annotation when the route was written last.
 func (s choice) matchesBefore() []matchItem {
 	if !s.isChanged(api.AnnotationMatch) {
 		return nil
@@ -161,7 +162,7 @@ func (s choice) matchesBefore() []matchItem {
 	return out
 }
 
-// keptFor is where the requests of a pending item went before it was written, where that was of a condition's own.
+// keptFor returns where the requests of a pending item went before, if a condition of its own routed them.
 func (s choice) keptFor(match api.Match, before []matchItem) meaning {
 	if kept, is := s.record.Kept[conditionText(match)]; is {
 		return kept
@@ -174,8 +175,8 @@ func (s choice) keptFor(match api.Match, before []matchItem) meaning {
 	return meaning{}
 }
 
-// mustNotFallThrough reports whether a later item could receive requests of the first, which is pending: not one of the
-// same condition, which is written for them too.
+// mustNotFallThrough reports whether a later item could receive requests of the first one, which is pending. A later item with
+// the same condition is meant for them.
 func (s *facts) mustNotFallThrough(items []matchItem) bool {
 	return slices.ContainsFunc(items[1:], func(later matchItem) bool {
 		return !later.to.isZero() && !sameCondition(later.Match, items[0].Match) && !later.Excludes(items[0].Match)
@@ -194,21 +195,16 @@ func (s *facts) unmatched() []finding {
 		return nil
 	}
 	return []finding{s.problemAbout(api.AnnotationMatch, s.Intent.Texts[api.AnnotationMatch], api.RouteWithoutEffect,
-		"The Service has no HTTP port, and of a TCP connection only the caller is known: conditions on requests do nothing.",
+		"The Service has no HTTP port. Only the caller of a TCP connection is known, so conditions on requests have no effect.",
 		"Name a port http or set its appProtocol, or match source:version.")}
 }
 
 // speaksHTTP reports whether any port gets http rules.
 func (s *facts) speaksHTTP() bool {
-	for _, port := range s.Service.Spec.Ports {
-		if portTraffic(port).http() {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(s.Service.Spec.Ports, func(port corev1.ServicePort) bool { return portTraffic(port).http() })
 }
 
-// meshOnly reports whether a rule is for callers in the mesh alone: a gateway's pods have no version of theirs.
+// meshOnly reports whether a rule is only for callers in the mesh: gateway pods have no version.
 func (r rule) meshOnly() bool { return r.match != nil && r.match.Kind == api.MatchSource }
 
 // condition is what the match annotation says, for Istio; empty without a match.

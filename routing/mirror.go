@@ -39,7 +39,7 @@ func (s choice) decideMirrors(rules []rule) (out []rule, inEffect effectiveWeigh
 			"Name a port http or set its appProtocol."))
 	case len(byDefault.mirrors) < len(wanted):
 		found = append(found, s.problemAbout(api.AnnotationMirror, text, api.RouteWithoutEffect, fmt.Sprintf("Version %s receives the requests itself; they are not copied to it.", byDefault.to[0].version),
-			"Take it out of the annotation."))
+			"Remove it from the annotation."))
 	}
 	return out, inEffect, found
 }
@@ -74,13 +74,13 @@ func (s choice) decideMirrorWeights() (versions []mirror, followed effectiveWeig
 	if _, everything := percents[""]; everything {
 		delete(percents, "")
 		found = append(found, s.problemAbout(api.AnnotationMirror, s.Intent.Texts[api.AnnotationMirror], api.RouteWithoutEffect, "A version that it names has all the pods there are; items are not copied to where they go.",
-			"Take it out of the annotation."))
+			"Remove it from the annotation."))
 	}
 	for version, percent := range percents {
 		versions = append(versions, mirror{version, min(percent, 100)})
 	}
 	slices.SortFunc(versions, func(a, b mirror) int {
-		return cmp.Or(compareVersions(a.version, b.version), cmp.Compare(a.percent, b.percent))
+		return cmp.Or(CompareVersions(a.version, b.version), cmp.Compare(a.percent, b.percent))
 	})
 	return versions, followed, found
 }
@@ -102,7 +102,7 @@ func (s *facts) withMirrorsBefore(followed effectiveWeights) effectiveWeights {
 	return followed
 }
 
-// unmirrored says why a name gets no copies yet; empty if it does.
+// unmirrored returns why a version gets no copies yet; empty if it does.
 func (s choice) unmirrored(name string, m meaning) string {
 	if s.hasPods(m) && (s.inForce(m) || s.isMirrored(m)) {
 		return ""
@@ -110,7 +110,7 @@ func (s choice) unmirrored(name string, m meaning) string {
 	return s.notYet(name, m)
 }
 
-// isMirrored reports whether copies go to what m means: as recorded, or as a existing VirtualService of ours has it.
+// isMirrored reports whether copies go to m: as recorded, or by an existing VirtualService of ours.
 func (s choice) isMirrored(m meaning) bool {
 	if slices.ContainsFunc(s.copies.read.Mirrors, func(item effectiveWeight) bool { return overlap(item.meaning(), m) }) {
 		return true

@@ -74,7 +74,7 @@ func (o Observed) unwritten(changes []Change, end Objects) api.RouteProblem {
 	return api.RouteProblem{
 		Object: object, Field: api.LabelField(api.LabelRouting), Value: value,
 		Reason: api.RouteObservedOnly, Message: what + " Outrigger would " + strings.Join(would, ", ") + ".",
-		Advice: fmt.Sprintf("To have it done: kubectl label service -n %s %s %s=%s --overwrite.", namespace, name, api.LabelRouting, api.RoutingEnabled),
+		Advice: fmt.Sprintf("To apply: kubectl label service -n %s %s %s=%s --overwrite.", namespace, name, api.LabelRouting, api.RoutingEnabled),
 	}
 }
 
@@ -125,6 +125,7 @@ func (r Reading) rulesText() string {
 // subsetsOnly keeps the DestinationRule correct and removes the routes. The recorded default is forgotten: without a route every
 // version has its share, and keeps it when routes are enabled again.
 func (s *reader) subsetsOnly() ending {
+	s.found = append(s.found, s.ruleDrift()...)
 	s.found = slices.DeleteFunc(s.found, func(f finding) bool { // about routes, and there are none
 		return slices.Contains([]api.RouteReason{api.RouteRouteConflict, api.RouteRouteHijackable, api.RouteRouteShadowed, api.RouteDelegateUnusable}, f.Reason)
 	})

@@ -11,15 +11,15 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 )
 
-// OtherRouter is a kind of another controller's whose objects take Services.
+// OtherRouter is a kind of another controller that manages the traffic of Services.
 type OtherRouter struct {
 	schema.GroupKind
 	Definition string // the name of its CustomResourceDefinition
 	servicesOf func(object *unstructured.Unstructured) []types.NamespacedName
 }
 
-// OtherRouters are the kinds that take Services, in the order in which they are asked. An object takes Services of its own
-// namespace alone: no other namespace may have a route withdrawn.
+// OtherRouters returns those kinds in a fixed order. An object can name only Services of its own namespace, so that no other
+// namespace can have a route withdrawn.
 func OtherRouters() []OtherRouter {
 	return []OtherRouter{
 		{schema.GroupKind{Group: "argoproj.io", Kind: "Rollout"}, "rollouts.argoproj.io", takenByRollout},
@@ -28,7 +28,7 @@ func OtherRouters() []OtherRouter {
 	}
 }
 
-// ServicesOf returns the Services that an object of this kind takes, sorted: too many, where it names what may be a Service's.
+// ServicesOf returns the Services that an object of this kind manages, sorted. It may contain names that are not Services.
 func (t OtherRouter) ServicesOf(object *unstructured.Unstructured) []types.NamespacedName {
 	out := slices.DeleteFunc(t.servicesOf(object), func(name types.NamespacedName) bool { return name.Name == "" })
 	slices.SortFunc(out, func(a, b types.NamespacedName) int { return strings.Compare(a.String(), b.String()) })
@@ -40,7 +40,7 @@ func (t OtherRouter) Name(object *unstructured.Unstructured) string {
 	return t.Kind + " " + object.GetNamespace() + "/" + object.GetName()
 }
 
-// takenByRollout: by its Services; or, with subset routing, by the names of Istio's objects, which bear the Service's.
+// takenByRollout returns the Services that a Rollout names, or with subset routing those with the names of its Istio objects.
 func takenByRollout(rollout *unstructured.Unstructured) []types.NamespacedName {
 	var out []types.NamespacedName
 	add := func(name string) {
@@ -60,7 +60,7 @@ func takenByRollout(rollout *unstructured.Unstructured) []types.NamespacedName {
 	return out
 }
 
-// takenByCanary: Flagger makes, and rewrites, three Services of one name.
+// takenByCanary returns the three Services that Flagger creates and rewrites.
 func takenByCanary(canary *unstructured.Unstructured) []types.NamespacedName {
 	name := textAt(canary.Object, "spec", "service", "name")
 	if name == "" {
@@ -76,8 +76,8 @@ func takenByCanary(canary *unstructured.Unstructured) []types.NamespacedName {
 	return out
 }
 
-// takenByHTTPRoute: by a Service among its parents. Where that is another namespace's, the route is one of its callers: by
-// Gateway API's rules it holds for them alone, and the Service's owner has said nothing.
+// takenByHTTPRoute returns the Services among the parents of a route. A route of another namespace is ignored: by Gateway API's
+// rules it applies only to callers in that namespace, and the Service's owner did not decide it.
 func takenByHTTPRoute(route *unstructured.Unstructured) []types.NamespacedName {
 	parents, _, _ := unstructured.NestedSlice(route.Object, "spec", "parentRefs")
 	var out []types.NamespacedName
@@ -102,8 +102,8 @@ func textAt(object map[string]any, path ...string) string {
 // managedByRollouts is the mark with which Argo Rollouts makes a DestinationRule its own.
 const managedByRollouts = "argo-rollouts.argoproj.io/managed-by-rollouts"
 
-// managerOf names what takes the Service: what was found beside Istio's objects, or a Rollout that has made a DestinationRule
-// of the Service's host its own.
+// managerOf names the object of another controller that manages the Service: as observed, or a Rollout that manages a
+// DestinationRule of the Service's host.
 func (s *facts) managerOf() string {
 	if s.ManagedBy != "" {
 		return s.ManagedBy

@@ -29,26 +29,11 @@ func plan(observed Observed, now time.Time, reads *podsAndWorkloads) Result {
 	if end, ends := s.withoutRoutes(); ends {
 		return s.result(end)
 	}
-	s.readTracks()
-	s.relabel()
-	s.reportVersionLabel()
-	s.readAdopted()
-	s.nameSubsets()
-	s.restoreLastRan()
-	s.noteForeign()
-	if s.holdRecord() {
-		return s.result(s.undecided().unchanged())
+	s.interpret()
+	if end, ends := s.withoutDecision(); ends {
+		return s.result(end)
 	}
-	if s.Intent.SubsetsOnly {
-		s.found = append(s.found, s.ruleDrift()...)
-		return s.result(s.subsetsOnly())
-	}
-	if s.foreign.clash {
-		return s.result(s.besideClash())
-	}
-	s.found = append(s.found, s.ruleDrift()...)
-	s.noteDrift()
-	s.noteGatewayDrift()
+	s.noteEdits()
 
 	// Decision.
 	decided, found, ok := decide(&s.facts)
@@ -63,6 +48,38 @@ func plan(observed Observed, now time.Time, reads *podsAndWorkloads) Result {
 	return s.result(ending{objects: objects, found: append(found, limits...), isConcluded: true})
 }
 
+// interpret reads what the pods, workloads, records, and foreign objects mean.
+func (s *reader) interpret() {
+	s.readTracks()
+	s.relabel()
+	s.reportVersionLabel()
+	s.readAdopted()
+	s.nameSubsets()
+	s.restoreLastRan()
+	s.noteForeign()
+}
+
+// withoutDecision ends the plan where nothing may be decided: no record can be trusted, no route is wanted, or a foreign
+// DestinationRule gives our subset names other labels.
+func (s *reader) withoutDecision() (ending, bool) {
+	switch {
+	case s.holdRecord():
+		return s.undecided().unchanged(), true
+	case s.Intent.SubsetsOnly:
+		return s.subsetsOnly(), true
+	case s.foreign.clash:
+		return s.besideClash(), true
+	}
+	return ending{}, false
+}
+
+// noteEdits notes what another client edited in our objects, and what becomes of it.
+func (s *reader) noteEdits() {
+	s.found = append(s.found, s.ruleDrift()...)
+	s.noteDrift()
+	s.noteGatewayDrift()
+}
+
 // ending is how a plan ends.
 type ending struct {
 	objects     Objects
@@ -71,7 +88,7 @@ type ending struct {
 	isConcluded bool   // nothing is held back except what waits for a time
 }
 
-// result combines how a plan ends with what reading found.
+// finish combines how a plan ends with what reading found.
 func (s *facts) finish(end ending, found []finding) Result {
 	found = slices.Concat(found, end.found, s.replacedByUser())
 	objects := end.objects
@@ -93,8 +110,7 @@ func (s *facts) finish(end ending, found []finding) Result {
 
 func (s *reader) result(end ending) Result { return s.finish(end, s.found) }
 
-// Settled returns the objects that a Service has in the end, when every pod is ready and every waiting time is over:
-// what one prints without a cluster. Nothing that only a cluster knows is missed.
+// Settled returns the objects that a Service has when every pod is ready and every wait has ended, to print them without a cluster.
 func Settled(observed Observed, now time.Time) Result {
 	settings := observed.Settings
 	settings.Settle, settings.PropagationDelay, settings.SubsetRetention = 0, 0, 0
@@ -120,15 +136,4 @@ func created(at, now time.Time) time.Time {
 		return now
 	}
 	return at
-}
-
-// RecordedWorkloads returns the workloads that the records on our objects name, sorted: their existence matters also
-// when none of their pods is left.
-func RecordedWorkloads(objects Objects) []WorkloadRef {
-	var out []WorkloadRef
-	for _, object := range objects.all() {
-		out = append(out, recordOf(object).workloads()...)
-	}
-	slices.SortFunc(out, compareRefs)
-	return slices.Compact(out)
 }

@@ -63,8 +63,8 @@ func portTraffic(port corev1.ServicePort) traffic {
 func (t traffic) http() bool { return t == trafficHTTP || t == trafficGuessed }
 func (t traffic) tcp() bool  { return t == trafficTCP || t == trafficGuessed }
 
-// portNumber is how a destination or match names a port: not at all on a Service with one port, so that a changed or
-// added port is right before we write.
+// portNumber returns how a destination or match names a port: 0 for a Service with one port, so that a route stays correct when
+// that port changes or another is added.
 func (s *facts) portNumber(port corev1.ServicePort) uint32 {
 	if len(s.Service.Spec.Ports) < 2 {
 		return 0
@@ -72,8 +72,8 @@ func (s *facts) portNumber(port corev1.ServicePort) uint32 {
 	return uint32(port.Port) //nolint:gosec // a port is not negative
 }
 
-// gatewayServicePort is the port of the Service that a gateway leads to: the one that the user names, else the first that
-// speaks HTTP. It is false if that one does not.
+// gatewayServicePort returns the port of the Service to which gateways route: the requested one, or else the first that speaks
+// HTTP. It is false if that port does not speak HTTP.
 func (s *facts) gatewayServicePort(request *api.Exposure) (corev1.ServicePort, bool) {
 	if request != nil && request.ServicePort != "" {
 		named := corev1.ServicePort{}
@@ -105,7 +105,7 @@ func (s *facts) unroutedPorts() (out []finding) {
 		}
 		out = append(out, finding{RouteProblem: api.RouteProblem{
 			Object: s.serviceRef(), Field: fmt.Sprintf("spec.ports[%d]", i), Value: fmt.Sprintf("%d/%s", port.Port, port.Name), Reason: api.RoutePortNotRouted,
-			Message: "The port carries TLS, which is not routed by version: every version gets its share there.",
+			Message: "The port carries TLS, which is not routed by version: every version receives requests there.",
 			Advice:  "Let the sidecars encrypt, and name the port http-… or set appProtocol: http.",
 		}})
 	}

@@ -45,13 +45,13 @@ func TestVersionsInNaturalOrder(t *testing.T) {
 	want := []string{"0.9", "v1-rc1", "v1-rc2", "v1-rc10", "v1", "1.2-beta", "1.2", "1.2.1", "v1.10", "v2", "10", "20260102", "latest"}
 	got := slices.Clone(want)
 	slices.Reverse(got)
-	slices.SortFunc(got, compareVersions)
+	slices.SortFunc(got, CompareVersions)
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("-want +got:\n%s", diff)
 	}
 	for _, a := range want {
 		for _, b := range want {
-			if compareVersions(a, b) != -compareVersions(b, a) {
+			if CompareVersions(a, b) != -CompareVersions(b, a) {
 				t.Errorf("the order of %s and %s depends on which is asked first", a, b)
 			}
 		}
@@ -172,10 +172,6 @@ func TestRecordIsReadAsItWasWritten(t *testing.T) {
 	}
 	rule := &networkingv1.DestinationRule{ObjectMeta: metav1.ObjectMeta{Annotations: map[string]string{"outrigger.dev/record": want.text()}}}
 	if diff := cmp.Diff(want, recordOf(rule)); diff != "" {
-		t.Errorf("-want +got:\n%s", diff)
-	}
-	refs := RecordedWorkloads(Objects{DestinationRules: []*networkingv1.DestinationRule{rule}})
-	if diff := cmp.Diff([]WorkloadRef{{"Deployment", "a"}, {"Deployment", "app"}, {"StatefulSet", "b"}}, refs); diff != "" {
 		t.Errorf("-want +got:\n%s", diff)
 	}
 	rule.Annotations["outrigger.dev/record"] = "{"

@@ -15,7 +15,7 @@ import (
 	"outrigger.dev/outrigger/api"
 )
 
-// Reading is what our existing objects say about one Service, in the words of users: versions, not names of subsets.
+// Reading describes our existing objects for one Service by versions, not by names of subsets.
 type Reading struct {
 	// Default is the default as people read it: "v1", "Deployment/app", "@all", "split", "undecided"; empty if nothing
 	// is recorded.
@@ -34,7 +34,7 @@ type Reading struct {
 	Subsets map[string]string
 }
 
-// ReadRule is one rule of a existing route.
+// ReadRule is one rule of an existing route.
 type ReadRule struct {
 	Match string // "end-user=jason"; empty for the rule that takes what is left
 	To    []ReadShare
@@ -139,29 +139,29 @@ func readShare(d *networkingapi.Destination, weight int32, of int, versions map[
 	return ReadShare{Version: versionOr(d, versions), Weight: int(weight)}
 }
 
-// versionOr is the version that a destination leads to; the subset's name where it is not ours.
+// versionOr returns the version of a destination, or the subset's name if it is not ours.
 func versionOr(d *networkingapi.Destination, versions map[string]string) string {
 	return cmp.Or(versions[d.GetSubset()], d.GetSubset())
 }
 
-// readMatches puts the conditions that users write into words: headers, cookies, query, and who calls. Ports, paths and
-// gateways are not conditions of theirs.
+// readMatches describes the conditions that users write: headers, cookies, query parameters, and callers. Ports, paths, and
+// gateways are left out.
 func readMatches(matches []*networkingapi.HTTPMatchRequest) string {
 	var out []string
 	for _, match := range matches {
-		var words []string
+		var conditions []string
 		for _, name := range sortedKeys(match.Headers) {
 			if pair, made := api.CookieOf(match.Headers[name].GetRegex()); made && name == "cookie" {
-				words = append(words, "cookie "+pair)
+				conditions = append(conditions, "cookie "+pair)
 				continue
 			}
-			words = append(words, name+readString(match.Headers[name]))
+			conditions = append(conditions, name+readString(match.Headers[name]))
 		}
 		for _, name := range sortedKeys(match.QueryParams) {
-			words = append(words, "?"+name+readString(match.QueryParams[name]))
+			conditions = append(conditions, "?"+name+readString(match.QueryParams[name]))
 		}
-		words = append(words, readSource(match.SourceLabels)...)
-		if text := strings.Join(words, " and "); text != "" && !slices.Contains(out, text) {
+		conditions = append(conditions, readSource(match.SourceLabels)...)
+		if text := strings.Join(conditions, " and "); text != "" && !slices.Contains(out, text) {
 			out = append(out, text)
 		}
 	}
@@ -196,7 +196,7 @@ func readString(match *networkingapi.StringMatch) string {
 	return " present"
 }
 
-// Shares are where the requests go that no condition claims; empty if no route of ours stands.
+// Shares returns where requests without a matching condition go; empty if there is no route of ours.
 func (r Reading) Shares() []ReadShare {
 	for _, rule := range r.Rules {
 		if rule.Match == "" {
@@ -206,8 +206,8 @@ func (r Reading) Shares() []ReadShare {
 	return nil
 }
 
-// WeightOf returns how much of the requests that no condition claims goes to a version by name. It is false where the
-// route names no version, or there is none: then every pod gets its share.
+// WeightOf returns the share of a version of the requests that no condition matches. It is false if the route names no version,
+// or there is none: then every pod gets its share.
 func (r Reading) WeightOf(version string) (int, bool) {
 	shares := r.Shares()
 	weight := 0
@@ -257,9 +257,7 @@ func (r Reading) Names() []string {
 			}
 		}
 	}
-	out := sortedKeys(seen)
-	slices.SortFunc(out, compareVersions)
-	return out
+	return sortedVersions(seen)
 }
 
 // String returns the shares of what no condition claims as "v1=90 v2=10"; "every pod" where no version is named, "no
@@ -291,6 +289,3 @@ func sharesLine(shares []ReadShare) string {
 	}
 	return strings.Join(out, " ")
 }
-
-// CompareVersions is the natural order of versions: v2 before v10, 1.2-rc1 before 1.2.
-func CompareVersions(a, b string) int { return compareVersions(a, b) }

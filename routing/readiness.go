@@ -35,8 +35,8 @@ func (s *facts) notYet(name string, m meaning) string {
 	return fmt.Sprintf("%s (%d of %d pods ready)", name, ready, pods)
 }
 
-// inForce reports whether a name takes part: it is in the route and has pods, or enough of them are ready, and they and its
-// subset have been there long enough.
+// inForce reports whether a version can receive requests: it is routed and has pods, or enough of its pods are ready and proxies
+// know them and its subset.
 func (s choice) inForce(m meaning) bool {
 	if !s.hasPods(m) {
 		return false
@@ -44,8 +44,8 @@ func (s choice) inForce(m meaning) bool {
 	return s.inRoute(m) || s.isReady(m) && s.isSeenReady(m) && s.usableNow(m)
 }
 
-// isSeenReady reports whether the proxies know of a ready pod of m: istiod hears of readiness by another watch than of
-// routes. The API cuts the time at which a pod became ready to the second.
+// isSeenReady reports whether the proxies know of a ready pod of m: istiod watches readiness separately from routes. The API
+// truncates the time at which a pod became ready to the second.
 func (s *facts) isSeenReady(m meaning) bool {
 	for _, group := range s.groupsOf(m) {
 		if group.hasReady() && s.hasElapsed(group.readySince().Add(time.Second), s.Settings.PropagationDelay) {
@@ -55,7 +55,7 @@ func (s *facts) isSeenReady(m meaning) bool {
 	return false
 }
 
-// inRoute reports whether a existing VirtualService of ours leads to what m means.
+// inRoute reports whether an existing VirtualService of ours routes to what m means.
 func (s choice) inRoute(m meaning) bool {
 	if s.hasPods(m) && s.hasUnpinnedRoute() && s.alone(m) {
 		return true
@@ -64,13 +64,13 @@ func (s choice) inRoute(m meaning) bool {
 	return slices.ContainsFunc(s.existingPortions(), func(p portion) bool { return slices.Contains(versions, p.version) })
 }
 
-// isNamedByRoute reports whether a existing VirtualService of ours names the subset of a version.
+// isNamedByRoute reports whether an existing VirtualService of ours names the subset of a version.
 func (s *facts) isNamedByRoute(version string) bool {
 	return version != "" && (slices.Contains(s.existingMirrors(), version) ||
 		slices.ContainsFunc(s.existingPortions(), func(p portion) bool { return p.version == version }))
 }
 
-// possible are the versions that m stands for now, or stood for last.
+// possible returns the versions that m means now, or meant last.
 func (s *facts) possible(m meaning) []string {
 	var out []string
 	for _, group := range s.groupsOf(m) {
@@ -112,11 +112,12 @@ func (s *facts) appendPortion(out []portion, d *networkingapi.Destination, weigh
 	return append(out, portion{s.subsets.versions[d.GetSubset()], max(int(weight), 1)})
 }
 
-// unpinned reports whether a existing VirtualService leads to every pod of the Service.
+// unpinned reports whether an existing VirtualService routes to every pod of the Service.
 func unpinned(vs *networkingv1.VirtualService) bool {
 	return vs != nil && slices.ContainsFunc(destinationsOf(vs), func(d *networkingapi.Destination) bool { return d.GetSubset() == "" })
 }
 
+// hasUnpinnedRoute reports whether an existing route of ours routes to every pod of the Service.
 func (s *facts) hasUnpinnedRoute() bool {
 	return slices.ContainsFunc(s.ours.routes(), func(vs *networkingv1.VirtualService) bool {
 		if slices.Contains(s.reverted, vs.Name) {
@@ -150,8 +151,8 @@ func (s choice) usable(version string) bool {
 	return stamped && s.hasElapsed(added, s.Settings.PropagationDelay)
 }
 
-// nothingServes reports whether no endpoint behind the Service is ready, in this cluster or another one. A route that is
-// written now takes no request from anybody, and no wait protects any.
+// nothingServes reports whether no endpoint behind the Service is ready, in this cluster or another one. A route that is written
+// now affects no request, so waiting would protect none.
 func (s *facts) nothingServes() bool {
 	return !s.spansClusters() && !slices.ContainsFunc(s.cluster.all(), podGroup.hasReady)
 }

@@ -13,18 +13,14 @@ import (
 	"outrigger.dev/outrigger/api"
 )
 
-// record is what must survive a restart and cannot be read off the cluster. It stands as JSON in the annotation
-// outrigger.dev/record of the DestinationRule and of each VirtualService, so that deleting one of them loses nothing:
-//
-//	{"default":"v1","by":"first","selector":"3f2a9c01"}
-//	{"state":"split","selector":"3f2a9c01"}
-//	{"default":"Deployment/app","by":"first","names":{"v2":"Deployment/app"},"selector":"3f2a9c01"}
+// record is what must survive a restart and cannot be read from the cluster. It is JSON in the annotation outrigger.dev/record of
+// the DestinationRule and of each VirtualService, so that deleting one of them loses nothing:
 type record struct {
 	// State is stateSplit or stateUndecided where there is no default, else empty.
 	State string `json:"state,omitempty"`
 	// Default is the default, in the form of meaning.
 	Default meaning `json:"default,omitzero"`
-	// By says how the default was found, one of the by… words.
+	// By says how the default was found, one of the by… constants.
 	By string `json:"by,omitempty"`
 	// Since is when a default that nobody chose was recorded (byFirst only). It may be revised until it is
 	// Settings.Settle old. Records of earlier releases have no such time and are never revised.
@@ -39,7 +35,7 @@ type record struct {
 	Provisional bool             `json:"provisional,omitempty"`
 	// Returned is when a version last took its share back from the default.
 	Returned string `json:"returned,omitempty"`
-	// Kept holds what the conditions of the match annotation lead to, also while the version that is written for one is
+	// Kept holds where the conditions of the match annotation route, also while the version that is written for one is
 	// pending.
 	Kept map[string]meaning `json:"kept,omitempty"`
 	// Mirrors are the items of the mirror annotation in effect, with percentages as weights.
@@ -57,7 +53,7 @@ type record struct {
 	// Unrouted is true where no route for the mesh has been created: one that is missing was not deleted.
 	Unrouted bool `json:"unrouted,omitempty"`
 	// Failed is the default before this one, which had no ready pod for too long. Its share in the weights is the default's
-	// until other words than those that FailedChoice is the hash of take effect.
+	// until other annotations than those that FailedChoice is the hash of take effect.
 	Failed       meaning `json:"failed,omitzero"`
 	FailedChoice string  `json:"choiceHash,omitempty"`
 	// Selector is the hash of the Service's selector and of the version label.
@@ -65,7 +61,7 @@ type record struct {
 	// VersionLabel is the label of the versions that the record and the subsets are made of; empty for "version". Records of
 	// earlier releases do not have it.
 	VersionLabel string `json:"versionLabel,omitempty"`
-	// Waiting is the exposure that was refused because its host was taken: it does not take over by itself.
+	// Waiting is the exposure that was refused because its host was claimed: it does not apply automatically later.
 	Waiting string `json:"waiting,omitempty"`
 	// History holds the decisions that were in effect before, newest first.
 	History decisionHistory `json:"history,omitempty"`
@@ -79,16 +75,16 @@ const (
 	stateUndecided = "undecided"
 )
 
-// How a default was found. Only byFirst can change by itself, until its record is Settings.Settle old.
+// How a default was found. Only byFirst can change without a decision, until its record is Settings.Settle old.
 const (
 	byFirst = "first" // the first workload
-	byOld   = "old"   // it served before us
-	byUser  = "word"  // the user said so
+	byOld   = "old"   // it served before Outrigger
+	byUser  = "word"  // an annotation chose it
 	byLeft  = "left"  // the others were deleted
-	byGone  = "gone"  // the one before had no ready pod for too long
+	byGone  = "gone"  // the previous one had no ready pod for too long
 )
 
-// meaning is what a version name, or the default, stands for. As text it is "v1", "Deployment/app",
+// meaning is what a version name, or the default, means. As text it is "v1", "Deployment/app",
 // "v1 Deployment/app" or "@all": a version, rolling workloads whatever they run, both, or no version in particular.
 type meaning struct {
 	Version string        // the pods that carry this version
@@ -109,25 +105,25 @@ func (m meaning) String() string {
 	if m.All {
 		return string(api.DefaultAll)
 	}
-	var words []string
+	var parts []string
 	if m.Version != "" {
-		words = append(words, m.Version)
+		parts = append(parts, m.Version)
 	}
 	for _, ref := range m.Tracks {
-		words = append(words, ref.String())
+		parts = append(parts, ref.String())
 	}
-	return strings.Join(words, " ")
+	return strings.Join(parts, " ")
 }
 
 func parseMeaning(text string) meaning {
 	var m meaning
-	for _, word := range strings.Fields(text) {
-		if ref, ok := refFrom(word); ok {
+	for _, part := range strings.Fields(text) {
+		if ref, ok := refFrom(part); ok {
 			m.Tracks = append(m.Tracks, ref)
-		} else if word == string(api.DefaultAll) {
+		} else if part == string(api.DefaultAll) {
 			m.All = true
 		} else {
-			m.Version = word
+			m.Version = part
 		}
 	}
 	slices.SortFunc(m.Tracks, compareRefs)
@@ -187,14 +183,6 @@ func (r record) clone() record {
 }
 
 func (r record) isZero() bool { return r.State == "" && r.Default.isZero() }
-
-func (r record) workloads() []WorkloadRef {
-	var out []WorkloadRef
-	for _, m := range r.meanings() {
-		out = append(out, m.Tracks...)
-	}
-	return out
-}
 
 // meanings are all that the record names, the default first.
 func (r record) meanings() []meaning {

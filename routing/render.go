@@ -69,8 +69,6 @@ type routeView struct {
 	since    time.Time
 }
 
-func (v routeView) isEmpty() bool { return !v.mesh && len(v.gateways) == 0 }
-
 // routeViews are both VirtualServices, and whether a change of exposure is under way: add, wait, remove.
 type routeViews struct {
 	mesh, exposed routeView

@@ -5,6 +5,7 @@ package routing
 import (
 	"fmt"
 	"slices"
+	"strings"
 
 	"google.golang.org/protobuf/proto"
 	networkingapi "istio.io/api/networking/v1alpha3"
@@ -14,12 +15,12 @@ import (
 	"outrigger.dev/outrigger/api"
 )
 
-// renderRoute makes one VirtualService; nil if there is to be none, or none yet.
+// renderRoute renders one VirtualService; nil if there is none, or none yet.
 func (s decision) renderRoute(view routeView) *networkingv1.VirtualService {
 	if view.held || slices.Contains(s.detached, view.name) {
 		return view.existing
 	}
-	if view.isEmpty() {
+	if !view.mesh && len(view.gateways) == 0 {
 		return nil
 	}
 	vs := &networkingv1.VirtualService{ObjectMeta: s.meta(view.name), TypeMeta: typeMeta("VirtualService")}
@@ -47,7 +48,7 @@ func (s decision) namesUsable(vs *networkingv1.VirtualService) bool {
 	})
 }
 
-// existingRoute is a existing VirtualService as it is, if there is one: what is new about it waits.
+// existingRoute is an existing VirtualService as it is, nil if there is none.
 func existingRoute(vs *networkingv1.VirtualService, s decision) *networkingv1.VirtualService {
 	if vs == nil || s.renewed {
 		return nil
@@ -55,7 +56,7 @@ func existingRoute(vs *networkingv1.VirtualService, s decision) *networkingv1.Vi
 	return vs
 }
 
-// httpRoutes are the rules for each HTTP port; at a gateway, for the one port that it leads to.
+// httpRoutes returns the rules for each HTTP port; at a gateway, only for the port that it routes to.
 func (s decision) httpRoutes(view routeView) []*networkingapi.HTTPRoute {
 	gatewayPort, _ := s.gatewayServicePort(s.exposed.request)
 	var out []*networkingapi.HTTPRoute
@@ -182,4 +183,35 @@ func (s *facts) tcpRoute(r rule, port corev1.ServicePort) *networkingapi.TCPRout
 		route.Route = append(route.Route, &networkingapi.RouteDestination{Destination: d, Weight: weightOf(r.to, i)})
 	}
 	return route
+}
+
+// rewrites reports whether the Service sees another path than the gateway.
+func (x exposure) rewrites() bool {
+	return x.on && x.rewrite != "" && strings.TrimSuffix(x.rewrite, "/") != strings.TrimSuffix(x.path, "/")
+}
+
+// uris returns the paths that the gateway matches, and what replaces them; a nil path matches all. Istio replaces exactly the
+// matched text: with /hello and the replacement /, it would change /hello/x to //x. Then /hello and /hello/ are matched
+// separately.
+func (x exposure) uris() (matches []*networkingapi.StringMatch, replacement string) {
+	if !x.rewrites() {
+		if x.path == "" || x.path == "/" {
+			return []*networkingapi.StringMatch{nil}, ""
+		}
+		return []*networkingapi.StringMatch{prefix(x.path)}, ""
+	}
+	target := strings.TrimSuffix(x.rewrite, "/")
+	switch {
+	case x.path == "" || x.path == "/":
+		return []*networkingapi.StringMatch{nil}, target + "/"
+	case strings.HasSuffix(x.path, "/"):
+		return []*networkingapi.StringMatch{prefix(x.path)}, target + "/"
+	case target == "":
+		return []*networkingapi.StringMatch{exact(x.path), prefix(x.path + "/")}, "/"
+	}
+	return []*networkingapi.StringMatch{prefix(x.path)}, target
+}
+
+func prefix(value string) *networkingapi.StringMatch {
+	return &networkingapi.StringMatch{MatchType: &networkingapi.StringMatch_Prefix{Prefix: value}}
 }

@@ -20,7 +20,7 @@ func (s decision) renderRule(routes []*networkingv1.VirtualService) (*networking
 	rule := &networkingv1.DestinationRule{ObjectMeta: s.meta(s.names.rule), TypeMeta: typeMeta("DestinationRule")}
 	rule.Spec.Host = s.host
 	if existing := s.ours.rule; existing != nil && isShortOf(existing.Spec.Host, s.host, s.Service.Namespace) {
-		rule.Spec.Host = existing.Spec.Host // whoever shortened it is not contradicted
+		rule.Spec.Host = existing.Spec.Host // another client shortened it, which changes nothing
 	}
 	rule.Spec.ExportTo = s.exportOfSubsets(routes)
 	added, unused := stamps{}, stamps{}
@@ -80,7 +80,7 @@ func (s *facts) subsetsOfOthers() []*networkingapi.Subset {
 	})
 }
 
-// addedAt is since when a subset has stood with the right labels.
+// addedAt returns since when a subset has existed with the right labels.
 func (s *facts) addedAt(name, version string) time.Time {
 	subset := findSubset(s.ours.rule, name)
 	if at, stamped := s.ours.added[name]; stamped && subset != nil && len(subset.Labels) == 1 && subset.Labels[s.Intent.VersionLabel] == version {
@@ -89,9 +89,9 @@ func (s *facts) addedAt(name, version string) time.Time {
 	return s.now
 }
 
-// keptVersions are the versions that have a subset, in natural order, and whether one is among them that has none yet. One
-// that nobody needs any more is marked in unused and stays for the retention. One that a rollout in place replaces is
-// marked by the write that adds what replaces it.
+// keptVersions returns the versions that have a subset, in natural order, and whether one of them has none yet. A version that is
+// no longer needed is marked in unused and kept for the retention. The write that adds the successor of a rollout also marks the
+// version that it replaces.
 func (s decision) keptVersions(routes []*networkingv1.VirtualService, unused stamps) (kept []string, adds bool, found []finding) {
 	if s.waitsForSecond() {
 		return nil, false, nil
@@ -132,7 +132,7 @@ func (s decision) keptVersions(routes []*networkingv1.VirtualService, unused sta
 		unused[name] = since
 		kept = append(kept, version)
 	}
-	slices.SortFunc(kept, compareVersions)
+	slices.SortFunc(kept, CompareVersions)
 	return slices.Compact(kept), adds, found
 }
 
@@ -143,9 +143,8 @@ func (s *facts) isNamed(subset string) bool {
 	})
 }
 
-// leftBehind are the subsets that a route names no more as it is written now, since a workload beside others replaces their
-// version, and those that it left behind before. Their retention begins with that write, so that the DestinationRule needs
-// none of its own for that.
+// leftBehind returns since when the written route no longer names subsets that a rollout replaced, beside those that it recorded
+// before. Their retention begins with that write, so that the DestinationRule needs no additional one.
 func (s decision) leftBehind(vs, existing *networkingv1.VirtualService) stamps {
 	if s.renewed {
 		return nil
@@ -172,34 +171,36 @@ func (s decision) isSuperseded(version string) bool {
 	if version == "" {
 		return false
 	}
-	for _, ref := range s.record.workloads() {
-		t, _ := s.trackOf(ref)
-		if newest := t.newest(); newest != "" && newest != version && (t.runs(version) || s.ours.lastRan[ref.String()] == version) {
-			return true
+	for _, m := range s.record.meanings() {
+		for _, ref := range m.Tracks {
+			t, _ := s.trackOf(ref)
+			if newest := t.newest(); newest != "" && newest != version && (t.runs(version) || s.ours.lastRan[ref.String()] == version) {
+				return true
+			}
 		}
 	}
 	return false
 }
 
-// isBeingLeft reports whether a route of ours still leads to a version without pods that a workload ran last, or has ceased to
-// do so and says since when: the write that takes the subset away records what has replaced it.
+// isBeingLeft reports whether a route of ours still routes to a version without pods that a workload ran last, or records since
+// when it does not. The write that removes the subset records what replaced it.
 func (s *facts) isBeingLeft(version string) bool {
 	_, left := s.leftSince(version)
 	return left || s.isNamedByRoute(version) && !slices.Contains(s.podVersions(), version)
 }
 
-// leftSince is since when no route of ours leads to a version without pods that a workload beside others ran last and has
-// replaced. It is false once the DestinationRule has it that the workload ran another last.
+// leftSince returns since when no route of ours names a version without pods that a rollout beside other workloads replaced. It
+// is false once the DestinationRule records the successor as the version that ran last.
 func (s *facts) leftSince(version string) (time.Time, bool) {
 	at, left := s.left[s.subsets.names[version]]
 	ranLast := slices.Contains(slices.Collect(maps.Values(s.ours.lastRan)), version)
 	return at, left && ranLast && !slices.Contains(s.podVersions(), version)
 }
 
-// isReplaced reports whether a version of the lone default still runs beside the one that its workload rolls out. No route
-// of ours names a subset then, so that the retention of what goes can begin: a mark of its own at the last pod's end
-// would be one write more in each rollout. What has no subset yet is the one that comes, also where its pod is seen before
-// the new template. A mark once made stays while both run, whichever wins.
+// isReplaced reports whether a version of a lone default still runs beside the version that its workload rolls out. No route of
+// ours names a subset then, so the retention can begin now: a mark at the end of the last pod would be another write in each
+// rollout. A version without a subset is the new one, even if its pod is seen before the new template. A mark stays while both
+// run.
 func (s choice) isReplaced(version string, stand map[string]bool, marked bool) bool {
 	if !s.hasUnpinnedRoute() || !s.alone(s.record.Default) {
 		return false
@@ -249,9 +250,8 @@ func (s decision) neededVersions(routed map[string]bool) map[string]bool {
 	return needed
 }
 
-// lastRun records what each rolling track ran last that is the default, or is meant by a name: where its share stays
-// while it has no pods. While the mark on a replaced version tells as much, the record waits for the write that takes the
-// version away.
+// lastRun records which version each rolling workload of the default or of a name ran last: its share stays there while it has no
+// pods. While the mark on a replaced version says the same, the record waits for the write that removes that version.
 func (s decision) lastRun(kept []string, unused stamps, adds bool) map[string]string {
 	out := map[string]string{}
 	for _, m := range append(s.record.meanings(), s.gone.standIn) {
@@ -269,7 +269,8 @@ func (s decision) lastRun(kept []string, unused stamps, adds bool) map[string]st
 	return out
 }
 
-// stillWaiting forgets workloads that are gone, not before their subset goes: one write is enough.
+// stillWaiting returns the waiting workloads without those that were deleted, once their subset is removed: then one write is
+// enough.
 func (s decision) stillWaiting(rule *networkingv1.DestinationRule) []string {
 	pruned := s.ours.rule == nil || len(s.ours.rule.Spec.Subsets) > len(rule.Spec.Subsets)
 	return slices.DeleteFunc(slices.Clone(s.waiting), func(name string) bool {

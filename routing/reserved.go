@@ -17,8 +17,8 @@ import (
 // clusterSetDomain is the domain of Services that several clusters share.
 const clusterSetDomain = "clusterset.local"
 
-// refuseHosts makes the hosts annotation invalid where it names a host that belongs to the cluster or to another owner, so
-// that nothing new is exposed. A host that gateways serve for this Service already stays: whoever claimed it first keeps it.
+// refuseHosts makes the hosts annotation invalid if it names a host that belongs to the cluster or to another owner, so that
+// nothing new is exposed. A host that gateways already serve for this Service stays.
 func (s *reader) refuseHosts() {
 	request := s.Intent.Expose
 	if request == nil {
@@ -70,8 +70,8 @@ func (s *facts) reservation(host string) string {
 	return ""
 }
 
-// clusterDomains are the domains of the names that Services have: as configured here, as Istio is configured, and the one of
-// Services that clusters share. A top-level domain of local is never anybody's outside.
+// clusterDomains returns the domains of the names that Services have: as configured here, as Istio is configured, and that of
+// Services that clusters share.
 func (s *facts) clusterDomains() []string {
 	out := []string{s.Settings.ClusterDomain, clusterSetDomain}
 	if s.MeshDomain != "" && !slices.Contains(out, s.MeshDomain) {
@@ -95,7 +95,7 @@ func EntryWithHost(host string, entries []*networkingv1.ServiceEntry) string {
 	owner := ""
 	for _, entry := range entries {
 		name := "ServiceEntry " + entry.Namespace + "/" + entry.Name
-		if host != anyHost && (owner == "" || name < owner) && slices.ContainsFunc(entry.Spec.Hosts, func(h string) bool { return HostsOverlap(h, host) }) {
+		if host != anyHost && (owner == "" || name < owner) && slices.ContainsFunc(entry.Spec.Hosts, func(h string) bool { return hostsOverlap(h, host) }) {
 			owner = name
 		}
 	}
@@ -108,5 +108,5 @@ func ServiceWithShortHost(host string) (types.NamespacedName, bool) {
 	return types.NamespacedName{Namespace: namespace, Name: name}, found && !strings.Contains(namespace, ".") && name != "*"
 }
 
-// HostsOverlap reports whether two hosts, each perhaps with a wildcard, have a name in common. Every host has one with "*".
-func HostsOverlap(a, b string) bool { return a == b || covers(a, b) || covers(b, a) }
+// hostsOverlap reports whether two hosts, each perhaps with a wildcard, have a name in common. Every host has one with "*".
+func hostsOverlap(a, b string) bool { return a == b || covers(a, b) || covers(b, a) }

@@ -20,8 +20,8 @@ const (
 	broken                // changed by another client since
 )
 
-// seal is the digest of our annotations on an object. Whoever edits one of them does not renew it, so an edited record is
-// told from one that we wrote.
+// seal returns a digest of our annotations on an object. Another client that edits one of them does not update it, so its edit is
+// detected.
 func seal(annotations map[string]string) string {
 	var b strings.Builder
 	for _, key := range slices.Sorted(maps.Keys(ownMarks(annotations))) {

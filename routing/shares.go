@@ -71,7 +71,7 @@ func (s choice) isOfDefault(m meaning) bool {
 	return s.within(m) || m.Version != "" && m.Version == s.record.Default.Version
 }
 
-// nameInWeights is the name by which weights call what m means; where they do not, one by which a user may.
+// nameInWeights returns the name for m in the weights, or else one that a user may choose.
 func (s *facts) nameInWeights(weights effectiveWeights, m meaning) string {
 	at := slices.IndexFunc(weights, func(w effectiveWeight) bool { return w.weight > 0 && overlap(w.meaning(), m) })
 	if at < 0 {
@@ -81,11 +81,11 @@ func (s *facts) nameInWeights(weights effectiveWeights, m meaning) string {
 }
 
 func (s *facts) withoutPods(name string) finding {
-	return s.problem(api.RouteDefaultVersionGone, "Version "+name+" is in the route and has no pod; its destination is kept, and requests to it fail.",
-		"Bring it back, or take it out of the annotations.")
+	return s.problem(api.RouteDefaultVersionGone, "Version "+name+" is routed and has no pods. Its destination is kept, so requests to it fail.",
+		"Restore its workload, or remove the version from the annotations.")
 }
 
-// replacing is the stand-in for a name that means a deleted default.
+// replacing returns the stand-in for a name that means a deleted default, or else what the name means.
 func (s choice) replacing(m meaning) meaning {
 	if !s.gone.standIn.isZero() {
 		return s.gone.standIn
@@ -93,8 +93,8 @@ func (s choice) replacing(m meaning) meaning {
 	return m
 }
 
-// isAbsent reports whether the default has the share of a version in the weights in effect: its workload was deleted or is
-// scaled to 0, or it has no pods for another reason, and it is not back yet. Pods that still drain do not keep the share.
+// isAbsent reports whether the default has the share of a version in the weights: its workload was deleted or scaled to 0, or it
+// has no pods for another reason, and it is not back yet. Pods that still terminate do not keep the share.
 func (s choice) isAbsent(name string, m meaning) bool {
 	if s.record.Provisional || !s.hasPods(s.current()) && !s.current().All {
 		return false
@@ -161,8 +161,8 @@ func quarters(counts map[string]int) []portion {
 	return divide(in, 4)
 }
 
-// normalised adds up what leads to the same subset and scales the weights to 100, by largest remainder. Where that
-// would leave a version without a share, the weights stay as they are: Istio takes them as relative.
+// normalised sums the weights for each subset and scales them to 100, by largest remainder. If that would leave a version without
+// a share, the weights stay as they are: Istio takes them as relative.
 func normalised(portions []portion) []portion {
 	sums := map[string]int{}
 	for _, p := range portions {
@@ -202,4 +202,4 @@ func divide(in []portion, total int) []portion {
 	return slices.DeleteFunc(out, func(p portion) bool { return p.weight == 0 })
 }
 
-func comparePortions(a, b portion) int { return compareVersions(a.version, b.version) }
+func comparePortions(a, b portion) int { return CompareVersions(a.version, b.version) }

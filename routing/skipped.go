@@ -31,25 +31,25 @@ func (s *reader) withoutRoutes() (ending, bool) {
 		return s.withdraw(), true
 	}
 	if router := s.managerOf(); router != "" {
-		s.report(api.RouteManagedElsewhere, router+" takes the Service; Outrigger makes no routes for it.", "Remove one of the two.")
+		s.report(api.RouteManagedElsewhere, router+" manages the traffic of the Service, so Outrigger creates no route.", "Remove one of the two.")
 		return s.withdraw(), true
 	}
 	if s.Ambient {
 		s.report(api.RouteAmbientUnsupported, "The Namespace is in Istio's ambient mode, where routes for sidecars do not apply. Nothing is written, and existing objects are unchanged.",
-			"Take the label istio.io/dataplane-mode off the namespace, or say outrigger.dev/routing=disabled.")
+			"Remove the label istio.io/dataplane-mode from the Namespace, or set outrigger.dev/routing=disabled.")
 		return ending{objects: s.Existing}, true
 	}
 	if s.invalidLabel && !exists {
 		return ending{}, true // nothing is created from an invalid label
 	}
 	if s.names.taken != "" {
-		s.report(api.RouteNameTaken, s.names.taken+" was not made by Outrigger and has the name that our object needs; nothing is written.", "Rename it.")
+		s.report(api.RouteNameTaken, s.names.taken+" was not created by Outrigger and has the name of the object to write. Nothing is written.", "Rename it.")
 		return ending{objects: s.Existing}, true
 	}
 	return ending{}, false
 }
 
-const headless = "A headless Service has no address that a route could stand for; every caller chooses a pod by itself."
+const headless = "A headless Service has no cluster IP to route. Each caller selects a pod itself."
 
 // skipped says why routes cannot serve this Service, and what would be right; empty if they can.
 func (s *facts) skipped() (why, advice string) {
@@ -58,11 +58,11 @@ func (s *facts) skipped() (why, advice string) {
 	case s.Service.Namespace == "kube-system" || s.Service.Namespace == s.RootNamespace || s.Service.Namespace == "default" && s.Service.Name == "kubernetes":
 		return "A Service of the cluster itself gets no routes.", ""
 	case s.Service.Labels[api.LabelGatewayManaged] != "":
-		return "A Service that Istio made for a Gateway gets no routes.", ""
+		return "A Service that Istio created for a Gateway gets no routes.", ""
 	case spec.Type == corev1.ServiceTypeExternalName:
 		return "An ExternalName Service has no pods.", ""
 	case spec.ClusterIP == corev1.ClusterIPNone:
-		return headless, "Give it a cluster IP, or route by hand."
+		return headless, "Give it a cluster IP, or write routes yourself."
 	case len(spec.Selector) == 0:
 		return "A Service without a selector has no pods whose versions could be read.", ""
 	case spec.Selector[s.Intent.VersionLabel] != "" || spec.Selector["pod-template-hash"] != "" || spec.Selector["rollouts-pod-template-hash"] != "":
@@ -77,9 +77,9 @@ func (s *facts) selectsOneVersion() (why, advice string) {
 	if s.Intent.Texts[api.AnnotationVersionLabel] == label && s.Service.Spec.Selector[label] != "" {
 		return fmt.Sprintf("%s is %s, and the Service selects its pods by %s=%s, so all of them have the same version. No route is created.",
 				api.AnnotationVersionLabel, label, label, s.Service.Spec.Selector[label]),
-			"Name the label that tells the versions apart. Example: " + s.annotate(api.AnnotationVersionLabel+"="+defaultVersionLabel) + "."
+			"Name the label that distinguishes the versions. Example: " + s.annotate(api.AnnotationVersionLabel+"="+defaultVersionLabel) + "."
 	}
-	return "The Service's selector names one version already.", "Take the version out of the selector to route between versions."
+	return "The Service's selector already selects one version.", "Remove the version from the selector to route between versions."
 }
 
 // isOfStatefulSets reports whether all pods belong to StatefulSets, which need a headless Service without routes.
@@ -129,7 +129,7 @@ func (s *facts) withdraw() ending {
 	return out
 }
 
-// withdrawn is a existing DestinationRule that waits for its end. It keeps its record: routing may be enabled again.
+// withdrawn is an existing DestinationRule until it is deleted. It keeps its record: routing may be enabled again.
 func (s *facts) withdrawn(rule *networkingv1.DestinationRule, since time.Time) (*networkingv1.DestinationRule, []finding) {
 	kept := &networkingv1.DestinationRule{ObjectMeta: s.meta(rule.Name), TypeMeta: typeMeta("DestinationRule")}
 	kept.Spec = *rule.Spec.DeepCopy()

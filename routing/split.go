@@ -77,20 +77,15 @@ func (s choice) leftOfSplit() meaning {
 	return s.wholeTracks(tracks)
 }
 
-// lostVersion reports whether a subset stands for a version other than those of the tracks that are left: without one,
-// nothing was deleted.
+// lostVersion reports whether there is a subset for a version that none of the remaining tracks has. Without one, nothing was
+// deleted.
 func (s *facts) lostVersion(left map[string]bool) bool {
-	for _, subset := range s.subsetNames() {
-		if version := s.subsets.versions[subset]; version != "" && !left[version] {
+	for _, subset := range s.ownSubsets() {
+		if version := s.subsets.versions[subset]; findSubset(s.ours.rule, subset) != nil && version != "" && !left[version] {
 			return true
 		}
 	}
 	return false
-}
-
-// subsetNames are the names of our subsets that exist.
-func (s *facts) subsetNames() []string {
-	return slices.DeleteFunc(s.ownSubsets(), func(name string) bool { return findSubset(s.ours.rule, name) == nil })
 }
 
 // wholeTracks is the meaning that includes these tracks: fixed ones by their version.

@@ -4,6 +4,7 @@ package routing
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -53,16 +54,14 @@ func (s choice) defaultRules(before []rule, shares []share) (out []rule, found [
 	return append(out, rest), nil
 }
 
-// joined adds up what the same name has, in natural order of names.
+// joined sums the shares of each name, in natural order of names.
 func joined(shares []share) []share {
 	byName := map[string][]portion{}
 	for _, sh := range shares {
 		byName[sh.name] = append(byName[sh.name], sh.to...)
 	}
-	names := sortedKeys(byName)
-	slices.SortFunc(names, compareVersions)
 	var out []share
-	for _, name := range names {
+	for _, name := range slices.SortedFunc(maps.Keys(byName), CompareVersions) {
 		out = append(out, share{name, byName[name]})
 	}
 	return out

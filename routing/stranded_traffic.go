@@ -10,10 +10,10 @@ import (
 	"outrigger.dev/outrigger/api"
 )
 
-// Loss is traffic that nothing would receive, or that a version would receive which nobody chose.
+// Loss is traffic that would have no destination, or that a version would receive which nobody chose.
 type Loss struct {
 	Versions []string // whose share it is, in natural order
-	Now      string   // the shares as they stand, "v1=90 v2=10"
+	Now      string   // the current shares, "v1=90 v2=10"
 	Others   []string // versions with a ready pod that could receive it, in natural order; never empty
 	// To are the versions that have no share now and would receive one, in natural order: the version that is left when
 	// the default's workload is deleted. Empty if the route is kept.
@@ -24,9 +24,9 @@ type Loss struct {
 	Match string
 }
 
-// PredictLoss foresees what becomes of a Service's traffic when a workload is deleted, or has no pods any more: the routes
-// that would follow are planned, and what they send to versions without a ready pod is lost. It is false if nothing is,
-// or if nothing is left that could take it.
+// PredictLoss predicts what becomes of the traffic of a Service when a workload is deleted, or has no pods any more. It plans the
+// resulting routes: what they send to versions without a ready pod is lost. It is false if nothing is lost, or if no other
+// version could receive it.
 func PredictLoss(observed Observed, ref WorkloadRef, deleted bool, now time.Time) (Loss, bool) {
 	before := readExisting(observed)
 	if len(before.Rules) == 0 {
@@ -52,7 +52,7 @@ func PredictLoss(observed Observed, ref WorkloadRef, deleted bool, now time.Time
 		left.Workloads = append(left.Workloads, w)
 	}
 	left.Settings.Settle, left.Settings.PropagationDelay = 0, 0
-	left.Settings.DefaultGoneAfter, left.Intent.UnreadyAfter = 0, 0 // what default-gone does is told by itself
+	left.Settings.DefaultGoneAfter, left.Intent.UnreadyAfter = 0, 0 // default-gone has a Problem of its own
 	others := readyVersions(left.Pods)
 	if len(versionsHere) == 0 || len(others) == 0 {
 		return Loss{}, false
@@ -71,7 +71,7 @@ func PredictLoss(observed Observed, ref WorkloadRef, deleted bool, now time.Time
 	return loss, len(loss.Versions)+len(loss.To) > 0
 }
 
-// onlyMatches finds whether requests go to the versions that lose their pods by conditions alone.
+// onlyMatches finds whether only matched requests go to the versions that lose their pods.
 func (l *Loss) onlyMatches(after Reading, written []api.Match) {
 	for _, version := range l.Versions {
 		if weight, named := after.WeightOf(version); weight > 0 || !named {
@@ -101,7 +101,5 @@ func readyVersions(pods []PodGroup) []string {
 			seen[group.Version] = true
 		}
 	}
-	out := sortedKeys(seen)
-	slices.SortFunc(out, compareVersions)
-	return out
+	return sortedVersions(seen)
 }

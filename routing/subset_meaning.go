@@ -34,8 +34,8 @@ func (s *facts) ownSubsets() []string {
 	return sortedKeys(seen)
 }
 
-// meaningOfSubset returns the version that a subset of ours stands for: as recorded, else by its labels where they fit its
-// name, else the version whose name it is. It is empty for one that was made by another version label.
+// meaningOfSubset returns the version of a subset of ours: as recorded, or else by its labels if they fit its name, or else the
+// version with that name. It is empty for a subset that was created for another version label.
 func (s *facts) meaningOfSubset(name string, versions []string) string {
 	subset := findSubset(s.ours.rule, name)
 	version, labeled := "", false
@@ -61,7 +61,7 @@ func (s *facts) meaningOfSubset(name string, versions []string) string {
 	return version
 }
 
-// meaningsIn are the versions that the subsets stand for which a VirtualService of ours names.
+// meaningsIn returns the versions of the subsets that a VirtualService of ours names.
 func (s *facts) meaningsIn(vs *networkingv1.VirtualService) map[string]string {
 	out := map[string]string{}
 	for _, name := range subsetsNamed(vs, s.host, s.Settings.ClusterDomain) {
@@ -118,16 +118,16 @@ func (s *facts) ruleDrift() []finding {
 	rule := s.ours.rule
 	if host := resolveHost(rule.Spec.Host, rule.Namespace, s.Settings.ClusterDomain); host != s.host {
 		return []finding{problemOf(rule, "spec.host", rule.Spec.Host, api.RouteEditReverted,
-			"The host of Outrigger's DestinationRule was edited. It is written back, since the routes name its subsets.", "For another host write a DestinationRule of your own.")}
+			"The host was edited. The edit is reverted, because routes name the subsets of this DestinationRule.", "For another host, create your own DestinationRule.")}
 	}
 	if edits := s.subsetEdits(); len(edits) > 0 {
 		return []finding{problemOf(rule, "spec.subsets", "", api.RouteEditReverted,
-			"Subsets of Outrigger were edited: "+strings.Join(edits, ", ")+". They are written back, so that each route reaches the version that it is for.",
+			"Subsets were edited: "+strings.Join(edits, ", ")+". The edit is reverted, so that each route reaches its version.",
 			"To send requests to another version: "+s.annotate(api.AnnotationDefaultVersion+"=VERSION")+".")}
 	}
 	return []finding{problemOf(rule, "spec.exportTo", strings.Join(rule.Spec.ExportTo, ","), api.RouteEditReverted,
-		"The exportTo of Outrigger's DestinationRule was edited. It is written back, so that everyone who sees a route sees its subsets.",
-		"To limit who sees the Service: "+s.annotate(api.AnnotationExportTo+"=NAMESPACES")+".")}
+		"The field exportTo was edited. The edit is reverted, so that the subsets are visible wherever the route is.",
+		"To limit where the Service is visible: "+s.annotate(api.AnnotationExportTo+"=NAMESPACES")+".")}
 }
 
 // subsetEdits says what another client changed in our subsets.
@@ -263,7 +263,7 @@ func (s *facts) restoreMeanings(rule *networkingv1.DestinationRule) []finding {
 	}
 	if canonical(&rule.Spec) != before {
 		return []finding{problemOf(rule, "spec.subsets", "", api.RouteEditReverted,
-			"Subsets of Outrigger were edited. They are written back until the DestinationRule is deleted, since routes may name them.", "")}
+			"Subsets were edited. The edit is reverted until the DestinationRule is deleted, because routes may name them.", "")}
 	}
 	return nil
 }

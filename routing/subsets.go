@@ -18,7 +18,7 @@ import (
 	"outrigger.dev/outrigger/api"
 )
 
-// subsetTable maps versions to the names of their subsets and back. A name, once it stands, stays.
+// subsetTable maps versions to the names of their subsets and back. A name never changes once the subset exists.
 type subsetTable struct {
 	names    map[string]string // subset name by version
 	versions map[string]string // version by subset name
@@ -57,8 +57,8 @@ func hashedName(version string) string {
 	return strings.TrimPrefix(kept+"-"+hex.EncodeToString(sum[:4]), "-")
 }
 
-// nameSubsets names the subsets of all versions that play a part: those that stand keep their names, then versions that
-// are names themselves, then the others.
+// nameSubsets names the subsets of all versions in use: existing names stay, then versions that are valid names themselves, then
+// the others.
 func (s *reader) nameSubsets() {
 	s.subsets = subsetTable{names: map[string]string{}, versions: map[string]string{}}
 	versions := s.versionsInPlay()
@@ -104,14 +104,14 @@ func (t subsetTable) put(version, name string) {
 	t.names[version], t.versions[name] = name, version
 }
 
-// versionOf returns the version that a subset stands for, if it is made of the version label alone.
+// versionOf returns the version of a subset that selects by the version label alone.
 func (s *facts) versionOf(subset *networkingapi.Subset) (string, bool) {
 	version, has := subset.Labels[s.Intent.VersionLabel]
 	return version, has && version != "" && len(subset.Labels) == 1
 }
 
-// foreignSubsetOfOurs reports whether another client wrote a subset into our DestinationRule: ours bear the time at which
-// they were added. It stays as it is.
+// foreignSubsetOfOurs reports whether another client wrote a subset into our DestinationRule: for ours the time is recorded at
+// which they were added. A foreign subset stays.
 func (s *facts) foreignSubsetOfOurs(subset *networkingapi.Subset) bool {
 	_, ours := s.ours.added[subset.Name]
 	return !ours && s.ours.meanings[subset.Name] == ""
@@ -138,9 +138,7 @@ func (s *facts) versionsInPlay() []string {
 		seen[name] = true
 	}
 	delete(seen, "")
-	out := sortedKeys(seen)
-	slices.SortFunc(out, compareVersions)
-	return out
+	return sortedVersions(seen)
 }
 
 func findSubset(rule *networkingv1.DestinationRule, name string) *networkingapi.Subset {
@@ -155,9 +153,9 @@ func findSubset(rule *networkingv1.DestinationRule, name string) *networkingapi.
 	return nil
 }
 
-// compareVersions is the natural order: a leading v is no matter, numbers count as numbers, what follows a release
-// with a dash is older than the release, all else goes by bytes.
-func compareVersions(a, b string) int {
+// CompareVersions is the natural order of versions: v2 before v10, 1.2-rc1 before 1.2. A leading v is ignored, numbers compare as
+// numbers, what follows a release with a dash is older than the release, and everything else compares by bytes.
+func CompareVersions(a, b string) int {
 	left, right := versionParts(a), versionParts(b)
 	for i := 0; i < len(left) && i < len(right); i++ {
 		if c := compareParts(left[i], right[i]); c != 0 {

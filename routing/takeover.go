@@ -38,8 +38,8 @@ func (s choice) takeOver() (choice, []finding) {
 		return next, nil
 	}
 	if s.hasElapsed(at, s.Settings.DefaultGoneWindow) && (isGone || !back) {
-		return next.withDefault(standIn, byLeft), []finding{s.problem(api.RouteDefaultMoved, "The workload of "+m.String()+" was deleted and did not come back; "+standIn.String()+" is the default from now on.",
-			"To choose otherwise: "+s.annotate(api.AnnotationDefaultVersion+"=VERSION")+".")}
+		return next.withDefault(standIn, byLeft), []finding{s.problem(api.RouteDefaultMoved, "The workload of "+m.String()+" was deleted and not recreated; "+standIn.String()+" is now the default.",
+			"To choose another default: "+s.annotate(api.AnnotationDefaultVersion+"=VERSION")+".")}
 	}
 	next.gone = goneDefault{at: at, standIn: standIn}
 	next.record.Gone = next.gone.String()
@@ -48,11 +48,11 @@ func (s choice) takeOver() (choice, []finding) {
 		when = fmt.Sprintf("after %v", s.Settings.DefaultGoneWindow)
 	}
 	return next, []finding{s.problem(api.RouteDefaultVersionGone,
-		fmt.Sprintf("The workload of %s was deleted; %s receives its traffic. It becomes the default %s unless the workload comes back.", m, standIn, when),
+		fmt.Sprintf("The workload of %s was deleted; %s receives its traffic. It becomes the default %s unless the workload is recreated.", m, standIn, when),
 		"To decide now: "+s.annotate(api.AnnotationDefaultVersion+"="+s.nameable(standIn))+".")}
 }
 
-// recordedStandIn reads from the VirtualServices which version stands in, and since when.
+// recordedStandIn reads which version stands in for a deleted default, and since when.
 func (s choice) recordedStandIn() (time.Time, meaning) {
 	if s.renewed || !s.isRecorded {
 		return time.Time{}, meaning{}
@@ -80,7 +80,7 @@ func (g goneDefault) String() string {
 	return timeText(g.at) + " " + g.standIn.String()
 }
 
-// leftOver is what the ready pods are of when the default's are left out: one version, or one track.
+// leftOver returns what the ready pods without the default's belong to: one version, or one track; zero if there are several.
 func (s choice) leftOver() meaning {
 	var tracks []track
 	versions := map[string]bool{}
@@ -117,5 +117,5 @@ func (s choice) unreadyDefault() []finding {
 		}
 	}
 	others := slices.DeleteFunc(s.podVersions(), func(version string) bool { return !s.hasReady(meaning{Version: version}) })
-	return []finding{s.problem(api.RouteDefaultVersionGone, "The default, "+m.String()+", has no ready pod; its route is kept, and requests fail until it has.", s.deciding(others))}
+	return []finding{s.problem(api.RouteDefaultVersionGone, "The default, "+m.String()+", has no ready pod. Its route is kept, so requests fail until a pod is ready.", s.deciding(others))}
 }

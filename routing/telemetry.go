@@ -18,8 +18,7 @@ const (
 	labelVersion           = "version"
 )
 
-// telemetry reports the workloads whose version telemetry knows by another word than routes do: Istio prefers other
-// labels for it.
+// telemetry reports the workloads for which telemetry shows another version than the routes, because Istio prefers other labels.
 func (s *facts) telemetry() []finding {
 	var differ []string
 	for _, t := range s.withPods() {

@@ -49,7 +49,7 @@ func (s *reader) readTracks() {
 		t.starts = t.fixed && w.Replicas > 0 && len(t.groups) == 0 && !s.hasElapsed(w.Created, youngAge)
 	}
 	for _, t := range byRef {
-		slices.SortFunc(t.groups, func(a, b podGroup) int { return compareVersions(a.Version, b.Version) })
+		slices.SortFunc(t.groups, func(a, b podGroup) int { return CompareVersions(a.Version, b.Version) })
 		s.tracks = append(s.tracks, *t)
 	}
 	slices.SortFunc(s.tracks, func(a, b track) int { return compareRefs(a.ref, b.ref) })
@@ -121,8 +121,8 @@ func (s *facts) trackOf(ref WorkloadRef) (track, bool) {
 	return s.tracks[at], true
 }
 
-// runningAs returns what a version stands for among the tracks that run it now: rolling ones as themselves, fixed ones
-// by the version.
+// runningAs returns what a version means among the tracks that run it now: rolling tracks as themselves, fixed ones by the
+// version.
 func (s *facts) runningAs(version string) meaning {
 	var m meaning
 	for _, t := range s.tracks {
@@ -148,7 +148,7 @@ func (m meaning) includes(t track, version string) bool {
 	return m.Version != "" && m.Version == version
 }
 
-// groupsOf are the pods that a meaning stands for.
+// groupsOf returns the pods that m means.
 func (s *facts) groupsOf(m meaning) []podGroup {
 	var out []podGroup
 	for _, t := range s.tracks {
@@ -167,7 +167,7 @@ func (s *facts) hasReady(m meaning) bool {
 	return slices.ContainsFunc(s.groupsOf(m), podGroup.hasReady)
 }
 
-// counts returns how many pods a meaning stands for, and how many of them are ready.
+// counts returns how many pods m means, and how many of them are ready.
 func (s *facts) counts(m meaning) (pods, ready int) {
 	for _, group := range s.groupsOf(m) {
 		all, some := group.counts()
@@ -186,9 +186,7 @@ func (s *facts) knownVersions() []string {
 		seen[t.next] = true
 	}
 	delete(seen, "")
-	out := sortedKeys(seen)
-	slices.SortFunc(out, compareVersions)
-	return out
+	return sortedVersions(seen)
 }
 
 // podVersions are the versions that have pods, in natural order.
@@ -201,9 +199,7 @@ func (s *facts) podVersions() []string {
 			}
 		}
 	}
-	out := sortedKeys(seen)
-	slices.SortFunc(out, compareVersions)
-	return out
+	return sortedVersions(seen)
 }
 
 // isGone reports whether the workloads behind a meaning were deleted together with their pods, and no other workload
@@ -264,7 +260,7 @@ func (s *facts) literalAlready(name string, carried meaning) bool {
 	return carried.Version != "" && s.isNamedByRoute(name)
 }
 
-// apart makes names literal that would mean the same track: the user tells its versions apart.
+// apart makes names literal that would mean the same track, because the user distinguishes its versions.
 func (s *facts) apart(names map[string]meaning) map[string]meaning {
 	users := map[WorkloadRef]int{}
 	for _, m := range names {

@@ -28,7 +28,7 @@ type Observed struct {
 	Workloads []Workload
 	// Existing holds our own objects for this Service as they are in the cluster: label and owner reference are ours.
 	Existing Objects
-	// DeletedRule is a DestinationRule of ours that is gone with its record since a short time; nil if there is none. It was
+	// DeletedRule is a DestinationRule of ours that was deleted recently with its record; nil if there is none. It was
 	// restored from a backup and deleted by the garbage collector, because its owner was the Service of the backup, or it was
 	// replaced with its annotations.
 	DeletedRule *networkingv1.DestinationRule
@@ -40,11 +40,11 @@ type Observed struct {
 	IngressSelectors []string
 	// ServiceNames holds the names of all Services in the namespace; a derived name must not be one of them.
 	ServiceNames map[string]bool
-	// ManagedBy names the Rollout, Canary or HTTPRoute that takes the Service, e.g. "Rollout demo/reviews"; else empty.
+	// ManagedBy names the Rollout, Canary, or HTTPRoute that manages the Service, e.g. "Rollout demo/reviews"; else empty.
 	ManagedBy string
 	// Ambient is true if the namespace is in Istio's ambient mode.
 	Ambient bool
-	// HostOwners names the Service or ServiceEntry to which a host that the Service is to be exposed for belongs, by host:
+	// HostOwners names the Service or ServiceEntry that owns a host to expose, by host:
 	// "ServiceEntry shop/payments". A host without an entry belongs to neither.
 	HostOwners map[string]string
 	// Ingresses are those that Istio serves, and that share a host with the exposure or route to the Service.
@@ -112,14 +112,14 @@ type Objects struct {
 	Gateways         []*networkingv1.Gateway
 }
 
-// Result is what Plan says: the objects as they must be now, when to look again, and what the user should know.
+// Result is what Plan returns: the desired objects, when to plan again, and what to report.
 type Result struct {
 	Objects Objects
-	// Release are the objects that the user replaced and from which our marks are to be removed now: see Changes.
+	// Release are the objects that the user replaced and from which our marks are removed now: see Changes.
 	Release []Object
-	// Next is when time alone will change the answer; zero if it will not.
+	// Next is when time alone changes the result; zero if it does not.
 	Next time.Time
-	// DependsOn says what of the pods and workloads the answer depends on.
+	// DependsOn is what the result depends on of the pods and workloads.
 	DependsOn Dependencies
 	Problems  []api.RouteProblem
 	// Pending are the settings that are written and not in effect, in the order of their keys.

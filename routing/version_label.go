@@ -199,7 +199,7 @@ func (s *facts) isUnrouted() bool {
 	return (!s.isRecorded || s.recorded.State != "") && len(s.Existing.VirtualServices) == 0 && len(namedSubsets(s.Observed)) == 0
 }
 
-// labeledVersions are the versions that a subset of ours stands for and those that the record names, sorted.
+// labeledVersions returns the versions of our subsets and of the record, sorted.
 func (s *facts) labeledVersions(label string) []string {
 	seen := map[string]bool{}
 	for _, version := range s.recordedVersions(label) {
@@ -212,7 +212,7 @@ func (s *facts) labeledVersions(label string) []string {
 	return sortedKeys(seen)
 }
 
-// recordedVersions are the versions that our subsets stand for, by subset name: as recorded, else by their labels.
+// recordedVersions returns the versions of our subsets, by subset name: as recorded, or else by their labels.
 func (s *facts) recordedVersions(label string) map[string]string {
 	out := map[string]string{}
 	for _, name := range s.ownSubsets() {

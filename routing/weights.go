@@ -142,8 +142,8 @@ func (s choice) weightsVerdict() weightsVerdict {
 	return current
 }
 
-// withoutWeights lets the default have everything where no weights are written, once its share may grow. Shares that
-// were set by hand hold until the Service says something about shares that can be followed.
+// withoutWeights gives everything to the default once it can receive it. Adopted shares apply until the Service sets shares that
+// can be followed.
 func (s choice) withoutWeights(current weightsVerdict) weightsVerdict {
 	// Weights that were written and removed meanwhile never took effect.
 	decided := s.isChanged(api.AnnotationDefaultVersion, api.AnnotationDecidedAt) || s.isNew
@@ -159,9 +159,9 @@ func (s choice) withoutWeights(current weightsVerdict) weightsVerdict {
 	return weightsVerdict{}
 }
 
-// withoutRoute is about a Service that no route of ours serves yet. The default has everything, unless it is written with
-// 0, or others are ready and it is not: then the ready ones share in proportion. Where the default is written with 0 and
-// nothing else is ready, those that are written receive what they will have in the end, and nobody else.
+// withoutRoute decides for a Service that has no route of ours yet. The default has everything, unless its weight is 0, or others
+// are ready and it is not: then the ready ones share in proportion. If the weight of the default is 0 and no other version is
+// ready, the versions with a weight receive their final shares.
 func (s choice) withoutRoute(written effectiveWeights, missing []string) weightsVerdict {
 	positive := slices.DeleteFunc(slices.Clone(written), func(w effectiveWeight) bool { return w.weight == 0 })
 	here := slices.DeleteFunc(slices.Clone(positive), func(w effectiveWeight) bool { return !s.isReady(w.meaning()) })
@@ -181,8 +181,8 @@ func (s choice) isBarred(written effectiveWeights) bool {
 	return slices.ContainsFunc(written, func(w effectiveWeight) bool { return w.weight == 0 && overlap(w.meaning(), s.current()) })
 }
 
-// weightsOfOldRoute reads the shares of a route that a release wrote which did not record the weights in effect: they
-// count as in effect, whatever the annotation names. Nothing where the route is the default's, or another client edited it.
+// weightsOfOldRoute reads the shares of a route by a release that did not record the weights in effect. They count as in effect.
+// It is nil if all goes to the default, or if another client edited the route.
 func (s choice) weightsOfOldRoute() effectiveWeights {
 	var vs *networkingv1.VirtualService
 	for _, route := range s.ours.routes() {
@@ -208,7 +208,7 @@ func (s choice) weightsOfOldRoute() effectiveWeights {
 	return out
 }
 
-// unreadyGrowth names the versions whose share would be greater than now and that are not ready for that.
+// unreadyGrowth returns the versions whose share would grow and that are not ready for it.
 func (s choice) unreadyGrowth(written effectiveWeights, now []share) []string {
 	var portions []portion
 	for _, sh := range now {
@@ -245,7 +245,7 @@ func grows(want, sum, has, total int) bool {
 	return 100*float64(want)/float64(sum) >= 100*float64(has)/float64(total)+1
 }
 
-// routesTo reports whether a share of the route is one of m's.
+// routesTo reports whether a share of the route belongs to m.
 func (s choice) routesTo(p portion, m meaning) bool {
 	if p.version == "" {
 		return m.All || s.alone(m)
@@ -253,14 +253,14 @@ func (s choice) routesTo(p portion, m meaning) bool {
 	return m.All || slices.Contains(s.possible(m), p.version)
 }
 
-// isReadyForMore reports whether what m means may receive more than it does: enough of its pods are ready, and they and a
-// subset of theirs have been there long enough.
+// isReadyForMore reports whether m may receive more than now: enough of its pods are ready, and proxies know them and one of its
+// subsets.
 func (s choice) isReadyForMore(m meaning) bool {
 	return s.isReady(m) && s.isSeenReady(m) && s.usableNow(m)
 }
 
-// impliedDefault is the default that weights imply at first sight and at the end of a split: the greatest of them, where
-// all of them could take effect.
+// impliedDefault returns the default that weights imply at first sight and at the end of a split: the version with the greatest
+// weight, if all could take effect.
 func (s choice) impliedDefault() meaning {
 	var greatest effectiveWeight
 	for _, w := range s.writtenWeights() {

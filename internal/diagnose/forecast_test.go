@@ -122,7 +122,7 @@ func TestForecastDecision(t *testing.T) {
 		"a version in the route that lost its pods": {change: losePods("v1"), decision: shiftTo("v1=50,v2=50", "v1", "v2"), want: []string{
 			"service/app: v1=100 -> v1=50 v2=50",
 			"    v1: 0 of 1 pods ready; its share of the requests fails until one is",
-			"    DefaultVersionGone: The default, v1, has no ready pod; its route is kept, and requests fail until it has.",
+			"    DefaultVersionGone: The default, v1, has no ready pod. Its route is kept, so requests fail until a pod is ready.",
 			"kubectl annotate service -n demo app " + decidedAt + " outrigger.dev/weights=v1=50,v2=50 --overwrite",
 		}},
 		"an unknown version": {decision: shiftTo("v1=1,v3=1", "v1", "v3"), err: true, want: []string{

@@ -67,11 +67,11 @@ func (o *Observed) isUndecidedSince(object Object) bool {
 	if _, isRoute := object.(*networkingv1.VirtualService); !isRoute {
 		return true // it says nothing about decisions
 	}
-	words := map[string]string{}
-	if text := object.GetAnnotations()[api.AnnotationWords]; text != "" && json.Unmarshal([]byte(text), &words) != nil {
+	annotations := map[string]string{}
+	if text := object.GetAnnotations()[api.AnnotationWords]; text != "" && json.Unmarshal([]byte(text), &annotations) != nil {
 		return true
 	}
-	return maps.Equal(words, o.Intent.Texts)
+	return maps.Equal(annotations, o.Intent.Texts)
 }
 
 // redefines reports whether a DestinationRule gives one of our subset names other labels. Routes name that subset, so this
@@ -188,7 +188,7 @@ func includesTree(is, declared any) bool {
 	return true
 }
 
-// CompactManagedFields keeps what IsApplied reads of managed fields: which fields others apply. The caches hold no more.
+// CompactManagedFields returns what IsApplied reads of managed fields: which fields others apply. The caches keep only that.
 func CompactManagedFields(entries []metav1.ManagedFieldsEntry) []metav1.ManagedFieldsEntry {
 	var out []metav1.ManagedFieldsEntry
 	for _, entry := range entries {
@@ -322,8 +322,8 @@ func disowned[T Object](s *reader, list []T) []T {
 func (s *facts) replacedByUser() (found []finding) {
 	for _, object := range s.replaced.all {
 		found = append(found, problemOf(object, "metadata.ownerReferences", "", api.RouteObjectReplaced,
-			"It was Outrigger's and was replaced, so it is yours now. Outrigger keeps its own objects beside it and removes its owner reference, labels and annotations from it.",
-			"To have Outrigger's object back: kubectl delete "+resourceOf(object)+" -n "+object.GetNamespace()+" "+object.GetName()+"."))
+			"You replaced this object of Outrigger, so it is yours now. Outrigger keeps its own objects beside it and removes its owner reference, labels and annotations from it.",
+			"To restore Outrigger's object: kubectl delete "+resourceOf(object)+" -n "+object.GetNamespace()+" "+object.GetName()+"."))
 	}
 	return found
 }

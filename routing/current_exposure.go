@@ -49,8 +49,8 @@ type exposureVerdict struct {
 // existingExposure returns the current exposure as far as the administrator still permits it, without hosts that the user
 // routes or that an earlier claim owns. It is off if there is none, or nothing records what it was written for.
 func (s *facts) findCurrentExposure() currentExposure {
-	words := s.exposureAnnotations()
-	if words == nil {
+	annotations := s.exposureAnnotations()
+	if annotations == nil {
 		for _, vs := range s.ours.routes() {
 			if !s.renewed && len(boundGateways(vs)) > 0 {
 				return currentExposure{unrecorded: vs}
@@ -62,7 +62,7 @@ func (s *facts) findCurrentExposure() currentExposure {
 	namespace := s.Namespace.DeepCopy()
 	recorded := map[string]bool{} // an earlier release may have accepted what this one refuses
 	for _, key := range api.ExposureKeys() {
-		if text, said := words[key]; said {
+		if text, has := annotations[key]; has {
 			service.Annotations[key], recorded[key] = text, true
 		}
 		if namespace != nil {

@@ -18,22 +18,22 @@ import (
 // An exposure fails closed: while an annotation about it is invalid, nothing new is exposed, and what is exposed stays as it
 // was when all of them were valid. None of them is replaced by its default or by the Namespace's, which may be broader.
 
-// holdExposure takes the annotations about exposure from the VirtualService that serves the gateway, all of them together,
-// where one is invalid now. It returns copies of Service and Namespace that say so.
+// holdExposure replaces the annotations about exposure by those that the current exposure was written for, if one is invalid now.
+// It changes service and returns a copy of the Namespace.
 func (s *reader) holdExposure(service *corev1.Service, recorded map[string]bool) *corev1.Namespace {
 	s.badExposure = s.Intent.BadExposure()
 	if len(s.badExposure) == 0 {
 		return s.Namespace
 	}
 	namespace := s.Namespace.DeepCopy()
-	words := s.exposureAnnotations()
-	s.unrecordedExposure = words == nil
+	annotations := s.exposureAnnotations()
+	s.unrecordedExposure = annotations == nil
 	for _, key := range api.ExposureKeys() {
 		delete(service.Annotations, key)
 		if namespace != nil {
 			delete(namespace.Annotations, key)
 		}
-		if text, said := words[key]; said {
+		if text, has := annotations[key]; has {
 			if service.Annotations == nil {
 				service.Annotations = map[string]string{}
 			}
@@ -43,18 +43,18 @@ func (s *reader) holdExposure(service *corev1.Service, recorded map[string]bool)
 	return namespace
 }
 
-// exposureAnnotations are the annotations that the current exposure was written for; nil if nothing is exposed.
+// exposureAnnotations returns the annotations that the current exposure was written for; nil if nothing is exposed.
 func (s *facts) exposureAnnotations() map[string]string {
 	for _, vs := range []*networkingv1.VirtualService{s.ours.exposed, s.ours.mesh} {
 		if vs == nil || s.renewed || len(boundGateways(vs)) == 0 {
 			continue
 		}
-		var words map[string]string
-		if err := json.Unmarshal([]byte(vs.Annotations[api.AnnotationWords]), &words); err == nil {
-			return words
+		var annotations map[string]string
+		if err := json.Unmarshal([]byte(vs.Annotations[api.AnnotationWords]), &annotations); err == nil {
+			return annotations
 		}
-		if words := s.exposureAnnotationsInMesh(vs); words != nil {
-			return words
+		if annotations := s.exposureAnnotationsInMesh(vs); annotations != nil {
+			return annotations
 		}
 	}
 	return s.heldExposure()
@@ -69,11 +69,11 @@ func (s *facts) exposureAnnotationsInMesh(exposed *networkingv1.VirtualService) 
 	if !isLost || mesh == nil || trustOf(mesh) != sealed || slices.Contains(s.copies.read.Detached, mesh.Name) {
 		return nil
 	}
-	var words map[string]string
-	if err := json.Unmarshal([]byte(mesh.Annotations[api.AnnotationWords]), &words); err != nil || words[api.AnnotationExpose] == "" {
+	var annotations map[string]string
+	if err := json.Unmarshal([]byte(mesh.Annotations[api.AnnotationWords]), &annotations); err != nil || annotations[api.AnnotationExpose] == "" {
 		return nil
 	}
-	return words
+	return annotations
 }
 
 // keepExposure is the exposure while an annotation about it is invalid: what is served now, as far as the administrator still
@@ -108,4 +108,45 @@ func (s *facts) exposureOf(request *api.Exposure) (x exposure, kept []string, fo
 		x.gateway, x.generated = s.Service.Namespace+"/"+s.names.gateway, true
 	}
 	return s.throughReplaced(x), kept, found
+}
+
+// throughReplaced keeps an exposure on the Gateway that the user applied over ours: our VirtualService is already bound to it,
+// and a second Gateway for the same hosts would conflict. If that Gateway serves other hosts, another port, no TLS although a
+// credential is set, or other gateway pods, the exposure gets a Gateway of its own.
+func (s *facts) throughReplaced(x exposure) exposure {
+	ref := s.Service.Namespace + "/" + s.Service.Name
+	if !x.generated || x.gateway == ref || len(x.hosts) == 0 || s.renewed ||
+		!slices.ContainsFunc(s.ours.routes(), func(vs *networkingv1.VirtualService) bool { return slices.Contains(boundGateways(vs), ref) }) {
+		return x
+	}
+	if allowed := s.Settings.Gateways; len(allowed) > 0 && !slices.ContainsFunc(allowed, func(entry string) bool { return namesGateway(entry, ref) }) {
+		return x
+	}
+	gateway := s.foreignGateway(ref)
+	if gateway == nil || !sameIngress(gateway.Spec.Selector, x.selector) {
+		return x
+	}
+	for _, host := range x.hosts {
+		if !slices.ContainsFunc(gateway.Spec.Servers, func(server *server) bool {
+			return server.GetPort().GetNumber() == x.port && (x.tls == "" || endsTLS(server)) && serverCovers(server, gateway.Namespace, s.Service.Namespace, host)
+		}) {
+			return x
+		}
+	}
+	x.generated, x.gateway, x.selector = false, ref, maps.Clone(gateway.Spec.Selector)
+	x.tls, x.redirect = "", false // it has its own certificate
+	return x
+}
+
+// isGatewayBorrowed reports whether a VirtualService of the user's routes to the Service through our Gateway, which is then kept
+// as long as the Service requests an exposure.
+func (s *facts) isGatewayBorrowed() bool {
+	if s.ours.gateway == nil || s.Intent.Expose == nil || s.Settings.Expose == api.ExposeDisabled {
+		return false
+	}
+	ref := s.ours.gateway.Namespace + "/" + s.ours.gateway.Name
+	return slices.ContainsFunc(s.Foreign.VirtualServices, func(vs *networkingv1.VirtualService) bool {
+		_, outrigger := ServiceOf(vs)
+		return !outrigger && vs.Namespace == s.Service.Namespace && slices.Contains(boundGateways(vs), ref) && len(subsetsNamed(vs, s.host, s.Settings.ClusterDomain)) > 0
+	})
 }

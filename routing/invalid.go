@@ -1,0 +1,106 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package routing
+
+import (
+	"encoding/json"
+	"maps"
+	"slices"
+	"strings"
+
+	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
+	corev1 "k8s.io/api/core/v1"
+
+	"outrigger.dev/outrigger/api"
+)
+
+// The value in effect of an annotation that is invalid now is what a VirtualService says it was written for. It is in the
+// record as well, so that neither the deletion of that VirtualService nor an edit of its annotations loses it.
+
+// restoreAnnotations replaces an invalid annotation with its last valid value, so that a typing error moves no traffic.
+func (s *reader) restoreAnnotations() {
+	for _, vs := range s.recordingRoutes() {
+		annotations := map[string]string{}
+		if err := json.Unmarshal([]byte(vs.Annotations[api.AnnotationWords]), &annotations); err == nil && s.ours.annotations == nil && !s.renewed && !s.isOutdated(vs) {
+			s.ours.annotations, s.ours.absent = annotations, splitList(vs.Annotations[api.AnnotationAway])
+		}
+	}
+	if s.copies.read.Revision > 0 {
+		s.ours.absent = s.copies.read.Absent
+	}
+	if s.ours.annotations == nil && s.isRecorded && slices.ContainsFunc(s.ours.routes(), func(vs *networkingv1.VirtualService) bool { return trustOf(vs) == blank || s.isOutdated(vs) }) {
+		s.ours.annotations = maps.Clone(s.Intent.Texts) // another client wiped or replaced them: nothing new is has by that
+	}
+	s.invalid = s.Intent.Bad
+	held := s.recorded.Held
+	if s.recorded.Held = nil; len(s.Intent.Bad) == 0 {
+		return
+	}
+	s.recorded.Held = held
+	service := &corev1.Service{ObjectMeta: *s.Service.ObjectMeta.DeepCopy(), Spec: corev1.ServiceSpec{Ports: s.Service.Spec.Ports}}
+	recorded := map[string]bool{} // an earlier release may have accepted what this one refuses
+	for key := range s.Intent.Bad {
+		delete(service.Annotations, key)
+		if text, has := s.inEffect(key); has {
+			recorded[key] = true
+			if service.Annotations == nil {
+				service.Annotations = map[string]string{}
+			}
+			service.Annotations[key] = text
+		}
+	}
+	namespace := s.holdExposure(service, recorded)
+	s.recorded.Held = s.heldBy(service)
+	bad, label := s.Intent.Bad, s.Intent.VersionLabel
+	s.Intent, _ = s.Settings.Limits.IntentOf(service, namespace, recorded)
+	s.Intent.VersionLabel = label // the pods were counted by it
+	// Without an earlier value, an invalid one holds the route rather than move traffic.
+	s.Intent.HoldDeleted = s.Intent.HoldDeleted || bad[api.AnnotationDefaultDeleted] && !recorded[api.AnnotationDefaultDeleted]
+	s.Intent.HoldScaledToZero = s.Intent.HoldScaledToZero || bad[api.AnnotationScaledToZero] && !recorded[api.AnnotationScaledToZero]
+	s.portless = s.Intent.Bad[api.AnnotationServicePort]
+	s.badExport = bad[api.AnnotationExportTo]
+}
+
+// inEffect returns the value in effect of an annotation that is invalid now; false if it never had one.
+func (s *facts) inEffect(key string) (string, bool) {
+	if text, has := s.ours.annotations[key]; has {
+		return text, true
+	}
+	text, has := s.copies.read.Held[key]
+	return text, has
+}
+
+// heldBy returns what the record holds: the values that a copy of the Service has in the place of invalid ones.
+func (s *facts) heldBy(service *corev1.Service) map[string]string {
+	keys := sortedKeys(s.Intent.Bad)
+	if len(s.badExposure) > 0 {
+		keys = append(keys, api.ExposureKeys()...)
+	}
+	var held map[string]string
+	for _, key := range keys {
+		if text, has := service.Annotations[key]; has {
+			if held == nil {
+				held = map[string]string{}
+			}
+			held[key] = text
+		}
+	}
+	return held
+}
+
+// heldExposure are the annotations that the current exposure was written for, as recorded; nil if there is no such record.
+func (s *facts) heldExposure() map[string]string {
+	held := maps.Clone(s.copies.read.Held)
+	maps.DeleteFunc(held, func(key, _ string) bool { return !slices.Contains(api.ExposureKeys(), key) })
+	if s.renewed || held[api.AnnotationExpose] == "" {
+		return nil
+	}
+	return held
+}
+
+// isHeldHost reports whether the record says that a host was exposed when an annotation about exposure became invalid.
+func (s *facts) isHeldHost(host string) bool {
+	held := s.heldExposure()
+	hosts, has := held[api.AnnotationHosts]
+	return held != nil && (has && slices.Contains(splitList(strings.ReplaceAll(hosts, " ", "")), host) || !has && host == anyHost)
+}
