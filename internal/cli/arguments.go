@@ -34,7 +34,7 @@ func registerDryRun(command *cobra.Command, into *string) {
 
 const dryRunNeeds = "--dry-run needs a value: --dry-run=client prints what would be done, --dry-run=server also has the API server check it"
 
-// checkDryRun returns an error for a value of --dry-run that does not exist, and for none before another flag.
+// checkDryRun returns a usage error for an invalid value of --dry-run, and for a missing value.
 func checkDryRun(command *cobra.Command) error {
 	flag := command.Flags().Lookup("dry-run")
 	switch {
@@ -46,7 +46,7 @@ func checkDryRun(command *cobra.Command) error {
 	return usagef("--dry-run=%s: expected none, client, or server", flag.Value)
 }
 
-// flagError explains what a flag needs that was set without a value, or to one of another type.
+// flagError explains which value a flag expects, if it is missing or of the wrong type.
 func flagError(_ *cobra.Command, err error) error {
 	missing := &pflag.ValueRequiredError{}
 	if errors.As(err, &missing) && missing.GetSpecifiedName() == "dry-run" {
@@ -61,14 +61,14 @@ func flagError(_ *cobra.Command, err error) error {
 	return err
 }
 
-// expectedValues are what flags of a type take.
+// expectedValues describes the values of flags by type.
 var expectedValues = map[string]string{
 	"int":      "a whole number, such as 2",
 	"duration": "a duration, such as 30s or 1m30s",
 	"bool":     "true or false",
 }
 
-// checkNamespaceName returns a usage error for text that cannot be the name of a namespace. Empty text is none.
+// checkNamespaceName returns a usage error for text that cannot be the name of a namespace. It accepts empty text.
 func checkNamespaceName(flag, name string) error {
 	if name == "" || len(validation.IsDNS1123Label(name)) == 0 {
 		return nil

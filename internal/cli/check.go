@@ -58,7 +58,7 @@ of missing permissions, the exit status is 0.`,
 				return err
 			}
 			if c.create {
-				if err := l.mustExist(command.Context(), l.namespace); err != nil {
+				if err := l.checkNamespaceExists(command.Context(), l.namespace); err != nil {
 					return err
 				}
 			}

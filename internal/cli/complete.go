@@ -11,12 +11,11 @@ import (
 
 	"github.com/spf13/cobra"
 	corev1 "k8s.io/api/core/v1"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"outrigger.dev/outrigger/routing"
 )
 
-// completionTime is how long a shell may wait for names out of the cluster.
+// completionTime is how long a shell waits for names from the cluster.
 const completionTime = 3 * time.Second
 
 // suggestions returns what the next argument can be. args are the arguments before it.
@@ -102,17 +101,17 @@ func versionWeights(ctx context.Context, l *live, args []string) ([]string, erro
 }
 
 func (l *live) versionsOf(ctx context.Context, service string) ([]string, error) {
-	observed, _, err := l.sources(l.snapshot(l.namespace, false)).Gather(ctx, client.ObjectKey{Namespace: l.namespace, Name: service})
-	if err != nil || observed == nil {
+	observed, _, err := l.observe(ctx, l.snapshot(l.namespace, false), service)
+	if err != nil {
 		return nil, err
 	}
-	return routing.KnownVersions(*observed), nil
+	return routing.KnownVersions(observed), nil
 }
 
 // completeContexts suggests the contexts of the kubeconfig.
 func completeContexts(command *cobra.Command, _ []string, _ string) ([]string, cobra.ShellCompDirective) {
 	from := kubeFlags{}
-	*from.flags().KubeConfig, _ = command.Flags().GetString("kubeconfig") // it is there wherever --context is
+	*from.flags().KubeConfig, _ = command.Flags().GetString("kubeconfig") // every command with --context has it
 	raw, err := from.loading().RawConfig()
 	if err != nil {
 		return nil, cobra.ShellCompDirectiveNoFileComp

@@ -15,11 +15,11 @@ import (
 	"outrigger.dev/outrigger/internal/manifest"
 )
 
-// assumption is a pod template completed to the pod that the workload's controller would send to the API server, which
-// is what the webhook sees: with a generated name, an owner and a namespace. None of it is written to the template.
+// assumption is a pod template, completed to the pod that the workload's controller would create and the webhook would receive: with
+// a generated name, an owner, and a namespace. undo removes them again.
 type assumption struct {
 	pod *corev1.Pod
-	raw []byte // the same pod, with all that its type does not know
+	raw []byte // the same pod, including fields that its Go type does not have
 
 	metadata  map[string]json.RawMessage // of the template, unchanged; nil if it has none
 	labels    map[string]string          // assumed
@@ -121,7 +121,7 @@ func (a *assumption) undo(patched []byte) ([]byte, error) {
 	return json.Marshal(fields)
 }
 
-// restore makes one key of a mapping what it is in another.
+// restore copies one key from another mapping, or deletes it.
 func restore(in, from map[string]json.RawMessage, key string) {
 	if value, ok := from[key]; ok {
 		in[key] = value
@@ -130,7 +130,7 @@ func restore(in, from map[string]json.RawMessage, key string) {
 	}
 }
 
-// decodeObject reads an object of the input into its type, as the API server would.
+// decodeObject decodes an object of the input into its type, as the API server does.
 func decodeObject(object *manifest.Object, into any) error {
 	raw, err := object.JSON()
 	if err != nil {
@@ -142,7 +142,7 @@ func decodeObject(object *manifest.Object, into any) error {
 	return nil
 }
 
-// mustJSON encodes what always can be: text, maps of it, and JSON that was decoded before.
+// mustJSON encodes values that always can be encoded: strings, maps of them, and decoded JSON.
 func mustJSON(value any) json.RawMessage {
 	raw, err := json.Marshal(value)
 	if err != nil {

@@ -70,7 +70,12 @@ of Jobs, and pods whose replacement would be denied, or is unknown, are always l
 				failed = c.evict(command.Context(), report, evict)
 			}
 			printNotes(command.ErrOrStderr(), report.Notes...)
-			if err := writeCoverage(report, encode, tableView{wide: output == "wide", namespaces: all}, command.OutOrStdout()); err != nil {
+			if encode != nil {
+				err = writeEncoded(command.OutOrStdout(), encode, report)
+			} else {
+				err = printCoverage(report, tableView{wide: output == "wide", namespaces: all}, command.OutOrStdout())
+			}
+			if err != nil {
 				return err
 			}
 			return failed
@@ -157,7 +162,7 @@ func (c *coverageReader) namespaces(ctx context.Context, all bool) ([]corev1.Nam
 		}
 		c.unread().AddKind("Namespace", "")
 	}
-	if err := c.mustExist(ctx, c.namespace); err != nil {
+	if err := c.checkNamespaceExists(ctx, c.namespace); err != nil {
 		return nil, err
 	}
 	namespace, note, err := c.namespaceOf(ctx, c.namespace)

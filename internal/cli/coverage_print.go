@@ -13,19 +13,6 @@ import (
 	"outrigger.dev/outrigger/internal/diagnose"
 )
 
-// writeCoverage writes the report as JSON or YAML, or as tables.
-func writeCoverage(report *diagnose.CoverageReport, encode func(any) ([]byte, error), view tableView, out io.Writer) error {
-	if encode == nil {
-		return printCoverage(report, view, out)
-	}
-	text, err := encode(report)
-	if err != nil {
-		return err
-	}
-	_, err = out.Write(text)
-	return err
-}
-
 // printCoverage writes the tables: pods, the commands that replace them, evictions, and the sum.
 func printCoverage(report *diagnose.CoverageReport, view tableView, out io.Writer) error {
 	p := &tables{out: out, view: view}

@@ -20,19 +20,19 @@ import (
 // decide prints the effect of a decision, writes it if it changes anything, and with --wait waits until it is applied.
 func (l *live) decide(ctx context.Context, d diagnose.Decision, how writing) error {
 	s := l.snapshot(l.namespace, false)
-	main, others, err := l.over(ctx, s, d)
+	main, others, err := l.servicesFor(ctx, s, d)
 	if err != nil {
 		return err
 	}
 	how.note(s.notes())
 	if how.wait && s.gaps.HidesRoutes(l.namespace) {
-		return fmt.Errorf("--wait needs permission to list %s in namespace %s; nothing was written", strings.Join(diagnose.Plurals(diagnose.RouteKinds), ", "), l.namespace)
+		return fmt.Errorf("--wait needs permission to list %s in namespace %s; nothing was written", diagnose.RouteKindsText(), l.namespace)
 	}
-	targets := []routing.Observed{*main}
+	targets := []routing.Observed{main}
 	if d.AllServices {
 		targets = append(targets, others...)
 	}
-	var outlooks []diagnose.Forecast
+	var forecasts []diagnose.Forecast
 	for _, observed := range targets {
 		seen, err := diagnose.ForecastDecision(observed, d, s.gaps, l.now())
 		if err != nil {
@@ -42,9 +42,9 @@ func (l *live) decide(ctx context.Context, d diagnose.Decision, how writing) err
 			how.say("service/%s is skipped: %s", observed.Service.Name, seen.Skipped)
 			continue
 		}
-		outlooks = append(outlooks, seen)
+		forecasts = append(forecasts, seen)
 	}
-	for _, seen := range outlooks {
+	for _, seen := range forecasts {
 		how.say("%s", strings.Join(seen.Lines(), "\n"))
 	}
 	if !d.AllServices {
@@ -55,7 +55,7 @@ func (l *live) decide(ctx context.Context, d diagnose.Decision, how writing) err
 			how.say("    This does not change them. To change them too, add --all-services.")
 		}
 	}
-	for _, seen := range outlooks {
+	for _, seen := range forecasts {
 		if seen.IsCurrent {
 			continue
 		}
@@ -63,42 +63,32 @@ func (l *live) decide(ctx context.Context, d diagnose.Decision, how writing) err
 			return err
 		}
 	}
-	return l.waitFor(ctx, how, func(ctx context.Context) (string, error) { return l.decided(ctx, outlooks) })
+	return l.waitFor(ctx, how, func(ctx context.Context) (string, error) { return l.decided(ctx, forecasts) })
 }
 
-// over reads the Service and the others of its namespace that select some of its pods, sorted by name.
-func (l *live) over(ctx context.Context, s *snapshot, d diagnose.Decision) (*routing.Observed, []routing.Observed, error) {
+// servicesFor reads the Service of a decision, and the other Services of its namespace that select some of its pods, sorted by name.
+func (l *live) servicesFor(ctx context.Context, s *snapshot, d diagnose.Decision) (main routing.Observed, others []routing.Observed, err error) {
 	names, err := servicesOf(ctx, s, l.namespace)
 	if err != nil {
-		return nil, nil, err
+		return main, nil, err
 	}
 	if !slices.Contains(names, d.Service) {
-		return nil, nil, noService(l.namespace, d.Service, names)
+		return main, nil, noService(l.namespace, d.Service, names)
 	}
-	sources := l.sources(s)
-	look := func(name string) (*routing.Observed, error) {
-		observed, _, err := sources.Gather(ctx, client.ObjectKey{Namespace: l.namespace, Name: name})
-		return observed, err
-	}
-	main, err := look(d.Service)
-	if err != nil {
-		return nil, nil, err
-	}
-	if main == nil {
-		return nil, nil, fmt.Errorf("service %s/%s is being deleted", l.namespace, d.Service)
+	if main, _, err = l.observe(ctx, s, d.Service); err != nil {
+		return main, nil, err
 	}
 	var pods corev1.PodList
 	if err := s.List(ctx, &pods, client.InNamespace(l.namespace)); err != nil {
-		return nil, nil, err
+		return main, nil, err
 	}
-	var others []routing.Observed
 	for _, name := range names {
 		if name == d.Service {
 			continue
 		}
-		other, err := look(name)
+		other, _, err := l.sources(s).Gather(ctx, client.ObjectKey{Namespace: l.namespace, Name: name})
 		if err != nil {
-			return nil, nil, err
+			return main, nil, err
 		}
 		if other != nil && diagnose.SamePods(main.Service, other.Service, pods.Items) {
 			others = append(others, *other)
@@ -107,10 +97,10 @@ func (l *live) over(ctx context.Context, s *snapshot, d diagnose.Decision) (*rou
 	return main, others, nil
 }
 
-// annotate changes the annotations of a Service and nothing else.
+// annotate changes only the annotations of a Service.
 func (l *live) annotate(ctx context.Context, service *corev1.Service, words map[string]string, how writing) error {
 	if how.dryRun != dryRunClient {
-		patch, err := marksPatch("annotations", words)
+		patch, err := metadataPatch("annotations", words)
 		if err != nil {
 			return err
 		}
@@ -124,8 +114,8 @@ func (l *live) annotate(ctx context.Context, service *corev1.Service, words map[
 	return nil
 }
 
-// marksPatch is a merge patch of labels or annotations alone; an empty value takes one away.
-func marksPatch(which string, words map[string]string) (client.Patch, error) {
+// metadataPatch returns a merge patch of only labels or annotations. An empty value removes the key.
+func metadataPatch(which string, words map[string]string) (client.Patch, error) {
 	marks := map[string]any{}
 	for key, text := range words {
 		if marks[key] = any(nil); text != "" {

@@ -158,24 +158,24 @@ func TestWaitSaysWhatItWaitsFor(t *testing.T) {
 	if err := s.decide(context.Background(), shifting(t, "app", "v1=1", "v2=1"), s.writing(dryRunNone)); err != nil {
 		t.Fatal(err)
 	}
-	outlooks := []diagnose.Forecast{{Observed: s.look("app")}}
-	why, err := s.decided(context.Background(), outlooks)
+	forecasts := []diagnose.Forecast{{Observed: s.look("app")}}
+	why, err := s.decided(context.Background(), forecasts)
 	if err != nil || !strings.Contains(why, "service/app: the current route is v1=100 and will be v1=50 v2=50; VirtualService app is not written yet. If this stays, Outrigger does not run") {
 		t.Errorf("%q, %v", why, err)
 	}
 	how := s.writing(dryRunNone)
 	how.wait, how.timeout = true, time.Millisecond
-	err = s.waitFor(context.Background(), how, func(ctx context.Context) (string, error) { return s.decided(ctx, outlooks) })
+	err = s.waitFor(context.Background(), how, func(ctx context.Context) (string, error) { return s.decided(ctx, forecasts) })
 	if err == nil || !strings.Contains(err.Error(), "written, but not applied within 1ms: service/app: the current route is v1=100") {
 		t.Errorf("%v", err)
 	}
 	s.reconcile("app", "app-internal")
-	if why, err := s.decided(context.Background(), outlooks); err != nil || why != "" {
+	if why, err := s.decided(context.Background(), forecasts); err != nil || why != "" {
 		t.Errorf("%q, %v", why, err)
 	}
 	s.config.Routing.PropagationDelay = 0
 	how.timeout = time.Second
-	if err := s.waitFor(context.Background(), how, func(ctx context.Context) (string, error) { return s.decided(ctx, outlooks) }); err != nil {
+	if err := s.waitFor(context.Background(), how, func(ctx context.Context) (string, error) { return s.decided(ctx, forecasts) }); err != nil {
 		t.Error(err)
 	}
 	s.printed("applied (waited ")
@@ -210,8 +210,8 @@ func TestWaitNamesTheVirtualServiceThatRoutesOtherwise(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.reconcile("app", "app-internal")
-	outlooks := []diagnose.Forecast{{Observed: s.look("app")}}
-	why, err := s.decided(context.Background(), outlooks)
+	forecasts := []diagnose.Forecast{{Observed: s.look("app")}}
+	why, err := s.decided(context.Background(), forecasts)
 	if err != nil || !strings.Contains(why, "VirtualService demo/front routes v1=100 at gateway demo/front, and Outrigger does not write it.") ||
 		!strings.Contains(why, "kubectl delete virtualservices.networking.istio.io -n demo front") {
 		t.Errorf("%q, %v", why, err)
@@ -220,7 +220,7 @@ func TestWaitNamesTheVirtualServiceThatRoutesOtherwise(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.reconcile("app", "app-internal")
-	if why, err := s.decided(context.Background(), outlooks); err != nil || why != "" {
+	if why, err := s.decided(context.Background(), forecasts); err != nil || why != "" {
 		t.Errorf("%q, %v", why, err)
 	}
 }

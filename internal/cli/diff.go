@@ -26,9 +26,9 @@ func diffCommand() *cobra.Command {
 	command := &cobra.Command{
 		Use:   "diff -f FILE...",
 		Short: "Show what injection would change in pods and workloads",
-		Long: `Reads what "outrigger inject" reads and shows what it would change, object by object, as lines for people, or with
--o json as JSON patches, one entry for each object of the input ("kubectl patch --type=json" takes a patch). Like kubectl diff,
-the lines leave out objects that cannot change.
+		Long: `Reads what "outrigger inject" reads and shows what it would change, object by object, as a text diff, or with
+-o json as JSON patches, one entry for each object of the input ("kubectl patch --type=json" accepts a patch). As with kubectl diff,
+the text omits objects that cannot change.
 
 The exit status is that of kubectl diff: 0 if nothing would change, 1 if something would, 2 if it failed or a pod would
 be refused.`,
@@ -59,7 +59,7 @@ const (
 	diffFailed  = 2
 )
 
-// showChanges prints what would change, and says whether anything would.
+// showChanges prints what would change, and reports whether anything would.
 func showChanges(command *cobra.Command, from *injectionFlags, output string) (bool, error) {
 	var text bytes.Buffer // nothing is printed if one object is refused
 	list := []objectPatch{}
@@ -105,7 +105,7 @@ type change struct {
 	before, after []byte // the object as JSON; after is nil if it is unchanged
 }
 
-// changes hands over what injection would do, in the order of the input.
+// changes calls show with what injection would do, in the order of the input.
 func (i injection) changes(ctx context.Context, in *input, show func(change) error) error {
 	then := func(*manifest.Document) error { return nil }
 	return i.each(ctx, in, then, func(d decided) error {
@@ -129,14 +129,14 @@ func (i injection) changes(ctx context.Context, in *input, show func(change) err
 	})
 }
 
-// printChange shows a change as lines that people read: what is decided, and the YAML before and after.
+// printChange writes a change as text: the decision, or a diff of the YAML.
 func printChange(c change, out io.Writer) error {
 	if c.after == nil && c.report.Result == inject.Injected {
-		_, err := fmt.Fprintf(out, "%s stays as it is: it is already injected, and the result is the same\n", c.object)
+		_, err := fmt.Fprintf(out, "%s is unchanged: it is already injected, and the result is the same\n", c.object)
 		return err
 	}
 	if c.after == nil {
-		_, err := fmt.Fprintf(out, "%s stays as it is: %s (%s)\n", c.object, c.report.Message, c.report.Reason)
+		_, err := fmt.Fprintf(out, "%s is unchanged: %s (%s)\n", c.object, c.report.Message, c.report.Reason)
 		return err
 	}
 	before, err := yaml.JSONToYAML(c.before)
@@ -197,8 +197,8 @@ func printPatches(list []objectPatch, out io.Writer) error {
 	return encoder.Encode(list)
 }
 
-// inOrder brings operations into an order that does not depend on the order in which maps are walked: by key within an
-// object, as they come within a list, where positions depend on what came before. The paths are equal before depth.
+// inOrder sorts operations, because jsonpatch iterates over maps: by key within an object. Operations within a list keep their
+// order, because later positions depend on earlier operations. The paths are equal up to depth.
 func inOrder(operations []jsonpatch.Operation, depth int) {
 	at := func(o jsonpatch.Operation) string {
 		if segments := strings.Split(o.Path, "/"); depth < len(segments) {

@@ -5,6 +5,7 @@ package cli
 import (
 	"bytes"
 	"encoding/json"
+	"io"
 	"strings"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -12,8 +13,7 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-// encoderFor returns the encoder of -o json, yaml, jsonpath=… or go-template=…; nil for text. others are formats that the command
-// prints itself.
+// encoderFor returns the encoder of -o json, yaml, jsonpath=… or go-template=…; nil for text. others are further formats of the command.
 func encoderFor(output string, others ...string) (func(any) ([]byte, error), error) {
 	switch output {
 	case "", "wide":
@@ -43,6 +43,16 @@ func encoderFor(output string, others ...string) (func(any) ([]byte, error), err
 		err = printer.PrintObj(&unstructured.Unstructured{Object: fields}, &out)
 		return out.Bytes(), err
 	}, nil
+}
+
+// writeEncoded writes data in the format of -o.
+func writeEncoded(out io.Writer, encode func(any) ([]byte, error), data any) error {
+	text, err := encode(data)
+	if err != nil {
+		return err
+	}
+	_, err = out.Write(text)
+	return err
 }
 
 // asFields returns the data as a template sees it: what -o json prints, and a list as the items of an object.

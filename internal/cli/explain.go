@@ -52,10 +52,10 @@ configuration from the cluster, and applies the rules of the API server and of O
 			if err != nil {
 				return err
 			}
-			if namespaceWords.contain(kind) {
+			if namespaceTypes.contains(kind) {
 				return notExplained("Namespace", name)
 			}
-			if serviceWords.contain(kind) {
+			if serviceTypes.contains(kind) {
 				err = explainService(command, &from, name, print)
 			} else {
 				err = explainObject(command, &from, kind, name, print)
@@ -82,18 +82,18 @@ func explained(args []string) (kind, name string, err error) {
 		return "", "", usagef("%q looks like a file: name it with -f. Example: outrigger explain -f %s", args[0], args[0])
 	case combined && len(args) == 1 && kind != "" && name != "" && !strings.Contains(name, "/"):
 		return kind, name, nil
-	case !combined && len(args) == 1 && slices.Contains(loneTypes, strings.ToLower(kind)):
+	case !combined && len(args) == 1 && slices.Contains(bareTypes, strings.ToLower(kind)):
 		return "", "", usagef("%q is a type: name an object of it. Example: %s/web. For a Service of this name: svc/%s", kind, kind, kind)
 	case !combined && len(args) == 1 && kind != "":
-		return serviceWords[0], kind, nil
+		return serviceTypes[0], kind, nil
 	case !combined && len(args) == 2 && kind != "" && args[1] != "" && !strings.Contains(args[1], "/"):
 		return args[0], args[1], nil
 	}
 	return "", "", usagef("%q does not name one object. Expected NAME (of a Service), TYPE/NAME, or TYPE NAME. Example: deployment/web", strings.Join(args, " "))
 }
 
-// loneTypes are types that are also typed without a name by mistake.
-var loneTypes = []string{
+// bareTypes are types that users type without a name by mistake.
+var bareTypes = []string{
 	"service", "services", "svc", "pod", "pods", "po", "deployment", "deployments", "deploy", "statefulset", "statefulsets", "sts", "daemonset", "daemonsets", "ds",
 	"replicaset", "replicasets", "rs", "job", "jobs", "cronjob", "cronjobs", "cj", "namespace", "namespaces", "ns", "node", "nodes",
 }
@@ -103,7 +103,7 @@ func isFileName(text string) bool {
 	return slices.Contains(resource.FileExtensions, filepath.Ext(text))
 }
 
-// notExplained returns the error for an object that is neither a Service nor holds pods.
+// notExplained returns the error for an object that is not a Service and has no pod template.
 func notExplained(kind, name string) error {
 	see := ""
 	if kind == "Namespace" {
@@ -120,7 +120,7 @@ type explanations struct {
 	data    []any
 }
 
-// explanationsTo reads -o.
+// explanationsTo parses -o.
 func explanationsTo(out io.Writer, output string) (*explanations, error) {
 	encode, err := encoderFor(output)
 	return &explanations{out: out, encode: encode}, err
@@ -139,26 +139,17 @@ func (e *explanations) add(story func() []diagnose.Paragraph, data any) error {
 	return printExplanation(story(), e.out)
 }
 
-// one prints the data of a single object, and list that of all objects of a file.
+// one prints the data of a single object, and list that of all objects of a file. As text, they are printed already.
 func (e *explanations) one() error {
 	if e.encode == nil {
 		return nil
 	}
-	return e.write(e.data[0])
+	return writeEncoded(e.out, e.encode, e.data[0])
 }
 
 func (e *explanations) list() error {
 	if e.encode == nil {
 		return nil
 	}
-	return e.write(e.data)
-}
-
-func (e *explanations) write(data any) error {
-	text, err := e.encode(data)
-	if err != nil {
-		return err
-	}
-	_, err = e.out.Write(text)
-	return err
+	return writeEncoded(e.out, e.encode, e.data)
 }

@@ -61,7 +61,7 @@ func explainFiles(command *cobra.Command, from *clusterFlags, input *inputFlags,
 			return fmt.Errorf("%s: %w", object, err)
 		}
 	}
-	l.noteUnread(command.ErrOrStderr())
+	l.printUnread(command.ErrOrStderr())
 	if found == 0 {
 		return fmt.Errorf("%s contains no pod and no pod template", in.names())
 	}
@@ -75,7 +75,7 @@ func explainObject(command *cobra.Command, from *clusterFlags, kind, name string
 	if err != nil {
 		return err
 	}
-	if err := l.mustExist(ctx, l.namespace); err != nil {
+	if err := l.checkNamespaceExists(ctx, l.namespace); err != nil {
 		return err
 	}
 	live, err := l.find(from, kind, name)
@@ -106,11 +106,11 @@ func explainObject(command *cobra.Command, from *clusterFlags, kind, name string
 	if err := l.explainTemplate(ctx, from, *template, inCluster{live, pods}, print); err != nil {
 		return err
 	}
-	l.noteUnread(command.ErrOrStderr())
+	l.printUnread(command.ErrOrStderr())
 	return nil
 }
 
-// inCluster is what exists of a workload in the cluster.
+// inCluster is the existing workload of a template, with its running pods.
 type inCluster struct {
 	workload *unstructured.Unstructured // nil where a file describes it
 	pods     []corev1.Pod
@@ -128,7 +128,7 @@ func (l *live) podsOf(ctx context.Context, object *unstructured.Unstructured, te
 	}
 	wanted := &metav1.LabelSelector{}
 	if err := runtime.DefaultUnstructuredConverter.FromUnstructured(raw, wanted); err != nil || len(wanted.MatchLabels)+len(wanted.MatchExpressions) == 0 {
-		return nil, nil //nolint:nilerr // that of a ReplicationController is a plain map
+		return nil, nil //nolint:nilerr // the selector of a ReplicationController is a plain map
 	}
 	selector, err := metav1.LabelSelectorAsSelector(wanted)
 	if err != nil {
@@ -194,7 +194,7 @@ func (l *live) explainTemplate(ctx context.Context, from *clusterFlags, template
 	return print.add(s.Paragraphs, s.Data())
 }
 
-// asCreated returns the pod as it was sent, or would be: a live one without the sidecar that it was given.
+// asCreated returns the pod as a controller creates it: without the sidecar, if it is injected.
 func asCreated(template podIn) ([]byte, *corev1.Pod, error) {
 	before, injected, _, err := inject.Removed(template.pod)
 	if err != nil {
@@ -207,7 +207,7 @@ func asCreated(template podIn) ([]byte, *corev1.Pod, error) {
 	return raw, before, err
 }
 
-// namespaceOf reads a Namespace. One that does not exist or may not be read has only its name; a note says so if it does not exist.
+// namespaceOf reads a Namespace. If it does not exist or cannot be read, the result has only its name. note says that it does not exist.
 func (l *live) namespaceOf(ctx context.Context, name string) (namespace *corev1.Namespace, note string, err error) {
 	namespace = &corev1.Namespace{}
 	if err = l.client.Get(ctx, client.ObjectKey{Name: name}, namespace); err == nil {
@@ -276,7 +276,7 @@ func (l *live) readyReplicas(ctx context.Context) (ready int, known bool) {
 	return ready, err == nil && len(list.Items) > 0
 }
 
-// webhookObjects returns those of the cluster, or none if they may not be read.
+// webhookObjects returns the MutatingWebhookConfigurations of the cluster, or none without permission to list them.
 func (l *live) webhookObjects(ctx context.Context) ([]admissionregistrationv1.MutatingWebhookConfiguration, error) {
 	var objects admissionregistrationv1.MutatingWebhookConfigurationList
 	err := l.client.List(ctx, &objects)
@@ -290,8 +290,8 @@ func (l *live) webhookObjects(ctx context.Context) ([]admissionregistrationv1.Mu
 	return objects.Items, nil
 }
 
-// noteUnread reports in one note what could not be read.
-func (l *live) noteUnread(notes io.Writer) {
+// printUnread reports in one note what could not be read.
+func (l *live) printUnread(notes io.Writer) {
 	if note := l.unread().Note(l.namespace); note != "" {
 		printNotes(notes, note)
 	}

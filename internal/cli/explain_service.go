@@ -4,20 +4,14 @@ package cli
 
 import (
 	"context"
-	"errors"
-	"fmt"
 
 	"github.com/spf13/cobra"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"outrigger.dev/outrigger/internal/diagnose"
 )
 
-// explainService says why the routes of a Service are as they are: `outrigger explain service/NAME`.
+// explainService explains the routes of a Service: `outrigger explain service/NAME`.
 func explainService(command *cobra.Command, from *clusterFlags, name string, print *explanations) error {
-	if name == "" {
-		return errors.New("name the Service: explain service/NAME")
-	}
 	l, err := from.connect(command.Context(), command.ErrOrStderr())
 	if err != nil {
 		return err
@@ -26,20 +20,17 @@ func explainService(command *cobra.Command, from *clusterFlags, name string, pri
 	if _, err := servicesOf(command.Context(), s, l.namespace, name); err != nil {
 		return err
 	}
-	observed, problems, err := l.sources(s).Gather(command.Context(), client.ObjectKey{Namespace: l.namespace, Name: name})
+	observed, problems, err := l.observe(command.Context(), s, name)
 	if err != nil {
 		return err
 	}
-	if observed == nil {
-		return fmt.Errorf("service %s/%s is being deleted", l.namespace, name)
-	}
-	around, err := l.surroundings(command.Context(), s, observed)
+	around, err := l.surroundings(command.Context(), s, &observed)
 	if err != nil {
 		return err
 	}
 	printNotes(command.ErrOrStderr(), s.notes()...)
 	now := l.now()
-	return print.add(func() []diagnose.Paragraph { return diagnose.ExplainService(*observed, problems, around, now) }, diagnose.ServiceData(*observed, problems, around, now))
+	return print.add(func() []diagnose.Paragraph { return diagnose.ExplainService(observed, problems, around, now) }, diagnose.ServiceData(observed, problems, around, now))
 }
 
 // servicesToExplain completes service/NAME.

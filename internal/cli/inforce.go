@@ -13,10 +13,10 @@ import (
 
 // decided returns what is still missing until the decisions are applied, or "" if they are. It returns an error if another client
 // has replaced a decision, which is then never applied.
-func (l *live) decided(ctx context.Context, outlooks []diagnose.Forecast) (string, error) {
+func (l *live) decided(ctx context.Context, forecasts []diagnose.Forecast) (string, error) {
 	s := l.snapshot(l.namespace, false)
 	sources := l.sources(s)
-	for _, o := range outlooks {
+	for _, o := range forecasts {
 		observed, _, err := sources.Gather(ctx, client.ObjectKeyFromObject(o.Observed.Service))
 		if err != nil {
 			return "", err

@@ -63,7 +63,7 @@ document cannot be read, nothing is printed and the exit status is 1.`,
 	return command
 }
 
-// injectionFlags say what is injected, and with which configuration.
+// injectionFlags select the input and the configuration of an injection.
 type injectionFlags struct {
 	istio           istioFlags
 	input           inputFlags
@@ -108,14 +108,13 @@ func (f *injectionFlags) start(command *cobra.Command) (injection, *input, error
 // injection is one run over a stream.
 type injection struct {
 	istio      *istioSource
-	namespace  string                       // for objects that name none
+	namespace  string                       // for objects without one
 	path       string                       // of the URL that the API server would call
-	notes      io.Writer                    // what the user should know, one line each
-	withoutPod func(*manifest.Object) error // takes the objects without a pod template; may be nil
+	notes      io.Writer                    // receives notes and warnings, one line each
+	withoutPod func(*manifest.Object) error // is called with objects without a pod template; may be nil
 }
 
-// all injects every pod and pod template of the input and writes every document. If any is refused the error names all
-// that are.
+// all injects every pod and pod template of the input, and writes every document. If any are refused, the error names all of them.
 func (i injection) all(ctx context.Context, in *input, out manifest.Writer) error {
 	return i.each(ctx, in, out.Write, func(d decided) error {
 		if d.report.Result == inject.Skipped {
@@ -135,8 +134,8 @@ type decided struct {
 	written []byte // the template that results; nil if it is unchanged
 }
 
-// each decides about every pod and pod template of the input, one document at a time, and hands over those that are not
-// refused, and then the document. If any is refused the error names all that are.
+// each decides about every pod and pod template of the input, one document at a time. It calls do with those that are not refused, and
+// then with the document. If any are refused, the error names all of them.
 func (i injection) each(ctx context.Context, in *input, then func(*manifest.Document) error, do func(decided) error) error {
 	namespaces, err := namespacesOf(in)
 	if err != nil {
@@ -164,7 +163,7 @@ func (i injection) each(ctx context.Context, in *input, then func(*manifest.Docu
 	return errors.Join(refused...)
 }
 
-// one decides about an object and hands it over if it holds a pod that is not refused. It returns the refusal.
+// one decides about an object, and calls do if it has a pod that is not refused. It returns the refusal.
 func (i injection) one(ctx context.Context, object *manifest.Object, namespaces map[string]*corev1.Namespace, do func(decided) error) (refusal, err error) {
 	name := object.Namespace
 	if name == "" {
@@ -203,7 +202,7 @@ type podIn struct {
 	*assumption
 }
 
-// templatePod finds the pod template of an object; nil if it holds none.
+// templatePod returns the pod template of an object, or nil if it has none.
 func templatePod(object *manifest.Object, namespace string) (*podIn, error) {
 	template, err := object.Template()
 	if err != nil || template == nil {
@@ -268,7 +267,7 @@ func withProbePorts(pod []byte, names map[string]string) ([]byte, error) {
 	return jsonpatch.MergePatch(pod, patch)
 }
 
-// refusal is the decision that the pod must not be created like this.
+// refusal returns the error for a denied pod.
 func (p podIn) refusal(report inject.Report) error {
 	return fmt.Errorf("%s is refused: %s (%s)", p.object, refusalText(report), report.Reason)
 }
@@ -294,8 +293,7 @@ func refusalText(report inject.Report) string {
 	return strings.Join(lines, "; ")
 }
 
-// namespacesOf returns the Namespace objects of the input by name, wherever they are in it. Of the other documents only
-// the text is looked at.
+// namespacesOf returns the Namespaces of the input by name. It does not parse documents that do not contain the word.
 func namespacesOf(in *input) (map[string]*corev1.Namespace, error) {
 	found := map[string]*corev1.Namespace{}
 	mayHold := func(d *manifest.Document) bool { return d.Contains("Namespace") }

@@ -19,7 +19,7 @@ import (
 	"outrigger.dev/outrigger/internal/manifest"
 )
 
-// inputFlags name what a command reads, as kubectl's -f and -R do: files, directories, patterns, URLs and standard input.
+// inputFlags name the input of a command, as kubectl's -f and -R do: files, directories, patterns, URLs, and standard input.
 type inputFlags struct {
 	names     []string
 	recursive bool
@@ -38,7 +38,7 @@ func (f *inputFlags) register(command *cobra.Command, what string) {
 // decides about the first pod. Documents are parsed one at a time.
 type input struct {
 	files []inputFile
-	found int // objects that each has handed over so far
+	found int // objects that each has returned so far
 }
 
 type inputFile struct {
@@ -192,7 +192,7 @@ func (in *input) objects() ([]*manifest.Object, error) {
 	return out, err
 }
 
-// names lists what was read.
+// names lists the files that were read.
 func (in *input) names() string {
 	var out []string
 	for _, file := range in.files {

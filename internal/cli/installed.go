@@ -17,8 +17,8 @@ import (
 	"outrigger.dev/outrigger/internal/diagnose"
 )
 
-// mustExist returns an error if a namespace does not exist. It returns nil if the user has no permission to read it.
-func (l *live) mustExist(ctx context.Context, namespace string) error {
+// checkNamespaceExists returns an error if a namespace does not exist. It returns nil if the user has no permission to read it.
+func (l *live) checkNamespaceExists(ctx context.Context, namespace string) error {
 	err := l.client.Get(ctx, client.ObjectKey{Name: namespace}, &corev1.Namespace{})
 	switch {
 	case apierrors.IsNotFound(err):
@@ -33,15 +33,15 @@ func (l *live) mustExist(ctx context.Context, namespace string) error {
 
 func noNamespace(namespace string) error { return fmt.Errorf("namespace %s does not exist", namespace) }
 
-// mustBeHere returns an error if no Outrigger is installed in the system namespace, but one is in another: then nothing in the system
+// checkInstalledHere returns an error if no Outrigger is installed in the system namespace, but one is in another: then nothing in the system
 // namespace shows whether it runs. namespace is the one whose routes are removed, empty for all.
-func (l *live) mustBeHere(ctx context.Context, namespace string) error {
+func (l *live) checkInstalledHere(ctx context.Context, namespace string) error {
 	if len(l.configs) > 0 || l.unread().Hides(l.installed, "ConfigMap") {
 		return nil // installed here, or reported as unknown when the Lease is read
 	}
 	places, err := l.elsewhere(ctx)
 	if isForbidden(err) {
-		return l.mayRunElsewhere(namespace)
+		return l.unknownElsewhere(namespace)
 	}
 	if err != nil {
 		return err
@@ -80,8 +80,8 @@ func (l *live) elsewhere(ctx context.Context) ([]string, error) {
 	return slices.Sorted(maps.Keys(places)), nil
 }
 
-// mayRunElsewhere returns the error for a user who has no permission to see whether Outrigger runs in another namespace.
-func (l *live) mayRunElsewhere(namespace string) error {
+// unknownElsewhere returns the error for a user who has no permission to see whether Outrigger runs in another namespace.
+func (l *live) unknownElsewhere(namespace string) error {
 	where := ""
 	if namespace != "" {
 		where = " -n " + namespace

@@ -24,9 +24,9 @@ import (
 	"outrigger.dev/outrigger/internal/manifest"
 )
 
-var nativeSidecarWords = []string{"auto", "enabled", "disabled"}
+var nativeSidecarModes = []string{"auto", "enabled", "disabled"}
 
-// istioFlags say where Istio's configuration comes from.
+// istioFlags select the source of Istio's configuration.
 type istioFlags struct {
 	kube                         kubeFlags
 	istioNamespace, revision     string
@@ -36,7 +36,7 @@ type istioFlags struct {
 	namespaceFile                string
 	nativeSidecars, platform     string
 	compliancePolicy, release    string
-	unread                       diagnose.Gaps // takes what the user may not read and can be done without; nil makes it an error
+	unread                       diagnose.Gaps // receives what the user may not read and the command can do without; nil makes it an error
 }
 
 // istioFlagsOf returns the flags that read Istio's configuration as an installation with these settings does.
@@ -53,29 +53,29 @@ func (f *istioFlags) register(flags *pflag.FlagSet) {
 	flags.StringVar(&f.mesh, "meshConfigFile", "", `file with the key "mesh" of ConfigMap istio`)
 	f.kube.register(flags, false)
 	flags.StringVarP(&f.istioNamespace, "istioNamespace", "i", "istio-system", "namespace of Istio's ConfigMaps")
-	flags.StringVarP(&f.revision, "revision", "r", "", "Istio's revision (default: the default one)")
+	flags.StringVarP(&f.revision, "revision", "r", "", "Istio revision (default: the default revision)")
 	flags.StringVar(&f.configMap, "injectConfigMapName", "", "ConfigMap of the templates and values (default: istio-sidecar-injector, followed by -REVISION if there is one)")
 	flags.StringVar(&f.meshMap, "meshConfigMapName", "", "ConfigMap of the mesh configuration (default: istio, followed by -REVISION if there is one)")
-	flags.StringVar(&f.proxyConfigFile, "proxyConfigFile", "", "file with ProxyConfig resources, in place of the cluster's")
-	flags.StringVar(&f.namespaceFile, "namespaceFile", "", "file with Namespace objects, in place of the cluster's")
-	flags.StringVar(&f.nativeSidecars, "nativeSidecars", "", "proxy as a native sidecar: auto (by the nodes; without any, enabled), enabled or disabled (default: as Istio's values say)")
-	flags.StringVar(&f.platform, "platform", "", "platform of the cluster: openshift (default: as Istio's values say)")
-	flags.StringVar(&f.compliancePolicy, "compliancePolicy", "", "compliance policy of the proxies, such as fips-140-3 (default: as Istio's values say)")
-	flags.StringVar(&f.release, "istioVersion", "", "Istio's release, such as 1.31.1 (default: as the ConfigMap or the proxy's tag says)")
+	flags.StringVar(&f.proxyConfigFile, "proxyConfigFile", "", "file with ProxyConfig resources, instead of those of the cluster")
+	flags.StringVar(&f.namespaceFile, "namespaceFile", "", "file with Namespace objects, instead of those of the cluster")
+	flags.StringVar(&f.nativeSidecars, "nativeSidecars", "", "run the proxy as a native sidecar: auto (depending on the nodes; enabled if there are none), enabled, or disabled (default: Istio's values)")
+	flags.StringVar(&f.platform, "platform", "", "platform of the cluster: openshift (default: Istio's values)")
+	flags.StringVar(&f.compliancePolicy, "compliancePolicy", "", "compliance policy of the proxies, such as fips-140-3 (default: Istio's values)")
+	flags.StringVar(&f.release, "istioVersion", "", "Istio release, such as 1.31.1 (default: that of the ConfigMap or of the proxy's tag)")
 }
 
-// complete registers what the shell may offer for the flags.
+// complete registers completions of the flags.
 func (f *istioFlags) complete(command *cobra.Command) {
-	_ = command.RegisterFlagCompletionFunc("nativeSidecars", cobra.FixedCompletions(nativeSidecarWords, cobra.ShellCompDirectiveNoFileComp))
+	_ = command.RegisterFlagCompletionFunc("nativeSidecars", cobra.FixedCompletions(nativeSidecarModes, cobra.ShellCompDirectiveNoFileComp))
 	_ = command.RegisterFlagCompletionFunc("platform", cobra.FixedCompletions([]string{"openshift"}, cobra.ShellCompDirectiveNoFileComp))
 	_ = command.RegisterFlagCompletionFunc("context", completeContexts)
 }
 
-// istioSource is Istio's configuration and what else of the cluster injection depends on.
+// istioSource is Istio's configuration, and the other facts of the cluster that injection depends on.
 type istioSource struct {
 	config     *inject.Config
 	warnings   []api.InjectProblem // about the configuration itself
-	namespace  string              // of objects that name none
+	namespace  string              // of objects without one
 	namespaces map[string]*corev1.Namespace
 	client     kubernetes.Interface // nil without a cluster
 }
@@ -85,11 +85,11 @@ func (f *istioFlags) load(ctx context.Context) (*istioSource, error) {
 	if err := f.check(); err != nil {
 		return nil, err
 	}
-	local, err := f.wantsFiles()
+	local, err := f.usesFiles()
 	if err != nil {
 		return nil, err
 	}
-	var given givenFacts
+	var given fileFacts
 	if err := f.readFacts(&given); err != nil {
 		return nil, err
 	}
@@ -111,12 +111,12 @@ func (f *istioFlags) load(ctx context.Context) (*istioSource, error) {
 	return found, nil
 }
 
-// compliancePolicies are those that Istio knows.
+// compliancePolicies are the values that Istio accepts.
 var compliancePolicies = []string{"fips-140-2", "fips-140-3", "pqc"}
 
 // check validates the flags.
 func (f *istioFlags) check() error {
-	if f.nativeSidecars != "" && !slices.Contains(nativeSidecarWords, f.nativeSidecars) {
+	if f.nativeSidecars != "" && !slices.Contains(nativeSidecarModes, f.nativeSidecars) {
 		return usagef("--nativeSidecars=%s: expected auto, enabled or disabled", f.nativeSidecars)
 	}
 	if f.platform != "" && f.platform != "openshift" {
@@ -131,13 +131,13 @@ func (f *istioFlags) check() error {
 	return nil
 }
 
-// givenFacts are facts of a cluster that files say in its place.
-type givenFacts struct {
+// fileFacts are facts of a cluster that files replace.
+type fileFacts struct {
 	namespaces   map[string]*corev1.Namespace
 	proxyConfigs []*networkingv1beta1.ProxyConfig
 }
 
-func (f *istioFlags) readFacts(into *givenFacts) error {
+func (f *istioFlags) readFacts(into *fileFacts) error {
 	into.namespaces = map[string]*corev1.Namespace{}
 	if f.namespaceFile != "" {
 		err := eachObject(f.namespaceFile, "Namespace", func(object *manifest.Object) error {
@@ -178,11 +178,11 @@ func eachObject(file, kind string, take func(*manifest.Object) error) error {
 		return err
 	}
 	if len(objects) == 0 {
-		return fmt.Errorf("%s holds no %s", file, kind)
+		return fmt.Errorf("%s contains no %s", file, kind)
 	}
 	for _, object := range objects {
 		if object.Kind != kind {
-			return fmt.Errorf("%s: %s is no %s", file, object, kind)
+			return fmt.Errorf("%s: %s is not a %s", file, object, kind)
 		}
 		if err := take(object); err != nil {
 			return fmt.Errorf("%s: %w", file, err)
@@ -191,8 +191,8 @@ func eachObject(file, kind string, take func(*manifest.Object) error) error {
 	return nil
 }
 
-// wantsFiles says whether the files are given; some without the others would mix two installations.
-func (f *istioFlags) wantsFiles() (bool, error) {
+// usesFiles reports whether the files are set. It is an error to set only some of them, because that would mix two installations.
+func (f *istioFlags) usesFiles() (bool, error) {
 	var given, missing []string
 	for _, file := range []struct{ flag, value string }{
 		{"--injectConfigFile", f.configFile}, {"--valuesFile", f.valuesFile}, {"--meshConfigFile", f.mesh},
@@ -210,7 +210,7 @@ func (f *istioFlags) wantsFiles() (bool, error) {
 	return len(given) > 0, nil
 }
 
-func (f *istioFlags) fromFiles(given givenFacts) (*istioSource, error) {
+func (f *istioFlags) fromFiles(given fileFacts) (*istioSource, error) {
 	source := inject.Source{Settings: f.settings(), Release: f.release}
 	for _, file := range []struct {
 		name, key string
@@ -242,7 +242,7 @@ func (f *istioFlags) settings() inject.Settings {
 func keyOf(file, key, text string) (string, error) {
 	var configMap corev1.ConfigMap
 	if err := yaml.Unmarshal([]byte(text), &configMap); err != nil || configMap.Kind != "ConfigMap" {
-		return text, nil // templates are no YAML
+		return text, nil // templates are not YAML
 	}
 	value, ok := configMap.Data[key]
 	if !ok {
@@ -253,7 +253,7 @@ func keyOf(file, key, text string) (string, error) {
 
 var configKeys = regexp.MustCompile(`(?m)^(policy|templates|defaultTemplates|aliases):`)
 
-// wholeConfig makes a template alone, as istioctl takes it too, the template "sidecar" of a configuration.
+// wholeConfig returns a configuration with the template "sidecar" for text that is only a template, as istioctl accepts it.
 func wholeConfig(text string) string {
 	if configKeys.MatchString(text) {
 		return text

@@ -18,11 +18,11 @@ import (
 	"outrigger.dev/outrigger/inject"
 )
 
-// errNoSource is the error without a cluster and without files.
+// errNoSource is the error if neither a cluster nor files are set.
 var errNoSource = errors.New("no Istio configuration: there is neither a cluster (no --kubeconfig, KUBECONFIG, ~/.kube/config or pod's account) nor " +
 	"--injectConfigFile, --valuesFile and --meshConfigFile; Outrigger has no template, hub or tag of its own")
 
-func (f *istioFlags) fromCluster(ctx context.Context, given givenFacts) (*istioSource, error) {
+func (f *istioFlags) fromCluster(ctx context.Context, given fileFacts) (*istioSource, error) {
 	rest, err := f.kube.rest()
 	if errors.Is(err, errNoCluster) {
 		return nil, errNoSource
@@ -67,7 +67,7 @@ func (f *istioFlags) fromCluster(ctx context.Context, given givenFacts) (*istioS
 	return found, nil
 }
 
-// facts reads what else the webhook goes by: kubelets' versions, where no flag decides.
+// facts reads the other facts that the webhook uses: the versions of the kubelets, unless a flag decides.
 func (f *istioFlags) facts(ctx context.Context, client kubernetes.Interface) (inject.Facts, error) {
 	facts := inject.Facts{Nodes: map[string]string{}}
 	if f.nativeSidecars == "enabled" || f.nativeSidecars == "disabled" {
@@ -90,7 +90,7 @@ func (f *istioFlags) facts(ctx context.Context, client kubernetes.Interface) (in
 	return facts, nil
 }
 
-// proxyConfigsOf reads the ProxyConfig resources of a cluster; there are none where their CRD is not installed.
+// proxyConfigsOf reads the ProxyConfig resources of a cluster. It returns none if their CRD is not installed.
 func proxyConfigsOf(ctx context.Context, istio istioclient.Interface) ([]*networkingv1beta1.ProxyConfig, error) {
 	found, err := istio.NetworkingV1beta1().ProxyConfigs(metav1.NamespaceAll).List(ctx, metav1.ListOptions{})
 	if apierrors.IsNotFound(err) {
@@ -109,7 +109,7 @@ func (f *istioFlags) read(ctx context.Context, client kubernetes.Interface) (inj
 	injectorName, meshName := f.configMapNames()
 	injector, err := configMaps.Get(ctx, injectorName, metav1.GetOptions{})
 	if apierrors.IsNotFound(err) && f.revision == "" && f.configMap == "" {
-		// Every install with a revision has no unsuffixed ConfigMap; the tag "default" says which one stands for it.
+		// With revisions, no ConfigMap lacks a suffix. The tag "default" names the default revision.
 		tag, tagErr := client.AdmissionregistrationV1().MutatingWebhookConfigurations().Get(ctx, "istio-revision-tag-default", metav1.GetOptions{})
 		if tagErr == nil && tag.Labels["istio.io/rev"] != "" {
 			f.revision = tag.Labels["istio.io/rev"]
@@ -130,7 +130,7 @@ func (f *istioFlags) read(ctx context.Context, client kubernetes.Interface) (inj
 	return source, nil
 }
 
-// configMapNames are those of the flags, else Istio's own of the revision.
+// configMapNames returns the names of the flags, or else those that Istio uses for the revision.
 func (f *istioFlags) configMapNames() (injector, mesh string) {
 	injector, mesh = f.configMap, f.meshMap
 	if injector == "" {

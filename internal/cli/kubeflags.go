@@ -14,12 +14,12 @@ import (
 	"k8s.io/utils/ptr"
 )
 
-// kubeFlags are kubectl's flags about the cluster and its user, with kubectl's meaning. The zero value is kubectl without flags.
+// kubeFlags are kubectl's flags for the connection to a cluster, with the same meaning. The zero value is kubectl without flags.
 type kubeFlags struct {
 	config *genericclioptions.ConfigFlags
 }
 
-// rareKubeFlags are accepted, and not listed in the help of every command.
+// rareKubeFlags are accepted but not listed in the help of every command.
 var rareKubeFlags = []string{
 	"as-uid", "as-user-extra", "cache-dir", "certificate-authority", "client-certificate", "client-key", "disable-compression",
 	"insecure-skip-tls-verify", "server", "tls-server-name", "token",
@@ -32,7 +32,7 @@ func (k *kubeFlags) flags() *genericclioptions.ConfigFlags {
 	return k.config
 }
 
-// register leaves out -n where a command has no use for it or gives it another meaning.
+// register adds the flags. Without namespaced, it omits -n, because the command does not use it or gives it another meaning.
 func (k *kubeFlags) register(flags *pflag.FlagSet, namespaced bool) {
 	config := k.flags()
 	if !namespaced {
@@ -66,7 +66,7 @@ func (k *kubeFlags) check() error {
 	return nil
 }
 
-// rest returns how to reach the cluster. kubectl would try localhost:8080 where none is named.
+// rest returns the connection to the cluster. It returns errNoCluster where kubectl would try localhost:8080.
 func (k *kubeFlags) rest() (*rest.Config, error) {
 	if err := k.check(); err != nil {
 		return nil, err

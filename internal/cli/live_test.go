@@ -202,7 +202,7 @@ func (s *liveStage) annotate(name string, words ...string) {
 		key, value, _ := strings.Cut(word, "=")
 		set[key] = value
 	}
-	patch, err := marksPatch("annotations", set)
+	patch, err := metadataPatch("annotations", set)
 	if err != nil {
 		s.t.Fatal(err)
 	}

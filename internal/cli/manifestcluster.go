@@ -100,13 +100,7 @@ func (c *manifestCluster) dropCopies() {
 		name, is := routing.CopyOf(object)
 		return is && services[types.NamespacedName{Namespace: object.GetNamespace(), Name: name}]
 	}
-	c.routes = routing.Objects{
-		DestinationRules: without(c.routes.DestinationRules, isCopy), VirtualServices: without(c.routes.VirtualServices, isCopy), Gateways: without(c.routes.Gateways, isCopy),
-	}
-}
-
-func without[T routing.Object](list []T, remove func(routing.Object) bool) []T {
-	return slices.DeleteFunc(list, func(object T) bool { return remove(object) })
+	c.routes = filterObjects(c.routes, func(object routing.Object) bool { return !isCopy(object) })
 }
 
 // add takes an object that is in a namespace, or none.

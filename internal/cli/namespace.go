@@ -34,7 +34,8 @@ func disableCommand() *cobra.Command {
 		Use:   "disable NAMESPACE",
 		Short: "Remove the routes of a namespace",
 		Long: `Sets the label outrigger.dev/routing=disabled on the namespace, and nothing else. The controller then removes its routes
-in order: first VirtualServices and Gateways, then, after the propagation delay, the DestinationRules. It first prints how the shares change, which versions begin to receive traffic, and what is no longer served at gateways.`,
+in order: first VirtualServices and Gateways, then, after the propagation delay, the DestinationRules. It first prints how the
+shares change, which versions begin to receive traffic, and what is no longer served at gateways.`,
 		Example: `  # Which versions would begin to receive traffic?
   outrigger disable demo --dry-run=client
 
@@ -49,8 +50,8 @@ func namespaceCommand(mode api.RoutingMode, command *cobra.Command) *cobra.Comma
 		if err := how.check(command); err != nil {
 			return err
 		}
-		name, err := namespaceWords.takeOnly(args)
-		if errors.Is(err, errNone) {
+		name, err := namespaceTypes.parseOne(args)
+		if errors.Is(err, errNoArgument) {
 			return usagef("name one namespace: %s", command.Use)
 		}
 		if err == nil {
@@ -71,7 +72,7 @@ func namespaceCommand(mode api.RoutingMode, command *cobra.Command) *cobra.Comma
 	return command
 }
 
-// setRouting prints what the label will do, sets it, and with --wait waits until it is done.
+// setRouting prints the effect of the label, sets it, and with --wait waits until the controller has written the routes.
 func (l *live) setRouting(ctx context.Context, name string, mode api.RoutingMode, how writing) error {
 	namespace := &corev1.Namespace{}
 	if err := l.client.Get(ctx, client.ObjectKey{Name: name}, namespace); isForbidden(err) {
@@ -81,7 +82,7 @@ func (l *live) setRouting(ctx context.Context, name string, mode api.RoutingMode
 	} else if err != nil {
 		return fmt.Errorf("read Namespace %s: %w", name, err)
 	}
-	services, notes, err := l.allOf(ctx, name)
+	services, notes, err := l.servicesIn(ctx, name)
 	if err != nil {
 		return err
 	}
@@ -94,11 +95,11 @@ func (l *live) setRouting(ctx context.Context, name string, mode api.RoutingMode
 	words := map[string]string{api.LabelRouting: string(mode)}
 	if namespace.Labels[api.LabelRouting] == string(mode) {
 		how.say("namespace/%s already has the label %s; nothing is written.", name, strings.Join(diagnose.KubectlArguments(words), " "))
-		return l.waitFor(ctx, how, func(ctx context.Context) (string, error) { return l.followed(ctx, name) })
+		return l.waitFor(ctx, how, func(ctx context.Context) (string, error) { return l.notWrittenIn(ctx, name) })
 	}
 	how.say("kubectl label namespace %s %s --overwrite", name, strings.Join(diagnose.KubectlArguments(words), " "))
 	if how.dryRun != dryRunClient {
-		patch, err := marksPatch("labels", words)
+		patch, err := metadataPatch("labels", words)
 		if err != nil {
 			return err
 		}
@@ -107,11 +108,11 @@ func (l *live) setRouting(ctx context.Context, name string, mode api.RoutingMode
 		}
 	}
 	how.say("namespace/%s labeled%s", name, how.suffix())
-	return l.waitFor(ctx, how, func(ctx context.Context) (string, error) { return l.followed(ctx, name) })
+	return l.waitFor(ctx, how, func(ctx context.Context) (string, error) { return l.notWrittenIn(ctx, name) })
 }
 
 // allOf reads every Service of a namespace, sorted by name, and returns notes about what could not be read outside of it.
-func (l *live) allOf(ctx context.Context, namespace string) ([]routing.Observed, []string, error) {
+func (l *live) servicesIn(ctx context.Context, namespace string) ([]routing.Observed, []string, error) {
 	s := l.snapshot(namespace, false)
 	s.strict = true // a label on the namespace concerns all of it
 	names, err := servicesOf(ctx, s, namespace)
@@ -132,10 +133,10 @@ func (l *live) allOf(ctx context.Context, namespace string) ([]routing.Observed,
 	return out, s.notes(), nil
 }
 
-// followed says for which Service of a namespace the controller has yet to write; nothing if for none. What waits for
-// proxies to forget a route is no longer missed.
-func (l *live) followed(ctx context.Context, namespace string) (string, error) {
-	services, _, err := l.allOf(ctx, namespace)
+// notWrittenIn returns for which Service of a namespace the controller has not written everything yet, or "" if for none. It ignores
+// the propagation delay of removals.
+func (l *live) notWrittenIn(ctx context.Context, namespace string) (string, error) {
+	services, _, err := l.servicesIn(ctx, namespace)
 	if err != nil {
 		return "", err
 	}
@@ -152,13 +153,17 @@ func (l *live) followed(ctx context.Context, namespace string) (string, error) {
 // owned returns the Services for which Outrigger's objects exist.
 func owned(objects routing.Objects) []client.ObjectKey {
 	var out []client.ObjectKey
-	for _, object := range slices.Concat(asObjects(objects.DestinationRules), asObjects(objects.VirtualServices), asObjects(objects.Gateways)) {
+	for _, object := range objectList(objects) {
 		if name, ours := routing.ServiceOf(object); ours {
 			out = append(out, client.ObjectKey{Namespace: object.GetNamespace(), Name: name})
 		}
 	}
 	slices.SortFunc(out, func(a, b client.ObjectKey) int { return strings.Compare(a.String(), b.String()) })
 	return slices.Compact(out)
+}
+
+func objectList(objects routing.Objects) []routing.Object {
+	return slices.Concat(asObjects(objects.DestinationRules), asObjects(objects.VirtualServices), asObjects(objects.Gateways))
 }
 
 func asObjects[T routing.Object](list []T) []routing.Object {

@@ -29,10 +29,10 @@ func TestObjectsAreNamedAsInKubectl(t *testing.T) {
 		{"promote", func(args []string) string { return show(promotedService(args)) }, map[string]string{
 			"web v2": "web[v2]", "svc/web v2": "web[v2]", "svc web v2": "web[v2]", "svc v2": "svc[v2]", "pod/web v2": "error",
 		}},
-		{"status", func(args []string) string { name, err := serviceWords.takeOnly(args); return show(name, nil, err) }, map[string]string{
+		{"status", func(args []string) string { name, err := serviceTypes.parseOne(args); return show(name, nil, err) }, map[string]string{
 			"web": "web[]", "svc/web": "web[]", "services web": "web[]", "svc": "svc[]", "web api": "error", "deploy web": "error", "svc web api": "error",
 		}},
-		{"enable", func(args []string) string { name, err := namespaceWords.takeOnly(args); return show(name, nil, err) }, map[string]string{
+		{"enable", func(args []string) string { name, err := namespaceTypes.parseOne(args); return show(name, nil, err) }, map[string]string{
 			"demo": "demo[]", "ns/demo": "demo[]", "namespace demo": "demo[]", "svc/demo": "error", "": "error",
 		}},
 		{"explain", func(args []string) string { kind, name, err := explained(args); return show(kind+"/"+name, nil, err) }, map[string]string{

@@ -15,7 +15,7 @@ import (
 	"outrigger.dev/outrigger/internal/manifest"
 )
 
-// output is where documents are written, and in which format.
+// output is the destination and the format of documents.
 type output struct {
 	writer func(io.Writer) manifest.Writer
 	file   string // empty for standard output
@@ -58,7 +58,7 @@ func didYouMean(word string, known ...string) string {
 	return "."
 }
 
-// write writes everything that fill writes, or nothing if fill fails, so that the reader of a pipe never gets half of an
+// write writes everything that fill writes, or nothing if fill fails, so that the reader of a pipe never gets a part of an
 // application.
 func (o output) write(stdout io.Writer, fill func(manifest.Writer) error) error {
 	var text bytes.Buffer
@@ -70,7 +70,7 @@ func (o output) write(stdout io.Writer, fill func(manifest.Writer) error) error 
 		return err
 	}
 	if o.file != "" {
-		return os.WriteFile(o.file, text.Bytes(), 0o644) //nolint:gosec // a manifest is no secret, and umask narrows it
+		return os.WriteFile(o.file, text.Bytes(), 0o644) //nolint:gosec // a manifest is not secret, and umask applies
 	}
 	_, err := text.WriteTo(stdout)
 	return err

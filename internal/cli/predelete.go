@@ -48,7 +48,7 @@ does: those whose removal moves no traffic. The others are unchanged and are pri
 	return command
 }
 
-// preDelete takes back what the release has done.
+// preDelete reverts what the release has done.
 func (l *live) preDelete(ctx context.Context, deployment string, how writing) error {
 	if err := l.removeWebhooks(ctx, how); err != nil {
 		return err
@@ -90,7 +90,7 @@ func (l *live) removeWebhooks(ctx context.Context, how writing) error {
 	return nil
 }
 
-// stop scales the Deployment to nothing and waits until none of its pods is left: a replica that ends leads on until it has.
+// stop scales the Deployment to 0 and waits until it has no pods, because a terminating replica still leads.
 func (l *live) stop(ctx context.Context, name string, how writing) error {
 	deployment := &appsv1.Deployment{}
 	err := l.client.Get(ctx, client.ObjectKey{Namespace: l.installed, Name: name}, deployment)

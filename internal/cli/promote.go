@@ -28,7 +28,7 @@ for other Services that select the same pods.`,
 	}, versionNames, func(args []string) (diagnose.Decision, error) {
 		service, versions, err := promotedService(args)
 		if err != nil || len(versions) != 1 {
-			return diagnose.Decision{}, usagef("name the Service and one version: promote SERVICE v2%s", andWhy(err))
+			return diagnose.Decision{}, usagef("name the Service and one version: promote SERVICE v2%s", reasonOf(err))
 		}
 		return promotionOf(service, versions[0])
 	})

@@ -17,7 +17,7 @@ func Root(program, number string, additional ...*cobra.Command) *cobra.Command {
 	version = number
 	command := &cobra.Command{
 		Use:   "outrigger",
-		Short: "Sidecars and version routes for Istio, from labels alone",
+		Short: "Sidecars and version routes for Istio, from labels",
 		Long: `Outrigger injects Istio's sidecar as istiod would, from the cluster's own Istio configuration, and keeps
 DestinationRules, VirtualServices, and Gateways in step with the "version" labels of running pods.
 
@@ -44,15 +44,15 @@ In a cluster it runs as "outrigger serve", installed by the Helm chart. The othe
 	command.AddCommand(additional...)
 	command.AddCommand(statusCommand(), coverageCommand(), explainCommand(), shiftCommand(), promoteCommand(), undoCommand(), enableCommand(), disableCommand(), uninstallRoutesCommand(), checkCommand(), preDeleteCommand())
 	if strings.HasPrefix(filepath.Base(program), "kubectl-") {
-		asPlugin(command)
+		usePluginName(command)
 	}
 	return command
 }
 
 const pluginName = "kubectl outrigger"
 
-// asPlugin changes the examples to commands of kubectl.
-func asPlugin(command *cobra.Command) {
+// usePluginName changes the examples to commands of kubectl.
+func usePluginName(command *cobra.Command) {
 	command.Annotations = map[string]string{cobra.CommandDisplayNameAnnotation: pluginName}
 	var rename func(*cobra.Command)
 	rename = func(c *cobra.Command) {

@@ -98,8 +98,7 @@ reported on stderr with its reason.`,
 	return command
 }
 
-// assumedTime is when the input is taken to have been created: any time will do, and one that never changes keeps the
-// output the same.
+// assumedTime is the assumed creation time of the input. It is constant, so that the output is the same each time.
 var assumedTime = time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC)
 
 // contextNamespace returns the namespace in which kubectl would apply the input. It contacts no cluster.
@@ -116,7 +115,7 @@ func ReadConfig(name string) (api.Config, error) {
 	if name == "" {
 		return api.LoadConfig(nil)
 	}
-	text, err := os.ReadFile(name) //nolint:gosec // the file that the caller names, with his rights
+	text, err := os.ReadFile(name) //nolint:gosec // the file that the user names, with the user's permissions
 	if err != nil {
 		return api.Config{}, err
 	}

@@ -31,7 +31,7 @@ for other Services that select the same pods.`,
 	}, versionWeights, func(args []string) (diagnose.Decision, error) {
 		service, weights, err := shiftedService(args)
 		if err != nil || len(weights) == 0 {
-			return diagnose.Decision{}, usagef("name the Service and at least one version with its weight: shift SERVICE v1=90 v2=10%s", andWhy(err))
+			return diagnose.Decision{}, usagef("name the Service and at least one version with its weight: shift SERVICE v1=90 v2=10%s", reasonOf(err))
 		}
 		return shiftOf(service, weights)
 	})

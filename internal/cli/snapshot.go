@@ -122,7 +122,7 @@ func (s *snapshot) readOne(ctx context.Context, key client.ObjectKey, object cli
 	return nil
 }
 
-// getOne reads an object of the cluster's own. A Namespace that may not be read counts as one without labels.
+// getOne reads a cluster-scoped object. A Namespace that the user has no permission to read counts as one without labels.
 func (s *snapshot) getOne(ctx context.Context, key client.ObjectKey, object client.Object, options ...client.GetOption) error {
 	err := s.client.Get(ctx, key, object, options...)
 	namespace, is := object.(*corev1.Namespace)
@@ -163,7 +163,7 @@ func (s *snapshot) List(ctx context.Context, list client.ObjectList, options ...
 	return meta.SetList(list, held.chosen(wanted.Namespace, wanted.LabelSelector))
 }
 
-// load lists a kind once. Where the whole cluster may not be listed, the namespace of the command is what is left.
+// load lists a kind once. Without permission to list it in the whole cluster, it lists the namespace of the command.
 func (s *snapshot) load(ctx context.Context, key snapshotKey, selector labels.Selector) (*heldList, error) {
 	if held := s.lists[key]; held != nil {
 		return held, nil
@@ -236,5 +236,5 @@ func (h *heldList) chosen(namespace string, selector labels.Selector) []runtime.
 
 func isForbidden(err error) bool { return apierrors.IsForbidden(err) }
 
-// isUnreadable reports whether something is not there or not for this user.
+// isUnreadable reports whether the object does not exist, or the user has no permission to read it.
 func isUnreadable(err error) bool { return isForbidden(err) || apierrors.IsNotFound(err) }

@@ -15,6 +15,7 @@ import (
 
 	"outrigger.dev/outrigger/api"
 	"outrigger.dev/outrigger/internal/diagnose"
+	"outrigger.dev/outrigger/routing"
 )
 
 func statusCommand() *cobra.Command {
@@ -22,7 +23,7 @@ func statusCommand() *cobra.Command {
 	var how statusFlags
 	command := &cobra.Command{
 		Use:   "status [SERVICE]",
-		Short: "Show versions, weights, gateways and problems as they are",
+		Short: "Show the current versions, weights, gateways, and problems",
 		Long: `Shows for each Service its versions, how many of their pods are ready, and how the current routes share requests between
 them; the URLs at which gateways serve it; pods without a sidecar because they are older than the label of the namespace; and
 problems, each with its reason.
@@ -75,7 +76,7 @@ func (l *live) status(ctx context.Context, all bool, service ...string) (statusR
 		if err != nil {
 			return statusReport{}, err
 		}
-		if !all || status.concerned() && (!l.selects() || len(status.Services) > 0) {
+		if !all || status.isManaged() && (!l.selects() || len(status.Services) > 0) {
 			report.Namespaces = append(report.Namespaces, status)
 		}
 	}
@@ -86,7 +87,7 @@ func (l *live) status(ctx context.Context, all bool, service ...string) (statusR
 }
 
 // concerned reports whether a namespace has anything to do with Outrigger.
-func (n namespaceStatus) concerned() bool {
+func (n namespaceStatus) isManaged() bool {
 	return n.Injection != "" || n.Routing != "" || slices.ContainsFunc(n.Services, func(s diagnose.ServiceStatus) bool { return s.State != diagnose.StateOff })
 }
 
@@ -106,7 +107,7 @@ func (l *live) namespaceStatus(ctx context.Context, s *snapshot, namespace *core
 			return namespaceStatus{}, err
 		}
 		if observed == nil {
-			continue // it goes
+			continue // it is being deleted
 		}
 		surroundings, err := l.surroundings(ctx, s, observed)
 		if err != nil {
@@ -156,6 +157,18 @@ func servicesOf(ctx context.Context, s *snapshot, namespace string, only ...stri
 		}
 	}
 	return only, nil
+}
+
+// observe returns what the controller observes of a Service, and its problems. A Service that is being deleted is an error.
+func (l *live) observe(ctx context.Context, s *snapshot, name string) (routing.Observed, []api.RouteProblem, error) {
+	observed, problems, err := l.sources(s).Gather(ctx, client.ObjectKey{Namespace: l.namespace, Name: name})
+	if err != nil {
+		return routing.Observed{}, nil, err
+	}
+	if observed == nil {
+		return routing.Observed{}, nil, fmt.Errorf("service %s/%s is being deleted", l.namespace, name)
+	}
+	return *observed, problems, nil
 }
 
 func noService(namespace, name string, there []string) error {

@@ -27,7 +27,7 @@ type certificateStatus struct {
 	Ready       bool   `json:"ready"`
 	// Problem says why it is not ready.
 	Problem string `json:"problem,omitempty"`
-	// Until is when cert-manager's certificate ends; else when the last CA that is published does.
+	// Until is when cert-manager's certificate expires, or else the last published CA.
 	Until *time.Time `json:"until,omitempty"`
 }
 

@@ -61,7 +61,7 @@ func (l *live) notInstalled(ctx context.Context) (string, error) {
 		l.installed, l.uninstallAll("")), nil
 }
 
-// noReplica is for a single replica, which holds no Lease.
+// noReplica returns the message for an installation without leader election, which has no Lease.
 func (l *live) noReplica(ctx context.Context) (string, error) {
 	var list appsv1.DeploymentList
 	err := l.client.List(ctx, &list, client.InNamespace(l.installed), client.MatchingLabels{"app.kubernetes.io/name": "outrigger"})

@@ -13,6 +13,8 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"outrigger.dev/outrigger/internal/diagnose"
 )
 
 // statusFlags say what status shows, and how.
@@ -78,7 +80,7 @@ type statusChoice struct {
 func (f *statusFlags) chosen(args []string) (statusChoice, error) {
 	out := statusChoice{}
 	if len(args) > 0 {
-		service, err := serviceWords.takeOnly(args)
+		service, err := serviceTypes.parseOne(args)
 		if err != nil {
 			return out, err
 		}
@@ -130,11 +132,7 @@ func (l *live) withLabels(ctx context.Context, s *snapshot, namespace string, na
 // printNames prints what kubectl takes as arguments.
 func printNames(report statusReport, _ tableView, out io.Writer) error {
 	var text bytes.Buffer
-	for _, n := range report.Namespaces {
-		for _, s := range n.Services {
-			fmt.Fprintf(&text, "service/%s\n", s.Name)
-		}
-	}
+	eachService(report.Namespaces, func(_ string, s diagnose.ServiceStatus) { fmt.Fprintf(&text, "service/%s\n", s.Name) })
 	_, err := text.WriteTo(out)
 	return err
 }

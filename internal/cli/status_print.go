@@ -15,7 +15,7 @@ import (
 	"outrigger.dev/outrigger/internal/diagnose"
 )
 
-// tableView says how much a table shows.
+// tableView selects the content of tables.
 type tableView struct {
 	gaps       diagnose.Gaps // what the user may not read
 	wide       bool
@@ -24,7 +24,7 @@ type tableView struct {
 	style      style
 }
 
-// statusPrinter reads -o.
+// statusPrinter parses -o.
 func statusPrinter(output string) (func(statusReport, tableView, io.Writer) error, error) {
 	if output == "name" {
 		return printNames, nil
@@ -33,18 +33,10 @@ func statusPrinter(output string) (func(statusReport, tableView, io.Writer) erro
 	if encode == nil {
 		return printStatus, err
 	}
-	return func(report statusReport, _ tableView, out io.Writer) error {
-		text, err := encode(report)
-		if err != nil {
-			return err
-		}
-		_, err = out.Write(text)
-		return err
-	}, nil
+	return func(report statusReport, _ tableView, out io.Writer) error { return writeEncoded(out, encode, report) }, nil
 }
 
-// printStatus writes whether a controller is missing, then the tables: namespaces, versions, gateways, pods without a sidecar, problems. What there is none of
-// is left out.
+// printStatus writes whether a controller is missing, and then each table that has rows.
 func printStatus(report statusReport, view tableView, out io.Writer) error {
 	p := &tables{out: out, view: view}
 	if report.NotRunning != "" {
@@ -77,16 +69,14 @@ func (p *tables) versions(namespaces []namespaceStatus) {
 		heading = append(heading, "DEFAULT", "SUBSET", "MIRROR", "WORKLOADS")
 	}
 	var rows [][]string
-	for _, n := range namespaces {
-		for _, s := range n.Services {
-			for _, v := range s.Versions {
-				rows = append(rows, p.at(n.Name, p.version(s, v)...))
-			}
-			if len(s.Versions) == 0 {
-				rows = append(rows, p.at(n.Name, p.version(s, diagnose.VersionStatus{Version: "-"})...))
-			}
+	eachService(namespaces, func(namespace string, s diagnose.ServiceStatus) {
+		if len(s.Versions) == 0 {
+			s.Versions = []diagnose.VersionStatus{{Version: "-"}}
 		}
-	}
+		for _, v := range s.Versions {
+			rows = append(rows, p.at(namespace, p.version(s, v)...))
+		}
+	})
 	p.table(heading, rows)
 }
 
@@ -113,31 +103,36 @@ func (p *tables) version(s diagnose.ServiceStatus, v diagnose.VersionStatus) []s
 // pending lists what is written and not in effect, and what it waits for.
 func (p *tables) pending(namespaces []namespaceStatus) {
 	var rows [][]string
-	for _, n := range namespaces {
-		for _, s := range n.Services {
-			for _, pending := range s.Pending {
-				rows = append(rows, p.at(n.Name, s.Name, strings.TrimPrefix(pending.Annotation, api.Domain+"/"), cmp.Or(pending.Value, "-"), strings.Join(pending.Missing, ", ")))
-			}
+	eachService(namespaces, func(namespace string, s diagnose.ServiceStatus) {
+		for _, pending := range s.Pending {
+			rows = append(rows, p.at(namespace, s.Name, strings.TrimPrefix(pending.Annotation, api.Domain+"/"), cmp.Or(pending.Value, "-"), strings.Join(pending.Missing, ", ")))
 		}
-	}
+	})
 	p.table(p.at("NAMESPACE", "SERVICE", "PENDING", "VALUE", "WAITS FOR"), rows)
 }
 
 // routes lists which VirtualServices route, where Outrigger does not write all of them.
 func (p *tables) routes(namespaces []namespaceStatus) {
 	var rows [][]string
+	eachService(namespaces, func(namespace string, s diagnose.ServiceStatus) {
+		for _, r := range s.Routes {
+			by := cmp.Or(r.Object, "-")
+			if r.Object != "" && !r.Outrigger {
+				by += " (not Outrigger's)"
+			}
+			rows = append(rows, p.at(namespace, s.Name, r.At, cmp.Or(strings.Join(r.Hosts, ","), "-"), by, r.Shares))
+		}
+	})
+	p.table(p.at("NAMESPACE", "SERVICE", "CALLERS AT", "HOSTS", "ROUTED BY", "SHARES"), rows)
+}
+
+// eachService calls a function with each Service and the name of its namespace.
+func eachService(namespaces []namespaceStatus, call func(namespace string, s diagnose.ServiceStatus)) {
 	for _, n := range namespaces {
 		for _, s := range n.Services {
-			for _, r := range s.Routes {
-				by := cmp.Or(r.Object, "-")
-				if r.Object != "" && !r.Outrigger {
-					by += " (not Outrigger's)"
-				}
-				rows = append(rows, p.at(n.Name, s.Name, r.At, cmp.Or(strings.Join(r.Hosts, ","), "-"), by, r.Shares))
-			}
+			call(n.Name, s)
 		}
 	}
-	p.table(p.at("NAMESPACE", "SERVICE", "CALLERS AT", "HOSTS", "ROUTED BY", "SHARES"), rows)
 }
 
 func percent(of float64) string {
@@ -151,30 +146,27 @@ func percent(of float64) string {
 func (p *tables) gateways(namespaces []namespaceStatus) {
 	var rows [][]string
 	header := p.at("NAMESPACE", "SERVICE", "GATEWAY", "HOSTS", "PORT", "ADDRESS", "NODE-PORT", "URL")
-	certified := slices.ContainsFunc(namespaces, func(n namespaceStatus) bool {
-		return slices.ContainsFunc(n.Services, func(s diagnose.ServiceStatus) bool {
-			return slices.ContainsFunc(s.Gateways, func(g diagnose.GatewayStatus) bool { return g.Certificate != "" })
-		})
+	hasCertificate := false
+	eachService(namespaces, func(_ string, s diagnose.ServiceStatus) {
+		hasCertificate = hasCertificate || slices.ContainsFunc(s.Gateways, func(g diagnose.GatewayStatus) bool { return g.Certificate != "" })
 	})
-	if certified {
+	if hasCertificate {
 		header = append(header, "CERTIFICATE")
 	}
-	for _, n := range namespaces {
-		for _, s := range n.Services {
-			for _, g := range s.Gateways {
-				nodePort := "-"
-				if g.NodePort != 0 {
-					nodePort = strconv.Itoa(int(g.NodePort))
-				}
-				row := p.at(n.Name, s.Name, g.Name, cmp.Or(strings.Join(g.Hosts, ","), "-"), g.PortText(),
-					cmp.Or(strings.Join(g.Addresses, ","), "-"), nodePort, cmp.Or(g.URL, "-"))
-				if certified {
-					row = append(row, cmp.Or(g.Certificate, "-"))
-				}
-				rows = append(rows, row)
+	eachService(namespaces, func(namespace string, s diagnose.ServiceStatus) {
+		for _, g := range s.Gateways {
+			nodePort := "-"
+			if g.NodePort != 0 {
+				nodePort = strconv.Itoa(int(g.NodePort))
 			}
+			row := p.at(namespace, s.Name, g.Name, cmp.Or(strings.Join(g.Hosts, ","), "-"), g.PortText(),
+				cmp.Or(strings.Join(g.Addresses, ","), "-"), nodePort, cmp.Or(g.URL, "-"))
+			if hasCertificate {
+				row = append(row, cmp.Or(g.Certificate, "-"))
+			}
+			rows = append(rows, row)
 		}
-	}
+	})
 	p.table(header, rows)
 }
 
@@ -231,4 +223,25 @@ func (p *tables) problems(namespaces []namespaceStatus, certificates []certifica
 	for _, line := range lines {
 		p.line(p.view.style.reason(line))
 	}
+}
+
+// history prints the decisions that undo can return to.
+func (p *tables) history(namespaces []namespaceStatus) {
+	if !p.view.wide {
+		return
+	}
+	var rows [][]string
+	eachService(namespaces, func(namespace string, s diagnose.ServiceStatus) {
+		for i, d := range s.History {
+			weights := cmp.Or(d.Weights, "-")
+			switch {
+			case d.TooLong:
+				weights = "(too long to be recorded)"
+			case len(d.Missing) > 0:
+				weights += " (no version " + strings.Join(d.Missing, ", ") + ")"
+			}
+			rows = append(rows, p.at(namespace, s.Name, strconv.Itoa(i+1), d.Default, weights, d.Until))
+		}
+	})
+	p.table(p.at("NAMESPACE", "SERVICE", "UNDO --TO", "DEFAULT", "WEIGHTS", "UNTIL"), rows)
 }

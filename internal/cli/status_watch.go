@@ -45,7 +45,7 @@ func (w *statusWatch) run(ctx context.Context) error {
 		case err != nil && shown == nil:
 			return err
 		case err != nil:
-			if text := plainly(err).Error(); failure != text {
+			if text := withoutAttempt(err).Error(); failure != text {
 				failure = text
 				printNotes(w.notes, failure+"; trying again")
 			}

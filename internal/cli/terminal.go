@@ -9,7 +9,7 @@ import (
 	"k8s.io/cli-runtime/pkg/printers"
 )
 
-// isTerminal reports whether people read what is written.
+// isTerminal reports whether the output is a terminal.
 func isTerminal(out io.Writer) bool { return printers.IsTerminal(out) }
 
 // style marks text with color and ✓ or ✗ on a terminal. Otherwise, it leaves text unchanged for programs.
@@ -35,7 +35,7 @@ func (s style) in(color, text string) string {
 
 func (s style) heading(text string) string { return s.in(bold, text) }
 
-// reason marks the reason at the beginning of a problem; other lines stay as they are.
+// reason marks the reason at the beginning of a problem. Other lines are unchanged.
 func (s style) reason(line string) string {
 	reason, rest, found := strings.Cut(line, ": ")
 	if !found || strings.Contains(reason, " ") {
@@ -44,7 +44,7 @@ func (s style) reason(line string) string {
 	return s.bad(reason) + ": " + rest
 }
 
-// marked puts a sign in front, where signs are shown at all.
+// marked adds a sign before the text, if signs are shown.
 func (s style) marked(color, sign, text string) string {
 	if !s {
 		return text

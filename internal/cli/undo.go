@@ -5,10 +5,8 @@ package cli
 import (
 	"context"
 	"fmt"
-	"strings"
 
 	"github.com/spf13/cobra"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"outrigger.dev/outrigger/internal/diagnose"
 )
@@ -37,8 +35,8 @@ they are. A decision that names a version without pods or workloads is refused.`
 			if err := checkDryRun(command); err != nil {
 				return err
 			}
-			if _, err := serviceWords.takeOnly(args); err != nil {
-				return usagef("name the Service: undo SERVICE%s", andWhy(err))
+			if _, err := serviceTypes.parseOne(args); err != nil {
+				return usagef("name the Service: undo SERVICE%s", reasonOf(err))
 			}
 			if command.Flags().Changed("to") && to < 1 {
 				return fmt.Errorf("--to=%d: expected 1 for the last decision, 2 for the one before, and so on", to)
@@ -49,7 +47,7 @@ they are. A decision that names a version without pods or workloads is refused.`
 			if err := how.check(command); err != nil {
 				return err
 			}
-			service, err := serviceWords.takeOnly(args)
+			service, err := serviceTypes.parseOne(args)
 			if err != nil {
 				return err
 			}
@@ -73,17 +71,14 @@ func (l *live) undo(ctx context.Context, service string, to int, how writing) er
 	if _, err := servicesOf(ctx, s, l.namespace, service); err != nil {
 		return err
 	}
-	observed, _, err := l.sources(s).Gather(ctx, client.ObjectKey{Namespace: l.namespace, Name: service})
+	observed, _, err := l.observe(ctx, s, service)
 	if err != nil {
 		return err
 	}
-	if observed == nil {
-		return fmt.Errorf("service %s/%s is being deleted", l.namespace, service)
-	}
 	if s.gaps.HidesRoutes(l.namespace) {
-		return fmt.Errorf("undo needs permission to list %s in namespace %s; nothing was written", strings.Join(diagnose.Plurals(diagnose.RouteKinds), ", "), l.namespace)
+		return fmt.Errorf("undo needs permission to list %s in namespace %s; nothing was written", diagnose.RouteKindsText(), l.namespace)
 	}
-	back, err := diagnose.UndoOf(*observed, to, l.now())
+	back, err := diagnose.UndoOf(observed, to, l.now())
 	if err != nil {
 		return err
 	}

@@ -23,8 +23,8 @@ containers, volumes, and pull secrets that the annotation sidecar.istio.io/statu
 annotations, and the pod's own containers are restored as injection recorded them. Everything else is printed as it was
 read. The command does not contact a cluster.
 
-What injection does not record cannot be restored: the position of the pod's own proxy among the containers, and the pod's
-own volume or pull secret with the name of an injected one. What may be the pod's own stays, with a note on stderr.`,
+Injection does not record the position of the pod's own proxy among the containers, nor the pod's own volume or pull secret with
+the name of an injected one, so these cannot be restored. What may belong to the pod is kept, with a note on stderr.`,
 		Example: `  outrigger uninject -f injected.yaml > app.yaml
   kubectl get deployment web -o yaml | outrigger uninject -f - | kubectl apply -f -`,
 		Args: NoArguments,
@@ -58,7 +58,7 @@ own volume or pull secret with the name of an injected one. What may be the pod'
 	return command
 }
 
-// uninject takes the sidecar out of one object, and says what the user should know of it.
+// uninject removes the sidecar from an object, and returns notes for the user.
 func uninject(object *manifest.Object) ([]string, error) {
 	template, err := templatePod(object, object.Namespace)
 	if err != nil || template == nil {

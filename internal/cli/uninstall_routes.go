@@ -67,14 +67,14 @@ recreate them, so the command fails if one runs, and if you have no permission t
 // uninstallRoutes removes the objects of Services, VirtualServices first; in one namespace if it is given.
 func (l *live) uninstallRoutes(ctx context.Context, namespace string, all bool, how writing) error {
 	if namespace != "" {
-		if err := l.mustExist(ctx, namespace); err != nil {
+		if err := l.checkNamespaceExists(ctx, namespace); err != nil {
 			return err
 		}
 	}
-	if err := l.mustNotRun(ctx, namespace, how); err != nil {
+	if err := l.checkNotRunning(ctx, namespace, how); err != nil {
 		return err
 	}
-	leaving, kept, err := l.leaving(ctx, namespace, all, how)
+	leaving, kept, err := l.routesToRemove(ctx, namespace, all, how)
 	if err != nil {
 		return err
 	}
@@ -92,7 +92,7 @@ func (l *live) uninstallRoutes(ctx context.Context, namespace string, all bool, 
 		how.say("waiting %v for the proxies to forget the routes", l.settings().PropagationDelay)
 		select {
 		case <-ctx.Done():
-			return errors.New("interrupted: the routes are gone, their DestinationRules are still there; run it again")
+			return errors.New("interrupted: the routes are removed, but their DestinationRules still exist; run the command again")
 		case <-time.After(l.settings().PropagationDelay):
 		}
 	}
@@ -129,13 +129,13 @@ func (l *live) uninstallAll(namespace string) string {
 	return command
 }
 
-// mustNotRun refuses where a controller leads, because it would recreate what is removed. It also refuses where the user has no
+// checkNotRunning refuses where a controller leads, because it would recreate what is removed. It also refuses where the user has no
 // permission to read whether one does.
-func (l *live) mustNotRun(ctx context.Context, namespace string, how writing) error {
+func (l *live) checkNotRunning(ctx context.Context, namespace string, how writing) error {
 	if how.dryRun != dryRunNone {
 		return nil
 	}
-	if err := l.mustBeHere(ctx, namespace); err != nil {
+	if err := l.checkInstalledHere(ctx, namespace); err != nil {
 		return err
 	}
 	name := l.config.LeaderElection.LeaseName
@@ -143,9 +143,9 @@ func (l *live) mustNotRun(ctx context.Context, namespace string, how writing) er
 	err := l.client.Get(ctx, client.ObjectKey{Namespace: l.installed, Name: name}, lease)
 	switch {
 	case isForbidden(err):
-		return l.mayRun("get Lease "+name, namespace)
+		return l.unknownWhetherRunning("get Lease "+name, namespace)
 	case apierrors.IsNotFound(err) && l.unread().Hides(l.installed, "ConfigMap"):
-		return l.mayRun("list ConfigMaps, which name the Lease of Outrigger,", namespace)
+		return l.unknownWhetherRunning("list ConfigMaps, which name the Lease of Outrigger,", namespace)
 	case apierrors.IsNotFound(err):
 		return nil
 	case err != nil:
@@ -157,8 +157,8 @@ func (l *live) mustNotRun(ctx context.Context, namespace string, how writing) er
 	return nil
 }
 
-// mayRun returns the error for a permission without which it is unknown whether Outrigger runs.
-func (l *live) mayRun(permission, namespace string) error {
+// unknownWhetherRunning returns the error for a permission without which it is unknown whether Outrigger runs.
+func (l *live) unknownWhetherRunning(permission, namespace string) error {
 	return fmt.Errorf("no permission to %s in namespace %s, so it is unknown whether Outrigger runs; nothing was removed. "+
 		"If it runs, it removes the routes itself: outrigger disable %s. If it does not, have a user with this permission run this command",
 		permission, l.installed, cmp.Or(namespace, "NAMESPACE"))
@@ -177,16 +177,16 @@ func leader(lease *coordinationv1.Lease, now time.Time) string {
 	return name
 }
 
-// leavingService is a Service whose routes are removed.
-type leavingService struct {
+// routeRemoval lists the objects to remove for a Service.
+type routeRemoval struct {
 	service  *corev1.Service // nil if it no longer exists
 	objects  routing.Objects
-	replaced []routing.Object // by the user; they stay, without the marks of Outrigger
+	replaced []routing.Object // by the user; they remain, without Outrigger's labels
 }
 
-// leaving returns the objects to remove, by Service in the order of namespaces and names, and reports whether objects of
-// other Services stay. It prints which these are and why.
-func (l *live) leaving(ctx context.Context, namespace string, all bool, how writing) (out []leavingService, kept bool, err error) {
+// routesToRemove returns the objects to remove, by Service in the order of namespaces and names, and whether routes of other
+// Services remain. It prints which ones and why.
+func (l *live) routesToRemove(ctx context.Context, namespace string, all bool, how writing) (out []routeRemoval, kept bool, err error) {
 	s := l.snapshot(namespace, namespace == "")
 	s.strict = true // do not remove what is unknown
 	objects, err := ourObjects(ctx, s, namespace)
@@ -200,10 +200,10 @@ func (l *live) leaving(ctx context.Context, namespace string, all bool, how writ
 			return nil, false, err
 		}
 		if observed == nil {
-			out = append(out, leavingService{objects: of(objects, key)}) // its Service is deleted
+			out = append(out, routeRemoval{objects: ownedObjects(objects, key)}) // its Service is deleted
 			continue
 		}
-		why := staying(*observed)
+		why := whyRoutesStay(*observed)
 		if why != "" && !all {
 			how.say("service/%s in namespace %s keeps its routes: %s", key.Name, key.Namespace, why)
 			kept = true
@@ -214,13 +214,19 @@ func (l *live) leaving(ctx context.Context, namespace string, all bool, how writ
 				how.say("%s", line)
 			}
 		}
-		out = append(out, leavingService{observed.Service, ownedOf(observed.Existing, of(objects, key)), observed.Replaced()})
+		owned := objectList(ownedObjects(objects, key)) // an object that a user applied from a file (routing=observe) is not removed
+		remove := filterObjects(observed.Existing, func(o routing.Object) bool {
+			return slices.ContainsFunc(owned, func(other routing.Object) bool {
+				return diagnose.KindOf(o) == diagnose.KindOf(other) && o.GetName() == other.GetName()
+			})
+		})
+		out = append(out, routeRemoval{observed.Service, remove, observed.Replaced()})
 	}
 	return out, kept, nil
 }
 
-// staying says what would move if the routes of a Service went; nothing if nothing would.
-func staying(observed routing.Observed) string {
+// whyRoutesStay returns which traffic would move if the routes of a Service were removed, or "" if none would.
+func whyRoutesStay(observed routing.Observed) string {
 	reading := diagnose.ReadRoute(observed)
 	if len(reading.Gateways) > 0 {
 		return fmt.Sprintf("it is served at gateway %s for %s", strings.Join(reading.Gateways, ", "), strings.Join(reading.Hosts, ", "))
@@ -247,7 +253,7 @@ func staying(observed routing.Observed) string {
 	return "without them " + strings.Join(begin, ", ") + " would begin to receive traffic"
 }
 
-// ourObjects are all objects that bear our label and owner, in one namespace or everywhere.
+// ourObjects returns all DestinationRules, VirtualServices, and Gateways of a namespace, or of all namespaces.
 func ourObjects(ctx context.Context, s *snapshot, namespace string) (routing.Objects, error) {
 	var rules networkingv1.DestinationRuleList
 	var routes networkingv1.VirtualServiceList
@@ -260,35 +266,22 @@ func ourObjects(ctx context.Context, s *snapshot, namespace string) (routing.Obj
 	return routing.Objects{DestinationRules: rules.Items, VirtualServices: routes.Items, Gateways: gateways.Items}, nil
 }
 
-// of returns the objects that belong to one Service by name.
-func of(objects routing.Objects, key client.ObjectKey) routing.Objects {
+// ownedObjects returns the objects of one Service, without those that a user applied over Outrigger's.
+func ownedObjects(objects routing.Objects, key client.ObjectKey) routing.Objects {
 	service := &corev1.Service{}
 	service.Namespace, service.Name = key.Namespace, key.Name
+	return filterObjects(objects, func(o routing.Object) bool { return routing.IsOwn(o, service) && !routing.IsApplied(o) })
+}
+
+// filterObjects returns the objects that should be kept.
+func filterObjects(objects routing.Objects, keep func(routing.Object) bool) routing.Objects {
 	return routing.Objects{
-		DestinationRules: ownOf(objects.DestinationRules, service),
-		VirtualServices:  ownOf(objects.VirtualServices, service),
-		Gateways:         ownOf(objects.Gateways, service),
+		DestinationRules: filterList(objects.DestinationRules, keep), VirtualServices: filterList(objects.VirtualServices, keep), Gateways: filterList(objects.Gateways, keep),
 	}
 }
 
-// ownOf leaves out what the user applied over ours.
-func ownOf[T routing.Object](list []T, service *corev1.Service) []T {
-	return slices.DeleteFunc(slices.Clone(list), func(object T) bool { return !routing.IsOwn(object, service) || routing.IsApplied(object) })
-}
-
-// ownedOf returns those of the objects that are in owned as well: not those that a user applied from a file (routing=observe).
-func ownedOf(objects, owned routing.Objects) routing.Objects {
-	return routing.Objects{
-		DestinationRules: alsoIn(objects.DestinationRules, owned.DestinationRules),
-		VirtualServices:  alsoIn(objects.VirtualServices, owned.VirtualServices),
-		Gateways:         alsoIn(objects.Gateways, owned.Gateways),
-	}
-}
-
-func alsoIn[T routing.Object](list, in []T) []T {
-	return slices.DeleteFunc(slices.Clone(list), func(object T) bool {
-		return !slices.ContainsFunc(in, func(other T) bool { return other.GetName() == object.GetName() })
-	})
+func filterList[T routing.Object](list []T, keep func(routing.Object) bool) []T {
+	return slices.DeleteFunc(slices.Clone(list), func(object T) bool { return !keep(object) })
 }
 
 // release removes what makes an object Outrigger's from one that the user replaced.

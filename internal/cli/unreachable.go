@@ -24,8 +24,8 @@ func (e *unreachableError) Error() string {
 
 func (e *unreachableError) Unwrap() error { return e.err }
 
-// plainly returns the error without what the command attempted, if the cluster is unreachable; every attempt would fail.
-func plainly(err error) error {
+// withoutAttempt returns the error without what the command attempted, if the cluster is unreachable; every attempt would fail.
+func withoutAttempt(err error) error {
 	unreachable := &unreachableError{}
 	if errors.As(err, &unreachable) {
 		return unreachable

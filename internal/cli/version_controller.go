@@ -30,7 +30,7 @@ func (f *clusterFlags) controllerVersions(ctx context.Context) []string {
 	case isForbidden(err):
 		return []string{fmt.Sprintf("controller unknown: no permission to list Leases in namespace %s", f.system)}
 	case err != nil:
-		return []string{"controller unknown: " + plainly(err).Error()}
+		return []string{"controller unknown: " + withoutAttempt(err).Error()}
 	}
 	var out []string
 	for i := range leases {
@@ -55,8 +55,8 @@ func (f *clusterFlags) leases(ctx context.Context) ([]coordinationv1.Lease, time
 	return list.Items, l.now(), err
 }
 
-// runningVersion describes the controller that holds a Lease; empty if none does. A controller from before the label is
-// known by the name of its pod.
+// runningVersion describes the controller that holds a Lease, or returns "" if none does. A controller that does not set the label yet
+// is described by the name of its pod.
 func runningVersion(lease *coordinationv1.Lease, now time.Time) string {
 	holder := leader(lease, now)
 	version := lease.Labels[LeaseVersionLabel]

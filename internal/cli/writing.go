@@ -13,7 +13,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
-// writing holds the flags and outputs of a command that writes.
+// writing is the flags and outputs of a command that writes.
 type writing struct {
 	dryRun  string
 	wait    bool

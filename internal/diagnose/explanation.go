@@ -25,7 +25,7 @@ type ServiceExplanation struct {
 	Workloads []WorkloadStatus `json:"workloads,omitempty"`
 	Rules     []RuleStatus     `json:"rules,omitempty"` // in the order of the route; the last has no match
 	Objects   []ObjectStatus   `json:"objects,omitempty"`
-	ChangesAt *time.Time       `json:"changesAt,omitempty"` // when time alone changes something
+	ChangesAt *time.Time       `json:"changesAt,omitempty"` // when something changes without a change in the cluster
 }
 
 // Setting is a label or annotation that the user set.
@@ -33,6 +33,8 @@ type Setting struct {
 	On    string `json:"on"` // Service, Namespace or pod
 	Key   string `json:"key"`
 	Value string `json:"value"`
+
+	kind string // label or annotation
 }
 
 // WorkloadStatus is a workload behind a Service.
@@ -79,10 +81,7 @@ func ServiceData(observed routing.Observed, problems []api.RouteProblem, around 
 	out := ServiceExplanation{
 		Kind: "Service", Namespace: observed.Service.Namespace, ServiceStatus: status, Routing: whyRouted(observed, around.Gaps),
 		VersionLabel: observed.Intent.VersionLabel, DefaultBecause: defaultReasons[reading.By],
-		Workloads: workloadsOf(observed), Objects: objectsOf(observed.Existing),
-	}
-	for _, row := range wordRows(observed) {
-		out.Said = append(out.Said, Setting{row[0], row[1], row[2]})
+		Workloads: workloadsOf(observed), Objects: objectsOf(observed.Existing), Said: settingsOf(observed),
 	}
 	if around.Gaps.HidesRoutes(observed.Service.Namespace) {
 		reading.Rules = nil
@@ -140,7 +139,7 @@ type InjectionExplanation struct {
 	Kind      string `json:"kind"`
 	Namespace string `json:"namespace"`
 	Name      string `json:"name"`
-	Sidecar   string `json:"sidecar"` // what becomes of a new pod, in a sentence
+	Sidecar   string `json:"sidecar"` // the outcome for a new pod, in a sentence
 	// Pods is the number of running pods, and WithSidecar the number of those with a sidecar.
 	Pods        int       `json:"pods"`
 	WithSidecar int       `json:"withSidecar"`
@@ -184,16 +183,8 @@ type InjectionDecision struct {
 // Data returns the content of Paragraphs as data.
 func (s *PodFacts) Data() InjectionExplanation {
 	out := InjectionExplanation{
-		Kind: s.Kind, Namespace: s.Namespace.Name, Name: s.Name, Sidecar: s.outcome(), Pods: len(s.Pods),
-		Change: s.advice(), NotKnown: slices.Clone(s.Notes),
-	}
-	for i := range s.Pods {
-		if HasSidecar(&s.Pods[i]) {
-			out.WithSidecar++
-		}
-	}
-	for _, word := range s.words() {
-		out.Said = append(out.Said, Setting{word.where, word.key, word.value})
+		Kind: s.Kind, Namespace: s.Namespace.Name, Name: s.Name, Sidecar: s.outcome(), Pods: len(s.Pods), WithSidecar: countSidecars(s.Pods),
+		Said: s.settings(), Change: s.advice(), NotKnown: slices.Clone(s.Notes),
 	}
 	out.Result = s.DryRun.data()
 	for _, v := range s.Entries {
@@ -208,7 +199,7 @@ func (s *PodFacts) Data() InjectionExplanation {
 		out.Decision.Message = s.Report.Message
 	}
 	for _, p := range s.problems() {
-		out.Decision.Problems = append(out.Decision.Problems, ProblemStatus{p.Object.String(), p.Field, p.Value, string(p.Reason), p.Message, p.Advice})
+		out.Decision.Problems = append(out.Decision.Problems, problemStatus(p))
 	}
 	return out
 }

@@ -35,11 +35,20 @@ func (g Gaps) Hides(namespace string, kinds ...string) bool {
 // HidesClusterWide reports whether any of the kinds may not be listed in the whole cluster.
 func (g Gaps) HidesClusterWide(kinds ...string) bool { return g.Hides("", kinds...) }
 
-// RouteKinds are the kinds that must be readable to know how the Services of a namespace are routed.
-var RouteKinds = []string{"DaemonSet", "Deployment", "DestinationRule", "Pod", "StatefulSet", "VirtualService"}
+// routeKinds are the kinds that must be readable to know how the Services of a namespace are routed.
+var routeKinds = []string{"DaemonSet", "Deployment", "DestinationRule", "Pod", "StatefulSet", "VirtualService"}
+
+// RouteKindsText lists the kinds that must be readable to know the routes of a namespace.
+func RouteKindsText() string {
+	var out []string
+	for _, kind := range routeKinds {
+		out = append(out, Plural(kind))
+	}
+	return strings.Join(out, ", ")
+}
 
 // HidesRoutes reports whether the routes of a namespace's Services are unknown.
-func (g Gaps) HidesRoutes(namespace string) bool { return g.Hides(namespace, RouteKinds...) }
+func (g Gaps) HidesRoutes(namespace string) bool { return g.Hides(namespace, routeKinds...) }
 
 // HidesIntent reports whether it is unknown if routes are requested for a Service: its own labels do not say, and those of its
 // Namespace may not be read.
@@ -101,29 +110,20 @@ func (g Gaps) Note(home string) string {
 			in[one.namespace] = append(in[one.namespace], Plural(one.kind))
 		}
 	}
-	parts := []string{listed(whole), listed(objects)}
+	parts := []string{joinSorted(whole), joinSorted(objects)}
 	if len(elsewhere) > 0 {
-		parts = append(parts, listed(elsewhere)+" outside namespace "+home)
+		parts = append(parts, joinSorted(elsewhere)+" outside namespace "+home)
 	}
 	for _, namespace := range slices.Sorted(maps.Keys(in)) {
-		parts = append(parts, listed(in[namespace])+" in namespace "+namespace)
+		parts = append(parts, joinSorted(in[namespace])+" in namespace "+namespace)
 	}
 	parts = slices.DeleteFunc(parts, func(part string) bool { return part == "" })
 	return fmt.Sprintf("You have no permission to read %s. What depends on them is unknown. docs/understand/security.md lists the permissions of users.", strings.Join(parts, "; "))
 }
 
-func listed(names []string) string {
+func joinSorted(names []string) string {
 	slices.Sort(names)
 	return strings.Join(slices.Compact(names), ", ")
-}
-
-// Plurals returns the plurals of kinds.
-func Plurals(kinds []string) []string {
-	var out []string
-	for _, kind := range kinds {
-		out = append(out, Plural(kind))
-	}
-	return out
 }
 
 // Plural returns the plural of a kind: Gateways, IngressClasses, ServiceEntries.

@@ -19,9 +19,9 @@ import (
 
 // gatewaysOf returns the gateways through which callers outside the mesh reach the Service.
 func gatewaysOf(observed routing.Observed, paths []routing.Path, around Surroundings) []GatewayStatus {
-	path, wished := "", uint32(0)
+	path, preferredPort := "", uint32(0)
 	if x := observed.Intent.Expose; x != nil {
-		if wished = x.GatewayPort; x.Path != "/" {
+		if preferredPort = x.GatewayPort; x.Path != "/" {
 			path = x.Path
 		}
 	}
@@ -30,51 +30,51 @@ func gatewaysOf(observed routing.Observed, paths []routing.Path, around Surround
 		status := GatewayStatus{Name: p.Gateway, Hosts: p.Hosts}
 		at := slices.IndexFunc(around.Gateways, func(g *networkingv1.Gateway) bool { return g.Namespace+"/"+g.Name == p.Gateway })
 		if at >= 0 {
-			door := doorOf(around.Gateways[at], p, wished)
-			status.Port = door.port
+			server := serverOf(around.Gateways[at], p, preferredPort)
+			status.Port = server.port
 			status.find(around.Ingress[at], around.Node)
-			status.Certificate = around.Ingress[at].certificate(door.credential)
-			status.URL = status.url(door, path)
+			status.Certificate = around.Ingress[at].certificate(server.credential)
+			status.URL = status.url(server, path)
 		}
 		out = append(out, status)
 	}
 	return out
 }
 
-// door is a server of a Gateway through which callers reach a Service. The zero value means that there is none.
-type door struct {
-	scheme     string // "http", "https"; empty where no URL leads there, as through TLS that the gateway passes on
-	host       string // what the URL names; "*" for any
+// gatewayServer is a server of a Gateway through which callers reach a Service. The zero value means that there is none.
+type gatewayServer struct {
+	scheme     string // "http", "https"; empty if no URL reaches it, as with TLS passthrough
+	host       string // host of the URL; "*" for any
 	port       uint32 // of the gateway's pods
 	credential string // the credentialName of the server's certificate; empty if it has none
 }
 
-// doorOf returns the server for the hosts of a route: that of the wished port if it serves them, or else one that responds to
+// serverOf returns the server for the hosts of a route: that of the preferred port if it serves them, or else one that responds to
 // plain HTTP, or else one to HTTPS. For a server that redirects, it returns the HTTPS server for the same host.
-func doorOf(gateway *networkingv1.Gateway, p routing.Path, wished uint32) door {
-	var best door
+func serverOf(gateway *networkingv1.Gateway, p routing.Path, preferredPort uint32) gatewayServer {
+	var best gatewayServer
 	for _, host := range p.Hosts {
-		plain, secure, other := door{}, door{}, door{}
+		plain, secure, other := gatewayServer{}, gatewayServer{}, gatewayServer{}
 		asked, redirects := false, false
 		for _, server := range gateway.Spec.Servers {
 			for _, pattern := range routing.ServedHosts(server, gateway.Namespace, p.Object.Namespace, host) {
-				d := door{schemeOf(server), pattern, server.GetPort().GetNumber(), server.GetTls().GetCredentialName()}
+				d := gatewayServer{schemeOf(server), pattern, server.GetPort().GetNumber(), server.GetTls().GetCredentialName()}
 				switch {
 				case d.scheme == "http" && server.GetTls().GetHttpsRedirect():
-					redirects = redirects || d.port == wished || wished == 0
+					redirects = redirects || d.port == preferredPort || preferredPort == 0
 				case d.scheme == "http":
-					plain = better(plain, d, wished)
-					asked = asked || d.port == wished
+					plain = better(plain, d, preferredPort)
+					asked = asked || d.port == preferredPort
 				case d.scheme == "https":
-					secure = better(secure, d, wished)
+					secure = better(secure, d, preferredPort)
 				default:
-					other = better(other, d, wished)
+					other = better(other, d, preferredPort)
 				}
 			}
 		}
 		found := other
 		switch {
-		case secure.port != 0 && (plain.port == 0 || !asked && (redirects || secure.port == wished)):
+		case secure.port != 0 && (plain.port == 0 || !asked && (redirects || secure.port == preferredPort)):
 			found = secure
 		case plain.port != 0:
 			found = plain
@@ -86,13 +86,13 @@ func doorOf(gateway *networkingv1.Gateway, p routing.Path, wished uint32) door {
 	return best
 }
 
-// better returns the server with the wished port, or else with the lowest port, and for the same port the one with the broadest
+// better returns the server with the preferred port, or else with the lowest port, and for the same port the one with the broadest
 // host.
-func better(a, b door, wished uint32) door {
+func better(a, b gatewayServer, preferredPort uint32) gatewayServer {
 	switch {
-	case a.port == 0 || b.port == wished && a.port != wished:
+	case a.port == 0 || b.port == preferredPort && a.port != preferredPort:
 		return b
-	case a.port == wished && b.port != wished || a.port < b.port:
+	case a.port == preferredPort && b.port != preferredPort || a.port < b.port:
 		return a
 	case a.port == b.port && b.host != "*":
 		return a
@@ -115,7 +115,7 @@ func schemeOf(server *networkingapi.Server) string {
 	return ""
 }
 
-// certificate says where the gateway's pods read a certificate: a plain name is a Secret in their own namespace. It returns "" if
+// certificate returns where the gateway's pods read a certificate: a plain name is a Secret in their own namespace. It returns "" if
 // there is none, or if the name has another form.
 func (behind Ingress) certificate(credential string) string {
 	switch {
@@ -157,7 +157,7 @@ func (g *GatewayStatus) find(behind Ingress, node string) {
 
 // url returns the URL for callers, with the host if there is one, or else the address. It returns "" for a wildcard such as
 // "*.example.com", and if no server responds.
-func (g *GatewayStatus) url(to door, path string) string {
+func (g *GatewayStatus) url(to gatewayServer, path string) string {
 	address := ""
 	switch {
 	case to.scheme == "" || to.host != "*" && strings.HasPrefix(to.host, "*"):
@@ -195,12 +195,12 @@ func (g GatewayStatus) PortText() string {
 	return strconv.Itoa(int(g.Port))
 }
 
-// Surroundings are the facts, beyond those of the plan, that a Service's addresses depend on.
+// Surroundings are the facts besides those of the plan that the addresses of a Service depend on.
 type Surroundings struct {
-	Gaps     Gaps                    // what may not be read
+	Gaps     Gaps                    // what the user has no permission to read
 	Gateways []*networkingv1.Gateway // those that the routes name
-	Ingress  []Ingress               // in their order
-	Node     string                  // an address of a node; empty if none may be read
+	Ingress  []Ingress               // of each of Gateways
+	Node     string                  // an address of a node; empty if none is known
 }
 
 // Ingress contains the Services that select the pods of one gateway.

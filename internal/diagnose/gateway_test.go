@@ -32,11 +32,11 @@ func TestURLOfAGateway(t *testing.T) {
 	plain, secure := server(80, "HTTP", nil, "*"), server(443, "HTTPS", simple, "*")
 	ip := balancer("203.0.113.5", "")
 	for name, c := range map[string]struct {
-		behind  *corev1.Service
-		servers []*networkingapi.Server
-		host    string
-		wished  uint32
-		want    string
+		behind        *corev1.Service
+		servers       []*networkingapi.Server
+		host          string
+		preferredPort uint32
+		want          string
 	}{
 		"load balancer":               {ip, []*networkingapi.Server{plain}, "*", 80, "http://203.0.113.5/hello"},
 		"IPv6":                        {balancer("2001:db8::5", ""), []*networkingapi.Server{plain}, "*", 80, "http://[2001:db8::5]/hello"},
@@ -63,7 +63,7 @@ func TestURLOfAGateway(t *testing.T) {
 			gateway := &networkingv1.Gateway{}
 			gateway.Namespace, gateway.Name, gateway.Spec.Servers = "demo", "front", c.servers
 			path := routing.Path{Gateway: "demo/front", Hosts: []string{c.host}, Object: api.ObjectRef{Kind: "VirtualService", Namespace: "demo", Name: "app"}}
-			observed := routing.Observed{Intent: api.RouteIntent{Expose: &api.Exposure{Path: "/hello", GatewayPort: c.wished}}}
+			observed := routing.Observed{Intent: api.RouteIntent{Expose: &api.Exposure{Path: "/hello", GatewayPort: c.preferredPort}}}
 			around := Surroundings{Gateways: []*networkingv1.Gateway{gateway}, Ingress: []Ingress{{[]*corev1.Service{c.behind}}}, Node: "192.0.2.7"}
 			if got := gatewaysOf(observed, []routing.Path{path}, around); len(got) != 1 || got[0].URL != c.want {
 				t.Errorf("%+v, want %q", got, c.want)

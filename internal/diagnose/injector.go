@@ -24,10 +24,10 @@ import (
 	"outrigger.dev/outrigger/api"
 )
 
-// Injector is the program that a webhook entry calls.
+// Injector is the program that an entry of a webhook object calls.
 type Injector string
 
-// The injectors that are known.
+// The known injectors.
 const (
 	Outrigger Injector = "Outrigger"
 	Istiod    Injector = "istiod"
@@ -92,7 +92,7 @@ func revisionOf(whose Injector, object *admissionregistrationv1.MutatingWebhookC
 	return ""
 }
 
-// labelWebhookRevision is the label of our webhook objects with their revision, empty for the default one.
+// labelWebhookRevision is the label of Outrigger's webhook objects with their revision, which is empty for the default one.
 const labelWebhookRevision = api.Domain + "/revision"
 
 // conditions compiles the matchConditions of entries, as the API server does.
@@ -184,7 +184,7 @@ func unmet(selector *metav1.LabelSelector, set map[string]string, what string) s
 	return ""
 }
 
-// wants returns what a requirement of a selector requires of its label.
+// wants returns the value that a requirement of a selector requires.
 func wants(r metav1.LabelSelectorRequirement) string {
 	values := strings.Join(r.Values, " or ")
 	switch r.Operator {

@@ -26,7 +26,7 @@ func UndoOf(observed routing.Observed, to int, now time.Time) (Undo, error) {
 	if len(decisions) == 0 {
 		return out, fmt.Errorf("service %s/%s has no decision to return to: Outrigger has recorded none. To decide: outrigger shift or outrigger promote", observed.Service.Namespace, observed.Service.Name)
 	}
-	current, waiting := decisions[0], notInEffect(observed, now)
+	current, waiting := decisions[0], pendingAnnotations(observed, now)
 	target := current
 	switch {
 	case to == 0 && len(waiting) > 0:
@@ -52,8 +52,8 @@ func UndoOf(observed routing.Observed, to int, now time.Time) (Undo, error) {
 	return out, nil
 }
 
-// notInEffect returns the annotations for weights and default that are set but not in effect, as KEY=VALUE.
-func notInEffect(observed routing.Observed, now time.Time) []string {
+// pendingAnnotations returns the annotations for weights and default that are set but not in effect, as KEY=VALUE.
+func pendingAnnotations(observed routing.Observed, now time.Time) []string {
 	var out []string
 	pending := routing.Plan(observed, now).Pending
 	for _, key := range []string{api.AnnotationDefaultVersion, api.AnnotationWeights} {

@@ -20,7 +20,7 @@ import (
 func (s *PodFacts) Paragraphs() []Paragraph {
 	out := []Paragraph{
 		{s.heading(), append([][]string{{"Sidecar", s.outcome()}}, s.podRows()...)},
-		{"Settings", s.wordRows()},
+		{"Settings", s.settingRows()},
 		{"Matching webhooks", s.entryRows()},
 		{"Outrigger's decision", s.decisionRows()},
 		{"What to change", rowsOf(s.advice())},
@@ -135,27 +135,20 @@ func (s *PodFacts) podRows() [][]string {
 	if len(s.Pods) == 0 {
 		return nil
 	}
-	with := 0
-	for i := range s.Pods {
-		if HasSidecar(&s.Pods[i]) {
-			with++
-		}
-	}
+	with := countSidecars(s.Pods)
 	if s.Kind == "Pod" {
 		return [][]string{{"This pod", map[bool]string{true: "has one", false: "has none"}[with > 0]}}
 	}
 	return [][]string{{"Pods now", fmt.Sprintf("%d of %d have one", with, len(s.Pods))}}
 }
 
-// injectionSetting is a label or annotation by which one asks for injection or refuses it.
-type injectionSetting struct{ where, mark, key, value string }
-
-func (s *PodFacts) words() []injectionSetting {
-	var out []injectionSetting
-	add := func(where, mark string, marks map[string]string, keys ...string) {
+// settings returns the labels and annotations that request or prevent injection.
+func (s *PodFacts) settings() []Setting {
+	var out []Setting
+	add := func(on, kind string, values map[string]string, keys ...string) {
 		for _, key := range keys {
-			if value, written := marks[key]; written {
-				out = append(out, injectionSetting{where, mark, key, value})
+			if value, written := values[key]; written {
+				out = append(out, Setting{On: on, Key: key, Value: value, kind: kind})
 			}
 		}
 	}
@@ -165,10 +158,10 @@ func (s *PodFacts) words() []injectionSetting {
 	return out
 }
 
-func (s *PodFacts) wordRows() [][]string {
+func (s *PodFacts) settingRows() [][]string {
 	var out [][]string
-	for _, word := range s.words() {
-		out = append(out, []string{word.where + ", " + word.mark, word.key + "=" + word.value})
+	for _, setting := range s.settings() {
+		out = append(out, []string{setting.On + ", " + setting.kind, setting.Key + "=" + setting.Value})
 	}
 	if len(out) == 0 {
 		out = append(out, []string{"no label or annotation requests a sidecar (Namespace: " + api.LabelInjection + " or " + api.LabelRevision + "; pod: " + api.KeySidecarInject + ")"})
@@ -338,12 +331,4 @@ func (s *PodFacts) stale() bool {
 		}
 	}
 	return false
-}
-
-func rowsOf(lines []string) [][]string {
-	var out [][]string
-	for _, line := range lines {
-		out = append(out, []string{line})
-	}
-	return out
 }

@@ -16,13 +16,13 @@ type PodFacts struct {
 	Kind, Name string      // of the object that has the pod
 	Pod        *corev1.Pod // as it is created
 	Namespace  *corev1.Namespace
-	Pods       []corev1.Pod // that run now
+	Pods       []corev1.Pod // the running pods
 	Entries    []Entry
-	Blind      bool           // the webhook objects may not be read
-	Endpoints  map[string]int // of our Services, "namespace/name", and of the URLs of entries, how many are ready
+	Blind      bool           // the user has no permission to read the webhook objects
+	Endpoints  map[string]int // number of ready endpoints by Service, "namespace/name", and by URL of an entry
 	DryRun     DryRun
-	Report     inject.Report // what Outrigger decides, asked or not
-	Unknown    string        // why it is not known what Outrigger decides
+	Report     inject.Report // Outrigger's decision, whether or not its webhook matches
+	Unknown    string        // why Outrigger's decision is unknown
 	Owner      routing.WorkloadRef
 	Owned      bool
 	Notes      []string
@@ -50,7 +50,7 @@ func (s *PodFacts) Matching(whose Injector) *Entry {
 	return &s.Entries[at]
 }
 
-// InjectPath is where the chart's webhook object sends pods.
+// InjectPath is the URL path of the chart's webhook object.
 const InjectPath = "/inject"
 
 // Injector returns the entry that is called first for the pod, or nil if none matches or the API server refuses the pod.

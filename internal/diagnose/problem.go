@@ -12,6 +12,10 @@ import (
 	"outrigger.dev/outrigger/routing"
 )
 
+func problemStatus[R ~string](p api.Problem[R]) ProblemStatus {
+	return ProblemStatus{p.Object.String(), p.Field, p.Value, string(p.Reason), p.Message, p.Advice}
+}
+
 // MergeAffected returns the problems of a Namespace, with those that differ only in the Service they affect merged into one that lists
 // these Services.
 func MergeAffected(problems []ProblemStatus, services []string) []ProblemStatus {
@@ -37,7 +41,7 @@ func MergeAffected(problems []ProblemStatus, services []string) []ProblemStatus 
 	return out
 }
 
-// SortedProblems sorts by reason and text, and leaves out what is there twice.
+// SortedProblems sorts by reason and text, and removes duplicates.
 func SortedProblems(problems []ProblemStatus) []ProblemStatus {
 	slices.SortFunc(problems, func(a, b ProblemStatus) int {
 		return cmp.Or(cmp.Compare(a.Reason, b.Reason), cmp.Compare(a.Object, b.Object), cmp.Compare(a.Field, b.Field), cmp.Compare(a.Message, b.Message))
@@ -45,7 +49,7 @@ func SortedProblems(problems []ProblemStatus) []ProblemStatus {
 	return slices.Compact(problems)
 }
 
-// ProblemLines are the lines of problems. What fixes several of them is printed once, below the last.
+// ProblemLines returns the lines of problems. A fix of several problems is printed once, below the last.
 func ProblemLines(problems []ProblemStatus) []string {
 	var out []string
 	for i, problem := range problems {
@@ -57,7 +61,7 @@ func ProblemLines(problems []ProblemStatus) []string {
 	return out
 }
 
-// lines are what is wrong and where, and below it what would be right.
+// lines returns what is wrong and where, and below it the fix.
 func (p ProblemStatus) lines() []string {
 	where := p.Object
 	if p.Field != "" {

@@ -37,15 +37,15 @@ func StatusOf(observed routing.Observed, problems []api.RouteProblem, around Sur
 	out.History = historyOf(observed, now)
 	var ofNamespace []ProblemStatus
 	for _, p := range append(slices.Clone(problems), around.Gaps.visible(observed, plan.Problems)...) {
-		told := ProblemStatus{p.Object.String(), p.Field, p.Value, string(p.Reason), p.Message, p.Advice}
+		status := problemStatus(p)
 		if p.Reason == api.RouteStillExposed && out.State == StateRouted {
 			out.State = stateStillExposed
 		}
 		if p.Object.Kind == "Namespace" {
-			ofNamespace = append(ofNamespace, told)
+			ofNamespace = append(ofNamespace, status)
 			continue
 		}
-		out.Problems = append(out.Problems, told)
+		out.Problems = append(out.Problems, status)
 	}
 	out.Problems = SortedProblems(out.Problems)
 	return out, ofNamespace

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"time"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
 	"outrigger.dev/outrigger/api"
 	"outrigger.dev/outrigger/routing"
 )
@@ -28,47 +30,19 @@ func ExplainService(observed routing.Observed, problems []api.RouteProblem, arou
 	status, ofNamespace := StatusOf(observed, problems, around, now)
 	ref := observed.Service.Namespace + "/" + observed.Service.Name
 	out := []Paragraph{
-		{"Service " + ref, [][]string{{"State", status.State + ": " + cmp.Or(status.Skipped, stateMeaning(status.State))}, {"Routing", whyRouted(observed, around.Gaps)},
+		{"Service " + ref, [][]string{{"State", status.State + ": " + cmp.Or(status.Skipped, stateMeanings[status.State])}, {"Routing", whyRouted(observed, around.Gaps)},
 			{"Versions", "the values of the pods' label " + observed.Intent.VersionLabel}, {"Default", status.defaultText(reading)}}},
-		{"Settings", wordRows(observed)},
+		{"Settings", settingRows(settingsOf(observed))},
 		{"Workloads", workloadRows(observed)},
 		{"Where requests go", ruleRows(reading, around.Gaps.HidesRoutes(observed.Service.Namespace))},
 		{"Routes by caller", pathRows(status.Routes)},
 		{"From outside", gatewayRows(status.Gateways)},
 		{"Objects", objectRows(observed.Existing)},
 		{"Not written yet", dueRows(status.Due, plan.Next, now)},
-		{"Would be written (routing=observe)", oneEach(status.Unwritten)},
-		{"Problems", problemRows(append(ofNamespace, status.Problems...))},
+		{"Would be written (routing=observe)", rowsOf(status.Unwritten)},
+		{"Problems", rowsOf(ProblemLines(append(ofNamespace, status.Problems...)))},
 	}
 	return slices.DeleteFunc(out, func(p Paragraph) bool { return len(p.Rows) == 0 })
-}
-
-func stateMeaning(state string) string {
-	switch state {
-	case StateRouted:
-		return "Outrigger's VirtualService routes its requests"
-	case stateStillExposed:
-		return "Outrigger's VirtualService routes its requests; an exposure annotation is invalid, so the existing exposure is unchanged"
-	case StateDetached:
-		return "Outrigger's VirtualService was edited by hand, and Outrigger no longer writes it"
-	case StateOther:
-		return "a VirtualService that Outrigger does not write shares its requests"
-	case StateSplit:
-		return "several versions already received traffic before Outrigger; they keep it until you decide"
-	case stateUndecided:
-		return "a default route would take the traffic of pods without a version"
-	case StateSubsets:
-		return "only a DestinationRule, no VirtualService of Outrigger"
-	case StateObserved:
-		return "a dry run: nothing is written"
-	case StateOff:
-		return "no label requests routes"
-	case StateUnknown:
-		return "you have no permission to read what decides about its routes"
-	case StateDisabled:
-		return "no routes are written, and existing ones are deleted"
-	}
-	return "routes are requested, but do not exist yet"
 }
 
 // whyRouted returns which label decides whether routes are managed.
@@ -125,23 +99,28 @@ var defaultReasons = map[string]string{
 	"gone":  "the default before had no ready pod for too long",
 }
 
-// wordRows returns Outrigger's labels and annotations on the Service and its Namespace.
-func wordRows(observed routing.Observed) [][]string {
-	var out [][]string
-	for _, place := range []struct {
-		where               string
-		labels, annotations map[string]string
-	}{
-		{"Service", observed.Service.Labels, observed.Service.Annotations},
-		{"Namespace", observed.Namespace.Labels, observed.Namespace.Annotations},
-	} {
-		for _, marks := range []map[string]string{place.labels, place.annotations} {
-			for _, key := range slices.Sorted(maps.Keys(marks)) {
+// settingsOf returns Outrigger's labels and annotations on the Service and its Namespace.
+func settingsOf(observed routing.Observed) []Setting {
+	var out []Setting
+	for _, object := range []struct {
+		kind string
+		metav1.ObjectMeta
+	}{{"Service", observed.Service.ObjectMeta}, {"Namespace", observed.Namespace.ObjectMeta}} {
+		for _, values := range []map[string]string{object.Labels, object.Annotations} {
+			for _, key := range slices.Sorted(maps.Keys(values)) {
 				if strings.HasPrefix(key, api.Domain+"/") {
-					out = append(out, []string{place.where, key, marks[key]})
+					out = append(out, Setting{On: object.kind, Key: key, Value: values[key]})
 				}
 			}
 		}
+	}
+	return out
+}
+
+func settingRows(settings []Setting) [][]string {
+	var out [][]string
+	for _, s := range settings {
+		out = append(out, []string{s.On, s.Key, s.Value})
 	}
 	return out
 }
@@ -265,7 +244,8 @@ func objectRows(standing routing.Objects) [][]string {
 	return out
 }
 
-func oneEach(lines []string) [][]string {
+// rowsOf returns a row for each line.
+func rowsOf(lines []string) [][]string {
 	var out [][]string
 	for _, line := range lines {
 		out = append(out, []string{line})
@@ -274,13 +254,9 @@ func oneEach(lines []string) [][]string {
 }
 
 func dueRows(due []string, next, now time.Time) [][]string {
-	out := oneEach(due)
+	out := rowsOf(due)
 	if next.After(now) {
 		out = append(out, []string{fmt.Sprintf("next change in %v", max(next.Sub(now).Round(time.Second), time.Second))})
 	}
 	return out
-}
-
-func problemRows(problems []ProblemStatus) [][]string {
-	return oneEach(ProblemLines(problems))
 }

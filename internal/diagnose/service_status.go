@@ -10,17 +10,17 @@ type ServiceStatus struct {
 	Default  string          `json:"default,omitempty"`
 	Versions []VersionStatus `json:"versions"`
 	Gateways []GatewayStatus `json:"gateways,omitempty"`
-	// Routes are what proxies have, by where the callers are, if a VirtualService that Outrigger does not write is among it.
+	// Routes lists the routes by caller, if a VirtualService that Outrigger does not write is among them.
 	Routes []PathStatus `json:"routes,omitempty"`
 	// Skipped says why a Service of this kind gets no routes.
 	Skipped string `json:"skipped,omitempty"`
-	// Pending are the settings that are written and not in effect yet.
+	// Pending are the settings that are not in effect yet.
 	Pending []PendingStatus `json:"pending,omitempty"`
 	// History are the decisions before the current one that undo returns to, newest first.
 	History []PastDecision `json:"history,omitempty"`
-	// Due are the writes that the controller has yet to make.
+	// Due are the writes that the controller has not made yet.
 	Due []string `json:"due,omitempty"`
-	// Unwritten are the writes that routing=observe keeps from being made.
+	// Unwritten are the writes that routing=observe prevents.
 	Unwritten []string        `json:"unwritten,omitempty"`
 	Problems  []ProblemStatus `json:"problems,omitempty"`
 }
@@ -30,11 +30,10 @@ type VersionStatus struct {
 	Version string `json:"version"` // empty for pods without one
 	Ready   int    `json:"ready"`
 	Pods    int    `json:"pods"`
-	// Weight is the share of the requests that no condition claims; nil where the route names no version, so that every
-	// pod has its part.
+	// Weight is the share of unmatched requests. It is nil if the route names no version, so that all pods share the requests.
 	Weight    *int     `json:"weight,omitempty"`
 	Match     []string `json:"match,omitempty"`
-	Mirror    float64  `json:"mirror,omitempty"` // percent of the requests that no condition claims, as copies
+	Mirror    float64  `json:"mirror,omitempty"` // percentage of unmatched requests that are mirrored
 	Workloads []string `json:"workloads,omitempty"`
 	Subset    string   `json:"subset,omitempty"`
 }
@@ -43,12 +42,12 @@ type VersionStatus struct {
 type PathStatus struct {
 	At        string   `json:"at"` // "mesh", or namespace/name of a Gateway
 	Hosts     []string `json:"hosts,omitempty"`
-	Object    string   `json:"object,omitempty"` // empty if none routes, so that every pod has its share
+	Object    string   `json:"object,omitempty"` // empty if none routes, so that all pods share the requests
 	Outrigger bool     `json:"outrigger"`        // Outrigger writes it
 	Shares    string   `json:"shares"`
 }
 
-// PendingStatus is an annotation that is written and not in effect yet, or not in all its parts.
+// PendingStatus is an annotation that is not, or only partly, in effect yet.
 type PendingStatus struct {
 	Annotation string   `json:"annotation"`
 	Value      string   `json:"value,omitempty"` // empty if it was removed
@@ -101,3 +100,19 @@ const (
 	StateUnknown      = "unknown"       // the user has no permission to read what decides
 	StateDisabled     = "disabled"      // outrigger.dev/routing=disabled
 )
+
+// stateMeanings explains the states that ServiceStatus.Skipped does not explain.
+var stateMeanings = map[string]string{
+	StateRouted:       "Outrigger's VirtualService routes its requests",
+	stateStillExposed: "Outrigger's VirtualService routes its requests; an exposure annotation is invalid, so the existing exposure is unchanged",
+	StateDetached:     "Outrigger's VirtualService was edited by hand, and Outrigger no longer writes it",
+	StateOther:        "a VirtualService that Outrigger does not write shares its requests",
+	StateSplit:        "several versions already received traffic before Outrigger; they keep it until you decide",
+	stateUndecided:    "a default route would take the traffic of pods without a version",
+	StateSubsets:      "only a DestinationRule, no VirtualService of Outrigger",
+	StateWaiting:      "routes are requested, but do not exist yet",
+	StateObserved:     "a dry run: nothing is written",
+	StateOff:          "no label requests routes",
+	StateUnknown:      "you have no permission to read what decides about its routes",
+	StateDisabled:     "no routes are written, and existing ones are deleted",
+}

@@ -50,7 +50,7 @@ func lacksSidecar(pod *corev1.Pod) bool {
 	return word != "false" && !pod.Spec.HostNetwork && !HasEnded(pod) && !HasSidecar(pod)
 }
 
-// HasEnded says whether a pod has ended or is about to.
+// HasEnded reports whether a pod has ended or is being deleted.
 func HasEnded(pod *corev1.Pod) bool {
 	return pod.DeletionTimestamp != nil || pod.Status.Phase == corev1.PodSucceeded || pod.Status.Phase == corev1.PodFailed
 }
@@ -59,6 +59,16 @@ func HasEnded(pod *corev1.Pod) bool {
 func HasSidecar(pod *corev1.Pod) bool {
 	return pod.Annotations[api.AnnotationStatus] != "" ||
 		slices.ContainsFunc(slices.Concat(pod.Spec.InitContainers, pod.Spec.Containers), func(c corev1.Container) bool { return c.Name == api.ProxyContainer })
+}
+
+func countSidecars(pods []corev1.Pod) int {
+	count := 0
+	for i := range pods {
+		if HasSidecar(&pods[i]) {
+			count++
+		}
+	}
+	return count
 }
 
 func restartCommand(ref routing.WorkloadRef, namespace string) string {

@@ -168,21 +168,3 @@ func (w *jsonWriter) Close() error {
 	_, err := io.Copy(w.out, strings.NewReader(end))
 	return err
 }
-
-// YAML returns the stream as a YAML writer writes it.
-func (s *Stream) YAML() ([]byte, error) { return s.text(NewYAMLWriter) }
-
-// IndentedJSON returns the stream as a JSON writer writes it.
-func (s *Stream) IndentedJSON() ([]byte, error) { return s.text(NewJSONWriter) }
-
-func (s *Stream) text(writer func(io.Writer) Writer) ([]byte, error) {
-	var out bytes.Buffer
-	w := writer(&out)
-	for _, d := range s.documents {
-		if err := w.Write(d); err != nil {
-			return nil, err
-		}
-	}
-	err := w.Close()
-	return out.Bytes(), err
-}
