@@ -104,7 +104,7 @@ func (s *Scene) wantFilesApplied() {
 		}
 		return nil
 	})
-	s.wantShare(atGateway, s.collect(200)[atGateway], "v2", 0.5)
+	s.wantShare("v2", 0.5, s.on(atGateway, 200))
 }
 
 // remove deletes hand-written objects, and waits until v1 answers all requests.
@@ -129,9 +129,7 @@ func installing(t *testing.T) {
 	split.goLive([]string{"v1", "v2"}, service(), first, second)
 	single.goLive([]string{"v1"}, service(), first)
 	split.record.Outrigger, single.record.Outrigger = true, true
-	for way, responses := range split.collect(500) { // also the time after which versions count as serving
-		split.wantShare(way, responses, "v2", 0.5)
-	}
+	split.wantShare("v2", 0.5, split.everywhere(500)) // also the time after which versions count as serving
 	single.step("helm install", func() { split.step("helm install", func() { installed(t) }) })
 	split.eventually("Outrigger knows the versions", func() error {
 		if found := split.kubectl("get", "destinationrules", "web", "--ignore-not-found", "-o", "jsonpath={.spec.subsets[*].name}"); found != "v1 v2" {
@@ -150,9 +148,7 @@ func installing(t *testing.T) {
 		single.apply(second)
 		single.ready()
 	})
-	for way, responses := range split.collect(500) {
-		split.wantShare(way, responses, "v2", 0.5)
-	}
+	split.wantShare("v2", 0.5, split.everywhere(500))
 	if routes := split.kubectl("get", "virtualservices", "web", "--ignore-not-found", "-o", "name"); routes != "" {
 		t.Errorf("installing wrote a route for a live split: %s", routes)
 	}

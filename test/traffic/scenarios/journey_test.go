@@ -24,6 +24,7 @@ func journey(t *testing.T) {
 	s.kubectl("wait", "--for=condition=Ready", "pod/client", "--timeout=2m")
 	s.eventually("the gateway answers", func() error { return s.answers(s.viaGateway(5)) })
 
+	s.eventually("v1 answers", func() error { return s.allFrom("v1", 20) })
 	s.wantAll("v1", 1000)
 	s.outrigger("shift", "springbootapp", "v1=90", "v2=10", "--wait")
 	s.wantShares("v2", 0.1, 1000)
@@ -32,6 +33,7 @@ func journey(t *testing.T) {
 	s.wantAll("v2", 100, "end-user=jason")
 	s.wantShares("v2", 0.1, 500)
 	s.outrigger("promote", "springbootapp", "v2", "--wait")
+	s.eventually("v2 answers", func() error { return s.allFrom("v2", 20) })
 	s.wantAll("v2", 200)
 	s.outrigger("undo", "springbootapp", "--wait")
 	s.wantShares("v2", 0.1, 500)
@@ -107,16 +109,19 @@ func (s *Scene) wantAll(version string, total uint64, header ...string) {
 	s.note("%d of %d responses are from %s at the gateway, and %d of %d in the mesh %s", total, total, version, total, total, strings.Join(header, " "))
 }
 
+// wantShares waits until a version has its share of a number of new requests on each way, of which none may fail.
 func (s *Scene) wantShares(version string, share float64, total uint64) {
 	s.Helper()
-	all, err := s.ways(total)
-	if err != nil {
-		s.Error(err)
-	}
-	for way, responses := range all {
-		if counts := traffic.Count(responses); counts.Failed > 0 {
-			s.Errorf("%s: %s", way, counts)
+	s.wantShare(version, share, func() map[string][]load.Response {
+		all, err := s.ways(total)
+		if err != nil {
+			s.Error(err)
 		}
-		s.wantShare(way, responses, version, share)
-	}
+		for way, responses := range all {
+			if counts := traffic.Count(responses); counts.Failed > 0 {
+				s.Errorf("%s: %s", way, counts)
+			}
+		}
+		return all
+	})
 }

@@ -91,11 +91,12 @@ func newBeside(s *Scene, fixed bool) {
 		s.decide(fmt.Sprintf("shift v2=%d", percent), []string{"v1", "v2"}, func() {
 			s.outrigger("shift", "web", fmt.Sprintf("v1=%d", 100-percent), fmt.Sprintf("v2=%d", percent), "--wait")
 		})
-		for way, responses := range s.collect(250) {
-			s.wantShare(way, responses, "v2", float64(percent)/100)
-		}
+		s.wantShare("v2", float64(percent)/100, s.everywhere(250))
 	}
-	s.decide("promote v2", []string{"v2"}, func() { s.outrigger("promote", "web", "v2", "--wait") })
+	s.decide("promote v2", []string{"v2"}, func() {
+		s.outrigger("promote", "web", "v2", "--wait")
+		s.only("", "v2")
+	})
 	s.collect(150)
 	s.step("v1 is deleted", func() {
 		s.kubectl("delete", "deployment", "first")

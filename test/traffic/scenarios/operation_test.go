@@ -38,17 +38,16 @@ func operation(t *testing.T) {
 		s.note("another replica leads")
 	}
 	s.decide("shift v2=50", []string{"v1", "v2"}, func() { s.outrigger("shift", "web", "v1=50", "v2=50", "--wait") })
-	for way, responses := range s.collect(250) {
-		s.wantShare(way, responses, "v2", 0.5)
-	}
+	s.wantShare("v2", 0.5, s.everywhere(250))
 	if cluster.Operator {
 		s.step("Outrigger is stopped", func() { s.scale(0) })
-		for way, responses := range s.collect(200) {
-			s.wantShare(way, responses, "v2", 0.5)
-		}
+		s.wantShare("v2", 0.5, s.everywhere(200))
 		s.step("Outrigger is started", func() { s.scale(2) })
 	}
-	s.decide("promote v2", []string{"v2"}, func() { s.outrigger("promote", "web", "v2", "--wait") })
+	s.decide("promote v2", []string{"v2"}, func() {
+		s.outrigger("promote", "web", "v2", "--wait")
+		s.only("", "v2")
+	})
 	s.collect(100)
 }
 

@@ -5,6 +5,7 @@ package scenarios
 import (
 	"context"
 	"fmt"
+	"maps"
 	"regexp"
 	"slices"
 	"strings"
@@ -182,16 +183,36 @@ func (s *Scene) eventually(what string, condition func() error) {
 	}
 }
 
-// wantShare compares the share of a version among responses with what was decided.
-func (s *Scene) wantShare(way string, responses []load.Response, version string, share float64) {
+// wantShare waits until a version has its share of the responses on each way that collect returns: a busy proxy may get its route
+// later than the command expects.
+func (s *Scene) wantShare(version string, share float64, collect func() map[string][]load.Response) {
 	s.Helper()
-	counts := traffic.Count(responses)
-	got := counts.Versions[version]
-	if away := traffic.Sigmas(got, counts.Total, share); away > 5 {
-		s.Errorf("%s, %s has %d of %d responses, %.1f standard deviations from %.0f%%: %s", way, version, got, counts.Total, away, 100*share, counts)
-		return
-	}
-	s.note("%s: %s, for a share of %.0f%% of %s", way, counts, 100*share, version)
+	s.eventually(fmt.Sprintf("%.0f%% of the responses come from %s", 100*share, version), func() error {
+		all := collect()
+		var notes []string
+		for _, way := range slices.Sorted(maps.Keys(all)) {
+			counts := traffic.Count(all[way])
+			got := counts.Versions[version]
+			if away := traffic.Sigmas(got, counts.Total, share); away > 5 {
+				return fmt.Errorf("%s, %s has %d of %d responses, %.1f standard deviations from %.0f%%: %s", way, version, got, counts.Total, away, 100*share, counts)
+			}
+			notes = append(notes, fmt.Sprintf("%s: %s, for a share of %.0f%% of %s", way, counts, 100*share, version))
+		}
+		for _, note := range notes {
+			s.note("%s", note)
+		}
+		return nil
+	})
+}
+
+// on leaves only one way of what collect returns.
+func (s *Scene) on(way string, count int) func() map[string][]load.Response {
+	return func() map[string][]load.Response { return map[string][]load.Response{way: s.collect(count)[way]} }
+}
+
+// everywhere is collect for wantShare.
+func (s *Scene) everywhere(count int) func() map[string][]load.Response {
+	return func() map[string][]load.Response { return s.collect(count) }
 }
 
 // finish ends the loads, checks the record, and draws it.
