@@ -188,7 +188,7 @@ func (w *world) shifts(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if got := after.Writes - before.Writes; got != len(taken) {
+	if got := after.Writes - before.Writes; got != 2*len(taken) { // the VirtualService, and the record of the weights on the DestinationRule
 		return fmt.Errorf("shifting %d Services was %d writes", len(taken), got)
 	}
 	return nil

@@ -51,7 +51,7 @@ func (w *world) transitions(ctx context.Context) error {
 		{"a new version", all(func(ctx context.Context, i int) error { return w.createVersion(ctx, i, added) }), []bound{{rules, 1, false}}},
 		{"weights changed", all(func(ctx context.Context, i int) error {
 			return w.annotate(ctx, namespaceOf(i), nameOf(i), map[string]string{api.AnnotationWeights: "v1=50,v2=50"})
-		}), []bound{{routes, 1, false}}},
+		}), []bound{{rules, 1, false}, {routes, 1, false}}},
 		{"a version removed", all(func(ctx context.Context, i int) error { return w.removeVersion(ctx, i, added) }), []bound{{rules, 2, true}}},
 		{"a lone workload comes", all(w.createRolling), []bound{{rules, 1, false}, {routes, 1, false}}},
 		{"it changes its version in place", all(func(ctx context.Context, i int) error { return w.rollOut(ctx, i, "v1", "v2") }), []bound{{rules, 2, false}, {routes, 0, false}}},
