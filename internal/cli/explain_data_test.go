@@ -82,7 +82,7 @@ rules:
     weight: 90
   - version: v2
     weight: 10
-said:
+settings:
 - key: outrigger.dev/match
   "on": Service
   value: v2=header:end-user:jason

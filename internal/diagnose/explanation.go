@@ -17,15 +17,14 @@ type ServiceExplanation struct {
 	Namespace string `json:"namespace"`
 	ServiceStatus
 	// Routing says which label decides whether routes are managed.
-	Routing        string `json:"routing"`
-	VersionLabel   string `json:"versionLabel"`
-	DefaultBecause string `json:"defaultBecause,omitempty"`
-	// Said lists the labels and annotations that the user set.
-	Said      []Setting        `json:"said,omitempty"`
-	Workloads []WorkloadStatus `json:"workloads,omitempty"`
-	Rules     []RuleStatus     `json:"rules,omitempty"` // in the order of the route; the last has no match
-	Objects   []ObjectStatus   `json:"objects,omitempty"`
-	ChangesAt *time.Time       `json:"changesAt,omitempty"` // when something changes without a change in the cluster
+	Routing        string           `json:"routing"`
+	VersionLabel   string           `json:"versionLabel"`
+	DefaultBecause string           `json:"defaultBecause,omitempty"`
+	Settings       []Setting        `json:"settings,omitempty"`
+	Workloads      []WorkloadStatus `json:"workloads,omitempty"`
+	Rules          []RuleStatus     `json:"rules,omitempty"` // in the order of the route; the last has no match
+	Objects        []ObjectStatus   `json:"objects,omitempty"`
+	ChangesAt      *time.Time       `json:"changesAt,omitempty"` // when something changes without a change in the cluster
 }
 
 // Setting is a label or annotation that the user set.
@@ -81,17 +80,17 @@ func ServiceData(observed routing.Observed, problems []api.RouteProblem, around 
 	out := ServiceExplanation{
 		Kind: "Service", Namespace: observed.Service.Namespace, ServiceStatus: status, Routing: whyRouted(observed, around.Gaps),
 		VersionLabel: observed.Intent.VersionLabel, DefaultBecause: defaultReasons[reading.By],
-		Workloads: workloadsOf(observed), Objects: objectsOf(observed.Existing), Said: settingsOf(observed),
+		Workloads: workloadsOf(observed), Objects: objectsOf(observed.Existing), Settings: settingsOf(observed),
 	}
 	if around.Gaps.HidesRoutes(observed.Service.Namespace) {
 		reading.Rules = nil
 	}
 	for _, rule := range reading.Rules {
-		told := RuleStatus{Match: rule.Match, To: sharesOf(rule.To)}
+		r := RuleStatus{Match: rule.Match, To: sharesOf(rule.To)}
 		for _, m := range rule.Mirror {
-			told.Mirror = append(told.Mirror, MirrorStatus{m.Version, m.Percent})
+			r.Mirror = append(r.Mirror, MirrorStatus{m.Version, m.Percent})
 		}
-		out.Rules = append(out.Rules, told)
+		out.Rules = append(out.Rules, r)
 	}
 	if next := routing.Plan(observed, now).Next; next.After(now) {
 		next = next.UTC()
@@ -108,19 +107,19 @@ func sharesOf(shares []routing.ReadShare) []ShareStatus {
 	return out
 }
 
-func objectsOf(standing routing.Objects) []ObjectStatus {
+func objectsOf(existing routing.Objects) []ObjectStatus {
 	var out []ObjectStatus
-	for _, rule := range standing.DestinationRules {
+	for _, rule := range existing.DestinationRules {
 		o := ObjectStatus{Kind: "DestinationRule", Name: rule.Name, Hosts: []string{rule.Spec.Host}}
 		for _, subset := range rule.Spec.Subsets {
 			o.Subsets = append(o.Subsets, subset.GetName())
 		}
 		out = append(out, o)
 	}
-	for _, vs := range standing.VirtualServices {
+	for _, vs := range existing.VirtualServices {
 		out = append(out, ObjectStatus{Kind: "VirtualService", Name: vs.Name, Hosts: vs.Spec.Hosts})
 	}
-	for _, gateway := range standing.Gateways {
+	for _, gateway := range existing.Gateways {
 		o := ObjectStatus{Kind: "Gateway", Name: gateway.Name}
 		for _, server := range gateway.Spec.Servers {
 			for _, host := range server.GetHosts() {
@@ -143,9 +142,9 @@ type InjectionExplanation struct {
 	// Pods is the number of running pods, and WithSidecar the number of those with a sidecar.
 	Pods        int       `json:"pods"`
 	WithSidecar int       `json:"withSidecar"`
-	Said        []Setting `json:"said,omitempty"`
-	// Asked lists the entries of the webhook objects in the order of the API server.
-	Asked []EntryStatus `json:"asked,omitempty"`
+	Settings    []Setting `json:"settings,omitempty"`
+	// Entries lists the entries of the webhook objects in the order of the API server.
+	Entries []EntryStatus `json:"entries,omitempty"`
 	// Decision is Outrigger's decision, whether or not its webhook matches. It is nil if it is unknown.
 	Decision *InjectionDecision `json:"decision,omitempty"`
 	Change   []string           `json:"change"` // what to change, the first obstacle first
@@ -167,7 +166,7 @@ type EntryStatus struct {
 	Injector string `json:"injector"`
 	Object   string `json:"object"`
 	Entry    string `json:"entry"`
-	Asked    bool   `json:"asked"`
+	Matches  bool   `json:"matches"`
 	Why      string `json:"why,omitempty"`
 }
 
@@ -184,11 +183,11 @@ type InjectionDecision struct {
 func (s *PodFacts) Data() InjectionExplanation {
 	out := InjectionExplanation{
 		Kind: s.Kind, Namespace: s.Namespace.Name, Name: s.Name, Sidecar: s.outcome(), Pods: len(s.Pods), WithSidecar: countSidecars(s.Pods),
-		Said: s.settings(), Change: s.advice(), NotKnown: slices.Clone(s.Notes),
+		Settings: s.settings(), Change: s.advice(), NotKnown: slices.Clone(s.Notes),
 	}
 	out.Result = s.DryRun.data()
 	for _, v := range s.Entries {
-		out.Asked = append(out.Asked, EntryStatus{string(v.Injector), v.Object, v.Name, v.Matches, v.Why})
+		out.Entries = append(out.Entries, EntryStatus{string(v.Injector), v.Object, v.Name, v.Matches, v.Why})
 	}
 	if s.Unknown != "" {
 		out.NotKnown = append(out.NotKnown, s.Unknown)

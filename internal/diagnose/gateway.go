@@ -55,7 +55,7 @@ func serverOf(gateway *networkingv1.Gateway, p routing.Path, preferredPort uint3
 	var best gatewayServer
 	for _, host := range p.Hosts {
 		plain, secure, other := gatewayServer{}, gatewayServer{}, gatewayServer{}
-		asked, redirects := false, false
+		hasPreferred, redirects := false, false
 		for _, server := range gateway.Spec.Servers {
 			for _, pattern := range routing.ServedHosts(server, gateway.Namespace, p.Object.Namespace, host) {
 				d := gatewayServer{schemeOf(server), pattern, server.GetPort().GetNumber(), server.GetTls().GetCredentialName()}
@@ -64,7 +64,7 @@ func serverOf(gateway *networkingv1.Gateway, p routing.Path, preferredPort uint3
 					redirects = redirects || d.port == preferredPort || preferredPort == 0
 				case d.scheme == "http":
 					plain = better(plain, d, preferredPort)
-					asked = asked || d.port == preferredPort
+					hasPreferred = hasPreferred || d.port == preferredPort
 				case d.scheme == "https":
 					secure = better(secure, d, preferredPort)
 				default:
@@ -74,7 +74,7 @@ func serverOf(gateway *networkingv1.Gateway, p routing.Path, preferredPort uint3
 		}
 		found := other
 		switch {
-		case secure.port != 0 && (plain.port == 0 || !asked && (redirects || secure.port == preferredPort)):
+		case secure.port != 0 && (plain.port == 0 || !hasPreferred && (redirects || secure.port == preferredPort)):
 			found = secure
 		case plain.port != 0:
 			found = plain

@@ -114,10 +114,10 @@ func (v *Entry) match(ctx context.Context, pod *corev1.Pod, namespace *corev1.Na
 	attributes := admission.NewAttributesRecord(pod, nil, corev1.SchemeGroupVersion.WithKind("Pod"), namespace.Name, pod.Name,
 		corev1.SchemeGroupVersion.WithResource("pods"), "", admission.Create, &metav1.CreateOptions{}, false,
 		&user.DefaultInfo{Name: "system:serviceaccount:kube-system:replicaset-controller"})
-	asks := slices.ContainsFunc(v.Webhook.Rules, func(r admissionregistrationv1.RuleWithOperations) bool {
+	hasRule := slices.ContainsFunc(v.Webhook.Rules, func(r admissionregistrationv1.RuleWithOperations) bool {
 		return (&rules.Matcher{Rule: r, Attr: attributes}).Matches()
 	})
-	if !asks {
+	if !hasRule {
 		v.Why = "none of its rules matches the creation of pods"
 		return
 	}

@@ -195,11 +195,11 @@ func (s *PodFacts) decisionRows() [][]string {
 	if s.Unknown != "" {
 		return [][]string{{"unknown", s.Unknown}}
 	}
-	verdict := string(s.Report.Result)
+	decision := string(s.Report.Result)
 	if s.Matching(Outrigger) == nil && !s.Blind {
-		verdict += " (if its webhook matched)"
+		decision += " (if its webhook matched)"
 	}
-	out := [][]string{{verdict, string(s.Report.Reason)}}
+	out := [][]string{{decision, string(s.Report.Reason)}}
 	if s.Report.Message != "" && s.Report.Result != inject.Denied {
 		out = append(out, []string{"because", s.Report.Message})
 	}

@@ -15,37 +15,37 @@ import (
 )
 
 func TestExplanationOfPodsAsData(t *testing.T) {
-	asked := entryOf(Outrigger, "outrigger-sidecar-injector", true, "the Namespace is labeled")
+	matching := entryOf(Outrigger, "outrigger-sidecar-injector", true, "the Namespace is labeled")
 	bare := corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: "web-2"}, Spec: corev1.PodSpec{Containers: []corev1.Container{{Name: "app"}}}}
 	injected := corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: "web-1"}, Spec: corev1.PodSpec{Containers: []corev1.Container{{Name: "app"}, {Name: "istio-proxy"}}}}
 	s := PodFacts{
 		Kind: "Deployment", Name: "web", Namespace: namespaceOf(api.LabelInjection, "enabled"),
 		Pod:     &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Annotations: map[string]string{"inject.istio.io/templates": "sidecar"}}},
-		Entries: []Entry{asked}, Endpoints: map[string]int{"system/outrigger": 1}, Pods: []corev1.Pod{injected, bare},
+		Entries: []Entry{matching}, Endpoints: map[string]int{"system/outrigger": 1}, Pods: []corev1.Pod{injected, bare},
 		Report: inject.Report{Result: inject.Injected, Reason: api.InjectPolicyEnabled, Templates: []string{"sidecar"}},
 	}
 	unknown := PodFacts{
 		Kind: "Pod", Name: "alone", Namespace: &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "shop"}},
 		Pod: &corev1.Pod{}, Unknown: "no Istio configuration",
 	}
-	want := `- asked:
-  - asked: true
-    entry: namespace.sidecar-injector.example
-    injector: Outrigger
-    object: outrigger-sidecar-injector
-    why: the Namespace is labeled
-  change:
+	want := `- change:
   - Nothing.
   decision:
     reason: PolicyEnabled
     result: injected
     templates:
     - sidecar
+  entries:
+  - entry: namespace.sidecar-injector.example
+    injector: Outrigger
+    matches: true
+    object: outrigger-sidecar-injector
+    why: the Namespace is labeled
   kind: Deployment
   name: web
   namespace: shop
   pods: 2
-  said:
+  settings:
   - key: istio-injection
     "on": Namespace
     value: enabled

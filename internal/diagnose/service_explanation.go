@@ -232,9 +232,9 @@ func gatewayRows(gateways []GatewayStatus) [][]string {
 	return out
 }
 
-func objectRows(standing routing.Objects) [][]string {
+func objectRows(existing routing.Objects) [][]string {
 	var out [][]string
-	for _, o := range objectsOf(standing) {
+	for _, o := range objectsOf(existing) {
 		has := "hosts " + strings.Join(o.Hosts, ",")
 		if o.Kind == "DestinationRule" {
 			has = "subsets " + cmp.Or(strings.Join(o.Subsets, ","), "-")
