@@ -54,7 +54,7 @@ func (c *Config) computeCommon() *common {
 		s := newSpecializer(c.functions(), d, fields)
 		s.withoutAnnotations = true
 		if copied, err := s.template(t.Template); err == nil {
-			out.templates[t] = commonTemplate{copied, s.asked}
+			out.templates[t] = commonTemplate{copied, s.assumedAbsent}
 		}
 	}
 	return out

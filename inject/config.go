@@ -100,7 +100,7 @@ func Parse(source Source) (*Config, []api.InjectProblem, error) {
 		c.defaultTemplates = []string{"sidecar"}
 	}
 	if len(raw.Templates) == 0 {
-		return nil, nil, errors.New("config holds no templates; the key \"templates\" must map names to Go templates")
+		return nil, nil, errors.New("config has no templates; the key \"templates\" must map names to Go templates")
 	}
 	if c.templates, err = c.parseTemplates(raw.Templates); err != nil {
 		return nil, nil, err
@@ -152,7 +152,7 @@ func (c *Config) testRender() ([]api.InjectProblem, error) {
 	defaults := c.expand(c.defaultTemplates)
 	for _, name := range defaults {
 		if c.templates[name] == nil {
-			return nil, fmt.Errorf("defaultTemplates names %q, but there is no such template; there are %s", name, strings.Join(c.templateNames(), ", "))
+			return nil, fmt.Errorf("defaultTemplates names %q, which is not defined; defined: %s", name, strings.Join(c.templateNames(), ", "))
 		}
 	}
 	var warnings []api.InjectProblem
@@ -170,7 +170,7 @@ func (c *Config) testRender() ([]api.InjectProblem, error) {
 		}
 		warnings = append(warnings, api.InjectProblem{
 			Object: api.ObjectRef{Kind: "ConfigMap", Name: "istio-sidecar-injector"}, Field: "data.config", Reason: api.InjectIstioConfigurationWarning,
-			Message: err.Error() + ".", Advice: "Pods that ask for this template will be denied, unless they bring an annotation that it needs.",
+			Message: err.Error() + ".", Advice: "Pods that name this template will be denied, unless they have an annotation that it needs.",
 		})
 	}
 	return warnings, nil
@@ -188,7 +188,7 @@ func (c *Config) proveTemplate(name string, pod *corev1.Pod) error {
 	if err != nil {
 		return err
 	}
-	_, err = r.over(pod)
+	_, err = r.mergedInto(pod)
 	return err
 }
 
@@ -212,11 +212,11 @@ func explainUndefined(err error, running release) error {
 	if since := functionsSince[name]; running.isBefore(since) {
 		return laterThan(running, name, since.String(), err)
 	}
-	return fmt.Errorf("it asks for %q, which Istio 1.24 and later do not offer to templates, so it is of an older Istio release (or misspelt) and cannot be used: upgrade Istio (%w)", name, err)
+	return fmt.Errorf("it uses %q, which Istio 1.24 and later do not define; the template is from an older release, or the name is misspelled: upgrade Istio's configuration, or correct the name (%w)", name, err)
 }
 
 func laterThan(running release, name, since string, err error) error {
-	return fmt.Errorf("it asks for %q, which Istio offers to templates from %s on; this is Istio %s, so it cannot be used: upgrade Istio or use the templates of its release (%w)", name, since, running, err)
+	return fmt.Errorf("it uses %q, which Istio defines since %s; this is Istio %s: upgrade Istio, or use the templates of its release (%w)", name, since, running, err)
 }
 
 // ClusterDomain returns Istio's value global.proxy.clusterDomain, the DNS domain of the cluster; empty if it is not set.

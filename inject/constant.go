@@ -38,8 +38,8 @@ func (s *specializer) constantCommands(pipe *parse.PipeNode, at scope) bool {
 	}
 	for _, command := range pipe.Cmds {
 		arguments := command.Args
-		if key, rest, asks := s.asksAnnotation(command, at); asks {
-			s.asked[key] = true
+		if key, rest, reads := s.readsAnnotation(command, at); reads {
+			s.assumedAbsent[key] = true
 			arguments = rest
 		}
 		for _, argument := range arguments {
@@ -51,9 +51,9 @@ func (s *specializer) constantCommands(pipe *parse.PipeNode, at scope) bool {
 	return true
 }
 
-// asksAnnotation reports whether a command reads one annotation by name that the pods do not have. It returns the annotation's key
+// readsAnnotation reports whether a command reads one annotation by name that the pods do not have. It returns the annotation's key
 // and the arguments that remain to be checked.
-func (s *specializer) asksAnnotation(command *parse.CommandNode, at scope) (key string, rest []parse.Node, asks bool) {
+func (s *specializer) readsAnnotation(command *parse.CommandNode, at scope) (key string, rest []parse.Node, reads bool) {
 	if !s.withoutAnnotations || len(command.Args) < 3 {
 		return "", nil, false
 	}

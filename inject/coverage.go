@@ -67,7 +67,7 @@ func coverageOf(running Request, config *Config, imageOnly bool) (Coverage, erro
 	if decided, _ := config.decide(running.Pod); !decided.inject {
 		return Coverage{}, nil
 	}
-	created, injected, _, err := Removed(running.Pod)
+	created, injected, _, err := Uninject(running.Pod)
 	if err != nil || !injected && findProxy(running.Pod) != nil {
 		return Coverage{State: api.CoverageCovered, Reason: api.CoverageNotCompared}, nil //nolint:nilerr // an unreadable annotation is not our error
 	}

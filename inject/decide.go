@@ -22,11 +22,11 @@ type decision struct {
 	message string
 }
 
-// choice is what the pod's own label or annotation asks for.
-type choice int
+// optIn is what the pod's own label or annotation requests.
+type optIn int
 
 const (
-	unset choice = iota
+	unset optIn = iota
 	yes
 	no
 )
@@ -45,9 +45,9 @@ func (c *Config) decide(pod *corev1.Pod) (decision, []api.InjectProblem) {
 	if pod.Spec.OS != nil && pod.Spec.OS.Name == corev1.Windows {
 		return skip(api.InjectWindowsPod, "spec.os.name is windows, and Istio's sidecar is for Linux"), nil
 	}
-	said, where, problems := c.choiceOf(pod)
-	if said == no {
-		return skip(api.InjectOptedOut, "%s %s is %q", where, api.KeySidecarInject, choiceText(pod)), problems
+	requested, where, problems := c.optInOf(pod)
+	if requested == no {
+		return skip(api.InjectOptedOut, "%s %s is %q", where, api.KeySidecarInject, optInText(pod)), problems
 	}
 	if c.unavailable != nil {
 		return decision{inject: true, reason: c.unavailable.Reason}, problems
@@ -57,7 +57,7 @@ func (c *Config) decide(pod *corev1.Pod) (decision, []api.InjectProblem) {
 	}
 	set := labels.Set(pod.Labels)
 	switch {
-	case said == yes:
+	case requested == yes:
 		return decision{inject: true, reason: api.InjectOptedIn}, problems
 	case matchesAny(c.never, set):
 		return skip(api.InjectNeverSelector, "neverInjectSelector of Istio's injector selects the pod"), problems
@@ -78,17 +78,17 @@ func matchesAny(selectors []labels.Selector, set labels.Set) bool {
 	return false
 }
 
-// choiceText returns the value of the label sidecar.istio.io/inject or, without that label, of the annotation.
-func choiceText(pod *corev1.Pod) string {
+// optInText returns the value of the label sidecar.istio.io/inject or, without that label, of the annotation.
+func optInText(pod *corev1.Pod) string {
 	if text, present := pod.Labels[api.KeySidecarInject]; present {
 		return text
 	}
 	return pod.Annotations[api.KeySidecarInject]
 }
 
-// choiceOf reads the pod's choice and where it is set. A label hides the annotation, even if the label is empty.
-func (c *Config) choiceOf(pod *corev1.Pod) (said choice, where string, problems []api.InjectProblem) {
-	text, field := choiceText(pod), api.AnnotationField(api.KeySidecarInject)
+// optInOf reads what the pod requests and where it is set. A label hides the annotation, even if the label is empty.
+func (c *Config) optInOf(pod *corev1.Pod) (requested optIn, where string, problems []api.InjectProblem) {
+	text, field := optInText(pod), api.AnnotationField(api.KeySidecarInject)
 	where = "annotation"
 	if _, present := pod.Labels[api.KeySidecarInject]; present {
 		where, field = "label", api.LabelField(api.KeySidecarInject)
@@ -101,7 +101,7 @@ func (c *Config) choiceOf(pod *corev1.Pod) (said choice, where string, problems 
 	case "":
 		return unset, where, nil
 	}
-	if c.release.looseChoice() {
+	if c.release.acceptsYAMLBooleans() {
 		switch strings.ToLower(text) {
 		case "y", "yes", "true", "on":
 			return yes, where, nil
@@ -118,4 +118,10 @@ func podRef(pod *corev1.Pod) api.ObjectRef {
 		name = pod.GenerateName + "*"
 	}
 	return api.ObjectRef{Kind: "Pod", Namespace: pod.Namespace, Name: name}
+}
+
+// problemOf returns a Problem of a pod: a reason to deny it, or a warning. A message that istiod also writes is kept verbatim, so that
+// a search for it finds Istio's documentation.
+func problemOf(pod *corev1.Pod, reason api.InjectReason, field, value, message, advice string) api.InjectProblem {
+	return api.InjectProblem{Object: podRef(pod), Field: field, Value: value, Reason: reason, Message: message, Advice: advice}
 }

@@ -2,9 +2,12 @@
 
 // Package inject decides whether a pod gets Istio's sidecar, and returns the resulting pod, the reason, and the patch.
 //
-// Call Parse with the texts of Istio's ConfigMaps, Config.With with what the cluster adds to them, and then Review for each
-// pod that a webhook receives, or Pod for a pod that is already decoded. A pod passes through these steps, each in the file
-// of its name: decide, check (validate.go, size.go), render, merge, finish, and jsonpatch.Diff.
+// Call Parse on Istio's ConfigMaps, then Config.With to add facts about the cluster. Then call Review for each pod that a webhook
+// receives, or Pod for a pod that is already decoded. Uninject reverses an injection.
+//
+// Pod (pod.go) runs the steps: decide, check (size.go, validate.go), newJob (the pod's settings: mesh.go, environment.go), merge (which
+// renders each template: render.go, strategic.go), reapply (merge.go), finish (finish.go, prometheus.go, probes.go), and newFaults
+// (faults.go). Review (review.go) decodes the pod before them and adds jsonpatch.Diff after them.
 //
 // The package is pure and keeps nothing: the result depends on the arguments alone, and a Config is immutable. What a caller
 // keeps between pods to answer faster, it passes as Received.Shapes, or finds by ReplicaOf.

@@ -9,8 +9,6 @@ import (
 
 	meshconfig "istio.io/api/mesh/v1alpha1"
 	corev1 "k8s.io/api/core/v1"
-
-	"outrigger.dev/outrigger/api"
 )
 
 // This file derives settings from the pod's environment: native sidecars, images, cluster and network, and OpenShift's users.
@@ -244,9 +242,9 @@ func lastOfBlock(block string) (int64, bool) {
 	return 0, false
 }
 
-// withoutForeignUser removes, on OpenShift, the user that the platform assigned to the pod's own proxy together with the
-// application. The proxy must run as another user, because the redirection of traffic exempts its user.
-func withoutForeignUser(pod *corev1.Pod) {
+// removeAssignedUser removes, on OpenShift, the user that the platform assigned to the proxy that the pod defines and to the
+// application alike. The proxy must run as another user, because the redirection of traffic exempts its user.
+func removeAssignedUser(pod *corev1.Pod) {
 	proxy := findProxy(pod)
 	if proxy == nil || proxy.SecurityContext == nil {
 		return
@@ -259,11 +257,11 @@ func withoutForeignUser(pod *corev1.Pod) {
 			}
 		}
 	}
-	var own int64
+	var proxyUser int64
 	if proxy.SecurityContext.RunAsUser != nil {
-		own = *proxy.SecurityContext.RunAsUser
+		proxyUser = *proxy.SecurityContext.RunAsUser
 	}
-	if own == application {
+	if proxyUser == application {
 		proxy.SecurityContext.RunAsUser, proxy.SecurityContext.RunAsGroup = nil, nil
 	}
 }
@@ -277,8 +275,4 @@ func wantsNative(pod *corev1.Pod, detected bool) bool {
 		return false
 	}
 	return detected
-}
-
-func denied(pod *corev1.Pod, reason api.InjectReason, field, value, message, advice string) api.InjectProblem {
-	return api.InjectProblem{Object: podRef(pod), Field: field, Value: value, Reason: reason, Message: message, Advice: advice}
 }

@@ -20,7 +20,7 @@ func newFaults(before, after *corev1.Pod) []api.InjectProblem {
 		if _, old := had[field]; old {
 			continue
 		}
-		problems = append(problems, denied(before, api.InjectInvalidResult, field, "", "injection would create an invalid pod: "+has[field]+".",
+		problems = append(problems, problemOf(before, api.InjectInvalidResult, field, "", "injection would create an invalid pod: "+has[field]+".",
 			"Change the pod, or the template in Istio's configuration, so that they do not both set it."))
 	}
 	return problems
@@ -45,7 +45,7 @@ func faultsOf(pod *corev1.Pod) map[string]string {
 		}
 	}
 	if len(pod.Spec.Containers) == 0 {
-		faults["spec.containers"] = "no container is left beside the proxy, which is a native sidecar"
+		faults["spec.containers"] = "no container is left: the proxy, a native sidecar, is an init container"
 	}
 	volumeFaults(pod, faults)
 	return faults

@@ -24,19 +24,19 @@ func ForeignProxy(request Request, config *Config) (*api.InjectProblem, error) {
 		return nil, nil
 	}
 	foreign := func(format string, args ...any) *api.InjectProblem {
-		problem := denied(request.Pod, api.InjectForeignProxy, api.AnnotationField(api.AnnotationStatus), claim,
+		problem := problemOf(request.Pod, api.InjectForeignProxy, api.AnnotationField(api.AnnotationStatus), claim,
 			"the annotation claims that the pod is injected; "+fmt.Sprintf(format, args...)+".", api.InjectForeignProxy.Advice())
 		return &problem
 	}
-	created, _, _, err := Removed(request.Pod)
+	created, _, _, err := Uninject(request.Pod)
 	if err != nil {
 		return foreign("invalid JSON: %v", err), nil
 	}
 	created = AsCreated(created)
 	if !recordsProxy(request.Pod) {
-		withoutProxy(&created.Spec)
+		removeProxy(&created.Spec)
 	}
-	expected, _, err := config.injected(Request{Pod: created, Namespace: request.Namespace, Path: request.Path})
+	expected, _, err := config.inject(Request{Pod: created, Namespace: request.Namespace, Path: request.Path})
 	var refusal *refusal
 	if errors.As(err, &refusal) {
 		return foreign("injection would refuse it: %s", strings.TrimSuffix(refusal.Error(), ".")), nil
@@ -63,7 +63,7 @@ func recordsProxy(pod *corev1.Pod) bool {
 	return findContainer(recorded.Containers, proxyName) != nil || findContainer(recorded.InitContainers, proxyName) != nil
 }
 
-func withoutProxy(spec *corev1.PodSpec) {
+func removeProxy(spec *corev1.PodSpec) {
 	isProxy := func(c corev1.Container) bool { return c.Name == proxyName }
 	spec.Containers = slices.DeleteFunc(spec.Containers, isProxy)
 	spec.InitContainers = slices.DeleteFunc(spec.InitContainers, isProxy)

@@ -14,7 +14,7 @@ import (
 	"outrigger.dev/outrigger/api"
 )
 
-// merge renders the templates in order, and merges each into the template pod and into the merged pod.
+// merge renders the templates in order, and merges each over an empty pod and over the received one (strategic.go).
 func (j *job) merge(names []string) error {
 	byName := make(map[string]rendered, len(names))
 	nativeProxy := false
@@ -27,9 +27,9 @@ func (j *job) merge(names []string) error {
 			return err
 		}
 		byName[name] = r
-		nativeProxy = nativeProxy || j.native && r.holdsProxy("initContainers")
+		nativeProxy = nativeProxy || j.nativeSidecar && r.holdsProxy("initContainers")
 	}
-	if err := j.checkOwnSize(byName); err != nil {
+	if err := j.checkUserContainers(byName); err != nil {
 		return err
 	}
 	for _, name := range names {
@@ -47,12 +47,12 @@ func (j *job) merge(names []string) error {
 	return nil
 }
 
-// checkOwnSize rejects a pod whose containers with the names of templates' containers are too large to record: Kubernetes limits all
+// checkUserContainers rejects a pod whose containers with the names of templates' containers are too large to record: Kubernetes limits all
 // annotations of an object together to 256 KiB. A pod that was injected before records nothing; its containers come from templates,
 // which are limited as well.
-func (j *job) checkOwnSize(templates map[string]rendered) error {
+func (j *job) checkUserContainers(templates map[string]rendered) error {
 	limit := maxAnnotations
-	if j.injected {
+	if j.wasInjected {
 		limit = 2 * maxRendered
 	}
 	size := 0
@@ -66,8 +66,8 @@ func (j *job) checkOwnSize(templates map[string]rendered) error {
 				return err
 			}
 			if size += len(text); size > limit {
-				return refuse(denied(j.pod, api.InjectTooLarge, "spec.containers["+list[i].Name+"]", "",
-					fmt.Sprintf("a container that a template also defines is larger than %d KiB.", limit>>10), "Make the pod's own container of that name smaller."))
+				return refuse(problemOf(j.pod, api.InjectTooLarge, "spec.containers["+list[i].Name+"]", "",
+					fmt.Sprintf("a container that a template also defines is larger than %d KiB.", limit>>10), "Make the pod's container of that name smaller."))
 			}
 		}
 	}
@@ -96,18 +96,18 @@ func hasNamed(list any, name string) bool {
 	})
 }
 
-// mergeTemplate merges a rendered template into the template pod and into the merged pod. If the proxy is to be a native sidecar, the
+// mergeTemplate merges a rendered template over fromTemplates and over merged. If the proxy is to be a native sidecar, the
 // pod's own proxy container becomes an init container first.
 func (j *job) mergeTemplate(r rendered) (err error) {
-	if j.template, err = r.over(j.template); err != nil {
+	if j.fromTemplates, err = r.mergedInto(j.fromTemplates); err != nil {
 		return err
 	}
 	proxy := slices.IndexFunc(j.merged.Spec.Containers, func(c corev1.Container) bool { return c.Name == proxyName })
-	if j.native && proxy >= 0 && findContainer(j.template.Spec.InitContainers, proxyName) != nil {
+	if j.nativeSidecar && proxy >= 0 && findContainer(j.fromTemplates.Spec.InitContainers, proxyName) != nil {
 		j.merged.Spec.InitContainers = append(j.merged.Spec.InitContainers, j.merged.Spec.Containers[proxy])
 		j.merged.Spec.Containers = slices.Delete(j.merged.Spec.Containers, proxy, proxy+1)
 	}
-	j.merged, err = r.over(j.merged)
+	j.merged, err = r.mergedInto(j.merged)
 	return err
 }
 
@@ -157,25 +157,25 @@ func redirectToNativeProxy(r rendered) rendered {
 // the templates no longer define are removed.
 func (j *job) reapply() error {
 	var applied overrides
-	for _, container := range j.template.Spec.Containers {
-		own := findContainer(j.recorded.Containers, container.Name)
-		if own == nil && !slices.Contains(j.status.Containers, container.Name) {
-			own = findContainer(j.pod.Spec.Containers, container.Name)
+	for _, container := range j.fromTemplates.Spec.Containers {
+		user := findContainer(j.recorded.Containers, container.Name)
+		if user == nil && !slices.Contains(j.status.Containers, container.Name) {
+			user = findContainer(j.pod.Spec.Containers, container.Name)
 		}
-		if err := j.mergeOwn("containers", own, &applied.Containers); err != nil {
+		if err := j.mergeUserContainer("containers", user, &applied.Containers); err != nil {
 			return err
 		}
 	}
-	for _, container := range j.template.Spec.InitContainers {
-		own := findContainer(j.recorded.InitContainers, container.Name)
-		if own == nil && !slices.Contains(j.status.InitContainers, container.Name) {
-			own = findInPod(j.pod, container.Name)
+	for _, container := range j.fromTemplates.Spec.InitContainers {
+		user := findContainer(j.recorded.InitContainers, container.Name)
+		if user == nil && !slices.Contains(j.status.InitContainers, container.Name) {
+			user = findInPod(j.pod, container.Name)
 		}
-		if err := j.mergeOwn("initContainers", own, &applied.InitContainers); err != nil {
+		if err := j.mergeUserContainer("initContainers", user, &applied.InitContainers); err != nil {
 			return err
 		}
 	}
-	if !j.injected && (len(applied.Containers) > 0 || len(applied.InitContainers) > 0) {
+	if !j.wasInjected && (len(applied.Containers) > 0 || len(applied.InitContainers) > 0) {
 		text, err := json.Marshal(applied)
 		if err != nil {
 			return err
@@ -187,11 +187,11 @@ func (j *job) reapply() error {
 	return nil
 }
 
-func (j *job) mergeOwn(list string, own *corev1.Container, applied *[]corev1.Container) error {
-	if own == nil {
+func (j *job) mergeUserContainer(list string, userContainer *corev1.Container, applied *[]corev1.Container) error {
+	if userContainer == nil {
 		return nil
 	}
-	container := *own.DeepCopy()
+	container := *userContainer.DeepCopy()
 	if container.Image == "auto" {
 		container.Image = ""
 	}
@@ -207,10 +207,10 @@ func (j *job) mergeOwn(list string, own *corev1.Container, applied *[]corev1.Con
 	} else {
 		single.pod.Spec.InitContainers = []corev1.Container{container}
 	}
-	merged, err := single.over(j.merged)
+	merged, err := single.mergedInto(j.merged)
 	if err != nil {
-		return refuse(denied(j.pod, api.InjectInvalidResult, "spec."+list+"["+own.Name+"]", "",
-			fmt.Sprintf("failed to re apply container: %v.", err), "Change the pod's own container of that name."))
+		return refuse(problemOf(j.pod, api.InjectInvalidResult, "spec."+list+"["+container.Name+"]", "",
+			fmt.Sprintf("failed to re apply container: %v.", err), "Change the pod's container of that name."))
 	}
 	j.merged = merged
 	return nil
@@ -218,7 +218,7 @@ func (j *job) mergeOwn(list string, own *corev1.Container, applied *[]corev1.Con
 
 // dropOutdated removes containers of an earlier injection that the templates no longer define.
 func (j *job) dropOutdated() {
-	if !j.injected {
+	if !j.wasInjected {
 		return
 	}
 	outdated := func(was []string, now []corev1.Container) func(corev1.Container) bool {
@@ -228,18 +228,18 @@ func (j *job) dropOutdated() {
 		}
 		return func(c corev1.Container) bool { return listed[c.Name] }
 	}
-	j.merged.Spec.Containers = slices.DeleteFunc(j.merged.Spec.Containers, outdated(j.status.Containers, j.template.Spec.Containers))
-	j.merged.Spec.InitContainers = slices.DeleteFunc(j.merged.Spec.InitContainers, outdated(j.status.InitContainers, j.template.Spec.InitContainers))
+	j.merged.Spec.Containers = slices.DeleteFunc(j.merged.Spec.Containers, outdated(j.status.Containers, j.fromTemplates.Spec.Containers))
+	j.merged.Spec.InitContainers = slices.DeleteFunc(j.merged.Spec.InitContainers, outdated(j.status.InitContainers, j.fromTemplates.Spec.InitContainers))
 }
 
 // adjustInitUser passes the user of the pod's own proxy to the container that sets up redirection. Otherwise the proxy's
 // traffic would be redirected to the proxy itself.
 func (j *job) adjustInitUser() {
-	own := findProxy(j.pod)
-	if own == nil || own.SecurityContext == nil || own.SecurityContext.RunAsUser == nil && own.SecurityContext.RunAsGroup == nil {
+	userProxy := findProxy(j.pod)
+	if userProxy == nil || userProxy.SecurityContext == nil || userProxy.SecurityContext.RunAsUser == nil && userProxy.SecurityContext.RunAsGroup == nil {
 		return
 	}
-	user, group := own.SecurityContext.RunAsUser, own.SecurityContext.RunAsGroup
+	user, group := userProxy.SecurityContext.RunAsUser, userProxy.SecurityContext.RunAsGroup
 	init := findContainer(j.merged.Spec.InitContainers, "istio-init")
 	validation := init == nil
 	if validation {

@@ -282,9 +282,9 @@ func (c *Config) mergeLevels(annotation string, written bool, resources []*netwo
 			return nil, err
 		}
 		mergeProxyConfig(config, level, populated(level)) // a scalar at its zero value counts as absent at this level
-		own := proto.Clone(c.mesh.DefaultConfig).(*meshconfig.ProxyConfig)
-		mergeProxyConfig(own, level, tree)
-		hold = own.GetHoldApplicationUntilProxyStarts().GetValue()
+		withoutResources := proto.Clone(c.mesh.DefaultConfig).(*meshconfig.ProxyConfig)
+		mergeProxyConfig(withoutResources, level, tree)
+		hold = withoutResources.GetHoldApplicationUntilProxyStarts().GetValue()
 	}
 	mergeResource(config, resources[2])
 	unusual := map[string]string{}

@@ -145,7 +145,7 @@ func (r release) withhold(t *template.Template) {
 		if part.Tree == nil {
 			continue
 		}
-		visit(part.Root, func(node parse.Node) {
+		walk(part.Root, func(node parse.Node) {
 			switch node := node.(type) {
 			case *parse.FieldNode:
 				rename(node.Ident)

@@ -76,7 +76,7 @@ func TestDurationsAreThoseOfIstio(t *testing.T) {
 	}
 }
 
-// A template that asks for what the running release does not offer fails, as it does with Istio, and says why.
+// A template that uses what the running release does not define fails, as it does with Istio, and says why.
 func TestTemplatesAreOfferedWhatTheReleaseOffers(t *testing.T) {
 	for text, since := range map[string]int{
 		"{{ .ProxyInitImage }}":                                                    31,
@@ -95,7 +95,7 @@ func TestTemplatesAreOfferedWhatTheReleaseOffers(t *testing.T) {
 			if offered != (err == nil) {
 				t.Errorf("release %q, %s: %v %v, want it offered: %t", release, text, problems, err, offered)
 			}
-			if err != nil && !strings.Contains(err.Error(), "which Istio offers to templates from 1.") {
+			if err != nil && !strings.Contains(err.Error(), "which Istio defines since 1.") {
 				t.Errorf("release %q, %s: the error does not say which release introduced it: %v", release, text, err)
 			}
 		}

@@ -36,7 +36,7 @@ func Pod(request Request, config *Config) (*corev1.Pod, Report, error) {
 		return deny(request.Pod, faults...)
 	}
 	problems = append(problems, warnings...)
-	after, templates, err := config.injected(request)
+	after, templates, err := config.inject(request)
 	var refusal *refusal
 	if errors.As(err, &refusal) {
 		return deny(request.Pod, refusal.problems...)
@@ -63,8 +63,8 @@ func deny(pod *corev1.Pod, problems ...api.InjectProblem) (*corev1.Pod, Report, 
 	return pod, Report{Result: Denied, Reason: problems[0].Reason, Message: problems[0].String(), Problems: problems}, nil
 }
 
-// injected renders the chosen templates, merges them into the pod, and finishes it: the steps of an injection in their order.
-func (c *Config) injected(request Request) (*corev1.Pod, []string, error) {
+// inject runs the steps of an injection in their order. It returns the resulting pod and the names of the chosen templates.
+func (c *Config) inject(request Request) (*corev1.Pod, []string, error) {
 	j, err := c.newJob(request)
 	if err != nil {
 		return nil, nil, err
@@ -87,21 +87,21 @@ func (c *Config) injected(request Request) (*corev1.Pod, []string, error) {
 	return j.merged, names, nil
 }
 
-// job is one injection in progress.
+// job is one injection in progress. newJob sets the first fields; the steps change the pods at the end.
 type job struct {
 	*Config
-	request Request
-	pod     *corev1.Pod // as received, without the user that OpenShift gave to its proxy
-	data    *data
-	*effective
-	native   bool              // the proxy becomes a native sidecar, an init container that always restarts
-	proxyEnv map[string]string // cluster, network, and the other parameters of the URL path
-	status   status            // written by an earlier injection
-	recorded overrides         // the user's containers that an earlier injection recorded
-	injected bool              // the pod was injected before
+	request       Request
+	pod           *corev1.Pod       // as received, without the user that OpenShift assigned to its proxy
+	data          *data             // the input of the templates
+	effective     *effective        // the pod's ProxyConfig (mesh.go)
+	nativeSidecar bool              // the proxy becomes an init container that always restarts
+	proxyEnv      map[string]string // cluster, network, and the other parameters of the URL path
+	wasInjected   bool              // the pod was injected before
+	status        status            // of that injection
+	recorded      overrides         // the user's containers that it recorded
 
-	template *corev1.Pod // all rendered templates over an empty pod
-	merged   *corev1.Pod // all rendered templates over the pod
+	fromTemplates *corev1.Pod // merge: all rendered templates over an empty pod
+	merged        *corev1.Pod // merge: all rendered templates over the pod; reapply and finish complete it
 }
 
 // abandoned reports whether the caller stopped waiting.
@@ -109,7 +109,8 @@ func (j *job) abandoned() bool { return j.request.isAbandoned() }
 
 func (r Request) isAbandoned() bool { return r.Abandoned != nil && r.Abandoned() }
 
-// status is the annotation that marks an injected pod. Istio defines the order of its keys, and null for an empty list.
+// status is the annotation that marks an injected pod; setMetadata writes it. Istio defines the order of its keys, and null for an empty
+// list.
 type status struct {
 	InitContainers   []string `json:"initContainers"`
 	Containers       []string `json:"containers"`
@@ -130,42 +131,41 @@ func (c *Config) newJob(request Request) (*job, error) {
 	pod := request.Pod
 	if c.openShift() && findProxy(pod) != nil {
 		pod = pod.DeepCopy()
-		withoutForeignUser(pod)
+		removeAssignedUser(pod)
 	}
-	j := &job{Config: c, request: request, pod: pod, proxyEnv: c.proxyEnv(request.Path, pod), template: &corev1.Pod{}, merged: pod.DeepCopy()}
-	text, injected := pod.Annotations[api.AnnotationStatus]
-	j.injected = injected
-	if injected {
-		if err := json.Unmarshal([]byte(text), &j.status); err != nil {
-			j.status = status{} // unreadable: nothing is known of the earlier injection
-		}
+	j := &job{Config: c, request: request, pod: pod, proxyEnv: c.proxyEnv(request.Path, pod), fromTemplates: &corev1.Pod{}, merged: pod.DeepCopy()}
+	var text string
+	text, j.wasInjected = pod.Annotations[api.AnnotationStatus]
+	hasStatus := j.wasInjected && json.Unmarshal([]byte(text), &j.status) == nil
+	if !hasStatus {
+		j.status = status{} // nothing is known of the earlier injection
 	}
 	if text, written := pod.Annotations[annotationOverrides]; written {
 		if err := json.Unmarshal([]byte(text), &j.recorded); err != nil {
-			return nil, refuse(denied(pod, api.InjectInvalidAnnotation, api.AnnotationField(annotationOverrides), text,
+			return nil, refuse(problemOf(pod, api.InjectInvalidAnnotation, api.AnnotationField(annotationOverrides), text,
 				fmt.Sprintf("invalid JSON: %v.", err), "Remove it: the injector writes it."))
 		}
 	}
 	effective, err := c.proxyConfigOf(pod)
 	if err != nil {
-		return nil, refuse(denied(pod, api.InjectInvalidAnnotation, api.AnnotationField(annotationProxyConfig), pod.Annotations[annotationProxyConfig],
+		return nil, refuse(problemOf(pod, api.InjectInvalidAnnotation, api.AnnotationField(annotationProxyConfig), pod.Annotations[annotationProxyConfig],
 			fmt.Sprintf("failed to convert to apply proxy config: %v.", err), "Write a ProxyConfig as YAML."))
 	}
 	j.effective = effective
 	detected := c.native(pod)
-	j.native = wantsNative(pod, detected)
-	j.data = c.newData(j.stripped(injected && json.Valid([]byte(text))), request, effective.config, detected)
+	j.nativeSidecar = wantsNative(pod, detected)
+	j.data = c.newData(j.stripped(hasStatus), request, effective.config, detected)
 	return j, nil
 }
 
-// stripped returns the pod without what an earlier injection added, and with the user's containers that it recorded. Only
-// templates see this pod.
-func (j *job) stripped(readable bool) *corev1.Pod {
-	if !readable && len(j.recorded.Containers) == 0 && len(j.recorded.InitContainers) == 0 {
+// stripped returns the pod for the templates: as strip leaves it if the status of an earlier injection is known, and with the user's
+// containers that were recorded.
+func (j *job) stripped(hasStatus bool) *corev1.Pod {
+	if !hasStatus && len(j.recorded.Containers) == 0 && len(j.recorded.InitContainers) == 0 {
 		return j.pod
 	}
 	pod := j.pod.DeepCopy()
-	if readable {
+	if hasStatus {
 		j.strip(pod)
 	}
 	pod.Spec.Containers = withMissing(pod.Spec.Containers, j.recorded.Containers)
@@ -179,10 +179,10 @@ func withMissing(list, recorded []corev1.Container) []corev1.Container {
 	for i := range list {
 		present[list[i].Name] = true
 	}
-	for _, own := range recorded {
-		if !present[own.Name] {
-			present[own.Name] = true
-			list = append(list, own)
+	for _, container := range recorded {
+		if !present[container.Name] {
+			present[container.Name] = true
+			list = append(list, container)
 		}
 	}
 	return list
@@ -196,7 +196,8 @@ func setOf(names []string) map[string]bool {
 	return set
 }
 
-// strip removes what the status of an earlier injection lists.
+// strip removes the containers, the init containers, the Prometheus annotations, and the status annotation of an earlier injection.
+// It keeps its volumes and image pull secrets.
 func (j *job) strip(pod *corev1.Pod) {
 	without := func(list []corev1.Container, names []string) []corev1.Container {
 		listed := setOf(names)

@@ -336,3 +336,19 @@ func TestLastOfAOneofCounts(t *testing.T) {
 		t.Errorf("the provider is %v, want the datadog one", provider)
 	}
 }
+
+// Like istiod, only a status that decodes is stripped from the pod that templates see.
+func TestTemplatesSeeAnUnreadableStatus(t *testing.T) {
+	config := parsed(t, nil)
+	for text, stripped := range map[string]bool{`{`: false, `[]`: false, `{"containers": "app"}`: false, `{}`: true, `{"containers": ["istio-proxy"]}`: true} {
+		received := pod(t, `{}`)
+		received.Annotations = map[string]string{api.AnnotationStatus: text}
+		j, err := config.newJob(Request{Pod: received})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, seen := j.data.ObjectMeta.Annotations[api.AnnotationStatus]; seen == stripped {
+			t.Errorf("status %s: templates see it: %t, want %t", text, seen, !stripped)
+		}
+	}
+}

@@ -212,7 +212,7 @@ func (j *job) resolve(p *prober, ports map[string]int32) bool {
 // describe have already been rewritten.
 func (j *job) setProbers(proxy *corev1.Container, probers map[string]*prober) error {
 	at := slices.IndexFunc(proxy.Env, func(e corev1.EnvVar) bool { return e.Name == envProbers })
-	if j.injected && at >= 0 {
+	if j.wasInjected && at >= 0 {
 		var old map[string]*prober
 		if err := json.Unmarshal([]byte(proxy.Env[at].Value), &old); err == nil {
 			for path, p := range old {
@@ -224,7 +224,7 @@ func (j *job) setProbers(proxy *corev1.Container, probers map[string]*prober) er
 	if err != nil {
 		return fmt.Errorf("writing the probers: %w", err)
 	}
-	if j.injected && at >= 0 {
+	if j.wasInjected && at >= 0 {
 		proxy.Env[at].Value = string(text)
 		return nil
 	}

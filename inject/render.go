@@ -61,8 +61,8 @@ func (c *Config) inboundTrafficPolicyMode() string {
 	return "passthrough"
 }
 
-// own returns a deep copy that a template may change.
-func (d *data) own() *data {
+// clone returns a deep copy that a template may change.
+func (d *data) clone() *data {
 	c := *d
 	c.ObjectMeta, c.Spec = *d.ObjectMeta.DeepCopy(), *d.Spec.DeepCopy()
 	c.ProxyConfig = proto.Clone(d.ProxyConfig).(*meshconfig.ProxyConfig)
@@ -83,12 +83,12 @@ func (j *job) chosen() ([]string, error) {
 	}
 	names = j.expand(names)
 	if len(names) > maxTemplates {
-		return nil, refuse(denied(j.pod, api.InjectTooLarge, api.AnnotationField(annotationTemplates), text,
+		return nil, refuse(problemOf(j.pod, api.InjectTooLarge, api.AnnotationField(annotationTemplates), text,
 			fmt.Sprintf("it names %d templates; at most %d are allowed.", len(names), maxTemplates), "Name each template once."))
 	}
 	for _, name := range names {
 		if j.templates[name] == nil {
-			return nil, refuse(denied(j.pod, api.InjectUnknownTemplate, api.AnnotationField(annotationTemplates), text,
+			return nil, refuse(problemOf(j.pod, api.InjectUnknownTemplate, api.AnnotationField(annotationTemplates), text,
 				fmt.Sprintf("requested template %q not found; have %s.", name, strings.Join(j.templateNames(), ",")), "Name templates of Istio's configuration, separated by commas."))
 		}
 	}
@@ -101,7 +101,7 @@ func (j *job) render(name string) (rendered, error) { return j.renderData(name, 
 func (j *job) renderData(name string, d *data) (rendered, error) {
 	t := j.templates[name]
 	if t.sideEffects {
-		d = d.own()
+		d = d.clone()
 	}
 	printed := recorders.Get().(*recorder)
 	defer recorders.Put(printed)
@@ -113,6 +113,6 @@ func (j *job) renderData(name string, d *data) (rendered, error) {
 }
 
 func (j *job) refuseTemplate(name string, err error) error {
-	return refuse(denied(j.pod, api.InjectTemplateFailed, "", "",
+	return refuse(problemOf(j.pod, api.InjectTemplateFailed, "", "",
 		fmt.Sprintf("failed to run injection template: template %q: %v.", name, err), "Fix the annotation that it uses, or the template in Istio's configuration."))
 }

@@ -64,11 +64,11 @@ func treeOfYAML(text []byte) (map[string]any, error) {
 	}
 	raw, err := yaml.YAMLToJSON(text)
 	if err != nil {
-		return nil, fmt.Errorf("what it renders is not YAML: %w", err)
+		return nil, fmt.Errorf("the rendered output is not YAML: %w", err)
 	}
 	tree := map[string]any{}
 	if err := json.Unmarshal(raw, &tree); err != nil {
-		return nil, fmt.Errorf("what it renders is not a map: %w", err)
+		return nil, fmt.Errorf("the rendered output is not a map: %w", err)
 	}
 	return tree, nil
 }

@@ -15,8 +15,8 @@ import (
 // Replica identifies a request by what its answer depends on under one configuration. Two requests with the same Key get
 // the same answer if the configuration says so (SharesAnswer): they are about replicas of one workload.
 type Replica struct {
-	Key []byte // the caller's prefix, the received pod without what only identifies it, and everything else that injection reads
-	Own string // what was left out of Key
+	Key     []byte // the caller's prefix, the received pod without what only identifies it, and everything else that injection reads
+	Omitted string // what was left out of Key
 }
 
 // ReplicaOf returns what identifies a request. It reads the JSON of the pod without decoding it. The key begins with prefix, so
@@ -27,15 +27,15 @@ func ReplicaOf(received Received, prefix string) Replica {
 	for _, fact := range append([]string{received.NamespaceName, received.Path}, userFacts(received.Namespace)...) {
 		key = fmt.Appendf(key, "%q ", fact)
 	}
-	var own strings.Builder
+	var omitted strings.Builder
 	from := 0
-	for _, s := range ownSpans(received.JSON) {
+	for _, s := range replicaSpans(received.JSON) {
 		key = append(key, received.JSON[from:s.from]...)
 		key = append(key, 0) // does not occur in JSON
-		own.Write(received.JSON[s.from:s.to])
+		omitted.Write(received.JSON[s.from:s.to])
 		from = s.to
 	}
-	return Replica{append(key, received.JSON[from:]...), own.String()}
+	return Replica{append(key, received.JSON[from:]...), omitted.String()}
 }
 
 // SharesAnswer reports whether the answer depends on nothing that was left out of the replica's key. The pod must have been
@@ -51,23 +51,23 @@ func (c *Config) SharesAnswer(answer Answer) bool {
 	if slices.ContainsFunc(answer.Report.Templates, func(name string) bool { return c.templates[name].volatile || c.templates[name].perReplica }) {
 		return false
 	}
-	return !slices.ContainsFunc([]string{pod.Name, string(pod.UID), tokenVolume}, func(own string) bool {
-		return own != "" && bytes.Contains(answer.Patch, []byte(own))
+	return !slices.ContainsFunc([]string{pod.Name, string(pod.UID), tokenVolume}, func(text string) bool {
+		return text != "" && bytes.Contains(answer.Patch, []byte(text))
 	})
 }
 
 // span is a part of a text, from its first byte to the byte after its last.
 type span struct{ from, to int }
 
-// ownFields are the metadata fields in which the replicas of a workload differ, or that injection never reads.
-var ownFields = map[string]bool{"name": true, "uid": true, "creationTimestamp": true, "managedFields": true}
+// replicaFields are the metadata fields in which the replicas of a workload differ, or that injection never reads.
+var replicaFields = map[string]bool{"name": true, "uid": true, "creationTimestamp": true, "managedFields": true}
 
-// ownSpans returns the parts of a pod's JSON in which the replicas of a workload differ: fields of its metadata, and the
+// replicaSpans returns the parts of a pod's JSON in which the replicas of a workload differ: fields of its metadata, and the
 // name of the volume with the service account's token. They are sorted and do not overlap.
-func ownSpans(pod []byte) []span {
+func replicaSpans(pod []byte) []span {
 	var spans []span
 	gjson.GetBytes(pod, "metadata").ForEach(func(key, value gjson.Result) bool {
-		if ownFields[key.Str] {
+		if replicaFields[key.Str] {
 			spans = append(spans, span{value.Index, value.Index + len(value.Raw)})
 		}
 		return true

@@ -54,15 +54,15 @@ func FuzzReplicaOf(f *testing.F) {
 	f.Add([]byte(`{"metadata":{"name":"\`))
 	f.Fuzz(func(t *testing.T, text []byte) {
 		last := 0
-		for _, s := range ownSpans(text) {
+		for _, s := range replicaSpans(text) {
 			if s.from < last || s.to < s.from || s.to > len(text) {
-				t.Fatalf("%s: spans %v", text, ownSpans(text))
+				t.Fatalf("%s: spans %v", text, replicaSpans(text))
 			}
 			last = s.to
 		}
 		replica := ReplicaOf(Received{JSON: text}, "")
-		if got := len(replica.Key) + len(replica.Own); got < len(text) {
-			t.Errorf("%q lost something: %q %q", text, replica.Key, replica.Own)
+		if got := len(replica.Key) + len(replica.Omitted); got < len(text) {
+			t.Errorf("%q lost something: %q %q", text, replica.Key, replica.Omitted)
 		}
 	})
 }

@@ -56,13 +56,13 @@ func (c *Config) tooLarge(request Request) []api.InjectProblem {
 		{"spec.volumes", "volumes", "webhook.maxVolumes", size.volumes, limits.volumes},
 	} {
 		if part.have > part.allowed {
-			problems = append(problems, denied(request.Pod, api.InjectTooLarge, part.field, "",
+			problems = append(problems, problemOf(request.Pod, api.InjectTooLarge, part.field, "",
 				fmt.Sprintf("the pod has %d %s; at most %d are allowed.", part.have, part.name, part.allowed),
 				fmt.Sprintf("Use fewer %s, or raise the setting %s to %d.", part.name, part.setting, part.have)))
 		}
 	}
 	if have := request.size.elements; have > limits.elements {
-		problems = append(problems, denied(request.Pod, api.InjectTooLarge, "spec", "",
+		problems = append(problems, problemOf(request.Pod, api.InjectTooLarge, "spec", "",
 			fmt.Sprintf("the lists of the pod have %d elements together; at most %d are allowed.", have, limits.elements),
 			"Shorten the longest list of the pod."))
 	}

@@ -20,9 +20,10 @@ import (
 type specializer struct {
 	data   *data           // only the constant fields are set
 	fields map[string]bool // the constant fields
-	// withoutAnnotations assumes that pods have none of the annotations that the template reads by name, and notes these in asked.
+	// withoutAnnotations assumes that pods have none of the annotations that the template reads by name, and notes these in
+	// assumedAbsent.
 	withoutAnnotations bool
-	asked              map[string]bool
+	assumedAbsent      map[string]bool
 
 	declared  []parse.Node    // actions that declare constant variables, in their order
 	variables map[string]bool // constant variables
@@ -65,7 +66,7 @@ func (c *Config) constantData() *data {
 }
 
 func newSpecializer(functions template.FuncMap, d *data, fields map[string]bool) *specializer {
-	s := &specializer{data: d, fields: fields, asked: map[string]bool{}, variables: map[string]bool{}, budget: 10000}
+	s := &specializer{data: d, fields: fields, assumedAbsent: map[string]bool{}, variables: map[string]bool{}, budget: 10000}
 	s.runner = template.New("constants").Funcs(functions).Funcs(template.FuncMap{"outriggerCapture": func(value any) string { s.captured = value; return "" }})
 	return s
 }
@@ -102,7 +103,7 @@ func (s *specializer) template(t *template.Template) (*template.Template, error)
 func declaredOnce(parts []*template.Template) map[string]bool {
 	times := map[string]int{}
 	for _, part := range parts {
-		visit(part.Root, func(node parse.Node) {
+		walk(part.Root, func(node parse.Node) {
 			pipe, is := node.(*parse.PipeNode)
 			if !is {
 				return
@@ -226,16 +227,16 @@ func (s *specializer) declare(node *parse.ActionNode, at scope) {
 	}
 }
 
-// prune removes the declarations of constant variables that nothing reads anymore.
+// prune removes the declarations of constant variables that nothing reads.
 func (s *specializer) prune(root *parse.ListNode) {
 	for {
 		read := map[string]bool{}
-		visit(root, func(node parse.Node) {
+		walk(root, func(node parse.Node) {
 			if variable, is := node.(*parse.VariableNode); is {
 				read[variable.Ident[0]] = true
 			}
 		})
-		gone := false
+		deleted := false
 		var within func(list *parse.ListNode)
 		within = func(list *parse.ListNode) {
 			if list == nil {
@@ -244,7 +245,7 @@ func (s *specializer) prune(root *parse.ListNode) {
 			list.Nodes = slices.DeleteFunc(list.Nodes, func(node parse.Node) bool {
 				action, is := node.(*parse.ActionNode)
 				unread := is && len(action.Pipe.Decl) == 1 && s.variables[action.Pipe.Decl[0].Ident[0]] && !read[action.Pipe.Decl[0].Ident[0]]
-				gone = gone || unread
+				deleted = deleted || unread
 				return unread
 			})
 			for _, node := range list.Nodes {
@@ -255,7 +256,7 @@ func (s *specializer) prune(root *parse.ListNode) {
 			}
 		}
 		within(root)
-		if !gone {
+		if !deleted {
 			return
 		}
 	}

@@ -22,8 +22,8 @@ import (
 // linear in the pod's size; the template's tree says which fields the template sets. FuzzMerge compares the result with the library's.
 // The library merges what only a few templates contain: directives such as $patch, and lists of scalars that are merged.
 
-// over returns the pod with the template merged into it. The given pod is not changed, but shares parts with the result.
-func (r rendered) over(pod *corev1.Pod) (*corev1.Pod, error) {
+// mergedInto returns the pod with the template merged into it. The given pod is not changed, but shares parts with the result.
+func (r rendered) mergedInto(pod *corev1.Pod) (*corev1.Pod, error) {
 	if r.pod == nil || hasDirective(r.shape) {
 		return mergeTree(pod, r.tree())
 	}

@@ -29,7 +29,7 @@ func FuzzMerge(f *testing.F) {
 			t.Fatal(err)
 		}
 		want, wantErr := mergeTree(pod, template)
-		got, err := rendered.over(pod)
+		got, err := rendered.mergedInto(pod)
 		if (err != nil) != (wantErr != nil) {
 			t.Fatalf("error %v, the library's %v\npod %s\ntemplate %s", err, wantErr, asText(pod), text)
 		}

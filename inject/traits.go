@@ -22,7 +22,7 @@ func newParsedTemplate(t *template.Template) *parsedTemplate {
 	out := &parsedTemplate{Template: t}
 	for _, part := range t.Templates() {
 		if part.Tree != nil {
-			visit(part.Root, out.note)
+			walk(part.Root, out.note)
 		}
 	}
 	return out
@@ -88,39 +88,39 @@ func (t *parsedTemplate) noteCommand(node *parse.CommandNode) {
 	}
 }
 
-// visit calls see for a node and all nodes below it.
-func visit(node parse.Node, see func(parse.Node)) {
+// walk calls visit for a node and all nodes below it.
+func walk(node parse.Node, visit func(parse.Node)) {
 	branch := func(b *parse.BranchNode) {
-		visit(b.Pipe, see)
-		visit(b.List, see)
-		visit(b.ElseList, see)
+		walk(b.Pipe, visit)
+		walk(b.List, visit)
+		walk(b.ElseList, visit)
 	}
 	switch node := node.(type) {
 	case *parse.ListNode:
 		if node != nil {
 			for _, below := range node.Nodes {
-				visit(below, see)
+				walk(below, visit)
 			}
 		}
 	case *parse.PipeNode:
 		if node != nil {
-			see(node)
+			visit(node)
 			for _, command := range node.Cmds {
-				visit(command, see)
+				walk(command, visit)
 			}
 		}
 	case *parse.ActionNode:
-		visit(node.Pipe, see)
+		walk(node.Pipe, visit)
 	case *parse.CommandNode:
-		see(node)
+		visit(node)
 		for _, argument := range node.Args {
-			visit(argument, see)
+			walk(argument, visit)
 		}
 	case *parse.ChainNode:
-		see(node)
-		visit(node.Node, see)
+		visit(node)
+		walk(node.Node, visit)
 	case *parse.TemplateNode:
-		visit(node.Pipe, see)
+		walk(node.Pipe, visit)
 	case *parse.IfNode:
 		branch(&node.BranchNode)
 	case *parse.RangeNode:
@@ -128,6 +128,6 @@ func visit(node parse.Node, see func(parse.Node)) {
 	case *parse.WithNode:
 		branch(&node.BranchNode)
 	default:
-		see(node)
+		visit(node)
 	}
 }

@@ -20,7 +20,7 @@ type Source struct {
 	Settings Settings
 }
 
-// Settings are our own settings that override what the values say.
+// Settings are Outrigger's settings, which override what the values say.
 type Settings struct {
 	Revision         string // Istio's revision; empty for the default one
 	NativeSidecars   string // "auto", "enabled", "disabled"; empty = as the values and the release say

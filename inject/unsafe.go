@@ -38,7 +38,7 @@ func isHarmless(text string) bool {
 // renderSafely renders a template, and rejects output whose structure depends on the characters of a value.
 func (j *job) renderSafely(name string) (rendered, error) {
 	out, err := j.render(name)
-	unusual := j.data.unusual(j.unusual)
+	unusual := j.data.unusual(j.effective.unusual)
 	if len(unusual) == 0 {
 		if err != nil {
 			return rendered{}, j.refuseTemplate(name, err)
@@ -59,7 +59,7 @@ func (j *job) renderSafely(name string) (rendered, error) {
 	if !found {
 		return rendered{}, j.refuseTemplate(name, cmp.Or(err, errors.New("values of several fields together change the structure of what it renders")))
 	}
-	return rendered{}, refuse(denied(j.pod, api.InjectUnsafeValue, field, unusual[field],
+	return rendered{}, refuse(problemOf(j.pod, api.InjectUnsafeValue, field, unusual[field],
 		fmt.Sprintf("the character %q would change the structure of what template %q renders.", firstUnusual(unusual[field]), name),
 		"Leave that character out."))
 }
@@ -151,7 +151,7 @@ func unusualOf(key, value string) string {
 
 // defused returns a copy of the data in which every unusual string is replaced by a harmless one, except in the fields to keep.
 func (d *data) defused(unusual map[string]string, keep map[string]bool) *data {
-	c := d.own()
+	c := d.clone()
 	defuse := func(field string, text *string) {
 		if _, is := unusual[field]; is && !keep[field] {
 			*text = disarmed(*text)

@@ -62,7 +62,7 @@ func (c *Config) validate(pod *corev1.Pod) (faults, warnings []api.InjectProblem
 		if err == nil {
 			continue
 		}
-		problem := denied(pod, api.InjectInvalidAnnotation, api.AnnotationField(name), value,
+		problem := problemOf(pod, api.InjectInvalidAnnotation, api.AnnotationField(name), value,
 			fmt.Sprintf("invalid value '%s' for annotation '%s': %v.", api.Shorten(value, 120), name, err), validator.advice)
 		if validator.advice == interfaceAdvice && !c.release.validatesInterfaces() {
 			warnings = append(warnings, problem)

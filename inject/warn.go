@@ -47,7 +47,7 @@ func windowsBySelector(request Request, _ *corev1.Pod) (api.InjectProblem, bool)
 	if request.Pod.Spec.NodeSelector[corev1.LabelOSStable] != string(corev1.Windows) {
 		return api.InjectProblem{}, false
 	}
-	return denied(request.Pod, api.InjectWindowsPod, "spec.nodeSelector["+corev1.LabelOSStable+"]", string(corev1.Windows),
+	return problemOf(request.Pod, api.InjectWindowsPod, "spec.nodeSelector["+corev1.LabelOSStable+"]", string(corev1.Windows),
 		"the pod selects Windows nodes, where Istio's sidecar does not run.",
 		"Set spec.os.name: windows, or label the pod template "+api.KeySidecarInject+"=false."), true
 }
@@ -67,7 +67,7 @@ func foreignSidecar(request Request, _ *corev1.Pod) (api.InjectProblem, bool) {
 	}{{"spec.initContainers", request.Pod.Spec.InitContainers}, {"spec.containers", request.Pod.Spec.Containers}} {
 		for _, container := range list.containers {
 			if mesh, foreign := meshes[container.Name]; foreign {
-				return denied(request.Pod, api.InjectForeignSidecar, fmt.Sprintf("%s[%s]", list.field, container.Name), "",
+				return problemOf(request.Pod, api.InjectForeignSidecar, fmt.Sprintf("%s[%s]", list.field, container.Name), "",
 					fmt.Sprintf("%s also injected the pod, and two sidecars redirect the same traffic.", mesh),
 					fmt.Sprintf("Let only one of them inject it: label the pod template %s=false, or disable %s's injection.", api.KeySidecarInject, mesh)), true
 			}
@@ -87,7 +87,7 @@ func willNotComplete(request Request, after *corev1.Pod) (api.InjectProblem, boo
 	if kind, name := workloadOf(request.Pod); kind.Kind == "Job" || kind.Kind == "CronJob" {
 		who = kind.Kind + " " + name.Name
 	}
-	return denied(request.Pod, api.InjectJobWillNotComplete, "spec.restartPolicy", string(policy),
+	return problemOf(request.Pod, api.InjectJobWillNotComplete, "spec.restartPolicy", string(policy),
 		"the sidecar is not a native sidecar and outlives the application, so "+who+" never completes.",
 		"Annotate the pod template "+annotationNative+"=true."), true
 }

@@ -38,7 +38,7 @@ func requestOverLimit(request Request, after *corev1.Pod) (api.InjectProblem, bo
 				break
 			}
 		}
-		return denied(request.Pod, api.InjectRequestExceedsLimit, field, value,
+		return problemOf(request.Pod, api.InjectRequestExceedsLimit, field, value,
 			fmt.Sprintf("the proxy requests %s of %s and its limit is %s, so the API server rejects the pod.", wanted.String(), resource.name, limit.String()), advice), true
 	}
 	return api.InjectProblem{}, false
@@ -52,7 +52,7 @@ func unknownProbePort(request Request, _ *corev1.Pod) (api.InjectProblem, bool) 
 			if slices.ContainsFunc(container.Ports, func(p corev1.ContainerPort) bool { return p.Name == named.port }) {
 				continue
 			}
-			return denied(request.Pod, api.InjectUnknownProbePort, field+"."+named.field, named.port,
+			return problemOf(request.Pod, api.InjectUnknownProbePort, field+"."+named.field, named.port,
 				fmt.Sprintf("container %s has no port of this name, so the %s always fails.", container.Name, named.what), portAdvice(container)), true
 		}
 	}

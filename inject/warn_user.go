@@ -12,7 +12,7 @@ import (
 	"outrigger.dev/outrigger/api"
 )
 
-// istioContainers are the containers of Istio's own templates; some run as the proxy's user on purpose.
+// istioContainers are the containers of Istio's templates; some run as the proxy's user on purpose.
 var istioContainers = map[string]bool{proxyName: true, "istio-init": true, "istio-validation": true, "enable-core-dump": true}
 
 // identity is a user or group, and the field that sets it.
@@ -36,7 +36,7 @@ func (c *Config) runsAsProxyUser(request Request, after *corev1.Pod) (api.Inject
 		}
 		for _, id := range identitiesOf(spec, container, field) {
 			if id.is != nil && slices.Contains(ids, *id.is) {
-				return denied(request.Pod, api.InjectRunsAsProxyUser, id.field, fmt.Sprint(*id.is),
+				return problemOf(request.Pod, api.InjectRunsAsProxyUser, id.field, fmt.Sprint(*id.is),
 					fmt.Sprintf("container %s runs as the proxy's %s, so its traffic bypasses the proxy: no mTLS, no routes, no telemetry.", container.Name, id.what),
 					"Give the container another "+id.what+"."), true
 			}
@@ -72,17 +72,17 @@ func isNative(container *corev1.Container) bool {
 	return container.RestartPolicy != nil && *container.RestartPolicy == corev1.ContainerRestartPolicyAlways
 }
 
-// identitiesOf returns the user and group of a container, from its own security context or the pod's.
+// identitiesOf returns the user and group of a container, from its security context or the pod's.
 func identitiesOf(spec *corev1.PodSpec, container *corev1.Container, path string) []identity {
 	user, group := identity{field: "spec.securityContext.runAsUser", what: "user"}, identity{field: "spec.securityContext.runAsGroup", what: "group"}
 	if pod := spec.SecurityContext; pod != nil {
 		user.is, group.is = pod.RunAsUser, pod.RunAsGroup
 	}
-	if own := container.SecurityContext; own != nil && own.RunAsUser != nil {
-		user.is, user.field = own.RunAsUser, path+".securityContext.runAsUser"
+	if set := container.SecurityContext; set != nil && set.RunAsUser != nil {
+		user.is, user.field = set.RunAsUser, path+".securityContext.runAsUser"
 	}
-	if own := container.SecurityContext; own != nil && own.RunAsGroup != nil {
-		group.is, group.field = own.RunAsGroup, path+".securityContext.runAsGroup"
+	if set := container.SecurityContext; set != nil && set.RunAsGroup != nil {
+		group.is, group.field = set.RunAsGroup, path+".securityContext.runAsGroup"
 	}
 	return []identity{user, group}
 }

@@ -45,7 +45,7 @@ func (a *answers) review(received inject.Received, config *inject.Config) (injec
 	if err != nil || !config.SharesAnswer(answer) {
 		return answer, err
 	}
-	known := &knownAnswer{report: answer.Report, patch: answer.Patch, own: replica.Own, confirmed: replica.Own == ""}
+	known := &knownAnswer{report: answer.Report, patch: answer.Patch, own: replica.Omitted, confirmed: replica.Omitted == ""}
 	if has && first.own != known.own && bytes.Equal(first.patch, known.patch) {
 		known.confirmed = true
 	}

@@ -196,7 +196,7 @@ func (l *live) explainTemplate(ctx context.Context, from *clusterFlags, template
 
 // asCreated returns the pod as a controller creates it: without the sidecar, if it is injected.
 func asCreated(template podIn) ([]byte, *corev1.Pod, error) {
-	before, injected, _, err := inject.Removed(template.pod)
+	before, injected, _, err := inject.Uninject(template.pod)
 	if err != nil {
 		return nil, nil, err
 	}

@@ -64,7 +64,7 @@ func uninject(object *manifest.Object) ([]string, error) {
 	if err != nil || template == nil {
 		return nil, err
 	}
-	before, injected, notes, err := inject.Removed(template.pod)
+	before, injected, notes, err := inject.Uninject(template.pod)
 	if err != nil {
 		return nil, err
 	}

@@ -93,7 +93,7 @@ func coverageWithoutConfig(pod *corev1.Pod, why string) PodCoverage {
 
 // FactsOfSuccessor returns which entries match a pod that replaces a running one.
 func FactsOfSuccessor(ctx context.Context, entries []Entry, running *corev1.Pod, namespace *corev1.Namespace) *PodFacts {
-	created, _, _, err := inject.Removed(running)
+	created, _, _, err := inject.Uninject(running)
 	if err != nil {
 		created = running // its annotation about the sidecar is invalid, which inject.CoverageOf reports
 	}

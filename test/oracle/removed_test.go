@@ -43,7 +43,7 @@ func TestTakingAwayIsTheWayBack(t *testing.T) {
 						continue
 					}
 					injected++
-					before, was, notes, err := inject.Removed(after)
+					before, was, notes, err := inject.Uninject(after)
 					if err != nil || !was {
 						t.Fatalf("%s: %v, an injected pod: %t", s.name, err, was)
 					}

@@ -15,11 +15,11 @@ import (
 	"outrigger.dev/outrigger/api"
 )
 
-// Removed returns an injected pod as it was before injection: without what the status annotation lists, and with the probes, hooks,
+// Uninject returns an injected pod as it was before injection: without what the status annotation lists, and with the probes, hooks,
 // Prometheus annotations, and custom containers that injection recorded. Defaults that injection sets and does not record are removed
 // if they still have the default value. For a pod that was not injected, it returns the pod itself and false. The notes say what
 // could not be restored. An error means that an annotation is unreadable.
-func Removed(pod *corev1.Pod) (before *corev1.Pod, injected bool, notes []string, err error) {
+func Uninject(pod *corev1.Pod) (before *corev1.Pod, injected bool, notes []string, err error) {
 	text, injected := pod.Annotations[api.AnnotationStatus]
 	if !injected {
 		return pod, false, nil, nil
@@ -79,8 +79,10 @@ func (r *removal) restoreProbes() error {
 			c := &list[i]
 			for kind, probe := range map[string]*corev1.Probe{"readyz": c.ReadinessProbe, "livez": c.LivenessProbe, "startupz": c.StartupProbe} {
 				path := healthPath(c.Name, kind)
-				if probe != nil && r.pointsToAgent(probe.HTTPGet, path, probers) {
-					was := probers[path]
+				if probe == nil {
+					continue
+				}
+				if was := r.originalOf(probe.HTTPGet, path, probers); was != nil {
 					r.restorePort(c, path, was)
 					probe.HTTPGet, probe.TCPSocket, probe.GRPC = was.HTTPGet, was.TCPSocket, was.GRPC
 				}
@@ -90,9 +92,12 @@ func (r *removal) restoreProbes() error {
 			}
 			for kind, hook := range map[string]*corev1.LifecycleHandler{"prestopz": c.Lifecycle.PreStop, "poststartz": c.Lifecycle.PostStart} {
 				path := lifecyclePath(c.Name, kind)
-				if hook != nil && r.pointsToAgent(hook.HTTPGet, path, probers) {
-					r.restorePort(c, path, probers[path])
-					hook.HTTPGet, hook.TCPSocket = probers[path].HTTPGet, probers[path].TCPSocket
+				if hook == nil {
+					continue
+				}
+				if was := r.originalOf(hook.HTTPGet, path, probers); was != nil {
+					r.restorePort(c, path, was)
+					hook.HTTPGet, hook.TCPSocket = was.HTTPGet, was.TCPSocket
 				}
 			}
 		}
@@ -111,16 +116,16 @@ func (r *removal) restorePort(c *corev1.Container, path string, p *prober) {
 	}
 }
 
-// pointsToAgent reports whether a handler was redirected to the agent. It adds a note for one whose original target is not recorded.
-func (r *removal) pointsToAgent(get *corev1.HTTPGetAction, path string, probers map[string]*prober) bool {
+// originalOf returns what was recorded of a handler that injection redirected to the agent; nil if it was not redirected. If it was
+// and nothing is recorded, it also returns nil, and adds a note.
+func (r *removal) originalOf(get *corev1.HTTPGetAction, path string, probers map[string]*prober) *prober {
 	if get == nil || get.Path != path {
-		return false
+		return nil
 	}
 	if probers[path] == nil {
 		r.notes = append(r.notes, fmt.Sprintf("%s was a probe or hook on a port name that its container does not have; its own path and port were not recorded", path))
-		return false
 	}
-	return true
+	return probers[path]
 }
 
 // restorePrometheus restores the application's own Prometheus annotations.
@@ -159,7 +164,7 @@ func (r *removal) restorePrometheus() error {
 // dropContainers removes what the status lists, and restores the user's own containers of the same names.
 func (r *removal) dropContainers() {
 	spec := &r.pod.Spec
-	own := func(c corev1.Container) corev1.Container {
+	withImage := func(c corev1.Container) corev1.Container {
 		if c.Image == "" {
 			c.Image = "auto" // injection records the container without an image
 		}
@@ -169,9 +174,9 @@ func (r *removal) dropContainers() {
 	ofInit := map[string]corev1.Container{}
 	for _, c := range r.recorded.InitContainers {
 		if c.Name == proxyName {
-			ofContainers = append(ofContainers, own(c)) // users write a native sidecar among the containers
+			ofContainers = append(ofContainers, withImage(c)) // users write a native sidecar among the containers
 		} else {
-			ofInit[c.Name] = own(c)
+			ofInit[c.Name] = withImage(c)
 		}
 	}
 	without := func(list []corev1.Container, names []string, recorded map[string]corev1.Container) []corev1.Container {
@@ -190,7 +195,7 @@ func (r *removal) dropContainers() {
 	}
 	recorded := map[string]corev1.Container{}
 	for _, c := range r.recorded.Containers {
-		recorded[c.Name] = own(c)
+		recorded[c.Name] = withImage(c)
 	}
 	spec.InitContainers = without(spec.InitContainers, r.status.InitContainers, ofInit)
 	spec.Containers = append(without(spec.Containers, r.status.Containers, recorded), ofContainers...)

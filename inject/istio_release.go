@@ -70,8 +70,8 @@ func findRelease(source Source, values values) release {
 // Differences between releases. An unknown release is treated as the newest, except where that could deny a pod that an older release
 // accepts.
 
-// looseChoice reports whether sidecar.istio.io/inject accepts any spelling of a YAML boolean, and any other text means no.
-func (r release) looseChoice() bool { return r != 0 && r <= 26 }
+// acceptsYAMLBooleans reports whether sidecar.istio.io/inject accepts any spelling of a YAML boolean, and any other text means no.
+func (r release) acceptsYAMLBooleans() bool { return r != 0 && r <= 26 }
 
 // nativeByDefault reports whether native sidecars are used where kubelets support them, unless a setting says otherwise.
 func (r release) nativeByDefault() bool { return r == 0 || r >= 27 }

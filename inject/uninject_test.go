@@ -12,7 +12,7 @@ import (
 	"outrigger.dev/outrigger/api"
 )
 
-func TestRemovedIsThePodBefore(t *testing.T) {
+func TestUninjectReturnsThePodBefore(t *testing.T) {
 	for _, c := range []struct{ what, pod string }{
 		{"a small pod", `{}`},
 		{"probes and hooks", `{spec: {containers: [{name: app, image: "app:1", ports: [{containerPort: 8080, name: http}],
@@ -34,7 +34,7 @@ func TestRemovedIsThePodBefore(t *testing.T) {
 				t.Fatalf("%s: %s", report.Result, report.Message)
 			}
 			kept := after.DeepCopy()
-			got, injected, notes, err := Removed(after)
+			got, injected, notes, err := Uninject(after)
 			if err != nil || !injected || len(notes) > 0 {
 				t.Fatalf("injected %t, %v, %v", injected, notes, err)
 			}
@@ -48,24 +48,24 @@ func TestRemovedIsThePodBefore(t *testing.T) {
 	}
 }
 
-func TestRemovedTellsWhatItCannotKnow(t *testing.T) {
+func TestUninjectNotesWhatIsNotRecorded(t *testing.T) {
 	unchanged := pod(t, `{}`)
-	if got, injected, _, err := Removed(unchanged); got != unchanged || injected || err != nil {
+	if got, injected, _, err := Uninject(unchanged); got != unchanged || injected || err != nil {
 		t.Errorf("a pod without a sidecar: %v, %t, %v", got, injected, err)
 	}
 	config := parsed(t, nil)
 	after, _ := inject(t, pod(t, `{spec: {containers: [{name: app, image: "app:1", livenessProbe: {httpGet: {path: /live, port: nosuch}}}]}}`), config)
-	if _, _, notes, err := Removed(after); err != nil || len(notes) != 1 || !strings.Contains(notes[0], "/app-health/app/livez was a probe") {
+	if _, _, notes, err := Uninject(after); err != nil || len(notes) != 1 || !strings.Contains(notes[0], "/app-health/app/livez was a probe") {
 		t.Errorf("a probe that was not recorded: %v, %v", notes, err)
 	}
 	after.Annotations["sidecar.istio.io/status"] = "injected"
-	if _, _, _, err := Removed(after); err == nil || !strings.Contains(err.Error(), `sidecar.istio.io/status "injected" is not what an injector writes`) {
+	if _, _, _, err := Uninject(after); err == nil || !strings.Contains(err.Error(), `sidecar.istio.io/status "injected" is not what an injector writes`) {
 		t.Errorf("an unreadable status: %v", err)
 	}
 }
 
 // The names of ports that injection replaced are restored where they are recorded and still mean the same port. A number stays one.
-func TestRemovedRestoresTheNamesOfPorts(t *testing.T) {
+func TestUninjectRestoresTheNamesOfPorts(t *testing.T) {
 	config := parsed(t, func(s *Source) {
 		s.Config = strings.Replace(s.Config, "injectedAnnotations: {made.example/by: test}", "", 1)
 	})
@@ -83,16 +83,16 @@ func TestRemovedRestoresTheNamesOfPorts(t *testing.T) {
 		t.Fatal(err)
 	}
 	after.Annotations[api.AnnotationProbePorts] = string(text)
-	got, _, notes, err := Removed(after)
+	got, _, notes, err := Uninject(after)
 	if diff := cmp.Diff(before, got); diff != "" || err != nil || len(notes) > 0 {
 		t.Errorf("%v, %v\n%s", err, notes, diff)
 	}
 	after.Spec.Containers[0].Ports[0].ContainerPort = 80 // edited since: the name means another port
-	if got, _, _, err := Removed(after); err != nil || got.Spec.Containers[0].ReadinessProbe.HTTPGet.Port.String() != "8080" {
+	if got, _, _, err := Uninject(after); err != nil || got.Spec.Containers[0].ReadinessProbe.HTTPGet.Port.String() != "8080" {
 		t.Errorf("%v, %v", got.Spec.Containers[0].ReadinessProbe, err)
 	}
 	after.Annotations[api.AnnotationProbePorts] = "x"
-	if _, _, _, err := Removed(after); err == nil {
+	if _, _, _, err := Uninject(after); err == nil {
 		t.Error("an annotation that cannot be read is accepted")
 	}
 }
