@@ -110,34 +110,34 @@ func TestServiceAdvice(t *testing.T) {
 	}
 }
 
-// told is a TrafficReader that notes what it was asked.
-type told struct {
-	asked []Ending
-	lost  []LostTraffic
-	err   error
+// removals is a TrafficReader that records the removals that it is called with.
+type removals struct {
+	received []WorkloadRemoval
+	lost     []LostTraffic
+	err      error
 }
 
-func (r *told) Losing(_ context.Context, ending Ending) ([]LostTraffic, error) {
-	r.asked = append(r.asked, ending)
+func (r *removals) LostTraffic(_ context.Context, removal WorkloadRemoval) ([]LostTraffic, error) {
+	r.received = append(r.received, removal)
 	return r.lost, r.err
 }
 
 func TestTrafficAdvice(t *testing.T) {
 	const one, none, unsaid = `{"spec":{"replicas":1}}`, `{"spec":{"replicas":0}}`, `{"spec":{}}`
-	deletion := Ending{Namespace: "demo", Kind: "Deployment", Name: "app-v1", Deleted: true}
-	scale := Ending{Namespace: "demo", Kind: "Deployment", Name: "app-v1"}
+	deletion := WorkloadRemoval{Namespace: "demo", Kind: "Deployment", Name: "app-v1", Deleted: true}
+	scale := WorkloadRemoval{Namespace: "demo", Kind: "Deployment", Name: "app-v1"}
 	for name, c := range map[string]struct {
 		operation             admissionv1.Operation
 		resource, subresource string
 		old, new              string
 		user                  string
-		want                  []Ending
+		want                  []WorkloadRemoval
 	}{
-		"delete":                      {operation: admissionv1.Delete, resource: "deployments", old: one, want: []Ending{deletion}},
-		"delete of a daemon set":      {operation: admissionv1.Delete, resource: "daemonsets", old: unsaid, want: []Ending{{"demo", "DaemonSet", "app-v1", true}}},
-		"scale to 0":                  {operation: admissionv1.Update, resource: "deployments", subresource: "scale", old: one, new: unsaid, want: []Ending{scale}},
-		"edit to 0":                   {operation: admissionv1.Update, resource: "deployments", old: unsaid, new: none, want: []Ending{scale}},
-		"stateful set to 0":           {operation: admissionv1.Update, resource: "statefulsets", subresource: "scale", old: one, new: none, want: []Ending{{"demo", "StatefulSet", "app-v1", false}}},
+		"delete":                      {operation: admissionv1.Delete, resource: "deployments", old: one, want: []WorkloadRemoval{deletion}},
+		"delete of a daemon set":      {operation: admissionv1.Delete, resource: "daemonsets", old: unsaid, want: []WorkloadRemoval{{"demo", "DaemonSet", "app-v1", true}}},
+		"scale to 0":                  {operation: admissionv1.Update, resource: "deployments", subresource: "scale", old: one, new: unsaid, want: []WorkloadRemoval{scale}},
+		"edit to 0":                   {operation: admissionv1.Update, resource: "deployments", old: unsaid, new: none, want: []WorkloadRemoval{scale}},
+		"stateful set to 0":           {operation: admissionv1.Update, resource: "statefulsets", subresource: "scale", old: one, new: none, want: []WorkloadRemoval{{"demo", "StatefulSet", "app-v1", false}}},
 		"scale up":                    {operation: admissionv1.Update, resource: "deployments", subresource: "scale", old: unsaid, new: one},
 		"stays at 0":                  {operation: admissionv1.Update, resource: "deployments", old: none, new: none},
 		"an edit of something else":   {operation: admissionv1.Update, resource: "deployments", old: unsaid, new: unsaid},
@@ -146,7 +146,7 @@ func TestTrafficAdvice(t *testing.T) {
 		"the cluster's own collector": {operation: admissionv1.Delete, resource: "deployments", old: one, user: "system:serviceaccount:kube-system:generic-garbage-collector"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			reader := &told{}
+			reader := &removals{}
 			request := admissionv1.AdmissionRequest{
 				Operation: c.operation, Namespace: "demo", Name: "app-v1", SubResource: c.subresource, OldObject: raw(c.old),
 				Resource: metav1.GroupVersionResource{Group: "apps", Version: "v1", Resource: c.resource},
@@ -159,8 +159,8 @@ func TestTrafficAdvice(t *testing.T) {
 			if status != http.StatusOK || !allowed || len(warnings) > 0 {
 				t.Errorf("HTTP %d, allowed: %v, warnings: %v", status, allowed, warnings)
 			}
-			if diff := cmp.Diff(c.want, reader.asked); diff != "" {
-				t.Errorf("-want +asked:\n%s", diff)
+			if diff := cmp.Diff(c.want, reader.received); diff != "" {
+				t.Errorf("-want +received:\n%s", diff)
 			}
 		})
 	}
@@ -172,13 +172,13 @@ func TestTrafficAdviceNamesTheCommand(t *testing.T) {
 		Resource: metav1.GroupVersionResource{Group: "apps", Version: "v1", Resource: "deployments"},
 	}
 	lost := []LostTraffic{{Service: "app", Versions: []string{"v1"}, Now: "v1=100", Others: []string{"v2", "v3"}}}
-	status, allowed, warnings := adviceOn(t, TrafficAdvice(&told{lost: lost}), request)
+	status, allowed, warnings := adviceOn(t, TrafficAdvice(&removals{lost: lost}), request)
 	want := []string{"Deployment app-v1 is deleted, and holds traffic of Service app (v1=100, to v1); nothing else will receive it: outrigger promote app v3 -n demo"}
 	if status != http.StatusOK || !allowed || !cmp.Equal(warnings, want) {
 		t.Errorf("HTTP %d, allowed: %v, warnings: %v", status, allowed, warnings)
 	}
 	lost = []LostTraffic{{Service: "app", Now: "v1=100", Others: []string{"v2"}, To: []string{"v2"}}}
-	_, _, warnings = adviceOn(t, TrafficAdvice(&told{lost: lost}), request)
+	_, _, warnings = adviceOn(t, TrafficAdvice(&removals{lost: lost}), request)
 	want = []string{"Deployment app-v1 is deleted and serves traffic of Service app (v1=100). While it is gone, v2 receives that traffic. To keep the route instead: kubectl annotate service -n demo app outrigger.dev/default-deleted=hold"}
 	if !cmp.Equal(warnings, want) {
 		t.Errorf("warnings: %v", warnings)
@@ -186,21 +186,21 @@ func TestTrafficAdviceNamesTheCommand(t *testing.T) {
 	// What a match sends there is not helped by promoting another version.
 	for match, fix := range map[string]string{"": "outrigger.dev/match-", "v3=header:a:b": "'outrigger.dev/match=v3=header:a:b' --overwrite"} {
 		lost = []LostTraffic{{Service: "app", Versions: []string{"v1"}, Now: "v2=100", Others: []string{"v2"}, Matches: []string{"end-user=jason"}, Match: match}}
-		_, _, warnings = adviceOn(t, TrafficAdvice(&told{lost: lost}), request)
+		_, _, warnings = adviceOn(t, TrafficAdvice(&removals{lost: lost}), request)
 		want = []string{"Deployment app-v1 is deleted, and receives the requests of Service app with end-user=jason; they will fail. To route them as all others: kubectl annotate service -n demo app " + fix}
 		if !cmp.Equal(warnings, want) {
 			t.Errorf("warnings: %v", warnings)
 		}
 	}
 	// What cannot be found out is the failurePolicy's to judge, and neither is a panic an answer.
-	if status, _, _ := adviceOn(t, TrafficAdvice(&told{err: errors.New("no API server")}), request); status != http.StatusInternalServerError {
+	if status, _, _ := adviceOn(t, TrafficAdvice(&removals{err: errors.New("no API server")}), request); status != http.StatusInternalServerError {
 		t.Errorf("HTTP %d after an error", status)
 	}
 	if status, _, _ := adviceOn(t, TrafficAdvice(nil), request); status != http.StatusInternalServerError {
 		t.Errorf("HTTP %d after a panic", status)
 	}
 	answer := httptest.NewRecorder()
-	TrafficAdvice(&told{}).ServeHTTP(answer, httptest.NewRequest(http.MethodPost, "/", strings.NewReader("junk")))
+	TrafficAdvice(&removals{}).ServeHTTP(answer, httptest.NewRequest(http.MethodPost, "/", strings.NewReader("junk")))
 	if answer.Code != http.StatusBadRequest {
 		t.Errorf("HTTP %d after a body that is no review", answer.Code)
 	}

@@ -23,12 +23,12 @@ type answers struct {
 	generation int            // counts the changes of config
 }
 
-// knownAnswer is the answer that one pod got. Replicas get it once a second one got the same: that names do not matter is
-// then also observed, and not only read off the templates.
+// knownAnswer is the answer that one pod got. Replicas get it once a second one got the same: this confirms by observation that the
+// answer does not depend on the name, in addition to what the templates read.
 type knownAnswer struct {
 	report    inject.Report
 	patch     []byte
-	own       string // what was left out of the key
+	omitted   string // what was left out of the key
 	confirmed bool
 }
 
@@ -45,11 +45,11 @@ func (a *answers) review(received inject.Received, config *inject.Config) (injec
 	if err != nil || !config.SharesAnswer(answer) {
 		return answer, err
 	}
-	known := &knownAnswer{report: answer.Report, patch: answer.Patch, own: replica.Omitted, confirmed: replica.Omitted == ""}
-	if has && first.own != known.own && bytes.Equal(first.patch, known.patch) {
+	known := &knownAnswer{report: answer.Report, patch: answer.Patch, omitted: replica.Omitted, confirmed: replica.Omitted == ""}
+	if has && first.omitted != known.omitted && bytes.Equal(first.patch, known.patch) {
 		known.confirmed = true
 	}
-	a.cache.put(replica.Key, known, len(known.patch)+len(known.own))
+	a.cache.put(replica.Key, known, len(known.patch)+len(known.omitted))
 	return answer, nil
 }
 

@@ -26,7 +26,7 @@ type cachedValue struct {
 	cost  int
 }
 
-// overhead is about what an entry costs beside its key and value.
+// overhead is about what an entry costs besides its key and value.
 const overhead = 256
 
 func (c *boundedCache) get(key []byte) (any, bool) {

@@ -15,14 +15,14 @@ import (
 	"outrigger.dev/outrigger/inject"
 )
 
-// CoverageOptions are what a Coverage needs to know.
+// CoverageOptions are the dependencies of a Coverage.
 type CoverageOptions struct {
 	// Pods returns all running pods by kind. It returns false while they are not known.
 	Pods       func() ([]api.PodKind, bool)
 	Namespaces NamespaceReader
 	Config     ConfigSource
 	Entries    PodSelector
-	// Interval is how long it rests between two counts.
+	// Interval is the time between the end of a count and the next one.
 	Interval   time.Duration
 	Registerer prometheus.Registerer // nil = no metrics
 	Log        logr.Logger
@@ -34,23 +34,24 @@ type Coverage struct {
 	options CoverageOptions
 	pods    *prometheus.GaugeVec
 
-	known map[any]knownStanding // of the last count, by api.PodKind.ID
-	by    *inject.Config        // that it was made by
-	held  string                // the last error that was logged
+	known     map[any]cachedCoverage // of the last count, by api.PodKind.ID
+	config    *inject.Config         // that known was computed with
+	lastError string                 // the last error that was logged
 }
 
-// knownStanding is a judgement and what it was made by. It is empty for pods that should have no sidecar.
-type knownStanding struct {
-	by judgedBy
-	covering
+// cachedCoverage is the coverage of a kind of pods and what it was computed from. It is empty for pods that should have no sidecar.
+type cachedCoverage struct {
+	basis
+	stateReason
 }
 
-type covering struct {
+type stateReason struct {
 	state  api.CoverageState
 	reason api.CoverageReason
 }
 
-type judgedBy struct {
+// basis is what a coverage depends on besides the kind of pods and the configuration.
+type basis struct {
 	namespace string // its resource version
 	selected  bool
 }
@@ -72,12 +73,12 @@ func NewCoverage(options CoverageOptions) *Coverage {
 // after it has returned.
 func (c *Coverage) Start(ctx context.Context) error {
 	defer func() {
-		c.known, c.by, c.held = nil, nil, ""
+		c.known, c.config, c.lastError = nil, nil, ""
 		c.set(nil) // the next leader counts
 	}()
 	for {
-		if err := c.count(ctx); err != nil && ctx.Err() == nil && c.held != err.Error() {
-			c.held = err.Error()
+		if err := c.count(ctx); err != nil && ctx.Err() == nil && c.lastError != err.Error() {
+			c.lastError = err.Error()
 			c.options.Log.Error(err, "the sidecars of pods could not be counted; it is tried again")
 		}
 		select {
@@ -88,7 +89,7 @@ func (c *Coverage) Start(ctx context.Context) error {
 	}
 }
 
-// count judges every kind of pod that was not judged yet by the configuration and the Namespace as they are.
+// count evaluates the kinds of pods that are new, or whose configuration or Namespace changed, and sets the metric.
 func (c *Coverage) count(ctx context.Context) error {
 	config, err := c.options.Config.Current()
 	if err != nil {
@@ -98,10 +99,10 @@ func (c *Coverage) count(ctx context.Context) error {
 	if !known {
 		return nil
 	}
-	if !config.CoversLike(c.by) {
-		c.known, c.by = nil, config
+	if !config.CoversLike(c.config) {
+		c.known, c.config = nil, config
 	}
-	counts, now, namespaces := map[covering]int{}, map[any]knownStanding{}, map[string]*corev1.Namespace{}
+	counts, next, namespaces := map[stateReason]int{}, map[any]cachedCoverage{}, map[string]*corev1.Namespace{}
 	for _, kind := range kinds {
 		if ctx.Err() != nil {
 			return nil
@@ -112,52 +113,52 @@ func (c *Coverage) count(ctx context.Context) error {
 			namespace = c.options.Namespaces.Namespace(ctx, pod.Namespace)
 			namespaces[pod.Namespace] = namespace
 		}
-		by := judgedBy{namespace: namespace.ResourceVersion}
-		if by.selected, err = c.options.Entries.Selects(ctx, namespace, pod.Labels); err != nil {
+		now := basis{namespace: namespace.ResourceVersion}
+		if now.selected, err = c.options.Entries.Selects(ctx, namespace, pod.Labels); err != nil {
 			return err
 		}
-		judged, is := c.known[kind.ID]
-		if !is || judged.by != by {
+		evaluated, is := c.known[kind.ID]
+		if !is || evaluated.basis != now {
 			begun := time.Now()
-			if judged, err = judge(pod, namespace, config, by); err != nil {
+			if evaluated, err = evaluate(pod, namespace, config, now); err != nil {
 				return err
 			}
-			rest(ctx, time.Since(begun))
+			pause(ctx, time.Since(begun))
 		}
-		now[kind.ID] = judged
-		counts[judged.covering] += kind.Pods
+		next[kind.ID] = evaluated
+		counts[evaluated.stateReason] += kind.Pods
 	}
-	c.known, c.held = now, ""
+	c.known, c.lastError = next, ""
 	c.set(counts)
 	return nil
 }
 
-// rest leaves the processor to requests: after a change of Istio's configuration, thousands of kinds may have to be judged.
-func rest(ctx context.Context, lasts time.Duration) {
+// pause leaves the processor to requests: after a change of Istio's configuration, thousands of kinds may have to be evaluated.
+func pause(ctx context.Context, duration time.Duration) {
 	select {
 	case <-ctx.Done():
-	case <-time.After(lasts):
+	case <-time.After(duration):
 	}
 }
 
-func judge(pod *corev1.Pod, namespace *corev1.Namespace, config *inject.Config, by judgedBy) (knownStanding, error) {
-	out := knownStanding{by: by}
-	if !by.selected {
+func evaluate(pod *corev1.Pod, namespace *corev1.Namespace, config *inject.Config, on basis) (cachedCoverage, error) {
+	out := cachedCoverage{basis: on}
+	if !on.selected {
 		return out, nil
 	}
-	standing, err := inject.CoverageByImage(inject.Request{Pod: pod, Namespace: namespace, Path: "/inject"}, config)
+	coverage, err := inject.CoverageByImage(inject.Request{Pod: pod, Namespace: namespace, Path: "/inject"}, config)
 	if err != nil {
 		return out, fmt.Errorf("coverage: %w", err)
 	}
-	out.covering = covering{standing.State, standing.Reason}
+	out.stateReason = stateReason{coverage.State, coverage.Reason}
 	return out, nil
 }
 
 // set sets the metric, with 0 for what was not counted, so that alerts always have a series.
-func (c *Coverage) set(counts map[covering]int) {
+func (c *Coverage) set(counts map[stateReason]int) {
 	for _, doc := range api.CoverageReasons() {
 		for _, state := range doc.States {
-			c.pods.WithLabelValues(string(state), string(doc.Reason)).Set(float64(counts[covering{state, doc.Reason}]))
+			c.pods.WithLabelValues(string(state), string(doc.Reason)).Set(float64(counts[stateReason{state, doc.Reason}]))
 		}
 	}
 }

@@ -15,24 +15,24 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
-// PodSelector reports whether the API server would call our webhook for a pod.
+// PodSelector reports whether the API server would call Outrigger's webhook for a pod.
 type PodSelector interface {
-	// Selects returns whether an entry of our webhook object selects pods with these labels in the namespace.
+	// Selects returns whether an entry of Outrigger's webhook object selects pods with these labels in the namespace.
 	Selects(ctx context.Context, namespace *corev1.Namespace, podLabels map[string]string) (bool, error)
 }
 
-// NamespaceExcluder reports which namespaces our webhook object excludes by name.
+// NamespaceExcluder reports which namespaces Outrigger's webhook object excludes by name.
 type NamespaceExcluder interface {
-	// Excludes returns whether an entry of our webhook object would select a namespace with these labels under another name,
-	// and none selects it under its own.
+	// Excludes returns whether an entry of Outrigger's webhook object would select a namespace with these labels under another name,
+	// and none selects it under its actual name.
 	Excludes(ctx context.Context, namespaceLabels map[string]string) (bool, error)
 }
 
-// EntriesFrom returns the Selectors on a cache that holds our MutatingWebhookConfiguration of that name. It goes by the
-// selectors of the live object; the conditions of the chart beside them repeat what the decision itself says.
+// EntriesFrom returns the Selectors on a cache that holds Outrigger's MutatingWebhookConfiguration of that name. It evaluates the
+// selectors of the live object, but not its matchConditions: those of the chart only repeat rules of the decision.
 func EntriesFrom(reader client.Reader, name string) Selectors { return entries{reader, name} }
 
-// Selectors knows the selectors of our webhook object.
+// Selectors evaluates the selectors of Outrigger's webhook object.
 type Selectors interface {
 	PodSelector
 	NamespaceExcluder

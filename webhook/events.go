@@ -21,7 +21,7 @@ import (
 // it. The Event is written again after the API server deleted it, by default after an hour, if it still applies.
 type Events struct {
 	Client   kubernetes.Interface
-	Instance string // the reporting instance: the name of our pod
+	Instance string // the reporting instance: the name of this pod
 }
 
 // event is the content of one Event.

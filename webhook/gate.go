@@ -19,10 +19,10 @@ import (
 	"outrigger.dev/outrigger/inject"
 )
 
-// What a review takes.
+// Resource limits of a review.
 const (
 	maxBody = 7 << 20 // bytes; what the library for reviews accepts
-	// smallBody is the size up to which a review has slots and memory of its own. An ordinary pod has some 10 KiB.
+	// smallBody is the size up to which a review has separate slots and memory. An ordinary pod has some 10 KiB.
 	smallBody = 64 << 10
 	// expansion is how many bytes of memory a review takes for each byte of its body, at the most that is live at a
 	// time. BenchmarkExpansion measures up to 16.2, for mounts; the rest is a margin.

@@ -20,7 +20,7 @@ import (
 	"outrigger.dev/outrigger/inject"
 )
 
-// call collects what is known of a request. The guard answers by it.
+// call collects what is known of a request. The guard builds the response from it.
 type call struct {
 	begun          time.Time
 	path           string
@@ -122,7 +122,7 @@ func (h *heldResponse) Header() http.Header            { return h.header }
 func (h *heldResponse) Write(text []byte) (int, error) { return h.body.Write(text) }
 func (h *heldResponse) WriteHeader(int)                {}
 
-// logValues returns what the log contains of an error beside its text.
+// logValues returns what the log contains of an error besides its text.
 func logValues(err error) []any {
 	if p := (*panicError)(nil); errors.As(err, &p) {
 		return []any{"panic", fmt.Sprint(p.cause), "stack", string(p.stack)}

@@ -68,7 +68,7 @@ func (h *Handler) Handle(ctx context.Context, request admission.Request) admissi
 	if reason := skipsExisting(request); reason != "" {
 		return call.skip(reason, "the request is "+describe(request)+" of a pod that exists")
 	}
-	if err := holdsPod(request); err != nil {
+	if err := hasPod(request); err != nil {
 		return call.fail(err)
 	}
 	config, err := h.Config.Current()
@@ -133,10 +133,10 @@ func isOfPods(request admission.Request) error {
 	return nil
 }
 
-// holdsPod returns an error for a creation that comes without the pod. JSON's null is none.
-func holdsPod(request admission.Request) error {
+// hasPod returns an error for a creation that comes without the pod. JSON null counts as missing.
+func hasPod(request admission.Request) error {
 	if text := bytes.TrimSpace(request.Object.Raw); len(text) == 0 || bytes.Equal(text, []byte("null")) {
-		return errors.New("the request holds no pod")
+		return errors.New("the request has no pod")
 	}
 	return nil
 }
@@ -160,7 +160,7 @@ func responseOf(answer inject.Answer) (admission.Response, error) {
 	return response, nil
 }
 
-// auditOf returns the audit annotations of a decision. In the API server's audit log, the name of our webhook precedes each key.
+// auditOf returns the audit annotations of a decision. In the API server's audit log, the name of the webhook precedes each key.
 func auditOf(report inject.Report) map[string]string {
 	return map[string]string{"result": string(report.Result), "reason": string(report.Reason)}
 }

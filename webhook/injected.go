@@ -27,7 +27,7 @@ var GuardActions = []string{"Warn", "Deny", "Audit"}
 func InjectedPods(namespaces NamespaceReader, source ConfigSource) map[string]http.Handler {
 	handlers := map[string]http.Handler{}
 	for _, action := range GuardActions {
-		handlers[InjectedPodsPath+strings.ToLower(action)] = judgment(func(ctx context.Context, request admission.Request) (admission.Response, error) {
+		handlers[InjectedPodsPath+strings.ToLower(action)] = serveReviews(func(ctx context.Context, request admission.Request) (admission.Response, error) {
 			if reason := skipsExisting(request); reason != "" {
 				return admission.Allowed(""), nil
 			}
@@ -45,7 +45,7 @@ func foreignProxy(ctx context.Context, request admission.Request, namespaces Nam
 	if err := isOfPods(request); err != nil {
 		return nil, err
 	}
-	if err := holdsPod(request); err != nil {
+	if err := hasPod(request); err != nil {
 		return nil, err
 	}
 	pod := &corev1.Pod{}

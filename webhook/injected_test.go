@@ -76,7 +76,7 @@ func TestInjectedPods(t *testing.T) {
 		recorder := httptest.NewRecorder()
 		request := httptest.NewRequest(http.MethodPost, path, strings.NewReader(`{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview","request":{"uid":"u1","operation":"CREATE","object":null}}`))
 		request.Header.Set("Content-Type", "application/json")
-		if handlers[path].ServeHTTP(recorder, request); recorder.Code != http.StatusInternalServerError || !strings.Contains(recorder.Body.String(), "holds no pod") {
+		if handlers[path].ServeHTTP(recorder, request); recorder.Code != http.StatusInternalServerError || !strings.Contains(recorder.Body.String(), "has no pod") {
 			t.Errorf("%s of null: %d %s; want 500", path, recorder.Code, recorder.Body)
 		}
 	}

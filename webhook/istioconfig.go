@@ -31,9 +31,9 @@ type IstioOptions struct {
 	Client   kubernetes.Interface
 	Metadata metadata.Interface    // for the CRD of ProxyConfig
 	Istio    istioclient.Interface // for ProxyConfig resources
-	// Namespace is Istio's own, where its ConfigMaps are.
+	// Namespace is Istio's namespace, where its ConfigMaps are.
 	Namespace string
-	// OwnNamespace and LastGoodName name the ConfigMap of ours that keeps the last good configuration. It must exist;
+	// OwnNamespace and LastGoodName name Outrigger's ConfigMap that keeps the last good configuration. It must exist;
 	// it may be empty.
 	OwnNamespace, LastGoodName string
 	// Release is Istio's release if a setting names it; if empty, it is read from the ConfigMap's labels.
@@ -53,21 +53,21 @@ type IstioConfiguration struct {
 	wake    chan struct{}
 	current atomic.Pointer[currentConfig]
 
-	own   *source  // by the setting
-	tag   *watched // Istio's default tag; nil if the setting names a revision
-	crd   *watched
-	nodes *watched // nil if a setting decides whether sidecars are native
+	configured *source  // of the configured revision
+	tag        *watched // Istio's default tag; nil if the setting names a revision
+	crd        *watched
+	nodes      *watched // nil if a setting decides whether sidecars are native
 
 	// The rest belongs to the one goroutine of Start.
-	from             *source  // the current one: own, or tagged
-	tagged           *source  // of the revision that the default tag names; nil if own is used
+	from             *source  // the current one: configured, or tagged
+	tagged           *source  // of the revision that the default tag names; nil if configured is used
 	proxyConfigs     *watched // nil while there is no CRD
 	stopProxyConfigs context.CancelFunc
 	good             *inject.Config // of the last source that parsed
 	seen             inject.Source  // the source last looked at, good or not
 	seenProblem      api.InjectProblem
-	keptRead         bool   // our ConfigMap was read for a last good one
-	saved            bool   // the good source is the one in our ConfigMap
+	keptRead         bool   // the ConfigMap LastGoodName was read for a last good one
+	saved            bool   // the good source is the one in that ConfigMap
 	saveErr          string // the last failure to save that was logged
 	state            string // what was reported last
 	unreported       *event // the Event that could not be written yet
@@ -91,8 +91,8 @@ type currentConfig struct {
 func NewIstioConfiguration(options IstioOptions) *IstioConfiguration {
 	c := &IstioConfiguration{options: options, wake: make(chan struct{}, 1)}
 	c.current.Store(&currentConfig{err: errors.New("the Istio configuration has not been read yet")})
-	c.own = c.sourceOf(options.Settings.Revision)
-	c.from = c.own
+	c.configured = c.sourceOf(options.Settings.Revision)
+	c.from = c.configured
 	if options.Settings.Revision == "" {
 		tags := options.Client.AdmissionregistrationV1().MutatingWebhookConfigurations()
 		c.tag = c.watch("MutatingWebhookConfiguration "+defaultTag, options.Client, &admissionregistrationv1.MutatingWebhookConfiguration{}, defaultTag, onlyLabels,
@@ -156,7 +156,7 @@ func (c *IstioConfiguration) Ready(*http.Request) error {
 // Start follows the cluster until the context ends.
 func (c *IstioConfiguration) Start(ctx context.Context) error {
 	defer c.running.Wait()
-	for _, w := range []*watched{c.own.injector, c.own.mesh, c.tag, c.crd, c.nodes} {
+	for _, w := range []*watched{c.configured.injector, c.configured.mesh, c.tag, c.crd, c.nodes} {
 		if w == nil {
 			continue
 		}
@@ -267,12 +267,12 @@ func (c *IstioConfiguration) read(ctx context.Context) (inject.Source, *api.Inje
 // choose decides which ConfigMaps are read: those of the setting; without a setting, and if there are none without a
 // revision, those of the revision that Istio's default tag names.
 func (c *IstioConfiguration) choose(ctx context.Context) error {
-	c.from = c.own
+	c.from = c.configured
 	if c.tag == nil {
 		return nil
 	}
-	own, err := c.own.injector.object()
-	if own != nil || err != nil {
+	injector, err := c.configured.injector.object()
+	if injector != nil || err != nil {
 		return c.followTag(ctx, "") // read gets the same error and interprets it
 	}
 	tag, err := c.tag.object()
@@ -284,7 +284,7 @@ func (c *IstioConfiguration) choose(ctx context.Context) error {
 		revision = tag.(*admissionregistrationv1.MutatingWebhookConfiguration).Labels[api.LabelRevision]
 	}
 	if revision == "default" {
-		revision = "" // its ConfigMaps are our own
+		revision = "" // its ConfigMaps are those of configured
 	}
 	return c.followTag(ctx, revision)
 }

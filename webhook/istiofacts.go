@@ -15,7 +15,7 @@ import (
 	"outrigger.dev/outrigger/inject"
 )
 
-// facts returns what injection depends on beside Istio's configuration. An error means that it is still unknown: a pod must not
+// facts returns what injection depends on besides Istio's configuration. An error means that it is still unknown: a pod must not
 // depend on the moment it was created in.
 func (c *IstioConfiguration) facts(ctx context.Context) (inject.Facts, error) {
 	var facts inject.Facts

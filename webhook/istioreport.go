@@ -30,7 +30,7 @@ func (c *IstioConfiguration) report(problem *api.InjectProblem) {
 		c.options.Log.Info("Istio's configuration is in use", "configMap", c.from.injector.what, "mesh", c.from.mesh.what, "release", c.seen.Release)
 		return
 	}
-	instead := "pods that ask for a sidecar are denied"
+	instead := "pods that request a sidecar are denied"
 	if c.good != nil {
 		instead = "the last good one stays in use"
 	}

@@ -67,8 +67,8 @@ func (c *IstioConfiguration) kept(ctx context.Context) (*inject.Config, inject.S
 	return config, source, nil
 }
 
-// save keeps a good source in our ConfigMap. Other replicas write the same, and the certificate's record of CAs beside it:
-// after a conflict it is read again.
+// save keeps a good source in the ConfigMap of Options. Other replicas write the same, and the certificate's record of CAs is in its
+// annotations: after a conflict it is read again.
 func (c *IstioConfiguration) save(ctx context.Context, source inject.Source) error {
 	configMaps := c.options.Client.CoreV1().ConfigMaps(c.options.OwnNamespace)
 	data := map[string]string{keyConfig: source.Config, keyValues: source.Values, keyMesh: source.Mesh, keyRelease: source.Release, keyRevision: source.Settings.Revision}

@@ -107,7 +107,7 @@ func (m *Metrics) loaded(source inject.Source) {
 func hashOf(source inject.Source) float64 {
 	hash := sha256.New()
 	for _, part := range []string{source.Config, source.Values, source.Mesh, source.Release, source.Settings.Revision} {
-		_ = binary.Write(hash, binary.BigEndian, uint64(len(part))) // a hash takes all
+		_ = binary.Write(hash, binary.BigEndian, uint64(len(part))) // a hash never fails
 		_, _ = hash.Write([]byte(part))
 	}
 	sum := hash.Sum(nil)

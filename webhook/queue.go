@@ -12,7 +12,7 @@ import "slices"
 // Each namespace gets the same share of bytes (start-time fair queuing): a review starts where the namespace's one before
 // it ended, counted in bytes, or at the present of the queue if that is later; the earliest start is next. A large
 // review that is next and does not fit into the free memory holds back other large ones, or it would wait forever; small
-// ones have memory of their own and pass it.
+// ones have separate memory and pass it.
 type fairQueue struct {
 	limits  queueLimits
 	present int64 // the start of the review that was granted last

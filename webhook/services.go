@@ -121,8 +121,8 @@ func isUnchanged(p api.RouteProblem, before metav1.Object) bool {
 	return false
 }
 
-// nearMisses returns warnings about changed keys that are probably a misspelled key of ours, or a key of ours as a label that is
-// only read as an annotation.
+// nearMisses returns warnings about changed keys that are probably a misspelled key of Outrigger, or one of Outrigger's annotations
+// written as a label.
 func nearMisses(what string, marks, before map[string]string) []string {
 	var out []string
 	for _, key := range slices.Sorted(maps.Keys(marks)) {
@@ -136,22 +136,23 @@ func nearMisses(what string, marks, before map[string]string) []string {
 	return out
 }
 
-// nearestKey returns the key of ours that a key probably misspells, or "". api.RouteIntentOf checks annotations of our own domain.
+// nearestKey returns the key of Outrigger that a key probably misspells, or "". RouteLimits.IntentOf checks annotations of
+// Outrigger's domain.
 func nearestKey(what, key string) (right, advice string) {
-	ours := strings.HasPrefix(key, api.Domain+"/")
-	if ours && what == "annotation" {
+	isOutriggers := strings.HasPrefix(key, api.Domain+"/")
+	if isOutriggers && what == "annotation" {
 		return "", ""
 	}
 	known, found := api.NearestRoutingKey(key)
 	switch {
-	case ours && known.Label && known.Key == key:
-		return "", "" // a correct label of ours
+	case isOutriggers && known.Label && known.Key == key:
+		return "", "" // a correct label
 	case found && known.Label:
 		return known.Key, "Did you mean the label " + known.Key + "?"
 	case found:
 		return known.Key, "Did you mean the annotation " + known.Key + "?"
-	case ours:
-		return api.LabelRouting, "The only label of Outrigger's own here is " + api.LabelRouting + "."
+	case isOutriggers:
+		return api.LabelRouting, "The only label that Outrigger reads here is " + api.LabelRouting + "."
 	}
 	return "", ""
 }

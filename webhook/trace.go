@@ -11,7 +11,7 @@ import (
 	"go.opentelemetry.io/otel/trace"
 )
 
-// The attributes of a span, beside those that OpenTelemetry names.
+// The attributes of a span, besides those that OpenTelemetry names.
 const (
 	attributeNamespace = attribute.Key("k8s.namespace.name")
 	attributePod       = attribute.Key("k8s.pod.name")
@@ -22,7 +22,7 @@ const (
 	attributeRequest   = attribute.Key("outrigger.request.uid")
 )
 
-// traced starts the span of a request, in the API server's own trace if it sends one.
+// traced starts the span of a request, in the API server's trace if it sends one.
 func (h *Handler) traced(c *call, r *http.Request) *http.Request {
 	if h.Tracer == nil {
 		return r

@@ -19,8 +19,8 @@ import (
 // TrafficPath is where TrafficAdvice is served.
 const TrafficPath = "/validate/traffic"
 
-// Ending is a workload that is about to lose all of its pods.
-type Ending struct {
+// WorkloadRemoval is a workload that is deleted or scaled to 0, and so loses all of its pods.
+type WorkloadRemoval struct {
 	Namespace, Kind, Name string
 	Deleted               bool // otherwise it is scaled to 0
 }
@@ -38,37 +38,37 @@ type LostTraffic struct {
 
 // TrafficReader reads the current routes and the pods behind them.
 type TrafficReader interface {
-	// Losing returns the traffic that the end of a workload would lose, by Service in the order of their names.
-	Losing(ctx context.Context, ending Ending) ([]LostTraffic, error)
+	// LostTraffic returns the traffic that would reach no pod after the removal, by Service in the order of their names.
+	LostTraffic(ctx context.Context, removal WorkloadRemoval) ([]LostTraffic, error)
 }
 
 // TrafficAdvice answers DELETE of Deployments, StatefulSets and DaemonSets, and UPDATE of them or of their scale to 0,
 // with a warning if the workload has traffic that no other one will receive.
 func TrafficAdvice(traffic TrafficReader) http.Handler {
 	return advice(func(ctx context.Context, request admission.Request) ([]string, error) {
-		ending, ends, err := endingOf(request)
-		if err != nil || !ends || byCluster(request) {
+		removal, is, err := removalOf(request)
+		if err != nil || !is || byCluster(request) {
 			return nil, err
 		}
-		lost, err := traffic.Losing(ctx, ending)
+		lost, err := traffic.LostTraffic(ctx, removal)
 		if err != nil {
-			return nil, fmt.Errorf("reading the routes of namespace %s: %w", ending.Namespace, err)
+			return nil, fmt.Errorf("reading the routes of namespace %s: %w", removal.Namespace, err)
 		}
-		return TrafficWarnings(ending, lost), nil
+		return TrafficWarnings(removal, lost), nil
 	})
 }
 
 // TrafficWarnings returns for each Service the traffic that would be lost, and the command that prevents it.
-func TrafficWarnings(ending Ending, lost []LostTraffic) []string {
-	end := "is scaled to 0"
-	if ending.Deleted {
-		end = "is deleted"
+func TrafficWarnings(removal WorkloadRemoval, lost []LostTraffic) []string {
+	what := "is scaled to 0"
+	if removal.Deleted {
+		what = "is deleted"
 	}
 	var out []string
 	for _, l := range lost {
 		if len(l.To) > 0 {
 			out = append(out, fmt.Sprintf("%s %s is deleted and serves traffic of Service %s (%s). While it is gone, %s receives that traffic. To keep the route instead: kubectl annotate service -n %s %s %s=hold",
-				ending.Kind, ending.Name, l.Service, l.Now, strings.Join(l.To, ", "), ending.Namespace, l.Service, api.AnnotationDefaultDeleted))
+				removal.Kind, removal.Name, l.Service, l.Now, strings.Join(l.To, ", "), removal.Namespace, l.Service, api.AnnotationDefaultDeleted))
 			continue
 		}
 		if len(l.Matches) > 0 {
@@ -77,11 +77,11 @@ func TrafficWarnings(ending Ending, lost []LostTraffic) []string {
 				fix = "'" + api.AnnotationMatch + "=" + l.Match + "' --overwrite"
 			}
 			out = append(out, fmt.Sprintf("%s %s %s, and receives the requests of Service %s with %s; they will fail. To route them as all others: kubectl annotate service -n %s %s %s",
-				ending.Kind, ending.Name, end, l.Service, strings.Join(l.Matches, " or "), ending.Namespace, l.Service, fix))
+				removal.Kind, removal.Name, what, l.Service, strings.Join(l.Matches, " or "), removal.Namespace, l.Service, fix))
 			continue
 		}
 		out = append(out, fmt.Sprintf("%s %s %s, and holds traffic of Service %s (%s, to %s); nothing else will receive it: outrigger promote %s %s -n %s",
-			ending.Kind, ending.Name, end, l.Service, l.Now, strings.Join(l.Versions, ", "), l.Service, l.Others[len(l.Others)-1], ending.Namespace))
+			removal.Kind, removal.Name, what, l.Service, l.Now, strings.Join(l.Versions, ", "), l.Service, l.Others[len(l.Others)-1], removal.Namespace))
 	}
 	return out
 }
@@ -96,31 +96,31 @@ type replicas struct {
 	} `json:"spec"`
 }
 
-// endingOf returns the workload that a request ends; false if it ends none.
-func endingOf(request admission.Request) (Ending, bool, error) {
-	ending := Ending{Namespace: request.Namespace, Name: request.Name, Kind: scaled[request.Resource.Resource]}
+// removalOf returns the workload that a request deletes or scales to 0; false if it does neither.
+func removalOf(request admission.Request) (WorkloadRemoval, bool, error) {
+	removal := WorkloadRemoval{Namespace: request.Namespace, Name: request.Name, Kind: scaled[request.Resource.Resource]}
 	if request.Resource.Resource == "daemonsets" {
-		ending.Kind = "DaemonSet"
+		removal.Kind = "DaemonSet"
 	}
-	if ending.Kind == "" || request.Resource.Group != "apps" {
-		return Ending{}, false, nil
+	if removal.Kind == "" || request.Resource.Group != "apps" {
+		return WorkloadRemoval{}, false, nil
 	}
 	switch request.Operation {
 	case admissionv1.Delete:
-		ending.Deleted = true
-		return ending, request.SubResource == "", nil
+		removal.Deleted = true
+		return removal, request.SubResource == "", nil
 	case admissionv1.Update:
-		if !slices.Contains([]string{"", "scale"}, request.SubResource) || ending.Kind == "DaemonSet" {
-			return Ending{}, false, nil
+		if !slices.Contains([]string{"", "scale"}, request.SubResource) || removal.Kind == "DaemonSet" {
+			return WorkloadRemoval{}, false, nil
 		}
 		before, err := replicasIn(request, request.OldObject.Raw)
 		if err != nil {
-			return Ending{}, false, err
+			return WorkloadRemoval{}, false, err
 		}
 		after, err := replicasIn(request, request.Object.Raw)
-		return ending, before > 0 && after == 0, err
+		return removal, before > 0 && after == 0, err
 	}
-	return Ending{}, false, nil
+	return WorkloadRemoval{}, false, nil
 }
 
 // replicasIn returns the desired number of pods. Without the field, a workload has one; a Scale omits 0.

@@ -21,7 +21,7 @@ type adviser func(ctx context.Context, request admission.Request) ([]string, err
 
 // advice serves an adviser. An error or a panic is HTTP 500 and no review: the failurePolicy of these entries is Ignore.
 func advice(advise adviser) http.Handler {
-	return judgment(func(ctx context.Context, request admission.Request) (admission.Response, error) {
+	return serveReviews(func(ctx context.Context, request admission.Request) (admission.Response, error) {
 		warnings, err := advise(ctx, request)
 		for i, warning := range warnings {
 			warnings[i] = api.Shorten(warning, warningLength)
@@ -30,14 +30,14 @@ func advice(advise adviser) http.Handler {
 	})
 }
 
-// verdict answers a request about an object that it does not change.
-type verdict func(ctx context.Context, request admission.Request) (admission.Response, error)
+// reviewFunc answers a request about an object that it does not change.
+type reviewFunc func(ctx context.Context, request admission.Request) (admission.Response, error)
 
-// judgment serves a verdict. An error or a panic is HTTP 500 and no review, so that the failurePolicy of the entry decides.
-func judgment(judge verdict) http.Handler {
+// serveReviews serves a reviewFunc. An error or a panic is HTTP 500 and no review, so that the failurePolicy of the entry decides.
+func serveReviews(review reviewFunc) http.Handler {
 	reviews := (&admission.Webhook{Handler: admission.HandlerFunc(func(ctx context.Context, request admission.Request) admission.Response {
 		callOf(ctx).note(request)
-		response, err := judge(ctx, request)
+		response, err := review(ctx, request)
 		if err != nil {
 			callOf(ctx).err = err
 			return admission.Errored(http.StatusInternalServerError, err)
@@ -78,7 +78,7 @@ func decoded[T any](request admission.Request) (after, before *T, err error) {
 	return after, before, nil
 }
 
-// byCluster reports whether a request comes from Kubernetes' own controllers: nobody reads warnings to them.
+// byCluster reports whether a request comes from Kubernetes' controllers: they do not read warnings.
 func byCluster(request admission.Request) bool {
 	user := request.UserInfo.Username
 	return strings.HasPrefix(user, "system:serviceaccount:kube-system:") || user == "system:kube-controller-manager"

@@ -88,25 +88,25 @@ func (w *workload) same(before *workload) bool {
 }
 
 // problems returns the Problems of the workload's pods as those of the workload.
-func (w Workloads) problems(ctx context.Context, made *workload) ([]api.InjectProblem, error) {
-	raw, path := made.template()
+func (w Workloads) problems(ctx context.Context, object *workload) ([]api.InjectProblem, error) {
+	raw, path := object.template()
 	template := corev1.PodTemplateSpec{}
 	if err := json.Unmarshal(raw, &template); err != nil {
-		return nil, fmt.Errorf("decoding the pod template of %s %s: %w", made.Kind, made.Name, err)
+		return nil, fmt.Errorf("decoding the pod template of %s %s: %w", object.Kind, object.Name, err)
 	}
-	namespace := w.Namespaces.Namespace(ctx, made.Namespace)
+	namespace := w.Namespaces.Namespace(ctx, object.Namespace)
 	selected, err := w.Entries.Selects(ctx, namespace, template.Labels)
 	if err != nil {
 		return nil, err
 	}
-	request := inject.Request{Pod: podOf(made, template), Namespace: namespace, Path: "/inject"}
+	request := inject.Request{Pod: podOf(object, template), Namespace: namespace, Path: "/inject"}
 	problems, err := w.decided(request, selected)
 	if err != nil {
 		return nil, err
 	}
-	problems = append(append(problems, made.misplaced(request.Pod)...), inject.NamespaceKeyProblems(namespace)...)
+	problems = append(append(problems, object.misplaced(request.Pod)...), inject.NamespaceKeyProblems(namespace)...)
 	for i := range problems {
-		problems[i] = ofWorkload(problems[i], made, path)
+		problems[i] = ofWorkload(problems[i], object, path)
 	}
 	return problems, nil
 }
@@ -144,7 +144,7 @@ func skipped(pod *corev1.Pod, report inject.Report) api.InjectProblem {
 	}
 }
 
-// notSelected returns labels and annotations that were probably meant to inject a pod that no entry of ours selects.
+// notSelected returns labels and annotations that were probably meant to inject a pod that no entry of Outrigger selects.
 func notSelected(request inject.Request) []api.InjectProblem {
 	pod, namespace := request.Pod, request.Namespace
 	object := api.ObjectRef{Kind: "Pod", Namespace: pod.Namespace}
@@ -169,10 +169,10 @@ func (w *workload) misplaced(pod *corev1.Pod) []api.InjectProblem {
 	var problems []api.InjectProblem
 	for _, key := range []string{api.KeySidecarInject, "inject.istio.io/templates", "proxy.istio.io/config", "sidecar.istio.io/nativeSidecar"} {
 		for _, words := range []struct {
-			own   map[string]string
-			field string
+			values map[string]string
+			field  string
 		}{{w.Labels, api.LabelField(key)}, {w.Annotations, api.AnnotationField(key)}} {
-			value, written := words.own[key]
+			value, written := words.values[key]
 			if !written || pod != nil && (pod.Labels[key] != "" || pod.Annotations[key] != "") {
 				continue
 			}
@@ -216,10 +216,10 @@ func (w *workload) misplacedRouting() []api.RouteProblem {
 }
 
 // podOf returns the pod that the workload's controller would create.
-func podOf(made *workload, template corev1.PodTemplateSpec) *corev1.Pod {
-	generated := inject.Generated(made.TypeMeta, made.Name, template.Labels)
+func podOf(object *workload, template corev1.PodTemplateSpec) *corev1.Pod {
+	generated := inject.Generated(object.TypeMeta, object.Name, template.Labels)
 	pod := &corev1.Pod{ObjectMeta: *template.ObjectMeta.DeepCopy(), Spec: template.Spec}
-	pod.Namespace, pod.Name, pod.GenerateName, pod.OwnerReferences = made.Namespace, "", generated.GenerateName, generated.OwnerReferences
+	pod.Namespace, pod.Name, pod.GenerateName, pod.OwnerReferences = object.Namespace, "", generated.GenerateName, generated.OwnerReferences
 	for key, value := range generated.Labels {
 		if pod.Labels == nil {
 			pod.Labels = map[string]string{}
@@ -230,11 +230,11 @@ func podOf(made *workload, template corev1.PodTemplateSpec) *corev1.Pod {
 }
 
 // ofWorkload turns a Problem of the pod into one of the workload's template.
-func ofWorkload(problem api.InjectProblem, made *workload, path string) api.InjectProblem {
+func ofWorkload(problem api.InjectProblem, object *workload, path string) api.InjectProblem {
 	if problem.Object.Kind != "Pod" {
 		return problem
 	}
-	problem.Object = api.ObjectRef{Kind: made.Kind, Namespace: made.Namespace, Name: made.Name + strings.TrimSuffix(made.GenerateName, "-")}
+	problem.Object = api.ObjectRef{Kind: object.Kind, Namespace: object.Namespace, Name: object.Name + strings.TrimSuffix(object.GenerateName, "-")}
 	if problem.Field != "" {
 		problem.Field = path + problem.Field
 	}

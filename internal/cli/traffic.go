@@ -92,16 +92,16 @@ func (t traffic) reads(ctx context.Context, namespace string) *oneNamespace {
 	}
 }
 
-// Losing returns what the routes of each Service would lose by the end of a workload.
-func (t traffic) Losing(ctx context.Context, ending webhook.Ending) ([]webhook.LostTraffic, error) {
-	reads := t.reads(ctx, ending.Namespace)
+// LostTraffic returns the traffic of each Service that would reach no pod after the removal of a workload.
+func (t traffic) LostTraffic(ctx context.Context, removal webhook.WorkloadRemoval) ([]webhook.LostTraffic, error) {
+	reads := t.reads(ctx, removal.Namespace)
 	var routes networkingv1.VirtualServiceList
 	if err := reads.List(ctx, &routes); err != nil {
 		return nil, err
 	}
 	var out []webhook.LostTraffic
 	sources := controller.NewLive(reads, t.client.RESTMapper(), t.options)
-	ref := routing.WorkloadRef{Kind: ending.Kind, Name: ending.Name}
+	ref := routing.WorkloadRef{Kind: removal.Kind, Name: removal.Name}
 	for _, key := range owned(routing.Objects{VirtualServices: routes.Items}) {
 		observed, _, err := sources.Gather(ctx, key)
 		if err != nil {
@@ -110,7 +110,7 @@ func (t traffic) Losing(ctx context.Context, ending webhook.Ending) ([]webhook.L
 		if observed == nil {
 			continue
 		}
-		if loss, lost := routing.PredictLoss(*observed, ref, ending.Deleted, time.Now()); lost {
+		if loss, lost := routing.PredictLoss(*observed, ref, removal.Deleted, time.Now()); lost {
 			out = append(out, webhook.LostTraffic{Service: key.Name, Versions: loss.Versions, Now: loss.Now, Others: loss.Others, To: loss.To, Matches: loss.Matches, Match: loss.Match})
 		}
 	}
