@@ -260,8 +260,8 @@ func TestErrorsAndPanicsAreNoReview(t *testing.T) {
 		},
 		"a pod that does not decode":   {nil, `{"spec":[]}`, nil, "Error", "decoding the pod", "decoding the pod"},
 		"another kind":                 {nil, rawPod, func(r *admissionv1.AdmissionRequest) { r.Kind.Kind = "Service" }, "Error", "about a Service", "about a Service"},
-		"a creation without an object": {nil, rawPod, func(r *admissionv1.AdmissionRequest) { r.Object.Raw = nil }, "Error", "has no pod", "holds no pod"},
-		"a creation of null":           {nil, " null ", nil, "Error", "has no pod", "holds no pod"},
+		"a creation without an object": {nil, rawPod, func(r *admissionv1.AdmissionRequest) { r.Object.Raw = nil }, "Error", "has no pod", "has no pod"},
+		"a creation of null":           {nil, " null ", nil, "Error", "has no pod", "has no pod"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			h, registry, log := decided(func(r inject.Request) (*corev1.Pod, inject.Report, error) {

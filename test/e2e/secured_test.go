@@ -119,7 +119,7 @@ func onlyTheAPIServerIsAnswered(t *testing.T, url string) {
 		return response.StatusCode, string(text), err
 	}
 	// Let through, it is the handler that finds nothing to review.
-	if status, text, err := ask(&callers.right); err != nil || status != http.StatusInternalServerError || !strings.Contains(text, "the request holds no pod") {
+	if status, text, err := ask(&callers.right); err != nil || status != http.StatusInternalServerError || !strings.Contains(text, "the request has no pod") {
 		t.Errorf("with the API server's certificate: %d, %s, %v", status, text, err)
 	}
 	if status, text, err := ask(nil); err != nil || status != http.StatusUnauthorized || !strings.Contains(text, "webhook.clientCA") {
