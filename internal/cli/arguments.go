@@ -24,7 +24,7 @@ func NoArguments(command *cobra.Command, args []string) error {
 	return fmt.Errorf("unexpected argument %q: %s takes flags only", args[0], command.CommandPath())
 }
 
-// dryRuns are the values of --dry-run, as kubectl has them.
+// dryRuns are the values of --dry-run, the same as those of kubectl.
 var dryRuns = []string{dryRunNone, dryRunClient, dryRunServer}
 
 func registerDryRun(command *cobra.Command, into *string) {

@@ -111,7 +111,7 @@ func (c *checker) retry(ctx context.Context, out io.Writer) error {
 	deadline := time.Now().Add(c.patience)
 	for {
 		findings := c.findings(ctx)
-		failed, made := diagnose.CountFailed(findings)
+		failed, run := diagnose.CountFailed(findings)
 		if failed > 0 && ctx.Err() == nil && time.Now().Add(checkInterval).Before(deadline) {
 			select {
 			case <-ctx.Done():
@@ -124,7 +124,7 @@ func (c *checker) retry(ctx context.Context, out io.Writer) error {
 		}
 		printFindings(findings, out)
 		if failed > 0 {
-			return fmt.Errorf("%d of %d checks failed", failed, made)
+			return fmt.Errorf("%d of %d checks failed", failed, run)
 		}
 		return nil
 	}
@@ -268,8 +268,8 @@ func (c *checker) meshHosts(ctx context.Context) []diagnose.Finding {
 // replicas returns notes about pods of the installation that are not ready, or none if they cannot be listed.
 func (c *checker) replicas(ctx context.Context) []diagnose.Finding {
 	var pods corev1.PodList
-	if c.live == nil || c.client.List(ctx, &pods, client.InNamespace(c.live.installed), client.HasLabels{"app.kubernetes.io/name"}) != nil {
+	if c.live == nil || c.client.List(ctx, &pods, client.InNamespace(c.live.systemNamespace), client.HasLabels{"app.kubernetes.io/name"}) != nil {
 		return nil
 	}
-	return diagnose.CheckReplicas(c.live.installed, pods.Items)
+	return diagnose.CheckReplicas(c.live.systemNamespace, pods.Items)
 }

@@ -260,7 +260,7 @@ func TestCheckFindsBypasses(t *testing.T) {
 // A check that fails inside the cluster says why replicas are not ready; that of a user does not.
 func TestAFailedDirectCheckReportsReplicas(t *testing.T) {
 	for direct, want := range map[bool]int{true: 1, false: 0} {
-		c := &checker{config: api.DefaultConfig(), direct: direct, client: fake.NewClientBuilder().Build(), live: &live{installed: "outrigger-system"}}
+		c := &checker{config: api.DefaultConfig(), direct: direct, client: fake.NewClientBuilder().Build(), live: &live{systemNamespace: "outrigger-system", gaps: diagnose.Gaps{}}}
 		var out bytes.Buffer
 		if err := c.retry(t.Context(), &out); err == nil || err.Error() != "1 of 1 checks failed" {
 			t.Errorf("%v; want one failure, of the webhook object that does not exist", err)

@@ -54,7 +54,7 @@ of Jobs, and pods whose replacement would be denied, or is unknown, are always l
 				return err
 			}
 			c := l.coverage(func(ctx context.Context, settings istioFlags) (*inject.Config, error) {
-				settings.kube, settings.unread = from.kube, l.unread()
+				settings.kube, settings.gaps = from.kube, l.gaps
 				source, err := settings.load(ctx)
 				if err != nil {
 					return nil, err
@@ -129,16 +129,16 @@ func (c *coverageReader) report(ctx context.Context, all bool) (*diagnose.Covera
 		switch {
 		case err == nil:
 			report.AddNamespace(namespaces[i].Name, pods)
-		case all && isForbidden(err) && !c.unread().HidesClusterWide("Namespace"):
-			c.unread().AddKind("Pod", namespaces[i].Name)
+		case all && isForbidden(err) && !c.gaps.HidesClusterWide("Namespace"):
+			c.gaps.AddKind("Pod", namespaces[i].Name)
 		case all:
-			return nil, withAllNamespaces(err, c.unread())
+			return nil, withAllNamespaces(err, c.gaps)
 		default:
 			return nil, err
 		}
 	}
 	report.Notes = slices.Sorted(maps.Keys(c.notes))
-	if note := c.unread().Note(c.namespace); note != "" {
+	if note := c.gaps.Note(c.namespace); note != "" {
 		report.Notes = append(report.Notes, note)
 	}
 	return report, nil
@@ -146,7 +146,7 @@ func (c *coverageReader) report(ctx context.Context, all bool) (*diagnose.Covera
 
 // isBlind reports whether the user has no permission to read the webhook objects.
 func (c *coverageReader) isBlind() bool {
-	return c.unread().HidesClusterWide("MutatingWebhookConfiguration")
+	return c.gaps.HidesClusterWide("MutatingWebhookConfiguration")
 }
 
 // namespaces returns all namespaces, or only that of the command, also if the user has no permission to list them.
@@ -160,7 +160,7 @@ func (c *coverageReader) namespaces(ctx context.Context, all bool) ([]corev1.Nam
 		if !isForbidden(err) {
 			return nil, fmt.Errorf("list the namespaces: %w", err)
 		}
-		c.unread().AddKind("Namespace", "")
+		c.gaps.AddKind("Namespace", "")
 	}
 	if err := c.checkNamespaceExists(ctx, c.namespace); err != nil {
 		return nil, err
@@ -237,7 +237,7 @@ func (c *coverageReader) successor(ctx context.Context, facts *diagnose.PodFacts
 	}
 	if entry.Injector == diagnose.Outrigger {
 		facts.Endpoints = c.readyEndpoints(ctx, facts)
-		out = facts.Successor(c.unread())
+		out = facts.Successor(c.gaps)
 	}
 	for _, note := range facts.Notes {
 		c.notes[note] = true
@@ -266,7 +266,7 @@ func (c *coverageReader) config(ctx context.Context, entry *diagnose.Entry) (*in
 	istio.Revision = entry.Revision
 	config, err := c.load(ctx, istioFlagsOf(istio))
 	if isForbidden(err) {
-		c.unread().AddKind("ConfigMap", c.live.config.Istio.Namespace)
+		c.gaps.AddKind("ConfigMap", c.live.config.Istio.Namespace)
 		config, err = nil, nil
 	}
 	if err != nil {

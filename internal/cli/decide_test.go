@@ -38,7 +38,7 @@ func promoting(t *testing.T, service, version string) diagnose.Decision {
 
 func TestShiftChangesTheAnnotationsAlone(t *testing.T) {
 	s := shop(t)
-	if err := s.decide(context.Background(), shifting(t, "app", "v1=90", "v2=10"), s.writing(dryRunNone)); err != nil {
+	if err := s.applyDecision(context.Background(), shifting(t, "app", "v1=90", "v2=10"), s.writing(dryRunNone)); err != nil {
 		t.Fatal(err)
 	}
 	want := `service/app: v1=100 -> v1=90 v2=10
@@ -61,13 +61,13 @@ service/app annotated
 
 func TestPromoteTakesTheWeightsAway(t *testing.T) {
 	s := shop(t)
-	if err := s.decide(context.Background(), shifting(t, "app", "v1=90,v2=10"), s.writing(dryRunNone)); err != nil {
+	if err := s.applyDecision(context.Background(), shifting(t, "app", "v1=90,v2=10"), s.writing(dryRunNone)); err != nil {
 		t.Fatal(err)
 	}
 	s.reconcile("app", "app-internal")
 	d := promoting(t, "app", "v2")
 	d.AllServices = true
-	if err := s.decide(context.Background(), d, s.writing(dryRunNone)); err != nil {
+	if err := s.applyDecision(context.Background(), d, s.writing(dryRunNone)); err != nil {
 		t.Fatal(err)
 	}
 	s.printed("service/app: v1=90 v2=10 -> v2=100\n", "removes outrigger.dev/weights (was v1=90,v2=10)\n", "service/app-internal: v1=100 -> v2=100\n",
@@ -91,7 +91,7 @@ func TestWhatMakesNoSenseIsRefusedAndWritesNothing(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := shop(t)
-			err := s.decide(context.Background(), c.decision(t), s.writing(dryRunNone))
+			err := s.applyDecision(context.Background(), c.decision(t), s.writing(dryRunNone))
 			if err == nil || !strings.Contains(err.Error(), c.want) {
 				t.Errorf("%v, want %q", err, c.want)
 			}
@@ -129,7 +129,7 @@ func TestWordsThatDoNotParse(t *testing.T) {
 func TestDryRunsWriteNothing(t *testing.T) {
 	for mode, want := range map[string]string{dryRunClient: "service/app annotated (dry run)\n", dryRunServer: "service/app annotated (server dry run)\n"} {
 		s := shop(t)
-		if err := s.decide(context.Background(), shifting(t, "app", "v2=1"), s.writing(mode)); err != nil {
+		if err := s.applyDecision(context.Background(), shifting(t, "app", "v2=1"), s.writing(mode)); err != nil {
 			t.Fatal(err)
 		}
 		s.printed("service/app: v1=100 -> v2=100\n", want)
@@ -143,39 +143,39 @@ func TestAVersionThatIsToCome(t *testing.T) {
 	s := shop(t)
 	d := shifting(t, "app", "v1=50", "v3=50")
 	d.AllowPending = true
-	if err := s.decide(context.Background(), d, s.writing(dryRunNone)); err != nil {
+	if err := s.applyDecision(context.Background(), d, s.writing(dryRunNone)); err != nil {
 		t.Fatal(err)
 	}
 	s.printed("service/app: v1=100 -> v1=50 v3=50 when v3 has a ready pod\n", "v3 has no pods; until some are ready, the current route is unchanged\n")
 	s.reconcile("app")
-	if why, err := s.decided(context.Background(), []diagnose.Forecast{{Observed: s.look("app")}}); err != nil || !strings.Contains(why, "v3 (no pods)") {
+	if why, err := s.pendingReason(context.Background(), []diagnose.Forecast{{Observed: s.look("app")}}); err != nil || !strings.Contains(why, "v3 (no pods)") {
 		t.Errorf("%q, %v", why, err)
 	}
 }
 
 func TestWaitSaysWhatItWaitsFor(t *testing.T) {
 	s := shop(t)
-	if err := s.decide(context.Background(), shifting(t, "app", "v1=1", "v2=1"), s.writing(dryRunNone)); err != nil {
+	if err := s.applyDecision(context.Background(), shifting(t, "app", "v1=1", "v2=1"), s.writing(dryRunNone)); err != nil {
 		t.Fatal(err)
 	}
 	forecasts := []diagnose.Forecast{{Observed: s.look("app")}}
-	why, err := s.decided(context.Background(), forecasts)
+	why, err := s.pendingReason(context.Background(), forecasts)
 	if err != nil || !strings.Contains(why, "service/app: the current route is v1=100 and will be v1=50 v2=50; VirtualService app is not written yet. If this stays, Outrigger does not run") {
 		t.Errorf("%q, %v", why, err)
 	}
-	how := s.writing(dryRunNone)
-	how.wait, how.timeout = true, time.Millisecond
-	err = s.waitFor(context.Background(), how, func(ctx context.Context) (string, error) { return s.decided(ctx, forecasts) })
+	output := s.writing(dryRunNone)
+	output.wait, output.timeout = true, time.Millisecond
+	err = s.waitFor(context.Background(), output, func(ctx context.Context) (string, error) { return s.pendingReason(ctx, forecasts) })
 	if err == nil || !strings.Contains(err.Error(), "written, but not applied within 1ms: service/app: the current route is v1=100") {
 		t.Errorf("%v", err)
 	}
 	s.reconcile("app", "app-internal")
-	if why, err := s.decided(context.Background(), forecasts); err != nil || why != "" {
+	if why, err := s.pendingReason(context.Background(), forecasts); err != nil || why != "" {
 		t.Errorf("%q, %v", why, err)
 	}
 	s.config.Routing.PropagationDelay = 0
-	how.timeout = time.Second
-	if err := s.waitFor(context.Background(), how, func(ctx context.Context) (string, error) { return s.decided(ctx, forecasts) }); err != nil {
+	output.timeout = time.Second
+	if err := s.waitFor(context.Background(), output, func(ctx context.Context) (string, error) { return s.pendingReason(ctx, forecasts) }); err != nil {
 		t.Error(err)
 	}
 	s.printed("applied (waited ")
@@ -186,7 +186,7 @@ func TestPromoteEndsASplit(t *testing.T) {
 	s := newLiveStage(t, append(objects, demo("istio-injection=enabled"), serviceOf("app", "app"))...)
 	s.config.Routing.SplitAge = 0 // all of it is old
 	s.reconcile("app")
-	if err := s.decide(context.Background(), promoting(t, "app", "v2"), s.writing(dryRunNone)); err != nil {
+	if err := s.applyDecision(context.Background(), promoting(t, "app", "v2"), s.writing(dryRunNone)); err != nil {
 		t.Fatal(err)
 	}
 	s.printed("service/app: no route -> v2=100\n")
@@ -194,7 +194,7 @@ func TestPromoteEndsASplit(t *testing.T) {
 
 func TestWaitSaysThatNoRouteFollows(t *testing.T) {
 	s := shop(t, byHand("theirs", "app"))
-	why, err := s.decided(context.Background(), []diagnose.Forecast{{Observed: s.look("app")}})
+	why, err := s.pendingReason(context.Background(), []diagnose.Forecast{{Observed: s.look("app")}})
 	if err != nil || !strings.Contains(why, "VirtualService demo/theirs routes every pod in the mesh, and Outrigger does not write it.") {
 		t.Errorf("%q, %v", why, err)
 	}
@@ -206,12 +206,12 @@ func TestWaitNamesTheVirtualServiceThatRoutesOtherwise(t *testing.T) {
 	theirs.Spec.Gateways = []string{"front"}
 	theirs.Spec.Http = []*networkingapi.HTTPRoute{{Route: []*networkingapi.HTTPRouteDestination{{Destination: &networkingapi.Destination{Host: "app", Subset: "v1"}}}}}
 	s := shop(t, theirs)
-	if err := s.decide(context.Background(), promoting(t, "app", "v2"), s.writing(dryRunNone)); err != nil {
+	if err := s.applyDecision(context.Background(), promoting(t, "app", "v2"), s.writing(dryRunNone)); err != nil {
 		t.Fatal(err)
 	}
 	s.reconcile("app", "app-internal")
 	forecasts := []diagnose.Forecast{{Observed: s.look("app")}}
-	why, err := s.decided(context.Background(), forecasts)
+	why, err := s.pendingReason(context.Background(), forecasts)
 	if err != nil || !strings.Contains(why, "VirtualService demo/front routes v1=100 at gateway demo/front, and Outrigger does not write it.") ||
 		!strings.Contains(why, "kubectl delete virtualservices.networking.istio.io -n demo front") {
 		t.Errorf("%q, %v", why, err)
@@ -220,7 +220,7 @@ func TestWaitNamesTheVirtualServiceThatRoutesOtherwise(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.reconcile("app", "app-internal")
-	if why, err := s.decided(context.Background(), forecasts); err != nil || why != "" {
+	if why, err := s.pendingReason(context.Background(), forecasts); err != nil || why != "" {
 		t.Errorf("%q, %v", why, err)
 	}
 }
@@ -242,7 +242,7 @@ func TestShiftFailsWhereTheRouteWasEditedByHand(t *testing.T) {
 		t.Errorf("status: %+v, %v", report, err)
 	}
 	for name, d := range map[string]diagnose.Decision{"shift": shifting(t, "app", "v1=90", "v2=10"), "promote": promoting(t, "app", "v2")} {
-		err := s.decide(t.Context(), d, s.writing(dryRunNone))
+		err := s.applyDecision(t.Context(), d, s.writing(dryRunNone))
 		if err == nil || !strings.Contains(err.Error(), "nothing was written: VirtualService demo/app routes v1=100 in the mesh; it was edited by hand") ||
 			!strings.Contains(err.Error(), "kubectl annotate service -n demo app outrigger.dev/drift=revert --overwrite") {
 			t.Errorf("%s: %v", name, err)
@@ -254,18 +254,18 @@ func TestShiftFailsWhereTheRouteWasEditedByHand(t *testing.T) {
 	// Of other Services over the same pods it is left alone, and named.
 	d := shifting(t, "app-internal", "v1=90", "v2=10")
 	d.AllServices = true
-	if err := s.decide(t.Context(), d, s.writing(dryRunNone)); err != nil {
+	if err := s.applyDecision(t.Context(), d, s.writing(dryRunNone)); err != nil {
 		t.Fatal(err)
 	}
 	s.printed("service/app is skipped: VirtualService demo/app routes v1=100 in the mesh, and was edited by hand\n", "service/app-internal annotated\n")
 
 	// The fix that the error names works.
 	s.annotate("app", "outrigger.dev/drift=revert")
-	if err := s.decide(t.Context(), shifting(t, "app", "v1=90", "v2=10"), s.writing(dryRunNone)); err != nil {
+	if err := s.applyDecision(t.Context(), shifting(t, "app", "v1=90", "v2=10"), s.writing(dryRunNone)); err != nil {
 		t.Fatal(err)
 	}
 	s.reconcile("app", "app-internal")
-	if why, err := s.decided(t.Context(), []diagnose.Forecast{{Observed: s.look("app")}}); err != nil || why != "" {
+	if why, err := s.pendingReason(t.Context(), []diagnose.Forecast{{Observed: s.look("app")}}); err != nil || why != "" {
 		t.Errorf("%q, %v", why, err)
 	}
 }
@@ -287,7 +287,7 @@ func TestADecisionThatChangesNothingIsNotWritten(t *testing.T) {
 	s := shop(t)
 	s.annotate("app", "outrigger.dev/weights=v1=90,v2=10", "outrigger.dev/decided-at=2026-01-01T00:00:00Z")
 	s.reconcile("app", "app-internal")
-	if err := s.decide(t.Context(), shifting(t, "app", "v1=90", "v2=10"), s.writing(dryRunNone)); err != nil {
+	if err := s.applyDecision(t.Context(), shifting(t, "app", "v1=90", "v2=10"), s.writing(dryRunNone)); err != nil {
 		t.Fatal(err)
 	}
 	s.printed("service/app: v1=90 v2=10 (unchanged)\n", "The annotations already have these values; nothing is written.\n")
@@ -297,7 +297,7 @@ func TestADecisionThatChangesNothingIsNotWritten(t *testing.T) {
 
 	// The same annotations are a decision again where the route is another one.
 	s.editShares("app", 50)
-	if err := s.decide(t.Context(), shifting(t, "app", "v1=90", "v2=10"), s.writing(dryRunNone)); err != nil {
+	if err := s.applyDecision(t.Context(), shifting(t, "app", "v1=90", "v2=10"), s.writing(dryRunNone)); err != nil {
 		t.Fatal(err)
 	}
 	if got := s.annotations("app")["outrigger.dev/decided-at"]; got != "2026-01-02T12:00:00Z" {
@@ -306,7 +306,7 @@ func TestADecisionThatChangesNothingIsNotWritten(t *testing.T) {
 
 	s.annotate("app", "outrigger.dev/weights=", "outrigger.dev/default-version=v2", "outrigger.dev/decided-at=2026-01-01T00:00:00Z")
 	s.reconcile("app", "app-internal")
-	if err := s.decide(t.Context(), promoting(t, "app", "v2"), s.writing(dryRunNone)); err != nil {
+	if err := s.applyDecision(t.Context(), promoting(t, "app", "v2"), s.writing(dryRunNone)); err != nil {
 		t.Fatal(err)
 	}
 	if got := s.annotations("app")["outrigger.dev/decided-at"]; got != "2026-01-01T00:00:00Z" {
@@ -333,11 +333,11 @@ func TestWaitFailsWhenAnotherClientDecides(t *testing.T) {
 	s.annotate("app", "outrigger.dev/weights=v1=1")
 	s.reconcile("app", "app-internal")
 	d := shifting(t, "app", "v1=90", "v2=10")
-	if _, err := s.decided(t.Context(), []diagnose.Forecast{{Observed: s.look("app"), Annotations: d.Annotations}}); err == nil || !strings.Contains(err.Error(), "another client set the annotation outrigger.dev/weights=v1=1") {
+	if _, err := s.pendingReason(t.Context(), []diagnose.Forecast{{Observed: s.look("app"), Annotations: d.Annotations}}); err == nil || !strings.Contains(err.Error(), "another client set the annotation outrigger.dev/weights=v1=1") {
 		t.Errorf("%v", err)
 	}
 	d = promoting(t, "app", "v1")
-	if _, err := s.decided(t.Context(), []diagnose.Forecast{{Observed: s.look("app"), Annotations: d.Annotations}}); err == nil || !strings.Contains(err.Error(), "another client removed the annotation outrigger.dev/default-version") {
+	if _, err := s.pendingReason(t.Context(), []diagnose.Forecast{{Observed: s.look("app"), Annotations: d.Annotations}}); err == nil || !strings.Contains(err.Error(), "another client removed the annotation outrigger.dev/default-version") {
 		t.Errorf("%v", err)
 	}
 }
@@ -349,7 +349,7 @@ func TestWaitWhileAnotherAnnotationIsInvalid(t *testing.T) {
 		s.annotate("app", "outrigger.dev/weights=v1=90,v2=10", invalid)
 		s.reconcile("app", "app-internal")
 		observed := s.look("app")
-		why, err := s.decided(t.Context(), []diagnose.Forecast{{Observed: observed}})
+		why, err := s.pendingReason(t.Context(), []diagnose.Forecast{{Observed: observed}})
 		if at := routing.InEffect(observed, noon)[0].String(); err != nil || (why == "") != (at == "v1=90 v2=10") {
 			t.Errorf("%s: the route is %s, and it says %q, %v", invalid, at, why, err)
 		}

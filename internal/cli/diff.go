@@ -107,8 +107,8 @@ type change struct {
 
 // changes calls show with what injection would do, in the order of the input.
 func (i injection) changes(ctx context.Context, in *input, show func(change) error) error {
-	then := func(*manifest.Document) error { return nil }
-	return i.each(ctx, in, then, func(d decided) error {
+	afterDocument := func(*manifest.Document) error { return nil }
+	return i.reviewEach(ctx, in, afterDocument, func(d reviewed) error {
 		c := change{object: d.object, report: d.report}
 		var err error
 		if c.before, err = d.object.JSON(); err != nil {

@@ -80,7 +80,7 @@ func (l *live) podFailures(ctx context.Context, workload *unstructured.Unstructu
 	var events corev1.EventList
 	err := l.client.List(ctx, &events, client.InNamespace(workload.GetNamespace()), client.MatchingFields{"reason": "FailedCreate"})
 	if isForbidden(err) {
-		l.unread().AddKind("Event", workload.GetNamespace())
+		l.gaps.AddKind("Event", workload.GetNamespace())
 	}
 	if err != nil {
 		return nil
@@ -102,7 +102,7 @@ func (l *live) ownedBy(ctx context.Context, workload *unstructured.Unstructured)
 	list.SetGroupVersionKind(kind)
 	if err := l.client.List(ctx, list, client.InNamespace(workload.GetNamespace())); err != nil {
 		if isForbidden(err) {
-			l.unread().AddKind(strings.TrimSuffix(kind.Kind, "List"), workload.GetNamespace())
+			l.gaps.AddKind(strings.TrimSuffix(kind.Kind, "List"), workload.GetNamespace())
 		}
 		return out
 	}

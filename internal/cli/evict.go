@@ -42,15 +42,15 @@ func (e *evictionFlags) check(maxGiven bool) error {
 
 // evict evicts pods of the report, one of each workload in turn, until --max are evicted or none remains. Pods that are left or
 // whose eviction fails do not count.
-func (c *coverageReader) evict(ctx context.Context, report *diagnose.CoverageReport, how evictionFlags) error {
+func (c *coverageReader) evict(ctx context.Context, report *diagnose.CoverageReport, flags evictionFlags) error {
 	evicted := 0
 	for workload, pod := range report.EvictionOrder() {
-		if evicted == how.max {
+		if evicted == flags.max {
 			break
 		}
 		eviction := workload.Keep(pod)
 		if eviction == nil {
-			result, err := c.evictOne(ctx, pod, how)
+			result, err := c.evictOne(ctx, pod, flags)
 			if err != nil {
 				return err
 			}
@@ -65,16 +65,16 @@ func (c *coverageReader) evict(ctx context.Context, report *diagnose.CoverageRep
 }
 
 // evictOne requests the eviction of one pod. It returns an error if every other eviction would fail as well.
-func (c *coverageReader) evictOne(ctx context.Context, pod *corev1.Pod, how evictionFlags) (diagnose.Eviction, error) {
+func (c *coverageReader) evictOne(ctx context.Context, pod *corev1.Pod, flags evictionFlags) (diagnose.Eviction, error) {
 	eviction := &policyv1.Eviction{
 		ObjectMeta:    metav1.ObjectMeta{Namespace: pod.Namespace, Name: pod.Name},
 		DeleteOptions: &metav1.DeleteOptions{Preconditions: &metav1.Preconditions{UID: &pod.UID}},
 	}
-	if how.dryRun == dryRunServer {
+	if flags.dryRun == dryRunServer {
 		eviction.DeleteOptions.DryRun = []string{metav1.DryRunAll}
 	}
 	var err error
-	if how.dryRun != dryRunClient {
+	if flags.dryRun != dryRunClient {
 		err = c.client.SubResource("eviction").Create(ctx, pod, eviction)
 	}
 	if err != nil && ctx.Err() != nil {
@@ -82,7 +82,7 @@ func (c *coverageReader) evictOne(ctx context.Context, pod *corev1.Pod, how evic
 	}
 	out, err := diagnose.EvictionOf(pod, err)
 	if out.Result == diagnose.PodEvicted {
-		out.Message = strings.TrimSpace((writing{dryRun: how.dryRun}).suffix())
+		out.Message = strings.TrimSpace((writing{dryRun: flags.dryRun}).suffix())
 	}
 	return out, err
 }

@@ -46,7 +46,7 @@ configuration from the cluster, and applies the rules of the API server and of O
 				if err := explainFiles(command, &from, &input, print); err != nil {
 					return err
 				}
-				return print.list()
+				return print.finishList()
 			}
 			kind, name, err := explained(args)
 			if err != nil {
@@ -63,14 +63,14 @@ configuration from the cluster, and applies the rules of the API server and of O
 			if err != nil {
 				return err
 			}
-			return print.one()
+			return print.finishSingle()
 		},
 	}
 	from.register(command, true)
 	input.register(command, "pods or workloads to explain")
 	command.Flags().StringVarP(&output, "output", "o", "", "wide, json, yaml, jsonpath=TEMPLATE or go-template=TEMPLATE (default: text; wide is the same)")
 	_ = command.RegisterFlagCompletionFunc("output", cobra.FixedCompletions([]string{"wide", "json", "yaml"}, cobra.ShellCompDirectiveNoFileComp))
-	command.ValidArgsFunction = from.complete(firstOf(whatToExplain))
+	command.ValidArgsFunction = from.complete(firstOf(completeExplain))
 	return command
 }
 
@@ -140,14 +140,14 @@ func (e *explanations) add(story func() []diagnose.Paragraph, data any) error {
 }
 
 // one prints the data of a single object, and list that of all objects of a file. As text, they are printed already.
-func (e *explanations) one() error {
+func (e *explanations) finishSingle() error {
 	if e.encode == nil {
 		return nil
 	}
 	return writeEncoded(e.out, e.encode, e.data[0])
 }
 
-func (e *explanations) list() error {
+func (e *explanations) finishList() error {
 	if e.encode == nil {
 		return nil
 	}

@@ -137,7 +137,7 @@ func (l *live) podsOf(ctx context.Context, object *unstructured.Unstructured, te
 	var list corev1.PodList
 	err = l.client.List(ctx, &list, client.InNamespace(l.namespace), client.MatchingLabelsSelector{Selector: selector})
 	if isForbidden(err) {
-		l.unread().AddKind("Pod", l.namespace)
+		l.gaps.AddKind("Pod", l.namespace)
 		return nil, nil
 	}
 	if err != nil {
@@ -165,7 +165,7 @@ func (l *live) explainTemplate(ctx context.Context, from *clusterFlags, template
 	if err != nil {
 		return err
 	}
-	s.Blind = l.unread().HidesClusterWide("MutatingWebhookConfiguration")
+	s.Blind = l.gaps.HidesClusterWide("MutatingWebhookConfiguration")
 	s.Entries = diagnose.MatchingEntries(ctx, diagnose.InjectorEntries(objects), pod, s.Namespace)
 	s.Endpoints = l.readyEndpoints(ctx, &s)
 	s.Owner, s.Owned = routing.WorkloadOf(pod)
@@ -174,11 +174,11 @@ func (l *live) explainTemplate(ctx context.Context, from *clusterFlags, template
 	}
 	config := l.installationOf(s.Entries)
 	source := istioFlagsOf(config.Istio)
-	source.kube, source.unread = from.kube, l.unread()
+	source.kube, source.gaps = from.kube, l.gaps
 	s.DryRun = l.dryRun(ctx, template, is, pod)
 	istio, err := source.load(ctx)
 	if isForbidden(err) {
-		l.unread().AddKind("ConfigMap", config.Istio.Namespace)
+		l.gaps.AddKind("ConfigMap", config.Istio.Namespace)
 		s.Unknown = "you have no permission to read Istio's configuration"
 		return print.add(s.Paragraphs, s.Data())
 	}
@@ -215,7 +215,7 @@ func (l *live) namespaceOf(ctx context.Context, name string) (namespace *corev1.
 	}
 	switch {
 	case isForbidden(err):
-		l.unread().AddObject("Namespace", "", name)
+		l.gaps.AddObject("Namespace", "", name)
 	case apierrors.IsNotFound(err):
 		note = fmt.Sprintf("Namespace %s does not exist; it is assumed to have no labels.", name)
 	default:
@@ -244,7 +244,7 @@ func (l *live) readyEndpoints(ctx context.Context, s *diagnose.PodFacts) map[str
 		var list discoveryv1.EndpointSliceList
 		if err := l.client.List(ctx, &list, client.InNamespace(service.Namespace), client.MatchingLabels{discoveryv1.LabelServiceName: service.Name}); err != nil {
 			if isForbidden(err) {
-				l.unread().AddKind("EndpointSlice", service.Namespace)
+				l.gaps.AddKind("EndpointSlice", service.Namespace)
 			} else {
 				s.Notes = append(s.Notes, fmt.Sprintf("The endpoints of Service %s are unknown: %v.", name, err))
 			}
@@ -266,9 +266,9 @@ func (l *live) readyEndpoints(ctx context.Context, s *diagnose.PodFacts) map[str
 // Deployments of it there, or they may not be read.
 func (l *live) readyReplicas(ctx context.Context) (ready int, known bool) {
 	var list appsv1.DeploymentList
-	err := l.client.List(ctx, &list, client.InNamespace(l.installed), client.MatchingLabels{"app.kubernetes.io/name": "outrigger"})
+	err := l.client.List(ctx, &list, client.InNamespace(l.systemNamespace), client.MatchingLabels{"app.kubernetes.io/name": "outrigger"})
 	if isForbidden(err) {
-		l.unread().AddKind("Deployment", l.installed)
+		l.gaps.AddKind("Deployment", l.systemNamespace)
 	}
 	for i := range list.Items {
 		ready += int(list.Items[i].Status.ReadyReplicas)
@@ -281,7 +281,7 @@ func (l *live) webhookObjects(ctx context.Context) ([]admissionregistrationv1.Mu
 	var objects admissionregistrationv1.MutatingWebhookConfigurationList
 	err := l.client.List(ctx, &objects)
 	if isForbidden(err) {
-		l.unread().AddKind("MutatingWebhookConfiguration", "")
+		l.gaps.AddKind("MutatingWebhookConfiguration", "")
 		return nil, nil
 	}
 	if err != nil {
@@ -292,7 +292,7 @@ func (l *live) webhookObjects(ctx context.Context) ([]admissionregistrationv1.Mu
 
 // printUnread reports in one note what could not be read.
 func (l *live) printUnread(notes io.Writer) {
-	if note := l.unread().Note(l.namespace); note != "" {
+	if note := l.gaps.Note(l.namespace); note != "" {
 		printNotes(notes, note)
 	}
 }
@@ -313,8 +313,8 @@ func (l *live) installationOf(entries []diagnose.Entry) api.Config {
 	return l.config
 }
 
-// whatToExplain completes KIND/NAME.
-func whatToExplain(ctx context.Context, l *live, args []string) ([]string, error) {
+// completeExplain completes KIND/NAME, and the names of Services.
+func completeExplain(ctx context.Context, l *live, args []string) ([]string, error) {
 	out, err := servicesToExplain(ctx, l, args)
 	if err != nil {
 		return nil, err

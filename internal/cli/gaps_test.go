@@ -70,7 +70,7 @@ func TestStatusWithoutThePermissionOfAKind(t *testing.T) {
 			if len(report.Notes) != 1 || !strings.HasPrefix(report.Notes[0], "You have no permission to read "+c.note) {
 				t.Errorf("notes: %q", report.Notes)
 			}
-			if err := printStatus(report, tableView{gaps: s.unread()}, &s.out); err != nil {
+			if err := printStatus(report, tableView{gaps: s.gaps}, &s.out); err != nil {
 				t.Fatal(err)
 			}
 			got := squeeze(s.out.String())
@@ -92,7 +92,7 @@ func TestStatusOfAnExposureWithTheRightsOfOneNamespace(t *testing.T) {
 	s.annotate("app", "outrigger.dev/expose=true")
 	s.reconcile("app", "app-internal")
 	s.withoutPermission()
-	got := squeeze(s.table(tableView{gaps: s.unread()}, false, "app"))
+	got := squeeze(s.table(tableView{gaps: s.gaps}, false, "app"))
 	for _, wrong := range []string{"GatewaySelectorUnmatched", "GatewayPortNotExposed", "not written yet"} {
 		if strings.Contains(got, wrong) {
 			t.Errorf("%q is in\n%s", wrong, got)
@@ -105,11 +105,11 @@ func TestStatusOfAnExposureWithTheRightsOfOneNamespace(t *testing.T) {
 
 func TestStatusOfEveryNamespaceWithTheRightsOfOne(t *testing.T) {
 	s := shop(t).withoutPermission()
-	got := squeeze(s.table(tableView{namespaces: true, gaps: s.unread()}, true))
+	got := squeeze(s.table(tableView{namespaces: true, gaps: s.gaps}, true))
 	if !strings.Contains(got, "demo app routed v1 2/2 100 -") {
 		t.Errorf("got\n%s", got)
 	}
-	if note := s.unread().Note("demo"); !strings.Contains(note, "read Namespaces; ") {
+	if note := s.gaps.Note("demo"); !strings.Contains(note, "read Namespaces; ") {
 		t.Errorf("note %q", note)
 	}
 }
@@ -119,7 +119,7 @@ func TestExplainOfAServiceWithoutPermissions(t *testing.T) {
 	observed := s.look("app")
 	story := func() string {
 		s.out.Reset()
-		if err := printExplanation(diagnose.ExplainService(observed, nil, diagnose.Surroundings{Gaps: s.unread()}, noon), &s.out); err != nil {
+		if err := printExplanation(diagnose.ExplainService(observed, nil, diagnose.Surroundings{Gaps: s.gaps}, noon), &s.out); err != nil {
 			t.Fatal(err)
 		}
 		return squeeze(s.out.String())
@@ -136,9 +136,9 @@ func TestExplainOfAServiceWithoutPermissions(t *testing.T) {
 func TestShiftWithTheRightsOfOneNamespace(t *testing.T) {
 	s := shop(t).withoutPermission("WorkloadEntry")
 	var notes strings.Builder
-	how := s.writing(dryRunNone)
-	how.notes = &notes
-	if err := s.decide(t.Context(), shifting(t, "app", "v1=90", "v2=10"), how); err != nil {
+	output := s.writing(dryRunNone)
+	output.notes = &notes
+	if err := s.applyDecision(t.Context(), shifting(t, "app", "v1=90", "v2=10"), output); err != nil {
 		t.Fatal(err)
 	}
 	s.printed("service/app: v1=100 -> v1=90 v2=10\n", "service/app annotated\n")
@@ -146,28 +146,28 @@ func TestShiftWithTheRightsOfOneNamespace(t *testing.T) {
 		t.Errorf("notes %q", notes.String())
 	}
 	s.reconcile("app", "app-internal")
-	if why, err := s.decided(t.Context(), []diagnose.Forecast{{Observed: s.look("app")}}); err != nil || why != "" {
+	if why, err := s.pendingReason(t.Context(), []diagnose.Forecast{{Observed: s.look("app")}}); err != nil || why != "" {
 		t.Errorf("%q, %v", why, err)
 	}
 }
 
 func TestShiftWithoutThePermissionToReadRoutes(t *testing.T) {
 	s := shop(t).withoutPermission("DestinationRule", "VirtualService")
-	how := s.writing(dryRunNone)
-	how.wait = true
-	if err := s.decide(t.Context(), shifting(t, "app", "v1=90", "v2=10"), how); err == nil || !strings.Contains(err.Error(), "--wait needs permission to list DaemonSets") {
+	output := s.writing(dryRunNone)
+	output.wait = true
+	if err := s.applyDecision(t.Context(), shifting(t, "app", "v1=90", "v2=10"), output); err == nil || !strings.Contains(err.Error(), "--wait needs permission to list DaemonSets") {
 		t.Errorf("--wait: %v", err)
 	}
 	if got := s.annotations("app"); len(got) > 0 {
 		t.Errorf("written: %v", got)
 	}
-	if err := s.decide(t.Context(), shifting(t, "app", "v1=90", "v2=10"), s.writing(dryRunNone)); err != nil {
+	if err := s.applyDecision(t.Context(), shifting(t, "app", "v1=90", "v2=10"), s.writing(dryRunNone)); err != nil {
 		t.Fatal(err)
 	}
 	s.printed("service/app: its current route is unknown\n", "service/app annotated\n")
 
 	s = shop(t).withoutPermission("Pod")
-	if err := s.decide(t.Context(), shifting(t, "app", "v9=1"), s.writing(dryRunNone)); err == nil || !strings.Contains(err.Error(), "no permission to list Pods in namespace demo, so it is unknown whether service app has version v9") {
+	if err := s.applyDecision(t.Context(), shifting(t, "app", "v9=1"), s.writing(dryRunNone)); err == nil || !strings.Contains(err.Error(), "no permission to list Pods in namespace demo, so it is unknown whether service app has version v9") {
 		t.Errorf("%v", err)
 	}
 }
@@ -194,7 +194,7 @@ func TestUninstallWithoutThePermissionToSeeWhetherOutriggerRuns(t *testing.T) {
 		want    string
 	}{
 		"the Lease":             {func(s *liveStage) { s.through(forbidLease) }, "no permission to get Lease outrigger-routing in namespace outrigger-system"},
-		"the name of the Lease": {func(s *liveStage) { s.unread().AddKind("ConfigMap", s.installed) }, "no permission to list ConfigMaps, which name the Lease of Outrigger, in namespace outrigger-system"},
+		"the name of the Lease": {func(s *liveStage) { s.gaps.AddKind("ConfigMap", s.systemNamespace) }, "no permission to list ConfigMaps, which name the Lease of Outrigger, in namespace outrigger-system"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := shop(t)

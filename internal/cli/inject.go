@@ -55,7 +55,7 @@ document cannot be read, nothing is printed and the exit status is 1.`,
 			if err != nil {
 				return err
 			}
-			return output.write(command.OutOrStdout(), func(out manifest.Writer) error { return i.all(command.Context(), in, out) })
+			return output.write(command.OutOrStdout(), func(out manifest.Writer) error { return i.injectAll(command.Context(), in, out) })
 		},
 	}
 	from.register(command)
@@ -114,9 +114,9 @@ type injection struct {
 	withoutPod func(*manifest.Object) error // is called with objects without a pod template; may be nil
 }
 
-// all injects every pod and pod template of the input, and writes every document. If any are refused, the error names all of them.
-func (i injection) all(ctx context.Context, in *input, out manifest.Writer) error {
-	return i.each(ctx, in, out.Write, func(d decided) error {
+// injectAll injects every pod and pod template of the input, and writes every document. If any are refused, the error names all of them.
+func (i injection) injectAll(ctx context.Context, in *input, out manifest.Writer) error {
+	return i.reviewEach(ctx, in, out.Write, func(d reviewed) error {
 		if d.report.Result == inject.Skipped {
 			i.note("%s is not injected: %s (%s)", d.object, d.report.Message, d.report.Reason)
 		}
@@ -127,16 +127,16 @@ func (i injection) all(ctx context.Context, in *input, out manifest.Writer) erro
 	})
 }
 
-// decided is what the webhook would do about a pod or a pod template.
-type decided struct {
+// reviewed is what the webhook would do about a pod or a pod template.
+type reviewed struct {
 	podIn
 	report  inject.Report
 	written []byte // the template that results; nil if it is unchanged
 }
 
-// each decides about every pod and pod template of the input, one document at a time. It calls do with those that are not refused, and
-// then with the document. If any are refused, the error names all of them.
-func (i injection) each(ctx context.Context, in *input, then func(*manifest.Document) error, do func(decided) error) error {
+// reviewEach decides about every pod and pod template of the input, one document at a time. It calls do with those that are not
+// refused. After each document it calls afterDocument. If any are refused, the error names all of them.
+func (i injection) reviewEach(ctx context.Context, in *input, afterDocument func(*manifest.Document) error, do func(reviewed) error) error {
 	namespaces, err := namespacesOf(in)
 	if err != nil {
 		return err
@@ -147,7 +147,7 @@ func (i injection) each(ctx context.Context, in *input, then func(*manifest.Docu
 	var refused []error
 	err = in.all(func(document *manifest.Document, objects []*manifest.Object) error {
 		for _, object := range objects {
-			refusal, err := i.one(ctx, object, namespaces, do)
+			refusal, err := i.reviewOne(ctx, object, namespaces, do)
 			if err != nil {
 				return err
 			}
@@ -155,7 +155,7 @@ func (i injection) each(ctx context.Context, in *input, then func(*manifest.Docu
 				refused = append(refused, refusal)
 			}
 		}
-		return then(document)
+		return afterDocument(document)
 	})
 	if err != nil {
 		return err
@@ -163,8 +163,8 @@ func (i injection) each(ctx context.Context, in *input, then func(*manifest.Docu
 	return errors.Join(refused...)
 }
 
-// one decides about an object, and calls do if it has a pod that is not refused. It returns the refusal.
-func (i injection) one(ctx context.Context, object *manifest.Object, namespaces map[string]*corev1.Namespace, do func(decided) error) (refusal, err error) {
+// reviewOne decides about an object, and calls do if it has a pod that is not refused. It returns the refusal.
+func (i injection) reviewOne(ctx context.Context, object *manifest.Object, namespaces map[string]*corev1.Namespace, do func(reviewed) error) (refusal, err error) {
 	name := object.Namespace
 	if name == "" {
 		name = i.namespace
@@ -181,7 +181,7 @@ func (i injection) one(ctx context.Context, object *manifest.Object, namespaces 
 			return nil, err
 		}
 	}
-	d := decided{podIn: *template}
+	d := reviewed{podIn: *template}
 	if d.report, d.written, err = template.injected(namespaces[name], i); err != nil {
 		return nil, fmt.Errorf("%s: %w", object, err)
 	}

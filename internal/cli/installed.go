@@ -33,10 +33,10 @@ func (l *live) checkNamespaceExists(ctx context.Context, namespace string) error
 
 func noNamespace(namespace string) error { return fmt.Errorf("namespace %s does not exist", namespace) }
 
-// checkInstalledHere returns an error if no Outrigger is installed in the system namespace, but one is in another: then nothing in the system
-// namespace shows whether it runs. namespace is the one whose routes are removed, empty for all.
+// checkInstalledHere returns an error if no Outrigger is installed in the system namespace, but one is in another: then nothing in the
+// system namespace shows whether it runs. namespace is the one whose routes are removed, empty for all.
 func (l *live) checkInstalledHere(ctx context.Context, namespace string) error {
-	if len(l.configs) > 0 || l.unread().Hides(l.installed, "ConfigMap") {
+	if len(l.configs) > 0 || l.gaps.Hides(l.systemNamespace, "ConfigMap") {
 		return nil // installed here, or reported as unknown when the Lease is read
 	}
 	places, err := l.elsewhere(ctx)
@@ -47,7 +47,7 @@ func (l *live) checkInstalledHere(ctx context.Context, namespace string) error {
 		return err
 	}
 	for _, place := range places {
-		return fmt.Errorf("no Outrigger is installed in namespace %s, but one is in namespace %s; nothing was removed. Add --system-namespace=%s", l.installed, place, place)
+		return fmt.Errorf("no Outrigger is installed in namespace %s, but one is in namespace %s; nothing was removed. Add --system-namespace=%s", l.systemNamespace, place, place)
 	}
 	return nil
 }
@@ -76,7 +76,7 @@ func (l *live) elsewhere(ctx context.Context) ([]string, error) {
 			places[lease.Namespace] = true
 		}
 	}
-	delete(places, l.installed)
+	delete(places, l.systemNamespace)
 	return slices.Sorted(maps.Keys(places)), nil
 }
 
@@ -87,5 +87,5 @@ func (l *live) unknownElsewhere(namespace string) error {
 		where = " -n " + namespace
 	}
 	return fmt.Errorf("no Outrigger is installed in namespace %s, and you have no permission to list Leases in all namespaces, so it is unknown whether one runs elsewhere; nothing was removed. "+
-		"If it is installed in another namespace: outrigger uninstall-routes%s --system-namespace=NAMESPACE", l.installed, where)
+		"If it is installed in another namespace: outrigger uninstall-routes%s --system-namespace=NAMESPACE", l.systemNamespace, where)
 }

@@ -26,7 +26,7 @@ func TestANamespaceThatDoesNotExist(t *testing.T) {
 	for name, err := range map[string]error{
 		"uninstall-routes": s.uninstallRoutes(t.Context(), "nope", false, s.writing(dryRunNone)),
 		"dry run":          s.uninstallRoutes(t.Context(), "nope", false, s.writing(dryRunClient)),
-		"shift":            s.decide(t.Context(), shifting(t, "app", "v1=90", "v2=10"), s.writing(dryRunNone)),
+		"shift":            s.applyDecision(t.Context(), shifting(t, "app", "v1=90", "v2=10"), s.writing(dryRunNone)),
 		"undo":             s.undo(t.Context(), "app", 0, s.writing(dryRunNone)),
 		"enable":           s.setRouting(t.Context(), "nope", api.RoutingEnabled, s.writing(dryRunNone)),
 		"status":           func() error { _, err := s.status(t.Context(), false); return err }(),

@@ -36,7 +36,7 @@ type istioFlags struct {
 	namespaceFile                string
 	nativeSidecars, platform     string
 	compliancePolicy, release    string
-	unread                       diagnose.Gaps // receives what the user may not read and the command can do without; nil makes it an error
+	gaps                         diagnose.Gaps // receives what the user may not read and the command can do without; nil makes it an error
 }
 
 // istioFlagsOf returns the flags that read Istio's configuration as an installation with these settings does.

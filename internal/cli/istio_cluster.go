@@ -56,8 +56,8 @@ func (f *istioFlags) fromCluster(ctx context.Context, given fileFacts) (*istioSo
 	}
 	if f.proxyConfigFile != "" {
 		facts.ProxyConfigs = given.proxyConfigs
-	} else if facts.ProxyConfigs, err = proxyConfigsOf(ctx, istio); f.unread != nil && isForbidden(err) {
-		f.unread.AddKind("ProxyConfig", "")
+	} else if facts.ProxyConfigs, err = proxyConfigsOf(ctx, istio); f.gaps != nil && isForbidden(err) {
+		f.gaps.AddKind("ProxyConfig", "")
 	} else if isForbidden(err) {
 		return nil, &permissionError{"list ProxyConfigs in all namespaces", "--proxyConfigFile FILE reads them from a file", err}
 	} else if err != nil {
@@ -74,8 +74,8 @@ func (f *istioFlags) facts(ctx context.Context, client kubernetes.Interface) (in
 		return facts, nil
 	}
 	nodes, err := client.CoreV1().Nodes().List(ctx, metav1.ListOptions{})
-	if f.unread != nil && isForbidden(err) {
-		f.unread.AddKind("Node", "")
+	if f.gaps != nil && isForbidden(err) {
+		f.gaps.AddKind("Node", "")
 		return facts, nil
 	}
 	if isForbidden(err) {

@@ -29,14 +29,14 @@ import (
 
 // live is a cluster that a command reads and writes with the user's permissions.
 type live struct {
-	client    client.Client
-	namespace string          // that of the flag, else of the kubeconfig's context
-	config    api.Config      // of the installation, for its routing settings
-	configs   []api.Config    // of all installations of its namespace
-	installed string          // namespace of the installation
-	gaps      diagnose.Gaps   // what the user is known to have no permission to read
-	only      labels.Selector // of Services that status is about; nil = all
-	now       func() time.Time
+	client          client.Client
+	namespace       string          // that of the flag, else of the kubeconfig's context
+	config          api.Config      // of the installation, for its routing settings
+	configs         []api.Config    // of all installations in the system namespace
+	systemNamespace string          // where Outrigger is installed
+	gaps            diagnose.Gaps   // what the user has no permission to read; every read adds to it
+	only            labels.Selector // of Services that status is about; nil = all
+	now             func() time.Time
 }
 
 // clusterFlags say which cluster a command talks to, as kubectl's do.
@@ -67,7 +67,7 @@ func (f *clusterFlags) connect(ctx context.Context, notes io.Writer) (*live, err
 	if err != nil {
 		return nil, err
 	}
-	cluster.QPS = -1 // the API server's own fairness is the limit
+	cluster.QPS = -1 // the API server's priority and fairness is the limit
 	cluster.WarningHandlerWithContext = warningsTo{notes}
 	namespace, _, err := f.kube.loading().Namespace()
 	if err != nil {
@@ -81,23 +81,15 @@ func (f *clusterFlags) connect(ctx context.Context, notes io.Writer) (*live, err
 	if err != nil {
 		return nil, fmt.Errorf("reach the cluster: %w", err)
 	}
-	l := &live{client: api, namespace: namespace, installed: f.system, gaps: diagnose.Gaps{}, now: time.Now}
+	l := &live{client: api, namespace: namespace, systemNamespace: f.system, gaps: diagnose.Gaps{}, now: time.Now}
 	l.config, l.configs, err = f.settings(ctx, api, l.gaps)
 	return l, err
-}
-
-// unread are the gaps, to which every read adds.
-func (l *live) unread() diagnose.Gaps {
-	if l.gaps == nil {
-		l.gaps = diagnose.Gaps{}
-	}
-	return l.gaps
 }
 
 // warningsTo prints warnings of the API server, as kubectl does.
 type warningsTo struct{ notes io.Writer }
 
-// HandleWarningHeaderWithContext is called by the client with each warning of an answer.
+// HandleWarningHeaderWithContext is called by the client with each warning header of a response.
 func (w warningsTo) HandleWarningHeaderWithContext(ctx context.Context, code int, _, text string) {
 	if ctx.Value(quiet{}) != nil {
 		return
@@ -121,12 +113,12 @@ func liveScheme() (*runtime.Scheme, error) {
 
 // settings returns those of --config, or else of the installation whose controller manages routes, or the defaults if they cannot
 // be read; and those of all installations.
-func (f *clusterFlags) settings(ctx context.Context, reader client.Reader, unread diagnose.Gaps) (api.Config, []api.Config, error) {
+func (f *clusterFlags) settings(ctx context.Context, reader client.Reader, gaps diagnose.Gaps) (api.Config, []api.Config, error) {
 	if f.configFile != "" {
 		config, err := ReadConfig(f.configFile)
 		return config, []api.Config{config}, err
 	}
-	configs, err := installations(ctx, reader, f.system, unread)
+	configs, err := installations(ctx, reader, f.system, gaps)
 	if err != nil {
 		return api.Config{}, nil, err
 	}
@@ -139,11 +131,11 @@ func (f *clusterFlags) settings(ctx context.Context, reader client.Reader, unrea
 }
 
 // installations returns the settings of all Outriggers of a namespace, or none if they may not be read.
-func installations(ctx context.Context, reader client.Reader, namespace string, unread diagnose.Gaps) ([]api.Config, error) {
+func installations(ctx context.Context, reader client.Reader, namespace string, gaps diagnose.Gaps) ([]api.Config, error) {
 	var list corev1.ConfigMapList
 	err := reader.List(ctx, &list, client.InNamespace(namespace))
 	if isForbidden(err) {
-		unread.AddKind("ConfigMap", namespace)
+		gaps.AddKind("ConfigMap", namespace)
 	}
 	if err != nil && !isUnreadable(err) {
 		return nil, fmt.Errorf("read the settings of Outrigger: %w", err)

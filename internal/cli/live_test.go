@@ -46,7 +46,7 @@ func newLiveStage(t *testing.T, objects ...client.Object) *liveStage {
 	}).WithIndex(&corev1.ConfigMap{}, metav1.ObjectNameField, byName).
 		WithIndex(&admissionregistrationv1.MutatingWebhookConfiguration{}, metav1.ObjectNameField, byName).Build()
 	return &liveStage{t: t, live: &live{
-		client: cluster, namespace: "demo", config: api.DefaultConfig(), installed: defaultSystemNamespace, now: func() time.Time { return noon },
+		client: cluster, namespace: "demo", config: api.DefaultConfig(), systemNamespace: defaultSystemNamespace, gaps: diagnose.Gaps{}, now: func() time.Time { return noon },
 	}}
 }
 

@@ -89,7 +89,7 @@ func checkUnique(objects []*manifest.Object, namespace string) error {
 	return nil
 }
 
-// dropCopies removes Outrigger's own objects for Services of the input: the plan creates them again. What a user applied over one of
+// dropCopies removes Outrigger's objects for Services of the input: the plan creates them again. What a user applied over one of
 // them stays.
 func (c *manifestCluster) dropCopies() {
 	services := map[types.NamespacedName]bool{}

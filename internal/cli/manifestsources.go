@@ -27,7 +27,7 @@ type manifestSources struct {
 	*controller.Routes // hand-written, and of the Services that were planned before
 	cluster            *manifestCluster
 	services           map[string]map[string]*corev1.Service // by namespace and name
-	names              map[string]map[string]bool            // likewise
+	names              map[string]map[string]bool            // by namespace and name
 	workloads          labelIndex[manifestWorkload]
 	entries            labelIndex[*networkingv1.WorkloadEntry]
 	gatewayRoutes      map[types.NamespacedName][]routing.Route // by the Services of their backends

@@ -26,7 +26,7 @@ func (l *live) mesh(ctx context.Context, s *snapshot) routing.Mesh {
 		return routing.Mesh{}
 	}
 	if err != nil {
-		s.unread[fmt.Sprintf("Istio's configuration is not known (%v); its defaults are assumed for the cluster domain and for Ingresses.", err)] = true
+		s.sentences[fmt.Sprintf("Istio's configuration is not known (%v); its defaults are assumed for the cluster domain and for Ingresses.", err)] = true
 		return routing.Mesh{}
 	}
 	return diagnose.MeshOf(configured)

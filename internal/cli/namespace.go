@@ -45,9 +45,9 @@ shares change, which versions begin to receive traffic, and what is no longer se
 
 func namespaceCommand(mode api.RoutingMode, command *cobra.Command) *cobra.Command {
 	var from clusterFlags
-	var how writing
+	var output writing
 	command.RunE = func(command *cobra.Command, args []string) error {
-		if err := how.check(command); err != nil {
+		if err := output.prepare(command); err != nil {
 			return err
 		}
 		name, err := namespaceTypes.parseOne(args)
@@ -64,16 +64,16 @@ func namespaceCommand(mode api.RoutingMode, command *cobra.Command) *cobra.Comma
 		if err != nil {
 			return err
 		}
-		return l.setRouting(command.Context(), name, mode, how)
+		return l.setRouting(command.Context(), name, mode, output)
 	}
 	from.register(command, false)
-	how.register(command)
+	output.register(command)
 	command.ValidArgsFunction = from.complete(firstOf(namespaceNames))
 	return command
 }
 
 // setRouting prints the effect of the label, sets it, and with --wait waits until the controller has written the routes.
-func (l *live) setRouting(ctx context.Context, name string, mode api.RoutingMode, how writing) error {
+func (l *live) setRouting(ctx context.Context, name string, mode api.RoutingMode, output writing) error {
 	namespace := &corev1.Namespace{}
 	if err := l.client.Get(ctx, client.ObjectKey{Name: name}, namespace); isForbidden(err) {
 		return mayNotGet(name, err)
@@ -86,32 +86,32 @@ func (l *live) setRouting(ctx context.Context, name string, mode api.RoutingMode
 	if err != nil {
 		return err
 	}
-	how.note(notes)
+	output.note(notes)
 	for _, observed := range services {
-		for _, line := range diagnose.ForecastMode(observed, mode, l.unread(), l.now()) {
-			how.say("%s", line)
+		for _, line := range diagnose.ForecastMode(observed, mode, l.gaps, l.now()) {
+			output.say("%s", line)
 		}
 	}
-	words := map[string]string{api.LabelRouting: string(mode)}
+	labels := map[string]string{api.LabelRouting: string(mode)}
 	if namespace.Labels[api.LabelRouting] == string(mode) {
-		how.say("namespace/%s already has the label %s; nothing is written.", name, strings.Join(diagnose.KubectlArguments(words), " "))
-		return l.waitFor(ctx, how, func(ctx context.Context) (string, error) { return l.notWrittenIn(ctx, name) })
+		output.say("namespace/%s already has the label %s; nothing is written.", name, strings.Join(diagnose.KubectlArguments(labels), " "))
+		return l.waitFor(ctx, output, func(ctx context.Context) (string, error) { return l.notWrittenIn(ctx, name) })
 	}
-	how.say("kubectl label namespace %s %s --overwrite", name, strings.Join(diagnose.KubectlArguments(words), " "))
-	if how.dryRun != dryRunClient {
-		patch, err := metadataPatch("labels", words)
+	output.say("kubectl label namespace %s %s --overwrite", name, strings.Join(diagnose.KubectlArguments(labels), " "))
+	if output.dryRun != dryRunClient {
+		patch, err := metadataPatch("labels", labels)
 		if err != nil {
 			return err
 		}
-		if err := l.client.Patch(ctx, namespace, patch, how.patchOptions()...); err != nil {
+		if err := l.client.Patch(ctx, namespace, patch, output.patchOptions()...); err != nil {
 			return mayNotLabel(name, err)
 		}
 	}
-	how.say("namespace/%s labeled%s", name, how.suffix())
-	return l.waitFor(ctx, how, func(ctx context.Context) (string, error) { return l.notWrittenIn(ctx, name) })
+	output.say("namespace/%s labeled%s", name, output.suffix())
+	return l.waitFor(ctx, output, func(ctx context.Context) (string, error) { return l.notWrittenIn(ctx, name) })
 }
 
-// allOf reads every Service of a namespace, sorted by name, and returns notes about what could not be read outside of it.
+// servicesIn reads every Service of a namespace, sorted by name, and returns notes about what could not be read outside of it.
 func (l *live) servicesIn(ctx context.Context, namespace string) ([]routing.Observed, []string, error) {
 	s := l.snapshot(namespace, false)
 	s.strict = true // a label on the namespace concerns all of it
@@ -143,7 +143,7 @@ func (l *live) notWrittenIn(ctx context.Context, namespace string) (string, erro
 	for _, observed := range services {
 		end := observed
 		end.Existing = routing.Plan(diagnose.WithoutDelays(observed), l.now()).Objects
-		if why := diagnose.NotWritten(observed, end, l.unread(), l.now()); why != "" {
+		if why := diagnose.NotWritten(observed, end, l.gaps, l.now()); why != "" {
 			return "service/" + observed.Service.Name + ": " + why, nil
 		}
 	}

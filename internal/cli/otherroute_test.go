@@ -74,14 +74,14 @@ func TestStatusShowsTheRouteOfTheUser(t *testing.T) {
 // shift says whom it does not change, and which VirtualService routes there instead.
 func TestShiftNamesTheRouteOfTheUser(t *testing.T) {
 	s := shop(t, pinned("front", "v1", "front"))
-	if err := s.decide(context.Background(), shifting(t, "app", "v1=50", "v2=50"), s.writing(dryRunNone)); err != nil {
+	if err := s.applyDecision(context.Background(), shifting(t, "app", "v1=50", "v2=50"), s.writing(dryRunNone)); err != nil {
 		t.Fatal(err)
 	}
 	s.printed("service/app in the mesh: v1=100 -> v1=50 v2=50\n",
 		"service/app at gateway demo/front: v1=100 (unchanged: VirtualService demo/front routes there, and Outrigger does not write it)\n")
 
 	s = shop(t, pinned("theirs", "v2", ""))
-	if err := s.decide(context.Background(), shifting(t, "app", "v1=50", "v2=50"), s.writing(dryRunNone)); err != nil {
+	if err := s.applyDecision(context.Background(), shifting(t, "app", "v1=50", "v2=50"), s.writing(dryRunNone)); err != nil {
 		t.Fatal(err)
 	}
 	s.printed("service/app: v2=100 (unchanged: VirtualService demo/theirs routes there, and Outrigger does not write it)\n")
@@ -90,7 +90,7 @@ func TestShiftNamesTheRouteOfTheUser(t *testing.T) {
 	s = shop(t, append(ingressGateway(), pinned("theirs", "v1", ""))...)
 	s.annotate("app", "outrigger.dev/expose=true")
 	s.reconcile("app")
-	if err := s.decide(context.Background(), shifting(t, "app", "v1=50", "v2=50"), s.writing(dryRunNone)); err != nil {
+	if err := s.applyDecision(context.Background(), shifting(t, "app", "v1=50", "v2=50"), s.writing(dryRunNone)); err != nil {
 		t.Fatal(err)
 	}
 	s.printed("service/app in the mesh: v1=100 (unchanged: VirtualService demo/theirs routes there, and Outrigger does not write it)\n",

@@ -43,13 +43,13 @@ func mayNotGet(namespace string, err error) error {
 
 // withAllNamespaces returns the error for a command with -A that is not permitted in the namespace that it is left with. It returns
 // other errors unchanged.
-func withAllNamespaces(err error, unread diagnose.Gaps) error {
+func withAllNamespaces(err error, gaps diagnose.Gaps) error {
 	missing := &permissionError{}
 	if !errors.As(err, &missing) {
 		return err
 	}
 	out := &permissionError{missing.missing, "-n NAMESPACE in place of -A selects a namespace", missing}
-	if unread.HidesClusterWide("Namespace") {
+	if gaps.HidesClusterWide("Namespace") {
 		out.missing = "list Namespaces, which -A needs, and none to " + missing.missing
 	}
 	return out

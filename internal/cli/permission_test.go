@@ -93,7 +93,7 @@ func TestShiftWithoutThePermissionToAnnotate(t *testing.T) {
 		s := shop(t).through(interceptor.Funcs{Patch: func(context.Context, client.WithWatch, client.Object, client.Patch, ...client.PatchOption) error {
 			return apierrors.NewForbidden(schema.GroupResource{Resource: "services"}, "app", errors.New(refusal))
 		}})
-		if err := s.decide(t.Context(), shifting(t, "app", "v1=90", "v2=10"), s.writing(dryRunNone)); err == nil || err.Error() != want {
+		if err := s.applyDecision(t.Context(), shifting(t, "app", "v1=90", "v2=10"), s.writing(dryRunNone)); err == nil || err.Error() != want {
 			t.Errorf("%v\nwant %s", err, want)
 		}
 	}

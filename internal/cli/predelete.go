@@ -21,49 +21,49 @@ import (
 func preDeleteCommand() *cobra.Command {
 	var from clusterFlags
 	var deployment string
-	how := writing{dryRun: dryRunNone}
+	output := writing{dryRun: dryRunNone}
 	command := &cobra.Command{
 		Use:   "pre-delete",
-		Short: "Revert what a release did before it is removed; run by the Helm chart",
+		Short: "Revert the changes of this release before it is removed; run by the Helm chart",
 		Long: `Removes the webhook objects of the release first, so that no pod is refused while its replicas end. If the release manages
 routes, the command then stops the replicas, which would recreate the routes, and removes the routes as uninstall-routes
 does: those whose removal moves no traffic. The others are unchanged and are printed.`,
 		Args:   NoArguments,
 		Hidden: true, // helm uninstall runs it; for routes, users have uninstall-routes
 		RunE: func(command *cobra.Command, _ []string) error {
-			how.out = command.OutOrStdout()
-			ctx, cancel := context.WithTimeout(command.Context(), how.timeout)
+			output.out = command.OutOrStdout()
+			ctx, cancel := context.WithTimeout(command.Context(), output.timeout)
 			defer cancel()
 			l, err := from.connect(ctx, command.ErrOrStderr())
 			if err != nil {
 				return err
 			}
-			return l.preDelete(ctx, deployment, how)
+			return l.preDelete(ctx, deployment, output)
 		},
 	}
 	from.register(command, false)
 	flags := command.Flags()
 	flags.StringVar(&deployment, "deployment", "outrigger", "Deployment of the release, in the system namespace")
-	flags.DurationVar(&how.timeout, "timeout", 3*time.Minute, "how long all of it may take")
+	flags.DurationVar(&output.timeout, "timeout", 3*time.Minute, "how long all of it may take")
 	return command
 }
 
-// preDelete reverts what the release has done.
-func (l *live) preDelete(ctx context.Context, deployment string, how writing) error {
-	if err := l.removeWebhooks(ctx, how); err != nil {
+// preDelete reverts the changes of the release.
+func (l *live) preDelete(ctx context.Context, deployment string, output writing) error {
+	if err := l.removeWebhooks(ctx, output); err != nil {
 		return err
 	}
 	if !l.config.Routing.Enabled {
 		return nil
 	}
-	if err := l.stop(ctx, deployment, how); err != nil {
+	if err := l.stop(ctx, deployment, output); err != nil {
 		return err
 	}
-	return l.uninstallRoutes(ctx, "", false, how)
+	return l.uninstallRoutes(ctx, "", false, output)
 }
 
 // removeWebhooks deletes the webhook objects. Their names follow from the revision, so they belong to this release.
-func (l *live) removeWebhooks(ctx context.Context, how writing) error {
+func (l *live) removeWebhooks(ctx context.Context, output writing) error {
 	mutating := &admissionregistrationv1.MutatingWebhookConfiguration{ObjectMeta: metav1.ObjectMeta{Name: l.config.WebhookConfigurationName()}}
 	objects := map[string]client.Object{"mutatingwebhookconfiguration": mutating}
 	if name := l.config.ValidatorName(); name != "" {
@@ -85,15 +85,15 @@ func (l *live) removeWebhooks(ctx context.Context, how writing) error {
 		if err != nil {
 			return fmt.Errorf("delete %s %s: %w", kind, object.GetName(), err)
 		}
-		how.say("%s/%s deleted: %s", kind, object.GetName(), effects[kind])
+		output.say("%s/%s deleted: %s", kind, object.GetName(), effects[kind])
 	}
 	return nil
 }
 
 // stop scales the Deployment to 0 and waits until it has no pods, because a terminating replica still leads.
-func (l *live) stop(ctx context.Context, name string, how writing) error {
+func (l *live) stop(ctx context.Context, name string, output writing) error {
 	deployment := &appsv1.Deployment{}
-	err := l.client.Get(ctx, client.ObjectKey{Namespace: l.installed, Name: name}, deployment)
+	err := l.client.Get(ctx, client.ObjectKey{Namespace: l.systemNamespace, Name: name}, deployment)
 	if apierrors.IsNotFound(err) {
 		return nil
 	}
@@ -105,14 +105,14 @@ func (l *live) stop(ctx context.Context, name string, how writing) error {
 		return fmt.Errorf("read the selector of Deployment %s: %w", name, err)
 	}
 	none := client.RawPatch(types.MergePatchType, []byte(`{"spec":{"replicas":0}}`))
-	scale := &autoscalingv1.Scale{ObjectMeta: metav1.ObjectMeta{Namespace: l.installed, Name: name}}
+	scale := &autoscalingv1.Scale{ObjectMeta: metav1.ObjectMeta{Namespace: l.systemNamespace, Name: name}}
 	if err := l.client.SubResource("scale").Patch(ctx, deployment, none, client.WithSubResourceBody(scale)); err != nil {
 		return fmt.Errorf("scale Deployment %s to 0: %w", name, err)
 	}
-	how.say("deployment/%s in namespace %s scaled to 0: routes are no longer written", name, l.installed)
+	output.say("deployment/%s in namespace %s scaled to 0: routes are no longer written", name, l.systemNamespace)
 	for {
 		pods := &corev1.PodList{}
-		if err := l.client.List(ctx, pods, client.InNamespace(l.installed), client.MatchingLabelsSelector{Selector: selector}); err != nil {
+		if err := l.client.List(ctx, pods, client.InNamespace(l.systemNamespace), client.MatchingLabelsSelector{Selector: selector}); err != nil {
 			return fmt.Errorf("list the pods of Deployment %s: %w", name, err)
 		}
 		if len(pods.Items) == 0 {

@@ -1,7 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package cli contains the commands of the program outrigger, one file for each. Call Root for the command line and Execute to run
-// it. Commands read flags and the cluster, let other packages decide, and print the results.
+// Package cli contains the commands of the program outrigger. Call Root for the command line and Execute to run it. Commands read flags
+// and the cluster, let other packages decide, and print the results.
+//
+// Each command is in the file of its name; files that begin with that name hold its parts. Commands share live.go, which connects to
+// the cluster, snapshot.go, which reads it once, input.go, which reads files, and writing.go, which holds the flags and outputs of
+// commands that write. traffic.go answers the webhook's questions about routes from a snapshot, too.
 package cli
 
 import (

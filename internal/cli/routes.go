@@ -76,12 +76,12 @@ reported on stderr with its reason.`,
 			if len(cluster.services) == 0 {
 				command.PrintErrf("outrigger: %s contains no Service, so there are no routes\n", in.names())
 			}
-			made, err := cluster.plan(command.Context(), config.RoutingSettings(), command.ErrOrStderr())
+			planned, err := cluster.plan(command.Context(), config.RoutingSettings(), command.ErrOrStderr())
 			if err != nil {
 				return err
 			}
 			return output.write(command.OutOrStdout(), func(out manifest.Writer) error {
-				for _, document := range made.Documents() {
+				for _, document := range planned.Documents() {
 					if err := out.Write(document); err != nil {
 						return err
 					}
@@ -129,7 +129,7 @@ func ReadConfig(name string) (api.Config, error) {
 // plan plans every Service and returns the objects as a stream, in the order of the input. Of two Services that want the same
 // host, the first by name gets it, as in a cluster.
 func (c *manifestCluster) plan(ctx context.Context, settings api.RoutingSettings, notes io.Writer) (*manifest.Stream, error) {
-	made := map[*corev1.Service]routing.Objects{}
+	planned := map[*corev1.Service]routing.Objects{}
 	printed := map[string]bool{}
 	sources := sourcesOf(c, settings.ClusterDomain)
 	for _, service := range sortedServices(c.services) {
@@ -145,12 +145,12 @@ func (c *manifestCluster) plan(ctx context.Context, settings api.RoutingSettings
 			}
 			printed[line] = true
 		}
-		made[service] = result.Objects
+		planned[service] = result.Objects
 		sources.Add(result.Objects)
 	}
 	var text bytes.Buffer
 	for _, service := range c.services {
-		if err := writeObjects(&text, made[service]); err != nil {
+		if err := writeObjects(&text, planned[service]); err != nil {
 			return nil, fmt.Errorf("service %s/%s: %w", service.Namespace, service.Name, err)
 		}
 	}

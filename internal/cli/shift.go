@@ -41,10 +41,10 @@ for other Services that select the same pods.`,
 // arguments; suggest completes those after the Service.
 func decisionCommand(command *cobra.Command, suggest suggestions, decisionOf func(args []string) (diagnose.Decision, error)) *cobra.Command {
 	var from clusterFlags
-	var how writing
+	var output writing
 	var pending, allServices bool
 	command.RunE = func(command *cobra.Command, args []string) error {
-		if err := how.check(command); err != nil {
+		if err := output.prepare(command); err != nil {
 			return err
 		}
 		d, err := decisionOf(args)
@@ -52,10 +52,10 @@ func decisionCommand(command *cobra.Command, suggest suggestions, decisionOf fun
 			return err
 		}
 		d.AllowPending, d.AllServices = pending, allServices
-		return runDecision(command, &from, how, d)
+		return runDecision(command, &from, output, d)
 	}
 	from.register(command, true)
-	how.register(command)
+	output.register(command)
 	flags := command.Flags()
 	flags.BoolVar(&pending, "pending", false, "accept versions that have no pods yet; they take effect when their pods are ready")
 	flags.BoolVar(&allServices, "all-services", false, "also change the other Services that select the same pods")
@@ -63,12 +63,12 @@ func decisionCommand(command *cobra.Command, suggest suggestions, decisionOf fun
 	return command
 }
 
-func runDecision(command *cobra.Command, from *clusterFlags, how writing, d diagnose.Decision) error {
+func runDecision(command *cobra.Command, from *clusterFlags, output writing, d diagnose.Decision) error {
 	l, err := from.connect(command.Context(), command.ErrOrStderr())
 	if err != nil {
 		return err
 	}
-	return l.decide(command.Context(), d, how)
+	return l.applyDecision(command.Context(), d, output)
 }
 
 // shiftOf returns the decision to share requests. Commas may replace spaces, as in the annotation.

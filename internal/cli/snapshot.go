@@ -27,14 +27,14 @@ import (
 // snapshot answers reads from lists that it requests once. What the user has no permission to read, and kinds that the cluster
 // does not have, count as absent and are noted.
 type snapshot struct {
-	client  client.Client
-	strict  bool   // a list of the home namespace that is forbidden is an error
-	whole   bool   // all namespaces are wanted: every kind is listed once, for all of them
-	home    string // the namespace that is left where the whole cluster may not be listed
-	lists   map[snapshotKey]*heldList
-	unread  map[string]bool // sentences
-	gaps    diagnose.Gaps
-	sources *controller.Live // that read through this snapshot; nil = none yet
+	client    client.Client
+	strict    bool   // a list of the home namespace that is forbidden is an error
+	whole     bool   // all namespaces are wanted: every kind is listed once, for all of them
+	home      string // the namespace that is left where the whole cluster may not be listed
+	lists     map[snapshotKey]*heldList
+	sentences map[string]bool // notes other than the gaps: kinds that the cluster does not have, Istio's configuration
+	gaps      diagnose.Gaps
+	sources   *controller.Live // that read through this snapshot; nil = none yet
 }
 
 // heldList is what was listed, and the same by namespace.
@@ -51,12 +51,12 @@ type snapshotKey struct {
 
 // snapshot returns an empty one; home is the namespace that the command is about, whole whether it is about all of them.
 func (l *live) snapshot(home string, whole bool) *snapshot {
-	return &snapshot{client: l.client, whole: whole, home: home, lists: map[snapshotKey]*heldList{}, unread: map[string]bool{}, gaps: l.unread()}
+	return &snapshot{client: l.client, whole: whole, home: home, lists: map[snapshotKey]*heldList{}, sentences: map[string]bool{}, gaps: l.gaps}
 }
 
 // notes are the sentences about what could not be read, sorted. What the user has no permission to read is one of them.
 func (s *snapshot) notes() []string {
-	out := slices.Sorted(maps.Keys(s.unread))
+	out := slices.Sorted(maps.Keys(s.sentences))
 	if note := s.gaps.Note(s.home); note != "" {
 		out = append(out, note)
 	}
@@ -69,8 +69,8 @@ func (s *snapshot) Get(ctx context.Context, key client.ObjectKey, object client.
 	if err != nil {
 		return err
 	}
-	made, err := s.client.Scheme().New(gvk.GroupVersion().WithKind(gvk.Kind + "List"))
-	list, is := made.(client.ObjectList)
+	listObject, err := s.client.Scheme().New(gvk.GroupVersion().WithKind(gvk.Kind + "List"))
+	list, is := listObject.(client.ObjectList)
 	if err != nil || !is || key.Namespace == "" && !s.whole {
 		return s.getOne(ctx, key, object, options...)
 	}
@@ -178,7 +178,7 @@ func (s *snapshot) load(ctx context.Context, key snapshotKey, selector labels.Se
 	switch {
 	case err == nil:
 	case meta.IsNoMatchError(err) || apierrors.IsNotFound(err):
-		s.unread["The cluster has no kind "+kind+": Istio is not installed, or not completely."] = true
+		s.sentences["The cluster has no kind "+kind+": Istio is not installed, or not completely."] = true
 	case !isForbidden(err):
 		return nil, fmt.Errorf("list %s: %w", diagnose.Plural(kind), err)
 	case key.namespace == "" && s.home != "" && !slices.Contains(diagnose.ClusterKinds, kind):

@@ -20,7 +20,7 @@ import (
 
 func statusCommand() *cobra.Command {
 	var from clusterFlags
-	var how statusFlags
+	var flags statusFlags
 	command := &cobra.Command{
 		Use:   "status [SERVICE]",
 		Short: "Show the current versions, weights, gateways, and problems",
@@ -41,10 +41,10 @@ The command reads the cluster in the same way as the controller, and stores noth
   # The weights of one Service, and how they change
   outrigger status springbootapp -o jsonpath='{.namespaces[0].services[0].versions[*].weight}'
   outrigger status springbootapp --watch`,
-		RunE: func(command *cobra.Command, args []string) error { return how.run(command, &from, args) },
+		RunE: func(command *cobra.Command, args []string) error { return flags.run(command, &from, args) },
 	}
 	from.register(command, true)
-	how.register(command)
+	flags.register(command)
 	command.ValidArgsFunction = from.complete(firstOf(serviceNames))
 	return command
 }
@@ -86,7 +86,7 @@ func (l *live) status(ctx context.Context, all bool, service ...string) (statusR
 	return report, err
 }
 
-// concerned reports whether a namespace has anything to do with Outrigger.
+// isManaged reports whether a namespace has a label or Services that Outrigger reads.
 func (n namespaceStatus) isManaged() bool {
 	return n.Injection != "" || n.Routing != "" || slices.ContainsFunc(n.Services, func(s diagnose.ServiceStatus) bool { return s.State != diagnose.StateOff })
 }

@@ -39,7 +39,7 @@ func (l *live) certificates(ctx context.Context) ([]certificateStatus, error) {
 		var object admissionregistrationv1.MutatingWebhookConfiguration
 		err := l.client.Get(ctx, client.ObjectKey{Name: config.WebhookConfigurationName()}, &object)
 		if isForbidden(err) {
-			l.unread().AddObject("MutatingWebhookConfiguration", "", config.WebhookConfigurationName())
+			l.gaps.AddObject("MutatingWebhookConfiguration", "", config.WebhookConfigurationName())
 		}
 		if isUnreadable(err) {
 			continue
@@ -63,12 +63,12 @@ func (l *live) certificate(ctx context.Context, config api.CertificatesConfig, o
 		out.Until = &until
 	}
 	if config.Source == api.CertificateCertManager {
-		key := client.ObjectKey{Namespace: l.installed, Name: config.CertificateName}
+		key := client.ObjectKey{Namespace: l.systemNamespace, Name: config.CertificateName}
 		out.Certificate = key.String()
 		var certificate cmapi.Certificate
 		switch err := l.client.Get(ctx, key, &certificate); {
 		case isForbidden(err):
-			l.unread().AddObject("Certificate", key.Namespace, key.Name)
+			l.gaps.AddObject("Certificate", key.Namespace, key.Name)
 		case isUnreadable(err) || meta.IsNoMatchError(err):
 			problem = fmt.Sprintf("Certificate %s is not there", key)
 		case err != nil:

@@ -19,21 +19,21 @@ const clockDifference = 2 * time.Minute
 // notRunning returns what to say if no controller updates routes; empty if one runs, or if the caller has no permission to see
 // whether one does, which is recorded as a gap.
 func (l *live) notRunning(ctx context.Context) (string, error) {
-	unknown := l.unread().Hides(l.installed, "ConfigMap")
+	unknown := l.gaps.Hides(l.systemNamespace, "ConfigMap")
 	switch {
 	case len(l.configs) == 0 && !unknown:
 		return l.notInstalled(ctx)
 	case len(l.configs) > 0 && !l.config.Routing.Enabled:
-		return fmt.Sprintf("The Outrigger in namespace %s does not manage routes (routing.enabled=false). Existing routes are unchanged.", l.installed), nil
+		return fmt.Sprintf("The Outrigger in namespace %s does not manage routes (routing.enabled=false). Existing routes are unchanged.", l.systemNamespace), nil
 	case !l.config.LeaderElection.Enabled:
 		return l.noReplica(ctx)
 	}
 	name := l.config.LeaderElection.LeaseName
 	lease := &coordinationv1.Lease{}
-	err := l.client.Get(ctx, client.ObjectKey{Namespace: l.installed, Name: name}, lease)
+	err := l.client.Get(ctx, client.ObjectKey{Namespace: l.systemNamespace, Name: name}, lease)
 	switch {
 	case isForbidden(err):
-		l.unread().AddObject("Lease", l.installed, name)
+		l.gaps.AddObject("Lease", l.systemNamespace, name)
 		return "", nil
 	case apierrors.IsNotFound(err) && unknown:
 		return "", nil // the settings may name another Lease
@@ -51,26 +51,26 @@ func (l *live) notInstalled(ctx context.Context) (string, error) {
 	switch {
 	case isForbidden(err):
 		return fmt.Sprintf("No Outrigger is installed in namespace %s. If it is installed in another namespace, add --system-namespace=NAMESPACE. "+
-			"Otherwise nothing updates existing routes; to remove them: %s", l.installed, l.uninstallAll("")), nil
+			"Otherwise nothing updates existing routes; to remove them: %s", l.systemNamespace, l.uninstallAll("")), nil
 	case err != nil:
 		return "", err
 	case len(elsewhere) > 0:
-		return fmt.Sprintf("No Outrigger is installed in namespace %s, but one is in namespace %s. To read its settings, add --system-namespace=%s.", l.installed, elsewhere[0], elsewhere[0]), nil
+		return fmt.Sprintf("No Outrigger is installed in namespace %s, but one is in namespace %s. To read its settings, add --system-namespace=%s.", l.systemNamespace, elsewhere[0], elsewhere[0]), nil
 	}
 	return fmt.Sprintf("No Outrigger is installed in namespace %s, and none runs elsewhere: nothing updates existing routes. Install it again, or remove the routes: %s",
-		l.installed, l.uninstallAll("")), nil
+		l.systemNamespace, l.uninstallAll("")), nil
 }
 
 // noReplica returns the message for an installation without leader election, which has no Lease.
 func (l *live) noReplica(ctx context.Context) (string, error) {
 	var list appsv1.DeploymentList
-	err := l.client.List(ctx, &list, client.InNamespace(l.installed), client.MatchingLabels{"app.kubernetes.io/name": "outrigger"})
+	err := l.client.List(ctx, &list, client.InNamespace(l.systemNamespace), client.MatchingLabels{"app.kubernetes.io/name": "outrigger"})
 	if isForbidden(err) {
-		l.unread().AddKind("Deployment", l.installed)
+		l.gaps.AddKind("Deployment", l.systemNamespace)
 		return "", nil
 	}
 	if err != nil {
-		return "", fmt.Errorf("list the Deployments of namespace %s: %w", l.installed, err)
+		return "", fmt.Errorf("list the Deployments of namespace %s: %w", l.systemNamespace, err)
 	}
 	for i := range list.Items {
 		if list.Items[i].Status.AvailableReplicas > 0 {
@@ -82,11 +82,11 @@ func (l *live) noReplica(ctx context.Context) (string, error) {
 
 func (l *live) notRunningHere(why string) string {
 	return fmt.Sprintf("No controller of Outrigger runs in namespace %s (%s): existing routes are unchanged, and nothing updates them. "+
-		"To see why: kubectl get deployments,pods -n %s -l app.kubernetes.io/name=outrigger", l.installed, why, l.installed)
+		"To see why: kubectl get deployments,pods -n %s -l app.kubernetes.io/name=outrigger", l.systemNamespace, why, l.systemNamespace)
 }
 
-// checked adds to a report that no controller runs, if that is so.
-func (l *live) checked(ctx context.Context, read func(context.Context) (statusReport, error)) (statusReport, error) {
+// withControllerState adds to the report that no controller runs, if that is the case.
+func (l *live) withControllerState(ctx context.Context, read func(context.Context) (statusReport, error)) (statusReport, error) {
 	notRunning, err := l.notRunning(ctx) // first, since the report lists what could not be read
 	if err != nil {
 		return statusReport{}, err

@@ -87,7 +87,7 @@ func TestStatusSaysFirstThatNoControllerRuns(t *testing.T) {
 					return under.List(ctx, list, options...)
 				},
 			})
-			report, err := s.checked(t.Context(), func(ctx context.Context) (statusReport, error) { return s.status(ctx, false) })
+			report, err := s.withControllerState(t.Context(), func(ctx context.Context) (statusReport, error) { return s.status(ctx, false) })
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -114,7 +114,7 @@ func TestStatusSaysFirstThatNoControllerRuns(t *testing.T) {
 // Without the permission to read the settings, another Lease may be the controller's.
 func TestStatusDoesNotGuessTheNameOfTheLease(t *testing.T) {
 	s := shop(t)
-	s.unread().AddKind("ConfigMap", defaultSystemNamespace)
+	s.gaps.AddKind("ConfigMap", defaultSystemNamespace)
 	if got, err := s.notRunning(t.Context()); err != nil || got != "" {
 		t.Errorf("%q, %v", got, err)
 	}

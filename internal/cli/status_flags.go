@@ -49,9 +49,9 @@ func (f *statusFlags) run(command *cobra.Command, from *clusterFlags, args []str
 	}
 	l.only = chosen.labels
 	out := command.OutOrStdout()
-	view := tableView{wide: f.output == "wide", namespaces: f.all, headless: f.noHeaders, style: styleOf(out), gaps: l.unread()}
+	view := tableView{wide: f.output == "wide", namespaces: f.all, headless: f.noHeaders, style: styleOf(out), gaps: l.gaps}
 	read := func(ctx context.Context) (statusReport, error) {
-		return l.checked(ctx, func(ctx context.Context) (statusReport, error) { return l.status(ctx, f.all, chosen.services...) })
+		return l.withControllerState(ctx, func(ctx context.Context) (statusReport, error) { return l.status(ctx, f.all, chosen.services...) })
 	}
 	if f.watch {
 		w := statusWatch{read: read, out: out, notes: command.ErrOrStderr()}

@@ -38,6 +38,8 @@ func (l *live) surroundings(ctx context.Context, s *snapshot, observed *routing.
 	return out, nil
 }
 
+// ingressOf returns the Services of the gateway whose pods a selector matches, as the controller counts them: of those that select any
+// of the pods, the ones in the namespace of the oldest. A tenant may label pods like the gateway's, and select them later.
 func ingressOf(ctx context.Context, s *snapshot, selector map[string]string) (diagnose.Ingress, error) {
 	var out diagnose.Ingress
 	if len(selector) == 0 {
@@ -49,6 +51,9 @@ func ingressOf(ctx context.Context, s *snapshot, selector map[string]string) (di
 	}
 	seen := map[string]bool{}
 	for i := range pods.Items {
+		if phase := pods.Items[i].Status.Phase; phase == corev1.PodSucceeded || phase == corev1.PodFailed {
+			continue
+		}
 		namespace := pods.Items[i].Namespace
 		var services corev1.ServiceList
 		if err := s.List(ctx, &services, client.InNamespace(namespace)); err != nil {
@@ -62,8 +67,13 @@ func ingressOf(ctx context.Context, s *snapshot, selector map[string]string) (di
 			}
 		}
 	}
-	slices.SortFunc(out.Services, func(a, b *corev1.Service) int {
-		return cmp.Or(cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Name, b.Name))
+	if len(out.Services) == 0 {
+		return out, nil
+	}
+	oldest := slices.MinFunc(out.Services, func(a, b *corev1.Service) int {
+		return cmp.Or(a.CreationTimestamp.Compare(b.CreationTimestamp.Time), cmp.Compare(a.Namespace, b.Namespace))
 	})
+	out.Services = slices.DeleteFunc(out.Services, func(service *corev1.Service) bool { return service.Namespace != oldest.Namespace })
+	slices.SortFunc(out.Services, func(a, b *corev1.Service) int { return cmp.Compare(a.Name, b.Name) })
 	return out, nil
 }

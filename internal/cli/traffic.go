@@ -87,7 +87,7 @@ func (t traffic) Versions(ctx context.Context, service *corev1.Service, label st
 // reads returns a reader of one namespace that lists each kind once, for one warning.
 func (t traffic) reads(ctx context.Context, namespace string) *oneNamespace {
 	return &oneNamespace{
-		snapshot:  snapshot{client: t.client, home: namespace, lists: map[snapshotKey]*heldList{}, unread: map[string]bool{}, gaps: diagnose.Gaps{}, strict: true},
+		snapshot:  snapshot{client: t.client, home: namespace, lists: map[snapshotKey]*heldList{}, sentences: map[string]bool{}, gaps: diagnose.Gaps{}, strict: true},
 		namespace: t.namespaces.Namespace(ctx, namespace),
 	}
 }

@@ -13,7 +13,7 @@ import (
 
 func undoCommand() *cobra.Command {
 	var from clusterFlags
-	var how writing
+	var output writing
 	var to int
 	command := &cobra.Command{
 		Use:   "undo SERVICE",
@@ -44,7 +44,7 @@ they are. A decision that names a version without pods or workloads is refused.`
 			return nil
 		},
 		RunE: func(command *cobra.Command, args []string) error {
-			if err := how.check(command); err != nil {
+			if err := output.prepare(command); err != nil {
 				return err
 			}
 			service, err := serviceTypes.parseOne(args)
@@ -55,18 +55,18 @@ they are. A decision that names a version without pods or workloads is refused.`
 			if err != nil {
 				return err
 			}
-			return l.undo(command.Context(), service, to, how)
+			return l.undo(command.Context(), service, to, output)
 		},
 	}
 	from.register(command, true)
-	how.register(command)
+	output.register(command)
 	command.Flags().IntVar(&to, "to", 0, "number of the recorded decision to return to; 1 is the one before the current decision (default: undo the last change)")
 	command.ValidArgsFunction = from.complete(firstOf(serviceNames))
 	return command
 }
 
 // undo returns to a past decision, or with to=0 undoes the last change.
-func (l *live) undo(ctx context.Context, service string, to int, how writing) error {
+func (l *live) undo(ctx context.Context, service string, to int, output writing) error {
 	s := l.snapshot(l.namespace, false)
 	if _, err := servicesOf(ctx, s, l.namespace, service); err != nil {
 		return err
@@ -82,6 +82,6 @@ func (l *live) undo(ctx context.Context, service string, to int, how writing) er
 	if err != nil {
 		return err
 	}
-	how.say("%s", back.Reason)
-	return l.decide(ctx, back.Decision, how)
+	output.say("%s", back.Reason)
+	return l.applyDecision(ctx, back.Decision, output)
 }

@@ -21,7 +21,7 @@ import (
 func (s *liveStage) made(decisions ...diagnose.Decision) {
 	s.t.Helper()
 	for _, d := range decisions {
-		if err := s.decide(context.Background(), d, s.writing(dryRunNone)); err != nil {
+		if err := s.applyDecision(context.Background(), d, s.writing(dryRunNone)); err != nil {
 			s.t.Fatal(err)
 		}
 		s.reconcile("app", "app-internal")

@@ -25,7 +25,7 @@ import (
 
 func uninstallRoutesCommand() *cobra.Command {
 	var from clusterFlags
-	var how writing
+	var output writing
 	var all bool
 	command := &cobra.Command{
 		Use:   "uninstall-routes",
@@ -44,18 +44,18 @@ recreate them, so the command fails if one runs, and if you have no permission t
   outrigger uninstall-routes -n demo --all`,
 		Args: NoArguments,
 		RunE: func(command *cobra.Command, _ []string) error {
-			if err := how.check(command); err != nil {
+			if err := output.prepare(command); err != nil {
 				return err
 			}
 			l, err := from.connect(command.Context(), command.ErrOrStderr())
 			if err != nil {
 				return err
 			}
-			return l.uninstallRoutes(command.Context(), from.kube.namespace(), all, how)
+			return l.uninstallRoutes(command.Context(), from.kube.namespace(), all, output)
 		},
 	}
 	from.register(command, true)
-	how.register(command)
+	output.register(command)
 	command.Flags().Lookup("namespace").Usage = "namespace (default: all)"
 	for _, name := range []string{"wait", "timeout"} {
 		_ = command.Flags().MarkHidden(name) // it always waits between the steps
@@ -65,16 +65,16 @@ recreate them, so the command fails if one runs, and if you have no permission t
 }
 
 // uninstallRoutes removes the objects of Services, VirtualServices first; in one namespace if it is given.
-func (l *live) uninstallRoutes(ctx context.Context, namespace string, all bool, how writing) error {
+func (l *live) uninstallRoutes(ctx context.Context, namespace string, all bool, output writing) error {
 	if namespace != "" {
 		if err := l.checkNamespaceExists(ctx, namespace); err != nil {
 			return err
 		}
 	}
-	if err := l.checkNotRunning(ctx, namespace, how); err != nil {
+	if err := l.checkNotRunning(ctx, namespace, output); err != nil {
 		return err
 	}
-	leaving, kept, err := l.routesToRemove(ctx, namespace, all, how)
+	leaving, kept, err := l.routesToRemove(ctx, namespace, all, output)
 	if err != nil {
 		return err
 	}
@@ -82,14 +82,14 @@ func (l *live) uninstallRoutes(ctx context.Context, namespace string, all bool, 
 	for _, service := range leaving {
 		for _, object := range slices.Concat(asObjects(service.objects.VirtualServices), asObjects(service.objects.Gateways)) {
 			routes++
-			if err := l.remove(ctx, object, how); err != nil {
+			if err := l.remove(ctx, object, output); err != nil {
 				return err
 			}
 		}
 		rules, replaced = rules+len(service.objects.DestinationRules), replaced+len(service.replaced)
 	}
-	if routes > 0 && rules > 0 && how.dryRun == dryRunNone {
-		how.say("waiting %v for the proxies to forget the routes", l.settings().PropagationDelay)
+	if routes > 0 && rules > 0 && output.dryRun == dryRunNone {
+		output.say("waiting %v for the proxies to forget the routes", l.settings().PropagationDelay)
 		select {
 		case <-ctx.Done():
 			return errors.New("interrupted: the routes are removed, but their DestinationRules still exist; run the command again")
@@ -98,21 +98,21 @@ func (l *live) uninstallRoutes(ctx context.Context, namespace string, all bool, 
 	}
 	for _, service := range leaving {
 		for _, rule := range service.objects.DestinationRules {
-			if err := l.remove(ctx, rule, how); err != nil {
+			if err := l.remove(ctx, rule, output); err != nil {
 				return err
 			}
 		}
 		for _, object := range service.replaced {
-			if err := l.release(ctx, object, service.service, how); err != nil {
+			if err := l.release(ctx, object, service.service, output); err != nil {
 				return err
 			}
 		}
 	}
 	switch {
 	case kept:
-		how.say("to remove them all and accept that this moves traffic: %s", l.uninstallAll(namespace))
+		output.say("to remove them all and accept that this moves traffic: %s", l.uninstallAll(namespace))
 	case routes+rules+replaced == 0:
-		how.say("no routes to remove")
+		output.say("no routes to remove")
 	}
 	return nil
 }
@@ -123,16 +123,16 @@ func (l *live) uninstallAll(namespace string) string {
 	if namespace != "" {
 		command += " -n " + namespace
 	}
-	if l.installed != defaultSystemNamespace {
-		command += " --system-namespace=" + l.installed
+	if l.systemNamespace != defaultSystemNamespace {
+		command += " --system-namespace=" + l.systemNamespace
 	}
 	return command
 }
 
 // checkNotRunning refuses where a controller leads, because it would recreate what is removed. It also refuses where the user has no
 // permission to read whether one does.
-func (l *live) checkNotRunning(ctx context.Context, namespace string, how writing) error {
-	if how.dryRun != dryRunNone {
+func (l *live) checkNotRunning(ctx context.Context, namespace string, output writing) error {
+	if output.dryRun != dryRunNone {
 		return nil
 	}
 	if err := l.checkInstalledHere(ctx, namespace); err != nil {
@@ -140,11 +140,11 @@ func (l *live) checkNotRunning(ctx context.Context, namespace string, how writin
 	}
 	name := l.config.LeaderElection.LeaseName
 	lease := &coordinationv1.Lease{}
-	err := l.client.Get(ctx, client.ObjectKey{Namespace: l.installed, Name: name}, lease)
+	err := l.client.Get(ctx, client.ObjectKey{Namespace: l.systemNamespace, Name: name}, lease)
 	switch {
 	case isForbidden(err):
 		return l.unknownWhetherRunning("get Lease "+name, namespace)
-	case apierrors.IsNotFound(err) && l.unread().Hides(l.installed, "ConfigMap"):
+	case apierrors.IsNotFound(err) && l.gaps.Hides(l.systemNamespace, "ConfigMap"):
 		return l.unknownWhetherRunning("list ConfigMaps, which name the Lease of Outrigger,", namespace)
 	case apierrors.IsNotFound(err):
 		return nil
@@ -152,7 +152,7 @@ func (l *live) checkNotRunning(ctx context.Context, namespace string, how writin
 		return fmt.Errorf("read the Lease of Outrigger: %w", err)
 	}
 	if holder := leader(lease, l.now()); holder != "" {
-		return fmt.Errorf("%s runs and would recreate the routes. Stop Outrigger first: kubectl scale deployment -n %s --all --replicas=0. To remove the routes of one namespace while it runs: outrigger disable %s", holder, l.installed, cmp.Or(namespace, "NAMESPACE"))
+		return fmt.Errorf("%s runs and would recreate the routes. Stop Outrigger first: kubectl scale deployment -n %s --all --replicas=0. To remove the routes of one namespace while it runs: outrigger disable %s", holder, l.systemNamespace, cmp.Or(namespace, "NAMESPACE"))
 	}
 	return nil
 }
@@ -161,7 +161,7 @@ func (l *live) checkNotRunning(ctx context.Context, namespace string, how writin
 func (l *live) unknownWhetherRunning(permission, namespace string) error {
 	return fmt.Errorf("no permission to %s in namespace %s, so it is unknown whether Outrigger runs; nothing was removed. "+
 		"If it runs, it removes the routes itself: outrigger disable %s. If it does not, have a user with this permission run this command",
-		permission, l.installed, cmp.Or(namespace, "NAMESPACE"))
+		permission, l.systemNamespace, cmp.Or(namespace, "NAMESPACE"))
 }
 
 // leader returns the holder of a Lease that has not expired; empty if there is none.
@@ -186,7 +186,7 @@ type routeRemoval struct {
 
 // routesToRemove returns the objects to remove, by Service in the order of namespaces and names, and whether routes of other
 // Services remain. It prints which ones and why.
-func (l *live) routesToRemove(ctx context.Context, namespace string, all bool, how writing) (out []routeRemoval, kept bool, err error) {
+func (l *live) routesToRemove(ctx context.Context, namespace string, all bool, output writing) (out []routeRemoval, kept bool, err error) {
 	s := l.snapshot(namespace, namespace == "")
 	s.strict = true // do not remove what is unknown
 	objects, err := ourObjects(ctx, s, namespace)
@@ -205,13 +205,13 @@ func (l *live) routesToRemove(ctx context.Context, namespace string, all bool, h
 		}
 		why := whyRoutesStay(*observed)
 		if why != "" && !all {
-			how.say("service/%s in namespace %s keeps its routes: %s", key.Name, key.Namespace, why)
+			output.say("service/%s in namespace %s keeps its routes: %s", key.Name, key.Namespace, why)
 			kept = true
 			continue
 		}
 		if why != "" {
 			for _, line := range diagnose.ForecastRemoval(*observed, l.now()) {
-				how.say("%s", line)
+				output.say("%s", line)
 			}
 		}
 		owned := objectList(ownedObjects(objects, key)) // an object that a user applied from a file (routing=observe) is not removed
@@ -285,31 +285,31 @@ func filterList[T routing.Object](list []T, keep func(routing.Object) bool) []T 
 }
 
 // release removes what makes an object Outrigger's from one that the user replaced.
-func (l *live) release(ctx context.Context, object routing.Object, service *corev1.Service, how writing) error {
-	if how.dryRun != dryRunClient {
+func (l *live) release(ctx context.Context, object routing.Object, service *corev1.Service, output writing) error {
+	if output.dryRun != dryRunClient {
 		was := object.DeepCopyObject().(client.Object)
 		patch := client.MergeFromWithOptions(was, client.MergeFromWithOptimisticLock{})
-		if err := l.client.Patch(ctx, routing.Released(object, service).(client.Object), patch, how.patchOptions()...); err != nil && !apierrors.IsNotFound(err) {
+		if err := l.client.Patch(ctx, routing.Released(object, service).(client.Object), patch, output.patchOptions()...); err != nil && !apierrors.IsNotFound(err) {
 			return fmt.Errorf("release %s %s/%s: %w", diagnose.KindOf(object), object.GetNamespace(), object.GetName(), err)
 		}
 	}
-	how.say("%s/%s in namespace %s stays, because you replaced it; Outrigger's owner reference, labels, and annotations are removed from it%s",
-		strings.ToLower(diagnose.KindOf(object)), object.GetName(), object.GetNamespace(), how.suffix())
+	output.say("%s/%s in namespace %s stays, because you replaced it; Outrigger's owner reference, labels, and annotations are removed from it%s",
+		strings.ToLower(diagnose.KindOf(object)), object.GetName(), object.GetNamespace(), output.suffix())
 	return nil
 }
 
 // remove deletes an object in the version that was read. An object that no longer exists is not an error.
-func (l *live) remove(ctx context.Context, object routing.Object, how writing) error {
-	if how.dryRun != dryRunClient {
+func (l *live) remove(ctx context.Context, object routing.Object, output writing) error {
+	if output.dryRun != dryRunClient {
 		uid, version := object.GetUID(), object.GetResourceVersion()
 		options := []client.DeleteOption{client.Preconditions{UID: &uid, ResourceVersion: &version}}
-		if how.dryRun == dryRunServer {
+		if output.dryRun == dryRunServer {
 			options = append(options, client.DryRunAll)
 		}
 		if err := l.client.Delete(ctx, object.DeepCopyObject().(client.Object), options...); err != nil && !apierrors.IsNotFound(err) {
 			return fmt.Errorf("delete %s %s/%s: %w", diagnose.KindOf(object), object.GetNamespace(), object.GetName(), err)
 		}
 	}
-	how.say("%s/%s in namespace %s deleted%s", strings.ToLower(diagnose.KindOf(object)), object.GetName(), object.GetNamespace(), how.suffix())
+	output.say("%s/%s in namespace %s deleted%s", strings.ToLower(diagnose.KindOf(object)), object.GetName(), object.GetNamespace(), output.suffix())
 	return nil
 }

@@ -28,7 +28,7 @@ to remove them all and accept that this moves traffic: outrigger uninstall-route
 	if diff := cmp.Diff(want, s.out.String()); diff != "" {
 		t.Errorf("-want +got:\n%s", diff)
 	}
-	s.installed = "mesh"
+	s.systemNamespace = "mesh"
 	if err := s.uninstallRoutes(context.Background(), "demo", false, s.writing(dryRunNone)); err != nil || strings.Contains(s.out.String(), "no routes to remove") {
 		t.Errorf("only kept routes are left: %v, %q", err, s.out.String())
 	}

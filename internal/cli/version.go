@@ -52,8 +52,8 @@ func BuildVersion(linked string) string {
 	return linked
 }
 
-// builtVersion returns the version that the go command recorded, without its "v": of the module, or else the commit. "unknown" if it recorded
-// neither, as in tests and in a source tree without git.
+// builtVersion returns the version that the go command recorded, without its "v": of the module, or else the commit. "unknown" if it
+// recorded neither, as in tests and in a source tree without git.
 func builtVersion(info *debug.BuildInfo) string {
 	if of := info.Main.Version; of != "" && of != "(devel)" {
 		return strings.TrimPrefix(of, "v")

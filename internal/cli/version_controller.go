@@ -15,10 +15,10 @@ import (
 )
 
 // LeaseVersionLabel is the label of its Lease in which the leader writes its version, so that it is read without a connection to
-// a pod. The chart's own labels on the Lease belong to the chart: a GitOps tool would write them back.
+// a pod. The labels that the chart sets on the Lease belong to the chart: a GitOps tool would write them back.
 const LeaseVersionLabel = "outrigger.dev/version"
 
-// versionWait is how long version waits for a cluster. Its answer is the version of the binary anyway.
+// versionWait is how long version waits for a cluster. It prints the version of the binary in any case.
 const versionWait = 5 * time.Second
 
 // controllerVersions returns a line for each controller that runs in the system namespace, or one that says why there is none.

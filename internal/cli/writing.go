@@ -35,8 +35,8 @@ func (w *writing) register(command *cobra.Command) {
 	flags.DurationVar(&w.timeout, "timeout", time.Minute, "how long --wait waits")
 }
 
-// check validates the flags. A dry run turns --wait off, because it writes nothing to wait for.
-func (w *writing) check(command *cobra.Command) error {
+// prepare sets the outputs and validates the flags. A dry run turns --wait off, because it writes nothing to wait for.
+func (w *writing) prepare(command *cobra.Command) error {
 	w.out, w.notes = command.OutOrStdout(), command.ErrOrStderr()
 	if err := checkDryRun(command); err != nil {
 		return err
@@ -85,11 +85,11 @@ func (w writing) patchOptions() []client.PatchOption {
 const pollEvery = 500 * time.Millisecond
 
 // waitFor polls until nothing is missing, and then until the propagation delay has elapsed.
-func (l *live) waitFor(ctx context.Context, how writing, look func(context.Context) (string, error)) error {
-	if !how.wait {
+func (l *live) waitFor(ctx context.Context, output writing, look func(context.Context) (string, error)) error {
+	if !output.wait {
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, how.timeout)
+	ctx, cancel := context.WithTimeout(ctx, output.timeout)
 	defer cancel()
 	var since time.Time // since when nothing is missing
 	why := "the cluster did not answer"
@@ -105,7 +105,7 @@ func (l *live) waitFor(ctx context.Context, how writing, look func(context.Conte
 			why, since = "the route is in place, but the propagation delay has not elapsed", l.now()
 		}
 		if now == "" && err == nil && !l.now().Before(since.Add(l.settings().PropagationDelay)) {
-			how.say("applied (waited %v for the proxies)", l.settings().PropagationDelay)
+			output.say("applied (waited %v for the proxies)", l.settings().PropagationDelay)
 			return nil
 		}
 		select {
@@ -113,7 +113,7 @@ func (l *live) waitFor(ctx context.Context, how writing, look func(context.Conte
 			if errors.Is(ctx.Err(), context.Canceled) {
 				return ctx.Err()
 			}
-			return fmt.Errorf("written, but not applied within %v: %s", how.timeout, why)
+			return fmt.Errorf("written, but not applied within %v: %s", output.timeout, why)
 		case <-time.After(pollEvery):
 		}
 	}
