@@ -27,9 +27,9 @@ func certificates(cluster *rest.Config, config api.Config, client kubernetes.Int
 	if len(hosts) == 0 {
 		hosts = []string{fmt.Sprintf("%s.%s.svc", api.Outrigger, where.namespace)}
 	}
-	own := where.address
-	if address := net.ParseIP(own); own == "" || address != nil && address.IsUnspecified() {
-		own = "localhost"
+	host := where.address
+	if address := net.ParseIP(host); host == "" || address != nil && address.IsUnspecified() {
+		host = "localhost"
 	}
 	certManager, err := cmclient.NewForConfig(cluster)
 	if err != nil {
@@ -45,7 +45,7 @@ func certificates(cluster *rest.Config, config api.Config, client kubernetes.Int
 		CADuration:           settings.CADuration,
 		LeafDuration:         settings.LeafDuration,
 		Overlap:              settings.Overlap,
-		Endpoint:             net.JoinHostPort(own, strconv.Itoa(config.Webhook.Port)),
+		Endpoint:             net.JoinHostPort(host, strconv.Itoa(config.Webhook.Port)),
 		Metrics:              metrics.Registry,
 		Report: func(ctx context.Context, n certs.Notice) error {
 			kind := corev1.EventTypeNormal

@@ -13,10 +13,10 @@ import (
 )
 
 // ReplacedDecision returns which annotation another client has changed since the decision was written, or "" if none.
-func ReplacedDecision(annotations, words map[string]string) string {
-	for _, key := range slices.Sorted(maps.Keys(words)) {
+func ReplacedDecision(annotations, wanted map[string]string) string {
+	for _, key := range slices.Sorted(maps.Keys(wanted)) {
 		switch is := annotations[key]; {
-		case is == words[key] || key == api.AnnotationDecidedAt:
+		case is == wanted[key] || key == api.AnnotationDecidedAt:
 		case is == "":
 			return "another client removed the annotation " + key
 		default:
@@ -27,8 +27,8 @@ func ReplacedDecision(annotations, words map[string]string) string {
 }
 
 // WhyNotApplied returns why the current route does not match all annotations of the Service yet, or "" if it does.
-func WhyNotApplied(observed routing.Observed, unread Gaps, now time.Time) string {
-	if why := WhyNoRoute(observed, unread); why != "" {
+func WhyNotApplied(observed routing.Observed, gaps Gaps, now time.Time) string {
+	if why := WhyNoRoute(observed, gaps); why != "" {
 		return "no route is written: " + why
 	}
 	plan := routing.Plan(WithoutDelays(observed), now)
@@ -52,7 +52,7 @@ func WhyNotApplied(observed routing.Observed, unread Gaps, now time.Time) string
 	if why := defaultIncludesMore(observed.Service.Name, ReadRoute(end), observed.Intent); why != "" {
 		return why
 	}
-	return NotWritten(observed, end, unread, now)
+	return NotWritten(observed, end, gaps, now)
 }
 
 // defaultIncludesMore reports that the route sends requests to versions other than the one in default-version. It returns "" otherwise.
@@ -81,8 +81,8 @@ func describeOverride(service string, other routing.OtherRoute) string {
 }
 
 // NotWritten returns which writes the controller has not made yet.
-func NotWritten(observed, end routing.Observed, unread Gaps, now time.Time) string {
-	changes := unread.knownChanges(observed, routing.Plan(observed, now))
+func NotWritten(observed, end routing.Observed, gaps Gaps, now time.Time) string {
+	changes := gaps.knownChanges(observed, routing.Plan(observed, now))
 	is, will := ReadRoute(observed), ReadRoute(end)
 	if len(changes) == 0 && slices.EqualFunc(is.Rules, will.Rules, routing.ReadRule.Equal) {
 		return ""
@@ -91,12 +91,12 @@ func NotWritten(observed, end routing.Observed, unread Gaps, now time.Time) stri
 	if len(changes) > 0 {
 		why += fmt.Sprintf("; %s %s is not written yet", KindOf(changes[0].Object), changes[0].Object.GetName())
 	}
-	return why + ". " + IfUnchanged(unread)
+	return why + ". " + IfUnchanged(gaps)
 }
 
 // IfUnchanged returns what it means if the controller does not make a change.
-func IfUnchanged(unread Gaps) string {
-	if unread.HidesExposure() {
+func IfUnchanged(gaps Gaps) string {
+	if gaps.HidesExposure() {
 		return "If this stays, Outrigger does not run, or an object that you may not read prevents it. Ask an administrator."
 	}
 	return "If this stays, Outrigger does not run: kubectl get pods -A -l app.kubernetes.io/name=outrigger"

@@ -101,7 +101,7 @@ func FactsOfSuccessor(ctx context.Context, entries []Entry, running *corev1.Pod,
 }
 
 // Successor returns why the injector of a new pod would not answer, or why that is unknown.
-func (s *PodFacts) Successor(unread Gaps) Successor {
+func (s *PodFacts) Successor(gaps Gaps) Successor {
 	entry := s.Injector()
 	if entry == nil || entry.Injector != Outrigger {
 		return Successor{}
@@ -114,7 +114,7 @@ func (s *PodFacts) Successor(unread Gaps) Successor {
 		return Successor{NoInjector: s.howToAnswer()}
 	case UnknownAnswer:
 		why := "it is unknown whether a replica of Outrigger is ready"
-		if service := entry.Webhook.ClientConfig.Service; service != nil && unread.Hides(service.Namespace, "EndpointSlice") {
+		if service := entry.Webhook.ClientConfig.Service; service != nil && gaps.Hides(service.Namespace, "EndpointSlice") {
 			why = "you have no permission to read EndpointSlices in namespace " + service.Namespace + ", so " + why
 		}
 		return Successor{Unknown: why}

@@ -177,9 +177,9 @@ func TestSuccessor(t *testing.T) {
 	forbidden := Gaps{}
 	forbidden.AddKind("EndpointSlice", "system")
 	for name, c := range map[string]struct {
-		facts  PodFacts
-		unread Gaps
-		want   Successor
+		facts PodFacts
+		gaps  Gaps
+		want  Successor
 	}{
 		"istiod is called first":    {PodFacts{Entries: []Entry{entry(Istiod, ""), entry(Outrigger, "")}}, nil, Successor{}},
 		"istiod is called after it": {PodFacts{Entries: []Entry{ignored(entry(Outrigger, "")), entry(Istiod, "")}}, nil, Successor{}},
@@ -191,7 +191,7 @@ func TestSuccessor(t *testing.T) {
 		"no permission": {PodFacts{Entries: []Entry{entry(Outrigger, "ca")}}, forbidden,
 			Successor{Unknown: "you have no permission to read EndpointSlices in namespace system, so it is unknown whether a replica of Outrigger is ready"}},
 	} {
-		if got := c.facts.Successor(c.unread); got != c.want {
+		if got := c.facts.Successor(c.gaps); got != c.want {
 			t.Errorf("%s: %+v, want %+v", name, got, c.want)
 		}
 	}

@@ -36,15 +36,15 @@ func Failed(format string, args ...any) Finding {
 	return Finding{CheckFailed, fmt.Sprintf(format, args...)}
 }
 
-// CountFailed returns how many checks failed, and how many were made. Notes do not count.
-func CountFailed(findings []Finding) (failed, made int) {
+// CountFailed returns how many checks failed, and how many ran. Notes do not count.
+func CountFailed(findings []Finding) (failed, run int) {
 	for _, f := range findings {
 		if f.State != CheckNote {
-			made++
+			run++
 		}
 		if f.State == CheckFailed {
 			failed++
 		}
 	}
-	return failed, made
+	return failed, run
 }

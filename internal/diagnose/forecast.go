@@ -31,9 +31,9 @@ type Forecast struct {
 
 // ForecastDecision returns the effect of a decision on a Service. It returns an error for a version that does not exist, unless --pending
 // is set, and for a route that was edited by hand, because Outrigger no longer writes it.
-func ForecastDecision(observed routing.Observed, d Decision, unread Gaps, now time.Time) (Forecast, error) {
+func ForecastDecision(observed routing.Observed, d Decision, gaps Gaps, now time.Time) (Forecast, error) {
 	out := Forecast{
-		before: routing.InEffect(observed, now), Skipped: WhyNoRoute(observed, unread), Annotations: maps.Clone(d.Annotations), isUnknown: unread.HidesRoutes(observed.Service.Namespace),
+		before: routing.InEffect(observed, now), Skipped: WhyNoRoute(observed, gaps), Annotations: maps.Clone(d.Annotations), isUnknown: gaps.HidesRoutes(observed.Service.Namespace),
 	}
 	out.Annotations[api.AnnotationDecidedAt] = now.UTC().Format(time.RFC3339)
 	service := observed.Service.DeepCopy()
@@ -47,7 +47,7 @@ func ForecastDecision(observed routing.Observed, d Decision, unread Gaps, now ti
 			continue
 		}
 		if observed.Service.Name == d.Service && !d.AllowPending {
-			return out, unknownVersion(observed, d, name, known, unread)
+			return out, unknownVersion(observed, d, name, known, gaps)
 		}
 		if observed.Service.Name != d.Service {
 			out.Skipped = "it has no version " + name
@@ -71,14 +71,14 @@ func ForecastDecision(observed routing.Observed, d Decision, unread Gaps, now ti
 		out.whenReady = routing.InEffect(ready, now)
 	}
 	out.IsCurrent = written && !out.isUnknown && slices.EqualFunc(out.before, out.after, samePath)
-	out.notes = append(append(removed, readyNotes(observed, d.Versions)...), noRouteNote(observed, unread)...)
+	out.notes = append(append(removed, readyNotes(observed, d.Versions)...), noRouteNote(observed, gaps)...)
 	if why := defaultIncludesMore(service.Name, ReadRoute(observed), intent); why != "" && !out.isUnknown {
 		out.notes = append(out.notes, why)
 	}
 	if by := restoredBy(observed.Service, d.Annotations); by != "" {
 		out.notes = append(out.notes, by)
 	}
-	for _, p := range unread.visible(observed, plan.Problems) {
+	for _, p := range gaps.visible(observed, plan.Problems) {
 		if p.Reason != api.RoutePendingVersions {
 			out.notes = append(out.notes, string(p.Reason)+": "+p.Message)
 		}
@@ -103,8 +103,8 @@ func samePath(a, b routing.Path) bool {
 }
 
 // hasAnnotations reports whether a Service already has these annotations. An empty value means that the annotation must be absent.
-func hasAnnotations(service *corev1.Service, words map[string]string) bool {
-	for key, text := range words {
+func hasAnnotations(service *corev1.Service, wanted map[string]string) bool {
+	for key, text := range wanted {
 		if is, written := service.Annotations[key]; is != text || written != (text != "") {
 			return false
 		}
@@ -112,9 +112,9 @@ func hasAnnotations(service *corev1.Service, words map[string]string) bool {
 	return true
 }
 
-func unknownVersion(observed routing.Observed, d Decision, name string, known []string, unread Gaps) error {
+func unknownVersion(observed routing.Observed, d Decision, name string, known []string, gaps Gaps) error {
 	there := "none of its pods has the label " + observed.Intent.VersionLabel
-	if unread.Hides(observed.Service.Namespace, "Pod") {
+	if gaps.Hides(observed.Service.Namespace, "Pod") {
 		return fmt.Errorf("no permission to list Pods in namespace %s, so it is unknown whether service %s has version %s. --pending writes the name anyway; it takes effect when its pods are ready",
 			observed.Service.Namespace, observed.Service.Name, name)
 	}
@@ -148,9 +148,9 @@ func ReadRoute(observed routing.Observed) routing.Reading {
 }
 
 // WhyNoRoute returns why Outrigger writes no route for this Service, or "" if it writes one or if that is unknown.
-func WhyNoRoute(observed routing.Observed, unread Gaps) string {
+func WhyNoRoute(observed routing.Observed, gaps Gaps) string {
 	switch {
-	case unread.HidesIntent(observed) || unread.HidesRoutes(observed.Service.Namespace):
+	case gaps.HidesIntent(observed) || gaps.HidesRoutes(observed.Service.Namespace):
 		return ""
 	case observed.Intent.Disabled:
 		return "routing is disabled for it"
@@ -168,8 +168,8 @@ func WhyNoRoute(observed routing.Observed, unread Gaps) string {
 	return ""
 }
 
-func noRouteNote(observed routing.Observed, unread Gaps) []string {
-	why := WhyNoRoute(observed, unread)
+func noRouteNote(observed routing.Observed, gaps Gaps) []string {
+	why := WhyNoRoute(observed, gaps)
 	if why == "" {
 		return nil
 	}
@@ -181,21 +181,21 @@ func noRouteNote(observed routing.Observed, unread Gaps) []string {
 }
 
 // removedAnnotations lists the annotations that a decision removes.
-func removedAnnotations(service *corev1.Service, words map[string]string) []string {
+func removedAnnotations(service *corev1.Service, wanted map[string]string) []string {
 	var out []string
-	for _, key := range slices.Sorted(maps.Keys(words)) {
-		if was := service.Annotations[key]; was != "" && words[key] == "" {
+	for _, key := range slices.Sorted(maps.Keys(wanted)) {
+		if was := service.Annotations[key]; was != "" && wanted[key] == "" {
 			out = append(out, fmt.Sprintf("removes %s (was %s)", key, was))
 		}
 	}
 	return out
 }
 
-func setAnnotations(service *corev1.Service, words map[string]string) {
+func setAnnotations(service *corev1.Service, wanted map[string]string) {
 	if service.Annotations == nil {
 		service.Annotations = map[string]string{}
 	}
-	for key, text := range words {
+	for key, text := range wanted {
 		if text == "" {
 			delete(service.Annotations, key)
 		} else {
@@ -339,29 +339,29 @@ func routeText(p routing.Path) string {
 }
 
 // DescribeRoute describes the current route of another Service that selects the same pods.
-func DescribeRoute(observed routing.Observed, unread Gaps) string {
+func DescribeRoute(observed routing.Observed, gaps Gaps) string {
 	where := ReadRoute(observed).String()
-	if unread.HidesRoutes(observed.Service.Namespace) {
+	if gaps.HidesRoutes(observed.Service.Namespace) {
 		where = "its current route is unknown"
 	}
-	if why := WhyNoRoute(observed, unread); why != "" {
+	if why := WhyNoRoute(observed, gaps); why != "" {
 		where += " (" + why + ")"
 	}
 	return "service/" + observed.Service.Name + " selects the same pods: " + where
 }
 
-func annotateCommand(service *corev1.Service, words map[string]string) string {
-	return fmt.Sprintf("kubectl annotate service -n %s %s %s --overwrite", service.Namespace, service.Name, strings.Join(KubectlArguments(words), " "))
+func annotateCommand(service *corev1.Service, wanted map[string]string) string {
+	return fmt.Sprintf("kubectl annotate service -n %s %s %s --overwrite", service.Namespace, service.Name, strings.Join(KubectlArguments(wanted), " "))
 }
 
 // KubectlArguments returns annotations or labels as arguments of kubectl, sorted.
-func KubectlArguments(words map[string]string) []string {
+func KubectlArguments(values map[string]string) []string {
 	var out []string
-	for _, key := range slices.Sorted(maps.Keys(words)) {
-		if words[key] == "" {
+	for _, key := range slices.Sorted(maps.Keys(values)) {
+		if values[key] == "" {
 			out = append(out, key+"-")
 		} else {
-			out = append(out, key+"="+words[key])
+			out = append(out, key+"="+values[key])
 		}
 	}
 	return out

@@ -12,8 +12,9 @@ import (
 	"outrigger.dev/outrigger/routing"
 )
 
-// ForecastMode returns what changes for a Service when its Namespace gets the label, and the problems that missing permissions cannot cause.
-func ForecastMode(observed routing.Observed, mode api.RoutingMode, unread Gaps, now time.Time) []string {
+// ForecastMode returns what changes for a Service when its Namespace gets the label, and the problems that missing permissions cannot
+// cause.
+func ForecastMode(observed routing.Observed, mode api.RoutingMode, gaps Gaps, now time.Time) []string {
 	before := ReadRoute(observed)
 	after := observed
 	after.Namespace = observed.Namespace.DeepCopy()
@@ -38,13 +39,14 @@ func ForecastMode(observed routing.Observed, mode api.RoutingMode, unread Gaps, 
 			out = append(out, versionsLosingTraffic(observed, before, will)...)
 		}
 	}
-	for _, p := range unread.visible(after, plan.Problems) {
+	for _, p := range gaps.visible(after, plan.Problems) {
 		out = append(out, name+": "+string(p.Reason)+": "+p.Message)
 	}
 	return out
 }
 
-// versionsLosingTraffic returns a line for each version with ready pods that receives unmatched requests now and none of them with the next route.
+// versionsLosingTraffic returns a line for each version with ready pods that receives unmatched requests now and none of them with the
+// next route.
 func versionsLosingTraffic(observed routing.Observed, before, next routing.Reading) []string {
 	var out []string
 	for _, v := range versionsOf(observed, next) {

@@ -92,7 +92,7 @@ func TestForecastDecision(t *testing.T) {
 		annotations map[string]string
 		change      func(*routing.Observed)
 		decision    Decision
-		unread      Gaps
+		gaps        Gaps
 		want        []string // lines, or parts of the error
 		err         bool
 	}{
@@ -129,7 +129,7 @@ func TestForecastDecision(t *testing.T) {
 			`service demo/app has no version v3; it has v1, v2. --pending writes the name anyway; it takes effect when its pods are ready`,
 		}},
 		"a near miss": {decision: promotionOf("V1"), err: true, want: []string{`service demo/app has no version V1; did you mean "v1"? It has v1, v2.`, "Example: outrigger promote -n demo app v1"}},
-		"no permission to read the route": {decision: shiftTo("v1=1,v2=1", "v1", "v2"), unread: hidden, want: []string{
+		"no permission to read the route": {decision: shiftTo("v1=1,v2=1", "v1", "v2"), gaps: hidden, want: []string{
 			"service/app: its current route is unknown",
 			"kubectl annotate service -n demo app " + decidedAt + " outrigger.dev/weights=v1=1,v2=1 --overwrite",
 		}},
@@ -148,7 +148,7 @@ func TestForecastDecision(t *testing.T) {
 			if c.change != nil {
 				c.change(&observed)
 			}
-			forecast, err := ForecastDecision(observed, c.decision, c.unread, noon)
+			forecast, err := ForecastDecision(observed, c.decision, c.gaps, noon)
 			if c.err {
 				for _, part := range c.want {
 					if err == nil || !strings.Contains(err.Error(), part) {

@@ -9,17 +9,17 @@ import (
 )
 
 func TestGapsAreOneNote(t *testing.T) {
-	unread := Gaps{}
+	gaps := Gaps{}
 	for _, kind := range []string{"Pod", "Ingress", "WorkloadEntry", "Gateway"} {
-		unread.AddKind(kind, "")
+		gaps.AddKind(kind, "")
 	}
-	unread.AddKind("WorkloadEntry", "demo")
-	unread.AddKind("Node", "")
-	unread.AddKind("ConfigMap", "istio-system")
-	unread.AddObject("Namespace", "", "demo")
+	gaps.AddKind("WorkloadEntry", "demo")
+	gaps.AddKind("Node", "")
+	gaps.AddKind("ConfigMap", "istio-system")
+	gaps.AddObject("Namespace", "", "demo")
 	want := "You have no permission to read Nodes, WorkloadEntries; Namespace demo; Gateways, Ingresses, Pods outside namespace demo; ConfigMaps in namespace istio-system. " +
 		"What depends on them is unknown. docs/understand/security.md lists the permissions of users."
-	if diff := cmp.Diff(want, unread.Note("demo")); diff != "" {
+	if diff := cmp.Diff(want, gaps.Note("demo")); diff != "" {
 		t.Errorf("-want +got:\n%s", diff)
 	}
 }

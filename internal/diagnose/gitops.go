@@ -44,12 +44,12 @@ func gitOpsTool(service *corev1.Service) string {
 }
 
 // restoredBy returns a warning that a GitOps tool restores the annotations, or "" if none manages the Service.
-func restoredBy(service *corev1.Service, words map[string]string) string {
+func restoredBy(service *corev1.Service, wanted map[string]string) string {
 	tool := gitOpsTool(service)
 	if tool == "" {
 		return ""
 	}
-	keys := slices.DeleteFunc(slices.Sorted(maps.Keys(words)), func(key string) bool { return key == api.AnnotationDecidedAt })
+	keys := slices.DeleteFunc(slices.Sorted(maps.Keys(wanted)), func(key string) bool { return key == api.AnnotationDecidedAt })
 	declared := slices.DeleteFunc(slices.Clone(keys), func(key string) bool { return !declares(service, key) })
 	if len(declared) > 0 {
 		return fmt.Sprintf("%s manages this Service, and its source sets %s. The next sync restores the value of the source. Change the source, too.", tool, strings.Join(declared, " and "))

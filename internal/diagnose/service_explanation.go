@@ -46,7 +46,7 @@ func ExplainService(observed routing.Observed, problems []api.RouteProblem, arou
 }
 
 // whyRouted returns which label decides whether routes are managed.
-func whyRouted(observed routing.Observed, unread Gaps) string {
+func whyRouted(observed routing.Observed, gaps Gaps) string {
 	service, namespace := observed.Service, observed.Namespace
 	for _, place := range []struct {
 		labels map[string]string
@@ -60,12 +60,12 @@ func whyRouted(observed routing.Observed, unread Gaps) string {
 		}
 	}
 	switch word := InjectionOf(namespace); {
-	case unread.HidesIntent(observed):
+	case gaps.HidesIntent(observed):
 		return "unknown, since you have no permission to read Namespace " + namespace.Name
 	case observed.Intent.Wanted:
 		return fmt.Sprintf("on, since namespace %s is labeled for injection (%s)", namespace.Name, word)
 	case !observed.Existing.IsEmpty():
-		return "kept, since objects exist; no label requests them anymore"
+		return "kept, since objects exist; no label requests them"
 	}
 	return "off: namespace " + namespace.Name + " has no label that requests routes. To change that: outrigger enable " + namespace.Name
 }
