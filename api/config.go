@@ -72,7 +72,7 @@ type CertificatesConfig struct {
 	Hosts           []string          `json:"hosts" form:"hosts" doc:"DNS names and IP addresses in the serving certificate; empty for the name of the webhook's Service."`
 	CADuration      time.Duration     `json:"caDuration" min:"1h" max:"876000h" doc:"Lifetime of Outrigger's own CA. It is replaced, with overlap, after two thirds of it."`
 	LeafDuration    time.Duration     `json:"leafDuration" min:"1m" max:"8760h" doc:"Lifetime of a serving certificate that Outrigger signs. It is replaced after two thirds of it."`
-	Overlap         time.Duration     `json:"overlap" min:"1s" max:"1h" doc:"How long a new CA is published beside the old one before a certificate that it signed is served."`
+	Overlap         time.Duration     `json:"overlap" min:"1s" max:"1h" doc:"How long a new CA is published together with the old one before a certificate that it signed is served."`
 }
 
 // RoutingConfig enables and configures routing; see RoutingSettings.

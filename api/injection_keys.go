@@ -70,7 +70,7 @@ func (p metadata) check(key, value string) (InjectProblem, bool) {
 		problem.Field = LabelField(key)
 	}
 	if strings.HasPrefix(key, Domain+"/") {
-		return p.ownKey(problem, key)
+		return p.outriggerKey(problem, key)
 	}
 	if message, advice := p.misplaced(key); message != "" {
 		problem.Reason, problem.Message, problem.Advice = InjectMisplacedKey, message, advice
@@ -131,12 +131,12 @@ func looksEnabled(value string) bool {
 	return lower != "" && editDistance(lower, "enabled") <= 2
 }
 
-// ownKey checks a key under outrigger.dev. For a Namespace, routing reports these keys.
-func (p metadata) ownKey(problem InjectProblem, key string) (InjectProblem, bool) {
+// outriggerKey checks a key under outrigger.dev. For a Namespace, routing reports these keys.
+func (p metadata) outriggerKey(problem InjectProblem, key string) (InjectProblem, bool) {
 	if p.object.Kind == "Namespace" || key == AnnotationProbePorts && !p.labels {
 		return problem, false
 	}
-	own := map[string]bool{}
+	routingKeys := map[string]bool{}
 	for _, known := range RoutingKeys() {
 		if known.Key == key {
 			problem.Reason = InjectMisplacedKey
@@ -144,11 +144,11 @@ func (p metadata) ownKey(problem InjectProblem, key string) (InjectProblem, bool
 			problem.Advice = "Write it there."
 			return problem, true
 		}
-		own[known.Key] = true
+		routingKeys[known.Key] = true
 	}
 	problem.Reason = InjectUnknownKey
 	problem.Message, problem.Advice = "Outrigger has no such key.", InjectUnknownKey.Advice()
-	if near := nearest(key, own); near != "" {
+	if near := nearest(key, routingKeys); near != "" {
 		problem.Advice = "It looks like " + near + ", which is read on a Service or a Namespace, not on pods."
 	}
 	return problem, true

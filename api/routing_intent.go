@@ -16,7 +16,7 @@ import (
 // LabelGatewayManaged marks a Service that Istio created for a Gateway.
 const LabelGatewayManaged = "gateway.istio.io/managed"
 
-// RouteIntentOf returns what the user requests, within the default limits, and the Problems of the annotations.
+// RouteIntentOf is RouteLimits.IntentOf with the default limits, for callers without a configuration, such as tests and examples.
 func RouteIntentOf(service *corev1.Service, namespace *corev1.Namespace) (RouteIntent, []RouteProblem) {
 	return DefaultRouteLimits().IntentOf(service, namespace, nil)
 }
