@@ -32,7 +32,7 @@ type Bypass struct {
 }
 
 // bypassed reports each path that bypasses the versions, as long as that makes a difference.
-func (s *facts) bypassed(rules []rule, exposed exposureVerdict) (found []finding) {
+func (s *facts) bypassed(rules []rule, exposed exposureDecision) (found []finding) {
 	if !s.splitsVersions(rules) {
 		return nil
 	}
@@ -94,7 +94,7 @@ func (s *facts) servesOtherHosts(vs *networkingv1.VirtualService) bool {
 // routesToAll reports whether a VirtualService routes requests, or copies of them, to the Service's host without a subset.
 func (s *facts) routesToAll(vs *networkingv1.VirtualService) bool {
 	isBare := func(d *networkingapi.Destination) bool {
-		return d.GetSubset() == "" && resolveHost(d.GetHost(), vs.Namespace, s.Settings.ClusterDomain) == s.host
+		return d.GetSubset() == "" && ResolveHost(d.GetHost(), vs.Namespace, s.Settings.ClusterDomain) == s.host
 	}
 	for _, http := range vs.Spec.Http {
 		if isBare(http.Mirror) || slices.ContainsFunc(http.Mirrors, func(m *networkingapi.HTTPMirrorPolicy) bool { return isBare(m.GetDestination()) }) {
@@ -168,7 +168,7 @@ func DelegatesOf(root *networkingv1.VirtualService) []string {
 	return out
 }
 
-func (s *facts) bypassingGatewayAPI(exposed exposureVerdict, bypass Bypass) finding {
+func (s *facts) bypassingGatewayAPI(exposed exposureDecision, bypass Bypass) finding {
 	return finding{RouteProblem: api.RouteProblem{
 		Object: bypass.Object, Field: "spec.rules", Reason: api.RouteGatewayAPIBypasses,
 		Message: fmt.Sprintf("Requests through %s reach every version of Service %s: a route of Gateway API cannot name a version.", strings.Join(bypass.Parents, ", "), s.Service.Namespace+"/"+s.Service.Name),
@@ -176,7 +176,7 @@ func (s *facts) bypassingGatewayAPI(exposed exposureVerdict, bypass Bypass) find
 	}}
 }
 
-func (s *facts) bypassingIngress(exposed exposureVerdict, name string, hosts []string) finding {
+func (s *facts) bypassingIngress(exposed exposureDecision, name string, hosts []string) finding {
 	object := api.ObjectRef{Kind: "Ingress", Namespace: s.Service.Namespace, Name: name}
 	return finding{RouteProblem: api.RouteProblem{
 		Object: object, Field: "spec.rules", Value: strings.Join(hosts, ","), Reason: api.RouteIngressBypasses,
@@ -195,7 +195,7 @@ func (s *facts) perVersion(fix string) string {
 }
 
 // orExpose says how to have Outrigger route the same requests, by the weights.
-func (s *facts) orExpose(exposed exposureVerdict, object fmt.Stringer, hosts []string) string {
+func (s *facts) orExpose(exposed exposureDecision, object fmt.Stringer, hosts []string) string {
 	if _, speaksHTTP := s.gatewayServicePort(exposed.request); !speaksHTTP || exposed.on {
 		return ""
 	}

@@ -132,7 +132,7 @@ func TestRoutesOfGatewayAPI(t *testing.T) {
 			grants = append(grants, fields(t, test.grant))
 		}
 		got := ""
-		for _, bypass := range Bypasses(types.NamespacedName{Namespace: "demo", Name: "app"}, []Route{RouteOf(object, "cluster.local")}, grants) {
+		for _, bypass := range Bypasses(types.NamespacedName{Namespace: "demo", Name: "app"}, []GatewayAPIRoute{GatewayAPIRouteOf(object, "cluster.local")}, grants) {
 			got += fmt.Sprint(bypass.Parents)
 		}
 		if got != test.want {
@@ -156,7 +156,7 @@ func TestRefusedRoutesAreNoPath(t *testing.T) {
 		status(", sectionName: a", "False") + "," + status(", sectionName: b", "False"): "[]",
 	} {
 		object := fields(t, "{kind: HTTPRoute, metadata: {namespace: demo, name: r}, spec: {parentRefs: [{name: gw}]}, status: {parents: ["+parents+"]}}")
-		if got := fmt.Sprint(RouteOf(object, "cluster.local").Parents); got != want {
+		if got := fmt.Sprint(GatewayAPIRouteOf(object, "cluster.local").Parents); got != want {
 			t.Errorf("%s: %s, want %s", parents, got, want)
 		}
 	}

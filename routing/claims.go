@@ -17,7 +17,7 @@ import (
 func (s *facts) claims(hosts []string) stamps {
 	out := stamps{}
 	created := s.now
-	if exposed := s.ours.exposed; exposed != nil {
+	if exposed := s.ours.gatewayRoute; exposed != nil {
 		created = exposed.CreationTimestamp.Time
 	}
 	for _, host := range hosts {
@@ -46,7 +46,7 @@ func HostsLeavingMesh(vs *networkingv1.VirtualService, clusterDomain string) []s
 		return nil
 	}
 	own := service + "." + vs.Namespace + ".svc." + clusterDomain
-	return slices.DeleteFunc(slices.Clone(vs.Spec.Hosts), func(host string) bool { return resolveHost(host, vs.Namespace, clusterDomain) == own })
+	return slices.DeleteFunc(slices.Clone(vs.Spec.Hosts), func(host string) bool { return ResolveHost(host, vs.Namespace, clusterDomain) == own })
 }
 
 // claimedAt is since when an object claims a host: as recorded for that host, or for the first recorded wildcard that

@@ -15,8 +15,8 @@ import (
 // what Outrigger would write. A workload that is older than the committed default does not change it.
 func TestCommittedObjectsAreComparedWithTheDryRun(t *testing.T) {
 	printed := func(c *cluster) Objects {
-		out := copyObjects(Settled(c.observe(), c.now).Objects)
-		for _, object := range out.all() {
+		out := copyObjects(PlanOffline(c.observe(), c.now).Objects)
+		for _, object := range out.All() {
 			object.SetAnnotations(nil)
 			object.SetOwnerReferences(nil)
 		}

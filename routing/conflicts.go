@@ -36,15 +36,15 @@ func (s *reader) noteForeign() {
 		s.noteDelegate(vs)
 	}
 	for _, rule := range s.Foreign.DestinationRules {
-		switch host := resolveHost(rule.Spec.Host, rule.Namespace, s.Settings.ClusterDomain); {
+		switch host := ResolveHost(rule.Spec.Host, rule.Namespace, s.Settings.ClusterDomain); {
 		case !visible(rule.Spec.ExportTo):
 		case host == s.host:
-			s.noteRule(rule)
+			s.noteDestinationRule(rule)
 		case covers(host, s.host):
-			s.noteWideRule(rule)
+			s.noteWideDestinationRule(rule)
 		}
 	}
-	s.reportWideRules()
+	s.reportWideDestinationRules()
 }
 
 func (s *reader) noteRoute(vs *networkingv1.VirtualService) {
@@ -77,7 +77,7 @@ func (s *reader) noteRouteElsewhere(vs *networkingv1.VirtualService) {
 			"Delete it, or remove the host from it.")
 		return
 	}
-	if s.ours.mesh != nil && olderObject(s.ours.mesh, vs) {
+	if s.ours.meshRoute != nil && olderObject(s.ours.meshRoute, vs) {
 		s.reportForeign(vs, "spec.hosts", strings.Join(vs.Spec.Hosts, ","), api.RouteRouteHijackable,
 			fmt.Sprintf("It routes the host of Service %s. Outrigger's route applies because it is older. If that is recreated, this one applies.", s.serviceRef().Namespace+"/"+s.Service.Name),
 			"Delete it, or remove the host from it.")
@@ -98,7 +98,7 @@ func olderObject(a, b Object) bool {
 		cmp.Compare(a.GetNamespace(), b.GetNamespace()), cmp.Compare(a.GetName(), b.GetName())) < 0
 }
 
-func (s *reader) noteRule(rule *networkingv1.DestinationRule) {
+func (s *reader) noteDestinationRule(rule *networkingv1.DestinationRule) {
 	if rule.Spec.WorkloadSelector != nil {
 		s.reportForeign(rule, "spec.workloadSelector", pairsText(rule.Spec.WorkloadSelector.MatchLabels), api.RouteShadowedInNamespaces,
 			fmt.Sprintf("It is for the host of Service %s: the pods that it selects have no subsets, and routes to a version fail for them.", s.serviceRef().Namespace+"/"+s.Service.Name),
@@ -139,7 +139,7 @@ func (s *reader) noteRule(rule *networkingv1.DestinationRule) {
 func subsetsNamed(vs *networkingv1.VirtualService, host, clusterDomain string) []string {
 	var out []string
 	for _, d := range destinationsOf(vs) {
-		if resolveHost(d.GetHost(), vs.Namespace, clusterDomain) == host {
+		if ResolveHost(d.GetHost(), vs.Namespace, clusterDomain) == host {
 			out = append(out, d.GetSubset())
 		}
 	}
@@ -174,10 +174,10 @@ func destinationsOf(vs *networkingv1.VirtualService) []*networkingapi.Destinatio
 	return out
 }
 
-// besideClash leaves everything as it is while a DestinationRule of the user's gives a subset name of ours other labels: what
+// endOnSubsetConflict leaves everything as it is while a DestinationRule of the user's gives a subset name of ours other labels: what
 // a route means is uncertain. Only what routes name is restored, and a VirtualService that another client made to name a
 // subset which does not exist.
-func (s *reader) besideClash() ending {
+func (s *reader) endOnSubsetConflict() planEnd {
 	missing := map[string]string{}
 	for _, vs := range s.ours.routes() {
 		if name := s.namesMissing(vs); name != "" {
@@ -185,7 +185,7 @@ func (s *reader) besideClash() ending {
 		}
 	}
 	if len(missing) == 0 || s.renewed || !s.isRecorded {
-		return s.undecided().unchanged()
+		return s.recordedOutcome().unchanged()
 	}
 	s.reverted = sortedKeys(missing)
 	decided, found, ok := decide(&s.facts)

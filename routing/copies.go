@@ -27,8 +27,8 @@ type recordCopies struct {
 // nothing is recorded about this one.
 func (s *reader) readRecord() {
 	var candidates []Object
-	if s.ours.rule != nil {
-		candidates = append(candidates, s.ours.rule)
+	if s.ours.destinationRule != nil {
+		candidates = append(candidates, s.ours.destinationRule)
 	}
 	for _, vs := range s.ours.routes() {
 		candidates = append(candidates, vs)
@@ -44,7 +44,7 @@ func (s *reader) readRecord() {
 				continue
 			}
 		}
-		name := kindOf(object) + " " + object.GetName()
+		name := KindOf(object) + " " + object.GetName()
 		if trustOf(object) == blank {
 			c.lost = append(c.lost, name)
 		}
@@ -57,7 +57,7 @@ func (s *reader) readRecord() {
 		case !s.isRecorded:
 			s.recorded, s.isRecorded, from = r, true, name
 		case r.Revision > s.recorded.Revision:
-			if !r.saysAs(s.recorded) {
+			if !r.equalContent(s.recorded) {
 				c.outdated = append(c.outdated, from)
 			}
 			s.recorded, from = r, name
@@ -66,23 +66,23 @@ func (s *reader) readRecord() {
 		}
 	}
 	for _, vs := range s.ours.routes() {
-		if name := kindOf(vs) + " " + vs.Name; s.isOutdated(vs) && !slices.Contains(c.outdated, name) {
+		if name := KindOf(vs) + " " + vs.Name; s.isOutdated(vs) && !slices.Contains(c.outdated, name) {
 			c.outdated = append(c.outdated, name)
 		}
 	}
 	s.readReplacedRecord()
 	c.read = s.recorded.clone()
-	s.readDeletedRule()
+	s.readDeletedDestinationRule()
 }
 
 // isOutdated reports whether another client restored an older VirtualService. Ours are behind the DestinationRule only
 // while a subset that was just added, or a namespace that it was just shown to, makes them wait.
 func (s *facts) isOutdated(vs *networkingv1.VirtualService) bool {
-	r, rule := recordOf(vs), s.ours.rule
+	r, rule := recordOf(vs), s.ours.destinationRule
 	if slices.Contains(s.recorded.Detached, vs.Name) { // not written any more
 		return false
 	}
-	if s.renewed || rule == nil || r.Revision == 0 || r.Revision >= s.copies.newest || r.saysAs(s.recorded) {
+	if s.renewed || rule == nil || r.Revision == 0 || r.Revision >= s.copies.newest || r.equalContent(s.recorded) {
 		return false
 	}
 	latest := exportedAt(rule)
@@ -91,7 +91,7 @@ func (s *facts) isOutdated(vs *networkingv1.VirtualService) bool {
 			latest = at
 		}
 	}
-	return s.hasElapsed(latest, 2*s.Settings.PropagationDelay)
+	return s.waitElapsed(latest, 2*s.Settings.PropagationDelay)
 }
 
 // readReplacedRecord reads the record that is still on objects which the user replaced, until ours carry it.
@@ -100,11 +100,11 @@ func (s *reader) readReplacedRecord() {
 		return
 	}
 	var candidates []Object
-	if s.replaced.rule != nil && s.replaced.rule != s.DeletedRule {
-		candidates = append(candidates, s.replaced.rule)
+	if s.replaced.destinationRule != nil && s.replaced.destinationRule != s.DeletedDestinationRule {
+		candidates = append(candidates, s.replaced.destinationRule)
 	}
-	if s.replaced.mesh != nil {
-		candidates = append(candidates, s.replaced.mesh)
+	if s.replaced.meshRoute != nil {
+		candidates = append(candidates, s.replaced.meshRoute)
 	}
 	for _, object := range candidates {
 		owner := controllerOf(object)
@@ -118,35 +118,35 @@ func (s *reader) readReplacedRecord() {
 // replaced while ours does not exist yet.
 func (s *facts) recordingRoutes() []*networkingv1.VirtualService {
 	routes := s.ours.routes()
-	if s.ours.mesh == nil && s.replaced.mesh != nil {
-		routes = append(routes, s.replaced.mesh)
+	if s.ours.meshRoute == nil && s.replaced.meshRoute != nil {
+		routes = append(routes, s.replaced.meshRoute)
 	}
 	return routes
 }
 
-// readDeletedRule reads the record of a DestinationRule that Kubernetes deleted after a backup was restored, and reports
+// readDeletedDestinationRule reads the record of a DestinationRule that Kubernetes deleted after a backup was restored, and reports
 // the loss, also while a restored route still has the record.
-func (s *reader) readDeletedRule() {
-	if s.renewed || s.DeletedRule == nil || s.isRecorded && (s.ours.rule != nil || !s.copies.restored) {
+func (s *reader) readDeletedDestinationRule() {
+	if s.renewed || s.DeletedDestinationRule == nil || s.isRecorded && (s.ours.destinationRule != nil || !s.copies.restored) {
 		return
 	}
-	if r := recordOf(s.DeletedRule); !r.isZero() {
-		if !IsRestored(s.DeletedRule) {
+	if r := recordOf(s.DeletedDestinationRule); !r.isZero() {
+		if !IsRestored(s.DeletedDestinationRule) {
 			s.recorded, s.isRecorded = r, true
-			s.reportForeign(s.DeletedRule, "metadata.annotations", "", api.RouteObjectReplaced, "It was replaced, and Outrigger's record on it with it. The record continues on Outrigger's own objects: the default is "+s.recorded.readable()+".", "")
+			s.reportForeign(s.DeletedDestinationRule, "metadata.annotations", "", api.RouteObjectReplaced, "It was replaced, and Outrigger's record on it with it. The record continues on Outrigger's own objects: the default is "+s.recorded.display()+".", "")
 			return
 		}
 		if !s.isRecorded {
 			s.recorded, s.isRecorded = r, true
 		}
-		s.report(api.RouteRestored, fmt.Sprintf("DestinationRule %s came from a backup and named the Service of the backup as its owner, so Kubernetes deleted it. It is recreated with its recorded default, %s.", s.DeletedRule.Name, s.recorded.readable()),
+		s.report(api.RouteRestored, fmt.Sprintf("DestinationRule %s came from a backup and named the Service of the backup as its owner, so Kubernetes deleted it. It is recreated with its recorded default, %s.", s.DeletedDestinationRule.Name, s.recorded.display()),
 			"Check the route: outrigger status -n "+s.Service.Namespace+" "+s.Service.Name+".")
 	}
 }
 
-// saysAs reports whether two records differ in nothing but their revision, or in what a release did not record that wrote
+// equalContent reports whether two records differ in nothing but their revision, or in what a release did not record that wrote
 // one of them.
-func (r record) saysAs(other record) bool {
+func (r record) equalContent(other record) bool {
 	if r.Revision == 0 || other.Revision == 0 {
 		r, other = r.asEarlier(), other.asEarlier()
 	}
@@ -171,16 +171,16 @@ func (s *facts) recordText(r record) string {
 	return r.text()
 }
 
-// holdRecord reports whether nothing may be decided, since no copy of the record can be trusted: what exists stays until
+// holdRoute reports whether nothing may be decided, since no copy of the record can be trusted: what exists stays until
 // the user decides. An explicit setting of the Service is such a decision.
-func (s *reader) holdRecord() bool {
+func (s *reader) holdRoute() bool {
 	c := s.copies
 	unknown := !s.isRecorded && len(c.lost) > 0
 	if len(c.disagree) == 0 && !unknown {
 		s.reportRestored()
 		return false
 	}
-	if s.saysEverything() {
+	if s.isFullySpecified() {
 		s.recorded, s.isRecorded = record{}, false
 		return false
 	}
@@ -192,9 +192,9 @@ func (s *reader) holdRecord() bool {
 	return true
 }
 
-// saysEverything reports whether the Service's own annotations say where all requests go, and all of that can be followed:
+// isFullySpecified reports whether the Service's own annotations say where all requests go, and all of that can be followed:
 // then nothing depends on a record.
-func (s *facts) saysEverything() bool {
+func (s *facts) isFullySpecified() bool {
 	d := s.Intent.Default
 	if len(s.invalid) > 0 || !d.OnService && len(s.Intent.Weights) == 0 {
 		return false
@@ -223,7 +223,7 @@ func (s *reader) reportRestored() {
 		return
 	}
 	s.reportMarks()
-	for _, object := range s.Existing.all() {
+	for _, object := range s.Existing.All() {
 		if s.distrusted[object] != nil {
 			s.reportForeign(object, "metadata.annotations", "", api.RouteRecordEdited,
 				"Another client edited annotations in which Outrigger keeps its record. They are written back, and the route is unchanged.",
@@ -242,7 +242,7 @@ func (s *reader) reportRestored() {
 // annotations: the only version that our route sends requests to, unless another workload runs it.
 func (s *reader) restoreLastRan() {
 	refs := s.recorded.Default.Tracks
-	if !s.forgotWaiting() || len(refs) != 1 || s.recorded.Default.Version != "" || len(s.recorded.Weights) > 0 || s.ours.lastRan[refs[0].String()] != "" {
+	if !s.forgotOtherWorkloads() || len(refs) != 1 || s.recorded.Default.Version != "" || len(s.recorded.Weights) > 0 || s.ours.lastRan[refs[0].String()] != "" {
 		return
 	}
 	version := s.onlyRouted(s.ours.routes()[0])
@@ -263,7 +263,7 @@ func (s *facts) onlyRouted(vs *networkingv1.VirtualService) string {
 // restoreMeant takes subset names of our host in foreign routes for versions, where another client deleted the DestinationRule
 // and no annotation records their meaning.
 func (s *reader) restoreMeant() {
-	if s.ours.rule != nil || len(s.ours.routes()) == 0 {
+	if s.ours.destinationRule != nil || len(s.ours.routes()) == 0 {
 		return
 	}
 	for _, vs := range s.Foreign.VirtualServices {

@@ -34,16 +34,16 @@ type refusal struct {
 	reason     api.RouteReason
 }
 
-// exposureVerdict is what becomes of the exposure.
-type exposureVerdict struct {
-	exposure                      // what gateways serve from now on; off if nothing
-	current     currentExposure   // what they serve now
-	request     *api.Exposure     // the annotations that exposure is for
-	annotations map[string]string // what all annotations say, with those about exposure that exposure is for
-	held        map[string]string // the values in effect of invalid annotations, to be recorded
-	frozen      bool              // the objects of the current exposure stay as they are
-	keptHosts   []string          // wildcards that an earlier release exposed and that the installation no longer allows
-	waiting     string            // the exposure that was refused because its host was claimed
+// exposureDecision is what becomes of the exposure.
+type exposureDecision struct {
+	exposure                          // what gateways serve from now on; off if nothing
+	current         currentExposure   // what they serve now
+	request         *api.Exposure     // the annotations that exposure is for
+	annotations     map[string]string // what all annotations say, with those about exposure that exposure is for
+	lastValid       map[string]string // the values in effect of invalid annotations, to be recorded
+	frozen          bool              // the objects of the current exposure stay as they are
+	keptHosts       []string          // wildcards that an earlier release exposed and that the installation no longer allows
+	refusedExposure string            // the exposure that was refused because its host was claimed
 }
 
 // existingExposure returns the current exposure as far as the administrator still permits it, without hosts that the user
@@ -105,7 +105,7 @@ func (s *facts) refuseHost(key, value string, reason api.RouteReason, message, a
 }
 
 // keepCurrent keeps the current exposure where a refusal would change it. It reports nothing where it does not.
-func (s *facts) keepCurrent(v exposureVerdict, x exposure, found []finding) (exposureVerdict, []finding) {
+func (s *facts) keepCurrent(v exposureDecision, x exposure, found []finding) (exposureDecision, []finding) {
 	var refused []refusal
 	for _, f := range found {
 		if f.refused != nil {
@@ -152,9 +152,9 @@ func (s *facts) stillExposed(x exposure, key, value, why string) []finding {
 
 // isUnroutable reports whether no route can be generated any more for an exposure: the Service lost the port that the gateway routes
 // to, or the name that an object would need is taken. The objects of the current exposure then stay as they are.
-func (s *facts) isUnroutable(v exposureVerdict) bool {
+func (s *facts) isUnroutable(v exposureDecision) bool {
 	_, speaksHTTP := s.gatewayServicePort(v.request)
-	return s.portless || !speaksHTTP || s.names.exposed == "" || v.generated && s.names.gateway == ""
+	return s.portless || !speaksHTTP || s.names.gatewayRoute == "" || v.generated && s.names.gateway == ""
 }
 
 func sameExposure(a, b exposure) bool {

@@ -9,72 +9,67 @@ import (
 	"outrigger.dev/outrigger/api"
 )
 
-// decision is what a plan decides, with the facts that it is made from. It is built by decide, and only read afterwards.
-type decision struct {
-	choice
-	exposed  exposureVerdict
+// outcome is what a plan decides, with the facts that it is made from. It is built by decide, and only read afterwards.
+type outcome struct {
+	defaultDecision
+	exposed  exposureDecision
 	exportTo []string // of all our objects; nil = as the mesh has it
-	policy   policyVerdict
-	route
+	policy   policyDecision
+	routeRules
 }
 
-// choice is what is decided about names, the default, and the weights. It is a value: a rule that decides otherwise returns another
+// defaultDecision is what is decided about names, the default, and the weights. It is a value: a rule that decides otherwise returns another
 // one. The rules of the route ask it what a name means, and which version has the traffic of the default.
-type choice struct {
+type defaultDecision struct {
 	*facts
-	record     record      // as recorded, then as it will be recorded
-	isRecorded bool        // false at first sight
-	isNew      bool        // an annotation has changed the default just now
-	reselected bool        // the Service selects other pods: the destination gives up its subset at once
-	waiting    []string    // workloads that are known and not the default's, by WorkloadRef.String()
-	gone       goneDefault // a default whose workload was deleted
-	unready    time.Time   // since when the default has no ready pod, where that is to end
-	isReported bool        // what happens to a default without a ready pod is reported
+	record         record      // as recorded, then as it will be recorded
+	isRecorded     bool        // false at first sight
+	isNew          bool        // an annotation has changed the default just now
+	reselected     bool        // the Service selects other pods: the destination gives up its subset at once
+	otherWorkloads []string    // workloads that are known and not the default's, by WorkloadRef.String()
+	gone           goneDefault // a default whose workload was deleted
+	unready        time.Time   // since when the default has no ready pod, where that is to end
+	isReported     bool        // what happens to a default without a ready pod is reported
 }
 
-// route is what is decided about the rules.
-type route struct {
-	rules  []rule
-	absent []string // versions in the weights without pods whose share the default has
-	isNone bool     // no route for the mesh is created
-	toAll  bool     // it names no version
+// routeRules is what is decided about the rules.
+type routeRules struct {
+	rules               []rule
+	absent              []string // versions in the weights without pods whose share the default has
+	isMeshRouteWithheld bool     // no route for the mesh is created
+	unversioned         bool     // it names no version
 
 	kept     map[string]meaning // to be recorded, as the following
 	mirrors  effectiveWeights
 	returned string
 }
 
-// undecided is a decision in which everything stays as it is recorded.
-func (s *facts) undecided() decision {
-	return decision{choice: choice{facts: s, record: s.recorded, isRecorded: s.isRecorded, waiting: s.ours.waiting}}
+// recordedOutcome is a decision in which everything stays as it is recorded.
+func (s *facts) recordedOutcome() outcome {
+	return outcome{defaultDecision: defaultDecision{facts: s, record: s.recorded, isRecorded: s.isRecorded, otherWorkloads: s.ours.otherWorkloads}}
 }
 
 // decide makes the decision, rule by rule, in the order in which they depend on each other. It returns false if nothing can be decided
 // yet; then nothing is written.
-func decide(f *facts) (decision, []finding, bool) {
+func decide(f *facts) (outcome, []finding, bool) {
 	c, found, ok := f.decideDefault()
 	if !ok {
-		return decision{choice: c}, found, false
+		return outcome{defaultDecision: c}, found, false
 	}
 	exposed, exposureFound := f.decideExposure()
 	exportTo, exportFound := f.decideExport(exposed)
 	policy, policyFound := f.decidePolicy()
 	c, route, routeFound := c.decideRoute(exposed)
 	found = slices.Concat(found, exposureFound, exportFound, policyFound, routeFound, f.telemetry(), f.unroutedPorts())
-	c.record = record{
-		State: c.record.State, Default: c.record.Default, By: c.record.By, Since: c.record.Since, Names: c.record.Names, Selector: c.record.Selector,
-		Gone: c.record.Gone, Failed: c.record.Failed, FailedChoice: c.record.FailedChoice,
-		Weights: c.record.Weights, Adopted: c.record.Adopted, Provisional: c.record.Provisional,
-		Kept: route.kept, Mirrors: route.mirrors, Absent: route.absent, Returned: route.returned,
-		Unrouted: c.record.State == "" && (route.isNone || f.foreign.meshTaken),
-		Held:     exposed.held, KeptHosts: exposed.keptHosts, Waiting: exposed.waiting,
-		Detached: c.record.Detached, History: c.record.History,
-	}
-	return decision{choice: c, exposed: exposed, exportTo: exportTo, policy: policy, route: route}, found, true
+	r := &c.record // decideDefault and decideWeights set the other fields; recordText sets Revision, History, and VersionLabel
+	r.Kept, r.Mirrors, r.Absent, r.Returned = route.kept, route.mirrors, route.absent, route.returned
+	r.LastValid, r.KeptHosts, r.RefusedExposure = exposed.lastValid, exposed.keptHosts, exposed.refusedExposure
+	r.Unrouted = r.State == "" && (route.isMeshRouteWithheld || f.foreign.meshTaken)
+	return outcome{defaultDecision: c, exposed: exposed, exportTo: exportTo, policy: policy, routeRules: route}, found, true
 }
 
 // decideRoute decides which versions each rule of the route sends requests to. The choice that it returns has the weights in effect.
-func (s choice) decideRoute(exposed exposureVerdict) (choice, route, []finding) {
+func (s defaultDecision) decideRoute(exposed exposureDecision) (defaultDecision, routeRules, []finding) {
 	if s.record.State != "" {
 		out, found := s.routeToAll()
 		return s, out, found
@@ -84,21 +79,21 @@ func (s choice) decideRoute(exposed exposureVerdict) (choice, route, []finding) 
 		return s, out, append(found, s.unseenEndpoints())
 	}
 	weighted, found := s.decideWeights()
-	isNone := weighted.isRouteNone(false)
+	isWithheld := weighted.withholdsMeshRoute(false)
 	matches, kept, matchFound := weighted.decideMatches()
 	shares, returned, shareFound := weighted.shareOut()
 	rest, stickyFound := weighted.defaultRules(matches, shares.shares)
 	rules, mirrors, mirrorFound := weighted.decideMirrors(append(matches, rest...))
 	found = slices.Concat(found, matchFound, shareFound, stickyFound, mirrorFound, s.bypassed(rules, exposed),
 		weighted.adoptedShares(), weighted.unreadyDefault(), weighted.renamed(), weighted.unversionedPods())
-	return weighted, route{rules: weighted.withoutNewSubsets(rules), absent: shares.absent, isNone: isNone, kept: kept, mirrors: mirrors, returned: returned}, found
+	return weighted, routeRules{rules: weighted.withoutNewSubsets(rules), absent: shares.absent, isMeshRouteWithheld: isWithheld, kept: kept, mirrors: mirrors, returned: returned}, found
 }
 
 // routeToAll is the route that names no version: in a split, without a decision, or with endpoints elsewhere.
-func (s choice) routeToAll() (route, []finding) {
+func (s defaultDecision) routeToAll() (routeRules, []finding) {
 	missing := s.unreadyGrowth(s.writtenWeights(), nil)
-	return route{
-		rules: []rule{{to: []portion{{weight: 1}}}}, isNone: s.isRouteNone(true), toAll: true,
+	return routeRules{
+		rules: []rule{{to: []portion{{weight: 1}}}}, isMeshRouteWithheld: s.withholdsMeshRoute(true), unversioned: true,
 		absent: s.record.Absent, kept: s.record.Kept, mirrors: s.record.Mirrors, returned: s.record.Returned,
 	}, s.pending(api.AnnotationWeights, missing, "Weights take effect as a whole; until then no route is written.")
 }
@@ -106,7 +101,7 @@ func (s choice) routeToAll() (route, []finding) {
 // waitsForSecond reports whether outrigger.dev/eager=false defers subsets and route, because there is only one workload. The
 // DestinationRule then has only the record, since each subset is another cluster in every sidecar. A setting of the Service that
 // needs a route ends this, and so does a second workload. What exists stays.
-func (s choice) waitsForSecond() bool {
+func (s defaultDecision) waitsForSecond() bool {
 	if !s.Intent.Deferred || s.Intent.SubsetsOnly || s.record.State != "" || len(s.withPods()) > 1 || len(s.ours.routes()) > 0 || len(s.ours.added) > 0 {
 		return false
 	}
@@ -121,7 +116,7 @@ func (s *facts) spansClusters() bool {
 
 // endpointsElsewhere reports whether a default route could divert traffic from endpoints in other clusters, whose versions are
 // not known here. A decision of the user about versions is enough for a route, and an existing route stays.
-func (s choice) endpointsElsewhere() bool {
+func (s defaultDecision) endpointsElsewhere() bool {
 	if !s.spansClusters() || s.record.State != "" || s.record.Default.All {
 		return false
 	}
@@ -129,16 +124,16 @@ func (s choice) endpointsElsewhere() bool {
 		return false
 	}
 	for _, vs := range s.ours.routes() {
-		if vs == s.ours.mesh || !unpinned(vs) {
+		if vs == s.ours.meshRoute || !unpinned(vs) {
 			return false
 		}
 	}
 	d := s.Intent.Default
-	said := d.OnService && (d.Policy != api.DefaultLiteral || s.within(s.meaningOf(d.Version))) || s.record.By == byUser || len(s.record.Weights) > 0 || !s.impliedDefault().isZero()
+	said := d.OnService && (d.Policy != api.DefaultLiteral || s.within(s.meaningOf(d.Version))) || s.record.By == ByUser || len(s.record.Weights) > 0 || !s.impliedDefault().isZero()
 	return !said
 }
 
-func (s choice) unseenEndpoints() finding {
+func (s defaultDecision) unseenEndpoints() finding {
 	return s.problem(api.RouteEndpointsElsewhere,
 		"The mesh spans several clusters, and the Service's endpoints in other clusters are not visible here. A default route to "+s.record.Default.String()+" could divert their traffic, so none is written.",
 		s.deciding(s.podVersions())+" In a mesh of one cluster set routing.multiCluster: disabled.")

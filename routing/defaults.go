@@ -11,8 +11,8 @@ import (
 
 // decideDefault decides which version receives what nothing else claims: an explicit setting, or else what is recorded, or else what
 // is found at first sight. It returns false if nothing can be decided yet; then nothing is written.
-func (s *facts) decideDefault() (choice, []finding, bool) {
-	c := s.undecided().choice
+func (s *facts) decideDefault() (defaultDecision, []finding, bool) {
+	c := s.recordedOutcome().defaultDecision
 	c.record.Names = s.bindNames()
 	c = c.followSelector().followKinds()
 	var found, moved, failed []finding
@@ -32,14 +32,14 @@ func (s *facts) decideDefault() (choice, []finding, bool) {
 		return c, found, true
 	}
 	c = c.admitNewcomers()
-	c, moved = c.takeOver()
+	c, moved = c.replaceDeletedDefault()
 	c, failed = c.failOver()
 	return c, slices.Concat(found, moved, failed), true
 }
 
 // followSelector notices that the Service selects other pods than when the record was made. If none of the default's is
 // among them, the user has chosen another default: blue-green by hand.
-func (s choice) followSelector() choice {
+func (s defaultDecision) followSelector() defaultDecision {
 	next, hash := s, selectorHash(s.Service.Spec.Selector, s.Intent.VersionLabel)
 	if s.isRecorded && s.record.Selector != hash && s.record.State == "" && !s.hasPods(s.record.Default) {
 		next.reselected, next.isRecorded = true, false
@@ -50,7 +50,7 @@ func (s choice) followSelector() choice {
 
 // followKinds keeps the recorded default in its form: a workload that was created again with the version in its selector
 // is fixed now, and the other way round.
-func (s choice) followKinds() choice {
+func (s defaultDecision) followKinds() defaultDecision {
 	next := s
 	m := s.fixedByNow(s.record.Default)
 	if len(m.Tracks) > 0 && !slices.ContainsFunc(s.tracks, func(t track) bool { return t.exists && t.fixed && slices.Contains(t.versions(), m.Version) }) {
@@ -93,7 +93,7 @@ func (s *facts) fixedByNow(m meaning) meaning {
 }
 
 // followAnnotation applies an explicit default-version to a recorded default: a version that can receive requests, or a policy.
-func (s choice) followAnnotation() (choice, []finding) {
+func (s defaultDecision) followAnnotation() (defaultDecision, []finding) {
 	if s.hasFailed() && (s.record.FailedChoice == s.choiceHash() || s.isChoicePending()) {
 		return s, nil // a failed default returns only by a new setting that can be followed
 	}
@@ -113,24 +113,24 @@ func (s choice) followAnnotation() (choice, []finding) {
 }
 
 // followPolicy applies what default-version says, whatever is recorded.
-func (s choice) followPolicy(found []finding) (choice, []finding) {
+func (s defaultDecision) followPolicy(found []finding) (defaultDecision, []finding) {
 	d := s.Intent.Default
 	switch d.Policy {
 	case api.DefaultLiteral:
 		m := s.meaningOf(d.Version)
-		if !s.within(m) && s.inForce(m) && !s.isGone(m) {
-			return s.withDefault(m, byUser), found
+		if !s.within(m) && s.isEffective(m) && !s.isGone(m) {
+			return s.withDefault(m, ByUser), found
 		}
 	case api.DefaultAll:
-		return s.withDefault(meaning{All: true}, byUser), found
+		return s.withDefault(meaning{All: true}, ByUser), found
 	case api.DefaultLowest, api.DefaultHighest:
 		if m := s.extreme(); !m.isZero() && !s.within(m) {
-			return s.withDefault(m, byUser), found
+			return s.withDefault(m, ByUser), found
 		}
 	case api.DefaultFirst:
-		if s.record.By == byFirst && s.isRevisable() && len(s.record.Weights) == 0 && len(s.podVersions()) > 0 {
+		if s.record.By == ByFirst && s.isRevisable() && len(s.record.Weights) == 0 && len(s.podVersions()) > 0 {
 			if m := s.first(); !s.within(m) && s.usableNow(m) {
-				return s.withDefault(m, byFirst), found
+				return s.withDefault(m, ByFirst), found
 			}
 		}
 	}
@@ -138,32 +138,32 @@ func (s choice) followPolicy(found []finding) (choice, []finding) {
 }
 
 // defaultPending reports whether default-version names a version that is not the default and cannot be followed yet.
-func (s choice) defaultPending() bool {
+func (s defaultDecision) defaultPending() bool {
 	d := s.Intent.Default
 	return !s.invalid[api.AnnotationDefaultVersion] && d.Policy == api.DefaultLiteral && !s.within(s.meaningOf(d.Version))
 }
 
 // isChoicePending reports whether what the Service says about shares cannot be followed yet.
-func (s choice) isChoicePending() bool {
+func (s defaultDecision) isChoicePending() bool {
 	m := s.meaningOf(s.Intent.Default.Version)
-	if s.defaultPending() && (!s.inForce(m) || s.isGone(m)) {
+	if s.defaultPending() && (!s.isEffective(m) || s.isGone(m)) {
 		return true
 	}
 	return len(s.unreadyGrowth(s.writtenWeights(), s.sharesOf(s.record.Weights))) > 0
 }
 
-func (s choice) withDefault(m meaning, by string) choice {
+func (s defaultDecision) withDefault(m meaning, by string) defaultDecision {
 	if s.record.Default.equal(m) {
 		return s
 	}
 	next := s
-	next.isNew = s.isNew || by == byUser
-	next.record.Default, next.record.By, next.waiting = m, by, nil
+	next.isNew = s.isNew || by == ByUser
+	next.record.Default, next.record.By, next.otherWorkloads = m, by, nil
 	return next
 }
 
 // within reports whether the recorded default includes all that m means.
-func (s choice) within(m meaning) bool {
+func (s defaultDecision) within(m meaning) bool {
 	d := s.record.Default
 	if d.All || m.All || m.Version != "" && m.Version != d.Version {
 		return d.All && m.All
@@ -172,10 +172,10 @@ func (s choice) within(m meaning) bool {
 }
 
 // extreme returns the lowest or highest version among those that can receive requests and those of the default.
-func (s choice) extreme() meaning {
+func (s defaultDecision) extreme() meaning {
 	versions := slices.DeleteFunc(s.podVersions(), func(version string) bool {
 		m := s.runningAs(version)
-		return !s.within(m) && !s.inForce(m)
+		return !s.within(m) && !s.isEffective(m)
 	})
 	if len(versions) == 0 {
 		return meaning{}
@@ -188,17 +188,17 @@ func (s choice) extreme() meaning {
 
 // isRevisable reports whether the default was recorded so recently that workloads created with it may still appear. Only the age
 // of the record counts: workloads are new again after a restore. A default with a ready pod is not revised.
-func (s choice) isRevisable() bool {
+func (s defaultDecision) isRevisable() bool {
 	since, recorded := parseTime(s.record.Since)
 	if !recorded || s.hasReady(s.record.Default) {
 		return false
 	}
-	return !s.hasElapsed(since, s.Settings.Settle)
+	return !s.waitElapsed(since, s.Settings.Settle)
 }
 
 // admitNewcomers lets a rolling track that first appears with a version of the default join it; a fixed one is in it by
 // its version. Others wait, and are recorded, so that what they roll out later does not make them newcomers.
-func (s choice) admitNewcomers() choice {
+func (s defaultDecision) admitNewcomers() defaultDecision {
 	next, d := s, s.record.Default
 	if d.All {
 		return s
@@ -207,9 +207,9 @@ func (s choice) admitNewcomers() choice {
 	for _, group := range s.groupsOf(d) {
 		versions = append(versions, group.Version)
 	}
-	isForgotten := s.forgotWaiting() && !s.reselected
+	isForgotten := s.forgotOtherWorkloads() && !s.reselected
 	for _, t := range s.withPods() {
-		if t.fixed || !t.exists || slices.Contains(d.Tracks, t.ref) || slices.Contains(s.waiting, t.ref.String()) {
+		if t.fixed || !t.exists || slices.Contains(d.Tracks, t.ref) || slices.Contains(s.otherWorkloads, t.ref.String()) {
 			continue
 		}
 		if !isForgotten && slices.ContainsFunc(t.groups, func(g podGroup) bool { return g.Version != "" && slices.Contains(versions, g.Version) }) {
@@ -217,28 +217,28 @@ func (s choice) admitNewcomers() choice {
 			slices.SortFunc(d.Tracks, compareRefs)
 			continue
 		}
-		next.waiting = withWaiting(next.waiting, t.ref)
+		next.otherWorkloads = withWorkload(next.otherWorkloads, t.ref)
 	}
 	next.record.Default = d
 	return next
 }
 
-// forgotWaiting reports whether another client deleted the DestinationRule or its annotations, so that newcomers cannot be
+// forgotOtherWorkloads reports whether another client deleted the DestinationRule or its annotations, so that newcomers cannot be
 // distinguished from workloads that are waiting. None of them joins the default then.
-func (s *facts) forgotWaiting() bool {
+func (s *facts) forgotOtherWorkloads() bool {
 	return s.copies.read.Revision > 0 && len(s.ours.routes()) > 0 && !s.renewed &&
-		(s.ours.rule == nil || trustOf(s.ours.rule) == blank)
+		(s.ours.destinationRule == nil || trustOf(s.ours.destinationRule) == blank)
 }
 
-func withWaiting(waiting []string, ref WorkloadRef) []string {
-	if slices.Contains(waiting, ref.String()) {
-		return waiting
+func withWorkload(workloads []string, ref WorkloadRef) []string {
+	if slices.Contains(workloads, ref.String()) {
+		return workloads
 	}
-	return slices.Sorted(slices.Values(append(slices.Clone(waiting), ref.String())))
+	return slices.Sorted(slices.Values(append(slices.Clone(workloads), ref.String())))
 }
 
 // current returns what receives the traffic of the default now.
-func (s choice) current() meaning {
+func (s defaultDecision) current() meaning {
 	if !s.gone.standIn.isZero() {
 		return s.gone.standIn
 	}

@@ -44,7 +44,7 @@ func (s *reader) noteDelegate(vs *networkingv1.VirtualService) {
 // delegateRule sends requests to the user's rules first. It matches everything that this VirtualService serves, because Istio
 // ignores rules after one without a match. For the same reason it must differ from the matches after it and must not be a prefix
 // of their path: below a path it matches the scheme, which every request has and a delegate's rules may narrow.
-func (s decision) delegateRule(view routeView) *networkingapi.HTTPRoute {
+func (s outcome) delegateRule(view routeView) *networkingapi.HTTPRoute {
 	rule := &networkingapi.HTTPRoute{
 		Name:     "extra",
 		Delegate: &networkingapi.Delegate{Name: s.foreign.delegate.Name, Namespace: s.foreign.delegate.Namespace},

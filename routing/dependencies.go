@@ -126,7 +126,7 @@ func (p *podsAndWorkloads) workload(ref WorkloadRef) (Workload, bool) {
 
 // selected returns the workloads whose pods the Service selects.
 func (p *podsAndWorkloads) selected() []Workload {
-	return slices.DeleteFunc(slices.Clone(p.observed.Workloads), func(w Workload) bool { return !selects(p.observed.Service.Spec.Selector, w.Labels) })
+	return slices.DeleteFunc(slices.Clone(p.observed.Workloads), func(w Workload) bool { return !Selects(p.observed.Service.Spec.Selector, w.Labels) })
 }
 
 // readTime notes that the result may differ at a time to come.

@@ -71,7 +71,7 @@ func otherPods(pods []PodGroup, on Dependencies, random *rand.Rand) (out []PodGr
 // otherWorkloads leaves out what DependsOn does not mention, and adds something.
 func otherWorkloads(observed Observed, on Dependencies, random *rand.Rand) []Workload {
 	out := slices.DeleteFunc(slices.Clone(observed.Workloads), func(w Workload) bool {
-		return !on.OnWorkload(w.WorkloadRef) && !selects(observed.Service.Spec.Selector, w.Labels) && random.Intn(2) == 0
+		return !on.OnWorkload(w.WorkloadRef) && !Selects(observed.Service.Spec.Selector, w.Labels) && random.Intn(2) == 0
 	})
 	if other := deploymentRef("other"); !on.OnWorkload(other) {
 		out = append(out, Workload{WorkloadRef: other, Created: observed.Service.CreationTimestamp.Time, Replicas: 1, Labels: map[string]string{"version": "v9"}})

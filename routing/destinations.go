@@ -28,29 +28,29 @@ type portion struct {
 	weight  int
 }
 
-// isRouteNone reports whether no route for the mesh may be created. One that was created before and is missing was deleted
+// withholdsMeshRoute reports whether no route for the mesh may be created. One that was created before and is missing was deleted
 // by another client, and comes back.
-func (s choice) isRouteNone(toAll bool) bool {
-	return s.mayNotCreate(toAll) && (toAll || !s.wasRouteLost())
+func (s defaultDecision) withholdsMeshRoute(unversioned bool) bool {
+	return s.mayNotCreate(unversioned) && (unversioned || !s.wasRouteLost())
 }
 
 // wasRouteLost reports whether the record says that callers in the mesh have a route of ours, and another client deleted it
 // or took the Service's host out of it.
-func (s choice) wasRouteLost() bool {
+func (s defaultDecision) wasRouteLost() bool {
 	was := s.copies.read
-	return (s.ours.mesh == nil || s.lostHost(s.ours.mesh)) && s.isRecorded && was.Revision > 0 && was.State == "" && !was.Unrouted && !s.reselected && !s.renewed
+	return (s.ours.meshRoute == nil || s.lostHost(s.ours.meshRoute)) && s.isRecorded && was.Revision > 0 && was.State == "" && !was.Unrouted && !s.reselected && !s.renewed
 }
 
 // mayNotCreate reports whether a missing route for the mesh must not be created: in a split, and while no destination of it is
 // ready but another workload, which is not new, serves.
-func (s choice) mayNotCreate(toAll bool) bool {
-	if s.ours.mesh != nil && !s.renewed && slices.Contains(s.ours.mesh.Spec.Hosts, s.host) {
+func (s defaultDecision) mayNotCreate(unversioned bool) bool {
+	if s.ours.meshRoute != nil && !s.renewed && slices.Contains(s.ours.meshRoute.Spec.Hosts, s.host) {
 		return false
 	}
-	if s.ours.mesh == nil && s.wasRouted() {
+	if s.ours.meshRoute == nil && s.wasRouted() {
 		return false
 	}
-	if toAll {
+	if unversioned {
 		return true
 	}
 	to := []meaning{s.current()}
@@ -72,7 +72,7 @@ func (s choice) mayNotCreate(toAll bool) bool {
 
 // sharing divides requests by weights. A version receives its weight, with two exceptions: the default receives the share of a version
 // whose workload was deleted or scaled to 0, and the share of a default that failed.
-func (s choice) sharing(weights effectiveWeights) (out sharing) {
+func (s defaultDecision) sharing(weights effectiveWeights) (out sharing) {
 	add := func(weight int32, name string, m meaning) {
 		sh := share{name: name}
 		for _, p := range s.expand(m) {

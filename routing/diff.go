@@ -53,7 +53,7 @@ type Change struct {
 // what we apply is compared: specs field by field (the trafficPolicy of a DestinationRule is its user's), our labels,
 // our annotations and the owner.
 func Diff(current, want Objects) []Change {
-	before, after := current.all(), want.all()
+	before, after := current.All(), want.All()
 	var out []Change
 	for _, object := range after {
 		at := slices.IndexFunc(before, func(o Object) bool { return sameName(o, object) })
@@ -87,8 +87,8 @@ func (o Observed) Changes(plan Result) []Change {
 	return out
 }
 
-// all returns the objects in the order DestinationRules, Gateways, VirtualServices.
-func (o Objects) all() []Object {
+// All returns the objects in the order DestinationRules, Gateways, VirtualServices.
+func (o Objects) All() []Object {
 	var out []Object
 	for _, rule := range o.DestinationRules {
 		out = append(out, rule)
@@ -114,9 +114,10 @@ func sortedByName[T Object](list []T) []T {
 }
 
 // IsEmpty reports whether there is no object at all.
-func (o Objects) IsEmpty() bool { return len(o.all()) == 0 }
+func (o Objects) IsEmpty() bool { return len(o.All()) == 0 }
 
-func kindOf(object Object) string {
+// KindOf returns the kind of an object; empty if it is none of the three.
+func KindOf(object Object) string {
 	switch object.(type) {
 	case *networkingv1.DestinationRule:
 		return "DestinationRule"
@@ -129,13 +130,13 @@ func kindOf(object Object) string {
 }
 
 func sameName(a, b Object) bool {
-	return kindOf(a) == kindOf(b) && a.GetNamespace() == b.GetNamespace() && a.GetName() == b.GetName()
+	return KindOf(a) == KindOf(b) && a.GetNamespace() == b.GetNamespace() && a.GetName() == b.GetName()
 }
 
 // step returns when a change is written. A write that only adds to a DestinationRule or Gateway comes before the routes,
 // one that removes something after them. A route that loses hosts is written after the one that receives them.
 func (c Change) step() int {
-	isRoute := kindOf(c.Object) == "VirtualService"
+	isRoute := KindOf(c.Object) == "VirtualService"
 	switch {
 	case c.Action == Delete && isRoute:
 		return 4
@@ -147,7 +148,7 @@ func (c Change) step() int {
 		return 3
 	case c.Removes:
 		return 5
-	case kindOf(c.Object) == "DestinationRule":
+	case KindOf(c.Object) == "DestinationRule":
 		return 1
 	}
 	return 2
@@ -208,7 +209,7 @@ func sameSpec(current, want Object) bool {
 		must := want.DeepCopy()
 		lengthenHosts(is, want)
 		lengthenHosts(must, want)
-		return proto.Equal(loneWeights(&is.Spec), loneWeights(&must.Spec))
+		return proto.Equal(withoutSingleWeight(&is.Spec), withoutSingleWeight(&must.Spec))
 	case *networkingv1.Gateway:
 		return proto.Equal(&current.(*networkingv1.Gateway).Spec, &want.Spec)
 	}
@@ -282,8 +283,8 @@ func controllerOf(object Object) *metav1.OwnerReference {
 	return nil
 }
 
-// loneWeights takes the weight off lone destinations: 100 and none mean the same.
-func loneWeights(spec *networkingapi.VirtualService) *networkingapi.VirtualService {
+// withoutSingleWeight takes the weight off lone destinations: 100 and none mean the same.
+func withoutSingleWeight(spec *networkingapi.VirtualService) *networkingapi.VirtualService {
 	for _, http := range spec.Http {
 		if len(http.Route) == 1 && http.Route[0].Weight == 100 {
 			http.Route[0].Weight = 0

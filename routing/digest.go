@@ -22,7 +22,7 @@ import (
 func (s *facts) digest(vs *networkingv1.VirtualService) (digest written, to []portion, tcpTo string, uneven bool) {
 	spec := vs.Spec.DeepCopy()
 	for i, host := range spec.Hosts {
-		spec.Hosts[i] = resolveHost(host, vs.Namespace, s.Settings.ClusterDomain)
+		spec.Hosts[i] = ResolveHost(host, vs.Namespace, s.Settings.ClusterDomain)
 	}
 	slices.Sort(spec.Hosts)
 	spec.Gateways = s.plainGateways(vs.Namespace, spec.Gateways)
@@ -42,7 +42,7 @@ func (s *facts) digest(vs *networkingv1.VirtualService) (digest written, to []po
 				return slices.ContainsFunc(http.Match, func(m *networkingapi.HTTPMatchRequest) bool { return m.Port == port })
 			})
 		}
-		if http.Route = heavy(http.Route); isConditional(http) || len(http.Route) == 0 {
+		if http.Route = withoutZeroWeights(http.Route); isConditional(http) || len(http.Route) == 0 {
 			continue
 		}
 		to = sharesOf(http.Route, s.subsets.versions)
@@ -89,7 +89,7 @@ func (s *facts) digestTCP(namespace string, spec *networkingapi.VirtualService) 
 		for _, match := range tcp.Match {
 			match.Gateways = s.plainGateways(namespace, match.Gateways)
 		}
-		tcp.Route = heavy(tcp.Route)
+		tcp.Route = withoutZeroWeights(tcp.Route)
 		if slices.ContainsFunc(tcp.Match, isForSomeCallers) {
 			parts = append(parts, canonical(tcp))
 			continue
@@ -133,7 +133,7 @@ func (s *facts) plainMatches(namespace string, http *networkingapi.HTTPRoute) {
 
 // plainDestination sets the full host and our name of the subset, and removes a port that the match already names.
 func (s *facts) plainDestination(namespace string, d *networkingapi.Destination, matched func(port uint32) bool) {
-	d.Host = resolveHost(d.Host, namespace, s.Settings.ClusterDomain)
+	d.Host = ResolveHost(d.Host, namespace, s.Settings.ClusterDomain)
 	if _, ours := s.subsets.versions[d.Subset]; !ours {
 		if name, raw := s.subsets.names[d.Subset]; raw {
 			d.Subset = name
@@ -162,8 +162,8 @@ type weighted interface {
 	GetWeight() int32
 }
 
-// heavy removes destinations of weight 0 beside others.
-func heavy[D weighted](routes []D) []D {
+// withoutZeroWeights removes destinations of weight 0 beside others.
+func withoutZeroWeights[D weighted](routes []D) []D {
 	if !slices.ContainsFunc(routes, func(d D) bool { return d.GetWeight() > 0 }) {
 		return routes
 	}

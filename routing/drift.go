@@ -56,7 +56,7 @@ func (s *reader) adopt(weights []api.Weight) {
 			names[w.Version] = carried
 		}
 	}
-	names = s.apart(names)
+	names = s.keepNamesDistinct(names)
 	s.recorded.Weights = s.bound(weights, func(name string) meaning {
 		if m, bound := names[name]; bound {
 			return m
@@ -104,7 +104,7 @@ func (s *reader) noteDrift() {
 			s.revert(vs, "It was edited. The edit is reverted because of outrigger.dev/drift=revert.", "Change the annotations of the Service instead.")
 		case s.namesMissing(vs) != "":
 			s.revert(vs, "It was edited and routes to subset "+s.namesMissing(vs)+", which does not exist. The edit is reverted.",
-				"Add that subset to DestinationRule "+s.names.rule+" first.")
+				"Add that subset to DestinationRule "+s.names.destinationRule+" first.")
 		case how == restructured || s.Intent.Drift == api.DriftDetach || s.recorded.State != "":
 			s.detached = append(s.detached, vs.Name)
 			s.reportForeign(vs, "spec", "", api.RouteDrifted, "It was edited. Outrigger no longer writes it, and keeps the subsets that it names.",
@@ -140,7 +140,7 @@ func (s *facts) versionWithoutPods(to []portion) string {
 }
 
 // adoptedShares reports that shares apply which another client set on our VirtualService.
-func (s choice) adoptedShares() []finding {
+func (s defaultDecision) adoptedShares() []finding {
 	if routes, text := s.ours.routes(), s.record.adoptedText(); text != "" && len(routes) > 0 {
 		return []finding{problemOf(routes[0], "spec", "", api.RouteWeightsAdopted, "Its shares were edited to "+text+". They apply until the annotations of the Service set the shares.",
 			"To keep them: "+s.annotate(api.AnnotationWeights+"="+text)+".")}

@@ -152,7 +152,7 @@ func TestRecordsOfEarlierReleasesAreRead(t *testing.T) {
 	c := twoVersions(t)
 	c.annotate("default-version=v2")
 	c.advance(time.Minute)
-	for _, o := range c.existing.all() {
+	for _, o := range c.existing.All() {
 		annotations := o.GetAnnotations()
 		delete(annotations, api.AnnotationSeal)
 		delete(annotations, api.AnnotationSubsets)
@@ -167,9 +167,9 @@ func TestRecordsOfEarlierReleasesAreRead(t *testing.T) {
 	c.annotate("default-version=v1")
 	c.settle()
 	c.has("v1 v2", "v1")
-	for _, o := range c.existing.all() {
+	for _, o := range c.existing.All() {
 		if trustOf(o) != sealed {
-			t.Errorf("%s %s has no seal", kindOf(o), o.GetName())
+			t.Errorf("%s %s has no seal", KindOf(o), o.GetName())
 		}
 	}
 }

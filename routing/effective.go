@@ -65,7 +65,7 @@ func InEffect(observed Observed, now time.Time) []Path {
 		for _, gateway := range boundGateways(vs) {
 			if at := path; routes {
 				at.Gateway = gateway
-				at.Hosts = slices.DeleteFunc(slices.Clone(vs.Spec.Hosts), func(h string) bool { return resolveHost(h, vs.Namespace, domain) == host })
+				at.Hosts = slices.DeleteFunc(slices.Clone(vs.Spec.Hosts), func(h string) bool { return ResolveHost(h, vs.Namespace, domain) == host })
 				gateways = append(gateways, at)
 			}
 		}
@@ -106,7 +106,7 @@ func isOlder(a, b *networkingv1.VirtualService) bool {
 func rulesFor(vs *networkingv1.VirtualService, host, domain string) *networkingv1.VirtualService {
 	out := vs.DeepCopy()
 	elsewhere := func(d interface{ GetHost() string }) bool {
-		return resolveHost(d.GetHost(), vs.Namespace, domain) != host
+		return ResolveHost(d.GetHost(), vs.Namespace, domain) != host
 	}
 	http, tcp := out.Spec.Http[:0], out.Spec.Tcp[:0]
 	for _, rule := range out.Spec.Http {
@@ -132,7 +132,7 @@ func subsetVersions(observed Observed) map[string]string {
 	host := hostOf(observed.Service, observed.Settings.ClusterDomain)
 	for _, rule := range observed.Foreign.DestinationRules {
 		for _, subset := range rule.Spec.Subsets {
-			if version := subset.GetLabels()[observed.Intent.VersionLabel]; version != "" && out[subset.Name] == "" && resolveHost(rule.Spec.Host, rule.Namespace, observed.Settings.ClusterDomain) == host {
+			if version := subset.GetLabels()[observed.Intent.VersionLabel]; version != "" && out[subset.Name] == "" && ResolveHost(rule.Spec.Host, rule.Namespace, observed.Settings.ClusterDomain) == host {
 				out[subset.Name] = version
 			}
 		}

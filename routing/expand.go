@@ -10,7 +10,7 @@ import (
 
 // expand returns the destinations of m with weights that sum to 4. If m means all pods, it needs no subset. The share of a
 // rolling track beside others is divided over its versions by ready pods.
-func (s choice) expand(m meaning) []portion {
+func (s defaultDecision) expand(m meaning) []portion {
 	if m.All || s.alone(m) {
 		return []portion{{weight: 4}}
 	}
@@ -30,16 +30,16 @@ func (s choice) expand(m meaning) []portion {
 	case s.hasUnpinnedRoute() && !s.anyUsable(m):
 		return []portion{{weight: 4}}
 	case s.inRoute(m):
-		return s.held(m)
+		return s.keptShares(m)
 	case len(ready) > 0:
 		return quarters(ready)
 	}
-	return s.held(m)
+	return s.keptShares(m)
 }
 
 // alone reports whether m means one or more rolling workloads that have all the pods, so that a route needs no subset. Once a
 // route names subsets, the other versions must also have been without pods for the retention. A stand-in keeps its subset.
-func (s choice) alone(m meaning) bool {
+func (s defaultDecision) alone(m meaning) bool {
 	if len(m.Tracks) == 0 || m.Version != "" {
 		return false
 	}
@@ -57,11 +57,11 @@ func (s choice) alone(m meaning) bool {
 
 // othersAbsent reports whether every subset has been unused for the retention, except those of versions that m ran last.
 func (s *facts) othersAbsent(m meaning) bool {
-	if s.ours.rule == nil {
+	if s.ours.destinationRule == nil {
 		return true
 	}
 	own := s.possible(m)
-	for _, subset := range s.ours.rule.Spec.Subsets {
+	for _, subset := range s.ours.destinationRule.Spec.Subsets {
 		version, is := s.subsets.versions[subset.Name]
 		if !is || slices.Contains(own, version) || s.foreignSubsetOfOurs(subset) {
 			continue
@@ -70,7 +70,7 @@ func (s *facts) othersAbsent(m meaning) bool {
 		if !unused {
 			since = s.now
 		}
-		if !s.hasElapsed(since, s.Settings.SubsetRetention) {
+		if !s.waitElapsed(since, s.Settings.SubsetRetention) {
 			return false
 		}
 	}
@@ -79,7 +79,7 @@ func (s *facts) othersAbsent(m meaning) bool {
 
 // readyByVersion counts the ready pods that m's share goes to. An old version of a rolling track leaves when it has at
 // most one pod and the new one a ready one.
-func (s choice) readyByVersion(m meaning) map[string]int {
+func (s defaultDecision) readyByVersion(m meaning) map[string]int {
 	var serving []podGroup
 	for _, t := range s.tracks {
 		newest := t.newest()
@@ -109,11 +109,13 @@ func (s choice) readyByVersion(m meaning) map[string]int {
 	return out
 }
 
-func (s choice) anyUsable(m meaning) bool { return slices.ContainsFunc(s.possible(m), s.usable) }
+func (s defaultDecision) anyUsable(m meaning) bool {
+	return slices.ContainsFunc(s.possible(m), s.usable)
+}
 
-// held returns where the share of m stays while none of its pods is ready: where it went, or else what it ran last, or else where
+// keptShares returns where the share of m stays while none of its pods is ready: where it went, or else what it ran last, or else where
 // most of its pods are.
-func (s *facts) held(m meaning) []portion {
+func (s *facts) keptShares(m meaning) []portion {
 	versions := s.possible(m)
 	counts := map[string]int{}
 	for _, p := range s.existingPortions() {
@@ -154,14 +156,14 @@ func (s *facts) lastRan(ref WorkloadRef) string {
 func (s *facts) recordedRun(ref WorkloadRef) string {
 	recorded := s.ours.lastRan[ref.String()]
 	t, _ := s.trackOf(ref)
-	if recorded == "" || t.runs(recorded) || s.ours.rule == nil {
+	if recorded == "" || t.runs(recorded) || s.ours.destinationRule == nil {
 		return recorded
 	}
 	if _, left := s.leftSince(recorded); left {
 		return cmp.Or(t.newest(), t.next, recorded)
 	}
 	replaced, successor, latest := false, recorded, time.Time{}
-	for _, subset := range s.ours.rule.Spec.Subsets {
+	for _, subset := range s.ours.destinationRule.Spec.Subsets {
 		version, is := s.subsets.versions[subset.Name]
 		if !is || s.foreignSubsetOfOurs(subset) {
 			continue

@@ -18,12 +18,12 @@ import (
 // this; the Service's own annotation comes next. What is exposed says so outright, since the mesh's default may hide it from
 // the gateway's namespace. While the annotation is invalid, each object stays visible where it is, and a new one is visible no
 // further than the existing ones, or than the Service's own namespace.
-func (s *facts) decideExport(exposed exposureVerdict) (exportTo []string, found []finding) {
+func (s *facts) decideExport(exposed exposureDecision) (exportTo []string, found []finding) {
 	switch {
 	case s.foreign.merged:
 		exportTo = s.foreign.exportTo
 	case s.badExport:
-		return s.heldExport(), nil
+		return s.exportWhileInvalid(), nil
 	case s.Intent.ExportTo != nil:
 		exportTo = s.Intent.ExportTo
 	case exposed.on || s.isStillServed(exposed):
@@ -34,19 +34,19 @@ func (s *facts) decideExport(exposed exposureVerdict) (exportTo []string, found 
 
 // isStillServed reports whether gateways still serve the exposure by a VirtualService that is not written: it is kept as it is,
 // or another client edited it and it belongs to that client now.
-func (s *facts) isStillServed(exposed exposureVerdict) bool {
+func (s *facts) isStillServed(exposed exposureDecision) bool {
 	return slices.ContainsFunc(s.ours.routes(), func(vs *networkingv1.VirtualService) bool {
-		isKept := exposed.frozen || s.unrecordedExposure || vs == s.ours.exposed && slices.Contains(s.detached, vs.Name)
+		isKept := exposed.frozen || s.unrecordedExposure || vs == s.ours.gatewayRoute && slices.Contains(s.detached, vs.Name)
 		return isKept && len(boundGateways(vs)) > 0
 	})
 }
 
-// heldExport is where a new object is visible while the annotation is invalid.
-func (s *facts) heldExport() []string {
-	if s.ours.rule == nil || s.renewed {
+// exportWhileInvalid is where a new object is visible while the annotation is invalid.
+func (s *facts) exportWhileInvalid() []string {
+	if s.ours.destinationRule == nil || s.renewed {
 		return []string{"."}
 	}
-	out := s.ours.rule.Spec.ExportTo
+	out := s.ours.destinationRule.Spec.ExportTo
 	for _, vs := range s.ours.routes() {
 		if narrows(out, vs.Spec.ExportTo, s.Service.Namespace) {
 			out = vs.Spec.ExportTo
@@ -57,14 +57,14 @@ func (s *facts) heldExport() []string {
 
 // exportOfRoute is where a VirtualService is visible now: it is shown to others when the subsets have been shown to them
 // for the propagation delay. It is false for one that is not there yet and has to wait for that.
-func (s decision) exportOfRoute(existing *networkingv1.VirtualService) (exportTo []string, may bool) {
-	rule := s.ours.rule
+func (s outcome) exportOfRoute(existing *networkingv1.VirtualService) (exportTo []string, may bool) {
+	rule := s.ours.destinationRule
 	switch {
 	case s.badExport && existing != nil && !s.renewed && !s.foreign.merged:
 		return existing.Spec.ExportTo, true
 	case rule == nil || s.renewed || s.foreign.merged,
 		existing != nil && !narrows(s.exportTo, existing.Spec.ExportTo, s.Service.Namespace),
-		!narrows(s.exportTo, rule.Spec.ExportTo, s.Service.Namespace) && s.hasElapsed(exportedAt(rule), s.Settings.PropagationDelay):
+		!narrows(s.exportTo, rule.Spec.ExportTo, s.Service.Namespace) && s.waitElapsed(exportedAt(rule), s.Settings.PropagationDelay):
 		return s.exportTo, true
 	case existing == nil:
 		return nil, false
@@ -75,8 +75,8 @@ func (s decision) exportOfRoute(existing *networkingv1.VirtualService) (exportTo
 // exportOfSubsets is where the DestinationRule is visible: as decided, as far as any route, and as far as a route was that
 // proxies may still have. So it widens before the routes do, and narrows after them. With a DestinationRule of others that
 // Istio merges with ours it goes at once, since two that differ are not merged.
-func (s decision) exportOfSubsets(routes []*networkingv1.VirtualService) []string {
-	if rule := s.ours.rule; s.badExport && rule != nil && !s.renewed && !s.foreign.merged {
+func (s outcome) exportOfSubsets(routes []*networkingv1.VirtualService) []string {
+	if rule := s.ours.destinationRule; s.badExport && rule != nil && !s.renewed && !s.foreign.merged {
 		return rule.Spec.ExportTo
 	}
 	out := s.exportTo
@@ -85,12 +85,12 @@ func (s decision) exportOfSubsets(routes []*networkingv1.VirtualService) []strin
 			out = s.together(vs.Spec.ExportTo, out)
 		}
 	}
-	rule := s.ours.rule
+	rule := s.ours.destinationRule
 	if rule == nil || s.renewed || s.foreign.merged || !narrows(rule.Spec.ExportTo, out, s.Service.Namespace) {
 		return out
 	}
 	for _, vs := range routes {
-		if !s.hasElapsed(exportedAt(vs), s.Settings.SubsetRetention) {
+		if !s.waitElapsed(exportedAt(vs), s.Settings.SubsetRetention) {
 			return s.together(rule.Spec.ExportTo, out)
 		}
 	}
@@ -130,7 +130,7 @@ func (s *facts) together(a, b []string) []string {
 }
 
 // hidden reports that no ingress gateway sees the routes, or the Service.
-func (s *facts) hidden(exportTo []string, exposed exposureVerdict) []finding {
+func (s *facts) hidden(exportTo []string, exposed exposureDecision) []finding {
 	if !exposed.on || len(s.IngressServices) == 0 {
 		return nil
 	}

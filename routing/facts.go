@@ -56,18 +56,18 @@ type facts struct {
 
 // existing are our objects as they are, by their role.
 type ourObjects struct {
-	rule        *networkingv1.DestinationRule
-	mesh        *networkingv1.VirtualService // <service>
-	exposed     *networkingv1.VirtualService // <service>-gateway
-	gateway     *networkingv1.Gateway
-	annotations map[string]string
-	absent      []string // names in the weights
-	added       stamps
-	unused      stamps
+	destinationRule *networkingv1.DestinationRule
+	meshRoute       *networkingv1.VirtualService // <service>
+	gatewayRoute    *networkingv1.VirtualService // <service>-gateway
+	gateway         *networkingv1.Gateway
+	annotations     map[string]string
+	absent          []string // names in the weights
+	added           stamps
+	unused          stamps
 	// meanings are the versions of our subsets, by subset name, as recorded.
-	meanings map[string]string
-	lastRan  map[string]string // by WorkloadRef.String()
-	waiting  []string          // likewise
+	meanings       map[string]string
+	lastRan        map[string]string // by WorkloadRef.String()
+	otherWorkloads []string          // likewise
 }
 
 // reader reads the facts. Only its methods write them; found is what they report.
@@ -80,7 +80,7 @@ type reader struct {
 func read(observed Observed, now time.Time, reads *podsAndWorkloads) *reader {
 	s := &reader{facts: facts{Observed: observed, cluster: reads, now: now, host: hostOf(observed.Service, observed.Settings.ClusterDomain)}}
 	s.Existing, s.Foreign = s.Existing.sorted(), s.Foreign.sorted()
-	s.observedOurs, s.observedObjects = s.Existing.sorted(), s.Existing.all()
+	s.observedOurs, s.observedObjects = s.Existing.sorted(), s.Existing.All()
 	s.invalidLabel = observed.Intent.Bad[api.AnnotationVersionLabel]
 	s.disown()
 	s.distrustEdited()
@@ -98,16 +98,16 @@ func read(observed Observed, now time.Time, reads *podsAndWorkloads) *reader {
 func (s *reader) findOurs() {
 	st := &s.ours
 	for _, rule := range s.Existing.DestinationRules {
-		if rule.Name == s.names.rule {
-			st.rule = rule
+		if rule.Name == s.names.destinationRule {
+			st.destinationRule = rule
 		}
 	}
 	for _, vs := range s.Existing.VirtualServices {
 		switch vs.Name {
-		case s.names.mesh:
-			st.mesh = vs
-		case s.names.exposed:
-			st.exposed = vs
+		case s.names.meshRoute:
+			st.meshRoute = vs
+		case s.names.gatewayRoute:
+			st.gatewayRoute = vs
 		}
 	}
 	for _, gateway := range s.Existing.Gateways {
@@ -116,10 +116,10 @@ func (s *reader) findOurs() {
 		}
 	}
 	var marks map[string]string
-	if st.rule != nil {
-		marks = st.rule.Annotations
-	} else if s.replaced.rule != nil {
-		marks = s.replaced.rule.Annotations
+	if st.destinationRule != nil {
+		marks = st.destinationRule.Annotations
+	} else if s.replaced.destinationRule != nil {
+		marks = s.replaced.destinationRule.Annotations
 	}
 	st.added, st.unused = parseStamps(marks[api.AnnotationSubsetAdded]), parseStamps(marks[api.AnnotationUnusedSince])
 	s.left = s.leftBy(st.routes())
@@ -134,7 +134,7 @@ func (s *reader) findOurs() {
 	s.restoreAdded()
 	s.restoreMeant()
 	st.lastRan = parsePairs(marks[api.AnnotationLastRan])
-	st.waiting = splitList(marks[api.AnnotationWaiting])
+	st.otherWorkloads = splitList(marks[api.AnnotationWaiting])
 }
 
 // leftBy reads since when routes no longer name subsets that a rollout replaced. Edited routes are ignored.
@@ -155,7 +155,7 @@ func (s *facts) leftBy(routes []*networkingv1.VirtualService) stamps {
 
 func (st ourObjects) routes() []*networkingv1.VirtualService {
 	var out []*networkingv1.VirtualService
-	for _, vs := range []*networkingv1.VirtualService{st.mesh, st.exposed} {
+	for _, vs := range []*networkingv1.VirtualService{st.meshRoute, st.gatewayRoute} {
 		if vs != nil {
 			out = append(out, vs)
 		}
@@ -167,9 +167,9 @@ func (st ourObjects) routes() []*networkingv1.VirtualService {
 // the next write makes the present Service its owner before the garbage collector deletes it. A VirtualService is recognized by
 // the record of its DestinationRule, which may be deleted already.
 func (s *facts) isRestored(object Object) bool {
-	rule := s.ours.rule
+	rule := s.ours.destinationRule
 	if rule == nil {
-		rule = s.DeletedRule
+		rule = s.DeletedDestinationRule
 	}
 	return IsRestored(object) || rule != nil && IsRestored(rule) && recordOf(object).text() == recordOf(rule).text()
 }
@@ -181,8 +181,8 @@ func (s *facts) noteTime(t time.Time) {
 	}
 }
 
-// hasElapsed reports whether a wait that began at since has ended, and notes when it ends.
-func (s *facts) hasElapsed(since time.Time, wait time.Duration) bool {
+// waitElapsed reports whether a wait that began at since has ended, and notes when it ends.
+func (s *facts) waitElapsed(since time.Time, wait time.Duration) bool {
 	end := since.Add(wait)
 	if wait <= 0 || !end.After(s.now) {
 		return true

@@ -14,13 +14,13 @@ import (
 
 // readOnly are the types whose methods write none of their fields: facts are written by the methods of reader alone, and a rule that
 // decides otherwise returns another value.
-var readOnly = []string{"facts", "choice", "decision", "route", "exposureVerdict", "exposure", "Observed"}
+var readOnly = []string{"facts", "defaultDecision", "outcome", "routeRules", "exposureDecision", "exposure", "Observed"}
 
 // builders are the functions that may contain a literal of these types, by type: nothing else makes a decision.
 var builders = map[string][]string{
-	"facts":    {"read", "ExcludedPorts"},
-	"choice":   {"undecided", "subsetsOnly"},
-	"decision": {"undecided", "subsetsOnly", "decide"},
+	"facts":           {"read", "ExcludedPorts"},
+	"defaultDecision": {"recordedOutcome", "subsetsOnly"},
+	"outcome":         {"recordedOutcome", "subsetsOnly", "decide"},
 }
 
 // exceptions write a field of their receiver. Each has its reason.
@@ -28,7 +28,7 @@ var exceptions = map[string]string{
 	"Divide": "it is part of gathering, before a plan",
 }
 
-// Facts are written where they are read, and a decision is built in one piece.
+// Facts are written where they are read, and an outcome is built in one piece.
 func TestFactsAndDecisionsAreReadOnly(t *testing.T) {
 	files := token.NewFileSet()
 	paths, err := filepath.Glob("*.go")

@@ -25,7 +25,7 @@ func (s *reader) followTimes() {
 // failOver implements default-gone=next and all: a default that has traffic, and has had no ready pod for the given time while
 // others have pods, is replaced permanently. The start of that time is recorded on the DestinationRule, so that it survives a
 // change of the leader.
-func (s choice) failOver() (choice, []finding) {
+func (s defaultDecision) failOver() (defaultDecision, []finding) {
 	found, next, m := s.failed(), s, s.record.Default
 	if s.Intent.Unready == api.UnreadyHold || m.All || !s.gone.standIn.isZero() || !s.isRecorded || !s.inRoute(m) || s.isStarting(m) {
 		return s, found
@@ -38,7 +38,7 @@ func (s choice) failOver() (choice, []finding) {
 	if s.Intent.Unready == api.UnreadyNext {
 		to = s.nextDefault(m)
 	}
-	switch isOver := s.hasElapsed(next.unready, s.Settings.DefaultGoneAfter); {
+	switch isOver := s.waitElapsed(next.unready, s.Settings.DefaultGoneAfter); {
 	case to.isZero():
 		return next, found
 	case !isOver || !s.usableNow(to) || !s.isSeenReady(to):
@@ -46,17 +46,17 @@ func (s choice) failOver() (choice, []finding) {
 		return next, append(found, s.problem(api.RouteDefaultVersionGone, fmt.Sprintf("The default, %s, has no ready pod. After %v, %s.", m, s.Settings.DefaultGoneAfter, s.takes(to)),
 			"To decide now: "+s.annotate(api.AnnotationDefaultVersion+"="+s.nameable(to))+"."))
 	}
-	next = next.withDefault(to, byGone)
+	next = next.withDefault(to, ByGone)
 	next.record.Failed, next.record.FailedChoice, next.unready = m, s.choiceHash(), time.Time{}
 	return next, append(found, next.failed()...)
 }
 
 // hasFailed reports whether a default was replaced because it had no ready pod, and no later decision is in effect.
-func (s choice) hasFailed() bool { return !s.record.Failed.isZero() }
+func (s defaultDecision) hasFailed() bool { return !s.record.Failed.isZero() }
 
-// endsFailure reports whether a later decision about shares is in effect, so that what failed is forgotten. Where that gives the failed version a share
-// again, it must be ready.
-func (s choice) endsFailure() bool {
+// endsFailure reports whether a later decision about shares is in effect, so that what failed is forgotten. Where that gives the
+// failed version a share again, it must be ready.
+func (s defaultDecision) endsFailure() bool {
 	if !s.hasFailed() || s.record.FailedChoice == s.choiceHash() || s.defaultPending() {
 		return false
 	}
@@ -76,7 +76,7 @@ func (s *facts) choiceHash() string {
 	return api.ShortHash(b.String())
 }
 
-func (s choice) failed() []finding {
+func (s defaultDecision) failed() []finding {
 	if !s.hasFailed() {
 		return nil
 	}
@@ -94,8 +94,8 @@ func (s *facts) takes(m meaning) string {
 
 // unreadySince returns since when the default has had no ready pod, as recorded, or else now.
 func (s *facts) unreadySince(m meaning) time.Time {
-	if s.ours.rule != nil && !s.renewed {
-		text, of, _ := strings.Cut(s.ours.rule.Annotations[api.AnnotationUnready], " ")
+	if s.ours.destinationRule != nil && !s.renewed {
+		text, of, _ := strings.Cut(s.ours.destinationRule.Annotations[api.AnnotationUnready], " ")
 		if at, ok := parseTime(text); ok && of == m.String() {
 			return at
 		}
@@ -103,7 +103,7 @@ func (s *facts) unreadySince(m meaning) time.Time {
 	return s.now
 }
 
-func (s choice) unreadyText() string {
+func (s defaultDecision) unreadyText() string {
 	if s.unready.IsZero() {
 		return ""
 	}
@@ -117,7 +117,7 @@ func (s *facts) isStarting(m meaning) bool {
 		if !slices.ContainsFunc(t.groups, func(g podGroup) bool { return m.includes(t, g.Version) }) {
 			continue
 		}
-		if s.hasElapsed(t.created(), youngAge) {
+		if s.waitElapsed(t.created(), youngAge) {
 			return false
 		}
 		starting = true

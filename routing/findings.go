@@ -40,7 +40,7 @@ func (s *facts) problemAbout(key, value string, reason api.RouteReason, message,
 // problemOf returns a finding about an object.
 func problemOf(object Object, field, value string, reason api.RouteReason, message, advice string) finding {
 	return finding{RouteProblem: api.RouteProblem{
-		Object: api.ObjectRef{Kind: kindOf(object), Namespace: object.GetNamespace(), Name: object.GetName()},
+		Object: api.ObjectRef{Kind: KindOf(object), Namespace: object.GetNamespace(), Name: object.GetName()},
 		Field:  field, Value: value, Reason: reason, Message: message, Advice: advice,
 	}}
 }
@@ -82,7 +82,7 @@ func (s *facts) deciding(versions []string) string {
 }
 
 // pending reports that an annotation is not in effect yet, since names in it cannot be followed. It reports nothing if none is missing.
-func (s choice) pending(key string, missing []string, message string) []finding {
+func (s defaultDecision) pending(key string, missing []string, message string) []finding {
 	if len(missing) == 0 {
 		return nil
 	}
@@ -101,7 +101,7 @@ func (s choice) pending(key string, missing []string, message string) []finding 
 }
 
 // rolloutBesideOthers reports that a rolling workload changes its version while others are behind the Service.
-func (s choice) rolloutBesideOthers(m meaning) (out []finding) {
+func (s defaultDecision) rolloutBesideOthers(m meaning) (out []finding) {
 	if s.alone(m) {
 		return nil
 	}
@@ -115,7 +115,7 @@ func (s choice) rolloutBesideOthers(m meaning) (out []finding) {
 }
 
 // renamed reports the names that mean a workload which runs another version by now, and a default that waits.
-func (s choice) renamed() (out []finding) {
+func (s defaultDecision) renamed() (out []finding) {
 	for _, name := range s.writtenNames() {
 		m := s.meaningOf(name)
 		if !s.hasPods(m) || len(m.Tracks) == 0 || slices.Contains(s.possible(m), name) {

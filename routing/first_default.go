@@ -19,39 +19,39 @@ const (
 
 // decideFirst decides for a Service about which nothing is recorded, so that existing traffic is unchanged: by an explicit
 // setting, or else the split that already serves, or else the version that is old, or else the first.
-func (s choice) decideFirst() (choice, []finding, bool) {
+func (s defaultDecision) decideFirst() (defaultDecision, []finding, bool) {
 	if len(s.podVersions()) == 0 {
 		return s, s.unlabeled(), false
 	}
-	if !s.settled() {
+	if !s.hasSettlingTimeElapsed() {
 		return s, nil, false
 	}
 	chosen, by := s.choose()
 	was, next := s.record, s
-	next.record = record{Names: was.Names, Selector: was.Selector, Waiting: was.Waiting, Held: was.Held, History: was.History}
+	next.record = record{Names: was.Names, Selector: was.Selector, RefusedExposure: was.RefusedExposure, LastValid: was.LastValid, History: was.History}
 	if !s.reselected {
 		next.record.Weights, next.record.Adopted, next.record.Provisional, next.record.Kept = was.Weights, was.Adopted, was.Provisional, was.Kept
 	}
-	next.waiting = nil
+	next.otherWorkloads = nil
 	if chosen.isZero() {
-		next.record.State, next.waiting = stateSplit, s.withUnseen(nil)
+		next.record.State, next.otherWorkloads = stateSplit, s.withUnseen(nil)
 		return next, []finding{s.existingSplit()}, true
 	}
-	if pods := s.starving(chosen); pods != "" {
+	if pods := s.unversionedWorkloads(chosen); pods != "" {
 		next.record.State = stateUndecided
 		return next, []finding{s.problem(api.RouteUnversionedPods, "Ready pods of "+pods+" carry no label "+s.Intent.VersionLabel+" and would get no traffic from a default route to "+chosen.String()+"; none is written.",
 			"Label their pod template, or accept it with "+s.annotate(api.AnnotationUnversioned+"=ignore")+".")}, true
 	}
 	next.record.Default, next.record.By = chosen, by
-	if by == byFirst && s.Settings.Settle > 0 {
+	if by == ByFirst && s.Settings.Settle > 0 {
 		next.record.Since = timeText(s.now)
 	}
 	return next, nil, true
 }
 
-// settled waits briefly after a Service is first seen, so that objects that are created together are seen together. While nothing
-// serves there is no traffic to protect: the choice is made at once and may be revised.
-func (s choice) settled() bool {
+// hasSettlingTimeElapsed waits briefly after a Service is first seen, so that objects that are created together are seen together.
+// While nothing serves there is no traffic to protect: the choice is made at once and may be revised.
+func (s defaultDecision) hasSettlingTimeElapsed() bool {
 	if s.renewed || s.reselected || s.record.State != "" || s.nothingServes() {
 		return true
 	}
@@ -66,25 +66,25 @@ func (s choice) settled() bool {
 	if created := s.Service.CreationTimestamp.Time; created.After(first) {
 		first = created
 	}
-	return s.hasElapsed(first, s.Settings.Settle)
+	return s.waitElapsed(first, s.Settings.Settle)
 }
 
 // choose returns the default at first sight and how it was found; nothing if there is a split to be kept.
-func (s choice) choose() (meaning, string) {
+func (s defaultDecision) choose() (meaning, string) {
 	if explicit := s.explicitDefault(); !explicit.isZero() {
-		return explicit, byUser
+		return explicit, ByUser
 	}
 	if s.splitServes() {
 		return meaning{}, ""
 	}
 	if old := s.oldest(); !old.isZero() {
-		return old, byOld
+		return old, ByOld
 	}
-	return s.byPolicy(), byFirst
+	return s.byPolicy(), ByFirst
 }
 
 // explicitDefault returns the Service's own default-version, or the default that its weights imply, if they can be followed.
-func (s choice) explicitDefault() meaning {
+func (s defaultDecision) explicitDefault() meaning {
 	if d := s.Intent.Default; d.OnService && d.Policy != api.DefaultLiteral {
 		return s.byPolicy()
 	} else if d.OnService && s.isReady(s.meaningOf(d.Version)) {
@@ -101,7 +101,7 @@ func (s *facts) splitServes() bool {
 	tracks := s.withPods()
 	for i, a := range tracks {
 		for _, b := range tracks[i+1:] {
-			if (s.isOld(a.created()) || s.isOld(b.created())) && differ(s.flowing(a), s.flowing(b)) {
+			if (s.isOld(a.created()) || s.isOld(b.created())) && differ(s.receivingVersions(a), s.receivingVersions(b)) {
 				return true
 			}
 		}
@@ -111,11 +111,11 @@ func (s *facts) splitServes() bool {
 
 // isOld reports whether something is older than the split age; at that moment the answer changes.
 func (s *facts) isOld(created time.Time) bool {
-	return s.hasElapsed(created, s.Settings.SplitAge)
+	return s.waitElapsed(created, s.Settings.SplitAge)
 }
 
-// flowing returns the versions of a track that receive traffic without a route: ready ones, and those of an old track.
-func (s *facts) flowing(t track) []string {
+// receivingVersions returns the versions of a track that receive traffic without a route: ready ones, and those of an old track.
+func (s *facts) receivingVersions(t track) []string {
 	var out []string
 	for _, group := range t.groups {
 		if group.Version != "" && (group.hasReady() || s.isOld(t.created())) {
@@ -135,7 +135,7 @@ func differ(a, b []string) bool {
 func (s *facts) oldest() meaning {
 	var best *track
 	for _, t := range s.withPods() {
-		if s.isOld(t.created()) && len(s.flowing(t)) > 0 && (best == nil || t.created().Before(best.created())) {
+		if s.isOld(t.created()) && len(s.receivingVersions(t)) > 0 && (best == nil || t.created().Before(best.created())) {
 			best = &t
 		}
 	}
@@ -148,8 +148,8 @@ func (s *facts) oldest() meaning {
 // startingFrom returns the default that a track implies: everything that has its version.
 func (s *facts) startingFrom(t track) meaning {
 	version := t.newest()
-	if flowing := s.flowing(t); version == "" && len(flowing) > 0 {
-		version = flowing[0]
+	if receiving := s.receivingVersions(t); version == "" && len(receiving) > 0 {
+		version = receiving[0]
 	}
 	if version == "" {
 		return meaning{Tracks: []WorkloadRef{t.ref}}
@@ -199,8 +199,8 @@ func (t track) firstVersion() string {
 	return t.newest()
 }
 
-// starving names the tracks whose ready pods would get no traffic by a default route, because they have no version.
-func (s *facts) starving(chosen meaning) string {
+// unversionedWorkloads names the tracks whose ready pods would get no traffic by a default route, because they have no version.
+func (s *facts) unversionedWorkloads(chosen meaning) string {
 	if s.Intent.IgnoreUnversioned || chosen.All {
 		return ""
 	}

@@ -134,10 +134,10 @@ func TestARecordWithoutATimeIsNotRevised(t *testing.T) {
 	c := newCluster(t)
 	c.fixed("app-v2", "v2", 1)
 	c.settle()
-	for _, object := range c.existing.all() {
+	for _, object := range c.existing.All() {
 		r := recordOf(object)
 		if r.Since == "" {
-			t.Fatalf("%s has no time in its record", kindOf(object))
+			t.Fatalf("%s has no time in its record", KindOf(object))
 		}
 		r.Since, r.Revision = "", 0
 		object.GetAnnotations()[api.AnnotationRecord] = r.text()

@@ -42,10 +42,10 @@ func (x exposure) key() string {
 }
 
 // decideExposure decides what gateways serve: what the annotations request, without what is not permitted and what others serve already.
-func (s *facts) decideExposure() (exposureVerdict, []finding) {
-	out := exposureVerdict{request: s.Intent.Expose, annotations: s.Intent.Texts, held: s.recorded.Held, waiting: s.recorded.Waiting}
+func (s *facts) decideExposure() (exposureDecision, []finding) {
+	out := exposureDecision{request: s.Intent.Expose, annotations: s.Intent.Texts, lastValid: s.recorded.LastValid, refusedExposure: s.recorded.RefusedExposure}
 	if out.request == nil {
-		out.waiting = ""
+		out.refusedExposure = ""
 		return out, nil
 	}
 	if forbidden := s.exposureForbidden(out.request); len(forbidden) > 0 {
@@ -70,7 +70,7 @@ func (s *facts) decideExposure() (exposureVerdict, []finding) {
 
 // resolveExposure returns the part of the request that can take effect, which is off if there is none, and reports the rest. It notes
 // in out which hosts are kept and which exposure waits.
-func (s *facts) resolveExposure(out *exposureVerdict) (exposure, []finding) {
+func (s *facts) resolveExposure(out *exposureDecision) (exposure, []finding) {
 	request, current := out.request, out.current
 	if port, speaksHTTP := s.gatewayServicePort(request); !speaksHTTP {
 		if request.ServicePort != "" {
@@ -79,8 +79,8 @@ func (s *facts) resolveExposure(out *exposureVerdict) (exposure, []finding) {
 		}
 		return exposure{}, []finding{s.refuse(current, api.AnnotationExpose, "true", api.RoutePortNotRouted, "The Service has no HTTP port that a gateway could route to.", "Name a port http or set its appProtocol.")}
 	}
-	if s.names.barred != "" {
-		return exposure{}, []finding{s.refuse(current, api.AnnotationExpose, "true", api.RouteNameTaken, s.names.barred+" was not created by Outrigger and has the name of the object to write.", "Rename it.")}
+	if s.names.conflictingExposedName != "" {
+		return exposure{}, []finding{s.refuse(current, api.AnnotationExpose, "true", api.RouteNameTaken, s.names.conflictingExposedName+" was not created by Outrigger and has the name of the object to write.", "Rename it.")}
 	}
 	x, kept, found := s.exposureOf(request)
 	out.keptHosts = kept
@@ -100,7 +100,7 @@ func (s *facts) resolveExposure(out *exposureVerdict) (exposure, []finding) {
 		}
 	}
 	var claims []finding
-	x.hosts, out.waiting, claims = s.claimHosts(x)
+	x.hosts, out.refusedExposure, claims = s.claimHosts(x)
 	x.hosts = widest(x.hosts)
 	x.on = len(x.hosts) > 0
 	return x, append(found, claims...)
@@ -150,8 +150,8 @@ func (s *facts) isKept(host string) bool {
 	if host == anyHost || !s.servesAtGateway(host) {
 		return false
 	}
-	return s.ours.isCombined() && servesHost(s.ours.mesh, host) || slices.Contains(s.copies.read.KeptHosts, host) ||
-		s.ours.exposed != nil && slices.Contains(splitList(s.ours.exposed.Annotations[api.AnnotationKeptHosts]), host)
+	return s.ours.isCombined() && servesHost(s.ours.meshRoute, host) || slices.Contains(s.copies.read.KeptHosts, host) ||
+		s.ours.gatewayRoute != nil && slices.Contains(splitList(s.ours.gatewayRoute.Annotations[api.AnnotationKeptHosts]), host)
 }
 
 // allows reports whether an entry of the Namespace's list includes a host; "*.shop.example.com" includes what is below
@@ -257,7 +257,7 @@ func isOutriggers(object Object) bool {
 
 // claimHosts returns the hosts that no other object serves, and those that we served first. What was refused as a "*" does
 // not apply automatically later: waiting is the key of that exposure.
-func (s *facts) claimHosts(x exposure) (free []string, waiting string, found []finding) {
+func (s *facts) claimHosts(x exposure) (free []string, refusedExposure string, found []finding) {
 	for _, host := range x.hosts {
 		if vs := s.routedByUser(x, host); vs != nil {
 			found = append(found, s.routedAlready(vs, host))
@@ -271,7 +271,7 @@ func (s *facts) claimHosts(x exposure) (free []string, waiting string, found []f
 			found = append(found, s.servedByIngress(host, ingress, first))
 			continue
 		}
-		waits := host == anyHost && s.recorded.Waiting == x.key() && !s.isServed(x, []string{host})
+		waits := host == anyHost && s.recorded.RefusedExposure == x.key() && !s.isServed(x, []string{host})
 		if other == nil && !waits {
 			free = append(free, host)
 			continue
@@ -279,11 +279,11 @@ func (s *facts) claimHosts(x exposure) (free []string, waiting string, found []f
 		if first {
 			free = append(free, host)
 		} else if host == anyHost && (waits || isOutriggers(other)) { // the user ends what the user wrote
-			waiting = x.key()
+			refusedExposure = x.key()
 		}
 		found = append(found, s.claimed(host, other, first))
 	}
-	return free, waiting, found
+	return free, refusedExposure, found
 }
 
 func (s *facts) claimed(host string, other Object, first bool) finding {
@@ -297,9 +297,9 @@ func (s *facts) claimed(host string, other Object, first bool) finding {
 		return s.refuseHost(api.AnnotationHosts, host, api.RouteHostConflict, what+" was claimed by another object when this was written. It is free now, but is not exposed automatically.",
 			fmt.Sprintf("Write the annotation again: kubectl annotate service -n %s %s %s-, then %s.", s.Service.Namespace, s.Service.Name, api.AnnotationExpose, s.annotate(api.AnnotationExpose+"=true")))
 	case first:
-		return s.problemAbout(api.AnnotationHosts, host, api.RouteHostConflict, fmt.Sprintf("%s is also claimed by %s %s/%s, which claimed it later. The existing exposure is unchanged.", what, kindOf(other), other.GetNamespace(), other.GetName()), "Remove the host from one of them.")
+		return s.problemAbout(api.AnnotationHosts, host, api.RouteHostConflict, fmt.Sprintf("%s is also claimed by %s %s/%s, which claimed it later. The existing exposure is unchanged.", what, KindOf(other), other.GetNamespace(), other.GetName()), "Remove the host from one of them.")
 	}
-	return s.refuseHost(api.AnnotationHosts, host, api.RouteHostConflict, fmt.Sprintf("%s is already served by %s %s/%s; it is not exposed.", what, kindOf(other), other.GetNamespace(), other.GetName()), advice)
+	return s.refuseHost(api.AnnotationHosts, host, api.RouteHostConflict, fmt.Sprintf("%s is already served by %s %s/%s; it is not exposed.", what, KindOf(other), other.GetNamespace(), other.GetName()), advice)
 }
 
 // sameIngress reports whether two selectors can select the same gateway pods: one includes the other.
@@ -335,7 +335,7 @@ func (s *facts) isServedAt(x exposure, l listener, hosts []string) bool {
 // routeFor returns the existing VirtualService that serves a host at the gateway of an exposure; nil if there is none. One of an
 // earlier release may serve the mesh as well.
 func (s *facts) routeFor(x exposure, host string) *networkingv1.VirtualService {
-	for _, vs := range []*networkingv1.VirtualService{s.ours.mesh, s.ours.exposed} {
+	for _, vs := range []*networkingv1.VirtualService{s.ours.meshRoute, s.ours.gatewayRoute} {
 		if vs != nil && !s.renewed && slices.Contains(vs.Spec.Gateways, x.gateway) && slices.Contains(vs.Spec.Hosts, host) {
 			return vs
 		}

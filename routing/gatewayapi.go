@@ -36,8 +36,8 @@ func GrantKind() RouteKind {
 	return RouteKind{schema.GroupKind{Group: groupGatewayAPI, Kind: "ReferenceGrant"}, "referencegrants." + groupGatewayAPI}
 }
 
-// Route is what a route of Gateway API says about the way of requests.
-type Route struct {
+// GatewayAPIRoute is what a route of Gateway API says about the way of requests.
+type GatewayAPIRoute struct {
 	Kind, Namespace, Name string
 	// Parents are what requests come through, sorted: "Gateway infra/front", or "Service shop/facade" for callers in the mesh.
 	// Those that the parent's controller refuses are left out.
@@ -48,9 +48,9 @@ type Route struct {
 	Hosts    []string // of the requests; empty for all
 }
 
-// RouteOf reads a route.
-func RouteOf(object *unstructured.Unstructured, clusterDomain string) Route {
-	out := Route{Kind: object.GetKind(), Namespace: object.GetNamespace(), Name: object.GetName()}
+// GatewayAPIRouteOf reads a route.
+func GatewayAPIRouteOf(object *unstructured.Unstructured, clusterDomain string) GatewayAPIRoute {
+	out := GatewayAPIRoute{Kind: object.GetKind(), Namespace: object.GetNamespace(), Name: object.GetName()}
 	out.Hosts, _, _ = unstructured.NestedStringSlice(object.Object, "spec", "hostnames")
 	refused := refusedParents(object)
 	for _, parent := range mapsAt(object.Object, "spec", "parentRefs") {
@@ -78,7 +78,7 @@ func RouteOf(object *unstructured.Unstructured, clusterDomain string) Route {
 }
 
 // Services returns the Services that get requests by the route, sorted.
-func (r Route) Services() []types.NamespacedName {
+func (r GatewayAPIRoute) Services() []types.NamespacedName {
 	var out []types.NamespacedName
 	for _, backend := range r.Backends {
 		_, service := splitBackend(backend)
@@ -153,7 +153,7 @@ func backendName(backend map[string]any, namespace, clusterDomain string) string
 
 // Bypasses returns the routes that lead to a Service, in the order of their names. Its own namespace's grants say which routes
 // of other namespaces may, for requests that come through a gateway.
-func Bypasses(service types.NamespacedName, routes []Route, grants []*unstructured.Unstructured) []Bypass {
+func Bypasses(service types.NamespacedName, routes []GatewayAPIRoute, grants []*unstructured.Unstructured) []Bypass {
 	var out []Bypass
 	for _, route := range routes {
 		parents := map[string]bool{}
@@ -180,7 +180,7 @@ func Bypasses(service types.NamespacedName, routes []Route, grants []*unstructur
 }
 
 // permits reports whether a ReferenceGrant lets a route name a Service.
-func permits(grant *unstructured.Unstructured, route Route, kind string, service types.NamespacedName) bool {
+func permits(grant *unstructured.Unstructured, route GatewayAPIRoute, kind string, service types.NamespacedName) bool {
 	from := slices.ContainsFunc(mapsAt(grant.Object, "spec", "from"), func(from map[string]any) bool {
 		return textAt(from, "group") == groupGatewayAPI && textAt(from, "kind") == route.Kind && textAt(from, "namespace") == route.Namespace
 	})

@@ -15,7 +15,7 @@ import (
 // While an exposure changes, our Gateway serves what it served before, beside what is new: add, wait, remove.
 
 // servedBefore is our Gateway as it is, without hosts and certificates that another client wrote into it.
-func (s decision) servedBefore(exposed routeView) *networkingv1.Gateway {
+func (s outcome) servedBefore(exposed routeView) *networkingv1.Gateway {
 	if !s.gatewayEdited() {
 		return s.ours.gateway
 	}

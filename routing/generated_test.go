@@ -128,7 +128,7 @@ func generateForeign(random *rand.Rand, at time.Time) Objects {
 	for i := range random.Intn(5) {
 		c := &cluster{now: at.Add(-time.Duration(random.Intn(3)) * time.Hour)}
 		foreignStep(c, func(words ...string) string { return words[random.Intn(len(words))] })
-		for _, object := range c.foreign.all() {
+		for _, object := range c.foreign.All() {
 			object.SetName(fmt.Sprintf("%s-%d", object.GetName(), i))
 		}
 		out.DestinationRules = append(out.DestinationRules, c.foreign.DestinationRules...)
@@ -150,14 +150,14 @@ func TestGeneratedInputs(t *testing.T) {
 		if seed%2 == 1 {
 			observed.Foreign = generateForeign(random, at)
 		}
-		result := Settled(observed, at)
+		result := PlanOffline(observed, at)
 		again := observed
 		again.Existing, again.Foreign = copyObjects(observed.Existing), copyObjects(observed.Foreign)
-		if other := Settled(shuffled(again, random), at); !bytes.Equal(bytesOf(t, result), bytesOf(t, other)) {
+		if other := PlanOffline(shuffled(again, random), at); !bytes.Equal(bytesOf(t, result), bytesOf(t, other)) {
 			t.Errorf("%s\nanother order gives another plan:\n%s", input, cmp.Diff(text(t, result), text(t, other)))
 		}
 		again.Existing = copyObjects(result.Objects)
-		if next := Settled(again, at.Add(time.Hour)).Objects; len(Diff(again.Existing, next)) > 0 {
+		if next := PlanOffline(again, at.Add(time.Hour)).Objects; len(Diff(again.Existing, next)) > 0 {
 			t.Errorf("%s\nthe plan of a plan is not empty:\n%s", input, cmp.Diff(text(t, result.Objects), text(t, next)))
 		}
 		for _, fault := range unsound(result.Objects, observed.Foreign) {

@@ -40,7 +40,7 @@ func TestGolden(t *testing.T) {
 				t.Fatal(err)
 			}
 			observed, problems := readInput(t, section(archive, "in.yaml"))
-			result := Settled(observed, time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC))
+			result := PlanOffline(observed, time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC))
 			got := &txtar.Archive{Comment: archive.Comment, Files: []txtar.File{
 				{Name: "in.yaml", Data: section(archive, "in.yaml")},
 				{Name: "objects.yaml", Data: printed(t, result.Objects)},
@@ -55,7 +55,7 @@ func TestGolden(t *testing.T) {
 				t.Errorf("-want +got (go test -update writes it anew):\n%s", diff)
 			}
 			observed.Existing = result.Objects
-			if again := Diff(observed.Existing, Settled(observed, time.Date(2026, 1, 2, 4, 4, 5, 0, time.UTC)).Objects); len(again) > 0 {
+			if again := Diff(observed.Existing, PlanOffline(observed, time.Date(2026, 1, 2, 4, 4, 5, 0, time.UTC)).Objects); len(again) > 0 {
 				t.Errorf("the plan of a plan is not empty: %s %s", again[0].Action, again[0].Object.GetName())
 			}
 		})
@@ -74,7 +74,7 @@ func section(archive *txtar.Archive, name string) []byte {
 func readInput(t *testing.T, input []byte) (Observed, []api.RouteProblem) {
 	t.Helper()
 	o := Observed{RootNamespace: "istio-system", Settings: testSettings()}
-	var routes []Route
+	var routes []GatewayAPIRoute
 	var grants []*unstructured.Unstructured
 	var ingresses []*networkingk8s.Ingress
 	for _, document := range bytes.Split(input, []byte("\n---\n")) {
@@ -106,7 +106,7 @@ func readInput(t *testing.T, input []byte) (Observed, []api.RouteProblem) {
 		case "HTTPRoute", "GRPCRoute", "TCPRoute", "TLSRoute":
 			object := &unstructured.Unstructured{}
 			decode(t, document, &object.Object)
-			routes = append(routes, RouteOf(object, o.Settings.ClusterDomain))
+			routes = append(routes, GatewayAPIRouteOf(object, o.Settings.ClusterDomain))
 		case "ReferenceGrant":
 			object := &unstructured.Unstructured{}
 			decode(t, document, &object.Object)
@@ -124,7 +124,7 @@ func readInput(t *testing.T, input []byte) (Observed, []api.RouteProblem) {
 	var problems []api.RouteProblem
 	o.Intent, problems = api.RouteIntentOf(o.Service, o.Namespace)
 	for _, w := range o.Workloads {
-		if selects(o.Service.Spec.Selector, w.Labels) {
+		if Selects(o.Service.Spec.Selector, w.Labels) {
 			o.Pods = append(o.Pods, PodGroup{Workload: w.WorkloadRef, Version: w.Labels[o.Intent.VersionLabel], Pods: 1, Created: w.Created})
 		}
 	}
@@ -141,7 +141,7 @@ func decode(t testing.TB, document []byte, into any) {
 func printed(t *testing.T, objects Objects) []byte {
 	t.Helper()
 	var out []byte
-	for _, object := range objects.all() {
+	for _, object := range objects.All() {
 		text, err := yaml.Marshal(object)
 		if err != nil {
 			t.Fatal(err)

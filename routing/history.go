@@ -16,14 +16,14 @@ import (
 // first. The write that replaces a decision also records it, so the history causes no additional writes.
 
 const (
-	// mostDecisions is how many past decisions the record holds.
-	mostDecisions = 5
-	// mostDecisionBytes bounds the JSON of all of them. The oldest are dropped first.
-	mostDecisionBytes = 4096
+	// maxDecisions is how many past decisions the record holds.
+	maxDecisions = 5
+	// maxDecisionBytes bounds the JSON of all of them. The oldest are dropped first.
+	maxDecisionBytes = 4096
 )
 
-// pastDecision is a decision that was in effect.
-type pastDecision struct {
+// recordedDecision is a decision that was in effect.
+type recordedDecision struct {
 	Until   string           `json:"until"` // when it was replaced
 	Default meaning          `json:"default,omitzero"`
 	Weights effectiveWeights `json:"weights,omitempty"`
@@ -34,11 +34,11 @@ type pastDecision struct {
 }
 
 // decisionHistory is a list of past decisions. A list that does not parse is read as empty, so that the rest of the record is kept.
-type decisionHistory []pastDecision
+type decisionHistory []recordedDecision
 
 // UnmarshalJSON reads at most as many decisions as are kept.
 func (h *decisionHistory) UnmarshalJSON(text []byte) error {
-	var list []pastDecision
+	var list []recordedDecision
 	if json.Unmarshal(text, &list) != nil {
 		list = nil
 	}
@@ -47,14 +47,14 @@ func (h *decisionHistory) UnmarshalJSON(text []byte) error {
 }
 
 // bounded keeps the newest decisions within the limits.
-func bounded(list []pastDecision) decisionHistory {
-	list = slices.Clone(list[:min(len(list), mostDecisions)])
+func bounded(list []recordedDecision) decisionHistory {
+	list = slices.Clone(list[:min(len(list), maxDecisions)])
 	for i, d := range list {
-		if len(bytesOfJSON(d)) > mostDecisionBytes/2 {
+		if len(bytesOfJSON(d)) > maxDecisionBytes/2 {
 			list[i].Weights, list[i].Long = nil, true
 		}
 	}
-	for len(list) > 0 && len(bytesOfJSON(list)) > mostDecisionBytes {
+	for len(list) > 0 && len(bytesOfJSON(list)) > maxDecisionBytes {
 		list = list[:len(list)-1]
 	}
 	if len(list) == 0 {
@@ -78,7 +78,7 @@ func (s *facts) isDecision(r record) bool {
 		return false
 	}
 	since, stamped := parseTime(r.Since)
-	return r.By != byFirst || !stamped || s.hasElapsed(since, s.Settings.Settle)
+	return r.By != ByFirst || !stamped || s.waitElapsed(since, s.Settings.Settle)
 }
 
 // sameDecision reports whether two records send requests to the same versions. What the names mean may differ: a workload
@@ -103,9 +103,9 @@ func (s *facts) historyFor(r record) decisionHistory {
 	if !isSequel {
 		list = append(decisionHistory{{Until: timeText(s.now), Default: was.Default, Weights: was.Weights, By: by}}, list...)
 	}
-	var out []pastDecision
+	var out []recordedDecision
 	for _, d := range list {
-		isSame := func(kept pastDecision) bool {
+		isSame := func(kept recordedDecision) bool {
 			return !d.Long && !kept.Long && sameDecision(d.asRecord(), kept.asRecord())
 		}
 		if !d.Long && sameDecision(d.asRecord(), r) || slices.ContainsFunc(out, isSame) {
@@ -116,7 +116,7 @@ func (s *facts) historyFor(r record) decisionHistory {
 	return bounded(out)
 }
 
-func (d pastDecision) asRecord() record { return record{Default: d.Default, Weights: d.Weights} }
+func (d recordedDecision) asRecord() record { return record{Default: d.Default, Weights: d.Weights} }
 
 // decidingHash is a hash of the annotations by which users decide about the default and the weights.
 func (s *facts) decidingHash() string {
@@ -160,7 +160,7 @@ func Decisions(observed Observed, now time.Time) []Decision {
 	if !s.isRecorded || s.recorded.State != "" || len(s.copies.disagree) > 0 {
 		return nil
 	}
-	out := []Decision{s.named(pastDecision{Default: s.recorded.Default, Weights: s.recorded.Weights})}
+	out := []Decision{s.named(recordedDecision{Default: s.recorded.Default, Weights: s.recorded.Weights})}
 	for _, past := range s.recorded.History {
 		d := s.named(past)
 		isSame := func(other Decision) bool {
@@ -174,7 +174,7 @@ func Decisions(observed Observed, now time.Time) []Decision {
 }
 
 // named returns a decision with the version names that annotations use now.
-func (s *facts) named(d pastDecision) Decision {
+func (s *facts) named(d recordedDecision) Decision {
 	out := Decision{IsTooLong: d.Long}
 	out.Until, _ = parseTime(d.Until)
 	name := func(m meaning, fallback string) string {

@@ -152,9 +152,9 @@ func TestHistorySurvives(t *testing.T) {
 			edit(c)
 			c.advance(time.Minute)
 			c.decided("v1 v1=50,v2=50; v1 v1=90,v2=10; v1")
-			for _, object := range c.existing.all() {
+			for _, object := range c.existing.All() {
 				if len(recordOf(object).History) != 2 {
-					t.Errorf("%s has the history %v", kindOf(object), recordOf(object).History)
+					t.Errorf("%s has the history %v", KindOf(object), recordOf(object).History)
 				}
 			}
 		})
@@ -184,9 +184,9 @@ func TestHistoryIsReadSafely(t *testing.T) {
 
 // The history is bounded: weights that are too long are not recorded, and are said to be so.
 func TestHistoryIsBounded(t *testing.T) {
-	var list []pastDecision
+	var list []recordedDecision
 	for i := range 9 {
-		d := pastDecision{Until: "2026-01-02T03:04:05.000Z", Default: meaning{Version: fmt.Sprint("v", i)}}
+		d := recordedDecision{Until: "2026-01-02T03:04:05.000Z", Default: meaning{Version: fmt.Sprint("v", i)}}
 		for j := range 60 * (i % 2) {
 			d.Weights = append(d.Weights, effectiveWeight{name: fmt.Sprintf("a-version-with-a-long-name-%d", j), weight: 1})
 		}
@@ -194,7 +194,7 @@ func TestHistoryIsBounded(t *testing.T) {
 	}
 	list[3].Weights = append(list[3].Weights, list[3].Weights...)
 	out := bounded(list)
-	if size := len(bytesOfJSON(out)); size > mostDecisionBytes || len(out) == 0 || len(out) > mostDecisions {
+	if size := len(bytesOfJSON(out)); size > maxDecisionBytes || len(out) == 0 || len(out) > maxDecisions {
 		t.Errorf("%d decisions of %d bytes", len(out), size)
 	}
 	var long []bool

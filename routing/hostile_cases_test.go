@@ -194,8 +194,8 @@ func TestCopiesThatDisagreeHoldEverything(t *testing.T) {
 			c := twoVersions(t)
 			c.annotate("weights=v1=90,v2=10")
 			c.advance(time.Minute)
-			for _, object := range c.existing.all() {
-				if kindOf(object) == edited {
+			for _, object := range c.existing.All() {
+				if KindOf(object) == edited {
 					annotations := object.GetAnnotations()
 					annotations[api.AnnotationRecord] = strings.Replace(annotations[api.AnnotationRecord], "v1=90,v2=10", "v1=10,v2=90", 1)
 					annotations[api.AnnotationSeal] = seal(annotations)

@@ -29,18 +29,18 @@ type handEditOf struct {
 // edit changes one field of one of our objects, one annotation of all of them, or deletes one. It returns nil where there
 // is none, or where the change would be none.
 func (h *hostileWalk) edit(c *cluster) *handEditOf {
-	objects := c.existing.all()
+	objects := c.existing.All()
 	if len(objects) == 0 {
 		return nil
 	}
 	object := objects[h.random.Intn(len(objects))]
 	switch h.random.Intn(16) {
 	case 0:
-		if kindOf(object) == "DestinationRule" && len(c.existing.VirtualServices) == 0 {
+		if KindOf(object) == "DestinationRule" && len(c.existing.VirtualServices) == 0 {
 			return nil // it is the only copy of the record, which is lost
 		}
 		c.existing = without(c.existing, object)
-		return &handEditOf{what: "deleted", kind: kindOf(object), name: object.GetName(), spec: true}
+		return &handEditOf{what: "deleted", kind: KindOf(object), name: object.GetName(), spec: true}
 	case 1:
 		return h.replace(c, object, h.editOwner)
 	case 2:
@@ -77,7 +77,7 @@ func (h *hostileWalk) replace(c *cluster, object Object, change func(Object) str
 	edited.SetResourceVersion(object.GetResourceVersion() + "h")
 	c.replaceObject(object, edited)
 	return &handEditOf{
-		what: what, object: edited, kind: kindOf(object), name: object.GetName(), spec: !sameSpecExactly(object, edited),
+		what: what, object: edited, kind: KindOf(object), name: object.GetName(), spec: !sameSpecExactly(object, edited),
 		marks: pairsText(ownMarks(object.GetAnnotations())) != pairsText(ownMarks(edited.GetAnnotations())),
 	}
 }
@@ -122,7 +122,7 @@ func (h *hostileWalk) editLabels(o Object) string {
 // editEverywhere edits one annotation in the same way on each object that has it, or takes all annotations off all of them.
 func (h *hostileWalk) editEverywhere(c *cluster) *handEditOf {
 	var keys []string
-	for _, object := range c.existing.all() {
+	for _, object := range c.existing.All() {
 		keys = append(keys, sortedKeys(ownMarks(object.GetAnnotations()))...)
 	}
 	if len(keys) == 0 {
@@ -131,7 +131,7 @@ func (h *hostileWalk) editEverywhere(c *cluster) *handEditOf {
 	key := keys[h.random.Intn(len(keys))]
 	wipe, remove, text := h.random.Intn(4) == 0, h.random.Intn(3) == 0, ""
 	var last *handEditOf
-	for _, object := range c.existing.all() {
+	for _, object := range c.existing.All() {
 		is := h.replace(c, object, func(o Object) string {
 			annotations := o.GetAnnotations()
 			was, has := annotations[key]

@@ -3,10 +3,11 @@
 package routing
 
 import (
-	corev1 "k8s.io/api/core/v1"
 	"math/rand"
 	"testing"
 	"time"
+
+	corev1 "k8s.io/api/core/v1"
 )
 
 // state is how a walk begins.

@@ -66,7 +66,7 @@ func (h *hostileWalk) attack(t *testing.T, c *cluster) {
 	t.Helper()
 	edited, quiet := c.clone(), c.clone()
 	is := h.edit(edited)
-	h.past = append(h.past, copyObjects(c.existing).all()...)
+	h.past = append(h.past, copyObjects(c.existing).All()...)
 	if is == nil {
 		return
 	}
@@ -193,7 +193,7 @@ func (a *attacked) adopts() bool {
 
 // isTheirs reports whether an object is reported as another author's.
 func (a *attacked) isTheirs(o Object) bool {
-	return a.tellsOf(api.RouteDrifted, kindOf(o), o.GetName())
+	return a.tellsOf(api.RouteDrifted, KindOf(o), o.GetName())
 }
 
 func (a *attacked) tellsOf(reason api.RouteReason, kind, name string) bool {
@@ -232,7 +232,7 @@ func (a *attacked) shareOut(o Objects) map[string]string {
 	for _, vs := range o.VirtualServices {
 		for _, http := range vs.Spec.Http {
 			if !isConditional(http) {
-				out[vs.Name] = percentsText(heavy(http.Route))
+				out[vs.Name] = percentsText(withoutZeroWeights(http.Route))
 			}
 		}
 	}
@@ -364,7 +364,7 @@ func (a *attacked) tellsDrift() bool { return a.tellsOf(api.RouteDrifted, "Virtu
 func (a *attacked) compareObjects(must, is Objects) {
 	a.t.Helper()
 	if changes := Diff(must, is); len(changes) > 0 {
-		a.t.Errorf("%v: %s %s %s", a.now, changes[0].Action, kindOf(changes[0].Object), changes[0].Object.GetName())
+		a.t.Errorf("%v: %s %s %s", a.now, changes[0].Action, KindOf(changes[0].Object), changes[0].Object.GetName())
 	}
 }
 
@@ -375,8 +375,8 @@ func (a *attacked) copiesAgree() {
 		return // no record is written beside a DestinationRule that conflicts
 	}
 	texts := map[int]string{}
-	for _, object := range a.existing.all() {
-		if r := recordOf(object); !r.isZero() && kindOf(object) != "Gateway" {
+	for _, object := range a.existing.All() {
+		if r := recordOf(object); !r.isZero() && KindOf(object) != "Gateway" {
 			if other, is := texts[r.Revision]; is && other != r.text() {
 				a.t.Errorf("%v: revision %d of the record is %s and %s", a.now, r.Revision, other, r.text())
 			}
@@ -392,7 +392,7 @@ func (a *attacked) saysSo() {
 		return
 	}
 	var now Object
-	for _, object := range a.existing.all() {
+	for _, object := range a.existing.All() {
 		if sameName(object, a.edit.object) {
 			now = object
 		}
@@ -420,7 +420,7 @@ func (a *attacked) isWithoutMeaning() bool {
 		how, _ := s.editOf(o)
 		return how == unedited
 	case *networkingv1.DestinationRule:
-		return !s.ruleEdited()
+		return !s.destinationRuleEdited()
 	}
 	return false
 }

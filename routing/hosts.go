@@ -19,7 +19,7 @@ func MayConcern(object Object, service *corev1.Service, clusterDomain string) bo
 	}
 	switch o := object.(type) {
 	case *networkingv1.DestinationRule:
-		return covers(resolveHost(o.Spec.Host, o.Namespace, clusterDomain), hostOf(service, clusterDomain))
+		return covers(ResolveHost(o.Spec.Host, o.Namespace, clusterDomain), hostOf(service, clusterDomain))
 	case *networkingv1.VirtualService:
 		host := hostOf(service, clusterDomain)
 		return len(boundGateways(o)) > 0 || len(DelegatesOf(o)) > 0 || coversService(o, host, clusterDomain) || len(subsetsNamed(o, host, clusterDomain)) > 0
@@ -40,8 +40,9 @@ func hostOf(service *corev1.Service, clusterDomain string) string {
 	return service.Name + "." + service.Namespace + ".svc." + clusterDomain
 }
 
-// resolveHost does as Istio: a name without a dot is a Service of the object's own namespace, any other is literal.
-func resolveHost(host, namespace, clusterDomain string) string {
+// ResolveHost returns the full name of a host in an object of the namespace, as Istio resolves it: a name without a dot is a Service of
+// that namespace, any other is literal.
+func ResolveHost(host, namespace, clusterDomain string) string {
 	if host == "" || strings.ContainsAny(host, ".*") {
 		return host
 	}
@@ -70,7 +71,7 @@ func coversService(vs *networkingv1.VirtualService, host, clusterDomain string) 
 		return false
 	}
 	return slices.ContainsFunc(vs.Spec.Hosts, func(h string) bool {
-		return covers(resolveHost(h, vs.Namespace, clusterDomain), host)
+		return covers(ResolveHost(h, vs.Namespace, clusterDomain), host)
 	})
 }
 

@@ -21,27 +21,27 @@ import (
 // "istio-system/default 3f2a9c01".
 const policyEdited = "edited"
 
-// policyVerdict is the trafficPolicy that our DestinationRule has.
-type policyVerdict struct {
+// policyDecision is the trafficPolicy that our DestinationRule has.
+type policyDecision struct {
 	policy *networkingapi.TrafficPolicy // nil: none of ours
 	mark   string                       // where it is from, or policyEdited; empty if none is copied
 }
 
 // decidePolicy gives our DestinationRule the policy that callers had without it: Istio applies only the most specific rule, so
 // ours would replace the policy of a rule for many hosts. A policy that another client wrote into ours is theirs.
-func (s *facts) decidePolicy() (policyVerdict, []finding) {
+func (s *facts) decidePolicy() (policyDecision, []finding) {
 	from := s.shadowed()
-	if existing := s.ours.rule; existing != nil && existing.Spec.TrafficPolicy != nil && !policyIsOurs(existing, from) {
+	if existing := s.ours.destinationRule; existing != nil && existing.Spec.TrafficPolicy != nil && !policyIsOurs(existing, from) {
 		if existing.Annotations[api.AnnotationInherited] != "" {
 			// What we copied of it is still applied by us, so that leaving it out would remove it.
-			return policyVerdict{existing.Spec.TrafficPolicy.DeepCopy(), policyEdited}, nil
+			return policyDecision{existing.Spec.TrafficPolicy.DeepCopy(), policyEdited}, nil
 		}
-		return policyVerdict{}, nil
+		return policyDecision{}, nil
 	}
 	if from == nil || s.Intent.NoPolicy {
-		return policyVerdict{}, nil
+		return policyDecision{}, nil
 	}
-	return policyVerdict{from.Spec.TrafficPolicy.DeepCopy(), policyMark(from)}, []finding{problemOf(from, "spec.host", from.Spec.Host, api.RoutePolicyInherited,
+	return policyDecision{from.Spec.TrafficPolicy.DeepCopy(), policyMark(from)}, []finding{problemOf(from, "spec.host", from.Spec.Host, api.RoutePolicyInherited,
 		fmt.Sprintf("Outrigger's DestinationRule for Service %s/%s is more specific, so Istio would ignore this policy. Outrigger copies it and keeps the copy up to date.", s.Service.Namespace, s.Service.Name),
 		"To omit it: "+s.annotate(api.AnnotationInheritPolicy+"=false")+".")}
 }
@@ -75,7 +75,7 @@ func (s *facts) shadowed() *networkingv1.DestinationRule {
 	for _, namespace := range []string{s.Service.Namespace, s.RootNamespace} {
 		var best []*networkingv1.DestinationRule
 		for _, rule := range s.Foreign.DestinationRules {
-			host := resolveHost(rule.Spec.Host, rule.Namespace, s.Settings.ClusterDomain)
+			host := ResolveHost(rule.Spec.Host, rule.Namespace, s.Settings.ClusterDomain)
 			if rule.Namespace != namespace || rule.Spec.WorkloadSelector != nil || !covers(host, s.host) || !exports(rule.Spec.ExportTo, rule.Namespace, s.Service.Namespace) {
 				continue
 			}
@@ -116,9 +116,9 @@ func moreSpecific(a, b string) bool {
 	return wildA && len(a) > len(b)
 }
 
-// noteWideRule notes a DestinationRule for many hosts in a caller's namespace: Istio looks there first, so those callers do not
+// noteWideDestinationRule notes a DestinationRule for many hosts in a caller's namespace: Istio looks there first, so those callers do not
 // see our subsets.
-func (s *reader) noteWideRule(rule *networkingv1.DestinationRule) {
+func (s *reader) noteWideDestinationRule(rule *networkingv1.DestinationRule) {
 	if rule.Namespace == s.Service.Namespace || rule.Spec.WorkloadSelector != nil || rule.Namespace == s.RootNamespace && !slices.Contains(rule.Spec.ExportTo, ".") {
 		return
 	}
@@ -127,8 +127,8 @@ func (s *reader) noteWideRule(rule *networkingv1.DestinationRule) {
 
 const namedAtMost = 5
 
-// reportWideRules reports them in one Problem, because a mesh may have one in every namespace.
-func (s *reader) reportWideRules() {
+// reportWideDestinationRules reports them in one Problem, because a mesh may have one in every namespace.
+func (s *reader) reportWideDestinationRules() {
 	if len(s.foreign.wide) == 0 {
 		return
 	}

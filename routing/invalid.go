@@ -32,11 +32,11 @@ func (s *reader) restoreAnnotations() {
 		s.ours.annotations = maps.Clone(s.Intent.Texts) // another client wiped or replaced them: nothing new is has by that
 	}
 	s.invalid = s.Intent.Bad
-	held := s.recorded.Held
-	if s.recorded.Held = nil; len(s.Intent.Bad) == 0 {
+	held := s.recorded.LastValid
+	if s.recorded.LastValid = nil; len(s.Intent.Bad) == 0 {
 		return
 	}
-	s.recorded.Held = held
+	s.recorded.LastValid = held
 	service := &corev1.Service{ObjectMeta: *s.Service.ObjectMeta.DeepCopy(), Spec: corev1.ServiceSpec{Ports: s.Service.Spec.Ports}}
 	recorded := map[string]bool{} // an earlier release may have accepted what this one refuses
 	for key := range s.Intent.Bad {
@@ -49,8 +49,8 @@ func (s *reader) restoreAnnotations() {
 			service.Annotations[key] = text
 		}
 	}
-	namespace := s.holdExposure(service, recorded)
-	s.recorded.Held = s.heldBy(service)
+	namespace := s.keepExposureAnnotations(service, recorded)
+	s.recorded.LastValid = s.heldBy(service)
 	bad, label := s.Intent.Bad, s.Intent.VersionLabel
 	s.Intent, _ = s.Settings.Limits.IntentOf(service, namespace, recorded)
 	s.Intent.VersionLabel = label // the pods were counted by it
@@ -66,7 +66,7 @@ func (s *facts) inEffect(key string) (string, bool) {
 	if text, has := s.ours.annotations[key]; has {
 		return text, true
 	}
-	text, has := s.copies.read.Held[key]
+	text, has := s.copies.read.LastValid[key]
 	return text, has
 }
 
@@ -88,9 +88,9 @@ func (s *facts) heldBy(service *corev1.Service) map[string]string {
 	return held
 }
 
-// heldExposure are the annotations that the current exposure was written for, as recorded; nil if there is no such record.
-func (s *facts) heldExposure() map[string]string {
-	held := maps.Clone(s.copies.read.Held)
+// lastValidExposure are the annotations that the current exposure was written for, as recorded; nil if there is no such record.
+func (s *facts) lastValidExposure() map[string]string {
+	held := maps.Clone(s.copies.read.LastValid)
 	maps.DeleteFunc(held, func(key, _ string) bool { return !slices.Contains(api.ExposureKeys(), key) })
 	if s.renewed || held[api.AnnotationExpose] == "" {
 		return nil
@@ -98,9 +98,9 @@ func (s *facts) heldExposure() map[string]string {
 	return held
 }
 
-// isHeldHost reports whether the record says that a host was exposed when an annotation about exposure became invalid.
-func (s *facts) isHeldHost(host string) bool {
-	held := s.heldExposure()
+// isLastValidHost reports whether the record says that a host was exposed when an annotation about exposure became invalid.
+func (s *facts) isLastValidHost(host string) bool {
+	held := s.lastValidExposure()
 	hosts, has := held[api.AnnotationHosts]
 	return held != nil && (has && slices.Contains(splitList(strings.ReplaceAll(hosts, " ", "")), host) || !has && host == anyHost)
 }

@@ -19,9 +19,9 @@ import (
 
 // limitSubsets returns the running versions that have a subset beside those that are needed: every one that exists, then
 // those that the default or an annotation means, then the others, as far as routing.maxVersions allows.
-func (s choice) limitSubsets(needed, stand map[string]bool, running []string) (in []string, found []finding) {
+func (s defaultDecision) limitSubsets(needed, existingSubsets map[string]bool, running []string) (in []string, found []finding) {
 	count := len(needed)
-	for version := range stand { // also one that drains
+	for version := range existingSubsets { // also one that drains
 		if !needed[version] {
 			count++
 		}
@@ -30,7 +30,7 @@ func (s choice) limitSubsets(needed, stand map[string]bool, running []string) (i
 	for _, version := range s.byUrgency(running) {
 		switch {
 		case needed[version]:
-		case stand[version] || s.Settings.MaxVersions <= 0:
+		case existingSubsets[version] || s.Settings.MaxVersions <= 0:
 			in = append(in, version)
 		case count < s.Settings.MaxVersions:
 			in, count = append(in, version), count+1
@@ -48,7 +48,7 @@ func (s choice) limitSubsets(needed, stand map[string]bool, running []string) (i
 }
 
 // byUrgency sorts the versions that the default or an annotation means before the others.
-func (s choice) byUrgency(versions []string) []string {
+func (s defaultDecision) byUrgency(versions []string) []string {
 	meant := map[string]bool{}
 	for _, m := range []meaning{s.record.Default, s.gone.standIn} {
 		for _, version := range s.possible(m) {
@@ -67,7 +67,7 @@ func (s choice) byUrgency(versions []string) []string {
 
 // addSuccessors adds what the workloads of the default and of routed names roll out: their share must be able to move to
 // it.
-func (s choice) addSuccessors(needed, routed map[string]bool) {
+func (s defaultDecision) addSuccessors(needed, routed map[string]bool) {
 	means := []meaning{s.record.Default, s.gone.standIn}
 	for _, name := range sortedKeys(s.record.Names) {
 		m := s.record.Names[name]
@@ -87,7 +87,7 @@ func (s choice) addSuccessors(needed, routed map[string]bool) {
 func (s *facts) subsetCount() int {
 	count := 0
 	for _, name := range s.subsets.names {
-		if findSubset(s.ours.rule, name) != nil {
+		if findSubset(s.ours.destinationRule, name) != nil {
 			count++
 		}
 	}
@@ -101,13 +101,13 @@ func (s *facts) isLeftOut(m meaning) bool {
 	}
 	groups := s.groupsOf(m)
 	return len(groups) > 0 && !slices.ContainsFunc(groups, func(g podGroup) bool {
-		return findSubset(s.ours.rule, s.subsets.names[g.Version]) != nil
+		return findSubset(s.ours.destinationRule, s.subsets.names[g.Version]) != nil
 	})
 }
 
 // isBeyondLimit reports whether a version would have no subset where all are made at once.
-func (s choice) isBeyondLimit(version string) bool {
-	if s.Settings.MaxVersions <= 0 || findSubset(s.ours.rule, s.subsets.names[version]) != nil {
+func (s defaultDecision) isBeyondLimit(version string) bool {
+	if s.Settings.MaxVersions <= 0 || findSubset(s.ours.destinationRule, s.subsets.names[version]) != nil {
 		return false
 	}
 	at := slices.Index(s.byUrgency(s.podVersions()), version)
@@ -133,18 +133,18 @@ func withinSize[T any, P interface {
 		instead = "it stays as it is"
 	}
 	return existing, []finding{s.problem(api.RouteObjectTooLarge,
-		fmt.Sprintf("%s %s would have %d bytes, more than the %d of routing.maxObjectBytes; %s.", kindOf(wanted), wanted.GetName(), size, limit, instead),
+		fmt.Sprintf("%s %s would have %d bytes, more than the %d of routing.maxObjectBytes; %s.", KindOf(wanted), wanted.GetName(), size, limit, instead),
 		fmt.Sprintf("Shorten %s, expose fewer hosts, or give the Service fewer ports; %s holds rules of your own.", api.AnnotationMatch, "VirtualService "+s.Service.Name+extraSuffix))}
 }
 
-// ruleWithinSize is withinSize for a DestinationRule. One that gives a route of ours back a subset that it names is
+// destinationRuleWithinSize is withinSize for a DestinationRule. One that gives a route of ours back a subset that it names is
 // written whatever its size.
-func (s *facts) ruleWithinSize(wanted *networkingv1.DestinationRule) (rules []*networkingv1.DestinationRule, found []finding) {
+func (s *facts) destinationRuleWithinSize(wanted *networkingv1.DestinationRule) (rules []*networkingv1.DestinationRule, found []finding) {
 	repairs := slices.ContainsFunc(wanted.Spec.Subsets, func(subset *networkingapi.Subset) bool {
-		return s.ours.rule != nil && findSubset(s.ours.rule, subset.Name) == nil && s.isNamedByRoute(s.subsets.versions[subset.Name])
+		return s.ours.destinationRule != nil && findSubset(s.ours.destinationRule, subset.Name) == nil && s.isNamedByRoute(s.subsets.versions[subset.Name])
 	})
 	if !repairs {
-		wanted, found = withinSize(s, wanted, s.ours.rule)
+		wanted, found = withinSize(s, wanted, s.ours.destinationRule)
 	}
 	if wanted == nil {
 		return nil, found

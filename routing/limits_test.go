@@ -128,7 +128,7 @@ func TestLimitOfWhatIsMadeAtOnce(t *testing.T) {
 		c.fixed(fmt.Sprintf("app-%d", i), fmt.Sprintf("v%d", i), 1)
 	}
 	c.annotate("weights=v5=50,v4=50", "default-version=v4")
-	result := Settled(c.observe(), c.now)
+	result := PlanOffline(c.observe(), c.now)
 	c.existing = result.Objects
 	if got := strings.Join(c.subsets(), " "); got != "v0 v4 v5" {
 		t.Errorf("subsets %s", got)

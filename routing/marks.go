@@ -66,7 +66,7 @@ func (s *reader) reportMarks() {
 	if s.renewed {
 		return
 	}
-	for _, object := range s.Existing.all() {
+	for _, object := range s.Existing.All() {
 		labels, field := object.GetLabels(), ""
 		switch {
 		case labels[api.LabelManagedBy] != api.ManagedBy || labels[api.LabelService] != s.Service.Name:
@@ -111,7 +111,7 @@ func asOurs[T Object](object T, service *corev1.Service) T {
 
 // isCommitted reports whether the existing objects carry no record, as those that a user applies from files.
 func (o Observed) isCommitted() bool {
-	objects := o.Existing.all()
+	objects := o.Existing.All()
 	return len(objects) > 0 && !slices.ContainsFunc(objects, func(object Object) bool { return trustOf(object) != blank })
 }
 

@@ -25,7 +25,7 @@ type matchItem struct {
 // decideMatches returns the rules of the match annotation, and what their conditions route to, to be recorded. An item whose version
 // cannot be followed changes nothing: its requests go where they went, and no later item receives them for it. Of two with the same
 // condition the first counts that can be followed: Istio reports that the second is never used.
-func (s choice) decideMatches() (rules []rule, kept map[string]meaning, found []finding) {
+func (s defaultDecision) decideMatches() (rules []rule, kept map[string]meaning, found []finding) {
 	items, missing, found := s.matchItems()
 	found = append(found, s.pending(api.AnnotationMatch, missing, "Their requests go where they went before; the other items are not affected.")...)
 	found = append(found, s.unmatched()...)
@@ -62,7 +62,7 @@ func conditionText(m api.Match) string {
 }
 
 // matchItems says of each item where its requests go, and which versions the pending ones wait for.
-func (s choice) matchItems() (items []matchItem, missing []string, found []finding) {
+func (s defaultDecision) matchItems() (items []matchItem, missing []string, found []finding) {
 	before := s.matchesBefore()
 	for i, match := range s.Intent.Match {
 		item := matchItem{Match: match, at: i}
@@ -83,7 +83,7 @@ func (s choice) matchItems() (items []matchItem, missing []string, found []findi
 
 // resolveMatch returns what the version of an item means, or why it cannot be followed yet. Once followed, an item stays in
 // effect.
-func (s choice) resolveMatch(match api.Match) (to meaning, why string, found []finding) {
+func (s defaultDecision) resolveMatch(match api.Match) (to meaning, why string, found []finding) {
 	m := s.meaningOf(match.Version)
 	switch {
 	case s.isOfDefault(m):
@@ -98,7 +98,7 @@ func (s choice) resolveMatch(match api.Match) (to meaning, why string, found []f
 
 // routesAlready reports whether the requests of this condition go to m: as recorded, or else by an existing VirtualService of
 // ours.
-func (s choice) routesAlready(match api.Match, m meaning) bool {
+func (s defaultDecision) routesAlready(match api.Match, m meaning) bool {
 	if kept, is := s.copies.read.Kept[conditionText(match)]; is {
 		return kept.equal(m) || overlap(kept, m)
 	}
@@ -115,7 +115,7 @@ func (s *facts) existingVersionsFor(match api.Match) []string {
 			if !slices.ContainsFunc(http.Match, func(m *networkingapi.HTTPMatchRequest) bool { return proto.Equal(bare(m), condition) }) {
 				continue
 			}
-			for _, d := range heavy(http.Route) {
+			for _, d := range withoutZeroWeights(http.Route) {
 				out = append(out, s.subsets.versions[d.Destination.GetSubset()])
 			}
 		}
@@ -125,7 +125,7 @@ func (s *facts) existingVersionsFor(match api.Match) []string {
 			}) {
 				continue
 			}
-			for _, d := range heavy(tcp.Route) {
+			for _, d := range withoutZeroWeights(tcp.Route) {
 				out = append(out, s.subsets.versions[d.Destination.GetSubset()])
 			}
 		}
@@ -141,7 +141,7 @@ func bare(match *networkingapi.HTTPMatchRequest) *networkingapi.HTTPMatchRequest
 }
 
 // matchesBefore returns the items that the existing route follows: those of the annotation when the route was written last.
-func (s choice) matchesBefore() []matchItem {
+func (s defaultDecision) matchesBefore() []matchItem {
 	if !s.isChanged(api.AnnotationMatch) {
 		return nil
 	}
@@ -163,7 +163,7 @@ func (s choice) matchesBefore() []matchItem {
 }
 
 // keptFor returns where the requests of a pending item went before, if a condition of its own routed them.
-func (s choice) keptFor(match api.Match, before []matchItem) meaning {
+func (s defaultDecision) keptFor(match api.Match, before []matchItem) meaning {
 	if kept, is := s.record.Kept[conditionText(match)]; is {
 		return kept
 	}

@@ -21,7 +21,7 @@ type mirror struct {
 
 // decideMirrors gives the rules that no match claims their copies, and returns the items of the annotation in effect, to be recorded.
 // A version without pods gets none: nobody would notice that they are lost. Nor does one that receives all of a rule's requests itself.
-func (s choice) decideMirrors(rules []rule) (out []rule, inEffect effectiveWeights, found []finding) {
+func (s defaultDecision) decideMirrors(rules []rule) (out []rule, inEffect effectiveWeights, found []finding) {
 	wanted, inEffect, found := s.decideMirrorWeights()
 	if len(wanted) == 0 {
 		return rules, inEffect, found
@@ -45,7 +45,7 @@ func (s choice) decideMirrors(rules []rule) (out []rule, inEffect effectiveWeigh
 }
 
 // decideMirrorWeights returns which items of the mirror annotation apply, and their versions in natural order.
-func (s choice) decideMirrorWeights() (versions []mirror, followed effectiveWeights, found []finding) {
+func (s defaultDecision) decideMirrorWeights() (versions []mirror, followed effectiveWeights, found []finding) {
 	percents := map[string]float64{}
 	var pending []string
 	for _, item := range s.Intent.Mirror {
@@ -103,15 +103,15 @@ func (s *facts) withMirrorsBefore(followed effectiveWeights) effectiveWeights {
 }
 
 // unmirrored returns why a version gets no copies yet; empty if it does.
-func (s choice) unmirrored(name string, m meaning) string {
-	if s.hasPods(m) && (s.inForce(m) || s.isMirrored(m)) {
+func (s defaultDecision) unmirrored(name string, m meaning) string {
+	if s.hasPods(m) && (s.isEffective(m) || s.isMirrored(m)) {
 		return ""
 	}
 	return s.notYet(name, m)
 }
 
 // isMirrored reports whether copies go to m: as recorded, or by an existing VirtualService of ours.
-func (s choice) isMirrored(m meaning) bool {
+func (s defaultDecision) isMirrored(m meaning) bool {
 	if slices.ContainsFunc(s.copies.read.Mirrors, func(item effectiveWeight) bool { return overlap(item.meaning(), m) }) {
 		return true
 	}

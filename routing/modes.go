@@ -13,8 +13,8 @@ import (
 	"outrigger.dev/outrigger/api"
 )
 
-// mostSteps limits how many successive plans are computed to find the final one.
-const mostSteps = 8
+// maxSteps limits how many successive plans are computed to find the final one.
+const maxSteps = 8
 
 // observe is the plan of a dry run: existing objects stay, and the changes that would result once all waits have ended are
 // reported.
@@ -31,7 +31,7 @@ func observe(observed Observed, now time.Time, reads *podsAndWorkloads) Result {
 		result.Problems = slices.DeleteFunc(result.Problems, func(p api.RouteProblem) bool { return p.Reason == api.RouteRecordEdited })
 	}
 	end := result.Objects
-	for range mostSteps {
+	for range maxSteps {
 		would.Existing = end
 		next := plan(would, now, reads).Objects
 		if len(Diff(end, next)) == 0 {
@@ -41,7 +41,7 @@ func observe(observed Observed, now time.Time, reads *podsAndWorkloads) Result {
 	}
 	result.Objects = observed.Existing.sorted()
 	for _, change := range Diff(observed.Existing.sorted(), end) {
-		if change.Action != Apply || !slices.ContainsFunc(observed.Existing.all(), func(o Object) bool { return sameName(o, change.Object) && sameSpec(o, change.Object) }) {
+		if change.Action != Apply || !slices.ContainsFunc(observed.Existing.All(), func(o Object) bool { return sameName(o, change.Object) && sameSpec(o, change.Object) }) {
 			result.Unwritten = append(result.Unwritten, change)
 		}
 	}
@@ -60,9 +60,9 @@ func (o Observed) unwritten(changes []Change, end Objects) api.RouteProblem {
 	after.Existing = end
 	var would []string
 	for _, change := range changes {
-		what := change.verb() + " " + kindOf(change.Object) + " " + change.Object.GetName()
-		if gist := gistOf(change, readExisting(before), readExisting(after)); gist != "" {
-			what += " (" + gist + ")"
+		what := change.verb() + " " + KindOf(change.Object) + " " + change.Object.GetName()
+		if summary := summaryOf(change, readExisting(before), readExisting(after)); summary != "" {
+			what += " (" + summary + ")"
 		}
 		would = append(would, what)
 	}
@@ -82,8 +82,8 @@ func (c Change) verb() string {
 	return map[Action]string{Create: "create", Apply: "change", Delete: "delete"}[c.Action]
 }
 
-// gistOf is what an object that is written says.
-func gistOf(change Change, before, after Reading) string {
+// summaryOf is what an object that is written says.
+func summaryOf(change Change, before, after Reading) string {
 	if change.Action == Delete {
 		return ""
 	}
@@ -124,27 +124,27 @@ func (r Reading) rulesText() string {
 
 // subsetsOnly keeps the DestinationRule correct and removes the routes. The recorded default is forgotten: without a route every
 // version has its share, and keeps it when routes are enabled again.
-func (s *reader) subsetsOnly() ending {
-	s.found = append(s.found, s.ruleDrift()...)
+func (s *reader) subsetsOnly() planEnd {
+	s.found = append(s.found, s.destinationRuleDrift()...)
 	s.found = slices.DeleteFunc(s.found, func(f finding) bool { // about routes, and there are none
 		return slices.Contains([]api.RouteReason{api.RouteRouteConflict, api.RouteRouteHijackable, api.RouteRouteShadowed, api.RouteDelegateUnusable}, f.Reason)
 	})
 	s.reportIdle()
-	out := ending{objects: Objects{DestinationRules: s.Existing.DestinationRules}, isConcluded: true}
+	out := planEnd{objects: Objects{DestinationRules: s.Existing.DestinationRules}, isConcluded: true}
 	if s.foreign.clash {
-		end := s.undecided().unchanged()
+		end := s.recordedOutcome().unchanged()
 		end.objects.VirtualServices, end.objects.Gateways, end.isConcluded = nil, nil, true
 		return end
 	}
-	if s.ours.rule == nil && len(s.podVersions()) == 0 {
+	if s.ours.destinationRule == nil && len(s.podVersions()) == 0 {
 		return out
 	}
-	exportTo, exportFound := s.decideExport(exposureVerdict{})
+	exportTo, exportFound := s.decideExport(exposureDecision{})
 	policy, policyFound := s.decidePolicy()
-	decided := decision{choice: choice{facts: &s.facts, isRecorded: s.isRecorded}, exportTo: exportTo, policy: policy}
-	rule, tooMany := decided.renderRule(nil)
-	rules, tooLarge := s.ruleWithinSize(rule)
-	return ending{objects: Objects{DestinationRules: rules}, found: slices.Concat(exportFound, policyFound, tooMany, tooLarge), isConcluded: true}
+	decided := outcome{defaultDecision: defaultDecision{facts: &s.facts, isRecorded: s.isRecorded}, exportTo: exportTo, policy: policy}
+	rule, tooMany := decided.renderDestinationRule(nil)
+	rules, tooLarge := s.destinationRuleWithinSize(rule)
+	return planEnd{objects: Objects{DestinationRules: rules}, found: slices.Concat(exportFound, policyFound, tooMany, tooLarge), isConcluded: true}
 }
 
 // reportIdle names the annotations of the Service that are about routes.

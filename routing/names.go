@@ -10,12 +10,12 @@ import (
 
 // objectNames are the names that our objects have or would get.
 type objectNames struct {
-	rule    string // DestinationRule
-	mesh    string // VirtualService for callers in the mesh, under the Service's own host alone
-	exposed string // VirtualService for the exposed hosts, bound to their gateway alone
-	gateway string // Gateway
-	taken   string // a foreign object that has the name that is needed; empty if there is none
-	barred  string // the same for the names that exposure needs
+	destinationRule        string // DestinationRule
+	meshRoute              string // VirtualService for callers in the mesh, under the Service's own host alone
+	gatewayRoute           string // VirtualService for the exposed hosts, bound to their gateway alone
+	gateway                string // Gateway
+	conflictingName        string // a foreign object that has the name that is needed; empty if there is none
+	conflictingExposedName string // the same for the names that exposure needs
 }
 
 // chooseNames keeps the names of existing objects. A new object has the Service's name, with "-auto" appended if an object of
@@ -23,10 +23,10 @@ type objectNames struct {
 func (s *facts) chooseNames() objectNames {
 	base := s.Service.Name
 	var n objectNames
-	n.rule = s.freeName(base, "DestinationRule", &n.taken)
-	n.mesh = s.freeName(base, "VirtualService", &n.taken)
-	n.exposed = s.freeName(base+gatewaySuffix, "VirtualService", &n.barred)
-	n.gateway = s.freeName(base, "Gateway", &n.barred)
+	n.destinationRule = s.freeName(base, "DestinationRule", &n.conflictingName)
+	n.meshRoute = s.freeName(base, "VirtualService", &n.conflictingName)
+	n.gatewayRoute = s.freeName(base+gatewaySuffix, "VirtualService", &n.conflictingExposedName)
+	n.gateway = s.freeName(base, "Gateway", &n.conflictingExposedName)
 	return n
 }
 
@@ -34,10 +34,10 @@ func (s *facts) freeName(base, kind string, taken *string) string {
 	candidates := []string{base, base + autoSuffix}
 	has := func(objects []Object, name string) bool {
 		return slices.ContainsFunc(objects, func(o Object) bool {
-			return kindOf(o) == kind && o.GetNamespace() == s.Service.Namespace && o.GetName() == name
+			return KindOf(o) == kind && o.GetNamespace() == s.Service.Namespace && o.GetName() == name
 		})
 	}
-	ours, theirs := s.Existing.all(), s.Foreign.all()
+	ours, theirs := s.Existing.All(), s.Foreign.All()
 	for _, name := range candidates {
 		if has(ours, name) {
 			return name

@@ -109,7 +109,7 @@ func (s *facts) managerOf() string {
 		return s.ManagedBy
 	}
 	for _, rule := range s.Foreign.DestinationRules {
-		if name := rule.Annotations[managedByRollouts]; name != "" && resolveHost(rule.Spec.Host, rule.Namespace, s.Settings.ClusterDomain) == s.host {
+		if name := rule.Annotations[managedByRollouts]; name != "" && ResolveHost(rule.Spec.Host, rule.Namespace, s.Settings.ClusterDomain) == s.host {
 			return "Rollout " + rule.Namespace + "/" + name
 		}
 	}

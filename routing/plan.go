@@ -26,11 +26,11 @@ func Plan(observed Observed, now time.Time) Result {
 func plan(observed Observed, now time.Time, reads *podsAndWorkloads) Result {
 	// Facts.
 	s := read(observed, now, reads)
-	if end, ends := s.withoutRoutes(); ends {
+	if end, ends := s.endWithoutRoutes(); ends {
 		return s.result(end)
 	}
 	s.interpret()
-	if end, ends := s.withoutDecision(); ends {
+	if end, ends := s.endWithoutDecision(); ends {
 		return s.result(end)
 	}
 	s.noteEdits()
@@ -45,7 +45,7 @@ func plan(observed Observed, now time.Time, reads *podsAndWorkloads) Result {
 
 	// Objects.
 	objects, limits := render(decided)
-	return s.result(ending{objects: objects, found: append(found, limits...), isConcluded: true})
+	return s.result(planEnd{objects: objects, found: append(found, limits...), isConcluded: true})
 }
 
 // interpret reads what the pods, workloads, records, and foreign objects mean.
@@ -59,29 +59,29 @@ func (s *reader) interpret() {
 	s.noteForeign()
 }
 
-// withoutDecision ends the plan where nothing may be decided: no record can be trusted, no route is wanted, or a foreign
+// endWithoutDecision ends the plan where nothing may be decided: no record can be trusted, no route is wanted, or a foreign
 // DestinationRule gives our subset names other labels.
-func (s *reader) withoutDecision() (ending, bool) {
+func (s *reader) endWithoutDecision() (planEnd, bool) {
 	switch {
-	case s.holdRecord():
-		return s.undecided().unchanged(), true
+	case s.holdRoute():
+		return s.recordedOutcome().unchanged(), true
 	case s.Intent.SubsetsOnly:
 		return s.subsetsOnly(), true
 	case s.foreign.clash:
-		return s.besideClash(), true
+		return s.endOnSubsetConflict(), true
 	}
-	return ending{}, false
+	return planEnd{}, false
 }
 
 // noteEdits notes what another client edited in our objects, and what becomes of it.
 func (s *reader) noteEdits() {
-	s.found = append(s.found, s.ruleDrift()...)
+	s.found = append(s.found, s.destinationRuleDrift()...)
 	s.noteDrift()
 	s.noteGatewayDrift()
 }
 
-// ending is how a plan ends.
-type ending struct {
+// planEnd is how a plan ends.
+type planEnd struct {
 	objects     Objects
 	found       []finding
 	unsealed    Object // an object that is written as it is; nil if there is none
@@ -89,7 +89,7 @@ type ending struct {
 }
 
 // finish combines how a plan ends with what reading found.
-func (s *facts) finish(end ending, found []finding) Result {
+func (s *facts) finish(end planEnd, found []finding) Result {
 	found = slices.Concat(found, end.found, s.replacedByUser())
 	objects := end.objects
 	objects.DestinationRules = asObserved(s, objects.DestinationRules)
@@ -108,10 +108,10 @@ func (s *facts) finish(end ending, found []finding) Result {
 	return out
 }
 
-func (s *reader) result(end ending) Result { return s.finish(end, s.found) }
+func (s *reader) result(end planEnd) Result { return s.finish(end, s.found) }
 
-// Settled returns the objects that a Service has when every pod is ready and every wait has ended, to print them without a cluster.
-func Settled(observed Observed, now time.Time) Result {
+// PlanOffline returns the objects that a Service has when every pod is ready and every wait has ended, to print them without a cluster.
+func PlanOffline(observed Observed, now time.Time) Result {
 	settings := observed.Settings
 	settings.Settle, settings.PropagationDelay, settings.SubsetRetention = 0, 0, 0
 	settings.SplitAge = 1<<63 - 1

@@ -167,7 +167,7 @@ func TestGroupPods(t *testing.T) {
 
 func TestRecordIsReadAsItWasWritten(t *testing.T) {
 	want := record{
-		Default: parseMeaning("v1 Deployment/app"), By: byFirst, Selector: "x", Waiting: "y",
+		Default: parseMeaning("v1 Deployment/app"), By: ByFirst, Selector: "x", RefusedExposure: "y",
 		Names: map[string]meaning{"v2": parseMeaning("Deployment/a StatefulSet/b"), "v3": parseMeaning("v3")},
 	}
 	rule := &networkingv1.DestinationRule{ObjectMeta: metav1.ObjectMeta{Annotations: map[string]string{"outrigger.dev/record": want.text()}}}

@@ -83,16 +83,16 @@ func TestLosingForeseesWhatNothingWouldReceive(t *testing.T) {
 		change  func(*cluster)
 		ref     string
 		deleted bool
-		want    Loss
+		want    StrandedTraffic
 	}{
-		"the default is scaled to 0":                    {ref: "app-v1", want: Loss{Versions: []string{"v1"}, Now: "v1=100", Others: []string{"v2"}}},
+		"the default is scaled to 0":                    {ref: "app-v1", want: StrandedTraffic{Versions: []string{"v1"}, Now: "v1=100", Others: []string{"v2"}}},
 		"the default is scaled to 0, and others follow": {change: exposedTo("default-gone=next", "default-gone-after=1h"), ref: "app-v1"},
-		"the default is deleted, one other is left":     {ref: "app-v1", deleted: true, want: Loss{Now: "v1=100", Others: []string{"v2"}, To: []string{"v2"}}},
-		"the default is deleted, and its route is held": {change: exposedTo("default-deleted=hold"), ref: "app-v1", deleted: true, want: Loss{Versions: []string{"v1"}, Now: "v1=100", Others: []string{"v2"}}},
-		"the default is deleted, two are left":          {change: three, ref: "app-v1", deleted: true, want: Loss{Versions: []string{"v1"}, Now: "v1=100", Others: []string{"v2", "v3"}}},
+		"the default is deleted, one other is left":     {ref: "app-v1", deleted: true, want: StrandedTraffic{Now: "v1=100", Others: []string{"v2"}, To: []string{"v2"}}},
+		"the default is deleted, and its route is held": {change: exposedTo("default-deleted=hold"), ref: "app-v1", deleted: true, want: StrandedTraffic{Versions: []string{"v1"}, Now: "v1=100", Others: []string{"v2"}}},
+		"the default is deleted, two are left":          {change: three, ref: "app-v1", deleted: true, want: StrandedTraffic{Versions: []string{"v1"}, Now: "v1=100", Others: []string{"v2", "v3"}}},
 		"a version without traffic":                     {ref: "app-v2", deleted: true},
 		"a weighed version beside the default":          {change: exposedTo("weights=v1=90,v2=10"), ref: "app-v2"},
-		"a version of a header":                         {change: exposedTo("match=v2=header:end-user:jason"), ref: "app-v2", want: Loss{Versions: []string{"v2"}, Now: "v1=100", Others: []string{"v1"}, Matches: []string{"end-user=jason"}}},
+		"a version of a header":                         {change: exposedTo("match=v2=header:end-user:jason"), ref: "app-v2", want: StrandedTraffic{Versions: []string{"v2"}, Now: "v1=100", Others: []string{"v1"}, Matches: []string{"end-user=jason"}}},
 		"the last one":                                  {change: func(c *cluster) { c.remove("app-v2"); c.gone("app-v2") }, ref: "app-v1"},
 		"another workload of the version": {change: func(c *cluster) { c.fixed("app-v1-spot", "v1", 1); c.ready() },
 			ref: "app-v1"},
@@ -104,12 +104,12 @@ func TestLosingForeseesWhatNothingWouldReceive(t *testing.T) {
 				c.change(cluster)
 			}
 			cluster.advance(time.Minute)
-			got, lost := PredictLoss(cluster.observe(), deploymentRef(c.ref), c.deleted, cluster.now)
+			got, lost := PredictStrandedTraffic(cluster.observe(), deploymentRef(c.ref), c.deleted, cluster.now)
 			if lost != (len(c.want.Versions)+len(c.want.To) > 0) {
 				t.Errorf("lost: %v", lost)
 			}
 			if !lost {
-				got = Loss{}
+				got = StrandedTraffic{}
 			}
 			if diff := cmp.Diff(c.want, got); diff != "" {
 				t.Errorf("-want +got:\n%s", diff)

@@ -35,9 +35,9 @@ func (s *facts) notYet(name string, m meaning) string {
 	return fmt.Sprintf("%s (%d of %d pods ready)", name, ready, pods)
 }
 
-// inForce reports whether a version can receive requests: it is routed and has pods, or enough of its pods are ready and proxies
+// isEffective reports whether a version can receive requests: it is routed and has pods, or enough of its pods are ready and proxies
 // know them and its subset.
-func (s choice) inForce(m meaning) bool {
+func (s defaultDecision) isEffective(m meaning) bool {
 	if !s.hasPods(m) {
 		return false
 	}
@@ -48,7 +48,7 @@ func (s choice) inForce(m meaning) bool {
 // truncates the time at which a pod became ready to the second.
 func (s *facts) isSeenReady(m meaning) bool {
 	for _, group := range s.groupsOf(m) {
-		if group.hasReady() && s.hasElapsed(group.readySince().Add(time.Second), s.Settings.PropagationDelay) {
+		if group.hasReady() && s.waitElapsed(group.readySince().Add(time.Second), s.Settings.PropagationDelay) {
 			return true
 		}
 	}
@@ -56,7 +56,7 @@ func (s *facts) isSeenReady(m meaning) bool {
 }
 
 // inRoute reports whether an existing VirtualService of ours routes to what m means.
-func (s choice) inRoute(m meaning) bool {
+func (s defaultDecision) inRoute(m meaning) bool {
 	if s.hasPods(m) && s.hasUnpinnedRoute() && s.alone(m) {
 		return true
 	}
@@ -92,12 +92,12 @@ func (s *facts) existingPortions() []portion {
 			continue
 		}
 		for _, http := range vs.Spec.Http {
-			for _, d := range heavy(http.Route) {
+			for _, d := range withoutZeroWeights(http.Route) {
 				out = s.appendPortion(out, d.Destination, d.Weight)
 			}
 		}
 		for _, tcp := range vs.Spec.Tcp {
-			for _, d := range heavy(tcp.Route) {
+			for _, d := range withoutZeroWeights(tcp.Route) {
 				out = s.appendPortion(out, d.Destination, d.Weight)
 			}
 		}
@@ -106,7 +106,7 @@ func (s *facts) existingPortions() []portion {
 }
 
 func (s *facts) appendPortion(out []portion, d *networkingapi.Destination, weight int32) []portion {
-	if resolveHost(d.GetHost(), s.Service.Namespace, s.Settings.ClusterDomain) != s.host {
+	if ResolveHost(d.GetHost(), s.Service.Namespace, s.Settings.ClusterDomain) != s.host {
 		return out
 	}
 	return append(out, portion{s.subsets.versions[d.GetSubset()], max(int(weight), 1)})
@@ -129,7 +129,7 @@ func (s *facts) hasUnpinnedRoute() bool {
 
 // usable reports whether a route may name the subset of a version: the subset has existed for the propagation delay, a
 // route names it already, another DestinationRule provides it, or waiting would protect no traffic.
-func (s choice) usable(version string) bool {
+func (s defaultDecision) usable(version string) bool {
 	if version == "" {
 		return false
 	}
@@ -143,12 +143,12 @@ func (s choice) usable(version string) bool {
 	if s.isInReplaced(version) || s.isNamedByReplaced(version) {
 		return true
 	}
-	subset := findSubset(s.ours.rule, name)
+	subset := findSubset(s.ours.destinationRule, name)
 	if subset == nil || subset.Labels[s.Intent.VersionLabel] != version || len(subset.Labels) != 1 {
 		return false
 	}
 	added, stamped := s.ours.added[name]
-	return stamped && s.hasElapsed(added, s.Settings.PropagationDelay)
+	return stamped && s.waitElapsed(added, s.Settings.PropagationDelay)
 }
 
 // nothingServes reports whether no endpoint behind the Service is ready, in this cluster or another one. A route that is written
@@ -179,7 +179,7 @@ func (s *facts) isUrgent(version string) bool {
 }
 
 // usableNow reports whether a destination for m could be written now.
-func (s choice) usableNow(m meaning) bool {
+func (s defaultDecision) usableNow(m meaning) bool {
 	if m.All || s.alone(m) || s.nothingServes() {
 		return true
 	}

@@ -22,7 +22,7 @@ type record struct {
 	Default meaning `json:"default,omitzero"`
 	// By says how the default was found, one of the by… constants.
 	By string `json:"by,omitempty"`
-	// Since is when a default that nobody chose was recorded (byFirst only). It may be revised until it is
+	// Since is when a default that nobody chose was recorded (ByFirst only). It may be revised until it is
 	// Settings.Settle old. Records of earlier releases have no such time and are never revised.
 	Since string `json:"since,omitempty"`
 	// Names holds what version names mean, where that is not simply the version.
@@ -40,8 +40,8 @@ type record struct {
 	Kept map[string]meaning `json:"kept,omitempty"`
 	// Mirrors are the items of the mirror annotation in effect, with percentages as weights.
 	Mirrors effectiveWeights `json:"mirrors,omitempty"`
-	// Held are the values in effect of annotations that are invalid now, by key. Of an exposure they are all annotations.
-	Held map[string]string `json:"held,omitempty"`
+	// LastValid are the values in effect of annotations that are invalid now, by key. Of an exposure they are all annotations.
+	LastValid map[string]string `json:"held,omitempty"`
 	// Absent are the names in the weights whose share the default has.
 	Absent []string `json:"away,omitempty"`
 	// Gone is when a version replaced a deleted default, and which one: "2026-01-02T03:04:05.000Z v2".
@@ -61,8 +61,8 @@ type record struct {
 	// VersionLabel is the label of the versions that the record and the subsets are made of; empty for "version". Records of
 	// earlier releases do not have it.
 	VersionLabel string `json:"versionLabel,omitempty"`
-	// Waiting is the exposure that was refused because its host was claimed: it does not apply automatically later.
-	Waiting string `json:"waiting,omitempty"`
+	// RefusedExposure is the exposure that was refused because its host was claimed: it does not apply automatically later.
+	RefusedExposure string `json:"waiting,omitempty"`
 	// History holds the decisions that were in effect before, newest first.
 	History decisionHistory `json:"history,omitempty"`
 	// Revision counts the changes of the record, so that the newer of two copies is known. It is 0 where a release that did
@@ -75,13 +75,13 @@ const (
 	stateUndecided = "undecided"
 )
 
-// How a default was found. Only byFirst can change without a decision, until its record is Settings.Settle old.
+// How a default was found. Only ByFirst can change without a decision, until its record is Settings.Settle old.
 const (
-	byFirst = "first" // the first workload
-	byOld   = "old"   // it served before Outrigger
-	byUser  = "word"  // an annotation chose it
-	byLeft  = "left"  // the others were deleted
-	byGone  = "gone"  // the previous one had no ready pod for too long
+	ByFirst = "first" // the first workload
+	ByOld   = "old"   // it served before Outrigger
+	ByUser  = "word"  // an annotation chose it
+	ByLeft  = "left"  // the others were deleted
+	ByGone  = "gone"  // the previous one had no ready pod for too long
 )
 
 // meaning is what a version name, or the default, means. As text it is "v1", "Deployment/app",

@@ -20,14 +20,14 @@ type server = networkingapi.Server
 
 // render returns the objects for a decision. A route that would name a subset too early is deferred: the existing route stays, or
 // none is created yet. The findings are about limits, which are known only of rendered objects.
-func render(s decision) (out Objects, found []finding) {
+func render(s outcome) (out Objects, found []finding) {
 	if s.waitsForSecond() {
-		rule, tooMany := s.renderRule(nil)
-		out.DestinationRules, found = s.ruleWithinSize(rule)
+		rule, tooMany := s.renderDestinationRule(nil)
+		out.DestinationRules, found = s.destinationRuleWithinSize(rule)
 		return out, append(found, tooMany...)
 	}
 	views := s.views()
-	for _, view := range []routeView{views.mesh, views.exposed} {
+	for _, view := range []routeView{views.meshRoute, views.gatewayRoute} {
 		vs, tooLarge := withinSize(s.facts, s.renderRoute(view), existingRoute(view.existing, s))
 		if found = append(found, tooLarge...); vs != nil {
 			out.VirtualServices = append(out.VirtualServices, vs)
@@ -37,14 +37,14 @@ func render(s decision) (out Objects, found []finding) {
 	if found = append(found, tooLarge...); gateway != nil {
 		out.Gateways = append(out.Gateways, gateway)
 	}
-	rule, tooMany := s.renderRule(out.VirtualServices)
-	out.DestinationRules, tooLarge = s.ruleWithinSize(rule)
+	rule, tooMany := s.renderDestinationRule(out.VirtualServices)
+	out.DestinationRules, tooLarge = s.destinationRuleWithinSize(rule)
 	return out, slices.Concat(found, tooMany, tooLarge)
 }
 
 // withoutNewSubsets takes the subset out of the destinations when the Service has been turned to other pods and their
 // subsets do not exist yet: the old ones are empty.
-func (s choice) withoutNewSubsets(rules []rule) []rule {
+func (s defaultDecision) withoutNewSubsets(rules []rule) []rule {
 	if !s.reselected {
 		return rules
 	}
@@ -65,35 +65,35 @@ type routeView struct {
 	mesh     bool     // for callers in the mesh
 	hosts    []string // under which gateways serve it
 	gateways []string // namespace/name
-	held     bool     // the existing object stays as it is
+	isKept   bool     // the existing object stays as it is
 	since    time.Time
 }
 
 // routeViews are both VirtualServices, and whether a change of exposure is under way: add, wait, remove.
 type routeViews struct {
-	mesh, exposed routeView
-	changing      bool
+	meshRoute, gatewayRoute routeView
+	changing                bool
 }
 
 // views says which VirtualServices there are. While the exposure changes, what was served before is served beside what is
 // new, until the new has existed for the propagation delay.
-func (s decision) views() routeViews {
+func (s outcome) views() routeViews {
 	v := routeViews{
-		mesh:    routeView{name: s.names.mesh, existing: s.ours.mesh, mesh: !s.isNone && !s.foreign.meshTaken},
-		exposed: routeView{name: s.names.exposed, existing: s.ours.exposed},
+		meshRoute:    routeView{name: s.names.meshRoute, existing: s.ours.meshRoute, mesh: !s.isMeshRouteWithheld && !s.foreign.meshTaken},
+		gatewayRoute: routeView{name: s.names.gatewayRoute, existing: s.ours.gatewayRoute},
 	}
 	if s.unrecordedExposure || s.exposed.frozen {
-		v.exposed.held, v.mesh.held = true, s.ours.isCombined()
+		v.gatewayRoute.isKept, v.meshRoute.isKept = true, s.ours.isCombined()
 		return v
 	}
 	if !s.exposed.on {
 		return v
 	}
 	if s.exposedByHand() {
-		v.mesh.held = true
+		v.meshRoute.isKept = true
 		return v
 	}
-	x := &v.exposed
+	x := &v.gatewayRoute
 	x.hosts, x.gateways, x.since = s.exposed.hosts, []string{s.exposed.gateway}, s.now
 	if at, key := exposedAt(x.existing); key == s.exposed.key() {
 		x.since = at
@@ -102,7 +102,7 @@ func (s decision) views() routeViews {
 		return v
 	}
 	theirs := slices.Contains(s.detached, x.name) // and never serves what is new: what it serves stays
-	if !theirs && x.existing != nil && s.hasElapsed(x.since, s.Settings.PropagationDelay) {
+	if !theirs && x.existing != nil && s.waitElapsed(x.since, s.Settings.PropagationDelay) {
 		return v
 	}
 	v.keepExistingHosts(s.facts)
@@ -112,23 +112,25 @@ func (s decision) views() routeViews {
 // keepExistingHosts adds what gateways serve now. A VirtualService of an earlier release serves mesh and gateway at once: it stays
 // whole until its gateway's part has existed elsewhere for the propagation delay.
 func (v *routeViews) keepExistingHosts(s *facts) {
-	if exposed := v.exposed.existing; exposed != nil && len(boundGateways(exposed)) > 0 {
-		v.exposed.hosts = union(v.exposed.hosts, exposed.Spec.Hosts)
-		v.exposed.gateways = union(v.exposed.gateways, boundGateways(exposed))
+	if exposed := v.gatewayRoute.existing; exposed != nil && len(boundGateways(exposed)) > 0 {
+		v.gatewayRoute.hosts = union(v.gatewayRoute.hosts, exposed.Spec.Hosts)
+		v.gatewayRoute.gateways = union(v.gatewayRoute.gateways, boundGateways(exposed))
 		v.changing = true
 	}
-	if s.ours.isCombined() && !slices.Contains(s.detached, v.exposed.name) {
-		v.mesh.held, v.changing = true, true
+	if s.ours.isCombined() && !slices.Contains(s.detached, v.gatewayRoute.name) {
+		v.meshRoute.isKept, v.changing = true, true
 	}
 }
 
 // isCombined reports whether the VirtualService for the mesh is bound to gateways as well, as earlier releases wrote it.
-func (st ourObjects) isCombined() bool { return st.mesh != nil && len(boundGateways(st.mesh)) > 0 }
+func (st ourObjects) isCombined() bool {
+	return st.meshRoute != nil && len(boundGateways(st.meshRoute)) > 0
+}
 
 // exposedByHand reports whether another client changed a VirtualService that serves mesh and gateway at once, and that is not
 // written any more: its gateway's part is theirs, too.
 func (s *facts) exposedByHand() bool {
-	return s.ours.isCombined() && slices.Contains(s.detached, s.ours.mesh.Name) && s.ours.exposed == nil
+	return s.ours.isCombined() && slices.Contains(s.detached, s.ours.meshRoute.Name) && s.ours.gatewayRoute == nil
 }
 
 func union(a, b []string) []string {
@@ -184,20 +186,20 @@ func mark(meta *metav1.ObjectMeta, marks map[string]string) {
 	}
 }
 
-// readable is the default as people read it.
-func (r record) readable() string {
+// display is the default as people read it.
+func (r record) display() string {
 	if r.State != "" {
 		return r.State
 	}
 	return r.Default.String()
 }
 
-func (s decision) markRoute(vs *networkingv1.VirtualService, view routeView) {
-	vs.Labels[api.LabelKialiWizard] = wizard(vs)
+func (s outcome) markRoute(vs *networkingv1.VirtualService, view routeView) {
+	vs.Labels[api.LabelKialiWizard] = kialiWizard(vs)
 	digest, _, _, _ := s.digest(vs)
 	marks := map[string]string{
 		api.AnnotationRecord:  s.recordText(s.record),
-		api.AnnotationDefault: s.record.readable(),
+		api.AnnotationDefault: s.record.display(),
 		api.AnnotationWords:   annotationsText(s.exposed.annotations),
 		api.AnnotationWritten: digest.text(),
 		api.AnnotationAdopted: s.record.adoptedText(),
@@ -205,7 +207,7 @@ func (s decision) markRoute(vs *networkingv1.VirtualService, view routeView) {
 
 		api.AnnotationDefaultGone: s.gone.String(),
 	}
-	if !s.toAll {
+	if !s.unversioned {
 		marks[api.AnnotationAway] = strings.Join(s.absent, ",")
 	}
 	if view.existing != nil {
@@ -220,8 +222,8 @@ func (s decision) markRoute(vs *networkingv1.VirtualService, view routeView) {
 	mark(&vs.ObjectMeta, marks)
 }
 
-// wizard is the kind of route that Kiali's menu takes it for.
-func wizard(vs *networkingv1.VirtualService) string {
+// kialiWizard is the kind of route that Kiali's menu takes it for.
+func kialiWizard(vs *networkingv1.VirtualService) string {
 	switch {
 	case len(vs.Spec.Http) == 0:
 		return "tcp_traffic_shifting"
@@ -232,7 +234,7 @@ func wizard(vs *networkingv1.VirtualService) string {
 }
 
 // renderGateway makes the Gateway. While the exposure changes, it serves what it served, too.
-func (s decision) renderGateway(views routeViews) *networkingv1.Gateway {
+func (s outcome) renderGateway(views routeViews) *networkingv1.Gateway {
 	if s.gatewayDetached || s.unrecordedExposure || s.exposed.frozen {
 		return s.ours.gateway
 	}
@@ -250,18 +252,18 @@ func (s decision) renderGateway(views routeViews) *networkingv1.Gateway {
 		gateway.Spec.Servers = x.servers(s.Service.Namespace)
 	}
 	if keeps {
-		keepServers(gateway, s.servedBefore(views.exposed))
+		keepServers(gateway, s.servedBefore(views.gatewayRoute))
 	}
 	gateway.Annotations[api.AnnotationWritten] = gatewayDigest(gateway)
 	return gateway
 }
 
 // unversionedPods reports pods that a decided route leaves out.
-func (s choice) unversionedPods() []finding {
+func (s defaultDecision) unversionedPods() []finding {
 	if s.record.Default.All {
 		return nil
 	}
-	if names := s.starving(s.current()); names != "" {
+	if names := s.unversionedWorkloads(s.current()); names != "" {
 		return []finding{s.problem(api.RouteUnversionedPods, "Ready pods of "+names+" carry no label "+s.Intent.VersionLabel+" and get no traffic.", "Label their pod template.")}
 	}
 	return nil

@@ -16,8 +16,8 @@ import (
 )
 
 // renderRoute renders one VirtualService; nil if there is none, or none yet.
-func (s decision) renderRoute(view routeView) *networkingv1.VirtualService {
-	if view.held || slices.Contains(s.detached, view.name) {
+func (s outcome) renderRoute(view routeView) *networkingv1.VirtualService {
+	if view.isKept || slices.Contains(s.detached, view.name) {
 		return view.existing
 	}
 	if !view.mesh && len(view.gateways) == 0 {
@@ -42,14 +42,14 @@ func (s decision) renderRoute(view routeView) *networkingv1.VirtualService {
 }
 
 // namesUsable reports whether every subset that a route names may be named now.
-func (s decision) namesUsable(vs *networkingv1.VirtualService) bool {
+func (s outcome) namesUsable(vs *networkingv1.VirtualService) bool {
 	return !slices.ContainsFunc(destinationsOf(vs), func(d *networkingapi.Destination) bool {
 		return d.Subset != "" && !s.usable(s.subsets.versions[d.Subset])
 	})
 }
 
 // existingRoute is an existing VirtualService as it is, nil if there is none.
-func existingRoute(vs *networkingv1.VirtualService, s decision) *networkingv1.VirtualService {
+func existingRoute(vs *networkingv1.VirtualService, s outcome) *networkingv1.VirtualService {
 	if vs == nil || s.renewed {
 		return nil
 	}
@@ -57,7 +57,7 @@ func existingRoute(vs *networkingv1.VirtualService, s decision) *networkingv1.Vi
 }
 
 // httpRoutes returns the rules for each HTTP port; at a gateway, only for the port that it routes to.
-func (s decision) httpRoutes(view routeView) []*networkingapi.HTTPRoute {
+func (s outcome) httpRoutes(view routeView) []*networkingapi.HTTPRoute {
 	gatewayPort, _ := s.gatewayServicePort(s.exposed.request)
 	var out []*networkingapi.HTTPRoute
 	for _, r := range s.rules {
@@ -74,7 +74,7 @@ func (s decision) httpRoutes(view routeView) []*networkingapi.HTTPRoute {
 	return out
 }
 
-func (s decision) httpRoute(r rule, port corev1.ServicePort, view routeView) *networkingapi.HTTPRoute {
+func (s outcome) httpRoute(r rule, port corev1.ServicePort, view routeView) *networkingapi.HTTPRoute {
 	route := &networkingapi.HTTPRoute{Name: s.ruleName(r, port), Match: s.httpMatches(r, port, view), Mirrors: s.mirrorPolicies(r, port)}
 	if _, replacement := s.exposed.uris(); replacement != "" && !view.mesh {
 		route.Name += gatewaySuffix
@@ -109,7 +109,7 @@ func (s *facts) subsetOr(version, none string) string {
 
 // httpMatches are the port in the mesh, or the path at the gateway, each with the rule's own condition. Nothing to match is
 // no match.
-func (s decision) httpMatches(r rule, port corev1.ServicePort, view routeView) []*networkingapi.HTTPMatchRequest {
+func (s outcome) httpMatches(r rule, port corev1.ServicePort, view routeView) []*networkingapi.HTTPMatchRequest {
 	var out []*networkingapi.HTTPMatchRequest
 	if view.mesh {
 		match := s.condition(r.match)
@@ -155,7 +155,7 @@ func weightOf(to []portion, i int) int32 {
 
 // tcpRoutes are the shares for each TCP port, by caller and for all: of a connection nothing else is known, and gateways
 // serve HTTP only.
-func (s decision) tcpRoutes(view routeView) []*networkingapi.TCPRoute {
+func (s outcome) tcpRoutes(view routeView) []*networkingapi.TCPRoute {
 	if !view.mesh {
 		return nil
 	}

@@ -81,7 +81,7 @@ func (o *Observed) redefines(object Object) bool {
 	if !is {
 		return false
 	}
-	if resolveHost(rule.Spec.Host, rule.Namespace, o.Settings.ClusterDomain) != hostOf(o.Service, o.Settings.ClusterDomain) {
+	if ResolveHost(rule.Spec.Host, rule.Namespace, o.Settings.ClusterDomain) != hostOf(o.Service, o.Settings.ClusterDomain) {
 		return true
 	}
 	meanings := parsePairs(rule.Annotations[api.AnnotationSubsets])
@@ -97,7 +97,7 @@ func (o *Observed) lostHost(vs *networkingv1.VirtualService) bool {
 		return false
 	}
 	host, domain := hostOf(o.Service, o.Settings.ClusterDomain), o.Settings.ClusterDomain
-	return !slices.ContainsFunc(vs.Spec.Hosts, func(h string) bool { return resolveHost(h, vs.Namespace, domain) == host })
+	return !slices.ContainsFunc(vs.Spec.Hosts, func(h string) bool { return ResolveHost(h, vs.Namespace, domain) == host })
 }
 
 // applied is what a client declared with kubectl apply.
@@ -274,14 +274,14 @@ func (o *Observed) HasReplaced() bool { return len(o.Replaced()) > 0 }
 
 // Replaced returns the objects of ours that the user replaced and that still carry our marks.
 func (o *Observed) Replaced() []Object {
-	return slices.DeleteFunc(o.Foreign.all(), func(object Object) bool { return !carriesMarks(object, o.Service) })
+	return slices.DeleteFunc(o.Foreign.All(), func(object Object) bool { return !carriesMarks(object, o.Service) })
 }
 
 // replacedObjects are objects of other authors that still carry our marks, as they were observed.
 type replacedObjects struct {
-	rule *networkingv1.DestinationRule
-	mesh *networkingv1.VirtualService // <service>
-	all  []Object
+	destinationRule *networkingv1.DestinationRule
+	meshRoute       *networkingv1.VirtualService // <service>
+	all             []Object
 }
 
 // disown plans on replaced objects as they are once they are released.
@@ -295,15 +295,15 @@ func (s *reader) disown() {
 		}
 		switch o := object.(type) {
 		case *networkingv1.DestinationRule:
-			s.replaced.rule = o
+			s.replaced.destinationRule = o
 		case *networkingv1.VirtualService:
 			if !strings.HasPrefix(o.Name, s.Service.Name+gatewaySuffix) {
-				s.replaced.mesh = o
+				s.replaced.meshRoute = o
 			}
 		}
 	}
-	if s.replaced.rule == nil && s.DeletedRule != nil && !IsRestored(s.DeletedRule) {
-		s.replaced.rule = s.DeletedRule
+	if s.replaced.destinationRule == nil && s.DeletedDestinationRule != nil && !IsRestored(s.DeletedDestinationRule) {
+		s.replaced.destinationRule = s.DeletedDestinationRule
 	}
 }
 
@@ -323,13 +323,14 @@ func (s *facts) replacedByUser() (found []finding) {
 	for _, object := range s.replaced.all {
 		found = append(found, problemOf(object, "metadata.ownerReferences", "", api.RouteObjectReplaced,
 			"You replaced this object of Outrigger, so it is yours now. Outrigger keeps its own objects beside it and removes its owner reference, labels and annotations from it.",
-			"To restore Outrigger's object: kubectl delete "+resourceOf(object)+" -n "+object.GetNamespace()+" "+object.GetName()+"."))
+			"To restore Outrigger's object: kubectl delete "+ResourceOf(KindOf(object))+" -n "+object.GetNamespace()+" "+object.GetName()+"."))
 	}
 	return found
 }
 
-func resourceOf(object Object) string {
-	return strings.ToLower(kindOf(object)) + "s.networking.istio.io"
+// ResourceOf returns the resource by which kubectl finds objects of a kind.
+func ResourceOf(kind string) string {
+	return strings.ToLower(kind) + "s.networking.istio.io"
 }
 
 // releases are the replaced objects that may be released now: everything that is ours exists as planned, the record
@@ -338,9 +339,9 @@ func (s *facts) releases(objects Objects, isConcluded bool) []Object {
 	if len(s.replaced.all) == 0 || !isConcluded || len(Diff(s.observedOurs, objects)) > 0 {
 		return nil
 	}
-	for _, object := range objects.all() {
+	for _, object := range objects.All() {
 		at := slices.IndexFunc(s.observedObjects, func(o Object) bool { return sameName(o, object) })
-		if created := s.observedObjects[at].GetCreationTimestamp(); !created.IsZero() && !s.hasElapsed(created.Add(time.Second), s.Settings.PropagationDelay) { // creation times are cut to the second
+		if created := s.observedObjects[at].GetCreationTimestamp(); !created.IsZero() && !s.waitElapsed(created.Add(time.Second), s.Settings.PropagationDelay) { // creation times are cut to the second
 			return nil
 		}
 	}
@@ -348,30 +349,30 @@ func (s *facts) releases(objects Objects, isConcluded bool) []Object {
 }
 
 // wasRouted reports whether callers in the mesh had a route of ours until the user replaced it.
-func (s choice) wasRouted() bool {
-	return s.isRecorded && s.record.State == "" && (s.replaced.mesh != nil || s.replaced.rule != nil && s.replaced.rule == s.DeletedRule)
+func (s defaultDecision) wasRouted() bool {
+	return s.isRecorded && s.record.State == "" && (s.replaced.meshRoute != nil || s.replaced.destinationRule != nil && s.replaced.destinationRule == s.DeletedDestinationRule)
 }
 
 // isNamedByReplaced reports whether the route that the user replaced named the subset of a version when Outrigger wrote it last:
 // ours continues it beside the user's, and has nothing to wait for.
 func (s *facts) isNamedByReplaced(version string) bool {
-	return s.replaced.mesh != nil && parsePairs(s.replaced.mesh.Annotations[api.AnnotationSubsets])[s.subsets.names[version]] == version
+	return s.replaced.meshRoute != nil && parsePairs(s.replaced.meshRoute.Annotations[api.AnnotationSubsets])[s.subsets.names[version]] == version
 }
 
 // isInReplaced reports whether a DestinationRule that was ours still has the subset of a version, as proxies have known
 // it for the propagation delay.
 func (s *facts) isInReplaced(version string) bool {
-	if s.replaced.rule == nil {
+	if s.replaced.destinationRule == nil {
 		return false
 	}
 	name := s.subsets.names[version]
-	added, stamped := parseStamps(s.replaced.rule.Annotations[api.AnnotationSubsetAdded])[name]
-	if !stamped || !s.hasElapsed(added, s.Settings.PropagationDelay) {
+	added, stamped := parseStamps(s.replaced.destinationRule.Annotations[api.AnnotationSubsetAdded])[name]
+	if !stamped || !s.waitElapsed(added, s.Settings.PropagationDelay) {
 		return false
 	}
 	return slices.ContainsFunc(s.Foreign.DestinationRules, func(rule *networkingv1.DestinationRule) bool {
 		subset := findSubset(rule, name)
-		return sameName(rule, s.replaced.rule) && subset != nil && maps.Equal(subset.Labels, map[string]string{s.Intent.VersionLabel: version}) &&
-			resolveHost(rule.Spec.Host, rule.Namespace, s.Settings.ClusterDomain) == s.host
+		return sameName(rule, s.replaced.destinationRule) && subset != nil && maps.Equal(subset.Labels, map[string]string{s.Intent.VersionLabel: version}) &&
+			ResolveHost(rule.Spec.Host, rule.Namespace, s.Settings.ClusterDomain) == s.host
 	})
 }

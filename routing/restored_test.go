@@ -15,7 +15,7 @@ import (
 // backup as their owner. v2 is created first, so that only the record knows that v1 is the default.
 func restore(c *cluster) {
 	c.now = c.now.Add(3 * time.Hour)
-	for _, object := range c.existing.all() {
+	for _, object := range c.existing.All() {
 		object.SetCreationTimestamp(metav1.NewTime(c.now))
 	}
 	annotations := c.service.Annotations
@@ -33,9 +33,9 @@ func TestARestoredRecordStillApplies(t *testing.T) {
 	restore(c)
 	c.settle()
 	c.has("v1 v2", "v1")
-	for _, object := range c.existing.all() {
+	for _, object := range c.existing.All() {
 		if owner := controllerOf(object); owner.UID != c.service.UID {
-			t.Errorf("%s is owned by %s, not by the present Service", kindOf(object), owner.UID)
+			t.Errorf("%s is owned by %s, not by the present Service", KindOf(object), owner.UID)
 		}
 	}
 	c.ready("app-v2")
@@ -54,7 +54,7 @@ func TestACollectedRecordStillApplies(t *testing.T) {
 	collected := c.existing.DestinationRules[0]
 	c.existing = Objects{}
 	observed := c.observe()
-	observed.DeletedRule = collected
+	observed.DeletedDestinationRule = collected
 	plan := Plan(observed, c.now)
 	if len(plan.Objects.VirtualServices) != 1 || routesOf(plan.Objects.VirtualServices[0]) != "v1" {
 		t.Errorf("the plan is\n%s", text(t, plan.Objects))
@@ -72,7 +72,7 @@ func TestARestoredRouteOutlivesItsRule(t *testing.T) {
 	collected := c.existing.DestinationRules[0]
 	c.existing.DestinationRules = nil
 	observed := c.observe()
-	observed.DeletedRule = collected
+	observed.DeletedDestinationRule = collected
 	plan := Plan(observed, c.now)
 	if len(plan.Objects.VirtualServices) != 1 || routesOf(plan.Objects.VirtualServices[0]) != "v1" {
 		t.Errorf("the plan is\n%s", text(t, plan.Objects))
@@ -85,9 +85,9 @@ func TestARestoredRouteOutlivesItsRule(t *testing.T) {
 // A Service that was deleted and created again is a new one: the record on the objects that it left does not apply.
 func TestARecreatedServiceIsNoRestore(t *testing.T) {
 	c := twoVersions(t)
-	for _, object := range c.existing.all() {
+	for _, object := range c.existing.All() {
 		if IsRestored(object) {
-			t.Errorf("%s counts as restored", kindOf(object))
+			t.Errorf("%s counts as restored", KindOf(object))
 		}
 	}
 }

@@ -50,7 +50,7 @@ func (s *facts) sealAll(objects Objects, unsealed Object) {
 	if s.Offline {
 		return // nothing is recorded on what is printed
 	}
-	for _, object := range objects.all() {
+	for _, object := range objects.All() {
 		if !slices.Contains(s.observedObjects, object) && object != unsealed {
 			annotations := object.GetAnnotations()
 			annotations[api.AnnotationSeal] = seal(annotations)
@@ -89,7 +89,7 @@ func distrust[T interface {
 // restoreAdded takes the subsets that look like ours for ours where the DestinationRule can no longer be asked. They count
 // as added now.
 func (s *reader) restoreAdded() {
-	rule := s.ours.rule
+	rule := s.ours.destinationRule
 	if rule == nil || trustOf(rule) != blank {
 		return
 	}
@@ -120,7 +120,7 @@ func asEarlier(current, want Object) map[string]string {
 	}
 	out := maps.Clone(marks)
 	for _, key := range []string{api.AnnotationSeal, api.AnnotationSubsets, api.AnnotationWritten} {
-		if _, has := current.GetAnnotations()[key]; !has && (key != api.AnnotationWritten || kindOf(current) == "DestinationRule") {
+		if _, has := current.GetAnnotations()[key]; !has && (key != api.AnnotationWritten || KindOf(current) == "DestinationRule") {
 			delete(out, key)
 		}
 	}
@@ -135,6 +135,6 @@ func asEarlier(current, want Object) map[string]string {
 // asEarlier is a record without what releases did not record that do not count its revisions.
 func (r record) asEarlier() record {
 	r.Revision, r.Unrouted = 0, false
-	r.Kept, r.Mirrors, r.Held, r.Absent, r.Gone, r.Detached, r.KeptHosts, r.History = nil, nil, nil, nil, "", nil, nil, nil
+	r.Kept, r.Mirrors, r.LastValid, r.Absent, r.Gone, r.Detached, r.KeptHosts, r.History = nil, nil, nil, nil, "", nil, nil, nil
 	return r
 }

@@ -20,7 +20,7 @@ type sharing struct {
 
 // shareOut returns the shares of the requests that no match claims: by the weights in effect, or all to the default, which has no
 // name then. It also returns when a version last took its share back from the default.
-func (s choice) shareOut() (out sharing, returned string, found []finding) {
+func (s defaultDecision) shareOut() (out sharing, returned string, found []finding) {
 	out, returned = s.sharing(s.record.Weights), s.record.Returned
 	for _, name := range s.ours.absent {
 		if !slices.Contains(out.absent, name) && slices.ContainsFunc(s.record.Weights, func(w effectiveWeight) bool { return w.name == name }) {
@@ -45,7 +45,7 @@ func (s choice) shareOut() (out sharing, returned string, found []finding) {
 }
 
 // weightsWithout gives the share of a name to the default.
-func (s choice) weightsWithout(name string) string {
+func (s defaultDecision) weightsWithout(name string) string {
 	var out effectiveWeights
 	byDefault, left := -1, int32(0)
 	for _, w := range s.record.Weights {
@@ -64,10 +64,10 @@ func (s choice) weightsWithout(name string) string {
 	return out.String()
 }
 
-func (s choice) sharesOf(weights effectiveWeights) []share { return s.sharing(weights).shares }
+func (s defaultDecision) sharesOf(weights effectiveWeights) []share { return s.sharing(weights).shares }
 
 // isOfDefault reports whether a name means the default, or a part of it.
-func (s choice) isOfDefault(m meaning) bool {
+func (s defaultDecision) isOfDefault(m meaning) bool {
 	return s.within(m) || m.Version != "" && m.Version == s.record.Default.Version
 }
 
@@ -86,7 +86,7 @@ func (s *facts) withoutPods(name string) finding {
 }
 
 // replacing returns the stand-in for a name that means a deleted default, or else what the name means.
-func (s choice) replacing(m meaning) meaning {
+func (s defaultDecision) replacing(m meaning) meaning {
 	if !s.gone.standIn.isZero() {
 		return s.gone.standIn
 	}
@@ -95,7 +95,7 @@ func (s choice) replacing(m meaning) meaning {
 
 // isAbsent reports whether the default has the share of a version in the weights: its workload was deleted or scaled to 0, or it
 // has no pods for another reason, and it is not back yet. Pods that still terminate do not keep the share.
-func (s choice) isAbsent(name string, m meaning) bool {
+func (s defaultDecision) isAbsent(name string, m meaning) bool {
 	if s.record.Provisional || !s.hasPods(s.current()) && !s.current().All {
 		return false
 	}
@@ -109,12 +109,12 @@ func (s choice) isAbsent(name string, m meaning) bool {
 const returnEvery = time.Minute
 
 // mayReturn reports whether a version that gave its share to the default takes it back.
-func (s choice) mayReturn(m meaning) bool {
+func (s defaultDecision) mayReturn(m meaning) bool {
 	if !s.isReadyForMore(m) {
 		return false
 	}
 	last, returned := parseTime(s.record.Returned)
-	return !returned || s.hasElapsed(last, returnEvery)
+	return !returned || s.waitElapsed(last, returnEvery)
 }
 
 // isScaledToZero reports whether the workloads behind a meaning want no pods, and no other workload runs the version.

@@ -213,7 +213,7 @@ func (c *cluster) observe() Observed {
 		MeshDomain: c.meshDomain, HostOwners: c.hostOwners, Ingresses: c.ingresses, IngressController: c.controller, Bypasses: c.bypasses,
 	}
 	if o.Existing.IsEmpty() {
-		o.DeletedRule = c.collected.DeepCopy()
+		o.DeletedDestinationRule = c.collected.DeepCopy()
 	}
 	for _, ref := range slices.SortedFunc(maps.Keys(c.workloads), compareRefs) {
 		w := *c.workloads[ref]
@@ -402,18 +402,18 @@ func (c *cluster) advance(d time.Duration) {
 
 func (c *cluster) apply(change Change) {
 	c.t.Helper()
-	kind, name := kindOf(change.Object), change.Object.GetName()
+	kind, name := KindOf(change.Object), change.Object.GetName()
 	c.writes = append(c.writes, fmt.Sprint(change.Action, " ", kind, " ", name))
 	if change.Action == Release {
 		c.release(change)
 		return
 	}
-	at := slices.IndexFunc(c.existing.all(), func(o Object) bool { return sameName(o, change.Object) })
+	at := slices.IndexFunc(c.existing.All(), func(o Object) bool { return sameName(o, change.Object) })
 	if (at < 0) != (change.Action == Create) {
 		c.t.Fatalf("%s %s %s, but present: %t", change.Action, kind, name, at >= 0)
 	}
-	if at >= 0 && c.existing.all()[at].GetResourceVersion() != change.ResourceVersion {
-		c.t.Fatalf("%s %s %s over resourceVersion %q, it is %q", change.Action, kind, name, change.ResourceVersion, c.existing.all()[at].GetResourceVersion())
+	if at >= 0 && c.existing.All()[at].GetResourceVersion() != change.ResourceVersion {
+		c.t.Fatalf("%s %s %s over resourceVersion %q, it is %q", change.Action, kind, name, change.ResourceVersion, c.existing.All()[at].GetResourceVersion())
 	}
 	c.uid++
 	stamp := func(o Object, was Object) {
@@ -435,7 +435,7 @@ func (c *cluster) apply(change Change) {
 	case *networkingv1.VirtualService:
 		delete(c.before, name)
 		if at >= 0 {
-			c.before[name] = c.existing.all()[at].(*networkingv1.VirtualService).DeepCopy()
+			c.before[name] = c.existing.All()[at].(*networkingv1.VirtualService).DeepCopy()
 		}
 		delete(c.editedRoutes, name)
 		c.existing.VirtualServices = put(c.existing.VirtualServices, o.DeepCopy(), change.Action, stamp, nil)
@@ -525,14 +525,14 @@ func weightless(vs *networkingv1.VirtualService, d *networkingapi.Destination) b
 	for _, http := range vs.Spec.Http {
 		for _, route := range http.Route {
 			if is(route) {
-				return !slices.Contains(heavy(http.Route), route)
+				return !slices.Contains(withoutZeroWeights(http.Route), route)
 			}
 		}
 	}
 	for _, tcp := range vs.Spec.Tcp {
 		for _, route := range tcp.Route {
 			if is(route) {
-				return !slices.Contains(heavy(tcp.Route), route)
+				return !slices.Contains(withoutZeroWeights(tcp.Route), route)
 			}
 		}
 	}
@@ -658,9 +658,9 @@ func (c *cluster) wrote(want ...string) {
 // sameSpecs wants the specs of our objects to be as they were.
 func (c *cluster) sameSpecs(was Objects) {
 	c.t.Helper()
-	for i, object := range c.existing.sorted().all() {
-		if before := was.sorted().all()[i]; !sameSpecExactly(before, object) {
-			c.t.Errorf("%v: %s %s changed:\n%s", c.now, kindOf(object), object.GetName(), cmp.Diff(text(c.t, before), text(c.t, object)))
+	for i, object := range c.existing.sorted().All() {
+		if before := was.sorted().All()[i]; !sameSpecExactly(before, object) {
+			c.t.Errorf("%v: %s %s changed:\n%s", c.now, KindOf(object), object.GetName(), cmp.Diff(text(c.t, before), text(c.t, object)))
 		}
 	}
 }

@@ -14,18 +14,18 @@ import (
 	"outrigger.dev/outrigger/api"
 )
 
-// withoutRoutes ends the plan for Services that get no routes of ours, and for those whose routes must stay as they are. An existing
+// endWithoutRoutes ends the plan for Services that get no routes of ours, and for those whose routes must stay as they are. An existing
 // route is withdrawn only by a decision about it; otherwise it stays.
-func (s *reader) withoutRoutes() (ending, bool) {
+func (s *reader) endWithoutRoutes() (planEnd, bool) {
 	if s.Intent.Disabled {
 		return s.withdraw(), true
 	}
 	exists := !s.Existing.IsEmpty()
 	if !s.Intent.Wanted && !exists && len(s.replaced.all) == 0 {
-		return ending{}, true
+		return planEnd{}, true
 	}
-	if why, advice := s.skipped(); why != "" {
-		if exists || s.asked() || why == headless && s.anyVersion() && !s.isOfStatefulSets() {
+	if why, advice := s.skipReason(); why != "" {
+		if exists || s.hasRoutingSettings() || why == headless && s.anyVersion() && !s.isOfStatefulSets() {
 			s.report(api.RouteServiceSkipped, why, advice)
 		}
 		return s.withdraw(), true
@@ -37,22 +37,22 @@ func (s *reader) withoutRoutes() (ending, bool) {
 	if s.Ambient {
 		s.report(api.RouteAmbientUnsupported, "The Namespace is in Istio's ambient mode, where routes for sidecars do not apply. Nothing is written, and existing objects are unchanged.",
 			"Remove the label istio.io/dataplane-mode from the Namespace, or set outrigger.dev/routing=disabled.")
-		return ending{objects: s.Existing}, true
+		return planEnd{objects: s.Existing}, true
 	}
 	if s.invalidLabel && !exists {
-		return ending{}, true // nothing is created from an invalid label
+		return planEnd{}, true // nothing is created from an invalid label
 	}
-	if s.names.taken != "" {
-		s.report(api.RouteNameTaken, s.names.taken+" was not created by Outrigger and has the name of the object to write. Nothing is written.", "Rename it.")
-		return ending{objects: s.Existing}, true
+	if s.names.conflictingName != "" {
+		s.report(api.RouteNameTaken, s.names.conflictingName+" was not created by Outrigger and has the name of the object to write. Nothing is written.", "Rename it.")
+		return planEnd{objects: s.Existing}, true
 	}
-	return ending{}, false
+	return planEnd{}, false
 }
 
 const headless = "A headless Service has no cluster IP to route. Each caller selects a pod itself."
 
-// skipped says why routes cannot serve this Service, and what would be right; empty if they can.
-func (s *facts) skipped() (why, advice string) {
+// skipReason says why routes cannot serve this Service, and what would be right; empty if they can.
+func (s *facts) skipReason() (why, advice string) {
 	spec := s.Service.Spec
 	switch {
 	case s.Service.Namespace == "kube-system" || s.Service.Namespace == s.RootNamespace || s.Service.Namespace == "default" && s.Service.Name == "kubernetes":
@@ -90,15 +90,15 @@ func (s *facts) isOfStatefulSets() bool {
 
 // Unroutable says why Outrigger creates no routes for this kind of Service, and what would change that; empty if it can.
 func Unroutable(observed Observed) (why, advice string) {
-	return read(observed, time.Time{}, newPodsAndWorkloads(observed)).skipped()
+	return read(observed, time.Time{}, newPodsAndWorkloads(observed)).skipReason()
 }
 
 func (s *facts) anyVersion() bool {
 	return slices.ContainsFunc(s.cluster.all(), func(g podGroup) bool { return g.Version != "" })
 }
 
-// asked reports whether the user wrote anything about routing on the Service itself.
-func (s *facts) asked() bool {
+// hasRoutingSettings reports whether the user wrote anything about routing on the Service itself.
+func (s *facts) hasRoutingSettings() bool {
 	for key := range s.Service.Annotations {
 		if strings.HasPrefix(key, api.Domain+"/") {
 			return true
@@ -109,15 +109,15 @@ func (s *facts) asked() bool {
 
 // withdraw removes our objects in order: the VirtualServices and the Gateway at once, the DestinationRule when no
 // proxy can have the routes any more. Subsets that another author's route names stay.
-func (s *facts) withdraw() ending {
-	out := ending{isConcluded: true}
+func (s *facts) withdraw() planEnd {
+	out := planEnd{isConcluded: true}
 	for _, rule := range s.Existing.DestinationRules {
 		since, marked := parseTime(rule.Annotations[api.AnnotationWithdrawn])
 		if !marked {
 			since = s.now
 		}
 		used := s.namedByOthers(rule)
-		if s.hasElapsed(since, s.Settings.SubsetRetention) && len(s.Existing.VirtualServices) == 0 && len(used) == 0 {
+		if s.waitElapsed(since, s.Settings.SubsetRetention) && len(s.Existing.VirtualServices) == 0 && len(used) == 0 {
 			continue
 		}
 		if len(used) > 0 {

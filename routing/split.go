@@ -15,21 +15,21 @@ func (s *facts) existingSplit() finding {
 }
 
 // withUnseen adds workloads in a split of kinds that are not watched, so that one without pods does not count as deleted.
-func (s *facts) withUnseen(waiting []string) []string {
+func (s *facts) withUnseen(workloads []string) []string {
 	for _, t := range s.withPods() {
 		if !t.ref.listed() {
-			waiting = withWaiting(waiting, t.ref)
+			workloads = withWorkload(workloads, t.ref)
 		}
 	}
-	return waiting
+	return workloads
 }
 
 // endSplit ends a split by the user's explicit, or when everything but one track, or one version, was deleted. Readiness,
 // scale and restarts end nothing.
-func (s choice) endSplit() (choice, []finding) {
+func (s defaultDecision) endSplit() (defaultDecision, []finding) {
 	explicit := meaning{}
 	switch d := s.Intent.Default; {
-	case d.OnService && d.Policy == api.DefaultLiteral && s.inForce(s.meaningOf(d.Version)):
+	case d.OnService && d.Policy == api.DefaultLiteral && s.isEffective(s.meaningOf(d.Version)):
 		explicit = s.meaningOf(d.Version)
 	case d.OnService && d.Policy != api.DefaultLiteral && len(s.podVersions()) > 0:
 		explicit = s.byPolicy()
@@ -37,24 +37,24 @@ func (s choice) endSplit() (choice, []finding) {
 		explicit = s.impliedDefault()
 	}
 	if !explicit.isZero() && s.usableNow(explicit) && (explicit.All || s.isSeenReady(explicit)) {
-		return s.withDefaultOfSplit(explicit, byUser), nil
+		return s.withDefaultOfSplit(explicit, ByUser), nil
 	}
 	if left := s.leftOfSplit(); !left.isZero() && s.usableNow(left) {
-		return s.withDefaultOfSplit(left, byLeft), nil
+		return s.withDefaultOfSplit(left, ByLeft), nil
 	}
 	next := s
-	next.waiting = s.withUnseen(s.waiting)
+	next.otherWorkloads = s.withUnseen(s.otherWorkloads)
 	return next, []finding{s.existingSplit()}
 }
 
-func (s choice) withDefaultOfSplit(m meaning, by string) choice {
+func (s defaultDecision) withDefaultOfSplit(m meaning, by string) defaultDecision {
 	next := s
-	next.record.State, next.record.Default, next.record.By, next.waiting = "", m, by, nil
+	next.record.State, next.record.Default, next.record.By, next.otherWorkloads = "", m, by, nil
 	return next
 }
 
 // leftOfSplit is what remains when all tracks but one, or all but those of one version, are deleted.
-func (s choice) leftOfSplit() meaning {
+func (s defaultDecision) leftOfSplit() meaning {
 	var tracks []track
 	versions := map[string]bool{}
 	for _, t := range s.tracks {
@@ -66,7 +66,7 @@ func (s choice) leftOfSplit() meaning {
 			versions[version] = true
 		}
 	}
-	for _, name := range s.waiting {
+	for _, name := range s.otherWorkloads {
 		if !slices.ContainsFunc(tracks, func(t track) bool { return t.ref.String() == name }) {
 			return meaning{}
 		}
@@ -81,7 +81,7 @@ func (s choice) leftOfSplit() meaning {
 // deleted.
 func (s *facts) lostVersion(left map[string]bool) bool {
 	for _, subset := range s.ownSubsets() {
-		if version := s.subsets.versions[subset]; findSubset(s.ours.rule, subset) != nil && version != "" && !left[version] {
+		if version := s.subsets.versions[subset]; findSubset(s.ours.destinationRule, subset) != nil && version != "" && !left[version] {
 			return true
 		}
 	}

@@ -22,7 +22,7 @@ type share struct {
 // defaultRules are the rules for what no match claims: one for the holders of each version's cookie where versions
 // stick, and the one that shares out the rest. A cookie carries the name that was weighed, not what it means today, so
 // that a rollout in place keeps its callers.
-func (s choice) defaultRules(before []rule, shares []share) (out []rule, found []finding) {
+func (s defaultDecision) defaultRules(before []rule, shares []share) (out []rule, found []finding) {
 	var all []portion
 	for _, sh := range shares {
 		all = append(all, sh.to...)

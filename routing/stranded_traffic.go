@@ -10,8 +10,8 @@ import (
 	"outrigger.dev/outrigger/api"
 )
 
-// Loss is traffic that would have no destination, or that a version would receive which nobody chose.
-type Loss struct {
+// StrandedTraffic is traffic that would have no destination, or that a version would receive which nobody chose.
+type StrandedTraffic struct {
 	Versions []string // whose share it is, in natural order
 	Now      string   // the current shares, "v1=90 v2=10"
 	Others   []string // versions with a ready pod that could receive it, in natural order; never empty
@@ -24,13 +24,13 @@ type Loss struct {
 	Match string
 }
 
-// PredictLoss predicts what becomes of the traffic of a Service when a workload is deleted, or has no pods any more. It plans the
+// PredictStrandedTraffic predicts what becomes of the traffic of a Service when a workload is deleted, or has no pods any more. It plans the
 // resulting routes: what they send to versions without a ready pod is lost. It is false if nothing is lost, or if no other
 // version could receive it.
-func PredictLoss(observed Observed, ref WorkloadRef, deleted bool, now time.Time) (Loss, bool) {
+func PredictStrandedTraffic(observed Observed, ref WorkloadRef, deleted bool, now time.Time) (StrandedTraffic, bool) {
 	before := readExisting(observed)
 	if len(before.Rules) == 0 {
-		return Loss{}, false
+		return StrandedTraffic{}, false
 	}
 	versionsHere := map[string]bool{}
 	left := observed
@@ -55,10 +55,10 @@ func PredictLoss(observed Observed, ref WorkloadRef, deleted bool, now time.Time
 	left.Settings.DefaultGoneAfter, left.Intent.UnreadyAfter = 0, 0 // default-gone has a Problem of its own
 	others := readyVersions(left.Pods)
 	if len(versionsHere) == 0 || len(others) == 0 {
-		return Loss{}, false
+		return StrandedTraffic{}, false
 	}
 	left.Existing = Plan(left, now).Objects
-	loss, after := Loss{Now: before.String(), Others: others}, readExisting(left)
+	loss, after := StrandedTraffic{Now: before.String(), Others: others}, readExisting(left)
 	for _, version := range after.Names() {
 		switch {
 		case versionsHere[version] && !slices.Contains(others, version):
@@ -72,7 +72,7 @@ func PredictLoss(observed Observed, ref WorkloadRef, deleted bool, now time.Time
 }
 
 // onlyMatches finds whether only matched requests go to the versions that lose their pods.
-func (l *Loss) onlyMatches(after Reading, written []api.Match) {
+func (l *StrandedTraffic) onlyMatches(after Reading, written []api.Match) {
 	for _, version := range l.Versions {
 		if weight, named := after.WeightOf(version); weight > 0 || !named {
 			l.Matches = nil

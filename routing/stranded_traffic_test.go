@@ -24,7 +24,7 @@ func TestLosingWhatAMatchRoutes(t *testing.T) {
 			cluster := twoVersions(t)
 			cluster.annotate(c.words...)
 			cluster.advance(time.Minute)
-			loss, lost := PredictLoss(cluster.observe(), deploymentRef("app-v2"), false, cluster.now)
+			loss, lost := PredictStrandedTraffic(cluster.observe(), deploymentRef("app-v2"), false, cluster.now)
 			if diff := cmp.Diff(c.matches, loss.Matches); diff != "" || !lost || loss.Versions[0] != "v2" {
 				t.Errorf("lost: %t, %+v", lost, loss)
 			}

@@ -37,10 +37,10 @@ func (s *facts) ownSubsets() []string {
 // meaningOfSubset returns the version of a subset of ours: as recorded, or else by its labels if they fit its name, or else the
 // version with that name. It is empty for a subset that was created for another version label.
 func (s *facts) meaningOfSubset(name string, versions []string) string {
-	subset := findSubset(s.ours.rule, name)
+	subset := findSubset(s.ours.destinationRule, name)
 	version, labeled := "", false
 	if subset != nil {
-		if version, labeled = s.versionOf(subset); !labeled && !s.ruleEdited() {
+		if version, labeled = s.versionOf(subset); !labeled && !s.destinationRuleEdited() {
 			return ""
 		}
 	}
@@ -77,7 +77,7 @@ func (s *facts) keepNamed(rule *networkingv1.DestinationRule, added stamps, rout
 	for _, vs := range append(s.ours.routes(), routes...) {
 		meanings := s.meaningsIn(vs)
 		for _, name := range sortedKeys(meanings) {
-			if s.foreign.supplied[name] || findSubset(rule, name) != nil || findSubset(s.ours.rule, name) == nil && s.ours.meanings[name] == "" {
+			if s.foreign.supplied[name] || findSubset(rule, name) != nil || findSubset(s.ours.destinationRule, name) == nil && s.ours.meanings[name] == "" {
 				continue
 			}
 			added[name] = s.addedAt(name, meanings[name])
@@ -86,9 +86,9 @@ func (s *facts) keepNamed(rule *networkingv1.DestinationRule, added stamps, rout
 	}
 }
 
-// ruleDigest is a digest of what we write into a DestinationRule: its host, its exportTo, and our subsets.
-func (s *facts) ruleDigest(rule *networkingv1.DestinationRule, ours stamps) string {
-	parts := []string{resolveHost(rule.Spec.Host, rule.Namespace, s.Settings.ClusterDomain), strings.Join(rule.Spec.ExportTo, ",")}
+// destinationRuleDigest is a digest of what we write into a DestinationRule: its host, its exportTo, and our subsets.
+func (s *facts) destinationRuleDigest(rule *networkingv1.DestinationRule, ours stamps) string {
+	parts := []string{ResolveHost(rule.Spec.Host, rule.Namespace, s.Settings.ClusterDomain), strings.Join(rule.Spec.ExportTo, ",")}
 	for _, name := range slices.Sorted(maps.Keys(ours)) {
 		subset := findSubset(rule, name)
 		if subset == nil {
@@ -99,24 +99,24 @@ func (s *facts) ruleDigest(rule *networkingv1.DestinationRule, ours stamps) stri
 	return api.ShortHash(strings.Join(parts, ";"))
 }
 
-// ruleEdited reports whether another client changed the host or a subset of ours in our DestinationRule.
-func (s *facts) ruleEdited() bool {
-	rule := s.ours.rule
+// destinationRuleEdited reports whether another client changed the host or a subset of ours in our DestinationRule.
+func (s *facts) destinationRuleEdited() bool {
+	rule := s.ours.destinationRule
 	if rule == nil {
 		return false
 	}
 	written := rule.Annotations[api.AnnotationWritten]
-	return written != "" && written != s.ruleDigest(rule, s.ours.added)
+	return written != "" && written != s.destinationRuleDigest(rule, s.ours.added)
 }
 
-// ruleDrift reports what another client changed in our DestinationRule. It is written back whatever outrigger.dev/drift
+// destinationRuleDrift reports what another client changed in our DestinationRule. It is written back whatever outrigger.dev/drift
 // says: requests for one version would reach another, or none.
-func (s *facts) ruleDrift() []finding {
-	if s.renewed || !s.ruleEdited() {
+func (s *facts) destinationRuleDrift() []finding {
+	if s.renewed || !s.destinationRuleEdited() {
 		return nil
 	}
-	rule := s.ours.rule
-	if host := resolveHost(rule.Spec.Host, rule.Namespace, s.Settings.ClusterDomain); host != s.host {
+	rule := s.ours.destinationRule
+	if host := ResolveHost(rule.Spec.Host, rule.Namespace, s.Settings.ClusterDomain); host != s.host {
 		return []finding{problemOf(rule, "spec.host", rule.Spec.Host, api.RouteEditReverted,
 			"The host was edited. The edit is reverted, because routes name the subsets of this DestinationRule.", "For another host, create your own DestinationRule.")}
 	}
@@ -132,7 +132,7 @@ func (s *facts) ruleDrift() []finding {
 
 // subsetEdits says what another client changed in our subsets.
 func (s *facts) subsetEdits() (edits []string) {
-	rule := s.ours.rule
+	rule := s.ours.destinationRule
 	for _, name := range slices.Sorted(maps.Keys(s.ours.added)) {
 		version := s.subsets.versions[name]
 		switch subset := findSubset(rule, name); {
@@ -153,11 +153,11 @@ func (s *facts) namesMissing(vs *networkingv1.VirtualService) string {
 	own := s.ownSubsets()
 	for _, name := range subsetsNamed(vs, s.host, s.Settings.ClusterDomain) {
 		_, raw := s.subsets.names[name]
-		if name == "" || raw || slices.Contains(own, name) || findSubset(s.ours.rule, name) != nil {
+		if name == "" || raw || slices.Contains(own, name) || findSubset(s.ours.destinationRule, name) != nil {
 			continue
 		}
 		if !slices.ContainsFunc(s.Foreign.DestinationRules, func(rule *networkingv1.DestinationRule) bool {
-			return rule.Namespace == s.Service.Namespace && resolveHost(rule.Spec.Host, rule.Namespace, s.Settings.ClusterDomain) == s.host && findSubset(rule, name) != nil
+			return rule.Namespace == s.Service.Namespace && ResolveHost(rule.Spec.Host, rule.Namespace, s.Settings.ClusterDomain) == s.host && findSubset(rule, name) != nil
 		}) {
 			return name
 		}
@@ -168,10 +168,10 @@ func (s *facts) namesMissing(vs *networkingv1.VirtualService) string {
 // unchanged leaves everything as it is but for our subsets that another client edited, or removed although a route names
 // them: where nothing may be decided, the routes still need them. Annotations that it edited stay as they are, so that
 // nothing takes them for ours.
-func (s decision) unchanged() ending {
-	out, existing := ending{objects: s.Existing}, s.ours.rule
+func (s outcome) unchanged() planEnd {
+	out, existing := planEnd{objects: s.Existing}, s.ours.destinationRule
 	if existing == nil && !s.renewed && s.isRecorded {
-		return ending{objects: s.withRule()}
+		return planEnd{objects: s.withDestinationRule()}
 	}
 	if existing == nil || s.renewed {
 		return out
@@ -188,16 +188,16 @@ func (s decision) unchanged() ending {
 	if isDistrusted || trustOf(existing) == blank {
 		out.unsealed = rule
 	} else {
-		rule.Annotations[api.AnnotationWritten] = s.ruleDigest(rule, s.ours.added)
+		rule.Annotations[api.AnnotationWritten] = s.destinationRuleDigest(rule, s.ours.added)
 	}
-	out.objects.DestinationRules, out.found = []*networkingv1.DestinationRule{rule}, s.ruleDrift()
+	out.objects.DestinationRules, out.found = []*networkingv1.DestinationRule{rule}, s.destinationRuleDrift()
 	return out
 }
 
-// withRule recreates a DestinationRule that another client deleted, with the subsets that our routes name.
-func (s decision) withRule() Objects {
+// withDestinationRule recreates a DestinationRule that another client deleted, with the subsets that our routes name.
+func (s outcome) withDestinationRule() Objects {
 	objects := s.Existing
-	rule := &networkingv1.DestinationRule{ObjectMeta: s.meta(s.names.rule), TypeMeta: typeMeta("DestinationRule")}
+	rule := &networkingv1.DestinationRule{ObjectMeta: s.meta(s.names.destinationRule), TypeMeta: typeMeta("DestinationRule")}
 	rule.Spec.Host = s.host
 	rule.Spec.ExportTo = s.exportOfSubsets(nil)
 	added, meanings := stamps{}, map[string]string{}
@@ -210,10 +210,10 @@ func (s decision) withRule() Objects {
 	}
 	mark(&rule.ObjectMeta, map[string]string{
 		api.AnnotationRecord:      s.recordText(s.record),
-		api.AnnotationDefault:     s.record.readable(),
+		api.AnnotationDefault:     s.record.display(),
 		api.AnnotationSubsetAdded: added.String(),
 		api.AnnotationSubsets:     pairsText(meanings),
-		api.AnnotationWritten:     s.ruleDigest(rule, added),
+		api.AnnotationWritten:     s.destinationRuleDigest(rule, added),
 	})
 	objects.DestinationRules = []*networkingv1.DestinationRule{rule}
 	return objects
@@ -221,9 +221,9 @@ func (s decision) withRule() Objects {
 
 // restoreSubsets writes host and subsets of ours into a DestinationRule as they were, and reports whether that changes it.
 func (s *facts) restoreSubsets(rule *networkingv1.DestinationRule) bool {
-	edited := s.ruleEdited()
+	edited := s.destinationRuleEdited()
 	before := canonical(&rule.Spec)
-	if resolveHost(rule.Spec.Host, rule.Namespace, s.Settings.ClusterDomain) != s.host {
+	if ResolveHost(rule.Spec.Host, rule.Namespace, s.Settings.ClusterDomain) != s.host {
 		rule.Spec.Host = s.host
 	}
 	for _, name := range s.ownSubsets() {

@@ -46,7 +46,7 @@ func sortedOut[T Object](o *Observed, c *cluster, all []T) (ours, theirs []T) {
 // release removes our marks from an object of the user, and wants it to be the one that was looked at.
 func (c *cluster) release(change Change) {
 	c.t.Helper()
-	for _, object := range c.foreign.all() {
+	for _, object := range c.foreign.All() {
 		if !sameName(object, change.Object) {
 			continue
 		}
@@ -62,7 +62,7 @@ func (c *cluster) release(change Change) {
 		c.foreign = c.foreign.with(bare)
 		return
 	}
-	c.t.Fatalf("release of %s %s, which is not there", kindOf(change.Object), change.Object.GetName())
+	c.t.Fatalf("release of %s %s, which is not there", KindOf(change.Object), change.Object.GetName())
 }
 
 // with returns the objects with one more, or another in the place of the one of its name.
@@ -111,9 +111,9 @@ func (c *cluster) file(how writer, file Object) {
 	file = file.DeepCopyObject().(Object)
 	file.SetNamespace("demo")
 	c.uid++
-	at := slices.IndexFunc(slices.Concat(c.existing.all(), c.foreign.all()), func(o Object) bool { return sameName(o, file) })
+	at := slices.IndexFunc(slices.Concat(c.existing.All(), c.foreign.All()), func(o Object) bool { return sameName(o, file) })
 	if at >= 0 {
-		was := slices.Concat(c.existing.all(), c.foreign.all())[at]
+		was := slices.Concat(c.existing.All(), c.foreign.All())[at]
 		if rule, is := was.(*networkingv1.DestinationRule); is && how == replace && IsOwn(was, c.service) {
 			c.collected = rule.DeepCopy()
 		}
@@ -219,19 +219,19 @@ func tutorialGateway(hosts ...string) *networkingv1.Gateway {
 // released wants an object of the user to be free of anything of ours, and to have these shares if it is a VirtualService.
 func (c *cluster) released(like Object, shares string) {
 	c.t.Helper()
-	for _, object := range c.foreign.all() {
-		if kindOf(object) != kindOf(like) || object.GetName() != like.GetName() {
+	for _, object := range c.foreign.All() {
+		if KindOf(object) != KindOf(like) || object.GetName() != like.GetName() {
 			continue
 		}
 		if carriesMarks(object, c.service) || len(object.GetOwnerReferences()) > 0 || len(ownMarks(object.GetAnnotations())) > 0 || object.GetLabels()[api.LabelService] != "" {
-			c.t.Errorf("%v: %s %s still carries our marks: %v %v %v", c.now, kindOf(object), object.GetName(), object.GetLabels(), object.GetAnnotations(), object.GetOwnerReferences())
+			c.t.Errorf("%v: %s %s still carries our marks: %v %v %v", c.now, KindOf(object), object.GetName(), object.GetLabels(), object.GetAnnotations(), object.GetOwnerReferences())
 		}
 		if vs, is := object.(*networkingv1.VirtualService); is && routesOf(vs) != shares {
 			c.t.Errorf("%v: VirtualService %s of the user has %s, want %s", c.now, vs.Name, routesOf(vs), shares)
 		}
 		return
 	}
-	c.t.Errorf("%v: %s %s of the user is not there", c.now, kindOf(like), like.GetName())
+	c.t.Errorf("%v: %s %s of the user is not there", c.now, KindOf(like), like.GetName())
 }
 
 // The tutorial's files, applied over ours in any order and by any means: the mesh stays pinned, the user routes at the

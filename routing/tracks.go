@@ -46,7 +46,7 @@ func (s *reader) readTracks() {
 		t := at(w.WorkloadRef)
 		t.exists, t.workload, t.labels, t.next = true, &w, w.Labels, w.Labels[s.Intent.VersionLabel]
 		t.fixed = w.Selector[s.Intent.VersionLabel] != ""
-		t.starts = t.fixed && w.Replicas > 0 && len(t.groups) == 0 && !s.hasElapsed(w.Created, youngAge)
+		t.starts = t.fixed && w.Replicas > 0 && len(t.groups) == 0 && !s.waitElapsed(w.Created, youngAge)
 	}
 	for _, t := range byRef {
 		slices.SortFunc(t.groups, func(a, b podGroup) int { return CompareVersions(a.Version, b.Version) })
@@ -246,7 +246,7 @@ func (s *facts) bindNames() map[string]meaning {
 		}
 	}
 	if changed || len(names) > 0 {
-		names = s.apart(names)
+		names = s.keepNamesDistinct(names)
 	}
 	if len(names) == 0 {
 		return nil
@@ -260,8 +260,8 @@ func (s *facts) literalAlready(name string, carried meaning) bool {
 	return carried.Version != "" && s.isNamedByRoute(name)
 }
 
-// apart makes names literal that would mean the same track, because the user distinguishes its versions.
-func (s *facts) apart(names map[string]meaning) map[string]meaning {
+// keepNamesDistinct makes names literal that would mean the same track, because the user distinguishes its versions.
+func (s *facts) keepNamesDistinct(names map[string]meaning) map[string]meaning {
 	users := map[WorkloadRef]int{}
 	for _, m := range names {
 		for _, ref := range m.Tracks {
@@ -276,7 +276,7 @@ func (s *facts) apart(names map[string]meaning) map[string]meaning {
 	return names
 }
 
-func (s choice) meaningOf(name string) meaning {
+func (s defaultDecision) meaningOf(name string) meaning {
 	if m, bound := s.record.Names[name]; bound {
 		return m
 	}

@@ -28,10 +28,10 @@ type Observed struct {
 	Workloads []Workload
 	// Existing holds our own objects for this Service as they are in the cluster: label and owner reference are ours.
 	Existing Objects
-	// DeletedRule is a DestinationRule of ours that was deleted recently with its record; nil if there is none. It was
+	// DeletedDestinationRule is a DestinationRule of ours that was deleted recently with its record; nil if there is none. It was
 	// restored from a backup and deleted by the garbage collector, because its owner was the Service of the backup, or it was
 	// replaced with its annotations.
-	DeletedRule *networkingv1.DestinationRule
+	DeletedDestinationRule *networkingv1.DestinationRule
 	// Foreign holds the objects of other authors that may concern the Service's hosts or our names.
 	Foreign Objects
 	// IngressServices are the Services that select pods of the wanted ingress gateway.

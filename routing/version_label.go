@@ -31,8 +31,8 @@ type LabelChange struct {
 	From string
 	// Versions are the versions by the written label, by those of From.
 	Versions map[string]string
-	// Held is the label that is written and not followed; Why says what is wrong with it.
-	Held, Why string
+	// NotFollowed is the label that is written and not followed; Why says what is wrong with it.
+	NotFollowed, Why string
 }
 
 // RecordedVersionLabel returns the version label that the existing objects of a Service were created with, if the Service now has
@@ -57,14 +57,14 @@ func FollowVersionLabel(observed *Observed, recorded string, before []PodGroup) 
 	pairs := versionPairs{}
 	pairs.addPods(before, observed.Pods)
 	for _, w := range observed.Workloads {
-		if selects(observed.Service.Spec.Selector, w.Labels) {
+		if Selects(observed.Service.Spec.Selector, w.Labels) {
 			pairs.add(w.Labels[recorded], w.Labels[written])
 		}
 	}
 	versions, why := s.versionsBy(written, recorded, pairs)
 	if why != "" {
 		observed.Intent.VersionLabel, observed.Pods = recorded, before
-		observed.LabelChange = LabelChange{Held: written, Why: why}
+		observed.LabelChange = LabelChange{NotFollowed: written, Why: why}
 		return
 	}
 	observed.LabelChange = LabelChange{From: recorded, Versions: versions}
@@ -86,7 +86,7 @@ func (s *facts) recordedLabel() string {
 		}
 	}
 	for _, name := range s.ownSubsets() {
-		if subset := findSubset(s.ours.rule, name); subset != nil && len(subset.Labels) == 1 {
+		if subset := findSubset(s.ours.destinationRule, name); subset != nil && len(subset.Labels) == 1 {
 			return sortedKeys(subset.Labels)[0]
 		}
 	}
@@ -165,7 +165,7 @@ func (s *facts) versionsBy(written, recorded string, pairs versionPairs) (versio
 		return nil, "no pod of the Service has the label " + written
 	case slices.ContainsFunc(s.Intent.Match, func(m api.Match) bool { return m.Kind == api.MatchSource }):
 		return nil, "outrigger.dev/match names versions of callers, whose label would change as well"
-	case len(s.distrusted) > 0 || len(s.copies.disagree) > 0 || s.ruleEdited():
+	case len(s.distrusted) > 0 || len(s.copies.disagree) > 0 || s.destinationRuleEdited():
 		return nil, "another client edited the existing objects, which are repaired first"
 	case slices.Contains(slices.Collect(maps.Values(s.recordedVersions(recorded))), ""):
 		return nil, "a subset was made by another label"
@@ -217,7 +217,7 @@ func (s *facts) recordedVersions(label string) map[string]string {
 	out := map[string]string{}
 	for _, name := range s.ownSubsets() {
 		if out[name] = s.ours.meanings[name]; out[name] == "" {
-			if subset := findSubset(s.ours.rule, name); subset != nil {
+			if subset := findSubset(s.ours.destinationRule, name); subset != nil {
 				out[name] = subset.Labels[label]
 			}
 		}
@@ -233,10 +233,10 @@ func (s *reader) relabel() {
 	if change.From == "" || s.recordedLabel() != change.From {
 		return // or written already
 	}
-	was := s.ruleEdited()
+	was := s.destinationRuleEdited()
 	meanings := s.recordedVersions(change.From)
-	if s.ours.rule != nil {
-		s.ours.rule = s.ours.rule.DeepCopy()
+	if s.ours.destinationRule != nil {
+		s.ours.destinationRule = s.ours.destinationRule.DeepCopy()
 	}
 	for name, version := range meanings {
 		now := change.Versions[version]
@@ -247,12 +247,12 @@ func (s *reader) relabel() {
 			continue
 		}
 		s.ours.meanings[name] = now
-		if subset := findSubset(s.ours.rule, name); subset != nil && maps.Equal(subset.Labels, map[string]string{change.From: version}) {
+		if subset := findSubset(s.ours.destinationRule, name); subset != nil && maps.Equal(subset.Labels, map[string]string{change.From: version}) {
 			subset.Labels = map[string]string{s.Intent.VersionLabel: now}
 		}
 	}
-	if s.ours.rule != nil && !was && s.ours.rule.Annotations[api.AnnotationWritten] != "" {
-		s.ours.rule.Annotations[api.AnnotationWritten] = s.ruleDigest(s.ours.rule, s.ours.added)
+	if s.ours.destinationRule != nil && !was && s.ours.destinationRule.Annotations[api.AnnotationWritten] != "" {
+		s.ours.destinationRule.Annotations[api.AnnotationWritten] = s.destinationRuleDigest(s.ours.destinationRule, s.ours.added)
 	}
 	for workload, version := range s.ours.lastRan {
 		if s.ours.lastRan[workload] = change.Versions[version]; s.ours.lastRan[workload] == "" {
@@ -316,14 +316,14 @@ func (s *facts) relabeled(m meaning) meaning {
 // reportVersionLabel reports a version label that is not followed, or that no pod has.
 func (s *reader) reportVersionLabel() {
 	text, written := s.Intent.Texts[api.AnnotationVersionLabel]
-	if change := s.LabelChange; change.Held != "" {
-		what := fmt.Sprintf("The version label %s is not followed: %s.", change.Held, change.Why)
+	if change := s.LabelChange; change.NotFollowed != "" {
+		what := fmt.Sprintf("The version label %s is not followed: %s.", change.NotFollowed, change.Why)
 		if !written {
-			what = fmt.Sprintf("%s was removed, and the version label %s is not followed: %s.", api.AnnotationVersionLabel, change.Held, change.Why)
+			what = fmt.Sprintf("%s was removed, and the version label %s is not followed: %s.", api.AnnotationVersionLabel, change.NotFollowed, change.Why)
 		}
 		s.reportAbout(api.AnnotationVersionLabel, text, api.RouteVersionLabelHeld,
 			what+fmt.Sprintf(" Versions are still read from the label %s, and the current route is unchanged.", s.Intent.VersionLabel),
-			fmt.Sprintf("It is followed once the pods of each version have one value of %s that no other pod has. To keep the label %s: %s.", change.Held, s.Intent.VersionLabel, s.labelCommand()))
+			fmt.Sprintf("It is followed once the pods of each version have one value of %s that no other pod has. To keep the label %s: %s.", change.NotFollowed, s.Intent.VersionLabel, s.labelCommand()))
 		return
 	}
 	if _, own := s.Service.Annotations[api.AnnotationVersionLabel]; own && written && len(s.cluster.all()) > 0 && !s.isRecorded && !s.anyVersion() && s.OtherVersionLabel == "" {

@@ -77,7 +77,7 @@ func (c *cluster) reached(name string) string {
 	}
 	var out []string
 	for _, group := range c.groups() {
-		if selects(labels, c.labelsOf(group.Workload, group.Version, nil)) {
+		if Selects(labels, c.labelsOf(group.Workload, group.Version, nil)) {
 			out = append(out, group.Workload.String()+" "+group.Version)
 		}
 	}
@@ -236,7 +236,7 @@ func TestVersionLabelOfOldRecords(t *testing.T) {
 		c.fixed("app-v2", "v2", 1)
 		c.ready()
 		c.advance(10 * time.Minute)
-		for _, object := range c.existing.all() {
+		for _, object := range c.existing.All() {
 			r := recordOf(object)
 			r.VersionLabel = ""
 			object.GetAnnotations()[api.AnnotationRecord] = r.text()

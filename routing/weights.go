@@ -80,7 +80,9 @@ func sameWeights(a, b effectiveWeights) bool {
 }
 
 // writtenWeights are those of the annotation, with what their names mean now.
-func (s choice) writtenWeights() effectiveWeights { return s.bound(s.Intent.Weights, s.meaningOf) }
+func (s defaultDecision) writtenWeights() effectiveWeights {
+	return s.bound(s.Intent.Weights, s.meaningOf)
+}
 
 func (s *facts) bound(weights []api.Weight, meaningOf func(string) meaning) effectiveWeights {
 	var out effectiveWeights
@@ -94,8 +96,8 @@ func (s *facts) bound(weights []api.Weight, meaningOf func(string) meaning) effe
 	return out
 }
 
-// weightsVerdict is what becomes of the weights that are written.
-type weightsVerdict struct {
+// weightsDecision is what becomes of the weights that are written.
+type weightsDecision struct {
 	inEffect effectiveWeights // empty: the default has everything
 	adopted  bool             // they were set on our VirtualService and hold until the Service says something about shares
 	first    bool             // they are provisional
@@ -103,20 +105,20 @@ type weightsVerdict struct {
 }
 
 // decideWeights decides which weights are in effect from now on. The choice that it returns has them in its record.
-func (s choice) decideWeights() (choice, []finding) {
-	verdict, next := s.weightsVerdict(), s
-	next.record.Weights, next.record.Adopted, next.record.Provisional = verdict.inEffect, verdict.adopted, verdict.first
-	if len(verdict.missing) == 0 {
+func (s defaultDecision) decideWeights() (defaultDecision, []finding) {
+	decided, next := s.weightsDecision(), s
+	next.record.Weights, next.record.Adopted, next.record.Provisional = decided.inEffect, decided.adopted, decided.first
+	if len(decided.missing) == 0 {
 		if !s.invalid[api.AnnotationWeights] && next.endsFailure() {
 			next.record.Failed, next.record.FailedChoice = meaning{}, ""
 		}
 		return next, nil
 	}
-	return next, next.pendingWeights(verdict)
+	return next, next.pendingWeights(decided)
 }
 
-func (s choice) weightsVerdict() weightsVerdict {
-	current := weightsVerdict{inEffect: s.record.Weights, adopted: s.record.Adopted, first: s.record.Provisional}
+func (s defaultDecision) weightsDecision() weightsDecision {
+	current := weightsDecision{inEffect: s.record.Weights, adopted: s.record.Adopted, first: s.record.Provisional}
 	if len(current.inEffect) == 0 && len(s.Intent.Weights) > 0 {
 		current.inEffect = s.weightsOfOldRoute()
 	}
@@ -134,7 +136,7 @@ func (s choice) weightsVerdict() weightsVerdict {
 	missing := s.unreadyGrowth(written, now)
 	switch {
 	case sameWeights(written, current.inEffect) && !current.first, len(missing) == 0:
-		return weightsVerdict{inEffect: written}
+		return weightsDecision{inEffect: written}
 	case len(current.inEffect) == 0 && len(s.ours.routes()) == 0:
 		return s.withoutRoute(written, missing)
 	}
@@ -144,7 +146,7 @@ func (s choice) weightsVerdict() weightsVerdict {
 
 // withoutWeights gives everything to the default once it can receive it. Adopted shares apply until the Service sets shares that
 // can be followed.
-func (s choice) withoutWeights(current weightsVerdict) weightsVerdict {
+func (s defaultDecision) withoutWeights(current weightsDecision) weightsDecision {
 	// Weights that were written and removed meanwhile never took effect.
 	decided := s.isChanged(api.AnnotationDefaultVersion, api.AnnotationDecidedAt) || s.isNew
 	switch {
@@ -156,34 +158,34 @@ func (s choice) withoutWeights(current weightsVerdict) weightsVerdict {
 	if current.missing = s.unreadyGrowth(all, s.sharesOf(current.inEffect)); len(current.missing) > 0 {
 		return current
 	}
-	return weightsVerdict{}
+	return weightsDecision{}
 }
 
 // withoutRoute decides for a Service that has no route of ours yet. The default has everything, unless its weight is 0, or others
 // are ready and it is not: then the ready ones share in proportion. If the weight of the default is 0 and no other version is
 // ready, the versions with a weight receive their final shares.
-func (s choice) withoutRoute(written effectiveWeights, missing []string) weightsVerdict {
+func (s defaultDecision) withoutRoute(written effectiveWeights, missing []string) weightsDecision {
 	positive := slices.DeleteFunc(slices.Clone(written), func(w effectiveWeight) bool { return w.weight == 0 })
 	here := slices.DeleteFunc(slices.Clone(positive), func(w effectiveWeight) bool { return !s.isReady(w.meaning()) })
-	barred := s.isBarred(written)
+	isDefaultZero := s.isDefaultZero(written)
 	switch {
 	case s.current().All:
-	case len(here) > 0 && (barred || !s.hasReady(s.current())):
-		return weightsVerdict{inEffect: here, first: true, missing: missing}
-	case barred:
-		return weightsVerdict{inEffect: positive, first: true, missing: missing}
+	case len(here) > 0 && (isDefaultZero || !s.hasReady(s.current())):
+		return weightsDecision{inEffect: here, first: true, missing: missing}
+	case isDefaultZero:
+		return weightsDecision{inEffect: positive, first: true, missing: missing}
 	}
-	return weightsVerdict{missing: missing}
+	return weightsDecision{missing: missing}
 }
 
-// isBarred reports whether the default is written with 0.
-func (s choice) isBarred(written effectiveWeights) bool {
+// isDefaultZero reports whether the default is written with 0.
+func (s defaultDecision) isDefaultZero(written effectiveWeights) bool {
 	return slices.ContainsFunc(written, func(w effectiveWeight) bool { return w.weight == 0 && overlap(w.meaning(), s.current()) })
 }
 
 // weightsOfOldRoute reads the shares of a route by a release that did not record the weights in effect. They count as in effect.
 // It is nil if all goes to the default, or if another client edited the route.
-func (s choice) weightsOfOldRoute() effectiveWeights {
+func (s defaultDecision) weightsOfOldRoute() effectiveWeights {
 	var vs *networkingv1.VirtualService
 	for _, route := range s.ours.routes() {
 		if vs == nil && !slices.Contains(s.edited, route.Name) {
@@ -209,7 +211,7 @@ func (s choice) weightsOfOldRoute() effectiveWeights {
 }
 
 // unreadyGrowth returns the versions whose share would grow and that are not ready for it.
-func (s choice) unreadyGrowth(written effectiveWeights, now []share) []string {
+func (s defaultDecision) unreadyGrowth(written effectiveWeights, now []share) []string {
 	var portions []portion
 	for _, sh := range now {
 		portions = append(portions, sh.to...)
@@ -246,7 +248,7 @@ func grows(want, sum, has, total int) bool {
 }
 
 // routesTo reports whether a share of the route belongs to m.
-func (s choice) routesTo(p portion, m meaning) bool {
+func (s defaultDecision) routesTo(p portion, m meaning) bool {
 	if p.version == "" {
 		return m.All || s.alone(m)
 	}
@@ -255,13 +257,13 @@ func (s choice) routesTo(p portion, m meaning) bool {
 
 // isReadyForMore reports whether m may receive more than now: enough of its pods are ready, and proxies know them and one of its
 // subsets.
-func (s choice) isReadyForMore(m meaning) bool {
+func (s defaultDecision) isReadyForMore(m meaning) bool {
 	return s.isReady(m) && s.isSeenReady(m) && s.usableNow(m)
 }
 
 // impliedDefault returns the default that weights imply at first sight and at the end of a split: the version with the greatest
 // weight, if all could take effect.
-func (s choice) impliedDefault() meaning {
+func (s defaultDecision) impliedDefault() meaning {
 	var greatest effectiveWeight
 	for _, w := range s.writtenWeights() {
 		if w.weight > 0 && !s.isReady(w.meaning()) {
@@ -278,9 +280,9 @@ func (s choice) impliedDefault() meaning {
 }
 
 // pendingWeights reports what weights wait for, and what happens until then.
-func (s choice) pendingWeights(verdict weightsVerdict) []finding {
+func (s defaultDecision) pendingWeights(decided weightsDecision) []finding {
 	var all []portion
-	for _, sh := range s.sharesOf(verdict.inEffect) {
+	for _, sh := range s.sharesOf(decided.inEffect) {
 		all = append(all, sh.to...)
 	}
 	key, message := api.AnnotationWeights, "Weights take effect as a whole"
@@ -288,16 +290,16 @@ func (s choice) pendingWeights(verdict weightsVerdict) []finding {
 		key, message = api.AnnotationDefaultVersion, "The Service no longer has weights, and the default cannot take their share yet"
 	}
 	message += "; until then the route is " + sharesLine(asRead(normalised(all))) + "."
-	if verdict.first {
+	if decided.first {
 		message += " " + s.provisionalNote()
 	}
-	return s.pending(key, verdict.missing, message)
+	return s.pending(key, decided.missing, message)
 }
 
 // provisionalNote says why the first route leaves the default out.
-func (s choice) provisionalNote() string {
+func (s defaultDecision) provisionalNote() string {
 	why := "had no ready pod when that was written"
-	if s.isBarred(s.writtenWeights()) {
+	if s.isDefaultZero(s.writtenWeights()) {
 		why = "has the weight 0"
 	}
 	note := "The default, " + s.current().String() + ", " + why + " and gets none."
@@ -326,7 +328,7 @@ func asRead(portions []portion) []ReadShare {
 
 // corrected is what an annotation was probably meant to say, with the versions that are there; empty if no name in it is
 // close to one of them.
-func (s choice) corrected(key, value string) string {
+func (s defaultDecision) corrected(key, value string) string {
 	if value == "" {
 		return ""
 	}

@@ -15,12 +15,12 @@ import (
 // recordsWeights wants the weights in effect on both objects.
 func (c *cluster) recordsWeights(want string) {
 	c.t.Helper()
-	for _, object := range c.existing.all() {
-		if kindOf(object) == "Gateway" {
+	for _, object := range c.existing.All() {
+		if KindOf(object) == "Gateway" {
 			continue
 		}
 		if got, _ := recordOf(object).Weights.MarshalText(); string(got) != want {
-			c.t.Errorf("%v: %s %s records the weights %q as in effect, want %q", c.now, kindOf(object), object.GetName(), got, want)
+			c.t.Errorf("%v: %s %s records the weights %q as in effect, want %q", c.now, KindOf(object), object.GetName(), got, want)
 		}
 	}
 }
@@ -301,10 +301,10 @@ func (c *cluster) pendsSome() {
 
 // asBefore is what a release left that recorded no weights.
 func (c *cluster) asBefore() {
-	for _, object := range c.existing.all() {
+	for _, object := range c.existing.All() {
 		r := recordOf(object)
 		r.Weights, r.Adopted, r.Kept = nil, false, nil
-		if kindOf(object) != "Gateway" {
+		if KindOf(object) != "Gateway" {
 			r.Revision = 0
 			object.GetAnnotations()[api.AnnotationRecord] = r.text()
 			delete(object.GetAnnotations(), api.AnnotationSeal)

@@ -148,7 +148,7 @@ func GroupEntries(entries []*networkingv1.WorkloadEntry, selector map[string]str
 	var out []PodGroup
 	for _, entry := range entries {
 		labels := EntryLabels(entry)
-		if !selects(selector, labels) {
+		if !Selects(selector, labels) {
 			continue
 		}
 		group := PodGroup{Workload: WorkloadRef{Kind: kindEntry, Name: entry.Name}, Version: labels[versionLabel]}
@@ -188,7 +188,8 @@ func (r WorkloadRef) listed() bool {
 	return false
 }
 
-func selects(selector, labels map[string]string) bool {
+// Selects reports whether a selector matches labels. An empty selector matches nothing, as in a Service.
+func Selects(selector, labels map[string]string) bool {
 	if len(selector) == 0 {
 		return false
 	}
@@ -208,7 +209,7 @@ func KnownVersions(observed Observed) []string {
 		out = append(out, group.Version)
 	}
 	for _, w := range observed.Workloads {
-		if selects(observed.Service.Spec.Selector, w.Labels) {
+		if Selects(observed.Service.Spec.Selector, w.Labels) {
 			out = append(out, w.Labels[observed.Intent.VersionLabel])
 		}
 	}

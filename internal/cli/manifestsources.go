@@ -24,21 +24,21 @@ import (
 // manifestSources are the controller.Sources of manifests. They find what matters to one Service without a look at everything else:
 // a file of thousands of Services would take hours.
 type manifestSources struct {
-	*controller.Routes // hand-written, and of the Services that were planned before
-	cluster            *manifestCluster
-	services           map[string]map[string]*corev1.Service // by namespace and name
-	names              map[string]map[string]bool            // by namespace and name
-	workloads          labelIndex[manifestWorkload]
-	entries            labelIndex[*networkingv1.WorkloadEntry]
-	gatewayRoutes      map[types.NamespacedName][]routing.Route // by the Services of their backends
+	*controller.ObjectIndex // hand-written, and of the Services that were planned before
+	cluster                 *manifestCluster
+	services                map[string]map[string]*corev1.Service // by namespace and name
+	names                   map[string]map[string]bool            // by namespace and name
+	workloads               labelIndex[manifestWorkload]
+	entries                 labelIndex[*networkingv1.WorkloadEntry]
+	gatewayRoutes           map[types.NamespacedName][]routing.GatewayAPIRoute // by the Services of their backends
 }
 
 var _ controller.Sources = &manifestSources{}
 
 func sourcesOf(cluster *manifestCluster, clusterDomain string) *manifestSources {
 	s := &manifestSources{
-		cluster: cluster, Routes: controller.NewRoutes(clusterDomain), services: map[string]map[string]*corev1.Service{}, names: map[string]map[string]bool{},
-		workloads: labelIndex[manifestWorkload]{}, entries: labelIndex[*networkingv1.WorkloadEntry]{}, gatewayRoutes: map[types.NamespacedName][]routing.Route{},
+		cluster: cluster, ObjectIndex: controller.NewObjectIndex(clusterDomain), services: map[string]map[string]*corev1.Service{}, names: map[string]map[string]bool{},
+		workloads: labelIndex[manifestWorkload]{}, entries: labelIndex[*networkingv1.WorkloadEntry]{}, gatewayRoutes: map[types.NamespacedName][]routing.GatewayAPIRoute{},
 	}
 	for _, service := range cluster.services {
 		in := service.Namespace
@@ -54,7 +54,7 @@ func sourcesOf(cluster *manifestCluster, clusterDomain string) *manifestSources 
 		s.entries.add(entry.Namespace, routing.EntryLabels(entry), entry)
 	}
 	for _, object := range cluster.gatewayRoutes {
-		route := routing.RouteOf(object, clusterDomain)
+		route := routing.GatewayAPIRouteOf(object, clusterDomain)
 		for _, service := range route.Services() {
 			s.gatewayRoutes[service] = append(s.gatewayRoutes[service], route)
 		}
@@ -72,7 +72,9 @@ func (s *manifestSources) Service(_ context.Context, key client.ObjectKey) (*cor
 	return s.services[key.Namespace][key.Name], namespace, nil
 }
 
-func (s *manifestSources) DeletedRule(client.ObjectKey) *networkingv1.DestinationRule { return nil }
+func (s *manifestSources) DeletedDestinationRule(client.ObjectKey) *networkingv1.DestinationRule {
+	return nil
+}
 
 func (s *manifestSources) Pods(_ context.Context, service *corev1.Service, versionLabel string) ([]routing.PodGroup, error) {
 	var out []routing.PodGroup
@@ -147,7 +149,7 @@ func (s *manifestSources) Ingresses(context.Context, client.ObjectKey, bool) ([]
 	return s.cluster.ingresses, s.cluster.ingressClasses, nil
 }
 
-func (s *manifestSources) GatewayRoutes(_ context.Context, service client.ObjectKey) ([]routing.Route, error) {
+func (s *manifestSources) GatewayRoutes(_ context.Context, service client.ObjectKey) ([]routing.GatewayAPIRoute, error) {
 	return s.gatewayRoutes[service], nil
 }
 

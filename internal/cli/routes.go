@@ -137,7 +137,7 @@ func (c *manifestCluster) plan(ctx context.Context, settings api.RoutingSettings
 		if err != nil {
 			return nil, err
 		}
-		result := routing.Settled(*observed, c.created)
+		result := routing.PlanOffline(*observed, c.created)
 		for _, problem := range slices.Concat(problems, result.Problems) {
 			line := fmt.Sprintf("outrigger: %s (%s)\n", problem, problem.Reason)
 			if !printed[line] {

@@ -110,7 +110,7 @@ func (t traffic) LostTraffic(ctx context.Context, removal webhook.WorkloadRemova
 		if observed == nil {
 			continue
 		}
-		if loss, lost := routing.PredictLoss(*observed, ref, removal.Deleted, time.Now()); lost {
+		if loss, lost := routing.PredictStrandedTraffic(*observed, ref, removal.Deleted, time.Now()); lost {
 			out = append(out, webhook.LostTraffic{Service: key.Name, Versions: loss.Versions, Now: loss.Now, Others: loss.Others, To: loss.To, Matches: loss.Matches, Match: loss.Match})
 		}
 	}

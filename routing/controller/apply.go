@@ -5,17 +5,13 @@ package controller
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 
-	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/apimachinery/pkg/util/sets"
-	"k8s.io/client-go/util/csaupgrade"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/apiutil"
 
@@ -74,7 +70,7 @@ func (r *reconciler) write(ctx context.Context, observed *routing.Observed, chan
 	case routing.Create:
 		return r.writer.Create(ctx, body, client.FieldOwner(api.FieldManager))
 	case routing.Apply:
-		version, err := r.takeOver(ctx, observed, change, body)
+		version, err := r.migrateManagedFields(ctx, observed, change, body)
 		if err != nil {
 			return err
 		}
@@ -93,44 +89,6 @@ func (r *reconciler) write(ctx context.Context, observed *routing.Observed, chan
 	return fmt.Errorf("unknown action %q", change.Action)
 }
 
-// takeOver prepares an object for an apply that removes fields: an apply removes only fields that an apply set, so fields that our
-// create set become those of an apply. It returns the resource version after that. The caches keep no managed fields, so they
-// are read from the API server if the new body omits a field.
-func (r *reconciler) takeOver(ctx context.Context, observed *routing.Observed, change routing.Change, body *unstructured.Unstructured) (string, error) {
-	existing := existingObject(observed.Existing, change.Object)
-	if existing == nil {
-		return change.ResourceVersion, nil
-	}
-	was, err := bodyOf(existing)
-	if err != nil || !omitsField(was, body) {
-		return change.ResourceVersion, err
-	}
-	live, err := r.live(ctx, body)
-	if err != nil {
-		return "", err
-	}
-	if live.ResourceVersion != change.ResourceVersion {
-		return "", apierrors.NewConflict(schema.GroupResource{Group: networkingv1.GroupName, Resource: body.GetKind()}, live.Name, errors.New("it changed meanwhile"))
-	}
-	if err := r.dropController(ctx, live, body); err != nil {
-		return "", err
-	}
-	if err := r.dropAdded(ctx, live, was, body); err != nil {
-		return "", err
-	}
-	if !mustTakeOver(live.ManagedFields, body) {
-		return live.ResourceVersion, nil
-	}
-	patch, err := csaupgrade.UpgradeManagedFieldsPatch(live, sets.New(api.FieldManager), api.FieldManager)
-	if err != nil {
-		return "", fmt.Errorf("managed fields: %w", err)
-	}
-	if err := r.writer.Patch(ctx, live, client.RawPatch(types.JSONPatchType, patch)); err != nil {
-		return "", err
-	}
-	return live.ResourceVersion, nil
-}
-
 // live reads the metadata of an object from the API server, by a list of its name, which needs no permission to get.
 func (r *reconciler) live(ctx context.Context, object client.Object) (*metav1.PartialObjectMetadata, error) {
 	gvk := object.GetObjectKind().GroupVersionKind()
@@ -146,31 +104,13 @@ func (r *reconciler) live(ctx context.Context, object client.Object) (*metav1.Pa
 	return &list.Items[0], nil
 }
 
-func createdByUs(entry metav1.ManagedFieldsEntry) bool {
-	return entry.Manager == api.FieldManager && entry.Operation == metav1.ManagedFieldsOperationUpdate && entry.Subresource == ""
-}
-
 func existingObject(objects routing.Objects, like routing.Object) routing.Object {
-	for _, object := range objectsOf(objects) {
+	for _, object := range objects.All() {
 		if fmt.Sprintf("%T", object) == fmt.Sprintf("%T", like) && client.ObjectKeyFromObject(object) == client.ObjectKeyFromObject(like) {
 			return object
 		}
 	}
 	return nil
-}
-
-func objectsOf(objects routing.Objects) []routing.Object {
-	var out []routing.Object
-	for _, rule := range objects.DestinationRules {
-		out = append(out, rule)
-	}
-	for _, vs := range objects.VirtualServices {
-		out = append(out, vs)
-	}
-	for _, gateway := range objects.Gateways {
-		out = append(out, gateway)
-	}
-	return out
 }
 
 // bodyOf returns the fields of an object that we write: name, labels, annotations, owner, and spec.

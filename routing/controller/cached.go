@@ -26,7 +26,7 @@ type cachedSources struct {
 	index        *podindex.Index
 	workloads    func(namespace string) []routing.Workload
 	names        *serviceNames
-	deletedRules *restoredRules
+	deletedRules *restoredDestinationRules
 }
 
 var _ Sources = &cachedSources{}
@@ -65,8 +65,8 @@ func listObjects(ctx context.Context, reader client.Reader, options ...client.Li
 	return routing.Objects{DestinationRules: rules.Items, VirtualServices: routes.Items, Gateways: gateways.Items}, nil
 }
 
-func (c *cachedSources) DeletedRule(service client.ObjectKey) *networkingv1.DestinationRule {
-	return c.deletedRules.of(service)
+func (c *cachedSources) DeletedDestinationRule(service client.ObjectKey) *networkingv1.DestinationRule {
+	return c.deletedRules.forService(service)
 }
 
 func (c *cachedSources) Pods(ctx context.Context, service *corev1.Service, versionLabel string) ([]routing.PodGroup, error) {
@@ -92,7 +92,7 @@ func (c *cachedSources) Workloads(_ context.Context, service *corev1.Service) ([
 }
 
 func (c *cachedSources) ServiceNames(ctx context.Context, namespace string) (map[string]bool, error) {
-	return c.names.of(ctx, namespace, func(ctx context.Context, namespace string) (map[string]bool, error) {
+	return c.names.inNamespace(ctx, namespace, func(ctx context.Context, namespace string) (map[string]bool, error) {
 		return listServiceNames(ctx, c.reader, namespace)
 	})
 }
@@ -191,8 +191,8 @@ func ingressClasses(ctx context.Context, reader client.Reader) (map[string]*netw
 	return out, nil
 }
 
-func (c *cachedSources) GatewayRoutes(ctx context.Context, service client.ObjectKey) ([]routing.Route, error) {
-	var out []routing.Route
+func (c *cachedSources) GatewayRoutes(ctx context.Context, service client.ObjectKey) ([]routing.GatewayAPIRoute, error) {
+	var out []routing.GatewayAPIRoute
 	for _, kind := range c.kinds {
 		if !kind.routes {
 			continue

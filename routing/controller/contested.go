@@ -20,7 +20,7 @@ import (
 // admission says which changes of one Service are written now, if other clients revert its objects.
 type admission struct {
 	changes  []routing.Change   // to be written now, in their order
-	held     []routing.Change   // to be written later
+	delayed  []routing.Change   // to be written later
 	problems []api.RouteProblem // the contested objects
 	next     time.Time          // when to look again; zero if nothing is contested
 }
@@ -50,8 +50,8 @@ func (r *reconciler) admit(ctx context.Context, observed *routing.Observed, chan
 		if !verdict.Write {
 			out.next = earlier(out.next, verdict.Again)
 		}
-		if !verdict.Write || routing.MustWait(*observed, change, out.held) {
-			out.held = append(out.held, change)
+		if !verdict.Write || routing.MustWait(*observed, change, out.delayed) {
+			out.delayed = append(out.delayed, change)
 			continue
 		}
 		out.changes = append(out.changes, change)
@@ -131,13 +131,8 @@ func contestedProblem(observed *routing.Observed, object contest.Object, manager
 		Field:  "metadata.managedFields", Value: manager, Reason: api.RouteContested,
 		Message: "This field manager keeps reverting the object. Outrigger writes it again after growing waits of up to 5 minutes; a subset that the current route names is restored within a second.",
 		Advice: fmt.Sprintf("Exclude the object from that tool, or end the Service's routes: kubectl label service -n %s %s %s=disabled --overwrite. To see who writes: kubectl get %s -n %s %s -o yaml --show-managed-fields.",
-			service.Namespace, service.Name, api.LabelRouting, resourceNames[object.Kind], object.Namespace, object.Name),
+			service.Namespace, service.Name, api.LabelRouting, routing.ResourceOf(object.Kind), object.Namespace, object.Name),
 	}
-}
-
-// resourceNames are what kubectl knows the kinds by.
-var resourceNames = map[string]string{
-	"DestinationRule": "destinationrules.networking.istio.io", "VirtualService": "virtualservices.networking.istio.io", "Gateway": "gateways.networking.istio.io",
 }
 
 // ownerOf names the Service that objects are kept for.

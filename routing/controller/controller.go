@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Package controller keeps the routes of a cluster as package routing plans them: it reads the cluster, plans, writes what differs,
-// and records Events. Call New, then Controller.Prepare, and start the Controller on the leader. Gather reads what a plan depends on, for the controller and for commands.
+// and records Events. Call New, then Controller.Prepare, and start the Controller on the leader. Gather reads what a plan depends on,
+// for the controller and for commands.
 package controller
 
 import (
@@ -86,19 +87,19 @@ func (c *Controller) Prepare(shared cluster.Cluster, logger logr.Logger) error {
 
 // reconciler reconciles one Service at a time.
 type reconciler struct {
-	options   Options
-	sources   *cachedSources
-	writer    client.Client // the API server
-	attention *attention
-	written   *ownWrites
-	contests  *contest.Ledger
-	reporter  *reporter
-	now       func() time.Time
+	options      Options
+	sources      *cachedSources
+	writer       client.Client // the API server
+	dependencies *planDependencies
+	written      *ownWrites
+	contests     *contest.Ledger
+	reporter     *reporter
+	now          func() time.Time
 }
 
 // Reconcile writes the objects of one Service as they must be now.
 func (r *reconciler) Reconcile(ctx context.Context, request reconcile.Request) (reconcile.Result, error) {
-	behind, err := r.written.areBehind(ctx, r.sources.reader, request.NamespacedName, r.now())
+	behind, err := r.written.cachesLag(ctx, r.sources.reader, request.NamespacedName, r.now())
 	if err != nil {
 		return reconcile.Result{}, fmt.Errorf("read what was written for Service %s: %w", request, err)
 	}
@@ -110,14 +111,14 @@ func (r *reconciler) Reconcile(ctx context.Context, request reconcile.Request) (
 		return reconcile.Result{}, err
 	}
 	if observed == nil {
-		r.attention.forget(request.NamespacedName)
-		r.attention.noteGateway(request.NamespacedName, nil)
+		r.dependencies.forget(request.NamespacedName)
+		r.dependencies.noteGateway(request.NamespacedName, nil)
 		r.written.forget(request.NamespacedName)
 		r.contests.Forget(request.String())
 		r.reporter.forget(request.NamespacedName)
 		return reconcile.Result{}, nil
 	}
-	r.attention.noteGateway(request.NamespacedName, gatewaySelectorOf(observed))
+	r.dependencies.noteGateway(request.NamespacedName, gatewaySelectorOf(observed))
 	now := r.now()
 	plan := routing.Plan(*observed, now)
 	admitted, err := r.admit(ctx, observed, observed.Changes(plan))
@@ -137,12 +138,12 @@ func (r *reconciler) Reconcile(ctx context.Context, request reconcile.Request) (
 	}
 	next := earlier(plan.Next, admitted.next)
 	if len(refusals) > 0 {
-		return lookAt(earlier(next, now.Add(refusedAgain)), now), nil
+		return requeueAt(earlier(next, now.Add(refusedAgain)), now), nil
 	}
-	if len(admitted.changes) > 0 && len(admitted.held) == 0 {
+	if len(admitted.changes) > 0 && len(admitted.delayed) == 0 {
 		return afterWrites(*observed, plan, now), nil
 	}
-	return lookAt(next, now), nil
+	return requeueAt(next, now), nil
 }
 
 // afterWrites returns when the Service must be reconciled again after the planned writes. The writes come back as events and cause
@@ -153,7 +154,7 @@ func afterWrites(observed routing.Observed, plan routing.Result, now time.Time) 
 	if len(routing.Diff(observed.Existing, then.Objects)) > 0 {
 		then.Next = now.Add(echoAfter)
 	}
-	out := lookAt(earlier(plan.Next, then.Next), now)
+	out := requeueAt(earlier(plan.Next, then.Next), now)
 	out.Priority = ptr.To(0)
 	return out
 }
@@ -166,8 +167,8 @@ func earlier(a, b time.Time) time.Time {
 	return a
 }
 
-// lookAt returns a Result that reconciles a Service again at a time; zero is never.
-func lookAt(next, now time.Time) reconcile.Result {
+// requeueAt returns a Result that reconciles a Service again at a time; zero is never.
+func requeueAt(next, now time.Time) reconcile.Result {
 	if next.IsZero() {
 		return reconcile.Result{}
 	}
@@ -181,15 +182,15 @@ func (r *reconciler) noteDependencies(observed *routing.Observed, on routing.Dep
 	groups := func(versionLabel string) []routing.PodGroup {
 		return r.sources.index.Groups(service.Namespace, observed.Service.Spec.Selector, versionLabel)
 	}
-	seen := seenPods{Dependencies: withoutEntries(on), heldLabel: observed.LabelChange.Held}
-	if seen.heldLabel != "" {
-		seen.heldGroups = groups(seen.heldLabel)
+	seen := seenPods{Dependencies: withoutEntries(on), pendingLabel: observed.LabelChange.NotFollowed}
+	if seen.pendingLabel != "" {
+		seen.pendingGroups = groups(seen.pendingLabel)
 	}
-	r.attention.note(service, seen)
+	r.dependencies.note(service, seen)
 	if len(on.Workloads) > 0 && workloadsDiffer(on, observed.Workloads, r.sources.workloads(service.Namespace)) {
 		return true
 	}
-	return r.attention.differs(service, groups)
+	return r.dependencies.differs(service, groups)
 }
 
 // withoutEntries leaves out WorkloadEntries, which are not in the index of pods. Each of their changes causes a reconciliation.

@@ -92,9 +92,9 @@ func reconcilerOf(t *testing.T, cluster client.Client, reporter *reporter, now f
 	t.Helper()
 	options := Options{RootNamespace: "istio-system", Settings: settings()}
 	return &reconciler{
-		options: options, writer: cluster, reporter: reporter, attention: newAttention(), written: newOwnWrites(), contests: contest.NewLedger(), now: now,
+		options: options, writer: cluster, reporter: reporter, dependencies: newPlanDependencies(), written: newOwnWrites(), contests: contest.NewLedger(), now: now,
 		sources: &cachedSources{
-			reader: cluster, options: options, index: podindex.New(), names: newServiceNames(), deletedRules: newRestoredRules(now),
+			reader: cluster, options: options, index: podindex.New(), names: newServiceNames(), deletedRules: newRestoredDestinationRules(now),
 			workloads: func(namespace string) []routing.Workload {
 				workloads, err := listWorkloads(context.Background(), cluster, namespace)
 				if err != nil {

@@ -234,7 +234,7 @@ func (f *fleet) seePods() map[client.ObjectKey]bool {
 	}
 	due := map[client.ObjectKey]bool{}
 	source := &podSource{
-		store: f.sources.index, attention: f.attention, failed: func(err error, what string) { f.t.Errorf("%s: %v", what, err) },
+		store: f.sources.index, dependencies: f.dependencies, failed: func(err error, what string) { f.t.Errorf("%s: %v", what, err) },
 		services: func(ctx context.Context, pod *podindex.Shape) ([]*corev1.Service, error) {
 			return servicesOf(ctx, f.sources.reader, pod)
 		},
@@ -243,7 +243,7 @@ func (f *fleet) seePods() map[client.ObjectKey]bool {
 		},
 	}
 	f.sources.index.Changed = func(before, after *podindex.Shape) {
-		for _, key := range source.concerned(context.Background(), before, after) {
+		for _, key := range source.servicesFor(context.Background(), before, after) {
 			due[key] = true
 		}
 	}

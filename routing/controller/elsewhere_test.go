@@ -105,10 +105,10 @@ func TestTakersAreWatched(t *testing.T) {
 		}
 		held = append(held, once.(client.Object))
 	}
-	if keys, err := ofReduced(t.Context(), held[0]); err != nil || len(keys) != 1 || keys[0] != service.NamespacedName {
+	if keys, err := servicesForReduced(t.Context(), held[0]); err != nil || len(keys) != 1 || keys[0] != service.NamespacedName {
 		t.Errorf("%v has %v looked at: %v", held[0].GetName(), keys, err)
 	}
-	if keys, err := ofReduced(t.Context(), held[1]); err != nil || len(keys) != 0 {
+	if keys, err := servicesForReduced(t.Context(), held[1]); err != nil || len(keys) != 0 {
 		t.Errorf("a route of another namespace has %v looked at: %v", keys, err)
 	}
 	cluster, _ := takersCluster(t, func(string) bool { return false }, held...)
@@ -135,8 +135,8 @@ func TestWorkloadEntriesTakePart(t *testing.T) {
 	if told := s.told(); !slices.ContainsFunc(told, func(e string) bool { return strings.HasSuffix(e, "VirtualService app: v1=50 v9=50") }) {
 		t.Errorf("told %q", told)
 	}
-	watching := &watches{reader: s.sources.reader, options: s.options, pods: s.sources.index, attention: s.attention}
-	if keys, err := watching.ofEntry(t.Context(), entry); err != nil || !slices.Contains(keys, service.NamespacedName) {
+	watching := &watches{reader: s.sources.reader, options: s.options, pods: s.sources.index, dependencies: s.dependencies}
+	if keys, err := watching.servicesForEntry(t.Context(), entry); err != nil || !slices.Contains(keys, service.NamespacedName) {
 		t.Errorf("a WorkloadEntry has %v looked at: %v", keys, err)
 	}
 	sick := entry.DeepCopy()
@@ -173,7 +173,7 @@ func TestAnyGatewaysPodsAndServicesMatterToWhatIsExposedThere(t *testing.T) {
 	s.reconcile()
 	all := 0
 	source := &podSource{
-		store: s.sources.index, attention: s.attention, failed: func(err error, what string) { t.Errorf("%s: %v", what, err) },
+		store: s.sources.index, dependencies: s.dependencies, failed: func(err error, what string) { t.Errorf("%s: %v", what, err) },
 		services: func(ctx context.Context, pod *podindex.Shape) ([]*corev1.Service, error) {
 			return servicesOf(ctx, s.sources.reader, pod)
 		},
@@ -187,7 +187,7 @@ func TestAnyGatewaysPodsAndServicesMatterToWhatIsExposedThere(t *testing.T) {
 	}
 	var due []client.ObjectKey
 	s.sources.index.Changed = func(before, after *podindex.Shape) {
-		due = append(due, source.concerned(t.Context(), before, after)...)
+		due = append(due, source.servicesFor(t.Context(), before, after)...)
 	}
 	pod := func(name string, labels map[string]string) *podindex.Entry {
 		return podindex.EntryOf(&corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "edge", Name: name, Labels: labels}})
@@ -206,7 +206,7 @@ func TestAnyGatewaysPodsAndServicesMatterToWhatIsExposedThere(t *testing.T) {
 	if got := see(pod("other-1", map[string]string{"app": "other"})); len(got) > 0 {
 		t.Errorf("a pod of something else has %v looked at", got)
 	}
-	watching := &watches{reader: s.sources.reader, options: s.options, pods: s.sources.index, attention: s.attention}
+	watching := &watches{reader: s.sources.reader, options: s.options, pods: s.sources.index, dependencies: s.dependencies}
 	edge := func(selector map[string]string) *corev1.Service {
 		return &corev1.Service{ObjectMeta: metav1.ObjectMeta{Namespace: "edge", Name: "edge"}, Spec: corev1.ServiceSpec{Selector: selector}}
 	}
@@ -214,7 +214,7 @@ func TestAnyGatewaysPodsAndServicesMatterToWhatIsExposedThere(t *testing.T) {
 		selector map[string]string
 		want     int
 	}{{map[string]string{"x": "y"}, 2}, {map[string]string{"app": "edge"}, 2}, {map[string]string{"app": "other"}, 1}, {map[string]string{"z": "y"}, 1}, {nil, 1}} {
-		if keys, err := watching.ofService(t.Context(), edge(test.selector)); err != nil || len(keys) != test.want {
+		if keys, err := watching.servicesForService(t.Context(), edge(test.selector)); err != nil || len(keys) != test.want {
 			t.Errorf("Service of %v has %v looked at: %v", test.selector, keys, err)
 		}
 	}

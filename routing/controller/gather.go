@@ -14,7 +14,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	networkingk8s "k8s.io/api/networking/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"k8s.io/apimachinery/pkg/labels"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"outrigger.dev/outrigger/api"
@@ -36,8 +35,8 @@ type Sources interface {
 	Service(ctx context.Context, key client.ObjectKey) (*corev1.Service, *corev1.Namespace, error)
 	// Objects returns Istio's objects with a term (termsOf), or all of them if the term is empty.
 	Objects(ctx context.Context, term string) (routing.Objects, error)
-	// DeletedRule returns the remembered DestinationRule of a Service without objects; nil if there is none.
-	DeletedRule(service client.ObjectKey) *networkingv1.DestinationRule
+	// DeletedDestinationRule returns the remembered DestinationRule of a Service without objects; nil if there is none.
+	DeletedDestinationRule(service client.ObjectKey) *networkingv1.DestinationRule
 	// Pods counts the pods and WorkloadEntries that a Service selects, by workload and value of a label.
 	Pods(ctx context.Context, service *corev1.Service, versionLabel string) ([]routing.PodGroup, error)
 	// Workloads returns the Deployments, StatefulSets, and DaemonSets of the Service's Namespace, sorted by kind and name.
@@ -55,7 +54,7 @@ type Sources interface {
 	// Ingresses returns at least those that route to a Service, with all those of the cluster, and the IngressClasses by name.
 	Ingresses(ctx context.Context, service client.ObjectKey, all bool) ([]*networkingk8s.Ingress, map[string]*networkingk8s.IngressClass, error)
 	// GatewayRoutes returns the routes of Gateway API that route to a Service.
-	GatewayRoutes(ctx context.Context, service client.ObjectKey) ([]routing.Route, error)
+	GatewayRoutes(ctx context.Context, service client.ObjectKey) ([]routing.GatewayAPIRoute, error)
 	ReferenceGrants(ctx context.Context, namespace string) ([]*unstructured.Unstructured, error)
 }
 
@@ -165,7 +164,7 @@ func (r reading) objects(ctx context.Context) error {
 		Gateways:         copies(found.Gateways, matters),
 	})
 	if r.observed.Existing.IsEmpty() {
-		r.observed.DeletedRule = r.from.DeletedRule(client.ObjectKeyFromObject(service))
+		r.observed.DeletedDestinationRule = r.from.DeletedDestinationRule(client.ObjectKeyFromObject(service))
 	}
 	return nil
 }
@@ -257,7 +256,7 @@ func (r reading) paths(ctx context.Context) error {
 		return err
 	}
 	var grants []*unstructured.Unstructured
-	if slices.ContainsFunc(routes, func(route routing.Route) bool { return route.Namespace != key.Namespace }) {
+	if slices.ContainsFunc(routes, func(route routing.GatewayAPIRoute) bool { return route.Namespace != key.Namespace }) {
 		if grants, err = r.from.ReferenceGrants(ctx, key.Namespace); err != nil {
 			return err
 		}
@@ -296,7 +295,7 @@ func gatewayServices(ctx context.Context, reader client.Reader, podLabels map[st
 			return nil, err
 		}
 		for _, service := range pointers(services.Items) {
-			if slices.ContainsFunc(podLabels[namespace], func(l map[string]string) bool { return selects(service, l) }) {
+			if slices.ContainsFunc(podLabels[namespace], func(l map[string]string) bool { return routing.Selects(service.Spec.Selector, l) }) {
 				out = append(out, service)
 			}
 		}
@@ -310,11 +309,6 @@ func gatewayServices(ctx context.Context, reader client.Reader, podLabels map[st
 	out = slices.DeleteFunc(out, func(service *corev1.Service) bool { return service.Namespace != oldest.Namespace })
 	slices.SortFunc(out, func(a, b *corev1.Service) int { return strings.Compare(a.Name, b.Name) })
 	return out, nil
-}
-
-// selects reports whether a Service's selector matches the labels of a pod. A Service without one selects nothing.
-func selects(service *corev1.Service, podLabels map[string]string) bool {
-	return len(service.Spec.Selector) > 0 && labels.SelectorFromSet(service.Spec.Selector).Matches(labels.Set(podLabels))
 }
 
 func pointers[T any](items []T) []*T {

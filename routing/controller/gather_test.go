@@ -67,7 +67,7 @@ func TestLiveFindsNothingWhereNoServiceIs(t *testing.T) {
 // written are the objects with the versions at which they were read.
 func written(objects routing.Objects) []string {
 	var out []string
-	for _, object := range objectsOf(objects) {
+	for _, object := range objects.All() {
 		out = append(out, fmt.Sprintf("%T %s %s", object, object.GetName(), object.GetResourceVersion()))
 	}
 	return out

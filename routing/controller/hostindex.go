@@ -29,7 +29,7 @@ func exposedBeside(port routing.ServerPort) string {
 
 // exposedTerms returns the terms of a Service. Its annotations are not validated: too many terms do no harm.
 func exposedTerms(service *corev1.Service) []string {
-	if !asksForExposure(service) {
+	if !requestsExposure(service) {
 		return nil
 	}
 	terms := map[string]bool{anyExposed: true}
@@ -129,9 +129,9 @@ func claims(object client.Object) map[string]string {
 	return out
 }
 
-// ofClaims returns the Services that are concerned by hosts which only one of two states of an object serves; nil is the state of
+// servicesForClaims returns the Services that are concerned by hosts which only one of two states of an object serves; nil is the state of
 // an absent object.
-func (w *watches) ofClaims(ctx context.Context, before, after client.Object) ([]client.ObjectKey, error) {
+func (w *watches) servicesForClaims(ctx context.Context, before, after client.Object) ([]client.ObjectKey, error) {
 	was, is := map[string]string{}, map[string]string{}
 	if before != nil {
 		was = claims(before)
@@ -156,11 +156,11 @@ func (w *watches) ofClaims(ctx context.Context, before, after client.Object) ([]
 		gateway, isGateway = before.(*networkingv1.Gateway)
 	}
 	if isGateway {
-		named, err := w.ofGateway(ctx, before, after, gateway, hosts)
+		named, err := w.servicesForGateway(ctx, before, after, gateway, hosts)
 		if err != nil {
 			return nil, err
 		}
-		beside, err := w.besidePorts(ctx, before, after)
+		beside, err := w.servicesWithConflictingPort(ctx, before, after)
 		if err != nil {
 			return nil, err
 		}
@@ -178,9 +178,9 @@ func (w *watches) ofClaims(ctx context.Context, before, after client.Object) ([]
 	return keys, nil
 }
 
-// ofGateway returns the Services that name a Gateway, if its changed hosts include one of theirs. If its selector or ports change,
+// servicesForGateway returns the Services that name a Gateway, if its changed hosts include one of theirs. If its selector or ports change,
 // it adds the hosts of the VirtualServices that are bound to it, which are then served elsewhere.
-func (w *watches) ofGateway(ctx context.Context, before, after client.Object, gateway *networkingv1.Gateway, hosts map[string]bool) ([]client.ObjectKey, error) {
+func (w *watches) servicesForGateway(ctx context.Context, before, after client.Object, gateway *networkingv1.Gateway, hosts map[string]bool) ([]client.ObjectKey, error) {
 	ref := gateway.Namespace + "/" + gateway.Name
 	moved := before == nil || after == nil || placeOf(before) != placeOf(after)
 	if moved {
@@ -210,8 +210,9 @@ func (w *watches) ofGateway(ctx context.Context, before, after client.Object, ga
 	return keys, nil
 }
 
-// besidePorts returns the Services whose exposure cannot have a port beside one that only one of two states of a Gateway serves.
-func (w *watches) besidePorts(ctx context.Context, before, after client.Object) ([]client.ObjectKey, error) {
+// servicesWithConflictingPort returns the Services whose exposure cannot have a port beside one that only one of two states of a
+// Gateway serves.
+func (w *watches) servicesWithConflictingPort(ctx context.Context, before, after client.Object) ([]client.ObjectKey, error) {
 	was, is := portsOf(before), portsOf(after)
 	changed := slices.DeleteFunc(slices.Concat(was, is), func(p routing.ServerPort) bool { return slices.Contains(was, p) && slices.Contains(is, p) })
 	if len(changed) == 0 {
@@ -308,8 +309,8 @@ func isBelow(host, wildcard string) bool {
 	return wild && strings.HasSuffix(host, domain)
 }
 
-// ofRouteChange returns the Services that a change of an object from one state to another matters to.
-func (w *watches) ofRouteChange(ctx context.Context, before, after client.Object) ([]client.ObjectKey, error) {
+// servicesForRouteChange returns the Services that a change of an object from one state to another matters to.
+func (w *watches) servicesForRouteChange(ctx context.Context, before, after client.Object) ([]client.ObjectKey, error) {
 	var keys []client.ObjectKey
 	for _, object := range []client.Object{before, after} {
 		route, is := object.(routing.Object)
@@ -325,7 +326,7 @@ func (w *watches) ofRouteChange(ctx context.Context, before, after client.Object
 		}
 		keys = append(keys, sharing...)
 	}
-	claiming, err := w.ofClaims(ctx, before, after)
+	claiming, err := w.servicesForClaims(ctx, before, after)
 	if err != nil {
 		return nil, err
 	}

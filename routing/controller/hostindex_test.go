@@ -108,7 +108,7 @@ func TestHostChangesHaveFewServicesLookedAt(t *testing.T) {
 			looked := 0
 			for i := range 20 {
 				for _, change := range test.change(services, i) {
-					keys, err := w.ofRouteChange(t.Context(), change[0], change[1])
+					keys, err := w.servicesForRouteChange(t.Context(), change[0], change[1])
 					if err != nil {
 						t.Fatal(err)
 					}
@@ -168,7 +168,7 @@ func TestAPortsProtocolReachesWhomItExcludes(t *testing.T) {
 		if test.protocol == "HTTPS" || test.protocol == "TLS" {
 			gateway.Spec.Servers[0].Tls = &networking.ServerTLSSettings{Mode: networking.ServerTLSSettings_SIMPLE}
 		}
-		keys, err := w.ofRoute(t.Context(), gateway)
+		keys, err := w.servicesForRoute(t.Context(), gateway)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -225,7 +225,7 @@ func TestHostChangesReachWhomTheyAffect(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			w, services := exposedWorld(t, test.hosts, test.gateway)
-			keys, err := w.ofRouteChange(t.Context(), test.before, test.after)
+			keys, err := w.servicesForRouteChange(t.Context(), test.before, test.after)
 			if err != nil {
 				t.Fatal(err)
 			}

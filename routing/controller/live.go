@@ -44,7 +44,7 @@ type liveSources struct {
 	reader  client.Reader
 	mapper  meta.RESTMapper
 	options Options
-	objects *Routes       // nil = not read yet
+	objects *ObjectIndex  // nil = not read yet
 	mesh    *routing.Mesh // likewise
 	others  map[listKey]othersList
 }
@@ -72,13 +72,15 @@ func (l *liveSources) Objects(ctx context.Context, term string) (routing.Objects
 		if err != nil {
 			return routing.Objects{}, err
 		}
-		l.objects = NewRoutes(l.options.Settings.ClusterDomain)
+		l.objects = NewObjectIndex(l.options.Settings.ClusterDomain)
 		l.objects.Add(all)
 	}
 	return l.objects.Objects(ctx, term)
 }
 
-func (l *liveSources) DeletedRule(client.ObjectKey) *networkingv1.DestinationRule { return nil }
+func (l *liveSources) DeletedDestinationRule(client.ObjectKey) *networkingv1.DestinationRule {
+	return nil
+}
 
 func (l *liveSources) Pods(ctx context.Context, service *corev1.Service, versionLabel string) ([]routing.PodGroup, error) {
 	var pods []routing.PodGroup
@@ -220,8 +222,8 @@ func (l *liveSources) Ingresses(ctx context.Context, service client.ObjectKey, a
 }
 
 // GatewayRoutes looks in all namespaces; where those may not be listed, in that of the Service.
-func (l *liveSources) GatewayRoutes(ctx context.Context, service client.ObjectKey) ([]routing.Route, error) {
-	var out []routing.Route
+func (l *liveSources) GatewayRoutes(ctx context.Context, service client.ObjectKey) ([]routing.GatewayAPIRoute, error) {
+	var out []routing.GatewayAPIRoute
 	for _, kind := range routing.RouteKinds() {
 		found, err := l.listOthers(ctx, listKey{kind.GroupKind, ""})
 		if err == nil && found.isForbidden {
@@ -231,7 +233,7 @@ func (l *liveSources) GatewayRoutes(ctx context.Context, service client.ObjectKe
 			return nil, err
 		}
 		for i := range found.items {
-			if route := routing.RouteOf(&found.items[i], l.options.Settings.ClusterDomain); slices.Contains(route.Services(), service) {
+			if route := routing.GatewayAPIRouteOf(&found.items[i], l.options.Settings.ClusterDomain); slices.Contains(route.Services(), service) {
 				out = append(out, route)
 			}
 		}
@@ -246,8 +248,8 @@ func (l *liveSources) ReferenceGrants(ctx context.Context, namespace string) ([]
 
 // listOthers lists objects of other controllers once. A kind that is not served, or may not be listed, has none.
 func (l *liveSources) listOthers(ctx context.Context, key listKey) (othersList, error) {
-	if held, is := l.others[key]; is {
-		return held, nil
+	if cached, is := l.others[key]; is {
+		return cached, nil
 	}
 	var out othersList
 	mapping, err := l.mapper.RESTMapping(key.kind)

@@ -57,9 +57,9 @@ func (w *ownWrites) forget(service client.ObjectKey) {
 	delete(w.pending, service)
 }
 
-// areBehind reports whether the caches do not show yet what was written for a Service. One worker at a time reconciles a Service, so
+// cachesLag reports whether the caches do not show yet what was written for a Service. One worker at a time reconciles a Service, so
 // nothing is noted for it meanwhile.
-func (w *ownWrites) areBehind(ctx context.Context, caches client.Reader, service client.ObjectKey, now time.Time) (bool, error) {
+func (w *ownWrites) cachesLag(ctx context.Context, caches client.Reader, service client.ObjectKey, now time.Time) (bool, error) {
 	w.mutex.Lock()
 	pending := w.pending[service]
 	w.mutex.Unlock()
@@ -92,7 +92,7 @@ func (w *ownWrites) sawDelete(object client.Object) {
 		return
 	}
 	service := client.ObjectKey{Namespace: object.GetNamespace(), Name: name}
-	id := writtenObject{kindOf(route), client.ObjectKeyFromObject(object)}
+	id := writtenObject{routing.KindOf(route), client.ObjectKeyFromObject(object)}
 	w.mutex.Lock()
 	defer w.mutex.Unlock()
 	if state, waits := w.pending[service][id]; waits && !state.isBehind(object.GetResourceVersion()) {
@@ -100,16 +100,6 @@ func (w *ownWrites) sawDelete(object client.Object) {
 		delete(pending, id)
 		w.pending[service] = pending
 	}
-}
-
-func kindOf(object routing.Object) string {
-	switch object.(type) {
-	case *networkingv1.DestinationRule:
-		return "DestinationRule"
-	case *networkingv1.VirtualService:
-		return "VirtualService"
-	}
-	return "Gateway"
 }
 
 // isBehind reports whether a cache with this version of the object is behind; the version is empty if it does not have the object.
@@ -123,18 +113,18 @@ func (s writtenState) isBehind(version string) bool {
 
 // versionOf returns the resource version of an object in the caches, or "" if they do not have it.
 func versionOf(ctx context.Context, caches client.Reader, object writtenObject) (string, error) {
-	var held routing.Object
+	var cached routing.Object
 	switch object.kind {
 	case "DestinationRule":
-		held = &networkingv1.DestinationRule{}
+		cached = &networkingv1.DestinationRule{}
 	case "VirtualService":
-		held = &networkingv1.VirtualService{}
+		cached = &networkingv1.VirtualService{}
 	default:
-		held = &networkingv1.Gateway{}
+		cached = &networkingv1.Gateway{}
 	}
-	err := caches.Get(ctx, object.key, held, client.UnsafeDisableDeepCopy)
+	err := caches.Get(ctx, object.key, cached, client.UnsafeDisableDeepCopy)
 	if apierrors.IsNotFound(err) {
 		return "", nil
 	}
-	return held.GetResourceVersion(), err
+	return cached.GetResourceVersion(), err
 }

@@ -134,7 +134,7 @@ func TestServiceNamesAreReadOnceAndAgainAfterAChange(t *testing.T) {
 		if step.change != "" {
 			names.drop(step.change)
 		}
-		got, err := names.of(t.Context(), "demo", step.read)
+		got, err := names.inNamespace(t.Context(), "demo", step.read)
 		if err != nil || !got["demo-app"] {
 			t.Fatalf("%s: %v, %v", step.what, got, err)
 		}

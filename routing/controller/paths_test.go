@@ -147,7 +147,7 @@ func TestARouteHasItsServicesLookedAt(t *testing.T) {
 		return once.(*unstructured.Unstructured)
 	}
 	before := reduced("{parentRefs: [{name: gw}], rules: [{backendRefs: [{name: app, port: 80}]}]}")
-	if keys, err := ofReduced(t.Context(), before); err != nil || !slices.Equal(keys, []client.ObjectKey{service.NamespacedName}) {
+	if keys, err := servicesForReduced(t.Context(), before); err != nil || !slices.Equal(keys, []client.ObjectKey{service.NamespacedName}) {
 		t.Errorf("it has %v looked at: %v", keys, err)
 	}
 	again := before.DeepCopy()
@@ -157,7 +157,7 @@ func TestARouteHasItsServicesLookedAt(t *testing.T) {
 	}
 	grant := gatewayRoute(t, "ReferenceGrant", "demo", "g", "{}")
 	s := newStage(t, nil)
-	if keys, err := (&watches{reader: s.sources.reader}).ofGrant(t.Context(), grant); err != nil || !slices.Contains(keys, service.NamespacedName) {
+	if keys, err := (&watches{reader: s.sources.reader}).servicesForGrant(t.Context(), grant); err != nil || !slices.Contains(keys, service.NamespacedName) {
 		t.Errorf("a grant has %v looked at: %v", keys, err)
 	}
 }
@@ -223,7 +223,7 @@ func TestIngressesThatIstioServesAreRead(t *testing.T) {
 		t.Errorf("where Ingresses are not watched: %v, %v", got, err)
 	}
 	watching := &watches{reader: reader}
-	if keys, err := watching.ofIngressClass(t.Context(), edge); err == nil && !slices.Contains(keys, service.NamespacedName) {
+	if keys, err := watching.servicesForIngressClass(t.Context(), edge); err == nil && !slices.Contains(keys, service.NamespacedName) {
 		t.Errorf("a class has %v looked at", keys)
 	}
 }
@@ -242,8 +242,8 @@ func TestAPathThatBypassesTheVersionsIsTold(t *testing.T) {
 	if err := s.writer.Create(t.Context(), web); err != nil {
 		t.Fatal(err)
 	}
-	watching := &watches{reader: s.sources.reader, options: s.options, pods: s.sources.index, attention: s.attention}
-	if keys, err := watching.ofIngress(t.Context(), web); err != nil || !slices.Contains(keys, service.NamespacedName) {
+	watching := &watches{reader: s.sources.reader, options: s.options, pods: s.sources.index, dependencies: s.dependencies}
+	if keys, err := watching.servicesForIngress(t.Context(), web); err != nil || !slices.Contains(keys, service.NamespacedName) {
 		t.Errorf("an Ingress has %v looked at: %v", keys, err)
 	}
 	s.settle()

@@ -24,9 +24,9 @@ import (
 
 // podSource fills the index of pods while the controller runs, and enqueues the Services that a change of a pod concerns.
 type podSource struct {
-	pods      corev1client.PodInterface
-	store     *podindex.Index
-	attention *attention
+	pods         corev1client.PodInterface
+	store        *podindex.Index
+	dependencies *planDependencies
 	// services returns the Services that select a pod; exposed those that are exposed at a gateway; all every Service.
 	services func(ctx context.Context, pod *podindex.Shape) ([]*corev1.Service, error)
 	exposed  func(ctx context.Context) ([]client.ObjectKey, error)
@@ -37,7 +37,7 @@ type podSource struct {
 // Start lists and watches pods until ctx is done.
 func (p *podSource) Start(ctx context.Context, q queue) error {
 	p.store.Changed = func(before, after *podindex.Shape) {
-		for _, key := range p.concerned(ctx, before, after) {
+		for _, key := range p.servicesFor(ctx, before, after) {
 			q.Add(reconcile.Request{NamespacedName: key})
 		}
 	}
@@ -54,8 +54,8 @@ func (p *podSource) WaitForSync(ctx context.Context) error {
 	return nil
 }
 
-// concerned returns the Services to which a change of one pod matters.
-func (p *podSource) concerned(ctx context.Context, before, after *podindex.Shape) []client.ObjectKey {
+// servicesFor returns the Services to which a change of one pod matters.
+func (p *podSource) servicesFor(ctx context.Context, before, after *podindex.Shape) []client.ObjectKey {
 	var keys []client.ObjectKey
 	shapes := []*podindex.Shape{before, after}
 	if before == after {
@@ -71,23 +71,23 @@ func (p *podSource) concerned(ctx context.Context, before, after *podindex.Shape
 		}
 		for _, service := range services {
 			key := client.ObjectKeyFromObject(service)
-			if p.attention.differs(key, func(versionLabel string) []routing.PodGroup {
+			if p.dependencies.differs(key, func(versionLabel string) []routing.PodGroup {
 				return p.store.Groups(service.Namespace, service.Spec.Selector, versionLabel)
 			}) {
 				keys = append(keys, key)
 			}
 		}
 		if before != after {
-			keys = append(keys, p.ofGatewayPod(ctx, shape)...)
+			keys = append(keys, p.servicesForGatewayPod(ctx, shape)...)
 		}
 	}
 	slices.SortFunc(keys, compareKeys)
 	return slices.Compact(keys)
 }
 
-// ofGatewayPod returns the Services to which the creation or deletion of a pod matters because it may be a gateway's.
-func (p *podSource) ofGatewayPod(ctx context.Context, shape *podindex.Shape) []client.ObjectKey {
-	keys := p.attention.atGateways(func(selector map[string]string) bool { return shape.Matches(selector) })
+// servicesForGatewayPod returns the Services to which the creation or deletion of a pod matters because it may be a gateway's.
+func (p *podSource) servicesForGatewayPod(ctx context.Context, shape *podindex.Shape) []client.ObjectKey {
+	keys := p.dependencies.atGateways(func(selector map[string]string) bool { return shape.Matches(selector) })
 	value, labeled := shape.Label(labelIstio)
 	if !labeled {
 		return keys
@@ -97,7 +97,7 @@ func (p *podSource) ofGatewayPod(ctx context.Context, shape *podindex.Shape) []c
 		p.failed(err, "find the Services that are exposed")
 	}
 	keys = append(keys, exposed...)
-	if value == eastWestGateway && p.attention.noteEastWest(p.store.HasIstio(eastWestGateway)) {
+	if value == eastWestGateway && p.dependencies.noteEastWest(p.store.HasIstio(eastWestGateway)) {
 		all, err := p.all(ctx)
 		if err != nil {
 			p.failed(err, "find all Services")
@@ -109,8 +109,8 @@ func (p *podSource) ofGatewayPod(ctx context.Context, shape *podindex.Shape) []c
 
 func compareKeys(a, b client.ObjectKey) int { return strings.Compare(a.String(), b.String()) }
 
-// attention remembers what the last plan for each Service depends on, so that an event that changes none of that costs nothing.
-type attention struct {
+// planDependencies remembers what the last plan for each Service depends on, so that an event that changes none of that costs nothing.
+type planDependencies struct {
 	mutex     sync.Mutex
 	seen      map[client.ObjectKey]seenPods
 	gateways  map[string]*gateway         // the ingress gateways at which Services are to be exposed, by their labels
@@ -120,13 +120,13 @@ type attention struct {
 
 type seenPods struct {
 	routing.Dependencies
-	// heldLabel is a version label that is set but not followed yet; its groups decide when it can be.
-	heldLabel  string
-	heldGroups []routing.PodGroup
+	// pendingLabel is a version label that is set but not followed yet; its groups decide when it can be.
+	pendingLabel  string
+	pendingGroups []routing.PodGroup
 }
 
-func newAttention() *attention {
-	return &attention{seen: map[client.ObjectKey]seenPods{}, gateways: map[string]*gateway{}, gatewayOf: map[client.ObjectKey]string{}}
+func newPlanDependencies() *planDependencies {
+	return &planDependencies{seen: map[client.ObjectKey]seenPods{}, gateways: map[string]*gateway{}, gatewayOf: map[client.ObjectKey]string{}}
 }
 
 // gateway is an ingress gateway, known by its labels, with the Services that are to be exposed there.
@@ -136,7 +136,7 @@ type gateway struct {
 }
 
 // noteGateway remembers the selector of the gateway at which a Service is to be exposed; nil = none.
-func (a *attention) noteGateway(service client.ObjectKey, selector map[string]string) {
+func (a *planDependencies) noteGateway(service client.ObjectKey, selector map[string]string) {
 	a.mutex.Lock()
 	defer a.mutex.Unlock()
 	text := labels.FormatLabels(selector)
@@ -161,7 +161,7 @@ func (a *attention) noteGateway(service client.ObjectKey, selector map[string]st
 }
 
 // atGateways returns the Services that are to be exposed at one of the chosen gateways, of which there are few.
-func (a *attention) atGateways(chosen func(selector map[string]string) bool) []client.ObjectKey {
+func (a *planDependencies) atGateways(chosen func(selector map[string]string) bool) []client.ObjectKey {
 	a.mutex.Lock()
 	defer a.mutex.Unlock()
 	var out []client.ObjectKey
@@ -174,7 +174,7 @@ func (a *attention) atGateways(chosen func(selector map[string]string) bool) []c
 }
 
 // noteEastWest remembers whether there is an east-west gateway, and reports whether that is new.
-func (a *attention) noteEastWest(is bool) bool {
+func (a *planDependencies) noteEastWest(is bool) bool {
 	a.mutex.Lock()
 	defer a.mutex.Unlock()
 	was := a.eastWest
@@ -183,13 +183,13 @@ func (a *attention) noteEastWest(is bool) bool {
 }
 
 // note remembers what the last plan for a Service depends on.
-func (a *attention) note(service client.ObjectKey, seen seenPods) {
+func (a *planDependencies) note(service client.ObjectKey, seen seenPods) {
 	a.mutex.Lock()
 	defer a.mutex.Unlock()
 	a.seen[service] = seen
 }
 
-func (a *attention) forget(service client.ObjectKey) {
+func (a *planDependencies) forget(service client.ObjectKey) {
 	a.mutex.Lock()
 	defer a.mutex.Unlock()
 	delete(a.seen, service)
@@ -197,14 +197,14 @@ func (a *attention) forget(service client.ObjectKey) {
 
 // differs reports whether the pods of a Service differ in something that its last plan depends on. It is true for a Service that
 // has not been planned.
-func (a *attention) differs(service client.ObjectKey, now func(versionLabel string) []routing.PodGroup) bool {
+func (a *planDependencies) differs(service client.ObjectKey, now func(versionLabel string) []routing.PodGroup) bool {
 	a.mutex.Lock()
 	seen, is := a.seen[service]
 	a.mutex.Unlock()
 	if !is {
 		return true
 	}
-	if seen.heldLabel != "" && !slices.Equal(seen.heldGroups, now(seen.heldLabel)) {
+	if seen.pendingLabel != "" && !slices.Equal(seen.pendingGroups, now(seen.pendingLabel)) {
 		return true
 	}
 	return seen.OnPods && seen.PodsDiffer(now(seen.VersionLabel))
@@ -212,7 +212,7 @@ func (a *attention) differs(service client.ObjectKey, now func(versionLabel stri
 
 // onWorkload reports whether the last plan for a Service depends on a workload by its name. It is true for a Service that has not
 // been planned.
-func (a *attention) onWorkload(service client.ObjectKey, ref routing.WorkloadRef) bool {
+func (a *planDependencies) onWorkload(service client.ObjectKey, ref routing.WorkloadRef) bool {
 	a.mutex.Lock()
 	defer a.mutex.Unlock()
 	seen, is := a.seen[service]

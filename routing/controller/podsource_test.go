@@ -49,7 +49,7 @@ func TestOnlyWhatThePlanReadsHasAServiceLookedAt(t *testing.T) {
 		{"a ready pod more where shares follow ready pods", true, add("x", "v1", "1", true), true},
 	} {
 		t.Run(c.what, func(t *testing.T) {
-			store, seen := podindex.New(), newAttention()
+			store, seen := podindex.New(), newPlanDependencies()
 			for _, pod := range []*corev1.Pod{
 				podOf("app-v1-1", "app", "v1", "1", true), podOf("app-v1-2", "app", "v1", "1", true), podOf("app-v2-1", "app", "v2", "1", true),
 			} {
@@ -61,7 +61,7 @@ func TestOnlyWhatThePlanReadsHasAServiceLookedAt(t *testing.T) {
 			for _, group := range store.Groups("demo", service.Spec.Selector, "version") {
 				on.Pods = append(on.Pods, routing.PodDependency{PodGroup: group, OnCounts: c.onCounts})
 			}
-			source := &podSource{store: store, attention: seen, services: func(_ context.Context, pod *podindex.Shape) ([]*corev1.Service, error) {
+			source := &podSource{store: store, dependencies: seen, services: func(_ context.Context, pod *podindex.Shape) ([]*corev1.Service, error) {
 				if app, _ := pod.Label("app"); app != "app" {
 					return nil, nil
 				}
@@ -69,7 +69,7 @@ func TestOnlyWhatThePlanReadsHasAServiceLookedAt(t *testing.T) {
 			}}
 			var looked []client.ObjectKey
 			store.Changed = func(before, after *podindex.Shape) {
-				looked = append(looked, source.concerned(t.Context(), before, after)...)
+				looked = append(looked, source.servicesFor(t.Context(), before, after)...)
 			}
 			seen.note(key, seenPods{Dependencies: on})
 			c.change(store)
@@ -92,10 +92,10 @@ func remove(name string) func(*podindex.Index) {
 // plan yet.
 func TestServicesOfAWorkload(t *testing.T) {
 	s := newStage(t, nil)
-	w := &watches{reader: s.sources.reader, attention: s.attention}
+	w := &watches{reader: s.sources.reader, dependencies: s.dependencies}
 	isConcerned := func(name, app string) bool {
 		t.Helper()
-		keys, err := w.ofWorkload(t.Context(), service.Namespace, &routing.Workload{
+		keys, err := w.servicesForWorkload(t.Context(), service.Namespace, &routing.Workload{
 			WorkloadRef: routing.WorkloadRef{Kind: "Deployment", Name: name}, Labels: map[string]string{"app": app},
 		})
 		if err != nil {
@@ -107,7 +107,7 @@ func TestServicesOfAWorkload(t *testing.T) {
 		t.Error("a Service without a plan is left out")
 	}
 	recorded := routing.WorkloadRef{Kind: "Deployment", Name: "recorded"}
-	s.attention.note(service.NamespacedName, seenPods{Dependencies: routing.Dependencies{Workloads: []routing.WorkloadRef{recorded}}})
+	s.dependencies.note(service.NamespacedName, seenPods{Dependencies: routing.Dependencies{Workloads: []routing.WorkloadRef{recorded}}})
 	for _, test := range []struct {
 		name, app string
 		want      bool

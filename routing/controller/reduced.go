@@ -47,7 +47,7 @@ func (k optionalKind) reduce(clusterDomain string) func(any) (any, error) {
 		}
 		out := &unstructured.Unstructured{Object: map[string]any{fieldServices: services}}
 		if k.routes {
-			route := routing.RouteOf(whole, clusterDomain)
+			route := routing.GatewayAPIRouteOf(whole, clusterDomain)
 			for field, texts := range map[string][]string{fieldParents: route.Parents, fieldBackends: route.Backends, fieldHosts: route.Hosts} {
 				if err := unstructured.SetNestedStringSlice(out.Object, texts, field); err != nil {
 					return nil, err
@@ -74,8 +74,8 @@ func reducedServices(object client.Object) []string {
 }
 
 // reducedRoute returns the route that a reduced object was.
-func reducedRoute(object *unstructured.Unstructured) routing.Route {
-	out := routing.Route{Kind: object.GetKind(), Namespace: object.GetNamespace(), Name: object.GetName()}
+func reducedRoute(object *unstructured.Unstructured) routing.GatewayAPIRoute {
+	out := routing.GatewayAPIRoute{Kind: object.GetKind(), Namespace: object.GetNamespace(), Name: object.GetName()}
 	for field, into := range map[string]*[]string{fieldParents: &out.Parents, fieldBackends: &out.Backends, fieldHosts: &out.Hosts} {
 		*into, _, _ = unstructured.NestedStringSlice(object.Object, field)
 	}
@@ -116,8 +116,8 @@ func addOptionalIndexes(ctx context.Context, indexer fieldIndexer, kinds []optio
 	return nil
 }
 
-// ofReduced returns the Services that belong to an object of another controller, or to which it routes.
-func ofReduced(_ context.Context, object client.Object) ([]client.ObjectKey, error) {
+// servicesForReduced returns the Services that belong to an object of another controller, or to which it routes.
+func servicesForReduced(_ context.Context, object client.Object) ([]client.ObjectKey, error) {
 	var out []client.ObjectKey
 	for _, text := range reducedServices(object) {
 		namespace, name, _ := strings.Cut(text, "/")

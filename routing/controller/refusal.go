@@ -28,15 +28,15 @@ const (
 
 // refused are the writes of one plan that the API server rejected. What depends on a rejected write is not tried.
 type refused struct {
-	problems []api.RouteProblem
-	rule     bool     // a DestinationRule: routes may need its subsets
-	gateways []string // as a VirtualService names them, namespace/name
+	problems        []api.RouteProblem
+	destinationRule bool     // a DestinationRule: routes may need its subsets
+	gateways        []string // as a VirtualService names them, namespace/name
 }
 
 // blocks reports whether a change must wait for a rejected one: a removal, because what remains may still need the object; a route if
 // a DestinationRule was rejected; and a route that is bound to a rejected Gateway.
 func (r refused) blocks(change routing.Change) bool {
-	return len(r.problems) > 0 && (r.rule || change.Action == routing.Delete || change.Removes || r.bound(change.Object))
+	return len(r.problems) > 0 && (r.destinationRule || change.Action == routing.Delete || change.Removes || r.bound(change.Object))
 }
 
 // bound reports whether an object is a route that is bound to a rejected Gateway.
@@ -54,7 +54,7 @@ func (r refused) bound(object routing.Object) bool {
 func (r *refused) add(kind string, change routing.Change, status metav1.Status) {
 	object := api.ObjectRef{Kind: kind, Namespace: change.Object.GetNamespace(), Name: change.Object.GetName()}
 	verb := map[routing.Action]string{routing.Create: "create", routing.Apply: "update", routing.Delete: "delete"}[change.Action]
-	r.rule = r.rule || kind == "DestinationRule"
+	r.destinationRule = r.destinationRule || kind == "DestinationRule"
 	if kind == "Gateway" {
 		r.gateways = append(r.gateways, object.Namespace+"/"+object.Name)
 	}

@@ -16,26 +16,27 @@ import (
 // restore it minutes before its Service.
 const restoredFor = 10 * time.Minute
 
-// restoredRules remembers deleted DestinationRules of ours with their record of decisions. Some came from a backup: their owner is the Service of the backup, so the garbage collector may delete them before the controller can make
-// the present Service their owner. Others were replaced together with their annotations.
-type restoredRules struct {
+// restoredDestinationRules remembers deleted DestinationRules of ours with their record of decisions. Some came from a backup: their
+// owner is the Service of the backup, so the garbage collector may delete them before the controller can make the present Service
+// their owner. Others were replaced together with their annotations.
+type restoredDestinationRules struct {
 	now func() time.Time
 
 	mutex     sync.Mutex
-	byService map[client.ObjectKey]restoredRule
+	byService map[client.ObjectKey]restoredDestinationRule
 }
 
-type restoredRule struct {
+type restoredDestinationRule struct {
 	rule *networkingv1.DestinationRule
 	seen time.Time
 }
 
-func newRestoredRules(now func() time.Time) *restoredRules {
-	return &restoredRules{now: now, byService: map[client.ObjectKey]restoredRule{}}
+func newRestoredDestinationRules(now func() time.Time) *restoredDestinationRules {
+	return &restoredDestinationRules{now: now, byService: map[client.ObjectKey]restoredDestinationRule{}}
 }
 
 // note remembers a DestinationRule of ours if it was restored from a backup.
-func (r *restoredRules) note(object client.Object) {
+func (r *restoredDestinationRules) note(object client.Object) {
 	rule, is := object.(*networkingv1.DestinationRule)
 	if !is || !routing.IsRestored(rule) {
 		return
@@ -47,12 +48,12 @@ func (r *restoredRules) note(object client.Object) {
 	r.mutex.Lock()
 	defer r.mutex.Unlock()
 	r.prune()
-	r.byService[client.ObjectKey{Namespace: rule.Namespace, Name: name}] = restoredRule{rule: rule, seen: r.now()}
+	r.byService[client.ObjectKey{Namespace: rule.Namespace, Name: name}] = restoredDestinationRule{rule: rule, seen: r.now()}
 }
 
 // noteReplaced remembers a DestinationRule of ours that another client replaced with its labels and annotations, as kubectl
 // replace does: the record went with them.
-func (r *restoredRules) noteReplaced(before, after client.Object) {
+func (r *restoredDestinationRules) noteReplaced(before, after client.Object) {
 	was, isRule := before.(*networkingv1.DestinationRule)
 	is, isRoute := after.(routing.Object)
 	if !isRule || !isRoute {
@@ -65,11 +66,11 @@ func (r *restoredRules) noteReplaced(before, after client.Object) {
 	r.mutex.Lock()
 	defer r.mutex.Unlock()
 	r.prune()
-	r.byService[client.ObjectKey{Namespace: was.Namespace, Name: name}] = restoredRule{rule: was.DeepCopy(), seen: r.now()}
+	r.byService[client.ObjectKey{Namespace: was.Namespace, Name: name}] = restoredDestinationRule{rule: was.DeepCopy(), seen: r.now()}
 }
 
-// of returns the remembered DestinationRule of a Service; nil if there is none.
-func (r *restoredRules) of(service client.ObjectKey) *networkingv1.DestinationRule {
+// forService returns the remembered DestinationRule of a Service; nil if there is none.
+func (r *restoredDestinationRules) forService(service client.ObjectKey) *networkingv1.DestinationRule {
 	if r == nil {
 		return nil
 	}
@@ -79,7 +80,7 @@ func (r *restoredRules) of(service client.ObjectKey) *networkingv1.DestinationRu
 	return r.byService[service].rule.DeepCopy()
 }
 
-func (r *restoredRules) prune() {
+func (r *restoredDestinationRules) prune() {
 	for key, restored := range r.byService {
 		if r.now().Sub(restored.seen) > restoredFor {
 			delete(r.byService, key)

@@ -26,40 +26,40 @@ func TestRestoredRulesAreRememberedForAWhile(t *testing.T) {
 		}}
 	}
 	key := client.ObjectKey{Namespace: "demo", Name: "app"}
-	restored := newRestoredRules(func() time.Time { return now })
+	restored := newRestoredDestinationRules(func() time.Time { return now })
 	restored.note(rule("app", time.Date(2026, 1, 2, 9, 0, 0, 0, time.UTC))) // made by us
-	if got := restored.of(key); got != nil {
+	if got := restored.forService(key); got != nil {
 		t.Errorf("an object that we created counts as restored: %v", got)
 	}
 	restored.note(rule("app", now))
 	restored.note(rule("app", now)) // seen twice, kept once
-	if got := restored.of(key); got == nil || got.Name != "app" {
+	if got := restored.forService(key); got == nil || got.Name != "app" {
 		t.Errorf("remembered: %v", got)
 	}
 	foreign := rule("other", now)
 	foreign.Labels = nil
 	restored.note(foreign)
-	if got := restored.of(key); got == nil || got.Name != "app" {
+	if got := restored.forService(key); got == nil || got.Name != "app" {
 		t.Errorf("remembered: %v", got)
 	}
 	replaced := rule("app", now)
 	replaced.Annotations = map[string]string{api.AnnotationRecord: `{"default":"v2"}`}
 	bare := replaced.DeepCopy()
 	restored.noteReplaced(replaced, bare) // an edit
-	if got := restored.of(key); routing.HasRecord(got) {
+	if got := restored.forService(key); routing.HasRecord(got) {
 		t.Errorf("an object that is ours counts as replaced: %v", got)
 	}
 	bare.Labels, bare.Annotations, bare.OwnerReferences = nil, nil, nil
 	restored.noteReplaced(replaced, bare)
-	if got := restored.of(key); !routing.HasRecord(got) {
+	if got := restored.forService(key); !routing.HasRecord(got) {
 		t.Errorf("a record that was replaced is not remembered: %v", got)
 	}
 	now = now.Add(restoredFor + time.Second)
-	if got := restored.of(key); got != nil {
+	if got := restored.forService(key); got != nil {
 		t.Errorf("still remembered after %v: %v", restoredFor, got)
 	}
-	var none *restoredRules
-	if got := none.of(key); got != nil {
+	var none *restoredDestinationRules
+	if got := none.forService(key); got != nil {
 		t.Errorf("%v", got)
 	}
 }

@@ -135,12 +135,7 @@ func termsOf(object client.Object, clusterDomain string) []string {
 
 // hostsOf returns the hosts in the mesh that an object is for or routes to, as Istio resolves them.
 func hostsOf(object client.Object, clusterDomain string) []string {
-	full := func(host string) string {
-		if host == "" || strings.ContainsAny(host, ".*") {
-			return host
-		}
-		return host + "." + object.GetNamespace() + ".svc." + clusterDomain
-	}
+	full := func(host string) string { return routing.ResolveHost(host, object.GetNamespace(), clusterDomain) }
 	var out []string
 	switch o := object.(type) {
 	case *networkingv1.DestinationRule:

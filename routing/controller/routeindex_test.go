@@ -46,7 +46,7 @@ func TestTheIndexFindsWhatMatters(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			inMemory := NewRoutes(observed.Settings.ClusterDomain)
+			inMemory := NewObjectIndex(observed.Settings.ClusterDomain)
 			inMemory.Add(all)
 			want := planText(t, observed, all)
 			for where, read := range map[string]readObjects{"the caches": (&cachedSources{reader: reader}).Objects, "memory": inMemory.Objects} {
@@ -88,7 +88,7 @@ func TestWhatMattersHasTheServiceLookedAt(t *testing.T) {
 					continue
 				}
 				mattered++
-				keys, err := watching.ofRoute(t.Context(), object)
+				keys, err := watching.servicesForRoute(t.Context(), object)
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -127,7 +127,7 @@ func planText(t *testing.T, observed *routing.Observed, found routing.Objects) s
 		VirtualServices:  copies(found.VirtualServices, foreign),
 		Gateways:         copies(found.Gateways, foreign),
 	}
-	plan := routing.Settled(with, begin) // the first plan only creates subsets, so most objects would not matter
+	plan := routing.PlanOffline(with, begin) // the first plan only creates subsets, so most objects would not matter
 	text := ""
 	for _, change := range routing.Diff(routing.Objects{}, plan.Objects) {
 		body, err := bodyOf(change.Object)

@@ -160,11 +160,11 @@ func (c *Controller) run(ctx context.Context, optional []optionalKind) error {
 	}
 	workloads := newWorkloadCache(kube)
 	sources := &cachedSources{
-		reader: objects, kinds: optional, options: c.options, index: podindex.New(), workloads: workloads.of, names: newServiceNames(), deletedRules: newRestoredRules(time.Now),
+		reader: objects, kinds: optional, options: c.options, index: podindex.New(), workloads: workloads.inNamespace, names: newServiceNames(), deletedRules: newRestoredDestinationRules(time.Now),
 	}
 	r := &reconciler{
 		options: c.options, sources: sources, writer: writer, reporter: c.reporter, now: time.Now,
-		attention: newAttention(), written: newOwnWrites(), contests: contest.NewLedger(),
+		dependencies: newPlanDependencies(), written: newOwnWrites(), contests: contest.NewLedger(),
 	}
 	defer c.contests.Watch(r.contests)()
 	loop, err := controller.NewUnmanaged(controllerName, controller.Options{
@@ -174,20 +174,20 @@ func (c *Controller) run(ctx context.Context, optional []optionalKind) error {
 	if err != nil {
 		return err
 	}
-	watching := &watches{reader: objects, options: c.options, pods: sources.index, attention: r.attention, names: sources.names, restored: sources.deletedRules, written: r.written}
+	watching := &watches{reader: objects, options: c.options, pods: sources.index, dependencies: r.dependencies, names: sources.names, restored: sources.deletedRules, written: r.written}
 	if err := errors.Join(watching.start(loop, objects), watching.watchOptional(loop, objects, optional)); err != nil {
 		return fmt.Errorf("watch: %w", err)
 	}
 	failed := func(err error, what string) {
 		c.log.Error(err, "a change of a pod or a workload could not be followed", "doing", what)
 	}
-	if err := loop.Watch(&workloadSource{cache: workloads, services: watching.ofWorkload, failed: failed}); err != nil {
+	if err := loop.Watch(&workloadSource{cache: workloads, services: watching.servicesForWorkload, failed: failed}); err != nil {
 		return fmt.Errorf("watch workloads: %w", err)
 	}
 	c.pods.Store(sources.index)
 	defer c.pods.Store(nil)
 	err = loop.Watch(&podSource{
-		pods: kube.CoreV1().Pods(metav1.NamespaceAll), store: sources.index, attention: r.attention,
+		pods: kube.CoreV1().Pods(metav1.NamespaceAll), store: sources.index, dependencies: r.dependencies,
 		services: func(ctx context.Context, pod *podindex.Shape) ([]*corev1.Service, error) {
 			return servicesOf(ctx, objects, pod)
 		},

@@ -20,8 +20,8 @@ type serviceNames struct {
 
 func newServiceNames() *serviceNames { return &serviceNames{byNamespace: map[string]map[string]bool{}} }
 
-// of returns the names of a Namespace. It keeps what it reads unless a Service changed meanwhile: that may be missing in it.
-func (s *serviceNames) of(ctx context.Context, namespace string, read func(context.Context, string) (map[string]bool, error)) (map[string]bool, error) {
+// inNamespace returns the names of a Namespace. It keeps what it reads unless a Service changed meanwhile: that may be missing in it.
+func (s *serviceNames) inNamespace(ctx context.Context, namespace string, read func(context.Context, string) (map[string]bool, error)) (map[string]bool, error) {
 	s.mutex.Lock()
 	kept, is := s.byNamespace[namespace]
 	drops := s.drops

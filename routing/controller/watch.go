@@ -30,13 +30,13 @@ import (
 
 // watches finds the Services to reconcile when something changes.
 type watches struct {
-	reader    client.Reader
-	options   Options
-	pods      *podindex.Index
-	attention *attention
-	names     *serviceNames
-	restored  *restoredRules
-	written   *ownWrites
+	reader       client.Reader
+	options      Options
+	pods         *podindex.Index
+	dependencies *planDependencies
+	names        *serviceNames
+	restored     *restoredDestinationRules
+	written      *ownWrites
 }
 
 // Nearly all changes of objects of ours are our own writes that come back. They are delayed until both of two writes that belong
@@ -48,8 +48,8 @@ const (
 
 type queue = workqueue.TypedRateLimitingInterface[reconcile.Request]
 
-// concerned returns the Services that an object, as it was or as it is, matters to.
-type concerned func(context.Context, client.Object) ([]client.ObjectKey, error)
+// findServices returns the Services that an object, as it was or as it is, matters to.
+type findServices func(context.Context, client.Object) ([]client.ObjectKey, error)
 
 func (w *watches) start(loop controller.Controller, objects cache.Cache) error {
 	dropNames := func(object client.Object) { w.names.drop(object.GetNamespace()) }
@@ -57,11 +57,11 @@ func (w *watches) start(loop controller.Controller, objects cache.Cache) error {
 		object client.Object
 		watched
 	}{
-		{&corev1.Service{}, watched{who: w.ofService, differs: always, changed: dropNames}},
-		{&corev1.Namespace{}, watched{who: w.ofNamespace, differs: marksDiffer}},
-		{&networkingv1.DestinationRule{}, watched{who: w.ofRoute, between: w.ofRouteChange, differs: routeDiffers, changed: w.restored.note, replaced: w.restored.noteReplaced, deleted: w.written.sawDelete}},
-		{&networkingv1.VirtualService{}, watched{who: w.ofRoute, between: w.ofRouteChange, differs: routeDiffers, deleted: w.written.sawDelete}},
-		{&networkingv1.Gateway{}, watched{who: w.ofRoute, between: w.ofRouteChange, differs: routeDiffers, deleted: w.written.sawDelete}},
+		{&corev1.Service{}, watched{services: w.servicesForService, differs: always, changed: dropNames}},
+		{&corev1.Namespace{}, watched{services: w.servicesForNamespace, differs: marksDiffer}},
+		{&networkingv1.DestinationRule{}, watched{services: w.servicesForRoute, between: w.servicesForRouteChange, differs: routeDiffers, changed: w.restored.note, replaced: w.restored.noteReplaced, deleted: w.written.sawDelete}},
+		{&networkingv1.VirtualService{}, watched{services: w.servicesForRoute, between: w.servicesForRouteChange, differs: routeDiffers, deleted: w.written.sawDelete}},
+		{&networkingv1.Gateway{}, watched{services: w.servicesForRoute, between: w.servicesForRouteChange, differs: routeDiffers, deleted: w.written.sawDelete}},
 	} {
 		if err := loop.Watch(source.Kind(objects, watch.object, enqueue(watch.watched))); err != nil {
 			return err
@@ -72,8 +72,8 @@ func (w *watches) start(loop controller.Controller, objects cache.Cache) error {
 
 // watched says how changes of a kind are handled.
 type watched struct {
-	who     concerned
-	differs func(before, after client.Object) bool
+	services findServices
+	differs  func(before, after client.Object) bool
 	// between is for an update, where that concerns fewer Services than both states; nil = those of both.
 	between func(ctx context.Context, before, after client.Object) ([]client.ObjectKey, error)
 	// changed and deleted are called before anything is put into the queue; may be nil. changed is called
@@ -106,14 +106,14 @@ func enqueue(w watched) handler.EventHandler {
 	}
 	add := func(ctx context.Context, q queue, echo bool, objects ...client.Object) {
 		for _, object := range objects {
-			keys, err := w.who(ctx, object)
+			keys, err := w.services(ctx, object)
 			fails(ctx, object, err)
 			put(q, echo, keys)
 		}
 	}
-	note := func(object client.Object, who func(client.Object)) {
-		if who != nil {
-			who(object)
+	note := func(object client.Object, do func(client.Object)) {
+		if do != nil {
+			do(object)
 		}
 	}
 	return handler.Funcs{
@@ -156,8 +156,8 @@ func isOurs(object client.Object) bool {
 	return ours
 }
 
-// ofService returns the Service itself and, if it selects pods of an ingress gateway, the Services that are exposed there.
-func (w *watches) ofService(ctx context.Context, object client.Object) ([]client.ObjectKey, error) {
+// servicesForService returns the Service itself and, if it selects pods of an ingress gateway, the Services that are exposed there.
+func (w *watches) servicesForService(ctx context.Context, object client.Object) ([]client.ObjectKey, error) {
 	keys, err := exposedOn(ctx, w.reader, exposedAt(object.GetName()+"."+object.GetNamespace())) // its short name, which no other Service may expose
 	if err != nil {
 		return nil, err
@@ -167,7 +167,7 @@ func (w *watches) ofService(ctx context.Context, object client.Object) ([]client
 	if len(selector) == 0 {
 		return keys, nil
 	}
-	return append(keys, w.attention.atGateways(func(gate map[string]string) bool {
+	return append(keys, w.dependencies.atGateways(func(gate map[string]string) bool {
 		both, agree := together(selector, gate)
 		return agree && w.pods.Any(object.GetNamespace(), both)
 	})...), nil
@@ -185,8 +185,8 @@ func together(a, b map[string]string) (map[string]string, bool) {
 	return both, true
 }
 
-// ofNamespace returns the Services of the Namespace; of Istio's own, all Services, because it names the network.
-func (w *watches) ofNamespace(ctx context.Context, object client.Object) ([]client.ObjectKey, error) {
+// servicesForNamespace returns the Services of the Namespace; of Istio's own, all Services, because it names the network.
+func (w *watches) servicesForNamespace(ctx context.Context, object client.Object) ([]client.ObjectKey, error) {
 	namespace := object.GetName()
 	if namespace == w.options.RootNamespace {
 		namespace = ""
@@ -194,17 +194,17 @@ func (w *watches) ofNamespace(ctx context.Context, object client.Object) ([]clie
 	return w.services(ctx, namespace, func(*corev1.Service) bool { return true })
 }
 
-// ofWorkload returns the Services that select pods of a workload, and those whose plans depend on it by its name.
-func (w *watches) ofWorkload(ctx context.Context, namespace string, workload *routing.Workload) ([]client.ObjectKey, error) {
+// servicesForWorkload returns the Services that select pods of a workload, and those whose plans depend on it by its name.
+func (w *watches) servicesForWorkload(ctx context.Context, namespace string, workload *routing.Workload) ([]client.ObjectKey, error) {
 	return w.services(ctx, namespace, func(s *corev1.Service) bool {
-		return selects(s, workload.Labels) || w.attention.onWorkload(client.ObjectKeyFromObject(s), workload.WorkloadRef)
+		return routing.Selects(s.Spec.Selector, workload.Labels) || w.dependencies.onWorkload(client.ObjectKeyFromObject(s), workload.WorkloadRef)
 	})
 }
 
-// ofRoute returns the Services that the creation or deletion of an object concerns: its own if it is ours, those whose names or
+// servicesForRoute returns the Services that the creation or deletion of an object concerns: its own if it is ours, those whose names or
 // hosts it has or routes to, and those that are to be exposed for a host that it serves. Too many do no harm.
-func (w *watches) ofRoute(ctx context.Context, object client.Object) ([]client.ObjectKey, error) {
-	return w.ofRouteChange(ctx, nil, object)
+func (w *watches) servicesForRoute(ctx context.Context, object client.Object) ([]client.ObjectKey, error) {
+	return w.servicesForRouteChange(ctx, nil, object)
 }
 
 // sharingHosts adds the Services that an object concerns by its name and hosts; for a host with a wildcard, all that it covers.
@@ -236,7 +236,7 @@ func (w *watches) sharingHosts(ctx context.Context, route routing.Object, keys [
 		}
 		keys = append(keys, all...)
 	}
-	delegated, err := w.ofDelegates(ctx, route)
+	delegated, err := w.servicesForDelegates(ctx, route)
 	return append(keys, delegated...), err
 }
 
@@ -265,7 +265,7 @@ func (w *watches) services(ctx context.Context, namespace string, choose func(*c
 	return keys, nil
 }
 
-func asksForExposure(service *corev1.Service) bool {
+func requestsExposure(service *corev1.Service) bool {
 	_, asks := service.Annotations[api.AnnotationExpose]
 	return asks
 }

@@ -26,18 +26,18 @@ import (
 // watchOptional enqueues the Services that an object of an optional kind concerns.
 func (w *watches) watchOptional(loop controller.Controller, objects cache.Cache, kinds []optionalKind) error {
 	for _, kind := range kinds {
-		change := watched{who: ofReduced, differs: reducedDiffer}
+		change := watched{services: servicesForReduced, differs: reducedDiffer}
 		switch kind.definition {
 		case workloadEntryDefinition:
-			change = watched{who: w.ofEntry, differs: entryDiffers}
+			change = watched{services: w.servicesForEntry, differs: entryDiffers}
 		case serviceEntryDefinition:
-			change = watched{who: w.ofHosts, differs: hostsDiffer}
+			change = watched{services: w.servicesForHosts, differs: hostsDiffer}
 		case ingressResource:
-			change = watched{who: w.ofIngress, differs: ingressDiffers}
+			change = watched{services: w.servicesForIngress, differs: ingressDiffers}
 		case ingressClassResource:
-			change = watched{who: w.ofIngressClass, differs: ingressClassDiffers}
+			change = watched{services: w.servicesForIngressClass, differs: ingressClassDiffers}
 		case routing.GrantKind().Definition:
-			change = watched{who: w.ofGrant, differs: always}
+			change = watched{services: w.servicesForGrant, differs: always}
 		}
 		if err := loop.Watch(source.Kind(objects, kind.object(), enqueue(change))); err != nil {
 			return err
@@ -57,8 +57,8 @@ func hostsOfOthers(object client.Object) []string {
 	return nil
 }
 
-// ofHosts returns the Services that are to be exposed for a host that the object claims.
-func (w *watches) ofHosts(ctx context.Context, object client.Object) ([]client.ObjectKey, error) {
+// servicesForHosts returns the Services that are to be exposed for a host that the object claims.
+func (w *watches) servicesForHosts(ctx context.Context, object client.Object) ([]client.ObjectKey, error) {
 	var out []client.ObjectKey
 	for _, host := range hostsOfOthers(object) {
 		for _, term := range append(termsSharing(host), exposedAt("*")) {
@@ -78,8 +78,8 @@ func hostsDiffer(before, after client.Object) bool {
 	return !slices.Equal(hostsOfOthers(before), hostsOfOthers(after))
 }
 
-// ofEntry returns the Services that select a WorkloadEntry.
-func (w *watches) ofEntry(ctx context.Context, object client.Object) ([]client.ObjectKey, error) {
+// servicesForEntry returns the Services that select a WorkloadEntry.
+func (w *watches) servicesForEntry(ctx context.Context, object client.Object) ([]client.ObjectKey, error) {
 	entry, is := object.(*networkingv1.WorkloadEntry)
 	if !is {
 		return nil, nil
@@ -113,9 +113,9 @@ func reducedDiffer(before, after client.Object) bool {
 	return !slices.Equal(reducedServices(was), reducedServices(is)) || !reflect.DeepEqual(reducedRoute(was), reducedRoute(is))
 }
 
-// ofIngress returns the Services that an Ingress routes to, or whose hosts it may claim.
-func (w *watches) ofIngress(ctx context.Context, object client.Object) ([]client.ObjectKey, error) {
-	out, err := w.ofHosts(ctx, object)
+// servicesForIngress returns the Services that an Ingress routes to, or whose hosts it may claim.
+func (w *watches) servicesForIngress(ctx context.Context, object client.Object) ([]client.ObjectKey, error) {
+	out, err := w.servicesForHosts(ctx, object)
 	for _, name := range routing.IngressBackendsOf(object.(*networkingk8s.Ingress)) {
 		out = append(out, client.ObjectKey{Namespace: object.GetNamespace(), Name: name})
 	}
@@ -128,8 +128,8 @@ func ingressDiffers(before, after client.Object) bool {
 	return !reflect.DeepEqual(was.Spec, is.Spec) || !reflect.DeepEqual(was.Annotations, is.Annotations)
 }
 
-// ofIngressClass returns the Services to which the Ingresses of a class matter.
-func (w *watches) ofIngressClass(ctx context.Context, object client.Object) ([]client.ObjectKey, error) {
+// servicesForIngressClass returns the Services to which the Ingresses of a class matter.
+func (w *watches) servicesForIngressClass(ctx context.Context, object client.Object) ([]client.ObjectKey, error) {
 	var list networkingk8s.IngressList
 	if err := w.reader.List(ctx, &list, client.UnsafeDisableDeepCopy); err != nil {
 		return nil, err
@@ -139,7 +139,7 @@ func (w *watches) ofIngressClass(ctx context.Context, object client.Object) ([]c
 		if name := list.Items[i].Spec.IngressClassName; name == nil || *name != object.GetName() {
 			continue
 		}
-		keys, err := w.ofIngress(ctx, &list.Items[i])
+		keys, err := w.servicesForIngress(ctx, &list.Items[i])
 		if err != nil {
 			return nil, err
 		}
@@ -153,13 +153,13 @@ func ingressClassDiffers(before, after client.Object) bool {
 	return before.(*networkingk8s.IngressClass).Spec.Controller != after.(*networkingk8s.IngressClass).Spec.Controller
 }
 
-// ofGrant returns the Services of a ReferenceGrant's namespace, which it lets routes of other namespaces name.
-func (w *watches) ofGrant(ctx context.Context, object client.Object) ([]client.ObjectKey, error) {
+// servicesForGrant returns the Services of a ReferenceGrant's namespace, which it lets routes of other namespaces name.
+func (w *watches) servicesForGrant(ctx context.Context, object client.Object) ([]client.ObjectKey, error) {
 	return w.services(ctx, object.GetNamespace(), func(*corev1.Service) bool { return true })
 }
 
-// ofDelegates returns the Services to which the delegates of a VirtualService route.
-func (w *watches) ofDelegates(ctx context.Context, route routing.Object) ([]client.ObjectKey, error) {
+// servicesForDelegates returns the Services to which the delegates of a VirtualService route.
+func (w *watches) servicesForDelegates(ctx context.Context, route routing.Object) ([]client.ObjectKey, error) {
 	root, is := route.(*networkingv1.VirtualService)
 	if !is {
 		return nil, nil

@@ -56,8 +56,8 @@ func workloadInformer[L interface {
 	})
 }
 
-// of returns the workloads of a Namespace, sorted by kind and name. Their maps are shared and must not be changed.
-func (c *workloadCache) of(namespace string) []routing.Workload {
+// inNamespace returns the workloads of a Namespace, sorted by kind and name. Their maps are shared and must not be changed.
+func (c *workloadCache) inNamespace(namespace string) []routing.Workload {
 	var out []routing.Workload
 	for _, informer := range c.informers {
 		entries, _ := informer.GetIndexer().ByIndex(toolscache.NamespaceIndex, namespace) // fails only without the index

@@ -89,7 +89,7 @@ func TestWorkloadsAreWatched(t *testing.T) {
 	watched.Wait()
 	names := func(namespace string) string {
 		out := []string{}
-		for _, w := range kept.of(namespace) {
+		for _, w := range kept.inNamespace(namespace) {
 			out = append(out, w.String())
 		}
 		return strings.Join(out, " ")
@@ -117,10 +117,10 @@ func TestWorkloadsAreWatched(t *testing.T) {
 		}
 	}
 	update("v1", 1) // changes nothing that is kept
-	before := kept.of("demo")[0]
+	before := kept.inNamespace("demo")[0]
 	update("v2", 1)
 	wantSeen("another version", "demo a v1×1", "demo a v2×1")
-	if after := kept.of("demo")[0]; before.Labels["version"] != "v1" || after.Labels["version"] != "v2" {
+	if after := kept.inNamespace("demo")[0]; before.Labels["version"] != "v1" || after.Labels["version"] != "v2" {
 		t.Errorf("what was returned changed, or the cache did not: %v, %v", before, after)
 	}
 	update("v2", 0)

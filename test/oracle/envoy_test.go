@@ -146,7 +146,7 @@ func TestInvalidRoutesAreFound(t *testing.T) {
 		for _, c := range cases {
 			t.Run(c.what, func(t *testing.T) {
 				observed := tenant(domained(c.annotations))
-				made := routing.Settled(observed, time.Now()).Objects
+				made := routing.PlanOffline(observed, time.Now()).Objects
 				if c.change != nil {
 					c.change(made)
 				}
@@ -205,7 +205,7 @@ func TestRoutesAtTheLimitsAreValid(t *testing.T) {
 		checked, exposed := 0, 0
 		for _, annotations := range extremes {
 			observed := tenant(domained(annotations))
-			made := routing.Settled(observed, time.Now()).Objects
+			made := routing.PlanOffline(observed, time.Now()).Objects
 			validity := judge(t, istio, observed, made)
 			checked += validity.Routes
 			exposed += len(made.Gateways)
@@ -273,7 +273,7 @@ func FuzzAnnotations(f *testing.F) {
 			annotations[keys[int(pair.key)%len(keys)].Key] = pair.value
 		}
 		observed := tenant(annotations)
-		made := routing.Settled(observed, time.Unix(1767323045, 0)).Objects
+		made := routing.PlanOffline(observed, time.Unix(1767323045, 0)).Objects
 		text, err := json.Marshal(made)
 		if err != nil {
 			t.Fatal(err)

@@ -14,12 +14,12 @@ import (
 	"outrigger.dev/outrigger/api"
 )
 
-// renderRule makes the DestinationRule: a subset for each version that has pods or that a route names, and for those
+// renderDestinationRule makes the DestinationRule: a subset for each version that has pods or that a route names, and for those
 // that had until lately.
-func (s decision) renderRule(routes []*networkingv1.VirtualService) (*networkingv1.DestinationRule, []finding) {
-	rule := &networkingv1.DestinationRule{ObjectMeta: s.meta(s.names.rule), TypeMeta: typeMeta("DestinationRule")}
+func (s outcome) renderDestinationRule(routes []*networkingv1.VirtualService) (*networkingv1.DestinationRule, []finding) {
+	rule := &networkingv1.DestinationRule{ObjectMeta: s.meta(s.names.destinationRule), TypeMeta: typeMeta("DestinationRule")}
 	rule.Spec.Host = s.host
-	if existing := s.ours.rule; existing != nil && isShortOf(existing.Spec.Host, s.host, s.Service.Namespace) {
+	if existing := s.ours.destinationRule; existing != nil && isShortOf(existing.Spec.Host, s.host, s.Service.Namespace) {
 		rule.Spec.Host = existing.Spec.Host // another client shortened it, which changes nothing
 	}
 	rule.Spec.ExportTo = s.exportOfSubsets(routes)
@@ -44,19 +44,19 @@ func (s decision) renderRule(routes []*networkingv1.VirtualService) (*networking
 	for name := range added {
 		meanings[name] = s.subsets.versions[name]
 	}
-	if existing := s.ours.rule; existing != nil {
+	if existing := s.ours.destinationRule; existing != nil {
 		mark(&rule.ObjectMeta, map[string]string{api.AnnotationExportedAt: s.exportedText(existing.Spec.ExportTo, rule.Spec.ExportTo, existing)})
 	}
 	mark(&rule.ObjectMeta, map[string]string{
 		api.AnnotationRecord:      s.recordText(s.record),
-		api.AnnotationDefault:     s.record.readable(),
+		api.AnnotationDefault:     s.record.display(),
 		api.AnnotationSubsetAdded: added.String(),
 		api.AnnotationSubsets:     pairsText(meanings),
-		api.AnnotationWritten:     s.ruleDigest(rule, added),
+		api.AnnotationWritten:     s.destinationRuleDigest(rule, added),
 		api.AnnotationUnusedSince: unused.String(),
 		api.AnnotationUnready:     s.unreadyText(),
 		api.AnnotationLastRan:     pairsText(s.lastRun(kept, unused, adds)),
-		api.AnnotationWaiting:     strings.Join(s.stillWaiting(rule), ","),
+		api.AnnotationWaiting:     strings.Join(s.remainingWorkloads(rule), ","),
 	})
 	rule.Spec.TrafficPolicy = s.policy.policy
 	mark(&rule.ObjectMeta, map[string]string{api.AnnotationInherited: s.policy.mark})
@@ -64,7 +64,7 @@ func (s decision) renderRule(routes []*networkingv1.VirtualService) (*networking
 }
 
 // after returns the decision for the routes as they are written: they say since when they no longer name a subset.
-func (s decision) after(routes []*networkingv1.VirtualService) decision {
+func (s outcome) after(routes []*networkingv1.VirtualService) outcome {
 	written, next := *s.facts, s
 	written.left = s.leftBy(routes)
 	next.facts = &written
@@ -72,17 +72,17 @@ func (s decision) after(routes []*networkingv1.VirtualService) decision {
 }
 
 func (s *facts) subsetsOfOthers() []*networkingapi.Subset {
-	if s.ours.rule == nil {
+	if s.ours.destinationRule == nil {
 		return nil
 	}
-	return slices.DeleteFunc(slices.Clone(s.ours.rule.Spec.Subsets), func(subset *networkingapi.Subset) bool {
+	return slices.DeleteFunc(slices.Clone(s.ours.destinationRule.Spec.Subsets), func(subset *networkingapi.Subset) bool {
 		return !s.foreignSubsetOfOurs(subset)
 	})
 }
 
 // addedAt returns since when a subset has existed with the right labels.
 func (s *facts) addedAt(name, version string) time.Time {
-	subset := findSubset(s.ours.rule, name)
+	subset := findSubset(s.ours.destinationRule, name)
 	if at, stamped := s.ours.added[name]; stamped && subset != nil && len(subset.Labels) == 1 && subset.Labels[s.Intent.VersionLabel] == version {
 		return at
 	}
@@ -92,41 +92,43 @@ func (s *facts) addedAt(name, version string) time.Time {
 // keptVersions returns the versions that have a subset, in natural order, and whether one of them has none yet. A version that is
 // no longer needed is marked in unused and kept for the retention. The write that adds the successor of a rollout also marks the
 // version that it replaces.
-func (s decision) keptVersions(routes []*networkingv1.VirtualService, unused stamps) (kept []string, adds bool, found []finding) {
+func (s outcome) keptVersions(routes []*networkingv1.VirtualService, unused stamps) (kept []string, adds bool, found []finding) {
 	if s.waitsForSecond() {
 		return nil, false, nil
 	}
 	routed := s.routedVersions(routes)
 	needed := s.neededVersions(routed)
-	stand := map[string]bool{}
+	existingSubsets := map[string]bool{}
 	for version, name := range s.subsets.names {
-		if findSubset(s.ours.rule, name) != nil {
-			stand[version] = true
+		if findSubset(s.ours.destinationRule, name) != nil {
+			existingSubsets[version] = true
 		}
 	}
 	running := s.podVersions()
-	others, found := s.limitSubsets(needed, stand, running)
+	others, found := s.limitSubsets(needed, existingSubsets, running)
 	kept = append(sortedKeys(needed), others...)
-	adds = slices.ContainsFunc(kept, func(version string) bool { return !stand[version] && !s.foreign.supplied[s.subsets.names[version]] })
-	for version := range stand {
+	adds = slices.ContainsFunc(kept, func(version string) bool {
+		return !existingSubsets[version] && !s.foreign.supplied[s.subsets.names[version]]
+	})
+	for version := range existingSubsets {
 		name := s.subsets.names[version]
 		since, marked := s.ours.unused[name]
 		if !marked || s.isNamedByRoute(version) || s.isNamed(name) { // also by an edit that is reverted
 			since = s.now
 		}
-		if !routed[version] && s.isReplaced(version, stand, marked) {
+		if !routed[version] && s.isReplaced(version, existingSubsets, marked) {
 			unused[name] = since
 		}
 		if needed[version] || slices.Contains(running, version) {
 			continue
 		}
 		if left, is := s.leftSince(version); is && !marked {
-			if !s.hasElapsed(left, s.Settings.SubsetRetention) || s.isNamedByRoute(version) || adds {
+			if !s.waitElapsed(left, s.Settings.SubsetRetention) || s.isNamedByRoute(version) || adds {
 				kept = append(kept, version)
 			}
 			continue
 		}
-		if s.hasElapsed(since, s.Settings.SubsetRetention) && !s.isNamedByRoute(version) && !adds {
+		if s.waitElapsed(since, s.Settings.SubsetRetention) && !s.isNamedByRoute(version) && !adds {
 			continue // never in the write that adds another: that one comes before the routes, this one after them
 		}
 		unused[name] = since
@@ -145,7 +147,7 @@ func (s *facts) isNamed(subset string) bool {
 
 // leftBehind returns since when the written route no longer names subsets that a rollout replaced, beside those that it recorded
 // before. Their retention begins with that write, so that the DestinationRule needs no additional one.
-func (s decision) leftBehind(vs, existing *networkingv1.VirtualService) stamps {
+func (s outcome) leftBehind(vs, existing *networkingv1.VirtualService) stamps {
 	if s.renewed {
 		return nil
 	}
@@ -161,13 +163,13 @@ func (s decision) leftBehind(vs, existing *networkingv1.VirtualService) stamps {
 	for _, d := range destinationsOf(vs) {
 		delete(was, d.Subset)
 	}
-	maps.DeleteFunc(was, func(name string, _ time.Time) bool { return findSubset(s.ours.rule, name) == nil })
+	maps.DeleteFunc(was, func(name string, _ time.Time) bool { return findSubset(s.ours.destinationRule, name) == nil })
 	return was
 }
 
 // isSuperseded reports whether a rolling workload that the default or a name means ran a version last, or still does, and
 // rolls out another.
-func (s decision) isSuperseded(version string) bool {
+func (s outcome) isSuperseded(version string) bool {
 	if version == "" {
 		return false
 	}
@@ -201,20 +203,20 @@ func (s *facts) leftSince(version string) (time.Time, bool) {
 // ours names a subset then, so the retention can begin now: a mark at the end of the last pod would be another write in each
 // rollout. A version without a subset is the new one, even if its pod is seen before the new template. A mark stays while both
 // run.
-func (s choice) isReplaced(version string, stand map[string]bool, marked bool) bool {
+func (s defaultDecision) isReplaced(version string, existingSubsets map[string]bool, marked bool) bool {
 	if !s.hasUnpinnedRoute() || !s.alone(s.record.Default) {
 		return false
 	}
 	for _, ref := range s.record.Default.Tracks {
 		if t, _ := s.trackOf(ref); t.runs(version) && len(t.versions()) > 1 {
-			return marked || slices.ContainsFunc(t.versions(), func(other string) bool { return other != "" && !stand[other] })
+			return marked || slices.ContainsFunc(t.versions(), func(other string) bool { return other != "" && !existingSubsets[other] })
 		}
 	}
 	return false
 }
 
 // routedVersions are those that a route of ours or of others names.
-func (s decision) routedVersions(routes []*networkingv1.VirtualService) map[string]bool {
+func (s outcome) routedVersions(routes []*networkingv1.VirtualService) map[string]bool {
 	routed := map[string]bool{}
 	for _, r := range s.rules {
 		for _, p := range r.to {
@@ -237,7 +239,7 @@ func (s decision) routedVersions(routes []*networkingv1.VirtualService) map[stri
 }
 
 // neededVersions are those that a route names, and the default's.
-func (s decision) neededVersions(routed map[string]bool) map[string]bool {
+func (s outcome) neededVersions(routed map[string]bool) map[string]bool {
 	needed := maps.Clone(routed)
 	for _, m := range []meaning{s.record.Default, s.gone.standIn} {
 		needed[m.Version] = true
@@ -252,7 +254,7 @@ func (s decision) neededVersions(routed map[string]bool) map[string]bool {
 
 // lastRun records which version each rolling workload of the default or of a name ran last: its share stays there while it has no
 // pods. While the mark on a replaced version says the same, the record waits for the write that removes that version.
-func (s decision) lastRun(kept []string, unused stamps, adds bool) map[string]string {
+func (s outcome) lastRun(kept []string, unused stamps, adds bool) map[string]string {
 	out := map[string]string{}
 	for _, m := range append(s.record.meanings(), s.gone.standIn) {
 		for _, ref := range m.Tracks {
@@ -269,11 +271,11 @@ func (s decision) lastRun(kept []string, unused stamps, adds bool) map[string]st
 	return out
 }
 
-// stillWaiting returns the waiting workloads without those that were deleted, once their subset is removed: then one write is
+// remainingWorkloads returns the waiting workloads without those that were deleted, once their subset is removed: then one write is
 // enough.
-func (s decision) stillWaiting(rule *networkingv1.DestinationRule) []string {
-	pruned := s.ours.rule == nil || len(s.ours.rule.Spec.Subsets) > len(rule.Spec.Subsets)
-	return slices.DeleteFunc(slices.Clone(s.waiting), func(name string) bool {
+func (s outcome) remainingWorkloads(rule *networkingv1.DestinationRule) []string {
+	pruned := s.ours.destinationRule == nil || len(s.ours.destinationRule.Spec.Subsets) > len(rule.Spec.Subsets)
+	return slices.DeleteFunc(slices.Clone(s.otherWorkloads), func(name string) bool {
 		ref, _ := refFrom(name)
 		t, seen := s.trackOf(ref)
 		return pruned && ref.listed() && (!seen || !t.exists)

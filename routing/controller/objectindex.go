@@ -13,28 +13,28 @@ import (
 	"outrigger.dev/outrigger/routing"
 )
 
-// Routes holds Istio's objects in memory and finds them by the terms by which the controller's caches find theirs.
-type Routes struct{ index toolscache.Indexer }
+// ObjectIndex holds Istio's objects in memory and finds them by the terms by which the controller's caches find theirs.
+type ObjectIndex struct{ index toolscache.Indexer }
 
-// NewRoutes returns an empty index.
-func NewRoutes(clusterDomain string) *Routes {
+// NewObjectIndex returns an empty index.
+func NewObjectIndex(clusterDomain string) *ObjectIndex {
 	kindAndName := func(object any) (string, error) {
 		return fmt.Sprintf("%T %s", object, client.ObjectKeyFromObject(object.(client.Object))), nil
 	}
-	return &Routes{toolscache.NewIndexer(kindAndName, toolscache.Indexers{indexConcerns: func(object any) ([]string, error) {
+	return &ObjectIndex{toolscache.NewIndexer(kindAndName, toolscache.Indexers{indexConcerns: func(object any) ([]string, error) {
 		return termsOf(object.(client.Object), clusterDomain), nil
 	}})}
 }
 
 // Add adds objects, which must not change afterwards.
-func (r *Routes) Add(objects routing.Objects) {
-	for _, object := range objectsOf(objects) {
+func (r *ObjectIndex) Add(objects routing.Objects) {
+	for _, object := range objects.All() {
 		_ = r.index.Add(object) // fails only if there is no key
 	}
 }
 
 // Objects returns the objects with a term, or all of them if it is empty, in no particular order. They must not be changed.
-func (r *Routes) Objects(_ context.Context, term string) (routing.Objects, error) {
+func (r *ObjectIndex) Objects(_ context.Context, term string) (routing.Objects, error) {
 	var out routing.Objects
 	found := r.index.List
 	if term != "" {

@@ -5,21 +5,68 @@ package controller
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"reflect"
 	"slices"
 	"strings"
 
+	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/sets"
+	"k8s.io/client-go/util/csaupgrade"
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"outrigger.dev/outrigger/api"
+	"outrigger.dev/outrigger/routing"
 )
 
-// mustTakeOver reports whether the new body omits a field that we own by a create alone, which an apply would not remove.
+// migrateManagedFields prepares an object for an apply that removes fields: an apply removes only fields that an apply set, so fields
+// that our create set become those of an apply. It returns the resource version after that. The caches keep no managed fields, so they
+// are read from the API server if the new body omits a field.
+func (r *reconciler) migrateManagedFields(ctx context.Context, observed *routing.Observed, change routing.Change, body *unstructured.Unstructured) (string, error) {
+	existing := existingObject(observed.Existing, change.Object)
+	if existing == nil {
+		return change.ResourceVersion, nil
+	}
+	was, err := bodyOf(existing)
+	if err != nil || !omitsField(was, body) {
+		return change.ResourceVersion, err
+	}
+	live, err := r.live(ctx, body)
+	if err != nil {
+		return "", err
+	}
+	if live.ResourceVersion != change.ResourceVersion {
+		return "", apierrors.NewConflict(schema.GroupResource{Group: networkingv1.GroupName, Resource: body.GetKind()}, live.Name, errors.New("it changed meanwhile"))
+	}
+	if err := r.dropController(ctx, live, body); err != nil {
+		return "", err
+	}
+	if err := r.dropAdded(ctx, live, was, body); err != nil {
+		return "", err
+	}
+	if !mustMigrateFields(live.ManagedFields, body) {
+		return live.ResourceVersion, nil
+	}
+	patch, err := csaupgrade.UpgradeManagedFieldsPatch(live, sets.New(api.FieldManager), api.FieldManager)
+	if err != nil {
+		return "", fmt.Errorf("managed fields: %w", err)
+	}
+	if err := r.writer.Patch(ctx, live, client.RawPatch(types.JSONPatchType, patch)); err != nil {
+		return "", err
+	}
+	return live.ResourceVersion, nil
+}
+
+// mustMigrateFields reports whether the new body omits a field that we own by a create alone, which an apply would not remove.
 // Otherwise the apply is enough, and is one write.
-func mustTakeOver(fields []metav1.ManagedFieldsEntry, body *unstructured.Unstructured) bool {
+func mustMigrateFields(fields []metav1.ManagedFieldsEntry, body *unstructured.Unstructured) bool {
 	return slices.ContainsFunc(fields, func(entry metav1.ManagedFieldsEntry) bool {
 		if !createdByUs(entry) || entry.FieldsV1 == nil {
 			return false
@@ -30,6 +77,10 @@ func mustTakeOver(fields []metav1.ManagedFieldsEntry, body *unstructured.Unstruc
 		}
 		return lacks(body.Object, owned)
 	})
+}
+
+func createdByUs(entry metav1.ManagedFieldsEntry) bool {
+	return entry.Manager == api.FieldManager && entry.Operation == metav1.ManagedFieldsOperationUpdate && entry.Subresource == ""
 }
 
 // dropController removes from an object the controller that its new body does not name. A backup restores our objects with

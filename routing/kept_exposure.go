@@ -18,9 +18,9 @@ import (
 // An exposure fails closed: while an annotation about it is invalid, nothing new is exposed, and what is exposed stays as it
 // was when all of them were valid. None of them is replaced by its default or by the Namespace's, which may be broader.
 
-// holdExposure replaces the annotations about exposure by those that the current exposure was written for, if one is invalid now.
+// keepExposureAnnotations replaces the annotations about exposure by those that the current exposure was written for, if one is invalid now.
 // It changes service and returns a copy of the Namespace.
-func (s *reader) holdExposure(service *corev1.Service, recorded map[string]bool) *corev1.Namespace {
+func (s *reader) keepExposureAnnotations(service *corev1.Service, recorded map[string]bool) *corev1.Namespace {
 	s.badExposure = s.Intent.BadExposure()
 	if len(s.badExposure) == 0 {
 		return s.Namespace
@@ -45,7 +45,7 @@ func (s *reader) holdExposure(service *corev1.Service, recorded map[string]bool)
 
 // exposureAnnotations returns the annotations that the current exposure was written for; nil if nothing is exposed.
 func (s *facts) exposureAnnotations() map[string]string {
-	for _, vs := range []*networkingv1.VirtualService{s.ours.exposed, s.ours.mesh} {
+	for _, vs := range []*networkingv1.VirtualService{s.ours.gatewayRoute, s.ours.meshRoute} {
 		if vs == nil || s.renewed || len(boundGateways(vs)) == 0 {
 			continue
 		}
@@ -57,14 +57,14 @@ func (s *facts) exposureAnnotations() map[string]string {
 			return annotations
 		}
 	}
-	return s.heldExposure()
+	return s.lastValidExposure()
 }
 
 // exposureAnnotationsInMesh are the annotations that an exposure was written for, from the VirtualService for the mesh, which is
 // written with the same ones: for a VirtualService whose annotations another client edited. It is nil where they say nothing
 // about exposure.
 func (s *facts) exposureAnnotationsInMesh(exposed *networkingv1.VirtualService) map[string]string {
-	mesh := s.ours.mesh
+	mesh := s.ours.meshRoute
 	isLost := s.distrusted[exposed] != nil || trustOf(exposed) == blank
 	if !isLost || mesh == nil || trustOf(mesh) != sealed || slices.Contains(s.copies.read.Detached, mesh.Name) {
 		return nil
@@ -78,10 +78,10 @@ func (s *facts) exposureAnnotationsInMesh(exposed *networkingv1.VirtualService) 
 
 // keepExposure is the exposure while an annotation about it is invalid: what is served now, as far as the administrator still
 // permits it.
-func (s *facts) keepExposure(v exposureVerdict) (exposureVerdict, []finding) {
+func (s *facts) keepExposure(v exposureDecision) (exposureDecision, []finding) {
 	x, kept, found := s.exposureOf(v.request)
 	v.keptHosts = kept
-	x.hosts = slices.DeleteFunc(x.hosts, func(host string) bool { return s.routeFor(x, host) == nil && !s.isHeldHost(host) })
+	x.hosts = slices.DeleteFunc(x.hosts, func(host string) bool { return s.routeFor(x, host) == nil && !s.isLastValidHost(host) })
 	if len(x.hosts) == 0 {
 		return v, found
 	}
@@ -89,9 +89,9 @@ func (s *facts) keepExposure(v exposureVerdict) (exposureVerdict, []finding) {
 		return v, append(found, s.refuse(v.current, o.key, o.value, o.reason, o.what, o.advice))
 	}
 	v.exposure = x
-	if v.held != nil {
-		v.held = maps.Clone(v.held)
-		v.held[api.AnnotationHosts] = strings.Join(x.hosts, ",")
+	if v.lastValid != nil {
+		v.lastValid = maps.Clone(v.lastValid)
+		v.lastValid[api.AnnotationHosts] = strings.Join(x.hosts, ",")
 	}
 	v.frozen = s.isUnroutable(v)
 	return v, append(found, s.stillExposed(x, s.badExposure[0], s.Service.Annotations[s.badExposure[0]], fmt.Sprintf("Invalid: %s.", strings.Join(s.badExposure, ", ")))...)

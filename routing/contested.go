@@ -27,7 +27,7 @@ func Fingerprint(object Object) string {
 		}
 		spec = canonical(is)
 	case *networkingv1.VirtualService:
-		spec = canonical(loneWeights(o.Spec.DeepCopy()))
+		spec = canonical(withoutSingleWeight(o.Spec.DeepCopy()))
 	case *networkingv1.Gateway:
 		spec = canonical(&o.Spec)
 	}
@@ -56,7 +56,7 @@ func RepairsRoute(observed Observed, change Change) bool {
 	if !is || change.Action == Delete || change.Action == Release {
 		return false
 	}
-	current := existingRule(observed.Existing, want)
+	current := existingDestinationRule(observed.Existing, want)
 	for _, name := range namedSubsets(observed) {
 		must := findSubset(want, name)
 		if must == nil {
@@ -72,12 +72,12 @@ func RepairsRoute(observed Observed, change Change) bool {
 
 // MustWait reports whether a change must not be written before the changes that are held: a route would name a subset
 // that is not there, or something would go that a current route still needs.
-func MustWait(observed Observed, change Change, held []Change) bool {
+func MustWait(observed Observed, change Change, delayed []Change) bool {
 	holds := func(kind string) bool {
-		return slices.ContainsFunc(held, func(c Change) bool { return kindOf(c.Object) == kind })
+		return slices.ContainsFunc(delayed, func(c Change) bool { return KindOf(c.Object) == kind })
 	}
 	if change.Action == Release {
-		return len(held) > 0
+		return len(delayed) > 0
 	}
 	switch object := change.Object.(type) {
 	case *networkingv1.VirtualService:
@@ -93,17 +93,17 @@ func MustWait(observed Observed, change Change, held []Change) bool {
 		if !holds("VirtualService") {
 			return false
 		}
-		current := existingRule(observed.Existing, object)
+		current := existingDestinationRule(observed.Existing, object)
 		return slices.ContainsFunc(namedSubsets(observed), func(name string) bool {
 			return findSubset(current, name) != nil && (change.Action == Delete || findSubset(object, name) == nil)
 		})
 	case *networkingv1.Gateway:
-		return holds("VirtualService") && (change.Action == Delete || takesAway(observed.Existing.all(), object))
+		return holds("VirtualService") && (change.Action == Delete || takesAway(observed.Existing.All(), object))
 	}
 	return false
 }
 
-func existingRule(existing Objects, like *networkingv1.DestinationRule) *networkingv1.DestinationRule {
+func existingDestinationRule(existing Objects, like *networkingv1.DestinationRule) *networkingv1.DestinationRule {
 	for _, rule := range existing.DestinationRules {
 		if sameName(rule, like) {
 			return rule

@@ -17,9 +17,9 @@ type goneDefault struct {
 	standIn meaning // the replacement; zero if there is none
 }
 
-// takeOver finds what takes a deleted default's place: the one version, or the one track, whose ready pods are left. For
+// replaceDeletedDefault finds what takes a deleted default's place: the one version, or the one track, whose ready pods are left. For
 // a while that is provisional; then it is recorded.
-func (s choice) takeOver() (choice, []finding) {
+func (s defaultDecision) replaceDeletedDefault() (defaultDecision, []finding) {
 	next, m := s, s.record.Default
 	next.record.Gone = ""
 	at, standIn := s.recordedStandIn()
@@ -37,8 +37,8 @@ func (s choice) takeOver() (choice, []finding) {
 	if standIn.isZero() || !s.usableNow(standIn) {
 		return next, nil
 	}
-	if s.hasElapsed(at, s.Settings.DefaultGoneWindow) && (isGone || !back) {
-		return next.withDefault(standIn, byLeft), []finding{s.problem(api.RouteDefaultMoved, "The workload of "+m.String()+" was deleted and not recreated; "+standIn.String()+" is now the default.",
+	if s.waitElapsed(at, s.Settings.DefaultGoneWindow) && (isGone || !back) {
+		return next.withDefault(standIn, ByLeft), []finding{s.problem(api.RouteDefaultMoved, "The workload of "+m.String()+" was deleted and not recreated; "+standIn.String()+" is now the default.",
 			"To choose another default: "+s.annotate(api.AnnotationDefaultVersion+"=VERSION")+".")}
 	}
 	next.gone = goneDefault{at: at, standIn: standIn}
@@ -53,7 +53,7 @@ func (s choice) takeOver() (choice, []finding) {
 }
 
 // recordedStandIn reads which version stands in for a deleted default, and since when.
-func (s choice) recordedStandIn() (time.Time, meaning) {
+func (s defaultDecision) recordedStandIn() (time.Time, meaning) {
 	if s.renewed || !s.isRecorded {
 		return time.Time{}, meaning{}
 	}
@@ -81,7 +81,7 @@ func (g goneDefault) String() string {
 }
 
 // leftOver returns what the ready pods without the default's belong to: one version, or one track; zero if there are several.
-func (s choice) leftOver() meaning {
+func (s defaultDecision) leftOver() meaning {
 	var tracks []track
 	versions := map[string]bool{}
 	for _, t := range s.tracks {
@@ -101,7 +101,7 @@ func (s choice) leftOver() meaning {
 }
 
 // unreadyDefault reports that the default has a share and no ready pod, unless its pods are new.
-func (s choice) unreadyDefault() []finding {
+func (s defaultDecision) unreadyDefault() []finding {
 	m := s.current()
 	if s.isReported || len(s.record.Weights) > 0 && !slices.ContainsFunc(s.record.Weights, func(w effectiveWeight) bool { return w.weight > 0 && overlap(w.meaning(), m) }) {
 		return nil
@@ -112,7 +112,7 @@ func (s choice) unreadyDefault() []finding {
 	}
 	if len(groups) > 0 {
 		oldest := slices.MinFunc(groups, func(a, b podGroup) int { return a.created().Compare(b.created()) }).created()
-		if !s.hasElapsed(oldest, s.Settings.DefaultGoneAfter) {
+		if !s.waitElapsed(oldest, s.Settings.DefaultGoneAfter) {
 			return nil
 		}
 	}
