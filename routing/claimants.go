@@ -39,8 +39,8 @@ func (s *facts) otherClaim(x exposure, host string) (Object, bool) {
 	return later, later != nil
 }
 
-// claimants returns the objects of others that keep us from a host. Those with a more specific host keep us from a wildcard that
-// we do not serve yet.
+// claimants returns the foreign objects that keep us from a host. Those with a more specific host keep us from a wildcard that we
+// do not serve yet.
 func (s *facts) claimants(x exposure, l listener, host string, exposed bool) []claimant {
 	var out []claimant
 	add := func(object Object, hosts []string) {
@@ -81,9 +81,8 @@ func (s *facts) hostsAt(gateway *networkingv1.Gateway, x exposure, l listener) [
 	return out
 }
 
-// blocks reports whether a host of another author prevents another one: the same one, or a wildcard that includes
-// it. Every host is no obstacle to a name, which is more specific; nor is any wildcard to a name that an administrator gave to
-// the Namespace.
+// blocks reports whether a foreign host blocks another one: the same one, or a wildcard that includes it. The host * does not block
+// a specific name. A wildcard does not block a name that an administrator granted to the Namespace.
 func (s *facts) blocks(theirs, host string) bool {
 	if theirs == host {
 		return true

@@ -38,8 +38,8 @@ func servesHost(vs *networkingv1.VirtualService, host string) bool {
 	return slices.Contains(vs.Spec.Hosts, host)
 }
 
-// HostsLeavingMesh returns the hosts beside the Service's own that a VirtualService of an earlier release binds to mesh, and that
-// this release serves at gateways alone. It is empty for objects of others, and for what this release wrote.
+// HostsLeavingMesh returns the hosts besides the Service's own that a VirtualService of an earlier release binds to mesh, and that
+// this release serves at gateways alone. It is empty for foreign objects, and for what this release wrote.
 func HostsLeavingMesh(vs *networkingv1.VirtualService, clusterDomain string) []string {
 	service, ours := ServiceOf(vs)
 	if !ours || len(vs.Spec.Gateways) > 0 && !slices.Contains(vs.Spec.Gateways, meshGateway) {
@@ -92,6 +92,6 @@ func (s *facts) sharesIngress(ref string, x exposure, ports ...listener) bool {
 
 func (s *facts) routedAlready(vs *networkingv1.VirtualService, host string) finding {
 	return problemOf(vs, "spec.hosts", host, api.RouteRouteConflict,
-		fmt.Sprintf("It routes host %s at the ingress gateway to Service %s. Outrigger does not route that host.", host, s.Service.Name),
+		fmt.Sprintf("This VirtualService routes host %s at the ingress gateway to Service %s. Outrigger does not route that host.", host, s.Service.Name),
 		fmt.Sprintf("To let Outrigger route it: kubectl delete virtualservices.networking.istio.io -n %s %s.", vs.Namespace, vs.Name))
 }

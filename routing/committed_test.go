@@ -56,7 +56,7 @@ func TestCommittedObjectsAreComparedWithTheDryRun(t *testing.T) {
 	}
 	c.fixed("app-v3", "v3", 1)
 	c.ready()
-	if got, want := told(c, objects), "ObservedOnly: Only observed. Outrigger would change DestinationRule app (subsets v1, v2, v3)."; got != want {
+	if got, want := told(c, objects), "ObservedOnly: Dry run (outrigger.dev/routing=observe): Outrigger would change DestinationRule app (subsets v1, v2, v3)."; got != want {
 		t.Errorf("a new version:\n%s\nwant\n%s", got, want)
 	}
 	c.annotate("weights=v1=50,v3=50")

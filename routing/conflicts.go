@@ -15,12 +15,12 @@ import (
 	"outrigger.dev/outrigger/api"
 )
 
-// foreignFindings is what objects of others mean for ours.
+// foreignFindings is what foreign objects mean for ours.
 type foreignFindings struct {
 	meshTaken bool            // a VirtualService of this namespace has the host in the mesh
-	clash     bool            // a DestinationRule uses a name of ours for other labels
+	clash     bool            // a DestinationRule uses one of our names for other labels
 	named     map[string]bool // subset names that foreign routes use
-	supplied  map[string]bool // subset names that a foreign DestinationRule supplies with a policy of its own
+	supplied  map[string]bool // subset names that a foreign DestinationRule supplies with its own policy
 	merged    bool            // a DestinationRule of this namespace is merged with ours
 	exportTo  []string        // of the foreign DestinationRule that ours is merged with
 	bypasses  []*networkingv1.VirtualService
@@ -60,7 +60,7 @@ func (s *reader) noteRoute(vs *networkingv1.VirtualService) {
 	case vs.Namespace == s.Service.Namespace:
 		s.foreign.meshTaken = true
 		s.reportForeign(vs, "spec.hosts", strings.Join(vs.Spec.Hosts, ","), api.RouteRouteConflict,
-			fmt.Sprintf("It is for the host of Service %s, so Outrigger writes no route for callers in the mesh. The subsets are unchanged.", s.Service.Name),
+			fmt.Sprintf("This VirtualService routes the host of Service %s, so Outrigger writes no route for callers in the mesh. The subsets are unchanged.", s.Service.Name),
 			"Delete it to let Outrigger write the route.")
 	default:
 		s.noteRouteElsewhere(vs)
@@ -73,18 +73,18 @@ func (s *reader) noteRouteElsewhere(vs *networkingv1.VirtualService) {
 	limited := len(vs.Spec.ExportTo) > 0 && !slices.Contains(vs.Spec.ExportTo, "*")
 	if limited {
 		s.reportForeign(vs, "spec.exportTo", strings.Join(vs.Spec.ExportTo, ","), api.RouteRouteShadowed,
-			fmt.Sprintf("It routes the host of Service %s and takes precedence over Outrigger's route for callers in the namespaces to which it is exported.", s.serviceRef().Namespace+"/"+s.Service.Name),
+			fmt.Sprintf("This VirtualService routes the host of Service %s and takes precedence over Outrigger's route for callers in the namespaces to which it is exported.", s.serviceRef().Namespace+"/"+s.Service.Name),
 			"Delete it, or remove the host from it.")
 		return
 	}
 	if s.ours.meshRoute != nil && olderObject(s.ours.meshRoute, vs) {
 		s.reportForeign(vs, "spec.hosts", strings.Join(vs.Spec.Hosts, ","), api.RouteRouteHijackable,
-			fmt.Sprintf("It routes the host of Service %s. Outrigger's route applies because it is older. If that is recreated, this one applies.", s.serviceRef().Namespace+"/"+s.Service.Name),
+			fmt.Sprintf("This VirtualService routes the host of Service %s. Outrigger's route applies because it is older. If that is recreated, this one applies.", s.serviceRef().Namespace+"/"+s.Service.Name),
 			"Delete it, or remove the host from it.")
 		return
 	}
 	s.reportForeign(vs, "spec.hosts", strings.Join(vs.Spec.Hosts, ","), api.RouteRouteShadowed,
-		fmt.Sprintf("It routes the host of Service %s and takes precedence over Outrigger's route because it is older.", s.serviceRef().Namespace+"/"+s.Service.Name),
+		fmt.Sprintf("This VirtualService routes the host of Service %s and takes precedence over Outrigger's route because it is older.", s.serviceRef().Namespace+"/"+s.Service.Name),
 		"Delete it, or remove the host from it.")
 }
 
@@ -101,14 +101,14 @@ func olderObject(a, b Object) bool {
 func (s *reader) noteDestinationRule(rule *networkingv1.DestinationRule) {
 	if rule.Spec.WorkloadSelector != nil {
 		s.reportForeign(rule, "spec.workloadSelector", pairsText(rule.Spec.WorkloadSelector.MatchLabels), api.RouteShadowedInNamespaces,
-			fmt.Sprintf("It is for the host of Service %s: the pods that it selects have no subsets, and routes to a version fail for them.", s.serviceRef().Namespace+"/"+s.Service.Name),
+			fmt.Sprintf("This DestinationRule is for the host of Service %s: the pods that it selects have no subsets, and routes to a version fail for them.", s.serviceRef().Namespace+"/"+s.Service.Name),
 			"Delete it, or copy the subsets into it.")
 		return
 	}
 	if rule.Namespace != s.Service.Namespace {
 		if rule.Namespace != s.RootNamespace || slices.Contains(rule.Spec.ExportTo, ".") {
 			s.reportForeign(rule, "spec.host", rule.Spec.Host, api.RouteShadowedInNamespaces,
-				fmt.Sprintf("It is for the host of Service %s: callers in namespace %s have no subsets, and routes to a version fail there.", s.serviceRef().Namespace+"/"+s.Service.Name, rule.Namespace),
+				fmt.Sprintf("This DestinationRule is for the host of Service %s: callers in namespace %s have no subsets, and routes to a version fail there.", s.serviceRef().Namespace+"/"+s.Service.Name, rule.Namespace),
 				"Delete it, or copy the subsets into it.")
 		}
 		return
@@ -131,7 +131,7 @@ func (s *reader) noteDestinationRule(rule *networkingv1.DestinationRule) {
 		s.foreign.exportTo = slices.Clone(rule.Spec.ExportTo)
 	}
 	s.reportForeign(rule, "spec.host", rule.Spec.Host, api.RoutePolicyShared,
-		fmt.Sprintf("It is for the host of Service %s; Istio merges it with Outrigger's, which has no policy of its own.", s.Service.Name), "")
+		fmt.Sprintf("This DestinationRule is for the host of Service %s; Istio merges it with Outrigger's, which has no policy.", s.Service.Name), "")
 }
 
 // subsetsNamed returns the subsets of the host that a VirtualService routes to, sorted. It contains the empty name if a
@@ -174,8 +174,8 @@ func destinationsOf(vs *networkingv1.VirtualService) []*networkingapi.Destinatio
 	return out
 }
 
-// endOnSubsetConflict leaves everything as it is while a DestinationRule of the user's gives a subset name of ours other labels: what
-// a route means is uncertain. Only what routes name is restored, and a VirtualService that another client made to name a
+// endOnSubsetConflict leaves everything as it is while a foreign DestinationRule gives one of our subset names other labels: what a
+// route means is uncertain. It restores only what routes name, and a VirtualService that another client edited so that it names a
 // subset which does not exist.
 func (s *reader) endOnSubsetConflict() planEnd {
 	missing := map[string]string{}
@@ -200,7 +200,7 @@ func (s *reader) endOnSubsetConflict() planEnd {
 		at := slices.IndexFunc(right.VirtualServices, func(r *networkingv1.VirtualService) bool { return r.Name == vs.Name })
 		if name := missing[vs.Name]; name != "" && at >= 0 {
 			end.objects.VirtualServices[i] = right.VirtualServices[at]
-			s.reportForeign(vs, "spec", "", api.RouteEditReverted, "It was edited and routes to subset "+name+", which does not exist. The edit is reverted.", "")
+			s.reportForeign(vs, "spec", "", api.RouteEditReverted, "This VirtualService was edited and routes to subset "+name+", which does not exist. The edit is reverted.", "")
 		}
 	}
 	return end

@@ -70,8 +70,8 @@ func RepairsRoute(observed Observed, change Change) bool {
 	return false
 }
 
-// MustWait reports whether a change must not be written before the changes that are held: a route would name a subset
-// that is not there, or something would go that a current route still needs.
+// MustWait reports whether a change must not be written before the changes that are delayed: a route would name a subset that is
+// not there, or something would go that a current route still needs.
 func MustWait(observed Observed, change Change, delayed []Change) bool {
 	holds := func(kind string) bool {
 		return slices.ContainsFunc(delayed, func(c Change) bool { return KindOf(c.Object) == kind })
@@ -112,7 +112,7 @@ func existingDestinationRule(existing Objects, like *networkingv1.DestinationRul
 	return nil
 }
 
-// namedSubsets returns the subsets of the Service that current routes name, ours and those of others, sorted.
+// namedSubsets returns the subsets of the Service that current routes name, ours and foreign ones, sorted.
 func namedSubsets(observed Observed) []string {
 	var out []string
 	for _, vs := range slices.Concat(observed.Existing.VirtualServices, observed.Foreign.VirtualServices) {

@@ -12,8 +12,8 @@ import (
 	"outrigger.dev/outrigger/api"
 )
 
-// recordCopies is what the copies of the record say of each other. Each object of ours has one; the DestinationRule's is
-// written first, so that the others may be older for a while.
+// recordCopies compares the copies of the record. Each of our objects has one; the DestinationRule's is written first, so that the
+// others may be older for a while.
 type recordCopies struct {
 	read     record   // the copy that counts
 	newest   int      // the highest revision of all
@@ -79,7 +79,7 @@ func (s *reader) readRecord() {
 // while a subset that was just added, or a namespace that it was just shown to, makes them wait.
 func (s *facts) isOutdated(vs *networkingv1.VirtualService) bool {
 	r, rule := recordOf(vs), s.ours.destinationRule
-	if slices.Contains(s.recorded.Detached, vs.Name) { // not written any more
+	if slices.Contains(s.recorded.Detached, vs.Name) { // no longer written
 		return false
 	}
 	if s.renewed || rule == nil || r.Revision == 0 || r.Revision >= s.copies.newest || r.equalContent(s.recorded) {
@@ -133,7 +133,7 @@ func (s *reader) readDeletedDestinationRule() {
 	if r := recordOf(s.DeletedDestinationRule); !r.isZero() {
 		if !IsRestored(s.DeletedDestinationRule) {
 			s.recorded, s.isRecorded = r, true
-			s.reportForeign(s.DeletedDestinationRule, "metadata.annotations", "", api.RouteObjectReplaced, "It was replaced, and Outrigger's record on it with it. The record continues on Outrigger's own objects: the default is "+s.recorded.display()+".", "")
+			s.reportForeign(s.DeletedDestinationRule, "metadata.annotations", "", api.RouteObjectReplaced, "This DestinationRule was replaced, and with it Outrigger's record. The record continues on Outrigger's own objects: the default is "+s.recorded.display()+".", "")
 			return
 		}
 		if !s.isRecorded {
@@ -144,8 +144,8 @@ func (s *reader) readDeletedDestinationRule() {
 	}
 }
 
-// equalContent reports whether two records differ in nothing but their revision, or in what a release did not record that wrote
-// one of them.
+// equalContent reports whether two records are equal except for their revision, and for fields that the release that wrote one of
+// them did not record.
 func (r record) equalContent(other record) bool {
 	if r.Revision == 0 || other.Revision == 0 {
 		r, other = r.asEarlier(), other.asEarlier()
@@ -171,8 +171,9 @@ func (s *facts) recordText(r record) string {
 	return r.text()
 }
 
-// holdRoute reports whether nothing may be decided, since no copy of the record can be trusted: what exists stays until
-// the user decides. An explicit setting of the Service is such a decision.
+// holdRoute reports that no copy of the record can be trusted, and returns whether existing objects must stay until the user
+// decides. Annotations that decide everything (isFullySpecified) are such a decision. It also reports edits of the record that
+// another copy repairs.
 func (s *reader) holdRoute() bool {
 	c := s.copies
 	unknown := !s.isRecorded && len(c.lost) > 0
@@ -192,8 +193,8 @@ func (s *reader) holdRoute() bool {
 	return true
 }
 
-// isFullySpecified reports whether the Service's own annotations say where all requests go, and all of that can be followed:
-// then nothing depends on a record.
+// isFullySpecified reports whether the annotations of the Service itself decide where all requests go, and can be followed: then no
+// record is needed.
 func (s *facts) isFullySpecified() bool {
 	d := s.Intent.Default
 	if len(s.invalid) > 0 || !d.OnService && len(s.Intent.Weights) == 0 {
@@ -260,7 +261,7 @@ func (s *facts) onlyRouted(vs *networkingv1.VirtualService) string {
 	return ""
 }
 
-// restoreMeant takes subset names of our host in foreign routes for versions, where another client deleted the DestinationRule
+// restoreMeant infers versions from the subset names of our host in foreign routes, if another client deleted the DestinationRule
 // and no annotation records their meaning.
 func (s *reader) restoreMeant() {
 	if s.ours.destinationRule != nil || len(s.ours.routes()) == 0 {

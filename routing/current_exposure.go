@@ -16,15 +16,16 @@ import (
 )
 
 // A change of the exposure annotations takes effect as a whole or not at all. Every refusal goes through refuse. If there is one,
-// the existing exposure stays as it was; without an existing exposure, the hosts that were not refused are exposed. Only a narrowing
-// by an administrator ends an existing exposure: see existingExposure.
+// the existing exposure stays as it was; without an existing exposure, the hosts that were not refused are exposed. Only a
+// narrowing by an administrator ends an existing exposure: see findCurrentExposure.
 
-// existing is the current exposure, with the annotations that it was written for.
+// currentExposure is the current exposure, with the annotations that it was written for.
 type currentExposure struct {
 	exposure
 	request *api.Exposure
 	texts   map[string]string
-	// unrecorded is what a VirtualService of ours serves at gateways although nothing says what it was written for; else nil.
+	// unrecorded is one of our VirtualServices that serves gateways, with no record of the annotations it was written for; else
+	// nil.
 	unrecorded *networkingv1.VirtualService
 }
 
@@ -34,7 +35,7 @@ type refusal struct {
 	reason     api.RouteReason
 }
 
-// exposureDecision is what becomes of the exposure.
+// exposureDecision is the decision about the exposure.
 type exposureDecision struct {
 	exposure                          // what gateways serve from now on; off if nothing
 	current         currentExposure   // what they serve now
@@ -46,8 +47,8 @@ type exposureDecision struct {
 	refusedExposure string            // the exposure that was refused because its host was claimed
 }
 
-// existingExposure returns the current exposure as far as the administrator still permits it, without hosts that the user
-// routes or that an earlier claim owns. It is off if there is none, or nothing records what it was written for.
+// findCurrentExposure returns the current exposure as far as the administrator still permits it, without hosts that the user routes
+// or that an earlier claim owns. It is off if there is none, or nothing records what it was written for.
 func (s *facts) findCurrentExposure() currentExposure {
 	annotations := s.exposureAnnotations()
 	if annotations == nil {
@@ -150,8 +151,8 @@ func (s *facts) stillExposed(x exposure, key, value, why string) []finding {
 		fmt.Sprintf("Correct the annotation, or end the exposure: kubectl annotate service -n %s %s %s-.", s.Service.Namespace, s.Service.Name, api.AnnotationExpose))}
 }
 
-// isUnroutable reports whether no route can be generated any more for an exposure: the Service lost the port that the gateway routes
-// to, or the name that an object would need is taken. The objects of the current exposure then stay as they are.
+// isUnroutable reports whether a route can no longer be generated for an exposure: the Service lost the port that the gateway
+// routes to, or the name that an object would need is taken. The objects of the current exposure then stay as they are.
 func (s *facts) isUnroutable(v exposureDecision) bool {
 	_, speaksHTTP := s.gatewayServicePort(v.request)
 	return s.portless || !speaksHTTP || s.names.gatewayRoute == "" || v.generated && s.names.gateway == ""

@@ -9,33 +9,39 @@ import (
 	"outrigger.dev/outrigger/api"
 )
 
-// outcome is what a plan decides, with the facts that it is made from. It is built by decide, and only read afterwards.
+// outcome is what a plan decides, with the facts that it is made from. decide builds it, and rendering only reads it. It promotes the
+// fields of what it embeds:
+//
+//	defaultDecision    record, as it will be written; which names, default, and weights apply
+//	  facts            recorded, the record as it was read, with version names bound to workloads; copies.read, the same as it was stored
+//	    Observed       what was gathered, and the intent
+//	routeRules         the rules, and what the record says about them
 type outcome struct {
 	defaultDecision
 	exposed  exposureDecision
-	exportTo []string // of all our objects; nil = as the mesh has it
+	exportTo []string // of all our objects; nil: the mesh default
 	policy   policyDecision
 	routeRules
 }
 
-// defaultDecision is what is decided about names, the default, and the weights. It is a value: a rule that decides otherwise returns another
-// one. The rules of the route ask it what a name means, and which version has the traffic of the default.
+// defaultDecision is what is decided about names, the default, and the weights. It is a value: each rule returns a changed copy.
+// Route rules use it to resolve names and the current default.
 type defaultDecision struct {
 	*facts
 	record         record      // as recorded, then as it will be recorded
 	isRecorded     bool        // false at first sight
 	isNew          bool        // an annotation has changed the default just now
 	reselected     bool        // the Service selects other pods: the destination gives up its subset at once
-	otherWorkloads []string    // workloads that are known and not the default's, by WorkloadRef.String()
+	otherWorkloads []string    // known workloads that are not of the default, by WorkloadRef.String()
 	gone           goneDefault // a default whose workload was deleted
-	unready        time.Time   // since when the default has no ready pod, where that is to end
+	unready        time.Time   // when the default lost its last ready pod; zero unless failover is enabled
 	isReported     bool        // what happens to a default without a ready pod is reported
 }
 
-// routeRules is what is decided about the rules.
+// routeRules are the decided rules of the route, and what the record says about them.
 type routeRules struct {
 	rules               []rule
-	absent              []string // versions in the weights without pods whose share the default has
+	absent              []string // weighted versions without pods; the default receives their share
 	isMeshRouteWithheld bool     // no route for the mesh is created
 	unversioned         bool     // it names no version
 
@@ -44,7 +50,7 @@ type routeRules struct {
 	returned string
 }
 
-// recordedOutcome is a decision in which everything stays as it is recorded.
+// recordedOutcome is an outcome in which everything stays as recorded. It is also what decideDefault starts from.
 func (s *facts) recordedOutcome() outcome {
 	return outcome{defaultDecision: defaultDecision{facts: s, record: s.recorded, isRecorded: s.isRecorded, otherWorkloads: s.ours.otherWorkloads}}
 }
@@ -89,7 +95,7 @@ func (s defaultDecision) decideRoute(exposed exposureDecision) (defaultDecision,
 	return weighted, routeRules{rules: weighted.withoutNewSubsets(rules), absent: shares.absent, isMeshRouteWithheld: isWithheld, kept: kept, mirrors: mirrors, returned: returned}, found
 }
 
-// routeToAll is the route that names no version: in a split, without a decision, or with endpoints elsewhere.
+// routeToAll is the route that names no version: in a split, without a decision, or with endpoints in other clusters.
 func (s defaultDecision) routeToAll() (routeRules, []finding) {
 	missing := s.unreadyGrowth(s.writtenWeights(), nil)
 	return routeRules{

@@ -112,7 +112,7 @@ func (s defaultDecision) followAnnotation() (defaultDecision, []finding) {
 	return s.followPolicy(nil)
 }
 
-// followPolicy applies what default-version says, whatever is recorded.
+// followPolicy applies default-version, whatever is recorded.
 func (s defaultDecision) followPolicy(found []finding) (defaultDecision, []finding) {
 	d := s.Intent.Default
 	switch d.Policy {
@@ -143,7 +143,7 @@ func (s defaultDecision) defaultPending() bool {
 	return !s.invalid[api.AnnotationDefaultVersion] && d.Policy == api.DefaultLiteral && !s.within(s.meaningOf(d.Version))
 }
 
-// isChoicePending reports whether what the Service says about shares cannot be followed yet.
+// isChoicePending reports whether the Service's annotations about shares cannot be followed yet.
 func (s defaultDecision) isChoicePending() bool {
 	m := s.meaningOf(s.Intent.Default.Version)
 	if s.defaultPending() && (!s.isEffective(m) || s.isGone(m)) {
@@ -196,8 +196,8 @@ func (s defaultDecision) isRevisable() bool {
 	return !s.waitElapsed(since, s.Settings.Settle)
 }
 
-// admitNewcomers lets a rolling track that first appears with a version of the default join it; a fixed one is in it by
-// its version. Others wait, and are recorded, so that what they roll out later does not make them newcomers.
+// admitNewcomers lets a rolling track that first appears with a version of the default join it; a fixed one is in it by its
+// version. Others are recorded as otherWorkloads, so that what they roll out later does not make them newcomers.
 func (s defaultDecision) admitNewcomers() defaultDecision {
 	next, d := s, s.record.Default
 	if d.All {
@@ -224,7 +224,7 @@ func (s defaultDecision) admitNewcomers() defaultDecision {
 }
 
 // forgotOtherWorkloads reports whether another client deleted the DestinationRule or its annotations, so that newcomers cannot be
-// distinguished from workloads that are waiting. None of them joins the default then.
+// distinguished from known workloads. None of them joins the default then.
 func (s *facts) forgotOtherWorkloads() bool {
 	return s.copies.read.Revision > 0 && len(s.ours.routes()) > 0 && !s.renewed &&
 		(s.ours.destinationRule == nil || trustOf(s.ours.destinationRule) == blank)

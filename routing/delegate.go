@@ -9,7 +9,8 @@ import (
 	"outrigger.dev/outrigger/api"
 )
 
-// extraSuffix makes of a Service's name that of a VirtualService of its user's, whose rules come before ours.
+// extraSuffix is appended to the Service's name; users give that name to a VirtualService with their own rules, which come before
+// ours.
 const extraSuffix = "-extra"
 
 // noteDelegate finds the user's rules: a VirtualService <service>-extra without hosts, which is a delegate for Istio. It reports

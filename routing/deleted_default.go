@@ -17,8 +17,8 @@ type goneDefault struct {
 	standIn meaning // the replacement; zero if there is none
 }
 
-// replaceDeletedDefault finds what takes a deleted default's place: the one version, or the one track, whose ready pods are left. For
-// a while that is provisional; then it is recorded.
+// replaceDeletedDefault finds the replacement for a deleted default: the one version, or the one track, whose ready pods are left.
+// For a while that is provisional; then it is recorded.
 func (s defaultDecision) replaceDeletedDefault() (defaultDecision, []finding) {
 	next, m := s, s.record.Default
 	next.record.Gone = ""

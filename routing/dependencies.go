@@ -24,7 +24,7 @@ type Dependencies struct {
 	Workloads []WorkloadRef
 }
 
-// PodDependency is a group of pods, and what the plan depends on of it beside whether one of the pods is ready.
+// PodDependency is a group of pods, and what the plan depends on of it, besides whether one of the pods is ready.
 type PodDependency struct {
 	PodGroup
 	OnCounts      bool // how many pods there are, and how many of them are ready
@@ -91,7 +91,7 @@ type podsAndWorkloads struct {
 	observed  Observed
 	read      Dependencies
 	next      time.Time            // the earliest of the times to come that now was compared with; zero if there is none
-	workloads map[WorkloadRef]bool // that were asked for by name
+	workloads map[WorkloadRef]bool // that were looked up by name
 }
 
 func newPodsAndWorkloads(observed Observed) *podsAndWorkloads {

@@ -28,14 +28,13 @@ type portion struct {
 	weight  int
 }
 
-// withholdsMeshRoute reports whether no route for the mesh may be created. One that was created before and is missing was deleted
-// by another client, and comes back.
+// withholdsMeshRoute reports whether no route for the mesh may be created. A missing route that existed before is recreated.
 func (s defaultDecision) withholdsMeshRoute(unversioned bool) bool {
 	return s.mayNotCreate(unversioned) && (unversioned || !s.wasRouteLost())
 }
 
-// wasRouteLost reports whether the record says that callers in the mesh have a route of ours, and another client deleted it
-// or took the Service's host out of it.
+// wasRouteLost reports whether callers in the mesh have a route according to the record, and another client deleted it or took the
+// Service's host out of it.
 func (s defaultDecision) wasRouteLost() bool {
 	was := s.copies.read
 	return (s.ours.meshRoute == nil || s.lostHost(s.ours.meshRoute)) && s.isRecorded && was.Revision > 0 && was.State == "" && !was.Unrouted && !s.reselected && !s.renewed

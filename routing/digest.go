@@ -162,7 +162,7 @@ type weighted interface {
 	GetWeight() int32
 }
 
-// withoutZeroWeights removes destinations of weight 0 beside others.
+// withoutZeroWeights removes destinations of weight 0, unless there is only one destination.
 func withoutZeroWeights[D weighted](routes []D) []D {
 	if !slices.ContainsFunc(routes, func(d D) bool { return d.GetWeight() > 0 }) {
 		return routes
@@ -197,8 +197,7 @@ func gcd(a, b int) int {
 	return a
 }
 
-// extrasOf returns what destinations have beside subset and weight, each once, without the cookie, which differs for each
-// version.
+// extrasOf returns what destinations have besides subset and weight, each once, without the cookie, which differs for each version.
 func extrasOf[D interface {
 	weighted
 	json.Marshaler

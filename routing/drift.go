@@ -26,7 +26,7 @@ type written struct {
 	To    string `json:"to"`             // subset=share of the rules without a condition, in lowest terms; "-" for no subset
 }
 
-// edit is what another client did to a VirtualService of ours.
+// edit is what another client did to one of our VirtualServices.
 type edit int
 
 const (
@@ -73,7 +73,7 @@ func (r record) adoptedText() string {
 	return r.Weights.String()
 }
 
-// sharesChanged reports whether the user has said something about shares since the route was written last.
+// sharesChanged reports whether annotations about shares changed since the route was last written.
 func (s *facts) sharesChanged() bool {
 	return s.isChanged(api.AnnotationDefaultVersion, api.AnnotationWeights, api.AnnotationDecidedAt)
 }
@@ -101,13 +101,13 @@ func (s *reader) noteDrift() {
 		switch {
 		case how == unedited:
 		case s.Intent.Drift == api.DriftRevert:
-			s.revert(vs, "It was edited. The edit is reverted because of outrigger.dev/drift=revert.", "Change the annotations of the Service instead.")
+			s.revert(vs, "This VirtualService was edited. The edit is reverted because of outrigger.dev/drift=revert.", "Change the annotations of the Service instead.")
 		case s.namesMissing(vs) != "":
-			s.revert(vs, "It was edited and routes to subset "+s.namesMissing(vs)+", which does not exist. The edit is reverted.",
+			s.revert(vs, "This VirtualService was edited and routes to subset "+s.namesMissing(vs)+", which does not exist. The edit is reverted.",
 				"Add that subset to DestinationRule "+s.names.destinationRule+" first.")
 		case how == restructured || s.Intent.Drift == api.DriftDetach || s.recorded.State != "":
 			s.detached = append(s.detached, vs.Name)
-			s.reportForeign(vs, "spec", "", api.RouteDrifted, "It was edited. Outrigger no longer writes it, and keeps the subsets that it names.",
+			s.reportForeign(vs, "spec", "", api.RouteDrifted, "This VirtualService was edited. Outrigger no longer writes it, and keeps the subsets that it names.",
 				fmt.Sprintf("To restore it: %s, or kubectl delete virtualservice -n %s %s.", s.annotate(api.AnnotationDrift+"=revert"), vs.Namespace, vs.Name))
 		case i > 0:
 			s.revert(vs, "Its shares were edited. The edit is reverted, because the shares of VirtualService "+s.ours.routes()[0].Name+" apply to both.", "Change them there, or set outrigger.dev/weights.")
@@ -157,11 +157,11 @@ func (s *reader) noteGatewayDrift() {
 	}
 	if s.Intent.Drift == api.DriftDetach {
 		s.gatewayDetached = true
-		s.reportForeign(gateway, "spec", "", api.RouteDrifted, "It was edited. Outrigger no longer writes it.",
+		s.reportForeign(gateway, "spec", "", api.RouteDrifted, "This Gateway was edited. Outrigger no longer writes it.",
 			fmt.Sprintf("To restore it: %s, or kubectl delete gateways.networking.istio.io -n %s %s.", s.annotate(api.AnnotationDrift+"=revert"), gateway.Namespace, gateway.Name))
 		return
 	}
-	s.reportForeign(gateway, "spec", "", api.RouteEditReverted, "It was edited. The edit is reverted, because the annotations of the Service define the Gateway.",
+	s.reportForeign(gateway, "spec", "", api.RouteEditReverted, "This Gateway was edited. The edit is reverted, because the annotations of the Service define the Gateway.",
 		"For a Gateway of your own: "+s.annotate(api.AnnotationGateway+"=NAMESPACE/NAME")+".")
 }
 
@@ -206,7 +206,7 @@ func (s *facts) writtenPortions(vs *networkingv1.VirtualService) []portion {
 	return out
 }
 
-// weightsOf writes shares as the annotation has them; empty if they name anything but versions.
+// weightsOf writes shares in the annotation's syntax; empty if they name anything but versions.
 func (s *facts) weightsOf(to []portion) string {
 	pairs := map[string]string{}
 	for _, p := range to {
@@ -259,7 +259,7 @@ func (w written) text() string {
 	return string(out)
 }
 
-// sharesOf are the shares as written, by version; a version is empty where the subset is none of ours.
+// sharesOf are the shares as written, by version; a version is empty if the subset is not ours.
 func sharesOf[D weighted](routes []D, versions map[string]string) []portion {
 	weights := map[string]int{}
 	for _, d := range routes {

@@ -13,7 +13,7 @@ import (
 	"outrigger.dev/outrigger/api"
 )
 
-// Path is how proxies route the requests of some callers to a Service, by a VirtualService of ours or of another author.
+// Path is how proxies route the requests of some callers to a Service, by one of our VirtualServices or a foreign one.
 type Path struct {
 	Gateway string        // namespace/name; empty for callers in the mesh
 	Hosts   []string      // at the gateway
@@ -94,7 +94,7 @@ func ReadInEffect(observed Observed, now time.Time) (Reading, []Path) {
 	return reading, paths
 }
 
-// isOlder is the order in which Istio takes VirtualServices for one host. One without a creation time is yet to be made.
+// isOlder is the order in which Istio takes VirtualServices for one host. One without a creation time is not created yet.
 func isOlder(a, b *networkingv1.VirtualService) bool {
 	if a.CreationTimestamp.IsZero() != b.CreationTimestamp.IsZero() {
 		return b.CreationTimestamp.IsZero()
@@ -140,8 +140,8 @@ func subsetVersions(observed Observed) map[string]string {
 	return out
 }
 
-// OtherRoute is a VirtualService that routes callers to the Service and that Outrigger does not write: another author's, or
-// one of ours that was edited and is left to the user.
+// OtherRoute is a VirtualService that routes callers to the Service and that Outrigger does not write: a foreign one, or one of
+// ours that was edited and is left to the user.
 type OtherRoute struct {
 	Object   api.ObjectRef
 	Gateways []string // namespace/name; empty if it is for the mesh alone

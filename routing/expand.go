@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// expand returns the destinations of m with weights that sum to 4. If m means all pods, it needs no subset. The share of a
-// rolling track beside others is divided over its versions by ready pods.
+// expand returns the destinations of m with weights that sum to 4. If m means all pods, it needs no subset. The share of a rolling
+// track among others is divided over its versions by ready pods.
 func (s defaultDecision) expand(m meaning) []portion {
 	if m.All || s.alone(m) {
 		return []portion{{weight: 4}}
@@ -151,8 +151,8 @@ func (s *facts) lastRan(ref WorkloadRef) string {
 	return recorded
 }
 
-// recordedRun is the version that is recorded as the one that a rolling track ran last, or what has replaced it: where the
-// recorded one is marked as unused and has no pods any more, that is the subset which came last and is not marked.
+// recordedRun is the version that is recorded as the one that a rolling track ran last, or what has replaced it: where the recorded
+// one is marked as unused and no longer has pods, that is the subset which came last and is not marked.
 func (s *facts) recordedRun(ref WorkloadRef) string {
 	recorded := s.ours.lastRan[ref.String()]
 	t, _ := s.trackOf(ref)

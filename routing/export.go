@@ -13,11 +13,11 @@ import (
 	"outrigger.dev/outrigger/api"
 )
 
-// decideExport says to which namespaces our objects are visible, all of them to the same: a route that reaches further
-// than the subsets it names fails there. Istio merges a DestinationRule of others with ours only where they are equal in
-// this; the Service's own annotation comes next. What is exposed says so outright, since the mesh's default may hide it from
-// the gateway's namespace. While the annotation is invalid, each object stays visible where it is, and a new one is visible no
-// further than the existing ones, or than the Service's own namespace.
+// decideExport says to which namespaces our objects are visible, all of them to the same: a route that reaches further than the
+// subsets it names fails there. Istio merges a foreign DestinationRule with ours only where they are equal in this; the Service's
+// own annotation comes next. What is exposed says so outright, since the mesh's default may hide it from the gateway's namespace.
+// While the annotation is invalid, each object stays visible where it is, and a new one is visible no further than the existing
+// ones, or than the Service's own namespace.
 func (s *facts) decideExport(exposed exposureDecision) (exportTo []string, found []finding) {
 	switch {
 	case s.foreign.merged:
@@ -72,9 +72,9 @@ func (s outcome) exportOfRoute(existing *networkingv1.VirtualService) (exportTo 
 	return existing.Spec.ExportTo, true
 }
 
-// exportOfSubsets is where the DestinationRule is visible: as decided, as far as any route, and as far as a route was that
-// proxies may still have. So it widens before the routes do, and narrows after them. With a DestinationRule of others that
-// Istio merges with ours it goes at once, since two that differ are not merged.
+// exportOfSubsets is where the DestinationRule is visible: as decided, as far as any route, and as far as a route was that proxies
+// may still have. So it widens before the routes do, and narrows after them. With a foreign DestinationRule that Istio merges with
+// ours it changes immediately, since two that differ are not merged.
 func (s outcome) exportOfSubsets(routes []*networkingv1.VirtualService) []string {
 	if rule := s.ours.destinationRule; s.badExport && rule != nil && !s.renewed && !s.foreign.merged {
 		return rule.Spec.ExportTo
@@ -149,7 +149,7 @@ func (s *facts) hidden(exportTo []string, exposed exposureDecision) []finding {
 	slices.Sort(places)
 	where := strings.Join(slices.Compact(places), ", ")
 	if len(without) == 0 {
-		return []finding{s.problem(api.RouteGatewayNotExported, fmt.Sprintf("A DestinationRule beside ours is exported to %s, and ours as well, since Istio merges them; the ingress gateway in %s sees no route.", strings.Join(exportTo, ","), where),
+		return []finding{s.problem(api.RouteGatewayNotExported, fmt.Sprintf("Another DestinationRule for the Service is exported to %s, and so is Outrigger's, since Istio merges them; the ingress gateway in %s sees no route.", strings.Join(exportTo, ","), where),
 			"Add that namespace to its exportTo.")}
 	}
 	slices.Sort(without)

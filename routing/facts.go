@@ -14,7 +14,7 @@ import (
 	"outrigger.dev/outrigger/api"
 )
 
-// facts are what was observed, interpreted: what our objects record, which workloads and versions there are, what others wrote.
+// facts are what was observed, interpreted: what our objects record, which workloads and versions exist, what other clients wrote.
 // The reading steps fill them; after that they do not change (see TestFactsAreReadOnly). A method of facts decides nothing: it
 // cannot see what the plan has decided.
 type facts struct {
@@ -24,12 +24,12 @@ type facts struct {
 
 	now             time.Time
 	host            string
-	observedOurs    Objects           // ours, as they were observed
-	observedObjects []Object          // likewise
-	replaced        replacedObjects   // those that the user replaced and that still carry our marks
+	observedOurs    Objects           // our objects, as they were observed
+	observedObjects []Object          // the same in one list
+	replaced        replacedObjects   // foreign objects that still carry our marks
 	distrusted      map[Object]Object // copies of those whose annotations another client edited, to what was observed
 	copies          recordCopies
-	recorded        record // as our objects have it, with the names and weights that it implies
+	recorded        record // from our objects, with the names and weights that it implies
 	isRecorded      bool   // false at first sight
 
 	names   objectNames
@@ -39,7 +39,7 @@ type facts struct {
 	invalid            map[string]bool // invalid annotations, whose values are ignored
 	invalidLabel       bool            // the version label is invalid, so that nothing new is created
 	badExposure        []string        // invalid annotations about exposure, so that the current exposure stays
-	unrecordedExposure bool            // and nothing records what the current exposure was written for
+	unrecordedExposure bool            // badExposure, and no record of the annotations that the current exposure was written for
 	badExport          bool            // exportTo is invalid, so that the current visibility stays
 	portless           bool            // the port that a gateway is to route to does not exist, and no gateway routes to the Service yet
 
@@ -49,12 +49,12 @@ type facts struct {
 
 	edited          []string // our VirtualServices that another client changed since we wrote them
 	reverted        []string // those of them that are written back: the plan continues from what we wrote
-	detached        []string // those of them that are not written any more
-	gatewayDetached bool     // likewise
+	detached        []string // those of them that are no longer written
+	gatewayDetached bool     // our Gateway is no longer written, because another client changed it
 	left            stamps   // subsets that our routes no longer name, since when
 }
 
-// existing are our objects as they are, by their role.
+// ourObjects are the existing objects of Outrigger, by role.
 type ourObjects struct {
 	destinationRule *networkingv1.DestinationRule
 	meshRoute       *networkingv1.VirtualService // <service>
@@ -67,7 +67,7 @@ type ourObjects struct {
 	// meanings are the versions of our subsets, by subset name, as recorded.
 	meanings       map[string]string
 	lastRan        map[string]string // by WorkloadRef.String()
-	otherWorkloads []string          // likewise
+	otherWorkloads []string          // by WorkloadRef.String()
 }
 
 // reader reads the facts. Only its methods write them; found is what they report.
@@ -76,7 +76,8 @@ type reader struct {
 	found []finding
 }
 
-// read reads our objects and what they record, and the annotations that apply.
+// read reads our objects and what they record, and the annotations that apply: it removes reserved hosts from the intent
+// (refuseHosts), and replaces invalid annotations by their last valid values (restoreAnnotations).
 func read(observed Observed, now time.Time, reads *podsAndWorkloads) *reader {
 	s := &reader{facts: facts{Observed: observed, cluster: reads, now: now, host: hostOf(observed.Service, observed.Settings.ClusterDomain)}}
 	s.Existing, s.Foreign = s.Existing.sorted(), s.Foreign.sorted()
@@ -174,14 +175,15 @@ func (s *facts) isRestored(object Object) bool {
 	return IsRestored(object) || rule != nil && IsRestored(rule) && recordOf(object).text() == recordOf(rule).text()
 }
 
-// noteTime notes that the result may differ at t.
+// noteTime records that the result may differ at t.
 func (s *facts) noteTime(t time.Time) {
 	if t.After(s.now) {
 		s.cluster.readTime(t)
 	}
 }
 
-// waitElapsed reports whether a wait that began at since has ended, and notes when it ends.
+// waitElapsed reports whether a wait that began at since has ended. If not, it records the end as a time at which to plan again, so
+// every rule that asks, directly or not, schedules that plan: see podsAndWorkloads.
 func (s *facts) waitElapsed(since time.Time, wait time.Duration) bool {
 	end := since.Add(wait)
 	if wait <= 0 || !end.After(s.now) {

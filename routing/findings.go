@@ -14,7 +14,7 @@ func (s *facts) serviceRef() api.ObjectRef {
 	return api.ObjectRef{Kind: "Service", Namespace: s.Service.Namespace, Name: s.Service.Name}
 }
 
-// finding is what a rule reports beside its verdict.
+// finding is what a rule reports besides its decision.
 type finding struct {
 	api.RouteProblem
 	pending *Pending // the setting that is not in effect yet; nil for other Problems
@@ -26,7 +26,7 @@ func (s *facts) problem(reason api.RouteReason, message, advice string) finding 
 	return finding{RouteProblem: api.RouteProblem{Object: s.serviceRef(), Reason: reason, Message: message, Advice: advice}}
 }
 
-// problemAbout returns a finding about an annotation of the Service or, if the Service has none of its own, of its Namespace.
+// problemAbout returns a finding about an annotation of the Service or, if the Service itself has none, of its Namespace.
 func (s *facts) problemAbout(key, value string, reason api.RouteReason, message, advice string) finding {
 	object := api.ObjectWith(key, s.Service, s.Namespace)
 	if object.Kind == "Namespace" {
@@ -63,6 +63,18 @@ func AffectedService(name string) string { return " Affected Service: " + name +
 // annotate returns the command that writes annotations of the Service.
 func (s *facts) annotate(pairs ...string) string {
 	return fmt.Sprintf("kubectl annotate service -n %s %s %s --overwrite", s.Service.Namespace, s.Service.Name, strings.Join(pairs, " "))
+}
+
+// disableRoutes returns the command that removes Outrigger's routes of the Service.
+func (s *facts) disableRoutes() string {
+	return fmt.Sprintf("kubectl label service -n %s %s %s=%s --overwrite", s.Service.Namespace, s.Service.Name, api.LabelRouting, api.RoutingDisabled)
+}
+
+// giveOtherName is the advice about an object, "Gateway shop/web", that has a name which one of our objects needs.
+func giveOtherName(object string) string {
+	kind, key, _ := strings.Cut(object, " ")
+	namespace, name, _ := strings.Cut(key, "/")
+	return fmt.Sprintf("Create it with another name, then kubectl delete %s -n %s %s.", ResourceOf(kind), namespace, name)
 }
 
 // deciding names the two commands that decide which versions have traffic.
@@ -107,7 +119,7 @@ func (s defaultDecision) rolloutBesideOthers(m meaning) (out []finding) {
 	}
 	for _, ref := range m.Tracks {
 		if t, _ := s.trackOf(ref); len(t.groups) > 1 {
-			out = append(out, s.problem(api.RouteRolloutBesideOthers, ref.String()+" changes its version beside other workloads; its share follows its ready pods while Outrigger runs.",
+			out = append(out, s.problem(api.RouteRolloutBesideOthers, ref.String()+" changes its version while other workloads receive traffic; its share follows its ready pods while Outrigger runs.",
 				"A rollout of a workload that is alone behind the Service needs nothing."))
 		}
 	}

@@ -17,8 +17,8 @@ const (
 	tieWindow = 10 * time.Second
 )
 
-// decideFirst decides for a Service about which nothing is recorded, so that existing traffic is unchanged: by an explicit
-// setting, or else the split that already serves, or else the version that is old, or else the first.
+// decideFirst decides for a Service about which nothing is recorded, so that existing traffic is unchanged: by an explicit setting,
+// or else the split that already serves, or else the oldest version that already serves, or else the first.
 func (s defaultDecision) decideFirst() (defaultDecision, []finding, bool) {
 	if len(s.podVersions()) == 0 {
 		return s, s.unlabeled(), false
@@ -49,8 +49,9 @@ func (s defaultDecision) decideFirst() (defaultDecision, []finding, bool) {
 	return next, nil, true
 }
 
-// hasSettlingTimeElapsed waits briefly after a Service is first seen, so that objects that are created together are seen together.
-// While nothing serves there is no traffic to protect: the choice is made at once and may be revised.
+// hasSettlingTimeElapsed reports whether the settling time since the Service and its first pod were created has elapsed, so that
+// objects that are created together are seen together. It does not apply while nothing serves: there is no traffic to protect, and
+// the choice may be revised.
 func (s defaultDecision) hasSettlingTimeElapsed() bool {
 	if s.renewed || s.reselected || s.record.State != "" || s.nothingServes() {
 		return true
@@ -69,7 +70,7 @@ func (s defaultDecision) hasSettlingTimeElapsed() bool {
 	return s.waitElapsed(first, s.Settings.Settle)
 }
 
-// choose returns the default at first sight and how it was found; nothing if there is a split to be kept.
+// choose returns the default at first sight and how it was found; zero if an existing split is kept.
 func (s defaultDecision) choose() (meaning, string) {
 	if explicit := s.explicitDefault(); !explicit.isZero() {
 		return explicit, ByUser
@@ -109,7 +110,7 @@ func (s *facts) splitServes() bool {
 	return false
 }
 
-// isOld reports whether something is older than the split age; at that moment the answer changes.
+// isOld reports whether something is older than the split age.
 func (s *facts) isOld(created time.Time) bool {
 	return s.waitElapsed(created, s.Settings.SplitAge)
 }

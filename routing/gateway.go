@@ -68,8 +68,8 @@ func (s *facts) decideExposure() (exposureDecision, []finding) {
 	return out, found
 }
 
-// resolveExposure returns the part of the request that can take effect, which is off if there is none, and reports the rest. It notes
-// in out which hosts are kept and which exposure waits.
+// resolveExposure returns the part of the request that can take effect, which is off if there is none, and reports the rest. It
+// sets in out which hosts are kept and which exposure is refused.
 func (s *facts) resolveExposure(out *exposureDecision) (exposure, []finding) {
 	request, current := out.request, out.current
 	if port, speaksHTTP := s.gatewayServicePort(request); !speaksHTTP {
@@ -80,7 +80,7 @@ func (s *facts) resolveExposure(out *exposureDecision) (exposure, []finding) {
 		return exposure{}, []finding{s.refuse(current, api.AnnotationExpose, "true", api.RoutePortNotRouted, "The Service has no HTTP port that a gateway could route to.", "Name a port http or set its appProtocol.")}
 	}
 	if s.names.conflictingExposedName != "" {
-		return exposure{}, []finding{s.refuse(current, api.AnnotationExpose, "true", api.RouteNameTaken, s.names.conflictingExposedName+" was not created by Outrigger and has the name of the object to write.", "Rename it.")}
+		return exposure{}, []finding{s.refuse(current, api.AnnotationExpose, "true", api.RouteNameTaken, s.names.conflictingExposedName+" was not created by Outrigger and has the name of the object to write.", giveOtherName(s.names.conflictingExposedName))}
 	}
 	x, kept, found := s.exposureOf(request)
 	out.keptHosts = kept

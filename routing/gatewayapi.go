@@ -36,7 +36,7 @@ func GrantKind() RouteKind {
 	return RouteKind{schema.GroupKind{Group: groupGatewayAPI, Kind: "ReferenceGrant"}, "referencegrants." + groupGatewayAPI}
 }
 
-// GatewayAPIRoute is what a route of Gateway API says about the way of requests.
+// GatewayAPIRoute is the part of a Gateway API route that decides where requests go.
 type GatewayAPIRoute struct {
 	Kind, Namespace, Name string
 	// Parents are what requests come through, sorted: "Gateway infra/front", or "Service shop/facade" for callers in the mesh.
@@ -151,8 +151,8 @@ func backendName(backend map[string]any, namespace, clusterDomain string) string
 	return ""
 }
 
-// Bypasses returns the routes that lead to a Service, in the order of their names. Its own namespace's grants say which routes
-// of other namespaces may, for requests that come through a gateway.
+// Bypasses returns the routes that target a Service, sorted by name. The grants of its namespace permit routes of other namespaces
+// to do so, for requests that come through a gateway.
 func Bypasses(service types.NamespacedName, routes []GatewayAPIRoute, grants []*unstructured.Unstructured) []Bypass {
 	var out []Bypass
 	for _, route := range routes {

@@ -36,8 +36,8 @@ func (s *facts) portObjection(x exposure, l listener, current currentExposure) *
 	return s.ingressObjection(x, l)
 }
 
-// changesGateway reports whether an exposure exists and would move to gateway pods, or to a port of theirs, that no Service
-// is known to have. A gateway without a Service, on the network of its nodes, may open any port.
+// changesGateway reports whether an exposure exists and would move to gateway pods, or to one of their ports, that no Service is
+// known to have. A gateway without a Service, on the network of its nodes, may open any port.
 func (s *facts) changesGateway(x exposure, l listener, was currentExposure) bool {
 	had := slices.ContainsFunc(was.listeners(), func(old listener) bool { return old.port == l.port })
 	return was.on && (!was.generated || !maps.Equal(was.selector, x.selector) || !had && len(s.IngressServices) > 0)
@@ -77,7 +77,7 @@ func namesGateway(entry, gateway string) bool {
 	return entry == gateway || all && strings.HasPrefix(gateway, prefix+"/")
 }
 
-// opensPort reports whether a Service of the ingress gateway has a port, or leads to it.
+// opensPort reports whether a Service of the ingress gateway has a port, or targets it.
 func (s *facts) opensPort(number uint32) bool {
 	for _, service := range s.IngressServices {
 		for _, port := range service.Spec.Ports {
@@ -95,7 +95,7 @@ func (s *facts) listenerPort(number uint32) uint32 {
 	for _, service := range s.IngressServices {
 		for _, port := range service.Spec.Ports {
 			if target := port.TargetPort.IntValue(); uint32(port.Port) == number && target > 0 { //nolint:gosec // a port is not negative
-				return uint32(target) //nolint:gosec // likewise
+				return uint32(target) //nolint:gosec // a port is not negative
 			}
 		}
 	}

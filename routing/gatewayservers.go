@@ -12,7 +12,7 @@ import (
 	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
 )
 
-// While an exposure changes, our Gateway serves what it served before, beside what is new: add, wait, remove.
+// While an exposure changes, our Gateway serves what it served before in addition to what is new: add, wait, remove.
 
 // servedBefore is our Gateway as it is, without hosts and certificates that another client wrote into it.
 func (s outcome) servedBefore(exposed routeView) *networkingv1.Gateway {

@@ -81,8 +81,8 @@ func (s *facts) isDecision(r record) bool {
 	return r.By != ByFirst || !stamped || s.waitElapsed(since, s.Settings.Settle)
 }
 
-// sameDecision reports whether two records send requests to the same versions. What the names mean may differ: a workload
-// that changes its version is no decision about shares.
+// sameDecision reports whether two records send requests to the same versions. What the names mean may differ: a workload that
+// changes its version is not a decision about shares.
 func sameDecision(a, b record) bool {
 	return (a.Default.equal(b.Default) || overlap(a.Default, b.Default)) && a.Weights.String() == b.Weights.String()
 }
@@ -91,7 +91,7 @@ func sameDecision(a, b record) bool {
 func (s *facts) historyFor(r record) decisionHistory {
 	was, list := s.copies.read, r.History
 	before := was
-	before.Default = s.fixedByNow(was.Default) // the same workload in another form is no decision
+	before.Default = s.fixedByNow(was.Default) // the same workload in another form is not a decision
 	switch {
 	case s.Offline || len(s.copies.disagree) > 0 || r.VersionLabel != was.VersionLabel && !was.isZero(): // names of another label mean other pods
 		return nil
@@ -131,8 +131,8 @@ func (s *facts) decidingHash() string {
 type Decision struct {
 	// Default is the version by which annotations name the default now, or @all.
 	Default string
-	// Weights are written as the annotation has them, with the versions that its workloads run now. They are empty where the
-	// default receives everything.
+	// Weights are in the annotation's syntax, with the versions that its workloads run now. They are empty where the default
+	// receives everything.
 	Weights string
 	// Until is when the decision was replaced; zero for the one in effect.
 	Until time.Time

@@ -23,7 +23,7 @@ const policyEdited = "edited"
 
 // policyDecision is the trafficPolicy that our DestinationRule has.
 type policyDecision struct {
-	policy *networkingapi.TrafficPolicy // nil: none of ours
+	policy *networkingapi.TrafficPolicy // nil: we write none
 	mark   string                       // where it is from, or policyEdited; empty if none is copied
 }
 

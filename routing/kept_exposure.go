@@ -110,9 +110,9 @@ func (s *facts) exposureOf(request *api.Exposure) (x exposure, kept []string, fo
 	return s.throughReplaced(x), kept, found
 }
 
-// throughReplaced keeps an exposure on the Gateway that the user applied over ours: our VirtualService is already bound to it,
-// and a second Gateway for the same hosts would conflict. If that Gateway serves other hosts, another port, no TLS although a
-// credential is set, or other gateway pods, the exposure gets a Gateway of its own.
+// throughReplaced keeps an exposure on the Gateway that the user applied over ours: our VirtualService is already bound to it, and
+// a second Gateway for the same hosts would conflict. If that Gateway serves other hosts, another port, no TLS although a
+// credential is set, or other gateway pods, the exposure gets a separate Gateway.
 func (s *facts) throughReplaced(x exposure) exposure {
 	ref := s.Service.Namespace + "/" + s.Service.Name
 	if !x.generated || x.gateway == ref || len(x.hosts) == 0 || s.renewed ||
@@ -138,8 +138,8 @@ func (s *facts) throughReplaced(x exposure) exposure {
 	return x
 }
 
-// isGatewayBorrowed reports whether a VirtualService of the user's routes to the Service through our Gateway, which is then kept
-// as long as the Service requests an exposure.
+// isGatewayBorrowed reports whether a VirtualService of the user routes to the Service through our Gateway, which is then kept as
+// long as the Service requests an exposure.
 func (s *facts) isGatewayBorrowed() bool {
 	if s.ours.gateway == nil || s.Intent.Expose == nil || s.Settings.Expose == api.ExposeDisabled {
 		return false

@@ -17,8 +17,8 @@ import (
 // Limits keep what is generated for one Service bounded. They apply to what is new: an object or subset that exists stays,
 // whatever the limit is today.
 
-// limitSubsets returns the running versions that have a subset beside those that are needed: every one that exists, then
-// those that the default or an annotation means, then the others, as far as routing.maxVersions allows.
+// limitSubsets returns the running versions that have a subset besides those that are needed: every one that exists, then those
+// that the default or an annotation means, then the others, as far as routing.maxVersions allows.
 func (s defaultDecision) limitSubsets(needed, existingSubsets map[string]bool, running []string) (in []string, found []finding) {
 	count := len(needed)
 	for version := range existingSubsets { // also one that drains
@@ -83,7 +83,7 @@ func (s defaultDecision) addSuccessors(needed, routed map[string]bool) {
 	}
 }
 
-// subsetCount counts the subsets of ours that exist.
+// subsetCount counts our subsets that exist.
 func (s *facts) subsetCount() int {
 	count := 0
 	for _, name := range s.subsets.names {
@@ -137,7 +137,7 @@ func withinSize[T any, P interface {
 		fmt.Sprintf("Shorten %s, expose fewer hosts, or give the Service fewer ports; %s holds rules of your own.", api.AnnotationMatch, "VirtualService "+s.Service.Name+extraSuffix))}
 }
 
-// destinationRuleWithinSize is withinSize for a DestinationRule. One that gives a route of ours back a subset that it names is
+// destinationRuleWithinSize is withinSize for a DestinationRule. One that gives one of our routes back a subset that it names is
 // written whatever its size.
 func (s *facts) destinationRuleWithinSize(wanted *networkingv1.DestinationRule) (rules []*networkingv1.DestinationRule, found []finding) {
 	repairs := slices.ContainsFunc(wanted.Spec.Subsets, func(subset *networkingapi.Subset) bool {

@@ -13,8 +13,8 @@ import (
 	"outrigger.dev/outrigger/api"
 )
 
-// An exposure through a Gateway of ours has one port: plain HTTP, or HTTPS with the certificate of a Secret. With a redirect it has
-// port 80 as well. Istio merges the servers of all Gateways for the same pods and port:
+// An exposure through one of our Gateways has one port: plain HTTP, or HTTPS with the certificate of a Secret. With a redirect it
+// has port 80 as well. Istio merges the servers of all Gateways for the same pods and port:
 //
 //   - HTTP and HTTPS cannot share a port. Istio serves the older Gateway.
 //   - Servers with TLS on one port are distinguished by host name alone. Two with the same host make Envoy reject the whole port.
@@ -29,7 +29,7 @@ type listener struct {
 	redirects bool // to the exposure's other port
 }
 
-// listeners returns the ports of an exposure. One through a Gateway of the user's has a single one, which says nothing.
+// listeners returns the ports of an exposure. One through a Gateway of the user has a single, unspecified one.
 func (x exposure) listeners() []listener {
 	out := []listener{{port: x.port, tls: x.tls != ""}}
 	if x.redirect {
@@ -38,7 +38,7 @@ func (x exposure) listeners() []listener {
 	return out
 }
 
-// annotation returns the annotation that asks for the port, with its value.
+// annotation returns the annotation that requests the port, with its value.
 func (l listener) annotation() (key, value string) {
 	if l.redirects {
 		return api.AnnotationHTTPSRedirect, "true"
@@ -56,7 +56,7 @@ func (l listener) isServedBy(gateway *networkingv1.Gateway, host string) bool {
 // hasTLS reports whether a server speaks TLS. One that redirects HTTP has settings for TLS, but does not.
 func hasTLS(server *server) bool { return server.GetTls() != nil && !isHTTP(server) }
 
-// endsTLS reports whether a server answers HTTPS with a certificate of its own, rather than pass the connection on.
+// endsTLS reports whether a server terminates TLS rather than pass the connection through.
 func endsTLS(server *server) bool {
 	mode := server.GetTls().GetMode()
 	return hasTLS(server) && strings.EqualFold(server.GetPort().GetProtocol(), "HTTPS") &&
@@ -166,8 +166,8 @@ func (p ServerPort) Excludes() []ServerPort {
 	return out
 }
 
-// ExcludedPorts returns what no other Gateway may serve beside the exposure that a Service asks for, also by another number for
-// the same port of the gateway's pods.
+// ExcludedPorts returns what no other Gateway may serve together with the exposure that a Service requests, also by another number
+// for the same port of the gateway's pods.
 func (o *Observed) ExcludedPorts() []ServerPort {
 	request := o.Intent.Expose
 	if request == nil || request.Gateway != "" {
@@ -222,8 +222,9 @@ func (s *facts) yieldsPort(x exposure) bool {
 }
 
 // competes reports whether a server of another Gateway for the same pods serves its hosts where the exposure's port l does. Where
-// TLS or a redirect is involved, the port of the pods decides, since two numbers can mean the same one. HTTP and HTTPS for a
-// host belong to one namespace, whatever the ports, so that nobody takes https:// from a Service that Outrigger exposes at http://.
+// TLS or a redirect is involved, the port of the pods decides, since two numbers can mean the same one. HTTP and HTTPS for a host
+// belong to one namespace, whatever the ports, so that no other namespace can claim https:// for a host that Outrigger exposes at
+// http://.
 func (s *facts) competes(gateway *networkingv1.Gateway, server *server, x exposure, l listener) bool {
 	if number := server.GetPort().GetNumber(); number == l.port || (x.tls != "" || server.GetTls() != nil) && s.listenerPort(number) == s.listenerPort(l.port) {
 		return true
@@ -237,6 +238,6 @@ func (s *facts) misdirected(x exposure) []finding {
 		return nil
 	}
 	return []finding{s.problemAbout(api.AnnotationHTTPSRedirect, "true", api.RouteWithoutEffect,
-		fmt.Sprintf("The redirect leads to port %d, and HTTPS is served on port %d. Redirected callers do not reach the Service, unless a load balancer maps port %d to it.", api.HTTPSPort, x.port, api.HTTPSPort),
+		fmt.Sprintf("The redirect goes to port %d, and HTTPS is served on port %d. Redirected callers do not reach the Service, unless a load balancer maps port %d to it.", api.HTTPSPort, x.port, api.HTTPSPort),
 		fmt.Sprintf("Serve HTTPS on port %d: %s.", api.HTTPSPort, s.annotate(api.AnnotationGatewayPort+"="+fmt.Sprint(api.HTTPSPort))))}
 }

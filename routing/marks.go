@@ -11,9 +11,9 @@ import (
 	"outrigger.dev/outrigger/api"
 )
 
-// An object is ours by three marks: our labels, the owner reference to its Service, and the seal on our annotations.
-// Another client that removes or edits one of them does not make the object its own: two are enough, and the third is
-// written back. An object that lost two of them is another author's.
+// An object is ours by three marks: our labels, the owner reference to its Service, and the seal on our annotations. Another client
+// that removes or edits one of them does not make the object its own: two are enough, and the third is written back. An object that
+// lost two of them is foreign.
 
 // ServiceOf returns the name of the Service, in the object's namespace, that two of its marks agree on.
 func ServiceOf(object Object) (string, bool) {
@@ -38,8 +38,8 @@ func ServiceOf(object Object) (string, bool) {
 	return "", false
 }
 
-// ownerEdited reports whether another client edited the owner reference of an object of ours. An owner with another UID is
-// a Service that was deleted, unless the object was created after the present one, or by a plan for it.
+// ownerEdited reports whether another client edited the owner reference of one of our objects. An owner with another UID is a
+// Service that was deleted, unless the object was created after the present one, or by a plan for it.
 func (s *facts) ownerEdited(object Object) bool {
 	owner := controllerOf(object)
 	if owner != nil && owner.Kind == "Service" && owner.Name == s.Service.Name && owner.UID == s.Service.UID {
@@ -51,8 +51,8 @@ func (s *facts) ownerEdited(object Object) bool {
 	return !s.Service.CreationTimestamp.IsZero() && object.GetCreationTimestamp().After(s.Service.CreationTimestamp.Time)
 }
 
-// isStranger reports whether an object has another owner than the Service while others of ours have the Service: another
-// client edited the owner, or the object is left over from a Service that was deleted. Nothing that it records applies.
+// isStranger reports whether an object has another owner than the Service while our other objects have the Service: another client
+// edited the owner, or the object is left over from a Service that was deleted. Nothing that it records applies.
 func (s *facts) isStranger(object Object) bool {
 	isOwned := func(o Object) bool {
 		owner := controllerOf(o)
@@ -84,7 +84,7 @@ func (s *reader) reportMarks() {
 
 // With outrigger.dev/routing=observe, users commit what "outrigger routes" prints, and apply it themselves. Such objects have our
 // labels and names, and neither an owner nor a record. They count as Outrigger's, so that the dry run reports how they differ from
-// what it would write. In every other mode they are another author's.
+// what it would write. In every other mode they are foreign.
 
 // isPrinted reports whether an object is one that "outrigger routes" printed for the Service.
 func isPrinted(object Object, service *corev1.Service) bool {

@@ -18,7 +18,7 @@ import (
 type matchItem struct {
 	api.Match
 	at      int     // in the annotation
-	to      meaning // where its requests go; zero if nowhere of its own
+	to      meaning // where its requests go; zero if there is no separate destination
 	pending bool    // the version that is written cannot be followed yet
 }
 
@@ -96,8 +96,8 @@ func (s defaultDecision) resolveMatch(match api.Match) (to meaning, why string, 
 	return meaning{}, s.notYet(match.Version, m), nil
 }
 
-// routesAlready reports whether the requests of this condition go to m: as recorded, or else by an existing VirtualService of
-// ours.
+// routesAlready reports whether the requests of this condition go to m: as recorded, or else by one of our existing
+// VirtualServices.
 func (s defaultDecision) routesAlready(match api.Match, m meaning) bool {
 	if kept, is := s.copies.read.Kept[conditionText(match)]; is {
 		return kept.equal(m) || overlap(kept, m)
@@ -106,7 +106,7 @@ func (s defaultDecision) routesAlready(match api.Match, m meaning) bool {
 	return slices.ContainsFunc(s.existingVersionsFor(match), func(version string) bool { return slices.Contains(versions, version) })
 }
 
-// existingVersionsFor returns the versions to which existing VirtualServices of ours route the requests of a condition.
+// existingVersionsFor returns the versions to which our existing VirtualServices route the requests of a condition.
 func (s *facts) existingVersionsFor(match api.Match) []string {
 	condition := s.condition(&match)
 	var out []string
@@ -162,7 +162,7 @@ func (s defaultDecision) matchesBefore() []matchItem {
 	return out
 }
 
-// keptFor returns where the requests of a pending item went before, if a condition of its own routed them.
+// keptFor returns where the requests of a pending item went before, if a separate condition routed them.
 func (s defaultDecision) keptFor(match api.Match, before []matchItem) meaning {
 	if kept, is := s.record.Kept[conditionText(match)]; is {
 		return kept

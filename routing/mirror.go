@@ -19,8 +19,9 @@ type mirror struct {
 	percent float64 // above 0, at most 100
 }
 
-// decideMirrors gives the rules that no match claims their copies, and returns the items of the annotation in effect, to be recorded.
-// A version without pods gets none: nobody would notice that they are lost. Nor does one that receives all of a rule's requests itself.
+// decideMirrors gives the rules that no match claims their copies, and returns the items of the annotation in effect, to be
+// recorded. A version without pods gets none: the copies would be lost silently. Nor does one that receives all of a rule's
+// requests itself.
 func (s defaultDecision) decideMirrors(rules []rule) (out []rule, inEffect effectiveWeights, found []finding) {
 	wanted, inEffect, found := s.decideMirrorWeights()
 	if len(wanted) == 0 {
@@ -110,7 +111,7 @@ func (s defaultDecision) unmirrored(name string, m meaning) string {
 	return s.notYet(name, m)
 }
 
-// isMirrored reports whether copies go to m: as recorded, or by an existing VirtualService of ours.
+// isMirrored reports whether copies go to m: as recorded, or by one of our existing VirtualServices.
 func (s defaultDecision) isMirrored(m meaning) bool {
 	if slices.ContainsFunc(s.copies.read.Mirrors, func(item effectiveWeight) bool { return overlap(item.meaning(), m) }) {
 		return true

@@ -53,7 +53,7 @@ func observe(observed Observed, now time.Time, reads *podsAndWorkloads) Result {
 	return result
 }
 
-// unwritten says what would be written. It says no times, so that it is the same as long as nothing changes.
+// unwritten reports what would be written. It contains no times, so that it is the same as long as nothing changes.
 func (o Observed) unwritten(changes []Change, end Objects) api.RouteProblem {
 	before := o
 	after := o
@@ -67,13 +67,13 @@ func (o Observed) unwritten(changes []Change, end Objects) api.RouteProblem {
 		would = append(would, what)
 	}
 	namespace, name := o.Service.Namespace, o.Service.Name
-	object, value, what := api.ObjectRef{Kind: "Service", Namespace: namespace, Name: name}, o.Service.Labels[api.LabelRouting], "Only observed."
-	if value == "" { // the Service has no label of its own
-		object, value, what = api.ObjectRef{Kind: "Namespace", Name: namespace}, o.Namespace.GetLabels()[api.LabelRouting], "Service "+name+" is only observed."
+	object, value, what := api.ObjectRef{Kind: "Service", Namespace: namespace, Name: name}, o.Service.Labels[api.LabelRouting], ""
+	if value == "" { // the Service itself has no label
+		object, value, what = api.ObjectRef{Kind: "Namespace", Name: namespace}, o.Namespace.GetLabels()[api.LabelRouting], " of Service "+name
 	}
 	return api.RouteProblem{
 		Object: object, Field: api.LabelField(api.LabelRouting), Value: value,
-		Reason: api.RouteObservedOnly, Message: what + " Outrigger would " + strings.Join(would, ", ") + ".",
+		Reason: api.RouteObservedOnly, Message: fmt.Sprintf("Dry run%s (%s=%s): Outrigger would ", what, api.LabelRouting, value) + strings.Join(would, ", ") + ".",
 		Advice: fmt.Sprintf("To apply: kubectl label service -n %s %s %s=%s --overwrite.", namespace, name, api.LabelRouting, api.RoutingEnabled),
 	}
 }
@@ -82,7 +82,7 @@ func (c Change) verb() string {
 	return map[Action]string{Create: "create", Apply: "change", Delete: "delete"}[c.Action]
 }
 
-// summaryOf is what an object that is written says.
+// summaryOf returns what a written object routes or serves.
 func summaryOf(change Change, before, after Reading) string {
 	if change.Action == Delete {
 		return ""

@@ -105,7 +105,7 @@ func TestObservedOnlyNamesTheLabel(t *testing.T) {
 				t.Errorf("%s on %s: %v", value, kind, problems)
 				continue
 			}
-			if p := problems[at]; p.Object.Kind != kind || p.Value != value || !strings.Contains(p.Message, "Outrigger would create") || kind == "Namespace" && !strings.Contains(p.Message, "Service app is only observed") {
+			if p := problems[at]; p.Object.Kind != kind || p.Value != value || !strings.Contains(p.Message, "Outrigger would create") || kind == "Namespace" && !strings.Contains(p.Message, "Dry run of Service app ") {
 				t.Errorf("%s on %s: %v", value, kind, p)
 			}
 		}
@@ -131,12 +131,12 @@ func TestObserve(t *testing.T) {
 	c.ready()
 	c.settle()
 	c.wrote()
-	want := "Only observed. Outrigger would create DestinationRule app (subsets v1, v2), create VirtualService app (v1=100)."
+	want := "Dry run (outrigger.dev/routing=observe): Outrigger would create DestinationRule app (subsets v1, v2), create VirtualService app (v1=100)."
 	if got := told(c); got != want {
 		t.Errorf("it says %s\nwant    %s", got, want)
 	}
 	c.annotate("weights=v1=90,v2=10", "match=v2=cookie:beta:1", "mirror=v2=5", "expose=true", "hosts=a.example.com")
-	want = "Only observed. Outrigger would create DestinationRule app (subsets v1, v2), create Gateway app (hosts demo/a.example.com), " +
+	want = "Dry run (outrigger.dev/routing=observe): Outrigger would create DestinationRule app (subsets v1, v2), create Gateway app (hosts demo/a.example.com), " +
 		"create VirtualService app (cookie beta=1: v2=100; v1=90 v2=10 (copied to v2=5%)), create VirtualService app-gateway (cookie beta=1: v2=100; v1=90 v2=10 (copied to v2=5%))."
 	if got := told(c); got != want {
 		t.Errorf("it says %s\nwant    %s", got, want)
@@ -153,7 +153,7 @@ func TestObserve(t *testing.T) {
 		t.Errorf("nothing would be written, and it says %s", got)
 	}
 	c.annotate("default-version=v2")
-	want = "Only observed. Outrigger would change VirtualService app (v1=100 -> v2=100)."
+	want = "Dry run (outrigger.dev/routing=observe): Outrigger would change VirtualService app (v1=100 -> v2=100)."
 	if got := told(c); got != want {
 		t.Errorf("it says %s\nwant    %s", got, want)
 	}
@@ -162,7 +162,7 @@ func TestObserve(t *testing.T) {
 	c.advance(time.Hour)
 	c.wrote()
 	c.has("v1 v2", "v1")
-	if got, want := told(c), "Only observed. Outrigger would change DestinationRule app (subsets v1)."; got != want {
+	if got, want := told(c), "Dry run (outrigger.dev/routing=observe): Outrigger would change DestinationRule app (subsets v1)."; got != want {
 		t.Errorf("it says %s\nwant    %s", got, want)
 	}
 	c.mode(api.RoutingUnset)

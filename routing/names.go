@@ -18,8 +18,8 @@ type objectNames struct {
 	conflictingExposedName string // the same for the names that exposure needs
 }
 
-// chooseNames keeps the names of existing objects. A new object has the Service's name, with "-auto" appended if an object of
-// another author or of another Service has that name.
+// chooseNames keeps the names of existing objects. A new object has the Service's name, with "-auto" appended if a foreign object,
+// or one of another Service, has that name.
 func (s *facts) chooseNames() objectNames {
 	base := s.Service.Name
 	var n objectNames

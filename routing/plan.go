@@ -3,6 +3,7 @@
 package routing
 
 import (
+	"math"
 	"slices"
 	"strings"
 	"time"
@@ -12,9 +13,10 @@ import (
 
 // Plan returns the objects that the Service must have now. The same input gives the same bytes.
 //
-// It works in three steps. The facts are read from what was observed; some of them end the plan, since nothing can or may be decided.
-// The decision is made from the facts: see decide. The objects are rendered from both. What cannot be written yet waits, and
-// Result.Next says until when.
+// It works in three steps. It reads facts from what was observed; some facts end the plan early (endWithoutRoutes,
+// endWithoutDecision). It decides from the facts: see decide. It renders the objects from both; rendering still decides what
+// depends on whole objects: the limits of sizes and subsets, and which objects are deferred because a subset, or the visibility of
+// the DestinationRule, is too new. Result.Next is when to plan again.
 func Plan(observed Observed, now time.Time) Result {
 	reads := newPodsAndWorkloads(observed)
 	if observed.Intent.Observe {
@@ -59,7 +61,7 @@ func (s *reader) interpret() {
 	s.noteForeign()
 }
 
-// endWithoutDecision ends the plan where nothing may be decided: no record can be trusted, no route is wanted, or a foreign
+// endWithoutDecision ends the plan if nothing may be decided: no record can be trusted, no route is wanted, or a foreign
 // DestinationRule gives our subset names other labels.
 func (s *reader) endWithoutDecision() (planEnd, bool) {
 	switch {
@@ -73,7 +75,7 @@ func (s *reader) endWithoutDecision() (planEnd, bool) {
 	return planEnd{}, false
 }
 
-// noteEdits notes what another client edited in our objects, and what becomes of it.
+// noteEdits notes what another client edited in our objects, and whether the edit stays.
 func (s *reader) noteEdits() {
 	s.found = append(s.found, s.destinationRuleDrift()...)
 	s.noteDrift()
@@ -85,7 +87,7 @@ type planEnd struct {
 	objects     Objects
 	found       []finding
 	unsealed    Object // an object that is written as it is; nil if there is none
-	isConcluded bool   // nothing is held back except what waits for a time
+	isConcluded bool   // everything is planned except what waits for a time
 }
 
 // finish combines how a plan ends with what reading found.
@@ -114,7 +116,7 @@ func (s *reader) result(end planEnd) Result { return s.finish(end, s.found) }
 func PlanOffline(observed Observed, now time.Time) Result {
 	settings := observed.Settings
 	settings.Settle, settings.PropagationDelay, settings.SubsetRetention = 0, 0, 0
-	settings.SplitAge = 1<<63 - 1
+	settings.SplitAge = math.MaxInt64 // no split is old enough to be kept
 	observed.Settings = settings
 	observed.Offline = true
 	observed.Intent.Observe = false // print the objects

@@ -17,16 +17,15 @@ import (
 
 // Reading describes our existing objects for one Service by versions, not by names of subsets.
 type Reading struct {
-	// Default is the default as people read it: "v1", "Deployment/app", "@all", "split", "undecided"; empty if nothing
-	// is recorded.
+	// Default is the default for display: "v1", "Deployment/app", "@all", "split", "undecided"; empty if nothing is recorded.
 	Default string
-	// By says how the default was found: "first", "old", "word", "left" or "gone"; empty if none is recorded.
+	// By is how the default was found: ByFirst, ByOld, ByUser, ByLeft, or ByGone; empty if none is recorded.
 	By string
 	// StandIn receives the default's traffic while the default's workload is deleted; empty otherwise.
 	StandIn string
-	// Mesh is true if callers in the mesh are routed by a VirtualService of ours.
+	// Mesh is true if callers in the mesh are routed by one of our VirtualServices.
 	Mesh bool
-	// Rules are those of the route in their order; the last has no condition. Empty if there is no route of ours.
+	// Rules are those of our route in their order; the last has no condition. Empty if there is no route.
 	Rules []ReadRule
 	// Hosts and Gateways are those under which a gateway serves the Service, as the VirtualServices name them.
 	Hosts, Gateways []string
@@ -36,13 +35,13 @@ type Reading struct {
 
 // ReadRule is one rule of an existing route.
 type ReadRule struct {
-	Match string // "end-user=jason"; empty for the rule that takes what is left
+	Match string // "end-user=jason"; empty for the rule for all other requests
 	To    []ReadShare
 	// Mirror are the versions that are sent copies, in natural order.
 	Mirror []ReadMirror
 }
 
-// Equal reports whether two rules say the same.
+// Equal reports whether two rules route the same requests to the same versions.
 func (r ReadRule) Equal(other ReadRule) bool {
 	return r.Match == other.Match && slices.Equal(r.To, other.To) && slices.Equal(r.Mirror, other.Mirror)
 }
@@ -62,8 +61,7 @@ type ReadShare struct {
 	Weight  int    // percent as long as the weights of a rule sum to 100
 }
 
-// Read says what the existing objects of a Service mean. Where the Service is reached through a gateway alone, that
-// route is read.
+// Read describes the existing objects of a Service. Where the Service is reached through a gateway alone, that route is read.
 func Read(existing Objects, service *corev1.Service, intent api.RouteIntent, settings api.RoutingSettings) Reading {
 	existing = existing.sorted()
 	out := Reading{Subsets: map[string]string{}}
@@ -196,7 +194,7 @@ func readString(match *networkingapi.StringMatch) string {
 	return " present"
 }
 
-// Shares returns where requests without a matching condition go; empty if there is no route of ours.
+// Shares returns where requests without a matching condition go; empty if we wrote no route.
 func (r Reading) Shares() []ReadShare {
 	for _, rule := range r.Rules {
 		if rule.Match == "" {
@@ -260,8 +258,8 @@ func (r Reading) Names() []string {
 	return sortedVersions(seen)
 }
 
-// String returns the shares of what no condition claims as "v1=90 v2=10"; "every pod" where no version is named, "no
-// route" where there is no route of ours.
+// String returns the shares of all requests without a matching condition as "v1=90 v2=10"; "every pod" if no version is named, "no
+// route" if we wrote none.
 func (r Reading) String() string {
 	shares := r.Shares()
 	if len(shares) == 0 {
@@ -270,7 +268,7 @@ func (r Reading) String() string {
 	return sharesLine(shares)
 }
 
-// String returns where a rule leads: "v1=90 v2=10", with copies "v1=100 (copied to v2=10%)".
+// String returns where a rule routes: "v1=90 v2=10", with copies "v1=100 (copied to v2=10%)".
 func (r ReadRule) String() string {
 	text := sharesLine(r.To)
 	for _, m := range r.Mirror {

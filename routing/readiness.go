@@ -13,7 +13,7 @@ import (
 	"outrigger.dev/outrigger/api"
 )
 
-// notYet says what a name waits for.
+// notYet returns what a name waits for.
 func (s *facts) notYet(name string, m meaning) string {
 	known := s.knownVersions()
 	_, near := api.NearestVersion(name, known)
@@ -55,7 +55,7 @@ func (s *facts) isSeenReady(m meaning) bool {
 	return false
 }
 
-// inRoute reports whether an existing VirtualService of ours routes to what m means.
+// inRoute reports whether one of our existing VirtualServices routes to what m means.
 func (s defaultDecision) inRoute(m meaning) bool {
 	if s.hasPods(m) && s.hasUnpinnedRoute() && s.alone(m) {
 		return true
@@ -64,7 +64,7 @@ func (s defaultDecision) inRoute(m meaning) bool {
 	return slices.ContainsFunc(s.existingPortions(), func(p portion) bool { return slices.Contains(versions, p.version) })
 }
 
-// isNamedByRoute reports whether an existing VirtualService of ours names the subset of a version.
+// isNamedByRoute reports whether one of our existing VirtualServices names the subset of a version.
 func (s *facts) isNamedByRoute(version string) bool {
 	return version != "" && (slices.Contains(s.existingMirrors(), version) ||
 		slices.ContainsFunc(s.existingPortions(), func(p portion) bool { return p.version == version }))
@@ -117,7 +117,7 @@ func unpinned(vs *networkingv1.VirtualService) bool {
 	return vs != nil && slices.ContainsFunc(destinationsOf(vs), func(d *networkingapi.Destination) bool { return d.GetSubset() == "" })
 }
 
-// hasUnpinnedRoute reports whether an existing route of ours routes to every pod of the Service.
+// hasUnpinnedRoute reports whether one of our existing routes routes to every pod of the Service.
 func (s *facts) hasUnpinnedRoute() bool {
 	return slices.ContainsFunc(s.ours.routes(), func(vs *networkingv1.VirtualService) bool {
 		if slices.Contains(s.reverted, vs.Name) {
@@ -194,8 +194,8 @@ func (s defaultDecision) usableNow(m meaning) bool {
 	return false
 }
 
-// isReady is the readiness that a name needs to come into force: three quarters of its pods, at least one; one is enough
-// with decided-at.
+// isReady is the readiness that a name needs to take effect: three quarters of its pods, at least one; one is enough with
+// decided-at.
 func (s *facts) isReady(m meaning) bool {
 	if !s.hasReady(m) {
 		return false

@@ -14,22 +14,22 @@ import (
 )
 
 // record is what must survive a restart and cannot be read from the cluster. It is JSON in the annotation outrigger.dev/record of
-// the DestinationRule and of each VirtualService, so that deleting one of them loses nothing:
+// the DestinationRule and of each VirtualService, so that deleting one of them loses nothing.
 type record struct {
 	// State is stateSplit or stateUndecided where there is no default, else empty.
 	State string `json:"state,omitempty"`
 	// Default is the default, in the form of meaning.
 	Default meaning `json:"default,omitzero"`
-	// By says how the default was found, one of the by… constants.
+	// By says how the default was found, one of the By… constants.
 	By string `json:"by,omitempty"`
-	// Since is when a default that nobody chose was recorded (ByFirst only). It may be revised until it is
+	// Since is when a default that the user did not choose was recorded (ByFirst only). It may be revised until it is
 	// Settings.Settle old. Records of earlier releases have no such time and are never revised.
 	Since string `json:"since,omitempty"`
 	// Names holds what version names mean, where that is not simply the version.
 	Names map[string]meaning `json:"names,omitempty"`
-	// Weights are the weights in effect, which may be others than those that are written; empty where the default has
-	// everything. Adopted is true for those that were set on our VirtualService by hand, Provisional for those of the first
-	// route, which holds until what is written can be followed.
+	// Weights are the weights in effect, which may differ from the annotation; empty if the default receives everything. Adopted is
+	// true for those that were set on our VirtualService by hand, Provisional for those of the first route, which holds until what
+	// is written can be followed.
 	Weights     effectiveWeights `json:"weights,omitempty"`
 	Adopted     bool             `json:"adopted,omitempty"`
 	Provisional bool             `json:"provisional,omitempty"`
@@ -46,14 +46,14 @@ type record struct {
 	Absent []string `json:"away,omitempty"`
 	// Gone is when a version replaced a deleted default, and which one: "2026-01-02T03:04:05.000Z v2".
 	Gone string `json:"gone,omitempty"`
-	// Detached are the VirtualServices that another author edited and that are no longer written.
+	// Detached are our VirtualServices that another client edited and that are no longer written.
 	Detached []string `json:"detached,omitempty"`
 	// KeptHosts are wildcards that an earlier release exposed and that the installation no longer allows.
 	KeptHosts []string `json:"keptHosts,omitempty"`
 	// Unrouted is true where no route for the mesh has been created: one that is missing was not deleted.
 	Unrouted bool `json:"unrouted,omitempty"`
-	// Failed is the default before this one, which had no ready pod for too long. Its share in the weights is the default's
-	// until other annotations than those that FailedChoice is the hash of take effect.
+	// Failed is the default before this one, which had no ready pod for too long. The current default receives its share.
+	// FailedChoice is the hash of the annotations at that time; a later choice ends the failure.
 	Failed       meaning `json:"failed,omitzero"`
 	FailedChoice string  `json:"choiceHash,omitempty"`
 	// Selector is the hash of the Service's selector and of the version label.
@@ -158,11 +158,11 @@ func recordOf(object Object) record {
 	return r
 }
 
-// HasRecord reports whether an object of ours carries a record of what was decided.
+// HasRecord reports whether one of our objects has a record of decisions.
 func HasRecord(object Object) bool { return !recordOf(object).isZero() }
 
-// IsRestored reports whether a DestinationRule of ours was created from a backup: it records when its subsets were added,
-// and that was before it was created. Creation times are whole seconds.
+// IsRestored reports whether our DestinationRule was created from a backup: it records when its subsets were added, and that was
+// before it was created. Creation times are whole seconds.
 func IsRestored(object Object) bool {
 	created := object.GetCreationTimestamp().Time
 	if created.IsZero() {

@@ -42,8 +42,8 @@ func render(s outcome) (out Objects, found []finding) {
 	return out, slices.Concat(found, tooMany, tooLarge)
 }
 
-// withoutNewSubsets takes the subset out of the destinations when the Service has been turned to other pods and their
-// subsets do not exist yet: the old ones are empty.
+// withoutNewSubsets removes the subset from the destinations after the Service's selector changed, while the new subsets do not
+// exist: the old ones have no pods.
 func (s defaultDecision) withoutNewSubsets(rules []rule) []rule {
 	if !s.reselected {
 		return rules
@@ -57,8 +57,8 @@ func (s defaultDecision) withoutNewSubsets(rules []rule) []rule {
 	return out
 }
 
-// routeView is what one VirtualService has to be: for callers in the mesh under the Service's own host, or for callers at
-// gateways under the exposed hosts. It is never both: whatever host a user exposes, no sidecar takes it from its owner.
+// routeView describes one VirtualService: for callers in the mesh under the Service's own host, or for callers at gateways under
+// the exposed hosts. It is never both: whatever host a user exposes, no sidecar takes it from its owner.
 type routeView struct {
 	name     string
 	existing *networkingv1.VirtualService
@@ -75,8 +75,8 @@ type routeViews struct {
 	changing                bool
 }
 
-// views says which VirtualServices there are. While the exposure changes, what was served before is served beside what is
-// new, until the new has existed for the propagation delay.
+// views returns which VirtualServices to render. While the exposure changes, the previous hosts are served in addition to the new
+// ones, until the new ones have existed for the propagation delay.
 func (s outcome) views() routeViews {
 	v := routeViews{
 		meshRoute:    routeView{name: s.names.meshRoute, existing: s.ours.meshRoute, mesh: !s.isMeshRouteWithheld && !s.foreign.meshTaken},
@@ -109,7 +109,7 @@ func (s outcome) views() routeViews {
 	return v
 }
 
-// keepExistingHosts adds what gateways serve now. A VirtualService of an earlier release serves mesh and gateway at once: it stays
+// keepExistingHosts adds what gateways serve now. A VirtualService of an earlier release serves both mesh and gateway: it stays
 // whole until its gateway's part has existed elsewhere for the propagation delay.
 func (v *routeViews) keepExistingHosts(s *facts) {
 	if exposed := v.gatewayRoute.existing; exposed != nil && len(boundGateways(exposed)) > 0 {
@@ -127,8 +127,8 @@ func (st ourObjects) isCombined() bool {
 	return st.meshRoute != nil && len(boundGateways(st.meshRoute)) > 0
 }
 
-// exposedByHand reports whether another client changed a VirtualService that serves mesh and gateway at once, and that is not
-// written any more: its gateway's part is theirs, too.
+// exposedByHand reports whether another client changed a VirtualService that serves both mesh and gateway, so that it is no longer
+// written: the part for the gateway belongs to that client, too.
 func (s *facts) exposedByHand() bool {
 	return s.ours.isCombined() && slices.Contains(s.detached, s.ours.meshRoute.Name) && s.ours.gatewayRoute == nil
 }
@@ -152,7 +152,7 @@ func exposedAt(vs *networkingv1.VirtualService) (time.Time, string) {
 	return at, key
 }
 
-// meta is the metadata of every object of ours.
+// meta is the metadata of each of our objects.
 func (s *facts) meta(name string) metav1.ObjectMeta {
 	meta := metav1.ObjectMeta{
 		Name: name, Namespace: s.Service.Namespace,
@@ -165,7 +165,7 @@ func (s *facts) meta(name string) metav1.ObjectMeta {
 	return meta
 }
 
-// ownerReference names the Service as the owner of an object of ours.
+// ownerReference names the Service as the owner of one of our objects.
 func ownerReference(service *corev1.Service) metav1.OwnerReference {
 	controller, block := true, false
 	return metav1.OwnerReference{
@@ -186,7 +186,7 @@ func mark(meta *metav1.ObjectMeta, marks map[string]string) {
 	}
 }
 
-// display is the default as people read it.
+// display returns the recorded default as users read it: "v1", "@all", or "split".
 func (r record) display() string {
 	if r.State != "" {
 		return r.State
@@ -222,7 +222,7 @@ func (s outcome) markRoute(vs *networkingv1.VirtualService, view routeView) {
 	mark(&vs.ObjectMeta, marks)
 }
 
-// kialiWizard is the kind of route that Kiali's menu takes it for.
+// kialiWizard is the Kiali wizard that can edit the route.
 func kialiWizard(vs *networkingv1.VirtualService) string {
 	switch {
 	case len(vs.Spec.Http) == 0:
@@ -233,7 +233,7 @@ func kialiWizard(vs *networkingv1.VirtualService) string {
 	return "request_routing"
 }
 
-// renderGateway makes the Gateway. While the exposure changes, it serves what it served, too.
+// renderGateway renders the Gateway, with its previous servers while the exposure changes.
 func (s outcome) renderGateway(views routeViews) *networkingv1.Gateway {
 	if s.gatewayDetached || s.unrecordedExposure || s.exposed.frozen {
 		return s.ours.gateway

@@ -14,8 +14,8 @@ import (
 	"outrigger.dev/outrigger/api"
 )
 
-// renderDestinationRule makes the DestinationRule: a subset for each version that has pods or that a route names, and for those
-// that had until lately.
+// renderDestinationRule renders the DestinationRule: a subset for each version that has pods or that a route names, or for which
+// this was true within Settings.SubsetRetention.
 func (s outcome) renderDestinationRule(routes []*networkingv1.VirtualService) (*networkingv1.DestinationRule, []finding) {
 	rule := &networkingv1.DestinationRule{ObjectMeta: s.meta(s.names.destinationRule), TypeMeta: typeMeta("DestinationRule")}
 	rule.Spec.Host = s.host
@@ -138,15 +138,15 @@ func (s outcome) keptVersions(routes []*networkingv1.VirtualService, unused stam
 	return slices.Compact(kept), adds, found
 }
 
-// isNamed reports whether a VirtualService of ours names a subset as it is now, edited or not.
+// isNamed reports whether one of our VirtualServices names a subset as it is now, edited or not.
 func (s *facts) isNamed(subset string) bool {
 	return slices.ContainsFunc(s.ours.routes(), func(vs *networkingv1.VirtualService) bool {
 		return slices.Contains(subsetsNamed(vs, s.host, s.Settings.ClusterDomain), subset)
 	})
 }
 
-// leftBehind returns since when the written route no longer names subsets that a rollout replaced, beside those that it recorded
-// before. Their retention begins with that write, so that the DestinationRule needs no additional one.
+// leftBehind returns since when the written route no longer names subsets that a rollout replaced, in addition to those that it
+// recorded before. Their retention begins with that write, so that the DestinationRule needs no additional one.
 func (s outcome) leftBehind(vs, existing *networkingv1.VirtualService) stamps {
 	if s.renewed {
 		return nil
@@ -184,25 +184,24 @@ func (s outcome) isSuperseded(version string) bool {
 	return false
 }
 
-// isBeingLeft reports whether a route of ours still routes to a version without pods that a workload ran last, or records since
+// isBeingLeft reports whether one of our routes still routes to a version without pods that a workload ran last, or records since
 // when it does not. The write that removes the subset records what replaced it.
 func (s *facts) isBeingLeft(version string) bool {
 	_, left := s.leftSince(version)
 	return left || s.isNamedByRoute(version) && !slices.Contains(s.podVersions(), version)
 }
 
-// leftSince returns since when no route of ours names a version without pods that a rollout beside other workloads replaced. It
-// is false once the DestinationRule records the successor as the version that ran last.
+// leftSince returns since when none of our routes names a version without pods that a rollout replaced while other workloads
+// received traffic. It is false once the DestinationRule records the successor as the version that ran last.
 func (s *facts) leftSince(version string) (time.Time, bool) {
 	at, left := s.left[s.subsets.names[version]]
 	ranLast := slices.Contains(slices.Collect(maps.Values(s.ours.lastRan)), version)
 	return at, left && ranLast && !slices.Contains(s.podVersions(), version)
 }
 
-// isReplaced reports whether a version of a lone default still runs beside the version that its workload rolls out. No route of
-// ours names a subset then, so the retention can begin now: a mark at the end of the last pod would be another write in each
-// rollout. A version without a subset is the new one, even if its pod is seen before the new template. A mark stays while both
-// run.
+// isReplaced reports whether a version of a lone default still runs while its workload rolls out another. None of our routes names
+// a subset then, so the retention can begin now: a mark at the end of the last pod would be another write in each rollout. A
+// version without a subset is the new one, even if its pod is seen before the new template. A mark stays while both run.
 func (s defaultDecision) isReplaced(version string, existingSubsets map[string]bool, marked bool) bool {
 	if !s.hasUnpinnedRoute() || !s.alone(s.record.Default) {
 		return false
@@ -215,7 +214,7 @@ func (s defaultDecision) isReplaced(version string, existingSubsets map[string]b
 	return false
 }
 
-// routedVersions are those that a route of ours or of others names.
+// routedVersions are those that one of our routes or a foreign route names.
 func (s outcome) routedVersions(routes []*networkingv1.VirtualService) map[string]bool {
 	routed := map[string]bool{}
 	for _, r := range s.rules {
@@ -271,7 +270,7 @@ func (s outcome) lastRun(kept []string, unused stamps, adds bool) map[string]str
 	return out
 }
 
-// remainingWorkloads returns the waiting workloads without those that were deleted, once their subset is removed: then one write is
+// remainingWorkloads returns otherWorkloads without those that were deleted, once their subset is removed: then one write is
 // enough.
 func (s outcome) remainingWorkloads(rule *networkingv1.DestinationRule) []string {
 	pruned := s.ours.destinationRule == nil || len(s.ours.destinationRule.Spec.Subsets) > len(rule.Spec.Subsets)

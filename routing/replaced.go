@@ -18,15 +18,15 @@ import (
 	"outrigger.dev/outrigger/api"
 )
 
-// An object of ours that the user replaces belongs to the user. It goes through these states:
+// One of our objects that the user replaces belongs to the user. It goes through these states:
 //
 //	ours ──replaced──▶ taken: foreign, with our marks ──our own objects exist for the propagation delay──▶ released: foreign
 //
 // Replaced means: a file that does not carry our labels was applied over it, or its hosts no longer include the Service's.
 // Any other edit leaves the object ours, and outrigger.dev/drift says what happens to it.
 
-// Divide sorts Istio's objects that concern the Service into those that Outrigger keeps and those of other authors. A
-// replaced object is another author's, also while it still carries our marks.
+// Divide sorts Istio's objects that concern the Service into those that Outrigger keeps and foreign ones. A replaced object is
+// foreign, also while it still carries our marks.
 func (o *Observed) Divide(all Objects) {
 	o.Existing, o.Foreign = Objects{}, Objects{}
 	o.Existing.DestinationRules, o.Foreign.DestinationRules = divided(o, all.DestinationRules)
@@ -48,7 +48,7 @@ func divided[T Object](o *Observed, list []T) (kept, foreign []T) {
 	return kept, foreign
 }
 
-// isReplacedByUser reports whether the user replaced an object of ours. With outrigger.dev/drift=revert nothing is taken: it is
+// isReplacedByUser reports whether the user replaced one of our objects. With outrigger.dev/drift=revert nothing is taken: it is
 // written back. Neither is an object of an earlier release, which left it as it is, until the next decision.
 func (o *Observed) isReplacedByUser(object Object) bool {
 	if o.Intent.Drift == api.DriftRevert || o.Intent.Bad[api.AnnotationDrift] || o.isUndecidedSince(object) || o.redefines(object) {
@@ -91,7 +91,7 @@ func (o *Observed) redefines(object Object) bool {
 	})
 }
 
-// lostHost reports whether a VirtualService of ours for callers in the mesh is no longer for the Service's host.
+// lostHost reports whether one of our VirtualServices for callers in the mesh is no longer for the Service's host.
 func (o *Observed) lostHost(vs *networkingv1.VirtualService) bool {
 	if name := vs.Name; name != o.Service.Name && name != o.Service.Name+autoSuffix {
 		return false
@@ -248,8 +248,7 @@ func isOwner(owner metav1.OwnerReference, service *corev1.Service) bool {
 	return owner.Kind == "Service" && owner.Name == service.Name && owner.Controller != nil && *owner.Controller
 }
 
-// carriesMarks reports whether an object of another author still carries marks of ours for the Service that Released
-// removes.
+// carriesMarks reports whether a foreign object still carries our marks for the Service that Released removes.
 func carriesMarks(object Object, service *corev1.Service) bool {
 	labels, name := object.GetLabels(), object.GetName()
 	if object.GetNamespace() != service.Namespace || name == service.Name+extraSuffix || !slices.Contains(derivedNames(service.Name), name) {
@@ -269,15 +268,15 @@ func carriesMarks(object Object, service *corev1.Service) bool {
 		len(bare.GetOwnerReferences()) != len(object.GetOwnerReferences())
 }
 
-// HasReplaced reports whether the user replaced an object of ours that still carries our marks.
+// HasReplaced reports whether the user replaced one of our objects that still carries our marks.
 func (o *Observed) HasReplaced() bool { return len(o.Replaced()) > 0 }
 
-// Replaced returns the objects of ours that the user replaced and that still carry our marks.
+// Replaced returns our objects that the user replaced and that still carry our marks.
 func (o *Observed) Replaced() []Object {
 	return slices.DeleteFunc(o.Foreign.All(), func(object Object) bool { return !carriesMarks(object, o.Service) })
 }
 
-// replacedObjects are objects of other authors that still carry our marks, as they were observed.
+// replacedObjects are foreign objects that still carry our marks, as they were observed.
 type replacedObjects struct {
 	destinationRule *networkingv1.DestinationRule
 	meshRoute       *networkingv1.VirtualService // <service>
@@ -322,7 +321,7 @@ func disowned[T Object](s *reader, list []T) []T {
 func (s *facts) replacedByUser() (found []finding) {
 	for _, object := range s.replaced.all {
 		found = append(found, problemOf(object, "metadata.ownerReferences", "", api.RouteObjectReplaced,
-			"You replaced this object of Outrigger, so it is yours now. Outrigger keeps its own objects beside it and removes its owner reference, labels and annotations from it.",
+			"You replaced this object of Outrigger, so Outrigger no longer writes it. Outrigger keeps separate objects and removes its owner reference, labels, and annotations from this one.",
 			"To restore Outrigger's object: kubectl delete "+ResourceOf(KindOf(object))+" -n "+object.GetNamespace()+" "+object.GetName()+"."))
 	}
 	return found
@@ -348,13 +347,13 @@ func (s *facts) releases(objects Objects, isConcluded bool) []Object {
 	return s.replaced.all
 }
 
-// wasRouted reports whether callers in the mesh had a route of ours until the user replaced it.
+// wasRouted reports whether callers in the mesh had one of our routes until the user replaced it.
 func (s defaultDecision) wasRouted() bool {
 	return s.isRecorded && s.record.State == "" && (s.replaced.meshRoute != nil || s.replaced.destinationRule != nil && s.replaced.destinationRule == s.DeletedDestinationRule)
 }
 
 // isNamedByReplaced reports whether the route that the user replaced named the subset of a version when Outrigger wrote it last:
-// ours continues it beside the user's, and has nothing to wait for.
+// ours continues it next to the user's, and has nothing to wait for.
 func (s *facts) isNamedByReplaced(version string) bool {
 	return s.replaced.meshRoute != nil && parsePairs(s.replaced.meshRoute.Annotations[api.AnnotationSubsets])[s.subsets.names[version]] == version
 }

@@ -80,7 +80,7 @@ func (s *facts) clusterDomains() []string {
 	return out
 }
 
-// servesAtGateway reports whether a VirtualService of ours serves a host at any gateway.
+// servesAtGateway reports whether one of our VirtualServices serves a host at any gateway.
 func (s *facts) servesAtGateway(host string) bool {
 	for _, vs := range s.ours.routes() {
 		if !s.renewed && len(boundGateways(vs)) > 0 && servesHost(vs, host) {

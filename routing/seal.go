@@ -10,7 +10,7 @@ import (
 	"outrigger.dev/outrigger/api"
 )
 
-// trust is what can be said of the annotations in which one of our objects keeps what we recorded on it.
+// trust is whether the annotations with our record on one of our objects can be trusted.
 type trust int
 
 const (
@@ -58,8 +58,8 @@ func (s *facts) sealAll(objects Objects, unsealed Object) {
 	}
 }
 
-// distrustEdited takes the annotations of ours off the objects on which another client edited them: nothing that it wrote
-// there counts as a decision. What they recorded is read from the other objects, or found out again.
+// distrustEdited removes our annotations from the objects on which another client edited them: what that client wrote does not
+// count as a decision. What they recorded is read from the other objects, or inferred again.
 func (s *reader) distrustEdited() {
 	s.distrusted = map[Object]Object{}
 	for i, rule := range s.Existing.DestinationRules {
@@ -86,8 +86,7 @@ func distrust[T interface {
 	return bare
 }
 
-// restoreAdded takes the subsets that look like ours for ours where the DestinationRule can no longer be asked. They count
-// as added now.
+// restoreAdded treats subsets with our names as ours if the DestinationRule has no record. They count as added now.
 func (s *reader) restoreAdded() {
 	rule := s.ours.destinationRule
 	if rule == nil || trustOf(rule) != blank {

@@ -11,7 +11,7 @@ import (
 	"outrigger.dev/outrigger/api"
 )
 
-// sharing says where the requests go that no match claims, by weights in effect.
+// sharing is where the requests go that no match claims, by weights in effect.
 type sharing struct {
 	shares []share
 	absent []string // names whose share the default has, since their workload was deleted or scaled to 0

@@ -14,7 +14,7 @@ import (
 	"outrigger.dev/outrigger/api"
 )
 
-// endWithoutRoutes ends the plan for Services that get no routes of ours, and for those whose routes must stay as they are. An existing
+// endWithoutRoutes ends the plan for Services that get no routes, and for those whose routes must stay as they are. An existing
 // route is withdrawn only by a decision about it; otherwise it stays.
 func (s *reader) endWithoutRoutes() (planEnd, bool) {
 	if s.Intent.Disabled {
@@ -31,7 +31,7 @@ func (s *reader) endWithoutRoutes() (planEnd, bool) {
 		return s.withdraw(), true
 	}
 	if router := s.managerOf(); router != "" {
-		s.report(api.RouteManagedElsewhere, router+" manages the traffic of the Service, so Outrigger creates no route.", "Remove one of the two.")
+		s.report(api.RouteManagedElsewhere, router+" manages the traffic of the Service, so Outrigger creates no route.", "Remove "+router+", or end Outrigger's routes: "+s.disableRoutes()+".")
 		return s.withdraw(), true
 	}
 	if s.Ambient {
@@ -43,7 +43,7 @@ func (s *reader) endWithoutRoutes() (planEnd, bool) {
 		return planEnd{}, true // nothing is created from an invalid label
 	}
 	if s.names.conflictingName != "" {
-		s.report(api.RouteNameTaken, s.names.conflictingName+" was not created by Outrigger and has the name of the object to write. Nothing is written.", "Rename it.")
+		s.report(api.RouteNameTaken, s.names.conflictingName+" was not created by Outrigger and has the name of the object to write. Nothing is written.", giveOtherName(s.names.conflictingName))
 		return planEnd{objects: s.Existing}, true
 	}
 	return planEnd{}, false
@@ -107,8 +107,8 @@ func (s *facts) hasRoutingSettings() bool {
 	return s.Service.Labels[api.LabelRouting] != ""
 }
 
-// withdraw removes our objects in order: the VirtualServices and the Gateway at once, the DestinationRule when no
-// proxy can have the routes any more. Subsets that another author's route names stay.
+// withdraw removes our objects in order: the VirtualServices and the Gateway at once, the DestinationRule when no proxy can still
+// have the routes. Subsets that a foreign route names stay.
 func (s *facts) withdraw() planEnd {
 	out := planEnd{isConcluded: true}
 	for _, rule := range s.Existing.DestinationRules {
@@ -142,7 +142,7 @@ func (s *facts) withdrawn(rule *networkingv1.DestinationRule, since time.Time) (
 	return kept, found
 }
 
-// namedByOthers returns the foreign VirtualServices that name a subset of ours.
+// namedByOthers returns the foreign VirtualServices that name one of our subsets.
 func (s *facts) namedByOthers(rule *networkingv1.DestinationRule) []string {
 	var out []string
 	for _, vs := range s.Foreign.VirtualServices {

@@ -24,8 +24,8 @@ func (s *facts) withUnseen(workloads []string) []string {
 	return workloads
 }
 
-// endSplit ends a split by the user's explicit, or when everything but one track, or one version, was deleted. Readiness,
-// scale and restarts end nothing.
+// endSplit ends a split when the user sets a default or weights, or when only one track or one version is left. Readiness, scaling,
+// and restarts do not end it.
 func (s defaultDecision) endSplit() (defaultDecision, []finding) {
 	explicit := meaning{}
 	switch d := s.Intent.Default; {

@@ -10,7 +10,7 @@ import (
 	"outrigger.dev/outrigger/api"
 )
 
-// StrandedTraffic is traffic that would have no destination, or that a version would receive which nobody chose.
+// StrandedTraffic is traffic that would have no destination, or that would go to a version that the user did not choose.
 type StrandedTraffic struct {
 	Versions []string // whose share it is, in natural order
 	Now      string   // the current shares, "v1=90 v2=10"
@@ -24,9 +24,9 @@ type StrandedTraffic struct {
 	Match string
 }
 
-// PredictStrandedTraffic predicts what becomes of the traffic of a Service when a workload is deleted, or has no pods any more. It plans the
-// resulting routes: what they send to versions without a ready pod is lost. It is false if nothing is lost, or if no other
-// version could receive it.
+// PredictStrandedTraffic predicts what becomes of the traffic of a Service when a workload is deleted, or no longer has pods. It
+// plans the resulting routes: what they send to versions without a ready pod is lost. It is false if nothing is lost, or if no
+// other version could receive it.
 func PredictStrandedTraffic(observed Observed, ref WorkloadRef, deleted bool, now time.Time) (StrandedTraffic, bool) {
 	before := readExisting(observed)
 	if len(before.Rules) == 0 {
@@ -52,7 +52,7 @@ func PredictStrandedTraffic(observed Observed, ref WorkloadRef, deleted bool, no
 		left.Workloads = append(left.Workloads, w)
 	}
 	left.Settings.Settle, left.Settings.PropagationDelay = 0, 0
-	left.Settings.DefaultGoneAfter, left.Intent.UnreadyAfter = 0, 0 // default-gone has a Problem of its own
+	left.Settings.DefaultGoneAfter, left.Intent.UnreadyAfter = 0, 0 // default-gone has a separate Problem
 	others := readyVersions(left.Pods)
 	if len(versionsHere) == 0 || len(others) == 0 {
 		return StrandedTraffic{}, false

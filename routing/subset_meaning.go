@@ -14,8 +14,8 @@ import (
 	"outrigger.dev/outrigger/api"
 )
 
-// A subset of ours means the version for which it was made. That is recorded on the DestinationRule, and on each
-// VirtualService for the subsets that it names; the labels that another client wrote into the DestinationRule do not change it.
+// Each of our subsets means the version for which it was made. That is recorded on the DestinationRule, and on each VirtualService
+// for the subsets that it names; the labels that another client wrote into the DestinationRule do not change it.
 
 // isNameOf reports whether we give a version this subset name.
 func isNameOf(name, version string) bool {
@@ -34,7 +34,7 @@ func (s *facts) ownSubsets() []string {
 	return sortedKeys(seen)
 }
 
-// meaningOfSubset returns the version of a subset of ours: as recorded, or else by its labels if they fit its name, or else the
+// meaningOfSubset returns the version of one of our subsets: as recorded, or else by its labels if they fit its name, or else the
 // version with that name. It is empty for a subset that was created for another version label.
 func (s *facts) meaningOfSubset(name string, versions []string) string {
 	subset := findSubset(s.ours.destinationRule, name)
@@ -61,7 +61,7 @@ func (s *facts) meaningOfSubset(name string, versions []string) string {
 	return version
 }
 
-// meaningsIn returns the versions of the subsets that a VirtualService of ours names.
+// meaningsIn returns the versions of the subsets that one of our VirtualServices names.
 func (s *facts) meaningsIn(vs *networkingv1.VirtualService) map[string]string {
 	out := map[string]string{}
 	for _, name := range subsetsNamed(vs, s.host, s.Settings.ClusterDomain) {
@@ -72,7 +72,7 @@ func (s *facts) meaningsIn(vs *networkingv1.VirtualService) map[string]string {
 	return out
 }
 
-// keepNamed adds the subsets that a route of ours names, as it is or as it will be, and that the DestinationRule would lack.
+// keepNamed adds the subsets that one of our routes names, as it is or as it will be, and that the DestinationRule would lack.
 func (s *facts) keepNamed(rule *networkingv1.DestinationRule, added stamps, routes []*networkingv1.VirtualService) {
 	for _, vs := range append(s.ours.routes(), routes...) {
 		meanings := s.meaningsIn(vs)
@@ -99,7 +99,7 @@ func (s *facts) destinationRuleDigest(rule *networkingv1.DestinationRule, ours s
 	return api.ShortHash(strings.Join(parts, ";"))
 }
 
-// destinationRuleEdited reports whether another client changed the host or a subset of ours in our DestinationRule.
+// destinationRuleEdited reports whether another client changed the host or one of our subsets in our DestinationRule.
 func (s *facts) destinationRuleEdited() bool {
 	rule := s.ours.destinationRule
 	if rule == nil {
@@ -219,7 +219,7 @@ func (s outcome) withDestinationRule() Objects {
 	return objects
 }
 
-// restoreSubsets writes host and subsets of ours into a DestinationRule as they were, and reports whether that changes it.
+// restoreSubsets restores the host and our subsets in a DestinationRule, and reports whether that changes it.
 func (s *facts) restoreSubsets(rule *networkingv1.DestinationRule) bool {
 	edited := s.destinationRuleEdited()
 	before := canonical(&rule.Spec)
@@ -244,8 +244,8 @@ func (s *facts) restoreSubsets(rule *networkingv1.DestinationRule) bool {
 	return canonical(&rule.Spec) != before
 }
 
-// restoreMeanings gives the subsets of a DestinationRule that waits for its end the labels that they had: routes of others
-// may still name them.
+// restoreMeanings gives the subsets of a DestinationRule that waits for its end the labels that they had: foreign routes may still
+// name them.
 func (s *facts) restoreMeanings(rule *networkingv1.DestinationRule) []finding {
 	before := canonical(&rule.Spec)
 	for _, name := range slices.Sorted(maps.Keys(s.ours.added)) {

@@ -12,7 +12,7 @@ import (
 	"outrigger.dev/outrigger/api"
 )
 
-// Observed is everything that one plan depends on, beside the time.
+// Observed is everything that one plan depends on, besides the time.
 type Observed struct {
 	Service   *corev1.Service
 	Namespace *corev1.Namespace
@@ -26,13 +26,13 @@ type Observed struct {
 	Pods []PodGroup
 	// Workloads are the Deployments, StatefulSets and DaemonSets of the namespace, with or without pods.
 	Workloads []Workload
-	// Existing holds our own objects for this Service as they are in the cluster: label and owner reference are ours.
+	// Existing holds our objects for this Service as they are in the cluster: with our label and owner reference.
 	Existing Objects
-	// DeletedDestinationRule is a DestinationRule of ours that was deleted recently with its record; nil if there is none. It was
+	// DeletedDestinationRule is our DestinationRule if it was deleted recently with its record; nil if there is none. It was
 	// restored from a backup and deleted by the garbage collector, because its owner was the Service of the backup, or it was
 	// replaced with its annotations.
 	DeletedDestinationRule *networkingv1.DestinationRule
-	// Foreign holds the objects of other authors that may concern the Service's hosts or our names.
+	// Foreign holds the foreign objects that may concern the Service's hosts or our names.
 	Foreign Objects
 	// IngressServices are the Services that select pods of the wanted ingress gateway.
 	IngressServices []*corev1.Service
@@ -49,29 +49,28 @@ type Observed struct {
 	HostOwners map[string]string
 	// Ingresses are those that Istio serves, and that share a host with the exposure or route to the Service.
 	Ingresses []*networkingk8s.Ingress
-	// IngressController says on which gateway pods Istio serves them.
+	// IngressController selects the gateway pods on which Istio serves them.
 	IngressController IngressController
 	// Bypasses are the routes of Gateway API that route to the Service.
 	Bypasses []Bypass
-	// MeshDomain is the cluster domain by Istio's own configuration; empty if that is not known.
+	// MeshDomain is the cluster domain in Istio's configuration; empty if unknown.
 	MeshDomain string
 	// MultiCluster is true if the mesh shows signs of spanning several clusters.
 	MultiCluster bool
 	// RootNamespace is the mesh's root namespace, istio-system.
 	RootNamespace string
-	// BetweenWrites is true where the objects may be those of a controller that is still writing: an object that is behind another is
-	// then no edit.
+	// BetweenWrites is true if a controller may still be writing the objects: an outdated object then does not count as an edit.
 	BetweenWrites bool
-	// Offline is true where there is no cluster to ask: gateways and their Services are then not missed.
+	// Offline is true without a cluster. Missing gateways are then not reported.
 	Offline  bool
 	Settings api.RoutingSettings
 
 	dryRun bool // nothing is recorded, so messages cannot contain times that begin now
 }
 
-// Mesh is what Istio's own configuration says that plans depend on. The zero value is not known, so Istio's defaults apply.
+// Mesh is the part of Istio's configuration that plans depend on. The zero value means unknown: Istio's defaults apply.
 type Mesh struct {
-	Domain  string // of the cluster; empty if it is not known
+	Domain  string // of the cluster; empty if unknown
 	Ingress IngressController
 }
 
@@ -91,8 +90,7 @@ type PodGroup struct {
 	Terminating int
 	// Created is the creation time of the oldest of the pods.
 	Created time.Time
-	// ReadySince is since when the ready pod that has been so for the longest is ready, cut to the second as the API has
-	// it; zero if none is ready.
+	// ReadySince is when the longest-ready pod became ready, truncated to seconds like the API; zero if no pod is ready.
 	ReadySince time.Time
 }
 
@@ -122,14 +120,13 @@ type Result struct {
 	// DependsOn is what the result depends on of the pods and workloads.
 	DependsOn Dependencies
 	Problems  []api.RouteProblem
-	// Pending are the settings that are written and not in effect, in the order of their keys.
+	// Pending are the settings that do not apply yet, sorted by key.
 	Pending []Pending
-	// Unwritten are the changes that routing=observe keeps from being made, in the order of Diff; what would change in
-	// their metadata alone is left out.
+	// Unwritten are the changes that routing=observe prevents, in the order of Diff, except changes of metadata alone.
 	Unwritten []Change
 }
 
-// Pending is a setting of the Service that is written and not in effect yet, or not in all its parts.
+// Pending is a setting of the Service that does not apply yet, or not completely.
 type Pending struct {
 	Key     string   // of the annotation
 	Value   string   // as it is written; empty where it was removed

@@ -24,14 +24,14 @@ import (
 // defaultVersionLabel is the label of versions where none is written. Records leave it out.
 const defaultVersionLabel = "version"
 
-// LabelChange is what becomes of a version label other than the one that the existing subsets are made of. The zero value
-// means that there is none.
+// LabelChange is the decision about a version label other than the one that the existing subsets use. The zero value means that
+// there is none.
 type LabelChange struct {
 	// From is the label of the existing subsets, where the written label is followed.
 	From string
 	// Versions are the versions by the written label, by those of From.
 	Versions map[string]string
-	// NotFollowed is the label that is written and not followed; Why says what is wrong with it.
+	// NotFollowed is a label that is set and does not apply; Why is the reason.
 	NotFollowed, Why string
 }
 
@@ -70,8 +70,8 @@ func FollowVersionLabel(observed *Observed, recorded string, before []PodGroup) 
 	observed.LabelChange = LabelChange{From: recorded, Versions: versions}
 }
 
-// recordedLabel is the version label that the existing objects were made by; empty if nothing says. Records of earlier
-// releases do not name it, but contain a hash of it.
+// recordedLabel is the version label that the existing objects use; empty if unknown. Records of earlier releases do not name it,
+// but contain a hash of it.
 func (s *facts) recordedLabel() string {
 	switch {
 	case s.renewed:

@@ -64,7 +64,7 @@ func (weights *effectiveWeights) UnmarshalText(text []byte) error {
 	return nil
 }
 
-// String writes weights as the annotation has them.
+// String writes weights in the annotation's syntax.
 func (weights effectiveWeights) String() string {
 	items := make([]string, len(weights))
 	for i, w := range weights {
@@ -96,10 +96,10 @@ func (s *facts) bound(weights []api.Weight, meaningOf func(string) meaning) effe
 	return out
 }
 
-// weightsDecision is what becomes of the weights that are written.
+// weightsDecision is the decision about the weights that are written.
 type weightsDecision struct {
 	inEffect effectiveWeights // empty: the default has everything
-	adopted  bool             // they were set on our VirtualService and hold until the Service says something about shares
+	adopted  bool             // they were set on our VirtualService and apply until the Service decides about shares
 	first    bool             // they are provisional
 	missing  []string         // why what is written is pending; empty if it is in effect
 }
@@ -161,9 +161,9 @@ func (s defaultDecision) withoutWeights(current weightsDecision) weightsDecision
 	return weightsDecision{}
 }
 
-// withoutRoute decides for a Service that has no route of ours yet. The default has everything, unless its weight is 0, or others
-// are ready and it is not: then the ready ones share in proportion. If the weight of the default is 0 and no other version is
-// ready, the versions with a weight receive their final shares.
+// withoutRoute decides for a Service that has no route yet. The default has everything, unless its weight is 0, or others are ready
+// and it is not: then the ready ones share in proportion. If the weight of the default is 0 and no other version is ready, the
+// versions with a weight receive their final shares.
 func (s defaultDecision) withoutRoute(written effectiveWeights, missing []string) weightsDecision {
 	positive := slices.DeleteFunc(slices.Clone(written), func(w effectiveWeight) bool { return w.weight == 0 })
 	here := slices.DeleteFunc(slices.Clone(positive), func(w effectiveWeight) bool { return !s.isReady(w.meaning()) })
@@ -178,7 +178,7 @@ func (s defaultDecision) withoutRoute(written effectiveWeights, missing []string
 	return weightsDecision{missing: missing}
 }
 
-// isDefaultZero reports whether the default is written with 0.
+// isDefaultZero reports whether the weights give the default 0.
 func (s defaultDecision) isDefaultZero(written effectiveWeights) bool {
 	return slices.ContainsFunc(written, func(w effectiveWeight) bool { return w.weight == 0 && overlap(w.meaning(), s.current()) })
 }
@@ -296,7 +296,7 @@ func (s defaultDecision) pendingWeights(decided weightsDecision) []finding {
 	return s.pending(key, decided.missing, message)
 }
 
-// provisionalNote says why the first route leaves the default out.
+// provisionalNote returns why the first route omits the default.
 func (s defaultDecision) provisionalNote() string {
 	why := "had no ready pod when that was written"
 	if s.isDefaultZero(s.writtenWeights()) {

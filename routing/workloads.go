@@ -15,9 +15,9 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// WorkloadOf returns the top-level workload that a pod belongs to, found in the pod alone: a ReplicaSet that carries
-// the pod's template hash is its Deployment (or Rollout), a pod without a controller is its own workload. It is false
-// for the pods of Jobs and CronJobs, which are no workload that serves.
+// WorkloadOf returns the top-level workload that a pod belongs to, found in the pod alone: a ReplicaSet that carries the pod's
+// template hash is its Deployment (or Rollout), a pod without a controller is its own workload. It is false for the pods of Jobs
+// and CronJobs, which do not serve requests.
 func WorkloadOf(pod *corev1.Pod) (WorkloadRef, bool) {
 	owner := metav1.GetControllerOfNoCopy(pod)
 	if owner == nil {
@@ -129,7 +129,7 @@ func refFrom(text string) (WorkloadRef, bool) {
 	return WorkloadRef{Kind: kind, Name: name}, ok && kind != "" && name != ""
 }
 
-// kindEntry is the kind of a machine outside of Kubernetes. Each is a track of its own.
+// kindEntry is the kind of a machine outside of Kubernetes. Each is a separate track.
 const kindEntry = "WorkloadEntry"
 
 // EntryLabels returns the labels of a WorkloadEntry, merged as Istio does: those of its metadata win.

@@ -37,7 +37,7 @@ const (
 // kubeVersion is the cluster version for which charts are rendered, that of package controlplane.
 const kubeVersion = "v1.37.2"
 
-// The charts by the names that Istio's chart repository gives them.
+// charts are the directories of the charts, by the names that Istio's chart repository gives them.
 var charts = map[string]string{
 	"base":    "charts/base",
 	"istiod":  "charts/istio-control/istio-discovery",

@@ -68,8 +68,8 @@ func statusOf(err error) exitStatus {
 	return exitStatus{code: int32(exit.ExitCode())}
 }
 
-// The kernel sends the parent-death signal when the *thread* that started the child ends, so all children are started
-// by one goroutine that keeps its thread for ever.
+// starter starts all children from one goroutine that keeps its thread: the kernel sends the parent-death signal when the *thread*
+// that started the child ends.
 var starter = sync.OnceValue(func() chan<- startRequest {
 	requests := make(chan startRequest)
 	go func() {

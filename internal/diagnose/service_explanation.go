@@ -90,13 +90,13 @@ func describeDefault(reading routing.Reading) string {
 	return reading.Default + ", because " + defaultReasons[reading.By]
 }
 
-// defaultReasons says how a default was chosen, by the word that is recorded.
+// defaultReasons explains how a default was chosen, by the recorded reason.
 var defaultReasons = map[string]string{
-	"first": "it was the first version when the default was recorded",
-	"old":   "it received traffic before Outrigger was installed",
-	"word":  "an annotation decided it (default-version or weights)",
-	"left":  "the workloads of all other versions were deleted",
-	"gone":  "the default before had no ready pod for too long",
+	routing.ByFirst: "it was the first version when the default was recorded",
+	routing.ByOld:   "it received traffic before Outrigger was installed",
+	routing.ByUser:  "an annotation decided it (default-version or weights)",
+	routing.ByLeft:  "the workloads of all other versions were deleted",
+	routing.ByGone:  "the default before had no ready pod for too long",
 }
 
 // settingsOf returns Outrigger's labels and annotations on the Service and its Namespace.

@@ -58,7 +58,7 @@ func (r *reconciler) apply(ctx context.Context, observed *routing.Observed, chan
 			writtenState{version: version, deleted: change.Action == routing.Delete, until: r.now().Add(awaitFor)})
 		r.contests.Wrote(attempt, digestAfter(observed, change))
 		r.reporter.countWrite(change, gvk.Kind)
-		if r.contests.Manager(attempt.Object) == "" { // a contested object has an Event of its own
+		if r.contests.Manager(attempt.Object) == "" { // a contested object has a separate Event
 			r.reporter.reportWrite(observed.Service, change, body)
 		}
 	}

@@ -51,7 +51,7 @@ func (c *cachedSources) Objects(ctx context.Context, term string) (routing.Objec
 	return listObjects(ctx, c.reader, client.MatchingFieldsSelector{Selector: fields.OneTermEqualSelector(indexConcerns, term)})
 }
 
-// listObjects returns objects as the reader has them, which must not be changed.
+// listObjects returns the objects of a reader, which must not be changed.
 func listObjects(ctx context.Context, reader client.Reader, options ...client.ListOption) (routing.Objects, error) {
 	var rules networkingv1.DestinationRuleList
 	var routes networkingv1.VirtualServiceList

@@ -17,7 +17,7 @@ import (
 	"outrigger.dev/outrigger/routing"
 )
 
-// admission says which changes of one Service are written now, if other clients revert its objects.
+// admission is which changes of one Service are written now, if other clients revert its objects.
 type admission struct {
 	changes  []routing.Change   // to be written now, in their order
 	delayed  []routing.Change   // to be written later
@@ -25,7 +25,8 @@ type admission struct {
 	next     time.Time          // when to look again; zero if nothing is contested
 }
 
-// admit divides changes into those that may be written now and those that are held, and names who contests an object.
+// admit divides changes into those that are written now and those that are delayed, and reports which field manager contests an
+// object.
 func (r *reconciler) admit(ctx context.Context, observed *routing.Observed, changes []routing.Change) (admission, error) {
 	now := r.now()
 	var out admission

@@ -148,7 +148,7 @@ func gatewaySelectorOf(observed *routing.Observed) map[string]string {
 	return nil
 }
 
-// objects reads Istio's objects and sorts them into ours and those of other authors.
+// objects reads Istio's objects and sorts them into ours and foreign ones.
 func (r reading) objects(ctx context.Context) error {
 	service, domain := r.observed.Service, r.observed.Settings.ClusterDomain
 	found, err := concerning(ctx, r.from.Objects, r.observed)

@@ -19,12 +19,13 @@ import (
 )
 
 // A Service that is to be exposed is indexed by these terms: its hosts, the domains above its hosts, the Gateway that it names, and
-// the ports that no other Gateway may serve beside the ports of its annotations.
+// the ports that no other Gateway may serve together with the ports of its annotations.
+
 func exposedAt(host string) string       { return "at/" + host }
 func exposedUnder(domain string) string  { return "under/" + domain }
 func exposedByGateway(ref string) string { return "gateway/" + ref }
-func exposedBeside(port routing.ServerPort) string {
-	return fmt.Sprintf("beside/%d/%s", port.Number, port.Speaks)
+func exposedExcluding(port routing.ServerPort) string {
+	return fmt.Sprintf("excluding/%d/%s", port.Number, port.Speaks)
 }
 
 // exposedTerms returns the terms of a Service. Its annotations are not validated: too many terms do no harm.
@@ -44,7 +45,7 @@ func exposedTerms(service *corev1.Service) []string {
 	} else {
 		for _, port := range wantedPorts(service, nil) {
 			for _, excluded := range port.Excludes() {
-				terms[exposedBeside(excluded)] = true
+				terms[exposedExcluding(excluded)] = true
 			}
 		}
 	}
@@ -160,11 +161,11 @@ func (w *watches) servicesForClaims(ctx context.Context, before, after client.Ob
 		if err != nil {
 			return nil, err
 		}
-		beside, err := w.servicesWithConflictingPort(ctx, before, after)
+		conflicting, err := w.servicesWithConflictingPort(ctx, before, after)
 		if err != nil {
 			return nil, err
 		}
-		keys = slices.Concat(keys, named, beside)
+		keys = slices.Concat(keys, named, conflicting)
 	}
 	for host := range hosts {
 		for _, term := range termsSharing(host) {
@@ -210,8 +211,8 @@ func (w *watches) servicesForGateway(ctx context.Context, before, after client.O
 	return keys, nil
 }
 
-// servicesWithConflictingPort returns the Services whose exposure cannot have a port beside one that only one of two states of a
-// Gateway serves.
+// servicesWithConflictingPort returns the Services whose exposure cannot have a port together with one that only one of two states
+// of a Gateway serves.
 func (w *watches) servicesWithConflictingPort(ctx context.Context, before, after client.Object) ([]client.ObjectKey, error) {
 	was, is := portsOf(before), portsOf(after)
 	changed := slices.DeleteFunc(slices.Concat(was, is), func(p routing.ServerPort) bool { return slices.Contains(was, p) && slices.Contains(is, p) })
@@ -220,7 +221,7 @@ func (w *watches) servicesWithConflictingPort(ctx context.Context, before, after
 	}
 	var keys []client.ObjectKey
 	for _, port := range changed {
-		exposed, err := exposedOn(ctx, w.reader, exposedBeside(port))
+		exposed, err := exposedOn(ctx, w.reader, exposedExcluding(port))
 		if err != nil {
 			return nil, err
 		}

@@ -45,7 +45,7 @@ type liveSources struct {
 	mapper  meta.RESTMapper
 	options Options
 	objects *ObjectIndex  // nil = not read yet
-	mesh    *routing.Mesh // likewise
+	mesh    *routing.Mesh // read once
 	others  map[listKey]othersList
 }
 

@@ -26,7 +26,7 @@ type optionalKind struct {
 	routes     bool                 // it is a kind of Gateway API whose objects route to Services
 }
 
-// WorkloadEntries are machines outside of Kubernetes, which Services select as they select pods.
+// workloadEntryDefinition is the kind of machines outside of Kubernetes, which Services select as they select pods.
 const workloadEntryDefinition = "workloadentries.networking.istio.io"
 
 // ServiceEntries and Ingresses claim hosts that Services are not to be exposed for. IngressClasses say which Ingresses are

@@ -57,8 +57,8 @@ func (w *ownWrites) forget(service client.ObjectKey) {
 	delete(w.pending, service)
 }
 
-// cachesLag reports whether the caches do not show yet what was written for a Service. One worker at a time reconciles a Service, so
-// nothing is noted for it meanwhile.
+// cachesLag reports whether the caches do not yet show what was written for a Service. One worker at a time reconciles a Service,
+// so nothing is noted for it meanwhile.
 func (w *ownWrites) cachesLag(ctx context.Context, caches client.Reader, service client.ObjectKey, now time.Time) (bool, error) {
 	w.mutex.Lock()
 	pending := w.pending[service]
@@ -81,7 +81,7 @@ func (w *ownWrites) cachesLag(ctx context.Context, caches client.Reader, service
 	return false, nil
 }
 
-// sawDelete notes that the caches have shown the deletion of an object of ours, so its writes are no longer awaited.
+// sawDelete notes that the caches have shown the deletion of one of our objects, so its writes are no longer awaited.
 func (w *ownWrites) sawDelete(object client.Object) {
 	route, is := object.(routing.Object)
 	if !is {

@@ -39,7 +39,7 @@ func (k optionalKind) reduce(clusterDomain string) func(any) (any, error) {
 		if _, done := whole.Object[fieldServices]; done {
 			return object, nil
 		}
-		services := []any{} // also for a kind that is no router: it marks a reduced object
+		services := []any{} // also for a kind that is not a router: it marks a reduced object
 		if k.router != nil {
 			for _, name := range k.router.ServicesOf(whole) {
 				services = append(services, name.String())

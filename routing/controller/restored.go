@@ -16,7 +16,7 @@ import (
 // restore it minutes before its Service.
 const restoredFor = 10 * time.Minute
 
-// restoredDestinationRules remembers deleted DestinationRules of ours with their record of decisions. Some came from a backup: their
+// restoredDestinationRules remembers our deleted DestinationRules with their record of decisions. Some came from a backup: their
 // owner is the Service of the backup, so the garbage collector may delete them before the controller can make the present Service
 // their owner. Others were replaced together with their annotations.
 type restoredDestinationRules struct {
@@ -35,7 +35,7 @@ func newRestoredDestinationRules(now func() time.Time) *restoredDestinationRules
 	return &restoredDestinationRules{now: now, byService: map[client.ObjectKey]restoredDestinationRule{}}
 }
 
-// note remembers a DestinationRule of ours if it was restored from a backup.
+// note remembers one of our DestinationRules if it was restored from a backup.
 func (r *restoredDestinationRules) note(object client.Object) {
 	rule, is := object.(*networkingv1.DestinationRule)
 	if !is || !routing.IsRestored(rule) {
@@ -51,7 +51,7 @@ func (r *restoredDestinationRules) note(object client.Object) {
 	r.byService[client.ObjectKey{Namespace: rule.Namespace, Name: name}] = restoredDestinationRule{rule: rule, seen: r.now()}
 }
 
-// noteReplaced remembers a DestinationRule of ours that another client replaced with its labels and annotations, as kubectl
+// noteReplaced remembers one of our DestinationRules that another client replaced with its labels and annotations, as kubectl
 // replace does: the record went with them.
 func (r *restoredDestinationRules) noteReplaced(before, after client.Object) {
 	was, isRule := before.(*networkingv1.DestinationRule)

@@ -33,6 +33,7 @@ const (
 // The terms by which Istio's objects are indexed. A Service looks up its own term, under which are the objects that it owns, that
 // have its name, and that are for its host: one term for all of them, because each costs half a kilobyte for each object. It also
 // looks up the hosts that it is exposed on. routing.MayConcern decides about the objects found.
+
 func termService(namespace, name string) string { return "service/" + namespace + "/" + name }
 func termHost(host string) string               { return "host/" + hostClass(host) }
 func termServed(host string) string             { return "served/" + hostClass(host) }

@@ -25,7 +25,7 @@ import (
 	"outrigger.dev/outrigger/routing/podindex"
 )
 
-// lookForIstio is how often the kinds of the cluster are checked, beside each change of a CustomResourceDefinition.
+// lookForIstio is how often the kinds of the cluster are checked, in addition to each change of a CustomResourceDefinition.
 const lookForIstio = 15 * time.Second
 
 var crdKind = schema.GroupVersionKind{Group: "apiextensions.k8s.io", Version: "v1", Kind: "CustomResourceDefinition"}
@@ -121,7 +121,7 @@ func (c *Controller) keepRoutes(ctx context.Context, definitions client.Reader, 
 	}
 }
 
-// run runs one controller on caches of its own, which are smaller than the shared ones and are freed when it ends.
+// run runs one controller on separate caches, which are smaller than the shared ones and are freed when it ends.
 func (c *Controller) run(ctx context.Context, optional []optionalKind) error {
 	ctx, cancel := context.WithCancel(ctx)
 	var running sync.WaitGroup
@@ -200,7 +200,7 @@ func (c *Controller) run(ctx context.Context, optional []optionalKind) error {
 	if err != nil {
 		return fmt.Errorf("watch pods: %w", err)
 	}
-	ended := make(chan error, 2) // room for both: nobody may receive the second
+	ended := make(chan error, 2) // room for both, since only the first is received for certain
 	running.Go(func() { ended <- objects.Start(ctx) })
 	running.Go(func() { ended <- loop.Start(ctx) })
 	c.log.Info("keeping routes")

@@ -39,7 +39,7 @@ type watches struct {
 	written      *ownWrites
 }
 
-// Nearly all changes of objects of ours are our own writes that come back. They are delayed until both of two writes that belong
+// Nearly all changes of our objects are our own writes that come back. They are delayed until both of two writes that belong
 // together are back, and reconciled after all else, first reconciliations included.
 const (
 	echoAfter    = 100 * time.Millisecond
@@ -70,7 +70,7 @@ func (w *watches) start(loop controller.Controller, objects cache.Cache) error {
 	return nil
 }
 
-// watched says how changes of a kind are handled.
+// watched describes how changes of a kind are handled.
 type watched struct {
 	services findServices
 	differs  func(before, after client.Object) bool
@@ -79,7 +79,7 @@ type watched struct {
 	// changed and deleted are called before anything is put into the queue; may be nil. changed is called
 	// for deletes as well.
 	changed, deleted func(client.Object)
-	// replaced is called for updates, likewise.
+	// replaced is called for updates, before anything is put into the queue; may be nil.
 	replaced func(before, after client.Object)
 }
 

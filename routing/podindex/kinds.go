@@ -14,7 +14,8 @@ import (
 	"outrigger.dev/outrigger/api"
 )
 
-// sidecarShape is what tells whether a pod has the sidecar that it should have, beside its labels. Routes do not depend on it.
+// sidecarShape holds the fields that, with the labels, show whether a pod has the sidecar that it should have. Routes do not depend
+// on it.
 type sidecarShape struct {
 	annotations string // those of Istio, "key\x00value\x00" each, sorted
 	image       string // of the proxy; empty if there is none

@@ -28,7 +28,7 @@ import (
 	"time"
 )
 
-// The parent-death signal belongs to a thread, and exec keeps that of the calling one.
+// init keeps main on one thread: the parent-death signal belongs to a thread, and exec keeps that of the calling one.
 func init() { runtime.LockOSThread() }
 
 func main() {
