@@ -139,7 +139,7 @@ func (e *explanations) add(story func() []diagnose.Paragraph, data any) error {
 	return printExplanation(story(), e.out)
 }
 
-// one prints the data of a single object, and list that of all objects of a file. As text, they are printed already.
+// finishSingle prints the data of a single object, and list that of all objects of a file. As text, they are printed already.
 func (e *explanations) finishSingle() error {
 	if e.encode == nil {
 		return nil
