@@ -69,9 +69,9 @@ func claimedAt(object Object, host string) time.Time {
 func (s *facts) routedByUser(x exposure, host string) *networkingv1.VirtualService {
 	for _, vs := range s.Foreign.VirtualServices {
 		_, outrigger := ServiceOf(vs)
-		leads := len(subsetsNamed(vs, s.host, s.Settings.ClusterDomain)) > 0
+		routesHere := len(subsetsNamed(vs, s.host, s.Settings.ClusterDomain)) > 0
 		serves := slices.ContainsFunc(vs.Spec.Hosts, func(h string) bool { return covers(h, host) })
-		if outrigger || vs.Namespace != s.Service.Namespace || !leads || !serves {
+		if outrigger || vs.Namespace != s.Service.Namespace || !routesHere || !serves {
 			continue
 		}
 		if slices.ContainsFunc(boundGateways(vs), func(ref string) bool { return ref == x.gateway || s.sharesIngress(ref, x, x.listeners()...) }) {

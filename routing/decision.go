@@ -31,7 +31,7 @@ type defaultDecision struct {
 	record         record      // as recorded, then as it will be recorded
 	isRecorded     bool        // false at first sight
 	isNew          bool        // an annotation has changed the default just now
-	reselected     bool        // the Service selects other pods: the destination gives up its subset at once
+	reselected     bool        // the Service selects other pods: the destination gives up its subset immediately
 	otherWorkloads []string    // known workloads that are not of the default, by WorkloadRef.String()
 	gone           goneDefault // a default whose workload was deleted
 	unready        time.Time   // when the default lost its last ready pod; zero unless failover is enabled
@@ -74,7 +74,7 @@ func decide(f *facts) (outcome, []finding, bool) {
 	return outcome{defaultDecision: c, exposed: exposed, exportTo: exportTo, policy: policy, routeRules: route}, found, true
 }
 
-// decideRoute decides which versions each rule of the route sends requests to. The choice that it returns has the weights in effect.
+// decideRoute decides which versions each rule of the route sends requests to. The decision that it returns has the weights in effect.
 func (s defaultDecision) decideRoute(exposed exposureDecision) (defaultDecision, routeRules, []finding) {
 	if s.record.State != "" {
 		out, found := s.routeToAll()
@@ -135,8 +135,8 @@ func (s defaultDecision) endpointsElsewhere() bool {
 		}
 	}
 	d := s.Intent.Default
-	said := d.OnService && (d.Policy != api.DefaultLiteral || s.within(s.meaningOf(d.Version))) || s.record.By == ByUser || len(s.record.Weights) > 0 || !s.impliedDefault().isZero()
-	return !said
+	isDecided := d.OnService && (d.Policy != api.DefaultLiteral || s.within(s.meaningOf(d.Version))) || s.record.By == ByUser || len(s.record.Weights) > 0 || !s.impliedDefault().isZero()
+	return !isDecided
 }
 
 func (s defaultDecision) unseenEndpoints() finding {

@@ -57,13 +57,13 @@ func (s defaultDecision) recordedStandIn() (time.Time, meaning) {
 	if s.renewed || !s.isRecorded {
 		return time.Time{}, meaning{}
 	}
-	said := []string{s.copies.read.Gone}
+	texts := []string{s.copies.read.Gone}
 	if s.copies.read.Revision == 0 { // as earlier releases recorded it
 		for _, vs := range s.ours.routes() {
-			said = append(said, vs.Annotations[api.AnnotationDefaultGone])
+			texts = append(texts, vs.Annotations[api.AnnotationDefaultGone])
 		}
 	}
-	for _, text := range said {
+	for _, text := range texts {
 		text, rest, _ := strings.Cut(text, " ")
 		if at, ok := parseTime(text); ok {
 			return at, parseMeaning(rest)

@@ -194,8 +194,8 @@ func otherRoutes(observed Observed, now time.Time) []OtherRoute {
 			Gateways: boundGateways(vs), Mesh: vs.Namespace == observed.Service.Namespace && coversService(vs, host, domain),
 			Shares: Reading{Rules: readRules(vs, versions)}.Shares(),
 		}
-		leads := len(subsetsNamed(vs, host, domain)) > 0
-		if visible(vs.Spec.ExportTo) && (edited || leads && len(route.Gateways) > 0 || route.Mesh) {
+		routesHere := len(subsetsNamed(vs, host, domain)) > 0
+		if visible(vs.Spec.ExportTo) && (edited || routesHere && len(route.Gateways) > 0 || route.Mesh) {
 			out = append(out, route)
 		}
 	}

@@ -41,7 +41,7 @@ func samePort(a, b *server) bool { return a.GetPort().GetNumber() == b.GetPort()
 //	the same settings      one server has the hosts of both
 //	HTTP, and a redirect   the hosts from before are not redirected, because HTTPS may not be there yet
 //	a redirect, and HTTP   the new hosts are not redirected
-//	two certificates       the new hosts have the new one at once
+//	two certificates       the new hosts have the new one immediately
 //	HTTP, and HTTPS        the new one alone: a port has one protocol
 func keepServers(gateway, existing *networkingv1.Gateway) {
 	if gateway.Spec.Selector == nil {

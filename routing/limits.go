@@ -105,7 +105,7 @@ func (s *facts) isLeftOut(m meaning) bool {
 	})
 }
 
-// isBeyondLimit reports whether a version would have no subset where all are made at once.
+// isBeyondLimit reports whether a version would have no subset where all are created together.
 func (s defaultDecision) isBeyondLimit(version string) bool {
 	if s.Settings.MaxVersions <= 0 || findSubset(s.ours.destinationRule, s.subsets.names[version]) != nil {
 		return false

@@ -107,7 +107,7 @@ func (s *facts) hasRoutingSettings() bool {
 	return s.Service.Labels[api.LabelRouting] != ""
 }
 
-// withdraw removes our objects in order: the VirtualServices and the Gateway at once, the DestinationRule when no proxy can still
+// withdraw removes our objects in order: the VirtualServices and the Gateway immediately, the DestinationRule when no proxy can still
 // have the routes. Subsets that a foreign route names stay.
 func (s *facts) withdraw() planEnd {
 	out := planEnd{isConcluded: true}

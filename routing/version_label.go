@@ -226,7 +226,7 @@ func (s *facts) recordedVersions(label string) map[string]string {
 }
 
 // relabel rewrites what is recorded by the label before, where the written label is followed: subsets keep their names, and
-// select the same pods by the new label. The write of the DestinationRule replaces the labels at once, so that no subset is
+// select the same pods by the new label. The write of the DestinationRule replaces the labels in one step, so that no subset is
 // missing at any moment, and the VirtualServices stay as they are.
 func (s *reader) relabel() {
 	change := s.LabelChange

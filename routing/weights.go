@@ -104,7 +104,7 @@ type weightsDecision struct {
 	missing  []string         // why what is written is pending; empty if it is in effect
 }
 
-// decideWeights decides which weights are in effect from now on. The choice that it returns has them in its record.
+// decideWeights decides which weights are in effect from now on. The decision that it returns has them in its record.
 func (s defaultDecision) decideWeights() (defaultDecision, []finding) {
 	decided, next := s.weightsDecision(), s
 	next.record.Weights, next.record.Adopted, next.record.Provisional = decided.inEffect, decided.adopted, decided.first

@@ -77,7 +77,7 @@ func (r *reconciler) attempt(observed *routing.Observed, change routing.Change) 
 	}
 	decision, err := json.Marshal(observed.Intent)
 	if err != nil {
-		return contest.Attempt{}, fmt.Errorf("encode what Service %s asks for: %w", client.ObjectKeyFromObject(observed.Service), err)
+		return contest.Attempt{}, fmt.Errorf("encode the settings of Service %s: %w", client.ObjectKeyFromObject(observed.Service), err)
 	}
 	found := existingObject(observed.Existing, change.Object)
 	if change.Action == routing.Release {

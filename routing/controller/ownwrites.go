@@ -17,7 +17,7 @@ import (
 )
 
 // awaitFor is how long a reconciliation waits for a cache that does not show a write. It never will if another client deleted the
-// object at once.
+// object immediately.
 const awaitFor = 5 * time.Second
 
 // ownWrites remembers what was written for each Service until the caches show it. A plan from caches that are older than our last

@@ -18,7 +18,7 @@ import (
 	"outrigger.dev/outrigger/internal/fairqueue"
 )
 
-// How many Events are sent: those of a user's change at once; the thousands of a first start after its objects, so that they do
+// How many Events are sent: those of a user's change immediately; the thousands of a first start after its objects, so that they do
 // not delay the writes. The recorder would drop what it cannot send.
 const (
 	eventsAtOnce    = 20

@@ -266,8 +266,8 @@ func (w *watches) services(ctx context.Context, namespace string, choose func(*c
 }
 
 func requestsExposure(service *corev1.Service) bool {
-	_, asks := service.Annotations[api.AnnotationExpose]
-	return asks
+	_, requested := service.Annotations[api.AnnotationExpose]
+	return requested
 }
 
 func always(_, _ client.Object) bool { return true }
