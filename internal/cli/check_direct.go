@@ -52,7 +52,7 @@ func post(ctx context.Context, target string, body []byte, entry admissionregist
 	request.Header.Set("Content-Type", "application/json")
 	response, err := httpClient.Do(request)
 	if err != nil {
-		return out, fmt.Errorf("the webhook does not respond at %s: %w", target, err)
+		return out, fmt.Errorf("the webhook does not answer at %s: %w", target, err)
 	}
 	defer func() { _ = response.Body.Close() }() // only read
 	if out.Body, err = io.ReadAll(io.LimitReader(response.Body, 1<<20)); err != nil {
