@@ -70,7 +70,7 @@ func (s *facts) splitsVersions(rules []rule) bool {
 	return named && len(s.withPods()) > 1 && len(s.podVersions()) > 1
 }
 
-// namingSubset says how the destination of a VirtualService follows a version.
+// namingSubset returns how the destination of a VirtualService follows a version.
 func (s *facts) namingSubset(rules []rule) string {
 	return fmt.Sprintf("Name a subset: destination {host: %s, subset: %s}, for example. Outrigger does not change it when the weights change.", s.host, s.exampleSubset(rules))
 }
@@ -185,7 +185,7 @@ func (s *facts) bypassingIngress(exposed exposureDecision, name string, hosts []
 	}}
 }
 
-// perVersion says how an object that cannot name subsets routes to one version.
+// perVersion returns how an object that cannot name subsets routes to one version.
 func (s *facts) perVersion(fix string) string {
 	version := s.podVersions()[0]
 	selector := maps.Clone(s.Service.Spec.Selector)
@@ -194,7 +194,7 @@ func (s *facts) perVersion(fix string) string {
 		fix, s.Service.Namespace, s.Service.Name, s.Service.Name, SubsetName(version), pairsText(selector))
 }
 
-// orExpose says how to have Outrigger route the same requests, by the weights.
+// orExpose returns how to have Outrigger route the same requests, by the weights.
 func (s *facts) orExpose(exposed exposureDecision, object fmt.Stringer, hosts []string) string {
 	if _, speaksHTTP := s.gatewayServicePort(exposed.request); !speaksHTTP || exposed.on {
 		return ""

@@ -21,8 +21,8 @@ type claimant struct {
 	host string
 }
 
-// otherClaim returns an object that serves a host at one of our gateway's ports so that it is not free, and whether our claim comes first.
-// It is nil if there is none.
+// otherClaim returns an object that serves a host at one of our gateway's ports so that it is not free, and whether our claim comes
+// first. It is nil if there is none.
 func (s *facts) otherClaim(x exposure, host string) (Object, bool) {
 	var later Object
 	for _, l := range x.listeners() {
@@ -39,13 +39,13 @@ func (s *facts) otherClaim(x exposure, host string) (Object, bool) {
 	return later, later != nil
 }
 
-// claimants returns the foreign objects that keep us from a host. Those with a more specific host keep us from a wildcard that we
-// do not serve yet.
-func (s *facts) claimants(x exposure, l listener, host string, exposed bool) []claimant {
+// claimants returns the foreign objects that keep us from a host. Unless we serve it already (isServed), those with a more
+// specific host keep us from a wildcard.
+func (s *facts) claimants(x exposure, l listener, host string, isServed bool) []claimant {
 	var out []claimant
 	add := func(object Object, hosts []string) {
 		for _, theirs := range hosts {
-			if s.blocks(theirs, host) || !exposed && s.blocksWildcard(object, theirs, host) {
+			if s.blocks(theirs, host) || !isServed && s.blocksWildcard(object, theirs, host) {
 				out = append(out, claimant{object, theirs})
 			}
 		}

@@ -40,7 +40,7 @@ type exposureDecision struct {
 	exposure                          // what gateways serve from now on; off if nothing
 	current         currentExposure   // what they serve now
 	request         *api.Exposure     // the annotations that exposure is for
-	annotations     map[string]string // what all annotations say, with those about exposure that exposure is for
+	annotations     map[string]string // all annotations, with those about exposure that exposure is for
 	lastValid       map[string]string // the values in effect of invalid annotations, to be recorded
 	frozen          bool              // the objects of the current exposure stay as they are
 	keptHosts       []string          // wildcards that an earlier release exposed and that the installation no longer allows

@@ -43,11 +43,12 @@ type routeRules struct {
 	rules               []rule
 	absent              []string // weighted versions without pods; the default receives their share
 	isMeshRouteWithheld bool     // no route for the mesh is created
-	unversioned         bool     // it names no version
+	unversioned         bool     // the route names no version
 
-	kept     map[string]meaning // to be recorded, as the following
-	mirrors  effectiveWeights
-	returned string
+	// Of the record that will be written:
+	kept     map[string]meaning // what the conditions of the match annotation mean
+	mirrors  effectiveWeights   // the mirrors in effect
+	returned string             // when a version last took its share back from the default
 }
 
 // recordedOutcome is an outcome in which everything stays as recorded. It is also what decideDefault starts from.

@@ -8,9 +8,9 @@ import (
 	"time"
 )
 
-// Dependencies says what a Result depends on of the facts that change all the time: pods and workloads. The planner notes them
+// Dependencies is what a Result depends on of the facts that change all the time: pods and workloads. The planner notes them
 // where it reads them, so that a new rule cannot forget one. The rest of Observed changes rarely, and each change of it requires
-// a new plan; Result.Next says when time alone does.
+// a new plan; Result.Next is when time alone does.
 type Dependencies struct {
 	// OnPods is false if no rule looked at any pod.
 	OnPods bool

@@ -19,7 +19,7 @@
 //	interpret            tracks.go, version_label.go, subsets.go, conflicts.go, drift.go
 //	endWithoutDecision   plan.go
 //	noteEdits            subset_meaning.go, drift.go
-//	decide               decision.go: decideDefault in defaults.go, first_default.go, split.go, deleted_default.go, failover.go;
+//	decide               decision.go: decideDefault in defaults.go, first_default.go, split.go, default_deleted.go, failover.go;
 //	                     decideExposure in gateway.go; decideExport in export.go; decidePolicy in inherit.go;
 //	                     decideRoute in decision.go, weights.go, match.go, shares.go, sticky.go, mirror.go
 //	render               render.go, render_route.go, render_destination_rule.go, limits.go

@@ -78,7 +78,7 @@ func (s *facts) sharesChanged() bool {
 	return s.isChanged(api.AnnotationDefaultVersion, api.AnnotationWeights, api.AnnotationDecidedAt)
 }
 
-// noteDrift finds what another client changed in our VirtualServices, and says what becomes of it: it holds, it is
+// noteDrift finds what another client changed in our VirtualServices, and decides about the edit: it is kept, it is
 // written back, or the VirtualService is theirs from now on.
 func (s *reader) noteDrift() {
 	if s.renewed || !s.isRecorded {
@@ -178,7 +178,7 @@ func gatewayDigest(gateway *networkingv1.Gateway) string {
 	return api.ShortHash(canonical(&gateway.Spec))
 }
 
-// revert has an edited VirtualService written back, and says so.
+// revert has an edited VirtualService written back, and reports it.
 func (s *reader) revert(vs *networkingv1.VirtualService, message, advice string) {
 	s.reverted = append(s.reverted, vs.Name)
 	s.reportForeign(vs, "spec", "", api.RouteEditReverted, message, advice)

@@ -113,8 +113,8 @@ func (s defaultDecision) anyUsable(m meaning) bool {
 	return slices.ContainsFunc(s.possible(m), s.usable)
 }
 
-// keptShares returns where the share of m stays while none of its pods is ready: where it went, or else what it ran last, or else where
-// most of its pods are.
+// keptShares returns where the share of m stays while none of its pods is ready: where it went, or else what it ran last, or else
+// where most of its pods are.
 func (s *facts) keptShares(m meaning) []portion {
 	versions := s.possible(m)
 	counts := map[string]int{}

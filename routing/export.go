@@ -13,9 +13,9 @@ import (
 	"outrigger.dev/outrigger/api"
 )
 
-// decideExport says to which namespaces our objects are visible, all of them to the same: a route that reaches further than the
+// decideExport returns to which namespaces our objects are visible, all of them to the same: a route that reaches further than the
 // subsets it names fails there. Istio merges a foreign DestinationRule with ours only where they are equal in this; the Service's
-// own annotation comes next. What is exposed says so outright, since the mesh's default may hide it from the gateway's namespace.
+// own annotation comes next. What is exposed sets it explicitly, since the mesh's default may hide it from the gateway's namespace.
 // While the annotation is invalid, each object stays visible where it is, and a new one is visible no further than the existing
 // ones, or than the Service's own namespace.
 func (s *facts) decideExport(exposed exposureDecision) (exportTo []string, found []finding) {

@@ -132,7 +132,7 @@ func (s *facts) othersHavePods(m meaning) bool {
 }
 
 // nextDefault returns the default among the versions with a ready pod if m did not exist: the lowest or highest if the policy
-// says so, or else the one whose workload was created first.
+// requires it, or else the one whose workload was created first.
 func (s *facts) nextDefault(m meaning) meaning {
 	created := map[string]time.Time{} // of the oldest workload, by version
 	for _, t := range s.withPods() {

@@ -93,7 +93,8 @@ func (s *facts) deciding(versions []string) string {
 	return advice + "."
 }
 
-// pending reports that an annotation is not in effect yet, since names in it cannot be followed. It reports nothing if none is missing.
+// pending reports that an annotation is not in effect yet, since names in it cannot be followed. It reports nothing if none is
+// missing.
 func (s defaultDecision) pending(key string, missing []string, message string) []finding {
 	if len(missing) == 0 {
 		return nil

@@ -41,7 +41,8 @@ func (x exposure) key() string {
 	return api.ShortHash(text)
 }
 
-// decideExposure decides what gateways serve: what the annotations request, without what is not permitted and what others serve already.
+// decideExposure decides what gateways serve: what the annotations request, without what is not permitted and what others serve
+// already.
 func (s *facts) decideExposure() (exposureDecision, []finding) {
 	out := exposureDecision{request: s.Intent.Expose, annotations: s.Intent.Texts, lastValid: s.recorded.LastValid, refusedExposure: s.recorded.RefusedExposure}
 	if out.request == nil {
@@ -164,8 +165,8 @@ func allows(entry, host string) bool {
 	return wild && host != anyHost && strings.HasSuffix(host, suffix)
 }
 
-// resolveGateway returns an exposure with the selector of the Gateway that the user names, and with the hosts that it serves. It returns
-// false if it serves none of them.
+// resolveGateway returns an exposure with the selector of the Gateway that the user names, and with the hosts that it serves. It
+// returns false if it serves none of them.
 func (s *facts) resolveGateway(x exposure, current currentExposure) (out exposure, ok bool, found []finding) {
 	gateway := s.foreignGateway(x.gateway)
 	if gateway == nil {
@@ -359,7 +360,7 @@ type objection struct {
 	what, advice string
 }
 
-// ingressObjection says that the ingress gateway does not exist, or does not open a port; nil if it does.
+// ingressObjection returns an objection if the ingress gateway does not exist, or does not open a port; nil if it does.
 func (s *facts) ingressObjection(x exposure, l listener) *objection {
 	if s.Offline {
 		return nil

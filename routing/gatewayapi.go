@@ -113,7 +113,7 @@ func parentName(parent map[string]any, namespace string) string {
 	return kind + " " + cmp.Or(textAt(parent, "namespace"), namespace) + "/" + textAt(parent, "name")
 }
 
-// refusedParents are the parents of which every status says that the route is not accepted, for example because their
+// refusedParents are the parents whose status reports that the route is not accepted, for example because their
 // listeners do not allow the route's namespace. A parent without a status may still accept it.
 func refusedParents(object *unstructured.Unstructured) map[string]bool {
 	refused := map[string]bool{}

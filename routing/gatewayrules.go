@@ -28,7 +28,7 @@ func (s *facts) gatewayForbidden(x exposure, current currentExposure) []finding 
 	return []finding{s.refuse(current, o.key, o.value, o.reason, o.what, o.advice)}
 }
 
-// portObjection says that the gateway lacks one of the exposure's ports; nil if it has it, as far as is known.
+// portObjection returns an objection if the gateway lacks one of the exposure's ports; nil if it has it, as far as is known.
 func (s *facts) portObjection(x exposure, l listener, current currentExposure) *objection {
 	if s.opensPort(l.port) || s.isServedAt(x, l, x.hosts) || len(s.Settings.GatewayPorts) > 0 && !s.changesGateway(x, l, current) {
 		return nil
@@ -43,7 +43,7 @@ func (s *facts) changesGateway(x exposure, l listener, was currentExposure) bool
 	return was.on && (!was.generated || !maps.Equal(was.selector, x.selector) || !had && len(s.IngressServices) > 0)
 }
 
-// listObjection says which of the administrator's lists of gateways, gateway pods, and ports does not permit the exposure; nil if all do.
+// listObjection returns the objection of an administrator's list of gateways, gateway pods, or ports; nil if all permit the exposure.
 func (s *facts) listObjection(x exposure) *objection {
 	if !x.generated {
 		if allowed := s.Settings.Gateways; len(allowed) > 0 && !slices.ContainsFunc(allowed, func(entry string) bool { return namesGateway(entry, x.gateway) }) {

@@ -71,7 +71,7 @@ func bytesOfJSON(value any) []byte {
 	return out
 }
 
-// isDecision reports whether a record says where requests go by a decision: not of a split, of the provisional shares of a
+// isDecision reports whether the destinations in a record are a decision: not of a split, of the provisional shares of a
 // first route, or of a default that may still be revised.
 func (s *facts) isDecision(r record) bool {
 	if r.isZero() || r.State != "" || r.Provisional {
@@ -127,7 +127,7 @@ func (s *facts) decidingHash() string {
 	return api.ShortHash(strings.Join(texts, "\n"))
 }
 
-// Decision says where requests go that no match claims: by weights, or all to the default.
+// Decision is where requests go that no match claims: by weights, or all to the default.
 type Decision struct {
 	// Default is the version by which annotations name the default now, or @all.
 	Default string

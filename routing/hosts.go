@@ -40,8 +40,8 @@ func hostOf(service *corev1.Service, clusterDomain string) string {
 	return service.Name + "." + service.Namespace + ".svc." + clusterDomain
 }
 
-// ResolveHost returns the full name of a host in an object of the namespace, as Istio resolves it: a name without a dot is a Service of
-// that namespace, any other is literal.
+// ResolveHost returns the full name of a host in an object of the namespace, as Istio resolves it: a name without a dot is a Service
+// of that namespace, any other is literal.
 func ResolveHost(host, namespace, clusterDomain string) string {
 	if host == "" || strings.ContainsAny(host, ".*") {
 		return host

@@ -13,7 +13,7 @@ import (
 	"outrigger.dev/outrigger/api"
 )
 
-// IngressController says which Ingresses Istio serves and on which gateway pods, by the mesh's configuration. The zero value
+// IngressController is which Ingresses Istio serves and on which gateway pods, by the mesh's configuration. The zero value
 // is Istio's default.
 type IngressController struct {
 	Mode    string // OFF, STRICT or DEFAULT; STRICT if empty

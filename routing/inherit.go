@@ -116,8 +116,8 @@ func moreSpecific(a, b string) bool {
 	return wildA && len(a) > len(b)
 }
 
-// noteWideDestinationRule notes a DestinationRule for many hosts in a caller's namespace: Istio looks there first, so those callers do not
-// see our subsets.
+// noteWideDestinationRule notes a DestinationRule for many hosts in a caller's namespace: Istio looks there first, so those callers do
+// not see our subsets.
 func (s *reader) noteWideDestinationRule(rule *networkingv1.DestinationRule) {
 	if rule.Namespace == s.Service.Namespace || rule.Spec.WorkloadSelector != nil || rule.Namespace == s.RootNamespace && !slices.Contains(rule.Spec.ExportTo, ".") {
 		return

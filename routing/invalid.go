@@ -32,11 +32,11 @@ func (s *reader) restoreAnnotations() {
 		s.ours.annotations = maps.Clone(s.Intent.Texts) // another client wiped or replaced them: nothing new is has by that
 	}
 	s.invalid = s.Intent.Bad
-	held := s.recorded.LastValid
+	values := s.recorded.LastValid
 	if s.recorded.LastValid = nil; len(s.Intent.Bad) == 0 {
 		return
 	}
-	s.recorded.LastValid = held
+	s.recorded.LastValid = values
 	service := &corev1.Service{ObjectMeta: *s.Service.ObjectMeta.DeepCopy(), Spec: corev1.ServiceSpec{Ports: s.Service.Spec.Ports}}
 	recorded := map[string]bool{} // an earlier release may have accepted what this one refuses
 	for key := range s.Intent.Bad {
@@ -50,7 +50,7 @@ func (s *reader) restoreAnnotations() {
 		}
 	}
 	namespace := s.keepExposureAnnotations(service, recorded)
-	s.recorded.LastValid = s.heldBy(service)
+	s.recorded.LastValid = s.lastValidValues(service)
 	bad, label := s.Intent.Bad, s.Intent.VersionLabel
 	s.Intent, _ = s.Settings.Limits.IntentOf(service, namespace, recorded)
 	s.Intent.VersionLabel = label // the pods were counted by it
@@ -70,37 +70,37 @@ func (s *facts) inEffect(key string) (string, bool) {
 	return text, has
 }
 
-// heldBy returns what the record holds: the values that a copy of the Service has in the place of invalid ones.
-func (s *facts) heldBy(service *corev1.Service) map[string]string {
+// lastValidValues returns what the record keeps: the values that a copy of the Service has in place of the invalid ones.
+func (s *facts) lastValidValues(service *corev1.Service) map[string]string {
 	keys := sortedKeys(s.Intent.Bad)
 	if len(s.badExposure) > 0 {
 		keys = append(keys, api.ExposureKeys()...)
 	}
-	var held map[string]string
+	var values map[string]string
 	for _, key := range keys {
 		if text, has := service.Annotations[key]; has {
-			if held == nil {
-				held = map[string]string{}
+			if values == nil {
+				values = map[string]string{}
 			}
-			held[key] = text
+			values[key] = text
 		}
 	}
-	return held
+	return values
 }
 
 // lastValidExposure are the annotations that the current exposure was written for, as recorded; nil if there is no such record.
 func (s *facts) lastValidExposure() map[string]string {
-	held := maps.Clone(s.copies.read.LastValid)
-	maps.DeleteFunc(held, func(key, _ string) bool { return !slices.Contains(api.ExposureKeys(), key) })
-	if s.renewed || held[api.AnnotationExpose] == "" {
+	values := maps.Clone(s.copies.read.LastValid)
+	maps.DeleteFunc(values, func(key, _ string) bool { return !slices.Contains(api.ExposureKeys(), key) })
+	if s.renewed || values[api.AnnotationExpose] == "" {
 		return nil
 	}
-	return held
+	return values
 }
 
 // isLastValidHost reports whether the record says that a host was exposed when an annotation about exposure became invalid.
 func (s *facts) isLastValidHost(host string) bool {
-	held := s.lastValidExposure()
-	hosts, has := held[api.AnnotationHosts]
-	return held != nil && (has && slices.Contains(splitList(strings.ReplaceAll(hosts, " ", "")), host) || !has && host == anyHost)
+	values := s.lastValidExposure()
+	hosts, has := values[api.AnnotationHosts]
+	return values != nil && (has && slices.Contains(splitList(strings.ReplaceAll(hosts, " ", "")), host) || !has && host == anyHost)
 }

@@ -18,8 +18,8 @@ import (
 // An exposure fails closed: while an annotation about it is invalid, nothing new is exposed, and what is exposed stays as it
 // was when all of them were valid. None of them is replaced by its default or by the Namespace's, which may be broader.
 
-// keepExposureAnnotations replaces the annotations about exposure by those that the current exposure was written for, if one is invalid now.
-// It changes service and returns a copy of the Namespace.
+// keepExposureAnnotations replaces the annotations about exposure by those that the current exposure was written for, if one is
+// invalid now. It changes service and returns a copy of the Namespace.
 func (s *reader) keepExposureAnnotations(service *corev1.Service, recorded map[string]bool) *corev1.Namespace {
 	s.badExposure = s.Intent.BadExposure()
 	if len(s.badExposure) == 0 {

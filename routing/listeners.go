@@ -114,9 +114,9 @@ func (s *facts) checkPorts(x exposure, current currentExposure) (refused, found 
 	return nil, found
 }
 
-// protocolObjection says that another Gateway has another protocol on a port: it is a conflict where one has TLS or TCP and ours is for
-// HTTP, or the other way around. It is nil if there is none. What is exposed already stays, except where two Gateways of Outrigger
-// were created at the same time.
+// protocolObjection returns an objection if another Gateway has another protocol on a port: it is a conflict where one has TLS or TCP
+// and ours is for HTTP, or the other way around. It is nil if there is none. What is exposed already stays, except where two Gateways
+// of Outrigger were created at the same time.
 func (s *facts) protocolObjection(x exposure, l listener) *objection {
 	gateway := s.otherProtocol(x, l)
 	if gateway == nil {

@@ -61,7 +61,7 @@ func conditionText(m api.Match) string {
 	return strings.TrimPrefix(m.String(), "=")
 }
 
-// matchItems says of each item where its requests go, and which versions the pending ones wait for.
+// matchItems returns where the requests of each item go, and which versions the pending ones wait for.
 func (s defaultDecision) matchItems() (items []matchItem, missing []string, found []finding) {
 	before := s.matchesBefore()
 	for i, match := range s.Intent.Match {
@@ -207,7 +207,7 @@ func (s *facts) speaksHTTP() bool {
 // meshOnly reports whether a rule is only for callers in the mesh: gateway pods have no version.
 func (r rule) meshOnly() bool { return r.match != nil && r.match.Kind == api.MatchSource }
 
-// condition is what the match annotation says, for Istio; empty without a match.
+// condition is an item of the match annotation as Istio's match; empty without a match.
 func (s *facts) condition(match *api.Match) *networkingapi.HTTPMatchRequest {
 	out := &networkingapi.HTTPMatchRequest{}
 	if match == nil {

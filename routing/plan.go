@@ -112,7 +112,8 @@ func (s *facts) finish(end planEnd, found []finding) Result {
 
 func (s *reader) result(end planEnd) Result { return s.finish(end, s.found) }
 
-// PlanOffline returns the objects that a Service has when every pod is ready and every wait has ended, to print them without a cluster.
+// PlanOffline returns the objects that a Service has when every pod is ready and every wait has ended, to print them without a
+// cluster.
 func PlanOffline(observed Observed, now time.Time) Result {
 	settings := observed.Settings
 	settings.Settle, settings.PropagationDelay, settings.SubsetRetention = 0, 0, 0

@@ -20,7 +20,7 @@ type record struct {
 	State string `json:"state,omitempty"`
 	// Default is the default, in the form of meaning.
 	Default meaning `json:"default,omitzero"`
-	// By says how the default was found, one of the By… constants.
+	// By is how the default was found, one of the By… constants.
 	By string `json:"by,omitempty"`
 	// Since is when a default that the user did not choose was recorded (ByFirst only). It may be revised until it is
 	// Settings.Settle old. Records of earlier releases have no such time and are never revised.

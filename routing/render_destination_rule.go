@@ -63,7 +63,7 @@ func (s outcome) renderDestinationRule(routes []*networkingv1.VirtualService) (*
 	return rule, found
 }
 
-// after returns the decision for the routes as they are written: they say since when they no longer name a subset.
+// after returns the decision for the routes as they are written: they record since when they no longer name a subset.
 func (s outcome) after(routes []*networkingv1.VirtualService) outcome {
 	written, next := *s.facts, s
 	written.left = s.leftBy(routes)

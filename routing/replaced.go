@@ -23,7 +23,7 @@ import (
 //	ours ──replaced──▶ taken: foreign, with our marks ──our own objects exist for the propagation delay──▶ released: foreign
 //
 // Replaced means: a file that does not carry our labels was applied over it, or its hosts no longer include the Service's.
-// Any other edit leaves the object ours, and outrigger.dev/drift says what happens to it.
+// Any other edit leaves the object ours, and outrigger.dev/drift decides about it.
 
 // Divide sorts Istio's objects that concern the Service into those that Outrigger keeps and foreign ones. A replaced object is
 // foreign, also while it still carries our marks.
@@ -65,7 +65,7 @@ func (o *Observed) isUndecidedSince(object Object) bool {
 		return false
 	}
 	if _, isRoute := object.(*networkingv1.VirtualService); !isRoute {
-		return true // it says nothing about decisions
+		return true // it has no record of decisions
 	}
 	annotations := map[string]string{}
 	if text := object.GetAnnotations()[api.AnnotationWords]; text != "" && json.Unmarshal([]byte(text), &annotations) != nil {

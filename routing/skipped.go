@@ -51,7 +51,7 @@ func (s *reader) endWithoutRoutes() (planEnd, bool) {
 
 const headless = "A headless Service has no cluster IP to route. Each caller selects a pod itself."
 
-// skipReason says why routes cannot serve this Service, and what would be right; empty if they can.
+// skipReason returns why routes cannot serve this Service, and what would allow them; empty if they can.
 func (s *facts) skipReason() (why, advice string) {
 	spec := s.Service.Spec
 	switch {
@@ -88,7 +88,7 @@ func (s *facts) isOfStatefulSets() bool {
 	return len(groups) > 0 && !slices.ContainsFunc(groups, func(g podGroup) bool { return g.Workload.Kind != "StatefulSet" })
 }
 
-// Unroutable says why Outrigger creates no routes for this kind of Service, and what would change that; empty if it can.
+// Unroutable returns skipReason without a plan: why Outrigger creates no routes for this Service, and what would change that.
 func Unroutable(observed Observed) (why, advice string) {
 	return read(observed, time.Time{}, newPodsAndWorkloads(observed)).skipReason()
 }

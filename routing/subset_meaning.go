@@ -130,7 +130,7 @@ func (s *facts) destinationRuleDrift() []finding {
 		"To limit where the Service is visible: "+s.annotate(api.AnnotationExportTo+"=NAMESPACES")+".")}
 }
 
-// subsetEdits says what another client changed in our subsets.
+// subsetEdits returns what another client changed in our subsets.
 func (s *facts) subsetEdits() (edits []string) {
 	rule := s.ours.destinationRule
 	for _, name := range slices.Sorted(maps.Keys(s.ours.added)) {

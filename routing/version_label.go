@@ -19,7 +19,7 @@ import (
 //
 //	free      nothing was recorded by another label; the written label applies
 //	followed  every existing subset selects the same pods by the written label; subsets and record are rewritten by it
-//	held      the recorded label still applies, and a problem says why
+//	held      the recorded label still applies, and a problem explains why
 
 // defaultVersionLabel is the label of versions where none is written. Records leave it out.
 const defaultVersionLabel = "version"
@@ -49,7 +49,7 @@ func RecordedVersionLabel(observed Observed) string {
 // into observed. before are the pods by the recorded label.
 func FollowVersionLabel(observed *Observed, recorded string, before []PodGroup) {
 	written := observed.Intent.VersionLabel
-	if observed.Intent.Bad[api.AnnotationVersionLabel] { // the problem about the annotation says the rest
+	if observed.Intent.Bad[api.AnnotationVersionLabel] { // the problem about the annotation explains it
 		observed.Intent.VersionLabel, observed.Pods = recorded, before
 		return
 	}
@@ -180,7 +180,7 @@ func (s *facts) versionsBy(written, recorded string, pairs versionPairs) (versio
 	return versions, ""
 }
 
-// notCarried says why the pods of a version are not those of one version by the written label.
+// notCarried returns why the pods of a version are not those of one version by the written label.
 func (s *facts) notCarried(version, written, recorded string, pairs versionPairs) string {
 	after := sortedKeys(pairs[version])
 	switch {

@@ -143,7 +143,7 @@ func EntryLabels(entry *networkingv1.WorkloadEntry) map[string]string {
 }
 
 // GroupEntries returns the WorkloadEntries that a selector matches, each as a workload of one pod. It is ready unless
-// a health check of Istio's says otherwise.
+// a health check of Istio reports otherwise.
 func GroupEntries(entries []*networkingv1.WorkloadEntry, selector map[string]string, versionLabel string) []PodGroup {
 	var out []PodGroup
 	for _, entry := range entries {
@@ -178,7 +178,7 @@ func healthySince(entry *networkingv1.WorkloadEntry) (since time.Time, ready boo
 // IsEntry reports whether a workload is a WorkloadEntry.
 func (r WorkloadRef) IsEntry() bool { return r.Kind == kindEntry }
 
-// listed says whether workloads of this kind are all in Observed.Workloads, so that one that is not there is gone. A
+// listed reports whether workloads of this kind are all in Observed.Workloads, so that one that is not there is gone. A
 // bare pod is there as long as its pod is, and a WorkloadEntry as long as it is.
 func (r WorkloadRef) listed() bool {
 	switch r.Kind {

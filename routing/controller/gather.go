@@ -49,7 +49,7 @@ type Sources interface {
 	ServiceEntries(ctx context.Context) ([]*networkingv1.ServiceEntry, error)
 	// ManagedBy names the other router that a Service belongs to, such as "Rollout demo/reviews"; empty if there is none.
 	ManagedBy(ctx context.Context, service client.ObjectKey) (string, error)
-	// Mesh returns what Istio's configuration says.
+	// Mesh returns the part of Istio's configuration that plans depend on.
 	Mesh(ctx context.Context) routing.Mesh
 	// Ingresses returns at least those that route to a Service, with all those of the cluster, and the IngressClasses by name.
 	Ingresses(ctx context.Context, service client.ObjectKey, all bool) ([]*networkingk8s.Ingress, map[string]*networkingk8s.IngressClass, error)
@@ -58,13 +58,13 @@ type Sources interface {
 	ReferenceGrants(ctx context.Context, namespace string) ([]*unstructured.Unstructured, error)
 }
 
-// GatherOptions say for whom Gather reads.
+// GatherOptions are what Gather reads, and for whom.
 type GatherOptions struct {
 	Settings      api.RoutingSettings
 	RootNamespace string // of the mesh
 	// Unrouted reads all facts also for a Service that neither has nor wants routes. The controller has no use for them.
 	Unrouted bool
-	// BetweenWrites says that the objects may be those of a controller that is still writing.
+	// BetweenWrites is true if a controller may still be writing the objects.
 	BetweenWrites bool
 }
 
@@ -96,7 +96,7 @@ func gather(ctx context.Context, from Sources, key client.ObjectKey, options Gat
 		return nil, nil, err
 	}
 	isRouted := intent.Wanted || intent.Disabled || !observed.Existing.IsEmpty() || observed.HasReplaced()
-	if !isRouted { // what a Namespace says about all its Services does not matter
+	if !isRouted { // annotations of a Namespace do not matter
 		problems = slices.DeleteFunc(problems, func(p api.RouteProblem) bool { return p.Object.Kind != "Service" })
 	}
 	if !isRouted && !options.Unrouted {

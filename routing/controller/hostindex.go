@@ -130,8 +130,8 @@ func claims(object client.Object) map[string]string {
 	return out
 }
 
-// servicesForClaims returns the Services that are concerned by hosts which only one of two states of an object serves; nil is the state of
-// an absent object.
+// servicesForClaims returns the Services that are concerned by hosts which only one of two states of an object serves; nil is the
+// state of an absent object.
 func (w *watches) servicesForClaims(ctx context.Context, before, after client.Object) ([]client.ObjectKey, error) {
 	was, is := map[string]string{}, map[string]string{}
 	if before != nil {
@@ -179,8 +179,8 @@ func (w *watches) servicesForClaims(ctx context.Context, before, after client.Ob
 	return keys, nil
 }
 
-// servicesForGateway returns the Services that name a Gateway, if its changed hosts include one of theirs. If its selector or ports change,
-// it adds the hosts of the VirtualServices that are bound to it, which are then served elsewhere.
+// servicesForGateway returns the Services that name a Gateway, if its changed hosts include one of theirs. If its selector or ports
+// change, it adds the hosts of the VirtualServices that are bound to it, which are then served elsewhere.
 func (w *watches) servicesForGateway(ctx context.Context, before, after client.Object, gateway *networkingv1.Gateway, hosts map[string]bool) ([]client.ObjectKey, error) {
 	ref := gateway.Namespace + "/" + gateway.Name
 	moved := before == nil || after == nil || placeOf(before) != placeOf(after)

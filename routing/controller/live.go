@@ -266,7 +266,7 @@ func (l *liveSources) listOthers(ctx context.Context, key listKey) (othersList, 
 	return out, nil
 }
 
-// isUnavailable reports whether a kind is not served, or may not be listed: then what it says about a Service is not known.
+// isUnavailable reports whether a kind is not served, or may not be listed: then what it decides about a Service is unknown.
 func isUnavailable(err error) bool {
 	return meta.IsNoMatchError(err) || apierrors.IsNotFound(err) || apierrors.IsForbidden(err)
 }

@@ -29,8 +29,8 @@ type optionalKind struct {
 // workloadEntryDefinition is the kind of machines outside of Kubernetes, which Services select as they select pods.
 const workloadEntryDefinition = "workloadentries.networking.istio.io"
 
-// ServiceEntries and Ingresses claim hosts that Services are not to be exposed for. IngressClasses say which Ingresses are
-// Istio's.
+// ServiceEntries and Ingresses claim hosts that Services are not to be exposed for. IngressClasses decide which Ingresses
+// are Istio's.
 const (
 	serviceEntryDefinition = "serviceentries.networking.istio.io"
 	ingressResource        = "ingresses.networking.k8s.io"

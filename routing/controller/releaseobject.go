@@ -38,7 +38,8 @@ func (r *reconciler) release(ctx context.Context, observed *routing.Observed, ch
 	return r.writer.Patch(ctx, body, client.RawPatch(types.MergePatchType, patch), client.FieldOwner(api.FieldManager))
 }
 
-// releasePatch returns the merge patch that turns an object's metadata into that of its released copy. It contains the resource version.
+// releasePatch returns the merge patch that turns an object's metadata into that of its released copy. It contains the resource
+// version.
 func releasePatch(is, released routing.Object, live *metav1.PartialObjectMetadata) ([]byte, error) {
 	metadata := map[string]any{
 		"resourceVersion": live.ResourceVersion,
