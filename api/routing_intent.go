@@ -201,7 +201,7 @@ func (r *reading) invalid(intent *RouteIntent, key, text string, ref ObjectRef, 
 }
 
 // ObjectWith returns the object that an annotation of routing is read from for a Service: the Namespace, if the annotation applies
-// there and the Service has none of its own, else the Service. The Namespace may be nil.
+// there and the Service does not set it, else the Service. The Namespace may be nil.
 func ObjectWith(key string, service *corev1.Service, namespace *corev1.Namespace) ObjectRef {
 	r := newReading(service, namespace)
 	if _, ref, written := r.find(key); written {

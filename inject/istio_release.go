@@ -53,15 +53,15 @@ func findRelease(source Source, values values) release {
 	if r := parseRelease(values.tag()); r != 0 {
 		return r
 	}
-	for _, word := range []struct {
+	for _, introduced := range []struct {
 		text string
 		release
 	}{
 		{".ProxyInitImage", 31}, {"otelResourceAttributes", 30}, {"agentgateway", 29}, {`env "ENABLE_NATIVE_SIDECARS"`, 26},
 		{".NativeSidecars", 27}, {"reroute-virtual-interfaces", 25},
 	} {
-		if strings.Contains(source.Config, word.text) {
-			return word.release
+		if strings.Contains(source.Config, introduced.text) {
+			return introduced.release
 		}
 	}
 	return 0

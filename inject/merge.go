@@ -47,8 +47,8 @@ func (j *job) merge(names []string) error {
 	return nil
 }
 
-// checkUserContainers rejects a pod whose containers with the names of templates' containers are too large to record: Kubernetes limits all
-// annotations of an object together to 256 KiB. A pod that was injected before records nothing; its containers come from templates,
+// checkUserContainers rejects a pod whose containers with the names of templates' containers are too large to record: Kubernetes limits
+// all annotations of an object together to 256 KiB. A pod that was injected before records nothing; its containers come from templates,
 // which are limited as well.
 func (j *job) checkUserContainers(templates map[string]rendered) error {
 	limit := maxAnnotations

@@ -15,7 +15,7 @@ import (
 )
 
 // A shape is the output of a template without the names in it. Parsing the YAML takes more than half the time of an injection,
-// and two pods of one shape make a template print the same text except for a few names, each in a write of its own. So
+// and two pods of one shape make a template print the same text except for a few names, each in a separate write. So
 // the text is parsed once for each shape, with a marker for each name; for the next pod, its names replace the markers.
 
 // Shapes keeps parsed shapes by key for later pods. Package inject keeps nothing itself; the webhook implements this

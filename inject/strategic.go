@@ -17,8 +17,8 @@ import (
 	"outrigger.dev/outrigger/inject/jsonpatch"
 )
 
-// A strategic merge patches a pod with a rendered template, by the patch metadata of the pod's type. The library merges JSON trees, looks
-// up each element of a list in the whole list, and needs the pod converted to a tree and back. So this file merges Go values, in time
+// A strategic merge patches a pod with a rendered template, by the patch metadata of the pod's type. The library merges JSON trees,
+// looks up each element of a list in the whole list, and needs the pod converted to a tree and back. So this file merges Go values, in time
 // linear in the pod's size; the template's tree says which fields the template sets. FuzzMerge compares the result with the library's.
 // The library merges what only a few templates contain: directives such as $patch, and lists of scalars that are merged.
 

@@ -168,16 +168,16 @@ func notSelected(request inject.Request) []api.InjectProblem {
 func (w *workload) misplaced(pod *corev1.Pod) []api.InjectProblem {
 	var problems []api.InjectProblem
 	for _, key := range []string{api.KeySidecarInject, "inject.istio.io/templates", "proxy.istio.io/config", "sidecar.istio.io/nativeSidecar"} {
-		for _, words := range []struct {
+		for _, place := range []struct {
 			values map[string]string
 			field  string
 		}{{w.Labels, api.LabelField(key)}, {w.Annotations, api.AnnotationField(key)}} {
-			value, written := words.values[key]
+			value, written := place.values[key]
 			if !written || pod != nil && (pod.Labels[key] != "" || pod.Annotations[key] != "") {
 				continue
 			}
 			problems = append(problems, api.InjectProblem{
-				Object: api.ObjectRef{Kind: w.Kind, Namespace: w.Namespace, Name: w.Name}, Field: words.field, Value: value, Reason: api.InjectMisplacedKey,
+				Object: api.ObjectRef{Kind: w.Kind, Namespace: w.Namespace, Name: w.Name}, Field: place.field, Value: value, Reason: api.InjectMisplacedKey,
 				Message: "it is read on pods, not on a " + w.Kind + ".", Advice: "Write it under the metadata of the pod's template.",
 			})
 		}

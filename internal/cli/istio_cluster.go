@@ -20,7 +20,7 @@ import (
 
 // errNoSource is the error if neither a cluster nor files are set.
 var errNoSource = errors.New("no Istio configuration: there is neither a cluster (no --kubeconfig, KUBECONFIG, ~/.kube/config or pod's account) nor " +
-	"--injectConfigFile, --valuesFile and --meshConfigFile; Outrigger has no template, hub or tag of its own")
+	"--injectConfigFile, --valuesFile and --meshConfigFile; Outrigger contains no template, hub or tag")
 
 func (f *istioFlags) fromCluster(ctx context.Context, given fileFacts) (*istioSource, error) {
 	rest, err := f.kube.rest()

@@ -21,11 +21,12 @@ import (
 	"outrigger.dev/outrigger/webhook"
 )
 
-// traffic answers what the removal of a workload would cost, for webhook.TrafficAdvice. It requests the objects of one namespace
-// each time: the question is rare, and replicas that do not lead keep no pods.
+// traffic reads which traffic the removal of a workload would lose, for webhook.TrafficAdvice, and which versions exist, for
+// webhook.ServiceAdvice. It requests the objects of one namespace each time: such requests are rare, and replicas that do not lead
+// keep no pods.
 type traffic struct {
 	client     client.Client
-	namespaces webhook.NamespaceReader // a cache: the right to get a Namespace is not ours
+	namespaces webhook.NamespaceReader // a cache, since the chart grants no get of Namespaces
 	options    controller.Options
 }
 
@@ -47,7 +48,7 @@ func RoutingAdvice(shared ctrlcluster.Cluster, namespaces webhook.NamespaceReade
 	return routingAdviceFrom(direct, namespaces, config), nil
 }
 
-// routingAdviceFrom makes the handlers. The client must ask the API server; the namespaces come from a cache.
+// routingAdviceFrom returns the handlers. The client must read from the API server; the namespaces come from a cache.
 func routingAdviceFrom(direct client.Client, namespaces webhook.NamespaceReader, config api.Config) map[string]http.Handler {
 	options := controller.Options{Settings: config.RoutingSettings(), RootNamespace: config.Istio.Namespace}
 	return map[string]http.Handler{
