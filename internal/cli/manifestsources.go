@@ -16,7 +16,6 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"outrigger.dev/outrigger/api"
-	"outrigger.dev/outrigger/internal/diagnose"
 	"outrigger.dev/outrigger/routing"
 	"outrigger.dev/outrigger/routing/controller"
 )
@@ -113,7 +112,7 @@ func (s *manifestSources) Workloads(_ context.Context, service *corev1.Service) 
 func (s *manifestSources) selectedBy(service *corev1.Service) []manifestWorkload {
 	var out []manifestWorkload
 	for _, found := range s.workloads.candidates(service.Namespace, service.Spec.Selector) {
-		if diagnose.Selects(service.Spec.Selector, found.Labels) {
+		if routing.Selects(service.Spec.Selector, found.Labels) {
 			out = append(out, found)
 		}
 	}

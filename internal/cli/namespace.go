@@ -153,17 +153,13 @@ func (l *live) notWrittenIn(ctx context.Context, namespace string) (string, erro
 // owned returns the Services for which Outrigger's objects exist.
 func owned(objects routing.Objects) []client.ObjectKey {
 	var out []client.ObjectKey
-	for _, object := range objectList(objects) {
-		if name, ours := routing.ServiceOf(object); ours {
+	for _, object := range objects.All() {
+		if name, is := routing.ServiceOf(object); is {
 			out = append(out, client.ObjectKey{Namespace: object.GetNamespace(), Name: name})
 		}
 	}
 	slices.SortFunc(out, func(a, b client.ObjectKey) int { return strings.Compare(a.String(), b.String()) })
 	return slices.Compact(out)
-}
-
-func objectList(objects routing.Objects) []routing.Object {
-	return slices.Concat(asObjects(objects.DestinationRules), asObjects(objects.VirtualServices), asObjects(objects.Gateways))
 }
 
 func asObjects[T routing.Object](list []T) []routing.Object {

@@ -61,7 +61,7 @@ func ingressOf(ctx context.Context, s *snapshot, selector map[string]string) (di
 		}
 		for j := range services.Items {
 			service := &services.Items[j]
-			if !seen[namespace+"/"+service.Name] && diagnose.Selects(service.Spec.Selector, pods.Items[i].Labels) {
+			if !seen[namespace+"/"+service.Name] && routing.Selects(service.Spec.Selector, pods.Items[i].Labels) {
 				seen[namespace+"/"+service.Name] = true
 				out.Services = append(out.Services, service)
 			}

@@ -214,10 +214,10 @@ func (l *live) routesToRemove(ctx context.Context, namespace string, all bool, o
 				output.say("%s", line)
 			}
 		}
-		owned := objectList(ownedObjects(objects, key)) // an object that a user applied from a file (routing=observe) is not removed
+		owned := ownedObjects(objects, key).All() // an object that a user applied from a file (routing=observe) is not removed
 		remove := filterObjects(observed.Existing, func(o routing.Object) bool {
 			return slices.ContainsFunc(owned, func(other routing.Object) bool {
-				return diagnose.KindOf(o) == diagnose.KindOf(other) && o.GetName() == other.GetName()
+				return routing.KindOf(o) == routing.KindOf(other) && o.GetName() == other.GetName()
 			})
 		})
 		out = append(out, routeRemoval{observed.Service, remove, observed.Replaced()})
@@ -239,7 +239,7 @@ func whyRoutesStay(observed routing.Observed) string {
 		tracks[group.Workload] = true
 	}
 	for _, w := range observed.Workloads {
-		if diagnose.Selects(observed.Service.Spec.Selector, w.Labels) {
+		if routing.Selects(observed.Service.Spec.Selector, w.Labels) {
 			tracks[w.WorkloadRef] = true
 		}
 	}
@@ -290,11 +290,11 @@ func (l *live) release(ctx context.Context, object routing.Object, service *core
 		was := object.DeepCopyObject().(client.Object)
 		patch := client.MergeFromWithOptions(was, client.MergeFromWithOptimisticLock{})
 		if err := l.client.Patch(ctx, routing.Released(object, service).(client.Object), patch, output.patchOptions()...); err != nil && !apierrors.IsNotFound(err) {
-			return fmt.Errorf("release %s %s/%s: %w", diagnose.KindOf(object), object.GetNamespace(), object.GetName(), err)
+			return fmt.Errorf("release %s %s/%s: %w", routing.KindOf(object), object.GetNamespace(), object.GetName(), err)
 		}
 	}
 	output.say("%s/%s in namespace %s stays, because you replaced it; Outrigger's owner reference, labels, and annotations are removed from it%s",
-		strings.ToLower(diagnose.KindOf(object)), object.GetName(), object.GetNamespace(), output.suffix())
+		strings.ToLower(routing.KindOf(object)), object.GetName(), object.GetNamespace(), output.suffix())
 	return nil
 }
 
@@ -307,9 +307,9 @@ func (l *live) remove(ctx context.Context, object routing.Object, output writing
 			options = append(options, client.DryRunAll)
 		}
 		if err := l.client.Delete(ctx, object.DeepCopyObject().(client.Object), options...); err != nil && !apierrors.IsNotFound(err) {
-			return fmt.Errorf("delete %s %s/%s: %w", diagnose.KindOf(object), object.GetNamespace(), object.GetName(), err)
+			return fmt.Errorf("delete %s %s/%s: %w", routing.KindOf(object), object.GetNamespace(), object.GetName(), err)
 		}
 	}
-	output.say("%s/%s in namespace %s deleted%s", strings.ToLower(diagnose.KindOf(object)), object.GetName(), object.GetNamespace(), output.suffix())
+	output.say("%s/%s in namespace %s deleted%s", strings.ToLower(routing.KindOf(object)), object.GetName(), object.GetNamespace(), output.suffix())
 	return nil
 }

@@ -89,7 +89,7 @@ func NotWritten(observed, end routing.Observed, gaps Gaps, now time.Time) string
 	}
 	why := fmt.Sprintf("the current route is %s and will be %s", is, will)
 	if len(changes) > 0 {
-		why += fmt.Sprintf("; %s %s is not written yet", KindOf(changes[0].Object), changes[0].Object.GetName())
+		why += fmt.Sprintf("; %s %s is not written yet", routing.KindOf(changes[0].Object), changes[0].Object.GetName())
 	}
 	return why + ". " + IfUnchanged(gaps)
 }

@@ -379,6 +379,6 @@ type Decision struct {
 // SamePods reports whether two Services select a common pod.
 func SamePods(a, b *corev1.Service, pods []corev1.Pod) bool {
 	return slices.ContainsFunc(pods, func(pod corev1.Pod) bool {
-		return Selects(a.Spec.Selector, pod.Labels) && Selects(b.Spec.Selector, pod.Labels)
+		return routing.Selects(a.Spec.Selector, pod.Labels) && routing.Selects(b.Spec.Selector, pod.Labels)
 	})
 }

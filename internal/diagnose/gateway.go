@@ -206,16 +206,6 @@ type Surroundings struct {
 // Ingress contains the Services that select the pods of one gateway.
 type Ingress struct{ Services []*corev1.Service }
 
-// Selects reports whether a Service's selector matches the labels of a pod. An empty selector matches nothing.
-func Selects(selector, podLabels map[string]string) bool {
-	for key, value := range selector {
-		if is, has := podLabels[key]; !has || is != value {
-			return false
-		}
-	}
-	return len(selector) > 0
-}
-
 // NodeAddress returns an address of a node: of the first ready one by name, and an external one if there is any.
 func NodeAddress(nodes []corev1.Node) string {
 	nodes = slices.SortedFunc(slices.Values(nodes), func(a, b corev1.Node) int { return cmp.Compare(a.Name, b.Name) })

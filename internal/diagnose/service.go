@@ -67,7 +67,7 @@ func (s *ServiceStatus) hide(routes bool) {
 func changeNames(changes []routing.Change) []string {
 	var out []string
 	for _, change := range changes {
-		out = append(out, strings.ToLower(string(change.Action))+" "+KindOf(change.Object)+" "+change.Object.GetName())
+		out = append(out, strings.ToLower(string(change.Action))+" "+routing.KindOf(change.Object)+" "+change.Object.GetName())
 	}
 	return out
 }
@@ -170,17 +170,4 @@ func InjectionOf(namespace *corev1.Namespace) string {
 		return "revision " + revision
 	}
 	return ""
-}
-
-// KindOf returns the kind of one of Outrigger's objects.
-func KindOf(object routing.Object) string {
-	switch object.(type) {
-	case *networkingv1.DestinationRule:
-		return "DestinationRule"
-	case *networkingv1.VirtualService:
-		return "VirtualService"
-	case *networkingv1.Gateway:
-		return "Gateway"
-	}
-	return "object"
 }

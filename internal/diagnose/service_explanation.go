@@ -134,7 +134,7 @@ func workloadsOf(observed routing.Observed) []WorkloadStatus {
 		out = append(out, WorkloadStatus{group.Workload.String(), group.Version, group.Ready, group.Pods, isFixed(observed, group.Workload)})
 	}
 	for _, w := range observed.Workloads {
-		if !seen[w.WorkloadRef] && Selects(observed.Service.Spec.Selector, w.Labels) {
+		if !seen[w.WorkloadRef] && routing.Selects(observed.Service.Spec.Selector, w.Labels) {
 			out = append(out, WorkloadStatus{Workload: w.String(), Version: w.Labels[observed.Intent.VersionLabel], Fixed: isFixed(observed, w.WorkloadRef)})
 		}
 	}
