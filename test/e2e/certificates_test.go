@@ -14,6 +14,7 @@ import (
 	"encoding/json"
 	"encoding/pem"
 	"errors"
+	"fmt"
 	"math/big"
 	"net"
 	"slices"
@@ -323,16 +324,20 @@ func (r *release) bundles(t *testing.T) [][]byte {
 	return out
 }
 
-// publishes requires that every entry trusts these CAs, the old ones beside the new.
+// publishes waits until every entry trusts these CAs, the old ones besides the new. A renewed CA with its old key verifies what it
+// signed before cert-manager has published it.
 func (r *release) publishes(t *testing.T, cas ...*x509.Certificate) {
 	t.Helper()
-	for i, bundle := range r.bundles(t) {
-		for _, ca := range cas {
-			if !bytes.Contains(bundle, bytes.TrimSpace(pemOf(ca))) {
-				t.Errorf("entry %d does not trust %s", i, ca.Subject.CommonName)
+	eventually(t, "the CAs are published", func() error {
+		for i, bundle := range r.bundles(t) {
+			for _, ca := range cas {
+				if !bytes.Contains(bundle, bytes.TrimSpace(pemOf(ca))) {
+					return fmt.Errorf("entry %d does not trust %s", i, ca.Subject.CommonName)
+				}
 			}
 		}
-	}
+		return nil
+	})
 }
 
 // leafOf asks a replica for its certificate.
