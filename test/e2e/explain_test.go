@@ -9,7 +9,10 @@ import (
 	"strings"
 	"testing"
 
+	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
 func TestExplainTellsWhyAPodHasASidecarOrHasNone(t *testing.T) {
@@ -88,6 +91,13 @@ kind: ValidatingAdmissionPolicyBinding
 metadata: {name: no-pods-`+ruled+`}
 spec: {policyName: no-pods-`+ruled+`, validationActions: [Deny]}
 `)
+	eventually(t, "the policy is enforced", func() error {
+		pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: ruled, GenerateName: "web-"}, Spec: corev1.PodSpec{Containers: []corev1.Container{{Name: "app", Image: "registry.example/app:1"}}}}
+		if err := kube.Create(t.Context(), pod, client.DryRunAll); err == nil {
+			return errors.New("the API server accepts pods")
+		}
+		return nil
+	})
 	for _, ns := range []string{secured, limited, ruled} {
 		apply(t, ns, service("web")+fixed("web-v1", "web", "v1"))
 	}
