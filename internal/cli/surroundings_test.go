@@ -9,6 +9,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"outrigger.dev/outrigger/routing/controller"
 )
 
 // Like the controller, status counts no Service of a tenant that labels pods like the gateway's: its address would be shown as the URL.
@@ -20,12 +22,12 @@ func TestIngressIgnoresServicesOfTenants(t *testing.T) {
 	objects[1].SetCreationTimestamp(metav1.NewTime(noon.Add(-time.Hour)))
 	service.CreationTimestamp = metav1.NewTime(noon)
 	s := newLiveStage(t, append([]client.Object{pod, service}, objects...)...)
-	ingress, err := ingressOf(t.Context(), s.snapshot("demo", false), labels)
+	services, err := controller.GatewayServices(t.Context(), s.snapshot("demo", false), labels)
 	if err != nil {
 		t.Fatal(err)
 	}
 	var got []string
-	for _, found := range ingress.Services {
+	for _, found := range services {
 		got = append(got, found.Namespace+"/"+found.Name)
 	}
 	if diff := cmp.Diff([]string{"istio-system/istio-ingressgateway"}, got); diff != "" {

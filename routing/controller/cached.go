@@ -98,7 +98,7 @@ func (c *cachedSources) ServiceNames(ctx context.Context, namespace string) (map
 }
 
 func (c *cachedSources) Gateways(ctx context.Context, selector map[string]string) ([]string, []*corev1.Service, error) {
-	services, err := gatewayServices(ctx, c.reader, c.index.LabelSets(selector))
+	services, err := servicesOfGateway(ctx, c.reader, c.index.LabelSets(selector))
 	return c.index.IstioValues(), services, err
 }
 

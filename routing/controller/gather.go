@@ -284,10 +284,10 @@ func (r reading) versionLabel(ctx context.Context) error {
 	return nil
 }
 
-// gatewayServices returns the gateway's Services, sorted: of those that select any of the pods, whose labels are given by
+// servicesOfGateway returns a gateway's Services, sorted: of those that select any of the pods, whose labels are given by
 // Namespace, the ones in the Namespace of the oldest. A tenant may label pods like the gateway's; a later Service that selects
 // them adds neither ports nor addresses.
-func gatewayServices(ctx context.Context, reader client.Reader, podLabels map[string][]map[string]string) ([]*corev1.Service, error) {
+func servicesOfGateway(ctx context.Context, reader client.Reader, podLabels map[string][]map[string]string) ([]*corev1.Service, error) {
 	var out []*corev1.Service
 	for _, namespace := range slices.Sorted(maps.Keys(podLabels)) {
 		var services corev1.ServiceList

@@ -42,7 +42,7 @@ func TestATenantsServiceIsNoGateway(t *testing.T) {
 		for _, namespace := range test.namespaces {
 			podLabels[namespace] = labels
 		}
-		services, err := gatewayServices(context.Background(), reader, podLabels)
+		services, err := servicesOfGateway(context.Background(), reader, podLabels)
 		if err != nil {
 			t.Fatal(err)
 		}

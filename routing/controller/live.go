@@ -135,19 +135,27 @@ func (l *liveSources) Gateways(ctx context.Context, selector map[string]string) 
 		values = append(values, labeled[i].Labels[labelIstio])
 	}
 	slices.Sort(values)
-	var gateways corev1.PodList
-	if err := l.reader.List(ctx, &gateways, client.MatchingLabels(selector)); err != nil {
-		return nil, nil, err
+	services, err := GatewayServices(ctx, l.reader, selector)
+	return slices.Compact(values), services, err
+}
+
+// GatewayServices returns the Services of the gateway whose pods a selector matches, sorted; nil for an empty selector. See servicesOfGateway.
+func GatewayServices(ctx context.Context, reader client.Reader, selector map[string]string) ([]*corev1.Service, error) {
+	if len(selector) == 0 {
+		return nil, nil
+	}
+	var pods corev1.PodList
+	if err := reader.List(ctx, &pods, client.MatchingLabels(selector)); err != nil {
+		return nil, err
 	}
 	podLabels := map[string][]map[string]string{} // by Namespace
-	for i := range gateways.Items {
-		pod := &gateways.Items[i]
+	for i := range pods.Items {
+		pod := &pods.Items[i]
 		if pod.Status.Phase != corev1.PodSucceeded && pod.Status.Phase != corev1.PodFailed {
 			podLabels[pod.Namespace] = append(podLabels[pod.Namespace], pod.Labels)
 		}
 	}
-	services, err := gatewayServices(ctx, l.reader, podLabels)
-	return slices.Compact(values), services, err
+	return servicesOfGateway(ctx, reader, podLabels)
 }
 
 func (l *liveSources) istioPods(ctx context.Context) ([]corev1.Pod, error) {
