@@ -16,6 +16,9 @@ func pair(run func(*testing.T, bool), outrigger bool) func(*testing.T) {
 
 // TestTraffic runs all scenarios, phase by phase. -run can name one of them: those with Outrigger install it if it is not there.
 func TestTraffic(t *testing.T) {
+	if cluster == nil {
+		t.Skip("it needs a cluster with Istio, and E2E_LOAD or E2E_IMAGE for Outrigger's image; run it with: make e2e (docs/testing.md)")
+	}
 	parallel(t, "without Outrigger", []scenario{
 		{"a rollout in place is undone halfway", pair(rollout, false)},
 		{"a rollout of pods that stop at once", pair(hardRollout, false)},
@@ -72,7 +75,7 @@ func oneByOne(t *testing.T, phase string, scenarios []scenario) {
 // disruptive skips a scenario that disturbs others in the cluster, unless the user named the cluster for that.
 func disruptive(t *testing.T) {
 	t.Helper()
-	if cluster != nil && !cluster.Operator {
+	if !cluster.Operator {
 		t.Skipf("disturbs others in the cluster; to run it, set E2E_DISRUPTIVE=%s", cluster.Context)
 	}
 }
