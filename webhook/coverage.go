@@ -119,11 +119,11 @@ func (c *Coverage) count(ctx context.Context) error {
 		}
 		evaluated, is := c.known[kind.ID]
 		if !is || evaluated.basis != now {
-			begun := time.Now()
+			startedAt := time.Now()
 			if evaluated, err = evaluate(pod, namespace, config, now); err != nil {
 				return err
 			}
-			pause(ctx, time.Since(begun))
+			pause(ctx, time.Since(startedAt))
 		}
 		next[kind.ID] = evaluated
 		counts[evaluated.stateReason] += kind.Pods

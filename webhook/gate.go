@@ -158,7 +158,7 @@ func (g *Gate) enter(w http.ResponseWriter, r *http.Request) (entry, error) {
 
 // waitFor waits for a slot and memory.
 func (g *Gate) waitFor(ctx context.Context, namespace string, in lane, size int64) (*ticket, error) {
-	begun := time.Now()
+	startedAt := time.Now()
 	var t, dropped *ticket
 	g.change(func() {
 		if t, dropped = g.queue.add(namespace, in, size, size*expansion); dropped != nil {
@@ -186,7 +186,7 @@ func (g *Gate) waitFor(ctx context.Context, namespace string, in lane, size int6
 	case err != nil:
 		g.rejected.WithLabelValues("overloaded").Inc()
 	default:
-		g.wait.Observe(time.Since(begun).Seconds())
+		g.wait.Observe(time.Since(startedAt).Seconds())
 	}
 	return t, err
 }

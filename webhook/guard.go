@@ -22,7 +22,7 @@ import (
 
 // call collects what is known of a request. The guard builds the response from it.
 type call struct {
-	begun          time.Time
+	startedAt      time.Time
 	path           string
 	namespace, pod string
 	uid            types.UID
@@ -70,7 +70,7 @@ func guard(h *Handler, reviews http.Handler) http.Handler {
 			http.NotFound(w, r)
 			return
 		}
-		c := &call{begun: time.Now(), path: r.URL.Path, report: inject.Report{Result: inject.Failed, Reason: api.InjectBadRequest}}
+		c := &call{startedAt: time.Now(), path: r.URL.Path, report: inject.Report{Result: inject.Failed, Reason: api.InjectBadRequest}}
 		held := &heldResponse{header: http.Header{}}
 		entered, err := h.Gate.enter(w, h.traced(c, r))
 		defer entered.leave()

@@ -213,7 +213,7 @@ func (c cachedNamespaces) Namespace(ctx context.Context, name string) *corev1.Na
 
 // record counts and logs the outcome of a request.
 func (h *Handler) record(c *call) {
-	took := time.Since(c.begun)
+	took := time.Since(c.startedAt)
 	if h.Metrics != nil && !c.dryRun {
 		h.Metrics.count(c.report, took)
 	}

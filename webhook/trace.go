@@ -28,7 +28,7 @@ func (h *Handler) traced(c *call, r *http.Request) *http.Request {
 		return r
 	}
 	ctx := propagation.TraceContext{}.Extract(r.Context(), propagation.HeaderCarrier(r.Header))
-	ctx, c.span = h.Tracer.Start(ctx, "admit pod", trace.WithSpanKind(trace.SpanKindServer), trace.WithTimestamp(c.begun))
+	ctx, c.span = h.Tracer.Start(ctx, "admit pod", trace.WithSpanKind(trace.SpanKindServer), trace.WithTimestamp(c.startedAt))
 	return r.WithContext(ctx)
 }
 
