@@ -124,7 +124,7 @@ type reading struct {
 	observed *routing.Observed
 }
 
-// ingress finds the Services of the ingress gateway that a Service is to be exposed at. They decide which ports exist, so the
+// ingress finds the Services of the ingress gateway that a Service requests exposure at. They decide which ports exist, so the
 // step comes before the objects.
 func (r reading) ingress(ctx context.Context) error {
 	selector := gatewaySelectorOf(r.observed)
@@ -139,7 +139,7 @@ func (r reading) ingress(ctx context.Context) error {
 	return err
 }
 
-// gatewaySelectorOf returns the selector of the ingress gateway at which a Service is to be exposed; nil if it is not to be, or at
+// gatewaySelectorOf returns the selector of the ingress gateway that a Service requests exposure at; nil if it requests none, or at
 // an existing Gateway.
 func gatewaySelectorOf(observed *routing.Observed) map[string]string {
 	if exposure := observed.Intent.Expose; exposure != nil && exposure.Gateway == "" {

@@ -18,7 +18,7 @@ import (
 	"outrigger.dev/outrigger/routing"
 )
 
-// A Service that is to be exposed is indexed by these terms: its hosts, the domains above its hosts, the Gateway that it names, and
+// A Service that requests exposure is indexed by these terms: its hosts, the domains above its hosts, the Gateway that it names, and
 // the ports that no other Gateway may serve together with the ports of its annotations.
 
 func exposedAt(host string) string       { return "at/" + host }
@@ -52,7 +52,7 @@ func exposedTerms(service *corev1.Service) []string {
 	return slices.Sorted(maps.Keys(terms))
 }
 
-// wantedHosts are the hosts that a Service is to be exposed on, "*" if it names none.
+// wantedHosts returns the hosts that a Service requests exposure for, "*" if it names none.
 func wantedHosts(service *corev1.Service) []string {
 	hosts := strings.FieldsFunc(service.Annotations[api.AnnotationHosts], func(r rune) bool { return r == ',' || r == ' ' })
 	if len(hosts) == 0 {
@@ -61,7 +61,7 @@ func wantedHosts(service *corev1.Service) []string {
 	return hosts
 }
 
-// wantedPorts are the ports that a Service is to be exposed on, with a Namespace's default.
+// wantedPorts returns the ports that a Service requests exposure on, with a Namespace's default.
 func wantedPorts(service *corev1.Service, namespace *corev1.Namespace) []routing.ServerPort {
 	first := routing.ServerPort{Number: api.HTTPPort, Speaks: "HTTP"}
 	if service.Annotations[api.AnnotationTLSCredential] != "" {
@@ -258,7 +258,7 @@ func portsOf(object client.Object) []routing.ServerPort {
 	return nil
 }
 
-// naming returns the Services that are to be exposed at a Gateway which they, or their Namespaces, name.
+// naming returns the Services that request exposure at a Gateway that they or their Namespaces name.
 func (w *watches) naming(ctx context.Context, ref string) ([]*corev1.Service, error) {
 	var out corev1.ServiceList
 	if err := w.reader.List(ctx, &out, client.UnsafeDisableDeepCopy, client.MatchingFields{indexExposed: exposedByGateway(ref)}); err != nil {

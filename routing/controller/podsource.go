@@ -113,7 +113,7 @@ func compareKeys(a, b client.ObjectKey) int { return strings.Compare(a.String(),
 type planDependencies struct {
 	mutex     sync.Mutex
 	seen      map[client.ObjectKey]seenPods
-	gateways  map[string]*gateway         // the ingress gateways at which Services are to be exposed, by their labels
+	gateways  map[string]*gateway         // the ingress gateways that Services request exposure at, by their labels
 	gatewayOf map[client.ObjectKey]string // which of them, by Service
 	eastWest  bool                        // there was an east-west gateway
 }
@@ -129,13 +129,13 @@ func newPlanDependencies() *planDependencies {
 	return &planDependencies{seen: map[client.ObjectKey]seenPods{}, gateways: map[string]*gateway{}, gatewayOf: map[client.ObjectKey]string{}}
 }
 
-// gateway is an ingress gateway, known by its labels, with the Services that are to be exposed there.
+// gateway is an ingress gateway, known by its labels, with the Services that request exposure there.
 type gateway struct {
 	selector map[string]string
 	services map[client.ObjectKey]bool
 }
 
-// noteGateway remembers the selector of the gateway at which a Service is to be exposed; nil = none.
+// noteGateway remembers the selector of the gateway that a Service requests exposure at; nil = none.
 func (a *planDependencies) noteGateway(service client.ObjectKey, selector map[string]string) {
 	a.mutex.Lock()
 	defer a.mutex.Unlock()
@@ -160,7 +160,7 @@ func (a *planDependencies) noteGateway(service client.ObjectKey, selector map[st
 	a.gateways[text].services[service] = true
 }
 
-// atGateways returns the Services that are to be exposed at one of the chosen gateways, of which there are few.
+// atGateways returns the Services that request exposure at one of the chosen gateways, of which there are few.
 func (a *planDependencies) atGateways(chosen func(selector map[string]string) bool) []client.ObjectKey {
 	a.mutex.Lock()
 	defer a.mutex.Unlock()

@@ -22,7 +22,7 @@ import (
 const (
 	indexConcerns = "outrigger.concerns" // of Istio's objects: the terms below
 	indexSelector = "outrigger.selector" // of Services: one label of the selector
-	indexExposed  = "outrigger.exposed"  // of Services: where they are to be exposed, see exposedTerms
+	indexExposed  = "outrigger.exposed"  // of Services: where they request exposure, see exposedTerms
 )
 
 const (
@@ -359,7 +359,7 @@ func servicesSelecting(ctx context.Context, reader client.Reader, namespace stri
 	return out, nil
 }
 
-// exposedOn returns the Services with a term of exposedTerms: with anyExposed all that are to be exposed at all.
+// exposedOn returns the Services with a term of exposedTerms: with anyExposed, all that request exposure.
 func exposedOn(ctx context.Context, reader client.Reader, term string) ([]client.ObjectKey, error) {
 	var list corev1.ServiceList
 	if err := reader.List(ctx, &list, client.UnsafeDisableDeepCopy, client.MatchingFields{indexExposed: term}); err != nil {

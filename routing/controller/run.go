@@ -82,7 +82,7 @@ func (c *Controller) Start(ctx context.Context) error {
 }
 
 // keepRoutes runs the controller until Istio's kinds are deleted, it fails, or ctx is done. A failure is logged. It returns true if
-// the controller must restart immediately, because other kinds are to be watched.
+// the controller must restart immediately, because it must watch other kinds.
 func (c *Controller) keepRoutes(ctx context.Context, definitions client.Reader, changed <-chan struct{}) (again bool) {
 	ctx, cancel := context.WithCancel(ctx)
 	done := make(chan error, 1)

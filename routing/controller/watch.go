@@ -202,7 +202,7 @@ func (w *watches) servicesForWorkload(ctx context.Context, namespace string, wor
 }
 
 // servicesForRoute returns the Services that the creation or deletion of an object concerns: its own if it is ours, those whose names
-// or hosts it has or routes to, and those that are to be exposed for a host that it serves. Too many do no harm.
+// or hosts it has or routes to, and those that request exposure for a host that it serves. Too many do no harm.
 func (w *watches) servicesForRoute(ctx context.Context, object client.Object) ([]client.ObjectKey, error) {
 	return w.servicesForRouteChange(ctx, nil, object)
 }

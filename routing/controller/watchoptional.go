@@ -57,7 +57,7 @@ func hostsOfOthers(object client.Object) []string {
 	return nil
 }
 
-// servicesForHosts returns the Services that are to be exposed for a host that the object claims.
+// servicesForHosts returns the Services that request exposure for a host that the object claims.
 func (w *watches) servicesForHosts(ctx context.Context, object client.Object) ([]client.ObjectKey, error) {
 	var out []client.ObjectKey
 	for _, host := range hostsOfOthers(object) {

@@ -53,7 +53,7 @@ func begin(t *testing.T, outrigger bool, short, claim string, labels ...string) 
 	return s
 }
 
-// beginPair begins a run with Outrigger, or the same one without it, which the page shows beside it.
+// beginPair begins a run with Outrigger, or the same one without it, which the page shows next to it.
 func beginPair(t *testing.T, outrigger bool, short, claim string) *Scene {
 	t.Helper()
 	if !outrigger {
