@@ -32,7 +32,7 @@ const (
 	admissionsConcurrent = 5
 )
 
-// admission creates pods while Outrigger is upgraded, a replica is deleted, and certificate and CA are replaced.
+// admission creates pods while Outrigger is upgraded, replicas are deleted and killed, and certificate and CA are replaced.
 func admission(t *testing.T) {
 	installed(t)
 	s := begin(t, true, "admission", "Pods are created all the while: none is refused, and each has its sidecar.")
@@ -43,10 +43,9 @@ func admission(t *testing.T) {
 	s.step("helm upgrade", func() { s.upgrade("--set", "podAnnotations.traffic-test=admission") })
 	s.collect(50)
 	if cluster.Operator {
-		s.step("a replica is deleted", func() {
-			s.run("kubectl", "delete", "pod", s.replicas()[0], "-n", system)
-			s.run("kubectl", "rollout", "status", "deployment/outrigger", "-n", system, "--timeout=2m")
-		})
+		s.step("a replica is deleted", func() { s.deleteReplica() })
+		s.collect(50)
+		s.step("a replica is killed", func() { s.deleteReplica("--grace-period=0", "--force") })
 		s.collect(50)
 	}
 	before := s.expiries()
@@ -61,6 +60,13 @@ func admission(t *testing.T) {
 	})
 	s.note("every replica has renewed its certificate")
 	s.collect(100)
+}
+
+// deleteReplica deletes a replica of Outrigger, and waits for another one in its place.
+func (s *Scene) deleteReplica(flags ...string) {
+	s.Helper()
+	s.run("kubectl", append([]string{"delete", "pod", s.replicas()[0], "-n", system}, flags...)...)
+	s.run("kubectl", "rollout", "status", "deployment/outrigger", "-n", system, "--timeout=2m")
 }
 
 // createPods creates pods until the context ends.

@@ -3,6 +3,7 @@
 package scenarios
 
 import (
+	"bufio"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -16,6 +17,7 @@ import (
 	"math/big"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -51,8 +53,8 @@ const probed = `startupProbe: {tcpSocket: {port: 7070}, periodSeconds: 1, failur
         readinessProbe: {httpGet: {path: /healthz, port: 8080}, periodSeconds: 1, timeoutSeconds: 5}
         livenessProbe: {grpc: {port: 9090}, periodSeconds: 2, timeoutSeconds: 5}
         lifecycle:
-          postStart: {httpGet: {path: /hooks/started, port: 8080}}
-          preStop: {httpGet: {path: /hooks/stopping, port: 8080}}
+          postStart: {httpGet: {path: /hooks/postStart, port: 8080}}
+          preStop: {httpGet: {path: /hooks/preStop, port: 8080}}
         ports: [{containerPort: 8080}, {containerPort: 9090}, {containerPort: 7070}]`
 
 func strict(t *testing.T) {
@@ -74,7 +76,7 @@ spec:
       containers: [{name: once, image: "`+cluster.App+`:42", args: [once]}]`,
 		client("outside", false),
 		workload{name: "web", version: "v1", hardStop: true, container: probed, annotations: `prometheus.io/scrape: "true", prometheus.io/port: "8080", prometheus.io/path: /metrics`}.manifest(),
-		workload{name: "waiting", version: "v2"}.manifest())
+		workload{name: "waiting", version: "v2", hardStop: true, container: probed}.manifest())
 	s.goLive([]string{"v1"}, service())
 	s.kubectl("wait", "--for=condition=Ready", "pod/outside", "--timeout=2m")
 	s.collect(200)
@@ -85,13 +87,15 @@ spec:
 	} else {
 		s.note("a caller without a sidecar gets no response")
 	}
-	if hooks, err := s.in("client", "get", s.url()[:strings.LastIndex(s.url(), "/")]+"/hooks"); err != nil || !strings.Contains(hooks, "started 1") {
-		t.Errorf("the postStart hook did not arrive: %q, %v", hooks, err)
-	}
 	if restarts := s.kubectl("get", "pods", "-l", "track=web", "-o", "jsonpath={.items[*].status.containerStatuses[*].restartCount}"); strings.Trim(restarts, "0 ") != "" {
 		t.Errorf("the probes restarted containers: %s", restarts)
 	}
-	s.note("HTTP, TCP, and gRPC probes and the postStart hook succeed")
+	s.note("HTTP, TCP, and gRPC probes succeed")
+	pod := s.kubectl("get", "pods", "-l", "track=waiting", "-o", "jsonpath={.items[0].metadata.name}")
+	if calls := s.logUntilDeleted(pod); !slices.Equal(calls, []string{"postStart was called", "preStop was called"}) {
+		t.Errorf("the application logs these hooks, instead of both: %q", calls)
+	}
+	s.note("the postStart and preStop hooks reach the application")
 	if metrics, err := s.in("outside", "get", "http://"+address+":15020/stats/prometheus"); err != nil || !strings.Contains(metrics, "traffic_app_requests_total") || !strings.Contains(metrics, "istio_agent") {
 		t.Errorf("the merged metrics lack the application's or the proxy's: %v\n%.500s", err, metrics)
 	} else {
@@ -99,6 +103,30 @@ spec:
 	}
 	s.kubectl("wait", "--for=condition=Complete", "job/once", "--timeout=2m")
 	s.note("a Job with a sidecar completes")
+}
+
+// logUntilDeleted deletes a pod whose application has logged a line, and returns the lines that it logs until it ends.
+func (s *Scene) logUntilDeleted(pod string) []string {
+	s.Helper()
+	command := cluster.command(root, "kubectl", "logs", "--follow", pod, "-n", s.Namespace, "-c", "web")
+	log, err := command.StdoutPipe()
+	if err != nil {
+		s.Fatal(err)
+	}
+	if err := command.Start(); err != nil {
+		s.Fatal(err)
+	}
+	// The log of a deleted pod is gone: it must be open before.
+	var lines []string
+	for scanner := bufio.NewScanner(log); scanner.Scan(); {
+		if lines = append(lines, scanner.Text()); len(lines) == 1 {
+			s.kubectl("delete", "pod", pod, "--wait=false")
+		}
+	}
+	if err := command.Wait(); err != nil {
+		s.Errorf("%s: %v", command, err)
+	}
+	return lines
 }
 
 // in runs the program of the image in a pod.
