@@ -37,7 +37,9 @@ func serve(ctx context.Context) error {
 	grpc_health_v1.RegisterHealthServer(checks, health.NewServer())
 	go func() { _ = checks.Serve(listener) }()
 
-	server := &http.Server{Addr: ":8080", Handler: handler(ownVersion()), ReadHeaderTimeout: 10 * time.Second}
+	// An idle connection must outlive the sidecar's interest in it, which ends after an hour: a request on a connection that is just
+	// closed fails.
+	server := &http.Server{Addr: ":8080", Handler: handler(ownVersion()), ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Hour}
 	stopped := make(chan error, 1)
 	go func() {
 		<-ctx.Done()
