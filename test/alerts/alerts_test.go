@@ -52,7 +52,7 @@ func alertsOf(t *testing.T, values ...string) []byte {
 	return object.Spec
 }
 
-// sound is what a sound leader serves beside what its own code does here, in the form of a scrape of one.
+// sound is what a healthy leader serves besides what its own code does here, in the form of a scrape.
 func sound(now time.Time) string {
 	return fmt.Sprintf(`outrigger_certificate_expiry_timestamp_seconds{certificate="serving"} %d
 outrigger_certificate_expiry_timestamp_seconds{certificate="ca"} %d
@@ -64,7 +64,7 @@ controller_runtime_reconcile_errors_total{controller="routing"} 3
 `, now.Add(12*time.Hour).Unix(), now.Add(3650*24*time.Hour).Unix())
 }
 
-// with returns the sound text with one line in the place of the one that begins alike.
+// with returns the text with one line in the place of the one that begins the same.
 func with(text, line string) string {
 	name := line[:strings.LastIndex(line, " ")+1]
 	var out []string
@@ -81,7 +81,7 @@ func with(text, line string) string {
 	return strings.Join(out, "")
 }
 
-func TestASoundOutriggerFiresNothing(t *testing.T) {
+func TestAHealthyOutriggerFiresNothing(t *testing.T) {
 	h := newHistory(t, alertsOf(t))
 	r := newReal().reviews(t, source{config: parse(t)}, "").follows(t, template).covers(t, 98, 2, 10)
 	r.also = sound(h.now)
@@ -96,7 +96,7 @@ func TestASoundOutriggerFiresNothing(t *testing.T) {
 	}
 }
 
-// Every alert of the chart fires in its case, when its time is over and not before, and says what is the matter.
+// Every alert of the chart fires in its case, when its time has elapsed and not before, and says what is wrong.
 func TestEveryAlertFires(t *testing.T) {
 	text := alertsOf(t)
 	var declared struct {
@@ -145,15 +145,15 @@ apiserver_admission_webhook_rejection_count{error_type="no_error",name="rev.name
 		}), says: "takes longer than"},
 		"OutriggerConfigurationNotUsed": {targets: broken(func(t *testing.T, r *real, _ time.Time) {
 			r.follows(t, strings.Replace(template, "spec:", "spec: {{ .NoSuch", 1))
-		}), says: "is not the one that Outrigger injects by"},
+		}), says: "does not use Istio's current configuration"},
 		"OutriggerConfigurationDiffers": {targets: func(t *testing.T, now time.Time) []target {
 			other := newReal().follows(t, strings.Replace(template, "proxyv2:1", "proxyv2:2", 1))
 			other.also = sound(now)
 			return append(healthy(t, now), replica("outrigger-b", other.serves))
-		}, says: "injected by different configurations"},
+		}, says: "used different configurations"},
 		"OutriggerCertificateExpires": {targets: func(t *testing.T, now time.Time) []target {
 			return line(fmt.Sprintf(`outrigger_certificate_expiry_timestamp_seconds{certificate="serving"} %d`, now.Add(2*time.Hour).Unix()))(t, now)
-		}, says: "The serving certificate ends in 1h 55m"},
+		}, says: "The serving certificate expires in 1h 55m"},
 		"OutriggerCertificateMismatch": {targets: line(`outrigger_certificate_mismatch 1`), says: "cannot call at least one replica"},
 		"OutriggerSidecarsMissing": {targets: broken(func(t *testing.T, r *real, _ time.Time) {
 			r.follows(t, template).covers(t, 90, 10, 0)
@@ -162,12 +162,12 @@ apiserver_admission_webhook_rejection_count{error_type="no_error",name="rev.name
 			r.follows(t, template).covers(t, 40, 0, 60)
 			r.also = with(r.also, fmt.Sprintf(`outrigger_certificate_expiry_timestamp_seconds{certificate="serving"} %d`, now.Add(48*time.Hour).Unix()))
 		}), says: "60% of the sidecars"},
-		"OutriggerNoLeader":     {targets: line(`leader_election_master_status{name="outrigger-routing"} 0`), says: "no replica has kept the routes"},
-		"OutriggerRoutingStuck": {targets: line(`outrigger_routing_problems{reason="PendingVersions"} 2`), says: "2 problems of routing have stood with the reason PendingVersions"},
+		"OutriggerNoLeader":     {targets: line(`leader_election_master_status{name="outrigger-routing"} 0`), says: "no replica has updated routes"},
+		"OutriggerRoutingStuck": {targets: line(`outrigger_routing_problems{reason="PendingVersions"} 2`), says: "2 routing problems with the reason PendingVersions"},
 		"OutriggerContested": {targets: broken(func(t *testing.T, r *real, _ time.Time) {
 			r.follows(t, template)
 			r.also += `outrigger_contested_objects{kind="DestinationRule",manager="argocd-controller"} 3` + "\n"
-		}), says: "the field manager argocd-controller has changed 3 objects of kind DestinationRule back"},
+		}), says: "the field manager argocd-controller has reverted 3 objects of kind DestinationRule"},
 		"OutriggerRoutingFails": {targets: broken(func(t *testing.T, r *real, _ time.Time) {
 			r.follows(t, template)
 			failed := 0
@@ -176,7 +176,7 @@ apiserver_admission_webhook_rejection_count{error_type="no_error",name="rev.name
 				failed++
 				r.also = with(before, fmt.Sprintf(`controller_runtime_reconcile_errors_total{controller="routing"} %d`, failed))
 			}
-		}), says: "20 attempts to bring the routes of a Service up to date failed"},
+		}), says: "20 attempts to update the routes of a Service failed"},
 	}
 	for _, rule := range declared.Groups[0].Rules {
 		if _, is := cases[rule.Alert]; !is {
@@ -220,7 +220,7 @@ func healthy(t *testing.T, now time.Time) []target {
 	return []target{replica("outrigger-a", r.serves)}
 }
 
-// The values of the chart leave alerts out, move thresholds, and name other series.
+// The values of the chart disable alerts, set thresholds, and select series.
 func TestAlertsFollowTheValues(t *testing.T) {
 	text := string(alertsOf(t, "prometheusRule.disabled={OutriggerSlow}", "prometheusRule.thresholds.coverage=0.5", "prometheusRule.selector=cluster=\"a\"",
 		"prometheusRule.ruleLabels.severity=page", "routing.enabled=false", "leaderElection.leaseName=other"))
@@ -239,7 +239,7 @@ func TestAlertsFollowTheValues(t *testing.T) {
 	}
 }
 
-// Every alert has its part of the page, and the page has no other.
+// Every alert has a section on the page, and the page has no others.
 func TestEveryAlertHasItsRunbook(t *testing.T) {
 	page, err := os.ReadFile(filepath.Join(root, "docs/reference/metrics.md"))
 	if err != nil {
@@ -257,8 +257,8 @@ func TestEveryAlertHasItsRunbook(t *testing.T) {
 	}
 }
 
-// The words that alerts select by are reasons that there are.
-func TestAlertsSelectReasonsThatThereAre(t *testing.T) {
+// The reasons that alerts select exist.
+func TestAlertsSelectExistingReasons(t *testing.T) {
 	known := map[string]bool{}
 	for _, doc := range api.RouteReasons() {
 		known[string(doc.Reason)] = true
@@ -270,7 +270,7 @@ func TestAlertsSelectReasonsThatThereAre(t *testing.T) {
 	for _, found := range regexp.MustCompile(`reason(?:=|!=|=~)\\\\?"([\w|]+)\\\\?"`).FindAllSubmatch(alertsOf(t), -1) {
 		for _, word := range strings.Split(string(found[1]), "|") {
 			if seen++; !known[word] {
-				t.Errorf("an alert selects the reason %s, which there is not", word)
+				t.Errorf("an alert selects the reason %s, which does not exist", word)
 			}
 		}
 	}

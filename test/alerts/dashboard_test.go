@@ -131,14 +131,13 @@ func TestWhatIsAskedForIsThere(t *testing.T) {
 	}
 }
 
-// mayBeEmpty are panels that show something only when something is the matter, or that what is scraped here lacks.
-var mayBeEmpty = []string{"Seen by the API server", "Problems that stand, by reason", "Objects written", "Missing and outdated, by reason", "Looks at Services",
-	"Services that wait", "Time of a look", "Memory", "CPU", "Requests to the API server", "Events for owners of pods", "Certificates not trusted",
-	"Reviews that run and wait", "Time that reviews wait, and those refused", "Memory set aside for reviews", "Contested objects", "Events of routing"}
+// mayBeEmpty are panels that show something only when something is wrong, or whose metrics are not scraped here.
+var mayBeEmpty = []string{"Failed calls of the API server", "Current problems, by reason", "Objects written", "Missing and outdated, by reason", "Reconciliations by result",
+	"Services in the queue", "Duration of reconciliations", "Memory", "CPU", "Requests to the API server", "Events of workloads", "Certificates not trusted",
+	"Running and waiting reviews", "Waiting time of reviews, and rejected reviews", "Memory reserved for reviews", "Contested objects", "Routing Events"}
 
-// Every panel shows something of a sound Outrigger, with the labels that its legend names; and panels lie beside one
-// another, not over.
-func TestPanelsShowASoundOutrigger(t *testing.T) {
+// Every panel shows something of a healthy Outrigger, with the labels that its legend names, and no two panels overlap.
+func TestPanelsShowAHealthyOutrigger(t *testing.T) {
 	h := newHistory(t, alertsOf(t))
 	r := newReal().reviews(t, source{config: parse(t)}, `"inject.istio.io/templates":"nosuch"`).follows(t, template).covers(t, 98, 0, 0)
 	r.also = sound(h.now)
