@@ -6,6 +6,7 @@
 package controller
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -57,9 +58,7 @@ type Controller struct {
 
 // New returns a Controller; Prepare makes it ready to start.
 func New(options Options) *Controller {
-	if options.RootNamespace == "" {
-		options.RootNamespace = defaultRootNamespace
-	}
+	options.RootNamespace = cmp.Or(options.RootNamespace, defaultRootNamespace)
 	return &Controller{options: options, reporter: newReporter(), refused: map[string]bool{}}
 }
 
@@ -70,12 +69,12 @@ func (c *Controller) Prepare(shared cluster.Cluster, logger logr.Logger) error {
 	c.log = logger.WithName(controllerName)
 	c.paced = newPacedRecorder(shared.GetEventRecorder(api.ManagedBy), shared.GetScheme())
 	c.reporter.recorder = c.paced
-	if err := c.reporter.register(c.options.Registerer); err != nil {
-		return fmt.Errorf("metrics of routing: %w", err)
-	}
-	if c.options.Registerer != nil {
-		if err := c.options.Registerer.Register(c.paced.counts); err != nil {
-			return fmt.Errorf("metric of Events: %w", err)
+	for _, metric := range []prometheus.Collector{c.reporter.writes, c.reporter.problems, c.paced.counts} {
+		if c.options.Registerer == nil {
+			break
+		}
+		if err := c.options.Registerer.Register(metric); err != nil {
+			return fmt.Errorf("metrics of routing: %w", err)
 		}
 	}
 	var err error

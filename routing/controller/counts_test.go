@@ -234,13 +234,8 @@ func (f *fleet) seePods() map[client.ObjectKey]bool {
 	}
 	due := map[client.ObjectKey]bool{}
 	source := &podSource{
-		store: f.sources.index, dependencies: f.dependencies, failed: func(err error, what string) { f.t.Errorf("%s: %v", what, err) },
-		services: func(ctx context.Context, pod *podindex.Shape) ([]*corev1.Service, error) {
-			return servicesOf(ctx, f.sources.reader, pod)
-		},
-		exposed: func(ctx context.Context) ([]client.ObjectKey, error) {
-			return exposedOn(ctx, f.sources.reader, anyExposed)
-		},
+		watching: &watches{reader: f.sources.reader, pods: f.sources.index, dependencies: f.dependencies},
+		failed:   func(err error, what string) { f.t.Errorf("%s: %v", what, err) },
 	}
 	f.sources.index.Changed = func(before, after *podindex.Shape) {
 		for _, key := range source.servicesFor(context.Background(), before, after) {

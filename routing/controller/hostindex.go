@@ -167,16 +167,12 @@ func (w *watches) servicesForClaims(ctx context.Context, before, after client.Ob
 		}
 		keys = slices.Concat(keys, named, conflicting)
 	}
+	var terms []string
 	for host := range hosts {
-		for _, term := range termsSharing(host) {
-			exposed, err := exposedOn(ctx, w.reader, term)
-			if err != nil {
-				return nil, err
-			}
-			keys = append(keys, exposed...)
-		}
+		terms = append(terms, termsSharing(host)...)
 	}
-	return keys, nil
+	exposed, err := exposedOn(ctx, w.reader, terms...)
+	return append(keys, exposed...), err
 }
 
 // servicesForGateway returns the Services that name a Gateway, if its changed hosts include one of theirs. If its selector or ports
@@ -219,36 +215,44 @@ func (w *watches) servicesWithConflictingPort(ctx context.Context, before, after
 	if len(changed) == 0 {
 		return nil, nil
 	}
-	var keys []client.ObjectKey
+	var terms []string
 	for _, port := range changed {
-		exposed, err := exposedOn(ctx, w.reader, exposedExcluding(port))
-		if err != nil {
-			return nil, err
-		}
-		keys = append(keys, exposed...)
+		terms = append(terms, exposedExcluding(port))
 	}
-	var namespaces corev1.NamespaceList
-	if err := w.reader.List(ctx, &namespaces, client.UnsafeDisableDeepCopy); err != nil {
+	keys, err := exposedOn(ctx, w.reader, terms...)
+	if err != nil {
 		return nil, err
 	}
-	for i := range namespaces.Items {
-		namespace := &namespaces.Items[i]
-		if namespace.Annotations[api.AnnotationGatewayPort] == "" {
+	inherits := func(namespace *corev1.Namespace) bool { return namespace.Annotations[api.AnnotationGatewayPort] != "" }
+	err = w.exposedIn(ctx, inherits, func(service *corev1.Service, namespace *corev1.Namespace) {
+		if slices.ContainsFunc(wantedPorts(service, namespace), func(p routing.ServerPort) bool {
+			return slices.ContainsFunc(p.Excludes(), func(e routing.ServerPort) bool { return slices.Contains(changed, e) })
+		}) {
+			keys = append(keys, client.ObjectKeyFromObject(service))
+		}
+	})
+	return keys, err
+}
+
+// exposedIn visits the Services that request exposure in the chosen Namespaces.
+func (w *watches) exposedIn(ctx context.Context, chosen func(*corev1.Namespace) bool, visit func(*corev1.Service, *corev1.Namespace)) error {
+	var namespaces corev1.NamespaceList
+	if err := w.reader.List(ctx, &namespaces, client.UnsafeDisableDeepCopy); err != nil {
+		return err
+	}
+	for _, namespace := range pointers(namespaces.Items) {
+		if !chosen(namespace) {
 			continue
 		}
 		var inside corev1.ServiceList
 		if err := w.reader.List(ctx, &inside, client.UnsafeDisableDeepCopy, client.InNamespace(namespace.Name), client.MatchingFields{indexExposed: anyExposed}); err != nil {
-			return nil, err
+			return err
 		}
 		for _, service := range pointers(inside.Items) {
-			if slices.ContainsFunc(wantedPorts(service, namespace), func(p routing.ServerPort) bool {
-				return slices.ContainsFunc(p.Excludes(), func(e routing.ServerPort) bool { return slices.Contains(changed, e) })
-			}) {
-				keys = append(keys, client.ObjectKeyFromObject(service))
-			}
+			visit(service, namespace)
 		}
 	}
-	return keys, nil
+	return nil
 }
 
 func portsOf(object client.Object) []routing.ServerPort {
@@ -265,21 +269,11 @@ func (w *watches) naming(ctx context.Context, ref string) ([]*corev1.Service, er
 		return nil, err
 	}
 	services := pointers(out.Items)
-	var namespaces corev1.NamespaceList
-	if err := w.reader.List(ctx, &namespaces, client.UnsafeDisableDeepCopy); err != nil {
-		return nil, err
+	inherits := func(namespace *corev1.Namespace) bool {
+		return strings.TrimSpace(namespace.Annotations[api.AnnotationGateway]) == ref
 	}
-	for i := range namespaces.Items {
-		if strings.TrimSpace(namespaces.Items[i].Annotations[api.AnnotationGateway]) != ref {
-			continue
-		}
-		var inside corev1.ServiceList
-		if err := w.reader.List(ctx, &inside, client.UnsafeDisableDeepCopy, client.InNamespace(namespaces.Items[i].Name), client.MatchingFields{indexExposed: anyExposed}); err != nil {
-			return nil, err
-		}
-		services = append(services, pointers(inside.Items)...)
-	}
-	return services, nil
+	err := w.exposedIn(ctx, inherits, func(service *corev1.Service, _ *corev1.Namespace) { services = append(services, service) })
+	return services, err
 }
 
 // placeOf describes where a Gateway serves, without its hosts.

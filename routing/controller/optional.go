@@ -22,6 +22,7 @@ type optionalKind struct {
 	definition string // the name of its CustomResourceDefinition; of the resource for a kind of Kubernetes' own
 	builtIn    bool   // has no CustomResourceDefinition
 	gvk        schema.GroupVersionKind
+	typed      client.Object        // nil = the caches hold it unstructured
 	router     *routing.OtherRouter // nil if no Service belongs to objects of the kind
 	routes     bool                 // it is a kind of Gateway API whose objects route to Services
 }
@@ -45,15 +46,8 @@ func (k optionalKind) list() *unstructured.UnstructuredList {
 
 // object returns the type by which the caches know the kind.
 func (k optionalKind) object() client.Object {
-	switch k.definition {
-	case workloadEntryDefinition:
-		return &networkingv1.WorkloadEntry{}
-	case serviceEntryDefinition:
-		return &networkingv1.ServiceEntry{}
-	case ingressResource:
-		return &networkingk8s.Ingress{}
-	case ingressClassResource:
-		return &networkingk8s.IngressClass{}
+	if k.typed != nil {
+		return k.typed
 	}
 	out := &unstructured.Unstructured{}
 	out.SetGroupVersionKind(k.gvk)
@@ -64,10 +58,10 @@ func (k optionalKind) object() client.Object {
 // tested again.
 func (c *Controller) optionalKinds(ctx context.Context, definitions client.Reader, watched []optionalKind) []optionalKind {
 	wanted := []optionalKind{
-		{definition: workloadEntryDefinition, gvk: networkingv1.SchemeGroupVersion.WithKind("WorkloadEntry")},
-		{definition: serviceEntryDefinition, gvk: networkingv1.SchemeGroupVersion.WithKind("ServiceEntry")},
-		{definition: ingressResource, builtIn: true, gvk: networkingk8s.SchemeGroupVersion.WithKind("Ingress")},
-		{definition: ingressClassResource, builtIn: true, gvk: networkingk8s.SchemeGroupVersion.WithKind("IngressClass")},
+		{definition: workloadEntryDefinition, gvk: networkingv1.SchemeGroupVersion.WithKind("WorkloadEntry"), typed: &networkingv1.WorkloadEntry{}},
+		{definition: serviceEntryDefinition, gvk: networkingv1.SchemeGroupVersion.WithKind("ServiceEntry"), typed: &networkingv1.ServiceEntry{}},
+		{definition: ingressResource, builtIn: true, gvk: networkingk8s.SchemeGroupVersion.WithKind("Ingress"), typed: &networkingk8s.Ingress{}},
+		{definition: ingressClassResource, builtIn: true, gvk: networkingk8s.SchemeGroupVersion.WithKind("IngressClass"), typed: &networkingk8s.IngressClass{}},
 		{definition: routing.GrantKind().Definition, gvk: routing.GrantKind().WithVersion("")},
 	}
 	for _, router := range routing.OtherRouters() {

@@ -115,7 +115,7 @@ func TestRoutesOfGatewayAPIAreFound(t *testing.T) {
 		t.Run(what, func(t *testing.T) {
 			cached, _, kinds := pathsCluster(t, test.kinds, true, test.forbidden, test.objects...)
 			whole, mapper, _ := pathsCluster(t, test.kinds, false, test.forbidden, test.objects...)
-			for name, from := range map[string]Sources{"cached": &cachedSources{reader: cached, kinds: kinds}, "live": NewLive(whole, mapper, Options{Settings: settings()}).sources} {
+			for name, from := range map[string]Sources{"cached": &cachedSources{reader: cached, kinds: kinds}, "live": NewLive(whole, mapper, Options{Settings: settings()})} {
 				if name == "cached" && test.live {
 					continue
 				}
@@ -199,7 +199,7 @@ func TestIngressesThatIstioServesAreRead(t *testing.T) {
 	} {
 		t.Run(what, func(t *testing.T) {
 			options := Options{Settings: settings(), Mesh: func(context.Context) routing.Mesh { return test.mesh }}
-			for name, from := range map[string]Sources{"cached": &cachedSources{reader: reader, kinds: kinds, options: options}, "live": NewLive(reader, reader.RESTMapper(), options).sources} {
+			for name, from := range map[string]Sources{"cached": &cachedSources{reader: reader, kinds: kinds, options: options}, "live": NewLive(reader, reader.RESTMapper(), options)} {
 				observed := &routing.Observed{Service: demoApp()}
 				if test.expose {
 					observed.Intent.Expose = &api.Exposure{}

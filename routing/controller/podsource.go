@@ -24,30 +24,25 @@ import (
 
 // podSource fills the index of pods while the controller runs, and enqueues the Services that a change of a pod concerns.
 type podSource struct {
-	pods         corev1client.PodInterface
-	store        *podindex.Index
-	dependencies *planDependencies
-	// services returns the Services that select a pod; exposed those that are exposed at a gateway; all every Service.
-	services func(ctx context.Context, pod *podindex.Shape) ([]*corev1.Service, error)
-	exposed  func(ctx context.Context) ([]client.ObjectKey, error)
-	all      func(ctx context.Context) ([]client.ObjectKey, error)
+	pods     corev1client.PodInterface
+	watching *watches // which has the index
 	failed   func(err error, what string)
 }
 
 // Start lists and watches pods until ctx is done.
 func (p *podSource) Start(ctx context.Context, q queue) error {
-	p.store.Changed = func(before, after *podindex.Shape) {
+	p.watching.pods.Changed = func(before, after *podindex.Shape) {
 		for _, key := range p.servicesFor(ctx, before, after) {
 			q.Add(reconcile.Request{NamespacedName: key})
 		}
 	}
-	go podindex.NewReflector(p.pods, p.store).RunWithContext(ctx)
+	go podindex.NewReflector(p.pods, p.watching.pods).RunWithContext(ctx)
 	return nil
 }
 
 // WaitForSync waits until the first list is complete.
 func (p *podSource) WaitForSync(ctx context.Context) error {
-	err := wait.PollUntilContextCancel(ctx, 20*time.Millisecond, true, func(context.Context) (bool, error) { return p.store.HasSynced(), nil })
+	err := wait.PollUntilContextCancel(ctx, 20*time.Millisecond, true, func(context.Context) (bool, error) { return p.watching.pods.HasSynced(), nil })
 	if err != nil {
 		return fmt.Errorf("list of pods: %w", err)
 	}
@@ -65,14 +60,14 @@ func (p *podSource) servicesFor(ctx context.Context, before, after *podindex.Sha
 		if shape == nil {
 			continue
 		}
-		services, err := p.services(ctx, shape)
+		services, err := servicesSelecting(ctx, p.watching.reader, shape.Namespace(), shape.Labels())
 		if err != nil {
 			p.failed(err, "find the Services of a pod")
 		}
 		for _, service := range services {
 			key := client.ObjectKeyFromObject(service)
-			if p.dependencies.differs(key, func(versionLabel string) []routing.PodGroup {
-				return p.store.Groups(service.Namespace, service.Spec.Selector, versionLabel)
+			if p.watching.dependencies.differs(key, func(versionLabel string) []routing.PodGroup {
+				return p.watching.pods.Groups(service.Namespace, service.Spec.Selector, versionLabel)
 			}) {
 				keys = append(keys, key)
 			}
@@ -87,18 +82,18 @@ func (p *podSource) servicesFor(ctx context.Context, before, after *podindex.Sha
 
 // servicesForGatewayPod returns the Services to which the creation or deletion of a pod matters because it may be a gateway's.
 func (p *podSource) servicesForGatewayPod(ctx context.Context, shape *podindex.Shape) []client.ObjectKey {
-	keys := p.dependencies.atGateways(func(selector map[string]string) bool { return shape.Matches(selector) })
+	keys := p.watching.dependencies.atGateways(shape.Matches)
 	value, labeled := shape.Label(labelIstio)
 	if !labeled {
 		return keys
 	}
-	exposed, err := p.exposed(ctx)
+	exposed, err := exposedOn(ctx, p.watching.reader, anyExposed)
 	if err != nil {
 		p.failed(err, "find the Services that are exposed")
 	}
 	keys = append(keys, exposed...)
-	if value == eastWestGateway && p.dependencies.noteEastWest(p.store.HasIstio(eastWestGateway)) {
-		all, err := p.all(ctx)
+	if value == eastWestGateway && p.watching.dependencies.noteEastWest(p.watching.pods.HasIstio(eastWestGateway)) {
+		all, err := p.watching.services(ctx, "", func(*corev1.Service) bool { return true })
 		if err != nil {
 			p.failed(err, "find all Services")
 		}

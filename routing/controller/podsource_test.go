@@ -3,7 +3,6 @@
 package controller
 
 import (
-	"context"
 	"slices"
 	"testing"
 
@@ -61,12 +60,7 @@ func TestOnlyWhatThePlanReadsHasAServiceLookedAt(t *testing.T) {
 			for _, group := range store.Groups("demo", service.Spec.Selector, "version") {
 				on.Pods = append(on.Pods, routing.PodDependency{PodGroup: group, OnCounts: c.onCounts})
 			}
-			source := &podSource{store: store, dependencies: seen, services: func(_ context.Context, pod *podindex.Shape) ([]*corev1.Service, error) {
-				if app, _ := pod.Label("app"); app != "app" {
-					return nil, nil
-				}
-				return []*corev1.Service{service}, nil
-			}}
+			source := &podSource{watching: &watches{reader: indexedClient(t, []client.Object{service}), pods: store, dependencies: seen}}
 			var looked []client.ObjectKey
 			store.Changed = func(before, after *podindex.Shape) {
 				looked = append(looked, source.servicesFor(t.Context(), before, after)...)

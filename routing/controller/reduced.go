@@ -4,7 +4,6 @@ package controller
 
 import (
 	"context"
-	"fmt"
 	"strings"
 
 	networkingk8s "k8s.io/api/networking/v1"
@@ -96,24 +95,6 @@ func backendsOf(object client.Object) []string {
 		}
 	}
 	return out
-}
-
-func addOptionalIndexes(ctx context.Context, indexer fieldIndexer, kinds []optionalKind) error {
-	for _, kind := range kinds {
-		indexes := map[string]client.IndexerFunc{}
-		if kind.router != nil {
-			indexes[indexRouted] = reducedServices
-		}
-		if kind.routes || kind.definition == ingressResource {
-			indexes[indexBackends] = backendsOf
-		}
-		for field, extract := range indexes {
-			if err := indexer.IndexField(ctx, kind.object(), field, extract); err != nil {
-				return fmt.Errorf("index %s by %s: %w", kind.gvk.Kind, field, err)
-			}
-		}
-	}
-	return nil
 }
 
 // servicesForReduced returns the Services that belong to an object of another controller, or to which it routes.

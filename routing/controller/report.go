@@ -46,18 +46,6 @@ func newReporter() *reporter {
 	return t
 }
 
-func (t *reporter) register(registerer prometheus.Registerer) error {
-	if registerer == nil {
-		return nil
-	}
-	for _, collector := range []prometheus.Collector{t.writes, t.problems} {
-		if err := registerer.Register(collector); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
 // reportProblems records an Event for each Problem that the last reconciliation of the Service did not have.
 func (t *reporter) reportProblems(service *corev1.Service, problems []api.RouteProblem) {
 	now := map[reportedProblem]bool{}

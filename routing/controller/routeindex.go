@@ -15,7 +15,6 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"outrigger.dev/outrigger/routing"
-	"outrigger.dev/outrigger/routing/podindex"
 )
 
 // The indexes of the caches, by which a Service finds the objects that concern it, and an object of Istio the Services.
@@ -52,37 +51,32 @@ func hostClass(host string) string {
 	return host
 }
 
-type fieldIndexer interface {
-	IndexField(ctx context.Context, object client.Object, field string, extract client.IndexerFunc) error
-}
-
-// indexes returns the indexes of the caches.
-func indexes(clusterDomain string) []struct {
+// fieldIndex is one of the indexes of the caches.
+type fieldIndex struct {
 	object  client.Object
 	field   string
 	extract client.IndexerFunc
-} {
+}
+
+// indexes returns the indexes of the kinds that are always watched, and of optional ones.
+func indexes(clusterDomain string, optional ...optionalKind) []fieldIndex {
 	concerns := func(object client.Object) []string { return termsOf(object, clusterDomain) }
-	return []struct {
-		object  client.Object
-		field   string
-		extract client.IndexerFunc
-	}{
+	out := []fieldIndex{
 		{&networkingv1.DestinationRule{}, indexConcerns, concerns},
 		{&networkingv1.VirtualService{}, indexConcerns, concerns},
 		{&networkingv1.Gateway{}, indexConcerns, concerns},
 		{&corev1.Service{}, indexSelector, func(object client.Object) []string { return selectorTerm(object.(*corev1.Service)) }},
 		{&corev1.Service{}, indexExposed, func(object client.Object) []string { return exposedTerms(object.(*corev1.Service)) }},
 	}
-}
-
-func addIndexes(ctx context.Context, indexer fieldIndexer, clusterDomain string) error {
-	for _, index := range indexes(clusterDomain) {
-		if err := indexer.IndexField(ctx, index.object, index.field, index.extract); err != nil {
-			return fmt.Errorf("index %T by %s: %w", index.object, index.field, err)
+	for _, kind := range optional {
+		if kind.router != nil {
+			out = append(out, fieldIndex{kind.object(), indexRouted, reducedServices})
+		}
+		if kind.routes || kind.definition == ingressResource {
+			out = append(out, fieldIndex{kind.object(), indexBackends, backendsOf})
 		}
 	}
-	return nil
+	return out
 }
 
 // termsOf returns the terms by which an object of Istio's is found, each once.
@@ -336,11 +330,6 @@ func merged[O client.Object](have, more []O) []O {
 	return have
 }
 
-// servicesOf returns the Services that select pods of a shape.
-func servicesOf(ctx context.Context, reader client.Reader, pod *podindex.Shape) ([]*corev1.Service, error) {
-	return servicesSelecting(ctx, reader, pod.Namespace(), pod.Labels())
-}
-
 // servicesSelecting returns the Services of a Namespace that select pods with these labels, as the cache holds them.
 func servicesSelecting(ctx context.Context, reader client.Reader, namespace string, podLabels map[string]string) ([]*corev1.Service, error) {
 	var out []*corev1.Service
@@ -359,15 +348,17 @@ func servicesSelecting(ctx context.Context, reader client.Reader, namespace stri
 	return out, nil
 }
 
-// exposedOn returns the Services with a term of exposedTerms: with anyExposed, all that request exposure.
-func exposedOn(ctx context.Context, reader client.Reader, term string) ([]client.ObjectKey, error) {
-	var list corev1.ServiceList
-	if err := reader.List(ctx, &list, client.UnsafeDisableDeepCopy, client.MatchingFields{indexExposed: term}); err != nil {
-		return nil, err
-	}
-	keys := make([]client.ObjectKey, len(list.Items))
-	for i := range list.Items {
-		keys[i] = client.ObjectKeyFromObject(&list.Items[i])
+// exposedOn returns the Services with any of the terms of exposedTerms: with anyExposed, all that request exposure.
+func exposedOn(ctx context.Context, reader client.Reader, terms ...string) ([]client.ObjectKey, error) {
+	var keys []client.ObjectKey
+	for _, term := range terms {
+		var list corev1.ServiceList
+		if err := reader.List(ctx, &list, client.UnsafeDisableDeepCopy, client.MatchingFields{indexExposed: term}); err != nil {
+			return nil, err
+		}
+		for i := range list.Items {
+			keys = append(keys, client.ObjectKeyFromObject(&list.Items[i]))
+		}
 	}
 	return keys, nil
 }

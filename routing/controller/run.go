@@ -142,11 +142,10 @@ func (c *Controller) run(ctx context.Context, optional []optionalKind) error {
 	if err != nil {
 		return fmt.Errorf("cache: %w", err)
 	}
-	if err := addIndexes(ctx, objects, c.options.Settings.ClusterDomain); err != nil {
-		return err
-	}
-	if err := addOptionalIndexes(ctx, objects, optional); err != nil {
-		return err
+	for _, index := range indexes(c.options.Settings.ClusterDomain, optional...) {
+		if err := objects.IndexField(ctx, index.object, index.field, index.extract); err != nil {
+			return fmt.Errorf("index %T by %s: %w", index.object, index.field, err)
+		}
 	}
 	kube, err := pagedlist.NewClient(c.cluster.GetConfig())
 	if err != nil {
@@ -186,18 +185,7 @@ func (c *Controller) run(ctx context.Context, optional []optionalKind) error {
 	}
 	c.pods.Store(sources.index)
 	defer c.pods.Store(nil)
-	err = loop.Watch(&podSource{
-		pods: kube.CoreV1().Pods(metav1.NamespaceAll), store: sources.index, dependencies: r.dependencies,
-		services: func(ctx context.Context, pod *podindex.Shape) ([]*corev1.Service, error) {
-			return servicesOf(ctx, objects, pod)
-		},
-		exposed: func(ctx context.Context) ([]client.ObjectKey, error) { return exposedOn(ctx, objects, anyExposed) },
-		all: func(ctx context.Context) ([]client.ObjectKey, error) {
-			return watching.services(ctx, "", func(*corev1.Service) bool { return true })
-		},
-		failed: failed,
-	})
-	if err != nil {
+	if err := loop.Watch(&podSource{pods: kube.CoreV1().Pods(metav1.NamespaceAll), watching: watching, failed: failed}); err != nil {
 		return fmt.Errorf("watch pods: %w", err)
 	}
 	ended := make(chan error, 2) // room for both, since only the first is received for certain

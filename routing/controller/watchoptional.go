@@ -59,18 +59,13 @@ func hostsOfOthers(object client.Object) []string {
 
 // servicesForHosts returns the Services that request exposure for a host that the object claims.
 func (w *watches) servicesForHosts(ctx context.Context, object client.Object) ([]client.ObjectKey, error) {
-	var out []client.ObjectKey
+	var terms []string
 	for _, host := range hostsOfOthers(object) {
-		for _, term := range append(termsSharing(host), exposedAt("*")) {
-			keys, err := exposedOn(ctx, w.reader, term)
-			if err != nil {
-				return nil, err
-			}
-			out = append(out, keys...)
-		}
+		terms = append(append(terms, termsSharing(host)...), exposedAt("*"))
 	}
+	out, err := exposedOn(ctx, w.reader, terms...)
 	slices.SortFunc(out, compareKeys)
-	return slices.Compact(out), nil
+	return slices.Compact(out), err
 }
 
 // hostsDiffer compares what a plan depends on.
