@@ -30,7 +30,7 @@ type Index struct {
 
 type namespaceIndex struct {
 	pods   map[string]*Shape // by name
-	shapes map[uint64]*Shape // by hash; those with the same hash are chained
+	shapes map[shapeKey]*Shape
 	byPair map[labelPair]map[*Shape]bool
 }
 
@@ -109,7 +109,7 @@ func (s *Index) Resync() error { return nil }
 func (s *Index) put(entry *Entry) (before, after *Shape, differs bool) {
 	namespace := s.namespace(entry.shape.namespace.Value())
 	before = namespace.pods[entry.member.name]
-	if before != nil && before.same(&entry.shape) {
+	if before != nil && before.shapeKey == entry.shape.shapeKey {
 		member := &before.members[before.indexOf(entry.member.name)]
 		differs = *member != entry.member
 		*member = entry.member
@@ -127,23 +127,18 @@ func (s *Index) put(entry *Entry) (before, after *Shape, differs bool) {
 
 func (s *Index) namespace(name string) *namespaceIndex {
 	if s.namespaces[name] == nil {
-		s.namespaces[name] = &namespaceIndex{pods: map[string]*Shape{}, shapes: map[uint64]*Shape{}, byPair: map[labelPair]map[*Shape]bool{}}
+		s.namespaces[name] = &namespaceIndex{pods: map[string]*Shape{}, shapes: map[shapeKey]*Shape{}, byPair: map[labelPair]map[*Shape]bool{}}
 	}
 	return s.namespaces[name]
 }
 
 // shapeLike returns the shape that equals like. It adds one if there is none.
 func (s *Index) shapeLike(namespace *namespaceIndex, like *Shape) *Shape {
-	for shape := namespace.shapes[like.hash]; shape != nil; shape = shape.next {
-		if shape.same(like) {
-			return shape
-		}
+	if shape := namespace.shapes[like.shapeKey]; shape != nil {
+		return shape
 	}
-	shape := &Shape{
-		namespace: like.namespace, workload: like.workload, sidecar: like.sidecar, serves: like.serves, labels: like.labels,
-		hash: like.hash, next: namespace.shapes[like.hash],
-	}
-	namespace.shapes[shape.hash] = shape
+	shape := &Shape{shapeKey: like.shapeKey, labels: like.labels}
+	namespace.shapes[like.shapeKey] = shape
 	for _, pair := range shape.labels {
 		if namespace.byPair[pair] == nil {
 			namespace.byPair[pair] = map[*Shape]bool{}
@@ -176,18 +171,7 @@ func (s *Index) remove(in, name string) *Shape {
 }
 
 func (s *Index) drop(namespace *namespaceIndex, shape *Shape) {
-	chain := namespace.shapes[shape.hash]
-	switch {
-	case chain != shape:
-		for chain.next != shape {
-			chain = chain.next
-		}
-		chain.next = shape.next
-	case shape.next != nil:
-		namespace.shapes[shape.hash] = shape.next
-	default:
-		delete(namespace.shapes, shape.hash)
-	}
+	delete(namespace.shapes, shape.shapeKey)
 	for _, pair := range shape.labels {
 		if delete(namespace.byPair[pair], shape); len(namespace.byPair[pair]) == 0 {
 			delete(namespace.byPair, pair)

@@ -87,15 +87,13 @@ func (s *Index) Kinds() ([]api.PodKind, bool) {
 	var out []api.PodKind
 	for _, namespace := range s.namespaces {
 		for _, shape := range namespace.shapes {
-			for ; shape != nil; shape = shape.next {
-				kind := api.PodKind{ID: shape, Pod: shape.pod}
-				for _, member := range shape.members {
-					if !member.ending {
-						kind.Pods++
-					}
+			kind := api.PodKind{ID: shape, Pod: shape.pod}
+			for _, member := range shape.members {
+				if !member.ending {
+					kind.Pods++
 				}
-				out = append(out, kind)
 			}
+			out = append(out, kind)
 		}
 	}
 	return out, true

@@ -3,7 +3,6 @@
 package podindex
 
 import (
-	"hash/maphash"
 	"maps"
 	"math"
 	"slices"
@@ -12,6 +11,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
@@ -20,15 +20,18 @@ import (
 
 // Shape is what similar pods have in common. Only its members ever change.
 type Shape struct {
+	shapeKey
+	labels  []labelPair // sorted by key
+	members []member
+}
+
+// shapeKey is equal for similar pods.
+type shapeKey struct {
 	namespace unique.Handle[string]
 	workload  unique.Handle[routing.WorkloadRef]
 	sidecar   unique.Handle[sidecarShape]
-	serves    bool        // false for the pods of Jobs
-	labels    []labelPair // sorted by key
-
-	hash    uint64
-	next    *Shape
-	members []member
+	serves    bool                  // false for the pods of Jobs
+	labelText unique.Handle[string] // the labels, sorted by key
 }
 
 type labelPair struct{ key, value unique.Handle[string] }
@@ -50,12 +53,10 @@ func (s seconds) time() time.Time { return time.Unix(int64(s), 0).UTC() }
 
 // Entry is one pod on its way from the API server into the index.
 type Entry struct {
-	shape           Shape
+	shape           Shape // without members
 	member          member
 	resourceVersion string
 }
-
-var shapeSeed = maphash.MakeSeed()
 
 // EntryOf returns what the index keeps of a pod.
 func EntryOf(pod *corev1.Pod) *Entry {
@@ -67,21 +68,16 @@ func EntryOf(pod *corev1.Pod) *Entry {
 			name: pod.Name, created: secondsOf(pod.CreationTimestamp.Time), readySince: secondsOf(since), ready: ready, ending: pod.DeletionTimestamp != nil,
 		},
 		shape: Shape{
-			namespace: unique.Make(pod.Namespace), workload: unique.Make(workload), sidecar: sidecarOf(pod), serves: serves,
+			shapeKey: shapeKey{
+				namespace: unique.Make(pod.Namespace), workload: unique.Make(workload), sidecar: sidecarOf(pod), serves: serves,
+				labelText: unique.Make(labels.FormatLabels(pod.Labels)),
+			},
 			labels: make([]labelPair, 0, len(pod.Labels)),
 		},
 	}
 	for _, key := range slices.Sorted(maps.Keys(pod.Labels)) {
 		e.shape.labels = append(e.shape.labels, pairOf(key, pod.Labels[key]))
 	}
-	var hash maphash.Hash
-	hash.SetSeed(shapeSeed)
-	maphash.WriteComparable(&hash, e.shape.workload)
-	maphash.WriteComparable(&hash, e.shape.sidecar)
-	for _, pair := range e.shape.labels {
-		maphash.WriteComparable(&hash, pair)
-	}
-	e.shape.hash = hash.Sum64()
 	return e
 }
 
@@ -98,11 +94,6 @@ func (p *Shape) Matches(selector map[string]string) bool {
 		}
 	}
 	return true
-}
-
-func (p *Shape) same(other *Shape) bool {
-	return p.hash == other.hash && p.namespace == other.namespace && p.workload == other.workload && p.sidecar == other.sidecar && p.serves == other.serves &&
-		slices.Equal(p.labels, other.labels)
 }
 
 func (p *Shape) hasAll(pairs []labelPair) bool {

@@ -73,7 +73,7 @@ func newLister(pods corev1client.PodInterface) toolscache.ListerWatcher {
 			var last *Entry // the pods of a workload follow each other and are alike
 			for i := range list.Items {
 				entry := EntryOf(&list.Items[i])
-				if last != nil && last.shape.same(&entry.shape) {
+				if last != nil && last.shape.shapeKey == entry.shape.shapeKey {
 					entry.shape.labels = last.shape.labels
 				}
 				out[i], last = entry, entry
