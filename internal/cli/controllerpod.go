@@ -5,6 +5,7 @@ package cli
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
@@ -48,9 +49,7 @@ func assume(object *manifest.Object, path string, template []byte, namespace str
 		a.hadLabels = string(raw) != "null"
 	}
 	if a.isPod {
-		for key, value := range a.metadata {
-			metadata[key] = value
-		}
+		maps.Copy(metadata, a.metadata)
 		metadata["namespace"] = mustJSON(namespace)
 	} else {
 		generated := inject.Generated(metav1.TypeMeta{APIVersion: object.APIVersion, Kind: object.Kind}, object.Name, labels)
@@ -63,9 +62,7 @@ func assume(object *manifest.Object, path string, template []byte, namespace str
 		if annotations, ok := a.metadata["annotations"]; ok {
 			metadata["annotations"] = annotations
 		}
-		for key, value := range a.labels {
-			labels[key] = value
-		}
+		maps.Copy(labels, a.labels)
 		if len(labels) > 0 {
 			metadata["labels"] = mustJSON(labels)
 		}
@@ -94,9 +91,7 @@ func (a *assumption) undo(patched []byte) ([]byte, error) {
 		restore(metadata, a.metadata, "namespace")
 	} else {
 		kept := map[string]json.RawMessage{}
-		for key, value := range a.metadata {
-			kept[key] = value
-		}
+		maps.Copy(kept, a.metadata)
 		restore(kept, metadata, "annotations")
 		labels := map[string]string{}
 		if raw, ok := metadata["labels"]; ok {

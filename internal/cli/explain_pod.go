@@ -88,11 +88,15 @@ func explainObject(command *cobra.Command, from *clusterFlags, kind, name string
 	if err != nil {
 		return err
 	}
-	stream, err := manifest.Read(strings.NewReader(string(text)))
+	document, err := manifest.FromJSON(text)
 	if err != nil {
 		return err
 	}
-	template, err := templatePod(stream.Objects()[0], l.namespace)
+	objects, err := document.Objects()
+	if err != nil {
+		return err
+	}
+	template, err := templatePod(objects[0], l.namespace)
 	if err != nil {
 		return err
 	}

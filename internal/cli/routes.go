@@ -3,12 +3,12 @@
 package cli
 
 import (
-	"bytes"
 	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"slices"
 	"strings"
@@ -19,7 +19,6 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/tools/clientcmd"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/yaml"
 
 	"outrigger.dev/outrigger/api"
 	"outrigger.dev/outrigger/internal/manifest"
@@ -81,7 +80,7 @@ reported on stderr with its reason.`,
 				return err
 			}
 			return output.write(command.OutOrStdout(), func(out manifest.Writer) error {
-				for _, document := range planned.Documents() {
+				for _, document := range planned {
 					if err := out.Write(document); err != nil {
 						return err
 					}
@@ -126,9 +125,9 @@ func ReadConfig(name string) (api.Config, error) {
 	return config, nil
 }
 
-// plan plans every Service and returns the objects as a stream, in the order of the input. Of two Services that want the same
+// plan plans every Service and returns the objects as documents, in the order of the input. Of two Services that want the same
 // host, the first by name gets it, as in a cluster.
-func (c *manifestCluster) plan(ctx context.Context, settings api.RoutingSettings, notes io.Writer) (*manifest.Stream, error) {
+func (c *manifestCluster) plan(ctx context.Context, settings api.RoutingSettings, notes io.Writer) ([]*manifest.Document, error) {
 	planned := map[*corev1.Service]routing.Objects{}
 	printed := map[string]bool{}
 	sources := sourcesOf(c, settings.ClusterDomain)
@@ -148,13 +147,18 @@ func (c *manifestCluster) plan(ctx context.Context, settings api.RoutingSettings
 		planned[service] = result.Objects
 		sources.Add(result.Objects)
 	}
-	var text bytes.Buffer
+	var out []*manifest.Document
 	for _, service := range c.services {
-		if err := writeObjects(&text, planned[service]); err != nil {
-			return nil, fmt.Errorf("service %s/%s: %w", service.Namespace, service.Name, err)
+		objects := planned[service]
+		for _, object := range slices.Concat(asObjects(objects.Gateways), asObjects(objects.DestinationRules), asObjects(objects.VirtualServices)) {
+			document, err := documentOf(object)
+			if err != nil {
+				return nil, fmt.Errorf("service %s/%s: %w", service.Namespace, service.Name, err)
+			}
+			out = append(out, document)
 		}
 	}
-	return manifest.Read(&text)
+	return out, nil
 }
 
 func sortedServices(services []*corev1.Service) []*corev1.Service {
@@ -163,57 +167,26 @@ func sortedServices(services []*corev1.Service) []*corev1.Service {
 	})
 }
 
-// writeObjects writes the objects as YAML documents for kubectl: without what belongs to a cluster, such as owner, record
-// and status.
-func writeObjects(out *bytes.Buffer, objects routing.Objects) error {
-	write := func(object metav1.Object, kind string) error {
-		raw, err := json.Marshal(object)
-		if err != nil {
-			return err
-		}
-		var fields map[string]any
-		if err := json.Unmarshal(raw, &fields); err != nil {
-			return err
-		}
-		metadata := map[string]any{"name": object.GetName(), "namespace": object.GetNamespace()}
-		if labels := object.GetLabels(); len(labels) > 0 {
-			metadata["labels"] = labels
-		}
-		annotations := map[string]string{}
-		for key, value := range object.GetAnnotations() {
-			if !strings.HasPrefix(key, api.Domain+"/") {
-				annotations[key] = value
-			}
-		}
-		if len(annotations) > 0 {
-			metadata["annotations"] = annotations
-		}
-		text, err := yaml.Marshal(map[string]any{
-			"apiVersion": "networking.istio.io/v1", "kind": kind, "metadata": metadata, "spec": fields["spec"],
-		})
-		if err != nil {
-			return err
-		}
-		if out.Len() > 0 {
-			out.WriteString("---\n")
-		}
-		out.Write(text)
-		return nil
+// documentOf returns an object for kubectl: without what belongs to a cluster, such as owner, record, and status.
+func documentOf(object routing.Object) (*manifest.Document, error) {
+	raw, err := json.Marshal(object)
+	if err != nil {
+		return nil, err
 	}
-	for _, gateway := range objects.Gateways {
-		if err := write(gateway, "Gateway"); err != nil {
-			return err
-		}
+	fields := map[string]json.RawMessage{}
+	if err := json.Unmarshal(raw, &fields); err != nil {
+		return nil, err
 	}
-	for _, rule := range objects.DestinationRules {
-		if err := write(rule, "DestinationRule"); err != nil {
-			return err
-		}
+	metadata := map[string]any{"name": object.GetName(), "namespace": object.GetNamespace()}
+	if labels := object.GetLabels(); len(labels) > 0 {
+		metadata["labels"] = labels
 	}
-	for _, virtual := range objects.VirtualServices {
-		if err := write(virtual, "VirtualService"); err != nil {
-			return err
-		}
+	annotations := maps.Clone(object.GetAnnotations())
+	maps.DeleteFunc(annotations, func(key, _ string) bool { return strings.HasPrefix(key, api.Domain+"/") })
+	if len(annotations) > 0 {
+		metadata["annotations"] = annotations
 	}
-	return nil
+	return manifest.FromJSON(mustJSON(map[string]any{
+		"apiVersion": "networking.istio.io/v1", "kind": routing.KindOf(object), "metadata": metadata, "spec": fields["spec"],
+	}))
 }

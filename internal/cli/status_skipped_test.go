@@ -105,8 +105,8 @@ spec: {clusterIP: 10.0.0.1, selector: {app: web}, ports: [{port: 80}]}
 	}
 	var notes strings.Builder
 	made, err := cluster.plan(t.Context(), api.DefaultConfig().RoutingSettings(), &notes)
-	if err != nil || len(made.Objects()) > 0 || !strings.Contains(notes.String(), "v1=many") || strings.Contains(notes.String(), "drift") {
-		t.Errorf("%d objects, %v, notes %q", len(made.Objects()), err, notes.String())
+	if err != nil || len(made) > 0 || !strings.Contains(notes.String(), "v1=many") || strings.Contains(notes.String(), "drift") {
+		t.Errorf("%d objects, %v, notes %q", len(made), err, notes.String())
 	}
 }
 

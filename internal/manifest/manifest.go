@@ -47,6 +47,16 @@ func withListKind(fields map[string]any, list *Object) map[string]any {
 	return map[string]any{"apiVersion": list.APIVersion, "kind": strings.TrimSuffix(list.Kind, "List"), "metadata": fields["metadata"]}
 }
 
+// FromJSON returns a document with the object of a JSON text. A Writer encodes it as it does a changed document.
+func FromJSON(raw []byte) (*Document, error) {
+	d := &Document{number: 1, isRead: true, changed: true}
+	value, err := decode(raw)
+	if err != nil {
+		return nil, err
+	}
+	return d, d.take(value)
+}
+
 func objectOf(fields map[string]any, where string) (*Object, error) {
 	o := &Object{Where: where, fields: fields}
 	metadata, isMap := fields["metadata"].(map[string]any)
@@ -113,15 +123,5 @@ func encode(value any) ([]byte, error) {
 	encoder := json.NewEncoder(&out)
 	encoder.SetEscapeHTML(false)
 	err := encoder.Encode(value)
-	return out.Bytes(), err
-}
-
-func indented(value any) ([]byte, error) {
-	raw, err := encode(value)
-	if err != nil {
-		return nil, err
-	}
-	var out bytes.Buffer
-	err = json.Indent(&out, raw, "", "    ")
 	return out.Bytes(), err
 }

@@ -7,7 +7,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"strings"
 
 	goyaml "go.yaml.in/yaml/v2"
 )
@@ -109,62 +108,26 @@ func NewJSONWriter(out io.Writer) Writer { return &jsonWriter{out: out} }
 
 type jsonWriter struct {
 	out   io.Writer
-	first map[string]any // kept until it is known whether it is the only one
-	count int
+	items []json.RawMessage
 }
-
-const listHead = "{\n    \"apiVersion\": \"v1\",\n    \"items\": ["
 
 // Write omits documents with only space and comments.
 func (w *jsonWriter) Write(d *Document) error {
 	if d.fields == nil {
 		return nil
 	}
-	w.count++
-	switch w.count {
-	case 1:
-		w.first = d.fields
-		return nil
-	case 2:
-		if _, err := io.WriteString(w.out, listHead); err != nil {
-			return err
-		}
-		if err := w.item(w.first, "\n"); err != nil {
-			return err
-		}
-		w.first = nil
-	}
-	return w.item(d.fields, ",\n")
-}
-
-func (w *jsonWriter) item(fields map[string]any, before string) error {
-	const prefix = "        "
-	raw, err := encode(fields)
-	if err != nil {
-		return err
-	}
-	out := bytes.NewBufferString(before + prefix)
-	if err := json.Indent(out, bytes.TrimRight(raw, "\n"), prefix, "    "); err != nil {
-		return err
-	}
-	_, err = w.out.Write(out.Bytes())
+	raw, err := encode(d.fields)
+	w.items = append(w.items, raw)
 	return err
 }
 
 func (w *jsonWriter) Close() error {
-	var end string
-	switch w.count {
-	case 0:
-		end = listHead + "],\n    \"kind\": \"List\"\n}\n"
-	case 1:
-		text, err := indented(w.first)
-		if err != nil {
-			return err
-		}
-		end = string(text)
-	default:
-		end = "\n    ],\n    \"kind\": \"List\"\n}\n"
+	var whole any = map[string]any{"apiVersion": "v1", "kind": "List", "items": append([]json.RawMessage{}, w.items...)}
+	if len(w.items) == 1 {
+		whole = w.items[0]
 	}
-	_, err := io.Copy(w.out, strings.NewReader(end))
-	return err
+	encoder := json.NewEncoder(w.out)
+	encoder.SetEscapeHTML(false)
+	encoder.SetIndent("", "    ")
+	return encoder.Encode(whole)
 }
