@@ -46,7 +46,7 @@ configuration from the cluster, and applies the rules of the API server and of O
 				if err := explainFiles(command, &from, &input, print); err != nil {
 					return err
 				}
-				return print.finishList()
+				return print.finish(false)
 			}
 			kind, name, err := explained(args)
 			if err != nil {
@@ -63,7 +63,7 @@ configuration from the cluster, and applies the rules of the API server and of O
 			if err != nil {
 				return err
 			}
-			return print.finishSingle()
+			return print.finish(true)
 		},
 	}
 	from.register(command, true)
@@ -139,17 +139,13 @@ func (e *explanations) add(story func() []diagnose.Paragraph, data any) error {
 	return printExplanation(story(), e.out)
 }
 
-// finishSingle prints the data of a single object, and list that of all objects of a file. As text, they are printed already.
-func (e *explanations) finishSingle() error {
-	if e.encode == nil {
+// finish prints the data of a single object, or of all objects of a file as a list. As text, they are printed already.
+func (e *explanations) finish(single bool) error {
+	switch {
+	case e.encode == nil:
 		return nil
-	}
-	return writeEncoded(e.out, e.encode, e.data[0])
-}
-
-func (e *explanations) finishList() error {
-	if e.encode == nil {
-		return nil
+	case single:
+		return writeEncoded(e.out, e.encode, e.data[0])
 	}
 	return writeEncoded(e.out, e.encode, e.data)
 }

@@ -15,7 +15,7 @@ import (
 	networkingv1beta1 "istio.io/client-go/pkg/apis/networking/v1beta1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/client-go/kubernetes"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/yaml"
 
 	"outrigger.dev/outrigger/api"
@@ -77,7 +77,7 @@ type istioSource struct {
 	warnings   []api.InjectProblem // about the configuration itself
 	namespace  string              // of objects without one
 	namespaces map[string]*corev1.Namespace
-	client     kubernetes.Interface // nil without a cluster
+	client     client.Reader // nil without a cluster
 }
 
 // load reads and parses Istio's configuration from the three files, or else from the cluster.

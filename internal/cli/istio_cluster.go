@@ -3,16 +3,20 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 
 	networkingv1beta1 "istio.io/client-go/pkg/apis/networking/v1beta1"
-	istioclient "istio.io/client-go/pkg/clientset/versioned"
+	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"outrigger.dev/outrigger/api"
 	"outrigger.dev/outrigger/inject"
@@ -23,57 +27,48 @@ var errNoSource = errors.New("no Istio configuration: there is neither a cluster
 	"--injectConfigFile, --valuesFile and --meshConfigFile; Outrigger contains no template, hub or tag")
 
 func (f *istioFlags) fromCluster(ctx context.Context, given fileFacts) (*istioSource, error) {
-	rest, err := f.kube.rest()
+	cluster, namespace, err := f.kube.connect(func(*rest.Config) {})
 	if errors.Is(err, errNoCluster) {
 		return nil, errNoSource
 	}
 	if err != nil {
 		return nil, err
 	}
-	client, err := kubernetes.NewForConfig(rest)
+	source, name, err := f.read(ctx, cluster)
 	if err != nil {
-		return nil, fmt.Errorf("kubeconfig: %w", err)
-	}
-	namespace, _, err := f.kube.loading().Namespace()
-	if err != nil {
-		return nil, fmt.Errorf("kubeconfig: %w", err)
-	}
-	source, err := f.read(ctx, client)
-	if err != nil {
-		return nil, err
+		return nil, f.unreadable(name, err)
 	}
 	found, err := parse(source, "Istio's configuration in namespace "+f.istioNamespace)
 	if err != nil {
 		return nil, err
 	}
-	istio, err := istioclient.NewForConfig(rest)
-	if err != nil {
-		return nil, fmt.Errorf("kubeconfig: %w", err)
-	}
-	facts, err := f.facts(ctx, client)
+	facts, err := f.facts(ctx, cluster)
 	if err != nil {
 		return nil, err
 	}
+	var proxyConfigs networkingv1beta1.ProxyConfigList
 	if f.proxyConfigFile != "" {
-		facts.ProxyConfigs = given.proxyConfigs
-	} else if facts.ProxyConfigs, err = proxyConfigsOf(ctx, istio); f.gaps != nil && isForbidden(err) {
+		proxyConfigs.Items = given.proxyConfigs
+	} else if err := cluster.List(ctx, &proxyConfigs); f.gaps != nil && isForbidden(err) {
 		f.gaps.AddKind("ProxyConfig", "")
 	} else if isForbidden(err) {
 		return nil, &permissionError{"list ProxyConfigs in all namespaces", "--proxyConfigFile FILE reads them from a file", err}
-	} else if err != nil {
-		return nil, err
+	} else if err != nil && !meta.IsNoMatchError(err) && !apierrors.IsNotFound(err) { // without their CRD there are none
+		return nil, fmt.Errorf("read ProxyConfig resources: %w", err)
 	}
-	found.config, found.namespace, found.client = found.config.With(facts), namespace, client
+	facts.ProxyConfigs = proxyConfigs.Items
+	found.config, found.namespace, found.client = found.config.With(facts), namespace, cluster
 	return found, nil
 }
 
 // facts reads the other facts that the webhook uses: the versions of the kubelets, unless a flag decides.
-func (f *istioFlags) facts(ctx context.Context, client kubernetes.Interface) (inject.Facts, error) {
+func (f *istioFlags) facts(ctx context.Context, cluster client.Reader) (inject.Facts, error) {
 	facts := inject.Facts{Nodes: map[string]string{}}
 	if f.nativeSidecars == "enabled" || f.nativeSidecars == "disabled" {
 		return facts, nil
 	}
-	nodes, err := client.CoreV1().Nodes().List(ctx, metav1.ListOptions{})
+	var nodes corev1.NodeList
+	err := cluster.List(ctx, &nodes)
 	if f.gaps != nil && isForbidden(err) {
 		f.gaps.AddKind("Node", "")
 		return facts, nil
@@ -84,50 +79,41 @@ func (f *istioFlags) facts(ctx context.Context, client kubernetes.Interface) (in
 	if err != nil {
 		return facts, fmt.Errorf("read the nodes' kubelets, by which the webhook decides about native sidecars (--nativeSidecars enabled or disabled needs none): %w", err)
 	}
-	for _, node := range nodes.Items {
-		facts.Nodes[node.Name] = node.Status.NodeInfo.KubeletVersion
+	for i := range nodes.Items {
+		facts.Nodes[nodes.Items[i].Name] = nodes.Items[i].Status.NodeInfo.KubeletVersion
 	}
 	return facts, nil
 }
 
-// proxyConfigsOf reads the ProxyConfig resources of a cluster. It returns none if their CRD is not installed.
-func proxyConfigsOf(ctx context.Context, istio istioclient.Interface) ([]*networkingv1beta1.ProxyConfig, error) {
-	found, err := istio.NetworkingV1beta1().ProxyConfigs(metav1.NamespaceAll).List(ctx, metav1.ListOptions{})
-	if apierrors.IsNotFound(err) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, fmt.Errorf("read ProxyConfig resources: %w", err)
-	}
-	return found.Items, nil
-}
-
-// read reads Istio's two ConfigMaps.
-func (f *istioFlags) read(ctx context.Context, client kubernetes.Interface) (inject.Source, error) {
-	source := inject.Source{Settings: f.settings()}
-	configMaps := client.CoreV1().ConfigMaps(f.istioNamespace)
+// read reads Istio's two ConfigMaps. An error is about the ConfigMap whose name it returns.
+func (f *istioFlags) read(ctx context.Context, cluster client.Client) (source inject.Source, name string, err error) {
+	var maps [2]corev1.ConfigMap
 	injectorName, meshName := f.configMapNames()
-	injector, err := configMaps.Get(ctx, injectorName, metav1.GetOptions{})
-	if apierrors.IsNotFound(err) && f.revision == "" && f.configMap == "" {
-		// With revisions, no ConfigMap lacks a suffix. The tag "default" names the default revision.
-		tag, tagErr := client.AdmissionregistrationV1().MutatingWebhookConfigurations().Get(ctx, "istio-revision-tag-default", metav1.GetOptions{})
-		if tagErr == nil && tag.Labels["istio.io/rev"] != "" {
-			f.revision = tag.Labels["istio.io/rev"]
-			return f.read(ctx, client)
+	for i, name := range []string{injectorName, meshName} {
+		if err := readOne(ctx, cluster, client.ObjectKey{Namespace: f.istioNamespace, Name: name}, &maps[i]); err != nil {
+			if revision := f.defaultRevision(ctx, cluster); apierrors.IsNotFound(err) && i == 0 && revision != "" {
+				f.revision = revision
+				return f.read(ctx, cluster)
+			}
+			return inject.Source{}, name, err
 		}
 	}
-	if err != nil {
-		return inject.Source{}, f.unreadable(injectorName, err)
+	injector, mesh := maps[0], maps[1]
+	return inject.Source{
+		Settings: f.settings(), Config: injector.Data["config"], Values: injector.Data["values"], Mesh: mesh.Data["mesh"],
+		Release: cmp.Or(f.release, inject.ReleaseOf(injector.Labels)),
+	}, "", nil
+}
+
+// defaultRevision returns the revision that the tag "default" names, or "" if there is no such tag, or if a flag names a revision or a
+// ConfigMap. Where only revisions are installed, no ConfigMap lacks a suffix.
+func (f *istioFlags) defaultRevision(ctx context.Context, cluster client.Client) string {
+	tag := &admissionregistrationv1.MutatingWebhookConfiguration{}
+	if api.WithRevision("", f.revision) != "" || f.configMap != "" ||
+		readOne(ctx, cluster, client.ObjectKey{Name: "istio-revision-tag-default"}, tag) != nil {
+		return ""
 	}
-	mesh, err := configMaps.Get(ctx, meshName, metav1.GetOptions{})
-	if err != nil {
-		return inject.Source{}, f.unreadable(meshName, err)
-	}
-	source.Config, source.Values, source.Mesh = injector.Data["config"], injector.Data["values"], mesh.Data["mesh"]
-	if source.Release = f.release; source.Release == "" {
-		source.Release = inject.ReleaseOf(injector.Labels)
-	}
-	return source, nil
+	return strings.TrimPrefix(api.WithRevision("", tag.Labels[api.LabelRevision]), "-")
 }
 
 // configMapNames returns the names of the flags, or else those that Istio uses for the revision.
@@ -164,8 +150,9 @@ func (s *istioSource) lookup(ctx context.Context, name string) (*corev1.Namespac
 	if s.client == nil {
 		return unknown, nil
 	}
-	namespace, err := s.client.CoreV1().Namespaces().Get(ctx, name, metav1.GetOptions{})
-	if apierrors.IsNotFound(err) || apierrors.IsForbidden(err) {
+	namespace := &corev1.Namespace{}
+	err := s.client.Get(ctx, client.ObjectKey{Name: name}, namespace)
+	if isUnreadable(err) {
 		return unknown, nil
 	}
 	if err != nil {

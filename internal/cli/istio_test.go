@@ -3,7 +3,6 @@
 package cli
 
 import (
-	"context"
 	"strings"
 	"testing"
 
@@ -11,8 +10,7 @@ import (
 	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/client-go/kubernetes/fake"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"outrigger.dev/outrigger/inject"
 )
@@ -22,11 +20,11 @@ func configMap(name string, labels, data map[string]string) *corev1.ConfigMap {
 }
 
 func TestConfigurationIsReadFromTheCluster(t *testing.T) {
-	unsuffixed := []runtime.Object{
+	unsuffixed := []client.Object{
 		configMap("istio-sidecar-injector", map[string]string{"app.kubernetes.io/version": "1.31.1"}, map[string]string{"config": "c", "values": "v"}),
 		configMap("istio", nil, map[string]string{"mesh": "m"}),
 	}
-	canary := []runtime.Object{
+	canary := []client.Object{
 		configMap("istio-sidecar-injector-canary", map[string]string{"helm.sh/chart": "istiod-1.30.3"}, map[string]string{"config": "c2", "values": "v2"}),
 		configMap("istio-canary", nil, map[string]string{"mesh": "m2"}),
 	}
@@ -37,7 +35,7 @@ func TestConfigurationIsReadFromTheCluster(t *testing.T) {
 	for _, c := range []struct {
 		what     string
 		revision string
-		objects  []runtime.Object
+		objects  []client.Object
 		want     inject.Source
 		fault    string
 	}{
@@ -46,14 +44,17 @@ func TestConfigurationIsReadFromTheCluster(t *testing.T) {
 			want: inject.Source{Config: "c", Values: "v", Mesh: "m", Release: "1.31.1"},
 		},
 		{what: "a revision by name", revision: "canary", objects: append(canary, unsuffixed...), want: fromCanary},
-		{what: "the default tag where only a revision is installed", objects: append([]runtime.Object{tag}, canary...), want: fromCanary},
+		{what: "the default tag where only a revision is installed", objects: append([]client.Object{tag}, canary...), want: fromCanary},
 		{what: "nothing there", fault: "there is no ConfigMap istio-sidecar-injector in namespace istio-system"},
 		{what: "no mesh", objects: unsuffixed[:1], fault: "there is no ConfigMap istio in namespace istio-system"},
-		{what: "a tag that points nowhere", objects: []runtime.Object{tag}, fault: "there is no ConfigMap istio-sidecar-injector-canary"},
+		{what: "a tag that points nowhere", objects: []client.Object{tag}, fault: "there is no ConfigMap istio-sidecar-injector-canary"},
 	} {
 		t.Run(c.what, func(t *testing.T) {
 			flags := istioFlags{istioNamespace: "istio-system", revision: c.revision}
-			got, err := flags.read(context.Background(), fake.NewClientset(c.objects...))
+			got, name, err := flags.read(t.Context(), newLiveStage(t, c.objects...).client)
+			if err != nil {
+				err = flags.unreadable(name, err)
+			}
 			if c.fault != "" {
 				if err == nil || !strings.Contains(err.Error(), c.fault) {
 					t.Fatalf("got %v, want %q", err, c.fault)

@@ -12,6 +12,7 @@ import (
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 	"k8s.io/utils/ptr"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
 // kubeFlags are kubectl's flags for the connection to a cluster, with the same meaning. The zero value is kubectl without flags.
@@ -90,4 +91,27 @@ func (k *kubeFlags) rest() (*rest.Config, error) {
 	cluster.UserAgent = "outrigger/" + version
 	markUnreachable(cluster, ptr.Deref(k.flags().Context, ""))
 	return cluster, nil
+}
+
+// connect returns a client of the cluster, and the namespace of -n or else of the context.
+func (k *kubeFlags) connect(prepare func(*rest.Config)) (client.Client, string, error) {
+	cluster, err := k.rest()
+	if err != nil {
+		return nil, "", err
+	}
+	cluster.QPS = -1 // the API server's priority and fairness is the limit
+	prepare(cluster)
+	namespace, _, err := k.loading().Namespace()
+	if err != nil {
+		return nil, "", fmt.Errorf("kubeconfig: %w", err)
+	}
+	scheme, err := liveScheme()
+	if err != nil {
+		return nil, "", err
+	}
+	out, err := client.New(cluster, client.Options{Scheme: scheme})
+	if err != nil {
+		return nil, "", fmt.Errorf("reach the cluster: %w", err)
+	}
+	return out, namespace, nil
 }

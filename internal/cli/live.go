@@ -14,6 +14,7 @@ import (
 	cmapi "github.com/cert-manager/cert-manager/pkg/apis/certmanager/v1"
 	"github.com/spf13/cobra"
 	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
+	networkingv1beta1 "istio.io/client-go/pkg/apis/networking/v1beta1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -63,23 +64,9 @@ func (f *clusterFlags) connect(ctx context.Context, notes io.Writer) (*live, err
 	if err := errors.Join(checkNamespaceName("-n ", f.kube.namespace()), checkNamespaceName("--system-namespace ", f.system)); err != nil {
 		return nil, err
 	}
-	cluster, err := f.kube.rest()
+	api, namespace, err := f.kube.connect(func(cluster *rest.Config) { cluster.WarningHandlerWithContext = warningsTo{notes} })
 	if err != nil {
 		return nil, err
-	}
-	cluster.QPS = -1 // the API server's priority and fairness is the limit
-	cluster.WarningHandlerWithContext = warningsTo{notes}
-	namespace, _, err := f.kube.loading().Namespace()
-	if err != nil {
-		return nil, fmt.Errorf("kubeconfig: %w", err)
-	}
-	scheme, err := liveScheme()
-	if err != nil {
-		return nil, err
-	}
-	api, err := client.New(cluster, client.Options{Scheme: scheme})
-	if err != nil {
-		return nil, fmt.Errorf("reach the cluster: %w", err)
 	}
 	l := &live{client: api, namespace: namespace, systemNamespace: f.system, gaps: diagnose.Gaps{}, now: time.Now}
 	l.config, l.configs, err = f.settings(ctx, api, l.gaps)
@@ -103,7 +90,7 @@ var _ rest.WarningHandlerWithContext = warningsTo{}
 
 func liveScheme() (*runtime.Scheme, error) {
 	scheme := runtime.NewScheme()
-	for _, add := range []func(*runtime.Scheme) error{clientgoscheme.AddToScheme, networkingv1.AddToScheme, cmapi.AddToScheme} {
+	for _, add := range []func(*runtime.Scheme) error{clientgoscheme.AddToScheme, networkingv1.AddToScheme, networkingv1beta1.AddToScheme, cmapi.AddToScheme} {
 		if err := add(scheme); err != nil {
 			return nil, err
 		}

@@ -10,10 +10,7 @@ import (
 	"testing"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
-	"k8s.io/client-go/kubernetes/fake"
-	clienttesting "k8s.io/client-go/testing"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 
@@ -119,10 +116,10 @@ func TestCoverageOfEveryNamespaceWithoutPods(t *testing.T) {
 }
 
 func TestInjectNamesTheMissingPermission(t *testing.T) {
-	refused := fake.NewClientset()
-	refused.PrependReactor("*", "*", func(clienttesting.Action) (bool, runtime.Object, error) { return true, nil, forbidden })
+	refused := newLiveStage(t).withoutAnyPermission().client
 	f := istioFlags{istioNamespace: "istio-system"}
-	if _, err := f.read(t.Context(), refused); err == nil || !strings.HasPrefix(err.Error(), "no permission to get ConfigMap istio-sidecar-injector in namespace istio-system; ") || !isForbidden(err) {
+	_, name, err := f.read(t.Context(), refused)
+	if err = f.unreadable(name, err); !strings.HasPrefix(err.Error(), "no permission to get ConfigMap istio-sidecar-injector in namespace istio-system; ") || !isForbidden(err) {
 		t.Errorf("%v", err)
 	}
 	if _, err := f.facts(t.Context(), refused); err == nil || !strings.HasPrefix(err.Error(), "no permission to list Nodes, ") {

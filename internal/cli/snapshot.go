@@ -65,13 +65,8 @@ func (s *snapshot) notes() []string {
 
 // Get finds an object in the list of its kind.
 func (s *snapshot) Get(ctx context.Context, key client.ObjectKey, object client.Object, options ...client.GetOption) error {
-	gvk, err := apiutil.GVKForObject(object, s.client.Scheme())
-	if err != nil {
-		return err
-	}
-	listObject, err := s.client.Scheme().New(gvk.GroupVersion().WithKind(gvk.Kind + "List"))
-	list, is := listObject.(client.ObjectList)
-	if err != nil || !is || key.Namespace == "" && !s.whole {
+	gvk, list, err := listFor(object, s.client.Scheme())
+	if err != nil || key.Namespace == "" && !s.whole {
 		return s.getOne(ctx, key, object, options...)
 	}
 	if err := s.List(ctx, list, client.InNamespace(key.Namespace)); err != nil {
@@ -99,12 +94,16 @@ func notFound(gvk schema.GroupVersionKind, name string) error {
 
 // readOne reads an object from the API server: by a list of its name, which the chart's roles permit, or else by a get, which a
 // user's role may permit alone.
-func (s *snapshot) readOne(ctx context.Context, key client.ObjectKey, object client.Object, list client.ObjectList) error {
-	err := s.client.List(ctx, list, client.InNamespace(key.Namespace), client.MatchingFields{metav1.ObjectNameField: key.Name})
-	if isForbidden(err) {
-		return s.client.Get(ctx, key, object)
-	}
+func readOne(ctx context.Context, cluster client.Client, key client.ObjectKey, object client.Object) error {
+	gvk, list, err := listFor(object, cluster.Scheme())
 	if err != nil {
+		return err
+	}
+	err = cluster.List(ctx, list, client.InNamespace(key.Namespace), client.MatchingFields{metav1.ObjectNameField: key.Name})
+	switch {
+	case isForbidden(err):
+		return cluster.Get(ctx, key, object)
+	case err != nil:
 		return err
 	}
 	items, err := meta.ExtractList(list)
@@ -112,14 +111,23 @@ func (s *snapshot) readOne(ctx context.Context, key client.ObjectKey, object cli
 		return err
 	}
 	if len(items) == 0 {
-		gvk, err := apiutil.GVKForObject(object, s.client.Scheme())
-		if err != nil {
-			return err
-		}
 		return notFound(gvk, key.Name)
 	}
 	reflect.ValueOf(object).Elem().Set(reflect.ValueOf(items[0]).Elem())
 	return nil
+}
+
+// listFor returns the kind of an object, and an empty list of it.
+func listFor(object client.Object, scheme *runtime.Scheme) (schema.GroupVersionKind, client.ObjectList, error) {
+	gvk, err := apiutil.GVKForObject(object, scheme)
+	if err != nil {
+		return gvk, nil, err
+	}
+	list, err := scheme.New(gvk.GroupVersion().WithKind(gvk.Kind + "List"))
+	if err != nil {
+		return gvk, nil, err
+	}
+	return gvk, list.(client.ObjectList), nil
 }
 
 // getOne reads a cluster-scoped object. A Namespace that the user has no permission to read counts as one without labels.

@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
-	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
 	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -21,6 +20,7 @@ import (
 
 	"outrigger.dev/outrigger/internal/diagnose"
 	"outrigger.dev/outrigger/routing"
+	"outrigger.dev/outrigger/routing/controller"
 )
 
 func uninstallRoutesCommand() *cobra.Command {
@@ -189,7 +189,7 @@ type routeRemoval struct {
 func (l *live) routesToRemove(ctx context.Context, namespace string, all bool, output writing) (out []routeRemoval, kept bool, err error) {
 	s := l.snapshot(namespace, namespace == "")
 	s.strict = true // do not remove what is unknown
-	objects, err := ourObjects(ctx, s, namespace)
+	objects, err := controller.ListObjects(ctx, s, client.InNamespace(namespace))
 	if err != nil {
 		return nil, false, err
 	}
@@ -251,19 +251,6 @@ func whyRoutesStay(observed routing.Observed) string {
 		return fmt.Sprintf("it is shared as %s between %d workloads", reading, len(tracks))
 	}
 	return "without them " + strings.Join(begin, ", ") + " would begin to receive traffic"
-}
-
-// ourObjects returns all DestinationRules, VirtualServices, and Gateways of a namespace, or of all namespaces.
-func ourObjects(ctx context.Context, s *snapshot, namespace string) (routing.Objects, error) {
-	var rules networkingv1.DestinationRuleList
-	var routes networkingv1.VirtualServiceList
-	var gateways networkingv1.GatewayList
-	for _, list := range []client.ObjectList{&rules, &routes, &gateways} {
-		if err := s.List(ctx, list, client.InNamespace(namespace)); err != nil {
-			return routing.Objects{}, err
-		}
-	}
-	return routing.Objects{DestinationRules: rules.Items, VirtualServices: routes.Items, Gateways: gateways.Items}, nil
 }
 
 // ownedObjects returns the objects of one Service, without those that a user applied over Outrigger's.

@@ -46,13 +46,13 @@ func readService(ctx context.Context, reader client.Reader, key client.ObjectKey
 
 func (c *cachedSources) Objects(ctx context.Context, term string) (routing.Objects, error) {
 	if term == "" {
-		return listObjects(ctx, c.reader)
+		return ListObjects(ctx, c.reader)
 	}
-	return listObjects(ctx, c.reader, client.MatchingFieldsSelector{Selector: fields.OneTermEqualSelector(indexConcerns, term)})
+	return ListObjects(ctx, c.reader, client.MatchingFieldsSelector{Selector: fields.OneTermEqualSelector(indexConcerns, term)})
 }
 
-// listObjects returns the objects of a reader, which must not be changed.
-func listObjects(ctx context.Context, reader client.Reader, options ...client.ListOption) (routing.Objects, error) {
+// ListObjects returns the objects of a reader, which must not be changed.
+func ListObjects(ctx context.Context, reader client.Reader, options ...client.ListOption) (routing.Objects, error) {
 	var rules networkingv1.DestinationRuleList
 	var routes networkingv1.VirtualServiceList
 	var gateways networkingv1.GatewayList

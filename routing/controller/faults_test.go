@@ -96,7 +96,7 @@ func (f *fleet) noRouteWithoutSubset(verb string) {
 // specs returns what the objects say, without when they were written.
 func (f *fleet) specs() string {
 	f.t.Helper()
-	all, err := listObjects(context.Background(), f.cluster)
+	all, err := ListObjects(context.Background(), f.cluster)
 	f.must(err)
 	var out strings.Builder
 	for _, rule := range all.DestinationRules {

@@ -64,7 +64,7 @@ func (l *Live) Service(ctx context.Context, key client.ObjectKey) (*corev1.Servi
 
 func (l *Live) Objects(ctx context.Context, term string) (routing.Objects, error) {
 	if l.objects == nil {
-		all, err := listObjects(ctx, l.reader)
+		all, err := ListObjects(ctx, l.reader)
 		if err != nil {
 			return routing.Objects{}, err
 		}

@@ -42,7 +42,7 @@ func TestTheIndexFindsWhatMatters(t *testing.T) {
 		reader := indexedClient(t, objects)
 		for _, annotations := range exposures {
 			observed := observedFor(t, annotations)
-			all, err := listObjects(t.Context(), reader)
+			all, err := ListObjects(t.Context(), reader)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -77,7 +77,7 @@ func TestWhatMattersHasTheServiceLookedAt(t *testing.T) {
 			observed := observedFor(t, annotations)
 			service := observed.Service
 			with := indexedClient(t, append([]client.Object{service.DeepCopy()}, objects...))
-			all, err := listObjects(t.Context(), with)
+			all, err := ListObjects(t.Context(), with)
 			if err != nil {
 				t.Fatal(err)
 			}
