@@ -59,9 +59,8 @@ type Verdict struct {
 
 // Ledger records the last write of each object and how often it was reverted. It is safe for concurrent use.
 type Ledger struct {
-	mutex     sync.Mutex
-	owners    map[string]map[Object]*entry
-	contested map[Object]*entry
+	mutex  sync.Mutex
+	owners map[string]map[Object]*entry
 }
 
 // entry is the record of one object.
@@ -76,7 +75,7 @@ type entry struct {
 
 // NewLedger returns a Ledger without records.
 func NewLedger() *Ledger {
-	return &Ledger{owners: map[string]map[Object]*entry{}, contested: map[Object]*entry{}}
+	return &Ledger{owners: map[string]map[Object]*entry{}}
 }
 
 // Judge returns whether a write may be made now. It records nothing; call Wrote after the write has succeeded.
@@ -132,7 +131,6 @@ func (l *Ledger) Wrote(a Attempt, digest string) {
 	} else if v := e.judge(a); v.Reverts {
 		if v.Contested {
 			e.contested, e.delay = true, min(2*max(e.delay, firstDelay), maxDelay)
-			l.contested[a.Object] = e
 		}
 		e.repairs = append(e.repairs, a.Now)
 		e.repairs = slices.Clone(e.repairs[max(0, len(e.repairs)-freeReverts):])
@@ -146,7 +144,6 @@ func (l *Ledger) Contest(object Object, manager string) {
 	defer l.mutex.Unlock()
 	if e := l.owners[object.Owner][object]; e != nil {
 		e.contested, e.manager, e.delay = true, manager, max(e.delay, firstDelay)
-		l.contested[object] = e
 	}
 }
 
@@ -163,7 +160,6 @@ func (l *Ledger) Settled(object Object, now time.Time) (manager string, until ti
 		return e.manager, until
 	}
 	e.contested, e.delay, e.repairs, e.manager = false, 0, nil, ""
-	delete(l.contested, object)
 	return "", time.Time{}
 }
 
@@ -171,7 +167,7 @@ func (l *Ledger) Settled(object Object, now time.Time) (manager string, until ti
 func (l *Ledger) Manager(object Object) string {
 	l.mutex.Lock()
 	defer l.mutex.Unlock()
-	if e := l.contested[object]; e != nil {
+	if e := l.owners[object.Owner][object]; e != nil {
 		return e.manager
 	}
 	return ""
@@ -195,8 +191,5 @@ func (l *Ledger) Of(owner string) []Object {
 func (l *Ledger) Forget(owner string) {
 	l.mutex.Lock()
 	defer l.mutex.Unlock()
-	for object := range l.owners[owner] {
-		delete(l.contested, object)
-	}
 	delete(l.owners, owner)
 }

@@ -85,8 +85,12 @@ func (m *Metric) series() []series {
 	counts := map[series]int{}
 	for _, ledger := range m.ledgers {
 		ledger.mutex.Lock()
-		for object, e := range ledger.contested {
-			counts[series{kind: object.Kind, manager: strings.ToValidUTF8(cmp.Or(e.manager, unknownManager), "?")}]++
+		for _, objects := range ledger.owners {
+			for object, e := range objects {
+				if e.contested {
+					counts[series{kind: object.Kind, manager: strings.ToValidUTF8(cmp.Or(e.manager, unknownManager), "?")}]++
+				}
+			}
 		}
 		ledger.mutex.Unlock()
 	}
