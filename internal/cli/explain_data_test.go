@@ -127,7 +127,7 @@ workloads:
   version: v2
   workload: Deployment/app-v2
 `
-	got := asYAML(t, func(e *explanations) error { return e.finish(true) }, diagnose.ServiceData(observed, problems, diagnose.Surroundings{}, noon))
+	got := asYAML(t, func(e *explanations) error { return e.finish(true) }, diagnose.ExplainService(observed, problems, diagnose.Surroundings{}, noon))
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("-want +got:\n%s", diff)
 	}

@@ -269,15 +269,21 @@ func (l *live) readyEndpoints(ctx context.Context, s *diagnose.PodFacts) map[str
 // readyReplicas counts the ready replicas of Outrigger in its namespace, for entries that call it by a URL; false if there are no
 // Deployments of it there, or they may not be read.
 func (l *live) readyReplicas(ctx context.Context) (ready int, known bool) {
+	deployments, err := l.deployments(ctx)
+	for i := range deployments {
+		ready += int(deployments[i].Status.ReadyReplicas)
+	}
+	return ready, err == nil && len(deployments) > 0
+}
+
+// deployments returns the Deployments of Outrigger in its namespace.
+func (l *live) deployments(ctx context.Context) ([]appsv1.Deployment, error) {
 	var list appsv1.DeploymentList
 	err := l.client.List(ctx, &list, client.InNamespace(l.systemNamespace), client.MatchingLabels{"app.kubernetes.io/name": "outrigger"})
 	if isForbidden(err) {
 		l.gaps.AddKind("Deployment", l.systemNamespace)
 	}
-	for i := range list.Items {
-		ready += int(list.Items[i].Status.ReadyReplicas)
-	}
-	return ready, err == nil && len(list.Items) > 0
+	return list.Items, err
 }
 
 // webhookObjects returns the MutatingWebhookConfigurations of the cluster, or none without permission to list them.

@@ -29,8 +29,8 @@ func explainService(command *cobra.Command, from *clusterFlags, name string, pri
 		return err
 	}
 	printNotes(command.ErrOrStderr(), s.notes()...)
-	now := l.now()
-	return print.add(func() []diagnose.Paragraph { return diagnose.ExplainService(observed, problems, around, now) }, diagnose.ServiceData(observed, problems, around, now))
+	explanation := diagnose.ExplainService(observed, problems, around, l.now())
+	return print.add(explanation.Paragraphs, explanation)
 }
 
 // servicesToExplain completes service/NAME.

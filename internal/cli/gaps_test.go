@@ -119,7 +119,7 @@ func TestExplainOfAServiceWithoutPermissions(t *testing.T) {
 	observed := s.look("app")
 	story := func() string {
 		s.out.Reset()
-		if err := printExplanation(diagnose.ExplainService(observed, nil, diagnose.Surroundings{Gaps: s.gaps}, noon), &s.out); err != nil {
+		if err := printExplanation(diagnose.ExplainService(observed, nil, diagnose.Surroundings{Gaps: s.gaps}, noon).Paragraphs(), &s.out); err != nil {
 			t.Fatal(err)
 		}
 		return squeeze(s.out.String())

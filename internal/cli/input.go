@@ -10,6 +10,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -57,7 +58,7 @@ func (f *inputFlags) read(ctx context.Context, stdin io.Reader) (*input, error) 
 		switch {
 		case name == "":
 			err = usagef("-f is empty: name a file, or - for standard input")
-		case name == "-" && len(in.named(standardInput)) > 0:
+		case name == "-" && slices.ContainsFunc(in.files, func(file inputFile) bool { return file.name == standardInput }):
 			err = usagef("-f -, number %d: standard input can be read once only", i+1)
 		case name == "-":
 			err = in.add(standardInput, func() ([]byte, error) { return io.ReadAll(stdin) })
@@ -74,16 +75,6 @@ func (f *inputFlags) read(ctx context.Context, stdin io.Reader) (*input, error) 
 }
 
 const standardInput = "standard input"
-
-func (in *input) named(name string) []inputFile {
-	var out []inputFile
-	for _, file := range in.files {
-		if file.name == name {
-			out = append(out, file)
-		}
-	}
-	return out
-}
 
 func (in *input) add(name string, read func() ([]byte, error)) error {
 	text, err := read()
@@ -110,7 +101,8 @@ func (f *inputFlags) addPaths(in *input, name string) error {
 			return err
 		}
 		if len(visitors) == 0 {
-			return fmt.Errorf("directory %s has no file that ends in %s%s", path, strings.Join(resource.FileExtensions, ", "), unless(f.recursive, "; -R also reads the directories in it"))
+			hint := map[bool]string{false: "; -R also reads the directories in it"}[f.recursive]
+			return fmt.Errorf("directory %s has no file that ends in %s%s", path, strings.Join(resource.FileExtensions, ", "), hint)
 		}
 		for _, visitor := range visitors {
 			file := visitor.(*resource.FileVisitor).Path
@@ -120,13 +112,6 @@ func (f *inputFlags) addPaths(in *input, name string) error {
 		}
 	}
 	return nil
-}
-
-func unless(condition bool, text string) string {
-	if condition {
-		return ""
-	}
-	return text
 }
 
 // all calls do with every document and its objects. It returns an error if there is no object, as kubectl does.

@@ -57,7 +57,7 @@ func TestStatusShowsTheRouteOfTheUser(t *testing.T) {
 		}
 	}
 	var out bytes.Buffer
-	if err := printExplanation(diagnose.ExplainService(s.look("app"), nil, diagnose.Surroundings{}, noon), &out); err != nil {
+	if err := printExplanation(diagnose.ExplainService(s.look("app"), nil, diagnose.Surroundings{}, noon).Paragraphs(), &out); err != nil {
 		t.Fatal(err)
 	}
 	told := squeeze(out.String())

@@ -4,6 +4,7 @@ package cli
 
 import (
 	"bytes"
+	"cmp"
 	"io"
 	"os"
 	"path/filepath"
@@ -35,19 +36,12 @@ func outputOf(flag string) (output, error) {
 		return output{writer: manifest.NewJSONWriter}, nil
 	}
 	if !strings.ContainsRune(filepath.ToSlash(flag), '/') && filepath.Ext(flag) == "" {
-		return output{}, usagef("-o %q is neither a format nor a file%s Formats: yaml, json. A file has a path or an extension. Example: -o ./%s", flag, didYouMean(flag, "yaml", "json"), orDefault(flag, "out.yaml"))
+		return output{}, usagef("-o %q is neither a format nor a file%s Formats: yaml, json. A file has a path or an extension. Example: -o ./%s", flag, didYouMean(flag, "yaml", "json"), cmp.Or(flag, "out.yaml"))
 	}
 	if filepath.Ext(flag) == ".json" {
 		return output{manifest.NewJSONWriter, flag}, nil
 	}
 	return output{manifest.NewYAMLWriter, flag}, nil
-}
-
-func orDefault(text, otherwise string) string {
-	if text == "" {
-		return otherwise
-	}
-	return text
 }
 
 // didYouMean returns the end of a sentence about an unknown value: the nearest known value, or a full stop if none is near.

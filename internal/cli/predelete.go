@@ -64,28 +64,25 @@ func (l *live) preDelete(ctx context.Context, deployment string, output writing)
 
 // removeWebhooks deletes the webhook objects. Their names follow from the revision, so they belong to this release.
 func (l *live) removeWebhooks(ctx context.Context, output writing) error {
-	mutating := &admissionregistrationv1.MutatingWebhookConfiguration{ObjectMeta: metav1.ObjectMeta{Name: l.config.WebhookConfigurationName()}}
-	objects := map[string]client.Object{"mutatingwebhookconfiguration": mutating}
-	if name := l.config.ValidatorName(); name != "" {
-		objects["validatingwebhookconfiguration"] = &admissionregistrationv1.ValidatingWebhookConfiguration{ObjectMeta: metav1.ObjectMeta{Name: name}}
-	}
-	effects := map[string]string{
-		"mutatingwebhookconfiguration":   "Outrigger no longer injects new pods",
-		"validatingwebhookconfiguration": "Outrigger no longer warns when objects are created or changed",
-	}
-	for _, kind := range []string{"mutatingwebhookconfiguration", "validatingwebhookconfiguration"} {
-		object := objects[kind]
-		if object == nil {
+	for _, webhook := range []struct {
+		kind, name, effect string
+		object             client.Object
+	}{
+		{"mutatingwebhookconfiguration", l.config.WebhookConfigurationName(), "Outrigger no longer injects new pods", &admissionregistrationv1.MutatingWebhookConfiguration{}},
+		{"validatingwebhookconfiguration", l.config.ValidatorName(), "Outrigger no longer warns when objects are created or changed", &admissionregistrationv1.ValidatingWebhookConfiguration{}},
+	} {
+		if webhook.name == "" {
 			continue
 		}
-		err := l.client.Delete(ctx, object)
+		webhook.object.SetName(webhook.name)
+		err := l.client.Delete(ctx, webhook.object)
 		if apierrors.IsNotFound(err) {
 			continue
 		}
 		if err != nil {
-			return fmt.Errorf("delete %s %s: %w", kind, object.GetName(), err)
+			return fmt.Errorf("delete %s %s: %w", webhook.kind, webhook.name, err)
 		}
-		output.say("%s/%s deleted: %s", kind, object.GetName(), effects[kind])
+		output.say("%s/%s deleted: %s", webhook.kind, webhook.name, webhook.effect)
 	}
 	return nil
 }

@@ -5,6 +5,7 @@ package cli
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
@@ -63,19 +64,15 @@ func (l *live) notInstalled(ctx context.Context) (string, error) {
 
 // noReplica returns the message for an installation without leader election, which has no Lease.
 func (l *live) noReplica(ctx context.Context) (string, error) {
-	var list appsv1.DeploymentList
-	err := l.client.List(ctx, &list, client.InNamespace(l.systemNamespace), client.MatchingLabels{"app.kubernetes.io/name": "outrigger"})
+	deployments, err := l.deployments(ctx)
 	if isForbidden(err) {
-		l.gaps.AddKind("Deployment", l.systemNamespace)
 		return "", nil
 	}
 	if err != nil {
 		return "", fmt.Errorf("list the Deployments of namespace %s: %w", l.systemNamespace, err)
 	}
-	for i := range list.Items {
-		if list.Items[i].Status.AvailableReplicas > 0 {
-			return "", nil
-		}
+	if slices.ContainsFunc(deployments, func(d appsv1.Deployment) bool { return d.Status.AvailableReplicas > 0 }) {
+		return "", nil
 	}
 	return l.notRunningHere("no Deployment of it has an available replica"), nil
 }

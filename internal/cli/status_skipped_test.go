@@ -37,7 +37,7 @@ func TestStatusSaysWhyThereAreNoRoutes(t *testing.T) {
 		}
 	}
 	var out strings.Builder
-	if err := printExplanation(diagnose.ExplainService(s.look("helm"), nil, diagnose.Surroundings{}, noon), &out); err != nil || !strings.Contains(out.String(), "outrigger.dev/version-label=app.kubernetes.io/version") {
+	if err := printExplanation(diagnose.ExplainService(s.look("helm"), nil, diagnose.Surroundings{}, noon).Paragraphs(), &out); err != nil || !strings.Contains(out.String(), "outrigger.dev/version-label=app.kubernetes.io/version") {
 		t.Errorf("%v, explain:\n%s", err, out.String())
 	}
 
@@ -117,7 +117,7 @@ func TestExplainOfAMistypedRoutingLabel(t *testing.T) {
 		var out strings.Builder
 		observed := s.look("app")
 		_, problems := api.RouteIntentOf(observed.Service, observed.Namespace)
-		if err := printExplanation(diagnose.ExplainService(observed, problems, diagnose.Surroundings{}, noon), &out); err != nil {
+		if err := printExplanation(diagnose.ExplainService(observed, problems, diagnose.Surroundings{}, noon).Paragraphs(), &out); err != nil {
 			t.Fatal(err)
 		}
 		got := squeeze(out.String())

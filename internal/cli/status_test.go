@@ -240,7 +240,7 @@ func TestExplainServiceTellsTheStory(t *testing.T) {
 	s.reconcile("app")
 	observed := s.look("app")
 	var out bytes.Buffer
-	if err := printExplanation(diagnose.ExplainService(observed, nil, diagnose.Surroundings{}, noon), &out); err != nil {
+	if err := printExplanation(diagnose.ExplainService(observed, nil, diagnose.Surroundings{}, noon).Paragraphs(), &out); err != nil {
 		t.Fatal(err)
 	}
 	want := `Service demo/app
@@ -281,7 +281,7 @@ func TestExplainServiceTellsEveryRule(t *testing.T) {
 	observed.Service.Labels = map[string]string{api.LabelRouting: string(api.RoutingObserve)}
 	observed.Intent, _ = api.RouteIntentOf(observed.Service, observed.Namespace)
 	var out bytes.Buffer
-	if err := printExplanation(diagnose.ExplainService(observed, nil, diagnose.Surroundings{}, noon), &out); err != nil {
+	if err := printExplanation(diagnose.ExplainService(observed, nil, diagnose.Surroundings{}, noon).Paragraphs(), &out); err != nil {
 		t.Fatal(err)
 	}
 	for _, want := range []string{`

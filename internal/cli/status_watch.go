@@ -128,7 +128,7 @@ func statusLines(report statusReport) map[string]string {
 				out[name+":"] = " " + s.State + ", no pods"
 			}
 			for _, v := range s.Versions {
-				out[name+" "+orDefault(v.Version, "<none>")+":"] = " " + s.State + ", " + shareLine(v)
+				out[name+" "+cmp.Or(v.Version, "<none>")+":"] = " " + s.State + ", " + shareLine(v)
 			}
 		}
 	}

@@ -25,6 +25,10 @@ type ServiceExplanation struct {
 	Rules          []RuleStatus     `json:"rules,omitempty"` // in the order of the route; the last has no match
 	Objects        []ObjectStatus   `json:"objects,omitempty"`
 	ChangesAt      *time.Time       `json:"changesAt,omitempty"` // when something changes without a change in the cluster
+
+	defaultText string
+	isHidden    bool // the routes may not be read
+	now         time.Time
 }
 
 // Setting is a label or annotation that the user set.
@@ -72,8 +76,8 @@ type ObjectStatus struct {
 	Hosts   []string `json:"hosts,omitempty"`
 }
 
-// ServiceData returns the content of ExplainService as data.
-func ServiceData(observed routing.Observed, problems []api.RouteProblem, around Surroundings, now time.Time) ServiceExplanation {
+// ExplainService explains a Service, as data and as text.
+func ExplainService(observed routing.Observed, problems []api.RouteProblem, around Surroundings, now time.Time) ServiceExplanation {
 	reading, _ := routing.ReadInEffect(observed, now)
 	status, ofNamespace := StatusOf(observed, problems, around, now)
 	status.Problems = append(ofNamespace, status.Problems...)
@@ -81,8 +85,12 @@ func ServiceData(observed routing.Observed, problems []api.RouteProblem, around 
 		Kind: "Service", Namespace: observed.Service.Namespace, ServiceStatus: status, Routing: whyRouted(observed, around.Gaps),
 		VersionLabel: observed.Intent.VersionLabel, DefaultBecause: defaultReasons[reading.By],
 		Workloads: workloadsOf(observed), Objects: objectsOf(observed.Existing), Settings: settingsOf(observed),
+		defaultText: describeDefault(reading), isHidden: around.Gaps.HidesRoutes(observed.Service.Namespace), now: now,
 	}
-	if around.Gaps.HidesRoutes(observed.Service.Namespace) {
+	if status.State == StateUnknown {
+		out.defaultText = "unknown"
+	}
+	if out.isHidden {
 		reading.Rules = nil
 	}
 	for _, rule := range reading.Rules {

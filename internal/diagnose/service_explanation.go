@@ -22,25 +22,21 @@ type Paragraph struct {
 	Rows    [][]string
 }
 
-// ExplainService explains a Service: whether routes are requested, its settings, its workloads, the default and why, where
-// requests go, what is written, and what is wrong.
-func ExplainService(observed routing.Observed, problems []api.RouteProblem, around Surroundings, now time.Time) []Paragraph {
-	reading, _ := routing.ReadInEffect(observed, now)
-	plan := routing.Plan(observed, now)
-	status, ofNamespace := StatusOf(observed, problems, around, now)
-	ref := observed.Service.Namespace + "/" + observed.Service.Name
+// Paragraphs explains a Service: whether routes are requested, its settings, its workloads, the default and why, where requests go,
+// what is written, and what is wrong.
+func (s ServiceExplanation) Paragraphs() []Paragraph {
 	out := []Paragraph{
-		{"Service " + ref, [][]string{{"State", status.State + ": " + cmp.Or(status.Skipped, stateMeanings[status.State])}, {"Routing", whyRouted(observed, around.Gaps)},
-			{"Versions", "the values of the pods' label " + observed.Intent.VersionLabel}, {"Default", status.defaultText(reading)}}},
-		{"Settings", settingRows(settingsOf(observed))},
-		{"Workloads", workloadRows(observed)},
-		{"Where requests go", ruleRows(reading, around.Gaps.HidesRoutes(observed.Service.Namespace))},
-		{"Routes by caller", pathRows(status.Routes)},
-		{"From outside", gatewayRows(status.Gateways)},
-		{"Objects", objectRows(observed.Existing)},
-		{"Not written yet", dueRows(status.Due, plan.Next, now)},
-		{"Would be written (routing=observe)", rowsOf(status.Unwritten)},
-		{"Problems", rowsOf(ProblemLines(append(ofNamespace, status.Problems...)))},
+		{"Service " + s.Namespace + "/" + s.Name, [][]string{{"State", s.State + ": " + cmp.Or(s.Skipped, stateMeanings[s.State])}, {"Routing", s.Routing},
+			{"Versions", "the values of the pods' label " + s.VersionLabel}, {"Default", s.defaultText}}},
+		{"Settings", settingRows(s.Settings)},
+		{"Workloads", workloadRows(s.Workloads)},
+		{"Where requests go", s.ruleRows()},
+		{"Routes by caller", pathRows(s.Routes)},
+		{"From outside", gatewayRows(s.Gateways)},
+		{"Objects", objectRows(s.Objects)},
+		{"Not written yet", s.dueRows()},
+		{"Would be written (routing=observe)", rowsOf(s.Unwritten)},
+		{"Problems", rowsOf(ProblemLines(s.Problems))},
 	}
 	return slices.DeleteFunc(out, func(p Paragraph) bool { return len(p.Rows) == 0 })
 }
@@ -68,13 +64,6 @@ func whyRouted(observed routing.Observed, gaps Gaps) string {
 		return "kept, since objects exist; no label requests them"
 	}
 	return "off: namespace " + namespace.Name + " has no label that requests routes. To change that: outrigger enable " + namespace.Name
-}
-
-func (s ServiceStatus) defaultText(reading routing.Reading) string {
-	if s.State == StateUnknown {
-		return "unknown"
-	}
-	return describeDefault(reading)
 }
 
 func describeDefault(reading routing.Reading) string {
@@ -146,9 +135,9 @@ func isFixed(observed routing.Observed, ref routing.WorkloadRef) bool {
 	return at >= 0 && observed.Workloads[at].Selector[observed.Intent.VersionLabel] != ""
 }
 
-func workloadRows(observed routing.Observed) [][]string {
+func workloadRows(workloads []WorkloadStatus) [][]string {
 	var out [][]string
-	for _, w := range workloadsOf(observed) {
+	for _, w := range workloads {
 		version, pods, track := w.Version, fmt.Sprintf("%d of %d pods ready", w.Ready, w.Pods), "rolling: its version may change in place"
 		if version == "" {
 			version = "no version"
@@ -167,16 +156,12 @@ func workloadRows(observed routing.Observed) [][]string {
 	return out
 }
 
-func ruleRows(reading routing.Reading, hidden bool) [][]string {
-	if hidden {
+func (s ServiceExplanation) ruleRows() [][]string {
+	if s.isHidden {
 		return [][]string{{"unknown"}}
 	}
 	var out [][]string
-	for _, rule := range reading.Rules {
-		match := rule.Match
-		if match == "" {
-			match = "all other requests"
-		}
+	for _, rule := range s.Rules {
 		var to []string
 		for _, share := range rule.To {
 			switch {
@@ -188,9 +173,9 @@ func ruleRows(reading routing.Reading, hidden bool) [][]string {
 				to = append(to, fmt.Sprintf("%s=%d", share.Version, share.Weight))
 			}
 		}
-		row := []string{match, "->", strings.Join(to, " ")}
+		row := []string{cmp.Or(rule.Match, "all other requests"), "->", strings.Join(to, " ")}
 		for _, m := range rule.Mirror {
-			row = append(row, "copied to "+m.String())
+			row = append(row, "copied to "+routing.ReadMirror(m).String())
 		}
 		out = append(out, row)
 	}
@@ -232,9 +217,9 @@ func gatewayRows(gateways []GatewayStatus) [][]string {
 	return out
 }
 
-func objectRows(existing routing.Objects) [][]string {
+func objectRows(objects []ObjectStatus) [][]string {
 	var out [][]string
-	for _, o := range objectsOf(existing) {
+	for _, o := range objects {
 		has := "hosts " + strings.Join(o.Hosts, ",")
 		if o.Kind == "DestinationRule" {
 			has = "subsets " + cmp.Or(strings.Join(o.Subsets, ","), "-")
@@ -253,10 +238,10 @@ func rowsOf(lines []string) [][]string {
 	return out
 }
 
-func dueRows(due []string, next, now time.Time) [][]string {
-	out := rowsOf(due)
-	if next.After(now) {
-		out = append(out, []string{fmt.Sprintf("next change in %v", max(next.Sub(now).Round(time.Second), time.Second))})
+func (s ServiceExplanation) dueRows() [][]string {
+	out := rowsOf(s.Due)
+	if s.ChangesAt != nil {
+		out = append(out, []string{fmt.Sprintf("next change in %v", max(s.ChangesAt.Sub(s.now).Round(time.Second), time.Second))})
 	}
 	return out
 }
