@@ -138,7 +138,7 @@ func (s *reader) noteDestinationRule(rule *networkingv1.DestinationRule) {
 // destination has no subset.
 func subsetsNamed(vs *networkingv1.VirtualService, host, clusterDomain string) []string {
 	var out []string
-	for _, d := range destinationsOf(vs) {
+	for _, d := range DestinationsOf(vs) {
 		if ResolveHost(d.GetHost(), vs.Namespace, clusterDomain) == host {
 			out = append(out, d.GetSubset())
 		}
@@ -147,8 +147,8 @@ func subsetsNamed(vs *networkingv1.VirtualService, host, clusterDomain string) [
 	return slices.Compact(out)
 }
 
-// destinationsOf returns every destination of a VirtualService, mirrors included.
-func destinationsOf(vs *networkingv1.VirtualService) []*networkingapi.Destination {
+// DestinationsOf returns every destination of a VirtualService, mirrors included.
+func DestinationsOf(vs *networkingv1.VirtualService) []*networkingapi.Destination {
 	var out []*networkingapi.Destination
 	for _, http := range vs.Spec.Http {
 		for _, route := range http.Route {

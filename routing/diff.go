@@ -224,7 +224,7 @@ func isShortOf(short, full, namespace string) bool {
 // lengthenHosts puts the full names that want has in the place of the short ones that mean the same.
 func lengthenHosts(is, want *networkingv1.VirtualService) {
 	full := slices.Clone(want.Spec.Hosts)
-	for _, d := range destinationsOf(want) {
+	for _, d := range DestinationsOf(want) {
 		full = append(full, d.GetHost())
 	}
 	lengthen := func(host string) string {
@@ -236,7 +236,7 @@ func lengthenHosts(is, want *networkingv1.VirtualService) {
 	for i, host := range is.Spec.Hosts {
 		is.Spec.Hosts[i] = lengthen(host)
 	}
-	for _, d := range destinationsOf(is) {
+	for _, d := range DestinationsOf(is) {
 		d.Host = lengthen(d.Host)
 	}
 }

@@ -190,7 +190,7 @@ func unsound(made, foreign Objects) []string {
 		}
 	}
 	for _, vs := range made.VirtualServices {
-		for _, d := range destinationsOf(vs) {
+		for _, d := range DestinationsOf(vs) {
 			if !subsets[d.Subset] {
 				out = append(out, fmt.Sprintf("VirtualService %s names subset %s, which is not there", vs.Name, d.Subset))
 			}

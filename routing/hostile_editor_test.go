@@ -455,7 +455,7 @@ func isAdmissible(object Object) bool {
 		if len(o.Spec.Hosts) == 0 || len(o.Spec.Http)+len(o.Spec.Tcp) == 0 || slices.Contains(o.Spec.Hosts, "") || slices.Contains(o.Spec.Gateways, "") {
 			return false
 		}
-		for _, d := range destinationsOf(o) {
+		for _, d := range DestinationsOf(o) {
 			if d.GetHost() == "" {
 				return false
 			}

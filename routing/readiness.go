@@ -114,7 +114,7 @@ func (s *facts) appendPortion(out []portion, d *networkingapi.Destination, weigh
 
 // unpinned reports whether an existing VirtualService routes to every pod of the Service.
 func unpinned(vs *networkingv1.VirtualService) bool {
-	return vs != nil && slices.ContainsFunc(destinationsOf(vs), func(d *networkingapi.Destination) bool { return d.GetSubset() == "" })
+	return vs != nil && slices.ContainsFunc(DestinationsOf(vs), func(d *networkingapi.Destination) bool { return d.GetSubset() == "" })
 }
 
 // hasUnpinnedRoute reports whether one of our existing routes routes to every pod of the Service.

@@ -155,12 +155,12 @@ func (s outcome) leftBehind(vs, existing *networkingv1.VirtualService) stamps {
 	if sameSpec(existing, vs) {
 		return was
 	}
-	for _, d := range destinationsOf(existing) { // also one that another client wrote into it
+	for _, d := range DestinationsOf(existing) { // also one that another client wrote into it
 		if delete(was, d.Subset); s.isSuperseded(s.subsets.versions[d.Subset]) {
 			was[d.Subset] = s.now
 		}
 	}
-	for _, d := range destinationsOf(vs) {
+	for _, d := range DestinationsOf(vs) {
 		delete(was, d.Subset)
 	}
 	maps.DeleteFunc(was, func(name string, _ time.Time) bool { return findSubset(s.ours.destinationRule, name) == nil })
@@ -226,7 +226,7 @@ func (s outcome) routedVersions(routes []*networkingv1.VirtualService) map[strin
 		}
 	}
 	for _, vs := range routes {
-		for _, d := range destinationsOf(vs) {
+		for _, d := range DestinationsOf(vs) {
 			routed[s.subsets.versions[d.Subset]] = true
 		}
 	}

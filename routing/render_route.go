@@ -43,7 +43,7 @@ func (s outcome) renderRoute(view routeView) *networkingv1.VirtualService {
 
 // namesUsable reports whether every subset that a route names may be named now.
 func (s outcome) namesUsable(vs *networkingv1.VirtualService) bool {
-	return !slices.ContainsFunc(destinationsOf(vs), func(d *networkingapi.Destination) bool {
+	return !slices.ContainsFunc(DestinationsOf(vs), func(d *networkingapi.Destination) bool {
 		return d.Subset != "" && !s.usable(s.subsets.versions[d.Subset])
 	})
 }

@@ -485,7 +485,7 @@ func (c *cluster) checkSubsets() {
 		}
 	}
 	for _, vs := range c.existing.VirtualServices {
-		for _, d := range destinationsOf(vs) {
+		for _, d := range DestinationsOf(vs) {
 			since, there := c.since[d.Subset]
 			switch {
 			case d.Subset == "":
@@ -509,7 +509,7 @@ func (c *cluster) protectsNothing(vs *networkingv1.VirtualService) bool {
 		return true
 	}
 	before := c.before[vs.Name]
-	return before != nil && slices.ContainsFunc(destinationsOf(before), func(d *networkingapi.Destination) bool {
+	return before != nil && slices.ContainsFunc(DestinationsOf(before), func(d *networkingapi.Destination) bool {
 		return d.Subset != "" && c.readyBehind(&networkingapi.HTTPRoute{Route: []*networkingapi.HTTPRouteDestination{{Destination: d}}}) == 0
 	})
 }

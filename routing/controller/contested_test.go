@@ -174,12 +174,12 @@ func TestAContestedObjectIsWrittenRarely(t *testing.T) {
 			}
 			standing := 0
 			for p := range problems {
-				if p.reason != api.RouteContested {
+				if p.Reason != api.RouteContested {
 					continue
 				}
 				standing++
-				if p.object.Kind != test.kind || p.value != test.manager {
-					t.Errorf("contested: %s by %q, want %s by %q", p.object, p.value, test.kind, test.manager)
+				if p.Object.Kind != test.kind || p.Value != test.manager {
+					t.Errorf("contested: %s by %q, want %s by %q", p.Object, p.Value, test.kind, test.manager)
 				}
 			}
 			want := 0
@@ -207,7 +207,7 @@ func TestAContestEnds(t *testing.T) {
 	s.told()
 	s.settle()
 	for p := range s.reporter.reported[service.NamespacedName] {
-		if p.reason == api.RouteContested {
+		if p.Reason == api.RouteContested {
 			t.Error("it is still contested")
 		}
 	}
@@ -270,8 +270,8 @@ func TestAStrangersOwnFieldsAreNoContest(t *testing.T) {
 		}
 	}
 	for p := range s.reporter.reported[service.NamespacedName] {
-		if p.reason == api.RouteContested {
-			t.Errorf("contested: %s by %s", p.object, p.value)
+		if p.Reason == api.RouteContested {
+			t.Errorf("contested: %s by %s", p.Object, p.Value)
 		}
 	}
 }

@@ -205,7 +205,7 @@ type reporter struct {
 	problems *prometheus.GaugeVec
 
 	mutex    sync.Mutex
-	reported map[client.ObjectKey]map[reportedProblem]bool
+	reported map[client.ObjectKey]map[api.RouteProblem]bool // without their advice
 }
 
 // PodKinds returns the kinds of all unfinished pods of the cluster. It returns false on a replica that keeps no routes now.

@@ -12,6 +12,7 @@ import (
 
 	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/util/sets"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"outrigger.dev/outrigger/api"
@@ -106,24 +107,20 @@ func termsSharing(host string) []string {
 	return terms
 }
 
-// claims returns the hosts that an object serves at gateways, by a text that contains the host and where it is served: two objects
-// with the same claims mean the same to other Services.
-func claims(object client.Object) map[string]string {
-	out := map[string]string{} // the host by the whole claim
+// claim is a host that an object serves, and where: two objects with the same claims mean the same to other Services.
+type claim struct{ host, place string }
+
+func claimsOf(object client.Object) sets.Set[claim] {
+	out := sets.New[claim]()
 	switch o := object.(type) {
 	case *networkingv1.VirtualService:
 		for _, host := range servedHosts(o) {
-			out[fmt.Sprintf("%s at %v", host, o.Spec.Gateways)] = host
+			out.Insert(claim{host, fmt.Sprint(o.Spec.Gateways)})
 		}
 	case *networkingv1.Gateway:
 		for _, server := range o.Spec.Servers {
-			where := fmt.Sprintf("%v %v %v", server.GetPort(), o.Spec.Selector, server.GetTls().GetMode())
 			for _, host := range server.Hosts {
-				bare := host
-				if _, name, scoped := strings.Cut(host, "/"); scoped {
-					bare = name
-				}
-				out[host+" at "+where] = bare
+				out.Insert(claim{bareHost(host), fmt.Sprint(host, server.GetPort(), o.Spec.Selector, server.GetTls().GetMode())})
 			}
 		}
 	}
@@ -133,23 +130,9 @@ func claims(object client.Object) map[string]string {
 // servicesForClaims returns the Services that are concerned by hosts which only one of two states of an object serves; nil is the
 // state of an absent object.
 func (w *watches) servicesForClaims(ctx context.Context, before, after client.Object) ([]client.ObjectKey, error) {
-	was, is := map[string]string{}, map[string]string{}
-	if before != nil {
-		was = claims(before)
-	}
-	if after != nil {
-		is = claims(after)
-	}
-	hosts := map[string]bool{}
-	for claim, host := range was {
-		if _, stays := is[claim]; !stays {
-			hosts[host] = true
-		}
-	}
-	for claim, host := range is {
-		if _, existed := was[claim]; !existed {
-			hosts[host] = true
-		}
+	hosts := sets.New[string]()
+	for changed := range claimsOf(before).SymmetricDifference(claimsOf(after)) {
+		hosts.Insert(changed.host)
 	}
 	var keys []client.ObjectKey
 	gateway, isGateway := after.(*networkingv1.Gateway)
@@ -177,7 +160,7 @@ func (w *watches) servicesForClaims(ctx context.Context, before, after client.Ob
 
 // servicesForGateway returns the Services that name a Gateway, if its changed hosts include one of theirs. If its selector or ports
 // change, it adds the hosts of the VirtualServices that are bound to it, which are then served elsewhere.
-func (w *watches) servicesForGateway(ctx context.Context, before, after client.Object, gateway *networkingv1.Gateway, hosts map[string]bool) ([]client.ObjectKey, error) {
+func (w *watches) servicesForGateway(ctx context.Context, before, after client.Object, gateway *networkingv1.Gateway, hosts sets.Set[string]) ([]client.ObjectKey, error) {
 	ref := gateway.Namespace + "/" + gateway.Name
 	moved := before == nil || after == nil || placeOf(before) != placeOf(after)
 	if moved {
@@ -186,9 +169,7 @@ func (w *watches) servicesForGateway(ctx context.Context, before, after client.O
 			return nil, err
 		}
 		for _, vs := range bound.Items {
-			for _, host := range servedHosts(vs) {
-				hosts[host] = true
-			}
+			hosts.Insert(servedHosts(vs)...)
 		}
 	}
 	if !moved && len(hosts) == 0 {
@@ -200,7 +181,7 @@ func (w *watches) servicesForGateway(ctx context.Context, before, after client.O
 	}
 	var keys []client.ObjectKey
 	for _, service := range naming {
-		if moved || slices.ContainsFunc(wantedHosts(service), func(wanted string) bool { return wanted == "*" || sharesAny(wanted, hosts) }) {
+		if moved || hosts.Has("*") || slices.Contains(wantedHosts(service), "*") { // others are found by their hosts
 			keys = append(keys, client.ObjectKeyFromObject(service))
 		}
 	}
@@ -210,13 +191,12 @@ func (w *watches) servicesForGateway(ctx context.Context, before, after client.O
 // servicesWithConflictingPort returns the Services whose exposure cannot have a port together with one that only one of two states
 // of a Gateway serves.
 func (w *watches) servicesWithConflictingPort(ctx context.Context, before, after client.Object) ([]client.ObjectKey, error) {
-	was, is := portsOf(before), portsOf(after)
-	changed := slices.DeleteFunc(slices.Concat(was, is), func(p routing.ServerPort) bool { return slices.Contains(was, p) && slices.Contains(is, p) })
+	changed := sets.New(portsOf(before)...).SymmetricDifference(sets.New(portsOf(after)...))
 	if len(changed) == 0 {
 		return nil, nil
 	}
 	var terms []string
-	for _, port := range changed {
+	for port := range changed {
 		terms = append(terms, exposedExcluding(port))
 	}
 	keys, err := exposedOn(ctx, w.reader, terms...)
@@ -226,7 +206,7 @@ func (w *watches) servicesWithConflictingPort(ctx context.Context, before, after
 	inherits := func(namespace *corev1.Namespace) bool { return namespace.Annotations[api.AnnotationGatewayPort] != "" }
 	err = w.exposedIn(ctx, inherits, func(service *corev1.Service, namespace *corev1.Namespace) {
 		if slices.ContainsFunc(wantedPorts(service, namespace), func(p routing.ServerPort) bool {
-			return slices.ContainsFunc(p.Excludes(), func(e routing.ServerPort) bool { return slices.Contains(changed, e) })
+			return slices.ContainsFunc(p.Excludes(), changed.Has)
 		}) {
 			keys = append(keys, client.ObjectKeyFromObject(service))
 		}
@@ -289,22 +269,13 @@ func placeOf(object client.Object) string {
 	return fmt.Sprint(gateway.Spec.Selector, slices.Sorted(maps.Keys(places)))
 }
 
-// sharesAny reports whether a host is one of some hosts, below one of them, or above one.
-func sharesAny(host string, hosts map[string]bool) bool {
-	for other := range hosts {
-		if other == "*" || other == host || isBelow(host, other) || isBelow(other, host) {
-			return true
-		}
-	}
-	return false
-}
-
 func isBelow(host, wildcard string) bool {
 	domain, wild := strings.CutPrefix(wildcard, "*")
 	return wild && strings.HasSuffix(host, domain)
 }
 
-// servicesForRouteChange returns the Services that a change of an object from one state to another matters to.
+// servicesForRouteChange returns the Services that a change of an object concerns: its own if it is ours, those whose names or hosts it
+// has or routes to, and those that request exposure for a host that only one of its states serves. Too many do no harm.
 func (w *watches) servicesForRouteChange(ctx context.Context, before, after client.Object) ([]client.ObjectKey, error) {
 	var keys []client.ObjectKey
 	for _, object := range []client.Object{before, after} {

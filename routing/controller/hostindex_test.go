@@ -168,7 +168,7 @@ func TestAPortsProtocolReachesWhomItExcludes(t *testing.T) {
 		if test.protocol == "HTTPS" || test.protocol == "TLS" {
 			gateway.Spec.Servers[0].Tls = &networking.ServerTLSSettings{Mode: networking.ServerTLSSettings_SIMPLE}
 		}
-		keys, err := w.servicesForRoute(t.Context(), gateway)
+		keys, err := w.servicesForRouteChange(t.Context(), nil, gateway)
 		if err != nil {
 			t.Fatal(err)
 		}

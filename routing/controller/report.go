@@ -17,13 +17,6 @@ import (
 	"outrigger.dev/outrigger/routing"
 )
 
-// reportedProblem identifies a Problem.
-type reportedProblem struct {
-	object                api.ObjectRef
-	reason                api.RouteReason
-	field, value, message string
-}
-
 func newReporter() *reporter {
 	t := &reporter{
 		writes: prometheus.NewCounterVec(prometheus.CounterOpts{
@@ -32,7 +25,7 @@ func newReporter() *reporter {
 		problems: prometheus.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "outrigger_routing_problems", Help: "Current routing problems, by reason.",
 		}, []string{"reason"}),
-		reported: map[client.ObjectKey]map[reportedProblem]bool{},
+		reported: map[client.ObjectKey]map[api.RouteProblem]bool{},
 	}
 	// Prometheus sees an increase only in a series that existed before.
 	for _, kind := range istioKinds {
@@ -48,13 +41,14 @@ func newReporter() *reporter {
 
 // reportProblems records an Event for each Problem that the last reconciliation of the Service did not have.
 func (t *reporter) reportProblems(service *corev1.Service, problems []api.RouteProblem) {
-	now := map[reportedProblem]bool{}
+	identity := func(p api.RouteProblem) api.RouteProblem { p.Advice = ""; return p }
+	now := map[api.RouteProblem]bool{}
 	for _, p := range problems {
-		now[reportedProblem{p.Object, p.Reason, p.Field, p.Value, p.Message}] = true
+		now[identity(p)] = true
 	}
 	before := t.replace(client.ObjectKeyFromObject(service), now)
 	for _, p := range problems {
-		id := reportedProblem{p.Object, p.Reason, p.Field, p.Value, p.Message}
+		id := identity(p)
 		if before[id] || !now[id] {
 			continue
 		}
@@ -73,25 +67,25 @@ func (t *reporter) clear() {
 	defer t.mutex.Unlock()
 	for service, problems := range t.reported {
 		for p := range problems {
-			t.problems.WithLabelValues(string(p.reason)).Dec()
+			t.problems.WithLabelValues(string(p.Reason)).Dec()
 		}
 		delete(t.reported, service)
 	}
 }
 
 // replace stores a copy of the current Problems, and returns those before.
-func (t *reporter) replace(service client.ObjectKey, now map[reportedProblem]bool) map[reportedProblem]bool {
+func (t *reporter) replace(service client.ObjectKey, now map[api.RouteProblem]bool) map[api.RouteProblem]bool {
 	t.mutex.Lock()
 	defer t.mutex.Unlock()
 	before := t.reported[service]
 	for p := range before {
-		t.problems.WithLabelValues(string(p.reason)).Dec()
+		t.problems.WithLabelValues(string(p.Reason)).Dec()
 	}
 	delete(t.reported, service)
 	for p := range now {
-		t.problems.WithLabelValues(string(p.reason)).Inc()
+		t.problems.WithLabelValues(string(p.Reason)).Inc()
 		if t.reported[service] == nil {
-			t.reported[service] = map[reportedProblem]bool{}
+			t.reported[service] = map[api.RouteProblem]bool{}
 		}
 		t.reported[service][p] = true
 	}
@@ -153,10 +147,7 @@ func summary(object routing.Object) string {
 	case *networkingv1.Gateway:
 		for _, server := range o.Spec.Servers {
 			for _, host := range server.Hosts {
-				if _, name, scoped := strings.Cut(host, "/"); scoped {
-					host = name
-				}
-				out = append(out, fmt.Sprintf("%s on port %d", host, server.GetPort().GetNumber()))
+				out = append(out, fmt.Sprintf("%s on port %d", bareHost(host), server.GetPort().GetNumber()))
 			}
 		}
 	}

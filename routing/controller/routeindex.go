@@ -139,34 +139,8 @@ func hostsOf(object client.Object, clusterDomain string) []string {
 		for _, host := range o.Spec.Hosts {
 			out = append(out, full(host))
 		}
-		for _, host := range destinationHosts(o) {
-			out = append(out, full(host))
-		}
-	}
-	return out
-}
-
-func destinationHosts(vs *networkingv1.VirtualService) []string {
-	var out []string
-	for _, rule := range vs.Spec.Http {
-		for _, route := range rule.Route {
-			out = append(out, route.GetDestination().GetHost())
-		}
-		if rule.Mirror != nil {
-			out = append(out, rule.Mirror.GetHost())
-		}
-		for _, mirror := range rule.Mirrors {
-			out = append(out, mirror.GetDestination().GetHost())
-		}
-	}
-	for _, rule := range vs.Spec.Tcp {
-		for _, route := range rule.Route {
-			out = append(out, route.GetDestination().GetHost())
-		}
-	}
-	for _, rule := range vs.Spec.Tls {
-		for _, route := range rule.Route {
-			out = append(out, route.GetDestination().GetHost())
+		for _, destination := range routing.DestinationsOf(o) {
+			out = append(out, full(destination.GetHost()))
 		}
 	}
 	return out
@@ -183,15 +157,15 @@ func servedHosts(object client.Object) []string {
 	case *networkingv1.Gateway:
 		for _, server := range o.Spec.Servers {
 			for _, host := range server.Hosts {
-				if _, name, scoped := strings.Cut(host, "/"); scoped {
-					host = name
-				}
-				out = append(out, host)
+				out = append(out, bareHost(host))
 			}
 		}
 	}
 	return out
 }
+
+// bareHost returns a host of a Gateway without the namespace that may precede it.
+func bareHost(host string) string { return host[strings.IndexByte(host, '/')+1:] }
 
 // selectorTerm returns one label of a Service's selector, by which it is found.
 func selectorTerm(service *corev1.Service) []string {

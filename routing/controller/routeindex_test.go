@@ -88,7 +88,7 @@ func TestWhatMattersHasTheServiceLookedAt(t *testing.T) {
 					continue
 				}
 				mattered++
-				keys, err := watching.servicesForRoute(t.Context(), object)
+				keys, err := watching.servicesForRouteChange(t.Context(), nil, object)
 				if err != nil {
 					t.Fatal(err)
 				}

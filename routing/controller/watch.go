@@ -4,6 +4,7 @@ package controller
 
 import (
 	"context"
+	"errors"
 	"maps"
 	"reflect"
 	"strings"
@@ -48,20 +49,47 @@ const (
 
 type queue = workqueue.TypedRateLimitingInterface[reconcile.Request]
 
-// findServices returns the Services that an object, as it was or as it is, matters to.
-type findServices func(context.Context, client.Object) ([]client.ObjectKey, error)
+// findServices returns the Services that a change of an object matters to: from one state to another, of which one is nil where the
+// object was created or deleted. With an error, it returns those that it found.
+type findServices func(ctx context.Context, before, after client.Object) ([]client.ObjectKey, error)
+
+// ofStates returns the Services that either of two states matters to.
+func ofStates(services func(context.Context, client.Object) ([]client.ObjectKey, error)) findServices {
+	return func(ctx context.Context, before, after client.Object) ([]client.ObjectKey, error) {
+		var keys []client.ObjectKey
+		var errs []error
+		for _, state := range []client.Object{before, after} {
+			if state == nil {
+				continue
+			}
+			found, err := services(ctx, state)
+			keys, errs = append(keys, found...), append(errs, err)
+		}
+		return keys, errors.Join(errs...)
+	}
+}
 
 func (w *watches) start(loop controller.Controller, objects cache.Cache) error {
-	dropNames := func(object client.Object) { w.names.drop(object.GetNamespace()) }
+	dropNames := func(before, after client.Object) { w.names.drop(current(before, after).GetNamespace()) }
+	deleted := func(before, after client.Object) {
+		if after == nil {
+			w.written.sawDelete(before)
+		}
+	}
+	restored := func(before, after client.Object) {
+		w.restored.note(current(before, after))
+		w.restored.noteReplaced(before, after)
+		deleted(before, after)
+	}
 	for _, watch := range []struct {
 		object client.Object
 		watched
 	}{
-		{&corev1.Service{}, watched{services: w.servicesForService, differs: always, changed: dropNames}},
-		{&corev1.Namespace{}, watched{services: w.servicesForNamespace, differs: marksDiffer}},
-		{&networkingv1.DestinationRule{}, watched{services: w.servicesForRoute, between: w.servicesForRouteChange, differs: routeDiffers, changed: w.restored.note, replaced: w.restored.noteReplaced, deleted: w.written.sawDelete}},
-		{&networkingv1.VirtualService{}, watched{services: w.servicesForRoute, between: w.servicesForRouteChange, differs: routeDiffers, deleted: w.written.sawDelete}},
-		{&networkingv1.Gateway{}, watched{services: w.servicesForRoute, between: w.servicesForRouteChange, differs: routeDiffers, deleted: w.written.sawDelete}},
+		{&corev1.Service{}, watched{services: ofStates(w.servicesForService), differs: always, note: dropNames}},
+		{&corev1.Namespace{}, watched{services: ofStates(w.servicesForNamespace), differs: marksDiffer}},
+		{&networkingv1.DestinationRule{}, watched{services: w.servicesForRouteChange, differs: routeDiffers, note: restored}},
+		{&networkingv1.VirtualService{}, watched{services: w.servicesForRouteChange, differs: routeDiffers, note: deleted}},
+		{&networkingv1.Gateway{}, watched{services: w.servicesForRouteChange, differs: routeDiffers, note: deleted}},
 	} {
 		if err := loop.Watch(source.Kind(objects, watch.object, enqueue(watch.watched))); err != nil {
 			return err
@@ -74,22 +102,34 @@ func (w *watches) start(loop controller.Controller, objects cache.Cache) error {
 type watched struct {
 	services findServices
 	differs  func(before, after client.Object) bool
-	// between is for an update, where that concerns fewer Services than both states; nil = those of both.
-	between func(ctx context.Context, before, after client.Object) ([]client.ObjectKey, error)
-	// changed and deleted are called before anything is put into the queue; may be nil. changed is called
-	// for deletes as well.
-	changed, deleted func(client.Object)
-	// replaced is called for updates, before anything is put into the queue; may be nil.
-	replaced func(before, after client.Object)
+	// note is called with each change, before anything is put into the queue; may be nil.
+	note func(before, after client.Object)
 }
 
-// enqueue adds the concerned Services to the queue; for an update, those of both states.
+func current(before, after client.Object) client.Object {
+	if after == nil {
+		return before
+	}
+	return after
+}
+
+// enqueue adds the concerned Services to the queue.
 func enqueue(w watched) handler.EventHandler {
-	put := func(q queue, echo bool, keys []client.ObjectKey) {
+	handle := func(ctx context.Context, q queue, before, after client.Object, concerns func() bool) {
+		if w.note != nil {
+			w.note(before, after)
+		}
+		if !concerns() {
+			return
+		}
+		keys, err := w.services(ctx, before, after)
+		if err != nil {
+			logf.FromContext(ctx).Error(err, "find the Services that an object concerns", "object", client.ObjectKeyFromObject(current(before, after)))
+		}
 		for _, key := range keys {
 			request := reconcile.Request{NamespacedName: key}
 			byPriority, is := q.(priorityqueue.PriorityQueue[reconcile.Request])
-			switch {
+			switch echo := after != nil && isOurs(after); {
 			case echo && is:
 				byPriority.AddWithOpts(priorityqueue.AddOpts{After: echoAfter, Priority: ptr.To(echoPriority)}, request)
 			case echo:
@@ -99,50 +139,21 @@ func enqueue(w watched) handler.EventHandler {
 			}
 		}
 	}
-	fails := func(ctx context.Context, object client.Object, err error) {
-		if err != nil {
-			logf.FromContext(ctx).Error(err, "find the Services that an object concerns", "object", client.ObjectKeyFromObject(object))
-		}
-	}
-	add := func(ctx context.Context, q queue, echo bool, objects ...client.Object) {
-		for _, object := range objects {
-			keys, err := w.services(ctx, object)
-			fails(ctx, object, err)
-			put(q, echo, keys)
-		}
-	}
-	note := func(object client.Object, do func(client.Object)) {
-		if do != nil {
-			do(object)
-		}
-	}
 	return handler.Funcs{
 		CreateFunc: func(ctx context.Context, e event.CreateEvent, q queue) {
-			note(e.Object, w.changed)
-			// At the start, every Service is reconciled after all caches are complete.
-			if _, isService := e.Object.(*corev1.Service); isService || !e.IsInInitialList {
-				add(ctx, q, isOurs(e.Object), e.Object)
-			}
+			handle(ctx, q, nil, e.Object, func() bool {
+				// At the start, every Service is reconciled after all caches are complete.
+				_, isService := e.Object.(*corev1.Service)
+				return isService || !e.IsInInitialList
+			})
 		},
 		DeleteFunc: func(ctx context.Context, e event.DeleteEvent, q queue) {
-			note(e.Object, w.changed)
-			note(e.Object, w.deleted)
-			add(ctx, q, false, e.Object)
+			handle(ctx, q, e.Object, nil, func() bool { return true })
 		},
 		UpdateFunc: func(ctx context.Context, e event.UpdateEvent, q queue) {
-			note(e.ObjectNew, w.changed)
-			if w.replaced != nil {
-				w.replaced(e.ObjectOld, e.ObjectNew)
-			}
-			if e.ObjectOld.GetResourceVersion() != e.ObjectNew.GetResourceVersion() && w.differs(e.ObjectOld, e.ObjectNew) {
-				if w.between == nil {
-					add(ctx, q, isOurs(e.ObjectNew), e.ObjectOld, e.ObjectNew)
-					return
-				}
-				keys, err := w.between(ctx, e.ObjectOld, e.ObjectNew)
-				fails(ctx, e.ObjectNew, err)
-				put(q, isOurs(e.ObjectNew), keys)
-			}
+			handle(ctx, q, e.ObjectOld, e.ObjectNew, func() bool {
+				return e.ObjectOld.GetResourceVersion() != e.ObjectNew.GetResourceVersion() && w.differs(e.ObjectOld, e.ObjectNew)
+			})
 		},
 	}
 }
@@ -199,12 +210,6 @@ func (w *watches) servicesForWorkload(ctx context.Context, namespace string, wor
 	return w.services(ctx, namespace, func(s *corev1.Service) bool {
 		return routing.Selects(s.Spec.Selector, workload.Labels) || w.dependencies.onWorkload(client.ObjectKeyFromObject(s), workload.WorkloadRef)
 	})
-}
-
-// servicesForRoute returns the Services that the creation or deletion of an object concerns: its own if it is ours, those whose names
-// or hosts it has or routes to, and those that request exposure for a host that it serves. Too many do no harm.
-func (w *watches) servicesForRoute(ctx context.Context, object client.Object) ([]client.ObjectKey, error) {
-	return w.servicesForRouteChange(ctx, nil, object)
 }
 
 // sharingHosts adds the Services that an object concerns by its name and hosts; for a host with a wildcard, all that it covers.

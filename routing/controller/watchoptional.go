@@ -26,18 +26,18 @@ import (
 // watchOptional enqueues the Services that an object of an optional kind concerns.
 func (w *watches) watchOptional(loop controller.Controller, objects cache.Cache, kinds []optionalKind) error {
 	for _, kind := range kinds {
-		change := watched{services: servicesForReduced, differs: reducedDiffer}
+		change := watched{services: ofStates(servicesForReduced), differs: reducedDiffer}
 		switch kind.definition {
 		case workloadEntryDefinition:
-			change = watched{services: w.servicesForEntry, differs: entryDiffers}
+			change = watched{services: ofStates(w.servicesForEntry), differs: entryDiffers}
 		case serviceEntryDefinition:
-			change = watched{services: w.servicesForHosts, differs: hostsDiffer}
+			change = watched{services: ofStates(w.servicesForHosts), differs: hostsDiffer}
 		case ingressResource:
-			change = watched{services: w.servicesForIngress, differs: ingressDiffers}
+			change = watched{services: ofStates(w.servicesForIngress), differs: ingressDiffers}
 		case ingressClassResource:
-			change = watched{services: w.servicesForIngressClass, differs: ingressClassDiffers}
+			change = watched{services: ofStates(w.servicesForIngressClass), differs: ingressClassDiffers}
 		case routing.GrantKind().Definition:
-			change = watched{services: w.servicesForGrant, differs: always}
+			change = watched{services: ofStates(w.servicesForGrant), differs: always}
 		}
 		if err := loop.Watch(source.Kind(objects, kind.object(), enqueue(change))); err != nil {
 			return err
