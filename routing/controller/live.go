@@ -24,7 +24,9 @@ import (
 )
 
 // Live is the Sources of a command that looks at a cluster once. It needs no cache and no index of pods.
-type Live struct {
+type Live struct{ *liveSources }
+
+type liveSources struct {
 	reader  client.Reader
 	mapper  meta.RESTMapper
 	options Options
@@ -39,7 +41,7 @@ var _ Sources = &Live{}
 // controllers the cluster has.
 func NewLive(reader client.Reader, mapper meta.RESTMapper, options Options) *Live {
 	options.RootNamespace = cmp.Or(options.RootNamespace, defaultRootNamespace)
-	return &Live{reader: reader, mapper: mapper, options: options, others: map[listKey]othersList{}}
+	return &Live{&liveSources{reader: reader, mapper: mapper, options: options, others: map[listKey]othersList{}}}
 }
 
 // Gather does as the function Gather. It reads all facts also for a Service without routes.
@@ -58,11 +60,11 @@ type othersList struct {
 	isForbidden bool
 }
 
-func (l *Live) Service(ctx context.Context, key client.ObjectKey) (*corev1.Service, *corev1.Namespace, error) {
+func (l *liveSources) Service(ctx context.Context, key client.ObjectKey) (*corev1.Service, *corev1.Namespace, error) {
 	return readService(ctx, l.reader, key)
 }
 
-func (l *Live) Objects(ctx context.Context, term string) (routing.Objects, error) {
+func (l *liveSources) Objects(ctx context.Context, term string) (routing.Objects, error) {
 	if l.objects == nil {
 		all, err := ListObjects(ctx, l.reader)
 		if err != nil {
@@ -74,11 +76,11 @@ func (l *Live) Objects(ctx context.Context, term string) (routing.Objects, error
 	return l.objects.Objects(ctx, term)
 }
 
-func (l *Live) DeletedDestinationRule(client.ObjectKey) *networkingv1.DestinationRule {
+func (l *liveSources) DeletedDestinationRule(client.ObjectKey) *networkingv1.DestinationRule {
 	return nil
 }
 
-func (l *Live) Pods(ctx context.Context, service *corev1.Service, versionLabel string) ([]routing.PodGroup, error) {
+func (l *liveSources) Pods(ctx context.Context, service *corev1.Service, versionLabel string) ([]routing.PodGroup, error) {
 	var pods []routing.PodGroup
 	if len(service.Spec.Selector) > 0 {
 		var list corev1.PodList
@@ -94,7 +96,7 @@ func (l *Live) Pods(ctx context.Context, service *corev1.Service, versionLabel s
 	return append(pods, entries...), err
 }
 
-func (l *Live) Workloads(ctx context.Context, service *corev1.Service) ([]routing.Workload, error) {
+func (l *liveSources) Workloads(ctx context.Context, service *corev1.Service) ([]routing.Workload, error) {
 	return listWorkloads(ctx, l.reader, service.Namespace)
 }
 
@@ -113,7 +115,7 @@ func listWorkloads(ctx context.Context, reader client.Reader, namespace string) 
 	return out, nil
 }
 
-func (l *Live) ServiceNames(ctx context.Context, namespace string) (map[string]bool, error) {
+func (l *liveSources) ServiceNames(ctx context.Context, namespace string) (map[string]bool, error) {
 	out, err := listServiceNames(ctx, l.reader, namespace)
 	if isUnavailable(err) {
 		err = nil
@@ -121,7 +123,7 @@ func (l *Live) ServiceNames(ctx context.Context, namespace string) (map[string]b
 	return out, err
 }
 
-func (l *Live) Gateways(ctx context.Context, selector map[string]string) ([]string, []*corev1.Service, error) {
+func (l *liveSources) Gateways(ctx context.Context, selector map[string]string) ([]string, []*corev1.Service, error) {
 	labeled, err := l.istioPods(ctx)
 	if err != nil {
 		return nil, nil, err
@@ -154,7 +156,7 @@ func GatewayServices(ctx context.Context, reader client.Reader, selector map[str
 	return servicesOfGateway(ctx, reader, podLabels)
 }
 
-func (l *Live) istioPods(ctx context.Context) ([]corev1.Pod, error) {
+func (l *liveSources) istioPods(ctx context.Context) ([]corev1.Pod, error) {
 	var list corev1.PodList
 	err := l.reader.List(ctx, &list, client.HasLabels{labelIstio})
 	return list.Items, err
@@ -162,7 +164,7 @@ func (l *Live) istioPods(ctx context.Context) ([]corev1.Pod, error) {
 
 // IsMultiCluster reads Istio's Namespace and the pods of the cluster only where the answer matters: a setting decides, or else an
 // existing route stays, and one with ready pods waits for nothing.
-func (l *Live) IsMultiCluster(ctx context.Context, observed *routing.Observed) (bool, error) {
+func (l *liveSources) IsMultiCluster(ctx context.Context, observed *routing.Observed) (bool, error) {
 	set := observed.Settings.MultiCluster
 	isServed := slices.ContainsFunc(observed.Pods, func(group routing.PodGroup) bool { return group.Ready > 0 })
 	if set == api.MultiClusterEnabled || set == api.MultiClusterDisabled || len(observed.Existing.VirtualServices) > 0 && isServed {
@@ -175,7 +177,7 @@ func (l *Live) IsMultiCluster(ctx context.Context, observed *routing.Observed) (
 	return slices.ContainsFunc(labeled, func(pod corev1.Pod) bool { return pod.Labels[labelIstio] == eastWestGateway }), err
 }
 
-func (l *Live) ServiceEntries(ctx context.Context) ([]*networkingv1.ServiceEntry, error) {
+func (l *liveSources) ServiceEntries(ctx context.Context) ([]*networkingv1.ServiceEntry, error) {
 	var list networkingv1.ServiceEntryList
 	if err := l.reader.List(ctx, &list, client.UnsafeDisableDeepCopy); err != nil && !isUnavailable(err) {
 		return nil, err
@@ -183,7 +185,7 @@ func (l *Live) ServiceEntries(ctx context.Context) ([]*networkingv1.ServiceEntry
 	return list.Items, nil
 }
 
-func (l *Live) ManagedBy(ctx context.Context, service client.ObjectKey) (string, error) {
+func (l *liveSources) ManagedBy(ctx context.Context, service client.ObjectKey) (string, error) {
 	for _, router := range routing.OtherRouters() {
 		items, err := l.listOthers(ctx, listKey{router.GroupKind, service.Namespace})
 		if err != nil {
@@ -199,7 +201,7 @@ func (l *Live) ManagedBy(ctx context.Context, service client.ObjectKey) (string,
 	return "", nil
 }
 
-func (l *Live) Mesh(ctx context.Context) routing.Mesh {
+func (l *liveSources) Mesh(ctx context.Context) routing.Mesh {
 	if l.mesh == nil {
 		l.mesh = &routing.Mesh{}
 		if l.options.Mesh != nil {
@@ -209,7 +211,7 @@ func (l *Live) Mesh(ctx context.Context) routing.Mesh {
 	return *l.mesh
 }
 
-func (l *Live) Ingresses(ctx context.Context, service client.ObjectKey, all bool) ([]*networkingk8s.Ingress, map[string]*networkingk8s.IngressClass, error) {
+func (l *liveSources) Ingresses(ctx context.Context, service client.ObjectKey, all bool) ([]*networkingk8s.Ingress, map[string]*networkingk8s.IngressClass, error) {
 	var options []client.ListOption
 	if !all {
 		options = append(options, client.InNamespace(service.Namespace))
@@ -226,7 +228,7 @@ func (l *Live) Ingresses(ctx context.Context, service client.ObjectKey, all bool
 }
 
 // GatewayRoutes looks in all namespaces; where those may not be listed, in that of the Service.
-func (l *Live) GatewayRoutes(ctx context.Context, service client.ObjectKey) ([]routing.GatewayAPIRoute, error) {
+func (l *liveSources) GatewayRoutes(ctx context.Context, service client.ObjectKey) ([]routing.GatewayAPIRoute, error) {
 	var out []routing.GatewayAPIRoute
 	for _, kind := range routing.RouteKinds() {
 		found, err := l.listOthers(ctx, listKey{kind.GroupKind, ""})
@@ -245,13 +247,13 @@ func (l *Live) GatewayRoutes(ctx context.Context, service client.ObjectKey) ([]r
 	return out, nil
 }
 
-func (l *Live) ReferenceGrants(ctx context.Context, namespace string) ([]*unstructured.Unstructured, error) {
+func (l *liveSources) ReferenceGrants(ctx context.Context, namespace string) ([]*unstructured.Unstructured, error) {
 	found, err := l.listOthers(ctx, listKey{routing.GrantKind().GroupKind, namespace})
 	return pointers(found.items), err
 }
 
 // listOthers lists objects of other controllers once. A kind that is not served, or may not be listed, has none.
-func (l *Live) listOthers(ctx context.Context, key listKey) (othersList, error) {
+func (l *liveSources) listOthers(ctx context.Context, key listKey) (othersList, error) {
 	if cached, is := l.others[key]; is {
 		return cached, nil
 	}
