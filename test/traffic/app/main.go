@@ -16,6 +16,7 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
+	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -119,6 +120,11 @@ func get(ctx context.Context, args []string) error {
 		return err
 	}
 	response, err := http.DefaultClient.Do(request) //nolint:gosec // the scenario names the URL
+
+	for errors.Is(err, syscall.ECONNREFUSED) && ctx.Err() == nil { // the server is starting
+		time.Sleep(10 * time.Millisecond)
+		response, err = http.DefaultClient.Do(request) //nolint:gosec // the scenario names the URL
+	}
 	if err != nil {
 		return err
 	}

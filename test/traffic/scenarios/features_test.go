@@ -4,6 +4,7 @@ package scenarios
 
 import (
 	"bufio"
+	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -48,18 +49,25 @@ func sidecars(t *testing.T) {
 	s.note("%s", traffic.Count(responses))
 }
 
-// probed is a container with every kind of probe and both hooks, which the sidecar answers on the application's behalf.
+// probed is a container with every kind of probe and a preStop hook, which the sidecar answers on the application's behalf. The hook
+// postStart is that of a second container: Kubernetes calls it as soon as its container runs, and starts that one when the first has
+// ended its own hook, so that the application listens.
 const probed = `startupProbe: {tcpSocket: {port: 7070}, periodSeconds: 1, failureThreshold: 60}
         readinessProbe: {httpGet: {path: /healthz, port: 8080}, periodSeconds: 1, timeoutSeconds: 5}
         livenessProbe: {grpc: {port: 9090}, periodSeconds: 2, timeoutSeconds: 5}
         lifecycle:
-          postStart: {httpGet: {path: /hooks/postStart, port: 8080}}
+          postStart: {exec: {command: [/outrigger, get, "http://127.0.0.1:8080/healthz"]}}
           preStop: {httpGet: {path: /hooks/preStop, port: 8080}}
-        ports: [{containerPort: 8080}, {containerPort: 9090}, {containerPort: 7070}]`
+        ports: [{containerPort: 8080}, {containerPort: 9090}, {containerPort: 7070}]
+      - name: second
+        image: %s:42
+        args: [sleep]
+        lifecycle: {postStart: {httpGet: {path: /hooks/postStart, port: 8080}}}`
 
 func strict(t *testing.T) {
 	installed(t)
 	s := begin(t, true, "strict", "Under STRICT mutual TLS, probes and hooks reach the application, its metrics are merged with the proxy's, a Job ends, and callers without a sidecar are refused.")
+	container := fmt.Sprintf(probed, cluster.App)
 	s.apply(`
 apiVersion: security.istio.io/v1
 kind: PeerAuthentication
@@ -75,8 +83,8 @@ spec:
       restartPolicy: Never
       containers: [{name: once, image: "`+cluster.App+`:42", args: [once]}]`,
 		client("outside", false),
-		workload{name: "web", version: "v1", hardStop: true, container: probed, annotations: `prometheus.io/scrape: "true", prometheus.io/port: "8080", prometheus.io/path: /metrics`}.manifest(),
-		workload{name: "waiting", version: "v2", hardStop: true, container: probed}.manifest())
+		workload{name: "web", version: "v1", hardStop: true, container: container, annotations: `prometheus.io/scrape: "true", prometheus.io/port: "8080", prometheus.io/path: /metrics`}.manifest(),
+		workload{name: "waiting", version: "v2", hardStop: true, container: container}.manifest())
 	s.goLive([]string{"v1"}, service())
 	s.kubectl("wait", "--for=condition=Ready", "pod/outside", "--timeout=2m")
 	s.collect(200)
@@ -108,7 +116,9 @@ spec:
 // logUntilDeleted deletes a pod whose application has logged a line, and returns the lines that it logs until it ends.
 func (s *Scene) logUntilDeleted(pod string) []string {
 	s.Helper()
-	command := cluster.command(root, "kubectl", "logs", "--follow", pod, "-n", s.Namespace, "-c", "web")
+	ctx, stop := context.WithTimeout(root, patience)
+	defer stop()
+	command := cluster.command(ctx, "kubectl", "logs", "--follow", pod, "-n", s.Namespace, "-c", "web")
 	log, err := command.StdoutPipe()
 	if err != nil {
 		s.Fatal(err)
