@@ -7,7 +7,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -94,14 +93,11 @@ func (c *checker) choose(l *live, isGiven bool) {
 	if isGiven {
 		return
 	}
-	at := slices.IndexFunc(l.configs, func(config api.Config) bool {
-		return api.WithRevision("", config.Istio.Revision) == api.WithRevision("", c.revision)
-	})
-	if at < 0 {
+	var known bool
+	if c.config, known = l.installed(c.revision); !known {
+		c.config = l.config
 		c.config.Istio.Revision = c.revision // its settings may not be readable; its objects have fixed names
-		return
 	}
-	c.config = l.configs[at]
 }
 
 const checkInterval = 500 * time.Millisecond

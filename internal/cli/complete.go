@@ -11,6 +11,9 @@ import (
 
 	"github.com/spf13/cobra"
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"outrigger.dev/outrigger/routing"
 )
@@ -61,15 +64,19 @@ func serviceNames(ctx context.Context, l *live, _ []string) ([]string, error) {
 }
 
 func namespaceNames(ctx context.Context, l *live, _ []string) ([]string, error) {
-	var list corev1.NamespaceList
-	if err := l.client.List(ctx, &list); err != nil {
-		return nil, err
-	}
+	return l.names(ctx, corev1.SchemeGroupVersion.WithKind("Namespace"), "")
+}
+
+// names returns the names of the objects of a kind in a namespace, or in all.
+func (l *live) names(ctx context.Context, kind schema.GroupVersionKind, namespace string) ([]string, error) {
+	list := &metav1.PartialObjectMetadataList{}
+	list.SetGroupVersionKind(kind.GroupVersion().WithKind(kind.Kind + "List"))
+	err := l.client.List(ctx, list, client.InNamespace(namespace))
 	var out []string
 	for i := range list.Items {
 		out = append(out, list.Items[i].Name)
 	}
-	return out, nil
+	return out, err
 }
 
 // versionNames returns the versions of the Service in the first argument.

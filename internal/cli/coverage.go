@@ -258,10 +258,8 @@ func (c *coverageReader) config(ctx context.Context, entry *diagnose.Entry) (*in
 		istio = api.DefaultConfig().Istio
 		istio.Namespace = c.live.config.Istio.Namespace
 	}
-	for _, installed := range c.live.configs {
-		if entry.Injector == diagnose.Outrigger && installed.Istio.Revision == entry.Revision {
-			istio = installed.Istio
-		}
+	if installed, is := c.installed(entry.Revision); is && entry.Injector == diagnose.Outrigger {
+		istio = installed.Istio
 	}
 	istio.Revision = entry.Revision
 	config, err := c.load(ctx, istioFlagsOf(istio))

@@ -315,12 +315,21 @@ func (l *live) installationOf(entries []diagnose.Entry) api.Config {
 			revision = entry.Revision
 		}
 	}
-	for _, config := range l.configs {
-		if config.Istio.Revision == revision {
-			return config
-		}
+	if config, is := l.installed(revision); is {
+		return config
 	}
 	return l.config
+}
+
+// installed returns the settings of the installation with a revision; false if there is none, or its settings may not be read.
+func (l *live) installed(revision string) (api.Config, bool) {
+	at := slices.IndexFunc(l.configs, func(config api.Config) bool {
+		return api.WithRevision("", config.Istio.Revision) == api.WithRevision("", revision)
+	})
+	if at < 0 {
+		return api.Config{}, false
+	}
+	return l.configs[at], true
 }
 
 // completeExplain completes KIND/NAME, and the names of Services.
@@ -330,15 +339,12 @@ func completeExplain(ctx context.Context, l *live, args []string) ([]string, err
 		return nil, err
 	}
 	for _, gvk := range []schema.GroupVersionKind{appsv1.SchemeGroupVersion.WithKind("Deployment"), corev1.SchemeGroupVersion.WithKind("Pod")} {
-		k := strings.ToLower(gvk.Kind)
-		gvk.Kind += "List"
-		list := &metav1.PartialObjectMetadataList{}
-		list.SetGroupVersionKind(gvk)
-		if err := l.client.List(ctx, list, client.InNamespace(l.namespace)); err != nil {
+		names, err := l.names(ctx, gvk, l.namespace)
+		if err != nil {
 			return nil, err
 		}
-		for _, item := range list.Items {
-			out = append(out, k+"/"+item.Name)
+		for _, name := range names {
+			out = append(out, strings.ToLower(gvk.Kind)+"/"+name)
 		}
 	}
 	return out, nil

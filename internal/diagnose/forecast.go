@@ -65,7 +65,7 @@ func ForecastDecision(observed routing.Observed, d Decision, gaps Gaps, now time
 	observed.Existing = plan.Objects
 	out.after = routing.InEffect(observed, now)
 	if slices.ContainsFunc(plan.Pending, func(p routing.Pending) bool { return d.Annotations[p.Key] != "" }) {
-		out.pending = slices.DeleteFunc(slices.Clone(d.Versions), func(version string) bool { return readyPods(observed, version) > 0 })
+		out.pending = slices.DeleteFunc(slices.Clone(d.Versions), func(version string) bool { _, ready := podsOf(observed, version); return ready > 0 })
 		ready := withReadyPods(observed, out.pending)
 		ready.Existing = routing.Plan(WithoutDelays(ready), now).Objects
 		out.whenReady = routing.InEffect(ready, now)
@@ -208,12 +208,7 @@ func setAnnotations(service *corev1.Service, wanted map[string]string) {
 func readyNotes(observed routing.Observed, names []string) []string {
 	var out []string
 	for _, name := range names {
-		pods, ready := 0, 0
-		for _, group := range observed.Pods {
-			if group.Version == name {
-				pods, ready = pods+group.Pods, ready+group.Ready
-			}
-		}
+		pods, ready := podsOf(observed, name)
 		switch {
 		case pods == 0 && hasShare(observed, name):
 			out = append(out, name+" has no pods; its share of the requests fails until one is ready")
@@ -230,14 +225,14 @@ func readyNotes(observed routing.Observed, names []string) []string {
 	return out
 }
 
-func readyPods(observed routing.Observed, version string) int {
-	ready := 0
+// podsOf counts the pods of a version, and the ready ones.
+func podsOf(observed routing.Observed, version string) (pods, ready int) {
 	for _, group := range observed.Pods {
 		if group.Version == version {
-			ready += group.Ready
+			pods, ready = pods+group.Pods, ready+group.Ready
 		}
 	}
-	return ready
+	return pods, ready
 }
 
 // withReadyPods returns the Service as it is once each of the versions has a ready pod.

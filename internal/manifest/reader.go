@@ -212,6 +212,3 @@ func Read(in io.Reader) (*Stream, error) {
 
 // Objects returns all objects in the order of the file, a List's items in place of the List.
 func (s *Stream) Objects() []*Object { return s.objects }
-
-// Documents returns the documents in their order.
-func (s *Stream) Documents() []*Document { return s.documents }

@@ -147,7 +147,7 @@ func TestFilesAreSeparated(t *testing.T) {
 	var out bytes.Buffer
 	w := NewYAMLWriter(&out)
 	for _, text := range []string{"kind: A\napiVersion: v1", "kind: B\napiVersion: v1\n", "---\nkind: C\napiVersion: v1\n", ""} {
-		for _, d := range read(t, text).Documents() {
+		for _, d := range read(t, text).documents {
 			if err := w.Write(d); err != nil {
 				t.Fatal(err)
 			}

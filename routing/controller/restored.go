@@ -45,10 +45,7 @@ func (r *restoredDestinationRules) note(object client.Object) {
 	if !ours {
 		return
 	}
-	r.mutex.Lock()
-	defer r.mutex.Unlock()
-	r.prune()
-	r.byService[client.ObjectKey{Namespace: rule.Namespace, Name: name}] = restoredDestinationRule{rule: rule, seen: r.now()}
+	r.remember(name, rule)
 }
 
 // noteReplaced remembers one of our DestinationRules that another client replaced with its labels and annotations, as kubectl
@@ -63,10 +60,14 @@ func (r *restoredDestinationRules) noteReplaced(before, after client.Object) {
 	if _, still := routing.ServiceOf(is); !ours || still || !routing.HasRecord(was) || routing.HasRecord(is) {
 		return
 	}
+	r.remember(name, was.DeepCopy())
+}
+
+func (r *restoredDestinationRules) remember(service string, rule *networkingv1.DestinationRule) {
 	r.mutex.Lock()
 	defer r.mutex.Unlock()
 	r.prune()
-	r.byService[client.ObjectKey{Namespace: was.Namespace, Name: name}] = restoredDestinationRule{rule: was.DeepCopy(), seen: r.now()}
+	r.byService[client.ObjectKey{Namespace: rule.Namespace, Name: service}] = restoredDestinationRule{rule: rule, seen: r.now()}
 }
 
 // forService returns the remembered DestinationRule of a Service; nil if there is none.
