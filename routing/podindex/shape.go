@@ -3,6 +3,7 @@
 package podindex
 
 import (
+	"crypto/sha256"
 	"maps"
 	"math"
 	"slices"
@@ -30,8 +31,8 @@ type shapeKey struct {
 	namespace unique.Handle[string]
 	workload  unique.Handle[routing.WorkloadRef]
 	sidecar   unique.Handle[sidecarShape]
-	serves    bool                  // false for the pods of Jobs
-	labelText unique.Handle[string] // the labels, sorted by key
+	serves    bool              // false for the pods of Jobs
+	digest    [sha256.Size]byte // of the labels; their text would take five times the memory
 }
 
 type labelPair struct{ key, value unique.Handle[string] }
@@ -70,7 +71,7 @@ func EntryOf(pod *corev1.Pod) *Entry {
 		shape: Shape{
 			shapeKey: shapeKey{
 				namespace: unique.Make(pod.Namespace), workload: unique.Make(workload), sidecar: sidecarOf(pod), serves: serves,
-				labelText: unique.Make(labels.FormatLabels(pod.Labels)),
+				digest: sha256.Sum256([]byte(labels.FormatLabels(pod.Labels))),
 			},
 			labels: make([]labelPair, 0, len(pod.Labels)),
 		},
