@@ -65,7 +65,16 @@ func admission(t *testing.T) {
 // deleteReplica deletes a replica of Outrigger, and waits for another one in its place.
 func (s *Scene) deleteReplica(flags ...string) {
 	s.Helper()
-	s.run("kubectl", append([]string{"delete", "pod", s.replicas()[0], "-n", system}, flags...)...)
+	pods, err := cluster.Client.CoreV1().Pods(system).List(root, metav1.ListOptions{LabelSelector: replicaSelector})
+	if err != nil {
+		s.Fatal(err)
+	}
+	// A replica that an upgrade replaces may be gone before it is deleted.
+	at := slices.IndexFunc(pods.Items, func(pod corev1.Pod) bool { return pod.DeletionTimestamp == nil })
+	if at < 0 {
+		s.Fatalf("all %d replicas are being deleted", len(pods.Items))
+	}
+	s.run("kubectl", append([]string{"delete", "pod", pods.Items[at].Name, "-n", system}, flags...)...)
 	s.run("kubectl", "rollout", "status", "deployment/outrigger", "-n", system, "--timeout=2m")
 }
 

@@ -87,10 +87,13 @@ func (s *Scene) scale(count int) {
 	})
 }
 
+// replicaSelector selects Outrigger's pods, and not those of Helm's hooks.
+const replicaSelector = "app.kubernetes.io/name=outrigger,pod-template-hash"
+
 // replicas returns the names of Outrigger's pods.
 func (s *Scene) replicas() []string {
 	s.Helper()
-	return strings.Fields(s.run("kubectl", "get", "pods", "-n", system, "-l", "app.kubernetes.io/name=outrigger,pod-template-hash", "-o", "jsonpath={.items[*].metadata.name}"))
+	return strings.Fields(s.run("kubectl", "get", "pods", "-n", system, "-l", replicaSelector, "-o", "jsonpath={.items[*].metadata.name}"))
 }
 
 // outage stops the webhook under each failure policy.
