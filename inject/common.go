@@ -3,7 +3,6 @@
 package inject
 
 import (
-	"maps"
 	"text/template"
 
 	networkingv1beta1 "istio.io/client-go/pkg/apis/networking/v1beta1"
@@ -15,7 +14,7 @@ import (
 type common struct {
 	effective *effective
 	root      *networkingv1beta1.ProxyConfig // the resource that effective comes from; nil if there is none
-	data      data                           // only constantFields and commonFields are set
+	data      data                           // only commonFields are set
 	templates map[*parsedTemplate]commonTemplate
 }
 
@@ -24,9 +23,6 @@ type commonTemplate struct {
 	*template.Template
 	absent map[string]bool
 }
-
-// commonFields are the fields of the template data that are the same for most pods.
-var commonFields = map[string]bool{"ProxyConfig": true, "NativeSidecars": true, "ProxyImage": true, "ProxyInitImage": true, "ProxyUID": true, "ProxyGID": true}
 
 // computeCommon returns what most pods have in common, or the current value if the facts do not change it. It returns nil
 // if the configuration is unavailable.
@@ -44,17 +40,13 @@ func (c *Config) computeCommon() *common {
 	}
 	d := c.newData(&corev1.Pod{}, Request{Namespace: &corev1.Namespace{}}, effective.config, native)
 	out := &common{effective: effective, root: root, data: *d, templates: map[*parsedTemplate]commonTemplate{}}
-	fields := maps.Clone(constantFields)
-	maps.Copy(fields, commonFields)
 	for _, name := range c.expand(c.defaultTemplates) {
 		t := c.templates[name]
 		if t == nil || t.sideEffects {
 			continue
 		}
-		s := newSpecializer(c.functions(), d, fields)
-		s.withoutAnnotations = true
-		if copied, err := s.template(t.Template); err == nil {
-			out.templates[t] = commonTemplate{copied, s.assumedAbsent}
+		if specialized, absent, err := specialize(t.Template, d); err == nil {
+			out.templates[t] = commonTemplate{specialized, absent}
 		}
 	}
 	return out

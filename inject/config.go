@@ -117,16 +117,14 @@ func Parse(source Source) (*Config, []api.InjectProblem, error) {
 // parseTemplates parses all templates. A template that does not parse fails the whole configuration, even if it is not used.
 func (c *Config) parseTemplates(texts map[string]string) (map[string]*parsedTemplate, error) {
 	functions := c.functions()
-	out := map[string]*parsedTemplate{}
+	out := make(map[string]*parsedTemplate, len(texts))
 	for _, name := range slices.Sorted(maps.Keys(texts)) {
 		parsed, err := template.New(name).Funcs(functions).Parse(texts[name])
 		if err != nil {
 			return nil, explainUndefined(fmt.Errorf("parse template %q: %w", name, err), c.release)
 		}
 		c.release.withhold(parsed)
-		if out[name], err = c.specialized(newParsedTemplate(parsed), functions); err != nil {
-			return nil, err
-		}
+		out[name] = newParsedTemplate(parsed)
 	}
 	return out, nil
 }
@@ -242,7 +240,6 @@ func (c *Config) IngressController() IngressController {
 	return out
 }
 
-// templateNames returns the sorted names of all templates.
 func (c *Config) templateNames() []string { return slices.Sorted(maps.Keys(c.templates)) }
 
 // expand replaces aliases by their templates, once.

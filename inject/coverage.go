@@ -76,7 +76,7 @@ func coverageOf(running Request, config *Config, imageOnly bool) (Coverage, erro
 	}
 	now, report, err := Pod(Request{Pod: AsCreated(created), Namespace: running.Namespace, Path: running.Path}, config)
 	if err != nil {
-		return Coverage{}, fmt.Errorf("deciding about a new pod in the place of %s: %w", podRef(running.Pod), err)
+		return Coverage{}, fmt.Errorf("deciding about a new pod in the place of %s: %w", PodRef(running.Pod), err)
 	}
 	out := Coverage{State: api.CoverageMissing, Reason: api.CoverageNoSidecar}
 	if injected {
@@ -129,7 +129,7 @@ func differences(running, now *corev1.Pod, imageOnly bool) (api.CoverageReason, 
 		details = append(details, fmt.Sprintf(format, args...))
 	}
 	if was.Revision != is.Revision {
-		differ(api.CoverageRevision, "the revision is %s, now %s", orNone(was.Revision), orNone(is.Revision))
+		differ(api.CoverageRevision, "the revision is %s, now %s", cmp.Or(was.Revision, "none"), cmp.Or(is.Revision, "none"))
 	}
 	type pair struct{ was, is *corev1.Container }
 	var pairs []pair
@@ -158,13 +158,6 @@ func differences(running, now *corev1.Pod, imageOnly bool) (api.CoverageReason, 
 		}
 	}
 	return reason, details
-}
-
-func orNone(revision string) string {
-	if revision == "" {
-		return "none"
-	}
-	return revision
 }
 
 // sameImage reports whether two image references are equal, apart from the prefix of a registry mirror that another webhook added.

@@ -3,10 +3,12 @@
 package inject
 
 import (
+	"cmp"
 	"fmt"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 
 	"outrigger.dev/outrigger/api"
@@ -108,20 +110,16 @@ func (c *Config) optInOf(pod *corev1.Pod) (requested optIn, where string, proble
 		}
 		return no, where, nil
 	}
-	return unset, where, []api.InjectProblem{api.UnreadableChoice(podRef(pod), field, text)}
+	return unset, where, []api.InjectProblem{api.UnreadableChoice(PodRef(pod), field, text)}
 }
 
-// podRef returns a reference to a pod, which may not have its name yet.
-func podRef(pod *corev1.Pod) api.ObjectRef {
-	name := pod.Name
-	if name == "" {
-		name = pod.GenerateName + "*"
-	}
-	return api.ObjectRef{Kind: "Pod", Namespace: pod.Namespace, Name: name}
+// PodRef returns a reference to a pod, which may not have its name yet.
+func PodRef(pod metav1.Object) api.ObjectRef {
+	return api.ObjectRef{Kind: "Pod", Namespace: pod.GetNamespace(), Name: cmp.Or(pod.GetName(), pod.GetGenerateName()+"*")}
 }
 
 // problemOf returns a Problem of a pod: a reason to deny it, or a warning. A message that istiod also writes is kept verbatim, so that
 // a search for it finds Istio's documentation.
 func problemOf(pod *corev1.Pod, reason api.InjectReason, field, value, message, advice string) api.InjectProblem {
-	return api.InjectProblem{Object: podRef(pod), Field: field, Value: value, Reason: reason, Message: message, Advice: advice}
+	return api.InjectProblem{Object: PodRef(pod), Field: field, Value: value, Reason: reason, Message: message, Advice: advice}
 }

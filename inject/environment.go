@@ -55,7 +55,6 @@ func (c *Config) nativeSetting() nativeMode {
 	return nativeOff
 }
 
-// native reports whether the pod's kubelet supports native sidecars.
 func (c *Config) native(pod *corev1.Pod) bool { return c.nativeOn(pod.Spec.NodeName) }
 
 // nativeOn reports whether the kubelet of a node supports native sidecars. For an empty or unknown name, all nodes must. Without
@@ -178,7 +177,6 @@ func parameterName(key string) string {
 	return strings.ToUpper(key)
 }
 
-// openShift reports whether the cluster runs OpenShift.
 func (c *Config) openShift() bool {
 	if c.settings.Platform != "" {
 		return c.settings.Platform == "openshift"
@@ -250,11 +248,9 @@ func removeAssignedUser(pod *corev1.Pod) {
 		return
 	}
 	var application int64
-	for _, list := range [][]corev1.Container{pod.Spec.InitContainers, pod.Spec.Containers} {
-		for _, container := range list {
-			if container.Name != proxyName && container.SecurityContext != nil && container.SecurityContext.RunAsUser != nil {
-				application = *container.SecurityContext.RunAsUser
-			}
+	for _, container := range allContainers(&pod.Spec) {
+		if container.Name != proxyName && container.SecurityContext != nil && container.SecurityContext.RunAsUser != nil {
+			application = *container.SecurityContext.RunAsUser
 		}
 	}
 	var proxyUser int64

@@ -26,23 +26,16 @@ func newFaults(before, after *corev1.Pod) []api.InjectProblem {
 	return problems
 }
 
-// faultsOf describes each fault of a pod, by field.
 func faultsOf(pod *corev1.Pod) map[string]string {
 	faults := map[string]string{}
 	names := map[string]bool{}
-	for _, list := range []struct {
-		field      string
-		containers []corev1.Container
-	}{{"spec.initContainers", pod.Spec.InitContainers}, {"spec.containers", pod.Spec.Containers}} {
-		for i := range list.containers {
-			c := &list.containers[i]
-			note := func(below, fault string) { faults[list.field+"["+c.Name+"]"+below] = fault }
-			if names[c.Name] {
-				note("", "two containers are named "+c.Name)
-			}
-			names[c.Name] = true
-			containerFaults(c, note)
+	for list, c := range allContainers(&pod.Spec) {
+		note := func(below, fault string) { faults[list+"["+c.Name+"]"+below] = fault }
+		if names[c.Name] {
+			note("", "two containers are named "+c.Name)
 		}
+		names[c.Name] = true
+		containerFaults(c, note)
 	}
 	if len(pod.Spec.Containers) == 0 {
 		faults["spec.containers"] = "no container is left: the proxy, a native sidecar, is an init container"
@@ -104,7 +97,6 @@ func volumeFaults(pod *corev1.Pod, faults map[string]string) {
 	}
 }
 
-// set counts the pointers that are not nil.
 func set(pointers ...any) int {
 	count := 0
 	for _, pointer := range pointers {

@@ -42,7 +42,7 @@ func ForeignProxy(request Request, config *Config) (*api.InjectProblem, error) {
 		return foreign("injection would refuse it: %s", strings.TrimSuffix(refusal.Error(), ".")), nil
 	}
 	if err != nil {
-		return nil, fmt.Errorf("rendering the expected proxy of %s: %w", podRef(request.Pod), err)
+		return nil, fmt.Errorf("rendering the expected proxy of %s: %w", PodRef(request.Pod), err)
 	}
 	given := findProxy(expected)
 	switch {

@@ -301,43 +301,38 @@ func omitNil(value any) any {
 }
 
 // withoutNil returns the value without nils, and whether it removed any.
-func withoutNil(value any) (any, bool) {
-	dropped := false
+func withoutNil(value any) (kept any, dropped bool) {
+	keep := func(item any) (any, bool) {
+		item, changed := withoutNil(item)
+		dropped = dropped || changed || item == nil
+		return item, item != nil
+	}
+	size := 0
 	switch value := value.(type) {
 	case map[string]any:
 		out := make(map[string]any, len(value))
 		for key, item := range value {
-			kept, changed := withoutNil(item)
-			dropped = dropped || changed || kept == nil
-			if kept != nil {
-				out[key] = kept
+			if item, is := keep(item); is {
+				out[key] = item
 			}
 		}
-		if !dropped {
-			return value, false
-		}
-		if len(out) == 0 {
-			return nil, true
-		}
-		return out, true
+		kept, size = out, len(out)
 	case []any:
 		out := make([]any, 0, len(value))
 		for _, item := range value {
-			kept, changed := withoutNil(item)
-			dropped = dropped || changed || kept == nil
-			if kept != nil {
-				out = append(out, kept)
+			if item, is := keep(item); is {
+				out = append(out, item)
 			}
 		}
-		if !dropped {
-			return value, false
-		}
-		if len(out) == 0 {
-			return nil, true
-		}
-		return out, true
+		kept, size = out, len(out)
 	}
-	return value, false
+	switch {
+	case !dropped:
+		return value, false
+	case size == 0:
+		return nil, true
+	}
+	return kept, true
 }
 
 // otelResourceAttributes lists the application's OpenTelemetry resource attributes. It returns "" unless an extension provider of the

@@ -7,7 +7,9 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
+	"reflect"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 
@@ -154,8 +156,32 @@ func isKnownKey(leaf string) bool {
 		return false
 	}
 	key, _ := pair[0].(string)
-	return podNames[key] || misspells(map[string]any{key: nil}) || key == ""
+	return podNames[strings.ToLower(key)] || strings.ContainsFunc(key, func(r rune) bool { return r > 'z' }) || key == ""
 }
+
+// podNames holds the names of all fields that a pod may have anywhere, in lower case: encoding/json ignores case.
+var podNames = func() map[string]bool {
+	names, seen := map[string]bool{}, map[reflect.Type]bool{}
+	var collect func(reflect.Type)
+	collect = func(t reflect.Type) {
+		switch t.Kind() {
+		case reflect.Pointer, reflect.Slice, reflect.Map:
+			collect(t.Elem())
+		case reflect.Struct:
+			if seen[t] {
+				return
+			}
+			seen[t] = true
+			for i := range t.NumField() {
+				name, _, _ := strings.Cut(t.Field(i).Tag.Get("json"), ",")
+				names[strings.ToLower(name)] = true
+				collect(t.Field(i).Type)
+			}
+		}
+	}
+	collect(reflect.TypeFor[corev1.Pod]())
+	return names
+}()
 
 // leaves counts the pairs of key and scalar of a JSON text.
 func leaves(t *testing.T, text []byte) map[string]int {

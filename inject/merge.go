@@ -9,7 +9,6 @@ import (
 
 	meshconfig "istio.io/api/mesh/v1alpha1"
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/runtime"
 
 	"outrigger.dev/outrigger/api"
 )
@@ -27,7 +26,7 @@ func (j *job) merge(names []string) error {
 			return err
 		}
 		byName[name] = r
-		nativeProxy = nativeProxy || j.nativeSidecar && r.holdsProxy("initContainers")
+		nativeProxy = nativeProxy || j.nativeSidecar && r.indexOf("initContainers", proxyName) >= 0
 	}
 	if err := j.checkUserContainers(byName); err != nil {
 		return err
@@ -56,19 +55,17 @@ func (j *job) checkUserContainers(templates map[string]rendered) error {
 		limit = 2 * maxRendered
 	}
 	size := 0
-	for _, list := range [][]corev1.Container{j.pod.Spec.InitContainers, j.pod.Spec.Containers} {
-		for i := range list {
-			if !definesContainer(templates, list[i].Name) {
-				continue
-			}
-			text, err := json.Marshal(&list[i])
-			if err != nil {
-				return err
-			}
-			if size += len(text); size > limit {
-				return refuse(problemOf(j.pod, api.InjectTooLarge, "spec.containers["+list[i].Name+"]", "",
-					fmt.Sprintf("a container that a template also defines is larger than %d KiB.", limit>>10), "Make the pod's container of that name smaller."))
-			}
+	for _, c := range allContainers(&j.pod.Spec) {
+		if !definesContainer(templates, c.Name) {
+			continue
+		}
+		text, err := json.Marshal(c)
+		if err != nil {
+			return err
+		}
+		if size += len(text); size > limit {
+			return refuse(problemOf(j.pod, api.InjectTooLarge, "spec.containers["+c.Name+"]", "",
+				fmt.Sprintf("a container that a template also defines is larger than %d KiB.", limit>>10), "Make the pod's container of that name smaller."))
 		}
 	}
 	return nil
@@ -77,23 +74,30 @@ func (j *job) checkUserContainers(templates map[string]rendered) error {
 // maxAnnotations is Kubernetes' limit for all annotations of an object together, in bytes.
 const maxAnnotations = 256 << 10
 
-// definesContainer reports whether one of the templates defines a container with this name.
 func definesContainer(templates map[string]rendered, name string) bool {
 	for _, r := range templates {
-		spec, _ := r.shape["spec"].(map[string]any)
-		if r.pod != nil && findInPod(r.pod, name) != nil || r.pod == nil && (hasNamed(spec["containers"], name) || hasNamed(spec["initContainers"], name)) {
+		if r.indexOf("containers", name) >= 0 || r.indexOf("initContainers", name) >= 0 {
 			return true
 		}
 	}
 	return false
 }
 
-func hasNamed(list any, name string) bool {
-	containers, _ := list.([]any)
-	return slices.ContainsFunc(containers, func(item any) bool {
-		container, _ := item.(map[string]any)
-		return container["name"] == name
-	})
+// indexOf returns the index of a container in a list of the template; -1 if it is not there.
+func (r rendered) indexOf(list, name string) int {
+	isNamed := func(c corev1.Container) bool { return c.Name == name }
+	switch {
+	case r.pod == nil:
+		spec, _ := r.tree["spec"].(map[string]any)
+		containers, _ := spec[list].([]any)
+		return slices.IndexFunc(containers, func(item any) bool {
+			container, _ := item.(map[string]any)
+			return container["name"] == name
+		})
+	case list == "initContainers":
+		return slices.IndexFunc(r.pod.Spec.InitContainers, isNamed)
+	}
+	return slices.IndexFunc(r.pod.Spec.Containers, isNamed)
 }
 
 // mergeTemplate merges a rendered template over fromTemplates and over merged. If the proxy is to be a native sidecar, the
@@ -111,36 +115,14 @@ func (j *job) mergeTemplate(r rendered) (err error) {
 	return err
 }
 
-// holdsProxy reports whether a list of containers includes the proxy.
-func (r rendered) holdsProxy(list string) bool {
-	if r.pod == nil {
-		return containerIndex(r.tree(), list) >= 0
-	}
-	containers := r.pod.Spec.Containers
-	if list == "initContainers" {
-		containers = r.pod.Spec.InitContainers
-	}
-	return findContainer(containers, proxyName) != nil
-}
-
-// containerIndex returns the index of the proxy in a list of containers of a rendered tree, or -1.
-func containerIndex(tree map[string]any, list string) int {
-	spec, _ := tree["spec"].(map[string]any)
-	containers, _ := spec[list].([]any)
-	return slices.IndexFunc(containers, func(item any) bool {
-		container, _ := item.(map[string]any)
-		return container["name"] == proxyName
-	})
-}
-
 // redirectToNativeProxy moves a template's settings of containers[istio-proxy] to the init container that is the proxy. Otherwise
 // two containers would have the same name.
 func redirectToNativeProxy(r rendered) rendered {
-	if !r.holdsProxy("containers") || r.holdsProxy("initContainers") {
+	at := r.indexOf("containers", proxyName)
+	if at < 0 || r.indexOf("initContainers", proxyName) >= 0 {
 		return r
 	}
-	tree := runtime.DeepCopyJSON(r.tree())
-	at := containerIndex(tree, "containers")
+	tree := r.copied(r.tree).(map[string]any)
 	spec := tree["spec"].(map[string]any)
 	containers := spec["containers"].([]any)
 	init, _ := spec["initContainers"].([]any)
@@ -149,7 +131,7 @@ func redirectToNativeProxy(r rendered) rendered {
 	if len(containers) == 1 {
 		delete(spec, "containers")
 	}
-	return ofTree(tree)
+	return rendered{tree: tree}
 }
 
 // reapply merges the user's containers over containers of templates with the same name, so that the user's settings win, and
@@ -200,8 +182,7 @@ func (j *job) mergeUserContainer(list string, userContainer *corev1.Container, a
 	if err != nil {
 		return err
 	}
-	single := ofTree(map[string]any{"spec": map[string]any{list: []any{tree}}})
-	single.pod = &corev1.Pod{}
+	single := rendered{tree: map[string]any{"spec": map[string]any{list: []any{tree}}}, pod: &corev1.Pod{}}
 	if list == "containers" {
 		single.pod.Spec.Containers = []corev1.Container{container}
 	} else {
@@ -216,7 +197,6 @@ func (j *job) mergeUserContainer(list string, userContainer *corev1.Container, a
 	return nil
 }
 
-// dropOutdated removes containers of an earlier injection that the templates no longer define.
 func (j *job) dropOutdated() {
 	if !j.wasInjected {
 		return

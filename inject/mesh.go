@@ -6,7 +6,6 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
-	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -141,35 +140,6 @@ func decode[M proto.Message](text string, into M, running release) (M, map[strin
 	return into, tree, nil
 }
 
-// messageTree is the tree of a nested message.
-type messageTree struct {
-	descriptor protoreflect.MessageDescriptor
-	tree       map[string]any
-}
-
-// messagesIn returns the messages in the value of a field, in any order.
-func messagesIn(field protoreflect.FieldDescriptor, value any) []messageTree {
-	descriptor := field.Message()
-	var values []any
-	switch {
-	case field.IsMap():
-		descriptor = field.MapValue().Message()
-		object, _ := value.(map[string]any)
-		values = slices.Collect(maps.Values(object))
-	case field.IsList():
-		values, _ = value.([]any)
-	default:
-		values = []any{value}
-	}
-	var out []messageTree
-	for _, value := range values {
-		if tree, is := value.(map[string]any); is && descriptor != nil && descriptor.ParentFile().Package() != "google.protobuf" { // these have their own JSON encoding
-			out = append(out, messageTree{descriptor, tree})
-		}
-	}
-	return out
-}
-
 // overwrite copies every field that is set in the tree to base, including zero values. It ignores null fields.
 func overwrite[M proto.Message](base, written M, tree map[string]any) {
 	to, from := base.ProtoReflect(), written.ProtoReflect()
@@ -198,36 +168,21 @@ func mergeProxyConfig(base, written *meshconfig.ProxyConfig, tree map[string]any
 	}
 	metadata, headers := base.ProxyMetadata, base.ProxyHeaders
 	overwrite(base, written, tree)
-	base.ProxyMetadata = mergedMetadata(metadata, base.ProxyMetadata)
+	if len(metadata) > 0 || len(base.ProxyMetadata) > 0 {
+		base.ProxyMetadata = mergeMaps(metadata, base.ProxyMetadata)
+	}
 	base.ProxyHeaders = mergedHeaders(headers, base.ProxyHeaders)
 }
 
-func mergedMetadata(below, above map[string]string) map[string]string {
-	if len(below) == 0 && len(above) == 0 {
-		return nil
-	}
-	out := make(map[string]string, len(below)+len(above))
-	for key, value := range below {
-		out[key] = value
-	}
-	for key, value := range above {
-		out[key] = value
-	}
-	return out
-}
-
 func mergedHeaders(below, above *meshconfig.ProxyConfig_ProxyHeaders) *meshconfig.ProxyConfig_ProxyHeaders {
-	if below == nil || above == nil || below == above {
-		if above == nil {
-			return below
-		}
+	switch {
+	case above == nil:
+		return below
+	case below == nil, below == above:
 		return above
 	}
 	out := proto.Clone(below).(*meshconfig.ProxyConfig_ProxyHeaders)
-	above.ProtoReflect().Range(func(field protoreflect.FieldDescriptor, value protoreflect.Value) bool {
-		out.ProtoReflect().Set(field, value)
-		return true
-	})
+	overwrite(out, above, populated(above))
 	return out
 }
 
@@ -288,10 +243,11 @@ func (c *Config) mergeLevels(annotation string, written bool, resources []*netwo
 	}
 	mergeResource(config, resources[2])
 	unusual := map[string]string{}
-	eachString(config.ProtoReflect(), "", func(field, text string) {
+	rewriteStrings(config.ProtoReflect(), "ProxyConfig", func(field, text string) string {
 		if !isHarmless(text) {
-			unusual["ProxyConfig"+field] = text
+			unusual[field] = text
 		}
+		return text
 	})
 	return &effective{config: config, unusual: unusual, hold: hold}, nil
 }

@@ -79,8 +79,20 @@ func (r release) deleteUnknown(message protoreflect.MessageDescriptor, tree map[
 				deleted = true
 				continue
 			}
-			for _, below := range messagesIn(field, value) {
-				deleted = r.deleteUnknown(below.descriptor, below.tree) || deleted
+			below, values := field.Message(), []any{value}
+			if list, is := value.([]any); is {
+				values = list
+			}
+			if object, is := value.(map[string]any); is && field.IsMap() {
+				below, values = field.MapValue().Message(), slices.Collect(maps.Values(object))
+			}
+			if below == nil || below.ParentFile().Package() == "google.protobuf" {
+				continue // these have their own JSON encoding
+			}
+			for _, value := range values {
+				if tree, is := value.(map[string]any); is {
+					deleted = r.deleteUnknown(below, tree) || deleted
+				}
 			}
 		}
 	}

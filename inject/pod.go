@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"iter"
 	"reflect"
 	"slices"
 
@@ -104,7 +105,6 @@ type job struct {
 	merged        *corev1.Pod // merge: all rendered templates over the pod; reapply and finish complete it
 }
 
-// abandoned reports whether the caller stopped waiting.
 func (j *job) abandoned() bool { return j.request.isAbandoned() }
 
 func (r Request) isAbandoned() bool { return r.Abandoned != nil && r.Abandoned() }
@@ -209,6 +209,22 @@ func (j *job) strip(pod *corev1.Pod) {
 		clearPrometheus(pod)
 	}
 	delete(pod.Annotations, api.AnnotationStatus)
+}
+
+// allContainers yields the init containers and containers of a pod, each with the field of its list.
+func allContainers(spec *corev1.PodSpec) iter.Seq2[string, *corev1.Container] {
+	return func(yield func(string, *corev1.Container) bool) {
+		for i := range spec.InitContainers {
+			if !yield("spec.initContainers", &spec.InitContainers[i]) {
+				return
+			}
+		}
+		for i := range spec.Containers {
+			if !yield("spec.containers", &spec.Containers[i]) {
+				return
+			}
+		}
+	}
 }
 
 // findContainer returns a pointer into the list; nil if no container has the name.

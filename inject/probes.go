@@ -29,34 +29,34 @@ type prober struct {
 }
 
 // rewriteProbes points the kubelet's probes and hooks to the agent, which runs them from inside the pod, because the kubelet cannot use
-// mutual TLS.
+// mutual TLS. Those that cannot be resolved are redirected, too, and fail.
 func (j *job) rewriteProbes() error {
 	proxy := findProxy(j.merged)
 	if proxy == nil || !j.wantsRewrite() {
 		return nil
 	}
-	probers := map[string]*prober{}
-	for _, list := range [][]corev1.Container{j.merged.Spec.InitContainers, j.merged.Spec.Containers} {
-		for i := range list {
-			if list[i].Name != proxyName {
-				j.collect(&list[i], probers)
+	probers, agent := map[string]*prober{}, j.probePort()
+	for _, c := range allContainers(&j.merged.Spec) {
+		if c.Name == proxyName {
+			continue
+		}
+		ports := portsByName(c)
+		for _, h := range handlersOf(c) {
+			p := h.prober()
+			if p == nil || h.what == aHook && !j.release.rewritesHooks() {
+				continue
 			}
-		}
-	}
-	if len(probers) > 0 {
-		if err := j.setProbers(proxy, probers); err != nil {
-			return err
-		}
-	}
-	port := j.probePort()
-	for _, list := range [][]corev1.Container{j.merged.Spec.InitContainers, j.merged.Spec.Containers} {
-		for i := range list {
-			if list[i].Name != proxyName {
-				j.redirect(&list[i], port)
+			if j.resolve(p, ports) {
+				probers[h.path] = p
 			}
+			*h.httpGet = toAgent(*h.httpGet, h.path, agent)
+			*h.tcpSocket, *h.grpc = nil, nil
 		}
 	}
-	return nil
+	if len(probers) == 0 {
+		return nil
+	}
+	return j.setProbers(proxy, probers)
 }
 
 func (j *job) wantsRewrite() bool {
@@ -79,24 +79,54 @@ func (j *job) probePort() int32 {
 	return port
 }
 
-func healthPath(container, kind string) string    { return "/app-health/" + container + "/" + kind }
-func lifecyclePath(container, kind string) string { return "/app-lifecycle/" + container + "/" + kind }
+// handler is a probe or a hook of a container.
+type handler struct {
+	field     string // such as readinessProbe
+	what      string // aProbe or aHook
+	path      string // on which the agent runs it
+	timeout   int32
+	httpGet   **corev1.HTTPGetAction
+	tcpSocket **corev1.TCPSocketAction
+	grpc      **corev1.GRPCAction
+}
 
-// collect adds the probes and hooks of a container that the agent takes over.
-func (j *job) collect(c *corev1.Container, into map[string]*prober) {
-	ports := portsByName(c)
-	add := func(path string, p *prober) {
-		if p != nil && j.resolve(p, ports) {
-			into[path] = p
+const aProbe, aHook = "probe", "hook"
+
+func handlersOf(c *corev1.Container) []handler {
+	var out []handler
+	for _, p := range []struct {
+		field, kind string
+		*corev1.Probe
+	}{{"readinessProbe", "readyz", c.ReadinessProbe}, {"livenessProbe", "livez", c.LivenessProbe}, {"startupProbe", "startupz", c.StartupProbe}} {
+		if p.Probe != nil {
+			out = append(out, handler{p.field, aProbe, "/app-health/" + c.Name + "/" + p.kind, p.TimeoutSeconds, &p.HTTPGet, &p.TCPSocket, &p.GRPC})
 		}
 	}
-	add(healthPath(c.Name, "readyz"), probeOf(c.ReadinessProbe))
-	add(healthPath(c.Name, "livez"), probeOf(c.LivenessProbe))
-	add(healthPath(c.Name, "startupz"), probeOf(c.StartupProbe))
-	if c.Lifecycle != nil && j.release.rewritesHooks() {
-		add(lifecyclePath(c.Name, "prestopz"), hookOf(c.Lifecycle.PreStop))
-		add(lifecyclePath(c.Name, "poststartz"), hookOf(c.Lifecycle.PostStart))
+	if c.Lifecycle == nil {
+		return out
 	}
+	for _, h := range []struct {
+		field, kind string
+		*corev1.LifecycleHandler
+	}{{"lifecycle.postStart", "poststartz", c.Lifecycle.PostStart}, {"lifecycle.preStop", "prestopz", c.Lifecycle.PreStop}} {
+		if h.LifecycleHandler != nil {
+			out = append(out, handler{h.field, aHook, "/app-lifecycle/" + c.Name + "/" + h.kind, 0, &h.HTTPGet, &h.TCPSocket, new(*corev1.GRPCAction)})
+		}
+	}
+	return out
+}
+
+// prober returns a copy of the handler for the agent; nil if the agent cannot run it.
+func (h handler) prober() *prober {
+	switch {
+	case *h.httpGet != nil:
+		return &prober{HTTPGet: (*h.httpGet).DeepCopy(), TimeoutSeconds: h.timeout}
+	case *h.tcpSocket != nil:
+		return &prober{TCPSocket: (*h.tcpSocket).DeepCopy(), TimeoutSeconds: h.timeout}
+	case *h.grpc != nil:
+		return &prober{GRPC: (*h.grpc).DeepCopy(), TimeoutSeconds: h.timeout}
+	}
+	return nil
 }
 
 // port returns the port of an HTTP or TCP handler; nil if there is none.
@@ -110,7 +140,6 @@ func (p *prober) port() *intstr.IntOrString {
 	return nil
 }
 
-// portsByName returns the numbers of a container's ports by name.
 func portsByName(c *corev1.Container) map[string]int32 {
 	ports := map[string]int32{}
 	for _, port := range c.Ports {
@@ -125,19 +154,19 @@ func portsByName(c *corev1.Container) map[string]int32 {
 // in the injected pod. Injection does not record the names, because Istio's agent accepts only numbers.
 func NamedProbePorts(before, injected *corev1.Pod) map[string]string {
 	replaced := map[string]bool{}
-	for _, c := range allContainers(injected) {
-		for _, p := range probersOf(c) {
-			if p.HTTPGet != nil {
-				replaced[p.HTTPGet.Path] = true
+	for _, c := range allContainers(&injected.Spec) {
+		for _, h := range handlersOf(c) {
+			if *h.httpGet != nil {
+				replaced[(*h.httpGet).Path] = true
 			}
 		}
 	}
 	out := map[string]string{}
-	for _, c := range allContainers(before) {
-		for path, p := range probersOf(c) {
-			if port := p.port(); port != nil && port.Type == intstr.String && replaced[path] {
-				if _, known := portsByName(c)[port.StrVal]; known {
-					out[path] = port.StrVal
+	for _, c := range allContainers(&before.Spec) {
+		for _, h := range handlersOf(c) {
+			if name := h.portName(); name != "" && replaced[h.path] {
+				if _, known := portsByName(c)[name]; known {
+					out[h.path] = name
 				}
 			}
 		}
@@ -145,52 +174,12 @@ func NamedProbePorts(before, injected *corev1.Pod) map[string]string {
 	return out
 }
 
-func allContainers(pod *corev1.Pod) []*corev1.Container {
-	var out []*corev1.Container
-	for _, list := range [][]corev1.Container{pod.Spec.InitContainers, pod.Spec.Containers} {
-		for i := range list {
-			out = append(out, &list[i])
-		}
+// portName returns the port that the handler names; "" if it has a number, or none.
+func (h handler) portName() string {
+	if p := h.prober(); p != nil && p.port() != nil && p.port().Type == intstr.String {
+		return p.port().StrVal
 	}
-	return out
-}
-
-// probersOf returns the probes and hooks of a container by the paths that replace them.
-func probersOf(c *corev1.Container) map[string]*prober {
-	out := map[string]*prober{
-		healthPath(c.Name, "readyz"): probeOf(c.ReadinessProbe), healthPath(c.Name, "livez"): probeOf(c.LivenessProbe), healthPath(c.Name, "startupz"): probeOf(c.StartupProbe),
-	}
-	if c.Lifecycle != nil {
-		out[lifecyclePath(c.Name, "prestopz")], out[lifecyclePath(c.Name, "poststartz")] = hookOf(c.Lifecycle.PreStop), hookOf(c.Lifecycle.PostStart)
-	}
-	maps.DeleteFunc(out, func(_ string, p *prober) bool { return p == nil })
-	return out
-}
-
-func probeOf(probe *corev1.Probe) *prober {
-	switch {
-	case probe == nil:
-		return nil
-	case probe.HTTPGet != nil:
-		return &prober{HTTPGet: probe.HTTPGet.DeepCopy(), TimeoutSeconds: probe.TimeoutSeconds}
-	case probe.TCPSocket != nil:
-		return &prober{TCPSocket: probe.TCPSocket.DeepCopy(), TimeoutSeconds: probe.TimeoutSeconds}
-	case probe.GRPC != nil:
-		return &prober{GRPC: probe.GRPC.DeepCopy(), TimeoutSeconds: probe.TimeoutSeconds}
-	}
-	return nil
-}
-
-func hookOf(hook *corev1.LifecycleHandler) *prober {
-	switch {
-	case hook == nil:
-		return nil
-	case hook.HTTPGet != nil:
-		return &prober{HTTPGet: hook.HTTPGet.DeepCopy()}
-	case hook.TCPSocket != nil:
-		return &prober{TCPSocket: hook.TCPSocket.DeepCopy()}
-	}
-	return nil
+	return ""
 }
 
 // resolve replaces a named port by its number. It reports false if there is nothing to do for the agent: the container has no port of
@@ -215,9 +204,7 @@ func (j *job) setProbers(proxy *corev1.Container, probers map[string]*prober) er
 	if j.wasInjected && at >= 0 {
 		var old map[string]*prober
 		if err := json.Unmarshal([]byte(proxy.Env[at].Value), &old); err == nil {
-			for path, p := range old {
-				probers[path] = p
-			}
+			maps.Copy(probers, old)
 		}
 	}
 	text, err := json.Marshal(probers)
@@ -230,27 +217,6 @@ func (j *job) setProbers(proxy *corev1.Container, probers map[string]*prober) er
 	}
 	proxy.Env = append(proxy.Env, corev1.EnvVar{Name: envProbers, Value: string(text)})
 	return nil
-}
-
-// redirect points the probes and hooks of a container to the agent, including those that could not be collected.
-func (j *job) redirect(c *corev1.Container, port int32) {
-	for kind, probe := range map[string]*corev1.Probe{"readyz": c.ReadinessProbe, "livez": c.LivenessProbe, "startupz": c.StartupProbe} {
-		if probe == nil || probe.HTTPGet == nil && probe.TCPSocket == nil && probe.GRPC == nil {
-			continue
-		}
-		probe.HTTPGet = toAgent(probe.HTTPGet, healthPath(c.Name, kind), port)
-		probe.TCPSocket, probe.GRPC = nil, nil
-	}
-	if c.Lifecycle == nil || !j.release.rewritesHooks() {
-		return
-	}
-	for kind, hook := range map[string]*corev1.LifecycleHandler{"prestopz": c.Lifecycle.PreStop, "poststartz": c.Lifecycle.PostStart} {
-		if hook == nil || hook.HTTPGet == nil && hook.TCPSocket == nil {
-			continue
-		}
-		hook.HTTPGet = toAgent(hook.HTTPGet, lifecyclePath(c.Name, kind), port)
-		hook.TCPSocket = nil
-	}
 }
 
 // toAgent keeps the host, headers, and scheme, except HTTPS, which the agent does not serve.

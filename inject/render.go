@@ -95,7 +95,6 @@ func (j *job) chosen() ([]string, error) {
 	return names, nil
 }
 
-// render executes a template and parses its output.
 func (j *job) render(name string) (rendered, error) { return j.renderData(name, j.data) }
 
 func (j *job) renderData(name string, d *data) (rendered, error) {
@@ -107,7 +106,10 @@ func (j *job) renderData(name string, d *data) (rendered, error) {
 	defer recorders.Put(printed)
 	printed.reset()
 	if err := j.common.templateFor(t, d).Execute(printed, d); err != nil {
-		return rendered{}, err
+		printed.reset() // the error must be that of the template as written
+		if err := t.Execute(printed, d); err != nil {
+			return rendered{}, err
+		}
 	}
 	return j.parse(name, printed)
 }

@@ -5,6 +5,7 @@ package inject
 import (
 	"bytes"
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -86,29 +87,18 @@ func replicaSpans(pod []byte) []span {
 // tokenVolume is how the API server's ServiceAccount plugin names the volume that it adds: five random characters follow.
 const tokenVolume = "kube-api-access-"
 
+var tokenVolumeName = regexp.MustCompile(`"` + tokenVolume + `([^"]*)"`)
+
 // tokenVolumeSpans returns the positions of the random characters; none if the pod has several such volumes, which could be
 // distinguished by them.
 func tokenVolumeSpans(pod []byte) []span {
-	quoted := []byte(`"` + tokenVolume)
 	var spans []span
-	var first []byte
-	for from := 0; ; {
-		at := bytes.Index(pod[from:], quoted)
-		if at < 0 {
-			return spans
-		}
-		begin := from + at + len(quoted)
-		end := begin + 5
-		if end >= len(pod) || pod[end] != '"' {
+	for _, at := range tokenVolumeName.FindAllSubmatchIndex(pod, -1) {
+		s := span{at[2], at[3]}
+		if s.to-s.from != 5 || len(spans) > 0 && !bytes.Equal(pod[s.from:s.to], pod[spans[0].from:spans[0].to]) {
 			return nil
 		}
-		if first == nil {
-			first = pod[begin:end]
-		}
-		if !bytes.Equal(first, pod[begin:end]) {
-			return nil
-		}
-		spans = append(spans, span{begin, end})
-		from = end
+		spans = append(spans, s)
 	}
+	return spans
 }

@@ -7,11 +7,11 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
-
-	corev1 "k8s.io/api/core/v1"
 )
 
 // A shape is the output of a template without the names in it. Parsing the YAML takes more than half the time of an injection,
@@ -25,19 +25,15 @@ type Shapes interface {
 	KeepShape(key []byte, shape *Shape, size int) // size is an estimate in bytes
 }
 
-// Shape is a parsed output with markers in place of names.
-type Shape struct {
-	tree    map[string]any // nil if the shape cannot be used, so each text must be parsed
-	pod     *corev1.Pod    // nil as in rendered
-	special bool           // as in rendered
-}
+// Shape is a parsed output with markers in place of names. The zero value cannot be used: each text must be parsed.
+type Shape struct{ parsed rendered }
 
 const (
 	holeMark   = 0 // no text that YAML accepts contains it
 	markerWord = "zqHole"
-	markerForm = markerWord + "%06dqz"
-	markerSize = len(markerWord) + 6 + 2
 )
+
+var marker = regexp.MustCompile(markerWord + `(\d{6})qz`)
 
 // parse parses the output of a template, with the help of an earlier output of the same shape if there was one.
 func (j *job) parse(name string, r *recorder) (rendered, error) {
@@ -60,148 +56,89 @@ func (j *job) parse(name string, r *recorder) (rendered, error) {
 	return parseRendered(r.text)
 }
 
-// newShape parses the text of a shape with a marker in each hole. The shape cannot be used if a marker is not found in
-// exactly one string, because then a name would mean something else than text.
+// newShape parses the text of a shape with a marker in each hole. The shape cannot be used if a marker is not in exactly one string of
+// the pod, because then a name would mean something else than text.
 func newShape(key []byte, holes int) *Shape {
-	text := make([]byte, 0, len(key)+holes*markerSize)
+	text := make([]byte, 0, len(key)+holes*len(markerWord+"000000qz"))
 	n := 0
 	for _, c := range key[bytes.IndexByte(key, '\n')+1:] {
 		if c != holeMark {
 			text = append(text, c)
 			continue
 		}
-		text = fmt.Appendf(text, markerForm, n)
+		text = fmt.Appendf(text, markerWord+"%06dqz", n)
 		n++
 	}
 	parsed, err := parseRendered(text)
-	if err != nil {
+	if err != nil || parsed.pod == nil {
 		return &Shape{} // the text may be wrong, or only the text with markers in it
 	}
-	shape := &Shape{tree: parsed.tree(), pod: parsed.pod, special: parsed.special}
-	count := &filler{seen: make([]int, holes)}
-	count.tree(shape.tree)
-	if !count.once() {
+	seen := make([]int, holes)
+	replaceStrings(reflect.ValueOf(parsed.pod).Elem(), func(text string) string {
+		for _, found := range marker.FindAllString(text, -1) {
+			seen[markerIndex(found)]++
+		}
+		return text
+	})
+	if slices.ContainsFunc(seen, func(times int) bool { return times != 1 }) {
 		return &Shape{}
 	}
-	if shape.pod != nil {
-		count = &filler{seen: make([]int, holes)}
-		count.strings(reflect.ValueOf(shape.pod.DeepCopy()).Elem())
-		if !count.once() {
-			shape.pod = nil // a name that is not a string of a pod, such as a quantity
-		}
-	}
-	return shape
+	return &Shape{parsed}
 }
 
 // filled returns the shape with values in its holes. It is not ok if a string that results could be something else in YAML.
-func (s *Shape) filled(values []string) (rendered, bool) {
-	if s.tree == nil {
+func (s *Shape) filled(values []string) (_ rendered, ok bool) {
+	if s.parsed.pod == nil {
 		return rendered{}, false
 	}
-	fill := &filler{values: values}
-	if s.pod == nil {
-		tree := fill.tree(s.tree).(map[string]any)
-		return rendered{shape: s.tree, tree: func() map[string]any { return tree }, special: s.special}, !fill.bad
-	}
-	pod := s.pod.DeepCopy()
-	fill.strings(reflect.ValueOf(pod).Elem())
-	tree := sync.OnceValue(func() map[string]any { return (&filler{values: values}).tree(s.tree).(map[string]any) })
-	return rendered{shape: s.tree, tree: tree, pod: pod, special: s.special}, !fill.bad
+	out := rendered{tree: s.parsed.tree, values: values, pod: s.parsed.pod.DeepCopy()}
+	ok = true
+	replaceStrings(reflect.ValueOf(out.pod).Elem(), func(text string) string {
+		text = out.text(text)
+		ok = ok && isString(text)
+		return text
+	})
+	return out, ok
 }
 
-// filler replaces the markers in strings. With values, it fills them in; without, it counts the markers in seen.
-type filler struct {
-	values []string
-	seen   []int
-	bad    bool // a marker is where no value can be filled in, or a string could be something else in YAML
-}
-
-func (f *filler) once() bool {
-	for _, times := range f.seen {
-		if times != 1 {
-			return false
-		}
-	}
-	return !f.bad
-}
-
-// text returns a string with its markers replaced.
-func (f *filler) text(text string) string {
-	before, rest, found := strings.Cut(text, markerWord)
-	if !found {
+// text returns a string of the tree with its markers replaced.
+func (r rendered) text(text string) string {
+	if !strings.Contains(text, markerWord) {
 		return text
 	}
-	var b strings.Builder
-	for found {
-		b.WriteString(before)
-		if len(rest) < markerSize-len(markerWord) {
-			f.bad = true
-			return text
-		}
-		marker, err := strconv.Atoi(rest[:6])
-		switch {
-		case err != nil, f.values == nil && marker >= len(f.seen):
-			f.bad = true
-			return text
-		case f.values == nil:
-			f.seen[marker]++
-		default:
-			b.WriteString(f.values[marker])
-		}
-		before, rest, found = strings.Cut(rest[markerSize-len(markerWord):], markerWord)
-	}
-	b.WriteString(before)
-	f.bad = f.bad || f.values != nil && !isString(b.String())
-	return b.String()
+	return marker.ReplaceAllStringFunc(text, func(found string) string { return r.values[markerIndex(found)] })
 }
 
-// tree returns a copy of a tree with the markers in its strings replaced.
-func (f *filler) tree(tree any) any {
-	switch tree := tree.(type) {
-	case map[string]any:
-		out := make(map[string]any, len(tree))
-		for key, value := range tree {
-			f.bad = f.bad || f.values == nil && strings.Contains(key, markerWord)
-			out[key] = f.tree(value)
-		}
-		return out
-	case []any:
-		out := make([]any, len(tree))
-		for i, value := range tree {
-			out[i] = f.tree(value)
-		}
-		return out
-	case string:
-		return f.text(tree)
-	}
-	return tree
+func markerIndex(found string) int {
+	n, _ := strconv.Atoi(found[len(markerWord) : len(found)-len("qz")]) // the pattern matches digits only
+	return n
 }
 
-// strings replaces the markers in all strings of a Go value in place.
-func (f *filler) strings(v reflect.Value) {
+// replaceStrings replaces all strings of a Go value that contain markers, in place.
+func replaceStrings(v reflect.Value, replace func(string) string) {
 	switch v.Kind() {
 	case reflect.String:
 		if text := v.String(); strings.Contains(text, markerWord) {
-			v.SetString(f.text(text))
+			v.SetString(replace(text))
 		}
 	case reflect.Pointer:
 		if !v.IsNil() {
-			f.strings(v.Elem())
+			replaceStrings(v.Elem(), replace)
 		}
 	case reflect.Struct:
 		for i := range v.NumField() {
 			if field := v.Field(i); field.CanSet() {
-				f.strings(field)
+				replaceStrings(field, replace)
 			}
 		}
 	case reflect.Slice:
 		for i := range v.Len() {
-			f.strings(v.Index(i))
+			replaceStrings(v.Index(i), replace)
 		}
 	case reflect.Map:
-		for _, key := range v.MapKeys() {
-			if value := v.MapIndex(key); value.Kind() == reflect.String && strings.Contains(value.String(), markerWord) {
-				v.SetMapIndex(key, reflect.ValueOf(f.text(value.String())).Convert(value.Type()))
+		for all := v.MapRange(); all.Next(); {
+			if value := all.Value(); value.Kind() == reflect.String && strings.Contains(value.String(), markerWord) {
+				v.SetMapIndex(all.Key(), reflect.ValueOf(replace(value.String())).Convert(value.Type()))
 			}
 		}
 	}

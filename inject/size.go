@@ -142,14 +142,10 @@ func namesField(key gjson.Result, field string) bool { return strings.EqualFold(
 
 // countElements returns the number of elements of a list; 0 for any other value.
 func countElements(list gjson.Result) int {
-	count := 0
-	if list.IsArray() {
-		list.ForEach(func(_, _ gjson.Result) bool {
-			count++
-			return true
-		})
+	if !list.IsArray() {
+		return 0
 	}
-	return count
+	return int(list.Get("#").Int())
 }
 
 // mapMembers is the number of members from which an object must be a map, because no Kubernetes type has as many fields.

@@ -4,175 +4,70 @@ package inject
 
 import (
 	"bytes"
-	"fmt"
-	"maps"
 	"slices"
-	"strconv"
-	"strings"
 	"text/template"
 	"text/template/parse"
 )
 
-// specializer replaces the constant parts of a template by their values. Most of what Istio's templates read are the values and
-// the mesh configuration, which are the same for every pod. What depends on nothing else is evaluated once, when the
-// configuration is parsed: a condition becomes its branch, and an action becomes text. Executing templates takes half the
-// time of an injection without it (docs/decisions/0026).
+// specializer replaces the parts of a template that print the same for all pods with common settings (common.go) by what they
+// print: a condition becomes its branch, and an action becomes text. Most of what Istio's templates read are the values, the mesh
+// configuration, and annotations that few pods have. Without it, executing templates takes most of the time of a review
+// (docs/decisions/0031).
 type specializer struct {
-	data   *data           // only the constant fields are set
-	fields map[string]bool // the constant fields
-	// withoutAnnotations assumes that pods have none of the annotations that the template reads by name, and notes these in
-	// assumedAbsent.
-	withoutAnnotations bool
-	assumedAbsent      map[string]bool
+	original, runner *template.Template
+	data             *data           // only commonFields are set
+	absent           map[string]bool // annotations that the replaced parts read by name, and that the pods must not have
 
 	declared  []parse.Node    // actions that declare constant variables, in their order
 	variables map[string]bool // constant variables
 	once      map[string]bool // variables that are declared at one place and never assigned to again
-
-	runner   *template.Template
-	captured any
-	budget   int // of evaluations, so that no configuration takes long to parse
+	budget    int             // of evaluations and copies, so that no configuration takes long to parse
 }
 
-// constantFields are the fields of a template's data that are the same for every pod.
-var constantFields = map[string]bool{"Values": true, "MeshConfig": true, "Revision": true, "CompliancePolicy": true, "InboundTrafficPolicyMode": true}
-
-// scope describes the values of . and $.
-type scope struct {
-	dotIsRoot, dollarIsRoot bool
-	dotIsConstant           bool // inside of a range or with over something constant
+// commonFields are the fields of a template's data that are the same for all pods with common settings.
+var commonFields = map[string]bool{
+	"Values": true, "MeshConfig": true, "Revision": true, "CompliancePolicy": true, "InboundTrafficPolicyMode": true,
+	"ProxyConfig": true, "NativeSidecars": true, "ProxyImage": true, "ProxyInitImage": true, "ProxyUID": true, "ProxyGID": true,
 }
 
-// specialized returns a template that prints the same for every pod of this configuration, or the template itself if it
-// changes its data.
-func (c *Config) specialized(t *parsedTemplate, functions template.FuncMap) (*parsedTemplate, error) {
-	if t.sideEffects {
-		return t, nil
+// specialize returns a template that prints the same as t for pods with these common fields and without the absent annotations.
+func specialize(t *template.Template, d *data) (specialized *template.Template, absent map[string]bool, err error) {
+	if specialized, err = t.Clone(); err != nil {
+		return nil, nil, err
 	}
-	s := newSpecializer(functions, c.constantData(), constantFields)
-	copied, err := s.template(t.Template)
-	if err != nil {
-		return nil, fmt.Errorf("template %q: %w", t.Name(), err)
+	s := &specializer{original: t, data: d, absent: map[string]bool{}, variables: map[string]bool{}, once: declaredOnce(t), budget: 10000}
+	if s.runner, err = t.Clone(); err != nil {
+		return nil, nil, err
 	}
-	return &parsedTemplate{Template: copied, sideEffects: t.sideEffects, volatile: t.volatile, perReplica: t.perReplica}, nil
-}
-
-// constantData returns the data of which only the constant fields are set.
-func (c *Config) constantData() *data {
-	return &data{
-		Values: c.values.tree, MeshConfig: c.mesh, Revision: c.settings.Revision,
-		CompliancePolicy: c.compliancePolicy(), InboundTrafficPolicyMode: c.inboundTrafficPolicyMode(),
-	}
-}
-
-func newSpecializer(functions template.FuncMap, d *data, fields map[string]bool) *specializer {
-	s := &specializer{data: d, fields: fields, assumedAbsent: map[string]bool{}, variables: map[string]bool{}, budget: 10000}
-	s.runner = template.New("constants").Funcs(functions).Funcs(template.FuncMap{"outriggerCapture": func(value any) string { s.captured = value; return "" }})
-	return s
-}
-
-// template returns a copy of a template with its constant parts replaced.
-func (s *specializer) template(t *template.Template) (*template.Template, error) {
-	copied, err := t.Clone()
-	if err != nil {
-		return nil, err
-	}
-	var parts []*template.Template
-	for _, part := range copied.Templates() {
-		if part.Tree != nil && part.Root != nil {
-			part.Tree = part.Copy() // Clone shares the nodes
-			parts = append(parts, part)
-		}
-	}
-	slices.SortFunc(parts, func(a, b *template.Template) int { return strings.Compare(a.Name(), b.Name()) })
-	s.once = declaredOnce(parts)
-	for _, part := range parts {
-		root := scope{dotIsRoot: true, dollarIsRoot: true}
-		if part.Name() != t.Name() && !calledWithRoot(copied, part.Name()) {
-			root = scope{}
-		}
-		part.Root.Nodes = s.list(part.Root.Nodes, root)
-	}
-	for _, part := range parts {
-		s.prune(part.Root)
-	}
-	return copied, nil
+	specialized.Tree = specialized.Copy() // Clone shares the nodes
+	specialized.Root.Nodes = s.list(specialized.Root.Nodes, true)
+	return specialized, s.absent, nil
 }
 
 // declaredOnce returns the names of the variables that have one value from where they are declared to where they end.
-func declaredOnce(parts []*template.Template) map[string]bool {
-	times := map[string]int{}
-	for _, part := range parts {
-		walk(part.Root, func(node parse.Node) {
-			pipe, is := node.(*parse.PipeNode)
-			if !is {
-				return
-			}
-			for _, variable := range pipe.Decl {
-				times[variable.Ident[0]]++
-			}
-		})
-	}
+func declaredOnce(t *template.Template) map[string]bool {
 	once := map[string]bool{}
-	for name, n := range times {
-		once[name] = n == 1
-	}
-	return once
-}
-
-// calledWithRoot reports whether a defined template is only called by the main one, outside of range and with, with all of
-// the data.
-func calledWithRoot(t *template.Template, name string) bool {
-	only := true
 	for _, part := range t.Templates() {
 		if part.Tree == nil {
 			continue
 		}
-		var look func(nodes []parse.Node, at scope)
-		look = func(nodes []parse.Node, at scope) {
-			for _, node := range nodes {
-				switch node := node.(type) {
-				case *parse.TemplateNode:
-					if node.Name == name {
-						only = only && at.dotIsRoot && isDot(node.Pipe)
-					}
-				case *parse.IfNode:
-					look(nodesOf(node.List), at)
-					look(nodesOf(node.ElseList), at)
-				case *parse.RangeNode:
-					look(nodesOf(node.List), scope{})
-					look(nodesOf(node.ElseList), at)
-				case *parse.WithNode:
-					look(nodesOf(node.List), scope{})
-					look(nodesOf(node.ElseList), at)
+		walk(part.Root, func(node parse.Node) {
+			if pipe, is := node.(*parse.PipeNode); is {
+				for _, variable := range pipe.Decl {
+					_, declared := once[variable.Ident[0]]
+					once[variable.Ident[0]] = !declared
 				}
 			}
-		}
-		look(nodesOf(part.Root), scope{dotIsRoot: part.Name() == t.Name()})
+		})
 	}
-	return only
+	return once
 }
 
-func nodesOf(list *parse.ListNode) []parse.Node {
-	if list == nil {
-		return nil
-	}
-	return list.Nodes
-}
-
-func isDot(pipe *parse.PipeNode) bool {
-	if pipe == nil || len(pipe.Decl) > 0 || len(pipe.Cmds) != 1 || len(pipe.Cmds[0].Args) != 1 {
-		return false
-	}
-	_, is := pipe.Cmds[0].Args[0].(*parse.DotNode)
-	return is
-}
-
-// list specializes a sequence of nodes, and joins adjacent texts.
-func (s *specializer) list(nodes []parse.Node, at scope) []parse.Node {
+// list specializes a sequence of nodes, and joins adjacent texts. dotIsRoot means that . is all of the data, as $ is.
+func (s *specializer) list(nodes []parse.Node, dotIsRoot bool) []parse.Node {
 	var out []parse.Node
 	for _, node := range nodes {
-		node = s.node(node, at)
+		node = s.node(node, dotIsRoot)
 		if node == nil {
 			continue
 		}
@@ -188,37 +83,40 @@ func (s *specializer) list(nodes []parse.Node, at scope) []parse.Node {
 }
 
 // node returns the replacement of a node; nil for nothing.
-func (s *specializer) node(node parse.Node, at scope) parse.Node {
+func (s *specializer) node(node parse.Node, dotIsRoot bool) parse.Node {
 	switch node := node.(type) {
 	case *parse.ActionNode:
-		if text, ok := s.printed(node, node.Pipe, at); ok {
-			return &parse.TextNode{NodeType: parse.NodeText, Pos: node.Pos, Text: text}
+		if s.isConstant(node.Pipe, dotIsRoot) {
+			if text, ok := s.run(node); ok {
+				return &parse.TextNode{NodeType: parse.NodeText, Pos: node.Pos, Text: text}
+			}
 		}
-		s.declare(node, at)
-		s.arguments(node.Pipe, at)
+		s.declare(node, dotIsRoot)
 	case *parse.IfNode:
-		return s.condition(node, at)
+		return s.condition(node, dotIsRoot)
 	case *parse.RangeNode:
-		if text, ok := s.printedWhole(node, at); ok {
-			return &parse.TextNode{NodeType: parse.NodeText, Pos: node.Pos, Text: text}
-		}
-		s.arguments(node.Pipe, at)
-		inside := scope{dollarIsRoot: at.dollarIsRoot}
-		s.branches(&node.BranchNode, inside, at)
+		s.branches(&node.BranchNode, false, dotIsRoot)
 	case *parse.WithNode:
-		if text, ok := s.printedWhole(node, at); ok {
-			return &parse.TextNode{NodeType: parse.NodeText, Pos: node.Pos, Text: text}
+		s.branches(&node.BranchNode, false, dotIsRoot)
+	case *parse.TemplateNode:
+		if called := s.original.Lookup(node.Name); called != nil && called.Tree != nil && dotIsRoot && isDot(node.Pipe) && s.spend(100) {
+			return s.always(node.Pos, called.Root.CopyList(), true)
 		}
-		s.arguments(node.Pipe, at)
-		inside := scope{dollarIsRoot: at.dollarIsRoot}
-		s.branches(&node.BranchNode, inside, at)
 	}
 	return node
 }
 
+func isDot(pipe *parse.PipeNode) bool {
+	if pipe == nil || len(pipe.Decl) > 0 || len(pipe.Cmds) != 1 || len(pipe.Cmds[0].Args) != 1 {
+		return false
+	}
+	_, is := pipe.Cmds[0].Args[0].(*parse.DotNode)
+	return is
+}
+
 // declare notes a variable that is declared once and constant.
-func (s *specializer) declare(node *parse.ActionNode, at scope) {
-	if len(node.Pipe.Decl) != 1 || node.Pipe.IsAssign || !s.once[node.Pipe.Decl[0].Ident[0]] || !s.constantCommands(node.Pipe, at) {
+func (s *specializer) declare(node *parse.ActionNode, dotIsRoot bool) {
+	if len(node.Pipe.Decl) != 1 || node.Pipe.IsAssign || !s.once[node.Pipe.Decl[0].Ident[0]] || !s.hasConstantCommands(node.Pipe, dotIsRoot) {
 		return
 	}
 	if _, ok := s.run(node); ok {
@@ -227,159 +125,130 @@ func (s *specializer) declare(node *parse.ActionNode, at scope) {
 	}
 }
 
-// prune removes the declarations of constant variables that nothing reads.
-func (s *specializer) prune(root *parse.ListNode) {
-	for {
-		read := map[string]bool{}
-		walk(root, func(node parse.Node) {
-			if variable, is := node.(*parse.VariableNode); is {
-				read[variable.Ident[0]] = true
-			}
-		})
-		deleted := false
-		var within func(list *parse.ListNode)
-		within = func(list *parse.ListNode) {
-			if list == nil {
-				return
-			}
-			list.Nodes = slices.DeleteFunc(list.Nodes, func(node parse.Node) bool {
-				action, is := node.(*parse.ActionNode)
-				unread := is && len(action.Pipe.Decl) == 1 && s.variables[action.Pipe.Decl[0].Ident[0]] && !read[action.Pipe.Decl[0].Ident[0]]
-				deleted = deleted || unread
-				return unread
-			})
-			for _, node := range list.Nodes {
-				if branch := branchOf(node); branch != nil {
-					within(branch.List)
-					within(branch.ElseList)
-				}
-			}
-		}
-		within(root)
-		if !deleted {
-			return
-		}
-	}
-}
-
-// branchOf returns what an if, range or with has in common; nil for other nodes.
-func branchOf(node parse.Node) *parse.BranchNode {
-	switch node := node.(type) {
-	case *parse.IfNode:
-		return &node.BranchNode
-	case *parse.RangeNode:
-		return &node.BranchNode
-	case *parse.WithNode:
-		return &node.BranchNode
-	}
-	return nil
-}
-
-// printedWhole returns what a range or with prints if all in it is constant.
-func (s *specializer) printedWhole(node parse.Node, at scope) ([]byte, bool) {
-	outside := maps.Clone(s.variables)
-	whole := s.whole(node, at)
-	s.variables = outside
-	if !whole {
-		return nil, false
-	}
-	return s.run(node)
-}
-
-// whole reports whether a node prints the same for every pod, whatever it declares.
-func (s *specializer) whole(node parse.Node, at scope) bool {
-	switch node := node.(type) {
-	case *parse.TextNode, *parse.CommentNode:
-		return true
-	case *parse.ActionNode:
-		return !node.Pipe.IsAssign && s.wholePipe(node.Pipe, at)
-	case *parse.IfNode:
-		return s.wholePipe(node.Pipe, at) && s.wholeList(node.List, at) && s.wholeList(node.ElseList, at)
-	case *parse.RangeNode:
-		return s.wholePipe(node.Pipe, at) && s.wholeList(node.List, scope{dollarIsRoot: at.dollarIsRoot, dotIsConstant: true}) && s.wholeList(node.ElseList, at)
-	case *parse.WithNode:
-		return s.wholePipe(node.Pipe, at) && s.wholeList(node.List, scope{dollarIsRoot: at.dollarIsRoot, dotIsConstant: true}) && s.wholeList(node.ElseList, at)
-	}
-	return false
-}
-
-func (s *specializer) wholeList(list *parse.ListNode, at scope) bool {
-	return !slices.ContainsFunc(nodesOf(list), func(node parse.Node) bool { return !s.whole(node, at) })
-}
-
-// wholePipe reports whether a pipeline is constant. The variables that it declares are constant from here on. Code outside cannot read
-// them, since only variables that are declared once count.
-func (s *specializer) wholePipe(pipe *parse.PipeNode, at scope) bool {
-	if !s.constantCommands(pipe, at) {
-		return false
-	}
-	for _, variable := range pipe.Decl {
-		if !s.once[variable.Ident[0]] {
-			return false
-		}
-		s.variables[variable.Ident[0]] = true
-	}
-	return true
-}
-
-func (s *specializer) branches(b *parse.BranchNode, list, elseList scope) {
-	if b.List != nil {
-		b.List.Nodes = s.list(b.List.Nodes, list)
-	}
+func (s *specializer) branches(b *parse.BranchNode, list, elseList bool) {
+	b.List.Nodes = s.list(b.List.Nodes, list)
 	if b.ElseList != nil {
 		b.ElseList.Nodes = s.list(b.ElseList.Nodes, elseList)
 	}
 }
 
-// condition replaces a constant condition by its branch, inside an always true condition, because the scope of a variable that
-// is declared in a branch ends with the branch.
-func (s *specializer) condition(node *parse.IfNode, at scope) parse.Node {
-	holds, known := s.truth(node.Pipe, at)
-	if !known {
-		s.arguments(node.Pipe, at)
-		s.branches(&node.BranchNode, at, at)
-		return node
+func (s *specializer) condition(node *parse.IfNode, dotIsRoot bool) parse.Node {
+	if s.isConstant(node.Pipe, dotIsRoot) {
+		yes := &parse.ListNode{NodeType: parse.NodeList, Nodes: []parse.Node{&parse.TextNode{NodeType: parse.NodeText, Text: []byte("yes")}}}
+		if text, ok := s.run(&parse.IfNode{BranchNode: parse.BranchNode{NodeType: parse.NodeIf, Pipe: node.Pipe, List: yes}}); ok {
+			if len(text) > 0 {
+				return s.always(node.Pos, node.List, dotIsRoot)
+			}
+			return s.always(node.Pos, node.ElseList, dotIsRoot)
+		}
 	}
-	taken := node.List
-	if !holds {
-		taken = node.ElseList
-	}
-	if taken == nil {
-		return nil
-	}
-	taken.Nodes = s.list(taken.Nodes, at)
-	if len(taken.Nodes) == 0 {
-		return nil
-	}
-	if text, is := taken.Nodes[0].(*parse.TextNode); is && len(taken.Nodes) == 1 {
-		return text
-	}
-	node.Pipe = &parse.PipeNode{
-		NodeType: parse.NodePipe, Pos: node.Pipe.Pos, Line: node.Pipe.Line,
-		Cmds: []*parse.CommandNode{{NodeType: parse.NodeCommand, Pos: node.Pipe.Pos, Args: []parse.Node{&parse.BoolNode{NodeType: parse.NodeBool, Pos: node.Pipe.Pos, True: true}}}},
-	}
-	node.List, node.ElseList = taken, nil
+	s.branches(&node.BranchNode, dotIsRoot, dotIsRoot)
 	return node
 }
 
-// arguments replaces constant texts among the arguments of the commands of a pipeline.
-func (s *specializer) arguments(pipe *parse.PipeNode, at scope) {
-	if pipe == nil {
-		return
+// always returns a node for a list that is always executed: an always true condition, because the scope of a variable that is
+// declared in the list ends with the list.
+func (s *specializer) always(pos parse.Pos, list *parse.ListNode, dotIsRoot bool) parse.Node {
+	if list == nil {
+		return nil
 	}
-	for _, command := range pipe.Cmds {
-		for i, argument := range command.Args {
-			if inner, is := argument.(*parse.PipeNode); is {
-				s.arguments(inner, at)
-			}
-			switch argument.(type) {
-			case *parse.FieldNode, *parse.VariableNode, *parse.PipeNode:
-			default:
-				continue
-			}
-			if text, ok := s.text(argument, at); ok {
-				command.Args[i] = &parse.StringNode{NodeType: parse.NodeString, Pos: argument.Position(), Quoted: strconv.Quote(text), Text: text}
-			}
+	list.Nodes = s.list(list.Nodes, dotIsRoot)
+	switch len(list.Nodes) {
+	case 0:
+		return nil
+	case 1:
+		if text, is := list.Nodes[0].(*parse.TextNode); is {
+			return text
 		}
 	}
+	truth := &parse.CommandNode{NodeType: parse.NodeCommand, Pos: pos, Args: []parse.Node{&parse.BoolNode{NodeType: parse.NodeBool, Pos: pos, True: true}}}
+	pipe := &parse.PipeNode{NodeType: parse.NodePipe, Pos: pos, Cmds: []*parse.CommandNode{truth}}
+	return &parse.IfNode{BranchNode: parse.BranchNode{NodeType: parse.NodeIf, Pos: pos, Pipe: pipe, List: list}}
+}
+
+// isConstant reports whether a node has the same value for all of the pods.
+func (s *specializer) isConstant(node parse.Node, dotIsRoot bool) bool {
+	switch node := node.(type) {
+	case *parse.StringNode, *parse.NumberNode, *parse.BoolNode, *parse.NilNode:
+		return true
+	case *parse.FieldNode:
+		return dotIsRoot && commonFields[node.Ident[0]]
+	case *parse.VariableNode:
+		return s.variables[node.Ident[0]] || node.Ident[0] == "$" && len(node.Ident) > 1 && commonFields[node.Ident[1]]
+	case *parse.IdentifierNode:
+		return !isVolatile(node.Ident) && !changers[node.Ident]
+	case *parse.ChainNode:
+		return s.isConstant(node.Node, dotIsRoot)
+	case *parse.PipeNode:
+		return len(node.Decl) == 0 && s.hasConstantCommands(node, dotIsRoot)
+	}
+	return false
+}
+
+// hasConstantCommands reports whether a pipeline is constant, whatever it declares.
+func (s *specializer) hasConstantCommands(pipe *parse.PipeNode, dotIsRoot bool) bool {
+	for _, command := range pipe.Cmds {
+		arguments := command.Args
+		if key, rest, reads := readsAnnotation(command, dotIsRoot); reads {
+			s.absent[key] = true
+			arguments = rest
+		}
+		if slices.ContainsFunc(arguments, func(argument parse.Node) bool { return !s.isConstant(argument, dotIsRoot) }) {
+			return false
+		}
+	}
+	return true
+}
+
+// readsAnnotation reports whether a command reads one annotation by name. It returns the annotation's key and the arguments that
+// remain to be checked.
+func readsAnnotation(command *parse.CommandNode, dotIsRoot bool) (key string, rest []parse.Node, reads bool) {
+	if len(command.Args) < 3 {
+		return "", nil, false
+	}
+	function, isFunction := command.Args[0].(*parse.IdentifierNode)
+	name, isText := command.Args[2].(*parse.StringNode)
+	if !isFunction || !isText {
+		return "", nil, false
+	}
+	switch {
+	case (function.Ident == "index" || function.Ident == "isset") && len(command.Args) == 3 && isField(command.Args[1], dotIsRoot, "ObjectMeta", "Annotations"):
+		return name.Text, nil, true
+	case function.Ident == "annotation" && isField(command.Args[1], dotIsRoot, "ObjectMeta"):
+		return name.Text, command.Args[3:], true
+	}
+	return "", nil, false
+}
+
+func isField(node parse.Node, dotIsRoot bool, names ...string) bool {
+	switch node := node.(type) {
+	case *parse.FieldNode:
+		return dotIsRoot && slices.Equal(node.Ident, names)
+	case *parse.VariableNode:
+		return node.Ident[0] == "$" && slices.Equal(node.Ident[1:], names)
+	}
+	return false
+}
+
+func (s *specializer) spend(cost int) bool {
+	s.budget -= cost
+	return s.budget >= 0
+}
+
+// run executes one node with the common data, after the declarations of the constant variables. It is not ok if execution
+// fails: the node then stays, and fails when a pod reaches it.
+func (s *specializer) run(node parse.Node) (printed []byte, ok bool) {
+	if !s.spend(1) {
+		return nil, false
+	}
+	tree := &parse.Tree{Name: "constant", Root: &parse.ListNode{NodeType: parse.NodeList, Nodes: append(slices.Clone(s.declared), node)}}
+	t, err := s.runner.AddParseTree("constant", tree)
+	if err != nil {
+		return nil, false
+	}
+	var out recorder
+	if err := t.Execute(&out, s.data); err != nil {
+		return nil, false
+	}
+	return out.text, true
 }

@@ -11,7 +11,6 @@ import (
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/strategicpatch"
 
 	"outrigger.dev/outrigger/inject/jsonpatch"
@@ -24,15 +23,11 @@ import (
 
 // mergedInto returns the pod with the template merged into it. The given pod is not changed, but shares parts with the result.
 func (r rendered) mergedInto(pod *corev1.Pod) (*corev1.Pod, error) {
-	if r.pod == nil || hasDirective(r.shape) {
-		return mergeTree(pod, r.tree())
-	}
-	tree := r.shape
-	if r.special {
-		tree = r.tree()
+	if r.pod == nil || hasDirective(r.tree) {
+		return mergeTree(pod, r.copied(r.tree).(map[string]any))
 	}
 	out := *pod
-	if err := mergeStruct(reflect.ValueOf(&out).Elem(), reflect.ValueOf(r.pod).Elem(), tree); err != nil {
+	if err := r.mergeStruct(reflect.ValueOf(&out).Elem(), reflect.ValueOf(r.pod).Elem(), r.tree); err != nil {
 		return nil, err
 	}
 	return &out, nil
@@ -40,20 +35,20 @@ func (r rendered) mergedInto(pod *corev1.Pod) (*corev1.Pod, error) {
 
 // mergeStruct merges the fields of patch that the tree has into a struct. It replaces everything that is below the struct, so other
 // values that share it do not change.
-func mergeStruct(into, patch reflect.Value, tree map[string]any) error {
+func (r rendered) mergeStruct(into, patch reflect.Value, tree map[string]any) error {
 	for key, value := range tree {
 		f, known := jsonpatch.FieldOf(into.Type(), key)
 		if !known {
 			continue // the pod's type does not have it
 		}
-		if err := mergeField(into, patch, f, value); err != nil {
+		if err := r.mergeField(into, patch, f, value); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func mergeField(parent, patch reflect.Value, f jsonpatch.Field, value any) error {
+func (r rendered) mergeField(parent, patch reflect.Value, f jsonpatch.Field, value any) error {
 	into, wanted := parent.FieldByIndex(f.Index), patch.FieldByIndex(f.Index)
 	switch value := value.(type) {
 	case nil:
@@ -61,25 +56,25 @@ func mergeField(parent, patch reflect.Value, f jsonpatch.Field, value any) error
 		return nil
 	case map[string]any:
 		if hasDirective(value) {
-			return mergeByLibrary(parent, f, value)
+			return r.mergeByLibrary(parent, f, value)
 		}
 	case []any:
 		if f.Merges && (slices.ContainsFunc(value, isDirected) || into.Type().Elem().Kind() != reflect.Struct) {
-			return mergeByLibrary(parent, f, value)
+			return r.mergeByLibrary(parent, f, value)
 		}
 	}
 	if into.Kind() == reflect.Slice && into.IsNil() || into.Kind() != reflect.Slice && f.IsOmitted(into) {
 		if isSpecial(value) {
-			return mergeByLibrary(parent, f, value) // it removes nulls and directives
+			return r.mergeByLibrary(parent, f, value) // it removes nulls and directives
 		}
 		into.Set(wanted)
 		return nil
 	}
-	return mergeValue(into, wanted, value, f)
+	return r.mergeValue(into, wanted, value, f)
 }
 
 // mergeValue merges a value that both have.
-func mergeValue(into, patch reflect.Value, value any, f jsonpatch.Field) error {
+func (r rendered) mergeValue(into, patch reflect.Value, value any, f jsonpatch.Field) error {
 	if jsonpatch.IsLeaf(into.Type()) {
 		into.Set(patch)
 		return nil
@@ -89,14 +84,14 @@ func mergeValue(into, patch reflect.Value, value any, f jsonpatch.Field) error {
 		copied := reflect.New(into.Type().Elem())
 		copied.Elem().Set(into.Elem())
 		into.Set(copied)
-		return mergeValue(copied.Elem(), patch.Elem(), value, f)
+		return r.mergeValue(copied.Elem(), patch.Elem(), value, f)
 	case reflect.Struct:
-		return mergeStruct(into, patch, value.(map[string]any))
+		return r.mergeStruct(into, patch, value.(map[string]any))
 	case reflect.Map:
 		mergeMap(into, patch, value.(map[string]any))
 	case reflect.Slice:
 		if f.Merges {
-			return mergeList(into, patch, value.([]any), f)
+			return r.mergeList(into, patch, value.([]any), f)
 		}
 		into.Set(patch)
 	}
@@ -122,7 +117,7 @@ func mergeMap(into, patch reflect.Value, tree map[string]any) {
 // mergeList merges a list of structs that a merge key identifies. An element of the patch is merged into the first one with its key, or
 // appended. Elements of the patch come in the patch's order. Other elements keep their order, and their place before the elements that
 // followed them.
-func mergeList(into, patch reflect.Value, tree []any, f jsonpatch.Field) error {
+func (r rendered) mergeList(into, patch reflect.Value, tree []any, f jsonpatch.Field) error {
 	key, _ := jsonpatch.FieldOf(into.Type().Elem(), f.MergeKey)
 	keysOf := func(list reflect.Value) ([]any, error) {
 		keys := make([]any, list.Len())
@@ -156,7 +151,7 @@ func mergeList(into, patch reflect.Value, tree []any, f jsonpatch.Field) error {
 			return fmt.Errorf("an element of %s has no %s", f.Key, f.MergeKey)
 		}
 		if at, has := first[key]; has {
-			if err := mergeStruct(items.Index(at), patch.Index(i), element); err != nil {
+			if err := r.mergeStruct(items.Index(at), patch.Index(i), element); err != nil {
 				return err
 			}
 			continue
@@ -204,8 +199,7 @@ func mergedOrder(keys []any, first map[any]int, patchKeys []any, count int) []in
 	return out
 }
 
-// mergeByLibrary merges one field of a struct.
-func mergeByLibrary(parent reflect.Value, f jsonpatch.Field, value any) error {
+func (r rendered) mergeByLibrary(parent reflect.Value, f jsonpatch.Field, value any) error {
 	piece := reflect.New(parent.Type())
 	piece.Elem().FieldByIndex(f.Index).Set(parent.FieldByIndex(f.Index))
 	tree, err := treeOf(piece.Interface())
@@ -216,7 +210,7 @@ func mergeByLibrary(parent reflect.Value, f jsonpatch.Field, value any) error {
 	if had, has := tree[f.Key]; has && had != nil {
 		original[f.Key] = had
 	}
-	patch := map[string]any{f.Key: runtime.DeepCopyJSONValue(value)}
+	patch := map[string]any{f.Key: r.copied(value)}
 	merged, err := strategicpatch.StrategicMergeMapPatchUsingLookupPatchMeta(original, patch, strategicpatch.PatchMetaFromStruct{T: parent.Type()})
 	if err != nil {
 		return err
@@ -229,13 +223,13 @@ func mergeByLibrary(parent reflect.Value, f jsonpatch.Field, value any) error {
 	return nil
 }
 
-// mergeTree merges a tree into a pod by the library. Neither argument is changed.
+// mergeTree merges a tree into a pod by the library. It may change the tree.
 func mergeTree(pod *corev1.Pod, tree map[string]any) (*corev1.Pod, error) {
 	original, err := treeOf(pod)
 	if err != nil {
 		return nil, err
 	}
-	merged, err := strategicpatch.StrategicMergeMapPatch(original, runtime.DeepCopyJSON(tree), corev1.Pod{})
+	merged, err := strategicpatch.StrategicMergeMapPatch(original, tree, corev1.Pod{})
 	if err != nil {
 		return nil, err
 	}
@@ -243,7 +237,6 @@ func mergeTree(pod *corev1.Pod, tree map[string]any) (*corev1.Pod, error) {
 	return out, fromTree(merged, out)
 }
 
-// treeOf returns a Go value as a JSON tree.
 func treeOf(value any) (tree map[string]any, err error) {
 	raw, err := json.Marshal(value)
 	if err != nil {

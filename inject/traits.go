@@ -88,7 +88,6 @@ func (t *parsedTemplate) noteCommand(node *parse.CommandNode) {
 	}
 }
 
-// walk calls visit for a node and all nodes below it.
 func walk(node parse.Node, visit func(parse.Node)) {
 	branch := func(b *parse.BranchNode) {
 		walk(b.Pipe, visit)

@@ -74,31 +74,11 @@ func (r *removal) restoreProbes() error {
 			return fmt.Errorf("env %s of container %s is not what an injector writes: %w", envProbers, proxyName, err)
 		}
 	}
-	for _, list := range [][]corev1.Container{r.pod.Spec.InitContainers, r.pod.Spec.Containers} {
-		for i := range list {
-			c := &list[i]
-			for kind, probe := range map[string]*corev1.Probe{"readyz": c.ReadinessProbe, "livez": c.LivenessProbe, "startupz": c.StartupProbe} {
-				path := healthPath(c.Name, kind)
-				if probe == nil {
-					continue
-				}
-				if was := r.originalOf(probe.HTTPGet, path, probers); was != nil {
-					r.restorePort(c, path, was)
-					probe.HTTPGet, probe.TCPSocket, probe.GRPC = was.HTTPGet, was.TCPSocket, was.GRPC
-				}
-			}
-			if c.Lifecycle == nil {
-				continue
-			}
-			for kind, hook := range map[string]*corev1.LifecycleHandler{"prestopz": c.Lifecycle.PreStop, "poststartz": c.Lifecycle.PostStart} {
-				path := lifecyclePath(c.Name, kind)
-				if hook == nil {
-					continue
-				}
-				if was := r.originalOf(hook.HTTPGet, path, probers); was != nil {
-					r.restorePort(c, path, was)
-					hook.HTTPGet, hook.TCPSocket = was.HTTPGet, was.TCPSocket
-				}
+	for _, c := range allContainers(&r.pod.Spec) {
+		for _, h := range handlersOf(c) {
+			if was := r.originalOf(*h.httpGet, h.path, probers); was != nil {
+				r.restorePort(c, h.path, was)
+				*h.httpGet, *h.tcpSocket, *h.grpc = was.HTTPGet, was.TCPSocket, was.GRPC
 			}
 		}
 	}
@@ -212,14 +192,11 @@ func (r *removal) dropContainers() {
 	}
 }
 
-// mountedBy returns the names of the volumes that any container mounts.
 func mountedBy(spec *corev1.PodSpec) map[string]bool {
 	mounted := map[string]bool{}
-	for _, list := range [][]corev1.Container{spec.InitContainers, spec.Containers} {
-		for _, c := range list {
-			for _, mount := range c.VolumeMounts {
-				mounted[mount.Name] = true
-			}
+	for _, c := range allContainers(spec) {
+		for _, mount := range c.VolumeMounts {
+			mounted[mount.Name] = true
 		}
 	}
 	return mounted

@@ -12,9 +12,7 @@ import (
 	"slices"
 	"strings"
 
-	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
-	meshconfig "istio.io/api/mesh/v1alpha1"
 
 	"outrigger.dev/outrigger/api"
 )
@@ -52,7 +50,7 @@ func (j *job) renderSafely(name string) (rendered, error) {
 		}
 		return rendered{}, j.refuseTemplate(name, err)
 	}
-	if err == nil && sameShape(out.tree(), all.tree()) {
+	if err == nil && sameShape(out.tree, all.tree) {
 		return out, nil
 	}
 	field, found := j.shapingField(name, unusual, all)
@@ -69,7 +67,7 @@ func (j *job) renderSafely(name string) (rendered, error) {
 func (j *job) shapingField(name string, unusual map[string]string, safe rendered) (field string, found bool) {
 	changes := func(fields []string) bool {
 		kept, err := j.renderData(name, j.data.defused(unusual, setOf(fields)))
-		return err != nil || !sameShape(kept.tree(), safe.tree())
+		return err != nil || !sameShape(kept.tree, safe.tree)
 	}
 	fields := slices.Sorted(maps.Keys(unusual))
 	for len(fields) > 1 && !j.abandoned() {
@@ -97,95 +95,84 @@ func firstUnusual(text string) string {
 	return ""
 }
 
+// eachText visits the texts that a template may print, with their fields, as a format and its arguments. It omits labels, annotations,
+// and the ProxyConfig.
+func (d *data) eachText(visit func(text *string, field string, at ...any)) {
+	visit(&d.ObjectMeta.Name, "metadata.name")
+	visit(&d.ObjectMeta.GenerateName, "metadata.generateName")
+	visit(&d.ObjectMeta.Namespace, "metadata.namespace")
+	visit(&d.DeploymentMeta.Namespace, "metadata.namespace")
+	visit(&d.DeploymentMeta.Name, "metadata.ownerReferences")
+	visit(&d.TypeMeta.Kind, "metadata.ownerReferences")
+	visit(&d.TypeMeta.APIVersion, "metadata.ownerReferences")
+	visit(&d.Spec.ServiceAccountName, "spec.serviceAccountName")
+	for i := range d.Spec.Containers {
+		c := &d.Spec.Containers[i]
+		visit(&c.Name, "spec.containers[%d].name", i)
+		visit(&c.Image, "spec.containers[%d].image", i)
+		for k := range c.Ports {
+			visit(&c.Ports[k].Name, "spec.containers[%d].ports[%d].name", i, k)
+		}
+	}
+}
+
+// metadataTexts are the labels or the annotations, and the field of each by its key.
+type metadataTexts struct {
+	field func(key string) string
+	texts map[string]string
+}
+
+func (d *data) metadata() []metadataTexts {
+	return []metadataTexts{{api.AnnotationField, d.ObjectMeta.Annotations}, {api.LabelField, d.ObjectMeta.Labels}}
+}
+
 // unusual returns every string with an unusual character that a template may print, by field. inProxyConfig has those of the
 // ProxyConfig.
 func (d *data) unusual(inProxyConfig map[string]string) map[string]string {
-	out := map[string]string{}
-	for key, value := range d.ObjectMeta.Annotations {
-		if !isHarmless(key) || !isHarmless(value) {
-			out[api.AnnotationField(key)] = unusualOf(key, value)
-		}
-	}
-	for key, value := range d.ObjectMeta.Labels {
-		if !isHarmless(key) || !isHarmless(value) {
-			out[api.LabelField(key)] = unusualOf(key, value)
-		}
-	}
-	note := func(field string, texts ...string) {
-		for _, text := range texts {
-			if !isHarmless(text) {
-				out[field] = text
+	out := maps.Clone(inProxyConfig)
+	for _, m := range d.metadata() {
+		for key, value := range m.texts {
+			if !isHarmless(value) {
+				out[m.field(key)] = value
+			} else if !isHarmless(key) {
+				out[m.field(key)] = key
 			}
 		}
 	}
-	note("metadata.name", d.ObjectMeta.Name)
-	note("metadata.generateName", d.ObjectMeta.GenerateName)
-	note("metadata.namespace", d.ObjectMeta.Namespace)
-	note("metadata.ownerReferences", d.DeploymentMeta.Name, d.TypeMeta.Kind, d.TypeMeta.APIVersion)
-	note("spec.serviceAccountName", d.Spec.ServiceAccountName)
-	for i := range d.Spec.Containers {
-		c := &d.Spec.Containers[i]
-		if !isHarmless(c.Name) {
-			note(fmt.Sprintf("spec.containers[%d].name", i), c.Name)
+	d.eachText(func(text *string, field string, at ...any) {
+		if !isHarmless(*text) {
+			out[fmt.Sprintf(field, at...)] = *text
 		}
-		if !isHarmless(c.Image) {
-			note(fmt.Sprintf("spec.containers[%d].image", i), c.Image)
-		}
-		for k := range c.Ports {
-			if !isHarmless(c.Ports[k].Name) {
-				note(fmt.Sprintf("spec.containers[%d].ports[%d].name", i, k), c.Ports[k].Name)
-			}
-		}
-	}
-	maps.Copy(out, inProxyConfig)
+	})
 	return out
-}
-
-// unusualOf returns the value if it is unusual, else the key if it is; "" if neither is.
-func unusualOf(key, value string) string {
-	if !isHarmless(value) {
-		return value
-	}
-	return key
 }
 
 // defused returns a copy of the data in which every unusual string is replaced by a harmless one, except in the fields to keep.
 func (d *data) defused(unusual map[string]string, keep map[string]bool) *data {
+	defuses := func(field string) bool {
+		_, is := unusual[field]
+		return is && !keep[field]
+	}
 	c := d.clone()
-	defuse := func(field string, text *string) {
-		if _, is := unusual[field]; is && !keep[field] {
+	for _, m := range c.metadata() {
+		for key, value := range maps.Clone(m.texts) {
+			if defuses(m.field(key)) {
+				delete(m.texts, key)
+				m.texts[disarmed(key)] = disarmed(value)
+			}
+		}
+	}
+	c.eachText(func(text *string, field string, at ...any) {
+		if defuses(fmt.Sprintf(field, at...)) {
 			*text = disarmed(*text)
 		}
-	}
-	for _, m := range []struct {
-		field func(string) string
-		texts map[string]string
-	}{{api.AnnotationField, c.ObjectMeta.Annotations}, {api.LabelField, c.ObjectMeta.Labels}} {
-		for key, value := range maps.Clone(m.texts) {
-			if _, is := unusual[m.field(key)]; !is || keep[m.field(key)] {
-				continue
-			}
-			delete(m.texts, key)
-			m.texts[disarmed(key)] = disarmed(value)
+	})
+	rewriteStrings(c.ProxyConfig.ProtoReflect(), "ProxyConfig", func(field, text string) string {
+		if defuses(field) {
+			return disarmed(text)
 		}
-	}
-	defuse("metadata.name", &c.ObjectMeta.Name)
-	defuse("metadata.generateName", &c.ObjectMeta.GenerateName)
-	defuse("metadata.namespace", &c.ObjectMeta.Namespace)
-	defuse("metadata.namespace", &c.DeploymentMeta.Namespace)
-	defuse("metadata.ownerReferences", &c.DeploymentMeta.Name)
-	defuse("metadata.ownerReferences", &c.TypeMeta.Kind)
-	defuse("metadata.ownerReferences", &c.TypeMeta.APIVersion)
-	defuse("spec.serviceAccountName", &c.Spec.ServiceAccountName)
-	for i := range c.Spec.Containers {
-		container := &c.Spec.Containers[i]
-		defuse(fmt.Sprintf("spec.containers[%d].name", i), &container.Name)
-		defuse(fmt.Sprintf("spec.containers[%d].image", i), &container.Image)
-		for k := range container.Ports {
-			defuse(fmt.Sprintf("spec.containers[%d].ports[%d].name", i, k), &container.Ports[k].Name)
-		}
-	}
-	c.ProxyConfig = defusedMessage(c.ProxyConfig, unusual, keep)
+		return text
+	})
 	return c
 }
 
@@ -228,100 +215,38 @@ func disarmedTree(value any) any {
 	return value
 }
 
-// eachString visits every string in a message, including map keys, with its path.
-func eachString(message protoreflect.Message, path string, visit func(path, text string)) {
+// rewriteStrings replaces every string in a message, including map keys. A key and its value have the same path.
+func rewriteStrings(message protoreflect.Message, path string, rewrite func(path, text string) string) {
+	rewritten := func(of protoreflect.FieldDescriptor, at string, value protoreflect.Value) protoreflect.Value {
+		switch {
+		case of.Kind() == protoreflect.StringKind:
+			return protoreflect.ValueOfString(rewrite(at, value.String()))
+		case of.Message() != nil:
+			rewriteStrings(value.Message(), at, rewrite)
+		}
+		return value
+	}
 	message.Range(func(field protoreflect.FieldDescriptor, value protoreflect.Value) bool {
 		at := path + "." + field.JSONName()
 		switch {
 		case field.IsMap():
+			out := message.NewField(field)
 			value.Map().Range(func(key protoreflect.MapKey, item protoreflect.Value) bool {
-				visit(at+"["+key.String()+"]", key.String())
-				if field.MapValue().Kind() == protoreflect.StringKind {
-					visit(at+"["+key.String()+"]", item.String())
-				} else if field.MapValue().Message() != nil {
-					eachString(item.Message(), at+"["+key.String()+"]", visit)
-				}
+				here := at + "[" + key.String() + "]"
+				key = rewritten(field.MapKey(), here, key.Value()).MapKey()
+				out.Map().Set(key, rewritten(field.MapValue(), here, item))
 				return true
 			})
+			message.Set(field, out)
 		case field.IsList():
 			for i := range value.List().Len() {
-				item := value.List().Get(i)
-				if field.Kind() == protoreflect.StringKind {
-					visit(fmt.Sprintf("%s[%d]", at, i), item.String())
-				} else if field.Message() != nil {
-					eachString(item.Message(), fmt.Sprintf("%s[%d]", at, i), visit)
-				}
+				value.List().Set(i, rewritten(field, fmt.Sprintf("%s[%d]", at, i), value.List().Get(i)))
 			}
-		case field.Kind() == protoreflect.StringKind:
-			visit(at, value.String())
-		case field.Message() != nil:
-			eachString(value.Message(), at, visit)
+		default:
+			message.Set(field, rewritten(field, at, value))
 		}
 		return true
 	})
-}
-
-// defusedMessage returns a copy of a ProxyConfig with harmless strings in place of unusual ones, except in the fields to keep.
-func defusedMessage(config *meshconfig.ProxyConfig, unusual map[string]string, keep map[string]bool) *meshconfig.ProxyConfig {
-	out := proto.Clone(config).(*meshconfig.ProxyConfig)
-	defuseMessage(out.ProtoReflect(), "ProxyConfig", func(field string) bool {
-		_, is := unusual[field]
-		return is && !keep[field]
-	})
-	return out
-}
-
-func defuseMessage(message protoreflect.Message, path string, wanted func(field string) bool) {
-	message.Range(func(field protoreflect.FieldDescriptor, value protoreflect.Value) bool {
-		at := path + "." + field.JSONName()
-		switch {
-		case field.IsMap():
-			defuseMap(field, value.Map(), at, wanted)
-		case field.IsList():
-			for i := range value.List().Len() {
-				item, here := value.List().Get(i), fmt.Sprintf("%s[%d]", at, i)
-				if field.Kind() == protoreflect.StringKind && wanted(here) {
-					value.List().Set(i, protoreflect.ValueOfString(disarmed(item.String())))
-				} else if field.Message() != nil {
-					defuseMessage(item.Message(), here, wanted)
-				}
-			}
-		case field.Kind() == protoreflect.StringKind:
-			if wanted(at) {
-				message.Set(field, protoreflect.ValueOfString(disarmed(value.String())))
-			}
-		case field.Message() != nil:
-			defuseMessage(value.Message(), at, wanted)
-		}
-		return true
-	})
-}
-
-func defuseMap(field protoreflect.FieldDescriptor, m protoreflect.Map, at string, wanted func(field string) bool) {
-	if field.MapKey().Kind() != protoreflect.StringKind {
-		return
-	}
-	type entry struct {
-		key   protoreflect.MapKey
-		value protoreflect.Value
-	}
-	var entries []entry
-	m.Range(func(key protoreflect.MapKey, value protoreflect.Value) bool {
-		entries = append(entries, entry{key, value})
-		return true
-	})
-	for _, e := range entries {
-		here := at + "[" + e.key.String() + "]"
-		if field.MapValue().Message() != nil {
-			defuseMessage(e.value.Message(), here, wanted)
-			continue
-		}
-		if field.MapValue().Kind() != protoreflect.StringKind || !wanted(here) {
-			continue
-		}
-		m.Clear(e.key)
-		m.Set(protoreflect.ValueOfString(disarmed(e.key.String())).MapKey(), protoreflect.ValueOfString(disarmed(e.value.String())))
-	}
 }
 
 // sameShape reports whether two trees have the same keys, once made harmless, and lists of the same lengths.

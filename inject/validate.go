@@ -73,7 +73,6 @@ func (c *Config) validate(pod *corev1.Pod) (faults, warnings []api.InjectProblem
 	return faults, warnings
 }
 
-// check returns what is wrong with the value of an annotation.
 func (c *Config) check(name, value string) error {
 	if name == annotationProxyConfig {
 		return proxyConfig(value, c.release)

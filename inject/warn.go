@@ -14,7 +14,7 @@ import (
 // KeyProblems returns warnings about labels and annotations that look like settings of the injection but are not. It covers those of the
 // Namespace only for a pod without a controller: otherwise the warning belongs to the workload, and replicas share one answer.
 func KeyProblems(request Request) []api.InjectProblem {
-	problems := api.InjectKeyProblems(podRef(request.Pod), request.Pod.Labels, request.Pod.Annotations)
+	problems := api.InjectKeyProblems(PodRef(request.Pod), request.Pod.Labels, request.Pod.Annotations)
 	if request.Namespace != nil && metav1.GetControllerOfNoCopy(request.Pod) == nil {
 		problems = append(problems, NamespaceKeyProblems(request.Namespace)...)
 	}
@@ -61,16 +61,11 @@ var meshes = map[string]string{
 }
 
 func foreignSidecar(request Request, _ *corev1.Pod) (api.InjectProblem, bool) {
-	for _, list := range []struct {
-		field      string
-		containers []corev1.Container
-	}{{"spec.initContainers", request.Pod.Spec.InitContainers}, {"spec.containers", request.Pod.Spec.Containers}} {
-		for _, container := range list.containers {
-			if mesh, foreign := meshes[container.Name]; foreign {
-				return problemOf(request.Pod, api.InjectForeignSidecar, fmt.Sprintf("%s[%s]", list.field, container.Name), "",
-					fmt.Sprintf("%s also injected the pod, and two sidecars redirect the same traffic.", mesh),
-					fmt.Sprintf("Let only one of them inject it: label the pod template %s=false, or disable %s's injection.", api.KeySidecarInject, mesh)), true
-			}
+	for list, container := range allContainers(&request.Pod.Spec) {
+		if mesh, foreign := meshes[container.Name]; foreign {
+			return problemOf(request.Pod, api.InjectForeignSidecar, list+"["+container.Name+"]", "",
+				fmt.Sprintf("%s also injected the pod, and two sidecars redirect the same traffic.", mesh),
+				fmt.Sprintf("Let only one of them inject it: label the pod template %s=false, or disable %s's injection.", api.KeySidecarInject, mesh)), true
 		}
 	}
 	return api.InjectProblem{}, false

@@ -4,12 +4,9 @@ package inject
 
 import (
 	"fmt"
-	"iter"
-	"slices"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/util/intstr"
 
 	"outrigger.dev/outrigger/api"
 )
@@ -47,32 +44,21 @@ func requestOverLimit(request Request, after *corev1.Pod) (api.InjectProblem, bo
 // unknownProbePort warns about a probe or hook with a port name that the container does not have. It always fails, in the kubelet
 // and in the agent.
 func unknownProbePort(request Request, _ *corev1.Pod) (api.InjectProblem, bool) {
-	for field, container := range containersByField(&request.Pod.Spec) {
-		for _, named := range namedPorts(container) {
-			if slices.ContainsFunc(container.Ports, func(p corev1.ContainerPort) bool { return p.Name == named.port }) {
+	for list, container := range allContainers(&request.Pod.Spec) {
+		for _, h := range handlersOf(container) {
+			name := h.portName()
+			if _, known := portsByName(container)[name]; known || name == "" {
 				continue
 			}
-			return problemOf(request.Pod, api.InjectUnknownProbePort, field+"."+named.field, named.port,
-				fmt.Sprintf("container %s has no port of this name, so the %s always fails.", container.Name, named.what), portAdvice(container)), true
+			below := ".tcpSocket.port"
+			if *h.httpGet != nil {
+				below = ".httpGet.port"
+			}
+			return problemOf(request.Pod, api.InjectUnknownProbePort, list+"["+container.Name+"]."+h.field+below, name,
+				fmt.Sprintf("container %s has no port of this name, so the %s always fails.", container.Name, h.what), portAdvice(container)), true
 		}
 	}
 	return api.InjectProblem{}, false
-}
-
-// containersByField yields the init containers and containers of a pod by their field, such as spec.containers[app].
-func containersByField(spec *corev1.PodSpec) iter.Seq2[string, *corev1.Container] {
-	return func(yield func(string, *corev1.Container) bool) {
-		for _, list := range []struct {
-			field      string
-			containers []corev1.Container
-		}{{"spec.initContainers", spec.InitContainers}, {"spec.containers", spec.Containers}} {
-			for i := range list.containers {
-				if !yield(fmt.Sprintf("%s[%s]", list.field, list.containers[i].Name), &list.containers[i]) {
-					return
-				}
-			}
-		}
-	}
 }
 
 func portAdvice(container *corev1.Container) string {
@@ -86,39 +72,4 @@ func portAdvice(container *corev1.Container) string {
 		return "Write the port's number, or name a port of the container."
 	}
 	return "Write the port's number, or one of the container's ports: " + strings.Join(names, ", ") + "."
-}
-
-// namedPort is a port that a probe or a hook names.
-type namedPort struct{ field, what, port string }
-
-// namedPorts are the ports of a container's probes and hooks that are names.
-func namedPorts(container *corev1.Container) []namedPort {
-	var out []namedPort
-	add := func(field, what string, handler corev1.ProbeHandler) {
-		if handler.HTTPGet != nil && handler.HTTPGet.Port.Type == intstr.String {
-			out = append(out, namedPort{field + ".httpGet.port", what, handler.HTTPGet.Port.StrVal})
-		}
-		if handler.TCPSocket != nil && handler.TCPSocket.Port.Type == intstr.String {
-			out = append(out, namedPort{field + ".tcpSocket.port", what, handler.TCPSocket.Port.StrVal})
-		}
-	}
-	for _, probe := range []struct {
-		field string
-		is    *corev1.Probe
-	}{{"readinessProbe", container.ReadinessProbe}, {"livenessProbe", container.LivenessProbe}, {"startupProbe", container.StartupProbe}} {
-		if probe.is != nil {
-			add(probe.field, "probe", probe.is.ProbeHandler)
-		}
-	}
-	if hooks := container.Lifecycle; hooks != nil {
-		for _, hook := range []struct {
-			field string
-			is    *corev1.LifecycleHandler
-		}{{"lifecycle.postStart", hooks.PostStart}, {"lifecycle.preStop", hooks.PreStop}} {
-			if hook.is != nil {
-				add(hook.field, "hook", corev1.ProbeHandler{HTTPGet: hook.is.HTTPGet, TCPSocket: hook.is.TCPSocket})
-			}
-		}
-	}
-	return out
 }

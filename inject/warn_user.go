@@ -5,7 +5,6 @@ package inject
 import (
 	"fmt"
 	"slices"
-	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 
@@ -30,11 +29,11 @@ func (c *Config) runsAsProxyUser(request Request, after *corev1.Pod) (api.Inject
 	}
 	ids := c.proxyIDs(request, after)
 	spec := &request.Pod.Spec
-	for field, container := range containersByField(spec) {
-		if istioContainers[container.Name] || strings.HasPrefix(field, "spec.initContainers") && runsWithoutProxy(container, after) {
+	for list, container := range allContainers(spec) {
+		if istioContainers[container.Name] || list == "spec.initContainers" && runsWithoutProxy(container, after) {
 			continue
 		}
-		for _, id := range identitiesOf(spec, container, field) {
+		for _, id := range identitiesOf(spec, container, list+"["+container.Name+"]") {
 			if id.is != nil && slices.Contains(ids, *id.is) {
 				return problemOf(request.Pod, api.InjectRunsAsProxyUser, id.field, fmt.Sprint(*id.is),
 					fmt.Sprintf("container %s runs as the proxy's %s, so its traffic bypasses the proxy: no mTLS, no routes, no telemetry.", container.Name, id.what),

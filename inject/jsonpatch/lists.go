@@ -3,6 +3,7 @@
 package jsonpatch
 
 import (
+	"cmp"
 	"reflect"
 	"slices"
 
@@ -142,7 +143,7 @@ func (d *diff) encodeElement(l list, j int) []byte {
 		changes.edit("", from.received, from.before, value)
 	}
 	if len(changes.operations) == 0 || changes.err != nil {
-		d.err = firstError(d.err, changes.err)
+		d.err = cmp.Or(d.err, changes.err)
 		return []byte(from.received.Raw)
 	}
 	if changes.operations[0].Path == "" {
@@ -155,15 +156,8 @@ func (d *diff) encodeElement(l list, j int) []byte {
 			return out
 		}
 	}
-	d.err = firstError(d.err, err)
+	d.err = cmp.Or(d.err, err)
 	return nil
-}
-
-func firstError(first, second error) error {
-	if first != nil {
-		return first
-	}
-	return second
 }
 
 // list is a list being compared.
