@@ -95,14 +95,17 @@ func sourcesOf(t *testing.T, folders ...string) []string {
 	return out
 }
 
-// metricOf reads prometheus.NewCounterVec(prometheus.CounterOpts{…}, []string{…}) and its like.
+// metricOf reads prometheus.NewCounterVec(prometheus.CounterOpts{…}, []string{…}), the same of promauto, and its like.
 func metricOf(call *ast.CallExpr) (metric, bool) {
 	function, is := call.Fun.(*ast.SelectorExpr)
-	if !is || fmt.Sprint(function.X) != "prometheus" || !strings.HasPrefix(function.Sel.Name, "New") || len(call.Args) == 0 {
+	if !is || !strings.HasPrefix(function.Sel.Name, "New") || len(call.Args) == 0 {
 		return metric{}, false
 	}
 	options, is := call.Args[0].(*ast.CompositeLit)
 	if !is {
+		return metric{}, false
+	}
+	if kind, is := options.Type.(*ast.SelectorExpr); !is || fmt.Sprint(kind.X) != "prometheus" {
 		return metric{}, false
 	}
 	m := metric{kind: strings.ToLower(strings.TrimSuffix(strings.TrimPrefix(function.Sel.Name, "New"), "Vec"))}

@@ -3,8 +3,10 @@
 package webhook
 
 import (
-	"container/list"
+	"cmp"
 	"sync"
+
+	"k8s.io/utils/lru"
 )
 
 // cacheLimit bounds the memory of everything that is kept from earlier pods, in bytes of keys and values.
@@ -14,14 +16,12 @@ const cacheLimit = 64 << 20
 // Its values are shared and never changed.
 type boundedCache struct {
 	mu      sync.Mutex
-	entries map[string]*list.Element
-	recent  list.List // the last used first
+	entries *lru.Cache // cachedValues by key; nil until the first one
 	bytes   int
 	limit   int // cacheLimit unless a test sets it
 }
 
 type cachedValue struct {
-	key   string
 	value any
 	cost  int
 }
@@ -32,41 +32,29 @@ const overhead = 256
 func (c *boundedCache) get(key []byte) (any, bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	found, has := c.entries[string(key)]
-	if !has {
+	if c.entries == nil {
 		return nil, false
 	}
-	c.recent.MoveToFront(found)
-	return found.Value.(*cachedValue).value, true
+	found, has := c.entries.Get(string(key))
+	kept, _ := found.(cachedValue)
+	return kept.value, has
 }
 
 // put keeps a value of about so many bytes. It ignores a value so large that it would displace many others.
 func (c *boundedCache) put(key []byte, value any, size int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.limit == 0 {
-		c.limit = cacheLimit
+	if c.entries == nil {
+		c.limit = cmp.Or(c.limit, cacheLimit)
+		c.entries = lru.NewWithEvictionFunc(0, func(_ lru.Key, forgotten any) { c.bytes -= forgotten.(cachedValue).cost })
 	}
 	cost := size + len(key) + overhead
 	if cost > c.limit/16 {
 		return
 	}
-	if c.entries == nil {
-		c.entries = map[string]*list.Element{}
+	c.entries.Remove(string(key))
+	c.entries.Add(string(key), cachedValue{value, cost})
+	for c.bytes += cost; c.bytes > c.limit; {
+		c.entries.RemoveOldest()
 	}
-	if old, has := c.entries[string(key)]; has {
-		c.forget(old)
-	}
-	e := &cachedValue{key: string(key), value: value, cost: cost}
-	c.entries[e.key] = c.recent.PushFront(e)
-	c.bytes += cost
-	for c.bytes > c.limit {
-		c.forget(c.recent.Back())
-	}
-}
-
-func (c *boundedCache) forget(element *list.Element) {
-	e := c.recent.Remove(element).(*cachedValue)
-	delete(c.entries, e.key)
-	c.bytes -= e.cost
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/go-logr/logr"
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promauto"
 	corev1 "k8s.io/api/core/v1"
 
 	"outrigger.dev/outrigger/api"
@@ -58,14 +59,11 @@ type basis struct {
 
 // NewCoverage returns a Coverage that counts nothing until it is started.
 func NewCoverage(options CoverageOptions) *Coverage {
-	c := &Coverage{options: options, pods: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+	c := &Coverage{options: options, pods: promauto.With(options.Registerer).NewGaugeVec(prometheus.GaugeOpts{
 		Name: "outrigger_coverage_pods",
 		Help: "Pods that should have a sidecar, by state (covered, missing, outdated) and reason. Counted by the leader; 0 elsewhere.",
 	}, []string{"state", "reason"})}
 	c.set(nil)
-	if options.Registerer != nil {
-		options.Registerer.MustRegister(c.pods)
-	}
 	return c
 }
 

@@ -4,17 +4,18 @@ package webhook
 
 import (
 	"bufio"
-	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
+	"strings"
 	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promauto"
+	"github.com/tidwall/gjson"
 
 	"outrigger.dev/outrigger/inject"
 )
@@ -50,35 +51,33 @@ var errOverloaded = errors.New("too many reviews of this namespace are waiting; 
 
 // NewGate returns a gate for a process that may use so many bytes of memory, 0 for no limit, and so many processors.
 func NewGate(memoryLimit int64, processors int, registerer prometheus.Registerer) *Gate {
+	metrics := promauto.With(registerer) // registers none for nil
 	g := &Gate{
 		queue: newFairQueue(limitsFor(memoryLimit, processors)),
-		waiting: prometheus.NewGauge(prometheus.GaugeOpts{
+		waiting: metrics.NewGauge(prometheus.GaugeOpts{
 			Name: "outrigger_reviews_waiting",
 			Help: "Admission reviews that wait for a slot or for memory.",
 		}),
-		running: prometheus.NewGauge(prometheus.GaugeOpts{
+		running: metrics.NewGauge(prometheus.GaugeOpts{
 			Name: "outrigger_reviews_running",
 			Help: "Admission reviews in progress.",
 		}),
-		memory: prometheus.NewGauge(prometheus.GaugeOpts{
+		memory: metrics.NewGauge(prometheus.GaugeOpts{
 			Name: "outrigger_reviews_memory_bytes",
 			Help: "Memory reserved for the reviews in progress.",
 		}),
-		wait: prometheus.NewHistogram(prometheus.HistogramOpts{
+		wait: metrics.NewHistogram(prometheus.HistogramOpts{
 			Name:    "outrigger_review_wait_seconds",
 			Help:    "Time that reviews waited before they started.",
 			Buckets: []float64{.0001, .001, .01, .05, .1, .25, .5, 1, 2.5, 5, 10, 30},
 		}),
-		rejected: prometheus.NewCounterVec(prometheus.CounterOpts{
+		rejected: metrics.NewCounterVec(prometheus.CounterOpts{
 			Name: "outrigger_reviews_rejected_total",
 			Help: "Reviews without a response, by reason: overloaded (too many of one namespace waited), abandoned (the caller's timeout expired or it disconnected while the review waited).",
 		}, []string{"reason"}),
 	}
 	for _, reason := range []string{"overloaded", "abandoned"} {
 		g.rejected.WithLabelValues(reason)
-	}
-	if registerer != nil {
-		registerer.MustRegister(g.waiting, g.running, g.memory, g.wait, g.rejected)
 	}
 	return g
 }
@@ -219,42 +218,9 @@ func timeoutOf(r *http.Request) time.Duration {
 
 // namespaceOf returns the namespace in the head of a review's JSON, or "". The API server writes it before the object.
 func namespaceOf(head []byte) string {
-	decoder := json.NewDecoder(bytes.NewReader(head))
-	if !enterObject(decoder) || !findMember(decoder, "request") || !enterObject(decoder) || !findMember(decoder, "namespace") {
-		return ""
+	namespace := gjson.GetBytes(head, "request.namespace")
+	if namespace.Type != gjson.String || len(namespace.Raw) < 2 || !strings.HasSuffix(namespace.Raw, `"`) {
+		return "" // the head may end within it
 	}
-	token, _ := decoder.Token()
-	namespace, _ := token.(string)
-	return namespace
-}
-
-func enterObject(decoder *json.Decoder) bool {
-	token, err := decoder.Token()
-	return err == nil && token == json.Delim('{')
-}
-
-// findMember goes to the value of a member of the object that the decoder is in.
-func findMember(decoder *json.Decoder, name string) bool {
-	for depth, isKey := 0, true; ; {
-		token, err := decoder.Token()
-		if err != nil {
-			return false
-		}
-		switch token {
-		case json.Delim('{'), json.Delim('['):
-			depth++
-			continue
-		case json.Delim('}'), json.Delim(']'):
-			if depth--; depth < 0 {
-				return false
-			}
-		default:
-			if depth == 0 && isKey && token == name {
-				return true
-			}
-		}
-		if depth == 0 {
-			isKey = !isKey
-		}
-	}
+	return namespace.Str
 }

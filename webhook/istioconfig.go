@@ -17,10 +17,10 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/metadata"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
 
 	"outrigger.dev/outrigger/api"
 	"outrigger.dev/outrigger/inject"
@@ -94,24 +94,18 @@ func NewIstioConfiguration(options IstioOptions) *IstioConfiguration {
 	c.configured = c.sourceOf(options.Settings.Revision)
 	c.from = c.configured
 	if options.Settings.Revision == "" {
-		tags := options.Client.AdmissionregistrationV1().MutatingWebhookConfigurations()
-		c.tag = c.watch("MutatingWebhookConfiguration "+defaultTag, options.Client, &admissionregistrationv1.MutatingWebhookConfiguration{}, defaultTag, onlyLabels,
-			func(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) { return tags.List(ctx, o) },
-			tags.Watch)
+		c.tag = watchedBy(c, "MutatingWebhookConfiguration "+defaultTag, options.Client, options.Client.AdmissionregistrationV1().MutatingWebhookConfigurations(),
+			&admissionregistrationv1.MutatingWebhookConfiguration{}, defaultTag, stripManagedFields)
 	}
 	crds := options.Metadata.Resource(schema.GroupVersionResource{Group: "apiextensions.k8s.io", Version: "v1", Resource: "customresourcedefinitions"})
-	c.crd = c.watch("CustomResourceDefinition "+proxyConfigCRD, options.Metadata, &metav1.PartialObjectMetadata{}, proxyConfigCRD, nil,
-		func(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) { return crds.List(ctx, o) },
-		crds.Watch)
-	if native := options.Settings.NativeSidecars; native != "" && native != "auto" {
-		return c
+	c.crd = watchedBy(c, "CustomResourceDefinition "+proxyConfigCRD, options.Metadata, crds, &metav1.PartialObjectMetadata{}, proxyConfigCRD, nil)
+	if native := options.Settings.NativeSidecars; native == "" || native == "auto" {
+		c.nodes = watchedBy(c, "nodes", options.Client, options.Client.CoreV1().Nodes(), &corev1.Node{}, "", onlyKubelet)
 	}
-	nodes := options.Client.CoreV1().Nodes()
-	c.nodes = c.watch("nodes", options.Client, &corev1.Node{}, "", onlyKubelet,
-		func(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) { return nodes.List(ctx, o) },
-		nodes.Watch)
 	return c
 }
+
+var stripManagedFields = cache.TransformStripManagedFields()
 
 const (
 	proxyConfigCRD = "proxyconfigs.networking.istio.io"
@@ -121,13 +115,9 @@ const (
 
 // sourceOf describes the watches of one revision's ConfigMaps.
 func (c *IstioConfiguration) sourceOf(revision string) *source {
-	configMaps := c.options.Client.CoreV1().ConfigMaps(c.options.Namespace)
 	configMap := func(name string) *watched {
-		return c.watch("ConfigMap "+c.options.Namespace+"/"+name, c.options.Client, &corev1.ConfigMap{}, name, onlyData,
-			func(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) {
-				return configMaps.List(ctx, o)
-			},
-			configMaps.Watch)
+		return watchedBy(c, "ConfigMap "+c.options.Namespace+"/"+name, c.options.Client, c.options.Client.CoreV1().ConfigMaps(c.options.Namespace),
+			&corev1.ConfigMap{}, name, stripManagedFields)
 	}
 	return &source{
 		revision: revision,

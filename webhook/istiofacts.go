@@ -10,7 +10,6 @@ import (
 	networkingv1beta1 "istio.io/client-go/pkg/apis/networking/v1beta1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime"
 
 	"outrigger.dev/outrigger/inject"
 )
@@ -59,10 +58,8 @@ func (c *IstioConfiguration) followProxyConfigs(ctx context.Context, wanted bool
 		c.proxyConfigs = nil
 		return nil
 	}
-	resources := c.options.Istio.NetworkingV1beta1().ProxyConfigs(metav1.NamespaceAll)
 	ctx, c.stopProxyConfigs = context.WithCancel(ctx)
-	c.proxyConfigs = c.watch("ProxyConfig resources", c.options.Istio, &networkingv1beta1.ProxyConfig{}, "", nil,
-		func(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) { return resources.List(ctx, o) },
-		resources.Watch)
+	c.proxyConfigs = watchedBy(c, "ProxyConfig resources", c.options.Istio, c.options.Istio.NetworkingV1beta1().ProxyConfigs(metav1.NamespaceAll),
+		&networkingv1beta1.ProxyConfig{}, "", nil)
 	return c.follow(ctx, c.proxyConfigs)
 }

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promauto"
 
 	"outrigger.dev/outrigger/api"
 	"outrigger.dev/outrigger/inject"
@@ -27,29 +28,30 @@ type Metrics struct {
 
 // NewMetrics returns registered metrics.
 func NewMetrics(registerer prometheus.Registerer) *Metrics {
+	metrics := promauto.With(registerer)
 	m := &Metrics{
-		injections: prometheus.NewCounterVec(prometheus.CounterOpts{
+		injections: metrics.NewCounterVec(prometheus.CounterOpts{
 			Name: "outrigger_injection_total",
 			Help: "Reviews of pods by result (injected, skipped, denied, failed) and reason; dry runs are not counted.",
 		}, []string{"result", "reason"}),
-		duration: prometheus.NewHistogram(prometheus.HistogramOpts{
+		duration: metrics.NewHistogram(prometheus.HistogramOpts{
 			Name:    "outrigger_injection_duration_seconds",
 			Help:    "Time from receiving the HTTP header of a review to the response.",
 			Buckets: []float64{.0001, .00025, .0005, .00075, .001, .0015, .002, .003, .004, .005, .0075, .01, .025, .05, .1, .25, .5, 1, 2.5, 5},
 		}),
-		configValid: prometheus.NewGauge(prometheus.GaugeOpts{
+		configValid: metrics.NewGauge(prometheus.GaugeOpts{
 			Name: "outrigger_istio_configuration_valid",
 			Help: "1 if the Istio configuration in use is the cluster's current one, else 0.",
 		}),
-		configHash: prometheus.NewGauge(prometheus.GaugeOpts{
+		configHash: metrics.NewGauge(prometheus.GaugeOpts{
 			Name: "outrigger_istio_configuration_hash",
 			Help: "The first 48 bits of a hash of the Istio configuration in use, to see whether replicas agree; 0 without one.",
 		}),
-		configLoaded: prometheus.NewGauge(prometheus.GaugeOpts{
+		configLoaded: metrics.NewGauge(prometheus.GaugeOpts{
 			Name: "outrigger_istio_configuration_loaded_timestamp_seconds",
 			Help: "Unix time at which the Istio configuration in use was loaded; 0 without one.",
 		}),
-		configErrors: prometheus.NewCounterVec(prometheus.CounterOpts{
+		configErrors: metrics.NewCounterVec(prometheus.CounterOpts{
 			Name: "outrigger_istio_configuration_errors_total",
 			Help: "How often Istio's configuration was found to be missing, unreadable, or invalid, by reason.",
 		}, []string{"reason"}),
@@ -63,7 +65,6 @@ func NewMetrics(registerer prometheus.Registerer) *Metrics {
 	for _, reason := range []api.InjectReason{api.InjectNoIstioConfiguration, api.InjectIstioConfigurationForbidden, api.InjectIstioConfigurationRefused} {
 		m.configErrors.WithLabelValues(string(reason))
 	}
-	registerer.MustRegister(m.injections, m.duration, m.configValid, m.configHash, m.configLoaded, m.configErrors)
 	return m
 }
 

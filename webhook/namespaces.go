@@ -19,7 +19,7 @@ const NamespacesPath = "/validate/namespaces"
 // NamespaceAdvice answers CREATE and UPDATE of Namespaces with a warning for a label of injection on a namespace that the
 // webhook excludes by name. Unless limits is nil, it also warns about each invalid or misspelled annotation or label of routing. An
 // update is warned only about what it changes.
-func NamespaceAdvice(limits *api.RouteLimits, excluder NamespaceExcluder) http.Handler {
+func NamespaceAdvice(limits *api.RouteLimits, excluder Selectors) http.Handler {
 	return advice(func(ctx context.Context, request admission.Request) ([]string, error) {
 		namespace, before, err := decoded[corev1.Namespace](request)
 		if err != nil {
@@ -38,7 +38,7 @@ func NamespaceAdvice(limits *api.RouteLimits, excluder NamespaceExcluder) http.H
 
 // excludedWarnings returns a warning for each injection label in the request that has no effect, because the webhook excludes the
 // namespace by name.
-func excludedWarnings(ctx context.Context, namespace, before *corev1.Namespace, excluder NamespaceExcluder) ([]string, error) {
+func excludedWarnings(ctx context.Context, namespace, before *corev1.Namespace, excluder Selectors) ([]string, error) {
 	for _, key := range []string{api.LabelInjection, api.LabelRevision} {
 		value, labeled := namespace.Labels[key]
 		if !labeled || value == before.Labels[key] {

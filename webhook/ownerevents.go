@@ -7,14 +7,15 @@ import (
 	"encoding/json"
 	"fmt"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/go-logr/logr"
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promauto"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/util/cache"
 	"k8s.io/client-go/metadata"
 	"k8s.io/client-go/util/flowcontrol"
 
@@ -33,9 +34,7 @@ type OwnerEvents struct {
 	queue  *fairqueue.Queue[ownerEvent]
 	more   chan struct{}
 	limit  flowcontrol.RateLimiter
-
-	mu     sync.Mutex
-	recent map[string]time.Time // when an Event was added to the queue
+	recent *cache.LRUExpireCache // Events that were added to the queue within repeatAfter
 }
 
 // The limits of Events. Events beyond them are dropped and counted.
@@ -60,20 +59,17 @@ type OwnerEventsOptions struct {
 func NewOwnerEvents(options OwnerEventsOptions) *OwnerEvents {
 	o := &OwnerEvents{
 		events: options.Events, owners: options.Owners, log: options.Log,
-		counts: prometheus.NewCounterVec(prometheus.CounterOpts{
+		counts: promauto.With(options.Registerer).NewCounterVec(prometheus.CounterOpts{
 			Name: "outrigger_owner_events_total",
 			Help: "Events for owners of pods by result: written, known (it already existed), dropped (too many at once), failed.",
 		}, []string{"result"}),
 		queue:  fairqueue.New[ownerEvent](eventQueueEach, eventQueue),
 		more:   make(chan struct{}, 1),
 		limit:  flowcontrol.NewTokenBucketRateLimiter(eventsEach, eventBurst),
-		recent: map[string]time.Time{},
+		recent: cache.NewLRUExpireCache(maxRecent),
 	}
 	for _, result := range []string{"written", "known", "dropped", "failed"} {
 		o.counts.WithLabelValues(result)
-	}
-	if options.Registerer != nil {
-		options.Registerer.MustRegister(o.counts)
 	}
 	return o
 }
@@ -126,15 +122,12 @@ func (o *OwnerEvents) enqueue(namespace string, pod []byte, report inject.Report
 	if owner == nil {
 		return // the creator of a bare pod gets a warning instead
 	}
-	name := about.Name
-	if name == "" {
-		name = about.GenerateName + "*"
-	}
+	about.Namespace = namespace
 	for _, one := range events {
 		if !o.remember(string(owner.UID) + one.reason + one.same) {
 			continue
 		}
-		one.note = fmt.Sprintf(one.note, "Pod "+namespace+"/"+name)
+		one.note = fmt.Sprintf(one.note, inject.PodRef(about))
 		if o.queue.Add(namespace, string(owner.UID)+one.reason+one.same, ownerEvent{namespace, *owner, one}) == fairqueue.Dropped {
 			o.counts.WithLabelValues("dropped").Inc()
 		}
@@ -147,16 +140,10 @@ func (o *OwnerEvents) enqueue(namespace string, pod []byte, report inject.Report
 
 // remember records an Event as recent, and returns false if it already was.
 func (o *OwnerEvents) remember(id string) bool {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	now := time.Now()
-	if at, known := o.recent[id]; known && now.Sub(at) < repeatAfter {
+	if _, known := o.recent.Get(id); known {
 		return false
 	}
-	if len(o.recent) >= maxRecent {
-		clear(o.recent)
-	}
-	o.recent[id] = now
+	o.recent.Add(id, true, repeatAfter)
 	return true
 }
 
@@ -236,7 +223,6 @@ func eventsOf(report inject.Report) []event {
 // notePrefixes begin the note about a Problem.
 var notePrefixes = map[inject.Result]string{inject.Denied: "Denied: %s: ", inject.Injected: "Injected, but: %s: ", inject.Skipped: "Not injected: %s: "}
 
-// escaped escapes text for use in a format.
 func escaped(text string) string { return strings.ReplaceAll(text, "%", "%%") }
 
 // isUnexpectedSkip reports whether a user may wonder why the pod was not injected: not if the pod itself opts out or already has the

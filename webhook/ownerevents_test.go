@@ -160,7 +160,7 @@ func TestTheTopOwnerHearsOfItsPods(t *testing.T) {
 			h.Owners = o.OwnerEvents
 			dry := true
 			review(t, h, "/inject", test.pod, func(r *admissionv1.AdmissionRequest) { r.DryRun = &dry })
-			if o.queue.Len() > 0 || len(o.recent) > 0 {
+			if o.queue.Len() > 0 || len(o.recent.Keys()) > 0 {
 				t.Error("a dry run left a trace")
 			}
 			review(t, h, "/inject", test.pod, nil)
@@ -202,8 +202,8 @@ func TestTooManyAtOnceAreDropped(t *testing.T) {
 	for i := range 2 * maxRecent {
 		o.remember(fmt.Sprint(i))
 	}
-	if len(o.recent) > maxRecent {
-		t.Errorf("%d are remembered", len(o.recent))
+	if len(o.recent.Keys()) > maxRecent {
+		t.Errorf("%d are remembered", len(o.recent.Keys()))
 	}
 }
 

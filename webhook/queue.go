@@ -110,7 +110,6 @@ func (q *fairQueue) longest() *flow {
 
 func (f *flow) length() int { return len(f.waiting[small]) + len(f.waiting[large]) }
 
-// last returns the review of a namespace that came last.
 func (f *flow) last() *ticket {
 	var last *ticket
 	for _, list := range f.waiting {
@@ -184,7 +183,6 @@ func (t *ticket) before(other *ticket) bool {
 	return t.arrival < other.arrival
 }
 
-// finish removes a review that ran.
 func (q *fairQueue) finish(t *ticket) {
 	if t.state != ticketRunning {
 		return

@@ -84,7 +84,6 @@ func byCluster(request admission.Request) bool {
 	return strings.HasPrefix(user, "system:serviceaccount:kube-system:") || user == "system:kube-controller-manager"
 }
 
-// errNoObject is the error for a request without its object.
 func errNoObject(request admission.Request) error {
 	return fmt.Errorf("%s of %s %s/%s came without the object", request.Operation, request.Kind.Kind, request.Namespace, request.Name)
 }

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"sync"
 
-	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -28,13 +27,14 @@ type watched struct {
 	err error // of the last list or watch
 }
 
-type (
-	lister  = func(context.Context, metav1.ListOptions) (runtime.Object, error)
-	watcher = func(context.Context, metav1.ListOptions) (watch.Interface, error)
-)
+// typedClient is what is needed of the client of a kind.
+type typedClient[L runtime.Object] interface {
+	List(context.Context, metav1.ListOptions) (L, error)
+	Watch(context.Context, metav1.ListOptions) (watch.Interface, error)
+}
 
-// watch describes a watch; follow starts it. It lists and watches one object by its name, which a rule with resourceNames permits.
-func (c *IstioConfiguration) watch(what string, client any, kind runtime.Object, name string, strip cache.TransformFunc, list lister, watching watcher) *watched {
+// watchedBy describes a watch; follow starts it. It lists and watches one object by its name, which a rule with resourceNames permits.
+func watchedBy[L runtime.Object](c *IstioConfiguration, what string, client any, from typedClient[L], kind runtime.Object, name string, strip cache.TransformFunc) *watched {
 	w := &watched{what: what, name: name}
 	one := func(o *metav1.ListOptions) {
 		if name != "" {
@@ -44,23 +44,21 @@ func (c *IstioConfiguration) watch(what string, client any, kind runtime.Object,
 	listWatch := &cache.ListWatch{
 		ListWithContextFunc: func(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) {
 			one(&o)
-			found, err := list(ctx, o)
+			found, err := from.List(ctx, o)
 			c.noteResult(w, err)
 			return found, err
 		},
 		WatchFuncWithContext: func(ctx context.Context, o metav1.ListOptions) (watch.Interface, error) {
 			one(&o)
-			stream, err := watching(ctx, o)
+			stream, err := from.Watch(ctx, o)
 			c.noteResult(w, err)
 			return stream, err
 		},
 	}
 	w.informer = cache.NewSharedIndexInformerWithOptions(cache.ToListWatcherWithWatchListSemantics(listWatch, client), kind,
 		cache.SharedIndexInformerOptions{ObjectDescription: what})
-	if strip != nil {
-		// It fails only for an informer that was started.
-		_ = w.informer.SetTransform(strip)
-	}
+	// It fails only for an informer that was started.
+	_ = w.informer.SetTransform(strip)
 	return w
 }
 
@@ -141,25 +139,6 @@ func (w *watched) object() (runtime.Object, error) {
 		}
 	}
 	return nil, err
-}
-
-// onlyData drops what is not needed of a ConfigMap, above all its managed fields.
-func onlyData(object any) (any, error) {
-	if configMap, is := object.(*corev1.ConfigMap); is {
-		configMap.ManagedFields = nil
-	}
-	return object, nil
-}
-
-// onlyLabels drops all of a webhook object but its name and labels.
-func onlyLabels(object any) (any, error) {
-	webhook, is := object.(*admissionregistrationv1.MutatingWebhookConfiguration)
-	if !is {
-		return object, nil
-	}
-	return &admissionregistrationv1.MutatingWebhookConfiguration{ObjectMeta: metav1.ObjectMeta{
-		Name: webhook.Name, UID: webhook.UID, ResourceVersion: webhook.ResourceVersion, Labels: webhook.Labels,
-	}}, nil
 }
 
 // onlyKubelet drops all of a node but its name and its kubelet's version.

@@ -134,12 +134,8 @@ func (w Workloads) decided(request inject.Request, selected bool) ([]api.InjectP
 
 // skipped is the answer to "why has my pod no sidecar?" as a Problem.
 func skipped(pod *corev1.Pod, report inject.Report) api.InjectProblem {
-	name := pod.Name
-	if name == "" {
-		name = pod.GenerateName + "*"
-	}
 	return api.InjectProblem{
-		Object: api.ObjectRef{Kind: "Pod", Namespace: pod.Namespace, Name: name}, Reason: report.Reason,
+		Object: inject.PodRef(pod), Reason: report.Reason,
 		Message: "no sidecar: " + report.Message + ".", Advice: report.Reason.Advice(),
 	}
 }
@@ -215,7 +211,6 @@ func (w *workload) misplacedRouting() []api.RouteProblem {
 	return out
 }
 
-// podOf returns the pod that the workload's controller would create.
 func podOf(object *workload, template corev1.PodTemplateSpec) *corev1.Pod {
 	generated := inject.Generated(object.TypeMeta, object.Name, template.Labels)
 	pod := &corev1.Pod{ObjectMeta: *template.ObjectMeta.DeepCopy(), Spec: template.Spec}
