@@ -28,7 +28,6 @@ type authority struct {
 	key  *ecdsa.PrivateKey
 }
 
-// newAuthority creates a CA that is valid from now for the duration.
 func newAuthority(now time.Time, duration time.Duration) (*authority, error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -37,14 +36,8 @@ func newAuthority(now time.Time, duration time.Duration) (*authority, error) {
 	return certify(key, "Outrigger CA "+now.UTC().Format(time.RFC3339), now, duration)
 }
 
-// certify creates a self-signed CA certificate for a key.
 func certify(key *ecdsa.PrivateKey, name string, now time.Time, duration time.Duration) (*authority, error) {
-	serial, err := serialNumber()
-	if err != nil {
-		return nil, err
-	}
 	template := &x509.Certificate{
-		SerialNumber:          serial,
 		Subject:               pkix.Name{Organization: []string{"outrigger.dev"}, CommonName: name},
 		NotBefore:             now.Add(-skew),
 		NotAfter:              now.Add(duration),
@@ -53,13 +46,9 @@ func certify(key *ecdsa.PrivateKey, name string, now time.Time, duration time.Du
 		IsCA:                  true,
 		MaxPathLenZero:        true,
 	}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	cert, err := sign("CA", template, key, &authority{cert: template, key: key})
 	if err != nil {
-		return nil, fmt.Errorf("signing a CA: %w", err)
-	}
-	cert, err := x509.ParseCertificate(der)
-	if err != nil {
-		return nil, fmt.Errorf("parsing the new CA: %w", err)
+		return nil, err
 	}
 	return &authority{cert: cert, key: key}, nil
 }
@@ -70,17 +59,12 @@ func (a *authority) issue(hosts []string, now time.Time, duration time.Duration)
 	if err != nil {
 		return nil, fmt.Errorf("generating the key of a serving certificate: %w", err)
 	}
-	serial, err := serialNumber()
-	if err != nil {
-		return nil, err
-	}
 	template := &x509.Certificate{
-		SerialNumber: serial,
-		Subject:      pkix.Name{Organization: []string{"outrigger.dev"}, CommonName: "outrigger"},
-		NotBefore:    now.Add(-skew),
-		NotAfter:     now.Add(duration),
-		KeyUsage:     x509.KeyUsageDigitalSignature,
-		ExtKeyUsage:  []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
+		Subject:     pkix.Name{Organization: []string{"outrigger.dev"}, CommonName: "outrigger"},
+		NotBefore:   now.Add(-skew),
+		NotAfter:    now.Add(duration),
+		KeyUsage:    x509.KeyUsageDigitalSignature,
+		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
 	}
 	if template.NotAfter.After(a.cert.NotAfter) {
 		template.NotAfter = a.cert.NotAfter
@@ -92,15 +76,28 @@ func (a *authority) issue(hosts []string, now time.Time, duration time.Duration)
 			template.DNSNames = append(template.DNSNames, host)
 		}
 	}
-	der, err := x509.CreateCertificate(rand.Reader, template, a.cert, key.Public(), a.key)
+	leaf, err := sign("serving certificate", template, key, a)
 	if err != nil {
-		return nil, fmt.Errorf("signing a serving certificate: %w", err)
+		return nil, err
 	}
-	leaf, err := x509.ParseCertificate(der)
+	return &tls.Certificate{Certificate: [][]byte{leaf.Raw}, PrivateKey: key, Leaf: leaf}, nil
+}
+
+func sign(what string, template *x509.Certificate, key *ecdsa.PrivateKey, by *authority) (*x509.Certificate, error) {
+	serial, err := rand.Int(rand.Reader, new(big.Int).Lsh(big.NewInt(1), 127))
 	if err != nil {
-		return nil, fmt.Errorf("parsing the new serving certificate: %w", err)
+		return nil, fmt.Errorf("generating a serial number: %w", err)
 	}
-	return &tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key, Leaf: leaf}, nil
+	template.SerialNumber = serial.Add(serial, big.NewInt(1))
+	der, err := x509.CreateCertificate(rand.Reader, template, by.cert, key.Public(), by.key)
+	if err != nil {
+		return nil, fmt.Errorf("signing a %s: %w", what, err)
+	}
+	cert, err := x509.ParseCertificate(der)
+	if err != nil {
+		return nil, fmt.Errorf("parsing the new %s: %w", what, err)
+	}
+	return cert, nil
 }
 
 // needsSigning reports whether the CA must sign a new serving certificate, and why.
@@ -144,14 +141,6 @@ func sorted(hosts []string) []string {
 	}
 	slices.Sort(out)
 	return slices.Compact(out)
-}
-
-func serialNumber() (*big.Int, error) {
-	serial, err := rand.Int(rand.Reader, new(big.Int).Lsh(big.NewInt(1), 127))
-	if err != nil {
-		return nil, fmt.Errorf("generating a serial number: %w", err)
-	}
-	return serial.Add(serial, big.NewInt(1)), nil
 }
 
 func certPEM(cert *x509.Certificate) []byte {

@@ -62,7 +62,6 @@ func parseTime(text []byte) (time.Time, error) {
 	return time.Parse(time.RFC3339, string(text))
 }
 
-// data encodes the bundle as the data of the Secret.
 func (b bundle) data() (map[string][]byte, error) {
 	out := map[string][]byte{}
 	for _, item := range []struct {
@@ -140,7 +139,6 @@ func dueStep(b bundle, now time.Time, overlap time.Duration) (step, string) {
 	return nothing, ""
 }
 
-// after returns the bundle after the step.
 func (b bundle) after(s step, now time.Time, caDuration, leafDuration time.Duration) (bundle, error) {
 	switch s {
 	case create, prepare:

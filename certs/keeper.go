@@ -18,9 +18,10 @@ import (
 	cmclient "github.com/cert-manager/cert-manager/pkg/client/clientset/versioned/typed/certmanager/v1"
 	"github.com/go-logr/logr"
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promauto"
 	"golang.org/x/time/rate"
-	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
 
 	"outrigger.dev/outrigger/internal/contest"
@@ -74,13 +75,13 @@ type Keeper struct {
 	verified atomic.Bool
 	lastErr  atomic.Pointer[string] // of the last reconcile; nil if it succeeded
 
-	mu        sync.Mutex                                            // held by one reconcile at a time
-	published trust                                                 // the caBundles of the webhook object when it was last read or written
-	since     sightings                                             // when each of their CAs was first seen there
-	offered   sightings                                             // when the source last offered each CA
-	records   ledger                                                // what is recorded of CAs
-	recorded  bool                                                  // the records of the other replicas were read at least once
-	about     *admissionregistrationv1.MutatingWebhookConfiguration // the object that Events are about
+	mu        sync.Mutex        // held by one reconcile at a time
+	published trust             // the caBundles of the webhook object when it was last read or written
+	since     sightings         // when each of their CAs was first seen there
+	offered   sightings         // when the source last offered each CA
+	records   ledger            // what is recorded of CAs
+	recorded  bool              // the records of the other replicas were read at least once
+	about     metav1.ObjectMeta // the mutating webhook object, which Events are about
 	reported  reported
 	repairs   *repairs
 }
@@ -139,7 +140,7 @@ func (k *Keeper) Start(ctx context.Context) error {
 	var watches sync.WaitGroup
 	defer watches.Wait()
 	for _, informer := range k.informers() {
-		if _, err := informer.AddEventHandler(wakeOn(wake, k.sawObject)); err != nil {
+		if _, err := informer.AddEventHandler(k.wakeOn(wake)); err != nil {
 			return fmt.Errorf("watching: %w", err)
 		}
 		watches.Go(func() { informer.RunWithContext(ctx) })
@@ -259,13 +260,13 @@ func (k *Keeper) report(ctx context.Context, found state) time.Time {
 		found.notBefore, found.notAfter = serving.Leaf.NotBefore, serving.Leaf.NotAfter
 	}
 	after, reason, note, again := k.reported.next(found, k.options.Now())
-	if reason == "" || k.options.Report == nil || k.about == nil {
+	if reason == "" || k.options.Report == nil || k.about.Name == "" {
 		k.reported = after
 		return again
 	}
 	err := k.options.Report(ctx, Notice{
 		About: corev1.ObjectReference{
-			APIVersion: "admissionregistration.k8s.io/v1", Kind: "MutatingWebhookConfiguration", Name: k.about.Name, UID: k.about.UID,
+			APIVersion: "admissionregistration.k8s.io/v1", Kind: kindMutating, Name: k.about.Name, UID: k.about.UID,
 		},
 		Warning: reason != NoticeRecovered, Reason: reason, Note: note,
 	})
@@ -280,13 +281,7 @@ func (k *Keeper) report(ctx context.Context, found state) time.Time {
 // wait returns the time until the first of these, between a second and maxWait.
 func (k *Keeper) wait(times ...time.Time) time.Duration {
 	now := k.options.Now()
-	at := now.Add(maxWait)
-	for _, next := range times {
-		if !next.IsZero() && next.Before(at) {
-			at = next
-		}
-	}
-	return max(at.Sub(now), time.Second)
+	return max(soonest(append(times, now.Add(maxWait))...).Sub(now), time.Second)
 }
 
 // note stores an error for the readiness check, counts it, and logs it if it differs from the last one.
@@ -314,24 +309,21 @@ type keeperMetrics struct {
 }
 
 func newKeeperMetrics(registerer prometheus.Registerer) *keeperMetrics {
-	m := &keeperMetrics{
-		expiry: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+	metrics := promauto.With(registerer) // registers none for nil
+	return &keeperMetrics{
+		expiry: metrics.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "outrigger_certificate_expiry_timestamp_seconds",
 			Help: "Unix time at which the certificate expires. The label certificate is serving, or ca for the published CA that verifies it.",
 		}, []string{"certificate"}),
-		mismatch: prometheus.NewGauge(prometheus.GaugeOpts{
+		mismatch: metrics.NewGauge(prometheus.GaugeOpts{
 			Name: "outrigger_certificate_mismatch",
 			Help: "1 if the published caBundle did not verify the served certificate at the last check, else 0.",
 		}),
-		errors: prometheus.NewCounter(prometheus.CounterOpts{
+		errors: metrics.NewCounter(prometheus.CounterOpts{
 			Name: "outrigger_certificate_errors_total",
 			Help: "Failed attempts to read, sign, publish, or verify a certificate.",
 		}),
 	}
-	if registerer != nil {
-		registerer.MustRegister(m.expiry, m.mismatch, m.errors)
-	}
-	return m
 }
 
 // record sets the metrics: when the serving certificate and the last of its CAs expire, and whether it was verified.

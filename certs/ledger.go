@@ -36,7 +36,6 @@ type record struct {
 	Offered     time.Time `json:"offered,omitzero"`     // when the source of a replica last offered it
 }
 
-// expires returns when the lease of the CA ends.
 func (r record) expires() time.Time {
 	if r.Offered.After(r.FirstSeen) {
 		return r.Offered.Add(lease)
@@ -82,7 +81,6 @@ type observation struct {
 	entries [][]*x509.Certificate // the CAs of each entry of the mutating webhook object
 }
 
-// everywhere reports whether each entry has the CA.
 func (s observation) everywhere(cert *x509.Certificate) bool {
 	return !slices.ContainsFunc(s.entries, func(entry []*x509.Certificate) bool { return !contains(entry, cert) })
 }
@@ -180,21 +178,16 @@ func (l ledger) trim(present map[string]bool) {
 
 // next returns when the first lease of a foreign CA ends, or when this replica must record again what it offers; zero if never.
 func (l ledger) next(s observation, now time.Time) time.Time {
-	var out time.Time
-	soonest := func(at time.Time) {
-		if now.Before(at) && (out.IsZero() || at.Before(out)) {
-			out = at
-		}
-	}
+	var times []time.Time
 	for _, cert := range s.foreign {
-		soonest(l[fingerprint(cert)].expires())
+		times = append(times, l[fingerprint(cert)].expires())
 	}
 	for _, cert := range s.ours {
 		if known := l[fingerprint(cert)]; len(s.foreign) > 0 && !known.Offered.IsZero() {
-			soonest(known.Offered.Add(lease / 2))
+			times = append(times, known.Offered.Add(lease/2))
 		}
 	}
-	return out
+	return soonest(slices.DeleteFunc(times, func(at time.Time) bool { return !now.Before(at) })...)
 }
 
 // mergedWith returns the ledger with the records that only the other one has.

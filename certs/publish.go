@@ -16,59 +16,131 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 )
 
-// readWebhook reads the webhook object and stores its caBundles.
-func (k *Keeper) readWebhook(ctx context.Context) (*admissionregistrationv1.MutatingWebhookConfiguration, error) {
-	name := k.options.WebhookConfiguration
-	object, err := k.options.Client.AdmissionregistrationV1().MutatingWebhookConfigurations().Get(ctx, name, metav1.GetOptions{})
+// webhookObject is a webhook object of either kind. The zero value is one that is not known, or does not exist.
+type webhookObject struct {
+	kind    string
+	meta    metav1.ObjectMeta
+	entries []entry
+}
+
+const (
+	kindMutating   = "MutatingWebhookConfiguration"
+	kindValidating = "ValidatingWebhookConfiguration"
+)
+
+// entry is one entry of a webhook object.
+type entry struct {
+	name     string
+	caBundle []byte // what it has
+	wanted   []byte // what it must have
+}
+
+func webhookObjectOf(object any) (out webhookObject) {
+	switch o := object.(type) {
+	case *admissionregistrationv1.MutatingWebhookConfiguration:
+		out.kind, out.meta = kindMutating, o.ObjectMeta
+		for _, webhook := range o.Webhooks {
+			out.entries = append(out.entries, entry{name: webhook.Name, caBundle: webhook.ClientConfig.CABundle})
+		}
+	case *admissionregistrationv1.ValidatingWebhookConfiguration:
+		out.kind, out.meta = kindValidating, o.ObjectMeta
+		for _, webhook := range o.Webhooks {
+			out.entries = append(out.entries, entry{name: webhook.Name, caBundle: webhook.ClientConfig.CABundle})
+		}
+	}
+	return out
+}
+
+func (k *Keeper) read(ctx context.Context, kind, name string) (webhookObject, error) {
+	var object any
+	var err error
+	if kind == kindMutating {
+		object, err = k.options.Client.AdmissionregistrationV1().MutatingWebhookConfigurations().Get(ctx, name, metav1.GetOptions{})
+	} else {
+		object, err = k.options.Client.AdmissionregistrationV1().ValidatingWebhookConfigurations().Get(ctx, name, metav1.GetOptions{})
+	}
 	if err != nil {
-		return nil, fmt.Errorf("reading MutatingWebhookConfiguration %s: %w", name, err)
+		return webhookObject{}, fmt.Errorf("reading %s %s: %w", kind, name, err)
 	}
-	if len(object.Webhooks) == 0 {
-		return nil, fmt.Errorf("MutatingWebhookConfiguration %s has no entries", name)
+	return webhookObjectOf(object), nil
+}
+
+func (k *Keeper) patch(ctx context.Context, o webhookObject, patch []byte) (version string, err error) {
+	var object any
+	options := metav1.PatchOptions{FieldManager: fieldManager}
+	if o.kind == kindMutating {
+		object, err = k.options.Client.AdmissionregistrationV1().MutatingWebhookConfigurations().Patch(ctx, o.meta.Name, types.JSONPatchType, patch, options)
+	} else {
+		object, err = k.options.Client.AdmissionregistrationV1().ValidatingWebhookConfigurations().Patch(ctx, o.meta.Name, types.JSONPatchType, patch, options)
 	}
-	k.about = object
-	bundles := make([][]byte, len(object.Webhooks))
-	for i, entry := range object.Webhooks {
-		bundles[i] = entry.ClientConfig.CABundle
+	if err != nil {
+		return "", err
 	}
-	k.trusts(trustOf(bundles...))
+	return webhookObjectOf(object).meta.ResourceVersion, nil
+}
+
+// readWebhook reads the mutating webhook object and stores its caBundles.
+func (k *Keeper) readWebhook(ctx context.Context) (webhookObject, error) {
+	object, err := k.read(ctx, kindMutating, k.options.WebhookConfiguration)
+	if err != nil {
+		return webhookObject{}, err
+	}
+	if len(object.entries) == 0 {
+		return webhookObject{}, fmt.Errorf("%s %s has no entries", kindMutating, object.meta.Name)
+	}
+	k.about = object.meta
+	k.trusts(object.entries, func(e entry) []byte { return e.caBundle })
 	return object, nil
 }
 
-// trusts stores what API servers trust from now on.
-func (k *Keeper) trusts(published trust) {
-	k.published, k.since = published, k.since.note(published.certs(), k.options.Now())
+// trusts stores what API servers trust from now on: these caBundles of the mutating webhook object.
+func (k *Keeper) trusts(entries []entry, bundle func(entry) []byte) {
+	bundles := make([][]byte, len(entries))
+	for i, entry := range entries {
+		bundles[i] = bundle(entry)
+	}
+	k.published = trustOf(bundles...)
+	k.since = k.since.note(k.published.certs(), k.options.Now())
 }
 
 // publish writes the trusted CAs to every entry of both webhook objects, and returns when the next change is due by time alone. The
 // entries of the validating one only warn, and ignore failures; neither the serving certificate nor readiness waits for it.
-func (k *Keeper) publish(ctx context.Context, trusted []byte, object *admissionregistrationv1.MutatingWebhookConfiguration) (time.Time, error) {
+func (k *Keeper) publish(ctx context.Context, trusted []byte, object webhookObject) (time.Time, error) {
 	if trusted == nil {
 		return time.Time{}, nil
 	}
 	now := k.options.Now()
 	validator, validatorErr := k.readValidator(ctx)
-	mutating, validating := entriesOf(object), entriesOfValidator(validator)
-	seen := observe(trusted, mutating, validating)
+	seen := observe(trusted, object.entries, validator.entries)
 	var recordErr error
-	if object != nil {
+	if object.kind != "" {
 		recordErr = k.record(ctx, seen)
 	}
 	retired := k.offered.retired(seen.ours, now)
 	k.offered = noteOffered(retired, k.offered, seen.ours, now)
-	for _, entries := range [][]entry{mutating, validating} {
+	for _, entries := range [][]entry{object.entries, validator.entries} {
 		for i := range entries {
 			entries[i].wanted = bundleFor(entries[i].caBundle, trusted, retired, k.records, now)
 		}
 	}
 	k.repairs.need(trusted)
-	webhookAgain, webhookErr := k.publishToWebhook(ctx, object, mutating, trusted)
-	validatorAgain, publishErr := k.publishToValidator(ctx, validator, validating, trusted)
+	webhookAgain, webhookErr := k.writeBundles(ctx, object, trusted)
+	validatorAgain, publishErr := k.writeBundles(ctx, validator, trusted)
 	err := errors.Join(recordErr, webhookErr, validatorErr, publishErr)
 	return soonest(k.records.next(seen, now), webhookAgain, validatorAgain), err
 }
 
-// observe returns which CAs the entries have.
+func (k *Keeper) readValidator(ctx context.Context) (webhookObject, error) {
+	if k.options.Validator == "" {
+		return webhookObject{}, nil
+	}
+	object, err := k.read(ctx, kindValidating, k.options.Validator)
+	if apierrors.IsNotFound(err) {
+		return webhookObject{}, nil // it was deleted; the watch reports when it is created again
+	}
+	return object, err
+}
+
 func observe(trusted []byte, mutating, validating []entry) observation {
 	out := observation{ours: bundleCerts(trusted)}
 	for _, entry := range mutating {
@@ -84,35 +156,6 @@ func observe(trusted []byte, mutating, validating []entry) observation {
 	return out
 }
 
-func (k *Keeper) publishToWebhook(ctx context.Context, object *admissionregistrationv1.MutatingWebhookConfiguration, entries []entry, trusted []byte) (time.Time, error) {
-	if object == nil {
-		return time.Time{}, nil
-	}
-	webhooks := k.options.Client.AdmissionregistrationV1().MutatingWebhookConfigurations()
-	return k.writeBundles(ctx, target{
-		kind: kindMutating, meta: object.ObjectMeta, entries: entries,
-		patch: func(ctx context.Context, patch []byte) (string, error) {
-			patched, err := webhooks.Patch(ctx, object.Name, types.JSONPatchType, patch, metav1.PatchOptions{FieldManager: fieldManager})
-			if err != nil {
-				return "", err
-			}
-			bundles := make([][]byte, len(entries))
-			for i, entry := range entries {
-				bundles[i] = entry.wanted
-			}
-			k.trusts(trustOf(bundles...))
-			return patched.ResourceVersion, nil
-		},
-		version: func(ctx context.Context) (string, error) {
-			now, err := webhooks.Get(ctx, object.Name, metav1.GetOptions{})
-			if err != nil {
-				return "", err
-			}
-			return now.ResourceVersion, nil
-		},
-	}, trusted)
-}
-
 // soonest returns the earliest of these times, of which zero means never.
 func soonest(times ...time.Time) time.Time {
 	var out time.Time
@@ -120,75 +163,6 @@ func soonest(times ...time.Time) time.Time {
 		if !at.IsZero() && (out.IsZero() || at.Before(out)) {
 			out = at
 		}
-	}
-	return out
-}
-
-// readValidator returns the validating webhook object; nil if there is none.
-func (k *Keeper) readValidator(ctx context.Context) (*admissionregistrationv1.ValidatingWebhookConfiguration, error) {
-	name := k.options.Validator
-	if name == "" {
-		return nil, nil
-	}
-	object, err := k.options.Client.AdmissionregistrationV1().ValidatingWebhookConfigurations().Get(ctx, name, metav1.GetOptions{})
-	if apierrors.IsNotFound(err) {
-		return nil, nil // it was deleted; the watch reports when it is created again
-	}
-	if err != nil {
-		return nil, fmt.Errorf("reading ValidatingWebhookConfiguration %s: %w", name, err)
-	}
-	return object, nil
-}
-
-func (k *Keeper) publishToValidator(ctx context.Context, object *admissionregistrationv1.ValidatingWebhookConfiguration, entries []entry, trusted []byte) (time.Time, error) {
-	if object == nil {
-		return time.Time{}, nil
-	}
-	validators := k.options.Client.AdmissionregistrationV1().ValidatingWebhookConfigurations()
-	return k.writeBundles(ctx, target{
-		kind: kindValidating, meta: object.ObjectMeta, entries: entries,
-		patch: func(ctx context.Context, patch []byte) (string, error) {
-			patched, err := validators.Patch(ctx, object.Name, types.JSONPatchType, patch, metav1.PatchOptions{FieldManager: fieldManager})
-			if err != nil {
-				return "", err
-			}
-			return patched.ResourceVersion, nil
-		},
-		version: func(ctx context.Context) (string, error) {
-			now, err := validators.Get(ctx, object.Name, metav1.GetOptions{})
-			if err != nil {
-				return "", err
-			}
-			return now.ResourceVersion, nil
-		},
-	}, trusted)
-}
-
-// entry is one entry of a webhook object of either kind.
-type entry struct {
-	name     string
-	caBundle []byte // what it has
-	wanted   []byte // what it must have
-}
-
-func entriesOf(object *admissionregistrationv1.MutatingWebhookConfiguration) []entry {
-	if object == nil {
-		return nil
-	}
-	out := make([]entry, len(object.Webhooks))
-	for i, webhook := range object.Webhooks {
-		out[i] = entry{name: webhook.Name, caBundle: webhook.ClientConfig.CABundle}
-	}
-	return out
-}
-
-func entriesOfValidator(object *admissionregistrationv1.ValidatingWebhookConfiguration) []entry {
-	if object == nil {
-		return nil
-	}
-	out := make([]entry, len(object.Webhooks))
-	for i, webhook := range object.Webhooks {
-		out[i] = entry{name: webhook.Name, caBundle: webhook.ClientConfig.CABundle}
 	}
 	return out
 }

@@ -12,9 +12,7 @@ import (
 	"sync"
 	"time"
 
-	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"outrigger.dev/outrigger/internal/contest"
 )
@@ -64,22 +62,16 @@ func newRepairs() *repairs {
 	return &repairs{contests: contest.NewLedger(), objects: map[string]*repair{}, watched: map[string]*watched{}}
 }
 
-// target is a webhook object that may have to be written.
-type target struct {
-	kind    string
-	meta    metav1.ObjectMeta
-	entries []entry
-	patch   func(ctx context.Context, patch []byte) (version string, err error)
-	version func(ctx context.Context) (string, error) // its resource version now
-}
-
-func (t target) contested() contest.Object {
-	return contest.Object{Owner: t.kind, Kind: t.kind, Name: t.meta.Name}
+func (o webhookObject) contested() contest.Object {
+	return contest.Object{Owner: o.kind, Kind: o.kind, Name: o.meta.Name}
 }
 
 // writeBundles writes the caBundles of a webhook object if one of them must change and this replica does not wait for another one.
 // It returns when to try again; zero if only a change of the object matters.
-func (k *Keeper) writeBundles(ctx context.Context, t target, trusted []byte) (time.Time, error) {
+func (k *Keeper) writeBundles(ctx context.Context, t webhookObject, trusted []byte) (time.Time, error) {
+	if t.kind == "" {
+		return time.Time{}, nil
+	}
 	patch, err := bundlePatch(t.entries)
 	if err != nil {
 		return time.Time{}, err
@@ -104,13 +96,16 @@ func (k *Keeper) writeBundles(ctx context.Context, t target, trusted []byte) (ti
 	if !verdict.Write {
 		return verdict.Again, nil
 	}
-	version, err := t.patch(ctx, patch)
+	version, err := k.patch(ctx, t, patch)
 	if err != nil {
 		if k.wroteFirst(ctx, t, err) {
 			k.repairs.of(t.kind).waits = true
 			return now.Add(waitForAnother), nil
 		}
 		return time.Time{}, fmt.Errorf("writing the caBundle of %s %s: %w", t.kind, t.meta.Name, err)
+	}
+	if t.kind == kindMutating {
+		k.trusts(t.entries, func(e entry) []byte { return e.wanted })
 	}
 	*k.repairs.of(t.kind) = repair{wrote: version}
 	k.repairs.contests.Wrote(attempt, bundlesDigest(t.entries, func(e entry) []byte { return e.wanted }))
@@ -119,18 +114,17 @@ func (k *Keeper) writeBundles(ctx context.Context, t target, trusted []byte) (ti
 }
 
 // wroteFirst reports whether a patch failed because another client changed the object after it was read.
-func (k *Keeper) wroteFirst(ctx context.Context, t target, err error) bool {
+func (k *Keeper) wroteFirst(ctx context.Context, t webhookObject, err error) bool {
 	if apierrors.IsConflict(err) {
 		return true
 	}
 	if !apierrors.IsInvalid(err) {
 		return false
 	}
-	version, readErr := t.version(ctx)
-	return readErr == nil && version != t.meta.ResourceVersion
+	now, readErr := k.read(ctx, t.kind, t.meta.Name)
+	return readErr == nil && now.meta.ResourceVersion != t.meta.ResourceVersion
 }
 
-// of returns what this replica knows about the object of a kind.
 func (r *repairs) of(kind string) *repair {
 	if r.objects[kind] == nil {
 		r.objects[kind] = &repair{}
@@ -182,49 +176,33 @@ func (r *repairs) need(trusted []byte) {
 }
 
 // saw stores a state of a webhook object that the watch delivered.
-func (r *repairs) saw(kind, version string, entries []entry, now time.Time) {
+func (r *repairs) saw(o webhookObject, now time.Time) {
 	r.mutex.Lock()
 	defer r.mutex.Unlock()
-	if len(r.ours) == 0 || len(entries) == 0 {
+	if len(r.ours) == 0 || len(o.entries) == 0 {
 		return
 	}
-	seen := r.watched[kind]
+	seen := r.watched[o.kind]
 	if seen == nil {
 		seen = &watched{}
-		r.watched[kind] = seen
+		r.watched[o.kind] = seen
 	}
-	if !allContain(entries, bundleCerts(r.ours)) {
+	if !allContain(o.entries, bundleCerts(r.ours)) {
 		seen.wrong = true
 		return
 	}
 	if seen.wrong {
-		seen.repaired = version
+		seen.repaired = o.meta.ResourceVersion
 	}
 	seen.wrong, seen.intact = false, now
 }
 
-// allContain reports whether every entry has all of these certificates.
 func allContain(entries []entry, needed []*x509.Certificate) bool {
 	return !slices.ContainsFunc(entries, func(e entry) bool {
 		has := bundleCerts(e.caBundle)
 		return slices.ContainsFunc(needed, func(cert *x509.Certificate) bool { return !contains(has, cert) })
 	})
 }
-
-// sawObject is saw for an object of either kind.
-func (k *Keeper) sawObject(object any) {
-	switch o := object.(type) {
-	case *admissionregistrationv1.MutatingWebhookConfiguration:
-		k.repairs.saw(kindMutating, o.ResourceVersion, entriesOf(o), k.options.Now())
-	case *admissionregistrationv1.ValidatingWebhookConfiguration:
-		k.repairs.saw(kindValidating, o.ResourceVersion, entriesOfValidator(o), k.options.Now())
-	}
-}
-
-const (
-	kindMutating   = "MutatingWebhookConfiguration"
-	kindValidating = "ValidatingWebhookConfiguration"
-)
 
 // breaksCalls reports whether an entry does not verify the certificate that this replica serves, so that calls fail.
 func breaksCalls(entries []entry, serving *tls.Certificate, host string, now time.Time) bool {

@@ -54,7 +54,7 @@ func (f *fight) hear(keepers []*Keeper) {
 		f.t.Fatal(err)
 	}
 	for _, k := range keepers {
-		k.sawObject(object)
+		k.repairs.saw(webhookObjectOf(object), f.now())
 	}
 }
 

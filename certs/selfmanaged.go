@@ -34,9 +34,7 @@ func (s *selfManaged) renew(ctx context.Context, published trust) (offer, error)
 	now := s.options.Now()
 	out := offer{certificate: s.signed, trusted: s.held.trusted(now), again: s.held.nextChange(s.options.Overlap)}
 	if s.signed != nil {
-		if at := renewal(s.signed.Leaf); out.again.IsZero() || at.Before(out.again) {
-			out.again = at
-		}
+		out.again = soonest(out.again, renewal(s.signed.Leaf))
 	}
 	return out, errors.Join(saveErr, noteErr, signErr)
 }

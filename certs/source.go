@@ -39,7 +39,6 @@ type offer struct {
 	again time.Time
 }
 
-// sourceOf returns the source that the options select.
 func sourceOf(o Options) (source, error) {
 	secret := secretSource{client: o.Client, namespace: o.Namespace, name: o.SecretName}
 	switch o.Source {

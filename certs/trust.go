@@ -28,7 +28,6 @@ func trustOf(bundles ...[]byte) trust {
 	return out
 }
 
-// has reports whether every caBundle contains the certificate.
 func (t trust) has(cert *x509.Certificate) bool {
 	for _, bundle := range t {
 		if !contains(bundleCerts(bundle), cert) {
@@ -101,7 +100,6 @@ func (s sightings) note(certs []*x509.Certificate, now time.Time) sightings {
 	return out
 }
 
-// certs returns the certificates of all caBundles.
 func (t trust) certs() []*x509.Certificate {
 	var out []*x509.Certificate
 	for _, bundle := range t {

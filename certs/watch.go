@@ -6,73 +6,60 @@ import (
 	"context"
 
 	cmapi "github.com/cert-manager/cert-manager/pkg/apis/certmanager/v1"
-	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
-	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/watch"
+	admissionregistrationinformers "k8s.io/client-go/informers/admissionregistration/v1"
+	coreinformers "k8s.io/client-go/informers/core/v1"
 	"k8s.io/client-go/tools/cache"
 )
 
-// informers returns informers for all objects that the certificate depends on.
+// informers returns informers for all objects that the certificate depends on. Each watches one object by name, which is all that the
+// permissions allow. The object need not exist yet.
 func (k *Keeper) informers() []cache.SharedIndexInformer {
 	o := k.options
-	secrets := o.Client.CoreV1().Secrets(o.Namespace)
-	webhooks := o.Client.AdmissionregistrationV1().MutatingWebhookConfigurations()
+	named := func(name string) func(*metav1.ListOptions) {
+		return func(l *metav1.ListOptions) {
+			l.FieldSelector = fields.OneTermEqualSelector(metav1.ObjectNameField, name).String()
+		}
+	}
 	out := []cache.SharedIndexInformer{
-		k.informerOf(&corev1.Secret{}, o.SecretName,
-			func(ctx context.Context, l metav1.ListOptions) (runtime.Object, error) { return secrets.List(ctx, l) }, secrets.Watch),
-		k.informerOf(&admissionregistrationv1.MutatingWebhookConfiguration{}, o.WebhookConfiguration,
-			func(ctx context.Context, l metav1.ListOptions) (runtime.Object, error) { return webhooks.List(ctx, l) }, webhooks.Watch),
+		coreinformers.NewFilteredSecretInformer(o.Client, o.Namespace, 0, nil, named(o.SecretName)),
+		admissionregistrationinformers.NewFilteredMutatingWebhookConfigurationInformer(o.Client, 0, nil, named(o.WebhookConfiguration)),
 	}
-	if o.Source == CertManager {
-		certificates := o.Certificates.Certificates(o.Namespace)
-		return append(out, k.informerOf(&cmapi.Certificate{}, o.CertificateName,
-			func(ctx context.Context, l metav1.ListOptions) (runtime.Object, error) {
+	switch {
+	case o.Source == CertManager: // cert-manager publishes the CA; its informers need the clients of all of its kinds
+		certificates, only := o.Certificates.Certificates(o.Namespace), named(o.CertificateName)
+		listWatch := &cache.ListWatch{
+			ListWithContextFunc: func(ctx context.Context, l metav1.ListOptions) (runtime.Object, error) {
+				only(&l)
 				return certificates.List(ctx, l)
-			}, certificates.Watch))
-	}
-	if o.Validator != "" {
-		validators := o.Client.AdmissionregistrationV1().ValidatingWebhookConfigurations()
-		out = append(out, k.informerOf(&admissionregistrationv1.ValidatingWebhookConfiguration{}, o.Validator,
-			func(ctx context.Context, l metav1.ListOptions) (runtime.Object, error) {
-				return validators.List(ctx, l)
-			}, validators.Watch))
+			},
+			WatchFuncWithContext: func(ctx context.Context, l metav1.ListOptions) (watch.Interface, error) {
+				only(&l)
+				return certificates.Watch(ctx, l)
+			},
+		}
+		out = append(out, cache.NewSharedIndexInformer(cache.ToListWatcherWithWatchListSemantics(listWatch, o.Client), &cmapi.Certificate{}, 0, nil))
+	case o.Validator != "":
+		out = append(out, admissionregistrationinformers.NewFilteredValidatingWebhookConfigurationInformer(o.Client, 0, nil, named(o.Validator)))
 	}
 	return out
 }
 
-// informerOf watches one object by name, which is all that the permissions allow. The object need not exist yet.
-func (k *Keeper) informerOf(object runtime.Object, name string,
-	list func(context.Context, metav1.ListOptions) (runtime.Object, error),
-	watching func(context.Context, metav1.ListOptions) (watch.Interface, error),
-) cache.SharedIndexInformer {
-	selector := fields.OneTermEqualSelector(metav1.ObjectNameField, name).String()
-	listWatch := &cache.ListWatch{
-		ListWithContextFunc: func(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) {
-			o.FieldSelector = selector
-			return list(ctx, o)
-		},
-		WatchFuncWithContext: func(ctx context.Context, o metav1.ListOptions) (watch.Interface, error) {
-			o.FieldSelector = selector
-			return watching(ctx, o)
-		},
-	}
-	return cache.NewSharedIndexInformer(cache.ToListWatcherWithWatchListSemantics(listWatch, k.options.Client), object, 0, cache.Indexers{})
-}
-
-// wakeOn sends to the channel at every change, after it called saw with the object.
-func wakeOn(wake chan<- struct{}, saw func(object any)) cache.ResourceEventHandler {
-	send := func() {
+// wakeOn sends to the channel at every change, and stores the states of webhook objects.
+func (k *Keeper) wakeOn(wake chan<- struct{}) cache.ResourceEventHandler {
+	send := func(object any) {
+		k.repairs.saw(webhookObjectOf(object), k.options.Now())
 		select {
 		case wake <- struct{}{}:
 		default:
 		}
 	}
 	return cache.ResourceEventHandlerFuncs{
-		AddFunc:    func(object any) { saw(object); send() },
-		UpdateFunc: func(_, object any) { saw(object); send() },
-		DeleteFunc: func(any) { send() },
+		AddFunc:    send,
+		UpdateFunc: func(_, object any) { send(object) },
+		DeleteFunc: func(any) { send(nil) },
 	}
 }
