@@ -34,30 +34,24 @@ func (l RouteLimits) IntentOf(service *corev1.Service, namespace *corev1.Namespa
 	intent.Wanted = mode == RoutingEnabled || intent.SubsetsOnly || intent.Observe || mode == RoutingUnset && injects(r.namespace)
 	r.each(&intent, AnnotationVersionLabel, func(text string) (err error) { intent.VersionLabel, err = parseLabelKey(text); return })
 	r.each(&intent, AnnotationDefaultVersion, func(text string) (err error) { intent.Default, err = parseDefault(text); return })
-	r.each(&intent, AnnotationWeights, func(text string) (err error) { intent.Weights, err = parseWeights(text); return })
-	r.each(&intent, AnnotationMatch, func(text string) (err error) { intent.Match, err = parseMatches(text); return })
+	r.each(&intent, AnnotationWeights, func(text string) (err error) { intent.Weights, err = ParseWeights(text); return })
+	r.each(&intent, AnnotationMatch, func(text string) (err error) { intent.Match, err = ParseMatches(text); return })
 	r.covered(&intent)
 	r.each(&intent, AnnotationMirror, func(text string) (err error) { intent.Mirror, err = parseMirror(text); return })
 	r.each(&intent, AnnotationSticky, func(text string) (err error) { intent.Sticky, err = parseSticky(text); return })
 	r.each(&intent, AnnotationDecidedAt, func(text string) (err error) { intent.DecidedAt, err = parseTime(text); return })
-	r.each(&intent, AnnotationUnversioned, func(text string) (err error) { intent.IgnoreUnversioned, err = parseUnversioned(text); return })
-	r.each(&intent, AnnotationDrift, func(text string) error { return keep(&intent.Drift)(parseDrift(text)) })
-	r.each(&intent, AnnotationEager, func(text string) error {
-		eager, err := parseSwitch(text)
-		intent.Deferred = err == nil && !eager
-		return err
-	})
-	r.each(&intent, AnnotationInheritPolicy, func(text string) error {
-		inherits, err := parseSwitch(text)
-		intent.NoPolicy = err == nil && !inherits
-		return err
-	})
+	intent.IgnoreUnversioned = r.choice(&intent, AnnotationUnversioned, "all", "ignore") == "ignore"
+	intent.Drift = DriftMode(r.choice(&intent, AnnotationDrift, string(DriftAdopt), string(DriftRevert), string(DriftDetach)))
+	intent.Deferred = r.choice(&intent, AnnotationEager, "true", "false") == "false"
+	intent.NoPolicy = r.choice(&intent, AnnotationInheritPolicy, "true", "false") == "false"
 	r.each(&intent, AnnotationSubsetRetention, func(text string) (err error) {
 		intent.SubsetRetention, err = parseDuration(text, leastRetention)
 		return
 	})
 	r.each(&intent, AnnotationUnreadyAfter, func(text string) (err error) { intent.UnreadyAfter, err = parseDuration(text, time.Second); return })
-	r.each(&intent, AnnotationUnreadyPolicy, func(text string) (err error) { intent.Unready, err = parseUnready(text); return })
+	if unready := r.choice(&intent, AnnotationUnreadyPolicy, "hold", string(UnreadyNext), string(UnreadyAll)); unready != "hold" {
+		intent.Unready = UnreadyPolicy(unready)
+	}
 	intent.HoldDeleted = r.holds(&intent, AnnotationDefaultDeleted)
 	intent.HoldScaledToZero = r.holds(&intent, AnnotationScaledToZero)
 	r.exposure(&intent)
@@ -74,14 +68,21 @@ func (l RouteLimits) IntentOf(service *corev1.Service, namespace *corev1.Namespa
 }
 
 // holds reports whether an annotation with the values move and hold is hold.
-func (r *reading) holds(intent *RouteIntent, key string) (holds bool) {
+func (r *reading) holds(intent *RouteIntent, key string) bool {
+	return r.choice(intent, key, "move", "hold") == "hold"
+}
+
+// choice reads an annotation that has one of these values. It returns "" if it is absent or invalid.
+func (r *reading) choice(intent *RouteIntent, key string, values ...string) (chosen string) {
 	r.each(intent, key, func(text string) error {
-		if holds = text == "hold"; !holds && text != "move" {
-			return fmt.Errorf("%q is neither move nor hold", text)
+		if !slices.Contains(values, text) {
+			last := len(values) - 1
+			return fmt.Errorf("%q is neither %s nor %s", text, strings.Join(values[:last], ", "), values[last])
 		}
+		chosen = text
 		return nil
 	})
-	return holds
+	return chosen
 }
 
 func injects(namespace *corev1.Namespace) bool {

@@ -145,7 +145,7 @@ func (r *reading) reservedHeader(name string) error {
 }
 
 func refusedWeights(text string) error {
-	weights, err := parseWeights(text)
+	weights, err := ParseWeights(text)
 	if err != nil {
 		return nil // parsing reports syntax errors
 	}

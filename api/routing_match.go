@@ -107,9 +107,7 @@ func (r *reading) covered(intent *RouteIntent) {
 const matchForms = "header:name:value, header-prefix:name:value, cookie:name:value, query:name:value, source:version"
 
 // ParseMatches parses a value of the match annotation.
-func ParseMatches(text string) ([]Match, error) { return parseMatches(text) }
-
-func parseMatches(text string) ([]Match, error) {
+func ParseMatches(text string) ([]Match, error) {
 	var out []Match
 	for _, item := range strings.Split(strings.TrimSuffix(text, ";"), ";") {
 		match, err := parseMatch(strings.TrimSpace(item))

@@ -38,7 +38,6 @@ func parseDefault(text string) (DefaultIntent, error) {
 	return DefaultIntent{Policy: DefaultLiteral, Version: text}, nil
 }
 
-// unknownPolicy returns an error for an unknown policy of the default, with the policy that it probably stands for.
 func unknownPolicy(text string) error {
 	for _, policy := range []DefaultPolicy{DefaultFirst, DefaultLowest, DefaultHighest, DefaultAll} {
 		if editDistance(strings.ToLower(text), string(policy)) <= 1 {
@@ -60,14 +59,24 @@ func checkVersion(text string) error {
 }
 
 // ParseWeights parses a value of the weights annotation, such as "v1=90,v2=10".
-func ParseWeights(text string) ([]Weight, error) { return parseWeights(text) }
-
-func parseWeights(text string) ([]Weight, error) {
+func ParseWeights(text string) ([]Weight, error) {
 	out, err := parseNumbers(text, "weight", 1<<24-1)
 	if err == nil && !slices.ContainsFunc(out, func(w Weight) bool { return w.Weight > 0 }) {
 		return nil, errors.New("all weights are 0")
 	}
 	return out, err
+}
+
+// CheckWeights returns an error if the text is not a valid value of the weights annotation.
+func CheckWeights(text string) error {
+	_, err := ParseWeights(text)
+	return err
+}
+
+// CheckDefaultVersion returns an error if the text is not a valid value of the default-version annotation.
+func CheckDefaultVersion(text string) error {
+	_, err := parseDefault(text)
+	return err
 }
 
 func parseMirror(text string) ([]Weight, error) { return parseNumbers(text, "percentage", 100) }
@@ -125,24 +134,6 @@ func parseSwitch(text string) (bool, error) {
 		return false, nil
 	}
 	return false, fmt.Errorf("%q is neither true nor false", text)
-}
-
-func parseUnversioned(text string) (bool, error) {
-	switch text {
-	case "ignore":
-		return true, nil
-	case "all":
-		return false, nil
-	}
-	return false, fmt.Errorf("%q is neither all nor ignore", text)
-}
-
-func parseDrift(text string) (DriftMode, error) {
-	switch mode := DriftMode(text); mode {
-	case DriftAdopt, DriftRevert, DriftDetach:
-		return mode, nil
-	}
-	return DriftAdopt, fmt.Errorf("%q is neither adopt, revert nor detach", text)
 }
 
 // parseHosts returns the hosts in lower case, sorted, without duplicates; "*" includes all others.
@@ -245,14 +236,4 @@ func parseDuration(text string, least time.Duration) (time.Duration, error) {
 		return 0, fmt.Errorf("%q is not a duration from %v on", text, least)
 	}
 	return d, nil
-}
-
-func parseUnready(text string) (UnreadyPolicy, error) {
-	switch policy := UnreadyPolicy(text); policy {
-	case "hold":
-		return UnreadyHold, nil
-	case UnreadyNext, UnreadyAll:
-		return policy, nil
-	}
-	return UnreadyHold, fmt.Errorf("%q is neither hold, next nor all", text)
 }
