@@ -37,9 +37,10 @@ func serve(ctx context.Context) error {
 	grpc_health_v1.RegisterHealthServer(checks, health.NewServer())
 	go func() { _ = checks.Serve(listener) }()
 
-	// An idle connection must outlive the sidecar's interest in it, which ends after an hour: a request on a connection that is just
-	// closed fails.
-	server := &http.Server{Addr: ":8080", Handler: handler(ownVersion()), ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Hour}
+	// The server closes no connection: a request that the sidecar sends on one at that moment fails. An unused connection is not idle to
+	// net/http, but waits for the header of its first request.
+	const forever = 24 * time.Hour
+	server := &http.Server{Addr: ":8080", Handler: handler(ownVersion()), ReadHeaderTimeout: forever, IdleTimeout: forever}
 	stopped := make(chan error, 1)
 	go func() {
 		<-ctx.Done()
