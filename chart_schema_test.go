@@ -65,7 +65,7 @@ func TestChartExposureKeysAreCurrent(t *testing.T) {
 }
 
 // ofConfiguration are the values that take every field of a section of the configuration file.
-var ofConfiguration = []string{"istio", "certificates", "routing", "coverage", "shutdown", "log", "leaderElection", "apiServer"}
+var ofConfiguration = []string{"istio", "certificates", "routing", "routing.metrics", "coverage", "shutdown", "log", "leaderElection", "apiServer"}
 
 // freeForm are the values that take any fields: they go into an object of Kubernetes as they are.
 var freeForm = []string{
@@ -77,7 +77,7 @@ var freeForm = []string{
 }
 
 // chosenByTheChart are fields of those sections that follow from other values, and are none themselves.
-var chosenByTheChart = []string{"certificates.source", "certificates.certificateName", "certificates.caBundle"}
+var chosenByTheChart = []string{"certificates.source", "certificates.certificateName", "certificates.caBundle", "routing.metrics.credentials"}
 
 // choices are the values of which only some are right, beside those that package api knows.
 var choices = map[string][]any{
@@ -295,7 +295,10 @@ func configurationSchema(section string) map[string]any {
 	properties := map[string]any{}
 	for _, field := range api.DefaultConfig().Fields() {
 		name, is := strings.CutPrefix(field.Path, section+".")
-		if !is || slices.Contains(chosenByTheChart, field.Path) {
+		isElsewhere := slices.ContainsFunc(ofConfiguration, func(other string) bool {
+			return strings.HasPrefix(other, section+".") && strings.HasPrefix(field.Path, other+".")
+		})
+		if !is || isElsewhere || slices.Contains(chosenByTheChart, field.Path) {
 			continue
 		}
 		schema := map[string]any{"description": field.Doc}
@@ -304,6 +307,8 @@ func configurationSchema(section string) map[string]any {
 			schema["type"] = "boolean"
 		case "whole number":
 			schema["type"] = "integer"
+		case "map of text":
+			schema["type"], schema["additionalProperties"] = "object", map[string]any{"type": "string"}
 		case "list of text":
 			item := map[string]any{"type": "string"}
 			if pattern := patterns[field.Path]; pattern != "" {
@@ -319,7 +324,14 @@ func configurationSchema(section string) map[string]any {
 		if types, also := alsoAllowed[field.Path]; also {
 			schema["type"] = types
 		}
-		properties[name] = schema
+		section := properties
+		for group, below, isNested := strings.Cut(name, "."); isNested; group, below, isNested = strings.Cut(name, ".") {
+			if section[group] == nil {
+				section[group] = map[string]any{"type": "object", "additionalProperties": false, "properties": map[string]any{}}
+			}
+			section, name = section[group].(map[string]any)["properties"].(map[string]any), below
+		}
+		section[name] = schema
 	}
 	return properties
 }

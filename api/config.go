@@ -96,6 +96,30 @@ type RoutingConfig struct {
 	MaxAnnotationSize int                 `json:"maxAnnotationBytes" min:"256" max:"262144" doc:"Maximum size of one routing annotation, in bytes."`
 	MaxObjectSize     int                 `json:"maxObjectBytes" min:"16384" max:"1048576" doc:"Maximum size of a generated object, in bytes. Larger objects are not written, and existing ones stay."`
 	MultiCluster      MultiClusterSetting `json:"multiCluster" oneOf:"auto,enabled,disabled" doc:"Whether Services may have endpoints in other clusters, which Outrigger does not see. If so, no default route is written until you choose. auto detects the label topology.istio.io/network on Istio's namespace and east-west gateways."`
+	Freeze            bool                `json:"freeze" doc:"Whether every canary keeps its step, and routes change only where a subset would be missing. The process follows a change of this field without a restart."`
+	Canary            CanaryConfig        `json:"canary"`
+	Metrics           MetricsServerConfig `json:"metrics"`
+}
+
+// CanaryConfig configures canaries: defaults of their annotations, and how they are evaluated.
+type CanaryConfig struct {
+	Steps              string        `json:"steps" form:"canarySteps" doc:"Default of the annotation canary-steps."`
+	Interval           time.Duration `json:"interval" min:"10s" max:"720h" doc:"Default of the annotation canary-interval."`
+	Checks             string        `json:"checks" doc:"Default of the annotation canary-checks; empty for error-rate<1% if routing.metrics.prometheusURL is set, and for readiness alone otherwise."`
+	MinRequests        int           `json:"minRequests" min:"0" max:"1000000000" doc:"Default of the annotation canary-min-requests."`
+	Deadline           time.Duration `json:"deadline" min:"10s" max:"720h" doc:"Default of the annotation canary-deadline."`
+	AutoOnNamespaces   bool          `json:"autoOnNamespaces" doc:"Whether the annotation canary=auto of a Namespace applies to its Services."`
+	EvaluationInterval time.Duration `json:"evaluationInterval" min:"1s" max:"10m" doc:"How often the checks of a canary are evaluated."`
+}
+
+// MetricsServerConfig configures the server that the checks of canaries ask.
+type MetricsServerConfig struct {
+	PrometheusURL        string            `json:"prometheusURL" form:"httpURLOrEmpty" doc:"URL of Prometheus, or of another server with its HTTP API. Empty: canaries are checked for readiness alone."`
+	Credentials          string            `json:"credentials" doc:"Folder with the files token (a bearer token) and ca.crt (the CAs that verify the server's certificate, in PEM), of which each may be missing. Empty for neither. The chart mounts the Secret routing.metrics.secretName."`
+	Timeout              time.Duration     `json:"timeout" min:"100ms" max:"1m" doc:"How long a query may take."`
+	ScrapeInterval       time.Duration     `json:"scrapeInterval" min:"1s" max:"10m" doc:"How often the server scrapes the proxies. Queries cover at least two intervals."`
+	MaxConcurrentQueries int               `json:"maxConcurrentQueries" min:"1" max:"1000" doc:"Maximum number of queries at the same time."`
+	Queries              map[string]string `json:"queries" doc:"PromQL by the name that checks use, as Go templates with .Namespace, .Service, .Host, .Version, .Subset, .Window, and .Port. The names requests, error-rate, and percentile replace the default queries."`
 }
 
 // CoverageConfig configures the count of pods without the sidecar that they should have.

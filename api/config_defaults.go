@@ -3,6 +3,8 @@
 package api
 
 import (
+	"maps"
+	"slices"
 	"time"
 )
 
@@ -33,6 +35,10 @@ func DefaultConfig() Config {
 			MaxAnnotationSize: 16 << 10,
 			MaxObjectSize:     256 << 10,
 			MultiCluster:      MultiClusterAuto,
+			Canary: CanaryConfig{
+				Steps: "5,20,50,100", Interval: 5 * time.Minute, MinRequests: 20, Deadline: time.Hour, EvaluationInterval: 30 * time.Second,
+			},
+			Metrics: MetricsServerConfig{Timeout: 5 * time.Second, ScrapeInterval: 15 * time.Second, MaxConcurrentQueries: 10},
 		},
 		Coverage: CoverageConfig{Interval: time.Minute},
 		Shutdown: ShutdownConfig{Linger: 10 * time.Second},
@@ -50,8 +56,25 @@ func DefaultConfig() Config {
 	}
 }
 
+// canary returns the settings of a canary without annotations. LoadConfig has checked them.
+func (c RoutingConfig) canary() (Canary, error) {
+	out := Canary{MinRequests: c.Canary.MinRequests, Deadline: c.Canary.Deadline, Interval: c.Canary.Interval}
+	var err error
+	if out.Steps, err = ParseCanarySteps(c.Canary.Steps, c.Canary.Interval); err != nil || c.Canary.Checks == "" {
+		return out, err
+	}
+	out.Checks, err = ParseCanaryChecks(c.Canary.Checks, c.Metrics.queryNames())
+	return out, err
+}
+
+// queryNames are the metrics that checks can name, besides the default ones.
+func (c MetricsServerConfig) queryNames() []string {
+	return slices.DeleteFunc(slices.Sorted(maps.Keys(c.Queries)), func(name string) bool { return name == "requests" || name == "percentile" })
+}
+
 // RoutingSettings returns the settings of the routing job.
 func (c Config) RoutingSettings() RoutingSettings {
+	canary, _ := c.Routing.canary()
 	return RoutingSettings{
 		Settle:            c.Routing.Settle,
 		PropagationDelay:  c.Routing.PropagationDelay,
@@ -67,8 +90,12 @@ func (c Config) RoutingSettings() RoutingSettings {
 		ClusterDomain:     c.Routing.ClusterDomain,
 		MaxVersions:       c.Routing.MaxVersions,
 		MaxObjectBytes:    c.Routing.MaxObjectSize,
-		Limits:            RouteLimits{AnnotationBytes: c.Routing.MaxAnnotationSize, MatchItems: c.Routing.MaxMatchItems, Hosts: c.Routing.MaxHosts},
+		Limits:            RouteLimits{AnnotationBytes: c.Routing.MaxAnnotationSize, MatchItems: c.Routing.MaxMatchItems, Hosts: c.Routing.MaxHosts, CanaryQueries: c.Routing.Metrics.queryNames(), Canary: &canary},
 		MultiCluster:      c.Routing.MultiCluster,
+		Freeze:            c.Routing.Freeze,
+		Canary: CanarySettings{
+			Interval: c.Routing.Canary.EvaluationInterval, HasMetrics: c.Routing.Metrics.PrometheusURL != "", AutoOnNamespaces: c.Routing.Canary.AutoOnNamespaces,
+		},
 	}
 }
 

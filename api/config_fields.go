@@ -14,7 +14,7 @@ import (
 // FieldDoc is the documentation of one field of the configuration file.
 type FieldDoc struct {
 	Path    string   // "istio.namespace"
-	Type    string   // "text", "whole number", "true or false", "duration", "list of text"
+	Type    string   // "text", "whole number", "true or false", "duration", "list of text", "map of text"
 	Default string   // as a user would write it; `""` for empty text
 	Values  []string // the closed set, if it is one
 	Doc     string   // one or two sentences
@@ -55,6 +55,8 @@ func typeName(value reflect.Value) string {
 		return "whole number"
 	case value.Kind() == reflect.Slice:
 		return "list of text"
+	case value.Kind() == reflect.Map:
+		return "map of text"
 	}
 	return "text"
 }
@@ -66,6 +68,8 @@ func written(value reflect.Value) string {
 		return shortDuration(time.Duration(value.Int()))
 	case value.Kind() == reflect.Slice && value.Len() == 0:
 		return "[]"
+	case value.Kind() == reflect.Map && value.Len() == 0:
+		return "{}"
 	case value.Kind() == reflect.String && (value.Len() == 0 || !plainText.MatchString(value.String())):
 		return strconv.Quote(value.String())
 	}

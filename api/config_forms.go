@@ -6,6 +6,7 @@ import (
 	"crypto/x509"
 	"encoding/pem"
 	"net"
+	"net/url"
 	"regexp"
 	"strconv"
 	"strings"
@@ -38,6 +39,8 @@ var forms = map[string]form{
 	"address":          {isAddress, `host:port, :port, or "0"`},
 	"name":             {func(text string) bool { return text != "" }, "a name"},
 
+	"canarySteps":         {areCanarySteps, "rising percentages that end with 100, each with a duration of its own if it differs, such as 5@2m,25,100"},
+	"httpURLOrEmpty":      {orEmpty(isHTTPURL), "a URL such as http://prometheus.monitoring:9090, without a query, or empty"},
 	"certificatesOrEmpty": {orEmpty(areCertificates), "certificates in PEM, or empty"},
 }
 
@@ -51,6 +54,16 @@ func formFault(name, text string) string {
 func isLabel(text string) bool     { return len(validation.IsDNS1123Label(text)) == 0 }
 func isSubdomain(text string) bool { return len(validation.IsDNS1123Subdomain(text)) == 0 }
 func isHost(text string) bool      { return net.ParseIP(text) != nil || isSubdomain(text) }
+
+func areCanarySteps(text string) bool {
+	_, err := ParseCanarySteps(text, minCanaryDuration)
+	return err == nil
+}
+
+func isHTTPURL(text string) bool {
+	found, err := url.Parse(text)
+	return err == nil && (found.Scheme == "http" || found.Scheme == "https") && found.Hostname() != "" && found.RawQuery == "" && found.Fragment == ""
+}
 
 func orEmpty(check func(string) bool) func(string) bool {
 	return func(text string) bool { return text == "" || check(text) }

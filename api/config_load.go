@@ -159,6 +159,8 @@ func setField(of reflect.StructField, target reflect.Value, given any, path *fie
 		return setNumber(of, target, given, path)
 	case target.Kind() == reflect.Slice:
 		return setList(of, target, given, path)
+	case target.Kind() == reflect.Map:
+		return setMap(target, given, path)
 	}
 	return setText(of, target, given, path)
 }
@@ -202,6 +204,25 @@ func setList(of reflect.StructField, target reflect.Value, given any, path *fiel
 		list = append(list, text)
 	}
 	target.Set(reflect.ValueOf(list))
+	return nil
+}
+
+func setMap(target reflect.Value, given any, path *field.Path) *field.Error {
+	entries, ok := given.(map[string]any)
+	if !ok {
+		return invalid(path, given, "a map of text")
+	}
+	out := map[string]string{}
+	for _, key := range slices.Sorted(maps.Keys(entries)) {
+		text, ok := entries[key].(string)
+		if !ok || text == "" {
+			return invalid(path.Key(key), entries[key], "text; write it in quotes")
+		}
+		out[key] = text
+	}
+	if len(out) > 0 {
+		target.Set(reflect.ValueOf(out))
+	}
 	return nil
 }
 
@@ -250,6 +271,13 @@ func (c Config) contradictions() field.ErrorList {
 	}
 	if k := c.Certificates; k.CABundle != "" && k.Source != CertificateFromSecret {
 		out = append(out, field.Forbidden(certificates.Child("caBundle"), fmt.Sprintf("must be empty unless source is secret; source is %q", k.Source)))
+	}
+	if r := c.Routing; r.Canary.Checks != "" {
+		if _, err := ParseCanaryChecks(r.Canary.Checks, r.Metrics.queryNames()); err != nil {
+			out = append(out, field.Invalid(field.NewPath("routing", "canary", "checks"), r.Canary.Checks, err.Error()))
+		} else if r.Metrics.PrometheusURL == "" {
+			out = append(out, field.Forbidden(field.NewPath("routing", "canary", "checks"), "requires routing.metrics.prometheusURL, the server that is asked"))
+		}
 	}
 	return out
 }

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	corev1 "k8s.io/api/core/v1"
 )
 
 func TestLoadConfigLaysTheFileOverTheDefaults(t *testing.T) {
@@ -167,13 +168,65 @@ func TestTheLeaseIsThatOfWhatThereIsToLead(t *testing.T) {
 }
 
 func TestRoutingSettingsCarryEveryField(t *testing.T) {
+	canary := DefaultCanary()
 	want := RoutingSettings{
 		Settle: 2 * time.Second, PropagationDelay: 2 * time.Second, SubsetRetention: time.Minute, SplitAge: 5 * time.Minute,
 		DefaultGoneWindow: 5 * time.Minute, DefaultGoneAfter: 30 * time.Second, Expose: ExposeEnabled, AllowWildcardHost: true,
 		ClusterDomain: "cluster.local", MultiCluster: MultiClusterAuto,
-		MaxVersions: 50, MaxObjectBytes: 256 << 10, Limits: RouteLimits{AnnotationBytes: 16 << 10, MatchItems: 100, Hosts: 50},
+		MaxVersions: 50, MaxObjectBytes: 256 << 10, Limits: RouteLimits{AnnotationBytes: 16 << 10, MatchItems: 100, Hosts: 50, Canary: &canary},
+		Canary: CanarySettings{Interval: DefaultCanaryInterval},
 	}
 	if diff := cmp.Diff(want, DefaultConfig().RoutingSettings()); diff != "" {
 		t.Errorf("-want +got\n%s", diff)
+	}
+}
+
+// The file has the defaults of the annotations, which those of a Service replace one by one.
+func TestCanaryDefaultsOfTheFile(t *testing.T) {
+	config, err := LoadConfig([]byte(`
+routing:
+  canary: {steps: "10@2m,50,100", interval: 7m, minRequests: 5, deadline: 30m, checks: "error-rate<2%,queue<7"}
+  metrics: {prometheusURL: "http://prometheus.monitoring:9090", queries: {queue: "vector(1)", requests: "vector(9)"}}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	limits := config.RoutingSettings().Limits
+	minute := time.Minute
+	for annotations, want := range map[string][]CanaryStep{
+		"":                    {{10, 2 * minute}, {50, 7 * minute}, {100, 7 * minute}},
+		"canary-interval=1m":  {{10, 2 * minute}, {50, minute}, {100, minute}},
+		"canary-steps=20,100": {{20, 7 * minute}, {100, 7 * minute}},
+		"canary-steps=20@3m,100;canary-interval=1m": {{20, 3 * minute}, {100, minute}},
+	} {
+		service := &corev1.Service{}
+		service.Annotations = map[string]string{AnnotationCanary: "v2"}
+		for _, item := range strings.Split(annotations, ";") {
+			if key, value, found := strings.Cut(item, "="); found {
+				service.Annotations[Domain+"/"+key] = value
+			}
+		}
+		intent, problems := limits.IntentOf(service, nil, nil)
+		if len(problems) > 0 || intent.Canary == nil {
+			t.Fatalf("%s: %v", annotations, problems)
+		}
+		if diff := cmp.Diff(want, intent.Canary.Steps); diff != "" {
+			t.Errorf("%s: -want +got\n%s", annotations, diff)
+		}
+		if c := intent.Canary; c.MinRequests != 5 || c.Deadline != 30*minute || len(c.Checks) != 2 || c.Checks[1].Metric != "queue" {
+			t.Errorf("%s: %+v", annotations, c)
+		}
+	}
+	for file, want := range map[string]string{
+		`routing: {canary: {checks: "error-rate<1%"}}`:                                           "routing.canary.checks: Forbidden: requires routing.metrics.prometheusURL",
+		`routing: {canary: {checks: "error-rat<1%"}, metrics: {prometheusURL: "http://p:9090"}}`: `did you mean "error-rate"?`,
+		`routing: {canary: {steps: "50,10"}}`:                                                    "must be rising percentages",
+		`routing: {metrics: {prometheusURL: "prometheus:9090"}}`:                                 "must be a URL",
+		`routing: {metrics: {queries: {mine: 7}}}`:                                               "must be text",
+		`routing: {metrics: {queries: [a]}}`:                                                     "must be a map of text",
+		`routing: {canary: {minRequests: -1}}`:                                                   "whole number from 0",
+	} {
+		if _, err := LoadConfig([]byte(file)); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v; the error must contain %q", file, err, want)
+		}
 	}
 }

@@ -38,6 +38,14 @@ const (
 	AnnotationDrift           = Domain + "/drift"              // Namespace, Service
 	AnnotationEager           = Domain + "/eager"              // Namespace, Service
 	AnnotationInheritPolicy   = Domain + "/inherit-policy"     // Namespace, Service
+
+	AnnotationCanary            = Domain + "/canary"              // Namespace, Service
+	AnnotationCanarySteps       = Domain + "/canary-steps"        // Namespace, Service
+	AnnotationCanaryInterval    = Domain + "/canary-interval"     // Namespace, Service
+	AnnotationCanaryChecks      = Domain + "/canary-checks"       // Namespace, Service
+	AnnotationCanaryMinRequests = Domain + "/canary-min-requests" // Namespace, Service
+	AnnotationCanaryDeadline    = Domain + "/canary-deadline"     // Namespace, Service
+	AnnotationCanaryPaused      = Domain + "/canary-paused"       // Namespace, Service
 )
 
 // Labels and annotations that Outrigger writes on generated objects.
@@ -161,6 +169,7 @@ type RouteIntent struct {
 	HoldDeleted bool
 	// HoldScaledToZero keeps the share of a version whose workload is scaled to 0 (scaled-to-zero=hold).
 	HoldScaledToZero bool
+	Canary           *Canary // nil if no canary is requested
 	// Texts contains the valid annotations by key, those of the Service before those of the Namespace.
 	Texts map[string]string
 	// Bad contains the keys of invalid annotations. They are ignored here; an existing route keeps the last valid value of the
@@ -223,6 +232,8 @@ type RoutingSettings struct {
 	MaxVersions       int                 // subsets of one Service; 50; 0 = no limit
 	MaxObjectBytes    int                 // of an object that is generated; 256 KiB; 0 = no limit
 	Limits            RouteLimits         // of annotations; 16 KiB, 100 match items, 50 hosts
+	Canary            CanarySettings
+	Freeze            bool // existing routes do not change, and canaries stay at their step
 }
 
 // MultiClusterSetting says whether Services have endpoints in other clusters.

@@ -41,6 +41,14 @@ var otherValues = map[string]string{
 	AnnotationDefaultDeleted:  "hold",
 	AnnotationScaledToZero:    "hold",
 	AnnotationDecidedAt:       "2026-01-02T03:04:05Z",
+
+	AnnotationCanary:            "v2",
+	AnnotationCanarySteps:       "25,100",
+	AnnotationCanaryInterval:    "10m",
+	AnnotationCanaryChecks:      "p99<1.5x",
+	AnnotationCanaryMinRequests: "0",
+	AnnotationCanaryDeadline:    "2h",
+	AnnotationCanaryPaused:      "true",
 }
 
 // A key belongs to the exposure exactly if writing it on an exposed Service changes what is exposed.

@@ -54,6 +54,7 @@ func (l RouteLimits) IntentOf(service *corev1.Service, namespace *corev1.Namespa
 	}
 	intent.HoldDeleted = r.holds(&intent, AnnotationDefaultDeleted)
 	intent.HoldScaledToZero = r.holds(&intent, AnnotationScaledToZero)
+	r.canary(&intent)
 	r.exposure(&intent)
 	r.exportTo(&intent)
 	if _, written := r.service.Annotations[AnnotationDefaultVersion]; written && !intent.Bad[AnnotationDefaultVersion] {
@@ -191,8 +192,11 @@ const maxReasonBytes = 500
 func (r *reading) invalid(intent *RouteIntent, key, text string, ref ObjectRef, err error) {
 	intent.Bad[key] = true
 	effect := ". Ignored; the current route is unchanged."
-	if isExposureKey(key) {
+	switch {
+	case isExposureKey(key):
 		effect = ". Nothing new is exposed, and an existing exposure is unchanged."
+	case isCanaryKey(key):
+		effect = ". No canary starts, and a running one stays at its step."
 	}
 	r.problems = append(r.problems, RouteProblem{
 		Object: ref, Field: AnnotationField(key), Value: text, Reason: RouteInvalidAnnotation,

@@ -43,6 +43,13 @@ func RoutingKeys() []KeyDoc {
 		{AnnotationUnreadyPolicy, false, both, "hold", "hold, next, all", "What happens when the default version has no ready pod. hold: the route stays. next: the next version, in the order of default-version, becomes the default. all: requests go to all ready pods. The former default does not return by itself."},
 		{AnnotationDefaultDeleted, false, both, "move", "move, hold", "What happens when the workload of the default version is deleted with its pods. move: the one remaining version receives the traffic. hold: the route stays, and requests fail until the workload is back or you choose another version."},
 		{AnnotationScaledToZero, false, both, "move", "move, hold", "What happens to the share of a version with a weight whose workload is scaled to 0. move: the default receives it until the version is ready again. hold: the share stays, as scale-from-zero autoscalers need it."},
+		{AnnotationCanary, false, both, "", "a version such as v2, or auto", "Moves traffic to this version step by step, and back to the default version if a check fails. auto does so for each new workload with a new version. On a Namespace, auto requires the setting routing.canary.autoOnNamespaces."},
+		{AnnotationCanarySteps, false, both, "5,20,50,100", "rising percentages that end with 100, each with an optional duration: 5@2m,25@10m,100@10m", "The canary's share of the requests in each step. The last step is monitored, too; then the version is the default."},
+		{AnnotationCanaryInterval, false, both, "5m", "a duration from 10s to 720h, such as 5m", "The duration of a step of a canary that has none of its own."},
+		{AnnotationCanaryChecks, false, both, "error-rate<1%", "comparisons such as error-rate<1%, p99<500ms, or p99<1.5x, separated by commas", "The checks that must pass in each step of a canary; x is a factor of the default version's value. Without configured metrics, the default is readiness only, which is always checked."},
+		{AnnotationCanaryMinRequests, false, both, "20", "a whole number from 0 to 1000000000", "A step of a canary with fewer requests to the canary is extended. Applies only if metrics are configured."},
+		{AnnotationCanaryDeadline, false, both, "1h", "a duration from 10s to 720h, such as 1h", "A canary that cannot pass a step within this time beyond the step's own duration is aborted. A pause stops the clock."},
+		{AnnotationCanaryPaused, false, both, "false", "true, false", "With true, the canary stays at its step. A failing check still aborts it."},
 		{AnnotationDecidedAt, false, service, "", "a time such as 2026-01-02T03:04:05Z", "When outrigger shift or promote last ran; they write it. From then on, a name means the workload that has the version at that time."},
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -16,6 +17,20 @@ type RouteLimits struct {
 	AnnotationBytes int // length of one annotation
 	MatchItems      int // conditions in the match annotation
 	Hosts           int // host names in the hosts annotation
+	// CanaryQueries are the names of the queries in the configuration file, which canary-checks may name.
+	CanaryQueries []string
+	// Canary has the settings of a canary without annotations, from the configuration file; nil for DefaultCanary.
+	Canary *Canary
+}
+
+// CanaryDefaults returns the settings of a canary without annotations. The caller may change them.
+func (l RouteLimits) CanaryDefaults() Canary {
+	out := DefaultCanary()
+	if l.Canary != nil {
+		out = *l.Canary
+	}
+	out.Steps, out.Checks = slices.Clone(out.Steps), slices.Clone(out.Checks)
+	return out
 }
 
 // DefaultRouteLimits returns the limits of a configuration file that sets none.
@@ -39,6 +54,8 @@ var listSeparators = map[string]*regexp.Regexp{
 	AnnotationHosts:           regexp.MustCompile(`\s*,\s*`),
 	AnnotationAllowedHosts:    regexp.MustCompile(`\s*,\s*`),
 	AnnotationGatewaySelector: regexp.MustCompile(`\s*,\s*`),
+	AnnotationCanarySteps:     regexp.MustCompile(`\s*,\s*`),
+	AnnotationCanaryChecks:    regexp.MustCompile(`\s*,\s*`),
 }
 
 // refusal returns an error if an annotation exceeds a limit, or if Istio or Envoy would reject what is generated from it. It returns nil

@@ -66,6 +66,13 @@ const (
 	RouteObjectTooLarge       RouteReason = "ObjectTooLarge"
 	RouteDelegateUnusable     RouteReason = "DelegateUnusable"
 	RouteRestored             RouteReason = "RestoredFromBackup"
+	RouteCanaryAborted        RouteReason = "CanaryAborted"
+	RouteCanaryHeld           RouteReason = "CanaryHeld"
+	RouteCanaryNoData         RouteReason = "CanaryNoData"
+	RouteCanaryFewRequests    RouteReason = "CanaryFewRequests"
+	RouteCanaryUndersized     RouteReason = "CanaryUndersized"
+	RouteCanarySkipped        RouteReason = "CanarySkipped"
+	RouteFrozen               RouteReason = "Frozen"
 )
 
 // RouteReasonDoc documents a reason of routing.
@@ -135,4 +142,11 @@ var routeReasons = []RouteReasonDoc{
 	{RouteObjectTooLarge, "An object would be larger than routing.maxObjectBytes. It is not written; the existing object is unchanged."},
 	{RouteDelegateUnusable, "A VirtualService <service>-extra cannot be a delegate, because it has hosts, gateways, or rules that are not http. It is ignored."},
 	{RouteRestored, "Kubernetes deleted generated objects that came from a backup, because the backup's Service owned them. They are recreated with the recorded default."},
+	{RouteCanaryAborted, "A canary ended without success, and its requests go to the default version. It does not start again until you decide to retry it."},
+	{RouteCanaryHeld, "A canary stays at its step, because the route was edited, an annotation is invalid, or the default version cannot receive its requests."},
+	{RouteCanaryNoData, "A check of a canary has no data. The canary stays at its step, and is aborted at its deadline."},
+	{RouteCanaryFewRequests, "A canary had too few requests to pass its step, so the step is extended, until its deadline."},
+	{RouteCanaryUndersized, "A canary receives a larger part of the requests than it has of the ready pods."},
+	{RouteCanarySkipped, "With outrigger.dev/canary=auto, a newer version replaced this one before its canary began."},
+	{RouteFrozen, "routing.freeze is true, and the routes would change. They stay as they are, and canaries stay at their step."},
 }

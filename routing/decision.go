@@ -36,6 +36,7 @@ type defaultDecision struct {
 	gone           goneDefault // a default whose workload was deleted
 	unready        time.Time   // when the default lost its last ready pod; zero unless failover is enabled
 	isReported     bool        // what happens to a default without a ready pod is reported
+	canary         canaryVerdict
 }
 
 // routeRules are the decided rules of the route, and what the record says about them.
@@ -66,8 +67,9 @@ func decide(f *facts) (outcome, []finding, bool) {
 	exposed, exposureFound := f.decideExposure()
 	exportTo, exportFound := f.decideExport(exposed)
 	policy, policyFound := f.decidePolicy()
+	c, canaryFound := c.decideCanary(exposed)
 	c, route, routeFound := c.decideRoute(exposed)
-	found = slices.Concat(found, exposureFound, exportFound, policyFound, routeFound, f.telemetry(), f.unroutedPorts())
+	found = slices.Concat(found, canaryFound, exposureFound, exportFound, policyFound, routeFound, f.telemetry(), f.unroutedPorts())
 	r := &c.record // decideDefault and decideWeights set the other fields; recordText sets Revision, History, and VersionLabel
 	r.Kept, r.Mirrors, r.Absent, r.Returned = route.kept, route.mirrors, route.absent, route.returned
 	r.LastValid, r.KeptHosts, r.RefusedExposure = exposed.lastValid, exposed.keptHosts, exposed.refusedExposure
@@ -112,7 +114,7 @@ func (s defaultDecision) waitsForSecond() bool {
 	if !s.Intent.Deferred || s.Intent.SubsetsOnly || s.record.State != "" || len(s.withPods()) > 1 || len(s.ours.routes()) > 0 || len(s.ours.added) > 0 {
 		return false
 	}
-	return !s.Intent.Default.OnService && s.Intent.Expose == nil && len(s.Intent.Weights)+len(s.Intent.Match)+len(s.Intent.Mirror) == 0
+	return !s.Intent.Default.OnService && s.Intent.Expose == nil && s.Intent.Canary == nil && len(s.Intent.Weights)+len(s.Intent.Match)+len(s.Intent.Mirror) == 0
 }
 
 // spansClusters reports whether the Service may have endpoints in other clusters of the mesh, by the setting or else by

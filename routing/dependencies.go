@@ -27,10 +27,13 @@ type Dependencies struct {
 // PodDependency is a group of pods, and what the plan depends on of it, besides whether one of the pods is ready.
 type PodDependency struct {
 	PodGroup
-	OnCounts      bool // how many pods there are, and how many of them are ready
-	OnCreated     bool
-	OnReadySince  bool
-	OnTerminating bool // whether all of them are terminating
+	OnCounts           bool // how many pods there are, and how many of them are ready
+	OnCreated          bool
+	OnReadySince       bool
+	OnTerminating      bool // whether all of them are terminating
+	OnTerminatingCount bool // how many of them are terminating
+	OnTemplates        bool
+	OnRestarts         bool
 }
 
 // PodsDiffer reports whether the pods of the Service differ from those that the plan was made from in something that it depends
@@ -44,7 +47,10 @@ func (d PodDependency) isMetBy(now PodGroup) bool {
 		(!d.OnCounts || d.Pods == now.Pods && d.Ready == now.Ready) &&
 		(!d.OnCreated || d.Created.Equal(now.Created)) &&
 		(!d.OnReadySince || d.ReadySince.Equal(now.ReadySince)) &&
-		(!d.OnTerminating || d.allTerminating() == now.allTerminating())
+		(!d.OnTerminating || d.allTerminating() == now.allTerminating()) &&
+		(!d.OnTerminatingCount || d.Terminating == now.Terminating) &&
+		(!d.OnTemplates || d.Templates == now.Templates) &&
+		(!d.OnRestarts || d.Restarts == now.Restarts)
 }
 
 func (g PodGroup) allTerminating() bool { return g.Pods <= g.Terminating }
@@ -83,6 +89,23 @@ func (p podGroup) readySince() time.Time {
 func (p podGroup) allTerminating() bool {
 	p.read.OnTerminating = true
 	return p.read.allTerminating()
+}
+
+func (p podGroup) templates() []string {
+	p.read.OnTemplates = true
+	return splitList(p.read.Templates)
+}
+
+// restarts returns the restarts by pod; nil if no container has restarted.
+func (p podGroup) restarts() map[string]string {
+	p.read.OnRestarts = true
+	return parsePairs(p.read.Restarts)
+}
+
+// terminating returns how many of the pods are terminating. It is part of the counts.
+func (p podGroup) terminating() int {
+	p.read.OnCounts, p.read.OnTerminatingCount = true, true
+	return p.read.Terminating
 }
 
 // podsAndWorkloads is the only way in which rules reach the observed pods and workloads, and compare times with now. It notes what

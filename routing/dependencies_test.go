@@ -58,6 +58,12 @@ func otherPods(pods []PodGroup, on Dependencies, random *rand.Rand) (out []PodGr
 		if !read.OnReadySince && group.Ready > 0 {
 			group.ReadySince = group.ReadySince.Add(time.Duration(random.Intn(100)-50) * time.Second)
 		}
+		if !read.OnTemplates {
+			group.Templates = fmt.Sprint("template-", random.Intn(3))
+		}
+		if !read.OnRestarts {
+			group.Restarts = fmt.Sprint("pod=", 1+random.Intn(9))
+		}
 		if *group != was {
 			what += fmt.Sprintf("%+v, which was %+v; ", *group, was)
 		}

@@ -52,6 +52,9 @@ type facts struct {
 	detached        []string // those of them that are no longer written
 	gatewayDetached bool     // our Gateway is no longer written, because another client changed it
 	left            stamps   // subsets that our routes no longer name, since when
+
+	superseded bool // default-version and weights have the values that a canary superseded
+	isIdle     bool // the weights have no effect, because a canary progresses
 }
 
 // ourObjects are the existing objects of Outrigger, by role.
@@ -90,6 +93,7 @@ func read(observed Observed, now time.Time, reads *podsAndWorkloads) *reader {
 	s.readRecord()
 	s.refuseHosts()
 	s.restoreAnnotations()
+	s.supersede()
 	s.followTimes()
 	return s
 }

@@ -82,14 +82,16 @@ func (s *facts) isDecision(r record) bool {
 }
 
 // sameDecision reports whether two records send requests to the same versions. What the names mean may differ: a workload that
-// changes its version is not a decision about shares.
+// changes its version is not a decision about shares, and neither is a
+// step of a canary.
 func sameDecision(a, b record) bool {
+	a, b = a.withoutCanary(), b.withoutCanary()
 	return (a.Default.equal(b.Default) || overlap(a.Default, b.Default)) && a.Weights.String() == b.Weights.String()
 }
 
 // historyFor returns the past decisions to write with a record.
 func (s *facts) historyFor(r record) decisionHistory {
-	was, list := s.copies.read, r.History
+	was, list := s.copies.read.withoutCanary(), r.History
 	before := was
 	before.Default = s.fixedByNow(was.Default) // the same workload in another form is not a decision
 	switch {
@@ -99,7 +101,8 @@ func (s *facts) historyFor(r record) decisionHistory {
 		return list
 	}
 	by := s.decidingHash()
-	isSequel := len(list) > 0 && list[0].By == by && !r.Adopted && r.By == was.By
+	isOfCanary := was.Canary.Version != r.Canary.Version // its start or its success, which no annotation shows
+	isSequel := len(list) > 0 && list[0].By == by && !r.Adopted && r.By == was.By && !isOfCanary
 	if !isSequel {
 		list = append(decisionHistory{{Until: timeText(s.now), Default: was.Default, Weights: was.Weights, By: by}}, list...)
 	}

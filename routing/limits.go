@@ -60,6 +60,9 @@ func (s defaultDecision) byUrgency(versions []string) []string {
 			meant[version] = true
 		}
 	}
+	if s.Intent.Canary != nil {
+		meant[s.Intent.Canary.Version] = true
+	}
 	out := slices.Clone(versions)
 	slices.SortStableFunc(out, func(a, b string) int { return boolOrder(meant[a], meant[b]) })
 	return out

@@ -39,7 +39,7 @@ func observe(observed Observed, now time.Time, reads *podsAndWorkloads) Result {
 		}
 		end = next
 	}
-	result.Objects = observed.Existing.sorted()
+	result.Objects, result.Transitions = observed.Existing.sorted(), nil
 	for _, change := range Diff(observed.Existing.sorted(), end) {
 		if change.Action != Apply || !slices.ContainsFunc(observed.Existing.All(), func(o Object) bool { return sameName(o, change.Object) && sameSpec(o, change.Object) }) {
 			result.Unwritten = append(result.Unwritten, change)
@@ -151,7 +151,7 @@ func (s *reader) subsetsOnly() planEnd {
 func (s *reader) reportIdle() {
 	var idle []string
 	for _, key := range []string{
-		api.AnnotationDefaultVersion, api.AnnotationWeights, api.AnnotationMatch, api.AnnotationMirror, api.AnnotationSticky, api.AnnotationExpose,
+		api.AnnotationDefaultVersion, api.AnnotationWeights, api.AnnotationMatch, api.AnnotationMirror, api.AnnotationSticky, api.AnnotationExpose, api.AnnotationCanary,
 	} {
 		if _, written := s.Service.Annotations[key]; written && s.Intent.Texts[key] != "" && s.Intent.Texts[key] != "false" {
 			idle = append(idle, key)

@@ -22,6 +22,9 @@ func Plan(observed Observed, now time.Time) Result {
 	if observed.Intent.Observe {
 		return observe(observed, now, reads)
 	}
+	if observed.Settings.Freeze && len(observed.Existing.VirtualServices) > 0 {
+		return freeze(observed, now, reads)
+	}
 	return plan(observed, now, reads)
 }
 
@@ -47,7 +50,7 @@ func plan(observed Observed, now time.Time, reads *podsAndWorkloads) Result {
 
 	// Objects.
 	objects, limits := render(decided)
-	return s.result(planEnd{objects: objects, found: append(found, limits...), isConcluded: true})
+	return s.result(planEnd{objects: objects, found: append(found, limits...), isConcluded: true, transitions: decided.canary.transitions})
 }
 
 // interpret reads what the pods, workloads, records, and foreign objects mean.
@@ -88,6 +91,7 @@ type planEnd struct {
 	found       []finding
 	unsealed    Object // an object that is written as it is; nil if there is none
 	isConcluded bool   // everything is planned except what waits for a time
+	transitions []CanaryTransition
 }
 
 // finish combines how a plan ends with what reading found.
@@ -98,7 +102,7 @@ func (s *facts) finish(end planEnd, found []finding) Result {
 	objects.VirtualServices = asObserved(s, objects.VirtualServices)
 	objects.Gateways = asObserved(s, objects.Gateways)
 	s.sealAll(objects, end.unsealed)
-	out := Result{Objects: objects.sorted(), Release: s.releases(objects, end.isConcluded), Next: s.cluster.next, DependsOn: s.cluster.dependencies()}
+	out := Result{Objects: objects.sorted(), Release: s.releases(objects, end.isConcluded), Next: s.cluster.next, DependsOn: s.cluster.dependencies(), Transitions: end.transitions}
 	for _, f := range found {
 		if out.Problems = append(out.Problems, f.RouteProblem); f.pending != nil {
 			out.Pending = append(out.Pending, *f.pending)

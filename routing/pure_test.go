@@ -151,6 +151,10 @@ func TestGroupPods(t *testing.T) {
 	ending.DeletionTimestamp = &metav1.Time{Time: at}
 	late := make("f", "v2", 1, true, corev1.PodRunning)
 	late.Status.Conditions[0].LastTransitionTime = metav1.NewTime(at)
+	late.Labels["controller-revision-hash"], ending.Labels["controller-revision-hash"] = "b7", "a1"
+	late.Status.ContainerStatuses = []corev1.ContainerStatus{{RestartCount: 1}, {RestartCount: 4}}
+	late.Status.InitContainerStatuses = []corev1.ContainerStatus{{RestartCount: 2}}
+	ending.Status.ContainerStatuses = late.Status.ContainerStatuses
 	got := GroupPods([]*corev1.Pod{
 		make("b", "v2", 1, true, corev1.PodRunning), make("a", "v1", 2, true, corev1.PodRunning), ending, make("d", "v1", 9, false, corev1.PodFailed), make("e", "v1", 9, false, corev1.PodSucceeded),
 		pod("j", "job", "Job", map[string]string{"version": "v1"}), late,
@@ -158,7 +162,7 @@ func TestGroupPods(t *testing.T) {
 	db := WorkloadRef{"StatefulSet", "db"}
 	want := []PodGroup{
 		{Workload: db, Version: "v1", Pods: 2, Ready: 1, Terminating: 1, Created: at.Add(-3 * time.Hour), ReadySince: at.Add(-2 * time.Hour)},
-		{Workload: db, Version: "v2", Pods: 2, Ready: 2, Created: at.Add(-time.Hour), ReadySince: at.Add(-time.Hour)},
+		{Workload: db, Version: "v2", Pods: 2, Ready: 2, Created: at.Add(-time.Hour), ReadySince: at.Add(-time.Hour), Templates: "b7", Restarts: "f=4"},
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("-want +got:\n%s", diff)

@@ -63,6 +63,8 @@ type record struct {
 	VersionLabel string `json:"versionLabel,omitempty"`
 	// RefusedExposure is the exposure that was refused because its host was claimed: it does not apply automatically later.
 	RefusedExposure string `json:"waiting,omitempty"`
+	// Canary is the canary that progresses, and those that ended.
+	Canary canaryRecord `json:"canary,omitzero"`
 	// History holds the decisions that were in effect before, newest first.
 	History decisionHistory `json:"history,omitempty"`
 	// Revision counts the changes of the record, so that the newer of two copies is known. It is 0 where a release that did

@@ -210,6 +210,7 @@ func TestReplay(t *testing.T) {
 		{"a VirtualService is applied over ours, and uses our Gateway", playRouteOverOurs},
 		{"ours are replaced with their annotations, and remembered", playReplaced},
 		{"ours are replaced with their annotations while Outrigger is away", playReplacedAway},
+		{"a canary succeeds, and the next one is aborted", playCanary},
 		{"anything at all", playAnything},
 	} {
 		t.Run(test.name, func(t *testing.T) {

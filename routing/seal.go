@@ -133,7 +133,7 @@ func asEarlier(current, want Object) map[string]string {
 
 // asEarlier is a record without what releases did not record that do not count its revisions.
 func (r record) asEarlier() record {
-	r.Revision, r.Unrouted = 0, false
+	r.Revision, r.Unrouted, r.Canary = 0, false, canaryRecord{}
 	r.Kept, r.Mirrors, r.LastValid, r.Absent, r.Gone, r.Detached, r.KeptHosts, r.History = nil, nil, nil, nil, "", nil, nil, nil
 	return r
 }

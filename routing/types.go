@@ -59,6 +59,8 @@ type Observed struct {
 	MultiCluster bool
 	// RootNamespace is the mesh's root namespace, istio-system.
 	RootNamespace string
+	// Samples are the metrics for the evaluation of a canary that is due, as CanaryQueryOf requests them; nil if they were not queried.
+	Samples *CanarySamples
 	// BetweenWrites is true if a controller may still be writing the objects: an outdated object then does not count as an edit.
 	BetweenWrites bool
 	// Offline is true without a cluster. Missing gateways are then not reported.
@@ -92,6 +94,12 @@ type PodGroup struct {
 	Created time.Time
 	// ReadySince is when the longest-ready pod became ready, truncated to seconds like the API; zero if no pod is ready.
 	ReadySince time.Time
+	// Templates are the hashes of the pod templates of the pods that are not terminating, as Kubernetes labels them, sorted and
+	// separated by commas; empty if they have none.
+	Templates string
+	// Restarts has the pods that are not terminating and of which a container has restarted, with the most restarts of any of their
+	// containers: "web-5d4f=3,web-7c9b=1", sorted. Empty if there is none.
+	Restarts string
 }
 
 // Workload is what routing needs to know of a Deployment, StatefulSet or DaemonSet.
@@ -122,6 +130,8 @@ type Result struct {
 	Problems  []api.RouteProblem
 	// Pending are the settings that do not apply yet, sorted by key.
 	Pending []Pending
+	// Transitions are what the plan decides about a canary. They are to be reported as Events once an object of the plan is written.
+	Transitions []CanaryTransition
 	// Unwritten are the changes that routing=observe prevents, in the order of Diff, except changes of metadata alone.
 	Unwritten []Change
 }

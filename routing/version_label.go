@@ -62,6 +62,9 @@ func FollowVersionLabel(observed *Observed, recorded string, before []PodGroup) 
 		}
 	}
 	versions, why := s.versionsBy(written, recorded, pairs)
+	if s.recorded.Canary.isActive() {
+		why = "canary " + s.recorded.Canary.Version + " progresses"
+	}
 	if why != "" {
 		observed.Intent.VersionLabel, observed.Pods = recorded, before
 		observed.LabelChange = LabelChange{NotFollowed: written, Why: why}
@@ -281,6 +284,7 @@ func (s *reader) relabelRecord() {
 		r.Names = nil
 	}
 	r.Default, r.Failed = s.relabeled(r.Default), s.relabeled(r.Failed)
+	r.Canary = r.Canary.renamed(change.Versions)
 	for i, w := range r.Weights {
 		if r.Weights[i].bound = s.relabeled(w.meaning()); r.Weights[i].bound.equal(meaning{Version: w.name}) {
 			r.Weights[i].bound = meaning{}

@@ -106,6 +106,9 @@ type weightsDecision struct {
 
 // decideWeights decides which weights are in effect from now on. The decision that it returns has them in its record.
 func (s defaultDecision) decideWeights() (defaultDecision, []finding) {
+	if s.record.Canary.isActive() {
+		return s, nil // decideCanary has decided them
+	}
 	decided, next := s.weightsDecision(), s
 	next.record.Weights, next.record.Adopted, next.record.Provisional = decided.inEffect, decided.adopted, decided.first
 	if len(decided.missing) == 0 {

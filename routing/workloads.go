@@ -6,6 +6,7 @@ import (
 	"cmp"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -55,7 +56,7 @@ func GroupPods(pods []*corev1.Pod, versionLabel string) []PodGroup {
 		ref     WorkloadRef
 		version string
 	}
-	groups := map[key]*PodGroup{}
+	groups, restarts := map[key]*PodGroup{}, map[key]map[string]int{}
 	for _, pod := range pods {
 		ref, serves := WorkloadOf(pod)
 		if !serves || pod.Status.Phase == corev1.PodSucceeded || pod.Status.Phase == corev1.PodFailed {
@@ -69,9 +70,20 @@ func GroupPods(pods []*corev1.Pod, versionLabel string) []PodGroup {
 		}
 		since, ready := ReadySince(pod)
 		group.Add(pod.CreationTimestamp.Time, since, ready, pod.DeletionTimestamp != nil)
+		if pod.DeletionTimestamp != nil {
+			continue
+		}
+		group.AddTemplate(TemplateOf(func(key string) string { return pod.Labels[key] }))
+		if count := RestartsOf(pod); count > 0 {
+			if restarts[at] == nil {
+				restarts[at] = map[string]int{}
+			}
+			restarts[at][pod.Name] = count
+		}
 	}
 	out := make([]PodGroup, 0, len(groups))
-	for _, group := range groups {
+	for at, group := range groups {
+		group.SetRestarts(restarts[at])
 		out = append(out, *group)
 	}
 	slices.SortFunc(out, comparePods)
@@ -98,6 +110,44 @@ func (g *PodGroup) Add(created, readySince time.Time, ready, terminating bool) {
 	if g.ReadySince.IsZero() || readySince.Before(g.ReadySince) {
 		g.ReadySince = readySince
 	}
+}
+
+// AddTemplate adds the hash of a pod template; an empty one is none.
+func (g *PodGroup) AddTemplate(hash string) {
+	if hash == "" || hash == g.Templates { // nearly always
+		return
+	}
+	if known := splitList(g.Templates); !slices.Contains(known, hash) {
+		g.Templates = strings.Join(slices.Sorted(slices.Values(append(known, hash))), ",")
+	}
+}
+
+// SetRestarts sets the number of restarts, by pod.
+func (g *PodGroup) SetRestarts(counts map[string]int) {
+	if len(counts) == 0 {
+		return
+	}
+	pairs := map[string]string{}
+	for pod, count := range counts {
+		pairs[pod] = strconv.Itoa(count)
+	}
+	g.Restarts = pairsText(pairs)
+}
+
+// TemplateOf returns the hash of the template that a pod was created from, by its labels; empty if no controller labels it.
+func TemplateOf(label func(key string) string) string {
+	return cmp.Or(label(appsv1.DefaultDeploymentUniqueLabelKey), label("rollouts-pod-template-hash"), label(appsv1.ControllerRevisionHashLabelKey))
+}
+
+// RestartsOf returns the most restarts of any container of a pod.
+func RestartsOf(pod *corev1.Pod) int {
+	most := int32(0)
+	for _, list := range [][]corev1.ContainerStatus{pod.Status.InitContainerStatuses, pod.Status.ContainerStatuses} {
+		for _, status := range list {
+			most = max(most, status.RestartCount)
+		}
+	}
+	return int(most)
 }
 
 // ReadySince is since when a pod is ready; false if it is not, or ends. A condition without a time is as old as the pod.

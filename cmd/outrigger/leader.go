@@ -30,7 +30,7 @@ type podsOfCluster interface {
 
 // leadersJobs returns the jobs of the leader: managing routes, and counting pods without the sidecar that they should have. Both
 // share one watch of pods; without routes, the count has its own.
-func leadersJobs(cluster *rest.Config, shared ctrlcluster.Cluster, istio *webhook.IstioConfiguration, config api.Config, namespace string, logger logr.Logger) (*process.Leadership, error) {
+func leadersJobs(cluster *rest.Config, shared ctrlcluster.Cluster, istio *webhook.IstioConfiguration, config api.Config, namespace string, freeze *controller.Freeze, logger logr.Logger) (*process.Leadership, error) {
 	leader := &process.Leadership{Name: config.LeaseName(), Timing: config.LeaderElection, Log: logger.WithName("leader")}
 	if config.LeaderElection.Enabled && leader.Name != "" {
 		var err error
@@ -41,8 +41,13 @@ func leadersJobs(cluster *rest.Config, shared ctrlcluster.Cluster, istio *webhoo
 	var pods podsOfCluster
 	switch {
 	case config.Routing.Enabled:
+		canaries, err := controller.NewCanaryMetrics(config.Routing)
+		if err != nil {
+			return nil, err
+		}
 		routes := controller.New(controller.Options{
 			Settings: config.RoutingSettings(), RootNamespace: config.Istio.Namespace, Registerer: metrics.Registry,
+			Canaries: canaries, Freeze: freeze,
 			Mesh: func(context.Context) routing.Mesh {
 				current, err := istio.Current()
 				if err != nil || current == nil {

@@ -23,6 +23,7 @@ import (
 	"outrigger.dev/outrigger/api"
 	"outrigger.dev/outrigger/internal/cli"
 	"outrigger.dev/outrigger/internal/process"
+	"outrigger.dev/outrigger/routing/controller"
 	"outrigger.dev/outrigger/webhook"
 )
 
@@ -54,6 +55,7 @@ serves /healthz, /readyz, and /metrics. After SIGTERM, readiness fails at once, 
 			logger := process.NewLog(config.Log, command.ErrOrStderr())
 			ctrl.SetLogger(logger)
 			klog.SetLogger(logger)
+			where.configFile = configFile
 			p, err := newProcess(config, where, logger)
 			if err != nil {
 				return err
@@ -71,7 +73,7 @@ serves /healthz, /readyz, and /metrics. After SIGTERM, readiness fails at once, 
 
 // placement holds the flags that depend on where the process runs.
 type placement struct {
-	kubeconfig, namespace, address string
+	kubeconfig, namespace, address, configFile string
 }
 
 // newProcess creates all parts and connects them. It opens the ports and starts nothing.
@@ -105,7 +107,8 @@ func newProcess(config api.Config, where placement, logger logr.Logger) (*proces
 		return nil, err
 	}
 	// Every replica has its certificate and Istio's configuration; only the leader manages routes and counts pods.
-	leader, err := leadersJobs(cluster, shared, answers.istio, config, where.namespace, logger)
+	freeze := controller.NewFreeze(config.Routing.Freeze)
+	leader, err := leadersJobs(cluster, shared, answers.istio, config, where.namespace, freeze, logger)
 	if err != nil {
 		return nil, err
 	}
@@ -114,7 +117,7 @@ func newProcess(config api.Config, where placement, logger logr.Logger) (*proces
 		{Name: "caches", Check: func() error { return process.Synced(shared) }},
 		{Name: "configuration", Check: func() error { _, err := answers.istio.Current(); return err }},
 	}}
-	jobs := process.Above(shared, keeper, answers.istio, answers.owners, leader)
+	jobs := process.Above(shared, keeper, answers.istio, answers.owners, leader, process.FollowFreeze(where.configFile, freeze.Set, logger.WithName("configuration")))
 	p := &process.Process{Log: logger, Ready: ready, Jobs: jobs.Start, Linger: config.Shutdown.Linger, Flush: tracing.Flush()}
 	webhookAddress := where.at(net.JoinHostPort("", strconv.Itoa(config.Webhook.Port)))
 	if p.Webhook, err = process.Listen("webhook", webhookAddress, process.KnownCallers(config.Webhook, answers.handler), process.TLSConfig(config.Webhook, keeper.GetCertificate)); err != nil {

@@ -51,7 +51,10 @@ func (l *live) applyDecision(ctx context.Context, d diagnose.Decision, output wr
 		for _, observed := range others {
 			output.say("%s", diagnose.DescribeRoute(observed, s.gaps))
 		}
-		if len(others) > 0 {
+		switch {
+		case len(others) > 0 && d.OneService:
+			output.say("    This does not change them.")
+		case len(others) > 0:
 			output.say("    This does not change them. To change them too, add --all-services.")
 		}
 	}

@@ -67,7 +67,7 @@ func (l *live) status(ctx context.Context, all bool, service ...string) (statusR
 		}
 		namespaces.Items = []corev1.Namespace{one}
 	}
-	report := statusReport{Namespaces: []namespaceStatus{}}
+	report := statusReport{at: l.now(), Frozen: l.frozen(), Namespaces: []namespaceStatus{}}
 	for i := range namespaces.Items {
 		status, err := l.namespaceStatus(ctx, s, &namespaces.Items[i], service...)
 		if all {

@@ -46,6 +46,15 @@ func (l *live) notRunning(ctx context.Context) (string, error) {
 	return l.notRunningHere("no replica holds Lease " + name), nil
 }
 
+// frozen says that routes are frozen; empty if they are not.
+func (l *live) frozen() string {
+	if !l.config.Routing.Freeze {
+		return ""
+	}
+	return fmt.Sprintf("Routes are frozen (routing.freeze=true in namespace %s): canaries stay at their step, and routes change only where a subset is missing. "+
+		"To end that: helm upgrade with --set routing.freeze=false", l.systemNamespace)
+}
+
 // notInstalled is for a system namespace without settings of Outrigger.
 func (l *live) notInstalled(ctx context.Context) (string, error) {
 	elsewhere, err := l.elsewhere(ctx)

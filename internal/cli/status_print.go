@@ -39,12 +39,15 @@ func statusPrinter(output string) (func(statusReport, tableView, io.Writer) erro
 // printStatus writes whether a controller is missing, and then each table that has rows.
 func printStatus(report statusReport, view tableView, out io.Writer) error {
 	p := &tables{out: out, view: view}
-	if report.NotRunning != "" {
-		p.line(view.style.warn(report.NotRunning))
-		p.some = true
+	for _, text := range []string{report.Frozen, report.NotRunning} {
+		if text != "" {
+			p.line(view.style.warn(text))
+			p.some = true
+		}
 	}
 	p.namespaces(report.Namespaces)
 	p.versions(report.Namespaces)
+	p.canaries(report.Namespaces, report.at)
 	p.pending(report.Namespaces)
 	p.history(report.Namespaces)
 	p.routes(report.Namespaces)
@@ -100,11 +103,30 @@ func (p *tables) version(s diagnose.ServiceStatus, v diagnose.VersionStatus) []s
 	return row
 }
 
+// canaries writes a line for each canary.
+func (p *tables) canaries(namespaces []namespaceStatus, now time.Time) {
+	var lines []string
+	eachService(namespaces, func(namespace string, s diagnose.ServiceStatus) {
+		if s.Canary != nil {
+			lines = append(lines, "Service "+namespace+"/"+s.Name+": "+s.Canary.Line(now))
+		}
+	})
+	if len(lines) > 0 && p.some {
+		p.line("")
+	}
+	for _, line := range lines {
+		p.line(line)
+	}
+}
+
 // pending lists what is written and not in effect, and what it waits for.
 func (p *tables) pending(namespaces []namespaceStatus) {
 	var rows [][]string
 	eachService(namespaces, func(namespace string, s diagnose.ServiceStatus) {
 		for _, pending := range s.Pending {
+			if pending.Annotation == api.AnnotationCanary && s.Canary != nil {
+				continue // canaries says what it waits for
+			}
 			rows = append(rows, p.at(namespace, s.Name, strings.TrimPrefix(pending.Annotation, api.Domain+"/"), cmp.Or(pending.Value, "-"), strings.Join(pending.Missing, ", ")))
 		}
 	})

@@ -2,10 +2,17 @@
 
 package cli
 
-import "outrigger.dev/outrigger/internal/diagnose"
+import (
+	"time"
+
+	"outrigger.dev/outrigger/internal/diagnose"
+)
 
 // statusReport is the result of status, in the form of -o json.
 type statusReport struct {
+	at time.Time // when the cluster was read
+	// Frozen says that routing.freeze is true, and how to end that. It is empty otherwise, or if that is unknown.
+	Frozen string `json:"frozen,omitempty"`
 	// NotRunning explains that no controller updates the routes, and the fix. It is empty if one runs or if that is unknown.
 	NotRunning string            `json:"notRunning,omitempty"`
 	Namespaces []namespaceStatus `json:"namespaces"`

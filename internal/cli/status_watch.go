@@ -109,6 +109,9 @@ func (w *statusWatch) changes(before, after map[string]string) error {
 // statusLines are a report as lines, by what each of them is about.
 func statusLines(report statusReport) map[string]string {
 	out := map[string]string{}
+	if report.Frozen != "" {
+		out["routes:"] = " " + report.Frozen
+	}
 	if report.NotRunning != "" {
 		out["controller:"] = " " + report.NotRunning
 	}
@@ -120,6 +123,9 @@ func statusLines(report statusReport) map[string]string {
 			name := n.Name + "/" + s.Name
 			for _, p := range s.Problems {
 				out[p.Reason+": "+p.Object+" "+p.Field+":"] = " " + p.Message
+			}
+			if s.Canary != nil {
+				out[name+" canary:"] = " " + strings.TrimPrefix(s.Canary.Change(), "canary ")
 			}
 			for _, p := range s.Pending {
 				out[name+" pending "+p.Annotation+":"] = " " + cmp.Or(p.Value, "-") + " waits for " + strings.Join(p.Missing, ", ")

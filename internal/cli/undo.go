@@ -24,7 +24,10 @@ not in effect, it removes them instead, so the decision in effect stays.
 
 Outrigger records the last five decisions on its VirtualService and DestinationRule. "outrigger status SERVICE -o wide"
 lists them with the numbers that --to takes. A second undo returns to what the first one undid. Match and mirror stay as
-they are. A decision that names a version without pods or workloads is refused.`,
+they are. A decision that names a version without pods or workloads is refused.
+
+While a canary progresses, undo aborts it: the default version gets all requests. A canary that waits is removed. The success
+of a canary is one decision, so undo returns to the default before it.`,
 		Example: `  # Return to the weights and default before the last decision
   outrigger undo springbootapp
 

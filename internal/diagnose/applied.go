@@ -33,7 +33,7 @@ func WhyNotApplied(observed routing.Observed, gaps Gaps, now time.Time) string {
 	}
 	plan := routing.Plan(WithoutDelays(observed), now)
 	for _, p := range plan.Problems {
-		if p.Reason == api.RoutePendingVersions {
+		if p.Reason == api.RoutePendingVersions && p.Field != api.AnnotationField(api.AnnotationCanary) { // a canary may begin later
 			return p.Message + " " + p.Advice
 		}
 	}

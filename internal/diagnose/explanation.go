@@ -27,7 +27,8 @@ type ServiceExplanation struct {
 	ChangesAt      *time.Time       `json:"changesAt,omitempty"` // when something changes without a change in the cluster
 
 	defaultText string
-	isHidden    bool // the routes may not be read
+	canary      [][]string // what the canary does, and what happens to it next
+	isHidden    bool       // the routes may not be read
 	now         time.Time
 }
 
@@ -85,7 +86,8 @@ func ExplainService(observed routing.Observed, problems []api.RouteProblem, arou
 		Kind: "Service", Namespace: observed.Service.Namespace, ServiceStatus: status, Routing: whyRouted(observed, around.Gaps),
 		VersionLabel: observed.Intent.VersionLabel, DefaultBecause: defaultReasons[reading.By],
 		Workloads: workloadsOf(observed), Objects: objectsOf(observed.Existing), Settings: settingsOf(observed),
-		defaultText: describeDefault(reading), isHidden: around.Gaps.HidesRoutes(observed.Service.Namespace), now: now,
+		defaultText: describeDefault(reading), canary: canaryRows(status.Canary, observed, now),
+		isHidden: around.Gaps.HidesRoutes(observed.Service.Namespace), now: now,
 	}
 	if status.State == StateUnknown {
 		out.defaultText = "unknown"

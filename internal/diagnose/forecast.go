@@ -35,12 +35,16 @@ func ForecastDecision(observed routing.Observed, d Decision, gaps Gaps, now time
 	out := Forecast{
 		before: routing.InEffect(observed, now), Skipped: WhyNoRoute(observed, gaps), Annotations: maps.Clone(d.Annotations), isUnknown: gaps.HidesRoutes(observed.Service.Namespace),
 	}
-	out.Annotations[api.AnnotationDecidedAt] = now.UTC().Format(time.RFC3339)
-	service := observed.Service.DeepCopy()
-	removed, written := removedAnnotations(service, d.Annotations), hasAnnotations(service, d.Annotations)
-	setAnnotations(service, out.Annotations)
-	intent, _ := observed.Settings.Limits.IntentOf(service, observed.Namespace, nil)
-	intent.VersionLabel = observed.Intent.VersionLabel // the one that applies
+	if !d.KeepsDecidedAt {
+		out.Annotations[api.AnnotationDecidedAt] = now.UTC().Format(time.RFC3339)
+		if repeatsSuperseded(observed, d, now) {
+			out.Annotations[api.AnnotationCanary] = ""
+		}
+	}
+	current := observed
+	removed, written := removedAnnotations(observed.Service, out.Annotations), hasAnnotations(observed.Service, d.Annotations)
+	observed = withAnnotations(observed, out.Annotations)
+	service, intent := observed.Service, observed.Intent
 	known := routing.KnownVersions(observed)
 	for _, name := range d.Versions {
 		if slices.Contains(known, name) {
@@ -53,9 +57,8 @@ func ForecastDecision(observed routing.Observed, d Decision, gaps Gaps, now time
 			out.Skipped = "it has no version " + name
 		}
 	}
-	observed.Service, observed.Intent = service, intent
 	out.Observed = observed
-	if edited := editedRoute(observed, now); edited != nil && !out.isUnknown {
+	if edited := editedRoute(observed, now); edited != nil && !out.isUnknown && (!d.KeepsDecidedAt || len(d.Versions) > 0 || d.Annotations[api.AnnotationDecidedAt] != "") {
 		out.Skipped = edited.String() + ", and was edited by hand"
 		if service.Name == d.Service {
 			return out, fmt.Errorf("nothing was written: %s", describeOverride(service.Name, *edited))
@@ -63,6 +66,13 @@ func ForecastDecision(observed routing.Observed, d Decision, gaps Gaps, now time
 	}
 	plan := routing.Plan(WithoutDelays(observed), now)
 	observed.Existing = plan.Objects
+	if hadCanary(current, observed, now) {
+		plan, observed = planEffect(plan, observed, now)
+		if err := checkCanaryEffect(d, current, observed, plan, now); err != nil {
+			return out, err
+		}
+		out.notes = canaryNotes(current, observed, now)
+	}
 	out.after = routing.InEffect(observed, now)
 	if slices.ContainsFunc(plan.Pending, func(p routing.Pending) bool { return d.Annotations[p.Key] != "" }) {
 		out.pending = slices.DeleteFunc(slices.Clone(d.Versions), func(version string) bool { _, ready := podsOf(observed, version); return ready > 0 })
@@ -71,7 +81,7 @@ func ForecastDecision(observed routing.Observed, d Decision, gaps Gaps, now time
 		out.whenReady = routing.InEffect(ready, now)
 	}
 	out.IsCurrent = written && !out.isUnknown && slices.EqualFunc(out.before, out.after, samePath)
-	out.notes = append(append(removed, readyNotes(observed, d.Versions)...), noRouteNote(observed, gaps)...)
+	out.notes = slices.Concat(removed, readyNotes(observed, d.Versions), noRouteNote(observed, gaps), out.notes)
 	if why := defaultIncludesMore(service.Name, ReadRoute(observed), intent); why != "" && !out.isUnknown {
 		out.notes = append(out.notes, why)
 	}
@@ -83,7 +93,7 @@ func ForecastDecision(observed routing.Observed, d Decision, gaps Gaps, now time
 			out.notes = append(out.notes, string(p.Reason)+": "+p.Message)
 		}
 	}
-	out.command = annotateCommand(service, out.Annotations)
+	out.command = AnnotateCommand(service, out.Annotations)
 	return out, nil
 }
 
@@ -129,6 +139,9 @@ func unknownVersion(observed routing.Observed, d Decision, name string, known []
 		command, shares := "shift", strings.ReplaceAll(api.WeightsExample(known), ",", " ")
 		if d.Annotations[api.AnnotationDefaultVersion] == name {
 			command, shares = "promote", known[0]
+		}
+		if d.Annotations[api.AnnotationCanary] == name {
+			command, shares = "canary", known[len(known)-1]
 		}
 		example = fmt.Sprintf(". Example: outrigger %s -n %s %s %s", command, observed.Service.Namespace, observed.Service.Name, shares)
 	}
@@ -345,7 +358,8 @@ func DescribeRoute(observed routing.Observed, gaps Gaps) string {
 	return "service/" + observed.Service.Name + " selects the same pods: " + where
 }
 
-func annotateCommand(service *corev1.Service, wanted map[string]string) string {
+// AnnotateCommand returns the kubectl command that writes the annotations.
+func AnnotateCommand(service *corev1.Service, wanted map[string]string) string {
 	return fmt.Sprintf("kubectl annotate service -n %s %s %s --overwrite", service.Namespace, service.Name, strings.Join(KubectlArguments(wanted), " "))
 }
 
@@ -360,20 +374,4 @@ func KubectlArguments(values map[string]string) []string {
 		}
 	}
 	return out
-}
-
-// Decision is what a user chooses for Services with shift, promote, or undo.
-type Decision struct {
-	Service      string
-	Annotations  map[string]string // annotations; an empty value removes the annotation
-	Versions     []string          // the named versions
-	AllowPending bool              // accept versions that do not exist yet
-	AllServices  bool              // also decide for the other Services that select the same pods
-}
-
-// SamePods reports whether two Services select a common pod.
-func SamePods(a, b *corev1.Service, pods []corev1.Pod) bool {
-	return slices.ContainsFunc(pods, func(pod corev1.Pod) bool {
-		return routing.Selects(a.Spec.Selector, pod.Labels) && routing.Selects(b.Spec.Selector, pod.Labels)
-	})
 }

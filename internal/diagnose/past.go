@@ -8,6 +8,8 @@ import (
 	"strings"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
+
 	"outrigger.dev/outrigger/api"
 	"outrigger.dev/outrigger/routing"
 )
@@ -27,6 +29,11 @@ func UndoOf(observed routing.Observed, to int, now time.Time) (Undo, error) {
 		return out, fmt.Errorf("service %s/%s has no decision to return to: Outrigger has recorded none. To decide: outrigger shift or outrigger promote", observed.Service.Namespace, observed.Service.Name)
 	}
 	current, waiting := decisions[0], pendingAnnotations(observed, now)
+	canary, _ := CanaryOf(observed, now)
+	isProgressing := canary != nil && canary.IsProgressing()
+	if isProgressing && to == 0 {
+		return undoCanary(observed, *canary, current, now)
+	}
 	target := current
 	switch {
 	case to == 0 && len(waiting) > 0:
@@ -40,7 +47,14 @@ func UndoOf(observed routing.Observed, to int, now time.Time) (Undo, error) {
 	if err := returnable(observed, target); err != nil {
 		return out, err
 	}
+	if onlyCanary := []string{api.AnnotationCanary + "=" + observed.Service.Annotations[api.AnnotationCanary]}; to == 0 && slices.Equal(waiting, onlyCanary) {
+		out.Annotations, out.KeepsDecidedAt = map[string]string{api.AnnotationCanary: ""}, true
+		return out, nil
+	}
 	out.Annotations = map[string]string{api.AnnotationWeights: target.Weights}
+	if isProgressing && isOwnCanary(observed.Service) || slices.ContainsFunc(waiting, func(pair string) bool { return to == 0 && strings.HasPrefix(pair, api.AnnotationCanary+"=") }) {
+		out.Annotations[api.AnnotationCanary] = ""
+	}
 	if target.Default != current.Default || slices.ContainsFunc(waiting, func(pair string) bool { return strings.HasPrefix(pair, api.AnnotationDefaultVersion) }) {
 		out.Annotations[api.AnnotationDefaultVersion] = target.Default
 	}
@@ -52,13 +66,28 @@ func UndoOf(observed routing.Observed, to int, now time.Time) (Undo, error) {
 	return out, nil
 }
 
-// pendingAnnotations returns the annotations for weights and default that are set but not in effect, as KEY=VALUE.
+// undoCanary returns the decision that ends a canary that progresses, which is the last change.
+func undoCanary(observed routing.Observed, canary CanaryStatus, current routing.Decision, now time.Time) (Undo, error) {
+	d, err := CanaryAction(observed, "abort", now)
+	return Undo{Decision: d, Reason: fmt.Sprintf("service/%s returns to %s: canary %s has not ended and is aborted at %d%%", observed.Service.Name, current.Default, canary.Version, canary.Percent)}, err
+}
+
+// isOwnCanary reports whether the Service itself requests a canary of one version.
+func isOwnCanary(service *corev1.Service) bool {
+	own := service.Annotations[api.AnnotationCanary]
+	return own != "" && own != api.CanaryAuto
+}
+
+// pendingAnnotations returns the annotations for weights, default, and canary that are set but not in effect, as KEY=VALUE.
 func pendingAnnotations(observed routing.Observed, now time.Time) []string {
 	var out []string
 	pending := routing.Plan(observed, now).Pending
-	for _, key := range []string{api.AnnotationDefaultVersion, api.AnnotationWeights} {
+	for _, key := range []string{api.AnnotationDefaultVersion, api.AnnotationWeights, api.AnnotationCanary} {
 		text := observed.Service.Annotations[key]
 		isPending := slices.ContainsFunc(pending, func(p routing.Pending) bool { return p.Key == key })
+		if key == api.AnnotationCanary && text == api.CanaryAuto {
+			continue // auto is in effect, whatever its next version waits for
+		}
 		if text != "" && (isPending || observed.Intent.Bad[key]) {
 			out = append(out, key+"="+text)
 		}

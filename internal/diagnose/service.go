@@ -29,6 +29,7 @@ func StatusOf(observed routing.Observed, problems []api.RouteProblem, around Sur
 	if hidden := around.Gaps.HidesRoutes(observed.Service.Namespace); hidden || around.Gaps.HidesIntent(observed) {
 		out.hide(hidden)
 	} else {
+		out.Canary, _ = CanaryOf(observed, now)
 		out.Due, out.Unwritten = changeNames(around.Gaps.knownChanges(observed, plan)), changeNames(plan.Unwritten)
 		for _, pending := range plan.Pending {
 			out.Pending = append(out.Pending, PendingStatus{pending.Key, pending.Value, pending.Missing})

@@ -31,6 +31,7 @@ func (s ServiceExplanation) Paragraphs() []Paragraph {
 		{"Settings", settingRows(s.Settings)},
 		{"Workloads", workloadRows(s.Workloads)},
 		{"Where requests go", s.ruleRows()},
+		{"Canary", s.canary},
 		{"Routes by caller", pathRows(s.Routes)},
 		{"From outside", gatewayRows(s.Gateways)},
 		{"Objects", objectRows(s.Objects)},

@@ -20,8 +20,9 @@ import (
 )
 
 // apply writes the changes in order. If an object changed since it was read, it stops and reports that the Service must be
-// reconciled again. It returns a Problem for each write that the API server rejects.
-func (r *reconciler) apply(ctx context.Context, observed *routing.Observed, changes []routing.Change) (problems []api.RouteProblem, again bool, err error) {
+// reconciled again. It returns a Problem for each write that the API server rejects. The first write records what the plan decided, so the
+// transitions are reported with it.
+func (r *reconciler) apply(ctx context.Context, observed *routing.Observed, changes []routing.Change, transitions []routing.CanaryTransition) (problems []api.RouteProblem, again bool, err error) {
 	var rejected refused
 	for _, change := range changes {
 		if rejected.blocks(change) {
@@ -58,6 +59,8 @@ func (r *reconciler) apply(ctx context.Context, observed *routing.Observed, chan
 			writtenState{version: version, deleted: change.Action == routing.Delete, until: r.now().Add(awaitFor)})
 		r.contests.Wrote(attempt, digestAfter(observed, change))
 		r.reporter.countWrite(change, gvk.Kind)
+		r.reportCanary(ctx, observed.Service, transitions)
+		transitions = nil
 		if r.contests.Manager(attempt.Object) == "" { // a contested object has a separate Event
 			r.reporter.reportWrite(observed.Service, change, body)
 		}

@@ -42,6 +42,8 @@ type Options struct {
 	RootNamespace string                             // the mesh's root namespace; istio-system if empty
 	Mesh          func(context.Context) routing.Mesh // Istio's configuration; may be nil
 	Registerer    prometheus.Registerer              // nil = no metrics
+	Canaries      *CanaryMetrics                     // nil without a metrics server
+	Freeze        *Freeze                            // nil = Settings.Freeze applies
 }
 
 // Controller keeps the routes of every Service, on the replica that leads and while Istio's kinds are in the cluster.
@@ -69,12 +71,17 @@ func (c *Controller) Prepare(shared cluster.Cluster, logger logr.Logger) error {
 	c.log = logger.WithName(controllerName)
 	c.paced = newPacedRecorder(shared.GetEventRecorder(api.ManagedBy), shared.GetScheme())
 	c.reporter.recorder = c.paced
-	for _, metric := range []prometheus.Collector{c.reporter.writes, c.reporter.problems, c.paced.counts} {
+	for _, metric := range []prometheus.Collector{c.reporter.writes, c.reporter.problems, c.reporter.canarySteps, c.reporter.evaluations, c.paced.counts} {
 		if c.options.Registerer == nil {
 			break
 		}
 		if err := c.options.Registerer.Register(metric); err != nil {
 			return fmt.Errorf("metrics of routing: %w", err)
+		}
+	}
+	if c.options.Registerer != nil && c.options.Canaries != nil {
+		if err := c.options.Canaries.register(c.options.Registerer); err != nil {
+			return fmt.Errorf("metrics of canaries: %w", err)
 		}
 	}
 	var err error
@@ -105,7 +112,9 @@ func (r *reconciler) Reconcile(ctx context.Context, request reconcile.Request) (
 	if behind {
 		return reconcile.Result{RequeueAfter: conflictRetry}, nil // or sooner, when the cache receives it
 	}
-	observed, problems, err := Gather(ctx, r.sources, request.NamespacedName, GatherOptions{Settings: r.options.Settings, RootNamespace: r.options.RootNamespace})
+	settings := r.options.Settings
+	settings.Freeze = r.options.Freeze.isOn(settings.Freeze)
+	observed, problems, err := Gather(ctx, r.sources, request.NamespacedName, GatherOptions{Settings: settings, RootNamespace: r.options.RootNamespace})
 	if err != nil {
 		return reconcile.Result{}, err
 	}
@@ -115,16 +124,19 @@ func (r *reconciler) Reconcile(ctx context.Context, request reconcile.Request) (
 		r.written.forget(request.NamespacedName)
 		r.contests.Forget(request.String())
 		r.reporter.forget(request.NamespacedName)
+		r.options.Canaries.forget(request.NamespacedName)
 		return reconcile.Result{}, nil
 	}
 	r.dependencies.noteGateway(request.NamespacedName, gatewaySelectorOf(observed))
 	now := r.now()
+	r.addSamples(ctx, observed, now)
 	plan := routing.Plan(*observed, now)
+	r.reporter.noteCanary(observed, now)
 	admitted, err := r.admit(ctx, observed, observed.Changes(plan))
 	if err != nil {
 		return reconcile.Result{}, fmt.Errorf("compare the routes of Service %s: %w", request, err)
 	}
-	refusals, again, err := r.apply(ctx, observed, admitted.changes)
+	refusals, again, err := r.apply(ctx, observed, admitted.changes, plan.Transitions)
 	r.reporter.reportProblems(observed.Service, slices.Concat(problems, plan.Problems, admitted.problems, refusals))
 	if err != nil {
 		return reconcile.Result{}, fmt.Errorf("write the routes of Service %s: %w", request, err)
@@ -204,8 +216,12 @@ type reporter struct {
 	writes   *prometheus.CounterVec
 	problems *prometheus.GaugeVec
 
-	mutex    sync.Mutex
-	reported map[client.ObjectKey]map[api.RouteProblem]bool // without their advice
+	canarySteps *prometheus.GaugeVec
+	evaluations *prometheus.CounterVec
+
+	mutex     sync.Mutex
+	reported  map[client.ObjectKey]map[api.RouteProblem]bool // without their advice
+	evaluated map[client.ObjectKey]time.Time                 // when the canary of a Service was evaluated last
 }
 
 // PodKinds returns the kinds of all unfinished pods of the cluster. It returns false on a replica that keeps no routes now.

@@ -225,7 +225,7 @@ func TestARefusedRouteKeepsWhatItNeeds(t *testing.T) {
 		}
 		return nil
 	}
-	problems, again, err := f.apply(context.Background(), observed, changes)
+	problems, again, err := f.apply(context.Background(), observed, changes, nil)
 	if err != nil || again || len(problems) != 1 || problems[0].Reason != api.RouteWriteRefused {
 		t.Errorf("%v %t %v", problems, again, err)
 	}

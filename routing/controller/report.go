@@ -5,6 +5,7 @@ package controller
 import (
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
@@ -25,7 +26,17 @@ func newReporter() *reporter {
 		problems: prometheus.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "outrigger_routing_problems", Help: "Current routing problems, by reason.",
 		}, []string{"reason"}),
-		reported: map[client.ObjectKey]map[api.RouteProblem]bool{},
+		canarySteps: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "outrigger_canary_step", Help: "The step of each canary that progresses, from 1 on.",
+		}, []string{"namespace", "service"}),
+		evaluations: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "outrigger_canary_evaluations_total", Help: "Evaluations of the metrics of canaries, by result (passed, failed, noData, fewRequests).",
+		}, []string{"result"}),
+		reported:  map[client.ObjectKey]map[api.RouteProblem]bool{},
+		evaluated: map[client.ObjectKey]time.Time{},
+	}
+	for _, result := range routing.CanaryResults {
+		t.evaluations.WithLabelValues(result)
 	}
 	// Prometheus sees an increase only in a series that existed before.
 	for _, kind := range istioKinds {
@@ -58,13 +69,46 @@ func (t *reporter) reportProblems(service *corev1.Service, problems []api.RouteP
 	}
 }
 
-// forget drops the Problems of a deleted Service.
-func (t *reporter) forget(service client.ObjectKey) { t.replace(service, nil) }
+// noteCanary counts the step and the evaluation of a canary, each evaluation once.
+func (t *reporter) noteCanary(observed *routing.Observed, now time.Time) {
+	service := client.ObjectKeyFromObject(observed.Service)
+	if observed.Intent.Canary == nil {
+		t.forgetCanary(service)
+		return
+	}
+	status, has := routing.CanaryStatusOf(*observed, now)
+	if !has || status.State != routing.CanaryProgressing {
+		t.forgetCanary(service)
+		return
+	}
+	t.canarySteps.WithLabelValues(service.Namespace, service.Name).Set(float64(status.Step))
+	t.mutex.Lock()
+	defer t.mutex.Unlock()
+	if status.Result != "" && observed.Samples.At.After(t.evaluated[service]) {
+		t.evaluated[service] = observed.Samples.At
+		t.evaluations.WithLabelValues(status.Result).Inc()
+	}
+}
+
+func (t *reporter) forgetCanary(service client.ObjectKey) {
+	t.canarySteps.DeleteLabelValues(service.Namespace, service.Name)
+	t.mutex.Lock()
+	defer t.mutex.Unlock()
+	delete(t.evaluated, service)
+}
+
+// forget drops the Problems and the canary of a deleted Service.
+func (t *reporter) forget(service client.ObjectKey) {
+	t.replace(service, nil)
+	t.forgetCanary(service)
+}
 
 // clear forgets all Services. The metric of Problems shows 0 on a replica that does not lead.
 func (t *reporter) clear() {
 	t.mutex.Lock()
 	defer t.mutex.Unlock()
+	t.canarySteps.Reset()
+	clear(t.evaluated)
 	for service, problems := range t.reported {
 		for p := range problems {
 			t.problems.WithLabelValues(string(p.Reason)).Dec()

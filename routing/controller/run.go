@@ -18,6 +18,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller"
+	"sigs.k8s.io/controller-runtime/pkg/handler"
+	"sigs.k8s.io/controller-runtime/pkg/source"
 
 	"outrigger.dev/outrigger/internal/contest"
 	"outrigger.dev/outrigger/internal/pagedlist"
@@ -182,6 +184,19 @@ func (c *Controller) run(ctx context.Context, optional []optionalKind) error {
 	}
 	if err := loop.Watch(&workloadSource{cache: workloads, services: watching.servicesForWorkload, failed: failed}); err != nil {
 		return fmt.Errorf("watch workloads: %w", err)
+	}
+	if c.options.Canaries != nil {
+		if err := loop.Watch(source.Channel(c.options.Canaries.answered, &handler.EnqueueRequestForObject{})); err != nil {
+			return fmt.Errorf("watch the answers of the metrics server: %w", err)
+		}
+	}
+	every := func(ctx context.Context) ([]client.ObjectKey, error) {
+		return watching.services(ctx, "", func(*corev1.Service) bool { return true })
+	}
+	if c.options.Freeze != nil {
+		if err := loop.Watch(c.options.Freeze.source(every, failed)); err != nil {
+			return fmt.Errorf("follow routing.freeze: %w", err)
+		}
 	}
 	c.pods.Store(sources.index)
 	defer c.pods.Store(nil)

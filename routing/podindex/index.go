@@ -192,7 +192,7 @@ func (s *Index) Groups(namespace string, selector map[string]string, versionLabe
 		workload unique.Handle[routing.WorkloadRef]
 		version  string
 	}
-	counts := map[key]*routing.PodGroup{}
+	counts, restarts := map[key]*routing.PodGroup{}, map[*routing.PodGroup]map[string]int{}
 	for _, shape := range s.matching(namespace, selector) {
 		if !shape.serves {
 			continue
@@ -205,10 +205,20 @@ func (s *Index) Groups(namespace string, selector map[string]string, versionLabe
 		}
 		for _, member := range shape.members {
 			group.Add(member.created.time(), member.readySince.time(), member.ready, member.ending)
+			if member.restarts > 0 && !member.ending {
+				if restarts[group] == nil {
+					restarts[group] = map[string]int{}
+				}
+				restarts[group][member.name] = int(member.restarts)
+			}
+		}
+		if shape.anyStays() {
+			group.AddTemplate(routing.TemplateOf(func(key string) string { value, _ := shape.Label(key); return value }))
 		}
 	}
 	out := make([]routing.PodGroup, 0, len(counts))
 	for _, group := range counts {
+		group.SetRestarts(restarts[group])
 		out = append(out, *group)
 	}
 	slices.SortFunc(out, func(a, b routing.PodGroup) int {

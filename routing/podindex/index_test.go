@@ -5,11 +5,13 @@ package podindex
 import (
 	"context"
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"slices"
 	"sync"
 	"testing"
 	"time"
+	"unsafe"
 
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
@@ -98,6 +100,9 @@ func randomPod(random *rand.Rand, name string) *corev1.Pod {
 		pod.DeletionTimestamp = &now
 	case 4:
 		pod.Labels[istioLabel] = "ingressgateway"
+	}
+	if random.IntN(3) == 0 {
+		pod.Status.ContainerStatuses = []corev1.ContainerStatus{{RestartCount: int32(random.IntN(3))}, {RestartCount: 1}}
 	}
 	return pod
 }
@@ -266,5 +271,18 @@ func TestPodKinds(t *testing.T) {
 		if !ids[kind.ID] {
 			t.Error("a kind has another ID at another time")
 		}
+	}
+}
+
+// The number of restarts of a pod takes no memory.
+func TestRestartsTakeNoMemory(t *testing.T) {
+	const name, times, flags = unsafe.Sizeof(""), 2 * unsafe.Sizeof(seconds(0)), 8 // flags and restarts, with padding
+	if got := unsafe.Sizeof(member{}); got > name+times+flags {
+		t.Errorf("a pod takes %d bytes", got)
+	}
+	pod := podOf("a", "app", "v1", "1", true)
+	pod.Status.ContainerStatuses = []corev1.ContainerStatus{{RestartCount: 1 << 20}}
+	if got := EntryOf(pod).member.restarts; got != math.MaxUint16 {
+		t.Errorf("%d restarts", got)
 	}
 }

@@ -41,6 +41,7 @@ type member struct {
 	name       string
 	created    seconds
 	readySince seconds // of a ready pod
+	restarts   uint16  // the most of any container; it takes no memory, between the other fields
 	ready      bool
 	ending     bool
 }
@@ -67,6 +68,7 @@ func EntryOf(pod *corev1.Pod) *Entry {
 		resourceVersion: pod.ResourceVersion,
 		member: member{
 			name: pod.Name, created: secondsOf(pod.CreationTimestamp.Time), readySince: secondsOf(since), ready: ready, ending: pod.DeletionTimestamp != nil,
+			restarts: uint16(min(routing.RestartsOf(pod), math.MaxUint16)), //nolint:gosec // at most its maximum
 		},
 		shape: Shape{
 			shapeKey: shapeKey{
@@ -118,6 +120,11 @@ func (p *Shape) Labels() map[string]string {
 		out[pair.key.Value()] = pair.value.Value()
 	}
 	return out
+}
+
+// anyStays reports whether any of the pods is not terminating.
+func (p *Shape) anyStays() bool {
+	return slices.ContainsFunc(p.members, func(m member) bool { return !m.ending })
 }
 
 func (p *Shape) indexOf(name string) int {

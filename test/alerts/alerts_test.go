@@ -164,6 +164,14 @@ apiserver_admission_webhook_rejection_count{error_type="no_error",name="rev.name
 		}), says: "60% of the sidecars"},
 		"OutriggerNoLeader":     {targets: line(`leader_election_master_status{name="outrigger-routing"} 0`), says: "no replica has updated routes"},
 		"OutriggerRoutingStuck": {targets: line(`outrigger_routing_problems{reason="PendingVersions"} 2`), says: "2 routing problems with the reason PendingVersions"},
+		"OutriggerCanaryAborted": {targets: broken(func(t *testing.T, r *real, _ time.Time) {
+			r.follows(t, template)
+			r.also += `outrigger_routing_problems{reason="CanaryAborted"} 1` + "\n"
+		}), says: "Services with a canary that was aborted: 1."},
+		"OutriggerCanaryStuck": {targets: broken(func(t *testing.T, r *real, _ time.Time) {
+			r.follows(t, template)
+			r.also += `outrigger_routing_problems{reason="CanaryNoData"} 3` + "\n"
+		}), says: "3 canaries have not passed their step, with the reason CanaryNoData"},
 		"OutriggerContested": {targets: broken(func(t *testing.T, r *real, _ time.Time) {
 			r.follows(t, template)
 			r.also += `outrigger_contested_objects{kind="DestinationRule",manager="argocd-controller"} 3` + "\n"

@@ -54,6 +54,8 @@ var (
 	outrigger *install.Installed
 	kube      client.Client
 	traces    *traceReceiver
+
+	canaryMetrics *metricsServer
 )
 
 func TestMain(m *testing.M) {
@@ -96,6 +98,11 @@ func run(m *testing.M) (code int, err error) {
 	}
 	traces = newTraceReceiver()
 	defer traces.Close()
+	canaryMetrics = newMetricsServer()
+	defer canaryMetrics.Close()
+	routes := settings["routing"].(map[string]any)
+	routes["metrics"] = map[string]any{"prometheusURL": canaryMetrics.URL, "scrapeInterval": "1s"}
+	routes["canary"] = map[string]any{"evaluationInterval": "1s"}
 	settings["tracing"] = map[string]any{"endpoint": traces.URL}
 	if toAPIServer, err = newLink(cluster.Config.Host); err != nil {
 		return 1, err

@@ -258,6 +258,9 @@ cert-manager.io/inject-ca-from: {{ include "outrigger.namespace" . }}/{{ include
 {{- with omit (default dict .Values.routing.exposure) "requireGatewayRights" }}
 {{- $_ := set $routing "exposure" . }}
 {{- end }}
+{{- with .Values.routing.metrics }}
+{{- $_ := set $routing "metrics" (merge (omit . "secretName") (ternary (dict "credentials" "/etc/outrigger-metrics") dict (not (empty .secretName)))) }}
+{{- end }}
 {{- $config := dict
   "apiVersion" "config.outrigger.dev/v1alpha1"
   "kind" "Configuration"

@@ -1,0 +1,205 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package cli
+
+import (
+	"cmp"
+	"context"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"outrigger.dev/outrigger/api"
+	"outrigger.dev/outrigger/internal/diagnose"
+)
+
+// canaryFlags are the flags of outrigger canary, besides those of every command that writes.
+type canaryFlags struct {
+	steps, interval, minRequests, deadline string
+	checks                                 []string
+	pause, resume, abort, promote, retry   bool
+	wait, pending                          bool
+	timeout                                time.Duration
+}
+
+func canaryCommand() *cobra.Command {
+	command, _ := newCanaryCommand()
+	return command
+}
+
+// newCanaryCommand returns the command and where it parses its flags into.
+func newCanaryCommand() (*cobra.Command, *canaryFlags) {
+	var from clusterFlags
+	var output writing
+	flags := &canaryFlags{}
+	command := &cobra.Command{
+		Use:   "canary SERVICE VERSION",
+		Short: "Roll a version out step by step, and back when it performs worse",
+		Long: `Requests a canary: the version gets a larger share of the Service's requests with each step, as long as its checks pass,
+and is the default version in the end. If a check fails twice in a row, the default version gets all requests back.
+
+Sets the annotation outrigger.dev/canary of the Service, and one for each flag; annotations of an earlier canary are removed.
+The version "auto" rolls out each new version from now on. The effect is printed first, and nothing is written if a value is
+invalid or no canary can start.
+
+With --pause, --resume, --abort, --promote, or --retry, the command is about the canary that the Service has, and takes no
+version. A version that has ended before starts again only with --retry, which also takes a version and new settings.
+
+--wait follows the canary until it ends: in place on a terminal, otherwise with one line for each change. The exit status is 1
+if it was aborted. With --abort and --promote, --wait returns when the route is applied.`,
+		Example: `  # Roll v2 out in four steps of five minutes each
+  outrigger canary springbootapp v2
+
+  # Choose steps and checks, and follow the canary until it ends
+  outrigger canary springbootapp v2 --steps 5,25,50,100 --interval 5m --check 'error-rate<1%' --check 'p99<1.5x' --wait
+
+  # Keep the step; go on; send all requests to the default version, or to the new version
+  outrigger canary springbootapp --pause
+  outrigger canary springbootapp --resume
+  outrigger canary springbootapp --abort
+  outrigger canary springbootapp --promote
+
+  # Start a canary again that was aborted
+  outrigger canary springbootapp --retry`,
+		RunE: func(command *cobra.Command, args []string) error {
+			output.out, output.notes = command.OutOrStdout(), command.ErrOrStderr()
+			if err := checkDryRun(command); err != nil {
+				return err
+			}
+			if flags.timeout < 0 {
+				return usagef("--timeout=%v: expected a duration such as 1h, or 0 for no limit", flags.timeout)
+			}
+			request, err := flags.request(command, args)
+			if err != nil {
+				return err
+			}
+			if flags.wait && output.dryRun == dryRunNone && request.changesRouteAtOnce() {
+				output.wait, output.timeout = true, cmp.Or(flags.timeout, time.Minute)
+			}
+			l, err := from.connect(command.Context(), command.ErrOrStderr())
+			if err != nil {
+				return err
+			}
+			if err := l.requestCanary(command.Context(), request, output); err != nil || !flags.wait || output.wait || output.dryRun != dryRunNone {
+				return err
+			}
+			w := canaryWatch{live: l, service: request.service, timeout: flags.timeout, out: output.out, notes: output.notes, isTerminal: isTerminal(output.out), version: request.annotations[api.AnnotationCanary]}
+			return w.run(command.Context())
+		},
+	}
+	from.register(command, true)
+	registerDryRun(command, &output.dryRun)
+	f := command.Flags()
+	f.StringVar(&flags.steps, "steps", "", "rising percentages, of which the last is 100; each can have a duration: 5@2m,25,100 (default 5,20,50,100)")
+	f.StringVar(&flags.interval, "interval", "", "duration of a step that has none of its own (default 5m)")
+	f.StringArrayVar(&flags.checks, "check", nil, "a check such as error-rate<1%, p99<500ms, or p99<1.5x, which is relative to the default version; can be repeated")
+	f.StringVar(&flags.minRequests, "min-requests", "", "requests to the version without which a step does not pass (default 20)")
+	f.StringVar(&flags.deadline, "deadline", "", "how long a step may take in addition to its duration (default 1h)")
+	f.BoolVar(&flags.pause, "pause", false, "keep the canary at its step")
+	f.BoolVar(&flags.resume, "resume", false, "let a canary go on that was paused, or whose route was edited by hand")
+	f.BoolVar(&flags.abort, "abort", false, "end the canary; the default version gets all requests")
+	f.BoolVar(&flags.promote, "promote", false, "end the canary; its version becomes the default version at once")
+	f.BoolVar(&flags.retry, "retry", false, "start a canary that has ended again")
+	f.BoolVar(&flags.wait, "wait", false, "follow the canary until it ends; exit status 1 if it was aborted")
+	f.BoolVar(&flags.pending, "pending", false, "accept a version that has no pods yet; the canary starts when they are ready")
+	f.DurationVar(&flags.timeout, "timeout", 0, "how long --wait waits (default no limit; 1m with --abort and --promote)")
+	command.MarkFlagsMutuallyExclusive(canaryActions...)
+	command.ValidArgsFunction = from.complete(firstOf(serviceNames, canaryVersions))
+	return command, flags
+}
+
+// canaryActions are the flags about the canary that a Service has.
+var canaryActions = []string{"pause", "resume", "abort", "promote", "retry"}
+
+// canarySettings are the flags that set an annotation, by the annotation.
+var canarySettings = map[string]string{
+	api.AnnotationCanarySteps: "steps", api.AnnotationCanaryInterval: "interval", api.AnnotationCanaryChecks: "check",
+	api.AnnotationCanaryMinRequests: "min-requests", api.AnnotationCanaryDeadline: "deadline",
+}
+
+// canaryRequest is what the command line requests.
+type canaryRequest struct {
+	service     string
+	action      string            // one of canaryActions; empty to start a canary
+	annotations map[string]string // of the canary to start; nil without a version
+	pending     bool
+}
+
+// changesRouteAtOnce reports whether no canary is left to follow.
+func (r canaryRequest) changesRouteAtOnce() bool { return r.action == "abort" || r.action == "promote" }
+
+func (f canaryFlags) request(command *cobra.Command, args []string) (canaryRequest, error) {
+	request := canaryRequest{pending: f.pending}
+	for _, name := range canaryActions {
+		if command.Flags().Changed(name) {
+			if on, _ := command.Flags().GetBool(name); !on {
+				return request, usagef("--%s=false has no effect: leave it out", name)
+			}
+			request.action = name
+		}
+	}
+	service, rest, err := promotedService(args)
+	request.service = service
+	if request.action != "" && (request.action != "retry" || len(rest) == 0) {
+		return request, f.checkAction(command, request.action, rest, err)
+	}
+	if err != nil || len(rest) != 1 {
+		return request, usagef("name the Service and one version: canary SERVICE v2%s", reasonOf(err))
+	}
+	if rest[0] == api.CanaryAuto && (f.wait || request.action != "") {
+		return request, usagef("auto starts no canary now: leave out --%s", cmp.Or(request.action, "wait"))
+	}
+	request.annotations = map[string]string{api.AnnotationCanary: rest[0], api.AnnotationCanaryPaused: ""}
+	values := map[string]string{
+		"steps": f.steps, "interval": f.interval, "check": strings.Join(f.checks, ","), "min-requests": f.minRequests, "deadline": f.deadline,
+	}
+	for annotation, flag := range canarySettings {
+		if command.Flags().Changed(flag) && strings.TrimSpace(values[flag]) == "" {
+			return request, usagef("--%s: expected a value; without the flag, the default applies", flag)
+		}
+		request.annotations[annotation] = values[flag]
+	}
+	known := maps.Clone(request.annotations)
+	delete(known, api.AnnotationCanaryChecks) // which metrics there are is in the settings of the installation
+	return request, asUsage(diagnose.CheckCanary(api.DefaultRouteLimits(), known, canaryNames()))
+}
+
+// checkAction returns a usage error for an action that is combined with something else.
+func (f canaryFlags) checkAction(command *cobra.Command, action string, rest []string, err error) error {
+	if err != nil || len(rest) > 0 {
+		return usagef("name the Service alone: canary SERVICE --%s%s", action, reasonOf(err))
+	}
+	for _, flag := range slices.Sorted(maps.Values(canarySettings)) {
+		if command.Flags().Changed(flag) {
+			return usagef("--%s and --%s cannot be combined: name the version to choose its settings", action, flag)
+		}
+	}
+	if f.pending {
+		return usagef("--%s and --pending cannot be combined: the canary has its version", action)
+	}
+	if action == "pause" && f.wait {
+		return usagef("--pause and --wait cannot be combined: a paused canary does not go on")
+	}
+	return nil
+}
+
+// canaryNames are how messages name the annotations: by their flags.
+func canaryNames() map[string]string {
+	out := map[string]string{api.AnnotationCanary: "VERSION"}
+	for annotation, flag := range canarySettings {
+		out[annotation] = "--" + flag
+	}
+	return out
+}
+
+// canaryVersions completes a version, or auto.
+func canaryVersions(ctx context.Context, l *live, args []string) ([]string, error) {
+	versions, err := versionNames(ctx, l, args)
+	if err != nil || len(versions) == 0 {
+		return nil, err
+	}
+	return append(versions, api.CanaryAuto), nil
+}

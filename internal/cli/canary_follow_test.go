@@ -1,0 +1,130 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package cli
+
+import (
+	"context"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// watched follows the canary of app, while change is called before each further reading.
+func (r *rollout) watched(w canaryWatch, change ...func()) error {
+	w.live, w.service, w.out, w.notes, w.pause = r.live, "app", &r.out, &r.out, time.Millisecond
+	r.out.Reset()
+	read := 0
+	w.live = &live{client: r.client, namespace: r.namespace, config: r.config, gaps: r.gaps, systemNamespace: r.systemNamespace, now: func() time.Time {
+		if read++; read > 1 && len(change) > 0 {
+			change[0]()
+			change = change[1:]
+		}
+		return r.at
+	}}
+	ctx, cancel := context.WithTimeout(r.t.Context(), time.Minute)
+	defer cancel()
+	return w.run(ctx)
+}
+
+func TestWaitFollowsACanary(t *testing.T) {
+	start := func(t *testing.T) *rollout {
+		r := newRollout(t)
+		r.mustCanary("app", "v2", "--steps=25@1m,100@1m")
+		return r
+	}
+	t.Run("until it succeeds", func(t *testing.T) {
+		r := start(t)
+		pass := func() { r.after(time.Minute) }
+		if err := r.watched(canaryWatch{version: "v2"}, func() {}, pass, func() {}, pass, pass); err != nil {
+			t.Error(err)
+		}
+		if diff := cmp.Diff("canary v2 1/2 25%\ncanary v2 2/2 100%\ncanary v2 succeeded\n", r.out.String()); diff != "" {
+			t.Errorf("-want +got:\n%s", diff)
+		}
+	})
+	t.Run("until it is aborted", func(t *testing.T) {
+		r := start(t)
+		err := r.watched(canaryWatch{}, func() {}, func() {
+			r.setReady("app-v2", false)
+			r.after(10 * time.Second)
+		}, func() {}, func() { r.after(time.Minute) })
+		if err == nil || err.Error() != "canary v2 of service app was aborted at 25%: 0 of 10 pods ready" {
+			t.Error(err)
+		}
+		if diff := cmp.Diff("canary v2 1/2 25%\ncanary v2 1/2 25% failing  0 of 10 pods ready\ncanary v2 aborted at 25%: 0 of 10 pods ready\n", r.out.String()); diff != "" {
+			t.Errorf("-want +got:\n%s", diff)
+		}
+	})
+	t.Run("until it is removed", func(t *testing.T) {
+		r := start(t)
+		err := r.watched(canaryWatch{}, func() {}, func() {
+			r.annotate("app", "outrigger.dev/canary=")
+			r.follow()
+		})
+		if err == nil || err.Error() != "canary v2 of service app was aborted: outrigger.dev/canary was removed" {
+			t.Error(err)
+		}
+	})
+	t.Run("until it is promoted and removed", func(t *testing.T) {
+		r := start(t)
+		if err := r.watched(canaryWatch{}, func() {}, func() {
+			r.annotate("app", "outrigger.dev/canary=", "outrigger.dev/default-version=v2", "outrigger.dev/decided-at=2026-01-02T12:00:00Z")
+			r.follow()
+		}); err != nil {
+			t.Error(err)
+		}
+	})
+	t.Run("for a limited time", func(t *testing.T) {
+		r := start(t)
+		err := r.watched(canaryWatch{timeout: 50 * time.Millisecond})
+		if err == nil || err.Error() != "service/app: the canary has not ended within 50ms: canary v2 1/2 25%" {
+			t.Error(err)
+		}
+	})
+	t.Run("on a terminal", func(t *testing.T) {
+		r := start(t)
+		pass := func() { r.after(time.Minute) }
+		if err := r.watched(canaryWatch{isTerminal: true}, func() {}, pass, pass, pass); err != nil {
+			t.Error(err)
+		}
+		if got := r.out.String(); !strings.Contains(got, "\r\x1b[Kcanary v2 1/2 25% next in 1m0s") || !strings.HasSuffix(got, "\r\x1b[Kcanary v2 succeeded\n") {
+			t.Errorf("%q", got)
+		}
+	})
+	t.Run("that no controller records", func(t *testing.T) {
+		r := newRollout(t)
+		r.annotate("app", "outrigger.dev/canary=v2")
+		err := r.watched(canaryWatch{timeout: time.Second}, func() {}, func() { r.at = r.at.Add(recordTime) }, func() { r.at = r.at.Add(time.Minute) })
+		if err == nil || !strings.Contains(err.Error(), "the cluster did not answer") && !strings.Contains(err.Error(), "has not ended within 1s") {
+			t.Error(err)
+		}
+		if got := r.out.String(); strings.Count(got, "canary v2 is not recorded yet. If this stays, Outrigger does not run") != 1 || strings.Contains(got, "1/4") {
+			t.Errorf("%q", got)
+		}
+	})
+	t.Run("that there is not", func(t *testing.T) {
+		r := newRollout(t)
+		if err := r.watched(canaryWatch{}); err == nil || err.Error() != "service app has no canary" {
+			t.Error(err)
+		}
+	})
+	t.Run("after another one", func(t *testing.T) {
+		r := start(t)
+		for _, object := range runningPods("app", "v3", 2, 2) {
+			if err := r.client.Create(t.Context(), object); err != nil {
+				t.Fatal(err)
+			}
+		}
+		r.follow()
+		r.annotate("app", "outrigger.dev/canary=v3", "outrigger.dev/canary-steps=100@1m") // the controller has yet to look
+		pass := func() { r.after(time.Minute) }
+		if err := r.watched(canaryWatch{version: "v3"}, func() {}, r.follow, func() {}, pass, pass); err != nil {
+			t.Error(err)
+		}
+		if got := r.out.String(); !strings.HasSuffix(got, "canary v3 1/1 100%\ncanary v3 succeeded\n") || strings.Contains(got, "v2") {
+			t.Errorf("%q", got)
+		}
+	})
+}

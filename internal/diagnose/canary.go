@@ -1,0 +1,207 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package diagnose
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"outrigger.dev/outrigger/api"
+	"outrigger.dev/outrigger/routing"
+)
+
+// CanaryStatus is a canary of a Service, in the form of -o json.
+type CanaryStatus struct {
+	Version string `json:"version"`
+	// State is waiting, progressing, succeeded, or aborted.
+	State string `json:"state"`
+	// Step is the number of the step, from 1 on, of Steps. Percent is its share of the requests, or the last share of a canary that ended.
+	Step    int   `json:"step,omitempty"`
+	Steps   int   `json:"steps,omitempty"`
+	Percent int32 `json:"percent,omitempty"`
+	// Since is when the step began, or when the canary ended. Next is when the step can pass at the earliest.
+	Since  *time.Time `json:"since,omitempty"`
+	Next   *time.Time `json:"next,omitempty"`
+	Paused bool       `json:"paused,omitempty"`
+	// Checks are the checks with the numbers that were recorded last, or without numbers if none are.
+	Checks  []string `json:"checks,omitempty"`
+	Failing []string `json:"failing,omitempty"` // the checks that fail now
+	// Reason is what a waiting canary waits for, why one that progresses stays at its step, or why one was aborted.
+	Reason string `json:"reason,omitempty"`
+}
+
+// CanaryOf returns the canary of a Service, or nil if it has none. recorded is false if the controller has not written the state yet.
+func CanaryOf(observed routing.Observed, now time.Time) (status *CanaryStatus, recorded bool) {
+	is, has := routing.CanaryStatusOf(observed, now)
+	if !has {
+		return nil, false
+	}
+	out := CanaryStatus{
+		Version: is.Version, State: string(is.State), Step: is.Step, Steps: is.Steps, Percent: is.Percent,
+		Paused: is.IsPaused, Checks: is.Checks, Failing: is.Failing, Reason: is.Reason,
+	}
+	if is.State != routing.CanaryProgressing {
+		out.Steps = 0
+	} else if len(out.Checks) == 0 {
+		out.Checks = checkTexts(observed)
+	}
+	out.Since, out.Next = timeOrNil(is.Since), timeOrNil(is.Next)
+	later, _ := routing.CanaryStatusOf(observed, now.Add(10*time.Millisecond)) // what is not recorded begins with each plan
+	return &out, later.State == is.State && later.Since.Equal(is.Since)
+}
+
+func timeOrNil(at time.Time) *time.Time {
+	if at.IsZero() {
+		return nil
+	}
+	at = at.UTC()
+	return &at
+}
+
+// checkTexts returns the checks that the annotations request, or the default; none if only readiness is checked.
+func checkTexts(observed routing.Observed) (out []string) {
+	intent := observed.Intent.Canary
+	switch {
+	case intent != nil && len(intent.Checks) > 0:
+		for _, check := range intent.Checks {
+			out = append(out, check.Text)
+		}
+	case observed.Settings.Canary.HasMetrics:
+		out = []string{api.MetricErrorRate + "<1%"}
+	}
+	return out
+}
+
+// HasEnded reports whether the canary has succeeded or was aborted.
+func (c CanaryStatus) HasEnded() bool {
+	return c.IsAborted() || c.State == string(routing.CanarySucceeded)
+}
+
+// IsAborted reports whether the canary was aborted.
+func (c CanaryStatus) IsAborted() bool { return c.State == string(routing.CanaryAborted) }
+
+// IsProgressing reports whether the canary has a share of the requests by its step.
+func (c CanaryStatus) IsProgressing() bool { return c.State == string(routing.CanaryProgressing) }
+
+// Line returns the canary on one line: "canary v2 2/4 25% next in 3m12s  error-rate 0.2% (<1%)".
+func (c CanaryStatus) Line(now time.Time) string { return c.line(c.time(now)) }
+
+// Change returns Line without times, so that it differs only if the canary does.
+func (c CanaryStatus) Change() string { return c.line("") }
+
+func (c CanaryStatus) line(next string) string {
+	out := "canary " + c.Version
+	switch {
+	case c.IsAborted():
+		return out + fmt.Sprintf(" aborted at %d%%: %s", c.Percent, c.Reason)
+	case c.HasEnded():
+		return out + " succeeded"
+	case !c.IsProgressing():
+		return out + " waits for " + c.Reason
+	}
+	out += fmt.Sprintf(" %d/%d %d%%", c.Step, c.Steps, c.Percent)
+	for _, flag := range []struct {
+		is   bool
+		text string
+	}{{c.Paused, "paused"}, {len(c.Failing) > 0, "failing"}, {next != "", next}} {
+		if flag.is {
+			out += " " + flag.text
+		}
+	}
+	parts := append([]string{out}, c.Checks...)
+	if c.Reason != "" && !slices.Contains(c.Checks, c.Reason) {
+		parts = append(parts, c.Reason)
+	}
+	return strings.Join(parts, "  ")
+}
+
+// time says when the step can pass; empty if its clock is stopped.
+func (c CanaryStatus) time(now time.Time) string {
+	switch {
+	case c.Next == nil || c.Paused || len(c.Failing) > 0:
+		return ""
+	case !c.Next.After(now):
+		return "next when its checks pass"
+	}
+	return "next in " + max(c.Next.Sub(now).Round(time.Second), time.Second).String()
+}
+
+// canaryRows explains a canary: what it does, why it waits or stays at its step, and what happens next.
+func canaryRows(c *CanaryStatus, observed routing.Observed, now time.Time) [][]string {
+	if c == nil {
+		return nil
+	}
+	rows := [][]string{{"State", strings.TrimPrefix(c.line(""), "canary ")}}
+	add := func(key, text string) {
+		if text != "" {
+			rows = append(rows, []string{key, text})
+		}
+	}
+	intent := observed.Intent.Canary
+	if intent != nil && !c.HasEnded() {
+		add("Steps", stepsText(intent.Steps))
+		add("Checks", strings.Join(append([]string{"readiness of its pods"}, checkTexts(observed)...), ", "))
+	}
+	if c.Since != nil && c.IsProgressing() {
+		add("Since", c.Since.Format(time.RFC3339))
+	}
+	add("Next", c.next(observed, now))
+	return rows
+}
+
+// next says what happens to the canary next.
+func (c CanaryStatus) next(observed routing.Observed, now time.Time) string {
+	command := canaryCommand(observed.Service)
+	steps, deadline := api.DefaultCanary().Steps, api.DefaultCanary().Deadline
+	if observed.Intent.Canary != nil {
+		steps, deadline = observed.Intent.Canary.Steps, observed.Intent.Canary.Deadline
+	}
+	abort := "If a check fails twice in a row, or the step has not passed " + deadline.String() + " after that, the default version gets all requests."
+	then := c.Version + " becomes the default version."
+	if at := slices.IndexFunc(steps, func(s api.CanaryStep) bool { return s.Percent > c.Percent }); at >= 0 {
+		then = fmt.Sprintf("%s gets %d%% of the requests.", c.Version, steps[at].Percent)
+	}
+	switch {
+	case c.IsAborted():
+		return "Nothing: it does not start again with this pod template. To start it again: " + command + " --retry"
+	case c.HasEnded():
+		return "Nothing. To go back: outrigger undo -n " + observed.Service.Namespace + " " + observed.Service.Name
+	case !c.IsProgressing():
+		return fmt.Sprintf("When that has changed, %s gets %d%% of the requests.", c.Version, steps[0].Percent)
+	case c.Paused:
+		return "It stays at its step, but a failing check still ends it. To go on: " + command + " --resume"
+	case c.Next == nil:
+		return "It stays at its step, until that has changed. See Problems."
+	case len(c.Failing) > 0:
+		return "If the next evaluation fails, too, the default version gets all requests."
+	case !c.Next.After(now):
+		return "When its checks pass, " + then + " " + abort
+	}
+	return fmt.Sprintf("In %v, if its checks pass, %s %s", c.Next.Sub(now).Round(time.Second), then, abort)
+}
+
+// stepsText returns "5% for 5m0s, 20% for 5m0s, 100% for 5m0s".
+func stepsText(steps []api.CanaryStep) string {
+	var out []string
+	for _, step := range steps {
+		out = append(out, fmt.Sprintf("%d%% for %v", step.Percent, step.Duration))
+	}
+	return strings.Join(out, ", ")
+}
+
+// canaryNotes says what a decision means for the canary, once the controller has followed it.
+func canaryNotes(before, after routing.Observed, now time.Time) []string {
+	was, _ := CanaryOf(before, now)
+	c, _ := CanaryOf(after, now)
+	switch {
+	case c == nil && was != nil && !was.HasEnded():
+		return []string{was.Change() + " ends"}
+	case c == nil || was != nil && was.Change() == c.Change():
+		return nil
+	case after.Intent.Canary != nil && c.IsProgressing() && (was == nil || !was.IsProgressing() || was.Version != c.Version):
+		return []string{fmt.Sprintf("canary %s: %s; checks: %s", c.Version, stepsText(after.Intent.Canary.Steps), strings.Join(append([]string{"readiness"}, checkTexts(after)...), ", "))}
+	}
+	return []string{c.Change()}
+}

@@ -1,0 +1,250 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package diagnose
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"outrigger.dev/outrigger/api"
+	"outrigger.dev/outrigger/routing"
+)
+
+// A new decided-at decides about the default and the weights again, also where a canary has superseded them. So the decisions here set it
+// only where the planner requires it: to retry a canary, to resume one whose route was edited, and to choose another default.
+
+// CanaryStart returns the decision to start a canary with these annotations. isRetry allows a canary that has ended before.
+func CanaryStart(observed routing.Observed, annotations map[string]string, isPendingAllowed, isRetry bool, now time.Time) (Decision, error) {
+	version := annotations[api.AnnotationCanary]
+	d := Decision{Service: observed.Service.Name, Annotations: annotations, AllowPending: isPendingAllowed, KeepsDecidedAt: true, OneService: true}
+	if version == api.CanaryAuto {
+		return d, nil
+	}
+	d.Versions = []string{version}
+	ended := withCanary(observed, version, now)
+	switch {
+	case ended == nil || !ended.HasEnded():
+		if isRetry {
+			return d, fmt.Errorf("no canary %s of service %s has ended; there is nothing to retry", version, d.Service)
+		}
+		return d, nil
+	case !isRetry:
+		return d, fmt.Errorf("canary %s of service %s does not start again by itself, because it has ended before (%s). To start it again, add --retry", version, d.Service, ended.end())
+	}
+	annotations[api.AnnotationDecidedAt] = decidedAfter(ended.Since, now)
+	return d, nil
+}
+
+// CanaryAction returns the decision of a command about the canary that a Service has: pause, resume, abort, promote, or retry.
+func CanaryAction(observed routing.Observed, action string, now time.Time) (Decision, error) {
+	service := observed.Service
+	d := Decision{Service: service.Name, KeepsDecidedAt: true, OneService: true}
+	c, _ := CanaryOf(observed, now)
+	if action == "retry" && c == nil {
+		c = lastEnded(observed, now)
+	}
+	switch {
+	case c == nil:
+		return d, fmt.Errorf("service %s has no canary. To start one: %s VERSION", service.Name, canaryCommand(service))
+	case action == "retry" && !c.HasEnded():
+		return d, fmt.Errorf("canary %s of service %s has not ended (%s); there is nothing to retry", c.Version, service.Name, c.State)
+	case action != "retry" && c.HasEnded():
+		return d, fmt.Errorf("canary %s of service %s has ended (%s); there is nothing to %s", c.Version, service.Name, c.end(), action)
+	}
+	switch action {
+	case "pause":
+		d.Annotations = map[string]string{api.AnnotationCanaryPaused: "true"}
+	case "resume":
+		return d.resume(observed, *c, now)
+	case "retry":
+		d.Annotations = map[string]string{api.AnnotationDecidedAt: decidedAfter(c.Since, now)}
+		if observed.Intent.Canary == nil {
+			d.Annotations[api.AnnotationCanary] = c.Version
+		}
+		d.Versions = []string{c.Version}
+	case "promote":
+		d.KeepsDecidedAt = false
+		d.Annotations = map[string]string{api.AnnotationDefaultVersion: c.Version, api.AnnotationWeights: ""}
+		d.Versions = []string{c.Version}
+	case "abort":
+		if isOwnCanary(service) {
+			d.Annotations = map[string]string{api.AnnotationCanary: ""}
+			break
+		}
+		return d.decideDefault(observed, now)
+	}
+	return d, nil
+}
+
+// resume returns the decision that lets a canary go on.
+func (d Decision) resume(observed routing.Observed, c CanaryStatus, now time.Time) (Decision, error) {
+	d.Annotations = map[string]string{}
+	if c.Paused {
+		d.Annotations[api.AnnotationCanaryPaused] = ""
+		if observed.Namespace.Annotations[api.AnnotationCanaryPaused] != "" {
+			d.Annotations[api.AnnotationCanaryPaused] = "false"
+		}
+	}
+	if isResumedByDecision(observed, now) {
+		d.Annotations[api.AnnotationDecidedAt] = decidedAfter(c.Since, now)
+	}
+	if len(d.Annotations) == 0 {
+		why := "it is not paused"
+		if c.Reason != "" {
+			why += "; " + c.Change()
+		}
+		return d, fmt.Errorf("canary %s of service %s cannot be resumed: %s", c.Version, d.Service, why)
+	}
+	return d, nil
+}
+
+// isResumedByDecision reports whether the canary stays at its step until decided-at is newer, because its route was edited.
+func isResumedByDecision(observed routing.Observed, now time.Time) bool {
+	for _, p := range routing.Plan(observed, now).Problems {
+		if p.Reason == api.RouteCanaryHeld && strings.Contains(p.Advice, api.AnnotationDecidedAt) {
+			return true
+		}
+	}
+	return false
+}
+
+// decideDefault returns the decision to send all requests to the default version, which ends a canary of auto or of the Namespace. It
+// changes default-version or weights in any case, because decided-at alone does not end a canary.
+func (d Decision) decideDefault(observed routing.Observed, now time.Time) (Decision, error) {
+	decisions := routing.Decisions(observed, now)
+	if len(decisions) == 0 {
+		return d, fmt.Errorf("service %s has no recorded default version; nothing was written", d.Service)
+	}
+	d.KeepsDecidedAt = false
+	d.Annotations = map[string]string{api.AnnotationDefaultVersion: decisions[0].Default, api.AnnotationWeights: ""}
+	if hasAnnotations(observed.Service, d.Annotations) {
+		d.Annotations[api.AnnotationWeights] = decisions[0].Default + "=100"
+	}
+	return d, nil
+}
+
+// lastEnded returns the canary that ended last, also where no annotation requests it any more; nil if there is none that could be retried.
+func lastEnded(observed routing.Observed, now time.Time) *CanaryStatus {
+	var last *CanaryStatus
+	for _, version := range routing.KnownVersions(observed) {
+		c := withCanary(observed, version, now)
+		if c != nil && c.HasEnded() && c.Since != nil && (last == nil || c.Since.After(*last.Since)) {
+			last = c
+		}
+	}
+	return last
+}
+
+// withCanary returns the canary of a Service that requests this version, without a new decision.
+func withCanary(observed routing.Observed, version string, now time.Time) *CanaryStatus {
+	c, _ := CanaryOf(withAnnotations(observed, map[string]string{api.AnnotationCanary: version}), now)
+	return c
+}
+
+func withAnnotations(observed routing.Observed, annotations map[string]string) routing.Observed {
+	service := observed.Service.DeepCopy()
+	setAnnotations(service, annotations)
+	label := observed.Intent.VersionLabel // the one that applies
+	observed.Service = service
+	observed.Intent, _ = observed.Settings.Limits.IntentOf(service, observed.Namespace, nil)
+	observed.Intent.VersionLabel = label
+	return observed
+}
+
+// end says how the canary ended: "aborted at 25%: error-rate 5% (<1%)".
+func (c CanaryStatus) end() string {
+	return strings.TrimPrefix(c.Change(), "canary "+c.Version+" ")
+}
+
+// decidedAfter returns a value of decided-at that is later than a time of the controller, whose clock may be ahead.
+func decidedAfter(since *time.Time, now time.Time) string {
+	if since != nil && !now.Truncate(time.Second).After(*since) {
+		now = since.Add(time.Second)
+	}
+	return now.UTC().Format(time.RFC3339)
+}
+
+func canaryCommand(service *corev1.Service) string {
+	return "outrigger canary -n " + service.Namespace + " " + service.Name
+}
+
+// CheckCanary returns an error if an annotation of a canary is invalid. names are how messages name the annotations.
+func CheckCanary(limits api.RouteLimits, annotations, names map[string]string) error {
+	service := &corev1.Service{}
+	setAnnotations(service, annotations)
+	_, problems := limits.IntentOf(service, &corev1.Namespace{}, nil)
+	for _, p := range problems {
+		for key, text := range annotations {
+			if p.Field == api.AnnotationField(key) && text != "" {
+				message, _, _ := strings.Cut(p.Message, ". No canary starts") // nothing is written
+				return fmt.Errorf("%s=%s: %s", cmp.Or(names[key], key), text, strings.TrimPrefix(message, "Invalid value: "))
+			}
+		}
+	}
+	return nil
+}
+
+// checkCanaryEffect returns an error if a decision about a canary cannot have its effect.
+func checkCanaryEffect(d Decision, before, after routing.Observed, plan routing.Result, now time.Time) error {
+	if version := d.Annotations[api.AnnotationCanary]; version != "" {
+		for _, p := range plan.Problems {
+			if p.Reason == api.RouteWithoutEffect && p.Field == api.AnnotationField(api.AnnotationCanary) {
+				return fmt.Errorf("service %s gets no canary %s; nothing was written: %s %s", d.Service, version, p.Message, p.Advice)
+			}
+		}
+	}
+	if d.Annotations[api.AnnotationDecidedAt] == "" || !d.KeepsDecidedAt {
+		return nil
+	}
+	was, is := routing.Decisions(before, now), routing.Decisions(after, now)
+	if len(was) > 0 && len(is) > 0 && was[0].Default != is[0].Default {
+		return fmt.Errorf("nothing was written: a new %s would also apply %s=%s, which a canary has superseded, and the default version would be %s. To keep %s as the default first: outrigger promote -n %s %s %s",
+			api.AnnotationDecidedAt, api.AnnotationDefaultVersion, before.Service.Annotations[api.AnnotationDefaultVersion], is[0].Default,
+			was[0].Default, before.Service.Namespace, d.Service, was[0].Default)
+	}
+	return nil
+}
+
+// hadCanary reports whether a Service has a canary before or after a decision, or requests one.
+func hadCanary(before, after routing.Observed, now time.Time) bool {
+	was, _ := CanaryOf(before, now)
+	is, _ := CanaryOf(after, now)
+	return was != nil || is != nil || after.Intent.Canary != nil
+}
+
+// planEffect returns the plan and the objects once the controller has followed a decision: a canary ends before anything else begins, so
+// one plan does not show it.
+func planEffect(first routing.Result, observed routing.Observed, now time.Time) (routing.Result, routing.Observed) {
+	const most = 5
+	problems := first.Problems
+	for range most {
+		next := routing.Plan(WithoutDelays(observed), now)
+		if len(routing.Diff(observed.Existing, next.Objects)) == 0 {
+			first = next
+			break
+		}
+		first, observed.Existing = next, next.Objects
+	}
+	for _, p := range problems { // the end of a canary is reported once
+		if p.Reason == api.RouteCanaryAborted && !slices.Contains(first.Problems, p) {
+			first.Problems = append(first.Problems, p)
+		}
+	}
+	return first, observed
+}
+
+// repeatsSuperseded reports whether a decision has the same default-version and weights as the Service, while a canary of its annotation
+// has superseded them. Such a decision would retry the canary, or have no effect on it, unless the annotation is removed.
+func repeatsSuperseded(observed routing.Observed, d Decision, now time.Time) bool {
+	_, isAboutCanary := d.Annotations[api.AnnotationCanary]
+	if !isOwnCanary(observed.Service) || isAboutCanary || !hasAnnotations(observed.Service, d.Annotations) {
+		return false
+	}
+	c, _ := CanaryOf(observed, now)
+	return c != nil && (c.IsProgressing() || c.HasEnded())
+}

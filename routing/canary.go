@@ -1,0 +1,362 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package routing
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
+
+	"outrigger.dev/outrigger/api"
+)
+
+// CanaryState is the state of a canary. A canary is a version, with the pod templates that it runs. In every state, matches and mirrors
+// of the version work as they do without a canary.
+//
+//	state        what is true                                         next state, and its cause
+//	waiting      the version is requested, and the canary has not     progressing: three quarters of its pods are ready, the proxies
+//	             begun; it has no share                               know them and its subset, and nothing holds it (whyNotStarted)
+//	progressing  the version has the share of its step; the default   progressing, at the next step: its duration has elapsed and its
+//	             has the rest                                         checks pass; succeeded: the same at the last step, or the version
+//	                                                                  became the default; aborted: an evaluation failed twice in a row,
+//	                                                                  the deadline elapsed, or a cause of endsByDecision
+//	succeeded    the version is the default                           progressing: you decide to retry it, after another default
+//	aborted      the default has the share of the version             progressing: you decide to retry it (decided-at)
+//
+// While a canary progresses, its clock can be stopped: you paused it, the route was edited, or the default's workload was deleted. An
+// edit also suspends evaluations, until you resume the canary. An invalid annotation holds it at its step.
+type CanaryState string
+
+// The states of a canary.
+const (
+	CanaryWaiting     CanaryState = "waiting"
+	CanaryProgressing CanaryState = "progressing"
+	CanarySucceeded   CanaryState = "succeeded"
+	CanaryAborted     CanaryState = "aborted"
+)
+
+// canaryVerdict is what a plan finds out about a canary, besides what it records.
+type canaryVerdict struct {
+	version     string // that is requested or progresses
+	state       CanaryState
+	missing     []string // what a waiting canary waits for
+	held        []string // why a progressing canary stays at its step, besides its checks
+	result      canaryResult
+	isEvaluated bool      // result is of this evaluation
+	passesAt    time.Time // when the duration of the step has elapsed
+	transitions []CanaryTransition
+}
+
+// decideCanary decides how far the canary is: it starts one, moves it by at most one step, or ends it. While a canary progresses, the
+// decision has its weights in the record.
+func (s defaultDecision) decideCanary(exposed exposureDecision) (defaultDecision, []finding) {
+	if s.Intent.Canary == nil && s.record.Canary.IsZero() {
+		return s, nil
+	}
+	next, skipped := s.followAuto()
+	request := next.canaryRequest()
+	next = next.takeDecision(request)
+	var found []finding
+	if next.record.Canary.isActive() {
+		next, found = next.continueCanary(request, exposed)
+	} else {
+		next, found = next.startCanary(request)
+	}
+	return next, slices.Concat(skipped, found)
+}
+
+// canaryRequest is the canary that the annotations request.
+type canaryRequest struct {
+	version string // empty if there is none
+	isRetry bool   // of one that has ended
+}
+
+// canaryRequest returns the version to roll out: the one that is written, or with auto the one that progresses, or else the one that waits.
+func (s defaultDecision) canaryRequest() canaryRequest {
+	c, intent := s.record.Canary, s.Intent.Canary
+	switch {
+	case intent == nil:
+		return canaryRequest{}
+	case !intent.Auto:
+		return canaryRequest{version: intent.Version, isRetry: s.isRetry(intent.Version)}
+	case c.isActive():
+		return canaryRequest{version: c.Version}
+	case c.Auto != nil && c.Auto.Waiting != "":
+		return canaryRequest{version: c.Auto.Waiting}
+	case len(c.Ended) > 0:
+		return canaryRequest{version: c.Ended[0].Version, isRetry: s.isRetry(c.Ended[0].Version)}
+	}
+	return canaryRequest{}
+}
+
+// isRetry reports whether the user decided to retry a canary that has ended: decided-at is newer, and nothing else was decided with it.
+func (s defaultDecision) isRetry(version string) bool {
+	c := s.record.Canary
+	at := slices.IndexFunc(c.Ended, func(e endedCanary) bool { return e.Version == version })
+	if c.isActive() || at < 0 || !s.hasDecidedAnew(c) || s.saidText() != c.Said {
+		return false
+	}
+	ended, _ := parseTime(c.Ended[at].At)
+	return s.Intent.DecidedAt.After(ended)
+}
+
+// takeDecision notes the decided-at that a decision about the default or the weights came with, so that it is no retry later. Of a canary
+// that progresses, continueCanary notes it.
+func (s defaultDecision) takeDecision(request canaryRequest) defaultDecision {
+	c := s.record.Canary
+	if len(c.Ended) == 0 || c.isActive() || request.isRetry || !s.hasDecidedAnew(c) && s.saidText() == c.Said {
+		return s
+	}
+	next := s
+	next.record.Canary.DecidedAt, next.record.Canary.Said = s.Intent.Texts[api.AnnotationDecidedAt], s.saidText()
+	return next
+}
+
+// startCanary starts the requested canary with its first step, unless something prevents that.
+func (s defaultDecision) startCanary(request canaryRequest) (defaultDecision, []finding) {
+	next := s
+	if request.version == "" {
+		return next, s.supersededSettings()
+	}
+	next.canary.version, next.canary.state = request.version, CanaryWaiting
+	if found, without := s.canaryWithoutEffect(request.version); without {
+		if next.canary.state = ""; len(found) == 0 {
+			next.canary.state = CanarySucceeded
+		}
+		return next, append(found, s.supersededSettings()...)
+	}
+	templates := s.templatesOf(request.version)
+	if ended, is := s.record.Canary.ended(request.version, templates); is && !request.isRetry && len(s.groupsOf(meaning{Version: request.version})) > 0 {
+		next.canary.state = ended.State
+		return next, append(s.endedBefore(ended), s.supersededSettings()...)
+	}
+	if next.canary.missing = s.whyNotStarted(request.version, templates); len(next.canary.missing) > 0 {
+		return next, append(s.waitingCanary(request.version, next.canary.missing), s.supersededSettings()...)
+	}
+	c := s.record.Canary
+	c.Version, c.Templates, c.Percent = request.version, templates, s.canarySettings().Steps[0].Percent
+	c.Superseded, c.DecidedAt, c.Said = []string{s.choiceHash()}, s.Intent.Texts[api.AnnotationDecidedAt], s.saidText()
+	if c.Auto != nil && c.Auto.Waiting == c.Version {
+		c.Auto = c.Auto.without(c.Version)
+	}
+	next = next.beginStep(c)
+	return next.progress(api.CanaryStarted, fmt.Sprintf("Canary %s of Service %s started: %s.", c.Version, s.Service.Name, next.stepText()))
+}
+
+// beginStep records that a step begins now.
+func (s defaultDecision) beginStep(c canaryRecord) defaultDecision {
+	pods, _, restarts := s.canaryPods(c.Version)
+	c.Since, c.Pods, c.Restarts = timeText(s.now), pods, recordedRestarts(restarts)
+	c.Failing, c.StoppedAt, c.StoppedMillis, c.Edited = "", "", 0, false
+	next := s
+	next.record.Canary = c
+	return next
+}
+
+// continueCanary plans for a canary that progresses.
+func (s defaultDecision) continueCanary(request canaryRequest, exposed exposureDecision) (defaultDecision, []finding) {
+	if s.Settings.Freeze {
+		next := s
+		next.canary.version, next.canary.held = s.record.Canary.Version, []string{"routes are frozen (routing.freeze)"}
+		return next.progress("", "")
+	}
+	if state, why := s.endsByDecision(request); state != "" {
+		return s.endCanary(state, why)
+	}
+	next := s.followEdits().followStops()
+	next.canary.version, next.canary.state = next.record.Canary.Version, CanaryProgressing
+	next.canary.held = next.whyHeld()
+	c := next.record.Canary
+	if c.Edited {
+		return next.progress("", "")
+	}
+	step, interval := next.canaryStep()
+	next.canary.passesAt = c.since().Add(c.stopped() + step.Duration)
+	if !next.isStepWritten(exposed) {
+		if c.since().After(s.now.Add(time.Second)) || s.waitElapsed(c.since(), interval) {
+			next = next.beginStep(c) // time before the route had the step does not count
+		}
+		return next.progress("", "")
+	}
+	next = next.evaluate(interval)
+	c = next.record.Canary
+	result := next.canary.result
+	if next.abortsNow(interval) {
+		return next.endCanary(CanaryAborted, strings.Join(result.failed, ", "))
+	}
+	if c.StoppedAt != "" {
+		return next.progress("", "")
+	}
+	hasElapsed := s.waitElapsed(c.since(), c.stopped()+step.Duration)
+	switch {
+	case hasElapsed && next.canary.isEvaluated && result.hasPassed() && len(next.canary.held) == 0:
+		return next.pass()
+	case s.waitElapsed(c.since(), c.stopped()+step.Duration+s.canarySettings().Deadline) && next.canAbort():
+		return next.endCanary(CanaryAborted, fmt.Sprintf("it could not pass its step of %d%% within %v (%s)", c.Percent, s.canarySettings().Deadline, next.whyNotPassed()))
+	}
+	return next.progress("", "")
+}
+
+// pass moves the canary to its next step, or ends it after the last one.
+func (s defaultDecision) pass() (defaultDecision, []finding) {
+	c := s.record.Canary
+	c.Result, c.Baselines = s.canary.result.text(), baselinesOf(s.freshSamples(), s.canaryChecks(), c.Baselines)
+	steps := s.canarySettings().Steps
+	at := slices.IndexFunc(steps, func(step api.CanaryStep) bool { return step.Percent > c.Percent })
+	if at < 0 {
+		next := s
+		next.record.Canary = c
+		return next.endCanary(CanarySucceeded, "")
+	}
+	c.Percent = steps[at].Percent
+	next := s.beginStep(c)
+	next.canary.result, next.canary.isEvaluated = canaryResult{}, false // it was about the step before
+	return next.progress(api.CanaryStepped, fmt.Sprintf("Canary %s of Service %s passed a step%s, next: %s.", c.Version, s.Service.Name, inBrackets(c.Result), next.stepText()))
+}
+
+// endCanary ends the canary: everything goes to the default, which after a success is the version.
+func (s defaultDecision) endCanary(state CanaryState, why string) (defaultDecision, []finding) {
+	next, c := s, s.record.Canary
+	version, percent := c.Version, c.Percent
+	isNewDefault := !strings.HasPrefix(c.Said, strings.Fields(s.saidText())[0]+" ")
+	isDecision := isNewDefault || s.hasDecidedAnew(c) && s.saidText() != c.Said
+	switch {
+	case isDecision && (state == CanaryAborted || why != ""):
+		c.Superseded = nil
+	case !isDecision && s.Intent.Canary != nil && !slices.Contains(c.Superseded, s.choiceHash()): // weights that had no effect
+		c.Superseded = append(slices.Clone(c.Superseded), s.choiceHash())
+	}
+	c.DecidedAt, c.Said = s.Intent.Texts[api.AnnotationDecidedAt], s.saidText()
+	next.record.Canary = c.end(state, why, s.now)
+	next.record.Weights, next.record.Adopted = nil, false
+	next.canary.version, next.canary.state, next.canary.held = version, state, nil
+	workloads := s.workloadsOf(version)
+	if state == CanaryAborted {
+		ended := next.record.Canary.Ended[0]
+		found := next.endedBefore(ended)
+		if s.Intent.Canary == nil || len(found) == 0 {
+			found = []finding{next.abortedCanary(ended)}
+		}
+		next.canary.transitions = append(next.canary.transitions, CanaryTransition{
+			Reason: string(api.RouteCanaryAborted), IsWarning: true, Note: next.abortText(ended), Workloads: workloads,
+		})
+		return next, found
+	}
+	if why == "" {
+		next = next.withDefault(s.literalOr(version), ByUser).admitNewcomers()
+	}
+	note := fmt.Sprintf("Canary %s of Service %s succeeded%s: %s is the default version. It last received %d%% of the requests.", version, s.Service.Name, inBrackets(c.Result), version, percent)
+	if why != "" {
+		note = fmt.Sprintf("Canary %s of Service %s ended: %s.", version, s.Service.Name, why)
+	}
+	next.canary.transitions = append(next.canary.transitions, CanaryTransition{Reason: api.CanarySucceeded, Note: note, Workloads: workloads})
+	return next, next.supersededSettings()
+}
+
+// literalOr returns what the version means as a default that a user writes: the workloads that run it, if they can change their version.
+func (s defaultDecision) literalOr(version string) meaning {
+	if carried := s.runningAs(version); len(carried.Tracks) > 0 && !s.literalAlready(version, carried) {
+		return carried
+	}
+	return meaning{Version: version}
+}
+
+// endsByDecision returns the state in which the canary ends, and why: by a decision of the user, or because its pods are other ones.
+// Both are empty if it goes on.
+func (s defaultDecision) endsByDecision(request canaryRequest) (CanaryState, string) {
+	c, canary := s.record.Canary, meaning{Version: s.record.Canary.Version}
+	before := s.fixedByNow(s.recorded.Default)
+	isNewDefault := !before.equal(s.record.Default) && !overlap(before, s.record.Default)
+	switch {
+	case s.record.State != "" || s.record.Default.All:
+		return CanaryAborted, "the Service no longer has one default version"
+	case s.isOfDefault(canary) || s.within(s.literalOr(c.Version)):
+		return CanarySucceeded, c.Version + " became the default version by another decision"
+	case isNewDefault:
+		return CanaryAborted, "the default version was changed to " + s.record.Default.String()
+	case request.version == "" && !s.invalid[api.AnnotationCanary]:
+		return CanaryAborted, api.AnnotationCanary + " was removed"
+	case request.version != c.Version && !s.invalid[api.AnnotationCanary]:
+		return CanaryAborted, api.AnnotationCanary + " was changed to " + request.version
+	case s.hasDecidedAnew(c) && s.saidText() != c.Said:
+		return CanaryAborted, "you decided about the shares: " + api.AnnotationDecidedAt + " was changed together with other annotations"
+	case s.isGone(canary):
+		return CanaryAborted, "its workload was deleted"
+	case slices.ContainsFunc(s.templatesOf(c.Version), func(hash string) bool { return !slices.Contains(c.Templates, hash) }):
+		return CanaryAborted, "its pod template was changed"
+	}
+	return "", ""
+}
+
+// followEdits notes that another client edited the route, or that the user resumes the canary after that.
+func (s defaultDecision) followEdits() defaultDecision {
+	next, c := s, s.record.Canary
+	isDecided := s.hasDecidedAnew(c)
+	if isDecided {
+		c.DecidedAt = s.Intent.Texts[api.AnnotationDecidedAt]
+	}
+	isEdited := s.record.Adopted || len(s.detached) > 0 || len(s.edited) > 0 && s.Intent.Drift != api.DriftRevert
+	switch {
+	case (c.Edited || isEdited) && isDecided && len(s.detached) == 0:
+		next.record.Adopted = false
+		return next.beginStep(c)
+	case isEdited:
+		c.Edited = true
+	}
+	next.record.Canary = c
+	return next
+}
+
+// followStops stops the clock of the step, or lets it run on.
+func (s defaultDecision) followStops() defaultDecision {
+	next, c := s, s.record.Canary
+	isStopped := c.Edited || s.isPaused() || !s.gone.standIn.isZero()
+	at, wasStopped := parseTime(c.StoppedAt)
+	switch {
+	case isStopped && !wasStopped:
+		c.StoppedAt = timeText(s.now)
+	case !isStopped && wasStopped:
+		c.StoppedAt, c.StoppedMillis = "", c.StoppedMillis+max(0, s.now.Sub(at).Milliseconds())
+	}
+	next.record.Canary = c
+	return next
+}
+
+// isPaused reports whether canary-paused applies: an invalid value without an earlier one holds the canary in any case.
+func (s *facts) isPaused() bool { return s.Intent.Canary != nil && s.Intent.Canary.Paused }
+
+// isStepWritten reports whether all our routes have the step, so that its time counts. Routes that stay as they are do not count.
+func (s defaultDecision) isStepWritten(exposed exposureDecision) bool {
+	keepsExposure := exposed.frozen || s.unrecordedExposure || s.exposedByHand()
+	routes := slices.DeleteFunc(s.ours.routes(), func(route *networkingv1.VirtualService) bool {
+		return slices.Contains(s.detached, route.Name) || keepsExposure && (route == s.ours.gatewayRoute || s.ours.isCombined())
+	})
+	c := s.record.Canary
+	return len(routes) > 0 && !c.since().After(s.now.Add(time.Second)) && !slices.ContainsFunc(routes, func(route *networkingv1.VirtualService) bool {
+		return !recordOf(route).Canary.shows(c)
+	})
+}
+
+// progress gives the canary the share of its step, unless an edit of the route applies. It reports a transition if it has a reason.
+func (s defaultDecision) progress(reason, note string) (defaultDecision, []finding) {
+	next, c := s, s.record.Canary
+	next.canary.state = CanaryProgressing
+	if reason != "" {
+		next.canary.transitions = append(next.canary.transitions, CanaryTransition{Reason: reason, Note: note, Workloads: s.workloadsOf(c.Version)})
+	}
+	if !c.Edited || !s.record.Adopted {
+		next.record.Weights, next.record.Adopted, next.record.Provisional = s.canaryWeights(), false, false
+	}
+	return next, next.canaryFindings()
+}
+
+// canarySettings are what the annotations say about the canary, or the defaults while the canary itself is invalid.
+func (s *facts) canarySettings() api.Canary {
+	if s.Intent.Canary == nil {
+		return s.Settings.Limits.CanaryDefaults()
+	}
+	return *s.Intent.Canary
+}

@@ -1,0 +1,403 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package routing
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	networkingapi "istio.io/api/networking/v1alpha3"
+
+	"outrigger.dev/outrigger/api"
+)
+
+// started is a canary at its second step, of 50%.
+func started(t *testing.T, pairs ...string) *cluster {
+	t.Helper()
+	c := canaryOf(t, append([]string{"canary=v2", "canary-steps=25@1m,50@10m,100@1m"}, pairs...)...)
+	c.settle()
+	c.advance(2 * time.Minute)
+	c.isCanary("v2 progressing 2/3 50%", "v1=50 v2=50")
+	c.writes = nil
+	return c
+}
+
+// decidedAt is a value of decided-at for now.
+func (c *cluster) decidedAt() string { return "decided-at=" + c.now.UTC().Format(time.RFC3339Nano) }
+
+func TestCanaryEndsByDecision(t *testing.T) {
+	for _, test := range []struct {
+		name   string
+		decide func(c *cluster)
+		status string
+		routes string
+	}{
+		{"the annotation is removed", func(c *cluster) { c.annotate("canary-") }, "none", "v1"},
+		{"another version is written", func(c *cluster) { c.annotate("canary=v9") }, "v9 waiting", "v1"},
+		{"the version is promoted", func(c *cluster) { c.annotate("canary-", "default-version=v2", c.decidedAt()) }, "none", "v2"},
+		{"the version is promoted beside the annotation", func(c *cluster) { c.annotate("default-version=v2", c.decidedAt()) }, "v2 succeeded", "v2"},
+		{"the default is promoted", func(c *cluster) { c.annotate("default-version=v1", c.decidedAt()) }, "v2 aborted", "v1"},
+		{"shares are shifted", func(c *cluster) { c.annotate("weights=v1=90,v2=10", c.decidedAt()) }, "v2 aborted", "v1=90 v2=10"},
+		{"shares are shifted instead", func(c *cluster) { c.annotate("canary-", "weights=v1=90,v2=10") }, "none", "v1=90 v2=10"},
+		{"weights alone have no effect", func(c *cluster) { c.annotate("weights=v1=90,v2=10") }, "v2 progressing 2/3 50%", "v1=50 v2=50"},
+		{"decided-at alone has no effect", func(c *cluster) { c.annotate(c.decidedAt()) }, "v2 progressing 2/3 50%", "v1=50 v2=50"},
+		{"every version gets traffic", func(c *cluster) { c.annotate("default-version=@all") }, "none", "-"},
+		{"its workload is deleted", func(c *cluster) { c.remove("app-v2"); c.gone("app-v2") }, "v2 waiting", "v1"},
+		{"its pods change", func(c *cluster) { c.templates["app-v2"] = "t2,t3" }, "v2 waiting", "v1"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			c := started(t)
+			test.decide(c)
+			c.settle()
+			c.isCanary(test.status, test.routes)
+		})
+	}
+}
+
+func TestWeightsBesideACanary(t *testing.T) {
+	c := started(t)
+	c.annotate("weights=v1=90,v2=10")
+	c.tellsAlso(api.RouteWithoutEffect, "While it progresses, weights have no effect.")
+	c.run("app-v2", "v2", 2, 0) // it fails, and the weights were superseded: no share until a decision
+	c.settle()
+	c.advance(time.Minute)
+	c.run("app-v2", "v2", 2, 2)
+	c.advance(time.Hour)
+	c.isCanary("v2 aborted", "v1")
+	c.tellsAlso(api.RouteWithoutEffect, "Canary v2, which started later, has aborted. This value has no effect")
+	c.annotate(c.decidedAt())
+	c.settle()
+	c.isCanary("v2 progressing 1/3 25%", "v1=75 v2=25") // a retry, since nothing else was decided
+	c.annotate("canary-")
+	c.settle()
+	c.isCanary("none", "v1")
+	c.annotate("weights=v1=80,v2=20")
+	c.settle()
+	c.isCanary("none", "v1=80 v2=20")
+}
+
+func TestCanaryStartsFromWeights(t *testing.T) {
+	c := canaryOf(t, "weights=v1=50,v2=50")
+	c.settle()
+	c.isCanary("none", "v1=50 v2=50")
+	c.annotate("canary=v2")
+	c.settle()
+	c.isCanary("v2 progressing 1/3 25%", "v1=75 v2=25")
+	c.run("app-v2", "v2", 2, 0)
+	c.settle()
+	c.advance(time.Minute)
+	c.run("app-v2", "v2", 2, 2)
+	c.settle()
+	c.advance(time.Hour)
+	c.isCanary("v2 aborted", "v1")
+}
+
+func TestCanaryIsRetried(t *testing.T) {
+	c := started(t)
+	c.annotate("canary-")
+	c.settle()
+	c.advance(time.Minute)
+	c.annotate("canary=v2") // as a GitOps tool does
+	c.settle()
+	c.advance(time.Hour)
+	c.isCanary("v2 aborted", "v1")
+	c.tellsAlso(api.RouteCanaryAborted, "outrigger.dev/canary was removed")
+	c.annotate("decided-at=2026-01-01T00:00:00Z") // older than the end
+	c.settle()
+	c.isCanary("v2 aborted", "v1")
+	c.annotate(c.decidedAt())
+	c.settle()
+	c.isCanary("v2 progressing 1/3 25%", "v1=75 v2=25")
+	c.advance(time.Hour)
+	c.isCanary("v2 succeeded", "v2")
+}
+
+// A decision about something else is no retry, also not when the annotation comes back later.
+func TestADecisionIsNoRetry(t *testing.T) {
+	c := started(t)
+	c.annotate("canary-")
+	c.settle()
+	c.advance(time.Minute)
+	c.annotate("default-version=v1", c.decidedAt())
+	c.settle()
+	c.annotate("canary=v2")
+	c.settle()
+	c.advance(time.Hour)
+	c.isCanary("v2 aborted", "v1")
+	c.annotate("default-version=@first", c.decidedAt()) // and not while the annotation is there
+	c.settle()
+	c.advance(time.Hour)
+	c.isCanary("v2 aborted", "v1")
+	c.annotate("weights=v1=1", c.decidedAt())
+	c.settle()
+	c.advance(time.Hour)
+	c.isCanary("v2 aborted", "v1")
+	c.annotate(c.decidedAt()) // this one decides nothing else
+	c.settle()
+	c.isCanary("v2 progressing 1/3 25%", "v1=75 v2=25")
+	c.annotate("canary-")
+	c.settle()
+	c.advance(time.Minute)
+	c.annotate(c.decidedAt()) // outrigger promote of the version that is written already
+	c.settle()
+	c.annotate("canary=v2")
+	c.settle()
+	c.advance(time.Hour)
+	c.isCanary("v2 aborted", "v1")
+}
+
+func TestCanaryOfAnotherTemplateStartsAgain(t *testing.T) {
+	c := started(t)
+	c.templates["app-v2"] = "t2,t3" // the fix is rolled out
+	c.settle()
+	c.isCanary("v2 waiting", "v1")
+	c.tellsAlso(api.RoutePendingVersions, "its pods are being replaced")
+	c.templates["app-v2"] = "t3"
+	c.settle()
+	c.advance(3 * time.Second)
+	c.isCanary("v2 progressing 1/3 25%", "v1=75 v2=25")
+	c.annotate("canary-")
+	c.settle()
+	c.annotate("canary=v2")
+	c.templates["app-v2"] = "t2" // and undone: that one was aborted, too
+	c.settle()
+	c.advance(time.Hour)
+	c.isCanary("v2 aborted", "v1")
+}
+
+func TestSecondCanary(t *testing.T) {
+	c := started(t)
+	c.fixed("app-v3", "v3", 2)
+	c.ready()
+	c.settle()
+	c.advance(time.Minute)
+	c.writes = nil
+	c.annotate("canary=v3")
+	c.settle()
+	c.isCanary("v3 waiting", "v1") // the first one is aborted before
+	c.onceTold(api.RouteCanaryAborted)
+	c.advance(3 * time.Second)
+	c.isCanary("v3 progressing 1/3 25%", "v1=75 v3=25")
+	c.annotate("canary=v2")
+	c.settle()
+	c.advance(time.Hour)
+	c.isCanary("v2 aborted", "v1")
+}
+
+// What was written before the canary stays superseded after its success, also when a tool removes and restores it.
+func TestSuccessSupersedes(t *testing.T) {
+	c := canaryOf(t, "default-version=v1", "weights=v1=1", "decided-at=2026-01-01T00:00:00Z")
+	c.settle()
+	c.annotate("canary=v2")
+	c.settle()
+	c.advance(5 * time.Minute)
+	c.isCanary("v2 succeeded", "v2")
+	c.tellsAlso(api.RouteWithoutEffect, "Canary v2, which started later, has succeeded. This value has no effect, and the default version is v2. To record the default version: kubectl annotate service -n demo app outrigger.dev/default-version=v2 --overwrite. To go back: outrigger promote -n demo app VERSION.")
+	c.annotate("canary-")
+	c.settle()
+	c.advance(time.Hour)
+	c.has("v1 v2", "v2")
+	c.annotate("default-version-", "weights-")
+	c.settle()
+	c.advance(time.Minute)
+	c.has("v1 v2", "v2")
+	c.annotate("default-version=v1", "weights=v1=1")
+	c.settle()
+	c.advance(time.Minute)
+	c.has("v1 v2", "v2")
+	c.annotate("canary=v2", "weights-", c.decidedAt()) // outrigger promote v1, and a tool that restores the canary
+	c.settle()
+	c.advance(time.Hour)
+	c.isCanary("v2 succeeded", "v1")
+	c.tellsAlso(api.RouteWithoutEffect, "Canary v2 has succeeded before, and another version is the default now.")
+}
+
+// Any other value than the superseded one is a decision.
+func TestAnotherValueIsADecision(t *testing.T) {
+	c := canaryOf(t, "canary=v2")
+	c.settle()
+	c.advance(5 * time.Minute)
+	c.isCanary("v2 succeeded", "v2")
+	c.annotate("weights=v1=60,v2=40")
+	c.settle()
+	c.isCanary("v2 succeeded", "v1=60 v2=40")
+}
+
+func TestEditPausesTheCanary(t *testing.T) {
+	c := started(t)
+	c.kiali("app", "v1=30", "v2=70")
+	c.settle()
+	c.advance(30 * time.Minute)
+	c.isCanary("v2 progressing 2/3 50%", "v1=30 v2=70")
+	c.tellsAlso(api.RouteCanaryHeld, "Canary v2 stays at its step: the route was edited. To resume it with v1=50,v2=50, which overwrites v1=30,v2=70: kubectl annotate service -n demo app outrigger.dev/decided-at=$(date -u")
+	c.annotate(c.decidedAt())
+	c.settle()
+	c.isCanary("v2 progressing 2/3 50%", "v1=50 v2=50")
+	c.advance(9 * time.Minute)
+	c.isCanary("v2 progressing 2/3 50%", "v1=50 v2=50") // the step begins again
+	c.advance(5 * time.Minute)
+	c.isCanary("v2 succeeded", "v2")
+}
+
+func TestEditOfMoreThanSharesPausesTheCanary(t *testing.T) {
+	c := started(t)
+	vs := c.existing.VirtualServices[0]
+	vs.Spec.Http[0].Retries = &networkingapi.HTTPRetry{Attempts: 7}
+	vs.ResourceVersion += "e"
+	c.settle()
+	c.advance(30 * time.Minute)
+	c.isCanary("v2 progressing 2/3 50%", "v1=50 v2=50")
+	c.tellsAlso(api.RouteCanaryHeld, "First restore the route")
+	c.annotate("drift=revert")
+	c.settle()
+	c.advance(30 * time.Minute)
+	c.isCanary("v2 progressing 2/3 50%", "v1=50 v2=50")
+	c.annotate(c.decidedAt())
+	c.settle()
+	c.advance(30 * time.Minute)
+	c.isCanary("v2 succeeded", "v2")
+}
+
+// Shares that were edited before the canary began apply until a decision, too.
+func TestEditBeforeTheCanary(t *testing.T) {
+	c := canaryOf(t)
+	c.settle()
+	c.kiali("app", "v1=30", "v2=70")
+	c.settle()
+	c.annotate("canary=v2")
+	c.settle()
+	c.advance(time.Minute)
+	c.isCanary("v2 waiting", "v1=30 v2=70")
+	c.tellsAlso(api.RoutePendingVersions, "a decision about the shares that were edited (outrigger.dev/decided-at)")
+	c.annotate(c.decidedAt())
+	c.settle()
+	c.isCanary("v2 progressing 1/3 25%", "v1=75 v2=25")
+}
+
+func TestEditIsRevertedWithoutAPause(t *testing.T) {
+	c := started(t, "drift=revert")
+	c.kiali("app", "v1=30", "v2=70")
+	c.settle()
+	c.isCanary("v2 progressing 2/3 50%", "v1=50 v2=50")
+	c.advance(30 * time.Minute)
+	c.isCanary("v2 succeeded", "v2")
+}
+
+func TestFreeze(t *testing.T) {
+	c := started(t)
+	c.settings.Freeze = true
+	c.settle()
+	c.advance(20 * time.Minute)
+	c.isCanary("v2 progressing 2/3 50%", "v1=50 v2=50")
+	c.tellsAlso(api.RouteCanaryHeld, "routes are frozen")
+	c.annotate("canary-", "match=v2=header:a:b", "expose=true")
+	c.fixed("app-v3", "v3", 1)
+	c.writes = nil
+	c.settle()
+	c.advance(time.Minute)
+	c.wrote()
+	c.tellsAlso(api.RouteFrozen, "Without that, Outrigger would ")
+	c.existing.DestinationRules[0].Spec.Subsets = c.existing.DestinationRules[0].Spec.Subsets[:1] // v2 is missing
+	c.settle()
+	c.has("v1 v2 v3", "v1=50 v2=50")
+	c.settings.Freeze = false
+	c.settle()
+	c.advance(time.Minute)
+	c.has("v1 v2 v3", "a=b: v2; v1")
+}
+
+func TestFrozenCanaryDoesNotStart(t *testing.T) {
+	c := canaryOf(t, "canary=v2")
+	c.settings.Freeze = true
+	c.settle()
+	c.advance(time.Hour)
+	c.isCanary("v2 waiting", "v1")
+	c.settings.Freeze = false
+	c.settle()
+	c.isCanary("v2 progressing 1/3 25%", "v1=75 v2=25")
+}
+
+func TestCanaryWhileTheDefaultIsDeleted(t *testing.T) {
+	t.Run("it comes back", func(t *testing.T) {
+		c := started(t)
+		c.remove("app-v1")
+		c.settle()
+		c.has("v1 v2", "v2") // default-deleted=move
+		c.tellsAlso(api.RouteCanaryHeld, "the workload of the default version was deleted")
+		c.gone("app-v1")
+		c.advance(2 * time.Minute)
+		c.fixed("app-v1", "v1", 2)
+		c.ready()
+		c.settle()
+		c.advance(time.Minute)
+		c.isCanary("v2 progressing 2/3 50%", "v1=50 v2=50")
+	})
+	t.Run("for good", func(t *testing.T) {
+		c := started(t)
+		c.remove("app-v1")
+		c.gone("app-v1")
+		c.settle()
+		c.advance(10 * time.Minute)
+		c.isCanary("v2 succeeded", "v2")
+	})
+	t.Run("and its route is held", func(t *testing.T) {
+		c := started(t, "default-deleted=hold")
+		c.empty = true
+		c.remove("app-v1")
+		c.gone("app-v1")
+		c.settle()
+		c.advance(time.Hour)
+		if got := c.routes("app"); !strings.Contains(got, "v1=50") {
+			t.Errorf("routes %s", got)
+		}
+	})
+}
+
+// An abort does not wait for the default version as a shift would.
+func TestAbortToADefaultThatIsHalfReady(t *testing.T) {
+	c := started(t)
+	c.run("app-v1", "v1", 2, 1)
+	c.run("app-v2", "v2", 2, 0)
+	c.settle()
+	c.advance(time.Minute)
+	c.isCanary("v2 aborted", "v1")
+}
+
+func TestCanaryWhileTheDefaultFails(t *testing.T) {
+	c := started(t, "default-gone=next", "default-gone-after=10s")
+	c.empty = true
+	c.run("app-v1", "v1", 2, 0)
+	c.settle()
+	c.advance(time.Minute)
+	c.isCanary("v2 succeeded", "v2") // default-gone made it the default
+}
+
+func TestCanaryInOtherModes(t *testing.T) {
+	c := started(t)
+	c.service.Labels[api.LabelRouting] = string(api.RoutingObserve)
+	c.writes = nil
+	c.settle()
+	c.advance(30 * time.Minute)
+	c.wrote()
+	c.has("v1 v2", "v1=50 v2=50")
+	delete(c.service.Labels, api.LabelRouting)
+	c.settle()
+	c.isCanary("v2 progressing 3/3 100%", "v2") // one step, however long it was observed
+	c.service.Labels[api.LabelRouting] = string(api.RoutingSubsetsOnly)
+	c.settle()
+	c.has("v1 v2", "none")
+}
+
+func TestCanaryOfAnExposedService(t *testing.T) {
+	c := started(t, "expose=true", "hosts=a.example.com")
+	c.advance(time.Minute)
+	if got := c.routes("app-gateway"); got != "v1=50 v2=50" {
+		t.Errorf("routes at the gateway: %s", got)
+	}
+	c.annotate("canary-")
+	c.settle()
+	if got := c.routes("app-gateway"); got != "v1" {
+		t.Errorf("routes at the gateway: %s", got)
+	}
+}

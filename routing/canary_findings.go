@@ -1,0 +1,169 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package routing
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"outrigger.dev/outrigger/api"
+)
+
+// CanaryTransition is a change of a canary's state or step that a plan decides.
+type CanaryTransition struct {
+	Reason    string // CanaryStarted, CanaryStep, CanarySucceeded, CanaryAborted
+	IsWarning bool
+	Note      string        // a sentence, with the numbers of the last evaluation
+	Workloads []WorkloadRef // that run the version
+}
+
+// resumeCanary returns the command that resumes or retries a canary.
+func (s *facts) resumeCanary() string {
+	return s.annotate(api.AnnotationDecidedAt + "=$(date -u +%Y-%m-%dT%H:%M:%SZ)")
+}
+
+// aboutCanary returns a finding about the annotation canary.
+func (s *facts) aboutCanary(reason api.RouteReason, message, advice string) finding {
+	return s.problemAbout(api.AnnotationCanary, s.Intent.Texts[api.AnnotationCanary], reason, message, advice)
+}
+
+// canaryFindings reports what concerns a canary that progresses.
+func (s defaultDecision) canaryFindings() (found []finding) {
+	c, result := s.record.Canary, s.canary.result
+	if s.isIdle {
+		found = append(found, s.problemAbout(api.AnnotationWeights, s.Intent.Texts[api.AnnotationWeights], api.RouteWithoutEffect,
+			fmt.Sprintf("Canary %s has %d%% of the requests. While it progresses, weights have no effect.", c.Version, c.Percent),
+			"To end the canary: kubectl annotate service -n "+s.Service.Namespace+" "+s.Service.Name+" "+api.AnnotationCanary+"-."))
+	}
+	if len(s.canary.held) > 0 {
+		found = append(found, s.heldCanary())
+	}
+	if s.canary.isEvaluated && len(result.missing) > 0 {
+		found = append(found, s.aboutCanary(api.RouteCanaryNoData,
+			fmt.Sprintf("Canary %s stays at %d%%: %s. It is aborted if it cannot pass its step within %v.", c.Version, c.Percent, result.missing[0], s.canarySettings().Deadline),
+			"Check routing.metrics and the metrics of the version's pods, or change "+api.AnnotationCanaryChecks+"."))
+	}
+	if result.tooFew != "" && !s.canary.passesAt.After(s.now) {
+		found = append(found, s.aboutCanary(api.RouteCanaryFewRequests,
+			fmt.Sprintf("Canary %s stays at %d%%: it has had fewer than %d requests in this step. It is aborted if it cannot pass its step within %v.", c.Version, c.Percent, s.canarySettings().MinRequests, s.canarySettings().Deadline),
+			"Send it more requests, begin with a larger step, or lower "+api.AnnotationCanaryMinRequests+"."))
+	}
+	return append(found, s.undersizedCanary()...)
+}
+
+// heldCanary reports why the canary stays at its step.
+func (s defaultDecision) heldCanary() finding {
+	c := s.record.Canary
+	message := fmt.Sprintf("Canary %s stays at its step: %s.", c.Version, strings.Join(s.canary.held, "; "))
+	if !c.Edited {
+		return s.aboutCanary(api.RouteCanaryHeld, message, "It goes on when that has changed.")
+	}
+	advice := "To resume it: " + s.resumeCanary() + "."
+	if routes := s.ours.routes(); len(routes) > 0 {
+		advice = fmt.Sprintf("To resume it with %s, which overwrites %s: %s.", s.canaryWeights(), s.editedShares(), s.resumeCanary())
+	}
+	if len(s.detached) > 0 {
+		advice = "First restore the route, as its own message says. " + advice
+	}
+	return s.aboutCanary(api.RouteCanaryHeld, message, advice)
+}
+
+// editedShares returns the shares of our first route as they are in the cluster.
+func (s *facts) editedShares() string {
+	_, to, _, _ := s.digest(s.ours.routes()[0])
+	if text := s.weightsOf(to); text != "" {
+		return text
+	}
+	return "the edited route"
+}
+
+// undersizedCanary reports that the canary has a larger part of the requests than of the ready pods. At the last step it needs as many
+// pods as the default.
+func (s defaultDecision) undersizedCanary() []finding {
+	c := s.record.Canary
+	_, canary, _ := s.canaryPods(c.Version)
+	_, others := s.counts(s.record.Default)
+	isSmall := int(c.Percent)*(canary+others) > 100*canary
+	if c.Percent == 100 {
+		isSmall = canary < others
+	}
+	if !isSmall || canary == 0 {
+		return nil
+	}
+	return []finding{s.aboutCanary(api.RouteCanaryUndersized,
+		fmt.Sprintf("Canary %s receives %d%% of the requests and has %d ready pods; the default version has %d.", c.Version, c.Percent, canary, others),
+		"Scale its workload up.")}
+}
+
+// waitingCanary reports what a canary waits for.
+func (s defaultDecision) waitingCanary(version string, missing []string) []finding {
+	value := s.Intent.Texts[api.AnnotationCanary]
+	out := s.aboutCanary(api.RoutePendingVersions, pendingText(missing)+fmt.Sprintf("Canary %s starts then; until then it receives no requests by weight.", version),
+		"See kubectl get pods -n "+s.Service.Namespace+" -L "+s.Intent.VersionLabel+".")
+	out.pending = &Pending{Key: api.AnnotationCanary, Value: value, Missing: missing}
+	return []finding{out}
+}
+
+// abortText says why a canary was aborted, and what still routes to it.
+func (s defaultDecision) abortText(ended endedCanary) string {
+	text := fmt.Sprintf("Canary %s was aborted at %d%%: %s. %s receives its requests.", ended.Version, ended.Percent, ended.Why, s.current())
+	if matches := s.matchesTo(ended.Version); len(matches) > 0 {
+		text += " These matches still route to it: " + api.Shorten(strings.Join(matches, "; "), maxCanaryText) + "."
+	}
+	return text
+}
+
+// matchesTo returns the conditions of the match annotation that route to a version.
+func (s defaultDecision) matchesTo(version string) (out []string) {
+	for _, match := range s.Intent.Match {
+		if overlap(s.meaningOf(match.Version), s.literalOr(version)) || match.Version == version {
+			out = append(out, conditionText(match))
+		}
+	}
+	return out
+}
+
+func (s defaultDecision) abortedCanary(ended endedCanary) finding {
+	return s.aboutCanary(api.RouteCanaryAborted, s.abortText(ended)+" It does not start again with this pod template.",
+		"To retry it as it is: "+s.resumeCanary()+".")
+}
+
+// endedBefore reports a requested canary that has ended, and is not the default.
+func (s defaultDecision) endedBefore(ended endedCanary) []finding {
+	if ended.State == CanaryAborted {
+		return []finding{s.abortedCanary(ended)}
+	}
+	return []finding{s.aboutCanary(api.RouteWithoutEffect, "Canary "+ended.Version+" has succeeded before, and another version is the default now. It does not start again by itself.",
+		"To roll it out again: "+s.resumeCanary()+".")}
+}
+
+// supersededSettings reports the annotations that a canary has superseded, if they say something else.
+func (s defaultDecision) supersededSettings() (found []finding) {
+	c := s.record.Canary
+	if !s.superseded || len(c.Ended) == 0 {
+		return nil
+	}
+	for _, key := range []string{api.AnnotationDefaultVersion, api.AnnotationWeights} {
+		value := s.Intent.Texts[key]
+		if value == "" || strings.HasPrefix(value, "@") || slices.Contains(s.possible(s.record.Default), value) {
+			continue
+		}
+		found = append(found, s.problemAbout(key, value, api.RouteWithoutEffect,
+			fmt.Sprintf("Canary %s, which started later, has %s. This value has no effect, and the default version is %s.", c.Ended[0].Version, c.Ended[0].State, s.record.Default),
+			fmt.Sprintf("To record the default version: %s. To go back: outrigger promote -n %s %s VERSION.", s.annotate(api.AnnotationDefaultVersion+"="+s.nameable(s.record.Default)), s.Service.Namespace, s.Service.Name)))
+	}
+	return found
+}
+
+// skippedCanaries reports the versions that auto skipped and that still have pods.
+func (s defaultDecision) skippedCanaries() (found []finding) {
+	auto := s.record.Canary.Auto
+	for _, version := range auto.Skipped {
+		if s.hasPods(meaning{Version: version}) && !s.isOfDefault(meaning{Version: version}) && version != s.record.Canary.Version {
+			found = append(found, s.aboutCanary(api.RouteCanarySkipped, "Version "+version+" gets no canary, because a newer version appeared before it began.",
+				"To roll it out: "+s.annotate(api.AnnotationCanary+"="+version)+"."))
+		}
+	}
+	return found
+}

@@ -1,0 +1,192 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package routing
+
+import (
+	"cmp"
+	"encoding/json"
+	"slices"
+	"time"
+
+	"outrigger.dev/outrigger/api"
+)
+
+// canaryRecord is what must survive a restart about canaries: the one that progresses, those that ended, and what they superseded.
+// Its slices and maps are never changed, only replaced.
+type canaryRecord struct {
+	// Version is the version that progresses, or empty. Templates are the hashes of its pod templates.
+	Version   string   `json:"version,omitempty"`
+	Templates []string `json:"templates,omitempty"`
+	// Percent is the share of the step. Since is when the step began.
+	Percent int32  `json:"percent,omitempty"`
+	Since   string `json:"since,omitempty"`
+	// Pods is how many pods the version had then. Restarts are the restarts of its pods then, without those that had none.
+	Pods     int            `json:"pods,omitempty"`
+	Restarts map[string]int `json:"restarts,omitempty"`
+	// Failing is when the last evaluation failed that no passing one has followed.
+	Failing string `json:"failing,omitempty"`
+	// StoppedAt is since when the clock of the step is stopped. StoppedMillis is how long it was stopped before.
+	StoppedAt     string `json:"stoppedAt,omitempty"`
+	StoppedMillis int64  `json:"stoppedMillis,omitempty"`
+	// Edited is true after an edit of the route, until the user resumes the canary.
+	Edited bool `json:"edited,omitempty"`
+	// Baselines are the last values of the default version, by metric.
+	Baselines map[string]float64 `json:"baselines,omitempty"`
+	// Result has the numbers of the last evaluation that was recorded.
+	Result string `json:"result,omitempty"`
+
+	// Superseded are hashes of default-version, weights, and decided-at together (choiceHash). As long as the annotations have one of
+	// these values, they have no effect: a canary that started later has decided.
+	Superseded []string `json:"superseded,omitempty"`
+	// DecidedAt and Said are decided-at, and hashes of default-version and weights, as they were when they were last taken into account.
+	DecidedAt string `json:"decidedAt,omitempty"`
+	Said      string `json:"said,omitempty"`
+	// Ended are the canaries that ended, newest first.
+	Ended []endedCanary `json:"ended,omitempty"`
+	Auto  *autoCanaries `json:"auto,omitempty"`
+}
+
+// endedCanary is a canary that does not start again by itself.
+type endedCanary struct {
+	Version   string      `json:"version"`
+	Templates []string    `json:"templates,omitempty"`
+	State     CanaryState `json:"state"` // CanarySucceeded or CanaryAborted
+	At        string      `json:"at"`
+	Percent   int32       `json:"percent,omitempty"` // its last share
+	Why       string      `json:"why,omitempty"`
+}
+
+const (
+	// maxEnded is how many canaries that ended are remembered.
+	maxEnded = 20
+	// maxCanaryText limits a text in the record, in bytes.
+	maxCanaryText = 300
+	// maxRestarts is how many pods with restarts are recorded one by one.
+	maxRestarts = 100
+)
+
+// IsZero leaves an empty record out of JSON. Without a version, there is no step.
+func (c canaryRecord) IsZero() bool {
+	return c.Version == "" && len(c.Superseded) == 0 && c.DecidedAt == "" && c.Said == "" && len(c.Ended) == 0 && c.Auto == nil
+}
+
+// UnmarshalJSON reads a record that it cannot decode as empty, so that the rest of the record is kept.
+func (c *canaryRecord) UnmarshalJSON(text []byte) error {
+	type plain canaryRecord
+	var read plain
+	if json.Unmarshal(text, &read) != nil {
+		read = plain{}
+	}
+	*c = canaryRecord(read)
+	return nil
+}
+
+func (c canaryRecord) isActive() bool { return c.Version != "" }
+
+// withoutCanary returns a record in which the default has the share of a canary that progresses.
+func (r record) withoutCanary() record {
+	if r.Canary.isActive() {
+		r.Weights, r.Adopted = nil, false
+	}
+	return r
+}
+
+// ended returns the canary of a version that ended with these templates or more; false if there was none.
+func (c canaryRecord) ended(version string, templates []string) (endedCanary, bool) {
+	at := slices.IndexFunc(c.Ended, func(e endedCanary) bool {
+		return e.Version == version && !slices.ContainsFunc(templates, func(hash string) bool { return !slices.Contains(e.Templates, hash) })
+	})
+	if at < 0 {
+		return endedCanary{}, false
+	}
+	return c.Ended[at], true
+}
+
+// end returns the record after the canary has ended.
+func (c canaryRecord) end(state CanaryState, why string, now time.Time) canaryRecord {
+	ended := endedCanary{Version: c.Version, Templates: c.Templates, State: state, At: timeText(now), Percent: c.Percent, Why: api.Shorten(why, maxCanaryText)}
+	list := []endedCanary{ended}
+	for _, e := range c.Ended {
+		if e.Version != ended.Version || !slices.Equal(e.Templates, ended.Templates) {
+			list = append(list, e)
+		}
+	}
+	return canaryRecord{
+		Superseded: c.Superseded, DecidedAt: c.DecidedAt, Said: c.Said, Auto: c.Auto, Ended: list[:min(len(list), maxEnded)],
+	}
+}
+
+// renamed returns the record with other names for versions. No canary progresses.
+func (c canaryRecord) renamed(names map[string]string) canaryRecord {
+	renamed := func(version string) string { return cmp.Or(names[version], version) }
+	c.Ended = slices.Clone(c.Ended)
+	for i, e := range c.Ended {
+		c.Ended[i].Version = renamed(e.Version)
+	}
+	if c.Auto != nil {
+		c.Auto = c.Auto.clone()
+		c.Auto.Waiting = renamed(c.Auto.Waiting)
+		for _, list := range [][]string{c.Auto.Known, c.Auto.Skipped} {
+			for i, version := range list {
+				list[i] = renamed(version)
+			}
+		}
+	}
+	return c
+}
+
+// since returns when the step began.
+func (c canaryRecord) since() time.Time {
+	at, _ := parseTime(c.Since)
+	return at
+}
+
+// stopped returns how long the clock of the step has been stopped. While it is stopped now, that is until it was stopped.
+func (c canaryRecord) stopped() time.Duration {
+	return time.Duration(c.StoppedMillis) * time.Millisecond
+}
+
+// shows reports whether another copy of the record has the same step.
+func (c canaryRecord) shows(other canaryRecord) bool {
+	return c.Version == other.Version && c.Percent == other.Percent && c.Since == other.Since
+}
+
+// The default-version and weights that a canary superseded are those of choiceHash.
+
+// said returns hashes of default-version and of weights.
+func (s *facts) said() (defaultVersion, weights string) {
+	return api.ShortHash(s.Intent.Texts[api.AnnotationDefaultVersion]), api.ShortHash(s.Intent.Texts[api.AnnotationWeights])
+}
+
+func (s *facts) saidText() string {
+	defaultVersion, weights := s.said()
+	return defaultVersion + " " + weights
+}
+
+// hasDecidedAnew reports whether decided-at has a value that was not taken into account yet.
+func (s *facts) hasDecidedAnew(c canaryRecord) bool {
+	return s.Intent.Texts[api.AnnotationDecidedAt] != c.DecidedAt && !s.invalid[api.AnnotationDecidedAt]
+}
+
+// supersede removes from the intent what a canary has superseded: the values of default-version and weights with which it started.
+// While it progresses, weights have no effect, unless they come with a new decided-at.
+func (s *reader) supersede() {
+	c := s.recorded.Canary
+	if s.renewed || !s.isRecorded || len(c.Superseded) == 0 && !c.isActive() {
+		return
+	}
+	if slices.Contains(c.Superseded, s.choiceHash()) {
+		s.superseded, s.isIdle = true, c.isActive() && len(s.Intent.Weights) > 0
+		s.Intent.Default, s.Intent.Weights = api.DefaultIntent{Policy: api.DefaultFirst}, nil
+		return
+	}
+	if c.isActive() && (!s.hasDecidedAnew(c) || s.saidText() == c.Said) {
+		s.isIdle = len(s.Intent.Weights) > 0
+		s.Intent.Weights = nil
+	}
+}
+
+// isCanaryInvalid reports whether an annotation of canaries is invalid.
+func (s *facts) isCanaryInvalid() bool {
+	return slices.ContainsFunc(api.CanaryKeys(), func(key string) bool { return s.invalid[key] })
+}

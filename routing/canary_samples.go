@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package routing
+
+import (
+	"time"
+
+	"outrigger.dev/outrigger/api"
+)
+
+// CanaryQuery is what an evaluation of a canary needs to know from the metrics.
+type CanaryQuery struct {
+	Canary, Baseline CanaryVersion // the version that is rolled out, and the default
+	Checks           []api.CanaryCheck
+	// Since is when the step began and was known to the proxies. The window of the queries is the time from then on.
+	Since time.Time
+	// Due is when this evaluation was due. Samples of an earlier time do not count for it.
+	Due time.Time
+}
+
+// CanaryVersion is a version in the metrics of its pods.
+type CanaryVersion struct {
+	Version string // the value of the version label
+	Subset  string // its subset in the DestinationRule
+}
+
+// CanarySamples are the answers of the metrics server to a CanaryQuery.
+type CanarySamples struct {
+	At time.Time // of the evaluation
+	// Requests is how many requests the canary got within the window; NaN if unknown.
+	Requests float64
+	// Values has the metric of each check, by CanaryCheck.Metric.
+	Values map[string]CanaryValue
+}
+
+// CanaryValue is a metric of both versions, in the unit of CanaryCheck.Bound.
+type CanaryValue struct {
+	Canary, Baseline float64 // NaN if there is no data
+	// Error says why there is no value, for messages; empty otherwise.
+	Error string
+}

@@ -1,0 +1,131 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package routing
+
+import (
+	"slices"
+	"strings"
+	"time"
+
+	"outrigger.dev/outrigger/api"
+)
+
+// CanaryStatus is a canary as users see it.
+type CanaryStatus struct {
+	Version string
+	State   CanaryState
+	// Step is the number of the step, from 1 on, of Steps. Percent is its share of the requests, or the last one of a canary that ended.
+	Step, Steps int
+	Percent     int32
+	// Since is when the step began, or when the canary ended. Next is when the step can pass at the earliest; zero if its clock is stopped.
+	Since, Next time.Time
+	IsPaused    bool     // canary-paused
+	Checks      []string // with numbers, of this evaluation or else of the last one that was recorded: "error-rate 0.2% (<1%)"
+	Failing     []string // those that fail now
+	// Result is what an evaluation of the metrics found: passed, failed, noData, or fewRequests. It is empty if there were no samples.
+	Result string
+	// Reason is what a waiting canary waits for, why one that progresses cannot pass its step, or why one was aborted; else empty.
+	Reason string
+}
+
+// CanaryStatusOf returns the canary that the annotations request, or that progresses. It is false if there is none, or if the Service gets no
+// routes.
+func CanaryStatusOf(observed Observed, now time.Time) (CanaryStatus, bool) {
+	s, ok := interpreted(observed, now)
+	if !ok {
+		return CanaryStatus{}, false
+	}
+	s.noteEdits()
+	decided, _, ok := decide(&s.facts)
+	if !ok || decided.canary.state == "" {
+		return CanaryStatus{}, false
+	}
+	return decided.canaryStatus(), true
+}
+
+// interpreted reads what a plan would read. It is false if the plan would end without a decision.
+func interpreted(observed Observed, now time.Time) (*reader, bool) {
+	s := read(observed, now, newPodsAndWorkloads(observed))
+	if _, ends := s.endWithoutRoutes(); ends {
+		return s, false
+	}
+	s.interpret()
+	_, ends := s.endWithoutDecision()
+	return s, !ends
+}
+
+// CanaryResults are the values of CanaryStatus.Result.
+var CanaryResults = []string{"passed", "failed", "noData", "fewRequests"}
+
+func (r canaryResult) kind() string {
+	switch {
+	case len(r.failed) > 0:
+		return "failed"
+	case len(r.missing) > 0:
+		return "noData"
+	case r.tooFew != "":
+		return "fewRequests"
+	}
+	return "passed"
+}
+
+func (s defaultDecision) canaryStatus() CanaryStatus {
+	v, c := s.canary, s.record.Canary
+	out := CanaryStatus{Version: v.version, State: v.state, Steps: len(s.canarySettings().Steps), IsPaused: s.isPaused()}
+	switch v.state {
+	case CanaryWaiting:
+		out.Reason = strings.Join(v.missing, ", ")
+	case CanaryProgressing:
+		out.Step, out.Percent, out.Since = s.canaryStepNumber(), c.Percent, c.since()
+		if c.StoppedAt == "" {
+			out.Next = v.passesAt
+		}
+		if out.Checks, out.Failing = v.result.numbers, v.result.failed; len(out.Checks) == 0 && c.Result != "" {
+			out.Checks = []string{c.Result}
+		}
+		if s.freshSamples() != nil && v.isEvaluated {
+			out.Result = v.result.kind()
+		}
+		if !v.result.hasPassed() || len(v.held) > 0 {
+			out.Reason = s.whyNotPassed()
+		}
+	default:
+		at := slices.IndexFunc(c.Ended, func(e endedCanary) bool { return e.Version == v.version })
+		if at < 0 {
+			return out
+		}
+		out.Percent, out.Reason = c.Ended[at].Percent, c.Ended[at].Why
+		out.Since, _ = parseTime(c.Ended[at].At)
+	}
+	return out
+}
+
+// CanaryQueryOf returns what the evaluation that is due now needs from the metrics. It is false if none is due, or if metrics are not
+// configured. The samples belong into Observed.Samples of the plan that follows.
+func CanaryQueryOf(observed Observed, now time.Time) (CanaryQuery, bool) {
+	if observed.Settings.Freeze || !observed.Settings.Canary.HasMetrics || !hasActiveCanary(observed.Existing) {
+		return CanaryQuery{}, false
+	}
+	s, ok := interpreted(observed, now)
+	if !ok {
+		return CanaryQuery{}, false
+	}
+	d := s.recordedOutcome().defaultDecision
+	c := d.record.Canary
+	due := d.evaluationDue()
+	if !c.isActive() || c.Edited || !due.After(c.since()) {
+		return CanaryQuery{}, false
+	}
+	version := func(name string) CanaryVersion { return CanaryVersion{Version: name, Subset: s.subsets.names[name]} }
+	return CanaryQuery{
+		Canary: version(c.Version), Baseline: version(d.nameable(d.record.Default)), Checks: d.canaryChecks(),
+		Since: c.since().Add(observed.Settings.PropagationDelay), Due: due,
+	}, true
+}
+
+// hasActiveCanary reports whether an object may record a canary that progresses. It is cheap where none does, which is nearly always.
+func hasActiveCanary(existing Objects) bool {
+	return slices.ContainsFunc(existing.All(), func(object Object) bool {
+		return strings.Contains(object.GetAnnotations()[api.AnnotationRecord], `"canary":{"version":`)
+	})
+}

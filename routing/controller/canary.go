@@ -1,0 +1,113 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package controller
+
+import (
+	"context"
+	"sync/atomic"
+	"time"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/event"
+	"sigs.k8s.io/controller-runtime/pkg/handler"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+	"sigs.k8s.io/controller-runtime/pkg/source"
+
+	"outrigger.dev/outrigger/api"
+	"outrigger.dev/outrigger/routing"
+)
+
+// addSamples adds what the metrics server answers to what was observed, if an evaluation of a canary is due.
+func (r *reconciler) addSamples(ctx context.Context, observed *routing.Observed, now time.Time) {
+	if r.options.Canaries == nil {
+		return
+	}
+	query, isDue := routing.CanaryQueryOf(*observed, now)
+	if !isDue {
+		r.options.Canaries.forget(client.ObjectKeyFromObject(observed.Service))
+		return
+	}
+	observed.Samples = r.options.Canaries.samples(ctx, observed.Service, query)
+}
+
+// reportCanary records what a plan decided about a canary, as Events of the Service and of the workloads that run the version. An abort is
+// also a Problem, of which the Service gets an Event anyway.
+func (r *reconciler) reportCanary(ctx context.Context, service *corev1.Service, transitions []routing.CanaryTransition) {
+	for _, transition := range transitions {
+		kind := corev1.EventTypeNormal
+		if transition.IsWarning {
+			kind = corev1.EventTypeWarning
+		}
+		action, note := "Canary-"+api.ShortHash(transition.Note), api.EventNote(transition.Note)
+		if transition.Reason != string(api.RouteCanaryAborted) {
+			r.reporter.event(service, nil, kind, transition.Reason, action, transition.Note)
+		}
+		for _, workload := range transition.Workloads {
+			r.reporter.recorder.Eventf(r.aboutWorkload(ctx, service.Namespace, workload), service, kind, transition.Reason, action, "%s", note)
+		}
+	}
+}
+
+// aboutWorkload returns a workload with its UID, by which kubectl describe finds Events; without it if it was deleted meanwhile.
+func (r *reconciler) aboutWorkload(ctx context.Context, namespace string, ref routing.WorkloadRef) *metav1.PartialObjectMetadata {
+	kind := appsv1.SchemeGroupVersion.WithKind(ref.Kind)
+	out := &metav1.PartialObjectMetadata{}
+	out.SetGroupVersionKind(kind)
+	out.Namespace, out.Name = namespace, ref.Name
+	found := &metav1.PartialObjectMetadataList{}
+	found.SetGroupVersionKind(kind)
+	err := r.writer.List(ctx, found, client.InNamespace(namespace), client.MatchingFields{metav1.ObjectNameField: ref.Name})
+	if err == nil && len(found.Items) == 1 {
+		out.UID = found.Items[0].UID
+	}
+	return out
+}
+
+// Freeze is routing.freeze, which can change while the process runs. Create it with NewFreeze.
+type Freeze struct {
+	on      atomic.Bool
+	changed chan event.GenericEvent
+}
+
+// NewFreeze returns a Freeze with its first value.
+func NewFreeze(on bool) *Freeze {
+	f := &Freeze{changed: make(chan event.GenericEvent, 1)}
+	f.on.Store(on)
+	return f
+}
+
+// Set changes the value. All Services are reconciled if it differs.
+func (f *Freeze) Set(on bool) {
+	if f.on.Swap(on) == on {
+		return
+	}
+	select {
+	case f.changed <- event.GenericEvent{Object: &corev1.Service{}}:
+	default: // the Services are about to be reconciled
+	}
+}
+
+func (f *Freeze) isOn(otherwise bool) bool {
+	if f == nil {
+		return otherwise
+	}
+	return f.on.Load()
+}
+
+// source reconciles all Services when the value changes.
+func (f *Freeze) source(services func(context.Context) ([]client.ObjectKey, error), failed func(error, string)) source.Source {
+	return source.Channel(f.changed, handler.EnqueueRequestsFromMapFunc(func(ctx context.Context, _ client.Object) []reconcile.Request {
+		keys, err := services(ctx)
+		if err != nil {
+			failed(err, "reconcile all Services after a change of routing.freeze")
+		}
+		var out []reconcile.Request
+		for _, key := range keys {
+			out = append(out, reconcile.Request{NamespacedName: key})
+		}
+		return out
+	}))
+}

@@ -1,0 +1,322 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package controller
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"net/http"
+	"os"
+	"path/filepath"
+	"reflect"
+	"sync"
+	"time"
+
+	promapi "github.com/prometheus/client_golang/api"
+	promv1 "github.com/prometheus/client_golang/api/prometheus/v1"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/common/model"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/transport"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/event"
+
+	"outrigger.dev/outrigger/api"
+	"outrigger.dev/outrigger/routing"
+)
+
+// maxAnswerBytes limits the response to one query, which is one number.
+const maxAnswerBytes = 1 << 20
+
+// CanaryMetrics asks a metrics server how canaries perform. It sends the queries of an evaluation in the background, so that no route
+// waits for them, and says when they are answered.
+type CanaryMetrics struct {
+	config   api.MetricsServerConfig
+	domain   string // of the cluster
+	queries  canaryQueries
+	slots    chan struct{}           // one for each query at once
+	answered chan event.GenericEvent // the Services whose evaluation ended
+	now      func() time.Time
+
+	durations prometheus.Histogram
+	failures  *prometheus.CounterVec
+
+	mutex  sync.Mutex
+	rounds map[client.ObjectKey]*canaryRound
+	server promv1.API
+	with   transport.Config // the credentials of server
+}
+
+// canaryRound is the last evaluation of a canary.
+type canaryRound struct {
+	query   routing.CanaryQuery
+	samples *routing.CanarySamples // nil until it is answered
+	cancel  context.CancelFunc
+}
+
+// NewCanaryMetrics returns nil if no metrics server is configured. An invalid query is an error that names its field. It sends no
+// request.
+func NewCanaryMetrics(config api.RoutingConfig) (*CanaryMetrics, error) {
+	queries, err := newCanaryQueries(config.Metrics.Queries)
+	if err != nil || config.Metrics.PrometheusURL == "" {
+		return nil, err
+	}
+	if _, err := promapi.NewClient(promapi.Config{Address: config.Metrics.PrometheusURL}); err != nil {
+		return nil, fmt.Errorf("routing.metrics.prometheusURL: %w", err)
+	}
+	return &CanaryMetrics{
+		config: config.Metrics, domain: config.ClusterDomain,
+		queries: queries, slots: make(chan struct{}, config.Metrics.MaxConcurrentQueries),
+		answered: make(chan event.GenericEvent), now: time.Now,
+		durations: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name: "outrigger_canary_query_duration_seconds", Help: "Duration of the queries to the metrics server.",
+			Buckets: []float64{.01, .05, .1, .25, .5, 1, 2.5, 5, 10},
+		}),
+		failures: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "outrigger_canary_query_errors_total", Help: "Queries of canaries without a usable answer, by reason (server, timeout, noData, invalid).",
+		}, []string{"reason"}),
+		rounds: map[client.ObjectKey]*canaryRound{},
+	}, nil
+}
+
+// current returns the client with the credentials that exist now: a Secret may be created later.
+func (m *CanaryMetrics) current() (promv1.API, error) {
+	m.mutex.Lock()
+	defer m.mutex.Unlock()
+	with := transport.Config{UserAgent: api.Outrigger}
+	if folder := m.config.Credentials; folder != "" {
+		with.BearerTokenFile = existing(filepath.Join(folder, "token"))
+		with.TLS = transport.TLSConfig{CAFile: existing(filepath.Join(folder, "ca.crt")), ReloadTLSFiles: true}
+	}
+	if m.server != nil && with.BearerTokenFile == m.with.BearerTokenFile && with.TLS.CAFile == m.with.TLS.CAFile {
+		return m.server, nil
+	}
+	roundTripper, err := transport.New(&with)
+	if err != nil {
+		return nil, fmt.Errorf("credentials of the metrics server: %w", err)
+	}
+	server, err := promapi.NewClient(promapi.Config{Address: m.config.PrometheusURL, RoundTripper: limitedAnswers{roundTripper}})
+	if err != nil {
+		return nil, err
+	}
+	m.server, m.with = promv1.NewAPI(server), with
+	return m.server, nil
+}
+
+// existing returns the path of a file that exists, or "".
+func existing(path string) string {
+	if _, err := os.Stat(path); err != nil {
+		return ""
+	}
+	return path
+}
+
+// limitedAnswers ends a response that is too long.
+type limitedAnswers struct{ http.RoundTripper }
+
+func (l limitedAnswers) RoundTrip(request *http.Request) (*http.Response, error) {
+	response, err := l.RoundTripper.RoundTrip(request)
+	if err == nil {
+		body := response.Body
+		response.Body = struct {
+			io.Reader
+			io.Closer
+		}{io.LimitReader(body, maxAnswerBytes), body}
+	}
+	return response, err
+}
+
+func (m *CanaryMetrics) register(registerer prometheus.Registerer) error {
+	for _, reason := range []string{"server", "timeout", "noData", "invalid"} {
+		m.failures.WithLabelValues(reason)
+	}
+	return errors.Join(registerer.Register(m.durations), registerer.Register(m.failures))
+}
+
+// samples returns the answers for an evaluation, or nil if there are none yet. Then it begins to ask, unless that is under way, and the
+// Service is reconciled when the server has answered.
+func (m *CanaryMetrics) samples(ctx context.Context, service *corev1.Service, query routing.CanaryQuery) *routing.CanarySamples {
+	key := client.ObjectKeyFromObject(service)
+	m.mutex.Lock()
+	defer m.mutex.Unlock()
+	if round := m.rounds[key]; round != nil && round.isAbout(query) {
+		// One that is under way may end after the next one was due: a slow server must not be asked more often.
+		if round.samples == nil || !round.samples.At.Before(query.Due) {
+			return round.samples
+		}
+	}
+	m.drop(key)
+	ctx, cancel := context.WithCancel(ctx)
+	round := &canaryRound{query: query, cancel: cancel}
+	m.rounds[key] = round
+	go func() {
+		defer cancel()
+		samples := m.Ask(ctx, service, query)
+		m.mutex.Lock()
+		isCurrent := m.rounds[key] == round
+		if isCurrent {
+			round.samples = samples
+		}
+		m.mutex.Unlock()
+		if isCurrent {
+			select {
+			case m.answered <- event.GenericEvent{Object: &corev1.Service{ObjectMeta: metav1.ObjectMeta{Namespace: key.Namespace, Name: key.Name}}}:
+			case <-ctx.Done():
+			}
+		}
+	}()
+	return nil
+}
+
+// isAbout reports whether the round asks the same for the same step.
+func (r *canaryRound) isAbout(query routing.CanaryQuery) bool {
+	query.Due = r.query.Due
+	return reflect.DeepEqual(r.query, query)
+}
+
+// forget ends what is under way for a Service without a canary.
+func (m *CanaryMetrics) forget(service client.ObjectKey) {
+	if m == nil {
+		return
+	}
+	m.mutex.Lock()
+	defer m.mutex.Unlock()
+	m.drop(service)
+}
+
+func (m *CanaryMetrics) drop(service client.ObjectKey) {
+	if round := m.rounds[service]; round != nil {
+		round.cancel()
+		delete(m.rounds, service)
+	}
+}
+
+// Ask sends the queries of one evaluation, and waits for the answers.
+func (m *CanaryMetrics) Ask(ctx context.Context, service *corev1.Service, query routing.CanaryQuery) *routing.CanarySamples {
+	fields := queryFields{
+		Namespace: service.Namespace, Service: service.Name, Host: service.Name + "." + service.Namespace + ".svc." + m.domain,
+		Window: window(query.Since, m.now(), 2*m.config.ScrapeInterval),
+	}
+	if len(service.Spec.Ports) > 0 {
+		fields.Port = service.Spec.Ports[0].Port
+	}
+	out := &routing.CanarySamples{Values: map[string]routing.CanaryValue{}}
+	var waiting sync.WaitGroup
+	var mutex sync.Mutex
+	value := func(metric string, of routing.CanaryVersion, note func(float64, error)) {
+		fields.Version, fields.Subset = of.Version, of.Subset
+		ofVersion := fields
+		waiting.Go(func() {
+			number, err := m.value(ctx, metric, ofVersion)
+			mutex.Lock()
+			defer mutex.Unlock()
+			note(number, err)
+		})
+	}
+	value(requestsQuery, query.Canary, func(number float64, err error) {
+		if out.Requests = number; err != nil {
+			out.Requests = math.NaN()
+		}
+	})
+	isAsked := map[string]bool{}
+	for _, check := range query.Checks {
+		metric := check.Metric
+		update := func(change func(*routing.CanaryValue)) {
+			found, isThere := out.Values[metric]
+			if !isThere {
+				found = routing.CanaryValue{Canary: math.NaN(), Baseline: math.NaN()}
+			}
+			change(&found)
+			out.Values[metric] = found
+		}
+		if !isAsked[metric] {
+			isAsked[metric] = true
+			value(metric, query.Canary, func(number float64, err error) {
+				update(func(v *routing.CanaryValue) {
+					if v.Canary = number; err != nil {
+						v.Error = err.Error()
+					}
+				})
+			})
+		}
+		if check.IsRelative && !isAsked["baseline "+metric] {
+			isAsked["baseline "+metric] = true
+			value(metric, query.Baseline, func(number float64, _ error) { update(func(v *routing.CanaryValue) { v.Baseline = number }) })
+		}
+	}
+	waiting.Wait()
+	out.At = m.now()
+	return out
+}
+
+// value sends one query, and returns NaN and an error if its answer is not one number.
+func (m *CanaryMetrics) value(ctx context.Context, metric string, fields queryFields) (float64, error) {
+	promQL, err := m.queries.render(metric, fields)
+	if err != nil {
+		m.failures.WithLabelValues("invalid").Inc()
+		return math.NaN(), err
+	}
+	server, err := m.current()
+	if err != nil {
+		m.failures.WithLabelValues("server").Inc()
+		return math.NaN(), err
+	}
+	select {
+	case m.slots <- struct{}{}:
+	case <-ctx.Done():
+		return math.NaN(), ctx.Err()
+	}
+	defer func() { <-m.slots }()
+	ctx, cancel := context.WithTimeout(ctx, m.config.Timeout)
+	defer cancel()
+	began := m.now()
+	// Without a time, the server's clock applies, which is that of the series.
+	answer, warnings, _, err := server.Query(ctx, promQL, time.Time{})
+	m.durations.Observe(m.now().Sub(began).Seconds())
+	switch {
+	case errors.Is(err, context.DeadlineExceeded):
+		m.failures.WithLabelValues("timeout").Inc()
+		return math.NaN(), fmt.Errorf("the metrics server did not answer within %v", m.config.Timeout)
+	case err != nil:
+		m.failures.WithLabelValues("server").Inc()
+		return math.NaN(), fmt.Errorf("the metrics server cannot answer: %s", api.Shorten(err.Error(), 300))
+	case len(warnings) > 0:
+		m.failures.WithLabelValues("invalid").Inc()
+		return math.NaN(), fmt.Errorf("the answer may be incomplete: %s", api.Shorten(warnings[0], 300))
+	}
+	number, reason, err := numberOf(answer)
+	if err != nil {
+		m.failures.WithLabelValues(reason).Inc()
+	}
+	return number, err
+}
+
+// numberOf returns the number that an answer consists of, or NaN, the label of the metric, and an error.
+func numberOf(answer model.Value) (number float64, reason string, err error) {
+	switch answer := answer.(type) {
+	case *model.Scalar:
+		number = float64(answer.Value)
+	case model.Vector:
+		switch len(answer) {
+		case 0:
+			return math.NaN(), "noData", errors.New("there are no such series")
+		case 1:
+			number = float64(answer[0].Value)
+		default:
+			return math.NaN(), "invalid", fmt.Errorf("the query returns %d series; it must return one, such as a sum", len(answer))
+		}
+	default:
+		return math.NaN(), "invalid", fmt.Errorf("the query returns a %s; it must return an instant vector or a scalar", answer.Type())
+	}
+	switch {
+	case math.IsNaN(number):
+		return math.NaN(), "noData", errors.New("there were no requests")
+	case math.IsInf(number, 0) || number < 0:
+		return math.NaN(), "invalid", fmt.Errorf("the query returns %v; it must return a finite number from 0", number)
+	}
+	return number, "", nil
+}

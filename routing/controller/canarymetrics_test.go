@@ -1,0 +1,338 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package controller
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"outrigger.dev/outrigger/api"
+	"outrigger.dev/outrigger/routing"
+)
+
+// metricsServer answers queries as Prometheus does. The function returns the result of a query, as JSON, or an empty text for status 500.
+func metricsServer(t *testing.T, answer func(promQL string, r *http.Request) string) *httptest.Server {
+	t.Helper()
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		body := answer(r.FormValue("query"), r)
+		if body == "" {
+			http.Error(w, "out of order", http.StatusInternalServerError)
+			return
+		}
+		_, _ = fmt.Fprint(w, body)
+	}))
+	t.Cleanup(server.Close)
+	return server
+}
+
+// vector returns a response with one series for each value.
+func vector(values ...string) string {
+	var series []string
+	for i, value := range values {
+		series = append(series, fmt.Sprintf(`{"metric":{"n":"%d"},"value":[1700000000,%q]}`, i, value))
+	}
+	return `{"status":"success","data":{"resultType":"vector","result":[` + strings.Join(series, ",") + `]}}`
+}
+
+func canaryMetricsOf(t *testing.T, url string, change func(*api.RoutingConfig)) *CanaryMetrics {
+	t.Helper()
+	config := api.DefaultConfig().Routing
+	config.Metrics.PrometheusURL = url
+	if change != nil {
+		change(&config)
+	}
+	metrics, err := NewCanaryMetrics(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return metrics
+}
+
+func reviews() *corev1.Service {
+	return &corev1.Service{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "reviews"}, Spec: corev1.ServiceSpec{Ports: []corev1.ServicePort{{Port: 9080}}}}
+}
+
+func queryOf(t *testing.T, checks string, names ...string) routing.CanaryQuery {
+	t.Helper()
+	parsed, err := api.ParseCanaryChecks(checks, names)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return routing.CanaryQuery{
+		Canary: routing.CanaryVersion{Version: "v2", Subset: "v2"}, Baseline: routing.CanaryVersion{Version: "v1", Subset: "v1"},
+		Checks: parsed, Since: time.Now().Add(-2 * time.Minute),
+	}
+}
+
+// evaluate waits for one evaluation.
+func evaluate(t *testing.T, metrics *CanaryMetrics, query routing.CanaryQuery) *routing.CanarySamples {
+	t.Helper()
+	if samples := metrics.samples(t.Context(), reviews(), query); samples != nil {
+		t.Fatalf("samples before an evaluation: %+v", samples)
+	}
+	if of := <-metrics.answered; client.ObjectKeyFromObject(of.Object) != client.ObjectKeyFromObject(reviews()) {
+		t.Fatalf("the evaluation of %v ended", of.Object)
+	}
+	samples := metrics.samples(t.Context(), reviews(), query)
+	if samples == nil {
+		t.Fatal("no samples after the evaluation")
+	}
+	return samples
+}
+
+var sameNumbers = cmp.Options{cmpopts.EquateNaNs(), cmpopts.IgnoreFields(routing.CanarySamples{}, "At"), cmpopts.EquateApprox(0, 1e-9)}
+
+func TestSamplesOfACanary(t *testing.T) {
+	server := metricsServer(t, func(promQL string, _ *http.Request) string {
+		of := map[bool]int{true: 2, false: 1}[strings.Contains(promQL, `destination_version="v2"`)]
+		switch {
+		case strings.HasPrefix(promQL, "histogram_quantile(0.99,"):
+			return vector(fmt.Sprint(0.1 * float64(of)))
+		case strings.HasPrefix(promQL, "max("):
+			return vector(fmt.Sprint(0.01 * float64(of)))
+		case strings.HasPrefix(promQL, "sum(increase(istio_requests_total"):
+			return vector("120")
+		}
+		return ""
+	})
+	got := evaluate(t, canaryMetricsOf(t, server.URL, nil), queryOf(t, "error-rate<=1.5x,p99<500ms,p99<1.2x"))
+	want := &routing.CanarySamples{Requests: 120, Values: map[string]routing.CanaryValue{
+		"error-rate": {Canary: 0.02, Baseline: 0.01},
+		"p99":        {Canary: 0.2, Baseline: 0.1},
+	}}
+	if diff := cmp.Diff(want, got, sameNumbers); diff != "" {
+		t.Errorf("-want +got\n%s", diff)
+	}
+}
+
+// Nothing but one finite number from 0 is a value.
+func TestWrongAnswersAreNoData(t *testing.T) {
+	for answer, want := range map[string]string{
+		"": "cannot answer",
+		`{"status":"error","errorType":"bad_data","error":"parse error"}`:                                                   "parse error",
+		`{"status":"success","data":{"resultType":"matrix","result":[]}}`:                                                   "must return an instant vector or a scalar",
+		`{"status":"success","data":{"resultType":"vector","result":[{"value":[1,"1"]}]},"warnings":["one store is down"]}`: "one store is down",
+		"no JSON":        "cannot answer",
+		vector():         "no such series",
+		vector("NaN"):    "no requests",
+		vector("-1"):     "a finite number from 0",
+		vector("+Inf"):   "a finite number from 0",
+		vector("1", "2"): "2 series",
+		vector("one"):    "cannot answer",
+		`"` + strings.Repeat("x", 2*maxAnswerBytes): "cannot answer",
+	} {
+		server := metricsServer(t, func(string, *http.Request) string { return answer })
+		got := evaluate(t, canaryMetricsOf(t, server.URL, nil), queryOf(t, "error-rate<1%"))
+		value := got.Values["error-rate"]
+		if !math.IsNaN(got.Requests) || !math.IsNaN(value.Canary) || !strings.Contains(value.Error, want) {
+			t.Errorf("the answer %.80q: %v requests, %+v; the error must contain %q", answer, got.Requests, value, want)
+		}
+	}
+}
+
+func TestAnUnreachableOrSlowServerIsNoData(t *testing.T) {
+	closed := httptest.NewServer(http.NotFoundHandler())
+	closed.Close()
+	ends := make(chan struct{})
+	slow := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		_ = r.ParseForm()
+		select {
+		case <-r.Context().Done():
+		case <-ends:
+		}
+	}))
+	t.Cleanup(func() { close(ends); slow.Close() })
+	for url, want := range map[string]string{closed.URL: "cannot answer", slow.URL: "did not answer within 100ms"} {
+		metrics := canaryMetricsOf(t, url, func(c *api.RoutingConfig) { c.Metrics.Timeout = 100 * time.Millisecond })
+		got := evaluate(t, metrics, queryOf(t, "p99<1s"))
+		if value := got.Values["p99"]; !math.IsNaN(value.Canary) || !strings.Contains(value.Error, want) {
+			t.Errorf("%+v; the error must contain %q", value, want)
+		}
+	}
+}
+
+// At most as many queries are sent at once as the configuration allows, and one round for each evaluation and Service.
+func TestQueriesAreLimited(t *testing.T) {
+	var running, most, sent atomic.Int64
+	server := metricsServer(t, func(string, *http.Request) string {
+		sent.Add(1)
+		now := running.Add(1)
+		defer running.Add(-1)
+		for before := most.Load(); now > before && !most.CompareAndSwap(before, now); before = most.Load() {
+		}
+		return vector("1")
+	})
+	metrics := canaryMetricsOf(t, server.URL, func(c *api.RoutingConfig) { c.Metrics.MaxConcurrentQueries = 3 })
+	const canaries = 50
+	query := queryOf(t, "error-rate<1%,p99<1.5x")
+	for range 3 { // reconciliations while the evaluation is under way
+		for i := range canaries {
+			service := reviews()
+			service.Name = fmt.Sprintf("reviews-%d", i)
+			metrics.samples(t.Context(), service, query)
+		}
+	}
+	for range canaries {
+		<-metrics.answered
+	}
+	if most.Load() > 3 {
+		t.Errorf("%d queries at once", most.Load())
+	}
+	if sent.Load() != 4*canaries { // requests, error rate, and p99 of both versions
+		t.Errorf("%d queries for %d evaluations", sent.Load(), canaries)
+	}
+}
+
+// A version that is rolled out later, or a later step, has an evaluation of its own.
+func TestAnotherQueryIsAnotherEvaluation(t *testing.T) {
+	server := metricsServer(t, func(promQL string, _ *http.Request) string {
+		if strings.Contains(promQL, `"v3"`) {
+			return vector("3")
+		}
+		return vector("2")
+	})
+	metrics := canaryMetricsOf(t, server.URL, nil)
+	query := queryOf(t, "error-rate<1%")
+	if got := evaluate(t, metrics, query); got.Requests != 2 {
+		t.Errorf("%v requests", got.Requests)
+	}
+	query.Canary.Version = "v3"
+	if got := evaluate(t, metrics, query); got.Requests != 3 {
+		t.Errorf("%v requests", got.Requests)
+	}
+	query.Due = time.Now()
+	evaluate(t, metrics, query)
+}
+
+// A server that answers after the next evaluation was due gets no second round meanwhile.
+func TestASlowServerGetsOneRound(t *testing.T) {
+	var sent atomic.Int64
+	answers := make(chan struct{})
+	server := metricsServer(t, func(string, *http.Request) string { sent.Add(1); <-answers; return vector("1") })
+	metrics := canaryMetricsOf(t, server.URL, nil)
+	query := queryOf(t, "p99<1s")
+	metrics.samples(t.Context(), reviews(), query)
+	query.Due = time.Now()
+	if samples := metrics.samples(t.Context(), reviews(), query); samples != nil {
+		t.Errorf("samples before the answer: %+v", samples)
+	}
+	close(answers)
+	<-metrics.answered
+	if samples := metrics.samples(t.Context(), reviews(), query); samples == nil || samples.At.Before(query.Due) {
+		t.Errorf("the late answer does not count: %+v", samples)
+	}
+	if sent.Load() != 2 {
+		t.Errorf("%d queries, not one of the requests and one of p99", sent.Load())
+	}
+}
+
+// What is under way ends with the canary.
+func TestAForgottenEvaluationEnds(t *testing.T) {
+	begun, ended := make(chan struct{}, 9), make(chan struct{}, 9)
+	server := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		_ = r.ParseForm() // the server notices the end of a request whose body was read
+		begun <- struct{}{}
+		<-r.Context().Done()
+		ended <- struct{}{}
+	}))
+	t.Cleanup(server.Close)
+	metrics := canaryMetricsOf(t, server.URL, func(c *api.RoutingConfig) { c.Metrics.MaxConcurrentQueries = 1 })
+	metrics.samples(context.WithoutCancel(t.Context()), reviews(), queryOf(t, "p99<1s"))
+	<-begun
+	metrics.forget(client.ObjectKeyFromObject(reviews()))
+	<-ended
+	if len(metrics.rounds) > 0 {
+		t.Errorf("%d rounds are left", len(metrics.rounds))
+	}
+}
+
+// The token is read from its file, also from one that is created later.
+func TestTheTokenIsSent(t *testing.T) {
+	var got atomic.Value
+	server := metricsServer(t, func(_ string, r *http.Request) string { got.Store(r.Header.Get("Authorization")); return vector("1") })
+	folder := t.TempDir()
+	metrics := canaryMetricsOf(t, server.URL, func(c *api.RoutingConfig) { c.Metrics.Credentials = folder })
+	query := queryOf(t, "p99<1s")
+	evaluate(t, metrics, query)
+	if got.Load() != "" {
+		t.Errorf("Authorization: %q without a file", got.Load())
+	}
+	if err := os.WriteFile(filepath.Join(folder, "token"), []byte("abc\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	query.Canary.Version = "v3"
+	evaluate(t, metrics, query)
+	if got.Load() != "Bearer abc" {
+		t.Errorf("Authorization: %q", got.Load())
+	}
+}
+
+func TestQueriesAreRendered(t *testing.T) {
+	queries, err := newCanaryQueries(map[string]string{"full-queue": `max(max_over_time(queue_length{service="{{.Host}}:{{.Port}}",subset="{{.Subset}}"}[{{.Window}}]))`})
+	if err != nil {
+		t.Fatal(err)
+	}
+	fields := queryFields{Namespace: "shop", Service: "reviews", Host: "reviews.shop.svc.cluster.local", Version: "v1.2", Subset: "v1-2", Window: window(time.Unix(0, 0), time.Unix(65, 9), 30*time.Second), Port: 80}
+	for metric, parts := range map[string][]string{
+		"full-queue": {`max(max_over_time(queue_length{service="reviews.shop.svc.cluster.local:80",subset="v1-2"}[65s]))`},
+		"p99.9":      {"histogram_quantile(0.999, ", `destination_service_name="reviews",destination_service_namespace="shop",destination_version="v1.2"}[65s]`, `destination_canonical_revision="v1.2"`},
+		"error-rate": {`response_code=~"5.."`, `grpc_response_status=~"2|4|12|13|14|15"`, "by (reporter)"},
+	} {
+		got, err := queries.render(metric, fields)
+		if err != nil {
+			t.Errorf("%s: %v", metric, err)
+		}
+		for _, part := range parts {
+			if !strings.Contains(got, part) {
+				t.Errorf("%s lacks %s:\n%s", metric, part, got)
+			}
+		}
+	}
+	if got := window(time.Unix(60, 0), time.Unix(65, 0), 30*time.Second); got != "30s" {
+		t.Errorf("the shortest window is %s, not two scrape intervals", got)
+	}
+}
+
+// No name can change a query.
+func TestNamesCannotChangeAQuery(t *testing.T) {
+	queries, err := newCanaryQueries(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{`v2"} or vector(1) #`, "v2\n", "v2`", `v2\`, "v2'", "v2{", "ä"} {
+		if got, err := queries.render("error-rate", queryFields{Namespace: "shop", Service: "reviews", Version: name, Window: "60s"}); err == nil {
+			t.Errorf("version %q: %s", name, got)
+		}
+	}
+}
+
+func TestInvalidQueriesAreNamed(t *testing.T) {
+	for text, want := range map[string]string{
+		`sum(x`:                          "not PromQL",
+		`sum(x{version="{{.Version"})`:   "not a Go template",
+		`sum(x{version="{{.Release}}"})`: "its fields are .Namespace",
+		`up{version="{{.Version}}"}[5m`:  "not PromQL",
+	} {
+		config := api.DefaultConfig().Routing
+		config.Metrics.Queries = map[string]string{"mine": text}
+		_, err := NewCanaryMetrics(config)
+		if err == nil || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), "routing.metrics.queries.mine: ") {
+			t.Errorf("%s: the error is %v; it must name the field and contain %q", text, err, want)
+		}
+	}
+}

@@ -1,0 +1,77 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package e2e
+
+import (
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"testing"
+)
+
+// metricsServer answers the queries of Outrigger as Prometheus does, with the numbers that a test sets by namespace and version.
+type metricsServer struct {
+	*httptest.Server
+	mutex      sync.Mutex
+	errorRates map[string]string // by "namespace version"
+}
+
+func newMetricsServer() *metricsServer {
+	m := &metricsServer{errorRates: map[string]string{}}
+	m.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_, _ = fmt.Fprintf(w, `{"status":"success","data":{"resultType":"scalar","result":[1700000000,%q]}}`, m.answer(r.FormValue("query")))
+	}))
+	return m
+}
+
+func (m *metricsServer) answer(promQL string) string {
+	if strings.HasPrefix(promQL, "sum(increase(istio_requests_total") {
+		return "1000"
+	}
+	m.mutex.Lock()
+	defer m.mutex.Unlock()
+	for of, rate := range m.errorRates {
+		namespace, version, _ := strings.Cut(of, " ")
+		if strings.Contains(promQL, fmt.Sprintf(`destination_service_namespace=%q,destination_version=%q`, namespace, version)) {
+			return rate
+		}
+	}
+	return "NaN"
+}
+
+func (m *metricsServer) set(namespace, version, errorRate string) {
+	m.mutex.Lock()
+	defer m.mutex.Unlock()
+	m.errorRates[namespace+" "+version] = errorRate
+}
+
+// A canary whose requests fail is aborted with its numbers; after a retry, one that is healthy becomes the default.
+func TestCanaryByCommand(t *testing.T) {
+	t.Parallel()
+	needIstio(t)
+	ns := namespace(t, injected)
+	apply(t, ns, service("app")+fixed("app-v1", "app", "v1")+fixed("app-v2", "app", "v2"))
+	wantRoutes(t, ns, "app", "v1=100")
+	readyPods(t, ns, "app=app", 4)
+
+	says(t, refused(t, "canary", "app", "v2", "-n", ns, "--steps", "50,20"), "canary-steps", "20")
+	says(t, refused(t, "canary", "app", "v3", "-n", ns), "has no version v3")
+	routesNow(t, ns, "app", "v1=100")
+
+	canaryMetrics.set(ns, "v1", "0.01")
+	canaryMetrics.set(ns, "v2", "0.05")
+	says(t, refused(t, "canary", "app", "v2", "-n", ns, "--steps", "20,100", "--interval", "10s", "--check", "error-rate<1%", "--wait"), "canary v2", "was aborted", "error-rate")
+	routesNow(t, ns, "app", "v1=100")
+	wantEvent(t, ns, "app", "CanaryStarted")
+	wantEvent(t, ns, "app", "CanaryAborted")
+	wantEvent(t, ns, "app-v2", "CanaryAborted")
+	says(t, cli(t, "status", "-n", ns), "CanaryAborted")
+
+	canaryMetrics.set(ns, "v2", "0.002")
+	cli(t, "canary", "app", "--retry", "-n", ns, "--wait")
+	routesNow(t, ns, "app", "v2=100")
+	wantEvent(t, ns, "app", "CanarySucceeded")
+	wantEvent(t, ns, "app-v2", "CanarySucceeded")
+}
