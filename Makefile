@@ -108,6 +108,8 @@ TRAFFIC := $(CURDIR)/bin/traffic
 export E2E_IMAGE E2E_LOAD E2E_APP E2E_NODE E2E_DISRUPTIVE
 e2e: ## real traffic in the cluster of your kubeconfig, with plots in bin/traffic (docs/testing.md)
 	@[ -n "$(E2E_IMAGE)$(E2E_LOAD)" ] || { echo "make e2e needs a cluster with Istio, and E2E_LOAD=COMMAND or E2E_IMAGE=IMAGE for Outrigger's image; see docs/testing.md."; exit 1; }
+	@for program in kubectl helm; do command -v $$program >/dev/null || { echo "make e2e needs $$program on the PATH; see docs/testing.md."; exit 1; }; done
+	@[ -z "$(E2E_IMAGE)" ] || [ -n "$(E2E_APP)" ] || { echo "E2E_IMAGE also needs E2E_APP, the image of the pods that send and answer requests, without a tag; see docs/testing.md."; exit 1; }
 	@kubectl version --request-timeout=15s >/dev/null 2>&1 || { echo "make e2e needs a cluster: that of \"kubectl config current-context\" does not answer; see docs/testing.md."; exit 1; }
 	@$(MAKE) --no-print-directory build $(if $(E2E_LOAD),image e2e-images PLATFORMS=$(E2E_PLATFORMS))
 	@mkdir -p $(TRAFFIC)

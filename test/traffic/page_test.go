@@ -37,7 +37,7 @@ func shifted(file, beside string, outrigger, losses bool) *Record {
 	return r
 }
 
-// A record that was written and read again is drawn, and the page shows the run with Outrigger and the one without beside it.
+// A record that was written and read again is drawn, and the page shows the run with Outrigger next to the one without.
 func TestPageShowsEveryPlot(t *testing.T) {
 	folder := t.TempDir()
 	var records []*Record

@@ -76,7 +76,7 @@ func ReadRecord(file string) (*Record, error) {
 }
 
 // allowed reports whether a decision let the version answer at some time between the two. The route may change while a request is
-// on its way, so a response counts as correct if either side of the change allows it.
+// in flight, so a response counts as correct if either side of the change allows it.
 func (r *Record) allowed(way, version string, sent, received time.Time) bool {
 	var in []Decision
 	for _, d := range r.Decisions {

@@ -9,7 +9,7 @@
 //	app sleep                    waits for a signal
 //
 // The version is the label "version" of the pod, in the variable VERSION, or that of the image: v1 with the tag 42, and v2 with 43,
-// as in the tutorial.
+// as in the quick start.
 package main
 
 import (

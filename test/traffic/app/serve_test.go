@@ -10,7 +10,7 @@ import (
 	"outrigger.dev/outrigger/test/traffic/load"
 )
 
-// The tags of the image are those of the tutorial, and a pod's own label wins.
+// The tags of the image are those of the quick start, and a pod's own label wins.
 func TestVersionIsThatOfTheLabelOrTheImage(t *testing.T) {
 	defer func(before string) { version = before }(version)
 	for tag, want := range map[string]string{"42": "v1", "43": "v2", "7": "7"} {

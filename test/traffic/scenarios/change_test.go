@@ -60,7 +60,7 @@ func (s *Scene) status(host, path string, want int) error {
 // foreign applies hand-written objects next to Outrigger's and over them, and deletes them again.
 func foreign(t *testing.T) {
 	installed(t)
-	s := begin(t, true, "foreign", "Hand-written YAML decides at the gateway, and the mesh stays on v1. Where it replaces Outrigger's own VirtualService, the mesh has no route until Outrigger has written another, a moment later; the same at the gateway when it is deleted.")
+	s := begin(t, true, "foreign", "Hand-written YAML decides at the gateway, and the mesh stays on v1. For a moment, there is no route: in the mesh when the YAML replaces Outrigger's VirtualService, and at the gateway when it is deleted.")
 	s.mayFail("a deleted VirtualService leaves the host at the gateway without a route until Outrigger's is back")
 	s.apply(service(), workload{name: "first", version: "v1", fixed: true}.manifest())
 	s.ready()

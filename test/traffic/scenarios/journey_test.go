@@ -13,7 +13,7 @@ import (
 	"outrigger.dev/outrigger/test/traffic/load"
 )
 
-// journey is what a reader of the tutorial types, with two Deployments and no file about routes.
+// journey is what a reader of the quick start types, with two Deployments and no file about routes.
 func journey(t *testing.T) {
 	installed(t)
 	s := begin(t, true, "journey", "Two Deployments, one label, one annotation: all traffic goes to v1 until you choose v2.")
@@ -43,7 +43,7 @@ func journey(t *testing.T) {
 	}
 }
 
-// createExample creates the example's file as the tutorial does; only the name of the image differs.
+// createExample creates the example's file as the quick start does; only the name of the image differs.
 func (s *Scene) createExample() {
 	s.Helper()
 	text, err := os.ReadFile(filepath.Join(cluster.Root, "examples", "springbootapp", "app.yaml"))
@@ -103,7 +103,7 @@ func (s *Scene) allFrom(version string, total uint64, header ...string) error {
 func (s *Scene) wantAll(version string, total uint64, header ...string) {
 	s.Helper()
 	if err := s.allFrom(version, total, header...); err != nil {
-		s.Errorf("%d responses of %s are wanted %v: %v", total, version, header, err)
+		s.Errorf("want %d responses from %s with the headers %v: %v", total, version, header, err)
 		return
 	}
 	s.note("%d of %d responses are from %s at the gateway, and %d of %d in the mesh %s", total, total, version, total, total, strings.Join(header, " "))

@@ -158,7 +158,7 @@ func blueGreen(t *testing.T, outrigger bool) {
 	if outrigger {
 		installed(t)
 	}
-	s := beginPair(t, outrigger, "blue-green", "The Service's selector moves from blue to green and back: a decision. Requests on their way may be lost, with Outrigger as without it.")
+	s := beginPair(t, outrigger, "blue-green", "The Service's selector switches from blue to green and back, which counts as a decision. Requests in flight may be lost, with and without Outrigger.")
 	s.mayFail("all endpoints of the Service are replaced at once")
 	s.goLive([]string{"v1"}, service("track: blue"), workload{name: "blue", version: "v1"}.manifest(), workload{name: "green", version: "v2"}.manifest())
 	s.collect(100)

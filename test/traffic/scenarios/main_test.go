@@ -12,6 +12,7 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -84,12 +85,17 @@ func (c *Cluster) prepare(ctx context.Context) error {
 	if err := c.Clean(ctx); err != nil {
 		return fmt.Errorf("remove what an earlier run left behind: %w", err)
 	}
-	found, err := c.Command(ctx, nil, "helm", "list", "-A", "-q", "--filter", "^outrigger$")
+	// One that was installed from the manifest, or under another name, is no release of this name.
+	deployments, err := c.Command(ctx, nil, "kubectl", "get", "deployments", "-A", "-l", "app.kubernetes.io/name=outrigger", "-o", `jsonpath={range .items[*]}Deployment {.metadata.namespace}/{.metadata.name} {end}`)
 	if err != nil {
 		return err
 	}
-	if found != "" {
-		return errors.New("the cluster has a release outrigger; nothing was changed. Uninstall it first, because the scenarios install their own")
+	releases, err := c.Command(ctx, nil, "helm", "list", "-A", "-q", "--filter", "^outrigger$")
+	if err != nil {
+		return err
+	}
+	if found := strings.TrimSpace(deployments + releases); found != "" {
+		return fmt.Errorf("the cluster already has Outrigger (%s); nothing was changed. Uninstall it first, because the scenarios install their own", found)
 	}
 	if command := os.Getenv("E2E_LOAD"); command != "" {
 		for _, archive := range []string{"outrigger-image.tar", "traffic-42.tar", "traffic-43.tar"} {

@@ -97,7 +97,7 @@ spec:
   http: [{route: [{destination: {host: web, port: {number: 8080}}}]}]`, host, host)
 }
 
-// handWritten are the objects that the tutorial has its readers write, under a name: "web" is that of Outrigger's own.
+// handWritten are the objects that Istio's documentation has its readers write, under a name: "web" is that of Outrigger's own.
 func handWritten(name, host string, v1, v2 int) string {
 	return fmt.Sprintf(`
 apiVersion: networking.istio.io/v1

@@ -158,7 +158,7 @@ func (s *Scene) note(format string, args ...any) {
 	s.record.Notes = append(s.record.Notes, fmt.Sprintf(format, args...))
 }
 
-// mayFail says why responses may fail in this run. Versions that nobody chose are an error all the same.
+// mayFail says why responses may fail in this run. Responses of unexpected versions are an error in any case.
 func (s *Scene) mayFail(why string) { s.record.Lossy = why }
 
 // eventually waits until a condition is met; the error says what is missing.
@@ -227,7 +227,7 @@ func (s *Scene) finish() {
 		s.Log(line)
 	}
 	if len(faults.Wrong) > 0 {
-		s.Errorf("responses came from versions that nobody chose: %v", faults.Wrong)
+		s.Errorf("responses came from versions that no decision sent traffic to: %v", faults.Wrong)
 	}
 	if faults.Failed > 0 && r.Lossy == "" {
 		s.Errorf("%d responses failed", faults.Failed)

@@ -22,18 +22,18 @@ func TestTraffic(t *testing.T) {
 	parallel(t, "without Outrigger", []scenario{
 		{"a rollout in place is undone halfway", pair(rollout, false)},
 		{"a rollout of pods that stop at once", pair(hardRollout, false)},
-		{"blue and green change places by the selector", pair(blueGreen, false)},
+		{"the selector switches between blue and green", pair(blueGreen, false)},
 		{"v1 grows from 1 to 5 replicas and shrinks again", pair(replicas, false)},
 		{"the node of v1 is drained", pair(drain, false)},
 	})
 	oneByOne(t, "installation", []scenario{{"installing moves no traffic", installing}})
-	oneByOne(t, "journey", []scenario{{"the tutorial's journey works as written", journey}})
+	oneByOne(t, "journey", []scenario{{"the quick start works as written", journey}})
 	parallel(t, "with Outrigger", []scenario{
-		{"v2 beside a fixed v1 gets what you choose", besideFixed},
-		{"v2 beside a rolling v1 gets what you choose", besideRolling},
+		{"v2 next to a fixed v1 gets what you choose", besideFixed},
+		{"v2 next to a rolling v1 gets what you choose", besideRolling},
 		{"a rollout in place is undone halfway", pair(rollout, true)},
 		{"a rollout of pods that stop at once", pair(hardRollout, true)},
-		{"blue and green change places by the selector", pair(blueGreen, true)},
+		{"the selector switches between blue and green", pair(blueGreen, true)},
 		{"v1 grows from 1 to 5 replicas and shrinks again", pair(replicas, true)},
 		{"changing the exposure interrupts no caller", exposure},
 		{"hand-written objects replace Outrigger's and leave", foreign},
