@@ -56,7 +56,7 @@ func TestCanaryByCommand(t *testing.T) {
 	wantRoutes(t, ns, "app", "v1=100")
 	readyPods(t, ns, "app=app", 4)
 
-	says(t, refused(t, "canary", "app", "v2", "-n", ns, "--steps", "50,20"), "canary-steps", "20")
+	says(t, refused(t, "canary", "app", "v2", "-n", ns, "--steps", "50,20"), `--steps=50,20: step "20" is not larger than the step before it, 50`)
 	says(t, refused(t, "canary", "app", "v3", "-n", ns), "has no version v3")
 	routesNow(t, ns, "app", "v1=100")
 

@@ -82,8 +82,10 @@ var tableRow = regexp.MustCompile("(?m)^\\| `([a-z_*]+)` \\| (\\w+) \\| ([^|]*) 
 func TestMetricsAreThoseOfThePage(t *testing.T) {
 	needIstio(t)
 	ns := namespace(t, injected)
-	apply(t, ns, service("app")+fixed("app-v1", "app", "v1"))
+	apply(t, ns, service("app")+fixed("app-v1", "app", "v1")+fixed("app-v2", "app", "v2"))
 	wantRoutes(t, ns, "app", "v1=100")
+	annotate(t, ns, "app", "outrigger.dev/canary=v2") // one metric has series only while a canary progresses
+	wantRoutes(t, ns, "app", "v1=95 v2=5")
 	page, err := os.ReadFile("../../docs/reference/metrics.md")
 	if err != nil {
 		t.Fatal(err)
