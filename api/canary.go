@@ -22,7 +22,8 @@ type Canary struct {
 	// Steps are never empty, and the last one is 100 percent.
 	Steps    []CanaryStep
 	Interval time.Duration // duration of a step that has none of its own
-	// Checks are nil if the annotation is unset: the defaults depend on whether metrics are configured.
+	// Checks are nil if the annotation is unset: the defaults depend on whether metrics are configured. They are empty, and not nil, for
+	// CanaryReadiness.
 	Checks      []CanaryCheck
 	MinRequests int           // to the canary within a step, before the step can pass
 	Deadline    time.Duration // to pass a step, in addition to the step's own duration
@@ -33,6 +34,8 @@ type Canary struct {
 type CanaryStep struct {
 	Percent  int32         // of all requests, from 1 to 100
 	Duration time.Duration // how long the step is monitored before it can pass
+	// HasOwnDuration is true if the duration is written with the step, so that the interval does not apply to it.
+	HasOwnDuration bool
 }
 
 // CanaryCheck is one item of outrigger.dev/canary-checks: a bound for the value of a metric.
@@ -49,6 +52,9 @@ type CanaryCheck struct {
 
 // CanaryAuto is the value of outrigger.dev/canary that starts a canary for each new version.
 const CanaryAuto = "auto"
+
+// CanaryReadiness is the value of outrigger.dev/canary-checks without a check of a metric: the readiness of the pods is checked in any case.
+const CanaryReadiness = "readiness"
 
 // MetricErrorRate is the fraction of requests that failed. Percentiles of the latency are named p50, p99, or p99.9.
 const MetricErrorRate = "error-rate"
@@ -85,7 +91,7 @@ func ParseCanarySteps(text string, interval time.Duration) ([]CanaryStep, error)
 		if err != nil || percent < 1 || percent > 100 {
 			return nil, fmt.Errorf("step %q: %q is not a whole percentage from 1 to 100", item, number)
 		}
-		step := CanaryStep{Percent: int32(percent), Duration: interval}
+		step := CanaryStep{Percent: int32(percent), Duration: interval, HasOwnDuration: hasDuration}
 		if hasDuration {
 			if step.Duration, err = parseCanaryDuration(strings.TrimSpace(duration)); err != nil {
 				return nil, fmt.Errorf("step %q: %w", item, err)
@@ -105,13 +111,17 @@ func ParseCanarySteps(text string, interval time.Duration) ([]CanaryStep, error)
 func parseCanaryDuration(text string) (time.Duration, error) {
 	d, err := time.ParseDuration(text)
 	if err != nil || d < minCanaryDuration || d > maxCanaryDuration {
-		return 0, fmt.Errorf("%q is not a duration from %v to %v, such as 5m", text, shortDuration(minCanaryDuration), shortDuration(maxCanaryDuration))
+		return 0, fmt.Errorf("%q is not a duration from %v to %v, such as 5m", text, ShortDuration(minCanaryDuration), ShortDuration(maxCanaryDuration))
 	}
 	return d, nil
 }
 
+// metricName is the form of a metric in a check.
+const metricName = `[A-Za-z][-_.0-9A-Za-z]*`
+
 var (
-	canaryCheck = regexp.MustCompile(`^([A-Za-z][-_.0-9A-Za-z]*)\s*(<=|>=|<|>)\s*(\S+)$`)
+	canaryCheck = regexp.MustCompile(`^(` + metricName + `)\s*(<=|>=|<|>)\s*(\S+)$`)
+	canaryQuery = regexp.MustCompile(`^` + metricName + `$`)
 	percentile  = regexp.MustCompile(`^p(\d{1,2}(?:\.\d{1,3})?)$`)
 )
 
@@ -126,8 +136,11 @@ func PercentileOf(metric string) (quantile float64, is bool) {
 }
 
 // ParseCanaryChecks parses a value of outrigger.dev/canary-checks, such as "error-rate<1%,p99<1.5x". The names of the queries in the
-// configuration file are valid metrics; others are errors.
+// configuration file are valid metrics; others are errors. CanaryReadiness is a list without checks.
 func ParseCanaryChecks(text string, queries []string) ([]CanaryCheck, error) {
+	if strings.TrimSpace(text) == CanaryReadiness {
+		return []CanaryCheck{}, nil
+	}
 	items := strings.Split(text, ",")
 	if len(items) > maxCanaryChecks {
 		return nil, fmt.Errorf("it has %d checks, more than %d", len(items), maxCanaryChecks)
@@ -148,6 +161,9 @@ func ParseCanaryChecks(text string, queries []string) ([]CanaryCheck, error) {
 
 func parseCanaryCheck(text string, queries []string) (CanaryCheck, error) {
 	parts := canaryCheck.FindStringSubmatch(text)
+	if text == CanaryReadiness {
+		return CanaryCheck{}, fmt.Errorf("%q must be the only item; readiness is always checked", text)
+	}
 	if parts == nil {
 		return CanaryCheck{}, fmt.Errorf("check %q is not of the form metric<bound, such as error-rate<1%% or p99<500ms", text)
 	}
@@ -172,11 +188,26 @@ func parseCanaryCheck(text string, queries []string) (CanaryCheck, error) {
 	return check, nil
 }
 
+// checkedMetrics returns the metrics that canary-checks names.
+func checkedMetrics(text string) (metrics []string) {
+	for _, item := range strings.Split(text, ",") {
+		if parts := canaryCheck.FindStringSubmatch(strings.TrimSpace(item)); parts != nil {
+			metrics = append(metrics, parts[1])
+		}
+	}
+	return metrics
+}
+
 func checkMetric(metric string, queries []string) error {
 	if _, is := PercentileOf(metric); is || metric == MetricErrorRate || slices.Contains(queries, metric) {
 		return nil
 	}
-	known := append([]string{MetricErrorRate, "p50", "p90", "p95", "p99"}, queries...)
+	known := []string{MetricErrorRate, "p50", "p90", "p95", "p99"}
+	for _, name := range queries {
+		if !slices.Contains(known, name) { // it replaces a default query
+			known = append(known, name)
+		}
+	}
 	for _, name := range known {
 		if nearly(metric, name) {
 			return fmt.Errorf("unknown metric %q; did you mean %q?", metric, name)

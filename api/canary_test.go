@@ -16,10 +16,10 @@ import (
 func TestCanarySteps(t *testing.T) {
 	const m = time.Minute
 	for text, want := range map[string][]CanaryStep{
-		"100":                {{100, 5 * m}},
-		"5,20,50,100":        {{5, 5 * m}, {20, 5 * m}, {50, 5 * m}, {100, 5 * m}},
-		"5@2m,25@10m,100@1h": {{5, 2 * m}, {25, 10 * m}, {100, 60 * m}},
-		" 5% , 100% @ 10s ":  {{5, 5 * m}, {100, 10 * time.Second}},
+		"100":                {{100, 5 * m, false}},
+		"5,20,50,100":        {{5, 5 * m, false}, {20, 5 * m, false}, {50, 5 * m, false}, {100, 5 * m, false}},
+		"5@2m,25@10m,100@1h": {{5, 2 * m, true}, {25, 10 * m, true}, {100, 60 * m, true}},
+		" 5% , 100% @ 10s ":  {{5, 5 * m, false}, {100, 10 * time.Second, true}},
 	} {
 		got, err := ParseCanarySteps(text, 5*m)
 		if err != nil {
@@ -59,6 +59,8 @@ func TestCanaryChecks(t *testing.T) {
 		"error-rate <= 0.5% , p99<1.5x": {{"error-rate", "<=", 0.005, false, "error-rate<=0.5%"}, {"p99", "<", 1.5, true, "p99<1.5x"}},
 		"p99.9<500ms,p50<=2s":           {{"p99.9", "<", 0.5, false, "p99.9<500ms"}, {"p50", "<=", 2, false, "p50<=2s"}},
 		"error-rate<=1.5x":              {{"error-rate", "<=", 1.5, true, "error-rate<=1.5x"}},
+		"readiness":                     {},
+		" readiness ":                   {},
 		"checkout-success>=0.99":        {{"checkout-success", ">=", 0.99, false, "checkout-success>=0.99"}},
 		"queue.depth>0,queue.depth<9":   {{"queue.depth", ">", 0, false, "queue.depth>0"}, {"queue.depth", "<", 9, false, "queue.depth<9"}},
 	} {
@@ -73,6 +75,9 @@ func TestCanaryChecks(t *testing.T) {
 	for text, want := range map[string]string{
 		"":                            "is not of the form metric<bound",
 		"error-rate":                  "is not of the form metric<bound",
+		"readiness,p99<1s":            `"readiness" must be the only item; readiness is always checked`,
+		"p99<1s, readiness":           `"readiness" must be the only item; readiness is always checked`,
+		"readiness<1":                 `unknown metric "readiness"`,
 		"error-rate=1%":               "is not of the form",
 		"error-rate<1":                `"1" is not a percentage, such as 1%`,
 		"error-rate<101%":             "is not a percentage",
@@ -139,7 +144,7 @@ func TestCanaryIntent(t *testing.T) {
 	t.Run("the Namespace has defaults", func(t *testing.T) {
 		intent, problems := RouteIntentOf(service(AnnotationCanary, "v2", AnnotationCanaryPaused, "false", AnnotationCanaryChecks, "p99<1.5x", AnnotationCanaryMinRequests, "7", AnnotationCanaryDeadline, "2h"), namespace)
 		want := &Canary{
-			Version: "v2", Steps: []CanaryStep{{50, 10 * time.Minute}, {100, time.Minute}}, Interval: 10 * time.Minute, MinRequests: 7, Deadline: 2 * time.Hour,
+			Version: "v2", Steps: []CanaryStep{{50, 10 * time.Minute, false}, {100, time.Minute, true}}, Interval: 10 * time.Minute, MinRequests: 7, Deadline: 2 * time.Hour,
 			Checks: []CanaryCheck{{Metric: "p99", Comparison: "<", Bound: 1.5, IsRelative: true, Text: "p99<1.5x"}},
 		}
 		if diff := cmp.Diff(want, intent.Canary); diff != "" || len(problems) > 0 {
@@ -162,6 +167,18 @@ func TestCanaryIntent(t *testing.T) {
 		want := `Service shop/web: metadata.annotations[outrigger.dev/canary-steps] = "20,10": Invalid value: step "10" is not larger than the step before it, 20. No canary starts, and a running one stays at its step. Write rising percentages that end with 100, each with an optional duration: 5@2m,25@10m,100@10m.`
 		if got := problems[0].String(); got != want {
 			t.Errorf("%s\nwant\n%s", got, want)
+		}
+	})
+	t.Run("readiness alone", func(t *testing.T) {
+		intent, problems := RouteIntentOf(service(AnnotationCanary, "v2", AnnotationCanaryChecks, "readiness"), nil)
+		if c := intent.Canary; len(problems) > 0 || c == nil || c.Checks == nil || len(c.Checks) > 0 {
+			t.Errorf("%v %+v", problems, c)
+		}
+	})
+	t.Run("a query that replaces a default one is listed once", func(t *testing.T) {
+		_, err := ParseCanaryChecks("memory<1", []string{"error-rate", "p99", "queue"})
+		if want := "known metrics: error-rate, p50, p90, p95, p99, queue"; err == nil || !strings.HasSuffix(err.Error(), want) {
+			t.Errorf("%v", err)
 		}
 	})
 	t.Run("a query of the configuration file", func(t *testing.T) {

@@ -65,7 +65,7 @@ func typeName(value reflect.Value) string {
 func written(value reflect.Value) string {
 	switch {
 	case value.Type() == durationType:
-		return shortDuration(time.Duration(value.Int()))
+		return ShortDuration(time.Duration(value.Int()))
 	case value.Kind() == reflect.Slice && value.Len() == 0:
 		return "[]"
 	case value.Kind() == reflect.Map && value.Len() == 0:
@@ -81,8 +81,8 @@ var (
 	plainText    = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9./-]*$`)
 )
 
-// shortDuration prints 24h0m0s as 24h and 5m0s as 5m.
-func shortDuration(d time.Duration) string {
+// ShortDuration prints 24h0m0s as 24h and 5m0s as 5m.
+func ShortDuration(d time.Duration) string {
 	text := d.String()
 	if strings.HasSuffix(text, "m0s") {
 		text = strings.TrimSuffix(text, "0s")

@@ -171,7 +171,7 @@ func setDuration(of reflect.StructField, target reflect.Value, given any, path *
 	text, _ := given.(string)
 	value, err := time.ParseDuration(text)
 	if err != nil || value < least || value > most {
-		return invalid(path, given, fmt.Sprintf("a duration from %s to %s, for example 90s or 24h", shortDuration(least), shortDuration(most)))
+		return invalid(path, given, fmt.Sprintf("a duration from %s to %s, for example 90s or 24h", ShortDuration(least), ShortDuration(most)))
 	}
 	target.SetInt(int64(value))
 	return nil
@@ -255,16 +255,16 @@ func (c Config) contradictions() field.ErrorList {
 	var out field.ErrorList
 	election, certificates := field.NewPath("leaderElection"), field.NewPath("certificates")
 	if e := c.LeaderElection; e.RenewDeadline >= e.LeaseDuration {
-		out = append(out, field.Invalid(election.Child("renewDeadline"), shortDuration(e.RenewDeadline), fmt.Sprintf("must be less than leaseDuration, %s", shortDuration(e.LeaseDuration))))
+		out = append(out, field.Invalid(election.Child("renewDeadline"), ShortDuration(e.RenewDeadline), fmt.Sprintf("must be less than leaseDuration, %s", ShortDuration(e.LeaseDuration))))
 	}
 	if e := c.LeaderElection; e.RetryPeriod*6/5 >= e.RenewDeadline {
-		out = append(out, field.Invalid(election.Child("retryPeriod"), shortDuration(e.RetryPeriod), fmt.Sprintf("1.2 times its value must be less than renewDeadline, %s", shortDuration(e.RenewDeadline))))
+		out = append(out, field.Invalid(election.Child("retryPeriod"), ShortDuration(e.RetryPeriod), fmt.Sprintf("1.2 times its value must be less than renewDeadline, %s", ShortDuration(e.RenewDeadline))))
 	}
 	if w := c.Webhook; len(w.ClientNames) > 0 && w.ClientCA == "" {
 		out = append(out, field.Forbidden(field.NewPath("webhook", "clientNames"), "requires webhook.clientCA, the CA of the certificates with these names"))
 	}
 	if k := c.Certificates; k.LeafDuration*3 > k.CADuration {
-		out = append(out, field.Invalid(certificates.Child("leafDuration"), shortDuration(k.LeafDuration), fmt.Sprintf("must be at most a third of caDuration, %s", shortDuration(k.CADuration))))
+		out = append(out, field.Invalid(certificates.Child("leafDuration"), ShortDuration(k.LeafDuration), fmt.Sprintf("must be at most a third of caDuration, %s", ShortDuration(k.CADuration))))
 	}
 	if k := c.Certificates; (k.Source == CertificateCertManager) != (k.CertificateName != "") {
 		out = append(out, field.Invalid(certificates.Child("certificateName"), k.CertificateName, fmt.Sprintf("must be the name of a Certificate with source certManager, and empty with another source; source is %q", k.Source)))
@@ -272,10 +272,15 @@ func (c Config) contradictions() field.ErrorList {
 	if k := c.Certificates; k.CABundle != "" && k.Source != CertificateFromSecret {
 		out = append(out, field.Forbidden(certificates.Child("caBundle"), fmt.Sprintf("must be empty unless source is secret; source is %q", k.Source)))
 	}
+	for _, name := range slices.Sorted(maps.Keys(c.Routing.Metrics.Queries)) {
+		if !canaryQuery.MatchString(name) {
+			out = append(out, field.Invalid(field.NewPath("routing", "metrics", "queries"), name, "must be a name that checks can use: a letter, followed by letters, digits, and -_. only"))
+		}
+	}
 	if r := c.Routing; r.Canary.Checks != "" {
-		if _, err := ParseCanaryChecks(r.Canary.Checks, r.Metrics.queryNames()); err != nil {
+		if checks, err := ParseCanaryChecks(r.Canary.Checks, r.Metrics.queryNames()); err != nil {
 			out = append(out, field.Invalid(field.NewPath("routing", "canary", "checks"), r.Canary.Checks, err.Error()))
-		} else if r.Metrics.PrometheusURL == "" {
+		} else if len(checks) > 0 && r.Metrics.PrometheusURL == "" {
 			out = append(out, field.Forbidden(field.NewPath("routing", "canary", "checks"), "requires routing.metrics.prometheusURL, the server that is asked"))
 		}
 	}

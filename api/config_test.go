@@ -185,7 +185,7 @@ func TestRoutingSettingsCarryEveryField(t *testing.T) {
 func TestCanaryDefaultsOfTheFile(t *testing.T) {
 	config, err := LoadConfig([]byte(`
 routing:
-  canary: {steps: "10@2m,50,100", interval: 7m, minRequests: 5, deadline: 30m, checks: "error-rate<2%,queue<7"}
+  canary: {steps: "10@2m,30@7m,50,100", interval: 7m, minRequests: 5, deadline: 30m, checks: "error-rate<2%,queue<7"}
   metrics: {prometheusURL: "http://prometheus.monitoring:9090", queries: {queue: "vector(1)", requests: "vector(9)"}}`))
 	if err != nil {
 		t.Fatal(err)
@@ -193,10 +193,10 @@ routing:
 	limits := config.RoutingSettings().Limits
 	minute := time.Minute
 	for annotations, want := range map[string][]CanaryStep{
-		"":                    {{10, 2 * minute}, {50, 7 * minute}, {100, 7 * minute}},
-		"canary-interval=1m":  {{10, 2 * minute}, {50, minute}, {100, minute}},
-		"canary-steps=20,100": {{20, 7 * minute}, {100, 7 * minute}},
-		"canary-steps=20@3m,100;canary-interval=1m": {{20, 3 * minute}, {100, minute}},
+		"":                    {{10, 2 * minute, true}, {30, 7 * minute, true}, {50, 7 * minute, false}, {100, 7 * minute, false}},
+		"canary-interval=1m":  {{10, 2 * minute, true}, {30, 7 * minute, true}, {50, minute, false}, {100, minute, false}},
+		"canary-steps=20,100": {{20, 7 * minute, false}, {100, 7 * minute, false}},
+		"canary-steps=20@3m,100;canary-interval=1m": {{20, 3 * minute, true}, {100, minute, false}},
 	} {
 		service := &corev1.Service{}
 		service.Annotations = map[string]string{AnnotationCanary: "v2"}
@@ -216,6 +216,13 @@ routing:
 			t.Errorf("%s: %+v", annotations, c)
 		}
 	}
+	config, err = LoadConfig([]byte("routing: {canary: {checks: readiness}}"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if checks := config.RoutingSettings().Limits.CanaryDefaults().Checks; checks == nil || len(checks) > 0 {
+		t.Errorf("%#v", checks)
+	}
 	for file, want := range map[string]string{
 		`routing: {canary: {checks: "error-rate<1%"}}`:                                           "routing.canary.checks: Forbidden: requires routing.metrics.prometheusURL",
 		`routing: {canary: {checks: "error-rat<1%"}, metrics: {prometheusURL: "http://p:9090"}}`: `did you mean "error-rate"?`,
@@ -223,6 +230,8 @@ routing:
 		`routing: {metrics: {prometheusURL: "prometheus:9090"}}`:                                 "must be a URL",
 		`routing: {metrics: {queries: {mine: 7}}}`:                                               "must be text",
 		`routing: {metrics: {queries: [a]}}`:                                                     "must be a map of text",
+		`routing: {metrics: {queries: {"my query": "vector(1)"}}}`:                               `routing.metrics.queries: Invalid value: "my query": must be a name that checks can use`,
+		`routing: {metrics: {queries: {9lives: "vector(1)"}}}`:                                   "must be a name that checks can use",
 		`routing: {canary: {minRequests: -1}}`:                                                   "whole number from 0",
 	} {
 		if _, err := LoadConfig([]byte(file)); err == nil || !strings.Contains(err.Error(), want) {

@@ -58,7 +58,7 @@ func (r *reading) canary(intent *RouteIntent) {
 			return err
 		}
 		for i := range c.Steps { // the default ones; those of the Service follow
-			if c.Steps[i].Duration == c.Interval {
+			if !c.Steps[i].HasOwnDuration {
 				c.Steps[i].Duration = interval
 			}
 		}
@@ -67,7 +67,11 @@ func (r *reading) canary(intent *RouteIntent) {
 	})
 	r.each(intent, AnnotationCanarySteps, func(text string) error { return keep(&c.Steps)(ParseCanarySteps(text, c.Interval)) })
 	r.each(intent, AnnotationCanaryChecks, func(text string) error {
-		return keep(&c.Checks)(ParseCanaryChecks(text, r.limits.CanaryQueries))
+		queries := r.limits.CanaryQueries
+		if r.limits.AnyCanaryQuery {
+			queries = checkedMetrics(text)
+		}
+		return keep(&c.Checks)(ParseCanaryChecks(text, queries))
 	})
 	r.each(intent, AnnotationCanaryMinRequests, func(text string) error { return keep(&c.MinRequests)(parseCanaryRequests(text)) })
 	r.each(intent, AnnotationCanaryDeadline, func(text string) error { return keep(&c.Deadline)(parseCanaryDuration(text)) })

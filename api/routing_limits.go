@@ -19,6 +19,8 @@ type RouteLimits struct {
 	Hosts           int // host names in the hosts annotation
 	// CanaryQueries are the names of the queries in the configuration file, which canary-checks may name.
 	CanaryQueries []string
+	// AnyCanaryQuery accepts any name in canary-checks, because the configuration file is unknown.
+	AnyCanaryQuery bool
 	// Canary has the settings of a canary without annotations, from the configuration file; nil for DefaultCanary.
 	Canary *Canary
 }

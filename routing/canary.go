@@ -22,12 +22,12 @@ import (
 //	progressing  the version has the share of its step; the default   progressing, at the next step: its duration has elapsed and its
 //	             has the rest                                         checks pass; succeeded: the same at the last step, or the version
 //	                                                                  became the default; aborted: an evaluation failed twice in a row,
-//	                                                                  the deadline elapsed, or a cause of endsByDecision
+//	                                                                  the deadline elapsed (countDeadline), or a cause of endsByDecision
 //	succeeded    the version is the default                           progressing: you decide to retry it, after another default
 //	aborted      the default has the share of the version             progressing: you decide to retry it (decided-at)
 //
-// While a canary progresses, its clock can be stopped: you paused it, the route was edited, or the default's workload was deleted. An
-// edit also suspends evaluations, until you resume the canary. An invalid annotation holds it at its step.
+// While a canary progresses, its clock can be stopped: you paused it, one of its annotations is invalid, the route was edited, or the
+// default's workload was deleted. An edit also suspends evaluations, until you resume the canary.
 type CanaryState string
 
 // The states of a canary.
@@ -56,7 +56,7 @@ func (s defaultDecision) decideCanary(exposed exposureDecision) (defaultDecision
 	if s.Intent.Canary == nil && s.record.Canary.IsZero() {
 		return s, nil
 	}
-	next, skipped := s.followAuto()
+	next, skipped := s.supersedeAgain().followAuto()
 	request := next.canaryRequest()
 	next = next.takeDecision(request)
 	var found []finding
@@ -92,26 +92,31 @@ func (s defaultDecision) canaryRequest() canaryRequest {
 	return canaryRequest{}
 }
 
-// isRetry reports whether the user decided to retry a canary that has ended: decided-at is newer, and nothing else was decided with it.
-func (s defaultDecision) isRetry(version string) bool {
-	c := s.record.Canary
-	at := slices.IndexFunc(c.Ended, func(e endedCanary) bool { return e.Version == version })
-	if c.isActive() || at < 0 || !s.hasDecidedAnew(c) || s.saidText() != c.Said {
-		return false
+// isRetry reports whether the user decided to retry the canary of this version.
+func (s defaultDecision) isRetry(version string) bool { return s.retried != "" && s.retried == version }
+
+// supersedeAgain records the values that a canary superseded with their current decided-at.
+func (s defaultDecision) supersedeAgain() defaultDecision {
+	next, c := s, s.record.Canary
+	if s.superseded && !slices.Contains(c.Superseded, s.choiceHash()) {
+		list := append(slices.Clone(c.Superseded), s.choiceHash())
+		next.record.Canary.Superseded = list[max(0, len(list)-maxSuperseded):]
 	}
-	ended, _ := parseTime(c.Ended[at].At)
-	return s.Intent.DecidedAt.After(ended)
+	return next
 }
 
-// takeDecision notes the decided-at that a decision about the default or the weights came with, so that it is no retry later. Of a canary
-// that progresses, continueCanary notes it.
+// takeDecision records decided-at of a decision about the default or the weights, so that it does not count as a retry later. During a
+// canary, continueCanary does that.
 func (s defaultDecision) takeDecision(request canaryRequest) defaultDecision {
 	c := s.record.Canary
-	if len(c.Ended) == 0 || c.isActive() || request.isRetry || !s.hasDecidedAnew(c) && s.saidText() == c.Said {
+	if len(c.Ended) == 0 || c.isActive() || request.isRetry || !s.hasDecidedAnew(c) && s.choiceText() == c.Choice {
 		return s
 	}
 	next := s
-	next.record.Canary.DecidedAt, next.record.Canary.Said = s.Intent.Texts[api.AnnotationDecidedAt], s.saidText()
+	next.record.Canary.Choice = s.choiceText()
+	if before, _ := parseTime(c.DecidedAt); s.Intent.DecidedAt.After(before) { // one that is removed or older decides nothing
+		next.record.Canary.DecidedAt = s.Intent.Texts[api.AnnotationDecidedAt]
+	}
 	return next
 }
 
@@ -138,19 +143,19 @@ func (s defaultDecision) startCanary(request canaryRequest) (defaultDecision, []
 	}
 	c := s.record.Canary
 	c.Version, c.Templates, c.Percent = request.version, templates, s.canarySettings().Steps[0].Percent
-	c.Superseded, c.DecidedAt, c.Said = []string{s.choiceHash()}, s.Intent.Texts[api.AnnotationDecidedAt], s.saidText()
+	c.Superseded, c.DecidedAt, c.Choice = []string{s.choiceHash()}, s.Intent.Texts[api.AnnotationDecidedAt], s.choiceText()
 	if c.Auto != nil && c.Auto.Waiting == c.Version {
 		c.Auto = c.Auto.without(c.Version)
 	}
 	next = next.beginStep(c)
-	return next.progress(api.CanaryStarted, fmt.Sprintf("Canary %s of Service %s started: %s.", c.Version, s.Service.Name, next.stepText()))
+	return next.progress(api.CanaryStarted)
 }
 
 // beginStep records that a step begins now.
 func (s defaultDecision) beginStep(c canaryRecord) defaultDecision {
 	pods, _, restarts := s.canaryPods(c.Version)
 	c.Since, c.Pods, c.Restarts = timeText(s.now), pods, recordedRestarts(restarts)
-	c.Failing, c.StoppedAt, c.StoppedMillis, c.Edited = "", "", 0, false
+	c.Failing, c.StoppedAt, c.StoppedMillis, c.Edited, c.LateAt, c.LateMillis = "", "", 0, false, "", 0
 	next := s
 	next.record.Canary = c
 	return next
@@ -161,17 +166,17 @@ func (s defaultDecision) continueCanary(request canaryRequest, exposed exposureD
 	if s.Settings.Freeze {
 		next := s
 		next.canary.version, next.canary.held = s.record.Canary.Version, []string{"routes are frozen (routing.freeze)"}
-		return next.progress("", "")
+		return next.progress("")
 	}
-	if state, why := s.endsByDecision(request); state != "" {
-		return s.endCanary(state, why)
+	if end, ends := s.endsByDecision(request); ends {
+		return s.endCanary(end)
 	}
-	next := s.followEdits().followStops()
+	next := s.followEdits().followStops().followTemplates()
 	next.canary.version, next.canary.state = next.record.Canary.Version, CanaryProgressing
 	next.canary.held = next.whyHeld()
 	c := next.record.Canary
 	if c.Edited {
-		return next.progress("", "")
+		return next.progress("")
 	}
 	step, interval := next.canaryStep()
 	next.canary.passesAt = c.since().Add(c.stopped() + step.Duration)
@@ -179,25 +184,29 @@ func (s defaultDecision) continueCanary(request canaryRequest, exposed exposureD
 		if c.since().After(s.now.Add(time.Second)) || s.waitElapsed(c.since(), interval) {
 			next = next.beginStep(c) // time before the route had the step does not count
 		}
-		return next.progress("", "")
+		return next.progress("")
 	}
 	next = next.evaluate(interval)
 	c = next.record.Canary
 	result := next.canary.result
 	if next.abortsNow(interval) {
-		return next.endCanary(CanaryAborted, strings.Join(result.failed, ", "))
+		return next.endCanary(canaryEnd{state: CanaryAborted, why: strings.Join(result.failed, ", ")})
 	}
 	if c.StoppedAt != "" {
-		return next.progress("", "")
+		return next.progress("")
 	}
-	hasElapsed := s.waitElapsed(c.since(), c.stopped()+step.Duration)
-	switch {
-	case hasElapsed && next.canary.isEvaluated && result.hasPassed() && len(next.canary.held) == 0:
+	if !s.waitElapsed(c.since(), c.stopped()+step.Duration) || !next.canary.isEvaluated {
+		return next.progress("")
+	}
+	if result.hasPassed() && len(next.canary.held) == 0 {
 		return next.pass()
-	case s.waitElapsed(c.since(), c.stopped()+step.Duration+s.canarySettings().Deadline) && next.canAbort():
-		return next.endCanary(CanaryAborted, fmt.Sprintf("it could not pass its step of %d%% within %v (%s)", c.Percent, s.canarySettings().Deadline, next.whyNotPassed()))
 	}
-	return next.progress("", "")
+	next, isOver := next.countDeadline()
+	if isOver && next.canAbort() && !result.hasFailed() { // a failure must last for another evaluation
+		return next.endCanary(canaryEnd{state: CanaryAborted, why: fmt.Sprintf("it could not pass its step of %d%% within %s (%s)",
+			c.Percent, api.ShortDuration(s.canarySettings().Deadline), next.whyNotPassed())})
+	}
+	return next.progress("")
 }
 
 // pass moves the canary to its next step, or ends it after the last one.
@@ -209,50 +218,46 @@ func (s defaultDecision) pass() (defaultDecision, []finding) {
 	if at < 0 {
 		next := s
 		next.record.Canary = c
-		return next.endCanary(CanarySucceeded, "")
+		return next.endCanary(canaryEnd{state: CanarySucceeded})
 	}
 	c.Percent = steps[at].Percent
 	next := s.beginStep(c)
 	next.canary.result, next.canary.isEvaluated = canaryResult{}, false // it was about the step before
-	return next.progress(api.CanaryStepped, fmt.Sprintf("Canary %s of Service %s passed a step%s, next: %s.", c.Version, s.Service.Name, inBrackets(c.Result), next.stepText()))
+	return next.progress(api.CanaryStepped)
 }
 
 // endCanary ends the canary: everything goes to the default, which after a success is the version.
-func (s defaultDecision) endCanary(state CanaryState, why string) (defaultDecision, []finding) {
-	next, c := s, s.record.Canary
-	version, percent := c.Version, c.Percent
-	isNewDefault := !strings.HasPrefix(c.Said, strings.Fields(s.saidText())[0]+" ")
-	isDecision := isNewDefault || s.hasDecidedAnew(c) && s.saidText() != c.Said
+func (s defaultDecision) endCanary(end canaryEnd) (defaultDecision, []finding) {
+	next, c, state, why := s, s.record.Canary, end.state, end.why
+	version := c.Version
+	isNewDefault := !strings.HasPrefix(c.Choice, strings.Fields(s.choiceText())[0]+" ")
+	isDecision := isNewDefault || s.hasDecidedAnew(c) && s.choiceText() != c.Choice
 	switch {
 	case isDecision && (state == CanaryAborted || why != ""):
 		c.Superseded = nil
 	case !isDecision && s.Intent.Canary != nil && !slices.Contains(c.Superseded, s.choiceHash()): // weights that had no effect
 		c.Superseded = append(slices.Clone(c.Superseded), s.choiceHash())
 	}
-	c.DecidedAt, c.Said = s.Intent.Texts[api.AnnotationDecidedAt], s.saidText()
-	next.record.Canary = c.end(state, why, s.now)
+	c.DecidedAt, c.Choice = s.Intent.Texts[api.AnnotationDecidedAt], s.choiceText()
+	next.record.Canary = c.end(end, s.now)
 	next.record.Weights, next.record.Adopted = nil, false
 	next.canary.version, next.canary.state, next.canary.held = version, state, nil
-	workloads := s.workloadsOf(version)
+	ended := next.record.Canary.Ended[0]
 	if state == CanaryAborted {
-		ended := next.record.Canary.Ended[0]
 		found := next.endedBefore(ended)
-		if s.Intent.Canary == nil || len(found) == 0 {
+		switch {
+		case end.by != "":
+			found = nil
+		case s.Intent.Canary == nil || len(found) == 0:
 			found = []finding{next.abortedCanary(ended)}
 		}
-		next.canary.transitions = append(next.canary.transitions, CanaryTransition{
-			Reason: string(api.RouteCanaryAborted), IsWarning: true, Note: next.abortText(ended), Workloads: workloads,
-		})
+		next.canary.transitions = append(next.canary.transitions, next.ending(ended, ""))
 		return next, found
 	}
 	if why == "" {
 		next = next.withDefault(s.literalOr(version), ByUser).admitNewcomers()
 	}
-	note := fmt.Sprintf("Canary %s of Service %s succeeded%s: %s is the default version. It last received %d%% of the requests.", version, s.Service.Name, inBrackets(c.Result), version, percent)
-	if why != "" {
-		note = fmt.Sprintf("Canary %s of Service %s ended: %s.", version, s.Service.Name, why)
-	}
-	next.canary.transitions = append(next.canary.transitions, CanaryTransition{Reason: api.CanarySucceeded, Note: note, Workloads: workloads})
+	next.canary.transitions = append(next.canary.transitions, next.ending(ended, c.Result))
 	return next, next.supersededSettings()
 }
 
@@ -264,34 +269,7 @@ func (s defaultDecision) literalOr(version string) meaning {
 	return meaning{Version: version}
 }
 
-// endsByDecision returns the state in which the canary ends, and why: by a decision of the user, or because its pods are other ones.
-// Both are empty if it goes on.
-func (s defaultDecision) endsByDecision(request canaryRequest) (CanaryState, string) {
-	c, canary := s.record.Canary, meaning{Version: s.record.Canary.Version}
-	before := s.fixedByNow(s.recorded.Default)
-	isNewDefault := !before.equal(s.record.Default) && !overlap(before, s.record.Default)
-	switch {
-	case s.record.State != "" || s.record.Default.All:
-		return CanaryAborted, "the Service no longer has one default version"
-	case s.isOfDefault(canary) || s.within(s.literalOr(c.Version)):
-		return CanarySucceeded, c.Version + " became the default version by another decision"
-	case isNewDefault:
-		return CanaryAborted, "the default version was changed to " + s.record.Default.String()
-	case request.version == "" && !s.invalid[api.AnnotationCanary]:
-		return CanaryAborted, api.AnnotationCanary + " was removed"
-	case request.version != c.Version && !s.invalid[api.AnnotationCanary]:
-		return CanaryAborted, api.AnnotationCanary + " was changed to " + request.version
-	case s.hasDecidedAnew(c) && s.saidText() != c.Said:
-		return CanaryAborted, "you decided about the shares: " + api.AnnotationDecidedAt + " was changed together with other annotations"
-	case s.isGone(canary):
-		return CanaryAborted, "its workload was deleted"
-	case slices.ContainsFunc(s.templatesOf(c.Version), func(hash string) bool { return !slices.Contains(c.Templates, hash) }):
-		return CanaryAborted, "its pod template was changed"
-	}
-	return "", ""
-}
-
-// followEdits notes that another client edited the route, or that the user resumes the canary after that.
+// followEdits notes that another client edited the route, or that the user then resumes the canary.
 func (s defaultDecision) followEdits() defaultDecision {
 	next, c := s, s.record.Canary
 	isDecided := s.hasDecidedAnew(c)
@@ -313,11 +291,12 @@ func (s defaultDecision) followEdits() defaultDecision {
 // followStops stops the clock of the step, or lets it run on.
 func (s defaultDecision) followStops() defaultDecision {
 	next, c := s, s.record.Canary
-	isStopped := c.Edited || s.isPaused() || !s.gone.standIn.isZero()
+	isStopped := c.Edited || s.isPaused() || s.isCanaryInvalid() || !s.gone.standIn.isZero()
 	at, wasStopped := parseTime(c.StoppedAt)
 	switch {
 	case isStopped && !wasStopped:
-		c.StoppedAt = timeText(s.now)
+		c = c.countLate(s.now, s.deadlinePeriod())
+		c.StoppedAt, c.LateAt = timeText(s.now), ""
 	case !isStopped && wasStopped:
 		c.StoppedAt, c.StoppedMillis = "", c.StoppedMillis+max(0, s.now.Sub(at).Milliseconds())
 	}
@@ -330,22 +309,18 @@ func (s *facts) isPaused() bool { return s.Intent.Canary != nil && s.Intent.Cana
 
 // isStepWritten reports whether all our routes have the step, so that its time counts. Routes that stay as they are do not count.
 func (s defaultDecision) isStepWritten(exposed exposureDecision) bool {
-	keepsExposure := exposed.frozen || s.unrecordedExposure || s.exposedByHand()
-	routes := slices.DeleteFunc(s.ours.routes(), func(route *networkingv1.VirtualService) bool {
-		return slices.Contains(s.detached, route.Name) || keepsExposure && (route == s.ours.gatewayRoute || s.ours.isCombined())
-	})
-	c := s.record.Canary
+	routes, c := s.stepRoutes(exposed), s.record.Canary
 	return len(routes) > 0 && !c.since().After(s.now.Add(time.Second)) && !slices.ContainsFunc(routes, func(route *networkingv1.VirtualService) bool {
 		return !recordOf(route).Canary.shows(c)
 	})
 }
 
 // progress gives the canary the share of its step, unless an edit of the route applies. It reports a transition if it has a reason.
-func (s defaultDecision) progress(reason, note string) (defaultDecision, []finding) {
+func (s defaultDecision) progress(reason string) (defaultDecision, []finding) {
 	next, c := s, s.record.Canary
 	next.canary.state = CanaryProgressing
 	if reason != "" {
-		next.canary.transitions = append(next.canary.transitions, CanaryTransition{Reason: reason, Note: note, Workloads: s.workloadsOf(c.Version)})
+		next.canary.transitions = append(next.canary.transitions, s.transition(reason))
 	}
 	if !c.Edited || !s.record.Adopted {
 		next.record.Weights, next.record.Adopted, next.record.Provisional = s.canaryWeights(), false, false

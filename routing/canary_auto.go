@@ -22,7 +22,7 @@ type autoCanaries struct {
 }
 
 const (
-	maxKnown   = 100
+	maxKnown   = 100 // more only if they exist
 	maxSkipped = 10
 )
 
@@ -41,7 +41,6 @@ func (a *autoCanaries) without(version string) *autoCanaries {
 	if !slices.Contains(out.Known, version) {
 		out.Known = append(out.Known, version)
 	}
-	out.Known = out.Known[max(0, len(out.Known)-maxKnown):]
 	return out
 }
 
@@ -96,8 +95,27 @@ func (s defaultDecision) followAuto() (defaultDecision, []finding) {
 			auto = auto.skip(version)
 		}
 	}
-	next.record.Canary.Auto = auto
+	next.record.Canary.Auto = auto.forget(func(version string) bool {
+		return !s.createdOf(version).IsZero() || s.hasPods(meaning{Version: version})
+	})
 	return next, next.skippedCanaries()
+}
+
+// forget returns the same without the oldest of too many versions. Those that exist are never forgotten: they would start a canary.
+func (a *autoCanaries) forget(exists func(version string) bool) *autoCanaries {
+	excess := len(a.Known) - maxKnown
+	if excess <= 0 {
+		return a
+	}
+	out := a.clone()
+	out.Known = slices.DeleteFunc(out.Known, func(version string) bool {
+		isForgotten := excess > 0 && !exists(version)
+		if isForgotten {
+			excess--
+		}
+		return isForgotten
+	})
+	return out
 }
 
 // skip returns a copy in which a version is skipped.

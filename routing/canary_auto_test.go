@@ -3,6 +3,7 @@
 package routing
 
 import (
+	"fmt"
 	"testing"
 	"time"
 
@@ -182,4 +183,19 @@ func TestAutoFollowsTheVersionLabel(t *testing.T) {
 	c.settle()
 	c.advance(10 * time.Minute)
 	c.isCanary("release-v3 aborted", "v1")
+}
+
+// A version that exists starts a canary once, however many versions there were.
+func TestAutoKeepsTheVersionsThatExist(t *testing.T) {
+	auto := &autoCanaries{}
+	for i := range maxKnown + 5 {
+		auto = auto.without(fmt.Sprint("v", i))
+	}
+	got := auto.forget(func(version string) bool { return version == "v0" || version == "v2" })
+	if len(got.Known) != maxKnown || got.Known[0] != "v0" || got.Known[1] != "v2" || got.Known[2] != "v7" {
+		t.Errorf("%d: %v", len(got.Known), got.Known[:3])
+	}
+	if all := auto.forget(func(string) bool { return true }); len(all.Known) != maxKnown+5 {
+		t.Errorf("%d versions that exist", len(all.Known))
+	}
 }

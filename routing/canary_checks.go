@@ -99,7 +99,7 @@ func boundOf(check api.CanaryCheck, value CanaryValue, recorded map[string]float
 	case floor > 0:
 		bound = floor
 	case value.Canary > 0: // its unit is unknown
-		return 0, "", name + ": the default version has 0, of which no factor can be taken"
+		return 0, "", name + ": the default version's value is 0, so a relative bound does not apply"
 	default:
 		bound = math.SmallestNonzeroFloat64 // equal to the default version
 	}

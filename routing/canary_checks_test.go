@@ -37,7 +37,7 @@ func TestEvaluateChecks(t *testing.T) {
 		{"a baseline of 0 errors, below the floor", "error-rate<1.5x", 100, values("error-rate", 0.004, 0), nil, "error-rate 0.4% (<1.5x, of the default version's 0) | | |"},
 		{"a baseline of 0 errors, above the floor", "error-rate<=1.5x", 100, values("error-rate", 0.006, 0), nil, "error-rate 0.6% (<=1.5x, of the default version's 0) | error-rate 0.6% (<=1.5x, of the default version's 0) | |"},
 		{"a latency beside 0", "p50<1.5x", 100, values("p50", 0.005, 0), nil, "p50 5ms (<1.5x, of the default version's 0) | | |"},
-		{"a query beside 0", "queue<2x", 100, values("queue", 3, 0), nil, "queue ? (<2x) | | queue: the default version has 0, of which no factor can be taken |"},
+		{"a query beside 0", "queue<2x", 100, values("queue", 3, 0), nil, "queue ? (<2x) | | queue: the default version's value is 0, so a relative bound does not apply |"},
 		{"0 beside 0", "queue<2x", 100, values("queue", 0, 0), nil, "queue 0 (<2x, of the default version's 0) | | |"},
 		{"a lower bound", "queue>=2", 100, values("queue", 1, nan), nil, "queue 1 (>=2) | queue 1 (>=2) | |"},
 		{"a lower factor", "queue>=0.9x", 100, values("queue", 8, 10), nil, "queue 0.8x (>=0.9x) | queue 0.8x (>=0.9x) | |"},

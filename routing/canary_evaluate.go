@@ -24,7 +24,7 @@ func (s defaultDecision) evaluate(interval time.Duration) defaultDecision {
 	switch checks, samples := s.canaryChecks(), s.freshSamples(); {
 	case !s.Settings.Canary.HasMetrics && len(checks) > 0:
 		result.missing = append(result.missing, "routing.metrics is not configured")
-	case !s.Settings.Canary.HasMetrics:
+	case !s.usesMetrics():
 	case samples == nil:
 		next.canary.isEvaluated = false
 		s.noteTime(s.evaluationDue().Add(interval))
@@ -56,6 +56,29 @@ func (s defaultDecision) abortsNow(interval time.Duration) bool {
 		return false
 	}
 	return s.canAbort() && (len(s.unreadyCanary()) > 0 || s.evaluationDue().After(failing))
+}
+
+// countDeadline counts the deadline, from the first evaluation on that does not pass after the duration of the step. It reports whether
+// the deadline has elapsed. What was counted is recorded periodically, so that time without evaluations does not count: an outage,
+// routing.freeze, or a clock that was set forward.
+func (s defaultDecision) countDeadline() (next defaultDecision, isOver bool) {
+	next, c, deadline, period := s, s.record.Canary, s.canarySettings().Deadline, s.deadlinePeriod()
+	counted := c.countLate(s.now, period)
+	at, isCounting := parseTime(c.LateAt)
+	if !isCounting || s.now.Sub(at) >= period || at.After(s.now.Add(time.Second)) {
+		c, at = counted, s.now
+		next.record.Canary = c
+	}
+	if isOver = counted.late() >= deadline; !isOver {
+		s.noteTime(at.Add(min(period, deadline-c.late())))
+	}
+	return next, isOver
+}
+
+// deadlinePeriod returns how often the elapsed part of the deadline is recorded, which is also the most that a gap without evaluations adds.
+func (s defaultDecision) deadlinePeriod() time.Duration {
+	_, interval := s.canaryStep()
+	return max(interval, s.canarySettings().Deadline/10)
 }
 
 // canAbort reports whether the default version can receive the share of the canary.
@@ -91,6 +114,9 @@ func (s *facts) canaryChecks() []api.CanaryCheck {
 	}
 	return []api.CanaryCheck{defaultCheck}
 }
+
+// usesMetrics reports whether evaluations ask the metrics server: not with readiness as the only check.
+func (s *facts) usesMetrics() bool { return s.Settings.Canary.HasMetrics && len(s.canaryChecks()) > 0 }
 
 // unreadyCanary returns why the pods of the canary fail; empty if they do not. Only as many pods count as there were when the step
 // began, so that new ones may start.
@@ -128,7 +154,8 @@ func (s *facts) canaryPods(version string) (pods, ready int, restarts map[string
 	return pods, ready, restarts
 }
 
-// recordedRestarts returns the restarts to record. Of more pods than maxRestarts, the others have the most of them, under the empty name.
+// recordedRestarts returns the restarts to record. The pods beyond maxRestarts share the highest count, under
+// the key "".
 func recordedRestarts(restarts map[string]int) map[string]int {
 	if len(restarts) == 0 {
 		return nil
@@ -172,6 +199,9 @@ func (s defaultDecision) whyHeld() (why []string) {
 	}
 	if !s.gone.standIn.isZero() || s.isGone(s.record.Default) && s.record.Canary.Percent < 100 {
 		why = append(why, "the workload of the default version was deleted")
+	}
+	if s.isGone(meaning{Version: s.record.Canary.Version}) {
+		why = append(why, "its workload was deleted, and the default version has no ready pod to receive its requests")
 	}
 	return why
 }

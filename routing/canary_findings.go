@@ -10,17 +10,9 @@ import (
 	"outrigger.dev/outrigger/api"
 )
 
-// CanaryTransition is a change of a canary's state or step that a plan decides.
-type CanaryTransition struct {
-	Reason    string // CanaryStarted, CanaryStep, CanarySucceeded, CanaryAborted
-	IsWarning bool
-	Note      string        // a sentence, with the numbers of the last evaluation
-	Workloads []WorkloadRef // that run the version
-}
-
-// resumeCanary returns the command that resumes or retries a canary.
-func (s *facts) resumeCanary() string {
-	return s.annotate(api.AnnotationDecidedAt + "=$(date -u +%Y-%m-%dT%H:%M:%SZ)")
+// canaryCommand returns the command that resumes or retries a canary: with --resume or --retry.
+func (s *facts) canaryCommand(action string) string {
+	return "outrigger canary -n " + s.Service.Namespace + " " + s.Service.Name + " " + action
 }
 
 // aboutCanary returns a finding about the annotation canary.
@@ -41,12 +33,12 @@ func (s defaultDecision) canaryFindings() (found []finding) {
 	}
 	if s.canary.isEvaluated && len(result.missing) > 0 {
 		found = append(found, s.aboutCanary(api.RouteCanaryNoData,
-			fmt.Sprintf("Canary %s stays at %d%%: %s. It is aborted if it cannot pass its step within %v.", c.Version, c.Percent, result.missing[0], s.canarySettings().Deadline),
+			fmt.Sprintf("Canary %s stays at %d%%: %s. It is aborted if it cannot pass its step within %s.", c.Version, c.Percent, result.missing[0], api.ShortDuration(s.canarySettings().Deadline)),
 			"Check routing.metrics and the metrics of the version's pods, or change "+api.AnnotationCanaryChecks+"."))
 	}
 	if result.tooFew != "" && !s.canary.passesAt.After(s.now) {
 		found = append(found, s.aboutCanary(api.RouteCanaryFewRequests,
-			fmt.Sprintf("Canary %s stays at %d%%: it has had fewer than %d requests in this step. It is aborted if it cannot pass its step within %v.", c.Version, c.Percent, s.canarySettings().MinRequests, s.canarySettings().Deadline),
+			fmt.Sprintf("Canary %s stays at %d%%: it has had fewer than %d requests in this step. It is aborted if it cannot pass its step within %s.", c.Version, c.Percent, s.canarySettings().MinRequests, api.ShortDuration(s.canarySettings().Deadline)),
 			"Send it more requests, begin with a larger step, or lower "+api.AnnotationCanaryMinRequests+"."))
 	}
 	return append(found, s.undersizedCanary()...)
@@ -57,11 +49,11 @@ func (s defaultDecision) heldCanary() finding {
 	c := s.record.Canary
 	message := fmt.Sprintf("Canary %s stays at its step: %s.", c.Version, strings.Join(s.canary.held, "; "))
 	if !c.Edited {
-		return s.aboutCanary(api.RouteCanaryHeld, message, "It goes on when that has changed.")
+		return s.aboutCanary(api.RouteCanaryHeld, message, "It continues when this is fixed.")
 	}
-	advice := "To resume it: " + s.resumeCanary() + "."
+	advice := "To resume it: " + s.canaryCommand("--resume") + "."
 	if routes := s.ours.routes(); len(routes) > 0 {
-		advice = fmt.Sprintf("To resume it with %s, which overwrites %s: %s.", s.canaryWeights(), s.editedShares(), s.resumeCanary())
+		advice = fmt.Sprintf("To resume it with %s, which overwrites %s: %s.", s.canaryWeights(), s.editedShares(), s.canaryCommand("--resume"))
 	}
 	if len(s.detached) > 0 {
 		advice = "First restore the route, as its own message says. " + advice
@@ -99,7 +91,7 @@ func (s defaultDecision) undersizedCanary() []finding {
 // waitingCanary reports what a canary waits for.
 func (s defaultDecision) waitingCanary(version string, missing []string) []finding {
 	value := s.Intent.Texts[api.AnnotationCanary]
-	out := s.aboutCanary(api.RoutePendingVersions, pendingText(missing)+fmt.Sprintf("Canary %s starts then; until then it receives no requests by weight.", version),
+	out := s.aboutCanary(api.RoutePendingVersions, pendingText(missing)+fmt.Sprintf("Canary %s starts when nothing is pending. Until then, it receives no requests by weight.", version),
 		"See kubectl get pods -n "+s.Service.Namespace+" -L "+s.Intent.VersionLabel+".")
 	out.pending = &Pending{Key: api.AnnotationCanary, Value: value, Missing: missing}
 	return []finding{out}
@@ -126,16 +118,23 @@ func (s defaultDecision) matchesTo(version string) (out []string) {
 
 func (s defaultDecision) abortedCanary(ended endedCanary) finding {
 	return s.aboutCanary(api.RouteCanaryAborted, s.abortText(ended)+" It does not start again with this pod template.",
-		"To retry it as it is: "+s.resumeCanary()+".")
+		"To retry it as it is: "+s.canaryCommand("--retry")+".")
 }
 
-// endedBefore reports a requested canary that has ended, and is not the default.
+// endedBefore reports a requested canary that has ended, and is not the default. One that the user ended is not a problem, unless it is
+// requested again.
 func (s defaultDecision) endedBefore(ended endedCanary) []finding {
-	if ended.State == CanaryAborted {
+	switch {
+	case ended.By == byChoice:
+		return nil
+	case ended.By == byCanary:
+		return []finding{s.aboutCanary(api.RouteWithoutEffect, "Canary "+ended.Version+" was ended before ("+ended.Why+"). It does not start again by itself.",
+			"To start it again: "+s.canaryCommand("--retry")+".")}
+	case ended.State == CanaryAborted:
 		return []finding{s.abortedCanary(ended)}
 	}
 	return []finding{s.aboutCanary(api.RouteWithoutEffect, "Canary "+ended.Version+" has succeeded before, and another version is the default now. It does not start again by itself.",
-		"To roll it out again: "+s.resumeCanary()+".")}
+		"To roll it out again: "+s.canaryCommand("--retry")+".")}
 }
 
 // supersededSettings reports the annotations that a canary has superseded, if they say something else.

@@ -68,7 +68,7 @@ func TestOutageOfHours(t *testing.T) {
 	}{
 		{"healthy", func(*cluster) {}, "v2 progressing 3/3 100%", "v2"},
 		{"it fails", func(c *cluster) { c.measured(0.5) }, "v2 progressing 2/3 50%", "v1=50 v2=50"},
-		{"no data, and the deadline has elapsed", func(c *cluster) { c.measured(nan) }, "v2 aborted", "v1"},
+		{"no data, and the deadline has elapsed", func(c *cluster) { c.measured(nan) }, "v2 progressing 2/3 50%", "v1=50 v2=50"},
 		{"its workload is gone", func(c *cluster) { c.remove("app-v2"); c.gone("app-v2") }, "v2 waiting", "v1"},
 		{"a new template", func(c *cluster) { c.templates["app-v2"] = "t9" }, "v2 waiting", "v1"},
 		{"it was removed from the Service", func(c *cluster) { c.annotate("canary-") }, "none", "v1"},
@@ -87,6 +87,53 @@ func TestOutageOfHours(t *testing.T) {
 				c.advance(time.Minute)
 				c.isCanary("v2 aborted", "v1")
 			}
+			if test.name == "no data, and the deadline has elapsed" { // of which the outage is no part
+				c.advance(31 * time.Minute)
+				c.isCanary(test.status, test.routes)
+				c.advance(30 * time.Minute)
+				c.isCanary("v2 aborted", "v1")
+			}
+		})
+	}
+}
+
+// Time without evaluations is no part of the deadline: the canary is aborted by an evaluation, and after the whole deadline.
+func TestDeadlineIsCountedByEvaluations(t *testing.T) {
+	gaps := map[string]func(c *cluster, by time.Duration){
+		"an outage": func(c *cluster, by time.Duration) { c.now = c.now.Add(by) },
+		"a freeze": func(c *cluster, by time.Duration) {
+			c.settings.Freeze = true
+			c.settle()
+			c.advance(by)
+			c.settings.Freeze = false
+		},
+		"a clock that is set forward": func(c *cluster, by time.Duration) { c.stepClock(by) },
+	}
+	for name, gap := range gaps {
+		t.Run(name+" of a healthy canary", func(t *testing.T) {
+			c := started(t, "canary-deadline=10m")
+			c.measured(0)
+			c.settle()
+			answer := c.metrics
+			c.metrics = nil // the first plan after the gap has no samples yet
+			gap(c, 10*time.Hour)
+			c.settle()
+			c.isCanary("v2 progressing 2/3 50%", "v1=50 v2=50")
+			c.metrics = answer
+			c.settle()
+			c.isCanary("v2 progressing 3/3 100%", "v2")
+		})
+		t.Run(name+" without data", func(t *testing.T) {
+			c := started(t, "canary-deadline=10m")
+			c.measured(nan)
+			c.settle()
+			c.advance(12 * time.Minute) // of which 2 or 3 are late
+			gap(c, 10*time.Hour)
+			c.settle()
+			c.advance(5 * time.Minute)
+			c.isCanary("v2 progressing 2/3 50%", "v1=50 v2=50")
+			c.advance(5 * time.Minute)
+			c.isCanary("v2 aborted", "v1")
 		})
 	}
 }

@@ -25,6 +25,9 @@ type canaryRecord struct {
 	Restarts map[string]int `json:"restarts,omitempty"`
 	// Failing is when the last evaluation failed that no passing one has followed.
 	Failing string `json:"failing,omitempty"`
+	// LateAt is when the deadline of the step was last counted, after the duration of the step. LateMillis is how much of it had elapsed.
+	LateAt     string `json:"lateAt,omitempty"`
+	LateMillis int64  `json:"lateMillis,omitempty"`
 	// StoppedAt is since when the clock of the step is stopped. StoppedMillis is how long it was stopped before.
 	StoppedAt     string `json:"stoppedAt,omitempty"`
 	StoppedMillis int64  `json:"stoppedMillis,omitempty"`
@@ -38,9 +41,9 @@ type canaryRecord struct {
 	// Superseded are hashes of default-version, weights, and decided-at together (choiceHash). As long as the annotations have one of
 	// these values, they have no effect: a canary that started later has decided.
 	Superseded []string `json:"superseded,omitempty"`
-	// DecidedAt and Said are decided-at, and hashes of default-version and weights, as they were when they were last taken into account.
+	// DecidedAt and Choice are decided-at, and hashes of default-version and weights, as they were when they were last taken into account.
 	DecidedAt string `json:"decidedAt,omitempty"`
-	Said      string `json:"said,omitempty"`
+	Choice    string `json:"choice,omitempty"`
 	// Ended are the canaries that ended, newest first.
 	Ended []endedCanary `json:"ended,omitempty"`
 	Auto  *autoCanaries `json:"auto,omitempty"`
@@ -54,7 +57,14 @@ type endedCanary struct {
 	At        string      `json:"at"`
 	Percent   int32       `json:"percent,omitempty"` // its last share
 	Why       string      `json:"why,omitempty"`
+	By        string      `json:"by,omitempty"` // the decision of the user that ended it: byCanary or byChoice; empty if it was not the user
 }
+
+// Decisions of the user that end a canary.
+const (
+	byCanary = "canary" // its annotation was removed or changed
+	byChoice = "choice" // default-version, weights, or decided-at
+)
 
 const (
 	// maxEnded is how many canaries that ended are remembered.
@@ -63,11 +73,13 @@ const (
 	maxCanaryText = 300
 	// maxRestarts is how many pods with restarts are recorded one by one.
 	maxRestarts = 100
+	// maxSuperseded is how many superseded values are remembered.
+	maxSuperseded = 20
 )
 
 // IsZero leaves an empty record out of JSON. Without a version, there is no step.
 func (c canaryRecord) IsZero() bool {
-	return c.Version == "" && len(c.Superseded) == 0 && c.DecidedAt == "" && c.Said == "" && len(c.Ended) == 0 && c.Auto == nil
+	return c.Version == "" && len(c.Superseded) == 0 && c.DecidedAt == "" && c.Choice == "" && len(c.Ended) == 0 && c.Auto == nil
 }
 
 // UnmarshalJSON reads a record that it cannot decode as empty, so that the rest of the record is kept.
@@ -91,10 +103,14 @@ func (r record) withoutCanary() record {
 	return r
 }
 
-// ended returns the canary of a version that ended with these templates or more; false if there was none.
+// ended returns the canary of a version that ended with these templates or more; false if there was none. Pods without a template hash are
+// a template of their own.
 func (c canaryRecord) ended(version string, templates []string) (endedCanary, bool) {
 	at := slices.IndexFunc(c.Ended, func(e endedCanary) bool {
-		return e.Version == version && !slices.ContainsFunc(templates, func(hash string) bool { return !slices.Contains(e.Templates, hash) })
+		if e.Version != version || len(templates) == 0 && len(e.Templates) > 0 {
+			return false
+		}
+		return !slices.ContainsFunc(templates, func(hash string) bool { return !slices.Contains(e.Templates, hash) })
 	})
 	if at < 0 {
 		return endedCanary{}, false
@@ -103,8 +119,8 @@ func (c canaryRecord) ended(version string, templates []string) (endedCanary, bo
 }
 
 // end returns the record after the canary has ended.
-func (c canaryRecord) end(state CanaryState, why string, now time.Time) canaryRecord {
-	ended := endedCanary{Version: c.Version, Templates: c.Templates, State: state, At: timeText(now), Percent: c.Percent, Why: api.Shorten(why, maxCanaryText)}
+func (c canaryRecord) end(as canaryEnd, now time.Time) canaryRecord {
+	ended := endedCanary{Version: c.Version, Templates: c.Templates, State: as.state, At: timeText(now), Percent: c.Percent, Why: api.Shorten(as.why, maxCanaryText), By: as.by}
 	list := []endedCanary{ended}
 	for _, e := range c.Ended {
 		if e.Version != ended.Version || !slices.Equal(e.Templates, ended.Templates) {
@@ -112,7 +128,7 @@ func (c canaryRecord) end(state CanaryState, why string, now time.Time) canaryRe
 		}
 	}
 	return canaryRecord{
-		Superseded: c.Superseded, DecidedAt: c.DecidedAt, Said: c.Said, Auto: c.Auto, Ended: list[:min(len(list), maxEnded)],
+		Superseded: c.Superseded, DecidedAt: c.DecidedAt, Choice: c.Choice, Auto: c.Auto, Ended: list[:min(len(list), maxEnded)],
 	}
 }
 
@@ -146,6 +162,22 @@ func (c canaryRecord) stopped() time.Duration {
 	return time.Duration(c.StoppedMillis) * time.Millisecond
 }
 
+// late returns how much of the deadline had elapsed when it was last counted.
+func (c canaryRecord) late() time.Duration { return time.Duration(c.LateMillis) * time.Millisecond }
+
+// countLate counts the deadline until now. A gap of more than two periods counts as one.
+func (c canaryRecord) countLate(now time.Time, period time.Duration) canaryRecord {
+	if at, isCounting := parseTime(c.LateAt); isCounting {
+		elapsed := max(0, now.Sub(at))
+		if elapsed > 2*period {
+			elapsed = period
+		}
+		c.LateMillis += elapsed.Milliseconds()
+	}
+	c.LateAt = timeText(now)
+	return c
+}
+
 // shows reports whether another copy of the record has the same step.
 func (c canaryRecord) shows(other canaryRecord) bool {
 	return c.Version == other.Version && c.Percent == other.Percent && c.Since == other.Since
@@ -153,14 +185,9 @@ func (c canaryRecord) shows(other canaryRecord) bool {
 
 // The default-version and weights that a canary superseded are those of choiceHash.
 
-// said returns hashes of default-version and of weights.
-func (s *facts) said() (defaultVersion, weights string) {
-	return api.ShortHash(s.Intent.Texts[api.AnnotationDefaultVersion]), api.ShortHash(s.Intent.Texts[api.AnnotationWeights])
-}
-
-func (s *facts) saidText() string {
-	defaultVersion, weights := s.said()
-	return defaultVersion + " " + weights
+// choiceText returns hashes of default-version and of weights.
+func (s *facts) choiceText() string {
+	return api.ShortHash(s.Intent.Texts[api.AnnotationDefaultVersion]) + " " + api.ShortHash(s.Intent.Texts[api.AnnotationWeights])
 }
 
 // hasDecidedAnew reports whether decided-at has a value that was not taken into account yet.
@@ -169,21 +196,77 @@ func (s *facts) hasDecidedAnew(c canaryRecord) bool {
 }
 
 // supersede removes from the intent what a canary has superseded: the values of default-version and weights with which it started.
-// While it progresses, weights have no effect, unless they come with a new decided-at.
+// A new decided-at alone revives them only as decidesAgain says. While a canary progresses, weights have no effect, unless they come with a
+// new decided-at.
 func (s *reader) supersede() {
 	c := s.recorded.Canary
-	if s.renewed || !s.isRecorded || len(c.Superseded) == 0 && !c.isActive() {
+	if s.renewed || !s.isRecorded || len(c.Superseded) == 0 && len(c.Ended) == 0 && !c.isActive() {
 		return
 	}
-	if slices.Contains(c.Superseded, s.choiceHash()) {
+	s.retried = s.retriedCanary()
+	isSame := slices.Contains(c.Superseded, s.choiceHashAt(c.DecidedAt)) && !s.decidesAgain()
+	if isSame || slices.Contains(c.Superseded, s.choiceHash()) {
 		s.superseded, s.isIdle = true, c.isActive() && len(s.Intent.Weights) > 0
 		s.Intent.Default, s.Intent.Weights = api.DefaultIntent{Policy: api.DefaultFirst}, nil
 		return
 	}
-	if c.isActive() && (!s.hasDecidedAnew(c) || s.saidText() == c.Said) {
+	if c.isActive() && (!s.hasDecidedAnew(c) || s.choiceText() == c.Choice) {
 		s.isIdle = len(s.Intent.Weights) > 0
 		s.Intent.Weights = nil
 	}
+}
+
+// decidesAgain reports whether decided-at decides again for the same default-version and weights, as outrigger promote does. It must be
+// later than the one before. While a canary is requested of a version that is not the default, it is about that canary.
+func (s *facts) decidesAgain() bool {
+	c := s.recorded.Canary
+	before, _ := parseTime(c.DecidedAt)
+	if !s.Intent.DecidedAt.After(before) {
+		return false
+	}
+	requested := s.requestedCanary()
+	return requested == "" || s.isRecordedDefault(requested)
+}
+
+// requestedCanary returns the version that the annotation requests. With auto, and while the annotation is invalid, it is the one that
+// progresses, or else the one that waits, or else the one that ended last.
+func (s *facts) requestedCanary() string {
+	c, intent := s.recorded.Canary, s.Intent.Canary
+	switch {
+	case intent == nil && !s.invalid[api.AnnotationCanary]:
+		return ""
+	case intent != nil && !intent.Auto:
+		return intent.Version
+	case c.isActive():
+		return c.Version
+	case c.Auto != nil && c.Auto.Waiting != "":
+		return c.Auto.Waiting
+	case len(c.Ended) > 0:
+		return c.Ended[0].Version
+	}
+	return ""
+}
+
+// retriedCanary returns the version of a canary that has ended, and that the user decided to retry: decided-at is newer, nothing else was
+// decided with it, and the version is not the default. It is empty if there is none.
+func (s *facts) retriedCanary() string {
+	c, version := s.recorded.Canary, s.requestedCanary()
+	at := slices.IndexFunc(c.Ended, func(e endedCanary) bool { return e.Version == version })
+	if c.isActive() || at < 0 || !s.hasDecidedAnew(c) || s.choiceText() != c.Choice || s.isRecordedDefault(version) {
+		return ""
+	}
+	if ended, _ := parseTime(c.Ended[at].At); !s.Intent.DecidedAt.After(ended) {
+		return ""
+	}
+	return version
+}
+
+// isRecordedDefault reports whether the recorded default is a version, or a workload that runs it.
+func (s *facts) isRecordedDefault(version string) bool {
+	d := s.recorded.Default
+	return d.Version == version || slices.ContainsFunc(s.cluster.all(), func(g podGroup) bool {
+		return g.Version == version && slices.Contains(d.Tracks, g.Workload)
+	})
 }
 
 // isCanaryInvalid reports whether an annotation of canaries is invalid.

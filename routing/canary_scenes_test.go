@@ -52,6 +52,8 @@ func TestInvalidCanaryStartsAndMovesNothing(t *testing.T) {
 			key, _, _ := strings.Cut(bad, "=")
 			c = canaryOf(t, "canary=v2", "canary-steps=25@1m,50@2m,100@1m")
 			c.settle()
+			c.advance(30 * time.Second)
+			c.annotate(bad, "canary-deadline=1m")
 			c.annotate(bad)
 			c.settle()
 			c.advance(20 * time.Minute)
@@ -66,6 +68,8 @@ func TestInvalidCanaryStartsAndMovesNothing(t *testing.T) {
 				c.annotate("canary-steps=25@1m,50@2m,100@1m")
 			}
 			c.settle()
+			c.isCanary("v2 progressing 1/3 25%", "v1=75 v2=25") // its clock was stopped
+			c.advance(31 * time.Second)
 			c.isCanary("v2 progressing 2/3 50%", "v1=50 v2=50")
 		})
 	}

@@ -43,6 +43,33 @@ func CanaryStatusOf(observed Observed, now time.Time) (CanaryStatus, bool) {
 	return decided.canaryStatus(), true
 }
 
+// RecordedCanaryOf returns the canary as the controller has recorded it. isCurrent is false if a plan would change its state or step now:
+// only the controller's plan has samples of the metrics, and only what it writes takes effect.
+func RecordedCanaryOf(observed Observed, now time.Time) (status CanaryStatus, isCurrent, has bool) {
+	s, ok := interpreted(observed, now)
+	if !ok {
+		return CanaryStatus{}, false, false
+	}
+	s.noteEdits()
+	decided, _, ok := decide(&s.facts)
+	if !ok || decided.canary.state == "" {
+		return CanaryStatus{}, false, false
+	}
+	planned, c := decided.canaryStatus(), s.recorded.Canary
+	switch {
+	case c.isActive() && planned.State == CanaryProgressing && c.shows(decided.record.Canary):
+		return planned, true, true
+	case c.isActive():
+		recorded := s.recordedOutcome().defaultDecision
+		step, _ := recorded.canaryStep()
+		recorded.canary = canaryVerdict{version: c.Version, state: CanaryProgressing, passesAt: c.since().Add(c.stopped() + step.Duration)}
+		return recorded.canaryStatus(), false, true
+	case planned.State == CanaryProgressing:
+		return CanaryStatus{Version: planned.Version, State: CanaryWaiting, Reason: "the controller to record it", IsPaused: planned.IsPaused}, false, true
+	}
+	return planned, true, true
+}
+
 // interpreted reads what a plan would read. It is false if the plan would end without a decision.
 func interpreted(observed Observed, now time.Time) (*reader, bool) {
 	s := read(observed, now, newPodsAndWorkloads(observed))
@@ -101,9 +128,9 @@ func (s defaultDecision) canaryStatus() CanaryStatus {
 }
 
 // CanaryQueryOf returns what the evaluation that is due now needs from the metrics. It is false if none is due, or if metrics are not
-// configured. The samples belong into Observed.Samples of the plan that follows.
+// configured. The samples belong in Observed.Samples of the plan that follows.
 func CanaryQueryOf(observed Observed, now time.Time) (CanaryQuery, bool) {
-	if observed.Settings.Freeze || !observed.Settings.Canary.HasMetrics || !hasActiveCanary(observed.Existing) {
+	if observed.Settings.Freeze || !observed.Settings.Canary.HasMetrics || !HasActiveCanary(observed.Existing) {
 		return CanaryQuery{}, false
 	}
 	s, ok := interpreted(observed, now)
@@ -113,7 +140,7 @@ func CanaryQueryOf(observed Observed, now time.Time) (CanaryQuery, bool) {
 	d := s.recordedOutcome().defaultDecision
 	c := d.record.Canary
 	due := d.evaluationDue()
-	if !c.isActive() || c.Edited || !due.After(c.since()) {
+	if !c.isActive() || c.Edited || !d.usesMetrics() || !due.After(c.since()) {
 		return CanaryQuery{}, false
 	}
 	version := func(name string) CanaryVersion { return CanaryVersion{Version: name, Subset: s.subsets.names[name]} }
@@ -123,8 +150,8 @@ func CanaryQueryOf(observed Observed, now time.Time) (CanaryQuery, bool) {
 	}, true
 }
 
-// hasActiveCanary reports whether an object may record a canary that progresses. It is cheap where none does, which is nearly always.
-func hasActiveCanary(existing Objects) bool {
+// HasActiveCanary reports whether an object may record a canary that progresses. It is cheap where none does, which is nearly always.
+func HasActiveCanary(existing Objects) bool {
 	return slices.ContainsFunc(existing.All(), func(object Object) bool {
 		return strings.Contains(object.GetAnnotations()[api.AnnotationRecord], `"canary":{"version":`)
 	})

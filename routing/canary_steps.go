@@ -46,10 +46,10 @@ func (s defaultDecision) canaryStepNumber() int {
 	return number
 }
 
-// stepText returns "step 2 of 4, 20% for 5m0s".
+// stepText returns "step 2 of 4, 20% for 5m".
 func (s defaultDecision) stepText() string {
 	step, _ := s.canaryStep()
-	return fmt.Sprintf("step %d of %d, %d%% for %v", s.canaryStepNumber(), len(s.canarySettings().Steps), s.record.Canary.Percent, step.Duration)
+	return fmt.Sprintf("step %d of %d, %d%% for %s", s.canaryStepNumber(), len(s.canarySettings().Steps), s.record.Canary.Percent, api.ShortDuration(step.Duration))
 }
 
 func inBrackets(text string) string {

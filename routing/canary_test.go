@@ -128,8 +128,8 @@ func TestCanaryTransitions(t *testing.T) {
 		c.advance(time.Minute - time.Second)
 	}
 	want := []string{
-		"CanaryStarted false Canary v2 of Service app started: step 1 of 2, 50% for 1m0s. [Deployment/app-v2]",
-		"CanaryStep false Canary v2 of Service app passed a step (error-rate 0.2% (<1%)), next: step 2 of 2, 100% for 1m0s. [Deployment/app-v2]",
+		"CanaryStarted false Canary v2 of Service app started: step 1 of 2, 50% for 1m. [Deployment/app-v2]",
+		"CanaryStep false Canary v2 of Service app passed a step (error-rate 0.2% (<1%)), next: step 2 of 2, 100% for 1m. [Deployment/app-v2]",
 	}
 	if !slices.Equal(got[:min(2, len(got))], want) {
 		t.Errorf("%s", strings.Join(got, "\n"))
@@ -224,8 +224,13 @@ func TestCanaryWithoutData(t *testing.T) {
 				c.tells(api.RouteCanaryNoData)
 			}
 			c.advance(10 * time.Second)
+			if name == "no answer" { // this leader has not evaluated it
+				c.advance(20 * time.Minute)
+				c.isCanary("v2 progressing 1/3 25%", "v1=75 v2=25")
+				return
+			}
 			c.isCanary("v2 aborted", "v1")
-			c.tellsAlso(api.RouteCanaryAborted, "it could not pass its step of 25% within 10m0s")
+			c.tellsAlso(api.RouteCanaryAborted, "it could not pass its step of 25% within 10m")
 		})
 	}
 }
@@ -361,4 +366,21 @@ func TestCanaryWithoutMetricsForItsChecks(t *testing.T) {
 	c.settle()
 	c.isCanary("v2 waiting", "v1")
 	c.tellsAlso(api.RoutePendingVersions, "metrics for outrigger.dev/canary-checks (routing.metrics)")
+}
+
+// With readiness as the only check, neither a metric nor the number of requests counts: TCP has none.
+func TestCanaryWithReadinessAlone(t *testing.T) {
+	c := canaryOf(t, "canary=v2", "canary-checks=readiness")
+	c.measured(nan)
+	c.settle()
+	if query, due := CanaryQueryOf(c.observe(), c.now.Add(40*time.Second)); due {
+		t.Errorf("%+v", query)
+	}
+	c.advance(time.Minute)
+	c.isCanary("v2 progressing 2/3 50%", "v1=50 v2=50")
+	c.tells()
+	c.run("app-v2", "v2", 2, 0)
+	c.settle()
+	c.advance(time.Minute)
+	c.isCanary("v2 aborted", "v1")
 }

@@ -53,8 +53,9 @@ type facts struct {
 	gatewayDetached bool     // our Gateway is no longer written, because another client changed it
 	left            stamps   // subsets that our routes no longer name, since when
 
-	superseded bool // default-version and weights have the values that a canary superseded
-	isIdle     bool // the weights have no effect, because a canary progresses
+	superseded bool   // default-version and weights have the values that a canary superseded
+	retried    string // the version of a canary that ended and that the user decided to retry; empty if there is none
+	isIdle     bool   // the weights have no effect, because a canary progresses
 }
 
 // ourObjects are the existing objects of Outrigger, by role.

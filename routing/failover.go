@@ -68,12 +68,12 @@ func (s defaultDecision) endsFailure() bool {
 	return true
 }
 
-func (s *facts) choiceHash() string {
-	var b strings.Builder
-	for _, key := range []string{api.AnnotationDefaultVersion, api.AnnotationWeights, api.AnnotationDecidedAt} {
-		b.WriteString(s.Intent.Texts[key] + "|")
-	}
-	return api.ShortHash(b.String())
+func (s *facts) choiceHash() string { return s.choiceHashAt(s.Intent.Texts[api.AnnotationDecidedAt]) }
+
+// choiceHashAt is choiceHash with another decided-at.
+func (s *facts) choiceHashAt(decidedAt string) string {
+	texts := s.Intent.Texts
+	return api.ShortHash(texts[api.AnnotationDefaultVersion] + "|" + texts[api.AnnotationWeights] + "|" + decidedAt + "|")
 }
 
 func (s defaultDecision) failed() []finding {

@@ -50,7 +50,7 @@ func plan(observed Observed, now time.Time, reads *podsAndWorkloads) Result {
 
 	// Objects.
 	objects, limits := render(decided)
-	return s.result(planEnd{objects: objects, found: append(found, limits...), isConcluded: true, transitions: decided.canary.transitions})
+	return s.result(planEnd{objects: objects, found: append(found, limits...), isConcluded: true, transitions: decided.canaryTransitions()})
 }
 
 // interpret reads what the pods, workloads, records, and foreign objects mean.

@@ -130,7 +130,8 @@ type Result struct {
 	Problems  []api.RouteProblem
 	// Pending are the settings that do not apply yet, sorted by key.
 	Pending []Pending
-	// Transitions are what the plan decides about a canary. They are to be reported as Events once an object of the plan is written.
+	// Transitions are what the plan decides about a canary. They are to be reported as Events once all VirtualServices of the plan
+	// are written. Until then each plan has them.
 	Transitions []CanaryTransition
 	// Unwritten are the changes that routing=observe prevents, in the order of Diff, except changes of metadata alone.
 	Unwritten []Change

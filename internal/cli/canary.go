@@ -56,7 +56,7 @@ if it was aborted. With --abort and --promote, --wait returns when the route is 
   # Choose steps and checks, and follow the canary until it ends
   outrigger canary springbootapp v2 --steps 5,25,50,100 --interval 5m --check 'error-rate<1%' --check 'p99<1.5x' --wait
 
-  # Keep the step; go on; send all requests to the default version, or to the new version
+  # Pause at the current step; continue; send all requests to the default version, or to the new version
   outrigger canary springbootapp --pause
   outrigger canary springbootapp --resume
   outrigger canary springbootapp --abort
@@ -98,11 +98,11 @@ if it was aborted. With --abort and --promote, --wait returns when the route is 
 	f.StringArrayVar(&flags.checks, "check", nil, "a check such as error-rate<1%, p99<500ms, or p99<1.5x, which is relative to the default version; can be repeated")
 	f.StringVar(&flags.minRequests, "min-requests", "", "requests to the version without which a step does not pass (default 20)")
 	f.StringVar(&flags.deadline, "deadline", "", "how long a step may take in addition to its duration (default 1h)")
-	f.BoolVar(&flags.pause, "pause", false, "keep the canary at its step")
-	f.BoolVar(&flags.resume, "resume", false, "let a canary go on that was paused, or whose route was edited by hand")
+	f.BoolVar(&flags.pause, "pause", false, "stay at the current step; a failing check still aborts the canary")
+	f.BoolVar(&flags.resume, "resume", false, "continue a canary that was paused, or whose route was edited by hand")
 	f.BoolVar(&flags.abort, "abort", false, "end the canary; the default version gets all requests")
 	f.BoolVar(&flags.promote, "promote", false, "end the canary; its version becomes the default version at once")
-	f.BoolVar(&flags.retry, "retry", false, "start a canary that has ended again")
+	f.BoolVar(&flags.retry, "retry", false, "restart the canary that ended last")
 	f.BoolVar(&flags.wait, "wait", false, "follow the canary until it ends; exit status 1 if it was aborted")
 	f.BoolVar(&flags.pending, "pending", false, "accept a version that has no pods yet; the canary starts when they are ready")
 	f.DurationVar(&flags.timeout, "timeout", 0, "how long --wait waits (default no limit; 1m with --abort and --promote)")
@@ -181,7 +181,7 @@ func (f canaryFlags) checkAction(command *cobra.Command, action string, rest []s
 		return usagef("--%s and --pending cannot be combined: the canary has its version", action)
 	}
 	if action == "pause" && f.wait {
-		return usagef("--pause and --wait cannot be combined: a paused canary does not go on")
+		return usagef("--pause and --wait cannot be combined: a paused canary stays at its step")
 	}
 	return nil
 }

@@ -120,11 +120,11 @@ func (w *canaryWatch) look(ctx context.Context) (isOver bool, err error) {
 		return false, err
 	}
 	now := w.now()
-	c, isRecorded := diagnose.CanaryOf(observed, now)
+	c, isCurrent := diagnose.CanaryOf(observed, now)
 	switch isOther := c != nil && w.version != "" && c.Version != w.version; {
 	case c == nil || isOther && w.isSeen:
 		return true, w.replaced(observed, c)
-	case isOther || !isRecorded && c.State != string(routing.CanaryWaiting): // the controller has to write it
+	case isOther || !isCurrent: // the controller has to write it
 		if w.unrecorded.IsZero() {
 			w.unrecorded = now
 		}

@@ -52,7 +52,7 @@ Next: In 3m12s, if its checks pass, v2 gets 100% of the requests. If a check fai
 		t.Errorf("-want +got:\n%s", diff)
 	}
 	r.mustCanary("app", "--pause")
-	if got := explained(); !strings.Contains(got, "Next: It stays at its step, but a failing check still ends it. To go on: outrigger canary -n demo app --resume\n") {
+	if got := explained(); !strings.Contains(got, "Next: It stays at this step. A failing check still aborts it. To continue: outrigger canary -n demo app --resume\n") {
 		t.Error(got)
 	}
 	r.setReady("app-v2", false)

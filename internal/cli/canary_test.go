@@ -218,7 +218,7 @@ func TestCanaryCommandLines(t *testing.T) {
 		"app v2 --pause":                    "name the Service alone: canary SERVICE --pause",
 		"--abort":                           "name the Service alone: canary SERVICE --abort",
 		"app --pause=false":                 "--pause=false has no effect: leave it out",
-		"app --pause --wait":                "--pause and --wait cannot be combined: a paused canary does not go on",
+		"app --pause --wait":                "--pause and --wait cannot be combined: a paused canary stays at its step",
 		"app --retry --steps=5,100":         "--retry and --steps cannot be combined: name the version to choose its settings",
 		"app --abort --pending":             "--abort and --pending cannot be combined: the canary has its version",
 		"app auto --wait":                   "auto starts no canary now: leave out --wait",

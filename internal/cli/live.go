@@ -140,7 +140,15 @@ func installations(ctx context.Context, reader client.Reader, namespace string, 
 	return out, nil
 }
 
-func (l *live) settings() api.RoutingSettings { return l.config.RoutingSettings() }
+// settings returns the settings of the installation. While they are unknown, any metric may exist, so that no check is invalid and no
+// canary passes a step without the controller's own evaluation.
+func (l *live) settings() api.RoutingSettings {
+	out := l.config.RoutingSettings()
+	if len(l.configs) == 0 && l.gaps.Hides(l.systemNamespace, "ConfigMap") {
+		out.Canary.HasMetrics, out.Limits.AnyCanaryQuery = true, true
+	}
+	return out
+}
 
 // sources returns what plans are gathered from. It reads through a snapshot, so that nothing is requested twice.
 func (l *live) sources(s *snapshot) *controller.Live {

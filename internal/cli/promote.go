@@ -16,7 +16,8 @@ func promoteCommand() *cobra.Command {
 		Use:   "promote SERVICE VERSION",
 		Short: "Send all unmatched requests of a Service to one version",
 		Long: `Sets the annotations outrigger.dev/default-version and outrigger.dev/decided-at of the Service, removes
-outrigger.dev/weights, and changes nothing else: all requests that no match claims go to the version.
+outrigger.dev/weights and outrigger.dev/canary, and changes nothing else: all requests that no match claims go to the version.
+A canary that progresses ends. outrigger.dev/canary=auto stays.
 
 A version that no pod or workload of the Service has is refused, unless you set --pending. The effect is printed first, also
 for other Services that select the same pods.`,

@@ -15,8 +15,8 @@ func shiftCommand() *cobra.Command {
 	return decisionCommand(&cobra.Command{
 		Use:   "shift SERVICE VERSION=WEIGHT...",
 		Short: "Share a Service's requests between versions",
-		Long: `Sets the annotations outrigger.dev/weights and outrigger.dev/decided-at of the Service, and nothing else; the controller
-then changes the route. Weights are whole numbers and need not sum to 100. A version that is not named gets nothing.
+		Long: `Sets the annotations outrigger.dev/weights and outrigger.dev/decided-at of the Service, and removes outrigger.dev/canary,
+which ends a canary that progresses; outrigger.dev/canary=auto stays. The controller then changes the route. Weights are whole numbers and need not sum to 100. A version that is not named gets nothing.
 
 A version that no pod or workload of the Service has is refused, unless you set --pending. The effect is printed first, also
 for other Services that select the same pods.`,

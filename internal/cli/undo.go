@@ -27,7 +27,8 @@ lists them with the numbers that --to takes. A second undo returns to what the f
 they are. A decision that names a version without pods or workloads is refused.
 
 While a canary progresses, undo aborts it: the default version gets all requests. A canary that waits is removed. The success
-of a canary is one decision, so undo returns to the default before it.`,
+of a canary is one decision, so undo returns to the default before it. undo removes outrigger.dev/canary, so that the version
+does not start again; outrigger.dev/canary=auto stays.`,
 		Example: `  # Return to the weights and default before the last decision
   outrigger undo springbootapp
 

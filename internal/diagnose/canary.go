@@ -32,9 +32,10 @@ type CanaryStatus struct {
 	Reason string `json:"reason,omitempty"`
 }
 
-// CanaryOf returns the canary of a Service, or nil if it has none. recorded is false if the controller has not written the state yet.
-func CanaryOf(observed routing.Observed, now time.Time) (status *CanaryStatus, recorded bool) {
-	is, has := routing.CanaryStatusOf(observed, now)
+// CanaryOf returns the canary of a Service as the controller has recorded it, or nil if it has none. isCurrent is false if the controller
+// has to change its state or step.
+func CanaryOf(observed routing.Observed, now time.Time) (status *CanaryStatus, isCurrent bool) {
+	is, isCurrent, has := routing.RecordedCanaryOf(observed, now)
 	if !has {
 		return nil, false
 	}
@@ -48,8 +49,7 @@ func CanaryOf(observed routing.Observed, now time.Time) (status *CanaryStatus, r
 		out.Checks = checkTexts(observed)
 	}
 	out.Since, out.Next = timeOrNil(is.Since), timeOrNil(is.Next)
-	later, _ := routing.CanaryStatusOf(observed, now.Add(10*time.Millisecond)) // what is not recorded begins with each plan
-	return &out, later.State == is.State && later.Since.Equal(is.Since)
+	return &out, isCurrent
 }
 
 func timeOrNil(at time.Time) *time.Time {
@@ -68,6 +68,8 @@ func checkTexts(observed routing.Observed) (out []string) {
 		for _, check := range intent.Checks {
 			out = append(out, check.Text)
 		}
+	case observed.Settings.Limits.AnyCanaryQuery:
+		out = []string{api.MetricErrorRate + "<1% (if metrics are configured)"}
 	case observed.Settings.Canary.HasMetrics:
 		out = []string{api.MetricErrorRate + "<1%"}
 	}
@@ -171,9 +173,9 @@ func (c CanaryStatus) next(observed routing.Observed, now time.Time) string {
 	case !c.IsProgressing():
 		return fmt.Sprintf("When that has changed, %s gets %d%% of the requests.", c.Version, steps[0].Percent)
 	case c.Paused:
-		return "It stays at its step, but a failing check still ends it. To go on: " + command + " --resume"
+		return "It stays at this step. A failing check still aborts it. To continue: " + command + " --resume"
 	case c.Next == nil:
-		return "It stays at its step, until that has changed. See Problems."
+		return "It stays at this step. `outrigger status` lists what to fix."
 	case len(c.Failing) > 0:
 		return "If the next evaluation fails, too, the default version gets all requests."
 	case !c.Next.After(now):

@@ -23,11 +23,20 @@ func CanaryStart(observed routing.Observed, annotations map[string]string, isPen
 	version := annotations[api.AnnotationCanary]
 	d := Decision{Service: observed.Service.Name, Annotations: annotations, AllowPending: isPendingAllowed, KeepsDecidedAt: true, OneService: true}
 	if version == api.CanaryAuto {
+		if slices.Contains(routing.KnownVersions(observed), version) {
+			return d, fmt.Errorf("service %s has a version named %q, and %s=%s means each new version, not this one; nothing was written. To roll it out, give it another value of the label %s",
+				d.Service, version, api.AnnotationCanary, version, observed.Intent.VersionLabel)
+		}
 		return d, nil
+	}
+	if c, _ := CanaryOf(observed, now); c != nil && c.Version == version && c.Paused && !c.HasEnded() {
+		delete(annotations, api.AnnotationCanaryPaused) // only --resume resumes it
 	}
 	d.Versions = []string{version}
 	ended := withCanary(observed, version, now)
 	switch {
+	case isRetry && ended != nil && ended.Version != version:
+		return d, fmt.Errorf("canary %s of service %s has not ended (%s). To retry %s, end it first: %s --abort", ended.Version, d.Service, ended.State, version, canaryCommand(observed.Service))
 	case ended == nil || !ended.HasEnded():
 		if isRetry {
 			return d, fmt.Errorf("no canary %s of service %s has ended; there is nothing to retry", version, d.Service)
@@ -37,7 +46,18 @@ func CanaryStart(observed routing.Observed, annotations map[string]string, isPen
 		return d, fmt.Errorf("canary %s of service %s does not start again by itself, because it has ended before (%s). To start it again, add --retry", version, d.Service, ended.end())
 	}
 	annotations[api.AnnotationDecidedAt] = decidedAfter(ended.Since, now)
-	return d, nil
+	return d, retryable(observed, *ended, now)
+}
+
+// retryable returns an error for a canary that has succeeded and whose version is still the default: nothing would start.
+func retryable(observed routing.Observed, c CanaryStatus, now time.Time) error {
+	decisions := routing.Decisions(observed, now)
+	if c.IsAborted() || len(decisions) == 0 || decisions[0].Default != c.Version {
+		return nil
+	}
+	name, namespace := observed.Service.Name, observed.Service.Namespace
+	return fmt.Errorf("canary %s of service %s has succeeded, and %s is the default version; there is nothing to retry. To return to the version before it: outrigger undo -n %s %s",
+		c.Version, name, c.Version, namespace, name)
 }
 
 // CanaryAction returns the decision of a command about the canary that a Service has: pause, resume, abort, promote, or retry.
@@ -67,6 +87,7 @@ func CanaryAction(observed routing.Observed, action string, now time.Time) (Deci
 			d.Annotations[api.AnnotationCanary] = c.Version
 		}
 		d.Versions = []string{c.Version}
+		return d, retryable(observed, *c, now)
 	case "promote":
 		d.KeepsDecidedAt = false
 		d.Annotations = map[string]string{api.AnnotationDefaultVersion: c.Version, api.AnnotationWeights: ""}
@@ -106,7 +127,7 @@ func (d Decision) resume(observed routing.Observed, c CanaryStatus, now time.Tim
 // isResumedByDecision reports whether the canary stays at its step until decided-at is newer, because its route was edited.
 func isResumedByDecision(observed routing.Observed, now time.Time) bool {
 	for _, p := range routing.Plan(observed, now).Problems {
-		if p.Reason == api.RouteCanaryHeld && strings.Contains(p.Advice, api.AnnotationDecidedAt) {
+		if p.Reason == api.RouteCanaryHeld && strings.Contains(p.Advice, " --resume") {
 			return true
 		}
 	}
@@ -247,4 +268,16 @@ func repeatsSuperseded(observed routing.Observed, d Decision, now time.Time) boo
 	}
 	c, _ := CanaryOf(observed, now)
 	return c != nil && (c.IsProgressing() || c.HasEnded())
+}
+
+// repeatsDefault reports whether a decision has the same default-version as the Service and no weights, beside a canary whose annotation
+// stays. Such a decision would be one about the canary, unless it also sets weights.
+func repeatsDefault(observed routing.Observed, d Decision, now time.Time) bool {
+	version := d.Annotations[api.AnnotationDefaultVersion]
+	_, isAboutCanary := d.Annotations[api.AnnotationCanary]
+	if version == "" || strings.HasPrefix(version, "@") || isAboutCanary || observed.Intent.Canary == nil || !hasAnnotations(observed.Service, d.Annotations) {
+		return false
+	}
+	c, _ := CanaryOf(observed, now)
+	return c != nil && d.Annotations[api.AnnotationWeights] == ""
 }

@@ -37,12 +37,14 @@ func ForecastDecision(observed routing.Observed, d Decision, gaps Gaps, now time
 	}
 	if !d.KeepsDecidedAt {
 		out.Annotations[api.AnnotationDecidedAt] = now.UTC().Format(time.RFC3339)
-		if repeatsSuperseded(observed, d, now) {
+		if repeatsSuperseded(observed, d, now) || removesCanary(observed.Service, d) {
 			out.Annotations[api.AnnotationCanary] = ""
+		} else if version := d.Annotations[api.AnnotationDefaultVersion]; repeatsDefault(observed, d, now) {
+			out.Annotations[api.AnnotationWeights] = version + "=100"
 		}
 	}
 	current := observed
-	removed, written := removedAnnotations(observed.Service, out.Annotations), hasAnnotations(observed.Service, d.Annotations)
+	removed, written := removedAnnotations(observed.Service, out.Annotations), hasAnnotations(observed.Service, d.Annotations) && !removesCanary(observed.Service, d)
 	observed = withAnnotations(observed, out.Annotations)
 	service, intent := observed.Service, observed.Intent
 	known := routing.KnownVersions(observed)
@@ -81,7 +83,7 @@ func ForecastDecision(observed routing.Observed, d Decision, gaps Gaps, now time
 		out.whenReady = routing.InEffect(ready, now)
 	}
 	out.IsCurrent = written && !out.isUnknown && slices.EqualFunc(out.before, out.after, samePath)
-	out.notes = slices.Concat(removed, readyNotes(observed, d.Versions), noRouteNote(observed, gaps), out.notes)
+	out.notes = slices.Concat(removed, keptCanary(observed, d), readyNotes(observed, d.Versions), noRouteNote(observed, gaps), out.notes)
 	if why := defaultIncludesMore(service.Name, ReadRoute(observed), intent); why != "" && !out.isUnknown {
 		out.notes = append(out.notes, why)
 	}

@@ -29,7 +29,10 @@ func StatusOf(observed routing.Observed, problems []api.RouteProblem, around Sur
 	if hidden := around.Gaps.HidesRoutes(observed.Service.Namespace); hidden || around.Gaps.HidesIntent(observed) {
 		out.hide(hidden)
 	} else {
-		out.Canary, _ = CanaryOf(observed, now)
+		var isCurrent bool
+		if out.Canary, isCurrent = CanaryOf(observed, now); out.Canary != nil && !isCurrent { // the controller may decide otherwise
+			plan.Problems = slices.DeleteFunc(slices.Clone(plan.Problems), func(p api.RouteProblem) bool { return p.Reason == api.RouteCanaryAborted })
+		}
 		out.Due, out.Unwritten = changeNames(around.Gaps.knownChanges(observed, plan)), changeNames(plan.Unwritten)
 		for _, pending := range plan.Pending {
 			out.Pending = append(out.Pending, PendingStatus{pending.Key, pending.Value, pending.Missing})

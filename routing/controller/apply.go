@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"fmt"
 
+	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -19,37 +20,56 @@ import (
 	"outrigger.dev/outrigger/routing"
 )
 
-// apply writes the changes in order. If an object changed since it was read, it stops and reports that the Service must be
-// reconciled again. It returns a Problem for each write that the API server rejects. The first write records what the plan decided, so the
-// transitions are reported with it.
-func (r *reconciler) apply(ctx context.Context, observed *routing.Observed, changes []routing.Change, transitions []routing.CanaryTransition) (problems []api.RouteProblem, again bool, err error) {
-	var rejected refused
+// applied is the result of the writes of a plan.
+type applied struct {
+	refused                  // the writes that the API server rejected
+	again   bool             // an object changed since it was read, so the Service must be reconciled again
+	written []routing.Change // in their order
+}
+
+// hasRoutesLeft reports whether VirtualServices of the plan are not written yet, so that requests may still take the earlier route.
+func (a applied) hasRoutesLeft(admitted admission) bool {
+	return countRoutes(a.written) < countRoutes(admitted.changes)+countRoutes(admitted.delayed)
+}
+
+func countRoutes(changes []routing.Change) (n int) {
 	for _, change := range changes {
-		if rejected.blocks(change) {
+		if _, is := change.Object.(*networkingv1.VirtualService); is {
+			n++
+		}
+	}
+	return n
+}
+
+// apply writes the changes in order. It stops if an object changed since it was read. A write that the API server rejects is a Problem.
+func (r *reconciler) apply(ctx context.Context, observed *routing.Observed, changes []routing.Change) (out applied, err error) {
+	for _, change := range changes {
+		if out.blocks(change) {
 			continue
 		}
 		gvk, err := apiutil.GVKForObject(change.Object, r.writer.Scheme())
 		if err != nil {
-			return rejected.problems, false, err
+			return out, err
 		}
 		body, err := bodyOf(change.Object)
 		if err != nil {
-			return rejected.problems, false, err
+			return out, err
 		}
 		body.SetGroupVersionKind(gvk)
 		attempt, err := r.attempt(observed, change)
 		if err != nil {
-			return rejected.problems, false, err
+			return out, err
 		}
 		if err := r.write(ctx, observed, change, body); err != nil {
 			if apierrors.IsAlreadyExists(err) || apierrors.IsConflict(err) || apierrors.IsNotFound(err) {
-				return rejected.problems, true, nil
+				out.again = true
+				return out, nil
 			}
 			if status, is := refusalOf(err); is {
-				rejected.add(gvk.Kind, change, status)
+				out.add(gvk.Kind, change, status)
 				continue
 			}
-			return rejected.problems, false, fmt.Errorf("%s %s %s: %w", change.Action, gvk.Kind, client.ObjectKeyFromObject(change.Object), err)
+			return out, fmt.Errorf("%s %s %s: %w", change.Action, gvk.Kind, client.ObjectKeyFromObject(change.Object), err)
 		}
 		version := body.GetResourceVersion()
 		if change.Action == routing.Delete {
@@ -59,13 +79,12 @@ func (r *reconciler) apply(ctx context.Context, observed *routing.Observed, chan
 			writtenState{version: version, deleted: change.Action == routing.Delete, until: r.now().Add(awaitFor)})
 		r.contests.Wrote(attempt, digestAfter(observed, change))
 		r.reporter.countWrite(change, gvk.Kind)
-		r.reportCanary(ctx, observed.Service, transitions)
-		transitions = nil
+		out.written = append(out.written, change)
 		if r.contests.Manager(attempt.Object) == "" { // a contested object has a separate Event
 			r.reporter.reportWrite(observed.Service, change, body)
 		}
 	}
-	return rejected.problems, false, nil
+	return out, nil
 }
 
 func (r *reconciler) write(ctx context.Context, observed *routing.Observed, change routing.Change, body *unstructured.Unstructured) error {

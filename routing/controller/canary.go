@@ -4,6 +4,7 @@ package controller
 
 import (
 	"context"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -33,22 +34,34 @@ func (r *reconciler) addSamples(ctx context.Context, observed *routing.Observed,
 	observed.Samples = r.options.Canaries.samples(ctx, observed.Service, query)
 }
 
-// reportCanary records what a plan decided about a canary, as Events of the Service and of the workloads that run the version. An abort is
-// also a Problem, of which the Service gets an Event anyway.
-func (r *reconciler) reportCanary(ctx context.Context, service *corev1.Service, transitions []routing.CanaryTransition) {
-	for _, transition := range transitions {
+// reportCanary records what a plan decided about a canary, as Events of the Service and of the workloads that run the version. It does so
+// once all routes are written: until then the requests are not where the Event says, and the next plan has the same transition. An abort
+// is also a Problem while the canary is requested, of which the Service gets an Event anyway. It returns the Problems of the plan that can be reported now.
+func (r *reconciler) reportCanary(ctx context.Context, service *corev1.Service, plan routing.Result, isWritten, hasRoutesLeft bool) []api.RouteProblem {
+	isAbort := func(p api.RouteProblem) bool { return p.Reason == api.RouteCanaryAborted }
+	if hasRoutesLeft {
+		if slices.ContainsFunc(plan.Transitions, func(t routing.CanaryTransition) bool { return t.Reason == string(api.RouteCanaryAborted) }) {
+			return slices.DeleteFunc(slices.Clone(plan.Problems), isAbort)
+		}
+		return plan.Problems
+	}
+	if !isWritten {
+		return plan.Problems
+	}
+	for _, transition := range plan.Transitions {
 		kind := corev1.EventTypeNormal
 		if transition.IsWarning {
 			kind = corev1.EventTypeWarning
 		}
 		action, note := "Canary-"+api.ShortHash(transition.Note), api.EventNote(transition.Note)
-		if transition.Reason != string(api.RouteCanaryAborted) {
+		if transition.Reason != string(api.RouteCanaryAborted) || !slices.ContainsFunc(plan.Problems, isAbort) {
 			r.reporter.event(service, nil, kind, transition.Reason, action, transition.Note)
 		}
 		for _, workload := range transition.Workloads {
 			r.reporter.recorder.Eventf(r.aboutWorkload(ctx, service.Namespace, workload), service, kind, transition.Reason, action, "%s", note)
 		}
 	}
+	return plan.Problems
 }
 
 // aboutWorkload returns a workload with its UID, by which kubectl describe finds Events; without it if it was deleted meanwhile.

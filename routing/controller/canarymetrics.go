@@ -9,12 +9,14 @@ import (
 	"io"
 	"math"
 	"net/http"
+	"net/url"
 	"os"
 	"path/filepath"
 	"reflect"
 	"sync"
 	"time"
 
+	"github.com/go-logr/logr"
 	promapi "github.com/prometheus/client_golang/api"
 	promv1 "github.com/prometheus/client_golang/api/prometheus/v1"
 	"github.com/prometheus/client_golang/prometheus"
@@ -32,9 +34,16 @@ import (
 // maxAnswerBytes limits the response to one query, which is one number.
 const maxAnswerBytes = 1 << 20
 
-// CanaryMetrics asks a metrics server how canaries perform. It sends the queries of an evaluation in the background, so that no route
-// waits for them, and says when they are answered.
+// The files of routing.metrics.credentials, which are also the keys of the Secret.
+const (
+	tokenFile = "token"
+	caFile    = "ca.crt"
+)
+
+// CanaryMetrics queries a metrics server for how canaries perform. It sends the queries of an evaluation in the background, so that no
+// route waits for them, and reconciles the Service when they are answered.
 type CanaryMetrics struct {
+	log      logr.Logger
 	config   api.MetricsServerConfig
 	domain   string // of the cluster
 	queries  canaryQueries
@@ -49,6 +58,8 @@ type CanaryMetrics struct {
 	rounds map[client.ObjectKey]*canaryRound
 	server promv1.API
 	with   transport.Config // the credentials of server
+	// isMissingLogged is true if missing credentials are logged.
+	isMissingLogged bool
 }
 
 // canaryRound is the last evaluation of a canary.
@@ -69,6 +80,7 @@ func NewCanaryMetrics(config api.RoutingConfig) (*CanaryMetrics, error) {
 		return nil, fmt.Errorf("routing.metrics.prometheusURL: %w", err)
 	}
 	return &CanaryMetrics{
+		log:    logr.Discard(),
 		config: config.Metrics, domain: config.ClusterDomain,
 		queries: queries, slots: make(chan struct{}, config.Metrics.MaxConcurrentQueries),
 		answered: make(chan event.GenericEvent), now: time.Now,
@@ -89,9 +101,13 @@ func (m *CanaryMetrics) current() (promv1.API, error) {
 	defer m.mutex.Unlock()
 	with := transport.Config{UserAgent: api.Outrigger}
 	if folder := m.config.Credentials; folder != "" {
-		with.BearerTokenFile = existing(filepath.Join(folder, "token"))
-		with.TLS = transport.TLSConfig{CAFile: existing(filepath.Join(folder, "ca.crt")), ReloadTLSFiles: true}
+		with.BearerTokenFile = existing(filepath.Join(folder, tokenFile))
+		with.TLS = transport.TLSConfig{CAFile: existing(filepath.Join(folder, caFile)), ReloadTLSFiles: true}
+		if with.BearerTokenFile == "" && with.TLS.CAFile == "" {
+			return nil, m.missingCredentials()
+		}
 	}
+	m.isMissingLogged = false
 	if m.server != nil && with.BearerTokenFile == m.with.BearerTokenFile && with.TLS.CAFile == m.with.TLS.CAFile {
 		return m.server, nil
 	}
@@ -99,7 +115,7 @@ func (m *CanaryMetrics) current() (promv1.API, error) {
 	if err != nil {
 		return nil, fmt.Errorf("credentials of the metrics server: %w", err)
 	}
-	server, err := promapi.NewClient(promapi.Config{Address: m.config.PrometheusURL, RoundTripper: limitedAnswers{roundTripper}})
+	server, err := promapi.NewClient(promapi.Config{Address: m.config.PrometheusURL, RoundTripper: directAnswers{roundTripper}})
 	if err != nil {
 		return nil, err
 	}
@@ -115,19 +131,53 @@ func existing(path string) string {
 	return path
 }
 
-// limitedAnswers ends a response that is too long.
-type limitedAnswers struct{ http.RoundTripper }
-
-func (l limitedAnswers) RoundTrip(request *http.Request) (*http.Response, error) {
-	response, err := l.RoundTripper.RoundTrip(request)
-	if err == nil {
-		body := response.Body
-		response.Body = struct {
-			io.Reader
-			io.Closer
-		}{io.LimitReader(body, maxAnswerBytes), body}
+// missingCredentials returns the error for a folder without credentials, and logs it once. A Secret whose keys have other names is mounted
+// as such a folder. Without the error, queries would be sent without credentials.
+func (m *CanaryMetrics) missingCredentials() error {
+	err := fmt.Errorf("credentials of the metrics server: %s has neither of the files %s and %s; name the keys of the Secret routing.metrics.secretName like that",
+		m.config.Credentials, tokenFile, caFile)
+	if !m.isMissingLogged {
+		m.isMissingLogged = true
+		m.log.Error(err, "Canaries cannot be evaluated")
 	}
-	return response, err
+	return err
+}
+
+// logTo sets the logger, and warns if credentials are sent in plain text.
+func (m *CanaryMetrics) logTo(logger logr.Logger) {
+	if m == nil {
+		return
+	}
+	m.log = logger
+	if server, err := url.Parse(m.config.PrometheusURL); err == nil && server.Scheme == "http" && m.config.Credentials != "" {
+		m.log.Info("Warning: routing.metrics.prometheusURL starts with http://, so the credentials of the metrics server are sent in plain text. Use an https:// URL.",
+			"prometheusURL", server.Redacted(), "credentials", m.config.Credentials)
+	}
+}
+
+// directAnswers ends a response that is too long, and rejects redirects: the API client would follow them, and the transport adds the
+// token to each request, whatever its host.
+type directAnswers struct{ http.RoundTripper }
+
+func (d directAnswers) RoundTrip(request *http.Request) (*http.Response, error) {
+	response, err := d.RoundTripper.RoundTrip(request)
+	if err != nil {
+		return nil, err
+	}
+	if response.StatusCode/100 == 3 {
+		_ = response.Body.Close() // it is not read
+		to := "no address"
+		if location, err := response.Location(); err == nil {
+			to = location.Redacted()
+		}
+		return nil, fmt.Errorf("it redirects to %s (status %d), and redirects are not followed; set routing.metrics.prometheusURL to the final address", to, response.StatusCode)
+	}
+	body := response.Body
+	response.Body = struct {
+		io.Reader
+		io.Closer
+	}{io.LimitReader(body, maxAnswerBytes), body}
+	return response, nil
 }
 
 func (m *CanaryMetrics) register(registerer prometheus.Registerer) error {
@@ -137,14 +187,14 @@ func (m *CanaryMetrics) register(registerer prometheus.Registerer) error {
 	return errors.Join(registerer.Register(m.durations), registerer.Register(m.failures))
 }
 
-// samples returns the answers for an evaluation, or nil if there are none yet. Then it begins to ask, unless that is under way, and the
-// Service is reconciled when the server has answered.
+// samples returns the answers for an evaluation, or nil if there are none yet. Then it starts the queries, unless they are in progress, and
+// the Service is reconciled when the server has answered.
 func (m *CanaryMetrics) samples(ctx context.Context, service *corev1.Service, query routing.CanaryQuery) *routing.CanarySamples {
 	key := client.ObjectKeyFromObject(service)
 	m.mutex.Lock()
 	defer m.mutex.Unlock()
 	if round := m.rounds[key]; round != nil && round.isAbout(query) {
-		// One that is under way may end after the next one was due: a slow server must not be asked more often.
+		// One that is in progress may end after the next one was due: a slow server must not be queried more often.
 		if round.samples == nil || !round.samples.At.Before(query.Due) {
 			return round.samples
 		}
@@ -155,7 +205,7 @@ func (m *CanaryMetrics) samples(ctx context.Context, service *corev1.Service, qu
 	m.rounds[key] = round
 	go func() {
 		defer cancel()
-		samples := m.Ask(ctx, service, query)
+		samples := m.Query(ctx, service, query)
 		m.mutex.Lock()
 		isCurrent := m.rounds[key] == round
 		if isCurrent {
@@ -172,13 +222,13 @@ func (m *CanaryMetrics) samples(ctx context.Context, service *corev1.Service, qu
 	return nil
 }
 
-// isAbout reports whether the round asks the same for the same step.
+// isAbout reports whether the round has the same queries for the same step.
 func (r *canaryRound) isAbout(query routing.CanaryQuery) bool {
 	query.Due = r.query.Due
 	return reflect.DeepEqual(r.query, query)
 }
 
-// forget ends what is under way for a Service without a canary.
+// forget cancels the queries in progress of a Service without a canary.
 func (m *CanaryMetrics) forget(service client.ObjectKey) {
 	if m == nil {
 		return
@@ -195,8 +245,8 @@ func (m *CanaryMetrics) drop(service client.ObjectKey) {
 	}
 }
 
-// Ask sends the queries of one evaluation, and waits for the answers.
-func (m *CanaryMetrics) Ask(ctx context.Context, service *corev1.Service, query routing.CanaryQuery) *routing.CanarySamples {
+// Query sends the queries of one evaluation, and waits for the answers.
+func (m *CanaryMetrics) Query(ctx context.Context, service *corev1.Service, query routing.CanaryQuery) *routing.CanarySamples {
 	fields := queryFields{
 		Namespace: service.Namespace, Service: service.Name, Host: service.Name + "." + service.Namespace + ".svc." + m.domain,
 		Window: window(query.Since, m.now(), 2*m.config.ScrapeInterval),
@@ -222,7 +272,7 @@ func (m *CanaryMetrics) Ask(ctx context.Context, service *corev1.Service, query 
 			out.Requests = math.NaN()
 		}
 	})
-	isAsked := map[string]bool{}
+	queried := map[string]bool{}
 	for _, check := range query.Checks {
 		metric := check.Metric
 		update := func(change func(*routing.CanaryValue)) {
@@ -233,8 +283,8 @@ func (m *CanaryMetrics) Ask(ctx context.Context, service *corev1.Service, query 
 			change(&found)
 			out.Values[metric] = found
 		}
-		if !isAsked[metric] {
-			isAsked[metric] = true
+		if !queried[metric] {
+			queried[metric] = true
 			value(metric, query.Canary, func(number float64, err error) {
 				update(func(v *routing.CanaryValue) {
 					if v.Canary = number; err != nil {
@@ -243,8 +293,8 @@ func (m *CanaryMetrics) Ask(ctx context.Context, service *corev1.Service, query 
 				})
 			})
 		}
-		if check.IsRelative && !isAsked["baseline "+metric] {
-			isAsked["baseline "+metric] = true
+		if check.IsRelative && !queried["baseline "+metric] {
+			queried["baseline "+metric] = true
 			value(metric, query.Baseline, func(number float64, _ error) { update(func(v *routing.CanaryValue) { v.Baseline = number }) })
 		}
 	}

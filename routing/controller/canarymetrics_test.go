@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/go-logr/logr/funcr"
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 	corev1 "k8s.io/api/core/v1"
@@ -180,7 +181,7 @@ func TestQueriesAreLimited(t *testing.T) {
 	metrics := canaryMetricsOf(t, server.URL, func(c *api.RoutingConfig) { c.Metrics.MaxConcurrentQueries = 3 })
 	const canaries = 50
 	query := queryOf(t, "error-rate<1%,p99<1.5x")
-	for range 3 { // reconciliations while the evaluation is under way
+	for range 3 { // reconciliations while the evaluation is in progress
 		for i := range canaries {
 			service := reviews()
 			service.Name = fmt.Sprintf("reviews-%d", i)
@@ -241,7 +242,7 @@ func TestASlowServerGetsOneRound(t *testing.T) {
 	}
 }
 
-// What is under way ends with the canary.
+// Queries in progress end with the canary.
 func TestAForgottenEvaluationEnds(t *testing.T) {
 	begun, ended := make(chan struct{}, 9), make(chan struct{}, 9)
 	server := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
@@ -267,10 +268,19 @@ func TestTheTokenIsSent(t *testing.T) {
 	server := metricsServer(t, func(_ string, r *http.Request) string { got.Store(r.Header.Get("Authorization")); return vector("1") })
 	folder := t.TempDir()
 	metrics := canaryMetricsOf(t, server.URL, func(c *api.RoutingConfig) { c.Metrics.Credentials = folder })
+	var logged []string
+	metrics.logTo(funcr.New(func(_, line string) { logged = append(logged, line) }, funcr.Options{}))
+	if len(logged) != 1 || !strings.Contains(logged[0], "plain text") {
+		t.Errorf("of credentials for http://: %q", logged)
+	}
+	logged = nil
 	query := queryOf(t, "p99<1s")
-	evaluate(t, metrics, query)
-	if got.Load() != "" {
-		t.Errorf("Authorization: %q without a file", got.Load())
+	without := evaluate(t, metrics, query)
+	if want := "neither of the files token and ca.crt"; !strings.Contains(without.Values["p99"].Error, want) || got.Load() != nil {
+		t.Errorf("without a file: %q (want %q), Authorization: %v", without.Values["p99"].Error, want, got.Load())
+	}
+	if len(logged) != 1 || !strings.Contains(logged[0], folder) {
+		t.Errorf("of missing credentials: %q", logged)
 	}
 	if err := os.WriteFile(filepath.Join(folder, "token"), []byte("abc\n"), 0o600); err != nil {
 		t.Fatal(err)
@@ -279,6 +289,28 @@ func TestTheTokenIsSent(t *testing.T) {
 	evaluate(t, metrics, query)
 	if got.Load() != "Bearer abc" {
 		t.Errorf("Authorization: %q", got.Load())
+	}
+}
+
+// A redirect is no answer: the token would be sent to another server.
+func TestRedirectsAreNotFollowed(t *testing.T) {
+	var reached atomic.Int32
+	other := metricsServer(t, func(string, *http.Request) string { reached.Add(1); return vector("0") })
+	for _, status := range []int{http.StatusMultipleChoices, http.StatusMovedPermanently, http.StatusFound, http.StatusSeeOther, http.StatusTemporaryRedirect, http.StatusPermanentRedirect} {
+		server := httptest.NewServer(http.RedirectHandler(other.URL+"/elsewhere", status))
+		t.Cleanup(server.Close)
+		folder := t.TempDir()
+		if err := os.WriteFile(filepath.Join(folder, "token"), []byte("abc"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		metrics := canaryMetricsOf(t, server.URL, func(c *api.RoutingConfig) { c.Metrics.Credentials = folder })
+		got := evaluate(t, metrics, queryOf(t, "p99<1s")).Values["p99"].Error
+		if !strings.Contains(got, "cannot answer") || !strings.Contains(got, other.URL+"/elsewhere") {
+			t.Errorf("status %d: %q", status, got)
+		}
+	}
+	if n := reached.Load(); n > 0 {
+		t.Errorf("%d requests were sent to the other server", n)
 	}
 }
 

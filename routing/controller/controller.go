@@ -69,6 +69,7 @@ func New(options Options) *Controller {
 func (c *Controller) Prepare(shared cluster.Cluster, logger logr.Logger) error {
 	c.cluster = shared
 	c.log = logger.WithName(controllerName)
+	c.options.Canaries.logTo(c.log.WithName("canary"))
 	c.paced = newPacedRecorder(shared.GetEventRecorder(api.ManagedBy), shared.GetScheme())
 	c.reporter.recorder = c.paced
 	for _, metric := range []prometheus.Collector{c.reporter.writes, c.reporter.problems, c.reporter.canarySteps, c.reporter.evaluations, c.paced.counts} {
@@ -136,19 +137,20 @@ func (r *reconciler) Reconcile(ctx context.Context, request reconcile.Request) (
 	if err != nil {
 		return reconcile.Result{}, fmt.Errorf("compare the routes of Service %s: %w", request, err)
 	}
-	refusals, again, err := r.apply(ctx, observed, admitted.changes, plan.Transitions)
-	r.reporter.reportProblems(observed.Service, slices.Concat(problems, plan.Problems, admitted.problems, refusals))
+	done, err := r.apply(ctx, observed, admitted.changes)
+	found := r.reportCanary(ctx, observed.Service, plan, len(done.written) > 0, done.hasRoutesLeft(admitted))
+	r.reporter.reportProblems(observed.Service, slices.Concat(problems, found, admitted.problems, done.problems))
 	if err != nil {
 		return reconcile.Result{}, fmt.Errorf("write the routes of Service %s: %w", request, err)
 	}
-	if again {
+	if done.again {
 		return reconcile.Result{RequeueAfter: conflictRetry}, nil
 	}
 	if r.noteDependencies(observed, plan.DependsOn) {
 		return reconcile.Result{RequeueAfter: time.Millisecond}, nil
 	}
 	next := earlier(plan.Next, admitted.next)
-	if len(refusals) > 0 {
+	if len(done.problems) > 0 {
 		return requeueAt(earlier(next, now.Add(refusedAgain)), now), nil
 	}
 	if len(admitted.changes) > 0 && len(admitted.delayed) == 0 {

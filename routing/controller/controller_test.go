@@ -44,6 +44,7 @@ type stage struct {
 	writes   int
 	refuse   error // what the next write is answered with
 	recorder *events.FakeRecorder
+	before   func(client.Object) error // a write that returns an error is not made; may be nil
 }
 
 func newStage(t *testing.T, annotations map[string]string) *stage {
@@ -55,7 +56,12 @@ func newStage(t *testing.T, annotations map[string]string) *stage {
 		}
 	}
 	s := &stage{t: t, now: begin, recorder: events.NewFakeRecorder(100)}
-	write := func(do func() error) error {
+	write := func(o client.Object, do func() error) error {
+		if s.before != nil {
+			if err := s.before(o); err != nil {
+				return err
+			}
+		}
 		if err := s.refuse; err != nil {
 			s.refuse = nil
 			return err
@@ -71,13 +77,13 @@ func newStage(t *testing.T, annotations map[string]string) *stage {
 	builder.WithIndex(&networkingk8s.Ingress{}, indexBackends, backendsOf)
 	cluster := builder.WithInterceptorFuncs(interceptor.Funcs{
 		Create: func(ctx context.Context, c client.WithWatch, o client.Object, options ...client.CreateOption) error {
-			return write(func() error { return c.Create(ctx, o, options...) })
+			return write(o, func() error { return c.Create(ctx, o, options...) })
 		},
 		Patch: func(ctx context.Context, c client.WithWatch, o client.Object, p client.Patch, options ...client.PatchOption) error {
-			return write(func() error { return c.Patch(ctx, o, p, options...) })
+			return write(o, func() error { return c.Patch(ctx, o, p, options...) })
 		},
 		Delete: func(ctx context.Context, c client.WithWatch, o client.Object, options ...client.DeleteOption) error {
-			return write(func() error { return c.Delete(ctx, o, options...) })
+			return write(o, func() error { return c.Delete(ctx, o, options...) })
 		},
 	}).Build()
 	reporter := newReporter()

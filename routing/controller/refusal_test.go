@@ -225,9 +225,9 @@ func TestARefusedRouteKeepsWhatItNeeds(t *testing.T) {
 		}
 		return nil
 	}
-	problems, again, err := f.apply(context.Background(), observed, changes, nil)
-	if err != nil || again || len(problems) != 1 || problems[0].Reason != api.RouteWriteRefused {
-		t.Errorf("%v %t %v", problems, again, err)
+	done, err := f.apply(context.Background(), observed, changes)
+	if err != nil || done.again || len(done.problems) != 1 || done.problems[0].Reason != api.RouteWriteRefused {
+		t.Errorf("%+v %v", done, err)
 	}
 	after := &networkingv1.DestinationRule{}
 	f.must(f.cluster.Get(context.Background(), client.ObjectKeyFromObject(rule), after))

@@ -69,10 +69,11 @@ func (t *reporter) reportProblems(service *corev1.Service, problems []api.RouteP
 	}
 }
 
-// noteCanary counts the step and the evaluation of a canary, each evaluation once.
+// noteCanary counts the step and the evaluation of a canary, each evaluation once. While an annotation is invalid, the intent has no canary,
+// but the record does.
 func (t *reporter) noteCanary(observed *routing.Observed, now time.Time) {
 	service := client.ObjectKeyFromObject(observed.Service)
-	if observed.Intent.Canary == nil {
+	if observed.Intent.Canary == nil && !routing.HasActiveCanary(observed.Existing) {
 		t.forgetCanary(service)
 		return
 	}

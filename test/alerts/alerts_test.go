@@ -167,11 +167,11 @@ apiserver_admission_webhook_rejection_count{error_type="no_error",name="rev.name
 		"OutriggerCanaryAborted": {targets: broken(func(t *testing.T, r *real, _ time.Time) {
 			r.follows(t, template)
 			r.also += `outrigger_routing_problems{reason="CanaryAborted"} 1` + "\n"
-		}), says: "Services with a canary that was aborted: 1."},
+		}), says: "Services with an aborted canary: 1."},
 		"OutriggerCanaryStuck": {targets: broken(func(t *testing.T, r *real, _ time.Time) {
 			r.follows(t, template)
 			r.also += `outrigger_routing_problems{reason="CanaryNoData"} 3` + "\n"
-		}), says: "3 canaries have not passed their step, with the reason CanaryNoData"},
+		}), says: "Canaries have been held, without data, or with too few requests for 30 minutes (now: 3). Reason: CanaryNoData."},
 		"OutriggerContested": {targets: broken(func(t *testing.T, r *real, _ time.Time) {
 			r.follows(t, template)
 			r.also += `outrigger_contested_objects{kind="DestinationRule",manager="argocd-controller"} 3` + "\n"

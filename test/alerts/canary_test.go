@@ -152,7 +152,7 @@ func TestCanaryQueriesReadIstiosMetrics(t *testing.T) {
 				t.Fatal(err)
 			}
 			// A window of four scrapes contains all of them; at its edges, Prometheus extrapolates by less than a scrape.
-			got := metrics.Ask(t.Context(), &corev1.Service{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "reviews"}}, routing.CanaryQuery{
+			got := metrics.Query(t.Context(), &corev1.Service{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "reviews"}}, routing.CanaryQuery{
 				Canary: routing.CanaryVersion{Version: "v2", Subset: "v2"}, Baseline: routing.CanaryVersion{Version: "v1", Subset: "v1"},
 				Checks: checks, Since: time.Now().Add(-scrapes * scrapeEvery),
 			})

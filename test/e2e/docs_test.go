@@ -34,6 +34,7 @@ var notRun = map[string]string{
 	"docs/howto/mirror.md":              "reads the log of an Envoy; no container runs here",
 	"docs/howto/move-from-istiod.md":    "installs releases of Istio and Outrigger, as test/release does",
 	"docs/howto/operate.md":             "installs the release, as test/release does",
+	"docs/howto/roll-back.md":           "aborts a canary, which the page does not start",
 	"docs/howto/uninstall.md":           "removes the Outrigger that all tests use; test/release removes its own",
 	"docs/howto/upgrade.md":             "upgrades the release, as test/release does; the answer about permissions depends on the user",
 	"docs/reference/commands.md":        "made from the help of the commands, each of which has its own tests",
