@@ -180,7 +180,7 @@ func parseCanaryCheck(text string, queries []string) (CanaryCheck, error) {
 		check.Bound, check.IsRelative = factor, true
 		return check, nil
 	}
-	bound, err := parseBoundOf(check.Metric, parts[3], queries)
+	bound, err := parseBoundOf(check.Metric, parts[3])
 	if err != nil {
 		return CanaryCheck{}, fmt.Errorf("check %q: %w", text, err)
 	}
@@ -218,7 +218,7 @@ func checkMetric(metric string, queries []string) error {
 
 // parseBoundOf parses a bound in the unit of its metric. A query of the configuration file may replace a default metric; its values then
 // have the same unit.
-func parseBoundOf(metric, text string, queries []string) (float64, error) {
+func parseBoundOf(metric, text string) (float64, error) {
 	if _, is := PercentileOf(metric); is {
 		d, err := time.ParseDuration(text)
 		if err != nil || d <= 0 {

@@ -281,7 +281,7 @@ func (c Config) contradictions() field.ErrorList {
 		if checks, err := ParseCanaryChecks(r.Canary.Checks, r.Metrics.queryNames()); err != nil {
 			out = append(out, field.Invalid(field.NewPath("routing", "canary", "checks"), r.Canary.Checks, err.Error()))
 		} else if len(checks) > 0 && r.Metrics.PrometheusURL == "" {
-			out = append(out, field.Forbidden(field.NewPath("routing", "canary", "checks"), "requires routing.metrics.prometheusURL, the server that is asked"))
+			out = append(out, field.Forbidden(field.NewPath("routing", "canary", "checks"), "requires routing.metrics.prometheusURL, the server that the checks query"))
 		}
 	}
 	return out

@@ -18,7 +18,7 @@ import (
 //
 //	state        what is true                                         next state, and its cause
 //	waiting      the version is requested, and the canary has not     progressing: three quarters of its pods are ready, the proxies
-//	             begun; it has no share                               know them and its subset, and nothing holds it (whyNotStarted)
+//	             started; it has no share                             know them and its subset, and nothing prevents it (whyNotStarted)
 //	progressing  the version has the share of its step; the default   progressing, at the next step: its duration has elapsed and its
 //	             has the rest                                         checks pass; succeeded: the same at the last step, or the version
 //	                                                                  became the default; aborted: an evaluation failed twice in a row,
@@ -74,26 +74,14 @@ type canaryRequest struct {
 	isRetry bool   // of one that has ended
 }
 
-// canaryRequest returns the version to roll out: the one that is written, or with auto the one that progresses, or else the one that waits.
+// canaryRequest returns the version to roll out, and whether the user decided to retry its canary.
 func (s defaultDecision) canaryRequest() canaryRequest {
-	c, intent := s.record.Canary, s.Intent.Canary
-	switch {
-	case intent == nil:
+	if s.Intent.Canary == nil {
 		return canaryRequest{}
-	case !intent.Auto:
-		return canaryRequest{version: intent.Version, isRetry: s.isRetry(intent.Version)}
-	case c.isActive():
-		return canaryRequest{version: c.Version}
-	case c.Auto != nil && c.Auto.Waiting != "":
-		return canaryRequest{version: c.Auto.Waiting}
-	case len(c.Ended) > 0:
-		return canaryRequest{version: c.Ended[0].Version, isRetry: s.isRetry(c.Ended[0].Version)}
 	}
-	return canaryRequest{}
+	version := s.requestedCanary(s.record.Canary)
+	return canaryRequest{version: version, isRetry: version != "" && version == s.retried}
 }
-
-// isRetry reports whether the user decided to retry the canary of this version.
-func (s defaultDecision) isRetry(version string) bool { return s.retried != "" && s.retried == version }
 
 // supersedeAgain records the values that a canary superseded with their current decided-at.
 func (s defaultDecision) supersedeAgain() defaultDecision {
@@ -288,7 +276,7 @@ func (s defaultDecision) followEdits() defaultDecision {
 	return next
 }
 
-// followStops stops the clock of the step, or lets it run on.
+// followStops stops the clock of the step, or restarts it.
 func (s defaultDecision) followStops() defaultDecision {
 	next, c := s, s.record.Canary
 	isStopped := c.Edited || s.isPaused() || s.isCanaryInvalid() || !s.gone.standIn.isZero()

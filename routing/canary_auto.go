@@ -13,7 +13,7 @@ import (
 type autoCanaries struct {
 	// Since is when auto was first observed. Only versions of workloads that were created later start a canary.
 	Since string `json:"since"`
-	// Known are the versions that start none, oldest first: those that there were, that were the default, that an annotation named, or
+	// Known are the versions that start none, oldest first: existing ones, those that were the default, that an annotation named, or
 	// that appeared while the default had no workload.
 	Known []string `json:"known,omitempty"`
 	// Waiting is the version that starts the next canary; empty if there is none. Skipped are those that a newer one replaced.
@@ -181,7 +181,7 @@ func (s defaultDecision) chosenVersions() map[string]bool {
 	return out
 }
 
-// versionsSoFar are all versions that there are, or that were chosen.
+// versionsSoFar are all versions that exist, or that were chosen.
 func (s defaultDecision) versionsSoFar() map[string]bool {
 	out := s.chosenVersions()
 	for _, version := range s.knownVersions() {

@@ -103,7 +103,7 @@ func TestAutoStartsNothing(t *testing.T) {
 			test.change(c)
 			c.settle()
 			c.advance(10 * time.Minute)
-			if status, is := CanaryStatusOf(c.observe(), c.now); is {
+			if status := Plan(c.observe(), c.now).Canary; status != nil {
 				t.Errorf("%+v", status)
 			}
 		})

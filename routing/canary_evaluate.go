@@ -115,7 +115,7 @@ func (s *facts) canaryChecks() []api.CanaryCheck {
 	return []api.CanaryCheck{defaultCheck}
 }
 
-// usesMetrics reports whether evaluations ask the metrics server: not with readiness as the only check.
+// usesMetrics reports whether evaluations need the metrics server. They do not with readiness as the only check.
 func (s *facts) usesMetrics() bool { return s.Settings.Canary.HasMetrics && len(s.canaryChecks()) > 0 }
 
 // unreadyCanary returns why the pods of the canary fail; empty if they do not. Only as many pods count as there were when the step
@@ -124,7 +124,7 @@ func (s defaultDecision) unreadyCanary() (why []string) {
 	c := s.record.Canary
 	pods, ready, restarts := s.canaryPods(c.Version)
 	counted := min(pods, c.Pods)
-	if ready == 0 || 4*ready < 3*counted {
+	if !areEnoughReady(ready, counted) {
 		why = append(why, fmt.Sprintf("%d of %d pods ready", ready, max(counted, ready)))
 	}
 	for _, pod := range sortedKeys(restarts) {
@@ -138,6 +138,9 @@ func (s defaultDecision) unreadyCanary() (why []string) {
 	}
 	return why
 }
+
+// areEnoughReady reports whether three quarters of the pods are ready, and at least one is.
+func areEnoughReady(ready, pods int) bool { return ready > 0 && 4*ready >= 3*pods }
 
 // canaryPods returns how many pods of a version are not terminating, how many of them are ready, and the restarts of those with any.
 func (s *facts) canaryPods(version string) (pods, ready int, restarts map[string]int) {
@@ -154,8 +157,7 @@ func (s *facts) canaryPods(version string) (pods, ready int, restarts map[string
 	return pods, ready, restarts
 }
 
-// recordedRestarts returns the restarts to record. The pods beyond maxRestarts share the highest count, under
-// the key "".
+// recordedRestarts returns the restarts to record. The pods beyond maxRestarts share the highest count, under the key "".
 func recordedRestarts(restarts map[string]int) map[string]int {
 	if len(restarts) == 0 {
 		return nil

@@ -183,8 +183,6 @@ func (c canaryRecord) shows(other canaryRecord) bool {
 	return c.Version == other.Version && c.Percent == other.Percent && c.Since == other.Since
 }
 
-// The default-version and weights that a canary superseded are those of choiceHash.
-
 // choiceText returns hashes of default-version and of weights.
 func (s *facts) choiceText() string {
 	return api.ShortHash(s.Intent.Texts[api.AnnotationDefaultVersion]) + " " + api.ShortHash(s.Intent.Texts[api.AnnotationWeights])
@@ -224,14 +222,14 @@ func (s *facts) decidesAgain() bool {
 	if !s.Intent.DecidedAt.After(before) {
 		return false
 	}
-	requested := s.requestedCanary()
+	requested := s.requestedCanary(c)
 	return requested == "" || s.isRecordedDefault(requested)
 }
 
 // requestedCanary returns the version that the annotation requests. With auto, and while the annotation is invalid, it is the one that
-// progresses, or else the one that waits, or else the one that ended last.
-func (s *facts) requestedCanary() string {
-	c, intent := s.recorded.Canary, s.Intent.Canary
+// progresses in a record, or else the one that waits, or else the one that ended last.
+func (s *facts) requestedCanary(c canaryRecord) string {
+	intent := s.Intent.Canary
 	switch {
 	case intent == nil && !s.invalid[api.AnnotationCanary]:
 		return ""
@@ -250,7 +248,8 @@ func (s *facts) requestedCanary() string {
 // retriedCanary returns the version of a canary that has ended, and that the user decided to retry: decided-at is newer, nothing else was
 // decided with it, and the version is not the default. It is empty if there is none.
 func (s *facts) retriedCanary() string {
-	c, version := s.recorded.Canary, s.requestedCanary()
+	c := s.recorded.Canary
+	version := s.requestedCanary(c)
 	at := slices.IndexFunc(c.Ended, func(e endedCanary) bool { return e.Version == version })
 	if c.isActive() || at < 0 || !s.hasDecidedAnew(c) || s.choiceText() != c.Choice || s.isRecordedDefault(version) {
 		return ""

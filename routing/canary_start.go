@@ -45,7 +45,7 @@ func (s defaultDecision) whyNotStarted(version string, templates []string) (miss
 		missing = append(missing, s.notYet(version, m))
 	case isBeingReplaced:
 		missing = append(missing, version+" (its pods are being replaced)")
-	case ready == 0 || 4*ready < 3*pods:
+	case !areEnoughReady(ready, pods):
 		missing = append(missing, fmt.Sprintf("%s (%d of %d pods ready)", version, ready, pods))
 	case !s.isSeenReady(m) || !s.usableNow(m):
 		missing = append(missing, s.notYet(version, m))

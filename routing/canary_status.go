@@ -28,21 +28,6 @@ type CanaryStatus struct {
 	Reason string
 }
 
-// CanaryStatusOf returns the canary that the annotations request, or that progresses. It is false if there is none, or if the Service gets no
-// routes.
-func CanaryStatusOf(observed Observed, now time.Time) (CanaryStatus, bool) {
-	s, ok := interpreted(observed, now)
-	if !ok {
-		return CanaryStatus{}, false
-	}
-	s.noteEdits()
-	decided, _, ok := decide(&s.facts)
-	if !ok || decided.canary.state == "" {
-		return CanaryStatus{}, false
-	}
-	return decided.canaryStatus(), true
-}
-
 // RecordedCanaryOf returns the canary as the controller has recorded it. isCurrent is false if a plan would change its state or step now:
 // only the controller's plan has samples of the metrics, and only what it writes takes effect.
 func RecordedCanaryOf(observed Observed, now time.Time) (status CanaryStatus, isCurrent, has bool) {
@@ -55,7 +40,7 @@ func RecordedCanaryOf(observed Observed, now time.Time) (status CanaryStatus, is
 	if !ok || decided.canary.state == "" {
 		return CanaryStatus{}, false, false
 	}
-	planned, c := decided.canaryStatus(), s.recorded.Canary
+	planned, c := *decided.canaryStatus(), s.recorded.Canary
 	switch {
 	case c.isActive() && planned.State == CanaryProgressing && c.shows(decided.record.Canary):
 		return planned, true, true
@@ -63,7 +48,7 @@ func RecordedCanaryOf(observed Observed, now time.Time) (status CanaryStatus, is
 		recorded := s.recordedOutcome().defaultDecision
 		step, _ := recorded.canaryStep()
 		recorded.canary = canaryVerdict{version: c.Version, state: CanaryProgressing, passesAt: c.since().Add(c.stopped() + step.Duration)}
-		return recorded.canaryStatus(), false, true
+		return *recorded.canaryStatus(), false, true
 	case planned.State == CanaryProgressing:
 		return CanaryStatus{Version: planned.Version, State: CanaryWaiting, Reason: "the controller to record it", IsPaused: planned.IsPaused}, false, true
 	}
@@ -96,9 +81,13 @@ func (r canaryResult) kind() string {
 	return "passed"
 }
 
-func (s defaultDecision) canaryStatus() CanaryStatus {
+// canaryStatus returns nil if there is no canary.
+func (s defaultDecision) canaryStatus() *CanaryStatus {
 	v, c := s.canary, s.record.Canary
-	out := CanaryStatus{Version: v.version, State: v.state, Steps: len(s.canarySettings().Steps), IsPaused: s.isPaused()}
+	if v.state == "" {
+		return nil
+	}
+	out := &CanaryStatus{Version: v.version, State: v.state, Steps: len(s.canarySettings().Steps), IsPaused: s.isPaused()}
 	switch v.state {
 	case CanaryWaiting:
 		out.Reason = strings.Join(v.missing, ", ")
@@ -130,7 +119,7 @@ func (s defaultDecision) canaryStatus() CanaryStatus {
 // CanaryQueryOf returns what the evaluation that is due now needs from the metrics. It is false if none is due, or if metrics are not
 // configured. The samples belong in Observed.Samples of the plan that follows.
 func CanaryQueryOf(observed Observed, now time.Time) (CanaryQuery, bool) {
-	if observed.Settings.Freeze || !observed.Settings.Canary.HasMetrics || !HasActiveCanary(observed.Existing) {
+	if observed.Settings.Freeze || !observed.Settings.Canary.HasMetrics || !hasActiveCanary(observed.Existing) {
 		return CanaryQuery{}, false
 	}
 	s, ok := interpreted(observed, now)
@@ -150,8 +139,8 @@ func CanaryQueryOf(observed Observed, now time.Time) (CanaryQuery, bool) {
 	}, true
 }
 
-// HasActiveCanary reports whether an object may record a canary that progresses. It is cheap where none does, which is nearly always.
-func HasActiveCanary(existing Objects) bool {
+// hasActiveCanary reports whether an object may record a canary that progresses. It is cheap where none does, which is nearly always.
+func hasActiveCanary(existing Objects) bool {
 	return slices.ContainsFunc(existing.All(), func(object Object) bool {
 		return strings.Contains(object.GetAnnotations()[api.AnnotationRecord], `"canary":{"version":`)
 	})

@@ -42,9 +42,9 @@ func (c *cluster) isCanary(status, routes string) {
 }
 
 func (c *cluster) canaryText() string {
-	status, is := CanaryStatusOf(c.observe(), c.now)
+	status := Plan(c.observe(), c.now).Canary
 	switch {
-	case !is:
+	case status == nil:
 		return "none"
 	case status.State == CanaryProgressing:
 		return fmt.Sprintf("%s %s %d/%d %d%%", status.Version, status.State, status.Step, status.Steps, status.Percent)
@@ -244,7 +244,7 @@ func TestCanaryPauseStopsTheClock(t *testing.T) {
 	c.settle()
 	c.advance(20 * time.Minute)
 	c.isCanary("v2 progressing 1/3 25%", "v1=75 v2=25")
-	if status, _ := CanaryStatusOf(c.observe(), c.now); !status.IsPaused || !status.Next.IsZero() {
+	if status := Plan(c.observe(), c.now).Canary; !status.IsPaused || !status.Next.IsZero() {
 		t.Errorf("%+v", status)
 	}
 	c.annotate("canary-paused=false")

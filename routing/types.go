@@ -133,6 +133,8 @@ type Result struct {
 	// Transitions are what the plan decides about a canary. They are to be reported as Events once all VirtualServices of the plan
 	// are written. Until then each plan has them.
 	Transitions []CanaryTransition
+	// Canary is the canary that the annotations request, or that progresses; nil if there is none.
+	Canary *CanaryStatus
 	// Unwritten are the changes that routing=observe prevents, in the order of Diff, except changes of metadata alone.
 	Unwritten []Change
 }

@@ -17,9 +17,9 @@ import (
 // which file notifications do not follow, and does so up to a minute after a change.
 const readConfigEvery = 2 * time.Second
 
-// FollowConfig returns a job that reads the configuration file again while the process runs, and passes each one that differs from the
+// followConfig returns a job that reads the configuration file again while the process runs, and passes each one that differs from the
 // one before and is valid. An invalid one is logged, and changes nothing.
-func FollowConfig(file string, every time.Duration, changed func(api.Config), logger logr.Logger) Job {
+func followConfig(file string, every time.Duration, changed func(api.Config), logger logr.Logger) Job {
 	before, _ := os.ReadFile(file) //nolint:gosec // the file that the user names
 	return jobFunc(func(ctx context.Context) error {
 		tick := time.NewTicker(every)
@@ -45,12 +45,12 @@ func FollowConfig(file string, every time.Duration, changed func(api.Config), lo
 	})
 }
 
-// FollowFreeze is FollowConfig for the only field that takes effect without a restart, routing.freeze. Without a file, the job only waits.
+// FollowFreeze is followConfig for the only field that takes effect without a restart, routing.freeze. Without a file, the job only waits.
 func FollowFreeze(file string, set func(bool), logger logr.Logger) Job {
 	if file == "" {
 		return jobFunc(func(ctx context.Context) error { <-ctx.Done(); return nil })
 	}
-	return FollowConfig(file, readConfigEvery, func(config api.Config) {
+	return followConfig(file, readConfigEvery, func(config api.Config) {
 		logger.Info("the configuration file was changed; routing.freeze takes effect at once, and all other fields with the next start", "routing.freeze", config.Routing.Freeze)
 		set(config.Routing.Freeze)
 	}, logger)

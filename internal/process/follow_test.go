@@ -37,7 +37,7 @@ func TestFollowConfigPassesValidChanges(t *testing.T) {
 	changes := make(chan bool)
 	ctx, stop := context.WithCancel(t.Context())
 	ended := make(chan error)
-	job := FollowConfig(file, time.Millisecond, func(config api.Config) { changes <- config.Routing.Freeze }, testr.New(t))
+	job := followConfig(file, time.Millisecond, func(config api.Config) { changes <- config.Routing.Freeze }, testr.New(t))
 	go func() { ended <- job.Start(ctx) }()
 	for _, step := range []struct {
 		version, text string

@@ -21,7 +21,7 @@ import (
 	"outrigger.dev/outrigger/routing"
 )
 
-// addSamples adds what the metrics server answers to what was observed, if an evaluation of a canary is due.
+// addSamples adds the answers of the metrics server to what was observed, if an evaluation of a canary is due.
 func (r *reconciler) addSamples(ctx context.Context, observed *routing.Observed, now time.Time) {
 	if r.options.Canaries == nil {
 		return
@@ -36,8 +36,9 @@ func (r *reconciler) addSamples(ctx context.Context, observed *routing.Observed,
 
 // reportCanary records what a plan decided about a canary, as Events of the Service and of the workloads that run the version. It does so
 // once all routes are written: until then the requests are not where the Event says, and the next plan has the same transition. An abort
-// is also a Problem while the canary is requested, of which the Service gets an Event anyway. It returns the Problems of the plan that can be reported now.
-func (r *reconciler) reportCanary(ctx context.Context, service *corev1.Service, plan routing.Result, isWritten, hasRoutesLeft bool) []api.RouteProblem {
+// is also a Problem while the canary is requested, of which the Service gets an Event anyway. It returns the Problems of the plan that can
+// be reported now.
+func (r *reconciler) reportCanary(service *corev1.Service, plan routing.Result, isWritten, hasRoutesLeft bool) []api.RouteProblem {
 	isAbort := func(p api.RouteProblem) bool { return p.Reason == api.RouteCanaryAborted }
 	if hasRoutesLeft {
 		if slices.ContainsFunc(plan.Transitions, func(t routing.CanaryTransition) bool { return t.Reason == string(api.RouteCanaryAborted) }) {
@@ -58,24 +59,17 @@ func (r *reconciler) reportCanary(ctx context.Context, service *corev1.Service, 
 			r.reporter.event(service, nil, kind, transition.Reason, action, transition.Note)
 		}
 		for _, workload := range transition.Workloads {
-			r.reporter.recorder.Eventf(r.aboutWorkload(ctx, service.Namespace, workload), service, kind, transition.Reason, action, "%s", note)
+			r.reporter.recorder.Eventf(r.aboutWorkload(service.Namespace, workload), service, kind, transition.Reason, action, "%s", note)
 		}
 	}
 	return plan.Problems
 }
 
 // aboutWorkload returns a workload with its UID, by which kubectl describe finds Events; without it if it was deleted meanwhile.
-func (r *reconciler) aboutWorkload(ctx context.Context, namespace string, ref routing.WorkloadRef) *metav1.PartialObjectMetadata {
-	kind := appsv1.SchemeGroupVersion.WithKind(ref.Kind)
+func (r *reconciler) aboutWorkload(namespace string, ref routing.WorkloadRef) *metav1.PartialObjectMetadata {
 	out := &metav1.PartialObjectMetadata{}
-	out.SetGroupVersionKind(kind)
-	out.Namespace, out.Name = namespace, ref.Name
-	found := &metav1.PartialObjectMetadataList{}
-	found.SetGroupVersionKind(kind)
-	err := r.writer.List(ctx, found, client.InNamespace(namespace), client.MatchingFields{metav1.ObjectNameField: ref.Name})
-	if err == nil && len(found.Items) == 1 {
-		out.UID = found.Items[0].UID
-	}
+	out.SetGroupVersionKind(appsv1.SchemeGroupVersion.WithKind(ref.Kind))
+	out.Namespace, out.Name, out.UID = namespace, ref.Name, r.uidOf(namespace, ref)
 	return out
 }
 

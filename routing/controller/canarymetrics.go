@@ -256,49 +256,34 @@ func (m *CanaryMetrics) Query(ctx context.Context, service *corev1.Service, quer
 	}
 	out := &routing.CanarySamples{Values: map[string]routing.CanaryValue{}}
 	var waiting sync.WaitGroup
-	var mutex sync.Mutex
-	value := func(metric string, of routing.CanaryVersion, note func(float64, error)) {
-		fields.Version, fields.Subset = of.Version, of.Subset
+	start := func(metric string, of routing.CanaryVersion, number *float64, failure *string) {
 		ofVersion := fields
+		ofVersion.Version, ofVersion.Subset = of.Version, of.Subset
 		waiting.Go(func() {
-			number, err := m.value(ctx, metric, ofVersion)
-			mutex.Lock()
-			defer mutex.Unlock()
-			note(number, err)
+			var err error
+			if *number, err = m.value(ctx, metric, ofVersion); err != nil && failure != nil {
+				*failure = err.Error()
+			}
 		})
 	}
-	value(requestsQuery, query.Canary, func(number float64, err error) {
-		if out.Requests = number; err != nil {
-			out.Requests = math.NaN()
-		}
-	})
-	queried := map[string]bool{}
+	start(requestsQuery, query.Canary, &out.Requests, nil)
+	values, hasBaseline := map[string]*routing.CanaryValue{}, map[string]bool{}
 	for _, check := range query.Checks {
-		metric := check.Metric
-		update := func(change func(*routing.CanaryValue)) {
-			found, isThere := out.Values[metric]
-			if !isThere {
-				found = routing.CanaryValue{Canary: math.NaN(), Baseline: math.NaN()}
-			}
-			change(&found)
-			out.Values[metric] = found
+		value := values[check.Metric]
+		if value == nil {
+			value = &routing.CanaryValue{Canary: math.NaN(), Baseline: math.NaN()}
+			values[check.Metric] = value
+			start(check.Metric, query.Canary, &value.Canary, &value.Error)
 		}
-		if !queried[metric] {
-			queried[metric] = true
-			value(metric, query.Canary, func(number float64, err error) {
-				update(func(v *routing.CanaryValue) {
-					if v.Canary = number; err != nil {
-						v.Error = err.Error()
-					}
-				})
-			})
-		}
-		if check.IsRelative && !queried["baseline "+metric] {
-			queried["baseline "+metric] = true
-			value(metric, query.Baseline, func(number float64, _ error) { update(func(v *routing.CanaryValue) { v.Baseline = number }) })
+		if check.IsRelative && !hasBaseline[check.Metric] {
+			hasBaseline[check.Metric] = true
+			start(check.Metric, query.Baseline, &value.Baseline, nil)
 		}
 	}
 	waiting.Wait()
+	for metric, value := range values {
+		out.Values[metric] = *value
+	}
 	out.At = m.now()
 	return out
 }

@@ -244,17 +244,17 @@ func TestASlowServerGetsOneRound(t *testing.T) {
 
 // Queries in progress end with the canary.
 func TestAForgottenEvaluationEnds(t *testing.T) {
-	begun, ended := make(chan struct{}, 9), make(chan struct{}, 9)
+	started, ended := make(chan struct{}, 9), make(chan struct{}, 9)
 	server := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
 		_ = r.ParseForm() // the server notices the end of a request whose body was read
-		begun <- struct{}{}
+		started <- struct{}{}
 		<-r.Context().Done()
 		ended <- struct{}{}
 	}))
 	t.Cleanup(server.Close)
 	metrics := canaryMetricsOf(t, server.URL, func(c *api.RoutingConfig) { c.Metrics.MaxConcurrentQueries = 1 })
 	metrics.samples(context.WithoutCancel(t.Context()), reviews(), queryOf(t, "p99<1s"))
-	<-begun
+	<-started
 	metrics.forget(client.ObjectKeyFromObject(reviews()))
 	<-ended
 	if len(metrics.rounds) > 0 {

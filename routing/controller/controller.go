@@ -16,6 +16,7 @@ import (
 
 	"github.com/go-logr/logr"
 	"github.com/prometheus/client_golang/prometheus"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/tools/events"
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -97,6 +98,7 @@ type reconciler struct {
 	options      Options
 	sources      *cachedSources
 	writer       client.Client // the API server
+	uidOf        func(namespace string, ref routing.WorkloadRef) types.UID
 	dependencies *planDependencies
 	written      *ownWrites
 	contests     *contest.Ledger
@@ -132,13 +134,13 @@ func (r *reconciler) Reconcile(ctx context.Context, request reconcile.Request) (
 	now := r.now()
 	r.addSamples(ctx, observed, now)
 	plan := routing.Plan(*observed, now)
-	r.reporter.noteCanary(observed, now)
+	r.reporter.noteCanary(observed, plan.Canary)
 	admitted, err := r.admit(ctx, observed, observed.Changes(plan))
 	if err != nil {
 		return reconcile.Result{}, fmt.Errorf("compare the routes of Service %s: %w", request, err)
 	}
 	done, err := r.apply(ctx, observed, admitted.changes)
-	found := r.reportCanary(ctx, observed.Service, plan, len(done.written) > 0, done.hasRoutesLeft(admitted))
+	found := r.reportCanary(observed.Service, plan, len(done.written) > 0, done.hasRoutesLeft(admitted))
 	r.reporter.reportProblems(observed.Service, slices.Concat(problems, found, admitted.problems, done.problems))
 	if err != nil {
 		return reconcile.Result{}, fmt.Errorf("write the routes of Service %s: %w", request, err)

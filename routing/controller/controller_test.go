@@ -18,6 +18,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/tools/events"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -98,6 +99,9 @@ func reconcilerOf(t *testing.T, cluster client.Client, reporter *reporter, now f
 	t.Helper()
 	options := Options{RootNamespace: "istio-system", Settings: settings()}
 	return &reconciler{
+		uidOf: func(namespace string, ref routing.WorkloadRef) types.UID {
+			return types.UID("uid of " + namespace + "/" + ref.String())
+		},
 		options: options, writer: cluster, reporter: reporter, dependencies: newPlanDependencies(), written: newOwnWrites(), contests: contest.NewLedger(), now: now,
 		sources: &cachedSources{
 			reader: cluster, options: options, index: podindex.New(), names: newServiceNames(), deletedRules: newRestoredDestinationRules(now),

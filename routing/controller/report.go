@@ -69,25 +69,19 @@ func (t *reporter) reportProblems(service *corev1.Service, problems []api.RouteP
 	}
 }
 
-// noteCanary counts the step and the evaluation of a canary, each evaluation once. While an annotation is invalid, the intent has no canary,
-// but the record does.
-func (t *reporter) noteCanary(observed *routing.Observed, now time.Time) {
+// noteCanary counts the step and the evaluation of a canary, each evaluation once. canary is nil if there is none.
+func (t *reporter) noteCanary(observed *routing.Observed, canary *routing.CanaryStatus) {
 	service := client.ObjectKeyFromObject(observed.Service)
-	if observed.Intent.Canary == nil && !routing.HasActiveCanary(observed.Existing) {
+	if canary == nil || canary.State != routing.CanaryProgressing {
 		t.forgetCanary(service)
 		return
 	}
-	status, has := routing.CanaryStatusOf(*observed, now)
-	if !has || status.State != routing.CanaryProgressing {
-		t.forgetCanary(service)
-		return
-	}
-	t.canarySteps.WithLabelValues(service.Namespace, service.Name).Set(float64(status.Step))
+	t.canarySteps.WithLabelValues(service.Namespace, service.Name).Set(float64(canary.Step))
 	t.mutex.Lock()
 	defer t.mutex.Unlock()
-	if status.Result != "" && observed.Samples.At.After(t.evaluated[service]) {
+	if canary.Result != "" && observed.Samples.At.After(t.evaluated[service]) {
 		t.evaluated[service] = observed.Samples.At
-		t.evaluations.WithLabelValues(status.Result).Inc()
+		t.evaluations.WithLabelValues(canary.Result).Inc()
 	}
 }
 

@@ -164,7 +164,7 @@ func (c *Controller) run(ctx context.Context, optional []optionalKind) error {
 		reader: objects, kinds: optional, options: c.options, index: podindex.New(), workloads: workloads.inNamespace, names: newServiceNames(), deletedRules: newRestoredDestinationRules(time.Now),
 	}
 	r := &reconciler{
-		options: c.options, sources: sources, writer: writer, reporter: c.reporter, now: time.Now,
+		options: c.options, sources: sources, writer: writer, uidOf: workloads.uid, reporter: c.reporter, now: time.Now,
 		dependencies: newPlanDependencies(), written: newOwnWrites(), contests: contest.NewLedger(),
 	}
 	defer c.contests.Watch(r.contests)()

@@ -15,6 +15,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/kubernetes"
 	toolscache "k8s.io/client-go/tools/cache"
@@ -78,12 +79,24 @@ type workloadEntry struct {
 	namespace       string
 	workload        routing.Workload
 	resourceVersion string
+	uid             types.UID
+}
+
+// uid returns the UID of a workload; empty if it was deleted.
+func (c *workloadCache) uid(namespace string, ref routing.WorkloadRef) types.UID {
+	for _, informer := range c.informers {
+		found, _, _ := informer.GetIndexer().GetByKey(namespace + "/" + ref.Name) // fails only for a key without a namespace
+		if entry, is := found.(*workloadEntry); is && entry.workload.Kind == ref.Kind {
+			return entry.uid
+		}
+	}
+	return ""
 }
 
 // workloadEntryOf returns what is kept of a Deployment, StatefulSet, or DaemonSet; nil for any other object.
 func workloadEntryOf(object runtime.Object) *workloadEntry {
 	entry := func(kind string, o metav1.Object, replicas int32, selector *metav1.LabelSelector, podLabels map[string]string) *workloadEntry {
-		e := &workloadEntry{namespace: o.GetNamespace(), resourceVersion: o.GetResourceVersion(), workload: routing.Workload{
+		e := &workloadEntry{namespace: o.GetNamespace(), resourceVersion: o.GetResourceVersion(), uid: o.GetUID(), workload: routing.Workload{
 			WorkloadRef: routing.WorkloadRef{Kind: kind, Name: o.GetName()}, Created: o.GetCreationTimestamp().Time, Replicas: replicas, Labels: interned(podLabels),
 		}}
 		switch {

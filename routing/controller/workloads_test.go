@@ -15,6 +15,7 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/kubernetes/fake"
 	clienttesting "k8s.io/client-go/testing"
@@ -147,6 +148,22 @@ func waitFor(t *testing.T, what string, is func() bool) {
 	for deadline := time.Now().Add(20 * time.Second); !is(); time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatalf("not within 20 s: %s", what)
+		}
+	}
+}
+
+// kubectl describe finds Events by the UID of their object.
+func TestTheUIDOfAWorkload(t *testing.T) {
+	cache := newWorkloadCache(fake.NewClientset())
+	deployment := &appsv1.Deployment{ObjectMeta: metav1.ObjectMeta{Namespace: "demo", Name: "web", UID: "1"}}
+	if err := cache.informers[0].GetIndexer().Add(workloadEntryOf(deployment)); err != nil {
+		t.Fatal(err)
+	}
+	for ref, want := range map[routing.WorkloadRef]types.UID{
+		{Kind: "Deployment", Name: "web"}: "1", {Kind: "StatefulSet", Name: "web"}: "", {Kind: "Deployment", Name: "other"}: "",
+	} {
+		if got := cache.uid("demo", ref); got != want {
+			t.Errorf("%s: %q, not %q", ref, got, want)
 		}
 	}
 }
