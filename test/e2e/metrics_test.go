@@ -60,6 +60,24 @@ func scrapeHolder(t *testing.T, lease string) map[string]*dto.MetricFamily {
 	return families
 }
 
+// scrapeLeaderOfACanary reads the metrics while a canary is in progress: one metric has series only then.
+func scrapeLeaderOfACanary(t *testing.T) map[string]*dto.MetricFamily {
+	t.Helper()
+	ns := namespace(t, injected)
+	apply(t, ns, service("app")+fixed("app-v1", "app", "v1")+fixed("app-v2", "app", "v2"))
+	wantRoutes(t, ns, "app", "v1=100")
+	annotate(t, ns, "app", "outrigger.dev/canary=v2")
+	var families map[string]*dto.MetricFamily
+	eventually(t, "the leader serves the step of the canary", func() error {
+		families = scrapeLeader(t)
+		if steps := samples(families, "outrigger_canary_step"); steps["namespace="+ns+" service=app"] != 1 {
+			return fmt.Errorf("outrigger_canary_step is %v", steps)
+		}
+		return nil
+	})
+	return families
+}
+
 // samples returns the values of a metric by its labels, "reason=NoSidecar state=missing", but for those that are 0.
 func samples(families map[string]*dto.MetricFamily, name string) map[string]float64 {
 	out := map[string]float64{}
@@ -81,11 +99,6 @@ var tableRow = regexp.MustCompile("(?m)^\\| `([a-z_*]+)` \\| (\\w+) \\| ([^|]*) 
 // What docs/reference/metrics.md lists is what a leader serves: every name, type, label and help, both ways.
 func TestMetricsAreThoseOfThePage(t *testing.T) {
 	needIstio(t)
-	ns := namespace(t, injected)
-	apply(t, ns, service("app")+fixed("app-v1", "app", "v1")+fixed("app-v2", "app", "v2"))
-	wantRoutes(t, ns, "app", "v1=100")
-	annotate(t, ns, "app", "outrigger.dev/canary=v2") // one metric has series only while a canary progresses
-	wantRoutes(t, ns, "app", "v1=95 v2=5")
 	page, err := os.ReadFile("../../docs/reference/metrics.md")
 	if err != nil {
 		t.Fatal(err)
@@ -100,7 +113,7 @@ func TestMetricsAreThoseOfThePage(t *testing.T) {
 		want[name] = strings.Join([]string{kind, strings.ReplaceAll(labels, "`", ""), help}, " | ")
 	}
 	got := map[string]string{}
-	for name, family := range scrapeLeader(t) {
+	for name, family := range scrapeLeaderOfACanary(t) {
 		if !strings.HasPrefix(name, "outrigger_") {
 			known := false
 			for prefix := range foreign {
@@ -179,9 +192,7 @@ func TestWhatAlertsAndDashboardAskForIsServed(t *testing.T) {
 			t.Errorf("%s has no series %s; it has %v", metric, want, got)
 		}
 	}
-	for name, family := range scrapeLeader(t) {
-		served[name] = family
-	}
+	maps.Copy(served, scrapeLeaderOfACanary(t))
 	seen := 0
 	for _, file := range []string{"alerts.yaml", "dashboard.json"} {
 		text, err := os.ReadFile("../../charts/outrigger/files/" + file)
