@@ -51,6 +51,7 @@ var rooms = map[string]room{
 	"internal/pagedlist": {},
 	"internal/process":   {ours: []string{"api"}},
 	"internal/diagnose":  {ours: []string{"api", "inject", "inject/jsonpatch", "routing"}},
+	"internal/dashboard": {ours: []string{"api", "inject", "inject/jsonpatch", "routing", "internal/diagnose"}},
 	"internal/cli":       {all: true, except: []string{"internal/process", "cmd/outrigger"}},
 	"cmd/outrigger":      {all: true},
 }

@@ -151,7 +151,7 @@ func TestDataIsDocumented(t *testing.T) {
 		}
 	}
 	fields := map[string]bool{}
-	for _, data := range []any{statusReport{}, diagnose.ServiceExplanation{}, diagnose.InjectionExplanation{}} {
+	for _, data := range []any{diagnose.StatusReport{}, diagnose.ServiceExplanation{}, diagnose.InjectionExplanation{}} {
 		jsonFields(reflect.TypeOf(data), fields)
 	}
 	for name := range fields {
@@ -176,7 +176,7 @@ func jsonFields(of reflect.Type, names map[string]bool) {
 			return
 		}
 		for i := range of.NumField() {
-			if name, _, _ := strings.Cut(of.Field(i).Tag.Get("json"), ","); name != "" {
+			if name, _, _ := strings.Cut(of.Field(i).Tag.Get("json"), ","); name != "" && name != "-" {
 				names[name] = true
 			}
 			jsonFields(of.Field(i).Type, names)

@@ -14,7 +14,7 @@ func TestStatusListsTheCertificatesOfGateways(t *testing.T) {
 	for _, certificate := range []string{"", "Secret istio-system/web-tls"} {
 		gateways := []diagnose.GatewayStatus{{Name: "demo/app", Certificate: certificate}}
 		var out strings.Builder
-		(&tables{out: &out}).gateways([]namespaceStatus{{Name: "demo", Services: []diagnose.ServiceStatus{{Name: "app", Gateways: gateways}}}})
+		(&tables{out: &out}).gateways([]diagnose.NamespaceStatus{{Name: "demo", Services: []diagnose.ServiceStatus{{Name: "app", Gateways: gateways}}}})
 		if strings.Contains(out.String(), "CERTIFICATE") != (certificate != "") || !strings.Contains(out.String(), certificate) {
 			t.Errorf("%q: status prints\n%s", certificate, out.String())
 		}

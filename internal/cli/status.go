@@ -50,33 +50,33 @@ The command reads the cluster in the same way as the controller, and stores noth
 }
 
 // status reads the cluster and reports the status of one Service, of the Services of a namespace, or of all.
-func (l *live) status(ctx context.Context, all bool, service ...string) (statusReport, error) {
+func (l *live) status(ctx context.Context, all bool, service ...string) (diagnose.StatusReport, error) {
 	s := l.snapshot(l.namespace, all)
 	var namespaces corev1.NamespaceList
 	if all {
 		if err := s.List(ctx, &namespaces); err != nil {
-			return statusReport{}, err
+			return diagnose.StatusReport{}, err
 		}
 	}
 	if !all || s.gaps.HidesClusterWide("Namespace") {
 		one := corev1.Namespace{}
 		if err := s.Get(ctx, client.ObjectKey{Name: l.namespace}, &one); apierrors.IsNotFound(err) {
-			return statusReport{}, noNamespace(l.namespace)
+			return diagnose.StatusReport{}, noNamespace(l.namespace)
 		} else if err != nil {
-			return statusReport{}, fmt.Errorf("read Namespace %s: %w", l.namespace, err)
+			return diagnose.StatusReport{}, fmt.Errorf("read Namespace %s: %w", l.namespace, err)
 		}
 		namespaces.Items = []corev1.Namespace{one}
 	}
-	report := statusReport{at: l.now(), Frozen: l.frozen(), Namespaces: []namespaceStatus{}}
+	report := diagnose.StatusReport{At: l.now(), Frozen: l.frozen(), Namespaces: []diagnose.NamespaceStatus{}}
 	for i := range namespaces.Items {
 		status, err := l.namespaceStatus(ctx, s, &namespaces.Items[i], service...)
 		if all {
 			err = withAllNamespaces(err, s.gaps)
 		}
 		if err != nil {
-			return statusReport{}, err
+			return diagnose.StatusReport{}, err
 		}
-		if !all || status.isManaged() && (!l.selects() || len(status.Services) > 0) {
+		if !all || status.IsManaged() && (!l.selects() || len(status.Services) > 0) {
 			report.Namespaces = append(report.Namespaces, status)
 		}
 	}
@@ -86,32 +86,27 @@ func (l *live) status(ctx context.Context, all bool, service ...string) (statusR
 	return report, err
 }
 
-// isManaged reports whether a namespace has a label or Services that Outrigger reads.
-func (n namespaceStatus) isManaged() bool {
-	return n.Injection != "" || n.Routing != "" || slices.ContainsFunc(n.Services, func(s diagnose.ServiceStatus) bool { return s.State != diagnose.StateOff })
-}
-
-func (l *live) namespaceStatus(ctx context.Context, s *snapshot, namespace *corev1.Namespace, only ...string) (namespaceStatus, error) {
+func (l *live) namespaceStatus(ctx context.Context, s *snapshot, namespace *corev1.Namespace, only ...string) (diagnose.NamespaceStatus, error) {
 	names, err := servicesOf(ctx, s, namespace.Name, only...)
 	if err != nil {
-		return namespaceStatus{}, err
+		return diagnose.NamespaceStatus{}, err
 	}
 	if names, err = l.withLabels(ctx, s, namespace.Name, names); err != nil {
-		return namespaceStatus{}, err
+		return diagnose.NamespaceStatus{}, err
 	}
-	out := namespaceStatus{Name: namespace.Name, Injection: diagnose.InjectionOf(namespace), Routing: namespace.Labels[api.LabelRouting], Services: []diagnose.ServiceStatus{}}
+	out := diagnose.NamespaceStatus{Name: namespace.Name, Injection: diagnose.InjectionOf(namespace), Routing: namespace.Labels[api.LabelRouting], Services: []diagnose.ServiceStatus{}}
 	sources := l.sources(s)
 	for _, name := range names {
 		observed, problems, err := sources.Gather(ctx, client.ObjectKey{Namespace: namespace.Name, Name: name})
 		if err != nil {
-			return namespaceStatus{}, err
+			return diagnose.NamespaceStatus{}, err
 		}
 		if observed == nil {
 			continue // it is being deleted
 		}
 		surroundings, err := l.surroundings(ctx, s, observed)
 		if err != nil {
-			return namespaceStatus{}, err
+			return diagnose.NamespaceStatus{}, err
 		}
 		status, ofNamespace := diagnose.StatusOf(*observed, problems, surroundings, l.now())
 		out.Services = append(out.Services, status)
@@ -120,7 +115,7 @@ func (l *live) namespaceStatus(ctx context.Context, s *snapshot, namespace *core
 	out.Problems = diagnose.SortedProblems(diagnose.MergeAffected(out.Problems, names))
 	var pods corev1.PodList
 	if err := s.List(ctx, &pods, client.InNamespace(namespace.Name)); err != nil {
-		return namespaceStatus{}, err
+		return diagnose.NamespaceStatus{}, err
 	}
 	if len(only) == 0 && !l.selects() {
 		out.WithoutSidecar = diagnose.PodsWithoutSidecar(namespace, pods.Items)

@@ -6,7 +6,6 @@ import (
 	"cmp"
 	"context"
 	"fmt"
-	"time"
 
 	cmapi "github.com/cert-manager/cert-manager/pkg/apis/certmanager/v1"
 	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
@@ -18,23 +17,10 @@ import (
 	"outrigger.dev/outrigger/internal/diagnose"
 )
 
-// certificateStatus is the state of the certificate of one installation's webhook, as far as it is visible without its Secret.
-type certificateStatus struct {
-	Webhook string `json:"webhook"` // the MutatingWebhookConfiguration
-	Source  string `json:"source"`  // one of the values of certificates.source
-	// Certificate is cert-manager's, as namespace/name.
-	Certificate string `json:"certificate,omitempty"`
-	Ready       bool   `json:"ready"`
-	// Problem says why it is not ready.
-	Problem string `json:"problem,omitempty"`
-	// Until is when cert-manager's certificate expires, or else the last published CA.
-	Until *time.Time `json:"until,omitempty"`
-}
-
 // certificates returns the state of the certificates of all installations of the system namespace, without those whose webhook
 // object does not exist or may not be read.
-func (l *live) certificates(ctx context.Context) ([]certificateStatus, error) {
-	var out []certificateStatus
+func (l *live) certificates(ctx context.Context) ([]diagnose.CertificateStatus, error) {
+	var out []diagnose.CertificateStatus
 	for _, config := range l.configs {
 		var object admissionregistrationv1.MutatingWebhookConfiguration
 		err := l.client.Get(ctx, client.ObjectKey{Name: config.WebhookConfigurationName()}, &object)
@@ -56,8 +42,8 @@ func (l *live) certificates(ctx context.Context) ([]certificateStatus, error) {
 	return out, nil
 }
 
-func (l *live) certificate(ctx context.Context, config api.CertificatesConfig, object *admissionregistrationv1.MutatingWebhookConfiguration) (certificateStatus, error) {
-	out := certificateStatus{Webhook: object.Name, Source: string(config.Source)}
+func (l *live) certificate(ctx context.Context, config api.CertificatesConfig, object *admissionregistrationv1.MutatingWebhookConfiguration) (diagnose.CertificateStatus, error) {
+	out := diagnose.CertificateStatus{Webhook: object.Name, Source: string(config.Source)}
 	until, problem := diagnose.TrustedUntil(object, l.now())
 	if !until.IsZero() {
 		out.Until = &until

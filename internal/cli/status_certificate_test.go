@@ -20,6 +20,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"outrigger.dev/outrigger/api"
+	"outrigger.dev/outrigger/internal/diagnose"
 )
 
 // caUntil returns a CA in PEM that ends then.
@@ -67,34 +68,34 @@ func TestStatusOfTheCertificate(t *testing.T) {
 		}
 		return config
 	}
-	webhook := func(s certificateStatus) []certificateStatus {
+	webhook := func(s diagnose.CertificateStatus) []diagnose.CertificateStatus {
 		s.Webhook = "outrigger-sidecar-injector"
-		return []certificateStatus{s}
+		return []diagnose.CertificateStatus{s}
 	}
 	for name, test := range map[string]struct {
 		source      api.CertificateSource
 		object      *admissionregistrationv1.MutatingWebhookConfiguration
 		certificate *cmapi.Certificate
-		want        []certificateStatus
+		want        []diagnose.CertificateStatus
 	}{
 		"not installed": {api.CertificateSelfManaged, nil, nil, nil},
 		"published, the old beside the new": {api.CertificateSelfManaged, webhookTrusting(append(long, short...), long), nil,
-			webhook(certificateStatus{Source: "selfManaged", Ready: true, Until: &latest})},
+			webhook(diagnose.CertificateStatus{Source: "selfManaged", Ready: true, Until: &latest})},
 		"one entry ends earlier": {api.CertificateFromSecret, webhookTrusting(long, short), nil,
-			webhook(certificateStatus{Source: "secret", Ready: true, Until: &later})},
+			webhook(diagnose.CertificateStatus{Source: "secret", Ready: true, Until: &later})},
 		"not published": {api.CertificateSelfManaged, webhookTrusting(long, nil), nil,
-			webhook(certificateStatus{Source: "selfManaged", Problem: "entry object.sidecar-injector.outrigger.dev has no caBundle: no CA has been published yet"})},
+			webhook(diagnose.CertificateStatus{Source: "selfManaged", Problem: "entry object.sidecar-injector.outrigger.dev has no caBundle: no CA has been published yet"})},
 		"ended": {api.CertificateFromSecret, webhookTrusting(over), nil,
-			webhook(certificateStatus{Source: "secret", Problem: "entry namespace.sidecar-injector.outrigger.dev: every CA in its caBundle has expired, the last one at 2026-01-02T11:00:00Z", Until: new(noon.Add(-time.Hour).UTC())})},
+			webhook(diagnose.CertificateStatus{Source: "secret", Problem: "entry namespace.sidecar-injector.outrigger.dev: every CA in its caBundle has expired, the last one at 2026-01-02T11:00:00Z", Until: new(noon.Add(-time.Hour).UTC())})},
 		"cert-manager's, ready": {api.CertificateCertManager, webhookTrusting(long), ofCertManager(ready),
-			webhook(certificateStatus{Source: "certManager", Certificate: "outrigger-system/webhook", Ready: true, Until: &later})},
+			webhook(diagnose.CertificateStatus{Source: "certManager", Certificate: "outrigger-system/webhook", Ready: true, Until: &later})},
 		"cert-manager's, not ready": {api.CertificateCertManager, webhookTrusting(long), ofCertManager(notReady),
-			webhook(certificateStatus{
+			webhook(diagnose.CertificateStatus{
 				Source: "certManager", Certificate: "outrigger-system/webhook", Until: &later,
 				Problem: "Certificate outrigger-system/webhook is not ready: DoesNotExist: no Secret",
 			})},
 		"cert-manager's, not there": {api.CertificateCertManager, webhookTrusting(long), nil,
-			webhook(certificateStatus{
+			webhook(diagnose.CertificateStatus{
 				Source: "certManager", Certificate: "outrigger-system/webhook", Until: &latest,
 				Problem: "Certificate outrigger-system/webhook is not there",
 			})},

@@ -12,6 +12,8 @@ import (
 	coordinationv1 "k8s.io/api/coordination/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"outrigger.dev/outrigger/internal/diagnose"
 )
 
 // clockDifference is how far the clock of the caller may be ahead of the cluster's before a Lease seems to have expired.
@@ -92,10 +94,10 @@ func (l *live) notRunningHere(why string) string {
 }
 
 // withControllerState adds to the report that no controller runs, if that is the case.
-func (l *live) withControllerState(ctx context.Context, read func(context.Context) (statusReport, error)) (statusReport, error) {
+func (l *live) withControllerState(ctx context.Context, read func(context.Context) (diagnose.StatusReport, error)) (diagnose.StatusReport, error) {
 	notRunning, err := l.notRunning(ctx) // first, since the report lists what could not be read
 	if err != nil {
-		return statusReport{}, err
+		return diagnose.StatusReport{}, err
 	}
 	report, err := read(ctx)
 	report.NotRunning = notRunning

@@ -19,6 +19,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 
 	"outrigger.dev/outrigger/api"
+	"outrigger.dev/outrigger/internal/diagnose"
 )
 
 func leaseOf(namespace, holder string, renewed time.Time) *coordinationv1.Lease {
@@ -87,7 +88,7 @@ func TestStatusSaysFirstThatNoControllerRuns(t *testing.T) {
 					return under.List(ctx, list, options...)
 				},
 			})
-			report, err := s.withControllerState(t.Context(), func(ctx context.Context) (statusReport, error) { return s.status(ctx, false) })
+			report, err := s.withControllerState(t.Context(), func(ctx context.Context) (diagnose.StatusReport, error) { return s.status(ctx, false) })
 			if err != nil {
 				t.Fatal(err)
 			}

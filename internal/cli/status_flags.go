@@ -50,13 +50,15 @@ func (f *statusFlags) run(command *cobra.Command, from *clusterFlags, args []str
 	l.only = chosen.labels
 	out := command.OutOrStdout()
 	view := tableView{wide: f.output == "wide", namespaces: f.all, headless: f.noHeaders, style: styleOf(out), gaps: l.gaps}
-	read := func(ctx context.Context) (statusReport, error) {
-		return l.withControllerState(ctx, func(ctx context.Context) (statusReport, error) { return l.status(ctx, f.all, chosen.services...) })
+	read := func(ctx context.Context) (diagnose.StatusReport, error) {
+		return l.withControllerState(ctx, func(ctx context.Context) (diagnose.StatusReport, error) {
+			return l.status(ctx, f.all, chosen.services...)
+		})
 	}
 	if f.watch {
 		w := statusWatch{read: read, out: out, notes: command.ErrOrStderr()}
 		if isTerminal(out) {
-			w.draw = func(report statusReport, out io.Writer) error { return print(report, view, out) }
+			w.draw = func(report diagnose.StatusReport, out io.Writer) error { return print(report, view, out) }
 		}
 		return w.run(command.Context())
 	}
@@ -65,7 +67,7 @@ func (f *statusFlags) run(command *cobra.Command, from *clusterFlags, args []str
 		return err
 	}
 	printNotes(command.ErrOrStderr(), report.Notes...)
-	if f.selector != "" && report.services() == 0 {
+	if f.selector != "" && report.CountServices() == 0 {
 		printNotes(command.ErrOrStderr(), "no Service matches -l "+f.selector)
 	}
 	return print(report, view, out)
@@ -102,14 +104,6 @@ func (f *statusFlags) chosen(args []string) (statusChoice, error) {
 	return out, nil
 }
 
-func (r statusReport) services() int {
-	count := 0
-	for _, n := range r.Namespaces {
-		count += len(n.Services)
-	}
-	return count
-}
-
 // selects reports whether status is about some Services only, by their labels.
 func (l *live) selects() bool { return l.only != nil && !l.only.Empty() }
 
@@ -130,7 +124,7 @@ func (l *live) withLabels(ctx context.Context, s *snapshot, namespace string, na
 }
 
 // printNames prints what kubectl takes as arguments.
-func printNames(report statusReport, _ tableView, out io.Writer) error {
+func printNames(report diagnose.StatusReport, _ tableView, out io.Writer) error {
 	var text bytes.Buffer
 	eachService(report.Namespaces, func(_ string, s diagnose.ServiceStatus) { fmt.Fprintf(&text, "service/%s\n", s.Name) })
 	_, err := text.WriteTo(out)

@@ -21,7 +21,7 @@ import (
 
 func TestStatusFormats(t *testing.T) {
 	weight := func(w int) *int { return &w }
-	report := statusReport{Namespaces: []namespaceStatus{{Name: "demo", Services: []diagnose.ServiceStatus{
+	report := diagnose.StatusReport{Namespaces: []diagnose.NamespaceStatus{{Name: "demo", Services: []diagnose.ServiceStatus{
 		{Name: "api", State: diagnose.StateOff, Versions: []diagnose.VersionStatus{{Version: "v1", Pods: 1}}},
 		{Name: "web", State: diagnose.StateRouted, Versions: []diagnose.VersionStatus{{Version: "v1", Weight: weight(90)}, {Version: "v2", Weight: weight(10)}}},
 	}}}}
@@ -93,26 +93,26 @@ func TestStatusOfServicesWithALabel(t *testing.T) {
 }
 
 // watched runs a watch over readings, each a state and a weight of v1; nil fails.
-func watched(t *testing.T, draw func(statusReport, io.Writer) error, readings ...*int) (string, string) {
+func watched(t *testing.T, draw func(diagnose.StatusReport, io.Writer) error, readings ...*int) (string, string) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	var out, notes bytes.Buffer
 	next := 0
-	w := statusWatch{draw: draw, out: &out, notes: &notes, pause: time.Nanosecond, read: func(context.Context) (statusReport, error) {
+	w := statusWatch{draw: draw, out: &out, notes: &notes, pause: time.Nanosecond, read: func(context.Context) (diagnose.StatusReport, error) {
 		if next == len(readings) {
 			cancel()
-			return statusReport{}, ctx.Err()
+			return diagnose.StatusReport{}, ctx.Err()
 		}
 		next++
 		weight := readings[next-1]
 		if weight == nil {
-			return statusReport{}, errors.New("the API server is away")
+			return diagnose.StatusReport{}, errors.New("the API server is away")
 		}
 		versions := []diagnose.VersionStatus{{Version: "v1", Ready: 1, Pods: 1, Weight: weight}}
 		if *weight < 100 {
 			versions = append(versions, diagnose.VersionStatus{Version: "v2", Ready: 1, Pods: 2})
 		}
-		return statusReport{Namespaces: []namespaceStatus{{Name: "demo", Services: []diagnose.ServiceStatus{{Name: "web", State: diagnose.StateRouted, Versions: versions}}}}}, nil
+		return diagnose.StatusReport{Namespaces: []diagnose.NamespaceStatus{{Name: "demo", Services: []diagnose.ServiceStatus{{Name: "web", State: diagnose.StateRouted, Versions: versions}}}}}, nil
 	}}
 	if err := w.run(ctx); err != nil {
 		t.Fatal(err)
@@ -139,7 +139,7 @@ demo/web v2 is gone
 
 func TestWatchRedrawsATerminal(t *testing.T) {
 	all, most := 100, 90
-	draw := func(report statusReport, out io.Writer) error {
+	draw := func(report diagnose.StatusReport, out io.Writer) error {
 		return printStatus(report, tableView{headless: true}, out)
 	}
 	out, _ := watched(t, draw, &all, &all, &most)

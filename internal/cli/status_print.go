@@ -25,7 +25,7 @@ type tableView struct {
 }
 
 // statusPrinter parses -o.
-func statusPrinter(output string) (func(statusReport, tableView, io.Writer) error, error) {
+func statusPrinter(output string) (func(diagnose.StatusReport, tableView, io.Writer) error, error) {
 	if output == "name" {
 		return printNames, nil
 	}
@@ -33,11 +33,13 @@ func statusPrinter(output string) (func(statusReport, tableView, io.Writer) erro
 	if encode == nil {
 		return printStatus, err
 	}
-	return func(report statusReport, _ tableView, out io.Writer) error { return writeEncoded(out, encode, report) }, nil
+	return func(report diagnose.StatusReport, _ tableView, out io.Writer) error {
+		return writeEncoded(out, encode, report)
+	}, nil
 }
 
 // printStatus writes whether a controller is missing, and then each table that has rows.
-func printStatus(report statusReport, view tableView, out io.Writer) error {
+func printStatus(report diagnose.StatusReport, view tableView, out io.Writer) error {
 	p := &tables{out: out, view: view}
 	for _, text := range []string{report.Frozen, report.NotRunning} {
 		if text != "" {
@@ -47,7 +49,7 @@ func printStatus(report statusReport, view tableView, out io.Writer) error {
 	}
 	p.namespaces(report.Namespaces)
 	p.versions(report.Namespaces)
-	p.canaries(report.Namespaces, report.at)
+	p.canaries(report.Namespaces, report.At)
 	p.pending(report.Namespaces)
 	p.history(report.Namespaces)
 	p.routes(report.Namespaces)
@@ -58,7 +60,7 @@ func printStatus(report statusReport, view tableView, out io.Writer) error {
 	return p.err
 }
 
-func (p *tables) namespaces(namespaces []namespaceStatus) {
+func (p *tables) namespaces(namespaces []diagnose.NamespaceStatus) {
 	var rows [][]string
 	for _, n := range namespaces {
 		rows = append(rows, []string{n.Name, cmp.Or(n.Injection, "-"), cmp.Or(n.Routing, "-"), strconv.Itoa(len(n.Services))})
@@ -66,7 +68,7 @@ func (p *tables) namespaces(namespaces []namespaceStatus) {
 	p.table([]string{"NAMESPACE", "INJECTION", "ROUTING", "SERVICES"}, rows)
 }
 
-func (p *tables) versions(namespaces []namespaceStatus) {
+func (p *tables) versions(namespaces []diagnose.NamespaceStatus) {
 	heading := p.at("NAMESPACE", "SERVICE", "STATE", "VERSION", "READY", "WEIGHT", "MATCH")
 	if p.view.wide {
 		heading = append(heading, "DEFAULT", "SUBSET", "MIRROR", "WORKLOADS")
@@ -104,7 +106,7 @@ func (p *tables) version(s diagnose.ServiceStatus, v diagnose.VersionStatus) []s
 }
 
 // canaries writes a line for each canary.
-func (p *tables) canaries(namespaces []namespaceStatus, now time.Time) {
+func (p *tables) canaries(namespaces []diagnose.NamespaceStatus, now time.Time) {
 	var lines []string
 	eachService(namespaces, func(namespace string, s diagnose.ServiceStatus) {
 		if s.Canary != nil {
@@ -120,7 +122,7 @@ func (p *tables) canaries(namespaces []namespaceStatus, now time.Time) {
 }
 
 // pending lists what is written and not in effect, and what it waits for.
-func (p *tables) pending(namespaces []namespaceStatus) {
+func (p *tables) pending(namespaces []diagnose.NamespaceStatus) {
 	var rows [][]string
 	eachService(namespaces, func(namespace string, s diagnose.ServiceStatus) {
 		for _, pending := range s.Pending {
@@ -134,7 +136,7 @@ func (p *tables) pending(namespaces []namespaceStatus) {
 }
 
 // routes lists which VirtualServices route, where Outrigger does not write all of them.
-func (p *tables) routes(namespaces []namespaceStatus) {
+func (p *tables) routes(namespaces []diagnose.NamespaceStatus) {
 	var rows [][]string
 	eachService(namespaces, func(namespace string, s diagnose.ServiceStatus) {
 		for _, r := range s.Routes {
@@ -149,7 +151,7 @@ func (p *tables) routes(namespaces []namespaceStatus) {
 }
 
 // eachService calls a function with each Service and the name of its namespace.
-func eachService(namespaces []namespaceStatus, call func(namespace string, s diagnose.ServiceStatus)) {
+func eachService(namespaces []diagnose.NamespaceStatus, call func(namespace string, s diagnose.ServiceStatus)) {
 	for _, n := range namespaces {
 		for _, s := range n.Services {
 			call(n.Name, s)
@@ -165,7 +167,7 @@ func percent(of float64) string {
 }
 
 // gateways lists the gateways with their URLs, and, if any has one, with their certificates.
-func (p *tables) gateways(namespaces []namespaceStatus) {
+func (p *tables) gateways(namespaces []diagnose.NamespaceStatus) {
 	var rows [][]string
 	header := p.at("NAMESPACE", "SERVICE", "GATEWAY", "HOSTS", "PORT", "ADDRESS", "NODE-PORT", "URL")
 	hasCertificate := false
@@ -192,7 +194,7 @@ func (p *tables) gateways(namespaces []namespaceStatus) {
 	p.table(header, rows)
 }
 
-func (p *tables) restarts(namespaces []namespaceStatus) {
+func (p *tables) restarts(namespaces []diagnose.NamespaceStatus) {
 	var rows [][]string
 	for _, n := range namespaces {
 		for _, r := range n.WithoutSidecar {
@@ -203,7 +205,7 @@ func (p *tables) restarts(namespaces []namespaceStatus) {
 }
 
 // certificates lists the certificates with -o wide. Problems of certificates are always listed among the problems.
-func (p *tables) certificates(certificates []certificateStatus) {
+func (p *tables) certificates(certificates []diagnose.CertificateStatus) {
 	if !p.view.wide {
 		return
 	}
@@ -219,7 +221,7 @@ func (p *tables) certificates(certificates []certificateStatus) {
 }
 
 // problems writes each problem on separate lines, because problems are sentences.
-func (p *tables) problems(namespaces []namespaceStatus, certificates []certificateStatus) {
+func (p *tables) problems(namespaces []diagnose.NamespaceStatus, certificates []diagnose.CertificateStatus) {
 	var lines []string
 	for _, c := range certificates {
 		if !c.Ready {
@@ -248,7 +250,7 @@ func (p *tables) problems(namespaces []namespaceStatus, certificates []certifica
 }
 
 // history prints the decisions that undo can return to.
-func (p *tables) history(namespaces []namespaceStatus) {
+func (p *tables) history(namespaces []diagnose.NamespaceStatus) {
 	if !p.view.wide {
 		return
 	}

@@ -19,8 +19,8 @@ import (
 
 // statusWatch prints the status until it is interrupted: redrawn in place on a terminal, or else one line for each change.
 type statusWatch struct {
-	read  func(context.Context) (statusReport, error)
-	draw  func(statusReport, io.Writer) error // nil = lines
+	read  func(context.Context) (diagnose.StatusReport, error)
+	draw  func(diagnose.StatusReport, io.Writer) error // nil = lines
 	out   io.Writer
 	notes io.Writer
 	pause time.Duration // between two readings; zero for the default
@@ -71,7 +71,7 @@ func (w *statusWatch) run(ctx context.Context) error {
 }
 
 // redraw draws the lines of the report that changed.
-func (w *statusWatch) redraw(report statusReport, drawn string) (string, error) {
+func (w *statusWatch) redraw(report diagnose.StatusReport, drawn string) (string, error) {
 	var text bytes.Buffer
 	if err := w.draw(report, &text); err != nil || text.String() == drawn {
 		return drawn, err
@@ -107,7 +107,7 @@ func (w *statusWatch) changes(before, after map[string]string) error {
 }
 
 // statusLines are a report as lines, by what each of them is about.
-func statusLines(report statusReport) map[string]string {
+func statusLines(report diagnose.StatusReport) map[string]string {
 	out := map[string]string{}
 	if report.Frozen != "" {
 		out["routes:"] = " " + report.Frozen

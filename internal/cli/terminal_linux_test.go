@@ -44,7 +44,7 @@ func TestColorIsForTerminalsOnly(t *testing.T) {
 	t.Setenv("TERM", "xterm")
 	t.Setenv("NO_COLOR", "")
 	_ = os.Unsetenv("NO_COLOR")
-	report := statusReport{Namespaces: []namespaceStatus{{Name: "demo", Problems: []diagnose.ProblemStatus{{Object: "Namespace demo", Reason: "InvalidValue", Message: "It is wrong."}}}}}
+	report := diagnose.StatusReport{Namespaces: []diagnose.NamespaceStatus{{Name: "demo", Problems: []diagnose.ProblemStatus{{Object: "Namespace demo", Reason: "InvalidValue", Message: "It is wrong."}}}}}
 	show := func(out io.Writer) {
 		if err := printStatus(report, tableView{style: styleOf(out)}, out); err != nil {
 			t.Fatal(err)

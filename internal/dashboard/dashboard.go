@@ -1,0 +1,153 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package dashboard serves the pages of `outrigger dashboard`. Call New with an address and the sources of data, pass each reading of the
+// cluster to Server.Update, serve the Server on that address, and give the user's browser the token of Server.NewToken.
+//
+// The package reads no cluster and decides nothing about one: what the pages show comes from internal/diagnose through Data, and what
+// actions do from Actions.
+package dashboard
+
+import (
+	"context"
+	"errors"
+	"net"
+	"net/http"
+	"time"
+
+	"outrigger.dev/outrigger/internal/diagnose"
+)
+
+// Options are the facts and sources of a Server.
+type Options struct {
+	Address  string // host:port that the Server listens on; requests to any other host are refused
+	Scope    string // what the pages are about: "namespace demo", "all namespaces"
+	Cluster  string // the context of the kubeconfig; empty if it has no name
+	ReadOnly bool   // without actions
+	Data     Data
+	Actions  Actions // nil: without actions
+	Now      func() time.Time
+}
+
+// Data reads what pages about one object show. Update gives the rest. Its errors should be of type *Error, if they have a status.
+type Data interface {
+	// Service returns the details of a Service.
+	Service(ctx context.Context, namespace, name string) (*Service, error)
+	// Injection returns the workloads without a sidecar, or with an outdated one.
+	Injection(ctx context.Context) (*diagnose.CoverageReport, error)
+	// Explain returns why a workload gets a sidecar or none.
+	Explain(ctx context.Context, namespace, kind, name string) (*Explanation, error)
+}
+
+// Service is what `explain -o json` prints of a Service, and the objects around it.
+type Service struct {
+	diagnose.ServiceExplanation
+	ResourceVersion string
+	Explanation     []diagnose.Paragraph // as explain prints it
+	Workloads       []Workload
+	Events          []Event    // newest first
+	Manifests       []Manifest // the generated objects
+	Metrics         []Metrics  // nil if no metrics are configured
+	Notes           []string   // what the user has no permission to read, and which permission is missing
+}
+
+// Workload is a workload behind a Service.
+type Workload struct {
+	diagnose.WorkloadStatus
+	Images  []string
+	Created time.Time // of its oldest pod; zero without pods
+}
+
+// Event is an Event about a Service or an object behind it.
+type Event struct {
+	At      time.Time
+	Kind    string // Normal, Warning
+	Object  string // "Service web"
+	Reason  string
+	Message string
+	Count   int
+}
+
+// Manifest is an object as YAML.
+type Manifest struct{ Kind, Name, YAML string }
+
+// Metrics are the requests of a version.
+type Metrics struct {
+	Version string
+	Values  []MetricValue
+}
+
+// MetricValue is a metric with its value, or why it has none.
+type MetricValue struct{ Name, Value string }
+
+// Explanation is what explain prints of a workload.
+type Explanation struct {
+	diagnose.InjectionExplanation
+	Paragraphs []diagnose.Paragraph
+	Notes      []string
+}
+
+// Error is an error with an HTTP status, which a page reports as it is.
+type Error struct {
+	Status int
+	Err    error
+}
+
+func (e *Error) Error() string { return e.Err.Error() }
+
+func (e *Error) Unwrap() error { return e.Err }
+
+// Server is the HTTP handler of the dashboard.
+type Server struct {
+	Options
+	cookie   string // the name of the cookie; browsers send cookies to all ports of a host
+	pages    *pages
+	readable http.Handler // GET, for a session
+	sessions sessions
+	readings readings
+	kept     kept
+}
+
+// New returns a Server. It has no data until Update is called.
+func New(options Options) (*Server, error) {
+	host, port, err := net.SplitHostPort(options.Address)
+	if err != nil {
+		return nil, err
+	}
+	if ip := net.ParseIP(host); ip == nil || !ip.IsLoopback() {
+		return nil, errors.New("the dashboard serves a loopback address only, not " + options.Address)
+	}
+	templates, err := parsePages()
+	if err != nil {
+		return nil, err
+	}
+	if options.Now == nil {
+		options.Now = time.Now
+	}
+	if options.Actions == nil {
+		options.ReadOnly = true
+	}
+	s := &Server{Options: options, cookie: "outrigger-" + port, pages: templates}
+	s.readings.init()
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /{$}", s.overview)
+	mux.HandleFunc("GET /services/{namespace}/{name}", s.service)
+	mux.HandleFunc("GET /injection", s.injection)
+	mux.HandleFunc("GET /injection/{namespace}/{kind}/{name}", s.explain)
+	mux.HandleFunc("GET /", s.unknown)
+	s.readable = mux
+	return s, nil
+}
+
+// ServeHTTP answers a request, after the checks of security.go.
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	s.guard(w, r, s.handler())
+}
+
+// handler returns the routes that need a session.
+func (s *Server) handler() http.Handler {
+	mux := http.NewServeMux()
+	mux.Handle("GET /", s.readable)
+	mux.HandleFunc("GET /events", s.events)
+	mux.HandleFunc("POST /actions/{namespace}/{name}/{verb}", s.act)
+	return mux
+}

@@ -1,0 +1,139 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package dashboard
+
+import (
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+
+	"outrigger.dev/outrigger/internal/diagnose"
+)
+
+// pageSize is how many Services a page of the Overview shows.
+const pageSize = 50
+
+type overviewPage struct {
+	view
+	Query        string // the search
+	OnlyProblems bool
+	Namespaces   []overviewNamespace // of this page
+	Services     int                 // that match
+	Of           int                 // all
+	Problems     int                 // of all Services and Namespaces
+	Page, Pages  int
+	Previous     string // the path of the page before; empty if there is none
+	Next         string
+	Certificates []diagnose.CertificateStatus // that are not ready
+	HasReport    bool
+}
+
+// overviewNamespace is a namespace with those of its Services that a page shows.
+type overviewNamespace struct {
+	diagnose.NamespaceStatus
+	IsContinued bool // the page before shows its first Services
+}
+
+// overview shows the Services of all namespaces.
+func (s *Server) overview(w http.ResponseWriter, r *http.Request) {
+	query := r.URL.Query()
+	page, _ := strconv.Atoi(query.Get("page")) // the first for anything else
+	out := overviewPage{view: s.view(r, "Services"), Query: strings.TrimSpace(query.Get("q")), OnlyProblems: query.Get("problems") != "", Page: page}
+	out.Section = "services"
+	if report := s.readings.current().report; report != nil {
+		out.HasReport = true
+		out.fill(report)
+	}
+	s.render(w, r, http.StatusOK, "overview.html", out)
+}
+
+// fill sets the part of a report that the page shows.
+func (p *overviewPage) fill(report *diagnose.StatusReport) {
+	for _, c := range report.Certificates {
+		if !c.Ready {
+			p.Certificates = append(p.Certificates, c)
+		}
+	}
+	var matching []overviewNamespace
+	for _, n := range report.Namespaces {
+		p.Of += len(n.Services)
+		p.Problems += len(n.Problems)
+		found := overviewNamespace{NamespaceStatus: n}
+		found.Services = nil
+		for _, service := range n.Services {
+			p.Problems += len(service.Problems)
+			if p.matches(n, service) {
+				found.Services = append(found.Services, service)
+			}
+		}
+		p.Services += len(found.Services)
+		isAll := p.Query == "" && !p.OnlyProblems
+		if len(found.Services) > 0 || isAll || p.OnlyProblems && len(n.Problems) > 0 && p.isNamed(n.Name) {
+			matching = append(matching, found)
+		}
+	}
+	p.Pages = max(1, (p.Services+pageSize-1)/pageSize)
+	p.Page = min(max(p.Page, 1), p.Pages)
+	p.Namespaces = pageOf(matching, (p.Page-1)*pageSize, p.Page*pageSize)
+	if p.Page > 1 {
+		p.Previous = p.pathOf(p.Page - 1)
+	}
+	if p.Page < p.Pages {
+		p.Next = p.pathOf(p.Page + 1)
+	}
+}
+
+// matches reports whether a Service is searched for.
+func (p *overviewPage) matches(n diagnose.NamespaceStatus, service diagnose.ServiceStatus) bool {
+	if p.OnlyProblems && len(service.Problems) == 0 {
+		return false
+	}
+	return p.isNamed(n.Name + "/" + service.Name)
+}
+
+// isNamed reports whether a name contains each word of the search.
+func (p *overviewPage) isNamed(name string) bool {
+	for _, word := range strings.Fields(p.Query) {
+		if !strings.Contains(name, word) {
+			return false
+		}
+	}
+	return true
+}
+
+// pageOf returns the Services with the numbers from first to before last. A namespace without Services is where its Services would be.
+func pageOf(namespaces []overviewNamespace, first, last int) []overviewNamespace {
+	var out []overviewNamespace
+	at := 0
+	for _, n := range namespaces {
+		begin, end := at, at+len(n.Services)
+		at = end
+		if begin == end {
+			if first <= begin && (begin < last || first == last) {
+				out = append(out, n)
+			}
+			continue
+		}
+		from, to := max(first, begin), min(last, end)
+		if from >= to {
+			continue
+		}
+		n.IsContinued = from > begin
+		n.Services = n.Services[from-begin : to-begin]
+		out = append(out, n)
+	}
+	return out
+}
+
+// pathOf returns the path of a page with the same search.
+func (p *overviewPage) pathOf(page int) string {
+	query := url.Values{"page": {strconv.Itoa(page)}}
+	if p.Query != "" {
+		query.Set("q", p.Query)
+	}
+	if p.OnlyProblems {
+		query.Set("problems", "1")
+	}
+	return "/?" + query.Encode()
+}

@@ -1,0 +1,199 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package dashboard
+
+import (
+	"bytes"
+	"embed"
+	"errors"
+	"fmt"
+	"html/template"
+	"io/fs"
+	"mime"
+	"net/http"
+	"net/url"
+	"path"
+	"regexp"
+	"strings"
+	"time"
+)
+
+//go:embed pages static
+var files embed.FS
+
+// view is what every page shows around its content.
+type view struct {
+	Title          string
+	Path           string // of the page, with its query
+	Section        string // of the navigation: services, injection
+	FormToken      string
+	Scope, Cluster string
+	ReadOnly       bool
+	Failure        string    // why the cluster cannot be read; empty if it can
+	Since          time.Time // since when
+	ReadAt         time.Time // when the data was read that the page shows
+	Frozen         string
+	NotRunning     string
+	Notes          []string // what could not be read
+
+	isOutside bool // without a session: the page shows nothing of the cluster
+}
+
+// IsInside reports whether the page is for a session.
+func (v view) IsInside() bool { return !v.isOutside }
+
+type refusedPage struct {
+	view
+	Why string
+}
+
+type failedPage struct {
+	view
+	Why string
+}
+
+// view returns what every page of a session shows.
+func (s *Server) view(r *http.Request, title string) view {
+	now := s.readings.current()
+	out := view{
+		Title: title, Path: r.URL.RequestURI(), FormToken: sessionOf(r.Context()).formToken, Scope: s.Scope, Cluster: s.Cluster, ReadOnly: s.ReadOnly,
+		Failure: now.failure, Since: now.since,
+	}
+	if now.report != nil {
+		out.ReadAt, out.Frozen, out.NotRunning, out.Notes = now.report.At, now.report.Frozen, now.report.NotRunning, now.report.Notes
+	}
+	return out
+}
+
+// pages are the parsed templates, by the name of their file.
+type pages struct{ byName map[string]*template.Template }
+
+// shared are the files that define templates for several pages.
+var shared = []string{"pages/layout.html", "pages/parts.html", "pages/actions.html"}
+
+func parsePages() (*pages, error) {
+	names, err := fs.Glob(files, "pages/*.html")
+	if err != nil {
+		return nil, err
+	}
+	base, err := template.New("").Option("missingkey=error").Funcs(functions).ParseFS(files, shared...)
+	if err != nil {
+		return nil, err
+	}
+	out := &pages{map[string]*template.Template{}}
+	for _, name := range names {
+		one, err := base.Clone()
+		if err != nil {
+			return nil, err
+		}
+		if out.byName[path.Base(name)], err = one.ParseFS(files, name); err != nil {
+			return nil, err
+		}
+	}
+	return out, nil
+}
+
+// functions are what templates can call.
+var functions = template.FuncMap{
+	"weightBar":    weightBar,
+	"routeDrawing": routeDrawing,
+	"servicePath": func(namespace, name string) string {
+		return "/services/" + url.PathEscape(namespace) + "/" + url.PathEscape(name)
+	},
+	"workloadPath": workloadPath,
+	"isoTime":      func(at time.Time) string { return at.UTC().Format(time.RFC3339) },
+	"clockTime":    func(at time.Time) string { return at.UTC().Format("2006-01-02 15:04:05") + " UTC" },
+	"join":         strings.Join,
+	"advice":       adviceParts,
+	"plural":       plural,
+}
+
+func plural(count int, one, many string) string {
+	if count == 1 {
+		return fmt.Sprintf("%d %s", count, one)
+	}
+	return fmt.Sprintf("%d %s", count, many)
+}
+
+// workloadPath returns the page that explains a workload, "Deployment/web".
+func workloadPath(namespace, workload string) string {
+	kind, name, _ := strings.Cut(workload, "/")
+	return "/injection/" + url.PathEscape(namespace) + "/" + url.PathEscape(kind) + "/" + url.PathEscape(name)
+}
+
+// part is a piece of an advice.
+type part struct {
+	Text      string
+	IsCommand bool
+}
+
+// commandStart finds a command in an advice, which ends at the end of the sentence.
+var (
+	commandStart = regexp.MustCompile("(?:^|[:(] ?|`|, or )((?:kubectl|outrigger|helm|istioctl) [a-z-])")
+	sentenceEnd  = regexp.MustCompile("`|\\.? [A-Z][a-z]+ |, or |, then |\\.$|$")
+)
+
+// adviceParts splits an advice into text and the commands that it contains.
+func adviceParts(text string) []part {
+	var out []part
+	add := func(text string, isCommand bool) {
+		if strings.TrimSpace(text) != "" {
+			out = append(out, part{text, isCommand})
+		}
+	}
+	for {
+		at := commandStart.FindStringSubmatchIndex(text)
+		if at == nil {
+			add(text, false)
+			return out
+		}
+		add(strings.TrimSuffix(text[:at[2]], "`"), false)
+		text = text[at[2]:]
+		end := sentenceEnd.FindStringIndex(text)
+		add(strings.TrimSpace(text[:end[0]]), true)
+		text = strings.TrimPrefix(text[end[0]:], "`")
+	}
+}
+
+// render writes a page. A template that fails is a bug, and shows nothing of the page.
+func (s *Server) render(w http.ResponseWriter, r *http.Request, status int, name string, data any) {
+	var text bytes.Buffer
+	page := s.pages.byName[name]
+	if page == nil {
+		http.Error(w, "there is no page "+name, http.StatusInternalServerError)
+		return
+	}
+	if err := page.ExecuteTemplate(&text, "layout", data); err != nil {
+		http.Error(w, "the page "+name+" cannot be shown: "+err.Error(), http.StatusInternalServerError)
+		return
+	}
+	w.Header().Set("Content-Type", "text/html; charset=utf-8")
+	w.WriteHeader(status)
+	if r.Method != http.MethodHead {
+		_, _ = text.WriteTo(w) // nothing to do if the browser has gone
+	}
+}
+
+// fail shows an error as a page.
+func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error) {
+	status, known := http.StatusBadGateway, &Error{}
+	if errors.As(err, &known) {
+		status = known.Status
+	}
+	s.render(w, r, status, "failed.html", failedPage{s.view(r, http.StatusText(status)), err.Error()})
+}
+
+func (s *Server) unknown(w http.ResponseWriter, r *http.Request) {
+	s.fail(w, r, &Error{http.StatusNotFound, fmt.Errorf("the dashboard has no page %s", r.URL.Path)})
+}
+
+// static serves an embedded file.
+func (s *Server) static(w http.ResponseWriter, r *http.Request, name string) {
+	text, err := files.ReadFile("static/" + name)
+	if err != nil || r.Method != http.MethodGet {
+		http.NotFound(w, r)
+		return
+	}
+	w.Header().Set("Content-Type", mime.TypeByExtension(path.Ext(name)))
+	_, _ = w.Write(text) // nothing to do if the browser has gone
+}

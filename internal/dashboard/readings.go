@@ -1,0 +1,202 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package dashboard
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strings"
+	"sync"
+	"time"
+
+	"outrigger.dev/outrigger/internal/diagnose"
+)
+
+// reading is the last report, and why there is no newer one.
+type reading struct {
+	report  *diagnose.StatusReport // nil before the first
+	failure string                 // empty if the last attempt succeeded
+	since   time.Time              // when the first of the failed attempts was made
+}
+
+// readings keep the last reading, and wake who waits for the next.
+type readings struct {
+	mu   sync.Mutex
+	last reading
+	next chan struct{} // closed by the next Update
+}
+
+func (r *readings) init() { r.next = make(chan struct{}) }
+
+func (r *readings) current() reading {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.last
+}
+
+// changed is closed at the next Update.
+func (r *readings) changed() <-chan struct{} {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.next
+}
+
+// Update sets what the pages show. After an error, they keep the last report and say since when it is the last.
+func (s *Server) Update(report *diagnose.StatusReport, err error) {
+	r := &s.readings
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	switch {
+	case err == nil:
+		r.last = reading{report: report}
+	case r.last.failure == "":
+		r.last.failure, r.last.since = err.Error(), s.Now()
+	default:
+		r.last.failure = err.Error()
+	}
+	close(r.next)
+	r.next = make(chan struct{})
+}
+
+const (
+	eventPause = 500 * time.Millisecond // between two updates of a page
+	heartbeat  = 20 * time.Second       // so that a browser that has gone is noticed
+)
+
+// events sends the page of the parameter "page" whenever it has changed: at once, and then at most every eventPause. The data is the HTML
+// as a JSON string.
+func (s *Server) events(w http.ResponseWriter, r *http.Request) {
+	page, err := url.ParseRequestURI(r.URL.Query().Get("page"))
+	if err != nil || page.Host != "" || !strings.HasPrefix(page.Path, "/") {
+		http.Error(w, "page: expected the path of a page, such as /services/demo/web", http.StatusBadRequest)
+		return
+	}
+	stream := http.NewResponseController(w)
+	w.Header().Set("Content-Type", "text/event-stream")
+	if stream.Flush() != nil {
+		http.Error(w, "the connection cannot be kept open", http.StatusInternalServerError)
+		return
+	}
+	var sent [sha256.Size]byte
+	for {
+		changed := s.readings.changed() // before the page is rendered, so that no change is missed
+		text := s.rendered(r.Context(), page)
+		if digest := sha256.Sum256(text); digest != sent {
+			encoded, err := json.Marshal(string(text))
+			if err != nil {
+				return
+			}
+			if _, err := fmt.Fprintf(w, "event: page\ndata: %s\n\n", encoded); err != nil || stream.Flush() != nil {
+				return
+			}
+			sent = digest
+		}
+		if !wait(r.Context(), eventPause) {
+			return
+		}
+		for isQuiet := true; isQuiet; {
+			select {
+			case <-r.Context().Done():
+				return
+			case <-changed:
+				isQuiet = false
+			case <-time.After(heartbeat):
+				if _, err := fmt.Fprint(w, ": still here\n\n"); err != nil || stream.Flush() != nil {
+					return
+				}
+			}
+		}
+	}
+}
+
+// wait reports whether the time has elapsed before the context ended.
+func wait(ctx context.Context, pause time.Duration) bool {
+	select {
+	case <-ctx.Done():
+		return false
+	case <-time.After(pause):
+		return true
+	}
+}
+
+// rendered returns a page as a GET of the same session would.
+func (s *Server) rendered(ctx context.Context, page *url.URL) []byte {
+	out := &pageWriter{header: http.Header{}}
+	request := (&http.Request{Method: http.MethodGet, URL: page, Host: s.Address, Header: http.Header{}}).WithContext(ctx)
+	s.readable.ServeHTTP(out, request)
+	return out.text.Bytes()
+}
+
+// pageWriter keeps a response.
+type pageWriter struct {
+	header http.Header
+	text   bytes.Buffer
+}
+
+// Header returns the header of the response.
+func (w *pageWriter) Header() http.Header { return w.header }
+
+// WriteHeader does nothing: the page itself reports an error.
+func (w *pageWriter) WriteHeader(int) {}
+
+func (w *pageWriter) Write(text []byte) (int, error) { return w.text.Write(text) }
+
+// kept are the details that were read last, for the time in which the cluster cannot be read.
+type kept struct {
+	mu    sync.Mutex
+	byKey map[string]any
+	order []string // oldest first
+}
+
+const maxKept = 64
+
+func (k *kept) put(key string, value any) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.byKey == nil {
+		k.byKey = map[string]any{}
+	}
+	if _, known := k.byKey[key]; !known {
+		if len(k.order) == maxKept {
+			delete(k.byKey, k.order[0])
+			k.order = k.order[1:]
+		}
+		k.order = append(k.order, key)
+	}
+	k.byKey[key] = value
+}
+
+func (k *kept) get(key string) (any, bool) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	out, known := k.byKey[key]
+	return out, known
+}
+
+// readTimeout limits how long a page waits for the cluster.
+const readTimeout = 15 * time.Second
+
+// detail reads what a page shows. While the cluster cannot be read, it returns what was read last.
+func detail[T any](ctx context.Context, s *Server, key string, read func(context.Context) (T, error)) (T, error) {
+	last, known := s.kept.get(key)
+	if known && s.readings.current().failure != "" {
+		return last.(T), nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, readTimeout)
+	defer cancel()
+	out, err := read(ctx)
+	if known && err != nil && !errors.As(err, new(*Error)) {
+		return last.(T), nil // the next reading says that the cluster cannot be read
+	}
+	if err != nil {
+		return out, err
+	}
+	s.kept.put(key, out)
+	return out, nil
+}

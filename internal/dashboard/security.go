@@ -1,0 +1,185 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package dashboard
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/subtle"
+	"encoding/base64"
+	"fmt"
+	"net/http"
+	"strings"
+	"sync"
+	"time"
+)
+
+// TokenLifetime is how long a token can be used.
+const TokenLifetime = time.Minute
+
+const (
+	maxSessions   = 16       // the oldest ends when another browser opens the dashboard
+	maxFormBytes  = 64 << 10 // of an action
+	contentPolicy = "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+)
+
+// session is one browser.
+type session struct {
+	id        string // the value of its cookie
+	formToken string // that its forms contain
+}
+
+// sessions are the browsers that have used a token, and the token that can be used next.
+type sessions struct {
+	mu      sync.Mutex
+	open    []session
+	token   string
+	expires time.Time
+	used    chan struct{}
+}
+
+// NewToken returns a token that opens the dashboard once, at /open?token=TOKEN, within TokenLifetime. used is closed when it has been
+// used. Earlier tokens are no longer valid.
+func (s *Server) NewToken() (token string, used <-chan struct{}) {
+	s.sessions.mu.Lock()
+	defer s.sessions.mu.Unlock()
+	s.sessions.token, s.sessions.expires, s.sessions.used = secret(), s.Now().Add(TokenLifetime), make(chan struct{})
+	return s.sessions.token, s.sessions.used
+}
+
+// secret returns 256 random bits as text.
+func secret() string {
+	bits := make([]byte, 32)
+	_, _ = rand.Read(bits) // it never fails
+	return base64.RawURLEncoding.EncodeToString(bits)
+}
+
+// redeem exchanges the current token for a session; false if it is another one, was used, or has expired.
+func (s *sessions) redeem(token string, now time.Time) (session, bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.token == "" || !now.Before(s.expires) || !isEqual(token, s.token) {
+		return session{}, false
+	}
+	s.token = ""
+	close(s.used)
+	if len(s.open) == maxSessions {
+		s.open = s.open[1:]
+	}
+	opened := session{id: secret(), formToken: secret()}
+	s.open = append(s.open, opened)
+	return opened, true
+}
+
+// find returns the session of a cookie's value.
+func (s *sessions) find(id string) (session, bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	found, is := session{}, false
+	for _, candidate := range s.open {
+		if isEqual(id, candidate.id) {
+			found, is = candidate, true
+		}
+	}
+	return found, is
+}
+
+func isEqual(a, b string) bool { return subtle.ConstantTimeCompare([]byte(a), []byte(b)) == 1 }
+
+type sessionKey struct{}
+
+// sessionOf returns the session of a request that has passed guard.
+func sessionOf(ctx context.Context) session {
+	out, _ := ctx.Value(sessionKey{}).(session)
+	return out
+}
+
+// refusal is why a request is refused, with its status.
+type refusal struct {
+	status int
+	why    string
+}
+
+// guard answers a request, or passes one that belongs to a session to next. The checks are, in this order:
+//   - Host is the address that the dashboard listens on, so that no other name that resolves to it gets an answer
+//   - the browser does not say that a page of another origin sends the request
+//   - the cookie is that of a session, which begins with a token
+//   - a POST has the origin of the dashboard, and the form token of the session
+func (s *Server) guard(w http.ResponseWriter, r *http.Request, next http.Handler) {
+	setHeaders(w.Header())
+	if r.Host != s.Address {
+		s.refuse(w, r, refusal{http.StatusMisdirectedRequest, fmt.Sprintf("The dashboard answers only at http://%s/.", s.Address)})
+		return
+	}
+	if r.URL.Path == "/open" && r.Method == http.MethodGet { // the browser comes from a file, which is another origin
+		s.open(w, r)
+		return
+	}
+	if site := r.Header.Get("Sec-Fetch-Site"); site != "" && site != "same-origin" && site != "none" {
+		s.refuse(w, r, refusal{http.StatusForbidden, "A page of another origin sent this request. Open the dashboard's own pages instead."})
+		return
+	}
+	if name, is := strings.CutPrefix(r.URL.Path, "/static/"); is {
+		s.static(w, r, name)
+		return
+	}
+	one, is := session{}, false
+	if cookie, err := r.Cookie(s.cookie); err == nil {
+		one, is = s.sessions.find(cookie.Value)
+	}
+	if !is {
+		s.refuse(w, r, refusal{http.StatusUnauthorized, "This browser has not been opened by outrigger dashboard. Press Enter in the terminal in which it runs, and use what it opens within a minute."})
+		return
+	}
+	if r.Method == http.MethodPost {
+		if why := s.checkForm(w, r, one); why != nil {
+			s.refuse(w, r, *why)
+			return
+		}
+	}
+	next.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), sessionKey{}, one)))
+}
+
+// checkForm returns why a POST is refused, or nil.
+func (s *Server) checkForm(w http.ResponseWriter, r *http.Request, one session) *refusal {
+	if origin := r.Header.Get("Origin"); origin != "" && origin != "http://"+s.Address {
+		return &refusal{http.StatusForbidden, "A page of another origin sent this request. Nothing was changed."}
+	}
+	r.Body = http.MaxBytesReader(w, r.Body, maxFormBytes)
+	if err := r.ParseForm(); err != nil {
+		return &refusal{http.StatusBadRequest, "The form cannot be read: " + err.Error()}
+	}
+	if !isEqual(r.PostForm.Get("form-token"), one.formToken) {
+		return &refusal{http.StatusForbidden, "The form is not one of this session. Nothing was changed. Reload the page, and try again."}
+	}
+	return nil
+}
+
+// setHeaders sets what every response has.
+func setHeaders(h http.Header) {
+	h.Set("Content-Security-Policy", contentPolicy)
+	h.Set("X-Content-Type-Options", "nosniff")
+	h.Set("X-Frame-Options", "DENY")
+	h.Set("Referrer-Policy", "same-origin") // with no-referrer, browsers send forms without their origin
+	h.Set("Cross-Origin-Opener-Policy", "same-origin")
+	h.Set("Cross-Origin-Resource-Policy", "same-origin")
+	h.Set("Cache-Control", "no-store")
+}
+
+// open exchanges a token for the cookie. The page that it answers with goes on to the Overview: a redirect would be part of a navigation
+// from a file, to which browsers attach no SameSite=Strict cookie.
+func (s *Server) open(w http.ResponseWriter, r *http.Request) {
+	one, is := s.sessions.redeem(r.URL.Query().Get("token"), s.Now())
+	if !is {
+		s.refuse(w, r, refusal{http.StatusUnauthorized, fmt.Sprintf("This link was used already, or is older than %.0f s. Press Enter in the terminal in which outrigger dashboard runs for a new one.", TokenLifetime.Seconds())})
+		return
+	}
+	// Without Secure, because 127.0.0.1 has no certificate.
+	http.SetCookie(w, &http.Cookie{Name: s.cookie, Value: one.id, Path: "/", HttpOnly: true, SameSite: http.SameSiteStrictMode}) //nolint:gosec // see above
+	s.render(w, r, http.StatusOK, "opened.html", s.view(r, "Opening"))
+}
+
+// refuse answers a request that does not pass guard. It tells nothing about the cluster.
+func (s *Server) refuse(w http.ResponseWriter, r *http.Request, why refusal) {
+	s.render(w, r, why.status, "refused.html", refusedPage{view{Title: http.StatusText(why.status), isOutside: true}, why.why})
+}

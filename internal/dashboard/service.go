@@ -1,0 +1,128 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package dashboard
+
+import (
+	"cmp"
+	"context"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	"outrigger.dev/outrigger/internal/diagnose"
+)
+
+type servicePage struct {
+	view
+	Service  *Service
+	Missing  string // the permission that the user lacks for actions; empty if none
+	Versions []versionRow
+	Timeline []moment
+	Steps    []canaryStep
+}
+
+// versionRow is a workload of a version. The first of a version has the version's share.
+type versionRow struct {
+	diagnose.VersionStatus
+	Workload *Workload // nil for a version without one
+	IsFirst  bool
+	Rows     int // of the version
+	Default  bool
+}
+
+// moment is an entry of the timeline.
+type moment struct {
+	At      time.Time
+	Kind    string // decision, Normal, Warning
+	Object  string
+	Reason  string
+	Message string
+	Count   int
+}
+
+// canaryStep is a step of a canary that progresses.
+type canaryStep struct {
+	Number    int
+	IsDone    bool
+	IsCurrent bool
+}
+
+// service shows a Service.
+func (s *Server) service(w http.ResponseWriter, r *http.Request) {
+	namespace, name := r.PathValue("namespace"), r.PathValue("name")
+	one, err := detail(r.Context(), s, "service/"+namespace+"/"+name, func(ctx context.Context) (*Service, error) { return s.Data.Service(ctx, namespace, name) })
+	if err != nil {
+		s.fail(w, r, err)
+		return
+	}
+	out := servicePage{view: s.view(r, name), Service: one, Versions: versionRows(one), Timeline: timelineOf(one), Steps: stepsOf(one.Canary)}
+	out.Section = "services"
+	out.Notes = one.Notes
+	if !s.ReadOnly {
+		if out.Missing, err = detail(r.Context(), s, "missing/"+namespace, func(ctx context.Context) (string, error) { return s.Actions.Missing(ctx, namespace) }); err != nil {
+			out.Missing = "(it is unknown which: " + err.Error() + ")"
+		}
+	}
+	s.render(w, r, http.StatusOK, "service.html", out)
+}
+
+// versionRows returns the versions in the order of status, with a row for each of their workloads.
+func versionRows(s *Service) []versionRow {
+	var out []versionRow
+	for _, v := range s.ServiceStatus.Versions {
+		rows := []versionRow{}
+		for i := range s.Workloads {
+			if s.Workloads[i].Version == v.Version {
+				rows = append(rows, versionRow{VersionStatus: v, Workload: &s.Workloads[i]})
+			}
+		}
+		if len(rows) == 0 {
+			rows = append(rows, versionRow{VersionStatus: v})
+		}
+		rows[0].IsFirst, rows[0].Rows = true, len(rows)
+		for i := range rows {
+			rows[i].Default = v.Version != "" && v.Version == s.Default
+		}
+		out = append(out, rows...)
+	}
+	return out
+}
+
+// timelineOf returns the Events and decisions, newest first.
+func timelineOf(s *Service) []moment {
+	var out []moment
+	for _, e := range s.Events {
+		out = append(out, moment{At: e.At, Kind: e.Kind, Object: e.Object, Reason: e.Reason, Message: e.Message, Count: e.Count})
+	}
+	current := "default " + s.Default + ", in effect since then"
+	for _, d := range s.History {
+		at, err := time.Parse(time.RFC3339, d.Until)
+		if err != nil {
+			continue
+		}
+		was := "default " + d.Default
+		switch {
+		case d.TooLong:
+			was += ", with weights too long to be recorded"
+		case d.Weights != "":
+			was += ", weights " + d.Weights
+		}
+		out = append(out, moment{At: at, Kind: "decision", Reason: "Decision", Message: strings.TrimSpace(current + "; before: " + was)})
+		current = was
+	}
+	slices.SortStableFunc(out, func(a, b moment) int { return cmp.Compare(b.At.UnixNano(), a.At.UnixNano()) })
+	return out
+}
+
+// stepsOf returns the steps of a canary that progresses.
+func stepsOf(c *diagnose.CanaryStatus) []canaryStep {
+	if c == nil || !c.IsProgressing() {
+		return nil
+	}
+	var out []canaryStep
+	for number := 1; number <= c.Steps; number++ {
+		out = append(out, canaryStep{Number: number, IsDone: number < c.Step, IsCurrent: number == c.Step})
+	}
+	return out
+}
