@@ -3,40 +3,133 @@
 package dashboard
 
 import (
-	"cmp"
 	"fmt"
 	"html/template"
+	"math"
+	"slices"
+	"strconv"
 	"strings"
 
 	"outrigger.dev/outrigger/internal/diagnose"
 )
 
-// weightBar draws the shares of the versions as one bar. It is empty for a Service without weights.
-func weightBar(versions []diagnose.VersionStatus) template.HTML {
-	total, label := 0, []string{}
-	for _, v := range versions {
-		if v.Weight != nil {
-			total += *v.Weight
-			label = append(label, fmt.Sprintf("%s %d%%", cmp.Or(v.Version, "no version"), *v.Weight))
-		}
+// versionColors is the number of colors that style.css has for versions: classes version-1 to version-8.
+const versionColors = 8
+
+// versionClass returns the class with the color of the version at an index of the versions of a Service, so that a version has
+// one color on all pages.
+func versionClass(versions []diagnose.VersionStatus, index int) string {
+	if versions[index].Version == "" {
+		return "no-version"
 	}
-	if total == 0 {
-		return ""
-	}
-	var out strings.Builder
-	fmt.Fprintf(&out, `<svg class="bar" viewBox="0 0 100 8" preserveAspectRatio="none" role="img" aria-label="%s">`, template.HTMLEscapeString(strings.Join(label, ", ")))
-	at := 0.0
-	for i, v := range versions {
-		if v.Weight == nil || *v.Weight == 0 {
-			continue
-		}
-		width := 100 * float64(*v.Weight) / float64(total)
-		fmt.Fprintf(&out, `<rect class="v%d" x="%.2f" y="0" width="%.2f" height="8"/>`, i%8, at, width)
-		at += width
-	}
-	out.WriteString(`</svg>`)
-	return template.HTML(out.String()) //nolint:gosec // numbers, and text that is escaped above
+	return fmt.Sprintf("version-%d", index%versionColors+1)
 }
 
-// routeDrawing draws the way from the gateways by the rules to the versions. The table of the rules says the same.
-func routeDrawing(diagnose.ServiceExplanation) template.HTML { return "" }
+// segment is a version's part of a bar.
+type segment struct {
+	class, label string
+	part         float64 // the parts of a bar need not sum to 100
+}
+
+// weightBar draws the share of each version in the requests that no rule matches. If no route shares them, it draws the share of
+// each version in the ready pods, in the class "unrouted". It returns "" if nothing can receive requests.
+func weightBar(versions []diagnose.VersionStatus) template.HTML {
+	var weighted, byPods []segment
+	for i, v := range versions {
+		name := nameOf(v.Version)
+		if v.Weight != nil && *v.Weight > 0 {
+			weighted = append(weighted, segment{versionClass(versions, i), fmt.Sprintf("%s %d%%", name, *v.Weight), float64(*v.Weight)})
+		}
+		if v.Ready > 0 {
+			byPods = append(byPods, segment{versionClass(versions, i), fmt.Sprintf("%s %s", name, count(v.Ready, "ready pod")), float64(v.Ready)})
+		}
+	}
+	if len(weighted) > 0 {
+		return bar(weighted, "bar", "Share of requests: ")
+	}
+	if slices.ContainsFunc(versions, func(v diagnose.VersionStatus) bool { return v.Weight != nil }) {
+		return "" // the route sends the requests to nothing that is listed
+	}
+	return bar(byPods, "bar unrouted", "No route; requests go to all ready pods: ")
+}
+
+func bar(segments []segment, classes, title string) template.HTML {
+	if len(segments) == 0 {
+		return ""
+	}
+	var labels []string
+	sum := 0.0
+	for _, s := range segments {
+		labels, sum = append(labels, s.label), sum+s.part
+	}
+	title += strings.Join(labels, ", ")
+	out := &svg{}
+	out.open("svg", class(classes), attribute{"role", "img"}, attribute{"viewBox", "0 0 100 10"}, attribute{"preserveAspectRatio", "none"}, attribute{"aria-label", printable(title)})
+	out.content("title", title)
+	drawSegments(out, segments, 0, 0, 100, 10)
+	out.close("svg")
+	return out.html()
+}
+
+// drawSegments draws segments side by side, in the proportion of their parts.
+func drawSegments(out *svg, segments []segment, x, y, width, height float64) {
+	sum := 0.0
+	for _, s := range segments {
+		sum += s.part
+	}
+	for _, s := range segments {
+		wide := width * s.part / sum
+		out.element("rect", append(box(rounded(x), y, rounded(wide), height), class(s.class))...)
+		x += wide
+	}
+}
+
+// canaryTrack draws the steps of a canary: those that have passed, the current one, and those to come. It returns "" for a canary
+// that does not progress.
+func canaryTrack(canary diagnose.CanaryStatus) template.HTML {
+	const most = 40 // more steps are not drawn, but said
+	if !canary.IsProgressing() || canary.Steps < 1 || canary.Steps > most {
+		return ""
+	}
+	title := fmt.Sprintf("Canary %s: step %d of %d, %d%% of the requests", canary.Version, canary.Step, canary.Steps, canary.Percent)
+	out := &svg{}
+	width := float64(canary.Steps) * 20
+	out.open("svg", class("track"), attribute{"role", "img"}, attribute{"viewBox", "0 0 " + valueText(width) + " 8"}, attribute{"preserveAspectRatio", "none"}, attribute{"aria-label", printable(title)})
+	out.content("title", title)
+	for step := 1; step <= canary.Steps; step++ {
+		state := "ahead"
+		switch {
+		case step < canary.Step:
+			state = "passed"
+		case step > canary.Step:
+		case len(canary.Failing) > 0:
+			state = "current failing"
+		case canary.Paused:
+			state = "current paused"
+		default:
+			state = "current"
+		}
+		out.element("rect", append(box(float64(step-1)*20+1, 0, 18, 8), class(state))...)
+	}
+	out.close("svg")
+	return out.html()
+}
+
+// nameOf returns the name of a version in texts.
+func nameOf(version string) string {
+	if version == "" {
+		return "pods without a version"
+	}
+	return version
+}
+
+// count returns "1 ready pod" or "2 ready pods".
+func count(n int, noun string) string {
+	if n == 1 {
+		return "1 " + noun
+	}
+	return strconv.Itoa(n) + " " + noun + "s"
+}
+
+// rounded keeps coordinates short.
+func rounded(x float64) float64 { return math.Round(x*100) / 100 }

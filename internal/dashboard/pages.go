@@ -97,6 +97,8 @@ func parsePages() (*pages, error) {
 var functions = template.FuncMap{
 	"weightBar":    weightBar,
 	"routeDrawing": routeDrawing,
+	"canaryTrack":  canaryTrack,
+	"versionClass": versionClass,
 	"servicePath": func(namespace, name string) string {
 		return "/services/" + url.PathEscape(namespace) + "/" + url.PathEscape(name)
 	},

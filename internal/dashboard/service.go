@@ -19,7 +19,6 @@ type servicePage struct {
 	Missing  string // the permission that the user lacks for actions; empty if none
 	Versions []versionRow
 	Timeline []moment
-	Steps    []canaryStep
 }
 
 // versionRow is a workload of a version. The first of a version has the version's share.
@@ -27,7 +26,7 @@ type versionRow struct {
 	diagnose.VersionStatus
 	Workload *Workload // nil for a version without one
 	IsFirst  bool
-	Rows     int // of the version
+	Class    string // the color of the version
 	Default  bool
 }
 
@@ -41,13 +40,6 @@ type moment struct {
 	Count   int
 }
 
-// canaryStep is a step of a canary that progresses.
-type canaryStep struct {
-	Number    int
-	IsDone    bool
-	IsCurrent bool
-}
-
 // service shows a Service.
 func (s *Server) service(w http.ResponseWriter, r *http.Request) {
 	namespace, name := r.PathValue("namespace"), r.PathValue("name")
@@ -56,7 +48,7 @@ func (s *Server) service(w http.ResponseWriter, r *http.Request) {
 		s.fail(w, r, err)
 		return
 	}
-	out := servicePage{view: s.view(r, name), Service: one, Versions: versionRows(one), Timeline: timelineOf(one), Steps: stepsOf(one.Canary)}
+	out := servicePage{view: s.view(r, name), Service: one, Versions: versionRows(one), Timeline: timelineOf(one)}
 	out.Section = "services"
 	out.Notes = one.Notes
 	if !s.ReadOnly {
@@ -70,7 +62,7 @@ func (s *Server) service(w http.ResponseWriter, r *http.Request) {
 // versionRows returns the versions in the order of status, with a row for each of their workloads.
 func versionRows(s *Service) []versionRow {
 	var out []versionRow
-	for _, v := range s.ServiceStatus.Versions {
+	for index, v := range s.ServiceStatus.Versions {
 		rows := []versionRow{}
 		for i := range s.Workloads {
 			if s.Workloads[i].Version == v.Version {
@@ -80,8 +72,9 @@ func versionRows(s *Service) []versionRow {
 		if len(rows) == 0 {
 			rows = append(rows, versionRow{VersionStatus: v})
 		}
-		rows[0].IsFirst, rows[0].Rows = true, len(rows)
+		rows[0].IsFirst = true
 		for i := range rows {
+			rows[i].Class = versionClass(s.ServiceStatus.Versions, index)
 			rows[i].Default = v.Version != "" && v.Version == s.Default
 		}
 		out = append(out, rows...)
@@ -112,17 +105,5 @@ func timelineOf(s *Service) []moment {
 		current = was
 	}
 	slices.SortStableFunc(out, func(a, b moment) int { return cmp.Compare(b.At.UnixNano(), a.At.UnixNano()) })
-	return out
-}
-
-// stepsOf returns the steps of a canary that progresses.
-func stepsOf(c *diagnose.CanaryStatus) []canaryStep {
-	if c == nil || !c.IsProgressing() {
-		return nil
-	}
-	var out []canaryStep
-	for number := 1; number <= c.Steps; number++ {
-		out = append(out, canaryStep{Number: number, IsDone: number < c.Step, IsCurrent: number == c.Step})
-	}
 	return out
 }
