@@ -113,7 +113,7 @@ func (r *route) addCallers(s diagnose.ServiceExplanation) {
 func (r *route) addVersions(s diagnose.ServiceExplanation) {
 	for i, v := range s.Versions {
 		out := routedVersion{name: nameOf(v.Version), class: versionClass(s.Versions, i), isReady: v.Ready > 0}
-		out.notes = append(out.notes, podsText(v.Ready, v.Pods))
+		out.notes = append(out.notes, readyText(v.Ready, v.Pods))
 		if v.Version != "" && v.Version == s.Default {
 			out.notes = append(out.notes, "default version")
 		}
@@ -128,7 +128,7 @@ func (r *route) addVersions(s diagnose.ServiceExplanation) {
 	}
 }
 
-func podsText(ready, pods int) string {
+func readyText(ready, pods int) string {
 	if pods == 0 {
 		return "no pods"
 	}
@@ -144,7 +144,7 @@ func (r *route) everyPod(s diagnose.ServiceExplanation) int {
 	for _, v := range s.Versions {
 		ready, pods = ready+v.Ready, pods+v.Pods
 	}
-	r.versions = append(r.versions, routedVersion{name: "every pod", class: everyPodClass, notes: []string{podsText(ready, pods), "whatever its version"}, isReady: ready > 0})
+	r.versions = append(r.versions, routedVersion{name: "every pod", class: everyPodClass, notes: []string{readyText(ready, pods), "whatever its version"}, isReady: ready > 0})
 	return len(r.versions) - 1
 }
 
