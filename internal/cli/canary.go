@@ -5,8 +5,6 @@ package cli
 import (
 	"cmp"
 	"context"
-	"maps"
-	"slices"
 	"strings"
 	"time"
 
@@ -76,17 +74,17 @@ if it was aborted. With --abort and --promote, --wait returns when the route is 
 			if err != nil {
 				return err
 			}
-			if flags.wait && output.dryRun == dryRunNone && request.changesRouteAtOnce() {
+			if flags.wait && output.dryRun == dryRunNone && changesRouteAtOnce(request.Action) {
 				output.wait, output.timeout = true, cmp.Or(flags.timeout, time.Minute)
 			}
 			l, err := from.connect(command.Context(), command.ErrOrStderr())
 			if err != nil {
 				return err
 			}
-			if err := l.requestCanary(command.Context(), request, output); err != nil || !flags.wait || output.wait || output.dryRun != dryRunNone {
+			if err := l.applyDecision(command.Context(), request, output); err != nil || !flags.wait || output.wait || output.dryRun != dryRunNone {
 				return err
 			}
-			w := canaryWatch{live: l, service: request.service, timeout: flags.timeout, out: output.out, notes: output.notes, isTerminal: isTerminal(output.out), version: request.annotations[api.AnnotationCanary]}
+			w := canaryWatch{live: l, service: request.Service, timeout: flags.timeout, out: output.out, notes: output.notes, isTerminal: isTerminal(output.out), version: request.Version}
 			return w.run(command.Context())
 		},
 	}
@@ -114,57 +112,45 @@ if it was aborted. With --abort and --promote, --wait returns when the route is 
 // canaryActions are the flags about the canary that a Service has.
 var canaryActions = []string{"pause", "resume", "abort", "promote", "retry"}
 
-// canarySettings are the flags that set an annotation, by the annotation.
-var canarySettings = map[string]string{
-	api.AnnotationCanarySteps: "steps", api.AnnotationCanaryInterval: "interval", api.AnnotationCanaryChecks: "check",
-	api.AnnotationCanaryMinRequests: "min-requests", api.AnnotationCanaryDeadline: "deadline",
-}
-
-// canaryRequest is what the command line requests.
-type canaryRequest struct {
-	service     string
-	action      string            // one of canaryActions; empty to start a canary
-	annotations map[string]string // of the canary to start; nil without a version
-	pending     bool
-}
-
 // changesRouteAtOnce reports whether no canary is left to follow.
-func (r canaryRequest) changesRouteAtOnce() bool { return r.action == "abort" || r.action == "promote" }
+func changesRouteAtOnce(action diagnose.Action) bool {
+	return action == diagnose.ActionCanaryAbort || action == diagnose.ActionCanaryPromote
+}
 
-func (f canaryFlags) request(command *cobra.Command, args []string) (canaryRequest, error) {
-	request := canaryRequest{pending: f.pending}
+func (f canaryFlags) request(command *cobra.Command, args []string) (diagnose.Request, error) {
+	request, flag := diagnose.Request{Action: diagnose.ActionCanary, AllowPending: f.pending}, ""
 	for _, name := range canaryActions {
 		if command.Flags().Changed(name) {
 			if on, _ := command.Flags().GetBool(name); !on {
 				return request, usagef("--%s=false has no effect: leave it out", name)
 			}
-			request.action = name
+			request.Action, flag = diagnose.Action("canary-"+name), name
 		}
 	}
 	service, rest, err := promotedService(args)
-	request.service = service
-	if request.action != "" && (request.action != "retry" || len(rest) == 0) {
-		return request, f.checkAction(command, request.action, rest, err)
+	request.Service = service
+	if flag != "" && (request.Action != diagnose.ActionCanaryRetry || len(rest) == 0) {
+		return request, f.checkAction(command, flag, rest, err)
 	}
 	if err != nil || len(rest) != 1 {
 		return request, usagef("name the Service and one version: canary SERVICE v2%s", reasonOf(err))
 	}
-	if rest[0] == api.CanaryAuto && (f.wait || request.action != "") {
-		return request, usagef("auto starts no canary now: leave out --%s", cmp.Or(request.action, "wait"))
+	if rest[0] == api.CanaryAuto && f.wait && flag == "" {
+		return request, usagef("auto starts no canary now: leave out --wait")
 	}
-	request.annotations = map[string]string{api.AnnotationCanary: rest[0], api.AnnotationCanaryPaused: ""}
+	request.Version, request.Settings = rest[0], map[string]string{}
 	values := map[string]string{
 		"steps": f.steps, "interval": f.interval, "check": strings.Join(f.checks, ","), "min-requests": f.minRequests, "deadline": f.deadline,
 	}
-	for annotation, flag := range canarySettings {
-		if command.Flags().Changed(flag) && strings.TrimSpace(values[flag]) == "" {
-			return request, usagef("--%s: expected a value; without the flag, the default applies", flag)
+	for _, name := range diagnose.CanarySettings() {
+		if command.Flags().Changed(name) && strings.TrimSpace(values[name]) == "" {
+			return request, usagef("--%s: expected a value; without the flag, the default applies", name)
 		}
-		request.annotations[annotation] = values[flag]
+		if values[name] != "" {
+			request.Settings[name] = values[name]
+		}
 	}
-	known := maps.Clone(request.annotations)
-	delete(known, api.AnnotationCanaryChecks) // which metrics there are is in the settings of the installation
-	return request, asUsage(diagnose.CheckCanary(api.DefaultRouteLimits(), known, canaryNames()))
+	return request, asUsage(request.Check())
 }
 
 // checkAction returns a usage error for an action that is combined with something else.
@@ -172,7 +158,7 @@ func (f canaryFlags) checkAction(command *cobra.Command, action string, rest []s
 	if err != nil || len(rest) > 0 {
 		return usagef("name the Service alone: canary SERVICE --%s%s", action, reasonOf(err))
 	}
-	for _, flag := range slices.Sorted(maps.Values(canarySettings)) {
+	for _, flag := range diagnose.CanarySettings() {
 		if command.Flags().Changed(flag) {
 			return usagef("--%s and --%s cannot be combined: name the version to choose its settings", action, flag)
 		}
@@ -184,15 +170,6 @@ func (f canaryFlags) checkAction(command *cobra.Command, action string, rest []s
 		return usagef("--pause and --wait cannot be combined: a paused canary stays at its step")
 	}
 	return nil
-}
-
-// canaryNames are how messages name the annotations: by their flags.
-func canaryNames() map[string]string {
-	out := map[string]string{api.AnnotationCanary: "VERSION"}
-	for annotation, flag := range canarySettings {
-		out[annotation] = "--" + flag
-	}
-	return out
 }
 
 // canaryVersions completes a version, or auto.

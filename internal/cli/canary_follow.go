@@ -16,44 +16,6 @@ import (
 	"outrigger.dev/outrigger/routing"
 )
 
-// requestCanary writes the annotations of a request, unless it can have no effect.
-func (l *live) requestCanary(ctx context.Context, request canaryRequest, output writing) error {
-	s := l.snapshot(l.namespace, false)
-	if _, err := servicesOf(ctx, s, l.namespace, request.service); err != nil {
-		return err
-	}
-	observed, _, err := l.observe(ctx, s, request.service)
-	if err != nil {
-		return err
-	}
-	if s.gaps.HidesRoutes(l.namespace) {
-		return fmt.Errorf("canary needs permission to list %s in namespace %s; nothing was written", diagnose.RouteKindsText(), l.namespace)
-	}
-	d, err := l.canaryDecision(observed, request)
-	if err != nil {
-		return err
-	}
-	return l.applyDecision(ctx, d, output)
-}
-
-func (l *live) canaryDecision(observed routing.Observed, request canaryRequest) (diagnose.Decision, error) {
-	if request.annotations == nil {
-		return diagnose.CanaryAction(observed, request.action, l.now())
-	}
-	if checks := request.annotations[api.AnnotationCanaryChecks]; checks != "" && len(l.configs) > 0 {
-		if err := diagnose.CheckCanary(l.settings().Limits, request.annotations, canaryNames()); err != nil {
-			return diagnose.Decision{}, asUsage(err)
-		}
-		if !l.settings().Canary.HasMetrics {
-			return diagnose.Decision{}, fmt.Errorf("--check=%s needs metrics, and the Outrigger in namespace %s has none (routing.metrics.prometheusURL). Without --check, the canary checks that its pods are ready", checks, l.systemNamespace)
-		}
-	}
-	if why := diagnose.WhyNoRoute(observed, l.gaps); why != "" {
-		return diagnose.Decision{}, fmt.Errorf("service %s/%s gets no canary, because no route is written: %s", l.namespace, request.service, why)
-	}
-	return diagnose.CanaryStart(observed, request.annotations, request.pending, request.action == "retry", l.now())
-}
-
 // canaryWatch prints how far a canary is, until it ends: in place on a terminal, and otherwise one line for each change.
 type canaryWatch struct {
 	*live

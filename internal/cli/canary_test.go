@@ -66,7 +66,7 @@ func (r *rollout) canary(args ...string) error {
 	if err != nil {
 		r.t.Fatalf("%v: %v", args, err)
 	}
-	if err = r.requestCanary(r.t.Context(), request, r.writing(dryRunNone)); err == nil {
+	if err = r.applyDecision(r.t.Context(), request, r.writing(dryRunNone)); err == nil {
 		r.follow()
 	}
 	return err
@@ -80,10 +80,10 @@ func (r *rollout) mustCanary(args ...string) {
 }
 
 // parsedCanary parses a command line, without running it.
-func parsedCanary(args ...string) (canaryRequest, error) {
+func parsedCanary(args ...string) (diagnose.Request, error) {
 	command, flags := newCanaryCommand()
 	if err := command.ParseFlags(args); err != nil {
-		return canaryRequest{}, err
+		return diagnose.Request{}, err
 	}
 	return flags.request(command, command.Flags().Args())
 }
@@ -242,7 +242,7 @@ func TestCanaryCommandLines(t *testing.T) {
 			t.Errorf("canary %s: %v, want %q", line, err, want)
 		}
 	}
-	if request, err := parsedCanary("app", "v2", "--check", "error-rate<1%", "--check", "p99<1.5x"); err != nil || request.annotations["outrigger.dev/canary-checks"] != "error-rate<1%,p99<1.5x" {
+	if request, err := parsedCanary("app", "v2", "--check", "error-rate<1%", "--check", "p99<1.5x"); err != nil || request.Settings["check"] != "error-rate<1%,p99<1.5x" {
 		t.Errorf("%+v, %v", request, err)
 	}
 }

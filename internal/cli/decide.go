@@ -5,6 +5,7 @@ package cli
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -18,55 +19,40 @@ import (
 )
 
 // applyDecision prints the effect of a decision, writes it if it changes anything, and with --wait waits until it is applied.
-func (l *live) applyDecision(ctx context.Context, d diagnose.Decision, output writing) error {
-	s := l.snapshot(l.namespace, false)
-	main, others, err := l.servicesFor(ctx, s, d)
+func (l *live) applyDecision(ctx context.Context, request diagnose.Request, output writing) error {
+	facts, notes, err := l.actionFacts(ctx, request.Service)
 	if err != nil {
 		return err
 	}
-	output.note(s.notes())
-	if output.wait && s.gaps.HidesRoutes(l.namespace) {
+	output.note(notes)
+	if output.wait && facts.Gaps.HidesRoutes(l.namespace) {
 		return fmt.Errorf("--wait needs permission to list %s in namespace %s; nothing was written", diagnose.RouteKindsText(), l.namespace)
 	}
-	targets := []routing.Observed{main}
-	if d.AllServices {
-		targets = append(targets, others...)
+	change, err := diagnose.ChangeOf(request, facts)
+	for _, line := range change.Lines() {
+		output.say("%s", line)
 	}
-	var forecasts []diagnose.Forecast
-	for _, observed := range targets {
-		forecast, err := diagnose.ForecastDecision(observed, d, s.gaps, l.now())
-		if err != nil {
-			return err
-		}
-		if observed.Service.Name != d.Service && forecast.Skipped != "" {
-			output.say("service/%s is skipped: %s", observed.Service.Name, forecast.Skipped)
-			continue
-		}
-		forecasts = append(forecasts, forecast)
+	if invalid := (*diagnose.RequestError)(nil); errors.As(err, &invalid) {
+		return asUsage(err)
 	}
-	for _, forecast := range forecasts {
-		output.say("%s", strings.Join(forecast.Lines(), "\n"))
+	if err != nil {
+		return err
 	}
-	if !d.AllServices {
-		for _, observed := range others {
-			output.say("%s", diagnose.DescribeRoute(observed, s.gaps))
-		}
-		switch {
-		case len(others) > 0 && d.OneService:
-			output.say("    This does not change them.")
-		case len(others) > 0:
-			output.say("    This does not change them. To change them too, add --all-services.")
-		}
-	}
-	for _, forecast := range forecasts {
-		if forecast.IsCurrent {
-			continue
-		}
+	for _, forecast := range change.Writes() {
 		if err := l.annotate(ctx, forecast.Observed.Service, forecast.Annotations, output); err != nil {
 			return err
 		}
 	}
-	return l.waitFor(ctx, output, func(ctx context.Context) (string, error) { return l.pendingReason(ctx, forecasts) })
+	return l.waitFor(ctx, output, func(ctx context.Context) (string, error) { return l.pendingReason(ctx, change.Forecasts) })
+}
+
+// actionFacts reads what an action on a Service depends on, and returns notes about what could not be read.
+func (l *live) actionFacts(ctx context.Context, service string) (diagnose.ActionFacts, []string, error) {
+	s := l.snapshot(l.namespace, false)
+	main, others, err := l.servicesFor(ctx, s, service)
+	return diagnose.ActionFacts{
+		Main: main, Others: others, Gaps: s.gaps, AreSettingsKnown: len(l.configs) > 0, SystemNamespace: l.systemNamespace, Now: l.now(),
+	}, s.notes(), err
 }
 
 // pendingReason returns what is still missing until the decisions are applied, or "" if they are. It returns an error if another client
@@ -92,31 +78,39 @@ func (l *live) pendingReason(ctx context.Context, forecasts []diagnose.Forecast)
 	return "", nil
 }
 
-// servicesFor reads the Service of a decision, and the other Services of its namespace that select some of its pods, sorted by name.
-func (l *live) servicesFor(ctx context.Context, s *snapshot, d diagnose.Decision) (main routing.Observed, others []routing.Observed, err error) {
+// servicesFor reads a Service, and the other Services of its namespace that select some of its pods, sorted by name.
+func (l *live) servicesFor(ctx context.Context, s *snapshot, service string) (main routing.Observed, others []routing.Observed, err error) {
 	names, err := servicesOf(ctx, s, l.namespace)
 	if err != nil {
 		return main, nil, err
 	}
-	if !slices.Contains(names, d.Service) {
-		return main, nil, noService(l.namespace, d.Service, names)
+	if !slices.Contains(names, service) {
+		return main, nil, noService(l.namespace, service, names)
 	}
-	if main, _, err = l.observe(ctx, s, d.Service); err != nil {
+	if main, _, err = l.observe(ctx, s, service); err != nil {
 		return main, nil, err
 	}
 	var pods corev1.PodList
 	if err := s.List(ctx, &pods, client.InNamespace(l.namespace)); err != nil {
 		return main, nil, err
 	}
-	for _, name := range names {
-		if name == d.Service {
+	selected := slices.DeleteFunc(slices.Clone(pods.Items), func(pod corev1.Pod) bool { return !routing.Selects(main.Service.Spec.Selector, pod.Labels) })
+	var services corev1.ServiceList
+	if err := s.List(ctx, &services, client.InNamespace(l.namespace)); err != nil {
+		return main, nil, err
+	}
+	services.Items = slices.Clone(services.Items) // the snapshot keeps them
+	slices.SortFunc(services.Items, func(a, b corev1.Service) int { return strings.Compare(a.Name, b.Name) })
+	for i := range services.Items {
+		name := services.Items[i].Name
+		if name == service || !diagnose.SamePods(main.Service, &services.Items[i], selected) {
 			continue
 		}
 		other, _, err := l.sources(s).Gather(ctx, client.ObjectKey{Namespace: l.namespace, Name: name})
 		if err != nil {
 			return main, nil, err
 		}
-		if other != nil && diagnose.SamePods(main.Service, other.Service, pods.Items) {
+		if other != nil {
 			others = append(others, *other)
 		}
 	}
@@ -130,24 +124,40 @@ func (l *live) annotate(ctx context.Context, service *corev1.Service, annotation
 		if err != nil {
 			return err
 		}
-		object := &corev1.Service{}
-		object.Namespace, object.Name = service.Namespace, service.Name
-		if err := l.client.Patch(ctx, object, patch, output.patchOptions()...); err != nil {
-			return mayNotAnnotate(service.Namespace, service.Name, err)
+		if err := l.patchService(ctx, client.ObjectKeyFromObject(service), patch, output.patchOptions()...); err != nil {
+			return err
 		}
 	}
 	output.say("service/%s annotated%s", service.Name, output.suffix())
 	return nil
 }
 
+func (l *live) patchService(ctx context.Context, key client.ObjectKey, patch client.Patch, options ...client.PatchOption) error {
+	object := &corev1.Service{}
+	object.Namespace, object.Name = key.Namespace, key.Name
+	if err := l.client.Patch(ctx, object, patch, options...); err != nil {
+		return mayNotAnnotate(key.Namespace, key.Name, err)
+	}
+	return nil
+}
+
 // metadataPatch returns a merge patch of only labels or annotations. An empty value removes the key.
 func metadataPatch(which string, values map[string]string) (client.Patch, error) {
+	return metadataPatchOf(which, values, "")
+}
+
+// metadataPatchOf is a metadataPatch that the API server refuses if the object has another resourceVersion. Without one, it applies to any.
+func metadataPatchOf(which string, values map[string]string, resourceVersion string) (client.Patch, error) {
 	changes := map[string]any{}
 	for key, text := range values {
 		if changes[key] = any(nil); text != "" {
 			changes[key] = text
 		}
 	}
-	text, err := json.Marshal(map[string]any{"metadata": map[string]any{which: changes}})
+	metadata := map[string]any{which: changes}
+	if resourceVersion != "" {
+		metadata["resourceVersion"] = resourceVersion
+	}
+	text, err := json.Marshal(map[string]any{"metadata": metadata})
 	return client.RawPatch(types.MergePatchType, text), err
 }

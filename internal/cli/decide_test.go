@@ -18,7 +18,7 @@ import (
 	"outrigger.dev/outrigger/routing"
 )
 
-func shifting(t *testing.T, service string, words ...string) diagnose.Decision {
+func shifting(t *testing.T, service string, words ...string) diagnose.Request {
 	t.Helper()
 	d, err := shiftOf(service, words)
 	if err != nil {
@@ -27,7 +27,7 @@ func shifting(t *testing.T, service string, words ...string) diagnose.Decision {
 	return d
 }
 
-func promoting(t *testing.T, service, version string) diagnose.Decision {
+func promoting(t *testing.T, service, version string) diagnose.Request {
 	t.Helper()
 	d, err := promotionOf(service, version)
 	if err != nil {
@@ -81,13 +81,13 @@ func TestPromoteTakesTheWeightsAway(t *testing.T) {
 
 func TestWhatMakesNoSenseIsRefusedAndWritesNothing(t *testing.T) {
 	for name, c := range map[string]struct {
-		decision func(*testing.T) diagnose.Decision
+		decision func(*testing.T) diagnose.Request
 		want     string
 	}{
-		"an unknown version":  {func(t *testing.T) diagnose.Decision { return shifting(t, "app", "v1=1", "v3=1") }, "service demo/app has no version v3; it has v1, v2. --pending writes the name anyway"},
-		"an unknown default":  {func(t *testing.T) diagnose.Decision { return promoting(t, "app", "v9") }, "has no version v9"},
-		"an unknown Service":  {func(t *testing.T) diagnose.Decision { return promoting(t, "ap", "v2") }, "namespace demo has no Service ap; it has app, app-internal, other"},
-		"a Service of no pod": {func(t *testing.T) diagnose.Decision { return promoting(t, "other", "v2") }, "none of its pods has the label version"},
+		"an unknown version":  {func(t *testing.T) diagnose.Request { return shifting(t, "app", "v1=1", "v3=1") }, "service demo/app has no version v3; it has v1, v2. --pending writes the name anyway"},
+		"an unknown default":  {func(t *testing.T) diagnose.Request { return promoting(t, "app", "v9") }, "has no version v9"},
+		"an unknown Service":  {func(t *testing.T) diagnose.Request { return promoting(t, "ap", "v2") }, "namespace demo has no Service ap; it has app, app-internal, other"},
+		"a Service of no pod": {func(t *testing.T) diagnose.Request { return promoting(t, "other", "v2") }, "none of its pods has the label version"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := shop(t)
@@ -121,8 +121,8 @@ func TestWordsThatDoNotParse(t *testing.T) {
 	if _, err := promotionOf("app", "v2=10"); err == nil || !strings.Contains(err.Error(), "shift app v2=10") {
 		t.Errorf("promote v2=10: %v", err)
 	}
-	if d, err := promotionOf("app", "@highest"); err != nil || d.Versions != nil {
-		t.Errorf("promote @highest: %v, %v", d, err)
+	if _, err := promotionOf("app", "@highest"); err != nil {
+		t.Errorf("promote @highest: %v", err)
 	}
 }
 
@@ -241,7 +241,7 @@ func TestShiftFailsWhereTheRouteWasEditedByHand(t *testing.T) {
 	if report, err := s.status(t.Context(), false, "app"); err != nil || report.Namespaces[0].Services[0].State != diagnose.StateDetached {
 		t.Errorf("status: %+v, %v", report, err)
 	}
-	for name, d := range map[string]diagnose.Decision{"shift": shifting(t, "app", "v1=90", "v2=10"), "promote": promoting(t, "app", "v2")} {
+	for name, d := range map[string]diagnose.Request{"shift": shifting(t, "app", "v1=90", "v2=10"), "promote": promoting(t, "app", "v2")} {
 		err := s.applyDecision(t.Context(), d, s.writing(dryRunNone))
 		if err == nil || !strings.Contains(err.Error(), "nothing was written: VirtualService demo/app routes v1=100 in the mesh; it was edited by hand") ||
 			!strings.Contains(err.Error(), "kubectl annotate service -n demo app outrigger.dev/drift=revert --overwrite") {
@@ -332,12 +332,12 @@ func TestWaitFailsWhenAnotherClientDecides(t *testing.T) {
 	s := shop(t)
 	s.annotate("app", "outrigger.dev/weights=v1=1")
 	s.reconcile("app", "app-internal")
-	d := shifting(t, "app", "v1=90", "v2=10")
-	if _, err := s.pendingReason(t.Context(), []diagnose.Forecast{{Observed: s.look("app"), Annotations: d.Annotations}}); err == nil || !strings.Contains(err.Error(), "another client set the annotation outrigger.dev/weights=v1=1") {
+	wanted := map[string]string{"outrigger.dev/weights": "v1=90,v2=10"}
+	if _, err := s.pendingReason(t.Context(), []diagnose.Forecast{{Observed: s.look("app"), Annotations: wanted}}); err == nil || !strings.Contains(err.Error(), "another client set the annotation outrigger.dev/weights=v1=1") {
 		t.Errorf("%v", err)
 	}
-	d = promoting(t, "app", "v1")
-	if _, err := s.pendingReason(t.Context(), []diagnose.Forecast{{Observed: s.look("app"), Annotations: d.Annotations}}); err == nil || !strings.Contains(err.Error(), "another client removed the annotation outrigger.dev/default-version") {
+	wanted = map[string]string{"outrigger.dev/default-version": "v1", "outrigger.dev/weights": ""}
+	if _, err := s.pendingReason(t.Context(), []diagnose.Forecast{{Observed: s.look("app"), Annotations: wanted}}); err == nil || !strings.Contains(err.Error(), "another client removed the annotation outrigger.dev/default-version") {
 		t.Errorf("%v", err)
 	}
 }

@@ -31,7 +31,7 @@ func (l *live) checkNamespaceExists(ctx context.Context, namespace string) error
 	return nil
 }
 
-func noNamespace(namespace string) error { return fmt.Errorf("namespace %s does not exist", namespace) }
+func noNamespace(namespace string) error { return notThere("namespace %s does not exist", namespace) }
 
 // checkInstalledHere returns an error if no Outrigger is installed in the system namespace, but one is in another: then nothing in the
 // system namespace shows whether it runs. namespace is the one whose routes are removed, empty for all.

@@ -22,6 +22,13 @@ func (e *permissionError) Error() string { return "no permission to " + e.missin
 
 func (e *permissionError) Unwrap() error { return e.err }
 
+// notThereError is the error for an object that does not exist.
+type notThereError struct{ message string }
+
+func (e *notThereError) Error() string { return e.message }
+
+func notThere(format string, args ...any) error { return &notThereError{fmt.Sprintf(format, args...)} }
+
 // mayNotList returns the error for a list that the API server refused, in a namespace or in the whole cluster if it is empty.
 func mayNotList(kind, namespace string, err error) error {
 	e := &permissionError{missing: "list " + diagnose.Plural(kind), fix: "docs/understand/security.md lists the permissions of users", err: err}
@@ -59,9 +66,14 @@ func withAllNamespaces(err error, gaps diagnose.Gaps) error {
 // is returned with its own message.
 func mayNotAnnotate(namespace, name string, err error) error {
 	if isForbidden(err) && strings.Contains(err.Error(), "cannot patch resource") {
-		return &permissionError{"patch Service " + namespace + "/" + name, "the ClusterRole edit, bound in namespace " + namespace + ", grants it", err}
+		return mayNotPatch(namespace, name, err)
 	}
 	return fmt.Errorf("annotate service %s/%s: %w", namespace, name, err)
+}
+
+// mayNotPatch returns the error for a Service that the user may not change.
+func mayNotPatch(namespace, name string, err error) error {
+	return &permissionError{"patch Service " + namespace + "/" + name, "the ClusterRole edit, bound in namespace " + namespace + ", grants it", err}
 }
 
 // mayNotLabel returns the error for a Namespace that the user may not label. A denial by admission is not about permissions, and is

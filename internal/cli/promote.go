@@ -3,11 +3,8 @@
 package cli
 
 import (
-	"strings"
-
 	"github.com/spf13/cobra"
 
-	"outrigger.dev/outrigger/api"
 	"outrigger.dev/outrigger/internal/diagnose"
 )
 
@@ -26,27 +23,17 @@ for other Services that select the same pods.`,
 
   # The same for every Service that selects the same pods, and return when the route is applied
   outrigger promote springbootapp v2 --all-services --wait`,
-	}, versionNames, func(args []string) (diagnose.Decision, error) {
+	}, versionNames, func(args []string) (diagnose.Request, error) {
 		service, versions, err := promotedService(args)
 		if err != nil || len(versions) != 1 {
-			return diagnose.Decision{}, usagef("name the Service and one version: promote SERVICE v2%s", reasonOf(err))
+			return diagnose.Request{}, usagef("name the Service and one version: promote SERVICE v2%s", reasonOf(err))
 		}
 		return promotionOf(service, versions[0])
 	})
 }
 
-// promotionOf returns the decision to promote a version. Policies of the annotation, such as @highest, name no version.
-func promotionOf(service, version string) (diagnose.Decision, error) {
-	d := diagnose.Decision{Service: service, Annotations: map[string]string{api.AnnotationDefaultVersion: version, api.AnnotationWeights: ""}}
-	if strings.Contains(version, "=") {
-		return d, usagef("%q names a weight; to share requests: shift %s %s", version, service, version)
-	}
-	if !strings.HasPrefix(version, "@") {
-		d.Versions = []string{version}
-	}
-	err := api.CheckDefaultVersion(version)
-	if err != nil && strings.HasPrefix(version, "@") {
-		return d, usagef("%v. Policies: @first, @lowest, @highest, @all. Example: promote %s @highest", err, service)
-	}
-	return d, asUsage(err)
+// promotionOf returns the request to promote a version.
+func promotionOf(service, version string) (diagnose.Request, error) {
+	request := diagnose.Request{Action: diagnose.ActionPromote, Service: service, Version: version}
+	return request, asUsage(request.Check())
 }

@@ -3,11 +3,8 @@
 package cli
 
 import (
-	"strings"
-
 	"github.com/spf13/cobra"
 
-	"outrigger.dev/outrigger/api"
 	"outrigger.dev/outrigger/internal/diagnose"
 )
 
@@ -28,18 +25,18 @@ for other Services that select the same pods.`,
 
   # Return when the route is applied
   outrigger shift springbootapp v1=50 v2=50 --wait`,
-	}, versionWeights, func(args []string) (diagnose.Decision, error) {
+	}, versionWeights, func(args []string) (diagnose.Request, error) {
 		service, weights, err := shiftedService(args)
 		if err != nil || len(weights) == 0 {
-			return diagnose.Decision{}, usagef("name the Service and at least one version with its weight: shift SERVICE v1=90 v2=10%s", reasonOf(err))
+			return diagnose.Request{}, usagef("name the Service and at least one version with its weight: shift SERVICE v1=90 v2=10%s", reasonOf(err))
 		}
 		return shiftOf(service, weights)
 	})
 }
 
-// decisionCommand completes a command that changes the decision for the Service in its first argument. decisionOf parses the
+// decisionCommand completes a command that changes the decision for the Service in its first argument. requestOf parses the
 // arguments; suggest completes those after the Service.
-func decisionCommand(command *cobra.Command, suggest suggestions, decisionOf func(args []string) (diagnose.Decision, error)) *cobra.Command {
+func decisionCommand(command *cobra.Command, suggest suggestions, requestOf func(args []string) (diagnose.Request, error)) *cobra.Command {
 	var from clusterFlags
 	var output writing
 	var pending, allServices bool
@@ -47,12 +44,16 @@ func decisionCommand(command *cobra.Command, suggest suggestions, decisionOf fun
 		if err := output.prepare(command); err != nil {
 			return err
 		}
-		d, err := decisionOf(args)
+		request, err := requestOf(args)
 		if err != nil {
 			return err
 		}
-		d.AllowPending, d.AllServices = pending, allServices
-		return runDecision(command, &from, output, d)
+		request.AllowPending, request.AllServices = pending, allServices
+		l, err := from.connect(command.Context(), command.ErrOrStderr())
+		if err != nil {
+			return err
+		}
+		return l.applyDecision(command.Context(), request, output)
 	}
 	from.register(command, true)
 	output.register(command)
@@ -63,27 +64,8 @@ func decisionCommand(command *cobra.Command, suggest suggestions, decisionOf fun
 	return command
 }
 
-func runDecision(command *cobra.Command, from *clusterFlags, output writing, d diagnose.Decision) error {
-	l, err := from.connect(command.Context(), command.ErrOrStderr())
-	if err != nil {
-		return err
-	}
-	return l.applyDecision(command.Context(), d, output)
-}
-
-// shiftOf returns the decision to share requests. Commas may replace spaces, as in the annotation.
-func shiftOf(service string, args []string) (diagnose.Decision, error) {
-	d := diagnose.Decision{Service: service}
-	var items []string
-	for _, arg := range args {
-		for _, item := range strings.Split(arg, ",") {
-			name, weight, found := strings.Cut(strings.TrimSpace(item), "=")
-			if !found || name == "" || weight == "" {
-				return d, usagef("%q is not of the form VERSION=WEIGHT, such as v2=10", item)
-			}
-			items, d.Versions = append(items, name+"="+weight), append(d.Versions, name)
-		}
-	}
-	d.Annotations = map[string]string{api.AnnotationWeights: strings.Join(items, ",")}
-	return d, asUsage(api.CheckWeights(d.Annotations[api.AnnotationWeights]))
+// shiftOf returns the request to share requests.
+func shiftOf(service string, weights []string) (diagnose.Request, error) {
+	request := diagnose.Request{Action: diagnose.ActionShift, Service: service, Weights: weights}
+	return request, asUsage(request.Check())
 }

@@ -161,14 +161,14 @@ func (l *live) observe(ctx context.Context, s *snapshot, name string) (routing.O
 		return routing.Observed{}, nil, err
 	}
 	if observed == nil {
-		return routing.Observed{}, nil, fmt.Errorf("service %s/%s is being deleted", l.namespace, name)
+		return routing.Observed{}, nil, notThere("service %s/%s is being deleted", l.namespace, name)
 	}
 	return *observed, problems, nil
 }
 
 func noService(namespace, name string, there []string) error {
 	if len(there) == 0 {
-		return fmt.Errorf("namespace %s has no Service %s, nor any other", namespace, name)
+		return notThere("namespace %s has no Service %s, nor any other", namespace, name)
 	}
-	return fmt.Errorf("namespace %s has no Service %s; it has %s", namespace, name, strings.Join(there, ", "))
+	return notThere("namespace %s has no Service %s; it has %s", namespace, name, strings.Join(there, ", "))
 }

@@ -71,21 +71,5 @@ does not start again; outrigger.dev/canary=auto stays.`,
 
 // undo returns to a past decision, or with to=0 undoes the last change.
 func (l *live) undo(ctx context.Context, service string, to int, output writing) error {
-	s := l.snapshot(l.namespace, false)
-	if _, err := servicesOf(ctx, s, l.namespace, service); err != nil {
-		return err
-	}
-	observed, _, err := l.observe(ctx, s, service)
-	if err != nil {
-		return err
-	}
-	if s.gaps.HidesRoutes(l.namespace) {
-		return fmt.Errorf("undo needs permission to list %s in namespace %s; nothing was written", diagnose.RouteKindsText(), l.namespace)
-	}
-	back, err := diagnose.UndoOf(observed, to, l.now())
-	if err != nil {
-		return err
-	}
-	output.say("%s", back.Reason)
-	return l.applyDecision(ctx, back.Decision, output)
+	return l.applyDecision(ctx, diagnose.Request{Action: diagnose.ActionUndo, Service: service, To: to}, output)
 }

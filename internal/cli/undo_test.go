@@ -18,10 +18,10 @@ import (
 )
 
 // made takes decisions one after another, each of which takes effect.
-func (s *liveStage) made(decisions ...diagnose.Decision) {
+func (s *liveStage) made(requests ...diagnose.Request) {
 	s.t.Helper()
-	for _, d := range decisions {
-		if err := s.applyDecision(context.Background(), d, s.writing(dryRunNone)); err != nil {
+	for _, request := range requests {
+		if err := s.applyDecision(context.Background(), request, s.writing(dryRunNone)); err != nil {
 			s.t.Fatal(err)
 		}
 		s.reconcile("app", "app-internal")

@@ -25,8 +25,10 @@ type Forecast struct {
 	IsCurrent     bool              // the annotations and the route already match the decision
 	isUnknown     bool              // the user has no permission to read the route
 	notes         []string
-	Skipped       string // why to skip this Service; empty if the decision applies to it
-	command       string
+	Skipped       string            // why to skip this Service; empty if the decision applies to it
+	Command       string            // the kubectl command that writes the annotations
+	was           map[string]string // the annotations before
+	canary        *CanaryStatus     // the canary before
 }
 
 // ForecastDecision returns the effect of a decision on a Service. It returns an error for a version that does not exist, unless --pending
@@ -34,7 +36,9 @@ type Forecast struct {
 func ForecastDecision(observed routing.Observed, d Decision, gaps Gaps, now time.Time) (Forecast, error) {
 	out := Forecast{
 		before: routing.InEffect(observed, now), Skipped: WhyNoRoute(observed, gaps), Annotations: maps.Clone(d.Annotations), isUnknown: gaps.HidesRoutes(observed.Service.Namespace),
+		was: observed.Service.Annotations,
 	}
+	out.canary, _ = CanaryOf(observed, now)
 	if !d.KeepsDecidedAt {
 		out.Annotations[api.AnnotationDecidedAt] = now.UTC().Format(time.RFC3339)
 		if repeatsSuperseded(observed, d, now) || removesCanary(observed.Service, d) {
@@ -95,7 +99,7 @@ func ForecastDecision(observed routing.Observed, d Decision, gaps Gaps, now time
 			out.notes = append(out.notes, string(p.Reason)+": "+p.Message)
 		}
 	}
-	out.command = AnnotateCommand(service, out.Annotations)
+	out.Command = AnnotateCommand(service, out.Annotations)
 	return out, nil
 }
 
@@ -280,72 +284,7 @@ func (o Forecast) Lines() []string {
 	if o.IsCurrent {
 		return append(out, "    The annotations already have these values; nothing is written.")
 	}
-	return append(out, o.command)
-}
-
-// changes returns the route change for callers in the mesh and at each gateway, or one line if it is the same everywhere.
-func (o Forecast) changes() []string {
-	name := "service/" + o.Observed.Service.Name
-	if o.isUnknown {
-		return []string{name + ": its current route is unknown"}
-	}
-	var out, texts []string
-	for _, place := range callersOf(o.before, o.after) {
-		was, is := pathAt(o.before, place), pathAt(o.after, place)
-		text := routeText(was) + " -> " + routeText(is)
-		switch {
-		case is.IsOther():
-			text = fmt.Sprintf("%s (unchanged: %s routes there, and Outrigger does not write it)", is, is.Object)
-		case routeText(was) == routeText(is) && len(o.pending) > 0:
-			text = fmt.Sprintf("%s -> %s when %s has a ready pod", routeText(was), routeText(pathAt(o.whenReady, place)), strings.Join(o.pending, " and "))
-		case routeText(was) == routeText(is):
-			text = routeText(is) + " (unchanged)"
-		}
-		where := " in the mesh: "
-		if place != "" {
-			where = " at gateway " + place + ": "
-		}
-		out, texts = append(out, name+where+text), append(texts, text)
-	}
-	if slices.Sort(texts); len(slices.Compact(texts)) == 1 {
-		return []string{name + ": " + texts[0]}
-	}
-	return out
-}
-
-// callersOf returns where callers are: "" for the mesh, then the gateways. It omits the mesh if only gateways have routes.
-func callersOf(lists ...[]routing.Path) []string {
-	places := map[string]bool{}
-	for _, paths := range lists {
-		for _, p := range paths {
-			if p.Object.Name != "" {
-				places[p.Gateway] = true
-			}
-		}
-	}
-	if len(places) == 0 {
-		return []string{""}
-	}
-	return slices.Sorted(maps.Keys(places))
-}
-
-// pathAt returns the route of the callers at a place. If several VirtualServices apply at a gateway, it prefers one that Outrigger
-// does not write.
-func pathAt(paths []routing.Path, place string) routing.Path {
-	out := routing.Path{Gateway: place}
-	for _, p := range paths {
-		if p.Gateway == place && (out.Object.Name == "" || p.IsOther()) {
-			out = p
-		}
-	}
-	return out
-}
-
-func routeText(p routing.Path) string {
-	if p.Object.Name == "" {
-		return "no route"
-	}
-	return p.String()
+	return append(out, o.Command)
 }
 
 // DescribeRoute describes the current route of another Service that selects the same pods.
@@ -358,22 +297,4 @@ func DescribeRoute(observed routing.Observed, gaps Gaps) string {
 		where += " (" + why + ")"
 	}
 	return "service/" + observed.Service.Name + " selects the same pods: " + where
-}
-
-// AnnotateCommand returns the kubectl command that writes the annotations.
-func AnnotateCommand(service *corev1.Service, wanted map[string]string) string {
-	return fmt.Sprintf("kubectl annotate service -n %s %s %s --overwrite", service.Namespace, service.Name, strings.Join(KubectlArguments(wanted), " "))
-}
-
-// KubectlArguments returns annotations or labels as arguments of kubectl, sorted.
-func KubectlArguments(values map[string]string) []string {
-	var out []string
-	for _, key := range slices.Sorted(maps.Keys(values)) {
-		if values[key] == "" {
-			out = append(out, key+"-")
-		} else {
-			out = append(out, key+"="+values[key])
-		}
-	}
-	return out
 }

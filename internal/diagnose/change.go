@@ -1,0 +1,228 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package diagnose
+
+import (
+	"cmp"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"outrigger.dev/outrigger/api"
+	"outrigger.dev/outrigger/routing"
+)
+
+// ActionFacts is what an action depends on.
+type ActionFacts struct {
+	Main   routing.Observed   // the Service of the request
+	Others []routing.Observed // the other Services of its namespace that select the same pods, sorted by name
+	Gaps   Gaps
+	// AreSettingsKnown is true if the settings of the installation could be read, and SystemNamespace is where.
+	AreSettingsKnown bool
+	SystemNamespace  string
+	Now              time.Time
+}
+
+// Change is what a request writes, and its effect.
+type Change struct {
+	Request   Request
+	Namespace string
+	// Reason says which decision undo returns to.
+	Reason string
+	// Forecasts are the effects on the Services that the request is about, of which it writes those that are not current.
+	Forecasts []Forecast
+	skipped   []string // the Services that it is not about after all
+	others    []string // the Services that select the same pods and do not change
+}
+
+// ChangeOf returns what a request writes, and its effect. It returns an error if the request is invalid or can have no effect. The change
+// then has only its Reason.
+func ChangeOf(r Request, facts ActionFacts) (Change, error) {
+	out := Change{Request: r, Namespace: facts.Main.Service.Namespace}
+	if err := r.Check(); err != nil {
+		return out, &RequestError{err}
+	}
+	d, reason, err := r.decide(facts)
+	out.Reason = reason
+	if err != nil {
+		return out, err
+	}
+	targets := []routing.Observed{facts.Main}
+	if d.AllServices {
+		targets = append(targets, facts.Others...)
+	} else {
+		out.others = describeOthers(facts, d)
+	}
+	for _, observed := range targets {
+		forecast, err := ForecastDecision(observed, d, facts.Gaps, facts.Now)
+		switch {
+		case err != nil:
+			return Change{Request: r, Namespace: out.Namespace, Reason: reason}, err
+		case observed.Service.Name != d.Service && forecast.Skipped != "":
+			out.skipped = append(out.skipped, "service/"+observed.Service.Name+" is skipped: "+forecast.Skipped)
+		default:
+			out.Forecasts = append(out.Forecasts, forecast)
+		}
+	}
+	return out, nil
+}
+
+func describeOthers(facts ActionFacts, d Decision) []string {
+	var out []string
+	for _, observed := range facts.Others {
+		out = append(out, DescribeRoute(observed, facts.Gaps))
+	}
+	switch {
+	case len(out) > 0 && d.OneService:
+		out = append(out, "    This does not change them.")
+	case len(out) > 0:
+		out = append(out, "    This does not change them. To change them too, add --all-services.")
+	}
+	return out
+}
+
+// Lines returns the text of the change: the effect on each Service with the kubectl command, and the Services that do not change.
+func (c Change) Lines() []string {
+	var out []string
+	if c.Reason != "" {
+		out = append(out, c.Reason)
+	}
+	out = append(out, c.skipped...)
+	for _, forecast := range c.Forecasts {
+		out = append(out, forecast.Lines()...)
+	}
+	return append(out, c.others...)
+}
+
+// Notes returns the lines of the change that Traffic and the commands do not show.
+func (c Change) Notes() []string {
+	var out []string
+	if c.Reason != "" {
+		out = append(out, c.Reason)
+	}
+	out = append(out, c.skipped...)
+	for _, forecast := range c.Forecasts {
+		for _, note := range forecast.notes {
+			if len(c.Forecasts) > 1 {
+				note = "service/" + forecast.Observed.Service.Name + ": " + note
+			}
+			out = append(out, note)
+		}
+	}
+	for _, line := range c.others {
+		out = append(out, strings.TrimSpace(line))
+	}
+	return out
+}
+
+// Traffic returns how the requests of callers are shared before and after. Where nothing is known about a Service, it has no entry.
+func (c Change) Traffic() []TrafficChange {
+	var out []TrafficChange
+	for _, forecast := range c.Forecasts {
+		out = append(out, forecast.Traffic()...)
+	}
+	return out
+}
+
+// Writes returns the effects on the Services to write.
+func (c Change) Writes() []Forecast {
+	return slices.DeleteFunc(slices.Clone(c.Forecasts), func(f Forecast) bool { return f.IsCurrent })
+}
+
+// Commands returns the kubectl commands that write the same.
+func (c Change) Commands() []string {
+	var out []string
+	for _, forecast := range c.Writes() {
+		out = append(out, forecast.Command)
+	}
+	return out
+}
+
+// ResourceVersion returns the version of the Service that the forecast is about.
+func (o Forecast) ResourceVersion() string { return o.Observed.Service.ResourceVersion }
+
+// Since returns what another client has changed since a user saw the change: a sentence for each Service, or none if the change that the
+// cluster would get now is the one that the user saw. Its time is not compared.
+func (c Change) Since(seen Change) []string {
+	var out []string
+	is := map[string]Forecast{}
+	for _, forecast := range c.Forecasts {
+		is[forecast.Observed.Service.Name] = forecast
+	}
+	for _, was := range seen.Forecasts {
+		name := was.Observed.Service.Name
+		if now, stays := is[name]; stays {
+			out = append(out, now.since(was)...)
+		} else {
+			out = append(out, fmt.Sprintf("service/%s is no longer part of this change.", name))
+		}
+		delete(is, name)
+	}
+	for _, name := range slices.Sorted(maps.Keys(is)) {
+		out = append(out, fmt.Sprintf("service/%s is now part of this change, too.", name))
+	}
+	return out
+}
+
+// since returns a sentence for each thing that has changed.
+func (o Forecast) since(seen Forecast) []string {
+	name := "service/" + o.Observed.Service.Name
+	var out []string
+	for _, key := range slices.Sorted(maps.Keys(joined(seen.was, o.was))) {
+		switch was, is := seen.was[key], o.was[key]; {
+		case was == is:
+		case is == "":
+			out = append(out, fmt.Sprintf("%s: another client removed the annotation %s (was %s).", name, key, was))
+		default:
+			out = append(out, fmt.Sprintf("%s: another client set the annotation %s=%s (was %s).", name, key, is, cmp.Or(was, "absent")))
+		}
+	}
+	if was, is := canaryText(seen.canary), canaryText(o.canary); was != is {
+		out = append(out, fmt.Sprintf("%s: its canary was %s, and is %s.", name, was, is))
+	}
+	if was, is := strings.Join(seen.changes(), "; "), strings.Join(o.changes(), "; "); was != is {
+		out = append(out, fmt.Sprintf("The effect was %q, and is %q.", was, is))
+	}
+	if len(out) > 0 {
+		return out
+	}
+	was, is := maps.Clone(seen.Annotations), maps.Clone(o.Annotations)
+	delete(was, api.AnnotationDecidedAt)
+	delete(is, api.AnnotationDecidedAt)
+	switch {
+	case !maps.Equal(was, is):
+		return []string{fmt.Sprintf("%s: the annotations to write were %s, and are %s.", name, strings.Join(KubectlArguments(was), " "), strings.Join(KubectlArguments(is), " "))}
+	case seen.ResourceVersion() != o.ResourceVersion():
+		return []string{name + " was changed by another client."}
+	}
+	return nil
+}
+
+// canaryText describes a canary by what a decision about it depends on, which the numbers of its checks are not.
+func canaryText(c *CanaryStatus) string {
+	if c == nil {
+		return "absent"
+	}
+	out := c.Version + " " + c.State
+	if c.IsProgressing() {
+		out += fmt.Sprintf(" at %d%%", c.Percent)
+	}
+	if c.Paused {
+		out += ", paused"
+	}
+	if c.Since != nil {
+		out += " since " + c.Since.Format(time.RFC3339)
+	}
+	return out
+}
+
+func joined(a, b map[string]string) map[string]string {
+	out := maps.Clone(a)
+	if out == nil {
+		out = map[string]string{}
+	}
+	maps.Copy(out, b)
+	return out
+}

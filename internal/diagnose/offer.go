@@ -1,0 +1,65 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package diagnose
+
+import (
+	"fmt"
+
+	"outrigger.dev/outrigger/routing"
+)
+
+// Offer is an action, and whether a user can request it for a Service now.
+type Offer struct {
+	Action Action
+	Absent string // why it cannot be requested; empty if it can
+}
+
+// OffersOf returns all actions for a Service. denied is why the user may change nothing, or "" if the user may.
+func OffersOf(facts ActionFacts, denied string) []Offer {
+	var out []Offer
+	for _, action := range Actions() {
+		absent := denied
+		if absent == "" {
+			absent = whyAbsent(action, facts)
+		}
+		out = append(out, Offer{action, absent})
+	}
+	return out
+}
+
+// whyAbsent returns why a request of this action is refused whatever else it says, or "" if it is not.
+func whyAbsent(action Action, facts ActionFacts) string {
+	r := Request{Action: action, Service: facts.Main.Service.Name}
+	switch action {
+	case ActionShift, ActionPromote:
+		known := routing.KnownVersions(facts.Main)
+		if len(known) == 0 {
+			return "none of its pods has the label " + facts.Main.Intent.VersionLabel
+		}
+		r.Version, r.Weights = known[0], []string{known[0] + "=100"}
+	case ActionCanary:
+		if len(routing.KnownVersions(facts.Main)) == 0 {
+			return "none of its pods has the label " + facts.Main.Intent.VersionLabel
+		}
+		if err := r.mayStartCanary(facts); err != nil {
+			return err.Error()
+		}
+		return editedByHand(facts)
+	}
+	change, err := ChangeOf(r, facts)
+	switch {
+	case err != nil:
+		return err.Error()
+	case len(change.Writes()) == 0 && action.OfCanary() != "":
+		return fmt.Sprintf("its annotations already say so: %s would change nothing", action.OfCanary())
+	}
+	return ""
+}
+
+// editedByHand returns why no canary can start while the route is edited by hand, or "".
+func editedByHand(facts ActionFacts) string {
+	if edited := editedRoute(facts.Main, facts.Now); edited != nil {
+		return describeOverride(facts.Main.Service.Name, *edited)
+	}
+	return ""
+}

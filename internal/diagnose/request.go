@@ -1,0 +1,287 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package diagnose
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+
+	"outrigger.dev/outrigger/api"
+)
+
+// Action is what a user can request for a Service.
+type Action string
+
+// The actions. Those that begin with "canary-" are about the canary that a Service has.
+const (
+	ActionShift         Action = "shift"
+	ActionPromote       Action = "promote"
+	ActionCanary        Action = "canary"
+	ActionCanaryPause   Action = "canary-pause"
+	ActionCanaryResume  Action = "canary-resume"
+	ActionCanaryAbort   Action = "canary-abort"
+	ActionCanaryPromote Action = "canary-promote"
+	ActionCanaryRetry   Action = "canary-retry"
+	ActionUndo          Action = "undo"
+)
+
+// Actions returns all actions in the order in which they are listed.
+func Actions() []Action {
+	return []Action{
+		ActionShift, ActionPromote, ActionCanary, ActionCanaryPause, ActionCanaryResume, ActionCanaryAbort, ActionCanaryPromote, ActionCanaryRetry, ActionUndo,
+	}
+}
+
+// OfCanary returns the action's name for CanaryAction, which is also its flag of outrigger canary; "" if it is not about the canary that
+// a Service has.
+func (a Action) OfCanary() string {
+	name, _ := strings.CutPrefix(string(a), "canary-")
+	if name == string(a) {
+		return ""
+	}
+	return name
+}
+
+// Request is what a user requests for a Service, by a command line or a form.
+type Request struct {
+	Action  Action
+	Service string
+	Weights []string // of shift, as VERSION=WEIGHT
+	// Version is the one to promote or to roll out, or "auto". With ActionCanaryRetry, it may be empty.
+	Version string
+	// Settings are those of a canary to start, by the names of the flags: "steps", "interval", "check", "min-requests", and "deadline".
+	// Without a setting, its default applies.
+	Settings     map[string]string
+	AllowPending bool // accept versions that do not exist yet
+	AllServices  bool // also decide for the other Services that select the same pods
+	To           int  // of undo: the number of the past decision; 0 undoes the last change
+}
+
+// canarySettings are the names of the settings of a canary, by annotation.
+var canarySettings = map[string]string{
+	api.AnnotationCanarySteps: "steps", api.AnnotationCanaryInterval: "interval", api.AnnotationCanaryChecks: "check",
+	api.AnnotationCanaryMinRequests: "min-requests", api.AnnotationCanaryDeadline: "deadline",
+}
+
+// CanarySettings returns the names of the settings of a canary, sorted.
+func CanarySettings() []string { return slices.Sorted(maps.Values(canarySettings)) }
+
+// canaryNames are how messages name the annotations of a canary: by their flags.
+func canaryNames() map[string]string {
+	out := map[string]string{api.AnnotationCanary: "VERSION"}
+	for annotation, name := range canarySettings {
+		out[annotation] = "--" + name
+	}
+	return out
+}
+
+// Check returns an error if the request is invalid whatever the cluster is like.
+func (r Request) Check() error {
+	switch {
+	case !slices.Contains(Actions(), r.Action):
+		return fmt.Errorf("unknown action %q: expected one of %v", r.Action, Actions())
+	case r.Action == ActionShift:
+		_, err := r.shift()
+		return err
+	case r.Action == ActionPromote:
+		_, err := r.promotion()
+		return err
+	case r.Action == ActionUndo && r.To < 0:
+		return fmt.Errorf("--to=%d: expected 1 for the last decision, 2 for the one before, and so on", r.To)
+	case r.startsCanary():
+		return r.checkCanary()
+	}
+	return nil
+}
+
+// shift returns the decision to share requests. Commas may replace spaces, as in the annotation.
+func (r Request) shift() (Decision, error) {
+	d := r.decision()
+	var items []string
+	for _, arg := range r.Weights {
+		for _, item := range strings.Split(arg, ",") {
+			name, weight, found := strings.Cut(strings.TrimSpace(item), "=")
+			if !found || name == "" || weight == "" {
+				return d, fmt.Errorf("%q is not of the form VERSION=WEIGHT, such as v2=10", item)
+			}
+			items, d.Versions = append(items, name+"="+weight), append(d.Versions, name)
+		}
+	}
+	if len(items) == 0 {
+		return d, fmt.Errorf("name at least one version with its weight, such as v2=10")
+	}
+	d.Annotations = map[string]string{api.AnnotationWeights: strings.Join(items, ",")}
+	return d, api.CheckWeights(d.Annotations[api.AnnotationWeights])
+}
+
+// promotion returns the decision to promote a version. Policies of the annotation, such as @highest, name no version.
+func (r Request) promotion() (Decision, error) {
+	d := r.decision()
+	d.Annotations = map[string]string{api.AnnotationDefaultVersion: r.Version, api.AnnotationWeights: ""}
+	isPolicy := strings.HasPrefix(r.Version, "@")
+	switch {
+	case r.Version == "":
+		return d, fmt.Errorf("name a version, such as v2")
+	case strings.Contains(r.Version, "="):
+		return d, fmt.Errorf("%q names a weight; to share requests: shift %s %s", r.Version, r.Service, r.Version)
+	case !isPolicy:
+		d.Versions = []string{r.Version}
+	}
+	err := api.CheckDefaultVersion(r.Version)
+	if err != nil && isPolicy {
+		return d, fmt.Errorf("%w. Policies: @first, @lowest, @highest, @all. Example: promote %s @highest", err, r.Service)
+	}
+	return d, err
+}
+
+func (r Request) decision() Decision {
+	return Decision{Service: r.Service, AllowPending: r.AllowPending, AllServices: r.AllServices}
+}
+
+// startsCanary reports whether the request names the canary to start.
+func (r Request) startsCanary() bool {
+	return r.Action == ActionCanary || r.Action == ActionCanaryRetry && r.Version != ""
+}
+
+// checkCanary validates the annotations, apart from the checks: which metrics there are is in the settings of the installation.
+func (r Request) checkCanary() error {
+	switch {
+	case r.Version == "":
+		return fmt.Errorf("name a version, such as v2")
+	case r.Version == api.CanaryAuto && r.Action == ActionCanaryRetry:
+		return fmt.Errorf("auto starts no canary now: leave out --retry")
+	}
+	for _, name := range slices.Sorted(maps.Keys(r.Settings)) {
+		if !slices.Contains(CanarySettings(), name) {
+			return fmt.Errorf("unknown setting %q of a canary: expected %s", name, strings.Join(CanarySettings(), ", "))
+		}
+	}
+	known := r.canaryAnnotations()
+	delete(known, api.AnnotationCanaryChecks)
+	return CheckCanary(api.DefaultRouteLimits(), known, canaryNames())
+}
+
+// canaryAnnotations are those of the canary to start. Annotations of an earlier one are removed.
+func (r Request) canaryAnnotations() map[string]string {
+	out := map[string]string{api.AnnotationCanary: r.Version, api.AnnotationCanaryPaused: ""}
+	for annotation, name := range canarySettings {
+		out[annotation] = r.Settings[name]
+	}
+	return out
+}
+
+// Command returns the command line of outrigger that requests the same. It can be pasted into a shell.
+func (r Request) Command(namespace string) string {
+	command := string(r.Action)
+	if r.startsCanary() || r.Action.OfCanary() != "" {
+		command = "canary"
+	}
+	words := []string{"outrigger", command, "-n", namespace, r.Service}
+	if r.Action == ActionShift {
+		words = append(words, r.Weights...)
+	} else if r.Version != "" {
+		words = append(words, r.Version)
+	}
+	if flag := r.Action.OfCanary(); flag != "" {
+		words = append(words, "--"+flag)
+	}
+	for _, name := range CanarySettings() {
+		if text := r.Settings[name]; text != "" {
+			words = append(words, "--"+name+"="+text)
+		}
+	}
+	for _, flag := range []struct {
+		is   bool
+		text string
+	}{{r.AllowPending, "--pending"}, {r.AllServices, "--all-services"}, {r.To > 0, "--to=" + strconv.Itoa(r.To)}} {
+		if flag.is {
+			words = append(words, flag.text)
+		}
+	}
+	for i, word := range words {
+		words[i] = shellWord(word)
+	}
+	return strings.Join(words, " ")
+}
+
+// decide returns the decision that the request means for this Service. The reason, which only undo has, says what it returns to.
+func (r Request) decide(facts ActionFacts) (d Decision, reason string, err error) {
+	switch r.Action {
+	case ActionShift:
+		d, err = r.shift()
+		return d, "", err
+	case ActionPromote:
+		d, err = r.promotion()
+		return d, "", err
+	}
+	if err := r.mayReadRoutes(facts); err != nil {
+		return d, "", err
+	}
+	switch {
+	case r.Action == ActionUndo:
+		undo, err := UndoOf(facts.Main, r.To, facts.Now)
+		return undo.Decision, undo.Reason, err
+	case !r.startsCanary():
+		d, err = CanaryAction(facts.Main, r.Action.OfCanary(), facts.Now)
+		return d, "", err
+	}
+	if err := r.checkMetrics(facts); err != nil {
+		return d, "", err
+	}
+	if err := r.mayStartCanary(facts); err != nil {
+		return d, "", err
+	}
+	d, err = CanaryStart(facts.Main, r.canaryAnnotations(), r.AllowPending, r.Action == ActionCanaryRetry, facts.Now)
+	return d, "", err
+}
+
+// mayReadRoutes returns an error for undo and canaries if the user has no permission to read the routes that they depend on.
+func (r Request) mayReadRoutes(facts ActionFacts) error {
+	namespace := facts.Main.Service.Namespace
+	if !facts.Gaps.HidesRoutes(namespace) {
+		return nil
+	}
+	command := "canary"
+	if r.Action == ActionUndo {
+		command = "undo"
+	}
+	return fmt.Errorf("%s needs permission to list %s in namespace %s; nothing was written", command, RouteKindsText(), namespace)
+}
+
+// mayStartCanary returns an error if no canary of any version can start.
+func (r Request) mayStartCanary(facts ActionFacts) error {
+	if err := r.mayReadRoutes(facts); err != nil {
+		return err
+	}
+	if why := WhyNoRoute(facts.Main, facts.Gaps); why != "" {
+		return fmt.Errorf("service %s/%s gets no canary, because no route is written: %s", facts.Main.Service.Namespace, r.Service, why)
+	}
+	return nil
+}
+
+// checkMetrics returns an error if a check of the canary cannot be evaluated by the installation.
+func (r Request) checkMetrics(facts ActionFacts) error {
+	checks := r.Settings["check"]
+	if checks == "" || !facts.AreSettingsKnown {
+		return nil
+	}
+	if err := CheckCanary(facts.Main.Settings.Limits, r.canaryAnnotations(), canaryNames()); err != nil {
+		return &RequestError{err}
+	}
+	if !facts.Main.Settings.Canary.HasMetrics {
+		return fmt.Errorf("--check=%s needs metrics, and the Outrigger in namespace %s has none (routing.metrics.prometheusURL). Without --check, the canary checks that its pods are ready", checks, facts.SystemNamespace)
+	}
+	return nil
+}
+
+// RequestError is an error in what the user wrote, which only the settings of the installation show.
+type RequestError struct{ Err error }
+
+// Error returns the text of the error.
+func (e *RequestError) Error() string { return e.Err.Error() }
+
+// Unwrap returns the error.
+func (e *RequestError) Unwrap() error { return e.Err }
