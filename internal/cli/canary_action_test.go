@@ -114,6 +114,9 @@ func TestRetryDoesNotRestoreASupersededDefault(t *testing.T) {
 	}
 	r.follow()
 	r.mustCanary("app", "v3") // it does not decide about the default
+	if strings.Contains(r.out.String(), "includes more than version") {
+		t.Errorf("printed:\n%s", r.out.String())
+	}
 	r.is("v3 1/4 5%", "v2=95 v3=5")
 	r.mustCanary("app", "--abort")
 	r.is("none", "v2=100")

@@ -5,78 +5,339 @@ package dashboard
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"net/url"
 	"slices"
+
+	"outrigger.dev/outrigger/internal/diagnose"
 )
 
-// Actions previews and runs what a user chooses for a Service. Errors that the user can fix should be of type *Error.
+// Actions reads and writes what actions need, with the user's permissions. What an action means is decided by diagnose.ChangeOf.
 type Actions interface {
-	// Missing returns the permission that the user lacks to change the Services of a namespace, such as "patch Services in namespace demo"; empty if none.
-	Missing(ctx context.Context, namespace string) (string, error)
-	// Preview returns the effect of an action, after a dry run by the API server. It writes nothing.
-	Preview(ctx context.Context, a Action) (*Preview, error)
-	// Run writes an action, unless the Service is not as it was in the preview.
-	Run(ctx context.Context, a Action) (*Outcome, error)
+	// Denied returns why the user may not change a Service, or "".
+	Denied(ctx context.Context, namespace, service string) (string, error)
+	// Facts reads what an action depends on, and returns notes about what could not be read.
+	Facts(ctx context.Context, namespace, service string) (diagnose.ActionFacts, []string, error)
+	// Write writes the annotations of a Service, if it is still the one that was read; otherwise it returns an error of type *Changed. In
+	// a dry run, the API server checks and writes nothing.
+	Write(ctx context.Context, service diagnose.Forecast, isDryRun bool) error
+	// Pending returns what is missing until a change is applied, or "" if nothing is.
+	Pending(ctx context.Context, change diagnose.Change) (string, error)
 }
 
-// Action is what a user chose on the page of a Service.
-type Action struct {
-	Namespace, Service string
-	Verb               string     // one of Verbs
-	Fields             url.Values // of the form
-	ResourceVersion    string     // of the Service that the user has seen in the preview; empty for a preview
+// Changed is the error of a write to a Service that another client has changed or deleted since it was read.
+type Changed struct{ Err error }
+
+// Error returns the text of the API server.
+func (c *Changed) Error() string { return c.Err.Error() }
+
+// Unwrap returns the error of the API server.
+func (c *Changed) Unwrap() error { return c.Err }
+
+// The states of a change:
+//
+//	form ── POST /actions/… ──> preview ── POST /changes/ID ──> written (or failed)
+//	  ^                           │  ^
+//	  └── invalid, refused ───────┘  └── changed meanwhile: a new preview, which says what changed
+//
+// Each arrow is a redirect, so that a browser can reload every page.
+
+// actionsView are the actions of a Service, as the template "actions" shows them.
+type actionsView struct {
+	Offers []offerView
+	Absent []absentView
 }
 
-// Verbs are the actions.
-var Verbs = []string{"shift", "promote", "canary", "pause", "resume", "abort", "retry", "undo"}
-
-// Preview is the effect of an action.
-type Preview struct {
-	Action          Action
-	Effects         []string // what changes in traffic
-	Command         string   // the kubectl command that does the same
-	DryRun          string   // what the API server answered
-	ResourceVersion string   // of the Service
-	Notes           []string
+type offerView struct {
+	Verb        diagnose.Action
+	Title, Link string
 }
 
-// Outcome is what an action wrote.
-type Outcome struct{ Lines []string }
+// absentView are actions that are absent for the same reason.
+type absentView struct {
+	Titles []string
+	Reason string
+}
 
-type previewPage struct {
+// offers returns which actions a user can take on a Service, and why not the others.
+func (s *Server) offers(ctx context.Context, namespace, service string) actionsView {
+	all := func(reason string) actionsView {
+		out := actionsView{}
+		for _, action := range diagnose.Actions() {
+			out.add(namespace, service, diagnose.Offer{Action: action, Absent: reason})
+		}
+		return out
+	}
+	if why := s.noActions(); why != "" {
+		return all(why)
+	}
+	denied, err := s.Actions.Denied(ctx, namespace, service)
+	if err != nil {
+		return all("it is unknown whether you may change the Service: " + err.Error())
+	}
+	if denied != "" {
+		return all(denied)
+	}
+	facts, _, err := s.Actions.Facts(ctx, namespace, service)
+	if err != nil {
+		return all(err.Error())
+	}
+	out := actionsView{}
+	for _, offer := range diagnose.OffersOf(facts, denied) {
+		out.add(namespace, service, offer)
+	}
+	return out
+}
+
+func (v *actionsView) add(namespace, service string, offer diagnose.Offer) {
+	title := actionTexts[offer.Action].title
+	if offer.Absent == "" {
+		v.Offers = append(v.Offers, offerView{offer.Action, title, actionPath(namespace, service, offer.Action)})
+		return
+	}
+	at := slices.IndexFunc(v.Absent, func(a absentView) bool { return a.Reason == offer.Absent })
+	if at < 0 {
+		v.Absent, at = append(v.Absent, absentView{Reason: offer.Absent}), len(v.Absent)
+	}
+	v.Absent[at].Titles = append(v.Absent[at].Titles, title)
+}
+
+func actionPath(namespace, service string, action diagnose.Action) string {
+	return "/actions/" + url.PathEscape(namespace) + "/" + url.PathEscape(service) + "/" + string(action)
+}
+
+// noActions returns why there are no actions at all, or "".
+func (s *Server) noActions() string {
+	if s.ReadOnly || s.Actions == nil {
+		return "the dashboard was started with --read-only"
+	}
+	return ""
+}
+
+// actionOf returns the action of a path, and an error for one that does not exist or that the user may not take.
+func (s *Server) actionOf(r *http.Request) (diagnose.Action, error) {
+	action := diagnose.Action(r.PathValue("verb"))
+	if !slices.Contains(diagnose.Actions(), action) {
+		return action, &Error{http.StatusNotFound, fmt.Errorf("unknown action %q: expected one of %v", action, diagnose.Actions())}
+	}
+	if why := s.noActions(); why != "" {
+		return action, &Error{http.StatusForbidden, fmt.Errorf("there are no actions: %s", why)}
+	}
+	denied, err := s.Actions.Denied(r.Context(), r.PathValue("namespace"), r.PathValue("name"))
+	if err == nil && denied != "" {
+		err = &Error{http.StatusForbidden, errors.New(denied)}
+	}
+	return action, err
+}
+
+type actionPage struct {
 	view
-	Preview *Preview
+	Form actionForm
 }
 
-// act previews an action, or runs it with the resourceVersion that was previewed.
-func (s *Server) act(w http.ResponseWriter, r *http.Request) {
-	a := Action{Namespace: r.PathValue("namespace"), Service: r.PathValue("name"), Verb: r.PathValue("verb"), ResourceVersion: r.PostForm.Get("resource-version"), Fields: url.Values{}}
-	for name, values := range r.PostForm {
-		if name != "form-token" && name != "resource-version" {
-			a.Fields[name] = values
-		}
-	}
-	switch {
-	case s.ReadOnly:
-		s.fail(w, r, &Error{http.StatusForbidden, errors.New("the dashboard runs with --read-only; nothing was changed")})
-		return
-	case !slices.Contains(Verbs, a.Verb):
-		s.unknown(w, r)
-		return
-	}
-	if a.ResourceVersion == "" {
-		preview, err := s.Actions.Preview(r.Context(), a)
-		if err != nil {
-			s.fail(w, r, err)
-			return
-		}
-		s.render(w, r, http.StatusOK, "preview.html", previewPage{s.view(r, a.Verb+" "+a.Service), preview})
-		return
-	}
-	if _, err := s.Actions.Run(r.Context(), a); err != nil {
+// actionForm shows the form of an action. A query fills it in.
+func (s *Server) actionForm(w http.ResponseWriter, r *http.Request) {
+	action, err := s.actionOf(r)
+	if err != nil {
 		s.fail(w, r, err)
 		return
 	}
-	http.Redirect(w, r, "/services/"+url.PathEscape(a.Namespace)+"/"+url.PathEscape(a.Service), http.StatusSeeOther)
+	facts, notes, err := s.Actions.Facts(r.Context(), r.PathValue("namespace"), r.PathValue("name"))
+	if err != nil {
+		s.fail(w, r, err)
+		return
+	}
+	s.showForm(w, r, http.StatusOK, formOf(action, facts, r.URL.Query()), notes)
+}
+
+func (s *Server) showForm(w http.ResponseWriter, r *http.Request, status int, form actionForm, notes []string) {
+	page := actionPage{view: s.view(r, form.Title+": "+form.Service), Form: form}
+	page.Section, page.Notes = "services", notes
+	s.render(w, r, status, "action.html", page)
+}
+
+// previewAction computes what a form requests, has the API server check it, and keeps it for changePage. A request that is invalid, or can
+// have no effect, gets the form again.
+func (s *Server) previewAction(w http.ResponseWriter, r *http.Request) {
+	action, err := s.actionOf(r)
+	if err != nil {
+		s.fail(w, r, err)
+		return
+	}
+	namespace, service := r.PathValue("namespace"), r.PathValue("name")
+	facts, notes, err := s.Actions.Facts(r.Context(), namespace, service)
+	if err != nil {
+		s.fail(w, r, err)
+		return
+	}
+	request, err := requestOf(action, service, r.PostForm)
+	if err == nil {
+		var change diagnose.Change
+		if change, err = diagnose.ChangeOf(request, facts); err == nil {
+			s.redirectTo(w, r, s.keep(r.Context(), change, notes, nil))
+			return
+		}
+	}
+	form := formOf(action, facts, r.PostForm)
+	form.Problem = err.Error()
+	s.showForm(w, r, http.StatusUnprocessableEntity, form, notes)
+}
+
+// keep has the API server check a change in a dry run, and keeps it as a preview.
+func (s *Server) keep(ctx context.Context, change diagnose.Change, notes, since []string) *preview {
+	out := &preview{change: change, notes: notes, since: since}
+	for _, service := range change.Writes() {
+		if err := s.Actions.Write(ctx, service, true); err != nil {
+			out.refusal = err.Error()
+			break
+		}
+	}
+	s.previews.add(out, s.Now())
+	return out
+}
+
+func (s *Server) redirectTo(w http.ResponseWriter, r *http.Request, p *preview) {
+	http.Redirect(w, r, "/changes/"+p.id, http.StatusSeeOther)
+}
+
+// changePage is a preview, or the result of a change.
+type changePage struct {
+	view
+	Namespace, Service, Title string
+	ID                        string
+	Traffic                   []diagnose.TrafficChange
+	About, Since              []string
+	Command                   string
+	Kubectl                   []string
+	Versions                  []readVersion
+	Refusal                   string // of the API server
+	IsCurrent                 bool   // nothing is to be written
+	Form                      string // to change the values
+	Outcome                   *outcomeView
+}
+
+// readVersion is the version of a Service that a change is about.
+type readVersion struct{ Service, ResourceVersion string }
+
+// outcomeView is what was written, and whether it is applied.
+type outcomeView struct {
+	Written []string
+	Failed  string
+	Pending string // what is missing until it is applied
+	Unknown string // why that is unknown
+}
+
+// CanBeConfirmed reports whether the page has a button that runs the change.
+func (p changePage) CanBeConfirmed() bool { return p.Outcome == nil && p.Refusal == "" && !p.IsCurrent }
+
+// changePage shows a preview, or what was written and what is missing until it is applied.
+func (s *Server) changePage(w http.ResponseWriter, r *http.Request) {
+	kept, err := s.previewOf(r)
+	if err != nil {
+		s.fail(w, r, err)
+		return
+	}
+	change := kept.change
+	page := changePage{
+		view: s.view(r, actionTexts[change.Request.Action].title+": "+change.Request.Service), Namespace: change.Namespace, Service: change.Request.Service,
+		Title: actionTexts[change.Request.Action].title, ID: kept.id, Traffic: change.Traffic(), About: change.Notes(), Since: kept.since,
+		Command: change.Request.Command(change.Namespace), Kubectl: change.Commands(), Refusal: kept.refusal, IsCurrent: len(change.Writes()) == 0,
+		Form: formPath(change.Namespace, change.Request),
+	}
+	page.Section, page.Notes = "services", kept.notes
+	for _, service := range change.Writes() {
+		page.Versions = append(page.Versions, readVersion{service.Observed.Service.Name, service.ResourceVersion()})
+	}
+	if done := kept.result(); done != nil {
+		page.Outcome = &outcomeView{Written: done.written, Failed: done.failed}
+		if len(done.written) > 0 {
+			pending, err := s.Actions.Pending(r.Context(), change)
+			if page.Outcome.Pending = pending; err != nil {
+				page.Outcome.Unknown = err.Error()
+			}
+		}
+	}
+	s.render(w, r, http.StatusOK, "change.html", page)
+}
+
+func (s *Server) previewOf(r *http.Request) (*preview, error) {
+	if why := s.noActions(); why != "" {
+		return nil, &Error{http.StatusForbidden, fmt.Errorf("there are no actions: %s", why)}
+	}
+	kept := s.previews.get(r.PathValue("id"), s.Now())
+	if kept == nil {
+		return nil, &Error{http.StatusNotFound, fmt.Errorf("the preview has expired: previews are kept for %v. Nothing was written after that. Open the action again", previewTime)}
+	}
+	return kept, nil
+}
+
+// confirmChange writes what a preview shows, unless it has changed meanwhile: then there is a new preview, which says what changed. Sent
+// twice, it writes once.
+func (s *Server) confirmChange(w http.ResponseWriter, r *http.Request) {
+	kept, err := s.previewOf(r)
+	if err != nil {
+		s.fail(w, r, err)
+		return
+	}
+	kept.running.Lock()
+	defer kept.running.Unlock()
+	if kept.result() != nil {
+		s.redirectTo(w, r, kept)
+		return
+	}
+	next, err := s.recheck(r.Context(), kept)
+	if err != nil {
+		s.fail(w, r, err)
+		return
+	}
+	if next == nil {
+		next, err = s.write(r.Context(), kept)
+	}
+	if err != nil {
+		s.fail(w, r, err)
+		return
+	}
+	if next == nil {
+		next = kept
+	}
+	s.redirectTo(w, r, next)
+}
+
+// recheck returns a new preview if the change would not do any more what the kept one shows, or nil.
+func (s *Server) recheck(ctx context.Context, kept *preview) (*preview, error) {
+	request := kept.change.Request
+	facts, notes, err := s.Actions.Facts(ctx, kept.change.Namespace, request.Service)
+	if err != nil {
+		return nil, fmt.Errorf("nothing was written: %w", err)
+	}
+	change, err := diagnose.ChangeOf(request, facts)
+	if err != nil {
+		return nil, &Error{http.StatusConflict, fmt.Errorf("nothing was written, because the Service has changed since the preview: %w", err)}
+	}
+	if since := change.Since(kept.change); len(since) > 0 || kept.refusal != "" {
+		return s.keep(ctx, change, notes, since), nil
+	}
+	return nil, nil //nolint:nilnil // nothing has changed
+}
+
+// write writes the Services of a preview. If another client has changed the first one just now, it returns a new preview.
+func (s *Server) write(ctx context.Context, kept *preview) (*preview, error) {
+	done := &outcome{}
+	for _, service := range kept.change.Writes() {
+		err := s.Actions.Write(ctx, service, false)
+		changed := &Changed{}
+		if errors.As(err, &changed) && len(done.written) == 0 {
+			if next, err := s.recheck(ctx, kept); next != nil || err != nil {
+				return next, err
+			}
+		}
+		if err != nil {
+			done.failed = err.Error()
+			break
+		}
+		done.written = append(done.written, "service/"+service.Observed.Service.Name)
+	}
+	kept.finish(done)
+	return nil, nil //nolint:nilnil // it is done
 }

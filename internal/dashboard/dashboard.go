@@ -105,6 +105,7 @@ type Server struct {
 	sessions sessions
 	readings readings
 	kept     kept
+	previews previews
 }
 
 // New returns a Server. It has no data until Update is called.
@@ -133,6 +134,8 @@ func New(options Options) (*Server, error) {
 	mux.HandleFunc("GET /services/{namespace}/{name}", s.service)
 	mux.HandleFunc("GET /injection", s.injection)
 	mux.HandleFunc("GET /injection/{namespace}/{kind}/{name}", s.explain)
+	mux.HandleFunc("GET /actions/{namespace}/{name}/{verb}", s.actionForm)
+	mux.HandleFunc("GET /changes/{id}", s.changePage)
 	mux.HandleFunc("GET /", s.unknown)
 	s.readable = mux
 	return s, nil
@@ -148,6 +151,7 @@ func (s *Server) handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("GET /", s.readable)
 	mux.HandleFunc("GET /events", s.events)
-	mux.HandleFunc("POST /actions/{namespace}/{name}/{verb}", s.act)
+	mux.HandleFunc("POST /actions/{namespace}/{name}/{verb}", s.previewAction)
+	mux.HandleFunc("POST /changes/{id}", s.confirmChange)
 	return mux
 }

@@ -99,6 +99,7 @@ var functions = template.FuncMap{
 	"routeDrawing": routeDrawing,
 	"canaryTrack":  canaryTrack,
 	"versionClass": versionClass,
+	"shareBars":    shareBars,
 	"servicePath": func(namespace, name string) string {
 		return "/services/" + url.PathEscape(namespace) + "/" + url.PathEscape(name)
 	},

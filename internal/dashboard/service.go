@@ -16,7 +16,7 @@ import (
 type servicePage struct {
 	view
 	Service  *Service
-	Missing  string // the permission that the user lacks for actions; empty if none
+	Actions  actionsView
 	Versions []versionRow
 	Timeline []moment
 }
@@ -51,11 +51,7 @@ func (s *Server) service(w http.ResponseWriter, r *http.Request) {
 	out := servicePage{view: s.view(r, name), Service: one, Versions: versionRows(one), Timeline: timelineOf(one)}
 	out.Section = "services"
 	out.Notes = one.Notes
-	if !s.ReadOnly {
-		if out.Missing, err = detail(r.Context(), s, "missing/"+namespace, func(ctx context.Context) (string, error) { return s.Actions.Missing(ctx, namespace) }); err != nil {
-			out.Missing = "(it is unknown which: " + err.Error() + ")"
-		}
-	}
+	out.Actions = s.offers(r.Context(), namespace, name)
 	s.render(w, r, http.StatusOK, "service.html", out)
 }
 

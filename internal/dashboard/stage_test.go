@@ -13,7 +13,12 @@ import (
 	"testing"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"outrigger.dev/outrigger/api"
 	"outrigger.dev/outrigger/internal/diagnose"
+	"outrigger.dev/outrigger/routing"
 )
 
 const address = "127.0.0.1:4000"
@@ -28,10 +33,10 @@ type stage struct {
 	services  map[string]*Service
 	coverage  *diagnose.CoverageReport
 	explained *Explanation
-	failure   error // of all reads
-	missing   string
-	previewed []Action
-	ran       []Action
+	failure   error    // of all reads
+	denied    string   // why there are no actions
+	acted     int      // how often an action was passed on
+	written   []string // annotations of Services, "(dry run)" behind those that were not written
 
 	cookie    *http.Cookie
 	formToken string
@@ -69,19 +74,55 @@ func (s *stage) Explain(context.Context, string, string, string) (*Explanation, 
 	return s.explained, s.failure
 }
 
-// Missing implements Actions.
-func (s *stage) Missing(context.Context, string) (string, error) { return s.missing, s.failure }
-
-// Preview implements Actions.
-func (s *stage) Preview(_ context.Context, a Action) (*Preview, error) {
-	s.previewed = append(s.previewed, a)
-	return &Preview{Action: a, Effects: []string{"service/web: v1=100 -> v1=90 v2=10"}, Command: "kubectl annotate service -n demo web outrigger.dev/weights=v1=90,v2=10 --overwrite", ResourceVersion: "7"}, nil
+// Denied implements Actions.
+func (s *stage) Denied(context.Context, string, string) (string, error) {
+	s.acted++
+	return s.denied, s.failure
 }
 
-// Run implements Actions.
-func (s *stage) Run(_ context.Context, a Action) (*Outcome, error) {
-	s.ran = append(s.ran, a)
-	return &Outcome{Lines: []string{"service/web annotated"}}, nil
+// Facts implements Actions.
+func (s *stage) Facts(_ context.Context, namespace, name string) (diagnose.ActionFacts, []string, error) {
+	if _, err := s.Service(s.t.Context(), namespace, name); err != nil {
+		return diagnose.ActionFacts{}, nil, err
+	}
+	return diagnose.ActionFacts{Main: routed(namespace, name), Gaps: diagnose.Gaps{}, SystemNamespace: "outrigger-system", Now: s.now}, nil, nil
+}
+
+// Write implements Actions.
+func (s *stage) Write(_ context.Context, service diagnose.Forecast, isDryRun bool) error {
+	line := service.Command
+	if isDryRun {
+		line += " (dry run)"
+	}
+	s.written = append(s.written, line)
+	return s.failure
+}
+
+// Pending implements Actions.
+func (s *stage) Pending(context.Context, diagnose.Change) (string, error) { return "", s.failure }
+
+// routed returns a Service with a route to v1, and ready pods of v1 and v2.
+func routed(namespace, name string) routing.Observed {
+	old := metav1.NewTime(noon.Add(-time.Hour))
+	out := routing.Observed{
+		Service: &corev1.Service{
+			ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name, UID: "uid", ResourceVersion: "7", CreationTimestamp: old},
+			Spec:       corev1.ServiceSpec{ClusterIP: "10.0.0.1", Selector: map[string]string{"app": name}, Ports: []corev1.ServicePort{{Name: "http", Port: 80}}},
+		},
+		Namespace: &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: namespace, Labels: map[string]string{api.LabelInjection: "enabled"}}},
+		Settings:  api.DefaultConfig().RoutingSettings(),
+	}
+	for _, version := range []string{"v1", "v2"} {
+		ref := routing.WorkloadRef{Kind: "Deployment", Name: name + "-" + version}
+		labels := map[string]string{"app": name, "version": version}
+		out.Pods = append(out.Pods, routing.PodGroup{Workload: ref, Version: version, Pods: 2, Ready: 2, Created: old.Time})
+		out.Workloads = append(out.Workloads, routing.Workload{WorkloadRef: ref, Labels: labels, Selector: labels, Replicas: 2, Created: old.Time})
+	}
+	out.Intent, _ = out.Settings.Limits.IntentOf(out.Service, out.Namespace, nil)
+	for range 3 {
+		out.Existing = routing.Plan(diagnose.WithoutDelays(out), noon).Objects
+	}
+	return out
 }
 
 // request returns a request of the browser to a path of the dashboard, with its cookie if it has one.

@@ -49,10 +49,18 @@ func WhyNotApplied(observed routing.Observed, gaps Gaps, now time.Time) string {
 		}
 		return why
 	}
-	if why := defaultIncludesMore(observed.Service.Name, ReadRoute(end), observed.Intent); why != "" {
+	if why := sharesOfDefault(end, now); why != "" {
 		return why
 	}
 	return NotWritten(observed, end, gaps, now)
+}
+
+// sharesOfDefault returns what defaultIncludesMore does, apart from the share of a canary that progresses.
+func sharesOfDefault(observed routing.Observed, now time.Time) string {
+	if c, _ := CanaryOf(observed, now); c != nil && c.IsProgressing() {
+		return ""
+	}
+	return defaultIncludesMore(observed.Service.Name, ReadRoute(observed), observed.Intent)
 }
 
 // defaultIncludesMore reports that the route sends requests to versions other than the one in default-version. It returns "" otherwise.

@@ -50,7 +50,7 @@ func ForecastDecision(observed routing.Observed, d Decision, gaps Gaps, now time
 	current := observed
 	removed, written := removedAnnotations(observed.Service, out.Annotations), hasAnnotations(observed.Service, d.Annotations) && !removesCanary(observed.Service, d)
 	observed = withAnnotations(observed, out.Annotations)
-	service, intent := observed.Service, observed.Intent
+	service := observed.Service
 	known := routing.KnownVersions(observed)
 	for _, name := range d.Versions {
 		if slices.Contains(known, name) {
@@ -88,7 +88,7 @@ func ForecastDecision(observed routing.Observed, d Decision, gaps Gaps, now time
 	}
 	out.IsCurrent = written && !out.isUnknown && slices.EqualFunc(out.before, out.after, samePath)
 	out.notes = slices.Concat(removed, keptCanary(observed, d), readyNotes(observed, d.Versions), noRouteNote(observed, gaps), out.notes)
-	if why := defaultIncludesMore(service.Name, ReadRoute(observed), intent); why != "" && !out.isUnknown {
+	if why := sharesOfDefault(observed, now); why != "" && !out.isUnknown {
 		out.notes = append(out.notes, why)
 	}
 	if by := restoredBy(observed.Service, d.Annotations); by != "" {

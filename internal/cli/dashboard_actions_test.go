@@ -1,0 +1,491 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package cli
+
+import (
+	"context"
+	"html"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"os/exec"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	authorizationv1 "k8s.io/api/authorization/v1"
+	corev1 "k8s.io/api/core/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
+
+	"outrigger.dev/outrigger/internal/dashboard"
+	"outrigger.dev/outrigger/internal/diagnose"
+)
+
+const dashboardAddress = "127.0.0.1:41234"
+
+// browser is a session of the dashboard over a cluster in memory.
+type browser struct {
+	*rollout
+	server *dashboard.Server
+	cookie *http.Cookie
+	status int    // of the last response
+	place  string // the path of the last page
+	page   string
+}
+
+func browse(t *testing.T, change ...func(*dashboard.Options)) *browser {
+	t.Helper()
+	return browseAt(newRollout(t), true, change...)
+}
+
+// browseAt opens the dashboard; mayPatch says whether the user may change Services.
+func browseAt(r *rollout, mayPatch bool, change ...func(*dashboard.Options)) *browser {
+	r.t.Helper()
+	r.through(interceptor.Funcs{Create: func(ctx context.Context, c client.WithWatch, object client.Object, options ...client.CreateOption) error {
+		if review, is := object.(*authorizationv1.SelfSubjectAccessReview); is {
+			asked := review.Spec.ResourceAttributes
+			review.Status.Allowed = mayPatch && asked.Verb == "patch" && asked.Resource == "services" && asked.Group == "" && asked.Namespace == "demo"
+			return nil
+		}
+		return c.Create(ctx, object, options...)
+	}})
+	b := &browser{rollout: r}
+	options := dashboard.Options{Address: dashboardAddress, Scope: "namespace demo", Actions: actionsOf(r.live), Now: func() time.Time { return r.at }}
+	for _, one := range change {
+		one(&options)
+	}
+	var err error
+	if b.server, err = dashboard.New(options); err != nil {
+		r.t.Fatal(err)
+	}
+	b.login()
+	return b
+}
+
+// login opens another session.
+func (b *browser) login() {
+	b.t.Helper()
+	token, _ := b.server.NewToken()
+	b.do(http.MethodGet, "/open?token="+url.QueryEscape(token), nil)
+	if b.cookie == nil {
+		b.t.Fatalf("no cookie: %d %s", b.status, b.page)
+	}
+}
+
+// do sends a request, and follows a redirect as a browser does.
+func (b *browser) do(method, path string, form url.Values) {
+	b.t.Helper()
+	request := httptest.NewRequestWithContext(b.t.Context(), method, "http://"+dashboardAddress+path, strings.NewReader(form.Encode()))
+	if method == http.MethodPost {
+		request.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	}
+	if b.cookie != nil {
+		request.AddCookie(b.cookie)
+	}
+	recorder := httptest.NewRecorder()
+	b.server.ServeHTTP(recorder, request)
+	for _, cookie := range recorder.Result().Cookies() {
+		b.cookie = cookie
+	}
+	b.status, b.place, b.page = recorder.Code, path, html.UnescapeString(recorder.Body.String())
+	if b.status == http.StatusSeeOther {
+		b.do(http.MethodGet, recorder.Header().Get("Location"), nil)
+	}
+}
+
+var formToken = regexp.MustCompile(`name="form-token" value="([^"]+)"`)
+
+// post sends the form of the last page with these values: NAME=VALUE.
+func (b *browser) post(path string, values ...string) {
+	b.t.Helper()
+	token := formToken.FindStringSubmatch(b.page)
+	if token == nil {
+		b.t.Fatalf("no form on %s: %d %s", b.place, b.status, b.page)
+	}
+	form := url.Values{"form-token": {token[1]}}
+	for _, value := range values {
+		name, text, _ := strings.Cut(value, "=")
+		form.Add(name, text)
+	}
+	b.do(http.MethodPost, path, form)
+}
+
+// preview fills in the form of an action.
+func (b *browser) preview(action diagnose.Action, values ...string) {
+	b.t.Helper()
+	path := "/actions/demo/app/" + string(action)
+	b.do(http.MethodGet, path, nil)
+	if b.status != http.StatusOK {
+		b.t.Fatalf("%s: %d %s", path, b.status, b.page)
+	}
+	b.post(path, values...)
+}
+
+// confirm presses the button of the preview.
+func (b *browser) confirm() {
+	b.t.Helper()
+	if !strings.Contains(b.page, `id="confirm"`) {
+		b.t.Fatalf("%s cannot be confirmed: %d %s", b.place, b.status, b.page)
+	}
+	b.post(b.place)
+}
+
+func (b *browser) shows(status int, texts ...string) {
+	b.t.Helper()
+	if b.status != status {
+		b.t.Errorf("%s: status %d, want %d", b.place, b.status, status)
+	}
+	for _, text := range texts {
+		if !strings.Contains(b.page, text) {
+			b.t.Errorf("%s has no %q:\n%s", b.place, text, b.page)
+		}
+	}
+}
+
+func (b *browser) hidesConfirm() {
+	b.t.Helper()
+	if strings.Contains(b.page, `id="confirm"`) {
+		b.t.Errorf("%s can be confirmed:\n%s", b.place, b.page)
+	}
+}
+
+func (b *browser) wrote(want map[string]string) {
+	b.t.Helper()
+	got := b.annotations("app")
+	if len(got) == 0 && len(want) == 0 {
+		return
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		b.t.Errorf("annotations, -want +got:\n%s", diff)
+	}
+}
+
+var kubectlLine = regexp.MustCompile(`<code id="kubectl-0">([^\n]+)</code>`)
+
+// asKubectl returns what the annotations are after the kubectl command on the page, once a shell has read it.
+func (b *browser) asKubectl(annotations map[string]string) map[string]string {
+	b.t.Helper()
+	line := kubectlLine.FindStringSubmatch(b.page)
+	if line == nil {
+		b.t.Fatalf("%s has no kubectl command:\n%s", b.place, b.page)
+	}
+	shell, err := exec.LookPath("sh")
+	if err != nil {
+		b.t.Skip("needs a shell:", err)
+	}
+	out, err := exec.CommandContext(b.t.Context(), shell, "-c", `kubectl() { printf '%s\n' "$@"; }; `+line[1]).Output() //nolint:gosec // a line of our own
+	if err != nil {
+		b.t.Fatalf("%s: %v", line[1], err)
+	}
+	after := map[string]string{}
+	for key, value := range annotations {
+		after[key] = value
+	}
+	for _, word := range strings.Fields(string(out)) {
+		switch key, value, isSet := strings.Cut(word, "="); {
+		case !strings.HasPrefix(key, "outrigger.dev/"):
+		case isSet:
+			after[key] = value
+		default:
+			delete(after, strings.TrimSuffix(key, "-"))
+		}
+	}
+	return after
+}
+
+// Each action writes what its preview, and the kubectl command on it, say.
+func TestDashboardActionsWriteWhatTheirCommandSays(t *testing.T) {
+	b := browse(t)
+	for _, step := range []struct {
+		action  diagnose.Action
+		values  []string
+		preview []string // on the page
+		route   string   // after the controller has followed
+	}{
+		{diagnose.ActionShift, []string{"version=v1", "weight=90", "version=v2", "weight=10", "version=", "weight="},
+			[]string{"v1=100 -> v1=90 v2=10", "outrigger shift -n demo app v1=90 v2=10", "Accepted. Nothing is written yet."}, "v1=90 v2=10"},
+		{diagnose.ActionUndo, nil, []string{"v1=90 v2=10 -> v1=100", "service/app returns to v1", "outrigger undo -n demo app"}, "v1=100"},
+		{diagnose.ActionPromote, []string{"version=v2"}, []string{"v1=100 -> v2=100", "outrigger promote -n demo app v2"}, "v2=100"},
+		{diagnose.ActionUndo, []string{"to=1"}, []string{"v2=100 -> v1=100", "outrigger undo -n demo app --to=1"}, "v1=100"},
+		{diagnose.ActionCanary, []string{"version=v2", "steps=25@1m,100@1m", "interval=", "check="},
+			[]string{"v1=100 -> v1=75 v2=25", "outrigger canary -n demo app v2 --steps=25@1m,100@1m"}, "v1=75 v2=25"},
+		{diagnose.ActionCanaryPause, nil, []string{"outrigger canary -n demo app --pause"}, "v1=75 v2=25"},
+		{diagnose.ActionCanaryResume, nil, []string{"outrigger canary -n demo app --resume"}, "v1=75 v2=25"},
+		{diagnose.ActionCanaryAbort, nil, []string{"v1=75 v2=25 -> v1=100", "canary v2 1/2 25% ends", "outrigger canary -n demo app --abort"}, "v1=100"},
+		{diagnose.ActionCanaryRetry, nil, []string{"v1=100 -> v1=75 v2=25", "outrigger canary -n demo app --retry"}, "v1=75 v2=25"},
+		{diagnose.ActionCanaryPromote, nil, []string{"v1=75 v2=25 -> v2=100", "outrigger canary -n demo app --promote"}, "v2=100"},
+	} {
+		before := b.annotations("app")
+		b.preview(step.action, step.values...)
+		b.shows(http.StatusOK, step.preview...)
+		b.wrote(before)
+		want := b.asKubectl(before)
+		b.confirm()
+		b.shows(http.StatusOK, "service/app was changed.", "Not applied yet: ")
+		b.wrote(want)
+		b.follow()
+		b.do(http.MethodGet, b.place, nil)
+		b.shows(http.StatusOK, "Applied.")
+		if is := diagnose.ReadRoute(b.look("app")).String(); is != step.route {
+			t.Errorf("%s: the route is %s, want %s", step.action, is, step.route)
+		}
+		b.at = b.at.Add(time.Second)
+	}
+}
+
+// A confirmation that is sent twice writes once.
+func TestDashboardWritesOnce(t *testing.T) {
+	b := browse(t)
+	b.preview(diagnose.ActionPromote, "version=v2")
+	preview, place := b.page, b.place
+	b.confirm()
+	b.annotate("app", "outrigger.dev/default-version=v1")
+	b.page = preview
+	b.post(place)
+	b.shows(http.StatusOK, "service/app was changed.", "another client set the annotation outrigger.dev/default-version=v1")
+	if is := b.annotations("app")["outrigger.dev/default-version"]; is != "v1" {
+		t.Errorf("written again: %s", is)
+	}
+}
+
+// What changes between the preview and its confirmation is shown in a new preview, and nothing is written.
+func TestDashboardRefusesAnOutdatedPreview(t *testing.T) {
+	for name, c := range map[string]struct {
+		change func(*browser)
+		want   string
+	}{
+		"another decision": {func(b *browser) { b.annotate("app", "outrigger.dev/weights=v1=50,v2=50") },
+			"service/app: another client set the annotation outrigger.dev/weights=v1=50,v2=50 (was absent)."},
+		"another field of the Service": {func(b *browser) {
+			service := &corev1.Service{}
+			if err := b.client.Get(b.t.Context(), client.ObjectKey{Namespace: "demo", Name: "app"}, service); err != nil {
+				b.t.Fatal(err)
+			}
+			service.Spec.SessionAffinity = corev1.ServiceAffinityClientIP
+			if err := b.client.Update(b.t.Context(), service); err != nil {
+				b.t.Fatal(err)
+			}
+		}, "service/app was changed by another client."},
+		"pods that are no longer ready": {func(b *browser) { b.setReady("app-v2", false) }, "when v2 has a ready pod"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := browse(t)
+			b.preview(diagnose.ActionShift, "version=v1", "weight=80", "version=v2", "weight=20")
+			first := b.place
+			c.change(b)
+			before := b.annotations("app")
+			b.confirm()
+			b.shows(http.StatusOK, "Nothing was written, because this has changed since you saw the preview.", c.want)
+			if b.place == first {
+				t.Error("it is the same preview")
+			}
+			b.wrote(before)
+			b.confirm()
+			b.shows(http.StatusOK, "service/app was changed.")
+			if is := b.annotations("app")["outrigger.dev/weights"]; is != "v1=80,v2=20" {
+				t.Errorf("weights=%s", is)
+			}
+		})
+	}
+}
+
+// A canary that has moved on is another situation, although the Service is the same.
+func TestDashboardRefusesAPreviewOfAnEarlierStep(t *testing.T) {
+	b := browse(t)
+	b.mustCanary("app", "v2", "--steps=25@1m,50@1m,100@1m")
+	b.preview(diagnose.ActionCanaryAbort)
+	b.after(time.Minute)
+	b.is("v2 2/3 50%", "v1=50 v2=50")
+	before := b.annotations("app")
+	b.confirm()
+	b.shows(http.StatusOK, "Nothing was written, because this has changed", "its canary was v2 progressing at 25%", "v1=50 v2=50 -> v1=100")
+	b.wrote(before)
+	b.after(2*time.Minute + 30*time.Second)
+	b.confirm()
+	b.shows(http.StatusConflict, "nothing was written, because the Service has changed since the preview: canary v2 of service app has ended")
+	b.wrote(before)
+}
+
+// Another client that changes the Service at the moment of the write is noticed by the API server.
+func TestDashboardRefusesAChangeDuringTheWrite(t *testing.T) {
+	r := newRollout(t)
+	isRacing := false
+	r.through(interceptor.Funcs{Patch: func(ctx context.Context, c client.WithWatch, object client.Object, patch client.Patch, options ...client.PatchOption) error {
+		if isRacing {
+			isRacing = false
+			theirs, err := metadataPatch("annotations", map[string]string{"outrigger.dev/weights": "v1=50,v2=50"})
+			if err != nil {
+				return err
+			}
+			if err := c.Patch(ctx, serviceOf("app", ""), theirs); err != nil {
+				return err
+			}
+		}
+		return c.Patch(ctx, object, patch, options...)
+	}})
+	b := browseAt(r, true)
+	b.preview(diagnose.ActionPromote, "version=v2")
+	isRacing = true
+	b.confirm()
+	b.shows(http.StatusOK, "Nothing was written, because this has changed since you saw the preview.", "another client set the annotation outrigger.dev/weights=v1=50,v2=50")
+	b.wrote(map[string]string{"outrigger.dev/weights": "v1=50,v2=50"})
+	b.confirm()
+	b.shows(http.StatusOK, "service/app was changed.")
+}
+
+// Bad values get the message of the command line, and the form again with what was typed.
+func TestDashboardRefusesBadInput(t *testing.T) {
+	for name, c := range map[string]struct {
+		action diagnose.Action
+		values []string
+		want   []string
+	}{
+		"too little":         {diagnose.ActionShift, []string{"version=v1", "weight=80", "version=v2", "weight=10"}, []string{"the weights v1=80 v2=10 sum to 90: add 10 to reach 100", `value="80"`}},
+		"too much":           {diagnose.ActionShift, []string{"version=v1", "weight=100", "version=v2", "weight=10"}, []string{"the weights v1=100 v2=10 sum to 110: remove 10 to reach 100"}},
+		"nothing":            {diagnose.ActionShift, []string{"version=v1", "weight=0", "version=v2", "weight="}, []string{"all weights are 0"}},
+		"no number":          {diagnose.ActionShift, []string{"version=v1", "weight=<b>"}, []string{`the weight of v1, "<b>", is not a whole number`}},
+		"below 0":            {diagnose.ActionShift, []string{"version=v1", "weight=-10", "version=v2", "weight=110"}, []string{`the weight of v1, "-10", is not a whole number`}},
+		"twice":              {diagnose.ActionShift, []string{"version=v1", "weight=50", "version=v1", "weight=50"}, []string{"version v1 is named twice"}},
+		"no fields":          {diagnose.ActionShift, nil, []string{"name at least one version with its weight"}},
+		"one field too many": {diagnose.ActionShift, []string{"version=v1", "version=v2", "weight=100"}, []string{"2 versions and 1 weights"}},
+		"a weight of none":   {diagnose.ActionShift, []string{"version=", "weight=100"}, []string{"the weight 100 has no version"}},
+		"an unknown version": {diagnose.ActionPromote, []string{"version=v9"}, []string{"service demo/app has no version v9; it has v1, v2. --pending writes the name anyway"}},
+		"an unknown policy":  {diagnose.ActionPromote, []string{"other=@higest"}, []string{`did you mean "@highest"?`}},
+		"no version":         {diagnose.ActionPromote, nil, []string{"name a version"}},
+		"steps that fall":    {diagnose.ActionCanary, []string{"version=v2", "steps=50,5"}, []string{"--steps=50,5: ", `value="50,5"`}},
+		"an unknown check":   {diagnose.ActionCanary, []string{"version=v2", "check=error-rate<1%"}, []string{"--check=error-rate<1% needs metrics"}},
+		"no number of undo":  {diagnose.ActionUndo, []string{"to=first"}, []string{"--to=first: expected 1 for the last decision"}},
+		"nothing to undo":    {diagnose.ActionUndo, nil, []string{"service demo/app has no earlier decision to return to"}},
+		"no canary":          {diagnose.ActionCanaryPause, nil, []string{"service app has no canary. To start one: ", "<code>outrigger canary -n demo app VERSION</code>"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := browse(t)
+			b.configs = append(b.configs, b.config) // the settings are known, and have no metrics
+			b.server, _ = dashboard.New(dashboard.Options{Address: dashboardAddress, Actions: actionsOf(b.live), Now: func() time.Time { return b.at }})
+			b.cookie = nil
+			b.login()
+			b.preview(c.action, c.values...)
+			b.shows(http.StatusUnprocessableEntity, append(c.want, `id="problem"`)...)
+			b.wrote(nil)
+		})
+	}
+}
+
+func TestDashboardPendingVersionsAndOtherServices(t *testing.T) {
+	b := browse(t)
+	b.preview(diagnose.ActionShift, "version=v1", "weight=50", "version=v3", "weight=50", "pending=on")
+	b.shows(http.StatusOK, "v1=100 -> v1=50 v3=50 when v3 has a ready pod", "outrigger shift -n demo app v1=50 v3=50 --pending")
+	b.preview(diagnose.ActionPromote, "version=v1", "other=v2", "all-services=on")
+	b.shows(http.StatusOK, "outrigger promote -n demo app v2 --all-services", "kubectl annotate service -n demo app-internal ", "service/app-internal was read with resourceVersion ")
+	b.confirm()
+	b.shows(http.StatusOK, "service/app was changed.", "service/app-internal was changed.")
+	if is := b.annotations("app-internal")["outrigger.dev/default-version"]; is != "v2" {
+		t.Errorf("app-internal: %s", is)
+	}
+}
+
+// Without the permission to change Services, or with --read-only, there is no action, and nothing is written by a form of one's own.
+func TestDashboardWithoutActions(t *testing.T) {
+	for name, c := range map[string]struct {
+		open func(*testing.T) *browser
+		want string
+	}{
+		"no permission": {func(t *testing.T) *browser { return browseAt(newRollout(t), false) }, "no permission to patch Service demo/app; the ClusterRole edit, bound in namespace demo, grants it"},
+		"read-only":     {func(t *testing.T) *browser { return browse(t, func(o *dashboard.Options) { o.ReadOnly = true }) }, "the dashboard was started with --read-only"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			allowed := browse(t) // whose session has a form
+			allowed.do(http.MethodGet, "/actions/demo/app/promote", nil)
+			b := c.open(t)
+			b.do(http.MethodGet, "/actions/demo/app/promote", nil)
+			b.shows(http.StatusForbidden, c.want)
+			b.do(http.MethodPost, "/actions/demo/app/promote", url.Values{"version": {"v2"}})
+			b.shows(http.StatusForbidden)
+			b.wrote(nil)
+		})
+	}
+}
+
+// A refusal by the API server is shown before anything could be confirmed.
+func TestDashboardShowsWhatTheDryRunRefuses(t *testing.T) {
+	r := newRollout(t)
+	r.through(interceptor.Funcs{Patch: func(context.Context, client.WithWatch, client.Object, client.Patch, ...client.PatchOption) error {
+		return forbidden
+	}})
+	b := browseAt(r, true)
+	b.preview(diagnose.ActionPromote, "version=v2")
+	b.shows(http.StatusOK, "Refused: annotate service demo/app: ")
+	b.hidesConfirm()
+}
+
+// A form is bound to its session.
+func TestDashboardRefusesForeignForms(t *testing.T) {
+	b := browse(t)
+	b.do(http.MethodGet, "/actions/demo/app/promote", nil)
+	foreign := formToken.FindStringSubmatch(b.page)[1]
+	b.login()
+	for name, token := range map[string]string{"another session's": foreign, "none": "", "a guess": "guess"} {
+		b.do(http.MethodPost, "/actions/demo/app/promote", url.Values{"form-token": {token}, "version": {"v2"}})
+		if b.status != http.StatusForbidden {
+			t.Errorf("%s: %d", name, b.status)
+		}
+	}
+	b.preview(diagnose.ActionPromote, "version=v2")
+	place := b.place
+	b.do(http.MethodPost, place, url.Values{"form-token": {foreign}})
+	b.shows(http.StatusForbidden)
+	b.wrote(nil)
+}
+
+func TestDashboardActionsThatDoNotExist(t *testing.T) {
+	b := browse(t)
+	for path, want := range map[string]string{
+		"/actions/demo/app/delete":                               `unknown action "delete"`,
+		"/actions/demo/ap/promote":                               "namespace demo has no Service ap; it has app, app-internal, other",
+		"/actions/demo/%3Cscript%3Ealert(1)%3C%2Fscript%3E/undo": "namespace demo has no Service <script>alert(1)</script>",
+		"/changes/nosuch":                                        "the preview has expired",
+	} {
+		b.do(http.MethodGet, path, nil)
+		b.shows(http.StatusNotFound, want)
+	}
+	b.preview(diagnose.ActionPromote, "version=v2")
+	place, page := b.place, b.page
+	if err := b.client.Delete(t.Context(), serviceOf("app", "app")); err != nil {
+		t.Fatal(err)
+	}
+	b.confirm()
+	b.shows(http.StatusNotFound, "nothing was written: namespace demo has no Service app; it has app-internal, other")
+	b.at, b.page = b.at.Add(10*time.Minute), page
+	b.post(place)
+	b.shows(http.StatusNotFound, "the preview has expired: previews are kept for 10m0s")
+}
+
+// The command that a page shows requests the same as the form.
+func TestRequestsAreCommandLines(t *testing.T) {
+	for _, want := range []diagnose.Request{
+		{Action: diagnose.ActionCanary, Version: "v2", Settings: map[string]string{"steps": "5@2m,100", "check": "p99<1.5x,error-rate<1%"}, AllowPending: true},
+		{Action: diagnose.ActionCanaryRetry, Version: "v2", Settings: map[string]string{"deadline": "2h"}},
+		{Action: diagnose.ActionCanaryPause}, {Action: diagnose.ActionCanaryResume}, {Action: diagnose.ActionCanaryAbort},
+		{Action: diagnose.ActionCanaryPromote}, {Action: diagnose.ActionCanaryRetry},
+	} {
+		want.Service = "app"
+		shell, err := exec.LookPath("sh")
+		if err != nil {
+			t.Skip("needs a shell:", err)
+		}
+		out, err := exec.CommandContext(t.Context(), shell, "-c", `outrigger() { printf '%s\n' "$@"; }; `+want.Command("demo")).Output() //nolint:gosec // a line of our own
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := parsedCanary(strings.Fields(string(out))[1:]...)
+		if err != nil {
+			t.Fatalf("%s: %v", want.Command("demo"), err)
+		}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("%s, -want +got:\n%s", want.Command("demo"), diff)
+		}
+	}
+}

@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package dashboard
+
+import (
+	"crypto/rand"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"outrigger.dev/outrigger/internal/diagnose"
+)
+
+const (
+	// previewTime is how long a preview can be confirmed, and its result be read.
+	previewTime = 10 * time.Minute
+	// mostPreviews bounds the memory for previews; the oldest ones are dropped.
+	mostPreviews = 100
+)
+
+// preview is a change that a user has seen, and its result once it is confirmed.
+type preview struct {
+	id     string
+	at     time.Time
+	change diagnose.Change
+	notes  []string // about what could not be read
+	since  []string // what changed since the preview that this one replaces
+	// refusal is why the API server would refuse the change; empty if its dry run was accepted.
+	refusal string
+
+	running sync.Mutex // held while the change is written, so that it is written once
+	done    atomic.Pointer[outcome]
+}
+
+// result returns what was written, or nil before.
+func (p *preview) result() *outcome { return p.done.Load() }
+
+func (p *preview) finish(done *outcome) { p.done.Store(done) }
+
+// outcome is what was written.
+type outcome struct {
+	written []string // the Services
+	failed  string   // why another one was not
+}
+
+// previews keeps the previews of the last minutes. The zero value is ready to use.
+type previews struct {
+	mu   sync.Mutex
+	held []*preview // in the order of their times
+}
+
+// add keeps a preview and gives it an id that cannot be guessed.
+func (p *previews) add(one *preview, now time.Time) {
+	one.id, one.at = rand.Text(), now
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.held = append(slices.DeleteFunc(p.held, func(held *preview) bool { return held.isExpired(now) }), one)
+	p.held = slices.Delete(p.held, 0, max(len(p.held)-mostPreviews, 0))
+}
+
+// get returns a preview, or nil if it has expired.
+func (p *previews) get(id string, now time.Time) *preview {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	at := slices.IndexFunc(p.held, func(held *preview) bool { return held.id == id })
+	if at < 0 || p.held[at].isExpired(now) {
+		return nil
+	}
+	return p.held[at]
+}
+
+func (p *preview) isExpired(now time.Time) bool { return now.Sub(p.at) >= previewTime }
