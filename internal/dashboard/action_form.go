@@ -294,12 +294,12 @@ func weightFields(observed routing.Observed, sent url.Values) []weightField {
 	}
 	var out []weightField
 	for _, version := range versions {
-		out = append(out, weightField{version, values[version], readyText(observed, version)})
+		out = append(out, weightField{version, values[version], podsText(observed, version)})
 	}
 	return append(out, extra)
 }
 
-func readyText(observed routing.Observed, version string) string {
+func podsText(observed routing.Observed, version string) string {
 	pods, ready := 0, 0
 	for _, group := range observed.Pods {
 		if group.Version == version {
