@@ -36,6 +36,7 @@ type stage struct {
 	failure   error    // of all reads
 	denied    string   // why there are no actions
 	acted     int      // how often an action was passed on
+	refused   error    // of all writes
 	written   []string // annotations of Services, "(dry run)" behind those that were not written
 
 	cookie    *http.Cookie
@@ -94,6 +95,9 @@ func (s *stage) Write(_ context.Context, service diagnose.Forecast, isDryRun boo
 	if isDryRun {
 		line += " (dry run)"
 	}
+	if s.refused != nil {
+		return s.refused
+	}
 	s.written = append(s.written, line)
 	return s.failure
 }
@@ -103,7 +107,7 @@ func (s *stage) Pending(context.Context, diagnose.Change) (string, error) { retu
 
 // routed returns a Service with a route to v1, and ready pods of v1 and v2.
 func routed(namespace, name string) routing.Observed {
-	old := metav1.NewTime(noon.Add(-time.Hour))
+	old := metav1.NewTime(noon.Add(-time.Minute))
 	out := routing.Observed{
 		Service: &corev1.Service{
 			ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name, UID: "uid", ResourceVersion: "7", CreationTimestamp: old},

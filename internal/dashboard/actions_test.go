@@ -1,0 +1,227 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package dashboard
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"outrigger.dev/outrigger/internal/diagnose"
+)
+
+// act posts a form of the session.
+func (s *stage) act(path string, form url.Values) *httptest.ResponseRecorder {
+	s.t.Helper()
+	if form == nil {
+		form = url.Values{}
+	}
+	form.Set("form-token", s.formToken)
+	return s.do(s.request(http.MethodPost, path, form))
+}
+
+// previewed posts a form of the Service web, and returns the path of the preview.
+func (s *stage) previewed(action diagnose.Action, form url.Values) string {
+	s.t.Helper()
+	w := s.act("/actions/demo/web/"+string(action), form)
+	if w.Code != http.StatusSeeOther {
+		s.t.Fatalf("%s: %d\n%s", action, w.Code, w.Body)
+	}
+	return w.Header().Get("Location")
+}
+
+func opened(t *testing.T) *stage {
+	t.Helper()
+	s := newStage(t).open()
+	s.services["demo/web"] = web()
+	return s
+}
+
+// The page of a Service links to the forms of what can be done, and says why the rest cannot.
+func TestServiceOffersActions(t *testing.T) {
+	t.Parallel()
+	s := opened(t)
+	page := s.page("/services/demo/web", http.StatusOK)
+	for _, link := range []string{"/actions/demo/web/shift", "/actions/demo/web/promote", "/actions/demo/web/canary"} {
+		if !strings.Contains(page, `href="`+link+`"`) {
+			t.Errorf("no link to %s", link)
+		}
+		s.page(link, http.StatusOK)
+	}
+	if strings.Contains(page, "/actions/demo/web/canary-pause") {
+		t.Error("a canary that does not exist can be paused")
+	}
+	s.has(page, "Pause the canary, Resume the canary, Abort the canary, Promote the canary, Retry the canary service web has no canary.",
+		"Undo service demo/web has no earlier decision to return to")
+}
+
+// Without actions, no page has a form, and a form of one's own with the token of the session writes nothing.
+func TestActionsThatAreNotAllowed(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		forbid func(*stage)
+		want   string
+	}{
+		"no permission": {func(s *stage) { s.denied = "no permission to patch Service demo/web" }, "no permission to patch Service demo/web"},
+		"read-only":     {func(s *stage) { s.ReadOnly = true }, "the dashboard was started with --read-only"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := opened(t)
+			before := s.previewed(diagnose.ActionPromote, url.Values{"version": {"v2"}})
+			s.written = nil
+			c.forbid(s)
+			page := s.page("/services/demo/web", http.StatusOK)
+			s.has(page, "Shift traffic, Promote a version, Start a canary, Pause the canary, Resume the canary, Abort the canary, Promote the canary, Retry the canary, Undo "+c.want)
+			if strings.Contains(page, "/actions/") || strings.Contains(page, "<form") {
+				t.Errorf("the page has an action:\n%s", page)
+			}
+			for _, action := range diagnose.Actions() {
+				path := "/actions/demo/web/" + string(action)
+				s.has(s.page(path, http.StatusForbidden), c.want)
+				if w := s.act(path, url.Values{"version": {"v2"}}); w.Code != http.StatusForbidden {
+					t.Errorf("POST %s: %d", path, w.Code)
+				}
+			}
+			if w := s.act(before, nil); s.ReadOnly && w.Code != http.StatusForbidden {
+				t.Errorf("POST %s: %d", before, w.Code)
+			}
+			if s.ReadOnly && len(s.written) > 0 {
+				t.Errorf("written: %q", s.written)
+			}
+		})
+	}
+}
+
+// What is written is what the preview has shown, at whatever time it is confirmed.
+func TestConfirmedPreviewIsWritten(t *testing.T) {
+	t.Parallel()
+	s := opened(t)
+	path := s.previewed(diagnose.ActionShift, url.Values{"version": {"v1", "v2"}, "weight": {"90", "10"}})
+	const command = "kubectl annotate service -n demo web outrigger.dev/decided-at=2026-01-02T12:00:00Z outrigger.dev/weights=v1=90,v2=10 --overwrite"
+	s.has(s.page(path, http.StatusOK), command, "outrigger shift -n demo web v1=90 v2=10", "service/web was read with resourceVersion 7", "v1 100% 90%", "v2 0% 10%")
+	s.now = s.now.Add(previewTime - time.Second)
+	for range 2 {
+		if w := s.act(path, nil); w.Code != http.StatusSeeOther || w.Header().Get("Location") != path {
+			t.Fatalf("%d %s", w.Code, w.Header().Get("Location"))
+		}
+	}
+	if want := []string{command + " (dry run)", command}; !slices.Equal(s.written, want) {
+		t.Errorf("written: %q, want %q", s.written, want)
+	}
+	s.has(s.page(path, http.StatusOK), "Shift traffic: result", "service/web was changed.", "Applied.")
+	s.now = s.now.Add(time.Second)
+	s.has(s.page(path, http.StatusNotFound), "the preview has expired")
+}
+
+// A write that fails is reported, and the others are not made.
+func TestFailedWriteIsReported(t *testing.T) {
+	t.Parallel()
+	s := opened(t)
+	path := s.previewed(diagnose.ActionPromote, url.Values{"version": {"v2"}})
+	s.refused = errors.New("admission webhook <b>denied</b> the request")
+	if w := s.act(path, nil); w.Code != http.StatusSeeOther {
+		t.Fatalf("%d", w.Code)
+	}
+	page := s.page(path, http.StatusOK)
+	s.has(page, "Nothing was written: admission webhook &lt;b&gt;denied&lt;/b&gt; the request")
+	if strings.Contains(page, `id="confirm"`) {
+		t.Error("it can be confirmed again")
+	}
+	next := s.previewed(diagnose.ActionPromote, url.Values{"version": {"v2"}})
+	page = s.page(next, http.StatusOK)
+	s.has(page, "Refused: admission webhook &lt;b&gt;denied&lt;/b&gt; the request")
+	if strings.Contains(page, `id="confirm"`) {
+		t.Error("what the dry run refuses can be confirmed")
+	}
+}
+
+func TestPreviewsAreBounded(t *testing.T) {
+	t.Parallel()
+	var kept previews
+	var ids []string
+	for range mostPreviews + 1 {
+		one := &preview{}
+		kept.add(one, noon)
+		ids = append(ids, one.id)
+	}
+	if kept.get(ids[0], noon) != nil || kept.get(ids[1], noon) == nil || len(kept.held) != mostPreviews {
+		t.Errorf("%d are kept", len(kept.held))
+	}
+	later := &preview{}
+	kept.add(later, noon.Add(previewTime))
+	if len(kept.held) != 1 || kept.get(later.id, noon.Add(previewTime)) != later {
+		t.Errorf("%d are kept after they have expired", len(kept.held))
+	}
+}
+
+// The link that changes the values of a preview fills in the form with them, so that sending it requests the same.
+func TestValuesOfAFormSurviveIt(t *testing.T) {
+	t.Parallel()
+	facts := diagnose.ActionFacts{Main: routed("demo", "web"), Gaps: diagnose.Gaps{}, Now: noon}
+	for _, want := range []diagnose.Request{
+		{Action: diagnose.ActionShift, Weights: []string{"v1=60", "v2=40"}},
+		{Action: diagnose.ActionShift, Weights: []string{"v2=100"}, AllServices: true},
+		{Action: diagnose.ActionShift, Weights: []string{"v1=60", "v3=40"}, AllowPending: true},
+		{Action: diagnose.ActionPromote, Version: "v2", AllServices: true},
+		{Action: diagnose.ActionCanary, Version: "v2", Settings: map[string]string{"steps": "5@2m,100", "check": "error-rate<1%"}, AllowPending: true},
+		{Action: diagnose.ActionCanaryRetry, Version: "v2", Settings: map[string]string{"interval": "1m"}},
+		{Action: diagnose.ActionCanaryPause},
+		{Action: diagnose.ActionUndo, To: 2},
+	} {
+		want.Service = "web"
+		path, err := url.Parse(formPath("demo", want))
+		if err != nil {
+			t.Fatal(err)
+		}
+		action := diagnose.Action(strings.TrimPrefix(path.Path, "/actions/demo/web/"))
+		form := formOf(action, facts, path.Query())
+		sent := url.Values{}
+		for _, row := range form.Weights {
+			sent.Add(fieldVersion, row.Version)
+			sent.Add(fieldWeight, row.Weight)
+		}
+		if len(form.Versions) > 0 {
+			sent.Set(fieldVersion, form.Version)
+		}
+		for _, setting := range form.Settings {
+			sent.Set(setting.Name, setting.Value)
+		}
+		for name, is := range map[string]bool{fieldPending: form.IsPending, fieldServices: form.AllServices, fieldRetry: form.Retry} {
+			if is {
+				sent.Set(name, "on")
+			}
+		}
+		if form.To > 0 {
+			sent.Set(fieldTo, fmt.Sprint(form.To))
+		}
+		got, err := requestOf(action, "web", sent)
+		if err != nil {
+			t.Errorf("%s: %v", path, err)
+		}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("%s, -want +got:\n%s", path, diff)
+		}
+	}
+}
+
+// The form of a shift has the current weights, and a row for a version that is to come.
+func TestFormHasTheCurrentWeights(t *testing.T) {
+	t.Parallel()
+	form := formOf(diagnose.ActionShift, diagnose.ActionFacts{Main: routed("demo", "web"), Now: noon}, nil)
+	want := []weightField{{"v1", "100", "2 of 2 pods ready"}, {"v2", "0", "2 of 2 pods ready"}, {}}
+	if diff := cmp.Diff(want, form.Weights); diff != "" {
+		t.Errorf("-want +got:\n%s", diff)
+	}
+	if got := formOf(diagnose.ActionPromote, diagnose.ActionFacts{Main: routed("demo", "web"), Now: noon}, nil).Versions; !slices.Equal(got, []string{"v2", "v1"}) {
+		t.Errorf("the default is offered first: %v", got)
+	}
+}
