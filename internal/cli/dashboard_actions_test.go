@@ -176,7 +176,7 @@ func (b *browser) asKubectl(annotations map[string]string) map[string]string {
 	if err != nil {
 		b.t.Skip("needs a shell:", err)
 	}
-	out, err := exec.CommandContext(b.t.Context(), shell, "-c", `kubectl() { printf '%s\n' "$@"; }; `+line[1]).Output() //nolint:gosec // a line of our own
+	out, err := exec.CommandContext(b.t.Context(), shell, "-c", `kubectl() { printf '%s\n' "$@"; }; `+line[1]).Output()
 	if err != nil {
 		b.t.Fatalf("%s: %v", line[1], err)
 	}
@@ -474,7 +474,7 @@ func TestRequestsAreCommandLines(t *testing.T) {
 		if err != nil {
 			t.Skip("needs a shell:", err)
 		}
-		out, err := exec.CommandContext(t.Context(), shell, "-c", `outrigger() { printf '%s\n' "$@"; }; `+want.Command("demo")).Output() //nolint:gosec // a line of our own
+		out, err := exec.CommandContext(t.Context(), shell, "-c", `outrigger() { printf '%s\n' "$@"; }; `+want.Command("demo")).Output()
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -60,8 +60,9 @@ type absentView struct {
 	Reason string
 }
 
-// offers returns which actions a user can take on a Service, and why not the others.
-func (s *Server) offers(ctx context.Context, namespace, service string) actionsView {
+// offers returns which actions a user can take on a Service, and why not the others. The facts need no other Services.
+func (s *Server) offers(ctx context.Context, facts diagnose.ActionFacts) actionsView {
+	namespace, service := facts.Main.Service.Namespace, facts.Main.Service.Name
 	all := func(reason string) actionsView {
 		out := actionsView{}
 		for _, action := range diagnose.Actions() {
@@ -75,13 +76,6 @@ func (s *Server) offers(ctx context.Context, namespace, service string) actionsV
 	denied, err := s.Actions.Denied(ctx, namespace, service)
 	if err != nil {
 		return all("it is unknown whether you may change the Service: " + err.Error())
-	}
-	if denied != "" {
-		return all(denied)
-	}
-	facts, _, err := s.Actions.Facts(ctx, namespace, service)
-	if err != nil {
-		return all(err.Error())
 	}
 	out := actionsView{}
 	for _, offer := range diagnose.OffersOf(facts, denied) {
@@ -318,7 +312,7 @@ func (s *Server) recheck(ctx context.Context, kept *preview) (*preview, error) {
 	if since := change.Since(kept.change); len(since) > 0 || kept.refusal != "" {
 		return s.keep(ctx, change, notes, since), nil
 	}
-	return nil, nil //nolint:nilnil // nothing has changed
+	return nil, nil // nothing has changed
 }
 
 // write writes the Services of a preview. If another client has changed the first one just now, it returns a new preview.
@@ -339,5 +333,5 @@ func (s *Server) write(ctx context.Context, kept *preview) (*preview, error) {
 		done.written = append(done.written, "service/"+service.Observed.Service.Name)
 	}
 	kept.finish(done)
-	return nil, nil //nolint:nilnil // it is done
+	return nil, nil // it is done
 }

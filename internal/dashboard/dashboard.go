@@ -44,10 +44,11 @@ type Service struct {
 	ResourceVersion string
 	Explanation     []diagnose.Paragraph // as explain prints it
 	Workloads       []Workload
-	Events          []Event    // newest first
-	Manifests       []Manifest // the generated objects
-	Metrics         []Metrics  // nil if no metrics are configured
-	Notes           []string   // what the user has no permission to read, and which permission is missing
+	Events          []Event              // newest first
+	Manifests       []Manifest           // the generated objects
+	Metrics         []Metrics            // nil if no metrics are configured
+	Facts           diagnose.ActionFacts // for the actions that the page offers
+	Notes           []string             // what the user has no permission to read, and which permission is missing
 }
 
 // Workload is a workload behind a Service.

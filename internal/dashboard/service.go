@@ -51,7 +51,7 @@ func (s *Server) service(w http.ResponseWriter, r *http.Request) {
 	out := servicePage{view: s.view(r, name), Service: one, Versions: versionRows(one), Timeline: timelineOf(one)}
 	out.Section = "services"
 	out.Notes = one.Notes
-	out.Actions = s.offers(r.Context(), namespace, name)
+	out.Actions = s.offers(r.Context(), one.Facts)
 	s.render(w, r, http.StatusOK, "service.html", out)
 }
 

@@ -215,6 +215,7 @@ func web() *Service {
 			},
 		},
 		ResourceVersion: "7",
+		Facts:           diagnose.ActionFacts{Main: routed("demo", "web"), Gaps: diagnose.Gaps{}, Now: noon},
 		Explanation:     []diagnose.Paragraph{{Heading: "Service demo/web", Rows: [][]string{{"State", "routed"}}}},
 		Workloads: []Workload{
 			{WorkloadStatus: diagnose.WorkloadStatus{Workload: "Deployment/web-v1", Version: "v1", Ready: 2, Pods: 2, Fixed: true}, Images: []string{"web:1"}, Created: noon},

@@ -3,6 +3,7 @@
 package diagnose
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -111,7 +112,7 @@ func (r Request) shift() (Decision, error) {
 		}
 	}
 	if len(items) == 0 {
-		return d, fmt.Errorf("name at least one version with its weight, such as v2=10")
+		return d, errors.New("name at least one version with its weight, such as v2=10")
 	}
 	d.Annotations = map[string]string{api.AnnotationWeights: strings.Join(items, ",")}
 	return d, api.CheckWeights(d.Annotations[api.AnnotationWeights])
@@ -124,7 +125,7 @@ func (r Request) promotion() (Decision, error) {
 	isPolicy := strings.HasPrefix(r.Version, "@")
 	switch {
 	case r.Version == "":
-		return d, fmt.Errorf("name a version, such as v2")
+		return d, errors.New("name a version, such as v2")
 	case strings.Contains(r.Version, "="):
 		return d, fmt.Errorf("%q names a weight; to share requests: shift %s %s", r.Version, r.Service, r.Version)
 	case !isPolicy:
@@ -150,9 +151,9 @@ func (r Request) startsCanary() bool {
 func (r Request) checkCanary() error {
 	switch {
 	case r.Version == "":
-		return fmt.Errorf("name a version, such as v2")
+		return errors.New("name a version, such as v2")
 	case r.Version == api.CanaryAuto && r.Action == ActionCanaryRetry:
-		return fmt.Errorf("auto starts no canary now: leave out --retry")
+		return errors.New("auto starts no canary now: leave out --retry")
 	}
 	for _, name := range slices.Sorted(maps.Keys(r.Settings)) {
 		if !slices.Contains(CanarySettings(), name) {
