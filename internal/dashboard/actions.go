@@ -244,15 +244,27 @@ func (s *Server) changePage(w http.ResponseWriter, r *http.Request) {
 		page.Versions = append(page.Versions, readVersion{service.Observed.Service.Name, service.ResourceVersion()})
 	}
 	if done := kept.result(); done != nil {
-		page.Outcome = &outcomeView{Written: done.written, Failed: done.failed}
-		if len(done.written) > 0 {
-			pending, err := s.Actions.Pending(r.Context(), change)
-			if page.Outcome.Pending = pending; err != nil {
-				page.Outcome.Unknown = err.Error()
-			}
-		}
+		page.Outcome = s.outcomeOf(r.Context(), kept, *done)
 	}
 	s.render(w, r, http.StatusOK, "change.html", page)
+}
+
+// outcomeOf returns what was written, and what is missing until it is applied. Once nothing is, it is not read again.
+func (s *Server) outcomeOf(ctx context.Context, kept *preview, done outcome) *outcomeView {
+	out := &outcomeView{Written: done.written, Failed: done.failed}
+	if len(done.written) == 0 || kept.applied.Load() {
+		return out
+	}
+	pending, err := s.Actions.Pending(ctx, kept.change)
+	switch {
+	case err != nil:
+		out.Unknown = err.Error()
+	case pending != "":
+		out.Pending = pending
+	default:
+		kept.applied.Store(true)
+	}
+	return out
 }
 
 func (s *Server) previewOf(r *http.Request) (*preview, error) {

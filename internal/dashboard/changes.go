@@ -31,6 +31,7 @@ type preview struct {
 
 	running sync.Mutex // held while the change is written, so that it is written once
 	done    atomic.Pointer[outcome]
+	applied atomic.Bool // nothing is missing any more
 }
 
 // result returns what was written, or nil before.

@@ -135,7 +135,6 @@ func New(options Options) (*Server, error) {
 	mux.HandleFunc("GET /services/{namespace}/{name}", s.service)
 	mux.HandleFunc("GET /injection", s.injection)
 	mux.HandleFunc("GET /injection/{namespace}/{kind}/{name}", s.explain)
-	mux.HandleFunc("GET /actions/{namespace}/{name}/{verb}", s.actionForm)
 	mux.HandleFunc("GET /changes/{id}", s.changePage)
 	mux.HandleFunc("GET /", s.unknown)
 	s.readable = mux
@@ -152,6 +151,7 @@ func (s *Server) handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("GET /", s.readable)
 	mux.HandleFunc("GET /events", s.events)
+	mux.HandleFunc("GET /actions/{namespace}/{name}/{verb}", s.actionForm) // it is not live: nobody's input is replaced
 	mux.HandleFunc("POST /actions/{namespace}/{name}/{verb}", s.previewAction)
 	mux.HandleFunc("POST /changes/{id}", s.confirmChange)
 	return mux
