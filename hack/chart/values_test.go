@@ -396,3 +396,23 @@ func TestMinAvailableLeavesAReplicaToEvict(t *testing.T) {
 		}
 	}
 }
+
+// The pods follow routing.freeze while they run, so it does not restart them. They restart for every other setting.
+func TestFreezingRestartsNoPod(t *testing.T) {
+	checksum := func(values string) (checksum, config string) {
+		objects := render(t, parse(t, values)).Objects
+		return find[appsv1.Deployment](t, objects, "Deployment", "").Spec.Template.Annotations["checksum/config"], find[corev1.ConfigMap](t, objects, "ConfigMap", "-config").Data["config.yaml"]
+	}
+	before, _ := checksum(`{}`)
+	for values, isSame := range map[string]bool{
+		`{routing: {freeze: true}}`: true, `{routing: {freeze: false}}`: true, `{routing: {freeze: true, settle: 7s}}`: false, `{log: {level: debug}}`: false,
+	} {
+		after, config := checksum(values)
+		if (after == before) != isSame {
+			t.Errorf("%s: the checksum is %s, before it was %s", values, after, before)
+		}
+		if strings.Contains(values, "freeze: true") && !strings.Contains(config, "freeze: true\n") {
+			t.Errorf("%s: the configuration is\n%s", values, config)
+		}
+	}
+}

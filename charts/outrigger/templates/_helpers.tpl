@@ -278,6 +278,13 @@ cert-manager.io/inject-ca-from: {{ include "outrigger.namespace" . }}/{{ include
 {{- toYaml $config }}
 {{- end }}
 
+{{/* The checksum of the settings for which pods restart. They follow routing.freeze while they run: an incident is no time to restart. */}}
+{{- define "outrigger.configChecksum" -}}
+{{- $config := include "outrigger.config" . | fromYaml }}
+{{- $_ := unset $config.routing "freeze" }}
+{{- $config | toYaml | sha256sum }}
+{{- end }}
+
 {{- define "outrigger.systemPriority" -}}
 {{- has .Values.priorityClassName (list "system-cluster-critical" "system-node-critical") }}
 {{- end }}
