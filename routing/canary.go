@@ -45,8 +45,10 @@ type canaryVerdict struct {
 	missing     []string // what a waiting canary waits for
 	held        []string // why a progressing canary stays at its step, besides its checks
 	result      canaryResult
-	isEvaluated bool      // result is of this evaluation
-	passesAt    time.Time // when the duration of the step has elapsed
+	isEvaluated bool         // result is of this evaluation
+	evaluation  string       // as CanaryStatus.Result
+	before      canaryResult // of the evaluation before, while this one has no samples
+	passesAt    time.Time    // when the duration of the step has elapsed
 	transitions []CanaryTransition
 }
 

@@ -40,13 +40,8 @@ const (
 // the default version has no value now. A value that is NaN, infinite, or negative is none.
 func evaluateChecks(checks []api.CanaryCheck, minRequests int, samples CanarySamples, recorded map[string]float64) canaryResult {
 	var out canaryResult
-	if minRequests > 0 {
-		switch {
-		case !isValue(samples.Requests):
-			out.missing = append(out.missing, "the number of requests is unknown")
-		case samples.Requests < float64(minRequests):
-			out.tooFew = fmt.Sprintf("%.0f of %d requests", math.Floor(samples.Requests), minRequests)
-		}
+	if minRequests > 0 && samples.Requests < float64(minRequests) && isValue(samples.Requests) {
+		out.tooFew = fmt.Sprintf("%.0f of %d requests", math.Floor(samples.Requests), minRequests)
 	}
 	for _, check := range checks {
 		value, has := samples.Values[check.Metric]
@@ -66,6 +61,9 @@ func evaluateChecks(checks []api.CanaryCheck, minRequests int, samples CanarySam
 		default:
 			out.numbers = append(out.numbers, number)
 		}
+	}
+	if minRequests > 0 && !isValue(samples.Requests) { // after the checks, whose values say more about the cause
+		out.missing = append(out.missing, "the number of requests is unknown")
 	}
 	return out
 }

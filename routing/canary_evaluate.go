@@ -3,6 +3,7 @@
 package routing
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"slices"
@@ -14,12 +15,12 @@ import (
 
 // An evaluation is of the pods at any time, and of the metrics at fixed times: each interval after the step began. The first one that
 // fails is recorded. If one that is made an interval later fails, too, and none between them passed, the canary is aborted. A
-// controller that restarts in between continues from the record.
+// controller that restarts in between continues from the record. The first one that passes is recorded, too, for its numbers.
 
 // evaluate evaluates the step, and records the first evaluation that fails.
 func (s defaultDecision) evaluate(interval time.Duration) defaultDecision {
 	next, c := s, s.record.Canary
-	result := canaryResult{}
+	result, hasSamples := canaryResult{}, false
 	next.canary.isEvaluated = true
 	switch checks, samples := s.canaryChecks(), s.freshSamples(); {
 	case !s.Settings.Canary.HasMetrics && len(checks) > 0:
@@ -27,13 +28,20 @@ func (s defaultDecision) evaluate(interval time.Duration) defaultDecision {
 	case !s.usesMetrics():
 	case samples == nil:
 		next.canary.isEvaluated = false
+		if s.Samples != nil && s.Samples.At.After(c.since()) {
+			next.canary.before = evaluateChecks(checks, s.canarySettings().MinRequests, *s.Samples, c.Baselines)
+		}
 		s.noteTime(s.evaluationDue().Add(interval))
 	default:
+		hasSamples = true
 		result = evaluateChecks(checks, s.canarySettings().MinRequests, *samples, c.Baselines)
 		s.noteTime(s.evaluationDue().Add(interval))
 	}
 	if unready := s.unreadyCanary(); len(unready) > 0 {
 		result.failed, result.numbers = append(unready, result.failed...), append(slices.Clone(unready), result.numbers...)
+	}
+	if hasSamples {
+		next.canary.evaluation = result.kind()
 	}
 	failing, isFailing := parseTime(c.Failing)
 	switch {
@@ -41,6 +49,9 @@ func (s defaultDecision) evaluate(interval time.Duration) defaultDecision {
 		c.Failing, c.Result = timeText(s.now), result.text()
 	case !result.hasFailed() && next.canary.isEvaluated && len(result.missing) == 0:
 		c.Failing = ""
+	}
+	if c.Result == "" && next.canary.isEvaluated && result.hasPassed() {
+		c.Result = result.text()
 	}
 	next.record.Canary, next.canary.result = c, result
 	if result.hasFailed() && !next.canAbort() {
@@ -67,6 +78,7 @@ func (s defaultDecision) countDeadline() (next defaultDecision, isOver bool) {
 	at, isCounting := parseTime(c.LateAt)
 	if !isCounting || s.now.Sub(at) >= period || at.After(s.now.Add(time.Second)) {
 		c, at = counted, s.now
+		c.Result = cmp.Or(s.canary.result.text(), c.Result)
 		next.record.Canary = c
 	}
 	if isOver = counted.late() >= deadline; !isOver {

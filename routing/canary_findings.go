@@ -23,6 +23,9 @@ func (s *facts) aboutCanary(reason api.RouteReason, message, advice string) find
 // canaryFindings reports what concerns a canary that progresses.
 func (s defaultDecision) canaryFindings() (found []finding) {
 	c, result := s.record.Canary, s.canary.result
+	if !s.canary.isEvaluated { // what an evaluation finds is true until the next one is answered
+		result.missing, result.tooFew = s.canary.before.missing, s.canary.before.tooFew
+	}
 	if s.isIdle {
 		found = append(found, s.problemAbout(api.AnnotationWeights, s.Intent.Texts[api.AnnotationWeights], api.RouteWithoutEffect,
 			fmt.Sprintf("Canary %s has %d%% of the requests. While it progresses, weights have no effect.", c.Version, c.Percent),
@@ -31,7 +34,7 @@ func (s defaultDecision) canaryFindings() (found []finding) {
 	if len(s.canary.held) > 0 {
 		found = append(found, s.heldCanary())
 	}
-	if s.canary.isEvaluated && len(result.missing) > 0 {
+	if len(result.missing) > 0 {
 		found = append(found, s.aboutCanary(api.RouteCanaryNoData,
 			fmt.Sprintf("Canary %s stays at %d%%: %s. It is aborted if it cannot pass its step within %s.", c.Version, c.Percent, result.missing[0], api.ShortDuration(s.canarySettings().Deadline)),
 			"Check routing.metrics and the metrics of the version's pods, or change "+api.AnnotationCanaryChecks+"."))

@@ -14,7 +14,7 @@ type CanaryQuery struct {
 	Checks           []api.CanaryCheck
 	// Since is when the step began and was known to the proxies. The window of the queries is the time from then on.
 	Since time.Time
-	// Due is when this evaluation was due. Samples of an earlier time do not count for it.
+	// Due is when this evaluation was due. Samples of an earlier time do not count for it; their Problems are reported until it has some.
 	Due time.Time
 }
 

@@ -22,7 +22,8 @@ type CanaryStatus struct {
 	IsPaused    bool     // canary-paused
 	Checks      []string // with numbers, of this evaluation or else of the last one that was recorded: "error-rate 0.2% (<1%)"
 	Failing     []string // those that fail now
-	// Result is what an evaluation of the metrics found: passed, failed, noData, or fewRequests. It is empty if there were no samples.
+	// Result is what an evaluation of the metrics found: passed, failed, noData, or fewRequests. It is empty if there were no samples. The
+	// one that passes a step or ends the canary has one, too.
 	Result string
 	// Reason is what a waiting canary waits for, why one that progresses cannot pass its step, or why one was aborted; else empty.
 	Reason string
@@ -87,7 +88,7 @@ func (s defaultDecision) canaryStatus() *CanaryStatus {
 	if v.state == "" {
 		return nil
 	}
-	out := &CanaryStatus{Version: v.version, State: v.state, Steps: len(s.canarySettings().Steps), IsPaused: s.isPaused()}
+	out := &CanaryStatus{Version: v.version, State: v.state, Steps: len(s.canarySettings().Steps), IsPaused: s.isPaused(), Result: v.evaluation}
 	switch v.state {
 	case CanaryWaiting:
 		out.Reason = strings.Join(v.missing, ", ")
@@ -98,9 +99,6 @@ func (s defaultDecision) canaryStatus() *CanaryStatus {
 		}
 		if out.Checks, out.Failing = v.result.numbers, v.result.failed; len(out.Checks) == 0 && c.Result != "" {
 			out.Checks = []string{c.Result}
-		}
-		if s.freshSamples() != nil && v.isEvaluated {
-			out.Result = v.result.kind()
 		}
 		if !v.result.hasPassed() || len(v.held) > 0 {
 			out.Reason = s.whyNotPassed()

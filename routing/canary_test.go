@@ -98,16 +98,56 @@ func TestCanaryPassesItsSteps(t *testing.T) {
 	}
 }
 
-// A step is one write of each object, and nothing is written between steps.
+// A step is one write of each object. Between steps, only the numbers of the first evaluation of a canary are written.
 func TestCanaryWritesOncePerStep(t *testing.T) {
 	c := canaryOf(t, "canary=v2")
 	c.measured(0)
 	c.settle()
 	c.writes = nil
-	c.advance(59 * time.Second)
+	c.advance(29 * time.Second)
 	c.wrote()
 	c.advance(time.Second)
 	c.wrote("Apply DestinationRule app", "Apply VirtualService app")
+	c.advance(29 * time.Second)
+	c.wrote()
+	c.advance(time.Second)
+	c.wrote("Apply DestinationRule app", "Apply VirtualService app")
+	c.advance(2*time.Minute - time.Second)
+	c.wrote()
+	c.advance(time.Second)
+	c.wrote("Apply DestinationRule app", "Apply VirtualService app")
+}
+
+// Commands have no samples. They show the numbers of the first evaluation, of the one that passed the last step, and of the one with which the
+// step first could not pass.
+func TestCanaryNumbersAreRecorded(t *testing.T) {
+	c := canaryOf(t, "canary=v2", "canary-deadline=10m")
+	c.measured(0.002)
+	c.settle()
+	isShown := func(want string) {
+		t.Helper()
+		observed := c.observe()
+		observed.Samples = nil
+		status, isCurrent, _ := RecordedCanaryOf(observed, c.now)
+		if got := strings.Join(status.Checks, ", "); got != want || !isCurrent {
+			t.Errorf("%v: the numbers are %q, want %q; current: %t", c.now, got, want, isCurrent)
+		}
+	}
+	isShown("")
+	c.advance(30 * time.Second)
+	isShown("error-rate 0.2% (<1%)")
+	c.measured(0.003)
+	c.advance(30 * time.Second)
+	isShown("error-rate 0.3% (<1%)")
+	c.isCanary("v2 progressing 2/3 50%", "v1=50 v2=50")
+	c.metrics = func(CanaryQuery) CanarySamples {
+		return CanarySamples{Requests: 5, Values: values(api.MetricErrorRate, 0.004, nan)}
+	}
+	c.advance(119 * time.Second)
+	isShown("error-rate 0.3% (<1%)")
+	c.advance(time.Second)
+	isShown("error-rate 0.4% (<1%)")
+	c.isCanary("v2 progressing 2/3 50%", "v1=50 v2=50")
 }
 
 func TestCanaryTransitions(t *testing.T) {

@@ -5,6 +5,7 @@ package routing
 import (
 	"fmt"
 	"slices"
+	"time"
 
 	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
 
@@ -17,6 +18,8 @@ type CanaryTransition struct {
 	IsWarning bool
 	Note      string        // a sentence, with the numbers of the last evaluation
 	Workloads []WorkloadRef // that run the version
+	At        time.Time     // when the step began, or the canary ended
+	ID        string        // differs from that of the transition before it
 }
 
 // canaryTransitions returns what this plan decides about the canary. If it decides nothing, that is what an earlier plan decided whose
@@ -32,6 +35,33 @@ func (o outcome) canaryTransitions() []CanaryTransition {
 		}
 	}
 	return nil
+}
+
+// latestTransition returns the transition to the state and step that all our routes have recorded, without numbers: those in the record
+// may be of a later evaluation. It is nil if there was none.
+func (o outcome) latestTransition() *CanaryTransition {
+	o.record.Canary.Result = ""
+	c := o.record.Canary
+	routes := o.stepRoutes(o.exposed)
+	isShown := len(routes) > 0 && !slices.ContainsFunc(routes, func(route *networkingv1.VirtualService) bool {
+		shown := recordOf(route)
+		_, differs := o.transitionFrom(shown)
+		return differs || shown.isZero()
+	})
+	var out CanaryTransition
+	switch {
+	case !isShown || len(o.canary.transitions) > 0:
+		return nil
+	case c.isActive() && o.canaryStepNumber() <= 1:
+		out = o.transition(api.CanaryStarted)
+	case c.isActive():
+		out = o.transition(api.CanaryStepped)
+	case len(c.Ended) > 0:
+		out = o.ending(c.Ended[0], "")
+	default:
+		return nil
+	}
+	return &out
 }
 
 // transitionFrom returns the transition from the canary that a route has recorded to the current one; false if they are in the same state
@@ -60,12 +90,13 @@ func (s defaultDecision) transition(reason string) CanaryTransition {
 	if reason == api.CanaryStepped {
 		note = fmt.Sprintf("Canary %s of Service %s passed a step%s, next: %s.", c.Version, s.Service.Name, inBrackets(c.Result), s.stepText())
 	}
-	return CanaryTransition{Reason: reason, Note: note, Workloads: s.workloadsOf(c.Version)}
+	return CanaryTransition{Reason: reason, Note: note, Workloads: s.workloadsOf(c.Version), At: c.since(), ID: fmt.Sprintf("%s %d", c.Version, c.Percent)}
 }
 
 // ending returns the end of a canary. numbers are those of its last evaluation, if they are known.
 func (s defaultDecision) ending(ended endedCanary, numbers string) CanaryTransition {
-	out := CanaryTransition{Workloads: s.workloadsOf(ended.Version)}
+	out := CanaryTransition{Workloads: s.workloadsOf(ended.Version), ID: ended.Version + " " + ended.At}
+	out.At, _ = parseTime(ended.At)
 	switch {
 	case ended.State == CanaryAborted:
 		out.Reason, out.IsWarning, out.Note = string(api.RouteCanaryAborted), ended.By == "", s.abortText(ended)

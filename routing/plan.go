@@ -50,7 +50,7 @@ func plan(observed Observed, now time.Time, reads *podsAndWorkloads) Result {
 
 	// Objects.
 	objects, limits := render(decided)
-	return s.result(planEnd{objects: objects, found: append(found, limits...), isConcluded: true, transitions: decided.canaryTransitions(), canary: decided.canaryStatus()})
+	return s.result(planEnd{objects: objects, found: append(found, limits...), isConcluded: true, transitions: decided.canaryTransitions(), latest: decided.latestTransition(), canary: decided.canaryStatus()})
 }
 
 // interpret reads what the pods, workloads, records, and foreign objects mean.
@@ -92,6 +92,7 @@ type planEnd struct {
 	unsealed    Object // an object that is written as it is; nil if there is none
 	isConcluded bool   // everything is planned except what waits for a time
 	transitions []CanaryTransition
+	latest      *CanaryTransition
 	canary      *CanaryStatus
 }
 
@@ -103,7 +104,7 @@ func (s *facts) finish(end planEnd, found []finding) Result {
 	objects.VirtualServices = asObserved(s, objects.VirtualServices)
 	objects.Gateways = asObserved(s, objects.Gateways)
 	s.sealAll(objects, end.unsealed)
-	out := Result{Objects: objects.sorted(), Release: s.releases(objects, end.isConcluded), Next: s.cluster.next, DependsOn: s.cluster.dependencies(), Transitions: end.transitions, Canary: end.canary}
+	out := Result{Objects: objects.sorted(), Release: s.releases(objects, end.isConcluded), Next: s.cluster.next, DependsOn: s.cluster.dependencies(), Transitions: end.transitions, Latest: end.latest, Canary: end.canary}
 	for _, f := range found {
 		if out.Problems = append(out.Problems, f.RouteProblem); f.pending != nil {
 			out.Pending = append(out.Pending, *f.pending)

@@ -133,6 +133,9 @@ type Result struct {
 	// Transitions are what the plan decides about a canary. They are to be reported as Events once all VirtualServices of the plan
 	// are written. Until then each plan has them.
 	Transitions []CanaryTransition
+	// Latest is the last transition of a canary that all VirtualServices have; nil if there was none, or if Transitions has another one. It
+	// is to be reported if it was not: a controller can stop after the last write.
+	Latest *CanaryTransition
 	// Canary is the canary that the annotations request, or that progresses; nil if there is none.
 	Canary *CanaryStatus
 	// Unwritten are the changes that routing=observe prevents, in the order of Diff, except changes of metadata alone.

@@ -21,6 +21,9 @@ import (
 	"outrigger.dev/outrigger/routing"
 )
 
+// repeatTransition is how long after a transition a leader reports it that did not decide it. A change of the leader takes less.
+const repeatTransition = 5 * time.Minute
+
 // addSamples adds the answers of the metrics server to what was observed, if an evaluation of a canary is due.
 func (r *reconciler) addSamples(ctx context.Context, observed *routing.Observed, now time.Time) {
 	if r.options.Canaries == nil {
@@ -36,8 +39,9 @@ func (r *reconciler) addSamples(ctx context.Context, observed *routing.Observed,
 
 // reportCanary records what a plan decided about a canary, as Events of the Service and of the workloads that run the version. It does so
 // once all routes are written: until then the requests are not where the Event says, and the next plan has the same transition. An abort
-// is also a Problem while the canary is requested, of which the Service gets an Event anyway. It returns the Problems of the plan that can
-// be reported now.
+// is also a Problem while the canary is requested, of which the Service gets an Event anyway. If it is recent, the last transition is also
+// reported by a leader that did not decide it: the one before may have stopped between the write and the Event. It returns the Problems of
+// the plan that can be reported now.
 func (r *reconciler) reportCanary(service *corev1.Service, plan routing.Result, isWritten, hasRoutesLeft bool) []api.RouteProblem {
 	isAbort := func(p api.RouteProblem) bool { return p.Reason == api.RouteCanaryAborted }
 	if hasRoutesLeft {
@@ -46,10 +50,16 @@ func (r *reconciler) reportCanary(service *corev1.Service, plan routing.Result, 
 		}
 		return plan.Problems
 	}
-	if !isWritten {
+	key, transitions := client.ObjectKeyFromObject(service), plan.Transitions
+	switch {
+	case len(transitions) > 0 && !isWritten:
 		return plan.Problems
+	case len(transitions) > 0:
+		r.reporter.noteTransition(key, transitions[len(transitions)-1].ID)
+	case plan.Latest != nil && r.reporter.noteTransition(key, plan.Latest.ID) && r.now().Sub(plan.Latest.At) < repeatTransition:
+		transitions = []routing.CanaryTransition{*plan.Latest}
 	}
-	for _, transition := range plan.Transitions {
+	for _, transition := range transitions {
 		kind := corev1.EventTypeNormal
 		if transition.IsWarning {
 			kind = corev1.EventTypeWarning

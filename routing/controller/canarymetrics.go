@@ -66,6 +66,7 @@ type CanaryMetrics struct {
 type canaryRound struct {
 	query   routing.CanaryQuery
 	samples *routing.CanarySamples // nil until it is answered
+	before  *routing.CanarySamples // of the evaluation before, with the same queries; nil if there was none
 	cancel  context.CancelFunc
 }
 
@@ -187,21 +188,25 @@ func (m *CanaryMetrics) register(registerer prometheus.Registerer) error {
 	return errors.Join(registerer.Register(m.durations), registerer.Register(m.failures))
 }
 
-// samples returns the answers for an evaluation, or nil if there are none yet. Then it starts the queries, unless they are in progress, and
-// the Service is reconciled when the server has answered.
+// samples returns the answers for an evaluation, or, as long as there are none, those of the evaluation before, or nil. Then it starts the
+// queries, unless they are in progress, and the Service is reconciled when the server has answered.
 func (m *CanaryMetrics) samples(ctx context.Context, service *corev1.Service, query routing.CanaryQuery) *routing.CanarySamples {
 	key := client.ObjectKeyFromObject(service)
 	m.mutex.Lock()
 	defer m.mutex.Unlock()
+	var before *routing.CanarySamples
 	if round := m.rounds[key]; round != nil && round.isAbout(query) {
-		// One that is in progress may end after the next one was due: a slow server must not be queried more often.
-		if round.samples == nil || !round.samples.At.Before(query.Due) {
+		switch {
+		case round.samples == nil: // it may end after the next one was due: a slow server must not be queried more often
+			return round.before
+		case !round.samples.At.Before(query.Due):
 			return round.samples
 		}
+		before = round.samples
 	}
 	m.drop(key)
 	ctx, cancel := context.WithCancel(ctx)
-	round := &canaryRound{query: query, cancel: cancel}
+	round := &canaryRound{query: query, before: before, cancel: cancel}
 	m.rounds[key] = round
 	go func() {
 		defer cancel()
@@ -219,7 +224,7 @@ func (m *CanaryMetrics) samples(ctx context.Context, service *corev1.Service, qu
 			}
 		}
 	}()
-	return nil
+	return before
 }
 
 // isAbout reports whether the round has the same queries for the same step.

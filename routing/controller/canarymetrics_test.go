@@ -83,7 +83,7 @@ func queryOf(t *testing.T, checks string, names ...string) routing.CanaryQuery {
 // evaluate waits for one evaluation.
 func evaluate(t *testing.T, metrics *CanaryMetrics, query routing.CanaryQuery) *routing.CanarySamples {
 	t.Helper()
-	if samples := metrics.samples(t.Context(), reviews(), query); samples != nil {
+	if samples := metrics.samples(t.Context(), reviews(), query); samples != nil && !samples.At.Before(query.Due) {
 		t.Fatalf("samples before an evaluation: %+v", samples)
 	}
 	if of := <-metrics.answered; client.ObjectKeyFromObject(of.Object) != client.ObjectKeyFromObject(reviews()) {
@@ -106,7 +106,7 @@ func TestSamplesOfACanary(t *testing.T) {
 			return vector(fmt.Sprint(0.1 * float64(of)))
 		case strings.HasPrefix(promQL, "max("):
 			return vector(fmt.Sprint(0.01 * float64(of)))
-		case strings.HasPrefix(promQL, "sum(increase(istio_requests_total"):
+		case strings.HasPrefix(promQL, "sum((max_over_time(istio_requests_total"):
 			return vector("120")
 		}
 		return ""

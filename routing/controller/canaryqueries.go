@@ -39,9 +39,10 @@ const percentileQuery = "percentile"
 // workload are the version label's value and the canonical revision, of which a pod may have only one. A request that reaches no pod is
 // reported by its sender alone, so that the worse of both error rates counts. Among gRPC's statuses, the ones that blame the server are
 // errors: UNKNOWN, DEADLINE_EXCEEDED, UNIMPLEMENTED, INTERNAL, UNAVAILABLE, and DATA_LOSS.
+//
+// A version whose series have ended has no value, although the window still contains some of them: the rest of its step is unknown.
 var defaultQueries = map[string]string{
-	requestsQuery: `sum(increase(istio_requests_total{reporter="destination",` + ofVersion + `}[{{.Window}}]))` +
-		` or sum(increase(istio_requests_total{reporter="destination",` + ofRevision + `}[{{.Window}}]))`,
+	requestsQuery:       requestsOf(ofVersion) + ` or ` + requestsOf(ofRevision),
 	api.MetricErrorRate: errorRateOf(ofVersion) + ` or ` + errorRateOf(ofRevision),
 	percentileQuery:     percentileOf(ofVersion) + ` or ` + percentileOf(ofRevision),
 }
@@ -52,16 +53,28 @@ const (
 	ofRevision = ofService + `,destination_canonical_revision="{{.Version}}"`
 )
 
+// countOf returns by how much counters have grown within the window. It is the whole value of one that did not exist before: increase
+// leaves out the value with which a series begins, which can be the only error of its kind.
+func countOf(counters string) string {
+	return `(max_over_time(` + counters + `[{{.Window}}]) unless ` + counters + ` offset {{.Window}} or increase(` + counters + `[{{.Window}}]))`
+}
+
+func requestsOf(labels string) string {
+	requests := `istio_requests_total{reporter="destination",` + labels + `}`
+	return `sum(` + countOf(requests) + `) and sum(` + requests + `)`
+}
+
 func errorRateOf(labels string) string {
-	count := func(more string) string { return `increase(istio_requests_total{` + labels + more + `}[{{.Window}}])` }
+	count := func(more string) string { return countOf(`istio_requests_total{` + labels + more + `}`) }
 	failed := count(`,response_code=~"5.."`) + ` or ` + count(`,grpc_response_status=~"2|4|12|13|14|15"`)
 	all := `sum by (reporter) (` + count("") + `)`
 	// Without an error there is no series of errors.
-	return `max((sum by (reporter) (` + failed + `) or ` + all + ` * 0) / ` + all + `)`
+	return `max((sum by (reporter) (` + failed + `) or ` + all + ` * 0) / ` + all + `) and sum(istio_requests_total{` + labels + `})`
 }
 
 func percentileOf(labels string) string {
-	return `histogram_quantile({{.Quantile}}, sum by (le) (rate(istio_request_duration_milliseconds_bucket{reporter="destination",` + labels + `}[{{.Window}}]))) / 1000`
+	buckets := `istio_request_duration_milliseconds_bucket{reporter="destination",` + labels + `}`
+	return `histogram_quantile({{.Quantile}}, sum by (le) (` + countOf(buckets) + `)) / 1000 and sum(` + buckets + `)`
 }
 
 // canaryQueries are the templates of all queries, by name.

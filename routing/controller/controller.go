@@ -226,6 +226,7 @@ type reporter struct {
 	mutex     sync.Mutex
 	reported  map[client.ObjectKey]map[api.RouteProblem]bool // without their advice
 	evaluated map[client.ObjectKey]time.Time                 // when the canary of a Service was evaluated last
+	followed  map[client.ObjectKey]string                    // the last transition of the canary of a Service, by its ID
 }
 
 // PodKinds returns the kinds of all unfinished pods of the cluster. It returns false on a replica that keeps no routes now.

@@ -7,6 +7,8 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"net/http"
+	"strings"
 	"testing"
 	"time"
 
@@ -255,7 +257,13 @@ func (f *fleet) settle() {
 		for _, key := range f.services {
 			f.looked++
 			before := total(f.writes)
+			round := f.options.Canaries.round(key)
 			result, err := f.Reconcile(context.Background(), reconcile.Request{NamespacedName: key})
+			for next := f.options.Canaries.round(key); next != nil && next != round; next = f.options.Canaries.round(key) {
+				<-f.options.Canaries.answered
+				round = next
+				result, err = f.Reconcile(context.Background(), reconcile.Request{NamespacedName: key})
+			}
 			if err != nil || total(f.writes) != before {
 				busy = true
 			}
@@ -343,6 +351,39 @@ func TestWritesOfFixedWorkloads(t *testing.T) {
 	f.settle()
 	// The mark that it is unused, and its end after the retention.
 	f.wantWrites("a version removed", map[string]int{rules: 2})
+}
+
+// A canary without metrics is written when it starts, with each step, and at its end; one with metrics once more, with its first numbers.
+func TestWritesOfACanary(t *testing.T) {
+	for _, hasMetrics := range []bool{false, true} {
+		f := newFleet(t)
+		if hasMetrics {
+			server := metricsServer(t, func(promQL string, _ *http.Request) string {
+				if strings.HasPrefix(promQL, "sum((max_over_time(istio_requests_total") {
+					return vector("100")
+				}
+				return vector("0")
+			})
+			f.options.Canaries = canaryMetricsOf(t, server.URL, nil)
+			f.options.Canaries.now = func() time.Time { return f.now }
+			f.options.Settings.Canary.HasMetrics = true
+		}
+		f.deploy("v1", "v1", true, "a", 2)
+		f.now = f.now.Add(time.Second)
+		f.deploy("v2", "v2", true, "b", 2)
+		f.settle()
+		clear(f.writes)
+		f.annotate(map[string]string{api.AnnotationCanary: "v2", api.AnnotationCanarySteps: "50@1m,100@1m"})
+		f.settle()
+		want := map[string]int{rules: 3, routes: 3}
+		if hasMetrics {
+			want = map[string]int{rules: 4, routes: 4}
+		}
+		f.wantWrites(fmt.Sprintf("a canary of two steps, with metrics: %t", hasMetrics), want)
+		f.restart()
+		f.settle()
+		f.wantWrites("restart", map[string]int{})
+	}
 }
 
 // Each at a port of its own: only one Service has "*" at a port.

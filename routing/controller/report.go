@@ -34,6 +34,7 @@ func newReporter() *reporter {
 		}, []string{"result"}),
 		reported:  map[client.ObjectKey]map[api.RouteProblem]bool{},
 		evaluated: map[client.ObjectKey]time.Time{},
+		followed:  map[client.ObjectKey]string{},
 	}
 	for _, result := range routing.CanaryResults {
 		t.evaluations.WithLabelValues(result)
@@ -72,30 +73,45 @@ func (t *reporter) reportProblems(service *corev1.Service, problems []api.RouteP
 // noteCanary counts the step and the evaluation of a canary, each evaluation once. canary is nil if there is none.
 func (t *reporter) noteCanary(observed *routing.Observed, canary *routing.CanaryStatus) {
 	service := client.ObjectKeyFromObject(observed.Service)
-	if canary == nil || canary.State != routing.CanaryProgressing {
+	t.mutex.Lock()
+	defer t.mutex.Unlock()
+	if canary == nil {
 		t.forgetCanary(service)
 		return
 	}
-	t.canarySteps.WithLabelValues(service.Namespace, service.Name).Set(float64(canary.Step))
-	t.mutex.Lock()
-	defer t.mutex.Unlock()
 	if canary.Result != "" && observed.Samples.At.After(t.evaluated[service]) {
 		t.evaluated[service] = observed.Samples.At
 		t.evaluations.WithLabelValues(canary.Result).Inc()
 	}
+	if canary.State != routing.CanaryProgressing {
+		t.canarySteps.DeleteLabelValues(service.Namespace, service.Name)
+		return
+	}
+	t.canarySteps.WithLabelValues(service.Namespace, service.Name).Set(float64(canary.Step))
 }
 
+// forgetCanary drops what is kept of a Service's canary. The caller holds the mutex.
 func (t *reporter) forgetCanary(service client.ObjectKey) {
 	t.canarySteps.DeleteLabelValues(service.Namespace, service.Name)
+	delete(t.evaluated, service)
+}
+
+// noteTransition notes the last transition of a canary, and returns whether it is new to this leader.
+func (t *reporter) noteTransition(service client.ObjectKey, id string) bool {
 	t.mutex.Lock()
 	defer t.mutex.Unlock()
-	delete(t.evaluated, service)
+	isNew := t.followed[service] != id
+	t.followed[service] = id
+	return isNew
 }
 
 // forget drops the Problems and the canary of a deleted Service.
 func (t *reporter) forget(service client.ObjectKey) {
 	t.replace(service, nil)
+	t.mutex.Lock()
+	defer t.mutex.Unlock()
 	t.forgetCanary(service)
+	delete(t.followed, service)
 }
 
 // clear forgets all Services. The metric of Problems shows 0 on a replica that does not lead.
@@ -104,6 +120,7 @@ func (t *reporter) clear() {
 	defer t.mutex.Unlock()
 	t.canarySteps.Reset()
 	clear(t.evaluated)
+	clear(t.followed)
 	for service, problems := range t.reported {
 		for p := range problems {
 			t.problems.WithLabelValues(string(p.Reason)).Dec()
