@@ -53,14 +53,7 @@ of Jobs, and pods whose replacement would be denied, or is unknown, are always l
 			if err != nil {
 				return err
 			}
-			c := l.coverage(func(ctx context.Context, settings istioFlags) (*inject.Config, error) {
-				settings.kube, settings.gaps = from.kube, l.gaps
-				source, err := settings.load(ctx)
-				if err != nil {
-					return nil, err
-				}
-				return source.config, nil
-			})
+			c := l.coverage(loadFor(l, &from))
 			report, err := c.report(command.Context(), all)
 			if err != nil {
 				return err
@@ -108,6 +101,18 @@ type configKey struct {
 
 func (l *live) coverage(load func(context.Context, istioFlags) (*inject.Config, error)) *coverageReader {
 	return &coverageReader{live: l, load: load, configs: map[configKey]*inject.Config{}, successors: map[string]diagnose.Successor{}, notes: map[string]bool{}}
+}
+
+// loadFor returns how the coverage of a cluster reads Istio's configuration.
+func loadFor(l *live, from *clusterFlags) func(context.Context, istioFlags) (*inject.Config, error) {
+	return func(ctx context.Context, settings istioFlags) (*inject.Config, error) {
+		settings.kube, settings.gaps = from.kube, l.gaps
+		source, err := settings.load(ctx)
+		if err != nil {
+			return nil, err
+		}
+		return source.config, nil
+	}
 }
 
 // report returns the coverage of the pods in the namespace, or in all namespaces.

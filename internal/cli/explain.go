@@ -115,7 +115,8 @@ func notExplained(kind, name string) error {
 // explanations prints one explanation after the other as text, or collects them as data.
 type explanations struct {
 	out     io.Writer
-	encode  func(any) ([]byte, error) // nil = text
+	encode  func(any) ([]byte, error)       // nil = text
+	collect func([]diagnose.Paragraph, any) // receives both in place of printing; may be nil
 	printed int
 	data    []any
 }
@@ -127,6 +128,10 @@ func explanationsTo(out io.Writer, output string) (*explanations, error) {
 }
 
 func (e *explanations) add(story func() []diagnose.Paragraph, data any) error {
+	if e.collect != nil {
+		e.collect(story(), data)
+		return nil
+	}
 	if e.encode != nil {
 		e.data = append(e.data, data)
 		return nil

@@ -75,6 +75,14 @@ func explainObject(command *cobra.Command, from *clusterFlags, kind, name string
 	if err != nil {
 		return err
 	}
+	if err := l.explainObject(ctx, from, kind, name, print); err != nil {
+		return err
+	}
+	l.printUnread(command.ErrOrStderr())
+	return nil
+}
+
+func (l *live) explainObject(ctx context.Context, from *clusterFlags, kind, name string, print *explanations) error {
 	if err := l.checkNamespaceExists(ctx, l.namespace); err != nil {
 		return err
 	}
@@ -107,11 +115,7 @@ func explainObject(command *cobra.Command, from *clusterFlags, kind, name string
 	if err != nil {
 		return err
 	}
-	if err := l.explainTemplate(ctx, from, *template, inCluster{live, pods}, print); err != nil {
-		return err
-	}
-	l.printUnread(command.ErrOrStderr())
-	return nil
+	return l.explainTemplate(ctx, from, *template, inCluster{live, pods}, print)
 }
 
 // inCluster is the existing workload of a template, with its running pods.

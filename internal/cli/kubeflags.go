@@ -3,6 +3,7 @@
 package cli
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"os"
@@ -52,6 +53,15 @@ func (k *kubeFlags) register(flags *pflag.FlagSet, namespaced bool) {
 
 // namespace returns the value of -n; empty without one.
 func (k *kubeFlags) namespace() string { return ptr.Deref(k.flags().Namespace, "") }
+
+// context returns the name of the kubeconfig's context; empty if there is none.
+func (k *kubeFlags) context() string {
+	raw, err := k.loading().RawConfig()
+	if err != nil {
+		return ""
+	}
+	return cmp.Or(ptr.Deref(k.flags().Context, ""), raw.CurrentContext)
+}
 
 func (k *kubeFlags) loading() clientcmd.ClientConfig { return k.flags().ToRawKubeConfigLoader() }
 
@@ -109,7 +119,7 @@ func (k *kubeFlags) connect(prepare func(*rest.Config)) (client.Client, string, 
 	if err != nil {
 		return nil, "", err
 	}
-	out, err := client.New(cluster, client.Options{Scheme: scheme})
+	out, err := client.NewWithWatch(cluster, client.Options{Scheme: scheme})
 	if err != nil {
 		return nil, "", fmt.Errorf("reach the cluster: %w", err)
 	}

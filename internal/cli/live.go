@@ -31,6 +31,7 @@ import (
 // live is a cluster that a command reads and writes with the user's permissions.
 type live struct {
 	client          client.Client
+	lists           client.Client   // that snapshots list with; nil = client
 	namespace       string          // that of the flag, else of the kubeconfig's context
 	config          api.Config      // of the installation, for its routing settings
 	configs         []api.Config    // of all installations in the system namespace

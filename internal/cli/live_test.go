@@ -43,6 +43,8 @@ func newLiveStage(t *testing.T, objects ...client.Object) *liveStage {
 	byName := func(o client.Object) []string { return []string{o.GetName()} }
 	cluster := fake.NewClientBuilder().WithScheme(scheme).WithObjects(objects...).WithIndex(&corev1.Event{}, "reason", func(o client.Object) []string {
 		return []string{o.(*corev1.Event).Reason}
+	}).WithIndex(&corev1.Event{}, "involvedObject.name", func(o client.Object) []string {
+		return []string{o.(*corev1.Event).InvolvedObject.Name}
 	}).WithIndex(&corev1.ConfigMap{}, metav1.ObjectNameField, byName).
 		WithIndex(&admissionregistrationv1.MutatingWebhookConfiguration{}, metav1.ObjectNameField, byName).Build()
 	return &liveStage{t: t, live: &live{

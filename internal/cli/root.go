@@ -46,7 +46,7 @@ In a cluster it runs as "outrigger serve", installed by the Helm chart. The othe
 	command.SetVersionTemplate(versionLine() + "\n")
 	command.AddCommand(injectCommand(), uninjectCommand(), diffCommand(), routesCommand(), versionCommand())
 	command.AddCommand(additional...)
-	command.AddCommand(statusCommand(), coverageCommand(), explainCommand(), shiftCommand(), promoteCommand(), canaryCommand(), undoCommand(), enableCommand(), disableCommand(), uninstallRoutesCommand(), checkCommand(), preDeleteCommand())
+	command.AddCommand(statusCommand(), dashboardCommand(), coverageCommand(), explainCommand(), shiftCommand(), promoteCommand(), canaryCommand(), undoCommand(), enableCommand(), disableCommand(), uninstallRoutesCommand(), checkCommand(), preDeleteCommand())
 	if strings.HasPrefix(filepath.Base(program), "kubectl-") {
 		usePluginName(command)
 	}

@@ -41,6 +41,20 @@ type snapshot struct {
 type heldList struct {
 	list        client.ObjectList
 	byNamespace map[string][]runtime.Object
+	byKey       map[client.ObjectKey]runtime.Object // nil = not needed yet
+}
+
+// find returns an object of the list, or nil.
+func (h *heldList) find(key client.ObjectKey) runtime.Object {
+	if h.byKey == nil {
+		h.byKey = map[client.ObjectKey]runtime.Object{}
+		for namespace, items := range h.byNamespace {
+			for _, item := range items {
+				h.byKey[client.ObjectKey{Namespace: namespace, Name: item.(metav1.Object).GetName()}] = item
+			}
+		}
+	}
+	return h.byKey[key]
 }
 
 type snapshotKey struct {
@@ -51,7 +65,11 @@ type snapshotKey struct {
 
 // snapshot returns an empty one; home is the namespace that the command is about, whole whether it is about all of them.
 func (l *live) snapshot(home string, whole bool) *snapshot {
-	return &snapshot{client: l.client, whole: whole, home: home, lists: map[snapshotKey]*heldList{}, sentences: map[string]bool{}, gaps: l.gaps}
+	reader := l.client
+	if l.lists != nil {
+		reader = l.lists
+	}
+	return &snapshot{client: reader, whole: whole, home: home, lists: map[snapshotKey]*heldList{}, sentences: map[string]bool{}, gaps: l.gaps}
 }
 
 // notes are the sentences about what could not be read, sorted. What the user has no permission to read is one of them.
@@ -69,23 +87,27 @@ func (s *snapshot) Get(ctx context.Context, key client.ObjectKey, object client.
 	if err != nil || key.Namespace == "" && !s.whole {
 		return s.getOne(ctx, key, object, options...)
 	}
-	if err := s.List(ctx, list, client.InNamespace(key.Namespace)); err != nil {
+	held, err := s.load(ctx, s.keyOf(list, key.Namespace), nil)
+	if err != nil {
 		return err
 	}
 	if key.Namespace == "" && s.gaps.HidesClusterWide(gvk.Kind) {
 		return s.getOne(ctx, key, object, options...)
 	}
-	items, err := meta.ExtractList(list)
-	if err != nil {
-		return err
+	found := held.find(key)
+	if found == nil {
+		return notFound(gvk, key.Name)
 	}
-	for _, item := range items {
-		if o, is := item.(client.Object); is && o.GetName() == key.Name && o.GetNamespace() == key.Namespace {
-			reflect.ValueOf(object).Elem().Set(reflect.ValueOf(o.DeepCopyObject()).Elem())
-			return nil
-		}
+	reflect.ValueOf(object).Elem().Set(reflect.ValueOf(found.DeepCopyObject()).Elem())
+	return nil
+}
+
+// keyOf returns the key of the list that holds the objects of a namespace.
+func (s *snapshot) keyOf(list client.ObjectList, namespace string) snapshotKey {
+	if s.whole {
+		namespace = ""
 	}
-	return notFound(gvk, key.Name)
+	return snapshotKey{kind: reflect.TypeOf(list), namespace: namespace}
 }
 
 func notFound(gvk schema.GroupVersionKind, name string) error {
@@ -153,11 +175,8 @@ func (s *snapshot) List(ctx context.Context, list client.ObjectList, options ...
 		}
 		return err
 	}
-	key := snapshotKey{kind: reflect.TypeOf(list), namespace: wanted.Namespace}
-	switch {
-	case s.whole:
-		key.namespace = ""
-	case wanted.Namespace == "" && wanted.LabelSelector != nil:
+	key := s.keyOf(list, wanted.Namespace)
+	if !s.whole && wanted.Namespace == "" && wanted.LabelSelector != nil {
 		key.selector = wanted.LabelSelector.String()
 	}
 	held, err := s.load(ctx, key, wanted.LabelSelector)

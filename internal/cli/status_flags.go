@@ -56,7 +56,9 @@ func (f *statusFlags) run(command *cobra.Command, from *clusterFlags, args []str
 		})
 	}
 	if f.watch {
-		w := statusWatch{read: read, out: out, notes: command.ErrOrStderr()}
+		var changed <-chan struct{}
+		l, changed = l.watching(command.Context())
+		w := statusWatch{statusStream: statusStream{read: read, changed: changed}, out: out, notes: command.ErrOrStderr()}
 		if isTerminal(out) {
 			w.draw = func(report diagnose.StatusReport, out io.Writer) error { return print(report, view, out) }
 		}

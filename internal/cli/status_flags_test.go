@@ -98,7 +98,7 @@ func watched(t *testing.T, draw func(diagnose.StatusReport, io.Writer) error, re
 	ctx, cancel := context.WithCancel(t.Context())
 	var out, notes bytes.Buffer
 	next := 0
-	w := statusWatch{draw: draw, out: &out, notes: &notes, pause: time.Nanosecond, read: func(context.Context) (diagnose.StatusReport, error) {
+	w := statusWatch{draw: draw, out: &out, notes: &notes, statusStream: statusStream{pause: time.Nanosecond, read: func(context.Context) (diagnose.StatusReport, error) {
 		if next == len(readings) {
 			cancel()
 			return diagnose.StatusReport{}, ctx.Err()
@@ -113,7 +113,7 @@ func watched(t *testing.T, draw func(diagnose.StatusReport, io.Writer) error, re
 			versions = append(versions, diagnose.VersionStatus{Version: "v2", Ready: 1, Pods: 2})
 		}
 		return diagnose.StatusReport{Namespaces: []diagnose.NamespaceStatus{{Name: "demo", Services: []diagnose.ServiceStatus{{Name: "web", State: diagnose.StateRouted, Versions: versions}}}}}, nil
-	}}
+	}}}
 	if err := w.run(ctx); err != nil {
 		t.Fatal(err)
 	}

@@ -12,23 +12,17 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"time"
 
 	"outrigger.dev/outrigger/internal/diagnose"
 )
 
 // statusWatch prints the status until it is interrupted: redrawn in place on a terminal, or else one line for each change.
 type statusWatch struct {
-	read  func(context.Context) (diagnose.StatusReport, error)
+	statusStream
 	draw  func(diagnose.StatusReport, io.Writer) error // nil = lines
 	out   io.Writer
 	notes io.Writer
-	pause time.Duration // between two readings; zero for the default
 }
-
-// watchPause is the shortest pause between two readings. The status depends on ten kinds of objects, on time, and on what the
-// user may read, so everything is read again. After a slow reading the pause is ten times its duration.
-const watchPause = 2 * time.Second
 
 // clearScreen moves to the corner of a terminal and clears it.
 const clearScreen = "\x1b[H\x1b[2J"
@@ -36,12 +30,8 @@ const clearScreen = "\x1b[H\x1b[2J"
 // run returns when the context ends. The first reading must succeed; later ones may fail, and are tried again.
 func (w *statusWatch) run(ctx context.Context) error {
 	shown, drawn, failure := map[string]string(nil), "", ""
-	for {
-		began := time.Now()
-		report, err := w.read(ctx)
+	return w.statusStream.run(ctx, func(report diagnose.StatusReport, err error) error {
 		switch {
-		case ctx.Err() != nil:
-			return nil
 		case err != nil && shown == nil:
 			return err
 		case err != nil:
@@ -49,25 +39,18 @@ func (w *statusWatch) run(ctx context.Context) error {
 				failure = text
 				printNotes(w.notes, failure+"; trying again")
 			}
-		default:
-			failure = ""
-			lines := statusLines(report)
-			if w.draw == nil {
-				err = w.changes(shown, lines)
-			} else {
-				drawn, err = w.redraw(report, drawn)
-			}
-			if err != nil {
-				return err
-			}
-			shown = lines
-		}
-		select {
-		case <-ctx.Done():
 			return nil
-		case <-time.After(max(cmp.Or(w.pause, watchPause), 10*time.Since(began))):
 		}
-	}
+		failure = ""
+		lines := statusLines(report)
+		if w.draw == nil {
+			err = w.changes(shown, lines)
+		} else {
+			drawn, err = w.redraw(report, drawn)
+		}
+		shown = lines
+		return err
+	})
 }
 
 // redraw draws the lines of the report that changed.

@@ -75,7 +75,7 @@ func (p *overviewPage) fill(report *diagnose.StatusReport) {
 	}
 	p.Pages = max(1, (p.Services+pageSize-1)/pageSize)
 	p.Page = min(max(p.Page, 1), p.Pages)
-	p.Namespaces = pageOf(matching, (p.Page-1)*pageSize, p.Page*pageSize)
+	p.Namespaces = pageOf(matching, p.Page, p.Pages)
 	if p.Page > 1 {
 		p.Previous = p.pathOf(p.Page - 1)
 	}
@@ -102,15 +102,16 @@ func (p *overviewPage) isNamed(name string) bool {
 	return true
 }
 
-// pageOf returns the Services with the numbers from first to before last. A namespace without Services is where its Services would be.
-func pageOf(namespaces []overviewNamespace, first, last int) []overviewNamespace {
+// pageOf returns the Services of a page. A namespace without Services is where its Services would be.
+func pageOf(namespaces []overviewNamespace, page, pages int) []overviewNamespace {
 	var out []overviewNamespace
+	first, last := (page-1)*pageSize, page*pageSize
 	at := 0
 	for _, n := range namespaces {
 		begin, end := at, at+len(n.Services)
 		at = end
 		if begin == end {
-			if first <= begin && (begin < last || first == last) {
+			if first <= begin && (begin < last || page == pages) {
 				out = append(out, n)
 			}
 			continue

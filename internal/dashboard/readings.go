@@ -73,7 +73,7 @@ const (
 // as a JSON string.
 func (s *Server) events(w http.ResponseWriter, r *http.Request) {
 	page, err := url.ParseRequestURI(r.URL.Query().Get("page"))
-	if err != nil || page.Host != "" || !strings.HasPrefix(page.Path, "/") {
+	if err != nil || page.Host != "" || !strings.HasPrefix(page.Path, "/") || strings.HasPrefix(page.Path, "//") {
 		http.Error(w, "page: expected the path of a page, such as /services/demo/web", http.StatusBadRequest)
 		return
 	}

@@ -185,7 +185,7 @@ func (s *stage) has(page string, want ...string) {
 	text := textOf(page)
 	for _, w := range want {
 		if !strings.Contains(text, w) {
-			s.t.Errorf("the page does not contain %q:\n%s", w, text)
+			s.t.Errorf("the page does not contain %q: %.1500s", w, text)
 		}
 	}
 }

@@ -1,0 +1,219 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package cli
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"outrigger.dev/outrigger/internal/dashboard"
+	"outrigger.dev/outrigger/internal/diagnose"
+)
+
+// dashboardFlags are the flags of outrigger dashboard, besides those that say which cluster.
+type dashboardFlags struct {
+	all, noBrowser, readOnly bool
+	port                     int
+}
+
+func dashboardCommand() *cobra.Command {
+	var from clusterFlags
+	var flags dashboardFlags
+	command := &cobra.Command{
+		Use:   "dashboard",
+		Short: "Show Services, canaries, problems, and sidecars in a browser, and change traffic there",
+		Long: `Serves pages on this machine until it is interrupted, and opens them in your browser. They show what "outrigger status",
+"explain", and "coverage" print, with your permissions, and stay up to date.
+
+Only 127.0.0.1 is served, and nothing is installed in the cluster. Your browser gets access from a file that only you can read, which
+is valid for a minute and for one use. Each action shows the kubectl command and the result of a server-side dry run before you run
+it. With --read-only, there are no actions.`,
+		Example: `  # The namespace of the kubeconfig's context, then every namespace that is labeled or has routes
+  outrigger dashboard
+  outrigger dashboard -A
+
+  # Without opening a browser, on a port of your choice, for example to forward it over SSH
+  outrigger dashboard -n demo --no-browser --port 8090`,
+		Args: NoArguments,
+		RunE: func(command *cobra.Command, _ []string) error { return flags.run(command, &from) },
+	}
+	from.register(command, true)
+	f := command.Flags()
+	f.BoolVarP(&flags.all, "all-namespaces", "A", false, "every namespace that is labeled or has routes of Outrigger")
+	f.IntVar(&flags.port, "port", 0, "port on 127.0.0.1 (default: a free one)")
+	f.BoolVar(&flags.noBrowser, "no-browser", false, "open no browser; print the file to open")
+	f.BoolVar(&flags.readOnly, "read-only", false, "show no actions, and refuse them")
+	_ = command.RegisterFlagCompletionFunc("port", cobra.NoFileCompletions)
+	return command
+}
+
+// run serves the dashboard until the command is interrupted.
+func (f *dashboardFlags) run(command *cobra.Command, from *clusterFlags) error {
+	if f.port < 0 || f.port > 65535 {
+		return usagef("--port=%d: expected a port from 1 to 65535, or 0 for a free one", f.port)
+	}
+	ctx, stop := context.WithCancel(command.Context())
+	defer stop()
+	l, err := from.connect(ctx, command.ErrOrStderr())
+	if err != nil {
+		return err
+	}
+	actions := actionsOf(l) // which read past the kept lists
+	l, changed := l.watching(ctx)
+	data := newDashboardData(l, from, f.all)
+	first, err := data.status(ctx)
+	if err != nil {
+		return err
+	}
+	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(f.port)))
+	if err != nil {
+		return fmt.Errorf("--port=%d: %w. Example: --port=0 for a free port", f.port, err)
+	}
+	scope := "namespace " + l.namespace
+	if f.all {
+		scope = "all namespaces"
+	}
+	options := dashboard.Options{Address: listener.Addr().String(), Scope: scope, Cluster: from.kube.context(), ReadOnly: f.readOnly, Data: data, Actions: actions, Now: l.now}
+	server, err := dashboard.New(options)
+	if err != nil {
+		_ = listener.Close() // the error above is the one to report
+		return err
+	}
+	server.Update(&first, nil)
+	go func() {
+		stream := statusStream{read: data.status, changed: changed}
+		_ = stream.run(ctx, func(report diagnose.StatusReport, err error) error { // it ends with the context
+			if err != nil {
+				err = withoutAttempt(err)
+			}
+			server.Update(&report, err)
+			return nil
+		})
+	}()
+	web := &http.Server{Handler: server, ReadHeaderTimeout: 10 * time.Second, MaxHeaderBytes: 64 << 10, BaseContext: func(net.Listener) context.Context { return ctx }}
+	ended := make(chan error, 1)
+	go func() { ended <- web.Serve(listener) }()
+	d := door{server: server, address: options.Address, noBrowser: f.noBrowser, in: command.InOrStdin(), out: command.OutOrStdout()}
+	say(d.out, "Dashboard of %s: http://%s", scope, options.Address)
+	if err := d.keep(ctx, ended); err != nil {
+		return err
+	}
+	stop() // ends the live updates
+	_ = web.Close()
+	return nil
+}
+
+func say(out io.Writer, format string, args ...any) {
+	_, _ = fmt.Fprintf(out, format+"\n", args...) // nothing to do if stdout is closed
+}
+
+// door lets the user's browser in: with a file in a folder of the user alone, which goes on to a link that is valid once. A link as an
+// argument of a browser could be read by other users of the machine.
+type door struct {
+	server    *dashboard.Server
+	address   string
+	noBrowser bool
+	in        io.Reader
+	out       io.Writer
+}
+
+// keep opens the dashboard, and again for each line of input, until the context or the server ends.
+func (d door) keep(ctx context.Context, ended <-chan error) error {
+	folder, err := os.MkdirTemp("", "outrigger-dashboard-") // of mode 0700
+	if err != nil {
+		return fmt.Errorf("create a folder for the file that opens the dashboard: %w", err)
+	}
+	defer func() { _ = os.RemoveAll(folder) }() // a token in it is of no use once the server has ended
+	lines := make(chan struct{})
+	go func() {
+		for scanner := bufio.NewScanner(d.in); scanner.Scan(); {
+			select {
+			case lines <- struct{}{}:
+			case <-ctx.Done():
+				return
+			}
+		}
+	}()
+	for first := true; ; first = false {
+		file := filepath.Join(folder, "open.html")
+		used, err := d.write(file)
+		if err != nil {
+			return err
+		}
+		d.invite(ctx, file)
+		if first {
+			say(d.out, "Press Enter for a new file, or Ctrl-C to stop.")
+		}
+		expired := time.After(dashboard.TokenLifetime)
+		for isWaiting := true; isWaiting; {
+			select {
+			case <-ctx.Done():
+				return nil
+			case err := <-ended:
+				return fmt.Errorf("the dashboard cannot be served any longer: %w", err)
+			case <-lines:
+				isWaiting = false
+			case <-used:
+				used, err = nil, os.Remove(file)
+			case <-expired:
+				err = os.Remove(file)
+				if errors.Is(err, os.ErrNotExist) {
+					err = nil
+				}
+			}
+			if err != nil {
+				return fmt.Errorf("remove the file that opens the dashboard: %w", err)
+			}
+		}
+	}
+}
+
+// write writes a file that goes on to a new link, in place of an earlier one.
+func (d door) write(file string) (used <-chan struct{}, err error) {
+	token, used := d.server.NewToken()
+	page := fmt.Sprintf("<!doctype html>\n<meta charset=\"utf-8\">\n<meta name=\"referrer\" content=\"no-referrer\">\n"+
+		"<meta http-equiv=\"refresh\" content=\"0; url=http://%s/open?token=%s\">\n<title>Outrigger</title>\n", d.address, token)
+	if err := os.Remove(file); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return nil, err
+	}
+	return used, os.WriteFile(file, []byte(page), 0o600)
+}
+
+// invite opens a browser, or prints what to open.
+func (d door) invite(ctx context.Context, file string) {
+	if !d.noBrowser && openBrowser(ctx, file) == nil {
+		say(d.out, "Opening a browser (%s)", file)
+		return
+	}
+	say(d.out, "Open this file in a browser within %.0fs: %s", dashboard.TokenLifetime.Seconds(), file)
+}
+
+// openBrowser starts the program with which this system opens a file.
+func openBrowser(ctx context.Context, file string) error {
+	name, args := "xdg-open", []string{file}
+	switch runtime.GOOS {
+	case "darwin":
+		name = "open"
+	case "windows":
+		name, args = "rundll32", []string{"url.dll,FileProtocolHandler", file}
+	}
+	program := exec.CommandContext(ctx, name, args...) //nolint:gosec // the file is the one of write
+	if err := program.Start(); err != nil {
+		return err
+	}
+	go func() { _ = program.Wait() }() // its success is seen in the browser
+	return nil
+}

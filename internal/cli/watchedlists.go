@@ -1,0 +1,226 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package cli
+
+import (
+	"context"
+	"maps"
+	"slices"
+	"sync"
+
+	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/watch"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/client/apiutil"
+
+	"outrigger.dev/outrigger/routing"
+)
+
+// watchedLists is a client that requests a list once, and then keeps it up to date by a watch until the context ends. What the user may
+// list but not watch is requested each time. Items are shared, must not be changed, and lack what no command with watches reads.
+type watchedLists struct {
+	client.WithWatch
+	ctx     context.Context
+	changed chan struct{} // receives a value after a change; holds one
+
+	mu   sync.Mutex
+	held map[watchedKey]*watchedList
+}
+
+type watchedKey struct {
+	kind, namespace, selector string
+}
+
+// watchedList is a list with its watch.
+type watchedList struct {
+	mu          sync.Mutex                // held while it is requested, too
+	items       map[string]runtime.Object // by namespace/name; nil while it has to be requested
+	sorted      []runtime.Object          // the items; nil after a change
+	version     string                    // resourceVersion
+	isUnwatched bool                      // the user may not watch it
+}
+
+// watching returns the cluster with lists that are kept up to date until the context ends, and a channel that receives a value after they
+// have changed.
+func (l *live) watching(ctx context.Context) (*live, <-chan struct{}) {
+	withWatch, is := l.client.(client.WithWatch)
+	if !is {
+		return l, nil
+	}
+	lists := &watchedLists{WithWatch: withWatch, ctx: ctx, changed: make(chan struct{}, 1), held: map[watchedKey]*watchedList{}}
+	out := *l
+	out.lists = lists
+	return &out, lists.changed
+}
+
+// List implements client.Reader. Lists of a part are not kept.
+func (w *watchedLists) List(ctx context.Context, list client.ObjectList, options ...client.ListOption) error {
+	wanted := client.ListOptions{}
+	wanted.ApplyOptions(options)
+	if _, isMetadata := list.(*metav1.PartialObjectMetadataList); isMetadata || wanted.FieldSelector != nil || wanted.Limit != 0 || wanted.Continue != "" {
+		return w.WithWatch.List(ctx, list, options...)
+	}
+	gvk, err := apiutil.GVKForObject(list, w.Scheme())
+	if err != nil {
+		return err
+	}
+	key := watchedKey{kind: gvk.String(), namespace: wanted.Namespace}
+	if wanted.LabelSelector != nil {
+		key.selector = wanted.LabelSelector.String()
+	}
+	held := w.listOf(key)
+	held.mu.Lock()
+	defer held.mu.Unlock()
+	if held.items == nil {
+		if err := w.WithWatch.List(ctx, list, options...); err != nil || held.isUnwatched {
+			return err
+		}
+		return w.begin(held, list, wanted)
+	}
+	if held.sorted == nil {
+		for _, name := range slices.Sorted(maps.Keys(held.items)) {
+			held.sorted = append(held.sorted, held.items[name])
+		}
+	}
+	list.SetResourceVersion(held.version)
+	return meta.SetList(list, held.sorted)
+}
+
+func (w *watchedLists) listOf(key watchedKey) *watchedList {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.held[key] == nil {
+		w.held[key] = &watchedList{}
+	}
+	return w.held[key]
+}
+
+// begin keeps a list that was requested, if it can be watched.
+func (w *watchedLists) begin(held *watchedList, list client.ObjectList, wanted client.ListOptions) error {
+	watched, err := w.watch(list, wanted, list.GetResourceVersion())
+	if err != nil {
+		held.isUnwatched = isForbidden(err)
+		return nil //nolint:nilerr // it is requested again the next time
+	}
+	items, err := meta.ExtractList(list)
+	if err != nil {
+		watched.Stop()
+		return err
+	}
+	held.items, held.sorted, held.version = map[string]runtime.Object{}, nil, list.GetResourceVersion()
+	for _, item := range items {
+		held.put(item)
+	}
+	empty := list.DeepCopyObject().(client.ObjectList)
+	if err := meta.SetList(empty, nil); err != nil {
+		watched.Stop()
+		return err
+	}
+	go w.follow(held, watched, empty, wanted)
+	return nil
+}
+
+func (w *watchedLists) watch(list client.ObjectList, wanted client.ListOptions, version string) (watch.Interface, error) {
+	wanted.Raw = &metav1.ListOptions{ResourceVersion: version, AllowWatchBookmarks: true}
+	return w.WithWatch.Watch(w.ctx, list, &wanted)
+}
+
+// follow keeps a list up to date. API servers end each watch after some minutes; it is continued then. If that fails, the list is
+// requested again when it is needed.
+func (w *watchedLists) follow(held *watchedList, watched watch.Interface, list client.ObjectList, wanted client.ListOptions) {
+	for {
+		isIntact := true
+		for event := range watched.ResultChan() {
+			if isIntact = held.apply(event); !isIntact {
+				break
+			}
+			if event.Type != watch.Bookmark {
+				w.signal()
+			}
+		}
+		watched.Stop()
+		if w.ctx.Err() != nil {
+			return
+		}
+		held.mu.Lock()
+		version := held.version
+		held.mu.Unlock()
+		if isIntact {
+			var err error
+			if watched, err = w.watch(list, wanted, version); err == nil {
+				continue
+			}
+		}
+		held.mu.Lock()
+		held.items, held.sorted = nil, nil
+		held.mu.Unlock()
+		w.signal()
+		return
+	}
+}
+
+// signal reports a change.
+func (w *watchedLists) signal() {
+	select {
+	case w.changed <- struct{}{}:
+	default: // one is reported already
+	}
+}
+
+// apply applies a change. It returns false if the list is no longer up to date.
+func (l *watchedList) apply(event watch.Event) bool {
+	object, is := event.Object.(client.Object)
+	if !is {
+		return false // a Status
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.version = object.GetResourceVersion()
+	switch event.Type {
+	case watch.Added, watch.Modified:
+		l.put(object)
+	case watch.Deleted:
+		delete(l.items, itemKey(object))
+	case watch.Bookmark:
+		return true
+	default:
+		return false
+	}
+	l.sorted = nil
+	return true
+}
+
+func (l *watchedList) put(item runtime.Object) {
+	lighten(item)
+	l.items[itemKey(item.(client.Object))] = item
+}
+
+func itemKey(object client.Object) string { return object.GetNamespace() + "/" + object.GetName() }
+
+// lighten removes what takes much memory and is not read from a list: managed fields, except those by which edits of Istio's objects are
+// found, and most of the specification of pods.
+func lighten(item runtime.Object) {
+	object, is := item.(client.Object)
+	if !is {
+		return
+	}
+	kept := []metav1.ManagedFieldsEntry(nil)
+	switch o := item.(type) {
+	case *networkingv1.DestinationRule, *networkingv1.VirtualService, *networkingv1.Gateway:
+		kept = routing.CompactManagedFields(object.GetManagedFields())
+	case *corev1.Node:
+		o.Status.Images = nil
+	case *corev1.Pod:
+		for _, containers := range [][]corev1.Container{o.Spec.InitContainers, o.Spec.Containers} {
+			for i, c := range containers {
+				containers[i] = corev1.Container{Name: c.Name, Image: c.Image, Ports: c.Ports, RestartPolicy: c.RestartPolicy}
+			}
+		}
+		o.Spec.Volumes, o.Spec.Affinity, o.Spec.Tolerations = nil, nil, nil
+	}
+	object.SetManagedFields(kept)
+}

@@ -1,0 +1,209 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package cli
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/watch"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
+)
+
+// watchStage is a cluster whose watches the test controls.
+type watchStage struct {
+	*live
+	t       *testing.T
+	changed <-chan struct{}
+
+	mu       sync.Mutex
+	lists    int // that the API server answered
+	versions []string
+	watches  []*watch.FakeWatcher
+	refused  error // of watches
+}
+
+func newWatchStage(t *testing.T, objects ...client.Object) *watchStage {
+	t.Helper()
+	w := &watchStage{t: t}
+	s := newLiveStage(t, objects...).through(interceptor.Funcs{
+		List: func(ctx context.Context, c client.WithWatch, list client.ObjectList, options ...client.ListOption) error {
+			w.mu.Lock()
+			defer w.mu.Unlock()
+			w.lists++
+			return c.List(ctx, list, options...)
+		},
+		Watch: func(_ context.Context, _ client.WithWatch, _ client.ObjectList, options ...client.ListOption) (watch.Interface, error) {
+			w.mu.Lock()
+			defer w.mu.Unlock()
+			if w.refused != nil {
+				return nil, w.refused
+			}
+			wanted := client.ListOptions{}
+			wanted.ApplyOptions(options)
+			w.versions = append(w.versions, wanted.Raw.ResourceVersion)
+			one := watch.NewFakeWithChanSize(10, false)
+			w.watches = append(w.watches, one)
+			return one, nil
+		},
+	})
+	w.live, w.changed = s.watching(t.Context())
+	return w
+}
+
+// pods lists the pods of namespace demo, and compares how many lists the API server has answered so far.
+func (w *watchStage) pods(lists int, want ...string) {
+	w.t.Helper()
+	var list corev1.PodList
+	if err := w.live.lists.List(w.t.Context(), &list, client.InNamespace("demo")); err != nil {
+		w.t.Fatal(err)
+	}
+	var names []string
+	for i := range list.Items {
+		names = append(names, list.Items[i].Name+"@"+list.Items[i].ResourceVersion)
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if !slices.Equal(names, want) || w.lists != lists {
+		w.t.Errorf("pods %v after %d lists, want %v after %d", names, w.lists, want, lists)
+	}
+}
+
+func (w *watchStage) watch(number int) *watch.FakeWatcher {
+	w.t.Helper()
+	for {
+		w.mu.Lock()
+		if len(w.watches) > number {
+			defer w.mu.Unlock()
+			return w.watches[number]
+		}
+		w.mu.Unlock()
+		select {
+		case <-w.t.Context().Done():
+			w.t.Fatal("no watch")
+		case <-time.After(time.Millisecond):
+		}
+	}
+}
+
+func numbered(name, version string) *corev1.Pod {
+	pod := podOf(name, map[string]string{"app": "app"}, true)
+	pod.ResourceVersion = version
+	return pod
+}
+
+func TestAListIsRequestedOnceAndKeptUpToDate(t *testing.T) {
+	t.Parallel()
+	w := newWatchStage(t, podOf("a", nil, true), podOf("b", nil, true))
+	w.pods(1, "a@999", "b@999")
+	w.watch(0).Modify(numbered("b", "1001"))
+	<-w.changed
+	w.pods(1, "a@999", "b@1001")
+	w.watch(0).Add(numbered("aa", "1002"))
+	<-w.changed
+	w.watch(0).Delete(numbered("b", "1003"))
+	<-w.changed
+	w.pods(1, "a@999", "aa@1002")
+}
+
+// API servers end watches. They continue after the last change or bookmark.
+func TestAWatchContinues(t *testing.T) {
+	t.Parallel()
+	w := newWatchStage(t, podOf("a", nil, true))
+	w.pods(1, "a@999")
+	first := w.watch(0)
+	bookmark := numbered("", "1005")
+	first.Action(watch.Bookmark, bookmark)
+	first.Stop()
+	w.watch(1).Add(numbered("b", "1006"))
+	<-w.changed
+	w.pods(1, "a@999", "b@1006")
+	if w.versions[1] != "1005" {
+		t.Errorf("it continues after %s", w.versions[1])
+	}
+}
+
+// A list whose watch fails is requested again.
+func TestAFailedWatchRequestsTheListAgain(t *testing.T) {
+	t.Parallel()
+	for name, fail := range map[string]func(*watchStage){
+		"expired": func(w *watchStage) { w.watch(0).Error(&metav1.Status{Code: 410, Reason: metav1.StatusReasonExpired}) },
+		"the API server is away": func(w *watchStage) {
+			w.mu.Lock()
+			w.refused = errors.New("connection refused")
+			w.mu.Unlock()
+			w.watch(0).Stop()
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWatchStage(t, podOf("a", nil, true))
+			w.pods(1, "a@999")
+			fail(w)
+			<-w.changed
+			w.pods(2, "a@999")
+			w.mu.Lock()
+			w.refused = nil
+			w.mu.Unlock()
+		})
+	}
+}
+
+// Without permission to watch, each list is requested, and no watch is tried again.
+func TestListsWithoutPermissionToWatch(t *testing.T) {
+	t.Parallel()
+	w := newWatchStage(t, podOf("a", nil, true))
+	w.refused = forbidden
+	w.pods(1, "a@999")
+	w.refused = nil
+	w.pods(2, "a@999")
+	if len(w.watches) > 0 {
+		t.Error("it watches")
+	}
+}
+
+// Parts of a list are requested, and lists that may not be read are tried again.
+func TestPartsOfAListAreNotKept(t *testing.T) {
+	t.Parallel()
+	w := newWatchStage(t, podOf("a", nil, true))
+	for range 2 {
+		var list corev1.PodList
+		if err := w.live.lists.List(t.Context(), &list, client.InNamespace("demo"), client.Limit(1)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if w.lists != 2 || len(w.watches) > 0 {
+		t.Errorf("%d lists, %d watches", w.lists, len(w.watches))
+	}
+}
+
+// With kept lists, status and explain say the same as without.
+func TestStatusFromKeptLists(t *testing.T) {
+	t.Parallel()
+	s := shop(t, ingressGateway()...)
+	s.annotate("app", "outrigger.dev/weights=v1=90,v2=10", "outrigger.dev/expose=true", "outrigger.dev/hosts=a.example.com")
+	s.reconcile("app")
+	for _, all := range []bool{false, true} {
+		want, err := s.status(t.Context(), all)
+		if err != nil {
+			t.Fatal(err)
+		}
+		kept, _ := s.watching(t.Context())
+		for range 2 {
+			got, err := kept.status(t.Context(), all)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if w, g := toJSON(t, want), toJSON(t, got); w != g {
+				t.Errorf("all=%v: want\n%s\ngot\n%s", all, w, g)
+			}
+		}
+	}
+}

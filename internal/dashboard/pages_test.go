@@ -1,0 +1,392 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package dashboard
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"reflect"
+	"regexp"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"outrigger.dev/outrigger/internal/diagnose"
+)
+
+func TestOverviewShowsWhatStatusReports(t *testing.T) {
+	t.Parallel()
+	s := newStage(t).open()
+	report := reportOf(web().ServiceStatus)
+	report.Frozen = "Routes are frozen."
+	report.NotRunning = "No controller of Outrigger runs."
+	report.Notes = []string{"You have no permission to read Nodes."}
+	report.Namespaces[0].Problems = []diagnose.ProblemStatus{{Object: "Namespace demo", Reason: "GatewayNotFound", Message: "There is no such Gateway."}}
+	report.Namespaces[0].WithoutSidecar = []diagnose.RestartStatus{{Workload: "Deployment/old", Pods: 1}}
+	report.Certificates = []diagnose.CertificateStatus{{Webhook: "outrigger", Problem: "it has expired"}}
+	s.Update(report, nil)
+	page := s.page("/", http.StatusOK)
+	s.has(page, "all namespaces", "in kind", "Routes are frozen.", "No controller of Outrigger runs.", "You have no permission to read Nodes.", "1 Service, 2 problems",
+		"demo", "injection enabled", "1 workload without a sidecar", "GatewayNotFound", "web routed", "v1 90% 2/2", "v2 10% 1/2",
+		"http://web.example.com/", "v2 progressing step 2 of 4, 10%", "it has expired")
+	for _, want := range []string{`href="/services/demo/web"`, `href="http://web.example.com/"`, `aria-label="Share of requests: v1 90%, v2 10%"`} {
+		if !strings.Contains(page, want) {
+			t.Errorf("no %s in\n%s", want, page)
+		}
+	}
+}
+
+func TestOverviewBeforeTheFirstReading(t *testing.T) {
+	t.Parallel()
+	s := newStage(t).open()
+	s.has(s.page("/", http.StatusOK), "The cluster has not been read yet.")
+	s.Update(&diagnose.StatusReport{}, nil)
+	s.has(s.page("/", http.StatusOK), "To begin: outrigger enable NAMESPACE")
+}
+
+// services are namespaces of so many Services, of which each tenth has a problem.
+func services(namespaces, each int) *diagnose.StatusReport {
+	report := &diagnose.StatusReport{At: noon}
+	for n := range namespaces {
+		status := diagnose.NamespaceStatus{Name: fmt.Sprintf("ns-%03d", n), Injection: "enabled"}
+		for i := range each {
+			one := web().ServiceStatus
+			if one.Name = fmt.Sprintf("svc-%04d", i); i%10 != 0 {
+				one.Problems = nil
+			}
+			status.Services = append(status.Services, one)
+		}
+		report.Namespaces = append(report.Namespaces, status)
+	}
+	return report
+}
+
+var rows = regexp.MustCompile(`<th scope="row"><a href="/services/([^"]*)">`)
+
+func shown(page string) []string {
+	var out []string
+	for _, match := range rows.FindAllStringSubmatch(page, -1) {
+		out = append(out, match[1])
+	}
+	return out
+}
+
+func TestOverviewIsPaged(t *testing.T) {
+	t.Parallel()
+	s := newStage(t).open()
+	s.Update(services(3, 40), nil)
+	var all []string
+	for path := "/"; path != ""; {
+		page := s.page(path, http.StatusOK)
+		got := shown(page)
+		if len(got) == 0 || len(got) > pageSize {
+			t.Fatalf("%s shows %d Services", path, len(got))
+		}
+		all = append(all, got...)
+		path = ""
+		if next := regexp.MustCompile(`href="([^"]*)" rel="next"`).FindStringSubmatch(page); next != nil {
+			path = next[1]
+		}
+	}
+	if len(all) != 120 || all[0] != "ns-000/svc-0000" || all[119] != "ns-002/svc-0039" {
+		t.Errorf("the pages show %d Services, from %s to %s", len(all), all[0], all[len(all)-1])
+	}
+	seen := map[string]bool{}
+	for _, name := range all {
+		if seen[name] {
+			t.Errorf("%s is shown twice", name)
+		}
+		seen[name] = true
+	}
+	s.has(s.page("/?page=2", http.StatusOK), "Page 2 of 3", "ns-001 (continued)", "ns-002")
+	for path, want := range map[string]string{"/?page=0": "Page 1 of 3", "/?page=-1": "Page 1 of 3", "/?page=99": "Page 3 of 3", "/?page=x": "Page 1 of 3"} {
+		s.has(s.page(path, http.StatusOK), want)
+	}
+}
+
+func TestOverviewFinds(t *testing.T) {
+	t.Parallel()
+	s := newStage(t).open()
+	report := services(3, 40)
+	report.Namespaces = append(report.Namespaces, diagnose.NamespaceStatus{Name: "zzz", Problems: []diagnose.ProblemStatus{{Object: "Namespace zzz", Reason: "InvalidAnnotation"}}})
+	s.Update(report, nil)
+	for path, c := range map[string]struct {
+		count   int
+		summary string
+	}{
+		"/?q=svc-0012":              {3, "3 of 120 Services"},
+		"/?q=ns-001":                {40, "40 of 120 Services"},
+		"/?q=ns-001/svc-0012":       {1, "1 of 120 Services"},
+		"/?q=+0012+ns-002+":         {1, "1 of 120 Services"},
+		"/?problems=1":              {12, "12 of 120 Services, 13 problems"},
+		"/?problems=1&q=ns-002":     {4, "4 of 120 Services"},
+		"/?q=none":                  {0, "0 of 120 Services, 13 problems"},
+		"/?q=%3Cscript%3Ealert(1)":  {0, "0 of 120 Services"},
+		"/?problems=1&q=zzz":        {0, "InvalidAnnotation"},
+		"/?problems=1&q=zzz&page=7": {0, "InvalidAnnotation"},
+	} {
+		page := s.page(path, http.StatusOK)
+		if got := len(shown(page)); got != c.count {
+			t.Errorf("%s shows %d Services, want %d", path, got, c.count)
+		}
+		s.has(page, c.summary)
+	}
+	s.has(s.page("/?q=none", http.StatusOK), "No Service matches.")
+	if page := s.page("/?q=ns-0&problems=", http.StatusOK); !strings.Contains(page, `href="/?page=2&amp;q=ns-0"`) {
+		t.Errorf("the next page forgets the search:\n%s", page)
+	}
+}
+
+// A namespace without Services is on one page, wherever the pages begin.
+func TestPagesHaveEachNamespaceWithoutServicesOnce(t *testing.T) {
+	t.Parallel()
+	for _, each := range [][]int{{0}, {0, 0}, {50, 0}, {0, 50}, {25, 0, 25}, {50, 0, 50}, {49, 0, 1, 0}, {100, 0}, {0, 100, 0, 1}, {}} {
+		var all []overviewNamespace
+		total, empty := 0, 0
+		for i, count := range each {
+			all = append(all, overviewNamespace{NamespaceStatus: diagnose.NamespaceStatus{Name: fmt.Sprint(i), Services: make([]diagnose.ServiceStatus, count)}})
+			if total += count; count == 0 {
+				empty++
+			}
+		}
+		services, without := 0, 0
+		pages := max(1, (total+pageSize-1)/pageSize)
+		for page := range pages {
+			for _, n := range pageOf(all, page+1, pages) {
+				if services += len(n.Services); len(n.Services) == 0 {
+					without++
+				}
+			}
+		}
+		if services != total || without != empty {
+			t.Errorf("%v: the pages show %d Services of %d, and %d namespaces without of %d", each, services, total, without, empty)
+		}
+	}
+}
+
+func TestServicePage(t *testing.T) {
+	t.Parallel()
+	s := newStage(t).open()
+	s.services["demo/web"] = web()
+	page := s.page("/services/demo/web", http.StatusOK)
+	s.has(page, "Service demo/web", "routed", "on, by label outrigger.dev/routing on the Service", "v1, because it was the first version when the default was recorded",
+		"Next change 2026-01-02 12:01:00 UTC", "UnknownAnnotation", "Outrigger does not read this annotation.",
+		"end-user=jason v2 100%", "all other requests v1 90%, v2 10% v2 5%", "step 2 of 4", "error-rate 0.2% (&lt;1%)",
+		"v1 default 90% Deployment/web-v1 fixed 2 of 2 web:1", "CanaryStep", "Decision 2026-01-02 11:00:00 UTC default v1, in effect since then; before: default v1, weights v1=100", "VirtualService web kind: VirtualService",
+		"outrigger explain -n demo web")
+	if want := `<code>kubectl annotate service -n demo web outrigger.dev/weights=v1=90,v2=10 --overwrite</code>`; !strings.Contains(page, want) {
+		t.Errorf("the fix cannot be copied: no %s in\n%s", want, page)
+	}
+	s.has(s.page("/services/demo/none", http.StatusNotFound), "namespace demo has no Service none")
+}
+
+// A Service with nothing but a name shows what is absent, not a blank page.
+func TestServicePageWithoutAnything(t *testing.T) {
+	t.Parallel()
+	s := newStage(t).open()
+	s.services["demo/web"] = &Service{
+		ServiceExplanation: diagnose.ServiceExplanation{Namespace: "demo", ServiceStatus: diagnose.ServiceStatus{Name: "web", State: diagnose.StateUnknown}},
+		Facts:              web().Facts,
+	}
+	s.has(s.page("/services/demo/web", http.StatusOK), "No problems.", "everything unknown", "No pods.", "none is recorded", "No Events and no earlier decisions.", "Generated objects None.")
+}
+
+func TestMissingPermissionIsNamed(t *testing.T) {
+	t.Parallel()
+	s := newStage(t).open()
+	s.denied = "no permission to patch Service demo/web"
+	s.services["demo/web"] = web()
+	s.services["demo/web"].Notes = []string{"You have no permission to read Events."}
+	s.has(s.page("/services/demo/web", http.StatusOK), "no permission to patch Service demo/web", "You have no permission to read Events.")
+	s.failure = &Error{http.StatusForbidden, errors.New("no permission to list Services in namespace demo")}
+	s.has(s.page("/services/demo/other", http.StatusForbidden), "no permission to list Services in namespace demo")
+}
+
+func TestInjectionPages(t *testing.T) {
+	t.Parallel()
+	s := newStage(t).open()
+	s.has(s.page("/injection", http.StatusOK), "Every pod that should have a sidecar has the current one.")
+	s = newStage(t).open()
+	s.coverage.Pods.Missing, s.coverage.Notes = 2, []string{"You have no permission to read Nodes."}
+	s.coverage.Workloads = []diagnose.WorkloadCoverage{
+		{Namespace: "demo", Workload: "Deployment/web-v1", State: "missing", Reason: "NoSidecar", Pods: []string{"a", "b"}, Of: 3, Command: "kubectl rollout restart deployment/web-v1 -n demo"},
+		{Namespace: "demo", Workload: "Job/once", State: "outdated", Reason: "ImageDiffers", Details: []string{"istio-proxy: image"}, Pods: []string{"c"}, Of: 1},
+	}
+	page := s.page("/injection", http.StatusOK)
+	s.has(page, "2 without a sidecar", "missing 2 of 3 NoSidecar", "outdated 1 of 1 ImageDiffers istio-proxy: image (Job/once in namespace demo: its next pod gets the sidecar)", "You have no permission to read Nodes.")
+	if !strings.Contains(page, `href="/injection/demo/Deployment/web-v1"`) || !strings.Contains(page, "<code>kubectl rollout restart deployment/web-v1 -n demo</code>") {
+		t.Errorf("no link or command:\n%s", page)
+	}
+	s.explained = &Explanation{
+		InjectionExplanation: diagnose.InjectionExplanation{Kind: "Deployment", Namespace: "demo", Name: "web-v1", Sidecar: "A new pod gets no sidecar.", Change: []string{"Label the namespace: kubectl label namespace demo istio-injection=enabled"}},
+		Paragraphs:           []diagnose.Paragraph{{Heading: "Webhooks", Rows: [][]string{{"Outrigger", "does not match"}}}},
+	}
+	s.has(s.page("/injection/demo/Deployment/web-v1", http.StatusOK), "A new pod gets no sidecar.", "kubectl label namespace demo istio-injection=enabled", "Webhooks Outrigger does not match", "outrigger explain Deployment/web-v1 -n demo")
+}
+
+func TestReadOnlyRefusesActions(t *testing.T) {
+	t.Parallel()
+	s := newStage(t).open()
+	s.ReadOnly = true
+	s.services["demo/web"] = web()
+	if page := s.page("/services/demo/web", http.StatusOK); strings.Contains(page, `method="post"`) {
+		t.Errorf("there are actions:\n%s", page)
+	}
+	s.has(s.page("/", http.StatusOK), "read-only")
+	w := s.do(s.request(http.MethodPost, "/actions/demo/web/shift", map[string][]string{"form-token": {s.formToken}}))
+	if w.Code != http.StatusForbidden || s.acted > 0 || len(s.written) > 0 {
+		t.Errorf("%d: %d %v", w.Code, s.acted, s.written)
+	}
+}
+
+// hostileText is what an attacker writes where the API server lets anybody write.
+const hostileText = `"'><script>alert(1)</script><img src=x onerror=alert(1)>{{.}}</textarea></code></svg>javascript:alert(1)` + "\r\nevent: page\r\n\u2028"
+
+// poison replaces each text of a value by a hostile one.
+func poison(v reflect.Value) {
+	switch v.Kind() {
+	case reflect.Pointer:
+		if !v.IsNil() {
+			poison(v.Elem())
+		}
+	case reflect.Struct:
+		for i := range v.NumField() {
+			if v.Field(i).CanSet() {
+				poison(v.Field(i))
+			}
+		}
+	case reflect.Slice:
+		for i := range v.Len() {
+			poison(v.Index(i))
+		}
+	case reflect.String:
+		v.SetString(hostileText)
+	}
+}
+
+// Every text from the cluster, in every field of everything that pages show, stays text.
+func TestHostileTextsAreEscaped(t *testing.T) {
+	t.Parallel()
+	s := newStage(t).open()
+	one := web()
+	one.Routes = []diagnose.PathStatus{{Hosts: []string{""}}}
+	one.Pending = []diagnose.PendingStatus{{Missing: []string{""}}}
+	one.Due, one.Unwritten, one.Notes = []string{""}, []string{""}, []string{""}
+	one.Canary.Failing = []string{""}
+	one.Metrics = []Metrics{{Values: []MetricValue{{}}}}
+	facts := one.Facts
+	one.Facts = diagnose.ActionFacts{}
+	poison(reflect.ValueOf(one).Elem())
+	one.Facts = facts
+	one.Canary.State = "progressing"
+	report := reportOf(one.ServiceStatus)
+	report.Certificates = []diagnose.CertificateStatus{{}}
+	report.Namespaces[0].WithoutSidecar = []diagnose.RestartStatus{{}}
+	report.Namespaces[0].Problems = []diagnose.ProblemStatus{{}}
+	report.Notes = []string{""}
+	poison(reflect.ValueOf(report).Elem())
+	s.services["demo/web"] = one
+	s.coverage.Workloads, s.coverage.Notes = []diagnose.WorkloadCoverage{{Details: []string{""}, Pods: []string{""}}, {}}, []string{""}
+	poison(reflect.ValueOf(s.coverage).Elem())
+	s.coverage.Workloads[1].Command = ""
+	s.explained = &Explanation{Paragraphs: []diagnose.Paragraph{{Rows: [][]string{{""}}}}, Notes: []string{""}}
+	s.explained.Change, s.explained.Decision = []string{""}, &diagnose.InjectionDecision{Problems: []diagnose.ProblemStatus{{}}}
+	poison(reflect.ValueOf(s.explained).Elem())
+	s.denied = hostileText
+	s.Scope, s.Cluster = hostileText, hostileText
+	s.Update(report, nil)
+	s.Update(nil, errors.New(hostileText))
+	check := func(name, page string) {
+		t.Helper()
+		for _, bad := range []string{"<script>alert", "<img src=x", "onerror=alert(1)>", `href="javascript:`, "</textarea>", "</svg>javascript"} {
+			if strings.Contains(page, bad) {
+				t.Errorf("%s contains %s", name, bad)
+			}
+		}
+		if tags := regexp.MustCompile(`<[^>]*>`).FindAllString(page, -1); tags != nil {
+			for _, tag := range tags {
+				for _, bad := range []string{" onerror", " onclick", " onload", " style=", "javascript:alert"} {
+					if strings.Contains(regexp.MustCompile(`"[^"]*"`).ReplaceAllString(tag, `""`), bad) {
+						t.Errorf("%s has the tag %s", name, tag)
+					}
+				}
+			}
+		}
+	}
+	for _, path := range []string{"/", "/?problems=1", "/injection", "/injection/demo/Deployment/web", "/services/demo/web", "/services/demo/%3Cscript%3Ealert(1)%3C%2Fscript%3E", "/%3Cscript%3Ealert(1)"} {
+		w := s.do(s.request(http.MethodGet, path, nil))
+		if !strings.Contains(w.Body.String(), "&lt;script&gt;") {
+			t.Errorf("%s shows no hostile text", path)
+		}
+		check(path, w.Body.String())
+	}
+}
+
+// inline is what the Content-Security-Policy does not allow.
+var inline = regexp.MustCompile(`(?i)<style|\sstyle\s*=|\son[a-z]+\s*=|<script(?:\s[^>]*)?>\s*\S|javascript:`)
+
+func TestPagesHaveNoInlineScriptOrStyle(t *testing.T) {
+	t.Parallel()
+	s := newStage(t).open()
+	s.services["demo/web"] = web()
+	s.explained = &Explanation{}
+	s.Update(reportOf(web().ServiceStatus), nil)
+	for _, path := range []string{"/", "/injection", "/injection/demo/Deployment/web", "/services/demo/web", "/none"} {
+		page := strings.ReplaceAll(s.do(s.request(http.MethodGet, path, nil)).Body.String(), "</script>", "")
+		page = regexp.MustCompile(`<script src="[^"]*" defer>\s*`).ReplaceAllString(page, "")
+		if found := inline.FindString(page); found != "" {
+			t.Errorf("%s has %q", path, found)
+		}
+	}
+	for _, bad := range []string{`<p style="x">`, `<rect STYLE = "x">`, `<style>`, `<a onclick="x">`, `<script>x`} {
+		if !inline.MatchString(bad) {
+			t.Errorf("%s is not found", bad)
+		}
+	}
+}
+
+func TestAdviceParts(t *testing.T) {
+	t.Parallel()
+	command := func(text string) part { return part{text, true} }
+	text := func(text string) part { return part{text, false} }
+	for advice, want := range map[string][]part{
+		"Correct or remove them.": {text("Correct or remove them.")},
+		"Example: kubectl annotate service -n demo web outrigger.dev/weights=blue=90,green=10 --overwrite.": {
+			text("Example: "), command("kubectl annotate service -n demo web outrigger.dev/weights=blue=90,green=10 --overwrite"), text("."),
+		},
+		"To continue: outrigger canary -n demo web --resume": {text("To continue: "), command("outrigger canary -n demo web --resume")},
+		"kubectl rollout restart deployment/web -n demo":     {command("kubectl rollout restart deployment/web -n demo")},
+		"It stays at this step. `outrigger status` lists what to fix.": {
+			text("It stays at this step. "), command("outrigger status"), text(" lists what to fix."),
+		},
+	} {
+		if diff := cmp.Diff(want, adviceParts(advice)); diff != "" {
+			t.Errorf("%s: -want +got:\n%s", advice, diff)
+		}
+	}
+}
+
+// The Overview of 5,000 Services is shown within a second, in little memory.
+func TestFiveThousandServices(t *testing.T) { // not parallel: it measures memory
+	s := newStage(t).open()
+	s.Update(services(50, 100), nil)
+	var before, after runtime.MemStats
+	runtime.GC()
+	runtime.ReadMemStats(&before)
+	began := time.Now()
+	page := s.page("/", http.StatusOK)
+	took := time.Since(began)
+	runtime.ReadMemStats(&after)
+	if got := len(shown(page)); got != pageSize {
+		t.Fatalf("the first page shows %d Services", got)
+	}
+	t.Logf("first page of 5,000 Services: %v, %d KiB of HTML, %d KiB allocated; the report and the server take %d MiB", took.Round(time.Millisecond), len(page)>>10, (after.TotalAlloc-before.TotalAlloc)>>10, before.HeapAlloc>>20)
+	if allocated := after.TotalAlloc - before.TotalAlloc; allocated > 20<<20 {
+		t.Errorf("the page allocates %d MiB: more than what it shows", allocated>>20)
+	}
+	s.has(page, "5000 Services, 500 problems", "Page 1 of 100")
+}

@@ -1,0 +1,164 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package dashboard
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"outrigger.dev/outrigger/internal/diagnose"
+)
+
+// follow connects to /events as a browser does, and returns the pages that it receives.
+func (s *stage) follow(page string) <-chan string {
+	s.t.Helper()
+	web := httptest.NewUnstartedServer(s.Server)
+	web.Start()
+	s.Address = strings.TrimPrefix(web.URL, "http://")
+	ctx, cancel := context.WithCancel(s.t.Context())
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, web.URL+"/events?page="+page, nil)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	request.AddCookie(s.cookie)
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	s.t.Cleanup(func() {
+		cancel()
+		_ = response.Body.Close()
+		web.Close()
+	})
+	if got := response.Header.Get("Content-Type"); response.StatusCode != http.StatusOK || got != "text/event-stream" {
+		s.t.Fatalf("%d %s", response.StatusCode, got)
+	}
+	out := make(chan string, 100)
+	go func() {
+		defer close(out)
+		lines := bufio.NewScanner(response.Body)
+		lines.Buffer(nil, 10<<20)
+		for lines.Scan() {
+			text, isData := strings.CutPrefix(lines.Text(), "data: ")
+			var page string
+			if isData && json.Unmarshal([]byte(text), &page) == nil {
+				out <- page
+			}
+		}
+	}()
+	return out
+}
+
+// reportWith is a report of a Service with so many percent for v2.
+func reportWith(weight int) *diagnose.StatusReport {
+	one := web().ServiceStatus
+	one.Versions[0].Weight, one.Versions[1].Weight = new(100-weight), new(weight)
+	return reportOf(one)
+}
+
+func TestEventsSendAPageWhenItHasChanged(t *testing.T) {
+	t.Parallel()
+	s := newStage(t).open()
+	s.Update(reportWith(10), nil)
+	pages := s.follow("/")
+	s.has(<-pages, "v2 10% 1/2")
+	s.Update(reportWith(10), nil) // nothing has changed
+	s.Update(reportWith(20), nil)
+	s.has(<-pages, "v2 20% 1/2")
+}
+
+// Changes that follow each other are sent as one; the last is always sent.
+func TestEventsAreCoalesced(t *testing.T) {
+	t.Parallel()
+	s := newStage(t).open()
+	s.Update(reportWith(0), nil)
+	pages := s.follow("/")
+	<-pages
+	began := time.Now()
+	for weight := 1; weight <= 100; weight++ {
+		s.Update(reportWith(weight), nil)
+	}
+	received := 0
+	for page := range pages {
+		if received++; strings.Contains(textOf(page), "v2 100% 1/2") {
+			break
+		}
+	}
+	if most := 2 + int(time.Since(began)/eventPause); received > most {
+		t.Errorf("100 changes were sent as %d pages, want at most %d", received, most)
+	}
+}
+
+// Each tab follows its own page.
+func TestEventsOfTwoPages(t *testing.T) {
+	t.Parallel()
+	s := newStage(t).open()
+	s.services["demo/web"] = web()
+	s.Update(reportWith(10), nil)
+	s.has(<-s.follow("/services/demo/web"), "Service demo/web")
+	s.has(<-s.follow("/%3Fproblems=1%26q=web"), "1 of 1 Service")
+}
+
+func TestEventsOfAnInvalidPage(t *testing.T) {
+	t.Parallel()
+	s := newStage(t).open()
+	for _, page := range []string{"", "x", "//evil.example.com/", "http://evil.example.com/", "%3A"} {
+		if w := s.do(s.request(http.MethodGet, "/events?page="+page, nil)); w.Code != http.StatusBadRequest {
+			t.Errorf("%q: %d", page, w.Code)
+		}
+	}
+}
+
+// While the cluster cannot be read, pages keep the last data, and say since when; then they recover.
+func TestOutageKeepsTheLastData(t *testing.T) {
+	t.Parallel()
+	s := newStage(t).open()
+	s.services["demo/web"] = web()
+	s.coverage.Pods.Covered = 7
+	s.explained = &Explanation{InjectionExplanation: diagnose.InjectionExplanation{Sidecar: "A new pod gets one."}}
+	s.Update(reportWith(10), nil)
+	paths := map[string]string{"/": "v2 10% 1/2", "/services/demo/web": "Service demo/web", "/injection": "7 with the current sidecar", "/injection/demo/Deployment/web": "A new pod gets one."}
+	for path := range paths {
+		s.page(path, http.StatusOK)
+	}
+	s.failure = errors.New("the cluster is unreachable")
+	s.has(s.page("/services/demo/web", http.StatusOK), "Service demo/web") // before the reading that notices it
+	s.now = noon.Add(time.Minute)
+	s.Update(nil, s.failure)
+	s.now = noon.Add(2 * time.Minute)
+	s.Update(nil, s.failure)
+	for path, data := range paths {
+		s.has(s.page(path, http.StatusOK), data, "The cluster cannot be read since 2026-01-02 12:01:00 UTC", "This is the state of 2026-01-02 12:00:00 UTC", "the cluster is unreachable")
+	}
+	s.page("/services/demo/other", http.StatusBadGateway) // it was never read
+	s.failure = nil
+	s.Update(reportWith(30), nil)
+	page := s.page("/", http.StatusOK)
+	s.has(page, "v2 30% 1/2")
+	if strings.Contains(page, "cannot be read") {
+		t.Errorf("it does not recover:\n%s", page)
+	}
+}
+
+// What was read last is kept for a bounded number of pages.
+func TestKeptDetailsAreBounded(t *testing.T) {
+	t.Parallel()
+	var k kept
+	for i := range 3 * maxKept {
+		k.put(string(rune('a'+i)), i)
+		k.put("first", i)
+	}
+	if len(k.byKey) > maxKept || len(k.order) != len(k.byKey) {
+		t.Errorf("%d are kept, in an order of %d", len(k.byKey), len(k.order))
+	}
+	if _, known := k.get(string(rune('a' + 3*maxKept - 1))); !known {
+		t.Error("the last is not kept")
+	}
+}
