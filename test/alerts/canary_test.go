@@ -56,6 +56,17 @@ func (p proxyStats) serves(_ *testing.T, scrape int) []byte {
 	return []byte(out.String())
 }
 
+// beginning serves a series with its growth, and from one scrape on other series as they are.
+func beginning(series string, growth float64, from int, others string) func(*testing.T, int) []byte {
+	return func(t *testing.T, scrape int) []byte {
+		out := proxyStats{series: growth}.serves(t, scrape)
+		if scrape >= from {
+			out = append(out, others...)
+		}
+		return out
+	}
+}
+
 // requests names a series of requests to a version of the Service shop/reviews.
 func requests(reporter, version, more string) string {
 	return fmt.Sprintf(`istio_requests_total{reporter=%q,destination_service_name="reviews",destination_service_namespace="shop",destination_version=%q,%s}`, reporter, version, more)
@@ -82,6 +93,7 @@ func TestCanaryQueriesReadIstiosMetrics(t *testing.T) {
 	ok := `response_code="200",grpc_response_status=""`
 	for name, c := range map[string]struct {
 		stats  proxyStats
+		serves func(*testing.T, int) []byte // instead of stats
 		checks string
 		want   routing.CanarySamples
 	}{
@@ -114,6 +126,18 @@ func TestCanaryQueriesReadIstiosMetrics(t *testing.T) {
 				"p50": {Canary: 0.1, Baseline: math.NaN()}, "p75": {Canary: 0.55, Baseline: 0.0875},
 			}},
 		},
+		"errors of a kind that was not seen before": { // increase does not see them
+			serves: beginning(requests("destination", "v2", ok), 100, 3, fmt.Sprintf("%s 40\n", requests("destination", "v2", `response_code="503",grpc_response_status=""`))),
+			checks: "error-rate<1%",
+			want:   routing.CanarySamples{Requests: 440, Values: map[string]routing.CanaryValue{"error-rate": {Canary: 40.0 / 440, Baseline: math.NaN()}}},
+		},
+		"a version whose pods are new": {
+			serves: beginning("up", 0, 2, fmt.Sprintf("%s 10\n%s", requests("destination", "v2", ok), latencies("v2", 10, 0.5).serves(nil, 1))),
+			checks: "error-rate<1%,p50<1s",
+			want: routing.CanarySamples{Requests: 10, Values: map[string]routing.CanaryValue{
+				"error-rate": {Canary: 0, Baseline: math.NaN()}, "p50": {Canary: 0.1, Baseline: math.NaN()},
+			}},
+		},
 		"another version alone": {
 			stats:  proxyStats{requests("destination", "v20", ok): 30},
 			checks: "error-rate<1%",
@@ -134,10 +158,13 @@ func TestCanaryQueriesReadIstiosMetrics(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
+			if c.serves == nil {
+				c.serves = c.stats.serves
+			}
 			h := newHistory(t, alertsOf(t))
 			const scrapes = 4
 			for n := range scrapes + 1 {
-				h.scrape(t, []target{{map[string]string{"job": "pods"}, c.stats.serves}}, n)
+				h.scrape(t, []target{{map[string]string{"job": "pods"}, c.serves}}, n)
 				h.now = h.now.Add(scrapeEvery)
 			}
 			h.now = h.now.Add(-scrapeEvery)
