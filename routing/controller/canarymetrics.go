@@ -3,16 +3,20 @@
 package controller
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"math"
 	"net/http"
 	"net/url"
 	"os"
 	"path/filepath"
 	"reflect"
+	"runtime/debug"
 	"sync"
 	"time"
 
@@ -103,18 +107,22 @@ func (m *CanaryMetrics) current() (promv1.API, error) {
 	with := transport.Config{UserAgent: api.Outrigger}
 	if folder := m.config.Credentials; folder != "" {
 		with.BearerTokenFile = existing(filepath.Join(folder, tokenFile))
-		with.TLS = transport.TLSConfig{CAFile: existing(filepath.Join(folder, caFile)), ReloadTLSFiles: true}
-		if with.BearerTokenFile == "" && with.TLS.CAFile == "" {
+		ca, hasCA, err := readCA(filepath.Join(folder, caFile))
+		if err != nil {
+			return nil, fmt.Errorf("credentials of the metrics server: %w", err)
+		}
+		with.TLS.CAData = ca // not its path: a corrected file must apply at once
+		if with.BearerTokenFile == "" && !hasCA {
 			return nil, m.missingCredentials()
 		}
 	}
 	m.isMissingLogged = false
-	if m.server != nil && with.BearerTokenFile == m.with.BearerTokenFile && with.TLS.CAFile == m.with.TLS.CAFile {
+	if m.server != nil && with.BearerTokenFile == m.with.BearerTokenFile && bytes.Equal(with.TLS.CAData, m.with.TLS.CAData) {
 		return m.server, nil
 	}
 	roundTripper, err := transport.New(&with)
 	if err != nil {
-		return nil, fmt.Errorf("credentials of the metrics server: %w", err)
+		return nil, fmt.Errorf("credentials of the metrics server: %s: %w", filepath.Join(m.config.Credentials, caFile), err)
 	}
 	server, err := promapi.NewClient(promapi.Config{Address: m.config.PrometheusURL, RoundTripper: directAnswers{roundTripper}})
 	if err != nil {
@@ -130,6 +138,20 @@ func existing(path string) string {
 		return ""
 	}
 	return path
+}
+
+// readCA returns the certificates of a file; false if it does not exist. An empty one is an error: without certificates, those of the system
+// would apply.
+func readCA(path string) (ca []byte, has bool, err error) {
+	switch ca, err = os.ReadFile(path); {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil, false, nil
+	case err != nil:
+		return nil, false, err
+	case len(bytes.TrimSpace(ca)) == 0:
+		return nil, false, fmt.Errorf("%s is empty; it must have certificates in PEM", path)
+	}
+	return ca, true, nil
 }
 
 // missingCredentials returns the error for a folder without credentials, and logs it once. A Secret whose keys have other names is mounted
@@ -173,12 +195,36 @@ func (d directAnswers) RoundTrip(request *http.Request) (*http.Response, error) 
 		}
 		return nil, fmt.Errorf("it redirects to %s (status %d), and redirects are not followed; set routing.metrics.prometheusURL to the final address", to, response.StatusCode)
 	}
-	body := response.Body
-	response.Body = struct {
-		io.Reader
-		io.Closer
-	}{io.LimitReader(body, maxAnswerBytes), body}
+	defer func() { _ = response.Body.Close() }() // what is beyond the limit is not read
+	body, err := io.ReadAll(io.LimitReader(response.Body, maxAnswerBytes))
+	if err != nil {
+		return nil, err
+	}
+	response.Body = io.NopCloser(bytes.NewReader(body))
+	if hasSeriesWithoutValue(body) {
+		return nil, errors.New("a series of the answer has no value")
+	}
 	return response, nil
+}
+
+// hasSeriesWithoutValue reports whether a series has fewer than a time and a value, which the API client reads as 0.
+func hasSeriesWithoutValue(body []byte) bool {
+	var answer struct {
+		Data struct {
+			Result []struct {
+				Value []any `json:"value"`
+			} `json:"result"`
+		} `json:"data"`
+	}
+	if json.Unmarshal(body, &answer) != nil {
+		return false // another type, or no answer
+	}
+	for _, series := range answer.Data.Result {
+		if n := len(series.Value); n > 0 && (n != 2 || series.Value[1] == nil) {
+			return true
+		}
+	}
+	return false
 }
 
 func (m *CanaryMetrics) register(registerer prometheus.Registerer) error {
@@ -266,7 +312,7 @@ func (m *CanaryMetrics) Query(ctx context.Context, service *corev1.Service, quer
 		ofVersion.Version, ofVersion.Subset = of.Version, of.Subset
 		waiting.Go(func() {
 			var err error
-			if *number, err = m.value(ctx, metric, ofVersion); err != nil && failure != nil {
+			if *number, err = m.valueOrPanic(ctx, metric, ofVersion); err != nil && failure != nil {
 				*failure = err.Error()
 			}
 		})
@@ -291,6 +337,18 @@ func (m *CanaryMetrics) Query(ctx context.Context, service *corev1.Service, quer
 	}
 	out.At = m.now()
 	return out
+}
+
+// valueOrPanic is value, and returns a panic as an error: it would stop the process, which also answers the webhook.
+func (m *CanaryMetrics) valueOrPanic(ctx context.Context, metric string, fields queryFields) (number float64, err error) {
+	defer func() {
+		if cause := recover(); cause != nil {
+			m.failures.WithLabelValues("invalid").Inc()
+			number, err = math.NaN(), fmt.Errorf("the answer cannot be read: %v", cause)
+			m.log.Error(err, "Panic in an evaluation of a canary", "service", fields.Namespace+"/"+fields.Service, "metric", metric, "stack", string(debug.Stack()))
+		}
+	}()
+	return m.value(ctx, metric, fields)
 }
 
 // value sends one query, and returns NaN and an error if its answer is not one number.
@@ -338,6 +396,8 @@ func (m *CanaryMetrics) value(ctx context.Context, metric string, fields queryFi
 // numberOf returns the number that an answer consists of, or NaN, the label of the metric, and an error.
 func numberOf(answer model.Value) (number float64, reason string, err error) {
 	switch answer := answer.(type) {
+	case nil:
+		return math.NaN(), "invalid", errors.New("the answer has no data; check that routing.metrics.prometheusURL is the API of Prometheus")
 	case *model.Scalar:
 		number = float64(answer.Value)
 	case model.Vector:
@@ -345,7 +405,14 @@ func numberOf(answer model.Value) (number float64, reason string, err error) {
 		case 0:
 			return math.NaN(), "noData", errors.New("there are no such series")
 		case 1:
-			number = float64(answer[0].Value)
+			switch sample := answer[0]; {
+			case sample == nil || sample.Histogram == nil && sample.Timestamp == 0:
+				return math.NaN(), "invalid", errors.New("the series has no value")
+			case sample.Histogram != nil:
+				return math.NaN(), "invalid", errors.New("the query returns a native histogram; it must return a number, such as histogram_quantile(0.99, ...)")
+			default:
+				number = float64(sample.Value)
+			}
 		default:
 			return math.NaN(), "invalid", fmt.Errorf("the query returns %d series; it must return one, such as a sum", len(answer))
 		}

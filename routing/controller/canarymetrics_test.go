@@ -4,8 +4,17 @@ package controller
 
 import (
 	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
 	"fmt"
+	"io"
+	"log"
 	"math"
+	"math/big"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -18,6 +27,8 @@ import (
 	"github.com/go-logr/logr/funcr"
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
+	promv1 "github.com/prometheus/client_golang/api/prometheus/v1"
+	"github.com/prometheus/common/model"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -48,6 +59,11 @@ func vector(values ...string) string {
 		series = append(series, fmt.Sprintf(`{"metric":{"n":"%d"},"value":[1700000000,%q]}`, i, value))
 	}
 	return `{"status":"success","data":{"resultType":"vector","result":[` + strings.Join(series, ",") + `]}}`
+}
+
+// oneOf returns a response with this type and value.
+func oneOf(kind, value string) string {
+	return `{"status":"success","data":{"resultType":"` + kind + `","result":` + value + `}}`
 }
 
 func canaryMetricsOf(t *testing.T, url string, change func(*api.RoutingConfig)) *CanaryMetrics {
@@ -136,6 +152,22 @@ func TestWrongAnswersAreNoData(t *testing.T) {
 		vector("1", "2"): "2 series",
 		vector("one"):    "cannot answer",
 		`"` + strings.Repeat("x", 2*maxAnswerBytes): "cannot answer",
+		`{}`:                                    "the answer has no data",
+		`null`:                                  "the answer has no data",
+		`{"status":"success","data":null}`:      "the answer has no data",
+		oneOf("vector", `[null]`):               "the series has no value",
+		oneOf("vector", `[{}]`):                 "the series has no value",
+		oneOf("vector", `[{"value":[1]}]`):      "a series of the answer has no value",
+		oneOf("vector", `[{"value":[1,null]}]`): "a series of the answer has no value",
+		oneOf("vector", `[{"value":[1,0]}]`):    "cannot answer",
+		oneOf("vector", `[{"value":null}]`):     "the series has no value",
+		oneOf("vector", `null`):                 "no such series",
+		oneOf("scalar", `null`):                 "cannot answer",
+		oneOf("scalar", `[1]`):                  "cannot answer",
+		oneOf("scalar", `[1,"NaN"]`):            "no requests",
+		oneOf("string", `[1,"0"]`):              "unexpected value type",
+		oneOf("streams", `[]`):                  "cannot answer",
+		oneOf("vector", `[{"histogram":[1,{"count":"4","sum":"2","buckets":[[0,"0","1","4"]]}]}]`): "a native histogram",
 	} {
 		server := metricsServer(t, func(string, *http.Request) string { return answer })
 		got := evaluate(t, canaryMetricsOf(t, server.URL, nil), queryOf(t, "error-rate<1%"))
@@ -157,8 +189,17 @@ func TestAnUnreachableOrSlowServerIsNoData(t *testing.T) {
 		case <-ends:
 		}
 	}))
-	t.Cleanup(func() { close(ends); slow.Close() })
-	for url, want := range map[string]string{closed.URL: "cannot answer", slow.URL: "did not answer within 100ms"} {
+	trickling := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_ = r.ParseForm()
+		_, _ = fmt.Fprint(w, `{"status":"success",`)
+		_ = http.NewResponseController(w).Flush()
+		select {
+		case <-r.Context().Done():
+		case <-ends:
+		}
+	}))
+	t.Cleanup(func() { close(ends); slow.Close(); trickling.Close() })
+	for url, want := range map[string]string{closed.URL: "cannot answer", slow.URL: "did not answer within 100ms", trickling.URL: "did not answer within 100ms"} {
 		metrics := canaryMetricsOf(t, url, func(c *api.RoutingConfig) { c.Metrics.Timeout = 100 * time.Millisecond })
 		got := evaluate(t, metrics, queryOf(t, "p99<1s"))
 		if value := got.Values["p99"]; !math.IsNaN(value.Canary) || !strings.Contains(value.Error, want) {
@@ -320,6 +361,13 @@ func TestQueriesAreRendered(t *testing.T) {
 		t.Fatal(err)
 	}
 	fields := queryFields{Namespace: "shop", Service: "reviews", Host: "reviews.shop.svc.cluster.local", Version: "v1.2", Subset: "v1-2", Window: window(time.Unix(0, 0), time.Unix(65, 9), 30*time.Second), Port: 80}
+	replaced, err := newCanaryQueries(map[string]string{"p95": `quantile({{.Quantile}}, latency{version="{{.Version}}"})`})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, err := replaced.render("p95", queryFields{Version: "v2"}); err != nil || got != `quantile(0.95, latency{version="v2"})` {
+		t.Errorf("%s %v", got, err)
+	}
 	for metric, parts := range map[string][]string{
 		"full-queue": {`max(max_over_time(queue_length{service="reviews.shop.svc.cluster.local:80",subset="v1-2"}[65s]))`},
 		"p99.9":      {"histogram_quantile(0.999, ", `destination_service_name="reviews",destination_service_namespace="shop",destination_version="v1.2"}[65s]`, `destination_canonical_revision="v1.2"`},
@@ -355,10 +403,20 @@ func TestNamesCannotChangeAQuery(t *testing.T) {
 
 func TestInvalidQueriesAreNamed(t *testing.T) {
 	for text, want := range map[string]string{
-		`sum(x`:                          "not PromQL",
-		`sum(x{version="{{.Version"})`:   "not a Go template",
-		`sum(x{version="{{.Release}}"})`: "its fields are .Namespace",
-		`up{version="{{.Version}}"}[5m`:  "not PromQL",
+		`sum(x`:                                      "not PromQL",
+		`sum(x{version="{{.Version"})`:               "not a Go template",
+		`sum(x{version="{{.Release}}"})`:             "its fields are .Namespace",
+		`up{version="{{.Version}}"}[5m`:              "not PromQL",
+		`up{version="{{.Version}}"}[5m]`:             "it returns a range vector; it must return an instant vector or a scalar",
+		`"{{.Version}}"`:                             "it returns a string; it must return an instant vector or a scalar",
+		`up{version="{{range 99999999999}}{{end}}"}`: "range is not supported in a query",
+		`{{if true}}{{else}}{{with 1}}{{range .}}{{end}}{{end}}{{end}}up`: "range is not supported in a query",
+		`{{define "other"}}{{template "other" .}}{{end}}up`:               "template is not supported in a query",
+		`{{block "other" .}}up{{end}}`:                                    "template is not supported in a query",
+		`up{version="{{printf "%0500000d" 1}}"}`:                          "it has 500014 bytes, more than 16384",
+		`up{version="{{slice .Version 9}}"}`:                              "cannot be rendered",
+		`up{quantile="{{slice .Quantile 1}}"}`:                            "cannot be rendered",
+		``:                                                                "not PromQL",
 	} {
 		config := api.DefaultConfig().Routing
 		config.Metrics.Queries = map[string]string{"mine": text}
@@ -367,4 +425,69 @@ func TestInvalidQueriesAreNamed(t *testing.T) {
 			t.Errorf("%s: the error is %v; it must name the field and contain %q", text, err, want)
 		}
 	}
+}
+
+// A panic is an evaluation without data: the process also answers the webhook.
+func TestAPanicIsNoData(t *testing.T) {
+	metrics := canaryMetricsOf(t, "http://localhost", nil)
+	metrics.server = panickingServer{}
+	var logged []string
+	metrics.logTo(funcr.New(func(_, line string) { logged = append(logged, line) }, funcr.Options{}))
+	got := evaluate(t, metrics, queryOf(t, "p99<1s"))
+	if value := got.Values["p99"]; !math.IsNaN(got.Requests) || !math.IsNaN(value.Canary) || !strings.Contains(value.Error, "out of order") || len(logged) != 2 {
+		t.Errorf("%v requests, %+v; logged %q", got.Requests, value, logged)
+	}
+}
+
+type panickingServer struct{ promv1.API }
+
+func (panickingServer) Query(context.Context, string, time.Time, ...promv1.Option) (model.Value, promv1.Warnings, promv1.Infos, error) {
+	panic("out of order")
+}
+
+// A wrong CA of the Secret can be corrected without a restart. Until then, there is no data, and no token is sent.
+func TestAWrongCAIsCorrected(t *testing.T) {
+	var reached atomic.Int32
+	server := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		reached.Add(1)
+		_, _ = fmt.Fprint(w, vector("1"))
+	}))
+	t.Cleanup(server.Close)
+	server.Config.ErrorLog = log.New(io.Discard, "", 0)
+	other := certificateOf(t)
+	right := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw})
+	folder := t.TempDir()
+	metrics := canaryMetricsOf(t, server.URL, func(c *api.RoutingConfig) { c.Metrics.Credentials = folder })
+	query := queryOf(t, "p99<1s")
+	for i, step := range []struct {
+		ca   []byte
+		want string
+	}{
+		{[]byte("no certificate"), "ca.crt"}, {nil, "ca.crt is empty"}, {other, "certificate"}, {right, ""}, {other, "certificate"}, {right, ""},
+	} {
+		if err := os.WriteFile(filepath.Join(folder, "ca.crt"), step.ca, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		before := reached.Load()
+		query.Canary.Version = fmt.Sprint("v", i)
+		got := evaluate(t, metrics, query).Values["p99"]
+		if (got.Error == "") != (step.want == "") || !strings.Contains(got.Error, step.want) || step.want != "" && reached.Load() != before {
+			t.Errorf("step %d: %+v, want %q; %d requests", i, got, step.want, reached.Load()-before)
+		}
+	}
+}
+
+// certificateOf returns a certificate that no server has, in PEM.
+func certificateOf(t *testing.T) []byte {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "other"}, NotAfter: time.Now().Add(time.Hour), IsCA: true, BasicConstraintsValid: true}
+	raw, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: raw})
 }

@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 	"text/template"
+	"text/template/parse"
 	"time"
 
 	"github.com/prometheus/prometheus/promql/parser"
@@ -102,30 +103,76 @@ func parseQuery(name, text string) (*template.Template, error) {
 	if err != nil {
 		return nil, fmt.Errorf("it is not a Go template: %w", err)
 	}
+	for _, part := range parsed.Templates() {
+		if keyword := unbounded(part.Root); keyword != "" {
+			return nil, fmt.Errorf("%s is not supported in a query, because it could go on forever; use fields, if, and with", keyword)
+		}
+	}
 	example := queryFields{
-		Namespace: "shop", Service: "reviews", Host: "reviews.shop.svc.cluster.local", Version: "v2", Subset: "v2", Window: "90s", Port: 8080, Quantile: "0.99",
+		Namespace: "shop", Service: "reviews", Host: "reviews.shop.svc.cluster.local", Version: "v2", Subset: "v2", Window: "90s", Port: 8080,
+	}
+	if _, is := api.PercentileOf(name); is || name == percentileQuery {
+		example.Quantile = "0.99"
 	}
 	promQL, err := renderQuery(parsed, example)
 	if err != nil {
 		return nil, err
 	}
-	if _, err := parser.NewParser(parser.Options{}).ParseExpr(promQL); err != nil {
+	expression, err := parser.NewParser(parser.Options{}).ParseExpr(promQL)
+	if err != nil {
 		return nil, fmt.Errorf("rendered for Service shop/reviews, it is not PromQL: %w: %s", err, api.Shorten(promQL, 300))
 	}
+	if kind := expression.Type(); kind != parser.ValueTypeVector && kind != parser.ValueTypeScalar {
+		return nil, fmt.Errorf("it returns a %s; it must return an instant vector or a scalar: %s", parser.DocumentedType(kind), api.Shorten(promQL, 300))
+	}
 	return parsed, nil
+}
+
+// unbounded returns the keyword with which a template may never end, or may call itself: range or template; "" if it has none.
+func unbounded(node parse.Node) string {
+	branch := func(of *parse.BranchNode) string {
+		found := unbounded(of.List)
+		if found == "" && of.ElseList != nil {
+			found = unbounded(of.ElseList)
+		}
+		return found
+	}
+	switch node := node.(type) {
+	case *parse.ListNode:
+		for _, child := range node.Nodes {
+			if found := unbounded(child); found != "" {
+				return found
+			}
+		}
+	case *parse.IfNode:
+		return branch(&node.BranchNode)
+	case *parse.WithNode:
+		return branch(&node.BranchNode)
+	case *parse.RangeNode:
+		return "range"
+	case *parse.TemplateNode:
+		return "template"
+	}
+	return ""
 }
 
 // render returns the PromQL of a metric.
 func (q canaryQueries) render(metric string, fields queryFields) (string, error) {
 	found, isNamed := q[metric]
-	if quantile, is := api.PercentileOf(metric); is && !isNamed {
-		found, fields.Quantile = q[percentileQuery], strconv.FormatFloat(quantile, 'g', 6, 64)
+	if quantile, is := api.PercentileOf(metric); is {
+		fields.Quantile = strconv.FormatFloat(quantile, 'g', 6, 64)
+		if !isNamed {
+			found = q[percentileQuery]
+		}
 	}
 	if found == nil {
 		return "", fmt.Errorf("there is no query named %q in routing.metrics.queries", metric)
 	}
 	return renderQuery(found, fields)
 }
+
+// maxQueryBytes limits a rendered query. The default ones have less than 2,000 bytes.
+const maxQueryBytes = 16 << 10
 
 // plainName is what names in the cluster consist of. Nothing else may be part of a query: it could end the quotes around it.
 var plainName = regexp.MustCompile(`^[-._A-Za-z0-9]*$`)
@@ -139,6 +186,9 @@ func renderQuery(parsed *template.Template, fields queryFields) (string, error) 
 	var out strings.Builder
 	if err := parsed.Execute(&out, fields); err != nil {
 		return "", fmt.Errorf("the template cannot be rendered: %w; its fields are .Namespace, .Service, .Host, .Version, .Subset, .Window, .Port, and .Quantile", err)
+	}
+	if out.Len() > maxQueryBytes {
+		return "", fmt.Errorf("it has %d bytes, more than %d", out.Len(), maxQueryBytes)
 	}
 	return out.String(), nil
 }
