@@ -29,6 +29,7 @@ const patience = 90 * time.Second
 type Tab struct {
 	t       testing.TB
 	context context.Context
+	base    string // the URL of the dashboard that it was opened with, without a path
 
 	mu     sync.Mutex
 	alarms []string
@@ -47,7 +48,9 @@ func NewTab(t testing.TB) *Tab {
 // Another opens a second tab with the cookies of this one.
 func (tab *Tab) Another() *Tab {
 	tab.t.Helper()
-	return newTab(tab.t, tab.context)
+	out := newTab(tab.t, tab.context)
+	out.base = tab.base
+	return out
 }
 
 func newTab(t testing.TB, parent context.Context, options ...chromedp.ContextOption) *Tab {
@@ -64,6 +67,13 @@ func newTab(t testing.TB, parent context.Context, options ...chromedp.ContextOpt
 		t.Fatalf("open a tab: %v", err)
 	}
 	return tab
+}
+
+// In has the methods of the tab fail a subtest, until back is called.
+func (tab *Tab) In(t testing.TB) (back func()) {
+	outer := tab.t
+	tab.t = t
+	return func() { tab.t = outer }
 }
 
 // listen notes what a page that executes nothing of its data never does.
@@ -143,10 +153,15 @@ func (tab *Tab) Go(url string) {
 	tab.do("open "+url, chromedp.Navigate(url))
 }
 
-// Path returns the path and query of the page.
-func (tab *Tab) Path() string {
+// URL returns the address of a path of the dashboard.
+func (tab *Tab) URL(path string) string { return tab.base + path }
+
+// WithoutScripts forbids pages of the tab to execute scripts. The methods of the tab still work.
+func (tab *Tab) WithoutScripts() {
 	tab.t.Helper()
-	return Eval[string](tab, "location.pathname + location.search")
+	if _, err := chromedp.Call(tab.context, emulation.SetScriptExecutionDisabled, emulation.SetScriptExecutionDisabledParams{Value: true}); err != nil {
+		tab.t.Fatal(err)
+	}
 }
 
 // Click clicks on an element, as with a mouse.
@@ -231,9 +246,10 @@ func (tab *Tab) WantPath(path string) {
 
 // Look is how a page is looked at.
 type Look struct {
-	Width int
-	Dark  bool
-	Scale float64 // pixels of the picture per pixel of the page; 0 = 1
+	Width  int
+	Height int // 0 = as high as the page
+	Dark   bool
+	Scale  float64 // pixels of the picture per pixel of the page; 0 = 1
 }
 
 // Looks are those of the screenshots, by the names that their files end with.
@@ -244,7 +260,7 @@ var Looks = map[string]Look{
 	"4k":    {Width: 3840},
 }
 
-// Look shows the page at a width, in light or dark colors, and as high as its content.
+// Look shows the page in a look.
 func (tab *Tab) Look(look Look) {
 	tab.t.Helper()
 	colors := "light"
@@ -258,7 +274,7 @@ func (tab *Tab) Look(look Look) {
 		tab.t.Fatal(err)
 	}
 	scale := max(look.Scale, 1)
-	for _, height := range []int{800, 0} {
+	for _, height := range []int{800, look.Height} {
 		if height == 0 {
 			height = min(max(Eval[int](tab, `Math.ceil(document.documentElement.getBoundingClientRect().height)`), 600), 12000)
 		}

@@ -23,6 +23,7 @@ import (
 	"outrigger.dev/outrigger/hack/controlplane"
 	"outrigger.dev/outrigger/hack/install"
 	"outrigger.dev/outrigger/hack/istio"
+	"outrigger.dev/outrigger/test/dashboard"
 )
 
 const (
@@ -113,6 +114,7 @@ func run(m *testing.M) (code int, err error) {
 		return 1, err
 	}
 	defer outrigger.Close()
+	defer dashboard.Stop()
 	code = m.Run()
 	if code != 0 {
 		if path := os.Getenv("OUTRIGGER_E2E_LOG"); path != "" {

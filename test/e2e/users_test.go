@@ -14,24 +14,14 @@ import (
 	eventsv1 "k8s.io/api/events/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	"k8s.io/client-go/tools/clientcmd"
+	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
 // cliAs runs the outrigger command with the permissions of a tenant, and returns its output, its notes, and its exit status.
 func cliAs(t *testing.T, as tenant, args ...string) (output, notes string, status int) {
 	t.Helper()
-	config, err := clientcmd.LoadFromFile(cluster.Kubeconfig)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, info := range config.AuthInfos {
-		info.Impersonate = as.user
-		info.ImpersonateGroups = []string{"system:serviceaccounts", "system:serviceaccounts:" + as.namespace, "system:authenticated"}
-	}
-	path := filepath.Join(t.TempDir(), "kubeconfig")
-	if err := clientcmd.WriteToFile(*config, path); err != nil {
-		t.Fatal(err)
-	}
+	path := kubeconfig(t, as.impersonateIn)
 	command := exec.CommandContext(t.Context(), outrigger.Binary, append(args, "-n", as.namespace)...)
 	command.Env = append(os.Environ(), "KUBECONFIG="+path)
 	var out, problems strings.Builder
@@ -43,6 +33,29 @@ func cliAs(t *testing.T, as tenant, args ...string) (output, notes string, statu
 		t.Fatal(err)
 	}
 	return out.String(), problems.String(), status
+}
+
+// kubeconfig writes a changed copy of the administrator's kubeconfig, and returns its path.
+func kubeconfig(t *testing.T, change func(*clientcmdapi.Config)) string {
+	t.Helper()
+	config, err := clientcmd.LoadFromFile(cluster.Kubeconfig)
+	if err != nil {
+		t.Fatal(err)
+	}
+	change(config)
+	path := filepath.Join(t.TempDir(), "kubeconfig")
+	if err := clientcmd.WriteToFile(*config, path); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// impersonateIn has the users of a kubeconfig act as the tenant.
+func (a tenant) impersonateIn(config *clientcmdapi.Config) {
+	for _, info := range config.AuthInfos {
+		info.Impersonate = a.user
+		info.ImpersonateGroups = []string{"system:serviceaccounts", "system:serviceaccounts:" + a.namespace, "system:authenticated"}
+	}
 }
 
 // works runs a command that must succeed with one note about permissions.
