@@ -49,7 +49,8 @@ var deviations = map[string]deviation{
 	"own-proxy.yaml/only-a-proxy": {want: inject.Denied, reason: invalid, where: func(i installation, native string) bool {
 		return !ordinarySidecar(i, native) && i.name != "custom-templates" // whose template brings a container
 	}},
-	"own-proxy.yaml/image-auto": {want: inject.Denied, reason: invalid},
+	"own-proxy.yaml/status-of-container-as-init": {want: inject.Denied, reason: invalid, where: ordinarySidecar},
+	"own-proxy.yaml/image-auto":                  {want: inject.Denied, reason: invalid},
 
 	"hostile.yaml/metadata-adds-env":           {want: inject.Denied, reason: structure},
 	"hostile.yaml/metadata-key-adds-env":       {want: inject.Denied, reason: structure},
