@@ -33,7 +33,8 @@ type browser struct {
 	cookie *http.Cookie
 	status int    // of the last response
 	place  string // the path of the last page
-	page   string
+	page   string // without escapes
+	html   string
 }
 
 func browse(t *testing.T, change ...func(*dashboard.Options)) *browser {
@@ -90,7 +91,8 @@ func (b *browser) do(method, path string, form url.Values) {
 	for _, cookie := range recorder.Result().Cookies() {
 		b.cookie = cookie
 	}
-	b.status, b.place, b.page = recorder.Code, path, html.UnescapeString(recorder.Body.String())
+	b.status, b.place, b.html = recorder.Code, path, recorder.Body.String()
+	b.page = html.UnescapeString(b.html)
 	if b.status == http.StatusSeeOther {
 		b.do(http.MethodGet, recorder.Header().Get("Location"), nil)
 	}
@@ -137,6 +139,9 @@ func (b *browser) shows(status int, texts ...string) {
 	b.t.Helper()
 	if b.status != status {
 		b.t.Errorf("%s: status %d, want %d", b.place, b.status, status)
+	}
+	if strings.Contains(b.html, "<script>") { // our own have attributes
+		b.t.Errorf("%s has a script:\n%s", b.place, b.html)
 	}
 	for _, text := range texts {
 		if !strings.Contains(b.page, text) {
@@ -290,6 +295,24 @@ func TestDashboardRefusesAnOutdatedPreview(t *testing.T) {
 			}
 		})
 	}
+}
+
+// What another client wrote, and what the user typed, is text on the pages.
+func TestDashboardEscapesValues(t *testing.T) {
+	b := browse(t)
+	const script = "<script>alert(1)</script>"
+	b.preview(diagnose.ActionPromote, "version=v2", "other="+script)
+	b.shows(http.StatusUnprocessableEntity, script)
+	b.preview(diagnose.ActionCanary, "version=v2", `steps="><script>alert(1)</script>`)
+	b.shows(http.StatusUnprocessableEntity, script)
+	b.preview(diagnose.ActionPromote, "version=v2")
+	b.annotate("app", "outrigger.dev/weights="+script)
+	b.confirm()
+	b.shows(http.StatusOK, "another client set the annotation outrigger.dev/weights="+script)
+	b.do(http.MethodGet, "/actions/demo/app/shift?version=v3&weight=%22%3E"+url.QueryEscape(script), nil)
+	b.shows(http.StatusOK, script)
+	b.do(http.MethodGet, "/changes/"+url.PathEscape(script), nil)
+	b.shows(http.StatusNotFound)
 }
 
 // A canary that has moved on is another situation, although the Service is the same.

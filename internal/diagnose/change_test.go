@@ -142,6 +142,9 @@ func TestWhatChangedSinceAPreview(t *testing.T) {
 		"nothing": {},
 		"the Service": {change: func(o *routing.Observed) { o.Service.ResourceVersion = "2" },
 			want: []string{"service/app was changed by another client."}},
+		"an annotation of others": {change: func(o *routing.Observed) {
+			o.Service.ResourceVersion, o.Service.Annotations["kubectl.kubernetes.io/last-applied-configuration"] = "2", "{}"
+		}, want: []string{"service/app was changed by another client."}},
 		"another decision": {annotations: map[string]string{api.AnnotationWeights: "v1=90,v2=10"}, want: []string{
 			"service/app: another client set the annotation outrigger.dev/weights=v1=90,v2=10 (was absent).",
 			`The effect was "service/app: v1=100 -> v1=50 v2=50", and is "service/app: v1=90 v2=10 -> v1=50 v2=50".`,
