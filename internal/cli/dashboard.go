@@ -71,7 +71,6 @@ func (f *dashboardFlags) run(command *cobra.Command, from *clusterFlags) error {
 	if err != nil {
 		return err
 	}
-	actions := actionsOf(l) // which read past the kept lists
 	l, changed := l.watching(ctx)
 	data := newDashboardData(l, from, f.all)
 	first, err := data.status(ctx)
@@ -86,7 +85,7 @@ func (f *dashboardFlags) run(command *cobra.Command, from *clusterFlags) error {
 	if f.all {
 		scope = "all namespaces"
 	}
-	options := dashboard.Options{Address: listener.Addr().String(), Scope: scope, Cluster: from.kube.context(), ReadOnly: f.readOnly, Data: data, Actions: actions, Now: l.now}
+	options := dashboard.Options{Address: listener.Addr().String(), Scope: scope, Cluster: from.kube.context(), ReadOnly: f.readOnly, Data: data, Actions: actionsOf(data), Now: l.now}
 	server, err := dashboard.New(options)
 	if err != nil {
 		_ = listener.Close() // the error above is the one to report

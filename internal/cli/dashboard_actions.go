@@ -6,7 +6,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"net/http"
 
 	authorizationv1 "k8s.io/api/authorization/v1"
@@ -17,23 +16,20 @@ import (
 	"outrigger.dev/outrigger/internal/diagnose"
 )
 
-// dashboardActions reads and writes for the actions of the dashboard as the commands do. Each call has its own gaps, since calls run at
-// the same time.
-type dashboardActions struct {
-	cluster live
-	gaps    diagnose.Gaps // those of the settings
-}
+// dashboardActions reads and writes for the actions of the dashboard as the commands do.
+type dashboardActions struct{ data *dashboardData }
 
 var _ dashboard.Actions = dashboardActions{}
 
-// actionsOf returns the actions on a cluster. Call it before anything else reads through l.
-func actionsOf(l *live) dashboard.Actions { return dashboardActions{*l, maps.Clone(l.gaps)} }
+func actionsOf(data *dashboardData) dashboard.Actions { return dashboardActions{data} }
 
-// in returns the cluster as a command with -n reads it.
-func (d dashboardActions) in(namespace string) *live {
-	out := d.cluster
-	out.namespace, out.gaps = namespace, maps.Clone(d.gaps)
-	return &out
+// in returns the cluster as a command about a namespace sees it. It reads past the kept lists: what is written depends on the present.
+func (d dashboardActions) in(ctx context.Context, namespace string) (*live, error) {
+	out, err := d.data.in(ctx, namespace)
+	if err == nil {
+		out.lists = nil
+	}
+	return out, err
 }
 
 // Denied returns why the user may not change a Service, or "".
@@ -41,7 +37,7 @@ func (d dashboardActions) Denied(ctx context.Context, namespace, service string)
 	review := &authorizationv1.SelfSubjectAccessReview{Spec: authorizationv1.SelfSubjectAccessReviewSpec{
 		ResourceAttributes: &authorizationv1.ResourceAttributes{Namespace: namespace, Verb: "patch", Resource: "services", Name: service},
 	}}
-	if err := d.cluster.client.Create(ctx, review); err != nil {
+	if err := d.data.cluster.client.Create(ctx, review); err != nil {
 		return "", fmt.Errorf("it is unknown whether you may change service %s/%s: %w", namespace, service, err)
 	}
 	if review.Status.Allowed {
@@ -52,15 +48,15 @@ func (d dashboardActions) Denied(ctx context.Context, namespace, service string)
 
 // Facts reads what an action depends on. A Service that does not exist is an error with its HTTP status.
 func (d dashboardActions) Facts(ctx context.Context, namespace, service string) (diagnose.ActionFacts, []string, error) {
-	facts, notes, err := d.in(namespace).actionFacts(ctx, service)
-	missing, denied := &notThereError{}, &permissionError{}
-	switch {
-	case errors.As(err, &missing):
-		err = &dashboard.Error{Status: http.StatusNotFound, Err: err}
-	case errors.As(err, &denied):
-		err = &dashboard.Error{Status: http.StatusForbidden, Err: err}
+	l, err := d.in(ctx, namespace)
+	if err != nil {
+		return diagnose.ActionFacts{}, nil, err
 	}
-	return facts, notes, err
+	facts, notes, err := l.actionFacts(ctx, service)
+	if missing := (*notThereError)(nil); errors.As(err, &missing) {
+		return facts, nil, &dashboard.Error{Status: http.StatusNotFound, Err: err}
+	}
+	return facts, notes, pageError(err)
 }
 
 // Write writes the annotations of a Service with the resourceVersion that was read.
@@ -73,7 +69,7 @@ func (d dashboardActions) Write(ctx context.Context, service diagnose.Forecast, 
 	if isDryRun {
 		output.dryRun = dryRunServer
 	}
-	err = d.cluster.patchService(withoutWarnings(ctx), client.ObjectKeyFromObject(service.Observed.Service), patch, output.patchOptions()...)
+	err = d.data.cluster.patchService(withoutWarnings(ctx), client.ObjectKeyFromObject(service.Observed.Service), patch, output.patchOptions()...)
 	if apierrors.IsConflict(err) || apierrors.IsNotFound(err) {
 		return &dashboard.Changed{Err: err}
 	}
@@ -82,5 +78,9 @@ func (d dashboardActions) Write(ctx context.Context, service diagnose.Forecast, 
 
 // Pending returns what is missing until a change is applied.
 func (d dashboardActions) Pending(ctx context.Context, change diagnose.Change) (string, error) {
-	return d.in(change.Namespace).pendingReason(ctx, change.Forecasts)
+	l, err := d.in(ctx, change.Namespace)
+	if err != nil {
+		return "", err
+	}
+	return l.pendingReason(ctx, change.Forecasts)
 }

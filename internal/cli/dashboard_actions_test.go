@@ -17,6 +17,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	authorizationv1 "k8s.io/api/authorization/v1"
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 
@@ -48,13 +49,13 @@ func browseAt(r *rollout, mayPatch bool, change ...func(*dashboard.Options)) *br
 	r.through(interceptor.Funcs{Create: func(ctx context.Context, c client.WithWatch, object client.Object, options ...client.CreateOption) error {
 		if review, is := object.(*authorizationv1.SelfSubjectAccessReview); is {
 			asked := review.Spec.ResourceAttributes
-			review.Status.Allowed = mayPatch && asked.Verb == "patch" && asked.Resource == "services" && asked.Group == "" && asked.Namespace == "demo"
+			review.Status.Allowed = mayPatch && asked.Verb == "patch" && asked.Resource == "services" && asked.Group == "" && asked.Namespace != ""
 			return nil
 		}
 		return c.Create(ctx, object, options...)
 	}})
 	b := &browser{rollout: r}
-	options := dashboard.Options{Address: dashboardAddress, Scope: "namespace demo", Actions: actionsOf(r.live), Now: func() time.Time { return r.at }}
+	options := dashboard.Options{Address: dashboardAddress, Scope: "namespace demo", Actions: actionsOf(newDashboardData(r.live, &clusterFlags{system: defaultSystemNamespace}, false)), Now: func() time.Time { return r.at }}
 	for _, one := range change {
 		one(&options)
 	}
@@ -386,10 +387,13 @@ func TestDashboardRefusesBadInput(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			b := browse(t)
-			b.configs = append(b.configs, b.config) // the settings are known, and have no metrics
-			b.server, _ = dashboard.New(dashboard.Options{Address: dashboardAddress, Actions: actionsOf(b.live), Now: func() time.Time { return b.at }})
-			b.cookie = nil
-			b.login()
+			settings := &corev1.ConfigMap{ // which configure no metrics
+				ObjectMeta: metav1.ObjectMeta{Namespace: defaultSystemNamespace, Name: "outrigger"},
+				Data:       map[string]string{"config.yaml": "apiVersion: config.outrigger.dev/v1alpha1\nkind: Configuration\n"},
+			}
+			if err := b.client.Create(t.Context(), settings); err != nil {
+				t.Fatal(err)
+			}
 			b.preview(c.action, c.values...)
 			b.shows(http.StatusUnprocessableEntity, append(c.want, `id="problem"`)...)
 			b.wrote(nil)
@@ -465,6 +469,7 @@ func TestDashboardActionsThatDoNotExist(t *testing.T) {
 	b := browse(t)
 	for path, want := range map[string]string{
 		"/actions/demo/app/delete":                               `unknown action "delete"`,
+		"/actions/istio-system/app/promote":                      "this dashboard is about namespace demo. For namespace istio-system: ",
 		"/actions/demo/ap/promote":                               "namespace demo has no Service ap; it has app, app-internal, other",
 		"/actions/demo/%3Cscript%3Ealert(1)%3C%2Fscript%3E/undo": "namespace demo has no Service <script>alert(1)</script>",
 		"/changes/nosuch":                                        "the preview has expired",
