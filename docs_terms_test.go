@@ -17,8 +17,8 @@ const glossaryPage = "docs/start/concepts.md"
 
 // acronyms are those that a platform engineer knows; all others are terms.
 var acronyms = strings.Fields(`
-	AKS API CD CI CIDR CIS CORS CPU DNS EKS ENI FAQ GB GKE HTTP HTTPS IP JSON KB MB OK OS PEM README RBAC RKE2 SIGTERM SVG TCP TLS UID
-	URL UTF YAML`)
+	AKS API CD CI CIDR CIS CORS CPU DNS EKS ENI FAQ GB GKE HTML HTTP HTTPS IP JSON KB MB OK OS PEM README RBAC RKE2 SIGTERM SVG TCP TLS UID
+	SSH URL UTF YAML`)
 
 var (
 	acronym  = regexp.MustCompile(`\b[A-Z][A-Z0-9]{1,6}s?\b`)

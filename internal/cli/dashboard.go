@@ -102,7 +102,7 @@ func (f *dashboardFlags) run(command *cobra.Command, from *clusterFlags) error {
 			return nil
 		})
 	}()
-	web := &http.Server{Handler: server, ReadHeaderTimeout: 10 * time.Second, MaxHeaderBytes: 64 << 10, BaseContext: func(net.Listener) context.Context { return ctx }}
+	web := &http.Server{Handler: server, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10, BaseContext: func(net.Listener) context.Context { return ctx }}
 	ended := make(chan error, 1)
 	go func() { ended <- web.Serve(listener) }()
 	d := door{server: server, address: options.Address, noBrowser: f.noBrowser, in: command.InOrStdin(), out: command.OutOrStdout()}
@@ -166,12 +166,9 @@ func (d door) keep(ctx context.Context, ended <-chan error) error {
 			case <-lines:
 				isWaiting = false
 			case <-used:
-				used, err = nil, os.Remove(file)
+				used, err = nil, remove(file)
 			case <-expired:
-				err = os.Remove(file)
-				if errors.Is(err, os.ErrNotExist) {
-					err = nil
-				}
+				err = remove(file)
 			}
 			if err != nil {
 				return fmt.Errorf("remove the file that opens the dashboard: %w", err)
@@ -185,10 +182,18 @@ func (d door) write(file string) (used <-chan struct{}, err error) {
 	token, used := d.server.NewToken()
 	page := fmt.Sprintf("<!doctype html>\n<meta charset=\"utf-8\">\n<meta name=\"referrer\" content=\"no-referrer\">\n"+
 		"<meta http-equiv=\"refresh\" content=\"0; url=http://%s/open?token=%s\">\n<title>Outrigger</title>\n", d.address, token)
-	if err := os.Remove(file); err != nil && !errors.Is(err, os.ErrNotExist) {
+	if err := remove(file); err != nil {
 		return nil, err
 	}
 	return used, os.WriteFile(file, []byte(page), 0o600)
+}
+
+// remove removes a file that may not exist any more.
+func remove(file string) error {
+	if err := os.Remove(file); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	return nil
 }
 
 // invite opens a browser, or prints what to open.

@@ -133,7 +133,7 @@ func (w *watchedLists) watch(list client.ObjectList, wanted client.ListOptions, 
 // requested again when it is needed.
 func (w *watchedLists) follow(held *watchedList, watched watch.Interface, list client.ObjectList, wanted client.ListOptions) {
 	for {
-		isIntact := true
+		isIntact := false // a watch that ends without an event is not continued, so that none is requested over and over
 		for event := range watched.ResultChan() {
 			if isIntact = held.apply(event); !isIntact {
 				break
