@@ -49,13 +49,23 @@ type reading struct {
 	Kinds              map[string]int // writes by kind
 	CPU                float64        // seconds, of user and system
 	Counted, Covered   int            // pods that should have a sidecar, and those that have the right one
+	Canaries           int            // that progress
+	Evaluations        int            // of canaries
 	LiveHeapMB         uint64
 	ResidentMB, PeakMB uint64
 }
 
+// controllerOptions are those of a controller that is measured.
+type controllerOptions struct {
+	profiles   string // folder for profiles; empty for none
+	metricsURL string // of the metrics server; empty for none
+	delays     bool   // the default waiting times, instead of none
+	standby    bool   // it does not lead
+}
+
 // beController keeps routes and counts sidecars as Outrigger does when it leads, and answers on a port, which it prints, how
 // it is.
-func beController(ctx context.Context, kubeconfig, profiles string, delays, standby bool) error {
+func beController(ctx context.Context, kubeconfig string, options controllerOptions) error {
 	config, err := clientcmd.BuildConfigFromFlags("", kubeconfig)
 	if err != nil {
 		return err
@@ -68,18 +78,24 @@ func beController(ctx context.Context, kubeconfig, profiles string, delays, stan
 	jobs, err := manager.New(config, manager.Options{
 		Scheme: scheme, Metrics: metricsserver.Options{BindAddress: "0"}, HealthProbeBindAddress: "0",
 		Cache:          cache.Options{DefaultTransform: cache.TransformStripManagedFields()},
-		LeaderElection: standby, LeaderElectionID: standbyLease, LeaderElectionNamespace: metav1.NamespaceDefault,
+		LeaderElection: options.standby, LeaderElectionID: standbyLease, LeaderElectionNamespace: metav1.NamespaceDefault,
 	})
 	if err != nil {
 		return err
 	}
-	settings := api.DefaultConfig().RoutingSettings()
+	file := api.DefaultConfig()
+	file.Routing.Metrics.PrometheusURL = options.metricsURL
+	canaries, err := controller.NewCanaryMetrics(file.Routing)
+	if err != nil {
+		return err
+	}
+	settings := file.RoutingSettings()
 	settings.GatewayPorts = []string{"1-65535"} // no gateway runs here, so none has a Service with ports
 	settings.SplitAge = 24 * time.Hour          // to fill the cluster takes longer than the default; that all is old is another case
-	if !delays {
+	if !options.delays {
 		settings.Settle, settings.PropagationDelay, settings.SubsetRetention = 0, 0, time.Second
 	}
-	routes := controller.New(controller.Options{Settings: settings, Registerer: metrics.Registry})
+	routes := controller.New(controller.Options{Settings: settings, Registerer: metrics.Registry, Canaries: canaries})
 	if err := errors.Join(routes.Prepare(jobs, jobs.GetLogger()), jobs.Add(routes)); err != nil {
 		return err
 	}
@@ -91,7 +107,7 @@ func beController(ctx context.Context, kubeconfig, profiles string, delays, stan
 		return err
 	}
 	server := &http.Server{ReadHeaderTimeout: time.Minute, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		now, err := readSelf(r.URL.Query().Has("gc"), profiles)
+		now, err := readSelf(r.URL.Query().Has("gc"), options.profiles)
 		if err != nil {
 			http.Error(w, err.Error(), http.StatusInternalServerError)
 			return
@@ -181,6 +197,10 @@ func readSelf(collect bool, profiles string) (reading, error) {
 						now.Covered += int(metric.GetGauge().GetValue())
 					}
 				}
+			case "outrigger_canary_step":
+				now.Canaries++
+			case "outrigger_canary_evaluations_total":
+				now.Evaluations += int(metric.GetCounter().GetValue())
 			case "outrigger_routing_writes_total":
 				now.Writes += int(metric.GetCounter().GetValue())
 				for _, label := range metric.GetLabel() {

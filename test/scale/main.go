@@ -28,7 +28,10 @@ func (s size) String() string {
 	return fmt.Sprintf("%d×%d×%d (%d pods)", s.services, s.versions, s.pods, s.services*s.versions*s.pods)
 }
 
-var sizes = map[string]size{"small": {100, 2, 3}, "middle": {1000, 3, 5}, "large": {5000, 4, 5}}
+var sizes = map[string]size{"small": {100, 2, 3}, "middle": {1000, 3, 5}, "large": {5000, 4, 5}, canariesAlone: {maxCanaries, 2, 3}}
+
+// canariesAlone is the size with which only canaries are measured.
+const canariesAlone = "canaries"
 
 // The figures that are to be reached.
 const (
@@ -44,7 +47,8 @@ func main() {
 	delays := flags.Bool("delays", false, "with -controller: the waiting times as they are by default, instead of none")
 	standby := flags.Bool("standby", false, "with -controller: do not lead")
 	profiles := flags.String("profiles", "", "a folder for a CPU profile of each controller, and one of the heap where it is measured")
-	name := flags.String("size", "small", "small, middle or large")
+	metricsURL := flags.String("metrics", "", "with -controller: the metrics server that canaries are evaluated with")
+	name := flags.String("size", "small", "small, middle or large, or canaries, to measure only those")
 	rounds := flags.Int("rounds", 3, "how often the first start and the floor are measured, in turn")
 	_ = flags.Parse(os.Args[1:]) // it exits by itself
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
@@ -52,11 +56,13 @@ func main() {
 	log.SetLogger(logr.Discard())
 	var err error
 	if *child {
-		err = profiled(*profiles, func() error { return beController(ctx, *kubeconfig, *profiles, *delays, *standby) })
+		err = profiled(*profiles, func() error {
+			return beController(ctx, *kubeconfig, controllerOptions{profiles: *profiles, metricsURL: *metricsURL, delays: *delays, standby: *standby})
+		})
 	} else if s, known := sizes[*name]; known {
-		err = measure(ctx, s, *rounds, *profiles)
+		err = measure(ctx, s, *rounds, *profiles, *name == canariesAlone)
 	} else {
-		err = fmt.Errorf("-size %s: it is small, middle or large", *name)
+		err = fmt.Errorf("-size %s: it is small, middle, large or canaries", *name)
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -64,8 +70,8 @@ func main() {
 	}
 }
 
-// measure makes the cluster and measures one thing after the other.
-func measure(ctx context.Context, s size, rounds int, profiles string) (err error) {
+// measure makes the cluster and measures one thing after the other, or only canaries.
+func measure(ctx context.Context, s size, rounds int, profiles string, onlyCanaries bool) (err error) {
 	fmt.Printf("services × versions × pods: %s\n", s)
 	w, err := newWorld(ctx, s)
 	if err != nil {
@@ -82,7 +88,11 @@ func measure(ctx context.Context, s size, rounds int, profiles string) (err erro
 		return err
 	}
 	fmt.Printf("made in %v\n", time.Since(began).Round(time.Second))
-	for _, step := range []func(context.Context) error{w.coldStarts, w.restart, w.shifts, w.churn, w.transitions, w.standby, w.withDelays} {
+	steps := []func(context.Context) error{w.coldStarts, w.restart, w.shifts, w.churn, w.transitions, w.canaries, w.standby, w.withDelays}
+	if onlyCanaries {
+		steps = []func(context.Context) error{w.canaries}
+	}
+	for _, step := range steps {
 		if err := step(ctx); err != nil {
 			return err
 		}
