@@ -171,6 +171,9 @@ func parseCanaryCheck(text string, queries []string) (CanaryCheck, error) {
 	if err := checkMetric(check.Metric, queries); err != nil {
 		return CanaryCheck{}, fmt.Errorf("check %q: %w", text, err)
 	}
+	if _, is := PercentileOf(check.Metric); (is || check.Metric == MetricErrorRate) && !strings.HasPrefix(check.Comparison, "<") {
+		return CanaryCheck{}, fmt.Errorf("check %q: a version with a larger %s would pass; only < and <= are valid", text, check.Metric)
+	}
 	number, isRelative := strings.CutSuffix(parts[3], "x")
 	if isRelative {
 		factor, err := parseBound(number)
@@ -183,6 +186,9 @@ func parseCanaryCheck(text string, queries []string) (CanaryCheck, error) {
 	bound, err := parseBoundOf(check.Metric, parts[3])
 	if err != nil {
 		return CanaryCheck{}, fmt.Errorf("check %q: %w", text, err)
+	}
+	if bound == 0 && check.Comparison == "<" {
+		return CanaryCheck{}, fmt.Errorf("check %q: no value is less than 0; %s<=%s is the smallest bound", text, check.Metric, parts[3])
 	}
 	check.Bound = bound
 	return check, nil

@@ -170,6 +170,9 @@ func (s defaultDecision) continueCanary(request canaryRequest, exposed exposureD
 	}
 	step, interval := next.canaryStep()
 	next.canary.passesAt = c.since().Add(c.stopped() + step.Duration)
+	if c.StoppedAt == "" && c.since().Add(c.stopped()).After(s.now.Add(time.Second)) {
+		return next.beginStep(c).progress("") // the clock was set back, after it had been ahead during a pause
+	}
 	if !next.isStepWritten(exposed) {
 		if c.since().After(s.now.Add(time.Second)) || s.waitElapsed(c.since(), interval) {
 			next = next.beginStep(c) // time before the route had the step does not count
