@@ -36,10 +36,11 @@ func Count(responses []load.Response) Counts {
 	return c
 }
 
-// failure says why a response is one; numbers that differ from request to request are left out.
+// failure says why a response is one, and which version returned it, if that is known; numbers that differ from request to request are
+// left out.
 func failure(r load.Response) string {
 	if r.Status != 0 {
-		return fmt.Sprintf("status %d", r.Status)
+		return strings.TrimSpace(fmt.Sprintf("%s status %d", r.Version, r.Status))
 	}
 	_, reason, found := strings.Cut(r.Error, "->")
 	if !found {

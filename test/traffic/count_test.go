@@ -22,14 +22,14 @@ func answer(seconds float64, version string, status int) load.Response {
 
 func TestResponsesAreCountedByVersionAndStatus(t *testing.T) {
 	got := Count([]load.Response{
-		answer(0, "v1", 200), answer(1, "v1", 200), answer(2, "v2", 200), answer(3, "", 503),
+		answer(0, "v1", 200), answer(1, "v1", 200), answer(2, "v2", 200), answer(3, "", 503), answer(3, "v2", 500),
 		{Sent: at(4), Error: `Get "http://192.0.2.1/": dial tcp 192.0.2.1:80->192.0.2.2:43210: read: connection reset by peer`},
 	})
-	want := Counts{Total: 5, Failed: 2, Versions: map[string]int{"v1": 2, "v2": 1}, Failures: map[string]int{"status 503": 1, "no response: connection reset by peer": 1}}
+	want := Counts{Total: 6, Failed: 3, Versions: map[string]int{"v1": 2, "v2": 1}, Failures: map[string]int{"status 503": 1, "v2 status 500": 1, "no response: connection reset by peer": 1}}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
 	}
-	if text := "5 responses: v1 2, v2 1, no response: connection reset by peer 1, status 503 1"; got.String() != text {
+	if text := "6 responses: v1 2, v2 1, no response: connection reset by peer 1, status 503 1, v2 status 500 1"; got.String() != text {
 		t.Errorf("got %q; want %q", got, text)
 	}
 }

@@ -7,9 +7,11 @@
 //	app get URL                  prints the body of one response
 //	app once                     ends with status 0
 //	app sleep                    waits for a signal
+//	app metrics -host NAME:PORT  scrapes all addresses of a name, and answers on 9090 like Prometheus
 //
 // The version is the label "version" of the pod, in the variable VERSION, or that of the image: v1 with the tag 42, and v2 with 43,
-// as in the quick start.
+// as in the quick start. Faults of the application are variables, too: ERRORS=5 makes 5 percent of the responses errors, DELAY=300ms delays
+// all of them. LISTEN is the address to listen at, if it is not all of them.
 package main
 
 import (
@@ -59,8 +61,10 @@ func run(ctx context.Context, args []string) error {
 	case "sleep":
 		<-ctx.Done()
 		return nil
+	case "metrics":
+		return scrape(ctx, args)
 	default:
-		return fmt.Errorf("unknown command %q; use serve, load, get, once, or sleep", command)
+		return fmt.Errorf("unknown command %q; use serve, load, get, once, sleep, or metrics", command)
 	}
 }
 
