@@ -17,6 +17,6 @@
 //	metrics     a Prometheus in memory, for clusters that pull no image: the scenario about canaries and "make demo" query it
 //	load        requests at a constant rate, at the gateway and in the client
 //
-// TestTraffic lists the scenarios in their order: without Outrigger, installation, with Outrigger, operation, removal. Run it
+// TestTraffic lists the scenarios in their order: without Outrigger, installation, with Outrigger, canary, operation, removal. Run it
 // with "make e2e"; docs/testing.md has the lines for kind, k3d, and other clusters.
 package traffic

@@ -57,7 +57,7 @@ func release(more ...string) []string {
 			"namespaceSelector": map[string]any{"matchLabels": map[string]any{runLabel: cluster.Run}},
 		},
 		// Versions that the scenarios create before the installation count as serving already.
-		"routing": map[string]any{"splitAge": "10s"},
+		"routing": map[string]any{"splitAge": "10s", "metrics": canaryMetrics},
 		// Certificates are replaced every 40 seconds while the scenarios run.
 		"certificates": map[string]any{"leafDuration": "1m", "overlap": "2s"},
 	}

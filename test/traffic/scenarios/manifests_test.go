@@ -26,6 +26,7 @@ type workload struct {
 	hardStop      bool   // pods end at once, without leaving the Service first
 	annotations   string // of the pods, as YAML
 	container     string // replaces the readiness probe; more of the container, as YAML
+	variables     string // more of the environment, as "{name: ERRORS, value: "5"}, "
 }
 
 func (w workload) manifest() string {
@@ -57,10 +58,10 @@ spec:
       containers:
       - name: web
         image: %s:42
-        env: [{name: VERSION, valueFrom: {fieldRef: {fieldPath: "metadata.labels['version']"}}}]
+        env: [%s{name: VERSION, valueFrom: {fieldRef: {fieldPath: "metadata.labels['version']"}}}]
         resources: {requests: {cpu: 5m, memory: 16Mi}}
         %s
-        %s`, w.name, max(w.replicas, 1), selector, w.name, w.version, w.annotations, cluster.App, w.container, hook)
+        %s`, w.name, max(w.replicas, 1), selector, w.name, w.version, w.annotations, cluster.App, w.variables, w.container, hook)
 }
 
 // client is the pod in the mesh that sends requests; it can also have no sidecar.
@@ -76,6 +77,32 @@ spec:
     image: %s:42
     args: [sleep]
     resources: {requests: {cpu: 5m, memory: 16Mi}}`, name, sidecar, cluster.App)
+}
+
+// metricsServer is the Prometheus of the namespace: it scrapes the pods of the application.
+func metricsServer(namespace string) string {
+	return fmt.Sprintf(`
+apiVersion: v1
+kind: Service
+metadata: {name: pods, labels: {outrigger.dev/routing: disabled}}
+spec: {clusterIP: None, selector: {app: web}, ports: [{name: http, port: 8080}]}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: metrics}
+spec: {selector: {app: metrics}, ports: [{name: http, port: 9090}]}
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: metrics, labels: {app: metrics, sidecar.istio.io/inject: "false"}}
+spec:
+  terminationGracePeriodSeconds: 1
+  containers:
+  - name: metrics
+    image: %s:42
+    args: [metrics, -host, "pods:8080", -label, namespace=%s]
+    readinessProbe: {httpGet: {path: /-/ready, port: 9090}, periodSeconds: 1, timeoutSeconds: 5}
+    resources: {requests: {cpu: 5m, memory: 32Mi}}`, cluster.App, namespace)
 }
 
 // plainRoute exposes the Service as you do without Outrigger: no subsets, so that Kubernetes alone decides which pods get requests.

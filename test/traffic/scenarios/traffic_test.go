@@ -43,6 +43,8 @@ func TestTraffic(t *testing.T) {
 		{"a namespace without a label is injected by hand", byHand},
 		{"spans have the names of the workloads", spans},
 	})
+	// By itself, because a busy node would make a healthy canary slow.
+	oneByOne(t, "canary", []scenario{{"failing and slow canaries are aborted, a healthy one is promoted", canary}})
 	oneByOne(t, "operation", []scenario{
 		{"the node of v1 is drained", pair(drain, true)},
 		{"helm test succeeds", helmTest},
