@@ -159,3 +159,19 @@ func TestAttacksDuringACanary(t *testing.T) {
 		})
 	}
 }
+
+// Without its record, the Service is one whose versions served before Outrigger: no route is written, and no canary starts, until the user
+// names the default. Then the canary begins with its first step.
+func TestBothObjectsAreDeletedDuringACanary(t *testing.T) {
+	c := started(t)
+	c.measured(0)
+	c.existing = Objects{}
+	c.settle()
+	c.advance(time.Hour)
+	c.isCanary("none", "none")
+	c.tellsAlso(api.RouteWithoutEffect, "The Service has no single default version that a canary could take over from. No canary starts.")
+	c.annotate("default-version=v1")
+	c.settle()
+	c.advance(5 * time.Second)
+	c.isCanary("v2 progressing 1/3 25%", "v1=75 v2=25")
+}
