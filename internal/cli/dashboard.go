@@ -14,6 +14,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"runtime/debug"
 	"strconv"
 	"time"
 
@@ -60,10 +61,16 @@ it. With --read-only, there are no actions.`,
 	return command
 }
 
+// memoryLimit makes the garbage collector work more before the process takes 300 MB. 5,000 Services with 20,000 pods take half of it.
+const memoryLimit = 250 << 20
+
 // run serves the dashboard until the command is interrupted.
 func (f *dashboardFlags) run(command *cobra.Command, from *clusterFlags) error {
 	if f.port < 0 || f.port > 65535 {
 		return usagef("--port=%d: expected a port from 1 to 65535, or 0 for a free one", f.port)
+	}
+	if os.Getenv("GOMEMLIMIT") == "" {
+		debug.SetMemoryLimit(memoryLimit)
 	}
 	ctx, stop := context.WithCancel(command.Context())
 	defer stop()
