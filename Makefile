@@ -27,7 +27,7 @@ else ifeq ($(RACE),required)
   RACE_FLAG = $(error no C compiler found, and RACE=required: install one, e.g. gcc)
 endif
 
-.PHONY: help build check-version image chart release manifest quickstart test test-clusters test-others e2e e2e-images demo oracle fuzz bench bench-apiserver bench-scale lint vuln fmt docs picture
+.PHONY: help build check-version image chart release manifest quickstart test test-clusters test-others e2e e2e-images demo oracle fuzz bench bench-apiserver bench-scale lint vuln fmt docs picture screenshots
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -186,6 +186,10 @@ picture: $(D2) ## draw docs/pictures/overview.svg from overview.d2, its source
 	$(D2) --layout elk --elk-nodeNodeBetweenLayers 30 --elk-padding "[top=56,left=24,bottom=24,right=24]" --theme 0 --dark-theme 200 docs/pictures/overview.d2 docs/pictures/overview.svg
 	chmod 644 docs/pictures/overview.svg
 	$(GO) test -run TestPictureIsDrawnFromItsSource . -update
+
+screenshots: ## pictures of each page of the dashboard in bin/screenshots, and those of the README in docs/pictures; needs Chromium (test/README.md)
+	cd test && $(GO) test ./e2e -run '^TestDashboard' -count 1 -timeout 30m
+	cp bin/screenshots/dashboard-overview.png bin/screenshots/dashboard-service.png docs/pictures/
 
 $(D2):
 	@mkdir -p $(CACHE)
