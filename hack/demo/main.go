@@ -64,7 +64,7 @@ func run(ctx context.Context, s *screen, once bool) (err error) {
 	if err != nil {
 		return err
 	}
-	defer stage.installed.Close()
+	defer stage.close()
 	progress.close()
 	s.note("A Kubernetes control plane is ready after %v.", time.Since(began).Round(time.Second))
 
@@ -85,7 +85,9 @@ func run(ctx context.Context, s *screen, once bool) (err error) {
 
 // The commands to try after the last step.
 const (
-	meanwhile = `  outrigger undo springbootapp -n springistiodemo                 # back to v1
+	meanwhile = `  kubectl set env deployment/checkout-v2 ERRORS- -n checkout      # fix v2: its canary starts again by itself
+  outrigger status -n checkout                                    # how far it is
+  outrigger undo springbootapp -n springistiodemo                 # back to v1
   outrigger shift springbootapp v1=50 v2=50 -n springistiodemo    # half to each
   outrigger explain service/springbootapp -n springistiodemo      # why it is as it is
   kubectl get destinationrule,virtualservice -n springistiodemo -o yaml
@@ -103,7 +105,11 @@ func prepare(ctx context.Context, s *screen, plane *controlplane.ControlPlane, p
 		return nil, err
 	}
 	_, _ = fmt.Fprintln(progress, "building outrigger")
-	installed, err := install.Prepare(ctx, plane, install.Options{})
+	application, err := buildApplication(ctx, plane.Dir)
+	if err != nil {
+		return nil, err
+	}
+	installed, err := install.Prepare(ctx, plane, install.Options{Images: map[string]string{"application": application}})
 	if err != nil {
 		return nil, err
 	}
@@ -114,7 +120,13 @@ func prepare(ctx context.Context, s *screen, plane *controlplane.ControlPlane, p
 	}
 	env := append(os.Environ(), plane.Env()...)
 	env = append(env, "PATH="+filepath.Join(dir, "bin")+":"+os.Getenv("PATH"))
-	return &stage{screen: s, dir: dir, env: env, installed: installed}, nil
+	calls, err := newCaller(plane.Config, installed.Node, filepath.Join(dir, "targets"))
+	if err != nil {
+		installed.Close()
+		return nil, err
+	}
+	background, stop := context.WithCancel(ctx)
+	return &stage{screen: s, dir: dir, env: env, installed: installed, application: application, caller: calls, background: background, stop: stop}, nil
 }
 
 // folder creates the folder in which the commands run, with the programs, our chart and examples, and Istio's gateway chart.

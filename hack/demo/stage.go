@@ -5,9 +5,11 @@ package main
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"os/exec"
 	"strings"
+	"sync"
 	"time"
 
 	"outrigger.dev/outrigger/hack/install"
@@ -19,9 +21,22 @@ const patience = 90 * time.Second
 // stage is where the commands run.
 type stage struct {
 	*screen
-	dir       string
-	env       []string
-	installed *install.Installed
+	dir         string
+	env         []string
+	installed   *install.Installed
+	application string // the binary of the application with metrics
+	caller      *caller
+
+	background context.Context // of what runs until the demo ends
+	stop       func()
+	running    sync.WaitGroup
+}
+
+// close stops everything that the demo started, besides the control plane.
+func (s *stage) close() {
+	s.stop()
+	s.running.Wait()
+	s.installed.Close()
 }
 
 // check returns an error if the output of a command is not as it should be.
@@ -33,6 +48,7 @@ type command struct {
 	shown  []string // words of the output lines to show; if nil, the command is shown only with -v
 	checks []check
 	wait   bool // repeat the command until the checks pass
+	fails  bool // its exit status is not 0
 }
 
 // do returns a command that runs once.
@@ -41,6 +57,11 @@ func do(line string, checks ...check) command { return command{line: line, check
 // until returns a command that is repeated until the checks pass.
 func until(line string, checks ...check) command {
 	return command{line: line, checks: checks, wait: true}
+}
+
+// fails returns a command that runs once, and fails.
+func fails(line string, checks ...check) command {
+	return command{line: line, checks: checks, fails: true}
 }
 
 // show returns the command with the lines of its output that the story shows: those with one of these words. Without words
@@ -73,6 +94,12 @@ func (s *stage) try(ctx context.Context, c command) (string, error) {
 	deadline := time.Now().Add(patience)
 	for {
 		output, err := s.output(ctx, c.line)
+		switch {
+		case c.fails && err == nil:
+			err = errors.New("it succeeded, and should fail")
+		case c.fails && ctx.Err() == nil:
+			err = nil
+		}
 		for _, check := range c.checks {
 			if err == nil {
 				err = check(output)

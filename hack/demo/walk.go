@@ -119,9 +119,26 @@ var steps = []step{
 		},
 		right: "all traffic to v2",
 	},
-	{title: "9. Update a Deployment in place", walk: rollout},
 	{
-		title: "10. Stop injection",
+		title: "9. Roll a version out as a canary",
+		text: `Back to v1, and then to v2 again, step by step. A step needs ten seconds here and five minutes by default. No metrics
+			server is configured, so only the pods of v2 are checked.`,
+		commands: []command{
+			do("outrigger undo springbootapp -n "+shop+" --wait", contains("v2=100 -> v1=100", "applied (waited ")).show("->", "applied"),
+			do("outrigger canary springbootapp v2 -n "+shop+" --steps 50,100 --interval 10s", contains("springbootapp: v1=100 -> v1=50 v2=50")).show("->", "annotated"),
+			until("outrigger status springbootapp -n "+shop, contains("canary v2 1/2 50% next in")).show("WEIGHT", " v1 ", " v2 ", "canary v2"),
+			do("outrigger canary springbootapp --pause -n "+shop, contains("annotated")).show("annotated"),
+			until("outrigger status springbootapp -n "+shop, contains("canary v2 1/2 50% paused")).show("canary v2"),
+			do("outrigger canary springbootapp --resume -n "+shop+" --wait", contains("canary v2 1/2 50%\n", "canary v2 2/2 100%\n", "canary v2 succeeded\n")).show("2/2 100%", "succeeded"),
+			do("kubectl get virtualservices -n "+shop+" -o yaml", routes("springbootapp", "v2=100"), routes("springbootapp-gateway", "v2=100")),
+			until("kubectl get events -n "+shop+" --field-selector involvedObject.name=springbootapp -o custom-columns=REASON:.reason,MESSAGE:.message", contains("CanaryStarted", "CanaryStep", "CanarySucceeded")).show("CanaryS"),
+		},
+		right: "v2 was paused, passed both steps, and is the default version",
+	},
+	{title: "10. Abort a canary that returns errors", walk: canary},
+	{title: "11. Update a Deployment in place", walk: rollout},
+	{
+		title: "12. Stop injection",
 		text:  "New pods no longer get a sidecar. Existing routes stay: v1 still receives no traffic.",
 		commands: []command{
 			do("kubectl label namespace "+shop+" istio-injection=disabled --overwrite", contains("labeled")).show("labeled"),
@@ -132,7 +149,7 @@ var steps = []step{
 		right: "the new pod has no sidecar; the route is unchanged",
 	},
 	{
-		title: "11. Inject without the webhook",
+		title: "13. Inject without the webhook",
 		text:  "The same injection as a command, from the cluster's own ConfigMaps. The namespace has no label, so no webhook is called.",
 		commands: []command{
 			do("kubectl create namespace "+byHand, contains("created")).show(),
@@ -143,7 +160,7 @@ var steps = []step{
 		right: "the Deployments themselves contain the sidecar",
 	},
 	{
-		title: "12. Ask why",
+		title: "14. Ask why",
 		text:  "Why has v1's new pod no sidecar, and what would change if routing stopped?",
 		commands: []command{
 			do("outrigger status -n "+shop, contains("disabled", "springbootapp", "orders", ":31380")),

@@ -1,0 +1,93 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"bytes"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"outrigger.dev/outrigger/hack/install"
+)
+
+// canaryPage shows commands of the demo with their output, in blocks that are marked "demo".
+const canaryPage = "docs/canary.md"
+
+// The demo tells its whole story, and prints what the page about canaries shows: its commands, and their output.
+func TestDemoShowsWhatThePageSays(t *testing.T) {
+	root, err := install.Root()
+	if err != nil {
+		t.Fatal(err)
+	}
+	page, err := os.ReadFile(filepath.Join(root, filepath.FromSlash(canaryPage)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	blocks := demoBlocks(string(page))
+	if len(blocks) == 0 {
+		t.Fatalf("%s has no block marked demo", canaryPage)
+	}
+	var out bytes.Buffer
+	if err := run(t.Context(), &screen{out: &out}, true); err != nil {
+		t.Fatalf("%v\n%s", err, out.String())
+	}
+	t.Logf("%s", out.String())
+	for _, block := range blocks {
+		if missing := missingLine(block, out.String()); missing != "" {
+			t.Errorf("%s shows %q, which the demo does not print there", canaryPage, missing)
+		}
+	}
+}
+
+var demoBlock = regexp.MustCompile("(?ms)^```console demo\n(.*?)^```$")
+
+func demoBlocks(page string) (blocks []string) {
+	for _, found := range demoBlock.FindAllStringSubmatch(page, -1) {
+		blocks = append(blocks, found[1])
+	}
+	return blocks
+}
+
+// changing are times, durations, the measured numbers of checks, and addresses.
+var changing = regexp.MustCompile(`\d{4}-\d\d-\d\dT[\d:]+Z|\b\d+(\.\d+)?m?s\b|\b\d+(\.\d+)?% \(`)
+
+// missingLine returns the first line of a block that the output does not have; empty if it has all of them, in this order.
+func missingLine(block, output string) string {
+	plain := func(line string) string {
+		return strings.Join(strings.Fields(changing.ReplaceAllString(line, "N ")), " ")
+	}
+	lines := strings.Split(output, "\n")
+	for line := range strings.Lines(block) {
+		want := plain(line)
+		at := slices.IndexFunc(lines, func(line string) bool { return plain(line) == want })
+		if want != "" && want != "…" && at < 0 {
+			return strings.TrimSpace(line)
+		}
+		if at >= 0 {
+			lines = lines[at+1:]
+		}
+	}
+	return ""
+}
+
+func TestMissingLinesAreFound(t *testing.T) {
+	const output = "\n  $ outrigger canary web v2\n    canary v2 1/2 20%  error-rate 5% (<1%)\n    applied (waited 2s for the proxies)\nSaid.\n"
+	for block, want := range map[string]string{
+		"$ outrigger canary web v2\ncanary v2 1/2 20%  error-rate 4.97% (<1%)\n…\n": "",
+		"$ outrigger canary web v2\napplied (waited 500ms for the proxies)\n":       "",
+		"canary v2 1/2 30%  error-rate 5% (<1%)\n":                                  "canary v2 1/2 30%  error-rate 5% (<1%)",
+		"canary v2 1/2 20%  error-rate 5% (<2%)\n":                                  "canary v2 1/2 20%  error-rate 5% (<2%)",
+		"applied (waited 2s for the proxies)\n$ outrigger canary web v2\n":          "$ outrigger canary web v2",
+	} {
+		if got := missingLine(block, output); got != want {
+			t.Errorf("%q: %q is missing; want %q", block, got, want)
+		}
+	}
+	if blocks := demoBlocks("```console demo\na\nb\n```\n```console run\nc\n```\n"); !slices.Equal(blocks, []string{"a\nb\n"}) {
+		t.Errorf("got %q", blocks)
+	}
+}
