@@ -4,6 +4,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -14,10 +15,11 @@ import (
 	"outrigger.dev/outrigger/hack/install"
 )
 
-// canaryPage shows commands of the demo with their output, in blocks that are marked "demo".
+// canaryPage shows commands of the demo with their output, and a command to type afterwards, in blocks that are marked "demo".
 const canaryPage = "docs/canary.md"
 
-// The demo tells its whole story, and prints what the page about canaries shows: its commands, and their output.
+// The demo tells its whole story, and prints what the page about canaries shows: its commands, and their output. While it stays up, the
+// commands of the page work, and the fixed version succeeds.
 func TestDemoShowsWhatThePageSays(t *testing.T) {
 	root, err := install.Root()
 	if err != nil {
@@ -27,12 +29,20 @@ func TestDemoShowsWhatThePageSays(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	blocks := demoBlocks(string(page))
-	if len(blocks) == 0 {
-		t.Fatalf("%s has no block marked demo", canaryPage)
+	blocks, afterwards := demoBlocks("console", string(page)), demoBlocks("sh", string(page))
+	if len(blocks) == 0 || len(afterwards) == 0 {
+		t.Fatalf("%s has no blocks marked demo", canaryPage)
 	}
 	var out bytes.Buffer
-	if err := run(t.Context(), &screen{out: &out}, true); err != nil {
+	err = run(t.Context(), &screen{out: &out}, func(ctx context.Context, s *stage) error {
+		for _, block := range afterwards {
+			if err := s.run(ctx, do(block).show("")); err != nil {
+				return err
+			}
+		}
+		return s.run(ctx, until("outrigger status -n "+checkout, contains("canary v2 succeeded")).show(""))
+	})
+	if err != nil {
 		t.Fatalf("%v\n%s", err, out.String())
 	}
 	t.Logf("%s", out.String())
@@ -43,11 +53,14 @@ func TestDemoShowsWhatThePageSays(t *testing.T) {
 	}
 }
 
-var demoBlock = regexp.MustCompile("(?ms)^```console demo\n(.*?)^```$")
+var demoBlock = regexp.MustCompile("(?ms)^```(sh|console) demo\n(.*?)^```$")
 
-func demoBlocks(page string) (blocks []string) {
+// demoBlocks returns the blocks of a language.
+func demoBlocks(language, page string) (blocks []string) {
 	for _, found := range demoBlock.FindAllStringSubmatch(page, -1) {
-		blocks = append(blocks, found[1])
+		if found[1] == language {
+			blocks = append(blocks, found[2])
+		}
 	}
 	return blocks
 }
@@ -87,7 +100,7 @@ func TestMissingLinesAreFound(t *testing.T) {
 			t.Errorf("%q: %q is missing; want %q", block, got, want)
 		}
 	}
-	if blocks := demoBlocks("```console demo\na\nb\n```\n```console run\nc\n```\n"); !slices.Equal(blocks, []string{"a\nb\n"}) {
+	if blocks := demoBlocks("console", "```console demo\na\nb\n```\n```console run\nc\n```\n```sh demo\nd\n```\n"); !slices.Equal(blocks, []string{"a\nb\n"}) {
 		t.Errorf("got %q", blocks)
 	}
 }

@@ -33,7 +33,11 @@ func main() {
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	err := run(ctx, newScreen(os.Stdout, *verbose), *once)
+	end := stayUp
+	if *once {
+		end = sayMore
+	}
+	err := run(ctx, newScreen(os.Stdout, *verbose), end)
 	switch {
 	case err == nil:
 	case errors.Is(ctx.Err(), context.Canceled):
@@ -50,8 +54,8 @@ func isSet(variable string) bool {
 	return set
 }
 
-// run is the demo. Whatever it starts has ended when it returns.
-func run(ctx context.Context, s *screen, once bool) (err error) {
+// run is the demo. Its end runs after the last step, while the control plane is up. Whatever run starts has ended when it returns.
+func run(ctx context.Context, s *screen, end func(context.Context, *stage) error) (err error) {
 	began := time.Now()
 	progress := newProgress(s)
 	defer progress.close()
@@ -72,12 +76,19 @@ func run(ctx context.Context, s *screen, once bool) (err error) {
 		return stage.installed.Explain(err)
 	}
 	s.heading("Done: every step succeeded")
-	if once {
-		s.plain(afterwards)
-		return nil
-	}
+	return end(ctx, stage)
+}
+
+// sayMore names other commands than the demo.
+func sayMore(_ context.Context, s *stage) error {
+	s.plain(afterwards)
+	return nil
+}
+
+// stayUp waits until the user ends the demo.
+func stayUp(ctx context.Context, s *stage) error {
 	s.say("The control plane stays up until Ctrl-C. In another terminal:")
-	s.plain("\n  cd " + stage.dir + "\n  export KUBECONFIG=" + plane.Kubeconfig + " PATH=$PWD/bin:$PATH\n" + meanwhile)
+	s.plain("\n  cd " + s.dir + "\n  export KUBECONFIG=" + s.kubeconfig + " PATH=$PWD/bin:$PATH\n" + meanwhile)
 	<-ctx.Done()
 	s.plain("\nStopping.\n")
 	return nil
@@ -126,7 +137,7 @@ func prepare(ctx context.Context, s *screen, plane *controlplane.ControlPlane, p
 		return nil, err
 	}
 	background, stop := context.WithCancel(ctx)
-	return &stage{screen: s, dir: dir, env: env, installed: installed, application: application, caller: calls, background: background, stop: stop}, nil
+	return &stage{screen: s, dir: dir, kubeconfig: plane.Kubeconfig, env: env, installed: installed, application: application, caller: calls, background: background, stop: stop}, nil
 }
 
 // folder creates the folder in which the commands run, with the programs, our chart and examples, and Istio's gateway chart.

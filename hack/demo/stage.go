@@ -22,6 +22,7 @@ const patience = 90 * time.Second
 type stage struct {
 	*screen
 	dir         string
+	kubeconfig  string
 	env         []string
 	installed   *install.Installed
 	application string // the binary of the application with metrics
