@@ -136,7 +136,7 @@ func (f canaryFlags) request(command *cobra.Command, args []string) (diagnose.Re
 		return request, usagef("name the Service and one version: canary SERVICE v2%s", reasonOf(err))
 	}
 	if rest[0] == api.CanaryAuto && f.wait && flag == "" {
-		return request, usagef("auto starts no canary now: leave out --wait")
+		return request, usagef("auto starts no canary now: omit --wait")
 	}
 	request.Version, request.Settings = rest[0], map[string]string{}
 	values := map[string]string{

@@ -175,12 +175,12 @@ func TestCanaryIsRefusedAndWritesNothing(t *testing.T) {
 			r.mustCanary("app", "v2", "--steps=100@1m")
 			r.after(2 * time.Minute)
 		}, []string{"app", "--pause"}, "canary v2 of service app has ended (succeeded); there is nothing to pause"},
-		"a check without metrics": {func(r *rollout) { r.configs = append(r.configs, r.config) }, []string{"app", "v2", "--check", "p99<1s"}, "--check=p99<1s needs metrics, and the Outrigger in namespace outrigger-system has none (routing.metrics.prometheusURL)"},
+		"a check without metrics": {func(r *rollout) { r.configs = append(r.configs, r.config) }, []string{"app", "v2", "--check", "p99<1s"}, "--check=p99<1s needs metrics, but none are configured for Outrigger in namespace outrigger-system (routing.metrics.prometheusURL)"},
 		"a query that is not configured": {func(r *rollout) {
 			r.config.Routing.Metrics.PrometheusURL = "http://prometheus:9090"
 			r.configs = append(r.configs, r.config)
 		}, []string{"app", "v2", "--check", "eror-rate<1%"}, `--check=eror-rate<1%: check "eror-rate<1%": unknown metric "eror-rate"; did you mean "error-rate"?`},
-		"no route": {func(r *rollout) { r.annotateLabel("app", "outrigger.dev/routing", "disabled") }, []string{"app", "v2"}, "service demo/app gets no canary, because no route is written: routing is disabled for it"},
+		"no route": {func(r *rollout) { r.annotateLabel("app", "outrigger.dev/routing", "disabled") }, []string{"app", "v2"}, "service demo/app cannot have a canary, because Outrigger writes no route for it: routing is disabled for it"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := newRollout(t)
@@ -221,8 +221,8 @@ func TestCanaryCommandLines(t *testing.T) {
 		"app --pause --wait":                "--pause and --wait cannot be combined: a paused canary stays at its step",
 		"app --retry --steps=5,100":         "--retry and --steps cannot be combined: name the version to choose its settings",
 		"app --abort --pending":             "--abort and --pending cannot be combined: the canary has its version",
-		"app auto --wait":                   "auto starts no canary now: leave out --wait",
-		"app auto --retry":                  "auto starts no canary now: leave out --retry",
+		"app auto --wait":                   "auto starts no canary now: omit --wait",
+		"app auto --retry":                  "auto starts no canary now: omit --retry",
 		"app v2 --steps=":                   "--steps: expected a value; without the flag, the default applies",
 		"app v2 --steps=5,50":               "--steps=5,50: the last step is 50; it must be 100",
 		"app v2 --steps=50,20,100":          `--steps=50,20,100: step "20" is not larger than the step before it, 50`,

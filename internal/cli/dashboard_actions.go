@@ -38,7 +38,7 @@ func (d dashboardActions) Denied(ctx context.Context, namespace, service string)
 		ResourceAttributes: &authorizationv1.ResourceAttributes{Namespace: namespace, Verb: "patch", Resource: "services", Name: service},
 	}}
 	if err := d.data.cluster.client.Create(ctx, review); err != nil {
-		return "", fmt.Errorf("it is unknown whether you may change service %s/%s: %w", namespace, service, err)
+		return "", fmt.Errorf("cannot determine whether you may change service %s/%s: %w", namespace, service, err)
 	}
 	if review.Status.Allowed {
 		return "", nil

@@ -283,7 +283,7 @@ func TestDashboardRefusesAnOutdatedPreview(t *testing.T) {
 			c.change(b)
 			before := b.annotations("app")
 			b.confirm()
-			b.shows(http.StatusOK, "Nothing was written, because this has changed since you saw the preview.", c.want)
+			b.shows(http.StatusOK, "Nothing was written, because the preview was out of date.", c.want)
 			if b.place == first {
 				t.Error("it is the same preview")
 			}
@@ -324,7 +324,7 @@ func TestDashboardRefusesAPreviewOfAnEarlierStep(t *testing.T) {
 	b.is("v2 2/3 50%", "v1=50 v2=50")
 	before := b.annotations("app")
 	b.confirm()
-	b.shows(http.StatusOK, "Nothing was written, because this has changed", "its canary was v2 progressing at 25%", "v1=50 v2=50 -> v1=100")
+	b.shows(http.StatusOK, "Nothing was written, because the preview was out of date.", "its canary was v2 progressing at 25%", "v1=50 v2=50 -> v1=100")
 	b.wrote(before)
 	b.after(2*time.Minute + 30*time.Second)
 	b.confirm()
@@ -353,7 +353,7 @@ func TestDashboardRefusesAChangeDuringTheWrite(t *testing.T) {
 	b.preview(diagnose.ActionPromote, "version=v2")
 	isRacing = true
 	b.confirm()
-	b.shows(http.StatusOK, "Nothing was written, because this has changed since you saw the preview.", "another client set the annotation outrigger.dev/weights=v1=50,v2=50")
+	b.shows(http.StatusOK, "Nothing was written, because the preview was out of date.", "another client set the annotation outrigger.dev/weights=v1=50,v2=50")
 	b.wrote(map[string]string{"outrigger.dev/weights": "v1=50,v2=50"})
 	b.confirm()
 	b.shows(http.StatusOK, "service/app was changed.")

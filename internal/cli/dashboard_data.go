@@ -47,7 +47,7 @@ func newDashboardData(l *live, from *clusterFlags, all bool) *dashboardData {
 // permissions.
 func (d *dashboardData) in(ctx context.Context, namespace string) (*live, error) {
 	if !d.all && namespace != d.cluster.namespace {
-		return nil, &dashboard.Error{Status: http.StatusNotFound, Err: fmt.Errorf("this dashboard is about namespace %s. For namespace %s: outrigger dashboard -n %s", d.cluster.namespace, namespace, namespace)}
+		return nil, &dashboard.Error{Status: http.StatusNotFound, Err: fmt.Errorf("this dashboard shows only namespace %s. For namespace %s: outrigger dashboard -n %s", d.cluster.namespace, namespace, namespace)}
 	}
 	out := *d.cluster
 	out.namespace, out.gaps = namespace, diagnose.Gaps{}

@@ -100,7 +100,7 @@ func TestDashboardShowsWhatTheDryRunRefuses(t *testing.T) {
 	}})
 	b := browseAt(r, true)
 	b.preview(diagnose.ActionPromote, "version=v2")
-	b.shows(http.StatusOK, "Refused: annotate service demo/app: ")
+	b.shows(http.StatusOK, "Rejected: annotate service demo/app: ")
 	b.hidesConfirm()
 }
 
@@ -127,7 +127,7 @@ func TestDashboardActionsThatDoNotExist(t *testing.T) {
 	b := browse(t)
 	for path, want := range map[string]string{
 		"/actions/demo/app/delete":                               `unknown action "delete"`,
-		"/actions/istio-system/app/promote":                      "this dashboard is about namespace demo. For namespace istio-system: ",
+		"/actions/istio-system/app/promote":                      "this dashboard shows only namespace demo. For namespace istio-system: ",
 		"/actions/demo/ap/promote":                               "namespace demo has no Service ap; it has app, app-internal, other",
 		"/actions/demo/%3Cscript%3Ealert(1)%3C%2Fscript%3E/undo": "namespace demo has no Service <script>alert(1)</script>",
 		"/changes/nosuch":                                        "the preview has expired",

@@ -17,15 +17,15 @@ import (
 
 // actionTexts are what the pages call the actions, and what they say about them.
 var actionTexts = map[diagnose.Action]struct{ title, button, about string }{
-	diagnose.ActionShift:         {"Shift traffic", "Preview the shift", "Share the requests that no match claims between versions. The weights sum to 100. A version that gets 0 gets none of them. A canary that progresses ends."},
-	diagnose.ActionPromote:       {"Promote a version", "Preview the promotion", "Send all requests that no match claims to one version. A canary that progresses ends."},
-	diagnose.ActionCanary:        {"Start a canary", "Preview the canary", "Roll a version out step by step, as long as its checks pass. If a check fails twice in a row, the default version gets all requests back."},
+	diagnose.ActionShift:         {"Shift traffic", "Preview the shift", "Split all requests that no match rule routes. The weights must sum to 100; a version with weight 0 gets none of these requests. This ends a canary in progress."},
+	diagnose.ActionPromote:       {"Promote a version", "Preview the promotion", "Make a version the default: it gets all requests that no match rule routes. This ends a canary in progress."},
+	diagnose.ActionCanary:        {"Start a canary", "Preview the canary", "Roll out a version step by step while its checks pass. If a check fails twice in a row, the canary is aborted and its share returns to the default version."},
 	diagnose.ActionCanaryPause:   {"Pause the canary", "Preview the pause", "Stay at the current step. A failing check still aborts the canary."},
-	diagnose.ActionCanaryResume:  {"Resume the canary", "Preview the resumption", "Continue a canary that was paused, or whose route was edited by hand."},
-	diagnose.ActionCanaryAbort:   {"Abort the canary", "Preview the abort", "End the canary. The default version gets all requests."},
-	diagnose.ActionCanaryPromote: {"Promote the canary", "Preview the promotion", "End the canary. Its version becomes the default version at once."},
-	diagnose.ActionCanaryRetry:   {"Retry the canary", "Preview the retry", "Restart the canary that ended last, with the same settings."},
-	diagnose.ActionUndo:          {"Undo", "Preview the undo", "Return to the weights and the default before a decision. While a canary progresses, undoing the last change aborts it."},
+	diagnose.ActionCanaryResume:  {"Resume the canary", "Preview the resume", "Continue a canary that was paused, or whose route was edited by hand."},
+	diagnose.ActionCanaryAbort:   {"Abort the canary", "Preview the abort", "End the canary. Its share returns to the default version."},
+	diagnose.ActionCanaryPromote: {"Promote the canary", "Preview the promotion", "End the canary and make its version the default now."},
+	diagnose.ActionCanaryRetry:   {"Retry the canary", "Preview the retry", "Restart the last canary with the same settings."},
+	diagnose.ActionUndo:          {"Undo", "Preview the undo", "Restore the weights and the default version from before a decision. While a canary is in progress, undoing the last change aborts it."},
 }
 
 // The names of the fields of the forms.
@@ -139,7 +139,7 @@ func weightsOf(form url.Values) ([]string, error) {
 		case version == "" && (weight == "" || weight == "0"):
 			continue
 		case version == "":
-			return nil, fmt.Errorf("the weight %s has no version: name one, or leave the weight empty", weight)
+			return nil, fmt.Errorf("the weight %s has no version: name one, or clear the weight", weight)
 		case weight == "":
 			weight = "0"
 		}
@@ -205,11 +205,11 @@ type pastField struct {
 
 // settingLabels describe the settings of a canary.
 var settingLabels = map[string]settingField{
-	"steps":        {Label: "Steps: rising percentages, of which the last is 100; each can have a duration, as in 5@2m,25,100", Default: "5,20,50,100"},
-	"interval":     {Label: "Duration of a step that has none of its own", Default: "5m"},
-	"check":        {Label: "Checks, separated by commas, such as error-rate<1%,p99<1.5x", Default: "error-rate<1% with metrics, else readiness"},
-	"min-requests": {Label: "Requests without which a step does not pass", Default: "20"},
-	"deadline":     {Label: "How long a step may take in addition to its duration", Default: "1h"},
+	"steps":        {Label: "Steps: increasing percentages that end with 100, each with an optional duration, such as 5@2m,25,100", Default: "5,20,50,100"},
+	"interval":     {Label: "Duration of each step that does not set one", Default: "5m"},
+	"check":        {Label: "Checks, separated by commas, such as error-rate<1%,p99<1.5x", Default: "error-rate<1% if metrics are configured, otherwise readiness"},
+	"min-requests": {Label: "Minimum number of requests for a step to pass", Default: "20"},
+	"deadline":     {Label: "How long a step may wait after its duration has elapsed", Default: "1h"},
 }
 
 // formOf returns the form of an action with the values that it was sent with, or with the current ones if it was not sent.
@@ -317,7 +317,7 @@ func pastFields(facts diagnose.ActionFacts) []pastField {
 		}
 		text := fmt.Sprintf("%s, in effect until %s", decision, decision.Until.UTC().Format(time.RFC3339))
 		if len(decision.Missing) > 0 {
-			text += "; it has no version " + strings.Join(decision.Missing, ", ") + " now"
+			text += "; it now has no version " + strings.Join(decision.Missing, ", ")
 		}
 		out = append(out, pastField{i, text})
 	}

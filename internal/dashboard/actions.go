@@ -75,7 +75,7 @@ func (s *Server) offers(ctx context.Context, facts diagnose.ActionFacts) actions
 	}
 	denied, err := s.Actions.Denied(ctx, namespace, service)
 	if err != nil {
-		return all("it is unknown whether you may change the Service: " + err.Error())
+		return all("cannot determine whether you may change the Service: " + err.Error())
 	}
 	out := actionsView{}
 	for _, offer := range diagnose.OffersOf(facts, denied) {
@@ -116,7 +116,7 @@ func (s *Server) actionOf(r *http.Request) (diagnose.Action, error) {
 		return action, &Error{http.StatusNotFound, fmt.Errorf("unknown action %q: expected one of %v", action, diagnose.Actions())}
 	}
 	if why := s.noActions(); why != "" {
-		return action, &Error{http.StatusForbidden, fmt.Errorf("there are no actions: %s", why)}
+		return action, &Error{http.StatusForbidden, fmt.Errorf("actions are not available: %s", why)}
 	}
 	denied, err := s.Actions.Denied(r.Context(), r.PathValue("namespace"), r.PathValue("name"))
 	if err == nil && denied != "" {
@@ -269,11 +269,11 @@ func (s *Server) outcomeOf(ctx context.Context, kept *preview, done outcome) *ou
 
 func (s *Server) previewOf(r *http.Request) (*preview, error) {
 	if why := s.noActions(); why != "" {
-		return nil, &Error{http.StatusForbidden, fmt.Errorf("there are no actions: %s", why)}
+		return nil, &Error{http.StatusForbidden, fmt.Errorf("actions are not available: %s", why)}
 	}
 	kept := s.previews.get(r.PathValue("id"), s.Now())
 	if kept == nil {
-		return nil, &Error{http.StatusNotFound, fmt.Errorf("the preview has expired: previews are kept for %v. Nothing was written after that. Open the action again", previewTime)}
+		return nil, &Error{http.StatusNotFound, fmt.Errorf("the preview has expired: previews are kept for %v. A change that you did not confirm was not written. Open the action again", previewTime)}
 	}
 	return kept, nil
 }

@@ -138,7 +138,7 @@ func TestFailedWriteIsReported(t *testing.T) {
 	}
 	next := s.previewed(diagnose.ActionPromote, url.Values{"version": {"v2"}})
 	page = s.page(next, http.StatusOK)
-	s.has(page, "Refused: admission webhook &lt;b&gt;denied&lt;/b&gt; the request")
+	s.has(page, "Rejected: admission webhook &lt;b&gt;denied&lt;/b&gt; the request")
 	if strings.Contains(page, `id="confirm"`) {
 		t.Error("what the dry run refuses can be confirmed")
 	}

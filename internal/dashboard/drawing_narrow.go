@@ -102,7 +102,7 @@ func (r *route) drawRuleBelow(out *svg, rule rule, top, height float64) float64 
 		}
 	}
 	for _, s := range rule.mirrors {
-		y = r.drawShareBelow(out, s, "copies "+s.label(), y)
+		y = r.drawShareBelow(out, s, "mirror "+s.label(), y)
 	}
 	out.close("g")
 	return y + 6 - top

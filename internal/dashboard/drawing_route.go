@@ -267,7 +267,7 @@ func (r *route) describe() {
 		}
 		text := rule.match + ": " + strings.Join(to, ", ")
 		for _, m := range rule.mirrors {
-			text += ", and copies of " + m.label() + " to " + m.name
+			text += ", mirrored to " + m.name + " " + m.label()
 		}
 		sentences = append(sentences, text)
 	}

@@ -124,7 +124,7 @@ func TestADrawingShowsWhereRequestsGo(t *testing.T) {
 	}
 	for _, drawing := range drawings {
 		shown := strings.Join(textsOf(drawing), "\n")
-		for _, text := range []string{"Callers in the mesh", "istio-ingress/public", "shop.example.com", "Service shop/checkout", "x-tester=yes", "all other requests", "80%", "20%", "100%", "copies 10%"} {
+		for _, text := range []string{"Callers in the mesh", "istio-ingress/public", "shop.example.com", "Service shop/checkout", "x-tester=yes", "all other requests", "80%", "20%", "100%", "mirror 10%"} {
 			if !strings.Contains(shown, text) {
 				t.Errorf("%s does not show %q:\n%s", drawing.attribute("class"), text, shown)
 			}
@@ -143,7 +143,7 @@ func TestADrawingShowsWhereRequestsGo(t *testing.T) {
 // A screen reader gets the title and the sentences of a drawing, under identifiers that are unique on the page.
 func TestADrawingIsDescribed(t *testing.T) {
 	const description = "Requests from: Callers in the mesh; Gateway istio-ingress/public for shop.example.com. x-tester=yes: v3 100%. " +
-		"cookie beta=true and source app=frontend or user-agent~.*Firefox.*: v2 100%. all other requests: v1 80%, v2 20%, and copies of 10% to v3. " +
+		"cookie beta=true and source app=frontend or user-agent~.*Firefox.*: v2 100%. all other requests: v1 80%, v2 20%, mirrored to v3 10%. " +
 		"v1: 3 of 3 pods ready, default version. v2: 2 of 2 pods ready, canary, step 2 of 4. v3: 0 of 1 pod ready. v4: 1 of 1 pod ready, no requests."
 	ids := map[string]string{}
 	for _, drawing := range parse(t, routeDrawing(canaryService())) {

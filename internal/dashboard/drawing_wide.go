@@ -250,7 +250,7 @@ func drawLabel(out *svg, e edge, edges []edge, versions []placed) {
 	_, y := ports(e, edges, nil, versions)
 	text, width := e.label(), e.labelWidth()
 	if e.mirrors {
-		text = "copies " + text
+		text = "mirror " + text
 	}
 	out.element("rect", append(box(labelRight-width, rounded(y-10), width, 20), attribute{"rx", 10}, class("label"))...)
 	out.text(labelRight-width/2, rounded(y+4.5), text, class("label"), attribute{"text-anchor", "middle"})

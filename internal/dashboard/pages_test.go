@@ -45,7 +45,7 @@ func TestOverviewBeforeTheFirstReading(t *testing.T) {
 	s := newStage(t).open()
 	s.has(s.page("/", http.StatusOK), "The cluster has not been read yet.")
 	s.Update(&diagnose.StatusReport{}, nil)
-	s.has(s.page("/", http.StatusOK), "To begin: outrigger enable NAMESPACE")
+	s.has(s.page("/", http.StatusOK), "To get started: outrigger enable NAMESPACE")
 }
 
 // services are namespaces of so many Services, of which each tenth has a problem.
@@ -192,7 +192,7 @@ func TestServicePageWithoutAnything(t *testing.T) {
 		ServiceExplanation: diagnose.ServiceExplanation{Namespace: "demo", ServiceStatus: diagnose.ServiceStatus{Name: "web", State: diagnose.StateUnknown}},
 		Facts:              web().Facts,
 	}
-	s.has(s.page("/services/demo/web", http.StatusOK), "No problems.", "everything unknown", "No pods.", "none is recorded", "No Events and no earlier decisions.", "Generated objects None.")
+	s.has(s.page("/services/demo/web", http.StatusOK), "No problems.", "everything unknown", "No pods.", "none is recorded", "No Events and no past decisions.", "Generated objects None.")
 }
 
 func TestMissingPermissionIsNamed(t *testing.T) {

@@ -135,14 +135,14 @@ func TestOutageKeepsTheLastData(t *testing.T) {
 	s.now = noon.Add(2 * time.Minute)
 	s.Update(nil, s.failure)
 	for path, data := range paths {
-		s.has(s.page(path, http.StatusOK), data, "The cluster cannot be read since 2026-01-02 12:01:00 UTC", "This is the state of 2026-01-02 12:00:00 UTC", "the cluster is unreachable")
+		s.has(s.page(path, http.StatusOK), data, "The cluster has been unavailable since 2026-01-02 12:01:00 UTC", "This page shows data from 2026-01-02 12:00:00 UTC", "the cluster is unreachable")
 	}
 	s.page("/services/demo/other", http.StatusBadGateway) // it was never read
 	s.failure = nil
 	s.Update(reportWith(30), nil)
 	page := s.page("/", http.StatusOK)
 	s.has(page, "v2 30% 1/2")
-	if strings.Contains(page, "cannot be read") {
+	if strings.Contains(page, "has been unavailable") {
 		t.Errorf("it does not recover:\n%s", page)
 	}
 }

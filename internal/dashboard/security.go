@@ -116,7 +116,7 @@ func (s *Server) guard(w http.ResponseWriter, r *http.Request, next http.Handler
 		return
 	}
 	if site := r.Header.Get("Sec-Fetch-Site"); site != "" && site != "same-origin" && site != "none" {
-		s.refuse(w, r, refusal{http.StatusForbidden, "A page of another origin sent this request. Open the dashboard's own pages instead."})
+		s.refuse(w, r, refusal{http.StatusForbidden, "This request was sent by a page of another origin. Open the dashboard directly instead."})
 		return
 	}
 	if name, is := strings.CutPrefix(r.URL.Path, "/static/"); is {
@@ -128,7 +128,7 @@ func (s *Server) guard(w http.ResponseWriter, r *http.Request, next http.Handler
 		one, is = s.sessions.find(cookie.Value)
 	}
 	if !is {
-		s.refuse(w, r, refusal{http.StatusUnauthorized, "This browser has not been opened by outrigger dashboard. Press Enter in the terminal in which it runs, and use what it opens within a minute."})
+		s.refuse(w, r, refusal{http.StatusUnauthorized, "This browser has no session. To open one, press Enter in the terminal in which outrigger dashboard runs. The link is valid for a minute."})
 		return
 	}
 	if r.Method == http.MethodPost {
@@ -143,14 +143,14 @@ func (s *Server) guard(w http.ResponseWriter, r *http.Request, next http.Handler
 // checkForm returns why a POST is refused, or nil.
 func (s *Server) checkForm(w http.ResponseWriter, r *http.Request, one session) *refusal {
 	if origin := r.Header.Get("Origin"); origin != "" && origin != "http://"+s.Address {
-		return &refusal{http.StatusForbidden, "A page of another origin sent this request. Nothing was changed."}
+		return &refusal{http.StatusForbidden, "This request was sent by a page of another origin. Nothing was changed."}
 	}
 	r.Body = http.MaxBytesReader(w, r.Body, maxFormBytes)
 	if err := r.ParseForm(); err != nil {
 		return &refusal{http.StatusBadRequest, "The form cannot be read: " + err.Error()}
 	}
 	if !isEqual(r.PostForm.Get("form-token"), one.formToken) {
-		return &refusal{http.StatusForbidden, "The form is not one of this session. Nothing was changed. Reload the page, and try again."}
+		return &refusal{http.StatusForbidden, "This form does not belong to your session. Nothing was changed. Reload the page and try again."}
 	}
 	return nil
 }
@@ -171,7 +171,7 @@ func setHeaders(h http.Header) {
 func (s *Server) open(w http.ResponseWriter, r *http.Request) {
 	one, is := s.sessions.redeem(r.URL.Query().Get("token"), s.Now())
 	if !is {
-		s.refuse(w, r, refusal{http.StatusUnauthorized, fmt.Sprintf("This link was used already, or is older than %.0f s. Press Enter in the terminal in which outrigger dashboard runs for a new one.", TokenLifetime.Seconds())})
+		s.refuse(w, r, refusal{http.StatusUnauthorized, fmt.Sprintf("This link was already used or has expired after %.0f s. For a new one, press Enter in the terminal in which outrigger dashboard runs.", TokenLifetime.Seconds())})
 		return
 	}
 	// Without Secure, because 127.0.0.1 has no certificate.

@@ -161,7 +161,7 @@ func (c Change) Since(seen Change) []string {
 		delete(is, name)
 	}
 	for _, name := range slices.Sorted(maps.Keys(is)) {
-		out = append(out, fmt.Sprintf("service/%s is now part of this change, too.", name))
+		out = append(out, fmt.Sprintf("service/%s is now also part of this change.", name))
 	}
 	return out
 }
@@ -180,10 +180,10 @@ func (o Forecast) since(seen Forecast) []string {
 		}
 	}
 	if was, is := canaryText(seen.canary), canaryText(o.canary); was != is {
-		out = append(out, fmt.Sprintf("%s: its canary was %s, and is %s.", name, was, is))
+		out = append(out, fmt.Sprintf("%s: its canary was %s and is now %s.", name, was, is))
 	}
 	if was, is := strings.Join(seen.changes(), "; "), strings.Join(o.changes(), "; "); was != is {
-		out = append(out, fmt.Sprintf("The effect was %q, and is %q.", was, is))
+		out = append(out, fmt.Sprintf("The effect was %q and is now %q.", was, is))
 	}
 	if len(out) > 0 {
 		return out
@@ -193,7 +193,7 @@ func (o Forecast) since(seen Forecast) []string {
 	delete(is, api.AnnotationDecidedAt)
 	switch {
 	case !maps.Equal(was, is):
-		return []string{fmt.Sprintf("%s: the annotations to write were %s, and are %s.", name, strings.Join(KubectlArguments(was), " "), strings.Join(KubectlArguments(is), " "))}
+		return []string{fmt.Sprintf("%s: the annotations to write were %s and are now %s.", name, strings.Join(KubectlArguments(was), " "), strings.Join(KubectlArguments(is), " "))}
 	case seen.ResourceVersion() != o.ResourceVersion():
 		return []string{name + " was changed by another client."}
 	}

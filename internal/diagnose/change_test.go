@@ -87,7 +87,7 @@ func TestChangeOfAllServices(t *testing.T) {
 	if got := one.Since(all); !slices.Equal(got, []string{"service/app-internal is no longer part of this change."}) {
 		t.Errorf("%q", got)
 	}
-	if got := all.Since(one); !slices.Equal(got, []string{"service/app-internal is now part of this change, too."}) {
+	if got := all.Since(one); !slices.Equal(got, []string{"service/app-internal is now also part of this change."}) {
 		t.Errorf("%q", got)
 	}
 }
@@ -107,9 +107,9 @@ func TestChangesThatAreRefused(t *testing.T) {
 		"an unknown version":          {Request{Action: ActionShift, Weights: []string{"v9=1"}}, withoutMetrics, "service demo/app has no version v9", false},
 		"undo of unknown routes":      {Request{Action: ActionUndo}, hidden, "undo needs permission to list DaemonSets, Deployments", false},
 		"a canary of unknown routes":  {Request{Action: ActionCanary, Version: "v2"}, hidden, "canary needs permission to list DaemonSets", false},
-		"a canary without routes":     {Request{Action: ActionCanary, Version: "v2"}, unrouted, "service demo/app gets no canary, because no route is written: routing is disabled for it", false},
+		"a canary without routes":     {Request{Action: ActionCanary, Version: "v2"}, unrouted, "service demo/app cannot have a canary, because Outrigger writes no route for it: routing is disabled for it", false},
 		"a check that does not parse": {Request{Action: ActionCanary, Version: "v2", Settings: map[string]string{"check": "eror-rate<1%"}}, withoutMetrics, "--check=eror-rate<1%: ", true},
-		"a check without metrics":     {Request{Action: ActionCanary, Version: "v2", Settings: map[string]string{"check": "error-rate<1%"}}, withoutMetrics, "the Outrigger in namespace outrigger-system has none", false},
+		"a check without metrics":     {Request{Action: ActionCanary, Version: "v2", Settings: map[string]string{"check": "error-rate<1%"}}, withoutMetrics, "none are configured for Outrigger in namespace outrigger-system", false},
 		"a pause of no canary":        {Request{Action: ActionCanaryPause}, withoutMetrics, "service app has no canary. To start one: outrigger canary -n demo app VERSION", false},
 		"undo of the first decision":  {Request{Action: ActionUndo}, withoutMetrics, "v1 is the first recorded decision", false},
 		"undo to an unknown decision": {Request{Action: ActionUndo, To: 3}, withoutMetrics, "no earlier decision to return to", false},
@@ -147,10 +147,10 @@ func TestWhatChangedSinceAPreview(t *testing.T) {
 		}, want: []string{"service/app was changed by another client."}},
 		"another decision": {annotations: map[string]string{api.AnnotationWeights: "v1=90,v2=10"}, want: []string{
 			"service/app: another client set the annotation outrigger.dev/weights=v1=90,v2=10 (was absent).",
-			`The effect was "service/app: v1=100 -> v1=50 v2=50", and is "service/app: v1=90 v2=10 -> v1=50 v2=50".`,
+			`The effect was "service/app: v1=100 -> v1=50 v2=50" and is now "service/app: v1=90 v2=10 -> v1=50 v2=50".`,
 		}},
 		"pods are no longer ready": {change: losePods("v2"), want: []string{
-			`The effect was "service/app: v1=100 -> v1=50 v2=50", and is "service/app: v1=100 -> v1=50 v2=50 when v2 has a ready pod".`,
+			`The effect was "service/app: v1=100 -> v1=50 v2=50" and is now "service/app: v1=100 -> v1=50 v2=50 when v2 has a ready pod".`,
 		}},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -191,7 +191,7 @@ func TestOffers(t *testing.T) {
 	}
 	paused := map[string]string{api.AnnotationCanary: "v2", api.AnnotationCanaryPaused: "true"}
 	got := absent(OffersOf(factsOf(serviceWith(t, paused)), ""))
-	if got[ActionCanaryPause] != "its annotations already say so: pause would change nothing" || got[ActionCanaryResume] != "" || got[ActionCanaryAbort] != "" {
+	if got[ActionCanaryPause] != "its annotations already have these values: pause would change nothing" || got[ActionCanaryResume] != "" || got[ActionCanaryAbort] != "" {
 		t.Errorf("%q", got)
 	}
 }

@@ -51,7 +51,7 @@ func whyAbsent(action Action, facts ActionFacts) string {
 	case err != nil:
 		return err.Error()
 	case len(change.Writes()) == 0 && action.OfCanary() != "":
-		return fmt.Sprintf("its annotations already say so: %s would change nothing", action.OfCanary())
+		return fmt.Sprintf("its annotations already have these values: %s would change nothing", action.OfCanary())
 	}
 	return ""
 }

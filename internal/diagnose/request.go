@@ -153,7 +153,7 @@ func (r Request) checkCanary() error {
 	case r.Version == "":
 		return errors.New("name a version, such as v2")
 	case r.Version == api.CanaryAuto && r.Action == ActionCanaryRetry:
-		return errors.New("auto starts no canary now: leave out --retry")
+		return errors.New("auto starts no canary now: omit --retry")
 	}
 	for _, name := range slices.Sorted(maps.Keys(r.Settings)) {
 		if !slices.Contains(CanarySettings(), name) {
@@ -258,7 +258,7 @@ func (r Request) mayStartCanary(facts ActionFacts) error {
 		return err
 	}
 	if why := WhyNoRoute(facts.Main, facts.Gaps); why != "" {
-		return fmt.Errorf("service %s/%s gets no canary, because no route is written: %s", facts.Main.Service.Namespace, r.Service, why)
+		return fmt.Errorf("service %s/%s cannot have a canary, because Outrigger writes no route for it: %s", facts.Main.Service.Namespace, r.Service, why)
 	}
 	return nil
 }
@@ -273,7 +273,7 @@ func (r Request) checkMetrics(facts ActionFacts) error {
 		return &RequestError{err}
 	}
 	if !facts.Main.Settings.Canary.HasMetrics {
-		return fmt.Errorf("--check=%s needs metrics, and the Outrigger in namespace %s has none (routing.metrics.prometheusURL). Without --check, the canary checks that its pods are ready", checks, facts.SystemNamespace)
+		return fmt.Errorf("--check=%s needs metrics, but none are configured for Outrigger in namespace %s (routing.metrics.prometheusURL). Without --check, the canary checks that its pods are ready", checks, facts.SystemNamespace)
 	}
 	return nil
 }

@@ -202,7 +202,7 @@ func (d directAnswers) RoundTrip(request *http.Request) (*http.Response, error) 
 	}
 	response.Body = io.NopCloser(bytes.NewReader(body))
 	if hasSeriesWithoutValue(body) {
-		return nil, errors.New("a series of the answer has no value")
+		return nil, errors.New("a series of the response has no value")
 	}
 	return response, nil
 }
@@ -344,7 +344,7 @@ func (m *CanaryMetrics) valueOrPanic(ctx context.Context, metric string, fields 
 	defer func() {
 		if cause := recover(); cause != nil {
 			m.failures.WithLabelValues("invalid").Inc()
-			number, err = math.NaN(), fmt.Errorf("the answer cannot be read: %v", cause)
+			number, err = math.NaN(), fmt.Errorf("the response cannot be read: %v", cause)
 			m.log.Error(err, "Panic in an evaluation of a canary", "service", fields.Namespace+"/"+fields.Service, "metric", metric, "stack", string(debug.Stack()))
 		}
 	}()
@@ -397,7 +397,7 @@ func (m *CanaryMetrics) value(ctx context.Context, metric string, fields queryFi
 func numberOf(answer model.Value) (number float64, reason string, err error) {
 	switch answer := answer.(type) {
 	case nil:
-		return math.NaN(), "invalid", errors.New("the answer has no data; check that routing.metrics.prometheusURL is the API of Prometheus")
+		return math.NaN(), "invalid", errors.New("the response has no data; check that routing.metrics.prometheusURL is the API of Prometheus")
 	case *model.Scalar:
 		number = float64(answer.Value)
 	case model.Vector:

@@ -105,7 +105,7 @@ func parseQuery(name, text string) (*template.Template, error) {
 	}
 	for _, part := range parsed.Templates() {
 		if keyword := unbounded(part.Root); keyword != "" {
-			return nil, fmt.Errorf("%s is not supported in a query, because it could go on forever; use fields, if, and with", keyword)
+			return nil, fmt.Errorf("%s is not supported in a query, because it might never end; use fields, if, and with", keyword)
 		}
 	}
 	example := queryFields{

@@ -68,7 +68,7 @@ func pictured(t *testing.T, tab *dashboard.Tab, name string, height int) {
 	tab.Look(dashboard.Looks["light"])
 }
 
-// Every page shows what the commands print of a namespace with a canary in progress, and has no barrier.
+// Every page shows what the commands print of a namespace with a canary in progress, and has no accessibility violation.
 func TestDashboardShowsANamespace(t *testing.T) {
 	dashboard.Need(t)
 	t.Parallel()
@@ -95,7 +95,7 @@ func TestDashboardShowsANamespace(t *testing.T) {
 	looked(t, tab, "service-with-a-problem")
 
 	tab.Go(tab.URL("/services/shop/search"))
-	tab.WantText("#routes svg.wide", "end-user=jason", "all other requests", "copies 10%")
+	tab.WantText("#routes svg.wide", "end-user=jason", "all other requests", "mirror 10%")
 	looked(t, tab, "service-with-rules")
 
 	tab.Go(tab.URL("/services/shop/checkout"))
@@ -149,7 +149,7 @@ func TestDashboardInTwoTabs(t *testing.T) {
 	routesNow(t, ns, "app", "v1=90 v2=10")
 
 	one.Click("#confirm button")
-	one.WantText("#since", "Nothing was written", "changed since you saw the preview")
+	one.WantText("#since", "Nothing was written", "the preview was out of date")
 	one.WantText("#traffic", "v1 90% 60%", "v2 10% 40%")
 	looked(t, one, "outdated-preview")
 	routesNow(t, ns, "app", "v1=90 v2=10")

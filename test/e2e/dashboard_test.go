@@ -21,7 +21,7 @@ func startDashboard(t *testing.T, ns string, args ...string) *dashboard.Command 
 	return dashboard.Start(t, outrigger.Binary, cluster.Kubeconfig, append([]string{"-n", ns}, args...)...)
 }
 
-// looked checks a page in all looks: axe-core finds no barrier, nothing is wider than the window, and a picture is kept.
+// looked checks a page in all looks: axe-core finds no violation, nothing is wider than the window, and a picture is kept.
 func looked(t *testing.T, tab *dashboard.Tab, name string) {
 	t.Helper()
 	root, err := install.Root()
@@ -36,8 +36,8 @@ func looked(t *testing.T, tab *dashboard.Tab, name string) {
 				defer tab.In(t)()
 				dashboard.NeedAxe(t)
 				tab.Look(dashboard.Looks[look])
-				for _, barrier := range tab.Audit() {
-					t.Error(barrier)
+				for _, violation := range tab.Audit() {
+					t.Error(violation)
 				}
 			})
 		}
@@ -262,7 +262,7 @@ func TestDashboardWhileTheAPIServerIsAway(t *testing.T) {
 	mend := by.cut(t, reset)
 	annotate(t, ns, "app", "outrigger.dev/weights=v1=80,v2=20")
 	wantRoutes(t, ns, "app", "v1=80 v2=20")
-	tab.WantText("#notices .unavailable", "cannot be read since", "This is the state of")
+	tab.WantText("#notices .unavailable", "has been unavailable since", "This page shows data from")
 	tab.WantText("#services", "app routed v1 100% 2/2 v2 0% 2/2")
 	looked(t, tab, "unavailable")
 	mend()

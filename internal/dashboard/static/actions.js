@@ -41,7 +41,7 @@ for (const group of document.querySelectorAll("[data-weights]")) {
   group.append(sum);
   const showSum = () => {
     const total = numbers.reduce((all, field) => all + (parseInt(field.value, 10) || 0), 0);
-    sum.textContent = total === 100 ? "Sum: 100" : `Sum: ${total}; expected 100`;
+    sum.textContent = total === 100 ? "Sum: 100" : `Sum: ${total}, expected 100`;
   };
   const follow = () => { named.forEach((field, i) => { sliders[i].value = field.value || 0; }); showSum(); };
   sliders.forEach((slider, changed) => {
