@@ -36,17 +36,17 @@ func dashboardCommand() *cobra.Command {
 	command := &cobra.Command{
 		Use:   "dashboard",
 		Short: "Show Services, canaries, problems, and sidecars in a browser, and change traffic there",
-		Long: `Serves pages on this machine until it is interrupted, and opens them in your browser. They show what "outrigger status",
-"explain", and "coverage" print, with your permissions, and stay up to date.
+		Long: `Serves a dashboard on this machine until you interrupt it, and opens it in your browser. The pages show the same information as
+"outrigger status", "explain", and "coverage", with your permissions, and update live.
 
-Only 127.0.0.1 is served, and nothing is installed in the cluster. Your browser gets access from a file that only you can read, which
-is valid for a minute and for one use. Each action shows the kubectl command and the result of a server-side dry run before you run
-it. With --read-only, there are no actions.`,
+The dashboard listens on 127.0.0.1 only, and nothing is installed in the cluster. Your browser gets access through a file that only you
+can read, and that is valid once, for a minute. Before you confirm an action, you see its effect, the equivalent kubectl command, and the
+result of a server-side dry run.`,
 		Example: `  # The namespace of the kubeconfig's context, then every namespace that is labeled or has routes
   outrigger dashboard
   outrigger dashboard -A
 
-  # Without opening a browser, on a port of your choice, for example to forward it over SSH
+  # Without a browser, on a fixed port, for example to forward it over SSH
   outrigger dashboard -n demo --no-browser --port 8090`,
 		Args: NoArguments,
 		RunE: func(command *cobra.Command, _ []string) error { return flags.run(command, &from) },
@@ -55,8 +55,8 @@ it. With --read-only, there are no actions.`,
 	f := command.Flags()
 	f.BoolVarP(&flags.all, "all-namespaces", "A", false, "every namespace that is labeled or has routes of Outrigger")
 	f.IntVar(&flags.port, "port", 0, "port on 127.0.0.1 (default: a free one)")
-	f.BoolVar(&flags.noBrowser, "no-browser", false, "open no browser; print the file to open")
-	f.BoolVar(&flags.readOnly, "read-only", false, "show no actions, and refuse them")
+	f.BoolVar(&flags.noBrowser, "no-browser", false, "do not open a browser; print the path of the file that opens the dashboard")
+	f.BoolVar(&flags.readOnly, "read-only", false, "offer and accept no actions")
 	_ = command.RegisterFlagCompletionFunc("port", cobra.NoFileCompletions)
 	return command
 }
@@ -113,7 +113,7 @@ func (f *dashboardFlags) run(command *cobra.Command, from *clusterFlags) error {
 	ended := make(chan error, 1)
 	go func() { ended <- web.Serve(listener) }()
 	d := door{server: server, address: options.Address, noBrowser: f.noBrowser, in: command.InOrStdin(), out: command.OutOrStdout()}
-	say(d.out, "Dashboard of %s: http://%s", scope, options.Address)
+	say(d.out, "Dashboard for %s: http://%s", scope, options.Address)
 	if err := d.keep(ctx, ended); err != nil {
 		return err
 	}
@@ -169,7 +169,7 @@ func (d door) keep(ctx context.Context, ended <-chan error) error {
 			case <-ctx.Done():
 				return nil
 			case err := <-ended:
-				return fmt.Errorf("the dashboard cannot be served any longer: %w", err)
+				return fmt.Errorf("serve the dashboard: %w", err)
 			case <-lines:
 				isWaiting = false
 			case <-used:

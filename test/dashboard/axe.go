@@ -20,7 +20,7 @@ import (
 	"time"
 )
 
-// The npm package that looks for barriers. It is downloaded into the cache folder, and is no part of this repository.
+// The npm package for accessibility audits. It is downloaded into the cache folder, and is not part of this repository.
 const (
 	axeVersion = "4.14.1"
 	axeFile    = "package/axe.min.js"
@@ -105,8 +105,8 @@ func NeedAxe(t testing.TB) {
 	}
 }
 
-// barrier is a rule of axe-core that elements of the page violate.
-type barrier struct {
+// violation is a rule of axe-core that elements of the page violate.
+type violation struct {
 	ID    string
 	Help  string
 	Nodes []struct {
@@ -123,7 +123,7 @@ func (tab *Tab) Audit() []string {
 		tab.t.Fatal(err)
 	}
 	Eval[bool](tab, script+"\n;true")
-	found := Eval[[]barrier](tab, `axe.run(document, {resultTypes: ["violations"]}).then(result => result.violations.map(
+	found := Eval[[]violation](tab, `axe.run(document, {resultTypes: ["violations"]}).then(result => result.violations.map(
 		v => ({ID: v.id, Help: v.help, Nodes: v.nodes.map(n => ({HTML: n.html.slice(0, 300), FailureSummary: n.failureSummary}))})))`)
 	var out []string
 	for _, b := range found {
