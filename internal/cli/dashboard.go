@@ -24,7 +24,7 @@ import (
 	"outrigger.dev/outrigger/internal/diagnose"
 )
 
-// dashboardFlags are the flags of outrigger dashboard, besides those that say which cluster.
+// dashboardFlags are the flags of outrigger dashboard, apart from those that select the cluster.
 type dashboardFlags struct {
 	all, noBrowser, readOnly bool
 	port                     int
@@ -61,7 +61,8 @@ result of a server-side dry run.`,
 	return command
 }
 
-// memoryLimit makes the garbage collector work more before the process takes 300 MB. 5,000 Services with 20,000 pods take half of it.
+// memoryLimit is a soft limit that makes the garbage collector run more often, so that the process stays below 300 MB. 5,000 Services with
+// 20,000 pods need half of it.
 const memoryLimit = 250 << 20
 
 // run serves the dashboard until the command is interrupted.
@@ -112,9 +113,9 @@ func (f *dashboardFlags) run(command *cobra.Command, from *clusterFlags) error {
 	web := &http.Server{Handler: server, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10, BaseContext: func(net.Listener) context.Context { return ctx }}
 	ended := make(chan error, 1)
 	go func() { ended <- web.Serve(listener) }()
-	d := door{server: server, address: options.Address, noBrowser: f.noBrowser, in: command.InOrStdin(), out: command.OutOrStdout()}
+	d := launcher{server: server, address: options.Address, noBrowser: f.noBrowser, in: command.InOrStdin(), out: command.OutOrStdout()}
 	say(d.out, "Dashboard for %s: http://%s", scope, options.Address)
-	if err := d.keep(ctx, ended); err != nil {
+	if err := d.run(ctx, ended); err != nil {
 		return err
 	}
 	stop() // ends the live updates
@@ -126,9 +127,9 @@ func say(out io.Writer, format string, args ...any) {
 	_, _ = fmt.Fprintf(out, format+"\n", args...) // nothing to do if stdout is closed
 }
 
-// door lets the user's browser in: with a file in a folder of the user alone, which goes on to a link that is valid once. A link as an
-// argument of a browser could be read by other users of the machine.
-type door struct {
+// launcher opens the dashboard in the user's browser. It writes a file that only the user can read and that navigates to a link with a
+// single-use token: other users of the machine could read a link that is an argument of the browser.
+type launcher struct {
 	server    *dashboard.Server
 	address   string
 	noBrowser bool
@@ -136,16 +137,16 @@ type door struct {
 	out       io.Writer
 }
 
-// keep opens the dashboard, and again for each line of input, until the context or the server ends.
-func (d door) keep(ctx context.Context, ended <-chan error) error {
+// run opens the dashboard, and again for each line of input, until the context or the server ends.
+func (l launcher) run(ctx context.Context, ended <-chan error) error {
 	folder, err := os.MkdirTemp("", "outrigger-dashboard-") // of mode 0700
 	if err != nil {
-		return fmt.Errorf("create a folder for the file that opens the dashboard: %w", err)
+		return fmt.Errorf("create a directory for the file that opens the dashboard: %w", err)
 	}
-	defer func() { _ = os.RemoveAll(folder) }() // a token in it is of no use once the server has ended
+	defer func() { _ = os.RemoveAll(folder) }() // a token in it is useless once the server has stopped
 	lines := make(chan struct{})
 	go func() {
-		for scanner := bufio.NewScanner(d.in); scanner.Scan(); {
+		for scanner := bufio.NewScanner(l.in); scanner.Scan(); {
 			select {
 			case lines <- struct{}{}:
 			case <-ctx.Done():
@@ -155,13 +156,13 @@ func (d door) keep(ctx context.Context, ended <-chan error) error {
 	}()
 	for first := true; ; first = false {
 		file := filepath.Join(folder, "open.html")
-		used, err := d.write(file)
+		used, err := l.write(file)
 		if err != nil {
 			return err
 		}
-		d.invite(ctx, file)
+		l.announce(ctx, file)
 		if first {
-			say(d.out, "Press Enter for a new file, or Ctrl-C to stop.")
+			say(l.out, "Press Enter for a new file, or Ctrl-C to stop.")
 		}
 		expired := time.After(dashboard.TokenLifetime)
 		for isWaiting := true; isWaiting; {
@@ -184,18 +185,18 @@ func (d door) keep(ctx context.Context, ended <-chan error) error {
 	}
 }
 
-// write writes a file that goes on to a new link, in place of an earlier one.
-func (d door) write(file string) (used <-chan struct{}, err error) {
-	token, used := d.server.NewToken()
+// write writes a file that navigates to a new link, and replaces an earlier file.
+func (l launcher) write(file string) (used <-chan struct{}, err error) {
+	token, used := l.server.NewToken()
 	page := fmt.Sprintf("<!doctype html>\n<meta charset=\"utf-8\">\n<meta name=\"referrer\" content=\"no-referrer\">\n"+
-		"<meta http-equiv=\"refresh\" content=\"0; url=http://%s/open?token=%s\">\n<title>Outrigger</title>\n", d.address, token)
+		"<meta http-equiv=\"refresh\" content=\"0; url=http://%s/open?token=%s\">\n<title>Outrigger</title>\n", l.address, token)
 	if err := remove(file); err != nil {
 		return nil, err
 	}
 	return used, os.WriteFile(file, []byte(page), 0o600)
 }
 
-// remove removes a file that may not exist any more.
+// remove removes a file that may no longer exist.
 func remove(file string) error {
 	if err := os.Remove(file); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return err
@@ -203,16 +204,16 @@ func remove(file string) error {
 	return nil
 }
 
-// invite opens a browser, or prints what to open.
-func (d door) invite(ctx context.Context, file string) {
-	if !d.noBrowser && openBrowser(ctx, file) == nil {
-		say(d.out, "Opening a browser (%s)", file)
+// announce opens a browser, or prints the path of the file to open.
+func (l launcher) announce(ctx context.Context, file string) {
+	if !l.noBrowser && openBrowser(ctx, file) == nil {
+		say(l.out, "Opening a browser (%s)", file)
 		return
 	}
-	say(d.out, "Open this file in a browser within %.0fs: %s", dashboard.TokenLifetime.Seconds(), file)
+	say(l.out, "Open this file in a browser within %.0fs: %s", dashboard.TokenLifetime.Seconds(), file)
 }
 
-// openBrowser starts the program with which this system opens a file.
+// openBrowser starts the system's program for opening files.
 func openBrowser(ctx context.Context, file string) error {
 	name, args := "xdg-open", []string{file}
 	switch runtime.GOOS {
@@ -225,6 +226,6 @@ func openBrowser(ctx context.Context, file string) error {
 	if err := program.Start(); err != nil {
 		return err
 	}
-	go func() { _ = program.Wait() }() // its success is seen in the browser
+	go func() { _ = program.Wait() }() // whether it succeeds, the user sees in the browser
 	return nil
 }

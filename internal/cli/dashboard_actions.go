@@ -16,14 +16,14 @@ import (
 	"outrigger.dev/outrigger/internal/diagnose"
 )
 
-// dashboardActions reads and writes for the actions of the dashboard as the commands do.
+// dashboardActions implements dashboard.Actions in the same way as the commands.
 type dashboardActions struct{ data *dashboardData }
 
 var _ dashboard.Actions = dashboardActions{}
 
 func actionsOf(data *dashboardData) dashboard.Actions { return dashboardActions{data} }
 
-// in returns the cluster as a command about a namespace sees it. It reads past the kept lists: what is written depends on the present.
+// in returns the cluster as a command for a namespace sees it. It bypasses the watched lists, because writes depend on current objects.
 func (d dashboardActions) in(ctx context.Context, namespace string) (*live, error) {
 	out, err := d.data.in(ctx, namespace)
 	if err == nil {
@@ -76,7 +76,7 @@ func (d dashboardActions) Write(ctx context.Context, service diagnose.Forecast, 
 	return err
 }
 
-// Pending returns what is missing until a change is applied.
+// Pending returns what a change waits for, or "" if it is applied.
 func (d dashboardActions) Pending(ctx context.Context, change diagnose.Change) (string, error) {
 	l, err := d.in(ctx, change.Namespace)
 	if err != nil {

@@ -234,10 +234,10 @@ func manifestsOf(objects routing.Objects) ([]dashboard.Manifest, error) {
 	return out, nil
 }
 
-// coverageAge is how old the coverage may be that a page shows. It is ten times as old if reading it took long.
+// coverageAge is how old the coverage on a page may be, or ten times as long as reading it took, if that is longer.
 const coverageAge = 5 * time.Second
 
-// Injection implements dashboard.Data. It compares all pods, so that it reads them again only after a while.
+// Injection implements dashboard.Data. It compares all pods, so it reads them again only after coverageAge.
 func (d *dashboardData) Injection(ctx context.Context) (*diagnose.CoverageReport, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()

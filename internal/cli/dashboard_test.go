@@ -182,7 +182,7 @@ func TestTheDoorOfTheDashboard(t *testing.T) {
 	ctx, stop := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
 	go func() {
-		ended <- door{server: server, address: "127.0.0.1:4000", noBrowser: true, in: input, out: output}.keep(ctx, nil)
+		ended <- launcher{server: server, address: "127.0.0.1:4000", noBrowser: true, in: input, out: output}.run(ctx, nil)
 		_ = output.Close()
 	}()
 	files := make(chan string, 10)

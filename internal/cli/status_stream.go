@@ -10,8 +10,8 @@ import (
 	"outrigger.dev/outrigger/internal/diagnose"
 )
 
-// statusStream reads the status again and again: after each change in the cluster, and from time to time, since the status depends on the
-// time and on objects that the user may list but not watch. `status --watch` and `dashboard` show what it reads.
+// statusStream reads the status repeatedly: after each change in the cluster, and periodically, because the status also depends on the time
+// and on objects that the user may list but not watch. `status --watch` and `dashboard` show what it reads.
 type statusStream struct {
 	read    func(context.Context) (diagnose.StatusReport, error)
 	changed <-chan struct{} // receives a value after a change in the cluster; nil if changes are not watched

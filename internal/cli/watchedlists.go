@@ -20,8 +20,8 @@ import (
 	"outrigger.dev/outrigger/routing"
 )
 
-// watchedLists is a client that requests a list once, and then keeps it up to date by a watch until the context ends. What the user may
-// list but not watch is requested each time. Items are shared, must not be changed, and lack what no command with watches reads.
+// watchedLists is a client that lists each kind once, and then keeps the list up to date with a watch until the context ends. Kinds that the
+// user may list but not watch are listed each time. Items are shared, must not be changed, and lack the fields that lighten removes.
 type watchedLists struct {
 	client.WithWatch
 	ctx     context.Context
@@ -57,7 +57,7 @@ func (l *live) watching(ctx context.Context) (*live, <-chan struct{}) {
 	return &out, lists.changed
 }
 
-// List implements client.Reader. Lists of a part are not kept.
+// List implements client.Reader. Lists with a field selector or a limit, and lists of metadata, are not kept.
 func (w *watchedLists) List(ctx context.Context, list client.ObjectList, options ...client.ListOption) error {
 	wanted := client.ListOptions{}
 	wanted.ApplyOptions(options)
@@ -129,11 +129,11 @@ func (w *watchedLists) watch(list client.ObjectList, wanted client.ListOptions, 
 	return w.WithWatch.Watch(w.ctx, list, &wanted)
 }
 
-// follow keeps a list up to date. API servers end each watch after some minutes; it is continued then. If that fails, the list is
+// follow keeps a list up to date. API servers end each watch after some minutes; it is then restarted. If that fails, the list is
 // requested again when it is needed.
 func (w *watchedLists) follow(held *watchedList, watched watch.Interface, list client.ObjectList, wanted client.ListOptions) {
 	for {
-		isIntact := false // a watch that ends without an event is not continued, so that none is requested over and over
+		isIntact := false // a watch that ends without an event is not restarted, to avoid an endless loop of requests
 		for event := range watched.ResultChan() {
 			if isIntact = held.apply(event); !isIntact {
 				break
@@ -163,11 +163,11 @@ func (w *watchedLists) follow(held *watchedList, watched watch.Interface, list c
 	}
 }
 
-// signal reports a change.
+// signal reports a change without blocking.
 func (w *watchedLists) signal() {
 	select {
 	case w.changed <- struct{}{}:
-	default: // one is reported already
+	default: // a change is already reported
 	}
 }
 
@@ -201,8 +201,8 @@ func (l *watchedList) put(item runtime.Object) {
 
 func itemKey(object client.Object) string { return object.GetNamespace() + "/" + object.GetName() }
 
-// lighten removes what takes much memory and is not read from a list: managed fields, except those by which edits of Istio's objects are
-// found, and most of the specification of pods.
+// lighten removes fields that use much memory and that no command reads from a watched list: managed fields, except those that reveal edits
+// of Istio's objects, and most of the pod spec.
 func lighten(item runtime.Object) {
 	object, is := item.(client.Object)
 	if !is {

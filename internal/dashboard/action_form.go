@@ -15,7 +15,7 @@ import (
 	"outrigger.dev/outrigger/routing"
 )
 
-// actionTexts are what the pages call the actions, and what they say about them.
+// actionTexts are the titles, buttons, and descriptions of the actions.
 var actionTexts = map[diagnose.Action]struct{ title, button, about string }{
 	diagnose.ActionShift:         {"Shift traffic", "Preview the shift", "Split all requests that no match rule routes. The weights must sum to 100; a version with weight 0 gets none of these requests. This ends a canary in progress."},
 	diagnose.ActionPromote:       {"Promote a version", "Preview the promotion", "Make a version the default: it gets all requests that no match rule routes. This ends a canary in progress."},
@@ -39,7 +39,8 @@ const (
 	fieldTo       = "to"
 )
 
-// requestOf returns what a form requests. Its errors are those of the command lines, but for the weights, which must sum to 100.
+// requestOf returns the request of a form. It returns the same errors as the commands and, in addition, one if the weights do not sum
+// to 100.
 func requestOf(action diagnose.Action, service string, form url.Values) (diagnose.Request, error) {
 	r := diagnose.Request{Action: action, Service: service, AllowPending: form.Get(fieldPending) != ""}
 	version := strings.TrimSpace(form.Get(fieldVersion))
@@ -233,7 +234,7 @@ func formOf(action diagnose.Action, facts diagnose.ActionFacts, sent url.Values)
 			out.Settings = append(out.Settings, field)
 		}
 	case diagnose.ActionUndo:
-		out.To, _ = strconv.Atoi(sent.Get(fieldTo)) // what is no number selects none
+		out.To, _ = strconv.Atoi(sent.Get(fieldTo)) // anything but a number selects none
 		out.Past = pastFields(facts)
 	}
 	if action == diagnose.ActionShift || action == diagnose.ActionPromote {

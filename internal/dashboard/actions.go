@@ -13,16 +13,16 @@ import (
 	"outrigger.dev/outrigger/internal/diagnose"
 )
 
-// Actions reads and writes what actions need, with the user's permissions. What an action means is decided by diagnose.ChangeOf.
+// Actions reads the facts that actions need, and writes changes, with the user's permissions. diagnose.ChangeOf decides what to write.
 type Actions interface {
 	// Denied returns why the user may not change a Service, or "".
 	Denied(ctx context.Context, namespace, service string) (string, error)
 	// Facts reads what an action depends on, and returns notes about what could not be read.
 	Facts(ctx context.Context, namespace, service string) (diagnose.ActionFacts, []string, error)
-	// Write writes the annotations of a Service, if it is still the one that was read; otherwise it returns an error of type *Changed. In
-	// a dry run, the API server checks and writes nothing.
+	// Write writes the annotations of a Service if its resourceVersion is still the one that was read. Otherwise, it returns a *Changed
+	// error. In a dry run, the API server validates the change and writes nothing.
 	Write(ctx context.Context, service diagnose.Forecast, isDryRun bool) error
-	// Pending returns what is missing until a change is applied, or "" if nothing is.
+	// Pending returns what a change waits for, or "" if it is applied.
 	Pending(ctx context.Context, change diagnose.Change) (string, error)
 }
 
@@ -45,8 +45,8 @@ func (c *Changed) Unwrap() error { return c.Err }
 
 // actionsView are the actions of a Service, as the template "actions" shows them.
 type actionsView struct {
-	Offers []offerView
-	Absent []absentView
+	Offers      []offerView
+	Unavailable []unavailableView
 }
 
 type offerView struct {
@@ -54,19 +54,19 @@ type offerView struct {
 	Title, Link string
 }
 
-// absentView are actions that are absent for the same reason.
-type absentView struct {
+// unavailableView lists actions that are unavailable for the same reason.
+type unavailableView struct {
 	Titles []string
 	Reason string
 }
 
-// offers returns which actions a user can take on a Service, and why not the others. The facts need no other Services.
+// offers returns the actions that the user can take on a Service, and why the others are unavailable. The facts need no other Services.
 func (s *Server) offers(ctx context.Context, facts diagnose.ActionFacts) actionsView {
 	namespace, service := facts.Main.Service.Namespace, facts.Main.Service.Name
 	all := func(reason string) actionsView {
 		out := actionsView{}
 		for _, action := range diagnose.Actions() {
-			out.add(namespace, service, diagnose.Offer{Action: action, Absent: reason})
+			out.add(namespace, service, diagnose.Offer{Action: action, Unavailable: reason})
 		}
 		return out
 	}
@@ -86,15 +86,15 @@ func (s *Server) offers(ctx context.Context, facts diagnose.ActionFacts) actions
 
 func (v *actionsView) add(namespace, service string, offer diagnose.Offer) {
 	title := actionTexts[offer.Action].title
-	if offer.Absent == "" {
+	if offer.Unavailable == "" {
 		v.Offers = append(v.Offers, offerView{offer.Action, title, actionPath(namespace, service, offer.Action)})
 		return
 	}
-	at := slices.IndexFunc(v.Absent, func(a absentView) bool { return a.Reason == offer.Absent })
+	at := slices.IndexFunc(v.Unavailable, func(a unavailableView) bool { return a.Reason == offer.Unavailable })
 	if at < 0 {
-		v.Absent, at = append(v.Absent, absentView{Reason: offer.Absent}), len(v.Absent)
+		v.Unavailable, at = append(v.Unavailable, unavailableView{Reason: offer.Unavailable}), len(v.Unavailable)
 	}
-	v.Absent[at].Titles = append(v.Absent[at].Titles, title)
+	v.Unavailable[at].Titles = append(v.Unavailable[at].Titles, title)
 }
 
 func actionPath(namespace, service string, action diagnose.Action) string {
@@ -151,8 +151,8 @@ func (s *Server) showForm(w http.ResponseWriter, r *http.Request, status int, fo
 	s.render(w, r, status, "action.html", page)
 }
 
-// previewAction computes what a form requests, has the API server check it, and keeps it for changePage. A request that is invalid, or can
-// have no effect, gets the form again.
+// previewAction computes the change that a form requests, validates it with a server-side dry run, and keeps it for changePage. For a
+// request that is invalid or has no effect, it shows the form again.
 func (s *Server) previewAction(w http.ResponseWriter, r *http.Request) {
 	action, err := s.actionOf(r)
 	if err != nil {
@@ -178,7 +178,7 @@ func (s *Server) previewAction(w http.ResponseWriter, r *http.Request) {
 	s.showForm(w, r, http.StatusUnprocessableEntity, form, notes)
 }
 
-// keep has the API server check a change in a dry run, and keeps it as a preview.
+// keep validates a change with a server-side dry run, and keeps it as a preview.
 func (s *Server) keep(ctx context.Context, change diagnose.Change, notes, since []string) *preview {
 	out := &preview{change: change, notes: notes, since: since}
 	for _, service := range change.Writes() {
@@ -214,18 +214,18 @@ type changePage struct {
 // readVersion is the version of a Service that a change is about.
 type readVersion struct{ Service, ResourceVersion string }
 
-// outcomeView is what was written, and whether it is applied.
+// outcomeView is the result of a change: what was written, and whether it is applied.
 type outcomeView struct {
 	Written []string
 	Failed  string
-	Pending string // what is missing until it is applied
+	Pending string // what it waits for until it is applied
 	Unknown string // why that is unknown
 }
 
 // CanBeConfirmed reports whether the page has a button that runs the change.
 func (p changePage) CanBeConfirmed() bool { return p.Outcome == nil && p.Refusal == "" && !p.IsCurrent }
 
-// changePage shows a preview, or what was written and what is missing until it is applied.
+// changePage shows a preview, or the result of a change.
 func (s *Server) changePage(w http.ResponseWriter, r *http.Request) {
 	kept, err := s.previewOf(r)
 	if err != nil {
@@ -249,7 +249,7 @@ func (s *Server) changePage(w http.ResponseWriter, r *http.Request) {
 	s.render(w, r, http.StatusOK, "change.html", page)
 }
 
-// outcomeOf returns what was written, and what is missing until it is applied. Once nothing is, it is not read again.
+// outcomeOf returns the result of a change. Once the change is applied, it does not read the cluster again.
 func (s *Server) outcomeOf(ctx context.Context, kept *preview, done outcome) *outcomeView {
 	out := &outcomeView{Written: done.written, Failed: done.failed}
 	if len(done.written) == 0 || kept.applied.Load() {
@@ -278,8 +278,8 @@ func (s *Server) previewOf(r *http.Request) (*preview, error) {
 	return kept, nil
 }
 
-// confirmChange writes what a preview shows, unless it has changed meanwhile: then there is a new preview, which says what changed. Sent
-// twice, it writes once.
+// confirmChange writes the change of a preview. If the Service has changed meanwhile, it shows a new preview that says what changed. It
+// writes once even if the form is sent twice.
 func (s *Server) confirmChange(w http.ResponseWriter, r *http.Request) {
 	kept, err := s.previewOf(r)
 	if err != nil {
@@ -310,7 +310,7 @@ func (s *Server) confirmChange(w http.ResponseWriter, r *http.Request) {
 	s.redirectTo(w, r, next)
 }
 
-// recheck returns a new preview if the change would not do any more what the kept one shows, or nil.
+// recheck returns a new preview if the change would no longer have the effect that the kept one shows, or nil.
 func (s *Server) recheck(ctx context.Context, kept *preview) (*preview, error) {
 	request := kept.change.Request
 	facts, notes, err := s.Actions.Facts(ctx, kept.change.Namespace, request.Service)

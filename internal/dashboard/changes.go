@@ -15,7 +15,7 @@ import (
 const (
 	// previewTime is how long a preview can be confirmed, and its result be read.
 	previewTime = 10 * time.Minute
-	// mostPreviews bounds the memory for previews; the oldest ones are dropped.
+	// mostPreviews limits the number of previews in memory; the oldest ones are dropped.
 	mostPreviews = 100
 )
 
@@ -25,13 +25,13 @@ type preview struct {
 	at     time.Time
 	change diagnose.Change
 	notes  []string // about what could not be read
-	since  []string // what changed since the preview that this one replaces
-	// refusal is why the API server would refuse the change; empty if its dry run was accepted.
+	since  []string // what has changed since the preview that this one replaces
+	// refusal is why the API server rejects the change; empty if the dry run succeeded.
 	refusal string
 
 	running sync.Mutex // held while the change is written, so that it is written once
 	done    atomic.Pointer[outcome]
-	applied atomic.Bool // nothing is missing any more
+	applied atomic.Bool // the change waits for nothing
 }
 
 // result returns what was written, or nil before.
@@ -45,7 +45,7 @@ type outcome struct {
 	failed  string   // why another one was not
 }
 
-// previews keeps the previews of the last minutes. The zero value is ready to use.
+// previews keeps previews for previewTime. The zero value is ready to use.
 type previews struct {
 	mu   sync.Mutex
 	held []*preview // in the order of their times

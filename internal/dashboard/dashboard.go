@@ -3,8 +3,7 @@
 // Package dashboard serves the pages of `outrigger dashboard`. Call New with an address and the sources of data, pass each reading of the
 // cluster to Server.Update, serve the Server on that address, and give the user's browser the token of Server.NewToken.
 //
-// The package reads no cluster and decides nothing about one: what the pages show comes from internal/diagnose through Data, and what
-// actions do from Actions.
+// The package does not access the cluster: Data provides what the pages show, and Actions reads and writes for the user's actions.
 package dashboard
 
 import (
@@ -17,18 +16,19 @@ import (
 	"outrigger.dev/outrigger/internal/diagnose"
 )
 
-// Options are the facts and sources of a Server.
+// Options configure a Server.
 type Options struct {
 	Address  string // host:port that the Server listens on; requests to any other host are refused
-	Scope    string // what the pages are about: "namespace demo", "all namespaces"
+	Scope    string // what the pages show: "namespace demo", "all namespaces"
 	Cluster  string // the context of the kubeconfig; empty if it has no name
-	ReadOnly bool   // without actions
+	ReadOnly bool   // offer and accept no actions
 	Data     Data
-	Actions  Actions // nil: without actions
+	Actions  Actions // nil for no actions
 	Now      func() time.Time
 }
 
-// Data reads what pages about one object show. Update gives the rest. Its errors should be of type *Error, if they have a status.
+// Data reads the details that pages about one object show; Server.Update provides everything else. Errors with an HTTP status are of
+// type *Error.
 type Data interface {
 	// Service returns the details of a Service.
 	Service(ctx context.Context, namespace, name string) (*Service, error)
@@ -38,7 +38,7 @@ type Data interface {
 	Explain(ctx context.Context, namespace, kind, name string) (*Explanation, error)
 }
 
-// Service is what `explain -o json` prints of a Service, and the objects around it.
+// Service is the output of `explain -o json` for a Service, with the objects that belong to it.
 type Service struct {
 	diagnose.ServiceExplanation
 	ResourceVersion string
@@ -80,14 +80,14 @@ type Metrics struct {
 // MetricValue is a metric with its value, or why it has none.
 type MetricValue struct{ Name, Value string }
 
-// Explanation is what explain prints of a workload.
+// Explanation is the output of explain for a workload.
 type Explanation struct {
 	diagnose.InjectionExplanation
 	Paragraphs []diagnose.Paragraph
 	Notes      []string
 }
 
-// Error is an error with an HTTP status, which a page reports as it is.
+// Error is an error with the HTTP status of the page that reports it.
 type Error struct {
 	Status int
 	Err    error
@@ -151,7 +151,7 @@ func (s *Server) handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("GET /", s.readable)
 	mux.HandleFunc("GET /events", s.events)
-	mux.HandleFunc("GET /actions/{namespace}/{name}/{verb}", s.actionForm) // it is not live: nobody's input is replaced
+	mux.HandleFunc("GET /actions/{namespace}/{name}/{verb}", s.actionForm) // not live, so that no update replaces the user's input
 	mux.HandleFunc("POST /actions/{namespace}/{name}/{verb}", s.previewAction)
 	mux.HandleFunc("POST /changes/{id}", s.confirmChange)
 	return mux

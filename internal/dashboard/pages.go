@@ -173,7 +173,7 @@ func (s *Server) render(w http.ResponseWriter, r *http.Request, status int, name
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
 	w.WriteHeader(status)
 	if r.Method != http.MethodHead {
-		_, _ = text.WriteTo(w) // nothing to do if the browser has gone
+		_, _ = text.WriteTo(w) // nothing to do if the browser has disconnected
 	}
 }
 
@@ -198,5 +198,5 @@ func (s *Server) static(w http.ResponseWriter, r *http.Request, name string) {
 		return
 	}
 	w.Header().Set("Content-Type", mime.TypeByExtension(path.Ext(name)))
-	_, _ = w.Write(text) // nothing to do if the browser has gone
+	_, _ = w.Write(text) // nothing to do if the browser has disconnected
 }

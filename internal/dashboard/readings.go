@@ -18,14 +18,14 @@ import (
 	"outrigger.dev/outrigger/internal/diagnose"
 )
 
-// reading is the last report, and why there is no newer one.
+// reading is the last report and, if the cluster is unavailable, why there is no newer one.
 type reading struct {
 	report  *diagnose.StatusReport // nil before the first
 	failure string                 // empty if the last attempt succeeded
 	since   time.Time              // when the first of the failed attempts was made
 }
 
-// readings keep the last reading, and wake who waits for the next.
+// readings keeps the last reading, and wakes those that wait for the next one.
 type readings struct {
 	mu   sync.Mutex
 	last reading
@@ -66,7 +66,7 @@ func (s *Server) Update(report *diagnose.StatusReport, err error) {
 
 const (
 	eventPause = 500 * time.Millisecond // between two updates of a page
-	heartbeat  = 20 * time.Second       // so that a browser that has gone is noticed
+	heartbeat  = 20 * time.Second       // to notice a browser that has disconnected
 )
 
 // events sends the page of the parameter "page" whenever it has changed: at once, and then at most every eventPause. The data is the HTML
@@ -147,7 +147,7 @@ func (w *pageWriter) WriteHeader(int) {}
 
 func (w *pageWriter) Write(text []byte) (int, error) { return w.text.Write(text) }
 
-// kept are the details that were read last, for the time in which the cluster cannot be read.
+// kept holds the details that were read last, to show them while the cluster is unavailable.
 type kept struct {
 	mu    sync.Mutex
 	byKey map[string]any

@@ -18,7 +18,7 @@ import (
 const TokenLifetime = time.Minute
 
 const (
-	maxSessions   = 16       // the oldest ends when another browser opens the dashboard
+	maxSessions   = 16       // the oldest session ends when another one begins
 	maxFormBytes  = 64 << 10 // of an action
 	contentPolicy = "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 )
@@ -47,7 +47,7 @@ func (s *Server) NewToken() (token string, used <-chan struct{}) {
 	return s.sessions.token, s.sessions.used
 }
 
-// secret returns 256 random bits as text.
+// secret returns 256 random bits, encoded as text.
 func secret() string {
 	bits := make([]byte, 32)
 	_, _ = rand.Read(bits) // it never fails
@@ -100,11 +100,11 @@ type refusal struct {
 	why    string
 }
 
-// guard answers a request, or passes one that belongs to a session to next. The checks are, in this order:
-//   - Host is the address that the dashboard listens on, so that no other name that resolves to it gets an answer
-//   - the browser does not say that a page of another origin sends the request
-//   - the cookie is that of a session, which begins with a token
-//   - a POST has the origin of the dashboard, and the form token of the session
+// guard passes a request that belongs to a session to next, and answers every other request. The checks are, in this order:
+//   - Host is the address that the dashboard listens on, which prevents DNS rebinding
+//   - Sec-Fetch-Site, if present, does not name another origin
+//   - the cookie belongs to a session, which begins with a token
+//   - a POST has the dashboard's origin and the session's form token
 func (s *Server) guard(w http.ResponseWriter, r *http.Request, next http.Handler) {
 	setHeaders(w.Header())
 	if r.Host != s.Address {
@@ -166,20 +166,20 @@ func setHeaders(h http.Header) {
 	h.Set("Cache-Control", "no-store")
 }
 
-// open exchanges a token for the cookie. The page that it answers with goes on to the Overview: a redirect would be part of a navigation
-// from a file, to which browsers attach no SameSite=Strict cookie.
+// open exchanges a token for the cookie. The page that it returns navigates to the list of Services: a redirect would be part of a
+// navigation from a file, for which browsers send no SameSite=Strict cookie.
 func (s *Server) open(w http.ResponseWriter, r *http.Request) {
 	one, is := s.sessions.redeem(r.URL.Query().Get("token"), s.Now())
 	if !is {
 		s.refuse(w, r, refusal{http.StatusUnauthorized, fmt.Sprintf("This link was already used or has expired after %.0f s. For a new one, press Enter in the terminal in which outrigger dashboard runs.", TokenLifetime.Seconds())})
 		return
 	}
-	// Without Secure, because 127.0.0.1 has no certificate.
+	// Not Secure, because the dashboard serves plain HTTP.
 	http.SetCookie(w, &http.Cookie{Name: s.cookie, Value: one.id, Path: "/", HttpOnly: true, SameSite: http.SameSiteStrictMode}) //nolint:gosec // see above
 	s.render(w, r, http.StatusOK, "opened.html", s.view(r, "Opening"))
 }
 
-// refuse answers a request that does not pass guard. It tells nothing about the cluster.
+// refuse answers a request that does not pass guard. The page reveals nothing about the cluster.
 func (s *Server) refuse(w http.ResponseWriter, r *http.Request, why refusal) {
 	s.render(w, r, why.status, "refused.html", refusedPage{view{Title: http.StatusText(why.status), isOutside: true}, why.why})
 }

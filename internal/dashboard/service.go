@@ -18,7 +18,7 @@ type servicePage struct {
 	Service  *Service
 	Actions  actionsView
 	Versions []versionRow
-	Timeline []moment
+	Timeline []timelineEntry
 }
 
 // versionRow is a workload of a version. The first of a version has the version's share.
@@ -30,8 +30,8 @@ type versionRow struct {
 	Default  bool
 }
 
-// moment is an entry of the timeline.
-type moment struct {
+// timelineEntry is an Event or a decision.
+type timelineEntry struct {
 	At      time.Time
 	Kind    string // decision, Normal, Warning
 	Object  string
@@ -79,10 +79,10 @@ func versionRows(s *Service) []versionRow {
 }
 
 // timelineOf returns the Events and decisions, newest first.
-func timelineOf(s *Service) []moment {
-	var out []moment
+func timelineOf(s *Service) []timelineEntry {
+	var out []timelineEntry
 	for _, e := range s.Events {
-		out = append(out, moment{At: e.At, Kind: e.Kind, Object: e.Object, Reason: e.Reason, Message: e.Message, Count: e.Count})
+		out = append(out, timelineEntry{At: e.At, Kind: e.Kind, Object: e.Object, Reason: e.Reason, Message: e.Message, Count: e.Count})
 	}
 	current := "default " + s.Default + ", in effect since then"
 	for _, d := range s.History {
@@ -97,9 +97,9 @@ func timelineOf(s *Service) []moment {
 		case d.Weights != "":
 			was += ", weights " + d.Weights
 		}
-		out = append(out, moment{At: at, Kind: "decision", Reason: "Decision", Message: strings.TrimSpace(current + "; before: " + was)})
+		out = append(out, timelineEntry{At: at, Kind: "decision", Reason: "Decision", Message: strings.TrimSpace(current + "; before: " + was)})
 		current = was
 	}
-	slices.SortStableFunc(out, func(a, b moment) int { return cmp.Compare(b.At.UnixNano(), a.At.UnixNano()) })
+	slices.SortStableFunc(out, func(a, b timelineEntry) int { return cmp.Compare(b.At.UnixNano(), a.At.UnixNano()) })
 	return out
 }

@@ -8,27 +8,27 @@ import (
 	"outrigger.dev/outrigger/routing"
 )
 
-// Offer is an action, and whether a user can request it for a Service now.
+// Offer is an action, and whether the user can currently request it for a Service.
 type Offer struct {
-	Action Action
-	Absent string // why it cannot be requested; empty if it can
+	Action      Action
+	Unavailable string // why it cannot be requested; empty if it can
 }
 
-// OffersOf returns all actions for a Service. denied is why the user may change nothing, or "" if the user may.
+// OffersOf returns all actions for a Service. denied is the reason why the user may not change the Service, or "".
 func OffersOf(facts ActionFacts, denied string) []Offer {
 	var out []Offer
 	for _, action := range Actions() {
-		absent := denied
-		if absent == "" {
-			absent = whyAbsent(action, facts)
+		unavailable := denied
+		if unavailable == "" {
+			unavailable = whyUnavailable(action, facts)
 		}
-		out = append(out, Offer{action, absent})
+		out = append(out, Offer{action, unavailable})
 	}
 	return out
 }
 
-// whyAbsent returns why a request of this action is refused whatever else it says, or "" if it is not.
-func whyAbsent(action Action, facts ActionFacts) string {
+// whyUnavailable returns why every request of this action is rejected, or "" if a request can succeed.
+func whyUnavailable(action Action, facts ActionFacts) string {
 	r := Request{Action: action, Service: facts.Main.Service.Name}
 	switch action {
 	case ActionShift, ActionPromote:
