@@ -31,7 +31,7 @@ const (
 	readEvery = 200 * time.Millisecond
 )
 
-// caller does what the sidecars of callers do in a mesh: it sends requests to the pods of checkout, in the shares of its VirtualService.
+// caller replaces the callers' sidecars: it sends requests to the pods of checkout according to the weights in its VirtualService.
 type caller struct {
 	routes  dynamic.ResourceInterface
 	pods    func(context.Context) ([]corev1.Pod, error)
@@ -209,7 +209,7 @@ func (c *caller) String() string {
 	return strings.Join(parts, ", ")
 }
 
-// shares chooses versions by their percentages, evenly: of any hundred requests, each version gets its percentage.
+// shares chooses versions by weighted round robin: of any hundred requests, each version gets its percentage.
 type shares struct {
 	percentages, credits map[string]int
 }

@@ -50,7 +50,7 @@ func TestRequestsAreSpreadEvenly(t *testing.T) {
 		}
 		s.next()
 		if before := s.credits; !cmp.Equal(before, s.with(percentages).credits) {
-			t.Errorf("reading the same route again begins anew: %v", before)
+			t.Errorf("reading the same route again restarts the cycle: %v", before)
 		}
 	}
 }

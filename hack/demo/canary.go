@@ -32,9 +32,9 @@ const metricsAddress = "127.0.0.1:9090"
 // canary rolls out a version that returns errors. Its pods are processes of this machine, and no proxy runs here, so the demo sends the
 // requests itself, in the shares of the route.
 func canary(ctx context.Context, s *stage) error {
-	s.say(`checkout is an application that runs on this machine: 5%% of the responses of its v2 are errors. No proxy runs here, so the demo
-		sends 100 requests per second itself, in the shares of the VirtualService. A small Prometheus reads what the application counts,
-		and metrics.yaml has the queries for that. In a mesh, you need no queries, because Outrigger reads Istio's metrics.`)
+	s.say(`The pods of checkout run as processes on this machine, and v2 returns errors for 5%% of its requests. No proxy runs here, so the demo
+		itself sends 100 requests per second, according to the weights in the VirtualService. A small metrics server scrapes the application,
+		and metrics.yaml has queries for its metrics. In a mesh, you need no queries: the default ones use Istio's metrics.`)
 	if err := s.serveMetrics(); err != nil {
 		return err
 	}

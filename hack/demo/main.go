@@ -79,7 +79,7 @@ func run(ctx context.Context, s *screen, end func(context.Context, *stage) error
 	return end(ctx, stage)
 }
 
-// sayMore names other commands than the demo.
+// sayMore prints what to try after the demo.
 func sayMore(_ context.Context, s *stage) error {
 	s.plain(afterwards)
 	return nil
@@ -96,8 +96,8 @@ func stayUp(ctx context.Context, s *stage) error {
 
 // The commands to try after the last step.
 const (
-	meanwhile = `  kubectl set env deployment/checkout-v2 ERRORS- -n checkout      # fix v2: its canary starts again by itself
-  outrigger status -n checkout                                    # how far it is
+	meanwhile = `  kubectl set env deployment/checkout-v2 ERRORS- -n checkout      # fix v2: a new canary starts automatically
+  outrigger status -n checkout                                    # show its progress
   outrigger undo springbootapp -n springistiodemo                 # back to v1
   outrigger shift springbootapp v1=50 v2=50 -n springistiodemo    # half to each
   outrigger explain service/springbootapp -n springistiodemo      # why it is as it is

@@ -33,7 +33,7 @@ type stage struct {
 	running    sync.WaitGroup
 }
 
-// close stops everything that the demo started, besides the control plane.
+// close stops everything that the demo started, except the control plane.
 func (s *stage) close() {
 	s.stop()
 	s.running.Wait()
@@ -97,7 +97,7 @@ func (s *stage) try(ctx context.Context, c command) (string, error) {
 		output, err := s.output(ctx, c.line)
 		switch {
 		case c.fails && err == nil:
-			err = errors.New("it succeeded, and should fail")
+			err = errors.New("the command succeeded, but should fail")
 		case c.fails && ctx.Err() == nil:
 			err = nil
 		}

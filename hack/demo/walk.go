@@ -120,9 +120,9 @@ var steps = []step{
 		right: "all traffic to v2",
 	},
 	{
-		title: "9. Roll a version out as a canary",
-		text: `Back to v1, and then to v2 again, step by step. A step needs ten seconds here and five minutes by default. No metrics
-			server is configured, so only the pods of v2 are checked.`,
+		title: "9. Roll out a version as a canary",
+		text: `Return to v1, then roll out v2 again, step by step. A step takes ten seconds here; the default is five minutes. No metrics
+			server is configured, so the canary checks only the readiness of v2's pods.`,
 		commands: []command{
 			do("outrigger undo springbootapp -n "+shop+" --wait", contains("v2=100 -> v1=100", "applied (waited ")).show("->", "applied"),
 			do("outrigger canary springbootapp v2 -n "+shop+" --steps 50,100 --interval 10s", contains("springbootapp: v1=100 -> v1=50 v2=50")).show("->", "annotated"),

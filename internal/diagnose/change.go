@@ -31,14 +31,14 @@ type Change struct {
 	Namespace string
 	// Reason says which decision undo returns to.
 	Reason string
-	// Forecasts are the effects on the Services that the request is about, of which it writes those that are not current.
+	// Forecasts are the effects on the Services of the request. Services that already have the wanted annotations are not written.
 	Forecasts []Forecast
-	skipped   []string // the Services that it is not about after all
+	skipped   []string // the Services to which the request does not apply, each with the reason
 	others    []string // the Services that select the same pods and do not change
 }
 
-// ChangeOf returns what a request writes, and its effect. It returns an error if the request is invalid or can have no effect. The change
-// then has only its Reason.
+// ChangeOf returns what a request writes, and its effect. If the request is invalid or can have no effect, it returns an error and a change
+// with nothing but the request and its Reason.
 func ChangeOf(r Request, facts ActionFacts) (Change, error) {
 	out := Change{Request: r, Namespace: facts.Main.Service.Namespace}
 	if err := r.Check(); err != nil {
@@ -143,8 +143,8 @@ func (c Change) Commands() []string {
 // ResourceVersion returns the version of the Service that the forecast is about.
 func (o Forecast) ResourceVersion() string { return o.Observed.Service.ResourceVersion }
 
-// Since returns what another client has changed since a user saw the change: a sentence for each Service, or none if the change that the
-// cluster would get now is the one that the user saw. Its time is not compared.
+// Since compares the change with the one that the user has seen, except for the time. It returns a sentence for each difference, or none if
+// they are equal.
 func (c Change) Since(seen Change) []string {
 	var out []string
 	is := map[string]Forecast{}
@@ -172,7 +172,7 @@ func (o Forecast) since(seen Forecast) []string {
 	var out []string
 	for _, key := range slices.Sorted(maps.Keys(joined(seen.was, o.was))) {
 		switch was, is := seen.was[key], o.was[key]; {
-		case was == is || !strings.HasPrefix(key, api.Domain+"/"): // others can be long, and decide nothing
+		case was == is || !strings.HasPrefix(key, api.Domain+"/"): // other annotations can be long, and have no effect on routing
 		case is == "":
 			out = append(out, fmt.Sprintf("%s: another client removed the annotation %s (was %s).", name, key, was))
 		default:
@@ -200,7 +200,7 @@ func (o Forecast) since(seen Forecast) []string {
 	return nil
 }
 
-// canaryText describes a canary by what a decision about it depends on, which the numbers of its checks are not.
+// canaryText describes what decisions about a canary depend on. The values of its checks are not part of that.
 func canaryText(c *CanaryStatus) string {
 	if c == nil {
 		return "absent"

@@ -16,7 +16,7 @@ import (
 // Action is what a user can request for a Service.
 type Action string
 
-// The actions. Those that begin with "canary-" are about the canary that a Service has.
+// The actions. Those that begin with "canary-" are about a Service's existing canary.
 const (
 	ActionShift         Action = "shift"
 	ActionPromote       Action = "promote"
@@ -36,8 +36,8 @@ func Actions() []Action {
 	}
 }
 
-// OfCanary returns the action's name for CanaryAction, which is also its flag of outrigger canary; "" if it is not about the canary that
-// a Service has.
+// OfCanary returns the action's name for CanaryAction, which is also the name of its flag of outrigger canary. It returns "" for actions
+// that are not about a Service's existing canary.
 func (a Action) OfCanary() string {
 	name, _ := strings.CutPrefix(string(a), "canary-")
 	if name == string(a) {
@@ -79,7 +79,7 @@ func canaryNames() map[string]string {
 	return out
 }
 
-// Check returns an error if the request is invalid whatever the cluster is like.
+// Check returns an error if the request is invalid regardless of the state of the cluster.
 func (r Request) Check() error {
 	switch {
 	case !slices.Contains(Actions(), r.Action):
@@ -98,7 +98,7 @@ func (r Request) Check() error {
 	return nil
 }
 
-// shift returns the decision to share requests. Commas may replace spaces, as in the annotation.
+// shift returns the decision to split requests. Commas may replace spaces, as in the annotation.
 func (r Request) shift() (Decision, error) {
 	d := r.decision()
 	var items []string
@@ -147,7 +147,7 @@ func (r Request) startsCanary() bool {
 	return r.Action == ActionCanary || r.Action == ActionCanaryRetry && r.Version != ""
 }
 
-// checkCanary validates the annotations, apart from the checks: which metrics there are is in the settings of the installation.
+// checkCanary validates the annotations, except for the checks: which metrics exist depends on the settings of the installation.
 func (r Request) checkCanary() error {
 	switch {
 	case r.Version == "":
@@ -165,7 +165,7 @@ func (r Request) checkCanary() error {
 	return CheckCanary(api.DefaultRouteLimits(), known, canaryNames())
 }
 
-// canaryAnnotations are those of the canary to start. Annotations of an earlier one are removed.
+// canaryAnnotations returns the annotations of the canary to start. Empty values remove those of an earlier canary.
 func (r Request) canaryAnnotations() map[string]string {
 	out := map[string]string{api.AnnotationCanary: r.Version, api.AnnotationCanaryPaused: ""}
 	for annotation, name := range canarySettings {
@@ -174,7 +174,7 @@ func (r Request) canaryAnnotations() map[string]string {
 	return out
 }
 
-// Command returns the command line of outrigger that requests the same. It can be pasted into a shell.
+// Command returns the equivalent outrigger command line, quoted for a shell.
 func (r Request) Command(namespace string) string {
 	command := string(r.Action)
 	if r.startsCanary() || r.Action.OfCanary() != "" {
@@ -208,7 +208,7 @@ func (r Request) Command(namespace string) string {
 	return strings.Join(words, " ")
 }
 
-// decide returns the decision that the request means for this Service. The reason, which only undo has, says what it returns to.
+// decide returns the decision that the request makes for this Service. Only undo has a reason: it says which decision is restored.
 func (r Request) decide(facts ActionFacts) (d Decision, reason string, err error) {
 	switch r.Action {
 	case ActionShift:
@@ -263,7 +263,7 @@ func (r Request) mayStartCanary(facts ActionFacts) error {
 	return nil
 }
 
-// checkMetrics returns an error if a check of the canary cannot be evaluated by the installation.
+// checkMetrics returns an error if the installation cannot evaluate a check of the canary.
 func (r Request) checkMetrics(facts ActionFacts) error {
 	checks := r.Settings["check"]
 	if checks == "" || !facts.AreSettingsKnown {
@@ -278,7 +278,7 @@ func (r Request) checkMetrics(facts ActionFacts) error {
 	return nil
 }
 
-// RequestError is an error in what the user wrote, which only the settings of the installation show.
+// RequestError is an error in the request itself, regardless of the Service.
 type RequestError struct{ Err error }
 
 // Error returns the text of the error.

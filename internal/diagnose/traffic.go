@@ -12,7 +12,7 @@ import (
 	"outrigger.dev/outrigger/routing"
 )
 
-// TrafficChange is how a decision changes where the requests of some callers go, apart from those that a match claims.
+// TrafficChange is the effect of a decision on requests at one place, except for those that a match rule routes.
 type TrafficChange struct {
 	Service string
 	At      string // "mesh", or namespace/name of a Gateway

@@ -21,7 +21,7 @@ import (
 	"outrigger.dev/outrigger/routing"
 )
 
-// repeatTransition is how long after a transition a leader reports it that did not decide it. A change of the leader takes less.
+// repeatTransition is how long after a transition a new leader reports it again. A change of the leader takes less time.
 const repeatTransition = 5 * time.Minute
 
 // addSamples adds the answers of the metrics server to what was observed, if an evaluation of a canary is due.

@@ -140,8 +140,8 @@ func existing(path string) string {
 	return path
 }
 
-// readCA returns the certificates of a file; false if it does not exist. An empty one is an error: without certificates, those of the system
-// would apply.
+// readCA returns the certificates in a file, or false if the file does not exist. An empty file is an error: without certificates, the
+// system's CAs would be trusted.
 func readCA(path string) (ca []byte, has bool, err error) {
 	switch ca, err = os.ReadFile(path); {
 	case errors.Is(err, fs.ErrNotExist):
@@ -149,7 +149,7 @@ func readCA(path string) (ca []byte, has bool, err error) {
 	case err != nil:
 		return nil, false, err
 	case len(bytes.TrimSpace(ca)) == 0:
-		return nil, false, fmt.Errorf("%s is empty; it must have certificates in PEM", path)
+		return nil, false, fmt.Errorf("%s is empty; it must contain PEM certificates", path)
 	}
 	return ca, true, nil
 }
@@ -195,7 +195,7 @@ func (d directAnswers) RoundTrip(request *http.Request) (*http.Response, error) 
 		}
 		return nil, fmt.Errorf("it redirects to %s (status %d), and redirects are not followed; set routing.metrics.prometheusURL to the final address", to, response.StatusCode)
 	}
-	defer func() { _ = response.Body.Close() }() // what is beyond the limit is not read
+	defer func() { _ = response.Body.Close() }() // the rest beyond the limit is not read
 	body, err := io.ReadAll(io.LimitReader(response.Body, maxAnswerBytes))
 	if err != nil {
 		return nil, err
@@ -339,13 +339,13 @@ func (m *CanaryMetrics) Query(ctx context.Context, service *corev1.Service, quer
 	return out
 }
 
-// valueOrPanic is value, and returns a panic as an error: it would stop the process, which also answers the webhook.
+// valueOrPanic calls value, and returns a panic as an error: it would crash the process, which also serves the webhook.
 func (m *CanaryMetrics) valueOrPanic(ctx context.Context, metric string, fields queryFields) (number float64, err error) {
 	defer func() {
 		if cause := recover(); cause != nil {
 			m.failures.WithLabelValues("invalid").Inc()
 			number, err = math.NaN(), fmt.Errorf("the response cannot be read: %v", cause)
-			m.log.Error(err, "Panic in an evaluation of a canary", "service", fields.Namespace+"/"+fields.Service, "metric", metric, "stack", string(debug.Stack()))
+			m.log.Error(err, "Panic while evaluating a canary", "service", fields.Namespace+"/"+fields.Service, "metric", metric, "stack", string(debug.Stack()))
 		}
 	}()
 	return m.value(ctx, metric, fields)

@@ -41,7 +41,7 @@ const percentileQuery = "percentile"
 // reported by its sender alone, so that the worse of both error rates counts. Among gRPC's statuses, the ones that blame the server are
 // errors: UNKNOWN, DEADLINE_EXCEEDED, UNIMPLEMENTED, INTERNAL, UNAVAILABLE, and DATA_LOSS.
 //
-// A version whose series have ended has no value, although the window still contains some of them: the rest of its step is unknown.
+// A version without current series has no value, even if the window still contains samples of it: the rest of its step is unknown.
 var defaultQueries = map[string]string{
 	requestsQuery:       requestsOf(ofVersion) + ` or ` + requestsOf(ofRevision),
 	api.MetricErrorRate: errorRateOf(ofVersion) + ` or ` + errorRateOf(ofRevision),
@@ -54,8 +54,8 @@ const (
 	ofRevision = ofService + `,destination_canonical_revision="{{.Version}}"`
 )
 
-// countOf returns by how much counters have grown within the window. It is the whole value of one that did not exist before: increase
-// leaves out the value with which a series begins, which can be the only error of its kind.
+// countOf returns a query for the increase of counters within the window. A counter that did not exist before counts with its whole value:
+// increase ignores the first value of a series, which can be the only error of its kind.
 func countOf(counters string) string {
 	return `(max_over_time(` + counters + `[{{.Window}}]) unless ` + counters + ` offset {{.Window}} or increase(` + counters + `[{{.Window}}]))`
 }
@@ -123,12 +123,12 @@ func parseQuery(name, text string) (*template.Template, error) {
 		return nil, fmt.Errorf("rendered for Service shop/reviews, it is not PromQL: %w: %s", err, api.Shorten(promQL, 300))
 	}
 	if kind := expression.Type(); kind != parser.ValueTypeVector && kind != parser.ValueTypeScalar {
-		return nil, fmt.Errorf("it returns a %s; it must return an instant vector or a scalar: %s", parser.DocumentedType(kind), api.Shorten(promQL, 300))
+		return nil, fmt.Errorf("the query returns a %s; it must return an instant vector or a scalar: %s", parser.DocumentedType(kind), api.Shorten(promQL, 300))
 	}
 	return parsed, nil
 }
 
-// unbounded returns the keyword with which a template may never end, or may call itself: range or template; "" if it has none.
+// unbounded returns the keyword that lets a template run forever or call itself, range or template, or "" if it has neither.
 func unbounded(node parse.Node) string {
 	branch := func(of *parse.BranchNode) string {
 		found := unbounded(of.List)
@@ -188,7 +188,7 @@ func renderQuery(parsed *template.Template, fields queryFields) (string, error) 
 		return "", fmt.Errorf("the template cannot be rendered: %w; its fields are .Namespace, .Service, .Host, .Version, .Subset, .Window, .Port, and .Quantile", err)
 	}
 	if out.Len() > maxQueryBytes {
-		return "", fmt.Errorf("it has %d bytes, more than %d", out.Len(), maxQueryBytes)
+		return "", fmt.Errorf("the query has %d bytes; the limit is %d", out.Len(), maxQueryBytes)
 	}
 	return out.String(), nil
 }
