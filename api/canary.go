@@ -21,7 +21,7 @@ type Canary struct {
 	OnNamespace bool
 	// Steps are never empty, and the last one is 100 percent.
 	Steps    []CanaryStep
-	Interval time.Duration // duration of a step that has none of its own
+	Interval time.Duration // duration of each step that does not set one
 	// Checks are nil if the annotation is unset: the defaults depend on whether metrics are configured. They are empty, and not nil, for
 	// CanaryReadiness.
 	Checks      []CanaryCheck

@@ -35,7 +35,7 @@ func newCanaryCommand() (*cobra.Command, *canaryFlags) {
 	flags := &canaryFlags{}
 	command := &cobra.Command{
 		Use:   "canary SERVICE VERSION",
-		Short: "Roll a version out step by step, and back when it performs worse",
+		Short: "Roll out a version step by step, and roll back if it performs worse",
 		Long: `Requests a canary: the version gets a larger share of the Service's requests with each step, as long as its checks pass,
 and is the default version in the end. If a check fails twice in a row, the default version gets all requests back.
 
@@ -43,8 +43,8 @@ Sets the annotation outrigger.dev/canary of the Service, and one for each flag; 
 The version "auto" rolls out each new version from now on. The effect is printed first, and nothing is written if a value is
 invalid or no canary can start.
 
-With --pause, --resume, --abort, --promote, or --retry, the command is about the canary that the Service has, and takes no
-version. A version that has ended before starts again only with --retry, which also takes a version and new settings.
+--pause, --resume, --abort, --promote, and --retry apply to the Service's existing canary, and take no version. A version whose canary
+has ended starts again only with --retry, which also accepts a version and new settings.
 
 --wait follows the canary until it ends: in place on a terminal, otherwise with one line for each change. The exit status is 1
 if it was aborted. With --abort and --promote, --wait returns when the route is applied.`,
@@ -91,11 +91,11 @@ if it was aborted. With --abort and --promote, --wait returns when the route is 
 	from.register(command, true)
 	registerDryRun(command, &output.dryRun)
 	f := command.Flags()
-	f.StringVar(&flags.steps, "steps", "", "rising percentages, of which the last is 100; each can have a duration: 5@2m,25,100 (default 5,20,50,100)")
-	f.StringVar(&flags.interval, "interval", "", "duration of a step that has none of its own (default 5m)")
+	f.StringVar(&flags.steps, "steps", "", "increasing percentages that end with 100, each with an optional duration: 5@2m,25,100 (default 5,20,50,100)")
+	f.StringVar(&flags.interval, "interval", "", "duration of each step that does not set one (default 5m)")
 	f.StringArrayVar(&flags.checks, "check", nil, "a check such as error-rate<1%, p99<500ms, or p99<1.5x, which is relative to the default version; can be repeated")
-	f.StringVar(&flags.minRequests, "min-requests", "", "requests to the version without which a step does not pass (default 20)")
-	f.StringVar(&flags.deadline, "deadline", "", "how long a step may take in addition to its duration (default 1h)")
+	f.StringVar(&flags.minRequests, "min-requests", "", "minimum number of requests to the version for a step to pass (default 20)")
+	f.StringVar(&flags.deadline, "deadline", "", "how long a step may wait after its duration has elapsed (default 1h)")
 	f.BoolVar(&flags.pause, "pause", false, "stay at the current step; a failing check still aborts the canary")
 	f.BoolVar(&flags.resume, "resume", false, "continue a canary that was paused, or whose route was edited by hand")
 	f.BoolVar(&flags.abort, "abort", false, "end the canary; the default version gets all requests")
