@@ -35,7 +35,7 @@ func TestDashboardRefusesBadInput(t *testing.T) {
 		"one field too many": {diagnose.ActionShift, []string{"version=v1", "version=v2", "weight=100"}, []string{"2 versions and 1 weights"}},
 		"a weight of none":   {diagnose.ActionShift, []string{"version=", "weight=100"}, []string{"the weight 100 has no version"}},
 		"an unknown version": {diagnose.ActionPromote, []string{"version=v9"}, []string{"service demo/app has no version v9; it has v1, v2. --pending writes the name anyway"}},
-		"an unknown policy":  {diagnose.ActionPromote, []string{"other=@higest"}, []string{`did you mean "@highest"?`}},
+		"an unknown policy":  {diagnose.ActionPromote, []string{"other=@hghest"}, []string{`did you mean "@highest"?`}},
 		"no version":         {diagnose.ActionPromote, nil, []string{"name a version"}},
 		"steps that fall":    {diagnose.ActionCanary, []string{"version=v2", "steps=50,5"}, []string{"--steps=50,5: ", `value="50,5"`}},
 		"an unknown check":   {diagnose.ActionCanary, []string{"version=v2", "check=error-rate<1%"}, []string{"--check=error-rate<1% needs metrics"}},

@@ -126,7 +126,7 @@ func (w *watchedLists) begin(held *watchedList, list client.ObjectList, wanted c
 
 func (w *watchedLists) watch(list client.ObjectList, wanted client.ListOptions, version string) (watch.Interface, error) {
 	wanted.Raw = &metav1.ListOptions{ResourceVersion: version, AllowWatchBookmarks: true}
-	return w.WithWatch.Watch(w.ctx, list, &wanted)
+	return w.Watch(w.ctx, list, &wanted)
 }
 
 // follow keeps a list up to date. API servers end each watch after some minutes; it is then restarted. If that fails, the list is

@@ -192,7 +192,7 @@ func (s *Server) keep(ctx context.Context, change diagnose.Change, notes, since 
 }
 
 func (s *Server) redirectTo(w http.ResponseWriter, r *http.Request, p *preview) {
-	http.Redirect(w, r, "/changes/"+p.id, http.StatusSeeOther)
+	http.Redirect(w, r, "/changes/"+p.id, http.StatusSeeOther) //nolint:gosec // the id is our own
 }
 
 // changePage is a preview, or the result of a change.

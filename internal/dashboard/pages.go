@@ -198,5 +198,5 @@ func (s *Server) static(w http.ResponseWriter, r *http.Request, name string) {
 		return
 	}
 	w.Header().Set("Content-Type", mime.TypeByExtension(path.Ext(name)))
-	_, _ = w.Write(text) // nothing to do if the browser has disconnected
+	_, _ = w.Write(text) //nolint:gosec // an embedded file; nothing to do if the browser has disconnected
 }

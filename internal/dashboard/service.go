@@ -58,7 +58,7 @@ func (s *Server) service(w http.ResponseWriter, r *http.Request) {
 // versionRows returns the versions in the order of status, with a row for each of their workloads.
 func versionRows(s *Service) []versionRow {
 	var out []versionRow
-	for index, v := range s.ServiceStatus.Versions {
+	for index, v := range s.Versions {
 		rows := []versionRow{}
 		for i := range s.Workloads {
 			if s.Workloads[i].Version == v.Version {
@@ -70,7 +70,7 @@ func versionRows(s *Service) []versionRow {
 		}
 		rows[0].IsFirst = true
 		for i := range rows {
-			rows[i].Class = versionClass(s.ServiceStatus.Versions, index)
+			rows[i].Class = versionClass(s.Versions, index)
 			rows[i].Default = v.Version != "" && v.Version == s.Default
 		}
 		out = append(out, rows...)
@@ -82,7 +82,7 @@ func versionRows(s *Service) []versionRow {
 func timelineOf(s *Service) []timelineEntry {
 	var out []timelineEntry
 	for _, e := range s.Events {
-		out = append(out, timelineEntry{At: e.At, Kind: e.Kind, Object: e.Object, Reason: e.Reason, Message: e.Message, Count: e.Count})
+		out = append(out, timelineEntry(e))
 	}
 	current := "default " + s.Default + ", in effect since then"
 	for _, d := range s.History {

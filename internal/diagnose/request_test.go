@@ -27,7 +27,7 @@ func TestRequestsAreChecked(t *testing.T) {
 		"a weight in letters":          {Request{Action: ActionShift, Service: "app", Weights: []string{"v1=ninety"}}, `the weight of v1, "ninety", is not a whole number`},
 		"a version with spaces":        {Request{Action: ActionShift, Service: "app", Weights: []string{"v 1=1"}}, "cannot be the value of a label"},
 		"a policy":                     {Request{Action: ActionPromote, Service: "app", Version: "@highest"}, ""},
-		"an unknown policy":            {Request{Action: ActionPromote, Service: "app", Version: "@higest"}, `did you mean "@highest"?). Policies: @first, @lowest, @highest, @all. Example: promote app @highest`},
+		"an unknown policy":            {Request{Action: ActionPromote, Service: "app", Version: "@hghest"}, `did you mean "@highest"?). Policies: @first, @lowest, @highest, @all. Example: promote app @highest`},
 		"a weight to promote":          {Request{Action: ActionPromote, Service: "app", Version: "v2=10"}, `"v2=10" names a weight; to share requests: shift app v2=10`},
 		"nothing to promote":           {Request{Action: ActionPromote, Service: "app"}, "name a version"},
 		"a canary":                     {canary(nil), ""},
