@@ -33,8 +33,8 @@ func TestEachCombinationOfCanaryFlags(t *testing.T) {
 						settings[name] = value
 					}
 				}
-				starts := len(versions) == 1 && (action == "" && !(versions[0] == "auto" && has["wait"]) || action == "retry" && versions[0] != "auto")
-				acts := len(versions) == 0 && action != "" && len(settings) == 0 && !has["pending"] && !(action == "pause" && has["wait"])
+				starts := len(versions) == 1 && (action == "" && (versions[0] != "auto" || !has["wait"]) || action == "retry" && versions[0] != "auto")
+				acts := len(versions) == 0 && action != "" && len(settings) == 0 && !has["pending"] && (action != "pause" || !has["wait"])
 				request, err := parsedCanary(args...)
 				if (err == nil) != (starts || acts) {
 					t.Errorf("canary %q: %v", args, err)

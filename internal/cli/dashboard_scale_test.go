@@ -113,8 +113,7 @@ func TestDashboardOfManyServices(t *testing.T) { // not parallel: it measures me
 		},
 	})
 	s.config.Routing.MultiCluster = api.MultiClusterDisabled // for speed: it searches all pods of the cluster for each Service without a route
-	planned := s.snapshot("demo", true)
-	sources := s.sources(planned)
+	sources := s.sources(s.snapshot("demo", true))
 	for i := range many.namespaces * many.each {
 		namespace, name := many.name(i)
 		observed, _, err := sources.Gather(t.Context(), client.ObjectKey{Namespace: namespace, Name: name})
@@ -127,7 +126,7 @@ func TestDashboardOfManyServices(t *testing.T) { // not parallel: it measures me
 		many.routes.DestinationRules = append(many.routes.DestinationRules, objects.DestinationRules...)
 		many.routes.VirtualServices = append(many.routes.VirtualServices, objects.VirtualServices...)
 	}
-	planned, sources, lists = nil, nil, 0
+	sources, lists = nil, 0
 	var before, memory runtime.MemStats
 	runtime.GC()
 	runtime.ReadMemStats(&before)
