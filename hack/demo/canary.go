@@ -79,7 +79,7 @@ func (s *stage) serveMetrics() error {
 			return err
 		}
 	}
-	server := exec.CommandContext(s.background, s.application, "metrics", "-file", s.caller.targets, "-listen", address, "-label", "namespace="+checkout) //nolint:gosec // our own binary
+	server := exec.CommandContext(s.background, s.application, "metrics", "-file", s.caller.targets, "-listen", address, "-label", "namespace="+checkout)
 	if err := server.Start(); err != nil {
 		return fmt.Errorf("start the metrics server: %w", err)
 	}
