@@ -42,18 +42,18 @@ func NewTab(t testing.TB) *Tab {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return newTab(t, parent, chromedp.WithNewBrowserContext())
+	return newTab(parent, t, chromedp.WithNewBrowserContext())
 }
 
 // Another opens a second tab with the cookies of this one.
 func (tab *Tab) Another() *Tab {
 	tab.t.Helper()
-	out := newTab(tab.t, tab.context)
+	out := newTab(tab.context, tab.t)
 	out.base = tab.base
 	return out
 }
 
-func newTab(t testing.TB, parent context.Context, options ...chromedp.ContextOption) *Tab {
+func newTab(parent context.Context, t testing.TB, options ...chromedp.ContextOption) *Tab {
 	t.Helper()
 	ctx, cancel := chromedp.NewContext(parent, options...)
 	tab := &Tab{t: t, context: ctx}
