@@ -167,7 +167,18 @@ func (tab *Tab) WithoutScripts() {
 // Click clicks on an element, as with a mouse.
 func (tab *Tab) Click(selector string) {
 	tab.t.Helper()
-	tab.do("click "+selector, chromedp.Click(chromedp.CSS(selector)))
+	ctx, cancel := context.WithTimeout(tab.context, patience)
+	defer cancel()
+	for {
+		err := chromedp.Do(ctx, chromedp.Click(chromedp.CSS(selector)))
+		if err == nil {
+			return
+		}
+		// A page that is still loading replaces the element between the search for it and the click, which then does not happen.
+		if !strings.Contains(err.Error(), "Could not find node") || ctx.Err() != nil {
+			tab.t.Fatalf("click %s: %v\nthe page shows:\n%s", selector, err, tab.shown())
+		}
+	}
 }
 
 // Press types into the element that has the focus.
