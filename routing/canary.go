@@ -156,6 +156,9 @@ func (s defaultDecision) continueCanary(request canaryRequest, exposed exposureD
 	if s.Settings.Freeze {
 		next := s
 		next.canary.version, next.canary.held = s.record.Canary.Version, []string{"routes are frozen (routing.freeze)"}
+		if end, ends := s.endsByDecision(request); ends {
+			next.canary.held = []string{end.whenThawed()}
+		}
 		return next.progress("")
 	}
 	if end, ends := s.endsByDecision(request); ends {

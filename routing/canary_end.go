@@ -15,6 +15,15 @@ type canaryEnd struct {
 	by    string // as in endedCanary
 }
 
+// whenThawed says that the canary ends so when routing.freeze does.
+func (e canaryEnd) whenThawed() string {
+	how := "aborted"
+	if e.state == CanarySucceeded {
+		how = "promoted"
+	}
+	return how + "; takes effect when the freeze ends (" + e.why + ")"
+}
+
 // endsByDecision returns how the canary ends by a decision of the user, or because its pods are other ones. It is false if the canary
 // goes on: also with other pods, as long as nothing else could receive its requests.
 func (s defaultDecision) endsByDecision(request canaryRequest) (canaryEnd, bool) {

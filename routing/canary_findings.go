@@ -51,6 +51,9 @@ func (s defaultDecision) canaryFindings() (found []finding) {
 func (s defaultDecision) heldCanary() finding {
 	c := s.record.Canary
 	message := fmt.Sprintf("Canary %s stays at its step: %s.", c.Version, strings.Join(s.canary.held, "; "))
+	if s.Settings.Freeze {
+		return s.aboutCanary(api.RouteCanaryHeld, message, thawAdvice)
+	}
 	if !c.Edited {
 		return s.aboutCanary(api.RouteCanaryHeld, message, "It continues when this is fixed.")
 	}

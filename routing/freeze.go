@@ -33,11 +33,14 @@ func freeze(observed Observed, now time.Time, reads *podsAndWorkloads) Result {
 	result.Problems = append(result.Problems, api.RouteProblem{
 		Object: object, Reason: api.RouteFrozen,
 		Message: fmt.Sprintf("Routes are frozen (routing.freeze). Without that, Outrigger would %s.", strings.Join(would, ", ")),
-		Advice:  "Set routing.freeze to false to let routes change.",
+		Advice:  thawAdvice,
 	})
 	slices.SortStableFunc(result.Problems, compareProblems)
 	return result
 }
+
+// thawAdvice is how to end a freeze.
+const thawAdvice = "Set routing.freeze to false to let routes change."
 
 // lacksSubset reports whether one of our routes names a subset of the Service that no DestinationRule has.
 func lacksSubset(observed Observed) bool {

@@ -67,13 +67,23 @@ serves /healthz, /readyz, and /metrics. After SIGTERM, readiness fails at once, 
 	flags.StringVar(&configFile, "config", "", "configuration file (default: all settings have their defaults)")
 	flags.StringVar(&where.kubeconfig, "kubeconfig", "", "kubeconfig file (default: KUBECONFIG, or else the pod's ServiceAccount)")
 	flags.StringVar(&where.namespace, "namespace", os.Getenv("POD_NAMESPACE"), "namespace of Outrigger's Secret, ConfigMap, and Lease (default: POD_NAMESPACE)")
+	flags.StringVar(&where.configMap, "config-map", os.Getenv("CONFIG_MAP"), "name of the ConfigMap that is mounted as --config, in --namespace; a change of routing.freeze in it takes effect at once (default: CONFIG_MAP)")
 	flags.StringVar(&where.address, "address", "", "address to listen on, instead of the host in each address of the configuration (default: all addresses)")
 	return command
 }
 
 // placement holds the flags that depend on where the process runs.
 type placement struct {
-	kubeconfig, namespace, address, configFile string
+	kubeconfig, namespace, address, configFile, configMap string
+}
+
+// configSources returns where the running process follows its configuration. Only routing has a field that can change.
+func (p placement) configSources(config api.Config, client kubernetes.Interface) process.ConfigSources {
+	out := process.ConfigSources{File: p.configFile}
+	if p.configMap != "" && config.Routing.Enabled {
+		out.ConfigMap, out.ConfigMaps = p.configMap, client.CoreV1().ConfigMaps(p.namespace)
+	}
+	return out
 }
 
 // newProcess creates all parts and connects them. It opens the ports and starts nothing.
@@ -117,7 +127,8 @@ func newProcess(config api.Config, where placement, logger logr.Logger) (*proces
 		{Name: "caches", Check: func() error { return process.Synced(shared) }},
 		{Name: "configuration", Check: func() error { _, err := answers.istio.Current(); return err }},
 	}}
-	jobs := process.Above(shared, keeper, answers.istio, answers.owners, leader, process.FollowFreeze(where.configFile, freeze.Set, logger.WithName("configuration")))
+	follower := process.FollowFreeze(where.configSources(config, client), freeze.Set, logger.WithName("configuration"))
+	jobs := process.Above(shared, keeper, answers.istio, answers.owners, process.After(follower.Looked(), leader), follower)
 	p := &process.Process{Log: logger, Ready: ready, Jobs: jobs.Start, Linger: config.Shutdown.Linger, Flush: tracing.Flush()}
 	webhookAddress := where.at(net.JoinHostPort("", strconv.Itoa(config.Webhook.Port)))
 	if p.Webhook, err = process.Listen("webhook", webhookAddress, process.KnownCallers(config.Webhook, answers.handler), process.TLSConfig(config.Webhook, keeper.GetCertificate)); err != nil {

@@ -43,6 +43,10 @@ func (l *live) applyDecision(ctx context.Context, request diagnose.Request, outp
 			return err
 		}
 	}
+	frozen := slices.IndexFunc(change.Writes(), func(f diagnose.Forecast) bool { return f.IsFrozen })
+	if output.wait && frozen >= 0 {
+		return fmt.Errorf("service/%s: %s", change.Writes()[frozen].Observed.Service.Name, diagnose.FrozenChange)
+	}
 	return l.waitFor(ctx, output, func(ctx context.Context) (string, error) { return l.pendingReason(ctx, change.Forecasts) })
 }
 

@@ -28,7 +28,8 @@ they are. A decision that names a version without pods or workloads is refused.
 
 While a canary progresses, undo aborts it: the default version gets all requests. A canary that waits is removed. The success
 of a canary is one decision, so undo returns to the default before it. undo removes outrigger.dev/canary, so that the version
-does not start again; outrigger.dev/canary=auto stays.`,
+does not start again; outrigger.dev/canary=auto stays. A decision that gives requests to a version whose canary was aborted since,
+with its current pod template, is refused.`,
 		Example: `  # Return to the weights and default before the last decision
   outrigger undo springbootapp
 

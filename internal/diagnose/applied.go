@@ -31,6 +31,13 @@ func WhyNotApplied(observed routing.Observed, gaps Gaps, now time.Time) string {
 	if why := WhyNoRoute(observed, gaps); why != "" {
 		return "no route is written: " + why
 	}
+	if observed.Settings.Freeze && len(observed.Existing.VirtualServices) > 0 {
+		observed.Settings.Freeze = false
+		if WhyNotApplied(observed, gaps, now) != "" {
+			return FrozenChange
+		}
+		return ""
+	}
 	plan := routing.Plan(WithoutDelays(observed), now)
 	for _, p := range plan.Problems {
 		if p.Reason == api.RoutePendingVersions && p.Field != api.AnnotationField(api.AnnotationCanary) { // a canary may begin later

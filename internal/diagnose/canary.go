@@ -166,6 +166,8 @@ func (c CanaryStatus) next(observed routing.Observed, now time.Time) string {
 		then = fmt.Sprintf("%s gets %d%% of the requests.", c.Version, steps[at].Percent)
 	}
 	switch {
+	case !c.HasEnded() && observed.Settings.Freeze:
+		return "Nothing changes until the freeze ends. To end it, set routing.freeze to false."
 	case c.IsAborted():
 		return "Nothing: it does not start again with this pod template. To start it again: " + command + " --retry"
 	case c.HasEnded():

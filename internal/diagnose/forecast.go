@@ -25,6 +25,7 @@ type Forecast struct {
 	IsCurrent     bool              // the annotations and the route already match the decision
 	isUnknown     bool              // the user has no permission to read the route
 	notes         []string
+	IsFrozen      bool              // the change takes effect when routing.freeze ends
 	Skipped       string            // why to skip this Service; empty if the decision applies to it
 	Command       string            // the kubectl command that writes the annotations
 	was           map[string]string // the annotations before
@@ -39,6 +40,8 @@ func ForecastDecision(observed routing.Observed, d Decision, gaps Gaps, now time
 		was: observed.Service.Annotations,
 	}
 	out.canary, _ = CanaryOf(observed, now)
+	isFrozen := observed.Settings.Freeze && (len(observed.Existing.VirtualServices) > 0 || d.Annotations[api.AnnotationCanary] != "")
+	observed.Settings.Freeze = false // the forecast is about the route after the freeze
 	if !d.KeepsDecidedAt {
 		out.Annotations[api.AnnotationDecidedAt] = now.UTC().Format(time.RFC3339)
 		if repeatsSuperseded(observed, d, now) || removesCanary(observed.Service, d) {
@@ -87,7 +90,13 @@ func ForecastDecision(observed routing.Observed, d Decision, gaps Gaps, now time
 		out.whenReady = routing.InEffect(ready, now)
 	}
 	out.IsCurrent = written && !out.isUnknown && slices.EqualFunc(out.before, out.after, samePath)
-	out.notes = slices.Concat(removed, keptCanary(observed, d), readyNotes(observed, d.Versions), noRouteNote(observed, gaps), out.notes)
+	out.IsFrozen = isFrozen && !out.IsCurrent
+	var warnings []string
+	if out.IsFrozen {
+		warnings = append(warnings, "warning: "+FrozenChange)
+	}
+	warnings = append(warnings, abortedNotes(current, observed, d, now)...)
+	out.notes = slices.Concat(warnings, removed, keptCanary(observed, d), readyNotes(observed, d.Versions), noRouteNote(observed, gaps), out.notes)
 	if why := sharesOfDefault(observed, now); why != "" && !out.isUnknown {
 		out.notes = append(out.notes, why)
 	}
@@ -101,6 +110,24 @@ func ForecastDecision(observed routing.Observed, d Decision, gaps Gaps, now time
 	}
 	out.Command = AnnotateCommand(service, out.Annotations)
 	return out, nil
+}
+
+// FrozenChange says that a change was written while routing.freeze is true.
+const FrozenChange = "routing is frozen (routing.freeze=true): the change is recorded and takes effect when the freeze ends"
+
+// abortedNotes warns about versions that a decision gives requests although their canary was aborted with their current pod templates.
+func abortedNotes(before, after routing.Observed, d Decision, now time.Time) []string {
+	if d.KeepsDecidedAt {
+		return nil
+	}
+	var out []string
+	decided := routing.Decision{Default: d.Annotations[api.AnnotationDefaultVersion], Weights: d.Annotations[api.AnnotationWeights]}
+	for _, aborted := range routing.AbortedCanaries(before, now) {
+		if weight, _ := ReadRoute(after).WeightOf(aborted.Version); weight > 0 || decided.Sends(aborted.Version) {
+			out = append(out, fmt.Sprintf("warning: canary %s was aborted at %d%% with this pod template: %s", aborted.Version, aborted.Percent, aborted.Reason))
+		}
+	}
+	return out
 }
 
 // editedRoute returns a VirtualService of Outrigger's that was edited by hand, so that Outrigger no longer writes it, and whose route

@@ -47,6 +47,9 @@ func UndoOf(observed routing.Observed, to int, now time.Time) (Undo, error) {
 	if err := returnable(observed, target); err != nil {
 		return out, err
 	}
+	if err := refuseAborted(observed, current, target, now); err != nil {
+		return Undo{Decision: out.Decision}, err
+	}
 	if onlyCanary := []string{api.AnnotationCanary + "=" + observed.Service.Annotations[api.AnnotationCanary]}; to == 0 && slices.Equal(waiting, onlyCanary) {
 		out.Annotations, out.KeepsDecidedAt = map[string]string{api.AnnotationCanary: ""}, true
 		return out, nil
@@ -123,6 +126,28 @@ func returnable(observed routing.Observed, target routing.Decision) error {
 		there = "it has " + strings.Join(known, ", ")
 	}
 	return fmt.Errorf("service %s cannot return to %s: it has no version %s; %s. %s", service, target, strings.Join(target.Missing, ", "), there, others)
+}
+
+// refuseAborted returns an error if a past decision gives requests to a version whose canary was aborted since, with its current pod
+// templates: the abort is the later decision. shift and promote can still decide otherwise.
+func refuseAborted(observed routing.Observed, current, target routing.Decision, now time.Time) error {
+	service := observed.Service
+	for _, aborted := range routing.AbortedCanaries(observed, now) {
+		if !target.Sends(aborted.Version) {
+			continue
+		}
+		is := "the decision in effect is " + current.String()
+		if c, _ := CanaryOf(observed, now); current.Weights == "" && current.Default != string(api.DefaultAll) && (c == nil || !c.IsProgressing()) {
+			is = current.Default + " already receives all requests"
+		}
+		again := Request{Action: ActionPromote, Service: service.Name, Version: target.Default}
+		if target.Weights != "" {
+			again = Request{Action: ActionShift, Service: service.Name, Weights: strings.Split(target.Weights, ",")}
+		}
+		return fmt.Errorf("service %s/%s does not return to %s: %s, and %s was aborted with this pod template (%s); to give %s requests anyway: %s",
+			service.Namespace, service.Name, target, is, aborted.Version, aborted.Reason, aborted.Version, again.Command(service.Namespace))
+	}
+	return nil
 }
 
 // PastDecision is a past decision. undo --to takes its position in the list.

@@ -40,6 +40,18 @@ func together(ctx context.Context, jobs ...Job) error {
 	return errors.Join(faults...)
 }
 
+// After returns a job that runs another one once a channel is closed.
+func After(ready <-chan struct{}, one Job) Job {
+	return jobFunc(func(ctx context.Context) error {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-ready:
+			return one.Start(ctx)
+		}
+	})
+}
+
 // Above returns a job that runs jobs and a base that they need, such as caches. The base stops after they have ended.
 func Above(base Job, jobs ...Job) Job {
 	return jobFunc(func(ctx context.Context) error {
