@@ -38,6 +38,14 @@ const (
 	CanaryAborted     CanaryState = "aborted"
 )
 
+// past returns a verb for a canary that has ended.
+func (s CanaryState) past() string {
+	if s == CanaryAborted {
+		return "was aborted"
+	}
+	return "has " + string(s)
+}
+
 // canaryVerdict is what a plan finds out about a canary, besides what it records.
 type canaryVerdict struct {
 	version     string // that is requested or progresses
@@ -47,7 +55,7 @@ type canaryVerdict struct {
 	result      canaryResult
 	isEvaluated bool         // result is of this evaluation
 	evaluation  string       // as CanaryStatus.Result
-	before      canaryResult // of the evaluation before, while this one has no samples
+	before      canaryResult // of the last evaluation that is known, while this one has no samples
 	passesAt    time.Time    // when the duration of the step has elapsed
 	transitions []CanaryTransition
 }
@@ -118,7 +126,7 @@ func (s defaultDecision) startCanary(request canaryRequest) (defaultDecision, []
 	}
 	next.canary.version, next.canary.state = request.version, CanaryWaiting
 	if found, without := s.canaryWithoutEffect(request.version); without {
-		if next.canary.state = ""; len(found) == 0 {
+		if next.canary.state = ""; len(found) == 0 && s.isLastSuccess(request.version) {
 			next.canary.state = CanarySucceeded
 		}
 		return next, append(found, s.supersededSettings()...)
@@ -146,6 +154,7 @@ func (s defaultDecision) beginStep(c canaryRecord) defaultDecision {
 	pods, _, restarts := s.canaryPods(c.Version)
 	c.Since, c.Pods, c.Restarts = timeText(s.now), pods, recordedRestarts(restarts)
 	c.Failing, c.StoppedAt, c.StoppedMillis, c.Edited, c.LateAt, c.LateMillis = "", "", 0, false, "", 0
+	c.Missing, c.TooFew = "", ""
 	next := s
 	next.record.Canary = c
 	return next

@@ -27,6 +27,21 @@ func (r canaryResult) hasPassed() bool {
 	return len(r.failed) == 0 && len(r.missing) == 0 && r.tooFew == ""
 }
 
+// lack says what is missing for the evaluation to pass: "no data: the metrics server has no series for v2", or "5 of 20 requests".
+func (r canaryResult) lack() string {
+	if len(r.missing) == 0 {
+		return r.tooFew
+	}
+	why := r.missing[0]
+	if name, rest, found := strings.Cut(why, ": "); found && !strings.Contains(name, " ") {
+		why = rest // the numbers name the check
+	}
+	if strings.HasPrefix(why, "no data") {
+		return why
+	}
+	return "no data: " + why
+}
+
 // text returns the numbers of all checks.
 func (r canaryResult) text() string { return api.Shorten(strings.Join(r.numbers, ", "), maxCanaryText) }
 

@@ -27,7 +27,7 @@ func (s defaultDecision) evaluate(interval time.Duration) defaultDecision {
 		result.missing = append(result.missing, "routing.metrics is not configured")
 	case !s.usesMetrics():
 	case samples == nil:
-		next.canary.isEvaluated = false
+		next.canary.isEvaluated, next.canary.before = false, c.lack()
 		if s.Samples != nil && s.Samples.At.After(c.since()) {
 			next.canary.before = evaluateChecks(checks, s.canarySettings().MinRequests, *s.Samples, c.Baselines)
 		}
@@ -52,6 +52,9 @@ func (s defaultDecision) evaluate(interval time.Duration) defaultDecision {
 	}
 	if c.Result == "" && next.canary.isEvaluated && result.hasPassed() {
 		c.Result = result.text()
+	}
+	if hasSamples {
+		c = c.noteLack(result, !s.canary.passesAt.After(s.now))
 	}
 	next.record.Canary, next.canary.result = c, result
 	if result.hasFailed() && !next.canAbort() {
@@ -78,8 +81,9 @@ func (s defaultDecision) countDeadline() (next defaultDecision, isOver bool) {
 	at, isCounting := parseTime(c.LateAt)
 	if !isCounting || s.now.Sub(at) >= period || at.After(s.now.Add(time.Second)) {
 		c, at = counted, s.now
-		c.Result = cmp.Or(s.canary.result.text(), c.Result)
-		next.record.Canary = c
+		c.Missing, c.TooFew = "", ""
+		next.record.Canary = c.noteLack(s.canary.result, true)
+		next.record.Canary.Result = cmp.Or(s.canary.result.text(), c.Result)
 	}
 	if isOver = counted.late() >= deadline; !isOver {
 		s.noteTime(at.Add(min(period, deadline-c.late())))
@@ -129,6 +133,12 @@ func (s *facts) canaryChecks() []api.CanaryCheck {
 
 // usesMetrics reports whether evaluations need the metrics server. They do not with readiness as the only check.
 func (s *facts) usesMetrics() bool { return s.Settings.Canary.HasMetrics && len(s.canaryChecks()) > 0 }
+
+// onlyReadiness reports whether the annotations, or the configured defaults, request no check of a metric.
+func (s *facts) onlyReadiness() bool {
+	checks := s.canarySettings().Checks
+	return checks != nil && len(checks) == 0
+}
 
 // unreadyCanary returns why the pods of the canary fail; empty if they do not. Only as many pods count as there were when the step
 // began, so that new ones may start.
@@ -220,9 +230,18 @@ func (s defaultDecision) whyHeld() (why []string) {
 	return why
 }
 
+// latest returns the result of this evaluation. While it has no samples, what the one before lacked is true until the next answer.
+func (v canaryVerdict) latest() canaryResult {
+	result := v.result
+	if !v.isEvaluated {
+		result.missing, result.tooFew = v.before.missing, v.before.tooFew
+	}
+	return result
+}
+
 // whyNotPassed returns why the step has not passed.
 func (s defaultDecision) whyNotPassed() string {
-	result := s.canary.result
+	result := s.canary.latest()
 	switch {
 	case len(result.failed) > 0:
 		return result.failed[0]

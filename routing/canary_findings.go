@@ -12,7 +12,7 @@ import (
 
 // canaryCommand returns the command that resumes or retries a canary: with --resume or --retry.
 func (s *facts) canaryCommand(action string) string {
-	return "outrigger canary -n " + s.Service.Namespace + " " + s.Service.Name + " " + action
+	return "outrigger canary " + s.Service.Name + " " + action + " -n " + s.Service.Namespace
 }
 
 // aboutCanary returns a finding about the annotation canary.
@@ -22,10 +22,7 @@ func (s *facts) aboutCanary(reason api.RouteReason, message, advice string) find
 
 // canaryFindings reports what concerns a canary that progresses.
 func (s defaultDecision) canaryFindings() (found []finding) {
-	c, result := s.record.Canary, s.canary.result
-	if !s.canary.isEvaluated { // what an evaluation finds is true until the next one is answered
-		result.missing, result.tooFew = s.canary.before.missing, s.canary.before.tooFew
-	}
+	c, result := s.record.Canary, s.canary.latest()
 	if s.isIdle {
 		found = append(found, s.problemAbout(api.AnnotationWeights, s.Intent.Texts[api.AnnotationWeights], api.RouteWithoutEffect,
 			fmt.Sprintf("Canary %s has %d%% of the requests. While it progresses, weights have no effect.", c.Version, c.Percent),
@@ -37,7 +34,7 @@ func (s defaultDecision) canaryFindings() (found []finding) {
 	if len(result.missing) > 0 {
 		found = append(found, s.aboutCanary(api.RouteCanaryNoData,
 			fmt.Sprintf("Canary %s stays at %d%%: %s. It is aborted if it cannot pass its step within %s.", c.Version, c.Percent, result.missing[0], api.ShortDuration(s.canarySettings().Deadline)),
-			"Check routing.metrics and the metrics of the version's pods, or change "+api.AnnotationCanaryChecks+"."))
+			"Check routing.metrics and the metrics of the version's pods, or change "+api.AnnotationCanaryChecks+": with "+api.CanaryReadiness+", only the pods are checked."))
 	}
 	if result.tooFew != "" && !s.canary.passesAt.After(s.now) {
 		found = append(found, s.aboutCanary(api.RouteCanaryFewRequests,
@@ -133,6 +130,8 @@ func (s defaultDecision) endedBefore(ended endedCanary) []finding {
 	switch {
 	case ended.By == byChoice:
 		return nil
+	case s.Intent.Canary != nil && s.Intent.Canary.Auto && (ended.By == byCanary || ended.State == CanarySucceeded):
+		return nil // auto requests later versions
 	case ended.By == byCanary:
 		return []finding{s.aboutCanary(api.RouteWithoutEffect, "Canary "+ended.Version+" was ended before ("+ended.Why+"). It does not start again by itself.",
 			"To start it again: "+s.canaryCommand("--retry")+".")}
@@ -155,8 +154,8 @@ func (s defaultDecision) supersededSettings() (found []finding) {
 			continue
 		}
 		found = append(found, s.problemAbout(key, value, api.RouteWithoutEffect,
-			fmt.Sprintf("Canary %s, which started later, has %s. This value has no effect, and the default version is %s.", c.Ended[0].Version, c.Ended[0].State, s.record.Default),
-			fmt.Sprintf("To record the default version: %s. To go back: outrigger promote -n %s %s VERSION.", s.annotate(api.AnnotationDefaultVersion+"="+s.nameable(s.record.Default)), s.Service.Namespace, s.Service.Name)))
+			fmt.Sprintf("Canary %s, which started later, %s. This value has no effect, and the default version is %s.", c.Ended[0].Version, c.Ended[0].State.past(), s.record.Default),
+			fmt.Sprintf("To record the default version: %s. To go back: outrigger promote %s VERSION -n %s.", s.annotate(api.AnnotationDefaultVersion+"="+s.nameable(s.record.Default)), s.Service.Name, s.Service.Namespace)))
 	}
 	return found
 }

@@ -35,8 +35,11 @@ type canaryRecord struct {
 	Edited bool `json:"edited,omitempty"`
 	// Baselines are the last values of the default version, by metric.
 	Baselines map[string]float64 `json:"baselines,omitempty"`
-	// Result has the numbers of the last evaluation that was recorded.
-	Result string `json:"result,omitempty"`
+	// Result has the numbers of the last evaluation that was recorded. Missing and TooFew say why it could not pass, if it did not fail: a
+	// check had no data, or the version had too few requests.
+	Result  string `json:"result,omitempty"`
+	Missing string `json:"missing,omitempty"`
+	TooFew  string `json:"tooFew,omitempty"`
 
 	// Superseded are hashes of default-version, weights, and decided-at together (choiceHash). As long as the annotations have one of
 	// these values, they have no effect: a canary that started later has decided.
@@ -178,6 +181,30 @@ func (c canaryRecord) countLate(now time.Time, period time.Duration) canaryRecor
 	return c
 }
 
+// noteLack records why an evaluation with samples could not pass, unless a reason of the same kind is recorded: its numbers differ each time,
+// and each record is a write. Too few requests are no reason before the duration of the step has elapsed.
+func (c canaryRecord) noteLack(result canaryResult, isLate bool) canaryRecord {
+	missing, tooFew := "", ""
+	if len(result.missing) > 0 {
+		missing = api.Shorten(result.missing[0], maxCanaryText)
+	}
+	if isLate {
+		tooFew = result.tooFew
+	}
+	if (missing == "") != (c.Missing == "") || (tooFew == "") != (c.TooFew == "") {
+		c.Missing, c.TooFew, c.Result = missing, tooFew, cmp.Or(result.text(), c.Result)
+	}
+	return c
+}
+
+// lack returns the result of the last evaluation that was recorded, as far as it says why the step could not pass.
+func (c canaryRecord) lack() (result canaryResult) {
+	if result.tooFew = c.TooFew; c.Missing != "" {
+		result.missing = []string{c.Missing}
+	}
+	return result
+}
+
 // shows reports whether another copy of the record has the same step.
 func (c canaryRecord) shows(other canaryRecord) bool {
 	return c.Version == other.Version && c.Percent == other.Percent && c.Since == other.Since
@@ -258,6 +285,11 @@ func (s *facts) retriedCanary() string {
 		return ""
 	}
 	return version
+}
+
+// requestedByName reports whether the annotation names a version to roll out.
+func (s *facts) requestedByName() bool {
+	return s.Intent.Canary != nil && !s.Intent.Canary.Auto
 }
 
 // isRecordedDefault reports whether the recorded default is a version, or a workload that runs it.

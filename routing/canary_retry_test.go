@@ -32,7 +32,7 @@ func TestRetryRevivesNothing(t *testing.T) {
 	c.settle()
 	c.advance(time.Minute)
 	c.isCanary("v3 aborted", "v2")
-	c.tellsAlso(api.RouteCanaryAborted, "To retry it as it is: outrigger canary -n demo app --retry.")
+	c.tellsAlso(api.RouteCanaryAborted, "To retry it as it is: outrigger canary app --retry -n demo.")
 	c.annotate(c.decidedAt()) // before it is ready
 	c.settle()
 	c.advance(time.Minute)

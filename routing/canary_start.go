@@ -14,13 +14,13 @@ func (s defaultDecision) canaryWithoutEffect(version string) (found []finding, w
 	report := func(message, advice string) []finding {
 		return []finding{s.problemAbout(api.AnnotationCanary, s.Intent.Texts[api.AnnotationCanary], api.RouteWithoutEffect, message, advice)}
 	}
-	running, ended := s.literalOr(version), s.record.Canary.Ended
+	running := s.literalOr(version)
 	isDefault := s.isOfDefault(meaning{Version: version}) || s.within(running)
 	switch {
 	case s.record.State != "" || s.record.Default.All:
 		return report("The Service has no single default version that a canary could take over from. No canary starts.",
 			"Choose one: "+s.annotate(api.AnnotationDefaultVersion+"=VERSION")+"."), true
-	case isDefault && len(ended) > 0 && ended[0].Version == version && ended[0].State == CanarySucceeded:
+	case isDefault && (s.isLastSuccess(version) || s.Intent.Canary.Auto): // auto requests later versions
 		return nil, true
 	case len(running.Tracks) > 0 && running.Version == "" && s.within(running):
 		return report(fmt.Sprintf("%s runs %s and is the default version itself, so it rolls out in place, without a canary.", running, version),
@@ -29,6 +29,12 @@ func (s defaultDecision) canaryWithoutEffect(version string) (found []finding, w
 		return report(version+" is the default version already. No canary starts.", "Write the version to roll out, or remove the annotation."), true
 	}
 	return nil, false
+}
+
+// isLastSuccess reports whether the canary that ended last is the success of this version.
+func (s defaultDecision) isLastSuccess(version string) bool {
+	ended := s.record.Canary.Ended
+	return len(ended) > 0 && ended[0].Version == version && ended[0].State == CanarySucceeded
 }
 
 // whyNotStarted returns what a canary waits for before its first step; empty if it can start.

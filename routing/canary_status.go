@@ -22,11 +22,14 @@ type CanaryStatus struct {
 	IsPaused    bool     // canary-paused
 	Checks      []string // with numbers, of this evaluation or else of the last one that was recorded: "error-rate 0.2% (<1%)"
 	Failing     []string // those that fail now
+	IsByHand    bool     // a decision of the user has aborted it
 	// Result is what an evaluation of the metrics found: passed, failed, noData, or fewRequests. It is empty if there were no samples. The
 	// one that passes a step or ends the canary has one, too.
 	Result string
 	// Reason is what a waiting canary waits for, why one that progresses cannot pass its step, or why one was aborted; else empty.
 	Reason string
+	// IsLacking is true if the reason is that a check has no data, or that the requests are too few.
+	IsLacking bool
 }
 
 // RecordedCanaryOf returns the canary as the controller has recorded it. isCurrent is false if a plan would change its state or step now:
@@ -49,11 +52,31 @@ func RecordedCanaryOf(observed Observed, now time.Time) (status CanaryStatus, is
 		recorded := s.recordedOutcome().defaultDecision
 		step, _ := recorded.canaryStep()
 		recorded.canary = canaryVerdict{version: c.Version, state: CanaryProgressing, passesAt: c.since().Add(c.stopped() + step.Duration)}
+		if !s.onlyReadiness() {
+			recorded.canary.before = c.lack()
+		}
 		return *recorded.canaryStatus(), false, true
 	case planned.State == CanaryProgressing:
 		return CanaryStatus{Version: planned.Version, State: CanaryWaiting, Reason: "the controller to record it", IsPaused: planned.IsPaused}, false, true
 	}
 	return planned, true, true
+}
+
+// CanaryEndedByHand returns the canary that ended last, if the user has aborted it, and nothing requests or progresses a canary since. It is
+// false once its version is the default, or has no pods.
+func CanaryEndedByHand(observed Observed, now time.Time) (status CanaryStatus, is bool) {
+	s, ok := interpreted(observed, now)
+	if !ok {
+		return CanaryStatus{}, false
+	}
+	ended := s.recorded.Canary.Ended
+	if s.recorded.Canary.isActive() || len(ended) == 0 || ended[0].State != CanaryAborted || ended[0].By == "" || s.requestedByName() ||
+		s.isRecordedDefault(ended[0].Version) || len(s.groupsOf(meaning{Version: ended[0].Version})) == 0 {
+		return CanaryStatus{}, false
+	}
+	out := CanaryStatus{Version: ended[0].Version, State: CanaryAborted, Percent: ended[0].Percent, Reason: ended[0].Why, IsByHand: true}
+	out.Since, _ = parseTime(ended[0].At)
+	return out, true
 }
 
 // interpreted reads what a plan would read. It is false if the plan would end without a decision.
@@ -97,19 +120,22 @@ func (s defaultDecision) canaryStatus() *CanaryStatus {
 		if c.StoppedAt == "" {
 			out.Next = v.passesAt
 		}
-		if out.Checks, out.Failing = v.result.numbers, v.result.failed; len(out.Checks) == 0 && c.Result != "" {
+		if out.Checks, out.Failing = v.result.numbers, v.result.failed; len(out.Checks) == 0 && c.Result != "" && !s.onlyReadiness() {
 			out.Checks = []string{c.Result}
 		}
-		if !v.result.hasPassed() || len(v.held) > 0 {
+		if !v.latest().hasPassed() || len(v.held) > 0 {
 			out.Reason = s.whyNotPassed()
+			if lack := v.latest().lack(); lack != "" && len(out.Failing) == 0 && len(v.held) == 0 {
+				out.Reason, out.IsLacking = lack, true
+			}
 		}
 	default:
-		at := slices.IndexFunc(c.Ended, func(e endedCanary) bool { return e.Version == v.version })
-		if at < 0 {
-			return out
+		ended, is := c.ended(v.version, s.templatesOf(v.version))
+		if at := slices.IndexFunc(c.Ended, func(e endedCanary) bool { return e.Version == v.version }); !is && at >= 0 {
+			ended = c.Ended[at]
 		}
-		out.Percent, out.Reason = c.Ended[at].Percent, c.Ended[at].Why
-		out.Since, _ = parseTime(c.Ended[at].At)
+		out.Percent, out.Reason, out.IsByHand = ended.Percent, ended.Why, ended.By != "" && ended.State == CanaryAborted
+		out.Since, _ = parseTime(ended.At)
 	}
 	return out
 }

@@ -140,7 +140,7 @@ func (s *reader) readDeletedDestinationRule() {
 			s.recorded, s.isRecorded = r, true
 		}
 		s.report(api.RouteRestored, fmt.Sprintf("DestinationRule %s came from a backup and named the Service of the backup as its owner, so Kubernetes deleted it. It is recreated with its recorded default, %s.", s.DeletedDestinationRule.Name, s.recorded.display()),
-			"Check the route: outrigger status -n "+s.Service.Namespace+" "+s.Service.Name+".")
+			"Check the route: outrigger status "+s.Service.Name+" -n "+s.Service.Namespace+".")
 	}
 }
 

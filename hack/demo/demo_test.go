@@ -35,12 +35,12 @@ func TestDemoShowsWhatThePageSays(t *testing.T) {
 	}
 	var out bytes.Buffer
 	err = run(t.Context(), &screen{out: &out}, func(ctx context.Context, s *stage) error {
-		for _, block := range afterwards {
-			if err := s.run(ctx, do(block).show("")); err != nil {
+		for _, block := range afterwards { // each of them ends with a canary that succeeds
+			if err := s.run(ctx, do(block).show(""), until("outrigger status -n "+checkout, contains("canary v2 succeeded")).show("")); err != nil {
 				return err
 			}
 		}
-		return s.run(ctx, until("outrigger status -n "+checkout, contains("canary v2 succeeded")).show(""))
+		return s.run(ctx, do("outrigger status springbootapp -n "+shop, contains("canary v2 succeeded")))
 	})
 	if err != nil {
 		t.Fatalf("%v\n%s", err, out.String())

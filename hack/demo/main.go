@@ -97,11 +97,17 @@ func stayUp(ctx context.Context, s *stage) error {
 // The commands to try after the last step.
 const (
 	meanwhile = `  kubectl set env deployment/checkout-v2 ERRORS- -n checkout      # fix v2: a new canary starts automatically
-  outrigger status -n checkout                                    # show its progress
+  outrigger status -n checkout                                    # show its progress, until v2 has succeeded
+  outrigger promote checkout v1 -n checkout --wait                # then roll v2 out again: checkout has traffic, springbootapp has none
+  outrigger canary checkout v2 -n checkout --retry --steps 10,50,100 --interval 10s --wait
   outrigger undo springbootapp -n springistiodemo                 # back to v1
   outrigger shift springbootapp v1=50 v2=50 -n springistiodemo    # half to each
   outrigger explain service/springbootapp -n springistiodemo      # why it is as it is
   kubectl get destinationrule,virtualservice -n springistiodemo -o yaml
+
+A canary of springbootapp has no metrics here, so check only the readiness of its pods:
+  outrigger promote springbootapp v1 -n springistiodemo --wait
+  outrigger canary springbootapp v2 -n springistiodemo --retry --check readiness --steps 10,50,100 --interval 10s --wait
 `
 	afterwards = `  make demo              stays up, for you to try commands
   make demo VERBOSE=1    shows every command and the YAML

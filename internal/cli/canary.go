@@ -44,7 +44,8 @@ The version "auto" rolls out each new version from now on. The effect is printed
 invalid or no canary can start.
 
 --pause, --resume, --abort, --promote, and --retry apply to the Service's existing canary, and take no version. A version whose canary
-has ended starts again only with --retry, which also accepts a version and new settings.
+has ended starts again only with --retry. Without a version, it keeps the settings of the canary; with a version, a setting without a flag
+has its default again.
 
 --wait follows the canary until it ends: in place on a terminal, otherwise with one line for each change. The exit status is 1
 if it was aborted. With --abort and --promote, --wait returns when the route is applied.`,
@@ -60,8 +61,9 @@ if it was aborted. With --abort and --promote, --wait returns when the route is 
   outrigger canary springbootapp --abort
   outrigger canary springbootapp --promote
 
-  # Start a canary again that was aborted
-  outrigger canary springbootapp --retry`,
+  # Start a canary again that was aborted, with the same settings, or with others
+  outrigger canary springbootapp --retry
+  outrigger canary springbootapp v2 --retry --check readiness`,
 		RunE: func(command *cobra.Command, args []string) error {
 			output.out, output.notes = command.OutOrStdout(), command.ErrOrStderr()
 			if err := checkDryRun(command); err != nil {
@@ -93,7 +95,7 @@ if it was aborted. With --abort and --promote, --wait returns when the route is 
 	f := command.Flags()
 	f.StringVar(&flags.steps, "steps", "", "increasing percentages that end with 100, each with an optional duration: 5@2m,25,100 (default 5,20,50,100)")
 	f.StringVar(&flags.interval, "interval", "", "duration of each step that does not set one (default 5m)")
-	f.StringArrayVar(&flags.checks, "check", nil, "a check such as error-rate<1%, p99<500ms, or p99<1.5x, which is relative to the default version; can be repeated")
+	f.StringArrayVar(&flags.checks, "check", nil, "a check such as error-rate<1%, p99<500ms, or p99<1.5x, which is relative to the default version; can be repeated; readiness checks only the pods")
 	f.StringVar(&flags.minRequests, "min-requests", "", "minimum number of requests to the version for a step to pass (default 20)")
 	f.StringVar(&flags.deadline, "deadline", "", "how long a step may wait after its duration has elapsed (default 1h)")
 	f.BoolVar(&flags.pause, "pause", false, "stay at the current step; a failing check still aborts the canary")

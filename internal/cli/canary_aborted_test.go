@@ -49,7 +49,7 @@ func (r *rollout) refusesUndo(to int, want string) {
 	}
 }
 
-const refusedPromotion = "service demo/app does not return to v2: v1 already receives all requests, and v2 was aborted with this pod template (0 of 10 pods ready); to give v2 requests anyway: outrigger promote -n demo app v2"
+const refusedPromotion = "service demo/app does not return to v2: v1 already receives all requests, and v2 was aborted with this pod template (0 of 10 pods ready); to give v2 requests anyway: outrigger promote app v2 -n demo"
 
 func TestUndoAfterAnAbortSendsNothingToTheAbortedVersion(t *testing.T) {
 	r := abortedRollout(t)
@@ -76,7 +76,7 @@ func TestUndoAfterAnAbortRefusesWeights(t *testing.T) {
 	r.mustCanary("app", "v2")
 	r.mustCanary("app", "--abort")
 	r.refusesUndo(0, "service demo/app does not return to v1=90,v2=10: v1 already receives all requests, and v2 was aborted with this pod template (outrigger.dev/canary was removed); "+
-		"to give v2 requests anyway: outrigger shift -n demo app v1=90 v2=10")
+		"to give v2 requests anyway: outrigger shift app v1=90 v2=10 -n demo")
 }
 
 // A decision after the abort is the latest about the version, so undo returns to it.

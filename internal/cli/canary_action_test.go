@@ -94,7 +94,7 @@ func TestCanaryOfAutoIsAborted(t *testing.T) {
 				t.Errorf("canary=%s", is)
 			}
 			r.after(time.Hour)
-			r.is("v3 aborted at 25%: you decided about the shares: outrigger.dev/decided-at was changed together with other annotations", "v1=100")
+			r.is("v3 aborted by hand at 25%: you decided about the shares: outrigger.dev/decided-at was changed together with other annotations", "v1=100")
 			r.mustCanary("app", "--retry")
 			r.is("v3 1/2 25%", "v1=75 v3=25")
 		})

@@ -82,7 +82,7 @@ func TestAPausedCanaryStaysPaused(t *testing.T) {
 	r.mustCanary("app", "v2", "--steps=25@1m,100@1m")
 	r.mustCanary("app", "--pause")
 	r.mustCanary("app", "v2", "--steps=25@2m,50@2m,100")
-	r.printed("    the canary stays paused; to continue: outrigger canary -n demo app --resume\n")
+	r.printed("    the canary stays paused; to continue: outrigger canary app --resume -n demo\n")
 	r.after(time.Hour)
 	r.is("v2 1/3 25% paused", "v1=75 v2=25")
 }

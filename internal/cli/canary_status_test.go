@@ -47,12 +47,12 @@ func TestStatusAndExplainOfACanary(t *testing.T) {
 Steps: 25% for 10m0s, 100% for 1m0s
 Checks: readiness of its pods
 Since: 2026-01-02T12:00:00Z
-Next: In 3m12s, if its checks pass, v2 gets 100% of the requests. If a check fails twice in a row, or the step has not passed 1h0m0s after that, the default version gets all requests.
+Next: In 3m12s, if its checks pass, v2 gets 100% of the requests. If a check fails twice in a row, or if it cannot pass the step within 1h of that time, the default version gets all requests.
 `, explained()); diff != "" {
 		t.Errorf("-want +got:\n%s", diff)
 	}
 	r.mustCanary("app", "--pause")
-	if got := explained(); !strings.Contains(got, "Next: It stays at this step. A failing check still aborts it. To continue: outrigger canary -n demo app --resume\n") {
+	if got := explained(); !strings.Contains(got, "Next: It stays at this step. A failing check still aborts it. To continue: outrigger canary app --resume -n demo\n") {
 		t.Error(got)
 	}
 	r.setReady("app-v2", false)
@@ -61,7 +61,7 @@ Next: In 3m12s, if its checks pass, v2 gets 100% of the requests. If a check fai
 		t.Error(got)
 	}
 	r.after(time.Minute)
-	if got := explained(); !strings.Contains(got, "State: v2 aborted at 25%: 0 of 10 pods ready\nNext: Nothing: it does not start again with this pod template. To start it again: outrigger canary -n demo app --retry\n") {
+	if got := explained(); !strings.Contains(got, "State: v2 aborted at 25%: 0 of 10 pods ready\nNext: Nothing: it does not start again with this pod template. To start it again: outrigger canary app --retry -n demo\n") {
 		t.Error(got)
 	}
 }

@@ -158,19 +158,21 @@ func TestCanaryIsRefusedAndWritesNothing(t *testing.T) {
 		args   []string
 		want   string
 	}{
-		"an unknown Service":  {nil, []string{"ap", "v2"}, "namespace demo has no Service ap; it has app, app-internal, other"},
-		"an unknown version":  {nil, []string{"app", "v3"}, "service demo/app has no version v3; it has v1, v2. --pending writes the name anyway; it takes effect when its pods are ready. Example: outrigger canary -n demo app v2"},
-		"the default":         {nil, []string{"app", "v1"}, "service app gets no canary v1; nothing was written: v1 is the default version already."},
-		"a Service of no pod": {nil, []string{"other", "v2"}, "none of its pods has the label version"},
-		"no canary to pause":  {nil, []string{"app", "--pause"}, "service app has no canary. To start one: outrigger canary -n demo app VERSION"},
-		"no canary to retry":  {nil, []string{"app", "--retry"}, "service app has no canary."},
-		"none has ended":      {nil, []string{"app", "v2", "--retry"}, "no canary v2 of service app has ended; there is nothing to retry"},
-		"one progresses":      {func(r *rollout) { r.mustCanary("app", "v2") }, []string{"app", "--retry"}, "canary v2 of service app has not ended (progressing); there is nothing to retry"},
-		"it is not paused":    {func(r *rollout) { r.mustCanary("app", "v2") }, []string{"app", "--resume"}, "canary v2 of service app cannot be resumed: it is not paused"},
+		"an unknown Service":         {nil, []string{"ap", "v2"}, "namespace demo has no Service ap; it has app, app-internal, other"},
+		"an unknown version":         {nil, []string{"app", "v3"}, "service demo/app has no version v3; it has v1, v2. --pending writes the name anyway; it takes effect when its pods are ready. Example: outrigger canary app v2 -n demo"},
+		"the default":                {nil, []string{"app", "v1"}, "service app gets no canary v1; nothing was written: v1 is the default version already."},
+		"a Service of no pod":        {nil, []string{"other", "v2"}, "none of its pods has the label version"},
+		"no canary to pause":         {nil, []string{"app", "--pause"}, "service app has no canary. To start one: outrigger canary app VERSION -n demo"},
+		"no canary to retry":         {nil, []string{"app", "--retry"}, "service app has no canary."},
+		"none has ended":             {nil, []string{"app", "v2", "--retry"}, "no canary v2 of service app has ended; there is nothing to retry. To start one, leave out --retry"},
+		"one progresses":             {func(r *rollout) { r.mustCanary("app", "v2") }, []string{"app", "--retry"}, "canary v2 of service app has not ended: it is at step 1 of 4. To change its settings, name the version and leave out --retry"},
+		"the same, with its version": {func(r *rollout) { r.mustCanary("app", "v2") }, []string{"app", "v2", "--retry"}, "canary v2 of service app has not ended: it is at step 1 of 4. To change its settings, name the version and leave out --retry"},
+		"one waits":                  {func(r *rollout) { r.mustCanary("app", "v3", "--pending") }, []string{"app", "--retry"}, "canary v3 of service app has not started: it waits for v3 (no pods). To change its settings, name the version and leave out --retry"},
+		"it is not paused":           {func(r *rollout) { r.mustCanary("app", "v2") }, []string{"app", "--resume"}, "canary v2 of service app cannot be resumed: it is not paused"},
 		"it was aborted": {func(r *rollout) {
 			r.mustCanary("app", "v2")
 			r.mustCanary("app", "--abort")
-		}, []string{"app", "v2"}, "canary v2 of service app does not start again by itself, because it has ended before (aborted at 5%: outrigger.dev/canary was removed). To start it again, add --retry"},
+		}, []string{"app", "v2"}, "canary v2 of service app does not start again by itself, because it has ended before (aborted by hand at 5%: outrigger.dev/canary was removed). To start it again, add --retry"},
 		"it has ended": {func(r *rollout) {
 			r.mustCanary("app", "v2", "--steps=100@1m")
 			r.after(2 * time.Minute)

@@ -211,17 +211,17 @@ func TestDashboardActionsWriteWhatTheirCommandSays(t *testing.T) {
 		route   string   // after the controller has followed
 	}{
 		{diagnose.ActionShift, []string{"version=v1", "weight=90", "version=v2", "weight=10", "version=", "weight="},
-			[]string{"v1=100 -> v1=90 v2=10", "outrigger shift -n demo app v1=90 v2=10", "Accepted. Nothing is written yet."}, "v1=90 v2=10"},
-		{diagnose.ActionUndo, nil, []string{"v1=90 v2=10 -> v1=100", "service/app returns to v1", "outrigger undo -n demo app"}, "v1=100"},
-		{diagnose.ActionPromote, []string{"version=v2"}, []string{"v1=100 -> v2=100", "outrigger promote -n demo app v2"}, "v2=100"},
-		{diagnose.ActionUndo, []string{"to=1"}, []string{"v2=100 -> v1=100", "outrigger undo -n demo app --to=1"}, "v1=100"},
+			[]string{"v1=100 -> v1=90 v2=10", "outrigger shift app v1=90 v2=10 -n demo", "Accepted. Nothing is written yet."}, "v1=90 v2=10"},
+		{diagnose.ActionUndo, nil, []string{"v1=90 v2=10 -> v1=100", "service/app returns to v1", "outrigger undo app -n demo"}, "v1=100"},
+		{diagnose.ActionPromote, []string{"version=v2"}, []string{"v1=100 -> v2=100", "outrigger promote app v2 -n demo"}, "v2=100"},
+		{diagnose.ActionUndo, []string{"to=1"}, []string{"v2=100 -> v1=100", "outrigger undo app --to=1 -n demo"}, "v1=100"},
 		{diagnose.ActionCanary, []string{"version=v2", "steps=25@1m,100@1m", "interval=", "check="},
-			[]string{"v1=100 -> v1=75 v2=25", "outrigger canary -n demo app v2 --steps=25@1m,100@1m"}, "v1=75 v2=25"},
-		{diagnose.ActionCanaryPause, nil, []string{"outrigger canary -n demo app --pause"}, "v1=75 v2=25"},
-		{diagnose.ActionCanaryResume, nil, []string{"outrigger canary -n demo app --resume"}, "v1=75 v2=25"},
-		{diagnose.ActionCanaryAbort, nil, []string{"v1=75 v2=25 -> v1=100", "canary v2 1/2 25% ends", "outrigger canary -n demo app --abort"}, "v1=100"},
-		{diagnose.ActionCanaryRetry, nil, []string{"v1=100 -> v1=75 v2=25", "outrigger canary -n demo app --retry"}, "v1=75 v2=25"},
-		{diagnose.ActionCanaryPromote, nil, []string{"v1=75 v2=25 -> v2=100", "outrigger canary -n demo app --promote"}, "v2=100"},
+			[]string{"v1=100 -> v1=75 v2=25", "outrigger canary app v2 --steps=25@1m,100@1m -n demo"}, "v1=75 v2=25"},
+		{diagnose.ActionCanaryPause, nil, []string{"outrigger canary app --pause -n demo"}, "v1=75 v2=25"},
+		{diagnose.ActionCanaryResume, nil, []string{"outrigger canary app --resume -n demo"}, "v1=75 v2=25"},
+		{diagnose.ActionCanaryAbort, nil, []string{"v1=75 v2=25 -> v1=100", "canary v2 1/2 25% ends", "outrigger canary app --abort -n demo"}, "v1=100"},
+		{diagnose.ActionCanaryRetry, nil, []string{"v1=100 -> v1=75 v2=25", "outrigger canary app --retry -n demo"}, "v1=75 v2=25"},
+		{diagnose.ActionCanaryPromote, nil, []string{"v1=75 v2=25 -> v2=100", "outrigger canary app --promote -n demo"}, "v2=100"},
 	} {
 		before := b.annotations("app")
 		b.preview(step.action, step.values...)

@@ -41,7 +41,7 @@ func TestDashboardRefusesBadInput(t *testing.T) {
 		"an unknown check":   {diagnose.ActionCanary, []string{"version=v2", "check=error-rate<1%"}, []string{"--check=error-rate<1% needs metrics"}},
 		"no number of undo":  {diagnose.ActionUndo, []string{"to=first"}, []string{"--to=first: expected 1 for the last decision"}},
 		"nothing to undo":    {diagnose.ActionUndo, nil, []string{"service demo/app has no earlier decision to return to"}},
-		"no canary":          {diagnose.ActionCanaryPause, nil, []string{"service app has no canary. To start one: ", "<code>outrigger canary -n demo app VERSION</code>"}},
+		"no canary":          {diagnose.ActionCanaryPause, nil, []string{"service app has no canary. To start one: ", "<code>outrigger canary app VERSION -n demo</code>"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			b := browse(t)
@@ -62,9 +62,9 @@ func TestDashboardRefusesBadInput(t *testing.T) {
 func TestDashboardPendingVersionsAndOtherServices(t *testing.T) {
 	b := browse(t)
 	b.preview(diagnose.ActionShift, "version=v1", "weight=50", "version=v3", "weight=50", "pending=on")
-	b.shows(http.StatusOK, "v1=100 -> v1=50 v3=50 when v3 has a ready pod", "outrigger shift -n demo app v1=50 v3=50 --pending")
+	b.shows(http.StatusOK, "v1=100 -> v1=50 v3=50 when v3 has a ready pod", "outrigger shift app v1=50 v3=50 --pending -n demo")
 	b.preview(diagnose.ActionPromote, "version=v1", "other=v2", "all-services=on")
-	b.shows(http.StatusOK, "outrigger promote -n demo app v2 --all-services", "kubectl annotate service -n demo app-internal ", "service/app-internal was read with resourceVersion ")
+	b.shows(http.StatusOK, "outrigger promote app v2 --all-services -n demo", "kubectl annotate service -n demo app-internal ", "service/app-internal was read with resourceVersion ")
 	b.confirm()
 	b.shows(http.StatusOK, "service/app was changed.", "service/app-internal was changed.")
 	if is := b.annotations("app-internal")["outrigger.dev/default-version"]; is != "v2" {

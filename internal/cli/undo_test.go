@@ -116,7 +116,7 @@ func TestUndoIsRefused(t *testing.T) {
 		"a version that is gone": {func(s *liveStage) {
 			s.made(shifting(s.t, "app", "v1=90", "v2=10"), promoting(s.t, "app", "v1"))
 			s.drop("app-v2")
-		}, 0, "service demo/app cannot return to v1=90,v2=10: it has no version v2; it has v1. To choose an older decision: outrigger status -n demo app -o wide"},
+		}, 0, "service demo/app cannot return to v1=90,v2=10: it has no version v2; it has v1. To choose an older decision: outrigger status app -n demo -o wide"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := shop(t)

@@ -107,7 +107,7 @@ func TestConfirmedPreviewIsWritten(t *testing.T) {
 	s := opened(t)
 	path := s.previewed(diagnose.ActionShift, url.Values{"version": {"v1", "v2"}, "weight": {"90", "10"}})
 	const command = "kubectl annotate service -n demo web outrigger.dev/decided-at=2026-01-02T12:00:00Z outrigger.dev/weights=v1=90,v2=10 --overwrite"
-	s.has(s.page(path, http.StatusOK), command, "outrigger shift -n demo web v1=90 v2=10", "service/web was read with resourceVersion 7", "v1 100% 90%", "v2 0% 10%")
+	s.has(s.page(path, http.StatusOK), command, "outrigger shift web v1=90 v2=10 -n demo", "service/web was read with resourceVersion 7", "v1 100% 90%", "v2 0% 10%")
 	s.now = s.now.Add(previewTime - time.Second)
 	for range 2 {
 		if w := s.act(path, nil); w.Code != http.StatusSeeOther || w.Header().Get("Location") != path {

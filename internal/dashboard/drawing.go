@@ -91,7 +91,7 @@ func canaryTrack(canary diagnose.CanaryStatus) template.HTML {
 	if !canary.IsProgressing() || canary.Steps < 1 || canary.Steps > most {
 		return ""
 	}
-	title := fmt.Sprintf("Canary %s: step %d of %d, %d%% of the requests", canary.Version, canary.Step, canary.Steps, canary.Percent)
+	title := fmt.Sprintf("Canary %s: %s, %d%% of the requests", canary.Version, canary.Position(), canary.Percent)
 	out := &svg{}
 	width := float64(canary.Steps) * 20
 	out.open("svg", class("track"), attribute{"role", "img"}, attribute{"viewBox", "0 0 " + valueText(width) + " 8"}, attribute{"preserveAspectRatio", "none"}, attribute{"aria-label", printable(title)})

@@ -118,7 +118,7 @@ func (r *route) addVersions(s diagnose.ServiceExplanation) {
 			out.notes = append(out.notes, "default version")
 		}
 		if c := s.Canary; c != nil && c.Version == v.Version && c.IsProgressing() {
-			text := fmt.Sprintf("canary, step %d of %d", c.Step, c.Steps)
+			text := "canary, " + c.Position()
 			if c.Paused {
 				text += ", paused"
 			}

@@ -177,7 +177,7 @@ func TestServicePage(t *testing.T) {
 		"Next change 2026-01-02 12:01:00 UTC", "UnknownAnnotation", "Outrigger does not read this annotation.",
 		"end-user=jason v2 100%", "all other requests v1 90%, v2 10% v2 5%", "step 2 of 4", "error-rate 0.2% (&lt;1%)",
 		"v1 default 90% Deployment/web-v1 fixed 2 of 2 web:1", "CanaryStep", "Decision 2026-01-02 11:00:00 UTC default v1, in effect since then; before: default v1, weights v1=100", "VirtualService web kind: VirtualService",
-		"outrigger explain -n demo web")
+		"outrigger explain web -n demo")
 	if want := `<code>kubectl annotate service -n demo web outrigger.dev/weights=v1=90,v2=10 --overwrite</code>`; !strings.Contains(page, want) {
 		t.Errorf("the fix cannot be copied: no %s in\n%s", want, page)
 	}
@@ -358,7 +358,7 @@ func TestAdviceParts(t *testing.T) {
 		"Example: kubectl annotate service -n demo web outrigger.dev/weights=blue=90,green=10 --overwrite.": {
 			text("Example: "), command("kubectl annotate service -n demo web outrigger.dev/weights=blue=90,green=10 --overwrite"), text("."),
 		},
-		"To continue: outrigger canary -n demo web --resume": {text("To continue: "), command("outrigger canary -n demo web --resume")},
+		"To continue: outrigger canary web --resume -n demo": {text("To continue: "), command("outrigger canary web --resume -n demo")},
 		"kubectl rollout restart deployment/web -n demo":     {command("kubectl rollout restart deployment/web -n demo")},
 		"It stays at this step. `outrigger status` lists what to fix.": {
 			text("It stays at this step. "), command("outrigger status"), text(" lists what to fix."),

@@ -30,6 +30,9 @@ type CanaryStatus struct {
 	Failing []string `json:"failing,omitempty"` // the checks that fail now
 	// Reason is what a waiting canary waits for, why one that progresses stays at its step, or why one was aborted.
 	Reason string `json:"reason,omitempty"`
+	ByHand bool   `json:"byHand,omitempty"` // a decision of the user has aborted it
+	// IsLacking is true if the reason is that a check has no data, or that the requests are too few.
+	IsLacking bool `json:"-"`
 }
 
 // CanaryOf returns the canary of a Service as the controller has recorded it, or nil if it has none. isCurrent is false if the controller
@@ -39,17 +42,34 @@ func CanaryOf(observed routing.Observed, now time.Time) (status *CanaryStatus, i
 	if !has {
 		return nil, false
 	}
-	out := CanaryStatus{
-		Version: is.Version, State: string(is.State), Step: is.Step, Steps: is.Steps, Percent: is.Percent,
-		Paused: is.IsPaused, Checks: is.Checks, Failing: is.Failing, Reason: is.Reason,
-	}
+	out := canaryStatusOf(is)
 	if is.State != routing.CanaryProgressing {
 		out.Steps = 0
 	} else if len(out.Checks) == 0 {
 		out.Checks = checkTexts(observed)
 	}
-	out.Since, out.Next = timeOrNil(is.Since), timeOrNil(is.Next)
 	return &out, isCurrent
+}
+
+// shownCanary returns CanaryOf. If there is none, it returns the canary that the user aborted last, until its version is the default.
+func shownCanary(observed routing.Observed, now time.Time) (status *CanaryStatus, isCurrent bool) {
+	if status, isCurrent = CanaryOf(observed, now); status != nil {
+		return status, isCurrent
+	}
+	is, has := routing.CanaryEndedByHand(observed, now)
+	if !has {
+		return nil, false
+	}
+	out := canaryStatusOf(is)
+	return &out, true
+}
+
+func canaryStatusOf(is routing.CanaryStatus) CanaryStatus {
+	return CanaryStatus{
+		Version: is.Version, State: string(is.State), Step: is.Step, Steps: is.Steps, Percent: is.Percent,
+		Since: timeOrNil(is.Since), Next: timeOrNil(is.Next), Paused: is.IsPaused,
+		Checks: is.Checks, Failing: is.Failing, Reason: is.Reason, ByHand: is.IsByHand, IsLacking: is.IsLacking,
+	}
 }
 
 func timeOrNil(at time.Time) *time.Time {
@@ -62,10 +82,13 @@ func timeOrNil(at time.Time) *time.Time {
 
 // checkTexts returns the checks that the annotations request, or the default; none if only readiness is checked.
 func checkTexts(observed routing.Observed) (out []string) {
-	intent := observed.Intent.Canary
+	checks := observed.Settings.Limits.CanaryDefaults().Checks
+	if observed.Intent.Canary != nil {
+		checks = observed.Intent.Canary.Checks
+	}
 	switch {
-	case intent != nil && len(intent.Checks) > 0:
-		for _, check := range intent.Checks {
+	case checks != nil: // empty for readiness only
+		for _, check := range checks {
 			out = append(out, check.Text)
 		}
 	case observed.Settings.Limits.AnyCanaryQuery:
@@ -97,13 +120,21 @@ func (c CanaryStatus) line(next string) string {
 	out := "canary " + c.Version
 	switch {
 	case c.IsAborted():
-		return out + fmt.Sprintf(" aborted at %d%%: %s", c.Percent, c.Reason)
+		byHand := ""
+		if c.ByHand {
+			byHand = " by hand"
+		}
+		return out + fmt.Sprintf(" aborted%s at %d%%: %s", byHand, c.Percent, c.Reason)
 	case c.HasEnded():
 		return out + " succeeded"
 	case !c.IsProgressing():
 		return out + " waits for " + c.Reason
 	}
-	out += fmt.Sprintf(" %d/%d %d%%", c.Step, c.Steps, c.Percent)
+	if c.Step > 0 {
+		out += fmt.Sprintf(" %d/%d %d%%", c.Step, c.Steps, c.Percent)
+	} else { // the steps were changed
+		out += fmt.Sprintf(" %d%%, next step 1/%d", c.Percent, c.Steps)
+	}
 	for _, flag := range []struct {
 		is   bool
 		text string
@@ -117,6 +148,14 @@ func (c CanaryStatus) line(next string) string {
 		parts = append(parts, c.Reason)
 	}
 	return strings.Join(parts, "  ")
+}
+
+// Position returns "step 1 of 3". After a change of the steps, the share can be less than that of the first one: "before step 1 of 3".
+func (c CanaryStatus) Position() string {
+	if c.Step == 0 {
+		return fmt.Sprintf("before step 1 of %d", c.Steps)
+	}
+	return fmt.Sprintf("step %d of %d", c.Step, c.Steps)
 }
 
 // time says when the step can pass; empty if its clock is stopped.
@@ -155,12 +194,12 @@ func canaryRows(c *CanaryStatus, observed routing.Observed, now time.Time) [][]s
 
 // next says what happens to the canary next.
 func (c CanaryStatus) next(observed routing.Observed, now time.Time) string {
-	command := canaryCommand(observed.Service)
+	command := func(flag string) string { return canaryCommand(observed.Service, flag) }
 	steps, deadline := api.DefaultCanary().Steps, api.DefaultCanary().Deadline
 	if observed.Intent.Canary != nil {
 		steps, deadline = observed.Intent.Canary.Steps, observed.Intent.Canary.Deadline
 	}
-	abort := "If a check fails twice in a row, or the step has not passed " + deadline.String() + " after that, the default version gets all requests."
+	abort := "If a check fails twice in a row, or if it cannot pass the step within " + api.ShortDuration(deadline) + " of that time, the default version gets all requests."
 	then := c.Version + " becomes the default version."
 	if at := slices.IndexFunc(steps, func(s api.CanaryStep) bool { return s.Percent > c.Percent }); at >= 0 {
 		then = fmt.Sprintf("%s gets %d%% of the requests.", c.Version, steps[at].Percent)
@@ -169,21 +208,34 @@ func (c CanaryStatus) next(observed routing.Observed, now time.Time) string {
 	case !c.HasEnded() && observed.Settings.Freeze:
 		return "Nothing changes until the freeze ends. To end it, set routing.freeze to false."
 	case c.IsAborted():
-		return "Nothing: it does not start again with this pod template. To start it again: " + command + " --retry"
+		return "Nothing: it does not start again with this pod template. To start it again: " + command("--retry")
 	case c.HasEnded():
-		return "Nothing. To go back: outrigger undo -n " + observed.Service.Namespace + " " + observed.Service.Name
+		return "Nothing. To go back: outrigger undo " + observed.Service.Name + " -n " + observed.Service.Namespace
 	case !c.IsProgressing():
 		return fmt.Sprintf("When that has changed, %s gets %d%% of the requests.", c.Version, steps[0].Percent)
 	case c.Paused:
-		return "It stays at this step. A failing check still aborts it. To continue: " + command + " --resume"
+		return "It stays at this step. A failing check still aborts it. To continue: " + command("--resume")
 	case c.Next == nil:
 		return "It stays at this step. `outrigger status` lists what to fix."
 	case len(c.Failing) > 0:
 		return "If the next evaluation fails, too, the default version gets all requests."
 	case !c.Next.After(now):
-		return "When its checks pass, " + then + " " + abort
+		return "When its checks pass, " + then + " " + abort + c.withoutMetrics(observed)
 	}
-	return fmt.Sprintf("In %v, if its checks pass, %s %s", c.Next.Sub(now).Round(time.Second), then, abort)
+	return fmt.Sprintf("In %v, if its checks pass, %s %s", c.Next.Sub(now).Round(time.Second), then, abort+c.withoutMetrics(observed))
+}
+
+// withoutMetrics says how to continue without metrics if a check has no data or too few requests: with the same settings, except for the checks.
+func (c CanaryStatus) withoutMetrics(observed routing.Observed) string {
+	if !c.IsLacking {
+		return ""
+	}
+	r := Request{Action: ActionCanary, Service: observed.Service.Name, Version: c.Version, Settings: map[string]string{}}
+	for annotation, name := range canarySettings {
+		r.Settings[name] = observed.Service.Annotations[annotation]
+	}
+	r.Settings["check"] = api.CanaryReadiness
+	return " To check only the readiness of its pods: " + r.Command(observed.Service.Namespace)
 }
 
 // stepsText returns "5% for 5m0s, 20% for 5m0s, 100% for 5m0s".

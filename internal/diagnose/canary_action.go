@@ -29,17 +29,21 @@ func CanaryStart(observed routing.Observed, annotations map[string]string, isPen
 		}
 		return d, nil
 	}
-	if c, _ := CanaryOf(observed, now); c != nil && c.Version == version && c.Paused && !c.HasEnded() {
+	c, _ := CanaryOf(observed, now)
+	if c != nil && c.Version != version {
+		c = nil
+	}
+	if c != nil && c.Paused && !c.HasEnded() {
 		delete(annotations, api.AnnotationCanaryPaused) // only --resume resumes it
 	}
 	d.Versions = []string{version}
 	ended := withCanary(observed, version, now)
 	switch {
 	case isRetry && ended != nil && ended.Version != version:
-		return d, fmt.Errorf("canary %s of service %s has not ended (%s). To retry %s, end it first: %s --abort", ended.Version, d.Service, ended.State, version, canaryCommand(observed.Service))
+		return d, fmt.Errorf("canary %s of service %s has not ended (%s). To retry %s, end it first: %s", ended.Version, d.Service, ended.State, version, canaryCommand(observed.Service, "--abort"))
 	case ended == nil || !ended.HasEnded():
 		if isRetry {
-			return d, fmt.Errorf("no canary %s of service %s has ended; there is nothing to retry", version, d.Service)
+			return d, notEnded(d.Service, version, c)
 		}
 		return d, nil
 	case !isRetry:
@@ -49,6 +53,17 @@ func CanaryStart(observed routing.Observed, annotations map[string]string, isPen
 	return d, retryable(observed, *ended, now)
 }
 
+// notEnded returns the error for a retry of a canary that has not ended, or that never was.
+func notEnded(service, version string, c *CanaryStatus) error {
+	switch {
+	case c == nil:
+		return fmt.Errorf("no canary %s of service %s has ended; there is nothing to retry. To start one, leave out --retry", version, service)
+	case c.IsProgressing():
+		return fmt.Errorf("canary %s of service %s has not ended: it is at %s. To change its settings, name the version and leave out --retry", version, service, c.Position())
+	}
+	return fmt.Errorf("canary %s of service %s has not started: it waits for %s. To change its settings, name the version and leave out --retry", version, service, c.Reason)
+}
+
 // retryable returns an error for a canary that has succeeded and whose version is still the default: nothing would start.
 func retryable(observed routing.Observed, c CanaryStatus, now time.Time) error {
 	decisions := routing.Decisions(observed, now)
@@ -56,8 +71,8 @@ func retryable(observed routing.Observed, c CanaryStatus, now time.Time) error {
 		return nil
 	}
 	name, namespace := observed.Service.Name, observed.Service.Namespace
-	return fmt.Errorf("canary %s of service %s has succeeded, and %s is the default version; there is nothing to retry. To return to the version before it: outrigger undo -n %s %s",
-		c.Version, name, c.Version, namespace, name)
+	return fmt.Errorf("canary %s of service %s has succeeded, and %s is the default version; there is nothing to retry. To return to the version before it: outrigger undo %s -n %s",
+		c.Version, name, c.Version, name, namespace)
 }
 
 // CanaryAction returns the decision of a command about the canary that a Service has: pause, resume, abort, promote, or retry.
@@ -70,9 +85,9 @@ func CanaryAction(observed routing.Observed, action string, now time.Time) (Deci
 	}
 	switch {
 	case c == nil:
-		return d, fmt.Errorf("service %s has no canary. To start one: %s VERSION", service.Name, canaryCommand(service))
+		return d, fmt.Errorf("service %s has no canary. To start one: %s", service.Name, canaryCommand(service, "VERSION"))
 	case action == "retry" && !c.HasEnded():
-		return d, fmt.Errorf("canary %s of service %s has not ended (%s); there is nothing to retry", c.Version, service.Name, c.State)
+		return d, notEnded(service.Name, c.Version, c)
 	case action != "retry" && c.HasEnded():
 		return d, fmt.Errorf("canary %s of service %s has ended (%s); there is nothing to %s", c.Version, service.Name, c.end(), action)
 	}
@@ -190,8 +205,9 @@ func decidedAfter(since *time.Time, now time.Time) string {
 	return now.UTC().Format(time.RFC3339)
 }
 
-func canaryCommand(service *corev1.Service) string {
-	return "outrigger canary -n " + service.Namespace + " " + service.Name
+// canaryCommand returns a command about the canary of a Service, with a version or a flag.
+func canaryCommand(service *corev1.Service, argument string) string {
+	return "outrigger canary " + service.Name + " " + argument + " -n " + service.Namespace
 }
 
 // CheckCanary returns an error if an annotation of a canary is invalid. names are how messages name the annotations.
@@ -212,7 +228,7 @@ func CheckCanary(limits api.RouteLimits, annotations, names map[string]string) e
 
 // checkCanaryEffect returns an error if a decision about a canary cannot have its effect.
 func checkCanaryEffect(d Decision, before, after routing.Observed, plan routing.Result, now time.Time) error {
-	if version := d.Annotations[api.AnnotationCanary]; version != "" {
+	if version := d.Annotations[api.AnnotationCanary]; version != "" && version != api.CanaryAuto { // auto requests later versions
 		for _, p := range plan.Problems {
 			if p.Reason == api.RouteWithoutEffect && p.Field == api.AnnotationField(api.AnnotationCanary) {
 				return fmt.Errorf("service %s gets no canary %s; nothing was written: %s %s", d.Service, version, p.Message, p.Advice)
@@ -224,9 +240,9 @@ func checkCanaryEffect(d Decision, before, after routing.Observed, plan routing.
 	}
 	was, is := routing.Decisions(before, now), routing.Decisions(after, now)
 	if len(was) > 0 && len(is) > 0 && was[0].Default != is[0].Default {
-		return fmt.Errorf("nothing was written: a new %s would also apply %s=%s, which a canary has superseded, and the default version would be %s. To keep %s as the default first: outrigger promote -n %s %s %s",
+		return fmt.Errorf("nothing was written: a new %s would also apply %s=%s, which a canary has superseded, and the default version would be %s. To keep %s as the default first: outrigger promote %s %s -n %s",
 			api.AnnotationDecidedAt, api.AnnotationDefaultVersion, before.Service.Annotations[api.AnnotationDefaultVersion], is[0].Default,
-			was[0].Default, before.Service.Namespace, d.Service, was[0].Default)
+			was[0].Default, d.Service, was[0].Default, before.Service.Namespace)
 	}
 	return nil
 }

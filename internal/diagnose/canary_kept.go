@@ -24,7 +24,7 @@ func keptCanary(observed routing.Observed, d Decision) []string {
 	case intent == nil:
 		return nil
 	case d.Annotations[api.AnnotationCanary] != "" && intent.Paused:
-		return []string{"the canary stays paused; to continue: " + canaryCommand(observed.Service) + " --resume"}
+		return []string{"the canary stays paused; to continue: " + canaryCommand(observed.Service, "--resume")}
 	case d.OneService || d.KeepsDecidedAt:
 		return nil
 	case intent.OnNamespace:

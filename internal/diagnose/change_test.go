@@ -110,7 +110,7 @@ func TestChangesThatAreRefused(t *testing.T) {
 		"a canary without routes":     {Request{Action: ActionCanary, Version: "v2"}, unrouted, "service demo/app cannot have a canary, because Outrigger writes no route for it: routing is disabled for it", false},
 		"a check that does not parse": {Request{Action: ActionCanary, Version: "v2", Settings: map[string]string{"check": "eror-rate<1%"}}, withoutMetrics, "--check=eror-rate<1%: ", true},
 		"a check without metrics":     {Request{Action: ActionCanary, Version: "v2", Settings: map[string]string{"check": "error-rate<1%"}}, withoutMetrics, "none are configured for Outrigger in namespace outrigger-system", false},
-		"a pause of no canary":        {Request{Action: ActionCanaryPause}, withoutMetrics, "service app has no canary. To start one: outrigger canary -n demo app VERSION", false},
+		"a pause of no canary":        {Request{Action: ActionCanaryPause}, withoutMetrics, "service app has no canary. To start one: outrigger canary app VERSION -n demo", false},
 		"undo of the first decision":  {Request{Action: ActionUndo}, withoutMetrics, "v1 is the first recorded decision", false},
 		"undo to an unknown decision": {Request{Action: ActionUndo, To: 3}, withoutMetrics, "no earlier decision to return to", false},
 	} {
@@ -178,7 +178,7 @@ func TestOffers(t *testing.T) {
 		return out
 	}
 	facts := factsOf(serviceWith(t, nil))
-	noCanary := "service app has no canary. To start one: outrigger canary -n demo app VERSION"
+	noCanary := "service app has no canary. To start one: outrigger canary app VERSION -n demo"
 	want := map[Action]string{
 		ActionCanaryPause: noCanary, ActionCanaryResume: noCanary, ActionCanaryAbort: noCanary, ActionCanaryPromote: noCanary, ActionCanaryRetry: noCanary,
 		ActionUndo: "service demo/app has no earlier decision to return to; v1 is the first recorded decision",

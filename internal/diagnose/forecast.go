@@ -176,7 +176,7 @@ func unknownVersion(observed routing.Observed, d Decision, name string, known []
 		if d.Annotations[api.AnnotationCanary] == name {
 			command, shares = "canary", known[len(known)-1]
 		}
-		example = fmt.Sprintf(". Example: outrigger %s -n %s %s %s", command, observed.Service.Namespace, observed.Service.Name, shares)
+		example = fmt.Sprintf(". Example: outrigger %s %s %s -n %s", command, observed.Service.Name, shares, observed.Service.Namespace)
 	}
 	return fmt.Errorf("service %s/%s has no version %s; %s. --pending writes the name anyway; it takes effect when its pods are ready%s",
 		observed.Service.Namespace, observed.Service.Name, name, there, example)

@@ -128,7 +128,7 @@ func TestForecastDecision(t *testing.T) {
 		"an unknown version": {decision: shiftTo("v1=1,v3=1", "v1", "v3"), err: true, want: []string{
 			`service demo/app has no version v3; it has v1, v2. --pending writes the name anyway; it takes effect when its pods are ready`,
 		}},
-		"a near miss": {decision: promotionOf("V1"), err: true, want: []string{`service demo/app has no version V1; did you mean "v1"? It has v1, v2.`, "Example: outrigger promote -n demo app v1"}},
+		"a near miss": {decision: promotionOf("V1"), err: true, want: []string{`service demo/app has no version V1; did you mean "v1"? It has v1, v2.`, "Example: outrigger promote app v1 -n demo"}},
 		"no permission to read the route": {decision: shiftTo("v1=1,v2=1", "v1", "v2"), gaps: hidden, want: []string{
 			"service/app: its current route is unknown",
 			"kubectl annotate service -n demo app " + decidedAt + " outrigger.dev/weights=v1=1,v2=1 --overwrite",

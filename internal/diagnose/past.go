@@ -114,7 +114,7 @@ func noEarlier(observed routing.Observed, decisions []routing.Decision, to int) 
 // returnable returns an error if a decision can no longer be written.
 func returnable(observed routing.Observed, target routing.Decision) error {
 	service := observed.Service.Namespace + "/" + observed.Service.Name
-	others := fmt.Sprintf("To choose an older decision: outrigger status -n %s %s -o wide, then undo --to", observed.Service.Namespace, observed.Service.Name)
+	others := fmt.Sprintf("To choose an older decision: outrigger status %s -n %s -o wide, then undo --to", observed.Service.Name, observed.Service.Namespace)
 	if target.IsTooLong {
 		return fmt.Errorf("service %s cannot return to %s. %s", service, target, others)
 	}

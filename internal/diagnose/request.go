@@ -180,7 +180,7 @@ func (r Request) Command(namespace string) string {
 	if r.startsCanary() || r.Action.OfCanary() != "" {
 		command = "canary"
 	}
-	words := []string{"outrigger", command, "-n", namespace, r.Service}
+	words := []string{"outrigger", command, r.Service}
 	if r.Action == ActionShift {
 		words = append(words, r.Weights...)
 	} else if r.Version != "" {
@@ -202,6 +202,7 @@ func (r Request) Command(namespace string) string {
 			words = append(words, flag.text)
 		}
 	}
+	words = append(words, "-n", namespace)
 	for i, word := range words {
 		words[i] = shellWord(word)
 	}
@@ -266,7 +267,7 @@ func (r Request) mayStartCanary(facts ActionFacts) error {
 // checkMetrics returns an error if the installation cannot evaluate a check of the canary.
 func (r Request) checkMetrics(facts ActionFacts) error {
 	checks := r.Settings["check"]
-	if checks == "" || !facts.AreSettingsKnown {
+	if checks == "" || strings.TrimSpace(checks) == api.CanaryReadiness || !facts.AreSettingsKnown {
 		return nil
 	}
 	if err := CheckCanary(facts.Main.Settings.Limits, r.canaryAnnotations(), canaryNames()); err != nil {

@@ -55,16 +55,16 @@ func TestRequestsAreChecked(t *testing.T) {
 
 func TestRequestsAsCommands(t *testing.T) {
 	for want, r := range map[string]Request{
-		"outrigger shift -n demo app v1=90 v2=10 --pending --all-services": {Action: ActionShift, Weights: []string{"v1=90", "v2=10"}, AllowPending: true, AllServices: true},
-		"outrigger promote -n demo app @highest":                           {Action: ActionPromote, Version: "@highest"},
-		"outrigger canary -n demo app v2 '--check=error-rate<1%,p99<1.5x' --steps=5@2m,100": {
+		"outrigger shift app v1=90 v2=10 --pending --all-services -n demo": {Action: ActionShift, Weights: []string{"v1=90", "v2=10"}, AllowPending: true, AllServices: true},
+		"outrigger promote app @highest -n demo":                           {Action: ActionPromote, Version: "@highest"},
+		"outrigger canary app v2 '--check=error-rate<1%,p99<1.5x' --steps=5@2m,100 -n demo": {
 			Action: ActionCanary, Version: "v2", Settings: map[string]string{"steps": "5@2m,100", "check": "error-rate<1%,p99<1.5x", "deadline": ""}},
-		"outrigger canary -n demo app --pause":       {Action: ActionCanaryPause},
-		"outrigger canary -n demo app --promote":     {Action: ActionCanaryPromote},
-		"outrigger canary -n demo app v2 --retry":    {Action: ActionCanaryRetry, Version: "v2"},
-		"outrigger undo -n demo app":                 {Action: ActionUndo},
-		"outrigger undo -n demo app --to=2":          {Action: ActionUndo, To: 2},
-		`outrigger promote -n demo app 'it'\''s $1'`: {Action: ActionPromote, Version: "it's $1"},
+		"outrigger canary app --pause -n demo":       {Action: ActionCanaryPause},
+		"outrigger canary app --promote -n demo":     {Action: ActionCanaryPromote},
+		"outrigger canary app v2 --retry -n demo":    {Action: ActionCanaryRetry, Version: "v2"},
+		"outrigger undo app -n demo":                 {Action: ActionUndo},
+		"outrigger undo app --to=2 -n demo":          {Action: ActionUndo, To: 2},
+		`outrigger promote app 'it'\''s $1' -n demo`: {Action: ActionPromote, Version: "it's $1"},
 	} {
 		r.Service = "app"
 		if got := r.Command("demo"); got != want {

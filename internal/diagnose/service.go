@@ -30,7 +30,7 @@ func StatusOf(observed routing.Observed, problems []api.RouteProblem, around Sur
 		out.hide(hidden)
 	} else {
 		var isCurrent bool
-		if out.Canary, isCurrent = CanaryOf(observed, now); out.Canary != nil && !isCurrent { // the controller may decide otherwise
+		if out.Canary, isCurrent = shownCanary(observed, now); out.Canary != nil && !isCurrent { // the controller may decide otherwise
 			plan.Problems = slices.DeleteFunc(slices.Clone(plan.Problems), func(p api.RouteProblem) bool { return p.Reason == api.RouteCanaryAborted })
 		}
 		out.Due, out.Unwritten = changeNames(around.Gaps.knownChanges(observed, plan)), changeNames(plan.Unwritten)

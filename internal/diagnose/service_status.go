@@ -14,7 +14,7 @@ type ServiceStatus struct {
 	Routes []PathStatus `json:"routes,omitempty"`
 	// Skipped says why a Service of this kind gets no routes.
 	Skipped string `json:"skipped,omitempty"`
-	// Canary is the canary that the annotations request, or that progresses.
+	// Canary is the canary that the annotations request, or that progresses, or else the one that the user aborted last.
 	Canary *CanaryStatus `json:"canary,omitempty"`
 	// Pending are the settings that are not in effect yet.
 	Pending []PendingStatus `json:"pending,omitempty"`

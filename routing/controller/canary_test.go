@@ -286,11 +286,11 @@ func TestACanaryWithWrongMetrics(t *testing.T) {
 		answer func(promQL string, r *http.Request) string
 		why    string
 	}{
-		"NaN":                   {answering(vector("NaN")), "error-rate: there were no requests"},
+		"NaN":                   {answering(vector("NaN")), "error-rate: v2 had no requests"},
 		"negative":              {answering(vector("-1")), "error-rate: the query returns -1"},
 		"infinite":              {answering(vector("+Inf")), "error-rate: the query returns +Inf"},
 		"duplicates":            {answering(vector("0", "0")), "error-rate: the query returns 2 series"},
-		"no series":             {answering(vector()), "error-rate: there are no such series"},
+		"no series":             {answering(vector()), "error-rate: the metrics server has no series for v2"},
 		"no answer":             {answering(""), "error-rate: the metrics server cannot answer"},
 		"slow":                  {unanswered, "error-rate: the metrics server did not answer within 20ms"},
 		"the default: NaN":      {wrongBaseline(vector("NaN")), "error-rate: no data of the default version"},

@@ -386,15 +386,15 @@ func (m *CanaryMetrics) value(ctx context.Context, metric string, fields queryFi
 		m.failures.WithLabelValues("invalid").Inc()
 		return math.NaN(), fmt.Errorf("the answer may be incomplete: %s", api.Shorten(warnings[0], 300))
 	}
-	number, reason, err := numberOf(answer)
+	number, reason, err := numberOf(answer, fields.Version)
 	if err != nil {
 		m.failures.WithLabelValues(reason).Inc()
 	}
 	return number, err
 }
 
-// numberOf returns the number that an answer consists of, or NaN, the label of the metric, and an error.
-func numberOf(answer model.Value) (number float64, reason string, err error) {
+// numberOf returns the number that an answer about a version consists of, or NaN, the label of the metric, and an error.
+func numberOf(answer model.Value, version string) (number float64, reason string, err error) {
 	switch answer := answer.(type) {
 	case nil:
 		return math.NaN(), "invalid", errors.New("the response has no data; check that routing.metrics.prometheusURL is the API of Prometheus")
@@ -403,7 +403,7 @@ func numberOf(answer model.Value) (number float64, reason string, err error) {
 	case model.Vector:
 		switch len(answer) {
 		case 0:
-			return math.NaN(), "noData", errors.New("there are no such series")
+			return math.NaN(), "noData", fmt.Errorf("the metrics server has no series for %s", version)
 		case 1:
 			switch sample := answer[0]; {
 			case sample == nil || sample.Histogram == nil && sample.Timestamp == 0:
@@ -421,7 +421,7 @@ func numberOf(answer model.Value) (number float64, reason string, err error) {
 	}
 	switch {
 	case math.IsNaN(number):
-		return math.NaN(), "noData", errors.New("there were no requests")
+		return math.NaN(), "noData", fmt.Errorf("%s had no requests", version)
 	case math.IsInf(number, 0) || number < 0:
 		return math.NaN(), "invalid", fmt.Errorf("the query returns %v; it must return a finite number from 0", number)
 	}

@@ -141,12 +141,12 @@ func TestCanaryQueriesReadIstiosMetrics(t *testing.T) {
 		"another version alone": {
 			stats:  proxyStats{requests("destination", "v20", ok): 30},
 			checks: "error-rate<1%",
-			want:   routing.CanarySamples{Requests: math.NaN(), Values: map[string]routing.CanaryValue{"error-rate": {Canary: math.NaN(), Baseline: math.NaN(), Error: "there are no such series"}}},
+			want:   routing.CanarySamples{Requests: math.NaN(), Values: map[string]routing.CanaryValue{"error-rate": {Canary: math.NaN(), Baseline: math.NaN(), Error: "the metrics server has no series for v2"}}},
 		},
 		"no requests": {
 			stats:  proxyStats{requests("destination", "v2", ok): 0},
 			checks: "error-rate<1%",
-			want:   routing.CanarySamples{Requests: 0, Values: map[string]routing.CanaryValue{"error-rate": {Canary: math.NaN(), Baseline: math.NaN(), Error: "there were no requests"}}},
+			want:   routing.CanarySamples{Requests: 0, Values: map[string]routing.CanaryValue{"error-rate": {Canary: math.NaN(), Baseline: math.NaN(), Error: "v2 had no requests"}}},
 		},
 		"the canonical revision": {
 			stats: proxyStats{

@@ -92,7 +92,7 @@ func TestDashboardActs(t *testing.T) {
 	looked(t, tab, "action")
 	tab.Click("#action-form button.primary")
 	tab.WantText("#traffic", "v1 100% 75%", "v2 0% 25%")
-	tab.WantText("#commands", "outrigger shift -n "+ns+" app v1=75 v2=25", "kubectl annotate service")
+	tab.WantText("#commands", "outrigger shift app v1=75 v2=25 -n "+ns, "kubectl annotate service")
 	tab.WantText("#dry-run", "Accepted")
 	looked(t, tab, "preview")
 	routesNow(t, ns, "app", "v1=100")
@@ -105,7 +105,7 @@ func TestDashboardActs(t *testing.T) {
 	routesNow(t, ns, "app", "v1=100")
 
 	act(t, tab, ns, "promote", map[string]string{"#version": "v2"})
-	tab.WantText("#commands", "outrigger promote -n "+ns+" app v2")
+	tab.WantText("#commands", "outrigger promote app v2 -n "+ns)
 	confirm(tab)
 	routesNow(t, ns, "app", "v2=100")
 

@@ -104,7 +104,7 @@ func TestCanariesWhoseSeriesEnd(t *testing.T) {
 	}
 	hide(true)
 	_, message := event(t, key, string(api.RouteCanaryNoData))
-	if !strings.Contains(message, "there are no such series") {
+	if !strings.Contains(message, "the metrics server has no series for v2") {
 		t.Error(message)
 	}
 	// An evaluation after the time of the step records since when it could pass.
