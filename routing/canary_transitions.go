@@ -40,24 +40,25 @@ func (o outcome) canaryTransitions() []CanaryTransition {
 // latestTransition returns the transition to the state and step that all our routes have recorded, without numbers: those in the record
 // may be of a later evaluation. It is nil if there was none.
 func (o outcome) latestTransition() *CanaryTransition {
-	o.record.Canary.Result = ""
+	unnumbered := o
+	unnumbered.record.Canary.Result = ""
 	c := o.record.Canary
 	routes := o.stepRoutes(o.exposed)
 	isShown := len(routes) > 0 && !slices.ContainsFunc(routes, func(route *networkingv1.VirtualService) bool {
 		shown := recordOf(route)
-		_, differs := o.transitionFrom(shown)
+		_, differs := unnumbered.transitionFrom(shown)
 		return differs || shown.isZero()
 	})
 	var out CanaryTransition
 	switch {
 	case !isShown || len(o.canary.transitions) > 0:
 		return nil
-	case c.isActive() && o.canaryStepNumber() <= 1:
-		out = o.transition(api.CanaryStarted)
+	case c.isActive() && unnumbered.canaryStepNumber() <= 1:
+		out = unnumbered.transition(api.CanaryStarted)
 	case c.isActive():
-		out = o.transition(api.CanaryStepped)
+		out = unnumbered.transition(api.CanaryStepped)
 	case len(c.Ended) > 0:
-		out = o.ending(c.Ended[0], "")
+		out = unnumbered.ending(c.Ended[0], "")
 	default:
 		return nil
 	}
