@@ -11,6 +11,7 @@ import (
 	"io"
 	"net/http"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -104,7 +105,7 @@ func (d *dashboardData) Service(ctx context.Context, namespace, name string) (*d
 	if out.Manifests, err = manifestsOf(observed.Existing); err != nil {
 		return nil, err
 	}
-	out.Facts = diagnose.ActionFacts{Main: observed, Gaps: s.gaps, AreSettingsKnown: len(l.configs) > 0, SystemNamespace: l.systemNamespace, Now: l.now()}
+	out.Facts = l.factsOf(s, observed, nil)
 	out.Notes = s.notes()
 	return out, nil
 }
@@ -158,8 +159,8 @@ func (l *live) events(ctx context.Context, service string, explanation diagnose.
 	}
 	for _, w := range explanation.Workloads {
 		objects[w.Workload] = true
-		if at := len("Deployment/"); len(w.Workload) > at && w.Workload[:at] == "Deployment/" {
-			add(w.Workload[at:])
+		if deployment, is := strings.CutPrefix(w.Workload, "Deployment/"); is {
+			add(deployment)
 		}
 	}
 	var out []dashboard.Event

@@ -54,9 +54,13 @@ func (l *live) applyDecision(ctx context.Context, request diagnose.Request, outp
 func (l *live) actionFacts(ctx context.Context, service string) (diagnose.ActionFacts, []string, error) {
 	s := l.snapshot(l.namespace, false)
 	main, others, err := l.servicesFor(ctx, s, service)
+	return l.factsOf(s, main, others), s.notes(), err
+}
+
+func (l *live) factsOf(s *snapshot, main routing.Observed, others []routing.Observed) diagnose.ActionFacts {
 	return diagnose.ActionFacts{
 		Main: main, Others: others, Gaps: s.gaps, AreSettingsKnown: len(l.configs) > 0, SystemNamespace: l.systemNamespace, Now: l.now(),
-	}, s.notes(), err
+	}
 }
 
 // pendingReason returns what is still missing until the decisions are applied, or "" if they are. It returns an error if another client

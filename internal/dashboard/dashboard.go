@@ -102,7 +102,8 @@ type Server struct {
 	Options
 	cookie   string // the name of the cookie; browsers send cookies to all ports of a host
 	pages    *pages
-	readable http.Handler // GET, for a session
+	readable http.Handler // pages that are updated live
+	handler  http.Handler // everything that needs a session
 	sessions sessions
 	readings readings
 	kept     kept
@@ -138,21 +139,17 @@ func New(options Options) (*Server, error) {
 	mux.HandleFunc("GET /changes/{id}", s.changePage)
 	mux.HandleFunc("GET /", s.unknown)
 	s.readable = mux
+	all := http.NewServeMux()
+	all.Handle("GET /", s.readable)
+	all.HandleFunc("GET /events", s.events)
+	all.HandleFunc("GET /actions/{namespace}/{name}/{verb}", s.actionForm) // not live, so that no update replaces the user's input
+	all.HandleFunc("POST /actions/{namespace}/{name}/{verb}", s.previewAction)
+	all.HandleFunc("POST /changes/{id}", s.confirmChange)
+	s.handler = all
 	return s, nil
 }
 
 // ServeHTTP answers a request, after the checks of security.go.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	s.guard(w, r, s.handler())
-}
-
-// handler returns the routes that need a session.
-func (s *Server) handler() http.Handler {
-	mux := http.NewServeMux()
-	mux.Handle("GET /", s.readable)
-	mux.HandleFunc("GET /events", s.events)
-	mux.HandleFunc("GET /actions/{namespace}/{name}/{verb}", s.actionForm) // not live, so that no update replaces the user's input
-	mux.HandleFunc("POST /actions/{namespace}/{name}/{verb}", s.previewAction)
-	mux.HandleFunc("POST /changes/{id}", s.confirmChange)
-	return mux
+	s.guard(w, r, s.handler)
 }
