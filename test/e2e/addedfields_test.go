@@ -16,10 +16,7 @@ import (
 func TestFieldsThatOthersAddAreReverted(t *testing.T) {
 	t.Parallel()
 	needIstio(t)
-	ns := namespace(t, injected)
-	apply(t, ns, service("app")+fixed("app-v1", "app", "v1")+fixed("app-v2", "app", "v2"))
-	wantRoutes(t, ns, "app", "v1=100")
-	readyPods(t, ns, "app=app", 4)
+	ns := twoVersions(t)
 	annotate(t, ns, "app", "outrigger.dev/drift=revert")
 	for name, edit := range map[string]struct{ kind, patch string }{
 		"exportTo of the VirtualService":  {"virtualservice", `{"spec":{"exportTo":["."]}}`},

@@ -51,10 +51,7 @@ func (m *metricsServer) set(namespace, version, errorRate string) {
 func TestCanaryByCommand(t *testing.T) {
 	t.Parallel()
 	needIstio(t)
-	ns := namespace(t, injected)
-	apply(t, ns, service("app")+fixed("app-v1", "app", "v1")+fixed("app-v2", "app", "v2"))
-	wantRoutes(t, ns, "app", "v1=100")
-	readyPods(t, ns, "app=app", 4)
+	ns := twoVersions(t)
 
 	says(t, refused(t, "canary", "app", "v2", "-n", ns, "--steps", "50,20"), `--steps=50,20: step "20" is not larger than the step before it, 50`)
 	says(t, refused(t, "canary", "app", "v3", "-n", ns), "has no version v3")

@@ -78,6 +78,16 @@ func namespaceName(t *testing.T) string {
 	return strings.Trim(name, "-")
 }
 
+// twoVersions creates a namespace with a Service app and ready pods of v1, its default version, and v2.
+func twoVersions(t *testing.T) (ns string) {
+	t.Helper()
+	ns = namespace(t, injected)
+	apply(t, ns, service("app")+fixed("app-v1", "app", "v1")+fixed("app-v2", "app", "v2"))
+	wantRoutes(t, ns, "app", "v1=100")
+	readyPods(t, ns, "app=app", 4)
+	return ns
+}
+
 // namespace makes a namespace for one test, with labels as "key=value".
 func namespace(t *testing.T, labels ...string) string {
 	t.Helper()

@@ -130,10 +130,7 @@ func TestDashboardInTwoTabs(t *testing.T) {
 	dashboard.Need(t)
 	t.Parallel()
 	needIstio(t)
-	ns := namespace(t, injected)
-	apply(t, ns, service("app")+fixed("app-v1", "app", "v1")+fixed("app-v2", "app", "v2"))
-	wantRoutes(t, ns, "app", "v1=100")
-	readyPods(t, ns, "app=app", 4)
+	ns := twoVersions(t)
 	one := startDashboard(t, ns).Open()
 	two := one.Another()
 	path := "/services/" + ns + "/app"

@@ -189,10 +189,10 @@ func missedIn(t *testing.T, refuse func(net.Conn), wait func()) {
 		}
 	}
 	atOnce("before", func(happens missing, t *testing.T) { happens.before(t, ns) })
-	mend := toAPIServer.cut(t, refuse)
+	restore := toAPIServer.cut(t, refuse)
 	atOnce("in the gap", func(happens missing, t *testing.T) { happens.do(t, ns) })
 	wait()
-	mend()
+	restore()
 	atOnce("after it", func(happens missing, t *testing.T) { happens.end(t, ns) })
 	changes := seen.settled(t)
 	atOnce("in the end", func(happens missing, t *testing.T) { happens.end(t, ns) })

@@ -162,7 +162,7 @@ func (l *link) hold(from, to net.Conn) (refuse func(net.Conn)) {
 }
 
 // cut breaks every connection and refuses new ones. What it returns waits until one was refused, and lets them through again.
-func (l *link) cut(t *testing.T, refuse func(net.Conn)) (mend func()) {
+func (l *link) cut(t *testing.T, refuse func(net.Conn)) (restore func()) {
 	t.Helper()
 	up := func() {
 		l.mu.Lock()

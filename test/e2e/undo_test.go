@@ -8,10 +8,7 @@ import "testing"
 func TestDecisionsAreUndoneByCommand(t *testing.T) {
 	t.Parallel()
 	needIstio(t)
-	ns := namespace(t, injected)
-	apply(t, ns, service("app")+fixed("app-v1", "app", "v1")+fixed("app-v2", "app", "v2"))
-	wantRoutes(t, ns, "app", "v1=100")
-	readyPods(t, ns, "app=app", 4)
+	ns := twoVersions(t)
 	says(t, refused(t, "undo", "app", "-n", ns), "has no earlier decision to return to; v1 is the first recorded decision")
 
 	cli(t, "shift", "app", "v1=90", "v2=10", "-n", ns, "--wait")

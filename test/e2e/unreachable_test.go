@@ -72,11 +72,11 @@ func TestAReplicaStartsBeforeItsAPIServer(t *testing.T) {
 	if err := r.injectsFor(t, ns, 5*time.Second); err != nil {
 		t.Errorf("while answers take %v: %v", slowness, err)
 	}
-	mend := toAPIServer.cut(t, reset)
+	restore := toAPIServer.cut(t, reset)
 	if err := r.injectsFor(t, ns, 5*time.Second); err != nil {
 		t.Errorf("while it cannot reach the API server: %v", err)
 	}
-	mend()
+	restore()
 	if err := replica.ready(t); err != nil { // it has not ended either
 		t.Errorf("it was cut off, and is not ready any more: %v", err)
 	}

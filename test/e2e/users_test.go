@@ -80,10 +80,7 @@ func works(t *testing.T, as tenant, args ...string) string {
 func TestOrdinaryUsersUseTheCommands(t *testing.T) {
 	t.Parallel()
 	needIstio(t)
-	ns := namespace(t, injected)
-	apply(t, ns, service("app")+fixed("app-v1", "app", "v1")+fixed("app-v2", "app", "v2"))
-	wantRoutes(t, ns, "app", "v1=100")
-	readyPods(t, ns, "app=app", 4)
+	ns := twoVersions(t)
 	istio := []string{"destinationrules", "gateways", "virtualservices", "workloadentries", "serviceentries"}
 
 	editor := accountIn(t, ns, "editor", rbacv1.RoleRef{Kind: "ClusterRole", Name: "edit"})
@@ -129,10 +126,7 @@ func TestOrdinaryUsersUseTheCommands(t *testing.T) {
 func TestShiftFailsOnAHandEditedRoute(t *testing.T) {
 	t.Parallel()
 	needIstio(t)
-	ns := namespace(t, injected)
-	apply(t, ns, service("app")+fixed("app-v1", "app", "v1")+fixed("app-v2", "app", "v2"))
-	wantRoutes(t, ns, "app", "v1=100")
-	readyPods(t, ns, "app=app", 4)
+	ns := twoVersions(t)
 	kubectl(t, "-n", ns, "patch", "virtualservice", "app", "--type=json", "-p", `[{"op":"add","path":"/spec/hosts/-","value":"app.example.com"}]`)
 	wantEvent(t, ns, "app", "Drifted")
 	says(t, cells(cli(t, "status", "app", "-n", ns)), "app detached v1 2/2 100 -")

@@ -134,7 +134,7 @@ func TestCanariesWithoutTheAPIServer(t *testing.T) {
 		}
 		return nil
 	})
-	mend := toAPI.cut(t)
+	restore := toAPI.cut(t)
 	eventually(t, "the controller tries to write the next step", func() error {
 		if count := toAPI.refused("PATCH", key.Namespace); count < 3 {
 			return fmt.Errorf("%d writes were refused", count)
@@ -144,7 +144,7 @@ func TestCanariesWithoutTheAPIServer(t *testing.T) {
 	if got := routeOf(t, key); got != "v1=75 v2=25" {
 		t.Errorf("without the API server, the route is %s", got)
 	}
-	mend()
+	restore()
 	var seen []string
 	eventually(t, "the canary has all requests", func() error {
 		got := routeOf(t, key)

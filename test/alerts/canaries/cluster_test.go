@@ -221,15 +221,15 @@ func (l *line) refuses(r *http.Request) bool {
 	return l.isCut
 }
 
-// cut ends all responses, and refuses requests until mend is called.
-func (l *line) cut(t *testing.T) (mend func()) {
+// cut ends all responses, and refuses requests until restore is called.
+func (l *line) cut(t *testing.T) (restore func()) {
 	t.Helper()
-	mend = func() {
+	restore = func() {
 		l.mutex.Lock()
 		defer l.mutex.Unlock()
 		l.isCut = false
 	}
-	t.Cleanup(mend)
+	t.Cleanup(restore)
 	l.mutex.Lock()
 	defer l.mutex.Unlock()
 	l.isCut, l.attempts = true, nil
@@ -237,7 +237,7 @@ func (l *line) cut(t *testing.T) (mend func()) {
 		_ = body.ReadCloser.Close()
 	}
 	clear(l.streams)
-	return mend
+	return restore
 }
 
 // refused returns how many requests with a method were refused for an object of a namespace.
