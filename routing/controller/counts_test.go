@@ -452,6 +452,20 @@ func TestWritesOfASecondWorkload(t *testing.T) {
 	f.wantWrites("its DestinationRules", map[string]int{rules: 2})
 }
 
+// Pods and workloads are watched separately. If pods are seen first, and for so long that the route exists, the record is corrected when the
+// Deployment appears: first which workload has the version, then that the default follows it.
+func TestWritesOfAPodSeenBeforeItsDeployment(t *testing.T) {
+	f := newFleet(t)
+	for _, key := range f.services {
+		f.addPod(key.Name, key.Name+"-main", "v1", "a", 0)
+	}
+	f.settle()
+	f.wantWrites("pods", map[string]int{rules: 1, routes: 1})
+	f.deploy("main", "v1", false, "b", 0)
+	f.settle()
+	f.wantWrites("their Deployment", map[string]int{rules: 2, routes: 3})
+}
+
 // rollOut changes the version of a workload of two pods in place, one pod at a time, and waits for the end of it all.
 func (f *fleet) rollOut(track, version, from, to string) {
 	f.t.Helper()

@@ -120,7 +120,7 @@ func (s *Index) put(entry *Entry) (before, after *Shape, differs bool) {
 		namespace = s.namespace(entry.shape.namespace.Value()) // it may have been the last
 	}
 	after = s.shapeLike(namespace, &entry.shape)
-	after.members = append(after.members, entry.member)
+	after.add(entry.member)
 	namespace.pods[entry.member.name] = after
 	return before, after, true
 }

@@ -53,9 +53,9 @@ func (w *world) transitions(ctx context.Context) error {
 			return w.annotate(ctx, namespaceOf(i), nameOf(i), map[string]string{api.AnnotationWeights: "v1=50,v2=50"})
 		}), []bound{{rules, 1, false}, {routes, 1, false}}},
 		{"a version removed", all(func(ctx context.Context, i int) error { return w.removeVersion(ctx, i, added) }), []bound{{rules, 2, true}}},
-		{"a lone workload comes", all(w.createRolling), []bound{{rules, 1, false}, {routes, 1, false}}},
+		{"a lone workload comes", w.comes(count, "main", "v1", 2), []bound{{rules, 1, false}, {routes, 1, false}}},
 		{"it changes its version in place", all(func(ctx context.Context, i int) error { return w.rollOut(ctx, i, "v1", "v2") }), []bound{{rules, 2, false}, {routes, 0, false}}},
-		{"a second workload comes", all(func(ctx context.Context, i int) error { return w.createTrack(ctx, i, "canary", "v9", 1) }), []bound{{rules, 1, false}, {routes, 1, false}}},
+		{"a second workload comes", w.comes(count, "canary", "v9", 1), []bound{{rules, 1, false}, {routes, 1, false}}},
 		{"a version changed beside it", all(func(ctx context.Context, i int) error { return w.rollOut(ctx, i, "v2", "v3") }), []bound{{rules, 2, false}, {routes, 5, true}}},
 		{"exposed for every host, each at a port of its own", all(func(ctx context.Context, i int) error {
 			return w.annotate(ctx, rollingNamespace, rollingName(i), map[string]string{api.AnnotationExpose: "true", api.AnnotationGatewayPort: fmt.Sprint(20000 + i)})
@@ -142,12 +142,20 @@ func (w *world) deletePod(ctx context.Context, namespace, name string) error {
 	return w.kube.CoreV1().Pods(namespace).Delete(ctx, name, metav1.DeleteOptions{GracePeriodSeconds: &now})
 }
 
-// createRolling makes a Service with one workload, whose selector does not hold the version.
-func (w *world) createRolling(ctx context.Context, i int) error {
-	if err := w.createService(ctx, rollingNamespace, rollingName(i)); err != nil {
-		return err
+// comes creates the Deployments of a track, and then their pods. In a cluster, a pod becomes ready seconds after its Deployment was created.
+// Here, it would take milliseconds, and the controller might see the pod first, which costs more writes.
+func (w *world) comes(count int, track, version string, pods int) func(context.Context) error {
+	return func(ctx context.Context) error {
+		if err := each(ctx, count, creators, func(ctx context.Context, i int) error { return w.createTrack(ctx, i, track, version) }); err != nil {
+			return err
+		}
+		if err := w.controller.quiet(ctx); err != nil {
+			return err
+		}
+		return each(ctx, count*pods, creators, func(ctx context.Context, p int) error {
+			return w.createReadyPod(ctx, rollingNamespace, trackName(p/pods, track), version, p%pods, trackLabels(p/pods, track, version))
+		})
 	}
-	return w.createTrack(ctx, i, "main", "v1", 2)
 }
 
 func trackLabels(i int, track, version string) map[string]string {
@@ -156,20 +164,19 @@ func trackLabels(i int, track, version string) map[string]string {
 
 func trackName(i int, track string) string { return rollingName(i) + "-" + track }
 
-func (w *world) createTrack(ctx context.Context, i int, track, version string, pods int) error {
+// createTrack creates a Deployment whose selector does not contain the version, for the first track together with its Service.
+func (w *world) createTrack(ctx context.Context, i int, track, version string) error {
+	if track == "main" {
+		if err := w.createService(ctx, rollingNamespace, rollingName(i)); err != nil {
+			return err
+		}
+	}
 	deployment := &appsv1.Deployment{ObjectMeta: metav1.ObjectMeta{Name: trackName(i, track)}, Spec: appsv1.DeploymentSpec{
 		Selector: &metav1.LabelSelector{MatchLabels: map[string]string{"app": rollingName(i), "track": track}},
 		Template: corev1.PodTemplateSpec{ObjectMeta: metav1.ObjectMeta{Labels: trackLabels(i, track, version)}, Spec: podSpec()},
 	}}
-	if _, err := w.kube.AppsV1().Deployments(rollingNamespace).Create(ctx, deployment, metav1.CreateOptions{}); err != nil {
-		return err
-	}
-	for p := range pods {
-		if err := w.createReadyPod(ctx, rollingNamespace, trackName(i, track), version, p, trackLabels(i, track, version)); err != nil {
-			return err
-		}
-	}
-	return nil
+	_, err := w.kube.AppsV1().Deployments(rollingNamespace).Create(ctx, deployment, metav1.CreateOptions{})
+	return err
 }
 
 // rollOut changes the version of the main workload of two pods, one pod at a time.
