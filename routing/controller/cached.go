@@ -25,6 +25,7 @@ type cachedSources struct {
 	options      Options
 	index        *podindex.Index
 	workloads    func(namespace string) []routing.Workload
+	workload     func(namespace string, ref routing.WorkloadRef) (routing.Workload, bool)
 	names        *serviceNames
 	deletedRules *restoredDestinationRules
 }

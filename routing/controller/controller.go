@@ -202,7 +202,10 @@ func (r *reconciler) noteDependencies(observed *routing.Observed, on routing.Dep
 		seen.pendingGroups = groups(seen.pendingLabel)
 	}
 	r.dependencies.note(service, seen)
-	if len(on.Workloads) > 0 && workloadsDiffer(on, observed.Workloads, r.sources.workloads(service.Namespace)) {
+	current := func(ref routing.WorkloadRef) (routing.Workload, bool) {
+		return r.sources.workload(service.Namespace, ref)
+	}
+	if workloadsDiffer(on, observed.Workloads, current) {
 		return true
 	}
 	return r.dependencies.differs(service, groups)

@@ -98,6 +98,13 @@ func newStage(t *testing.T, annotations map[string]string) *stage {
 func reconcilerOf(t *testing.T, cluster client.Client, reporter *reporter, now func() time.Time) *reconciler {
 	t.Helper()
 	options := Options{RootNamespace: "istio-system", Settings: settings()}
+	workloads := func(namespace string) []routing.Workload {
+		list, err := listWorkloads(context.Background(), cluster, namespace)
+		if err != nil {
+			t.Error(err)
+		}
+		return list
+	}
 	return &reconciler{
 		uidOf: func(namespace string, ref routing.WorkloadRef) types.UID {
 			return types.UID("uid of " + namespace + "/" + ref.String())
@@ -105,12 +112,9 @@ func reconcilerOf(t *testing.T, cluster client.Client, reporter *reporter, now f
 		options: options, writer: cluster, reporter: reporter, dependencies: newPlanDependencies(), written: newOwnWrites(), contests: contest.NewLedger(), now: now,
 		sources: &cachedSources{
 			reader: cluster, options: options, index: podindex.New(), names: newServiceNames(), deletedRules: newRestoredDestinationRules(now),
-			workloads: func(namespace string) []routing.Workload {
-				workloads, err := listWorkloads(context.Background(), cluster, namespace)
-				if err != nil {
-					t.Error(err)
-				}
-				return workloads
+			workloads: workloads,
+			workload: func(namespace string, ref routing.WorkloadRef) (routing.Workload, bool) {
+				return findWorkload(workloads(namespace), ref)
 			},
 		},
 	}

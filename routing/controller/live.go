@@ -111,7 +111,7 @@ func listWorkloads(ctx context.Context, reader client.Reader, namespace string) 
 			return nil, err
 		}
 	}
-	slices.SortFunc(out, compareWorkloads)
+	slices.SortFunc(out, func(a, b routing.Workload) int { return compareWorkloads(&a, &b) })
 	return out, nil
 }
 

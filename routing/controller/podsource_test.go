@@ -110,9 +110,21 @@ func TestServicesOfAWorkload(t *testing.T) {
 			t.Errorf("workload %s of app %s concerns the Service: %v, want %v", test.name, test.app, got, test.want)
 		}
 	}
-	before := []routing.Workload{{WorkloadRef: recorded, Replicas: 1}}
-	after := []routing.Workload{{WorkloadRef: recorded, Replicas: 0}}
-	if on := (routing.Dependencies{Workloads: []routing.WorkloadRef{recorded}}); !workloadsDiffer(on, before, after) || workloadsDiffer(on, before, before) || workloadsDiffer(routing.Dependencies{}, before, after) {
-		t.Error("what changed while the plan was made is judged wrongly")
+	read, on := []routing.Workload{{WorkloadRef: recorded, Replicas: 1}}, routing.Dependencies{Workloads: []routing.WorkloadRef{recorded}}
+	for _, test := range []struct {
+		what    string
+		current []routing.Workload
+		on      routing.Dependencies
+		want    bool
+	}{
+		{"nothing changed", read, on, false},
+		{"it has no replicas now", []routing.Workload{{WorkloadRef: recorded}}, on, true},
+		{"it was deleted", nil, on, true},
+		{"the plan does not depend on it", nil, routing.Dependencies{}, false},
+	} {
+		current := func(ref routing.WorkloadRef) (routing.Workload, bool) { return findWorkload(test.current, ref) }
+		if got := workloadsDiffer(test.on, read, current); got != test.want {
+			t.Errorf("%s: %v, want %v", test.what, got, test.want)
+		}
 	}
 }

@@ -161,7 +161,7 @@ func (c *Controller) run(ctx context.Context, optional []optionalKind) error {
 	}
 	workloads := newWorkloadCache(kube)
 	sources := &cachedSources{
-		reader: objects, kinds: optional, options: c.options, index: podindex.New(), workloads: workloads.inNamespace, names: newServiceNames(), deletedRules: newRestoredDestinationRules(time.Now),
+		reader: objects, kinds: optional, options: c.options, index: podindex.New(), workloads: workloads.inNamespace, workload: workloads.byRef, names: newServiceNames(), deletedRules: newRestoredDestinationRules(time.Now),
 	}
 	r := &reconciler{
 		options: c.options, sources: sources, writer: writer, uidOf: workloads.uid, reporter: c.reporter, now: time.Now,

@@ -59,19 +59,50 @@ func workloadInformer[L interface {
 
 // inNamespace returns the workloads of a Namespace, sorted by kind and name. Their maps are shared and must not be changed.
 func (c *workloadCache) inNamespace(namespace string) []routing.Workload {
-	var out []routing.Workload
+	var all []*workloadEntry
 	for _, informer := range c.informers {
 		entries, _ := informer.GetIndexer().ByIndex(toolscache.NamespaceIndex, namespace) // fails only without the index
+		all = slices.Grow(all, len(entries))
 		for _, entry := range entries {
-			out = append(out, entry.(*workloadEntry).workload)
+			all = append(all, entry.(*workloadEntry))
 		}
 	}
-	slices.SortFunc(out, compareWorkloads)
+	slices.SortFunc(all, func(a, b *workloadEntry) int { return compareWorkloads(&a.workload, &b.workload) })
+	out := make([]routing.Workload, len(all))
+	for i, entry := range all {
+		out[i] = entry.workload
+	}
 	return out
 }
 
-func compareWorkloads(a, b routing.Workload) int {
+func compareWorkloads(a, b *routing.Workload) int {
 	return cmp.Or(cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.Name, b.Name))
+}
+
+// byRef returns a workload; false if it was deleted.
+func (c *workloadCache) byRef(namespace string, ref routing.WorkloadRef) (routing.Workload, bool) {
+	if entry := c.entry(namespace, ref); entry != nil {
+		return entry.workload, true
+	}
+	return routing.Workload{}, false
+}
+
+// uid returns the UID of a workload; empty if it was deleted.
+func (c *workloadCache) uid(namespace string, ref routing.WorkloadRef) types.UID {
+	if entry := c.entry(namespace, ref); entry != nil {
+		return entry.uid
+	}
+	return ""
+}
+
+func (c *workloadCache) entry(namespace string, ref routing.WorkloadRef) *workloadEntry {
+	for _, informer := range c.informers {
+		found, _, _ := informer.GetIndexer().GetByKey(namespace + "/" + ref.Name) // fails only for a key without a namespace
+		if entry, is := found.(*workloadEntry); is && entry.workload.Kind == ref.Kind {
+			return entry
+		}
+	}
+	return nil
 }
 
 // workloadEntry is what is kept of a workload.
@@ -80,17 +111,6 @@ type workloadEntry struct {
 	workload        routing.Workload
 	resourceVersion string
 	uid             types.UID
-}
-
-// uid returns the UID of a workload; empty if it was deleted.
-func (c *workloadCache) uid(namespace string, ref routing.WorkloadRef) types.UID {
-	for _, informer := range c.informers {
-		found, _, _ := informer.GetIndexer().GetByKey(namespace + "/" + ref.Name) // fails only for a key without a namespace
-		if entry, is := found.(*workloadEntry); is && entry.workload.Kind == ref.Kind {
-			return entry.uid
-		}
-	}
-	return ""
 }
 
 // workloadEntryOf returns what is kept of a Deployment, StatefulSet, or DaemonSet; nil for any other object.
@@ -142,17 +162,19 @@ func (e *workloadEntry) GetObjectMeta() metav1.Object {
 	return &metav1.ObjectMeta{Namespace: e.namespace, Name: e.workload.Name, ResourceVersion: e.resourceVersion}
 }
 
-// workloadsDiffer reports whether a workload that a plan depends on by its name differs. Both lists are sorted.
-func workloadsDiffer(on routing.Dependencies, before, after []routing.Workload) bool {
+// workloadsDiffer reports whether a workload that a plan depends on by its name differs from what the plan has read, which is sorted.
+func workloadsDiffer(on routing.Dependencies, read []routing.Workload, current func(routing.WorkloadRef) (routing.Workload, bool)) bool {
 	return slices.ContainsFunc(on.Workloads, func(ref routing.WorkloadRef) bool {
-		was, existed := findWorkload(before, ref)
-		is, exists := findWorkload(after, ref)
+		was, existed := findWorkload(read, ref)
+		is, exists := current(ref)
 		return existed != exists || !reflect.DeepEqual(was, is)
 	})
 }
 
 func findWorkload(sorted []routing.Workload, ref routing.WorkloadRef) (routing.Workload, bool) {
-	at, found := slices.BinarySearchFunc(sorted, routing.Workload{WorkloadRef: ref}, compareWorkloads)
+	at, found := slices.BinarySearchFunc(sorted, ref, func(w routing.Workload, ref routing.WorkloadRef) int {
+		return compareWorkloads(&w, &routing.Workload{WorkloadRef: ref})
+	})
 	if !found {
 		return routing.Workload{}, false
 	}
