@@ -92,7 +92,7 @@ func boundOf(check api.CanaryCheck, value CanaryValue, recorded map[string]float
 	case !isValue(value.Canary):
 		return 0, "", name + ": no data"
 	case !check.IsRelative:
-		return check.Bound, fmt.Sprintf("%s %s (%s)", name, valueText(name, value.Canary), boundText(check)), ""
+		return check.Bound, fmt.Sprintf("%s %s (%s)", name, MetricText(name, value.Canary), boundText(check)), ""
 	}
 	baseline := value.Baseline
 	if !isValue(baseline) {
@@ -116,7 +116,7 @@ func boundOf(check api.CanaryCheck, value CanaryValue, recorded map[string]float
 	default:
 		bound = math.SmallestNonzeroFloat64 // equal to the default version
 	}
-	return bound, fmt.Sprintf("%s %s (%s, of the default version's 0)", name, valueText(name, value.Canary), boundText(check)), ""
+	return bound, fmt.Sprintf("%s %s (%s, of the default version's 0)", name, MetricText(name, value.Canary), boundText(check)), ""
 }
 
 func floorOf(metric string) float64 {
@@ -156,8 +156,8 @@ func baselinesOf(samples *CanarySamples, checks []api.CanaryCheck, recorded map[
 // boundText returns a check without its metric: "<1%".
 func boundText(check api.CanaryCheck) string { return strings.TrimPrefix(check.Text, check.Metric) }
 
-// valueText returns a value in the unit of its metric: "0.2%", "480ms".
-func valueText(metric string, value float64) string {
+// MetricText returns a value in the unit of its metric: "0.2%", "480ms".
+func MetricText(metric string, value float64) string {
 	if _, is := api.PercentileOf(metric); is && value < math.MaxInt64/float64(time.Second) {
 		return time.Duration(value * float64(time.Second)).Round(100 * time.Microsecond).String()
 	}

@@ -5,18 +5,15 @@ package controller
 import (
 	"context"
 	"errors"
-	"fmt"
 	"math"
+	"net/http"
 	"reflect"
-	"runtime/debug"
 	"sync"
 	"time"
 
 	"github.com/go-logr/logr"
-	promapi "github.com/prometheus/client_golang/api"
 	promv1 "github.com/prometheus/client_golang/api/prometheus/v1"
 	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/common/model"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/transport"
@@ -32,9 +29,7 @@ import (
 type CanaryMetrics struct {
 	log      logr.Logger
 	config   api.MetricsServerConfig
-	domain   string // of the cluster
-	queries  canaryQueries
-	slots    chan struct{}           // one for each query at once
+	queries  *MetricsServer
 	answered chan event.GenericEvent // the Services whose evaluation ended
 	now      func() time.Time
 
@@ -60,17 +55,15 @@ type canaryRound struct {
 // NewCanaryMetrics returns nil if no metrics server is configured. An invalid query is an error that names its field. It sends no
 // request.
 func NewCanaryMetrics(config api.RoutingConfig) (*CanaryMetrics, error) {
-	queries, err := newCanaryQueries(config.Metrics.Queries)
-	if err != nil || config.Metrics.PrometheusURL == "" {
+	queries, err := newMetricsServer(config)
+	if queries == nil || err != nil {
 		return nil, err
 	}
-	if _, err := promapi.NewClient(promapi.Config{Address: config.Metrics.PrometheusURL}); err != nil {
-		return nil, fmt.Errorf("routing.metrics.prometheusURL: %w", err)
+	if _, err := clientOf(config.Metrics.PrometheusURL, http.DefaultTransport); err != nil {
+		return nil, err
 	}
-	return &CanaryMetrics{
-		log:    logr.Discard(),
-		config: config.Metrics, domain: config.ClusterDomain,
-		queries: queries, slots: make(chan struct{}, config.Metrics.MaxConcurrentQueries),
+	m := &CanaryMetrics{
+		log: logr.Discard(), config: config.Metrics, queries: queries,
 		answered: make(chan event.GenericEvent), now: time.Now,
 		durations: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Name: "outrigger_canary_query_duration_seconds", Help: "Duration of the queries to the metrics server.",
@@ -80,11 +73,13 @@ func NewCanaryMetrics(config api.RoutingConfig) (*CanaryMetrics, error) {
 			Name: "outrigger_canary_query_errors_total", Help: "Queries of canaries without a usable answer, by reason (server, timeout, noData, invalid).",
 		}, []string{"reason"}),
 		rounds: map[client.ObjectKey]*canaryRound{},
-	}, nil
+	}
+	queries.connect, queries.durations = m.current, m.durations
+	return m, nil
 }
 
 func (m *CanaryMetrics) register(registerer prometheus.Registerer) error {
-	for _, reason := range []string{"server", "timeout", "noData", "invalid"} {
+	for _, reason := range []string{QueryServer, QueryTimeout, QueryNoData, QueryInvalid} {
 		m.failures.WithLabelValues(reason)
 	}
 	return errors.Join(registerer.Register(m.durations), registerer.Register(m.failures))
@@ -154,26 +149,18 @@ func (m *CanaryMetrics) drop(service client.ObjectKey) {
 
 // Query sends the queries of one evaluation, and waits for the answers.
 func (m *CanaryMetrics) Query(ctx context.Context, service *corev1.Service, query routing.CanaryQuery) *routing.CanarySamples {
-	fields := queryFields{
-		Namespace: service.Namespace, Service: service.Name, Host: service.Name + "." + service.Namespace + ".svc." + m.domain,
-		Window: window(query.Since, m.now(), 2*m.config.ScrapeInterval),
-	}
-	if len(service.Spec.Ports) > 0 {
-		fields.Port = service.Spec.Ports[0].Port
-	}
+	window := m.queries.Window(m.now().Sub(query.Since))
 	out := &routing.CanarySamples{Values: map[string]routing.CanaryValue{}}
 	var waiting sync.WaitGroup
 	start := func(metric string, of routing.CanaryVersion, number *float64, failure *string) {
-		ofVersion := fields
-		ofVersion.Version, ofVersion.Subset = of.Version, of.Subset
 		waiting.Go(func() {
 			var err error
-			if *number, err = m.valueOrPanic(ctx, metric, ofVersion); err != nil && failure != nil {
+			if *number, err = m.value(ctx, metric, Measurement{service, of, window}); err != nil && failure != nil {
 				*failure = err.Error()
 			}
 		})
 	}
-	start(requestsQuery, query.Canary, &out.Requests, nil)
+	start(MetricRequests, query.Canary, &out.Requests, nil)
 	values, hasBaseline := map[string]*routing.CanaryValue{}, map[string]bool{}
 	for _, check := range query.Checks {
 		value := values[check.Metric]
@@ -195,91 +182,15 @@ func (m *CanaryMetrics) Query(ctx context.Context, service *corev1.Service, quer
 	return out
 }
 
-// valueOrPanic calls value, and returns a panic as an error: it would crash the process, which also serves the webhook.
-func (m *CanaryMetrics) valueOrPanic(ctx context.Context, metric string, fields queryFields) (number float64, err error) {
-	defer func() {
-		if cause := recover(); cause != nil {
-			m.failures.WithLabelValues("invalid").Inc()
-			number, err = math.NaN(), fmt.Errorf("the response cannot be read: %v", cause)
-			m.log.Error(err, "Panic while evaluating a canary", "service", fields.Namespace+"/"+fields.Service, "metric", metric, "stack", string(debug.Stack()))
+// value sends one query, and counts and logs what went wrong.
+func (m *CanaryMetrics) value(ctx context.Context, metric string, of Measurement) (float64, error) {
+	number, err := m.queries.Value(ctx, metric, of)
+	failed := (*QueryError)(nil)
+	if errors.As(err, &failed) {
+		m.failures.WithLabelValues(failed.Reason).Inc()
+		if failed.stack != "" {
+			m.log.Error(err, "Panic while evaluating a canary", "service", of.Service.Namespace+"/"+of.Service.Name, "metric", metric, "stack", failed.stack)
 		}
-	}()
-	return m.value(ctx, metric, fields)
-}
-
-// value sends one query, and returns NaN and an error if its answer is not one number.
-func (m *CanaryMetrics) value(ctx context.Context, metric string, fields queryFields) (float64, error) {
-	promQL, err := m.queries.render(metric, fields)
-	if err != nil {
-		m.failures.WithLabelValues("invalid").Inc()
-		return math.NaN(), err
-	}
-	server, err := m.current()
-	if err != nil {
-		m.failures.WithLabelValues("server").Inc()
-		return math.NaN(), err
-	}
-	select {
-	case m.slots <- struct{}{}:
-	case <-ctx.Done():
-		return math.NaN(), ctx.Err()
-	}
-	defer func() { <-m.slots }()
-	ctx, cancel := context.WithTimeout(ctx, m.config.Timeout)
-	defer cancel()
-	began := m.now()
-	// Without a time, the server's clock applies, which is that of the series.
-	answer, warnings, _, err := server.Query(ctx, promQL, time.Time{})
-	m.durations.Observe(m.now().Sub(began).Seconds())
-	switch {
-	case errors.Is(err, context.DeadlineExceeded):
-		m.failures.WithLabelValues("timeout").Inc()
-		return math.NaN(), fmt.Errorf("the metrics server did not answer within %v", m.config.Timeout)
-	case err != nil:
-		m.failures.WithLabelValues("server").Inc()
-		return math.NaN(), fmt.Errorf("the metrics server cannot answer: %s", api.Shorten(err.Error(), 300))
-	case len(warnings) > 0:
-		m.failures.WithLabelValues("invalid").Inc()
-		return math.NaN(), fmt.Errorf("the answer may be incomplete: %s", api.Shorten(warnings[0], 300))
-	}
-	number, reason, err := numberOf(answer, fields.Version)
-	if err != nil {
-		m.failures.WithLabelValues(reason).Inc()
 	}
 	return number, err
-}
-
-// numberOf returns the number that an answer about a version consists of, or NaN, the label of the metric, and an error.
-func numberOf(answer model.Value, version string) (number float64, reason string, err error) {
-	switch answer := answer.(type) {
-	case nil:
-		return math.NaN(), "invalid", errors.New("the response has no data; check that routing.metrics.prometheusURL is the API of Prometheus")
-	case *model.Scalar:
-		number = float64(answer.Value)
-	case model.Vector:
-		switch len(answer) {
-		case 0:
-			return math.NaN(), "noData", fmt.Errorf("the metrics server has no series for %s", version)
-		case 1:
-			switch sample := answer[0]; {
-			case sample == nil || sample.Histogram == nil && sample.Timestamp == 0:
-				return math.NaN(), "invalid", errors.New("the series has no value")
-			case sample.Histogram != nil:
-				return math.NaN(), "invalid", errors.New("the query returns a native histogram; it must return a number, such as histogram_quantile(0.99, ...)")
-			default:
-				number = float64(sample.Value)
-			}
-		default:
-			return math.NaN(), "invalid", fmt.Errorf("the query returns %d series; it must return one, such as a sum", len(answer))
-		}
-	default:
-		return math.NaN(), "invalid", fmt.Errorf("the query returns a %s; it must return an instant vector or a scalar", answer.Type())
-	}
-	switch {
-	case math.IsNaN(number):
-		return math.NaN(), "noData", fmt.Errorf("%s had no requests", version)
-	case math.IsInf(number, 0) || number < 0:
-		return math.NaN(), "invalid", fmt.Errorf("the query returns %v; it must return a finite number from 0", number)
-	}
-	return number, "", nil
 }

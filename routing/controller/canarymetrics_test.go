@@ -360,7 +360,7 @@ func TestQueriesAreRendered(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	fields := queryFields{Namespace: "shop", Service: "reviews", Host: "reviews.shop.svc.cluster.local", Version: "v1.2", Subset: "v1-2", Window: window(time.Unix(0, 0), time.Unix(65, 9), 30*time.Second), Port: 80}
+	fields := queryFields{Namespace: "shop", Service: "reviews", Host: "reviews.shop.svc.cluster.local", Version: "v1.2", Subset: "v1-2", Window: windowText(65*time.Second + 9), Port: 80}
 	replaced, err := newCanaryQueries(map[string]string{"p95": `quantile({{.Quantile}}, latency{version="{{.Version}}"})`})
 	if err != nil {
 		t.Fatal(err)
@@ -383,8 +383,8 @@ func TestQueriesAreRendered(t *testing.T) {
 			}
 		}
 	}
-	if got := window(time.Unix(60, 0), time.Unix(65, 0), 30*time.Second); got != "30s" {
-		t.Errorf("the shortest window is %s, not two scrape intervals", got)
+	if got := canaryMetricsOf(t, "http://localhost", nil).queries.Window(5 * time.Second); got != 30*time.Second {
+		t.Errorf("the shortest window is %v, not two scrape intervals", got)
 	}
 }
 

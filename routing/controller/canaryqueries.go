@@ -30,8 +30,8 @@ type queryFields struct {
 	Quantile           string // of the percentile that is checked, from 0 to 1; empty for other metrics
 }
 
-// requestsQuery is the name of the query that counts the requests to a version. It can be replaced like those of metrics.
-const requestsQuery = "requests"
+// MetricRequests is the name of the query that counts the requests to a version within the window. It can be replaced like those of metrics.
+const MetricRequests = "requests"
 
 // percentileQuery is the name of the template of all percentiles.
 const percentileQuery = "percentile"
@@ -43,7 +43,7 @@ const percentileQuery = "percentile"
 //
 // A version without current series has no value, even if the window still contains samples of it: the rest of its step is unknown.
 var defaultQueries = map[string]string{
-	requestsQuery:       requestsOf(ofVersion) + ` or ` + requestsOf(ofRevision),
+	MetricRequests:      requestsOf(ofVersion) + ` or ` + requestsOf(ofRevision),
 	api.MetricErrorRate: errorRateOf(ofVersion) + ` or ` + errorRateOf(ofRevision),
 	percentileQuery:     percentileOf(ofVersion) + ` or ` + percentileOf(ofRevision),
 }
@@ -193,7 +193,7 @@ func renderQuery(parsed *template.Template, fields queryFields) (string, error) 
 	return out.String(), nil
 }
 
-// window returns a duration for PromQL, in whole seconds.
-func window(since, now time.Time, least time.Duration) string {
-	return fmt.Sprintf("%.0fs", max(now.Sub(since), least).Truncate(time.Second).Seconds())
+// windowText returns a duration for PromQL, in whole seconds.
+func windowText(d time.Duration) string {
+	return fmt.Sprintf("%.0fs", d.Truncate(time.Second).Seconds())
 }

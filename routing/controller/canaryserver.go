@@ -15,7 +15,6 @@ import (
 	"path/filepath"
 
 	"github.com/go-logr/logr"
-	promapi "github.com/prometheus/client_golang/api"
 	promv1 "github.com/prometheus/client_golang/api/prometheus/v1"
 	"k8s.io/client-go/transport"
 
@@ -57,11 +56,11 @@ func (m *CanaryMetrics) current() (promv1.API, error) {
 	if err != nil {
 		return nil, fmt.Errorf("credentials of the metrics server: %s: %w", filepath.Join(m.config.Credentials, caFile), err)
 	}
-	server, err := promapi.NewClient(promapi.Config{Address: m.config.PrometheusURL, RoundTripper: directAnswers{roundTripper}})
+	server, err := clientOf(m.config.PrometheusURL, roundTripper)
 	if err != nil {
 		return nil, err
 	}
-	m.server, m.with = promv1.NewAPI(server), with
+	m.server, m.with = server, with
 	return m.server, nil
 }
 
