@@ -81,6 +81,7 @@ func (f *dashboardFlags) run(command *cobra.Command, from *clusterFlags) error {
 	}
 	l, changed := l.watching(ctx)
 	data := newDashboardData(l, from, f.all)
+	data.metrics = &dashboardMetrics{ctx: ctx, connect: from.metricsSource, now: l.now}
 	first, err := data.status(ctx)
 	if err != nil {
 		return err
@@ -99,6 +100,7 @@ func (f *dashboardFlags) run(command *cobra.Command, from *clusterFlags) error {
 		_ = listener.Close() // the error above is the one to report
 		return err
 	}
+	data.metrics.refresh = server.Refresh
 	server.Update(&first, nil)
 	go func() {
 		stream := statusStream{read: data.status, changed: changed}

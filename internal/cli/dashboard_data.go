@@ -31,6 +31,7 @@ type dashboardData struct {
 	cluster *live
 	from    *clusterFlags
 	all     bool
+	metrics *dashboardMetrics // nil to show none
 
 	mu       sync.Mutex // of the coverage
 	coverage *diagnose.CoverageReport
@@ -106,6 +107,7 @@ func (d *dashboardData) Service(ctx context.Context, namespace, name string) (*d
 		return nil, err
 	}
 	out.Facts = l.factsOf(s, observed, nil)
+	out.Metrics = d.metrics.of(l.config.Routing, observed.Service, explanation.Versions)
 	out.Notes = s.notes()
 	return out, nil
 }

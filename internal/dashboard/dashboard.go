@@ -46,7 +46,7 @@ type Service struct {
 	Workloads       []Workload
 	Events          []Event              // newest first
 	Manifests       []Manifest           // the generated objects
-	Metrics         []Metrics            // nil if no metrics are configured
+	Metrics         *Metrics             // nil if no metrics are configured
 	Facts           diagnose.ActionFacts // for the actions that the page offers
 	Notes           []string             // what the user has no permission to read, and which permission is missing
 }
@@ -70,15 +70,6 @@ type Event struct {
 
 // Manifest is an object as YAML.
 type Manifest struct{ Kind, Name, YAML string }
-
-// Metrics are the requests of a version.
-type Metrics struct {
-	Version string
-	Values  []MetricValue
-}
-
-// MetricValue is a metric with its value, or why it has none.
-type MetricValue struct{ Name, Value string }
 
 // Explanation is the output of explain for a workload.
 type Explanation struct {

@@ -109,6 +109,7 @@ var functions = template.FuncMap{
 	"join":         strings.Join,
 	"advice":       adviceParts,
 	"plural":       plural,
+	"windowText":   windowText,
 }
 
 func plural(count int, one, many string) string {

@@ -277,7 +277,7 @@ func TestHostileTextsAreEscaped(t *testing.T) {
 	one.Pending = []diagnose.PendingStatus{{Missing: []string{""}}}
 	one.Due, one.Unwritten, one.Notes = []string{""}, []string{""}, []string{""}
 	one.Canary.Failing = []string{""}
-	one.Metrics = []Metrics{{Values: []MetricValue{{}}}}
+	one.Metrics = &Metrics{At: noon, Versions: []VersionMetrics{{ErrorRate: Measured{IsUnknown: true}}}}
 	facts := one.Facts
 	one.Facts = diagnose.ActionFacts{}
 	poison(reflect.ValueOf(one).Elem())
@@ -290,6 +290,9 @@ func TestHostileTextsAreEscaped(t *testing.T) {
 	report.Notes = []string{""}
 	poison(reflect.ValueOf(report).Elem())
 	s.services["demo/web"] = one
+	two, shown := *one, *one.Metrics
+	two.Metrics, shown.Unavailable = &shown, "" // so that the table is shown
+	s.services["demo/two"] = &two
 	s.coverage.Workloads, s.coverage.Notes = []diagnose.WorkloadCoverage{{Details: []string{""}, Pods: []string{""}}, {}}, []string{""}
 	poison(reflect.ValueOf(s.coverage).Elem())
 	s.coverage.Workloads[1].Command = ""
@@ -317,7 +320,7 @@ func TestHostileTextsAreEscaped(t *testing.T) {
 			}
 		}
 	}
-	for _, path := range []string{"/", "/?problems=1", "/injection", "/injection/demo/Deployment/web", "/services/demo/web", "/services/demo/%3Cscript%3Ealert(1)%3C%2Fscript%3E", "/%3Cscript%3Ealert(1)"} {
+	for _, path := range []string{"/", "/?problems=1", "/injection", "/injection/demo/Deployment/web", "/services/demo/web", "/services/demo/two", "/services/demo/%3Cscript%3Ealert(1)%3C%2Fscript%3E", "/%3Cscript%3Ealert(1)"} {
 		w := s.do(s.request(http.MethodGet, path, nil))
 		if !strings.Contains(w.Body.String(), "&lt;script&gt;") {
 			t.Errorf("%s shows no hostile text", path)

@@ -29,7 +29,7 @@ type reading struct {
 type readings struct {
 	mu   sync.Mutex
 	last reading
-	next chan struct{} // closed by the next Update
+	next chan struct{} // closed by the next Update or Refresh
 }
 
 func (r *readings) init() { r.next = make(chan struct{}) }
@@ -40,7 +40,7 @@ func (r *readings) current() reading {
 	return r.last
 }
 
-// changed is closed at the next Update.
+// changed is closed at the next Update or Refresh.
 func (r *readings) changed() <-chan struct{} {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -60,6 +60,19 @@ func (s *Server) Update(report *diagnose.StatusReport, err error) {
 	default:
 		r.last.failure = err.Error()
 	}
+	r.wake()
+}
+
+// Refresh renders the open pages again, because details that they show have changed.
+func (s *Server) Refresh() {
+	r := &s.readings
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.wake()
+}
+
+// wake wakes those that wait. The caller holds the lock.
+func (r *readings) wake() {
 	close(r.next)
 	r.next = make(chan struct{})
 }

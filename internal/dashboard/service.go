@@ -18,6 +18,7 @@ type servicePage struct {
 	Service  *Service
 	Actions  actionsView
 	Versions []versionRow
+	Metrics  *metricsView
 	Timeline []timelineEntry
 }
 
@@ -48,7 +49,7 @@ func (s *Server) service(w http.ResponseWriter, r *http.Request) {
 		s.fail(w, r, err)
 		return
 	}
-	out := servicePage{view: s.view(r, name), Service: one, Versions: versionRows(one), Timeline: timelineOf(one)}
+	out := servicePage{view: s.view(r, name), Service: one, Versions: versionRows(one), Metrics: metricsViewOf(one), Timeline: timelineOf(one)}
 	out.Section = "services"
 	out.Notes = one.Notes
 	out.Actions = s.offers(r.Context(), one.Facts)

@@ -1,0 +1,143 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package dashboard
+
+import (
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"outrigger.dev/outrigger/api"
+	"outrigger.dev/outrigger/routing"
+)
+
+// Metrics are the requests to the versions of a Service in a window of time.
+type Metrics struct {
+	Server      string        // that they are read from: "Service monitoring/prometheus"
+	Window      time.Duration // which ends at At
+	At          time.Time     // zero until they have been read once
+	Unavailable string        // why there are none, without a period; empty if there are
+	Versions    []VersionMetrics
+	Omitted     int // how many more versions were not read, because there are too many
+}
+
+// VersionMetrics are the requests to a version.
+type VersionMetrics struct {
+	Version   string
+	Requests  Measured // how many within the window
+	ErrorRate Measured // a fraction
+	P50, P99  Measured // latencies, in seconds
+}
+
+// Measured is a number, or why it is unknown.
+type Measured struct {
+	Value     float64
+	IsUnknown bool
+	Why       string // empty if the number of requests says it
+}
+
+// metricsView is what the page shows of Metrics.
+type metricsView struct {
+	*Metrics
+	Rows  []metricsRow
+	Notes []string // why numbers are unknown
+}
+
+type metricsRow struct {
+	Version, Class string
+	Cells          []metricsCell
+}
+
+type metricsCell struct {
+	Name string
+	Text string // empty if the number is unknown
+}
+
+// metricsViewOf returns the rows of the metrics in the order of the versions; nil without metrics.
+func metricsViewOf(s *Service) *metricsView {
+	m := s.Metrics
+	if m == nil {
+		return nil
+	}
+	out := &metricsView{Metrics: m}
+	for _, v := range m.Versions {
+		row := metricsRow{Version: v.Version, Class: "no-version"}
+		for i := range s.Versions {
+			if s.Versions[i].Version == v.Version {
+				row.Class = versionClass(s.Versions, i)
+			}
+		}
+		row.Cells = []metricsCell{
+			{"Requests", textOfMeasured(v.Requests, func(count float64) string { return rateText(count, m.Window) })},
+			{"Error rate", textOfMeasured(v.ErrorRate, func(rate float64) string { return routing.MetricText(api.MetricErrorRate, rate) })},
+			{"Latency p50", textOfMeasured(v.P50, func(seconds float64) string { return routing.MetricText("p50", seconds) })},
+			{"Latency p99", textOfMeasured(v.P99, func(seconds float64) string { return routing.MetricText("p99", seconds) })},
+		}
+		out.Rows = append(out.Rows, row)
+		out.Notes = append(out.Notes, v.notes()...)
+	}
+	return out
+}
+
+func textOfMeasured(m Measured, text func(float64) string) string {
+	if m.IsUnknown {
+		return ""
+	}
+	return text(m.Value)
+}
+
+// notes says why numbers are unknown, once for each reason.
+func (v VersionMetrics) notes() []string {
+	var reasons []string
+	names := map[string][]string{}
+	for _, m := range []struct {
+		name string
+		Measured
+	}{{"requests", v.Requests}, {"error rate", v.ErrorRate}, {"p50", v.P50}, {"p99", v.P99}} {
+		if !m.IsUnknown || m.Why == "" {
+			continue
+		}
+		if !slices.Contains(reasons, m.Why) {
+			reasons = append(reasons, m.Why)
+		}
+		names[m.Why] = append(names[m.Why], m.name)
+	}
+	var out []string
+	for _, why := range reasons {
+		of := v.Version
+		if len(names[why]) < 4 {
+			of += ", " + strings.Join(names[why], ", ")
+		}
+		out = append(out, of+": "+why)
+	}
+	return out
+}
+
+// rateText returns requests within a window as a rate: "12.5/s". A number that is not 0 is never rounded to 0.
+func rateText(count float64, window time.Duration) string {
+	rate := count / window.Seconds()
+	switch {
+	case count == 0:
+		return "no requests"
+	case rate < 0.01:
+		return "<0.01/s"
+	case rate < 10:
+		return strconv.FormatFloat(rate, 'f', 2, 64) + "/s"
+	case rate < 100:
+		return strconv.FormatFloat(rate, 'f', 1, 64) + "/s"
+	}
+	return strconv.FormatFloat(rate, 'f', 0, 64) + "/s"
+}
+
+// windowText returns a duration as part of a sentence: "minute", "2m30s".
+func windowText(window time.Duration) string {
+	if window == time.Minute {
+		return "minute"
+	}
+	text := window.String()
+	if short, is := strings.CutSuffix(text, "m0s"); is {
+		text = short + "m"
+	}
+	return text
+}
