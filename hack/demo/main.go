@@ -88,10 +88,15 @@ func sayMore(_ context.Context, s *stage) error {
 // stayUp waits until the user ends the demo.
 func stayUp(ctx context.Context, s *stage) error {
 	s.say("The control plane stays up until Ctrl-C. In another terminal:")
-	s.plain("\n  cd " + s.dir + "\n  export KUBECONFIG=" + s.kubeconfig + " PATH=$PWD/bin:$PATH\n" + meanwhile)
+	s.plain("\n" + enter(s.dir, s.kubeconfig) + meanwhile)
 	<-ctx.Done()
 	s.plain("\nStopping.\n")
 	return nil
+}
+
+// enter returns the commands with which another terminal reaches the demo.
+func enter(dir, kubeconfig string) string {
+	return "  cd " + dir + "\n  export KUBECONFIG=" + kubeconfig + " PATH=$PWD/bin:$PATH\n"
 }
 
 // The commands to try after the last step.
@@ -104,6 +109,7 @@ const (
   outrigger shift springbootapp v1=50 v2=50 -n springistiodemo    # half to each
   outrigger explain service/springbootapp -n springistiodemo      # why it is as it is
   kubectl get destinationrule,virtualservice -n springistiodemo -o yaml
+  outrigger dashboard -A                                          # all of this in a browser, until Ctrl-C
 
 A canary of springbootapp has no metrics here, so check only the readiness of its pods:
   outrigger promote springbootapp v1 -n springistiodemo --wait

@@ -5,6 +5,9 @@ package main
 import (
 	"cmp"
 	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -33,6 +36,35 @@ func TestStepsAreShort(t *testing.T) {
 		}
 		if shown > cmp.Or(most[step.title], 3) || shown == 0 && step.walk == nil {
 			t.Errorf("step %q shows %d commands", step.title, shown)
+		}
+	}
+}
+
+// A shell that reads what is printed at the end finds the programs and the cluster of the demo.
+func TestCommandsAtTheEndWorkAsPrinted(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.Mkdir(filepath.Join(dir, "bin"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	const standIn = "#!/bin/sh\necho \"$KUBECONFIG $(basename $0) $*\"\n"
+	for _, name := range []string{"outrigger", "kubectl"} {
+		if err := os.WriteFile(filepath.Join(dir, "bin", name), []byte(standIn), 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var commands strings.Builder
+	for line := range strings.Lines(meanwhile) {
+		if strings.HasPrefix(line, "  ") { // the other lines are text
+			commands.WriteString(line)
+		}
+	}
+	out, err := exec.CommandContext(t.Context(), "sh", "-ec", enter(dir, "/demo/kubeconfig")+commands.String()).CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	for _, want := range []string{"/demo/kubeconfig outrigger dashboard -A\n", "/demo/kubeconfig outrigger status -n checkout\n", "/demo/kubeconfig kubectl get destinationrule,virtualservice -n springistiodemo -o yaml\n"} {
+		if !strings.Contains(string(out), want) {
+			t.Errorf("no %q in\n%s", want, out)
 		}
 	}
 }
