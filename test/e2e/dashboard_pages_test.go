@@ -38,7 +38,7 @@ func shop(t *testing.T) (ns string) {
 	annotate(t, ns, "catalog", "outrigger.dev/weights=v1=9O,v2=10")
 	wantEvent(t, ns, "catalog", "InvalidAnnotation")
 	annotate(t, ns, "search", "outrigger.dev/match=v2=header:end-user:jason", "outrigger.dev/mirror=v2=10")
-	annotate(t, ns, "checkout", "outrigger.dev/expose=true", "outrigger.dev/hosts=shop.example.com", "outrigger.dev/gateway-port=8180", "outrigger.dev/match=v2=cookie:beta:true")
+	annotate(t, ns, "checkout", "outrigger.dev/expose=true", "outrigger.dev/hosts=shop.example.com", "outrigger.dev/match=v2=cookie:beta:true")
 	canaryMetrics.set(ns, "v1", "0.001")
 	canaryMetrics.set(ns, "v2", "0.002")
 	cli(t, "canary", "checkout", "v2", "-n", ns, "--steps", "20@30m,50,100", "--check", "error-rate<1%")
