@@ -124,7 +124,7 @@ func TestUndoOfAnAbortIsNotOffered(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, offer := range diagnose.OffersOf(facts, "") {
+	for _, offer := range diagnose.OffersOf(facts, "", nil) {
 		if offer.Action == diagnose.ActionUndo && offer.Unavailable != refusedPromotion {
 			t.Errorf("undo: %q", offer.Unavailable)
 		}

@@ -224,7 +224,7 @@ func TestCanaryCommandLines(t *testing.T) {
 		"app --retry --steps=5,100":         "--retry and --steps cannot be combined: name the version to choose its settings",
 		"app --abort --pending":             "--abort and --pending cannot be combined: the canary has its version",
 		"app auto --wait":                   "auto starts no canary now: omit --wait",
-		"app auto --retry":                  "auto starts no canary now: omit --retry",
+		"app auto --retry":                  "auto starts no canary now: leave out --retry",
 		"app v2 --steps=":                   "--steps: expected a value; without the flag, the default applies",
 		"app v2 --steps=5,50":               "--steps=5,50: the last step is 50; it must be 100",
 		"app v2 --steps=50,20,100":          `--steps=50,20,100: step "20" is not larger than the step before it, 50`,

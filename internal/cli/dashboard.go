@@ -94,7 +94,7 @@ func (f *dashboardFlags) run(command *cobra.Command, from *clusterFlags) error {
 	if f.all {
 		scope = "all namespaces"
 	}
-	options := dashboard.Options{Address: listener.Addr().String(), Scope: scope, Cluster: from.kube.context(), ReadOnly: f.readOnly, Data: data, Actions: actionsOf(data), Now: l.now}
+	options := dashboard.Options{Address: listener.Addr().String(), Scope: scope, Cluster: from.kube.context(), Flags: from.kube.selecting(), ReadOnly: f.readOnly, Data: data, Actions: actionsOf(data), Now: l.now}
 	server, err := dashboard.New(options)
 	if err != nil {
 		_ = listener.Close() // the error above is the one to report

@@ -219,7 +219,7 @@ func TestDashboardActionsWriteWhatTheirCommandSays(t *testing.T) {
 			[]string{"v1=100 -> v1=75 v2=25", "outrigger canary app v2 --steps=25@1m,100@1m -n demo"}, "v1=75 v2=25"},
 		{diagnose.ActionCanaryPause, nil, []string{"outrigger canary app --pause -n demo"}, "v1=75 v2=25"},
 		{diagnose.ActionCanaryResume, nil, []string{"outrigger canary app --resume -n demo"}, "v1=75 v2=25"},
-		{diagnose.ActionCanaryAbort, nil, []string{"v1=75 v2=25 -> v1=100", "canary v2 1/2 25% ends", "outrigger canary app --abort -n demo"}, "v1=100"},
+		{diagnose.ActionCanaryAbort, nil, []string{"v1=75 v2=25 -> v1=100", "Canary v2 1/2 25% ends", "outrigger canary app --abort -n demo"}, "v1=100"},
 		{diagnose.ActionCanaryRetry, nil, []string{"v1=100 -> v1=75 v2=25", "outrigger canary app --retry -n demo"}, "v1=75 v2=25"},
 		{diagnose.ActionCanaryPromote, nil, []string{"v1=75 v2=25 -> v2=100", "outrigger canary app --promote -n demo"}, "v2=100"},
 	} {
@@ -328,7 +328,7 @@ func TestDashboardRefusesAPreviewOfAnEarlierStep(t *testing.T) {
 	b.wrote(before)
 	b.after(2*time.Minute + 30*time.Second)
 	b.confirm()
-	b.shows(http.StatusConflict, "nothing was written, because the Service has changed since the preview: canary v2 of service app has ended")
+	b.shows(http.StatusConflict, "Nothing was written, because the Service has changed since the preview: canary v2 of service app has ended")
 	b.wrote(before)
 }
 

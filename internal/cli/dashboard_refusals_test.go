@@ -25,23 +25,23 @@ func TestDashboardRefusesBadInput(t *testing.T) {
 		values []string
 		want   []string
 	}{
-		"too little":         {diagnose.ActionShift, []string{"version=v1", "weight=80", "version=v2", "weight=10"}, []string{"the weights v1=80 v2=10 sum to 90: add 10 to reach 100", `value="80"`}},
-		"too much":           {diagnose.ActionShift, []string{"version=v1", "weight=100", "version=v2", "weight=10"}, []string{"the weights v1=100 v2=10 sum to 110: remove 10 to reach 100"}},
-		"nothing":            {diagnose.ActionShift, []string{"version=v1", "weight=0", "version=v2", "weight="}, []string{"all weights are 0"}},
-		"no number":          {diagnose.ActionShift, []string{"version=v1", "weight=<b>"}, []string{`the weight of v1, "<b>", is not a whole number`}},
-		"below 0":            {diagnose.ActionShift, []string{"version=v1", "weight=-10", "version=v2", "weight=110"}, []string{`the weight of v1, "-10", is not a whole number`}},
-		"twice":              {diagnose.ActionShift, []string{"version=v1", "weight=50", "version=v1", "weight=50"}, []string{"version v1 is named twice"}},
-		"no fields":          {diagnose.ActionShift, nil, []string{"name at least one version with its weight"}},
+		"too little":         {diagnose.ActionShift, []string{"version=v1", "weight=80", "version=v2", "weight=10"}, []string{"The weights v1=80 v2=10 sum to 90: add 10 to reach 100", `value="80"`}},
+		"too much":           {diagnose.ActionShift, []string{"version=v1", "weight=100", "version=v2", "weight=10"}, []string{"The weights v1=100 v2=10 sum to 110: remove 10 to reach 100"}},
+		"nothing":            {diagnose.ActionShift, []string{"version=v1", "weight=0", "version=v2", "weight="}, []string{"All weights are 0"}},
+		"no number":          {diagnose.ActionShift, []string{"version=v1", "weight=<b>"}, []string{`The weight of v1, "<b>", is not a whole number`}},
+		"below 0":            {diagnose.ActionShift, []string{"version=v1", "weight=-10", "version=v2", "weight=110"}, []string{`The weight of v1, "-10", is not a whole number`}},
+		"twice":              {diagnose.ActionShift, []string{"version=v1", "weight=50", "version=v1", "weight=50"}, []string{"Version v1 is named twice"}},
+		"no fields":          {diagnose.ActionShift, nil, []string{"Name at least one version with its weight"}},
 		"one field too many": {diagnose.ActionShift, []string{"version=v1", "version=v2", "weight=100"}, []string{"2 versions and 1 weights"}},
-		"a weight of none":   {diagnose.ActionShift, []string{"version=", "weight=100"}, []string{"the weight 100 has no version"}},
-		"an unknown version": {diagnose.ActionPromote, []string{"version=v9"}, []string{"service demo/app has no version v9; it has v1, v2. --pending writes the name anyway"}},
+		"a weight of none":   {diagnose.ActionShift, []string{"version=", "weight=100"}, []string{"The weight 100 has no version"}},
+		"an unknown version": {diagnose.ActionPromote, []string{"version=v9"}, []string{`Service demo/app has no version v9; it has v1, v2. "Accept a version that has no pods yet" writes the name anyway`}},
 		"an unknown policy":  {diagnose.ActionPromote, []string{"other=@hghest"}, []string{`did you mean "@highest"?`}},
-		"no version":         {diagnose.ActionPromote, nil, []string{"name a version"}},
-		"steps that fall":    {diagnose.ActionCanary, []string{"version=v2", "steps=50,5"}, []string{"--steps=50,5: ", `value="50,5"`}},
-		"an unknown check":   {diagnose.ActionCanary, []string{"version=v2", "check=error-rate<1%"}, []string{"--check=error-rate<1% needs metrics"}},
-		"no number of undo":  {diagnose.ActionUndo, []string{"to=first"}, []string{"--to=first: expected 1 for the last decision"}},
-		"nothing to undo":    {diagnose.ActionUndo, nil, []string{"service demo/app has no earlier decision to return to"}},
-		"no canary":          {diagnose.ActionCanaryPause, nil, []string{"service app has no canary. To start one: ", "<code>outrigger canary app VERSION -n demo</code>"}},
+		"no version":         {diagnose.ActionPromote, nil, []string{"Name a version"}},
+		"steps that fall":    {diagnose.ActionCanary, []string{"version=v2", "steps=50,5"}, []string{`"Steps" = 50,5: `, `value="50,5"`}},
+		"an unknown check":   {diagnose.ActionCanary, []string{"version=v2", "check=error-rate<1%"}, []string{`"Checks" = error-rate<1% needs metrics`}},
+		"no number of undo":  {diagnose.ActionUndo, []string{"to=first"}, []string{`"Return to" = first: expected 1 for the last decision`}},
+		"nothing to undo":    {diagnose.ActionUndo, nil, []string{"Service demo/app has no earlier decision to return to"}},
+		"no canary":          {diagnose.ActionCanaryPause, nil, []string{"Service app has no canary. To start one: ", "<code>outrigger canary app VERSION -n demo</code>"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			b := browse(t)
@@ -78,8 +78,8 @@ func TestDashboardWithoutActions(t *testing.T) {
 		open func(*testing.T) *browser
 		want string
 	}{
-		"no permission": {func(t *testing.T) *browser { return browseAt(newRollout(t), false) }, "no permission to patch Service demo/app; the ClusterRole edit, bound in namespace demo, grants it"},
-		"read-only":     {func(t *testing.T) *browser { return browse(t, func(o *dashboard.Options) { o.ReadOnly = true }) }, "the dashboard was started with --read-only"},
+		"no permission": {func(t *testing.T) *browser { return browseAt(newRollout(t), false) }, "No permission to patch Service demo/app; the ClusterRole edit, bound in namespace demo, grants it"},
+		"read-only":     {func(t *testing.T) *browser { return browse(t, func(o *dashboard.Options) { o.ReadOnly = true }) }, "he dashboard was started with --read-only"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			b := c.open(t)
@@ -126,11 +126,11 @@ func TestDashboardRefusesForeignForms(t *testing.T) {
 func TestDashboardActionsThatDoNotExist(t *testing.T) {
 	b := browse(t)
 	for path, want := range map[string]string{
-		"/actions/demo/app/delete":                               `unknown action "delete"`,
-		"/actions/istio-system/app/promote":                      "this dashboard shows only namespace demo. For namespace istio-system: ",
-		"/actions/demo/ap/promote":                               "namespace demo has no Service ap; it has app, app-internal, other",
-		"/actions/demo/%3Cscript%3Ealert(1)%3C%2Fscript%3E/undo": "namespace demo has no Service <script>alert(1)</script>",
-		"/changes/nosuch":                                        "the preview has expired",
+		"/actions/demo/app/delete":                               `Unknown action "delete"`,
+		"/actions/istio-system/app/promote":                      "This dashboard shows only namespace demo. For namespace istio-system: ",
+		"/actions/demo/ap/promote":                               "Namespace demo has no Service ap; it has app, app-internal, other",
+		"/actions/demo/%3Cscript%3Ealert(1)%3C%2Fscript%3E/undo": "Namespace demo has no Service <script>alert(1)</script>",
+		"/changes/nosuch":                                        "The preview has expired",
 	} {
 		b.do(http.MethodGet, path, nil)
 		b.shows(http.StatusNotFound, want)
@@ -141,8 +141,8 @@ func TestDashboardActionsThatDoNotExist(t *testing.T) {
 		t.Fatal(err)
 	}
 	b.confirm()
-	b.shows(http.StatusNotFound, "nothing was written: namespace demo has no Service app; it has app-internal, other")
+	b.shows(http.StatusNotFound, "Nothing was written: namespace demo has no Service app; it has app-internal, other")
 	b.at, b.page = b.at.Add(10*time.Minute), page
 	b.post(place)
-	b.shows(http.StatusNotFound, "the preview has expired: previews are kept for 10m0s")
+	b.shows(http.StatusNotFound, "The preview has expired: previews are kept for 10m0s")
 }

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"slices"
 	"strings"
 
@@ -38,16 +39,31 @@ func (l *live) applyDecision(ctx context.Context, request diagnose.Request, outp
 	if err != nil {
 		return err
 	}
-	for _, forecast := range change.Writes() {
-		if err := l.annotate(ctx, forecast.Observed.Service, forecast.Annotations, output); err != nil {
-			return err
-		}
+	if err := l.write(ctx, change.Writes(), output); err != nil {
+		return err
 	}
 	frozen := slices.IndexFunc(change.Writes(), func(f diagnose.Forecast) bool { return f.IsFrozen })
 	if output.wait && frozen >= 0 {
 		return fmt.Errorf("service/%s: %s", change.Writes()[frozen].Observed.Service.Name, diagnose.FrozenChange)
 	}
 	return l.waitFor(ctx, output, func(ctx context.Context) (string, error) { return l.pendingReason(ctx, change.Forecasts) })
+}
+
+// write writes Services. Several Services are validated first, as a preview of the dashboard does: what the API server would reject for one of
+// them is written for none. An error says which Services were changed.
+func (l *live) write(ctx context.Context, writes []diagnose.Forecast, output writing) error {
+	if len(writes) > 1 && output.dryRun == dryRunNone {
+		rehearsal := output
+		rehearsal.dryRun, rehearsal.out = dryRunServer, io.Discard
+		for _, forecast := range writes {
+			if err := l.annotate(withoutWarnings(ctx), forecast.Observed.Service, forecast.Annotations, rehearsal); err != nil {
+				return fmt.Errorf("nothing was written: %w", err)
+			}
+		}
+	}
+	return diagnose.WriteError(diagnose.WriteAll(writes, func(forecast diagnose.Forecast) error {
+		return l.annotate(ctx, forecast.Observed.Service, forecast.Annotations, output)
+	}))
 }
 
 // actionFacts reads what an action on a Service depends on, and returns notes about what could not be read.

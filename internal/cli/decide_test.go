@@ -13,6 +13,7 @@ import (
 	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
 	corev1 "k8s.io/api/core/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 
 	"outrigger.dev/outrigger/internal/diagnose"
 	"outrigger.dev/outrigger/routing"
@@ -42,7 +43,7 @@ func TestShiftChangesTheAnnotationsAlone(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := `service/app: v1=100 -> v1=90 v2=10
-    v2: 9 of 10 pods ready
+    version v2: 9 of 10 pods ready
 kubectl annotate service -n demo app outrigger.dev/decided-at=2026-01-02T12:00:00Z outrigger.dev/weights=v1=90,v2=10 --overwrite
 service/app-internal selects the same pods: v1=100
     This does not change them. To change them too, add --all-services.
@@ -56,6 +57,39 @@ service/app annotated
 	}
 	if got := s.annotations("app-internal"); len(got) > 0 {
 		t.Errorf("the other Service was annotated: %v", got)
+	}
+}
+
+// A change of several Services that one of them would reject is written for none. If a write fails nevertheless, the error says which were
+// written.
+func TestSeveralServicesAreNotSilentlyHalfWritten(t *testing.T) {
+	for name, c := range map[string]struct {
+		refusesDryRun bool
+		want          string
+		isWritten     bool
+	}{
+		"the dry run is refused": {true, "nothing was written: annotate service demo/app-internal: ", false},
+		"the write is refused":   {false, "annotate service demo/app-internal: things is forbidden: <nil>; service/app was changed", true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := shop(t)
+			s.through(interceptor.Funcs{Patch: func(ctx context.Context, with client.WithWatch, object client.Object, patch client.Patch, options ...client.PatchOption) error {
+				set := client.PatchOptions{}
+				if set.ApplyOptions(options); object.GetName() == "app-internal" && (c.refusesDryRun || len(set.DryRun) == 0) {
+					return forbidden
+				}
+				return with.Patch(ctx, object, patch, options...)
+			}})
+			request := promoting(t, "app", "v2")
+			request.AllServices = true
+			err := s.applyDecision(t.Context(), request, s.writing(dryRunNone))
+			if err == nil || !strings.HasPrefix(err.Error(), c.want) {
+				t.Errorf("%v, want %s", err, c.want)
+			}
+			if written := s.annotations("app"); (len(written) > 0) != c.isWritten || strings.Contains(s.out.String(), "app annotated") != c.isWritten {
+				t.Errorf("%v:\n%s", written, s.out.String())
+			}
+		})
 	}
 }
 
@@ -146,7 +180,7 @@ func TestAVersionThatIsToCome(t *testing.T) {
 	if err := s.applyDecision(context.Background(), d, s.writing(dryRunNone)); err != nil {
 		t.Fatal(err)
 	}
-	s.printed("service/app: v1=100 -> v1=50 v3=50 when v3 has a ready pod\n", "v3 has no pods; until some are ready, the current route is unchanged\n")
+	s.printed("service/app: v1=100 -> v1=50 v3=50 when v3 has a ready pod\n", "version v3 has no pods; until some are ready, the current route is unchanged\n")
 	s.reconcile("app")
 	if why, err := s.pendingReason(context.Background(), []diagnose.Forecast{{Observed: s.look("app")}}); err != nil || !strings.Contains(why, "v3 (no pods)") {
 		t.Errorf("%q, %v", why, err)

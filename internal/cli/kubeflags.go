@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 
 	"github.com/spf13/pflag"
 	"k8s.io/cli-runtime/pkg/genericclioptions"
@@ -14,11 +15,14 @@ import (
 	"k8s.io/client-go/tools/clientcmd"
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"outrigger.dev/outrigger/internal/diagnose"
 )
 
 // kubeFlags are kubectl's flags for the connection to a cluster, with the same meaning. The zero value is kubectl without flags.
 type kubeFlags struct {
 	config *genericclioptions.ConfigFlags
+	set    *pflag.FlagSet // nil for a command without them
 }
 
 // rareKubeFlags are accepted but not listed in the help of every command.
@@ -41,6 +45,7 @@ func (k *kubeFlags) register(flags *pflag.FlagSet, namespaced bool) {
 		config.Namespace = nil
 	}
 	config.AddFlags(flags)
+	k.set = flags
 	flags.Lookup("kubeconfig").Usage = "kubeconfig file (default: as kubectl finds it)"
 	flags.Lookup("context").Usage = "context of the kubeconfig (default: the current one)"
 	if namespaced {
@@ -61,6 +66,39 @@ func (k *kubeFlags) context() string {
 		return ""
 	}
 	return cmp.Or(ptr.Deref(k.flags().Context, ""), raw.CurrentContext)
+}
+
+// selectingFlags are the flags that select the cluster and the user. A token is none of them, since commands with it would be shown. The
+// value true says that it is a file.
+var selectingFlags = map[string]bool{
+	"as": false, "as-group": false, "as-uid": false, "certificate-authority": true, "client-certificate": true, "client-key": true, "cluster": false, "context": false,
+	"insecure-skip-tls-verify": false, "kubeconfig": true, "server": false, "tls-server-name": false, "user": false,
+}
+
+// selecting returns the given flags that select the cluster and the user, for the commands that the user copies from a text. Files have
+// absolute paths, so that the commands work in any directory.
+func (k *kubeFlags) selecting() diagnose.ClusterFlags {
+	var out diagnose.ClusterFlags
+	if k.set == nil {
+		return nil
+	}
+	k.set.Visit(func(flag *pflag.Flag) {
+		isFile, selects := selectingFlags[flag.Name]
+		values := []string{flag.Value.String()}
+		if list, is := flag.Value.(pflag.SliceValue); is {
+			values = list.GetSlice()
+		}
+		for _, value := range values {
+			if !selects || value == "" {
+				continue
+			}
+			if path, err := filepath.Abs(value); isFile && err == nil {
+				value = path
+			}
+			out = append(out, diagnose.ClusterFlag{Name: flag.Name, Value: value})
+		}
+	})
+	return out
 }
 
 func (k *kubeFlags) loading() clientcmd.ClientConfig { return k.flags().ToRawKubeConfigLoader() }
@@ -99,7 +137,7 @@ func (k *kubeFlags) rest() (*rest.Config, error) {
 	}
 	cluster = rest.CopyConfig(cluster)
 	cluster.UserAgent = "outrigger/" + version
-	markUnreachable(cluster, ptr.Deref(k.flags().Context, ""))
+	markUnreachable(cluster, k.selecting())
 	return cluster, nil
 }
 

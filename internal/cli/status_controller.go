@@ -54,7 +54,7 @@ func (l *live) frozen() string {
 		return ""
 	}
 	return fmt.Sprintf("Routes are frozen (routing.freeze=true in namespace %s): canaries stay at their step, and routes change only where a subset is missing. "+
-		"To end that: helm upgrade with --set routing.freeze=false", l.systemNamespace)
+		"To end that: helm upgrade outrigger charts/outrigger -n %s --reset-then-reuse-values --set routing.freeze=false", l.systemNamespace, l.systemNamespace)
 }
 
 // notInstalled is for a system namespace without settings of Outrigger.

@@ -9,6 +9,8 @@ import (
 	"net/http"
 
 	"k8s.io/client-go/rest"
+
+	"outrigger.dev/outrigger/internal/diagnose"
 )
 
 // unreachableError means that no connection to the API server could be made, whatever the command wanted from it.
@@ -33,12 +35,9 @@ func withoutAttempt(err error) error {
 	return err
 }
 
-// markUnreachable makes failed connections unreachableErrors.
-func markUnreachable(cluster *rest.Config, context string) {
-	test := "kubectl cluster-info"
-	if context != "" {
-		test += " --context=" + context
-	}
+// markUnreachable makes failed connections unreachableErrors. flags are those that the cluster was selected with.
+func markUnreachable(cluster *rest.Config, flags diagnose.ClusterFlags) {
+	test := flags.Complete("kubectl cluster-info")
 	host := cluster.Host
 	cluster.Wrap(func(next http.RoundTripper) http.RoundTripper { return &connecting{next, host, test} })
 }

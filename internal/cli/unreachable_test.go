@@ -48,7 +48,7 @@ users: [{name: me}]
 			t.Errorf("outrigger %s: status %d, and %q", line, status, stderr)
 		}
 	}
-	if _, _, stderr := commandLine(t, "status", "--context=dead"); !strings.Contains(stderr, "kubectl cluster-info --context=dead\n") {
+	if _, _, stderr := commandLine(t, "status", "--context=dead", "--kubeconfig", os.Getenv("KUBECONFIG")); !strings.Contains(stderr, "kubectl cluster-info --context=dead --kubeconfig="+os.Getenv("KUBECONFIG")+"\n") {
 		t.Errorf("with a context: %q", stderr)
 	}
 	if _, stdout, _ := commandLine(t, "version"); !strings.Contains(stdout, "controller unknown: "+want+"\n") {

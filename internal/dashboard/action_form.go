@@ -39,10 +39,20 @@ const (
 	fieldTo       = "to"
 )
 
+// inputs are the labels of the fields, and the titles of forms that messages refer to. The names of the fields are those of the flags.
+var inputs = diagnose.Inputs{
+	fieldVersion: "Version", fieldTo: "Return to",
+	fieldPending:  "Accept a version that has no pods yet",
+	fieldServices: "Also change the other Services that select the same pods",
+	fieldRetry:    "Start even if this version already had a canary that ended",
+	"steps":       "Steps", "interval": "Step duration", "check": "Checks", "min-requests": "Minimum requests", "deadline": "Deadline",
+	string(diagnose.ActionShift): actionTexts[diagnose.ActionShift].title, string(diagnose.ActionCanary): actionTexts[diagnose.ActionCanary].title,
+}
+
 // requestOf returns the request of a form. It returns the same errors as the commands and, in addition, one if the weights do not sum
 // to 100.
 func requestOf(action diagnose.Action, service string, form url.Values) (diagnose.Request, error) {
-	r := diagnose.Request{Action: action, Service: service, AllowPending: form.Get(fieldPending) != ""}
+	r := diagnose.Request{Action: action, Service: service, AllowPending: form.Get(fieldPending) != "", Inputs: inputs}
 	version := strings.TrimSpace(form.Get(fieldVersion))
 	if other := strings.TrimSpace(form.Get(fieldOther)); other != "" {
 		version = other
@@ -77,7 +87,7 @@ func requestOf(action diagnose.Action, service string, form url.Values) (diagnos
 		if text := form.Get(fieldTo); text != "" {
 			to, err := strconv.Atoi(text)
 			if err != nil || to < 0 {
-				return r, fmt.Errorf("--to=%s: expected 1 for the last decision, 2 for the one before, and so on", text)
+				return r, fmt.Errorf("%s: expected 1 for the last decision, 2 for the one before, and so on", inputs.Value(fieldTo, text))
 			}
 			r.To = to
 		}
@@ -196,7 +206,7 @@ type weightField struct {
 }
 
 // settingField is a setting of a canary.
-type settingField struct{ Name, Label, Default, Value string }
+type settingField struct{ Name, About, Default, Value string }
 
 // pastField is a decision to return to.
 type pastField struct {
@@ -204,13 +214,13 @@ type pastField struct {
 	Text   string
 }
 
-// settingLabels describe the settings of a canary.
-var settingLabels = map[string]settingField{
-	"steps":        {Label: "Steps: increasing percentages that end with 100, each with an optional duration, such as 5@2m,25,100", Default: "5,20,50,100"},
-	"interval":     {Label: "Duration of each step that does not set one", Default: "5m"},
-	"check":        {Label: "Checks, separated by commas, such as error-rate<1%,p99<1.5x", Default: "error-rate<1% if metrics are configured, otherwise readiness"},
-	"min-requests": {Label: "Minimum number of requests for a step to pass", Default: "20"},
-	"deadline":     {Label: "How long a step may wait after its duration has elapsed", Default: "1h"},
+// settingFields describe the settings of a canary.
+var settingFields = map[string]settingField{
+	"steps":        {About: "Increasing percentages that end with 100, each with an optional duration, such as 5@2m,25,100", Default: "5,20,50,100"},
+	"interval":     {About: "Of each step that does not set one", Default: "5m"},
+	"check":        {About: "Separated by commas, such as error-rate<1%,p99<1.5x", Default: "error-rate<1% if metrics are configured, otherwise readiness"},
+	"min-requests": {About: "To the version, for a step to pass", Default: "20"},
+	"deadline":     {About: "How long a step may wait after its duration has elapsed", Default: "1h"},
 }
 
 // formOf returns the form of an action with the values that it was sent with, or with the current ones if it was not sent.
@@ -229,7 +239,7 @@ func formOf(action diagnose.Action, facts diagnose.ActionFacts, sent url.Values)
 	case diagnose.ActionCanary:
 		out.Versions = append(offeredVersions(facts.Main), api.CanaryAuto)
 		for _, name := range []string{"steps", "interval", "check", "min-requests", "deadline"} {
-			field := settingLabels[name]
+			field := settingFields[name]
 			field.Name, field.Value = name, sent.Get(name)
 			out.Settings = append(out.Settings, field)
 		}

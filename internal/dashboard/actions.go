@@ -78,7 +78,7 @@ func (s *Server) offers(ctx context.Context, facts diagnose.ActionFacts) actions
 		return all("cannot determine whether you may change the Service: " + err.Error())
 	}
 	out := actionsView{}
-	for _, offer := range diagnose.OffersOf(facts, denied) {
+	for _, offer := range diagnose.OffersOf(facts, denied, inputs) {
 		out.add(namespace, service, offer)
 	}
 	return out
@@ -198,28 +198,30 @@ func (s *Server) redirectTo(w http.ResponseWriter, r *http.Request, p *preview) 
 // changePage is a preview, or the result of a change.
 type changePage struct {
 	view
-	Namespace, Service, Title string
-	ID                        string
-	Traffic                   []diagnose.TrafficChange
-	About, Since              []string
-	Command                   string
-	Kubectl                   []string
-	Versions                  []readVersion
-	Refusal                   string // of the API server
-	IsCurrent                 bool   // nothing is to be written
-	Form                      string // to change the values
-	Outcome                   *outcomeView
+	Namespace, Service, Heading string
+	ID                          string
+	Traffic                     []diagnose.TrafficChange
+	About                       []string
+	Changed                     []string // since the preview that this one replaces
+	Command                     string
+	Kubectl                     []string
+	Versions                    []readVersion
+	Refusal                     string // of the API server
+	IsCurrent                   bool   // nothing is to be written
+	Form                        string // to change the values
+	Outcome                     *outcomeView
 }
 
 // readVersion is the version of a Service that a change is about.
 type readVersion struct{ Service, ResourceVersion string }
 
-// outcomeView is the result of a change: what was written, and whether it is applied.
+// outcomeView is the result of a change: what was written, and whether that is applied.
 type outcomeView struct {
-	Written []string
-	Failed  string
-	Pending string // what it waits for until it is applied
-	Unknown string // why that is unknown
+	Writes    []diagnose.WriteResult
+	IsWritten bool   // at least one Service
+	IsFailed  bool   // at least one Service was not written
+	Pending   string // what it waits for until it is applied
+	Unknown   string // why that is unknown
 }
 
 // CanBeConfirmed reports whether the page has a button that runs the change.
@@ -235,7 +237,7 @@ func (s *Server) changePage(w http.ResponseWriter, r *http.Request) {
 	change := kept.change
 	page := changePage{
 		view: s.view(r, actionTexts[change.Request.Action].title+": "+change.Request.Service), Namespace: change.Namespace, Service: change.Request.Service,
-		Title: actionTexts[change.Request.Action].title, ID: kept.id, Traffic: change.Traffic(), About: change.Notes(), Since: kept.since,
+		Heading: actionTexts[change.Request.Action].title, ID: kept.id, Traffic: change.Traffic(), About: change.Notes(), Changed: kept.since,
 		Command: change.Request.Command(change.Namespace), Kubectl: change.Commands(), Refusal: kept.refusal, IsCurrent: len(change.Writes()) == 0,
 		Form: formPath(change.Namespace, change.Request),
 	}
@@ -251,11 +253,21 @@ func (s *Server) changePage(w http.ResponseWriter, r *http.Request) {
 
 // outcomeOf returns the result of a change. Once the change is applied, it does not read the cluster again.
 func (s *Server) outcomeOf(ctx context.Context, kept *preview, done outcome) *outcomeView {
-	out := &outcomeView{Written: done.written, Failed: done.failed}
-	if len(done.written) == 0 || kept.applied.Load() {
+	out := &outcomeView{Writes: done.writes}
+	change := kept.change
+	change.Forecasts = slices.Clone(change.Forecasts)
+	for _, result := range done.writes {
+		if result.IsWritten() {
+			out.IsWritten = true
+			continue
+		}
+		out.IsFailed = true
+		change.Forecasts = slices.DeleteFunc(change.Forecasts, func(f diagnose.Forecast) bool { return f.Observed.Service.Name == result.Service })
+	}
+	if !out.IsWritten || kept.applied.Load() {
 		return out
 	}
-	pending, err := s.Actions.Pending(ctx, kept.change)
+	pending, err := s.Actions.Pending(ctx, change)
 	switch {
 	case err != nil:
 		out.Unknown = err.Error()
@@ -329,21 +341,12 @@ func (s *Server) recheck(ctx context.Context, kept *preview) (*preview, error) {
 
 // write writes the Services of a preview. If another client has changed the first one just now, it returns a new preview.
 func (s *Server) write(ctx context.Context, kept *preview) (*preview, error) {
-	done := &outcome{}
-	for _, service := range kept.change.Writes() {
-		err := s.Actions.Write(ctx, service, false)
-		changed := &Changed{}
-		if errors.As(err, &changed) && len(done.written) == 0 {
-			if next, err := s.recheck(ctx, kept); next != nil || err != nil {
-				return next, err
-			}
+	results := diagnose.WriteAll(kept.change.Writes(), func(service diagnose.Forecast) error { return s.Actions.Write(ctx, service, false) })
+	if changed := (*Changed)(nil); len(results) > 0 && errors.As(results[0].Err, &changed) {
+		if next, err := s.recheck(ctx, kept); next != nil || err != nil {
+			return next, err
 		}
-		if err != nil {
-			done.failed = err.Error()
-			break
-		}
-		done.written = append(done.written, "service/"+service.Observed.Service.Name)
 	}
-	kept.finish(done)
+	kept.finish(&outcome{results})
 	return nil, nil // it is done
 }

@@ -5,9 +5,11 @@ package dashboard
 import (
 	"errors"
 	"fmt"
+	"html"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -59,8 +61,8 @@ func TestServiceOffersActions(t *testing.T) {
 	if strings.Contains(page, "/actions/demo/web/canary-pause") {
 		t.Error("a canary that does not exist can be paused")
 	}
-	s.has(page, "Pause the canary, Resume the canary, Abort the canary, Promote the canary, Retry the canary service web has no canary.",
-		"Undo service demo/web has no earlier decision to return to")
+	s.has(page, "Pause the canary, Resume the canary, Abort the canary, Promote the canary, Retry the canary Service web has no canary.",
+		"Undo Service demo/web has no earlier decision to return to")
 }
 
 // Without actions, no page has a form, and a form of one's own with the token of the session writes nothing.
@@ -80,13 +82,13 @@ func TestActionsThatAreNotAllowed(t *testing.T) {
 			s.written = nil
 			c.forbid(s)
 			page := s.page("/services/demo/web", http.StatusOK)
-			s.has(page, "Shift traffic, Promote a version, Start a canary, Pause the canary, Resume the canary, Abort the canary, Promote the canary, Retry the canary, Undo "+c.want)
+			s.has(page, "Shift traffic, Promote a version, Start a canary, Pause the canary, Resume the canary, Abort the canary, Promote the canary, Retry the canary, Undo "+strings.ToUpper(c.want[:1])+c.want[1:])
 			if strings.Contains(page, "/actions/") || strings.Contains(page, "<form") {
 				t.Errorf("the page has an action:\n%s", page)
 			}
 			for _, action := range diagnose.Actions() {
 				path := "/actions/demo/web/" + string(action)
-				s.has(s.page(path, http.StatusForbidden), c.want)
+				s.has(s.page(path, http.StatusForbidden), c.want[1:])
 				if w := s.act(path, url.Values{"version": {"v2"}}); w.Code != http.StatusForbidden {
 					t.Errorf("POST %s: %d", path, w.Code)
 				}
@@ -119,7 +121,7 @@ func TestConfirmedPreviewIsWritten(t *testing.T) {
 	}
 	s.has(s.page(path, http.StatusOK), "Shift traffic: result", "service/web was changed.", "Applied.")
 	s.now = s.now.Add(time.Second)
-	s.has(s.page(path, http.StatusNotFound), "the preview has expired")
+	s.has(s.page(path, http.StatusNotFound), "The preview has expired")
 }
 
 // A write that fails is reported, and the others are not made.
@@ -132,7 +134,7 @@ func TestFailedWriteIsReported(t *testing.T) {
 		t.Fatalf("%d", w.Code)
 	}
 	page := s.page(path, http.StatusOK)
-	s.has(page, "Nothing was written: admission webhook &lt;b&gt;denied&lt;/b&gt; the request")
+	s.has(page, "service/web was not changed: admission webhook &lt;b&gt;denied&lt;/b&gt; the request")
 	if strings.Contains(page, `id="confirm"`) {
 		t.Error("it can be confirmed again")
 	}
@@ -141,6 +143,67 @@ func TestFailedWriteIsReported(t *testing.T) {
 	s.has(page, "Rejected: admission webhook &lt;b&gt;denied&lt;/b&gt; the request")
 	if strings.Contains(page, `id="confirm"`) {
 		t.Error("what the dry run refuses can be confirmed")
+	}
+}
+
+// After a write that fails, the page says of each Service whether it was changed.
+func TestEachServiceHasItsResult(t *testing.T) {
+	t.Parallel()
+	s := opened(t)
+	s.others = []string{"web-a", "web-b"}
+	path := s.previewed(diagnose.ActionPromote, url.Values{"version": {"v2"}, "all-services": {"on"}})
+	s.refused, s.refusing = errors.New("the webhook denied the request"), "web-a"
+	s.act(path, nil)
+	page := s.page(path, http.StatusOK)
+	s.has(page, "service/web was changed. service/web-a was not changed: the webhook denied the request service/web-b was not changed: it was not tried after this failure. Applied.", "Try again")
+	if want := `href="/actions/demo/web/promote?all-services=on&amp;version=v2"`; !strings.Contains(page, want) {
+		t.Errorf("no link to try again: no %s in\n%s", want, page)
+	}
+}
+
+// Messages name what the form has, not the flags of the command line.
+func TestMessagesNameTheFieldsOfTheForm(t *testing.T) {
+	t.Parallel()
+	s := opened(t)
+	s.others = []string{"web-internal"}
+	flag := regexp.MustCompile(`(?:^| )--(?:pending|all-services|retry|to|steps|interval|check|min-requests|deadline)\b`)
+	for name, c := range map[string]struct {
+		action diagnose.Action
+		form   url.Values
+		want   string
+	}{
+		"an unknown version":  {diagnose.ActionPromote, url.Values{"version": {"v9"}}, `"Accept a version that has no pods yet" writes the name anyway`},
+		"a weight":            {diagnose.ActionPromote, url.Values{"version": {"v2=10"}}, `"v2=10" names a weight; to share requests: choose "Shift traffic"`},
+		"a policy":            {diagnose.ActionPromote, url.Values{"other": {"@hghest"}}, "Example: @highest"},
+		"steps":               {diagnose.ActionCanary, url.Values{"version": {"v2"}, "steps": {"50,5"}}, `"Steps" = 50,5: `},
+		"an interval":         {diagnose.ActionCanary, url.Values{"version": {"v2"}, "interval": {"5"}}, `"Step duration" = 5: `},
+		"a version of no pod": {diagnose.ActionCanary, url.Values{"other": {"a b"}}, `"Version" = a b: `},
+		"auto":                {diagnose.ActionCanary, url.Values{"version": {"auto"}, "retry": {"on"}}, `Auto starts no canary now: clear "Start even if this version already had a canary that ended"`},
+		"a retry":             {diagnose.ActionCanary, url.Values{"version": {"v2"}, "retry": {"on"}}, `To start one, choose "Start a canary"`},
+		"a past decision":     {diagnose.ActionUndo, url.Values{"to": {"x"}}, `"Return to" = x: expected 1 for the last decision`},
+	} {
+		w := s.act("/actions/demo/web/"+string(c.action), c.form)
+		text := html.UnescapeString(textOf(regexp.MustCompile(`(?s)id="problem">(.*?)</p>`).FindString(w.Body.String())))
+		if w.Code != http.StatusUnprocessableEntity || !strings.Contains(text, c.want) || flag.MatchString(text) {
+			t.Errorf("%s: %d %s, want %s", name, w.Code, text, c.want)
+		}
+	}
+	s.has(s.page(s.previewed(diagnose.ActionPromote, url.Values{"version": {"v2"}}), http.StatusOK), "To change them too, select &#34;Also change the other Services that select the same pods&#34;.")
+}
+
+// Each field that messages name exists on its form, with this label.
+func TestInputsAreLabels(t *testing.T) {
+	t.Parallel()
+	s := opened(t)
+	s.others = []string{"web-internal"}
+	forms := ""
+	for _, action := range []diagnose.Action{diagnose.ActionShift, diagnose.ActionPromote, diagnose.ActionCanary} {
+		forms += textOf(s.page("/actions/demo/web/"+string(action), http.StatusOK))
+	}
+	for name, label := range inputs {
+		if name != fieldTo && !strings.Contains(forms, label) { // without a past decision, undo has no such field
+			t.Errorf("no form has %q", label)
+		}
 	}
 }
 
@@ -207,6 +270,7 @@ func TestValuesOfAFormSurviveIt(t *testing.T) {
 		if err != nil {
 			t.Errorf("%s: %v", path, err)
 		}
+		got.Inputs = nil
 		if diff := cmp.Diff(want, got); diff != "" {
 			t.Errorf("%s, -want +got:\n%s", path, diff)
 		}

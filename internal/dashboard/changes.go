@@ -39,11 +39,8 @@ func (p *preview) result() *outcome { return p.done.Load() }
 
 func (p *preview) finish(done *outcome) { p.done.Store(done) }
 
-// outcome is what was written.
-type outcome struct {
-	written []string // the Services
-	failed  string   // why another one was not
-}
+// outcome is what was written, and what was not.
+type outcome struct{ writes []diagnose.WriteResult }
 
 // previews keeps previews for previewTime. The zero value is ready to use.
 type previews struct {

@@ -18,10 +18,11 @@ import (
 
 // Options configure a Server.
 type Options struct {
-	Address  string // host:port that the Server listens on; requests to any other host are refused
-	Scope    string // what the pages show: "namespace demo", "all namespaces"
-	Cluster  string // the context of the kubeconfig; empty if it has no name
-	ReadOnly bool   // offer and accept no actions
+	Address  string                // host:port that the Server listens on; requests to any other host are refused
+	Scope    string                // what the pages show: "namespace demo", "all namespaces"
+	Cluster  string                // the context of the kubeconfig; empty if it has no name
+	Flags    diagnose.ClusterFlags // that the user selected the cluster with; the commands on the pages have them, too
+	ReadOnly bool                  // offer and accept no actions
 	Data     Data
 	Actions  Actions // nil for no actions
 	Now      func() time.Time
@@ -110,12 +111,12 @@ func New(options Options) (*Server, error) {
 	if ip := net.ParseIP(host); ip == nil || !ip.IsLoopback() {
 		return nil, errors.New("the dashboard serves a loopback address only, not " + options.Address)
 	}
-	templates, err := parsePages()
-	if err != nil {
-		return nil, err
-	}
 	if options.Now == nil {
 		options.Now = time.Now
+	}
+	templates, err := parsePages(options)
+	if err != nil {
+		return nil, err
 	}
 	if options.Actions == nil {
 		options.ReadOnly = true

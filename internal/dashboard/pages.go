@@ -16,6 +16,8 @@ import (
 	"regexp"
 	"strings"
 	"time"
+
+	"outrigger.dev/outrigger/internal/diagnose"
 )
 
 //go:embed pages static
@@ -71,12 +73,15 @@ type pages struct{ byName map[string]*template.Template }
 // shared are the files that define templates for several pages.
 var shared = []string{"pages/layout.html", "pages/parts.html", "pages/actions.html"}
 
-func parsePages() (*pages, error) {
+func parsePages(options Options) (*pages, error) {
 	names, err := fs.Glob(files, "pages/*.html")
 	if err != nil {
 		return nil, err
 	}
-	base, err := template.New("").Option("missingkey=error").Funcs(functions).ParseFS(files, shared...)
+	base, err := template.New("").Option("missingkey=error").Funcs(functions).Funcs(template.FuncMap{
+		"complete": options.Flags.Complete, "completeIn": options.Flags.CompleteIn,
+		"isPast": func(at time.Time) bool { return !at.After(options.Now()) },
+	}).ParseFS(files, shared...)
 	if err != nil {
 		return nil, err
 	}
@@ -107,9 +112,11 @@ var functions = template.FuncMap{
 	"isoTime":      func(at time.Time) string { return at.UTC().Format(time.RFC3339) },
 	"clockTime":    func(at time.Time) string { return at.UTC().Format("2006-01-02 15:04:05") + " UTC" },
 	"join":         strings.Join,
-	"advice":       adviceParts,
+	"sentence":     sentence,
+	"parts":        diagnose.SplitCommands,
 	"plural":       plural,
 	"windowText":   windowText,
+	"label":        func(name string) string { return inputs[name] },
 }
 
 func plural(count int, one, many string) string {
@@ -125,38 +132,16 @@ func workloadPath(namespace, workload string) string {
 	return "/injection/" + url.PathEscape(namespace) + "/" + url.PathEscape(kind) + "/" + url.PathEscape(name)
 }
 
-// part is a piece of an advice.
-type part struct {
-	Text      string
-	IsCommand bool
-}
+// firstWord finds a word in lowercase that begins a text. Names that contain anything else, such as service/web and v2, are no words.
+var firstWord = regexp.MustCompile(`^[a-z]+(?:[ ,:;.]|$)`)
 
-// commandStart finds a command in an advice, which ends at the end of the sentence.
-var (
-	commandStart = regexp.MustCompile("(?:^|[:(] ?|`|, or )((?:kubectl|outrigger|helm|istioctl) [a-z-])")
-	sentenceEnd  = regexp.MustCompile("`|\\.? [A-Z][a-z]+ |, or |, then |\\.$|$")
-)
-
-// adviceParts splits an advice into text and the commands that it contains.
-func adviceParts(text string) []part {
-	var out []part
-	add := func(text string, isCommand bool) {
-		if strings.TrimSpace(text) != "" {
-			out = append(out, part{text, isCommand})
-		}
+// sentence begins a text with a capital letter: errors and reasons begin with a lowercase one. Commands are unchanged.
+func sentence(text string) string {
+	parts := diagnose.SplitCommands(text)
+	if len(parts) == 0 || parts[0].IsCommand || !firstWord.MatchString(text) {
+		return text
 	}
-	for {
-		at := commandStart.FindStringSubmatchIndex(text)
-		if at == nil {
-			add(text, false)
-			return out
-		}
-		add(strings.TrimSuffix(text[:at[2]], "`"), false)
-		text = text[at[2]:]
-		end := sentenceEnd.FindStringIndex(text)
-		add(strings.TrimSpace(text[:end[0]]), true)
-		text = strings.TrimPrefix(text[end[0]:], "`")
-	}
+	return strings.ToUpper(text[:1]) + text[1:]
 }
 
 // render writes a page. A template that fails is a bug, and shows nothing of the page.

@@ -5,15 +5,15 @@ package dashboard
 import (
 	"errors"
 	"fmt"
+	"html"
 	"net/http"
+	"net/url"
 	"reflect"
 	"regexp"
 	"runtime"
 	"strings"
 	"testing"
 	"time"
-
-	"github.com/google/go-cmp/cmp"
 
 	"outrigger.dev/outrigger/internal/diagnose"
 )
@@ -181,7 +181,7 @@ func TestServicePage(t *testing.T) {
 	if want := `<code>kubectl annotate service -n demo web outrigger.dev/weights=v1=90,v2=10 --overwrite</code>`; !strings.Contains(page, want) {
 		t.Errorf("the fix cannot be copied: no %s in\n%s", want, page)
 	}
-	s.has(s.page("/services/demo/none", http.StatusNotFound), "namespace demo has no Service none")
+	s.has(s.page("/services/demo/none", http.StatusNotFound), "Namespace demo has no Service none")
 }
 
 // A Service with nothing but a name shows what is absent, not a blank page.
@@ -201,9 +201,9 @@ func TestMissingPermissionIsNamed(t *testing.T) {
 	s.denied = "no permission to patch Service demo/web"
 	s.services["demo/web"] = web()
 	s.services["demo/web"].Notes = []string{"You have no permission to read Events."}
-	s.has(s.page("/services/demo/web", http.StatusOK), "no permission to patch Service demo/web", "You have no permission to read Events.")
+	s.has(s.page("/services/demo/web", http.StatusOK), "No permission to patch Service demo/web", "You have no permission to read Events.")
 	s.failure = &Error{http.StatusForbidden, errors.New("no permission to list Services in namespace demo")}
-	s.has(s.page("/services/demo/other", http.StatusForbidden), "no permission to list Services in namespace demo")
+	s.has(s.page("/services/demo/other", http.StatusForbidden), "No permission to list Services in namespace demo")
 }
 
 func TestInjectionPages(t *testing.T) {
@@ -352,24 +352,90 @@ func TestPagesHaveNoInlineScriptOrStyle(t *testing.T) {
 	}
 }
 
-func TestAdviceParts(t *testing.T) {
+// An error or a reason begins with a capital letter on a page, unless it begins with a name or a command.
+func TestSentencesBeginWithACapitalLetter(t *testing.T) {
 	t.Parallel()
-	command := func(text string) part { return part{text, true} }
-	text := func(text string) part { return part{text, false} }
-	for advice, want := range map[string][]part{
-		"Correct or remove them.": {text("Correct or remove them.")},
-		"Example: kubectl annotate service -n demo web outrigger.dev/weights=blue=90,green=10 --overwrite.": {
-			text("Example: "), command("kubectl annotate service -n demo web outrigger.dev/weights=blue=90,green=10 --overwrite"), text("."),
-		},
-		"To continue: outrigger canary web --resume -n demo": {text("To continue: "), command("outrigger canary web --resume -n demo")},
-		"kubectl rollout restart deployment/web -n demo":     {command("kubectl rollout restart deployment/web -n demo")},
-		"It stays at this step. `outrigger status` lists what to fix.": {
-			text("It stays at this step. "), command("outrigger status"), text(" lists what to fix."),
-		},
+	for text, want := range map[string]string{
+		"": "",
+		"no permission to patch Service demo/web": "No permission to patch Service demo/web",
+		"warning: canary v2 was aborted":          "Warning: canary v2 was aborted",
+		"cannot":                                  "Cannot",
+		"service/web returns to v1":               "service/web returns to v1",
+		"v2 has a problem":                        "v2 has a problem",
+		"error-rate 5% (<1%)":                     "error-rate 5% (<1%)",
+		"kubectl get pods -n demo":                "kubectl get pods -n demo",
+		`"v2=1" names a weight`:                   `"v2=1" names a weight`,
+		"Service web has no canary":               "Service web has no canary",
+		"été":                                     "été",
 	} {
-		if diff := cmp.Diff(want, adviceParts(advice)); diff != "" {
-			t.Errorf("%s: -want +got:\n%s", advice, diff)
+		if got := sentence(text); got != want {
+			t.Errorf("%q, want %q", got, want)
 		}
+	}
+}
+
+// aCommand is how a command begins in texts of the pages.
+var aCommand = regexp.MustCompile(`(?:kubectl|outrigger) (?:annotate|canary|cluster-info|dashboard|describe|enable|explain|get|label|promote|rollout|shift|status|undo)\b`)
+
+// A command that is copied from a page acts on the cluster that the page shows.
+func TestCommandsOnPagesHaveTheFlagsOfTheCluster(t *testing.T) {
+	t.Parallel()
+	s := newStage(t, func(o *Options) { o.Flags = diagnose.ClusterFlags{{Name: "context", Value: "my cluster"}} }).open()
+	const flag = "'--context=my cluster'"
+	one := web()
+	one.Routing = "off: namespace demo has no label that requests routes. To change that: outrigger enable demo"
+	one.Skipped = "It is headless. Example: kubectl get service web -n demo."
+	one.Canary.Reason = "the route was edited by hand. To continue: outrigger canary web --resume -n demo"
+	one.Explanation = []diagnose.Paragraph{{Heading: "Canary", Rows: [][]string{{"Next", "It stays at this step. To continue: outrigger canary web --resume -n demo"}}}}
+	one.Events[0].Message = "Canary v2 was aborted. To start it again: outrigger canary web --retry -n demo."
+	one.Notes = []string{"You have no permission. To see it: kubectl get pods -n demo"}
+	s.services["demo/web"] = one
+	report := reportOf(one.ServiceStatus)
+	report.Frozen = "Routes are frozen. To see it: outrigger status"
+	report.NotRunning = "No controller runs. To see why: kubectl get pods -n outrigger-system"
+	report.Certificates = []diagnose.CertificateStatus{{Webhook: "outrigger", Problem: "it has expired"}}
+	report.Namespaces[0].Problems = one.Problems
+	s.coverage.Workloads = []diagnose.WorkloadCoverage{{Namespace: "demo", Workload: "Deployment/web-v1", State: "missing", Pods: []string{"a"}, Of: 1, Command: "kubectl rollout restart deployment/web-v1 -n demo"}}
+	s.explained = &Explanation{InjectionExplanation: diagnose.InjectionExplanation{Kind: "Deployment", Namespace: "demo", Name: "web", Change: []string{"kubectl label namespace demo istio-injection=enabled"}}}
+	s.Update(report, nil)
+	s.Update(nil, errors.New("the cluster is unreachable. To test the connection: kubectl cluster-info "+flag))
+	preview := s.previewed(diagnose.ActionShift, url.Values{"version": {"v1", "v2"}, "weight": {"90", "10"}})
+	for path, commands := range map[string]int{"/": 5, "/services/demo/web": 10, "/injection": 4, "/injection/demo/Deployment/web": 5, preview: 5, "/services/demo/none": 3} {
+		text := html.UnescapeString(textOf(s.do(s.request(http.MethodGet, path, nil)).Body.String()))
+		if got, with := len(aCommand.FindAllString(text, -1)), strings.Count(text, flag); got < commands || with != got {
+			t.Errorf("%s has %d commands, want at least %d; %d have the flag:\n%s", path, got, commands, with, text)
+		}
+	}
+}
+
+// The layout reads the fields of view: a field of a page with the same name would hide one, as an outage while a preview is open showed.
+func TestPagesHideNoFieldOfTheLayout(t *testing.T) {
+	t.Parallel()
+	fields := reflect.VisibleFields(reflect.TypeFor[view]())
+	for _, page := range []any{overviewPage{}, servicePage{}, actionPage{}, changePage{}, injectionPage{}, explainPage{}, failedPage{}, refusedPage{}} {
+		for _, field := range fields {
+			if found, _ := reflect.TypeOf(page).FieldByName(field.Name); len(found.Index) != 2 {
+				t.Errorf("%T has its own field %s", page, field.Name)
+			}
+		}
+	}
+}
+
+// A change whose time has come is due: no page shows the past as the future.
+func TestNextChangeIsNotInThePast(t *testing.T) {
+	t.Parallel()
+	s := newStage(t).open()
+	s.services["demo/web"] = web()
+	page := s.page("/services/demo/web", http.StatusOK)
+	s.has(page, "Next change 2026-01-02 12:01:00 UTC", "Next step 2026-01-02 12:01:00 UTC at the earliest")
+	if !strings.Contains(page, `<time datetime="2026-01-02T12:01:00Z" data-due>`) {
+		t.Errorf("the script does not know that it is a time to come:\n%s", page)
+	}
+	s.now = noon.Add(time.Minute)
+	s.has(s.page("/services/demo/web", http.StatusOK), "Next change now", "Next step when its checks pass")
+	s.services["demo/web"].Canary.Paused = true
+	if text := textOf(s.page("/services/demo/web", http.StatusOK)); strings.Contains(text, "Next step") {
+		t.Errorf("a paused canary has a next step: %s", text)
 	}
 }
 

@@ -135,7 +135,7 @@ func TestOutageKeepsTheLastData(t *testing.T) {
 	s.now = noon.Add(2 * time.Minute)
 	s.Update(nil, s.failure)
 	for path, data := range paths {
-		s.has(s.page(path, http.StatusOK), data, "The cluster has been unavailable since 2026-01-02 12:01:00 UTC", "This page shows data from 2026-01-02 12:00:00 UTC", "the cluster is unreachable")
+		s.has(s.page(path, http.StatusOK), data, "The cluster has been unavailable since 2026-01-02 12:01:00 UTC", "This page shows data from 2026-01-02 12:00:00 UTC", "The cluster is unreachable")
 	}
 	s.page("/services/demo/other", http.StatusBadGateway) // it was never read
 	s.failure = nil

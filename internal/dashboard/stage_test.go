@@ -37,16 +37,22 @@ type stage struct {
 	denied    string   // why there are no actions
 	acted     int      // how often an action was passed on
 	refused   error    // of all writes
+	refusing  string   // the Service whose writes are refused; empty for all
+	others    []string // Services that select the same pods
 	written   []string // annotations of Services, "(dry run)" behind those that were not written
 
 	cookie    *http.Cookie
 	formToken string
 }
 
-func newStage(t *testing.T) *stage {
+func newStage(t *testing.T, change ...func(*Options)) *stage {
 	t.Helper()
 	s := &stage{t: t, now: noon, services: map[string]*Service{}, coverage: &diagnose.CoverageReport{}}
-	server, err := New(Options{Address: address, Scope: "all namespaces", Cluster: "kind", Data: s, Actions: s, Now: func() time.Time { return s.now }})
+	options := Options{Address: address, Scope: "all namespaces", Cluster: "kind", Data: s, Actions: s, Now: func() time.Time { return s.now }}
+	for _, one := range change {
+		one(&options)
+	}
+	server, err := New(options)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -86,7 +92,11 @@ func (s *stage) Facts(_ context.Context, namespace, name string) (diagnose.Actio
 	if _, err := s.Service(s.t.Context(), namespace, name); err != nil {
 		return diagnose.ActionFacts{}, nil, err
 	}
-	return diagnose.ActionFacts{Main: routed(namespace, name), Gaps: diagnose.Gaps{}, SystemNamespace: "outrigger-system", Now: s.now}, nil, nil
+	var others []routing.Observed
+	for _, other := range s.others {
+		others = append(others, routed(namespace, other))
+	}
+	return diagnose.ActionFacts{Main: routed(namespace, name), Others: others, Gaps: diagnose.Gaps{}, SystemNamespace: "outrigger-system", Now: s.now}, nil, nil
 }
 
 // Write implements Actions.
@@ -95,7 +105,7 @@ func (s *stage) Write(_ context.Context, service diagnose.Forecast, isDryRun boo
 	if isDryRun {
 		line += " (dry run)"
 	}
-	if s.refused != nil {
+	if s.refused != nil && (s.refusing == "" || s.refusing == service.Observed.Service.Name) {
 		return s.refused
 	}
 	s.written = append(s.written, line)

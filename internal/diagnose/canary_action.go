@@ -3,7 +3,6 @@
 package diagnose
 
 import (
-	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -18,10 +17,10 @@ import (
 // A new decided-at decides about the default and the weights again, also where a canary has superseded them. So the decisions here set it
 // only where the planner requires it: to retry a canary, to resume one whose route was edited, and to choose another default.
 
-// CanaryStart returns the decision to start a canary with these annotations. isRetry allows a canary that has ended before.
-func CanaryStart(observed routing.Observed, annotations map[string]string, isPendingAllowed, isRetry bool, now time.Time) (Decision, error) {
-	version := annotations[api.AnnotationCanary]
-	d := Decision{Service: observed.Service.Name, Annotations: annotations, AllowPending: isPendingAllowed, KeepsDecidedAt: true, OneService: true}
+// canaryStart returns the decision to start the canary of the request. Only a retry starts one that has ended before.
+func (r Request) canaryStart(observed routing.Observed, now time.Time) (Decision, error) {
+	annotations, version, isRetry := r.canaryAnnotations(), r.Version, r.Action == ActionCanaryRetry
+	d := Decision{Service: observed.Service.Name, Annotations: annotations, AllowPending: r.AllowPending, KeepsDecidedAt: true, OneService: true, Inputs: r.Inputs}
 	if version == api.CanaryAuto {
 		if slices.Contains(routing.KnownVersions(observed), version) {
 			return d, fmt.Errorf("service %s has a version named %q, and %s=%s means each new version, not this one; nothing was written. To roll it out, give it another value of the label %s",
@@ -43,25 +42,26 @@ func CanaryStart(observed routing.Observed, annotations map[string]string, isPen
 		return d, fmt.Errorf("canary %s of service %s has not ended (%s). To retry %s, end it first: %s", ended.Version, d.Service, ended.State, version, canaryCommand(observed.Service, "--abort"))
 	case ended == nil || !ended.HasEnded():
 		if isRetry {
-			return d, notEnded(d.Service, version, c)
+			return d, notEnded(d, version, c)
 		}
 		return d, nil
 	case !isRetry:
-		return d, fmt.Errorf("canary %s of service %s does not start again by itself, because it has ended before (%s). To start it again, add --retry", version, d.Service, ended.end())
+		return d, fmt.Errorf("canary %s of service %s does not start again by itself, because it has ended before (%s). To start it again, %s", version, d.Service, ended.end(), r.Inputs.set("retry"))
 	}
 	annotations[api.AnnotationDecidedAt] = decidedAfter(ended.Since, now)
 	return d, retryable(observed, *ended, now)
 }
 
 // notEnded returns the error for a retry of a canary that has not ended, or that never was.
-func notEnded(service, version string, c *CanaryStatus) error {
+func notEnded(d Decision, version string, c *CanaryStatus) error {
+	omit := d.Inputs.omit("retry")
 	switch {
 	case c == nil:
-		return fmt.Errorf("no canary %s of service %s has ended; there is nothing to retry. To start one, leave out --retry", version, service)
+		return fmt.Errorf("no canary %s of service %s has ended; there is nothing to retry. To start one, %s", version, d.Service, d.Inputs.form("canary", omit))
 	case c.IsProgressing():
-		return fmt.Errorf("canary %s of service %s has not ended: it is at %s. To change its settings, name the version and leave out --retry", version, service, c.Position())
+		return fmt.Errorf("canary %s of service %s has not ended: it is at %s. To change its settings, %s", version, d.Service, c.Position(), d.Inputs.form("canary", "name the version and "+omit))
 	}
-	return fmt.Errorf("canary %s of service %s has not started: it waits for %s. To change its settings, name the version and leave out --retry", version, service, c.Reason)
+	return fmt.Errorf("canary %s of service %s has not started: it waits for %s. To change its settings, %s", version, d.Service, c.Reason, d.Inputs.form("canary", "name the version and "+omit))
 }
 
 // retryable returns an error for a canary that has succeeded and whose version is still the default: nothing would start.
@@ -76,9 +76,9 @@ func retryable(observed routing.Observed, c CanaryStatus, now time.Time) error {
 }
 
 // CanaryAction returns the decision of a command about the canary that a Service has: pause, resume, abort, promote, or retry.
-func CanaryAction(observed routing.Observed, action string, now time.Time) (Decision, error) {
+func CanaryAction(observed routing.Observed, action string, inputs Inputs, now time.Time) (Decision, error) {
 	service := observed.Service
-	d := Decision{Service: service.Name, KeepsDecidedAt: true, OneService: true}
+	d := Decision{Service: service.Name, KeepsDecidedAt: true, OneService: true, Inputs: inputs}
 	c, _ := CanaryOf(observed, now)
 	if action == "retry" && c == nil {
 		c = lastEnded(observed, now)
@@ -87,7 +87,7 @@ func CanaryAction(observed routing.Observed, action string, now time.Time) (Deci
 	case c == nil:
 		return d, fmt.Errorf("service %s has no canary. To start one: %s", service.Name, canaryCommand(service, "VERSION"))
 	case action == "retry" && !c.HasEnded():
-		return d, notEnded(service.Name, c.Version, c)
+		return d, notEnded(d, c.Version, c)
 	case action != "retry" && c.HasEnded():
 		return d, fmt.Errorf("canary %s of service %s has ended (%s); there is nothing to %s", c.Version, service.Name, c.end(), action)
 	}
@@ -210,8 +210,8 @@ func canaryCommand(service *corev1.Service, argument string) string {
 	return "outrigger canary " + service.Name + " " + argument + " -n " + service.Namespace
 }
 
-// CheckCanary returns an error if an annotation of a canary is invalid. names are how messages name the annotations.
-func CheckCanary(limits api.RouteLimits, annotations, names map[string]string) error {
+// CheckCanary returns an error if an annotation of a canary is invalid. input is how messages call an annotation with its value.
+func CheckCanary(limits api.RouteLimits, annotations map[string]string, input func(key, text string) string) error {
 	service := &corev1.Service{}
 	setAnnotations(service, annotations)
 	_, problems := limits.IntentOf(service, &corev1.Namespace{}, nil)
@@ -219,7 +219,7 @@ func CheckCanary(limits api.RouteLimits, annotations, names map[string]string) e
 		for key, text := range annotations {
 			if p.Field == api.AnnotationField(key) && text != "" {
 				message, _, _ := strings.Cut(p.Message, ". No canary starts") // nothing is written
-				return fmt.Errorf("%s=%s: %s", cmp.Or(names[key], key), text, strings.TrimPrefix(message, "Invalid value: "))
+				return fmt.Errorf("%s: %s", input(key, text), strings.TrimPrefix(message, "Invalid value: "))
 			}
 		}
 	}

@@ -78,7 +78,7 @@ func describeOthers(facts ActionFacts, d Decision) []string {
 	case len(out) > 0 && d.OneService:
 		out = append(out, "    This does not change them.")
 	case len(out) > 0:
-		out = append(out, "    This does not change them. To change them too, add --all-services.")
+		out = append(out, "    This does not change them. To change them too, "+d.Inputs.set("all-services")+".")
 	}
 	return out
 }

@@ -183,14 +183,14 @@ func TestOffers(t *testing.T) {
 		ActionCanaryPause: noCanary, ActionCanaryResume: noCanary, ActionCanaryAbort: noCanary, ActionCanaryPromote: noCanary, ActionCanaryRetry: noCanary,
 		ActionUndo: "service demo/app has no earlier decision to return to; v1 is the first recorded decision",
 	}
-	if diff := cmp.Diff(want, absent(OffersOf(facts, ""))); diff != "" {
+	if diff := cmp.Diff(want, absent(OffersOf(facts, "", nil))); diff != "" {
 		t.Errorf("-want +got:\n%s", diff)
 	}
-	if got := absent(OffersOf(facts, "you may not")); len(got) != len(Actions()) || got[ActionShift] != "you may not" {
+	if got := absent(OffersOf(facts, "you may not", nil)); len(got) != len(Actions()) || got[ActionShift] != "you may not" {
 		t.Errorf("%q", got)
 	}
 	paused := map[string]string{api.AnnotationCanary: "v2", api.AnnotationCanaryPaused: "true"}
-	got := absent(OffersOf(factsOf(serviceWith(t, paused)), ""))
+	got := absent(OffersOf(factsOf(serviceWith(t, paused)), "", nil))
 	if got[ActionCanaryPause] != "its annotations already have these values: pause would change nothing" || got[ActionCanaryResume] != "" || got[ActionCanaryAbort] != "" {
 		t.Errorf("%q", got)
 	}

@@ -158,8 +158,8 @@ func hasAnnotations(service *corev1.Service, wanted map[string]string) bool {
 func unknownVersion(observed routing.Observed, d Decision, name string, known []string, gaps Gaps) error {
 	there := "none of its pods has the label " + observed.Intent.VersionLabel
 	if gaps.Hides(observed.Service.Namespace, "Pod") {
-		return fmt.Errorf("no permission to list Pods in namespace %s, so it is unknown whether service %s has version %s. --pending writes the name anyway; it takes effect when its pods are ready",
-			observed.Service.Namespace, observed.Service.Name, name)
+		return fmt.Errorf("no permission to list Pods in namespace %s, so it is unknown whether service %s has version %s. %s writes the name anyway; it takes effect when its pods are ready",
+			observed.Service.Namespace, observed.Service.Name, name, d.Inputs.name("pending"))
 	}
 	if len(known) > 0 {
 		there = "it has " + strings.Join(known, ", ")
@@ -178,8 +178,8 @@ func unknownVersion(observed routing.Observed, d Decision, name string, known []
 		}
 		example = fmt.Sprintf(". Example: outrigger %s %s %s -n %s", command, observed.Service.Name, shares, observed.Service.Namespace)
 	}
-	return fmt.Errorf("service %s/%s has no version %s; %s. --pending writes the name anyway; it takes effect when its pods are ready%s",
-		observed.Service.Namespace, observed.Service.Name, name, there, example)
+	return fmt.Errorf("service %s/%s has no version %s; %s. %s writes the name anyway; it takes effect when its pods are ready%s",
+		observed.Service.Namespace, observed.Service.Name, name, there, d.Inputs.name("pending"), example)
 }
 
 // WithoutDelays removes the delays between a decision and its route, so that a plan shows the final route.
@@ -257,15 +257,15 @@ func readyNotes(observed routing.Observed, names []string) []string {
 		pods, ready := podsOf(observed, name)
 		switch {
 		case pods == 0 && hasShare(observed, name):
-			out = append(out, name+" has no pods; its share of the requests fails until one is ready")
+			out = append(out, "version "+name+" has no pods; its share of the requests fails until one is ready")
 		case ready == 0 && hasShare(observed, name):
-			out = append(out, fmt.Sprintf("%s: 0 of %d pods ready; its share of the requests fails until one is", name, pods))
+			out = append(out, fmt.Sprintf("version %s: 0 of %d pods ready; its share of the requests fails until one is", name, pods))
 		case pods == 0:
-			out = append(out, name+" has no pods; until some are ready, the current route is unchanged")
+			out = append(out, "version "+name+" has no pods; until some are ready, the current route is unchanged")
 		case ready == 0:
-			out = append(out, fmt.Sprintf("%s: 0 of %d pods ready; until some are, a greater share of it is pending", name, pods))
+			out = append(out, fmt.Sprintf("version %s: 0 of %d pods ready; until some are, a greater share of it is pending", name, pods))
 		case ready < pods:
-			out = append(out, fmt.Sprintf("%s: %d of %d pods ready", name, ready, pods))
+			out = append(out, fmt.Sprintf("version %s: %d of %d pods ready", name, ready, pods))
 		}
 	}
 	return out

@@ -111,17 +111,17 @@ func TestForecastDecision(t *testing.T) {
 		}},
 		"promote a version without pods": {decision: pending(promotionOf("v9")), want: []string{
 			"service/app: v1=100 -> v9=100 when v9 has a ready pod",
-			"    v9 has no pods; until some are ready, the current route is unchanged",
+			"    version v9 has no pods; until some are ready, the current route is unchanged",
 			"kubectl annotate service -n demo app " + decidedAt + " outrigger.dev/default-version=v9 outrigger.dev/weights- --overwrite",
 		}},
 		"shift to a version without ready pods": {change: losePods("v2"), decision: shiftTo("v1=50,v2=50", "v1", "v2"), want: []string{
 			"service/app: v1=100 -> v1=50 v2=50 when v2 has a ready pod",
-			"    v2: 0 of 1 pods ready; until some are, a greater share of it is pending",
+			"    version v2: 0 of 1 pods ready; until some are, a greater share of it is pending",
 			"kubectl annotate service -n demo app " + decidedAt + " outrigger.dev/weights=v1=50,v2=50 --overwrite",
 		}},
 		"a version in the route that lost its pods": {change: losePods("v1"), decision: shiftTo("v1=50,v2=50", "v1", "v2"), want: []string{
 			"service/app: v1=100 -> v1=50 v2=50",
-			"    v1: 0 of 1 pods ready; its share of the requests fails until one is",
+			"    version v1: 0 of 1 pods ready; its share of the requests fails until one is",
 			"    DefaultVersionGone: The default, v1, has no ready pod. Its route is kept, so requests fail until a pod is ready.",
 			"kubectl annotate service -n demo app " + decidedAt + " outrigger.dev/weights=v1=50,v2=50 --overwrite",
 		}},

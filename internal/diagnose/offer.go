@@ -14,13 +14,14 @@ type Offer struct {
 	Unavailable string // why it cannot be requested; empty if it can
 }
 
-// OffersOf returns all actions for a Service. denied is the reason why the user may not change the Service, or "".
-func OffersOf(facts ActionFacts, denied string) []Offer {
+// OffersOf returns all actions for a Service. denied is the reason why the user may not change the Service, or "". inputs are how reasons
+// call what a request has.
+func OffersOf(facts ActionFacts, denied string, inputs Inputs) []Offer {
 	var out []Offer
 	for _, action := range Actions() {
 		unavailable := denied
 		if unavailable == "" {
-			unavailable = whyUnavailable(action, facts)
+			unavailable = whyUnavailable(Request{Action: action, Service: facts.Main.Service.Name, Inputs: inputs}, facts)
 		}
 		out = append(out, Offer{action, unavailable})
 	}
@@ -28,9 +29,8 @@ func OffersOf(facts ActionFacts, denied string) []Offer {
 }
 
 // whyUnavailable returns why every request of this action is rejected, or "" if a request can succeed.
-func whyUnavailable(action Action, facts ActionFacts) string {
-	r := Request{Action: action, Service: facts.Main.Service.Name}
-	switch action {
+func whyUnavailable(r Request, facts ActionFacts) string {
+	switch r.Action {
 	case ActionShift, ActionPromote:
 		known := routing.KnownVersions(facts.Main)
 		if len(known) == 0 {
@@ -41,6 +41,9 @@ func whyUnavailable(action Action, facts ActionFacts) string {
 		if len(routing.KnownVersions(facts.Main)) == 0 {
 			return "none of its pods has the label " + facts.Main.Intent.VersionLabel
 		}
+		if err := r.mayReadRoutes(facts); err != nil {
+			return err.Error()
+		}
 		if err := r.mayStartCanary(facts); err != nil {
 			return err.Error()
 		}
@@ -50,8 +53,8 @@ func whyUnavailable(action Action, facts ActionFacts) string {
 	switch {
 	case err != nil:
 		return err.Error()
-	case len(change.Writes()) == 0 && action.OfCanary() != "":
-		return fmt.Sprintf("its annotations already have these values: %s would change nothing", action.OfCanary())
+	case len(change.Writes()) == 0 && r.Action.OfCanary() != "":
+		return fmt.Sprintf("its annotations already have these values: %s would change nothing", r.Action.OfCanary())
 	}
 	return ""
 }

@@ -5,6 +5,7 @@ package diagnose
 import (
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -21,12 +22,13 @@ type Undo struct {
 }
 
 // UndoOf returns the decision that returns to a past one: the one with number to, or with to=0 the one before the last change. It
-// returns an error if that decision does not exist or can no longer be written.
-func UndoOf(observed routing.Observed, to int, now time.Time) (Undo, error) {
-	out := Undo{Decision: Decision{Service: observed.Service.Name}}
+// returns an error if that decision does not exist or can no longer be written. inputs are how messages call to.
+func UndoOf(observed routing.Observed, to int, inputs Inputs, now time.Time) (Undo, error) {
+	out := Undo{Decision: Decision{Service: observed.Service.Name, Inputs: inputs}}
 	decisions := routing.Decisions(observed, now)
 	if len(decisions) == 0 {
-		return out, fmt.Errorf("service %s/%s has no decision to return to: Outrigger has recorded none. To decide: outrigger shift or outrigger promote", observed.Service.Namespace, observed.Service.Name)
+		return out, fmt.Errorf("service %s/%s has no decision to return to: Outrigger has recorded none. To decide: outrigger promote %s VERSION -n %s",
+			observed.Service.Namespace, observed.Service.Name, observed.Service.Name, observed.Service.Namespace)
 	}
 	current, waiting := decisions[0], pendingAnnotations(observed, now)
 	canary, _ := CanaryOf(observed, now)
@@ -39,12 +41,12 @@ func UndoOf(observed routing.Observed, to int, now time.Time) (Undo, error) {
 	case to == 0 && len(waiting) > 0:
 		out.Reason = fmt.Sprintf("service/%s stays at %s: %s is not in effect and is undone", observed.Service.Name, current, strings.Join(waiting, " and "))
 	case max(to, 1) >= len(decisions):
-		return out, noEarlier(observed, decisions, to)
+		return out, noEarlier(observed, decisions, inputs.Value("to", strconv.Itoa(to)))
 	default:
 		target = decisions[max(to, 1)]
 		out.Reason = fmt.Sprintf("service/%s returns to %s, which was in effect until %s", observed.Service.Name, target, target.Until.UTC().Format("2006-01-02T15:04:05Z"))
 	}
-	if err := returnable(observed, target); err != nil {
+	if err := returnable(observed, target, inputs); err != nil {
 		return out, err
 	}
 	if err := refuseAborted(observed, current, target, now); err != nil {
@@ -71,7 +73,7 @@ func UndoOf(observed routing.Observed, to int, now time.Time) (Undo, error) {
 
 // undoCanary returns the decision that ends a canary that progresses, which is the last change.
 func undoCanary(observed routing.Observed, canary CanaryStatus, current routing.Decision, now time.Time) (Undo, error) {
-	d, err := CanaryAction(observed, "abort", now)
+	d, err := CanaryAction(observed, "abort", nil, now)
 	return Undo{Decision: d, Reason: fmt.Sprintf("service/%s returns to %s: canary %s has not ended and is aborted at %d%%", observed.Service.Name, current.Default, canary.Version, canary.Percent)}, err
 }
 
@@ -98,8 +100,8 @@ func pendingAnnotations(observed routing.Observed, now time.Time) []string {
 	return out
 }
 
-// noEarlier returns an error that lists the recorded decisions.
-func noEarlier(observed routing.Observed, decisions []routing.Decision, to int) error {
+// noEarlier returns an error that lists the recorded decisions. input is what the user entered.
+func noEarlier(observed routing.Observed, decisions []routing.Decision, input string) error {
 	service := observed.Service.Namespace + "/" + observed.Service.Name
 	if len(decisions) == 1 {
 		return fmt.Errorf("service %s has no earlier decision to return to; %s is the first recorded decision", service, decisions[0])
@@ -108,13 +110,16 @@ func noEarlier(observed routing.Observed, decisions []routing.Decision, to int) 
 	for i, d := range decisions[1:] {
 		there = append(there, fmt.Sprintf("%d (%s)", i+1, d))
 	}
-	return fmt.Errorf("--to=%d: service %s has the earlier decisions %s", to, service, strings.Join(there, ", "))
+	return fmt.Errorf("%s: service %s has the earlier decisions %s", input, service, strings.Join(there, ", "))
 }
 
 // returnable returns an error if a decision can no longer be written.
-func returnable(observed routing.Observed, target routing.Decision) error {
+func returnable(observed routing.Observed, target routing.Decision, inputs Inputs) error {
 	service := observed.Service.Namespace + "/" + observed.Service.Name
 	others := fmt.Sprintf("To choose an older decision: outrigger status %s -n %s -o wide, then undo --to", observed.Service.Name, observed.Service.Namespace)
+	if inputs["to"] != "" {
+		others = "To choose an older decision, use " + inputs.name("to")
+	}
 	if target.IsTooLong {
 		return fmt.Errorf("service %s cannot return to %s. %s", service, target, others)
 	}

@@ -59,6 +59,8 @@ type Request struct {
 	AllowPending bool // accept versions that do not exist yet
 	AllServices  bool // also decide for the other Services that select the same pods
 	To           int  // of undo: the number of the past decision; 0 undoes the last change
+	// Inputs are how messages call these fields.
+	Inputs Inputs
 }
 
 // canarySettings are the names of the settings of a canary, by annotation.
@@ -70,13 +72,17 @@ var canarySettings = map[string]string{
 // CanarySettings returns the names of the settings of a canary, sorted.
 func CanarySettings() []string { return slices.Sorted(maps.Values(canarySettings)) }
 
-// canaryNames are how messages name the annotations of a canary: by their flags.
-func canaryNames() map[string]string {
-	out := map[string]string{api.AnnotationCanary: "VERSION"}
-	for annotation, name := range canarySettings {
-		out[annotation] = "--" + name
+// canaryInput returns how messages call an annotation of a canary with its value.
+func (r Request) canaryInput(annotation, text string) string {
+	switch name := canarySettings[annotation]; {
+	case name != "":
+		return r.Inputs.Value(name, text)
+	case annotation == api.AnnotationCanary && r.Inputs["version"] == "":
+		return "VERSION=" + text
+	case annotation == api.AnnotationCanary:
+		return r.Inputs.Value("version", text)
 	}
-	return out
+	return annotation + "=" + text
 }
 
 // Check returns an error if the request is invalid regardless of the state of the cluster.
@@ -91,7 +97,7 @@ func (r Request) Check() error {
 		_, err := r.promotion()
 		return err
 	case r.Action == ActionUndo && r.To < 0:
-		return fmt.Errorf("--to=%d: expected 1 for the last decision, 2 for the one before, and so on", r.To)
+		return fmt.Errorf("%s: expected 1 for the last decision, 2 for the one before, and so on", r.Inputs.Value("to", strconv.Itoa(r.To)))
 	case r.startsCanary():
 		return r.checkCanary()
 	}
@@ -127,19 +133,23 @@ func (r Request) promotion() (Decision, error) {
 	case r.Version == "":
 		return d, errors.New("name a version, such as v2")
 	case strings.Contains(r.Version, "="):
-		return d, fmt.Errorf("%q names a weight; to share requests: shift %s %s", r.Version, r.Service, r.Version)
+		return d, fmt.Errorf("%q names a weight; to share requests: %s", r.Version, r.Inputs.form("shift", "shift "+r.Service+" "+r.Version))
 	case !isPolicy:
 		d.Versions = []string{r.Version}
 	}
 	err := api.CheckDefaultVersion(r.Version)
 	if err != nil && isPolicy {
-		return d, fmt.Errorf("%w. Policies: @first, @lowest, @highest, @all. Example: promote %s @highest", err, r.Service)
+		example := "promote " + r.Service + " @highest"
+		if r.Inputs["version"] != "" {
+			example = "@highest"
+		}
+		return d, fmt.Errorf("%w. Policies: @first, @lowest, @highest, @all. Example: %s", err, example)
 	}
 	return d, err
 }
 
 func (r Request) decision() Decision {
-	return Decision{Service: r.Service, AllowPending: r.AllowPending, AllServices: r.AllServices}
+	return Decision{Service: r.Service, AllowPending: r.AllowPending, AllServices: r.AllServices, Inputs: r.Inputs}
 }
 
 // startsCanary reports whether the request names the canary to start.
@@ -153,7 +163,7 @@ func (r Request) checkCanary() error {
 	case r.Version == "":
 		return errors.New("name a version, such as v2")
 	case r.Version == api.CanaryAuto && r.Action == ActionCanaryRetry:
-		return errors.New("auto starts no canary now: omit --retry")
+		return fmt.Errorf("%s starts no canary now: %s", api.CanaryAuto, r.Inputs.omit("retry"))
 	}
 	for _, name := range slices.Sorted(maps.Keys(r.Settings)) {
 		if !slices.Contains(CanarySettings(), name) {
@@ -162,7 +172,7 @@ func (r Request) checkCanary() error {
 	}
 	known := r.canaryAnnotations()
 	delete(known, api.AnnotationCanaryChecks)
-	return CheckCanary(api.DefaultRouteLimits(), known, canaryNames())
+	return CheckCanary(api.DefaultRouteLimits(), known, r.canaryInput)
 }
 
 // canaryAnnotations returns the annotations of the canary to start. Empty values remove those of an earlier canary.
@@ -224,10 +234,10 @@ func (r Request) decide(facts ActionFacts) (d Decision, reason string, err error
 	}
 	switch {
 	case r.Action == ActionUndo:
-		undo, err := UndoOf(facts.Main, r.To, facts.Now)
+		undo, err := UndoOf(facts.Main, r.To, r.Inputs, facts.Now)
 		return undo.Decision, undo.Reason, err
 	case !r.startsCanary():
-		d, err = CanaryAction(facts.Main, r.Action.OfCanary(), facts.Now)
+		d, err = CanaryAction(facts.Main, r.Action.OfCanary(), r.Inputs, facts.Now)
 		return d, "", err
 	}
 	if err := r.checkMetrics(facts); err != nil {
@@ -236,7 +246,7 @@ func (r Request) decide(facts ActionFacts) (d Decision, reason string, err error
 	if err := r.mayStartCanary(facts); err != nil {
 		return d, "", err
 	}
-	d, err = CanaryStart(facts.Main, r.canaryAnnotations(), r.AllowPending, r.Action == ActionCanaryRetry, facts.Now)
+	d, err = r.canaryStart(facts.Main, facts.Now)
 	return d, "", err
 }
 
@@ -253,11 +263,8 @@ func (r Request) mayReadRoutes(facts ActionFacts) error {
 	return fmt.Errorf("%s needs permission to list %s in namespace %s; nothing was written", command, RouteKindsText(), namespace)
 }
 
-// mayStartCanary returns an error if no canary of any version can start.
+// mayStartCanary returns an error if no canary of any version can start. The routes must be readable.
 func (r Request) mayStartCanary(facts ActionFacts) error {
-	if err := r.mayReadRoutes(facts); err != nil {
-		return err
-	}
 	if why := WhyNoRoute(facts.Main, facts.Gaps); why != "" {
 		return fmt.Errorf("service %s/%s cannot have a canary, because Outrigger writes no route for it: %s", facts.Main.Service.Namespace, r.Service, why)
 	}
@@ -270,11 +277,12 @@ func (r Request) checkMetrics(facts ActionFacts) error {
 	if checks == "" || strings.TrimSpace(checks) == api.CanaryReadiness || !facts.AreSettingsKnown {
 		return nil
 	}
-	if err := CheckCanary(facts.Main.Settings.Limits, r.canaryAnnotations(), canaryNames()); err != nil {
+	if err := CheckCanary(facts.Main.Settings.Limits, r.canaryAnnotations(), r.canaryInput); err != nil {
 		return &RequestError{err}
 	}
 	if !facts.Main.Settings.Canary.HasMetrics {
-		return fmt.Errorf("--check=%s needs metrics, but none are configured for Outrigger in namespace %s (routing.metrics.prometheusURL). Without --check, the canary checks that its pods are ready", checks, facts.SystemNamespace)
+		return fmt.Errorf("%s needs metrics, but none are configured for Outrigger in namespace %s (routing.metrics.prometheusURL). Without %s, the canary checks that its pods are ready",
+			r.Inputs.Value("check", checks), facts.SystemNamespace, r.Inputs.name("check"))
 	}
 	return nil
 }

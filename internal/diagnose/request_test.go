@@ -36,7 +36,7 @@ func TestRequestsAreChecked(t *testing.T) {
 		"an interval without a unit":   {canary(map[string]string{"interval": "5"}), "--interval=5: "},
 		"a setting that does not exist": {canary(map[string]string{"stepps": "5,100"}),
 			`unknown setting "stepps" of a canary: expected check, deadline, interval, min-requests, steps`},
-		"auto cannot be retried": {Request{Action: ActionCanaryRetry, Service: "app", Version: "auto"}, "auto starts no canary now: omit --retry"},
+		"auto cannot be retried": {Request{Action: ActionCanaryRetry, Service: "app", Version: "auto"}, "auto starts no canary now: leave out --retry"},
 		"a past decision":        {Request{Action: ActionUndo, Service: "app", To: 2}, ""},
 		"a future decision":      {Request{Action: ActionUndo, Service: "app", To: -1}, "--to=-1: expected 1 for the last decision"},
 		"an unknown action":      {Request{Action: "delete", Service: "app"}, `unknown action "delete"`},

@@ -184,7 +184,7 @@ func TestDashboardForViewers(t *testing.T) {
 	tab := command.Open()
 	tab.WantText("#services", "app routed v1 100% 2/2 v2 0% 2/2")
 	tab.Go(tab.URL("/services/" + ns + "/app"))
-	tab.WantText("#actions", "no permission to patch Service "+ns+"/app", "the ClusterRole edit, bound in namespace "+ns+", grants it")
+	tab.WantText("#actions", "No permission to patch Service "+ns+"/app", "the ClusterRole edit, bound in namespace "+ns+", grants it")
 	if count := tab.Count("#actions a[data-action]"); count > 0 {
 		t.Errorf("a viewer is offered %d actions", count)
 	}
@@ -192,7 +192,7 @@ func TestDashboardForViewers(t *testing.T) {
 
 	// The page of an action says the same, and a form that is sent nevertheless changes nothing.
 	tab.Go(tab.URL("/actions/" + ns + "/app/promote"))
-	tab.WantText("main", "no permission to patch Service")
+	tab.WantText("main", "No permission to patch Service")
 
 	readOnly := startDashboard(t, ns, "--read-only").Open()
 	readOnly.WantText("header", "read-only")

@@ -14,7 +14,7 @@
       const seconds = Math.round((Date.parse(time.dateTime) - Date.now()) / 1000);
       const far = Math.abs(seconds);
       const [count, unit] = far < 90 ? [far, "s"] : far < 5400 ? [Math.round(far / 60), "min"] : far < 129600 ? [Math.round(far / 3600), "h"] : [Math.round(far / 86400), "d"];
-      time.dataset.relative = seconds > 0 ? `in ${count} ${unit}` : `${count} ${unit} ago`;
+      time.dataset.relative = seconds > 0 ? `in ${count} ${unit}` : "due" in time.dataset ? "now" : `${count} ${unit} ago`;
     }
   };
 

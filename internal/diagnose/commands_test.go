@@ -1,0 +1,84 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package diagnose
+
+import (
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+func TestTextsAreSplitIntoCommands(t *testing.T) {
+	t.Parallel()
+	command := func(text string) TextPart { return TextPart{text, true} }
+	text := func(text string) TextPart { return TextPart{text, false} }
+	for advice, want := range map[string][]TextPart{
+		"":                        nil,
+		"Correct or remove them.": {text("Correct or remove them.")},
+		"Example: kubectl annotate service -n demo web outrigger.dev/weights=blue=90,green=10 --overwrite.": {
+			text("Example: "), command("kubectl annotate service -n demo web outrigger.dev/weights=blue=90,green=10 --overwrite"),
+		},
+		"To continue: outrigger canary web --resume -n demo": {text("To continue: "), command("outrigger canary web --resume -n demo")},
+		"kubectl rollout restart deployment/web -n demo":     {command("kubectl rollout restart deployment/web -n demo")},
+		"It stays at this step. `outrigger status` lists what to fix.": {
+			text("It stays at this step. "), command("outrigger status"), text(" lists what to fix."),
+		},
+		"To record the default version: kubectl annotate service -n demo web outrigger.dev/default-version=v1 --overwrite. To go back: outrigger promote web VERSION -n demo.": {
+			text("To record the default version: "), command("kubectl annotate service -n demo web outrigger.dev/default-version=v1 --overwrite"),
+			text(" To go back: "), command("outrigger promote web VERSION -n demo"),
+		},
+		"Write the annotation again: kubectl annotate service -n demo web outrigger.dev/expose-, then kubectl annotate service -n demo web outrigger.dev/expose=true --overwrite.": {
+			text("Write the annotation again: "), command("kubectl annotate service -n demo web outrigger.dev/expose-"),
+			text(", then "), command("kubectl annotate service -n demo web outrigger.dev/expose=true --overwrite"),
+		},
+		"To restore it: kubectl annotate service -n demo web outrigger.dev/drift=revert --overwrite, or kubectl delete virtualservice -n demo web.": {
+			text("To restore it: "), command("kubectl annotate service -n demo web outrigger.dev/drift=revert --overwrite"),
+			text(", or "), command("kubectl delete virtualservice -n demo web"),
+		},
+		"It takes effect when v2 is ready; see kubectl get pods -n demo -L version.": {
+			text("It takes effect when v2 is ready; see "), command("kubectl get pods -n demo -L version"),
+		},
+		"Outrigger writes it when it runs. kubectl get pods -A":    {text("Outrigger writes it when it runs. "), command("kubectl get pods -A")},
+		"Name one of kubectl get gateways.networking.istio.io -A.": {text("Name one of "), command("kubectl get gateways.networking.istio.io -A")},
+		"To split: outrigger shift web 'a. Be'=1 -n demo. Then wait.": {
+			text("To split: "), command("outrigger shift web 'a. Be'=1 -n demo"), text(" Then wait."),
+		},
+		"Fix it (kubectl get pods -o jsonpath={.items(0)} -n demo), and wait.": {
+			text("Fix it ("), command("kubectl get pods -o jsonpath={.items(0)} -n demo"), text("), and wait."),
+		},
+		"To recreate it: kubectl get pod web -n demo -o yaml | kubectl replace --force -f -": {
+			text("To recreate it: "), command("kubectl get pod web -n demo -o yaml | kubectl replace --force -f -"),
+		},
+		"Fix what denies its new pods first; outrigger explain names it.": {text("Fix what denies its new pods first; outrigger explain names it.")},
+		"This dashboard shows only namespace a. For namespace b: outrigger dashboard -n b": {
+			text("This dashboard shows only namespace a. For namespace b: "), command("outrigger dashboard -n b"),
+		},
+	} {
+		if diff := cmp.Diff(want, SplitCommands(advice)); diff != "" {
+			t.Errorf("%s: -want +got:\n%s", advice, diff)
+		}
+	}
+}
+
+func TestCommandsGetTheFlagsOfTheCluster(t *testing.T) {
+	t.Parallel()
+	flags := ClusterFlags{{"context", "my cluster"}, {"kubeconfig", "/home/me/it's"}, {"user", "me"}}
+	const ours = ` '--context=my cluster' '--kubeconfig=/home/me/it'\''s' --user=me`
+	for text, want := range map[string]string{
+		"Correct or remove it.": "Correct or remove it.",
+		"Example: kubectl label namespace demo a=b --overwrite. Then: outrigger status -n demo": "Example: kubectl label namespace demo a=b --overwrite" + ours + ". Then: outrigger status -n demo" + ours,
+		"It stays. `outrigger status` lists it.":                                                "It stays. `outrigger status" + ours + "` lists it.",
+		"kubectl get pod web -n demo -o yaml | kubectl replace --force -f -":                    "kubectl get pod web -n demo -o yaml" + ours + " | kubectl replace --force -f -" + ours,
+		"Install it: helm install outrigger charts/outrigger":                                   `Install it: helm install outrigger charts/outrigger '--kube-context=my cluster' '--kubeconfig=/home/me/it'\''s'`,
+		"istioctl proxy-status":               `istioctl proxy-status '--context=my cluster' '--kubeconfig=/home/me/it'\''s'`,
+		"kubectl get pods -n demo | grep web": "kubectl get pods -n demo" + ours + " | grep web",
+		"The decision was made with outrigger shift; outrigger explain names it.": "The decision was made with outrigger shift; outrigger explain names it.",
+	} {
+		if got := flags.CompleteIn(text); got != want {
+			t.Errorf("%s\n got %s\nwant %s", text, got, want)
+		}
+		if got := (ClusterFlags{}).CompleteIn(text); got != text {
+			t.Errorf("without flags: %s", got)
+		}
+	}
+}
