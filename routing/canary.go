@@ -154,7 +154,7 @@ func (s defaultDecision) beginStep(c canaryRecord) defaultDecision {
 	pods, _, restarts := s.canaryPods(c.Version)
 	c.Since, c.Pods, c.Restarts = timeText(s.now), pods, recordedRestarts(restarts)
 	c.Failing, c.StoppedAt, c.StoppedMillis, c.Edited, c.LateAt, c.LateMillis = "", "", 0, false, "", 0
-	c.Missing, c.TooFew = "", ""
+	c.Missing, c.TooFew = missingValue{}, ""
 	next := s
 	next.record.Canary = c
 	return next

@@ -3,6 +3,7 @@
 package routing
 
 import (
+	"cmp"
 	"fmt"
 	"math"
 	"strconv"
@@ -15,10 +16,33 @@ import (
 // canaryResult is the result of one evaluation, with numbers for messages. It failed if a check failed, whatever else is known. It
 // passed if nothing is missing and enough requests were seen. Otherwise it says nothing about the canary.
 type canaryResult struct {
-	numbers []string // of each check: "error-rate 0.2% (<1%)"
-	failed  []string // the numbers of the checks that failed
-	missing []string // why checks could not be evaluated
-	tooFew  string   // why the requests are too few; empty if they are enough
+	numbers []string       // of each check: "error-rate 0.2% (<1%)"
+	failed  []string       // the numbers of the checks that failed
+	missing []missingValue // why checks could not be evaluated
+	tooFew  string         // why the requests are too few; empty if they are enough
+}
+
+// missingValue says why an evaluation has no value of a metric, or of any metric if it names none. It is also in the record.
+type missingValue struct {
+	Metric string `json:"metric,omitempty"`
+	Reason string `json:"reason,omitempty"` // empty if it is only known that there are no data
+}
+
+// String returns the metric with the reason: "error-rate: the metrics server has no series for v2".
+func (m missingValue) String() string {
+	why := cmp.Or(m.Reason, "no data")
+	if m.Metric == "" {
+		return why
+	}
+	return m.Metric + ": " + why
+}
+
+// lack returns the reason without the metric, which the numbers of the checks name.
+func (m missingValue) lack() string {
+	if m.Reason == "" {
+		return "no data"
+	}
+	return "no data: " + m.Reason
 }
 
 func (r canaryResult) hasFailed() bool { return len(r.failed) > 0 }
@@ -32,14 +56,7 @@ func (r canaryResult) lack() string {
 	if len(r.missing) == 0 {
 		return r.tooFew
 	}
-	why := r.missing[0]
-	if name, rest, found := strings.Cut(why, ": "); found && !strings.Contains(name, " ") {
-		why = rest // the numbers name the check
-	}
-	if strings.HasPrefix(why, "no data") {
-		return why
-	}
-	return "no data: " + why
+	return r.missing[0].lack()
 }
 
 // text returns the numbers of all checks.
@@ -63,11 +80,11 @@ func evaluateChecks(checks []api.CanaryCheck, minRequests int, samples CanarySam
 		if !has {
 			value = CanaryValue{Canary: math.NaN(), Baseline: math.NaN()}
 		}
-		bound, number, missing := boundOf(check, value, recorded)
+		bound, number, why, has := boundOf(check, value, recorded)
 		switch {
-		case missing != "":
+		case !has:
 			if out.tooFew == "" || value.Error != "" { // without requests there are no values
-				out.missing = append(out.missing, missing)
+				out.missing = append(out.missing, missingValue{check.Metric, why})
 			}
 			out.numbers = append(out.numbers, check.Metric+" ? ("+boundText(check)+")")
 		case !check.Passes(value.Canary, bound):
@@ -78,31 +95,31 @@ func evaluateChecks(checks []api.CanaryCheck, minRequests int, samples CanarySam
 		}
 	}
 	if minRequests > 0 && !isValue(samples.Requests) { // after the checks, whose values say more about the cause
-		out.missing = append(out.missing, "the number of requests is unknown")
+		out.missing = append(out.missing, missingValue{Reason: "the number of requests is unknown"})
 	}
 	return out
 }
 
-// boundOf returns the bound of a check, and the value with the bound as a text; or why there is none.
-func boundOf(check api.CanaryCheck, value CanaryValue, recorded map[string]float64) (bound float64, number, missing string) {
+// boundOf returns the bound of a check, and the value with the bound as a text. If there is no value or no bound, has is false, and why
+// is the reason of a missingValue.
+func boundOf(check api.CanaryCheck, value CanaryValue, recorded map[string]float64) (bound float64, number, why string, has bool) {
 	name := check.Metric
 	switch {
 	case value.Error != "":
-		return 0, "", name + ": " + api.Shorten(value.Error, maxCanaryText)
+		return 0, "", api.Shorten(value.Error, maxCanaryText), false
 	case !isValue(value.Canary):
-		return 0, "", name + ": no data"
+		return 0, "", "", false
 	case !check.IsRelative:
-		return check.Bound, fmt.Sprintf("%s %s (%s)", name, MetricText(name, value.Canary), boundText(check)), ""
+		return check.Bound, fmt.Sprintf("%s %s (%s)", name, MetricText(name, value.Canary), boundText(check)), "", true
 	}
 	baseline := value.Baseline
 	if !isValue(baseline) {
-		var has bool
 		if baseline, has = recorded[name]; !has {
-			return 0, "", name + ": no data of the default version"
+			return 0, "", "the default version has no value", false
 		}
 	}
 	if baseline > 0 {
-		return check.Bound * baseline, fmt.Sprintf("%s %sx (%s)", name, numberText(value.Canary/baseline), boundText(check)), ""
+		return check.Bound * baseline, fmt.Sprintf("%s %sx (%s)", name, numberText(value.Canary/baseline), boundText(check)), "", true
 	}
 	isUpper := strings.HasPrefix(check.Comparison, "<")
 	floor := floorOf(name)
@@ -112,11 +129,11 @@ func boundOf(check api.CanaryCheck, value CanaryValue, recorded map[string]float
 	case floor > 0:
 		bound = floor
 	case value.Canary > 0: // its unit is unknown
-		return 0, "", name + ": the default version's value is 0, so a relative bound does not apply"
+		return 0, "", "the default version's value is 0, so a relative bound does not apply", false
 	default:
 		bound = math.SmallestNonzeroFloat64 // equal to the default version
 	}
-	return bound, fmt.Sprintf("%s %s (%s, of the default version's 0)", name, MetricText(name, value.Canary), boundText(check)), ""
+	return bound, fmt.Sprintf("%s %s (%s, of the default version's 0)", name, MetricText(name, value.Canary), boundText(check)), "", true
 }
 
 func floorOf(metric string) float64 {

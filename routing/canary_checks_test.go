@@ -33,7 +33,7 @@ func TestEvaluateChecks(t *testing.T) {
 		{"too large a factor", "p99<1.5x", 100, values("p99", 0.2, 0.1), nil, "p99 2x (<1.5x) | p99 2x (<1.5x) | |"},
 		{"a recorded baseline", "p99<1.5x", 100, values("p99", 0.2, nan), map[string]float64{"p99": 0.1}, "p99 2x (<1.5x) | p99 2x (<1.5x) | |"},
 		{"a current baseline comes first", "p99<1.5x", 100, values("p99", 0.2, 0.2), map[string]float64{"p99": 0.1}, "p99 1x (<1.5x) | | |"},
-		{"no baseline at all", "p99<1.5x", 100, values("p99", 0.2, nan), map[string]float64{"p95": 0.1}, "p99 ? (<1.5x) | | p99: no data of the default version |"},
+		{"no baseline at all", "p99<1.5x", 100, values("p99", 0.2, nan), map[string]float64{"p95": 0.1}, "p99 ? (<1.5x) | | p99: the default version has no value |"},
 		{"a baseline of 0 errors, below the floor", "error-rate<1.5x", 100, values("error-rate", 0.004, 0), nil, "error-rate 0.4% (<1.5x, of the default version's 0) | | |"},
 		{"a baseline of 0 errors, above the floor", "error-rate<=1.5x", 100, values("error-rate", 0.006, 0), nil, "error-rate 0.6% (<=1.5x, of the default version's 0) | error-rate 0.6% (<=1.5x, of the default version's 0) | |"},
 		{"a latency beside 0", "p50<1.5x", 100, values("p50", 0.005, 0), nil, "p50 5ms (<1.5x, of the default version's 0) | | |"},
@@ -44,7 +44,7 @@ func TestEvaluateChecks(t *testing.T) {
 		{"no data", "error-rate<1%", 100, values("error-rate", nan, nan), nil, "error-rate ? (<1%) | | error-rate: no data |"},
 		{"a negative value is no data", "error-rate<1%", 100, values("error-rate", -0.5, nan), nil, "error-rate ? (<1%) | | error-rate: no data |"},
 		{"an infinite value is no data", "error-rate<1%", 100, values("error-rate", math.Inf(1), nan), nil, "error-rate ? (<1%) | | error-rate: no data |"},
-		{"a negative baseline is none", "error-rate<1.5x", 100, values("error-rate", 0.1, -1), nil, "error-rate ? (<1.5x) | | error-rate: no data of the default version |"},
+		{"a negative baseline is none", "error-rate<1.5x", 100, values("error-rate", 0.1, -1), nil, "error-rate ? (<1.5x) | | error-rate: the default version has no value |"},
 		{"no answer for a metric", "p99<1s", 100, nil, nil, "p99 ? (<1s) | | p99: no data |"},
 		{"an error", "p99<1s", 100, map[string]CanaryValue{"p99": {Error: "timeout"}}, nil, "p99 ? (<1s) | | p99: timeout |"},
 		{"unknown requests", "error-rate<1%", nan, values("error-rate", 0, nan), nil, "error-rate 0% (<1%) | | the number of requests is unknown |"},
@@ -59,8 +59,12 @@ func TestEvaluateChecks(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
+			var missing []string
 			got := evaluateChecks(checks, 20, CanarySamples{Requests: test.requests, Values: test.values}, test.recorded)
-			text := strings.Join([]string{strings.Join(got.numbers, ", "), strings.Join(got.failed, ", "), strings.Join(got.missing, ", "), got.tooFew}, " | ")
+			for _, m := range got.missing {
+				missing = append(missing, m.String())
+			}
+			text := strings.Join([]string{strings.Join(got.numbers, ", "), strings.Join(got.failed, ", "), strings.Join(missing, ", "), got.tooFew}, " | ")
 			if want := strings.ReplaceAll(strings.ReplaceAll(test.want+" ", "| |", "|  |"), "| |", "|  |"); strings.TrimSpace(text) != strings.TrimSpace(want) {
 				t.Errorf("got  %s\nwant %s", text, want)
 			}

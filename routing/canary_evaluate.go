@@ -24,7 +24,7 @@ func (s defaultDecision) evaluate(interval time.Duration) defaultDecision {
 	next.canary.isEvaluated = true
 	switch checks, samples := s.canaryChecks(), s.freshSamples(); {
 	case !s.Settings.Canary.HasMetrics && len(checks) > 0:
-		result.missing = append(result.missing, "routing.metrics is not configured")
+		result.missing = append(result.missing, missingValue{Reason: "routing.metrics is not configured"})
 	case !s.usesMetrics():
 	case samples == nil:
 		next.canary.isEvaluated, next.canary.before = false, c.lack()
@@ -81,7 +81,7 @@ func (s defaultDecision) countDeadline() (next defaultDecision, isOver bool) {
 	at, isCounting := parseTime(c.LateAt)
 	if !isCounting || s.now.Sub(at) >= period || at.After(s.now.Add(time.Second)) {
 		c, at = counted, s.now
-		c.Missing, c.TooFew = "", ""
+		c.Missing, c.TooFew = missingValue{}, ""
 		next.record.Canary = c.noteLack(s.canary.result, true)
 		next.record.Canary.Result = cmp.Or(s.canary.result.text(), c.Result)
 	}
@@ -248,7 +248,7 @@ func (s defaultDecision) whyNotPassed() string {
 	case len(s.canary.held) > 0:
 		return s.canary.held[0]
 	case len(result.missing) > 0:
-		return result.missing[0]
+		return result.missing[0].String()
 	case result.tooFew != "":
 		return result.tooFew
 	}

@@ -107,12 +107,13 @@ func TestReadinessHasNoLack(t *testing.T) {
 
 func TestLackInWords(t *testing.T) {
 	for want, result := range map[string]canaryResult{
-		"":                                    {},
-		"5 of 20 requests":                    {tooFew: "5 of 20 requests"},
-		"no data: v2 had no requests":         {missing: []string{"error-rate: v2 had no requests", "p99: v2 had no requests"}},
-		"no data of the default version":      {missing: []string{"p99: no data of the default version"}, tooFew: "5 of 20 requests"},
-		"no data: the number is unknown":      {missing: []string{"the number is unknown"}},
-		"no data: the server says: forbidden": {missing: []string{"the server says: forbidden"}},
+		"":                                     {},
+		"5 of 20 requests":                     {tooFew: "5 of 20 requests"},
+		"no data: v2 had no requests":          {missing: []missingValue{{"error-rate", "v2 had no requests"}, {"p99", "v2 had no requests"}}},
+		"no data":                              {missing: []missingValue{{"p99", ""}}, tooFew: "5 of 20 requests"},
+		"no data: the number is unknown":       {missing: []missingValue{{"", "the number is unknown"}}},
+		"no data: forbidden: no token":         {missing: []missingValue{{"", "forbidden: no token"}}},
+		"no data: no database: no data at p99": {missing: []missingValue{{"p99", "no database: no data at p99"}}},
 	} {
 		if got := result.lack(); got != want {
 			t.Errorf("%+v: %q, want %q", result, got, want)

@@ -37,9 +37,9 @@ type canaryRecord struct {
 	Baselines map[string]float64 `json:"baselines,omitempty"`
 	// Result has the numbers of the last evaluation that was recorded. Missing and TooFew say why it could not pass, if it did not fail: a
 	// check had no data, or the version had too few requests.
-	Result  string `json:"result,omitempty"`
-	Missing string `json:"missing,omitempty"`
-	TooFew  string `json:"tooFew,omitempty"`
+	Result  string       `json:"result,omitempty"`
+	Missing missingValue `json:"missingValue,omitzero"`
+	TooFew  string       `json:"tooFew,omitempty"`
 
 	// Superseded are hashes of default-version, weights, and decided-at together (choiceHash). As long as the annotations have one of
 	// these values, they have no effect: a canary that started later has decided.
@@ -184,14 +184,15 @@ func (c canaryRecord) countLate(now time.Time, period time.Duration) canaryRecor
 // noteLack records why an evaluation with samples could not pass, unless a reason of the same kind is recorded: its numbers differ each time,
 // and each record is a write. Too few requests are no reason before the duration of the step has elapsed.
 func (c canaryRecord) noteLack(result canaryResult, isLate bool) canaryRecord {
-	missing, tooFew := "", ""
+	missing, tooFew := missingValue{}, ""
 	if len(result.missing) > 0 {
-		missing = api.Shorten(result.missing[0], maxCanaryText)
+		missing = result.missing[0]
 	}
 	if isLate {
 		tooFew = result.tooFew
 	}
-	if (missing == "") != (c.Missing == "") || (tooFew == "") != (c.TooFew == "") {
+	isMissing, wasMissing := missing != missingValue{}, c.Missing != missingValue{}
+	if isMissing != wasMissing || (tooFew == "") != (c.TooFew == "") {
 		c.Missing, c.TooFew, c.Result = missing, tooFew, cmp.Or(result.text(), c.Result)
 	}
 	return c
@@ -199,8 +200,8 @@ func (c canaryRecord) noteLack(result canaryResult, isLate bool) canaryRecord {
 
 // lack returns the result of the last evaluation that was recorded, as far as it says why the step could not pass.
 func (c canaryRecord) lack() (result canaryResult) {
-	if result.tooFew = c.TooFew; c.Missing != "" {
-		result.missing = []string{c.Missing}
+	if result.tooFew = c.TooFew; c.Missing != (missingValue{}) {
+		result.missing = []missingValue{c.Missing}
 	}
 	return result
 }

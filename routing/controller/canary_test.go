@@ -293,9 +293,9 @@ func TestACanaryWithWrongMetrics(t *testing.T) {
 		"no series":             {answering(vector()), "error-rate: the metrics server has no series for v2"},
 		"no answer":             {answering(""), "error-rate: the metrics server cannot answer"},
 		"slow":                  {unanswered, "error-rate: the metrics server did not answer within 20ms"},
-		"the default: NaN":      {wrongBaseline(vector("NaN")), "error-rate: no data of the default version"},
-		"the default: negative": {wrongBaseline(vector("-1")), "error-rate: no data of the default version"},
-		"the default: several":  {wrongBaseline(vector("1", "1")), "error-rate: no data of the default version"},
+		"the default: NaN":      {wrongBaseline(vector("NaN")), "error-rate: the default version has no value"},
+		"the default: negative": {wrongBaseline(vector("-1")), "error-rate: the default version has no value"},
+		"the default: several":  {wrongBaseline(vector("1", "1")), "error-rate: the default version has no value"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			check := "error-rate<1%"
