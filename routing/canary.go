@@ -112,7 +112,7 @@ func (s defaultDecision) takeDecision(request canaryRequest) defaultDecision {
 	}
 	next := s
 	next.record.Canary.Choice = s.choiceText()
-	if before, _ := parseTime(c.DecidedAt); s.Intent.DecidedAt.After(before) { // one that is removed or older decides nothing
+	if s.isLaterDecision(c) { // one that is removed or older decides nothing
 		next.record.Canary.DecidedAt = s.Intent.Texts[api.AnnotationDecidedAt]
 	}
 	return next

@@ -246,12 +246,25 @@ func (s *reader) supersede() {
 // later than the one before. While a canary is requested of a version that is not the default, it is about that canary.
 func (s *facts) decidesAgain() bool {
 	c := s.recorded.Canary
-	before, _ := parseTime(c.DecidedAt)
-	if !s.Intent.DecidedAt.After(before) {
+	if !s.isLaterDecision(c) {
 		return false
 	}
 	requested := s.requestedCanary(c)
 	return requested == "" || s.isRecordedDefault(requested)
+}
+
+// isLaterDecision reports whether decided-at is later than the one that was taken into account last. If that one is still to come, a wrong
+// clock wrote it, and decided-at must be later than the start of the step or the end of the last canary.
+func (s *facts) isLaterDecision(c canaryRecord) bool {
+	before, _ := parseTime(c.DecidedAt)
+	switch {
+	case !before.After(s.now):
+	case c.isActive():
+		before = c.since()
+	case len(c.Ended) > 0:
+		before, _ = parseTime(c.Ended[0].At)
+	}
+	return s.Intent.DecidedAt.After(before)
 }
 
 // requestedCanary returns the version that the annotation requests. With auto, and while the annotation is invalid, it is the one that

@@ -110,3 +110,69 @@ func TestADecisionIsNoProblem(t *testing.T) {
 		c.quiet()
 	}
 }
+
+// inTheFuture is a value of decided-at as a machine with a wrong clock writes it.
+func (c *cluster) inTheFuture(d time.Duration) string {
+	return "decided-at=" + c.now.Add(d).UTC().Format(time.RFC3339)
+}
+
+// A decided-at that is still to come, and that was written with what a canary superseded, does not outrank a later outrigger promote.
+func TestPromoteAfterADecisionInTheFuture(t *testing.T) {
+	for _, ahead := range []time.Duration{time.Minute, 23 * time.Hour, 48 * time.Hour, 100 * 365 * 24 * time.Hour} {
+		t.Run(ahead.String(), func(t *testing.T) {
+			c := canaryOf(t, "default-version=v1")
+			c.annotate(c.inTheFuture(ahead))
+			c.settle()
+			c.annotate("canary=v2")
+			c.settle()
+			c.advance(5 * time.Minute)
+			c.isCanary("v2 succeeded", "v2")
+			if ahead > farthestDecision {
+				c.tellsAlso(api.RouteInvalidAnnotation, "the time was more than 24h in the future when it was first read. It decides nothing, also when that time comes.")
+			}
+			c.annotate("canary-", c.decidedAt()) // outrigger promote v1
+			c.settle()
+			c.isCanary("none", "v1")
+			c.annotate("canary=v2")
+			c.settle()
+			c.advance(time.Hour)
+			c.isCanary("v2 succeeded", "v1")
+		})
+	}
+}
+
+// A decided-at far in the future decides nothing, neither now nor when that time comes.
+func TestADecisionFarInTheFutureDecidesNothing(t *testing.T) {
+	t.Run("about the default", func(t *testing.T) {
+		c := canaryOf(t, "default-version=v1", "canary=v2")
+		c.settle()
+		c.advance(5 * time.Minute)
+		c.isCanary("v2 succeeded", "v2")
+		c.annotate("canary-", c.inTheFuture(48*time.Hour))
+		c.tellsAlso(api.RouteInvalidAnnotation, "outrigger.dev/decided-at=$(date -u +%Y-%m-%dT%H:%M:%SZ)")
+		c.has("v1 v2", "v2")
+		c.advance(50 * time.Hour)
+		c.has("v1 v2", "v2")
+		c.tellsAlso(api.RouteInvalidAnnotation, "also when that time comes")
+		c.annotate(c.decidedAt())
+		c.settle()
+		c.has("v1 v2", "v1")
+		for _, p := range c.problems {
+			if p.Reason == api.RouteInvalidAnnotation {
+				t.Error(p)
+			}
+		}
+	})
+	t.Run("about a canary", func(t *testing.T) {
+		c := started(t)
+		c.annotate("canary-")
+		c.settle()
+		c.annotate("canary=v2", c.inTheFuture(48*time.Hour))
+		c.settle()
+		c.advance(50 * time.Hour)
+		c.isCanary("v2 aborted", "v1")
+		c.annotate(c.decidedAt())
+		c.settle()
+		c.isCanary("v2 progressing 1/3 25%", "v1=75 v2=25")
+	})
+}

@@ -73,6 +73,7 @@ func decide(f *facts) (outcome, []finding, bool) {
 	r := &c.record // decideDefault and decideWeights set the other fields; recordText sets Revision, History, and VersionLabel
 	r.Kept, r.Mirrors, r.Absent, r.Returned = route.kept, route.mirrors, route.absent, route.returned
 	r.LastValid, r.KeptHosts, r.RefusedExposure = exposed.lastValid, exposed.keptHosts, exposed.refusedExposure
+	r.RefusedDecision = f.recorded.RefusedDecision
 	r.Unrouted = r.State == "" && (route.isMeshRouteWithheld || f.foreign.meshTaken)
 	return outcome{defaultDecision: c, exposed: exposed, exportTo: exportTo, policy: policy, routeRules: route}, found, true
 }

@@ -93,6 +93,7 @@ func read(observed Observed, now time.Time, reads *podsAndWorkloads) *reader {
 	s.findOurs()
 	s.readRecord()
 	s.refuseHosts()
+	s.refuseFutureDecision()
 	s.restoreAnnotations()
 	s.supersede()
 	s.followTimes()

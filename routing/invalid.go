@@ -4,9 +4,11 @@ package routing
 
 import (
 	"encoding/json"
+	"fmt"
 	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -16,6 +18,25 @@ import (
 
 // The value in effect of an annotation that is invalid now is what a VirtualService says it was written for. It is in the
 // record as well, so that neither the deletion of that VirtualService nor an edit of its annotations loses it.
+
+// farthestDecision is how far decided-at may be in the future. A time zone that was left out is tolerated.
+const farthestDecision = 24 * time.Hour
+
+// refuseFutureDecision makes decided-at invalid if it is far in the future. It stays so when that time comes, so that nothing is decided
+// without anybody's action.
+func (s *reader) refuseFutureDecision() {
+	text, refused := s.Intent.Texts[api.AnnotationDecidedAt], s.recorded.RefusedDecision
+	if s.recorded.RefusedDecision = ""; text == "" || text != refused && !s.Intent.DecidedAt.After(s.now.Add(farthestDecision)) {
+		return
+	}
+	s.recorded.RefusedDecision = text
+	bad := map[string]bool{api.AnnotationDecidedAt: true}
+	maps.Copy(bad, s.Intent.Bad)
+	s.Intent.Bad = bad
+	s.reportAbout(api.AnnotationDecidedAt, text, api.RouteInvalidAnnotation,
+		fmt.Sprintf("Invalid value: the time was more than %s in the future when it was first read. It decides nothing, also when that time comes.", api.ShortDuration(farthestDecision)),
+		"Correct the clock of the machine that wrote it and run the command again, or write the current time: "+s.annotate(api.AnnotationDecidedAt+"=$(date -u +%Y-%m-%dT%H:%M:%SZ)")+".")
+}
 
 // restoreAnnotations replaces an invalid annotation with its last valid value, so that a typing error moves no traffic.
 func (s *reader) restoreAnnotations() {

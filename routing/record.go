@@ -63,6 +63,8 @@ type record struct {
 	VersionLabel string `json:"versionLabel,omitempty"`
 	// RefusedExposure is the exposure that was refused because its host was claimed: it does not apply automatically later.
 	RefusedExposure string `json:"waiting,omitempty"`
+	// RefusedDecision is the current decided-at if it was far in the future when it was first read: it does not apply later either.
+	RefusedDecision string `json:"refusedDecision,omitempty"`
 	// Canary is the canary that progresses, and those that ended.
 	Canary canaryRecord `json:"canary,omitzero"`
 	// History holds the decisions that were in effect before, newest first.
