@@ -9,6 +9,7 @@ import (
 	"time"
 
 	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
+	corev1 "k8s.io/api/core/v1"
 
 	"outrigger.dev/outrigger/api"
 )
@@ -50,8 +51,9 @@ func (s CanaryState) past() string {
 type canaryVerdict struct {
 	version     string // that is requested or progresses
 	state       CanaryState
-	missing     []string // what a waiting canary waits for
-	held        []string // why a progressing canary stays at its step, besides its checks
+	missing     []string    // what a waiting canary waits for
+	held        []string    // why a progressing canary stays at its step, besides its checks
+	endsAs      CanaryState // how a decision of the user has ended a progressing canary while routes are frozen; empty if none has
 	result      canaryResult
 	isEvaluated bool         // result is of this evaluation
 	evaluation  string       // as CanaryStatus.Result
@@ -167,6 +169,9 @@ func (s defaultDecision) continueCanary(request canaryRequest, exposed exposureD
 		next.canary.version, next.canary.held = s.record.Canary.Version, []string{"routes are frozen (routing.freeze)"}
 		if end, ends := s.endsByDecision(request); ends {
 			next.canary.held = []string{end.whenThawed()}
+			if end.isDecided() {
+				next.canary.endsAs = end.state
+			}
 		}
 		return next.progress("")
 	}
@@ -333,10 +338,21 @@ func (s defaultDecision) progress(reason string) (defaultDecision, []finding) {
 	return next, next.canaryFindings()
 }
 
-// canarySettings are what the annotations say about the canary, or the defaults while the canary itself is invalid.
+// canarySettings are what the annotations say about the canary. If they request none, they are those that our route was written for, or
+// else the defaults.
 func (s *facts) canarySettings() api.Canary {
-	if s.Intent.Canary == nil {
-		return s.Settings.Limits.CanaryDefaults()
+	if s.Intent.Canary != nil {
+		return *s.Intent.Canary
 	}
-	return *s.Intent.Canary
+	service := &corev1.Service{}
+	service.Annotations = map[string]string{}
+	for _, key := range api.CanaryKeys() {
+		if text, has := s.ours.annotations[key]; has {
+			service.Annotations[key] = text
+		}
+	}
+	if intent, _ := s.Settings.Limits.IntentOf(service, nil, nil); intent.Canary != nil {
+		return *intent.Canary
+	}
+	return s.Settings.Limits.CanaryDefaults()
 }

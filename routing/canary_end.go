@@ -15,6 +15,11 @@ type canaryEnd struct {
 	by    string // as in endedCanary
 }
 
+// isDecided reports whether a decision of the user ends the canary.
+func (e canaryEnd) isDecided() bool {
+	return e.by != "" || e.state == CanarySucceeded && e.why != ""
+}
+
 // whenThawed says that the canary ends so when routing.freeze does.
 func (e canaryEnd) whenThawed() string {
 	how := "aborted"

@@ -63,6 +63,8 @@ type endedCanary struct {
 	By        string      `json:"by,omitempty"` // the decision of the user that ended it: byCanary or byChoice; empty if it was not the user
 }
 
+func (e endedCanary) asEnd() canaryEnd { return canaryEnd{state: e.State, why: e.Why, by: e.By} }
+
 // Decisions of the user that end a canary.
 const (
 	byCanary = "canary" // its annotation was removed or changed

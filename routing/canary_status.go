@@ -23,6 +23,9 @@ type CanaryStatus struct {
 	Checks      []string // with numbers, of this evaluation or else of the last one that was recorded: "error-rate 0.2% (<1%)"
 	Failing     []string // those that fail now
 	IsByHand    bool     // a decision of the user has aborted it
+	// EndsAs is how a decision of the user has ended a canary that still progresses: CanarySucceeded or CanaryAborted. The controller has yet
+	// to record it, after the end of a freeze. It is empty if the canary goes on.
+	EndsAs CanaryState
 	// Result is what an evaluation of the metrics found: passed, failed, noData, or fewRequests. It is empty if there were no samples. The
 	// one that passes a step or ends the canary has one, too.
 	Result string
@@ -52,6 +55,9 @@ func RecordedCanaryOf(observed Observed, now time.Time) (status CanaryStatus, is
 		recorded := s.recordedOutcome().defaultDecision
 		step, _ := recorded.canaryStep()
 		recorded.canary = canaryVerdict{version: c.Version, state: CanaryProgressing, passesAt: c.since().Add(c.stopped() + step.Duration)}
+		if ended := decided.record.Canary.Ended; !decided.record.Canary.isActive() && len(ended) > 0 && ended[0].Version == c.Version && ended[0].asEnd().isDecided() {
+			recorded.canary.endsAs = ended[0].State
+		}
 		if !s.onlyReadiness() {
 			recorded.canary.before = c.lack()
 		}
@@ -116,7 +122,7 @@ func (s defaultDecision) canaryStatus() *CanaryStatus {
 	case CanaryWaiting:
 		out.Reason = strings.Join(v.missing, ", ")
 	case CanaryProgressing:
-		out.Step, out.Percent, out.Since = s.canaryStepNumber(), c.Percent, c.since()
+		out.Step, out.Percent, out.Since, out.EndsAs = s.canaryStepNumber(), c.Percent, c.since(), v.endsAs
 		if c.StoppedAt == "" {
 			out.Next = v.passesAt
 		}

@@ -48,7 +48,7 @@ has ended starts again only with --retry. Without a version, it keeps the settin
 has its default again.
 
 --wait follows the canary until it ends: in place on a terminal, otherwise with one line for each change. The exit status is 1
-if it was aborted. With --abort and --promote, --wait returns when the route is applied.`,
+if it was aborted, or if routes are frozen (routing.freeze). With --abort and --promote, --wait returns when the route is applied.`,
 		Example: `  # Roll v2 out in four steps of five minutes each
   outrigger canary springbootapp v2
 
@@ -103,7 +103,7 @@ if it was aborted. With --abort and --promote, --wait returns when the route is 
 	f.BoolVar(&flags.abort, "abort", false, "end the canary; the default version gets all requests")
 	f.BoolVar(&flags.promote, "promote", false, "end the canary; its version becomes the default version at once")
 	f.BoolVar(&flags.retry, "retry", false, "restart the canary that ended last")
-	f.BoolVar(&flags.wait, "wait", false, "follow the canary until it ends; exit status 1 if it was aborted")
+	f.BoolVar(&flags.wait, "wait", false, "follow the canary until it ends; exit status 1 if it was aborted or routes are frozen")
 	f.BoolVar(&flags.pending, "pending", false, "accept a version that has no pods yet; the canary starts when they are ready")
 	f.DurationVar(&flags.timeout, "timeout", 0, "how long --wait waits (default no limit; 1m with --abort and --promote)")
 	command.MarkFlagsMutuallyExclusive(canaryActions...)

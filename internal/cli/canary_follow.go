@@ -77,6 +77,9 @@ func (w *canaryWatch) interrupted(ctx context.Context) error {
 
 // look reads and shows the canary once. isOver is true if nothing is left to follow.
 func (w *canaryWatch) look(ctx context.Context) (isOver bool, err error) {
+	if err := w.readSettings(ctx); err != nil {
+		return false, err
+	}
 	observed, _, err := w.observe(ctx, w.snapshot(w.namespace, false), w.service)
 	if err != nil {
 		return false, err
@@ -86,6 +89,11 @@ func (w *canaryWatch) look(ctx context.Context) (isOver bool, err error) {
 	switch isOther := c != nil && w.version != "" && c.Version != w.version; {
 	case c == nil || isOther && w.isSeen:
 		return true, w.replaced(observed, c)
+	case observed.Settings.Freeze && !c.HasEnded():
+		if !isOther {
+			w.show(*c)
+		}
+		return true, w.frozen(*c)
 	case isOther || !isCurrent: // the controller has to write it
 		if w.unrecorded.IsZero() {
 			w.unrecorded = now
@@ -101,6 +109,22 @@ func (w *canaryWatch) look(ctx context.Context) (isOver bool, err error) {
 		return true, fmt.Errorf("canary %s of service %s was aborted at %d%%: %s", c.Version, w.service, c.Percent, c.Reason)
 	}
 	return c.HasEnded(), nil
+}
+
+// frozen returns the error for a canary that a freeze holds: its end may be far away.
+func (w *canaryWatch) frozen(c diagnose.CanaryStatus) error {
+	version, does := cmp.Or(w.version, c.Version), "starts"
+	switch {
+	case c.Version != version:
+	case c.EndsAs == routing.CanaryAborted:
+		does = "is aborted"
+	case c.EndsAs == routing.CanarySucceeded:
+		does = "is promoted"
+	case c.IsProgressing():
+		does = fmt.Sprintf("stays at %d%% and goes on", c.Percent)
+	}
+	return fmt.Errorf("service/%[1]s: routing is frozen (routing.freeze=true in namespace %[2]s): canary %[3]s %[4]s when the freeze ends. To end it: helm upgrade with --set routing.freeze=false. To follow the canary: outrigger status %[1]s -n %[5]s --watch",
+		w.service, w.systemNamespace, version, does, w.namespace)
 }
 
 // note prints a note, unless it was the last one.

@@ -16,7 +16,7 @@ func (r *rollout) watched(w canaryWatch, change ...func()) error {
 	w.live, w.service, w.out, w.notes, w.pause = r.live, "app", &r.out, &r.out, time.Millisecond
 	r.out.Reset()
 	read := 0
-	w.live = &live{client: r.client, namespace: r.namespace, config: r.config, gaps: r.gaps, systemNamespace: r.systemNamespace, now: func() time.Time {
+	w.live = &live{client: r.client, from: r.from, namespace: r.namespace, config: r.config, gaps: r.gaps, systemNamespace: r.systemNamespace, now: func() time.Time {
 		if read++; read > 1 && len(change) > 0 {
 			change[0]()
 			change = change[1:]
@@ -27,6 +27,8 @@ func (r *rollout) watched(w canaryWatch, change ...func()) error {
 	defer cancel()
 	return w.run(ctx)
 }
+
+const frozenAdvice = "To end it: helm upgrade with --set routing.freeze=false. To follow the canary: outrigger status app -n demo --watch"
 
 func TestWaitFollowsACanary(t *testing.T) {
 	start := func(t *testing.T) *rollout {
@@ -104,6 +106,29 @@ func TestWaitFollowsACanary(t *testing.T) {
 			t.Error(err)
 		}
 		if got := r.out.String(); strings.Count(got, "canary v2 is not recorded yet. If this stays, Outrigger does not run") != 1 || strings.Contains(got, "1/4") {
+			t.Errorf("%q", got)
+		}
+	})
+	t.Run("that is frozen from the beginning on", func(t *testing.T) {
+		r := newRollout(t)
+		r.config.Routing.Freeze = true
+		r.mustCanary("app", "v2", "--steps=25@1m,100@1m")
+		err := r.watched(canaryWatch{version: "v2"})
+		if err == nil || err.Error() != "service/app: routing is frozen (routing.freeze=true in namespace outrigger-system): canary v2 starts when the freeze ends. "+frozenAdvice {
+			t.Error(err)
+		}
+		if got := r.out.String(); strings.Count(got, "\n") != 1 || !strings.HasPrefix(got, "canary v2 waits for ") || !strings.HasSuffix(got, "the end of routing.freeze\n") {
+			t.Errorf("%q", got)
+		}
+	})
+	t.Run("that is frozen later", func(t *testing.T) {
+		r := start(t)
+		r.configure("false")
+		err := r.watched(canaryWatch{version: "v2"}, func() {}, func() { r.configure("true") })
+		if err == nil || err.Error() != "service/app: routing is frozen (routing.freeze=true in namespace outrigger-system): canary v2 stays at 25% and goes on when the freeze ends. "+frozenAdvice {
+			t.Error(err)
+		}
+		if got := r.out.String(); got != "canary v2 1/2 25%\ncanary v2 1/2 25%  routes are frozen (routing.freeze)\n" {
 			t.Errorf("%q", got)
 		}
 	})

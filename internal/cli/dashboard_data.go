@@ -53,13 +53,8 @@ func (d *dashboardData) in(ctx context.Context, namespace string) (*live, error)
 	}
 	out := *d.cluster
 	out.namespace, out.gaps = namespace, diagnose.Gaps{}
-	var reader client.Reader = out.client
-	if out.lists != nil {
-		reader = out.lists
-	}
-	var err error
-	out.config, out.configs, err = d.from.settings(ctx, reader, out.gaps)
-	return &out, err
+	out.from = d.from
+	return &out, out.readSettings(ctx)
 }
 
 // status reads the status of all Services of the dashboard.

@@ -42,10 +42,6 @@ func (l *live) applyDecision(ctx context.Context, request diagnose.Request, outp
 	if err := l.write(ctx, change.Writes(), output); err != nil {
 		return err
 	}
-	frozen := slices.IndexFunc(change.Writes(), func(f diagnose.Forecast) bool { return f.IsFrozen })
-	if output.wait && frozen >= 0 {
-		return fmt.Errorf("service/%s: %s", change.Writes()[frozen].Observed.Service.Name, diagnose.FrozenChange)
-	}
 	return l.waitFor(ctx, output, func(ctx context.Context) (string, error) { return l.pendingReason(ctx, change.Forecasts) })
 }
 
@@ -80,8 +76,11 @@ func (l *live) factsOf(s *snapshot, main routing.Observed, others []routing.Obse
 }
 
 // pendingReason returns what is still missing until the decisions are applied, or "" if they are. It returns an error if another client
-// has replaced a decision, which is then never applied.
+// has replaced a decision, which is then never applied, or if routes are frozen.
 func (l *live) pendingReason(ctx context.Context, forecasts []diagnose.Forecast) (string, error) {
+	if err := l.readSettings(ctx); err != nil {
+		return "", err
+	}
 	s := l.snapshot(l.namespace, false)
 	sources := l.sources(s)
 	for _, forecast := range forecasts {
@@ -95,7 +94,11 @@ func (l *live) pendingReason(ctx context.Context, forecasts []diagnose.Forecast)
 		if why := diagnose.ReplacedDecision(observed.Service.Annotations, forecast.Annotations); why != "" {
 			return "", fmt.Errorf("service %s: %s; what this command requested does not apply", client.ObjectKeyFromObject(observed.Service), why)
 		}
-		if why := diagnose.WhyNotApplied(*observed, s.gaps, l.now()); why != "" {
+		switch why := diagnose.WhyNotApplied(*observed, s.gaps, l.now()); why {
+		case "":
+		case diagnose.FrozenChange:
+			return "", fmt.Errorf("service/%s: %s", observed.Service.Name, why)
+		default:
 			return "service/" + forecast.Observed.Service.Name + ": " + why, nil
 		}
 	}

@@ -3,10 +3,17 @@
 package cli
 
 import (
+	"context"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"outrigger.dev/outrigger/api"
 	"outrigger.dev/outrigger/internal/diagnose"
 )
 
@@ -87,10 +94,167 @@ func TestStatusOfAnAbortWhileRoutesAreFrozen(t *testing.T) {
 	r.config.Routing.Freeze = true
 	r.mustCanary("app", "--abort")
 	got := r.table(tableView{}, false, "app")
-	if want := " 25%  aborted; takes effect when the freeze ends (outrigger.dev/canary was removed)\n"; !strings.Contains(got, want) {
+	if want := ": canary v2 1/2 25%  aborted; takes effect when the freeze ends (outrigger.dev/canary was removed)\n"; !strings.Contains(got, want) {
 		t.Errorf("status lacks %q:\n%s", want, got)
 	}
 	if strings.Contains(got, "It continues when this is fixed") || !strings.Contains(got, "Set routing.freeze to false to let routes change.") {
 		t.Errorf("status:\n%s", got)
+	}
+}
+
+// A canary that a decision has ended is not ended again by a broader one.
+func TestSecondDecisionWhileRoutesAreFrozen(t *testing.T) {
+	undo := diagnose.Request{Action: diagnose.ActionUndo, Service: "app"}
+	canary := func(args ...string) diagnose.Request {
+		request, err := parsedCanary(append([]string{"app"}, args...)...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return request
+	}
+	aborted := "canary v2 of service app is already aborted; that takes effect when the freeze ends (routing.freeze). Nothing was written"
+	promoted := "canary v2 of service app is already promoted; that takes effect when the freeze ends (routing.freeze). Nothing was written"
+	for name, test := range map[string]struct {
+		first, second diagnose.Request
+		want          string // the error of the second one
+		route         string // after the freeze
+	}{
+		"abort twice":         {canary("--abort"), canary("--abort"), aborted, "v1=100"},
+		"undo twice":          {undo, undo, aborted, "v1=100"},
+		"abort and undo":      {canary("--abort"), undo, aborted, "v1=100"},
+		"undo and pause":      {undo, canary("--pause"), aborted, "v1=100"},
+		"promote v1 and undo": {promoting(t, "app", "v1"), undo, aborted, "v1=100"},
+		"shift and abort":     {shifting(t, "app", "v1=90", "v2=10"), canary("--abort"), "", "v1=100"},
+		"shift and undo":      {shifting(t, "app", "v1=90", "v2=10"), undo, "", "v1=100"},
+		"promote and pause":   {canary("--promote"), canary("--pause"), promoted, "v2=100"},
+		"promote and abort":   {canary("--promote"), canary("--abort"), "", "v1=100"},
+		"promote and undo":    {canary("--promote"), undo, "", "v1=100"},
+		"abort and promote":   {canary("--abort"), canary("--promote"), "", "v2=100"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := newRollout(t)
+			r.mustCanary("app", "v2", "--steps=25@1h,100")
+			r.config.Routing.Freeze = true
+			r.follow()
+			r.at = r.at.Add(time.Second)
+			if err := r.applyDecision(t.Context(), test.first, r.writing(dryRunNone)); err != nil {
+				t.Fatal(err)
+			}
+			r.follow()
+			before := r.annotations("app")
+			r.at = r.at.Add(time.Second)
+			r.out.Reset()
+			err := r.applyDecision(t.Context(), test.second, r.writing(dryRunNone))
+			if test.want != "" {
+				if diff := cmp.Diff(before, r.annotations("app")); err == nil || err.Error() != test.want || diff != "" || r.out.Len() > 0 {
+					t.Errorf("%v, want %q; printed %q; written:\n%s", err, test.want, r.out.String(), diff)
+				}
+			} else if err != nil {
+				t.Error(err)
+			}
+			r.follow()
+			if got := diagnose.ReadRoute(r.look("app")).String(); got != "v1=75 v2=25" {
+				t.Errorf("frozen, the route is %s", got)
+			}
+			r.config.Routing.Freeze = false
+			r.follow()
+			if got := diagnose.ReadRoute(r.look("app")).String(); got != test.route {
+				t.Errorf("after the freeze, the route is %s; annotations %v", got, r.annotations("app"))
+			}
+		})
+	}
+}
+
+// Before the controller has followed an abort, a second one writes nothing either.
+func TestSecondAbortBeforeTheController(t *testing.T) {
+	r := newRollout(t)
+	r.mustCanary("app", "v2", "--steps=25@1h,100")
+	abort, err := parsedCanary("app", "--abort")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := r.applyDecision(t.Context(), abort, r.writing(dryRunNone)); err != nil {
+		t.Fatal(err)
+	}
+	before := r.annotations("app")
+	err = r.applyDecision(t.Context(), abort, r.writing(dryRunNone))
+	if err == nil || err.Error() != "canary v2 of service app is already aborted; the controller has yet to apply that. Nothing was written" {
+		t.Error(err)
+	}
+	if diff := cmp.Diff(before, r.annotations("app")); diff != "" {
+		t.Errorf("written:\n%s", diff)
+	}
+}
+
+// configure has the installation's ConfigMap say this about routing.freeze, as YAML, and reads it from now on.
+func (r *rollout) configure(freeze string) {
+	r.t.Helper()
+	r.from = &clusterFlags{system: r.systemNamespace}
+	configMap := &corev1.ConfigMap{
+		ObjectMeta: metav1.ObjectMeta{Namespace: r.systemNamespace, Name: "outrigger-config"},
+		Data:       map[string]string{"config.yaml": "apiVersion: " + api.ConfigAPIVersion + "\nkind: Configuration\nrouting:\n  freeze: " + freeze + "\n"},
+	}
+	err := r.client.Update(r.t.Context(), configMap)
+	if apierrors.IsNotFound(err) {
+		err = r.client.Create(r.t.Context(), configMap)
+	}
+	if err != nil {
+		r.t.Fatal(err)
+	}
+}
+
+// A freeze that begins while a command waits ends it as one that began before does.
+func TestAFreezeEndsTheWait(t *testing.T) {
+	r := newRollout(t)
+	r.configure("false")
+	request := shifting(t, "app", "v1=90", "v2=10")
+	change, err := diagnose.ChangeOf(request, r.factsOf(r.snapshot(r.namespace, false), r.look("app"), nil))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := r.applyDecision(t.Context(), request, r.writing(dryRunNone)); err != nil {
+		t.Fatal(err)
+	}
+	if why, err := r.pendingReason(t.Context(), change.Forecasts); err != nil || !strings.Contains(why, "is not written yet") {
+		t.Error(why, err)
+	}
+	r.configure("true")
+	if why, err := r.pendingReason(t.Context(), change.Forecasts); err == nil || err.Error() != "service/app: "+frozenChange {
+		t.Error(why, err)
+	}
+}
+
+// Invalid settings are reported, and those that were read before apply.
+func TestInvalidSettings(t *testing.T) {
+	r := newRollout(t)
+	r.configure("true")
+	if err := r.readSettings(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	for _, freeze := range []string{"perhaps", "[", "3"} {
+		r.configure(freeze)
+		if err := r.readSettings(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		report, err := r.withControllerState(t.Context(), func(ctx context.Context) (diagnose.StatusReport, error) { return r.status(ctx, false) })
+		if err != nil {
+			t.Fatal(err)
+		}
+		notes := strings.Join(report.Notes, "\n")
+		if !strings.Contains(notes, "ConfigMap outrigger-system/outrigger-config, config.yaml: ") || !strings.Contains(notes, "kubectl edit configmap -n outrigger-system outrigger-config") || report.Frozen == "" {
+			t.Errorf("freeze: %s: %q; notes: %s", freeze, report.Frozen, notes)
+		}
+	}
+	fresh := newRollout(t) // nothing valid was read before
+	fresh.configure("perhaps")
+	if err := fresh.readSettings(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if text, err := fresh.notRunning(t.Context()); err != nil || strings.Contains(text, "No Outrigger is installed") {
+		t.Error(text, err)
+	}
+	fresh.configure("false")
+	if err := fresh.readSettings(t.Context()); err != nil || len(fresh.invalid) > 0 || len(fresh.configs) != 1 {
+		t.Error(fresh.invalid, err)
 	}
 }

@@ -36,7 +36,7 @@ func noNamespace(namespace string) error { return notThere("namespace %s does no
 // checkInstalledHere returns an error if no Outrigger is installed in the system namespace, but one is in another: then nothing in the
 // system namespace shows whether it runs. namespace is the one whose routes are removed, empty for all.
 func (l *live) checkInstalledHere(ctx context.Context, namespace string) error {
-	if len(l.configs) > 0 || l.gaps.Hides(l.systemNamespace, "ConfigMap") {
+	if len(l.configs) > 0 || l.areSettingsHidden() {
 		return nil // installed here, or reported as unknown when the Lease is read
 	}
 	places, err := l.elsewhere(ctx)

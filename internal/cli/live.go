@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -33,8 +34,10 @@ type live struct {
 	client          client.Client
 	lists           client.Client   // that snapshots list with; nil = client
 	namespace       string          // that of the flag, else of the kubeconfig's context
+	from            *clusterFlags   // where settings are read again; nil = config applies
 	config          api.Config      // of the installation, for its routing settings
 	configs         []api.Config    // of all installations in the system namespace
+	invalid         []string        // the settings that are invalid there, and what that means
 	systemNamespace string          // where Outrigger is installed
 	gaps            diagnose.Gaps   // what the user has no permission to read; every read adds to it
 	only            labels.Selector // of Services that status is about; nil = all
@@ -65,13 +68,12 @@ func (f *clusterFlags) connect(ctx context.Context, notes io.Writer) (*live, err
 	if err := errors.Join(checkNamespaceName("-n ", f.kube.namespace()), checkNamespaceName("--system-namespace ", f.system)); err != nil {
 		return nil, err
 	}
-	api, namespace, err := f.kube.connect(func(cluster *rest.Config) { cluster.WarningHandlerWithContext = warningsTo{notes} })
+	cluster, namespace, err := f.kube.connect(func(config *rest.Config) { config.WarningHandlerWithContext = warningsTo{notes} })
 	if err != nil {
 		return nil, err
 	}
-	l := &live{client: api, namespace: namespace, systemNamespace: f.system, gaps: diagnose.Gaps{}, now: time.Now}
-	l.config, l.configs, err = f.settings(ctx, api, l.gaps)
-	return l, err
+	l := &live{client: cluster, namespace: namespace, from: f, config: api.DefaultConfig(), systemNamespace: f.system, gaps: diagnose.Gaps{}, now: time.Now}
+	return l, l.readSettings(ctx)
 }
 
 // warningsTo prints warnings of the API server, as kubectl does.
@@ -99,53 +101,73 @@ func liveScheme() (*runtime.Scheme, error) {
 	return scheme, nil
 }
 
-// settings returns those of --config, or else of the installation whose controller manages routes, or the defaults if they cannot
-// be read; and those of all installations.
-func (f *clusterFlags) settings(ctx context.Context, reader client.Reader, gaps diagnose.Gaps) (api.Config, []api.Config, error) {
-	if f.configFile != "" {
-		config, err := ReadConfig(f.configFile)
-		return config, []api.Config{config}, err
+// readSettings reads the settings of --config, or else those of all installations and of the one whose controller manages routes. It uses
+// the defaults if they cannot be read, and those that were read before if they are invalid now, as the controller does. routing.freeze
+// can change while a command waits.
+func (l *live) readSettings(ctx context.Context) error {
+	if l.from == nil {
+		return nil
 	}
-	configs, err := installations(ctx, reader, f.system, gaps)
+	if l.from.configFile != "" {
+		config, err := ReadConfig(l.from.configFile)
+		l.config, l.configs = config, []api.Config{config}
+		return err
+	}
+	reader := client.Reader(l.client)
+	if l.lists != nil {
+		reader = l.lists
+	}
+	configs, invalid, err := installations(ctx, reader, l.from.system, l.gaps)
 	if err != nil {
-		return api.Config{}, nil, err
+		return err
 	}
-	for _, config := range configs {
-		if config.Routing.Enabled {
-			return config, configs, nil
-		}
+	if l.invalid = invalid; len(invalid) > 0 && len(configs) == 0 {
+		return nil
 	}
-	return api.DefaultConfig(), configs, nil
+	l.config, l.configs = api.DefaultConfig(), configs
+	if at := slices.IndexFunc(configs, func(config api.Config) bool { return config.Routing.Enabled }); at >= 0 {
+		l.config = configs[at]
+	}
+	return nil
 }
 
-// installations returns the settings of all Outriggers of a namespace, or none if they may not be read.
-func installations(ctx context.Context, reader client.Reader, namespace string, gaps diagnose.Gaps) ([]api.Config, error) {
+// areSettingsHidden reports whether an Outrigger may be installed whose settings cannot be read, or are invalid.
+func (l *live) areSettingsHidden() bool {
+	return len(l.configs) == 0 && (len(l.invalid) > 0 || l.gaps.Hides(l.systemNamespace, "ConfigMap"))
+}
+
+// installations returns the settings of all Outriggers of a namespace, or none if they may not be read; and a sentence for each that is
+// invalid.
+func installations(ctx context.Context, reader client.Reader, namespace string, gaps diagnose.Gaps) (configs []api.Config, invalid []string, err error) {
 	var list corev1.ConfigMapList
-	err := reader.List(ctx, &list, client.InNamespace(namespace))
+	err = reader.List(ctx, &list, client.InNamespace(namespace))
 	if isForbidden(err) {
 		gaps.AddKind("ConfigMap", namespace)
 	}
 	if err != nil && !isUnreadable(err) {
-		return nil, fmt.Errorf("read the settings of Outrigger: %w", err)
+		return nil, nil, fmt.Errorf("read the settings of Outrigger: %w", err)
 	}
-	var out []api.Config
 	for i := range list.Items {
 		text := list.Items[i].Data["config.yaml"]
 		if !strings.Contains(text, api.ConfigAPIVersion) {
 			continue
 		}
-		if config, err := api.LoadConfig([]byte(text)); err == nil {
-			out = append(out, config)
+		config, err := api.LoadConfig([]byte(text))
+		if err != nil {
+			invalid = append(invalid, fmt.Sprintf("ConfigMap %[1]s/%[2]s, config.yaml: %[3]v. Outrigger keeps the values before it, which no command can read, and its pods do not start again. "+
+				"To correct it: kubectl edit configmap -n %[1]s %[2]s", namespace, list.Items[i].Name, err))
+			continue
 		}
+		configs = append(configs, config)
 	}
-	return out, nil
+	return configs, invalid, nil
 }
 
 // settings returns the settings of the installation. While they are unknown, any metric may exist, so that no check is invalid and no
 // canary passes a step without the controller's own evaluation.
 func (l *live) settings() api.RoutingSettings {
 	out := l.config.RoutingSettings()
-	if len(l.configs) == 0 && l.gaps.Hides(l.systemNamespace, "ConfigMap") {
+	if l.areSettingsHidden() {
 		out.Canary.HasMetrics, out.Limits.AnyCanaryQuery = true, true
 	}
 	return out

@@ -32,7 +32,7 @@ type snapshot struct {
 	whole     bool   // all namespaces are wanted: every kind is listed once, for all of them
 	home      string // the namespace that is left where the whole cluster may not be listed
 	lists     map[snapshotKey]*heldList
-	sentences map[string]bool // notes other than the gaps: kinds that the cluster does not have, Istio's configuration
+	sentences map[string]bool // notes other than the gaps: kinds that the cluster does not have, Istio's configuration, invalid settings
 	gaps      diagnose.Gaps
 	sources   *controller.Live // that read through this snapshot; nil = none yet
 }
@@ -69,7 +69,11 @@ func (l *live) snapshot(home string, whole bool) *snapshot {
 	if l.lists != nil {
 		reader = l.lists
 	}
-	return &snapshot{client: reader, whole: whole, home: home, lists: map[snapshotKey]*heldList{}, sentences: map[string]bool{}, gaps: l.gaps}
+	sentences := map[string]bool{}
+	for _, sentence := range l.invalid {
+		sentences[sentence] = true
+	}
+	return &snapshot{client: reader, whole: whole, home: home, lists: map[snapshotKey]*heldList{}, sentences: sentences, gaps: l.gaps}
 }
 
 // notes are the sentences about what could not be read, sorted. What the user has no permission to read is one of them.

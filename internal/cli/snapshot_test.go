@@ -116,8 +116,9 @@ func TestSettingsAreThoseOfTheInstallation(t *testing.T) {
 	for _, c := range []struct {
 		system, want string
 	}{{"elsewhere", "7s"}, {"nowhere", "2s"}} {
-		config, _, err := (&clusterFlags{system: c.system}).settings(context.Background(), s.client, diagnose.Gaps{})
-		if got := config.Routing.PropagationDelay.String(); err != nil || got != c.want {
+		s.from = &clusterFlags{system: c.system}
+		err := s.readSettings(t.Context())
+		if got := s.config.Routing.PropagationDelay.String(); err != nil || got != c.want {
 			t.Errorf("%s: %s, %v", c.system, got, err)
 		}
 	}

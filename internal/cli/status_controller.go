@@ -22,7 +22,7 @@ const clockDifference = 2 * time.Minute
 // notRunning returns what to say if no controller updates routes; empty if one runs, or if the caller has no permission to see
 // whether one does, which is recorded as a gap.
 func (l *live) notRunning(ctx context.Context) (string, error) {
-	unknown := l.gaps.Hides(l.systemNamespace, "ConfigMap")
+	unknown := l.areSettingsHidden()
 	switch {
 	case len(l.configs) == 0 && !unknown:
 		return l.notInstalled(ctx)

@@ -33,6 +33,8 @@ type CanaryStatus struct {
 	ByHand bool   `json:"byHand,omitempty"` // a decision of the user has aborted it
 	// IsLacking is true if the reason is that a check has no data, or that the requests are too few.
 	IsLacking bool `json:"-"`
+	// EndsAs is the state of routing.CanaryStatus.EndsAs.
+	EndsAs routing.CanaryState `json:"-"`
 }
 
 // CanaryOf returns the canary of a Service as the controller has recorded it, or nil if it has none. isCurrent is false if the controller
@@ -68,7 +70,7 @@ func canaryStatusOf(is routing.CanaryStatus) CanaryStatus {
 	return CanaryStatus{
 		Version: is.Version, State: string(is.State), Step: is.Step, Steps: is.Steps, Percent: is.Percent,
 		Since: timeOrNil(is.Since), Next: timeOrNil(is.Next), Paused: is.IsPaused,
-		Checks: is.Checks, Failing: is.Failing, Reason: is.Reason, ByHand: is.IsByHand, IsLacking: is.IsLacking,
+		Checks: is.Checks, Failing: is.Failing, Reason: is.Reason, ByHand: is.IsByHand, IsLacking: is.IsLacking, EndsAs: is.EndsAs,
 	}
 }
 

@@ -90,6 +90,8 @@ func CanaryAction(observed routing.Observed, action string, inputs Inputs, now t
 		return d, notEnded(d, c.Version, c)
 	case action != "retry" && c.HasEnded():
 		return d, fmt.Errorf("canary %s of service %s has ended (%s); there is nothing to %s", c.Version, service.Name, c.end(), action)
+	case c.EndsAs != "" && (action == "pause" || action == "resume") || action == "abort" && isAbortDecided(observed, *c, now):
+		return d, c.alreadyEnds(observed)
 	}
 	switch action {
 	case "pause":
@@ -108,13 +110,42 @@ func CanaryAction(observed routing.Observed, action string, inputs Inputs, now t
 		d.Annotations = map[string]string{api.AnnotationDefaultVersion: c.Version, api.AnnotationWeights: ""}
 		d.Versions = []string{c.Version}
 	case "abort":
-		if isOwnCanary(service) {
+		if isOwnCanary(service) && c.EndsAs == "" {
 			d.Annotations = map[string]string{api.AnnotationCanary: ""}
 			break
 		}
-		return d.decideDefault(observed, now)
+		d, err := d.decideDefault(observed, now)
+		if err == nil && isOwnCanary(service) { // another decision has ended it, and is replaced
+			d.Annotations[api.AnnotationCanary] = ""
+		}
+		return d, err
 	}
 	return d, nil
+}
+
+// isAbortDecided reports whether a decision that the controller has yet to follow aborts the canary and gives its version no requests by weight.
+func isAbortDecided(observed routing.Observed, c CanaryStatus, now time.Time) bool {
+	if c.EndsAs != routing.CanaryAborted {
+		return false
+	}
+	observed.Settings.Freeze = false
+	plan := routing.Plan(WithoutDelays(observed), now)
+	observed.Existing = plan.Objects
+	_, after := planEffect(plan, observed, now)
+	weight, isKnown := ReadRoute(after).WeightOf(c.Version)
+	return isKnown && weight == 0
+}
+
+// alreadyEnds returns the error for an action on a canary that a decision has ended and that the controller has yet to end.
+func (c CanaryStatus) alreadyEnds(observed routing.Observed) error {
+	how, when := "aborted", "the controller has yet to apply that"
+	if c.EndsAs == routing.CanarySucceeded {
+		how = "promoted"
+	}
+	if observed.Settings.Freeze {
+		when = "that takes effect when the freeze ends (routing.freeze)"
+	}
+	return fmt.Errorf("canary %s of service %s is already %s; %s. Nothing was written", c.Version, observed.Service.Name, how, when)
 }
 
 // resume returns the decision that lets a canary go on.

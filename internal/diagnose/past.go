@@ -74,7 +74,10 @@ func UndoOf(observed routing.Observed, to int, inputs Inputs, now time.Time) (Un
 // undoCanary returns the decision that ends a canary that progresses, which is the last change.
 func undoCanary(observed routing.Observed, canary CanaryStatus, current routing.Decision, now time.Time) (Undo, error) {
 	d, err := CanaryAction(observed, "abort", nil, now)
-	return Undo{Decision: d, Reason: fmt.Sprintf("service/%s returns to %s: canary %s has not ended and is aborted at %d%%", observed.Service.Name, current.Default, canary.Version, canary.Percent)}, err
+	if err != nil {
+		return Undo{Decision: d}, err
+	}
+	return Undo{Decision: d, Reason: fmt.Sprintf("service/%s returns to %s: canary %s has not ended and is aborted at %d%%", observed.Service.Name, current.Default, canary.Version, canary.Percent)}, nil
 }
 
 // isOwnCanary reports whether the Service itself requests a canary of one version.
