@@ -82,10 +82,6 @@ func (f *dashboardFlags) run(command *cobra.Command, from *clusterFlags) error {
 	l, changed := l.watching(ctx)
 	data := newDashboardData(l, from, f.all)
 	data.metrics = &dashboardMetrics{ctx: ctx, connect: from.metricsSource, now: l.now}
-	first, err := data.status(ctx)
-	if err != nil {
-		return err
-	}
 	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(f.port)))
 	if err != nil {
 		return fmt.Errorf("--port=%d: %w. Example: --port=0 for a free port", f.port, err)
@@ -101,27 +97,63 @@ func (f *dashboardFlags) run(command *cobra.Command, from *clusterFlags) error {
 		return err
 	}
 	data.metrics.refresh = server.Refresh
-	server.Update(&first, nil)
+	ended := make(chan error, 2)
+	first := make(chan struct{})
+	updates := &dashboardUpdates{server: server, first: first}
+	l.parts = &parts{each: updates.part}
 	go func() {
 		stream := statusStream{read: data.status, changed: changed}
-		_ = stream.run(ctx, func(report diagnose.StatusReport, err error) error { // it ends with the context
-			if err != nil {
-				err = withoutAttempt(err)
-			}
-			server.Update(&report, err)
-			return nil
-		})
+		if err := stream.run(ctx, updates.whole); err != nil {
+			ended <- err
+		}
 	}()
 	web := &http.Server{Handler: server, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10, BaseContext: func(net.Listener) context.Context { return ctx }}
-	ended := make(chan error, 1)
-	go func() { ended <- web.Serve(listener) }()
+	go func() { ended <- fmt.Errorf("serve the dashboard: %w", web.Serve(listener)) }()
+	defer func() { _ = web.Close() }()
+	select { // if the first reading fails at once, no browser is opened
+	case err := <-ended:
+		return err
+	case <-ctx.Done():
+		return nil
+	case <-first:
+	case <-time.After(firstPage):
+	}
 	d := launcher{server: server, address: options.Address, noBrowser: f.noBrowser, in: command.InOrStdin(), out: command.OutOrStdout()}
 	say(d.out, "Dashboard for %s: http://%s", scope, options.Address)
-	if err := d.run(ctx, ended); err != nil {
+	err = d.run(ctx, ended)
+	stop() // ends the live updates
+	return err
+}
+
+// firstPage is how long the dashboard waits for a whole reading before it shows a part of it.
+const firstPage = 500 * time.Millisecond
+
+// dashboardUpdates updates the pages. During the first reading, they show what has been read so far.
+type dashboardUpdates struct {
+	server *dashboard.Server
+	isRead bool
+	first  chan struct{} // closed after the first reading
+}
+
+func (u *dashboardUpdates) part(report diagnose.StatusReport) {
+	if !u.isRead {
+		u.server.Update(&report, nil)
+	}
+}
+
+// whole returns an error if the first reading failed.
+func (u *dashboardUpdates) whole(report diagnose.StatusReport, err error) error {
+	if err != nil && !u.isRead {
 		return err
 	}
-	stop() // ends the live updates
-	_ = web.Close()
+	if err != nil {
+		err = withoutAttempt(err)
+	}
+	u.server.Update(&report, err)
+	if !u.isRead {
+		u.isRead = true
+		close(u.first)
+	}
 	return nil
 }
 
@@ -172,7 +204,7 @@ func (l launcher) run(ctx context.Context, ended <-chan error) error {
 			case <-ctx.Done():
 				return nil
 			case err := <-ended:
-				return fmt.Errorf("serve the dashboard: %w", err)
+				return err
 			case <-lines:
 				isWaiting = false
 			case <-used:

@@ -41,6 +41,8 @@ type live struct {
 	systemNamespace string          // where Outrigger is installed
 	gaps            diagnose.Gaps   // what the user has no permission to read; every read adds to it
 	only            labels.Selector // of Services that status is about; nil = all
+	kept            *incremental    // of a stream of readings; nil if there is one reading
+	parts           *parts          // receives what a long reading has read so far; nil = nobody does
 	now             func() time.Time
 }
 

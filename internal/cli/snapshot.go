@@ -3,6 +3,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"maps"
@@ -14,6 +15,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -35,6 +37,21 @@ type snapshot struct {
 	sentences map[string]bool // notes other than the gaps: kinds that the cluster does not have, Istio's configuration, invalid settings
 	gaps      diagnose.Gaps
 	sources   *controller.Live // that read through this snapshot; nil = none yet
+	objects   map[objectRead]oneObject
+	others    map[listRead]othersList
+	kept      *incremental // records what is read; nil if nothing is kept for a later reading
+}
+
+// oneObject is a cluster-scoped object that was read alone, or why it could not be read.
+type oneObject struct {
+	object client.Object
+	err    error
+}
+
+// othersList is an unstructured list, or why it could not be read.
+type othersList struct {
+	list client.ObjectList
+	err  error
 }
 
 // heldList is what was listed, and the same by namespace.
@@ -42,6 +59,7 @@ type heldList struct {
 	list        client.ObjectList
 	byNamespace map[string][]runtime.Object
 	byKey       map[client.ObjectKey]runtime.Object // nil = not needed yet
+	byLabels    map[listRead][]runtime.Object       // what was chosen
 }
 
 // find returns an object of the list, or nil.
@@ -86,24 +104,41 @@ func (s *snapshot) notes() []string {
 }
 
 // Get finds an object in the list of its kind.
-func (s *snapshot) Get(ctx context.Context, key client.ObjectKey, object client.Object, options ...client.GetOption) error {
-	gvk, list, err := listFor(object, s.client.Scheme())
-	if err != nil || key.Namespace == "" && !s.whole {
-		return s.getOne(ctx, key, object, options...)
-	}
-	held, err := s.load(ctx, s.keyOf(list, key.Namespace), nil)
-	if err != nil {
+func (s *snapshot) Get(ctx context.Context, key client.ObjectKey, object client.Object, _ ...client.GetOption) error {
+	kind := reflect.TypeOf(object).Elem()
+	found, err := s.find(ctx, kind, key)
+	if err != nil && !apierrors.IsNotFound(err) {
 		return err
 	}
-	if key.Namespace == "" && s.gaps.HidesClusterWide(gvk.Kind) {
-		return s.getOne(ctx, key, object, options...)
-	}
-	found := held.find(key)
-	if found == nil {
-		return notFound(gvk, key.Name)
+	noteErr := s.note(ctx, objectRead{kind, key.Namespace, key.Name}, func(ctx context.Context, s *snapshot) (any, error) {
+		found, err := s.find(ctx, kind, key)
+		return versionOf(found), client.IgnoreNotFound(err)
+	})
+	if err = cmp.Or(noteErr, err); err != nil {
+		return err
 	}
 	reflect.ValueOf(object).Elem().Set(reflect.ValueOf(found.DeepCopyObject()).Elem())
 	return nil
+}
+
+// find returns the object of a kind, which must not be changed.
+func (s *snapshot) find(ctx context.Context, kind reflect.Type, key client.ObjectKey) (runtime.Object, error) {
+	object := reflect.New(kind).Interface().(client.Object)
+	gvk, list, err := listFor(object, s.client.Scheme())
+	if err != nil || key.Namespace == "" && !s.whole {
+		return s.getOne(ctx, key, object)
+	}
+	held, err := s.load(ctx, s.keyOf(list, key.Namespace), nil)
+	if err != nil {
+		return nil, err
+	}
+	if key.Namespace == "" && s.gaps.HidesClusterWide(gvk.Kind) {
+		return s.getOne(ctx, key, object)
+	}
+	if found := held.find(key); found != nil {
+		return found, nil
+	}
+	return nil, notFound(gvk, key.Name)
 }
 
 // keyOf returns the key of the list that holds the objects of a namespace.
@@ -156,16 +191,25 @@ func listFor(object client.Object, scheme *runtime.Scheme) (schema.GroupVersionK
 	return gvk, list.(client.ObjectList), nil
 }
 
-// getOne reads a cluster-scoped object. A Namespace that the user has no permission to read counts as one without labels.
-func (s *snapshot) getOne(ctx context.Context, key client.ObjectKey, object client.Object, options ...client.GetOption) error {
-	err := s.client.Get(ctx, key, object, options...)
-	namespace, is := object.(*corev1.Namespace)
-	if err == nil || !is || !isForbidden(err) {
-		return err
+// getOne reads an object that is in no list, once. A Namespace that the user has no permission to read counts as one without labels.
+func (s *snapshot) getOne(ctx context.Context, key client.ObjectKey, object client.Object) (runtime.Object, error) {
+	at := objectRead{reflect.TypeOf(object).Elem(), key.Namespace, key.Name}
+	one, known := s.objects[at]
+	if !known {
+		one = oneObject{object, s.client.Get(ctx, key, object)}
+		if namespace, is := object.(*corev1.Namespace); is && isForbidden(one.err) {
+			s.gaps.AddObject("Namespace", "", key.Name)
+			*namespace, one.err = corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: key.Name}}, nil
+		}
+		if s.objects == nil {
+			s.objects = map[objectRead]oneObject{}
+		}
+		s.objects[at] = one
 	}
-	s.gaps.AddObject("Namespace", "", key.Name)
-	*namespace = corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: key.Name}}
-	return nil
+	if one.err != nil {
+		return nil, one.err
+	}
+	return one.object, nil
 }
 
 // List returns what was listed before, if possible. The items are shared and must not be changed.
@@ -173,25 +217,106 @@ func (s *snapshot) List(ctx context.Context, list client.ObjectList, options ...
 	wanted := client.ListOptions{}
 	wanted.ApplyOptions(options)
 	if _, partial := list.(runtime.Unstructured); partial {
-		err := s.client.List(ctx, list, options...)
-		if isForbidden(err) { // the caller counts it as absent
-			s.gaps.AddKind(strings.TrimSuffix(list.GetObjectKind().GroupVersionKind().Kind, "List"), wanted.Namespace)
-		}
-		return err
+		return s.listOthers(ctx, list, wanted.Namespace)
 	}
-	key := s.keyOf(list, wanted.Namespace)
-	if !s.whole && wanted.Namespace == "" && wanted.LabelSelector != nil {
-		key.selector = wanted.LabelSelector.String()
+	read := listRead{kind: reflect.TypeOf(list), namespace: wanted.Namespace}
+	if wanted.LabelSelector != nil {
+		read.selector = wanted.LabelSelector.String()
 	}
-	held, err := s.load(ctx, key, wanted.LabelSelector)
+	held, items, err := s.choose(ctx, read, wanted.LabelSelector)
 	if err != nil {
 		return err
 	}
-	if wanted.Namespace == key.namespace && (wanted.LabelSelector == nil || key.selector != "") {
+	if err := s.note(ctx, read, func(ctx context.Context, s *snapshot) (any, error) {
+		return s.versions(ctx, read, wanted.LabelSelector)
+	}); err != nil {
+		return err
+	}
+	if items == nil {
 		reflect.ValueOf(list).Elem().Set(reflect.ValueOf(held.list).Elem())
 		return nil
 	}
-	return meta.SetList(list, held.chosen(wanted.Namespace, wanted.LabelSelector))
+	return meta.SetList(list, *items)
+}
+
+// choose returns the list that holds what is wanted, and which of its items are; nil for all.
+func (s *snapshot) choose(ctx context.Context, read listRead, selector labels.Selector) (*heldList, *[]runtime.Object, error) {
+	key := snapshotKey{kind: read.kind.(reflect.Type), namespace: read.namespace}
+	if s.whole {
+		key.namespace = ""
+	}
+	if s.isSelected(read) {
+		key.selector = read.selector
+	}
+	held, err := s.load(ctx, key, selector)
+	if err != nil || read.namespace == key.namespace && read.selector == key.selector {
+		return held, nil, err
+	}
+	chosen, known := held.byLabels[read]
+	if !known {
+		chosen = held.chosen(read.namespace, selector)
+		held.byLabels[read] = chosen
+	}
+	return held, &chosen, nil
+}
+
+// isSelected reports whether the cluster is asked for the selected items alone.
+func (s *snapshot) isSelected(read listRead) bool {
+	return !s.whole && read.namespace == "" && read.selector != ""
+}
+
+// versions is equal for lists of equal objects. Items with labels are searched only if the list of all has changed.
+func (s *snapshot) versions(ctx context.Context, read listRead, selector labels.Selector) (any, error) {
+	if read.selector != "" && !s.isSelected(read) {
+		all := listRead{kind: read.kind, namespace: read.namespace}
+		if err := s.note(ctx, all, func(ctx context.Context, s *snapshot) (any, error) { return s.versions(ctx, all, nil) }); err != nil {
+			return nil, err
+		}
+	}
+	held, items, err := s.choose(ctx, read, selector)
+	if err != nil {
+		return nil, err
+	}
+	if items == nil {
+		all := held.chosen("", nil)
+		items = &all
+	}
+	return versionsOf(*items), nil
+}
+
+// listOthers lists a kind of another controller once. Without permission, the caller counts the kind as absent.
+func (s *snapshot) listOthers(ctx context.Context, list client.ObjectList, namespace string) error {
+	gvk := list.GetObjectKind().GroupVersionKind()
+	read := listRead{kind: gvk, namespace: namespace}
+	load := func(ctx context.Context, s *snapshot) othersList {
+		held, known := s.others[read]
+		if !known {
+			held.list = &unstructured.UnstructuredList{}
+			held.list.GetObjectKind().SetGroupVersionKind(gvk)
+			held.err = s.client.List(ctx, held.list, client.InNamespace(namespace))
+			if isForbidden(held.err) {
+				s.gaps.AddKind(strings.TrimSuffix(gvk.Kind, "List"), namespace)
+			}
+			if s.others == nil {
+				s.others = map[listRead]othersList{}
+			}
+			s.others[read] = held
+		}
+		return held
+	}
+	held := load(ctx, s)
+	if err := s.note(ctx, read, func(ctx context.Context, s *snapshot) (any, error) {
+		held := load(ctx, s)
+		if isUnreadable(held.err) {
+			return held.err.Error(), nil
+		}
+		items, err := meta.ExtractList(held.list)
+		return versionsOf(items), cmp.Or(held.err, err)
+	}); err != nil || held.err != nil {
+		return cmp.Or(held.err, err)
+	}
+	reflect.ValueOf(list).Elem().Set(reflect.ValueOf(held.list).Elem())
+	return nil
 }
 
 // load lists a kind once. Without permission to list it in the whole cluster, it lists the namespace of the command.
@@ -239,7 +364,7 @@ func holding(list client.ObjectList) (*heldList, error) {
 	if err != nil {
 		return nil, err
 	}
-	held := &heldList{list: list, byNamespace: map[string][]runtime.Object{}}
+	held := &heldList{list: list, byNamespace: map[string][]runtime.Object{}, byLabels: map[listRead][]runtime.Object{}}
 	for _, item := range items {
 		if o, is := item.(metav1.Object); is {
 			held.byNamespace[o.GetNamespace()] = append(held.byNamespace[o.GetNamespace()], item)

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 	corev1 "k8s.io/api/core/v1"
@@ -49,9 +50,29 @@ The command reads the cluster in the same way as the controller, and stores noth
 	return command
 }
 
-// status reads the cluster and reports the status of one Service, of the Services of a namespace, or of all.
+// status reads the cluster and reports the status of one Service, of the Services of a namespace, or of all. In a stream, only what may have
+// changed since the last reading is computed again.
 func (l *live) status(ctx context.Context, all bool, service ...string) (diagnose.StatusReport, error) {
-	s := l.snapshot(l.namespace, all)
+	if l.kept == nil {
+		return l.statusFrom(ctx, l.snapshot(l.namespace, all), all, service...)
+	}
+	l.kept.mu.Lock()
+	defer l.kept.mu.Unlock()
+	defer func() { l.kept.reading = reading{} }() // so that its lists are not kept
+	for {
+		s := l.snapshot(l.namespace, all)
+		s.kept = l.kept
+		if err := l.kept.begin(reading{l, s}); err != nil {
+			return diagnose.StatusReport{}, err
+		}
+		report, err := l.statusFrom(ctx, s, all, service...)
+		if err != nil || l.kept.end(l.gaps) {
+			return report, err
+		}
+	}
+}
+
+func (l *live) statusFrom(ctx context.Context, s *snapshot, all bool, service ...string) (diagnose.StatusReport, error) {
 	var namespaces corev1.NamespaceList
 	if all {
 		if err := s.List(ctx, &namespaces); err != nil {
@@ -68,15 +89,27 @@ func (l *live) status(ctx context.Context, all bool, service ...string) (diagnos
 		namespaces.Items = []corev1.Namespace{one}
 	}
 	report := diagnose.StatusReport{At: l.now(), Frozen: l.frozen(), Namespaces: []diagnose.NamespaceStatus{}}
+	isShown := func(n diagnose.NamespaceStatus) bool {
+		return !all || n.IsManaged() && (!l.selects() || len(n.Services) > 0)
+	}
 	for i := range namespaces.Items {
-		status, err := l.namespaceStatus(ctx, s, &namespaces.Items[i], service...)
+		status, err := l.namespaceStatus(ctx, s, &namespaces.Items[i], func(status diagnose.NamespaceStatus) {
+			l.part(func() diagnose.StatusReport {
+				out := report
+				out.IsPart = true
+				if isShown(status) {
+					out.Namespaces = append(slices.Clone(report.Namespaces), status)
+				}
+				return out
+			})
+		}, service...)
 		if all {
 			err = withAllNamespaces(err, s.gaps)
 		}
 		if err != nil {
 			return diagnose.StatusReport{}, err
 		}
-		if !all || status.IsManaged() && (!l.selects() || len(status.Services) > 0) {
+		if isShown(status) {
 			report.Namespaces = append(report.Namespaces, status)
 		}
 	}
@@ -86,7 +119,8 @@ func (l *live) status(ctx context.Context, all bool, service ...string) (diagnos
 	return report, err
 }
 
-func (l *live) namespaceStatus(ctx context.Context, s *snapshot, namespace *corev1.Namespace, only ...string) (diagnose.NamespaceStatus, error) {
+// namespaceStatus returns the status of a namespace. It calls each with what it has read so far.
+func (l *live) namespaceStatus(ctx context.Context, s *snapshot, namespace *corev1.Namespace, each func(diagnose.NamespaceStatus), only ...string) (diagnose.NamespaceStatus, error) {
 	names, err := servicesOf(ctx, s, namespace.Name, only...)
 	if err != nil {
 		return diagnose.NamespaceStatus{}, err
@@ -95,32 +129,57 @@ func (l *live) namespaceStatus(ctx context.Context, s *snapshot, namespace *core
 		return diagnose.NamespaceStatus{}, err
 	}
 	out := diagnose.NamespaceStatus{Name: namespace.Name, Injection: diagnose.InjectionOf(namespace), Routing: namespace.Labels[api.LabelRouting], Services: []diagnose.ServiceStatus{}}
-	sources := l.sources(s)
 	for _, name := range names {
-		observed, problems, err := sources.Gather(ctx, client.ObjectKey{Namespace: namespace.Name, Name: name})
+		of, err := serviceStatus(ctx, reading{l, s}, client.ObjectKey{Namespace: namespace.Name, Name: name})
 		if err != nil {
 			return diagnose.NamespaceStatus{}, err
 		}
-		if observed == nil {
-			continue // it is being deleted
+		if of.isGone {
+			continue
 		}
-		surroundings, err := l.surroundings(ctx, s, observed)
-		if err != nil {
-			return diagnose.NamespaceStatus{}, err
-		}
-		status, ofNamespace := diagnose.StatusOf(*observed, problems, surroundings, l.now())
-		out.Services = append(out.Services, status)
-		out.Problems = append(out.Problems, ofNamespace...)
+		out.Services = append(out.Services, of.status)
+		out.Problems = append(out.Problems, of.ofNamespace...)
+		each(out)
 	}
 	out.Problems = diagnose.SortedProblems(diagnose.MergeAffected(out.Problems, names))
-	var pods corev1.PodList
-	if err := s.List(ctx, &pods, client.InNamespace(namespace.Name)); err != nil {
-		return diagnose.NamespaceStatus{}, err
-	}
 	if len(only) == 0 && !l.selects() {
-		out.WithoutSidecar = diagnose.PodsWithoutSidecar(namespace, pods.Items)
+		out.WithoutSidecar, err = withoutSidecar(ctx, reading{l, s}, namespace.Name)
 	}
-	return out, nil
+	return out, err
+}
+
+// oneStatus is the status of a Service with the problems of its namespace.
+type oneStatus struct {
+	status      diagnose.ServiceStatus
+	ofNamespace []diagnose.ProblemStatus
+	isGone      bool // it is being deleted
+}
+
+func serviceStatus(ctx context.Context, r reading, key client.ObjectKey) (oneStatus, error) {
+	return valueIn(ctx, r, serviceRead{key.Namespace, key.Name}, func(ctx context.Context, r reading) (oneStatus, time.Time, error) {
+		observed, problems, err := r.gather(ctx, key)
+		if err != nil || observed == nil {
+			return oneStatus{isGone: true}, time.Time{}, err
+		}
+		around, err := r.surroundings(ctx, r.from, observed)
+		if err != nil {
+			return oneStatus{}, time.Time{}, err
+		}
+		status, ofNamespace, until := diagnose.StatusOf(*observed, problems, around, r.now())
+		return oneStatus{status: status, ofNamespace: ofNamespace}, until, nil
+	})
+}
+
+func withoutSidecar(ctx context.Context, r reading, namespace string) ([]diagnose.RestartStatus, error) {
+	return valueIn(ctx, r, sidecarsRead{namespace}, func(ctx context.Context, r reading) ([]diagnose.RestartStatus, time.Time, error) {
+		var is corev1.Namespace
+		if err := r.from.Get(ctx, client.ObjectKey{Name: namespace}, &is); err != nil {
+			return nil, time.Time{}, err
+		}
+		var pods corev1.PodList
+		err := r.from.List(ctx, &pods, client.InNamespace(namespace))
+		return diagnose.PodsWithoutSidecar(&is, pods.Items), time.Time{}, err
+	})
 }
 
 // servicesOf returns the names of the Services of a namespace, sorted, or the named ones, which must exist. It fails without

@@ -51,3 +51,18 @@ func (s statusStream) run(ctx context.Context, each func(diagnose.StatusReport, 
 		}
 	}
 }
+
+// parts passes what a long reading has read so far, at most once for each changePause.
+type parts struct {
+	each func(diagnose.StatusReport)
+	last time.Time
+}
+
+// part passes a part of a report, if somebody receives it and it is time.
+func (l *live) part(report func() diagnose.StatusReport) {
+	if l.parts == nil || time.Since(l.parts.last) < changePause {
+		return
+	}
+	l.parts.each(report())
+	l.parts.last = time.Now()
+}

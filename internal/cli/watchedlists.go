@@ -10,6 +10,7 @@ import (
 
 	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -41,7 +42,8 @@ type watchedList struct {
 	items       map[string]runtime.Object // by namespace/name; nil while it has to be requested
 	sorted      []runtime.Object          // the items; nil after a change
 	version     string                    // resourceVersion
-	isUnwatched bool                      // the user may not watch it
+	isWatched   bool
+	isUnwatched bool // the user may not watch it
 }
 
 // watching returns the cluster with lists that are kept up to date until the context ends, and a channel that receives a value after they
@@ -53,7 +55,7 @@ func (l *live) watching(ctx context.Context) (*live, <-chan struct{}) {
 	}
 	lists := &watchedLists{WithWatch: withWatch, ctx: ctx, changed: make(chan struct{}, 1), held: map[watchedKey]*watchedList{}}
 	out := *l
-	out.lists = lists
+	out.lists, out.kept = lists, &incremental{}
 	return &out, lists.changed
 }
 
@@ -76,10 +78,9 @@ func (w *watchedLists) List(ctx context.Context, list client.ObjectList, options
 	held.mu.Lock()
 	defer held.mu.Unlock()
 	if held.items == nil {
-		if err := w.WithWatch.List(ctx, list, options...); err != nil || held.isUnwatched {
+		if err := w.request(ctx, held, list, wanted); err != nil {
 			return err
 		}
-		return w.begin(held, list, wanted)
 	}
 	if held.sorted == nil {
 		for _, name := range slices.Sorted(maps.Keys(held.items)) {
@@ -87,7 +88,11 @@ func (w *watchedLists) List(ctx context.Context, list client.ObjectList, options
 		}
 	}
 	list.SetResourceVersion(held.version)
-	return meta.SetList(list, held.sorted)
+	err = meta.SetList(list, held.sorted)
+	if !held.isWatched {
+		held.items, held.sorted = nil, nil
+	}
+	return err
 }
 
 func (w *watchedLists) listOf(key watchedKey) *watchedList {
@@ -99,27 +104,50 @@ func (w *watchedLists) listOf(key watchedKey) *watchedList {
 	return w.held[key]
 }
 
-// begin keeps a list that was requested, if it can be watched.
-func (w *watchedLists) begin(held *watchedList, list client.ObjectList, wanted client.ListOptions) error {
-	watched, err := w.watch(list, wanted, list.GetResourceVersion())
+// listPage is how many items are requested at a time: only so many are in memory with the fields that lighten removes.
+const listPage = 500
+
+// request requests a list, and starts to watch it, if the user may do so.
+func (w *watchedLists) request(ctx context.Context, held *watchedList, list client.ObjectList, wanted client.ListOptions) error {
+	empty := list.DeepCopyObject().(client.ObjectList)
+	if err := meta.SetList(empty, nil); err != nil {
+		return err
+	}
+	items, page := map[string]runtime.Object{}, wanted
+	page.Limit = listPage
+	for {
+		part := empty.DeepCopyObject().(client.ObjectList)
+		err := w.WithWatch.List(ctx, part, &page)
+		if apierrors.IsResourceExpired(err) && page.Continue != "" { // it took longer than the API server keeps the state of the first page
+			clear(items)
+			page.Limit, page.Continue = 0, ""
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		found, err := meta.ExtractList(part)
+		if err != nil {
+			return err
+		}
+		for _, item := range found {
+			lighten(item)
+			items[itemKey(item.(client.Object))] = item
+		}
+		if page.Continue = part.GetContinue(); page.Continue == "" {
+			held.items, held.sorted, held.version = items, nil, part.GetResourceVersion()
+			break
+		}
+	}
+	if held.isUnwatched {
+		return nil
+	}
+	watched, err := w.watch(empty, wanted, held.version)
 	if err != nil {
 		held.isUnwatched = isForbidden(err)
 		return nil //nolint:nilerr // it is requested again the next time
 	}
-	items, err := meta.ExtractList(list)
-	if err != nil {
-		watched.Stop()
-		return err
-	}
-	held.items, held.sorted, held.version = map[string]runtime.Object{}, nil, list.GetResourceVersion()
-	for _, item := range items {
-		held.put(item)
-	}
-	empty := list.DeepCopyObject().(client.ObjectList)
-	if err := meta.SetList(empty, nil); err != nil {
-		watched.Stop()
-		return err
-	}
+	held.isWatched = true
 	go w.follow(held, watched, empty, wanted)
 	return nil
 }
@@ -156,7 +184,7 @@ func (w *watchedLists) follow(held *watchedList, watched watch.Interface, list c
 			}
 		}
 		held.mu.Lock()
-		held.items, held.sorted = nil, nil
+		held.items, held.sorted, held.isWatched = nil, nil, false
 		held.mu.Unlock()
 		w.signal()
 		return
@@ -182,7 +210,8 @@ func (l *watchedList) apply(event watch.Event) bool {
 	l.version = object.GetResourceVersion()
 	switch event.Type {
 	case watch.Added, watch.Modified:
-		l.put(object)
+		lighten(object)
+		l.items[itemKey(object)] = object
 	case watch.Deleted:
 		delete(l.items, itemKey(object))
 	case watch.Bookmark:
@@ -192,11 +221,6 @@ func (l *watchedList) apply(event watch.Event) bool {
 	}
 	l.sorted = nil
 	return true
-}
-
-func (l *watchedList) put(item runtime.Object) {
-	lighten(item)
-	l.items[itemKey(item.(client.Object))] = item
 }
 
 func itemKey(object client.Object) string { return object.GetNamespace() + "/" + object.GetName() }

@@ -5,12 +5,14 @@ package cli
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"sync"
 	"testing"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/watch"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -152,6 +154,63 @@ func TestAFailedWatchRequestsTheListAgain(t *testing.T) {
 			w.mu.Lock()
 			w.refused = nil
 			w.mu.Unlock()
+		})
+	}
+}
+
+// A list is requested in pages, or as a whole if the API server has dropped the state of the first page.
+func TestListsAreRequestedInPages(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		expires bool
+		want    []string
+	}{
+		"in pages":     {false, []string{"limit 500", "limit 500 after a"}},
+		"when expired": {true, []string{"limit 500", "limit 500 after a", "limit 0"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			var requests, names []string
+			s := newLiveStage(t).through(interceptor.Funcs{
+				List: func(_ context.Context, _ client.WithWatch, list client.ObjectList, options ...client.ListOption) error {
+					wanted := client.ListOptions{}
+					wanted.ApplyOptions(options)
+					request := fmt.Sprintf("limit %d", wanted.Limit)
+					if wanted.Continue != "" {
+						request += " after " + wanted.Continue
+					}
+					requests = append(requests, request)
+					pods := list.(*corev1.PodList)
+					switch {
+					case wanted.Limit == 0:
+						pods.Items = []corev1.Pod{*numbered("a", "1"), *numbered("b", "2")}
+					case wanted.Continue == "":
+						pods.Items, pods.Continue = []corev1.Pod{*numbered("a", "1")}, "a"
+					case c.expires:
+						return apierrors.NewResourceExpired("the continue parameter is too old")
+					default:
+						pods.Items = []corev1.Pod{*numbered("b", "2")}
+					}
+					return nil
+				},
+				Watch: func(context.Context, client.WithWatch, client.ObjectList, ...client.ListOption) (watch.Interface, error) {
+					return watch.NewFake(), nil
+				},
+			})
+			kept, _ := s.watching(t.Context())
+			for range 2 {
+				var list corev1.PodList
+				if err := kept.lists.List(t.Context(), &list, client.InNamespace("demo")); err != nil {
+					t.Fatal(err)
+				}
+				names = nil
+				for i := range list.Items {
+					names = append(names, list.Items[i].Name)
+				}
+			}
+			if !slices.Equal(names, []string{"a", "b"}) || !slices.Equal(requests, c.want) {
+				t.Errorf("pods %v by %q, want %q", names, requests, c.want)
+			}
 		})
 	}
 }

@@ -26,7 +26,7 @@ type overviewPage struct {
 	Previous     string // the path of the page before; empty if there is none
 	Next         string
 	Certificates []diagnose.CertificateStatus // that are not ready
-	HasReport    bool
+	IsReading    bool                         // the cluster is being read for the first time: Of are read so far
 }
 
 // overviewNamespace is a namespace with those of its Services that a page shows.
@@ -41,10 +41,12 @@ func (s *Server) overview(w http.ResponseWriter, r *http.Request) {
 	page, _ := strconv.Atoi(query.Get("page")) // the first for anything else
 	out := overviewPage{view: s.view(r, "Services"), Query: strings.TrimSpace(query.Get("q")), OnlyProblems: query.Get("problems") != "", Page: page}
 	out.Section = "services"
-	if report := s.readings.current().report; report != nil {
-		out.HasReport = true
-		out.fill(report)
+	report := s.readings.current().report
+	out.IsReading = report == nil || report.IsPart
+	if report == nil {
+		report = &diagnose.StatusReport{}
 	}
+	out.fill(report)
 	s.render(w, r, http.StatusOK, "overview.html", out)
 }
 

@@ -43,9 +43,21 @@ func TestOverviewShowsWhatStatusReports(t *testing.T) {
 func TestOverviewBeforeTheFirstReading(t *testing.T) {
 	t.Parallel()
 	s := newStage(t).open()
-	s.has(s.page("/", http.StatusOK), "The cluster has not been read yet.")
+	const refresh = `<noscript><meta http-equiv="refresh"`
+	for reading, want := range []string{"Reading the cluster: 0 Services so far.", "Reading the cluster: 120 Services so far."} {
+		page := s.page("/", http.StatusOK)
+		if s.has(page, want); !strings.Contains(page, refresh) || strings.Contains(page, "To get started") || len(shown(page)) != reading*pageSize {
+			t.Errorf("while the cluster is read, the page is\n%s", page)
+		}
+		part := services(3, 40)
+		part.IsPart = true
+		s.Update(part, nil)
+	}
 	s.Update(&diagnose.StatusReport{}, nil)
-	s.has(s.page("/", http.StatusOK), "To get started: outrigger enable NAMESPACE")
+	page := s.page("/", http.StatusOK)
+	if s.has(page, "To get started: outrigger enable NAMESPACE"); strings.Contains(page, refresh) || strings.Contains(page, "Reading the cluster") {
+		t.Errorf("after the reading, the page is\n%s", page)
+	}
 }
 
 // services are namespaces of so many Services, of which each tenth has a problem.

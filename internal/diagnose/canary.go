@@ -112,6 +112,10 @@ func (c CanaryStatus) IsAborted() bool { return c.State == string(routing.Canary
 // IsProgressing reports whether the canary has a share of the requests by its step.
 func (c CanaryStatus) IsProgressing() bool { return c.State == string(routing.CanaryProgressing) }
 
+func (c CanaryStatus) hasEnded() bool {
+	return c.State == string(routing.CanarySucceeded) || c.State == string(routing.CanaryAborted)
+}
+
 // Line returns the canary on one line: "canary v2 2/4 25% next in 3m12s  error-rate 0.2% (<1%)".
 func (c CanaryStatus) Line(now time.Time) string { return c.line(c.time(now)) }
 

@@ -80,7 +80,7 @@ type ObjectStatus struct {
 // ExplainService explains a Service, as data and as text.
 func ExplainService(observed routing.Observed, problems []api.RouteProblem, around Surroundings, now time.Time) ServiceExplanation {
 	reading, _ := routing.ReadInEffect(observed, now)
-	status, ofNamespace := StatusOf(observed, problems, around, now)
+	status, ofNamespace, _ := StatusOf(observed, problems, around, now)
 	status.Problems = append(ofNamespace, status.Problems...)
 	out := ServiceExplanation{
 		Kind: "Service", Namespace: observed.Service.Namespace, ServiceStatus: status, Routing: whyRouted(observed, around.Gaps),

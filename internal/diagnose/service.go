@@ -15,8 +15,9 @@ import (
 	"outrigger.dev/outrigger/routing"
 )
 
-// StatusOf returns the status of a Service, and the problems of its Namespace.
-func StatusOf(observed routing.Observed, problems []api.RouteProblem, around Surroundings, now time.Time) (ServiceStatus, []ProblemStatus) {
+// StatusOf returns the status of a Service, and the problems of its Namespace. Both are the same at any time before until, which is zero if
+// they never change by time alone, and now while a canary or a write is in progress.
+func StatusOf(observed routing.Observed, problems []api.RouteProblem, around Surroundings, now time.Time) (status ServiceStatus, ofNamespace []ProblemStatus, until time.Time) {
 	reading, paths := routing.ReadInEffect(observed, now)
 	plan := routing.Plan(observed, now)
 	out := ServiceStatus{
@@ -39,7 +40,10 @@ func StatusOf(observed routing.Observed, problems []api.RouteProblem, around Sur
 		}
 	}
 	out.History = historyOf(observed, now)
-	var ofNamespace []ProblemStatus
+	until = plan.Next
+	if len(observed.Changes(plan)) > 0 || out.Canary != nil && !out.Canary.hasEnded() { // Next is exact only for a plan that changes nothing
+		until = now
+	}
 	for _, p := range append(slices.Clone(problems), around.Gaps.visible(observed, plan.Problems)...) {
 		status := problemStatus(p)
 		if p.Reason == api.RouteStillExposed && out.State == StateRouted {
@@ -52,7 +56,7 @@ func StatusOf(observed routing.Observed, problems []api.RouteProblem, around Sur
 		out.Problems = append(out.Problems, status)
 	}
 	out.Problems = SortedProblems(out.Problems)
-	return out, ofNamespace
+	return out, ofNamespace, until
 }
 
 // hide removes what is unknown about the routes of a Service.

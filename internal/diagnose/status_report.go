@@ -11,6 +11,8 @@ import (
 type StatusReport struct {
 	// At is when the cluster was read.
 	At time.Time `json:"-"`
+	// IsPart is true for what a reading has read so far.
+	IsPart bool `json:"-"`
 	// Frozen says that routing.freeze is true, and how to end that. It is empty otherwise, or if that is unknown.
 	Frozen string `json:"frozen,omitempty"`
 	// NotRunning explains that no controller updates the routes, and the fix. It is empty if one runs or if that is unknown.

@@ -32,7 +32,8 @@ type liveSources struct {
 	options Options
 	objects *ObjectIndex  // nil = not read yet
 	mesh    *routing.Mesh // read once
-	others  map[listKey]othersList
+	// mappings are of the kinds of other controllers; nil for one that the cluster does not have.
+	mappings map[schema.GroupKind]*meta.RESTMapping
 }
 
 var _ Sources = &Live{}
@@ -41,18 +42,44 @@ var _ Sources = &Live{}
 // controllers the cluster has.
 func NewLive(reader client.Reader, mapper meta.RESTMapper, options Options) *Live {
 	options.RootNamespace = cmp.Or(options.RootNamespace, defaultRootNamespace)
-	return &Live{&liveSources{reader: reader, mapper: mapper, options: options, others: map[listKey]othersList{}}}
+	return &Live{&liveSources{reader: reader, mapper: mapper, options: options, mappings: map[schema.GroupKind]*meta.RESTMapping{}}}
 }
 
 // Gather does as the function Gather. It reads all facts also for a Service without routes.
 func (l *Live) Gather(ctx context.Context, key client.ObjectKey) (*routing.Observed, []api.RouteProblem, error) {
-	return Gather(ctx, l, key, GatherOptions{Settings: l.options.Settings, RootNamespace: l.options.RootNamespace, Unrouted: true, BetweenWrites: true})
+	return l.GatherFrom(ctx, l, key)
 }
 
-// listKey names the objects of a kind in a namespace, or in all if it is empty.
-type listKey struct {
-	kind      schema.GroupKind
-	namespace string
+// GatherFrom does as Gather, but reads from sources that read through this Live.
+func (l *Live) GatherFrom(ctx context.Context, from Sources, key client.ObjectKey) (*routing.Observed, []api.RouteProblem, error) {
+	return Gather(ctx, from, key, GatherOptions{Settings: l.options.Settings, RootNamespace: l.options.RootNamespace, Unrouted: true, BetweenWrites: true})
+}
+
+// OtherKinds returns the kinds of other controllers that the cluster has.
+func (l *Live) OtherKinds() ([]schema.GroupVersionKind, error) {
+	var out []schema.GroupVersionKind
+	for _, kind := range otherKinds() {
+		mapping, err := l.mappingOf(kind)
+		if err != nil {
+			return nil, err
+		}
+		if mapping != nil {
+			out = append(out, mapping.GroupVersionKind)
+		}
+	}
+	return out, nil
+}
+
+// otherKinds are the kinds of other controllers that plans depend on.
+func otherKinds() []schema.GroupKind {
+	out := []schema.GroupKind{routing.GrantKind().GroupKind}
+	for _, router := range routing.OtherRouters() {
+		out = append(out, router.GroupKind)
+	}
+	for _, kind := range routing.RouteKinds() {
+		out = append(out, kind.GroupKind)
+	}
+	return out
 }
 
 type othersList struct {
@@ -187,7 +214,7 @@ func (l *liveSources) ServiceEntries(ctx context.Context) ([]*networkingv1.Servi
 
 func (l *liveSources) ManagedBy(ctx context.Context, service client.ObjectKey) (string, error) {
 	for _, router := range routing.OtherRouters() {
-		items, err := l.listOthers(ctx, listKey{router.GroupKind, service.Namespace})
+		items, err := l.listOthers(ctx, router.GroupKind, service.Namespace)
 		if err != nil {
 			return "", err
 		}
@@ -231,9 +258,9 @@ func (l *liveSources) Ingresses(ctx context.Context, service client.ObjectKey, a
 func (l *liveSources) GatewayRoutes(ctx context.Context, service client.ObjectKey) ([]routing.GatewayAPIRoute, error) {
 	var out []routing.GatewayAPIRoute
 	for _, kind := range routing.RouteKinds() {
-		found, err := l.listOthers(ctx, listKey{kind.GroupKind, ""})
+		found, err := l.listOthers(ctx, kind.GroupKind, "")
 		if err == nil && found.isForbidden {
-			found, err = l.listOthers(ctx, listKey{kind.GroupKind, service.Namespace})
+			found, err = l.listOthers(ctx, kind.GroupKind, service.Namespace)
 		}
 		if err != nil {
 			return nil, err
@@ -248,28 +275,40 @@ func (l *liveSources) GatewayRoutes(ctx context.Context, service client.ObjectKe
 }
 
 func (l *liveSources) ReferenceGrants(ctx context.Context, namespace string) ([]*unstructured.Unstructured, error) {
-	found, err := l.listOthers(ctx, listKey{routing.GrantKind().GroupKind, namespace})
+	found, err := l.listOthers(ctx, routing.GrantKind().GroupKind, namespace)
 	return pointers(found.items), err
 }
 
-// listOthers lists objects of other controllers once. A kind that is not served, or may not be listed, has none.
-func (l *liveSources) listOthers(ctx context.Context, key listKey) (othersList, error) {
-	if cached, is := l.others[key]; is {
-		return cached, nil
+// listOthers lists objects of another controller in a namespace, or in all if it is empty. A kind that is not served, or may not be
+// listed, has none.
+func (l *liveSources) listOthers(ctx context.Context, kind schema.GroupKind, namespace string) (othersList, error) {
+	mapping, err := l.mappingOf(kind)
+	if err != nil || mapping == nil {
+		return othersList{}, err
 	}
-	var out othersList
-	mapping, err := l.mapper.RESTMapping(key.kind)
-	if err == nil {
-		list := &unstructured.UnstructuredList{}
-		list.SetGroupVersionKind(mapping.GroupVersionKind.GroupVersion().WithKind(key.kind.Kind + "List"))
-		err = l.reader.List(ctx, list, client.InNamespace(key.namespace))
-		out = othersList{items: list.Items, isForbidden: apierrors.IsForbidden(err)}
-	}
+	list := &unstructured.UnstructuredList{}
+	list.SetGroupVersionKind(mapping.GroupVersionKind.GroupVersion().WithKind(kind.Kind + "List"))
+	err = l.reader.List(ctx, list, client.InNamespace(namespace))
 	if err != nil && !isUnavailable(err) {
-		return othersList{}, fmt.Errorf("list %s: %w", key.kind, err)
+		return othersList{}, fmt.Errorf("list %s: %w", kind, err)
 	}
-	l.others[key] = out
-	return out, nil
+	return othersList{items: list.Items, isForbidden: apierrors.IsForbidden(err)}, nil
+}
+
+// mappingOf looks a kind up once. It returns nil if the cluster does not have it.
+func (l *liveSources) mappingOf(kind schema.GroupKind) (*meta.RESTMapping, error) {
+	if mapping, known := l.mappings[kind]; known {
+		return mapping, nil
+	}
+	mapping, err := l.mapper.RESTMapping(kind)
+	if isUnavailable(err) {
+		mapping, err = nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("find the version of %s: %w", kind, err)
+	}
+	l.mappings[kind] = mapping
+	return mapping, nil
 }
 
 // isUnavailable reports whether a kind is not served, or may not be listed: then what it decides about a Service is unknown.

@@ -7,6 +7,7 @@ import (
 	"fmt"
 
 	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
+	"k8s.io/apimachinery/pkg/util/sets"
 	toolscache "k8s.io/client-go/tools/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -18,18 +19,40 @@ type ObjectIndex struct{ index toolscache.Indexer }
 
 // NewObjectIndex returns an empty index.
 func NewObjectIndex(clusterDomain string) *ObjectIndex {
-	kindAndName := func(object any) (string, error) {
-		return fmt.Sprintf("%T %s", object, client.ObjectKeyFromObject(object.(client.Object))), nil
-	}
 	return &ObjectIndex{toolscache.NewIndexer(kindAndName, toolscache.Indexers{indexConcerns: func(object any) ([]string, error) {
 		return termsOf(object.(client.Object), clusterDomain), nil
 	}})}
+}
+
+func kindAndName(object any) (string, error) {
+	return fmt.Sprintf("%T %s", object, client.ObjectKeyFromObject(object.(client.Object))), nil
 }
 
 // Add adds objects, which must not change afterwards.
 func (r *ObjectIndex) Add(objects routing.Objects) {
 	for _, object := range objects.All() {
 		_ = r.index.Add(object) // fails only if there is no key
+	}
+}
+
+func isSameVersion(a, b client.Object) bool {
+	return a.GetUID() == b.GetUID() && a.GetResourceVersion() != "" && a.GetResourceVersion() == b.GetResourceVersion()
+}
+
+// Set replaces all objects. It indexes only those that are new or have another resourceVersion.
+func (r *ObjectIndex) Set(objects routing.Objects) {
+	gone := sets.New(r.index.ListKeys()...)
+	for _, object := range objects.All() {
+		key, _ := kindAndName(object)
+		gone.Delete(key)
+		held, is, _ := r.index.GetByKey(key)
+		if !is || !isSameVersion(held.(client.Object), object) {
+			_ = r.index.Update(object) // fails only if there is no key
+		}
+	}
+	for key := range gone {
+		held, _, _ := r.index.GetByKey(key)
+		_ = r.index.Delete(held)
 	}
 }
 
