@@ -156,7 +156,7 @@ bench: ## benchmarks, side by side with Istio's own handler (about 15 minutes)
 bench-apiserver: ## pods per second through a real API server: no webhook, a constant patch, Outrigger, Istio's handler (about 5 minutes)
 	cd test/bench && $(GO) test -run TestPodsPerSecond -v -timeout 60m . -apiserver -rounds $(or $(ROUNDS),5) -lasts $(or $(LASTS),4s)
 
-bench-scale: ## routing at scale on a real API server; SIZE=small, middle, large or canaries (docs/understand/scale.md)
+bench-scale: ## routing at scale on a real API server; SIZE=small, middle, large, canaries or dashboard (docs/understand/scale.md)
 	$(GO) -C test build -o $(CURDIR)/bin/scale ./scale
 	$(CURDIR)/bin/scale -size $(or $(SIZE),small) -rounds $(or $(ROUNDS),3)
 

@@ -4,6 +4,7 @@ package e2e
 
 import (
 	"context"
+	"fmt"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -123,6 +124,51 @@ func TestDashboardShowsANamespace(t *testing.T) {
 	tab.Go(tab.URL("/services/shop/nobody"))
 	tab.WantText("main", "no Service")
 	looked(t, tab, "not-found")
+}
+
+// Many Services are shown in pages. A search and the filter look at all of them, and every page is live.
+func TestDashboardOfSeveralPages(t *testing.T) {
+	dashboard.Need(t)
+	t.Parallel()
+	needIstio(t)
+	ns := namespace(t, injected)
+	var all strings.Builder
+	for i := range 70 { // 50 are on a page
+		all.WriteString(service(fmt.Sprintf("svc-%03d", i)))
+	}
+	apply(t, ns, all.String())
+	tab := startDashboard(t, ns).Open()
+	tab.WantText("#summary", "70 Services, 0 problems")
+	tab.WantText("nav.pages", "Page 1 of 2")
+	if rows := tab.Count("#services tbody tr"); rows != 50 {
+		t.Errorf("the first page has %d rows", rows)
+	}
+	tab.Click(`nav.pages a[rel="next"]`)
+	tab.WantPath("/?page=2")
+	tab.WantText("nav.pages", "Page 2 of 2")
+	if rows := tab.Count("#services tbody tr"); rows != 20 {
+		t.Errorf("the second page has %d rows", rows)
+	}
+	looked(t, tab, "overview-page-2")
+
+	dashboard.Eval[bool](tab, `window.same = true`)
+	annotate(t, ns, "svc-060", "outrigger.dev/weights=v1=9O")
+	tab.WantText(`#services tbody tr:has(a[href$="/svc-060"])`, "1 problem")
+	tab.WantText("#summary", "70 Services, 1 problem")
+	if !dashboard.Eval[bool](tab, `window.same === true`) {
+		t.Error("a live update loaded the page again")
+	}
+
+	tab.Fill("#q", "svc-06")
+	tab.Click("form.search button")
+	tab.WantPath("/?q=svc-06")
+	tab.WantText("#summary", "10 of 70 Services, 1 problem")
+	tab.Go(tab.URL("/?problems=1"))
+	tab.WantText("#summary", "1 of 70 Services, 1 problem")
+	tab.WantText("#services tbody th", "svc-060")
+	annotate(t, ns, "svc-001", "outrigger.dev/weights=v1=9O")
+	tab.WantText("#summary", "2 of 70 Services, 2 problems")
+	tab.WantText("#services tbody th", "svc-001")
 }
 
 // Two tabs show the same. What one has previewed is not written after the other has changed the Service.

@@ -28,7 +28,7 @@ func (s size) String() string {
 	return fmt.Sprintf("%d×%d×%d (%d pods)", s.services, s.versions, s.pods, s.services*s.versions*s.pods)
 }
 
-var sizes = map[string]size{"small": {100, 2, 3}, "middle": {1000, 3, 5}, "large": {5000, 4, 5}, canariesAlone: {maxCanaries, 2, 3}}
+var sizes = map[string]size{"small": {100, 2, 3}, "middle": {1000, 3, 5}, "large": {5000, 4, 5}, canariesAlone: {maxCanaries, 2, 3}, dashboardAlone: {5000, 2, 2}}
 
 // canariesAlone is the size with which only canaries are measured.
 const canariesAlone = "canaries"
@@ -48,7 +48,7 @@ func main() {
 	standby := flags.Bool("standby", false, "with -controller: do not lead")
 	profiles := flags.String("profiles", "", "a folder for a CPU profile of each controller, and one of the heap where it is measured")
 	metricsURL := flags.String("metrics", "", "with -controller: the metrics server that canaries are evaluated with")
-	name := flags.String("size", "small", "small, middle or large, or canaries, to measure only those")
+	name := flags.String("size", "small", "small, middle or large, or canaries or dashboard, to measure only those")
 	rounds := flags.Int("rounds", 3, "how often the first start and the floor are measured, in turn")
 	_ = flags.Parse(os.Args[1:]) // it exits by itself
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
@@ -60,9 +60,9 @@ func main() {
 			return beController(ctx, *kubeconfig, controllerOptions{profiles: *profiles, metricsURL: *metricsURL, delays: *delays, standby: *standby})
 		})
 	} else if s, known := sizes[*name]; known {
-		err = measure(ctx, s, *rounds, *profiles, *name == canariesAlone)
+		err = measure(ctx, s, *rounds, *profiles, *name)
 	} else {
-		err = fmt.Errorf("-size %s: it is small, middle, large or canaries", *name)
+		err = fmt.Errorf("-size %s: it is small, middle, large, canaries or dashboard", *name)
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -70,8 +70,8 @@ func main() {
 	}
 }
 
-// measure makes the cluster and measures one thing after the other, or only canaries.
-func measure(ctx context.Context, s size, rounds int, profiles string, onlyCanaries bool) (err error) {
+// measure makes the cluster and measures one thing after the other, or only what the size is for.
+func measure(ctx context.Context, s size, rounds int, profiles, name string) (err error) {
 	fmt.Printf("services × versions × pods: %s\n", s)
 	w, err := newWorld(ctx, s)
 	if err != nil {
@@ -89,8 +89,11 @@ func measure(ctx context.Context, s size, rounds int, profiles string, onlyCanar
 	}
 	fmt.Printf("made in %v\n", time.Since(began).Round(time.Second))
 	steps := []func(context.Context) error{w.coldStarts, w.restart, w.shifts, w.churn, w.transitions, w.canaries, w.standby, w.withDelays}
-	if onlyCanaries {
+	switch name {
+	case canariesAlone:
 		steps = []func(context.Context) error{w.canaries}
+	case dashboardAlone:
+		steps = []func(context.Context) error{w.dashboards}
 	}
 	for _, step := range steps {
 		if err := step(ctx); err != nil {
