@@ -27,8 +27,17 @@ func newMetricsServer() *metricsServer {
 }
 
 func (m *metricsServer) answer(promQL string) string {
-	if strings.HasPrefix(promQL, "sum((max_over_time(istio_requests_total") {
-		return "1000"
+	isV2 := strings.Contains(promQL, `destination_version="v2"`)
+	for prefix, of := range map[string][2]string{
+		"sum((max_over_time(istio_requests_total": {"4000", "1000"}, "histogram_quantile(0.5,": {"0.012", "0.014"}, "histogram_quantile(0.99,": {"0.18", "0.195"},
+	} {
+		switch {
+		case !strings.HasPrefix(promQL, prefix):
+		case isV2:
+			return of[1]
+		default:
+			return of[0]
+		}
 	}
 	m.mutex.Lock()
 	defer m.mutex.Unlock()

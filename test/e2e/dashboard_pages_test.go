@@ -74,7 +74,13 @@ func TestDashboardShowsANamespace(t *testing.T) {
 	dashboard.Need(t)
 	t.Parallel()
 	ns := shop(t)
-	tab := startDashboard(t, ns).Open()
+	metricsFrom, args := canaryMetrics.URL, []string(nil)
+	if address := localAddress(t); address != "" {
+		namespaceOf(t, "monitoring", nil)
+		prometheusIn(t, "monitoring", address)
+		metricsFrom, args = "Service monitoring/prometheus", []string{"--config", configReading(t, "http://prometheus.monitoring:9090")}
+	}
+	tab := startDashboard(t, ns, args...).Open()
 	tab.WantText("#live-status", "Live")
 
 	tab.WantText("#services", "cart routed v1 70% 2/2 v2 30% 2/2", "checkout routed v1 80% 2/2 v2 20% 2/2", "v2 progressing step 1 of 3, 20%", "1 problem")
@@ -104,12 +110,14 @@ func TestDashboardShowsANamespace(t *testing.T) {
 	tab.WantText("#canary", "v2 progressing", "step 1 of 3, 20%", "error-rate", "Next step")
 	tab.WantText("#timeline", "CanaryStarted")
 	tab.WantText("#versions", "Deployment/checkout-v1", "registry.example/app:1", "2 of 2")
+	tab.WantText("#metrics", "In the last minute before", "read from "+metricsFrom, "v1 66.7/s 0.1% 12ms 180ms", "v2 16.7/s 0.2% 14ms 195ms")
 	tab.Click("#objects summary")
 	tab.WantText("#objects pre", "kind: DestinationRule")
 	tab.Click("#explanation summary")
 	tab.WantText("#explanation", "Where requests go", "cookie beta=true")
 	looked(t, tab, "service-with-everything-open")
 	tab.Go(tab.URL("/services/shop/checkout"))
+	tab.WantText("#metrics", "66.7/s")
 	looked(t, tab, "service")
 	pictured(t, tab, "dashboard-service", 960)
 
