@@ -119,7 +119,7 @@ func TestDashboardShowsANamespace(t *testing.T) {
 	tab.Go(tab.URL("/services/shop/checkout"))
 	tab.WantText("#metrics", "66.7/s")
 	looked(t, tab, "service")
-	pictured(t, tab, "dashboard-service", 960)
+	pictured(t, tab, "dashboard-service", 1180)
 
 	tab.Go(tab.URL("/injection"))
 	tab.WantText("#coverage", "Deployment/legacy", "missing", "NoSidecar", "kubectl rollout restart deployment/legacy -n shop")
