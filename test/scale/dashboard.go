@@ -251,7 +251,7 @@ func (d *session) updates(ctx context.Context) error {
 	fmt.Printf("a change of one Service: on the page after %v, %.2f s of CPU\n", took.Round(time.Millisecond), after-before)
 
 	go func() {
-		for range pages { //nolint:revive // they are counted
+		for range pages {
 		}
 	}()
 	begin := received.Load()
