@@ -81,6 +81,7 @@ func (c *incremental) forget() {
 
 // end ends a reading. It returns false, and forgets all values, if the user's permissions have changed, so that values may differ.
 func (c *incremental) end(gaps diagnose.Gaps) bool {
+	defer func() { c.reading = reading{} }() // its lists take much memory
 	if c.gaps != nil && !maps.Equal(c.gaps, gaps) {
 		c.forget()
 		return false

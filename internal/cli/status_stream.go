@@ -21,13 +21,14 @@ type statusStream struct {
 const (
 	// watchPause is the shortest pause between two readings without a change. After a slow reading, the pause is ten times its duration.
 	watchPause = 2 * time.Second
-	// changePause is the shortest pause between two readings. After a slow reading, the pause is as long as the reading.
+	// changePause is the shortest pause between two readings. After a slow reading, the pause is as long as the reading, except after the first:
+	// those that follow compute only what has changed.
 	changePause = 500 * time.Millisecond
 )
 
 // run calls each with every reading, or with the error of an attempt, until the context ends or each returns an error.
 func (s statusStream) run(ctx context.Context, each func(diagnose.StatusReport, error) error) error {
-	for {
+	for isFirst := true; ; isFirst = false {
 		began := time.Now()
 		report, err := s.read(ctx)
 		if ctx.Err() != nil {
@@ -38,6 +39,9 @@ func (s statusStream) run(ctx context.Context, each func(diagnose.StatusReport, 
 		}
 		took := time.Since(began)
 		idle := time.After(max(cmp.Or(s.pause, watchPause), 10*took))
+		if isFirst {
+			took = 0
+		}
 		select {
 		case <-ctx.Done():
 			return nil

@@ -9,6 +9,7 @@ import (
 	"sync"
 
 	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
+	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -226,7 +227,7 @@ func (l *watchedList) apply(event watch.Event) bool {
 func itemKey(object client.Object) string { return object.GetNamespace() + "/" + object.GetName() }
 
 // lighten removes fields that use much memory and that no command reads from a watched list: managed fields, except those that reveal edits
-// of Istio's objects, and most of the pod spec.
+// of Istio's objects, and most of the specs of pods and pod templates.
 func lighten(item runtime.Object) {
 	object, is := item.(client.Object)
 	if !is {
@@ -239,12 +240,25 @@ func lighten(item runtime.Object) {
 	case *corev1.Node:
 		o.Status.Images = nil
 	case *corev1.Pod:
-		for _, containers := range [][]corev1.Container{o.Spec.InitContainers, o.Spec.Containers} {
-			for i, c := range containers {
-				containers[i] = corev1.Container{Name: c.Name, Image: c.Image, Ports: c.Ports, RestartPolicy: c.RestartPolicy}
-			}
-		}
-		o.Spec.Volumes, o.Spec.Affinity, o.Spec.Tolerations = nil, nil, nil
+		lightenPod(&o.Spec)
+	case *appsv1.Deployment:
+		lightenPod(&o.Spec.Template.Spec)
+	case *appsv1.StatefulSet:
+		lightenPod(&o.Spec.Template.Spec)
+		o.Spec.VolumeClaimTemplates = nil
+	case *appsv1.DaemonSet:
+		lightenPod(&o.Spec.Template.Spec)
+	case *appsv1.ReplicaSet:
+		lightenPod(&o.Spec.Template.Spec)
 	}
 	object.SetManagedFields(kept)
+}
+
+func lightenPod(spec *corev1.PodSpec) {
+	for _, containers := range [][]corev1.Container{spec.InitContainers, spec.Containers} {
+		for i, c := range containers {
+			containers[i] = corev1.Container{Name: c.Name, Image: c.Image, Ports: c.Ports, RestartPolicy: c.RestartPolicy}
+		}
+	}
+	spec.Volumes, spec.Affinity, spec.Tolerations = nil, nil, nil
 }
