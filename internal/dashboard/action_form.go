@@ -28,7 +28,7 @@ var actionTexts = map[diagnose.Action]struct{ title, button, about string }{
 	diagnose.ActionUndo:          {"Undo", "Preview the undo", "Restore the weights and the default version from before a decision. While a canary is in progress, undoing the last change aborts it."},
 }
 
-// The names of the fields of the forms.
+// The names of form fields.
 const (
 	fieldVersion  = "version" // repeated in the form of shift, once for each fieldWeight
 	fieldWeight   = "weight"
@@ -39,7 +39,7 @@ const (
 	fieldTo       = "to"
 )
 
-// inputs are the labels of the fields, and the titles of forms that messages refer to. The names of the fields are those of the flags.
+// inputs are the labels of form fields and the titles of forms, for messages that refer to them. A field has the name of its flag.
 var inputs = diagnose.Inputs{
 	fieldVersion: "Version", fieldTo: "Return to",
 	fieldPending:  "Accept a version that has no pods yet",
@@ -97,7 +97,7 @@ func requestOf(action diagnose.Action, service string, form url.Values) (diagnos
 	return r, r.Check()
 }
 
-// formPath returns the path of the form that requests the same, with its values.
+// formPath returns the path and query of the form that makes the same request.
 func formPath(namespace string, r diagnose.Request) string {
 	action := r.Action
 	if action == diagnose.ActionCanaryRetry && r.Version != "" {
@@ -159,7 +159,7 @@ func weightsOf(form url.Values) ([]string, error) {
 	return out, nil
 }
 
-// percentages returns the weights that are not 0, which must sum to 100. The weights are valid.
+// percentages returns the weights that are not 0, or an error if they do not sum to 100. The caller has validated each weight.
 func percentages(weights []string) ([]string, error) {
 	sum, out := 0, []string{}
 	for _, item := range weights {
@@ -217,13 +217,13 @@ type pastField struct {
 // settingFields describe the settings of a canary.
 var settingFields = map[string]settingField{
 	"steps":        {About: "Increasing percentages that end with 100, each with an optional duration, such as 5@2m,25,100", Default: "5,20,50,100"},
-	"interval":     {About: "Of each step that does not set one", Default: "5m"},
+	"interval":     {About: "For each step that does not set its own", Default: "5m"},
 	"check":        {About: "Separated by commas, such as error-rate<1%,p99<1.5x", Default: "error-rate<1% if metrics are configured, otherwise readiness"},
-	"min-requests": {About: "To the version, for a step to pass", Default: "20"},
+	"min-requests": {About: "That the version must get for a step to pass", Default: "20"},
 	"deadline":     {About: "How long a step may wait after its duration has elapsed", Default: "1h"},
 }
 
-// formOf returns the form of an action with the values that it was sent with, or with the current ones if it was not sent.
+// formOf returns the form of an action with the submitted values, or with the current ones if it was not submitted.
 func formOf(action diagnose.Action, facts diagnose.ActionFacts, sent url.Values) actionForm {
 	service, texts := facts.Main.Service, actionTexts[action]
 	out := actionForm{
@@ -328,7 +328,7 @@ func pastFields(facts diagnose.ActionFacts) []pastField {
 		}
 		text := fmt.Sprintf("%s, in effect until %s", decision, decision.Until.UTC().Format(time.RFC3339))
 		if len(decision.Missing) > 0 {
-			text += "; it now has no version " + strings.Join(decision.Missing, ", ")
+			text += "; no longer available: " + strings.Join(decision.Missing, ", ")
 		}
 		out = append(out, pastField{i, text})
 	}

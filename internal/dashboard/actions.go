@@ -39,7 +39,7 @@ func (c *Changed) Unwrap() error { return c.Err }
 //
 //	form ── POST /actions/… ──> preview ── POST /changes/ID ──> written (or failed)
 //	  ^                           │  ^
-//	  └── invalid, refused ───────┘  └── changed meanwhile: a new preview, which says what changed
+//	  └── invalid, refused ───────┘  └── changed since: a new preview, which lists the differences
 //
 // Each arrow is a redirect, so that a browser can reload every page.
 
@@ -130,7 +130,7 @@ type actionPage struct {
 	Form actionForm
 }
 
-// actionForm shows the form of an action. A query fills it in.
+// actionForm shows the form of an action. The query of the URL sets its initial values.
 func (s *Server) actionForm(w http.ResponseWriter, r *http.Request) {
 	action, err := s.actionOf(r)
 	if err != nil {
@@ -179,8 +179,8 @@ func (s *Server) previewAction(w http.ResponseWriter, r *http.Request) {
 }
 
 // keep validates a change with a server-side dry run, and keeps it as a preview.
-func (s *Server) keep(ctx context.Context, change diagnose.Change, notes, since []string) *preview {
-	out := &preview{change: change, notes: notes, since: since}
+func (s *Server) keep(ctx context.Context, change diagnose.Change, notes, differences []string) *preview {
+	out := &preview{change: change, notes: notes, differences: differences}
 	for _, service := range change.Writes() {
 		if err := s.Actions.Write(ctx, service, true); err != nil {
 			out.refusal = err.Error()
@@ -192,7 +192,7 @@ func (s *Server) keep(ctx context.Context, change diagnose.Change, notes, since 
 }
 
 func (s *Server) redirectTo(w http.ResponseWriter, r *http.Request, p *preview) {
-	http.Redirect(w, r, "/changes/"+p.id, http.StatusSeeOther) //nolint:gosec // the id is our own
+	http.Redirect(w, r, "/changes/"+p.id, http.StatusSeeOther) //nolint:gosec // the server generates the id
 }
 
 // changePage is a preview, or the result of a change.
@@ -207,8 +207,8 @@ type changePage struct {
 	Kubectl                     []string
 	Versions                    []readVersion
 	Refusal                     string // of the API server
-	IsCurrent                   bool   // nothing is to be written
-	Form                        string // to change the values
+	IsCurrent                   bool   // there is nothing to write
+	Form                        string // the path of the form with the values of the change
 	Outcome                     *outcomeView
 }
 
@@ -220,7 +220,7 @@ type outcomeView struct {
 	Writes    []diagnose.WriteResult
 	IsWritten bool   // at least one Service
 	IsFailed  bool   // at least one Service was not written
-	Pending   string // what it waits for until it is applied
+	Pending   string // what the change waits for; empty if it is applied
 	Unknown   string // why that is unknown
 }
 
@@ -237,7 +237,7 @@ func (s *Server) changePage(w http.ResponseWriter, r *http.Request) {
 	change := kept.change
 	page := changePage{
 		view: s.view(r, actionTexts[change.Request.Action].title+": "+change.Request.Service), Namespace: change.Namespace, Service: change.Request.Service,
-		Heading: actionTexts[change.Request.Action].title, ID: kept.id, Traffic: change.Traffic(), About: change.Notes(), Changed: kept.since,
+		Heading: actionTexts[change.Request.Action].title, ID: kept.id, Traffic: change.Traffic(), About: change.Notes(), Changed: kept.differences,
 		Command: change.Request.Command(change.Namespace), Kubectl: change.Commands(), Refusal: kept.refusal, IsCurrent: len(change.Writes()) == 0,
 		Form: formPath(change.Namespace, change.Request),
 	}
@@ -285,13 +285,13 @@ func (s *Server) previewOf(r *http.Request) (*preview, error) {
 	}
 	kept := s.previews.get(r.PathValue("id"), s.Now())
 	if kept == nil {
-		return nil, &Error{http.StatusNotFound, fmt.Errorf("the preview has expired: previews are kept for %v. A change that you did not confirm was not written. Open the action again", previewTime)}
+		return nil, &Error{http.StatusNotFound, fmt.Errorf("the preview has expired: previews are kept for %v. A change that you did not confirm was not written. Open the action again", previewLifetime)}
 	}
 	return kept, nil
 }
 
-// confirmChange writes the change of a preview. If the Service has changed meanwhile, it shows a new preview that says what changed. It
-// writes once even if the form is sent twice.
+// confirmChange writes the change of a preview. If the Service has changed since the preview, it shows a new preview that lists the
+// differences. It writes once even if the form is sent twice.
 func (s *Server) confirmChange(w http.ResponseWriter, r *http.Request) {
 	kept, err := s.previewOf(r)
 	if err != nil {
@@ -333,13 +333,13 @@ func (s *Server) recheck(ctx context.Context, kept *preview) (*preview, error) {
 	if err != nil {
 		return nil, &Error{http.StatusConflict, fmt.Errorf("nothing was written, because the Service has changed since the preview: %w", err)}
 	}
-	if since := change.Since(kept.change); len(since) > 0 || kept.refusal != "" {
-		return s.keep(ctx, change, notes, since), nil
+	if differences := change.DifferencesFrom(kept.change); len(differences) > 0 || kept.refusal != "" {
+		return s.keep(ctx, change, notes, differences), nil
 	}
 	return nil, nil // nothing has changed
 }
 
-// write writes the Services of a preview. If another client has changed the first one just now, it returns a new preview.
+// write writes the Services of a preview. It returns a new preview if the first write fails because another client has changed the Service.
 func (s *Server) write(ctx context.Context, kept *preview) (*preview, error) {
 	results := diagnose.WriteAll(kept.change.Writes(), func(service diagnose.Forecast) error { return s.Actions.Write(ctx, service, false) })
 	if changed := (*Changed)(nil); len(results) > 0 && errors.As(results[0].Err, &changed) {
@@ -348,5 +348,5 @@ func (s *Server) write(ctx context.Context, kept *preview) (*preview, error) {
 		}
 	}
 	kept.finish(&outcome{results})
-	return nil, nil // it is done
+	return nil, nil // kept has the result
 }

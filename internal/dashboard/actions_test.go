@@ -110,7 +110,7 @@ func TestConfirmedPreviewIsWritten(t *testing.T) {
 	path := s.previewed(diagnose.ActionShift, url.Values{"version": {"v1", "v2"}, "weight": {"90", "10"}})
 	const command = "kubectl annotate service -n demo web outrigger.dev/decided-at=2026-01-02T12:00:00Z outrigger.dev/weights=v1=90,v2=10 --overwrite"
 	s.has(s.page(path, http.StatusOK), command, "outrigger shift web v1=90 v2=10 -n demo", "service/web was read with resourceVersion 7", "v1 100% 90%", "v2 0% 10%")
-	s.now = s.now.Add(previewTime - time.Second)
+	s.now = s.now.Add(previewLifetime - time.Second)
 	for range 2 {
 		if w := s.act(path, nil); w.Code != http.StatusSeeOther || w.Header().Get("Location") != path {
 			t.Fatalf("%d %s", w.Code, w.Header().Get("Location"))
@@ -146,7 +146,7 @@ func TestFailedWriteIsReported(t *testing.T) {
 	}
 }
 
-// After a write that fails, the page says of each Service whether it was changed.
+// After a failed write, the page says for each Service whether it was changed.
 func TestEachServiceHasItsResult(t *testing.T) {
 	t.Parallel()
 	s := opened(t)
@@ -155,13 +155,13 @@ func TestEachServiceHasItsResult(t *testing.T) {
 	s.refused, s.refusing = errors.New("the webhook denied the request"), "web-a"
 	s.act(path, nil)
 	page := s.page(path, http.StatusOK)
-	s.has(page, "service/web was changed. service/web-a was not changed: the webhook denied the request service/web-b was not changed: it was not tried after this failure. Applied.", "Try again")
+	s.has(page, "service/web was changed. service/web-a was not changed: the webhook denied the request service/web-b was not changed, because an earlier write failed. Applied.", "Try again")
 	if want := `href="/actions/demo/web/promote?all-services=on&amp;version=v2"`; !strings.Contains(page, want) {
 		t.Errorf("no link to try again: no %s in\n%s", want, page)
 	}
 }
 
-// Messages name what the form has, not the flags of the command line.
+// Messages name the fields of the form, not the flags of the command line.
 func TestMessagesNameTheFieldsOfTheForm(t *testing.T) {
 	t.Parallel()
 	s := opened(t)
@@ -173,7 +173,7 @@ func TestMessagesNameTheFieldsOfTheForm(t *testing.T) {
 		want   string
 	}{
 		"an unknown version":  {diagnose.ActionPromote, url.Values{"version": {"v9"}}, `"Accept a version that has no pods yet" writes the name anyway`},
-		"a weight":            {diagnose.ActionPromote, url.Values{"version": {"v2=10"}}, `"v2=10" names a weight; to share requests: choose "Shift traffic"`},
+		"a weight":            {diagnose.ActionPromote, url.Values{"version": {"v2=10"}}, `"v2=10" names a weight; to split requests: choose "Shift traffic"`},
 		"a policy":            {diagnose.ActionPromote, url.Values{"other": {"@hghest"}}, "Example: @highest"},
 		"steps":               {diagnose.ActionCanary, url.Values{"version": {"v2"}, "steps": {"50,5"}}, `"Steps" = 50,5: `},
 		"an interval":         {diagnose.ActionCanary, url.Values{"version": {"v2"}, "interval": {"5"}}, `"Step duration" = 5: `},
@@ -211,17 +211,17 @@ func TestPreviewsAreBounded(t *testing.T) {
 	t.Parallel()
 	var kept previews
 	var ids []string
-	for range mostPreviews + 1 {
+	for range maxPreviews + 1 {
 		one := &preview{}
 		kept.add(one, noon)
 		ids = append(ids, one.id)
 	}
-	if kept.get(ids[0], noon) != nil || kept.get(ids[1], noon) == nil || len(kept.held) != mostPreviews {
+	if kept.get(ids[0], noon) != nil || kept.get(ids[1], noon) == nil || len(kept.held) != maxPreviews {
 		t.Errorf("%d are kept", len(kept.held))
 	}
 	later := &preview{}
-	kept.add(later, noon.Add(previewTime))
-	if len(kept.held) != 1 || kept.get(later.id, noon.Add(previewTime)) != later {
+	kept.add(later, noon.Add(previewLifetime))
+	if len(kept.held) != 1 || kept.get(later.id, noon.Add(previewLifetime)) != later {
 		t.Errorf("%d are kept after they have expired", len(kept.held))
 	}
 }

@@ -13,10 +13,10 @@ import (
 )
 
 const (
-	// previewTime is how long a preview can be confirmed, and its result be read.
-	previewTime = 10 * time.Minute
-	// mostPreviews limits the number of previews in memory; the oldest ones are dropped.
-	mostPreviews = 100
+	// previewLifetime is how long a preview can be confirmed, and how long its result can be read.
+	previewLifetime = 10 * time.Minute
+	// maxPreviews limits the number of previews in memory; the oldest ones are dropped.
+	maxPreviews = 100
 )
 
 // preview is a change that a user has seen, and its result once it is confirmed.
@@ -25,7 +25,8 @@ type preview struct {
 	at     time.Time
 	change diagnose.Change
 	notes  []string // about what could not be read
-	since  []string // what has changed since the preview that this one replaces
+	// differences are what has changed since the preview that this one replaces.
+	differences []string
 	// refusal is why the API server rejects the change; empty if the dry run succeeded.
 	refusal string
 
@@ -34,15 +35,15 @@ type preview struct {
 	applied atomic.Bool // the change waits for nothing
 }
 
-// result returns what was written, or nil before.
+// result returns the outcome of the change, or nil if it is not confirmed yet.
 func (p *preview) result() *outcome { return p.done.Load() }
 
 func (p *preview) finish(done *outcome) { p.done.Store(done) }
 
-// outcome is what was written, and what was not.
+// outcome is the result of writing each Service of a change.
 type outcome struct{ writes []diagnose.WriteResult }
 
-// previews keeps previews for previewTime. The zero value is ready to use.
+// previews keeps previews for previewLifetime. The zero value is ready to use.
 type previews struct {
 	mu   sync.Mutex
 	held []*preview // in the order of their times
@@ -54,7 +55,7 @@ func (p *previews) add(one *preview, now time.Time) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.held = append(slices.DeleteFunc(p.held, func(held *preview) bool { return held.isExpired(now) }), one)
-	p.held = slices.Delete(p.held, 0, max(len(p.held)-mostPreviews, 0))
+	p.held = slices.Delete(p.held, 0, max(len(p.held)-maxPreviews, 0))
 }
 
 // get returns a preview, or nil if it has expired.
@@ -68,4 +69,4 @@ func (p *previews) get(id string, now time.Time) *preview {
 	return p.held[at]
 }
 
-func (p *preview) isExpired(now time.Time) bool { return now.Sub(p.at) >= previewTime }
+func (p *preview) isExpired(now time.Time) bool { return now.Sub(p.at) >= previewLifetime }

@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Package dashboard serves the pages of `outrigger dashboard`. Call New with an address and the sources of data, pass each reading of the
-// cluster to Server.Update, serve the Server on that address, and give the user's browser the token of Server.NewToken.
+// cluster to Server.Update, serve the Server at that address, and give the user's browser the token of Server.NewToken.
 //
 // The package does not access the cluster: Data provides what the pages show, and Actions reads and writes for the user's actions.
 package dashboard
 
 import (
 	"context"
-	"errors"
+	"fmt"
 	"net"
 	"net/http"
 	"time"
@@ -21,7 +21,7 @@ type Options struct {
 	Address  string                // host:port that the Server listens on; requests to any other host are refused
 	Scope    string                // what the pages show: "namespace demo", "all namespaces"
 	Cluster  string                // the context of the kubeconfig; empty if it has no name
-	Flags    diagnose.ClusterFlags // that the user selected the cluster with; the commands on the pages have them, too
+	Flags    diagnose.ClusterFlags // flags that select the cluster; the commands on the pages contain them
 	ReadOnly bool                  // offer and accept no actions
 	Data     Data
 	Actions  Actions // nil for no actions
@@ -79,7 +79,7 @@ type Explanation struct {
 	Notes      []string
 }
 
-// Error is an error with the HTTP status of the page that reports it.
+// Error is an error with the HTTP status of the page that shows it.
 type Error struct {
 	Status int
 	Err    error
@@ -92,13 +92,13 @@ func (e *Error) Unwrap() error { return e.Err }
 // Server is the HTTP handler of the dashboard.
 type Server struct {
 	Options
-	cookie   string // the name of the cookie; browsers send cookies to all ports of a host
+	cookie   string // its name contains the port, because browsers send cookies to all ports of a host
 	pages    *pages
 	readable http.Handler // pages that are updated live
 	handler  http.Handler // everything that needs a session
 	sessions sessions
 	readings readings
-	kept     kept
+	details  detailCache
 	previews previews
 }
 
@@ -109,7 +109,7 @@ func New(options Options) (*Server, error) {
 		return nil, err
 	}
 	if ip := net.ParseIP(host); ip == nil || !ip.IsLoopback() {
-		return nil, errors.New("the dashboard serves a loopback address only, not " + options.Address)
+		return nil, fmt.Errorf("address %s: expected a loopback address, such as 127.0.0.1:8080", options.Address)
 	}
 	if options.Now == nil {
 		options.Now = time.Now

@@ -25,7 +25,7 @@ func versionClass(versions []diagnose.VersionStatus, index int) string {
 	return fmt.Sprintf("version-%d", index%versionColors+1)
 }
 
-// segment is a version's part of a bar.
+// segment is the part of a bar that belongs to a version.
 type segment struct {
 	class, label string
 	part         float64 // the parts of a bar need not sum to 100
@@ -48,7 +48,7 @@ func weightBar(versions []diagnose.VersionStatus) template.HTML {
 		return bar(weighted, "bar", "Share of requests: ")
 	}
 	if slices.ContainsFunc(versions, func(v diagnose.VersionStatus) bool { return v.Weight != nil }) {
-		return "" // the route sends the requests to nothing that is listed
+		return "" // the route sends requests only to versions that are not listed
 	}
 	return bar(byPods, "bar unrouted", "No route; requests go to all ready pods: ")
 }
@@ -87,8 +87,8 @@ func drawSegments(out *svg, segments []segment, x, y, width, height float64) {
 // canaryTrack draws the steps of a canary: those that have passed, the current one, and those to come. It returns "" for a canary
 // that does not progress.
 func canaryTrack(canary diagnose.CanaryStatus) template.HTML {
-	const most = 40 // more steps are not drawn, but said
-	if !canary.IsProgressing() || canary.Steps < 1 || canary.Steps > most {
+	const maxSteps = 40 // the text beside the track has the number of steps in any case
+	if !canary.IsProgressing() || canary.Steps < 1 || canary.Steps > maxSteps {
 		return ""
 	}
 	title := fmt.Sprintf("Canary %s: %s, %d%% of the requests", canary.Version, canary.Position(), canary.Percent)

@@ -35,8 +35,8 @@ func (r *route) drawCallersAbove(out *svg, y float64) float64 {
 		if c.hosts != "" {
 			lines = append(lines, wrap(c.hosts, fits(narrowWidth), 2)...)
 		}
-		if c.apart != "" {
-			lines = append(lines, wrap("own route: "+c.apart, fits(narrowWidth), 2)...)
+		if c.ownRoute != "" {
+			lines = append(lines, wrap("own route: "+c.ownRoute, fits(narrowWidth), 2)...)
 		}
 		height := float64(len(lines))*lineHeight + 2*padding - 4
 		out.open("g", class("caller"))

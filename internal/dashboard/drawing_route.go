@@ -12,13 +12,13 @@ import (
 	"outrigger.dev/outrigger/internal/diagnose"
 )
 
-// A drawing of routes shows at most so many rules and versions. It names the number of the others, which the page lists.
+// A drawing of routes shows at most this many rules and versions, and the number of the others. The page lists all of them.
 const (
-	mostRules    = 12
-	mostVersions = 12
+	maxRules    = 12
+	maxVersions = 12
 )
 
-// route is what a drawing of routes shows, whatever its layout.
+// route is what a drawing of routes shows, in any layout.
 type route struct {
 	service                 string
 	description             string // all of it in sentences, for screen readers
@@ -31,9 +31,9 @@ type route struct {
 
 // caller is where requests come from.
 type caller struct {
-	name  string
-	hosts string
-	apart string // how its requests are shared, if not by the rules of the drawing
+	name     string
+	hosts    string
+	ownRoute string // how its requests are shared, if other rules apply to them than those of the drawing
 }
 
 // rule is a condition and where the requests that meet it go.
@@ -103,7 +103,7 @@ func (r *route) addCallers(s diagnose.ServiceExplanation) {
 		c := caller{name: "Gateway " + g.Name, hosts: strings.Join(g.Hosts, ", ")}
 		for _, path := range s.Routes {
 			if path.At == g.Name && (path.Object != mesh.Object || path.Shares != mesh.Shares) {
-				c.apart = path.Shares
+				c.ownRoute = path.Shares
 			}
 		}
 		r.callers = append(r.callers, c)
@@ -144,7 +144,7 @@ func (r *route) everyPod(s diagnose.ServiceExplanation) int {
 	for _, v := range s.Versions {
 		ready, pods = ready+v.Ready, pods+v.Pods
 	}
-	r.versions = append(r.versions, routedVersion{name: "every pod", class: everyPodClass, notes: []string{readyText(ready, pods), "whatever its version"}, isReady: ready > 0})
+	r.versions = append(r.versions, routedVersion{name: "every pod", class: everyPodClass, notes: []string{readyText(ready, pods), "of any version"}, isReady: ready > 0})
 	return len(r.versions) - 1
 }
 
@@ -216,10 +216,10 @@ func (r *route) keep(wanted func(index int) bool) {
 
 // limit leaves out rules and versions beyond what is readable: never the rule for all other requests, and idle versions first.
 func (r *route) limit() {
-	if more := len(r.rules) - mostRules; more > 0 {
-		r.rules, r.moreRules = slices.Delete(r.rules, mostRules-1, len(r.rules)-1), more
+	if more := len(r.rules) - maxRules; more > 0 {
+		r.rules, r.moreRules = slices.Delete(r.rules, maxRules-1, len(r.rules)-1), more
 	}
-	if more := len(r.versions) - mostVersions; more > 0 {
+	if more := len(r.versions) - maxVersions; more > 0 {
 		r.moreVersions = more
 		order := make([]int, 0, len(r.versions))
 		for _, idle := range []bool{false, true} {
@@ -229,17 +229,17 @@ func (r *route) limit() {
 				}
 			}
 		}
-		shown := order[:mostVersions]
+		shown := order[:maxVersions]
 		r.keep(func(i int) bool { return slices.Contains(shown, i) })
 	}
 }
 
-// describe says in sentences what the drawing shows.
+// describe sets the description of the drawing, in sentences.
 func (r *route) describe() {
 	var from, sentences []string
 	for _, c := range r.callers {
-		if c.apart != "" {
-			sentences = append(sentences, c.name+" has another route: "+c.apart)
+		if c.ownRoute != "" {
+			sentences = append(sentences, c.name+" has another route: "+c.ownRoute)
 			continue
 		}
 		text := c.name

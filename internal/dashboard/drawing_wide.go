@@ -24,7 +24,7 @@ const (
 	padding      = 12.0
 	spacing      = 14.0
 	headerHeight = 36.0
-	column       = 7.9 // the width of a character of the monospaced font
+	columnWidth  = 7.9 // of a character of the monospaced font
 )
 
 // placed is a box of the drawing.
@@ -35,7 +35,7 @@ type placed struct {
 
 func (p placed) middle() float64 { return p.y + p.height/2 }
 
-// port returns where the line of an index of several lines meets a box.
+// port returns the height at which one of several lines meets the box.
 func (p placed) port(index, of int) float64 {
 	return p.y + p.height*(float64(index)+1)/(float64(of)+1)
 }
@@ -103,7 +103,7 @@ func (r *route) edges() []edge {
 	return slices.DeleteFunc(out, func(e edge) bool { return e.version < 0 })
 }
 
-func fits(width float64) int { return int((width - 2*padding) / column) }
+func fits(width float64) int { return int((width - 2*padding) / columnWidth) }
 
 func (r *route) placeCallers() (out []placed, height float64) {
 	for _, c := range r.callers {
@@ -111,8 +111,8 @@ func (r *route) placeCallers() (out []placed, height float64) {
 		if c.hosts != "" {
 			p.lines = append(p.lines, wrap(c.hosts, fits(callersWidth), 2)...)
 		}
-		if c.apart != "" {
-			p.lines = append(p.lines, wrap("own route: "+c.apart, fits(callersWidth), 2)...)
+		if c.ownRoute != "" {
+			p.lines = append(p.lines, wrap("own route: "+c.ownRoute, fits(callersWidth), 2)...)
 		}
 		p.height = float64(len(p.lines))*lineHeight + 2*padding
 		out, height = append(out, p), height+p.height+spacing
@@ -162,13 +162,13 @@ func (r *route) placeVersions(edges []edge) (out []placed, height float64) {
 }
 
 func (r *route) drawCaller(out *svg, c caller, p placed, to float64) {
-	if c.apart == "" {
+	if c.ownRoute == "" {
 		x1, x2 := callersX+callersWidth, rulesX-7
 		out.element("path", class("request"), attribute{"d", curve(x1, p.middle(), x2, to)})
 		out.element("path", class("head"), attribute{"d", arrow(x2, to)})
 	}
 	out.open("g", class("caller"))
-	out.hover(c.name+" "+c.hosts+" "+c.apart, p.lines...)
+	out.hover(c.name+" "+c.hosts+" "+c.ownRoute, p.lines...)
 	out.element("rect", append(box(callersX+1, p.y+1, callersWidth-2, p.height), attribute{"rx", 8}, class("box"))...)
 	named := len(wrap(c.name, fits(callersWidth), 2))
 	for i, line := range p.lines {

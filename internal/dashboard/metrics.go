@@ -12,17 +12,17 @@ import (
 	"outrigger.dev/outrigger/routing"
 )
 
-// Metrics are the requests to the versions of a Service in a window of time.
+// Metrics are the request metrics of a Service's versions.
 type Metrics struct {
-	Server      string        // that they are read from: "Service monitoring/prometheus"
-	Window      time.Duration // which ends at At
-	At          time.Time     // zero until they have been read once
+	Server      string        // the source, such as "Service monitoring/prometheus"
+	Window      time.Duration // the time before At that the metrics cover
+	At          time.Time     // when they were read; zero before the first reading
 	Unavailable string        // why there are none, without a period; empty if there are
 	Versions    []VersionMetrics
-	Omitted     int // how many more versions were not read, because there are too many
+	Omitted     int // how many more versions there are, which are not read
 }
 
-// VersionMetrics are the requests to a version.
+// VersionMetrics are the request metrics of a version.
 type VersionMetrics struct {
 	Version   string
 	Requests  Measured // how many within the window
@@ -34,10 +34,10 @@ type VersionMetrics struct {
 type Measured struct {
 	Value     float64
 	IsUnknown bool
-	Why       string // empty if the number of requests says it
+	Why       string // empty if there were no requests, which the page already shows
 }
 
-// metricsView is what the page shows of Metrics.
+// metricsView is Metrics in the form that the page shows.
 type metricsView struct {
 	*Metrics
 	Rows  []metricsRow
@@ -87,7 +87,7 @@ func textOfMeasured(m Measured, text func(float64) string) string {
 	return text(m.Value)
 }
 
-// notes says why numbers are unknown, once for each reason.
+// notes returns why numbers are unknown, once for each reason.
 func (v VersionMetrics) notes() []string {
 	var reasons []string
 	names := map[string][]string{}

@@ -39,7 +39,7 @@ func TestMetricsOfAServicePage(t *testing.T) {
 		},
 	}
 	page := s.page("/services/demo/web", http.StatusOK)
-	s.has(page, "In the last minute before 2026-01-02 12:00:00 UTC", "read from Service monitoring/prometheus.",
+	s.has(page, "In the minute before 2026-01-02 12:00:00 UTC", "read from Service monitoring/prometheus.",
 		"v1 12.5/s 0.2% 23.4ms 1.5s",
 		"v2 no requests – unknown – unknown – unknown v3",
 		"v3 – unknown 0% – unknown – unknown v4",
@@ -68,7 +68,7 @@ func TestRates(t *testing.T) {
 	}
 }
 
-// A refresh wakes the open pages and changes neither the report nor the reason why there is no newer one.
+// A refresh wakes the open pages. It changes neither the report nor the reason why there is no newer one.
 func TestRefreshWakesPages(t *testing.T) {
 	t.Parallel()
 	s := newStage(t)

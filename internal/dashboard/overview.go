@@ -38,7 +38,7 @@ type overviewNamespace struct {
 // overview shows the Services of all namespaces.
 func (s *Server) overview(w http.ResponseWriter, r *http.Request) {
 	query := r.URL.Query()
-	page, _ := strconv.Atoi(query.Get("page")) // the first for anything else
+	page, _ := strconv.Atoi(query.Get("page")) // anything but a number selects the first page
 	out := overviewPage{view: s.view(r, "Services"), Query: strings.TrimSpace(query.Get("q")), OnlyProblems: query.Get("problems") != "", Page: page}
 	out.Section = "services"
 	report := s.readings.current().report
@@ -50,7 +50,7 @@ func (s *Server) overview(w http.ResponseWriter, r *http.Request) {
 	s.render(w, r, http.StatusOK, "overview.html", out)
 }
 
-// fill sets the part of a report that the page shows.
+// fill sets the fields of the page from a report.
 func (p *overviewPage) fill(report *diagnose.StatusReport) {
 	for _, c := range report.Certificates {
 		if !c.Ready {
@@ -86,7 +86,7 @@ func (p *overviewPage) fill(report *diagnose.StatusReport) {
 	}
 }
 
-// matches reports whether a Service is searched for.
+// matches reports whether a Service matches the search.
 func (p *overviewPage) matches(n diagnose.NamespaceStatus, service diagnose.ServiceStatus) bool {
 	if p.OnlyProblems && len(service.Problems) == 0 {
 		return false

@@ -38,10 +38,10 @@ type view struct {
 	NotRunning     string
 	Notes          []string // what could not be read
 
-	isOutside bool // without a session: the page shows nothing of the cluster
+	isOutside bool // there is no session, so the page shows nothing of the cluster
 }
 
-// IsInside reports whether the page is for a session.
+// IsInside reports whether the page belongs to a session.
 func (v view) IsInside() bool { return !v.isOutside }
 
 type refusedPage struct {
@@ -98,7 +98,7 @@ func parsePages(options Options) (*pages, error) {
 	return out, nil
 }
 
-// functions are what templates can call.
+// functions are the functions that templates can call.
 var functions = template.FuncMap{
 	"weightBar":    weightBar,
 	"routeDrawing": routeDrawing,
@@ -132,10 +132,10 @@ func workloadPath(namespace, workload string) string {
 	return "/injection/" + url.PathEscape(namespace) + "/" + url.PathEscape(kind) + "/" + url.PathEscape(name)
 }
 
-// firstWord finds a word in lowercase that begins a text. Names that contain anything else, such as service/web and v2, are no words.
+// firstWord matches a lowercase word at the beginning of a text, but not a name with other characters, such as service/web or v2.
 var firstWord = regexp.MustCompile(`^[a-z]+(?:[ ,:;.]|$)`)
 
-// sentence begins a text with a capital letter: errors and reasons begin with a lowercase one. Commands are unchanged.
+// sentence capitalizes a text, because errors and reasons begin with a lowercase letter. A text that begins with a command is unchanged.
 func sentence(text string) string {
 	parts := diagnose.SplitCommands(text)
 	if len(parts) == 0 || parts[0].IsCommand || !firstWord.MatchString(text) {
@@ -149,7 +149,7 @@ func (s *Server) render(w http.ResponseWriter, r *http.Request, status int, name
 	var text bytes.Buffer
 	page := s.pages.byName[name]
 	if page == nil {
-		http.Error(w, "there is no page "+name, http.StatusInternalServerError)
+		http.Error(w, "unknown page "+name, http.StatusInternalServerError)
 		return
 	}
 	if err := page.ExecuteTemplate(&text, "layout", data); err != nil {

@@ -420,7 +420,7 @@ func TestCommandsOnPagesHaveTheFlagsOfTheCluster(t *testing.T) {
 	}
 }
 
-// The layout reads the fields of view: a field of a page with the same name would hide one, as an outage while a preview is open showed.
+// The layout reads the fields of view. A field of a page with the same name would hide one of them.
 func TestPagesHideNoFieldOfTheLayout(t *testing.T) {
 	t.Parallel()
 	fields := reflect.VisibleFields(reflect.TypeFor[view]())

@@ -25,7 +25,7 @@ type reading struct {
 	since   time.Time              // when the first of the failed attempts was made
 }
 
-// readings keeps the last reading, and wakes those that wait for the next one.
+// readings keeps the last reading, and wakes the open pages when there is a newer one.
 type readings struct {
 	mu   sync.Mutex
 	last reading
@@ -47,7 +47,7 @@ func (r *readings) changed() <-chan struct{} {
 	return r.next
 }
 
-// Update sets what the pages show. After an error, they keep the last report and say since when it is the last.
+// Update sets what the pages show. After an error, they keep the last report and show since when the cluster has been unavailable.
 func (s *Server) Update(report *diagnose.StatusReport, err error) {
 	r := &s.readings
 	r.mu.Lock()
@@ -63,7 +63,7 @@ func (s *Server) Update(report *diagnose.StatusReport, err error) {
 	r.wake()
 }
 
-// Refresh renders the open pages again, because details that they show have changed.
+// Refresh renders the open pages again. Call it when details that Data provides have changed.
 func (s *Server) Refresh() {
 	r := &s.readings
 	r.mu.Lock()
@@ -71,7 +71,7 @@ func (s *Server) Refresh() {
 	r.wake()
 }
 
-// wake wakes those that wait. The caller holds the lock.
+// wake wakes the open pages. The caller holds the lock.
 func (r *readings) wake() {
 	close(r.next)
 	r.next = make(chan struct{})
@@ -146,7 +146,7 @@ func (s *Server) rendered(ctx context.Context, page *url.URL) []byte {
 	return out.text.Bytes()
 }
 
-// pageWriter keeps a response.
+// pageWriter buffers a page.
 type pageWriter struct {
 	header http.Header
 	text   bytes.Buffer
@@ -155,28 +155,28 @@ type pageWriter struct {
 // Header returns the header of the response.
 func (w *pageWriter) Header() http.Header { return w.header }
 
-// WriteHeader does nothing: the page itself reports an error.
+// WriteHeader does nothing, because the text of the page already reports an error.
 func (w *pageWriter) WriteHeader(int) {}
 
 func (w *pageWriter) Write(text []byte) (int, error) { return w.text.Write(text) }
 
-// kept holds the details that were read last, to show them while the cluster is unavailable.
-type kept struct {
+// detailCache holds the details that were read last, to show them while the cluster is unavailable.
+type detailCache struct {
 	mu    sync.Mutex
 	byKey map[string]any
 	order []string // oldest first
 }
 
-const maxKept = 64
+const maxDetails = 64
 
-func (k *kept) put(key string, value any) {
+func (k *detailCache) put(key string, value any) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if k.byKey == nil {
 		k.byKey = map[string]any{}
 	}
 	if _, known := k.byKey[key]; !known {
-		if len(k.order) == maxKept {
+		if len(k.order) == maxDetails {
 			delete(k.byKey, k.order[0])
 			k.order = k.order[1:]
 		}
@@ -185,7 +185,7 @@ func (k *kept) put(key string, value any) {
 	k.byKey[key] = value
 }
 
-func (k *kept) get(key string) (any, bool) {
+func (k *detailCache) get(key string) (any, bool) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	out, known := k.byKey[key]
@@ -197,7 +197,7 @@ const readTimeout = 15 * time.Second
 
 // detail reads what a page shows. While the cluster cannot be read, it returns what was read last.
 func detail[T any](ctx context.Context, s *Server, key string, read func(context.Context) (T, error)) (T, error) {
-	last, known := s.kept.get(key)
+	last, known := s.details.get(key)
 	if known && s.readings.current().failure != "" {
 		return last.(T), nil
 	}
@@ -205,11 +205,11 @@ func detail[T any](ctx context.Context, s *Server, key string, read func(context
 	defer cancel()
 	out, err := read(ctx)
 	if known && err != nil && !errors.As(err, new(*Error)) {
-		return last.(T), nil // the next reading says that the cluster cannot be read
+		return last.(T), nil // the next reading reports the outage
 	}
 	if err != nil {
 		return out, err
 	}
-	s.kept.put(key, out)
+	s.details.put(key, out)
 	return out, nil
 }

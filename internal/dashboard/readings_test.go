@@ -150,15 +150,15 @@ func TestOutageKeepsTheLastData(t *testing.T) {
 // What was read last is kept for a bounded number of pages.
 func TestKeptDetailsAreBounded(t *testing.T) {
 	t.Parallel()
-	var k kept
-	for i := range 3 * maxKept {
+	var k detailCache
+	for i := range 3 * maxDetails {
 		k.put(string(rune('a'+i)), i)
 		k.put("first", i)
 	}
-	if len(k.byKey) > maxKept || len(k.order) != len(k.byKey) {
+	if len(k.byKey) > maxDetails || len(k.order) != len(k.byKey) {
 		t.Errorf("%d are kept, in an order of %d", len(k.byKey), len(k.order))
 	}
-	if _, known := k.get(string(rune('a' + 3*maxKept - 1))); !known {
+	if _, known := k.get(string(rune('a' + 3*maxDetails - 1))); !known {
 		t.Error("the last is not kept")
 	}
 }

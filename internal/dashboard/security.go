@@ -54,7 +54,7 @@ func secret() string {
 	return base64.RawURLEncoding.EncodeToString(bits)
 }
 
-// redeem exchanges the current token for a session; false if it is another one, was used, or has expired.
+// redeem exchanges a token for a session. It returns false if the token is not the current one, was used, or has expired.
 func (s *sessions) redeem(token string, now time.Time) (session, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -94,7 +94,7 @@ func sessionOf(ctx context.Context) session {
 	return out
 }
 
-// refusal is why a request is refused, with its status.
+// refusal is the reason why a request is refused, with the HTTP status.
 type refusal struct {
 	status int
 	why    string
@@ -116,7 +116,7 @@ func (s *Server) guard(w http.ResponseWriter, r *http.Request, next http.Handler
 		return
 	}
 	if site := r.Header.Get("Sec-Fetch-Site"); site != "" && site != "same-origin" && site != "none" {
-		s.refuse(w, r, refusal{http.StatusForbidden, "This request was sent by a page of another origin. Open the dashboard directly instead."})
+		s.refuse(w, r, refusal{http.StatusForbidden, "This request came from a page of another origin. Open the dashboard directly instead."})
 		return
 	}
 	if name, is := strings.CutPrefix(r.URL.Path, "/static/"); is {
@@ -143,7 +143,7 @@ func (s *Server) guard(w http.ResponseWriter, r *http.Request, next http.Handler
 // checkForm returns why a POST is refused, or nil.
 func (s *Server) checkForm(w http.ResponseWriter, r *http.Request, one session) *refusal {
 	if origin := r.Header.Get("Origin"); origin != "" && origin != "http://"+s.Address {
-		return &refusal{http.StatusForbidden, "This request was sent by a page of another origin. Nothing was changed."}
+		return &refusal{http.StatusForbidden, "This request came from a page of another origin. Nothing was changed."}
 	}
 	r.Body = http.MaxBytesReader(w, r.Body, maxFormBytes)
 	if err := r.ParseForm(); err != nil {

@@ -57,7 +57,7 @@ func (s *svg) text(x, y float64, text string, attributes ...attribute) {
 	s.content("text", text, append([]attribute{{"x", x}, {"y", y}}, attributes...)...)
 }
 
-// hover adds the full text of something that is cut in the drawing.
+// hover adds a tooltip with the full text if the drawn one is shortened.
 func (s *svg) hover(full string, drawn ...string) {
 	if strings.Join(drawn, " ") != full {
 		s.content("title", full)

@@ -241,7 +241,7 @@ func canaryCommand(service *corev1.Service, argument string) string {
 	return "outrigger canary " + service.Name + " " + argument + " -n " + service.Namespace
 }
 
-// CheckCanary returns an error if an annotation of a canary is invalid. input is how messages call an annotation with its value.
+// CheckCanary returns an error if an annotation of a canary is invalid. input returns an annotation with its value, as the user entered it.
 func CheckCanary(limits api.RouteLimits, annotations map[string]string, input func(key, text string) string) error {
 	service := &corev1.Service{}
 	setAnnotations(service, annotations)

@@ -19,13 +19,13 @@ type ActionFacts struct {
 	Main   routing.Observed   // the Service of the request
 	Others []routing.Observed // the other Services of its namespace that select the same pods, sorted by name
 	Gaps   Gaps
-	// AreSettingsKnown is true if the settings of the installation could be read, and SystemNamespace is where.
+	// AreSettingsKnown is true if the settings of the installation could be read.
 	AreSettingsKnown bool
-	SystemNamespace  string
+	SystemNamespace  string // where Outrigger is installed
 	Now              time.Time
 }
 
-// Change is what a request writes, and its effect.
+// Change is what a request writes, and the effect of that.
 type Change struct {
 	Request   Request
 	Namespace string
@@ -37,8 +37,8 @@ type Change struct {
 	others    []string // the Services that select the same pods and do not change
 }
 
-// ChangeOf returns what a request writes, and its effect. If the request is invalid or can have no effect, it returns an error and a change
-// with nothing but the request and its Reason.
+// ChangeOf returns what a request writes, and the effect of that. If the request is invalid or cannot have an effect, it returns an error,
+// and a Change that has only the Request, the Namespace, and the Reason.
 func ChangeOf(r Request, facts ActionFacts) (Change, error) {
 	out := Change{Request: r, Namespace: facts.Main.Service.Namespace}
 	if err := r.Check(); err != nil {
@@ -117,7 +117,7 @@ func (c Change) Notes() []string {
 	return out
 }
 
-// Traffic returns how the requests of callers are shared before and after. Where nothing is known about a Service, it has no entry.
+// Traffic returns how the requests of callers are shared before and after. A Service whose route is unknown has no entry.
 func (c Change) Traffic() []TrafficChange {
 	var out []TrafficChange
 	for _, forecast := range c.Forecasts {
@@ -131,7 +131,7 @@ func (c Change) Writes() []Forecast {
 	return slices.DeleteFunc(slices.Clone(c.Forecasts), func(f Forecast) bool { return f.IsCurrent })
 }
 
-// Commands returns the kubectl commands that write the same.
+// Commands returns the equivalent kubectl commands.
 func (c Change) Commands() []string {
 	var out []string
 	for _, forecast := range c.Writes() {
@@ -140,12 +140,12 @@ func (c Change) Commands() []string {
 	return out
 }
 
-// ResourceVersion returns the version of the Service that the forecast is about.
+// ResourceVersion returns the resourceVersion of the Service that the forecast was computed from.
 func (o Forecast) ResourceVersion() string { return o.Observed.Service.ResourceVersion }
 
-// Since compares the change with the one that the user has seen, except for the time. It returns a sentence for each difference, or none if
-// they are equal.
-func (c Change) Since(seen Change) []string {
+// DifferencesFrom compares the change with the one that the user has seen, except for the time of the decision. It returns a sentence for
+// each difference, or nil if there is none.
+func (c Change) DifferencesFrom(seen Change) []string {
 	var out []string
 	is := map[string]Forecast{}
 	for _, forecast := range c.Forecasts {
@@ -154,7 +154,7 @@ func (c Change) Since(seen Change) []string {
 	for _, was := range seen.Forecasts {
 		name := was.Observed.Service.Name
 		if now, stays := is[name]; stays {
-			out = append(out, now.since(was)...)
+			out = append(out, now.differencesFrom(was)...)
 		} else {
 			out = append(out, fmt.Sprintf("service/%s is no longer part of this change.", name))
 		}
@@ -166,8 +166,8 @@ func (c Change) Since(seen Change) []string {
 	return out
 }
 
-// since returns a sentence for each thing that has changed.
-func (o Forecast) since(seen Forecast) []string {
+// differencesFrom returns a sentence for each difference from the forecast that the user has seen.
+func (o Forecast) differencesFrom(seen Forecast) []string {
 	name := "service/" + o.Observed.Service.Name
 	var out []string
 	for _, key := range slices.Sorted(maps.Keys(joined(seen.was, o.was))) {
@@ -200,7 +200,7 @@ func (o Forecast) since(seen Forecast) []string {
 	return nil
 }
 
-// canaryText describes what decisions about a canary depend on. The values of its checks are not part of that.
+// canaryText describes what decisions about a canary depend on, which does not include the values of its checks.
 func canaryText(c *CanaryStatus) string {
 	if c == nil {
 		return "absent"

@@ -81,13 +81,13 @@ func TestChangeOfAllServices(t *testing.T) {
 	if got := all.Commands(); len(got) != 2 || !strings.Contains(got[1], "-n demo app-internal ") {
 		t.Errorf("%q", got)
 	}
-	if again := all.Since(all); again != nil {
+	if again := all.DifferencesFrom(all); again != nil {
 		t.Errorf("%q", again)
 	}
-	if got := one.Since(all); !slices.Equal(got, []string{"service/app-internal is no longer part of this change."}) {
+	if got := one.DifferencesFrom(all); !slices.Equal(got, []string{"service/app-internal is no longer part of this change."}) {
 		t.Errorf("%q", got)
 	}
-	if got := all.Since(one); !slices.Equal(got, []string{"service/app-internal is now also part of this change."}) {
+	if got := all.DifferencesFrom(one); !slices.Equal(got, []string{"service/app-internal is now also part of this change."}) {
 		t.Errorf("%q", got)
 	}
 }
@@ -160,7 +160,7 @@ func TestWhatChangedSinceAPreview(t *testing.T) {
 			}
 			facts := factsOf(serviceWith(t, c.annotations, changes...))
 			facts.Now = noon.Add(time.Minute)
-			if diff := cmp.Diff(c.want, mustChange(t, request, facts).Since(seen)); diff != "" {
+			if diff := cmp.Diff(c.want, mustChange(t, request, facts).DifferencesFrom(seen)); diff != "" {
 				t.Errorf("-want +got:\n%s", diff)
 			}
 		})
@@ -191,7 +191,7 @@ func TestOffers(t *testing.T) {
 	}
 	paused := map[string]string{api.AnnotationCanary: "v2", api.AnnotationCanaryPaused: "true"}
 	got := absent(OffersOf(factsOf(serviceWith(t, paused)), "", nil))
-	if got[ActionCanaryPause] != "its annotations already have these values: pause would change nothing" || got[ActionCanaryResume] != "" || got[ActionCanaryAbort] != "" {
+	if got[ActionCanaryPause] != "the annotations of the Service already have these values: pause would change nothing" || got[ActionCanaryResume] != "" || got[ActionCanaryAbort] != "" {
 		t.Errorf("%q", got)
 	}
 }

@@ -10,11 +10,11 @@ import (
 // ClusterFlag is a flag of kubectl that selects the cluster or the user, such as --context=prod.
 type ClusterFlag struct{ Name, Value string }
 
-// ClusterFlags are the flags that the user selected the cluster with. A command that is copied from a text needs them, too.
+// ClusterFlags are the flags with which the user selected the cluster. A copied command needs the same flags.
 type ClusterFlags []ClusterFlag
 
-// otherNames are the names of these flags in programs that call them otherwise. A program has no other flags than those that are listed.
-var otherNames = map[string]map[string]string{
+// flagNames are the names of kubectl's flags in other programs. A flag that is not listed does not exist there.
+var flagNames = map[string]map[string]string{
 	"helm": {
 		"kubeconfig": "kubeconfig", "context": "kube-context", "as": "kube-as-user", "as-group": "kube-as-group", "server": "kube-apiserver",
 		"certificate-authority": "kube-ca-file", "tls-server-name": "kube-tls-server-name", "insecure-skip-tls-verify": "kube-insecure-skip-tls-verify",
@@ -41,8 +41,8 @@ func (f ClusterFlags) completed(command string) string {
 	}
 	for _, flag := range f {
 		name := flag.Name
-		if others, differs := otherNames[program]; differs {
-			name = others[flag.Name]
+		if names, differs := flagNames[program]; differs {
+			name = names[flag.Name]
 		}
 		if word := shellWord("--" + name + "=" + flag.Value); name != "" && !strings.Contains(command+" ", " "+word+" ") {
 			command += " " + word
@@ -99,13 +99,14 @@ func SplitCommands(text string) []TextPart {
 
 var (
 	programs = regexp.MustCompile(`^(?:kubectl|outrigger|helm|istioctl)$`)
-	// commandBegin finds a command after what introduces it. Elsewhere, a text is about the command: "outrigger explain names it".
+	// commandBegin matches the beginning of a command to run, after the punctuation or word that introduces it. Elsewhere, a text only
+	// mentions a command: "outrigger explain names it".
 	commandBegin = regexp.MustCompile("(?:^|[:(`] ?|[:.] |, (?:or|then) |\\b(?:[Ss]ee|for|of) )((?:kubectl|outrigger|helm|istioctl) [a-z-])")
-	// commandEnd is where the sentence goes on, or ends.
+	// commandEnd matches what follows a command: the rest of its sentence, or the next one.
 	commandEnd = regexp.MustCompile("^(?:`|, [a-z]+ |; |\\.? [A-Z][a-z]+ |\\. [A-Z]|\\.?$)")
 )
 
-// nextCommand returns where the first command of a text begins and ends, or -1 without one.
+// nextCommand returns where the first command of a text begins and ends, or -1 if there is none.
 func nextCommand(text string) (begin, end int) {
 	found := commandBegin.FindStringSubmatchIndex(text)
 	if found == nil {

@@ -17,7 +17,7 @@ type Decision struct {
 	Versions     []string          // the named versions
 	AllowPending bool              // accept versions that do not exist yet
 	AllServices  bool              // also decide for the other Services that select the same pods
-	Inputs       Inputs            // how messages call what the user enters
+	Inputs       Inputs            // what messages call the flags
 	OneService   bool              // it is about the canary of one Service, and cannot be made for others
 	// KeepsDecidedAt is true for decisions about canaries only: the default and the weights are not decided again.
 	KeepsDecidedAt bool

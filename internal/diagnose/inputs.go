@@ -4,8 +4,8 @@ package diagnose
 
 import "fmt"
 
-// Inputs are how messages call what a user enters: by the label of a form's field, by the name of the flag that does the same, or by the
-// title of a form, by the name of the command. Without an entry, messages are about the command line.
+// Inputs maps flags to the labels of form fields, and commands to the titles of forms. Messages name what the user sees: the label or the
+// title if there is an entry, otherwise the flag or the command line.
 type Inputs map[string]string
 
 // name returns "--pending", or the label in quotes.
@@ -24,7 +24,7 @@ func (i Inputs) Value(flag, text string) string {
 	return "--" + flag + "=" + text
 }
 
-// set says how to set a flag, or a checkbox: "add --pending".
+// set returns the advice to set a flag or a checkbox: "add --pending".
 func (i Inputs) set(flag string) string {
 	if i[flag] != "" {
 		return "select " + i.name(flag)
@@ -32,7 +32,7 @@ func (i Inputs) set(flag string) string {
 	return "add " + i.name(flag)
 }
 
-// omit says how not to set a flag, or a checkbox: "leave out --pending".
+// omit returns the advice not to set a flag or a checkbox: "leave out --pending".
 func (i Inputs) omit(flag string) string {
 	if i[flag] != "" {
 		return "clear " + i.name(flag)
@@ -40,7 +40,7 @@ func (i Inputs) omit(flag string) string {
 	return "leave out " + i.name(flag)
 }
 
-// form returns how to choose a form, or for command lines the other text.
+// form returns the advice to choose the form of a command, or otherwise if there is no form.
 func (i Inputs) form(command, otherwise string) string {
 	if title := i[command]; title != "" {
 		return fmt.Sprintf("choose %q", title)

@@ -14,8 +14,8 @@ type Offer struct {
 	Unavailable string // why it cannot be requested; empty if it can
 }
 
-// OffersOf returns all actions for a Service. denied is the reason why the user may not change the Service, or "". inputs are how reasons
-// call what a request has.
+// OffersOf returns all actions for a Service. denied is the reason why the user has no permission to change the Service, or "". inputs are
+// what reasons call the parameters of a request.
 func OffersOf(facts ActionFacts, denied string, inputs Inputs) []Offer {
 	var out []Offer
 	for _, action := range Actions() {
@@ -34,12 +34,12 @@ func whyUnavailable(r Request, facts ActionFacts) string {
 	case ActionShift, ActionPromote:
 		known := routing.KnownVersions(facts.Main)
 		if len(known) == 0 {
-			return "none of its pods has the label " + facts.Main.Intent.VersionLabel
+			return "no pod of the Service has the label " + facts.Main.Intent.VersionLabel
 		}
 		r.Version, r.Weights = known[0], []string{known[0] + "=100"}
 	case ActionCanary:
 		if len(routing.KnownVersions(facts.Main)) == 0 {
-			return "none of its pods has the label " + facts.Main.Intent.VersionLabel
+			return "no pod of the Service has the label " + facts.Main.Intent.VersionLabel
 		}
 		if err := r.mayReadRoutes(facts); err != nil {
 			return err.Error()
@@ -54,7 +54,7 @@ func whyUnavailable(r Request, facts ActionFacts) string {
 	case err != nil:
 		return err.Error()
 	case len(change.Writes()) == 0 && r.Action.OfCanary() != "":
-		return fmt.Sprintf("its annotations already have these values: %s would change nothing", r.Action.OfCanary())
+		return fmt.Sprintf("the annotations of the Service already have these values: %s would change nothing", r.Action.OfCanary())
 	}
 	return ""
 }

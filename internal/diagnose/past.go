@@ -22,7 +22,7 @@ type Undo struct {
 }
 
 // UndoOf returns the decision that returns to a past one: the one with number to, or with to=0 the one before the last change. It
-// returns an error if that decision does not exist or can no longer be written. inputs are how messages call to.
+// returns an error if that decision does not exist or can no longer be written. inputs are what messages call the flag --to.
 func UndoOf(observed routing.Observed, to int, inputs Inputs, now time.Time) (Undo, error) {
 	out := Undo{Decision: Decision{Service: observed.Service.Name, Inputs: inputs}}
 	decisions := routing.Decisions(observed, now)

@@ -46,7 +46,7 @@ func (a Action) OfCanary() string {
 	return name
 }
 
-// Request is what a user requests for a Service, by a command line or a form.
+// Request is an action for a Service with its parameters, from a command line or a form.
 type Request struct {
 	Action  Action
 	Service string
@@ -59,7 +59,7 @@ type Request struct {
 	AllowPending bool // accept versions that do not exist yet
 	AllServices  bool // also decide for the other Services that select the same pods
 	To           int  // of undo: the number of the past decision; 0 undoes the last change
-	// Inputs are how messages call these fields.
+	// Inputs are what messages call these fields.
 	Inputs Inputs
 }
 
@@ -72,7 +72,7 @@ var canarySettings = map[string]string{
 // CanarySettings returns the names of the settings of a canary, sorted.
 func CanarySettings() []string { return slices.Sorted(maps.Values(canarySettings)) }
 
-// canaryInput returns how messages call an annotation of a canary with its value.
+// canaryInput returns an annotation of a canary with its value, as the user entered it.
 func (r Request) canaryInput(annotation, text string) string {
 	switch name := canarySettings[annotation]; {
 	case name != "":
@@ -133,7 +133,7 @@ func (r Request) promotion() (Decision, error) {
 	case r.Version == "":
 		return d, errors.New("name a version, such as v2")
 	case strings.Contains(r.Version, "="):
-		return d, fmt.Errorf("%q names a weight; to share requests: %s", r.Version, r.Inputs.form("shift", "shift "+r.Service+" "+r.Version))
+		return d, fmt.Errorf("%q names a weight; to split requests: %s", r.Version, r.Inputs.form("shift", "shift "+r.Service+" "+r.Version))
 	case !isPolicy:
 		d.Versions = []string{r.Version}
 	}
@@ -152,7 +152,7 @@ func (r Request) decision() Decision {
 	return Decision{Service: r.Service, AllowPending: r.AllowPending, AllServices: r.AllServices, Inputs: r.Inputs}
 }
 
-// startsCanary reports whether the request names the canary to start.
+// startsCanary reports whether the request names the version of a canary to start.
 func (r Request) startsCanary() bool {
 	return r.Action == ActionCanary || r.Action == ActionCanaryRetry && r.Version != ""
 }
@@ -167,7 +167,7 @@ func (r Request) checkCanary() error {
 	}
 	for _, name := range slices.Sorted(maps.Keys(r.Settings)) {
 		if !slices.Contains(CanarySettings(), name) {
-			return fmt.Errorf("unknown setting %q of a canary: expected %s", name, strings.Join(CanarySettings(), ", "))
+			return fmt.Errorf("unknown canary setting %q: expected one of %s", name, strings.Join(CanarySettings(), ", "))
 		}
 	}
 	known := r.canaryAnnotations()
@@ -219,7 +219,7 @@ func (r Request) Command(namespace string) string {
 	return strings.Join(words, " ")
 }
 
-// decide returns the decision that the request makes for this Service. Only undo has a reason: it says which decision is restored.
+// decide returns the decision that the request makes for this Service. Only undo has a reason, which says which decision is restored.
 func (r Request) decide(facts ActionFacts) (d Decision, reason string, err error) {
 	switch r.Action {
 	case ActionShift:
@@ -263,7 +263,7 @@ func (r Request) mayReadRoutes(facts ActionFacts) error {
 	return fmt.Errorf("%s needs permission to list %s in namespace %s; nothing was written", command, RouteKindsText(), namespace)
 }
 
-// mayStartCanary returns an error if no canary of any version can start. The routes must be readable.
+// mayStartCanary returns an error if no canary can start, whatever its version. The caller must have permission to read the routes.
 func (r Request) mayStartCanary(facts ActionFacts) error {
 	if why := WhyNoRoute(facts.Main, facts.Gaps); why != "" {
 		return fmt.Errorf("service %s/%s cannot have a canary, because Outrigger writes no route for it: %s", facts.Main.Service.Namespace, r.Service, why)

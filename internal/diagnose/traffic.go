@@ -18,7 +18,7 @@ type TrafficChange struct {
 	At      string // "mesh", or namespace/name of a Gateway
 	// Shares are the versions that get requests before or after, in natural order.
 	Shares []ShareChange
-	// WaitsFor are the versions whose pods must be ready first. Shares are those after that.
+	// WaitsFor are the versions that need a ready pod first. Shares then describes the effect once they have one.
 	WaitsFor []string
 	// Text is the change on one line, such as "v1=100 -> v1=90 v2=10".
 	Text string
@@ -33,7 +33,7 @@ type ShareChange struct {
 // Changes reports whether the version gets more or fewer requests.
 func (s ShareChange) Changes() bool { return s.Before != s.After }
 
-// Traffic returns the change for callers in the mesh and at each gateway. It returns none if the route is unknown.
+// Traffic returns the change for callers in the mesh and at each gateway, or nil if the route is unknown.
 func (o Forecast) Traffic() []TrafficChange {
 	if o.isUnknown {
 		return nil
@@ -62,7 +62,7 @@ func (o Forecast) trafficAt(place string) TrafficChange {
 	return out
 }
 
-// percentages returns the percentage of each version. Where the route names no version, the share of every pod is 100.
+// percentages returns the percentage of each version. If the route names no version, the key "", for every pod, has 100.
 func percentages(p routing.Path) map[string]int {
 	out := map[string]int{}
 	for _, share := range (routing.Reading{Rules: p.Rules}).Shares() {
@@ -111,7 +111,7 @@ func (o Forecast) changes() []string {
 	return out
 }
 
-// callersOf returns where callers are: "" for the mesh, then the gateways. It omits the mesh if only gateways have routes.
+// callersOf returns the places of callers: "" for the mesh, then the gateways. It omits the mesh if only gateways have routes.
 func callersOf(lists ...[]routing.Path) []string {
 	places := map[string]bool{}
 	for _, paths := range lists {

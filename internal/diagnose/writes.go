@@ -8,19 +8,19 @@ import (
 	"strings"
 )
 
-// WriteResult is what became of the write of one Service of a change.
+// WriteResult is the result of writing one Service of a change.
 type WriteResult struct {
-	Service string
-	Err     error // why it was not written; nil if it was, or if it was not tried
-	IsTried bool  // false if the write of another Service failed before
+	Service     string
+	Err         error // why the write failed; nil if it succeeded or was not attempted
+	IsAttempted bool  // false if the write of an earlier Service failed
 }
 
-// WriteAll writes Services one after the other, and stops at the first that fails. It returns a result for each.
+// WriteAll writes Services one after the other, and stops after the first failure. It returns a result for each Service.
 func WriteAll(writes []Forecast, write func(Forecast) error) []WriteResult {
 	var out []WriteResult
 	isFailed := false
 	for _, forecast := range writes {
-		result := WriteResult{Service: forecast.Observed.Service.Name, IsTried: !isFailed}
+		result := WriteResult{Service: forecast.Observed.Service.Name, IsAttempted: !isFailed}
 		if !isFailed {
 			result.Err = write(forecast)
 			isFailed = result.Err != nil
@@ -31,20 +31,20 @@ func WriteAll(writes []Forecast, write func(Forecast) error) []WriteResult {
 }
 
 // IsWritten reports whether the Service was changed.
-func (r WriteResult) IsWritten() bool { return r.IsTried && r.Err == nil }
+func (r WriteResult) IsWritten() bool { return r.IsAttempted && r.Err == nil }
 
 // String returns the result as a sentence, or as an error about a Service that was not written.
 func (r WriteResult) String() string {
 	switch {
 	case r.IsWritten():
 		return "service/" + r.Service + " was changed."
-	case r.IsTried:
+	case r.IsAttempted:
 		return "service/" + r.Service + " was not changed: " + r.Err.Error()
 	}
-	return "service/" + r.Service + " was not changed: it was not tried after this failure."
+	return "service/" + r.Service + " was not changed, because an earlier write failed."
 }
 
-// WriteError returns nil if all Services were written. Otherwise, it returns the error of the one that failed, with what became of the others.
+// WriteError returns nil if all Services were written. Otherwise, it returns the error of the failed write, with the results of the others.
 func WriteError(results []WriteResult) error {
 	at := slices.IndexFunc(results, func(r WriteResult) bool { return r.Err != nil })
 	if at < 0 {
@@ -55,8 +55,8 @@ func WriteError(results []WriteResult) error {
 		switch {
 		case r.IsWritten():
 			others = append(others, "service/"+r.Service+" was changed")
-		case !r.IsTried:
-			others = append(others, "service/"+r.Service+" was not tried")
+		case !r.IsAttempted:
+			others = append(others, "service/"+r.Service+" was not changed")
 		}
 	}
 	if len(others) == 0 {

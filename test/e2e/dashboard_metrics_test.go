@@ -132,7 +132,7 @@ func TestDashboardReadsMetricsThroughTheAPIServer(t *testing.T) {
 
 	kubectl(t, "create", "role", "metrics", "-n", monitoring, "--verb=get", "--resource=services/proxy", "--resource-name=http:prometheus:9090")
 	kubectl(t, "create", "rolebinding", "metrics", "-n", monitoring, "--role=metrics", "--user="+viewer.user)
-	tab.WantText("#metrics", "In the last minute before", "read from Service "+monitoring+"/prometheus", "v1 66.7/s 0.1% 12ms 180ms", "v2 16.7/s – unknown 14ms 195ms", "v2, error rate: v2 had no requests")
+	tab.WantText("#metrics", "In the minute before", "read from Service "+monitoring+"/prometheus", "v1 66.7/s 0.1% 12ms 180ms", "v2 16.7/s – unknown 14ms 195ms", "v2, error rate: v2 had no requests")
 	for _, header := range headers() {
 		if len(header["Authorization"]) > 0 || strings.Contains(strings.Join(header.Values("Impersonate-User"), ""), "viewer") {
 			t.Errorf("the metrics server gets credentials: %v", header)

@@ -110,7 +110,7 @@ func TestDashboardShowsANamespace(t *testing.T) {
 	tab.WantText("#canary", "v2 progressing", "step 1 of 3, 20%", "error-rate", "Next step")
 	tab.WantText("#timeline", "CanaryStarted")
 	tab.WantText("#versions", "Deployment/checkout-v1", "registry.example/app:1", "2 of 2")
-	tab.WantText("#metrics", "In the last minute before", "read from "+metricsFrom, "v1 66.7/s 0.1% 12ms 180ms", "v2 16.7/s 0.2% 14ms 195ms")
+	tab.WantText("#metrics", "In the minute before", "read from "+metricsFrom, "v1 66.7/s 0.1% 12ms 180ms", "v2 16.7/s 0.2% 14ms 195ms")
 	tab.Click("#objects summary")
 	tab.WantText("#objects pre", "kind: DestinationRule")
 	tab.Click("#explanation summary")

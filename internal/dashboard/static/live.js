@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Keeps a page up to date, and makes commands copyable. Without it, every page works by reload.
+// Keeps a page up to date, and makes commands copyable. Without it, a page is updated when the user reloads it.
 "use strict";
 (() => {
   const status = document.getElementById("live-status");
@@ -8,7 +8,7 @@
 
   const say = (text) => { if (status && status.textContent !== text) status.textContent = text; };
 
-  // Adds to each time how far it is from now.
+  // Adds a relative time, such as "2 min ago", to each time.
   const relate = () => {
     for (const time of document.querySelectorAll("time[datetime]")) {
       const seconds = Math.round((Date.parse(time.dateTime) - Date.now()) / 1000);
@@ -60,7 +60,7 @@
     });
   };
 
-  // Browsers limit the connections to a host, so that a tab that nobody sees uses none.
+  // Browsers limit the number of connections to a host, so a hidden tab uses none.
   document.addEventListener("visibilitychange", () => {
     if (!document.hidden) return follow();
     source?.close();
