@@ -111,7 +111,7 @@ func (w *canaryWatch) look(ctx context.Context) (isOver bool, err error) {
 	return c.HasEnded(), nil
 }
 
-// frozen returns the error for a canary that a freeze holds: its end may be far away.
+// frozen returns the error for a canary that a freeze holds: the command does not wait for the end of the freeze.
 func (w *canaryWatch) frozen(c diagnose.CanaryStatus) error {
 	version, does := cmp.Or(w.version, c.Version), "starts"
 	switch {
@@ -121,9 +121,9 @@ func (w *canaryWatch) frozen(c diagnose.CanaryStatus) error {
 	case c.EndsAs == routing.CanarySucceeded:
 		does = "is promoted"
 	case c.IsProgressing():
-		does = fmt.Sprintf("stays at %d%% and goes on", c.Percent)
+		does = fmt.Sprintf("stays at %d%% and continues", c.Percent)
 	}
-	return fmt.Errorf("service/%[1]s: routing is frozen (routing.freeze=true in namespace %[2]s): canary %[3]s %[4]s when the freeze ends. To end it: helm upgrade with --set routing.freeze=false. To follow the canary: outrigger status %[1]s -n %[5]s --watch",
+	return fmt.Errorf("service/%[1]s: routing is frozen (routing.freeze=true in namespace %[2]s): canary %[3]s %[4]s when the freeze ends. To end it: helm upgrade outrigger charts/outrigger -n %[2]s --reset-then-reuse-values --set routing.freeze=false. To follow the canary: outrigger status %[1]s -n %[5]s --watch",
 		w.service, w.systemNamespace, version, does, w.namespace)
 }
 

@@ -28,7 +28,7 @@ func (r *rollout) watched(w canaryWatch, change ...func()) error {
 	return w.run(ctx)
 }
 
-const frozenAdvice = "To end it: helm upgrade with --set routing.freeze=false. To follow the canary: outrigger status app -n demo --watch"
+const frozenAdvice = "To end it: helm upgrade outrigger charts/outrigger -n outrigger-system --reset-then-reuse-values --set routing.freeze=false. To follow the canary: outrigger status app -n demo --watch"
 
 func TestWaitFollowsACanary(t *testing.T) {
 	start := func(t *testing.T) *rollout {
@@ -125,7 +125,7 @@ func TestWaitFollowsACanary(t *testing.T) {
 		r := start(t)
 		r.configure("false")
 		err := r.watched(canaryWatch{version: "v2"}, func() {}, func() { r.configure("true") })
-		if err == nil || err.Error() != "service/app: routing is frozen (routing.freeze=true in namespace outrigger-system): canary v2 stays at 25% and goes on when the freeze ends. "+frozenAdvice {
+		if err == nil || err.Error() != "service/app: routing is frozen (routing.freeze=true in namespace outrigger-system): canary v2 stays at 25% and continues when the freeze ends. "+frozenAdvice {
 			t.Error(err)
 		}
 		if got := r.out.String(); got != "canary v2 1/2 25%\ncanary v2 1/2 25%  routes are frozen (routing.freeze)\n" {

@@ -40,7 +40,7 @@ func dashboardCommand() *cobra.Command {
 "outrigger status", "explain", and "coverage", with your permissions, and update live.
 
 The dashboard listens on 127.0.0.1 only, and nothing is installed in the cluster. Your browser gets access through a file that only you
-can read, and that is valid once, for a minute. Before you confirm an action, you see its effect, the equivalent kubectl command, and the
+can read, and that works once, within a minute. Before you confirm an action, you see its effect, the equivalent kubectl command, and the
 result of a server-side dry run.`,
 		Example: `  # The namespace of the kubeconfig's context, then every namespace that is labeled or has routes
   outrigger dashboard
@@ -125,7 +125,7 @@ func (f *dashboardFlags) run(command *cobra.Command, from *clusterFlags) error {
 	return err
 }
 
-// firstPage is how long the dashboard waits for a whole reading before it shows a part of it.
+// firstPage is how long the dashboard waits for a complete reading before it opens and shows what has been read so far.
 const firstPage = 500 * time.Millisecond
 
 // dashboardUpdates updates the pages. During the first reading, they show what has been read so far.
@@ -230,7 +230,7 @@ func (l launcher) write(file string) (used <-chan struct{}, err error) {
 	return used, os.WriteFile(file, []byte(page), 0o600)
 }
 
-// remove removes a file that may no longer exist.
+// remove removes a file, if it still exists.
 func remove(file string) error {
 	if err := os.Remove(file); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return err
@@ -260,6 +260,6 @@ func openBrowser(ctx context.Context, file string) error {
 	if err := program.Start(); err != nil {
 		return err
 	}
-	go func() { _ = program.Wait() }() // whether it succeeds, the user sees in the browser
+	go func() { _ = program.Wait() }() // the user sees in the browser whether it succeeds
 	return nil
 }

@@ -33,7 +33,7 @@ type dashboardData struct {
 	all     bool
 	metrics *dashboardMetrics // nil to show none
 
-	mu       sync.Mutex // of the coverage
+	mu       sync.Mutex // guards the fields below
 	coverage *diagnose.CoverageReport
 	read     time.Time
 	took     time.Duration
@@ -137,7 +137,7 @@ func dashboardWorkloads(observed *routing.Observed, workloads []diagnose.Workloa
 }
 
 const (
-	maxEventObjects = 12 // of which Events are requested
+	maxEventObjects = 12 // objects whose Events are listed
 	maxEvents       = 50
 )
 
@@ -232,7 +232,7 @@ func manifestsOf(objects routing.Objects) ([]dashboard.Manifest, error) {
 	return out, nil
 }
 
-// coverageAge is how old the coverage on a page may be, or ten times as long as reading it took, if that is longer.
+// coverageAge is how old the coverage on a page can be. After a slow reading, it can be ten times as old as the duration of that reading.
 const coverageAge = 5 * time.Second
 
 // Injection implements dashboard.Data. It compares all pods, so it reads them again only after coverageAge.

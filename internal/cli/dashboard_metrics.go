@@ -21,16 +21,16 @@ import (
 )
 
 const (
-	metricsAge        = 15 * time.Second // between two readings of a Service
-	metricsWindow     = time.Minute      // the shortest one
+	metricsAge        = 15 * time.Second // after which the metrics of a Service are read again
+	metricsWindow     = time.Minute      // the shortest window
 	metricsTimeout    = 30 * time.Second // of a reading
-	maxMetricsRead    = 2                // Services that are read at once
-	maxMetricsKept    = 64               // Services
+	maxMetricsRead    = 2                // Services whose metrics are read at the same time
+	maxMetricsKept    = 64               // Services whose metrics are kept
 	maxMetricsVersion = 20               // versions of a Service
 )
 
-// dashboardMetrics reads the metrics of the Services whose pages are open, in the background: no page waits for them. A reading starts when
-// a page is rendered and the last one is metricsAge old, and ends with a call of refresh. A nil value reads nothing.
+// dashboardMetrics reads the metrics of the Services whose pages are open, in the background, so that no page waits for them. A reading
+// starts when a page is rendered and the last reading is at least metricsAge old. It ends with a call of refresh. A nil value reads nothing.
 type dashboardMetrics struct {
 	ctx     context.Context // of the command
 	connect func(api.RoutingConfig) (*metricsSource, error)
@@ -38,10 +38,10 @@ type dashboardMetrics struct {
 	now     func() time.Time
 
 	mu      sync.Mutex
-	config  api.RoutingConfig // of the source
+	config  api.RoutingConfig // that source was created from
 	source  *metricsSource
 	failure error // why there is no source
-	reading int   // how many Services
+	reading int   // the number of Services that are being read
 	kept    map[client.ObjectKey]*keptMetrics
 }
 
@@ -90,7 +90,7 @@ func (m *dashboardMetrics) of(config api.RoutingConfig, service *corev1.Service,
 	return kept.metrics
 }
 
-// configure connects to the server of the current configuration, and forgets the metrics of another one. The caller holds the lock.
+// configure connects to the server of the configuration, and forgets the metrics if the configuration has changed. The caller holds the lock.
 func (m *dashboardMetrics) configure(config api.RoutingConfig) {
 	if m.kept != nil && m.config.ClusterDomain == config.ClusterDomain && reflect.DeepEqual(m.config.Metrics, config.Metrics) {
 		return
@@ -99,8 +99,8 @@ func (m *dashboardMetrics) configure(config api.RoutingConfig) {
 	m.source, m.failure = m.connect(config)
 }
 
-// keep returns what is kept of a Service. It forgets the Service whose page was rendered least recently if there are too many. The caller
-// holds the lock.
+// keep returns the entry of a Service, which it adds if necessary. If there are too many, it forgets the Service whose page was rendered
+// least recently. The caller holds the lock.
 func (m *dashboardMetrics) keep(key client.ObjectKey) *keptMetrics {
 	if m.kept[key] != nil {
 		return m.kept[key]
@@ -118,7 +118,7 @@ func (m *dashboardMetrics) keep(key client.ObjectKey) *keptMetrics {
 	return m.kept[key]
 }
 
-// measuredVersions returns the versions that are queried, those that run first, and how many more there are.
+// measuredVersions returns the versions to query, and how many more there are. Versions with pods come first.
 func measuredVersions(versions []diagnose.VersionStatus) (out []routing.CanaryVersion, omitted int) {
 	for _, runs := range []bool{true, false} {
 		for _, v := range versions {
@@ -176,20 +176,20 @@ func (s *metricsSource) read(ctx context.Context, service *corev1.Service, versi
 		}
 		for query, to := range []*dashboard.Measured{nil, &v.ErrorRate, &v.P50, &v.P99} {
 			if failed := (*controller.QueryError)(nil); errors.As(errs[i][query], &failed) && failed.Reason == controller.QueryNoData {
-				to.Why = "" // there were no requests, which the page shows
+				to.Why = "" // the page already shows that there were no requests
 			}
 		}
 	}
 	return out
 }
 
-// isServerFailure reports whether no query can have an answer.
+// isServerFailure reports whether the error concerns the server, so that other queries would fail as well.
 func isServerFailure(err error) bool {
 	failed := (*controller.QueryError)(nil)
 	return !errors.As(err, &failed) || failed.Reason == controller.QueryServer || failed.Reason == controller.QueryTimeout
 }
 
-// whyUnknown returns why a query has no answer, as part of a sentence without a period.
+// whyUnknown returns why a query has no answer, as a clause without a period.
 func whyUnknown(err error) string {
 	refusal, unreachable := &metricsRefusal{}, &unreachableError{}
 	switch {

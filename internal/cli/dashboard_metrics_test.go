@@ -54,7 +54,7 @@ func (s *metricsStage) page(config api.RoutingConfig, name string, versions ...s
 	return s.of(config, &corev1.Service{ObjectMeta: metav1.ObjectMeta{Namespace: "demo", Name: name}}, all)
 }
 
-// The page gets the numbers of each version, and why others are unknown.
+// The page gets the numbers of each version, or why they are unknown.
 func TestMetricsOfVersions(t *testing.T) {
 	t.Parallel()
 	server, s := newPrometheus(t), newMetricsStage(t)
@@ -81,7 +81,7 @@ func TestMetricsOfVersions(t *testing.T) {
 	}
 }
 
-// A query that the configuration replaces is the one that is sent, as for canaries.
+// A query of the configuration replaces the default one, as for canaries.
 func TestMetricsAreThoseOfTheConfiguration(t *testing.T) {
 	t.Parallel()
 	server, s := newPrometheus(t), newMetricsStage(t)
@@ -111,7 +111,7 @@ func TestMetricsAreThoseOfTheConfiguration(t *testing.T) {
 	}
 }
 
-// No page waits for the server, which gets few queries at once, and those of a Service at most once in metricsAge.
+// No page waits for the server. It gets few queries at once, and those of a Service at most once per metricsAge.
 func TestMetricsAreReadInTheBackground(t *testing.T) {
 	t.Parallel()
 	server, s := newPrometheus(t), newMetricsStage(t)
@@ -143,7 +143,7 @@ func TestMetricsAreReadInTheBackground(t *testing.T) {
 	for ended := 0; ended < services; {
 		<-s.refreshed
 		ended++
-		for i := range services { // pages that were too many at first
+		for i := range services { // pages that exceeded the limit at first
 			s.page(config, fmt.Sprint("app-", i), versions...)
 		}
 	}
@@ -167,7 +167,7 @@ func TestMetricsAreReadInTheBackground(t *testing.T) {
 	}
 }
 
-// Neither Services nor versions without a limit are read or kept.
+// The number of Services and versions that are read and kept is limited.
 func TestMetricsAreBounded(t *testing.T) {
 	t.Parallel()
 	server, s := newPrometheus(t), newMetricsStage(t)
@@ -190,7 +190,7 @@ func TestMetricsAreBounded(t *testing.T) {
 	}
 }
 
-// What prevents the connection is on the page, until it succeeds.
+// The page shows why the connection fails, until it succeeds.
 func TestMetricsConnectAgain(t *testing.T) {
 	t.Parallel()
 	server, s := newPrometheus(t), newMetricsStage(t)

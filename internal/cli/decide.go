@@ -45,14 +45,14 @@ func (l *live) applyDecision(ctx context.Context, request diagnose.Request, outp
 	return l.waitFor(ctx, output, func(ctx context.Context) (string, error) { return l.pendingReason(ctx, change.Forecasts) })
 }
 
-// write writes Services. Several Services are validated first, as a preview of the dashboard does: what the API server would reject for one of
-// them is written for none. An error says which Services were changed.
+// write writes Services. If there are several, it first validates all of them with a server-side dry run, so that nothing is written if the
+// API server would reject one of them. An error says which Services were changed.
 func (l *live) write(ctx context.Context, writes []diagnose.Forecast, output writing) error {
 	if len(writes) > 1 && output.dryRun == dryRunNone {
-		rehearsal := output
-		rehearsal.dryRun, rehearsal.out = dryRunServer, io.Discard
+		validation := output
+		validation.dryRun, validation.out = dryRunServer, io.Discard
 		for _, forecast := range writes {
-			if err := l.annotate(withoutWarnings(ctx), forecast.Observed.Service, forecast.Annotations, rehearsal); err != nil {
+			if err := l.annotate(withoutWarnings(ctx), forecast.Observed.Service, forecast.Annotations, validation); err != nil {
 				return fmt.Errorf("nothing was written: %w", err)
 			}
 		}

@@ -60,9 +60,9 @@ service/app annotated
 	}
 }
 
-// A change of several Services that one of them would reject is written for none. If a write fails nevertheless, the error says which were
-// written.
-func TestSeveralServicesAreNotSilentlyHalfWritten(t *testing.T) {
+// If the API server would reject the change of one of several Services, none is written. If a write fails nevertheless, the error says which
+// Services were written.
+func TestPartialWritesOfSeveralServicesAreReported(t *testing.T) {
 	for name, c := range map[string]struct {
 		refusesDryRun bool
 		want          string

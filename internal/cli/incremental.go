@@ -19,14 +19,14 @@ import (
 	"outrigger.dev/outrigger/routing/controller"
 )
 
-// incremental computes the same values for one reading of the cluster after the other, and computes a value again only if it may differ.
+// incremental computes the same values for consecutive readings of the cluster, and recomputes a value only if it may have changed.
 //
-// A computation is recorded with what it read: lists and objects, and values of other computations. Each has a version that counts its
-// changes. Lists and objects are compared in each reading, by UID and resourceVersion; a value is current if the versions of everything
-// that it was computed from are the same, and if the time at which it changes by itself has not come.
+// A computation is recorded with what it read: lists, objects, and values of other computations. Each of these has a version that counts its
+// changes. Lists and objects are compared in each reading, by UID and resourceVersion. A value is current if the versions of everything that
+// it was computed from are the same, and the time at which it changes by itself has not come.
 type incremental struct {
 	mu       sync.Mutex // held during a reading
-	number   int        // of the reading, from 1 on
+	number   int        // of the reading, starting at 1
 	reading  reading
 	values   map[any]*computed
 	reads    *[]dependency           // of the computation that is running; nil if none is
@@ -50,7 +50,7 @@ type computed struct {
 	value   any
 	until   time.Time
 	reads   []dependency // none for a list or an object
-	version int          // of the value, from 1 on
+	version int          // of the value, starting at 1
 	checked int          // the last reading for which the value is current
 }
 
@@ -60,7 +60,7 @@ type dependency struct {
 	version int
 }
 
-// begin starts a reading. It forgets all values if the settings, or the kinds that the cluster has, are not those of the last one.
+// begin starts a reading. It forgets all values if the settings, or the kinds that the cluster has, have changed since the last reading.
 func (c *incremental) begin(r reading) error {
 	kinds, err := r.sources(r.from).OtherKinds()
 	if err != nil {
@@ -91,7 +91,7 @@ func (c *incremental) end(gaps diagnose.Gaps) bool {
 	return true
 }
 
-// get returns the value of a key, which is computed if it is not current.
+// get returns the value of a key. It computes the value if it is not current.
 func (c *incremental) get(ctx context.Context, key any, how compute) (any, error) {
 	v := c.values[key]
 	if v == nil {
@@ -107,7 +107,7 @@ func (c *incremental) get(ctx context.Context, key any, how compute) (any, error
 	return v.value, nil
 }
 
-// check makes a value current.
+// check recomputes a value if it is not current.
 func (c *incremental) check(ctx context.Context, v *computed) error {
 	if v.checked == c.number {
 		return nil
@@ -150,7 +150,7 @@ func (c *incremental) isCurrent(ctx context.Context, v *computed) (bool, error) 
 	return true, nil
 }
 
-// valueIn returns a value of a reading. Only readings of a stream keep values.
+// valueIn returns a value of a reading. It reuses a value of an earlier reading only in a stream of readings.
 func valueIn[T any](ctx context.Context, r reading, key any, how func(context.Context, reading) (T, time.Time, error)) (T, error) {
 	if r.from.kept == nil {
 		value, _, err := how(ctx, r)
@@ -164,7 +164,8 @@ func valueIn[T any](ctx context.Context, r reading, key any, how func(context.Co
 	return value.(T), nil
 }
 
-// note records that the computation that is running reads something of the snapshot, with a value that is equal if that is the same.
+// note records that the running computation reads something from the snapshot. read returns a value that is equal as long as nothing in it
+// has changed.
 func (s *snapshot) note(ctx context.Context, key any, read func(context.Context, *snapshot) (any, error)) error {
 	if s.kept == nil || s.kept.reads == nil {
 		return nil
@@ -195,7 +196,7 @@ type (
 	serviceRead   struct{ namespace, name string }
 )
 
-// versionOf is equal for equal objects. It is empty for nil.
+// versionOf returns a text that is equal for equal objects. It is empty for nil.
 func versionOf(item runtime.Object) string {
 	o, is := item.(metav1.Object)
 	if !is {
@@ -204,7 +205,7 @@ func versionOf(item runtime.Object) string {
 	return fmt.Sprintf("%s/%s %s %s", o.GetNamespace(), o.GetName(), o.GetUID(), o.GetResourceVersion())
 }
 
-// versionsOf is equal for lists of equal objects.
+// versionsOf returns a digest that is equal for lists of equal objects.
 func versionsOf[T runtime.Object](items []T) [sha256.Size]byte {
 	var text []byte
 	for _, item := range items {

@@ -27,8 +27,8 @@ func (r reading) gather(ctx context.Context, key client.ObjectKey) (*routing.Obs
 	return sources.GatherFrom(ctx, incrementalSources{sources, r}, key)
 }
 
-// incrementalSources are the sources of a reading of a stream. They keep what is the same for many Services, or searched in all objects of
-// the cluster: a change elsewhere then makes no difference.
+// incrementalSources are the sources of one reading in a stream. They keep what many Services share, and the results of searches in all
+// objects of the cluster, so that a change to other objects recomputes nothing.
 type incrementalSources struct {
 	*controller.Live
 	reading reading

@@ -68,15 +68,15 @@ func (k *kubeFlags) context() string {
 	return cmp.Or(ptr.Deref(k.flags().Context, ""), raw.CurrentContext)
 }
 
-// selectingFlags are the flags that select the cluster and the user. A token is none of them, since commands with it would be shown. The
-// value true says that it is a file.
+// selectingFlags are the flags that select the cluster and the user, except token: pages show commands with these flags. The value is true
+// for a flag that names a file.
 var selectingFlags = map[string]bool{
 	"as": false, "as-group": false, "as-uid": false, "certificate-authority": true, "client-certificate": true, "client-key": true, "cluster": false, "context": false,
 	"insecure-skip-tls-verify": false, "kubeconfig": true, "server": false, "tls-server-name": false, "user": false,
 }
 
-// selecting returns the given flags that select the cluster and the user, for the commands that the user copies from a text. Files have
-// absolute paths, so that the commands work in any directory.
+// selecting returns the given flags that select the cluster and the user, for commands that the user copies. File names are absolute paths,
+// so that the commands work in any directory.
 func (k *kubeFlags) selecting() diagnose.ClusterFlags {
 	var out diagnose.ClusterFlags
 	if k.set == nil {

@@ -37,12 +37,12 @@ type live struct {
 	from            *clusterFlags   // where settings are read again; nil = config applies
 	config          api.Config      // of the installation, for its routing settings
 	configs         []api.Config    // of all installations in the system namespace
-	invalid         []string        // the settings that are invalid there, and what that means
+	invalid         []string        // sentences about invalid settings there, and their effect
 	systemNamespace string          // where Outrigger is installed
 	gaps            diagnose.Gaps   // what the user has no permission to read; every read adds to it
 	only            labels.Selector // of Services that status is about; nil = all
 	kept            *incremental    // of a stream of readings; nil if there is one reading
-	parts           *parts          // receives what a long reading has read so far; nil = nobody does
+	parts           *parts          // receives what a long reading has read so far; nil = nothing does
 	now             func() time.Time
 }
 
@@ -103,9 +103,9 @@ func liveScheme() (*runtime.Scheme, error) {
 	return scheme, nil
 }
 
-// readSettings reads the settings of --config, or else those of all installations and of the one whose controller manages routes. It uses
-// the defaults if they cannot be read, and those that were read before if they are invalid now, as the controller does. routing.freeze
-// can change while a command waits.
+// readSettings reads the settings of --config, or else those of all installations and of the one whose controller manages routes. If they
+// cannot be read, the defaults apply. If they are invalid, those of the previous call apply, as in the controller. Commands that wait call
+// it again, because routing.freeze can change.
 func (l *live) readSettings(ctx context.Context) error {
 	if l.from == nil {
 		return nil
@@ -156,8 +156,8 @@ func installations(ctx context.Context, reader client.Reader, namespace string, 
 		}
 		config, err := api.LoadConfig([]byte(text))
 		if err != nil {
-			invalid = append(invalid, fmt.Sprintf("ConfigMap %[1]s/%[2]s, config.yaml: %[3]v. Outrigger keeps the values before it, which no command can read, and its pods do not start again. "+
-				"To correct it: kubectl edit configmap -n %[1]s %[2]s", namespace, list.Items[i].Name, err))
+			invalid = append(invalid, fmt.Sprintf("ConfigMap %[1]s/%[2]s, config.yaml: %[3]v. Outrigger keeps the previous values, which commands cannot read, and new pods of Outrigger do not start. "+
+				"To fix it: kubectl edit configmap -n %[1]s %[2]s", namespace, list.Items[i].Name, err))
 			continue
 		}
 		configs = append(configs, config)

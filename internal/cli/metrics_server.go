@@ -24,8 +24,8 @@ import (
 	"outrigger.dev/outrigger/routing/controller"
 )
 
-// How the user's machine reaches the metrics server of routing.metrics: a Service of the cluster through the API server's proxy of Services,
-// with the user's permissions, and any other server directly, without credentials.
+// The user's machine reaches a metrics server that is a Service of the cluster through the API server's proxy for Services, with the user's
+// permissions. It reaches any other server directly, without credentials.
 
 // metricsService is a Service that routing.metrics.prometheusURL names.
 type metricsService struct {
@@ -35,7 +35,7 @@ type metricsService struct {
 
 func (s metricsService) String() string { return "Service " + s.namespace + "/" + s.name }
 
-// resource is the name of services/proxy in permissions.
+// resource returns the resourceName of services/proxy in a Role.
 func (s metricsService) resource() string { return s.scheme + ":" + s.name + ":" + s.port }
 
 // metricsServiceOf returns the Service that a URL names as the controller's pod resolves it: NAME in its own namespace, NAME.NAMESPACE,
@@ -67,13 +67,13 @@ func metricsServiceOf(address *url.URL, domain, home string) (metricsService, bo
 // metricsSource is a metrics server as the user's machine reaches it.
 type metricsSource struct {
 	server *controller.MetricsServer
-	name   string // for the page
+	name   string // that the page shows
 }
 
 // maxOwnQueries is how many queries the user's machine sends at once.
 const maxOwnQueries = 4
 
-// metricsSource returns the metrics server of the installation's configuration, which must have one. It sends no request.
+// metricsSource returns the metrics server of the installation's configuration, which must name one. It sends no request.
 func (f *clusterFlags) metricsSource(config api.RoutingConfig) (*metricsSource, error) {
 	address, err := url.Parse(config.Metrics.PrometheusURL)
 	if err != nil {
@@ -101,7 +101,7 @@ func (f *clusterFlags) metricsSource(config api.RoutingConfig) (*metricsSource, 
 	return out, err
 }
 
-// metricsRefusal says in part of a sentence why the metrics server cannot be queried.
+// metricsRefusal is the reason, as a clause, why the metrics server cannot be queried.
 type metricsRefusal struct {
 	message string
 	err     error // of the API server; nil if the metrics server refuses
@@ -126,7 +126,7 @@ func (t *withoutCredentials) RoundTrip(request *http.Request) (*http.Response, e
 	return answered(response)
 }
 
-// answered returns a response of the metrics server, or an error if it asks for credentials.
+// answered returns a response of the metrics server, or an error if the server requires credentials.
 func answered(response *http.Response) (*http.Response, error) {
 	if response.StatusCode != http.StatusUnauthorized && response.StatusCode != http.StatusForbidden {
 		return response, nil
@@ -135,8 +135,8 @@ func answered(response *http.Response) (*http.Response, error) {
 	return nil, &metricsRefusal{message: fmt.Sprintf("the metrics server requires credentials (status %d), and the dashboard has none: it never uses those of Outrigger", response.StatusCode)}
 }
 
-// throughProxy sends requests to a Service through the API server's proxy of Services. Each is a GET, because another method needs another
-// permission. If there is no such Service, and the name can be that of another host, they are sent there directly.
+// throughProxy sends requests to a Service through the API server's proxy for Services. Each request is a GET, because another method
+// requires another permission. If there is no such Service, and its name can be that of another host, requests go to that host directly.
 type throughProxy struct {
 	cluster *url.URL // the API server
 	service metricsService
@@ -175,7 +175,7 @@ func (t *throughProxy) RoundTrip(request *http.Request) (*http.Response, error) 
 	return nil, t.refused(refusal)
 }
 
-// proxiedRequest returns the request to the API server. Nothing in the path of the URL leads out of the Service.
+// proxiedRequest returns the request to the API server. It cleans the path, so that no URL reaches anything but the Service.
 func (t *throughProxy) proxiedRequest(request *http.Request, form string) *http.Request {
 	out := (&http.Request{Method: http.MethodGet, Header: http.Header{"Accept": {"application/json"}}}).WithContext(request.Context())
 	base := *t.cluster
@@ -188,7 +188,7 @@ func (t *throughProxy) proxiedRequest(request *http.Request, form string) *http.
 // maxStatusBytes limits how much of an error response is read.
 const maxStatusBytes = 1 << 20
 
-// statusOf returns the error of a response that is the API server's and not the metrics server's, or nil.
+// statusOf returns the error in a response if the API server sent it, not the metrics server. Otherwise, refusal is nil.
 func statusOf(response *http.Response) (refusal, err error) {
 	if response.StatusCode < 400 {
 		return nil, nil
@@ -206,7 +206,7 @@ func statusOf(response *http.Response) (refusal, err error) {
 	return nil, nil
 }
 
-// refused says why the API server does not proxy a request.
+// refused returns why the API server does not proxy a request.
 func (t *throughProxy) refused(err error) error {
 	out := &metricsRefusal{err: err}
 	switch {

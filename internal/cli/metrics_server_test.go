@@ -79,7 +79,7 @@ func newPrometheus(t *testing.T) *prometheus {
 	return p
 }
 
-// newAPIServer returns one that uses TLS: without it, the client sends no token.
+// newAPIServer returns an API server that uses TLS: without TLS, the client sends no token.
 func newAPIServer(t *testing.T) *prometheus {
 	t.Helper()
 	p := newUnstartedPrometheus(t)
@@ -114,7 +114,7 @@ func (p *prometheus) requests() []*http.Request {
 	return append([]*http.Request(nil), p.sent...)
 }
 
-// valueOf returns what the metrics of the tests are: v1 has 750 requests in a minute, v2 has none, and all others have no series.
+// valueOf returns the metrics of the tests: v1 has 750 requests in a minute, v2 has none, and all others have no series.
 func valueOf(promQL string) string {
 	isOf := func(version string) bool { return strings.Contains(promQL, `destination_version="`+version+`"`) }
 	isCount := strings.HasPrefix(promQL, "sum((max_over_time(istio_requests_total")
@@ -171,7 +171,7 @@ func measure(t *testing.T, from *clusterFlags, config api.RoutingConfig) *dashbo
 	return source.read(t.Context(), &corev1.Service{ObjectMeta: metav1.ObjectMeta{Namespace: "demo", Name: "app"}}, []routing.CanaryVersion{{Version: "v1", Subset: "v1"}})
 }
 
-// wantMeasured wants all numbers of v1.
+// wantMeasured fails the test unless got has all numbers of v1.
 func wantMeasured(t *testing.T, name string, got *dashboard.Metrics) {
 	t.Helper()
 	want := dashboard.VersionMetrics{Version: "v1", Requests: dashboard.Measured{Value: 750}, ErrorRate: dashboard.Measured{Value: 0.01}, P50: dashboard.Measured{Value: 0.02}, P99: dashboard.Measured{Value: 0.2}}
@@ -212,7 +212,7 @@ func TestMetricsThroughTheAPIServer(t *testing.T) {
 	}
 }
 
-// No path leads out of the Service.
+// No path reaches anything but the Service.
 func TestProxiedPaths(t *testing.T) {
 	t.Parallel()
 	for _, address := range []string{"https://api.example", "https://api.example/", "https://api.example/k8s", "https://api.example/k8s/"} {
@@ -270,7 +270,7 @@ func status(code int, reason metav1.StatusReason, message string) func(http.Resp
 	}
 }
 
-// What prevents that metrics are read is one sentence, after one query.
+// If metrics are unavailable, the page gets the reason as one sentence, after one query.
 func TestWhyMetricsAreUnavailable(t *testing.T) {
 	t.Parallel()
 	closed := newPrometheus(t)
@@ -334,7 +334,7 @@ func TestWhyMetricsAreUnavailable(t *testing.T) {
 	}
 }
 
-// A name of two parts is that of another host if the cluster has no such Service. That host gets no credentials.
+// If the cluster has no Service with a name of two parts, the name is that of another host, which gets no credentials.
 func TestMetricsOfAHostThatLooksLikeAService(t *testing.T) {
 	t.Parallel()
 	cluster, server := newPrometheus(t), newPrometheus(t)

@@ -42,7 +42,7 @@ type snapshot struct {
 	kept      *incremental // records what is read; nil if nothing is kept for a later reading
 }
 
-// oneObject is a cluster-scoped object that was read alone, or why it could not be read.
+// oneObject is a cluster-scoped object that was read individually, or why it could not be read.
 type oneObject struct {
 	object client.Object
 	err    error
@@ -59,7 +59,7 @@ type heldList struct {
 	list        client.ObjectList
 	byNamespace map[string][]runtime.Object
 	byKey       map[client.ObjectKey]runtime.Object // nil = not needed yet
-	byLabels    map[listRead][]runtime.Object       // what was chosen
+	byLabels    map[listRead][]runtime.Object       // the items that choose has found
 }
 
 // find returns an object of the list, or nil.
@@ -239,7 +239,7 @@ func (s *snapshot) List(ctx context.Context, list client.ObjectList, options ...
 	return meta.SetList(list, *items)
 }
 
-// choose returns the list that holds what is wanted, and which of its items are; nil for all.
+// choose returns the list that contains the wanted items, and these items, which are nil if all of them are wanted.
 func (s *snapshot) choose(ctx context.Context, read listRead, selector labels.Selector) (*heldList, *[]runtime.Object, error) {
 	key := snapshotKey{kind: read.kind.(reflect.Type), namespace: read.namespace}
 	if s.whole {
@@ -260,12 +260,12 @@ func (s *snapshot) choose(ctx context.Context, read listRead, selector labels.Se
 	return held, &chosen, nil
 }
 
-// isSelected reports whether the cluster is asked for the selected items alone.
+// isSelected reports whether the API server selects the items, so that the list contains no others.
 func (s *snapshot) isSelected(read listRead) bool {
 	return !s.whole && read.namespace == "" && read.selector != ""
 }
 
-// versions is equal for lists of equal objects. Items with labels are searched only if the list of all has changed.
+// versions returns a value that is equal for lists of equal objects. It searches for items with labels only if the list of all has changed.
 func (s *snapshot) versions(ctx context.Context, read listRead, selector labels.Selector) (any, error) {
 	if read.selector != "" && !s.isSelected(read) {
 		all := listRead{kind: read.kind, namespace: read.namespace}
@@ -284,7 +284,7 @@ func (s *snapshot) versions(ctx context.Context, read listRead, selector labels.
 	return versionsOf(*items), nil
 }
 
-// listOthers lists a kind of another controller once. Without permission, the caller counts the kind as absent.
+// listOthers lists a kind of another controller once. If the user has no permission, callers treat the kind as absent.
 func (s *snapshot) listOthers(ctx context.Context, list client.ObjectList, namespace string) error {
 	gvk := list.GetObjectKind().GroupVersionKind()
 	read := listRead{kind: gvk, namespace: namespace}

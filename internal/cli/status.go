@@ -50,8 +50,8 @@ The command reads the cluster in the same way as the controller, and stores noth
 	return command
 }
 
-// status reads the cluster and reports the status of one Service, of the Services of a namespace, or of all. In a stream, only what may have
-// changed since the last reading is computed again.
+// status reads the cluster and reports the status of one Service, of the Services of a namespace, or of all. In a stream, it recomputes only
+// what may have changed since the last reading.
 func (l *live) status(ctx context.Context, all bool, service ...string) (diagnose.StatusReport, error) {
 	if l.kept == nil {
 		return l.statusFrom(ctx, l.snapshot(l.namespace, all), all, service...)

@@ -56,13 +56,13 @@ func (s statusStream) run(ctx context.Context, each func(diagnose.StatusReport, 
 	}
 }
 
-// parts passes what a long reading has read so far, at most once for each changePause.
+// parts reports what a long reading has read so far, at most once per changePause.
 type parts struct {
 	each func(diagnose.StatusReport)
 	last time.Time
 }
 
-// part passes a part of a report, if somebody receives it and it is time.
+// part reports a part, if something receives it and changePause has elapsed since the last part.
 func (l *live) part(report func() diagnose.StatusReport) {
 	if l.parts == nil || time.Since(l.parts.last) < changePause {
 		return

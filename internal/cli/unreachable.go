@@ -35,7 +35,7 @@ func withoutAttempt(err error) error {
 	return err
 }
 
-// markUnreachable makes failed connections unreachableErrors. flags are those that the cluster was selected with.
+// markUnreachable makes failed connections unreachableErrors. flags are those that select the cluster.
 func markUnreachable(cluster *rest.Config, flags diagnose.ClusterFlags) {
 	test := flags.Complete("kubectl cluster-info")
 	host := cluster.Host

@@ -105,7 +105,7 @@ func (w *watchedLists) listOf(key watchedKey) *watchedList {
 	return w.held[key]
 }
 
-// listPage is how many items are requested at a time: only so many are in memory with the fields that lighten removes.
+// listPage is how many items are requested at a time. At most this many are in memory with the fields that lighten removes.
 const listPage = 500
 
 // request requests a list, and starts to watch it, if the user may do so.

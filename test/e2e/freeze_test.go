@@ -150,7 +150,7 @@ func TestFreezeFollowsTheConfigMap(t *testing.T) {
 	kubectl(t, "annotate", "service", "app", "-n", ns, "outrigger.dev/match=v2=header:beta:1")
 	wantEvent(t, ns, "app", "Frozen") // the controller has planned after the step
 	routesNow(t, ns, "app", "v1=80 v2=20")
-	says(t, refused(t, append(canary, "--wait")...), "routing is frozen", "canary v2 stays at 20% and goes on when the freeze ends", "helm upgrade with --set routing.freeze=false")
+	says(t, refused(t, append(canary, "--wait")...), "routing is frozen", "canary v2 stays at 20% and continues when the freeze ends", "--reset-then-reuse-values --set routing.freeze=false")
 
 	for name, text := range map[string]string{"web1": config.original + "\n\tfreeze: [", "web2": config.with("perhaps")} {
 		const invalid = "the configuration was changed and is invalid; the values before apply"
@@ -166,7 +166,7 @@ func TestFreezeFollowsTheConfigMap(t *testing.T) {
 		wantEvent(t, ns, name, "Frozen")
 		routesNow(t, ns, name, "v1=100")
 		out := statusWithNotes(t, ns)
-		says(t, out, "ConfigMap "+outriggerNamespace+"/"+outriggerName+"-config, config.yaml: ", "Outrigger keeps the values before it")
+		says(t, out, "ConfigMap "+outriggerNamespace+"/"+outriggerName+"-config, config.yaml: ", "Outrigger keeps the previous values")
 		if strings.Contains(out, "No Outrigger is installed") {
 			t.Error(out)
 		}
