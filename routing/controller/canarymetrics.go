@@ -182,7 +182,7 @@ func (m *CanaryMetrics) Query(ctx context.Context, service *corev1.Service, quer
 	return out
 }
 
-// value sends one query, and counts and logs what went wrong.
+// value sends one query. It counts a failure, and logs a panic.
 func (m *CanaryMetrics) value(ctx context.Context, metric string, of Measurement) (float64, error) {
 	number, err := m.queries.Value(ctx, metric, of)
 	failed := (*QueryError)(nil)

@@ -137,7 +137,7 @@ func TestSamplesOfACanary(t *testing.T) {
 	}
 }
 
-// Nothing but one finite number from 0 is a value.
+// Only a single finite number that is not negative is a value.
 func TestWrongAnswersAreNoData(t *testing.T) {
 	for answer, want := range map[string]string{
 		"": "cannot answer",
@@ -147,8 +147,8 @@ func TestWrongAnswersAreNoData(t *testing.T) {
 		"no JSON":        "cannot answer",
 		vector():         "the metrics server has no series for v2",
 		vector("NaN"):    "v2 had no requests",
-		vector("-1"):     "a finite number from 0",
-		vector("+Inf"):   "a finite number from 0",
+		vector("-1"):     "a finite number that is not negative",
+		vector("+Inf"):   "a finite number that is not negative",
 		vector("1", "2"): "2 series",
 		vector("one"):    "cannot answer",
 		`"` + strings.Repeat("x", 2*maxAnswerBytes): "cannot answer",

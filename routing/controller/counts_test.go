@@ -452,8 +452,8 @@ func TestWritesOfASecondWorkload(t *testing.T) {
 	f.wantWrites("its DestinationRules", map[string]int{rules: 2})
 }
 
-// Pods and workloads are watched separately. If pods are seen first, and for so long that the route exists, the record is corrected when the
-// Deployment appears: first which workload has the version, then that the default follows it.
+// Pods and workloads are watched separately. If the route exists before the controller sees the Deployment, the record is corrected when the
+// Deployment appears: first the workload that has the version, then that the default follows that workload.
 func TestWritesOfAPodSeenBeforeItsDeployment(t *testing.T) {
 	f := newFleet(t)
 	for _, key := range f.services {

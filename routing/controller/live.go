@@ -45,12 +45,12 @@ func NewLive(reader client.Reader, mapper meta.RESTMapper, options Options) *Liv
 	return &Live{&liveSources{reader: reader, mapper: mapper, options: options, mappings: map[schema.GroupKind]*meta.RESTMapping{}}}
 }
 
-// Gather does as the function Gather. It reads all facts also for a Service without routes.
+// Gather is like the function Gather. It reads all facts, even for a Service without routes.
 func (l *Live) Gather(ctx context.Context, key client.ObjectKey) (*routing.Observed, []api.RouteProblem, error) {
 	return l.GatherFrom(ctx, l, key)
 }
 
-// GatherFrom does as Gather, but reads from sources that read through this Live.
+// GatherFrom is like Gather, but reads from other sources, which wrap this Live.
 func (l *Live) GatherFrom(ctx context.Context, from Sources, key client.ObjectKey) (*routing.Observed, []api.RouteProblem, error) {
 	return Gather(ctx, from, key, GatherOptions{Settings: l.options.Settings, RootNamespace: l.options.RootNamespace, Unrouted: true, BetweenWrites: true})
 }

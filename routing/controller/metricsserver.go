@@ -21,18 +21,18 @@ import (
 	"outrigger.dev/outrigger/routing"
 )
 
-// MetricsServer sends the queries of routing.metrics about versions of Services. Canaries and the dashboard use the same ones.
+// MetricsServer sends the queries of routing.metrics about versions of Services. Canaries and the dashboard use the same queries.
 type MetricsServer struct {
 	config    api.MetricsServerConfig
 	domain    string // of the cluster
 	queries   canaryQueries
-	slots     chan struct{} // one for each query at once
+	slots     chan struct{} // limits the number of concurrent queries
 	connect   func() (promv1.API, error)
 	durations prometheus.Observer // of the queries; nil for none
 }
 
-// NewMetricsServer returns the server of a configuration, or nil if it has none. Its requests are sent through a transport, which adds
-// credentials if it has any: those of routing.metrics.credentials are not read. An invalid query is an error that names its field.
+// NewMetricsServer returns the server of a configuration, or nil if it has none. It sends requests through a transport, which can add
+// credentials. It does not read those of routing.metrics.credentials. An invalid query is an error that names its field.
 func NewMetricsServer(config api.RoutingConfig, through http.RoundTripper) (*MetricsServer, error) {
 	s, err := newMetricsServer(config)
 	if s == nil || err != nil {
@@ -64,7 +64,7 @@ func clientOf(url string, through http.RoundTripper) (promv1.API, error) {
 	return promv1.NewAPI(server), nil
 }
 
-// Measurement is what a query is about: a version of a Service, and the time until now that counts.
+// Measurement is the subject of a query: a version of a Service, and a window that ends now.
 type Measurement struct {
 	Service *corev1.Service
 	Version routing.CanaryVersion
@@ -76,7 +76,7 @@ func (s *MetricsServer) Window(least time.Duration) time.Duration {
 	return max(least, 2*s.config.ScrapeInterval).Truncate(time.Second)
 }
 
-// The reasons of QueryErrors, which are also the label of the metric.
+// The reasons of QueryErrors, which are also values of the label reason of outrigger_canary_query_errors_total.
 const (
 	QueryServer  = "server"
 	QueryTimeout = "timeout"
@@ -84,7 +84,7 @@ const (
 	QueryInvalid = "invalid"
 )
 
-// QueryError says why a query has no usable answer. Its message is part of a sentence.
+// QueryError is the reason why a query has no usable answer. Its message is a clause without a period.
 type QueryError struct {
 	Reason  string
 	message string
@@ -141,7 +141,7 @@ func (s *MetricsServer) Value(ctx context.Context, metric string, of Measurement
 	return number, nil
 }
 
-// fieldsOf returns what the template of a query about a version can name.
+// fieldsOf returns the fields that the template of a query can use.
 func (s *MetricsServer) fieldsOf(of Measurement) queryFields {
 	fields := queryFields{
 		Namespace: of.Service.Namespace, Service: of.Service.Name, Host: of.Service.Name + "." + of.Service.Namespace + ".svc." + s.domain,
@@ -153,7 +153,7 @@ func (s *MetricsServer) fieldsOf(of Measurement) queryFields {
 	return fields
 }
 
-// numberOf returns the number that an answer about a version consists of, or NaN, the label of the metric, and an error.
+// numberOf returns the single number in an answer about a version. Otherwise, it returns NaN, the reason of a QueryError, and an error.
 func numberOf(answer model.Value, version string) (number float64, reason string, err error) {
 	switch answer := answer.(type) {
 	case nil:
@@ -183,7 +183,7 @@ func numberOf(answer model.Value, version string) (number float64, reason string
 	case math.IsNaN(number):
 		return math.NaN(), QueryNoData, fmt.Errorf("%s had no requests", version)
 	case math.IsInf(number, 0) || number < 0:
-		return math.NaN(), QueryInvalid, fmt.Errorf("the query returns %v; it must return a finite number from 0", number)
+		return math.NaN(), QueryInvalid, fmt.Errorf("the query returns %v; it must return a finite number that is not negative", number)
 	}
 	return number, "", nil
 }

@@ -162,7 +162,7 @@ func (e *workloadEntry) GetObjectMeta() metav1.Object {
 	return &metav1.ObjectMeta{Namespace: e.namespace, Name: e.workload.Name, ResourceVersion: e.resourceVersion}
 }
 
-// workloadsDiffer reports whether a workload that a plan depends on by its name differs from what the plan has read, which is sorted.
+// workloadsDiffer reports whether a workload that a plan depends on by its name has changed since the plan read it. read is sorted.
 func workloadsDiffer(on routing.Dependencies, read []routing.Workload, current func(routing.WorkloadRef) (routing.Workload, bool)) bool {
 	return slices.ContainsFunc(on.Workloads, func(ref routing.WorkloadRef) bool {
 		was, existed := findWorkload(read, ref)

@@ -127,7 +127,7 @@ func (p *Shape) anyStays() bool {
 	return slices.ContainsFunc(p.members, func(m member) bool { return !m.ending })
 }
 
-// add adds a pod. Most shapes have a few pods, so the slice grows by an eighth, where append would double it.
+// add adds a pod. Most shapes have few pods, so it grows the slice by an eighth: append would double it.
 func (p *Shape) add(m member) {
 	if count := len(p.members); count == cap(p.members) {
 		p.members = append(make([]member, 0, count+1+count/8), p.members...)
