@@ -94,7 +94,7 @@ func stayUp(ctx context.Context, s *stage) error {
 	return nil
 }
 
-// enter returns the commands with which another terminal reaches the demo.
+// enter returns the commands that set up another terminal for the demo.
 func enter(dir, kubeconfig string) string {
 	return "  cd " + dir + "\n  export KUBECONFIG=" + kubeconfig + " PATH=$PWD/bin:$PATH\n"
 }
@@ -107,7 +107,7 @@ const (
   outrigger canary checkout v2 -n checkout --retry --steps 10,50,100 --interval 10s --wait
   outrigger undo springbootapp -n springistiodemo                 # back to v1
   outrigger shift springbootapp v1=50 v2=50 -n springistiodemo    # half to each
-  outrigger explain service/springbootapp -n springistiodemo      # why it is as it is
+  outrigger explain service/springbootapp -n springistiodemo      # where its requests go, and why
   kubectl get destinationrule,virtualservice -n springistiodemo -o yaml
   outrigger dashboard -A                                          # all of this in a browser, until Ctrl-C
 
@@ -115,7 +115,7 @@ A canary of springbootapp has no metrics here, so check only the readiness of it
   outrigger promote springbootapp v1 -n springistiodemo --wait
   outrigger canary springbootapp v2 -n springistiodemo --retry --check readiness --steps 10,50,100 --interval 10s --wait
 `
-	afterwards = `  make demo              stays up, for you to try commands
+	afterwards = `  make demo              keeps running, so that you can try commands
   make demo VERBOSE=1    shows every command and the YAML
   make quickstart        the same on your own cluster (docs/start/quickstart.md)
 `

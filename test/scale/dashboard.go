@@ -28,14 +28,14 @@ import (
 	"outrigger.dev/outrigger/test/dashboard"
 )
 
-// dashboardAlone is the size with which only the dashboard is measured.
+// dashboardAlone is the size that measures only the dashboard.
 const dashboardAlone = "dashboard"
 
 const (
-	reachFirstPage   = time.Second
-	reachDashboardMB = 300
-	changesFor       = 10 * time.Second // how long one Service after the other is changed
-	isComplete       = `document.querySelector("#services") !== null && document.querySelector("#reading") === null`
+	goalFirstPage   = time.Second
+	goalDashboardMB = 300
+	changesFor      = 10 * time.Second // how long Services are changed, one after the other
+	isComplete      = `document.querySelector("#services") !== null && document.querySelector("#reading") === null`
 )
 
 // dashboards measures "outrigger dashboard -A": its first page, its memory, and its updates.
@@ -74,10 +74,10 @@ func (w *world) dashboards(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	fmt.Printf("from the start of the command: first page %v (reach %v after the start), all Services %v; %d KB of HTML, %.1f s of CPU, at most %d MB resident (reach %d)\n",
-		first.Round(time.Millisecond), reachFirstPage, time.Since(began).Round(time.Millisecond), len(page)>>10, cpu, peak, reachDashboardMB)
+	fmt.Printf("from the start of the command: first page %v (goal %v after the start), all Services %v; %d KB of HTML, %.1f s of CPU, at most %d MB resident (goal %d)\n",
+		first.Round(time.Millisecond), goalFirstPage, time.Since(began).Round(time.Millisecond), len(page)>>10, cpu, peak, goalDashboardMB)
 	if summary := fmt.Sprintf("%d Services", w.services); !strings.Contains(page, summary) {
-		return fmt.Errorf("the page does not say %q", summary)
+		return fmt.Errorf("the page does not contain %q", summary)
 	}
 	return d.updates(ctx)
 }
@@ -119,8 +119,8 @@ func (w *world) inBrowser(ctx context.Context, binary string) error {
 	if err != nil {
 		return err
 	}
-	fmt.Printf("in a browser, from the link: first page %v (reach %v), all Services %v; first page of a dashboard that has read the cluster %v\n",
-		shown[0].Round(time.Millisecond), reachFirstPage, shown[1].Round(time.Millisecond), warm[0].Round(time.Millisecond))
+	fmt.Printf("in a browser, from the link: first page %v (goal %v), all Services %v; first page of a dashboard that has read the cluster %v\n",
+		shown[0].Round(time.Millisecond), goalFirstPage, shown[1].Round(time.Millisecond), warm[0].Round(time.Millisecond))
 	return nil
 }
 
@@ -268,15 +268,15 @@ func (d *session) updates(ctx context.Context) error {
 		return err
 	}
 	rate := float64(updates) / took.Seconds()
-	fmt.Printf("%.0f changes per second: %.2f updates per second (at most 2), %.2f s of CPU for each; at most %d MB resident (reach %d)\n",
-		float64(changes)/took.Seconds(), rate, (last-after)/float64(max(updates, 1)), peak, reachDashboardMB)
+	fmt.Printf("%.0f changes per second: %.2f updates per second (at most 2), %.2f s of CPU for each; at most %d MB resident (goal %d)\n",
+		float64(changes)/took.Seconds(), rate, (last-after)/float64(max(updates, 1)), peak, goalDashboardMB)
 	if updates == 0 || rate > 2.2 {
 		return fmt.Errorf("%d updates in %v", updates, took)
 	}
 	return nil
 }
 
-// weigh writes weights. Invalid ones are a problem of the Service that the page counts.
+// weigh writes weights. If they are invalid, the page counts a problem of the Service.
 func (d *session) weigh(ctx context.Context, service int, weights string) error {
 	patch := fmt.Sprintf(`{"metadata":{"annotations":{%q:%q}}}`, api.AnnotationWeights, weights)
 	_, err := d.kube.CoreV1().Services(namespaceOf(service)).Patch(ctx, nameOf(service), types.MergePatchType, []byte(patch), metav1.PatchOptions{})

@@ -53,9 +53,9 @@ func (w *world) transitions(ctx context.Context) error {
 			return w.annotate(ctx, namespaceOf(i), nameOf(i), map[string]string{api.AnnotationWeights: "v1=50,v2=50"})
 		}), []bound{{rules, 1, false}, {routes, 1, false}}},
 		{"a version removed", all(func(ctx context.Context, i int) error { return w.removeVersion(ctx, i, added) }), []bound{{rules, 2, true}}},
-		{"a lone workload comes", w.comes(count, "main", "v1", 2), []bound{{rules, 1, false}, {routes, 1, false}}},
+		{"a lone workload appears", w.createWorkloads(count, "main", "v1", 2), []bound{{rules, 1, false}, {routes, 1, false}}},
 		{"it changes its version in place", all(func(ctx context.Context, i int) error { return w.rollOut(ctx, i, "v1", "v2") }), []bound{{rules, 2, false}, {routes, 0, false}}},
-		{"a second workload comes", w.comes(count, "canary", "v9", 1), []bound{{rules, 1, false}, {routes, 1, false}}},
+		{"a second workload appears", w.createWorkloads(count, "canary", "v9", 1), []bound{{rules, 1, false}, {routes, 1, false}}},
 		{"a version changed beside it", all(func(ctx context.Context, i int) error { return w.rollOut(ctx, i, "v2", "v3") }), []bound{{rules, 2, false}, {routes, 5, true}}},
 		{"exposed for every host, each at a port of its own", all(func(ctx context.Context, i int) error {
 			return w.annotate(ctx, rollingNamespace, rollingName(i), map[string]string{api.AnnotationExpose: "true", api.AnnotationGatewayPort: fmt.Sprint(20000 + i)})
@@ -142,9 +142,9 @@ func (w *world) deletePod(ctx context.Context, namespace, name string) error {
 	return w.kube.CoreV1().Pods(namespace).Delete(ctx, name, metav1.DeleteOptions{GracePeriodSeconds: &now})
 }
 
-// comes creates the Deployments of a track, and then their pods. In a cluster, a pod becomes ready seconds after its Deployment was created.
-// Here, it would take milliseconds, and the controller might see the pod first, which costs more writes.
-func (w *world) comes(count int, track, version string, pods int) func(context.Context) error {
+// createWorkloads creates the Deployments of a track, and then their pods. In a cluster, a pod becomes ready seconds after its Deployment was
+// created. Here, it would take milliseconds, and the controller might see the pod first, which costs more writes.
+func (w *world) createWorkloads(count int, track, version string, pods int) func(context.Context) error {
 	return func(ctx context.Context) error {
 		if err := each(ctx, count, creators, func(ctx context.Context, i int) error { return w.createTrack(ctx, i, track, version) }); err != nil {
 			return err
