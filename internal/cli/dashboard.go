@@ -63,7 +63,7 @@ result of a server-side dry run.`,
 
 // memoryLimit is a soft limit that makes the garbage collector run more often, so that the process, whose code takes about 90 MB, stays below
 // 300 MB.
-const memoryLimit = 190 << 20
+const memoryLimit = 200 << 20
 
 // run serves the dashboard until the command is interrupted.
 func (f *dashboardFlags) run(command *cobra.Command, from *clusterFlags) error {

@@ -89,11 +89,14 @@ func (w *watchedLists) List(ctx context.Context, list client.ObjectList, options
 		}
 	}
 	list.SetResourceVersion(held.version)
-	err = meta.SetList(list, held.sorted)
+	if err := meta.SetList(list, held.sorted); err != nil {
+		return err
+	}
 	if !held.isWatched {
 		held.items, held.sorted = nil, nil
+		return nil
 	}
-	return err
+	return held.share(list)
 }
 
 func (w *watchedLists) listOf(key watchedKey) *watchedList {
@@ -222,6 +225,16 @@ func (l *watchedList) apply(event watch.Event) bool {
 	}
 	l.sorted = nil
 	return true
+}
+
+// share keeps the items of a list that was returned in place of its own, which SetList has copied.
+func (l *watchedList) share(list client.ObjectList) error {
+	l.sorted = l.sorted[:0]
+	return meta.EachListItem(list, func(item runtime.Object) error {
+		l.items[itemKey(item.(client.Object))] = item
+		l.sorted = append(l.sorted, item)
+		return nil
+	})
 }
 
 func itemKey(object client.Object) string { return object.GetNamespace() + "/" + object.GetName() }
