@@ -21,8 +21,8 @@ type statusStream struct {
 const (
 	// watchPause is the shortest pause between two readings without a change. After a slow reading, the pause is ten times its duration.
 	watchPause = 2 * time.Second
-	// changePause is the shortest pause between two readings. After a slow reading, the pause is as long as the reading, except after the first:
-	// those that follow compute only what has changed.
+	// changePause is the shortest pause between two readings. After a slow reading, the pause is as long as the reading. This does
+	// not apply to the first reading, because later ones compute only what has changed.
 	changePause = 500 * time.Millisecond
 )
 

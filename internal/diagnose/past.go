@@ -94,7 +94,7 @@ func pendingAnnotations(observed routing.Observed, now time.Time) []string {
 		text := observed.Service.Annotations[key]
 		isPending := slices.ContainsFunc(pending, func(p routing.Pending) bool { return p.Key == key })
 		if key == api.AnnotationCanary && text == api.CanaryAuto {
-			continue // auto is in effect, whatever its next version waits for
+			continue // auto is in effect even while its next version waits
 		}
 		if text != "" && (isPending || observed.Intent.Bad[key]) {
 			out = append(out, key+"="+text)
