@@ -9,12 +9,14 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/go-logr/logr"
 	"github.com/spf13/pflag"
 	"k8s.io/cli-runtime/pkg/genericclioptions"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/log"
 
 	"outrigger.dev/outrigger/internal/diagnose"
 )
@@ -157,6 +159,7 @@ func (k *kubeFlags) connect(prepare func(*rest.Config)) (client.Client, string, 
 	if err != nil {
 		return nil, "", err
 	}
+	log.SetLogger(logr.Discard()) // commands report their errors themselves; without a logger, the library prints a stack trace
 	out, err := client.NewWithWatch(cluster, client.Options{Scheme: scheme})
 	if err != nil {
 		return nil, "", fmt.Errorf("reach the cluster: %w", err)
