@@ -102,6 +102,23 @@ func TestUndoAfterASuccessReturnsToTheDefaultBefore(t *testing.T) {
 	r.is("none", "v2=100")
 }
 
+// A canary that succeeded changed the default version. A later shift does not bring the old annotation back.
+func TestShiftAfterASuccessKeepsTheDefault(t *testing.T) {
+	r := newRollout(t, "outrigger.dev/default-version=v1")
+	r.mustCanary("app", "v2", "--steps=100@1m")
+	r.after(2 * time.Minute)
+	r.is("v2 succeeded", "v2=100")
+	r.decide(shifting(t, "app", "v1=70", "v2=30"))
+	r.printed("service/app: v2=100 -> v1=70 v2=30\n")
+	r.is("none", "v1=70 v2=30")
+	if got := r.look("app").Service.Annotations["outrigger.dev/default-version"]; got != "v2" {
+		t.Errorf("the default-version of the Service is %q, want v2", got)
+	}
+	r.decide(shifting(t, "app", "v1=50", "v2=50"))
+	r.decide(diagnose.Request{Action: diagnose.ActionUndo, Service: "app"})
+	r.is("none", "v1=70 v2=30")
+}
+
 func TestShiftToAnAbortedVersionWarns(t *testing.T) {
 	const warning = "    warning: canary v2 was aborted at 25% with this pod template: 0 of 10 pods ready\n"
 	r := abortedRollout(t)

@@ -180,6 +180,16 @@ func TestPagesHaveEachNamespaceWithoutServicesOnce(t *testing.T) {
 	}
 }
 
+// The current decision has its weights, except while a canary has its own.
+func TestTheCurrentDecisionHasItsWeights(t *testing.T) {
+	t.Parallel()
+	one := web()
+	one.Canary = nil
+	if got, want := timelineOf(one)[1].Message, "default v1, weights v1=90,v2=10, in effect since then; before: default v1, weights v1=100"; got != want {
+		t.Errorf("%q, want %q", got, want)
+	}
+}
+
 func TestServicePage(t *testing.T) {
 	t.Parallel()
 	s := newStage(t).open()

@@ -5,6 +5,7 @@ package dashboard
 import (
 	"cmp"
 	"context"
+	"fmt"
 	"net/http"
 	"slices"
 	"strings"
@@ -79,13 +80,28 @@ func versionRows(s *Service) []versionRow {
 	return out
 }
 
+// currentWeights returns the weights of the current decision as part of a sentence. While a canary progresses, the weights are those of its
+// step.
+func currentWeights(s *Service) string {
+	var weights []string
+	for _, v := range s.Versions {
+		if v.Weight != nil && *v.Weight > 0 {
+			weights = append(weights, fmt.Sprintf("%s=%d", v.Version, *v.Weight))
+		}
+	}
+	if len(weights) < 2 || s.Canary != nil && s.Canary.IsProgressing() {
+		return ""
+	}
+	return ", weights " + strings.Join(weights, ",")
+}
+
 // timelineOf returns the Events and decisions, newest first.
 func timelineOf(s *Service) []timelineEntry {
 	var out []timelineEntry
 	for _, e := range s.Events {
 		out = append(out, timelineEntry(e))
 	}
-	current := "default " + s.Default + ", in effect since then"
+	current := "default " + s.Default + currentWeights(s) + ", in effect since then"
 	for _, d := range s.History {
 		at, err := time.Parse(time.RFC3339, d.Until)
 		if err != nil {

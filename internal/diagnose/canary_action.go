@@ -317,6 +317,20 @@ func repeatsSuperseded(observed routing.Observed, d Decision, now time.Time) boo
 	return c != nil && (c.IsProgressing() || c.HasEnded())
 }
 
+// supersededDefault returns the default version for a decision about weights alone if a canary that succeeded has superseded the
+// default-version of the Service, and otherwise "". The decision must repeat it: with its new decided-at, the annotation would count again.
+func supersededDefault(observed routing.Observed, d Decision, now time.Time) string {
+	_, decidesDefault := d.Annotations[api.AnnotationDefaultVersion]
+	text := observed.Service.Annotations[api.AnnotationDefaultVersion]
+	c, _ := CanaryOf(observed, now)
+	decisions := routing.Decisions(observed, now)
+	if decidesDefault || d.Annotations[api.AnnotationWeights] == "" || text == "" || c == nil || !c.HasEnded() || len(decisions) == 0 || decisions[0].Default == text ||
+		slices.ContainsFunc(pendingAnnotations(observed, now), func(pair string) bool { return strings.HasPrefix(pair, api.AnnotationDefaultVersion+"=") }) {
+		return ""
+	}
+	return decisions[0].Default
+}
+
 // repeatsDefault reports whether a decision has the same default-version as the Service and no weights, beside a canary whose annotation
 // stays. Such a decision would be one about the canary, unless it also sets weights.
 func repeatsDefault(observed routing.Observed, d Decision, now time.Time) bool {

@@ -49,6 +49,9 @@ func ForecastDecision(observed routing.Observed, d Decision, gaps Gaps, now time
 		} else if version := d.Annotations[api.AnnotationDefaultVersion]; repeatsDefault(observed, d, now) {
 			out.Annotations[api.AnnotationWeights] = version + "=100"
 		}
+		if version := supersededDefault(observed, d, now); version != "" {
+			out.Annotations[api.AnnotationDefaultVersion] = version
+		}
 	}
 	current := observed
 	removed, written := removedAnnotations(observed.Service, out.Annotations), hasAnnotations(observed.Service, d.Annotations) && !removesCanary(observed.Service, d)
