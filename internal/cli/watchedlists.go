@@ -5,6 +5,7 @@ package cli
 import (
 	"context"
 	"maps"
+	"reflect"
 	"slices"
 	"sync"
 
@@ -41,7 +42,7 @@ type watchedKey struct {
 type watchedList struct {
 	mu          sync.Mutex                // held while it is requested, too
 	items       map[string]runtime.Object // by namespace/name; nil while it has to be requested
-	sorted      []runtime.Object          // the items; nil after a change
+	shared      reflect.Value             // the field Items of the lists that were returned; not valid after a change
 	version     string                    // resourceVersion
 	isWatched   bool
 	isUnwatched bool // the user may not watch it
@@ -83,20 +84,7 @@ func (w *watchedLists) List(ctx context.Context, list client.ObjectList, options
 			return err
 		}
 	}
-	if held.sorted == nil {
-		for _, name := range slices.Sorted(maps.Keys(held.items)) {
-			held.sorted = append(held.sorted, held.items[name])
-		}
-	}
-	list.SetResourceVersion(held.version)
-	if err := meta.SetList(list, held.sorted); err != nil {
-		return err
-	}
-	if !held.isWatched {
-		held.items, held.sorted = nil, nil
-		return nil
-	}
-	return held.share(list)
+	return held.fill(list)
 }
 
 func (w *watchedLists) listOf(key watchedKey) *watchedList {
@@ -139,7 +127,7 @@ func (w *watchedLists) request(ctx context.Context, held *watchedList, list clie
 			items[itemKey(item.(client.Object))] = item
 		}
 		if page.Continue = part.GetContinue(); page.Continue == "" {
-			held.items, held.sorted, held.version = items, nil, part.GetResourceVersion()
+			held.items, held.shared, held.version = items, reflect.Value{}, part.GetResourceVersion()
 			break
 		}
 	}
@@ -188,7 +176,7 @@ func (w *watchedLists) follow(held *watchedList, watched watch.Interface, list c
 			}
 		}
 		held.mu.Lock()
-		held.items, held.sorted, held.isWatched = nil, nil, false
+		held.items, held.shared, held.isWatched = nil, reflect.Value{}, false
 		held.mu.Unlock()
 		w.signal()
 		return
@@ -223,16 +211,37 @@ func (l *watchedList) apply(event watch.Event) bool {
 	default:
 		return false
 	}
-	l.sorted = nil
+	l.shared = reflect.Value{}
 	return true
 }
 
-// share keeps the items of a list that was returned in place of its own, which SetList has copied.
-func (l *watchedList) share(list client.ObjectList) error {
-	l.sorted = l.sorted[:0]
-	return meta.EachListItem(list, func(item runtime.Object) error {
+// fill sets the items of a list, sorted by name. Until a change, all lists share them.
+func (l *watchedList) fill(list client.ObjectList) error {
+	list.SetResourceVersion(l.version)
+	field, err := meta.GetItemsPtr(list)
+	if err != nil {
+		return err
+	}
+	to := reflect.ValueOf(field).Elem()
+	if l.shared.IsValid() && l.shared.Type() == to.Type() {
+		to.Set(l.shared)
+		return nil
+	}
+	sorted := make([]runtime.Object, 0, len(l.items))
+	for _, name := range slices.Sorted(maps.Keys(l.items)) {
+		sorted = append(sorted, l.items[name])
+	}
+	if err := meta.SetList(list, sorted); err != nil {
+		return err
+	}
+	if !l.isWatched {
+		l.items = nil
+		return nil
+	}
+	l.shared = reflect.New(to.Type()).Elem()
+	l.shared.Set(to)
+	return meta.EachListItem(list, func(item runtime.Object) error { // SetList has copied them
 		l.items[itemKey(item.(client.Object))] = item
-		l.sorted = append(l.sorted, item)
 		return nil
 	})
 }
@@ -254,6 +263,11 @@ func lighten(item runtime.Object) {
 		o.Status.Images = nil
 	case *corev1.Pod:
 		lightenPod(&o.Spec)
+		for _, statuses := range [][]corev1.ContainerStatus{o.Status.InitContainerStatuses, o.Status.ContainerStatuses} {
+			for i := range statuses {
+				statuses[i].ImageID, statuses[i].ContainerID, statuses[i].VolumeMounts, statuses[i].Resources = "", "", nil, nil
+			}
+		}
 	case *appsv1.Deployment:
 		lightenPod(&o.Spec.Template.Spec)
 	case *appsv1.StatefulSet:
@@ -273,5 +287,5 @@ func lightenPod(spec *corev1.PodSpec) {
 			containers[i] = corev1.Container{Name: c.Name, Image: c.Image, Ports: c.Ports, RestartPolicy: c.RestartPolicy}
 		}
 	}
-	spec.Volumes, spec.Affinity, spec.Tolerations = nil, nil, nil
+	spec.Volumes, spec.Affinity, spec.Tolerations, spec.TopologySpreadConstraints = nil, nil, nil, nil
 }
