@@ -113,10 +113,8 @@ func (s defaultDecision) takeDecision(request canaryRequest) defaultDecision {
 		return s
 	}
 	next := s
+	next.record.Canary = s.takeDecidedAt(c)
 	next.record.Canary.Choice = s.choiceText()
-	if s.isLaterDecision(c) { // one that is removed or older decides nothing
-		next.record.Canary.DecidedAt = s.Intent.Texts[api.AnnotationDecidedAt]
-	}
 	return next
 }
 
@@ -141,9 +139,9 @@ func (s defaultDecision) startCanary(request canaryRequest) (defaultDecision, []
 	if next.canary.missing = s.whyNotStarted(request.version, templates); len(next.canary.missing) > 0 {
 		return next, append(s.waitingCanary(request.version, next.canary.missing), s.supersededSettings()...)
 	}
-	c := s.record.Canary
+	c := s.takeDecidedAt(s.record.Canary)
 	c.Version, c.Templates, c.Percent = request.version, templates, s.canarySettings().Steps[0].Percent
-	c.Superseded, c.DecidedAt, c.Choice = []string{s.choiceHash()}, s.Intent.Texts[api.AnnotationDecidedAt], s.choiceText()
+	c.Superseded, c.Choice = s.choiceHashes(c), s.choiceText()
 	if c.Auto != nil && c.Auto.Waiting == c.Version {
 		c.Auto = c.Auto.without(c.Version)
 	}
@@ -248,7 +246,8 @@ func (s defaultDecision) endCanary(end canaryEnd) (defaultDecision, []finding) {
 	case !isDecision && s.Intent.Canary != nil && !slices.Contains(c.Superseded, s.choiceHash()): // weights that had no effect
 		c.Superseded = append(slices.Clone(c.Superseded), s.choiceHash())
 	}
-	c.DecidedAt, c.Choice = s.Intent.Texts[api.AnnotationDecidedAt], s.choiceText()
+	c = s.takeDecidedAt(c)
+	c.Choice = s.choiceText()
 	next.record.Canary = c.end(end, s.now)
 	next.record.Weights, next.record.Adopted = nil, false
 	next.canary.version, next.canary.state, next.canary.held = version, state, nil
@@ -283,9 +282,7 @@ func (s defaultDecision) literalOr(version string) meaning {
 func (s defaultDecision) followEdits() defaultDecision {
 	next, c := s, s.record.Canary
 	isDecided := s.hasDecidedAnew(c)
-	if isDecided {
-		c.DecidedAt = s.Intent.Texts[api.AnnotationDecidedAt]
-	}
+	c = s.takeDecidedAt(c)
 	isEdited := s.record.Adopted || len(s.detached) > 0 || len(s.edited) > 0 && s.Intent.Drift != api.DriftRevert
 	switch {
 	case (c.Edited || isEdited) && isDecided && len(s.detached) == 0:

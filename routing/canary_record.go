@@ -47,6 +47,8 @@ type canaryRecord struct {
 	// DecidedAt and Choice are decided-at, and hashes of default-version and weights, as they were when they were last taken into account.
 	DecidedAt string `json:"decidedAt,omitempty"`
 	Choice    string `json:"choice,omitempty"`
+	// Taken are values of decided-at that were taken into account before DecidedAt although they are later: clocks that were ahead wrote them.
+	Taken []string `json:"taken,omitempty"`
 	// Ended are the canaries that ended, newest first.
 	Ended []endedCanary `json:"ended,omitempty"`
 	Auto  *autoCanaries `json:"auto,omitempty"`
@@ -78,8 +80,9 @@ const (
 	maxCanaryText = 300
 	// maxRestarts is how many pods with restarts are recorded one by one.
 	maxRestarts = 100
-	// maxSuperseded is how many superseded values are remembered.
+	// maxSuperseded is how many superseded values are remembered, and maxTaken how many values of decided-at that are later.
 	maxSuperseded = 20
+	maxTaken      = 20
 )
 
 // IsZero leaves an empty record out of JSON. Without a version, there is no step.
@@ -133,7 +136,7 @@ func (c canaryRecord) end(as canaryEnd, now time.Time) canaryRecord {
 		}
 	}
 	return canaryRecord{
-		Superseded: c.Superseded, DecidedAt: c.DecidedAt, Choice: c.Choice, Auto: c.Auto, Ended: list[:min(len(list), maxEnded)],
+		Superseded: c.Superseded, DecidedAt: c.DecidedAt, Taken: c.Taken, Choice: c.Choice, Auto: c.Auto, Ended: list[:min(len(list), maxEnded)],
 	}
 }
 
@@ -218,9 +221,47 @@ func (s *facts) choiceText() string {
 	return api.ShortHash(s.Intent.Texts[api.AnnotationDefaultVersion]) + " " + api.ShortHash(s.Intent.Texts[api.AnnotationWeights])
 }
 
-// hasDecidedAnew reports whether decided-at has a value that was not taken into account yet.
+// hasDecidedAnew reports whether decided-at is later than the one that was taken into account last. A value that was removed, that is older,
+// or that is the same time in another zone decides nothing. If the last one is still to come, a wrong clock wrote it, and decided-at must be
+// later than the start of the step or the end of the last canary.
 func (s *facts) hasDecidedAnew(c canaryRecord) bool {
-	return s.Intent.Texts[api.AnnotationDecidedAt] != c.DecidedAt && !s.invalid[api.AnnotationDecidedAt]
+	before, _ := parseTime(c.DecidedAt)
+	switch {
+	case !before.After(s.now):
+	case c.isActive():
+		before = c.since()
+	case len(c.Ended) > 0:
+		before, _ = parseTime(c.Ended[0].At)
+	}
+	isTaken := slices.ContainsFunc(append(slices.Clone(c.Taken), c.DecidedAt), func(text string) bool {
+		at, _ := parseTime(text)
+		return at.Equal(s.Intent.DecidedAt)
+	})
+	return !s.invalid[api.AnnotationDecidedAt] && s.Intent.DecidedAt.After(before) && !isTaken
+}
+
+// takeDecidedAt records decided-at if it decides anew.
+func (s *facts) takeDecidedAt(c canaryRecord) canaryRecord {
+	if !s.hasDecidedAnew(c) {
+		return c
+	}
+	from := s.Intent.DecidedAt
+	if s.now.Before(from) {
+		from = s.now
+	}
+	var taken []string
+	for _, text := range append(slices.Clone(c.Taken), c.DecidedAt) {
+		if at, _ := parseTime(text); at.After(from) {
+			taken = append(taken, text)
+		}
+	}
+	c.Taken, c.DecidedAt = taken[max(0, len(taken)-maxTaken):], s.Intent.Texts[api.AnnotationDecidedAt]
+	return c
+}
+
+// choiceHashes are the hashes of the current default-version and weights, with decided-at as it is, and as it was taken into account.
+func (s *facts) choiceHashes(c canaryRecord) []string {
+	return slices.Compact([]string{s.choiceHash(), s.choiceHashAt(c.DecidedAt)})
 }
 
 // supersede removes from the intent what a canary has superseded: the values of default-version and weights with which it started.
@@ -248,25 +289,11 @@ func (s *reader) supersede() {
 // later than the one before. While a canary is requested of a version that is not the default, it is about that canary.
 func (s *facts) decidesAgain() bool {
 	c := s.recorded.Canary
-	if !s.isLaterDecision(c) {
+	if !s.hasDecidedAnew(c) {
 		return false
 	}
 	requested := s.requestedCanary(c)
 	return requested == "" || s.isRecordedDefault(requested)
-}
-
-// isLaterDecision reports whether decided-at is later than the one that was taken into account last. If that one is still to come, a wrong
-// clock wrote it, and decided-at must be later than the start of the step or the end of the last canary.
-func (s *facts) isLaterDecision(c canaryRecord) bool {
-	before, _ := parseTime(c.DecidedAt)
-	switch {
-	case !before.After(s.now):
-	case c.isActive():
-		before = c.since()
-	case len(c.Ended) > 0:
-		before, _ = parseTime(c.Ended[0].At)
-	}
-	return s.Intent.DecidedAt.After(before)
 }
 
 // requestedCanary returns the version that the annotation requests. With auto, and while the annotation is invalid, it is the one that

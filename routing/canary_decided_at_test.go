@@ -1,0 +1,94 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package routing
+
+import (
+	"testing"
+	"time"
+)
+
+// Only a later decided-at is a decision.
+func TestDecidedAtThatIsNotLaterDecidesNothing(t *testing.T) {
+	for _, test := range []struct{ name, text string }{
+		{"removed", "decided-at-"},
+		{"older", "decided-at=2025-01-01T00:00:00Z"},
+		{"in another zone", "decided-at=2026-01-01T01:00:00+01:00"},
+		{"with fractions", "decided-at=2026-01-01T00:00:00.000Z"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			for _, restored := range []bool{false, true} {
+				c := started(t, "decided-at=2026-01-01T00:00:00Z")
+				c.kiali("app", "v1=100", "v2=0")
+				c.settle()
+				c.advance(5 * time.Minute)
+				c.annotate(test.text)
+				c.settle()
+				if restored {
+					c.annotate("decided-at=2026-01-01T00:00:00Z")
+					c.settle()
+				}
+				c.advance(30 * time.Minute)
+				c.isCanary("v2 progressing 2/3 50%", "v1")
+				c.annotate(c.decidedAt())
+				c.settle()
+				c.isCanary("v2 progressing 2/3 50%", "v1=50 v2=50")
+
+				c = started(t, "decided-at=2026-01-01T00:00:00Z")
+				c.annotate("weights=v1=10,v2=90")
+				c.settle()
+				c.annotate(test.text)
+				c.settle()
+				if restored {
+					c.annotate("decided-at=2026-01-01T00:00:00Z")
+					c.settle()
+				}
+				c.advance(time.Minute)
+				c.isCanary("v2 progressing 2/3 50%", "v1=50 v2=50")
+				c.annotate(c.decidedAt())
+				c.settle()
+				c.isCanary("v2 aborted", "v1=10 v2=90")
+			}
+		})
+	}
+}
+
+// A decided-at of the future that was taken into account is not another decision when a tool restores it, also not after a later decision.
+func TestRestoredDecisionOfTheFutureIsNoRetry(t *testing.T) {
+	c := started(t)
+	c.annotate("canary-")
+	c.settle()
+	c.advance(time.Minute)
+	first, second := c.inTheFuture(20*time.Hour), c.inTheFuture(21*time.Hour)
+	for _, future := range []string{first, second} {
+		c.annotate("canary=v2", future)
+		c.settle()
+		c.isCanary("v2 progressing 1/3 25%", "v1=75 v2=25")
+		c.run("app-v2", "v2", 2, 0)
+		c.settle()
+		c.advance(time.Minute)
+		c.run("app-v2", "v2", 2, 2)
+		c.settle()
+		c.advance(time.Minute)
+		c.isCanary("v2 aborted", "v1")
+	}
+	for _, text := range []string{"decided-at-", first, second, "", first, second, "decided-at-", first} {
+		if text == "" {
+			c.annotate("weights=v1=100", c.decidedAt())
+		} else {
+			c.annotate(text)
+		}
+		c.settle()
+		c.advance(time.Minute)
+		c.isCanary("v2 aborted", "v1")
+	}
+	c.advance(48 * time.Hour) // both times have come
+	for _, next := range []string{second, "decided-at-", first} {
+		c.annotate(next)
+		c.settle()
+		c.isCanary("v2 aborted", "v1")
+	}
+	c.annotate(c.decidedAt())
+	c.settle()
+	c.isCanary("v2 progressing 1/3 25%", "v1=75 v2=25")
+}
