@@ -28,7 +28,7 @@ func (s defaultDecision) evaluate(interval time.Duration) defaultDecision {
 	case !s.usesMetrics():
 	case samples == nil:
 		next.canary.isEvaluated, next.canary.before = false, c.lack()
-		if s.Samples != nil && s.Samples.At.After(c.since()) {
+		if s.Samples != nil && s.Samples.At.After(c.since()) && !s.Samples.IsAhead(s.now) {
 			next.canary.before = evaluateChecks(checks, s.canarySettings().MinRequests, *s.Samples, c.Baselines)
 		}
 		s.noteTime(s.evaluationDue().Add(interval))
@@ -112,10 +112,10 @@ func (s defaultDecision) evaluationDue() time.Time {
 	return since.Add(s.now.Sub(since).Truncate(interval))
 }
 
-// freshSamples returns the samples for the evaluation that was due last; nil if there are none.
+// freshSamples returns the samples for the evaluation that was due last; nil if there are none. Samples of the future are none.
 func (s defaultDecision) freshSamples() *CanarySamples {
 	due := s.evaluationDue()
-	if s.Samples == nil || !due.After(s.record.Canary.since()) || s.Samples.At.Before(due) {
+	if s.Samples == nil || !due.After(s.record.Canary.since()) || s.Samples.At.Before(due) || s.Samples.IsAhead(s.now) {
 		return nil
 	}
 	return s.Samples

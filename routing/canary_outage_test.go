@@ -232,6 +232,12 @@ func TestOldSamplesDoNotCount(t *testing.T) {
 	if changes := observed.Changes(Plan(observed, c.now)); len(changes) > 0 {
 		t.Errorf("with samples of %v, the plan at %v changes %v", old.At, c.now, changes)
 	}
+	ahead := old
+	ahead.At = c.now.Add(40 * time.Minute)
+	observed.Samples = &ahead
+	if changes := observed.Changes(Plan(observed, c.now)); len(changes) > 0 {
+		t.Errorf("with samples of the future, %v, the plan at %v changes %v", ahead.At, c.now, changes)
+	}
 	query, due := CanaryQueryOf(observed, c.now)
 	if since := recordOf(c.existing.VirtualServices[0]).Canary.since(); !due || query.Due.Sub(since) != time.Minute || query.Since.Sub(since) != c.settings.PropagationDelay ||
 		query.Canary != (CanaryVersion{"v2", "v2"}) || query.Baseline != (CanaryVersion{"v1", "v1"}) || len(query.Checks) != 1 || query.Checks[0].Text != "error-rate<1%" {

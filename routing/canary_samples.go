@@ -26,12 +26,18 @@ type CanaryVersion struct {
 
 // CanarySamples are the answers of the metrics server to a CanaryQuery.
 type CanarySamples struct {
-	At time.Time // of the evaluation
+	At time.Time // of the evaluation: of its oldest value
 	// Requests is how many requests the canary got within the window; NaN if unknown.
 	Requests float64
 	// Values has the metric of each check, by CanaryCheck.Metric.
 	Values map[string]CanaryValue
 }
+
+// IsAhead reports whether the samples are of the future: the clock was ahead then, and set back since.
+func (s *CanarySamples) IsAhead(now time.Time) bool { return IsAhead(s.At, now) }
+
+// IsAhead reports whether a time is in the future, by more than the second by which recorded times are rounded.
+func IsAhead(at, now time.Time) bool { return at.After(now.Add(time.Second)) }
 
 // CanaryValue is a metric of both versions, in the unit of CanaryCheck.Bound.
 type CanaryValue struct {

@@ -86,7 +86,8 @@ func (m *CanaryMetrics) register(registerer prometheus.Registerer) error {
 }
 
 // samples returns the answers for an evaluation, or, as long as there are none, those of the evaluation before, or nil. Then it starts the
-// queries, unless they are in progress, and the Service is reconciled when the server has answered.
+// queries, unless they are in progress, and the Service is reconciled when the server has answered. Answers of the future are none: the clock
+// was ahead then, and set back since.
 func (m *CanaryMetrics) samples(ctx context.Context, service *corev1.Service, query routing.CanaryQuery) *routing.CanarySamples {
 	key := client.ObjectKeyFromObject(service)
 	m.mutex.Lock()
@@ -96,10 +97,12 @@ func (m *CanaryMetrics) samples(ctx context.Context, service *corev1.Service, qu
 		switch {
 		case round.samples == nil: // it may end after the next one was due: a slow server must not be queried more often
 			return round.before
+		case round.samples.IsAhead(m.now()):
 		case !round.samples.At.Before(query.Due):
 			return round.samples
+		default:
+			before = round.samples
 		}
-		before = round.samples
 	}
 	m.drop(key)
 	ctx, cancel := context.WithCancel(ctx)
@@ -147,16 +150,22 @@ func (m *CanaryMetrics) drop(service client.ObjectKey) {
 	}
 }
 
-// Query sends the queries of one evaluation, and waits for the answers.
+// Query sends the queries of one evaluation, and waits for the answers. The samples are as old as the first answer with a value: while other
+// queries wait for their turn, it ages.
 func (m *CanaryMetrics) Query(ctx context.Context, service *corev1.Service, query routing.CanaryQuery) *routing.CanarySamples {
-	window := m.queries.Window(m.now().Sub(query.Since))
+	began := m.wallClock()
+	window := m.queries.Window(began.Sub(query.Since))
 	out := &routing.CanarySamples{Values: map[string]routing.CanaryValue{}}
 	var waiting sync.WaitGroup
+	var first firstTime
 	start := func(metric string, of routing.CanaryVersion, number *float64, failure *string) {
 		waiting.Go(func() {
 			var err error
 			if *number, err = m.value(ctx, metric, Measurement{service, of, window}); err != nil && failure != nil {
 				*failure = err.Error()
+			}
+			if err == nil {
+				first.note(m.wallClock())
 			}
 		})
 	}
@@ -178,8 +187,38 @@ func (m *CanaryMetrics) Query(ctx context.Context, service *corev1.Service, quer
 	for metric, value := range values {
 		out.Values[metric] = *value
 	}
-	out.At = m.now()
+	out.At = first.or(m.wallClock())
+	if routing.IsAhead(began, m.wallClock()) {
+		out.At = began // the window was that of a clock that has been set back, so that the samples must not count
+	}
 	return out
+}
+
+// wallClock returns the time without the monotonic clock, which would hide that the clock was set.
+func (m *CanaryMetrics) wallClock() time.Time { return m.now().Round(0) }
+
+// firstTime keeps the earliest of the times that goroutines note.
+type firstTime struct {
+	mutex sync.Mutex
+	at    time.Time // zero if none was noted
+}
+
+func (f *firstTime) note(at time.Time) {
+	f.mutex.Lock()
+	defer f.mutex.Unlock()
+	if f.at.IsZero() || at.Before(f.at) {
+		f.at = at
+	}
+}
+
+// or returns the earliest time, or another one if none was noted.
+func (f *firstTime) or(otherwise time.Time) time.Time {
+	f.mutex.Lock()
+	defer f.mutex.Unlock()
+	if f.at.IsZero() {
+		return otherwise
+	}
+	return f.at
 }
 
 // value sends one query. It counts a failure, and logs a panic.

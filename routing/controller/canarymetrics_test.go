@@ -283,6 +283,64 @@ func TestASlowServerGetsOneRound(t *testing.T) {
 	}
 }
 
+// Samples of a clock that was ahead do not count once it is set back: they would seem fresh until the clock gets there again.
+func TestSamplesOfAClockThatWasAhead(t *testing.T) {
+	for _, setBack := range []string{"after", "during"} {
+		t.Run(setBack+" the evaluation", func(t *testing.T) {
+			query := queryOf(t, "error-rate<1%")
+			var now atomic.Pointer[time.Time]
+			set := func(after time.Duration) { at := query.Since.Add(after); now.Store(&at) }
+			var isAhead atomic.Bool
+			isAhead.Store(true)
+			server := metricsServer(t, func(string, *http.Request) string {
+				if setBack == "during" {
+					set(time.Minute)
+				}
+				if isAhead.Load() {
+					return vector("0")
+				}
+				return vector("0.5")
+			})
+			metrics := canaryMetricsOf(t, server.URL, nil)
+			metrics.now = func() time.Time { return *now.Load() }
+			set(40 * time.Minute)
+			metrics.samples(t.Context(), reviews(), query)
+			<-metrics.answered
+			isAhead.Store(false)
+			set(time.Minute)
+			query.Due = query.Since.Add(time.Minute)
+			if got := evaluate(t, metrics, query); got.Values[api.MetricErrorRate].Canary != 0.5 || !got.At.Equal(query.Due) {
+				t.Errorf("after the clock was set back: %+v", got)
+			}
+		})
+	}
+}
+
+// A value does not become current while other queries of its evaluation wait for their turn.
+func TestSamplesAreAsOldAsTheirFirstValue(t *testing.T) {
+	query := queryOf(t, "error-rate<1%")
+	var sent, read, minutes atomic.Int64
+	hasFirst := make(chan struct{})
+	server := metricsServer(t, func(string, *http.Request) string {
+		if sent.Add(1) == 2 {
+			<-hasFirst
+			minutes.Store(10)
+		}
+		return vector("1")
+	})
+	metrics := canaryMetricsOf(t, server.URL, func(c *api.RoutingConfig) { c.Metrics.MaxConcurrentQueries = 1; c.Metrics.Timeout = time.Minute })
+	metrics.now = func() time.Time {
+		now := query.Since.Add(time.Duration(minutes.Load()) * time.Minute)
+		if read.Add(1) == 2 { // once at the start, once with the first answer
+			close(hasFirst)
+		}
+		return now
+	}
+	if samples := metrics.Query(t.Context(), reviews(), query); sent.Load() != 2 || !samples.At.Equal(query.Since) {
+		t.Errorf("%d queries; samples of %v after the start", sent.Load(), samples.At.Sub(query.Since))
+	}
+}
+
 // Queries in progress end with the canary.
 func TestAForgottenEvaluationEnds(t *testing.T) {
 	started, ended := make(chan struct{}, 9), make(chan struct{}, 9)

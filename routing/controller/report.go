@@ -79,7 +79,7 @@ func (t *reporter) noteCanary(observed *routing.Observed, canary *routing.Canary
 		t.forgetCanary(service)
 		return
 	}
-	if canary.Result != "" && observed.Samples.At.After(t.evaluated[service]) {
+	if canary.Result != "" && !observed.Samples.At.Equal(t.evaluated[service]) {
 		t.evaluated[service] = observed.Samples.At
 		t.evaluations.WithLabelValues(canary.Result).Inc()
 	}
