@@ -236,6 +236,9 @@ func setText(of reflect.StructField, target reflect.Value, given any, path *fiel
 		return invalid(path, given, "text; write it in quotes")
 	}
 	if right := formFault(of.Tag.Get("form"), text); right != "" {
+		if at := strings.LastIndex(text, "@"); at >= 0 && of.Tag.Get("form") == "httpURLOrEmpty" {
+			given = "[hidden]" + text[at:] // a user name and a password
+		}
 		return invalid(path, given, right)
 	}
 	target.SetString(text)

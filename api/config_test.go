@@ -89,6 +89,7 @@ func TestLoadConfigRefusesWithFieldValueAndWhatWouldBeRight(t *testing.T) {
 		"no Certificate":          {"certificates: {source: certManager}", []string{"certificates.certificateName", "with source certManager"}},
 		"a Certificate too many":  {"certificates: {certificateName: a}", []string{`certificates.certificateName: Invalid value: "a"`, `source is "selfManaged"`}},
 		"a caBundle that is none": {"certificates: {source: secret, caBundle: x}", []string{"certificates.caBundle", "certificates in PEM"}},
+		"a URL with a query":      {"routing: {metrics: {prometheusURL: \"http://bob:hidden@prometheus:9090?a=b\"}}", []string{`routing.metrics.prometheusURL: Invalid value: "[hidden]@prometheus:9090?a=b"`, "without a query"}},
 		"two faults":              {"webhook: {port: 0}\nlog: {level: loud}", []string{`log.level: Invalid value: "loud"`, "webhook.port: Invalid value: 0"}},
 	} {
 		t.Run(name, func(t *testing.T) {

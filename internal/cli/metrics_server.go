@@ -75,10 +75,11 @@ const maxOwnQueries = 4
 
 // metricsSource returns the metrics server of the installation's configuration, which must name one. It sends no request.
 func (f *clusterFlags) metricsSource(config api.RoutingConfig) (*metricsSource, error) {
-	address, err := url.Parse(config.Metrics.PrometheusURL)
+	address, err := addressWithoutCredentials(config.Metrics.PrometheusURL)
 	if err != nil {
-		return nil, fmt.Errorf("routing.metrics.prometheusURL: %w", err)
+		return nil, err
 	}
+	config.Metrics.PrometheusURL = address.String()
 	direct := &withoutCredentials{http.DefaultTransport}
 	out, through := &metricsSource{name: address.Scheme + "://" + address.Host}, http.RoundTripper(direct)
 	if service, is := metricsServiceOf(address, config.ClusterDomain, f.system); is {
@@ -101,6 +102,17 @@ func (f *clusterFlags) metricsSource(config api.RoutingConfig) (*metricsSource, 
 	return out, err
 }
 
+// addressWithoutCredentials returns the URL of routing.metrics.prometheusURL without its user name and password, so that no error of a client
+// contains them. For the same reason, the error for an invalid URL does not quote it.
+func addressWithoutCredentials(text string) (*url.URL, error) {
+	address, err := url.Parse(text)
+	if err != nil || address.Host == "" {
+		return nil, errors.New("routing.metrics.prometheusURL is not a URL with a host. Example: http://prometheus.monitoring:9090")
+	}
+	address.User = nil
+	return address, nil
+}
+
 // metricsRefusal is the reason, as a clause, why the metrics server cannot be queried.
 type metricsRefusal struct {
 	message string
@@ -111,7 +123,7 @@ func (e *metricsRefusal) Error() string { return e.message }
 
 func (e *metricsRefusal) Unwrap() error { return e.err }
 
-// withoutCredentials sends requests without the user name and the password of their URL, which are the controller's.
+// withoutCredentials sends requests without credentials. Those of the URL or of a file are the controller's.
 type withoutCredentials struct{ next http.RoundTripper }
 
 // RoundTrip implements http.RoundTripper.

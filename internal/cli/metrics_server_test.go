@@ -334,6 +334,30 @@ func TestWhyMetricsAreUnavailable(t *testing.T) {
 	}
 }
 
+// Whatever fails, no message contains the user name or the password of the URL.
+func TestMetricsCredentialsAreNotShown(t *testing.T) {
+	t.Parallel()
+	closed := newPrometheus(t)
+	closed.Close()
+	host := closed.Listener.Addr().String()
+	for _, user := range []string{"s3cr3t", "s3cr3t:", "bob:s3cr3t", ":s3cr3t", "s3cr3t%40x:s3cr3t"} {
+		for _, at := range []string{host, "nohost.invalid:1", "prometheus.monitoring:9090", "127.0.0.1:99999", "[::1%25none]:9", "host:port", "[::1"} {
+			address, from := "http://"+user+"@"+at, withKubeconfig(t, closed.URL)
+			source, err := from.metricsSource(metricsConfig(address))
+			text := fmt.Sprint(err)
+			if err == nil {
+				text = measure(t, from, metricsConfig(address)).Unavailable
+				if strings.Contains(source.name, "s3cr3t") {
+					t.Errorf("%s: server %s", address, source.name)
+				}
+			}
+			if text == "" || strings.Contains(text, "s3cr3t") {
+				t.Errorf("%s: %s", address, text)
+			}
+		}
+	}
+}
+
 // If the cluster has no Service with a name of two parts, the name is that of another host, which gets no credentials.
 func TestMetricsOfAHostThatLooksLikeAService(t *testing.T) {
 	t.Parallel()

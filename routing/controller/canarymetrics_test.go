@@ -391,6 +391,29 @@ func TestTheTokenIsSent(t *testing.T) {
 	}
 }
 
+// The user name and the password of the URL are sent, and no error contains them.
+func TestCredentialsOfTheURLAreNotInErrors(t *testing.T) {
+	for _, user := range []string{"bob:hidden", "hidden", "hidden:"} {
+		var got atomic.Value
+		server := metricsServer(t, func(_ string, r *http.Request) string {
+			name, password, _ := r.BasicAuth()
+			got.Store(name + ":" + password)
+			return vector("1")
+		})
+		address := strings.Replace(server.URL, "http://", "http://"+user+"@", 1)
+		evaluate(t, canaryMetricsOf(t, address, nil), queryOf(t, "p99<1s"))
+		name, password, _ := strings.Cut(user, ":")
+		if got.Load() != name+":"+password {
+			t.Errorf("%s: sent %v", user, got.Load())
+		}
+		server.Close()
+		value := evaluate(t, canaryMetricsOf(t, address, nil), queryOf(t, "p99<1s")).Values["p99"]
+		if !strings.Contains(value.Error, "cannot answer") || strings.Contains(value.Error, "hidden") {
+			t.Errorf("%s: %q", user, value.Error)
+		}
+	}
+}
+
 // A redirect is no answer: the token would be sent to another server.
 func TestRedirectsAreNotFollowed(t *testing.T) {
 	var reached atomic.Int32

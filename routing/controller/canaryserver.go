@@ -105,8 +105,9 @@ func (m *CanaryMetrics) logTo(logger logr.Logger) {
 	}
 	m.log = logger
 	if server, err := url.Parse(m.config.PrometheusURL); err == nil && server.Scheme == "http" && m.config.Credentials != "" {
+		server.User = nil
 		m.log.Info("Warning: routing.metrics.prometheusURL starts with http://, so the credentials of the metrics server are sent in plain text. Use an https:// URL.",
-			"prometheusURL", server.Redacted(), "credentials", m.config.Credentials)
+			"prometheusURL", server.String(), "credentials", m.config.Credentials)
 	}
 }
 
@@ -123,7 +124,8 @@ func (d directAnswers) RoundTrip(request *http.Request) (*http.Response, error) 
 		_ = response.Body.Close() // it is not read
 		to := "no address"
 		if location, err := response.Location(); err == nil {
-			to = location.Redacted()
+			location.User = nil
+			to = location.String()
 		}
 		return nil, fmt.Errorf("it redirects to %s (status %d), and redirects are not followed; set routing.metrics.prometheusURL to the final address", to, response.StatusCode)
 	}

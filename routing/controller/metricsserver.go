@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"math"
 	"net/http"
+	"net/url"
 	"runtime/debug"
 	"time"
 
@@ -55,13 +56,35 @@ func newMetricsServer(config api.RoutingConfig) (*MetricsServer, error) {
 	return &MetricsServer{config: config.Metrics, domain: config.ClusterDomain, queries: queries, slots: make(chan struct{}, config.Metrics.MaxConcurrentQueries)}, nil
 }
 
-// clientOf returns the client of a metrics server.
-func clientOf(url string, through http.RoundTripper) (promv1.API, error) {
-	server, err := promapi.NewClient(promapi.Config{Address: url, RoundTripper: directAnswers{through}})
+// clientOf returns the client of a metrics server. It sends the user name and the password of the URL in a header, because the errors of the
+// client quote the URL.
+func clientOf(text string, through http.RoundTripper) (promv1.API, error) {
+	address, err := url.Parse(text)
+	if err != nil {
+		return nil, errors.New("routing.metrics.prometheusURL is not a URL. Example: http://prometheus.monitoring:9090") // err quotes it
+	}
+	if user := address.User; user != nil {
+		through, address.User = &basicAuth{through, user}, nil
+	}
+	server, err := promapi.NewClient(promapi.Config{Address: address.String(), RoundTripper: directAnswers{through}})
 	if err != nil {
 		return nil, fmt.Errorf("routing.metrics.prometheusURL: %w", err)
 	}
 	return promv1.NewAPI(server), nil
+}
+
+// basicAuth adds a user name and a password to requests.
+type basicAuth struct {
+	next http.RoundTripper
+	user *url.Userinfo
+}
+
+// RoundTrip implements http.RoundTripper.
+func (b *basicAuth) RoundTrip(request *http.Request) (*http.Response, error) {
+	request = request.Clone(request.Context())
+	password, _ := b.user.Password()
+	request.SetBasicAuth(b.user.Username(), password)
+	return b.next.RoundTrip(request)
 }
 
 // Measurement is the subject of a query: a version of a Service, and a window that ends now.
