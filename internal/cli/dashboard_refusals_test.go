@@ -4,12 +4,15 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"net/url"
+	"strings"
 	"testing"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
@@ -102,6 +105,66 @@ func TestDashboardShowsWhatTheDryRunRefuses(t *testing.T) {
 	b.preview(diagnose.ActionPromote, "version=v2")
 	b.shows(http.StatusOK, "Rejected: annotate service demo/app: ")
 	b.hidesConfirm()
+}
+
+// After a write whose response is missing, the page and the command say what the Service shows, or that it is not known.
+func TestWritesWithoutAResponse(t *testing.T) {
+	lost := &url.Error{Op: "Patch", URL: "https://api", Err: context.DeadlineExceeded}
+	for name, c := range map[string]struct {
+		isMade, isUnreadable bool
+		err                  error
+		page, command        string // command is the beginning of the error; empty for none
+	}{
+		"made":                  {isMade: true, err: lost, page: "service/app was changed."},
+		"made, with an error":   {isMade: true, err: apierrors.NewInternalError(errors.New("etcd is away")), page: "service/app was changed."},
+		"not made yet":          {err: lost, page: "It is not known whether service/app was changed: annotate service demo/app: ", command: "it is not known whether service/app was changed: annotate service demo/app: "},
+		"the server gave up":    {err: apierrors.NewTimeoutError("slow", 1), page: "It is not known whether service/app was changed: ", command: "it is not known whether service/app was changed: "},
+		"the cluster is away":   {isMade: true, isUnreadable: true, err: lost, page: "It is not known whether service/app was changed: ", command: "it is not known whether service/app was changed: "},
+		"an error, and unmade":  {err: apierrors.NewInternalError(errors.New("failed calling webhook")), page: "service/app was not changed: annotate", command: "annotate service demo/app: "},
+		"refused":               {isUnreadable: true, err: forbidden, page: "service/app was not changed: ", command: "annotate service demo/app: "},
+		"never sent to anybody": {isUnreadable: true, err: &unreachableError{"https://api", "kubectl", lost}, page: "service/app was not changed: ", command: "annotate service demo/app: "},
+	} {
+		t.Run(name, func(t *testing.T) {
+			isWriting, hasWritten := false, false
+			stage := func() *rollout {
+				r := newRollout(t)
+				isWriting, hasWritten = false, false
+				r.through(interceptor.Funcs{
+					Patch: func(ctx context.Context, cluster client.WithWatch, object client.Object, patch client.Patch, options ...client.PatchOption) error {
+						if !isWriting {
+							return cluster.Patch(ctx, object, patch, options...)
+						}
+						hasWritten = true
+						if c.isMade {
+							if err := cluster.Patch(ctx, object, patch, options...); err != nil {
+								t.Error(err)
+							}
+						}
+						return c.err
+					},
+					Get: func(ctx context.Context, cluster client.WithWatch, key client.ObjectKey, object client.Object, options ...client.GetOption) error {
+						if hasWritten && c.isUnreadable {
+							return lost
+						}
+						return cluster.Get(ctx, key, object, options...)
+					},
+				})
+				return r
+			}
+			b := browseAt(stage(), true)
+			b.preview(diagnose.ActionShift, "version=v1", "weight=50", "version=v2", "weight=50")
+			isWriting = true
+			b.confirm()
+			b.shows(http.StatusOK, c.page)
+
+			r := stage()
+			isWriting = true
+			err := r.applyDecision(t.Context(), diagnose.Request{Action: diagnose.ActionShift, Service: "app", Weights: []string{"v1=50", "v2=50"}}, r.writing(dryRunNone))
+			if c.command == "" != (err == nil) || err != nil && !strings.HasPrefix(err.Error(), c.command) {
+				t.Errorf("the command: %v, want %q", err, c.command)
+			}
+		})
+	}
 }
 
 // A form is bound to its session.

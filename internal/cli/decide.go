@@ -8,10 +8,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/http"
 	"slices"
 	"strings"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -159,13 +162,80 @@ func (l *live) annotate(ctx context.Context, service *corev1.Service, annotation
 	return nil
 }
 
+// patchService writes a Service. If the response is missing, it reads the Service to find out whether it was changed, and returns an
+// UnknownWriteError if that remains unknown.
 func (l *live) patchService(ctx context.Context, key client.ObjectKey, patch client.Patch, options ...client.PatchOption) error {
 	object := &corev1.Service{}
 	object.Namespace, object.Name = key.Namespace, key.Name
-	if err := l.client.Patch(ctx, object, patch, options...); err != nil {
-		return mayNotAnnotate(key.Namespace, key.Name, err)
+	if ctx.Err() != nil {
+		return ctx.Err() // nothing was sent
 	}
-	return nil
+	err := l.client.Patch(ctx, object, patch, options...)
+	if err == nil {
+		return nil
+	}
+	failure := mayNotAnnotate(key.Namespace, key.Name, err)
+	wanted := client.PatchOptions{}
+	wanted.ApplyOptions(options)
+	if len(wanted.DryRun) > 0 || isRefused(err) {
+		return failure
+	}
+	switch isWritten, readErr := l.isWritten(ctx, key, patch); {
+	case readErr != nil:
+		return &diagnose.UnknownWriteError{Err: failure}
+	case isWritten:
+		return nil
+	case isAnswered(err):
+		return failure
+	}
+	return &diagnose.UnknownWriteError{Err: failure} // the API server may still make the change
+}
+
+// isRefused reports whether a failed write changed nothing for certain: the API server rejected it, or got no request.
+func isRefused(err error) bool {
+	status := apierrors.APIStatus(nil)
+	return errors.As(err, new(*unreachableError)) || errors.As(err, &status) && status.Status().Code < http.StatusInternalServerError
+}
+
+// isAnswered reports whether the API server has finished a failed write. After a timeout of its own, it may still be working on it.
+func isAnswered(err error) bool {
+	status := apierrors.APIStatus(nil)
+	return errors.As(err, &status) && status.Status().Code != http.StatusGatewayTimeout
+}
+
+// rereadTimeout limits how long a command waits for the Service after a write without a response.
+const rereadTimeout = 10 * time.Second
+
+// isWritten reads a Service, and reports whether it has the labels and annotations of a merge patch. It does so even if the context has
+// ended, because that may be why the response is missing.
+func (l *live) isWritten(ctx context.Context, key client.ObjectKey, patch client.Patch) (bool, error) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), rereadTimeout)
+	defer cancel()
+	object := &corev1.Service{}
+	if err := l.client.Get(ctx, key, object); err != nil {
+		return false, err
+	}
+	text, err := patch.Data(object)
+	if err != nil {
+		return false, err
+	}
+	var wanted struct {
+		Metadata struct{ Labels, Annotations map[string]*string }
+	}
+	if err := json.Unmarshal(text, &wanted); err != nil {
+		return false, err
+	}
+	for _, one := range []struct {
+		wanted map[string]*string
+		is     map[string]string
+	}{{wanted.Metadata.Labels, object.Labels}, {wanted.Metadata.Annotations, object.Annotations}} {
+		for name, value := range one.wanted {
+			if is, has := one.is[name]; has != (value != nil) || has && is != *value {
+				return false, nil
+			}
+		}
+	}
+	return true, nil
 }
 
 // metadataPatch returns a merge patch of only labels or annotations. An empty value removes the key.

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
+	"time"
 
 	"outrigger.dev/outrigger/internal/diagnose"
 )
@@ -290,7 +291,12 @@ func (s *Server) previewOf(r *http.Request) (*preview, error) {
 	return kept, nil
 }
 
-// confirmChange writes the change of a preview. If the Service has changed since the preview, it shows a new preview that lists the
+const (
+	recheckTimeout = 30 * time.Second // for reading what a change depends on
+	writeTimeout   = 30 * time.Second // for the write of one Service
+)
+
+// confirmChange writes the change of a preview, even if the browser does not wait for the response. If the Service has changed since the preview, it shows a new preview that lists the
 // differences. It writes once even if the form is sent twice.
 func (s *Server) confirmChange(w http.ResponseWriter, r *http.Request) {
 	kept, err := s.previewOf(r)
@@ -304,13 +310,14 @@ func (s *Server) confirmChange(w http.ResponseWriter, r *http.Request) {
 		s.redirectTo(w, r, kept)
 		return
 	}
-	next, err := s.recheck(r.Context(), kept)
+	ctx := context.WithoutCancel(r.Context())
+	next, err := s.recheck(ctx, kept)
 	if err != nil {
 		s.fail(w, r, err)
 		return
 	}
 	if next == nil {
-		next, err = s.write(r.Context(), kept)
+		next, err = s.write(ctx, kept)
 	}
 	if err != nil {
 		s.fail(w, r, err)
@@ -324,6 +331,8 @@ func (s *Server) confirmChange(w http.ResponseWriter, r *http.Request) {
 
 // recheck returns a new preview if the change would no longer have the effect that the kept one shows, or nil.
 func (s *Server) recheck(ctx context.Context, kept *preview) (*preview, error) {
+	ctx, cancel := context.WithTimeout(ctx, recheckTimeout)
+	defer cancel()
 	request := kept.change.Request
 	facts, notes, err := s.Actions.Facts(ctx, kept.change.Namespace, request.Service)
 	if err != nil {
@@ -341,7 +350,11 @@ func (s *Server) recheck(ctx context.Context, kept *preview) (*preview, error) {
 
 // write writes the Services of a preview. It returns a new preview if the first write fails because another client has changed the Service.
 func (s *Server) write(ctx context.Context, kept *preview) (*preview, error) {
-	results := diagnose.WriteAll(kept.change.Writes(), func(service diagnose.Forecast) error { return s.Actions.Write(ctx, service, false) })
+	results := diagnose.WriteAll(kept.change.Writes(), func(service diagnose.Forecast) error {
+		ctx, cancel := context.WithTimeout(ctx, writeTimeout)
+		defer cancel()
+		return s.Actions.Write(ctx, service, false)
+	})
 	if changed := (*Changed)(nil); len(results) > 0 && errors.As(results[0].Err, &changed) {
 		if next, err := s.recheck(ctx, kept); next != nil || err != nil {
 			return next, err

@@ -3,6 +3,7 @@
 package dashboard
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"html"
@@ -158,6 +159,32 @@ func TestEachServiceHasItsResult(t *testing.T) {
 	s.has(page, "service/web was changed. service/web-a was not changed: the webhook denied the request service/web-b was not changed, because an earlier write failed. Applied.", "Try again")
 	if want := `href="/actions/demo/web/promote?all-services=on&amp;version=v2"`; !strings.Contains(page, want) {
 		t.Errorf("no link to try again: no %s in\n%s", want, page)
+	}
+}
+
+// A browser that goes away does not stop a change halfway.
+func TestAChangeIsWrittenWithoutTheBrowser(t *testing.T) {
+	t.Parallel()
+	s := opened(t)
+	s.others = []string{"web-a", "web-b"}
+	path := s.previewed(diagnose.ActionPromote, url.Values{"version": {"v2"}, "all-services": {"on"}})
+	ctx, leave := context.WithCancel(t.Context())
+	s.during = leave
+	s.do(s.request(http.MethodPost, path, url.Values{"form-token": {s.formToken}}).WithContext(ctx))
+	s.has(s.page(path, http.StatusOK), "service/web was changed. service/web-a was changed. service/web-b was changed. Applied.")
+}
+
+// Without a response, the page does not claim that the Service is unchanged.
+func TestAWriteWithoutAResponse(t *testing.T) {
+	t.Parallel()
+	s := opened(t)
+	path := s.previewed(diagnose.ActionPromote, url.Values{"version": {"v2"}})
+	s.refused = &diagnose.UnknownWriteError{Err: errors.New("the connection was closed")}
+	s.act(path, nil)
+	page := s.page(path, http.StatusOK)
+	s.has(page, "It is not known whether service/web was changed: the connection was closed")
+	if strings.Contains(page, "was not changed") || strings.Contains(page, "Applied.") {
+		t.Errorf("it claims to know: %s", textOf(page))
 	}
 }
 

@@ -36,6 +36,7 @@ type stage struct {
 	failure   error    // of all reads
 	denied    string   // why there are no actions
 	acted     int      // how often an action was passed on
+	during    func()   // is called in each write that is not a dry run
 	refused   error    // of all writes
 	refusing  string   // the Service whose writes are refused; empty for all
 	others    []string // Services that select the same pods
@@ -100,8 +101,14 @@ func (s *stage) Facts(_ context.Context, namespace, name string) (diagnose.Actio
 }
 
 // Write implements Actions.
-func (s *stage) Write(_ context.Context, service diagnose.Forecast, isDryRun bool) error {
+func (s *stage) Write(ctx context.Context, service diagnose.Forecast, isDryRun bool) error {
 	line := service.Command
+	if s.during != nil && !isDryRun {
+		s.during()
+	}
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
 	if isDryRun {
 		line += " (dry run)"
 	}

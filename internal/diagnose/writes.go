@@ -3,6 +3,7 @@
 package diagnose
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -14,6 +15,16 @@ type WriteResult struct {
 	Err         error // why the write failed; nil if it succeeded or was not attempted
 	IsAttempted bool  // false if the write of an earlier Service failed
 }
+
+// UnknownWriteError is the error of a write that the API server may or may not have made: its response is missing, and the Service does not
+// show the result.
+type UnknownWriteError struct{ Err error }
+
+// Error returns the text of the failure.
+func (e *UnknownWriteError) Error() string { return e.Err.Error() }
+
+// Unwrap returns the failure.
+func (e *UnknownWriteError) Unwrap() error { return e.Err }
 
 // WriteAll writes Services one after the other, and stops after the first failure. It returns a result for each Service.
 func WriteAll(writes []Forecast, write func(Forecast) error) []WriteResult {
@@ -33,11 +44,16 @@ func WriteAll(writes []Forecast, write func(Forecast) error) []WriteResult {
 // IsWritten reports whether the Service was changed.
 func (r WriteResult) IsWritten() bool { return r.IsAttempted && r.Err == nil }
 
+// IsUnknown reports whether the Service may have been changed.
+func (r WriteResult) IsUnknown() bool { return errors.As(r.Err, new(*UnknownWriteError)) }
+
 // String returns the result as a sentence, or as an error about a Service that was not written.
 func (r WriteResult) String() string {
 	switch {
 	case r.IsWritten():
 		return "service/" + r.Service + " was changed."
+	case r.IsUnknown():
+		return "It is not known whether service/" + r.Service + " was changed: " + r.Err.Error()
 	case r.IsAttempted:
 		return "service/" + r.Service + " was not changed: " + r.Err.Error()
 	}
@@ -50,6 +66,10 @@ func WriteError(results []WriteResult) error {
 	if at < 0 {
 		return nil
 	}
+	failure := results[at].Err
+	if results[at].IsUnknown() {
+		failure = fmt.Errorf("it is not known whether service/%s was changed: %w", results[at].Service, failure)
+	}
 	var others []string
 	for _, r := range results {
 		switch {
@@ -60,7 +80,7 @@ func WriteError(results []WriteResult) error {
 		}
 	}
 	if len(others) == 0 {
-		return results[at].Err
+		return failure
 	}
-	return fmt.Errorf("%w; %s", results[at].Err, strings.Join(others, ", "))
+	return fmt.Errorf("%w; %s", failure, strings.Join(others, ", "))
 }
