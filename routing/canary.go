@@ -176,7 +176,7 @@ func (s defaultDecision) continueCanary(request canaryRequest, exposed exposureD
 	if end, ends := s.endsByDecision(request); ends {
 		return s.endCanary(end)
 	}
-	next := s.followEdits().followStops().followTemplates()
+	next := s.followEdits().followStops().followTemplates().followIdleWeights()
 	next.canary.version, next.canary.state = next.record.Canary.Version, CanaryProgressing
 	next.canary.held = next.whyHeld()
 	c := next.record.Canary
@@ -243,8 +243,12 @@ func (s defaultDecision) endCanary(end canaryEnd) (defaultDecision, []finding) {
 	switch {
 	case isDecision && (state == CanaryAborted || why != ""):
 		c.Superseded = nil
-	case !isDecision && s.Intent.Canary != nil && !slices.Contains(c.Superseded, s.choiceHash()): // weights that had no effect
-		c.Superseded = append(slices.Clone(c.Superseded), s.choiceHash())
+	case !isDecision && (s.Intent.Canary != nil || c.Idle == s.choiceText()): // weights that had no effect
+		for _, hash := range s.choiceHashes(c) {
+			if !slices.Contains(c.Superseded, hash) {
+				c.Superseded = append(slices.Clone(c.Superseded), hash)
+			}
+		}
 	}
 	c = s.takeDecidedAt(c)
 	c.Choice = s.choiceText()
@@ -292,6 +296,15 @@ func (s defaultDecision) followEdits() defaultDecision {
 		c.Edited = true
 	}
 	next.record.Canary = c
+	return next
+}
+
+// followIdleWeights notes the weights that have no effect while the canary progresses, so that they have none either when it ends.
+func (s defaultDecision) followIdleWeights() defaultDecision {
+	next := s
+	if next.record.Canary.Idle = ""; s.isIdle {
+		next.record.Canary.Idle = s.choiceText()
+	}
 	return next
 }
 

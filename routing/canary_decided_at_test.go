@@ -5,6 +5,8 @@ package routing
 import (
 	"testing"
 	"time"
+
+	"outrigger.dev/outrigger/api"
 )
 
 // Only a later decided-at is a decision.
@@ -51,6 +53,53 @@ func TestDecidedAtThatIsNotLaterDecidesNothing(t *testing.T) {
 			}
 		})
 	}
+}
+
+// Weights that had no effect do not apply when the canary ends, until a decision.
+func TestIdleWeightsDoNotApplyAfterTheEnd(t *testing.T) {
+	for _, test := range []struct {
+		name   string
+		decide []string
+		routes string
+	}{
+		{"the same weights", []string{"weights=v1=10,v2=90"}, "v1=10 v2=90"},
+		{"other weights", []string{"weights=v1=80,v2=20"}, "v1=80 v2=20"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			for _, end := range [][]string{{"canary-"}, {"canary-", "decided-at-"}, {"canary-", "decided-at=2025-01-01T00:00:00Z"}} {
+				c := started(t, "decided-at=2026-01-01T00:00:00Z")
+				c.annotate("weights=v1=10,v2=90")
+				c.settle()
+				c.advance(time.Minute)
+				c.annotate(end...)
+				c.settle()
+				c.advance(time.Hour)
+				c.isCanary("none", "v1")
+				c.tellsAlso(api.RouteWithoutEffect, "Canary v2, which started later, was aborted. This value has no effect")
+				c.annotate("weights-", "decided-at-")
+				c.settle()
+				c.annotate("weights=v1=10,v2=90", "decided-at=2026-01-01T00:00:00Z") // a tool restores them
+				c.settle()
+				c.advance(time.Minute)
+				c.isCanary("none", "v1")
+				c.annotate(append(test.decide, c.decidedAt())...)
+				c.settle()
+				c.isCanary("none", test.routes)
+			}
+		})
+	}
+}
+
+// A decision together with the end of the canary applies, also where it repeats weights that had no effect.
+func TestDecisionWithTheEndAppliesIdleWeights(t *testing.T) {
+	c := started(t)
+	c.annotate("weights=v1=10,v2=90")
+	c.settle()
+	c.advance(time.Minute)
+	c.annotate("canary-", c.decidedAt())
+	c.settle()
+	c.isCanary("none", "v1=10 v2=90")
 }
 
 // A decided-at of the future that was taken into account is not another decision when a tool restores it, also not after a later decision.

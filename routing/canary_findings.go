@@ -25,8 +25,8 @@ func (s defaultDecision) canaryFindings() (found []finding) {
 	c, result := s.record.Canary, s.canary.latest()
 	if s.isIdle {
 		found = append(found, s.problemAbout(api.AnnotationWeights, s.Intent.Texts[api.AnnotationWeights], api.RouteWithoutEffect,
-			fmt.Sprintf("Canary %s has %d%% of the requests. While it progresses, weights have no effect.", c.Version, c.Percent),
-			"To end the canary: kubectl annotate service -n "+s.Service.Namespace+" "+s.Service.Name+" "+api.AnnotationCanary+"-."))
+			fmt.Sprintf("Canary %s has %d%% of the requests. While it progresses, weights have no effect. When it ends, these have none either.", c.Version, c.Percent),
+			"To end the canary and apply the weights: outrigger shift "+s.Service.Name+" "+strings.ReplaceAll(s.Intent.Texts[api.AnnotationWeights], ",", " ")+" -n "+s.Service.Namespace+"."))
 	}
 	if len(s.canary.held) > 0 {
 		found = append(found, s.heldCanary())

@@ -44,6 +44,8 @@ type canaryRecord struct {
 	// Superseded are hashes of default-version, weights, and decided-at together (choiceHash). As long as the annotations have one of
 	// these values, they have no effect: a canary that started later has decided.
 	Superseded []string `json:"superseded,omitempty"`
+	// Idle is the choiceText whose weights have had no effect, because the canary progressed. They have none after its end either, until a decision.
+	Idle string `json:"idle,omitempty"`
 	// DecidedAt and Choice are decided-at, and hashes of default-version and weights, as they were when they were last taken into account.
 	DecidedAt string `json:"decidedAt,omitempty"`
 	Choice    string `json:"choice,omitempty"`
