@@ -153,6 +153,7 @@ func (s defaultDecision) startCanary(request canaryRequest) (defaultDecision, []
 func (s defaultDecision) beginStep(c canaryRecord) defaultDecision {
 	pods, _, restarts := s.canaryPods(c.Version)
 	c.Since, c.Pods, c.Restarts = timeText(s.now), pods, recordedRestarts(restarts)
+	c.HasMetrics = c.needsMetrics() || s.Settings.Canary.HasMetrics
 	c.Failing, c.StoppedAt, c.StoppedMillis, c.Edited, c.LateAt, c.LateMillis = "", "", 0, false, "", 0
 	c.Missing, c.TooFew = missingValue{}, ""
 	next := s

@@ -33,7 +33,7 @@ func (s defaultDecision) evaluate(interval time.Duration) defaultDecision {
 		}
 		s.noteTime(s.evaluationDue().Add(interval))
 	default:
-		hasSamples = true
+		hasSamples, c.HasMetrics = true, true
 		result = evaluateChecks(checks, s.canarySettings().MinRequests, *samples, c.Baselines)
 		s.noteTime(s.evaluationDue().Add(interval))
 	}
@@ -121,11 +121,12 @@ func (s defaultDecision) freshSamples() *CanarySamples {
 	return s.Samples
 }
 
-// defaultCheck applies if metrics are configured and no checks are written.
+// defaultCheck applies if no checks are written, and metrics are configured, or were while the canary progressed: a lost configuration must
+// not leave readiness as the only check.
 var defaultCheck = api.CanaryCheck{Metric: api.MetricErrorRate, Comparison: "<", Bound: 0.01, Text: "error-rate<1%"}
 
 func (s *facts) canaryChecks() []api.CanaryCheck {
-	if checks := s.canarySettings().Checks; checks != nil || !s.Settings.Canary.HasMetrics {
+	if checks := s.canarySettings().Checks; checks != nil || !s.Settings.Canary.HasMetrics && !s.recorded.Canary.needsMetrics() {
 		return checks
 	}
 	return []api.CanaryCheck{defaultCheck}

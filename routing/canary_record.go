@@ -6,6 +6,7 @@ import (
 	"cmp"
 	"encoding/json"
 	"slices"
+	"strings"
 	"time"
 
 	"outrigger.dev/outrigger/api"
@@ -31,6 +32,8 @@ type canaryRecord struct {
 	// StoppedAt is since when the clock of the step is stopped. StoppedMillis is how long it was stopped before.
 	StoppedAt     string `json:"stoppedAt,omitempty"`
 	StoppedMillis int64  `json:"stoppedMillis,omitempty"`
+	// HasMetrics is true once metrics were configured while it progresses: without them, its default check has no value then.
+	HasMetrics bool `json:"hasMetrics,omitempty"`
 	// Edited is true after an edit of the route, until the user resumes the canary.
 	Edited bool `json:"edited,omitempty"`
 	// Baselines are the last values of the default version, by metric.
@@ -159,6 +162,12 @@ func (c canaryRecord) renamed(names map[string]string) canaryRecord {
 		}
 	}
 	return c
+}
+
+// needsMetrics reports whether the default check applies also without routing.metrics: they were configured while the canary progressed, so
+// that readiness alone would pass what the check would not. In a record of an earlier release, an evaluation of metrics shows that.
+func (c canaryRecord) needsMetrics() bool {
+	return c.isActive() && (c.HasMetrics || c.Missing != missingValue{} || c.TooFew != "" || strings.Contains(c.Result, api.MetricErrorRate+" "))
 }
 
 // since returns when the step began.

@@ -3,6 +3,7 @@
 package routing
 
 import (
+	"encoding/json"
 	"fmt"
 	"slices"
 	"strings"
@@ -406,6 +407,70 @@ func TestCanaryWithoutMetricsForItsChecks(t *testing.T) {
 	c.settle()
 	c.isCanary("v2 waiting", "v1")
 	c.tellsAlso(api.RoutePendingVersions, "metrics for outrigger.dev/canary-checks (routing.metrics)")
+}
+
+// A canary that began with metrics does not pass by readiness alone if their configuration is lost.
+func TestCanaryWhoseMetricsAreNoLongerConfigured(t *testing.T) {
+	for name, then := range map[string]func(c *cluster){
+		"configured again": func(c *cluster) { c.settings.Canary.HasMetrics = true },
+		"readiness":        func(c *cluster) { c.annotate("canary-checks=readiness") },
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := canaryOf(t, "canary=v2")
+			c.measured(0)
+			c.settle()
+			c.advance(31 * time.Second)
+			c.settings.Canary.HasMetrics = false
+			c.settle()
+			c.advance(5 * time.Minute)
+			c.isCanary("v2 progressing 1/3 25%", "v1=75 v2=25")
+			c.tellsAlso(api.RouteCanaryNoData, "Canary v2 stays at 25%: routing.metrics is not configured.")
+			then(c)
+			c.settle()
+			c.advance(5 * time.Minute)
+			c.isCanary("v2 succeeded", "v2")
+		})
+	}
+	t.Run("it fails", func(t *testing.T) {
+		c := canaryOf(t, "canary=v2", "canary-deadline=10m")
+		c.measured(0.5)
+		c.settle()
+		c.advance(35 * time.Second)
+		c.settings.Canary.HasMetrics = false
+		c.settle()
+		c.advance(5 * time.Minute)
+		c.isCanary("v2 progressing 1/3 25%", "v1=75 v2=25")
+		c.advance(10 * time.Minute)
+		c.isCanary("v2 aborted", "v1")
+	})
+	t.Run("never configured", func(t *testing.T) {
+		c := canaryOf(t, "canary=v2")
+		c.settle()
+		c.advance(5 * time.Minute)
+		c.isCanary("v2 succeeded", "v2")
+	})
+}
+
+// The records of earlier releases say by their evaluations whether metrics were configured.
+func TestNeedsMetricsByItsRecord(t *testing.T) {
+	for text, want := range map[string]bool{
+		`{"version":"v2","hasMetrics":true}`:                                   true,
+		`{"version":"v2","result":"error-rate 0.2% (<1%)"}`:                    true,
+		`{"version":"v2","result":"0 of 2 pods ready, error-rate 0.2% (<1%)"}`: true,
+		`{"version":"v2","missingValue":{"metric":"error-rate"}}`:              true,
+		`{"version":"v2","tooFew":"5 of 20 requests"}`:                         true,
+		`{"version":"v2","result":"0 of 2 pods ready"}`:                        false,
+		`{"version":"v2"}`: false,
+		`{"hasMetrics":true,"ended":[{"version":"v2","state":"aborted","at":""}]}`: false,
+	} {
+		var c canaryRecord
+		if err := json.Unmarshal([]byte(text), &c); err != nil {
+			t.Fatal(err)
+		}
+		if got := c.needsMetrics(); got != want {
+			t.Errorf("%s: %t", text, got)
+		}
+	}
 }
 
 // With readiness as the only check, neither a metric nor the number of requests counts: TCP has none.
