@@ -163,6 +163,34 @@ func TestADecisionFarInTheFutureDecidesNothing(t *testing.T) {
 			}
 		}
 	})
+	t.Run("while nothing is recorded", func(t *testing.T) {
+		for why, change := range map[string]func(o *Observed){
+			"while routes are frozen": func(o *Observed) { o.Settings.Freeze = true },
+			"in a dry run":            func(o *Observed) { o.Intent.Observe = true },
+		} {
+			c := started(t)
+			c.annotate("canary-")
+			c.settle()
+			c.annotate("canary=v2", c.inTheFuture(48*time.Hour))
+			message := func() (out string) {
+				observed := c.observe()
+				change(&observed)
+				for _, p := range Plan(observed, c.now).Problems {
+					if p.Reason == api.RouteInvalidAnnotation {
+						out += p.Message
+					}
+				}
+				return out
+			}
+			if got := message(); !strings.Contains(got, why+", nothing is recorded, so the value will decide if that lasts until then.") || strings.Contains(got, "also when that time comes") {
+				t.Errorf("%s: %q", why, got)
+			}
+			c.settle() // recorded
+			if got := message(); !strings.Contains(got, "also when that time comes") {
+				t.Errorf("%s, after it was recorded: %q", why, got)
+			}
+		}
+	})
 	t.Run("about a canary", func(t *testing.T) {
 		c := started(t)
 		c.annotate("canary-")

@@ -177,7 +177,7 @@ func (s *facts) recordText(r record) string {
 func (s *reader) holdRoute() bool {
 	c := s.copies
 	unknown := !s.isRecorded && len(c.lost) > 0
-	if len(c.disagree) == 0 && !unknown {
+	if !s.areRecordsUnclear() {
 		s.reportRestored()
 		return false
 	}
@@ -191,6 +191,11 @@ func (s *reader) holdRoute() bool {
 	}
 	s.report(api.RouteRecordEdited, what+". Everything stays as it is until you decide.", s.deciding(s.podVersions()))
 	return true
+}
+
+// areRecordsUnclear reports whether the records differ in one revision, or the only one was edited.
+func (s *facts) areRecordsUnclear() bool {
+	return len(s.copies.disagree) > 0 || !s.isRecorded && len(s.copies.lost) > 0
 }
 
 // isFullySpecified reports whether the annotations of the Service itself decide where all requests go, and can be followed: then no

@@ -22,8 +22,8 @@ import (
 // farthestDecision is how far decided-at may be in the future. A time zone that was left out is tolerated.
 const farthestDecision = 24 * time.Hour
 
-// refuseFutureDecision makes decided-at invalid if it is far in the future. It stays so when that time comes, so that nothing is decided
-// without anybody's action.
+// refuseFutureDecision makes decided-at invalid if it is far in the future. Once that is recorded, it stays so when that time comes, so that
+// nothing is decided without anybody's action. While nothing can be recorded, the message warns of that time.
 func (s *reader) refuseFutureDecision() {
 	text, refused := s.Intent.Texts[api.AnnotationDecidedAt], s.recorded.RefusedDecision
 	if s.recorded.RefusedDecision = ""; text == "" || text != refused && !s.Intent.DecidedAt.After(s.now.Add(farthestDecision)) {
@@ -33,9 +33,26 @@ func (s *reader) refuseFutureDecision() {
 	bad := map[string]bool{api.AnnotationDecidedAt: true}
 	maps.Copy(bad, s.Intent.Bad)
 	s.Intent.Bad = bad
-	s.reportAbout(api.AnnotationDecidedAt, text, api.RouteInvalidAnnotation,
-		fmt.Sprintf("Invalid value: the time was more than %s in the future when it was first read. It decides nothing, also when that time comes.", api.ShortDuration(farthestDecision)),
+	message := fmt.Sprintf("Invalid value: the time was more than %s in the future when it was first read. It decides nothing, also when that time comes.", api.ShortDuration(farthestDecision))
+	if why := s.whyUnrecorded(); why != "" && text != refused {
+		message = fmt.Sprintf("Invalid value: the time is more than %s in the future. It decides nothing now. Correct it: %s, nothing is recorded, so the value will decide if that lasts until then.",
+			api.ShortDuration(farthestDecision), why)
+	}
+	s.reportAbout(api.AnnotationDecidedAt, text, api.RouteInvalidAnnotation, message,
 		"Correct the clock of the machine that wrote it and run the command again, or write the current time: "+s.annotate(api.AnnotationDecidedAt+"=$(date -u +%Y-%m-%dT%H:%M:%SZ)")+".")
+}
+
+// whyUnrecorded returns while what nothing is recorded, so that a later plan does not know what this one decides; empty if it is recorded.
+func (s *reader) whyUnrecorded() string {
+	switch {
+	case s.dryRun:
+		return "in a dry run"
+	case s.Settings.Freeze && len(s.Existing.VirtualServices) > 0:
+		return "while routes are frozen"
+	case s.areRecordsUnclear():
+		return "until you decide about the edited record"
+	}
+	return ""
 }
 
 // restoreAnnotations replaces an invalid annotation with its last valid value, so that a typing error moves no traffic.
