@@ -66,8 +66,14 @@ func (l *live) status(ctx context.Context, all bool, service ...string) (diagnos
 			return diagnose.StatusReport{}, err
 		}
 		report, err := l.statusFrom(ctx, s, all, service...)
-		if err != nil || l.kept.end(l.gaps) {
+		if err != nil {
 			return report, err
+		}
+		if l.kept.end(l.gaps) {
+			if lists, is := l.lists.(*watchedLists); is {
+				lists.endReading()
+			}
+			return report, nil
 		}
 	}
 }

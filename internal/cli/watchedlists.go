@@ -30,8 +30,9 @@ type watchedLists struct {
 	ctx     context.Context
 	changed chan struct{} // receives a value after a change; holds one
 
-	mu   sync.Mutex
-	held map[watchedKey]*watchedList
+	mu      sync.Mutex
+	held    map[watchedKey]*watchedList
+	reading int // the number of readings that have ended
 }
 
 type watchedKey struct {
@@ -40,6 +41,10 @@ type watchedKey struct {
 
 // watchedList is a list with its watch.
 type watchedList struct {
+	ctx  context.Context // of its watch
+	stop context.CancelFunc
+	used int // the number of the reading that used it last; guarded by watchedLists
+
 	mu          sync.Mutex                // held while it is requested, too
 	items       map[string]runtime.Object // by namespace/name; nil while it has to be requested
 	shared      reflect.Value             // the field Items of the lists that were returned; not valid after a change
@@ -91,9 +96,30 @@ func (w *watchedLists) listOf(key watchedKey) *watchedList {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.held[key] == nil {
-		w.held[key] = &watchedList{}
+		held := &watchedList{}
+		held.ctx, held.stop = context.WithCancel(w.ctx)
+		w.held[key] = held
 	}
+	w.held[key].used = w.reading
 	return w.held[key]
+}
+
+// unusedReadings is after how many readings without use a list is no longer kept: annotations choose selectors, so the number of lists that
+// were used once has no limit.
+const unusedReadings = 20
+
+// endReading ends the lists and watches that the last readings have not used. Each reading lists all that it depends on.
+func (w *watchedLists) endReading() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.reading++
+	maps.DeleteFunc(w.held, func(_ watchedKey, held *watchedList) bool {
+		isUnused := w.reading-held.used > unusedReadings
+		if isUnused {
+			held.stop()
+		}
+		return isUnused
+	})
 }
 
 // listPage is how many items are requested at a time. At most this many are in memory with the fields that lighten removes.
@@ -134,7 +160,7 @@ func (w *watchedLists) request(ctx context.Context, held *watchedList, list clie
 	if held.isUnwatched {
 		return nil
 	}
-	watched, err := w.watch(empty, wanted, held.version)
+	watched, err := w.watch(held.ctx, empty, wanted, held.version)
 	if err != nil {
 		held.isUnwatched = isForbidden(err)
 		return nil //nolint:nilerr // it is requested again the next time
@@ -144,15 +170,16 @@ func (w *watchedLists) request(ctx context.Context, held *watchedList, list clie
 	return nil
 }
 
-func (w *watchedLists) watch(list client.ObjectList, wanted client.ListOptions, version string) (watch.Interface, error) {
+func (w *watchedLists) watch(ctx context.Context, list client.ObjectList, wanted client.ListOptions, version string) (watch.Interface, error) {
 	wanted.Raw = &metav1.ListOptions{ResourceVersion: version, AllowWatchBookmarks: true}
-	return w.Watch(w.ctx, list, &wanted)
+	return w.Watch(ctx, list, &wanted)
 }
 
 // follow keeps a list up to date. API servers end each watch after some minutes; it is then restarted. If that fails, the list is
 // requested again when it is needed.
 func (w *watchedLists) follow(held *watchedList, watched watch.Interface, list client.ObjectList, wanted client.ListOptions) {
 	for {
+		unused := context.AfterFunc(held.ctx, watched.Stop)
 		isIntact := false // a watch that ends without an event is not restarted, to avoid an endless loop of requests
 		for event := range watched.ResultChan() {
 			if isIntact = held.apply(event); !isIntact {
@@ -162,8 +189,9 @@ func (w *watchedLists) follow(held *watchedList, watched watch.Interface, list c
 				w.signal()
 			}
 		}
+		unused()
 		watched.Stop()
-		if w.ctx.Err() != nil {
+		if held.ctx.Err() != nil {
 			return
 		}
 		held.mu.Lock()
@@ -171,7 +199,7 @@ func (w *watchedLists) follow(held *watchedList, watched watch.Interface, list c
 		held.mu.Unlock()
 		if isIntact {
 			var err error
-			if watched, err = w.watch(list, wanted, version); err == nil {
+			if watched, err = w.watch(held.ctx, list, wanted, version); err == nil {
 				continue
 			}
 		}

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -240,6 +241,58 @@ func TestPartsOfAListAreNotKept(t *testing.T) {
 	}
 	if w.lists != 2 || len(w.watches) > 0 {
 		t.Errorf("%d lists, %d watches", w.lists, len(w.watches))
+	}
+}
+
+// Lists that no reading uses any more end with their watches; the others stay.
+func TestUnusedListsEnd(t *testing.T) {
+	t.Parallel()
+	w := newWatchStage(t, podOf("a", nil, true))
+	lists := w.live.lists.(*watchedLists)
+	read := func(selector string) {
+		for _, option := range []client.ListOption{client.MatchingLabels{"istio": selector}, client.InNamespace("demo")} {
+			if err := lists.List(t.Context(), &corev1.PodList{}, option); err != nil {
+				t.Fatal(err)
+			}
+		}
+		lists.endReading()
+	}
+	const more = 5
+	for i := range unusedReadings + more {
+		read(fmt.Sprint("x", i))
+	}
+	if want := unusedReadings + 1; len(lists.held) != want || w.lists != unusedReadings+more+1 {
+		t.Errorf("%d lists are kept after %d requests, want %d", len(lists.held), w.lists, want)
+	}
+	for _, ended := range append(w.watches[:1:1], w.watches[2:more+1]...) { // the second is that of the namespace
+		for range ended.ResultChan() {
+			t.Error("an event")
+		}
+	}
+	if w.watches[1].IsStopped() {
+		t.Error("the watch of a list that is used has ended")
+	}
+}
+
+// A stream of readings keeps no list of a gateway selector that no Service has any more.
+func TestReadingsEndUnusedLists(t *testing.T) {
+	t.Parallel()
+	s := shop(t, ingressGateway()...)
+	kept, _ := s.watching(t.Context())
+	for i := range 2 * unusedReadings {
+		s.annotate("app", "outrigger.dev/expose=true", "outrigger.dev/hosts=a.example.com", fmt.Sprintf("outrigger.dev/gateway-selector=istio=x%d", i))
+		if _, err := kept.status(t.Context(), false); err != nil {
+			t.Fatal(err)
+		}
+	}
+	found := 0
+	for key := range kept.lists.(*watchedLists).held {
+		if strings.HasPrefix(key.selector, "istio=x") {
+			found++
+		}
+	}
+	if found == 0 || found > unusedReadings+1 {
+		t.Errorf("%d lists of gateway selectors are kept", found)
 	}
 }
 
