@@ -75,6 +75,7 @@ func (f *dashboardFlags) run(command *cobra.Command, from *clusterFlags) error {
 	}
 	ctx, stop := context.WithCancel(command.Context())
 	defer stop()
+	from.requestTimeout = requestTimeout
 	l, err := from.connect(ctx, command.ErrOrStderr())
 	if err != nil {
 		return err
@@ -102,7 +103,10 @@ func (f *dashboardFlags) run(command *cobra.Command, from *clusterFlags) error {
 	updates := &dashboardUpdates{server: server, first: first}
 	l.parts = &parts{each: updates.part}
 	go func() {
-		stream := statusStream{read: data.status, changed: changed}
+		stream := statusStream{changed: changed, read: func(ctx context.Context) (diagnose.StatusReport, error) {
+			updates.began = l.now()
+			return data.status(ctx)
+		}}
 		if err := stream.run(ctx, updates.whole); err != nil {
 			ended <- err
 		}
@@ -132,6 +136,7 @@ const firstPage = 500 * time.Millisecond
 type dashboardUpdates struct {
 	server *dashboard.Server
 	isRead bool
+	began  time.Time     // of the last reading
 	first  chan struct{} // closed after the first reading
 }
 
@@ -147,9 +152,10 @@ func (u *dashboardUpdates) whole(report diagnose.StatusReport, err error) error 
 		return err
 	}
 	if err != nil {
-		err = withoutAttempt(err)
+		u.server.Fail(u.began, withoutAttempt(err))
+		return nil
 	}
-	u.server.Update(&report, err)
+	u.server.Update(&report, nil)
 	if !u.isRead {
 		u.isRead = true
 		close(u.first)

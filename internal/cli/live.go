@@ -50,6 +50,7 @@ type live struct {
 type clusterFlags struct {
 	kube               kubeFlags
 	system, configFile string
+	requestTimeout     time.Duration // of each request that is not a watch; zero for none
 }
 
 const defaultSystemNamespace = "outrigger-system"
@@ -70,7 +71,12 @@ func (f *clusterFlags) connect(ctx context.Context, notes io.Writer) (*live, err
 	if err := errors.Join(checkNamespaceName("-n ", f.kube.namespace()), checkNamespaceName("--system-namespace ", f.system)); err != nil {
 		return nil, err
 	}
-	cluster, namespace, err := f.kube.connect(func(config *rest.Config) { config.WarningHandlerWithContext = warningsTo{notes} })
+	cluster, namespace, err := f.kube.connect(func(config *rest.Config) {
+		config.WarningHandlerWithContext = warningsTo{notes}
+		if f.requestTimeout > 0 {
+			limitRequests(config, f.requestTimeout)
+		}
+	})
 	if err != nil {
 		return nil, err
 	}

@@ -125,20 +125,29 @@ func New(options Options) (*Server, error) {
 	s.readings.init()
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /{$}", s.overview)
-	mux.HandleFunc("GET /services/{namespace}/{name}", s.service)
+	mux.HandleFunc("GET /services/{namespace}/{name}", limited(s.service))
 	mux.HandleFunc("GET /injection", s.injection)
 	mux.HandleFunc("GET /injection/{namespace}/{kind}/{name}", s.explain)
-	mux.HandleFunc("GET /changes/{id}", s.changePage)
+	mux.HandleFunc("GET /changes/{id}", limited(s.changePage))
 	mux.HandleFunc("GET /", s.unknown)
 	s.readable = mux
 	all := http.NewServeMux()
 	all.Handle("GET /", s.readable)
 	all.HandleFunc("GET /events", s.events)
-	all.HandleFunc("GET /actions/{namespace}/{name}/{verb}", s.actionForm) // not live, so that no update replaces the user's input
-	all.HandleFunc("POST /actions/{namespace}/{name}/{verb}", s.previewAction)
+	all.HandleFunc("GET /actions/{namespace}/{name}/{verb}", limited(s.actionForm)) // not live, so that no update replaces the user's input
+	all.HandleFunc("POST /actions/{namespace}/{name}/{verb}", limited(s.previewAction))
 	all.HandleFunc("POST /changes/{id}", s.confirmChange)
 	s.handler = all
 	return s, nil
+}
+
+// limited limits how long a page waits for the cluster.
+func limited(page http.HandlerFunc) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		ctx, cancel := context.WithTimeout(r.Context(), readTimeout)
+		defer cancel()
+		page(w, r.WithContext(ctx))
+	}
 }
 
 // ServeHTTP answers a request, after the checks of security.go.

@@ -22,7 +22,7 @@ import (
 type reading struct {
 	report  *diagnose.StatusReport // nil before the first
 	failure string                 // empty if the last attempt succeeded
-	since   time.Time              // when the first of the failed attempts was made
+	since   time.Time              // when the first of the failed attempts began
 }
 
 // readings keeps the last reading, and wakes the open pages when there is a newer one.
@@ -47,19 +47,28 @@ func (r *readings) changed() <-chan struct{} {
 	return r.next
 }
 
-// Update sets what the pages show. After an error, they keep the last report and show since when the cluster has been unavailable.
-func (s *Server) Update(report *diagnose.StatusReport, err error) {
+// Fail is Update for an attempt that failed, and that began at this time.
+func (s *Server) Fail(began time.Time, err error) {
 	r := &s.readings
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	switch {
-	case err == nil:
-		r.last = reading{report: report}
-	case r.last.failure == "":
-		r.last.failure, r.last.since = err.Error(), s.Now()
-	default:
-		r.last.failure = err.Error()
+	if r.last.failure == "" {
+		r.last.since = began
 	}
+	r.last.failure = err.Error()
+	r.wake()
+}
+
+// Update sets what the pages show. After an error, they keep the last report and show since when the cluster has been unavailable.
+func (s *Server) Update(report *diagnose.StatusReport, err error) {
+	if err != nil {
+		s.Fail(s.Now(), err)
+		return
+	}
+	r := &s.readings
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.last = reading{report: report}
 	r.wake()
 }
 

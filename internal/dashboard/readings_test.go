@@ -9,6 +9,7 @@ import (
 	"errors"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"strings"
 	"testing"
 	"time"
@@ -113,6 +114,30 @@ func TestEventsOfAnInvalidPage(t *testing.T) {
 		if w := s.do(s.request(http.MethodGet, "/events?page="+page, nil)); w.Code != http.StatusBadRequest {
 			t.Errorf("%q: %d", page, w.Code)
 		}
+	}
+}
+
+// The outage begins with the first attempt that fails, not when the API server has finally not answered.
+func TestAnOutageBeginsWithTheFirstFailedAttempt(t *testing.T) {
+	t.Parallel()
+	s := newStage(t).open()
+	s.Update(reportOf(), nil)
+	s.Fail(noon.Add(time.Minute), errors.New("no response"))
+	s.Fail(noon.Add(2*time.Minute), errors.New("no response"))
+	s.has(s.page("/", http.StatusOK), "The cluster has been unavailable since 2026-01-02 12:01:00 UTC")
+}
+
+// Every read and write for a page has a deadline, so that a page is answered while the API server is not.
+func TestPagesHaveADeadline(t *testing.T) {
+	t.Parallel()
+	s := opened(t)
+	path := s.previewed(diagnose.ActionPromote, url.Values{"version": {"v2"}})
+	s.act(path, nil)
+	s.page(path, http.StatusOK)
+	s.page("/services/demo/web", http.StatusOK)
+	s.page("/actions/demo/web/promote", http.StatusOK)
+	if s.unlimited > 0 {
+		t.Errorf("%d calls had no deadline", s.unlimited)
 	}
 }
 

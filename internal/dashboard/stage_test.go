@@ -36,6 +36,7 @@ type stage struct {
 	failure   error    // of all reads
 	denied    string   // why there are no actions
 	acted     int      // how often an action was passed on
+	unlimited int      // how many calls had no deadline
 	during    func()   // is called in each write that is not a dry run
 	refused   error    // of all writes
 	refusing  string   // the Service whose writes are refused; empty for all
@@ -83,13 +84,15 @@ func (s *stage) Explain(context.Context, string, string, string) (*Explanation, 
 }
 
 // Denied implements Actions.
-func (s *stage) Denied(context.Context, string, string) (string, error) {
+func (s *stage) Denied(ctx context.Context, _, _ string) (string, error) {
+	s.limits(ctx)
 	s.acted++
 	return s.denied, s.failure
 }
 
 // Facts implements Actions.
-func (s *stage) Facts(_ context.Context, namespace, name string) (diagnose.ActionFacts, []string, error) {
+func (s *stage) Facts(ctx context.Context, namespace, name string) (diagnose.ActionFacts, []string, error) {
+	s.limits(ctx)
 	if _, err := s.Service(s.t.Context(), namespace, name); err != nil {
 		return diagnose.ActionFacts{}, nil, err
 	}
@@ -102,6 +105,7 @@ func (s *stage) Facts(_ context.Context, namespace, name string) (diagnose.Actio
 
 // Write implements Actions.
 func (s *stage) Write(ctx context.Context, service diagnose.Forecast, isDryRun bool) error {
+	s.limits(ctx)
 	line := service.Command
 	if s.during != nil && !isDryRun {
 		s.during()
@@ -120,7 +124,16 @@ func (s *stage) Write(ctx context.Context, service diagnose.Forecast, isDryRun b
 }
 
 // Pending implements Actions.
-func (s *stage) Pending(context.Context, diagnose.Change) (string, error) { return "", s.failure }
+func (s *stage) Pending(ctx context.Context, _ diagnose.Change) (string, error) {
+	s.limits(ctx)
+	return "", s.failure
+}
+
+func (s *stage) limits(ctx context.Context) {
+	if _, has := ctx.Deadline(); !has {
+		s.unlimited++
+	}
+}
 
 // routed returns a Service with a route to v1, and ready pods of v1 and v2.
 func routed(namespace, name string) routing.Observed {
