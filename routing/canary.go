@@ -244,7 +244,7 @@ func (s defaultDecision) endCanary(end canaryEnd) (defaultDecision, []finding) {
 	switch {
 	case isDecision && (state == CanaryAborted || why != ""):
 		c.Superseded = nil
-	case !isDecision && (s.Intent.Canary != nil || c.Idle == s.choiceText()): // weights that had no effect
+	case !isDecision && (s.Intent.Canary != nil || c.Idle == s.choiceText() && !s.hasDecidedAnew(c)): // weights that had no effect
 		for _, hash := range s.choiceHashes(c) {
 			if !slices.Contains(c.Superseded, hash) {
 				c.Superseded = append(slices.Clone(c.Superseded), hash)

@@ -100,6 +100,16 @@ func TestDecisionWithTheEndAppliesIdleWeights(t *testing.T) {
 	c.annotate("canary-", c.decidedAt())
 	c.settle()
 	c.isCanary("none", "v1=10 v2=90")
+
+	c = canaryOf(t, "weights=v1=10,v2=90")
+	c.settle()
+	c.annotate("canary=v2") // supersedes the weights
+	c.settle()
+	c.isCanary("v2 progressing 1/3 25%", "v1=75 v2=25")
+	c.advance(time.Second)
+	c.annotate("canary-", c.decidedAt()) // outrigger shift to the same weights
+	c.settle()
+	c.isCanary("none", "v1=10 v2=90")
 }
 
 // A decided-at of the future that was taken into account is not another decision when a tool restores it, also not after a later decision.
