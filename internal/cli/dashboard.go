@@ -122,8 +122,7 @@ func (f *dashboardFlags) run(command *cobra.Command, from *clusterFlags) error {
 	case <-first:
 	case <-time.After(firstPage):
 	}
-	d := launcher{server: server, address: options.Address, noBrowser: f.noBrowser, in: command.InOrStdin(), out: command.OutOrStdout()}
-	say(d.out, "Dashboard for %s: http://%s", scope, options.Address)
+	d := launcher{server: server, scope: scope, address: options.Address, noBrowser: f.noBrowser, in: command.InOrStdin(), out: command.OutOrStdout()}
 	err = d.run(ctx, ended)
 	stop() // ends the live updates
 	return err
@@ -171,6 +170,7 @@ func say(out io.Writer, format string, args ...any) {
 // single-use token: other users of the machine could read a link that is an argument of the browser.
 type launcher struct {
 	server    *dashboard.Server
+	scope     string // what the pages show
 	address   string
 	noBrowser bool
 	in        io.Reader
@@ -184,6 +184,7 @@ func (l launcher) run(ctx context.Context, ended <-chan error) error {
 		return fmt.Errorf("create a directory for the file that opens the dashboard: %w", err)
 	}
 	defer func() { _ = os.RemoveAll(folder) }() // a token in it is useless once the server has stopped
+	say(l.out, "Dashboard for %s: http://%s", l.scope, l.address)
 	lines := make(chan struct{})
 	go func() {
 		for scanner := bufio.NewScanner(l.in); scanner.Scan(); {

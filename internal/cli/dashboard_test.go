@@ -230,6 +230,16 @@ func TestTheDoorOfTheDashboard(t *testing.T) {
 	waitUntilGone(t, filepath.Dir(file))
 }
 
+// Without a directory for the file that opens it, the dashboard does not claim to run.
+func TestTheDashboardNeedsATemporaryDirectory(t *testing.T) {
+	t.Setenv("TMPDIR", filepath.Join(t.TempDir(), "none"))
+	var out strings.Builder
+	err := launcher{address: "127.0.0.1:4000", noBrowser: true, in: strings.NewReader(""), out: &out}.run(t.Context(), nil)
+	if err == nil || !strings.Contains(err.Error(), "create a directory for the file that opens the dashboard") || out.Len() > 0 {
+		t.Errorf("%v, printed %q", err, &out)
+	}
+}
+
 // waitUntilGone waits until a file does not exist.
 func waitUntilGone(t *testing.T, name string) {
 	t.Helper()
