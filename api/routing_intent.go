@@ -363,9 +363,9 @@ func (r *reading) strangersOn(ref ObjectRef, annotations map[string]string) {
 
 func labelCommand(ref ObjectRef, key, value string) string {
 	if ref.Namespace == "" {
-		return fmt.Sprintf("kubectl label %s %s %s=%s", strings.ToLower(ref.Kind), ref.Name, key, value)
+		return fmt.Sprintf("kubectl label %s %s %s", strings.ToLower(ref.Kind), ref.Name, ShellWord(key+"="+value))
 	}
-	return fmt.Sprintf("kubectl label %s -n %s %s %s=%s", strings.ToLower(ref.Kind), ref.Namespace, ref.Name, key, value)
+	return fmt.Sprintf("kubectl label %s -n %s %s %s", strings.ToLower(ref.Kind), ref.Namespace, ref.Name, ShellWord(key+"="+value))
 }
 
 func (r *reading) nearest(key string) string {

@@ -62,7 +62,11 @@ func AffectedService(name string) string { return " Affected Service: " + name +
 
 // annotate returns the command that writes annotations of the Service.
 func (s *facts) annotate(pairs ...string) string {
-	return fmt.Sprintf("kubectl annotate service -n %s %s %s --overwrite", s.Service.Namespace, s.Service.Name, strings.Join(pairs, " "))
+	var words []string
+	for _, pair := range pairs {
+		words = append(words, api.ShellWord(pair))
+	}
+	return fmt.Sprintf("kubectl annotate service -n %s %s %s --overwrite", s.Service.Namespace, s.Service.Name, strings.Join(words, " "))
 }
 
 // disableRoutes returns the command that removes Outrigger's routes of the Service.

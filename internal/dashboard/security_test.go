@@ -4,6 +4,7 @@ package dashboard
 
 import (
 	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"strings"
 	"testing"
@@ -67,6 +68,33 @@ func TestSecurityMatrix(t *testing.T) {
 				t.Errorf("POST: %d, want %d; %d actions", w.Code, c.status, s.acted)
 			}
 		})
+	}
+}
+
+// Browsers leave out port 80, which is HTTP's own, in Host and Origin.
+func TestPort80(t *testing.T) {
+	t.Parallel()
+	for listens, hosts := range map[string]map[string]bool{
+		"127.0.0.1:80":   {"127.0.0.1": true, "127.0.0.1:80": true, "localhost": false, "127.0.0.1:8080": false, "": false},
+		"127.0.0.1:8080": {"127.0.0.1": false, "127.0.0.1:8080": true},
+		"[::1]:80":       {"[::1]": true, "[::1]:80": true},
+	} {
+		s := newStage(t, func(o *Options) { o.Address = listens })
+		for host, want := range hosts {
+			r := s.request(http.MethodGet, "/", nil)
+			r.Host = host
+			if got := s.do(r).Code != http.StatusMisdirectedRequest; got != want {
+				t.Errorf("%s, Host %q: %t", listens, host, got)
+			}
+		}
+	}
+	s := newStage(t, func(o *Options) { o.Address = "127.0.0.1:80" })
+	for origin, want := range map[string]bool{"http://127.0.0.1": true, "http://127.0.0.1:4000": false, "http://localhost": false} {
+		r := s.request(http.MethodPost, "/changes/x", url.Values{"form-token": {"token"}})
+		r.Header.Set("Origin", origin)
+		if why := s.checkForm(httptest.NewRecorder(), r, session{formToken: "token"}); (why == nil) != want {
+			t.Errorf("Origin %s: %v", origin, why)
+		}
 	}
 }
 

@@ -4,7 +4,12 @@ package diagnose
 
 import (
 	"regexp"
+	"slices"
 	"strings"
+	"unicode"
+	"unicode/utf8"
+
+	"outrigger.dev/outrigger/api"
 )
 
 // ClusterFlag is a flag of kubectl that selects the cluster or the user, such as --context=prod.
@@ -22,51 +27,89 @@ var flagNames = map[string]map[string]string{
 	"istioctl": {"kubeconfig": "kubeconfig", "context": "context", "as": "as", "as-group": "as-group"},
 }
 
-// Complete adds the flags to each program of a command line, quoted for a shell.
+// Complete adds the flags to each program of a command line, quoted for a shell. It returns a command unchanged if its quotes are not closed.
 func (f ClusterFlags) Complete(command string) string {
-	if len(f) == 0 {
+	words, closed := shellWords(command)
+	if len(f) == 0 || !closed {
 		return command
 	}
-	parts := strings.Split(command, " | ")
-	for i, part := range parts {
-		parts[i] = f.completed(part)
+	var out []string
+	for len(words) > 0 {
+		end := slices.Index(words, "|")
+		if end < 0 {
+			return strings.Join(append(out, f.completed(words)...), " ")
+		}
+		out = append(append(out, f.completed(words[:end])...), "|")
+		words = words[end+1:]
 	}
-	return strings.Join(parts, " | ")
+	return strings.Join(out, " ")
 }
 
-func (f ClusterFlags) completed(command string) string {
-	program, _, _ := strings.Cut(command, " ")
-	if !programs.MatchString(program) {
-		return command
+// completed adds the flags to the words of one program.
+func (f ClusterFlags) completed(words []string) []string {
+	if len(words) == 0 || !programs.MatchString(words[0]) {
+		return words
 	}
+	out := slices.Clone(words)
 	for _, flag := range f {
 		name := flag.Name
-		if names, differs := flagNames[program]; differs {
+		if names, differs := flagNames[words[0]]; differs {
 			name = names[flag.Name]
 		}
-		if word := shellWord("--" + name + "=" + flag.Value); name != "" && !strings.Contains(command+" ", " "+word+" ") {
-			command += " " + word
+		if word := api.ShellWord("--" + name + "=" + flag.Value); name != "" && !slices.Contains(out, word) {
+			out = append(out, word)
 		}
 	}
-	return command
+	return out
 }
 
-// CompleteIn adds the flags to each command in a text.
-func (f ClusterFlags) CompleteIn(text string) string {
-	if len(f) == 0 {
-		return text
-	}
-	var out strings.Builder
-	for {
-		begin, end := nextCommand(text)
-		if begin < 0 {
-			out.WriteString(text)
-			return out.String()
+// shellWords splits a command line into words at the spaces outside quotes. The words keep their quotes. It returns false if a quote is not
+// closed.
+func shellWords(command string) (words []string, closed bool) {
+	var quote byte
+	begin := 0
+	add := func(end int) {
+		if end > begin {
+			words = append(words, command[begin:end])
 		}
-		out.WriteString(text[:begin] + f.Complete(text[begin:end]))
-		text = text[end:]
+		begin = end + 1
 	}
+	for i := 0; i < len(command); i++ {
+		switch c := command[i]; {
+		case quote == 0 && c == ' ':
+			add(i)
+		case c == '\\' && quote != '\'':
+			i++
+		case quote == 0 && (c == '\'' || c == '"'):
+			quote = c
+		case c == quote:
+			quote = 0
+		}
+	}
+	add(len(command))
+	return words, quote == 0
 }
+
+// IsSimpleCommand reports whether a shell runs nothing but the programs at the beginning and after " | ", with the words as they are: outside
+// single quotes, the command has no characters with another meaning for a shell, and nowhere does it have hidden characters or line breaks.
+func IsSimpleCommand(command string) bool {
+	words, closed := shellWords(command)
+	if !closed || !utf8.ValidString(command) || strings.ContainsFunc(command, func(r rune) bool {
+		return unicode.IsControl(r) || unicode.In(r, unicode.Cf, unicode.Zl, unicode.Zp)
+	}) {
+		return false
+	}
+	for _, word := range words {
+		bare := quotedText.ReplaceAllString(strings.ReplaceAll(word, `\'`, ""), "")
+		if word != "|" && strings.ContainsAny(bare, "'\"\\`$&;|<>()#!") {
+			return false
+		}
+	}
+	return len(words) > 0
+}
+
+// quotedText matches a text in single quotes.
+var quotedText = regexp.MustCompile(`'[^']*'`)
 
 // TextPart is a piece of a text: a command, or what is around it.
 type TextPart struct {
@@ -75,6 +118,8 @@ type TextPart struct {
 }
 
 // SplitCommands splits a text into the commands that it contains and the rest, without the backquotes and the period that end a command.
+// Every word of the text must be Outrigger's own, except names and values that api.ShellWord or %q quotes: other texts, such as errors and
+// values of annotations, can contain what looks like a command. A text in double quotes contains none.
 func SplitCommands(text string) []TextPart {
 	var out []TextPart
 	add := func(text string, isCommand bool) {
@@ -108,7 +153,7 @@ var (
 
 // nextCommand returns where the first command of a text begins and ends, or -1 if there is none.
 func nextCommand(text string) (begin, end int) {
-	found := commandBegin.FindStringSubmatchIndex(text)
+	found := commandBegin.FindStringSubmatchIndex(withoutQuoted(text))
 	if found == nil {
 		return -1, -1
 	}
@@ -133,4 +178,22 @@ func nextCommand(text string) (begin, end int) {
 		}
 	}
 	return begin, end
+}
+
+// withoutQuoted replaces what is in double quotes, as %q writes them, with as many underscores. A quote that is not closed ends with the text.
+func withoutQuoted(text string) string {
+	out := []byte(text)
+	isQuoted := false
+	for i := 0; i < len(out); i++ {
+		switch {
+		case out[i] == '"':
+			isQuoted = !isQuoted
+		case isQuoted && out[i] == '\\' && i+1 < len(out):
+			out[i], out[i+1] = '_', '_'
+			i++
+		case isQuoted:
+			out[i] = '_'
+		}
+	}
+	return string(out)
 }

@@ -49,6 +49,9 @@ func TestTextsAreSplitIntoCommands(t *testing.T) {
 		"To recreate it: kubectl get pod web -n demo -o yaml | kubectl replace --force -f -": {
 			text("To recreate it: "), command("kubectl get pod web -n demo -o yaml | kubectl replace --force -f -"),
 		},
+		`It is "x: kubectl delete ns a \"b: kubectl delete ns b" now; see kubectl get ns.`: {
+			text(`It is "x: kubectl delete ns a \"b: kubectl delete ns b" now; see `), command("kubectl get ns"),
+		},
 		"Fix what denies its new pods first; outrigger explain names it.": {text("Fix what denies its new pods first; outrigger explain names it.")},
 		"This dashboard shows only namespace a. For namespace b: outrigger dashboard -n b": {
 			text("This dashboard shows only namespace a. For namespace b: "), command("outrigger dashboard -n b"),
@@ -64,21 +67,53 @@ func TestCommandsGetTheFlagsOfTheCluster(t *testing.T) {
 	t.Parallel()
 	flags := ClusterFlags{{"context", "my cluster"}, {"kubeconfig", "/home/me/it's"}, {"user", "me"}}
 	const ours = ` '--context=my cluster' '--kubeconfig=/home/me/it'\''s' --user=me`
-	for text, want := range map[string]string{
-		"Correct or remove it.": "Correct or remove it.",
-		"Example: kubectl label namespace demo a=b --overwrite. Then: outrigger status -n demo": "Example: kubectl label namespace demo a=b --overwrite" + ours + ". Then: outrigger status -n demo" + ours,
-		"It stays. `outrigger status` lists it.":                                                "It stays. `outrigger status" + ours + "` lists it.",
-		"kubectl get pod web -n demo -o yaml | kubectl replace --force -f -":                    "kubectl get pod web -n demo -o yaml" + ours + " | kubectl replace --force -f -" + ours,
-		"Install it: helm install outrigger charts/outrigger":                                   `Install it: helm install outrigger charts/outrigger '--kube-context=my cluster' '--kubeconfig=/home/me/it'\''s'`,
-		"istioctl proxy-status":               `istioctl proxy-status '--context=my cluster' '--kubeconfig=/home/me/it'\''s'`,
-		"kubectl get pods -n demo | grep web": "kubectl get pods -n demo" + ours + " | grep web",
-		"The decision was made with outrigger shift; outrigger explain names it.": "The decision was made with outrigger shift; outrigger explain names it.",
+	for command, want := range map[string]string{
+		"kubectl label namespace demo a=b --overwrite":                       "kubectl label namespace demo a=b --overwrite" + ours,
+		"kubectl get pod web -n demo -o yaml | kubectl replace --force -f -": "kubectl get pod web -n demo -o yaml" + ours + " | kubectl replace --force -f -" + ours,
+		"helm install outrigger charts/outrigger":                            `helm install outrigger charts/outrigger '--kube-context=my cluster' '--kubeconfig=/home/me/it'\''s'`,
+		"istioctl proxy-status":                                              `istioctl proxy-status '--context=my cluster' '--kubeconfig=/home/me/it'\''s'`,
+		"kubectl get pods -n demo | grep web":                                "kubectl get pods -n demo" + ours + " | grep web",
+		// In quotes, neither a pipe nor a flag is one.
+		"kubectl annotate service web 'outrigger.dev/match=a | kubectl b'": "kubectl annotate service web 'outrigger.dev/match=a | kubectl b'" + ours,
+		"kubectl annotate service web 'outrigger.dev/match=a --user=me b'": "kubectl annotate service web 'outrigger.dev/match=a --user=me b'" + ours,
+		`kubectl annotate service web 'a=it'\''s | kubectl b' --overwrite`: `kubectl annotate service web 'a=it'\''s | kubectl b' --overwrite` + ours,
+		"kubectl get pods --user=me":                                       `kubectl get pods --user=me '--context=my cluster' '--kubeconfig=/home/me/it'\''s'`,
+		"kubectl get pods 'not closed":                                     "kubectl get pods 'not closed",
 	} {
-		if got := flags.CompleteIn(text); got != want {
-			t.Errorf("%s\n got %s\nwant %s", text, got, want)
+		if got := flags.Complete(command); got != want {
+			t.Errorf("%s\n got %s\nwant %s", command, got, want)
 		}
-		if got := (ClusterFlags{}).CompleteIn(text); got != text {
+		if got := (ClusterFlags{}).Complete(command); got != command {
 			t.Errorf("without flags: %s", got)
+		}
+	}
+}
+
+func TestSimpleCommands(t *testing.T) {
+	t.Parallel()
+	for command, want := range map[string]bool{
+		"kubectl get pods -n demo":               true,
+		"kubectl get pod web | kubectl apply":    true,
+		`kubectl annotate s web 'a=it'\''s; $x'`: true,
+		"":                                       false,
+		"kubectl get pods; id":                   false,
+		"kubectl get pods & id":                  false,
+		"kubectl get pods|sh":                    false,
+		"kubectl get pods > file":                false,
+		"kubectl get `id`":                       false,
+		"kubectl get $(id)":                      false,
+		`kubectl get "$(id)"`:                    false,
+		`kubectl get \$x`:                        false,
+		"kubectl get 'a\nb'":                     false,
+		"kubectl get 'a\u202eb'":                 false,
+		"kubectl get 'a\u2028b'":                 false,
+		"kubectl get 'a\x80b'":                   false,
+		"kubectl get 'a":                         false,
+		"kubectl get pods\ncurl evil":            false,
+		"kubectl get pods #'comment":             false,
+	} {
+		if got := IsSimpleCommand(command); got != want {
+			t.Errorf("%q: %t", command, got)
 		}
 	}
 }

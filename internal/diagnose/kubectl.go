@@ -9,6 +9,8 @@ import (
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
+
+	"outrigger.dev/outrigger/api"
 )
 
 // AnnotateCommand returns the kubectl command that writes the annotations. It can be pasted into a shell.
@@ -23,17 +25,8 @@ func KubectlArguments(values map[string]string) []string {
 		if values[key] == "" {
 			out = append(out, key+"-")
 		} else {
-			out = append(out, shellWord(key+"="+values[key]))
+			out = append(out, api.ShellWord(key+"="+values[key]))
 		}
 	}
 	return out
-}
-
-// shellWord returns text as one word of a shell: unchanged where the shell takes it literally, and otherwise in quotes.
-func shellWord(text string) string {
-	const literal = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789@%+=:,./_-"
-	if text != "" && strings.Trim(text, literal) == "" {
-		return text
-	}
-	return "'" + strings.ReplaceAll(text, "'", `'\''`) + "'"
 }

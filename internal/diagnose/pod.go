@@ -264,7 +264,7 @@ func (s *PodFacts) adviceUnknown() string {
 	case s.Blind:
 		return "Unknown, because you have no permission to read the webhook objects. docs/understand/security.md lists the permissions that show it."
 	case s.Unknown != "":
-		return "Unknown, because Outrigger's decision is not known: " + s.Unknown + "."
+		return fmt.Sprintf("Unknown, because Outrigger's decision is not known: %q.", s.Unknown)
 	case s.Matching(Outrigger) != nil && s.Answer() == UnknownAnswer:
 		return "Nothing, if Outrigger answers. That was not checked: kubectl get pods -A -l app.kubernetes.io/name=outrigger"
 	}

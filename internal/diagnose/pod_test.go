@@ -49,7 +49,7 @@ func TestStoryTellsTheOutcomeAndWhatToChange(t *testing.T) {
 		{"a condition fails", PodFacts{Entries: []Entry{by(not, func(e *Entry) { e.broken = true })}, Report: injected}, "refused before a webhook is called", "Fix the matchConditions of namespace.sidecar-injector.example"},
 		{"denied", PodFacts{Entries: []Entry{asked}, Endpoints: ready, Report: inject.Report{Result: inject.Denied, Reason: api.InjectUnknownTemplate}}, "new pods are refused", "Name templates of Istio's configuration"},
 		{"opted out", PodFacts{Entries: []Entry{asked}, Endpoints: ready, Report: inject.Report{Result: inject.Skipped, Reason: api.InjectOptedOut}}, "not injected into new pods", "Remove sidecar.istio.io/inject from"},
-		{"the configuration is not known", PodFacts{Entries: []Entry{asked}, Endpoints: ready, Unknown: "no Istio configuration"}, "unknown", "Unknown, because Outrigger's decision is not known: no Istio configuration."},
+		{"the configuration is not known", PodFacts{Entries: []Entry{asked}, Endpoints: ready, Unknown: "no Istio configuration"}, "unknown", "Unknown, because Outrigger's decision is not known: \"no Istio configuration\"."},
 		{"a misspelt label", PodFacts{Entries: []Entry{not}, Report: injected, Namespace: namespaceOf(api.LabelInjection, "enable")}, "no webhook matches", "istio-injection=enabled --overwrite"},
 		{"pods older than the label", PodFacts{Entries: []Entry{asked}, Endpoints: ready, Report: injected, Pods: make([]corev1.Pod, 1), Owned: true, Owner: routing.WorkloadRef{Kind: "Deployment", Name: "web"}}, "injected into new pods", "kubectl rollout restart deployment/web -n shop"},
 	} {

@@ -214,7 +214,7 @@ func (r Request) Command(namespace string) string {
 	}
 	words = append(words, "-n", namespace)
 	for i, word := range words {
-		words[i] = shellWord(word)
+		words[i] = api.ShellWord(word)
 	}
 	return strings.Join(words, " ")
 }
