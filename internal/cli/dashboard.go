@@ -12,10 +12,12 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"runtime"
 	"runtime/debug"
 	"strconv"
+	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -73,7 +75,7 @@ func (f *dashboardFlags) run(command *cobra.Command, from *clusterFlags) error {
 	if os.Getenv("GOMEMLIMIT") == "" {
 		debug.SetMemoryLimit(memoryLimit)
 	}
-	ctx, stop := context.WithCancel(command.Context())
+	ctx, stop := untilInterrupted(command.Context())
 	defer stop()
 	from.requestTimeout = requestTimeout
 	l, err := from.connect(ctx, command.ErrOrStderr())
@@ -126,6 +128,14 @@ func (f *dashboardFlags) run(command *cobra.Command, from *clusterFlags) error {
 	err = d.run(ctx, ended)
 	stop() // ends the live updates
 	return err
+}
+
+// untilInterrupted returns a context that ends when the user interrupts the command or closes its terminal, or the system stops it. A second
+// signal ends the process at once.
+func untilInterrupted(ctx context.Context) (context.Context, context.CancelFunc) {
+	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
+	context.AfterFunc(ctx, stop)
+	return ctx, stop
 }
 
 // firstPage is how long the dashboard waits for a complete reading before it opens and shows what has been read so far.
@@ -263,7 +273,8 @@ func openBrowser(ctx context.Context, file string) error {
 	case "windows":
 		name, args = "rundll32", []string{"url.dll,FileProtocolHandler", file}
 	}
-	program := exec.CommandContext(ctx, name, args...) //nolint:gosec // the file is the one of write
+	program := exec.CommandContext(context.WithoutCancel(ctx), name, args...) //nolint:gosec // the file is the one of write
+	program.SysProcAttr = ownProcessGroup()                                   // the browser outlives the dashboard, also if it is interrupted in a terminal
 	if err := program.Start(); err != nil {
 		return err
 	}
