@@ -106,8 +106,8 @@ func TestPromoteTakesTheWeightsAway(t *testing.T) {
 	}
 	s.printed("service/app: v1=90 v2=10 -> v2=100\n", "removes outrigger.dev/weights (was v1=90,v2=10)\n", "service/app-internal: v1=100 -> v2=100\n",
 		"outrigger.dev/default-version=v2 outrigger.dev/weights- --overwrite", "service/app-internal annotated\n")
-	for _, name := range []string{"app", "app-internal"} {
-		if diff := cmp.Diff(map[string]string{"outrigger.dev/decided-at": "2026-01-02T12:00:00Z", "outrigger.dev/default-version": "v2"}, s.annotations(name)); diff != "" {
+	for name, decidedAt := range map[string]string{"app": "2026-01-02T12:00:01Z", "app-internal": "2026-01-02T12:00:00Z"} {
+		if diff := cmp.Diff(map[string]string{"outrigger.dev/decided-at": decidedAt, "outrigger.dev/default-version": "v2"}, s.annotations(name)); diff != "" {
 			t.Errorf("%s, -want +got:\n%s", name, diff)
 		}
 	}

@@ -49,7 +49,7 @@ service/app: v2=100 -> v1=90 v2=10
 	if !strings.HasPrefix(s.out.String(), want) {
 		t.Errorf("printed:\n%s", s.out.String())
 	}
-	s.printed("outrigger.dev/decided-at=2026-01-02T12:00:00Z outrigger.dev/default-version=v1 outrigger.dev/weights=v1=90,v2=10 --overwrite", "service/app annotated\n")
+	s.printed("outrigger.dev/decided-at=2026-01-02T12:00:02Z outrigger.dev/default-version=v1 outrigger.dev/weights=v1=90,v2=10 --overwrite", "service/app annotated\n")
 	if got := diagnose.ReadRoute(s.look("app")).String(); got != "v1=90 v2=10" {
 		t.Errorf("the route is %s", got)
 	}
@@ -57,7 +57,7 @@ service/app: v2=100 -> v1=90 v2=10
 	if err := s.undone(0); err != nil {
 		t.Fatal(err)
 	}
-	if diff := cmp.Diff(map[string]string{"outrigger.dev/decided-at": "2026-01-02T12:00:00Z", "outrigger.dev/default-version": "v2"}, s.annotations("app")); diff != "" {
+	if diff := cmp.Diff(map[string]string{"outrigger.dev/decided-at": "2026-01-02T12:00:03Z", "outrigger.dev/default-version": "v2"}, s.annotations("app")); diff != "" {
 		t.Errorf("-want +got:\n%s", diff)
 	}
 	if err := s.undone(2); err != nil {
@@ -75,7 +75,7 @@ func TestUndoOfAShiftKeepsTheDefault(t *testing.T) {
 	if err := s.undone(0); err != nil {
 		t.Fatal(err)
 	}
-	if diff := cmp.Diff(map[string]string{"outrigger.dev/decided-at": "2026-01-02T12:00:00Z"}, s.annotations("app")); diff != "" {
+	if diff := cmp.Diff(map[string]string{"outrigger.dev/decided-at": "2026-01-02T12:00:01Z"}, s.annotations("app")); diff != "" {
 		t.Errorf("-want +got:\n%s", diff)
 	}
 }

@@ -48,7 +48,7 @@ func (r Request) canaryStart(observed routing.Observed, now time.Time) (Decision
 	case !isRetry:
 		return d, fmt.Errorf("canary %s of service %s does not start again by itself, because it has ended before (%s). To start it again, %s", version, d.Service, ended.end(), r.Inputs.set("retry"))
 	}
-	annotations[api.AnnotationDecidedAt] = decidedAfter(ended.Since, now)
+	annotations[api.AnnotationDecidedAt] = nextDecision(observed, now)
 	return d, retryable(observed, *ended, now)
 }
 
@@ -99,7 +99,7 @@ func CanaryAction(observed routing.Observed, action string, inputs Inputs, now t
 	case "resume":
 		return d.resume(observed, *c, now)
 	case "retry":
-		d.Annotations = map[string]string{api.AnnotationDecidedAt: decidedAfter(c.Since, now)}
+		d.Annotations = map[string]string{api.AnnotationDecidedAt: nextDecision(observed, now)}
 		if observed.Intent.Canary == nil {
 			d.Annotations[api.AnnotationCanary] = c.Version
 		}
@@ -158,7 +158,7 @@ func (d Decision) resume(observed routing.Observed, c CanaryStatus, now time.Tim
 		}
 	}
 	if isResumedByDecision(observed, now) {
-		d.Annotations[api.AnnotationDecidedAt] = decidedAfter(c.Since, now)
+		d.Annotations[api.AnnotationDecidedAt] = nextDecision(observed, now)
 	}
 	if len(d.Annotations) == 0 {
 		why := "it is not paused"
@@ -228,12 +228,9 @@ func (c CanaryStatus) end() string {
 	return strings.TrimPrefix(c.Change(), "canary "+c.Version+" ")
 }
 
-// decidedAfter returns a value of decided-at that is later than a time of the controller, whose clock may be ahead.
-func decidedAfter(since *time.Time, now time.Time) string {
-	if since != nil && !now.Truncate(time.Second).After(*since) {
-		now = since.Add(time.Second)
-	}
-	return now.UTC().Format(time.RFC3339)
+// nextDecision returns the value of decided-at for a decision now.
+func nextDecision(observed routing.Observed, now time.Time) string {
+	return routing.NextDecision(observed, now).Format(time.RFC3339)
 }
 
 // canaryCommand returns a command about the canary of a Service, with a version or a flag.
@@ -266,7 +263,10 @@ func checkCanaryEffect(d Decision, before, after routing.Observed, plan routing.
 			}
 		}
 	}
-	if d.Annotations[api.AnnotationDecidedAt] == "" || !d.KeepsDecidedAt {
+	if !d.KeepsDecidedAt {
+		return withoutEffect(d, after.Service, plan)
+	}
+	if d.Annotations[api.AnnotationDecidedAt] == "" {
 		return nil
 	}
 	was, is := routing.Decisions(before, now), routing.Decisions(after, now)
@@ -274,6 +274,18 @@ func checkCanaryEffect(d Decision, before, after routing.Observed, plan routing.
 		return fmt.Errorf("nothing was written: a new %s would also apply %s=%s, which a canary has superseded, and the default version would be %s. To keep %s as the default first: outrigger promote %s %s -n %s",
 			api.AnnotationDecidedAt, api.AnnotationDefaultVersion, before.Service.Annotations[api.AnnotationDefaultVersion], is[0].Default,
 			was[0].Default, d.Service, was[0].Default, before.Service.Namespace)
+	}
+	return nil
+}
+
+// withoutEffect returns an error if a plan says that a canary deprives the default or the weights of a decision of their effect.
+func withoutEffect(d Decision, service *corev1.Service, plan routing.Result) error {
+	for _, key := range []string{api.AnnotationDefaultVersion, api.AnnotationWeights} {
+		for _, p := range plan.Problems {
+			if d.Annotations[key] != "" && p.Reason == api.RouteWithoutEffect && p.Field == api.AnnotationField(key) && service.Name == d.Service {
+				return fmt.Errorf("nothing was written: %s=%s would have no effect on service %s: %s %s", key, service.Annotations[key], d.Service, p.Message, p.Advice)
+			}
+		}
 	}
 	return nil
 }

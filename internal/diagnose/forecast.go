@@ -43,7 +43,7 @@ func ForecastDecision(observed routing.Observed, d Decision, gaps Gaps, now time
 	isFrozen := observed.Settings.Freeze && (len(observed.Existing.VirtualServices) > 0 || d.Annotations[api.AnnotationCanary] != "")
 	observed.Settings.Freeze = false // the forecast is about the route after the freeze
 	if !d.KeepsDecidedAt {
-		out.Annotations[api.AnnotationDecidedAt] = now.UTC().Format(time.RFC3339)
+		out.Annotations[api.AnnotationDecidedAt] = nextDecision(observed, now)
 		if repeatsSuperseded(observed, d, now) || removesCanary(observed.Service, d) {
 			out.Annotations[api.AnnotationCanary] = ""
 		} else if version := d.Annotations[api.AnnotationDefaultVersion]; repeatsDefault(observed, d, now) {
@@ -52,6 +52,9 @@ func ForecastDecision(observed routing.Observed, d Decision, gaps Gaps, now time
 		if version := supersededDefault(observed, d, now); version != "" {
 			out.Annotations[api.AnnotationDefaultVersion] = version
 		}
+	}
+	if at, err := time.Parse(time.RFC3339, out.Annotations[api.AnnotationDecidedAt]); err == nil && at.Sub(now) > 12*time.Hour {
+		now = at.Add(-12 * time.Hour) // this clock is so far behind that the plan would refuse the decision
 	}
 	current := observed
 	removed, written := removedAnnotations(observed.Service, out.Annotations), hasAnnotations(observed.Service, d.Annotations) && !removesCanary(observed.Service, d)
