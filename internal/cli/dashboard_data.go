@@ -277,13 +277,13 @@ func (d *dashboardData) Explain(ctx context.Context, namespace, kind, name strin
 
 // pageError returns an error with the status of its page. The cluster's errors have none.
 func pageError(err error) error {
-	missing, usage := &permissionError{}, &usageError{}
+	missing, usage, absent := &permissionError{}, &usageError{}, &notThereError{}
 	switch {
 	case errors.As(err, &missing):
 		return &dashboard.Error{Status: http.StatusForbidden, Err: err}
 	case errors.As(err, &usage):
 		return &dashboard.Error{Status: http.StatusBadRequest, Err: err}
-	case apierrors.IsNotFound(err):
+	case errors.As(err, &absent), apierrors.IsNotFound(err):
 		return &dashboard.Error{Status: http.StatusNotFound, Err: err}
 	case isForbidden(err):
 		return &dashboard.Error{Status: http.StatusForbidden, Err: err}

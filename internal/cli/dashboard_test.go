@@ -230,6 +230,23 @@ func TestTheDoorOfTheDashboard(t *testing.T) {
 	waitUntilGone(t, filepath.Dir(file))
 }
 
+// A path with a kind that the cluster does not have is that of no page.
+func TestDashboardHasNoPageOfAnUnknownKind(t *testing.T) {
+	t.Setenv("KUBECACHEDIR", t.TempDir())
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		answer := map[string]string{"/api": `{"kind":"APIVersions","versions":["v1"]}`, "/api/v1": `{"kind":"APIResourceList","groupVersion":"v1"}`, "/apis": `{"kind":"APIGroupList","apiVersion":"v1"}`}
+		_, _ = io.WriteString(w, answer[r.URL.Path])
+	}))
+	t.Cleanup(server.Close)
+	s := shop(t)
+	_, err := newDashboardData(s.live, withKubeconfig(t, server.URL), false).Explain(t.Context(), "demo", "Nosuch", "app")
+	known := &dashboard.Error{}
+	if !errors.As(err, &known) || known.Status != http.StatusNotFound || !strings.Contains(err.Error(), `doesn't have a resource type "Nosuch"`) {
+		t.Errorf("%v", err)
+	}
+}
+
 // Without a directory for the file that opens it, the dashboard does not claim to run.
 func TestTheDashboardNeedsATemporaryDirectory(t *testing.T) {
 	t.Setenv("TMPDIR", filepath.Join(t.TempDir(), "none"))

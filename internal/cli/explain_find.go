@@ -23,6 +23,9 @@ func (l *live) find(from *clusterFlags, kind, name string) (*unstructured.Unstru
 	}
 	infos, err := resource.NewBuilder(from.kube.flags()).Unstructured().NamespaceParam(l.namespace).DefaultNamespace().
 		ResourceTypeOrNameArgs(false, kind, name).Do().Infos()
+	if _, unknown := mappingFor(mapper, kind); err != nil && meta.IsNoMatchError(unknown) {
+		return nil, notThere("read %s %s/%s: %v", kind, l.namespace, name, err)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("read %s %s/%s: %w", kind, l.namespace, name, err)
 	}
