@@ -89,12 +89,15 @@ func TestSignalsRemoveTheFileOfTheDashboard(t *testing.T) { // not parallel: it 
 			ended <- launcher{server: server, address: "127.0.0.1:4000", noBrowser: true, in: input, out: output}.run(ctx, nil)
 		}()
 		printed := bufio.NewReader(lines)
-		line, err := printed.ReadString('\n')
-		if err != nil {
-			t.Fatal(err)
+		var file string
+		for isFile := false; !isFile; {
+			line, err := printed.ReadString('\n')
+			if err != nil {
+				t.Fatal(err)
+			}
+			file, isFile = strings.CutPrefix(strings.TrimSpace(line), "Open this file in a browser within 60s: ")
 		}
 		go func() { _, _ = io.Copy(io.Discard, printed) }()
-		_, file, _ := strings.Cut(strings.TrimSpace(line), ": ")
 		if _, err := os.Stat(file); err != nil {
 			t.Fatal(err)
 		}
