@@ -11,6 +11,8 @@ import (
 	"strings"
 	"time"
 
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+
 	"outrigger.dev/outrigger/api"
 	"outrigger.dev/outrigger/internal/diagnose"
 	"outrigger.dev/outrigger/routing"
@@ -82,7 +84,8 @@ func (w *canaryWatch) look(ctx context.Context) (isOver bool, err error) {
 	}
 	observed, _, err := w.observe(ctx, w.snapshot(w.namespace, false), w.service)
 	if err != nil {
-		return false, err
+		isDeleted := errors.As(err, new(*notThereError)) || apierrors.IsNotFound(err)
+		return isDeleted, err
 	}
 	now := w.now()
 	c, isCurrent := diagnose.CanaryOf(observed, now)

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
 // watched follows the canary of app, while change is called before each further reading.
@@ -66,6 +68,17 @@ func TestWaitFollowsACanary(t *testing.T) {
 			r.follow()
 		})
 		if err == nil || err.Error() != "canary v2 of service app was aborted: outrigger.dev/canary was removed" {
+			t.Error(err)
+		}
+	})
+	t.Run("until its Service is deleted", func(t *testing.T) {
+		r := start(t)
+		err := r.watched(canaryWatch{}, func() {}, func() {
+			if err := r.client.Delete(t.Context(), &corev1.Service{ObjectMeta: metav1.ObjectMeta{Namespace: r.namespace, Name: "app"}}); err != nil {
+				t.Error(err)
+			}
+		})
+		if err == nil || !strings.Contains(err.Error(), "demo/app") {
 			t.Error(err)
 		}
 	})
