@@ -161,7 +161,7 @@ func (s *Server) render(w http.ResponseWriter, r *http.Request, status int, name
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
 	w.WriteHeader(status)
 	if r.Method != http.MethodHead {
-		_, _ = w.Write(visiblePage(text.Bytes())) //nolint:gosec // a template has escaped it; nothing to do if the browser has disconnected
+		_, _ = w.Write(visiblePage(text.Bytes())) // nothing to do if the browser has disconnected
 	}
 }
 
