@@ -23,7 +23,7 @@ func TestPendingItemsOfMatchAndMirror(t *testing.T) {
 	}{
 		"match, a near miss": {"match=v2=header:end-user:jason", "match=V2=header:end-user:jason;v1=cookie:a:b",
 			Pending{api.AnnotationMatch, "V2=header:end-user:jason;v1=cookie:a:b", []string{`unknown version "V2"; did you mean "v2"?`}},
-			"Example: kubectl annotate service -n demo app outrigger.dev/match=v2=header:end-user:jason;v1=cookie:a:b --overwrite.", "end-user=jason: v2"},
+			"Example: kubectl annotate service -n demo app 'outrigger.dev/match=v2=header:end-user:jason;v1=cookie:a:b' --overwrite.", "end-user=jason: v2"},
 		"match, no pods": {"match=v2=header:end-user:jason", "match=v9=header:end-user:jason",
 			Pending{api.AnnotationMatch, "v9=header:end-user:jason", []string{"v9 (no pods)"}}, "three quarters of the pods are ready", "end-user=jason: v2; v1"},
 		"mirror, a near miss": {"mirror=v2=10", "mirror=V2=50",
