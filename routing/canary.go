@@ -300,10 +300,11 @@ func (s defaultDecision) followEdits() defaultDecision {
 	return next
 }
 
-// followIdleWeights notes the weights that have no effect while the canary progresses, so that they have none either when it ends.
+// followIdleWeights notes weights that were written while the canary progresses and have no effect, so that they have none either when it
+// ends. Those that it has superseded are already recorded.
 func (s defaultDecision) followIdleWeights() defaultDecision {
 	next := s
-	if next.record.Canary.Idle = ""; s.isIdle {
+	if next.record.Canary.Idle = ""; s.isIdle && !s.superseded {
 		next.record.Canary.Idle = s.choiceText()
 	}
 	return next

@@ -251,7 +251,7 @@ func (s *facts) hasDecidedAnew(c canaryRecord) bool {
 	return !s.invalid[api.AnnotationDecidedAt] && s.Intent.DecidedAt.After(before) && !isTaken
 }
 
-// takeDecidedAt records decided-at if it decides anew.
+// takeDecidedAt records decided-at if it is that of a new decision.
 func (s *facts) takeDecidedAt(c canaryRecord) canaryRecord {
 	if !s.hasDecidedAnew(c) {
 		return c

@@ -149,7 +149,7 @@ func TestADecisionFarInTheFutureDecidesNothing(t *testing.T) {
 		c.advance(5 * time.Minute)
 		c.isCanary("v2 succeeded", "v2")
 		c.annotate("canary-", c.inTheFuture(48*time.Hour))
-		c.tellsAlso(api.RouteInvalidAnnotation, "outrigger.dev/decided-at=$(date -u +%Y-%m-%dT%H:%M:%SZ)")
+		c.tellsAlso(api.RouteInvalidAnnotation, " demo app outrigger.dev/decided-at=$(date -u +%Y-%m-%dT%H:%M:%SZ) --overwrite")
 		c.has("v1 v2", "v2")
 		c.advance(50 * time.Hour)
 		c.has("v1 v2", "v2")

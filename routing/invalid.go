@@ -39,7 +39,8 @@ func (s *reader) refuseFutureDecision() {
 			api.ShortDuration(farthestDecision), why)
 	}
 	s.reportAbout(api.AnnotationDecidedAt, text, api.RouteInvalidAnnotation, message,
-		"Correct the clock of the machine that wrote it and run the command again, or write the current time: "+s.annotate(api.AnnotationDecidedAt+"=$(date -u +%Y-%m-%dT%H:%M:%SZ)")+".")
+		fmt.Sprintf("Correct the clock of the machine that wrote it and run the command again, or write the current time: kubectl annotate service -n %s %s %s=$(date -u +%%Y-%%m-%%dT%%H:%%M:%%SZ) --overwrite.",
+			s.Service.Namespace, s.Service.Name, api.AnnotationDecidedAt)) // not by annotate, which quotes $( )
 }
 
 // whyUnrecorded returns while what nothing is recorded, so that a later plan does not know what this one decides; empty if it is recorded.

@@ -373,7 +373,7 @@ func TestWritesOfACanary(t *testing.T) {
 		f.deploy("v2", "v2", true, "b", 2)
 		f.settle()
 		clear(f.writes)
-		f.annotate(map[string]string{api.AnnotationCanary: "v2", api.AnnotationCanarySteps: "50@1m,100@1m"})
+		f.annotate(map[string]string{api.AnnotationCanary: "v2", api.AnnotationCanarySteps: "50@1m,100@1m", api.AnnotationWeights: "v1=100"}) // superseded at the start
 		f.settle()
 		want := map[string]int{rules: 3, routes: 3}
 		if hasMetrics {
