@@ -36,6 +36,9 @@ func (r Request) canaryStart(observed routing.Observed, now time.Time) (Decision
 		delete(annotations, api.AnnotationCanaryPaused) // only --resume resumes it
 	}
 	d.Versions = []string{version}
+	if c != nil && c.EndsAs == routing.CanaryAborted { // to write the annotation again would take the decision back
+		return d, c.alreadyEnds(observed)
+	}
 	ended := withCanary(observed, version, now)
 	switch {
 	case isRetry && ended != nil && ended.Version != version:
@@ -86,6 +89,8 @@ func CanaryAction(observed routing.Observed, action string, inputs Inputs, now t
 	switch {
 	case c == nil:
 		return d, fmt.Errorf("service %s has no canary. To start one: %s", service.Name, canaryCommand(service, "VERSION"))
+	case action == "retry" && c.EndsAs == routing.CanaryAborted:
+		return d, c.alreadyEnds(observed)
 	case action == "retry" && !c.HasEnded():
 		return d, notEnded(d, c.Version, c)
 	case action != "retry" && c.HasEnded():
