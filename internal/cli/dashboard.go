@@ -77,7 +77,7 @@ func (f *dashboardFlags) run(command *cobra.Command, from *clusterFlags) error {
 	}
 	ctx, stop := untilInterrupted(command.Context())
 	defer stop()
-	from.requestTimeout = requestTimeout
+	from.kube.requestTimeout = requestTimeout
 	l, err := from.connect(ctx, command.ErrOrStderr())
 	if err != nil {
 		return err

@@ -18,8 +18,11 @@ func (l *live) find(from *clusterFlags, kind, name string) (*unstructured.Unstru
 	if err != nil {
 		return nil, fmt.Errorf("reach the cluster: %w", err)
 	}
-	if mapping, err := mappingFor(mapper, kind); err == nil && mapping.Scope.Name() == meta.RESTScopeNameRoot {
+	switch mapping, err := mappingFor(mapper, kind); {
+	case err == nil && mapping.Scope.Name() == meta.RESTScopeNameRoot:
 		return nil, notExplained(mapping.GroupVersionKind.Kind, name)
+	case err != nil && !meta.IsNoMatchError(err): // the next request would fail as well
+		return nil, fmt.Errorf("read %s %s/%s: %w", kind, l.namespace, name, err)
 	}
 	infos, err := resource.NewBuilder(from.kube.flags()).Unstructured().NamespaceParam(l.namespace).DefaultNamespace().
 		ResourceTypeOrNameArgs(false, kind, name).Do().Infos()

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"time"
 
 	"github.com/go-logr/logr"
 	"github.com/spf13/pflag"
@@ -23,8 +24,9 @@ import (
 
 // kubeFlags are kubectl's flags for the connection to a cluster, with the same meaning. The zero value is kubectl without flags.
 type kubeFlags struct {
-	config *genericclioptions.ConfigFlags
-	set    *pflag.FlagSet // nil for a command without them
+	config         *genericclioptions.ConfigFlags
+	set            *pflag.FlagSet // nil for a command without them
+	requestTimeout time.Duration  // of each request that is not a watch; zero for none
 }
 
 // rareKubeFlags are accepted but not listed in the help of every command.
@@ -36,8 +38,20 @@ var rareKubeFlags = []string{
 func (k *kubeFlags) flags() *genericclioptions.ConfigFlags {
 	if k.config == nil {
 		k.config = genericclioptions.NewConfigFlags(true)
+		k.config.WrapConfigFn = k.wrap
 	}
 	return k.config
+}
+
+// wrap returns a connection to the cluster with the timeout, and with errors that name the cluster. kubectl's libraries call it, so that all
+// clients are alike: those of live, and those that find an object by the name of its kind.
+func (k *kubeFlags) wrap(cluster *rest.Config) *rest.Config {
+	cluster = rest.CopyConfig(cluster)
+	markUnreachable(cluster, k.selecting())
+	if k.requestTimeout > 0 {
+		limitRequests(cluster, k.requestTimeout)
+	}
+	return cluster
 }
 
 // register adds the flags. Without namespaced, it omits -n, because the command does not use it or gives it another meaning.
@@ -137,9 +151,7 @@ func (k *kubeFlags) rest() (*rest.Config, error) {
 	if err != nil {
 		return nil, fmt.Errorf("kubeconfig: %w", err)
 	}
-	cluster = rest.CopyConfig(cluster)
 	cluster.UserAgent = "outrigger/" + version
-	markUnreachable(cluster, k.selecting())
 	return cluster, nil
 }
 

@@ -50,7 +50,6 @@ type live struct {
 type clusterFlags struct {
 	kube               kubeFlags
 	system, configFile string
-	requestTimeout     time.Duration // of each request that is not a watch; zero for none
 }
 
 const defaultSystemNamespace = "outrigger-system"
@@ -73,9 +72,6 @@ func (f *clusterFlags) connect(ctx context.Context, notes io.Writer) (*live, err
 	}
 	cluster, namespace, err := f.kube.connect(func(config *rest.Config) {
 		config.WarningHandlerWithContext = warningsTo{notes}
-		if f.requestTimeout > 0 {
-			limitRequests(config, f.requestTimeout)
-		}
 	})
 	if err != nil {
 		return nil, err

@@ -11,9 +11,10 @@ import (
 	"time"
 
 	"k8s.io/client-go/rest"
+	"k8s.io/utils/ptr"
 )
 
-// An API server that accepts requests and does not respond is an error.
+// An API server that accepts requests and does not respond is an error, whichever client sends them.
 func TestAnAPIServerThatHangsIsNoticed(t *testing.T) {
 	t.Parallel()
 	ends := make(chan struct{})
@@ -25,10 +26,17 @@ func TestAnAPIServerThatHangsIsNoticed(t *testing.T) {
 	}))
 	t.Cleanup(func() { close(ends); server.Close() })
 	from := withKubeconfig(t, server.URL)
-	from.requestTimeout = 100 * time.Millisecond
-	_, err := from.connect(t.Context(), io.Discard)
-	if want := "the API server at " + server.URL + " did not respond within 100ms"; err == nil || !strings.Contains(err.Error(), want) {
-		t.Errorf("%v, want %q", err, want)
+	from.kube.flags().CacheDir = ptr.To(t.TempDir())
+	from.kube.requestTimeout = 100 * time.Millisecond
+	for name, read := range map[string]func() error{
+		"a command":    func() error { _, err := from.connect(t.Context(), io.Discard); return err },
+		"an object":    func() error { _, err := shop(t).find(from, "deployment", "app"); return err },
+		"the coverage": func() error { _, err := loadFor(shop(t).live, from)(t.Context(), istioFlags{}); return err },
+	} {
+		err := read()
+		if want := "the API server at " + server.URL + " did not respond within 100ms"; err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v, want %q", name, err, want)
+		}
 	}
 }
 
