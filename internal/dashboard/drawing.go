@@ -67,6 +67,11 @@ func bar(segments []segment, classes, title string) template.HTML {
 	out.open("svg", class(classes), attribute{"role", "img"}, attribute{"viewBox", "0 0 100 10"}, attribute{"preserveAspectRatio", "none"}, attribute{"aria-label", printable(title)})
 	out.content("title", title)
 	drawSegments(out, segments, 0, 0, 100, 10)
+	x := 0.0
+	for _, s := range segments[:len(segments)-1] { // a line between two segments, so that the ends of the bar stay round
+		x += 100 * s.part / sum
+		out.element("line", attribute{"x1", rounded(x)}, attribute{"x2", rounded(x)}, attribute{"y1", 0}, attribute{"y2", 10}, class("gap"))
+	}
 	out.close("svg")
 	return out.html()
 }
@@ -93,7 +98,7 @@ func canaryTrack(canary diagnose.CanaryStatus) template.HTML {
 	}
 	title := fmt.Sprintf("Canary %s: %s, %d%% of the requests", canary.Version, canary.Position(), canary.Percent)
 	out := &svg{}
-	width := float64(canary.Steps) * 20
+	width := float64(canary.Steps)*20 - 2 // without the gap behind the last step
 	out.open("svg", class("track"), attribute{"role", "img"}, attribute{"viewBox", "0 0 " + valueText(width) + " 8"}, attribute{"preserveAspectRatio", "none"}, attribute{"aria-label", printable(title)})
 	out.content("title", title)
 	for step := 1; step <= canary.Steps; step++ {
@@ -104,12 +109,12 @@ func canaryTrack(canary diagnose.CanaryStatus) template.HTML {
 		case step > canary.Step:
 		case len(canary.Failing) > 0:
 			state = "current failing"
-		case canary.Paused:
+		case canary.Paused || canary.EndsAs != "":
 			state = "current paused"
 		default:
 			state = "current"
 		}
-		out.element("rect", append(box(float64(step-1)*20+1, 0, 18, 8), class(state))...)
+		out.element("rect", append(box(float64(step-1)*20, 0, 18, 8), class(state))...)
 	}
 	out.close("svg")
 	return out.html()

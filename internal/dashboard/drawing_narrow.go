@@ -30,14 +30,7 @@ func (r *route) narrow() template.HTML {
 // drawCallersAbove draws the callers and an arrow to what is below y, which it returns.
 func (r *route) drawCallersAbove(out *svg, y float64) float64 {
 	for _, c := range r.callers {
-		lines := wrap(c.name, fits(narrowWidth), 2)
-		named := len(lines)
-		if c.hosts != "" {
-			lines = append(lines, wrap(c.hosts, fits(narrowWidth), 2)...)
-		}
-		if c.ownRoute != "" {
-			lines = append(lines, wrap("own route: "+c.ownRoute, fits(narrowWidth), 2)...)
-		}
+		lines, named := c.lines(narrowWidth)
 		height := float64(len(lines))*lineHeight + 2*padding - 4
 		out.open("g", class("caller"))
 		out.hover(strings.TrimSpace(c.name+" "+c.hosts), lines...)
@@ -55,7 +48,8 @@ func (r *route) drawCallersAbove(out *svg, y float64) float64 {
 
 func (r *route) drawRulesBelow(out *svg, y float64) float64 {
 	body := &svg{}
-	top, height := y, headerHeight
+	header := r.header(narrowWidth)
+	top, height := y, headerHeightOf(header)
 	for _, rule := range r.rules {
 		height = r.drawRuleBelow(body, rule, top, height)
 	}
@@ -64,7 +58,7 @@ func (r *route) drawRulesBelow(out *svg, y float64) float64 {
 		height += lineHeight
 	}
 	out.element("rect", append(box(1, top+1, narrowWidth-2, height), attribute{"rx", 8}, class("box panel"))...)
-	out.text(padding, top+headerHeight-13, cut("Service "+r.service, fits(narrowWidth)), class("name"))
+	r.drawHeader(out, header, padding, top)
 	out.markup.WriteString(body.markup.String())
 	return top + height + spacing
 }
@@ -80,7 +74,7 @@ func (r *route) drawRuleBelow(out *svg, rule rule, top, height float64) float64 
 		out.text(padding+9, y+24, rule.number, class("number"), attribute{"text-anchor", "middle"})
 		x += 28
 	}
-	lines := wrap(match, fits(narrowWidth-26), 4)
+	lines := wrap(match, fits(narrowWidth-26), maxMatchLines)
 	out.hover(match, lines...)
 	for i, line := range lines {
 		out.text(x, y+24+lineHeight*float64(i), line, class(pick(rule.number != "", "match", "others")))
@@ -111,14 +105,21 @@ func (r *route) drawRuleBelow(out *svg, rule rule, top, height float64) float64 
 // drawShareBelow draws a version with its share and pods.
 func (r *route) drawShareBelow(out *svg, s share, label string, y float64) float64 {
 	out.element("rect", append(box(padding, y+4, 10, 10), attribute{"rx", 2}, class(r.classOf(s)))...)
-	out.text(padding+18, y+14, cut(s.name, 14), class("name"))
 	out.text(narrowWidth-padding, y+14, label, class("percent"), attribute{"text-anchor", "end"})
+	names := wrap(s.name, max(fits(narrowWidth-26-float64(columns(label))*columnWidth), 8), maxNameLines)
+	out.hover(s.name, strings.Join(names, ""))
+	for _, name := range names {
+		out.text(padding+18, y+14, name, class("name"))
+		y += lineHeight
+	}
 	if s.version >= 0 {
 		v := r.versions[s.version]
-		y += lineHeight
-		out.text(padding+18, y+12, cut(strings.Join(v.notes, ", "), 40), class(pick(v.isReady, "detail", "detail unready")))
+		for _, note := range wrap(strings.Join(v.notes, ", "), fitsDetail(narrowWidth-18), 2) {
+			out.text(padding+18, y+12, note, class(pick(v.isReady, "detail", "detail unready")))
+			y += lineHeight
+		}
 	}
-	return y + lineHeight + 2
+	return y + 2
 }
 
 // drawIdleBelow names the versions without requests.
@@ -129,11 +130,18 @@ func (r *route) drawIdleBelow(out *svg, y float64) float64 {
 		}
 		out.open("g", class("version idle "+v.class))
 		out.element("rect", append(box(padding, y, 10, 10), attribute{"rx", 2}, class("stripe"))...)
-		out.text(padding+18, y+10, cut(v.name, fits(narrowWidth-20)), class("name"))
-		y += lineHeight
-		out.text(padding+18, y+8, cut("no requests, "+strings.Join(v.notes, ", "), 42), class(pick(v.isReady, "detail", "detail unready")))
+		names := wrap(v.name, fits(narrowWidth-20), maxNameLines)
+		out.hover(v.name, strings.Join(names, ""))
+		for _, name := range names {
+			out.text(padding+18, y+10, name, class("name"))
+			y += lineHeight
+		}
+		for _, note := range wrap("no requests, "+strings.Join(v.notes, ", "), fitsDetail(narrowWidth-18), 2) {
+			out.text(padding+18, y+8, note, class(pick(v.isReady, "detail", "detail unready")))
+			y += lineHeight
+		}
 		out.close("g")
-		y += lineHeight + 4
+		y += 4
 	}
 	if r.moreVersions > 0 {
 		out.text(padding, y+10, "and "+count(r.moreVersions, "more version"), class("faint"))

@@ -118,8 +118,14 @@ func (r *route) addVersions(s diagnose.ServiceExplanation) {
 			out.notes = append(out.notes, "default version")
 		}
 		if c := s.Canary; c != nil && c.Version == v.Version && c.IsProgressing() {
-			text := "canary, " + c.Position()
-			if c.Paused {
+			text := "canary"
+			if position := c.Position(); position != "" {
+				text += ", " + position
+			}
+			switch {
+			case c.EndsAs != "":
+				text += ", " + string(c.EndsAs) + ", not applied yet"
+			case c.Paused:
 				text += ", paused"
 			}
 			out.notes = append(out.notes, text)

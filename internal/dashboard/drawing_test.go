@@ -263,7 +263,10 @@ func TestADrawingHasLimits(t *testing.T) {
 					t.Errorf("a box of %s is outside of %vx%v: %v", drawing.attribute("class"), width, height, e.Attrs)
 				}
 			case "text":
-				start, long := value(t, e.attribute("x")), float64(columns(e.Text))*7.9
+				start, long := value(t, e.attribute("x")), float64(columns(e.Text))*columnWidth
+				if strings.HasPrefix(e.attribute("class"), "detail") {
+					long = float64(columns(e.Text)) * detailWidth
+				}
 				if e.attribute("text-anchor") == "end" {
 					start -= long
 				}
@@ -353,6 +356,36 @@ func TestTracks(t *testing.T) {
 	}
 }
 
+// A name is shown in full where there is room for it, in any layout.
+func TestNamesAreShownInFull(t *testing.T) {
+	service := canaryService()
+	service.Namespace, service.Name = "production-frontend", "checkout-and-payment-api"
+	service.Gateways[0] = diagnose.GatewayStatus{Name: "istio-ingress/public-gateway-europe", Hosts: []string{"checkout.shop.example.com", "www.shop.example.com"}}
+	names := map[string]string{"v2": "v2-2026-11-30-4f2a91c", "v4": "feature-checkout-redesign-with-vouchers"}
+	for i := range service.Versions {
+		v := &service.Versions[i]
+		if name := names[v.Version]; name != "" {
+			v.Version = name
+		}
+	}
+	service.Canary.Version, service.Canary.Paused, service.Canary.Step = names["v2"], true, 0
+	for i := range service.Rules {
+		for j := range service.Rules[i].To {
+			if to := &service.Rules[i].To[j]; names[to.Version] != "" {
+				to.Version = names[to.Version]
+			}
+		}
+	}
+	for _, drawing := range parse(t, routeDrawing(service)) {
+		shown := strings.ReplaceAll(strings.Join(textsOf(drawing), ""), " ", "")
+		for _, name := range []string{"production-frontend/checkout-and-payment-api", "istio-ingress/public-gateway-europe", "checkout.shop.example.com,www.shop.example.com", names["v2"], names["v4"], "canary,beforestep1of4,paused"} {
+			if !strings.Contains(shown, name) {
+				t.Errorf("%s cuts %s:\n%s", drawing.attribute("class"), name, strings.Join(textsOf(drawing), "\n"))
+			}
+		}
+	}
+}
+
 func TestTextsAreWrappedAndCut(t *testing.T) {
 	for _, test := range []struct {
 		text         string
@@ -364,6 +397,11 @@ func TestTextsAreWrappedAndCut(t *testing.T) {
 		{"two words here", 9, 2, []string{"two words", "here"}},
 		{"two words here", 9, 1, []string{"two word…"}},
 		{"averylongword", 5, 2, []string{"avery", "long…"}},
+		{"averylongword", 5, 3, []string{"avery", "longw", "ord"}},
+		{"Service production-frontend/checkout", 22, 3, []string{"Service", "production-frontend/", "checkout"}},
+		{"v2-2026-11-30", 10, 2, []string{"v2-2026-", "11-30"}},
+		{"in a-name-and-more", 9, 3, []string{"in", "a-name-", "and-more"}},
+		{"1-23456789", 5, 2, []string{"1-234", "56789"}},
 		{"界界界", 4, 1, []string{"界…"}},
 	} {
 		if got := wrap(test.text, test.limit, test.lines); !slices.Equal(got, test.want) {

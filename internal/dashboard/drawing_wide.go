@@ -8,6 +8,7 @@ import (
 	"html/template"
 	"math"
 	"slices"
+	"strings"
 )
 
 // The measures of the wide layout: three columns of boxes with room for lines between them.
@@ -24,13 +25,20 @@ const (
 	padding      = 12.0
 	spacing      = 14.0
 	headerHeight = 36.0
-	columnWidth  = 7.9 // of a character of the monospaced font
+	columnWidth  = 7.9  // of a character of the monospaced font
+	labelHeight  = 23.0 // of the label of a line, with a gap
+	detailWidth  = 6.9  // of a character of the proportional font in names of hosts, which have few wide letters
+
+	// The most lines of a text; what is left of it is in the tooltip and in the description.
+	maxNameLines  = 3
+	maxMatchLines = 5
 )
 
 // placed is a box of the drawing.
 type placed struct {
 	y, height float64
 	lines     []string
+	named     int // how many of the lines are the name
 }
 
 func (p placed) middle() float64 { return p.y + p.height/2 }
@@ -60,9 +68,10 @@ func (r *route) wide() template.HTML {
 	panelY := (height - panelHeight) / 2
 
 	out := &svg{}
+	header := headerHeightOf(r.header(rulesWidth))
 	r.start(out, "wide", wideWidth, height+2)
 	for i, c := range r.callers {
-		r.drawCaller(out, c, callers[i], panelY+headerHeight/2)
+		r.drawCaller(out, c, callers[i], panelY+header/2)
 	}
 	for _, e := range edges {
 		drawEdge(out, e, r.versions[e.version].class, edges, rules, versions)
@@ -103,17 +112,44 @@ func (r *route) edges() []edge {
 	return slices.DeleteFunc(out, func(e edge) bool { return e.version < 0 })
 }
 
+// fits returns how many characters of a name fit into a box, and fitsDetail how many of a detail.
 func fits(width float64) int { return int((width - 2*padding) / columnWidth) }
+
+func fitsDetail(width float64) int { return int((width - 2*padding) / detailWidth) }
+
+// header returns the lines with the name of the Service.
+func (r *route) header(width float64) []string {
+	return wrap("Service "+r.service, fits(width), maxNameLines)
+}
+
+func headerHeightOf(lines []string) float64 { return headerHeight + lineHeight*float64(len(lines)-1) }
+
+func (r *route) drawHeader(out *svg, lines []string, x, y float64) {
+	out.open("g", class("header"))
+	out.hover("Service "+r.service, lines...)
+	for i, line := range lines {
+		out.text(x, rounded(y+headerHeight-13+lineHeight*float64(i)), line, class("name"))
+	}
+	out.close("g")
+}
+
+// lines returns the texts in the box of a caller, and how many of them are its name.
+func (c caller) lines(width float64) (lines []string, named int) {
+	lines = wrap(c.name, fits(width), maxNameLines)
+	named = len(lines)
+	if c.hosts != "" {
+		lines = append(lines, wrap(c.hosts, fitsDetail(width), 4)...)
+	}
+	if c.ownRoute != "" {
+		lines = append(lines, wrap("own route: "+c.ownRoute, fitsDetail(width), 2)...)
+	}
+	return lines, named
+}
 
 func (r *route) placeCallers() (out []placed, height float64) {
 	for _, c := range r.callers {
-		p := placed{y: height, lines: wrap(c.name, fits(callersWidth), 2)}
-		if c.hosts != "" {
-			p.lines = append(p.lines, wrap(c.hosts, fits(callersWidth), 2)...)
-		}
-		if c.ownRoute != "" {
-			p.lines = append(p.lines, wrap("own route: "+c.ownRoute, fits(callersWidth), 2)...)
-		}
+		p := placed{y: height}
+		p.lines, p.named = c.lines(callersWidth)
 		p.height = float64(len(p.lines))*lineHeight + 2*padding
 		out, height = append(out, p), height+p.height+spacing
 	}
@@ -121,9 +157,9 @@ func (r *route) placeCallers() (out []placed, height float64) {
 }
 
 func (r *route) placeRules(edges []edge) (out []placed, height float64) {
-	height = headerHeight
+	height = headerHeightOf(r.header(rulesWidth))
 	for i, rule := range r.rules {
-		p := placed{y: height, lines: wrap(rule.match, fits(rulesWidth-26), 3)}
+		p := placed{y: height, lines: wrap(rule.match, fits(rulesWidth-26), maxMatchLines)}
 		outgoing := 0
 		for _, e := range edges {
 			if e.rule == i {
@@ -141,9 +177,13 @@ func (r *route) placeRules(edges []edge) (out []placed, height float64) {
 
 func (r *route) placeVersions(edges []edge) (out []placed, height float64) {
 	for i, v := range r.versions {
-		p := placed{y: height, lines: v.notes}
+		p := placed{y: height, lines: wrap(v.name, fits(versionWidth-8), maxNameLines)}
+		p.named = len(p.lines)
+		for _, note := range v.notes {
+			p.lines = append(p.lines, wrap(note, fitsDetail(versionWidth-8), 2)...)
+		}
 		if v.isIdle {
-			p.lines = append(slices.Clone(v.notes), "no requests")
+			p.lines = append(p.lines, "no requests")
 		}
 		incoming := 0
 		for _, e := range edges {
@@ -151,7 +191,7 @@ func (r *route) placeVersions(edges []edge) (out []placed, height float64) {
 				incoming++
 			}
 		}
-		p.height = max(float64(1+len(p.lines))*lineHeight+2*padding-4, float64(incoming)*22+8)
+		p.height = max(float64(len(p.lines))*lineHeight+2*padding-4, float64(incoming+1)*labelHeight)
 		out, height = append(out, p), height+p.height+spacing
 	}
 	height -= spacing
@@ -170,16 +210,15 @@ func (r *route) drawCaller(out *svg, c caller, p placed, to float64) {
 	out.open("g", class("caller"))
 	out.hover(c.name+" "+c.hosts+" "+c.ownRoute, p.lines...)
 	out.element("rect", append(box(callersX+1, p.y+1, callersWidth-2, p.height), attribute{"rx", 8}, class("box"))...)
-	named := len(wrap(c.name, fits(callersWidth), 2))
 	for i, line := range p.lines {
-		out.text(callersX+padding, p.y+padding+lineHeight*float64(i)+14, line, class(pick(i < named, "name", "detail")))
+		out.text(callersX+padding, p.y+padding+lineHeight*float64(i)+14, line, class(pick(i < p.named, "name", "detail")))
 	}
 	out.close("g")
 }
 
 func (r *route) drawPanel(out *svg, y, height float64, rules []placed) {
 	out.element("rect", append(box(rulesX+1, y+1, rulesWidth-2, height), attribute{"rx", 8}, class("box panel"))...)
-	out.text(rulesX+padding, y+headerHeight-13, cut("Service "+r.service, fits(rulesWidth)), class("name"))
+	r.drawHeader(out, r.header(rulesWidth), rulesX+padding, y)
 	for i, rule := range r.rules {
 		p := rules[i]
 		out.open("g", class("rule"))
@@ -203,13 +242,19 @@ func (r *route) drawPanel(out *svg, y, height float64, rules []placed) {
 
 func drawVersion(out *svg, v routedVersion, p placed) {
 	out.open("g", class("version "+v.class+pick(v.isIdle, " idle", "")))
-	out.hover(v.name, cut(v.name, fits(versionWidth)))
+	out.hover(v.name, strings.Join(p.lines[:p.named], ""))
 	out.element("rect", append(box(versionsX+1, p.y+1, versionWidth-2, p.height), attribute{"rx", 8}, class("box"))...)
 	out.element("rect", append(box(versionsX+1, p.y+1, 6, p.height), attribute{"rx", 3}, class("stripe"))...)
 	x := versionsX + padding + 8
-	out.text(x, p.y+padding+12, cut(v.name, fits(versionWidth-8)), class("name"))
 	for i, line := range p.lines {
-		out.text(x, p.y+padding+12+lineHeight*float64(i+1), line, class(pick(i == 0 && !v.isReady, "detail unready", "detail")))
+		classes := "detail"
+		switch {
+		case i < p.named:
+			classes = "name"
+		case i == p.named && !v.isReady:
+			classes = "detail unready"
+		}
+		out.text(x, p.y+padding+12+lineHeight*float64(i), line, class(classes))
 	}
 	out.close("g")
 }

@@ -114,37 +114,44 @@ func cut(text string, limit int) string {
 	return text
 }
 
-// wrap breaks a text into at most so many lines, at spaces where possible.
+// wrap breaks a text into at most so many lines: at spaces, or else inside a name, behind a separator where possible.
 func wrap(text string, limit, lines int) []string {
 	var out []string
 	line := ""
-	for _, word := range words(text, limit) {
-		switch {
-		case line == "":
-			line = word
-		case columns(line)+1+columns(word) <= limit:
+	for i, word := range strings.Fields(text) {
+		if i > 0 && columns(line)+1+columns(word) <= limit {
 			line += " " + word
-		case len(out)+1 < lines:
-			out, line = append(out, line), word
-		default:
-			line += " " + word // cut below
+			continue
 		}
+		if i > 0 && len(out)+1 < lines {
+			out, line = append(out, line), ""
+		} else if i > 0 {
+			line += " " // cut below
+		}
+		for columns(word) > limit && len(out)+1 < lines {
+			at := breakOf(word, limit)
+			out, word = append(out, word[:at]), word[at:]
+		}
+		line += word
 	}
 	return append(out, cut(line, limit))
 }
 
-// words returns the words of a text, those that are too long in pieces.
-func words(text string, limit int) []string {
-	var out []string
-	for _, word := range strings.Fields(text) {
-		from, used := 0, 0
-		for at, r := range word {
-			if used+runeColumns(r) > limit {
-				out, from, used = append(out, word[from:at]), at, 0
-			}
-			used += runeColumns(r)
+// breakOf returns where to break a name that has more columns than a line: behind the last separator in the second half of the line, or
+// where the line ends.
+func breakOf(name string, limit int) int {
+	used, behind, end := 0, 0, len(name)
+	for at, r := range name {
+		if used += runeColumns(r); used > limit {
+			end = at
+			break
 		}
-		out = append(out, word[from:])
+		if strings.ContainsRune("-/.,;=_", r) && 2*used >= limit {
+			behind = at + 1
+		}
 	}
-	return out
+	if behind > 0 {
+		return behind
+	}
+	return max(end, 1)
 }
