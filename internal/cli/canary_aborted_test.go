@@ -142,7 +142,7 @@ func TestUndoOfAnAbortIsNotOffered(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, offer := range diagnose.OffersOf(facts, "", nil) {
-		if offer.Action == diagnose.ActionUndo && offer.Unavailable != refusedPromotion {
+		if offer.Action == diagnose.ActionUndo && offer.Unavailable.String() != refusedPromotion {
 			t.Errorf("undo: %q", offer.Unavailable)
 		}
 	}

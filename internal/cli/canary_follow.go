@@ -102,7 +102,7 @@ func (w *canaryWatch) look(ctx context.Context) (isOver bool, err error) {
 			w.unrecorded = now
 		}
 		if now.Sub(w.unrecorded) >= recordTime {
-			w.note("canary " + cmp.Or(w.version, c.Version) + " is not recorded yet. " + diagnose.IfUnchanged(w.gaps))
+			w.note("canary " + cmp.Or(w.version, c.Version) + " is not recorded yet. " + diagnose.IfUnchanged(w.gaps).String())
 		}
 		return false, nil
 	}

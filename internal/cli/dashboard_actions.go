@@ -76,11 +76,11 @@ func (d dashboardActions) Write(ctx context.Context, service diagnose.Forecast, 
 	return err
 }
 
-// Pending returns what a change waits for, or "" if it is applied.
-func (d dashboardActions) Pending(ctx context.Context, change diagnose.Change) (string, error) {
+// Pending returns what a change waits for, or nothing if it is applied.
+func (d dashboardActions) Pending(ctx context.Context, change diagnose.Change) (diagnose.Text, error) {
 	l, err := d.in(ctx, change.Namespace)
 	if err != nil {
-		return "", err
+		return nil, err
 	}
-	return l.pendingReason(ctx, change.Forecasts)
+	return l.pendingText(ctx, change.Forecasts)
 }

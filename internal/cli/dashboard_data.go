@@ -49,7 +49,7 @@ func newDashboardData(l *live, from *clusterFlags, all bool) *dashboardData {
 // permissions.
 func (d *dashboardData) in(ctx context.Context, namespace string) (*live, error) {
 	if !d.all && namespace != d.cluster.namespace {
-		return nil, &dashboard.Error{Status: http.StatusNotFound, Err: fmt.Errorf("this dashboard shows only namespace %s. For namespace %s: outrigger dashboard -n %s", d.cluster.namespace, namespace, namespace)}
+		return nil, &dashboard.Error{Status: http.StatusNotFound, Err: diagnose.WithCommand(fmt.Sprintf("this dashboard shows only namespace %s. For namespace %s: ", d.cluster.namespace, namespace), "outrigger dashboard -n "+api.ShellWord(namespace))}
 	}
 	out := *d.cluster
 	out.namespace, out.gaps = namespace, diagnose.Gaps{}
@@ -183,6 +183,9 @@ func (l *live) events(ctx context.Context, service string, explanation diagnose.
 
 func eventOf(e *corev1.Event) dashboard.Event {
 	out := dashboard.Event{At: e.LastTimestamp.Time, Kind: e.Type, Object: e.InvolvedObject.Kind + " " + e.InvolvedObject.Name, Reason: e.Reason, Message: e.Message, Count: int(e.Count)}
+	if e.Related != nil {
+		out.Related = e.Related.Kind + " " + e.Related.Name
+	}
 	if e.Series != nil {
 		out.At, out.Count = e.Series.LastObservedTime.Time, int(e.Series.Count)
 	}

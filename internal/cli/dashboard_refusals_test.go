@@ -44,7 +44,7 @@ func TestDashboardRefusesBadInput(t *testing.T) {
 		"an unknown check":   {diagnose.ActionCanary, []string{"version=v2", "check=error-rate<1%"}, []string{`"Checks" = error-rate<1% needs metrics`}},
 		"no number of undo":  {diagnose.ActionUndo, []string{"to=first"}, []string{`"Return to" = first: expected 1 for the last decision`}},
 		"nothing to undo":    {diagnose.ActionUndo, nil, []string{"Service demo/app has no earlier decision to return to"}},
-		"no canary":          {diagnose.ActionCanaryPause, nil, []string{"Service app has no canary. To start one: outrigger canary app VERSION -n demo"}},
+		"no canary":          {diagnose.ActionCanaryPause, nil, []string{"Service app has no canary. To start one: ", "<code>outrigger canary app VERSION -n demo</code>"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			b := browse(t)

@@ -78,34 +78,40 @@ func (l *live) factsOf(s *snapshot, main routing.Observed, others []routing.Obse
 	}
 }
 
-// pendingReason returns what is still missing until the decisions are applied, or "" if they are. It returns an error if another client
-// has replaced a decision, which is then never applied, or if routes are frozen.
+// pendingReason returns what pendingText does, on one line.
 func (l *live) pendingReason(ctx context.Context, forecasts []diagnose.Forecast) (string, error) {
+	pending, err := l.pendingText(ctx, forecasts)
+	return pending.String(), err
+}
+
+// pendingText returns what is still missing until the decisions are applied, or nothing if they are. It returns an error if another client
+// has replaced a decision, which is then never applied, or if routes are frozen.
+func (l *live) pendingText(ctx context.Context, forecasts []diagnose.Forecast) (diagnose.Text, error) {
 	if err := l.readSettings(ctx); err != nil {
-		return "", err
+		return nil, err
 	}
 	s := l.snapshot(l.namespace, false)
 	sources := l.sources(s)
 	for _, forecast := range forecasts {
 		observed, _, err := sources.Gather(ctx, client.ObjectKeyFromObject(forecast.Observed.Service))
 		if err != nil {
-			return "", err
+			return nil, err
 		}
 		if observed == nil {
-			return "", fmt.Errorf("service %s was deleted", client.ObjectKeyFromObject(forecast.Observed.Service))
+			return nil, fmt.Errorf("service %s was deleted", client.ObjectKeyFromObject(forecast.Observed.Service))
 		}
 		if why := diagnose.ReplacedDecision(observed.Service.Annotations, forecast.Annotations); why != "" {
-			return "", fmt.Errorf("service %s: %s; what this command requested does not apply", client.ObjectKeyFromObject(observed.Service), why)
+			return nil, fmt.Errorf("service %s: %s; what this command requested does not apply", client.ObjectKeyFromObject(observed.Service), why)
 		}
-		switch why := diagnose.WhyNotApplied(*observed, s.gaps, l.now()); why {
+		switch why := diagnose.WhyNotApplied(*observed, s.gaps, l.now()); why.String() {
 		case "":
 		case diagnose.FrozenChange:
-			return "", fmt.Errorf("service/%s: %s", observed.Service.Name, why)
+			return nil, fmt.Errorf("service/%s: %s", observed.Service.Name, why)
 		default:
-			return "service/" + forecast.Observed.Service.Name + ": " + why, nil
+			return append(diagnose.Sentences("service/"+forecast.Observed.Service.Name+": "), why...), nil
 		}
 	}
-	return "", nil
+	return nil, nil
 }
 
 // servicesFor reads a Service, and the other Services of its namespace that select some of its pods, sorted by name.

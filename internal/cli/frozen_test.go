@@ -15,6 +15,7 @@ import (
 
 	"outrigger.dev/outrigger/api"
 	"outrigger.dev/outrigger/internal/diagnose"
+	"outrigger.dev/outrigger/routing"
 )
 
 const frozenChange = "routing is frozen (routing.freeze=true): the change is recorded and takes effect when the freeze ends"
@@ -61,7 +62,7 @@ func TestDecisionsWhileRoutesAreFrozen(t *testing.T) {
 				if why, err := r.pendingReason(t.Context(), nil); err != nil || why != "" {
 					t.Error(why, err)
 				}
-				if why := diagnose.WhyNotApplied(r.look("app"), r.gaps, r.at); why != frozenChange {
+				if why := diagnose.WhyNotApplied(r.look("app"), r.gaps, r.at).String(); why != frozenChange {
 					t.Errorf("the change waits for %q", why)
 				}
 				r.config.Routing.Freeze = false
@@ -83,16 +84,20 @@ func TestDecisionInEffectWhileRoutesAreFrozen(t *testing.T) {
 		t.Fatal(err)
 	}
 	r.printed("The annotations already have these values; nothing is written.")
-	if strings.Contains(r.out.String(), "frozen") || diagnose.WhyNotApplied(r.look("app"), r.gaps, r.at) != "" {
+	if strings.Contains(r.out.String(), "frozen") || len(diagnose.WhyNotApplied(r.look("app"), r.gaps, r.at)) > 0 {
 		t.Errorf("printed:\n%s", r.out.String())
 	}
 }
 
 func TestStatusOfAnAbortWhileRoutesAreFrozen(t *testing.T) {
 	r := newRollout(t)
-	r.mustCanary("app", "v2", "--steps=25@1h,100")
+	r.config.Routing.Metrics.PrometheusURL = "http://prometheus:9090" // so that there is a default check
+	r.mustCanary("app", "v2", "--steps=25@1h,100", "--check=readiness")
 	r.config.Routing.Freeze = true
 	r.mustCanary("app", "--abort")
+	if c, _ := diagnose.CanaryOf(r.look("app"), r.at); c == nil || c.EndsAs != routing.CanaryAborted || c.Next != nil || len(c.Checks) > 0 {
+		t.Errorf("the canary is %+v", c)
+	}
 	got := r.table(tableView{}, false, "app")
 	if want := ": canary v2 1/2 25%  aborted; takes effect when the freeze ends (outrigger.dev/canary was removed)\n"; !strings.Contains(got, want) {
 		t.Errorf("status lacks %q:\n%s", want, got)

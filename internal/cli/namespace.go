@@ -143,8 +143,8 @@ func (l *live) notWrittenIn(ctx context.Context, namespace string) (string, erro
 	for _, observed := range services {
 		end := observed
 		end.Existing = routing.Plan(diagnose.WithoutDelays(observed), l.now()).Objects
-		if why := diagnose.NotWritten(observed, end, l.gaps, l.now()); why != "" {
-			return "service/" + observed.Service.Name + ": " + why, nil
+		if why := diagnose.NotWritten(observed, end, l.gaps, l.now()); len(why) > 0 {
+			return "service/" + observed.Service.Name + ": " + why.String(), nil
 		}
 	}
 	return "", nil

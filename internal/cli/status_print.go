@@ -233,7 +233,7 @@ func (p *tables) problems(namespaces []diagnose.NamespaceStatus, certificates []
 		lines = append(lines, diagnose.ProblemLines(n.Problems)...)
 		for _, s := range n.Services {
 			if len(s.Due) > 0 {
-				lines = append(lines, "Service "+n.Name+"/"+s.Name+": not written yet: "+strings.Join(s.Due, ", ")+".", "    "+diagnose.IfUnchanged(p.view.gaps))
+				lines = append(lines, "Service "+n.Name+"/"+s.Name+": not written yet: "+strings.Join(s.Due, ", ")+".", "    "+diagnose.IfUnchanged(p.view.gaps).String())
 			}
 			if s.Skipped != "" && !s.HasProblem(api.RouteServiceSkipped) {
 				lines = append(lines, "Service "+n.Name+"/"+s.Name+" gets no routes: "+s.Skipped)

@@ -20,8 +20,11 @@ type unreachableError struct {
 	err  error
 }
 
-func (e *unreachableError) Error() string {
-	return fmt.Sprintf("the cluster is unreachable at %s: %v. To test the connection: %s", e.host, e.err, e.test)
+func (e *unreachableError) Error() string { return e.Text().String() }
+
+// Text implements diagnose.TextOf.
+func (e *unreachableError) Text() diagnose.Text {
+	return append(diagnose.Sentences(fmt.Sprintf("the cluster is unreachable at %s: %v. To test the connection: ", e.host, e.err)), diagnose.TextPart{Text: e.test, IsCommand: true})
 }
 
 func (e *unreachableError) Unwrap() error { return e.err }

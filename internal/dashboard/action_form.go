@@ -28,6 +28,21 @@ var actionTexts = map[diagnose.Action]struct{ title, button, about string }{
 	diagnose.ActionUndo:          {"Undo", "Preview the undo", "Restore the weights and the default version from before a decision. While a canary is in progress, undoing the last change aborts it."},
 }
 
+// headingOf says what a request does. A confirmation names the version, because the title of the form does not.
+func headingOf(r diagnose.Request) string {
+	switch {
+	case r.Action == diagnose.ActionCanary && r.Version == api.CanaryAuto:
+		return "Start a canary of each new version"
+	case r.Action == diagnose.ActionCanary:
+		return "Start canary " + r.Version
+	case r.Action == diagnose.ActionCanaryRetry && r.Version != "":
+		return "Start canary " + r.Version + " again"
+	case r.Action == diagnose.ActionPromote:
+		return "Promote " + r.Version
+	}
+	return actionTexts[r.Action].title
+}
+
 // The names of form fields.
 const (
 	fieldVersion  = "version" // repeated in the form of shift, once for each fieldWeight
@@ -186,7 +201,7 @@ type actionForm struct {
 	Namespace, Service     string
 	Verb                   diagnose.Action
 	Title, Button, About   string
-	Problem                string // what is wrong with the values
+	Problem                diagnose.Text // what is wrong with the values
 	Weights                []weightField
 	Versions               []string // to choose from
 	Version, Other         string
@@ -206,7 +221,7 @@ type weightField struct {
 }
 
 // settingField is a setting of a canary.
-type settingField struct{ Name, About, Default, Value string }
+type settingField struct{ Name, About, Example, Value string }
 
 // pastField is a decision to return to.
 type pastField struct {
@@ -216,11 +231,11 @@ type pastField struct {
 
 // settingFields describe the settings of a canary.
 var settingFields = map[string]settingField{
-	"steps":        {About: "Increasing percentages that end with 100, each with an optional duration, such as 5@2m,25,100", Default: "5,20,50,100"},
-	"interval":     {About: "For each step that does not set its own", Default: "5m"},
-	"check":        {About: "Separated by commas, such as error-rate<1%,p99<1.5x", Default: "error-rate<1% if metrics are configured, otherwise readiness"},
-	"min-requests": {About: "That the version must get for a step to pass", Default: "20"},
-	"deadline":     {About: "How long a step may wait after its duration has elapsed", Default: "1h"},
+	"steps":        {About: "Increasing percentages that end with 100, each with an optional duration, such as 5@2m. Without any: 5,20,50,100", Example: "5@2m,25,100"},
+	"interval":     {About: "For each step that does not set its own. Without one: 5m", Example: "10m"},
+	"check":        {About: "Separated by commas. Without any: error-rate<1% if metrics are configured, otherwise only readiness", Example: "error-rate<1%,p99<1.5x"},
+	"min-requests": {About: "That the version must get for a step to pass. Without a number: 20", Example: "100"},
+	"deadline":     {About: "How long a step may wait after its duration has elapsed. Without one: 1h", Example: "2h"},
 }
 
 // formOf returns the form of an action with the submitted values, or with the current ones if it was not submitted.

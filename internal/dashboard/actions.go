@@ -23,8 +23,8 @@ type Actions interface {
 	// Write writes the annotations of a Service if its resourceVersion is still the one that was read. Otherwise, it returns a *Changed
 	// error. In a dry run, the API server validates the change and writes nothing.
 	Write(ctx context.Context, service diagnose.Forecast, isDryRun bool) error
-	// Pending returns what a change waits for, or "" if it is applied.
-	Pending(ctx context.Context, change diagnose.Change) (string, error)
+	// Pending returns what a change waits for, or nothing if it is applied.
+	Pending(ctx context.Context, change diagnose.Change) (diagnose.Text, error)
 }
 
 // Changed is the error of a write to a Service that another client has changed or deleted since it was read.
@@ -58,7 +58,7 @@ type offerView struct {
 // unavailableView lists actions that are unavailable for the same reason.
 type unavailableView struct {
 	Titles []string
-	Reason string
+	Reason diagnose.Text
 }
 
 // offers returns the actions that the user can take on a Service, and why the others are unavailable. The facts need no other Services.
@@ -67,7 +67,7 @@ func (s *Server) offers(ctx context.Context, facts diagnose.ActionFacts) actions
 	all := func(reason string) actionsView {
 		out := actionsView{}
 		for _, action := range diagnose.Actions() {
-			out.add(namespace, service, diagnose.Offer{Action: action, Unavailable: reason})
+			out.add(namespace, service, diagnose.Offer{Action: action, Unavailable: diagnose.Sentences(reason)})
 		}
 		return out
 	}
@@ -87,11 +87,11 @@ func (s *Server) offers(ctx context.Context, facts diagnose.ActionFacts) actions
 
 func (v *actionsView) add(namespace, service string, offer diagnose.Offer) {
 	title := actionTexts[offer.Action].title
-	if offer.Unavailable == "" {
+	if len(offer.Unavailable) == 0 {
 		v.Offers = append(v.Offers, offerView{offer.Action, title, actionPath(namespace, service, offer.Action)})
 		return
 	}
-	at := slices.IndexFunc(v.Unavailable, func(a unavailableView) bool { return a.Reason == offer.Unavailable })
+	at := slices.IndexFunc(v.Unavailable, func(a unavailableView) bool { return a.Reason.Equal(offer.Unavailable) })
 	if at < 0 {
 		v.Unavailable, at = append(v.Unavailable, unavailableView{Reason: offer.Unavailable}), len(v.Unavailable)
 	}
@@ -175,7 +175,7 @@ func (s *Server) previewAction(w http.ResponseWriter, r *http.Request) {
 		}
 	}
 	form := formOf(action, facts, r.PostForm)
-	form.Problem = err.Error()
+	form.Problem = diagnose.TextOf(err)
 	s.showForm(w, r, http.StatusUnprocessableEntity, form, notes)
 }
 
@@ -202,7 +202,7 @@ type changePage struct {
 	Namespace, Service, Heading string
 	ID                          string
 	Traffic                     []diagnose.TrafficChange
-	About                       []string
+	About                       []diagnose.Text
 	Changed                     []string // since the preview that this one replaces
 	Command                     string
 	Kubectl                     []string
@@ -219,10 +219,10 @@ type readVersion struct{ Service, ResourceVersion string }
 // outcomeView is the result of a change: what was written, and whether that is applied.
 type outcomeView struct {
 	Writes    []diagnose.WriteResult
-	IsWritten bool   // at least one Service
-	IsFailed  bool   // at least one Service was not written
-	Pending   string // what the change waits for; empty if it is applied
-	Unknown   string // why that is unknown
+	IsWritten bool          // at least one Service
+	IsFailed  bool          // at least one Service was not written
+	Pending   diagnose.Text // what the change waits for; empty if it is applied
+	Unknown   diagnose.Text // why that is unknown
 }
 
 // CanBeConfirmed reports whether the page has a button that runs the change.
@@ -236,9 +236,10 @@ func (s *Server) changePage(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	change := kept.change
+	heading := headingOf(change.Request)
 	page := changePage{
-		view: s.view(r, actionTexts[change.Request.Action].title+": "+change.Request.Service), Namespace: change.Namespace, Service: change.Request.Service,
-		Heading: actionTexts[change.Request.Action].title, ID: kept.id, Traffic: change.Traffic(), About: change.Notes(), Changed: kept.differences,
+		view: s.view(r, heading+": "+change.Request.Service), Namespace: change.Namespace, Service: change.Request.Service,
+		Heading: heading, ID: kept.id, Traffic: change.Traffic(), About: change.Notes(), Changed: kept.differences,
 		Command: change.Request.Command(change.Namespace), Kubectl: change.Commands(), Refusal: kept.refusal, IsCurrent: len(change.Writes()) == 0,
 		Form: formPath(change.Namespace, change.Request),
 	}
@@ -271,8 +272,8 @@ func (s *Server) outcomeOf(ctx context.Context, kept *preview, done outcome) *ou
 	pending, err := s.Actions.Pending(ctx, change)
 	switch {
 	case err != nil:
-		out.Unknown = err.Error()
-	case pending != "":
+		out.Unknown = diagnose.TextOf(err)
+	case len(pending) > 0:
 		out.Pending = pending
 	default:
 		kept.applied.Store(true)

@@ -18,6 +18,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"outrigger.dev/outrigger/api"
 	"outrigger.dev/outrigger/internal/diagnose"
 )
 
@@ -123,6 +124,41 @@ func TestConfirmedPreviewIsWritten(t *testing.T) {
 	s.has(s.page(path, http.StatusOK), "Shift traffic: result", "service/web was changed.", "Applied.")
 	s.now = s.now.Add(time.Second)
 	s.has(s.page(path, http.StatusNotFound), "The preview has expired")
+}
+
+// The button that writes names what happens, which for a canary that had ended is more than the form's title says.
+func TestAConfirmationNamesWhatHappens(t *testing.T) {
+	t.Parallel()
+	for want, request := range map[string]diagnose.Request{
+		"Start canary v2 again":              {Action: diagnose.ActionCanaryRetry, Version: "v2"},
+		"Retry the canary":                   {Action: diagnose.ActionCanaryRetry},
+		"Start canary v2":                    {Action: diagnose.ActionCanary, Version: "v2"},
+		"Start a canary of each new version": {Action: diagnose.ActionCanary, Version: "auto"},
+		"Promote v2":                         {Action: diagnose.ActionPromote, Version: "v2"},
+		"Shift traffic":                      {Action: diagnose.ActionShift},
+		"Undo":                               {Action: diagnose.ActionUndo},
+	} {
+		if got := headingOf(request); got != want {
+			t.Errorf("%s %s: %q, want %q", request.Action, request.Version, got, want)
+		}
+	}
+	s := opened(t)
+	s.has(s.page(s.previewed(diagnose.ActionPromote, url.Values{"version": {"v2"}}), http.StatusOK), "Promote v2: preview", "Confirm: Promote v2")
+}
+
+// What an empty field shows is a value that it accepts.
+func TestExamplesAreValid(t *testing.T) {
+	t.Parallel()
+	form := formOf(diagnose.ActionCanary, diagnose.ActionFacts{Main: routed("demo", "web"), Now: noon}, nil)
+	for _, field := range form.Settings {
+		sent := url.Values{"version": {"v2"}, field.Name: {field.Example}}
+		if _, err := requestOf(diagnose.ActionCanary, "web", sent); err != nil || field.Example == "" || field.Value != "" {
+			t.Errorf("%s: %+v: %v", field.Name, field, err)
+		}
+		if err := diagnose.CheckCanary(api.DefaultRouteLimits(), map[string]string{api.AnnotationCanary: "v2", api.AnnotationCanaryChecks: settingFields["check"].Example}, inputs.Value); err != nil {
+			t.Error(err)
+		}
+	}
 }
 
 // A write that fails is reported, and the others are not made.

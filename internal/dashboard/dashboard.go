@@ -64,6 +64,7 @@ type Event struct {
 	At      time.Time
 	Kind    string // Normal, Warning
 	Object  string // "Service web"
+	Related string // "VirtualService web"; empty without one
 	Reason  string
 	Message string
 	Count   int

@@ -40,6 +40,7 @@ type Measured struct {
 // metricsView is Metrics in the form that the page shows.
 type metricsView struct {
 	*Metrics
+	Age   string // "3 min"; empty below a minute
 	Rows  []metricsRow
 	Notes []string // why numbers are unknown
 }
@@ -55,12 +56,15 @@ type metricsCell struct {
 }
 
 // metricsViewOf returns the rows of the metrics in the order of the versions; nil without metrics.
-func metricsViewOf(s *Service) *metricsView {
+func metricsViewOf(s *Service, now time.Time) *metricsView {
 	m := s.Metrics
 	if m == nil {
 		return nil
 	}
 	out := &metricsView{Metrics: m}
+	if age := now.Sub(m.At); !m.At.IsZero() && age >= time.Minute { // while a page is live, they are younger
+		out.Age = ageText(age)
+	}
 	for _, v := range m.Versions {
 		row := metricsRow{Version: v.Version, Class: "no-version"}
 		for i := range s.Versions {
@@ -78,6 +82,17 @@ func metricsViewOf(s *Service) *metricsView {
 		out.Notes = append(out.Notes, v.notes()...)
 	}
 	return out
+}
+
+// ageText returns an age in the largest unit that is not rounded to 0.
+func ageText(age time.Duration) string {
+	switch {
+	case age < time.Hour:
+		return strconv.Itoa(int(age/time.Minute)) + " min"
+	case age < 48*time.Hour:
+		return strconv.Itoa(int(age/time.Hour)) + " h"
+	}
+	return strconv.Itoa(int(age/(24*time.Hour))) + " d"
 }
 
 func textOfMeasured(m Measured, text func(float64) string) string {

@@ -4,6 +4,8 @@ package dashboard
 
 import (
 	"net/http"
+	"reflect"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -51,6 +53,24 @@ func TestMetricsOfAServicePage(t *testing.T) {
 	}
 }
 
+// Without JavaScript, nothing else says how old the numbers are: the page that shows them starts the next reading.
+func TestOldMetricsHaveAnAge(t *testing.T) {
+	t.Parallel()
+	s := newStage(t).open()
+	one := web()
+	s.services["demo/web"] = one
+	one.Metrics = &Metrics{Server: "Service monitoring/prometheus", Window: time.Minute, At: noon, Versions: []VersionMetrics{{Version: "v1"}}}
+	for age, want := range map[time.Duration]string{
+		59 * time.Second: "", time.Minute: "1 min", 59 * time.Minute: "59 min", 47 * time.Hour: "47 h", 72 * time.Hour: "3 d",
+	} {
+		s.now = noon.Add(age)
+		found := regexp.MustCompile(`<noscript> <strong>These numbers are ([^<]*) old\.</strong> For current ones, reload the page\.</noscript>`).FindStringSubmatch(s.page("/services/demo/web", http.StatusOK))
+		if want == "" != (found == nil) || found != nil && found[1] != want {
+			t.Errorf("after %v: %q, want %q", age, found, want)
+		}
+	}
+}
+
 func TestRates(t *testing.T) {
 	t.Parallel()
 	got := map[float64]string{}
@@ -77,7 +97,7 @@ func TestRefreshWakesPages(t *testing.T) {
 	before, changed := s.readings.current(), s.readings.changed()
 	s.Refresh()
 	<-changed
-	if after := s.readings.current(); after != before {
+	if after := s.readings.current(); !reflect.DeepEqual(after, before) {
 		t.Errorf("%+v, before: %+v", after, before)
 	}
 }

@@ -14,6 +14,7 @@ import (
 	"net/url"
 	"path"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 
@@ -31,9 +32,9 @@ type view struct {
 	FormToken      string
 	Scope, Cluster string
 	ReadOnly       bool
-	Failure        string    // why the cluster cannot be read; empty if it can
-	Since          time.Time // since when
-	ReadAt         time.Time // when the data was read that the page shows
+	Failure        diagnose.Text // why the cluster cannot be read; empty if it can
+	Since          time.Time     // since when
+	ReadAt         time.Time     // when the data was read that the page shows
 	Frozen         string
 	NotRunning     string
 	Notes          []string // what could not be read
@@ -51,7 +52,7 @@ type refusedPage struct {
 
 type failedPage struct {
 	view
-	Why string
+	Why diagnose.Text
 }
 
 // view returns what every page of a session shows.
@@ -115,6 +116,7 @@ var functions = template.FuncMap{
 	"sentence":     sentence,
 	"visible":      visible,
 	"plain":        func(text string) string { return visible(sentence(text)) },
+	"sentences":    sentences,
 	"parts":        diagnose.SplitCommands,
 	"plural":       plural,
 	"windowText":   windowText,
@@ -139,8 +141,24 @@ var firstWord = regexp.MustCompile(`^[a-z]+(?:[ ,:;.]|$)`)
 
 // sentence capitalizes a text, because errors and reasons begin with a lowercase letter. A text that begins with a command is unchanged.
 func sentence(text string) string {
-	parts := diagnose.SplitCommands(text)
-	if len(parts) == 0 || parts[0].IsCommand || !firstWord.MatchString(text) {
+	if parts := diagnose.SplitCommands(text); len(parts) == 0 || parts[0].IsCommand {
+		return text
+	}
+	return capitalized(text)
+}
+
+// sentences capitalizes a text in parts.
+func sentences(text diagnose.Text) diagnose.Text {
+	if len(text) == 0 || text[0].IsCommand {
+		return text
+	}
+	out := slices.Clone(text)
+	out[0].Text = capitalized(out[0].Text)
+	return out
+}
+
+func capitalized(text string) string {
+	if !firstWord.MatchString(text) {
 		return text
 	}
 	return strings.ToUpper(text[:1]) + text[1:]
@@ -171,7 +189,7 @@ func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error) {
 	if errors.As(err, &known) {
 		status = known.Status
 	}
-	s.render(w, r, status, "failed.html", failedPage{s.view(r, http.StatusText(status)), err.Error()})
+	s.render(w, r, status, "failed.html", failedPage{s.view(r, http.StatusText(status)), diagnose.TextOf(err)})
 }
 
 func (s *Server) unknown(w http.ResponseWriter, r *http.Request) {

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"outrigger.dev/outrigger/internal/diagnose"
+	"outrigger.dev/outrigger/routing"
 )
 
 func TestOverviewShowsWhatStatusReports(t *testing.T) {
@@ -196,7 +197,7 @@ func TestServicePage(t *testing.T) {
 	s.services["demo/web"] = web()
 	page := s.page("/services/demo/web", http.StatusOK)
 	s.has(page, "Service demo/web", "routed", "on, by label outrigger.dev/routing on the Service", "v1, because it was the first version when the default was recorded",
-		"Next change 2026-01-02 12:01:00 UTC", "UnknownAnnotation", "Outrigger does not read this annotation.",
+		"Next step 2026-01-02 12:01:00 UTC", "UnknownAnnotation", "Outrigger does not read this annotation.",
 		"end-user=jason v2 100%", "all other requests v1 90%, v2 10% v2 5%", "step 2 of 4", "error-rate 0.2% (&lt;1%)",
 		"v1 default 90% Deployment/web-v1 fixed 2 of 2 web:1", "CanaryStep", "Decision 2026-01-02 11:00:00 UTC default v1, in effect since then; before: default v1, weights v1=100", "VirtualService web kind: VirtualService",
 		"outrigger explain web -n demo")
@@ -407,6 +408,9 @@ func TestCommandsOnPagesHaveTheFlagsOfTheCluster(t *testing.T) {
 	s := newStage(t, func(o *Options) { o.Flags = diagnose.ClusterFlags{{Name: "context", Value: "my cluster"}} }).open()
 	const flag = "'--context=my cluster'"
 	one := web()
+	s.failure = diagnose.WithCommand("this dashboard shows only namespace demo. For namespace shop: ", "outrigger dashboard -n shop")
+	elsewhere := s.do(s.request(http.MethodGet, "/services/shop/web", nil)).Body.String()
+	s.failure = nil
 	one.Routing = "off: namespace demo has no label that requests routes. To change that: outrigger enable demo"
 	one.Skipped = "It is headless. Example: kubectl get service web -n demo."
 	s.services["demo/web"] = one
@@ -418,10 +422,20 @@ func TestCommandsOnPagesHaveTheFlagsOfTheCluster(t *testing.T) {
 	s.coverage.Workloads = []diagnose.WorkloadCoverage{{Namespace: "demo", Workload: "Deployment/web-v1", State: "missing", Pods: []string{"a"}, Of: 1, Command: "kubectl rollout restart deployment/web-v1 -n demo"}}
 	s.explained = &Explanation{InjectionExplanation: diagnose.InjectionExplanation{Kind: "Deployment", Namespace: "demo", Name: "web", Change: []string{"kubectl label namespace demo istio-injection=enabled"}}}
 	s.Update(report, nil)
-	s.Update(nil, errors.New("the cluster is unreachable. To test the connection: kubectl cluster-info "+flag))
+	s.Update(nil, diagnose.WithCommand("the cluster is unreachable. To test the connection: ", "kubectl cluster-info "+flag))
 	preview := s.previewed(diagnose.ActionShift, url.Values{"version": {"v1", "v2"}, "weight": {"90", "10"}})
-	for path, commands := range map[string]int{"/": 4, "/services/demo/web": 6, "/injection": 3, "/injection/demo/Deployment/web": 4, preview: 4, "/services/demo/none": 2} {
-		page := s.do(s.request(http.MethodGet, path, nil)).Body.String()
+	refused := s.act("/actions/demo/web/canary-pause", nil).Body.String()
+	s.pending = diagnose.Sentences("service/web: VirtualService web is not written yet. If this stays, Outrigger does not run: ")
+	s.pending = append(s.pending, diagnose.TextPart{Text: "kubectl get pods -A", IsCommand: true})
+	written := s.previewed(diagnose.ActionPromote, url.Values{"version": {"v2"}})
+	s.act(written, nil)
+	shown := map[string]string{"a refused action": refused, "another namespace": elsewhere}
+	expected := map[string]int{"/": 5, "/services/demo/web": 8, "/injection": 4, "/injection/demo/Deployment/web": 5, preview: 5, written: 6, "/services/demo/none": 3, "a refused action": 4, "another namespace": 1}
+	for path, commands := range expected {
+		page := shown[path]
+		if page == "" {
+			page = s.do(s.request(http.MethodGet, path, nil)).Body.String()
+		}
 		got := commandCode.FindAllStringSubmatch(page, -1)
 		if len(got) < commands {
 			t.Errorf("%s has %d commands, want at least %d:\n%s", path, len(got), commands, page)
@@ -453,15 +467,52 @@ func TestNextChangeIsNotInThePast(t *testing.T) {
 	s := newStage(t).open()
 	s.services["demo/web"] = web()
 	page := s.page("/services/demo/web", http.StatusOK)
-	s.has(page, "Next change 2026-01-02 12:01:00 UTC", "Next step 2026-01-02 12:01:00 UTC at the earliest")
+	s.has(page, "Next step 2026-01-02 12:01:00 UTC at the earliest")
 	if !strings.Contains(page, `<time datetime="2026-01-02T12:01:00Z" data-due>`) {
 		t.Errorf("the script does not know that it is a time to come:\n%s", page)
 	}
 	s.now = noon.Add(time.Minute)
-	s.has(s.page("/services/demo/web", http.StatusOK), "Next change now", "Next step when its checks pass")
+	s.has(s.page("/services/demo/web", http.StatusOK), "Next step when its checks pass")
 	s.services["demo/web"].Canary.Paused = true
 	if text := textOf(s.page("/services/demo/web", http.StatusOK)); strings.Contains(text, "Next step") {
 		t.Errorf("a paused canary has a next step: %s", text)
+	}
+	s.services["demo/web"].Canary = nil
+	s.has(s.page("/services/demo/web", http.StatusOK), "Next change now")
+	s.now = noon
+	s.has(s.page("/services/demo/web", http.StatusOK), "Next change 2026-01-02 12:01:00 UTC")
+}
+
+// While a canary progresses, its checks are evaluated every few seconds. That is no change of the route, and the canary has its next step.
+func TestTheNextChangeIsNoEvaluationOfACanary(t *testing.T) {
+	t.Parallel()
+	s := newStage(t).open()
+	one := web()
+	one.ChangesAt, one.Canary.Next = new(noon.Add(10*time.Second)), new(noon.Add(30*time.Minute))
+	s.services["demo/web"] = one
+	page := s.page("/services/demo/web", http.StatusOK)
+	s.has(page, "Next step 2026-01-02 12:30:00 UTC at the earliest")
+	if text := textOf(page); strings.Contains(text, "Next change") {
+		t.Errorf("there is another next change: %s", text)
+	}
+	one.Canary.State = "waiting"
+	s.has(s.page("/services/demo/web", http.StatusOK), "Next change 2026-01-02 12:00:10 UTC")
+}
+
+// A canary that a decision has ended is not shown as one that goes on.
+func TestACanaryThatADecisionHasEnded(t *testing.T) {
+	t.Parallel()
+	s := newStage(t).open()
+	one := web()
+	one.Canary.EndsAs, one.Canary.Next, one.Canary.Checks, one.Canary.Reason = routing.CanaryAborted, nil, nil, "aborted; takes effect when the freeze ends (outrigger.dev/canary was removed)"
+	s.services["demo/web"] = one
+	s.Update(reportOf(one.ServiceStatus), nil)
+	page := s.page("/services/demo/web", http.StatusOK)
+	s.has(page, "Canary v2 aborted, not applied yet step 2 of 4, 10%", "Aborted; takes effect when the freeze ends (outrigger.dev/canary was removed)", "canary, step 2 of 4, aborted, not applied yet")
+	for path, page := range map[string]string{"the Service": page, "the Overview": s.page("/", http.StatusOK)} {
+		if strings.Contains(page, "progressing") || strings.Contains(page, `class="current"`) {
+			t.Errorf("%s shows a canary that goes on:\n%s", path, page)
+		}
 	}
 }
 

@@ -21,7 +21,7 @@ import (
 // reading is the last report and, if the cluster is unavailable, why there is no newer one.
 type reading struct {
 	report  *diagnose.StatusReport // nil before the first
-	failure string                 // empty if the last attempt succeeded
+	failure diagnose.Text          // empty if the last attempt succeeded
 	since   time.Time              // when the first of the failed attempts began
 }
 
@@ -52,10 +52,10 @@ func (s *Server) Fail(began time.Time, err error) {
 	r := &s.readings
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.last.failure == "" {
+	if len(r.last.failure) == 0 {
 		r.last.since = began
 	}
-	r.last.failure = err.Error()
+	r.last.failure = diagnose.TextOf(err)
 	r.wake()
 }
 
@@ -207,7 +207,7 @@ const readTimeout = 15 * time.Second
 // detail reads what a page shows. While the cluster cannot be read, it returns what was read last.
 func detail[T any](ctx context.Context, s *Server, key string, read func(context.Context) (T, error)) (T, error) {
 	last, known := s.details.get(key)
-	if known && s.readings.current().failure != "" {
+	if known && len(s.readings.current().failure) > 0 {
 		return last.(T), nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, readTimeout)

@@ -21,6 +21,7 @@ type servicePage struct {
 	Versions []versionRow
 	Metrics  *metricsView
 	Timeline []timelineEntry
+	Next     *time.Time // when the route changes by itself; nil if it does not, or if the canary says so
 }
 
 // versionRow is a workload of a version. The first of a version has the version's share.
@@ -32,11 +33,11 @@ type versionRow struct {
 	Default  bool
 }
 
-// timelineEntry is an Event or a decision.
+// timelineEntry is a decision, or an Event with those that say the same about other objects.
 type timelineEntry struct {
 	At      time.Time
 	Kind    string // decision, Normal, Warning
-	Object  string
+	Objects []string
 	Reason  string
 	Message string
 	Count   int
@@ -50,7 +51,10 @@ func (s *Server) service(w http.ResponseWriter, r *http.Request) {
 		s.fail(w, r, err)
 		return
 	}
-	out := servicePage{view: s.view(r, name), Service: one, Versions: versionRows(one), Metrics: metricsViewOf(one), Timeline: timelineOf(one)}
+	out := servicePage{view: s.view(r, name), Service: one, Versions: versionRows(one), Metrics: metricsViewOf(one, s.Now()), Timeline: timelineOf(one), Next: one.ChangesAt}
+	if one.Canary != nil && one.Canary.IsProgressing() { // between its steps, only its checks are evaluated again
+		out.Next = nil
+	}
 	out.Section = "services"
 	out.Notes = one.Notes
 	out.Actions = s.offers(r.Context(), one.Facts)
@@ -97,10 +101,7 @@ func currentWeights(s *Service) string {
 
 // timelineOf returns the Events and decisions, newest first.
 func timelineOf(s *Service) []timelineEntry {
-	var out []timelineEntry
-	for _, e := range s.Events {
-		out = append(out, timelineEntry(e))
-	}
+	out := eventEntries(s.Events)
 	current := "default " + s.Default + currentWeights(s) + ", in effect since then"
 	for _, d := range s.History {
 		at, err := time.Parse(time.RFC3339, d.Until)

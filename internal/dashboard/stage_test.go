@@ -33,15 +33,16 @@ type stage struct {
 	services  map[string]*Service
 	coverage  *diagnose.CoverageReport
 	explained *Explanation
-	failure   error    // of all reads
-	denied    string   // why there are no actions
-	acted     int      // how often an action was passed on
-	unlimited int      // how many calls had no deadline
-	during    func()   // is called in each write that is not a dry run
-	refused   error    // of all writes
-	refusing  string   // the Service whose writes are refused; empty for all
-	others    []string // Services that select the same pods
-	written   []string // annotations of Services, "(dry run)" behind those that were not written
+	pending   diagnose.Text // what a written change waits for
+	failure   error         // of all reads
+	denied    string        // why there are no actions
+	acted     int           // how often an action was passed on
+	unlimited int           // how many calls had no deadline
+	during    func()        // is called in each write that is not a dry run
+	refused   error         // of all writes
+	refusing  string        // the Service whose writes are refused; empty for all
+	others    []string      // Services that select the same pods
+	written   []string      // annotations of Services, "(dry run)" behind those that were not written
 
 	cookie    *http.Cookie
 	formToken string
@@ -124,9 +125,9 @@ func (s *stage) Write(ctx context.Context, service diagnose.Forecast, isDryRun b
 }
 
 // Pending implements Actions.
-func (s *stage) Pending(ctx context.Context, _ diagnose.Change) (string, error) {
+func (s *stage) Pending(ctx context.Context, _ diagnose.Change) (diagnose.Text, error) {
 	s.limits(ctx)
-	return "", s.failure
+	return s.pending, s.failure
 }
 
 func (s *stage) limits(ctx context.Context) {

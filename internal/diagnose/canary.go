@@ -28,7 +28,8 @@ type CanaryStatus struct {
 	// Checks are the checks with the numbers that were recorded last, or without numbers if none are.
 	Checks  []string `json:"checks,omitempty"`
 	Failing []string `json:"failing,omitempty"` // the checks that fail now
-	// Reason is what a waiting canary waits for, why one that progresses stays at its step, or why one was aborted.
+	// Reason is what a waiting canary waits for, why one that progresses stays at its step, or why one was aborted. If a decision has ended a
+	// canary that progresses, it says so.
 	Reason string `json:"reason,omitempty"`
 	ByHand bool   `json:"byHand,omitempty"` // a decision of the user has aborted it
 	// IsLacking is true if the reason is that a check has no data, or that the requests are too few.
@@ -45,12 +46,36 @@ func CanaryOf(observed routing.Observed, now time.Time) (status *CanaryStatus, i
 		return nil, false
 	}
 	out := canaryStatusOf(is)
-	if is.State != routing.CanaryProgressing {
+	switch {
+	case is.EndsAs != "":
+		out = out.ending(observed)
+	case is.State != routing.CanaryProgressing:
 		out.Steps = 0
-	} else if len(out.Checks) == 0 {
+	case len(out.Checks) == 0:
 		out.Checks = checkTexts(observed)
 	}
 	return &out, isCurrent
+}
+
+// ending returns the status of a canary that a decision has ended and that the controller has yet to end: no step and no check is ahead of it.
+func (c CanaryStatus) ending(observed routing.Observed) CanaryStatus {
+	if how, when := c.endText(observed); !observed.Settings.Freeze || len(c.Failing) > 0 || c.Reason == "" { // otherwise, the reason says so
+		c.Reason = how + "; " + when
+	}
+	c.Next, c.Failing = nil, nil
+	return c
+}
+
+// endText returns how a decision has ended the canary, and when that takes effect.
+func (c CanaryStatus) endText(observed routing.Observed) (how, when string) {
+	how, when = "aborted", "the controller has yet to apply that"
+	if c.EndsAs == routing.CanarySucceeded {
+		how = "promoted"
+	}
+	if observed.Settings.Freeze {
+		when = "that takes effect when the freeze ends (routing.freeze)"
+	}
+	return how, when
 }
 
 // shownCanary returns CanaryOf. If there is none, it returns the canary that the user aborted last, until its version is the default.
@@ -136,9 +161,12 @@ func (c CanaryStatus) line(next string) string {
 	case !c.IsProgressing():
 		return out + " waits for " + c.Reason
 	}
-	if c.Step > 0 {
+	switch {
+	case c.Step > 0:
 		out += fmt.Sprintf(" %d/%d %d%%", c.Step, c.Steps, c.Percent)
-	} else { // the steps were changed
+	case c.EndsAs != "":
+		out += fmt.Sprintf(" %d%%", c.Percent)
+	default: // the steps were changed
 		out += fmt.Sprintf(" %d%%, next step 1/%d", c.Percent, c.Steps)
 	}
 	for _, flag := range []struct {
@@ -156,8 +184,12 @@ func (c CanaryStatus) line(next string) string {
 	return strings.Join(parts, "  ")
 }
 
-// Position returns "step 1 of 3". After a change of the steps, the share can be less than that of the first one: "before step 1 of 3".
+// Position returns "step 1 of 3". After a change of the steps, the share can be less than that of the first one: "before step 1 of 3". It is
+// empty if the steps are unknown.
 func (c CanaryStatus) Position() string {
+	if c.Steps == 0 {
+		return ""
+	}
 	if c.Step == 0 {
 		return fmt.Sprintf("before step 1 of %d", c.Steps)
 	}
@@ -213,6 +245,10 @@ func (c CanaryStatus) next(observed routing.Observed, now time.Time) string {
 	switch {
 	case !c.HasEnded() && observed.Settings.Freeze:
 		return "Nothing changes until the freeze ends. To end it, set routing.freeze to false."
+	case c.EndsAs == routing.CanarySucceeded:
+		return c.Version + " becomes the default version."
+	case c.EndsAs != "":
+		return "The default version gets all requests."
 	case c.IsAborted():
 		return "Nothing: it does not start again with this pod template. To start it again: " + command("--retry")
 	case c.HasEnded():

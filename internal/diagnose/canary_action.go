@@ -42,7 +42,7 @@ func (r Request) canaryStart(observed routing.Observed, now time.Time) (Decision
 	ended := withCanary(observed, version, now)
 	switch {
 	case isRetry && ended != nil && ended.Version != version:
-		return d, fmt.Errorf("canary %s of service %s has not ended (%s). To retry %s, end it first: %s", ended.Version, d.Service, ended.State, version, canaryCommand(observed.Service, "--abort"))
+		return d, WithCommand(fmt.Sprintf("canary %s of service %s has not ended (%s). To retry %s, end it first: ", ended.Version, d.Service, ended.State, version), canaryCommand(observed.Service, "--abort"))
 	case ended == nil || !ended.HasEnded():
 		if isRetry {
 			return d, notEnded(d, version, c)
@@ -73,9 +73,9 @@ func retryable(observed routing.Observed, c CanaryStatus, now time.Time) error {
 	if c.IsAborted() || len(decisions) == 0 || decisions[0].Default != c.Version {
 		return nil
 	}
-	name, namespace := observed.Service.Name, observed.Service.Namespace
-	return fmt.Errorf("canary %s of service %s has succeeded, and %s is the default version; there is nothing to retry. To return to the version before it: outrigger undo %s -n %s",
-		c.Version, name, c.Version, name, namespace)
+	name := observed.Service.Name
+	return WithCommand(fmt.Sprintf("canary %s of service %s has succeeded, and %s is the default version; there is nothing to retry. To return to the version before it: ", c.Version, name, c.Version),
+		Request{Action: ActionUndo, Service: name}.Command(observed.Service.Namespace))
 }
 
 // CanaryAction returns the decision of a command about the canary that a Service has: pause, resume, abort, promote, or retry.
@@ -88,7 +88,7 @@ func CanaryAction(observed routing.Observed, action string, inputs Inputs, now t
 	}
 	switch {
 	case c == nil:
-		return d, fmt.Errorf("service %s has no canary. To start one: %s", service.Name, canaryCommand(service, "VERSION"))
+		return d, WithCommand(fmt.Sprintf("service %s has no canary. To start one: ", service.Name), canaryCommand(service, "VERSION"))
 	case action == "retry" && c.EndsAs == routing.CanaryAborted:
 		return d, c.alreadyEnds(observed)
 	case action == "retry" && !c.HasEnded():
@@ -143,13 +143,7 @@ func isAbortDecided(observed routing.Observed, c CanaryStatus, now time.Time) bo
 
 // alreadyEnds returns the error for an action on a canary that a decision has ended and that the controller has yet to end.
 func (c CanaryStatus) alreadyEnds(observed routing.Observed) error {
-	how, when := "aborted", "the controller has yet to apply that"
-	if c.EndsAs == routing.CanarySucceeded {
-		how = "promoted"
-	}
-	if observed.Settings.Freeze {
-		when = "that takes effect when the freeze ends (routing.freeze)"
-	}
+	how, when := c.endText(observed)
 	return fmt.Errorf("canary %s of service %s is already %s; %s. Nothing was written", c.Version, observed.Service.Name, how, when)
 }
 
@@ -264,7 +258,7 @@ func checkCanaryEffect(d Decision, before, after routing.Observed, plan routing.
 	if version := d.Annotations[api.AnnotationCanary]; version != "" && version != api.CanaryAuto { // auto requests later versions
 		for _, p := range plan.Problems {
 			if p.Reason == api.RouteWithoutEffect && p.Field == api.AnnotationField(api.AnnotationCanary) {
-				return fmt.Errorf("service %s gets no canary %s; nothing was written: %s %s", d.Service, version, p.Message, p.Advice)
+				return advised(fmt.Sprintf("service %s gets no canary %s; nothing was written: %s", d.Service, version, p.Message), p)
 			}
 		}
 	}
@@ -276,11 +270,16 @@ func checkCanaryEffect(d Decision, before, after routing.Observed, plan routing.
 	}
 	was, is := routing.Decisions(before, now), routing.Decisions(after, now)
 	if len(was) > 0 && len(is) > 0 && was[0].Default != is[0].Default {
-		return fmt.Errorf("nothing was written: a new %s would also apply %s=%s, which a canary has superseded, and the default version would be %s. To keep %s as the default first: outrigger promote %s %s -n %s",
-			api.AnnotationDecidedAt, api.AnnotationDefaultVersion, before.Service.Annotations[api.AnnotationDefaultVersion], is[0].Default,
-			was[0].Default, d.Service, was[0].Default, before.Service.Namespace)
+		return WithCommand(fmt.Sprintf("nothing was written: a new %s would also apply %s=%s, which a canary has superseded, and the default version would be %s. To keep %s as the default first: ",
+			api.AnnotationDecidedAt, api.AnnotationDefaultVersion, before.Service.Annotations[api.AnnotationDefaultVersion], is[0].Default, was[0].Default),
+			Request{Action: ActionPromote, Service: d.Service, Version: was[0].Default}.Command(before.Service.Namespace))
 	}
 	return nil
+}
+
+// advised returns an error with the advice of a problem, whose commands are parts of it.
+func advised(reason string, p api.RouteProblem) error {
+	return &textError{Sentences(reason + " ").with(SplitCommands(p.Advice)...)}
 }
 
 // withoutEffect returns an error if a plan says that a canary deprives the default or the weights of a decision of their effect.
@@ -288,7 +287,7 @@ func withoutEffect(d Decision, service *corev1.Service, plan routing.Result) err
 	for _, key := range []string{api.AnnotationDefaultVersion, api.AnnotationWeights} {
 		for _, p := range plan.Problems {
 			if d.Annotations[key] != "" && p.Reason == api.RouteWithoutEffect && p.Field == api.AnnotationField(key) && service.Name == d.Service {
-				return fmt.Errorf("nothing was written: %s=%s would have no effect on service %s: %s %s", key, service.Annotations[key], d.Service, p.Message, p.Advice)
+				return advised(fmt.Sprintf("nothing was written: %s=%s would have no effect on service %s: %s", key, service.Annotations[key], d.Service, p.Message), p)
 			}
 		}
 	}

@@ -18,17 +18,17 @@ func removesCanary(service *corev1.Service, d Decision) bool {
 }
 
 // keptCanary says which requests for canaries, or which pause, a decision keeps. observed has the new annotations.
-func keptCanary(observed routing.Observed, d Decision) []string {
+func keptCanary(observed routing.Observed, d Decision) []Text {
 	intent := observed.Intent.Canary
 	switch {
 	case intent == nil:
 		return nil
 	case d.Annotations[api.AnnotationCanary] != "" && intent.Paused:
-		return []string{"the canary stays paused; to continue: " + canaryCommand(observed.Service, "--resume")}
+		return []Text{Sentences("the canary stays paused; to continue: ").withCommand(canaryCommand(observed.Service, "--resume"))}
 	case d.OneService || d.KeepsDecidedAt:
 		return nil
 	case intent.OnNamespace:
-		return []string{fmt.Sprintf("keeps %s=%s of Namespace %s", api.AnnotationCanary, observed.Intent.Texts[api.AnnotationCanary], observed.Service.Namespace)}
+		return texts(fmt.Sprintf("keeps %s=%s of Namespace %s", api.AnnotationCanary, observed.Intent.Texts[api.AnnotationCanary], observed.Service.Namespace))
 	}
-	return []string{fmt.Sprintf("keeps %s=%s: each new version still starts a canary", api.AnnotationCanary, api.CanaryAuto)}
+	return texts(fmt.Sprintf("keeps %s=%s: each new version still starts a canary", api.AnnotationCanary, api.CanaryAuto))
 }

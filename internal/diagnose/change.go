@@ -97,22 +97,22 @@ func (c Change) Lines() []string {
 }
 
 // Notes returns the lines of the change that Traffic and the commands do not show.
-func (c Change) Notes() []string {
-	var out []string
+func (c Change) Notes() []Text {
+	var out []Text
 	if c.Reason != "" {
-		out = append(out, c.Reason)
+		out = texts(c.Reason)
 	}
-	out = append(out, c.skipped...)
+	out = append(out, texts(c.skipped...)...)
 	for _, forecast := range c.Forecasts {
 		for _, note := range forecast.notes {
 			if len(c.Forecasts) > 1 {
-				note = "service/" + forecast.Observed.Service.Name + ": " + note
+				note = Sentences("service/" + forecast.Observed.Service.Name + ": ").with(note...)
 			}
 			out = append(out, note)
 		}
 	}
 	for _, line := range c.others {
-		out = append(out, strings.TrimSpace(line))
+		out = append(out, Sentences(strings.TrimSpace(line)))
 	}
 	return out
 }

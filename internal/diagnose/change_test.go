@@ -171,8 +171,8 @@ func TestOffers(t *testing.T) {
 	absent := func(offers []Offer) map[Action]string {
 		out := map[Action]string{}
 		for _, offer := range offers {
-			if offer.Unavailable != "" {
-				out[offer.Action] = offer.Unavailable
+			if len(offer.Unavailable) > 0 {
+				out[offer.Action] = offer.Unavailable.String()
 			}
 		}
 		return out

@@ -24,7 +24,7 @@ type Forecast struct {
 	Annotations   map[string]string // annotations to write; an empty value removes the annotation
 	IsCurrent     bool              // the annotations and the route already match the decision
 	isUnknown     bool              // the user has no permission to read the route
-	notes         []string
+	notes         []Text
 	IsFrozen      bool              // the change takes effect when routing.freeze ends
 	Skipped       string            // why to skip this Service; empty if the decision applies to it
 	Command       string            // the kubectl command that writes the annotations
@@ -76,7 +76,7 @@ func ForecastDecision(observed routing.Observed, d Decision, gaps Gaps, now time
 	if edited := editedRoute(observed, now); edited != nil && !out.isUnknown && (!d.KeepsDecidedAt || len(d.Versions) > 0 || d.Annotations[api.AnnotationDecidedAt] != "") {
 		out.Skipped = edited.String() + ", and was edited by hand"
 		if service.Name == d.Service {
-			return out, fmt.Errorf("nothing was written: %s", describeOverride(service.Name, *edited))
+			return out, &textError{Sentences("nothing was written: ").with(describeOverride(service.Name, *edited)...)}
 		}
 	}
 	plan := routing.Plan(WithoutDelays(observed), now)
@@ -86,7 +86,7 @@ func ForecastDecision(observed routing.Observed, d Decision, gaps Gaps, now time
 		if err := checkCanaryEffect(d, current, observed, plan, now); err != nil {
 			return out, err
 		}
-		out.notes = canaryNotes(current, observed, now)
+		out.notes = texts(canaryNotes(current, observed, now)...)
 	}
 	out.after = routing.InEffect(observed, now)
 	if slices.ContainsFunc(plan.Pending, func(p routing.Pending) bool { return d.Annotations[p.Key] != "" }) {
@@ -102,16 +102,16 @@ func ForecastDecision(observed routing.Observed, d Decision, gaps Gaps, now time
 		warnings = append(warnings, "warning: "+FrozenChange)
 	}
 	warnings = append(warnings, abortedNotes(current, observed, d, now)...)
-	out.notes = slices.Concat(warnings, removed, keptCanary(observed, d), readyNotes(observed, d.Versions), noRouteNote(observed, gaps), out.notes)
-	if why := sharesOfDefault(observed, now); why != "" && !out.isUnknown {
+	out.notes = slices.Concat(texts(warnings...), texts(removed...), keptCanary(observed, d), texts(readyNotes(observed, d.Versions)...), noRouteNote(observed, gaps), out.notes)
+	if why := sharesOfDefault(observed, now); len(why) > 0 && !out.isUnknown {
 		out.notes = append(out.notes, why)
 	}
 	if by := restoredBy(observed.Service, d.Annotations); by != "" {
-		out.notes = append(out.notes, by)
+		out.notes = append(out.notes, Sentences(by))
 	}
 	for _, p := range gaps.visible(observed, plan.Problems) {
 		if p.Reason != api.RoutePendingVersions {
-			out.notes = append(out.notes, string(p.Reason)+": "+p.Message)
+			out.notes = append(out.notes, Sentences(string(p.Reason)+": "+p.Message))
 		}
 	}
 	out.Command = AnnotateCommand(service, out.Annotations)
@@ -220,16 +220,16 @@ func WhyNoRoute(observed routing.Observed, gaps Gaps) string {
 	return ""
 }
 
-func noRouteNote(observed routing.Observed, gaps Gaps) []string {
+func noRouteNote(observed routing.Observed, gaps Gaps) []Text {
 	why := WhyNoRoute(observed, gaps)
 	if why == "" {
 		return nil
 	}
 	note := "No route is written: " + why + "."
-	if !observed.Intent.Wanted {
-		note += " To change that: outrigger enable " + observed.Service.Namespace
+	if observed.Intent.Wanted {
+		return texts(note)
 	}
-	return []string{note}
+	return []Text{Sentences(note + " To change that: ").withCommand("outrigger enable " + observed.Service.Namespace)}
 }
 
 // removedAnnotations lists the annotations that a decision removes.
@@ -312,7 +312,7 @@ func hasShare(observed routing.Observed, version string) bool {
 func (o Forecast) Lines() []string {
 	out := o.changes()
 	for _, note := range o.notes {
-		out = append(out, "    "+note)
+		out = append(out, "    "+note.String())
 	}
 	if o.IsCurrent {
 		return append(out, "    The annotations already have these values; nothing is written.")

@@ -258,7 +258,7 @@ func TestWhyNotApplied(t *testing.T) {
 		"a version is absent": {waits, "v9 (no pods)"},
 		"disabled":            {disabled, "no route is written: routing is disabled for it"},
 	} {
-		if got := WhyNotApplied(c.observed, nil, noon); c.want == "" && got != "" || !strings.Contains(got, c.want) {
+		if got := WhyNotApplied(c.observed, nil, noon).String(); c.want == "" && got != "" || !strings.Contains(got, c.want) {
 			t.Errorf("%s: %q, want %q", name, got, c.want)
 		}
 	}

@@ -27,8 +27,8 @@ func UndoOf(observed routing.Observed, to int, inputs Inputs, now time.Time) (Un
 	out := Undo{Decision: Decision{Service: observed.Service.Name, Inputs: inputs}}
 	decisions := routing.Decisions(observed, now)
 	if len(decisions) == 0 {
-		return out, fmt.Errorf("service %s/%s has no decision to return to: Outrigger has recorded none. To decide: outrigger promote %s VERSION -n %s",
-			observed.Service.Namespace, observed.Service.Name, observed.Service.Name, observed.Service.Namespace)
+		return out, WithCommand(fmt.Sprintf("service %s/%s has no decision to return to: Outrigger has recorded none. To decide: ", observed.Service.Namespace, observed.Service.Name),
+			Request{Action: ActionPromote, Service: observed.Service.Name, Version: "VERSION"}.Command(observed.Service.Namespace))
 	}
 	current, waiting := decisions[0], pendingAnnotations(observed, now)
 	canary, _ := CanaryOf(observed, now)
@@ -152,8 +152,8 @@ func refuseAborted(observed routing.Observed, current, target routing.Decision, 
 		if target.Weights != "" {
 			again = Request{Action: ActionShift, Service: service.Name, Weights: strings.Split(target.Weights, ",")}
 		}
-		return fmt.Errorf("service %s/%s does not return to %s: %s, and %s was aborted with this pod template (%s); to give %s requests anyway: %s",
-			service.Namespace, service.Name, target, is, aborted.Version, aborted.Reason, aborted.Version, again.Command(service.Namespace))
+		return WithCommand(fmt.Sprintf("service %s/%s does not return to %s: %s, and %s was aborted with this pod template (%s); to give %s requests anyway: ",
+			service.Namespace, service.Name, target, is, aborted.Version, aborted.Reason, aborted.Version), again.Command(service.Namespace))
 	}
 	return nil
 }
