@@ -8,7 +8,10 @@ import (
 	"go/parser"
 	"go/token"
 	"io/fs"
+	"maps"
 	"path/filepath"
+	"regexp"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -42,6 +45,28 @@ func TestDocCommentsBeginWithTheName(t *testing.T) {
 	}
 	if documented < 1000 {
 		t.Errorf("only %d documented declarations were found: the test no longer finds what it looks for", documented)
+	}
+}
+
+var (
+	goComment    = regexp.MustCompile(`(?m)(?:^|\s)//\s.*$`)
+	commentsTest = regexp.MustCompile(`\bTest[A-Z]\w+`)
+)
+
+// A comment that names a test, or the beginning of one, as for -run, names one that exists in a module of the repository.
+func TestCommentsNameExistingTests(t *testing.T) {
+	known, named := slices.Collect(maps.Keys(knownNames(t)["test"])), 0
+	for _, file := range trackedFiles(t, "*.go") {
+		for _, comment := range goComment.FindAllString(read(t, file), -1) {
+			for _, name := range commentsTest.FindAllString(comment, -1) {
+				if named++; !slices.ContainsFunc(known, func(test string) bool { return strings.HasPrefix(test, name) }) {
+					t.Errorf("%s: a comment names %s, and there is no such test", file, name)
+				}
+			}
+		}
+	}
+	if named < 5 {
+		t.Errorf("only %d comments that name a test were found", named)
 	}
 }
 

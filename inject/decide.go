@@ -51,7 +51,7 @@ func (c *Config) decide(pod *corev1.Pod) (decision, []api.InjectProblem) {
 	if requested == no {
 		return skip(api.InjectOptedOut, "%s %s is %q", where, api.KeySidecarInject, optInText(pod)), problems
 	}
-	if c.unavailable != nil {
+	if c.unavailable != nil { // Pod denies it
 		return decision{inject: true, reason: c.unavailable.Reason}, problems
 	}
 	if c.policy != "enabled" && c.policy != "disabled" {

@@ -42,7 +42,7 @@ func RecordedCanaryOf(observed Observed, now time.Time) (status CanaryStatus, is
 	if !ok {
 		return CanaryStatus{}, false, false
 	}
-	s.noteEdits()
+	s.judgeEdits()
 	decided, _, ok := decide(&s.facts)
 	if !ok || decided.canary.state == "" {
 		return CanaryStatus{}, false, false

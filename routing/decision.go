@@ -24,7 +24,8 @@ type outcome struct {
 	routeRules
 }
 
-// defaultDecision is what is decided about names, the default, and the weights. It is a value: each rule returns a changed copy.
+// defaultDecision is what is decided about names, the default, the canary, and the weights, with the record that will be written. It is
+// a value: each rule returns a changed copy.
 // Route rules use it to resolve names and the current default.
 type defaultDecision struct {
 	*facts
@@ -58,7 +59,7 @@ func (s *facts) recordedOutcome() outcome {
 }
 
 // decide makes the decision, rule by rule, in the order in which they depend on each other. It returns false if nothing can be decided
-// yet; then nothing is written.
+// yet; then only our subsets are restored (unchanged).
 func decide(f *facts) (outcome, []finding, bool) {
 	c, found, ok := f.decideDefault()
 	if !ok {
@@ -70,7 +71,7 @@ func decide(f *facts) (outcome, []finding, bool) {
 	c, canaryFound := c.decideCanary(exposed)
 	c, route, routeFound := c.decideRoute(exposed)
 	found = slices.Concat(found, canaryFound, exposureFound, exportFound, policyFound, routeFound, f.telemetry(), f.unroutedPorts())
-	r := &c.record // decideDefault and decideWeights set the other fields; recordText sets Revision, History, and VersionLabel
+	r := &c.record // decideDefault, decideCanary, and decideWeights set the other fields; recordText sets Revision, History, and VersionLabel
 	r.Kept, r.Mirrors, r.Absent, r.Returned = route.kept, route.mirrors, route.absent, route.returned
 	r.LastValid, r.KeptHosts, r.RefusedExposure = exposed.lastValid, exposed.keptHosts, exposed.refusedExposure
 	r.RefusedDecision = f.recorded.RefusedDecision

@@ -10,7 +10,7 @@ import (
 )
 
 // decideDefault decides which version receives what nothing else claims: an explicit setting, or else what is recorded, or else what
-// is found at first sight. It returns false if nothing can be decided yet; then nothing is written.
+// is found at first sight. It returns false if nothing can be decided yet.
 func (s *facts) decideDefault() (defaultDecision, []finding, bool) {
 	c := s.recordedOutcome().defaultDecision
 	c.record.Names = s.bindNames()

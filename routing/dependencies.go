@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// Dependencies is what a Result depends on of the facts that change all the time: pods and workloads. The planner notes them
+// Dependencies is what a Result depends on of the facts that change all the time: pods and workloads. A plan notes them
 // where it reads them, so that a new rule cannot forget one. The rest of Observed changes rarely, and each change of it requires
 // a new plan; Result.Next is when time alone does.
 type Dependencies struct {

@@ -14,15 +14,16 @@
 //
 //	step                 file
 //	Plan, observe        plan.go, modes.go: a dry run plans several times; freeze.go: frozen routes stay
-//	read                 facts.go: our objects and their record (copies.go, seal.go), annotations (invalid.go, reserved.go,
-//	                     canary_record.go)
+//	read                 reader.go: our objects (names.go, replaced.go) and their record (copies.go, seal.go), annotations (invalid.go,
+//	                     reserved.go, canary_record.go), delays (failover.go)
 //	endWithoutRoutes     skipped.go
-//	interpret            tracks.go, version_label.go, subsets.go, conflicts.go, drift.go
-//	endWithoutDecision   plan.go
-//	noteEdits            subset_meaning.go, drift.go
+//	interpret            tracks.go, version_label.go, copies.go, subsets.go, conflicts.go, drift.go
+//	endWithoutDecision   plan.go, copies.go, modes.go, conflicts.go; unchanged.go: what is restored then
+//	judgeEdits           subset_meaning.go, drift.go
 //	decide               decision.go: decideDefault in defaults.go, first_default.go, split.go, default_deleted.go, failover.go;
-//	                     decideCanary in canary.go, canary_start.go, canary_steps.go, canary_evaluate.go, canary_auto.go;
-//	                     decideExposure in gateway.go; decideExport in export.go; decidePolicy in inherit.go;
+//	                     decideExposure in gateway.go, current_exposure.go; decideExport in export.go; decidePolicy in inherit.go;
+//	                     decideCanary in canary.go, canary_start.go, canary_steps.go, canary_evaluate.go, canary_checks.go,
+//	                     canary_auto.go, canary_end.go;
 //	                     decideRoute in decision.go, weights.go, match.go, shares.go, sticky.go, mirror.go
 //	render               render.go, render_route.go, render_destination_rule.go, limits.go
 //	finish               plan.go, seal.go, replaced.go

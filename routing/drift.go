@@ -78,9 +78,9 @@ func (s *facts) sharesChanged() bool {
 	return s.isChanged(api.AnnotationDefaultVersion, api.AnnotationWeights, api.AnnotationDecidedAt)
 }
 
-// noteDrift finds what another client changed in our VirtualServices, and decides about the edit: it is kept, it is
+// judgeRouteEdits finds what another client changed in our VirtualServices, and decides about the edit: it is kept, it is
 // written back, or the VirtualService is theirs from now on.
-func (s *reader) noteDrift() {
+func (s *reader) judgeRouteEdits() {
 	if s.renewed || !s.isRecorded {
 		return
 	}
@@ -148,9 +148,9 @@ func (s defaultDecision) adoptedShares() []finding {
 	return nil
 }
 
-// noteGatewayDrift finds that another client edited our Gateway. The annotations define all of it, so there is nothing to adopt:
+// judgeGatewayEdit finds that another client edited our Gateway. The annotations define all of it, so there is nothing to adopt:
 // the edit is reverted, unless outrigger.dev/drift=detach.
-func (s *reader) noteGatewayDrift() {
+func (s *reader) judgeGatewayEdit() {
 	gateway := s.ours.gateway
 	if s.renewed || !s.gatewayEdited() {
 		return

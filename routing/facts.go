@@ -15,8 +15,8 @@ import (
 )
 
 // facts are what was observed, interpreted: what our objects record, which workloads and versions exist, what other clients wrote.
-// The reading steps fill them; after that they do not change (see TestFactsAreReadOnly). A method of facts decides nothing: it
-// cannot see what the plan has decided.
+// The steps up to judgeEdits fill them; after that they do not change (see TestFactsAndDecisionsAreReadOnly). A method of facts cannot
+// see what the plan has decided; a rule about facts alone returns its verdict.
 type facts struct {
 	Observed
 	Pods, Workloads struct{} // hides those of Observed, which rules read through cluster
@@ -74,14 +74,15 @@ type ourObjects struct {
 	otherWorkloads []string          // by WorkloadRef.String()
 }
 
-// reader reads the facts. Only its methods write them; found is what they report.
+// reader reads the facts, and nothing else writes them; found is what it reports.
 type reader struct {
 	facts
 	found []finding
 }
 
-// read reads our objects and what they record, and the annotations that apply: it removes reserved hosts from the intent
-// (refuseHosts), and replaces invalid annotations by their last valid values (restoreAnnotations).
+// read reads our objects and what they record, and the annotations that apply. It changes the intent where an annotation does not apply:
+// hosts that are reserved (refuseHosts), a decided-at of the future (refuseFutureDecision), invalid values, which are replaced by their
+// last valid ones (restoreAnnotations), and what a canary has superseded (supersede). followTimes adds delays that failover needs.
 func read(observed Observed, now time.Time, reads *podsAndWorkloads) *reader {
 	s := &reader{facts: facts{Observed: observed, cluster: reads, now: now, host: hostOf(observed.Service, observed.Settings.ClusterDomain)}}
 	s.Existing, s.Foreign = s.Existing.sorted(), s.Foreign.sorted()
@@ -144,7 +145,7 @@ func (s *reader) findOurs() {
 	st.otherWorkloads = splitList(marks[api.AnnotationWaiting])
 }
 
-// leftBy reads since when routes no longer name subsets that a rollout replaced. Edited routes are ignored.
+// leftBy reads since when routes no longer name subsets that a rollout replaced. Routes that are known to be edited are ignored.
 func (s *facts) leftBy(routes []*networkingv1.VirtualService) stamps {
 	out := stamps{}
 	for _, vs := range routes {

@@ -68,7 +68,7 @@ func (s *reader) restoreAnnotations() {
 		s.ours.absent = s.copies.read.Absent
 	}
 	if s.ours.annotations == nil && s.isRecorded && slices.ContainsFunc(s.ours.routes(), func(vs *networkingv1.VirtualService) bool { return trustOf(vs) == blank || s.isOutdated(vs) }) {
-		s.ours.annotations = maps.Clone(s.Intent.Texts) // another client wiped or replaced them: nothing new is has by that
+		s.ours.annotations = maps.Clone(s.Intent.Texts) // another client removed or replaced them, which changes nothing that applies
 	}
 	s.invalid = s.Intent.Bad
 	values := s.recorded.LastValid

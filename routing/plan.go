@@ -16,7 +16,8 @@ import (
 // It works in three steps. It reads facts from what was observed; some facts end the plan early (endWithoutRoutes,
 // endWithoutDecision). It decides from the facts: see decide. It renders the objects from both; rendering still decides what
 // depends on whole objects: the limits of sizes and subsets, and which objects are deferred because a subset, or the visibility of
-// the DestinationRule, is too new. Result.Next is when to plan again.
+// the DestinationRule, is too new. Two modes replace the result of these steps: observe shows it without writing it, and freeze keeps
+// the routes. Result.Next is when to plan again.
 func Plan(observed Observed, now time.Time) Result {
 	reads := newPodsAndWorkloads(observed)
 	if observed.Intent.Observe {
@@ -38,7 +39,7 @@ func plan(observed Observed, now time.Time, reads *podsAndWorkloads) Result {
 	if end, ends := s.endWithoutDecision(); ends {
 		return s.result(end)
 	}
-	s.noteEdits()
+	s.judgeEdits()
 
 	// Decision.
 	decided, found, ok := decide(&s.facts)
@@ -64,8 +65,9 @@ func (s *reader) interpret() {
 	s.noteForeign()
 }
 
-// endWithoutDecision ends the plan if nothing may be decided: no record can be trusted, no route is wanted, or a foreign
-// DestinationRule gives our subset names other labels.
+// endWithoutDecision ends the plan where the whole decision may not be made: no record can be trusted, no route is wanted (subsetsOnly
+// still decides visibility and policy), or a foreign DestinationRule gives our subset names other labels (endOnSubsetConflict still
+// decides what an edited route is restored to).
 func (s *reader) endWithoutDecision() (planEnd, bool) {
 	switch {
 	case s.holdRoute():
@@ -78,11 +80,12 @@ func (s *reader) endWithoutDecision() (planEnd, bool) {
 	return planEnd{}, false
 }
 
-// noteEdits notes what another client edited in our objects, and whether the edit stays.
-func (s *reader) noteEdits() {
+// judgeEdits finds what another client edited in our objects, and judges each edit: it is adopted, it is reverted, or the object is no
+// longer written.
+func (s *reader) judgeEdits() {
 	s.found = append(s.found, s.destinationRuleDrift()...)
-	s.noteDrift()
-	s.noteGatewayDrift()
+	s.judgeRouteEdits()
+	s.judgeGatewayEdit()
 }
 
 // planEnd is how a plan ends.

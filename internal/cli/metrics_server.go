@@ -66,7 +66,7 @@ func metricsServiceOf(address *url.URL, domain, home string) (metricsService, bo
 
 // metricsSource is a metrics server as the user's machine reaches it.
 type metricsSource struct {
-	server *controller.MetricsServer
+	server *controller.MetricsClient
 	name   string // that the page shows
 }
 
@@ -98,7 +98,7 @@ func (f *clusterFlags) metricsSource(config api.RoutingConfig) (*metricsSource, 
 		out.name, through = service.String(), &throughProxy{base, service, proxied, direct}
 	}
 	config.Metrics.MaxConcurrentQueries = min(config.Metrics.MaxConcurrentQueries, maxOwnQueries)
-	out.server, err = controller.NewMetricsServer(config, through)
+	out.server, err = controller.NewMetricsClient(config, through)
 	return out, err
 }
 

@@ -203,7 +203,7 @@ func (l *live) routesToRemove(ctx context.Context, namespace string, all bool, o
 			out = append(out, routeRemoval{objects: ownedObjects(objects, key)}) // its Service is deleted
 			continue
 		}
-		why := whyRoutesStay(*observed)
+		why := diagnose.WhyRoutesStay(*observed)
 		if why != "" && !all {
 			output.say("service/%s in namespace %s keeps its routes: %s", key.Name, key.Namespace, why)
 			kept = true
@@ -223,34 +223,6 @@ func (l *live) routesToRemove(ctx context.Context, namespace string, all bool, o
 		out = append(out, routeRemoval{observed.Service, remove, observed.Replaced()})
 	}
 	return out, kept, nil
-}
-
-// whyRoutesStay returns which traffic would move if the routes of a Service were removed, or "" if none would.
-func whyRoutesStay(observed routing.Observed) string {
-	reading := diagnose.ReadRoute(observed)
-	if len(reading.Gateways) > 0 {
-		return fmt.Sprintf("it is served at gateway %s for %s", strings.Join(reading.Gateways, ", "), strings.Join(reading.Hosts, ", "))
-	}
-	if len(reading.Names()) == 0 {
-		return ""
-	}
-	tracks := map[routing.WorkloadRef]bool{}
-	for _, group := range observed.Pods {
-		tracks[group.Workload] = true
-	}
-	for _, w := range observed.Workloads {
-		if routing.Selects(observed.Service.Spec.Selector, w.Labels) {
-			tracks[w.WorkloadRef] = true
-		}
-	}
-	if len(tracks) <= 1 {
-		return ""
-	}
-	begin := diagnose.VersionsGainingTraffic(observed, reading)
-	if len(begin) == 0 {
-		return fmt.Sprintf("it is shared as %s between %d workloads", reading, len(tracks))
-	}
-	return "without them " + strings.Join(begin, ", ") + " would begin to receive traffic"
 }
 
 // ownedObjects returns the objects of one Service, without those that a user applied over Outrigger's.

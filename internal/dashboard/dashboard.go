@@ -3,7 +3,8 @@
 // Package dashboard serves the pages of `outrigger dashboard`. Call New with an address and the sources of data, pass each reading of the
 // cluster to Server.Update, serve the Server at that address, and give the user's browser the token of Server.NewToken.
 //
-// The package does not access the cluster: Data provides what the pages show, and Actions reads and writes for the user's actions.
+// The package does not access the cluster: Server.Update provides the Overview and the frame of every page, Data what the pages about
+// one object and Injection show, and Actions reads and writes for the user's actions.
 package dashboard
 
 import (
@@ -28,7 +29,7 @@ type Options struct {
 	Now      func() time.Time
 }
 
-// Data reads the details that pages about one object show; Server.Update provides everything else. Errors with an HTTP status are of
+// Data reads what the pages about one object and the page Injection show; Server.Update provides everything else. Errors with an HTTP status are of
 // type *Error.
 type Data interface {
 	// Service returns the details of a Service.

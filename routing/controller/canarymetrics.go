@@ -29,7 +29,7 @@ import (
 type CanaryMetrics struct {
 	log      logr.Logger
 	config   api.MetricsServerConfig
-	queries  *MetricsServer
+	queries  *MetricsClient
 	answered chan event.GenericEvent // the Services whose evaluation ended
 	now      func() time.Time
 
@@ -55,7 +55,7 @@ type canaryRound struct {
 // NewCanaryMetrics returns nil if no metrics server is configured. An invalid query is an error that names its field. It sends no
 // request.
 func NewCanaryMetrics(config api.RoutingConfig) (*CanaryMetrics, error) {
-	queries, err := newMetricsServer(config)
+	queries, err := newMetricsClient(config)
 	if queries == nil || err != nil {
 		return nil, err
 	}

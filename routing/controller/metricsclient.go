@@ -22,8 +22,8 @@ import (
 	"outrigger.dev/outrigger/routing"
 )
 
-// MetricsServer sends the queries of routing.metrics about versions of Services. Canaries and the dashboard use the same queries.
-type MetricsServer struct {
+// MetricsClient sends the queries of routing.metrics about versions of Services. Canaries and the dashboard use the same queries.
+type MetricsClient struct {
 	config    api.MetricsServerConfig
 	domain    string // of the cluster
 	queries   canaryQueries
@@ -32,10 +32,10 @@ type MetricsServer struct {
 	durations prometheus.Observer // of the queries; nil for none
 }
 
-// NewMetricsServer returns the server of a configuration, or nil if it has none. It sends requests through a transport, which can add
+// NewMetricsClient returns the client for a configuration, or nil if it has none. It sends requests through a transport, which can add
 // credentials. It does not read those of routing.metrics.credentials. An invalid query is an error that names its field.
-func NewMetricsServer(config api.RoutingConfig, through http.RoundTripper) (*MetricsServer, error) {
-	s, err := newMetricsServer(config)
+func NewMetricsClient(config api.RoutingConfig, through http.RoundTripper) (*MetricsClient, error) {
+	s, err := newMetricsClient(config)
 	if s == nil || err != nil {
 		return nil, err
 	}
@@ -43,17 +43,17 @@ func NewMetricsServer(config api.RoutingConfig, through http.RoundTripper) (*Met
 	if err != nil {
 		return nil, err
 	}
-	s.connect = func() (promv1.API, error) { return server, nil }
+	c.connect = func() (promv1.API, error) { return server, nil }
 	return s, nil
 }
 
-// newMetricsServer returns a server without a connection, or nil if the configuration has none.
-func newMetricsServer(config api.RoutingConfig) (*MetricsServer, error) {
+// newMetricsClient returns a client without a connection, or nil if the configuration has none.
+func newMetricsClient(config api.RoutingConfig) (*MetricsClient, error) {
 	queries, err := newCanaryQueries(config.Metrics.Queries)
 	if err != nil || config.Metrics.PrometheusURL == "" {
 		return nil, err
 	}
-	return &MetricsServer{config: config.Metrics, domain: config.ClusterDomain, queries: queries, slots: make(chan struct{}, config.Metrics.MaxConcurrentQueries)}, nil
+	return &MetricsClient{config: config.Metrics, domain: config.ClusterDomain, queries: queries, slots: make(chan struct{}, config.Metrics.MaxConcurrentQueries)}, nil
 }
 
 // clientOf returns the client of a metrics server. It sends the user name and the password of the URL in a header, because the errors of the
@@ -95,8 +95,8 @@ type Measurement struct {
 }
 
 // Window returns the shortest window of at least this length that contains two values of each series.
-func (s *MetricsServer) Window(least time.Duration) time.Duration {
-	return max(least, 2*s.config.ScrapeInterval).Truncate(time.Second)
+func (c *MetricsClient) Window(least time.Duration) time.Duration {
+	return max(least, 2*c.config.ScrapeInterval).Truncate(time.Second)
 }
 
 // The reasons of QueryErrors, which are also values of the label reason of outrigger_canary_query_errors_total.
@@ -121,37 +121,37 @@ func (e *QueryError) Unwrap() error { return e.cause }
 
 // Value sends the query of a metric, and returns NaN and an error if its answer is not one number. The error is a *QueryError, unless the
 // context ended while the query waited for others. A panic is such an error, too: the controller's process also serves the webhook.
-func (s *MetricsServer) Value(ctx context.Context, metric string, of Measurement) (number float64, err error) {
+func (c *MetricsClient) Value(ctx context.Context, metric string, of Measurement) (number float64, err error) {
 	defer func() {
 		if cause := recover(); cause != nil {
 			number, err = math.NaN(), &QueryError{Reason: QueryInvalid, message: fmt.Sprintf("the response cannot be read: %v", cause), stack: string(debug.Stack())}
 		}
 	}()
-	promQL, err := s.queries.render(metric, s.fieldsOf(of))
+	promQL, err := c.queries.render(metric, c.fieldsOf(of))
 	if err != nil {
 		return math.NaN(), &QueryError{Reason: QueryInvalid, message: err.Error()}
 	}
-	server, err := s.connect()
+	server, err := c.connect()
 	if err != nil {
 		return math.NaN(), &QueryError{Reason: QueryServer, message: err.Error()}
 	}
 	select {
-	case s.slots <- struct{}{}:
+	case c.slots <- struct{}{}:
 	case <-ctx.Done():
 		return math.NaN(), ctx.Err()
 	}
-	defer func() { <-s.slots }()
-	ctx, cancel := context.WithTimeout(ctx, s.config.Timeout)
+	defer func() { <-c.slots }()
+	ctx, cancel := context.WithTimeout(ctx, c.config.Timeout)
 	defer cancel()
 	began := time.Now()
 	// Without a time, the server's clock applies, which is that of the series.
 	answer, warnings, _, err := server.Query(ctx, promQL, time.Time{})
-	if s.durations != nil {
-		s.durations.Observe(time.Since(began).Seconds())
+	if c.durations != nil {
+		c.durations.Observe(time.Since(began).Seconds())
 	}
 	switch {
 	case errors.Is(err, context.DeadlineExceeded):
-		return math.NaN(), &QueryError{Reason: QueryTimeout, message: fmt.Sprintf("the metrics server did not answer within %v", s.config.Timeout), cause: err}
+		return math.NaN(), &QueryError{Reason: QueryTimeout, message: fmt.Sprintf("the metrics server did not answer within %v", c.config.Timeout), cause: err}
 	case err != nil:
 		return math.NaN(), &QueryError{Reason: QueryServer, message: "the metrics server cannot answer: " + api.Shorten(err.Error(), 300), cause: err}
 	case len(warnings) > 0:
@@ -165,9 +165,9 @@ func (s *MetricsServer) Value(ctx context.Context, metric string, of Measurement
 }
 
 // fieldsOf returns the fields that the template of a query can use.
-func (s *MetricsServer) fieldsOf(of Measurement) queryFields {
+func (c *MetricsClient) fieldsOf(of Measurement) queryFields {
 	fields := queryFields{
-		Namespace: of.Service.Namespace, Service: of.Service.Name, Host: of.Service.Name + "." + of.Service.Namespace + ".svc." + s.domain,
+		Namespace: of.Service.Namespace, Service: of.Service.Name, Host: of.Service.Name + "." + of.Service.Namespace + ".svc." + c.domain,
 		Version: of.Version.Version, Subset: of.Version.Subset, Window: windowText(of.Window),
 	}
 	if len(of.Service.Spec.Ports) > 0 {
