@@ -35,8 +35,8 @@ type MetricsClient struct {
 // NewMetricsClient returns the client for a configuration, or nil if it has none. It sends requests through a transport, which can add
 // credentials. It does not read those of routing.metrics.credentials. An invalid query is an error that names its field.
 func NewMetricsClient(config api.RoutingConfig, through http.RoundTripper) (*MetricsClient, error) {
-	s, err := newMetricsClient(config)
-	if s == nil || err != nil {
+	c, err := newMetricsClient(config)
+	if c == nil || err != nil {
 		return nil, err
 	}
 	server, err := clientOf(config.Metrics.PrometheusURL, through)
@@ -44,7 +44,7 @@ func NewMetricsClient(config api.RoutingConfig, through http.RoundTripper) (*Met
 		return nil, err
 	}
 	c.connect = func() (promv1.API, error) { return server, nil }
-	return s, nil
+	return c, nil
 }
 
 // newMetricsClient returns a client without a connection, or nil if the configuration has none.
