@@ -176,7 +176,7 @@ func DestinationsOf(vs *networkingv1.VirtualService) []*networkingapi.Destinatio
 
 // endOnSubsetConflict leaves everything as it is while a foreign DestinationRule gives one of our subset names other labels: what a
 // route means is uncertain. It restores only what routes name, and a VirtualService that another client edited so that it names a
-// subset which does not exist.
+// subset which does not exist; that one follows the annotations, but no canary advances.
 func (s *reader) endOnSubsetConflict() planEnd {
 	missing := map[string]string{}
 	for _, vs := range s.ours.routes() {
@@ -188,7 +188,9 @@ func (s *reader) endOnSubsetConflict() planEnd {
 		return s.recordedOutcome().unchanged()
 	}
 	s.reverted = sortedKeys(missing)
-	decided, found, ok := decide(&s.facts)
+	frozen := s.facts
+	frozen.Settings.Freeze = true // a canary stays at its step
+	decided, found, ok := decide(&frozen)
 	end := decided.unchanged()
 	if !ok {
 		end.found = append(end.found, found...)
