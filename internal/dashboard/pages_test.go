@@ -440,6 +440,9 @@ func TestCommandsOnPagesHaveTheFlagsOfTheCluster(t *testing.T) {
 		if len(got) < commands {
 			t.Errorf("%s has %d commands, want at least %d:\n%s", path, len(got), commands, page)
 		}
+		if text := textOf(commandCode.ReplaceAllString(page, "")); aCommand.MatchString(text) {
+			t.Errorf("%s has the command %q only as text: %s", path, aCommand.FindString(text), text)
+		}
 		for _, command := range got {
 			if text := html.UnescapeString(command[1]); !aCommand.MatchString(text) || strings.Count(text, flag) != 1 || !strings.Contains(command[2], "Copy") {
 				t.Errorf("%s has the command %s", path, command[0])

@@ -3,6 +3,7 @@
 package diagnose
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -173,19 +174,19 @@ func unknownVersion(observed routing.Observed, d Decision, name string, known []
 	if candidate, near := api.NearestVersion(name, known); near {
 		there = fmt.Sprintf("did you mean %q? It has %s", candidate, strings.Join(known, ", "))
 	}
-	example := ""
-	if len(known) > 0 {
-		command, shares := "shift", strings.ReplaceAll(api.WeightsExample(known), ",", " ")
-		if d.Annotations[api.AnnotationDefaultVersion] == name {
-			command, shares = "promote", known[0]
-		}
-		if d.Annotations[api.AnnotationCanary] == name {
-			command, shares = "canary", known[len(known)-1]
-		}
-		example = fmt.Sprintf(". Example: outrigger %s %s %s -n %s", command, observed.Service.Name, shares, observed.Service.Namespace)
+	reason := fmt.Sprintf("service %s/%s has no version %s; %s. %s writes the name anyway; it takes effect when its pods are ready",
+		observed.Service.Namespace, observed.Service.Name, name, there, d.Inputs.name("pending"))
+	if len(known) == 0 {
+		return errors.New(reason)
 	}
-	return fmt.Errorf("service %s/%s has no version %s; %s. %s writes the name anyway; it takes effect when its pods are ready%s",
-		observed.Service.Namespace, observed.Service.Name, name, there, d.Inputs.name("pending"), example)
+	example := Request{Action: ActionShift, Service: observed.Service.Name, Weights: strings.Split(api.WeightsExample(known), ",")}
+	if d.Annotations[api.AnnotationDefaultVersion] == name {
+		example = Request{Action: ActionPromote, Service: observed.Service.Name, Version: known[0]}
+	}
+	if d.Annotations[api.AnnotationCanary] == name {
+		example = Request{Action: ActionCanary, Service: observed.Service.Name, Version: known[len(known)-1]}
+	}
+	return WithCommand(reason+". Example: ", example.Command(observed.Service.Namespace))
 }
 
 // WithoutDelays removes the delays between a decision and its route, so that a plan shows the final route.

@@ -5,9 +5,11 @@ package diagnose
 import (
 	"errors"
 	"fmt"
+	"regexp"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
 
 	"outrigger.dev/outrigger/api"
 	"outrigger.dev/outrigger/routing"
@@ -32,6 +34,36 @@ func TestTextsOfErrors(t *testing.T) {
 	} {
 		if diff := cmp.Diff(c.want, TextOf(c.err)); diff != "" {
 			t.Errorf("%s, -want +got:\n%s", name, diff)
+		}
+	}
+}
+
+// No refusal of a request mentions a command to run outside of its parts.
+func TestRefusalsHaveTheirCommandsAsParts(t *testing.T) {
+	t.Parallel()
+	command := regexp.MustCompile(`\b(?:kubectl|outrigger|helm) [a-z]`)
+	undecided := serviceWith(t, nil)
+	undecided.Existing = routing.Objects{}
+	edited := serviceWith(t, nil)
+	edited.Existing = routing.Objects{DestinationRules: edited.Existing.DestinationRules, VirtualServices: []*networkingv1.VirtualService{edited.Existing.VirtualServices[0].DeepCopy()}}
+	edited.Existing.VirtualServices[0].Spec.Http[0].Route[0].Destination.Subset = "v2"
+	for name, observed := range map[string]routing.Observed{"routed": serviceWith(t, nil), "without a route": undecided, "edited": edited} {
+		for _, action := range Actions() {
+			for _, version := range []string{"v1", "v9"} {
+				r := Request{Action: action, Service: "app", Version: version, Weights: []string{version + "=100"}, To: 3}
+				if action.OfCanary() != "" {
+					r.Version = ""
+				}
+				_, err := ChangeOf(r, factsOf(observed))
+				if err == nil {
+					continue
+				}
+				for _, part := range TextOf(err) {
+					if !part.IsCommand && command.MatchString(part.Text) {
+						t.Errorf("%s, %s %s: %q is no command in %q", name, action, version, command.FindString(part.Text), err)
+					}
+				}
+			}
 		}
 	}
 }
