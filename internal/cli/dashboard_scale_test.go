@@ -142,7 +142,7 @@ func TestDashboardOfManyServices(t *testing.T) { // not parallel: it measures me
 		runtime.GC()
 		runtime.ReadMemStats(&memory)
 		t.Logf("%s reading: %v; %d MiB kept, %d lists", which, took.Round(time.Millisecond), (int64(memory.HeapAlloc)-int64(before.HeapAlloc))>>20, lists)
-		if kept := int64(memory.HeapAlloc) - int64(before.HeapAlloc); kept > 60<<20 {
+		if kept := int64(memory.HeapAlloc) - int64(before.HeapAlloc); kept > 15<<20 {
 			t.Errorf("%d MiB are kept", kept>>20)
 		}
 	}

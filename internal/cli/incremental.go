@@ -12,9 +12,6 @@ import (
 	"sync"
 	"time"
 
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime"
-
 	"outrigger.dev/outrigger/internal/diagnose"
 	"outrigger.dev/outrigger/routing/controller"
 )
@@ -197,25 +194,23 @@ type (
 )
 
 // versionOf returns a text that is equal for equal objects. It is empty for nil.
-func versionOf(item runtime.Object) string {
-	o, is := item.(metav1.Object)
-	if !is {
+func versionOf(o item) string {
+	if o == nil {
 		return ""
 	}
 	return fmt.Sprintf("%s/%s %s %s", o.GetNamespace(), o.GetName(), o.GetUID(), o.GetResourceVersion())
 }
 
 // versionsOf returns a digest that is equal for lists of equal objects.
-func versionsOf[T runtime.Object](items []T) [sha256.Size]byte {
+func versionsOf[T identity](items []T) [sha256.Size]byte {
+	digest := sha256.New()
 	var text []byte
-	for _, item := range items {
-		o, is := any(item).(metav1.Object)
-		if !is {
-			continue
-		}
+	for _, o := range items {
+		text = text[:0]
 		for _, part := range []string{o.GetNamespace(), o.GetName(), string(o.GetUID()), o.GetResourceVersion()} {
 			text = append(append(text, part...), 0)
 		}
+		_, _ = digest.Write(text) // it never fails
 	}
-	return sha256.Sum256(text)
+	return [sha256.Size]byte(digest.Sum(nil))
 }

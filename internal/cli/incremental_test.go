@@ -3,6 +3,7 @@
 package cli
 
 import (
+	"context"
 	"fmt"
 	"math/rand"
 	"testing"
@@ -17,7 +18,9 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/watch"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 
 	"outrigger.dev/outrigger/api"
 	"outrigger.dev/outrigger/internal/diagnose"
@@ -251,8 +254,11 @@ func TestIncrementalReadingsReportTheSame(t *testing.T) {
 			r := &randomCluster{liveStage: shop(t, ingressGateway()...), Rand: rand.New(rand.NewSource(seed)), time: noon}
 			r.now = func() time.Time { return r.time }
 			all := seed%2 == 0
-			stream := *r.live
-			stream.kept = &incremental{}
+			stream, _ := r.through(interceptor.Funcs{ // so that each reading lists, and keeps the items as a watched list does
+				Watch: func(context.Context, client.WithWatch, client.ObjectList, ...client.ListOption) (watch.Interface, error) {
+					return nil, forbidden
+				},
+			}).watching(t.Context())
 			var changes []string
 			for range steps {
 				changes = append(changes, r.change())

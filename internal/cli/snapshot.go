@@ -56,23 +56,38 @@ type othersList struct {
 
 // heldList is what was listed, and the same by namespace.
 type heldList struct {
-	list        client.ObjectList
-	byNamespace map[string][]runtime.Object
-	byKey       map[client.ObjectKey]runtime.Object // nil = not needed yet
-	byLabels    map[listRead][]runtime.Object       // the items that choose has found
+	items       []item
+	whole       client.ObjectList // with all items, for all readers; nil = not needed yet
+	byNamespace map[string][]item
+	byKey       map[client.ObjectKey]item // nil = not needed yet
+	byLabels    map[listRead][]item       // the items that choose has found
 }
 
 // find returns an object of the list, or nil.
-func (h *heldList) find(key client.ObjectKey) runtime.Object {
+func (h *heldList) find(key client.ObjectKey) item {
 	if h.byKey == nil {
-		h.byKey = map[client.ObjectKey]runtime.Object{}
-		for namespace, items := range h.byNamespace {
-			for _, item := range items {
-				h.byKey[client.ObjectKey{Namespace: namespace, Name: item.(metav1.Object).GetName()}] = item
-			}
+		h.byKey = make(map[client.ObjectKey]item, len(h.items))
+		for _, one := range h.items {
+			h.byKey[client.ObjectKey{Namespace: one.GetNamespace(), Name: one.GetName()}] = one
 		}
 	}
 	return h.byKey[key]
+}
+
+// fill sets all items of a list. Readers share them, unless they are packed.
+func (h *heldList) fill(list client.ObjectList) error {
+	if h.whole != nil {
+		reflect.ValueOf(list).Elem().Set(reflect.ValueOf(h.whole).Elem())
+		return nil
+	}
+	if err := setItems(list, h.items); err != nil {
+		return err
+	}
+	if !slices.ContainsFunc(h.items, isPacked) {
+		h.whole = reflect.New(reflect.TypeOf(list).Elem()).Interface().(client.ObjectList)
+		reflect.ValueOf(h.whole).Elem().Set(reflect.ValueOf(list).Elem())
+	}
+	return nil
 }
 
 type snapshotKey struct {
@@ -117,12 +132,16 @@ func (s *snapshot) Get(ctx context.Context, key client.ObjectKey, object client.
 	if err = cmp.Or(noteErr, err); err != nil {
 		return err
 	}
-	reflect.ValueOf(object).Elem().Set(reflect.ValueOf(found.DeepCopyObject()).Elem())
+	out, err := found.copy()
+	if err != nil {
+		return err
+	}
+	reflect.ValueOf(object).Elem().Set(reflect.ValueOf(out).Elem())
 	return nil
 }
 
-// find returns the object of a kind, which must not be changed.
-func (s *snapshot) find(ctx context.Context, kind reflect.Type, key client.ObjectKey) (runtime.Object, error) {
+// find returns the object of a kind.
+func (s *snapshot) find(ctx context.Context, kind reflect.Type, key client.ObjectKey) (item, error) {
 	object := reflect.New(kind).Interface().(client.Object)
 	gvk, list, err := listFor(object, s.client.Scheme())
 	if err != nil || key.Namespace == "" && !s.whole {
@@ -192,7 +211,7 @@ func listFor(object client.Object, scheme *runtime.Scheme) (schema.GroupVersionK
 }
 
 // getOne reads an object that is in no list, once. A Namespace that the user has no permission to read counts as one without labels.
-func (s *snapshot) getOne(ctx context.Context, key client.ObjectKey, object client.Object) (runtime.Object, error) {
+func (s *snapshot) getOne(ctx context.Context, key client.ObjectKey, object client.Object) (item, error) {
 	at := objectRead{reflect.TypeOf(object).Elem(), key.Namespace, key.Name}
 	one, known := s.objects[at]
 	if !known {
@@ -209,7 +228,7 @@ func (s *snapshot) getOne(ctx context.Context, key client.ObjectKey, object clie
 	if one.err != nil {
 		return nil, one.err
 	}
-	return one.object, nil
+	return wholeItem{one.object}, nil
 }
 
 // List returns what was listed before, if possible. The items are shared and must not be changed.
@@ -233,14 +252,13 @@ func (s *snapshot) List(ctx context.Context, list client.ObjectList, options ...
 		return err
 	}
 	if items == nil {
-		reflect.ValueOf(list).Elem().Set(reflect.ValueOf(held.list).Elem())
-		return nil
+		return held.fill(list)
 	}
-	return meta.SetList(list, *items)
+	return setItems(list, *items)
 }
 
 // choose returns the list that contains the wanted items, and these items, which are nil if all of them are wanted.
-func (s *snapshot) choose(ctx context.Context, read listRead, selector labels.Selector) (*heldList, *[]runtime.Object, error) {
+func (s *snapshot) choose(ctx context.Context, read listRead, selector labels.Selector) (*heldList, *[]item, error) {
 	key := snapshotKey{kind: read.kind.(reflect.Type), namespace: read.namespace}
 	if s.whole {
 		key.namespace = ""
@@ -310,7 +328,7 @@ func (s *snapshot) listOthers(ctx context.Context, list client.ObjectList, names
 		if isUnreadable(held.err) {
 			return held.err.Error(), nil
 		}
-		items, err := meta.ExtractList(held.list)
+		items, err := itemsOf(held.list)
 		return versionsOf(items), cmp.Or(held.err, err)
 	}); err != nil || held.err != nil {
 		return cmp.Or(held.err, err)
@@ -329,7 +347,7 @@ func (s *snapshot) load(ctx context.Context, key snapshotKey, selector labels.Se
 	if key.selector != "" {
 		options = append(options, client.MatchingLabelsSelector{Selector: selector})
 	}
-	err := s.client.List(ctx, list, append(options, client.InNamespace(key.namespace))...)
+	items, err := s.listItems(ctx, list, append(options, client.InNamespace(key.namespace))...)
 	kind := strings.TrimSuffix(key.kind.Elem().Name(), "List")
 	switch {
 	case err == nil:
@@ -339,7 +357,7 @@ func (s *snapshot) load(ctx context.Context, key snapshotKey, selector labels.Se
 		return nil, fmt.Errorf("list %s: %w", diagnose.Plural(kind), err)
 	case key.namespace == "" && s.home != "" && !slices.Contains(diagnose.ClusterKinds, kind):
 		s.gaps.AddKind(kind, "")
-		err := s.client.List(ctx, list, append(options, client.InNamespace(s.home))...)
+		items, err = s.listItems(ctx, list, append(options, client.InNamespace(s.home))...)
 		if s.strict && isForbidden(err) {
 			return nil, mayNotList(kind, s.home, err)
 		}
@@ -354,36 +372,41 @@ func (s *snapshot) load(ctx context.Context, key snapshotKey, selector labels.Se
 	default:
 		s.gaps.AddKind(kind, key.namespace)
 	}
-	held, err := holding(list)
+	held := &heldList{items: items, byNamespace: map[string][]item{}, byLabels: map[listRead][]item{}}
+	for _, one := range items {
+		held.byNamespace[one.GetNamespace()] = append(held.byNamespace[one.GetNamespace()], one)
+	}
 	s.lists[key] = held
-	return held, err
-}
-
-func holding(list client.ObjectList) (*heldList, error) {
-	items, err := meta.ExtractList(list)
-	if err != nil {
-		return nil, err
-	}
-	held := &heldList{list: list, byNamespace: map[string][]runtime.Object{}, byLabels: map[listRead][]runtime.Object{}}
-	for _, item := range items {
-		if o, is := item.(metav1.Object); is {
-			held.byNamespace[o.GetNamespace()] = append(held.byNamespace[o.GetNamespace()], item)
-		}
-	}
 	return held, nil
 }
 
+// itemLister is a client that keeps items.
+type itemLister interface {
+	listItems(ctx context.Context, list client.ObjectList, options ...client.ListOption) ([]item, error)
+}
+
+// listItems returns the items that the client keeps, or requests them. It may set those of the list, too.
+func (s *snapshot) listItems(ctx context.Context, list client.ObjectList, options ...client.ListOption) ([]item, error) {
+	if keeps, is := s.client.(itemLister); is {
+		return keeps.listItems(ctx, list, options...)
+	}
+	if err := s.client.List(ctx, list, options...); err != nil {
+		return nil, err
+	}
+	return itemsOf(list)
+}
+
 // chosen are the items of a namespace, or of all in the order of their names, that a selector matches.
-func (h *heldList) chosen(namespace string, selector labels.Selector) []runtime.Object {
+func (h *heldList) chosen(namespace string, selector labels.Selector) []item {
 	namespaces := []string{namespace}
 	if namespace == "" {
 		namespaces = slices.Sorted(maps.Keys(h.byNamespace))
 	}
-	var out []runtime.Object
+	var out []item
 	for _, name := range namespaces {
-		for _, item := range h.byNamespace[name] {
-			if selector == nil || selector.Matches(labels.Set(item.(metav1.Object).GetLabels())) {
-				out = append(out, item)
+		for _, one := range h.byNamespace[name] {
+			if selector == nil || one.hasLabels(selector) {
+				out = append(out, one)
 			}
 		}
 	}

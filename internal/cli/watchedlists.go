@@ -5,13 +5,9 @@ package cli
 import (
 	"context"
 	"maps"
-	"reflect"
 	"slices"
 	"sync"
 
-	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
-	appsv1 "k8s.io/api/apps/v1"
-	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -19,12 +15,10 @@ import (
 	"k8s.io/apimachinery/pkg/watch"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/apiutil"
-
-	"outrigger.dev/outrigger/routing"
 )
 
 // watchedLists is a client that lists each kind once, and then keeps the list up to date with a watch until the context ends. Kinds that the
-// user may list but not watch are listed each time. Items are shared, must not be changed, and lack the fields that lighten removes.
+// user may list but not watch are listed each time. Items lack the fields that lighten removes.
 type watchedLists struct {
 	client.WithWatch
 	ctx     context.Context
@@ -46,8 +40,8 @@ type watchedList struct {
 	used int // the number of the reading that used it last; guarded by watchedLists
 
 	mu          sync.Mutex                // held while it is requested, too
-	items       map[string]runtime.Object // by namespace/name; nil while it has to be requested
-	shared      reflect.Value             // the field Items of the lists that were returned; not valid after a change
+	items       map[client.ObjectKey]item // nil while it has to be requested
+	sorted      []item                    // by namespace and name, shared by all readers; nil after a change
 	version     string                    // resourceVersion
 	isWatched   bool
 	isUnwatched bool // the user may not watch it
@@ -70,12 +64,34 @@ func (l *live) watching(ctx context.Context) (*live, <-chan struct{}) {
 func (w *watchedLists) List(ctx context.Context, list client.ObjectList, options ...client.ListOption) error {
 	wanted := client.ListOptions{}
 	wanted.ApplyOptions(options)
-	if _, isMetadata := list.(*metav1.PartialObjectMetadataList); isMetadata || wanted.FieldSelector != nil || wanted.Limit != 0 || wanted.Continue != "" {
+	if !isKept(list, wanted) {
 		return w.WithWatch.List(ctx, list, options...)
+	}
+	items, err := w.listItems(ctx, list, options...)
+	if err != nil {
+		return err
+	}
+	return setItems(list, items)
+}
+
+func isKept(list client.ObjectList, wanted client.ListOptions) bool {
+	_, isMetadata := list.(*metav1.PartialObjectMetadataList)
+	return !isMetadata && wanted.FieldSelector == nil && wanted.Limit == 0 && wanted.Continue == ""
+}
+
+// listItems implements itemLister.
+func (w *watchedLists) listItems(ctx context.Context, list client.ObjectList, options ...client.ListOption) ([]item, error) {
+	wanted := client.ListOptions{}
+	wanted.ApplyOptions(options)
+	if !isKept(list, wanted) {
+		if err := w.WithWatch.List(ctx, list, options...); err != nil {
+			return nil, err
+		}
+		return itemsOf(list)
 	}
 	gvk, err := apiutil.GVKForObject(list, w.Scheme())
 	if err != nil {
-		return err
+		return nil, err
 	}
 	key := watchedKey{kind: gvk.String(), namespace: wanted.Namespace}
 	if wanted.LabelSelector != nil {
@@ -86,10 +102,10 @@ func (w *watchedLists) List(ctx context.Context, list client.ObjectList, options
 	defer held.mu.Unlock()
 	if held.items == nil {
 		if err := w.request(ctx, held, list, wanted); err != nil {
-			return err
+			return nil, err
 		}
 	}
-	return held.fill(list)
+	return held.all(), nil
 }
 
 func (w *watchedLists) listOf(key watchedKey) *watchedList {
@@ -131,7 +147,7 @@ func (w *watchedLists) request(ctx context.Context, held *watchedList, list clie
 	if err := meta.SetList(empty, nil); err != nil {
 		return err
 	}
-	items, page := map[string]runtime.Object{}, wanted
+	items, page := map[client.ObjectKey]item{}, wanted
 	page.Limit = listPage
 	for {
 		part := empty.DeepCopyObject().(client.ObjectList)
@@ -144,16 +160,13 @@ func (w *watchedLists) request(ctx context.Context, held *watchedList, list clie
 		if err != nil {
 			return err
 		}
-		found, err := meta.ExtractList(part)
-		if err != nil {
+		if err := meta.EachListItemWithAlloc(part, func(object runtime.Object) error { // an item must not keep the page in memory
+			return put(items, object.(client.Object))
+		}); err != nil {
 			return err
 		}
-		for _, item := range found {
-			lighten(item)
-			items[itemKey(item.(client.Object))] = item
-		}
 		if page.Continue = part.GetContinue(); page.Continue == "" {
-			held.items, held.shared, held.version = items, reflect.Value{}, part.GetResourceVersion()
+			held.items, held.sorted, held.version = items, nil, part.GetResourceVersion()
 			break
 		}
 	}
@@ -204,7 +217,7 @@ func (w *watchedLists) follow(held *watchedList, watched watch.Interface, list c
 			}
 		}
 		held.mu.Lock()
-		held.items, held.shared, held.isWatched = nil, reflect.Value{}, false
+		held.items, held.sorted, held.isWatched = nil, nil, false
 		held.mu.Unlock()
 		w.signal()
 		return
@@ -230,90 +243,38 @@ func (l *watchedList) apply(event watch.Event) bool {
 	l.version = object.GetResourceVersion()
 	switch event.Type {
 	case watch.Added, watch.Modified:
-		lighten(object)
-		l.items[itemKey(object)] = object
+		if put(l.items, object) != nil {
+			return false
+		}
 	case watch.Deleted:
-		delete(l.items, itemKey(object))
+		delete(l.items, client.ObjectKeyFromObject(object))
 	case watch.Bookmark:
 		return true
 	default:
 		return false
 	}
-	l.shared = reflect.Value{}
+	l.sorted = nil
 	return true
 }
 
-// fill sets the items of a list, sorted by name. Until a change, all lists share them.
-func (l *watchedList) fill(list client.ObjectList) error {
-	list.SetResourceVersion(l.version)
-	field, err := meta.GetItemsPtr(list)
+// put adds an object, or replaces the one with its name.
+func put(items map[client.ObjectKey]item, object client.Object) error {
+	one, err := pack(object)
 	if err != nil {
 		return err
 	}
-	to := reflect.ValueOf(field).Elem()
-	if l.shared.IsValid() && l.shared.Type() == to.Type() {
-		to.Set(l.shared)
-		return nil
-	}
-	sorted := make([]runtime.Object, 0, len(l.items))
-	for _, name := range slices.Sorted(maps.Keys(l.items)) {
-		sorted = append(sorted, l.items[name])
-	}
-	if err := meta.SetList(list, sorted); err != nil {
-		return err
-	}
-	if !l.isWatched {
-		l.items = nil
-		return nil
-	}
-	l.shared = reflect.New(to.Type()).Elem()
-	l.shared.Set(to)
-	return meta.EachListItem(list, func(item runtime.Object) error { // SetList has copied them
-		l.items[itemKey(item.(client.Object))] = item
-		return nil
-	})
+	items[client.ObjectKey{Namespace: one.GetNamespace(), Name: one.GetName()}] = one
+	return nil
 }
 
-func itemKey(object client.Object) string { return object.GetNamespace() + "/" + object.GetName() }
-
-// lighten removes fields that use much memory and that no command reads from a watched list: managed fields, except those that reveal edits
-// of Istio's objects, and most of the specs of pods and pod templates.
-func lighten(item runtime.Object) {
-	object, is := item.(client.Object)
-	if !is {
-		return
+// all returns the items, sorted. It forgets them if no watch keeps them up to date.
+func (l *watchedList) all() []item {
+	out := l.sorted
+	if out == nil {
+		out = slices.SortedFunc(maps.Values(l.items), compareItems)
 	}
-	kept := []metav1.ManagedFieldsEntry(nil)
-	switch o := item.(type) {
-	case *networkingv1.DestinationRule, *networkingv1.VirtualService, *networkingv1.Gateway:
-		kept = routing.CompactManagedFields(object.GetManagedFields())
-	case *corev1.Node:
-		o.Status.Images = nil
-	case *corev1.Pod:
-		lightenPod(&o.Spec)
-		for _, statuses := range [][]corev1.ContainerStatus{o.Status.InitContainerStatuses, o.Status.ContainerStatuses} {
-			for i := range statuses {
-				statuses[i].ImageID, statuses[i].ContainerID, statuses[i].VolumeMounts, statuses[i].Resources = "", "", nil, nil
-			}
-		}
-	case *appsv1.Deployment:
-		lightenPod(&o.Spec.Template.Spec)
-	case *appsv1.StatefulSet:
-		lightenPod(&o.Spec.Template.Spec)
-		o.Spec.VolumeClaimTemplates = nil
-	case *appsv1.DaemonSet:
-		lightenPod(&o.Spec.Template.Spec)
-	case *appsv1.ReplicaSet:
-		lightenPod(&o.Spec.Template.Spec)
+	if l.sorted = out; !l.isWatched {
+		l.items, l.sorted = nil, nil
 	}
-	object.SetManagedFields(kept)
-}
-
-func lightenPod(spec *corev1.PodSpec) {
-	for _, containers := range [][]corev1.Container{spec.InitContainers, spec.Containers} {
-		for i, c := range containers {
-			containers[i] = corev1.Container{Name: c.Name, Image: c.Image, Ports: c.Ports, RestartPolicy: c.RestartPolicy}
-		}
-	}
-	spec.Volumes, spec.Affinity, spec.Tolerations, spec.TopologySpreadConstraints = nil, nil, nil, nil
+	return out
 }
