@@ -172,7 +172,15 @@ func (k *kubeFlags) connect(prepare func(*rest.Config)) (client.Client, string, 
 		return nil, "", err
 	}
 	log.SetLogger(logr.Discard()) // commands report their errors themselves; without a logger, the library prints a stack trace
-	out, err := client.NewWithWatch(cluster, client.Options{Scheme: scheme})
+	web, err := rest.HTTPClientFor(cluster)
+	if err != nil {
+		return nil, "", fmt.Errorf("reach the cluster: %w", err)
+	}
+	mapper, err := newMapper(cluster, web)
+	if err != nil {
+		return nil, "", fmt.Errorf("reach the cluster: %w", err)
+	}
+	out, err := client.NewWithWatch(cluster, client.Options{Scheme: scheme, HTTPClient: web, Mapper: mapper})
 	if err != nil {
 		return nil, "", fmt.Errorf("reach the cluster: %w", err)
 	}
