@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"sync/atomic"
 	"time"
 
 	"outrigger.dev/outrigger/internal/diagnose"
@@ -102,6 +103,7 @@ type Server struct {
 	readings readings
 	details  detailCache
 	previews previews
+	streams  atomic.Int64 // pages that are updated live
 }
 
 // New returns a Server. It has no data until Update is called.

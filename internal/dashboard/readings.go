@@ -9,6 +9,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"net/url"
 	"strings"
@@ -89,6 +90,8 @@ func (r *readings) wake() {
 const (
 	eventPause = 500 * time.Millisecond // between two updates of a page
 	heartbeat  = 20 * time.Second       // to notice a browser that has disconnected
+	sendTime   = 10 * time.Second       // how long a browser may take to receive an update or a heartbeat
+	maxStreams = 100                    // pages that are updated live; a browser opens at most six connections to a host
 )
 
 // events sends the page of the parameter "page" whenever it has changed: at once, and then at most every eventPause. The data is the HTML
@@ -99,9 +102,14 @@ func (s *Server) events(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "page: expected the path of a page, such as /services/demo/web", http.StatusBadRequest)
 		return
 	}
-	stream := http.NewResponseController(w)
+	defer s.streams.Add(-1)
+	if s.streams.Add(1) > maxStreams {
+		http.Error(w, fmt.Sprintf("%d pages are already updated live, which is the limit. Close some of them, and reload this page.", maxStreams), http.StatusTooManyRequests)
+		return
+	}
+	stream := eventStream{w, http.NewResponseController(w)}
 	w.Header().Set("Content-Type", "text/event-stream")
-	if stream.Flush() != nil {
+	if stream.send("") != nil {
 		http.Error(w, "the connection cannot be kept open", http.StatusInternalServerError)
 		return
 	}
@@ -114,7 +122,7 @@ func (s *Server) events(w http.ResponseWriter, r *http.Request) {
 			if err != nil {
 				return
 			}
-			if _, err := fmt.Fprintf(w, "event: page\ndata: %s\n\n", encoded); err != nil || stream.Flush() != nil {
+			if stream.send(fmt.Sprintf("event: page\ndata: %s\n\n", encoded)) != nil {
 				return
 			}
 			sent = digest
@@ -129,12 +137,30 @@ func (s *Server) events(w http.ResponseWriter, r *http.Request) {
 			case <-changed:
 				isQuiet = false
 			case <-time.After(heartbeat):
-				if _, err := fmt.Fprint(w, ": still here\n\n"); err != nil || stream.Flush() != nil {
+				if stream.send(": still here\n\n") != nil {
 					return
 				}
 			}
 		}
 	}
+}
+
+// eventStream is a response that stays open.
+type eventStream struct {
+	io.Writer
+	control *http.ResponseController
+}
+
+// send sends a text. It fails if the browser does not receive the text within sendTime, so that one that has stopped reading does not keep the
+// connection.
+func (e eventStream) send(text string) error {
+	if err := e.control.SetWriteDeadline(time.Now().Add(sendTime)); err != nil {
+		return err
+	}
+	if _, err := io.WriteString(e.Writer, text); err != nil {
+		return err
+	}
+	return e.control.Flush()
 }
 
 // wait reports whether the time has elapsed before the context ended.

@@ -7,9 +7,11 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -113,6 +115,110 @@ func TestEventsOfAnInvalidPage(t *testing.T) {
 	for _, page := range []string{"", "x", "//evil.example.com/", "http://evil.example.com/", "%3A"} {
 		if w := s.do(s.request(http.MethodGet, "/events?page="+page, nil)); w.Code != http.StatusBadRequest {
 			t.Errorf("%q: %d", page, w.Code)
+		}
+	}
+}
+
+// stalled is the connection of a browser that has stopped reading: a write takes until its deadline.
+type stalled struct {
+	t        *testing.T
+	header   http.Header
+	deadline time.Time
+	sent     int // texts that were received
+}
+
+func (s *stalled) Header() http.Header { return s.header }
+
+func (s *stalled) WriteHeader(int) {}
+
+func (s *stalled) SetWriteDeadline(at time.Time) error { s.deadline = at; return nil }
+
+func (s *stalled) FlushError() error { return nil }
+
+func (s *stalled) Write(text []byte) (int, error) {
+	if s.deadline.IsZero() {
+		s.t.Error("it writes without a deadline")
+	}
+	s.deadline = time.Time{} // each write needs its own
+	if len(text) == 0 || s.sent == 0 {
+		s.sent += len(text)
+		return len(text), nil
+	}
+	return 0, os.ErrDeadlineExceeded
+}
+
+// A browser that does not read keeps no connection: each write has a deadline, and the updates end if one passes.
+func TestEventsEndIfTheBrowserDoesNotRead(t *testing.T) {
+	t.Parallel()
+	s := newStage(t).open()
+	s.Update(reportWith(10), nil)
+	w := &stalled{t: t, header: http.Header{}}
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		s.ServeHTTP(w, s.request(http.MethodGet, "/events?page=/", nil).WithContext(t.Context()))
+	}()
+	for weight := 0; ; weight = (weight + 1) % 100 {
+		s.Update(reportWith(weight), nil)
+		select {
+		case <-ended:
+			if w.sent == 0 || s.streams.Load() != 0 {
+				t.Errorf("%d bytes were sent, %d streams are open", w.sent, s.streams.Load())
+			}
+			return
+		case <-time.After(time.Millisecond):
+		}
+	}
+}
+
+// The number of pages that are updated live is limited. One that is closed makes room.
+func TestEventStreamsAreLimited(t *testing.T) {
+	t.Parallel()
+	s := newStage(t).open()
+	s.Update(reportWith(10), nil)
+	web := httptest.NewUnstartedServer(s.Server)
+	web.Start()
+	s.Address = strings.TrimPrefix(web.URL, "http://")
+	t.Cleanup(web.Close)
+	connect := func() (status int, refusal string, disconnect context.CancelFunc) {
+		ctx, cancel := context.WithCancel(t.Context())
+		request, err := http.NewRequestWithContext(ctx, http.MethodGet, web.URL+"/events?page=/", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		request.AddCookie(s.cookie)
+		response, err := http.DefaultClient.Do(request)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() {
+			cancel()
+			_ = response.Body.Close()
+		})
+		if response.StatusCode == http.StatusOK {
+			return response.StatusCode, "", cancel
+		}
+		text, err := io.ReadAll(response.Body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return response.StatusCode, string(text), cancel
+	}
+	var disconnect context.CancelFunc
+	for i := range maxStreams {
+		var status int
+		if status, _, disconnect = connect(); status != http.StatusOK {
+			t.Fatalf("stream %d: %d", i, status)
+		}
+	}
+	const want = "100 pages are already updated live, which is the limit. Close some of them, and reload this page.\n"
+	if status, refusal, _ := connect(); status != http.StatusTooManyRequests || refusal != want {
+		t.Errorf("%d %q, want %q", status, refusal, want)
+	}
+	disconnect()
+	for status := 0; status != http.StatusOK; {
+		if status, _, _ = connect(); status != http.StatusOK && status != http.StatusTooManyRequests {
+			t.Fatal(status)
 		}
 	}
 }

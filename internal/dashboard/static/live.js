@@ -56,7 +56,7 @@
     source.addEventListener("open", () => say("Live"));
     source.addEventListener("page", (event) => update(JSON.parse(event.data)));
     source.addEventListener("error", () => {
-      say(source.readyState === EventSource.CLOSED ? "Not live: outrigger dashboard has stopped, or this session has ended" : "Not live: connecting");
+      say(source.readyState === EventSource.CLOSED ? "Not live: outrigger dashboard has stopped, this session has ended, or too many pages are open" : "Not live: connecting");
     });
   };
 
