@@ -77,6 +77,7 @@ func (f *dashboardFlags) run(command *cobra.Command, from *clusterFlags) error {
 	}
 	ctx, stop := untilInterrupted(command.Context())
 	defer stop()
+	ignoreReadStops()
 	from.kube.requestTimeout = requestTimeout
 	l, err := from.connect(ctx, command.ErrOrStderr())
 	if err != nil {
@@ -197,7 +198,7 @@ func (l launcher) run(ctx context.Context, ended <-chan error) error {
 	say(l.out, "Dashboard for %s: http://%s", l.scope, l.address)
 	lines := make(chan struct{})
 	go func() {
-		for scanner := bufio.NewScanner(l.in); scanner.Scan(); {
+		for scanner := bufio.NewScanner(foregroundReader{ctx, l.in}); scanner.Scan(); {
 			select {
 			case lines <- struct{}{}:
 			case <-ctx.Done():
@@ -232,6 +233,27 @@ func (l launcher) run(ctx context.Context, ended <-chan error) error {
 			if err != nil {
 				return fmt.Errorf("remove the file that opens the dashboard: %w", err)
 			}
+		}
+	}
+}
+
+// foregroundReader reads a terminal while the process is in its foreground. In the background, see ignoreReadStops, it waits.
+type foregroundReader struct {
+	ctx  context.Context //nolint:containedctx // of the command that reads
+	from io.Reader
+}
+
+// Read implements io.Reader.
+func (f foregroundReader) Read(into []byte) (int, error) {
+	for {
+		n, err := f.from.Read(into)
+		if n > 0 || !errors.Is(err, syscall.EIO) {
+			return n, err
+		}
+		select { // nothing reports that a shell has moved the process to the foreground
+		case <-f.ctx.Done():
+			return 0, io.EOF
+		case <-time.After(time.Second):
 		}
 	}
 }

@@ -16,6 +16,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -228,6 +229,48 @@ func TestTheDoorOfTheDashboard(t *testing.T) {
 		t.Error(err)
 	}
 	waitUntilGone(t, filepath.Dir(file))
+}
+
+// background is a terminal that cannot be read at first, as in the background of a shell; then the user presses Enter.
+type background struct{ reads int }
+
+func (b *background) Read(into []byte) (int, error) {
+	b.reads++
+	switch b.reads {
+	case 1:
+		return 0, &os.PathError{Op: "read", Path: "/dev/stdin", Err: syscall.EIO}
+	case 2:
+		return copy(into, "\n"), nil
+	}
+	return 0, io.EOF
+}
+
+// A terminal that cannot be read in the background can be read in the foreground.
+func TestEnterInTheForeground(t *testing.T) {
+	t.Parallel()
+	server, err := dashboard.New(dashboard.Options{Address: "127.0.0.1:4000"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	lines, output := io.Pipe()
+	ctx, stop := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() {
+		ended <- launcher{server: server, address: "127.0.0.1:4000", noBrowser: true, in: &background{}, out: output}.run(ctx, nil)
+		_ = output.Close()
+	}()
+	files := 0
+	for printed := bufio.NewScanner(lines); printed.Scan(); {
+		if strings.HasPrefix(printed.Text(), "Open this file in a browser") {
+			if files++; files == 2 {
+				stop()
+			}
+		}
+	}
+	if err := <-ended; err != nil || files != 2 {
+		t.Errorf("%d files, %v", files, err)
+	}
+	stop()
 }
 
 // A path with a kind that the cluster does not have is that of no page.
