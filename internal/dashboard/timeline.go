@@ -34,10 +34,24 @@ func eventEntries(events []Event) []timelineEntry {
 	}
 	var out []timelineEntry
 	for _, g := range groups {
+		slices.Sort(g.related)
+		slices.SortFunc(g.Objects, serviceFirst)
 		g.Message = strings.Join(g.related, ", ") + g.text
 		out = append(out, g.timelineEntry)
 	}
 	return out
+}
+
+// serviceFirst orders objects: the Service, then the others by name.
+func serviceFirst(a, b string) int {
+	isService := func(object string) bool { return strings.HasPrefix(object, "Service ") }
+	if isService(a) != isService(b) {
+		if isService(a) {
+			return -1
+		}
+		return 1
+	}
+	return strings.Compare(a, b)
 }
 
 // split returns the object at the beginning of an Event's message, and the rest. The object is empty if the message begins with another text.

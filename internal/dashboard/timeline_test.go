@@ -48,11 +48,11 @@ func TestEqualEventsAreOneEntry(t *testing.T) {
 		"none": {},
 		"a canary": {
 			[]Event{canary("Deployment web-v2", started, later), canary("Service web", started, noon), canary("Deployment web-v2b", started, noon)},
-			[]timelineEntry{entry("CanaryStarted", started, later, "Deployment web-v2", "Service web", "Deployment web-v2b")},
+			[]timelineEntry{entry("CanaryStarted", started, later, "Service web", "Deployment web-v2", "Deployment web-v2b")},
 		},
 		"mesh and gateway": {
 			[]Event{write("web-gateway", ": v1=90 v2=10", later), write("web", ": v1=90 v2=10", noon)},
-			[]timelineEntry{entry("Updated", "VirtualService web-gateway, VirtualService web: v1=90 v2=10", later, "Service web")},
+			[]timelineEntry{entry("Updated", "VirtualService web, VirtualService web-gateway: v1=90 v2=10", later, "Service web")},
 		},
 		"other weights at the gateway": {
 			[]Event{write("web-gateway", ": v1=90 v2=10", later), write("web", ": v1=100", noon)},
@@ -60,7 +60,7 @@ func TestEqualEventsAreOneEntry(t *testing.T) {
 		},
 		"removed objects": {
 			[]Event{write("web-gateway", "", noon), write("web", "", noon)},
-			[]timelineEntry{entry("Updated", "VirtualService web-gateway, VirtualService web", noon, "Service web")},
+			[]timelineEntry{entry("Updated", "VirtualService web, VirtualService web-gateway", noon, "Service web")},
 		},
 		"a repetition": {
 			[]Event{write("web", ": v1=100", later.Add(time.Second)), write("web", ": v2=100", later), write("web", ": v1=100", noon)},
@@ -80,7 +80,7 @@ func TestEqualEventsAreOneEntry(t *testing.T) {
 		"an abort, with advice": {
 			[]Event{{At: noon, Kind: "Normal", Object: "Deployment web-v2", Reason: "CanaryAborted", Message: aborted, Count: 1},
 				{At: noon, Kind: "Warning", Object: "Service web", Reason: "CanaryAborted", Message: aborted + " To retry it: outrigger canary web --retry", Count: 3}},
-			[]timelineEntry{{At: noon, Kind: "Warning", Objects: []string{"Deployment web-v2", "Service web"}, Reason: "CanaryAborted", Message: aborted + " To retry it: outrigger canary web --retry", Count: 3}},
+			[]timelineEntry{{At: noon, Kind: "Warning", Objects: []string{"Service web", "Deployment web-v2"}, Reason: "CanaryAborted", Message: aborted + " To retry it: outrigger canary web --retry", Count: 3}},
 		},
 	} {
 		if diff := cmp.Diff(c.want, eventEntries(c.events)); diff != "" {
