@@ -124,6 +124,7 @@ func unknownField(at *field.Path, key string, names []string) *field.Error {
 	if at != nil {
 		where = at.String()
 	}
+	key = shownText(key)
 	candidate, near := NearestVersion(key, names)
 	for _, name := range names {
 		if strings.EqualFold(name, key) {
@@ -137,10 +138,7 @@ func unknownField(at *field.Path, key string, names []string) *field.Error {
 }
 
 func invalid(path *field.Path, value any, valid string) *field.Error {
-	if text, err := json.Marshal(value); err != nil || len(text) > 120 {
-		value = Shorten(fmt.Sprint(value), 120)
-	}
-	return field.Invalid(path, value, "must be "+valid)
+	return field.Invalid(path, shownValue(value), "must be "+valid)
 }
 
 // setField writes one value, or returns what is valid.
@@ -216,7 +214,7 @@ func setMap(target reflect.Value, given any, path *field.Path) *field.Error {
 	for _, key := range slices.Sorted(maps.Keys(entries)) {
 		text, ok := entries[key].(string)
 		if !ok || text == "" {
-			return invalid(path.Key(key), entries[key], "text; write it in quotes")
+			return invalid(path.Key(shownText(key)), entries[key], "text; write it in quotes")
 		}
 		out[key] = text
 	}
@@ -270,19 +268,23 @@ func (c Config) contradictions() field.ErrorList {
 		out = append(out, field.Invalid(certificates.Child("leafDuration"), ShortDuration(k.LeafDuration), fmt.Sprintf("must be at most a third of caDuration, %s", ShortDuration(k.CADuration))))
 	}
 	if k := c.Certificates; (k.Source == CertificateCertManager) != (k.CertificateName != "") {
-		out = append(out, field.Invalid(certificates.Child("certificateName"), k.CertificateName, fmt.Sprintf("must be the name of a Certificate with source certManager, and empty with another source; source is %q", k.Source)))
+		out = append(out, field.Invalid(certificates.Child("certificateName"), shownText(k.CertificateName), fmt.Sprintf("must be the name of a Certificate with source certManager, and empty with another source; source is %q", k.Source)))
 	}
 	if k := c.Certificates; k.CABundle != "" && k.Source != CertificateFromSecret {
 		out = append(out, field.Forbidden(certificates.Child("caBundle"), fmt.Sprintf("must be empty unless source is secret; source is %q", k.Source)))
 	}
 	for _, name := range slices.Sorted(maps.Keys(c.Routing.Metrics.Queries)) {
 		if !canaryQuery.MatchString(name) {
-			out = append(out, field.Invalid(field.NewPath("routing", "metrics", "queries"), name, "must be a name that checks can use: a letter, followed by letters, digits, and -_. only"))
+			out = append(out, field.Invalid(field.NewPath("routing", "metrics", "queries"), shownText(name), "must be a name that checks can use: a letter, followed by letters, digits, and -_. only"))
 		}
 	}
 	if r := c.Routing; r.Canary.Checks != "" {
 		if checks, err := ParseCanaryChecks(r.Canary.Checks, r.Metrics.queryNames()); err != nil {
-			out = append(out, field.Invalid(field.NewPath("routing", "canary", "checks"), r.Canary.Checks, err.Error()))
+			why := err.Error()
+			if mayBeSecret(why) {
+				why = "must be checks such as error-rate<1%, separated by commas"
+			}
+			out = append(out, field.Invalid(field.NewPath("routing", "canary", "checks"), shownText(r.Canary.Checks), why))
 		} else if len(checks) > 0 && r.Metrics.PrometheusURL == "" {
 			out = append(out, field.Forbidden(field.NewPath("routing", "canary", "checks"), "requires routing.metrics.prometheusURL, the server that the checks query"))
 		}

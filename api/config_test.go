@@ -3,6 +3,7 @@
 package api
 
 import (
+	"encoding/json"
 	"strings"
 	"testing"
 	"time"
@@ -103,6 +104,45 @@ func TestLoadConfigRefusesWithFieldValueAndWhatWouldBeRight(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// A key or token in the wrong field is not printed: errors are logged.
+func TestErrorsOfTheConfigContainNoSecrets(t *testing.T) {
+	t.Parallel()
+	const secret = "c2VjcmV0LWtleS1tYXRlcmlhbA"
+	pem := "-----BEGIN PRIVATE KEY-----\n" + secret + "==\n-----END PRIVATE KEY-----\n"
+	text := func(value string) string { // in quotes
+		quoted, err := json.Marshal(value)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(quoted)
+	}
+	for name, test := range map[string]struct{ file, want string }{
+		"a private key":          {"istio: {revision: " + text(pem) + "}", `istio.revision: Invalid value: "[hidden: PRIVATE KEY in PEM, 83 bytes]": must be `},
+		"a part of a key":        {"webhook: {clientCA: " + text("-----BEGIN PRIVATE KEY-----"+secret) + "}", `webhook.clientCA: Invalid value: "[hidden: text, 53 bytes]": must be certificates in PEM`},
+		"several lines":          {"webhook: {port: " + text("one\n"+secret+"\nthree\n") + "}", `webhook.port: Invalid value: "[hidden: text of 3 lines, 37 bytes]": must be `},
+		"a token":                {"log: {level: eyJhbGciOiJSUzI1NiIsImtpZCI6IjEifQ." + secret + ".x-Y}", `log.level: Invalid value: "[hidden: text, 65 bytes]": must be one of `},
+		"a token of letters":     {"log: {level: ghp_0A" + secret + "}", `log.level: Invalid value: "[hidden: text, 32 bytes]"`},
+		"a token in hexadecimal": {"istio: {version: \"0f0e0d0c0b0a09080706050403020100\"}", `istio.version: Invalid value: "[hidden: text, 32 bytes]"`},
+		"a boolean":              {"routing: {enabled: " + text(pem) + "}", `routing.enabled: Invalid value: "[hidden: PRIVATE KEY in PEM, 83 bytes]"`},
+		"a section":              {"istio: " + text(pem), `istio: Invalid value: "[hidden: PRIVATE KEY in PEM, 83 bytes]": must be a map of fields`},
+		"an item":                {"certificates: {hosts: [" + text(pem) + "]}", `certificates.hosts[0]: Invalid value: "[hidden: PRIVATE KEY in PEM, 83 bytes]"`},
+		"a map":                  {"log: {level: {a: [" + text(pem) + "]}}", `log.level: Invalid value: "[hidden: map, 96 bytes]"`},
+		"a list":                 {"log: {level: [x, " + text(pem) + "]}", `log.level: Invalid value: "[hidden: list, 94 bytes]"`},
+		"the name of a field":    {"istio: {" + text(pem) + ": a}", "istio.[hidden: PRIVATE KEY in PEM, 83 bytes]: Forbidden: unknown field"},
+		"the name of a query":    {"routing: {metrics: {queries: {" + text(pem) + ": vector(1)}}}", `routing.metrics.queries: Invalid value: "[hidden: PRIVATE KEY in PEM, 83 bytes]"`},
+		"a query":                {"routing: {metrics: {queries: {" + text(pem) + ": 1}}}", "routing.metrics.queries[[hidden: PRIVATE KEY in PEM, 83 bytes]]: Invalid value: 1"},
+		"a check":                {"routing: {canary: {checks: " + text(pem) + "}}", `routing.canary.checks: Invalid value: "[hidden: PRIVATE KEY in PEM, 83 bytes]": must be checks such as error-rate<1%, separated by commas`},
+		"a URL":                  {"routing: {metrics: {prometheusURL: " + text("http://a@b/?token=0A"+secret) + "}}", `routing.metrics.prometheusURL: Invalid value: "[hidden: text, `},
+		"a long value, shortened": {"log: {level: " + strings.Repeat("loud ", 100) + "x}",
+			`log.level: Invalid value: "` + strings.Repeat("loud ", 24) + `..."`},
+	} {
+		_, err := LoadConfig([]byte(test.file))
+		if err == nil || !strings.Contains(err.Error(), test.want) || strings.Contains(err.Error(), secret[:12]) || strings.Contains(err.Error(), "0f0e0d") {
+			t.Errorf("%s: %v, want %s", name, err, test.want)
+		}
 	}
 }
 
