@@ -62,6 +62,7 @@ of missing permissions, the exit status is 0.`,
 				}
 			}
 			c.choose(l, from.configFile != "")
+			c.flags = from.kube.selecting()
 			return c.retry(command.Context(), command.OutOrStdout())
 		},
 	}
@@ -85,6 +86,7 @@ type checker struct {
 	namespace string
 	config    api.Config
 	warnings  bytes.Buffer // of the API server
+	flags     diagnose.ClusterFlags
 }
 
 // choose selects the release: that of the configuration file if one is given, or else that of the revision.
@@ -117,6 +119,9 @@ func (c *checker) retry(ctx context.Context, out io.Writer) error {
 		}
 		if failed > 0 && c.direct {
 			findings = append(findings, c.replicas(ctx)...)
+		}
+		for i := range findings {
+			findings[i].Text = c.flags.CompleteText(findings[i].Text)
 		}
 		printFindings(findings, out)
 		if failed > 0 {

@@ -66,7 +66,7 @@ of Jobs, and pods whose replacement would be denied, or is unknown, are always l
 			if encode != nil {
 				err = writeEncoded(command.OutOrStdout(), encode, report)
 			} else {
-				err = printCoverage(report, tableView{wide: output == "wide", namespaces: all}, command.OutOrStdout())
+				err = printCoverage(report, tableView{wide: output == "wide", namespaces: all, flags: from.kube.selecting()}, command.OutOrStdout())
 			}
 			if err != nil {
 				return err

@@ -27,7 +27,7 @@ func printCoverage(report *diagnose.CoverageReport, view tableView, out io.Write
 			row = append(row, cmp.Or(strings.Join(w.Details, "; "), "-"))
 		}
 		rows = append(rows, row)
-		command := w.Remedy()
+		command := view.flags.CompleteText(w.Remedy())
 		if !slices.ContainsFunc(commands, func(row []string) bool { return row[0] == command }) {
 			commands = append(commands, []string{command})
 		}

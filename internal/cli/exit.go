@@ -8,6 +8,8 @@ import (
 	"io"
 
 	"github.com/spf13/cobra"
+
+	"outrigger.dev/outrigger/internal/diagnose"
 )
 
 // The exit statuses: done, failed or refused, and wrong usage. Those of diff are kubectl diff's: 0, 1 where something would
@@ -51,7 +53,10 @@ func asUsage(err error) error {
 // Execute runs a command line, reports its error, and returns the exit status.
 func Execute(command *cobra.Command, stderr io.Writer) int {
 	began := false
-	onRun(command, func() { began = true })
+	onRun(command, func(command *cobra.Command) {
+		began = true
+		completeNotes(command)
+	})
 	which, err := command.ExecuteC()
 	if err != nil && !began {
 		err = asUsage(err) // flags, arguments, or an unknown command
@@ -60,16 +65,36 @@ func Execute(command *cobra.Command, stderr io.Writer) int {
 }
 
 // onRun calls a function when a command starts, after its flags and arguments are checked.
-func onRun(command *cobra.Command, call func()) {
+func onRun(command *cobra.Command, call func(*cobra.Command)) {
 	if run := command.RunE; run != nil {
 		command.RunE = func(command *cobra.Command, args []string) error {
-			call()
+			call(command)
 			return run(command, args)
 		}
 	}
 	for _, sub := range command.Commands() {
 		onRun(sub, call)
 	}
+}
+
+// completeNotes adds the flags that select the cluster to the commands in all that a command writes to stderr.
+func completeNotes(command *cobra.Command) {
+	if flags := clusterFlagsOf(command.Flags()); len(flags) > 0 {
+		command.SetErr(completing{command.ErrOrStderr(), flags})
+	}
+}
+
+// completing is a writer that adds the flags to the commands in what is written. Each write must have whole lines.
+type completing struct {
+	out   io.Writer
+	flags diagnose.ClusterFlags
+}
+
+func (c completing) Write(text []byte) (int, error) {
+	if _, err := io.WriteString(c.out, c.flags.CompleteText(string(text))); err != nil {
+		return 0, err
+	}
+	return len(text), nil
 }
 
 // report writes the error, and for a usage error a pointer to --help.
@@ -85,7 +110,7 @@ func report(err error, command *cobra.Command, out io.Writer) int {
 	}
 	errors.As(err, &status)
 	if status.err != nil {
-		_, _ = fmt.Fprintln(out, "Error: "+withoutAttempt(status.err).Error()) // nothing to do if stderr is closed
+		_, _ = fmt.Fprintln(out, "Error: "+clusterFlagsOf(command.Flags()).CompleteText(withoutAttempt(status.err).Error())) // nothing to do if stderr is closed
 	}
 	if isUsage {
 		_, _ = fmt.Fprintf(out, "See '%s --help'.\n", command.CommandPath())

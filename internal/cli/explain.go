@@ -42,6 +42,7 @@ configuration from the cluster, and applies the rules of the API server and of O
 			if err != nil {
 				return err
 			}
+			print.flags = clusterFlagsOf(command.Flags())
 			if len(input.names) > 0 {
 				if err := explainFiles(command, &from, &input, print); err != nil {
 					return err
@@ -117,6 +118,7 @@ type explanations struct {
 	out     io.Writer
 	encode  func(any) ([]byte, error)       // nil = text
 	collect func([]diagnose.Paragraph, any) // receives both in place of printing; may be nil
+	flags   diagnose.ClusterFlags           // that the commands in the text need
 	printed int
 	data    []any
 }
@@ -141,7 +143,26 @@ func (e *explanations) add(story func() []diagnose.Paragraph, data any) error {
 			return err
 		}
 	}
-	return printExplanation(story(), e.out)
+	return printExplanation(completed(story(), e.flags), e.out)
+}
+
+// completed adds the flags to the commands in paragraphs, except in the settings, which are shown as they are.
+func completed(paragraphs []diagnose.Paragraph, flags diagnose.ClusterFlags) []diagnose.Paragraph {
+	var out []diagnose.Paragraph
+	for _, p := range paragraphs {
+		var rows [][]string
+		for _, row := range p.Rows {
+			row = slices.Clone(row)
+			for i := range row {
+				if p.Heading != "Settings" {
+					row[i] = flags.CompleteText(row[i])
+				}
+			}
+			rows = append(rows, row)
+		}
+		out = append(out, diagnose.Paragraph{Heading: p.Heading, Rows: rows})
+	}
+	return out
 }
 
 // finish prints the data of a single object, or of all objects of a file as a list. As text, they are printed already.

@@ -94,11 +94,19 @@ var selectingFlags = map[string]bool{
 // selecting returns the given flags that select the cluster and the user, for commands that the user copies. File names are absolute paths,
 // so that the commands work in any directory.
 func (k *kubeFlags) selecting() diagnose.ClusterFlags {
-	var out diagnose.ClusterFlags
 	if k.set == nil {
 		return nil
 	}
-	k.set.Visit(func(flag *pflag.Flag) {
+	return clusterFlagsOf(k.set)
+}
+
+// clusterFlagsOf returns the same for the flags of a command. It returns nil for a command without kubectl's flags.
+func clusterFlagsOf(set *pflag.FlagSet) diagnose.ClusterFlags {
+	var out diagnose.ClusterFlags
+	if set.Lookup("context") == nil {
+		return nil
+	}
+	set.Visit(func(flag *pflag.Flag) {
 		isFile, selects := selectingFlags[flag.Name]
 		values := []string{flag.Value.String()}
 		if list, is := flag.Value.(pflag.SliceValue); is {

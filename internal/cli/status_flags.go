@@ -49,7 +49,7 @@ func (f *statusFlags) run(command *cobra.Command, from *clusterFlags, args []str
 	}
 	l.only = chosen.labels
 	out := command.OutOrStdout()
-	view := tableView{wide: f.output == "wide", namespaces: f.all, headless: f.noHeaders, style: styleOf(out), gaps: l.gaps}
+	view := tableView{wide: f.output == "wide", namespaces: f.all, headless: f.noHeaders, style: styleOf(out), gaps: l.gaps, flags: from.kube.selecting()}
 	read := func(ctx context.Context) (diagnose.StatusReport, error) {
 		return l.withControllerState(ctx, func(ctx context.Context) (diagnose.StatusReport, error) {
 			return l.status(ctx, f.all, chosen.services...)
@@ -58,7 +58,7 @@ func (f *statusFlags) run(command *cobra.Command, from *clusterFlags, args []str
 	if f.watch {
 		var changed <-chan struct{}
 		l, changed = l.watching(command.Context())
-		w := statusWatch{statusStream: statusStream{read: read, changed: changed}, out: out, notes: command.ErrOrStderr()}
+		w := statusWatch{statusStream: statusStream{read: read, changed: changed}, out: out, notes: command.ErrOrStderr(), flags: view.flags}
 		if isTerminal(out) {
 			w.draw = func(report diagnose.StatusReport, out io.Writer) error { return print(report, view, out) }
 		}

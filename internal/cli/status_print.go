@@ -17,7 +17,8 @@ import (
 
 // tableView selects the content of tables.
 type tableView struct {
-	gaps       diagnose.Gaps // what the user may not read
+	gaps       diagnose.Gaps         // what the user may not read
+	flags      diagnose.ClusterFlags // that the commands in the tables need
 	wide       bool
 	namespaces bool // with a column for the namespace
 	headless   bool // without headings
@@ -43,7 +44,7 @@ func printStatus(report diagnose.StatusReport, view tableView, out io.Writer) er
 	p := &tables{out: out, view: view}
 	for _, text := range []string{report.Frozen, report.NotRunning} {
 		if text != "" {
-			p.line(view.style.warn(text))
+			p.line(view.style.warn(view.flags.CompleteText(text)))
 			p.some = true
 		}
 	}
@@ -198,7 +199,7 @@ func (p *tables) restarts(namespaces []diagnose.NamespaceStatus) {
 	var rows [][]string
 	for _, n := range namespaces {
 		for _, r := range n.WithoutSidecar {
-			rows = append(rows, p.at(n.Name, r.Workload, strconv.Itoa(r.Pods), r.Command))
+			rows = append(rows, p.at(n.Name, r.Workload, strconv.Itoa(r.Pods), p.view.flags.Complete(r.Command)))
 		}
 	}
 	p.table(p.at("NAMESPACE", "OLDER THAN THE LABEL", "PODS", "TO GIVE THEM A SIDECAR"), rows)
@@ -226,19 +227,19 @@ func (p *tables) problems(namespaces []diagnose.NamespaceStatus, certificates []
 	for _, c := range certificates {
 		if !c.Ready {
 			lines = append(lines, "The certificate of MutatingWebhookConfiguration "+c.Webhook+": "+c.Problem+".",
-				"    Pods may be refused: kubectl describe mutatingwebhookconfiguration "+c.Webhook)
+				p.view.flags.CompleteText("    Pods may be refused: kubectl describe mutatingwebhookconfiguration "+c.Webhook))
 		}
 	}
 	for _, n := range namespaces {
-		lines = append(lines, diagnose.ProblemLines(n.Problems)...)
+		lines = append(lines, diagnose.ProblemLines(p.completed(n.Problems))...)
 		for _, s := range n.Services {
 			if len(s.Due) > 0 {
-				lines = append(lines, "Service "+n.Name+"/"+s.Name+": not written yet: "+strings.Join(s.Due, ", ")+".", "    "+diagnose.IfUnchanged(p.view.gaps).String())
+				lines = append(lines, "Service "+n.Name+"/"+s.Name+": not written yet: "+strings.Join(s.Due, ", ")+".", "    "+p.view.flags.CompleteText(diagnose.IfUnchanged(p.view.gaps).String()))
 			}
 			if s.Skipped != "" && !s.HasProblem(api.RouteServiceSkipped) {
-				lines = append(lines, "Service "+n.Name+"/"+s.Name+" gets no routes: "+s.Skipped)
+				lines = append(lines, "Service "+n.Name+"/"+s.Name+" gets no routes: "+p.view.flags.CompleteText(s.Skipped))
 			}
-			lines = append(lines, diagnose.ProblemLines(s.Problems)...)
+			lines = append(lines, diagnose.ProblemLines(p.completed(s.Problems))...)
 		}
 	}
 	if len(lines) > 0 && p.some {
@@ -247,6 +248,15 @@ func (p *tables) problems(namespaces []diagnose.NamespaceStatus, certificates []
 	for _, line := range lines {
 		p.line(p.view.style.reason(line))
 	}
+}
+
+// completed returns the problems with the flags in the commands of their advice.
+func (p *tables) completed(problems []diagnose.ProblemStatus) []diagnose.ProblemStatus {
+	out := slices.Clone(problems)
+	for i := range out {
+		out[i].Advice = p.view.flags.CompleteText(out[i].Advice)
+	}
+	return out
 }
 
 // history prints the decisions that undo can return to.

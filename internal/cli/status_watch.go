@@ -22,6 +22,7 @@ type statusWatch struct {
 	draw  func(diagnose.StatusReport, io.Writer) error // nil = lines
 	out   io.Writer
 	notes io.Writer
+	flags diagnose.ClusterFlags // for the commands in lines
 }
 
 // clearScreen moves to the corner of a terminal and clears it.
@@ -75,7 +76,7 @@ func (w *statusWatch) changes(before, after map[string]string) error {
 		case known:
 			line = key + was + " ->" + after[key]
 		}
-		if _, err := fmt.Fprintln(w.out, line); err != nil {
+		if _, err := fmt.Fprintln(w.out, w.flags.CompleteText(line)); err != nil {
 			return err
 		}
 	}

@@ -11,6 +11,8 @@ import (
 
 	"github.com/spf13/cobra"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"outrigger.dev/outrigger/internal/diagnose"
 )
 
 // writing is the flags and outputs of a command that writes.
@@ -20,6 +22,7 @@ type writing struct {
 	timeout time.Duration
 	out     io.Writer
 	notes   io.Writer // receives notes about what could not be read; nil discards them
+	flags   diagnose.ClusterFlags
 }
 
 const (
@@ -37,7 +40,7 @@ func (w *writing) register(command *cobra.Command) {
 
 // prepare sets the outputs and validates the flags. A dry run turns --wait off, because it writes nothing to wait for.
 func (w *writing) prepare(command *cobra.Command) error {
-	w.out, w.notes = command.OutOrStdout(), command.ErrOrStderr()
+	w.to(command)
 	if err := checkDryRun(command); err != nil {
 		return err
 	}
@@ -48,8 +51,14 @@ func (w *writing) prepare(command *cobra.Command) error {
 	return nil
 }
 
+// to has the outputs be those of a command.
+func (w *writing) to(command *cobra.Command) {
+	w.out, w.notes, w.flags = command.OutOrStdout(), command.ErrOrStderr(), clusterFlagsOf(command.Flags())
+}
+
+// say prints a line for users. The commands in it get the flags that select the cluster.
 func (w writing) say(format string, args ...any) {
-	_, _ = fmt.Fprintf(w.out, format+"\n", args...) // nothing to do if stdout is closed
+	_, _ = fmt.Fprintln(w.out, w.flags.CompleteText(fmt.Sprintf(format, args...))) // nothing to do if stdout is closed
 }
 
 // note reports what could not be read.

@@ -123,7 +123,7 @@ func whyNotReady(pod *corev1.Pod) string {
 		waiting := status.State.Waiting
 		switch {
 		case waiting != nil && status.LastTerminationState.Terminated != nil:
-			return text(waiting.Reason, waiting.Message) + "; kubectl logs -n " + pod.Namespace + " " + pod.Name + " --previous"
+			return text(waiting.Reason, waiting.Message) + "; see kubectl logs -n " + pod.Namespace + " " + pod.Name + " --previous"
 		case waiting != nil:
 			return text(waiting.Reason, waiting.Message)
 		}

@@ -107,7 +107,7 @@ func TestCheckReplicas(t *testing.T) {
 	want := []Finding{
 		Note("pod a in namespace outrigger-system is not ready: ImagePullBackOff: no such image"),
 		Note("pod b in namespace outrigger-system is not ready: Unschedulable: 0/3 nodes are available"),
-		Note("pod c in namespace outrigger-system is not ready: CrashLoopBackOff: back-off 10s; kubectl logs -n outrigger-system c --previous"),
+		Note("pod c in namespace outrigger-system is not ready: CrashLoopBackOff: back-off 10s; see kubectl logs -n outrigger-system c --previous"),
 		Note("pod new in namespace outrigger-system is not ready: its phase is Pending"),
 	}
 	if diff := cmp.Diff(want, got); diff != "" {

@@ -45,6 +45,28 @@ func (f ClusterFlags) Complete(command string) string {
 	return strings.Join(out, " ")
 }
 
+// CompleteText adds the flags to each command in a text for a terminal, such as an error. In contrast to SplitCommands, the text can contain
+// words that are not Outrigger's own: a command among them gets the flags as well, and nothing runs it.
+func (f ClusterFlags) CompleteText(text string) string {
+	if len(f) == 0 {
+		return text
+	}
+	lines := strings.Split(text, "\n")
+	for i, line := range lines {
+		var out strings.Builder
+		for {
+			begin, end := nextCommand(line)
+			if begin < 0 {
+				break
+			}
+			out.WriteString(line[:begin] + f.Complete(line[begin:end]))
+			line = line[end:]
+		}
+		lines[i] = out.String() + line
+	}
+	return strings.Join(lines, "\n")
+}
+
 // completed adds the flags to the words of one program.
 func (f ClusterFlags) completed(words []string) []string {
 	if len(words) == 0 || !programs.MatchString(words[0]) {
@@ -146,7 +168,7 @@ var (
 	programs = regexp.MustCompile(`^(?:kubectl|outrigger|helm|istioctl)$`)
 	// commandBegin matches the beginning of a command to run, after the punctuation or word that introduces it. Elsewhere, a text only
 	// mentions a command: "outrigger explain names it".
-	commandBegin = regexp.MustCompile("(?:^|[:(`] ?|[:.] |, (?:or|then) |\\b(?:[Ss]ee|for|of) )((?:kubectl|outrigger|helm|istioctl) [a-z-])")
+	commandBegin = regexp.MustCompile("(?:^|[:(`] ?|[:.] |, (?:and|or|then) |\\b(?:[Ss]ee|for|of) )((?:kubectl|outrigger|helm|istioctl) [a-z-])")
 	// commandEnd matches what follows a command: the rest of its sentence, or the next one.
 	commandEnd = regexp.MustCompile("^(?:`|, [a-z]+ |; |\\.? [A-Z][a-z]+ |\\. [A-Z]|\\.?$)")
 )

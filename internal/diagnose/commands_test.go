@@ -23,9 +23,9 @@ func TestTextsAreSplitIntoCommands(t *testing.T) {
 		"It stays at this step. `outrigger status` lists what to fix.": {
 			text("It stays at this step. "), command("outrigger status"), text(" lists what to fix."),
 		},
-		"To record the default version: kubectl annotate service -n demo web outrigger.dev/default-version=v1 --overwrite. To go back: outrigger promote web VERSION -n demo.": {
-			text("To record the default version: "), command("kubectl annotate service -n demo web outrigger.dev/default-version=v1 --overwrite"),
-			text(" To go back: "), command("outrigger promote web VERSION -n demo"),
+		"To update the annotations: kubectl annotate service -n demo web outrigger.dev/default-version=v1 outrigger.dev/weights- --overwrite. To go back: outrigger promote web v2 -n demo.": {
+			text("To update the annotations: "), command("kubectl annotate service -n demo web outrigger.dev/default-version=v1 outrigger.dev/weights- --overwrite"),
+			text(" To go back: "), command("outrigger promote web v2 -n demo"),
 		},
 		"Write the annotation again: kubectl annotate service -n demo web outrigger.dev/expose-, then kubectl annotate service -n demo web outrigger.dev/expose=true --overwrite.": {
 			text("Write the annotation again: "), command("kubectl annotate service -n demo web outrigger.dev/expose-"),
@@ -84,6 +84,39 @@ func TestCommandsGetTheFlagsOfTheCluster(t *testing.T) {
 			t.Errorf("%s\n got %s\nwant %s", command, got, want)
 		}
 		if got := (ClusterFlags{}).Complete(command); got != command {
+			t.Errorf("without flags: %s", got)
+		}
+	}
+}
+
+func TestCommandsInATextGetTheFlagsOfTheCluster(t *testing.T) {
+	t.Parallel()
+	flags := ClusterFlags{{"context", "my cluster"}}
+	const ours, helm = " '--context=my cluster'", " '--kube-context=my cluster'"
+	for text, want := range map[string]string{
+		"":                        "",
+		"Correct or remove them.": "Correct or remove them.",
+		"kubectl annotate service -n demo web a=b --overwrite":                                                             "kubectl annotate service -n demo web a=b --overwrite" + ours,
+		"To end it: helm upgrade outrigger charts/outrigger --set a=b. To follow it: outrigger status web -n demo --watch": "To end it: helm upgrade outrigger charts/outrigger --set a=b" + helm + ". To follow it: outrigger status web -n demo --watch" + ours,
+		"It stays. `outrigger status` lists why.":                                                                          "It stays. `outrigger status" + ours + "` lists why.",
+		"Fix it (kubectl get pods -n demo), and wait.":                                                                     "Fix it (kubectl get pods -n demo" + ours + "), and wait.",
+		"For a namespace: outrigger status -n a, and outrigger coverage -n a":                                              "For a namespace: outrigger status -n a" + ours + ", and outrigger coverage -n a" + ours,
+		"one: kubectl get ns\ntwo: kubectl get pods\n":                                                                     "one: kubectl get ns" + ours + "\ntwo: kubectl get pods" + ours + "\n",
+		"To see it: kubectl get pod web -o yaml | kubectl replace -f -":                                                    "To see it: kubectl get pod web -o yaml" + ours + " | kubectl replace -f -" + ours,
+		`R: x = "see kubectl get ns": Wrong. See kubectl get pods.`:                                                        `R: x = "see kubectl get ns": Wrong. See kubectl get pods` + ours + ".",
+		"To write it now: kubectl annotate service web at=$(date -u +%Y) --overwrite.":                                     "To write it now: kubectl annotate service web at=$(date -u +%Y) --overwrite" + ours + ".",
+		"Fix what denies its new pods first; outrigger explain names it.":                                                  "Fix what denies its new pods first; outrigger explain names it.",
+		"To test the connection: kubectl cluster-info '--context=my cluster'":                                              "To test the connection: kubectl cluster-info '--context=my cluster'",
+		"pod c is not ready: CrashLoopBackOff: back-off 10s; see kubectl logs -n outrigger-system c --previous":            "pod c is not ready: CrashLoopBackOff: back-off 10s; see kubectl logs -n outrigger-system c --previous" + ours,
+		"to give v2 requests anyway: outrigger shift app v1=90 v2=10 -n demo":                                              "to give v2 requests anyway: outrigger shift app v1=90 v2=10 -n demo" + ours,
+		"To choose an older decision: outrigger status app -n demo -o wide, then undo --to":                                "To choose an older decision: outrigger status app -n demo -o wide" + ours + ", then undo --to",
+		"kubectl annotate service web 'outrigger.dev/match=v2=header:a:b. Cde; see kubectl x' --overwrite":                 "kubectl annotate service web 'outrigger.dev/match=v2=header:a:b. Cde; see kubectl x' --overwrite" + ours,
+		"service/app: v1=100 -> v1=90 v2=10":                                                                               "service/app: v1=100 -> v1=90 v2=10",
+	} {
+		if got := flags.CompleteText(text); got != want {
+			t.Errorf("%s\n got %s\nwant %s", text, got, want)
+		}
+		if got := (ClusterFlags{}).CompleteText(text); got != text {
 			t.Errorf("without flags: %s", got)
 		}
 	}
