@@ -39,14 +39,6 @@ const (
 	CanaryAborted     CanaryState = "aborted"
 )
 
-// past returns a verb for a canary that has ended.
-func (s CanaryState) past() string {
-	if s == CanaryAborted {
-		return "was aborted"
-	}
-	return "has " + string(s)
-}
-
 // canaryVerdict is what a plan finds out about a canary, besides what it records.
 type canaryVerdict struct {
 	version     string // that is requested or progresses

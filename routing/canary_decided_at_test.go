@@ -76,7 +76,7 @@ func TestIdleWeightsDoNotApplyAfterTheEnd(t *testing.T) {
 				c.settle()
 				c.advance(time.Hour)
 				c.isCanary("none", "v1")
-				c.tellsAlso(api.RouteWithoutEffect, "Canary v2, which started later, was aborted. This value has no effect")
+				c.tellsAlso(api.RouteWithoutEffect, "Canary v2 was aborted, and this value is from before its end. It has no effect")
 				c.annotate("weights-", "decided-at-")
 				c.settle()
 				c.annotate("weights=v1=10,v2=90", "decided-at=2026-01-01T00:00:00Z") // a tool restores them

@@ -3,6 +3,7 @@
 package routing
 
 import (
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -58,14 +59,14 @@ func TestCanaryEndsByDecision(t *testing.T) {
 func TestWeightsBesideACanary(t *testing.T) {
 	c := started(t)
 	c.annotate("weights=v1=90,v2=10")
-	c.tellsAlso(api.RouteWithoutEffect, "While it progresses, weights have no effect.")
+	c.tellsAlso(api.RouteWithoutEffect, "While it progresses, weights have no effect. When it ends, these have none either. To remove them: kubectl annotate service -n demo app outrigger.dev/weights- --overwrite.")
 	c.run("app-v2", "v2", 2, 0) // it fails, and the weights were superseded: no share until a decision
 	c.settle()
 	c.advance(time.Minute)
 	c.run("app-v2", "v2", 2, 2)
 	c.advance(time.Hour)
 	c.isCanary("v2 aborted", "v1")
-	c.tellsAlso(api.RouteWithoutEffect, "Canary v2, which started later, was aborted. This value has no effect")
+	c.tellsAlso(api.RouteWithoutEffect, "Canary v2 was aborted, and this value is from before its end. It has no effect, and the default version is v1. To update the annotations: kubectl annotate service -n demo app outrigger.dev/weights- --overwrite.")
 	c.annotate(c.decidedAt())
 	c.settle()
 	c.isCanary("v2 progressing 1/3 25%", "v1=75 v2=25") // a retry, since nothing else was decided
@@ -193,7 +194,11 @@ func TestSuccessSupersedes(t *testing.T) {
 	c.settle()
 	c.advance(5 * time.Minute)
 	c.isCanary("v2 succeeded", "v2")
-	c.tellsAlso(api.RouteWithoutEffect, "Canary v2, which started later, has succeeded. This value has no effect, and the default version is v2. To record the default version: kubectl annotate service -n demo app outrigger.dev/default-version=v2 --overwrite. To go back: outrigger promote app VERSION -n demo.")
+	c.tells()
+	c.supersedes("default-version=v1", "weights=v1=1")
+	if advice, want := c.superseded[0].Advice, "To update the annotations: kubectl annotate service -n demo app outrigger.dev/default-version=v2 outrigger.dev/weights- --overwrite."; advice != want {
+		t.Errorf("advice %q, want %q", advice, want)
+	}
 	c.annotate("canary-")
 	c.settle()
 	c.advance(time.Hour)
@@ -211,6 +216,128 @@ func TestSuccessSupersedes(t *testing.T) {
 	c.advance(time.Hour)
 	c.isCanary("v2 succeeded", "v1")
 	c.tellsAlso(api.RouteWithoutEffect, "Canary v2 has succeeded before, and another version is the default now.")
+}
+
+// supersedes wants the settings that a success of v2 has superseded.
+func (c *cluster) supersedes(want ...string) {
+	c.t.Helper()
+	var got []string
+	for _, s := range c.superseded {
+		if got = append(got, strings.TrimPrefix(s.Key, api.Domain+"/")+"="+s.Value); s.By != "v2" {
+			c.t.Errorf("%v: %s is superseded by %s", c.now, s.Key, s.By)
+		}
+	}
+	if !slices.Equal(got, want) {
+		c.t.Errorf("%v: %v are superseded, want %v", c.now, got, want)
+	}
+}
+
+// What is advised about superseded settings moves no traffic, and after it nothing is reported.
+func TestAdviceAboutSupersededSettings(t *testing.T) {
+	for _, test := range []struct {
+		name   string
+		before []string
+		advice []string // annotations that the advice names
+	}{
+		{"default-version", []string{"default-version=v1"}, []string{"default-version=v2"}},
+		{"weights", []string{"weights=v1=1"}, []string{"weights-"}},
+		{"both", []string{"default-version=v1", "weights=v1=50,v2=50"}, []string{"default-version=v2", "weights-"}},
+		{"weights with the default", []string{"default-version=@first", "weights=v1=1"}, []string{"weights-"}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			c := canaryOf(t, test.before...)
+			c.settle()
+			c.annotate("canary=v2")
+			c.settle()
+			c.advance(5 * time.Minute)
+			c.isCanary("v2 succeeded", "v2")
+			c.tells()
+			if len(c.superseded) == 0 {
+				t.Fatal("nothing is superseded")
+			}
+			advice := "To update the annotations: kubectl annotate service -n demo app outrigger.dev/" + strings.Join(test.advice, " outrigger.dev/") + " --overwrite."
+			for _, s := range c.superseded {
+				if s.Advice != advice {
+					t.Errorf("advice %q, want %q", s.Advice, advice)
+				}
+			}
+			c.annotate(test.advice...)
+			c.settle()
+			c.advance(time.Hour)
+			c.isCanary("v2 succeeded", "v2")
+			c.tells()
+			c.supersedes()
+		})
+	}
+}
+
+// After a success, an abort of another canary leaves the superseded default as it is. Weights beside a canary are removed only if that does
+// not restore such a default.
+func TestSupersededDefaultBesideAnotherCanary(t *testing.T) {
+	c := canaryOf(t, "default-version=v1", "weights=v1=1")
+	c.settle()
+	c.annotate("canary=v2")
+	c.settle()
+	c.advance(5 * time.Minute)
+	c.isCanary("v2 succeeded", "v2")
+	c.fixed("app-v3", "v3", 2)
+	c.ready()
+	c.settle()
+	c.advance(time.Minute)
+	c.annotate("canary=v3")
+	c.settle()
+	c.isCanary("v3 progressing 1/3 25%", "v2=75 v3=25")
+	c.tells(api.RouteWithoutEffect)
+	c.tellsAlso(api.RouteWithoutEffect, "Keep them until the canary has ended: to remove them alone would also apply outrigger.dev/default-version=v1, which an earlier canary has superseded.")
+	c.run("app-v3", "v3", 2, 0)
+	c.settle()
+	c.advance(time.Minute)
+	c.isCanary("v3 aborted", "v2")
+	c.supersedes("default-version=v1")
+	c.tellsAlso(api.RouteWithoutEffect, "Canary v3 was aborted, and this value is from before its end. It has no effect, and the default version is v2. "+
+		"To update the annotations: kubectl annotate service -n demo app outrigger.dev/default-version=v2 outrigger.dev/weights- --overwrite.")
+	c.annotate("default-version=v2", "weights-")
+	c.settle()
+	c.advance(time.Hour)
+	c.isCanary("v3 aborted", "v2")
+	c.tells(api.RouteCanaryAborted)
+	c.supersedes()
+}
+
+// To remove weights as advised changes nothing while the canary progresses, nor when it ends.
+func TestWeightsAreRemovedBesideACanary(t *testing.T) {
+	for _, end := range []string{"success", "abort"} {
+		t.Run(end, func(t *testing.T) {
+			t.Parallel()
+			for _, isLater := range []bool{false, true} { // written while the canary progresses
+				c := canaryOf(t, "default-version=v1")
+				if !isLater {
+					c.annotate("weights=v1=90,v2=10")
+				}
+				c.settle()
+				c.annotate("canary=v2")
+				c.settle()
+				c.annotate("weights=v1=90,v2=10")
+				c.tellsAlso(api.RouteWithoutEffect, "To remove them: kubectl annotate service -n demo app outrigger.dev/weights- --overwrite.")
+				c.annotate("weights-")
+				c.settle()
+				c.isCanary("v2 progressing 1/3 25%", "v1=75 v2=25")
+				c.tells()
+				if end == "success" {
+					c.advance(5 * time.Minute)
+					c.isCanary("v2 succeeded", "v2")
+					c.supersedes("default-version=v1")
+					c.tells()
+					continue
+				}
+				c.run("app-v2", "v2", 2, 0)
+				c.settle()
+				c.advance(time.Minute)
+				c.isCanary("v2 aborted", "v1")
+			}
+		})
+	}
 }
 
 // Any other value than the superseded one is a decision.

@@ -24,9 +24,7 @@ func (s *facts) aboutCanary(reason api.RouteReason, message, advice string) find
 func (s defaultDecision) canaryFindings() (found []finding) {
 	c, result := s.record.Canary, s.canary.latest()
 	if s.isIdle {
-		found = append(found, s.problemAbout(api.AnnotationWeights, s.Intent.Texts[api.AnnotationWeights], api.RouteWithoutEffect,
-			fmt.Sprintf("Canary %s has %d%% of the requests. While it progresses, weights have no effect. When it ends, these have none either.", c.Version, c.Percent),
-			"To end the canary and apply the weights: outrigger shift "+s.Service.Name+" "+strings.ReplaceAll(s.Intent.Texts[api.AnnotationWeights], ",", " ")+" -n "+s.Service.Namespace+"."))
+		found = append(found, s.idleWeights())
 	}
 	if len(s.canary.held) > 0 {
 		found = append(found, s.heldCanary())
@@ -42,6 +40,23 @@ func (s defaultDecision) canaryFindings() (found []finding) {
 			"Send it more requests, begin with a larger step, or lower "+api.AnnotationCanaryMinRequests+"."))
 	}
 	return append(found, s.undersizedCanary()...)
+}
+
+// idleWeights reports weights beside a canary that progresses. It advises to remove them only if that changes nothing else: without them,
+// a default-version that an earlier canary has superseded would apply again.
+func (s defaultDecision) idleWeights() finding {
+	c, chosen := s.record.Canary, s.Intent.Texts[api.AnnotationDefaultVersion]
+	advice := "To remove them: " + s.annotate(api.AnnotationWeights+"-") + "."
+	if !s.namesDefault(chosen) {
+		advice = fmt.Sprintf("Keep them until the canary has ended: to remove them alone would also apply %s=%s, which an earlier canary has superseded.", api.AnnotationDefaultVersion, chosen)
+	}
+	return s.problemAbout(api.AnnotationWeights, s.Intent.Texts[api.AnnotationWeights], api.RouteWithoutEffect,
+		fmt.Sprintf("Canary %s has %d%% of the requests. While it progresses, weights have no effect. When it ends, these have none either.", c.Version, c.Percent), advice)
+}
+
+// namesDefault reports whether a value of default-version, or none, leaves the recorded default as it is.
+func (s defaultDecision) namesDefault(value string) bool {
+	return value == "" || value == string(api.DefaultFirst) || slices.Contains(s.possible(s.record.Default), value)
 }
 
 // heldCanary reports why the canary stays at its step.
@@ -142,22 +157,47 @@ func (s defaultDecision) endedBefore(ended endedCanary) []finding {
 		"To roll it out again: "+s.canaryCommand("--retry")+".")}
 }
 
-// supersededSettings reports the annotations that a canary has superseded, if they say something else.
+// supersededSettings reports default-version and weights that have no effect, because a canary has ended since. After a success, that is
+// normal. After an abort, it is a Problem for weights: they could apply, and do not.
 func (s defaultDecision) supersededSettings() (found []finding) {
-	c := s.record.Canary
-	if !s.superseded || len(c.Ended) == 0 {
+	ended := s.record.Canary.Ended
+	if !s.superseded || len(ended) == 0 {
 		return nil
 	}
+	lastSuccess := slices.IndexFunc(ended, func(e endedCanary) bool { return e.State == CanarySucceeded })
 	for _, key := range []string{api.AnnotationDefaultVersion, api.AnnotationWeights} {
-		value := s.Intent.Texts[key]
+		value, by := s.Intent.Texts[key], ended[0]
 		if value == "" || strings.HasPrefix(value, "@") || slices.Contains(s.possible(s.record.Default), value) {
 			continue
 		}
+		if key == api.AnnotationDefaultVersion && lastSuccess >= 0 {
+			by = ended[lastSuccess] // no abort changes the default
+		}
+		if by.State == CanarySucceeded {
+			found = append(found, finding{superseded: &Superseded{Key: key, Value: value, By: by.Version, Advice: s.adviceToFollow()}})
+			continue
+		}
 		found = append(found, s.problemAbout(key, value, api.RouteWithoutEffect,
-			fmt.Sprintf("Canary %s, which started later, %s. This value has no effect, and the default version is %s.", c.Ended[0].Version, c.Ended[0].State.past(), s.record.Default),
-			fmt.Sprintf("To record the default version: %s. To go back: outrigger promote %s VERSION -n %s.", s.annotate(api.AnnotationDefaultVersion+"="+s.nameable(s.record.Default)), s.Service.Name, s.Service.Namespace)))
+			fmt.Sprintf("Canary %s was aborted, and this value is from before its end. It has no effect, and the default version is %s.", by.Version, s.record.Default), s.adviceToFollow()))
 	}
 	return found
+}
+
+// adviceToFollow returns how to make default-version and weights say what is in effect after a canary. They change together: a part of what
+// was superseded counts as a new decision.
+func (s defaultDecision) adviceToFollow() string {
+	var pairs []string
+	if !s.namesDefault(s.Intent.Texts[api.AnnotationDefaultVersion]) {
+		name := s.nameable(s.record.Default)
+		if !slices.Contains(s.possible(s.record.Default), name) {
+			return "" // a placeholder
+		}
+		pairs = append(pairs, api.AnnotationDefaultVersion+"="+name)
+	}
+	if s.Intent.Texts[api.AnnotationWeights] != "" {
+		pairs = append(pairs, api.AnnotationWeights+"-")
+	}
+	return "To update the annotations: " + s.annotate(pairs...) + "."
 }
 
 // skippedCanaries reports the versions that auto skipped and that still have pods.

@@ -17,8 +17,9 @@ func (s *facts) serviceRef() api.ObjectRef {
 // finding is what a rule reports besides its decision.
 type finding struct {
 	api.RouteProblem
-	pending *Pending // the setting that is not in effect yet; nil for other Problems
-	refused *refusal // the exposure annotation that cannot take effect; nil for other Problems
+	pending    *Pending    // the setting that is not in effect yet; nil for other Problems
+	refused    *refusal    // the exposure annotation that cannot take effect; nil for other Problems
+	superseded *Superseded // a setting without effect, in place of a Problem; nil for Problems
 }
 
 // problem returns a finding about the Service.

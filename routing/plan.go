@@ -109,6 +109,10 @@ func (s *facts) finish(end planEnd, found []finding) Result {
 	s.sealAll(objects, end.unsealed)
 	out := Result{Objects: objects.sorted(), Release: s.releases(objects, end.isConcluded), Next: s.cluster.next, DependsOn: s.cluster.dependencies(), Transitions: end.transitions, Latest: end.latest, Canary: end.canary}
 	for _, f := range found {
+		if f.superseded != nil {
+			out.Superseded = append(out.Superseded, *f.superseded)
+			continue
+		}
 		if out.Problems = append(out.Problems, f.RouteProblem); f.pending != nil {
 			out.Pending = append(out.Pending, *f.pending)
 		}
@@ -116,6 +120,7 @@ func (s *facts) finish(end planEnd, found []finding) Result {
 	slices.SortStableFunc(out.Problems, compareProblems)
 	out.Problems = slices.Compact(out.Problems)
 	slices.SortStableFunc(out.Pending, func(a, b Pending) int { return strings.Compare(a.Key, b.Key) })
+	slices.SortStableFunc(out.Superseded, func(a, b Superseded) int { return strings.Compare(a.Key, b.Key) })
 	return out
 }
 

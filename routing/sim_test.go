@@ -52,18 +52,19 @@ type cluster struct {
 	bypasses   []Bypass
 	accepts    map[string]bool // annotations that are held to the grammar alone, as by an earlier release
 
-	uid       int
-	writes    []string                                // since the last call of wrote
-	since     map[string]time.Time                    // when each subset was added
-	before    map[string]*networkingv1.VirtualService // as they were before they were written last, by name
-	left      map[string]time.Time                    // when a route last named each subset
-	early     map[string]bool                         // subsets that a route named before the propagation delay, where that protected nothing
-	problems  []api.RouteProblem
-	next      time.Time
-	labels    map[string]map[string]string // more labels of pods, by name of the workload
-	sameAlias bool                         // labelAlias has the values of version
-	empty     bool                         // a destination may be without a ready pod: the case is hold
-	told      map[api.RouteReason]bool
+	uid        int
+	writes     []string                                // since the last call of wrote
+	since      map[string]time.Time                    // when each subset was added
+	before     map[string]*networkingv1.VirtualService // as they were before they were written last, by name
+	left       map[string]time.Time                    // when a route last named each subset
+	early      map[string]bool                         // subsets that a route named before the propagation delay, where that protected nothing
+	problems   []api.RouteProblem
+	superseded []Superseded
+	next       time.Time
+	labels     map[string]map[string]string // more labels of pods, by name of the workload
+	sameAlias  bool                         // labelAlias has the values of version
+	empty      bool                         // a destination may be without a ready pod: the case is hold
+	told       map[api.RouteReason]bool
 	// editedRoutes are VirtualServices that another client edited and that have not been written since: they may name anything.
 	editedRoutes map[string]bool
 	plans        int  // that were made
@@ -339,6 +340,7 @@ func (c *cluster) settle() {
 			c.t.Fatalf("Next is %v, not after now, %v", result.Next, c.now)
 		}
 		c.problems = append(c.problems, result.Problems...)
+		c.superseded = result.Superseded
 		for _, p := range result.Problems {
 			c.told[p.Reason] = true
 		}

@@ -130,6 +130,8 @@ type Result struct {
 	Problems  []api.RouteProblem
 	// Pending are the settings that do not apply yet, sorted by key.
 	Pending []Pending
+	// Superseded are the settings that a canary has superseded by its success, sorted by key. That is normal, and not a Problem.
+	Superseded []Superseded
 	// Transitions are what the plan decides about a canary. They are to be reported as Events once all VirtualServices of the plan
 	// are written. Until then each plan has them.
 	Transitions []CanaryTransition
@@ -147,4 +149,12 @@ type Pending struct {
 	Key     string   // of the annotation
 	Value   string   // as it is written; empty where it was removed
 	Missing []string // what it waits for: "v2 (0 of 2 pods ready)", `unknown version "V1"; did you mean "v1"?`
+}
+
+// Superseded is a setting of the Service that has no effect, because a canary has succeeded since.
+type Superseded struct {
+	Key    string // of the annotation
+	Value  string // as it is written
+	By     string // the version whose canary succeeded
+	Advice string // how to make the annotations say what is in effect; empty if no name of the default version is known
 }

@@ -66,6 +66,52 @@ Next: In 3m12s, if its checks pass, v2 gets 100% of the requests. If a check fai
 	}
 }
 
+// Settings from before a success are normal: no problem, but status, --watch, and explain say that they have no effect.
+func TestStatusOfSupersededSettings(t *testing.T) {
+	t.Parallel()
+	r := newRollout(t, "outrigger.dev/default-version=v1", "outrigger.dev/weights=v1=90,v2=10")
+	r.mustCanary("app", "v2", "--steps=50@1m,100@1m")
+	report := func() (diagnose.ServiceStatus, map[string]string) {
+		report, err := r.status(t.Context(), false, "app")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return report.Namespaces[0].Services[0], statusLines(report)
+	}
+	if is, _ := report(); len(is.Problems) != 1 || is.Problems[0].Reason != "WithoutEffect" || is.Problems[0].Advice != "To remove them: kubectl annotate service -n demo app outrigger.dev/weights- --overwrite." {
+		t.Errorf("%+v", is.Problems)
+	}
+	r.after(3 * time.Minute)
+	r.is("v2 succeeded", "v2=100")
+	const text = "outrigger.dev/default-version=v1 and outrigger.dev/weights=v1=90,v2=10 have no effect, because canary v2 has succeeded since."
+	const advice = "To update the annotations: kubectl annotate service -n demo app outrigger.dev/default-version=v2 outrigger.dev/weights- --overwrite."
+	want := []diagnose.SupersededStatus{
+		{Annotation: "outrigger.dev/default-version", Value: "v1", By: "v2", Advice: advice}, {Annotation: "outrigger.dev/weights", Value: "v1=90,v2=10", By: "v2", Advice: advice},
+	}
+	for _, withRequest := range []bool{true, false} {
+		if !withRequest {
+			r.annotate("app", "outrigger.dev/canary=")
+			r.follow()
+		}
+		is, lines := report()
+		if diff := cmp.Diff(want, is.Superseded); diff != "" || len(is.Problems) > 0 || lines["demo/app settings:"] != " "+text {
+			t.Errorf("-want +got:\n%s%+v, %v", diff, is.Problems, lines)
+		}
+		if got := r.table(tableView{}, false, "app"); strings.Contains(got, "WithoutEffect") || !strings.Contains(got, "Service demo/app: "+text+"\n    "+advice+"\n") ||
+			strings.Contains(got, "Service demo/app: canary v2 succeeded\nService demo/app: outrigger.dev/") != withRequest {
+			t.Error(got)
+		}
+		if got := r.canaryRows(); !strings.Contains(got, "Settings: "+text+" "+advice+"\n") {
+			t.Error(got)
+		}
+	}
+	r.annotate("app", "outrigger.dev/default-version=v2", "outrigger.dev/weights=")
+	r.follow()
+	if is, _ := report(); len(is.Superseded)+len(is.Problems) > 0 || diagnose.ReadRoute(r.look("app")).String() != "v2=100" {
+		t.Errorf("%+v", is)
+	}
+}
+
 func TestStatusSaysFirstThatRoutesAreFrozen(t *testing.T) {
 	r := newRollout(t)
 	r.mustCanary("app", "v2")

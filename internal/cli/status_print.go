@@ -106,12 +106,18 @@ func (p *tables) version(s diagnose.ServiceStatus, v diagnose.VersionStatus) []s
 	return row
 }
 
-// canaries writes a line for each canary.
+// canaries writes a line for each canary, and one for the settings that its success has superseded.
 func (p *tables) canaries(namespaces []diagnose.NamespaceStatus, now time.Time) {
 	var lines []string
 	eachService(namespaces, func(namespace string, s diagnose.ServiceStatus) {
 		if s.Canary != nil {
 			lines = append(lines, "Service "+namespace+"/"+s.Name+": "+s.Canary.Line(now))
+		}
+		if text := s.SupersededText(); text != "" {
+			lines = append(lines, "Service "+namespace+"/"+s.Name+": "+text)
+		}
+		if advice := s.SupersededAdvice(); advice != "" {
+			lines = append(lines, "    "+p.view.flags.CompleteText(advice))
 		}
 	})
 	if len(lines) > 0 && p.some {

@@ -111,6 +111,9 @@ func statusLines(report diagnose.StatusReport) map[string]string {
 			if s.Canary != nil {
 				out[name+" canary:"] = " " + strings.TrimPrefix(s.Canary.Change(), "canary ")
 			}
+			if len(s.Superseded) > 0 {
+				out[name+" settings:"] = " " + s.SupersededText()
+			}
 			for _, p := range s.Pending {
 				out[name+" pending "+p.Annotation+":"] = " " + cmp.Or(p.Value, "-") + " waits for " + strings.Join(p.Missing, ", ")
 			}

@@ -300,6 +300,7 @@ func TestHostileTextsAreEscaped(t *testing.T) {
 	one := web()
 	one.Routes = []diagnose.PathStatus{{Hosts: []string{""}}}
 	one.Pending = []diagnose.PendingStatus{{Missing: []string{""}}}
+	one.Superseded = []diagnose.SupersededStatus{{}}
 	one.Due, one.Unwritten, one.Notes = []string{""}, []string{""}, []string{""}
 	one.Canary.Failing = []string{""}
 	one.Metrics = &Metrics{At: noon, Versions: []VersionMetrics{{ErrorRate: Measured{IsUnknown: true}}}}
@@ -413,6 +414,7 @@ func TestCommandsOnPagesHaveTheFlagsOfTheCluster(t *testing.T) {
 	s.failure = nil
 	one.Routing = "off: namespace demo has no label that requests routes. To change that: outrigger enable demo"
 	one.Skipped = "It is headless. Example: kubectl get service web -n demo."
+	one.Superseded = []diagnose.SupersededStatus{{Annotation: "outrigger.dev/weights", Value: "v1=1", By: "v2", Advice: "To update the annotations: kubectl annotate service -n demo web outrigger.dev/weights- --overwrite."}}
 	s.services["demo/web"] = one
 	report := reportOf(one.ServiceStatus)
 	report.Frozen = "Routes are frozen. To see it: outrigger status"
@@ -430,7 +432,7 @@ func TestCommandsOnPagesHaveTheFlagsOfTheCluster(t *testing.T) {
 	written := s.previewed(diagnose.ActionPromote, url.Values{"version": {"v2"}})
 	s.act(written, nil)
 	shown := map[string]string{"a refused action": refused, "another namespace": elsewhere}
-	expected := map[string]int{"/": 5, "/services/demo/web": 8, "/injection": 4, "/injection/demo/Deployment/web": 5, preview: 5, written: 6, "/services/demo/none": 3, "a refused action": 4, "another namespace": 1}
+	expected := map[string]int{"/": 5, "/services/demo/web": 9, "/injection": 4, "/injection/demo/Deployment/web": 5, preview: 5, written: 6, "/services/demo/none": 3, "a refused action": 4, "another namespace": 1}
 	for path, commands := range expected {
 		page := shown[path]
 		if page == "" {

@@ -39,6 +39,7 @@ func TestForeignTextIsNoCommand(t *testing.T) {
 		one := web()
 		facts, versions := one.Facts, one.Versions
 		one.Canary.Failing, one.Notes = []string{""}, []string{""}
+		one.Superseded = []diagnose.SupersededStatus{{}}
 		one.Facts, one.Versions = diagnose.ActionFacts{}, nil
 		poisonWith(foreign, reflect.ValueOf(one).Elem())
 		one.Facts, one.Versions, one.Canary.State = facts, versions, "progressing"
@@ -46,6 +47,7 @@ func TestForeignTextIsNoCommand(t *testing.T) {
 		for i := range one.Problems {
 			one.Problems[i].Advice = ""
 		}
+		one.Superseded[0].Advice = ""
 		report := reportOf(one.ServiceStatus)
 		report.Notes = []string{foreign}
 		s.services["demo/web"] = one

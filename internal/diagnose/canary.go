@@ -230,6 +230,39 @@ func canaryRows(c *CanaryStatus, observed routing.Observed, now time.Time) [][]s
 	return rows
 }
 
+// SupersededText returns a sentence about the settings that a canary has superseded by its success, or "" if there are none. It contains values
+// of annotations.
+func (s ServiceStatus) SupersededText() string {
+	if len(s.Superseded) == 0 {
+		return ""
+	}
+	var settings []string
+	for _, one := range s.Superseded {
+		settings = append(settings, one.Annotation+"="+one.Value)
+	}
+	verb := "has"
+	if len(settings) > 1 {
+		verb = "have"
+	}
+	return fmt.Sprintf("%s %s no effect, because canary %s has succeeded since.", strings.Join(settings, " and "), verb, s.Superseded[0].By)
+}
+
+// SupersededAdvice returns how to update the settings that a canary has superseded, all at once; "" if there are none.
+func (s ServiceStatus) SupersededAdvice() string {
+	if len(s.Superseded) == 0 {
+		return ""
+	}
+	return s.Superseded[0].Advice
+}
+
+// supersededRows explains the settings that a canary has superseded.
+func supersededRows(s ServiceStatus) [][]string {
+	if len(s.Superseded) == 0 {
+		return nil
+	}
+	return [][]string{{"Settings", strings.TrimSpace(s.SupersededText() + " " + s.SupersededAdvice())}}
+}
+
 // next says what happens to the canary next.
 func (c CanaryStatus) next(observed routing.Observed, now time.Time) string {
 	command := func(flag string) string { return canaryCommand(observed.Service, flag) }

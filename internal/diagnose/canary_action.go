@@ -285,9 +285,18 @@ func advised(reason string, p api.RouteProblem) error {
 // withoutEffect returns an error if a plan says that a canary deprives the default or the weights of a decision of their effect.
 func withoutEffect(d Decision, service *corev1.Service, plan routing.Result) error {
 	for _, key := range []string{api.AnnotationDefaultVersion, api.AnnotationWeights} {
+		if d.Annotations[key] == "" || service.Name != d.Service {
+			continue
+		}
+		text := fmt.Sprintf("nothing was written: %s=%s would have no effect on service %s", key, service.Annotations[key], d.Service)
 		for _, p := range plan.Problems {
-			if d.Annotations[key] != "" && p.Reason == api.RouteWithoutEffect && p.Field == api.AnnotationField(key) && service.Name == d.Service {
-				return advised(fmt.Sprintf("nothing was written: %s=%s would have no effect on service %s: %s", key, service.Annotations[key], d.Service, p.Message), p)
+			if p.Reason == api.RouteWithoutEffect && p.Field == api.AnnotationField(key) {
+				return advised(text+": "+p.Message, p)
+			}
+		}
+		for _, one := range plan.Superseded {
+			if one.Key == key {
+				return fmt.Errorf("%s, because canary %s has succeeded since", text, one.By)
 			}
 		}
 	}

@@ -38,6 +38,9 @@ func StatusOf(observed routing.Observed, problems []api.RouteProblem, around Sur
 		for _, pending := range plan.Pending {
 			out.Pending = append(out.Pending, PendingStatus{pending.Key, pending.Value, pending.Missing})
 		}
+		for _, one := range plan.Superseded {
+			out.Superseded = append(out.Superseded, SupersededStatus{one.Key, one.Value, one.By, one.Advice})
+		}
 	}
 	out.History = historyOf(observed, now)
 	until = plan.Next

@@ -18,6 +18,8 @@ type ServiceStatus struct {
 	Canary *CanaryStatus `json:"canary,omitempty"`
 	// Pending are the settings that are not in effect yet.
 	Pending []PendingStatus `json:"pending,omitempty"`
+	// Superseded are the settings without effect that are from before the success of a canary. That is normal, and not a problem.
+	Superseded []SupersededStatus `json:"superseded,omitempty"`
 	// History are the decisions before the current one that undo returns to, newest first.
 	History []PastDecision `json:"history,omitempty"`
 	// Due are the writes that the controller has not made yet.
@@ -54,6 +56,15 @@ type PendingStatus struct {
 	Annotation string   `json:"annotation"`
 	Value      string   `json:"value,omitempty"` // empty if it was removed
 	Missing    []string `json:"missing"`         // what it waits for
+}
+
+// SupersededStatus is an annotation that has no effect, because a canary has succeeded since.
+type SupersededStatus struct {
+	Annotation string `json:"annotation"`
+	Value      string `json:"value"`
+	By         string `json:"by"` // the version whose canary succeeded
+	// Advice says how to make the annotations say what is in effect.
+	Advice string `json:"advice,omitempty"`
 }
 
 // GatewayStatus is a gateway through which callers outside the mesh reach a Service.
