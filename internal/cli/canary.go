@@ -65,7 +65,7 @@ if it was aborted, or if routes are frozen (routing.freeze). With --abort and --
   outrigger canary springbootapp --retry
   outrigger canary springbootapp v2 --retry --check readiness`,
 		RunE: func(command *cobra.Command, args []string) error {
-			output.out, output.notes = command.OutOrStdout(), command.ErrOrStderr()
+			output.to(command)
 			if err := checkDryRun(command); err != nil {
 				return err
 			}
@@ -83,10 +83,11 @@ if it was aborted, or if routes are frozen (routing.freeze). With --abort and --
 			if err != nil {
 				return err
 			}
-			if err := l.applyDecision(command.Context(), request, output); err != nil || !flags.wait || output.wait || output.dryRun != dryRunNone {
+			change, err := l.applyChange(command.Context(), request, output)
+			if err != nil || !flags.wait || output.wait || output.dryRun != dryRunNone {
 				return err
 			}
-			w := canaryWatch{live: l, service: request.Service, timeout: flags.timeout, out: output.out, notes: output.notes, isTerminal: isTerminal(output.out), version: request.Version}
+			w := canaryWatch{live: l, service: request.Service, timeout: flags.timeout, out: output.out, notes: output.notes, isTerminal: isTerminal(output.out), version: request.Version, change: change}
 			return w.run(command.Context())
 		},
 	}

@@ -11,36 +11,45 @@ import (
 	"strings"
 	"time"
 
+	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"outrigger.dev/outrigger/api"
 	"outrigger.dev/outrigger/internal/diagnose"
 	"outrigger.dev/outrigger/routing"
 )
 
-// canaryWatch prints how far a canary is, until it ends: in place on a terminal, and otherwise one line for each change.
+// canaryWatch prints how far a canary is, until it ends: in place on a terminal, and otherwise one line for each change. It reads each change of
+// the objects that record the canary, so it skips no step.
 type canaryWatch struct {
 	*live
 	service    string
 	timeout    time.Duration // 0 for no limit
 	out, notes io.Writer
 	isTerminal bool
-	pause      time.Duration // between two readings; zero for the default
+	pause      time.Duration   // between two readings without a change; zero for the default
+	change     diagnose.Change // that the command has written
 
 	version    string    // that is followed; empty until it is known
 	isSeen     bool      // the controller has recorded a canary of it, or it waits
 	unrecorded time.Time // since when the controller has not recorded the canary
 	shown      string    // the last line
+	position   string    // the step of the last line
 	noted      string    // the last note
 }
 
 // recordTime is how long the controller may take to record a change before it is reported.
 const recordTime = 10 * time.Second
 
+// errFollowed ends the stream of readings: nothing is left to follow.
+var errFollowed = errors.New("the canary has ended")
+
 // run returns when the canary has ended. An aborted canary is an error. The first reading must succeed; later ones are tried again.
 func (w *canaryWatch) run(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
 	if w.timeout > 0 {
-		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, w.timeout)
 		defer cancel()
 	}
@@ -49,25 +58,39 @@ func (w *canaryWatch) run(ctx context.Context) error {
 			_, _ = fmt.Fprintln(w.out)
 		}
 	}()
-	for first := true; ; first = false {
-		began := time.Now()
-		isOver, err := w.look(ctx)
+	ordered := &orderedChanges{includes: w.records, changes: make(chan chan struct{})}
+	var changed <-chan struct{}
+	w.live, changed = w.watchingInOrder(ctx, ordered)
+	isRead := false
+	readings := stream[routing.Observed]{read: w.read, changed: changed, ordered: ordered.changes, pause: w.pause}
+	err := readings.run(ctx, func(observed routing.Observed, err error) error {
+		isDeleted := errors.As(err, new(*notThereError)) || apierrors.IsNotFound(err)
 		switch {
-		case ctx.Err() != nil:
-			return w.interrupted(ctx)
-		case err != nil && (first || isOver):
+		case err != nil && (!isRead || isDeleted):
 			return err
 		case err != nil:
 			w.note(withoutAttempt(err).Error() + "; trying again")
-		case isOver:
 			return nil
 		}
-		select {
-		case <-ctx.Done():
-			return w.interrupted(ctx)
-		case <-time.After(max(cmp.Or(w.pause, watchPause), 10*time.Since(began))):
-		}
+		isRead = true
+		return w.look(observed)
+	})
+	switch {
+	case errors.Is(err, errFollowed):
+		return nil
+	case err == nil:
+		return w.interrupted(ctx)
 	}
+	return err
+}
+
+// records reports whether an object may record the canary. The DestinationRule has a copy of the record, which is written first.
+func (w *canaryWatch) records(object client.Object) bool {
+	switch object.(type) {
+	case *networkingv1.DestinationRule, *networkingv1.VirtualService:
+		return object.GetNamespace() == w.namespace && object.GetLabels()[api.LabelService] == w.service
+	}
+	return false
 }
 
 func (w *canaryWatch) interrupted(ctx context.Context) error {
@@ -77,41 +100,64 @@ func (w *canaryWatch) interrupted(ctx context.Context) error {
 	return ctx.Err()
 }
 
-// look reads and shows the canary once. isOver is true if nothing is left to follow.
-func (w *canaryWatch) look(ctx context.Context) (isOver bool, err error) {
+func (w *canaryWatch) read(ctx context.Context) (routing.Observed, error) {
 	if err := w.readSettings(ctx); err != nil {
-		return false, err
+		return routing.Observed{}, err
 	}
 	observed, _, err := w.observe(ctx, w.snapshot(w.namespace, false), w.service)
-	if err != nil {
-		isDeleted := errors.As(err, new(*notThereError)) || apierrors.IsNotFound(err)
-		return isDeleted, err
-	}
+	return observed, err
+}
+
+// look shows the canary. It returns errFollowed if nothing is left to follow.
+func (w *canaryWatch) look(observed routing.Observed) error {
 	now := w.now()
 	c, isCurrent := diagnose.CanaryOf(observed, now)
 	switch isOther := c != nil && w.version != "" && c.Version != w.version; {
 	case c == nil || isOther && w.isSeen:
-		return true, w.replaced(observed, c)
+		return cmp.Or(w.replaced(observed, c), errFollowed)
+	case w.isEndBefore(*c):
+		return fmt.Errorf("canary %s of service %s was not retried: %s", c.Version, w.service, diagnose.WhyNotRetried(observed, w.decidedAt(), now))
 	case observed.Settings.Freeze && !c.HasEnded():
 		if !isOther {
 			w.show(*c)
 		}
-		return true, w.frozen(*c)
+		return w.frozen(*c)
 	case isOther || !isCurrent: // the controller has to write it
+		if !isOther && c.IsProgressing() && c.EndsAs == "" && w.position != positionOf(*c) {
+			w.version, w.isSeen = c.Version, true
+			w.show(*c)
+		}
 		if w.unrecorded.IsZero() {
 			w.unrecorded = now
 		}
 		if now.Sub(w.unrecorded) >= recordTime {
 			w.note("canary " + cmp.Or(w.version, c.Version) + " is not recorded yet. " + diagnose.IfUnchanged(w.gaps).String())
 		}
-		return false, nil
+		return nil
 	}
 	w.version, w.isSeen, w.unrecorded, w.noted = c.Version, true, time.Time{}, ""
 	w.show(*c)
-	if c.IsAborted() {
-		return true, fmt.Errorf("canary %s of service %s was aborted at %d%%: %s", c.Version, w.service, c.Percent, c.Reason)
+	switch {
+	case c.IsAborted():
+		return fmt.Errorf("canary %s of service %s was aborted at %d%%: %s", c.Version, w.service, c.Percent, c.Reason)
+	case c.HasEnded():
+		return errFollowed
 	}
-	return c.HasEnded(), nil
+	return nil
+}
+
+// isEndBefore reports whether a canary is the one that the command was to restart, which ended before.
+func (w *canaryWatch) isEndBefore(c diagnose.CanaryStatus) bool {
+	ended := w.change.Ended
+	return ended != nil && c.HasEnded() && c.Version == ended.Version && c.Since != nil && ended.Since != nil && c.Since.Equal(*ended.Since)
+}
+
+// decidedAt returns the decided-at that the command has written.
+func (w *canaryWatch) decidedAt() string {
+	for _, forecast := range w.change.Writes() {
+		return forecast.Annotations[api.AnnotationDecidedAt]
+	}
+	return ""
 }
 
 // frozen returns the error for a canary that a freeze holds: the command does not wait for the end of the freeze.
@@ -138,6 +184,11 @@ func (w *canaryWatch) note(text string) {
 	}
 }
 
+// positionOf returns a text that is equal for equal steps.
+func positionOf(c diagnose.CanaryStatus) string {
+	return fmt.Sprintf("%s %d/%d %d%%", c.Version, c.Step, c.Steps, c.Percent)
+}
+
 func (w *canaryWatch) show(c diagnose.CanaryStatus) {
 	line := c.Change()
 	switch {
@@ -146,7 +197,7 @@ func (w *canaryWatch) show(c diagnose.CanaryStatus) {
 	case line != w.shown:
 		_, _ = fmt.Fprintln(w.out, line)
 	}
-	w.shown = line
+	w.shown, w.position = line, positionOf(c)
 }
 
 // replaced returns why there is no canary to follow, or nil if its version is the default.

@@ -67,8 +67,7 @@ func TestWhyACheckHasNoValue(t *testing.T) {
 	has(t, "status", r.table(tableView{}, false, "app"), line, "CanaryNoData", "with readiness, only the pods are checked")
 	has(t, "explain", r.canaryRows(), "no data: the metrics server has no series for v2\n",
 		"To check only the readiness of its pods: outrigger canary app v2 --check=readiness --deadline=2h --steps=25@1m,100@1m -n demo\n")
-	r.out.Reset()
-	if err := r.watched(canaryWatch{version: "v2"}, func() {}, func() { r.annotate("app", "outrigger.dev/canary="); r.follow() }); err == nil {
+	if err := r.watched(canaryWatch{version: "v2"}, reaction{"no data", func() { r.annotate("app", "outrigger.dev/canary="); r.follow() }}); err == nil {
 		t.Error("the canary has not ended")
 	}
 	has(t, "--wait", r.out.String(), "canary v2 1/2 25%  error-rate ? (<1%)  no data: the metrics server has no series for v2\n")

@@ -24,28 +24,34 @@ import (
 
 // applyDecision prints the effect of a decision, writes it if it changes anything, and with --wait waits until it is applied.
 func (l *live) applyDecision(ctx context.Context, request diagnose.Request, output writing) error {
+	_, err := l.applyChange(ctx, request, output)
+	return err
+}
+
+// applyChange does what applyDecision does, and returns the change.
+func (l *live) applyChange(ctx context.Context, request diagnose.Request, output writing) (diagnose.Change, error) {
 	facts, notes, err := l.actionFacts(ctx, request.Service)
 	if err != nil {
-		return err
+		return diagnose.Change{}, err
 	}
 	output.note(notes)
 	if output.wait && facts.Gaps.HidesRoutes(l.namespace) {
-		return fmt.Errorf("--wait needs permission to list %s in namespace %s; nothing was written", diagnose.RouteKindsText(), l.namespace)
+		return diagnose.Change{}, fmt.Errorf("--wait needs permission to list %s in namespace %s; nothing was written", diagnose.RouteKindsText(), l.namespace)
 	}
 	change, err := diagnose.ChangeOf(request, facts)
 	for _, line := range change.Lines() {
 		output.say("%s", line)
 	}
 	if invalid := (*diagnose.RequestError)(nil); errors.As(err, &invalid) {
-		return asUsage(err)
+		return change, asUsage(err)
 	}
 	if err != nil {
-		return err
+		return change, err
 	}
 	if err := l.write(ctx, change.Writes(), output); err != nil {
-		return err
+		return change, err
 	}
-	return l.waitFor(ctx, output, func(ctx context.Context) (string, error) { return l.pendingReason(ctx, change.Forecasts) })
+	return change, l.waitFor(ctx, output, func(ctx context.Context) (string, error) { return l.pendingReason(ctx, change.Forecasts) })
 }
 
 // write writes Services. If there are several, it first validates all of them with a server-side dry run, so that nothing is written if the

@@ -7,16 +7,22 @@ import (
 	"context"
 	"time"
 
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
 	"outrigger.dev/outrigger/internal/diagnose"
 )
 
-// statusStream reads the status repeatedly: after each change in the cluster, and periodically, because the status also depends on the time
-// and on objects that the user may list but not watch. `status --watch` and `dashboard` show what it reads.
-type statusStream struct {
-	read    func(context.Context) (diagnose.StatusReport, error)
-	changed <-chan struct{} // receives a value after a change in the cluster; nil if changes are not watched
-	pause   time.Duration   // between two readings without a change; zero for the default
+// stream reads the cluster repeatedly: after each change there, and periodically, because what it reads also depends on the time and on objects
+// that the user may list but not watch.
+type stream[T any] struct {
+	read    func(context.Context) (T, error)
+	changed <-chan struct{}      // receives a value after a change in the cluster; nil if changes are not watched
+	ordered <-chan chan struct{} // receives changes to read one by one, from orderedChanges; nil if there are none
+	pause   time.Duration        // between two readings without a change; zero for the default
 }
+
+// statusStream reads the status. `status --watch` and `dashboard` show what it reads.
+type statusStream = stream[diagnose.StatusReport]
 
 const (
 	// watchPause is the shortest pause between two readings without a change. After a slow reading, the pause is ten times its duration.
@@ -27,15 +33,20 @@ const (
 )
 
 // run calls each with every reading, or with the error of an attempt, until the context ends or each returns an error.
-func (s statusStream) run(ctx context.Context, each func(diagnose.StatusReport, error) error) error {
+func (s stream[T]) run(ctx context.Context, each func(T, error) error) error {
+	var unread chan struct{} // the change that the next successful reading includes
 	for isFirst := true; ; isFirst = false {
 		began := time.Now()
-		report, err := s.read(ctx)
+		value, err := s.read(ctx)
 		if ctx.Err() != nil {
 			return nil
 		}
-		if err := each(report, err); err != nil {
+		if err := each(value, err); err != nil {
 			return err
+		}
+		if err == nil && unread != nil {
+			close(unread)
+			unread = nil
 		}
 		took := time.Since(began)
 		idle := time.After(max(cmp.Or(s.pause, watchPause), 10*took))
@@ -47,12 +58,41 @@ func (s statusStream) run(ctx context.Context, each func(diagnose.StatusReport, 
 			return nil
 		case <-time.After(max(min(cmp.Or(s.pause, changePause), changePause), took)):
 		}
+		ordered := s.ordered
+		if unread != nil {
+			ordered = nil
+		}
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-s.changed:
+		case unread = <-ordered:
 		case <-idle:
 		}
+	}
+}
+
+// orderedChanges has a stream read every change of some objects, even if several follow each other quickly: a watch applies the next change only
+// after a reading that includes the one before.
+type orderedChanges struct {
+	includes func(client.Object) bool
+	changes  chan chan struct{}
+}
+
+// wait returns after the stream has read the change of an object, or when the context ends.
+func (o *orderedChanges) wait(ctx context.Context, object client.Object) {
+	if o == nil || !o.includes(object) {
+		return
+	}
+	read := make(chan struct{})
+	select {
+	case o.changes <- read:
+	case <-ctx.Done():
+		return
+	}
+	select {
+	case <-read:
+	case <-ctx.Done():
 	}
 }
 

@@ -23,6 +23,7 @@ type watchedLists struct {
 	client.WithWatch
 	ctx     context.Context
 	changed chan struct{} // receives a value after a change; holds one
+	ordered *orderedChanges
 
 	mu      sync.Mutex
 	held    map[watchedKey]*watchedList
@@ -50,11 +51,16 @@ type watchedList struct {
 // watching returns the cluster with lists that are kept up to date until the context ends, and a channel that receives a value after they
 // have changed.
 func (l *live) watching(ctx context.Context) (*live, <-chan struct{}) {
+	return l.watchingInOrder(ctx, nil)
+}
+
+// watchingInOrder is watching with lists that wait until some changes have been read.
+func (l *live) watchingInOrder(ctx context.Context, ordered *orderedChanges) (*live, <-chan struct{}) {
 	withWatch, is := l.client.(client.WithWatch)
 	if !is {
 		return l, nil
 	}
-	lists := &watchedLists{WithWatch: withWatch, ctx: ctx, changed: make(chan struct{}, 1), held: map[watchedKey]*watchedList{}}
+	lists := &watchedLists{WithWatch: withWatch, ctx: ctx, changed: make(chan struct{}, 1), ordered: ordered, held: map[watchedKey]*watchedList{}}
 	out := *l
 	out.lists, out.kept = lists, &incremental{}
 	return &out, lists.changed
@@ -200,6 +206,7 @@ func (w *watchedLists) follow(held *watchedList, watched watch.Interface, list c
 			}
 			if event.Type != watch.Bookmark {
 				w.signal()
+				w.ordered.wait(held.ctx, event.Object.(client.Object))
 			}
 		}
 		unused()

@@ -52,6 +52,7 @@ func (r Request) canaryStart(observed routing.Observed, now time.Time) (Decision
 		return d, fmt.Errorf("canary %s of service %s does not start again by itself, because it has ended before (%s). To start it again, %s", version, d.Service, ended.end(), r.Inputs.set("retry"))
 	}
 	annotations[api.AnnotationDecidedAt] = nextDecision(observed, now)
+	d.Ended = ended
 	return d, retryable(observed, *ended, now)
 }
 
@@ -108,7 +109,7 @@ func CanaryAction(observed routing.Observed, action string, inputs Inputs, now t
 		if observed.Intent.Canary == nil {
 			d.Annotations[api.AnnotationCanary] = c.Version
 		}
-		d.Versions = []string{c.Version}
+		d.Versions, d.Ended = []string{c.Version}, c
 		return d, retryable(observed, *c, now)
 	case "promote":
 		d.KeepsDecidedAt = false
@@ -301,6 +302,25 @@ func withoutEffect(d Decision, service *corev1.Service, plan routing.Result) err
 		}
 	}
 	return nil
+}
+
+// WhyNotRetried returns why a decision to retry a canary, which wrote this decided-at, has no effect.
+func WhyNotRetried(observed routing.Observed, decidedAt string, now time.Time) string {
+	is := observed.Service.Annotations[api.AnnotationDecidedAt]
+	switch {
+	case is == "":
+		return "another client removed the annotation " + api.AnnotationDecidedAt
+	case is != decidedAt:
+		return fmt.Sprintf("another client set the annotation %s=%s", api.AnnotationDecidedAt, is)
+	}
+	for _, key := range []string{api.AnnotationDecidedAt, api.AnnotationCanary} {
+		for _, p := range routing.Plan(observed, now).Problems {
+			if p.Field == api.AnnotationField(key) && p.Reason != api.RouteCanaryAborted {
+				return fmt.Sprintf("%s=%s: %s %s", key, p.Value, p.Message, p.Advice)
+			}
+		}
+	}
+	return fmt.Sprintf("%s=%s is not later than the last decision, or another annotation was changed with it", api.AnnotationDecidedAt, is)
 }
 
 // hadCanary reports whether a Service has a canary before or after a decision, or requests one.

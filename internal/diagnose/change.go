@@ -33,8 +33,9 @@ type Change struct {
 	Reason string
 	// Forecasts are the effects on the Services of the request. Services that already have the wanted annotations are not written.
 	Forecasts []Forecast
-	skipped   []string // the Services to which the request does not apply, each with the reason
-	others    []string // the Services that select the same pods and do not change
+	Ended     *CanaryStatus // the canary that a retry restarts; nil for other requests
+	skipped   []string      // the Services to which the request does not apply, each with the reason
+	others    []string      // the Services that select the same pods and do not change
 }
 
 // ChangeOf returns what a request writes, and the effect of that. If the request is invalid or cannot have an effect, it returns an error,
@@ -45,7 +46,7 @@ func ChangeOf(r Request, facts ActionFacts) (Change, error) {
 		return out, &RequestError{err}
 	}
 	d, reason, err := r.decide(facts)
-	out.Reason = reason
+	out.Reason, out.Ended = reason, d.Ended
 	if err != nil {
 		return out, err
 	}
@@ -59,7 +60,7 @@ func ChangeOf(r Request, facts ActionFacts) (Change, error) {
 		forecast, err := ForecastDecision(observed, d, facts.Gaps, facts.Now)
 		switch {
 		case err != nil:
-			return Change{Request: r, Namespace: out.Namespace, Reason: reason}, err
+			return Change{Request: r, Namespace: out.Namespace, Reason: reason, Ended: d.Ended}, err
 		case observed.Service.Name != d.Service && forecast.Skipped != "":
 			out.skipped = append(out.skipped, "service/"+observed.Service.Name+" is skipped: "+forecast.Skipped)
 		default:

@@ -19,6 +19,8 @@ type Decision struct {
 	AllServices  bool              // also decide for the other Services that select the same pods
 	Inputs       Inputs            // what messages call the flags
 	OneService   bool              // it is about the canary of one Service, and cannot be made for others
+	// Ended is the canary that a retry restarts; nil for other decisions.
+	Ended *CanaryStatus
 	// KeepsDecidedAt is true for decisions about canaries only: the default and the weights are not decided again.
 	KeepsDecidedAt bool
 }
