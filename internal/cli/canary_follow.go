@@ -122,11 +122,11 @@ func (w *canaryWatch) look(observed routing.Observed) error {
 			w.show(*c)
 		}
 		return w.frozen(*c)
+	case !isOther && !isCurrent && c.IsProgressing() && c.EndsAs == "" && w.position != positionOf(*c): // a step that may pass already
+		w.version, w.isSeen, w.unrecorded, w.noted = c.Version, true, time.Time{}, ""
+		w.show(*c)
+		return nil
 	case isOther || !isCurrent: // the controller has to write it
-		if !isOther && c.IsProgressing() && c.EndsAs == "" && w.position != positionOf(*c) {
-			w.version, w.isSeen = c.Version, true
-			w.show(*c)
-		}
 		if w.unrecorded.IsZero() {
 			w.unrecorded = now
 		}
