@@ -27,8 +27,8 @@ import (
 //	succeeded    the version is the default                           progressing: you decide to retry it, after another default
 //	aborted      the default has the share of the version             progressing: you decide to retry it (decided-at)
 //
-// While a canary progresses, its clock can be stopped: you paused it, one of its annotations is invalid, the route was edited, or the
-// default's workload was deleted. An edit also suspends evaluations, until you resume the canary.
+// While a canary progresses, its clock can be stopped: you paused it, one of its annotations is invalid, the route was edited, the
+// default's workload was deleted, or routes are frozen. An edit also suspends evaluations, until you resume the canary, and so does a freeze.
 type CanaryState string
 
 // The states of a canary.
@@ -155,8 +155,11 @@ func (s defaultDecision) beginStep(c canaryRecord) defaultDecision {
 
 // continueCanary plans for a canary that progresses.
 func (s defaultDecision) continueCanary(request canaryRequest, exposed exposureDecision) (defaultDecision, []finding) {
-	if s.Settings.Freeze {
+	if s.isFrozen() {
 		next := s
+		if s.isStepWritten(exposed) { // otherwise it begins after the freeze
+			next = s.followStops()
+		}
 		next.canary.version, next.canary.held = s.record.Canary.Version, []string{"routes are frozen (routing.freeze)"}
 		if end, ends := s.endsByDecision(request); ends {
 			next.canary.held = []string{end.whenThawed()}
@@ -166,10 +169,11 @@ func (s defaultDecision) continueCanary(request canaryRequest, exposed exposureD
 		}
 		return next.progress("")
 	}
-	if end, ends := s.endsByDecision(request); ends {
-		return s.endCanary(end)
+	thawed := s.followThaw()
+	if end, ends := thawed.endsByDecision(request); ends {
+		return thawed.endCanary(end)
 	}
-	next := s.followEdits().followStops().followTemplates().followIdleWeights()
+	next := thawed.followEdits().followStops().followTemplates().followIdleWeights()
 	next.canary.version, next.canary.state = next.record.Canary.Version, CanaryProgressing
 	next.canary.held = next.whyHeld()
 	c := next.record.Canary
@@ -302,10 +306,19 @@ func (s defaultDecision) followIdleWeights() defaultDecision {
 	return next
 }
 
+// followThaw notes the weights that were written during a freeze, when that could not be recorded.
+func (s defaultDecision) followThaw() defaultDecision {
+	if !s.record.Canary.Frozen {
+		return s
+	}
+	return s.followIdleWeights()
+}
+
 // followStops stops the clock of the step, or restarts it.
 func (s defaultDecision) followStops() defaultDecision {
 	next, c := s, s.record.Canary
-	isStopped := c.Edited || s.isPaused() || s.isCanaryInvalid() || !s.gone.standIn.isZero()
+	c.Frozen = s.isFrozen()
+	isStopped := c.Frozen || c.Edited || s.isPaused() || s.isCanaryInvalid() || !s.gone.standIn.isZero()
 	at, wasStopped := parseTime(c.StoppedAt)
 	switch {
 	case isStopped && !wasStopped:

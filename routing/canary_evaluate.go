@@ -73,8 +73,8 @@ func (s defaultDecision) abortsNow(interval time.Duration) bool {
 }
 
 // countDeadline counts the deadline, from the first evaluation on that does not pass after the duration of the step. It reports whether
-// the deadline has elapsed. What was counted is recorded periodically, so that time without evaluations does not count: an outage,
-// routing.freeze, or a clock that was set forward.
+// the deadline has elapsed. What was counted is recorded periodically, so that time without evaluations does not count: an outage, or a
+// clock that was set forward.
 func (s defaultDecision) countDeadline() (next defaultDecision, isOver bool) {
 	next, c, deadline, period := s, s.record.Canary, s.canarySettings().Deadline, s.deadlinePeriod()
 	counted := c.countLate(s.now, period)

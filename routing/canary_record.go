@@ -32,6 +32,8 @@ type canaryRecord struct {
 	// StoppedAt is since when the clock of the step is stopped. StoppedMillis is how long it was stopped before.
 	StoppedAt     string `json:"stoppedAt,omitempty"`
 	StoppedMillis int64  `json:"stoppedMillis,omitempty"`
+	// Frozen is true during a freeze: then, weights have no effect, and that they were written cannot be recorded.
+	Frozen bool `json:"frozen,omitempty"`
 	// HasMetrics is true once metrics were configured while it progresses: without them, its default check has no value then.
 	HasMetrics bool `json:"hasMetrics,omitempty"`
 	// Edited is true after an edit of the route, until the user resumes the canary.
@@ -179,6 +181,13 @@ func (c canaryRecord) since() time.Time {
 // stopped returns how long the clock of the step has been stopped. While it is stopped now, that is until it was stopped.
 func (c canaryRecord) stopped() time.Duration {
 	return time.Duration(c.StoppedMillis) * time.Millisecond
+}
+
+// withClock returns the record with the clock of the step as it is in another one.
+func (c canaryRecord) withClock(other canaryRecord) canaryRecord {
+	c.StoppedAt, c.StoppedMillis, c.Frozen = other.StoppedAt, other.StoppedMillis, other.Frozen
+	c.LateAt, c.LateMillis = other.LateAt, other.LateMillis
+	return c
 }
 
 // late returns how much of the deadline had elapsed when it was last counted.

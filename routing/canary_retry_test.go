@@ -165,8 +165,7 @@ func TestADecisionFarInTheFutureDecidesNothing(t *testing.T) {
 	})
 	t.Run("while nothing is recorded", func(t *testing.T) {
 		for why, change := range map[string]func(o *Observed){
-			"while routes are frozen": func(o *Observed) { o.Settings.Freeze = true },
-			"in a dry run":            func(o *Observed) { o.Intent.Observe = true },
+			"in a dry run": func(o *Observed) { o.Intent.Observe = true },
 		} {
 			c := started(t)
 			c.annotate("canary-")

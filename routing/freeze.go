@@ -6,22 +6,24 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"time"
 
 	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
 
 	"outrigger.dev/outrigger/api"
 )
 
-// freeze is the plan while routing.freeze is true, for a Service with a route: our objects stay as they are, and nothing is recorded. Only
-// a DestinationRule that lacks a subset which a route names is written. What else would change is reported.
-func freeze(observed Observed, now time.Time, reads *podsAndWorkloads) Result {
-	result := plan(observed, now, reads)
+// isFrozen reports whether routing.freeze keeps the objects of the Service as they are. It does not where there is no route, or only that
+// of a Service with the same name that was deleted: nothing is recorded about this one, and later, its versions would count as a split. Such
+// a Service gets its route with all decisions, as without a freeze. Only a canary does not start.
+func (s *facts) isFrozen() bool {
+	return s.Settings.Freeze && len(s.Existing.VirtualServices) > 0 && !s.renewed
+}
+
+// freeze ends the plan of a Service that isFrozen. It reports what else would change.
+func (s *reader) freeze(end planEnd) Result {
+	result := s.result(end)
 	wanted := result.Objects
-	result.Objects, result.Release, result.Pending, result.Transitions = observed.Existing.sorted(), nil, nil, nil
-	if lacksSubset(observed) {
-		result.Objects.DestinationRules = wanted.DestinationRules
-	}
+	result.Objects, result.Release, result.Pending, result.Transitions = s.frozenObjects(end.decided, wanted), nil, nil, nil
 	var would []string
 	for _, change := range Diff(result.Objects, wanted) {
 		would = append(would, change.verb()+" "+KindOf(change.Object)+" "+change.Object.GetName())
@@ -29,9 +31,8 @@ func freeze(observed Observed, now time.Time, reads *podsAndWorkloads) Result {
 	if len(would) == 0 {
 		return result
 	}
-	object := api.ObjectRef{Kind: "Service", Namespace: observed.Service.Namespace, Name: observed.Service.Name}
 	result.Problems = append(result.Problems, api.RouteProblem{
-		Object: object, Reason: api.RouteFrozen,
+		Object: s.serviceRef(), Reason: api.RouteFrozen,
 		Message: fmt.Sprintf("Routes are frozen (routing.freeze). Without that, Outrigger would %s.", strings.Join(would, ", ")),
 		Advice:  thawAdvice,
 	})
@@ -42,12 +43,82 @@ func freeze(observed Observed, now time.Time, reads *podsAndWorkloads) Result {
 // thawAdvice is how to end a freeze.
 const thawAdvice = "Set routing.freeze to false to let routes change."
 
+// frozenObjects returns our objects as they stay during a freeze, with what must be recorded (recordInFreeze). A DestinationRule that lacks
+// a subset which a route names is that of the plan, with the record of the routes: half of a decision must not be recorded. decided is nil
+// if nothing was decided.
+func (s *reader) frozenObjects(decided *outcome, wanted Objects) Objects {
+	out, was := s.observedOurs.sorted(), s.copies.read
+	isRepaired := s.lacksSubset()
+	if isRepaired {
+		out.DestinationRules = slices.Clone(wanted.DestinationRules)
+	}
+	if decided == nil || was.isZero() || s.Offline {
+		return out
+	}
+	record, routes := s.recordInFreeze(*decided), decided.stepRoutes(decided.exposed)
+	isRecorded := func(object Object) bool {
+		return record.Revision > was.Revision && recordOf(object).text() == was.text()
+	}
+	for i, rule := range out.DestinationRules {
+		switch {
+		case isRepaired && rule.Name == s.names.destinationRule:
+			out.DestinationRules[i] = withRecord(s, rule, record)
+		case rule == s.ours.destinationRule && isRecorded(rule):
+			out.DestinationRules[i] = withRecord(s, rule, record)
+			if rule.Annotations[api.AnnotationInherited] == "" {
+				out.DestinationRules[i].Spec.TrafficPolicy = nil // another client's, which keeps it
+			}
+		}
+	}
+	for i, vs := range out.VirtualServices {
+		if slices.Contains(routes, vs) && isRecorded(vs) {
+			out.VirtualServices[i] = withRecord(s, vs, record)
+		}
+	}
+	return out
+}
+
+// recordInFreeze returns the record as it is during a freeze. It differs from the stored one in the clock of a canary, which is stopped, and
+// in a decided-at that is refused. Neither can be known when the freeze ends.
+func (s *reader) recordInFreeze(decided outcome) record {
+	was := s.copies.read
+	out := was
+	if was.Canary.isActive() {
+		out.Canary = was.Canary.withClock(decided.record.Canary)
+	}
+	if refused := s.recorded.RefusedDecision; refused != "" {
+		out.RefusedDecision = refused
+	}
+	if out.text() != was.text() {
+		out.Detached, out.Revision = s.detached, s.copies.newest+1
+	}
+	return out
+}
+
+// withRecord returns an object with another record, and with no metadata but ours: what belongs to other clients stays theirs.
+func withRecord[T interface {
+	Object
+	DeepCopy() T
+}](s *reader, object T, r record) T {
+	out, meta := object.DeepCopy(), s.meta(object.GetName())
+	if wizard, has := object.GetLabels()[api.LabelKialiWizard]; has && KindOf(object) == "VirtualService" {
+		meta.Labels[api.LabelKialiWizard] = wizard
+	}
+	annotations := ownMarks(object.GetAnnotations())
+	annotations[api.AnnotationRecord], annotations[api.AnnotationDefault] = r.text(), r.display()
+	annotations[api.AnnotationSeal] = seal(annotations)
+	out.GetObjectKind().SetGroupVersionKind(networkingv1.SchemeGroupVersion.WithKind(KindOf(object)))
+	out.SetLabels(meta.Labels)
+	out.SetAnnotations(annotations)
+	out.SetOwnerReferences(meta.OwnerReferences)
+	return out
+}
+
 // lacksSubset reports whether one of our routes names a subset of the Service that no DestinationRule has.
-func lacksSubset(observed Observed) bool {
-	host := hostOf(observed.Service, observed.Settings.ClusterDomain)
-	rules := slices.Concat(observed.Existing.DestinationRules, observed.Foreign.DestinationRules)
-	return slices.ContainsFunc(observed.Existing.VirtualServices, func(vs *networkingv1.VirtualService) bool {
-		return slices.ContainsFunc(subsetsNamed(vs, host, observed.Settings.ClusterDomain), func(name string) bool {
+func (s *facts) lacksSubset() bool {
+	rules := slices.Concat(s.Existing.DestinationRules, s.Foreign.DestinationRules)
+	return slices.ContainsFunc(s.Existing.VirtualServices, func(vs *networkingv1.VirtualService) bool {
+		return slices.ContainsFunc(subsetsNamed(vs, s.host, s.Settings.ClusterDomain), func(name string) bool {
 			return name != "" && !slices.ContainsFunc(rules, func(rule *networkingv1.DestinationRule) bool { return findSubset(rule, name) != nil })
 		})
 	})

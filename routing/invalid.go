@@ -48,8 +48,6 @@ func (s *reader) whyUnrecorded() string {
 	switch {
 	case s.dryRun:
 		return "in a dry run"
-	case s.Settings.Freeze && len(s.Existing.VirtualServices) > 0:
-		return "while routes are frozen"
 	case s.areRecordsUnclear():
 		return "until you decide about the edited record"
 	}

@@ -23,21 +23,28 @@ func Plan(observed Observed, now time.Time) Result {
 	if observed.Intent.Observe {
 		return observe(observed, now, reads)
 	}
-	if observed.Settings.Freeze && len(observed.Existing.VirtualServices) > 0 {
-		return freeze(observed, now, reads)
+	s, end := conclude(observed, now, reads)
+	if s.isFrozen() {
+		return s.freeze(end)
 	}
-	return plan(observed, now, reads)
+	return s.result(end)
 }
 
 func plan(observed Observed, now time.Time, reads *podsAndWorkloads) Result {
+	s, end := conclude(observed, now, reads)
+	return s.result(end)
+}
+
+// conclude makes a plan, as far as it does not depend on a freeze.
+func conclude(observed Observed, now time.Time, reads *podsAndWorkloads) (*reader, planEnd) {
 	// Facts.
 	s := read(observed, now, reads)
 	if end, ends := s.endWithoutRoutes(); ends {
-		return s.result(end)
+		return s, end
 	}
 	s.interpret()
 	if end, ends := s.endWithoutDecision(); ends {
-		return s.result(end)
+		return s, end
 	}
 	s.judgeEdits()
 
@@ -46,12 +53,17 @@ func plan(observed Observed, now time.Time, reads *podsAndWorkloads) Result {
 	if !ok {
 		end := decided.unchanged()
 		end.found = append(end.found, found...)
-		return s.result(end)
+		return s, end
 	}
 
 	// Objects.
 	objects, limits := render(decided)
-	return s.result(planEnd{objects: objects, found: append(found, limits...), isConcluded: true, transitions: decided.canaryTransitions(), latest: decided.latestTransition(), canary: decided.canaryStatus()})
+	end := planEnd{objects: objects, found: append(found, limits...), isConcluded: true, transitions: decided.canaryTransitions(), latest: decided.latestTransition(), canary: decided.canaryStatus()}
+	if s.isFrozen() {
+		kept := decided
+		end.decided = &kept
+	}
+	return s, end
 }
 
 // interpret reads what the pods, workloads, records, and foreign objects mean.
@@ -97,6 +109,7 @@ type planEnd struct {
 	transitions []CanaryTransition
 	latest      *CanaryTransition
 	canary      *CanaryStatus
+	decided     *outcome // during a freeze; nil if nothing was decided
 }
 
 // finish combines how a plan ends with what reading found.

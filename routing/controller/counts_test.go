@@ -386,6 +386,48 @@ func TestWritesOfACanary(t *testing.T) {
 	}
 }
 
+// A freeze is one write of the record when it begins, and one when it ends, for each object of a Service with a canary.
+func TestWritesOfAFreeze(t *testing.T) {
+	f := newFleet(t)
+	f.deploy("v1", "v1", true, "a", 2)
+	f.now = f.now.Add(time.Second)
+	f.deploy("v2", "v2", true, "b", 2)
+	f.settle()
+	clear(f.writes)
+	f.options.Settings.Freeze = true
+	f.settle()
+	f.wantWrites("a freeze without canaries", map[string]int{})
+	f.options.Settings.Freeze = false
+	f.annotate(map[string]string{api.AnnotationCanary: "v2", api.AnnotationCanarySteps: "50@1m,100@1m"})
+	for range 3 {
+		for _, key := range f.services {
+			if _, err := f.Reconcile(t.Context(), reconcile.Request{NamespacedName: key}); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	f.wantWrites("the first step", map[string]int{rules: 1, routes: 1})
+	f.options.Settings.Freeze = true
+	f.settle()
+	f.wantWrites("the freeze begins", map[string]int{rules: 1, routes: 1})
+	f.now = f.now.Add(5 * time.Hour)
+	f.restart()
+	f.options.Settings.Freeze = true
+	f.settle()
+	f.wantWrites("restart during the freeze", map[string]int{})
+	f.options.Settings.Freeze = false
+	for range 3 {
+		for _, key := range f.services {
+			if _, err := f.Reconcile(t.Context(), reconcile.Request{NamespacedName: key}); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	f.wantWrites("the freeze ends", map[string]int{rules: 1, routes: 1})
+	f.settle()
+	f.wantWrites("the other step, and the success", map[string]int{rules: 2, routes: 2})
+}
+
 // Each at a port of its own: only one Service has "*" at a port.
 func TestWritesWhereExposedForEveryHost(t *testing.T) {
 	f := newFleet(t)
