@@ -89,6 +89,19 @@ func TestDecisionInEffectWhileRoutesAreFrozen(t *testing.T) {
 	}
 }
 
+// What the controller records when the freeze ends is no change of the user's.
+func TestPauseInEffectWhileRoutesAreFrozen(t *testing.T) {
+	r := newRollout(t)
+	r.mustCanary("app", "v2", "--steps=25@1h,100")
+	r.mustCanary("app", "--pause")
+	r.follow()
+	r.config.Routing.Freeze = true
+	r.follow()
+	if why := diagnose.WhyNotApplied(r.look("app"), r.gaps, r.at); len(why) > 0 {
+		t.Errorf("the pause waits for %q", why)
+	}
+}
+
 func TestStatusOfAnAbortWhileRoutesAreFrozen(t *testing.T) {
 	r := newRollout(t)
 	r.config.Routing.Metrics.PrometheusURL = "http://prometheus:9090" // so that there is a default check

@@ -34,8 +34,9 @@ func WhyNotApplied(observed routing.Observed, gaps Gaps, now time.Time) Text {
 		return Sentences("no route is written: " + why)
 	}
 	if observed.Settings.Freeze && len(observed.Existing.VirtualServices) > 0 {
+		isHeld := slices.ContainsFunc(routing.Plan(observed, now).Problems, func(p api.RouteProblem) bool { return p.Reason == api.RouteFrozen })
 		observed.Settings.Freeze = false
-		if len(WhyNotApplied(observed, gaps, now)) > 0 {
+		if isHeld && len(WhyNotApplied(observed, gaps, now)) > 0 {
 			return Sentences(FrozenChange)
 		}
 		return nil
