@@ -298,7 +298,7 @@ func TestWeightsOfAFreezeAreNoDecision(t *testing.T) {
 			c.advance(time.Hour)
 			c.isCanary("none", test.routes)
 			if test.routes == "v1" {
-				c.tellsAlso(api.RouteWithoutEffect, "Canary v2, which started later, was aborted. This value has no effect")
+				c.tellsAlso(api.RouteWithoutEffect, "Canary v2 was aborted, and this value is from before its end. It has no effect")
 				c.annotate(c.decidedAt())
 				c.settle()
 				c.isCanary("none", "v1=10 v2=90")
