@@ -18,7 +18,13 @@
     }
   };
 
-  const prepare = (root) => { for (const button of root.querySelectorAll("button[data-copy]")) button.hidden = false; };
+  // Shows the buttons, and keeps each word of a command on one line if it fits: browsers break lines behind the hyphens of flags.
+  const prepare = (root) => {
+    for (const button of root.querySelectorAll("button[data-copy]")) button.hidden = false;
+    for (const code of root.querySelectorAll(".command code")) {
+      code.replaceChildren(...code.textContent.split(/( )/).map((word) => (word === " " ? word : Object.assign(document.createElement("span"), { textContent: word }))));
+    }
+  };
 
   // Finds the element that has the focus within an element, so that the same one of its successor can get it.
   const focusIn = (element) => {
