@@ -305,6 +305,36 @@ func TestSupersededDefaultBesideAnotherCanary(t *testing.T) {
 	c.supersedes()
 }
 
+// Settings that say what is in effect are not reported.
+func TestSupersededSettingsThatAgree(t *testing.T) {
+	for _, test := range []struct{ name, settings, state, routes string }{
+		{"after an abort", "weights=v1=100,v2=0", "v2 aborted", "v1"},
+		{"after a success", "weights=v1=0, v2=100", "v2 succeeded", "v2"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			c := canaryOf(t)
+			c.settle()
+			c.annotate("canary=v2")
+			c.settle()
+			c.annotate(test.settings)
+			c.tells(api.RouteWithoutEffect)
+			if test.state == "v2 aborted" {
+				c.run("app-v2", "v2", 2, 0)
+			}
+			c.settle()
+			c.advance(5 * time.Minute)
+			c.isCanary(test.state, test.routes)
+			c.supersedes()
+			for _, p := range c.problems {
+				if p.Reason == api.RouteWithoutEffect {
+					t.Error(p)
+				}
+			}
+		})
+	}
+}
+
 // To remove weights as advised changes nothing while the canary progresses, nor when it ends.
 func TestWeightsAreRemovedBesideACanary(t *testing.T) {
 	for _, end := range []string{"success", "abort"} {

@@ -167,7 +167,7 @@ func (s defaultDecision) supersededSettings() (found []finding) {
 	lastSuccess := slices.IndexFunc(ended, func(e endedCanary) bool { return e.State == CanarySucceeded })
 	for _, key := range []string{api.AnnotationDefaultVersion, api.AnnotationWeights} {
 		value, by := s.Intent.Texts[key], ended[0]
-		if value == "" || strings.HasPrefix(value, "@") || slices.Contains(s.possible(s.record.Default), value) {
+		if value == "" || strings.HasPrefix(value, "@") || slices.Contains(s.possible(s.record.Default), value) || key == api.AnnotationWeights && s.sendAllToDefault(value) {
 			continue
 		}
 		if key == api.AnnotationDefaultVersion && lastSuccess >= 0 {
@@ -181,6 +181,17 @@ func (s defaultDecision) supersededSettings() (found []finding) {
 			fmt.Sprintf("Canary %s was aborted, and this value is from before its end. It has no effect, and the default version is %s.", by.Version, s.record.Default), s.adviceToFollow()))
 	}
 	return found
+}
+
+// sendAllToDefault reports whether weights say what is in effect without them.
+func (s defaultDecision) sendAllToDefault(weights string) bool {
+	for item := range strings.SplitSeq(weights, ",") {
+		name, weight, _ := strings.Cut(strings.TrimSpace(item), "=")
+		if strings.Trim(weight, "0") != "" && !slices.Contains(s.possible(s.record.Default), name) {
+			return false
+		}
+	}
+	return true
 }
 
 // adviceToFollow returns how to make default-version and weights say what is in effect after a canary. They change together: a part of what

@@ -110,7 +110,7 @@ func report(err error, command *cobra.Command, out io.Writer) int {
 	}
 	errors.As(err, &status)
 	if status.err != nil {
-		_, _ = fmt.Fprintln(out, "Error: "+clusterFlagsOf(command.Flags()).CompleteText(withoutAttempt(status.err).Error())) // nothing to do if stderr is closed
+		_, _ = fmt.Fprintln(out, "Error: "+clusterFlagsOf(command.Flags()).CompleteError(withoutAttempt(status.err))) // nothing to do if stderr is closed
 	}
 	if isUsage {
 		_, _ = fmt.Fprintf(out, "See '%s --help'.\n", command.CommandPath())

@@ -67,6 +67,19 @@ func (f ClusterFlags) CompleteText(text string) string {
 	return strings.Join(lines, "\n")
 }
 
+// CompleteError returns the text of an error for a terminal, with the flags added to the commands in it.
+func (f ClusterFlags) CompleteError(err error) string {
+	var out strings.Builder
+	for _, part := range TextOf(err) {
+		if part.IsCommand {
+			out.WriteString(f.Complete(part.Text))
+		} else {
+			out.WriteString(f.CompleteText(part.Text))
+		}
+	}
+	return out.String()
+}
+
 // completed adds the flags to the words of one program.
 func (f ClusterFlags) completed(words []string) []string {
 	if len(words) == 0 || !programs.MatchString(words[0]) {

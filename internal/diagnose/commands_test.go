@@ -3,6 +3,8 @@
 package diagnose
 
 import (
+	"errors"
+	"fmt"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -118,6 +120,22 @@ func TestCommandsInATextGetTheFlagsOfTheCluster(t *testing.T) {
 		}
 		if got := (ClusterFlags{}).CompleteText(text); got != text {
 			t.Errorf("without flags: %s", got)
+		}
+	}
+}
+
+func TestCommandsInAnErrorGetTheFlagsOfTheCluster(t *testing.T) {
+	t.Parallel()
+	flags := ClusterFlags{{"context", "prod"}}
+	for want, err := range map[string]error{
+		"one: no version. Example: outrigger promote web Blue green -n demo --context=prod": fmt.Errorf("one: %w", WithCommand("no version. Example: ", "outrigger promote web Blue green -n demo")),
+		"no version. Example: kubectl get pods --context=prod":                              errors.New("no version. Example: kubectl get pods"),
+	} {
+		if got := flags.CompleteError(err); got != want {
+			t.Errorf("%q, want %q", got, want)
+		}
+		if got := (ClusterFlags{}).CompleteError(err); got != err.Error() {
+			t.Errorf("without flags: %q", got)
 		}
 	}
 }

@@ -76,7 +76,7 @@ func TestCanaryByCommand(t *testing.T) {
 	says(t, cli(t, "status", "-n", ns), "CanaryAborted")
 
 	canaryMetrics.set(ns, "v2", "0.002")
-	cli(t, "canary", "app", "--retry", "-n", ns, "--wait")
+	says(t, cli(t, "canary", "app", "--retry", "-n", ns, "--wait"), "\ncanary v2 1/2 20%", "\ncanary v2 2/2 100%", "\ncanary v2 succeeded\n")
 	routesNow(t, ns, "app", "v2=100")
 	wantEvent(t, ns, "app", "CanarySucceeded")
 	wantEvent(t, ns, "app-v2", "CanarySucceeded")
