@@ -233,7 +233,7 @@ func (s *reader) reportRestored() {
 		if s.distrusted[object] != nil {
 			s.reportForeign(object, "metadata.annotations", "", api.RouteRecordEdited,
 				"Another client edited annotations in which Outrigger keeps its record. They are written back, and the route is unchanged.",
-				fmt.Sprintf("Decide with annotations of the Service, for example %s.", s.annotate(api.AnnotationDefaultVersion+"=VERSION")))
+				fmt.Sprintf("Decide with annotations of the Service. Example: %s.", s.annotate(api.AnnotationDefaultVersion+"=VERSION")))
 		}
 	}
 	if s.BetweenWrites {

@@ -91,9 +91,9 @@ func (s *facts) deciding(versions []string) string {
 	for i, version := range versions {
 		shares[i] = fmt.Sprintf("%s=%d", version, 100/len(versions))
 	}
-	advice := "Decide with " + s.annotate(api.AnnotationDefaultVersion+"="+versions[0])
+	advice := "Decide: " + s.annotate(api.AnnotationDefaultVersion+"="+versions[0])
 	if len(versions) > 1 {
-		advice += " or " + s.annotate(api.AnnotationWeights+"="+strings.Join(shares, ","))
+		advice += ", or " + s.annotate(api.AnnotationWeights+"="+strings.Join(shares, ","))
 	}
 	return advice + "."
 }
