@@ -157,7 +157,7 @@ func (s defaultDecision) beginStep(c canaryRecord) defaultDecision {
 func (s defaultDecision) continueCanary(request canaryRequest, exposed exposureDecision) (defaultDecision, []finding) {
 	if s.isFrozen() {
 		next := s
-		if s.isStepWritten(exposed) { // otherwise it begins after the freeze
+		if s.isStepWritten(exposed) && !s.foreign.clash { // otherwise it begins after the freeze; in a conflict, nothing is recorded
 			next = s.followStops()
 		}
 		next.canary.version, next.canary.held = s.record.Canary.Version, []string{"routes are frozen (routing.freeze)"}

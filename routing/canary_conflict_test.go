@@ -32,4 +32,7 @@ func TestCanaryStaysAtItsStepInASubsetConflict(t *testing.T) {
 	})
 	c.settle()
 	c.has("v1 v2", "v1=50 v2=50")
+	if text := recordOf(c.existing.VirtualServices[0]).text(); text != recordOf(c.existing.DestinationRules[0]).text() {
+		t.Errorf("only the VirtualService records %s", text)
+	}
 }
