@@ -23,7 +23,8 @@ import (
 //	progressing  the version has the share of its step; the default   progressing, at the next step: its duration has elapsed and its
 //	             has the rest                                         checks pass; succeeded: the same at the last step, or the version
 //	                                                                  became the default; aborted: an evaluation failed twice in a row,
-//	                                                                  the deadline elapsed (countDeadline), or a cause of endsByDecision
+//	                                                                  the deadline elapsed (countDeadline), or a decision or other pods
+//	                                                                  end it (endsWithoutEvaluation)
 //	succeeded    the version is the default                           progressing: you decide to retry it, after another default
 //	aborted      the default has the share of the version             progressing: you decide to retry it (decided-at)
 //
@@ -161,7 +162,7 @@ func (s defaultDecision) continueCanary(request canaryRequest, exposed exposureD
 			next = s.followStops()
 		}
 		next.canary.version, next.canary.held = s.record.Canary.Version, []string{"routes are frozen (routing.freeze)"}
-		if end, ends := s.endsByDecision(request); ends {
+		if end, ends := s.endsWithoutEvaluation(request); ends {
 			next.canary.held = []string{end.whenThawed()}
 			if end.isDecided() {
 				next.canary.endsAs = end.state
@@ -170,7 +171,7 @@ func (s defaultDecision) continueCanary(request canaryRequest, exposed exposureD
 		return next.progress("")
 	}
 	thawed := s.followThaw()
-	if end, ends := thawed.endsByDecision(request); ends {
+	if end, ends := thawed.endsWithoutEvaluation(request); ends {
 		return thawed.endCanary(end)
 	}
 	next := thawed.followEdits().followStops().followTemplates().followIdleWeights()

@@ -29,9 +29,9 @@ func (e canaryEnd) whenThawed() string {
 	return how + "; takes effect when the freeze ends (" + e.why + ")"
 }
 
-// endsByDecision returns how the canary ends by a decision of the user, or because its pods are other ones. It is false if the canary
+// endsWithoutEvaluation returns how a decision of the user ends the canary, or that its pods are other ones. It is false if the canary
 // goes on: also with other pods, as long as nothing else could receive its requests.
-func (s defaultDecision) endsByDecision(request canaryRequest) (canaryEnd, bool) {
+func (s defaultDecision) endsWithoutEvaluation(request canaryRequest) (canaryEnd, bool) {
 	c, canary := s.record.Canary, meaning{Version: s.record.Canary.Version}
 	by := ""
 	if s.record.By == ByUser {

@@ -3,6 +3,8 @@
 package routing
 
 import (
+	"slices"
+	"strings"
 	"time"
 
 	"outrigger.dev/outrigger/api"
@@ -44,4 +46,34 @@ type CanaryValue struct {
 	Canary, Baseline float64 // NaN if there is no data
 	// Error says why there is no value, for messages; empty otherwise.
 	Error string
+}
+
+// CanaryQueryOf returns what the evaluation that is due now needs from the metrics. It is false if none is due, or if metrics are not
+// configured. The samples belong in Observed.Samples of the plan that follows.
+func CanaryQueryOf(observed Observed, now time.Time) (CanaryQuery, bool) {
+	if observed.Settings.Freeze || !observed.Settings.Canary.HasMetrics || !hasActiveCanary(observed.Existing) {
+		return CanaryQuery{}, false
+	}
+	s, ok := interpreted(observed, now)
+	if !ok {
+		return CanaryQuery{}, false
+	}
+	d := s.recordedOutcome().defaultDecision
+	c := d.record.Canary
+	due := d.evaluationDue()
+	if !c.isActive() || c.Edited || !d.usesMetrics() || !due.After(c.since()) {
+		return CanaryQuery{}, false
+	}
+	version := func(name string) CanaryVersion { return CanaryVersion{Version: name, Subset: s.subsets.names[name]} }
+	return CanaryQuery{
+		Canary: version(c.Version), Baseline: version(d.nameable(d.record.Default)), Checks: d.canaryChecks(),
+		Since: c.since().Add(observed.Settings.PropagationDelay), Due: due,
+	}, true
+}
+
+// hasActiveCanary reports whether an object may record a canary that progresses. It is cheap where none does, which is nearly always.
+func hasActiveCanary(existing Objects) bool {
+	return slices.ContainsFunc(existing.All(), func(object Object) bool {
+		return strings.Contains(object.GetAnnotations()[api.AnnotationRecord], `"canary":{"version":`)
+	})
 }

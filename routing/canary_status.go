@@ -6,8 +6,6 @@ import (
 	"slices"
 	"strings"
 	"time"
-
-	"outrigger.dev/outrigger/api"
 )
 
 // CanaryStatus is a canary as users see it.
@@ -85,17 +83,6 @@ func CanaryEndedByHand(observed Observed, now time.Time) (status CanaryStatus, i
 	return out, true
 }
 
-// interpreted reads what a plan would read. It is false if the plan would end without a decision.
-func interpreted(observed Observed, now time.Time) (*reader, bool) {
-	s := read(observed, now, newPodsAndWorkloads(observed))
-	if _, ends := s.endWithoutRoutes(); ends {
-		return s, false
-	}
-	s.interpret()
-	_, ends := s.endWithoutDecision()
-	return s, !ends
-}
-
 // CanaryResults are the values of CanaryStatus.Result.
 var CanaryResults = []string{"passed", "failed", "noData", "fewRequests"}
 
@@ -144,34 +131,4 @@ func (s defaultDecision) canaryStatus() *CanaryStatus {
 		out.Since, _ = parseTime(ended.At)
 	}
 	return out
-}
-
-// CanaryQueryOf returns what the evaluation that is due now needs from the metrics. It is false if none is due, or if metrics are not
-// configured. The samples belong in Observed.Samples of the plan that follows.
-func CanaryQueryOf(observed Observed, now time.Time) (CanaryQuery, bool) {
-	if observed.Settings.Freeze || !observed.Settings.Canary.HasMetrics || !hasActiveCanary(observed.Existing) {
-		return CanaryQuery{}, false
-	}
-	s, ok := interpreted(observed, now)
-	if !ok {
-		return CanaryQuery{}, false
-	}
-	d := s.recordedOutcome().defaultDecision
-	c := d.record.Canary
-	due := d.evaluationDue()
-	if !c.isActive() || c.Edited || !d.usesMetrics() || !due.After(c.since()) {
-		return CanaryQuery{}, false
-	}
-	version := func(name string) CanaryVersion { return CanaryVersion{Version: name, Subset: s.subsets.names[name]} }
-	return CanaryQuery{
-		Canary: version(c.Version), Baseline: version(d.nameable(d.record.Default)), Checks: d.canaryChecks(),
-		Since: c.since().Add(observed.Settings.PropagationDelay), Due: due,
-	}, true
-}
-
-// hasActiveCanary reports whether an object may record a canary that progresses. It is cheap where none does, which is nearly always.
-func hasActiveCanary(existing Objects) bool {
-	return slices.ContainsFunc(existing.All(), func(object Object) bool {
-		return strings.Contains(object.GetAnnotations()[api.AnnotationRecord], `"canary":{"version":`)
-	})
 }

@@ -10,14 +10,12 @@ import (
 	"context"
 	"fmt"
 	"slices"
-	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/go-logr/logr"
 	"github.com/prometheus/client_golang/prometheus"
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/client-go/tools/events"
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/cluster"
@@ -215,21 +213,6 @@ func (r *reconciler) noteDependencies(observed *routing.Observed, on routing.Dep
 func withoutEntries(on routing.Dependencies) routing.Dependencies {
 	on.Pods = slices.DeleteFunc(on.Pods, func(d routing.PodDependency) bool { return d.Workload.IsEntry() })
 	return on
-}
-
-// reporter records Events, each Problem once.
-type reporter struct {
-	recorder events.EventRecorder
-	writes   *prometheus.CounterVec
-	problems *prometheus.GaugeVec
-
-	canarySteps *prometheus.GaugeVec
-	evaluations *prometheus.CounterVec
-
-	mutex     sync.Mutex
-	reported  map[client.ObjectKey]map[api.RouteProblem]bool // without their advice
-	evaluated map[client.ObjectKey]time.Time                 // when the canary of a Service was evaluated last
-	followed  map[client.ObjectKey]string                    // the last transition of the canary of a Service, by its ID
 }
 
 // PodKinds returns the kinds of all unfinished pods of the cluster. It returns false on a replica that keeps no routes now.

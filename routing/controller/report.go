@@ -5,6 +5,7 @@ package controller
 import (
 	"fmt"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -12,11 +13,27 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/client-go/tools/events"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"outrigger.dev/outrigger/api"
 	"outrigger.dev/outrigger/routing"
 )
+
+// reporter records Events, each Problem once.
+type reporter struct {
+	recorder events.EventRecorder
+	writes   *prometheus.CounterVec
+	problems *prometheus.GaugeVec
+
+	canarySteps *prometheus.GaugeVec
+	evaluations *prometheus.CounterVec
+
+	mutex     sync.Mutex
+	reported  map[client.ObjectKey]map[api.RouteProblem]bool // without their advice
+	evaluated map[client.ObjectKey]time.Time                 // when the canary of a Service was evaluated last
+	followed  map[client.ObjectKey]string                    // the last transition of the canary of a Service, by its ID
+}
 
 func newReporter() *reporter {
 	t := &reporter{
