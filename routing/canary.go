@@ -29,7 +29,7 @@ import (
 //	aborted      the default has the share of the version             progressing: you decide to retry it (decided-at)
 //
 // While a canary progresses, its clock can be stopped: you paused it, one of its annotations is invalid, the route was edited, the
-// default's workload was deleted, or routes are frozen. An edit also suspends evaluations, until you resume the canary, and so does a freeze.
+// default's workload was deleted, or routes are frozen. An edit, until you resume the canary, and a freeze also suspend its evaluations.
 type CanaryState string
 
 // The states of a canary.
@@ -297,7 +297,7 @@ func (s defaultDecision) followEdits() defaultDecision {
 	return next
 }
 
-// followIdleWeights notes weights that were written while the canary progresses and have no effect, so that they have none either when it
+// followIdleWeights notes weights that were written while the canary progresses and have no effect, so that they still have none when it
 // ends. Those that it has superseded are already recorded.
 func (s defaultDecision) followIdleWeights() defaultDecision {
 	next := s
@@ -307,7 +307,7 @@ func (s defaultDecision) followIdleWeights() defaultDecision {
 	return next
 }
 
-// followThaw notes the weights that were written during a freeze, when that could not be recorded.
+// followThaw notes weights that may have been written during a freeze, because they could not be recorded then.
 func (s defaultDecision) followThaw() defaultDecision {
 	if !s.record.Canary.Frozen {
 		return s

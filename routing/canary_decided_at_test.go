@@ -76,7 +76,7 @@ func TestIdleWeightsDoNotApplyAfterTheEnd(t *testing.T) {
 				c.settle()
 				c.advance(time.Hour)
 				c.isCanary("none", "v1")
-				c.tellsAlso(api.RouteWithoutEffect, "Canary v2 was aborted, and this value is from before its end. It has no effect")
+				c.tellsAlso(api.RouteWithoutEffect, "This value has no effect, because it is from before canary v2 was aborted.")
 				c.annotate("weights-", "decided-at-")
 				c.settle()
 				c.annotate("weights=v1=10,v2=90", "decided-at=2026-01-01T00:00:00Z") // a tool restores them
@@ -112,7 +112,7 @@ func TestDecisionWithTheEndAppliesIdleWeights(t *testing.T) {
 	c.isCanary("none", "v1=10 v2=90")
 }
 
-// A decided-at of the future that was taken into account is not another decision when a tool restores it, also not after a later decision.
+// A decided-at in the future that was taken into account is not another decision when a tool restores it, not even after a later decision.
 func TestRestoredDecisionOfTheFutureIsNoRetry(t *testing.T) {
 	c := started(t)
 	c.annotate("canary-")

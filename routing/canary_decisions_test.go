@@ -59,14 +59,14 @@ func TestCanaryEndsByDecision(t *testing.T) {
 func TestWeightsBesideACanary(t *testing.T) {
 	c := started(t)
 	c.annotate("weights=v1=90,v2=10")
-	c.tellsAlso(api.RouteWithoutEffect, "While it progresses, weights have no effect. When it ends, these have none either. To remove them: kubectl annotate service -n demo app outrigger.dev/weights- --overwrite.")
+	c.tellsAlso(api.RouteWithoutEffect, "These weights have no effect while it progresses or after it has ended. To remove them: kubectl annotate service -n demo app outrigger.dev/weights- --overwrite.")
 	c.run("app-v2", "v2", 2, 0) // it fails, and the weights were superseded: no share until a decision
 	c.settle()
 	c.advance(time.Minute)
 	c.run("app-v2", "v2", 2, 2)
 	c.advance(time.Hour)
 	c.isCanary("v2 aborted", "v1")
-	c.tellsAlso(api.RouteWithoutEffect, "Canary v2 was aborted, and this value is from before its end. It has no effect, and the default version is v1. To update the annotations: kubectl annotate service -n demo app outrigger.dev/weights- --overwrite.")
+	c.tellsAlso(api.RouteWithoutEffect, "This value has no effect, because it is from before canary v2 was aborted. The default version is v1. To update the annotations: kubectl annotate service -n demo app outrigger.dev/weights- --overwrite.")
 	c.annotate(c.decidedAt())
 	c.settle()
 	c.isCanary("v2 progressing 1/3 25%", "v1=75 v2=25") // a retry, since nothing else was decided
@@ -232,7 +232,7 @@ func (c *cluster) supersedes(want ...string) {
 	}
 }
 
-// What is advised about superseded settings moves no traffic, and after it nothing is reported.
+// The advice about superseded settings moves no traffic, and once it is followed, nothing is reported.
 func TestAdviceAboutSupersededSettings(t *testing.T) {
 	for _, test := range []struct {
 		name   string
@@ -289,13 +289,13 @@ func TestSupersededDefaultBesideAnotherCanary(t *testing.T) {
 	c.settle()
 	c.isCanary("v3 progressing 1/3 25%", "v2=75 v3=25")
 	c.tells(api.RouteWithoutEffect)
-	c.tellsAlso(api.RouteWithoutEffect, "Keep them until the canary has ended: to remove them alone would also apply outrigger.dev/default-version=v1, which an earlier canary has superseded.")
+	c.tellsAlso(api.RouteWithoutEffect, "Keep them until the canary has ended: removing only them would also apply outrigger.dev/default-version=v1, which an earlier canary has superseded.")
 	c.run("app-v3", "v3", 2, 0)
 	c.settle()
 	c.advance(time.Minute)
 	c.isCanary("v3 aborted", "v2")
 	c.supersedes("default-version=v1")
-	c.tellsAlso(api.RouteWithoutEffect, "Canary v3 was aborted, and this value is from before its end. It has no effect, and the default version is v2. "+
+	c.tellsAlso(api.RouteWithoutEffect, "This value has no effect, because it is from before canary v3 was aborted. The default version is v2. "+
 		"To update the annotations: kubectl annotate service -n demo app outrigger.dev/default-version=v2 outrigger.dev/weights- --overwrite.")
 	c.annotate("default-version=v2", "weights-")
 	c.settle()
@@ -305,7 +305,7 @@ func TestSupersededDefaultBesideAnotherCanary(t *testing.T) {
 	c.supersedes()
 }
 
-// Settings that say what is in effect are not reported.
+// Settings that match what is in effect are not reported.
 func TestSupersededSettingsThatAgree(t *testing.T) {
 	for _, test := range []struct{ name, settings, state, routes string }{
 		{"after an abort", "weights=v1=100,v2=0", "v2 aborted", "v1"},
@@ -335,7 +335,7 @@ func TestSupersededSettingsThatAgree(t *testing.T) {
 	}
 }
 
-// To remove weights as advised changes nothing while the canary progresses, nor when it ends.
+// Removing weights as advised changes nothing while the canary progresses or when it ends.
 func TestWeightsAreRemovedBesideACanary(t *testing.T) {
 	for _, end := range []string{"success", "abort"} {
 		t.Run(end, func(t *testing.T) {

@@ -20,7 +20,7 @@ func (e canaryEnd) isDecided() bool {
 	return e.by != "" || e.state == CanarySucceeded && e.why != ""
 }
 
-// whenThawed says that the canary ends like this when the freeze ends.
+// whenThawed returns how the canary ends when the freeze ends.
 func (e canaryEnd) whenThawed() string {
 	how := "aborted"
 	if e.state == CanarySucceeded {

@@ -72,9 +72,9 @@ func (s defaultDecision) abortsNow(interval time.Duration) bool {
 	return s.canAbort() && (len(s.unreadyCanary()) > 0 || s.evaluationDue().After(failing))
 }
 
-// countDeadline counts the deadline, from the first evaluation on that does not pass after the duration of the step. It reports whether
-// the deadline has elapsed. What was counted is recorded periodically, so that time without evaluations does not count: an outage, or a
-// clock that was set forward.
+// countDeadline counts the deadline, from the first evaluation after the duration of the step that does not pass. It reports whether the
+// deadline has elapsed. The count is recorded periodically, so that time without evaluations does not count: an outage, or a clock that was
+// set forward.
 func (s defaultDecision) countDeadline() (next defaultDecision, isOver bool) {
 	next, c, deadline, period := s, s.record.Canary, s.canarySettings().Deadline, s.deadlinePeriod()
 	counted := c.countLate(s.now, period)

@@ -42,16 +42,16 @@ func (s defaultDecision) canaryFindings() (found []finding) {
 	return append(found, s.undersizedCanary()...)
 }
 
-// idleWeights reports weights beside a canary that progresses. It advises to remove them only if that changes nothing else: without them,
-// a default-version that an earlier canary has superseded would apply again.
+// idleWeights reports weights next to a canary that progresses. It advises removing them only if that changes nothing else: without them, a
+// default-version that an earlier canary has superseded could apply again.
 func (s defaultDecision) idleWeights() finding {
 	c, chosen := s.record.Canary, s.Intent.Texts[api.AnnotationDefaultVersion]
 	advice := "To remove them: " + s.annotate(api.AnnotationWeights+"-") + "."
 	if !s.namesDefault(chosen) {
-		advice = fmt.Sprintf("Keep them until the canary has ended: to remove them alone would also apply %s=%s, which an earlier canary has superseded.", api.AnnotationDefaultVersion, chosen)
+		advice = fmt.Sprintf("Keep them until the canary has ended: removing only them would also apply %s=%s, which an earlier canary has superseded.", api.AnnotationDefaultVersion, chosen)
 	}
 	return s.problemAbout(api.AnnotationWeights, s.Intent.Texts[api.AnnotationWeights], api.RouteWithoutEffect,
-		fmt.Sprintf("Canary %s has %d%% of the requests. While it progresses, weights have no effect. When it ends, these have none either.", c.Version, c.Percent), advice)
+		fmt.Sprintf("Canary %s has %d%% of the requests. These weights have no effect while it progresses or after it has ended.", c.Version, c.Percent), advice)
 }
 
 // namesDefault reports whether a value of default-version, or none, leaves the recorded default as it is.
@@ -157,8 +157,8 @@ func (s defaultDecision) endedBefore(ended endedCanary) []finding {
 		"To roll it out again: "+s.canaryCommand("--retry")+".")}
 }
 
-// supersededSettings reports default-version and weights that have no effect, because a canary has ended since. After a success, that is
-// normal. After an abort, it is a Problem for weights: they could apply, and do not.
+// supersededSettings reports default-version and weights that have no effect, because a canary has ended since. After a success, this is
+// expected. After an abort, it is a Problem: the user may expect the weights to apply.
 func (s defaultDecision) supersededSettings() (found []finding) {
 	ended := s.record.Canary.Ended
 	if !s.superseded || len(ended) == 0 {
@@ -167,24 +167,24 @@ func (s defaultDecision) supersededSettings() (found []finding) {
 	lastSuccess := slices.IndexFunc(ended, func(e endedCanary) bool { return e.State == CanarySucceeded })
 	for _, key := range []string{api.AnnotationDefaultVersion, api.AnnotationWeights} {
 		value, by := s.Intent.Texts[key], ended[0]
-		if value == "" || strings.HasPrefix(value, "@") || slices.Contains(s.possible(s.record.Default), value) || key == api.AnnotationWeights && s.sendAllToDefault(value) {
+		if value == "" || strings.HasPrefix(value, "@") || slices.Contains(s.possible(s.record.Default), value) || key == api.AnnotationWeights && s.allGoToDefault(value) {
 			continue
 		}
 		if key == api.AnnotationDefaultVersion && lastSuccess >= 0 {
 			by = ended[lastSuccess] // no abort changes the default
 		}
 		if by.State == CanarySucceeded {
-			found = append(found, finding{superseded: &Superseded{Key: key, Value: value, By: by.Version, Advice: s.adviceToFollow()}})
+			found = append(found, finding{superseded: &Superseded{Key: key, Value: value, By: by.Version, Advice: s.adviceToUpdate()}})
 			continue
 		}
 		found = append(found, s.problemAbout(key, value, api.RouteWithoutEffect,
-			fmt.Sprintf("Canary %s was aborted, and this value is from before its end. It has no effect, and the default version is %s.", by.Version, s.record.Default), s.adviceToFollow()))
+			fmt.Sprintf("This value has no effect, because it is from before canary %s was aborted. The default version is %s.", by.Version, s.record.Default), s.adviceToUpdate()))
 	}
 	return found
 }
 
-// sendAllToDefault reports whether weights say what is in effect without them.
-func (s defaultDecision) sendAllToDefault(weights string) bool {
+// allGoToDefault reports whether weights send all requests to the default version, as without weights.
+func (s defaultDecision) allGoToDefault(weights string) bool {
 	for item := range strings.SplitSeq(weights, ",") {
 		name, weight, _ := strings.Cut(strings.TrimSpace(item), "=")
 		if strings.Trim(weight, "0") != "" && !slices.Contains(s.possible(s.record.Default), name) {
@@ -194,14 +194,14 @@ func (s defaultDecision) sendAllToDefault(weights string) bool {
 	return true
 }
 
-// adviceToFollow returns how to make default-version and weights say what is in effect after a canary. They change together: a part of what
-// was superseded counts as a new decision.
-func (s defaultDecision) adviceToFollow() string {
+// adviceToUpdate returns the command that updates default-version and weights to what is in effect after a canary, in a sentence. It changes
+// both at once, because a change of only one of them counts as a new decision.
+func (s defaultDecision) adviceToUpdate() string {
 	var pairs []string
 	if !s.namesDefault(s.Intent.Texts[api.AnnotationDefaultVersion]) {
 		name := s.nameable(s.record.Default)
 		if !slices.Contains(s.possible(s.record.Default), name) {
-			return "" // a placeholder
+			return "" // the name is a placeholder
 		}
 		pairs = append(pairs, api.AnnotationDefaultVersion+"="+name)
 	}

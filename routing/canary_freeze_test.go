@@ -151,8 +151,8 @@ func TestFreezeWritesNoMoreThanTheRecord(t *testing.T) {
 	c.tellsAlso(api.RouteCanaryHeld, "First restore the route")
 }
 
-// What is decided during a freeze takes effect as a whole: when it ends, or at once where the route is deleted. Until then, nothing of it is
-// recorded, also not on a DestinationRule that is repaired.
+// All decisions made during a freeze take effect together: when it ends, or at once if the route is deleted. Until then, nothing of it is
+// recorded, not even on a DestinationRule that is repaired.
 func TestDecisionsOfAFreezeTakeEffectTogether(t *testing.T) {
 	losses := map[string]func(c *cluster){
 		"nothing is lost":                    func(*cluster) {},
@@ -219,7 +219,7 @@ func TestDecisionsOfAFreezeTakeEffectTogether(t *testing.T) {
 	}
 }
 
-// A Service that is created again during a freeze, while the objects of the one before remain, is like one without a freeze: it gets its first
+// A Service that is recreated during a freeze, while the objects of the previous one remain, is treated as without a freeze: it gets its first
 // route when it is created, and keeps that. Only its canary starts later. Before, its versions counted as a split when the freeze ended.
 func TestServiceIsRecreatedDuringAFreeze(t *testing.T) {
 	for name, rate := range map[string]float64{"the canary progresses": nan, "the canary was aborted": 0.5} {
@@ -267,9 +267,9 @@ func TestServiceIsRecreatedDuringAFreeze(t *testing.T) {
 	}
 }
 
-// Weights that are written during a freeze next to a canary have no effect until a later decision, as at any other time, also if the canary
+// Weights that are written during a freeze next to a canary have no effect until a later decision, as at any other time, even if the canary
 // is ended during the same freeze.
-func TestWeightsOfAFreezeAreNoDecision(t *testing.T) {
+func TestWeightsWrittenDuringAFreezeAreNotADecision(t *testing.T) {
 	for _, test := range []struct {
 		name   string
 		end    []string
@@ -285,7 +285,7 @@ func TestWeightsOfAFreezeAreNoDecision(t *testing.T) {
 			c := started(t)
 			c.freeze(true)
 			c.annotate("weights=v1=10,v2=90")
-			c.tellsAlso(api.RouteWithoutEffect, "When it ends, these have none either.")
+			c.tellsAlso(api.RouteWithoutEffect, "These weights have no effect while it progresses or after it has ended.")
 			c.advance(time.Minute)
 			for _, pair := range test.end {
 				if pair == "decided" {
@@ -298,14 +298,14 @@ func TestWeightsOfAFreezeAreNoDecision(t *testing.T) {
 			c.advance(time.Hour)
 			c.isCanary("none", test.routes)
 			if test.routes == "v1" {
-				c.tellsAlso(api.RouteWithoutEffect, "Canary v2 was aborted, and this value is from before its end. It has no effect")
+				c.tellsAlso(api.RouteWithoutEffect, "This value has no effect, because it is from before canary v2 was aborted.")
 				c.annotate(c.decidedAt())
 				c.settle()
 				c.isCanary("none", "v1=10 v2=90")
 			}
 		})
 	}
-	t.Run("a pause is no freeze", func(t *testing.T) {
+	t.Run("a pause is not a freeze", func(t *testing.T) {
 		t.Parallel()
 		c := started(t)
 		c.annotate("canary-paused=true")
@@ -318,7 +318,7 @@ func TestWeightsOfAFreezeAreNoDecision(t *testing.T) {
 	})
 }
 
-// A decided-at far in the future that is written during a freeze is recorded as refused: it decides nothing when the freeze ends after that time.
+// A decided-at far in the future that is written during a freeze is recorded as refused: it has no effect if the freeze ends after that time.
 func TestDecisionFarInTheFutureDuringAFreeze(t *testing.T) {
 	c := started(t)
 	c.annotate("canary-")
@@ -331,7 +331,7 @@ func TestDecisionFarInTheFutureDuringAFreeze(t *testing.T) {
 	c.settle()
 	c.wrote(bothObjects...)
 	c.sameSpecs(before)
-	c.tellsAlso(api.RouteInvalidAnnotation, "It decides nothing, also when that time comes.")
+	c.tellsAlso(api.RouteInvalidAnnotation, "It has no effect, even when that time comes.")
 	c.advance(50 * time.Hour)
 	c.wrote()
 	c.freeze(false)

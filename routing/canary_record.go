@@ -32,7 +32,7 @@ type canaryRecord struct {
 	// StoppedAt is since when the clock of the step is stopped. StoppedMillis is how long it was stopped before.
 	StoppedAt     string `json:"stoppedAt,omitempty"`
 	StoppedMillis int64  `json:"stoppedMillis,omitempty"`
-	// Frozen is true during a freeze: then, weights have no effect, and that they were written cannot be recorded.
+	// Frozen is true during a freeze. Weights have no effect then, and the controller cannot record that it saw them.
 	Frozen bool `json:"frozen,omitempty"`
 	// HasMetrics is true once metrics were configured while it progresses: without them, its default check has no value then.
 	HasMetrics bool `json:"hasMetrics,omitempty"`
@@ -183,7 +183,7 @@ func (c canaryRecord) stopped() time.Duration {
 	return time.Duration(c.StoppedMillis) * time.Millisecond
 }
 
-// withClock returns the record with the clock of the step as it is in another one.
+// withClock returns the record with the clock of another record's step.
 func (c canaryRecord) withClock(other canaryRecord) canaryRecord {
 	c.StoppedAt, c.StoppedMillis, c.Frozen = other.StoppedAt, other.StoppedMillis, other.Frozen
 	c.LateAt, c.LateMillis = other.LateAt, other.LateMillis

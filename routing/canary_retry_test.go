@@ -128,7 +128,7 @@ func TestPromoteAfterADecisionInTheFuture(t *testing.T) {
 			c.advance(5 * time.Minute)
 			c.isCanary("v2 succeeded", "v2")
 			if ahead > farthestDecision {
-				c.tellsAlso(api.RouteInvalidAnnotation, "the time was more than 24h in the future when it was first read. It decides nothing, also when that time comes.")
+				c.tellsAlso(api.RouteInvalidAnnotation, "the time was more than 24h in the future when it was first read. It has no effect, even when that time comes.")
 			}
 			c.annotate("canary-", c.decidedAt()) // outrigger promote v1
 			c.settle()
@@ -141,8 +141,8 @@ func TestPromoteAfterADecisionInTheFuture(t *testing.T) {
 	}
 }
 
-// A decided-at far in the future decides nothing, neither now nor when that time comes.
-func TestADecisionFarInTheFutureDecidesNothing(t *testing.T) {
+// A decided-at far in the future has no effect, neither now nor when that time comes.
+func TestDecidedAtFarInTheFutureHasNoEffect(t *testing.T) {
 	t.Run("about the default", func(t *testing.T) {
 		c := canaryOf(t, "default-version=v1", "canary=v2")
 		c.settle()
@@ -153,7 +153,7 @@ func TestADecisionFarInTheFutureDecidesNothing(t *testing.T) {
 		c.has("v1 v2", "v2")
 		c.advance(50 * time.Hour)
 		c.has("v1 v2", "v2")
-		c.tellsAlso(api.RouteInvalidAnnotation, "also when that time comes")
+		c.tellsAlso(api.RouteInvalidAnnotation, "even when that time comes")
 		c.annotate(c.decidedAt())
 		c.settle()
 		c.has("v1 v2", "v1")
@@ -181,11 +181,11 @@ func TestADecisionFarInTheFutureDecidesNothing(t *testing.T) {
 				}
 				return out
 			}
-			if got := message(); !strings.Contains(got, why+", nothing is recorded, so the value will decide if that lasts until then.") || strings.Contains(got, "also when that time comes") {
+			if got := message(); !strings.Contains(got, why+", nothing is recorded, so the value takes effect if that lasts until then.") || strings.Contains(got, "even when that time comes") {
 				t.Errorf("%s: %q", why, got)
 			}
 			c.settle() // recorded
-			if got := message(); !strings.Contains(got, "also when that time comes") {
+			if got := message(); !strings.Contains(got, "even when that time comes") {
 				t.Errorf("%s, after it was recorded: %q", why, got)
 			}
 		}

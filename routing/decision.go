@@ -24,9 +24,8 @@ type outcome struct {
 	routeRules
 }
 
-// defaultDecision is what is decided about names, the default, the canary, and the weights, with the record that will be written. It is
-// a value: each rule returns a changed copy.
-// Route rules use it to resolve names and the current default.
+// defaultDecision is what is decided about names, the default, the canary, and the weights, with the record that will be written. It is a
+// value: each rule returns a changed copy. Route rules use it to resolve names and the current default.
 type defaultDecision struct {
 	*facts
 	record         record      // as recorded, then as it will be recorded

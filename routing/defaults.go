@@ -9,8 +9,8 @@ import (
 	"outrigger.dev/outrigger/api"
 )
 
-// decideDefault decides which version receives what nothing else claims: an explicit setting, or else what is recorded, or else what
-// is found at first sight. It returns false if nothing can be decided yet.
+// decideDefault decides which version receives the requests that no other rule claims: that of an explicit setting, or else the recorded
+// one, or else the one found at first sight. It returns false if nothing can be decided yet.
 func (s *facts) decideDefault() (defaultDecision, []finding, bool) {
 	c := s.recordedOutcome().defaultDecision
 	c.record.Names = s.bindNames()

@@ -78,8 +78,8 @@ func (s *facts) sharesChanged() bool {
 	return s.isChanged(api.AnnotationDefaultVersion, api.AnnotationWeights, api.AnnotationDecidedAt)
 }
 
-// judgeRouteEdits finds what another client changed in our VirtualServices, and decides about the edit: it is kept, it is
-// written back, or the VirtualService is theirs from now on.
+// judgeRouteEdits finds what another client changed in our VirtualServices, and judges the edit: it is adopted, it is reverted, or the
+// VirtualService is no longer written.
 func (s *reader) judgeRouteEdits() {
 	if s.renewed || !s.isRecorded {
 		return

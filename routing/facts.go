@@ -74,7 +74,7 @@ type ourObjects struct {
 	otherWorkloads []string          // by WorkloadRef.String()
 }
 
-// leftBy reads since when routes no longer name subsets that a rollout replaced. Routes that are known to be edited are ignored.
+// leftBy returns since when routes no longer name subsets that a rollout replaced. Routes that are known to be edited are ignored.
 func (s *facts) leftBy(routes []*networkingv1.VirtualService) stamps {
 	out := stamps{}
 	for _, vs := range routes {

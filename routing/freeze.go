@@ -12,9 +12,9 @@ import (
 	"outrigger.dev/outrigger/api"
 )
 
-// isFrozen reports whether routing.freeze keeps the objects of the Service as they are. It does not where there is no route, or only that
-// of a Service with the same name that was deleted: nothing is recorded about this one, and later, its versions would count as a split. Such
-// a Service gets its route with all decisions, as without a freeze. Only a canary does not start.
+// isFrozen reports whether routing.freeze keeps the objects of the Service as they are. It does not if there is no route, or only that of a
+// deleted Service with the same name: nothing is recorded about the new one, so its versions would later count as a split. Such a Service
+// gets its route with all decisions, as without a freeze, but no canary starts.
 func (s *facts) isFrozen() bool {
 	return s.Settings.Freeze && len(s.Existing.VirtualServices) > 0 && !s.renewed
 }
@@ -44,8 +44,8 @@ func (s *reader) freeze(end planEnd) Result {
 const thawAdvice = "Set routing.freeze to false to let routes change."
 
 // frozenObjects returns our objects as they stay during a freeze, with what must be recorded (recordInFreeze). A DestinationRule that lacks
-// a subset which a route names is that of the plan, with the record of the routes: half of a decision must not be recorded. decided is nil
-// if nothing was decided.
+// a subset which a route names is replaced by that of the plan, with the record of the routes, so that no part of a decision is recorded
+// alone. decided is nil if nothing was decided.
 func (s *reader) frozenObjects(decided *outcome, wanted Objects) Objects {
 	out, was := s.observedOurs.sorted(), s.copies.read
 	isRepaired := s.lacksSubset()
@@ -79,7 +79,7 @@ func (s *reader) frozenObjects(decided *outcome, wanted Objects) Objects {
 }
 
 // recordInFreeze returns the record as it is during a freeze. It differs from the stored one in the clock of a canary, which is stopped, and
-// in a decided-at that is refused. Neither can be known when the freeze ends.
+// in a decided-at that is refused. Neither can be determined after the freeze.
 func (s *reader) recordInFreeze(decided outcome) record {
 	was := s.copies.read
 	out := was
@@ -95,7 +95,7 @@ func (s *reader) recordInFreeze(decided outcome) record {
 	return out
 }
 
-// withRecord returns an object with another record, and with no metadata but ours: what belongs to other clients stays theirs.
+// withRecord returns an object with another record, and only with our metadata: that of other clients remains theirs.
 func withRecord[T interface {
 	Object
 	DeepCopy() T

@@ -22,8 +22,8 @@ import (
 // farthestDecision is how far decided-at may be in the future. A time zone that was left out is tolerated.
 const farthestDecision = 24 * time.Hour
 
-// refuseFutureDecision makes decided-at invalid if it is far in the future. Once that is recorded, it stays so when that time comes, so that
-// nothing is decided without anybody's action. While nothing can be recorded, the message warns of that time.
+// refuseFutureDecision makes decided-at invalid if it is far in the future. Once that is recorded, it stays invalid when that time comes, so
+// that nothing is decided without an action of the user. While nothing can be recorded, the message warns of that time.
 func (s *reader) refuseFutureDecision() {
 	text, refused := s.Intent.Texts[api.AnnotationDecidedAt], s.recorded.RefusedDecision
 	if s.recorded.RefusedDecision = ""; text == "" || text != refused && !s.Intent.DecidedAt.After(s.now.Add(farthestDecision)) {
@@ -33,9 +33,9 @@ func (s *reader) refuseFutureDecision() {
 	bad := map[string]bool{api.AnnotationDecidedAt: true}
 	maps.Copy(bad, s.Intent.Bad)
 	s.Intent.Bad = bad
-	message := fmt.Sprintf("Invalid value: the time was more than %s in the future when it was first read. It decides nothing, also when that time comes.", api.ShortDuration(farthestDecision))
+	message := fmt.Sprintf("Invalid value: the time was more than %s in the future when it was first read. It has no effect, even when that time comes.", api.ShortDuration(farthestDecision))
 	if why := s.whyUnrecorded(); why != "" && text != refused {
-		message = fmt.Sprintf("Invalid value: the time is more than %s in the future. It decides nothing now. Correct it: %s, nothing is recorded, so the value will decide if that lasts until then.",
+		message = fmt.Sprintf("Invalid value: the time is more than %s in the future. It has no effect yet. Correct it: %s, nothing is recorded, so the value takes effect if that lasts until then.",
 			api.ShortDuration(farthestDecision), why)
 	}
 	s.reportAbout(api.AnnotationDecidedAt, text, api.RouteInvalidAnnotation, message,
@@ -43,7 +43,8 @@ func (s *reader) refuseFutureDecision() {
 			s.Service.Namespace, s.Service.Name, api.AnnotationDecidedAt)) // not by annotate, which quotes $( )
 }
 
-// whyUnrecorded returns while what nothing is recorded, so that a later plan does not know what this one decides; empty if it is recorded.
+// whyUnrecorded returns when nothing is recorded, so that a later plan does not know what this one decides: "in a dry run". It is empty if
+// this plan is recorded.
 func (s *reader) whyUnrecorded() string {
 	switch {
 	case s.dryRun:

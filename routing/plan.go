@@ -35,7 +35,7 @@ func plan(observed Observed, now time.Time, reads *podsAndWorkloads) Result {
 	return s.result(end)
 }
 
-// conclude makes a plan, as far as it does not depend on a freeze.
+// conclude makes the part of a plan that does not depend on a freeze.
 func conclude(observed Observed, now time.Time, reads *podsAndWorkloads) (*reader, planEnd) {
 	// Facts.
 	s := read(observed, now, reads)

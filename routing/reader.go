@@ -8,14 +8,14 @@ import (
 	"outrigger.dev/outrigger/api"
 )
 
-// reader reads the facts, and nothing else writes them; found is what it reports.
+// reader reads the facts. Nothing else writes them. found is what it reports.
 type reader struct {
 	facts
 	found []finding
 }
 
 // read reads our objects and what they record, and the annotations that apply. It changes the intent where an annotation does not apply:
-// hosts that are reserved (refuseHosts), a decided-at of the future (refuseFutureDecision), invalid values, which are replaced by their
+// hosts that are reserved (refuseHosts), a decided-at in the future (refuseFutureDecision), invalid values, which are replaced by their
 // last valid ones (restoreAnnotations), and what a canary has superseded (supersede). followTimes adds delays that failover needs.
 func read(observed Observed, now time.Time, reads *podsAndWorkloads) *reader {
 	s := &reader{facts: facts{Observed: observed, cluster: reads, now: now, host: hostOf(observed.Service, observed.Settings.ClusterDomain)}}

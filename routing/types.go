@@ -130,7 +130,7 @@ type Result struct {
 	Problems  []api.RouteProblem
 	// Pending are the settings that do not apply yet, sorted by key.
 	Pending []Pending
-	// Superseded are the settings that a canary has superseded by its success, sorted by key. That is normal, and not a Problem.
+	// Superseded are the settings that the success of a canary has superseded, sorted by key. This is expected, and not a Problem.
 	Superseded []Superseded
 	// Transitions are what the plan decides about a canary. They are to be reported as Events once all VirtualServices of the plan
 	// are written. Until then each plan has them.
@@ -156,5 +156,5 @@ type Superseded struct {
 	Key    string // of the annotation
 	Value  string // as it is written
 	By     string // the version whose canary succeeded
-	Advice string // how to make the annotations say what is in effect; empty if no name of the default version is known
+	Advice string // the command that updates the annotations, in a sentence; empty if no name of the default version is known
 }

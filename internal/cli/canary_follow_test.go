@@ -250,7 +250,7 @@ func TestWaitReportsARefusedRetry(t *testing.T) {
 		want string
 	}{
 		"the clock is ahead": {[]string{"--retry"}, func(r *rollout, at time.Time) { r.at = at },
-			"outrigger.dev/decided-at=2026-01-05T12:01:00Z: Invalid value: the time was more than 24h in the future when it was first read. It decides nothing, also when that time comes. Correct the clock "},
+			"outrigger.dev/decided-at=2026-01-05T12:01:00Z: Invalid value: the time was more than 24h in the future when it was first read. It has no effect, even when that time comes. Correct the clock "},
 		"the clock is ahead, with a version": {[]string{"v2", "--retry"}, func(r *rollout, at time.Time) { r.at = at }, "outrigger.dev/decided-at=2026-01-05T12:01:00Z: Invalid value: "},
 		"another client removes the decision": {[]string{"--retry"}, func(r *rollout, _ time.Time) { r.annotate("app", "outrigger.dev/decided-at=") },
 			"another client removed the annotation outrigger.dev/decided-at"},

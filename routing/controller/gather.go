@@ -68,8 +68,9 @@ type GatherOptions struct {
 	BetweenWrites bool
 }
 
-// Gather reads everything that the plan for a Service depends on but the samples of a canary (addSamples), and returns what is wrong with its annotations. It returns nil
-// if there is nothing to plan: the Service or its Namespace is absent or being deleted, and its objects with it.
+// Gather reads everything that the plan for a Service depends on, except the samples of a canary (addSamples), and returns what is wrong with
+// its annotations. It returns nil if there is nothing to plan: the Service or its Namespace is absent or being deleted, and its objects with
+// it.
 func Gather(ctx context.Context, from Sources, key client.ObjectKey, options GatherOptions) (*routing.Observed, []api.RouteProblem, error) {
 	observed, problems, err := gather(ctx, from, key, options)
 	if err != nil {

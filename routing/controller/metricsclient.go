@@ -32,8 +32,8 @@ type MetricsClient struct {
 	durations prometheus.Observer // of the queries; nil for none
 }
 
-// NewMetricsClient returns the client for a configuration, or nil if it has none. It sends requests through a transport, which can add
-// credentials. It does not read those of routing.metrics.credentials. An invalid query is an error that names its field.
+// NewMetricsClient returns the client for a configuration, or nil if it names no metrics server. It sends requests through a transport, which
+// can add credentials. It does not read those of routing.metrics.credentials. An invalid query is an error that names its field.
 func NewMetricsClient(config api.RoutingConfig, through http.RoundTripper) (*MetricsClient, error) {
 	c, err := newMetricsClient(config)
 	if c == nil || err != nil {
@@ -47,7 +47,7 @@ func NewMetricsClient(config api.RoutingConfig, through http.RoundTripper) (*Met
 	return c, nil
 }
 
-// newMetricsClient returns a client without a connection, or nil if the configuration has none.
+// newMetricsClient returns a client without a connection, or nil if the configuration names no metrics server.
 func newMetricsClient(config api.RoutingConfig) (*MetricsClient, error) {
 	queries, err := newCanaryQueries(config.Metrics.Queries)
 	if err != nil || config.Metrics.PrometheusURL == "" {
