@@ -33,7 +33,7 @@ func shownValue(value any) any {
 	return value
 }
 
-// shownText is shownValue of a text.
+// shownText is shownValue for a text.
 func shownText(text string) string {
 	if !mayBeSecret(text) {
 		return Shorten(text, maxShownValue)
@@ -69,8 +69,8 @@ func containsSecret(value any) bool {
 
 var (
 	pemType = regexp.MustCompile(`^[A-Z0-9 ]{1,40}$`)
-	// Keys and tokens are encoded as long words in hexadecimal or base64. The longest words of other values are names, which have no capital
-	// letters, or no digits.
+	// Keys and tokens are encoded as long words in hexadecimal or base64. Other long words are names, which have no capital letters or no
+	// digits.
 	hexWord    = regexp.MustCompile(`[0-9A-Fa-f]{32}`)
 	base64Word = regexp.MustCompile(`[0-9A-Za-z+_=]{20,}`)
 )

@@ -108,7 +108,7 @@ func TestLoadConfigRefusesWithFieldValueAndWhatWouldBeRight(t *testing.T) {
 }
 
 // A key or token in the wrong field is not printed: errors are logged.
-func TestErrorsOfTheConfigContainNoSecrets(t *testing.T) {
+func TestConfigErrorsContainNoSecrets(t *testing.T) {
 	t.Parallel()
 	const secret = "c2VjcmV0LWtleS1tYXRlcmlhbA"
 	pem := "-----BEGIN PRIVATE KEY-----\n" + secret + "==\n-----END PRIVATE KEY-----\n"
@@ -146,7 +146,7 @@ func TestErrorsOfTheConfigContainNoSecrets(t *testing.T) {
 	}
 }
 
-// Every field tells what it is for, and its own default passes its own check: the reference can be pasted.
+// Every field has a description, and its default passes its own check, so that the reference can be pasted.
 func TestFieldsAreDocumentedAndTheirDefaultsAreValid(t *testing.T) {
 	fields := DefaultConfig().Fields()
 	if len(fields) < 30 {

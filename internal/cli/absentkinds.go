@@ -42,7 +42,7 @@ func newMapper(cluster *rest.Config, web *http.Client) (meta.RESTMapper, error) 
 	return &absentKinds{RESTMapper: found, now: time.Now, absent: map[string]absence{}}, nil
 }
 
-// RESTMapping implements meta.RESTMapper. Clients and plans look kinds up with it only.
+// RESTMapping implements meta.RESTMapper. Clients and plans look up kinds only with this method.
 func (a *absentKinds) RESTMapping(kind schema.GroupKind, versions ...string) (*meta.RESTMapping, error) {
 	key := strings.Join(append([]string{kind.String()}, versions...), " ")
 	a.mu.Lock()

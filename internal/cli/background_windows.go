@@ -2,5 +2,5 @@
 
 package cli
 
-// ignoreReadStops does nothing, because no shell of Windows stops a process that reads.
+// ignoreReadStops does nothing, because Windows does not stop a background process that reads the terminal.
 func ignoreReadStops() {}

@@ -20,7 +20,7 @@ import (
 	"outrigger.dev/outrigger/routing"
 )
 
-// canaryWatch prints how far a canary is, until it ends: in place on a terminal, and otherwise one line for each change. It reads each change of
+// canaryWatch prints the progress of a canary until it ends: in place on a terminal, and otherwise one line for each change. It reads each change of
 // the objects that record the canary, so it skips no step.
 type canaryWatch struct {
 	*live
@@ -31,7 +31,7 @@ type canaryWatch struct {
 	pause      time.Duration   // between two readings without a change; zero for the default
 	change     diagnose.Change // that the command has written
 
-	version    string    // that is followed; empty until it is known
+	version    string    // the version that is followed; empty until it is known
 	isSeen     bool      // the controller has recorded a canary of it, or it waits
 	unrecorded time.Time // since when the controller has not recorded the canary
 	shown      string    // the last line
@@ -122,7 +122,7 @@ func (w *canaryWatch) look(observed routing.Observed) error {
 			w.show(*c)
 		}
 		return w.frozen(*c)
-	case !isOther && !isCurrent && c.IsProgressing() && c.EndsAs == "" && w.position != positionOf(*c): // a step that may pass already
+	case !isOther && !isCurrent && c.IsProgressing() && c.EndsAs == "" && w.position != positionOf(*c): // a recorded step that may pass already
 		w.version, w.isSeen, w.unrecorded, w.noted = c.Version, true, time.Time{}, ""
 		w.show(*c)
 		return nil
@@ -146,7 +146,7 @@ func (w *canaryWatch) look(observed routing.Observed) error {
 	return nil
 }
 
-// isEndBefore reports whether a canary is the one that the command was to restart, which ended before.
+// isEndBefore reports whether a canary is still the ended one that the command was to restart.
 func (w *canaryWatch) isEndBefore(c diagnose.CanaryStatus) bool {
 	ended := w.change.Ended
 	return ended != nil && c.HasEnded() && c.Version == ended.Version && c.Since != nil && ended.Since != nil && c.Since.Equal(*ended.Since)

@@ -152,7 +152,7 @@ func TestWaitFollowsACanary(t *testing.T) {
 		if err == nil || err.Error() != "canary v2 of service app was aborted: outrigger.dev/canary was removed" {
 			t.Error(err)
 		}
-		if got := r.out.String(); strings.Count(got, "canary v2 is not recorded yet. If this stays, Outrigger does not run") != 1 || strings.Contains(got, "1/4") {
+		if got := r.out.String(); strings.Count(got, "canary v2 is not recorded yet. If this does not change, Outrigger is not running") != 1 || strings.Contains(got, "1/4") {
 			t.Errorf("%q", got)
 		}
 	})

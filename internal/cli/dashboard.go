@@ -64,7 +64,7 @@ result of a server-side dry run.`,
 }
 
 // memoryLimit is a soft limit that makes the garbage collector run more often, so that the process, whose code takes about 85 MB, stays below
-// 280 MB. Of 5,000 Services, about 100 MB are live.
+// 280 MB. With 5,000 Services, about 100 MB are live.
 const memoryLimit = 170 << 20
 
 // run serves the dashboard until the command is interrupted.
@@ -237,7 +237,7 @@ func (l launcher) run(ctx context.Context, ended <-chan error) error {
 	}
 }
 
-// foregroundReader reads a terminal while the process is in its foreground. In the background, see ignoreReadStops, it waits.
+// foregroundReader reads a terminal while the process is in its foreground. In the background (see ignoreReadStops), it waits.
 type foregroundReader struct {
 	ctx  context.Context //nolint:containedctx // of the command that reads
 	from io.Reader

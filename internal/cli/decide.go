@@ -28,7 +28,7 @@ func (l *live) applyDecision(ctx context.Context, request diagnose.Request, outp
 	return err
 }
 
-// applyChange does what applyDecision does, and returns the change.
+// applyChange is applyDecision that also returns the change.
 func (l *live) applyChange(ctx context.Context, request diagnose.Request, output writing) (diagnose.Change, error) {
 	facts, notes, err := l.actionFacts(ctx, request.Service)
 	if err != nil {
@@ -84,7 +84,7 @@ func (l *live) factsOf(s *snapshot, main routing.Observed, others []routing.Obse
 	}
 }
 
-// pendingReason returns what pendingText does, on one line.
+// pendingReason returns pendingText on one line.
 func (l *live) pendingReason(ctx context.Context, forecasts []diagnose.Forecast) (string, error) {
 	pending, err := l.pendingText(ctx, forecasts)
 	return pending.String(), err

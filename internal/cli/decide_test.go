@@ -194,7 +194,7 @@ func TestWaitSaysWhatItWaitsFor(t *testing.T) {
 	}
 	forecasts := []diagnose.Forecast{{Observed: s.look("app")}}
 	why, err := s.pendingReason(context.Background(), forecasts)
-	if err != nil || !strings.Contains(why, "service/app: the current route is v1=100 and will be v1=50 v2=50; VirtualService app is not written yet. If this stays, Outrigger does not run") {
+	if err != nil || !strings.Contains(why, "service/app: the current route is v1=100 and will be v1=50 v2=50; VirtualService app is not written yet. If this does not change, Outrigger is not running") {
 		t.Errorf("%q, %v", why, err)
 	}
 	output := s.writing(dryRunNone)

@@ -77,14 +77,14 @@ func onRun(command *cobra.Command, call func(*cobra.Command)) {
 	}
 }
 
-// completeNotes adds the flags that select the cluster to the commands in all that a command writes to stderr.
+// completeNotes adds the flags that select the cluster to the commands in everything that a command writes to stderr.
 func completeNotes(command *cobra.Command) {
 	if flags := clusterFlagsOf(command.Flags()); len(flags) > 0 {
 		command.SetErr(completing{command.ErrOrStderr(), flags})
 	}
 }
 
-// completing is a writer that adds the flags to the commands in what is written. Each write must have whole lines.
+// completing is a writer that adds the flags to the commands in what is written. Each write must contain whole lines.
 type completing struct {
 	out   io.Writer
 	flags diagnose.ClusterFlags

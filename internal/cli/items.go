@@ -36,7 +36,7 @@ type item interface {
 	copy() (client.Object, error)
 }
 
-// identity is by what objects and their versions are compared.
+// identity is what objects and their versions are compared by.
 type identity interface {
 	GetNamespace() string
 	GetName() string
@@ -76,7 +76,7 @@ type packedItem struct {
 	rest                []byte
 }
 
-// pack returns an object without the fields that lighten removes, packed if its kind is. It takes the object over.
+// pack returns an object without the fields that lighten removes, packed if objects of its kind are. The caller must no longer use the object.
 func pack(object client.Object) (item, error) {
 	lighten(object)
 	switch object.(type) {
@@ -134,7 +134,7 @@ func (p *packedItem) object() (client.Object, error) {
 
 func (p *packedItem) copy() (client.Object, error) { return p.object() }
 
-// pairs are the labels or annotations of an object, sorted: each key and each value with a NUL behind it, which neither can contain.
+// pairs are the labels or annotations of an object, sorted: each key and each value is followed by a NUL, which neither can contain.
 type pairs string
 
 var _ labels.Labels = pairs("")

@@ -43,8 +43,8 @@ func (k *kubeFlags) flags() *genericclioptions.ConfigFlags {
 	return k.config
 }
 
-// wrap returns a connection to the cluster with the timeout, and with errors that name the cluster. kubectl's libraries call it, so that all
-// clients are alike: those of live, and those that find an object by the name of its kind.
+// wrap returns a connection to the cluster with the timeout, and with errors that name the cluster. kubectl's libraries call it, so that it
+// applies to all clients: those of live, and those that find an object by the name of its kind.
 func (k *kubeFlags) wrap(cluster *rest.Config) *rest.Config {
 	cluster = rest.CopyConfig(cluster)
 	markUnreachable(cluster, k.selecting())
@@ -100,7 +100,7 @@ func (k *kubeFlags) selecting() diagnose.ClusterFlags {
 	return clusterFlagsOf(k.set)
 }
 
-// clusterFlagsOf returns the same for the flags of a command. It returns nil for a command without kubectl's flags.
+// clusterFlagsOf returns the given flags of a command that select the cluster and the user; nil for a command without kubectl's flags.
 func clusterFlagsOf(set *pflag.FlagSet) diagnose.ClusterFlags {
 	var out diagnose.ClusterFlags
 	if set.Lookup("context") == nil {

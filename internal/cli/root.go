@@ -5,7 +5,8 @@
 //
 // Each command is in the file of its name; files that begin with that name hold its parts. Commands share live.go, which connects to
 // the cluster, snapshot.go, which reads it once, input.go, which reads files, writing.go, which holds the flags and outputs of
-// commands that write, and decide.go, which writes a decision about the traffic of Services. traffic.go answers the webhook's questions about routes from a snapshot, too.
+// commands that write, and decide.go, which writes a decision about the traffic of Services. traffic.go reads, from a snapshot, what
+// the webhook's warnings need to know about routes.
 package cli
 
 import (

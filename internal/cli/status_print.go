@@ -106,7 +106,7 @@ func (p *tables) version(s diagnose.ServiceStatus, v diagnose.VersionStatus) []s
 	return row
 }
 
-// canaries writes a line for each canary, and one for the settings that its success has superseded.
+// canaries prints a line for each canary, and one for the settings that its success has superseded.
 func (p *tables) canaries(namespaces []diagnose.NamespaceStatus, now time.Time) {
 	var lines []string
 	eachService(namespaces, func(namespace string, s diagnose.ServiceStatus) {

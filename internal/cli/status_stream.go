@@ -12,7 +12,7 @@ import (
 	"outrigger.dev/outrigger/internal/diagnose"
 )
 
-// stream reads the cluster repeatedly: after each change there, and periodically, because what it reads also depends on the time and on objects
+// stream reads the cluster repeatedly: after each change, and periodically, because what it reads also depends on the time and on objects
 // that the user may list but not watch.
 type stream[T any] struct {
 	read    func(context.Context) (T, error)
@@ -72,8 +72,8 @@ func (s stream[T]) run(ctx context.Context, each func(T, error) error) error {
 	}
 }
 
-// orderedChanges has a stream read every change of some objects, even if several follow each other quickly: a watch applies the next change only
-// after a reading that includes the one before.
+// orderedChanges makes a stream read every change of some objects, even if several follow each other quickly: a watch applies the next change
+// only after a reading that includes the previous one.
 type orderedChanges struct {
 	includes func(client.Object) bool
 	changes  chan chan struct{}

@@ -80,7 +80,7 @@ Pod/old                1      kubectl get pod old -n demo -o yaml | kubectl repl
 UnknownAnnotation: Service demo/app, metadata.annotations[outrigger.dev/wegihts] = "x": Outrigger does not read this annotation.
     Did you mean outrigger.dev/weights?
 Service demo/app-internal: not written yet: apply VirtualService app-internal.
-    If this stays, Outrigger does not run: kubectl get pods -A -l app.kubernetes.io/name=outrigger
+    If this does not change, Outrigger is not running: kubectl get pods -A -l app.kubernetes.io/name=outrigger
 `
 	if diff := cmp.Diff(want, s.table(tableView{}, false)); diff != "" {
 		t.Errorf("-want +got:\n%s", diff)

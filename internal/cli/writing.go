@@ -51,7 +51,7 @@ func (w *writing) prepare(command *cobra.Command) error {
 	return nil
 }
 
-// to has the outputs be those of a command.
+// to sets the outputs and the flags of a command.
 func (w *writing) to(command *cobra.Command) {
 	w.out, w.notes, w.flags = command.OutOrStdout(), command.ErrOrStderr(), clusterFlagsOf(command.Flags())
 }

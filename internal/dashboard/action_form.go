@@ -28,7 +28,7 @@ var actionTexts = map[diagnose.Action]struct{ title, button, about string }{
 	diagnose.ActionUndo:          {"Undo", "Preview the undo", "Restore the weights and the default version from before a decision. While a canary is in progress, undoing the last change aborts it."},
 }
 
-// headingOf says what a request does. A confirmation names the version, because the title of the form does not.
+// headingOf returns the heading of a preview. It names the version, which the title of the form does not.
 func headingOf(r diagnose.Request) string {
 	switch {
 	case r.Action == diagnose.ActionCanary && r.Version == api.CanaryAuto:
@@ -231,11 +231,11 @@ type pastField struct {
 
 // settingFields describe the settings of a canary.
 var settingFields = map[string]settingField{
-	"steps":        {About: "Increasing percentages that end with 100, each with an optional duration, such as 5@2m. Without any: 5,20,50,100", Example: "5@2m,25,100"},
-	"interval":     {About: "For each step that does not set its own. Without one: 5m", Example: "10m"},
-	"check":        {About: "Separated by commas. Without any: error-rate<1% if metrics are configured, otherwise only readiness", Example: "error-rate<1%,p99<1.5x"},
-	"min-requests": {About: "That the version must get for a step to pass. Without a number: 20", Example: "100"},
-	"deadline":     {About: "How long a step may wait after its duration has elapsed. Without one: 1h", Example: "2h"},
+	"steps":        {About: "Increasing percentages that end with 100, each with an optional duration, such as 5@2m. Built-in default: 5,20,50,100", Example: "5@2m,25,100"},
+	"interval":     {About: "For each step without a duration of its own. Built-in default: 5m", Example: "10m"},
+	"check":        {About: "Separated by commas. Built-in default: error-rate<1% if metrics are configured, otherwise readiness", Example: "error-rate<1%,p99<1.5x"},
+	"min-requests": {About: "Requests that the version must receive before a step can pass. Built-in default: 20", Example: "100"},
+	"deadline":     {About: "How long a step may wait after its duration has elapsed. Built-in default: 1h", Example: "2h"},
 }
 
 // formOf returns the form of an action with the submitted values, or with the current ones if it was not submitted.

@@ -219,7 +219,7 @@ type readVersion struct{ Service, ResourceVersion string }
 // outcomeView is the result of a change: what was written, and whether that is applied.
 type outcomeView struct {
 	Writes    []diagnose.WriteResult
-	IsWritten bool          // at least one Service
+	IsWritten bool          // at least one Service was written
 	IsFailed  bool          // at least one Service was not written
 	Pending   diagnose.Text // what the change waits for; empty if it is applied
 	Unknown   diagnose.Text // why that is unknown

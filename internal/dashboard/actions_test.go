@@ -126,8 +126,8 @@ func TestConfirmedPreviewIsWritten(t *testing.T) {
 	s.has(s.page(path, http.StatusNotFound), "The preview has expired")
 }
 
-// The button that writes names what happens, which for a canary that had ended is more than the form's title says.
-func TestAConfirmationNamesWhatHappens(t *testing.T) {
+// The button that writes names the action: for a canary that has ended, more precisely than the title of the form.
+func TestConfirmationNamesTheAction(t *testing.T) {
 	t.Parallel()
 	for want, request := range map[string]diagnose.Request{
 		"Start canary v2 again":              {Action: diagnose.ActionCanaryRetry, Version: "v2"},
@@ -146,7 +146,7 @@ func TestAConfirmationNamesWhatHappens(t *testing.T) {
 	s.has(s.page(s.previewed(diagnose.ActionPromote, url.Values{"version": {"v2"}}), http.StatusOK), "Promote v2: preview", "Confirm: Promote v2")
 }
 
-// What an empty field shows is a value that it accepts.
+// An empty field shows a value that it accepts.
 func TestExamplesAreValid(t *testing.T) {
 	t.Parallel()
 	form := formOf(diagnose.ActionCanary, diagnose.ActionFacts{Main: routed("demo", "web"), Now: noon}, nil)

@@ -98,7 +98,7 @@ func canaryTrack(canary diagnose.CanaryStatus) template.HTML {
 	}
 	title := fmt.Sprintf("Canary %s: %s, %d%% of the requests", canary.Version, canary.Position(), canary.Percent)
 	out := &svg{}
-	width := float64(canary.Steps)*20 - 2 // without the gap behind the last step
+	width := float64(canary.Steps)*20 - 2 // without the gap after the last step
 	out.open("svg", class("track"), attribute{"role", "img"}, attribute{"viewBox", "0 0 " + valueText(width) + " 8"}, attribute{"preserveAspectRatio", "none"}, attribute{"aria-label", printable(title)})
 	out.content("title", title)
 	for step := 1; step <= canary.Steps; step++ {

@@ -27,9 +27,9 @@ const (
 	headerHeight = 36.0
 	columnWidth  = 7.9  // of a character of the monospaced font
 	labelHeight  = 23.0 // of the label of a line, with a gap
-	detailWidth  = 6.9  // of a character of the proportional font in names of hosts, which have few wide letters
+	detailWidth  = 6.9  // of a character of the proportional font in host names, which have few wide letters
 
-	// The most lines of a text; what is left of it is in the tooltip and in the description.
+	// The most lines of a text; the rest is in the tooltip and in the description.
 	maxNameLines  = 3
 	maxMatchLines = 5
 )

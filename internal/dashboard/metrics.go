@@ -84,7 +84,7 @@ func metricsViewOf(s *Service, now time.Time) *metricsView {
 	return out
 }
 
-// ageText returns an age in the largest unit that is not rounded to 0.
+// ageText returns an age in minutes, hours, or days.
 func ageText(age time.Duration) string {
 	switch {
 	case age < time.Hour:

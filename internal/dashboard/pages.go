@@ -34,7 +34,7 @@ type view struct {
 	ReadOnly       bool
 	Failure        diagnose.Text // why the cluster cannot be read; empty if it can
 	Since          time.Time     // since when
-	ReadAt         time.Time     // when the data was read that the page shows
+	ReadAt         time.Time     // when the data on the page was read
 	Frozen         string
 	NotRunning     string
 	Notes          []string // what could not be read
@@ -147,7 +147,7 @@ func sentence(text string) string {
 	return capitalized(text)
 }
 
-// sentences capitalizes a text in parts.
+// sentences capitalizes a diagnose.Text, unless it begins with a command.
 func sentences(text diagnose.Text) diagnose.Text {
 	if len(text) == 0 || text[0].IsCommand {
 		return text

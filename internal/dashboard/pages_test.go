@@ -427,7 +427,7 @@ func TestCommandsOnPagesHaveTheFlagsOfTheCluster(t *testing.T) {
 	s.Update(nil, diagnose.WithCommand("the cluster is unreachable. To test the connection: ", "kubectl cluster-info "+flag))
 	preview := s.previewed(diagnose.ActionShift, url.Values{"version": {"v1", "v2"}, "weight": {"90", "10"}})
 	refused := s.act("/actions/demo/web/canary-pause", nil).Body.String()
-	s.pending = diagnose.Sentences("service/web: VirtualService web is not written yet. If this stays, Outrigger does not run: ")
+	s.pending = diagnose.Sentences("service/web: VirtualService web is not written yet. If this does not change, Outrigger is not running: ")
 	s.pending = append(s.pending, diagnose.TextPart{Text: "kubectl get pods -A", IsCommand: true})
 	written := s.previewed(diagnose.ActionPromote, url.Values{"version": {"v2"}})
 	s.act(written, nil)
@@ -488,8 +488,8 @@ func TestNextChangeIsNotInThePast(t *testing.T) {
 	s.has(s.page("/services/demo/web", http.StatusOK), "Next change 2026-01-02 12:01:00 UTC")
 }
 
-// While a canary progresses, its checks are evaluated every few seconds. That is no change of the route, and the canary has its next step.
-func TestTheNextChangeIsNoEvaluationOfACanary(t *testing.T) {
+// While a canary progresses, its checks are evaluated every few seconds. That does not change the route, and the page shows the next step of the canary.
+func TestNextChangeIgnoresEvaluationsOfACanary(t *testing.T) {
 	t.Parallel()
 	s := newStage(t).open()
 	one := web()
@@ -504,8 +504,8 @@ func TestTheNextChangeIsNoEvaluationOfACanary(t *testing.T) {
 	s.has(s.page("/services/demo/web", http.StatusOK), "Next change 2026-01-02 12:00:10 UTC")
 }
 
-// A canary that a decision has ended is not shown as one that goes on.
-func TestACanaryThatADecisionHasEnded(t *testing.T) {
+// A canary that a decision has ended is not shown as one that continues.
+func TestCanaryEndedByADecision(t *testing.T) {
 	t.Parallel()
 	s := newStage(t).open()
 	one := web()

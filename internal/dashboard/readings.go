@@ -104,7 +104,7 @@ func (s *Server) events(w http.ResponseWriter, r *http.Request) {
 	}
 	defer s.streams.Add(-1)
 	if s.streams.Add(1) > maxStreams {
-		http.Error(w, fmt.Sprintf("%d pages are already updated live, which is the limit. Close some of them, and reload this page.", maxStreams), http.StatusTooManyRequests)
+		http.Error(w, fmt.Sprintf("The limit of %d pages with live updates is reached. Close some of them, and reload this page.", maxStreams), http.StatusTooManyRequests)
 		return
 	}
 	stream := eventStream{w, http.NewResponseController(w)}
@@ -151,8 +151,8 @@ type eventStream struct {
 	control *http.ResponseController
 }
 
-// send sends a text. It fails if the browser does not receive the text within sendTime, so that one that has stopped reading does not keep the
-// connection.
+// send sends a text. It fails if the browser does not receive the text within sendTime, so that a browser that has stopped reading does not
+// keep the connection.
 func (e eventStream) send(text string) error {
 	if err := e.control.SetWriteDeadline(time.Now().Add(sendTime)); err != nil {
 		return err

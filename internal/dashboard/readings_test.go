@@ -211,7 +211,7 @@ func TestEventStreamsAreLimited(t *testing.T) {
 			t.Fatalf("stream %d: %d", i, status)
 		}
 	}
-	const want = "100 pages are already updated live, which is the limit. Close some of them, and reload this page.\n"
+	const want = "The limit of 100 pages with live updates is reached. Close some of them, and reload this page.\n"
 	if status, refusal, _ := connect(); status != http.StatusTooManyRequests || refusal != want {
 		t.Errorf("%d %q, want %q", status, refusal, want)
 	}

@@ -21,7 +21,7 @@ type servicePage struct {
 	Versions []versionRow
 	Metrics  *metricsView
 	Timeline []timelineEntry
-	Next     *time.Time // when the route changes by itself; nil if it does not, or if the canary says so
+	Next     *time.Time // when the route changes by itself; nil if it does not, or if the canary's next step shows it
 }
 
 // versionRow is a workload of a version. The first of a version has the version's share.
@@ -33,7 +33,7 @@ type versionRow struct {
 	Default  bool
 }
 
-// timelineEntry is a decision, or an Event with those that say the same about other objects.
+// timelineEntry is a decision, or Events that say the same about different objects.
 type timelineEntry struct {
 	At      time.Time
 	Kind    string // decision, Normal, Warning

@@ -11,12 +11,12 @@ import (
 // sameMoment is how far apart the Events of one decision of the controller can be.
 const sameMoment = 10 * time.Second
 
-// group are Events that say the same about different objects.
+// group is a set of Events that say the same about different objects.
 type group struct {
 	timelineEntry
-	text    string   // the message, without the object that it begins with
-	related []string // these objects
-	seen    []string // what the Events are about, to tell a repetition from another object
+	text    string   // the message without the object that it begins with
+	related []string // the objects that the messages begin with
+	seen    []string // the objects of the Events, to distinguish a repetition from an Event about another object
 }
 
 // eventEntries returns the Events, newest first, as entries. Outrigger records a step of a canary for the Service and for each workload, and
@@ -24,7 +24,7 @@ type group struct {
 func eventEntries(events []Event) []timelineEntry {
 	var groups []*group
 	for _, e := range events {
-		if at := slices.IndexFunc(groups, func(g *group) bool { return g.takes(e) }); at >= 0 {
+		if at := slices.IndexFunc(groups, func(g *group) bool { return g.includes(e) }); at >= 0 {
 			groups[at].add(e)
 			continue
 		}
@@ -62,9 +62,9 @@ func split(e Event) (object, rest string) {
 	return "", e.Message
 }
 
-// takes reports whether an Event says the same as the group about another object. An Event of the Service about an aborted canary also says
-// what to do, after the text that the workload's has.
-func (g *group) takes(e Event) bool {
+// includes reports whether an Event says the same as the group about another object. The Service's Event about an aborted canary contains
+// advice after the text of the workload's Event.
+func (g *group) includes(e Event) bool {
 	object, rest := split(e)
 	isSame := rest == g.text || object == "" && rest != "" && g.text != "" && (strings.HasPrefix(rest, g.text+" ") || strings.HasPrefix(g.text, rest+" "))
 	return isSame && e.Reason == g.Reason && (object == "") == (len(g.related) == 0) && !slices.Contains(g.seen, identity(e)) && g.At.Sub(e.At).Abs() <= sameMoment

@@ -116,7 +116,7 @@ func NotWritten(observed, end routing.Observed, gaps Gaps, now time.Time) Text {
 // IfUnchanged returns what it means if the controller does not make a change.
 func IfUnchanged(gaps Gaps) Text {
 	if gaps.HidesExposure() {
-		return Sentences("If this stays, Outrigger does not run, or an object that you may not read prevents it. Ask an administrator.")
+		return Sentences("If this does not change, Outrigger is not running, or an object that you have no permission to read prevents it. Ask an administrator.")
 	}
-	return Sentences("If this stays, Outrigger does not run: ").withCommand("kubectl get pods -A -l app.kubernetes.io/name=outrigger")
+	return Sentences("If this does not change, Outrigger is not running: ").withCommand("kubectl get pods -A -l app.kubernetes.io/name=outrigger")
 }

@@ -57,7 +57,7 @@ func CanaryOf(observed routing.Observed, now time.Time) (status *CanaryStatus, i
 	return &out, isCurrent
 }
 
-// ending returns the status of a canary that a decision has ended and that the controller has yet to end: no step and no check is ahead of it.
+// ending returns the status of a canary that a decision has ended and that the controller has yet to end: it has no more steps or checks.
 func (c CanaryStatus) ending(observed routing.Observed) CanaryStatus {
 	if how, when := c.endText(observed); !observed.Settings.Freeze || len(c.Failing) > 0 || c.Reason == "" { // otherwise, the reason says so
 		c.Reason = how + "; " + when
@@ -230,7 +230,7 @@ func canaryRows(c *CanaryStatus, observed routing.Observed, now time.Time) [][]s
 	return rows
 }
 
-// SupersededText returns a sentence about the settings that a canary has superseded by its success, or "" if there are none. It contains values
+// SupersededText returns a sentence about the settings that the success of a canary has superseded, or "" if there are none. It contains values
 // of annotations.
 func (s ServiceStatus) SupersededText() string {
 	if len(s.Superseded) == 0 {

@@ -36,7 +36,7 @@ func (r Request) canaryStart(observed routing.Observed, now time.Time) (Decision
 		delete(annotations, api.AnnotationCanaryPaused) // only --resume resumes it
 	}
 	d.Versions = []string{version}
-	if c != nil && c.EndsAs == routing.CanaryAborted { // to write the annotation again would take the decision back
+	if c != nil && c.EndsAs == routing.CanaryAborted { // writing the annotation again would reverse the decision
 		return d, c.alreadyEnds(observed)
 	}
 	ended := withCanary(observed, version, now)
@@ -278,7 +278,7 @@ func checkCanaryEffect(d Decision, before, after routing.Observed, plan routing.
 	return nil
 }
 
-// advised returns an error with the advice of a problem, whose commands are parts of it.
+// advised returns an error that ends with the advice of a problem. The commands in the advice are parts of its text.
 func advised(reason string, p api.RouteProblem) error {
 	return &textError{Sentences(reason + " ").with(SplitCommands(p.Advice)...)}
 }
@@ -320,7 +320,7 @@ func WhyNotRetried(observed routing.Observed, decidedAt string, now time.Time) s
 			}
 		}
 	}
-	return fmt.Sprintf("%s=%s is not later than the last decision, or another annotation was changed with it", api.AnnotationDecidedAt, is)
+	return fmt.Sprintf("%s=%s is not later than the last decision, or another annotation was changed at the same time", api.AnnotationDecidedAt, is)
 }
 
 // hadCanary reports whether a Service has a canary before or after a decision, or requests one.

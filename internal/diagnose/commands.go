@@ -45,8 +45,8 @@ func (f ClusterFlags) Complete(command string) string {
 	return strings.Join(out, " ")
 }
 
-// CompleteText adds the flags to each command in a text for a terminal, such as an error. In contrast to SplitCommands, the text can contain
-// words that are not Outrigger's own: a command among them gets the flags as well, and nothing runs it.
+// CompleteText adds the flags to each command in a text for a terminal, such as an error. Unlike a text for SplitCommands, this one can contain
+// words from other sources: a command among them also gets the flags, but no button copies it.
 func (f ClusterFlags) CompleteText(text string) string {
 	if len(f) == 0 {
 		return text

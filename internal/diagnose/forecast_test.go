@@ -254,7 +254,7 @@ func TestWhyNotApplied(t *testing.T) {
 		want     string
 	}{
 		"applied":             {settled, ""},
-		"not written yet":     {decided, "the current route is v1=100 and will be v1=50 v2=50; VirtualService app is not written yet. If this stays, Outrigger does not run"},
+		"not written yet":     {decided, "the current route is v1=100 and will be v1=50 v2=50; VirtualService app is not written yet. If this does not change, Outrigger is not running"},
 		"a version is absent": {waits, "v9 (no pods)"},
 		"disabled":            {disabled, "no route is written: routing is disabled for it"},
 	} {

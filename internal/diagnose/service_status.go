@@ -18,7 +18,7 @@ type ServiceStatus struct {
 	Canary *CanaryStatus `json:"canary,omitempty"`
 	// Pending are the settings that are not in effect yet.
 	Pending []PendingStatus `json:"pending,omitempty"`
-	// Superseded are the settings without effect that are from before the success of a canary. That is normal, and not a problem.
+	// Superseded are the settings that have no effect because a canary has succeeded since. This is expected, and not a problem.
 	Superseded []SupersededStatus `json:"superseded,omitempty"`
 	// History are the decisions before the current one that undo returns to, newest first.
 	History []PastDecision `json:"history,omitempty"`
@@ -63,7 +63,7 @@ type SupersededStatus struct {
 	Annotation string `json:"annotation"`
 	Value      string `json:"value"`
 	By         string `json:"by"` // the version whose canary succeeded
-	// Advice says how to make the annotations say what is in effect.
+	// Advice is a sentence with the command that updates the annotations to what is in effect.
 	Advice string `json:"advice,omitempty"`
 }
 

@@ -49,7 +49,7 @@ func (t Text) Equal(other Text) bool { return slices.Equal(t, other) }
 // textError is an error whose text has parts.
 type textError struct{ text Text }
 
-// WithCommand returns an error that ends with a command of Outrigger's. Names and values in the command must be quoted for a shell.
+// WithCommand returns an error that ends with a command. Names and values in the command must be quoted for a shell.
 func WithCommand(reason, command string) error {
 	return &textError{Sentences(reason).withCommand(command)}
 }
@@ -61,7 +61,7 @@ func (e *textError) Error() string { return e.text.String() }
 func (e *textError) Text() Text { return e.text }
 
 // TextOf returns the text of an error. It has commands if the error, or one that it wraps at its end, has a method Text. Everything else, such
-// as a response of the API server, is no command.
+// as a response of the API server, is not a command.
 func TextOf(err error) Text {
 	var with interface {
 		error

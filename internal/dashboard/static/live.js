@@ -18,7 +18,7 @@
     }
   };
 
-  // Shows the buttons, and keeps each word of a command on one line if it fits: browsers break lines behind the hyphens of flags.
+  // Shows the buttons, and keeps each word of a command on one line if it fits: browsers break lines after the hyphens in flags.
   const prepare = (root) => {
     for (const button of root.querySelectorAll("button[data-copy]")) button.hidden = false;
     for (const code of root.querySelectorAll(".command code")) {
