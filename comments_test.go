@@ -53,14 +53,14 @@ var (
 	commentsTest = regexp.MustCompile(`\bTest[A-Z]\w+`)
 )
 
-// A comment that names a test, or the beginning of one, as for -run, names one that exists in a module of the repository.
+// A test that a comment names exists in a module of the repository. Like for -run, the beginning of the name is enough.
 func TestCommentsNameExistingTests(t *testing.T) {
 	known, named := slices.Collect(maps.Keys(knownNames(t)["test"])), 0
 	for _, file := range trackedFiles(t, "*.go") {
 		for _, comment := range goComment.FindAllString(read(t, file), -1) {
 			for _, name := range commentsTest.FindAllString(comment, -1) {
 				if named++; !slices.ContainsFunc(known, func(test string) bool { return strings.HasPrefix(test, name) }) {
-					t.Errorf("%s: a comment names %s, and there is no such test", file, name)
+					t.Errorf("%s: a comment names %s, which does not exist", file, name)
 				}
 			}
 		}

@@ -21,15 +21,15 @@ import (
 
 const module = "outrigger.dev/outrigger"
 
-// room is one row of the table in ARCHITECTURE.md: what a package of ours may reach of ours.
-type room struct {
+// importRule is a row of the table in ARCHITECTURE.md: which of our packages a package may reach.
+type importRule struct {
 	ours   []string // of our packages, directly or not; nil = none
 	all    bool     // all of our packages but these:
 	except []string
 	pure   bool // no Kubernetes client, no clock, no files, no network, no log
 }
 
-func (r room) allows(name string) bool {
+func (r importRule) allows(name string) bool {
 	if r.all {
 		return !slices.Contains(r.except, name)
 	}
@@ -37,19 +37,19 @@ func (r room) allows(name string) bool {
 }
 
 var (
-	roomRow = regexp.MustCompile("(?m)^\\| `([^`]+)` \\| (.*) \\| (nothing|all|all but `[^`]+`|`[^`]+`(?:, `[^`]+`)*) \\|$")
+	ruleRow = regexp.MustCompile("(?m)^\\| `([^`]+)` \\| (.*) \\| (nothing|all|all but `[^`]+`|`[^`]+`(?:, `[^`]+`)*) \\|$")
 	quoted  = regexp.MustCompile("`([^`]+)`")
 )
 
-// roomsIn reads the table of packages. What an imported package may import may be reached through it.
-func roomsIn(architecture string) map[string]room {
-	out := map[string]room{".": {}}
-	for _, row := range roomRow.FindAllStringSubmatch(architecture, -1) {
+// importRulesIn reads the table of packages. A package may also reach what its imports may import.
+func importRulesIn(architecture string) map[string]importRule {
+	out := map[string]importRule{".": {}}
+	for _, row := range ruleRow.FindAllStringSubmatch(architecture, -1) {
 		var named []string
 		for _, name := range quoted.FindAllStringSubmatch(row[3], -1) {
 			named = append(named, name[1])
 		}
-		r := room{pure: strings.HasSuffix(row[2], "(pure)"), all: strings.HasPrefix(row[3], "all")}
+		r := importRule{pure: strings.HasSuffix(row[2], "(pure)"), all: strings.HasPrefix(row[3], "all")}
 		if r.all {
 			r.except = named
 		} else {
@@ -70,13 +70,13 @@ func roomsIn(architecture string) map[string]room {
 	return out
 }
 
-func architectureRooms(t *testing.T) map[string]room {
+func architectureRules(t *testing.T) map[string]importRule {
 	t.Helper()
 	text, err := os.ReadFile("ARCHITECTURE.md")
 	if err != nil {
 		t.Fatal(err)
 	}
-	return roomsIn(string(text))
+	return importRulesIn(string(text))
 }
 
 // A pure package must not reach these, however indirectly …
@@ -127,13 +127,13 @@ func listPackages(t *testing.T) []listedPackage {
 	}
 }
 
-func TestEveryPackageKeepsToItsRoom(t *testing.T) {
-	packages, rooms := listPackages(t), architectureRooms(t)
+func TestPackagesFollowTheImportRules(t *testing.T) {
+	packages, rules := listPackages(t), architectureRules(t)
 	seen := map[string]bool{}
 	for _, p := range packages {
 		name, _ := own(p.ImportPath)
 		seen[name] = true
-		rule, known := rooms[name]
+		rule, known := rules[name]
 		if !known {
 			t.Errorf("package %s has no row in the table of ARCHITECTURE.md: add one, or move the code", name)
 			continue
@@ -145,15 +145,15 @@ func TestEveryPackageKeepsToItsRoom(t *testing.T) {
 			t.Errorf("package %s has no package comment", name)
 		}
 	}
-	for name := range rooms {
+	for name := range rules {
 		if !seen[name] {
 			t.Errorf("ARCHITECTURE.md has a row for %s, but there is no such package", name)
 		}
 	}
 }
 
-// faults returns a sentence for everything in p that its room forbids.
-func faults(name string, rule room, p listedPackage) []string {
+// faults returns a sentence for everything in p that its rule forbids.
+func faults(name string, rule importRule, p listedPackage) []string {
 	var out []string
 	for _, dep := range p.Deps {
 		if ours, is := own(dep); is && !rule.allows(ours) {
@@ -213,14 +213,14 @@ func TestFaultsAreFound(t *testing.T) {
 		Deps:    []string{module + "/webhook", "k8s.io/client-go/rest"},
 		Dir:     filepath.Dir(file), GoFiles: []string{"clock.go"},
 	}
-	if got := faults("inject", architectureRooms(t)["inject"], bad); len(got) != 4 {
+	if got := faults("inject", architectureRules(t)["inject"], bad); len(got) != 4 {
 		t.Errorf("want one fault each for our package, the client, the import and the clock, got %q", got)
 	}
 }
 
-func TestRoomsAreRead(t *testing.T) {
-	got := roomsIn("| package | job | may import |\n|---|---|---|\n| `a` | Job. (pure) | nothing |\n| `b` | Job (a part). | `a` |\n| `c` | Job. | `b` |\n| `d` | Job. | all but `c` |\n| `e` | Job. | all |\n| `f` | nothing |\n")
-	want := map[string]room{
+func TestImportRulesAreRead(t *testing.T) {
+	got := importRulesIn("| package | job | may import |\n|---|---|---|\n| `a` | Job. (pure) | nothing |\n| `b` | Job (a part). | `a` |\n| `c` | Job. | `b` |\n| `d` | Job. | all but `c` |\n| `e` | Job. | all |\n| `f` | nothing |\n")
+	want := map[string]importRule{
 		".": {}, "a": {pure: true}, "b": {ours: []string{"a"}}, "c": {ours: []string{"b", "a"}},
 		"d": {all: true, except: []string{"c"}}, "e": {all: true},
 	}

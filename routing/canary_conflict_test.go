@@ -12,7 +12,7 @@ import (
 )
 
 // While a foreign DestinationRule gives a subset name other labels, an edit that names a missing subset is reverted to the step that was
-// written: a canary does not pass it.
+// written. The canary does not advance.
 func TestCanaryStaysAtItsStepInASubsetConflict(t *testing.T) {
 	c := started(t)
 	clash := &networkingv1.DestinationRule{ObjectMeta: metav1.ObjectMeta{Namespace: "demo", Name: "mine"}}

@@ -56,7 +56,7 @@ func TestCanaryEndsByDecision(t *testing.T) {
 	}
 }
 
-func TestWeightsBesideACanary(t *testing.T) {
+func TestWeightsNextToACanary(t *testing.T) {
 	c := started(t)
 	c.annotate("weights=v1=90,v2=10")
 	c.tellsAlso(api.RouteWithoutEffect, "These weights have no effect while it progresses or after it has ended. To remove them: kubectl annotate service -n demo app outrigger.dev/weights- --overwrite.")
@@ -218,7 +218,7 @@ func TestSuccessSupersedes(t *testing.T) {
 	c.tellsAlso(api.RouteWithoutEffect, "Canary v2 has succeeded before, and another version is the default now.")
 }
 
-// supersedes wants the settings that a success of v2 has superseded.
+// supersedes checks which settings the success of v2 has superseded.
 func (c *cluster) supersedes(want ...string) {
 	c.t.Helper()
 	var got []string
@@ -272,9 +272,9 @@ func TestAdviceAboutSupersededSettings(t *testing.T) {
 	}
 }
 
-// After a success, an abort of another canary leaves the superseded default as it is. Weights beside a canary are removed only if that does
-// not restore such a default.
-func TestSupersededDefaultBesideAnotherCanary(t *testing.T) {
+// After a success, an abort of another canary does not change the superseded default. The advice is to remove weights next to a canary only if
+// that does not restore such a default.
+func TestSupersededDefaultNextToAnotherCanary(t *testing.T) {
 	c := canaryOf(t, "default-version=v1", "weights=v1=1")
 	c.settle()
 	c.annotate("canary=v2")
@@ -336,7 +336,7 @@ func TestSupersededSettingsThatAgree(t *testing.T) {
 }
 
 // Removing weights as advised changes nothing while the canary progresses or when it ends.
-func TestWeightsAreRemovedBesideACanary(t *testing.T) {
+func TestRemovingWeightsNextToACanary(t *testing.T) {
 	for _, end := range []string{"success", "abort"} {
 		t.Run(end, func(t *testing.T) {
 			t.Parallel()

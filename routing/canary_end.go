@@ -29,8 +29,8 @@ func (e canaryEnd) whenThawed() string {
 	return how + "; takes effect when the freeze ends (" + e.why + ")"
 }
 
-// endsWithoutEvaluation returns how a decision of the user ends the canary, or that its pods are other ones. It is false if the canary
-// goes on: also with other pods, as long as nothing else could receive its requests.
+// endsWithoutEvaluation returns how the canary ends because of the user's decision or because its pods have another template. It returns
+// false if the canary continues, even with such pods as long as no others could receive its requests.
 func (s defaultDecision) endsWithoutEvaluation(request canaryRequest) (canaryEnd, bool) {
 	c, canary := s.record.Canary, meaning{Version: s.record.Canary.Version}
 	by := ""

@@ -82,7 +82,7 @@ func TestFreezeStopsTheClockOfTheStep(t *testing.T) {
 	}
 }
 
-// A canary that fails before, during, and after a freeze is aborted by the first evaluation after it: that one is the second in a row.
+// A canary that fails before, during, and after a freeze is aborted by the first evaluation after it, which is the second failure in a row.
 func TestFailureBeforeAFreeze(t *testing.T) {
 	c := started(t)
 	c.measured(0.5)
@@ -119,7 +119,7 @@ func TestFreezeBetweenTheWritesOfAStep(t *testing.T) {
 	c.isCanary("v2 progressing 3/3 100%", "v2")
 }
 
-// An object that another client edited is not written during a freeze, and what belongs to other clients is not taken over.
+// An object that another client edited is not written during a freeze, and fields of other clients remain theirs.
 func TestFreezeWritesNoMoreThanTheRecord(t *testing.T) {
 	c := started(t)
 	vs, rule := c.existing.VirtualServices[0], c.existing.DestinationRules[0]
@@ -151,9 +151,9 @@ func TestFreezeWritesNoMoreThanTheRecord(t *testing.T) {
 	c.tellsAlso(api.RouteCanaryHeld, "First restore the route")
 }
 
-// All decisions made during a freeze take effect together: when it ends, or at once if the route is deleted. Until then, nothing of it is
+// All decisions made during a freeze take effect together: when it ends, or at once if the route is deleted. Until then, none of them is
 // recorded, not even on a DestinationRule that is repaired.
-func TestDecisionsOfAFreezeTakeEffectTogether(t *testing.T) {
+func TestDecisionsDuringAFreezeTakeEffectTogether(t *testing.T) {
 	losses := map[string]func(c *cluster){
 		"nothing is lost":                    func(*cluster) {},
 		"the VirtualService is deleted":      func(c *cluster) { c.existing.VirtualServices = nil },
@@ -257,7 +257,7 @@ func TestServiceIsRecreatedDuringAFreeze(t *testing.T) {
 				c.wrote()
 				c.isCanary("v2 waiting", "v1")
 				c.freeze(false)
-				c.isCanary("v2 progressing 1/3 25%", "v1=75 v2=25") // the canaries before were those of the other Service
+				c.isCanary("v2 progressing 1/3 25%", "v1=75 v2=25") // the previous canaries were those of the other Service
 				c.advance(5 * time.Minute)
 				if rate == 0.5 {
 					c.isCanary("v2 aborted", "v1")
@@ -342,8 +342,8 @@ func TestDecisionFarInTheFutureDuringAFreeze(t *testing.T) {
 	c.isCanary("v2 progressing 1/3 25%", "v1=75 v2=25")
 }
 
-// Whatever happens around freezes: a canary is what TestRandomCanaries wants of it, no route changes during a freeze, and the time of a freeze
-// counts for no step.
+// Whatever happens around freezes, a canary satisfies TestRandomCanaries, no route changes during a freeze, and its time does not count for a
+// step.
 func TestRandomFreezes(t *testing.T) {
 	for seed := range *walks / 10 {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {

@@ -71,7 +71,7 @@ func CanaryQueryOf(observed Observed, now time.Time) (CanaryQuery, bool) {
 	}, true
 }
 
-// hasActiveCanary reports whether an object may record a canary that progresses. It is cheap where none does, which is nearly always.
+// hasActiveCanary reports whether an object may record a canary that progresses. It is cheap in the common case that none does.
 func hasActiveCanary(existing Objects) bool {
 	return slices.ContainsFunc(existing.All(), func(object Object) bool {
 		return strings.Contains(object.GetAnnotations()[api.AnnotationRecord], `"canary":{"version":`)

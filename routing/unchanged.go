@@ -8,9 +8,8 @@ import (
 	"outrigger.dev/outrigger/api"
 )
 
-// unchanged leaves everything as it is but for our subsets that another client edited, or removed although a route names
-// them: where nothing may be decided, the routes still need them. Annotations that it edited stay as they are, so that
-// nothing takes them for ours.
+// unchanged leaves everything as it is, except for our subsets that another client edited, or removed although a route names them: while
+// nothing can be decided, the routes still need them. Annotations that the client edited stay as they are, so that they do not count as ours.
 func (s outcome) unchanged() planEnd {
 	out, existing := planEnd{objects: s.Existing}, s.ours.destinationRule
 	if existing == nil && !s.renewed && s.isRecorded {

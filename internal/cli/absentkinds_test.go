@@ -60,7 +60,7 @@ func newDiscoveryStage(t *testing.T) *discoveryStage {
 	return d
 }
 
-// look looks kinds up as a reading does, and returns how many requests that took.
+// look looks up kinds as a reading does, and returns the number of requests.
 func (d *discoveryStage) look(t *testing.T, want bool) int64 {
 	t.Helper()
 	before := d.requests.Load()

@@ -207,7 +207,7 @@ func TestWaitFollowsACanary(t *testing.T) {
 	})
 }
 
-// Steps that are recorded between two readings are printed as well, each once and in order.
+// Steps that are recorded between two readings are also printed, each once and in order.
 func TestWaitSkipsNoStep(t *testing.T) {
 	t.Parallel()
 	r := newRollout(t)
@@ -221,7 +221,7 @@ func TestWaitSkipsNoStep(t *testing.T) {
 	}
 }
 
-// A retry that the controller refuses is not the abort of the canary before.
+// A retry that the controller refuses is not reported as the abort of the previous canary.
 func TestWaitReportsARefusedRetry(t *testing.T) {
 	t.Parallel()
 	aborted := func(t *testing.T) *rollout {

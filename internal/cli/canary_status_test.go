@@ -66,7 +66,7 @@ Next: In 3m12s, if its checks pass, v2 gets 100% of the requests. If a check fai
 	}
 }
 
-// Settings from before a success are normal: no problem, but status, --watch, and explain say that they have no effect.
+// Settings from before a success are not a problem, but status, --watch, and explain report that they have no effect.
 func TestStatusOfSupersededSettings(t *testing.T) {
 	t.Parallel()
 	r := newRollout(t, "outrigger.dev/default-version=v1", "outrigger.dev/weights=v1=90,v2=10")

@@ -34,7 +34,7 @@ func prodCommand(t *testing.T) (command *cobra.Command, out *bytes.Buffer) {
 	return command, out
 }
 
-// The commands that a command advises select the cluster that it was called for, wherever it prints them.
+// Commands in advice select the cluster of the command that prints them, wherever it prints them.
 func TestAdvisedCommandsSelectTheCluster(t *testing.T) {
 	t.Parallel()
 	frozen := func(t *testing.T) *rollout {
@@ -122,7 +122,7 @@ func TestAdvisedCommandsSelectTheCluster(t *testing.T) {
 	}
 }
 
-// Without such flags, texts are as they are. A writer of notes reports the errors of the one below.
+// Without such flags, texts are unchanged. A writer of notes returns the errors of the underlying writer.
 func TestCommandsWithoutClusterFlags(t *testing.T) {
 	t.Parallel()
 	command := canaryCommand()

@@ -89,7 +89,7 @@ func TestDecisionInEffectWhileRoutesAreFrozen(t *testing.T) {
 	}
 }
 
-// What the controller records when the freeze ends is no change of the user's.
+// What the controller records when the freeze ends is not a change that the user waits for.
 func TestPauseInEffectWhileRoutesAreFrozen(t *testing.T) {
 	r := newRollout(t)
 	r.mustCanary("app", "v2", "--steps=25@1h,100")

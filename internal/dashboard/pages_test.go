@@ -488,7 +488,8 @@ func TestNextChangeIsNotInThePast(t *testing.T) {
 	s.has(s.page("/services/demo/web", http.StatusOK), "Next change 2026-01-02 12:01:00 UTC")
 }
 
-// While a canary progresses, its checks are evaluated every few seconds. That does not change the route, and the page shows the next step of the canary.
+// While a canary progresses, its checks are evaluated every few seconds. That does not change the route, and the page shows the next step of
+// the canary.
 func TestNextChangeIgnoresEvaluationsOfACanary(t *testing.T) {
 	t.Parallel()
 	s := newStage(t).open()
@@ -516,7 +517,7 @@ func TestCanaryEndedByADecision(t *testing.T) {
 	s.has(page, "Canary v2 aborted, not applied yet step 2 of 4, 10%", "Aborted; takes effect when the freeze ends (outrigger.dev/canary was removed)", "canary, step 2 of 4, aborted, not applied yet")
 	for path, page := range map[string]string{"the Service": page, "the Overview": s.page("/", http.StatusOK)} {
 		if strings.Contains(page, "progressing") || strings.Contains(page, `class="current"`) {
-			t.Errorf("%s shows a canary that goes on:\n%s", path, page)
+			t.Errorf("%s shows a canary that continues:\n%s", path, page)
 		}
 	}
 }

@@ -147,7 +147,7 @@ func (s *stalled) Write(text []byte) (int, error) {
 	return 0, os.ErrDeadlineExceeded
 }
 
-// A browser that does not read keeps no connection: each write has a deadline, and the updates end if one passes.
+// A browser that does not read loses its connection: each write has a deadline, and the updates end when one passes.
 func TestEventsEndIfTheBrowserDoesNotRead(t *testing.T) {
 	t.Parallel()
 	s := newStage(t).open()
@@ -171,7 +171,7 @@ func TestEventsEndIfTheBrowserDoesNotRead(t *testing.T) {
 	}
 }
 
-// The number of pages that are updated live is limited. One that is closed makes room.
+// The number of pages with live updates is limited. Closing one allows another.
 func TestEventStreamsAreLimited(t *testing.T) {
 	t.Parallel()
 	s := newStage(t).open()

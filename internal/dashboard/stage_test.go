@@ -42,7 +42,7 @@ type stage struct {
 	refused   error         // of all writes
 	refusing  string        // the Service whose writes are refused; empty for all
 	others    []string      // Services that select the same pods
-	written   []string      // annotations of Services, "(dry run)" behind those that were not written
+	written   []string      // annotations of Services, followed by "(dry run)" if they were not written
 
 	cookie    *http.Cookie
 	formToken string

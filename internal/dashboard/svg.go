@@ -114,7 +114,7 @@ func cut(text string, limit int) string {
 	return text
 }
 
-// wrap breaks a text into at most so many lines: at spaces, or else inside a name, behind a separator where possible.
+// wrap breaks a text into at most this number of lines: at spaces, or else inside a name, after a separator where possible.
 func wrap(text string, limit, lines int) []string {
 	var out []string
 	line := ""
@@ -137,7 +137,7 @@ func wrap(text string, limit, lines int) []string {
 	return append(out, cut(line, limit))
 }
 
-// breakOf returns where to break a name that has more columns than a line: behind the last separator in the second half of the line, or
+// breakOf returns where to break a name that has more columns than a line: after the last separator in the second half of the line, or
 // where the line ends.
 func breakOf(name string, limit int) int {
 	used, behind, end := 0, 0, len(name)

@@ -10,7 +10,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// Each kind of entry that differs has its color.
+// Entries of all kinds but Normal have a color of their own.
 func TestKindsOfEntriesHaveColors(t *testing.T) {
 	t.Parallel()
 	style, err := files.ReadFile("static/style.css")

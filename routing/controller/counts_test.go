@@ -386,7 +386,7 @@ func TestWritesOfACanary(t *testing.T) {
 	}
 }
 
-// A freeze is one write of the record when it begins, and one when it ends, for each object of a Service with a canary.
+// For each object of a Service with a canary, a freeze causes one write of the record when it begins, and one when it ends.
 func TestWritesOfAFreeze(t *testing.T) {
 	f := newFleet(t)
 	f.deploy("v1", "v1", true, "a", 2)

@@ -91,7 +91,7 @@ func TestDashboardActs(t *testing.T) {
 	tab.WantText("#traffic", "v1 100% 75%", "v2 0% 25%")
 	tab.WantText("#commands", "outrigger shift app v1=75 v2=25 -n "+ns, "kubectl annotate service")
 	tab.WantText("#dry-run", "Accepted")
-	// What is copied is the command as the server sent it, although its words are elements.
+	// The copied text is the command as the server sent it, although each of its words is an element.
 	if got, want := dashboard.Eval[string](tab, `document.querySelector("#command:has(span)").textContent`), "outrigger shift app v1=75 v2=25 -n "+ns; !strings.HasPrefix(got, want+" --kubeconfig=") && got != want {
 		t.Errorf("the command to copy is %q, want %q", got, want)
 	}
