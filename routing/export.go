@@ -155,7 +155,7 @@ func (s *facts) hidden(exportTo []string, exposed exposureDecision) []finding {
 	slices.Sort(without)
 	return []finding{s.problemAbout(api.AnnotationExportTo, s.Service.Annotations[api.AnnotationExportTo], api.RouteGatewayNotExported,
 		fmt.Sprintf("The Service is not visible in %s, where the ingress gateway is; nothing reaches it there.", where),
-		"Add that namespace: "+fmt.Sprintf("kubectl annotate service -n %s %s %s=%s --overwrite", s.Service.Namespace, s.Service.Name, api.AnnotationExportTo, strings.Join(append(slices.Clone(own), slices.Compact(without)...), ","))+".")}
+		"Add that namespace: "+s.annotate(api.AnnotationExportTo+"="+strings.Join(append(slices.Clone(own), slices.Compact(without)...), ","))+".")}
 }
 
 // exports reports whether something of one namespace is visible in another. No list is every namespace.

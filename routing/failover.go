@@ -82,7 +82,7 @@ func (s defaultDecision) failed() []finding {
 	}
 	was := s.record.Failed
 	return []finding{s.problem(api.RouteDefaultMoved, fmt.Sprintf("The default was %s, which had no ready pod for %v. Now %s. This lasts until you decide.", was, s.Settings.DefaultGoneAfter, s.takes(s.record.Default)),
-		fmt.Sprintf("To go back: outrigger promote %s %s -n %s.", s.Service.Name, s.nameable(was), s.Service.Namespace))}
+		fmt.Sprintf("To go back: outrigger promote %s %s -n %s.", s.Service.Name, api.ShellWord(s.nameable(was)), s.Service.Namespace))}
 }
 
 func (s *facts) takes(m meaning) string {

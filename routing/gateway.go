@@ -132,7 +132,7 @@ func (s *facts) permittedHosts(request *api.Exposure) (hosts, kept []string, fou
 		case s.isKept(host):
 			hosts, kept = append(hosts, host), append(kept, host)
 			found = append(found, s.problemAbout(api.AnnotationHosts, host, api.RouteHostNotAllowed, fmt.Sprintf("This installation does not expose Services for %s (routing.allowWildcardHost); the exposure by an earlier release is unchanged.", host),
-				fmt.Sprintf("Name the hosts, or have the Namespace allow it: kubectl annotate namespace %s %s=%s.", s.Service.Namespace, api.AnnotationAllowedHosts, host)))
+				fmt.Sprintf("Name the hosts, or have the Namespace allow it: kubectl annotate namespace %s %s.", s.Service.Namespace, api.ShellWord(api.AnnotationAllowedHosts+"="+host))))
 		default:
 			found = append(found, s.refuseHost(api.AnnotationHosts, host, api.RouteHostNotAllowed, fmt.Sprintf("This installation does not expose Services for %s (routing.allowWildcardHost); it is not exposed.", host),
 				"Name the hosts: "+s.annotate(api.AnnotationHosts+"=HOST")+"."))

@@ -128,6 +128,8 @@ func TestWorkloadOf(t *testing.T) {
 		{"a StatefulSet's", pod("db-0", "db", "StatefulSet", nil), WorkloadRef{"StatefulSet", "db"}, true},
 		{"a DeploymentConfig's", pod("a", "app-1", "ReplicationController", map[string]string{"deploymentconfig": "app"}), WorkloadRef{"DeploymentConfig", "app"}, true},
 		{"an unknown owner's", pod("a", "x", "CloneSet", nil), WorkloadRef{"CloneSet", "x"}, true},
+		{"an owner's that is no name", pod("a", "web --server=https://evil.example", "Deployment", nil), WorkloadRef{"Pod", "a"}, true},
+		{"an owner's that is no kind", pod("a", "web", "Deployment --server=https://evil.example", nil), WorkloadRef{"Pod", "a"}, true},
 		{"nobody's", pod("alone", "", "", nil), WorkloadRef{"Pod", "alone"}, true},
 		{"a Job's", pod("a", "job-1", "Job", nil), WorkloadRef{}, false},
 	} {

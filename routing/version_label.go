@@ -376,7 +376,7 @@ func (s *facts) unlabeled() []finding {
 		}
 	}
 	if len(deployments) > 0 {
-		advice += fmt.Sprintf(` Example: kubectl patch deployment -n %s %s -p '{"spec":{"template":{"metadata":{"labels":{"%s":"v1"}}}}}'.`, s.Service.Namespace, slices.Min(deployments), label)
+		advice += fmt.Sprintf(` Example: kubectl patch deployment -n %s %s -p '{"spec":{"template":{"metadata":{"labels":{"%s":"v1"}}}}}'.`, s.Service.Namespace, api.ShellWord(slices.Min(deployments)), label)
 	}
 	return []finding{s.problem(api.RouteVersionLabelMissing, fmt.Sprintf("No pod of the Service has the label %s. No route is created.", label), advice)}
 }

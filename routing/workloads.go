@@ -14,14 +14,16 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/validation"
 )
 
 // WorkloadOf returns the top-level workload that a pod belongs to, found in the pod alone: a ReplicaSet that carries the pod's
 // template hash is its Deployment (or Rollout), a pod without a controller is its own workload. It is false for the pods of Jobs
-// and CronJobs, which do not serve requests.
+// and CronJobs, which do not serve requests. The API server accepts any text as the kind and name of an owner: one that no object can
+// have counts as no controller.
 func WorkloadOf(pod *corev1.Pod) (WorkloadRef, bool) {
 	owner := metav1.GetControllerOfNoCopy(pod)
-	if owner == nil {
+	if owner == nil || !canExist(owner) {
 		return WorkloadRef{Kind: "Pod", Name: pod.Name}, true
 	}
 	switch owner.Kind {
@@ -40,6 +42,11 @@ func WorkloadOf(pod *corev1.Pod) (WorkloadRef, bool) {
 		}
 	}
 	return WorkloadRef{Kind: owner.Kind, Name: owner.Name}, true
+}
+
+// canExist reports whether an object can have the kind and the name of an owner.
+func canExist(owner *metav1.OwnerReference) bool {
+	return len(validation.IsDNS1035Label(strings.ToLower(owner.Kind))) == 0 && len(validation.IsDNS1123Subdomain(owner.Name)) == 0
 }
 
 func withoutHash(name, hash string) (string, bool) {

@@ -184,7 +184,7 @@ func TestTrafficAdviceNamesTheCommand(t *testing.T) {
 		t.Errorf("warnings: %v", warnings)
 	}
 	// What a match sends there is not helped by promoting another version.
-	for match, fix := range map[string]string{"": "outrigger.dev/match-", "v3=header:a:b": "'outrigger.dev/match=v3=header:a:b' --overwrite"} {
+	for match, fix := range map[string]string{"": "outrigger.dev/match-", "v3=header:a:b": "outrigger.dev/match=v3=header:a:b --overwrite", "v3=header:a:b's; c": `'outrigger.dev/match=v3=header:a:b'\''s; c' --overwrite`} {
 		lost = []LostTraffic{{Service: "app", Versions: []string{"v1"}, Now: "v2=100", Others: []string{"v2"}, Matches: []string{"end-user=jason"}, Match: match}}
 		_, _, warnings = adviceOn(t, TrafficAdvice(&removals{lost: lost}), request)
 		want = []string{"Deployment app-v1 is deleted, and receives the requests of Service app with end-user=jason; they will fail. To route them as all others: kubectl annotate service -n demo app " + fix}

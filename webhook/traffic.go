@@ -74,14 +74,14 @@ func TrafficWarnings(removal WorkloadRemoval, lost []LostTraffic) []string {
 		if len(l.Matches) > 0 {
 			fix := api.AnnotationMatch + "-"
 			if l.Match != "" {
-				fix = "'" + api.AnnotationMatch + "=" + l.Match + "' --overwrite"
+				fix = api.ShellWord(api.AnnotationMatch+"="+l.Match) + " --overwrite"
 			}
 			out = append(out, fmt.Sprintf("%s %s %s, and receives the requests of Service %s with %s; they will fail. To route them as all others: kubectl annotate service -n %s %s %s",
 				removal.Kind, removal.Name, what, l.Service, strings.Join(l.Matches, " or "), removal.Namespace, l.Service, fix))
 			continue
 		}
 		out = append(out, fmt.Sprintf("%s %s %s, and holds traffic of Service %s (%s, to %s); nothing else will receive it: outrigger promote %s %s -n %s",
-			removal.Kind, removal.Name, what, l.Service, l.Now, strings.Join(l.Versions, ", "), l.Service, l.Others[len(l.Others)-1], removal.Namespace))
+			removal.Kind, removal.Name, what, l.Service, l.Now, strings.Join(l.Versions, ", "), l.Service, api.ShellWord(l.Others[len(l.Others)-1]), removal.Namespace))
 	}
 	return out
 }

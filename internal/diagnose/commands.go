@@ -136,7 +136,7 @@ func IsSimpleCommand(command string) bool {
 	}
 	for _, word := range words {
 		bare := quotedText.ReplaceAllString(strings.ReplaceAll(word, `\'`, ""), "")
-		if word != "|" && strings.ContainsAny(bare, "'\"\\`$&;|<>()#!") {
+		if word != "|" && strings.ContainsAny(bare, "'\"\\`$&;|<>()#!*?[]{}~") {
 			return false
 		}
 	}

@@ -5,9 +5,13 @@ package diagnose
 import (
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"outrigger.dev/outrigger/routing"
 )
 
 func TestTextsAreSplitIntoCommands(t *testing.T) {
@@ -144,28 +148,47 @@ func TestCommandsInAnErrorGetTheFlagsOfTheCluster(t *testing.T) {
 func TestSimpleCommands(t *testing.T) {
 	t.Parallel()
 	for command, want := range map[string]bool{
-		"kubectl get pods -n demo":               true,
-		"kubectl get pod web | kubectl apply":    true,
-		`kubectl annotate s web 'a=it'\''s; $x'`: true,
-		"":                                       false,
-		"kubectl get pods; id":                   false,
-		"kubectl get pods & id":                  false,
-		"kubectl get pods|sh":                    false,
-		"kubectl get pods > file":                false,
-		"kubectl get `id`":                       false,
-		"kubectl get $(id)":                      false,
-		`kubectl get "$(id)"`:                    false,
-		`kubectl get \$x`:                        false,
-		"kubectl get 'a\nb'":                     false,
-		"kubectl get 'a\u202eb'":                 false,
-		"kubectl get 'a\u2028b'":                 false,
-		"kubectl get 'a\x80b'":                   false,
-		"kubectl get 'a":                         false,
-		"kubectl get pods\ncurl evil":            false,
-		"kubectl get pods #'comment":             false,
+		"kubectl get pods -n demo":                true,
+		"kubectl get pod web | kubectl apply":     true,
+		`kubectl annotate s web 'a=it'\''s; $x'`:  true,
+		"":                                        false,
+		"kubectl get pods; id":                    false,
+		"kubectl get pods & id":                   false,
+		"kubectl get pods|sh":                     false,
+		"kubectl get pods > file":                 false,
+		"kubectl get `id`":                        false,
+		"kubectl get $(id)":                       false,
+		`kubectl get "$(id)"`:                     false,
+		`kubectl get \$x`:                         false,
+		"kubectl get 'a\nb'":                      false,
+		"kubectl get 'a\u202eb'":                  false,
+		"kubectl get 'a\u2028b'":                  false,
+		"kubectl get 'a\x80b'":                    false,
+		"kubectl get 'a":                          false,
+		"kubectl get pods\ncurl evil":             false,
+		"kubectl get pods #'comment":              false,
+		"kubectl annotate namespace demo a/b=*.c": false,
+		"kubectl annotate namespace demo 'a=*.c'": true,
+		"kubectl get pods ~/x":                    false,
+		"kubectl get pods -l {a,b}":               false,
 	} {
 		if got := IsSimpleCommand(command); got != want {
 			t.Errorf("%q: %t", command, got)
 		}
+	}
+}
+
+// A name can add no words to a command, not even one that no object can have.
+func TestRestartCommandsQuoteNames(t *testing.T) {
+	t.Parallel()
+	const name = "web --server=https://evil.example"
+	for _, kind := range []string{"Deployment", "StatefulSet", "DaemonSet", "Rollout", "Pod"} {
+		command := restartCommand(routing.WorkloadRef{Kind: kind, Name: name}, "demo")
+		if words, _ := shellWords(command); !slices.ContainsFunc(words, func(word string) bool { return strings.HasSuffix(word, "'"+name+"'") }) {
+			t.Errorf("%s: %q", kind, words)
+		}
+	}
+	if command := restartCommand(routing.WorkloadRef{Kind: "Evil --server", Name: name}, "demo"); IsSimpleCommand(command) {
+		t.Errorf("%q is offered as a command", command)
 	}
 }

@@ -74,11 +74,11 @@ func countSidecars(pods []corev1.Pod) int {
 func restartCommand(ref routing.WorkloadRef, namespace string) string {
 	switch ref.Kind {
 	case "Deployment", "StatefulSet", "DaemonSet":
-		return fmt.Sprintf("kubectl rollout restart %s/%s -n %s", strings.ToLower(ref.Kind), ref.Name, namespace)
+		return fmt.Sprintf("kubectl rollout restart %s/%s -n %s", strings.ToLower(ref.Kind), api.ShellWord(ref.Name), namespace)
 	case "Rollout":
-		return fmt.Sprintf("kubectl argo rollouts restart %s -n %s", ref.Name, namespace)
+		return fmt.Sprintf("kubectl argo rollouts restart %s -n %s", api.ShellWord(ref.Name), namespace)
 	case "Pod":
-		return fmt.Sprintf("kubectl get pod %s -n %s -o yaml | kubectl replace --force -f -", ref.Name, namespace)
+		return fmt.Sprintf("kubectl get pod %s -n %s -o yaml | kubectl replace --force -f -", api.ShellWord(ref.Name), namespace)
 	}
 	return fmt.Sprintf("(restart %s in namespace %s)", ref, namespace)
 }
