@@ -156,7 +156,8 @@ func (d Decision) String() string {
 	return d.Default
 }
 
-// Decisions returns the decision in effect and those before it, newest first. It returns nil where no decision is recorded.
+// Decisions returns what is in effect, which includes the step of a canary, and the decisions before it, newest first. It returns nil where
+// no decision is recorded.
 func Decisions(observed Observed, now time.Time) []Decision {
 	s := read(observed, now, newPodsAndWorkloads(observed))
 	s.readTracks()
@@ -164,12 +165,15 @@ func Decisions(observed Observed, now time.Time) []Decision {
 		return nil
 	}
 	out := []Decision{s.named(recordedDecision{Default: s.recorded.Default, Weights: s.recorded.Weights})}
+	decided := s.recorded.withoutCanary() // a past decision can have the same shares as the step of a canary
+	known := []Decision{s.named(recordedDecision{Default: decided.Default, Weights: decided.Weights})}
 	for _, past := range s.recorded.History {
 		d := s.named(past)
 		isSame := func(other Decision) bool {
 			return !d.IsTooLong && d.Default == other.Default && d.Weights == other.Weights
 		}
-		if !slices.ContainsFunc(out, isSame) {
+		if !slices.ContainsFunc(known, isSame) {
+			known = append(known, d)
 			out = append(out, d)
 		}
 	}

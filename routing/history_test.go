@@ -67,6 +67,24 @@ func TestHistoryOfDecisions(t *testing.T) {
 	c.wrote()
 }
 
+// A step of a canary is not a decision: a past decision with the same shares stays in the list, with its number.
+func TestHistoryDuringACanary(t *testing.T) {
+	c := canaryOf(t, "weights=v1=50,v2=50")
+	c.advance(time.Minute)
+	c.annotate("weights-")
+	c.advance(time.Minute)
+	c.decided("v1; v1 v1=50,v2=50")
+	c.annotate("canary=v2")
+	c.settle()
+	c.advance(3 * time.Second)
+	c.decided("v1 v1=75,v2=25; v1 v1=50,v2=50")
+	c.advance(time.Minute)
+	c.decided("v1 v1=50,v2=50; v1 v1=50,v2=50")
+	c.annotate("canary-")
+	c.settle()
+	c.decided("v1; v1 v1=50,v2=50")
+}
+
 // A decision is recorded in the writes that put the next one into effect.
 func TestHistoryCausesNoWrite(t *testing.T) {
 	c := twoVersions(t)
