@@ -3,6 +3,7 @@
 package routing
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -142,10 +143,15 @@ func (s defaultDecision) startCanary(request canaryRequest) (defaultDecision, []
 	return next.progress(api.CanaryStarted)
 }
 
-// beginStep records that a step begins now.
+// beginStep records that a step begins now, or begins again.
 func (s defaultDecision) beginStep(c canaryRecord) defaultDecision {
 	pods, _, restarts := s.canaryPods(c.Version)
 	c.Since, c.Pods, c.Restarts = timeText(s.now), pods, recordedRestarts(restarts)
+	if before := s.record.Canary; before.Version == c.Version && before.Percent == c.Percent {
+		c.FirstSince = cmp.Or(before.FirstSince, before.Since)
+	} else {
+		c.FirstSince = ""
+	}
 	c.HasMetrics = c.needsMetrics() || s.Settings.Canary.HasMetrics
 	c.Failing, c.StoppedAt, c.StoppedMillis, c.Edited, c.LateAt, c.LateMillis = "", "", 0, false, "", 0
 	c.Missing, c.TooFew = missingValue{}, ""

@@ -18,9 +18,10 @@ type canaryRecord struct {
 	// Version is the version that progresses, or empty. Templates are the hashes of its pod templates.
 	Version   string   `json:"version,omitempty"`
 	Templates []string `json:"templates,omitempty"`
-	// Percent is the share of the step. Since is when the step began.
-	Percent int32  `json:"percent,omitempty"`
-	Since   string `json:"since,omitempty"`
+	// Percent is the share of the step. Since is when the step began. If it began again, FirstSince is when it began first.
+	Percent    int32  `json:"percent,omitempty"`
+	Since      string `json:"since,omitempty"`
+	FirstSince string `json:"firstSince,omitempty"`
 	// Pods is how many pods the version had then. Restarts are the restarts of its pods then, without those that had none.
 	Pods     int            `json:"pods,omitempty"`
 	Restarts map[string]int `json:"restarts,omitempty"`

@@ -3,6 +3,7 @@
 package routing
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"time"
@@ -19,7 +20,7 @@ type CanaryTransition struct {
 	Note      string        // a sentence, with the numbers of the last evaluation
 	Workloads []WorkloadRef // that run the version
 	At        time.Time     // when the step began, or the canary ended
-	ID        string        // differs from that of the transition before it
+	ID        string        // differs from that of every other transition of the Service
 }
 
 // canaryTransitions returns what this plan decides about the canary. If it decides nothing, that is what an earlier plan decided whose
@@ -91,7 +92,8 @@ func (s defaultDecision) transition(reason string) CanaryTransition {
 	if reason == api.CanaryStepped {
 		note = fmt.Sprintf("Canary %s of Service %s passed a step%s, next: %s.", c.Version, s.Service.Name, inBrackets(c.Result), s.stepText())
 	}
-	return CanaryTransition{Reason: reason, Note: note, Workloads: s.workloadsOf(c.Version), At: c.since(), ID: fmt.Sprintf("%s %d", c.Version, c.Percent)}
+	return CanaryTransition{Reason: reason, Note: note, Workloads: s.workloadsOf(c.Version), At: c.since(),
+		ID: fmt.Sprintf("%s %d %s", c.Version, c.Percent, cmp.Or(c.FirstSince, c.Since))}
 }
 
 // ending returns the end of a canary. numbers are those of its last evaluation, if they are known.

@@ -47,7 +47,7 @@ func leadersJobs(cluster *rest.Config, shared ctrlcluster.Cluster, istio *webhoo
 		}
 		routes := controller.New(controller.Options{
 			Settings: config.RoutingSettings(), RootNamespace: config.Istio.Namespace, Registerer: metrics.Registry,
-			Canaries: canaries, Freeze: freeze,
+			Canaries: canaries, Freeze: freeze, Instance: process.Instance(),
 			Mesh: func(context.Context) routing.Mesh {
 				current, err := istio.Current()
 				if err != nil || current == nil {

@@ -17,6 +17,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
 	corev1 "k8s.io/api/core/v1"
+	eventsv1 "k8s.io/api/events/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -127,37 +128,91 @@ func TestTheStepIsCountedWhileAnAnnotationIsInvalid(t *testing.T) {
 	}
 }
 
-// A leader can stop between the last write of a transition and its Event. The next one reports the transition, once, unless it is old.
+// A leader can stop between the last write of a transition and its Event. The next one reports the transition, unless it is old. No later
+// leader reports it again.
 func TestANewLeaderReportsTheLastTransition(t *testing.T) {
 	steps := map[string]string{api.AnnotationCanary: "v2", api.AnnotationCanarySteps: "50@1h,100@1h"}
 	for _, test := range []struct {
-		name string
-		to   func(s *stage)
-		want string
+		reason string
+		to     func(s *stage)
+		want   string
 	}{
-		{"started", func(s *stage) { s.untilRoute("v1=50 v2=50") }, "Normal CanaryStarted Canary v2 of Service app started: step 1 of 2, 50% for 1h."},
-		{"stepped", func(s *stage) { s.untilRoute("v2=100") }, "Normal CanaryStep Canary v2 of Service app passed a step, next: step 2 of 2, 100% for 1h."},
-		{"succeeded", func(s *stage) { s.settle() }, "Normal CanarySucceeded Canary v2 of Service app succeeded: v2 is the default version. It last received 100% of the requests."},
-		{"aborted", func(s *stage) { s.untilRoute("v1=50 v2=50"); s.annotate(nil); s.untilRoute("v1=100") },
+		{api.CanaryStarted, func(s *stage) { s.untilRoute("v1=50 v2=50") }, "Normal CanaryStarted Canary v2 of Service app started: step 1 of 2, 50% for 1h."},
+		{api.CanaryStepped, func(s *stage) { s.untilRoute("v2=100") }, "Normal CanaryStep Canary v2 of Service app passed a step, next: step 2 of 2, 100% for 1h."},
+		{api.CanarySucceeded, func(s *stage) { s.settle() }, "Normal CanarySucceeded Canary v2 of Service app succeeded: v2 is the default version. It last received 100% of the requests."},
+		{string(api.RouteCanaryAborted), func(s *stage) { s.untilRoute("v1=50 v2=50"); s.annotate(nil); s.untilRoute("v1=100") },
 			"Normal CanaryAborted Canary v2 was aborted at 50%: outrigger.dev/canary was removed. v1 receives its requests."},
 	} {
-		t.Run(test.name, func(t *testing.T) {
-			s := newStage(t, steps)
-			test.to(s)
+		restart := func(s *stage) []string {
 			s.told()
 			s.reporter.clear()
 			s.reconcile()
-			if diff := cmp.Diff([]string{test.want, test.want}, s.canaryEvents()); diff != "" {
+			return s.canaryEvents()
+		}
+		// killed reconciles until the leader stops at the Event.
+		killed := func(s *stage) {
+			t := s.t
+			s.before = func(o client.Object) error {
+				if event, is := o.(*eventsv1.Event); is && event.Reason == test.reason {
+					panic(errAway)
+				}
+				return nil
+			}
+			defer func() {
+				s.before = nil
+				if recover() == nil {
+					t.Fatal("no such Event")
+				}
+			}()
+			test.to(s)
+		}
+		t.Run(test.reason+", restarted before the Event", func(t *testing.T) {
+			s := newStage(t, steps)
+			killed(s)
+			if diff := cmp.Diff([]string{test.want, test.want}, restart(s)); diff != "" {
 				t.Errorf("-want +got\n%s", diff)
 			}
-			s.reconcile()
-			s.reporter.clear()
-			s.now = s.now.Add(repeatTransition)
-			s.reconcile()
-			if again := s.canaryEvents(); len(again) > 0 {
+			if again := restart(s); len(again) > 0 {
 				t.Errorf("again: %q", again)
 			}
 		})
+		t.Run(test.reason+", restarted after the Event", func(t *testing.T) {
+			s := newStage(t, steps)
+			test.to(s)
+			if again := restart(s); len(again) > 0 {
+				t.Errorf("again: %q", again)
+			}
+		})
+		t.Run(test.reason+", restarted long after", func(t *testing.T) {
+			s := newStage(t, steps)
+			killed(s)
+			s.now = s.now.Add(repeatTransition)
+			if late := restart(s); len(late) > 0 {
+				t.Errorf("late: %q", late)
+			}
+		})
+	}
+}
+
+// An abort is a Problem as long as the version has this pod template. Later leaders do not report it again.
+func TestANewLeaderDoesNotRepeatAnAbort(t *testing.T) {
+	s := newStage(t, map[string]string{api.AnnotationCanary: "v2", api.AnnotationCanarySteps: "50@1h,100@1h"})
+	s.untilRoute("v1=50 v2=50")
+	s.told()
+	s.setReady("app-v2-abc-1", false)
+	s.untilRoute("v1=100")
+	told := s.canaryEvents()
+	if len(told) != 2 || !strings.HasPrefix(told[0], "Warning CanaryAborted Service demo/app: ") || !strings.Contains(told[0], "--retry") ||
+		!strings.HasPrefix(told[1], "Warning CanaryAborted Canary v2 was aborted at 50%: ") {
+		t.Errorf("%q", told)
+	}
+	s.reporter.clear()
+	for range 3 {
+		s.reconcile()
+		s.now = s.now.Add(time.Second)
+	}
+	if again := s.canaryEvents(); len(again) > 0 {
+		t.Errorf("again: %q", again)
 	}
 }
 

@@ -43,6 +43,7 @@ type Options struct {
 	Registerer    prometheus.Registerer              // nil = no metrics
 	Canaries      *CanaryMetrics                     // nil without a metrics server
 	Freeze        *Freeze                            // nil = Settings.Freeze applies
+	Instance      string                             // the reporting instance of Events about canaries: the name of this pod
 }
 
 // Controller keeps the routes of every Service, on the replica that leads and while Istio's kinds are in the cluster.
@@ -138,7 +139,7 @@ func (r *reconciler) Reconcile(ctx context.Context, request reconcile.Request) (
 		return reconcile.Result{}, fmt.Errorf("compare the routes of Service %s: %w", request, err)
 	}
 	done, err := r.apply(ctx, observed, admitted.changes)
-	found := r.reportCanary(observed.Service, plan, len(done.written) > 0, done.hasRoutesLeft(admitted))
+	found := r.reportCanary(ctx, observed.Service, plan, len(done.written) > 0, done.hasRoutesLeft(admitted))
 	r.reporter.reportProblems(observed.Service, slices.Concat(problems, found, admitted.problems, done.problems))
 	if err != nil {
 		return reconcile.Result{}, fmt.Errorf("write the routes of Service %s: %w", request, err)

@@ -13,6 +13,7 @@ import (
 	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	eventsv1 "k8s.io/api/events/v1"
 	networkingk8s "k8s.io/api/networking/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -78,6 +79,9 @@ func newStage(t *testing.T, annotations map[string]string) *stage {
 	builder.WithIndex(&networkingk8s.Ingress{}, indexBackends, backendsOf)
 	cluster := builder.WithInterceptorFuncs(interceptor.Funcs{
 		Create: func(ctx context.Context, c client.WithWatch, o client.Object, options ...client.CreateOption) error {
+			if event, is := o.(*eventsv1.Event); is {
+				return s.tell(event, func() error { return c.Create(ctx, o, options...) })
+			}
 			return write(o, func() error { return c.Create(ctx, o, options...) })
 		},
 		Patch: func(ctx context.Context, c client.WithWatch, o client.Object, p client.Patch, options ...client.PatchOption) error {
@@ -202,6 +206,20 @@ func (s *stage) settle() {
 		s.now = s.now.Add(result.RequeueAfter)
 	}
 	s.t.Fatal("it does not come to rest")
+}
+
+// tell creates an Event, which told returns like those of the recorder.
+func (s *stage) tell(event *eventsv1.Event, create func() error) error {
+	if s.before != nil {
+		if err := s.before(event); err != nil {
+			return err
+		}
+	}
+	err := create()
+	if err == nil {
+		s.recorder.Events <- event.Type + " " + event.Reason + " " + event.Note
+	}
+	return err
 }
 
 func (s *stage) told() []string {

@@ -68,7 +68,8 @@ func newReporter() *reporter {
 	return t
 }
 
-// reportProblems records an Event for each Problem that the last reconciliation of the Service did not have.
+// reportProblems records an Event for each Problem that the last reconciliation of the Service did not have. An aborted canary is reported
+// as a transition: the Problem lasts, also for a later leader, and can be about a canary that was aborted long ago.
 func (t *reporter) reportProblems(service *corev1.Service, problems []api.RouteProblem) {
 	identity := func(p api.RouteProblem) api.RouteProblem { p.Advice = ""; return p }
 	now := map[api.RouteProblem]bool{}
@@ -78,7 +79,7 @@ func (t *reporter) reportProblems(service *corev1.Service, problems []api.RouteP
 	before := t.replace(client.ObjectKeyFromObject(service), now)
 	for _, p := range problems {
 		id := identity(p)
-		if before[id] || !now[id] {
+		if before[id] || !now[id] || p.Reason == api.RouteCanaryAborted {
 			continue
 		}
 		delete(now, id) // now is ours; a duplicate is reported once
