@@ -27,7 +27,8 @@ import (
 //	                                                                  the deadline elapsed (countDeadline), or a decision or other pods
 //	                                                                  end it (endsWithoutEvaluation)
 //	succeeded    the version is the default                           progressing: you decide to retry it, after another default
-//	aborted      the default has the share of the version             progressing: you decide to retry it (decided-at)
+//	aborted      the default has the share of the version             progressing: you decide to retry it (decided-at), or its pods get
+//	                                                                  another template, also one that was only replaced (endedCanary)
 //
 // While a canary progresses, its clock can be stopped: you paused it, one of its annotations is invalid, the route was edited, the
 // default's workload was deleted, or routes are frozen. An edit, until you resume the canary, and a freeze also suspend its evaluations.
@@ -126,7 +127,7 @@ func (s defaultDecision) startCanary(request canaryRequest) (defaultDecision, []
 		return next, append(found, s.supersededSettings()...)
 	}
 	templates := s.templatesOf(request.version)
-	if ended, is := s.record.Canary.ended(request.version, templates); is && !request.isRetry && len(s.groupsOf(meaning{Version: request.version})) > 0 {
+	if ended, is := s.record.Canary.ended(request.version, templates); is && !ended.Replaced && !request.isRetry && len(s.groupsOf(meaning{Version: request.version})) > 0 {
 		next.canary.state = ended.State
 		return next, append(s.endedBefore(ended), s.supersededSettings()...)
 	}
@@ -146,12 +147,12 @@ func (s defaultDecision) startCanary(request canaryRequest) (defaultDecision, []
 // beginStep records that a step begins now, or begins again.
 func (s defaultDecision) beginStep(c canaryRecord) defaultDecision {
 	pods, _, restarts := s.canaryPods(c.Version)
-	c.Since, c.Pods, c.Restarts = timeText(s.now), pods, recordedRestarts(restarts)
 	if before := s.record.Canary; before.Version == c.Version && before.Percent == c.Percent {
 		c.FirstSince = cmp.Or(before.FirstSince, before.Since)
 	} else {
 		c.FirstSince = ""
 	}
+	c.Since, c.Pods, c.Restarts = timeText(s.now), pods, recordedRestarts(restarts)
 	c.HasMetrics = c.needsMetrics() || s.Settings.Canary.HasMetrics
 	c.Failing, c.StoppedAt, c.StoppedMillis, c.Edited, c.LateAt, c.LateMillis = "", "", 0, false, "", 0
 	c.Missing, c.TooFew = missingValue{}, ""

@@ -18,7 +18,7 @@ type AbortedCanary struct {
 }
 
 // AbortedCanaries returns the versions about which the latest decision is the abort of their canary, the last one first. A version that
-// got requests by a later decision, or that has a canary now, is not among them. Without pods, a version counts as having the same
+// got requests by a later decision, whose canary was only replaced, or that has a canary now, is not among them. Without pods, a version counts as having the same
 // templates: nothing shows others. It returns nil where no decision is recorded.
 func AbortedCanaries(observed Observed, now time.Time) []AbortedCanary {
 	decisions := Decisions(observed, now)
@@ -41,7 +41,7 @@ func AbortedCanaries(observed Observed, now time.Time) []AbortedCanary {
 		}
 		at, _ := parseTime(last.At)
 		isLater := func(d Decision) bool { return (d.Until.IsZero() || d.Until.After(at)) && d.Sends(e.Version) }
-		if isSame && last.State == CanaryAborted && !slices.ContainsFunc(decisions, isLater) {
+		if isSame && last.State == CanaryAborted && !last.Replaced && !slices.ContainsFunc(decisions, isLater) {
 			out = append(out, AbortedCanary{e.Version, last.Percent, last.Why})
 		}
 	}

@@ -162,10 +162,77 @@ func TestCanaryOfAnotherTemplateStartsAgain(t *testing.T) {
 	c.annotate("canary-")
 	c.settle()
 	c.annotate("canary=v2")
-	c.templates["app-v2"] = "t2" // and undone: that one was aborted, too
+	c.templates["app-v2"] = "t2" // and undone: that one was only replaced
+	c.settle()
+	c.advance(3 * time.Second)
+	c.isCanary("v2 progressing 1/3 25%", "v1=75 v2=25")
+	c.annotate("canary-")
+	c.settle()
+	c.annotate("canary=v2")
+	c.templates["app-v2"] = "t3" // that one was ended by the user
 	c.settle()
 	c.advance(time.Hour)
 	c.isCanary("v2 aborted", "v1")
+}
+
+// A pod template starts again after a canary that was only replaced by another template, and not if it has failed or has ended otherwise.
+func TestWhichReplacedTemplateStartsAgain(t *testing.T) {
+	for _, test := range []struct {
+		name   string
+		before func(c *cluster) // with the template t2
+		want   string
+		route  string
+	}{
+		{"healthy", func(*cluster) {}, "v2 progressing 1/3 25%", "v1=75 v2=25"},
+		{"paused", func(c *cluster) { c.annotate("canary-paused=true"); c.settle(); c.annotate("canary-paused-") }, "v2 progressing 1/3 25%", "v1=75 v2=25"},
+		{"replaced twice", func(c *cluster) { c.replace("t3"); c.replace("t2") }, "v2 progressing 1/3 25%", "v1=75 v2=25"},
+		{"a check failed last", func(c *cluster) { c.measured(0.05); c.advance(time.Minute); c.now = c.next; c.settle() }, "v2 aborted", "v1"},
+		{"retried after an abort", func(c *cluster) {
+			c.annotate("canary-")
+			c.settle()
+			c.advance(time.Minute)
+			c.annotate("canary=v2", c.decidedAt())
+			c.settle()
+			c.advance(3 * time.Second)
+			c.isCanary("v2 progressing 1/3 25%", "v1=75 v2=25")
+		}, "v2 aborted", "v1"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			c := started(t)
+			test.before(c)
+			c.replace("t3")
+			c.replace("t2")
+			c.isCanary(test.want, test.route)
+			for _, aborted := range AbortedCanaries(c.observe(), c.now) {
+				if test.want != "v2 aborted" {
+					t.Errorf("%+v", aborted)
+				}
+			}
+		})
+	}
+}
+
+// replace gives v2 another pod template, and waits until its canary can have started.
+func (c *cluster) replace(template string) {
+	c.templates["app-v2"] = template
+	c.settle()
+	c.advance(5 * time.Second)
+}
+
+// The pods have a template again whose canary was aborted before the last one: it is not reported as if that had just happened.
+func TestAnEarlierCanaryOfThisTemplate(t *testing.T) {
+	c := started(t)
+	c.measured(0.05)
+	c.advance(2 * time.Minute)
+	c.isCanary("v2 aborted", "v1")
+	c.measured(0.002)
+	c.replace("t3")
+	c.replace("t2")
+	c.isCanary("v2 aborted", "v1")
+	c.tellsAlso(api.RouteCanaryAborted, "An earlier canary of v2 with its current pod template was aborted at 50% (")
+	if latest := Plan(c.observe(), c.now).Latest; latest == nil || !strings.Contains(latest.Note, "was aborted at 25%: its pod template was changed.") {
+		t.Errorf("%+v", latest)
+	}
 }
 
 func TestSecondCanary(t *testing.T) {

@@ -13,6 +13,8 @@ type canaryEnd struct {
 	state CanaryState
 	why   string
 	by    string // as in endedCanary
+	// isReplaced is true if the pods of the canary have another template, and nothing else ends it.
+	isReplaced bool
 }
 
 // isDecided reports whether a decision of the user ends the canary.
@@ -57,7 +59,7 @@ func (s defaultDecision) endsWithoutEvaluation(request canaryRequest) (canaryEnd
 	case s.isGone(canary):
 		return abort("its workload was deleted", "")
 	case s.hasOtherTemplate():
-		return abort("its pod template was changed", "")
+		return canaryEnd{state: CanaryAborted, why: "its pod template was changed", isReplaced: true}, true
 	}
 	return canaryEnd{}, false
 }

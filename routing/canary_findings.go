@@ -134,9 +134,17 @@ func (s defaultDecision) matchesTo(version string) (out []string) {
 	return out
 }
 
+// abortedCanary reports a canary that was aborted: the last one, or an earlier one that prevents a start.
 func (s defaultDecision) abortedCanary(ended endedCanary) finding {
-	return s.aboutCanary(api.RouteCanaryAborted, s.abortText(ended)+" It does not start again with this pod template.",
-		"To retry it as it is: "+s.canaryCommand("--retry")+".")
+	text, advice := s.abortText(ended)+" It does not start again with this pod template.", "To retry it as it is: "+s.canaryCommand("--retry")+"."
+	switch latest := s.record.Canary.Ended[0]; {
+	case ended.Replaced:
+		text, advice = s.abortText(ended)+" The new pod template is another canary.", ""
+	case ended.Version != latest.Version || ended.At != latest.At: // the pods have the template of an earlier canary again
+		text = fmt.Sprintf("An earlier canary of %s with its current pod template was aborted at %d%% (%s): %s. It does not start again with this pod template.",
+			ended.Version, ended.Percent, ended.At, ended.Why)
+	}
+	return s.aboutCanary(api.RouteCanaryAborted, text, advice)
 }
 
 // endedBefore reports a requested canary that has ended, and is not the default. One that the user ended is not a problem, unless it is

@@ -62,7 +62,7 @@ type canaryRecord struct {
 	Auto  *autoCanaries `json:"auto,omitempty"`
 }
 
-// endedCanary is a canary that does not start again by itself.
+// endedCanary is a canary that does not start again by itself, unless it was replaced.
 type endedCanary struct {
 	Version   string      `json:"version"`
 	Templates []string    `json:"templates,omitempty"`
@@ -71,6 +71,8 @@ type endedCanary struct {
 	Percent   int32       `json:"percent,omitempty"` // its last share
 	Why       string      `json:"why,omitempty"`
 	By        string      `json:"by,omitempty"` // the decision of the user that ended it: byCanary or byChoice; empty if it was not the user
+	// Replaced is true if it was aborted only because its pods got another template: its templates have failed no check, and may start again.
+	Replaced bool `json:"replaced,omitempty"`
 }
 
 func (e endedCanary) asEnd() canaryEnd { return canaryEnd{state: e.State, why: e.Why, by: e.By} }
@@ -137,6 +139,8 @@ func (c canaryRecord) ended(version string, templates []string) (endedCanary, bo
 // end returns the record after the canary has ended.
 func (c canaryRecord) end(as canaryEnd, now time.Time) canaryRecord {
 	ended := endedCanary{Version: c.Version, Templates: c.Templates, State: as.state, At: timeText(now), Percent: c.Percent, Why: api.Shorten(as.why, maxCanaryText), By: as.by}
+	before, hadEnded := c.ended(c.Version, c.Templates)
+	ended.Replaced = as.isReplaced && c.Failing == "" && (!hadEnded || before.Replaced)
 	list := []endedCanary{ended}
 	for _, e := range c.Ended {
 		if e.Version != ended.Version || !slices.Equal(e.Templates, ended.Templates) {
