@@ -163,11 +163,11 @@ func TestUndoOfACanary(t *testing.T) {
 		"it has succeeded": {nil, func(r *rollout) {
 			r.mustCanary("app", "v2", "--steps=100@1m")
 			r.after(2 * time.Minute)
-		}, "service/app returns to v1, which was in effect until 2026-01-02T12:01:00Z\nservice/app: v2=100 -> v1=100\n    removes outrigger.dev/canary (was v2)\n", "none", "v1=100"},
+		}, "service/app returns to v1, which was in effect until 2026-01-02 12:01:00 UTC\nservice/app: v2=100 -> v1=100\n    removes outrigger.dev/canary (was v2)\n", "none", "v1=100"},
 		"it has succeeded, and its default was superseded": {[]string{"outrigger.dev/default-version=v1"}, func(r *rollout) {
 			r.mustCanary("app", "v2", "--steps=100@1m")
 			r.after(2 * time.Minute)
-		}, "service/app returns to v1, which was in effect until 2026-01-02T12:01:00Z\nservice/app: v2=100 -> v1=100\n", "none", "v1=100"},
+		}, "service/app returns to v1, which was in effect until 2026-01-02 12:01:00 UTC\nservice/app: v2=100 -> v1=100\n", "none", "v1=100"},
 		"it has succeeded after a promotion with the same annotations": {nil, func(r *rollout) {
 			for _, version := range []string{"v2", "v1"} {
 				if err := r.applyDecision(r.t.Context(), promoting(r.t, "app", version), r.writing(dryRunNone)); err != nil {
@@ -177,7 +177,7 @@ func TestUndoOfACanary(t *testing.T) {
 			}
 			r.mustCanary("app", "v2", "--steps=100@1m")
 			r.after(2 * time.Minute)
-		}, "service/app returns to v1, which was in effect until 2026-01-02T12:01:00Z\nservice/app: v2=100 -> v1=100\n", "none", "v1=100"},
+		}, "service/app returns to v1, which was in effect until 2026-01-02 12:01:00 UTC\nservice/app: v2=100 -> v1=100\n", "none", "v1=100"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := newRollout(t, c.defaults...)

@@ -25,7 +25,7 @@ func TestStatusAndExplainOfACanary(t *testing.T) {
 		t.Fatal(err)
 	}
 	since, next := noon, noon.Add(10*time.Minute)
-	want := &diagnose.CanaryStatus{Version: "v2", State: "progressing", Step: 1, Steps: 2, Percent: 25, Since: &since, Next: &next}
+	want := &diagnose.CanaryStatus{Version: "v2", State: "progressing", Step: 1, Steps: 2, Percent: 25, StepPercents: []int32{25, 100}, Since: &since, Next: &next}
 	if diff := cmp.Diff(want, report.Namespaces[0].Services[0].Canary); diff != "" {
 		t.Errorf("-want +got:\n%s", diff)
 	}

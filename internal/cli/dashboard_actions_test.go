@@ -290,6 +290,9 @@ func TestDashboardRefusesAnOutdatedPreview(t *testing.T) {
 			b.wrote(before)
 			b.confirm()
 			b.shows(http.StatusOK, "service/app was changed.")
+			if strings.Contains(b.page, "Nothing was written") {
+				t.Errorf("the result says that nothing was written:\n%s", b.page)
+			}
 			if is := b.annotations("app")["outrigger.dev/weights"]; is != "v1=80,v2=20" {
 				t.Errorf("weights=%s", is)
 			}

@@ -4,6 +4,7 @@ package cli
 
 import (
 	"context"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -277,5 +278,18 @@ func TestInvalidSettings(t *testing.T) {
 	fresh.configure("false")
 	if err := fresh.readSettings(t.Context()); err != nil || len(fresh.invalid) > 0 || len(fresh.configs) != 1 {
 		t.Error(fresh.invalid, err)
+	}
+}
+
+// The status of a canary says whether a freeze keeps it at its step, and names its steps.
+func TestStatusOfAFrozenCanary(t *testing.T) {
+	r := newRollout(t)
+	r.mustCanary("app", "v2", "--steps=25@1h,100")
+	for _, freeze := range []bool{true, false} {
+		r.config.Routing.Freeze = freeze
+		c, _ := diagnose.CanaryOf(r.look("app"), r.at)
+		if c == nil || c.IsFrozen != freeze || !slices.Equal(c.StepPercents, []int32{25, 100}) {
+			t.Errorf("freeze=%t: %+v", freeze, c)
+		}
 	}
 }

@@ -62,7 +62,7 @@ func TestStatusShowsTheRouteOfTheUser(t *testing.T) {
 	}
 	told := squeeze(out.String())
 	for _, want := range []string{
-		"all other requests -> v2", "callers in the mesh v2=100 VirtualService demo/theirs, which Outrigger does not write",
+		"all requests -> v2", "callers in the mesh v2=100 VirtualService demo/theirs, which Outrigger does not write",
 		"callers at gateway demo/front v1=100 VirtualService demo/front, which Outrigger does not write", "gateway demo/front port - *",
 	} {
 		if !strings.Contains(told, want) {

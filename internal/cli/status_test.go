@@ -257,7 +257,7 @@ Workloads
   Deployment/app-v2   v2   9 of 10 pods ready   fixed: its selector contains the version
 
 Where requests go
-  all other requests   ->   v1=90 v2=10
+  all requests   ->   v1=90 v2=10
 
 Objects
   DestinationRule app   subsets v1,v2

@@ -43,7 +43,7 @@ func TestUndoReturnsToTheDecisionBefore(t *testing.T) {
 	if err := s.undone(0); err != nil {
 		t.Fatal(err)
 	}
-	want := `service/app returns to v1=90,v2=10, which was in effect until 2026-01-02T12:00:00Z
+	want := `service/app returns to v1=90,v2=10, which was in effect until 2026-01-02 12:00:00 UTC
 service/app: v2=100 -> v1=90 v2=10
 `
 	if !strings.HasPrefix(s.out.String(), want) {

@@ -8,7 +8,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"time"
 
 	"outrigger.dev/outrigger/api"
 	"outrigger.dev/outrigger/internal/diagnose"
@@ -17,7 +16,7 @@ import (
 
 // actionTexts are the titles, buttons, and descriptions of the actions.
 var actionTexts = map[diagnose.Action]struct{ title, button, about string }{
-	diagnose.ActionShift:         {"Shift traffic", "Preview the shift", "Split all requests that no match rule routes. The weights must sum to 100; a version with weight 0 gets none of these requests. This ends a canary in progress."},
+	diagnose.ActionShift:         {"Shift traffic", "Preview the shift", "Split all requests that no match rule routes. The percentages of this form must sum to 100; a version with 0 gets none of these requests. This ends a canary in progress."},
 	diagnose.ActionPromote:       {"Promote a version", "Preview the promotion", "Make a version the default: it gets all requests that no match rule routes. This ends a canary in progress."},
 	diagnose.ActionCanary:        {"Start a canary", "Preview the canary", "Roll out a version step by step while its checks pass. If a check fails twice in a row, the canary is aborted and its share returns to the default version."},
 	diagnose.ActionCanaryPause:   {"Pause the canary", "Preview the pause", "Stay at the current step. A failing check still aborts the canary."},
@@ -341,7 +340,7 @@ func pastFields(facts diagnose.ActionFacts) []pastField {
 		if i == 0 {
 			continue // the one in effect
 		}
-		text := fmt.Sprintf("%s, in effect until %s", decision, decision.Until.UTC().Format(time.RFC3339))
+		text := fmt.Sprintf("%s, in effect until %s", decision, diagnose.ClockTime(decision.Until))
 		if len(decision.Missing) > 0 {
 			text += "; no longer available: " + strings.Join(decision.Missing, ", ")
 		}

@@ -20,6 +20,7 @@ import (
 
 	"outrigger.dev/outrigger/api"
 	"outrigger.dev/outrigger/internal/diagnose"
+	"outrigger.dev/outrigger/routing"
 )
 
 // act posts a form of the session.
@@ -65,6 +66,38 @@ func TestServiceOffersActions(t *testing.T) {
 	}
 	s.has(page, "Pause the canary, Resume the canary, Abort the canary, Promote the canary, Retry the canary Service web has no canary.",
 		"Undo Service demo/web has no earlier decision to return to")
+}
+
+// A canary of a workload that rolls out in place is refused, so none is offered until there is another workload.
+func TestALoneWorkloadIsOfferedNoCanary(t *testing.T) {
+	t.Parallel()
+	lone := func(versions ...string) routing.Observed {
+		out := routed("demo", "web")
+		out.Workloads = out.Workloads[:1]
+		out.Workloads[0].Selector = map[string]string{"app": "web"}
+		pods := out.Pods[0]
+		out.Pods, out.Existing = nil, routing.Objects{}
+		for _, version := range versions {
+			pods.Version = version
+			out.Pods = append(out.Pods, pods)
+			out.Existing = routing.Plan(diagnose.WithoutDelays(out), noon).Objects
+		}
+		return out
+	}
+	for name, c := range map[string]struct {
+		observed routing.Observed
+		refused  string
+	}{
+		"one workload":             {lone("v1"), "so it rolls out in place, without a canary."},
+		"one workload, rolling":    {lone("v1", "v2"), "so it rolls out in place, without a canary."},
+		"a workload for a version": {routed("demo", "web"), ""},
+	} {
+		for _, offer := range diagnose.OffersOf(diagnose.ActionFacts{Main: c.observed, Gaps: diagnose.Gaps{}, Now: noon}, "", inputs) {
+			if text := offer.Unavailable.String(); offer.Action == diagnose.ActionCanary && (!strings.Contains(text, c.refused) || (text == "") != (c.refused == "")) {
+				t.Errorf("%s: %q, want %q", name, text, c.refused)
+			}
+		}
+	}
 }
 
 // Without actions, no page has a form, and a form of one's own with the token of the session writes nothing.

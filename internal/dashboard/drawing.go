@@ -109,7 +109,7 @@ func canaryTrack(canary diagnose.CanaryStatus) template.HTML {
 		case step > canary.Step:
 		case len(canary.Failing) > 0:
 			state = "current failing"
-		case canary.Paused || canary.EndsAs != "":
+		case canary.Paused || canary.IsFrozen || canary.EndsAs != "":
 			state = "current paused"
 		default:
 			state = "current"

@@ -3,7 +3,6 @@
 package dashboard
 
 import (
-	"cmp"
 	"fmt"
 	"html/template"
 	"slices"
@@ -125,6 +124,8 @@ func (r *route) addVersions(s diagnose.ServiceExplanation) {
 			switch {
 			case c.EndsAs != "":
 				text += ", " + string(c.EndsAs) + ", not applied yet"
+			case c.IsFrozen:
+				text += ", frozen"
 			case c.Paused:
 				text += ", paused"
 			}
@@ -134,11 +135,16 @@ func (r *route) addVersions(s diagnose.ServiceExplanation) {
 	}
 }
 
+// matchText returns which requests one of the rules of a route is about.
+func matchText(rule diagnose.RuleStatus, all []diagnose.RuleStatus) string {
+	return rule.MatchText(len(all) <= 1)
+}
+
 func readyText(ready, pods int) string {
 	if pods == 0 {
 		return "no pods"
 	}
-	return fmt.Sprintf("%d of %s ready", ready, count(pods, "pod"))
+	return fmt.Sprintf("%d of %d pods ready", ready, pods)
 }
 
 // everyPod returns the index of the entry for pods of any version, and adds it if it is missing.
@@ -159,11 +165,9 @@ const everyPodClass = "every-pod"
 func (v routedVersion) isEveryPod() bool { return v.class == everyPodClass }
 
 func (r *route) addRule(status diagnose.RuleStatus, s diagnose.ServiceExplanation) {
-	out := rule{match: cmp.Or(status.Match, "all other requests")}
+	out := rule{match: matchText(status, s.Rules)}
 	if status.Match != "" {
 		out.number = valueText(len(r.rules) + 1)
-	} else if len(s.Rules) <= 1 {
-		out.match = "all requests"
 	}
 	at := func(version string, percent float64) share {
 		if version == "" {

@@ -135,7 +135,7 @@ func TestADrawingShowsWhereRequestsGo(t *testing.T) {
 			}
 		}
 	}
-	if wide := textsOf(drawings[0]); !slices.Contains(wide, "default version") || !slices.Contains(wide, "canary, step 2 of 4") || !slices.Contains(wide, "0 of 1 pod ready") || !slices.Contains(wide, "no requests") {
+	if wide := textsOf(drawings[0]); !slices.Contains(wide, "default version") || !slices.Contains(wide, "canary, step 2 of 4") || !slices.Contains(wide, "0 of 1 pods ready") || !slices.Contains(wide, "no requests") {
 		t.Errorf("the wide drawing shows %q", wide)
 	}
 }
@@ -144,7 +144,7 @@ func TestADrawingShowsWhereRequestsGo(t *testing.T) {
 func TestADrawingIsDescribed(t *testing.T) {
 	const description = "Requests from: Callers in the mesh; Gateway istio-ingress/public for shop.example.com. x-tester=yes: v3 100%. " +
 		"cookie beta=true and source app=frontend or user-agent~.*Firefox.*: v2 100%. all other requests: v1 80%, v2 20%, mirrored to v3 10%. " +
-		"v1: 3 of 3 pods ready, default version. v2: 2 of 2 pods ready, canary, step 2 of 4. v3: 0 of 1 pod ready. v4: 1 of 1 pod ready, no requests."
+		"v1: 3 of 3 pods ready, default version. v2: 2 of 2 pods ready, canary, step 2 of 4. v3: 0 of 1 pods ready. v4: 1 of 1 pods ready, no requests."
 	ids := map[string]string{}
 	for _, drawing := range parse(t, routeDrawing(canaryService())) {
 		if drawing.attribute("role") != "img" {
@@ -336,6 +336,7 @@ func TestTracks(t *testing.T) {
 	}{
 		"progressing": {diagnose.CanaryStatus{State: "progressing", Step: 2, Steps: 3}, "passed, current, ahead"},
 		"paused":      {diagnose.CanaryStatus{State: "progressing", Step: 1, Steps: 2, Paused: true}, "current paused, ahead"},
+		"frozen":      {diagnose.CanaryStatus{State: "progressing", Step: 1, Steps: 2, IsFrozen: true}, "current paused, ahead"},
 		"failing":     {diagnose.CanaryStatus{State: "progressing", Step: 2, Steps: 2, Failing: []string{"x"}}, "passed, current failing"},
 		"aborted":     {diagnose.CanaryStatus{State: "aborted", Step: 2}, ""},
 		"too long":    {diagnose.CanaryStatus{State: "progressing", Step: 2, Steps: 1000}, ""},

@@ -17,6 +17,7 @@ type injectionPage struct {
 type explainPage struct {
 	view
 	Explanation *Explanation
+	Service     string // whose page has led here; empty for the page Injection
 }
 
 // injection shows the workloads without a sidecar, or with an outdated one.
@@ -41,7 +42,7 @@ func (s *Server) explain(w http.ResponseWriter, r *http.Request) {
 		s.fail(w, r, err)
 		return
 	}
-	out := explainPage{s.view(r, kind+"/"+name), one}
+	out := explainPage{s.view(r, kind+"/"+name), one, r.URL.Query().Get("service")}
 	out.Section, out.Notes = "injection", one.Notes
 	s.render(w, r, http.StatusOK, "explain.html", out)
 }

@@ -21,7 +21,7 @@ type overviewPage struct {
 	Namespaces   []overviewNamespace // of this page
 	Services     int                 // that match
 	Of           int                 // all
-	Problems     int                 // of all Services and Namespaces
+	Problems     int                 // of the Services and Namespaces that match
 	Page, Pages  int
 	Previous     string // the path of the page before; empty if there is none
 	Next         string
@@ -60,18 +60,18 @@ func (p *overviewPage) fill(report *diagnose.StatusReport) {
 	var matching []overviewNamespace
 	for _, n := range report.Namespaces {
 		p.Of += len(n.Services)
-		p.Problems += len(n.Problems)
 		found := overviewNamespace{NamespaceStatus: n}
 		found.Services = nil
 		for _, service := range n.Services {
-			p.Problems += len(service.Problems)
 			if p.matches(n, service) {
+				p.Problems += len(service.Problems)
 				found.Services = append(found.Services, service)
 			}
 		}
 		p.Services += len(found.Services)
 		isAll := p.Query == "" && !p.OnlyProblems
 		if len(found.Services) > 0 || isAll || p.OnlyProblems && len(n.Problems) > 0 && p.isNamed(n.Name) {
+			p.Problems += len(n.Problems)
 			matching = append(matching, found)
 		}
 	}

@@ -111,14 +111,19 @@ var functions = template.FuncMap{
 	},
 	"workloadPath": workloadPath,
 	"isoTime":      func(at time.Time) string { return at.UTC().Format(time.RFC3339) },
-	"clockTime":    func(at time.Time) string { return at.UTC().Format("2006-01-02 15:04:05") + " UTC" },
+	"clockTime":    diagnose.ClockTime,
 	"join":         strings.Join,
 	"sentence":     sentence,
 	"visible":      visible,
 	"plain":        func(text string) string { return visible(sentence(text)) },
 	"sentences":    sentences,
+	"asSentences":  asSentences,
 	"parts":        diagnose.SplitCommands,
 	"plural":       plural,
+	"matchText":    matchText,
+	"cells":        cells,
+	"isName":       func(text string) bool { return !strings.Contains(text, " ") },
+	"flow":         flow,
 	"windowText":   windowText,
 	"label":        func(name string) string { return inputs[name] },
 }
@@ -136,8 +141,9 @@ func workloadPath(namespace, workload string) string {
 	return "/injection/" + url.PathEscape(namespace) + "/" + url.PathEscape(kind) + "/" + url.PathEscape(name)
 }
 
-// firstWord matches a lowercase word at the beginning of a text, but not a name with other characters, such as service/web or v2.
-var firstWord = regexp.MustCompile(`^[a-z]+(?:[ ,:;.]|$)`)
+// firstWord matches a lowercase word at the beginning of a text, but not a name with other characters, such as service/web, v2, or
+// outrigger.dev/canary.
+var firstWord = regexp.MustCompile(`^[a-z]+[,:;.]?(?: |$)`)
 
 // sentence capitalizes a text, because errors and reasons begin with a lowercase letter. A text that begins with a command is unchanged.
 func sentence(text string) string {
@@ -145,6 +151,15 @@ func sentence(text string) string {
 		return text
 	}
 	return capitalized(text)
+}
+
+// asSentences capitalizes the messages of problems of injection. Those about routes are sentences, and can begin with a version.
+func asSentences(problems []diagnose.ProblemStatus) []diagnose.ProblemStatus {
+	out := slices.Clone(problems)
+	for i := range out {
+		out[i].Message = sentence(out[i].Message)
+	}
+	return out
 }
 
 // sentences capitalizes a diagnose.Text, unless it begins with a command.

@@ -6,14 +6,18 @@ import (
 	"errors"
 	"fmt"
 	"html"
+	"html/template"
 	"net/http"
 	"net/url"
 	"reflect"
 	"regexp"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/google/go-cmp/cmp"
 
 	"outrigger.dev/outrigger/internal/diagnose"
 	"outrigger.dev/outrigger/routing"
@@ -137,9 +141,9 @@ func TestOverviewFinds(t *testing.T) {
 		"/?q=+0012+ns-002+":         {1, "1 of 120 Services"},
 		"/?problems=1":              {12, "12 of 120 Services, 13 problems"},
 		"/?problems=1&q=ns-002":     {4, "4 of 120 Services"},
-		"/?q=none":                  {0, "0 of 120 Services, 13 problems"},
+		"/?q=none":                  {0, "0 of 120 Services, 0 problems"},
 		"/?q=%3Cscript%3Ealert(1)":  {0, "0 of 120 Services"},
-		"/?problems=1&q=zzz":        {0, "InvalidAnnotation"},
+		"/?problems=1&q=zzz":        {0, "0 of 120 Services, 1 problem zzz"},
 		"/?problems=1&q=zzz&page=7": {0, "InvalidAnnotation"},
 	} {
 		page := s.page(path, http.StatusOK)
@@ -181,13 +185,19 @@ func TestPagesHaveEachNamespaceWithoutServicesOnce(t *testing.T) {
 	}
 }
 
-// The current decision has its weights, except while a canary has its own.
-func TestTheCurrentDecisionHasItsWeights(t *testing.T) {
+// The timeline says only until when a past decision was in effect: what replaced it can be a repetition of an earlier one, which is not listed.
+func TestTimelineSaysOnlyWhatIsRecorded(t *testing.T) {
 	t.Parallel()
 	one := web()
-	one.Canary = nil
-	if got, want := timelineOf(one)[1].Message, "default v1, weights v1=90,v2=10, in effect since then; before: default v1, weights v1=100"; got != want {
-		t.Errorf("%q, want %q", got, want)
+	one.Canary, one.Events = nil, nil
+	one.History = []diagnose.PastDecision{{Default: "v2", Until: "2026-01-02T11:00:00Z"}, {Default: "v1", Weights: "v1=90,v2=10", Until: "2026-01-02T10:00:00Z"}, {Default: "v1", TooLong: true, Until: "2026-01-02T09:00:00Z"}}
+	var got []string
+	for _, entry := range timelineOf(one) {
+		got = append(got, entry.Message)
+	}
+	want := []string{"In effect until then: default v2", "In effect until then: default v1, weights v1=90,v2=10", "In effect until then: default v1, with weights too long to be recorded"}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("-want +got:\n%s", diff)
 	}
 }
 
@@ -199,7 +209,7 @@ func TestServicePage(t *testing.T) {
 	s.has(page, "Service demo/web", "routed", "on, by label outrigger.dev/routing on the Service", "v1, because it was the first version when the default was recorded",
 		"Next step 2026-01-02 12:01:00 UTC", "UnknownAnnotation", "Outrigger does not read this annotation.",
 		"end-user=jason v2 100%", "all other requests v1 90%, v2 10% v2 5%", "step 2 of 4", "error-rate 0.2% (&lt;1%)",
-		"v1 default 90% Deployment/web-v1 fixed 2 of 2 web:1", "CanaryStep", "Decision 2026-01-02 11:00:00 UTC default v1, in effect since then; before: default v1, weights v1=100", "VirtualService web kind: VirtualService",
+		"v1 default 90% Deployment/web-v1 fixed 2 of 2 web:1", "CanaryStep", "Decision 2026-01-02 11:00:00 UTC In effect until then: default v1, weights v1=100", "VirtualService web kind: VirtualService",
 		"outrigger explain web -n demo")
 	if want := `<code>kubectl annotate service -n demo web outrigger.dev/weights=v1=90,v2=10 --overwrite</code>`; !strings.Contains(page, want) {
 		t.Errorf("the fix cannot be copied: no %s in\n%s", want, page)
@@ -215,7 +225,7 @@ func TestServicePageWithoutAnything(t *testing.T) {
 		ServiceExplanation: diagnose.ServiceExplanation{Namespace: "demo", ServiceStatus: diagnose.ServiceStatus{Name: "web", State: diagnose.StateUnknown}},
 		Facts:              web().Facts,
 	}
-	s.has(s.page("/services/demo/web", http.StatusOK), "No problems.", "everything unknown", "No pods.", "none is recorded", "No Events and no past decisions.", "Generated objects None.")
+	s.has(s.page("/services/demo/web", http.StatusOK), "No problems.", "all requests unknown", "No pods.", "none is recorded", "No Events and no past decisions.", "Generated objects None.")
 }
 
 func TestMissingPermissionIsNamed(t *testing.T) {
@@ -247,6 +257,14 @@ func TestInjectionPages(t *testing.T) {
 	s.explained = &Explanation{
 		InjectionExplanation: diagnose.InjectionExplanation{Kind: "Deployment", Namespace: "demo", Name: "web-v1", Sidecar: "A new pod gets no sidecar.", Change: []string{"Label the namespace: kubectl label namespace demo istio-injection=enabled"}},
 		Paragraphs:           []diagnose.Paragraph{{Heading: "Webhooks", Rows: [][]string{{"Outrigger", "does not match"}}}},
+	}
+	for path, want := range map[string]string{
+		"/injection/demo/Deployment/web-v1":             `<p class="crumbs"><a href="/injection">Injection</a></p>`,
+		"/injection/demo/Deployment/web-v1?service=web": `<a href="/services/demo/web">web</a></p>`,
+	} {
+		if page := s.page(path, http.StatusOK); !strings.Contains(page, want) {
+			t.Errorf("%s does not lead back: no %s in\n%s", path, want, page)
+		}
 	}
 	s.has(s.page("/injection/demo/Deployment/web-v1", http.StatusOK), "A new pod gets no sidecar.", "kubectl label namespace demo istio-injection=enabled", "Webhooks Outrigger does not match", "outrigger explain Deployment/web-v1 -n demo")
 }
@@ -389,6 +407,10 @@ func TestSentencesBeginWithACapitalLetter(t *testing.T) {
 		"service/web returns to v1":               "service/web returns to v1",
 		"v2 has a problem":                        "v2 has a problem",
 		"error-rate 5% (<1%)":                     "error-rate 5% (<1%)",
+		"outrigger.dev/canary was removed":        "outrigger.dev/canary was removed",
+		"routing.freeze is true":                  "routing.freeze is true",
+		"metadata.annotations[x] is invalid":      "metadata.annotations[x] is invalid",
+		"forbidden: no":                           "Forbidden: no",
 		"kubectl get pods -n demo":                "kubectl get pods -n demo",
 		`"v2=1" names a weight`:                   `"v2=1" names a weight`,
 		"Service web has no canary":               "Service web has no canary",
@@ -505,6 +527,49 @@ func TestNextChangeIgnoresEvaluationsOfACanary(t *testing.T) {
 	s.has(s.page("/services/demo/web", http.StatusOK), "Next change 2026-01-02 12:00:10 UTC")
 }
 
+// During a freeze, a canary is shown like one that is paused, on all pages.
+func TestFrozenCanary(t *testing.T) {
+	t.Parallel()
+	s := newStage(t).open()
+	one := web()
+	one.Canary.IsFrozen, one.Canary.Reason, one.Canary.StepPercents = true, "blue waits", []int32{5, 10, 50, 100}
+	s.services["demo/web"] = one
+	s.Update(reportOf(one.ServiceStatus), nil)
+	page := s.page("/services/demo/web", http.StatusOK)
+	s.has(page, "v2 progressing, frozen", "canary, step 2 of 4, frozen", "Reason blue waits", "Steps 5%, 10%, 50%, 100%")
+	if strings.Contains(textOf(page), "Next step") {
+		t.Errorf("there is a next step:\n%s", page)
+	}
+	for path, page := range map[string]string{"the Service": page, "the Overview": s.page("/", http.StatusOK)} {
+		if strings.Contains(page, `data-state="progressing"`) || strings.Contains(page, `class="current"`) {
+			t.Errorf("%s shows a canary that progresses:\n%s", path, page)
+		}
+	}
+}
+
+// The only rule of a route is about all requests, in the drawing and in the table.
+func TestTheOnlyRuleIsAboutAllRequests(t *testing.T) {
+	t.Parallel()
+	s := newStage(t).open()
+	one := web()
+	one.Rules = one.Rules[1:]
+	s.services["demo/web"] = one
+	if text := textOf(s.page("/services/demo/web", http.StatusOK)); strings.Contains(text, "other requests") || !strings.Contains(text, "all requests v1 90%") {
+		t.Errorf("there are other requests: %s", text)
+	}
+}
+
+// An arrow and its target are one cell, and no line breaks within a flag.
+func TestRowsOfExplanations(t *testing.T) {
+	t.Parallel()
+	if got, want := cells([]string{"all requests", "->", "v1", "copied to v2=5%"}), []string{"all requests", "-> v1", "copied to v2=5%"}; !slices.Equal(got, want) {
+		t.Errorf("%q, want %q", got, want)
+	}
+	if got, want := flow("a <b> -n\u202e -L"), template.HTML(`a &lt;b&gt; <span class="flag">-n\u202e</span> <span class="flag">-L</span>`); got != want {
+		t.Errorf("%s, want %s", got, want)
+	}
+}
+
 // A canary that a decision has ended is not shown as one that continues.
 func TestCanaryEndedByADecision(t *testing.T) {
 	t.Parallel()
@@ -514,7 +579,7 @@ func TestCanaryEndedByADecision(t *testing.T) {
 	s.services["demo/web"] = one
 	s.Update(reportOf(one.ServiceStatus), nil)
 	page := s.page("/services/demo/web", http.StatusOK)
-	s.has(page, "Canary v2 aborted, not applied yet step 2 of 4, 10%", "Aborted; takes effect when the freeze ends (outrigger.dev/canary was removed)", "canary, step 2 of 4, aborted, not applied yet")
+	s.has(page, "Canary v2 aborted, not applied yet step 2 of 4, 10%", "aborted; takes effect when the freeze ends (outrigger.dev/canary was removed)", "canary, step 2 of 4, aborted, not applied yet")
 	for path, page := range map[string]string{"the Service": page, "the Overview": s.page("/", http.StatusOK)} {
 		if strings.Contains(page, "progressing") || strings.Contains(page, `class="current"`) {
 			t.Errorf("%s shows a canary that continues:\n%s", path, page)

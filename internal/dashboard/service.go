@@ -5,10 +5,8 @@ package dashboard
 import (
 	"cmp"
 	"context"
-	"fmt"
 	"net/http"
 	"slices"
-	"strings"
 	"time"
 
 	"outrigger.dev/outrigger/internal/diagnose"
@@ -84,25 +82,10 @@ func versionRows(s *Service) []versionRow {
 	return out
 }
 
-// currentWeights returns the weights of the current decision as part of a sentence. While a canary progresses, the weights are those of its
-// step.
-func currentWeights(s *Service) string {
-	var weights []string
-	for _, v := range s.Versions {
-		if v.Weight != nil && *v.Weight > 0 {
-			weights = append(weights, fmt.Sprintf("%s=%d", v.Version, *v.Weight))
-		}
-	}
-	if len(weights) < 2 || s.Canary != nil && s.Canary.IsProgressing() {
-		return ""
-	}
-	return ", weights " + strings.Join(weights, ",")
-}
-
-// timelineOf returns the Events and decisions, newest first.
+// timelineOf returns the Events and the ends of decisions, newest first. What replaced a decision is not recorded: the list of past decisions
+// has no repetitions, so the next one in it can be another.
 func timelineOf(s *Service) []timelineEntry {
-	out := eventEntries(s.Events)
-	current := "default " + s.Default + currentWeights(s) + ", in effect since then"
+	out := eventEntries(s.Namespace, s.Events)
 	for _, d := range s.History {
 		at, err := time.Parse(time.RFC3339, d.Until)
 		if err != nil {
@@ -115,8 +98,7 @@ func timelineOf(s *Service) []timelineEntry {
 		case d.Weights != "":
 			was += ", weights " + d.Weights
 		}
-		out = append(out, timelineEntry{At: at, Kind: "decision", Reason: "Decision", Message: strings.TrimSpace(current + "; before: " + was)})
-		current = was
+		out = append(out, timelineEntry{At: at, Kind: "decision", Reason: "Decision", Message: "In effect until then: " + was})
 	}
 	slices.SortStableFunc(out, func(a, b timelineEntry) int { return cmp.Compare(b.At.UnixNano(), a.At.UnixNano()) })
 	return out

@@ -21,9 +21,10 @@ type group struct {
 
 // eventEntries returns the Events, newest first, as entries. Outrigger records a step of a canary for the Service and for each workload, and
 // a change of weights for each VirtualService: those that say the same at the same moment are one entry that names all objects.
-func eventEntries(events []Event) []timelineEntry {
+func eventEntries(namespace string, events []Event) []timelineEntry {
 	var groups []*group
 	for _, e := range events {
+		e.Message = withoutObject(namespace, e)
 		if at := slices.IndexFunc(groups, func(g *group) bool { return g.includes(e) }); at >= 0 {
 			groups[at].add(e)
 			continue
@@ -40,6 +41,12 @@ func eventEntries(events []Event) []timelineEntry {
 		out = append(out, g.timelineEntry)
 	}
 	return out
+}
+
+// withoutObject returns the message of an Event without the object at its beginning, which the entry names: "Service demo/web: ".
+func withoutObject(namespace string, e Event) string {
+	kind, name, _ := strings.Cut(e.Object, " ")
+	return strings.TrimPrefix(e.Message, kind+" "+namespace+"/"+name+": ")
 }
 
 // serviceFirst orders objects: the Service, then the others by name.

@@ -73,6 +73,10 @@ func TestEqualEventsAreOneEntry(t *testing.T) {
 			[]Event{canary("Service web", started, noon.Add(time.Hour)), canary("Deployment web-v2", started, noon)},
 			[]timelineEntry{entry("CanaryStarted", started, noon.Add(time.Hour), "Service web"), entry("CanaryStarted", started, noon, "Deployment web-v2")},
 		},
+		"problems, which begin with the object": {
+			[]Event{canary("Service web", "Service demo/web: metadata.annotations[x]: no", noon), canary("Service web", "Service demo/other: no", noon.Add(-time.Hour))},
+			[]timelineEntry{entry("CanaryStarted", "metadata.annotations[x]: no", noon, "Service web"), entry("CanaryStarted", "Service demo/other: no", noon.Add(-time.Hour), "Service web")},
+		},
 		"names that continue": {
 			[]Event{canary("Service web", "v1", noon), canary("Deployment web", "v10", noon)},
 			[]timelineEntry{entry("CanaryStarted", "v1", noon, "Service web"), entry("CanaryStarted", "v10", noon, "Deployment web")},
@@ -83,7 +87,7 @@ func TestEqualEventsAreOneEntry(t *testing.T) {
 			[]timelineEntry{{At: noon, Kind: "Warning", Objects: []string{"Service web", "Deployment web-v2"}, Reason: "CanaryAborted", Message: aborted + " To retry it: outrigger canary web --retry", Count: 3}},
 		},
 	} {
-		if diff := cmp.Diff(c.want, eventEntries(c.events)); diff != "" {
+		if diff := cmp.Diff(c.want, eventEntries("demo", c.events)); diff != "" {
 			t.Errorf("%s, -want +got:\n%s", name, diff)
 		}
 	}

@@ -5,6 +5,7 @@ package dashboard
 import (
 	"bytes"
 	"fmt"
+	"html/template"
 	"strconv"
 	"strings"
 	"unicode"
@@ -44,6 +45,34 @@ func visiblePage(page []byte) []byte {
 	}
 	return []byte(escapeHidden(string(page), isEscaped))
 }
+
+// cells returns the cells of a row of an explanation. An arrow belongs to what it points to, so that it has no column of its own.
+func cells(row []string) []string {
+	var out []string
+	before := ""
+	for _, cell := range row {
+		if cell == "->" {
+			before = "-> "
+			continue
+		}
+		out, before = append(out, before+cell), ""
+	}
+	return out
+}
+
+// flow returns a text as HTML in which no line breaks within a flag, such as after the hyphen of -n.
+func flow(text string) template.HTML {
+	words := strings.Split(template.HTMLEscapeString(visible(text)), " ")
+	for i, word := range words {
+		if strings.HasPrefix(word, "-") && len(word) <= maxFlag {
+			words[i] = `<span class="flag">` + word + `</span>`
+		}
+	}
+	return template.HTML(strings.Join(words, " ")) //nolint:gosec // escaped above
+}
+
+// maxFlag is the length of a word that fits on a line of the narrowest screen.
+const maxFlag = 30
 
 func escapeHidden(text string, isEscaped func(rune) bool) string {
 	var out strings.Builder

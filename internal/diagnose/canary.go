@@ -34,6 +34,10 @@ type CanaryStatus struct {
 	ByHand bool   `json:"byHand,omitempty"` // a decision of the user has aborted it
 	// IsLacking is true if the reason is that a check has no data, or that the requests are too few.
 	IsLacking bool `json:"-"`
+	// IsFrozen is true if the canary progresses and routing.freeze keeps it at its step.
+	IsFrozen bool `json:"-"`
+	// StepPercents are the shares of the steps; none for a canary that has ended.
+	StepPercents []int32 `json:"-"`
 	// EndsAs is the state of routing.CanaryStatus.EndsAs.
 	EndsAs routing.CanaryState `json:"-"`
 }
@@ -46,6 +50,12 @@ func CanaryOf(observed routing.Observed, now time.Time) (status *CanaryStatus, i
 		return nil, false
 	}
 	out := canaryStatusOf(is)
+	out.IsFrozen = observed.Settings.Freeze && out.IsProgressing() && is.EndsAs == ""
+	if intent := observed.Intent.Canary; intent != nil && !out.HasEnded() && is.EndsAs == "" {
+		for _, step := range intent.Steps {
+			out.StepPercents = append(out.StepPercents, step.Percent)
+		}
+	}
 	switch {
 	case is.EndsAs != "":
 		out = out.ending(observed)

@@ -214,7 +214,7 @@ func canaryText(c *CanaryStatus) string {
 		out += ", paused"
 	}
 	if c.Since != nil {
-		out += " since " + c.Since.Format(time.RFC3339)
+		out += " since " + ClockTime(*c.Since)
 	}
 	return out
 }

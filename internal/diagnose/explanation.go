@@ -57,6 +57,17 @@ type RuleStatus struct {
 	Mirror []MirrorStatus `json:"mirror,omitempty"` // versions that receive copies
 }
 
+// MatchText returns which requests the rule is about. isOnly is true for the only rule of a route.
+func (r RuleStatus) MatchText(isOnly bool) string {
+	switch {
+	case r.Match != "":
+		return r.Match
+	case isOnly:
+		return "all requests"
+	}
+	return "all other requests"
+}
+
 // MirrorStatus is a version that receives copies of requests.
 type MirrorStatus struct {
 	Version string  `json:"version"`
@@ -84,7 +95,7 @@ func ExplainService(observed routing.Observed, problems []api.RouteProblem, arou
 	status.Problems = append(ofNamespace, status.Problems...)
 	out := ServiceExplanation{
 		Kind: "Service", Namespace: observed.Service.Namespace, ServiceStatus: status, Routing: whyRouted(observed, around.Gaps),
-		VersionLabel: observed.Intent.VersionLabel, DefaultBecause: defaultReasons[reading.By],
+		VersionLabel: observed.Intent.VersionLabel, DefaultBecause: whyDefault(reading),
 		Workloads: workloadsOf(observed), Objects: objectsOf(observed.Existing), Settings: settingsOf(observed),
 		defaultText: describeDefault(reading), canary: append(canaryRows(status.Canary, observed, now), supersededRows(status)...),
 		isHidden: around.Gaps.HidesRoutes(observed.Service.Namespace), now: now,

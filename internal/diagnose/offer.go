@@ -4,6 +4,7 @@ package diagnose
 
 import (
 	"fmt"
+	"strings"
 
 	"outrigger.dev/outrigger/routing"
 )
@@ -28,7 +29,7 @@ func OffersOf(facts ActionFacts, denied string, inputs Inputs) []Offer {
 	return out
 }
 
-// whyUnavailable returns why every request of this action is rejected, or nothing if a request can succeed.
+// whyUnavailable returns why every request of this action about the current pods is rejected, or nothing if one can succeed.
 func whyUnavailable(r Request, facts ActionFacts) Text {
 	known := routing.KnownVersions(facts.Main)
 	switch r.Action {
@@ -47,7 +48,10 @@ func whyUnavailable(r Request, facts ActionFacts) Text {
 		if err := r.mayStartCanary(facts); err != nil {
 			return TextOf(err)
 		}
-		return editedByHand(facts)
+		if edited := editedByHand(facts); len(edited) > 0 {
+			return edited
+		}
+		return whyNoCanary(r, facts)
 	}
 	change, err := ChangeOf(r, facts)
 	switch {
@@ -57,6 +61,25 @@ func whyUnavailable(r Request, facts ActionFacts) Text {
 		return Sentences(fmt.Sprintf("the annotations of the Service already have these values: %s would change nothing", r.Action.OfCanary()))
 	}
 	return nil
+}
+
+// whyNoCanary returns why no known version can have a canary if the only workload of the Service changes its version in place, or nothing.
+// Otherwise, a version that has no pods yet can be next.
+func whyNoCanary(r Request, facts ActionFacts) Text {
+	var why Text
+	workloads := workloadsOf(facts.Main)
+	for _, w := range workloads { // during a rollout, a workload is listed once for each version
+		if w.Fixed || w.Workload != workloads[0].Workload || strings.HasPrefix(w.Workload, "Pod/") || strings.HasPrefix(w.Workload, "WorkloadEntry/") {
+			return nil
+		}
+		r.Version = w.Version
+		_, err := ChangeOf(r, facts)
+		if err == nil {
+			return nil
+		}
+		why = TextOf(err)
+	}
+	return why
 }
 
 func withoutVersions(observed routing.Observed) Text {

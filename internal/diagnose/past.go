@@ -44,7 +44,7 @@ func UndoOf(observed routing.Observed, to int, inputs Inputs, now time.Time) (Un
 		return out, noEarlier(observed, decisions, inputs.Value("to", strconv.Itoa(to)))
 	default:
 		target = decisions[max(to, 1)]
-		out.Reason = fmt.Sprintf("service/%s returns to %s, which was in effect until %s", observed.Service.Name, target, target.Until.UTC().Format("2006-01-02T15:04:05Z"))
+		out.Reason = fmt.Sprintf("service/%s returns to %s, which was in effect until %s", observed.Service.Name, target, ClockTime(target.Until))
 	}
 	if err := returnable(observed, target, inputs); err != nil {
 		return out, err

@@ -77,7 +77,15 @@ func describeDefault(reading routing.Reading) string {
 	if reading.StandIn != "" {
 		return reading.Default + ", whose workload was deleted; " + reading.StandIn + " receives its traffic"
 	}
-	return reading.Default + ", because " + defaultReasons[reading.By]
+	return reading.Default + ", because " + whyDefault(reading)
+}
+
+// whyDefault returns how the default was chosen, or "" if that is not recorded. A default without a fixed version is a workload.
+func whyDefault(reading routing.Reading) string {
+	if reading.By == routing.ByFirst && strings.Contains(reading.Default, "/") {
+		return "it was the first workload when the default was recorded"
+	}
+	return defaultReasons[reading.By]
 }
 
 // defaultReasons explains how a default was chosen, by the recorded reason.
@@ -174,14 +182,14 @@ func (s ServiceExplanation) ruleRows() [][]string {
 				to = append(to, fmt.Sprintf("%s=%d", share.Version, share.Weight))
 			}
 		}
-		row := []string{cmp.Or(rule.Match, "all other requests"), "->", strings.Join(to, " ")}
+		row := []string{rule.MatchText(len(s.Rules) == 1), "->", strings.Join(to, " ")}
 		for _, m := range rule.Mirror {
 			row = append(row, "copied to "+routing.ReadMirror(m).String())
 		}
 		out = append(out, row)
 	}
 	if len(out) == 0 {
-		out = append(out, []string{"everything", "->", "every pod (no VirtualService routes)"})
+		out = append(out, []string{"all requests", "->", "every pod (no VirtualService routes)"})
 	}
 	return out
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"slices"
 	"strings"
+	"time"
 )
 
 // Text is a text in parts. Which of them are commands follows from how Outrigger composed the text, not from how it looks: names and values
@@ -45,6 +46,9 @@ func (t Text) String() string {
 
 // Equal reports whether two texts have the same parts.
 func (t Text) Equal(other Text) bool { return slices.Equal(t, other) }
+
+// ClockTime returns a time as sentences show it. Values of annotations and fields of data have the form of RFC 3339.
+func ClockTime(at time.Time) string { return at.UTC().Format("2006-01-02 15:04:05") + " UTC" }
 
 // textError is an error whose text has parts.
 type textError struct{ text Text }

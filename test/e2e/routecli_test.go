@@ -134,7 +134,7 @@ func TestVersionsAreShiftedAndPromotedByCommand(t *testing.T) {
 		t.Errorf("explain -o json: %s", got)
 	}
 	says(t, cli(t, "explain", "deployment/app-v1", "-n", ns, "-o", "yaml"), "kind: Deployment", "sidecar: injected into new pods")
-	says(t, cli(t, "explain", "service/app", "-n", ns), "Default    v2, because an annotation decided it (default-version or weights)", "all other requests   ->   v2", "Deployment/app-v1", "fixed")
+	says(t, cli(t, "explain", "service/app", "-n", ns), "Default    v2, because an annotation decided it (default-version or weights)", "all requests   ->   v2", "Deployment/app-v1", "fixed")
 
 	// A version that is to come is written when it is asked for, and the wait says what it waits for.
 	says(t, refused(t, "shift", "app", "v2=50", "v9=50", "-n", ns, "--pending", "--wait", "--timeout=3s"), "v9 has no pods", "not applied within 3s", "v9 (no pods)")

@@ -87,7 +87,7 @@ func TestOrdinaryUsersUseTheCommands(t *testing.T) {
 	editor.grant(t, "networking.istio.io", []string{"list"}, istio)
 	says(t, works(t, editor, "status"), ns+" enabled - 1", "app routed v1 2/2 100 -", "app routed v2 2/2 0 -")
 	says(t, works(t, editor, "status", "-A"), ns+" app routed v1 2/2 100 -")
-	says(t, works(t, editor, "explain", "service/app"), "State routed", "Routing on, since namespace "+ns, "all other requests -> v1")
+	says(t, works(t, editor, "explain", "service/app"), "State routed", "Routing on, since namespace "+ns, "all requests -> v1")
 	says(t, works(t, editor, "shift", "app", "v1=90", "v2=10", "--wait"), "service/app: v1=100 -> v1=90 v2=10", "service/app annotated", "applied (waited ")
 	routesNow(t, ns, "app", "v1=90 v2=10")
 	says(t, works(t, editor, "promote", "app", "v2", "--wait"), "service/app: v1=90 v2=10 -> v2=100", "applied (waited ")
@@ -96,7 +96,7 @@ func TestOrdinaryUsersUseTheCommands(t *testing.T) {
 	viewer := accountWith(t, ns, "viewer", rbacv1.RoleRef{Kind: "ClusterRole", Name: "view"}, "list", "services")
 	viewer.grant(t, "networking.istio.io", []string{"list"}, istio)
 	says(t, works(t, viewer, "status"), "app routed v2 2/2 100 -")
-	says(t, works(t, viewer, "explain", "service/app"), "all other requests -> v2")
+	says(t, works(t, viewer, "explain", "service/app"), "all requests -> v2")
 	if out, notes, status := cliAs(t, viewer, "shift", "app", "v1=1"); status != 1 || !strings.Contains(notes, "no permission to patch Service "+ns+"/app; the ClusterRole edit, bound in namespace "+ns+", grants it") {
 		t.Errorf("shift by a viewer: exit status %d\n%s%s", status, out, notes)
 	}
