@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
 	networkingk8s "k8s.io/api/networking/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -18,8 +19,12 @@ import (
 func exposes(t *testing.T, ns, service string, hosts ...string) {
 	t.Helper()
 	eventually(t, fmt.Sprintf("%s/%s is exposed for %q", ns, service, hosts), func() error {
-		if got := writtenIn(t, ns).of(service).exposedHosts(); !slices.Equal(got, hosts) {
+		objects := writtenIn(t, ns).of(service)
+		if got := objects.exposedHosts(); !slices.Equal(got, hosts) {
 			return fmt.Errorf("exposed are %q", got)
+		}
+		if isRouted := slices.ContainsFunc(objects.services, func(vs *networkingv1.VirtualService) bool { return !onMesh(vs) }); isRouted != (len(hosts) > 0) {
+			return fmt.Errorf("exposed, and a VirtualService has the hosts: %t", isRouted) // only that records since when they are claimed
 		}
 		return nil
 	})
