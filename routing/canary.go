@@ -49,6 +49,7 @@ type canaryVerdict struct {
 	missing     []string    // what a waiting canary waits for
 	held        []string    // why a progressing canary stays at its step, besides its checks
 	endsAs      CanaryState // how a decision of the user has ended a progressing canary while routes are frozen; empty if none has
+	thawsTo     canaryEnd   // how it ends when the freeze does; zero if it continues
 	result      canaryResult
 	isEvaluated bool         // result is of this evaluation
 	evaluation  string       // as CanaryStatus.Result
@@ -170,7 +171,7 @@ func (s defaultDecision) continueCanary(request canaryRequest, exposed exposureD
 		}
 		next.canary.version, next.canary.held = s.record.Canary.Version, []string{"routes are frozen (routing.freeze)"}
 		if end, ends := s.endsWithoutEvaluation(request); ends {
-			next.canary.held = []string{end.whenThawed()}
+			next.canary.held, next.canary.thawsTo = []string{end.whenThawed()}, end
 			if end.isDecided() {
 				next.canary.endsAs = end.state
 			}

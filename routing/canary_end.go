@@ -24,11 +24,14 @@ func (e canaryEnd) isDecided() bool {
 
 // whenThawed returns how the canary ends when the freeze ends.
 func (e canaryEnd) whenThawed() string {
-	how := "aborted"
+	return e.verb() + "; takes effect when the freeze ends (" + e.why + ")"
+}
+
+func (e canaryEnd) verb() string {
 	if e.state == CanarySucceeded {
-		how = "promoted"
+		return "promoted"
 	}
-	return how + "; takes effect when the freeze ends (" + e.why + ")"
+	return "aborted"
 }
 
 // endsWithoutEvaluation returns how the canary ends because of the user's decision or because its pods have another template. It returns

@@ -64,6 +64,9 @@ func (s defaultDecision) heldCanary() finding {
 	c := s.record.Canary
 	message := fmt.Sprintf("Canary %s stays at its step: %s.", c.Version, strings.Join(s.canary.held, "; "))
 	if s.Settings.Freeze {
+		if end := s.canary.thawsTo; end.state != "" {
+			message = fmt.Sprintf("Canary %s is %s when the freeze ends: %s. Until then, it keeps its share of %d%%.", c.Version, end.verb(), end.why, c.Percent)
+		}
 		return s.aboutCanary(api.RouteCanaryHeld, message, thawAdvice)
 	}
 	if !c.Edited {
@@ -110,9 +113,30 @@ func (s defaultDecision) undersizedCanary() []finding {
 func (s defaultDecision) waitingCanary(version string, missing []string) []finding {
 	value := s.Intent.Texts[api.AnnotationCanary]
 	out := s.aboutCanary(api.RoutePendingVersions, pendingText(missing)+fmt.Sprintf("Canary %s starts when nothing is pending. Until then, it receives no requests by weight.", version),
-		"See kubectl get pods -n "+s.Service.Namespace+" -L "+s.Intent.VersionLabel+".")
+		s.adviceToStart(version, missing))
 	out.pending = &Pending{Key: api.AnnotationCanary, Value: value, Missing: missing}
 	return []finding{out}
+}
+
+// adviceToStart says how to start a canary that waits.
+func (s defaultDecision) adviceToStart(version string, missing []string) string {
+	var advice []string
+	isAboutPods := func(what string) bool {
+		return what == needsDefaultPod || strings.HasPrefix(what, version+" (") || what == api.UnknownVersion(version, s.knownVersions())
+	}
+	if slices.ContainsFunc(missing, isAboutPods) {
+		advice = append(advice, "See kubectl get pods -n "+s.Service.Namespace+" -L "+s.Intent.VersionLabel+".")
+	}
+	if slices.Contains(missing, CanaryPauseText) {
+		advice = append(advice, "To start it: "+s.canaryCommand("--resume")+".")
+	}
+	if s.Settings.Freeze {
+		advice = append(advice, thawAdvice)
+	}
+	if slices.Contains(missing, needsMetrics) {
+		advice = append(advice, "Configure routing.metrics, or set "+api.AnnotationCanaryChecks+"="+api.CanaryReadiness+".")
+	}
+	return strings.Join(advice, " ")
 }
 
 // abortText says why a canary was aborted, and what still routes to it.

@@ -37,6 +37,15 @@ func (s defaultDecision) isLastSuccess(version string) bool {
 	return len(ended) > 0 && ended[0].Version == version && ended[0].State == CanarySucceeded
 }
 
+// What a canary waits for, where the advice depends on it.
+const (
+	needsMetrics    = "metrics for " + api.AnnotationCanaryChecks + " (routing.metrics)"
+	needsDefaultPod = "a ready pod of the default version"
+)
+
+// CanaryPauseText is what a canary waits for that was paused before its start, or before the version got other pods.
+const CanaryPauseText = "the end of its pause (" + api.AnnotationCanaryPaused + "=true)"
+
 // whyNotStarted returns what a canary waits for before its first step; empty if it can start.
 func (s defaultDecision) whyNotStarted(version string, templates []string) (missing []string) {
 	m, c := meaning{Version: version}, s.record.Canary
@@ -57,10 +66,10 @@ func (s defaultDecision) whyNotStarted(version string, templates []string) (miss
 		missing = append(missing, s.notYet(version, m))
 	}
 	add(s.Settings.Freeze, "the end of routing.freeze")
-	add(s.isPaused(), api.AnnotationCanaryPaused+"=true")
+	add(s.isPaused(), CanaryPauseText)
 	add(s.isCanaryInvalid(), "a valid value of each annotation of the canary")
-	add(!s.Settings.Canary.HasMetrics && len(s.Intent.Canary.Checks) > 0, "metrics for "+api.AnnotationCanaryChecks+" (routing.metrics)")
-	add(!s.hasReady(s.record.Default) || !s.gone.standIn.isZero(), "a ready pod of the default version")
+	add(!s.Settings.Canary.HasMetrics && len(s.Intent.Canary.Checks) > 0, needsMetrics)
+	add(!s.hasReady(s.record.Default) || !s.gone.standIn.isZero(), needsDefaultPod)
 	add(s.nameable(s.record.Default) == "VERSION", "a default version with the label "+s.Intent.VersionLabel)
 	add(len(s.ours.routes()) == 0 || len(s.detached) > 0 || s.foreign.meshTaken || s.endpointsElsewhere(), "a route of Outrigger's that it can change")
 	add(s.record.Provisional || s.defaultPending(), "the decision about "+api.AnnotationDefaultVersion+" or "+api.AnnotationWeights+" that is pending")

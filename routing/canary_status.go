@@ -17,10 +17,12 @@ type CanaryStatus struct {
 	Percent     int32
 	// Since is when the step began, or when the canary ended. Next is when the step can pass at the earliest; zero if its clock is stopped.
 	Since, Next time.Time
-	IsPaused    bool     // canary-paused
-	Checks      []string // with numbers, of this evaluation or else of the last one that was recorded: "error-rate 0.2% (<1%)"
-	Failing     []string // those that fail now
-	IsByHand    bool     // a decision of the user has aborted it
+	// Remaining is how much of the step's duration is left, while a freeze stops its clock.
+	Remaining time.Duration
+	IsPaused  bool     // canary-paused
+	Checks    []string // with numbers, of this evaluation or else of the last one that was recorded: "error-rate 0.2% (<1%)"
+	Failing   []string // those that fail now
+	IsByHand  bool     // a decision of the user has aborted it
 	// EndsAs is how a decision of the user has ended a canary that still progresses: CanarySucceeded or CanaryAborted. The controller has yet
 	// to record it, after the end of a freeze. It is empty if the canary goes on.
 	EndsAs CanaryState
@@ -112,6 +114,8 @@ func (s defaultDecision) canaryStatus() *CanaryStatus {
 		out.Step, out.Percent, out.Since, out.EndsAs = s.canaryStepNumber(), c.Percent, c.since(), v.endsAs
 		if c.StoppedAt == "" {
 			out.Next = v.passesAt
+		} else if s.isFrozen() && v.thawsTo.state == "" {
+			out.Remaining = s.remaining()
 		}
 		if out.Checks, out.Failing = v.result.numbers, v.result.failed; len(out.Checks) == 0 && c.Result != "" && !s.onlyReadiness() {
 			out.Checks = []string{c.Result}
@@ -131,4 +135,12 @@ func (s defaultDecision) canaryStatus() *CanaryStatus {
 		out.Since, _ = parseTime(ended.At)
 	}
 	return out
+}
+
+// remaining returns how much of the step's duration is left when its stopped clock continues.
+func (s defaultDecision) remaining() time.Duration {
+	c := s.record.Canary
+	at, _ := parseTime(c.StoppedAt)
+	step, _ := s.canaryStep()
+	return max(0, step.Duration-(at.Sub(c.since())-c.stopped()))
 }

@@ -372,6 +372,7 @@ func TestCanaryStartsWhenReady(t *testing.T) {
 	c.settle()
 	c.advance(time.Minute)
 	c.tellsAlso(api.RoutePendingVersions, "v2 (2 of 4 pods ready)")
+	c.tellsAlso(api.RoutePendingVersions, "See kubectl get pods -n demo -L version.")
 	c.isCanary("v2 waiting", "v1")
 	c.run("app-v2", "v2", 4, 3)
 	c.settle()
@@ -407,6 +408,7 @@ func TestCanaryWithoutMetricsForItsChecks(t *testing.T) {
 	c.settle()
 	c.isCanary("v2 waiting", "v1")
 	c.tellsAlso(api.RoutePendingVersions, "metrics for outrigger.dev/canary-checks (routing.metrics)")
+	c.tellsAlso(api.RoutePendingVersions, "nothing is pending. Until then, it receives no requests by weight. Configure routing.metrics, or set outrigger.dev/canary-checks=readiness.")
 }
 
 // A canary that began with metrics does not pass by readiness alone if their configuration is lost.

@@ -15,6 +15,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/go-logr/logr"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -103,7 +104,7 @@ func sleep(ctx context.Context, pause time.Duration) {
 
 // read reads the route and the pods.
 func (c *caller) read(ctx context.Context) error {
-	ctx, stop := context.WithTimeout(ctx, 2*time.Second)
+	ctx, stop := context.WithTimeout(logr.NewContext(ctx, logr.Discard()), 2*time.Second) // client-go would log a timeout, after which run tries again
 	defer stop()
 	route, err := c.routes.Get(ctx, checkout, metav1.GetOptions{})
 	if err != nil {

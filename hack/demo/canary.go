@@ -40,8 +40,8 @@ func canary(ctx context.Context, s *stage) error {
 	}
 	err := s.run(ctx,
 		do("helm upgrade outrigger charts/outrigger -n outrigger-system --reset-then-reuse-values -f metrics.yaml --wait", contains("STATUS: deployed")).show("STATUS"),
-		do("kubectl create namespace "+checkout, contains("created")),
-		do("kubectl label namespace "+checkout+" outrigger.dev/routing=enabled", contains("labeled")),
+		do("kubectl create namespace "+checkout, contains("created")).show("created"),
+		do("kubectl label namespace "+checkout+" outrigger.dev/routing=enabled", contains("labeled")).show("labeled"),
 		do("kubectl apply -f checkout.yaml -n "+checkout, contains("service/checkout created")).show("created"),
 		until("kubectl get pods -n "+checkout, pods(2, "1/1")),
 		until("kubectl get virtualservice checkout -n "+checkout+" -o yaml", routes("checkout", "v1=100")),

@@ -104,3 +104,32 @@ func TestMissingLinesAreFound(t *testing.T) {
 		t.Errorf("got %q", blocks)
 	}
 }
+
+// Every command that changes the cluster is shown: a reader could not follow the story otherwise.
+func TestChangesAreShown(t *testing.T) {
+	for line, want := range map[string]bool{
+		"kubectl annotate service springbootapp outrigger.dev/match- -n demo":         true,
+		"kubectl create namespace checkout":                                           true,
+		"sed 's/v1/v2/' rolling.yaml | kubectl apply -n demo -f -":                    true,
+		"helm upgrade outrigger charts/outrigger -n outrigger-system -f metrics.yaml": true,
+		"outrigger undo springbootapp -n demo --wait":                                 true,
+		"outrigger disable demo --dry-run=client":                                     false,
+		"outrigger status -n demo":                                                    false,
+		"kubectl get events -n demo --field-selector reason=CanaryAborted":            false,
+	} {
+		if got := isChange(line); got != want {
+			t.Errorf("isChange(%q) = %t", line, got)
+		}
+		if !want {
+			continue
+		}
+		var out bytes.Buffer
+		s := &stage{screen: &screen{out: &out}, dir: t.TempDir()}
+		if err := s.run(t.Context(), do("true # | "+line)); err != nil {
+			t.Error(err)
+		}
+		if !strings.Contains(out.String(), "$ true # | "+line) {
+			t.Errorf("it is not shown: %q", out.String())
+		}
+	}
+}

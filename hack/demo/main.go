@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Command demo shows what a user does with Outrigger, on a real control plane that it builds and starts itself: it prints a
-// command as you would type it, runs it, and shows the lines of the output that matter. Every step is checked; the first
+// command as you would type it, runs it, and shows the lines of the output that matter. Commands that only check are run silently. Every step is checked; the first
 // failure ends the demo with the step's name and status 1.
 //
 // With -verbose, or VERBOSE=1 in the environment, it shows every command that it runs, and whole outputs. After the last step

@@ -26,7 +26,7 @@ func rollout(ctx context.Context, s *stage) error {
 			written, err = routeWritten(output)
 			return err
 		}),
-		do(`kubectl patch deployment orders -n `+shop+` -p '{"spec":{"minReadySeconds":2}}'`, contains("patched")),
+		do(`kubectl patch deployment orders -n `+shop+` -p '{"spec":{"minReadySeconds":2}}'`, contains("patched")).show("patched"),
 		do("sed 's/version: v1/version: v2/; s/:42/:43/' examples/springbootapp/rolling.yaml | kubectl apply -n "+shop+" -f -", contains("deployment.apps/orders configured")).show("deployment"),
 	)
 	if err != nil {

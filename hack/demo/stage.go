@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"os/exec"
+	"regexp"
 	"strings"
 	"sync"
 	"time"
@@ -46,7 +47,7 @@ type check func(output string) error
 // command is a command line of the story with what its output must be.
 type command struct {
 	line   string
-	shown  []string // words of the output lines to show; if nil, the command is shown only with -v
+	shown  []string // words of the output lines to show; if nil, a command that changes nothing is shown only with -v
 	checks []check
 	wait   bool // repeat the command until the checks pass
 	fails  bool // its exit status is not 0
@@ -83,11 +84,18 @@ func (s *stage) run(ctx context.Context, commands ...command) error {
 		switch {
 		case s.verbose:
 			s.command(c.line, output)
-		case c.shown != nil:
+		case c.shown != nil || isChange(c.line):
 			s.command(c.line, linesWith(output, c.shown))
 		}
 	}
 	return nil
+}
+
+var change = regexp.MustCompile(`(^|\| )(kubectl (annotate|apply|create|delete|label|patch|rollout restart|scale|set)|helm (install|upgrade|uninstall)|outrigger (canary|disable|enable|promote|shift|undo)) `)
+
+// isChange reports whether a command line changes the cluster, so that the story cannot omit it.
+func isChange(line string) bool {
+	return change.MatchString(line) && !strings.Contains(line, "--dry-run")
 }
 
 // try runs a command, once or until its checks pass.

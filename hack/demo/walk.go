@@ -114,7 +114,7 @@ var steps = []step{
 		commands: []command{
 			do("outrigger promote springbootapp v2 -n "+shop+" --wait", contains("v1=100 -> v2=100", "springbootapp annotated", "applied (waited ")).show("->", "applied"),
 			do("kubectl get virtualservice springbootapp -n "+shop+" -o yaml", routes("springbootapp", "end-user=jason: v2=100; v2=100")),
-			do("kubectl annotate service springbootapp outrigger.dev/match- -n "+shop, contains("annotated")),
+			do("kubectl annotate service springbootapp outrigger.dev/match- -n "+shop, contains("annotated")).show("annotated"),
 			until("kubectl get virtualservices -n "+shop+" -o yaml", routes("springbootapp", "v2=100"), routes("springbootapp-gateway", "v2=100")),
 		},
 		right: "all traffic to v2",

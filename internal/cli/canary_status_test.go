@@ -120,7 +120,7 @@ func TestStatusSaysFirstThatRoutesAreFrozen(t *testing.T) {
 	if !strings.HasPrefix(got, "\nRoutes are frozen (routing.freeze=true in namespace outrigger-system): canaries stay at their step") {
 		t.Error(got)
 	}
-	if !strings.Contains(got, ": canary v2 1/4 5%  routes are frozen (routing.freeze)\n") {
+	if !strings.Contains(got, ": canary v2 1/4 5% 5m0s left  routes are frozen (routing.freeze)\n") {
 		t.Error(got)
 	}
 	report, err := r.status(t.Context(), false, "app")

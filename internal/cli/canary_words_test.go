@@ -104,6 +104,9 @@ func TestAutoAfterAnAbortByHand(t *testing.T) {
 	if is := r.annotations("app")["outrigger.dev/canary"]; is != "auto" {
 		t.Errorf("canary=%s", is)
 	}
+	r.printed("service/app: v1=100 (unchanged)\n    new versions start a canary; v1 and v2 exist already, and start none\n")
+	has(t, "status", r.table(tableView{}, false, "app"), "Service demo/app: each new version starts a canary (outrigger.dev/canary=auto)\n")
+	has(t, "explain", r.canaryRows(), "New versions: each one starts a canary (outrigger.dev/canary=auto)\n")
 	r.after(time.Hour)
 	report, err := r.status(t.Context(), false, "app")
 	if err != nil {
@@ -168,4 +171,24 @@ func TestStatusOfACanaryThatEndedByHand(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A pause outlives the canary that it stopped. The next canary says how to end it.
+func TestPauseAfterAnAbort(t *testing.T) {
+	r := newRollout(t)
+	r.mustCanary("app", "v2", "--steps=25@1h,100")
+	r.mustCanary("app", "--pause")
+	r.mustCanary("app", "--promote")
+	r.decide(promoting(t, "app", "v1"))
+	r.at = r.at.Add(time.Minute)
+	r.annotate("app", "outrigger.dev/canary=v2", "outrigger.dev/decided-at="+r.at.Format(time.RFC3339))
+	r.follow()
+	got := r.table(tableView{}, false, "app")
+	has(t, "status", got, "Service demo/app: canary v2 is paused before its start\n", "To start it: outrigger canary app --resume -n demo.")
+	if strings.Contains(got, "kubectl get pods") {
+		t.Errorf("status:\n%s", got)
+	}
+	has(t, "explain", r.canaryRows(), "Next: Nothing: it is paused. To start it: outrigger canary app --resume -n demo\n")
+	r.mustCanary("app", "--resume")
+	r.is("v2 1/2 25%", "v1=75 v2=25")
 }

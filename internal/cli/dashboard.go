@@ -280,7 +280,7 @@ func remove(file string) error {
 // announce opens a browser, or prints the path of the file to open.
 func (l launcher) announce(ctx context.Context, file string) {
 	if !l.noBrowser && openBrowser(ctx, file) == nil {
-		say(l.out, "Opening a browser (%s)", file)
+		say(l.out, "Opening a browser. If none opens, open this file in one within %.0fs: %s", dashboard.TokenLifetime.Seconds(), file)
 		return
 	}
 	say(l.out, "Open this file in a browser within %.0fs: %s", dashboard.TokenLifetime.Seconds(), file)

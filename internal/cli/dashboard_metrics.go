@@ -147,7 +147,8 @@ func (s *metricsSource) read(ctx context.Context, service *corev1.Service, versi
 			return nil
 		}
 		errs[i][query] = err
-		*to = dashboard.Measured{IsUnknown: true, Why: whyUnknown(err)}
+		failed := (*controller.QueryError)(nil)
+		*to = dashboard.Measured{IsUnknown: true, Why: whyUnknown(err), HasNoSeries: errors.As(err, &failed) && failed.HasNoSeries}
 		return err
 	}
 	for i, version := range versions {

@@ -65,7 +65,7 @@ func TestMetricsOfVersions(t *testing.T) {
 	}
 	<-s.refreshed
 	none := dashboard.Measured{IsUnknown: true}
-	gone := dashboard.Measured{IsUnknown: true, Why: "the metrics server has no series for v3"}
+	gone := dashboard.Measured{IsUnknown: true, Why: "the metrics server has no series for v3", HasNoSeries: true}
 	want := &dashboard.Metrics{Server: server.URL, Window: 2 * time.Minute, At: noon, Versions: []dashboard.VersionMetrics{
 		{Version: "v1", Requests: dashboard.Measured{Value: 750}, ErrorRate: dashboard.Measured{Value: 0.01}, P50: dashboard.Measured{Value: 0.02}, P99: dashboard.Measured{Value: 0.2}},
 		{Version: "v2", ErrorRate: none, P50: none, P99: none},

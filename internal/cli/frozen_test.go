@@ -119,6 +119,74 @@ func TestStatusOfAnAbortWhileRoutesAreFrozen(t *testing.T) {
 	if strings.Contains(got, "It continues when this is fixed") || !strings.Contains(got, "Set routing.freeze to false to let routes change.") {
 		t.Errorf("status:\n%s", got)
 	}
+	has(t, "status", got, "\nService demo/app: when the freeze ends: v1=100\n",
+		"Canary v2 is aborted when the freeze ends: outrigger.dev/canary was removed. Until then, it keeps its share of 25%.\n")
+	if strings.Contains(got, "left") {
+		t.Errorf("status:\n%s", got)
+	}
+}
+
+// Decisions during a freeze are visible before it ends, and so is a second one that withdraws them.
+func TestStatusOfDecisionsWhileRoutesAreFrozen(t *testing.T) {
+	for name, test := range map[string]struct {
+		decide []diagnose.Request
+		want   string // empty if nothing changes
+	}{
+		"none":           {nil, ""},
+		"shift":          {[]diagnose.Request{shifting(t, "app", "v1=70", "v2=30")}, "v1=70 v2=30"},
+		"the same share": {[]diagnose.Request{shifting(t, "app", "v1=75", "v2=25")}, "v1=75 v2=25"},
+		"shift and undo": {[]diagnose.Request{shifting(t, "app", "v1=70", "v2=30"), {Action: diagnose.ActionUndo, Service: "app"}}, "v1=100"},
+		"promote":        {[]diagnose.Request{promoting(t, "app", "v2")}, "v2=100"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := newRollout(t)
+			r.mustCanary("app", "v2", "--steps=25@1h,100")
+			r.config.Routing.Freeze = true
+			r.follow()
+			for _, request := range test.decide {
+				r.at = r.at.Add(time.Second)
+				r.out.Reset()
+				if err := r.applyDecision(t.Context(), request, r.writing(dryRunNone)); err != nil {
+					t.Fatal(err)
+				}
+				r.follow()
+			}
+			if strings.Contains(r.out.String(), "yet to apply") || len(test.decide) > 1 && !strings.Contains(r.out.String(), "    canary v2 1/2 25% ends\n") {
+				t.Errorf("the last command printed:\n%s", r.out.String())
+			}
+			got := r.table(tableView{}, false, "app")
+			_, after, has := strings.Cut(got, "Service demo/app: when the freeze ends: ")
+			if is, _, _ := strings.Cut(after, "\n"); is != test.want || has != (test.want != "") {
+				t.Errorf("want %q; status:\n%s", test.want, got)
+			}
+			r.config.Routing.Freeze = false
+			r.follow()
+			if got := r.table(tableView{}, false, "app"); strings.Contains(got, "when the freeze ends") {
+				t.Errorf("after the freeze:\n%s", got)
+			}
+			if is := diagnose.ReadRoute(r.look("app")).String(); test.want != "" && is != test.want {
+				t.Errorf("after the freeze, the route is %s", is)
+			}
+		})
+	}
+}
+
+// The time that a frozen step has left neither elapses nor is lost.
+func TestStatusOfAFrozenStep(t *testing.T) {
+	r := newRollout(t)
+	r.mustCanary("app", "v2", "--steps=25@1h,100")
+	r.at = r.at.Add(20 * time.Minute)
+	r.config.Routing.Freeze = true
+	r.follow()
+	for range 2 {
+		has(t, "status", r.table(tableView{}, false, "app"), ": canary v2 1/2 25% 40m0s left  routes are frozen (routing.freeze)\n")
+		has(t, "explain", r.canaryRows(), "Next: Nothing changes until the freeze ends. Then the step continues, with 40m0s left.")
+		r.at = r.at.Add(time.Hour)
+		r.follow()
+	}
+	r.config.Routing.Freeze = false
+	r.follow()
+	has(t, "status", r.table(tableView{}, false, "app"), ": canary v2 1/2 25% next in 40m0s\n")
 }
 
 // A canary that a decision has ended is not ended again by a broader one.

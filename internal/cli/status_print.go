@@ -106,12 +106,21 @@ func (p *tables) version(s diagnose.ServiceStatus, v diagnose.VersionStatus) []s
 	return row
 }
 
-// canaries prints a line for each canary, and one for the settings that its success has superseded.
+// autoText says that auto is on.
+const autoText = "each new version starts a canary (" + api.AnnotationCanary + "=" + api.CanaryAuto + ")"
+
+// canaries prints a line for each canary, for what changes when a freeze ends, and for the settings that the success of a canary has superseded.
 func (p *tables) canaries(namespaces []diagnose.NamespaceStatus, now time.Time) {
 	var lines []string
 	eachService(namespaces, func(namespace string, s diagnose.ServiceStatus) {
 		if s.Canary != nil {
 			lines = append(lines, "Service "+namespace+"/"+s.Name+": "+s.Canary.Line(now))
+		}
+		if s.WhenThawed != "" {
+			lines = append(lines, "Service "+namespace+"/"+s.Name+": when the freeze ends: "+s.WhenThawed)
+		}
+		if s.AutoCanaries {
+			lines = append(lines, "Service "+namespace+"/"+s.Name+": "+autoText)
 		}
 		if text := s.SupersededText(); text != "" {
 			lines = append(lines, "Service "+namespace+"/"+s.Name+": "+text)

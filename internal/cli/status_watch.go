@@ -111,6 +111,12 @@ func statusLines(report diagnose.StatusReport) map[string]string {
 			if s.Canary != nil {
 				out[name+" canary:"] = " " + strings.TrimPrefix(s.Canary.Change(), "canary ")
 			}
+			if s.WhenThawed != "" {
+				out[name+" when the freeze ends:"] = " " + s.WhenThawed
+			}
+			if s.AutoCanaries {
+				out[name+" new versions:"] = " " + autoText
+			}
 			if len(s.Superseded) > 0 {
 				out[name+" settings:"] = " " + s.SupersededText()
 			}

@@ -35,6 +35,8 @@ type Measured struct {
 	Value     float64
 	IsUnknown bool
 	Why       string // empty if there were no requests, which the page already shows
+	// HasNoSeries is true if the metrics server returned no series for the version.
+	HasNoSeries bool
 }
 
 // metricsView is Metrics in the form that the page shows.
@@ -79,9 +81,44 @@ func metricsViewOf(s *Service, now time.Time) *metricsView {
 			{"Latency p99", textOfMeasured(v.P99, func(seconds float64) string { return routing.MetricText("p99", seconds) })},
 		}
 		out.Rows = append(out.Rows, row)
-		out.Notes = append(out.Notes, v.notes()...)
+	}
+	out.Notes = m.notes()
+	return out
+}
+
+// notes returns why numbers are unknown. If no version has a metric, the query probably does not fit the server, so that is one note.
+func (m *Metrics) notes() (out []string) {
+	var absent []string
+	for i, metric := range (VersionMetrics{}).named() {
+		isReported := false
+		for _, v := range m.Versions {
+			of := v.named()[i]
+			if !of.HasNoSeries {
+				isReported = false
+				break
+			}
+			isReported = isReported || of.Why != ""
+		}
+		if isReported && len(m.Versions) > 1 {
+			absent = append(absent, metric.name)
+		}
+	}
+	if len(absent) > 0 {
+		out = append(out, strings.Join(absent, ", ")+": the metrics server has no series for any version; see routing.metrics.queries")
+	}
+	for _, v := range m.Versions {
+		out = append(out, v.notes(absent)...)
 	}
 	return out
+}
+
+type namedMeasured struct {
+	name string
+	Measured
+}
+
+func (v VersionMetrics) named() []namedMeasured {
+	return []namedMeasured{{"requests", v.Requests}, {"error rate", v.ErrorRate}, {"p50", v.P50}, {"p99", v.P99}}
 }
 
 // ageText returns an age in minutes, hours, or days.
@@ -102,15 +139,12 @@ func textOfMeasured(m Measured, text func(float64) string) string {
 	return text(m.Value)
 }
 
-// notes returns why numbers are unknown, once for each reason.
-func (v VersionMetrics) notes() []string {
+// notes returns why numbers are unknown, once for each reason, except for the metrics that no version has.
+func (v VersionMetrics) notes(absent []string) []string {
 	var reasons []string
 	names := map[string][]string{}
-	for _, m := range []struct {
-		name string
-		Measured
-	}{{"requests", v.Requests}, {"error rate", v.ErrorRate}, {"p50", v.P50}, {"p99", v.P99}} {
-		if !m.IsUnknown || m.Why == "" {
+	for _, m := range v.named() {
+		if !m.IsUnknown || m.Why == "" || slices.Contains(absent, m.name) {
 			continue
 		}
 		if !slices.Contains(reasons, m.Why) {

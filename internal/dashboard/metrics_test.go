@@ -53,6 +53,31 @@ func TestMetricsOfAServicePage(t *testing.T) {
 	}
 }
 
+// A metric that no version has is one note: the query does not fit the server.
+func TestMetricsThatNoVersionHas(t *testing.T) {
+	t.Parallel()
+	absent := func(version string) Measured {
+		return Measured{IsUnknown: true, HasNoSeries: true, Why: "no series for " + version}
+	}
+	idle := Measured{IsUnknown: true, HasNoSeries: true}
+	v1 := VersionMetrics{Version: "v1", Requests: measured(9), ErrorRate: measured(0), P50: absent("v1"), P99: absent("v1")}
+	for name, test := range map[string]struct {
+		other VersionMetrics
+		want  []string
+	}{
+		"all lack it":           {VersionMetrics{Version: "v2", Requests: measured(0), ErrorRate: idle, P50: idle, P99: idle}, []string{"p50, p99: the metrics server has no series for any version; see routing.metrics.queries"}},
+		"one has it":            {VersionMetrics{Version: "v2", Requests: measured(9), P50: measured(1), P99: absent("v2")}, []string{"p99: the metrics server has no series for any version; see routing.metrics.queries", "v1, p50: no series for v1"}},
+		"another has a failure": {VersionMetrics{Version: "v2", Requests: measured(9), P50: unknown("x"), P99: unknown("x")}, []string{"v1, p50, p99: no series for v1", "v2, p50, p99: x"}},
+	} {
+		if diff := cmp.Diff(test.want, (&Metrics{Versions: []VersionMetrics{v1, test.other}}).notes()); diff != "" {
+			t.Errorf("%s: -want +got:\n%s", name, diff)
+		}
+	}
+	if diff := cmp.Diff([]string{"v1, p50, p99: no series for v1"}, (&Metrics{Versions: []VersionMetrics{v1}}).notes()); diff != "" {
+		t.Errorf("one version: -want +got:\n%s", diff)
+	}
+}
+
 // Without JavaScript, nothing else says how old the numbers are: the page that shows them starts the next reading.
 func TestOldMetricsHaveAnAge(t *testing.T) {
 	t.Parallel()

@@ -4,6 +4,7 @@ package diagnose
 
 import (
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 	"time"
@@ -25,6 +26,8 @@ type CanaryStatus struct {
 	Since  *time.Time `json:"since,omitempty"`
 	Next   *time.Time `json:"next,omitempty"`
 	Paused bool       `json:"paused,omitempty"`
+	// RemainingSeconds is how much of the step's duration is left, while a freeze stops its clock.
+	RemainingSeconds int `json:"remainingSeconds,omitempty"`
 	// Checks are the checks with the numbers that were recorded last, or without numbers if none are.
 	Checks  []string `json:"checks,omitempty"`
 	Failing []string `json:"failing,omitempty"` // the checks that fail now
@@ -72,7 +75,7 @@ func (c CanaryStatus) ending(observed routing.Observed) CanaryStatus {
 	if how, when := c.endText(observed); !observed.Settings.Freeze || len(c.Failing) > 0 || c.Reason == "" { // otherwise, the reason says so
 		c.Reason = how + "; " + when
 	}
-	c.Next, c.Failing = nil, nil
+	c.Next, c.Failing, c.RemainingSeconds = nil, nil, 0
 	return c
 }
 
@@ -105,7 +108,8 @@ func canaryStatusOf(is routing.CanaryStatus) CanaryStatus {
 	return CanaryStatus{
 		Version: is.Version, State: string(is.State), Step: is.Step, Steps: is.Steps, Percent: is.Percent,
 		Since: timeOrNil(is.Since), Next: timeOrNil(is.Next), Paused: is.IsPaused,
-		Checks: is.Checks, Failing: is.Failing, Reason: is.Reason, ByHand: is.IsByHand, IsLacking: is.IsLacking, EndsAs: is.EndsAs,
+		RemainingSeconds: int(math.Ceil(is.Remaining.Seconds())),
+		Checks:           is.Checks, Failing: is.Failing, Reason: is.Reason, ByHand: is.IsByHand, IsLacking: is.IsLacking, EndsAs: is.EndsAs,
 	}
 }
 
@@ -168,17 +172,12 @@ func (c CanaryStatus) line(next string) string {
 		return out + fmt.Sprintf(" aborted%s at %d%%: %s", byHand, c.Percent, c.Reason)
 	case c.HasEnded():
 		return out + " succeeded"
+	case c.isOnlyPaused():
+		return out + " is paused before its start"
 	case !c.IsProgressing():
 		return out + " waits for " + c.Reason
 	}
-	switch {
-	case c.Step > 0:
-		out += fmt.Sprintf(" %d/%d %d%%", c.Step, c.Steps, c.Percent)
-	case c.EndsAs != "":
-		out += fmt.Sprintf(" %d%%", c.Percent)
-	default: // the steps were changed
-		out += fmt.Sprintf(" %d%%, next step 1/%d", c.Percent, c.Steps)
-	}
+	out += c.share()
 	for _, flag := range []struct {
 		is   bool
 		text string
@@ -194,6 +193,22 @@ func (c CanaryStatus) line(next string) string {
 	return strings.Join(parts, "  ")
 }
 
+// share returns the step of a canary that progresses, with its share: " 2/4 25%".
+func (c CanaryStatus) share() string {
+	switch {
+	case c.Step > 0:
+		return fmt.Sprintf(" %d/%d %d%%", c.Step, c.Steps, c.Percent)
+	case c.EndsAs != "":
+		return fmt.Sprintf(" %d%%", c.Percent)
+	}
+	return fmt.Sprintf(" %d%%, next step 1/%d", c.Percent, c.Steps) // the steps were changed
+}
+
+// isOnlyPaused reports whether the canary would start if it were not paused.
+func (c CanaryStatus) isOnlyPaused() bool {
+	return c.Paused && c.State == string(routing.CanaryWaiting) && c.Reason == routing.CanaryPauseText
+}
+
 // Position returns "step 1 of 3". After a change of the steps, the share can be less than that of the first one: "before step 1 of 3". It is
 // empty if the steps are unknown.
 func (c CanaryStatus) Position() string {
@@ -206,15 +221,21 @@ func (c CanaryStatus) Position() string {
 	return fmt.Sprintf("step %d of %d", c.Step, c.Steps)
 }
 
-// time says when the step can pass; empty if its clock is stopped.
+// time says when the step can pass, or how much of it is left after a freeze; empty if its clock is stopped by anything else.
 func (c CanaryStatus) time(now time.Time) string {
 	switch {
+	case c.RemainingSeconds > 0:
+		return c.remaining() + " left"
 	case c.Next == nil || c.Paused || len(c.Failing) > 0:
 		return ""
 	case !c.Next.After(now):
 		return "next when its checks pass"
 	}
 	return "next in " + max(c.Next.Sub(now).Round(time.Second), time.Second).String()
+}
+
+func (c CanaryStatus) remaining() string {
+	return (time.Duration(c.RemainingSeconds) * time.Second).String()
 }
 
 // canaryRows explains a canary: what it does, why it waits or stays at its step, and what happens next.
@@ -265,6 +286,17 @@ func (s ServiceStatus) SupersededAdvice() string {
 	return s.Superseded[0].Advice
 }
 
+// autoRows explains what becomes of new versions with auto, and what changes when a freeze ends.
+func autoRows(s ServiceStatus) (rows [][]string) {
+	if s.WhenThawed != "" {
+		rows = append(rows, []string{"When the freeze ends", s.WhenThawed})
+	}
+	if s.AutoCanaries {
+		rows = append(rows, []string{"New versions", "each one starts a canary (" + api.AnnotationCanary + "=" + api.CanaryAuto + ")"})
+	}
+	return rows
+}
+
 // supersededRows explains the settings that a canary has superseded.
 func supersededRows(s ServiceStatus) [][]string {
 	if len(s.Superseded) == 0 {
@@ -287,7 +319,11 @@ func (c CanaryStatus) next(observed routing.Observed, now time.Time) string {
 	}
 	switch {
 	case !c.HasEnded() && observed.Settings.Freeze:
-		return "Nothing changes until the freeze ends. To end it, set routing.freeze to false."
+		left := ""
+		if c.RemainingSeconds > 0 {
+			left = fmt.Sprintf(" Then the step continues, with %s left.", c.remaining())
+		}
+		return "Nothing changes until the freeze ends." + left + " To end it, set routing.freeze to false."
 	case c.EndsAs == routing.CanarySucceeded:
 		return c.Version + " becomes the default version."
 	case c.EndsAs != "":
@@ -296,6 +332,8 @@ func (c CanaryStatus) next(observed routing.Observed, now time.Time) string {
 		return "Nothing: it does not start again with this pod template. To start it again: " + command("--retry")
 	case c.HasEnded():
 		return "Nothing. To go back: outrigger undo " + observed.Service.Name + " -n " + observed.Service.Namespace
+	case c.isOnlyPaused():
+		return "Nothing: it is paused. To start it: " + command("--resume")
 	case !c.IsProgressing():
 		return fmt.Sprintf("When that has changed, %s gets %d%% of the requests.", c.Version, steps[0].Percent)
 	case c.Paused:
@@ -337,6 +375,10 @@ func canaryNotes(before, after routing.Observed, now time.Time) []string {
 	was, _ := CanaryOf(before, now)
 	c, _ := CanaryOf(after, now)
 	switch {
+	case startsAuto(before, after):
+		return []string{autoNote(c, after)}
+	case c == nil && was != nil && was.IsProgressing() && was.EndsAs != "": // an earlier decision has ended it
+		return []string{"canary " + was.Version + was.share() + " ends"}
 	case c == nil && was != nil && !was.HasEnded():
 		return []string{was.Change() + " ends"}
 	case c == nil || was != nil && was.Change() == c.Change():
@@ -345,4 +387,29 @@ func canaryNotes(before, after routing.Observed, now time.Time) []string {
 		return []string{fmt.Sprintf("canary %s: %s; checks: %s", c.Version, stepsText(after.Intent.Canary.Steps), strings.Join(append([]string{"readiness"}, checkTexts(after)...), ", "))}
 	}
 	return []string{c.Change()}
+}
+
+// startsAuto reports whether a decision requests a canary of each new version.
+func startsAuto(before, after routing.Observed) bool {
+	isAuto := func(observed routing.Observed) bool {
+		return observed.Intent.Canary != nil && observed.Intent.Canary.Auto
+	}
+	return isAuto(after) && !isAuto(before)
+}
+
+// autoNote says which versions start a canary with auto. c is the canary after the decision, or nil.
+func autoNote(c *CanaryStatus, after routing.Observed) string {
+	known := routing.KnownVersions(after)
+	text := "new versions start a canary"
+	if c != nil && c.IsProgressing() {
+		text = "canary " + c.Version + " continues; " + text
+		known = slices.DeleteFunc(known, func(version string) bool { return version == c.Version })
+	}
+	switch {
+	case len(known) == 0:
+		return text
+	case len(known) == 1:
+		return text + "; " + known[0] + " exists already, and starts none"
+	}
+	return text + "; " + strings.Join(known[:len(known)-1], ", ") + " and " + known[len(known)-1] + " exist already, and start none"
 }

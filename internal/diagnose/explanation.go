@@ -97,7 +97,7 @@ func ExplainService(observed routing.Observed, problems []api.RouteProblem, arou
 		Kind: "Service", Namespace: observed.Service.Namespace, ServiceStatus: status, Routing: whyRouted(observed, around.Gaps),
 		VersionLabel: observed.Intent.VersionLabel, DefaultBecause: whyDefault(reading),
 		Workloads: workloadsOf(observed), Objects: objectsOf(observed.Existing), Settings: settingsOf(observed),
-		defaultText: describeDefault(reading), canary: append(canaryRows(status.Canary, observed, now), supersededRows(status)...),
+		defaultText: describeDefault(reading), canary: slices.Concat(canaryRows(status.Canary, observed, now), autoRows(status), supersededRows(status)),
 		isHidden: around.Gaps.HidesRoutes(observed.Service.Namespace), now: now,
 	}
 	if status.State == StateUnknown {

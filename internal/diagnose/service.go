@@ -34,6 +34,8 @@ func StatusOf(observed routing.Observed, problems []api.RouteProblem, around Sur
 		if out.Canary, isCurrent = shownCanary(observed, now); out.Canary != nil && !isCurrent { // the controller may decide otherwise
 			plan.Problems = slices.DeleteFunc(slices.Clone(plan.Problems), func(p api.RouteProblem) bool { return p.Reason == api.RouteCanaryAborted })
 		}
+		out.AutoCanaries = observed.Intent.Canary != nil && observed.Intent.Canary.Auto && (!observed.Intent.Canary.OnNamespace || observed.Settings.Canary.AutoOnNamespaces)
+		out.WhenThawed = whenThawed(observed, out.Canary, now)
 		out.Due, out.Unwritten = changeNames(around.Gaps.knownChanges(observed, plan)), changeNames(plan.Unwritten)
 		for _, pending := range plan.Pending {
 			out.Pending = append(out.Pending, PendingStatus{pending.Key, pending.Value, pending.Missing})
@@ -60,6 +62,24 @@ func StatusOf(observed routing.Observed, problems []api.RouteProblem, around Sur
 	}
 	out.Problems = SortedProblems(out.Problems)
 	return out, ofNamespace, until
+}
+
+// whenThawed returns the route of callers in the mesh when the freeze ends; "" without a freeze, or if the route stays as it is and no decision
+// has ended its canary.
+func whenThawed(observed routing.Observed, c *CanaryStatus, now time.Time) string {
+	if !observed.Settings.Freeze || observed.Existing.IsEmpty() {
+		return ""
+	}
+	was := routing.InEffect(observed, now)[0]
+	observed.Settings.Freeze = false
+	plan := routing.Plan(WithoutDelays(observed), now)
+	observed.Existing = plan.Objects
+	_, observed = planEffect(plan, observed, now)
+	is := routing.InEffect(observed, now)[0]
+	if is.IsOther() || routeText(was) == routeText(is) && (c == nil || c.EndsAs == "") {
+		return ""
+	}
+	return routeText(is)
 }
 
 // hide removes what is unknown about the routes of a Service.

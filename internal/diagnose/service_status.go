@@ -16,6 +16,10 @@ type ServiceStatus struct {
 	Skipped string `json:"skipped,omitempty"`
 	// Canary is the canary that the annotations request, or that progresses, or else the one that the user aborted last.
 	Canary *CanaryStatus `json:"canary,omitempty"`
+	// AutoCanaries is true if each new version starts a canary (outrigger.dev/canary=auto).
+	AutoCanaries bool `json:"autoCanaries,omitempty"`
+	// WhenThawed is the route of callers in the mesh when the freeze ends, such as "v1=70 v2=30". It is empty if that changes nothing.
+	WhenThawed string `json:"whenThawed,omitempty"`
 	// Pending are the settings that are not in effect yet.
 	Pending []PendingStatus `json:"pending,omitempty"`
 	// Superseded are the settings that have no effect because a canary has succeeded since. This is expected, and not a problem.

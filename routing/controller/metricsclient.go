@@ -109,10 +109,12 @@ const (
 
 // QueryError is the reason why a query has no usable answer. Its message is a clause without a period.
 type QueryError struct {
-	Reason  string
-	message string
-	cause   error  // nil if the message says everything
-	stack   string // of a panic
+	Reason string
+	// HasNoSeries is true if the query returned no series. Otherwise, QueryNoData means that the version had no requests.
+	HasNoSeries bool
+	message     string
+	cause       error  // nil if the message says everything
+	stack       string // of a panic
 }
 
 func (e *QueryError) Error() string { return e.message }
@@ -159,7 +161,8 @@ func (c *MetricsClient) Value(ctx context.Context, metric string, of Measurement
 	}
 	number, reason, err := numberOf(answer, of.Version.Version)
 	if err != nil {
-		return math.NaN(), &QueryError{Reason: reason, message: err.Error()}
+		series, isVector := answer.(model.Vector)
+		return math.NaN(), &QueryError{Reason: reason, HasNoSeries: isVector && len(series) == 0, message: err.Error()}
 	}
 	return number, nil
 }
