@@ -17,6 +17,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	authorizationv1 "k8s.io/api/authorization/v1"
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 
@@ -274,6 +275,14 @@ func TestDashboardRefusesAnOutdatedPreview(t *testing.T) {
 				b.t.Fatal(err)
 			}
 		}, "service/app was changed by another client."},
+		"the freeze begins": {func(b *browser) {
+			if err := b.client.Create(b.t.Context(), &corev1.ConfigMap{
+				ObjectMeta: metav1.ObjectMeta{Namespace: "outrigger-system", Name: "outrigger"},
+				Data:       map[string]string{"config.yaml": "apiVersion: config.outrigger.dev/v1alpha1\nkind: Configuration\nrouting:\n  freeze: true\n"},
+			}); err != nil {
+				b.t.Fatal(err)
+			}
+		}, "service/app: routes are frozen now (routing.freeze=true)."},
 		"pods that are no longer ready": {func(b *browser) { b.setReady("app-v2", false) }, "when v2 has a ready pod"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -183,6 +183,13 @@ func (o Forecast) differencesFrom(seen Forecast) []string {
 	if was, is := canaryText(seen.canary), canaryText(o.canary); was != is {
 		out = append(out, fmt.Sprintf("%s: its canary was %s and is now %s.", name, was, is))
 	}
+	if (seen.IsFrozen || o.IsFrozen) && seen.freezeIsSet != o.freezeIsSet {
+		if o.freezeIsSet {
+			out = append(out, name+": routes are frozen now (routing.freeze=true). The change would take effect when the freeze ends.")
+		} else {
+			out = append(out, name+": routes are no longer frozen (routing.freeze=false). The change would not wait for the end of the freeze.")
+		}
+	}
 	if was, is := strings.Join(seen.changes(), "; "), strings.Join(o.changes(), "; "); was != is {
 		out = append(out, fmt.Sprintf("The effect was %q and is now %q.", was, is))
 	}

@@ -149,6 +149,9 @@ func TestWhatChangedSinceAPreview(t *testing.T) {
 			"service/app: another client set the annotation outrigger.dev/weights=v1=90,v2=10 (was absent).",
 			`The effect was "service/app: v1=100 -> v1=50 v2=50" and is now "service/app: v1=90 v2=10 -> v1=50 v2=50".`,
 		}},
+		"the freeze begins": {change: func(o *routing.Observed) { o.Settings.Freeze = true }, want: []string{
+			"service/app: routes are frozen now (routing.freeze=true). The change would take effect when the freeze ends.",
+		}},
 		"pods are no longer ready": {change: losePods("v2"), want: []string{
 			`The effect was "service/app: v1=100 -> v1=50 v2=50" and is now "service/app: v1=100 -> v1=50 v2=50 when v2 has a ready pod".`,
 		}},
@@ -164,6 +167,27 @@ func TestWhatChangedSinceAPreview(t *testing.T) {
 				t.Errorf("-want +got:\n%s", diff)
 			}
 		})
+	}
+}
+
+// A preview of a frozen change is outdated when the freeze ends, but not if the route is as wanted anyway.
+func TestTheFreezeHasEndedSinceAPreview(t *testing.T) {
+	frozen, other := serviceWith(t, nil, func(o *routing.Observed) { o.Settings.Freeze = true }), serviceWith(t, nil)
+	shift := Request{Action: ActionShift, Weights: []string{"v1=50", "v2=50"}}
+	seen := mustChange(t, shift, factsOf(frozen))
+	want := []string{"service/app: routes are no longer frozen (routing.freeze=false). The change would not wait for the end of the freeze."}
+	if diff := cmp.Diff(want, mustChange(t, shift, factsOf(other)).DifferencesFrom(seen)); diff != "" {
+		t.Errorf("-want +got:\n%s", diff)
+	}
+	if again := mustChange(t, shift, factsOf(frozen)).DifferencesFrom(seen); again != nil {
+		t.Errorf("still frozen: %q", again)
+	}
+	annotations := map[string]string{api.AnnotationDefaultVersion: "v1", api.AnnotationWeights: "v1=100"}
+	current := Request{Action: ActionShift, Weights: []string{"v1=100"}}
+	frozen, other = serviceWith(t, annotations, func(o *routing.Observed) { o.Settings.Freeze = true }), serviceWith(t, annotations)
+	seen = mustChange(t, current, factsOf(frozen))
+	if got := mustChange(t, current, factsOf(other)).DifferencesFrom(seen); !seen.Forecasts[0].IsCurrent || got != nil {
+		t.Errorf("as wanted (%t): %q", seen.Forecasts[0].IsCurrent, got)
 	}
 }
 

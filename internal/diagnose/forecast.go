@@ -27,6 +27,7 @@ type Forecast struct {
 	isUnknown     bool              // the user has no permission to read the route
 	notes         []Text
 	IsFrozen      bool              // the change takes effect when routing.freeze ends
+	freezeIsSet   bool              // routing.freeze is true
 	Skipped       string            // why to skip this Service; empty if the decision applies to it
 	Command       string            // the kubectl command that writes the annotations
 	was           map[string]string // the annotations before
@@ -38,7 +39,7 @@ type Forecast struct {
 func ForecastDecision(observed routing.Observed, d Decision, gaps Gaps, now time.Time) (Forecast, error) {
 	out := Forecast{
 		before: routing.InEffect(observed, now), Skipped: WhyNoRoute(observed, gaps), Annotations: maps.Clone(d.Annotations), isUnknown: gaps.HidesRoutes(observed.Service.Namespace),
-		was: observed.Service.Annotations,
+		was: observed.Service.Annotations, freezeIsSet: observed.Settings.Freeze,
 	}
 	out.canary, _ = CanaryOf(observed, now)
 	isFrozen := observed.Settings.Freeze && (len(observed.Existing.VirtualServices) > 0 || d.Annotations[api.AnnotationCanary] != "")
