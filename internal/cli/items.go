@@ -4,11 +4,11 @@ package cli
 
 import (
 	"cmp"
+	"encoding/binary"
 	"fmt"
 	"maps"
 	"reflect"
 	"slices"
-	"strings"
 	"unique"
 
 	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
@@ -134,32 +134,39 @@ func (p *packedItem) object() (client.Object, error) {
 
 func (p *packedItem) copy() (client.Object, error) { return p.object() }
 
-// pairs are the labels or annotations of an object, sorted: each key and each value is followed by a NUL, which neither can contain.
+// pairs are the labels or annotations of an object, sorted: each key and each value follows its length, because an annotation's value can
+// contain every character.
 type pairs string
 
 var _ labels.Labels = pairs("")
 
 func pairsOf(texts map[string]string) pairs {
-	var out strings.Builder
+	var out []byte
 	for _, key := range slices.Sorted(maps.Keys(texts)) {
 		for _, text := range []string{key, texts[key]} {
-			out.WriteString(text)
-			out.WriteByte(0)
+			out = append(binary.AppendUvarint(out, uint64(len(text))), text...)
 		}
 	}
-	return pairs(out.String())
+	return pairs(out)
 }
 
 // each calls the function with each pair until it returns false.
 func (p pairs) each(do func(key, value string) bool) {
 	for rest := string(p); rest != ""; {
 		var key, value string
-		key, rest, _ = strings.Cut(rest, "\x00")
-		value, rest, _ = strings.Cut(rest, "\x00")
+		key, rest = cutText(rest)
+		value, rest = cutText(rest)
 		if !do(key, value) {
 			return
 		}
 	}
+}
+
+// cutText returns the first text of pairs, and what follows.
+func cutText(rest string) (text, after string) {
+	length, size := binary.Uvarint([]byte(rest[:min(len(rest), binary.MaxVarintLen64)]))
+	rest = rest[size:]
+	return rest[:length], rest[length:]
 }
 
 // Lookup implements labels.Labels, like the methods that follow.

@@ -3,6 +3,7 @@
 package cli
 
 import (
+	"maps"
 	"strings"
 	"testing"
 	"time"
@@ -139,7 +140,7 @@ func TestSelectorsMatchPackedLabels(t *testing.T) {
 				t.Fatal(err)
 			}
 			if got, want := selector.Matches(packed), selector.Matches(labels.Set(set)); got != want {
-				t.Errorf("%q matches %q: %v, want %v", text, strings.ReplaceAll(string(packed), "\x00", " "), got, want)
+				t.Errorf("%q matches %q: %v, want %v", text, packed, got, want)
 			}
 		}
 		if diff := cmp.Diff(len(set), len(packed.toMap())); diff != "" {
@@ -151,4 +152,17 @@ func TestSelectorsMatchPackedLabels(t *testing.T) {
 			}
 		}
 	}
+}
+
+// The API server accepts every character in an annotation's value. No value changes what the other annotations are.
+func FuzzPackedPairs(f *testing.F) {
+	f.Add("a.example/note", "x\x00outrigger.dev/weights\x00v1=100\x00zzz", "outrigger.dev/weights", "v1=50,v2=50")
+	f.Add("", "", "a", "\x00")
+	f.Add("a", "\x01b\x01c", "b", strings.Repeat("\xff", 300))
+	f.Fuzz(func(t *testing.T, key, value, otherKey, otherValue string) {
+		want := map[string]string{key: value, otherKey: otherValue}
+		if got := pairsOf(want).toMap(); !maps.Equal(got, want) {
+			t.Errorf("%q, want %q", got, want)
+		}
+	})
 }
