@@ -9,6 +9,7 @@ import (
 	"context"
 	"io"
 	"os"
+	ossignal "os/signal"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -77,6 +78,9 @@ echo "$line" >&3
 // A signal ends the dashboard as any other end does: the file with the token does not stay.
 func TestSignalsRemoveTheFileOfTheDashboard(t *testing.T) { // not parallel: it sends signals to the process
 	for _, signal := range []syscall.Signal{syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP} {
+		if ossignal.Ignored(signal) {
+			continue // by the process that has started the tests
+		}
 		server, err := dashboard.New(dashboard.Options{Address: "127.0.0.1:4000"})
 		if err != nil {
 			t.Fatal(err)
@@ -109,5 +113,18 @@ func TestSignalsRemoveTheFileOfTheDashboard(t *testing.T) { // not parallel: it 
 		}
 		waitUntilGone(t, filepath.Dir(file))
 		stop()
+	}
+}
+
+// A dashboard that nohup has started does not end with its terminal.
+func TestSIGHUPStaysIgnored(t *testing.T) { // not parallel: signals are those of the process
+	if !ossignal.Ignored(syscall.SIGHUP) {
+		ossignal.Ignore(syscall.SIGHUP)
+		defer ossignal.Reset(syscall.SIGHUP)
+	}
+	_, stop := untilInterrupted(t.Context())
+	defer stop()
+	if !ossignal.Ignored(syscall.SIGHUP) {
+		t.Error("it receives SIGHUP")
 	}
 }

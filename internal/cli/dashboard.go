@@ -132,9 +132,13 @@ func (f *dashboardFlags) run(command *cobra.Command, from *clusterFlags) error {
 }
 
 // untilInterrupted returns a context that ends when the user interrupts the command or closes its terminal, or the system stops it. A second
-// signal ends the process at once.
+// signal ends the process at once. A command that nohup has started outlives its terminal.
 func untilInterrupted(ctx context.Context) (context.Context, context.CancelFunc) {
-	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
+	signals := []os.Signal{os.Interrupt, syscall.SIGTERM}
+	if !signal.Ignored(syscall.SIGHUP) {
+		signals = append(signals, syscall.SIGHUP)
+	}
+	ctx, stop := signal.NotifyContext(ctx, signals...)
 	context.AfterFunc(ctx, stop)
 	return ctx, stop
 }
@@ -188,51 +192,66 @@ type launcher struct {
 	out       io.Writer
 }
 
-// run opens the dashboard, and again for each line of input, until the context or the server ends.
+// run opens the dashboard, and again for each line of input, until the context or the server ends. If the first file cannot be written, it
+// returns the error; later, it prints the error, because the open pages work without a file.
 func (l launcher) run(ctx context.Context, ended <-chan error) error {
-	folder, err := os.MkdirTemp("", "outrigger-dashboard-") // of mode 0700
+	folder, used, err := l.write()
 	if err != nil {
-		return fmt.Errorf("create a directory for the file that opens the dashboard: %w", err)
+		return err
 	}
 	defer func() { _ = os.RemoveAll(folder) }() // a token in it is useless once the server has stopped
 	say(l.out, "Dashboard for %s: http://%s", l.scope, l.address)
+	l.announce(ctx, folder)
+	say(l.out, "Press Enter for a new file, or Ctrl-C to stop.")
 	lines := make(chan struct{})
-	go func() {
-		for scanner := bufio.NewScanner(foregroundReader{ctx, l.in}); scanner.Scan(); {
-			select {
-			case lines <- struct{}{}:
-			case <-ctx.Done():
-				return
-			}
-		}
-	}()
-	for first := true; ; first = false {
-		file := filepath.Join(folder, "open.html")
-		used, err := l.write(file)
-		if err != nil {
+	go l.readLines(ctx, lines)
+	expired := time.After(dashboard.TokenLifetime)
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case err := <-ended:
 			return err
-		}
-		l.announce(ctx, file)
-		if first {
-			say(l.out, "Press Enter for a new file, or Ctrl-C to stop.")
-		}
-		expired := time.After(dashboard.TokenLifetime)
-		for isWaiting := true; isWaiting; {
-			select {
-			case <-ctx.Done():
-				return nil
-			case err := <-ended:
-				return err
-			case <-lines:
-				isWaiting = false
-			case <-used:
-				used, err = nil, remove(file)
-			case <-expired:
-				err = remove(file)
+		case _, isLine := <-lines:
+			if !isLine {
+				lines = nil
+				if ctx.Err() == nil {
+					l.server.EndLinks()
+					say(l.out, "The standard input has ended: Enter no longer creates a new file. For a new file, restart outrigger dashboard.")
+				}
+				continue
 			}
-			if err != nil {
-				return fmt.Errorf("remove the file that opens the dashboard: %w", err)
+			l.remove(folder)
+			if folder, used, err = l.write(); err != nil {
+				say(l.out, "Error: %v", err)
+				continue
 			}
+			l.announce(ctx, folder)
+			expired = time.After(dashboard.TokenLifetime)
+		case <-used:
+			used = nil
+			l.remove(folder)
+		case <-expired:
+			l.remove(folder)
+		}
+	}
+}
+
+// readLines sends a value for each line of input, of any length, and closes the channel at the end of the input.
+func (l launcher) readLines(ctx context.Context, lines chan<- struct{}) {
+	defer close(lines)
+	for reader := bufio.NewReader(foregroundReader{ctx, l.in}); ; {
+		_, err := reader.ReadSlice('\n')
+		if errors.Is(err, bufio.ErrBufferFull) {
+			continue
+		}
+		if err != nil {
+			return
+		}
+		select {
+		case lines <- struct{}{}:
+		case <-ctx.Done():
+			return
 		}
 	}
 }
@@ -258,27 +277,36 @@ func (f foregroundReader) Read(into []byte) (int, error) {
 	}
 }
 
-// write writes a file that navigates to a new link, and replaces an earlier file.
-func (l launcher) write(file string) (used <-chan struct{}, err error) {
+// linkFile is the name of the file that opens the dashboard.
+const linkFile = "open.html"
+
+// write writes a file that navigates to a new link, in a new directory: if the earlier one was removed, for example because it was old, another
+// user could have created a directory with its name.
+func (l launcher) write() (folder string, used <-chan struct{}, err error) {
+	folder, err = os.MkdirTemp("", "outrigger-dashboard-") // of mode 0700
+	if err != nil {
+		return "", nil, fmt.Errorf("create a directory for the file that opens the dashboard: %w", err)
+	}
 	token, used := l.server.NewToken()
 	page := fmt.Sprintf("<!doctype html>\n<meta charset=\"utf-8\">\n<meta name=\"referrer\" content=\"no-referrer\">\n"+
 		"<meta http-equiv=\"refresh\" content=\"0; url=http://%s/open?token=%s\">\n<title>Outrigger</title>\n", l.address, token)
-	if err := remove(file); err != nil {
-		return nil, err
+	if err := os.WriteFile(filepath.Join(folder, linkFile), []byte(page), 0o600); err != nil {
+		_ = os.RemoveAll(folder)
+		return "", nil, fmt.Errorf("write the file that opens the dashboard: %w", err)
 	}
-	return used, os.WriteFile(file, []byte(page), 0o600)
+	return folder, used, nil
 }
 
-// remove removes a file, if it still exists.
-func remove(file string) error {
-	if err := os.Remove(file); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return err
+// remove removes a file with its directory, if they still exist.
+func (l launcher) remove(folder string) {
+	if err := os.RemoveAll(folder); err != nil {
+		say(l.out, "Error: remove the file that opens the dashboard: %v", err)
 	}
-	return nil
 }
 
 // announce opens a browser, or prints the path of the file to open.
-func (l launcher) announce(ctx context.Context, file string) {
+func (l launcher) announce(ctx context.Context, folder string) {
+	file := filepath.Join(folder, linkFile)
 	if !l.noBrowser && openBrowser(ctx, file) == nil {
 		say(l.out, "Opening a browser. If none opens, open this file in one within %.0fs: %s", dashboard.TokenLifetime.Seconds(), file)
 		return

@@ -12,7 +12,6 @@ import (
 	"net/http"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -33,7 +32,7 @@ type dashboardData struct {
 	all     bool
 	metrics *dashboardMetrics // nil to show none
 
-	mu       sync.Mutex // guards the fields below
+	turn     turn // to use the fields below
 	coverage *diagnose.CoverageReport
 	read     time.Time
 	took     time.Duration
@@ -42,7 +41,7 @@ type dashboardData struct {
 var _ dashboard.Data = &dashboardData{}
 
 func newDashboardData(l *live, from *clusterFlags, all bool) *dashboardData {
-	return &dashboardData{cluster: l, from: from, all: all}
+	return &dashboardData{cluster: l, from: from, all: all, turn: newTurn()}
 }
 
 // in returns the cluster as a command about a namespace sees it, with the installation's current settings and the user's current
@@ -96,7 +95,10 @@ func (d *dashboardData) Service(ctx context.Context, namespace, name string) (*d
 	}
 	out.Workloads = dashboardWorkloads(&observed, explanation.Workloads, pods.Items)
 	if out.Events, err = l.events(ctx, name, explanation); err != nil {
-		return nil, pageError(err)
+		if ctx.Err() != nil {
+			return nil, err
+		}
+		out.EventsFailure = err.Error() // all else on the page is known
 	}
 	if out.Manifests, err = manifestsOf(observed.Existing); err != nil {
 		return nil, err
@@ -139,6 +141,7 @@ func dashboardWorkloads(observed *routing.Observed, workloads []diagnose.Workloa
 const (
 	maxEventObjects = 12 // objects whose Events are listed
 	maxEvents       = 50
+	eventsTimeout   = 5 * time.Second // for listing them, so that a page does not wait for its timeline
 )
 
 // events returns the Events about a Service, its objects, and its workloads, newest first; none without permission to list Events.
@@ -160,6 +163,8 @@ func (l *live) events(ctx context.Context, service string, explanation diagnose.
 			add(deployment)
 		}
 	}
+	ctx, cancel := context.WithTimeout(ctx, eventsTimeout)
+	defer cancel()
 	var out []dashboard.Event
 	for _, name := range names {
 		var events corev1.EventList
@@ -240,8 +245,10 @@ const coverageAge = 5 * time.Second
 
 // Injection implements dashboard.Data. It compares all pods, so it reads them again only after coverageAge.
 func (d *dashboardData) Injection(ctx context.Context) (*diagnose.CoverageReport, error) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
+	if err := d.turn.take(ctx); err != nil {
+		return nil, fmt.Errorf("wait for the coverage that is being read: %w", err)
+	}
+	defer d.turn.end()
 	if d.coverage != nil && time.Since(d.read) < max(coverageAge, 10*d.took) {
 		return d.coverage, nil
 	}

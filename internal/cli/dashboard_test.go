@@ -21,6 +21,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
@@ -126,6 +127,25 @@ func TestDashboardPagesOfWhatIsNotThere(t *testing.T) {
 	}
 }
 
+// If the Events cannot be read, the page of a Service lacks only them, also the first time, and says why.
+func TestDashboardShowsServicesWithoutEvents(t *testing.T) {
+	t.Parallel()
+	s := shop(t).through(interceptor.Funcs{List: func(ctx context.Context, c client.WithWatch, list client.ObjectList, options ...client.ListOption) error {
+		if _, is := list.(*corev1.EventList); is {
+			return apierrors.NewInternalError(errors.New("etcdserver: request timed out"))
+		}
+		return c.List(ctx, list, options...)
+	}})
+	b := browseAt(&rollout{liveStage: s, at: noon}, true, func(o *dashboard.Options) {
+		o.Data = newDashboardData(s.live, &clusterFlags{system: defaultSystemNamespace}, false) // without watches, so that it reads the change below
+	})
+	b.do(http.MethodGet, "/services/demo/app", nil)
+	b.shows(http.StatusOK, "The timeline lacks Events. List the Events of namespace demo: Internal error occurred: etcdserver: request timed out", "v1")
+	s.annotate("app", "outrigger.dev/wegihts=v1=40,v2=60")
+	b.do(http.MethodGet, "/services/demo/app", nil)
+	b.shows(http.StatusOK, "The timeline lacks Events.", "wegihts")
+}
+
 // A user without a permission sees the rest, and which permission is missing.
 func TestDashboardNamesMissingPermissions(t *testing.T) {
 	t.Parallel()
@@ -229,6 +249,79 @@ func TestTheDoorOfTheDashboard(t *testing.T) {
 		t.Error(err)
 	}
 	waitUntilGone(t, filepath.Dir(file))
+}
+
+// The dashboard continues if the directory of its file was removed, if no other can be created, and when the input ends.
+func TestTheDashboardContinuesWithoutAFile(t *testing.T) { // not parallel: it changes the environment
+	temporary := t.TempDir()
+	t.Setenv("TMPDIR", temporary)
+	server, err := dashboard.New(dashboard.Options{Address: "127.0.0.1:4000"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	refused := func() string {
+		request, response := httptest.NewRequest(http.MethodGet, "/", nil), httptest.NewRecorder()
+		request.Host = "127.0.0.1:4000"
+		server.ServeHTTP(response, request)
+		return response.Body.String()
+	}
+	input, enter := io.Pipe()
+	lines, output := io.Pipe()
+	ctx, stop := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() {
+		ended <- launcher{server: server, address: "127.0.0.1:4000", noBrowser: true, in: input, out: output}.run(ctx, nil)
+		_ = output.Close()
+	}()
+	texts := make(chan string, 100)
+	go func() {
+		defer close(texts)
+		for printed := bufio.NewScanner(lines); printed.Scan(); {
+			texts <- printed.Text()
+		}
+	}()
+	next := func(prefix string) string {
+		t.Helper()
+		for text := range texts {
+			if rest, is := strings.CutPrefix(text, prefix); is {
+				return rest
+			}
+		}
+		t.Fatalf("it does not print %q", prefix)
+		return ""
+	}
+	const open = "Open this file in a browser within 60s: "
+	first := next(open)
+	if page := refused(); !strings.Contains(page, "press Enter in the terminal") {
+		t.Errorf("the page of a browser without a session:\n%s", page)
+	}
+	if err := os.RemoveAll(filepath.Dir(first)); err != nil {
+		t.Fatal(err)
+	}
+	_, _ = io.WriteString(enter, strings.Repeat("x", 100000)+"\n")
+	second := next(open)
+	if _, err := os.Stat(second); err != nil || second == first {
+		t.Errorf("%s after %s: %v", second, first, err)
+	}
+	if err := os.RemoveAll(temporary); err != nil {
+		t.Fatal(err)
+	}
+	_, _ = io.WriteString(enter, "\n")
+	next("Error: create a directory for the file that opens the dashboard: ")
+	if err := os.Mkdir(temporary, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	_, _ = io.WriteString(enter, "\n")
+	next(open)
+	_ = enter.Close()
+	next("The standard input has ended: Enter no longer creates a new file. For a new file, restart outrigger dashboard.")
+	if page := refused(); strings.Contains(page, "press Enter") || !strings.Contains(page, "To open one, restart outrigger dashboard: its standard input has ended") {
+		t.Errorf("the page of a browser without a session:\n%s", page)
+	}
+	stop()
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
 }
 
 // background is a terminal that cannot be read at first, as in the background of a shell; then the user presses Enter.

@@ -4,9 +4,11 @@ package cli
 
 import (
 	"context"
+	"fmt"
 	"maps"
 	"slices"
 	"sync"
+	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -18,12 +20,14 @@ import (
 )
 
 // watchedLists is a client that lists each kind once, and then keeps the list up to date with a watch until the context ends. Kinds that the
-// user may list but not watch are listed each time. Items lack the fields that lighten removes.
+// user may list but not watch, and kinds whose watches end at once, are listed each time until a watch is tried again. Items lack the fields
+// that lighten removes.
 type watchedLists struct {
 	client.WithWatch
 	ctx     context.Context
 	changed chan struct{} // receives a value after a change; holds one
 	ordered *orderedChanges
+	now     func() time.Time
 
 	mu      sync.Mutex
 	held    map[watchedKey]*watchedList
@@ -38,15 +42,38 @@ type watchedKey struct {
 type watchedList struct {
 	ctx  context.Context // of its watch
 	stop context.CancelFunc
-	used int // the number of the reading that used it last; guarded by watchedLists
+	used int  // the number of the reading that used it last; guarded by watchedLists
+	turn turn // to request it
 
-	mu          sync.Mutex                // held while it is requested, too
-	items       map[client.ObjectKey]item // nil while it has to be requested
-	sorted      []item                    // by namespace and name, shared by all readers; nil after a change
-	version     string                    // resourceVersion
-	isWatched   bool
-	isUnwatched bool // the user may not watch it
+	mu      sync.Mutex
+	items   map[client.ObjectKey]item // nil while no watch keeps them up to date
+	sorted  []item                    // by namespace and name, shared by all readers; nil after a change
+	version string                    // resourceVersion
+	failed  int                       // the number of watches in a row that failed or ended before shortestWatch
+	retry   time.Time                 // no watch starts earlier
 }
+
+const (
+	shortestWatch  = 5 * time.Second  // a watch that ends earlier is not repeated at once
+	longestPause   = 30 * time.Second // until a watch is tried again
+	forbiddenPause = 30 * time.Second // until a watch is tried again that the user was not allowed
+)
+
+// turn is a lock whose holder does one thing at a time, and that others wait for until their context ends.
+type turn chan struct{}
+
+func newTurn() turn { return make(turn, 1) }
+
+func (t turn) take(ctx context.Context) error {
+	select {
+	case t <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (t turn) end() { <-t }
 
 // watching returns the cluster with lists that are kept up to date until the context ends, and a channel that receives a value after they
 // have changed.
@@ -60,7 +87,7 @@ func (l *live) watchingInOrder(ctx context.Context, ordered *orderedChanges) (*l
 	if !is {
 		return l, nil
 	}
-	lists := &watchedLists{WithWatch: withWatch, ctx: ctx, changed: make(chan struct{}, 1), ordered: ordered, held: map[watchedKey]*watchedList{}}
+	lists := &watchedLists{WithWatch: withWatch, ctx: ctx, changed: make(chan struct{}, 1), ordered: ordered, now: time.Now, held: map[watchedKey]*watchedList{}}
 	out := *l
 	out.lists, out.kept = lists, &incremental{}
 	return &out, lists.changed
@@ -104,21 +131,24 @@ func (w *watchedLists) listItems(ctx context.Context, list client.ObjectList, op
 		key.selector = wanted.LabelSelector.String()
 	}
 	held := w.listOf(key)
-	held.mu.Lock()
-	defer held.mu.Unlock()
-	if held.items == nil {
-		if err := w.request(ctx, held, list, wanted); err != nil {
-			return nil, err
-		}
+	if items := held.all(); items != nil {
+		return items, nil
 	}
-	return held.all(), nil
+	if err := held.turn.take(ctx); err != nil {
+		return nil, fmt.Errorf("wait for the %s that is being requested: %w", gvk.Kind, err)
+	}
+	defer held.turn.end()
+	if items := held.all(); items != nil {
+		return items, nil
+	}
+	return w.request(ctx, held, list, wanted)
 }
 
 func (w *watchedLists) listOf(key watchedKey) *watchedList {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.held[key] == nil {
-		held := &watchedList{}
+		held := &watchedList{turn: newTurn()}
 		held.ctx, held.stop = context.WithCancel(w.ctx)
 		w.held[key] = held
 	}
@@ -147,12 +177,13 @@ func (w *watchedLists) endReading() {
 // listPage is how many items are requested at a time. At most this many are in memory with the fields that lighten removes.
 const listPage = 500
 
-// request requests a list, and starts to watch it, if the user may do so.
-func (w *watchedLists) request(ctx context.Context, held *watchedList, list client.ObjectList, wanted client.ListOptions) error {
+// request requests a list, and starts to watch it, if the user may do so. The caller has the turn.
+func (w *watchedLists) request(ctx context.Context, held *watchedList, list client.ObjectList, wanted client.ListOptions) ([]item, error) {
 	empty := list.DeepCopyObject().(client.ObjectList)
 	if err := meta.SetList(empty, nil); err != nil {
-		return err
+		return nil, err
 	}
+	version := ""
 	items, page := map[client.ObjectKey]item{}, wanted
 	page.Limit = listPage
 	for {
@@ -164,29 +195,74 @@ func (w *watchedLists) request(ctx context.Context, held *watchedList, list clie
 			continue
 		}
 		if err != nil {
-			return err
+			return nil, err
 		}
 		if err := meta.EachListItemWithAlloc(part, func(object runtime.Object) error { // an item must not keep the page in memory
 			return put(items, object.(client.Object))
 		}); err != nil {
-			return err
+			return nil, err
 		}
 		if page.Continue = part.GetContinue(); page.Continue == "" {
-			held.items, held.sorted, held.version = items, nil, part.GetResourceVersion()
+			version = part.GetResourceVersion()
 			break
 		}
 	}
-	if held.isUnwatched {
-		return nil
+	sorted := sortedItems(items)
+	if !held.mayWatch(w.now()) {
+		return sorted, nil
 	}
-	watched, err := w.watch(held.ctx, empty, wanted, held.version)
+	began := w.now()
+	watched, err := w.watch(held.ctx, empty, wanted, version)
 	if err != nil {
-		held.isUnwatched = isForbidden(err)
-		return nil //nolint:nilerr // it is requested again the next time
+		held.noteFailure(err, w.now())
+		return sorted, nil //nolint:nilerr // it is requested again the next time
 	}
-	held.isWatched = true
-	go w.follow(held, watched, empty, wanted)
-	return nil
+	held.mu.Lock()
+	held.items, held.sorted, held.version = items, sorted, version
+	held.mu.Unlock()
+	go w.follow(held, watched, began, empty, wanted)
+	return sorted, nil
+}
+
+// mayWatch reports whether it is time to try a watch.
+func (l *watchedList) mayWatch(now time.Time) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return !now.Before(l.retry)
+}
+
+// noteFailure sets when a watch is tried again after one that could not start.
+func (l *watchedList) noteFailure(err error, now time.Time) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if isForbidden(err) {
+		l.retry = now.Add(forbiddenPause)
+		return
+	}
+	l.failed++
+	l.retry = now.Add(pauseAfter(l.failed))
+}
+
+// noteEnd sets when a watch is tried again after one that has ended, and returns how many in a row have failed or were too short.
+func (l *watchedList) noteEnd(began, now time.Time) int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if now.Sub(began) >= shortestWatch {
+		l.failed = 0
+		return 0
+	}
+	l.failed++
+	l.retry = now.Add(pauseAfter(l.failed))
+	return l.failed
+}
+
+// pauseAfter returns the pause after so many failed watches in a row.
+func pauseAfter(failed int) time.Duration {
+	pause := shortestWatch
+	for range failed - 1 {
+		pause = min(2*pause, longestPause)
+	}
+	return pause
 }
 
 func (w *watchedLists) watch(ctx context.Context, list client.ObjectList, wanted client.ListOptions, version string) (watch.Interface, error) {
@@ -194,9 +270,9 @@ func (w *watchedLists) watch(ctx context.Context, list client.ObjectList, wanted
 	return w.Watch(ctx, list, &wanted)
 }
 
-// follow keeps a list up to date. API servers end each watch after some minutes; it is then restarted. If that fails, the list is
-// requested again when it is needed.
-func (w *watchedLists) follow(held *watchedList, watched watch.Interface, list client.ObjectList, wanted client.ListOptions) {
+// follow keeps a list up to date. API servers end each watch after some minutes; it is then restarted. If that fails, or if a second watch
+// in a row ends at once, the list is requested again when it is needed.
+func (w *watchedLists) follow(held *watchedList, watched watch.Interface, began time.Time, list client.ObjectList, wanted client.ListOptions) {
 	for {
 		unused := context.AfterFunc(held.ctx, watched.Stop)
 		isIntact := false // a watch that ends without an event is not restarted, to avoid an endless loop of requests
@@ -214,17 +290,20 @@ func (w *watchedLists) follow(held *watchedList, watched watch.Interface, list c
 		if held.ctx.Err() != nil {
 			return
 		}
+		failed := held.noteEnd(began, w.now())
 		held.mu.Lock()
 		version := held.version
 		held.mu.Unlock()
-		if isIntact {
+		if isIntact && failed < 2 {
 			var err error
+			began = w.now()
 			if watched, err = w.watch(held.ctx, list, wanted, version); err == nil {
 				continue
 			}
+			held.noteFailure(err, w.now())
 		}
 		held.mu.Lock()
-		held.items, held.sorted, held.isWatched = nil, nil, false
+		held.items, held.sorted = nil, nil
 		held.mu.Unlock()
 		w.signal()
 		return
@@ -274,14 +353,19 @@ func put(items map[client.ObjectKey]item, object client.Object) error {
 	return nil
 }
 
-// all returns the items, sorted. It forgets them if no watch keeps them up to date.
+// all returns the items, sorted, or nil if no watch keeps them up to date.
 func (l *watchedList) all() []item {
-	out := l.sorted
-	if out == nil {
-		out = slices.SortedFunc(maps.Values(l.items), compareItems)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.items != nil && l.sorted == nil {
+		l.sorted = sortedItems(l.items)
 	}
-	if l.sorted = out; !l.isWatched {
-		l.items, l.sorted = nil, nil
-	}
+	return l.sorted
+}
+
+// sortedItems returns items by namespace and name. It is never nil.
+func sortedItems(items map[client.ObjectKey]item) []item {
+	out := slices.AppendSeq(make([]item, 0, len(items)), maps.Values(items))
+	slices.SortFunc(out, compareItems)
 	return out
 }

@@ -29,13 +29,14 @@ type watchStage struct {
 	mu       sync.Mutex
 	lists    int // that the API server answered
 	versions []string
+	time     time.Time
 	watches  []*watch.FakeWatcher
 	refused  error // of watches
 }
 
 func newWatchStage(t *testing.T, objects ...client.Object) *watchStage {
 	t.Helper()
-	w := &watchStage{t: t}
+	w := &watchStage{t: t, time: noon}
 	s := newLiveStage(t, objects...).through(interceptor.Funcs{
 		List: func(ctx context.Context, c client.WithWatch, list client.ObjectList, options ...client.ListOption) error {
 			w.mu.Lock()
@@ -58,7 +59,24 @@ func newWatchStage(t *testing.T, objects ...client.Object) *watchStage {
 		},
 	})
 	w.live, w.changed = s.watching(t.Context())
+	w.live.lists.(*watchedLists).now = func() time.Time { w.mu.Lock(); defer w.mu.Unlock(); return w.time }
 	return w
+}
+
+func (w *watchStage) after(d time.Duration) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.time = w.time.Add(d)
+}
+
+// watched compares how many watches have started.
+func (w *watchStage) watched(want int) {
+	w.t.Helper()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if len(w.watches) != want {
+		w.t.Errorf("%d watches, want %d", len(w.watches), want)
+	}
 }
 
 // pods lists the pods of namespace demo, and compares how many lists the API server has answered so far.
@@ -216,16 +234,97 @@ func TestListsAreRequestedInPages(t *testing.T) {
 	}
 }
 
-// Without permission to watch, each list is requested, and no watch is tried again.
+// Without permission to watch, each list is requested, and a watch is tried again after a pause.
 func TestListsWithoutPermissionToWatch(t *testing.T) {
 	t.Parallel()
 	w := newWatchStage(t, podOf("a", nil, true))
 	w.refused = forbidden
 	w.pods(1, "a@999")
 	w.refused = nil
+	w.after(forbiddenPause - 1)
 	w.pods(2, "a@999")
-	if len(w.watches) > 0 {
-		t.Error("it watches")
+	w.watched(0)
+	w.after(1)
+	w.pods(3, "a@999")
+	w.watched(1)
+	w.pods(3, "a@999")
+}
+
+// A watch that ends at once is tried again after a pause, which doubles until a watch lasts. Until then, each list is requested.
+func TestWatchesThatEndAtOnce(t *testing.T) {
+	t.Parallel()
+	w := newWatchStage(t, podOf("a", nil, true))
+	w.pods(1, "a@999")
+	lists := 1
+	for i, pause := range []time.Duration{5 * time.Second, 10 * time.Second, 20 * time.Second, 30 * time.Second, 30 * time.Second} {
+		w.watch(i).Stop()
+		<-w.changed
+		w.after(pause - 1)
+		w.pods(lists+1, "a@999")
+		w.watched(i + 1)
+		w.after(1)
+		w.pods(lists+2, "a@999")
+		w.watched(i + 2)
+		lists += 2
+	}
+	w.after(shortestWatch)
+	w.watch(5).Stop()
+	<-w.changed
+	w.pods(lists+1, "a@999")
+	w.watched(7)
+	w.watch(6).Stop() // the pause is the shortest one again
+	<-w.changed
+	w.after(shortestWatch)
+	w.pods(lists+2, "a@999")
+	w.watched(8)
+}
+
+// A watch that ends after one change each time is not repeated without a pause.
+func TestWatchesThatEndAfterAChange(t *testing.T) {
+	t.Parallel()
+	w := newWatchStage(t, podOf("a", nil, true))
+	w.pods(1, "a@999")
+	for i := range 2 {
+		one := w.watch(i)
+		one.Action(watch.Bookmark, numbered("", "1005"))
+		one.Stop()
+	}
+	<-w.changed
+	w.pods(2, "a@999")
+	w.watched(2)
+}
+
+// A reader that waits for a list that another reader requests waits until its own context ends.
+func TestWaitingForAListEndsWithTheContext(t *testing.T) {
+	t.Parallel()
+	started, answer := make(chan struct{}), make(chan struct{})
+	s := newLiveStage(t, podOf("a", nil, true)).through(interceptor.Funcs{
+		List: func(ctx context.Context, c client.WithWatch, list client.ObjectList, options ...client.ListOption) error {
+			close(started)
+			<-answer
+			return c.List(ctx, list, options...)
+		},
+		Watch: func(context.Context, client.WithWatch, client.ObjectList, ...client.ListOption) (watch.Interface, error) {
+			return watch.NewFake(), nil
+		},
+	})
+	kept, _ := s.watching(t.Context())
+	first := make(chan error, 1)
+	go func() { first <- kept.lists.List(t.Context(), &corev1.PodList{}, client.InNamespace("demo")) }()
+	<-started
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	err := kept.lists.List(ctx, &corev1.PodList{}, client.InNamespace("demo"))
+	if !errors.Is(err, context.Canceled) || !strings.Contains(err.Error(), "wait for the PodList that is being requested") {
+		t.Errorf("%v", err)
+	}
+	close(answer)
+	if err := <-first; err != nil {
+		t.Error(err)
+	}
+	var list corev1.PodList
+	if err := kept.lists.List(t.Context(), &list, client.InNamespace("demo")); err != nil || len(list.Items) != 1 {
+		t.Errorf("%d pods, %v", len(list.Items), err)
 	}
 }
 

@@ -48,6 +48,7 @@ type Service struct {
 	Explanation     []diagnose.Paragraph // as explain prints it
 	Workloads       []Workload
 	Events          []Event              // newest first
+	EventsFailure   string               // why the Events could not be read; empty if they could
 	Manifests       []Manifest           // the generated objects
 	Metrics         *Metrics             // nil if no metrics are configured
 	Facts           diagnose.ActionFacts // for the actions that the page offers
@@ -104,6 +105,7 @@ type Server struct {
 	details  detailCache
 	previews previews
 	streams  atomic.Int64 // pages that are updated live
+	noLinks  atomic.Bool  // see EndLinks
 }
 
 // New returns a Server. It has no data until Update is called.

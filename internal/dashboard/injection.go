@@ -22,20 +22,21 @@ type explainPage struct {
 
 // injection shows the workloads without a sidecar, or with an outdated one.
 func (s *Server) injection(w http.ResponseWriter, r *http.Request) {
-	report, err := detail(r.Context(), s, "injection", s.Data.Injection)
+	report, old, err := detail(r.Context(), s, "injection", s.Data.Injection)
 	if err != nil {
 		s.fail(w, r, err)
 		return
 	}
 	out := injectionPage{s.view(r, "Injection"), report}
 	out.Section, out.Notes = "injection", report.Notes
+	out.setAge(old)
 	s.render(w, r, http.StatusOK, "injection.html", out)
 }
 
 // explain shows why a workload gets a sidecar or none.
 func (s *Server) explain(w http.ResponseWriter, r *http.Request) {
 	namespace, kind, name := r.PathValue("namespace"), r.PathValue("kind"), r.PathValue("name")
-	one, err := detail(r.Context(), s, "explain/"+namespace+"/"+kind+"/"+name, func(ctx context.Context) (*Explanation, error) {
+	one, old, err := detail(r.Context(), s, "explain/"+namespace+"/"+kind+"/"+name, func(ctx context.Context) (*Explanation, error) {
 		return s.Data.Explain(ctx, namespace, kind, name)
 	})
 	if err != nil {
@@ -44,5 +45,6 @@ func (s *Server) explain(w http.ResponseWriter, r *http.Request) {
 	}
 	out := explainPage{s.view(r, kind+"/"+name), one, r.URL.Query().Get("service")}
 	out.Section, out.Notes = "injection", one.Notes
+	out.setAge(old)
 	s.render(w, r, http.StatusOK, "explain.html", out)
 }

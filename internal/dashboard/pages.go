@@ -35,6 +35,7 @@ type view struct {
 	Failure        diagnose.Text // why the cluster cannot be read; empty if it can
 	Since          time.Time     // since when
 	ReadAt         time.Time     // when the data on the page was read
+	Outdated       diagnose.Text // why the details on the page cannot be read again although the cluster can be read; empty if they are current
 	Frozen         string
 	NotRunning     string
 	Notes          []string // what could not be read
@@ -66,6 +67,17 @@ func (s *Server) view(r *http.Request, title string) view {
 		out.ReadAt, out.Frozen, out.NotRunning, out.Notes = now.report.At, now.report.Frozen, now.report.NotRunning, now.report.Notes
 	}
 	return out
+}
+
+// setAge sets the age of the details on the page.
+func (v *view) setAge(old outdated) {
+	if old.read.IsZero() {
+		return
+	}
+	v.ReadAt = old.read
+	if len(v.Failure) == 0 {
+		v.Outdated = old.failure
+	}
 }
 
 // pages are the parsed templates, by the name of their file.

@@ -230,21 +230,34 @@ func (k *detailCache) get(key string) (any, bool) {
 // readTimeout limits how long a page waits for the cluster.
 const readTimeout = 15 * time.Second
 
-// detail reads what a page shows. While the cluster cannot be read, it returns what was read last.
-func detail[T any](ctx context.Context, s *Server, key string, read func(context.Context) (T, error)) (T, error) {
-	last, known := s.details.get(key)
-	if known && len(s.readings.current().failure) > 0 {
-		return last.(T), nil
+// kept is a detail, and when it was read.
+type kept[T any] struct {
+	value T
+	read  time.Time
+}
+
+// outdated says when the details of a page were read, and why there are no newer ones. It is the zero value for current details.
+type outdated struct {
+	read    time.Time
+	failure diagnose.Text
+}
+
+// detail reads what a page shows. While that fails, it returns what was read last.
+func detail[T any](ctx context.Context, s *Server, key string, read func(context.Context) (T, error)) (T, outdated, error) {
+	cached, known := s.details.get(key)
+	last, _ := cached.(kept[T])
+	if failure := s.readings.current().failure; known && len(failure) > 0 {
+		return last.value, outdated{last.read, failure}, nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, readTimeout)
 	defer cancel()
 	out, err := read(ctx)
 	if known && err != nil && !errors.As(err, new(*Error)) {
-		return last.(T), nil // the next reading reports the outage
+		return last.value, outdated{last.read, diagnose.TextOf(err)}, nil
 	}
 	if err != nil {
-		return out, err
+		return out, outdated{}, err
 	}
-	s.details.put(key, out)
-	return out, nil
+	s.details.put(key, kept[T]{out, s.Now()})
+	return out, outdated{}, nil
 }

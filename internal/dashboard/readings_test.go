@@ -260,7 +260,12 @@ func TestOutageKeepsTheLastData(t *testing.T) {
 		s.page(path, http.StatusOK)
 	}
 	s.failure = errors.New("the cluster is unreachable")
-	s.has(s.page("/services/demo/web", http.StatusOK), "Service demo/web") // before the reading that notices it
+	s.now = noon.Add(time.Second)
+	for path, data := range paths { // before the reading that notices it
+		if path != "/" {
+			s.has(s.page(path, http.StatusOK), data, "This page could not be updated. It shows data from 2026-01-02 12:00:00 UTC", "The cluster is unreachable")
+		}
+	}
 	s.now = noon.Add(time.Minute)
 	s.Update(nil, s.failure)
 	s.now = noon.Add(2 * time.Minute)
@@ -275,6 +280,11 @@ func TestOutageKeepsTheLastData(t *testing.T) {
 	s.has(page, "v2 30% 1/2")
 	if strings.Contains(page, "has been unavailable") {
 		t.Errorf("it does not recover:\n%s", page)
+	}
+	for path := range paths {
+		if page := s.page(path, http.StatusOK); strings.Contains(page, "shows data from") {
+			t.Errorf("%s does not recover:\n%s", path, page)
+		}
 	}
 }
 

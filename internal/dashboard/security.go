@@ -128,7 +128,7 @@ func (s *Server) guard(w http.ResponseWriter, r *http.Request, next http.Handler
 		one, is = s.sessions.find(cookie.Value)
 	}
 	if !is {
-		s.refuse(w, r, refusal{http.StatusUnauthorized, "This browser has no session. To open one, press Enter in the terminal in which outrigger dashboard runs. The link is valid for a minute."})
+		s.refuse(w, r, refusal{http.StatusUnauthorized, "This browser has no session. " + s.howToOpen("To open one, ") + " The link is valid for a minute."})
 		return
 	}
 	if r.Method == http.MethodPost {
@@ -138,6 +138,17 @@ func (s *Server) guard(w http.ResponseWriter, r *http.Request, next http.Handler
 		}
 	}
 	next.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), sessionKey{}, one)))
+}
+
+// EndLinks reports that the command no longer reads its standard input, so that the user gets a new link only from a new process.
+func (s *Server) EndLinks() { s.noLinks.Store(true) }
+
+// howToOpen returns how the user gets a new link, as a sentence that begins with its purpose.
+func (s *Server) howToOpen(purpose string) string {
+	if s.noLinks.Load() {
+		return purpose + "restart outrigger dashboard: its standard input has ended, so it no longer reads Enter."
+	}
+	return purpose + "press Enter in the terminal in which outrigger dashboard runs."
 }
 
 // origin returns the host of the dashboard's URL as browsers write it: without port 80, which is HTTP's own.
@@ -174,7 +185,7 @@ func setHeaders(h http.Header) {
 func (s *Server) open(w http.ResponseWriter, r *http.Request) {
 	one, is := s.sessions.redeem(r.URL.Query().Get("token"), s.Now())
 	if !is {
-		s.refuse(w, r, refusal{http.StatusUnauthorized, fmt.Sprintf("This link was already used or has expired after %.0f s. For a new one, press Enter in the terminal in which outrigger dashboard runs.", TokenLifetime.Seconds())})
+		s.refuse(w, r, refusal{http.StatusUnauthorized, fmt.Sprintf("This link was already used or has expired after %.0f s. %s", TokenLifetime.Seconds(), s.howToOpen("For a new one, "))})
 		return
 	}
 	// Not Secure, because the dashboard serves plain HTTP.

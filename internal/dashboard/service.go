@@ -44,7 +44,7 @@ type timelineEntry struct {
 // service shows a Service.
 func (s *Server) service(w http.ResponseWriter, r *http.Request) {
 	namespace, name := r.PathValue("namespace"), r.PathValue("name")
-	one, err := detail(r.Context(), s, "service/"+namespace+"/"+name, func(ctx context.Context) (*Service, error) { return s.Data.Service(ctx, namespace, name) })
+	one, old, err := detail(r.Context(), s, "service/"+namespace+"/"+name, func(ctx context.Context) (*Service, error) { return s.Data.Service(ctx, namespace, name) })
 	if err != nil {
 		s.fail(w, r, err)
 		return
@@ -55,6 +55,7 @@ func (s *Server) service(w http.ResponseWriter, r *http.Request) {
 	}
 	out.Section = "services"
 	out.Notes = one.Notes
+	out.setAge(old)
 	out.Actions = s.offers(r.Context(), one.Facts)
 	s.render(w, r, http.StatusOK, "service.html", out)
 }
