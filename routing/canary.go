@@ -73,6 +73,9 @@ func (s defaultDecision) decideCanary(exposed exposureDecision) (defaultDecision
 	} else {
 		next, found = next.startCanary(request)
 	}
+	if !s.isFrozen() {
+		next.record.Canary.FrozenDecision = "" // it is taken into account now
+	}
 	return next, slices.Concat(skipped, found)
 }
 
@@ -166,8 +169,12 @@ func (s defaultDecision) beginStep(c canaryRecord) defaultDecision {
 func (s defaultDecision) continueCanary(request canaryRequest, exposed exposureDecision) (defaultDecision, []finding) {
 	if s.isFrozen() {
 		next := s
-		if s.isStepWritten(exposed) && !s.foreign.clash { // otherwise it begins after the freeze; in a conflict, nothing is recorded
+		switch {
+		case s.foreign.clash: // nothing is recorded
+		case s.isStepWritten(exposed):
 			next = s.followStops()
+		default:
+			next.record.Canary.Frozen = true // the step begins after the freeze
 		}
 		next.canary.version, next.canary.held = s.record.Canary.Version, []string{"routes are frozen (routing.freeze)"}
 		if end, ends := s.endsWithoutEvaluation(request); ends {
@@ -245,7 +252,7 @@ func (s defaultDecision) endCanary(end canaryEnd) (defaultDecision, []finding) {
 	next, c, state, why := s, s.record.Canary, end.state, end.why
 	version := c.Version
 	isNewDefault := !strings.HasPrefix(c.Choice, strings.Fields(s.choiceText())[0]+" ")
-	isDecision := isNewDefault || s.hasDecidedAnew(c) && s.choiceText() != c.Choice
+	isDecision := isNewDefault || s.hasDecidedAnew(c) && s.choiceText() != c.Choice || s.isFrozenDecision(c)
 	switch {
 	case isDecision && (state == CanaryAborted || why != ""):
 		c.Superseded = nil

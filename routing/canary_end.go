@@ -58,6 +58,8 @@ func (s defaultDecision) endsWithoutEvaluation(request canaryRequest) (canaryEnd
 		return abort(api.AnnotationCanary+" was changed to "+request.version, byCanary)
 	case s.hasDecidedAnew(c) && s.choiceText() != c.Choice:
 		return abort("you decided about the shares: "+api.AnnotationDecidedAt+" was changed together with other annotations", byChoice)
+	case s.isFrozenDecision(c):
+		return abort("you decided about the default version or the shares while routes were frozen", byChoice)
 	case !s.canTakeOver():
 	case s.isGone(canary):
 		return abort("its workload was deleted", "")

@@ -229,6 +229,9 @@ func (s defaultDecision) allGoToDefault(weights string) bool {
 // adviceToUpdate returns the command that updates default-version and weights to what is in effect after a canary, in a sentence. It changes
 // both at once, because a change of only one of them counts as a new decision.
 func (s defaultDecision) adviceToUpdate() string {
+	if s.retried != "" {
+		return "Update the annotations after canary " + s.retried + " has started: an earlier change counts as a new decision and cancels its retry."
+	}
 	var pairs []string
 	if !s.namesDefault(s.Intent.Texts[api.AnnotationDefaultVersion]) {
 		name := s.nameable(s.record.Default)

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	networkingapi "istio.io/api/networking/v1alpha3"
+	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
 
 	"outrigger.dev/outrigger/api"
 )
@@ -19,6 +20,15 @@ func (c *cluster) freeze(on bool) {
 	c.t.Helper()
 	c.settings.Freeze = on
 	c.settle()
+}
+
+func (c *cluster) reportsNo(reason api.RouteReason) {
+	c.t.Helper()
+	for _, p := range c.problems {
+		if p.Reason == reason {
+			c.t.Error(p)
+		}
+	}
 }
 
 var bothObjects = []string{"Apply DestinationRule app", "Apply VirtualService app"}
@@ -109,7 +119,8 @@ func TestFreezeBetweenTheWritesOfAStep(t *testing.T) {
 	c.writes = nil
 	c.freeze(true)
 	c.advance(2 * time.Hour)
-	c.wrote()
+	c.wrote("Apply DestinationRule app") // that there is a freeze
+	c.reportsNo(api.RouteRecordEdited)
 	c.isCanary("v2 progressing 2/3 50%", "v1=75 v2=25")
 	c.freeze(false)
 	c.isCanary("v2 progressing 2/3 50%", "v1=50 v2=50")
@@ -117,6 +128,64 @@ func TestFreezeBetweenTheWritesOfAStep(t *testing.T) {
 	c.isCanary("v2 progressing 2/3 50%", "v1=50 v2=50")
 	c.advance(2 * time.Second)
 	c.isCanary("v2 progressing 3/3 100%", "v2")
+}
+
+// If only the route for the ingress remains during a freeze, a problem says what callers in the mesh reach.
+func TestMeshRouteIsDeletedDuringAFreeze(t *testing.T) {
+	c := canaryOf(t, "canary=v2", "expose=true", "hosts=a.example.com")
+	c.settle()
+	c.freeze(true)
+	c.existing.VirtualServices = slices.DeleteFunc(c.existing.VirtualServices, func(vs *networkingv1.VirtualService) bool { return vs.Name == "app" })
+	c.advance(time.Hour)
+	c.tellsAlso(api.RouteFrozen, "VirtualService app does not exist. Until the freeze ends, requests from the mesh go to the ready pods of all versions.")
+	c.freeze(false)
+	c.reportsNo(api.RouteFrozen)
+	c.isCanary("v2 progressing 1/3 25%", "v1=75 v2=25")
+}
+
+// If a leader stops between the writes with which a freeze begins, the next one completes them: each object is written once.
+func TestFreezeBeginsBetweenTwoLeaders(t *testing.T) {
+	for _, isExposed := range []bool{false, true} {
+		for written := range 3 {
+			t.Run(fmt.Sprintf("exposed %v, %d written", isExposed, written), func(t *testing.T) {
+				t.Parallel()
+				c := canaryOf(t, "canary=v2")
+				wanted := slices.Clone(bothObjects)
+				if isExposed {
+					c.annotate("expose=true", "hosts=a.example.com")
+					wanted = append(wanted, "Apply VirtualService app-gateway")
+				}
+				c.settle()
+				c.advance(10 * time.Second)
+				before := copyObjects(c.existing)
+				c.settings.Freeze, c.writes = true, nil
+				observed := c.observe()
+				changes := observed.Changes(Plan(observed, c.now))
+				if len(changes) != len(wanted) {
+					t.Fatalf("%d changes", len(changes))
+				}
+				for _, change := range changes[:written] {
+					c.apply(change)
+				}
+				c.settle()
+				slices.Sort(c.writes)
+				slices.Sort(wanted)
+				c.wrote(wanted...)
+				c.sameSpecs(before)
+				c.advance(time.Hour)
+				c.wrote()
+				c.reportsNo(api.RouteRecordEdited)
+				c.existing.DestinationRules = nil
+				c.settle()
+				c.freeze(false)
+				c.isCanary("v2 progressing 1/3 25%", "v1=75 v2=25")
+				c.advance(49 * time.Second)
+				c.isCanary("v2 progressing 1/3 25%", "v1=75 v2=25")
+				c.advance(2 * time.Second)
+				c.isCanary("v2 progressing 2/3 50%", "v1=50 v2=50")
+			})
+		}
+	}
 }
 
 // An object that another client edited is not written during a freeze, and fields of other clients remain theirs.
@@ -146,7 +215,7 @@ func TestFreezeWritesNoMoreThanTheRecord(t *testing.T) {
 	c.writes = nil
 	c.settle()
 	c.advance(time.Hour)
-	c.wrote()
+	c.wrote("Apply DestinationRule app") // that there is a freeze
 	c.freeze(false)
 	c.tellsAlso(api.RouteCanaryHeld, "First restore the route")
 }
@@ -201,11 +270,7 @@ func TestDecisionsDuringAFreezeTakeEffectTogether(t *testing.T) {
 				lose(c)
 				c.settle()
 				c.advance(time.Minute)
-				for _, p := range c.problems {
-					if p.Reason == api.RouteRecordEdited {
-						t.Error(p)
-					}
-				}
+				c.reportsNo(api.RouteRecordEdited)
 				if strings.Contains(name, "the VirtualService is") || strings.Contains(name, "both") {
 					c.isCanary(test.status, test.routes)
 				} else if got := c.routes("app"); got != "v1=50 v2=50" {
@@ -305,6 +370,24 @@ func TestWeightsWrittenDuringAFreezeAreNotADecision(t *testing.T) {
 			}
 		})
 	}
+	t.Run("the freeze begins between the writes of a step", func(t *testing.T) {
+		t.Parallel()
+		c := canaryOf(t, "canary=v2")
+		c.settle()
+		c.advance(59*time.Second + 500*time.Millisecond)
+		c.now = c.next
+		observed := c.observe()
+		c.apply(observed.Changes(Plan(observed, c.now))[0])
+		c.freeze(true)
+		c.advance(time.Minute)
+		c.annotate("weights=v1=10,v2=90")
+		c.tellsAlso(api.RouteWithoutEffect, "These weights have no effect while it progresses or after it has ended.")
+		c.annotate("canary-")
+		c.settle()
+		c.freeze(false)
+		c.advance(time.Hour)
+		c.isCanary("none", "v1")
+	})
 	t.Run("a pause is not a freeze", func(t *testing.T) {
 		t.Parallel()
 		c := started(t)
@@ -385,5 +468,85 @@ func TestRandomFreezes(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// A decision during a freeze about the default version or the weights remains one if another client restores the annotations before the freeze
+// ends: its decided-at neither retries an aborted canary nor resumes one that progresses. That takes one write.
+func TestDecisionDuringAFreezeIsNoRetry(t *testing.T) {
+	for _, test := range []struct {
+		name             string
+		decide, restored []string
+	}{
+		{"the canary is removed", []string{"canary-", "default-version=v1"}, []string{"canary=v2"}},
+		{"the canary is removed with auto", []string{"canary-", "default-version=v1"}, []string{"canary=auto"}},
+		{"another default version", []string{"default-version=v3"}, []string{"default-version=v1"}},
+		{"weights", []string{"weights=v1=50,v3=50"}, []string{"weights-"}},
+	} {
+		for _, isActive := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s, active %v", test.name, isActive), func(t *testing.T) {
+				t.Parallel()
+				for _, isFrozen := range []bool{false, true} {
+					c := canaryOf(t, "default-version=v1", "canary=v2")
+					c.fixed("app-v3", "v3", 2)
+					c.ready()
+					c.settle()
+					c.advance(20 * time.Second)
+					if !isActive {
+						c.run("app-v2", "v2", 2, 0)
+						c.settle()
+						c.advance(2 * time.Minute)
+						c.isCanary("v2 aborted", "v1")
+						c.run("app-v2", "v2", 2, 2)
+						c.settle()
+						c.advance(time.Minute)
+					}
+					c.freeze(isFrozen)
+					c.writes = nil
+					c.annotate(append(slices.Clone(test.decide), c.decidedAt())...)
+					c.settle()
+					if isFrozen {
+						c.wrote(bothObjects...)
+					}
+					c.advance(time.Minute)
+					c.annotate(test.restored...)
+					c.settle()
+					c.advance(time.Minute)
+					if isFrozen {
+						c.wrote()
+					}
+					c.freeze(false)
+					c.advance(20 * time.Second)
+					c.isCanary("v2 aborted", "v1")
+					c.annotate(c.decidedAt())
+					c.settle()
+					c.isCanary("v2 progressing 1/3 25%", "v1=75 v2=25")
+				}
+			})
+		}
+	}
+}
+
+// A decision during a freeze to apply superseded settings again does so, even if the canary is restored before the freeze ends.
+func TestDecisionDuringAFreezeRevivesSettings(t *testing.T) {
+	for _, isFrozen := range []bool{false, true} {
+		c := canaryOf(t, "default-version=v1", "canary=v2")
+		c.fixed("app-v3", "v3", 2)
+		c.ready()
+		c.settle()
+		c.advance(10 * time.Minute)
+		c.isCanary("v2 succeeded", "v2")
+		c.annotate("canary=v3")
+		c.settle()
+		c.isCanary("v3 progressing 1/3 25%", "v2=75 v3=25")
+		c.freeze(isFrozen)
+		c.annotate("canary-", c.decidedAt())
+		c.settle()
+		c.advance(time.Minute)
+		c.annotate("canary=v3")
+		c.settle()
+		c.freeze(false)
+		c.advance(time.Minute)
+		c.isCanary("v3 aborted", "v1")
 	}
 }

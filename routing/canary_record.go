@@ -57,6 +57,9 @@ type canaryRecord struct {
 	Choice    string `json:"choice,omitempty"`
 	// Taken are values of decided-at that were taken into account before DecidedAt although they are later: clocks that were ahead wrote them.
 	Taken []string `json:"taken,omitempty"`
+	// FrozenDecision is the decided-at of a decision during a freeze that was not about a canary. It is neither a retry nor a resume when the
+	// freeze ends, even if the annotations have been restored by then.
+	FrozenDecision string `json:"frozenDecision,omitempty"`
 	// Ended are the canaries that ended, newest first.
 	Ended []endedCanary `json:"ended,omitempty"`
 	Auto  *autoCanaries `json:"auto,omitempty"`
@@ -284,6 +287,21 @@ func (s *facts) takeDecidedAt(c canaryRecord) canaryRecord {
 	return c
 }
 
+// frozenDecision returns what FrozenDecision is during a freeze: the current decided-at if it decides about default-version or weights.
+func (s *facts) frozenDecision() string {
+	c := s.recorded.Canary
+	if !s.hasDecidedAnew(c) || s.decidesAboutCanary() && s.choiceText() == c.Choice {
+		return c.FrozenDecision
+	}
+	return s.Intent.Texts[api.AnnotationDecidedAt]
+}
+
+// isFrozenDecision reports whether decided-at is that of a decision during a freeze that has not been taken into account.
+func (s *facts) isFrozenDecision(c canaryRecord) bool {
+	at, _ := parseTime(c.FrozenDecision)
+	return at.Equal(s.Intent.DecidedAt) && s.hasDecidedAnew(c)
+}
+
 // choiceHashes are the hashes of the current default-version and weights, with decided-at as it is, and as it was taken into account.
 func (s *facts) choiceHashes(c canaryRecord) []string {
 	return slices.Compact([]string{s.choiceHash(), s.choiceHashAt(c.DecidedAt)})
@@ -314,11 +332,13 @@ func (s *reader) supersede() {
 // later than the one before. While a canary is requested of a version that is not the default, it is about that canary.
 func (s *facts) decidesAgain() bool {
 	c := s.recorded.Canary
-	if !s.hasDecidedAnew(c) {
-		return false
-	}
-	requested := s.requestedCanary(c)
-	return requested == "" || s.isRecordedDefault(requested)
+	return s.hasDecidedAnew(c) && (!s.decidesAboutCanary() || s.isFrozenDecision(c))
+}
+
+// decidesAboutCanary reports whether a new decided-at without other changes is about a canary.
+func (s *facts) decidesAboutCanary() bool {
+	requested := s.requestedCanary(s.recorded.Canary)
+	return requested != "" && !s.isRecordedDefault(requested)
 }
 
 // requestedCanary returns the version that the annotation requests. With auto, and while the annotation is invalid, it is the one that
@@ -346,7 +366,7 @@ func (s *facts) retriedCanary() string {
 	c := s.recorded.Canary
 	version := s.requestedCanary(c)
 	at := slices.IndexFunc(c.Ended, func(e endedCanary) bool { return e.Version == version })
-	if c.isActive() || at < 0 || !s.hasDecidedAnew(c) || s.choiceText() != c.Choice || s.isRecordedDefault(version) {
+	if c.isActive() || at < 0 || !s.hasDecidedAnew(c) || s.choiceText() != c.Choice || s.isRecordedDefault(version) || s.isFrozenDecision(c) {
 		return ""
 	}
 	if ended, _ := parseTime(c.Ended[at].At); !s.Intent.DecidedAt.After(ended) {

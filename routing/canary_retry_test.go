@@ -203,3 +203,37 @@ func TestDecidedAtFarInTheFutureHasNoEffect(t *testing.T) {
 		c.isCanary("v2 progressing 1/3 25%", "v1=75 v2=25")
 	})
 }
+
+// While a retry waits, the advice about superseded settings says to change them later: a change now would be another decision.
+func TestAdviceDoesNotCancelARetry(t *testing.T) {
+	c := canaryOf(t, "default-version=v1", "canary=v2")
+	c.fixed("app-v3", "v3", 2)
+	c.ready()
+	c.settle()
+	c.advance(10 * time.Minute)
+	c.annotate("canary=v3")
+	c.settle()
+	c.advance(10 * time.Second)
+	c.run("app-v3", "v3", 2, 0)
+	c.settle()
+	c.advance(2 * time.Minute)
+	c.isCanary("v3 aborted", "v2")
+	advice := func() string {
+		t.Helper()
+		if len(c.superseded) != 1 {
+			t.Fatalf("superseded: %v", c.superseded)
+		}
+		return c.superseded[0].Advice
+	}
+	c.annotate(c.decidedAt())
+	c.settle()
+	if is := advice(); is != "Update the annotations after canary v3 has started: an earlier change counts as a new decision and cancels its retry." {
+		t.Error(is)
+	}
+	c.run("app-v3", "v3", 2, 2)
+	c.settle()
+	c.advance(time.Minute)
+	c.annotate("default-version=v2")
+	c.settle()
+	c.isCanary("v3 progressing 1/3 25%", "v2=75 v3=25")
+}

@@ -76,13 +76,13 @@ func (s *reader) readRecord() {
 }
 
 // isOutdated reports whether another client restored an older VirtualService. Ours are behind the DestinationRule only
-// while a subset that was just added, or a namespace that it was just shown to, makes them wait.
+// while a subset that was just added, or a namespace that it was just shown to, makes them wait, or during a freeze.
 func (s *facts) isOutdated(vs *networkingv1.VirtualService) bool {
 	r, rule := recordOf(vs), s.ours.destinationRule
 	if slices.Contains(s.recorded.Detached, vs.Name) { // no longer written
 		return false
 	}
-	if s.renewed || rule == nil || r.Revision == 0 || r.Revision >= s.copies.newest || r.equalContent(s.recorded) {
+	if s.renewed || s.isFrozen() || rule == nil || r.Revision == 0 || r.Revision >= s.copies.newest || r.equalContent(s.recorded) {
 		return false
 	}
 	latest := exportedAt(rule)

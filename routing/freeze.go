@@ -27,6 +27,9 @@ func (s *reader) freeze(end planEnd) Result {
 	var would []string
 	for _, change := range Diff(result.Objects, wanted) {
 		would = append(would, change.verb()+" "+KindOf(change.Object)+" "+change.Object.GetName())
+		if change.Action == Create && KindOf(change.Object) == "VirtualService" && change.Object.GetName() == s.names.meshRoute {
+			result.Problems = append(result.Problems, s.missingMeshRoute())
+		}
 	}
 	if len(would) == 0 {
 		return result
@@ -38,6 +41,15 @@ func (s *reader) freeze(end planEnd) Result {
 	})
 	slices.SortStableFunc(result.Problems, compareProblems)
 	return result
+}
+
+// missingMeshRoute reports that callers in the mesh have no route while a route for the ingress keeps the Service frozen.
+func (s *facts) missingMeshRoute() api.RouteProblem {
+	return api.RouteProblem{
+		Object: s.serviceRef(), Reason: api.RouteFrozen,
+		Message: fmt.Sprintf("VirtualService %s does not exist. Until the freeze ends, requests from the mesh go to the ready pods of all versions.", s.names.meshRoute),
+		Advice:  thawAdvice,
+	}
 }
 
 // thawAdvice is how to end a freeze.
@@ -57,7 +69,11 @@ func (s *reader) frozenObjects(decided *outcome, wanted Objects) Objects {
 	}
 	record, routes := s.recordInFreeze(*decided), decided.stepRoutes(decided.exposed)
 	isRecorded := func(object Object) bool {
-		return record.Revision > was.Revision && recordOf(object).text() == was.text()
+		r := recordOf(object)
+		if r.text() == was.text() {
+			return record.Revision > was.Revision
+		}
+		return r.Revision < was.Revision && r.withFreeze(record).text() == record.text() // a leader stopped between the writes
 	}
 	for i, rule := range out.DestinationRules {
 		switch {
@@ -78,13 +94,16 @@ func (s *reader) frozenObjects(decided *outcome, wanted Objects) Objects {
 	return out
 }
 
-// recordInFreeze returns the record as it is during a freeze. It differs from the stored one in the clock of a canary, which is stopped, and
-// in a decided-at that is refused. Neither can be determined after the freeze.
+// recordInFreeze returns the record as it is during a freeze. It differs from the stored one in the clock of a canary, which is stopped, in
+// a decided-at that is refused, and in one that does not decide about a canary. None of them can be determined after the freeze.
 func (s *reader) recordInFreeze(decided outcome) record {
 	was := s.copies.read
 	out := was
 	if was.Canary.isActive() {
 		out.Canary = was.Canary.withClock(decided.record.Canary)
+	}
+	if was.Canary.isActive() || len(was.Canary.Ended) > 0 {
+		out.Canary.FrozenDecision = s.frozenDecision()
 	}
 	if refused := s.recorded.RefusedDecision; refused != "" {
 		out.RefusedDecision = refused
@@ -93,6 +112,15 @@ func (s *reader) recordInFreeze(decided outcome) record {
 		out.Detached, out.Revision = s.detached, s.copies.newest+1
 	}
 	return out
+}
+
+// withFreeze returns the record with what can differ between two copies of it while the route is the same, as in another copy.
+func (r record) withFreeze(other record) record {
+	if r.Canary.shows(other.Canary) {
+		r.Canary = other.Canary
+	}
+	r.RefusedDecision, r.Detached, r.Revision = other.RefusedDecision, other.Detached, other.Revision
+	return r
 }
 
 // withRecord returns an object with another record, and only with our metadata: that of other clients remains theirs.

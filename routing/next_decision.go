@@ -25,6 +25,8 @@ func NextDecision(observed Observed, now time.Time) time.Time {
 	}
 	decided, _ := parseTime(c.DecidedAt)
 	after(decided)
+	frozen, _ := parseTime(c.FrozenDecision)
+	after(frozen)
 	refused, _ := parseTime(s.recorded.RefusedDecision)
 	if current := observed.Intent.DecidedAt; !current.Equal(refused) && !current.After(at.Add(farthestDecision)) {
 		after(current)
