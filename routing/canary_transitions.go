@@ -20,6 +20,7 @@ type CanaryTransition struct {
 	Note      string        // a sentence, with the numbers of the last evaluation
 	Workloads []WorkloadRef // that run the version
 	At        time.Time     // when the step began, or the canary ended
+	First     time.Time     // the same, but when the step began first, if it began again
 	ID        string        // differs from that of every other transition of the Service
 }
 
@@ -92,14 +93,17 @@ func (s defaultDecision) transition(reason string) CanaryTransition {
 	if reason == api.CanaryStepped {
 		note = fmt.Sprintf("Canary %s of Service %s passed a step%s, next: %s.", c.Version, s.Service.Name, inBrackets(c.Result), s.stepText())
 	}
-	return CanaryTransition{Reason: reason, Note: note, Workloads: s.workloadsOf(c.Version), At: c.since(),
-		ID: fmt.Sprintf("%s %d %s", c.Version, c.Percent, cmp.Or(c.FirstSince, c.Since))}
+	firstSince := cmp.Or(c.FirstSince, c.Since)
+	first, _ := parseTime(firstSince)
+	return CanaryTransition{Reason: reason, Note: note, Workloads: s.workloadsOf(c.Version), At: c.since(), First: first,
+		ID: fmt.Sprintf("%s %d %s", c.Version, c.Percent, firstSince)}
 }
 
 // ending returns the end of a canary. numbers are those of its last evaluation, if they are known.
 func (s defaultDecision) ending(ended endedCanary, numbers string) CanaryTransition {
 	out := CanaryTransition{Workloads: s.workloadsOf(ended.Version), ID: ended.Version + " " + ended.At}
 	out.At, _ = parseTime(ended.At)
+	out.First = out.At
 	switch {
 	case ended.State == CanaryAborted:
 		out.Reason, out.IsWarning, out.Note = string(api.RouteCanaryAborted), ended.By == "", s.abortText(ended)

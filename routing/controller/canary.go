@@ -102,8 +102,10 @@ func (r *reconciler) transitionEvent(service *corev1.Service, about, related cli
 	}
 	hash := fnv.New64a()
 	_, _ = fmt.Fprintf(hash, "%s\x00%s\x00%s\x00%s\x00%s", service.UID, regarding.UID, regarding.Kind, transition.Reason, transition.ID) // never fails
+	// The API server lists Events by name, so names begin with the time, as those of other Events do.
+	id := transition.First.Truncate(time.Millisecond).UnixNano() + int64(hash.Sum64()%uint64(time.Millisecond))
 	event := &eventsv1.Event{
-		ObjectMeta: metav1.ObjectMeta{Namespace: service.Namespace, Name: fmt.Sprintf("%.200s.%016x", regarding.Name, hash.Sum64())},
+		ObjectMeta: metav1.ObjectMeta{Namespace: service.Namespace, Name: fmt.Sprintf("%.200s.%x", regarding.Name, id)},
 		EventTime:  metav1.NewMicroTime(r.now()), ReportingController: api.ManagedBy, ReportingInstance: api.Shorten(cmp.Or(r.options.Instance, api.ManagedBy), 125),
 		Regarding: *regarding, Reason: transition.Reason,
 	}

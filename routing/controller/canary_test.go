@@ -44,6 +44,21 @@ func TestCanaryThroughItsSteps(t *testing.T) {
 	if to := s.route().Spec.Http[0].Route; len(to) != 1 || to[0].Destination.Subset != "v2" {
 		t.Errorf("the route is %v", to)
 	}
+	// kubectl get events lists them by name.
+	list := &eventsv1.EventList{}
+	if err := s.writer.List(t.Context(), list); err != nil {
+		t.Fatal(err)
+	}
+	slices.SortFunc(list.Items, func(a, b eventsv1.Event) int { return strings.Compare(a.Name, b.Name) })
+	var reasons []string
+	for _, event := range list.Items {
+		if event.Regarding.Kind == "Service" {
+			reasons = append(reasons, event.Reason)
+		}
+	}
+	if diff := cmp.Diff([]string{api.CanaryStarted, api.CanaryStepped, api.CanarySucceeded}, reasons); diff != "" {
+		t.Errorf("-want +got\n%s", diff)
+	}
 }
 
 // canaryEvents returns the new Events about canaries.
