@@ -17,9 +17,9 @@ type AbortedCanary struct {
 	Reason  string // "error-rate 5% (<1%)"
 }
 
-// AbortedCanaries returns the versions about which the latest decision is the abort of their canary, the last one first. A version that
-// got requests by a later decision, whose canary was only replaced, or that has a canary now, is not among them. Without pods, a version counts as having the same
-// templates: nothing shows others. It returns nil where no decision is recorded.
+// AbortedCanaries returns the versions about which the latest decision is the abort of their canary, the last one first. It omits a version
+// that got requests by a later decision, whose pods only got another template, or that has a canary now. A version without pods counts as
+// having the same templates: nothing shows others. It returns nil where no decision is recorded.
 func AbortedCanaries(observed Observed, now time.Time) []AbortedCanary {
 	decisions := Decisions(observed, now)
 	if len(decisions) == 0 {

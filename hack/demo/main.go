@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Command demo shows what a user does with Outrigger, on a real control plane that it builds and starts itself: it prints a
-// command as you would type it, runs it, and shows the lines of the output that matter. Commands that only check are run silently. Every step is checked; the first
-// failure ends the demo with the step's name and status 1.
+// command as you would type it, runs it, and shows the lines of the output that matter. It does not print commands that only check.
+// Every step is checked; the first failure ends the demo with the step's name and status 1.
 //
 // With -verbose, or VERBOSE=1 in the environment, it shows every command that it runs, and whole outputs. After the last step
 // the control plane stays up until Ctrl-C; with -once, or ONCE=1, the demo ends by itself.

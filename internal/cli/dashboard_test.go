@@ -191,9 +191,18 @@ func TestDashboardReadsPermissionsAndSettingsAgain(t *testing.T) {
 	}
 }
 
-// The browser gets in with a file that only the user can read, which is removed once it is used. Enter makes a new one.
-func TestTheDoorOfTheDashboard(t *testing.T) {
-	t.Parallel()
+// launched is a dashboard that runs until stop, with its terminal.
+type launched struct {
+	t      *testing.T
+	server *dashboard.Server
+	enter  io.WriteCloser
+	texts  chan string // the lines that it prints
+	stop   context.CancelFunc
+	ended  chan error
+}
+
+func launch(t *testing.T) *launched {
+	t.Helper()
 	server, err := dashboard.New(dashboard.Options{Address: "127.0.0.1:4000"})
 	if err != nil {
 		t.Fatal(err)
@@ -201,35 +210,60 @@ func TestTheDoorOfTheDashboard(t *testing.T) {
 	input, enter := io.Pipe()
 	lines, output := io.Pipe()
 	ctx, stop := context.WithCancel(t.Context())
-	ended := make(chan error, 1)
+	l := &launched{t: t, server: server, enter: enter, texts: make(chan string, 100), stop: stop, ended: make(chan error, 1)}
 	go func() {
-		ended <- launcher{server: server, address: "127.0.0.1:4000", noBrowser: true, in: input, out: output}.run(ctx, nil)
+		l.ended <- launcher{server: server, address: "127.0.0.1:4000", noBrowser: true, in: input, out: output}.run(ctx, nil)
 		_ = output.Close()
 	}()
-	files := make(chan string, 10)
 	go func() {
-		defer close(files)
+		defer close(l.texts)
 		for printed := bufio.NewScanner(lines); printed.Scan(); {
-			if name, is := strings.CutPrefix(printed.Text(), "Open this file in a browser within 60s: "); is {
-				files <- name
-			}
+			l.texts <- printed.Text()
 		}
 	}()
+	return l
+}
+
+// next returns the rest of the next line that begins like this.
+func (l *launched) next(prefix string) string {
+	l.t.Helper()
+	for text := range l.texts {
+		if rest, is := strings.CutPrefix(text, prefix); is {
+			return rest
+		}
+	}
+	l.t.Fatalf("it does not print %q", prefix)
+	return ""
+}
+
+// nextFile returns the next file that opens the dashboard.
+func (l *launched) nextFile() string {
+	l.t.Helper()
+	return l.next("Open this file in a browser within 60s: ")
+}
+
+// get requests a page as a browser without a session does.
+func (l *launched) get(path string) *httptest.ResponseRecorder {
+	request, response := httptest.NewRequest(http.MethodGet, path, nil), httptest.NewRecorder()
+	request.Host = "127.0.0.1:4000"
+	l.server.ServeHTTP(response, request)
+	return response
+}
+
+// The browser gets in with a file that only the user can read, which is removed once it is used. Enter makes a new one.
+func TestTheDoorOfTheDashboard(t *testing.T) {
+	t.Parallel()
+	l := launch(t)
 	next := func() (file, link string) {
 		t.Helper()
-		file = <-files
+		file = l.nextFile()
 		text, err := os.ReadFile(file)
 		if err != nil {
 			t.Fatal(err)
 		}
 		return file, regexp.MustCompile(`url=http://127.0.0.1:4000([^"]*)"`).FindStringSubmatch(string(text))[1]
 	}
-	open := func(link string) int {
-		request, response := httptest.NewRequest(http.MethodGet, link, nil), httptest.NewRecorder()
-		request.Host = "127.0.0.1:4000"
-		server.ServeHTTP(response, request)
-		return response.Code
-	}
+	open := func(link string) int { return l.get(link).Code }
 	file, link := next()
 	for name, want := range map[string]os.FileMode{file: 0o600, filepath.Dir(file): 0o700 | os.ModeDir} {
 		if info, err := os.Stat(name); err != nil || info.Mode() != want {
@@ -240,12 +274,12 @@ func TestTheDoorOfTheDashboard(t *testing.T) {
 		t.Errorf("the link: %d", got)
 	}
 	waitUntilGone(t, file)
-	_, _ = io.WriteString(enter, "\n")
+	_, _ = io.WriteString(l.enter, "\n")
 	if _, again := next(); again == link || open(link) == http.StatusOK || open(again) != http.StatusOK {
 		t.Errorf("the link after Enter: %s", again)
 	}
-	stop()
-	if err := <-ended; err != nil {
+	l.stop()
+	if err := <-l.ended; err != nil {
 		t.Error(err)
 	}
 	waitUntilGone(t, filepath.Dir(file))
@@ -255,71 +289,37 @@ func TestTheDoorOfTheDashboard(t *testing.T) {
 func TestTheDashboardContinuesWithoutAFile(t *testing.T) { // not parallel: it changes the environment
 	temporary := t.TempDir()
 	t.Setenv("TMPDIR", temporary)
-	server, err := dashboard.New(dashboard.Options{Address: "127.0.0.1:4000"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	refused := func() string {
-		request, response := httptest.NewRequest(http.MethodGet, "/", nil), httptest.NewRecorder()
-		request.Host = "127.0.0.1:4000"
-		server.ServeHTTP(response, request)
-		return response.Body.String()
-	}
-	input, enter := io.Pipe()
-	lines, output := io.Pipe()
-	ctx, stop := context.WithCancel(t.Context())
-	ended := make(chan error, 1)
-	go func() {
-		ended <- launcher{server: server, address: "127.0.0.1:4000", noBrowser: true, in: input, out: output}.run(ctx, nil)
-		_ = output.Close()
-	}()
-	texts := make(chan string, 100)
-	go func() {
-		defer close(texts)
-		for printed := bufio.NewScanner(lines); printed.Scan(); {
-			texts <- printed.Text()
-		}
-	}()
-	next := func(prefix string) string {
-		t.Helper()
-		for text := range texts {
-			if rest, is := strings.CutPrefix(text, prefix); is {
-				return rest
-			}
-		}
-		t.Fatalf("it does not print %q", prefix)
-		return ""
-	}
-	const open = "Open this file in a browser within 60s: "
-	first := next(open)
+	l := launch(t)
+	refused := func() string { return l.get("/").Body.String() }
+	first := l.nextFile()
 	if page := refused(); !strings.Contains(page, "press Enter in the terminal") {
 		t.Errorf("the page of a browser without a session:\n%s", page)
 	}
 	if err := os.RemoveAll(filepath.Dir(first)); err != nil {
 		t.Fatal(err)
 	}
-	_, _ = io.WriteString(enter, strings.Repeat("x", 100000)+"\n")
-	second := next(open)
+	_, _ = io.WriteString(l.enter, strings.Repeat("x", 100000)+"\n")
+	second := l.nextFile()
 	if _, err := os.Stat(second); err != nil || second == first {
 		t.Errorf("%s after %s: %v", second, first, err)
 	}
 	if err := os.RemoveAll(temporary); err != nil {
 		t.Fatal(err)
 	}
-	_, _ = io.WriteString(enter, "\n")
-	next("Error: create a directory for the file that opens the dashboard: ")
+	_, _ = io.WriteString(l.enter, "\n")
+	l.next("Error: create a directory for the file that opens the dashboard: ")
 	if err := os.Mkdir(temporary, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	_, _ = io.WriteString(enter, "\n")
-	next(open)
-	_ = enter.Close()
-	next("The standard input has ended: Enter no longer creates a new file. For a new file, restart outrigger dashboard.")
+	_, _ = io.WriteString(l.enter, "\n")
+	l.nextFile()
+	_ = l.enter.Close()
+	l.next("The standard input has ended: Enter no longer creates a new file. For a new file, restart outrigger dashboard.")
 	if page := refused(); strings.Contains(page, "press Enter") || !strings.Contains(page, "To open one, restart outrigger dashboard: its standard input has ended") {
 		t.Errorf("the page of a browser without a session:\n%s", page)
 	}
-	stop()
-	if err := <-ended; err != nil {
+	l.stop()
+	if err := <-l.ended; err != nil {
 		t.Error(err)
 	}
 }
